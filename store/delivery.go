@@ -1,0 +1,75 @@
+package store
+
+import "time"
+
+// RetryJob is the job name under which users wait for a retry; its time is the stored retry time.
+const RetryJob = "retry"
+
+// TakeOptions says what a sender is ready to send.
+type TakeOptions struct {
+	Road Road
+	Now  time.Time
+
+	// Due returns the latest receipt time that a job lets through now; the zero time closes the job.
+	// The job "" is the default schedule. A retry is due by its own stored time and is not asked about.
+	Due func(job string) time.Time
+
+	// Force takes users whose retry time has not come, too: an operator's flush.
+	Force bool
+
+	MaxUsers  int // deliveries with attributes, at most
+	MaxEvents int // deliveries with an event, at most
+
+	// Fit is asked about each delivery in the order in which it would be sent; the first false ends
+	// the request, and that delivery stays in the outbox. A delivery that fits no request even alone
+	// must be accepted and then settled as parked. Fit must not call the store.
+	Fit func(Delivery) bool
+}
+
+// Delivery is what one request says of one user: attributes, then at most one event.
+type Delivery struct {
+	User       string
+	Attributes []Change
+	Event      *Change
+}
+
+// Flight is a set of deliveries that the state remembers as being under way. It stays until it is
+// settled; one found at start is settled as uncertain.
+type Flight struct {
+	ID         uint64
+	Road       Road
+	Deliveries []Delivery
+}
+
+// Verdict is what became of the attributes, or of the event, of one delivery.
+type Verdict uint8
+
+const (
+	Untried   Verdict = iota // never left, or left beside an offender: waits again, no attempt is spent
+	Delivered                // MoEngage accepted it
+	Refused                  // MoEngage certainly did not take it; worth another attempt
+	Uncertain                // it may have arrived: attributes are sent again whatever they say
+	Parked                   // MoEngage will never take it as it is
+)
+
+// Result is a verdict with its circumstances.
+type Result struct {
+	Verdict  Verdict
+	RetryAt  time.Time // Refused and Uncertain: not before; zero is at once
+	Reason   string    // code; not for Delivered
+	Sentence string
+	Answer   Answer
+}
+
+// Settlement reports both halves of one delivery, in the order of Flight.Deliveries.
+type Settlement struct {
+	Attributes Result // meaningless when the delivery had none
+	Event      Result // likewise
+}
+
+// Outcome settles a flight.
+type Outcome struct {
+	Flight  uint64
+	At      time.Time
+	Results []Settlement
+}

@@ -1,0 +1,113 @@
+package store
+
+import "time"
+
+// Call is what kind of message Segment sent. Numbers are on disk: never reuse one.
+type Call uint8
+
+const (
+	CallUnknown  Call = 0
+	CallIdentify Call = 1
+	CallTrack    Call = 2
+	CallGroup    Call = 3
+	CallPage     Call = 4
+	CallScreen   Call = 5
+	CallAlias    Call = 6
+	CallDelete   Call = 7
+)
+
+var callNames = [...]string{"unknown", "identify", "track", "group", "page", "screen", "alias", "delete"}
+
+func (c Call) String() string {
+	if int(c) < len(callNames) {
+		return callNames[c]
+	}
+	return callNames[CallUnknown]
+}
+
+// Class is what sort of computation an event speaks of. Numbers are on disk.
+type Class uint8
+
+const (
+	ClassNone        Class = 0 // no computation: an ordinary event
+	ClassAudience    Class = 1
+	ClassTrait       Class = 2 // computed and SQL traits
+	ClassJourneyStep Class = 3
+)
+
+var classNames = [...]string{"", "audience", "trait", "journey_step"}
+
+func (c Class) String() string {
+	if int(c) < len(classNames) {
+		return classNames[c]
+	}
+	return ""
+}
+
+// Flag is the membership that an event states: it says so, it denies it, or it is silent.
+// Silence is never an exit. Numbers are on disk.
+type Flag uint8
+
+const (
+	FlagSilent Flag = 0
+	FlagIn     Flag = 1
+	FlagOut    Flag = 2
+)
+
+// Span is a piece of an event's raw bytes. Records keep the bytes once and point into them.
+type Span struct{ Off, Len uint32 }
+
+// Column is one named value inside an event: a computed trait, or one column of a SQL trait's row.
+// Value spans the value's raw JSON, so that numbers keep their digits.
+type Column struct {
+	Name  string
+	Value Span
+}
+
+// Identifier is one way an event names its user, with the verdict reached at the door.
+// Fault is empty, or the reason code why MoEngage would not take this id (blocked_id, id_too_long, …).
+type Identifier struct {
+	ID    string
+	Fault string
+}
+
+// Event is one delivery as it was read at the door. Everything that needs a clock, a parser or a
+// rule of MoEngage happened before the event became a record; applying it needs only this and the state.
+// An Event is immutable once appended.
+type Event struct {
+	Received time.Time // receipt: the only "now" that apply knows
+	Time     time.Time // when it happened, clamped to Received if more than 5 minutes ahead of it
+
+	Call      Call
+	MessageID string // never empty: the door gives one to an event that has none
+	Name      string // of a track call
+
+	User      Identifier // userId
+	Anonymous Identifier // anonymousId
+	Email     Identifier // traits.email, or context.traits.email of a track call
+
+	Class         Class
+	Space         string // "" when the event has no context.personas
+	Key           string // computation key, or audience_key/trait_key of an event without context.personas
+	ComputationID string
+	PassThrough   bool // may repeat on purpose: a journey step or an emitter's track call
+
+	Flag    Flag     // audience and journey step: the membership stated
+	Columns []Column // trait: the value, or every column of a SQL trait's row; Name equals Key for a plain computed trait
+	Object  Span     // the traits or properties object whole; Len 0 when there is none
+
+	// Fault says why the event cannot be used, whatever the configuration says: it is parked as Fault
+	// (a reason code such as "undetermined" or "unverified_delete") with Sentence for people.
+	Fault    string
+	Sentence string
+
+	Raw []byte // the event's own JSON, never re-encoded
+}
+
+// Bytes returns the piece of the raw event that s spans. It shares memory with e.Raw.
+func (e *Event) Bytes(s Span) []byte {
+	if uint64(s.Off)+uint64(s.Len) > uint64(len(e.Raw)) {
+		return nil
+	}
+	return e.Raw[s.Off : s.Off+s.Len : s.Off+s.Len]
+}

@@ -1,0 +1,92 @@
+package store
+
+import "time"
+
+// Channels is the set of ways in which a computation's transitions leave. Numbers are on disk.
+type Channels uint8
+
+const (
+	SendNone       Channels = 0
+	SendAsReceived Channels = 1 << 0 // identify becomes the attribute, track becomes the event
+	SendAttribute  Channels = 1 << 1
+	SendEvent      Channels = 1 << 2
+	SendCohort     Channels = 1 << 3
+	SendList       Channels = 1 << 4
+	SendBoth                = SendAttribute | SendEvent
+)
+
+// Has reports whether c contains every channel of o.
+func (c Channels) Has(o Channels) bool { return c&o == o }
+
+// IdentityPolicy says what becomes of an event without a userId.
+type IdentityPolicy string
+
+const (
+	IdentityPark   IdentityPolicy = "park"
+	IdentityUse    IdentityPolicy = "use" // take the anonymousId, or the e-mail address, as the customer id
+	IdentityIgnore IdentityPolicy = "ignore"
+)
+
+// NullPolicy says what leaves when a trait became null.
+type NullPolicy string
+
+const (
+	NullSkip  NullPolicy = "skip"
+	NullUnset NullPolicy = "unset"
+	NullEmpty NullPolicy = "empty"
+)
+
+// Policy is how one computation's events are treated. The zero value sends nothing.
+type Policy struct {
+	Send          Channels       `json:"send"`
+	Anonymous     IdentityPolicy `json:"anonymous"`
+	EmailOnly     IdentityPolicy `json:"email_only"`
+	UnknownExit   bool           `json:"unknown_exit"` // send the exit of a user never seen entering
+	OnNull        NullPolicy     `json:"on_null"`
+	ForwardTraits []string       `json:"forward_traits,omitempty"` // ["*"] for all
+	ListAttribute string         `json:"list_attribute"`
+	MaxEventAge   time.Duration  `json:"max_event_age"` // 0: off
+	EnterEvent    string         `json:"enter_event"`
+	ExitEvent     string         `json:"exit_event"`
+	TraitEvent    string         `json:"trait_event"`
+	Collapse      bool           `json:"collapse"`
+	Attribute     string         `json:"attribute,omitempty"`   // "": the computation's key
+	CohortName    string         `json:"cohort_name,omitempty"` // "": the computation's key
+	Job           string         `json:"job,omitempty"`         // "": the default schedule; else the name of its own
+}
+
+// Section is the policy of one computation, named by key or by id.
+type Section struct {
+	Key    string `json:"key,omitempty"`
+	ID     string `json:"id,omitempty"`
+	Policy Policy `json:"policy"`
+}
+
+// Rules is the part of the configuration that decides what an event changes. It reaches the state as
+// a record of the inbox, so that applying the same records always gives the same state; it holds for
+// the events after it.
+type Rules struct {
+	Defaults   Policy        `json:"defaults"`
+	Sections   []Section     `json:"sections,omitempty"`
+	OnDelete   string        `json:"on_delete"`   // forget | ignore
+	MessageIDs time.Duration `json:"message_ids"` // how long a pass-through event's messageId is remembered
+}
+
+// For returns the policy of a computation: the section naming its id, else the one naming its key,
+// else the defaults.
+func (r *Rules) For(key, id string) Policy {
+	byKey := -1
+	for i := range r.Sections {
+		s := &r.Sections[i]
+		if s.ID != "" && s.ID == id {
+			return s.Policy
+		}
+		if byKey < 0 && s.ID == "" && s.Key == key {
+			byKey = i
+		}
+	}
+	if byKey >= 0 {
+		return r.Sections[byKey].Policy
+	}
+	return r.Defaults
+}

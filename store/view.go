@@ -1,0 +1,127 @@
+package store
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// The types in this file are what inspection shows; their JSON names are the contract's.
+
+// EventLedger counts what became of accepted events: Accepted is the sum of the others.
+type EventLedger struct {
+	Accepted    uint64 `json:"accepted"`
+	Transitions uint64 `json:"transitions"`
+	Unchanged   uint64 `json:"unchanged"`
+	Duplicate   uint64 `json:"duplicate"`
+	Stale       uint64 `json:"stale"`
+	Ignored     uint64 `json:"ignored"`
+	Parked      uint64 `json:"parked"`
+	Discarded   uint64 `json:"discarded"`
+}
+
+// ChangeLedger counts what became of changes: Created is the sum of the others.
+type ChangeLedger struct {
+	Created    uint64 `json:"created"`
+	Delivered  uint64 `json:"delivered"`
+	Superseded uint64 `json:"superseded"`
+	Cancelled  uint64 `json:"cancelled"`
+	Dropped    uint64 `json:"dropped"`
+	Expired    uint64 `json:"expired"`
+	Forgotten  uint64 `json:"forgotten"`
+	Pending    uint64 `json:"pending"`
+	Held       uint64 `json:"held"`
+	Parked     uint64 `json:"parked"`
+}
+
+// Counts is what the store knows of itself at one moment.
+type Counts struct {
+	Received  uint64 // events accepted at the door, applied or not
+	Unapplied uint64 // records in the inbox that the state does not know yet
+	Rejected  uint64 // requests refused at the door
+	Users     uint64
+	Audiences uint64
+
+	Events  EventLedger
+	Changes ChangeLedger
+
+	OldestPending time.Time // receipt of the oldest pending change; zero when there is none
+}
+
+// ChangeInfo is one line of `outbox list`.
+type ChangeInfo struct {
+	ID          string          `json:"id"`
+	State       string          `json:"state"`
+	Kind        string          `json:"kind"`
+	User        string          `json:"user"`
+	Computation string          `json:"computation"`
+	Transition  string          `json:"transition"`
+	Value       json.RawMessage `json:"value"`
+	EventTime   string          `json:"event_time"`
+	ReceivedAt  string          `json:"received_at"`
+	Attempts    int             `json:"attempts"`
+	NextAttempt string          `json:"next_attempt"`
+	Reason      string          `json:"reason"`
+}
+
+// ComputationInfo is one line of `audience list`.
+type ComputationInfo struct {
+	Key       string `json:"key"`
+	ID        string `json:"id"`
+	Space     string `json:"space"`
+	Class     string `json:"class"`
+	Members   uint64 `json:"members"`
+	Entered   uint64 `json:"entered"`
+	Exited    uint64 `json:"exited"`
+	Held      uint64 `json:"held"`
+	LastEvent string `json:"last_event"`
+}
+
+// MemberInfo is one line of `audience members KEY`.
+type MemberInfo struct {
+	User  string `json:"user"`
+	Since string `json:"since"`
+}
+
+// MembershipInfo is one computation on the page of a user.
+type MembershipInfo struct {
+	Computation string `json:"computation"`
+	In          bool   `json:"in"`
+	Since       string `json:"since"`
+	Delivered   bool   `json:"delivered"` // MoEngage was told of just this
+	Event       string `json:"event"`     // change id or message id that set it, where known
+}
+
+// UserInfo is the page of one user.
+type UserInfo struct {
+	User        string                     `json:"user"`
+	Memberships []MembershipInfo           `json:"memberships"`
+	Traits      map[string]json.RawMessage `json:"traits"`
+	Pending     []ChangeInfo               `json:"pending"` // pending, held and parked
+	History     []ChangeInfo               `json:"history"`
+}
+
+// OutboxFilter narrows a listing. The zero value is every pending change.
+type OutboxFilter struct {
+	State       State
+	User        string
+	Computation string // key or id
+	Limit       int    // 0: 100
+	After       ID     // only changes behind this one, in the order of the listing
+}
+
+// StatLine is one line of `outbox stats`: how many changes share a state, a computation and a reason.
+type StatLine struct {
+	State       string `json:"state"`
+	Kind        string `json:"kind"`
+	Computation string `json:"computation"`
+	Reason      string `json:"reason"`
+	Count       uint64 `json:"count"`
+}
+
+// timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
