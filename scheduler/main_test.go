@@ -1,0 +1,10 @@
+package scheduler
+
+import (
+	"testing"
+	_ "time/tzdata" // the tests name zones; the binary brings its own copy
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
