@@ -1,0 +1,361 @@
+package segment
+
+import (
+	"strings"
+
+	"personasync/store"
+)
+
+// What an event means
+//
+// context.personas makes an event an Engage event and names the computation. Without it, on the webhook
+// route, an event still speaks of a computation when an object of it has an audience_key, or a
+// trait_key, and the value that this key names. Everything else is ordinary.
+//
+// The objects, in the order in which they are asked:
+//
+//	identify, group   traits, then properties
+//	track             properties, then traits (a warehouse page of Segment shows tracks like that)
+//	no personas       the same, then the event itself: a mapping may send the properties alone
+//
+// An object that has the key decides, even if its value cannot be read. The next is not asked: two
+// objects that disagree are no ground for an exit.
+
+// personas is where the parts of context.personas are.
+type personas struct {
+	present                                   bool
+	class, id, key, space, namespace, emitter store.Span
+}
+
+func (r *reader) readPersonas() {
+	c := r.first(r.top.personas)
+	r.personas.present = c != 0 && c != 'n'
+	p := &r.personas
+	for m := r.walk(r.top.personas); m.next(); {
+		switch string(m.name) {
+		case "computation_class":
+			p.class = m.value
+		case "computation_id":
+			p.id = m.value
+		case "computation_key":
+			p.key = m.value
+		case "space_id":
+			p.space = m.value
+		case "namespace":
+			p.namespace = m.value
+		case "event_emitter_id":
+			p.emitter = m.value
+		}
+	}
+}
+
+// meaning reads what the event says of a computation.
+func (r *reader) meaning() {
+	switch {
+	case r.event.Call == store.CallDelete:
+		r.deletion()
+	case r.personas.present:
+		r.engage()
+	case r.how.Route == RouteWebhook:
+		r.withoutPersonas()
+	}
+}
+
+// deletion checks Segment's {"type":"delete"}, which comes by webhook and erases a user: the word of a
+// write key, which every browser knows, is not enough for it.
+func (r *reader) deletion() {
+	if r.how.Route == RouteTracking {
+		r.fault(FaultUnverified, "Deletes are taken from Segment's webhook only. Use `user forget` if this one is meant.")
+	}
+	if !r.how.Verified {
+		r.fault(FaultUnverified, "No signature and no token covers this delete: Segment signs the first event of an array only. Set ingest.bearer_token and Segment's Authorization header, or use `user forget` if this one is meant.")
+	}
+	r.needsIdentifier()
+}
+
+// engage reads an event with context.personas.
+func (r *reader) engage() {
+	e, p := r.event, &r.personas
+	e.Class = classOf(r.text(p.class))
+	e.ComputationID = r.text(p.id)
+	e.Key = r.text(p.key)
+	if e.Space = r.text(p.space); e.Space == "" {
+		e.Space = r.text(p.namespace)
+	}
+	e.PassThrough = e.Call == store.CallTrack && (e.Class == store.ClassJourneyStep || r.text(p.emitter) != "")
+	e.Object, _ = r.objects()
+	if e.Key == "" {
+		e.Key = r.keyInObjects()
+	}
+	r.shortNames()
+
+	if e.Class == store.ClassNone {
+		r.unknownClass()
+		return
+	}
+	if e.Key == "" {
+		r.fault(FaultMissingKey, "context.personas has no computation_key, so nothing says which computation this is. Map the whole event ($.) in Segment's webhook settings.")
+	}
+	r.computed()
+}
+
+func classOf(name string) store.Class {
+	switch name {
+	case "audience":
+		return store.ClassAudience
+	case "trait", "computed_trait": // the second is from the tests of Segment's destinations
+		return store.ClassTrait
+	case "journey_step":
+		return store.ClassJourneyStep
+	}
+	return store.ClassNone
+}
+
+func (r *reader) unknownClass() {
+	name := r.text(r.personas.class)
+	if name == "" {
+		r.fault(FaultUnknownClass, "context.personas has no computation_class, so the event is neither membership nor a trait. Map the whole event ($.) in Segment's webhook settings.")
+		return
+	}
+	r.fault(FaultUnknownClass, "The computation class "+shown(name)+" is not known; audience, trait and journey_step are. A newer version may know it: then retry this event.")
+}
+
+// computed reads membership or values once class and key are known, and checks what both need.
+func (r *reader) computed() {
+	e := r.event
+	switch e.Call {
+	case store.CallIdentify, store.CallTrack:
+	case store.CallGroup:
+		if e.User.ID == "" && !r.top.userIDIsOdd {
+			r.fault(FaultAccountLevel, "The event is about an account, and MoEngage knows users only. Turn on identify or track calls for this audience in Segment.")
+		}
+	default:
+		r.unknownType("Membership and traits come in identify, track and group calls.")
+	}
+	r.needsIdentifier()
+	if e.Class == store.ClassTrait {
+		r.values()
+		return
+	}
+	r.membership()
+}
+
+// needsIdentifier faults an event that is about nobody. A userId that is an object, an array or a bool
+// faults it whatever other identifiers there are: it is about a known user whom we cannot name, and the
+// anonymousId would make an anonymous one of him.
+func (r *reader) needsIdentifier() {
+	e := r.event
+	if r.top.userIDIsOdd {
+		r.fault(FaultBadUserID, "The userId is "+shownValue(r.raw, r.top.userID)+"; it must be a text or a number. Correct the mapping of userId in Segment.")
+	}
+	if e.User.ID == "" && e.Anonymous.ID == "" && e.Email.ID == "" {
+		r.fault(FaultNoIdentifier, "The event has no userId, no anonymousId and no e-mail address, so it is about nobody. Choose at least one identifier for this destination in Segment.")
+	}
+}
+
+// shortNames faults names that no computation has: they become keys of the store.
+func (r *reader) shortNames() {
+	e := r.event
+	for _, name := range [...]*string{&e.Key, &e.ComputationID, &e.Space} {
+		if len(*name) > maxName {
+			r.faultf(FaultNameTooLong, "The computation's name %s has %d bytes; at most %d are taken. Look at what builds these events: Segment's own names are short.", shown(*name), len(*name), maxName)
+			*name = ""
+		}
+	}
+}
+
+// objects are the two places where traits and properties can be, the call's own first, where they are
+// objects at all.
+func (r *reader) objects() (own, other store.Span) {
+	own, other = r.top.traits, r.top.properties
+	if r.event.Call == store.CallTrack {
+		own, other = other, own
+	}
+	if r.first(other) != '{' {
+		other = store.Span{}
+	}
+	if r.first(own) != '{' {
+		return other, store.Span{}
+	}
+	return own, other
+}
+
+// namedIn reads the computation that an object names itself.
+func (r *reader) namedIn(object store.Span) (key string, class store.Class) {
+	if at, _ := r.member(object, "audience_key"); at.Len > 2 && r.first(at) == '"' {
+		return r.text(at), store.ClassAudience
+	}
+	if at, _ := r.member(object, "trait_key"); at.Len > 2 && r.first(at) == '"' {
+		return r.text(at), store.ClassTrait
+	}
+	return "", store.ClassNone
+}
+
+func (r *reader) keyInObjects() string {
+	own, other := r.objects()
+	if key, class := r.namedIn(own); class != store.ClassNone {
+		return key
+	}
+	key, _ := r.namedIn(other)
+	return key
+}
+
+// withoutPersonas reads an event whose context was mapped away.
+func (r *reader) withoutPersonas() {
+	e := r.event
+	own, other := r.objects()
+	for _, object := range [...]store.Span{own, other, r.top.whole} {
+		key, class := r.namedIn(object)
+		if class == store.ClassNone {
+			continue
+		}
+		if _, found := r.member(object, key); !found {
+			continue
+		}
+		e.Key, e.Class, e.Object = key, class, object
+		if e.Call == store.CallUnknown && r.first(r.top.kind) != '"' {
+			e.Call = store.CallTrack // properties alone: only a track has an audience_key
+		}
+		r.shortNames()
+		r.computed()
+		return
+	}
+}
+
+// membership reads the flag. A journey of the first kind may put it under its audience_key, which then
+// differs from the computation's key (using-engage-data, "Journeys generated events").
+func (r *reader) membership() {
+	e := r.event
+	at, object, found := r.keyed(e.Key)
+	if !found && r.personas.present {
+		at, object, found = r.keyed(r.keyInObjects())
+	}
+	if found {
+		e.Object = object
+		e.Flag = r.flag(at)
+	}
+	if e.Flag != store.FlagSilent || e.PassThrough {
+		return
+	}
+	if !found {
+		r.fault(FaultUndetermined, "The event does not say whether the user is in "+shown(e.Key)+": neither traits nor properties has it. Nothing was changed; map traits and properties whole in Segment's webhook settings.")
+		return
+	}
+	r.fault(FaultUndetermined, "The membership in "+shown(e.Key)+" is "+shownValue(r.raw, at)+"; it must be true or false. Nothing was changed; look at what changes events on their way from Segment.")
+}
+
+// keyed finds the value of a key in the first object that has it.
+func (r *reader) keyed(key string) (value, object store.Span, found bool) {
+	if key == "" {
+		return value, object, false
+	}
+	own, other := r.objects()
+	if !r.personas.present {
+		own, other = r.event.Object, store.Span{}
+	}
+	for _, object := range [...]store.Span{own, other} {
+		if value, found := r.member(object, key); found {
+			return value, object, true
+		}
+	}
+	return value, object, false
+}
+
+// flag reads true and false, and the texts "true" and "false" in which journeys send them. Nothing else
+// is truth: a text "no" would be, to JavaScript.
+func (r *reader) flag(at store.Span) store.Flag {
+	switch r.first(at) {
+	case 't':
+		return store.FlagIn
+	case 'f':
+		return store.FlagOut
+	case '"':
+		switch text := string(r.decoded(at)); {
+		case strings.EqualFold(text, "true"):
+			return store.FlagIn
+		case strings.EqualFold(text, "false"):
+			return store.FlagOut
+		}
+	}
+	return store.FlagSilent
+}
+
+// values reads a trait: the value under its key, or else a SQL trait's row, in which every member is a
+// column. A null is a value too: it says that there is none any more.
+func (r *reader) values() {
+	e := r.event
+	if at, object, found := r.keyed(e.Key); found {
+		e.Object = object
+		e.Columns = []store.Column{{Name: e.Key, Value: at}}
+		return
+	}
+	own, other := r.objects()
+	for _, object := range [...]store.Span{own, other} {
+		if r.row(object); len(e.Columns) > 0 || e.Fault == FaultTooManyVals {
+			e.Object = object
+			return
+		}
+	}
+	if !e.PassThrough {
+		r.fault(FaultNoValues, "The event of trait "+shown(e.Key)+" has no value: traits and properties are missing or empty. Map them whole in Segment's webhook settings.")
+	}
+}
+
+// row reads every member of an object but the two that are no columns.
+func (r *reader) row(object store.Span) {
+	e := r.event
+	var seen map[string]int // of long rows: where each name is
+	for m := r.walk(object); m.next(); {
+		if string(m.name) == "email" || string(m.name) == "trait_key" {
+			continue
+		}
+		if i := columnNamed(e.Columns, seen, m.name); i >= 0 {
+			e.Columns[i].Value = m.value
+			continue
+		}
+		if len(e.Columns) == maxValues {
+			r.faultf(FaultTooManyVals, "The row of trait %s has more than %d columns; Segment's SQL traits have at most 25. Look at what builds these events.", shown(e.Key), maxValues)
+			e.Columns = nil
+			return
+		}
+		if len(m.name) > maxName {
+			r.faultf(FaultNameTooLong, "The column name %s has %d bytes; at most %d are taken. Rename the column in the SQL trait.", shown(string(m.name)), len(m.name), maxName)
+			continue
+		}
+		e.Columns = append(e.Columns, store.Column{Name: string(m.name), Value: m.value})
+		seen = index(e.Columns, seen)
+	}
+}
+
+// shortRow is up to how many columns looking at each is quicker than a map. Segment's rows have at most 25.
+const shortRow = 32
+
+func columnNamed(columns []store.Column, seen map[string]int, name []byte) int {
+	if seen != nil {
+		if i, ok := seen[string(name)]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := range columns {
+		if columns[i].Name == string(name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// index keeps the map of a long row, and makes it when the row becomes one.
+func index(columns []store.Column, seen map[string]int) map[string]int {
+	if len(columns) <= shortRow {
+		return nil
+	}
+	if seen == nil {
+		seen = make(map[string]int, 2*shortRow)
+		for i, c := range columns {
+			seen[c.Name] = i
+		}
+	}
+	seen[columns[len(columns)-1].Name] = len(columns) - 1
+	return seen
+}

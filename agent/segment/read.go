@@ -1,0 +1,370 @@
+package segment
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+	"unicode/utf8"
+
+	"personasync/store"
+)
+
+// Route is the door through which an event came. It decides what an event may leave out.
+type Route uint8
+
+const (
+	RouteWebhook  Route = 0
+	RouteTracking Route = 1
+)
+
+// Limits on one event.
+const (
+	// MaxEventBytes is what Segment's Tracking API takes as one event: 32 KB.
+	MaxEventBytes = 32 << 10
+
+	maxMessageID = 256 // bytes; Segment documents 100 characters
+	maxName      = 512 // bytes of a computation's key, id and space, and of a column's name
+	maxValues    = 1000
+)
+
+// Reading is what is known of an event besides its bytes.
+type Reading struct {
+	Route    Route
+	Received time.Time
+
+	// Verified says that a signature, a token or the operator's word (auth = "off") covers exactly
+	// these bytes. Only a delete needs it.
+	Verified bool
+
+	// CheckID is MoEngage's verdict on an id: "" or a reason code. Nil takes every id.
+	CheckID func(id string) (fault string)
+
+	// Call is what a Tracking path implies; it goes before the event's own type.
+	Call store.Call
+
+	// Size is how long the event was when it was sent, where raw has grown since by what a batch shares
+	// among its items. Zero: raw is as it was sent.
+	Size int
+}
+
+// Read reads one event. It never fails, and the event keeps raw, without copying it: an event that
+// cannot be used carries a Fault, and whatever else could be read of it.
+//
+//   - A userId, anonymousId or messageId that is a number is taken by its digits, as they stand; "" and
+//     null are nobody. An e-mail address is kept as it is written: its local part is case-sensitive by
+//     RFC 5321, and MoEngage compares ids byte by byte, so lowering it could name somebody else.
+//   - The traits.email of a group call is the account's, not the user's, and is not taken.
+//   - An event without context.personas is ordinary whatever else it lacks, and has no Fault, unless it
+//     names its computation itself (see computation.go) or Segment's Tracking API would refuse it.
+//   - A CheckID verdict never becomes the event's Fault: another identifier may serve.
+func Read(raw []byte, how Reading) *store.Event {
+	e := &store.Event{Received: how.Received.UTC().Round(0), Raw: raw}
+	e.Time = e.Received
+	r := reader{raw: raw, how: how, event: e}
+	if r.scan() {
+		r.envelope()
+		r.refusals()
+		r.meaning()
+	}
+	if e.MessageID == "" {
+		e.MessageID = nameless(raw)
+	}
+	return e
+}
+
+// A reader is the work of one Read.
+type reader struct {
+	raw   []byte
+	how   Reading
+	event *store.Event
+
+	top      parts
+	personas personas
+	broken   bool     // raw is not valid UTF-8
+	room     [32]byte // for the brackets of one walk at a time
+}
+
+// parts is where the parts of an event are in its bytes. An absent part has no length.
+type parts struct {
+	whole                                store.Span
+	kind, userID, anonymousID, messageID store.Span
+	name, originalTimestamp, timestamp   store.Span
+	context, traits, properties, group   store.Span
+	contextTraits, personas              store.Span
+	userIDIsOdd                          bool // neither a text, nor a number, nor null
+}
+
+// scan reads raw from end to end and notes where the envelope's parts are. It reports whether there is
+// an object to read.
+func (r *reader) scan() bool {
+	s := scanner{b: r.raw, open: r.room[:0]}
+	if s.peek() != '{' {
+		return r.notAnObject(&s)
+	}
+	start := s.i
+	m := members{scanner: s}
+	for m.next() {
+		r.topMember(&m)
+	}
+	r.top.whole = spanOf(start, m.i)
+	if m.failed || !m.end() {
+		r.fault(FaultInvalidJSON, "The event is "+m.err().Error()+". Look at what forwards the events: it cut or changed this one.")
+		return false
+	}
+	if r.broken = m.badUTF8; r.broken {
+		r.fault(FaultInvalidUTF8, "The event holds bytes that are not UTF-8, so its texts cannot be trusted. Send JSON in UTF-8.")
+	}
+	if m.deepest > maxDepth {
+		r.faultf(FaultTooDeep, "The event nests %d levels deep; at most %d are read. Flatten what is mapped into it.", m.deepest, maxDepth)
+	}
+	return true
+}
+
+func (r *reader) notAnObject(s *scanner) bool {
+	at := store.Span{Off: uint32(s.i)}
+	if !s.document() {
+		r.fault(FaultInvalidJSON, "The event is "+s.err().Error()+". Look at what forwards the events: it cut or changed this one.")
+		return false
+	}
+	at.Len = uint32(s.i) - at.Off
+	r.fault(FaultNotAnObject, "An event is a JSON object; this one is "+shownValue(r.raw, at)+". Map the whole event ($.) in Segment's webhook settings.")
+	return false
+}
+
+func (r *reader) topMember(m *members) {
+	t := &r.top
+	switch string(m.name) {
+	case "type":
+		t.kind = m.value
+	case "userId":
+		t.userID = m.value
+	case "anonymousId":
+		t.anonymousID = m.value
+	case "messageId":
+		t.messageID = m.value
+	case "event":
+		t.name = m.value
+	case "originalTimestamp":
+		t.originalTimestamp = m.value
+	case "timestamp":
+		t.timestamp = m.value
+	case "context":
+		t.context = m.value
+	case "traits":
+		t.traits = m.value
+	case "properties":
+		t.properties = m.value
+	case "groupId":
+		t.group = m.value
+	}
+}
+
+// envelope reads what every event has, whatever it means.
+func (r *reader) envelope() {
+	t, e := &r.top, r.event
+	r.context()
+	e.Call = r.call()
+	e.MessageID = r.messageID()
+	if e.Call == store.CallTrack {
+		e.Name = r.text(t.name)
+	}
+	r.time()
+	e.User = r.identifier(r.id(t.userID))
+	e.Anonymous = r.identifier(r.id(t.anonymousID))
+	e.Email = r.identifier(r.email())
+	if c := r.first(t.userID); e.User.ID == "" && c != 0 && c != '"' && c != 'n' {
+		t.userIDIsOdd = true
+	}
+}
+
+// context notes where context.personas and context.traits are.
+func (r *reader) context() {
+	for m := r.walk(r.top.context); m.next(); {
+		switch string(m.name) {
+		case "personas":
+			r.top.personas = m.value
+		case "traits":
+			r.top.contextTraits = m.value
+		}
+	}
+	r.readPersonas()
+}
+
+// call is what the path implies, else what the event says. A type that is missing altogether is told
+// from the shape, on the webhook route only: a mapping may have left it out.
+func (r *reader) call() store.Call {
+	if r.how.Call != store.CallUnknown {
+		return r.how.Call
+	}
+	if r.first(r.top.kind) == '"' {
+		return callOf(string(r.decoded(r.top.kind)))
+	}
+	if r.how.Route == RouteTracking {
+		return store.CallUnknown
+	}
+	return r.shape()
+}
+
+func callOf(kind string) store.Call {
+	switch kind {
+	case "identify":
+		return store.CallIdentify
+	case "track":
+		return store.CallTrack
+	case "group":
+		return store.CallGroup
+	case "page":
+		return store.CallPage
+	case "screen":
+		return store.CallScreen
+	case "alias":
+		return store.CallAlias
+	case "delete":
+		return store.CallDelete
+	}
+	return store.CallUnknown
+}
+
+// shape guesses the call of an event without a type by the parts that only this call has.
+func (r *reader) shape() store.Call {
+	t := &r.top
+	switch {
+	case r.first(t.name) == '"', r.first(t.properties) == '{':
+		return store.CallTrack
+	case r.first(t.traits) == '{' && r.id(t.group) != "":
+		return store.CallGroup
+	case r.first(t.traits) == '{':
+		return store.CallIdentify
+	}
+	return store.CallUnknown
+}
+
+// messageID is the event's own unless it is too long to be remembered for each event. Then, and when
+// there is none, the bytes name the event: sent again they are the same event.
+func (r *reader) messageID() string {
+	if id := r.id(r.top.messageID); len(id) <= maxMessageID {
+		return id
+	}
+	return ""
+}
+
+func nameless(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return "raw_" + hex.EncodeToString(sum[:16])
+}
+
+// email is traits.email of an identify, context.traits.email of a track: that is where Engage puts it
+// (using-engage-data, "Email as an identifier"). Each falls back on the other place.
+func (r *reader) email() string {
+	first, second := r.top.traits, r.top.contextTraits
+	switch r.event.Call {
+	case store.CallGroup:
+		first = store.Span{}
+	case store.CallTrack:
+		first, second = second, first
+	}
+	if at, _ := r.member(first, "email"); r.first(at) == '"' && at.Len > 2 {
+		return r.text(at)
+	}
+	at, _ := r.member(second, "email")
+	return r.text(at)
+}
+
+func (r *reader) identifier(id string) store.Identifier {
+	i := store.Identifier{ID: id}
+	if id != "" && r.how.CheckID != nil {
+		i.Fault = r.how.CheckID(id)
+	}
+	return i
+}
+
+// refusals are the checks of Segment's Tracking API on one event.
+func (r *reader) refusals() {
+	if r.how.Route != RouteTracking {
+		return
+	}
+	e := r.event
+	size := r.how.Size
+	if size == 0 {
+		size = len(r.raw)
+	}
+	if size > MaxEventBytes {
+		r.faultf(FaultEventTooLarge, "The event is over %d bytes, the most that one may have. Send less in it.", MaxEventBytes)
+	}
+	if e.Call == store.CallUnknown {
+		r.unknownType("In a batch each event says its type: identify, track, group, page, screen or alias.")
+	}
+	if e.Call == store.CallDelete {
+		return
+	}
+	if e.User.ID == "" && e.Anonymous.ID == "" {
+		r.fault(FaultNoUserAnonID, "The event has neither a userId nor an anonymousId. Give it one of them.")
+	}
+	if e.Call == store.CallTrack && e.Name == "" {
+		r.fault(FaultNoEventName, "The track call has no event name. Put it into the event field.")
+	}
+}
+
+func (r *reader) unknownType(advice string) {
+	if r.first(r.top.kind) == '"' {
+		r.fault(FaultUnknownType, "The event's type "+shown(r.text(r.top.kind))+" is not known. "+advice)
+		return
+	}
+	r.fault(FaultUnknownType, "The event has no type. "+advice)
+}
+
+// walk goes over an object's members; of anything else it finds none.
+func (r *reader) walk(at store.Span) members {
+	if r.first(at) != '{' {
+		return members{failed: true}
+	}
+	return walk(r.raw, at, r.room[:])
+}
+
+// member finds the last member of an object that has this name. An object without one, and what is not
+// an object, has none.
+func (r *reader) member(object store.Span, name string) (value store.Span, found bool) {
+	for m := r.walk(object); m.next(); {
+		if string(m.name) == name {
+			value, found = m.value, true
+		}
+	}
+	return value, found
+}
+
+// first is the first byte of a value, which tells its kind, or 0 where there is none.
+func (r *reader) first(at store.Span) byte {
+	if at.Len == 0 {
+		return 0
+	}
+	return r.raw[at.Off]
+}
+
+// text is the value's text, or "" when it is not a text.
+func (r *reader) text(at store.Span) string {
+	if r.first(at) != '"' {
+		return ""
+	}
+	return string(r.decoded(at))
+}
+
+// decoded is a text's content. It shares memory with raw where nothing needs decoding.
+func (r *reader) decoded(at store.Span) []byte {
+	inner := cut(r.raw, store.Span{Off: at.Off + 1, Len: at.Len - 2})
+	if plainBytes(inner) == len(inner) {
+		return inner
+	}
+	if bytes.IndexByte(inner, 0x5c) < 0 && (!r.broken || utf8.Valid(inner)) {
+		return inner
+	}
+	return []byte(decodeString(cut(r.raw, at)))
+}
+
+// id is a text, or a number by its digits: what Segment's own code would make of it.
+func (r *reader) id(at store.Span) string {
+	if c := r.first(at); c == '-' || isDigit(c) {
+		return string(cut(r.raw, at))
+	}
+	return r.text(at)
+}

@@ -1,0 +1,312 @@
+package segment
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+// engaged builds a webhook event with context.personas.
+func engaged(class, rest string) string {
+	return fmt.Sprintf(`{"messageId":"m","userId":"u","context":{"personas":{"computation_class":%q,"computation_id":"c1","computation_key":"k","space_id":"s"}},%s}`, class, rest)
+}
+
+func TestFaults(t *testing.T) {
+	deep := strings.Repeat(`{"a":`, 128) + `1` + strings.Repeat(`}`, 128)
+	row := make([]string, 1001)
+	for i := range row {
+		row[i] = fmt.Sprintf(`"c%d":1`, i)
+	}
+	cases := []struct {
+		name, raw, fault string
+	}{
+		{"nothing at all", ``, FaultInvalidJSON},
+		{"cut off", `{"type":"track"`, FaultInvalidJSON},
+		{"something behind the event", `{}{}`, FaultInvalidJSON},
+		{"null", ` null `, FaultNotAnObject},
+		{"a text", `"event"`, FaultNotAnObject},
+		{"10,000 nested arrays", strings.Repeat("[", 10000) + strings.Repeat("]", 10000), FaultNotAnObject},
+		{"a broken text", "{\"event\":\"\xff\"}", FaultInvalidUTF8},
+		{"a broken name", "{\"\xc3\":1}", FaultInvalidUTF8},
+		{"128 levels are read", `{"a":` + deep[5:len(deep)-1] + `}`, ""},
+		{"129 levels are not", `{"a":` + deep + `}`, FaultTooDeep},
+		{"10,000 objects in each other", strings.Repeat(`{"a":`, 10000) + `1` + strings.Repeat(`}`, 10000), FaultTooDeep},
+
+		{"an ordinary event without anything", `{}`, ""},
+		{"an ordinary event of a type nobody knows", `{"type":"fax","userId":{}}`, ""},
+		{"an ordinary group call", `{"type":"group","groupId":"g"}`, ""},
+		{"null everywhere", `{"type":null,"userId":null,"anonymousId":null,"messageId":null,"event":null,"context":null,"traits":null,"properties":null,"timestamp":null,"originalTimestamp":null}`, ""},
+		{"null personas", `{"type":"track","context":{"personas":null}}`, ""},
+
+		{"personas without a class", `{"type":"track","userId":"u","context":{"personas":{"computation_key":"k"}},"properties":{"k":true}}`, FaultUnknownClass},
+		{"personas of nulls", `{"type":"track","userId":"u","context":{"personas":{"computation_class":null,"computation_key":null}}}`, FaultUnknownClass},
+		{"personas that are no object", `{"type":"track","userId":"u","context":{"personas":"yes"}}`, FaultUnknownClass},
+		{"a class from the future", engaged("cohort", `"type":"track","properties":{"k":true}`), FaultUnknownClass},
+		{"no key", `{"type":"track","userId":"u","context":{"personas":{"computation_class":"audience"}},"properties":{"k":true}}`, FaultMissingKey},
+		{"a key that is too long", strings.Replace(engaged("audience", `"type":"track"`), `"k"`, `"`+strings.Repeat("k", 513)+`"`, 1), FaultNameTooLong},
+
+		{"a page with personas", engaged("audience", `"type":"page","properties":{"k":true}`), FaultUnknownType},
+		{"a type that is not known", engaged("audience", `"type":"fax","traits":{"k":true}`), FaultUnknownType},
+		{"no type, and no shape to tell it by", engaged("audience", `"x":1`), FaultUnknownType},
+		{"no type, but traits", engaged("audience", `"traits":{"k":true}`), ""},
+
+		{"a group call without a user", strings.Replace(engaged("audience", `"type":"group","groupId":"g","traits":{"k":true}`), `"userId":"u"`, `"userId":null`, 1), FaultAccountLevel},
+		{"a group call with a user", engaged("audience", `"type":"group","groupId":"g","traits":{"k":true}`), ""},
+		{"nobody", strings.Replace(engaged("audience", `"type":"identify","traits":{"k":true}`), `"u"`, `""`, 1), FaultNoIdentifier},
+		{"a userId that is an object", strings.Replace(engaged("audience", `"type":"identify","traits":{"k":true}`), `"u"`, `{"id":1}`, 1), FaultBadUserID},
+		{"a userId that is a bool, beside an anonymousId", strings.Replace(engaged("audience", `"type":"identify","anonymousId":"a","traits":{"k":true}`), `"u"`, `true`, 1), FaultBadUserID},
+
+		{"no flag", engaged("audience", `"type":"identify","traits":{"other":true}`), FaultUndetermined},
+		{"a flag that is null", engaged("audience", `"type":"identify","traits":{"k":null}`), FaultUndetermined},
+		{"a flag that is 1", engaged("audience", `"type":"identify","traits":{"k":1}`), FaultUndetermined},
+		{"a flag that says yes", engaged("audience", `"type":"identify","traits":{"k":"yes"}`), FaultUndetermined},
+		{"an event name is no flag", engaged("audience", `"type":"track","event":"Audience Exited","properties":{}`), FaultUndetermined},
+		{"traits that disagree with properties decide", engaged("audience", `"type":"identify","traits":{"k":null},"properties":{"k":false}`), FaultUndetermined},
+		{"a step without a flag in an identify", engaged("journey_step", `"type":"identify","traits":{}`), FaultUndetermined},
+
+		{"a trait without traits", engaged("trait", `"type":"identify"`), FaultNoValues},
+		{"a trait with nothing but an address", engaged("trait", `"type":"identify","traits":{"email":"e"}`), FaultNoValues},
+		{"a row of 1,001 columns", engaged("trait", `"type":"identify","traits":{`+strings.Join(row, ",")+`}`), FaultTooManyVals},
+		{"a row of 1,000 columns", engaged("trait", `"type":"identify","traits":{`+strings.Join(row[1:], ",")+`}`), ""},
+		{"a column with an endless name", engaged("trait", `"type":"identify","traits":{"`+strings.Repeat("c", 513)+`":1}`), FaultNameTooLong},
+
+		{"a delete that nobody signed", `{"type":"delete","userId":"u"}`, FaultUnverified},
+		{"an audience_key with a value that is no flag", `{"userId":"u","properties":{"audience_key":"k","k":0}}`, FaultUndetermined},
+		{"an audience_key without a value is ordinary", `{"userId":"u","properties":{"audience_key":"k"}}`, ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			e := Read([]byte(c.raw), Reading{Received: received})
+			if e.Fault != c.fault {
+				t.Errorf("fault %q (%s), want %q", e.Fault, e.Sentence, c.fault)
+			}
+			spansAreJSON(t, e)
+		})
+	}
+}
+
+func TestMeaning(t *testing.T) {
+	cases := []struct {
+		name, raw string
+		want      string // call class key flag columns
+	}{
+		{"identify says in", engaged("audience", `"type":"identify","traits":{"k":true}`), "identify audience k in"},
+		{"identify says out", engaged("audience", `"type":"identify","traits":{"k":false}`), "identify audience k out"},
+		{"a text says out", engaged("audience", `"type":"identify","traits":{"k":"False"}`), "identify audience k out"},
+		{"track in properties", engaged("audience", `"type":"track","event":"E","properties":{"k":true},"traits":{"k":false}`), "track audience k in"},
+		{"track in traits, as a warehouse page shows it", engaged("audience", `"type":"track","event":"E","traits":{"k":true}`), "track audience k in"},
+		{"the last of duplicates", engaged("audience", `"type":"identify","traits":{"k":true,"k":false}`), "identify audience k out"},
+		{"the last of duplicate objects", engaged("audience", `"type":"identify","traits":{"k":true},"traits":{"k":false}`), "identify audience k out"},
+		{"an escaped name is the name", engaged("audience", `"type":"identify","traits":{"\u006b":true}`), "identify audience k in"},
+		{"audience_key names the flag", engaged("audience", `"type":"track","event":"E","properties":{"audience_key":"j","j":true}`), "track audience k in"},
+		{"another bool is no flag", engaged("journey_step", `"type":"track","event":"E","properties":{"vip":true}`), "track journey_step k silent pass"},
+		{"a step with a flag", engaged("journey_step", `"type":"track","event":"E","properties":{"k":true}`), "track journey_step k in pass"},
+		{"a step's identify does not pass through", engaged("journey_step", `"type":"identify","traits":{"k":true}`), "identify journey_step k in"},
+
+		{"a trait", engaged("trait", `"type":"identify","traits":{"k":450.00,"email":"e","other":1}`), "identify trait k silent k=450.00"},
+		{"a trait spelled computed_trait", engaged("computed_trait", `"type":"identify","traits":{"k":[1, 2]}`), "identify trait k silent k=[1, 2]"},
+		{"a bool trait is no membership", engaged("trait", `"type":"track","event":"E","properties":{"trait_key":"k","k":true}`), "track trait k silent k=true"},
+		{"a trait called email", strings.Replace(engaged("trait", `"type":"identify","traits":{"email":"e"}`), `"computation_key":"k"`, `"computation_key":"email"`, 1), `identify trait email silent email="e"`},
+		{"a trait that became null", engaged("trait", `"type":"identify","traits":{"k":null}`), "identify trait k silent k=null"},
+		{"a row", engaged("trait", `"type":"identify","traits":{"a":1,"email":"e","b":null,"trait_key":"x","a":"2"}`), `identify trait k silent a="2" b=null`},
+
+		{"audience_key alone", `{"type":"track","userId":"u","event":"E","properties":{"audience_key":"k","k":true}}`, "track audience k in"},
+		{"audience_key in traits", `{"type":"identify","userId":"u","traits":{"audience_key":"k","k":false}}`, "identify audience k out"},
+		{"trait_key alone", `{"type":"track","userId":"u","event":"E","properties":{"trait_key":"k","k":1.50}}`, "track trait k silent k=1.50"},
+		{"the properties are the whole body", `{"userId":"u","audience_key":"k","k":true}`, "track audience k in"},
+		{"no type, properties", `{"userId":"u","properties":{"audience_key":"k","k":true}}`, "track audience k in"},
+		{"no type, traits and a group", `{"userId":"u","groupId":"g","traits":{"audience_key":"k","k":true}}`, "group audience k in"},
+		{"an ordinary event", `{"type":"track","userId":"u","event":"E","properties":{"k":true}}`, "track  silent"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			e := Read([]byte(c.raw), Reading{Received: received})
+			if e.Fault != "" {
+				t.Fatalf("fault %s: %s", e.Fault, e.Sentence)
+			}
+			if got := summary(e); got != c.want {
+				t.Errorf("got  %q\nwant %q", got, c.want)
+			}
+			compareWithReference(t, []byte(c.raw))
+		})
+	}
+}
+
+func summary(e *store.Event) string {
+	parts := []string{e.Call.String(), e.Class.String()}
+	if e.Key != "" {
+		parts = append(parts, e.Key)
+	}
+	parts = append(parts, [...]string{"silent", "in", "out"}[e.Flag])
+	if e.PassThrough {
+		parts = append(parts, "pass")
+	}
+	for _, c := range e.Columns {
+		parts = append(parts, c.Name+"="+string(e.Bytes(c.Value)))
+	}
+	return strings.Join(parts, " ")
+}
+
+func TestTime(t *testing.T) {
+	at := func(s string) time.Time {
+		v, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	cases := []struct {
+		name, fields string
+		want         time.Time
+	}{
+		{"none", `"x":1`, received},
+		{"originalTimestamp keeps nanoseconds", `"originalTimestamp":"2026-03-14T09:26:53.589734167Z","timestamp":"2026-03-14T09:26:53.589Z"`, at("2026-03-14T09:26:53.589734167Z")},
+		{"timestamp where the other cannot be read", `"originalTimestamp":"yesterday","timestamp":"2026-03-14T09:26:53Z"`, at("2026-03-14T09:26:53Z")},
+		{"an offset", `"timestamp":"2026-03-14T10:26:53+01:00"`, at("2026-03-14T09:26:53Z")},
+		{"an offset without a colon", `"timestamp":"2026-03-14T10:26:53.5+0100"`, at("2026-03-14T09:26:53.5Z")},
+		{"a blank instead of T", `"timestamp":"2026-03-14 09:26:53"`, at("2026-03-14T09:26:53Z")},
+		{"escaped", `"timestamp":"2026-03-14T09:26:53\u005a"`, at("2026-03-14T09:26:53Z")},
+		{"a number", `"timestamp":1773480413`, received},
+		{"year one", `"originalTimestamp":"0001-01-01T00:00:00Z","timestamp":"2026-03-14T09:26:53Z"`, at("2026-03-14T09:26:53Z")},
+		{"before 1970 by its offset", `"timestamp":"1970-01-01T00:00:00+01:00"`, received},
+		{"five minutes ahead is believed", `"timestamp":"2026-03-14T09:32:00Z"`, at("2026-03-14T09:32:00Z")},
+		{"more is not", `"timestamp":"2026-03-14T09:32:00.000000001Z"`, received},
+		{"the year 9999", `"timestamp":"9999-12-31T23:59:59-01:00"`, received},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			e := Read([]byte(`{"type":"track",`+c.fields+`}`), Reading{Received: received.In(time.FixedZone("far", 7200))})
+			if !e.Time.Equal(c.want) || e.Time.Location() != time.UTC {
+				t.Errorf("%v, want %v", e.Time, c.want)
+			}
+			if !e.Received.Equal(received) || e.Received.Location() != time.UTC {
+				t.Errorf("received %v", e.Received)
+			}
+		})
+	}
+}
+
+func TestIdentifiers(t *testing.T) {
+	const id = `{"type":"identify","userId":%s,"anonymousId":%s,"messageId":%s}`
+	cases := []struct{ user, anonymous, message, want string }{
+		{`"u"`, `"a"`, `"m"`, "u a m"},
+		{`12345678901234567890`, `1.50`, `1e3`, "12345678901234567890 1.50 1e3"},
+		{`""`, `null`, `"m"`, "  m"},
+		{`"\u00fc\ud83d\ude00\""`, `{}`, `"m"`, "ü😀\"  m"},
+		{`" u "`, `[]`, `"m"`, " u   m"},
+		{`-0`, `true`, `"m"`, "-0  m"},
+	}
+	for _, c := range cases {
+		e := Read(fmt.Appendf(nil, id, c.user, c.anonymous, c.message), Reading{})
+		if got := e.User.ID + " " + e.Anonymous.ID + " " + e.MessageID; got != c.want {
+			t.Errorf("%s %s %s is read as %q, want %q", c.user, c.anonymous, c.message, got, c.want)
+		}
+	}
+}
+
+func TestWhereTheAddressIs(t *testing.T) {
+	const both = `"traits":{"email":"own@x"},"context":{"traits":{"email":"context@x"}}`
+	cases := []struct{ raw, want string }{
+		{`{"type":"identify",` + both + `}`, "own@x"},
+		{`{"type":"track",` + both + `}`, "context@x"},
+		{`{"type":"group",` + both + `}`, "context@x"},
+		{`{"type":"group","traits":{"email":"account@x"}}`, ""},
+		{`{"type":"identify","traits":{"email":null},"context":{"traits":{"email":"context@x"}}}`, "context@x"},
+		{`{"type":"identify","traits":{"email":"Ann.O@X.example"}}`, "Ann.O@X.example"},
+		{`{"type":"track","properties":{"email":"of the order"}}`, ""},
+	}
+	for _, c := range cases {
+		if e := Read([]byte(c.raw), Reading{}); e.Email.ID != c.want {
+			t.Errorf("%s: %q, want %q", c.raw, e.Email.ID, c.want)
+		}
+	}
+}
+
+func TestAnEventWithoutMessageIDIsNamedByItsBytes(t *testing.T) {
+	a := Read([]byte(`{"type":"track","userId":"u"}`), Reading{Received: received})
+	b := Read([]byte(`{"type":"track","userId":"u"}`), Reading{Received: received.Add(time.Hour)})
+	c := Read([]byte(`{"type":"track","userId":"v"}`), Reading{Received: received})
+	if a.MessageID != b.MessageID || a.MessageID == c.MessageID {
+		t.Errorf("%s, %s, %s", a.MessageID, b.MessageID, c.MessageID)
+	}
+	if len(a.MessageID) != len("raw_")+32 {
+		t.Errorf("messageId %q", a.MessageID)
+	}
+	long := strings.Repeat("m", 257)
+	if e := Read([]byte(`{"messageId":"`+long+`"}`), Reading{}); !strings.HasPrefix(e.MessageID, "raw_") {
+		t.Errorf("257 bytes of messageId were kept: %q", e.MessageID)
+	}
+	if e := Read([]byte(`{"messageId":"`+long[:256]+`"}`), Reading{}); e.MessageID != long[:256] {
+		t.Errorf("256 bytes of messageId became %q", e.MessageID)
+	}
+}
+
+func TestTheVerdictOnAnIDStaysWithTheID(t *testing.T) {
+	check := func(id string) string {
+		if id == "null" {
+			return "id_blocked"
+		}
+		return ""
+	}
+	e := Read([]byte(engaged("audience", `"type":"identify","anonymousId":"null","traits":{"k":true}`)), Reading{CheckID: check})
+	if e.Fault != "" || e.User.Fault != "" || e.Anonymous.Fault != "id_blocked" {
+		t.Errorf("fault %q, user %+v, anonymous %+v", e.Fault, e.User, e.Anonymous)
+	}
+}
+
+func TestDeletes(t *testing.T) {
+	raw := []byte(`{"type":"delete","userId":"u"}`)
+	if e := Read(raw, Reading{Verified: true}); e.Fault != "" || e.Call != store.CallDelete || e.User.ID != "u" {
+		t.Errorf("a verified delete: %+v", e)
+	}
+	if e := Read(raw, Reading{Verified: true, Route: RouteTracking}); e.Fault != FaultUnverified {
+		t.Errorf("a delete by write key: fault %q", e.Fault)
+	}
+	if e := Read([]byte(`{"type":"delete"}`), Reading{Verified: true}); e.Fault != FaultNoIdentifier {
+		t.Errorf("a delete of nobody: fault %q", e.Fault)
+	}
+}
+
+func TestTrackingRoutes(t *testing.T) {
+	big := `{"type":"track","userId":"u","event":"E","x":"` + strings.Repeat("x", MaxEventBytes) + `"}`
+	cases := []struct {
+		name, raw string
+		how       Reading
+		fault     string
+	}{
+		{"the path goes before the type", `{"type":"track","userId":"u"}`, Reading{Call: store.CallIdentify}, ""},
+		{"an item without a type", `{"userId":"u","traits":{}}`, Reading{}, FaultUnknownType},
+		{"no one", `{"type":"page"}`, Reading{}, FaultNoUserAnonID},
+		{"no event name", `{"type":"track","userId":"u","event":""}`, Reading{}, FaultNoEventName},
+		{"too large", big, Reading{}, FaultEventTooLarge},
+		{"grown by what the batch shares", big, Reading{Size: 100}, ""},
+		{"an audience_key is ordinary here", `{"type":"track","userId":"u","event":"E","properties":{"audience_key":"k"}}`, Reading{}, ""},
+		{"personas count here", engaged("audience", `"type":"track","event":"E","properties":{}`), Reading{}, FaultUndetermined},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			c.how.Route = RouteTracking
+			e := Read([]byte(c.raw), c.how)
+			if e.Fault != c.fault {
+				t.Errorf("fault %q (%s), want %q", e.Fault, e.Sentence, c.fault)
+			}
+		})
+	}
+	e := Read([]byte(`{"type":"track","userId":"u","event":"E","properties":{"audience_key":"k","k":true}}`), Reading{Route: RouteTracking})
+	if e.Class != store.ClassNone {
+		t.Errorf("class %v without personas", e.Class)
+	}
+}
+
+func TestSentencesTellNoOneWhoItIs(t *testing.T) {
+	raw := strings.Replace(engaged("audience", `"type":"identify","traits":{"k":"secret-value","email":"ann@example.com"}`), `"u"`, `"usr_ann"`, 1)
+	e := Read([]byte(raw), Reading{})
+	for _, private := range []string{"usr_ann", "ann@", "secret-value"} {
+		if strings.Contains(e.Sentence, private) {
+			t.Errorf("%q is in %q", private, e.Sentence)
+		}
+	}
+}

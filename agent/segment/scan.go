@@ -1,0 +1,412 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+
+	"personasync/store"
+)
+
+// maxDepth is how deep an event may nest. Segment's own events nest 5 levels; 128 leaves room for any
+// mapping a person would write.
+const maxDepth = 128
+
+// NotJSON says where a text stops being JSON (RFC 8259).
+type NotJSON struct {
+	Offset int    // of the first byte that does not fit
+	Want   string // what would have fitted
+}
+
+func (e *NotJSON) Error() string {
+	return fmt.Sprintf("not JSON: byte %d should be %s", e.Offset, e.Want)
+}
+
+// A scanner reads JSON text once, front to back, and decides whether it is JSON. It needs no stack of
+// its own to do so: open brackets are bytes in a slice, so text nested a million deep costs a megabyte.
+//
+// Two things do not stop it, because the text is JSON all the same and its bytes can be kept: broken
+// UTF-8 inside a string, and nesting beyond maxDepth. They are noted.
+type scanner struct {
+	b       []byte
+	i       int    // the next byte to read
+	open    []byte // brackets not yet closed, outermost first
+	deepest int    // most brackets ever open
+	badUTF8 bool
+	want    string // after a failure: what byte i should have been
+}
+
+func (s *scanner) err() error { return &NotJSON{Offset: s.i, Want: s.want} }
+
+func (s *scanner) fail(want string) bool {
+	s.want = want
+	return false
+}
+
+// document reads exactly one value and the white space around it.
+func (s *scanner) document() bool { return s.value() && s.end() }
+
+// end requires that nothing but white space is left.
+func (s *scanner) end() bool {
+	s.space()
+	if s.i < len(s.b) {
+		return s.fail("the end of the text")
+	}
+	return true
+}
+
+// value skips white space and one value of any kind. It loops instead of recursing.
+func (s *scanner) value() bool {
+	outer := len(s.open)
+	for {
+		opened, ok := s.begin()
+		if !ok {
+			return false
+		}
+		if opened {
+			continue
+		}
+		for more := false; !more; {
+			if len(s.open) == outer {
+				return true
+			}
+			if more, ok = s.next(); !ok {
+				return false
+			}
+		}
+	}
+}
+
+// begin reads a scalar or an empty container whole. Of a container that holds something it reads as far
+// as the first value inside, and says opened.
+func (s *scanner) begin() (opened, ok bool) {
+	s.space()
+	if s.i == len(s.b) {
+		return false, s.fail("a value")
+	}
+	switch c := s.b[s.i]; c {
+	case '{':
+		s.push(c)
+		if s.peek() == '}' {
+			s.pop()
+			return false, true
+		}
+		_, _, ok := s.key()
+		return true, ok
+	case '[':
+		s.push(c)
+		if s.peek() == ']' {
+			s.pop()
+			return false, true
+		}
+		return true, true
+	case '"':
+		_, ok := s.str()
+		return false, ok
+	case 't':
+		return false, s.literal("true")
+	case 'f':
+		return false, s.literal("false")
+	case 'n':
+		return false, s.literal("null")
+	default:
+		return false, s.number()
+	}
+}
+
+// next reads what follows a value inside the innermost container: a comma, and the next key if it is an
+// object, or the closing bracket.
+func (s *scanner) next() (more, ok bool) {
+	object := s.open[len(s.open)-1] == '{'
+	switch c := s.peek(); {
+	case c == ',':
+		s.i++
+		if !object {
+			return true, true
+		}
+		_, _, ok := s.key()
+		return true, ok
+	case c == '}' && object, c == ']' && !object:
+		s.pop()
+		return false, true
+	case object:
+		return false, s.fail("a comma or }")
+	default:
+		return false, s.fail("a comma or ]")
+	}
+}
+
+func (s *scanner) push(c byte) {
+	s.i++
+	s.open = append(s.open, c)
+	s.deepest = max(s.deepest, len(s.open))
+}
+
+func (s *scanner) pop() {
+	s.i++
+	s.open = s.open[:len(s.open)-1]
+}
+
+// peek skips white space and returns the byte behind it, 0 at the end.
+func (s *scanner) peek() byte {
+	s.space()
+	if s.i == len(s.b) {
+		return 0
+	}
+	return s.b[s.i]
+}
+
+func (s *scanner) space() {
+	for s.i < len(s.b) {
+		switch s.b[s.i] {
+		case ' ', '\t', '\n', '\r':
+			s.i++
+		default:
+			return
+		}
+	}
+}
+
+// key reads a member's name and the colon behind it. The span is the name's text between the quotes;
+// plain says that the text needs no decoding.
+func (s *scanner) key() (name store.Span, plain, ok bool) {
+	if s.peek() != '"' {
+		return name, false, s.fail("a member's name in quotes")
+	}
+	start := s.i + 1
+	plain, ok = s.str()
+	if !ok {
+		return name, false, false
+	}
+	name = spanOf(start, s.i-1)
+	if s.peek() != ':' {
+		return name, false, s.fail("a colon")
+	}
+	s.i++
+	return name, plain, true
+}
+
+// str reads a string, standing on its opening quote.
+func (s *scanner) str() (plain, ok bool) {
+	plain = true
+	s.i++
+	for {
+		s.i += plainBytes(s.b[s.i:])
+		if s.i == len(s.b) {
+			return false, s.fail("the closing quote of a string")
+		}
+		switch c := s.b[s.i]; {
+		case c == '"':
+			s.i++
+			return plain, true
+		case c == '\\':
+			plain = false
+			if !s.escape() {
+				return false, false
+			}
+		case c < ' ':
+			return false, s.fail("escaped: control characters may not stand in a string")
+		default:
+			r, n := utf8.DecodeRune(s.b[s.i:])
+			if r == utf8.RuneError && n == 1 {
+				s.badUTF8, plain = true, false
+			}
+			s.i += n
+		}
+	}
+}
+
+// plainBytes counts the leading bytes of b that a string may hold as they are and that need no further
+// look: ASCII from the blank on, but quote and backslash. It looks at eight bytes at a time. For bytes
+// below 0x80, x - n has the high bit set exactly where the byte is less than n; a borrow spoils only
+// bytes above one that was found already, and bytes from 0x80 on are found by their own high bit.
+func plainBytes(b []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; len(b)-n >= 8; n += 8 {
+		x := binary.LittleEndian.Uint64(b[n:])
+		quote, slash := x^(ones*'"'), x^(ones*'\\')
+		special := (x - ones*' ') | (quote - ones) | (slash - ones) | x
+		if special&highs != 0 {
+			break
+		}
+	}
+	for n < len(b) && plainByte[b[n]] {
+		n++
+	}
+	return n
+}
+
+var plainByte = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+// escape reads a backslash and what belongs to it.
+func (s *scanner) escape() bool {
+	s.i++
+	if s.i == len(s.b) {
+		return s.fail("the rest of an escape")
+	}
+	switch s.b[s.i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		s.i++
+		return true
+	case 'u':
+		s.i++
+	default:
+		return s.fail(`one of "\/bfnrtu`)
+	}
+	for range 4 {
+		if s.i == len(s.b) || !isHex(s.b[s.i]) {
+			return s.fail("a hexadecimal digit")
+		}
+		s.i++
+	}
+	return true
+}
+
+func isHex(c byte) bool {
+	return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func (s *scanner) literal(word string) bool {
+	if len(s.b)-s.i < len(word) || string(s.b[s.i:s.i+len(word)]) != word {
+		return s.fail(word)
+	}
+	s.i += len(word)
+	return true
+}
+
+// number reads -?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?
+func (s *scanner) number() bool {
+	if s.at('-') {
+		s.i++
+	}
+	if s.at('0') {
+		s.i++
+	} else if !s.digits("a value") {
+		return false
+	}
+	if s.at('.') {
+		s.i++
+		if !s.digits("a digit") {
+			return false
+		}
+	}
+	if s.at('e') || s.at('E') {
+		s.i++
+		if s.at('+') || s.at('-') {
+			s.i++
+		}
+		return s.digits("a digit")
+	}
+	return true
+}
+
+func (s *scanner) at(c byte) bool { return s.i < len(s.b) && s.b[s.i] == c }
+
+func (s *scanner) digits(want string) bool {
+	start := s.i
+	for s.i < len(s.b) && isDigit(s.b[s.i]) {
+		s.i++
+	}
+	if s.i == start {
+		return s.fail(want)
+	}
+	return true
+}
+
+// members walks one object, member by member, in the order of the text. Of duplicate names the caller
+// takes the last, as JSON.parse does.
+//
+//	for m := walk(text, object); m.next(); {
+//		switch string(m.name) { … m.value … }
+//	}
+type members struct {
+	scanner
+	begun, failed bool
+
+	name  []byte     // decoded
+	label store.Span // the name as it stands in the text, quotes included
+	value store.Span // the member's value, without the white space around it
+}
+
+// walk begins on the object that spans at in text. The room for open brackets is lent: walks that share
+// it may follow each other, not overlap.
+func walk(text []byte, at store.Span, room []byte) members {
+	return members{scanner: scanner{b: text, i: int(at.Off), open: room[:0]}}
+}
+
+// next reads one more member, value included, and reports whether there was one. A text that is not
+// JSON ends the walk with failed set.
+func (m *members) next() bool {
+	if m.failed || m.begun && len(m.open) == 0 {
+		return false
+	}
+	name, plain, more := m.advance()
+	if !more {
+		return false
+	}
+	m.space()
+	start := m.i
+	if m.failed = !m.scanner.value(); m.failed {
+		return false
+	}
+	m.value = spanOf(start, m.i)
+	m.label = store.Span{Off: name.Off - 1, Len: name.Len + 2}
+	if m.name = cut(m.b, name); !plain {
+		m.name = []byte(decodeString(cut(m.b, m.label)))
+	}
+	return true
+}
+
+// advance reads what stands before a member's value: the bracket or the comma, and the key.
+func (m *members) advance() (name store.Span, plain, more bool) {
+	switch c := m.peek(); {
+	case !m.begun:
+		m.begun = true
+		m.push(c)
+		if m.peek() == '}' {
+			m.pop()
+			return name, false, false
+		}
+	case c == '}':
+		m.pop()
+		return name, false, false
+	case c == ',':
+		m.i++
+	default:
+		m.failed = true
+		m.fail("a comma or }")
+		return name, false, false
+	}
+	name, plain, ok := m.key()
+	m.failed = !ok
+	return name, plain, ok
+}
+
+func spanOf(from, to int) store.Span {
+	return store.Span{Off: uint32(from), Len: uint32(to - from)}
+}
+
+func cut(b []byte, s store.Span) []byte { return b[s.Off : s.Off+s.Len : s.Off+s.Len] }
+
+// decodeString decodes a quoted JSON string that has been scanned. Broken UTF-8 becomes U+FFFD.
+func decodeString(quoted []byte) string {
+	inner := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		return string(inner)
+	}
+	var v string
+	if err := json.Unmarshal(quoted, &v); err != nil {
+		return "" // cannot be: the scanner accepts no string that encoding/json refuses
+	}
+	return v
+}
