@@ -2,9 +2,21 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Errors a caller can tell apart.
@@ -12,20 +24,19 @@ var (
 	ErrInUse    = errors.New("the data directory is in use by another process")
 	ErrNotFound = errors.New("nothing there")
 	ErrBusy     = errors.New("the inbox is full") // try again in a moment
-	ErrFull     = errors.New("the data directory has reached its limit")
+	ErrFull     = errors.New("the disk is full")
 	ErrClosed   = errors.New("the store is closed")
 	ErrNewer    = errors.New("the data was written by a newer version")
 	ErrNoData   = errors.New("no data here yet")
 )
 
-// Options opens a store. The zero value is usable in tests; Log is required.
+// Options opens a store. Log is required; a zero retention keeps things for ever.
 type Options struct {
 	Log *slog.Logger
 
-	// How long things stay, zero for ever. See [retention] of the configuration.
-	Delivered     time.Duration
-	ReceivedFor   time.Duration
-	ReceivedBytes int64
+	Delivered     time.Duration // how long closed changes stay inspectable
+	ReceivedFor   time.Duration // how long raw received events stay, once applied …
+	ReceivedBytes int64         // … and at most how many bytes of them
 	Parked        time.Duration
 }
 
@@ -33,67 +44,269 @@ type Options struct {
 // All methods may be called concurrently.
 type Store struct {
 	View
-}
+	o    Options
+	log  *slog.Logger
+	dir  string
+	lock *os.File
 
-// View answers questions about the state. It reads and never changes anything. Every method is one
-// short read transaction, so a page of a listing is consistent in itself.
-type View struct{}
+	commands chan *command
+	closing  chan struct{} // closed by Close; ends the writer
+	gone     chan struct{} // closed when the writer has ended
+	wake     chan struct{} // buffer of one
+	once     sync.Once
+
+	rejected atomic.Uint64 // refused at the door since the last transaction
+
+	// The writer's own.
+	state  *state
+	behind bool // the inbox may hold records not yet applied
+
+	rulesMu  sync.Mutex // orders SetRules
+	appended *Rules     // the newest rules in the inbox, nil while unknown
+}
 
 // Open locks dir, recovers what a crash left, and starts applying. The directory is made if missing.
 // ErrInUse, ErrNewer and damage are told apart.
-func Open(dir string, o Options) (*Store, error) { panic("stub") }
+func Open(dir string, o Options) (s *Store, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s = &Store{
+		o: o, log: o.Log, dir: dir, lock: lock,
+		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
+		behind: true,
+	}
+	if err := s.open(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	go s.writeLoop()
+	return s, nil
+}
 
-// OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
-// no store in dir, and ErrInUse when an agent holds it.
-func OpenReadOnly(dir string) (*View, error) { panic("stub") }
+func (s *Store) open() error {
+	epoch, err := s.openState()
+	if err != nil {
+		return err
+	}
+	inbox, err := openInbox(s.dir, epoch, s.state.applied+1)
+	if err != nil {
+		s.db.Close()
+		return err
+	}
+	s.inbox = inbox
+	if err := s.recover(); err != nil {
+		inbox.close()
+		s.db.Close()
+		return err
+	}
+	return nil
+}
 
-// Close ends a read-only view.
-func (v *View) Close() error { panic("stub") }
+// openState opens state.db, or makes it where there is no store yet. An inbox without a state is not
+// a new store: starting empty would forget every membership in silence.
+func (s *Store) openState() (epoch uint32, err error) {
+	path := filepath.Join(s.dir, stateFile)
+	found, err := exists(path)
+	if err != nil {
+		return 0, fmt.Errorf("look for the state: %w", err)
+	}
+	if !found {
+		if strays, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern)); len(strays) > 0 {
+			return 0, fmt.Errorf("%s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", s.dir, stateFile)
+		}
+		if err := s.createState(path); err != nil {
+			return 0, err
+		}
+	}
+	if s.db, err = openBolt(path, stateMmap, false); err != nil {
+		return 0, err
+	}
+	if epoch, err = fileEpoch(s.db); err == nil {
+		err = s.db.View(func(tx *bolt.Tx) error {
+			s.state, err = loadState(tx)
+			return err
+		})
+	}
+	if err != nil {
+		s.db.Close()
+		return 0, err
+	}
+	return epoch, nil
+}
+
+// createState makes the file under another name first, so that a crash leaves no half of one.
+func (s *Store) createState(path string) error {
+	temporary := path + ".new"
+	os.Remove(temporary)
+	db, err := openBolt(temporary, 0, false)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(initState(db, rand.Uint32()|1), db.Close())
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", stateFile, err)
+	}
+	return nil
+}
+
+// recover settles the flights that were under way when the last process ended.
+func (s *Store) recover() error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		b := newBatch(tx, s.state, s.log)
+		var flights []uint64
+		if err := tx.Bucket(bucketFlights).ForEach(func(k, _ []byte) error {
+			flights = append(flights, number(k))
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, f := range flights {
+			if err := b.strand(f, time.Now()); err != nil {
+				return fmt.Errorf("flight %d: %w", f, err)
+			}
+		}
+		return b.flush()
+	})
+}
 
 // Close stops applying, waits for what is being written, and releases the directory.
-func (s *Store) Close() error { panic("stub") }
+func (s *Store) Close() (err error) {
+	s.once.Do(func() {
+		s.inbox.stop()
+		close(s.closing)
+		<-s.gone
+		if s.rejected.Load() > 0 {
+			err = s.write(nil)
+		}
+		s.inbox.closeFiles()
+		err = errors.Join(err, s.db.Close(), s.lock.Close())
+	})
+	return err
+}
 
 // Append puts events on disk, in order, and returns once they are: after a nil error they survive
-// kill -9 and power loss. Nothing of a failed Append is applied, unless the process died in it.
-// ErrBusy, ErrFull and ErrClosed ask the sender to try again.
-func (s *Store) Append(ctx context.Context, events ...*Event) error { panic("stub") }
+// kill -9 and power loss. Nothing of a failed Append is applied, unless the process died in it or
+// the caller stopped waiting. ErrBusy, ErrFull and ErrClosed ask the sender to try again.
+func (s *Store) Append(ctx context.Context, events ...*Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	frames := make([][]byte, len(events))
+	for i, e := range events {
+		frames[i] = appendEvent(make([]byte, 0, len(e.Raw)+512), e)
+	}
+	return translate(s.inbox.append(ctx, frames...))
+}
+
+// translate gives what the file system said a name of ours.
+func translate(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, berrors.ErrMaxSizeReached) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
 
 // SetRules makes r the rules for every event appended after it returns. Equal rules cost nothing.
-func (s *Store) SetRules(ctx context.Context, r Rules) error { panic("stub") }
+func (s *Store) SetRules(ctx context.Context, r Rules) error {
+	s.rulesMu.Lock()
+	defer s.rulesMu.Unlock()
+	if s.appended != nil && sameRules(s.appended, &r) {
+		return nil
+	}
+	if s.appended == nil { // since start: what is applied counts, if that is all there is
+		known, err := s.appliedRules()
+		if err != nil {
+			return err
+		}
+		if known != nil && sameRules(known, &r) {
+			s.appended = &r
+			return nil
+		}
+	}
+	frame, err := appendRules(nil, &r)
+	if err != nil {
+		return err
+	}
+	if err := s.inbox.append(ctx, frame); err != nil {
+		return translate(err)
+	}
+	s.appended = &r
+	return nil
+}
+
+func sameRules(a, b *Rules) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
+}
+
+// appliedRules returns the rules in force, or nil while records wait that may change them.
+func (s *Store) appliedRules() (known *Rules, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		text := meta.Get(metaRules)
+		if text == nil || number(meta.Get(metaApplied)) < s.inbox.last() {
+			return nil
+		}
+		known = new(Rules)
+		return json.Unmarshal(text, known)
+	})
+	return known, err
+}
 
 // CountRejected adds to the count of requests refused at the door. It is cheap and never blocks.
-func (s *Store) CountRejected() { panic("stub") }
+func (s *Store) CountRejected() { s.rejected.Add(1) }
 
 // Take commits a flight of due deliveries and returns it, or nil when nothing is due. Users of a
-// flight are out of reach of further Takes on its road until it is settled. next is when something may be due
-// that is not yet: a receipt time of a job that Due held back, or a retry time; zero when unknown.
+// flight are out of reach of further Takes on its road until it is settled.
 func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, err error) {
-	panic("stub")
+	err = s.run(ctx, func(b *batch) error {
+		f = b.take(o)
+		return nil
+	}, func(b *batch) { next = b.next(o.Road) })
+	if err != nil {
+		return nil, Next{}, err
+	}
+	return f, next, nil
 }
 
 // Next says what Take left behind.
 type Next struct {
 	Retry time.Time            // the earliest retry time
-	Jobs  map[string]time.Time // earliest receipt time of what waits, by job
+	Jobs  map[string]time.Time // earliest receipt time of what waits, by job, in whole seconds
 }
 
-// Preview returns the flight that Take would commit, and changes nothing.
-func (v *View) Preview(o TakeOptions) (*Flight, error) { panic("stub") }
-
 // Settle writes what became of a flight. After it returns, the outcome survives a crash.
-func (s *Store) Settle(ctx context.Context, o Outcome) error { panic("stub") }
+func (s *Store) Settle(ctx context.Context, o Outcome) error {
+	return s.run(ctx, func(b *batch) error { return b.settle(o) }, nil)
+}
+
+// Applied waits until everything appended before the call has been applied.
+func (s *Store) Applied(ctx context.Context) error {
+	target, reached := s.inbox.last(), uint64(0)
+	for reached < target {
+		err := s.run(ctx, func(*batch) error { return nil }, func(b *batch) { reached = b.st.applied })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Wake returns a channel that receives after a commit that made something newly due. It has a
 // buffer of one: a slow reader misses repetitions, never the last.
-func (s *Store) Wake() <-chan struct{} { panic("stub") }
-
-// Prune removes what its retention no longer covers, a bounded slice at a time; more says that
-// another call would find work.
-func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error) { panic("stub") }
-
-// Sent returns the users and events that left in each second since the given time, for meters that
-// must survive a restart.
-func (v *View) Sent(since time.Time) ([]SentSecond, error) { panic("stub") }
+func (s *Store) Wake() <-chan struct{} { return s.wake }
 
 // SentSecond is how much left within one second.
 type SentSecond struct {
@@ -109,36 +322,17 @@ type JobRun struct {
 	Missed   uint64    `json:"missed"`   // runs that fell into downtime, ever
 }
 
-// JobRuns lists the jobs' last runs, by name.
-func (v *View) JobRuns() ([]JobRun, error) { panic("stub") }
-
 // SetJobRun records a run.
-func (s *Store) SetJobRun(ctx context.Context, r JobRun) error { panic("stub") }
-
-// Counts returns the ledgers and gauges.
-func (v *View) Counts() (Counts, error) { panic("stub") }
-
-// Changes lists changes by id, oldest first; history is listed newest first.
-// more says that the listing goes on behind the last one.
-func (v *View) Changes(f OutboxFilter) (page []ChangeInfo, more bool, err error) { panic("stub") }
-
-// Change returns one change, wherever it is, and the raw event that caused it while that is kept.
-func (v *View) Change(id ID) (c *Change, raw []byte, err error) { panic("stub") }
-
-// Stats groups what waits, is held or is parked.
-func (v *View) Stats() ([]StatLine, error) { panic("stub") }
-
-// Computations lists every computation seen, by key.
-func (v *View) Computations() ([]ComputationInfo, error) { panic("stub") }
-
-// Members lists the members of one computation; after is the user behind whom to go on, "" for the
-// first page. An unknown key is ErrNotFound; an ambiguous one is an *AmbiguousError.
-func (v *View) Members(key, after string, limit int) (page []MemberInfo, more bool, err error) {
-	panic("stub")
+func (s *Store) SetJobRun(ctx context.Context, r JobRun) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, func(b *batch) error {
+		b.put(b.tx.Bucket(bucketRuns), []byte("job:"+r.Job), text)
+		return nil
+	}, nil)
 }
-
-// User returns everything known of one user, or ErrNotFound.
-func (v *View) User(id string) (*UserInfo, error) { panic("stub") }
 
 // AmbiguousError says that a key names several computations.
 type AmbiguousError struct {
@@ -147,8 +341,5 @@ type AmbiguousError struct {
 }
 
 func (e *AmbiguousError) Error() string {
-	return e.Key + " names several computations: give one of their ids instead"
+	return fmt.Sprintf("%s names several computations: give one of their ids instead", e.Key)
 }
-
-// Describe turns a change into its line of a listing.
-func (c *Change) Describe() ChangeInfo { panic("stub") }

@@ -117,11 +117,3 @@ type StatLine struct {
 	Reason      string `json:"reason"`
 	Count       uint64 `json:"count"`
 }
-
-// timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
-func timestamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339Nano)
-}

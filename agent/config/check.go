@@ -1,0 +1,248 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// check refuses what a single value cannot show: values of some form, and values beside each other.
+func (l *loader) check() {
+	if l.cfg.DataDir == "" {
+		l.refuseKey("data_dir", "must name a folder")
+	}
+	l.checkIngest()
+	l.checkAdmin()
+	l.checkMoEngage()
+	if r := l.cfg.Retry; r.MaxBackoff.Duration < r.MinBackoff.Duration {
+		l.refuseKey("retry.max_backoff", "must not be shorter than retry.min_backoff, which is %s", r.MinBackoff)
+	}
+	l.checkSchedule()
+	l.checkBuilt(fields(l.cfg, ""), fields(Default(), ""))
+	l.checkPolicy(fields(&l.cfg.Defaults, "defaults."))
+	for i := range l.cfg.Computations {
+		l.checkComputation(&l.cfg.Computations[i], l.prefixes[i])
+	}
+	l.checkAttributes()
+}
+
+const unixPrefix = "unix:"
+
+// maxSocketPath is what fits sockaddr_un on Linux, less the zero byte at the end.
+const maxSocketPath = 107
+
+func (l *loader) checkIngest() {
+	in := &l.cfg.Ingest
+	l.checkTLS()
+	local, err := listenAddress(in.Listen)
+	switch {
+	case err != nil:
+		l.refuseKey("ingest.listen", "%v", err)
+		return
+	case local:
+		return
+	case in.TLSCert == "" && !in.BehindProxy:
+		l.refuseKey("ingest.listen", "is reachable from other machines: set ingest.tls_cert and ingest.tls_key, "+
+			"or ingest.behind_proxy = true where a proxy speaks TLS for it")
+	}
+	if in.Auth == "off" {
+		l.refuseKey("ingest.auth", "is allowed on a loopback address only, and ingest.listen is %q: anybody could post events", in.Listen)
+	}
+}
+
+// checkTLS reads the certificate and its key now, so that a fault in them shows before the start.
+func (l *loader) checkTLS() {
+	in := &l.cfg.Ingest
+	switch {
+	case in.TLSCert == "" && in.TLSKey == "":
+		return
+	case in.TLSKey == "":
+		l.refuseKey("ingest.tls_cert", "needs ingest.tls_key beside it")
+		return
+	case in.TLSCert == "":
+		l.refuseKey("ingest.tls_key", "needs ingest.tls_cert beside it")
+		return
+	case l.cfg.blind:
+		return
+	}
+	if _, err := os.Stat(in.TLSCert); err != nil {
+		l.refuseKey("ingest.tls_cert", "cannot be read: %v", reason(err))
+		return
+	}
+	if err := checkPrivate(in.TLSKey); err != nil {
+		l.refuseKey("ingest.tls_key", "%v", err)
+		return
+	}
+	if _, err := tls.LoadX509KeyPair(in.TLSCert, in.TLSKey); err != nil {
+		l.refuseKey("ingest.tls_cert", "cannot be used with ingest.tls_key: %v", reason(err))
+	}
+}
+
+// listenAddress checks host:port or unix:/path, and tells whether only this machine can reach it.
+func listenAddress(address string) (local bool, err error) {
+	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+		return true, socketPath(path)
+	}
+	return hostPort(address)
+}
+
+func socketPath(path string) error {
+	switch {
+	case path == "":
+		return errors.New(`must name a socket, like "unix:/run/personasync/ingest.sock"`)
+	case len(path) > maxSocketPath:
+		return fmt.Errorf("the path of a socket may have %d bytes, this one has %d: choose a shorter one", maxSocketPath, len(path))
+	}
+	return nil
+}
+
+// hostPort checks a TCP address. A host that is neither an address nor "localhost" counts as not
+// local: looking it up would make the answer depend on the network.
+func hostPort(address string) (local bool, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, errors.New(`must be host:port, like "127.0.0.1:8480"`)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return false, fmt.Errorf("%q is no port: must be a number from 0 to 65535", shorten(port))
+	}
+	if strings.ContainsAny(host, " /\\@") {
+		return false, fmt.Errorf("%q is no host", shorten(host))
+	}
+	return isLoopback(host), nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (l *loader) checkAdmin() {
+	a := &l.cfg.Admin
+	if a.Socket != "" {
+		if err := socketPath(a.Socket); err != nil {
+			l.refuseKey("admin.socket", "%v", err)
+		}
+	}
+	if a.Listen == "" {
+		return
+	}
+	if _, err := hostPort(a.Listen); err != nil {
+		l.refuseKey("admin.listen", `%v; "" turns the status page off`, err)
+		return
+	}
+	if a.Listen == l.cfg.Ingest.Listen && !strings.HasSuffix(a.Listen, ":0") {
+		l.refuseKey("admin.listen", "is the address of ingest.listen: choose another port")
+	}
+}
+
+func (l *loader) checkMoEngage() {
+	m := &l.cfg.MoEngage
+	// The id is a piece of the URL's path, and the user of Basic authentication.
+	if strings.ContainsFunc(m.WorkspaceID, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/?#%:", r) }) {
+		l.refuseKey("moengage.workspace_id", "has a character that no workspace id has: copy it from MoEngage: Settings, Account, APIs")
+	}
+	if m.BaseURL == "" {
+		return
+	}
+	if strings.Contains(m.BaseURL, "@") {
+		// Without the value, which may hold a password.
+		l.add(l.cfg.origins["moengage.base_url"].fault("moengage.base_url", "",
+			"must not hold a user or password: they go to moengage.workspace_id and moengage.api_key"))
+		return
+	}
+	u, err := url.Parse(m.BaseURL)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		l.refuseKey("moengage.base_url", `must be a URL like "https://api-01.moengage.com" or "http://127.0.0.1:8490"`)
+	case u.RawQuery != "" || u.Fragment != "":
+		l.refuseKey("moengage.base_url", "must end before any ? or #")
+	}
+}
+
+func (l *loader) checkSchedule() {
+	s := &l.cfg.Schedule
+	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "" {
+		l.refuseKey("schedule.timezone", `is no known time zone: write a name like "Europe/Berlin", or "UTC"`)
+	}
+	if err := parseSchedule(s.Cron, l.cfg.Location()); err != nil {
+		l.refuseKey("schedule.cron", "%v", err)
+	}
+}
+
+func (l *loader) checkComputation(c *Computation, prefix string) {
+	defaults := &Computation{Policy: Default().Defaults}
+	l.checkBuilt(fields(c, prefix), fields(defaults, prefix))
+	l.checkPolicy(fields(&c.Policy, prefix))
+	if c.Schedule != "" {
+		if err := parseSchedule(c.Schedule, l.cfg.Location()); err != nil {
+			l.refuse(keyed(c, prefix, "schedule"), err.Error())
+		}
+	}
+	l.checkAttribute(c, prefix)
+}
+
+// checkPolicy checks the names in a policy where they were given: what a section inherited has been
+// checked where it stands.
+func (l *loader) checkPolicy(policy []field) {
+	for _, f := range policy {
+		if !l.given(f.key) {
+			continue
+		}
+		var err error
+		switch _, word := splitKey(f.key); word {
+		case "enter_event", "exit_event", "trait_event":
+			if err = eventName(*f.ptr.(*string)); err != nil {
+				err = fmt.Errorf("%w: choose another name", err)
+			}
+		case "forward_traits":
+			err = forwardTraits(*f.ptr.(*[]string))
+		}
+		if err != nil {
+			l.refuse(f, err.Error())
+		}
+	}
+}
+
+// checkAttribute checks the name that a computation has in MoEngage, its own key if need be.
+func (l *loader) checkAttribute(c *Computation, prefix string) {
+	switch {
+	case l.given(prefix + "attribute"):
+		if err := attributeName(c.Attribute); err != nil {
+			l.refuse(keyed(c, prefix, "attribute"), err.Error()+": choose another name")
+		}
+	case c.Key != "" && sendsAttribute(c.Send):
+		if err := attributeName(c.Key); err != nil {
+			l.refuse(keyed(c, prefix, "key"), fmt.Sprintf("names the attribute too, and %v: set attribute to another name", err))
+		}
+	}
+}
+
+// checkAttributes refuses two sections that would write one attribute.
+func (l *loader) checkAttributes() {
+	owners := map[string]*Computation{}
+	for i := range l.cfg.Computations {
+		c := &l.cfg.Computations[i]
+		name, word := c.Attribute, "attribute"
+		if name == "" {
+			name, word = c.Key, "key"
+		}
+		if name == "" || !sendsAttribute(c.Send) {
+			continue
+		}
+		switch owner := owners[name]; {
+		case owner == nil:
+			owners[name] = c
+		case owner.Name() != c.Name(): // else it is one computation twice, which is another fault
+			l.refuse(keyed(c, l.prefixes[i], word), fmt.Sprintf(
+				"writes the attribute %q, and so does %s.%s: give one of them another attribute",
+				shorten(name), computations, bareKey(owner.Name())))
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+const (
+	envPrefix    = "PERSONASYNC_"
+	fileVariable = "PERSONASYNC_CONFIG" // read by Find, not a key
+)
+
+// environment is the variables of a process; of one that stands twice the last counts, as for execve's
+// usual callers.
+type environment map[string]string
+
+func parseEnvironment(environ []string) environment {
+	env := environment{}
+	for _, pair := range environ {
+		if name, text, ok := strings.Cut(pair, "="); ok {
+			env[name] = text
+		}
+	}
+	return env
+}
+
+// takeEnvironment lays the variables over the file and notes those that name no key.
+func (l *loader) takeEnvironment() {
+	left := maps.Clone(l.env)
+	delete(left, fileVariable)
+	for _, f := range fields(l.cfg, "") {
+		name := variable(f.key)
+		given, ok := left[name]
+		if !ok {
+			continue
+		}
+		delete(left, name)
+		from := origin{kind: fromEnv, name: name}
+		v := value{kind: untyped, text: given}
+		if err := f.set(v); err != nil {
+			l.add(from.fault(f.key, mask(f, v), err.Error()))
+			continue
+		}
+		l.cfg.origins[f.key] = from
+	}
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		if strings.HasPrefix(name, envPrefix) {
+			l.unknownVariable(name)
+		}
+	}
+}
+
+// unknownVariable only warns, unless the variable asks for something that cannot be done yet: such
+// variables are inherited from anywhere, and one of a newer version must not keep an agent down.
+func (l *loader) unknownVariable(name string) {
+	for _, key := range unbuilt {
+		if name == variable(key) || strings.HasPrefix(name, variable(key)+"_") {
+			l.add(origin{kind: fromEnv, name: name}.fault("", "", notBuilt))
+			return
+		}
+	}
+	// Compared without the prefix: letters that are always right must not make room for wrong ones.
+	names := []string{strings.TrimPrefix(fileVariable, envPrefix)}
+	for _, f := range fields(l.cfg, "") {
+		names = append(names, strings.TrimPrefix(variable(f.key), envPrefix))
+	}
+	near := nearest(strings.TrimPrefix(name, envPrefix), names)
+	l.cfg.notes = append(l.cfg.notes, fmt.Sprintf("environment variable %s means nothing here%s", name, hint(near, envPrefix+"%s")))
+}

@@ -1,0 +1,76 @@
+package config
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"personasync/store"
+)
+
+func TestEnvironmentOverridesEveryType(t *testing.T) {
+	c := mustRead(t, lines(`data_dir = "/a"`, "[moengage]", "concurrency = 2", "[defaults]", "collapse = true"),
+		"PERSONASYNC_DATA_DIR=/b",
+		"PERSONASYNC_DATA_DIR=/c", // the last one counts
+		"PERSONASYNC_ADMIN_LISTEN=",
+		"PERSONASYNC_MOENGAGE_CONCURRENCY=8",
+		"PERSONASYNC_INGEST_MAX_BODY_BYTES=1048576",
+		"PERSONASYNC_MOENGAGE_TIMEOUT=5s",
+		"PERSONASYNC_DEFAULTS_COLLAPSE=false",
+		"PERSONASYNC_DEFAULTS_SEND=attribute, event",
+		"PERSONASYNC_DEFAULTS_FORWARD_TRAITS=plan,city",
+		"PERSONASYNC_INGEST_WRITE_KEYS=one, two",
+		"PERSONASYNC_CONFIG=/elsewhere.toml",
+		"NOT_OURS=1", "no pair")
+	want := Default()
+	want.Path = "agent.toml"
+	want.DataDir = "/c"
+	want.Admin.Listen = ""
+	want.MoEngage.Concurrency = 8
+	want.Ingest.MaxBodyBytes = 1 << 20
+	want.MoEngage.Timeout = Duration{5 * time.Second}
+	want.Defaults.Collapse = false
+	want.Defaults.Send = store.SendBoth
+	want.Defaults.ForwardTraits = []string{"plan", "city"}
+	want.Ingest.WriteKeys = Secret{"one", "two"}
+	if diff := cmp.Diff(want, c, ignoreOrigins); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestBadVariablesAreFaultsThatNameThem(t *testing.T) {
+	got := faultsOf(t, "",
+		"PERSONASYNC_LOG_LEVEL=",
+		"PERSONASYNC_MOENGAGE_CONCURRENCY=0x4",
+		"PERSONASYNC_MOENGAGE_TIMEOUT=soon",
+		"PERSONASYNC_DEFAULTS_COLLAPSE=1",
+		"PERSONASYNC_INGEST_WRITE_KEYS=hunter2,,",
+		"PERSONASYNC_SCHEDULE_TIMEZONE=Nowhere",
+		"PERSONASYNC_GUARD_WINDOW=1h",
+		"PERSONASYNC_RETENTION_EX_MEMBERS=1h")
+	want := []string{
+		`env PERSONASYNC_LOG_LEVEL: log.level = "": must be debug, info, warn or error`,
+		`env PERSONASYNC_INGEST_WRITE_KEYS: ingest.write_keys = (hidden): has an empty value in the list`,
+		`env PERSONASYNC_MOENGAGE_TIMEOUT: moengage.timeout = "soon": must be a duration like "30s", "15m" or "72h" (a day is 24h)`,
+		`env PERSONASYNC_MOENGAGE_CONCURRENCY: moengage.concurrency = "0x4": must be a whole number`,
+		`env PERSONASYNC_DEFAULTS_COLLAPSE: defaults.collapse = "1": must be true or false, without quotes`,
+		`env PERSONASYNC_GUARD_WINDOW: not built yet in this version: leave it out`,
+		`env PERSONASYNC_SCHEDULE_TIMEZONE: schedule.timezone = "Nowhere": is no known time zone: write a name like "Europe/Berlin", or "UTC"`,
+		`env PERSONASYNC_RETENTION_EX_MEMBERS: retention.ex_members = "1h": not built yet in this version: leave it out`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUnknownVariablesOnlyWarn(t *testing.T) {
+	c := mustRead(t, complete, "PERSONASYNC_INGEST_LISTN=x", "PERSONASYNC_SOMETHING_ELSE=1", "PERSONASYNC_CONFIG=x")
+	want := []string{
+		"environment variable PERSONASYNC_INGEST_LISTN means nothing here: did you mean PERSONASYNC_INGEST_LISTEN?",
+		"environment variable PERSONASYNC_SOMETHING_ELSE means nothing here",
+	}
+	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
+		t.Error(diff)
+	}
+}

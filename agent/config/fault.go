@@ -1,0 +1,110 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Fault is one thing that is wrong, and what to do about it.
+type Fault struct {
+	Source  string `json:"source,omitempty"` // "agent.toml:12", "env PERSONASYNC_LOG_LEVEL"; "" for a default
+	Line    int    `json:"line,omitempty"`   // in agent.toml, from 1; 0 elsewhere
+	Key     string `json:"key,omitempty"`    // "log.level", "computation.vip.send"; "" for a fault of syntax
+	Value   string `json:"value,omitempty"`  // as TOML; a secret is masked, an unknown key's value left out
+	Problem string `json:"problem"`
+
+	column int
+}
+
+// String is one line; a fault of syntax adds the line of the file that it is about.
+func (f Fault) String() string {
+	var b strings.Builder
+	if f.Source != "" {
+		b.WriteString(f.Source + ": ")
+	}
+	if f.Key != "" {
+		b.WriteString(f.Key)
+		if f.Value != "" {
+			b.WriteString(" = " + f.Value)
+		}
+		b.WriteString(": ")
+	}
+	b.WriteString(f.Problem)
+	return b.String()
+}
+
+// Faults is everything wrong with a configuration: file order first, then the environment.
+type Faults struct {
+	Path string  `json:"path,omitempty"` // the file, "" when there was none
+	All  []Fault `json:"faults"`
+}
+
+// Error is for people: a line for each fault, below a line that counts them if there are several.
+func (f *Faults) Error() string {
+	if len(f.All) == 1 {
+		return f.All[0].String()
+	}
+	name := f.Path
+	if name == "" {
+		name = "configuration"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d faults", name, len(f.All))
+	for _, fault := range f.All {
+		b.WriteString("\n  " + strings.ReplaceAll(fault.String(), "\n", "\n  "))
+	}
+	return b.String()
+}
+
+func (f *Faults) sort() {
+	place := func(x Fault) int {
+		if x.Line == 0 {
+			return math.MaxInt
+		}
+		return x.Line
+	}
+	slices.SortStableFunc(f.All, func(x, y Fault) int { return cmp.Compare(place(x), place(y)) })
+}
+
+// origin is where a value came from; the zero origin is the default.
+type origin struct {
+	kind originKind
+	name string // of the file, variable or credential
+	line int
+}
+
+type originKind uint8
+
+const (
+	fromDefault originKind = iota
+	fromFile
+	fromEnv
+	fromSecretFile
+	fromCredential
+)
+
+func (o origin) String() string {
+	switch o.kind {
+	case fromFile:
+		return fmt.Sprintf("%s:%d", o.name, o.line)
+	case fromEnv:
+		return "env " + o.name
+	case fromSecretFile:
+		return "file " + o.name
+	case fromCredential:
+		return "credential " + o.name
+	}
+	return "default"
+}
+
+// fault begins a fault at the origin.
+func (o origin) fault(key, value, problem string) Fault {
+	f := Fault{Line: o.line, Key: key, Value: value, Problem: problem}
+	if o.kind != fromDefault {
+		f.Source = o.String()
+	}
+	return f
+}

@@ -1,0 +1,288 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"personasync/store"
+)
+
+// field is one key of the configuration: its full name, where its value lives, and what it may be.
+type field struct {
+	key string
+	ptr any // *string, *bool, *int, *int64, *Duration, *Secret, *[]string or *store.Channels
+	tag reflect.StructTag
+}
+
+// fields lists the keys of a section in the order of its type. Embedded structs are part of it,
+// struct fields are sections of their own; arrays of sections are left out.
+func fields(section any, prefix string) []field {
+	var all []field
+	v := reflect.ValueOf(section).Elem()
+	for i := range v.NumField() {
+		sf := v.Type().Field(i)
+		name, ptr := sf.Tag.Get("toml"), v.Field(i).Addr()
+		switch {
+		case !sf.IsExported() || name == "-" || name == computations:
+		case sf.Anonymous:
+			all = append(all, fields(ptr.Interface(), prefix)...)
+		case sf.Type.Kind() == reflect.Struct && sf.Type != reflect.TypeFor[Duration]():
+			all = append(all, fields(ptr.Interface(), prefix+name+".")...)
+		default:
+			all = append(all, field{key: prefix + name, ptr: ptr.Interface(), tag: sf.Tag})
+		}
+	}
+	return all
+}
+
+// variable is the name of the environment variable that overrides a key.
+func variable(key string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// isSecret reports whether the field's value must never be shown.
+func (f field) isSecret() bool {
+	_, ok := f.ptr.(*Secret)
+	return ok
+}
+
+// show is the field's value as TOML.
+func (f field) show() string {
+	switch p := f.ptr.(type) {
+	case *Secret:
+		return p.String()
+	case *string:
+		return strconv.Quote(*p)
+	case *Duration:
+		return strconv.Quote(p.String())
+	case *[]string:
+		return quoteAll(*p)
+	case *store.Channels:
+		return showChannels(*p)
+	}
+	return fmt.Sprint(reflect.ValueOf(f.ptr).Elem())
+}
+
+// set stores v, or says why it does not fit. A value that does not fit changes nothing.
+func (f field) set(v value) error {
+	switch p := f.ptr.(type) {
+	case *string:
+		return f.setString(p, v)
+	case *bool:
+		return setBool(p, v)
+	case *int:
+		return setInt(f, p, v)
+	case *int64:
+		return setInt(f, p, v)
+	case *Duration:
+		return f.setDuration(p, v)
+	case *Secret:
+		return f.setSecret(p, v)
+	case *[]string:
+		return setList(p, v)
+	case *store.Channels:
+		return setChannels(p, v)
+	}
+	panic(fmt.Sprintf("config: %s has a type that cannot be set: %T", f.key, f.ptr))
+}
+
+func (f field) setString(p *string, v value) error {
+	if v.kind != text && v.kind != untyped {
+		return errors.New("must be text in double quotes")
+	}
+	if strings.ContainsRune(v.text, 0) {
+		return errors.New("must not contain a zero byte")
+	}
+	if words := f.tag.Get("one"); words != "" {
+		if err := oneOf(v.text, strings.Split(words, "|")); err != nil {
+			return err
+		}
+	}
+	*p = v.text
+	return nil
+}
+
+func setBool(p *bool, v value) error {
+	if v.kind != boolean && v.kind != untyped || v.text != "true" && v.text != "false" {
+		return errors.New("must be true or false, without quotes")
+	}
+	*p = v.text == "true"
+	return nil
+}
+
+func setInt[T int | int64](f field, p *T, v value) error {
+	if v.kind != integer && v.kind != untyped {
+		return errors.New("must be a whole number, without quotes")
+	}
+	base := 10
+	if v.kind == integer {
+		base = 0 // TOML allows 0x2A and 1_000, a variable does not
+	}
+	n, err := strconv.ParseInt(v.text, base, 64)
+	if err != nil || int64(T(n)) != n {
+		return errors.New("must be a whole number")
+	}
+	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
+	tooLow := lowest != "" && n < mustInt(lowest)
+	tooHigh := highest != "" && n > mustInt(highest)
+	switch {
+	case tooHigh, tooLow && highest != "":
+		return fmt.Errorf("must be from %s to %s", lowest, highest)
+	case tooLow:
+		return fmt.Errorf("must be %s or more", lowest)
+	}
+	*p = T(n)
+	return nil
+}
+
+func (f field) setDuration(p *Duration, v value) error {
+	if v.kind != text && v.kind != untyped {
+		return errors.New(`must be a duration in double quotes, like "30s", "15m" or "72h"`)
+	}
+	var d Duration
+	if err := d.UnmarshalText([]byte(v.text)); err != nil {
+		return err
+	}
+	if lowest := f.tag.Get("min"); lowest != "" && d.Duration < mustDuration(lowest) {
+		return fmt.Errorf("must be %s or more", lowest)
+	}
+	*p = d
+	return nil
+}
+
+// setSecret takes one text, or a list of texts while a secret is being rotated. Only a secret that is
+// a list by nature is split at commas in the environment; any other may contain one.
+func (f field) setSecret(p *Secret, v value) error {
+	if v.kind == text || v.kind == untyped && f.tag.Get("env") != "list" {
+		*p = secretLines(v.text)
+		return nil
+	}
+	items, err := texts(v)
+	if err != nil {
+		return errors.New("must be text in double quotes, or a list of such texts")
+	}
+	var s Secret
+	for _, item := range items {
+		lines := secretLines(item)
+		if len(lines) == 0 {
+			return errors.New("has an empty value in the list")
+		}
+		s = append(s, lines...)
+	}
+	*p = s
+	return nil
+}
+
+func setList(p *[]string, v value) error {
+	items, err := texts(v)
+	if err != nil {
+		return err
+	}
+	*p = items
+	return nil
+}
+
+// texts reads a list of texts; in the environment it is comma separated, and nothing is no text.
+func texts(v value) ([]string, error) {
+	var items []string
+	switch v.kind {
+	case untyped:
+		if strings.TrimSpace(v.text) == "" {
+			return nil, nil
+		}
+		for item := range strings.SplitSeq(v.text, ",") {
+			items = append(items, strings.TrimSpace(item))
+		}
+		return items, nil
+	case list:
+		for _, item := range v.items {
+			if item.kind != text {
+				return nil, errNotTexts
+			}
+			items = append(items, item.text)
+		}
+		return items, nil
+	}
+	return nil, errNotTexts
+}
+
+var errNotTexts = errors.New(`must be a list of texts, like ["one", "two"]`)
+
+func oneOf(word string, words []string) error {
+	for _, w := range words {
+		if w == word {
+			return nil
+		}
+	}
+	return fmt.Errorf("must be %s", either(words))
+}
+
+// either joins words for a sentence: "a, b or c".
+func either(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func quoteAll(items []string) string {
+	quoted := make([]string, len(items))
+	for i, item := range items {
+		quoted[i] = strconv.Quote(item)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// The tags' bounds are ours; a test reads them all.
+
+func mustInt(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func mustDuration(s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+// keyWords lists the last parts of all keys.
+func keyWords() []string {
+	var words []string
+	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
+		_, word := splitKey(f.key)
+		words = append(words, word)
+	}
+	return words
+}
+
+// isPlainKey reports whether word is the last part of a key that holds no secret.
+func isPlainKey(word string) bool {
+	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
+		if _, w := splitKey(f.key); w == word && !f.isSecret() {
+			return true
+		}
+	}
+	return false
+}
+
+// mentionsSecret reports whether a key that holds a secret is named anywhere in text.
+func mentionsSecret(text string) bool {
+	for _, f := range fields(&Config{}, "") {
+		if _, word := splitKey(f.key); f.isSecret() && strings.Contains(text, word) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,381 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// ErrNoFile says that there is no agent.toml at any of the places where one is looked for.
+var ErrNoFile = errors.New("no agent.toml found")
+
+// systemFile is where a package puts the configuration.
+var systemFile = "/etc/personasync/agent.toml"
+
+// Find returns the file to read: the one that the --config flag names, else $PERSONASYNC_CONFIG, else
+// agent.toml in the working directory, else the one of the system. A file that was named must exist.
+// When nothing is there the error is ErrNoFile; an agent may still run, from the environment alone.
+func Find(flag string, getenv func(string) string) (path string, err error) {
+	named, by := flag, "--config"
+	if named == "" {
+		named, by = getenv(fileVariable), "$"+fileVariable
+	}
+	if named != "" {
+		if _, err := os.Stat(named); err != nil {
+			return "", fmt.Errorf("%s names %s: %w", by, named, reason(err))
+		}
+		return named, nil
+	}
+	for _, path := range []string{"agent.toml", systemFile} {
+		_, err := os.Stat(path)
+		switch {
+		case err == nil:
+			return path, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("look for %s: %w", path, reason(err))
+		}
+	}
+	return "", fmt.Errorf("%w, neither here nor at %s: write one with `personasync config init`, or name one with --config", ErrNoFile, systemFile)
+}
+
+// reason strips an error of the path that its message will name anyway.
+func reason(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
+// Load reads the file at path, or none if path is "", and lays environ over it, which is in the form
+// of os.Environ. What is wrong in them comes back whole, as *Faults; any other error says that the
+// file could not be read. No error passes with a restart.
+func Load(path string, environ []string) (*Config, error) {
+	return load(path, environ, false)
+}
+
+// LoadWithoutSecrets is Load for whoever may not read secrets and has no use for them, such as a
+// command that only looks for the agent's socket: it opens no secret file, key or credential.
+func LoadWithoutSecrets(path string, environ []string) (*Config, error) {
+	return load(path, environ, true)
+}
+
+func load(path string, environ []string, blind bool) (*Config, error) {
+	l := newLoader(path, environ, blind)
+	if path == "" {
+		return l.read(nil)
+	}
+	doc, mode, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	l.mode = mode
+	return l.read(doc)
+}
+
+// maxFile is far beyond any configuration: a larger file is something else.
+const maxFile = 4 << 20
+
+func readFile(path string) (doc []byte, mode fs.FileMode, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
+	}
+	doc, err = io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
+	}
+	if len(doc) > maxFile {
+		return nil, 0, fmt.Errorf("read %s: larger than %d bytes, so hardly an agent.toml", path, maxFile)
+	}
+	return doc, info.Mode(), nil
+}
+
+// loader is one reading of the configuration.
+type loader struct {
+	cfg    *Config
+	folder string // what relative paths begin at; "" leaves them alone
+	mode   fs.FileMode
+	env    environment
+
+	known    map[string]field // top-level keys and those of [defaults], by name
+	sections [][]entry        // what stands in each [[computation]]
+	prefixes []string         // of their keys' full names, once they are known
+	reported map[string]bool  // sections refused whole
+	faulty   map[string]bool  // keys that have a fault
+	faults   Faults
+}
+
+func newLoader(path string, environ []string, blind bool) *loader {
+	l := &loader{
+		cfg:      Default(),
+		env:      parseEnvironment(environ),
+		known:    map[string]field{},
+		reported: map[string]bool{},
+		faulty:   map[string]bool{},
+	}
+	l.cfg.Path, l.cfg.blind = path, blind
+	l.cfg.origins = map[string]origin{}
+	l.faults.Path = path
+	if path != "" {
+		l.folder = filepath.Dir(path)
+		if absolute, err := filepath.Abs(l.folder); err == nil {
+			l.folder = absolute
+		}
+	}
+	for _, f := range fields(l.cfg, "") {
+		l.known[f.key] = f
+	}
+	return l
+}
+
+// read makes the configuration of a document and the environment.
+func (l *loader) read(doc []byte) (*Config, error) {
+	doc = []byte(strings.TrimPrefix(string(doc), "\ufeff"))
+	entries, fault := parse(doc)
+	if fault != nil {
+		fault.Source = fmt.Sprintf("%s:%d:%d", l.cfg.Path, fault.Line, fault.column)
+		l.faults.All = append(l.faults.All, *fault)
+		return nil, &l.faults // nothing behind a syntax error can be trusted to be what it seems
+	}
+
+	for _, e := range entries {
+		l.take(e)
+	}
+	l.takeEnvironment()
+	l.resolvePaths()
+	l.takeSecrets()
+	l.takeSections() // after the environment: they inherit its [defaults]
+	l.check()
+
+	if len(l.faults.All) > 0 {
+		l.faults.sort()
+		return nil, &l.faults
+	}
+	l.notePermissions()
+	return l.cfg, nil
+}
+
+// take uses one entry; those of a [[computation]] are put aside for later.
+func (l *loader) take(e entry) {
+	key := e.key()
+	switch f, known := l.known[key]; {
+	case e.section > 0:
+		for len(l.sections) < e.section {
+			l.sections = append(l.sections, nil)
+		}
+		l.sections[e.section-1] = append(l.sections[e.section-1], e)
+	case e.header:
+		l.checkHeader(e)
+	case l.inReported(e.path):
+	case known:
+		l.set(f, e)
+	default:
+		l.unknown(e)
+	}
+}
+
+func (l *loader) set(f field, e entry) {
+	if err := f.set(e.value); err != nil {
+		l.add(l.at(e).fault(f.key, mask(f, e.value), err.Error()))
+		return
+	}
+	l.cfg.origins[f.key] = l.at(e)
+}
+
+func (l *loader) at(e entry) origin {
+	return origin{kind: fromFile, name: l.cfg.Path, line: e.line}
+}
+
+func mask(f field, v value) string {
+	if f.isSecret() {
+		return "(hidden)"
+	}
+	return v.String()
+}
+
+func (l *loader) checkHeader(e entry) {
+	key := e.key()
+	_, isKey := l.known[key]
+	problem := ""
+	switch {
+	case l.inReported(e.path):
+		return
+	case e.path[0] == computations:
+		problem = "must be written [[computation]], with key = \"…\" or id = \"…\" below it: there may be several"
+	case isKey:
+		problem = "is a key, not a section"
+	case isUnbuilt(key):
+		problem = notBuilt
+	case !l.isSection(key):
+		problem = "there is no such section" + hint(nearest(key, l.sectionNames()), "[%s]")
+	case e.array:
+		problem = fmt.Sprintf("must be written [%s]: there is only one", key)
+	default:
+		return
+	}
+	l.reported[key] = true
+	l.add(l.at(e).fault("["+key+"]", "", problem))
+}
+
+// inReported reports whether the path lies in a section that was refused whole.
+func (l *loader) inReported(path []string) bool {
+	for n := 1; n <= len(path); n++ {
+		if l.reported[joinKey(path[:n])] {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *loader) unknown(e entry) {
+	key := e.key()
+	switch {
+	case isUnbuilt(key):
+		l.add(l.at(e).fault(key, "", notBuilt))
+	case key == computations:
+		l.add(l.at(e).fault(key, "", "must be written as sections, [[computation]] with its keys below"))
+	case l.isSection(key):
+		l.add(l.at(e).fault(key, "", fmt.Sprintf("is a section: write [%s], and its keys below", key)))
+	case len(e.path) > 1 && !l.isSection(e.path[0]):
+		l.checkHeader(entry{path: e.path[:1], header: true, line: e.line})
+	default:
+		l.add(l.at(e).fault(key, "", "there is no such key"+l.suggest(key)))
+	}
+}
+
+// suggest names the key that was probably meant: a similar one of the same section, else the same
+// word in another section.
+func (l *loader) suggest(key string) string {
+	section, word := splitKey(key)
+	var here, elsewhere []string
+	for _, f := range fields(l.cfg, "") {
+		s, w := splitKey(f.key)
+		switch {
+		case isUnbuilt(f.key):
+		case s == section:
+			here = append(here, w)
+		case w == word:
+			elsewhere = append(elsewhere, f.key)
+		}
+	}
+	if near := nearest(word, here); near != "" {
+		return hint(near, "%s")
+	}
+	if len(elsewhere) == 0 {
+		return ""
+	}
+	return hint(either(elsewhere), "%s")
+}
+
+func hint(name, format string) string {
+	if name == "" {
+		return ""
+	}
+	return ": did you mean " + fmt.Sprintf(format, name) + "?"
+}
+
+func splitKey(key string) (section, word string) {
+	i := strings.LastIndex(key, ".")
+	if i < 0 {
+		return "", key
+	}
+	return key[:i], key[i+1:]
+}
+
+func (l *loader) isSection(name string) bool { return slices.Contains(l.sectionNames(), name) }
+
+func (l *loader) sectionNames() []string {
+	var names []string
+	for _, f := range fields(l.cfg, "") {
+		if section, _ := splitKey(f.key); section != "" && !slices.Contains(names, section) {
+			names = append(names, section)
+		}
+	}
+	return append(names, computations)
+}
+
+// resolvePaths makes relative paths begin at the file's folder.
+func (l *loader) resolvePaths() {
+	for _, f := range fields(l.cfg, "") {
+		p, ok := f.ptr.(*string)
+		if !ok || *p == "" {
+			continue
+		}
+		switch path, isUnix := strings.CutPrefix(*p, unixPrefix); {
+		case f.tag.Get("path") == "file":
+			*p = l.resolve(*p)
+		case f.tag.Get("path") == "socket" && isUnix && path != "":
+			*p = unixPrefix + l.resolve(path)
+		}
+	}
+}
+
+func (l *loader) resolve(path string) string {
+	if l.folder == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(l.folder, path)
+}
+
+// add reports a fault of reading a value.
+func (l *loader) add(f Fault) {
+	l.faulty[f.Key] = true
+	l.faults.All = append(l.faults.All, f)
+}
+
+// refuse reports a value that could be read and must not stand. A key has one such fault at most, and
+// none on top of a fault of reading: what stands there then is not what was written.
+func (l *loader) refuse(f field, problem string) {
+	if l.faulty[f.key] {
+		return
+	}
+	shown := f.show()
+	if f.isSecret() {
+		shown = ""
+	}
+	l.add(l.cfg.origins[f.key].fault(f.key, shorten(shown), problem))
+}
+
+// refuseKey is refuse for a key outside [[computation]].
+func (l *loader) refuseKey(key, format string, args ...any) {
+	l.refuse(l.known[key], fmt.Sprintf(format, args...))
+}
+
+// notePermissions warns of secrets that everybody on the machine can read in the file itself.
+func (l *loader) notePermissions() {
+	if l.mode&worldReadable == 0 {
+		return
+	}
+	for _, f := range fields(l.cfg, "") {
+		secret, ok := f.ptr.(*Secret)
+		if ok && len(*secret) > 0 && l.cfg.origins[f.key].kind == fromFile {
+			l.cfg.notes = append(l.cfg.notes, fmt.Sprintf(
+				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", l.cfg.Path, f.key, shellWord(l.cfg.Path)))
+			return
+		}
+	}
+}
+
+// shellWord quotes a path for a command that people paste.
+func shellWord(path string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+@%", r)
+	}
+	for _, r := range path {
+		if !plain(r) {
+			return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+		}
+	}
+	return path
+}

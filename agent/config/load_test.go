@@ -1,0 +1,491 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"personasync/store"
+)
+
+func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
+	tests := []struct {
+		name string
+		doc  string
+		want []string
+	}{
+		{"unknown key with a near one", lines("[ingest]", `lisen = "x"`),
+			[]string{`agent.toml:2: ingest.lisen: there is no such key: did you mean listen?`}},
+		{"unknown key like no other", lines("[log]", `colour = true`),
+			[]string{`agent.toml:2: log.colour: there is no such key`}},
+		{"key of another section", lines("[log]", `timezone = "UTC"`),
+			[]string{`agent.toml:2: log.timezone: there is no such key: did you mean schedule.timezone?`}},
+		{"key that belongs into one of two sections", lines(`listen = "x"`),
+			[]string{`agent.toml:1: listen: there is no such key: did you mean ingest.listen or admin.listen?`}},
+		{"unknown section, once for all of its keys", lines("[moengaeg]", "timeout = 3", `x = "y"`),
+			[]string{`agent.toml:1: [moengaeg]: there is no such section: did you mean [moengage]?`}},
+		{"unknown section below a section", lines("[log.file]", `path = "x"`),
+			[]string{`agent.toml:1: [log.file]: there is no such section`}},
+		{"dotted key of an unknown section", lines(`logs.level = "info"`, `logs.format = "text"`),
+			[]string{`agent.toml:1: [logs]: there is no such section: did you mean [log]?`}},
+		{"section where a key is", lines("[data_dir]", "x = 1"),
+			[]string{`agent.toml:1: [data_dir]: is a key, not a section`}},
+		{"key where a section is", lines("log = 3"),
+			[]string{`agent.toml:1: log: is a section: write [log], and its keys below`}},
+		{"computations as something else", lines("computation = [1]"),
+			[]string{`agent.toml:1: computation: must be written as sections, [[computation]] with its keys below`}},
+		{"quoted key that only looks like another", lines(`"log.level" = "info"`, `"\u001b[31m" = 1`),
+			[]string{`agent.toml:1: "log.level": there is no such key`, `agent.toml:2: "\x1b[31m": there is no such key`}},
+		{"section as an array", lines("[[log]]", `level = "info"`, "[[log]]", `level = "warn"`),
+			[]string{`agent.toml:1: [log]: must be written [log]: there is only one`}},
+		{"table inside a key", lines("[log]", `level = { name = "info" }`),
+			[]string{`agent.toml:2: [log.level]: is a key, not a section`}},
+		{"word not on the list", lines("[log]", `level = "loud"`),
+			[]string{`agent.toml:2: log.level = "loud": must be debug, info, warn or error`}},
+		{"word in an inline table", lines(`log = { format = "xml" }`),
+			[]string{`agent.toml:1: log.format = "xml": must be auto, tint, text or json`}},
+		{"number for text", lines("data_dir = 7"),
+			[]string{`agent.toml:1: data_dir = 7: must be text in double quotes`}},
+		{"date for text", lines("data_dir = 2026-01-01"),
+			[]string{`agent.toml:1: data_dir = 2026-01-01: must be text in double quotes`}},
+		{"text for a number", lines("[moengage]", `concurrency = "4"`),
+			[]string{`agent.toml:2: moengage.concurrency = "4": must be a whole number, without quotes`}},
+		{"fraction for a number", lines("[moengage]", `concurrency = 1.5`),
+			[]string{`agent.toml:2: moengage.concurrency = 1.5: must be a whole number, without quotes`}},
+		{"number out of range", lines("[moengage]", "concurrency = 0", "users_per_minute = -1", "max_request_bytes = 1_000_000"),
+			[]string{
+				`agent.toml:2: moengage.concurrency = 0: must be from 1 to 64`,
+				`agent.toml:3: moengage.users_per_minute = -1: must be 1 or more`,
+				`agent.toml:4: moengage.max_request_bytes = 1_000_000: must be from 1000 to 131072`,
+			}},
+		{"text for a switch", lines("[admin]", `show_users = "yes"`),
+			[]string{`agent.toml:2: admin.show_users = "yes": must be true or false, without quotes`}},
+		{"number for a duration", lines("[moengage]", "timeout = 30"),
+			[]string{`agent.toml:2: moengage.timeout = 30: must be a duration in double quotes, like "30s", "15m" or "72h"`}},
+		{"days", lines("[retention]", `parked = "30d"`),
+			[]string{`agent.toml:2: retention.parked = "30d": must be a duration like "30s", "15m" or "72h" (a day is 24h)`}},
+		{"negative duration", lines("[retention]", `parked = "-1h"`),
+			[]string{`agent.toml:2: retention.parked = "-1h": must not be negative`}},
+		{"no time to answer", lines("[moengage]", `timeout = "0s"`),
+			[]string{`agent.toml:2: moengage.timeout = "0s": must be 1ms or more`}},
+		{"backoff upside down", lines("[retry]", `min_backoff = "1m"`, `max_backoff = "30s"`),
+			[]string{`agent.toml:3: retry.max_backoff = "30s": must not be shorter than retry.min_backoff, which is 1m`}},
+		{"unknown data center", lines("[moengage]", `data_center = "07"`),
+			[]string{`agent.toml:2: moengage.data_center = "07": must be 01, 02, 03, 04, 05, 06 or 101`}},
+		{"data center as a number", lines("[moengage]", `data_center = 1`),
+			[]string{`agent.toml:2: moengage.data_center = 1: must be text in double quotes`}},
+		{"base URL of another kind", lines("[moengage]", `base_url = "ftp://x"`),
+			[]string{`agent.toml:2: moengage.base_url = "ftp://x": must be a URL like "https://api-01.moengage.com" or "http://127.0.0.1:8490"`}},
+		{"base URL with a password, which is not shown", lines("[moengage]", `base_url = "https://ws:pw@x"`),
+			[]string{`agent.toml:2: moengage.base_url: must not hold a user or password: they go to moengage.workspace_id and moengage.api_key`}},
+		{"base URL with a query", lines("[moengage]", `base_url = "https://x/?a=1"`),
+			[]string{`agent.toml:2: moengage.base_url = "https://x/?a=1": must end before any ? or #`}},
+		{"workspace id that is none", lines("[moengage]", `workspace_id = "a/b"`),
+			[]string{`agent.toml:2: moengage.workspace_id = "a/b": has a character that no workspace id has: copy it from MoEngage: Settings, Account, APIs`}},
+		{"unknown zone", lines("[schedule]", `timezone = "Mars/Olympus"`),
+			[]string{`agent.toml:2: schedule.timezone = "Mars/Olympus": is no known time zone: write a name like "Europe/Berlin", or "UTC"`}},
+		{"no port", lines("[ingest]", `listen = "127.0.0.1"`),
+			[]string{`agent.toml:2: ingest.listen = "127.0.0.1": must be host:port, like "127.0.0.1:8480"`}},
+		{"port out of range", lines("[admin]", `listen = "127.0.0.1:99999"`),
+			[]string{`agent.toml:2: admin.listen = "127.0.0.1:99999": "99999" is no port: must be a number from 0 to 65535; "" turns the status page off`}},
+		{"one address for both", lines("[admin]", `listen = "127.0.0.1:8480"`),
+			[]string{`agent.toml:2: admin.listen = "127.0.0.1:8480": is the address of ingest.listen: choose another port`}},
+		{"open to the network", lines("[ingest]", `listen = "0.0.0.0:8480"`),
+			[]string{`agent.toml:2: ingest.listen = "0.0.0.0:8480": is reachable from other machines: set ingest.tls_cert and ingest.tls_key, or ingest.behind_proxy = true where a proxy speaks TLS for it`}},
+		{"open to the network, without credentials", lines("[ingest]", `listen = ":8480"`, `auth = "off"`, "behind_proxy = true"),
+			[]string{`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is ":8480": anybody could post events`}},
+		{"unix without a path", lines("[ingest]", `listen = "unix:"`),
+			[]string{`agent.toml:2: ingest.listen = "unix:": must name a socket, like "unix:/run/personasync/ingest.sock"`}},
+		{"socket with a path too long for one", lines("[admin]", `socket = "/`+strings.Repeat("x", 107)+`"`),
+			[]string{`agent.toml:2: admin.socket = "/` + strings.Repeat("x", 107) + `": the path of a socket may have 107 bytes, this one has 108: choose a shorter one`}},
+		{"host that is none", lines("[admin]", `listen = "http://127.0.0.1:80"`),
+			[]string{`agent.toml:2: admin.listen = "http://127.0.0.1:80": must be host:port, like "127.0.0.1:8480"; "" turns the status page off`}},
+		{"bad schedule", lines("[schedule]", `cron = "soon"`),
+			[]string{`agent.toml:2: schedule.cron = "soon": ` + scheduleFault(t, "soon")}},
+		{"list of another type", lines("[defaults]", `forward_traits = "plan"`),
+			[]string{`agent.toml:2: defaults.forward_traits = "plan": must be a list of texts, like ["one", "two"]`}},
+		{"certificate without a key", lines("[ingest]", `tls_cert = "/x.pem"`),
+			[]string{`agent.toml:2: ingest.tls_cert = "/x.pem": needs ingest.tls_key beside it`}},
+		{"key without a certificate", lines("[ingest]", `tls_key = "/x.pem"`),
+			[]string{`agent.toml:2: ingest.tls_key = "/x.pem": needs ingest.tls_cert beside it`}},
+		{"certificate that is not there", lines("[ingest]", `tls_cert = "/nowhere/x.pem"`, `tls_key = "/nowhere/y.pem"`),
+			[]string{`agent.toml:2: ingest.tls_cert = "/nowhere/x.pem": cannot be read: no such file or directory`}},
+		{"no data directory", lines(`data_dir = ""`),
+			[]string{`agent.toml:1: data_dir = "": must name a folder`}},
+
+		{"unknown channel", lines("[defaults]", `send = "all"`),
+			[]string{`agent.toml:2: defaults.send = "all": "all" is not known: must be as_received, both, attribute, event, cohort, list or none`}},
+		{"contradicting channels", lines("[defaults]", `send = ["as_received", "event"]`),
+			[]string{`agent.toml:2: defaults.send = ["as_received", "event"]: "as_received" already decides between attribute and event by what Segment sent: leave it out, or leave out attribute, event and both`}},
+		{"nothing and something", lines("[defaults]", `send = ["none", "event"]`),
+			[]string{`agent.toml:2: defaults.send = ["none", "event"]: "none" stands alone`}},
+		{"no channel", lines("[defaults]", `send = []`),
+			[]string{`agent.toml:2: defaults.send = []: must name at least one channel, or be "none"`}},
+		{"channels of another type", lines("[defaults]", `send = ["event", 1]`),
+			[]string{`agent.toml:2: defaults.send = ["event", 1]: must be a word in double quotes, or a list of words, like ["attribute", "event"]`}},
+		{"empty event name", lines("[defaults]", `enter_event = " "`),
+			[]string{`agent.toml:2: defaults.enter_event = " ": must not be empty: choose another name`}},
+		{"event name that MoEngage blocks", lines("[defaults]", `exit_event = "MOE_left"`),
+			[]string{`agent.toml:2: defaults.exit_event = "MOE_left": MoEngage blocks names that begin with moe_: choose another name`}},
+		{"event name that would be cut", lines("[defaults]", `trait_event = "`+strings.Repeat("é", 201)+`"`),
+			[]string{`agent.toml:2: defaults.trait_event = "` + strings.Repeat("é", 59) + `…: MoEngage keeps 200 characters of a name, and this one has 201: choose another name`}},
+		{"event called id", lines("[defaults]", `trait_event = "_id"`),
+			[]string{`agent.toml:2: defaults.trait_event = "_id": "_id" is reserved by MoEngage: choose another name`}},
+		{"all traits and one", lines("[defaults]", `forward_traits = ["*", "plan"]`),
+			[]string{`agent.toml:2: defaults.forward_traits = ["*", "plan"]: "*" means all traits and stands alone`}},
+		{"reserved trait", lines("[defaults]", `forward_traits = ["plan", "status"]`),
+			[]string{`agent.toml:2: defaults.forward_traits = ["plan", "status"]: "status" cannot be an attribute: "status" is reserved by MoEngage`}},
+
+		{"features to come", lines(
+			"[defaults]", `send = ["attribute", "cohort", "list"]`, `list_attribute = "audiences"`,
+			"[retention]", `ex_members = "1h"`, "max_data_bytes = 5",
+			"[guard]", "exit_share = 0.1",
+			"[verify]", `schedule = "@daily"`,
+			"[[computation]]", `key = "vip"`, `cohort_name = "VIP"`, "guard = false", `send = "cohort"`),
+			[]string{
+				`agent.toml:2: defaults.send = ["attribute", "cohort", "list"]: cohort and list: not built yet in this version: leave it out`,
+				`agent.toml:3: defaults.list_attribute = "audiences": not built yet in this version: leave it out`,
+				`agent.toml:5: retention.ex_members = "1h": not built yet in this version: leave it out`,
+				`agent.toml:6: retention.max_data_bytes = 5: not built yet in this version: leave it out`,
+				`agent.toml:7: [guard]: not built yet in this version: leave it out`,
+				`agent.toml:9: [verify]: not built yet in this version: leave it out`,
+				`agent.toml:13: computation.vip.cohort_name = "VIP": not built yet in this version: leave it out`,
+				`agent.toml:14: computation.vip.guard: not built yet in this version: leave it out`,
+				`agent.toml:15: computation.vip.send = "cohort": cohort: not built yet in this version: leave it out`,
+			}},
+
+		{"computation without a name", lines("[[computation]]", `send = "none"`),
+			[]string{`agent.toml:1: [[computation]]: names no computation: add key = "…" or id = "…"`}},
+		{"computation in single brackets", lines("[computation]", `key = "vip"`),
+			[]string{`agent.toml:1: [computation]: must be written [[computation]], with key = "…" or id = "…" below it: there may be several`}},
+		{"computation as a section's name", lines("[computation.vip]", `send = "none"`),
+			[]string{`agent.toml:1: [computation.vip]: must be written [[computation]], with key = "…" or id = "…" below it: there may be several`}},
+		{"computation twice", lines("[[computation]]", `key = "vip"`, "[[computation]]", `key = "vip"`),
+			[]string{`agent.toml:3: [[computation]]: vip has a section already, at line 1: put both together`}},
+		{"faults inside a section", lines("[[computation]]", "key = 1", `snd = "none"`, `schedule = "soon"`, "[computation.more]", "x = 1", "[computation.on_null]"),
+			[]string{
+				`agent.toml:2: computation[1].key = 1: must be text in double quotes`,
+				`agent.toml:3: computation[1].snd: there is no such key: did you mean send?`,
+				`agent.toml:4: computation[1].schedule = "soon": ` + scheduleFault(t, "soon"),
+				`agent.toml:5: computation[1].more: there is no such key`,
+				`agent.toml:7: computation[1].on_null: is a key, not a section`,
+			}},
+		{"two computations, one attribute", lines("[[computation]]", `key = "vip"`, "[[computation]]", `id = "aud_1"`, `attribute = "vip"`),
+			[]string{`agent.toml:5: computation.aud_1.attribute = "vip": writes the attribute "vip", and so does computation.vip: give one of them another attribute`}},
+		{"one key in two spaces, one attribute", lines("[[computation]]", `key = "vip"`, `id = "aud_1"`, "[[computation]]", `key = "vip"`, `id = "aud_2"`),
+			[]string{`agent.toml:5: computation.aud_2.key = "vip": writes the attribute "vip", and so does computation.aud_1: give one of them another attribute`}},
+		{"reserved attribute", lines("[[computation]]", `key = "vip"`, `attribute = "user_id"`),
+			[]string{`agent.toml:3: computation.vip.attribute = "user_id": "user_id" is reserved by MoEngage: choose another name`}},
+		{"key that cannot be an attribute", lines("[[computation]]", `key = "status"`),
+			[]string{`agent.toml:2: computation.status.key = "status": names the attribute too, and "status" is reserved by MoEngage: set attribute to another name`}},
+		{"attribute given as nothing", lines("[[computation]]", `key = "vip"`, `attribute = ""`),
+			[]string{`agent.toml:3: computation.vip.attribute = "": must not be empty: choose another name`}},
+		{"name of a job of the agent", lines("[[computation]]", `key = "retry"`, `schedule = "@daily"`),
+			[]string{`agent.toml:3: computation.retry.schedule = "@daily": a computation of this name cannot have its own schedule: the agent has a job called so`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, faultsOf(t, tt.doc)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// scheduleFault is what the scheduler says of a spec: its words are its own.
+func scheduleFault(t *testing.T, spec string) string {
+	t.Helper()
+	err := parseSchedule(spec, time.UTC)
+	if err == nil {
+		t.Fatalf("%q is a schedule", spec)
+	}
+	return err.Error()
+}
+
+func TestSyntaxFaultShowsTheLine(t *testing.T) {
+	tests := []struct{ name, doc, want string }{
+		{"text without quotes", "[log]\n\tlevel = debug\n",
+			"agent.toml:2:10: unexpected character U+0064 'd' at start of value\n    \tlevel = debug\n    \t        ^"},
+		{"key twice", "data_dir = \"a\"\ndata_dir = \"b\"\n",
+			"agent.toml:2:1: key data_dir is already defined\n    data_dir = \"b\"\n    ^"},
+		{"header of a section", "[log.file\nlevel = \"info\"\n",
+			"agent.toml:1:10: expected ']' to close table name\n    [log.file\n             ^"},
+		{"section not closed", "[log\nlevel = \"info\"\n",
+			"agent.toml:1:5: expected ']' to close table name\n    [log\n        ^"},
+		{"secret without an end, hidden", "[ingest]\nshared_secret = \"hunter2\n",
+			"agent.toml:2:25: basic strings cannot have new lines\n    shared_secret …"},
+		{"secret under a wrong name, hidden", "[ingest]\nshared_sekret = \"hunter2\n",
+			"agent.toml:2:25: basic strings cannot have new lines\n    shared_sekret …"},
+		{"secret on a line of its own, hidden", "[ingest]\nwrite_keys = [\n  \"hunter2\n]\n",
+			"agent.toml:3:11: basic strings cannot have new lines\n    …"},
+		{"secret that looks like a number, hidden", "[moengage]\napi_key = 1e999999\n",
+			"agent.toml:2:11: unable to parse float\n    api_key …"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff([]string{tt.want}, faultsOf(t, tt.doc)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAllFaultsComeTogether(t *testing.T) {
+	_, err := readDoc(lines("[log]", `level = "loud"`, "[retry]", "max_attempts = -1"), "PERSONASYNC_ADMIN_SHOW_USERS=maybe")
+	want := `agent.toml: 3 faults
+  agent.toml:2: log.level = "loud": must be debug, info, warn or error
+  agent.toml:4: retry.max_attempts = -1: must be 0 or more
+  env PERSONASYNC_ADMIN_SHOW_USERS: admin.show_users = "maybe": must be true or false, without quotes`
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Error(diff)
+	}
+	var faults *Faults
+	if !errors.As(err, &faults) || faults.All[0].Line != 2 || faults.All[0].Key != "log.level" || faults.All[0].Value != `"loud"` {
+		t.Errorf("the fault has other fields: %+v", faults)
+	}
+}
+
+func TestEveryFormOfTOMLMeansTheSame(t *testing.T) {
+	want := mustRead(t, lines("[log]", `level = "warn"`, "[[computation]]", `key = "a"`, "[[computation]]", `key = "b"`, `send = "none"`))
+	for name, doc := range map[string]string{
+		"dotted":            lines(`log.level = "warn"`, `computation = [{ key = "a" }, { key = "b", send = "none" }]`),
+		"inline":            lines(`log = { level = "warn" }`, "[[computation]]", `key = 'a'`, "[[computation]]", `"key" = "b"`, `send = ["none"]`),
+		"after a byte mark": "\ufeff" + lines(`log.level = "warn"`, "[[computation]]", `key = "a"`, "[[computation]]", `key = "b"`, `send = "none"`),
+		"windows lines":     strings.ReplaceAll(lines("[log]", `level = "warn"`, "[[computation]]", `key = "a"`, "[[computation]]", `key = "b"`, `send = "none"`), "\n", "\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(want, mustRead(t, doc), ignoreOrigins); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestComputationInheritsFromDefaultsWhereverTheyStand(t *testing.T) {
+	c := mustRead(t, lines(
+		"[[computation]]", `key = "vip"`, `send = "both"`, `schedule = "0 3 * * *"`, `attribute = "is_vip"`,
+		"[[computation]]", `id = "aud_1"`,
+		"[defaults]", `on_null = "empty"`, `anonymous = "use_anonymous_id"`, `forward_traits = ["plan"]`, `send = "event"`),
+		"PERSONASYNC_DEFAULTS_MAX_EVENT_AGE=1h")
+
+	defaults := store.Policy{
+		Send: store.SendEvent, Anonymous: store.IdentityUse, EmailOnly: store.IdentityPark, OnNull: store.NullEmpty,
+		ForwardTraits: []string{"plan"}, ListAttribute: "segment_audiences", MaxEventAge: time.Hour,
+		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", Collapse: true,
+	}
+	vip := defaults
+	vip.Send, vip.Attribute, vip.Job = store.SendBoth, "is_vip", "vip"
+	want := store.Rules{
+		Defaults:   defaults,
+		Sections:   []store.Section{{Key: "vip", Policy: vip}, {ID: "aud_1", Policy: defaults}},
+		OnDelete:   "forget",
+		MessageIDs: 48 * time.Hour,
+	}
+	if diff := cmp.Diff(want, c.Rules()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestChannelsCombine(t *testing.T) {
+	for doc, want := range map[string]store.Channels{
+		`"as_received"`:          store.SendAsReceived,
+		`"both"`:                 store.SendBoth,
+		`["attribute", "event"]`: store.SendBoth,
+		`["both", "event"]`:      store.SendBoth,
+		`"none"`:                 store.SendNone,
+		`["attribute"]`:          store.SendAttribute,
+	} {
+		if got := mustRead(t, "[defaults]\nsend = "+doc).Defaults.Send; got != want {
+			t.Errorf("send = %s is %v, want %v", doc, got, want)
+		}
+	}
+}
+
+func TestUnbuiltKeysMayBeSetToTheirDefault(t *testing.T) {
+	mustRead(t, lines("[retention]", `ex_members = "0s"`, "max_data_bytes = 0", "[defaults]", `list_attribute = "segment_audiences"`))
+}
+
+func TestRelativePathsBeginAtTheFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "agent.toml")
+	doc := lines(`data_dir = "data"`, "[ingest]", `listen = "unix:in.sock"`, "[admin]", `socket = "/run/x.sock"`)
+	if err := os.WriteFile(path, []byte(doc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	for _, name := range []string{path, "agent.toml"} {
+		c, err := Load(name, []string{"PERSONASYNC_DATA_DIR=other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []string{c.DataDir, c.Ingest.Listen, c.Admin.Socket}
+		want := []string{filepath.Join(dir, "other"), "unix:" + filepath.Join(dir, "in.sock"), "/run/x.sock"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("Load(%q): %s", name, diff)
+		}
+	}
+}
+
+func TestLoadWithoutAFileIsDefaultsAndEnvironment(t *testing.T) {
+	c, err := Load("", []string{"PERSONASYNC_LOG_LEVEL=debug"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Log.Level = "debug"
+	if diff := cmp.Diff(want, c, ignoreOrigins); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFileThatCannotBeReadIsNoFault(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{filepath.Join(dir, "none.toml"), dir} {
+		_, err := Load(path, nil)
+		if _, isFaults := err.(*Faults); err == nil || isFaults {
+			t.Errorf("Load(%s): %v", path, err)
+		}
+		if strings.Count(err.Error(), path) != 1 {
+			t.Errorf("the message should name the file once: %v", err)
+		}
+	}
+}
+
+func TestFindTakesTheFirstThatIsThere(t *testing.T) {
+	here, etc := t.TempDir(), t.TempDir()
+	t.Chdir(here)
+	defer func(old string) { systemFile = old }(systemFile)
+	systemFile = filepath.Join(etc, "agent.toml")
+	env := map[string]string{}
+	getenv := func(name string) string { return env[name] }
+	touch := func(path string) string {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	expect := func(flag, want string) {
+		t.Helper()
+		if got, err := Find(flag, getenv); err != nil || got != want {
+			t.Errorf("Find(%q) = %q, %v; want %q", flag, got, err, want)
+		}
+	}
+
+	if _, err := Find("", getenv); !errors.Is(err, ErrNoFile) {
+		t.Errorf("nothing there: %v", err)
+	}
+	expectFile := touch(systemFile)
+	expect("", expectFile)
+	touch("agent.toml")
+	expect("", "agent.toml")
+	env[fileVariable] = touch(filepath.Join(here, "env.toml"))
+	expect("", env[fileVariable])
+	expect(touch(filepath.Join(here, "flag.toml")), filepath.Join(here, "flag.toml"))
+
+	// What was named and is not there must not be made up for.
+	if _, err := Find("gone.toml", getenv); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "--config names gone.toml: ") {
+		t.Errorf("the flag names nothing: %v", err)
+	}
+	env[fileVariable] = "gone.toml"
+	if _, err := Find("", getenv); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "$PERSONASYNC_CONFIG names gone.toml: ") {
+		t.Errorf("the variable names nothing: %v", err)
+	}
+}
+
+func TestAddressesOfMoEngageAndTheSocket(t *testing.T) {
+	c := Default()
+	env := map[string]string{}
+	getenv := func(name string) string { return env[name] }
+	var got []string
+	got = append(got, c.BaseURL(), c.Socket(getenv))
+	env["RUNTIME_DIRECTORY"] = "/run/personasync:/run/other"
+	c.MoEngage.DataCenter = "101"
+	got = append(got, c.BaseURL(), c.Socket(getenv))
+	c.MoEngage.BaseURL, c.Admin.Socket = "http://127.0.0.1:1/", "/x.sock"
+	got = append(got, c.BaseURL(), c.Socket(getenv))
+	want := []string{
+		"https://api-01.moengage.com", "/var/lib/personasync/admin.sock",
+		"https://api-101.moengage.com", "/run/personasync/admin.sock",
+		"http://127.0.0.1:1", "/x.sock",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLocationIsTheConfiguredZone(t *testing.T) {
+	if got := mustRead(t, "[schedule]\ntimezone = \"Asia/Kolkata\"").Location().String(); got != "Asia/Kolkata" {
+		t.Error(got)
+	}
+}
+
+func TestListensThatNeedNoTLS(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", "127.8.9.1:80", "[::1]:80", "localhost:80", "unix:/run/in.sock"} {
+		mustRead(t, lines("[ingest]", "listen = \""+listen+"\"", `auth = "off"`))
+	}
+	for _, listen := range []string{":80", "0.0.0.0:80", "[::]:80", "10.0.0.1:80", "example.com:80"} {
+		if faults := faultsOf(t, lines("[ingest]", "listen = \""+listen+"\"")); !strings.Contains(faults[0], "reachable from other machines") {
+			t.Errorf("%s: %v", listen, faults)
+		}
+		mustRead(t, lines("[ingest]", "listen = \""+listen+"\"", "behind_proxy = true"))
+	}
+}
+
+func TestNearestIsTheOneMeant(t *testing.T) {
+	words := []string{"listen", "tls_cert", "tls_key", "auth", "on_delete"}
+	for word, want := range map[string]string{
+		"lisetn": "listen", "tlscert": "tls_cert", "tls_keys": "tls_key", "ath": "auth", "ondelete": "on_delete",
+		"colour": "", "": "", "x": "", strings.Repeat("l", 500): "",
+	} {
+		if got := nearest(word, words); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestNamesOfVariablesAreUnique(t *testing.T) {
+	seen := map[string]string{}
+	for _, f := range fields(Default(), "") {
+		if other, taken := seen[variable(f.key)]; taken {
+			t.Errorf("%s and %s share %s", f.key, other, variable(f.key))
+		}
+		seen[variable(f.key)] = f.key
+	}
+	if seen["PERSONASYNC_INGEST_LISTEN"] != "ingest.listen" || seen["PERSONASYNC_DATA_DIR"] != "data_dir" {
+		t.Errorf("%v", seen)
+	}
+}
+
+// TestTagsAreSound reads every bound, so that a slip in a tag fails here and not at a user's start.
+func TestTagsAreSound(t *testing.T) {
+	for _, f := range fields(Default(), "") {
+		bound := func(name string) {
+			switch s := f.tag.Get(name); f.ptr.(type) {
+			case *int, *int64:
+				if s != "" {
+					mustInt(s)
+				}
+			case *Duration:
+				if s != "" {
+					mustDuration(s)
+				}
+			default:
+				if s != "" {
+					t.Errorf("%s: %q cannot bound this type", f.key, name)
+				}
+			}
+		}
+		bound("min")
+		bound("max")
+		if words := f.tag.Get("one"); words != "" && !slices.Contains(strings.Split(words, "|"), *f.ptr.(*string)) {
+			t.Errorf("%s: the default is none of %s", f.key, words)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MoEngage's rules for names, by its pages "Data overview", "Data tracking policies" and "Event naming
+// conventions" as read in November 2026. It drops, cuts or blocks what breaks them, and answers 200
+// all the same, so that a bad name must not get as far as a request. The errors say what is wrong; what
+// to do depends on where the name stands.
+
+// maxName is how many characters of a name MoEngage keeps.
+const maxName = 200
+
+// reservedNames are attributes that MoEngage uses itself, or sets once and never again.
+var reservedNames = []string{
+	"status", "user_id", "source", "INSTALL", "UPDATE",
+	"publisher_name", "campaign_name", "u_l_a", "cr_t", "advertising_identifier",
+}
+
+// attributeName reports why a user attribute cannot be called so.
+func attributeName(name string) error {
+	if err := anyName(name); err != nil {
+		return err
+	}
+	if slices.Contains(reservedNames, name) || strings.HasPrefix(name, "USER_ATTRIBUTE_") {
+		return fmt.Errorf("%q is reserved by MoEngage", name)
+	}
+	return nil
+}
+
+// eventName reports why an event cannot be called so.
+func eventName(name string) error { return anyName(name) }
+
+func anyName(name string) error {
+	switch n := utf8.RuneCountInString(name); {
+	case strings.TrimSpace(name) == "":
+		return errors.New("must not be empty")
+	case name == "id" || name == "_id":
+		return fmt.Errorf("%q is reserved by MoEngage", name)
+	case strings.HasPrefix(strings.ToLower(name), "moe_"):
+		return errors.New("MoEngage blocks names that begin with moe_")
+	case n > maxName:
+		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", maxName, n)
+	}
+	return nil
+}
+
+// oddInEvent returns the characters of an event's name that MoEngage's naming page forbids. Blanks are
+// forbidden there too, but stand in MoEngage's own examples, and in Segment's names.
+func oddInEvent(name string) string {
+	var odd []rune
+	for _, r := range name {
+		if (strings.ContainsRune("$.<+%>!`&*#|{?\"=}/:\\@'", r) || unicode.Is(unicode.So, r)) && !slices.Contains(odd, r) {
+			odd = append(odd, r)
+		}
+	}
+	return string(odd)
+}
+
+// forwardTraits checks the names of traits to send along; "*" means all.
+func forwardTraits(names []string) error {
+	for _, name := range names {
+		if name == "*" {
+			if len(names) > 1 {
+				return errors.New(`"*" means all traits and stands alone`)
+			}
+			return nil
+		}
+		if err := attributeName(name); err != nil {
+			return fmt.Errorf("%q cannot be an attribute: %w", shorten(name), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package config
+
+// nearest returns the candidate that differs least from word, or "" when none is close enough to be
+// what was meant: a third of the letters may be wrong.
+func nearest(word string, candidates []string) string {
+	if len(word) > longestWord {
+		return ""
+	}
+	best, least := "", max(1, len(word)/3)+1
+	for _, c := range candidates {
+		if d := distance(word, c); d < least {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+// longestWord is longer than any key: comparing takes time by the square.
+const longestWord = 100
+
+// distance counts the letters to add, drop, change, or swap with their neighbour to make b of a.
+func distance(a, b string) int {
+	// Three rows of the usual table: the last two finished, and the current one.
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := last[j-1]
+			if a[i-1] != b[j-1] {
+				change++
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,18 @@
+package config
+
+import (
+	"errors"
+	"time"
+	_ "time/tzdata" // a bare container has no zone files; schedule.timezone must not depend on them
+
+	"personasync/scheduler"
+)
+
+// parseSchedule reports what is wrong with a cron spec, without repeating the spec.
+func parseSchedule(spec string, zone *time.Location) error {
+	_, err := scheduler.Parse(spec, zone)
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
+	}
+	return err
+}

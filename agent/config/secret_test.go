@@ -1,0 +1,133 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pelletier/go-toml/v2"
+)
+
+const hidden = "hunter2"
+
+// TestSecretNeverPrints sends a configuration with secrets through everything that turns values into text.
+func TestSecretNeverPrints(t *testing.T) {
+	c := Default()
+	for _, f := range fields(c, "") {
+		if s, ok := f.ptr.(*Secret); ok {
+			*s = Secret{hidden + "-new", hidden + "-old"}
+		}
+	}
+	secret := c.Ingest.SharedSecret
+	inside := struct {
+		Secret  Secret
+		Pointer *Secret
+		Slice   []Secret
+		Map     map[string]Secret
+	}{secret, &secret, []Secret{secret}, map[string]Secret{"x": secret}}
+
+	printed := map[string]string{"String": secret.String()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T %[1]v", "%10.3v"} {
+		for name, v := range map[string]any{"secret": secret, "pointer": &secret, "struct": inside, "config": c, "config value": *c} {
+			printed[verb+" of a "+name] = fmt.Sprintf(verb, v)
+		}
+	}
+	printed["Println"] = fmt.Sprintln(secret, c.Ingest, []any{secret})
+	for name, encode := range map[string]func(any) ([]byte, error){"JSON": json.Marshal, "TOML": toml.Marshal, "XML": xml.Marshal} {
+		for what, v := range map[string]any{"a section": c.Ingest, "a pointer": &c.MoEngage} {
+			text, err := encode(v)
+			if err != nil {
+				t.Errorf("%s of %s: %v", name, what, err)
+			}
+			printed[name+" of "+what] = string(text)
+		}
+	}
+	var log bytes.Buffer
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+		slog.New(handler).With("with", secret).Info("x", "secret", secret, "pointer", &secret, "config", c, "value", *c, slog.Group("g", "s", secret))
+	}
+	printed["slog"] = log.String()
+	for _, s := range c.Effective() {
+		printed["Effective "+s.Key] = s.Value + s.Origin
+	}
+	printed["Warnings"] = strings.Join(c.Warnings(), "\n")
+
+	for how, text := range printed {
+		hex := fmt.Sprintf("%x", hidden)
+		if strings.Contains(text, hidden) || strings.Contains(strings.ToLower(text), hex) {
+			t.Errorf("%s tells the secret: %s", how, text)
+		}
+	}
+	if !strings.Contains(printed["%+v of a config"], "(set, 2 values)") || !strings.Contains(printed["slog"], "(set, 2 values)") {
+		t.Error("the mask should say how many values there are")
+	}
+}
+
+func TestSecretNotGivenSaysSo(t *testing.T) {
+	for _, s := range []Secret{nil, {}} {
+		if got := fmt.Sprint(s); got != "(not set)" {
+			t.Error(got)
+		}
+	}
+	if got := fmt.Sprint(Secret{"a"}); got != "(set, 1 value)" {
+		t.Error(got)
+	}
+}
+
+func TestSecretStaysOutOfFaults(t *testing.T) {
+	for name, doc := range map[string]string{
+		"wrong type":       lines("[ingest]", `shared_secret = { value = "hunter2" }`),
+		"list of lists":    lines("[ingest]", `write_keys = [["hunter2"]]`),
+		"empty beside":     lines("[ingest]", `write_keys = ["hunter2", ""]`),
+		"given twice":      lines("[ingest]", `bearer_token = "hunter2"`, `bearer_token_file = "x"`),
+		"unknown key":      lines("[ingest]", `shared_secert = "hunter2"`),
+		"unknown section":  lines("[ingset]", `shared_secret = "hunter2"`),
+		"no quotes":        lines("[moengage]", "api_key = hunter2"),
+		"yaml":             lines("[moengage]", "api_key: hunter2"),
+		"one line":         lines(`ingest = { shared_secret = "hunter2 }`),
+		"two on a line":    lines("[log]", `level = "info" shared_secret = "hunter2"`),
+		"no assignment":    lines("hunter2"),
+		"in a list":        lines("[ingest]", "write_keys = [", `  "a"`, `  "hunter2"`, "]"),
+		"multi-line value": lines("[moengage]", `api_key = """`, "hunter2 \\q", `"""`),
+		"padded value":     lines("[moengage]", `api_key = """`, "hunter2== \\q", `"""`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, f := range faultsOf(t, doc) {
+				if strings.Contains(f, hidden) {
+					t.Errorf("the fault tells the secret: %s", f)
+				}
+			}
+		})
+	}
+}
+
+func TestSecretLinesForgiveEditors(t *testing.T) {
+	for text, want := range map[string]Secret{
+		"a":                    {"a"},
+		"a\n":                  {"a"},
+		"new\nold\n":           {"new", "old"},
+		"new\r\nold\r\n\r\n":   {"new", "old"},
+		"\ufeffa\n\n\n":        {"a"},
+		"  Bearer a b \t\n \n": {"Bearer a b"},
+		"":                     nil,
+		" \r\n\n":              nil,
+	} {
+		if diff := cmp.Diff([]string(want), []string(secretLines(text))); diff != "" {
+			t.Errorf("%q: %s", text, diff)
+		}
+	}
+}
+
+func TestCurrentSecretIsTheFirst(t *testing.T) {
+	if got := (Secret{"new", "old"}).Current(); got != "new" {
+		t.Error(got)
+	}
+	if got := Secret(nil).Current(); got != "" {
+		t.Error(got)
+	}
+}

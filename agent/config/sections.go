@@ -1,0 +1,131 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+
+	"personasync/store"
+)
+
+// takeSections makes the computations. Each starts as a copy of [defaults].
+func (l *loader) takeSections() {
+	if len(l.sections) == 0 {
+		return
+	}
+	l.cfg.Computations = make([]Computation, len(l.sections))
+	l.prefixes = make([]string, len(l.sections))
+	for i, entries := range l.sections {
+		l.takeSection(i, entries)
+	}
+}
+
+func (l *loader) takeSection(i int, entries []entry) {
+	c := &l.cfg.Computations[i]
+	c.Policy = l.cfg.Defaults
+	prefix := l.prefix(i, entries)
+	l.prefixes[i] = prefix
+
+	known := map[string]field{}
+	for _, f := range fields(c, prefix) {
+		known[f.key] = f
+	}
+	for _, e := range entries {
+		if len(e.path) == 0 {
+			continue // the header
+		}
+		key := prefix + bareKey(e.path[0]) // whatever is nested below: no key of a section is a table
+		f, ok := known[key]
+		switch {
+		case ok && !e.header && len(e.path) == 1:
+			l.set(f, e)
+		case ok:
+			l.addOnce(l.at(e).fault(key, "", "is a key, not a section"))
+		case isUnbuilt(key):
+			l.addOnce(l.at(e).fault(key, "", notBuilt))
+		default:
+			l.addOnce(l.at(e).fault(key, "", "there is no such key"+hint(nearest(e.path[0], plainWords(known)), "%s")))
+		}
+	}
+	l.checkNamed(c, prefix, entries)
+}
+
+// prefix begins the full names of a section's keys: "computation.NAME.", or a number for a section
+// that is not named, or not alone with its name.
+func (l *loader) prefix(i int, entries []entry) string {
+	prefix := computations + "." + bareKey(nameOf(entries)) + "."
+	if nameOf(entries) == "" || slices.Contains(l.prefixes, prefix) {
+		return fmt.Sprintf("%s[%d].", computations, i+1)
+	}
+	return prefix
+}
+
+// nameOf looks ahead for what a section calls its computation, as Computation.Name will say.
+func nameOf(entries []entry) string {
+	name := ""
+	for _, e := range entries {
+		switch {
+		case e.value.kind != text || e.value.text == "":
+		case e.key() == "id":
+			return e.value.text
+		case e.key() == "key":
+			name = e.value.text
+		}
+	}
+	return name
+}
+
+// plainWords lists what may stand in a section today.
+func plainWords(known map[string]field) []string {
+	var words []string
+	for key := range known {
+		if _, word := splitKey(key); !isUnbuilt(key) {
+			words = append(words, word)
+		}
+	}
+	slices.Sort(words) // so that of two equally near words always the same is suggested
+	return words
+}
+
+// addOnce adds a fault unless its key has one: an unknown table is one fault, however much is in it.
+func (l *loader) addOnce(f Fault) {
+	if !l.faulty[f.Key] {
+		l.add(f)
+	}
+}
+
+// checkNamed refuses a section that names nothing, or what another section has named.
+func (l *loader) checkNamed(c *Computation, prefix string, entries []entry) {
+	if c.Name() == "" {
+		if !l.faulty[prefix+"key"] && !l.faulty[prefix+"id"] {
+			l.add(l.at(entries[0]).fault("[[computation]]", "", `names no computation: add key = "…" or id = "…"`))
+		}
+		return
+	}
+	for i := range l.cfg.Computations {
+		other := &l.cfg.Computations[i]
+		if other == c {
+			break
+		}
+		if other.Name() == c.Name() {
+			l.add(l.at(entries[0]).fault("[[computation]]", "", fmt.Sprintf(
+				"%s has a section already, at line %d: put both together", bareKey(c.Name()), l.sections[i][0].line)))
+			return
+		}
+	}
+	if c.Schedule != "" && c.Name() == store.RetryJob {
+		l.refuse(keyed(c, prefix, "schedule"), "a computation of this name cannot have its own schedule: the agent has a job called so")
+	}
+}
+
+// keyed is one field of a section.
+func keyed(section any, prefix, word string) field {
+	for _, f := range fields(section, prefix) {
+		if f.key == prefix+word {
+			return f
+		}
+	}
+	panic("config: no key " + prefix + word)
+}
+
+// given reports whether the document or the environment sets a key.
+func (l *loader) given(key string) bool { return l.cfg.origins[key].kind != fromDefault }

@@ -1,0 +1,148 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+)
+
+// newestLimit is the limit of users, and of events, per minute that MoEngage's newest pages give.
+const newestLimit = 60_000
+
+// Warnings lists what is allowed and probably not meant, or has a price. Each is a sentence for people.
+func (c *Config) Warnings() []string {
+	var w []string
+	say := func(format string, args ...any) { w = append(w, fmt.Sprintf(format, args...)) }
+
+	c.warnIngest(say)
+	c.warnAdmin(say)
+	c.warnMoEngage(say)
+	c.warnSchedule(say)
+	c.warnPolicies(say)
+	return append(w, c.notes...)
+}
+
+type sayer func(format string, args ...any)
+
+func (c *Config) warnIngest(say sayer) {
+	in := &c.Ingest
+	switch {
+	case in.Auth == "off":
+		say("ingest.auth is off: every program on this machine can post events")
+	case c.blind:
+	default:
+		if len(in.SharedSecret) == 0 && len(in.BearerToken) == 0 {
+			say("neither ingest.shared_secret nor ingest.bearer_token is set: POST /segment/webhook will answer 503")
+		}
+		if len(in.WriteKeys) == 0 {
+			say("ingest.write_keys is not set: the Tracking API routes (/v1/…) will answer 503")
+		}
+	}
+	// Segment throws away what a webhook answers with 413, and an event may have 32 KB.
+	if in.MaxBodyBytes < 64<<10 {
+		say("ingest.max_body_bytes is %d: Segment does not send a refused body again, and a single event may have 32 KB", in.MaxBodyBytes)
+	}
+}
+
+func (c *Config) warnAdmin(say sayer) {
+	if c.Admin.Listen == "" {
+		return
+	}
+	if local, _ := hostPort(c.Admin.Listen); !local {
+		say("admin.listen is %q: the status page and the metrics have no password, and other machines can reach them", c.Admin.Listen)
+	}
+}
+
+func (c *Config) warnMoEngage(say sayer) {
+	m := &c.MoEngage
+	for _, f := range c.missing() {
+		say("%s is not set: `personasync run` will not start", f.key)
+	}
+	if m.UsersPerMinute > newestLimit {
+		say("moengage.users_per_minute is %d: MoEngage allows 60000 unless it raised your limit", m.UsersPerMinute)
+	}
+	if m.EventsPerMinute > newestLimit {
+		say("moengage.events_per_minute is %d: MoEngage allows 60000 unless it raised your limit", m.EventsPerMinute)
+	}
+	if m.MaxRequestBytes > 100_000 {
+		say("moengage.max_request_bytes is %d: MoEngage's pages allow 100 KB, and refuse what is larger", m.MaxRequestBytes)
+	}
+	if m.BaseURL != "" && m.DataCenter != Default().MoEngage.DataCenter {
+		say("moengage.data_center is not used, because moengage.base_url is set")
+	}
+	if u, err := url.Parse(m.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		say("moengage.base_url is plain http: the API key and all users cross the network unencrypted")
+	}
+	if m.RealTimeAction {
+		say("moengage.real_time_action: MoEngage's pages disagree about it, so try it in a test workspace first")
+	}
+}
+
+func (c *Config) warnSchedule(say sayer) {
+	if s := &c.Schedule; s.Mode != "cron" && s.Cron != Default().Schedule.Cron {
+		say("schedule.cron is not used, because schedule.mode is %q", s.Mode)
+	}
+}
+
+// warnPolicies speaks of [defaults], and of a section only where it differs from them.
+func (c *Config) warnPolicies(say sayer) {
+	c.warnPolicy(say, "defaults", &c.Defaults, nil)
+	for i := range c.Computations {
+		s := &c.Computations[i]
+		c.warnPolicy(say, computations+"."+bareKey(s.Name()), &s.Policy, &c.Defaults)
+	}
+}
+
+func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
+	differs := func(same func(*Policy) bool) bool { return inherited == nil || !same(inherited) }
+
+	if c.MoEngage.UpdateExistingOnly && sendsEvent(p.Send) && differs(func(d *Policy) bool { return sendsEvent(d.Send) }) {
+		say("moengage.update_existing_only is on, but %s.send is %s: MoEngage creates unknown users for events all the same",
+			name, showChannels(p.Send))
+	}
+	if p.OnNull == "unset" && differs(func(d *Policy) bool { return d.OnNull == p.OnNull }) {
+		say(`%s.on_null is "unset": an early access feature, which MoEngage must enable for your workspace`, name)
+	}
+	for _, event := range []struct {
+		key  string
+		name func(*Policy) string
+	}{
+		{"enter_event", func(p *Policy) string { return p.EnterEvent }},
+		{"exit_event", func(p *Policy) string { return p.ExitEvent }},
+		{"trait_event", func(p *Policy) string { return p.TraitEvent }},
+	} {
+		odd := oddInEvent(event.name(p))
+		if odd != "" && differs(func(d *Policy) bool { return event.name(d) == event.name(p) }) {
+			say("%s.%s is %q: MoEngage's naming rules forbid %s", name, event.key, event.name(p), odd)
+		}
+	}
+}
+
+// Complete returns nil if an agent can run on the configuration, else *Faults naming what is missing:
+// the settings that have no useful default. Load does not ask for them, because most commands can do
+// without.
+func (c *Config) Complete() error {
+	var missing []Fault
+	for _, f := range c.missing() {
+		problem := "must be set: copy it from MoEngage: Settings, Account, APIs"
+		if f.isSecret() {
+			problem = fmt.Sprintf("must be set, as itself, as %s_file or as the credential %s: it is the Data API key in MoEngage: Settings, Account, APIs",
+				f.key, f.tag.Get("credential"))
+		}
+		missing = append(missing, Fault{Key: f.key, Problem: problem})
+	}
+	if missing == nil {
+		return nil
+	}
+	return &Faults{Path: c.Path, All: missing}
+}
+
+func (c *Config) missing() []field {
+	var missing []field
+	if c.MoEngage.WorkspaceID == "" {
+		missing = append(missing, keyed(&c.MoEngage, "moengage.", "workspace_id"))
+	}
+	if len(c.MoEngage.APIKey) == 0 && !c.blind {
+		missing = append(missing, keyed(&c.MoEngage, "moengage.", "api_key"))
+	}
+	return missing
+}

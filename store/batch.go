@@ -1,0 +1,215 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A batch is one transaction on state.db. Decisions are made in inbox order on users held in memory;
+// flush writes the users back, sorted by key, together with the ledger and the position they belong
+// to. In a read-only transaction a batch can decide and is thrown away.
+type batch struct {
+	tx    *bolt.Tx
+	st    *state
+	log   *slog.Logger
+	users map[string]*user
+	moved map[*field]bool // fields to write back
+	buf   []byte
+
+	rows, queue, due, outbox, parked, held, history *bolt.Bucket
+
+	now  time.Time // receipt of the record being applied
+	dry  bool      // decide, and write nothing
+	woke bool      // something became due that was not
+	err  error     // the first write that failed; the transaction is lost
+}
+
+func newBatch(tx *bolt.Tx, st *state, log *slog.Logger) *batch {
+	return &batch{
+		dry: !tx.Writable(),
+		tx:  tx, st: st, log: log,
+		users: make(map[string]*user), moved: make(map[*field]bool),
+		rows: tx.Bucket(bucketRows), queue: tx.Bucket(bucketQueue), due: tx.Bucket(bucketDue),
+		outbox: tx.Bucket(bucketOutbox), parked: tx.Bucket(bucketParked), held: tx.Bucket(bucketHeld), history: tx.Bucket(bucketHistory),
+	}
+}
+
+// user is one user within a batch: decoded once, changed in memory, written once.
+type user struct {
+	id     string
+	key    []byte
+	head   *head
+	was    [][]byte // where the user stood in the due index when loaded
+	blocks map[uint16]*block
+	dirty  bool // the head, and so perhaps the due index
+}
+
+func (b *batch) user(id string) *user {
+	if u := b.users[id]; u != nil {
+		return u
+	}
+	u := &user{id: id, key: userKey(id), head: new(head), blocks: make(map[uint16]*block, 1)}
+	if frame := b.rows.Get(rowKey(u.key, blockHead)); frame != nil {
+		h, err := decodeHead(frame, b.st.epoch)
+		if err != nil {
+			b.quarantine(bucketRows, rowKey(u.key, blockHead), frame, err)
+			h = new(head)
+		}
+		u.head = h
+	}
+	u.was = u.head.dueKeys(u.key)
+	b.users[id] = u
+	return u
+}
+
+func rowKey(user []byte, number uint16) []byte {
+	return binary.BigEndian.AppendUint16(slices.Clone(user), number)
+}
+
+func (b *batch) block(u *user, number uint16) *block {
+	if row := u.blocks[number]; row != nil {
+		return row
+	}
+	row := &block{number: number, entries: make(map[uint8]*entry)}
+	if frame := b.rows.Get(rowKey(u.key, number)); frame != nil {
+		decoded, err := decodeBlock(number, frame, b.st.epoch)
+		if err != nil {
+			b.quarantine(bucketRows, rowKey(u.key, number), frame, err)
+		} else {
+			row = decoded
+		}
+	}
+	u.blocks[number] = row
+	return row
+}
+
+// entry returns what is kept of u and a field. Whoever changes it says so with write.
+func (b *batch) entry(u *user, field uint32) *entry {
+	return b.block(u, uint16(field/blockSize)).entry(uint8(field % blockSize))
+}
+
+// write has the row that holds a field written back.
+func (b *batch) write(u *user, field uint32) {
+	b.block(u, uint16(field/blockSize)).dirty = true
+}
+
+func (b *batch) touch(f *field) { b.moved[f] = true }
+
+// put and remove write at once; the first failure spoils the batch.
+func (b *batch) put(to *bolt.Bucket, key, value []byte) {
+	if b.err == nil && !b.dry {
+		b.err = to.Put(key, value)
+	}
+}
+
+func (b *batch) remove(from *bolt.Bucket, key []byte) {
+	if b.err == nil && !b.dry {
+		b.err = from.Delete(key)
+	}
+}
+
+// quarantine sets a damaged row aside, so that it harms nobody else and nothing is thrown away.
+// The user counts as never seen: what comes next is sent again, which MoEngage can take.
+func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
+	b.log.Error("a damaged row was set aside", "bucket", string(bucket), "err", cause)
+	b.st.ledger.damaged++
+	if !b.tx.Writable() {
+		return
+	}
+	b.put(b.tx.Bucket(bucketDamaged), slices.Concat(bucket, []byte{0}, key), bytes.Clone(frame))
+	b.remove(b.tx.Bucket(bucket), key)
+}
+
+// flush writes everything back.
+func (b *batch) flush() error {
+	for _, id := range b.sortedUsers() {
+		b.flushUser(b.users[id])
+	}
+	b.users = make(map[string]*user)
+	fields := b.tx.Bucket(bucketFields)
+	for f := range b.moved {
+		b.put(fields, binary.BigEndian.AppendUint32(nil, f.number), f.encode(nil))
+	}
+	clear(b.moved)
+	meta := b.tx.Bucket(bucketMeta)
+	b.put(meta, metaLedger, b.st.ledger.encode())
+	b.put(meta, metaApplied, numberKey(b.st.applied))
+	return b.err
+}
+
+func (b *batch) sortedUsers() []string {
+	return slices.SortedFunc(maps.Keys(b.users), func(x, y string) int {
+		return bytes.Compare(b.users[x].key, b.users[y].key)
+	})
+}
+
+func (b *batch) flushUser(u *user) {
+	b.flushBlocks(u)
+	if !u.dirty {
+		return
+	}
+	key := rowKey(u.key, blockHead)
+	if frame := u.head.encode(nil); len(frame) > 0 {
+		b.put(b.rows, key, frame)
+	} else {
+		b.remove(b.rows, key)
+	}
+	b.reindex(u)
+}
+
+func (b *batch) flushBlocks(u *user) {
+	change := 0 // rows that appear, less those that go
+	for _, number := range slices.Sorted(maps.Keys(u.blocks)) {
+		row := u.blocks[number]
+		if !row.dirty {
+			continue
+		}
+		key := rowKey(u.key, number)
+		frame := row.encode(nil)
+		switch {
+		case len(frame) > 0:
+			if !row.stored && change == 0 && !b.hasRows(u) {
+				b.st.ledger.users++
+			}
+			change++
+			b.put(b.rows, key, frame)
+		case row.stored:
+			b.remove(b.rows, key)
+			if !b.hasRows(u) {
+				b.st.ledger.users--
+			}
+		}
+	}
+}
+
+// hasRows reports whether any membership row of u is on disk.
+func (b *batch) hasRows(u *user) bool {
+	k, _ := b.rows.Cursor().Seek(u.key)
+	return bytes.HasPrefix(k, u.key) && len(k) == len(u.key)+2 && binary.BigEndian.Uint16(k[len(u.key):]) != blockHead
+}
+
+// reindex moves u in the due index from where it was to where its head says.
+func (b *batch) reindex(u *user) {
+	now := u.head.dueKeys(u.key)
+	for _, key := range u.was {
+		if !containsKey(now, key) {
+			b.remove(b.due, key)
+		}
+	}
+	for _, key := range now {
+		if !containsKey(u.was, key) {
+			b.put(b.due, key, nil)
+			b.woke = true
+		}
+	}
+}
+
+func containsKey(keys [][]byte, key []byte) bool {
+	return slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
+}

@@ -1,0 +1,72 @@
+package store
+
+import "bytes"
+
+const changeVersion byte = 1
+
+// stored is a change as the outbox, the parked, the held and the history keep it. One encoding serves
+// all four, so that a change moves whole.
+type stored struct {
+	Change
+	field uint32 // number of the field it speaks of; fieldNone of a received event
+	lane  uint32
+	road  Road
+	prev  ID     // history: the user's entry before this one
+	raw   []byte // received: the event's frame, to be read again on retry
+	loose bool   // an attribute that is queued like an event, because its computation does not collapse
+}
+
+const fieldNone = ^uint32(0)
+
+func (c *stored) encode(buf []byte) []byte {
+	start := len(buf)
+	buf = append(buf, changeVersion, byte(c.Kind), byte(c.State), byte(c.Transition), byte(c.Class), byte(c.road), boolByte(c.loose))
+	buf = putString(buf, c.User)
+	buf = putUint(putUint(buf, uint64(c.field)), uint64(c.lane))
+	buf = putString(putString(buf, c.Computation), c.ComputedBy)
+	buf = putString(buf, c.Name)
+	buf = putBytes(putBytes(buf, c.Value), c.Props)
+	buf = putTime(putTime(buf, c.EventTime), c.Received)
+	buf = putString(buf, c.MessageID)
+	buf = putTime(putUint(buf, uint64(c.Attempts)), c.NextAttempt)
+	buf = putString(putString(buf, c.Reason), c.Sentence)
+	buf = putUint(buf, uint64(c.Answer.Status))
+	buf = putString(putString(buf, c.Answer.RequestID), c.Answer.Body)
+	buf = putTime(putTime(buf, c.Answer.At), c.Closed)
+	buf = putID(putID(buf, c.Successor), c.prev)
+	buf = putBytes(buf, c.raw)
+	return seal(buf, start)
+}
+
+// decodeChange copies everything it keeps: a change leaves its transaction.
+func decodeChange(id ID, frame []byte) (*stored, error) {
+	r, err := unseal(bytes.Clone(frame), changeVersion)
+	if err != nil {
+		return nil, err
+	}
+	c := &stored{Change: Change{ID: id}}
+	c.Kind, c.State, c.Transition, c.Class = Kind(r.byte()), State(r.byte()), Transition(r.byte()), Class(r.byte())
+	c.road, c.loose = Road(r.byte()), r.byte() == 1
+	c.User = r.string()
+	c.field, c.lane = uint32(r.uint()), uint32(r.uint())
+	c.Computation, c.ComputedBy = r.string(), r.string()
+	c.Name = r.string()
+	c.Value, c.Props = nilIfEmpty(r.bytes()), nilIfEmpty(r.bytes())
+	c.EventTime, c.Received = r.time(), r.time()
+	c.MessageID = r.string()
+	c.Attempts, c.NextAttempt = int(r.uint()), r.time()
+	c.Reason, c.Sentence = r.string(), r.string()
+	c.Answer.Status = int(r.uint())
+	c.Answer.RequestID, c.Answer.Body = r.string(), r.string()
+	c.Answer.At, c.Closed = r.time(), r.time()
+	c.Successor, c.prev = r.id(id.Epoch), r.id(id.Epoch)
+	c.raw = nilIfEmpty(r.bytes())
+	return c, r.done()
+}
+
+func nilIfEmpty(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}

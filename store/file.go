@@ -1,0 +1,154 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// Format is the version of the files. It changes when an older binary could not read them.
+const Format = 1
+
+const (
+	stateFile    = "state.db"
+	lockFile     = "lock"
+	inboxPattern = "inbox-*.db"
+)
+
+// Every file has the bucket meta: format, epoch, and for the state what meta.go lists.
+var (
+	bucketMeta = []byte("meta")
+	metaFormat = []byte("format")
+	metaEpoch  = []byte("epoch")
+)
+
+// boltOptions is the one place where a bbolt file's options are made, for opening, compacting and
+// restoring alike. There is deliberately no way to turn fsync off.
+//
+// mmap is the address space to reserve: a writer that must grow the map waits for every open reader
+// (5 s measured), so the map is made larger than the file gets. Reserved address space costs nothing.
+func boltOptions(mmap int, readOnly bool) *bolt.Options {
+	return &bolt.Options{
+		Timeout:         time.Second,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: mmap,
+		ReadOnly:        readOnly,
+		NoStatistics:    true,
+	}
+}
+
+// openBolt opens path, and falls back to a map of the file's size where the address space is limited.
+func openBolt(path string, mmap int, readOnly bool) (*bolt.DB, error) {
+	db, err := bolt.Open(path, 0o600, boltOptions(mmap, readOnly))
+	if errors.Is(err, syscall.ENOMEM) {
+		db, err = bolt.Open(path, 0o600, boltOptions(0, readOnly))
+	}
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, ErrInUse
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
+	}
+	return db, nil
+}
+
+// initFile writes format and epoch into a new file, and the buckets it needs, in one transaction.
+func initFile(db *bolt.DB, epoch uint32, buckets ...[]byte) error {
+	return db.Update(func(tx *bolt.Tx) error {
+		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err != nil {
+			return err
+		}
+		for _, name := range buckets {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		if meta.Get(metaFormat) != nil {
+			return nil
+		}
+		if err := meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, Format)); err != nil {
+			return err
+		}
+		return meta.Put(metaEpoch, binary.BigEndian.AppendUint32(nil, epoch))
+	})
+}
+
+// fileEpoch checks a file's format and returns its epoch.
+func fileEpoch(db *bolt.DB) (epoch uint32, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil || len(meta.Get(metaFormat)) != 4 || len(meta.Get(metaEpoch)) != 4 {
+			return fmt.Errorf("%s is not a file of this program", filepath.Base(db.Path()))
+		}
+		if v := binary.BigEndian.Uint32(meta.Get(metaFormat)); v > Format {
+			return fmt.Errorf("%w: %s has format %d, this program knows %d: install the newer version again, or restore the backup made before its upgrade",
+				ErrNewer, filepath.Base(db.Path()), v, Format)
+		}
+		epoch = binary.BigEndian.Uint32(meta.Get(metaEpoch))
+		return nil
+	})
+	return epoch, err
+}
+
+// lockDir takes the directory for this process. The kernel drops the lock with the process, so a
+// crash leaves nothing to clean up.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder := make([]byte, 32)
+		n, _ := f.ReadAt(holder, 0)
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w: %s is held by process %s", ErrInUse, dir, orUnknown(holder[:n]))
+		}
+		return nil, fmt.Errorf("lock the data directory: %w", err)
+	}
+	pid := fmt.Appendf(nil, "%d", os.Getpid())
+	if err := errors.Join(f.Truncate(0), writeAt(f, pid)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write the lock file: %w", err)
+	}
+	return f, nil
+}
+
+func writeAt(f *os.File, b []byte) error {
+	_, err := f.WriteAt(b, 0)
+	return err
+}
+
+func orUnknown(pid []byte) string {
+	if len(pid) == 0 {
+		return "unknown"
+	}
+	return string(pid)
+}
+
+// syncDir makes names created in dir survive power loss.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// forget erases everything of a user from the state and leaves a tombstone, so that what Segment
+// delivers late does not bring the user back. The bytes stay in free pages until the file is
+// compacted.
+func (b *batch) forget(u *user, at time.Time) {
+	b.forgetRows(u)
+	b.forgetQueue(u)
+	b.forgetHistory(u)
+	u.head = new(head)
+	u.dirty = true
+	key := b.tombstone(u.id)
+	stones := b.tx.Bucket(bucketTombstones)
+	if stones.Get(key) == nil {
+		b.st.ledger.tombstones++
+	}
+	b.put(stones, key, binary.BigEndian.AppendUint64(nil, uint64(at.UnixNano())))
+}
+
+func (b *batch) forgetRows(u *user) {
+	for _, number := range b.blockNumbers(u) {
+		row := b.block(u, number)
+		for column, e := range row.entries {
+			f := b.fieldOf(uint32(number)*blockSize + uint32(column))
+			if f != nil && f.class != ClassTrait && e.newest().in() {
+				f.members--
+				b.touch(f)
+			}
+			b.forgetChange(b.placeOf(e.waiting.place), e.waiting.id)
+			b.forgetChange(b.outbox, e.flying.id)
+		}
+		clear(row.entries)
+		row.dirty = true
+	}
+}
+
+// blockNumbers lists the rows of u, those not yet written included.
+func (b *batch) blockNumbers(u *user) []uint16 {
+	seen := make(map[uint16]bool)
+	for number := range u.blocks {
+		seen[number] = true
+	}
+	c := b.rows.Cursor()
+	for k, _ := c.Seek(u.key); bytes.HasPrefix(k, u.key); k, _ = c.Next() {
+		if number := binary.BigEndian.Uint16(k[len(u.key):]); number != blockHead {
+			seen[number] = true
+		}
+	}
+	numbers := make([]uint16, 0, len(seen))
+	for number := range seen {
+		numbers = append(numbers, number)
+	}
+	return numbers
+}
+
+func (b *batch) forgetQueue(u *user) {
+	for _, key := range keysWithPrefix(b.queue, u.key) {
+		lane := binary.BigEndian.Uint32(key[len(u.key):])
+		id := idFromKey(key[len(u.key)+4:], b.st.epoch)
+		switch lane {
+		case laneParked:
+			b.forgetChange(b.parked, id)
+		case laneHeld:
+			b.forgetChange(b.held, id)
+		default:
+			b.forgetChange(b.outbox, id)
+		}
+		b.remove(b.queue, key)
+	}
+}
+
+// keysWithPrefix copies the keys first, because deleting moves a cursor.
+func keysWithPrefix(bucket *bolt.Bucket, prefix []byte) (keys [][]byte) {
+	c := bucket.Cursor()
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		keys = append(keys, bytes.Clone(k))
+	}
+	return keys
+}
+
+func (b *batch) forgetChange(place *bolt.Bucket, id ID) {
+	if id.IsZero() {
+		return
+	}
+	ch := b.fetch(place, id)
+	if ch == nil {
+		return
+	}
+	b.withdraw(ch)
+	if ch.Kind == KindReceived {
+		b.st.ledger.events.Discarded++
+		return
+	}
+	b.st.ledger.changes.Forgotten++
+}
+
+func (b *batch) forgetHistory(u *user) {
+	for id := u.head.history; !id.IsZero(); {
+		ch := b.fetch(b.history, id)
+		if ch == nil {
+			return
+		}
+		b.remove(b.history, idKey(id))
+		id = ch.prev
+	}
+}

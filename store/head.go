@@ -1,0 +1,168 @@
+package store
+
+import (
+	"encoding/binary"
+	"maps"
+	"math/bits"
+	"slices"
+)
+
+// A head is the row of a user that says what waits for the user, and where the user's history ends.
+// It exists only while one of these is so; an idle user costs nothing but membership rows.
+//
+//	rows: userKey | 0xFFFF -> frame( history id, blocks x (number, bits), roads x (flight, retry, lanes) )
+//
+// The due index is a function of the head (dueKeys), so the two cannot disagree.
+type head struct {
+	history ID                // newest entry of the user's chain in the history
+	blocks  map[uint16]uint64 // which fields have a pending attribute change, by block
+	roads   [2]roadHead       // by Road - 1
+}
+
+const headVersion byte = 1
+
+// roadHead is what waits on one road.
+type roadHead struct {
+	flight uint64 // the flight the user is on; 0: none
+	retry  uint32 // unix second before which nothing leaves; 0: no failure stands
+	lanes  []lane // by lane number
+}
+
+// lane counts what waits on one job's schedule.
+type lane struct {
+	number uint32
+	due    uint32 // unix second: the earliest of what waits
+	count  uint32 // pending changes, those in flight included
+}
+
+func (h *head) road(r Road) *roadHead { return &h.roads[r-1] }
+
+func (rh *roadHead) lane(number uint32) *lane {
+	i, found := slices.BinarySearchFunc(rh.lanes, number, func(l lane, n uint32) int {
+		return int(int64(l.number) - int64(n))
+	})
+	if !found {
+		rh.lanes = slices.Insert(rh.lanes, i, lane{number: number, due: ^uint32(0)})
+	}
+	return &rh.lanes[i]
+}
+
+// add counts one more pending change.
+func (rh *roadHead) add(number, due uint32) {
+	l := rh.lane(number)
+	l.count++
+	l.due = min(l.due, due)
+}
+
+// remove counts one less.
+func (rh *roadHead) remove(number uint32) {
+	l := rh.lane(number)
+	if l.count > 0 {
+		l.count--
+	}
+	if l.count == 0 {
+		rh.lanes = slices.DeleteFunc(rh.lanes, func(l lane) bool { return l.number == number })
+	}
+	if len(rh.lanes) == 0 {
+		rh.retry = 0
+	}
+}
+
+// dueKeys returns where the user stands in the due index: nowhere while in flight, once while a
+// retry is waited for, else once a lane.
+func (h *head) dueKeys(user []byte) (keys [][]byte) {
+	for i := range h.roads {
+		rh, road := &h.roads[i], Road(i+1)
+		switch {
+		case rh.flight != 0 || len(rh.lanes) == 0:
+		case rh.retry != 0:
+			keys = append(keys, dueKey(road, laneRetry, rh.retry, user))
+		default:
+			for _, l := range rh.lanes {
+				keys = append(keys, dueKey(road, l.number, l.due, user))
+			}
+		}
+	}
+	return keys
+}
+
+func (h *head) setPending(field uint32, on bool) {
+	number, bit := uint16(field/blockSize), uint64(1)<<(field%blockSize)
+	if !on {
+		h.blocks[number] &^= bit
+		if h.blocks[number] == 0 {
+			delete(h.blocks, number)
+		}
+		return
+	}
+	if h.blocks == nil {
+		h.blocks = make(map[uint16]uint64)
+	}
+	h.blocks[number] |= bit
+}
+
+// pendingFields lists the fields with a pending attribute change, in order.
+func (h *head) pendingFields() (fields []uint32) {
+	for _, number := range slices.Sorted(maps.Keys(h.blocks)) {
+		for set := h.blocks[number]; set != 0; set &= set - 1 {
+			fields = append(fields, uint32(number)*blockSize+uint32(bits.TrailingZeros64(set)))
+		}
+	}
+	return fields
+}
+
+func (h *head) empty() bool {
+	return h.history.IsZero() && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0 &&
+		h.roads[0].flight == 0 && h.roads[1].flight == 0
+}
+
+func (h *head) encode(buf []byte) []byte {
+	if h.empty() {
+		return buf
+	}
+	start := len(buf)
+	buf = append(buf, headVersion)
+	buf = putID(buf, h.history)
+	buf = putUint(buf, uint64(len(h.blocks)))
+	for _, number := range slices.Sorted(maps.Keys(h.blocks)) {
+		buf = putUint(buf, uint64(number))
+		buf = binary.BigEndian.AppendUint64(buf, h.blocks[number])
+	}
+	for i := range h.roads {
+		rh := &h.roads[i]
+		buf = putUint(putUint(buf, rh.flight), uint64(rh.retry))
+		buf = putUint(buf, uint64(len(rh.lanes)))
+		for _, l := range rh.lanes {
+			buf = putUint(putUint(putUint(buf, uint64(l.number)), uint64(l.due)), uint64(l.count))
+		}
+	}
+	return seal(buf, start)
+}
+
+func decodeHead(frame []byte, epoch uint32) (*head, error) {
+	r, err := unseal(frame, headVersion)
+	if err != nil {
+		return nil, err
+	}
+	h := &head{history: r.id(epoch)}
+	n := r.uint()
+	for i := uint64(0); i < n && !r.bad; i++ {
+		number := uint16(r.uint())
+		if len(r.b) < 8 {
+			return nil, errDamaged
+		}
+		if h.blocks == nil {
+			h.blocks = make(map[uint16]uint64)
+		}
+		h.blocks[number] = binary.BigEndian.Uint64(r.b)
+		r.b = r.b[8:]
+	}
+	for i := range h.roads {
+		rh := &h.roads[i]
+		rh.flight, rh.retry = r.uint(), uint32(r.uint())
+		for n := r.uint(); n > 0 && !r.bad; n-- {
+			rh.lanes = append(rh.lanes, lane{uint32(r.uint()), uint32(r.uint()), uint32(r.uint())})
+		}
+	}
+	return h, r.done()
+}

@@ -1,0 +1,349 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// inbox is the chain of segments that received records go through, in order. One goroutine commits:
+// it takes whatever waits, writes it in one transaction, and answers everybody who waited. There is
+// no timer, so a lone sender waits for one commit and nothing else; under load the commit in progress
+// is what gathers the next group.
+type inbox struct {
+	dir   string
+	epoch uint32
+
+	requests chan *appendRequest
+	closing  chan struct{} // closed by close; stops the committer once requests is drained
+	gone     chan struct{} // closed when the committer has ended
+	written  chan struct{} // buffer of one: something new can be read
+	senders  sync.RWMutex  // held for reading while sending to requests; Close takes it whole
+	closed   bool          // under senders
+
+	mu       sync.RWMutex // covers segments and their bounds
+	segments []*segment   // oldest first; the last one is written to
+
+	next atomic.Uint64 // number of the next record; only the committer changes it
+
+	spare     chan *segment  // the next segment, made in advance; buffer of one
+	preparing atomic.Bool    // one is being made
+	making    sync.WaitGroup // joins the maker
+}
+
+// appendRequest is one caller of append, waiting.
+type appendRequest struct {
+	frames [][]byte
+	size   int
+	done   chan error // buffer of one
+}
+
+const (
+	// queueLength bounds how many requests wait for the next commit. With Segment's usual request of
+	// one event that is 4,096 connections; more than that are told to come again.
+	queueLength = 4096
+
+	// groupBytes bounds one commit, so that the first of a long queue is not kept waiting by the last.
+	groupBytes = 8 << 20
+)
+
+// openInbox opens the chain. A new one begins with record number first.
+func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
+	in := &inbox{
+		dir: dir, epoch: epoch,
+		requests: make(chan *appendRequest, queueLength),
+		closing:  make(chan struct{}),
+		gone:     make(chan struct{}),
+		written:  make(chan struct{}, 1),
+		spare:    make(chan *segment, 1),
+	}
+	segments, err := openSegments(dir, epoch, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(segments) == 0 {
+		s, err := createSegment(dir, 1, epoch)
+		if err != nil {
+			return nil, err
+		}
+		segments = append(segments, s)
+	}
+	in.segments = segments
+	in.next.Store(max(first, in.last()+1))
+	go in.commitLoop()
+	return in, nil
+}
+
+// openSegments opens every inbox file of dir, oldest first, and checks that they belong together.
+func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment, err error) {
+	defer func() {
+		if err != nil {
+			closeSegments(segments)
+			segments = nil
+		}
+	}()
+	paths, err := filepath.Glob(filepath.Join(dir, inboxPattern))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		s, e, err := openSegment(path, readOnly)
+		if err != nil {
+			return segments, err
+		}
+		segments = append(segments, s)
+		if e != epoch {
+			return segments, fmt.Errorf("%s belongs to another store (epoch %08x, the state has %08x): move it away, or restore both from one backup",
+				filepath.Base(path), e, epoch)
+		}
+	}
+	slices.SortFunc(segments, func(a, b *segment) int { return int(a.number) - int(b.number) })
+	return segments, nil
+}
+
+func closeSegments(segments []*segment) {
+	for _, s := range segments {
+		s.db.Close()
+	}
+}
+
+// append waits until records, encoded as frames, are on disk.
+func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
+	req := &appendRequest{frames: frames, done: make(chan error, 1)}
+	for _, f := range frames {
+		req.size += len(f)
+	}
+	if err := in.enqueue(req); err != nil {
+		return err
+	}
+	select {
+	case err := <-req.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (in *inbox) enqueue(req *appendRequest) error {
+	in.senders.RLock()
+	defer in.senders.RUnlock()
+	if in.closed {
+		return ErrClosed
+	}
+	select {
+	case in.requests <- req:
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+func (in *inbox) commitLoop() {
+	defer close(in.gone)
+	for {
+		select {
+		case req := <-in.requests:
+			in.commit(in.gather(req))
+		case <-in.closing:
+			for len(in.requests) > 0 {
+				in.commit(in.gather(<-in.requests))
+			}
+			return
+		}
+	}
+}
+
+// gather takes what else waits by now.
+func (in *inbox) gather(first *appendRequest) []*appendRequest {
+	group, size := []*appendRequest{first}, first.size
+	for size < groupBytes {
+		select {
+		case req := <-in.requests:
+			group, size = append(group, req), size+req.size
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func (in *inbox) commit(group []*appendRequest) {
+	err := in.write(group)
+	for _, req := range group {
+		req.done <- err
+	}
+	if err != nil {
+		return
+	}
+	select {
+	case in.written <- struct{}{}:
+	default:
+	}
+}
+
+func (in *inbox) write(group []*appendRequest) error {
+	s, err := in.writable()
+	if err != nil {
+		return err
+	}
+	first, count, newest := in.next.Load(), uint64(0), int64(0)
+	for _, req := range group {
+		count += uint64(len(req.frames))
+		for _, f := range req.frames {
+			newest = receiptOf(f, newest)
+		}
+	}
+	if err := s.write(first, group); err != nil {
+		return fmt.Errorf("write the inbox: %w", err)
+	}
+	in.mu.Lock()
+	if s.first == 0 {
+		s.first = first
+	}
+	s.last, s.newest = first+count-1, max(s.newest, newest)
+	in.mu.Unlock()
+	in.next.Store(first + count)
+	return nil
+}
+
+// writable returns the segment to write to, going over to the next when this one has enough.
+func (in *inbox) writable() (*segment, error) {
+	in.mu.RLock()
+	s := in.segments[len(in.segments)-1]
+	in.mu.RUnlock()
+	size := fileSize(s.path)
+	if size > segmentBytes/2 {
+		in.prepare(s.number + 1)
+	}
+	if size < segmentBytes {
+		return s, nil
+	}
+	next, err := in.nextSegment(s.number + 1)
+	if err != nil {
+		return nil, fmt.Errorf("begin a new inbox file: %w", err)
+	}
+	in.mu.Lock()
+	in.segments = append(in.segments, next)
+	in.mu.Unlock()
+	return next, nil
+}
+
+// prepare makes a segment in the background, once, so that going over costs no fsync.
+func (in *inbox) prepare(number uint64) {
+	if len(in.spare) > 0 || in.preparing.Swap(true) {
+		return
+	}
+	in.making.Add(1)
+	go func() {
+		defer in.making.Done()
+		if s, err := createSegment(in.dir, number, in.epoch); err == nil {
+			in.spare <- s
+		}
+		in.preparing.Store(false)
+	}()
+}
+
+func (in *inbox) nextSegment(number uint64) (*segment, error) {
+	in.making.Wait()
+	select {
+	case s := <-in.spare:
+		return s, nil
+	default:
+		return createSegment(in.dir, number, in.epoch)
+	}
+}
+
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// last returns the number of the newest record on disk, 0 when there is none.
+func (in *inbox) last() uint64 {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	return lastRecord(in.segments)
+}
+
+func lastRecord(segments []*segment) uint64 {
+	for _, s := range slices.Backward(segments) {
+		if s.last > 0 {
+			return s.last
+		}
+	}
+	return 0
+}
+
+// read copies records from number from on, or none when there are none yet.
+func (in *inbox) read(from uint64, maxBytes int) ([]numbered, error) {
+	in.mu.RLock()
+	defer in.mu.RUnlock() // keeps the segment from being unlinked meanwhile
+	return readRecords(in.segments, from, maxBytes)
+}
+
+func readRecords(segments []*segment, from uint64, maxBytes int) ([]numbered, error) {
+	for _, s := range segments {
+		if s.last >= from && s.first > 0 {
+			return s.read(max(from, s.first), maxBytes)
+		}
+	}
+	return nil, nil
+}
+
+// trim removes segments whose records are all applied, once they are older than keepFor, or once the
+// whole chain is larger than keepBytes. The segment being written stays.
+func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	total := int64(0)
+	for _, s := range in.segments {
+		total += fileSize(s.path)
+	}
+	for len(in.segments) > 1 {
+		s := in.segments[0]
+		old := keepFor > 0 && now.Sub(time.Unix(0, s.newest)) > keepFor
+		large := keepBytes > 0 && total > keepBytes
+		if s.last > applied || !old && !large {
+			return nil
+		}
+		total -= fileSize(s.path)
+		s.db.Close()
+		if err := os.Remove(s.path); err != nil {
+			return fmt.Errorf("remove an applied inbox file: %w", err)
+		}
+		in.segments = in.segments[1:]
+	}
+	return nil
+}
+
+func (in *inbox) close() {
+	in.stop()
+	in.closeFiles()
+}
+
+// stop answers what waits and takes nothing more. What is on disk can still be read.
+func (in *inbox) stop() {
+	in.senders.Lock()
+	in.closed = true
+	in.senders.Unlock()
+	close(in.closing)
+	<-in.gone
+}
+
+func (in *inbox) closeFiles() {
+	in.making.Wait()
+	select {
+	case s := <-in.spare:
+		s.db.Close()
+	default:
+	}
+	closeSegments(in.segments)
+}

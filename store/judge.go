@@ -1,0 +1,55 @@
+package store
+
+import "bytes"
+
+// statement is what was last said about one user and one field: the membership, or the value, with
+// the time that fences off older news. Value is raw JSON: true and false for a membership.
+type statement struct {
+	value   []byte
+	time    int64  // event time of the newest word, ns
+	since   int64  // event time at which the value became what it is, ns
+	message string // values only: decides between two words of one moment
+	seq     uint64 // inbox record that last changed the value
+}
+
+var (
+	jsonTrue  = []byte("true")
+	jsonFalse = []byte("false")
+	jsonNull  = []byte("null")
+	jsonEmpty = []byte(`""`)
+)
+
+func (s *statement) in() bool { return s != nil && bytes.Equal(s.value, jsonTrue) }
+
+// ruling is what a new word means beside what is known.
+type ruling uint8
+
+const (
+	rulingMoved     ruling = iota // the value is another now
+	rulingUnchanged               // newer word, same value: only the fence moves
+	rulingDuplicate               // the same word again
+	rulingStale                   // older than what is known, or the loser of one moment
+)
+
+// judge compares a new word with the last one on the same field, nil when there is none. The newest
+// word wins whatever order they arrive in; within one moment an exit beats an enter, and between
+// values the greater message id wins, so that every order of arrival ends in the same state.
+func judge(known *statement, word statement, membership bool) ruling {
+	switch {
+	case known == nil:
+		return rulingMoved
+	case word.time < known.time:
+		return rulingStale
+	case bytes.Equal(word.value, known.value):
+		if word.time == known.time {
+			return rulingDuplicate
+		}
+		return rulingUnchanged
+	case word.time > known.time:
+		return rulingMoved
+	case membership && !word.in(), !membership && word.message > known.message:
+		return rulingMoved
+	default:
+		return rulingStale
+	}
+}

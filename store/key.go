@@ -1,0 +1,78 @@
+package store
+
+import "encoding/binary"
+
+// Partitions is how many parts users are spread over. Keys begin with the partition, so that a part
+// can be handed to a lane, a file or another engine later. It is on disk: it never changes.
+const Partitions = 64
+
+// MaxUserID is the longest user id the store takes, in bytes; the door parks longer ones. bbolt would
+// refuse keys above 32 KiB, and the whole batch with them.
+const MaxUserID = 512
+
+// userKey is where everything of a user sorts: partition, length, id. With the length before it no
+// id is a prefix of another's keys.
+func userKey(id string) []byte {
+	hash := uint32(2166136261) // FNV-1a
+	for i := range len(id) {
+		hash = (hash ^ uint32(id[i])) * 16777619
+	}
+	k := make([]byte, 0, 3+len(id)+18)
+	k = append(k, byte(hash%Partitions))
+	k = binary.BigEndian.AppendUint16(k, uint16(len(id)))
+	return append(k, id...)
+}
+
+// userOf returns the id in a key that begins with a userKey, and what follows it.
+func userOf(key []byte) (id string, rest []byte, ok bool) {
+	if len(key) < 3 {
+		return "", nil, false
+	}
+	n := int(binary.BigEndian.Uint16(key[1:3]))
+	if len(key) < 3+n {
+		return "", nil, false
+	}
+	return string(key[3 : 3+n]), key[3+n:], true
+}
+
+// idKey is an ID as a key: in order of creation. The epoch is the file's own.
+func idKey(id ID) []byte {
+	k := binary.BigEndian.AppendUint64(make([]byte, 0, 10), id.Seq)
+	return binary.BigEndian.AppendUint16(k, id.Slot)
+}
+
+func idFromKey(k []byte, epoch uint32) ID {
+	if len(k) != 10 {
+		return ID{}
+	}
+	return ID{Epoch: epoch, Seq: binary.BigEndian.Uint64(k), Slot: binary.BigEndian.Uint16(k[8:])}
+}
+
+// A lane is a job's number; three numbers stand for no job.
+const (
+	laneDefault uint32 = 0
+	laneParked  uint32 = 0xFFFFFFFD
+	laneHeld    uint32 = 0xFFFFFFFE
+	laneRetry   uint32 = 0xFFFFFFFF
+)
+
+// queueKey places an event of a user within a lane, in applied order.
+func queueKey(user []byte, lane uint32, id ID) []byte {
+	k := make([]byte, 0, len(user)+14)
+	k = append(k, user...)
+	k = binary.BigEndian.AppendUint32(k, lane)
+	return append(k, idKey(id)...)
+}
+
+// dueKey places a user in the index of what may leave: road, lane, second, user.
+func dueKey(road Road, lane, second uint32, user []byte) []byte {
+	k := make([]byte, 0, 9+len(user))
+	k = append(k, byte(road))
+	k = binary.BigEndian.AppendUint32(k, lane)
+	k = binary.BigEndian.AppendUint32(k, second)
+	return append(k, user...)
+}
+
+func dueParts(k []byte) (lane, second uint32, user []byte) {
+	return binary.BigEndian.Uint32(k[1:]), binary.BigEndian.Uint32(k[5:]), k[9:]
+}

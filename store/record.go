@@ -1,0 +1,125 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// A record of the inbox is whatever can change the state: an event, or new rules. Its frame begins
+// with the kind, which is also its version: a new shape takes a new number.
+const (
+	recordEvent byte = 1
+	recordRules byte = 2
+)
+
+// record is one decoded inbox record; exactly one of its pointers is set.
+type record struct {
+	seq   uint64
+	event *Event
+	rules *Rules
+}
+
+// appendEvent encodes e behind buf.
+//
+//	received, time, call, messageId, name, 3 x (id, fault), class, space, key, computation id,
+//	flags, columns x (name, off, len), object off, len, fault, sentence, raw
+func appendEvent(buf []byte, e *Event) []byte {
+	start := len(buf)
+	buf = append(buf, recordEvent)
+	buf = putTime(buf, e.Received)
+	buf = putTime(buf, e.Time)
+	buf = append(buf, byte(e.Call), byte(e.Class), byte(e.Flag), boolByte(e.PassThrough))
+	buf = putString(buf, e.MessageID)
+	buf = putString(buf, e.Name)
+	for _, id := range [...]*Identifier{&e.User, &e.Anonymous, &e.Email} {
+		buf = putString(buf, id.ID)
+		buf = putString(buf, id.Fault)
+	}
+	buf = putString(buf, e.Space)
+	buf = putString(buf, e.Key)
+	buf = putString(buf, e.ComputationID)
+	buf = putUint(buf, uint64(len(e.Columns)))
+	for i := range e.Columns {
+		buf = putString(buf, e.Columns[i].Name)
+		buf = putSpan(buf, e.Columns[i].Value)
+	}
+	buf = putSpan(buf, e.Object)
+	buf = putString(buf, e.Fault)
+	buf = putString(buf, e.Sentence)
+	buf = putBytes(buf, e.Raw)
+	return seal(buf, start)
+}
+
+func putSpan(b []byte, s Span) []byte {
+	return putUint(putUint(b, uint64(s.Off)), uint64(s.Len))
+}
+
+func boolByte(v bool) byte {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+func (r *reader) span() Span {
+	return Span{Off: uint32(r.uint()), Len: uint32(r.uint())}
+}
+
+func (r *reader) event() *Event {
+	e := &Event{Received: r.time(), Time: r.time()}
+	e.Call, e.Class, e.Flag, e.PassThrough = Call(r.byte()), Class(r.byte()), Flag(r.byte()), r.byte() == 1
+	e.MessageID, e.Name = r.string(), r.string()
+	for _, id := range [...]*Identifier{&e.User, &e.Anonymous, &e.Email} {
+		id.ID, id.Fault = r.string(), r.string()
+	}
+	e.Space, e.Key, e.ComputationID = r.string(), r.string(), r.string()
+	n := r.uint()
+	if n > uint64(len(r.b)) { // each column takes several bytes
+		r.bad = true
+		return e
+	}
+	if n > 0 {
+		e.Columns = make([]Column, n)
+	}
+	for i := range e.Columns {
+		e.Columns[i] = Column{Name: r.string(), Value: r.span()}
+	}
+	e.Object = r.span()
+	e.Fault, e.Sentence = r.string(), r.string()
+	e.Raw = r.bytes()
+	return e
+}
+
+func appendRules(buf []byte, rules *Rules) ([]byte, error) {
+	text, err := json.Marshal(rules)
+	if err != nil {
+		return nil, fmt.Errorf("encode rules: %w", err)
+	}
+	start := len(buf)
+	buf = append(buf, recordRules)
+	return seal(putBytes(buf, text), start), nil
+}
+
+// decodeRecord reads a frame; an event's raw bytes share memory with it.
+func decodeRecord(seq uint64, frame []byte) (record, error) {
+	if len(frame) == 0 {
+		return record{}, errDamaged
+	}
+	r, err := unseal(frame, frame[0])
+	if err != nil {
+		return record{}, err
+	}
+	rec := record{seq: seq}
+	switch frame[0] {
+	case recordEvent:
+		rec.event = r.event()
+	case recordRules:
+		rec.rules = new(Rules)
+		if json.Unmarshal(r.bytes(), rec.rules) != nil {
+			return record{}, errDamaged
+		}
+	default:
+		return record{}, ErrNewer
+	}
+	return rec, r.done()
+}

@@ -1,0 +1,266 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// A membership row holds what is known of one user and one block of 64 fields. Nearly every user has
+// one row; a user in ten thousand audiences has many, each small enough to rewrite for one event.
+//
+//	rows: userKey | block (2 bytes) -> frame( entry* )
+//	entry: column, shape, [statement] x up to 3, [told], [waiting], [flying]
+//
+// The row with block 0xFFFF is the user's head: see head.go.
+
+const (
+	rowVersion byte = 1
+	blockSize       = 64
+	blockHead       = 0xFFFF
+)
+
+// What a computation's calls are kept as. A computation that sends as received keeps identify and
+// track apart; all others keep one state, whichever call brings it.
+const (
+	keptOne      = 0
+	keptIdentify = 1
+	keptTrack    = 2
+)
+
+// entry is everything kept of one user and one field.
+type entry struct {
+	kept    [3]*statement
+	told    told
+	waiting ticket // the attribute change that waits, is parked or is held
+	flying  ticket // the attribute change in a request under way
+}
+
+// newest returns the newest word of what is kept, nil when nothing is.
+func (e *entry) newest() (s *statement) {
+	for _, k := range e.kept {
+		if k != nil && (s == nil || k.time > s.time || k.time == s.time && !k.in()) {
+			s = k
+		}
+	}
+	return s
+}
+
+// known returns the word that a new one of the given sort is compared with.
+func (e *entry) known(sort int) *statement {
+	if sort == keptOne {
+		return e.newest()
+	}
+	if e.kept[sort] != nil {
+		return e.kept[sort]
+	}
+	return e.kept[keptOne]
+}
+
+// keep writes a word. One state replaces what was kept apart, which is older by then.
+func (e *entry) keep(sort int, s *statement) {
+	if sort == keptOne {
+		e.kept = [3]*statement{}
+	}
+	e.kept[sort] = s
+}
+
+func (e *entry) empty() bool {
+	return e.kept == [3]*statement{} && e.told.kind == toldNever && e.waiting.id.IsZero() && e.flying.id.IsZero()
+}
+
+// told is what MoEngage was last told about an attribute. Numbers are on disk.
+type told struct {
+	kind  byte
+	value []byte // toldValue: the raw JSON; toldDigest: the first 16 bytes of its SHA-256
+}
+
+const (
+	toldNever     byte = 0
+	toldUncertain byte = 1 // a request may or may not have arrived
+	toldValue     byte = 2
+	toldDigest    byte = 3 // a value too long to keep twice
+)
+
+func tellValue(v []byte) told {
+	if len(v) <= 16 {
+		return told{toldValue, bytes.Clone(v)}
+	}
+	sum := sha256.Sum256(v)
+	return told{toldDigest, sum[:16]}
+}
+
+// is reports whether MoEngage certainly knows just v.
+func (t told) is(v []byte) bool {
+	if t.kind != toldValue && t.kind != toldDigest {
+		return false
+	}
+	other := tellValue(v)
+	return t.kind == other.kind && bytes.Equal(t.value, other.value)
+}
+
+// ticket points to a change from a row.
+type ticket struct {
+	id    ID
+	lane  uint32
+	due   uint32 // unix second
+	tried bool   // an attempt failed: it goes with the user's retry, whatever its lane's schedule
+	place byte   // one of the place constants
+}
+
+// Where a waiting attribute change is kept. Numbers are on disk.
+const (
+	placeOutbox byte = 0
+	placeParked byte = 1
+	placeHeld   byte = 2
+)
+
+func (t ticket) pending() bool { return !t.id.IsZero() && t.place == placeOutbox }
+
+// block is one membership row in memory.
+type block struct {
+	number  uint16
+	entries map[uint8]*entry // by column, field number modulo blockSize
+	stored  bool             // a row exists on disk
+	dirty   bool
+}
+
+func (b *block) entry(column uint8) *entry {
+	e := b.entries[column]
+	if e == nil {
+		e = new(entry)
+		b.entries[column] = e
+	}
+	return e
+}
+
+// Bits of an entry's shape byte: which parts follow.
+const (
+	shapeOne = 1 << iota
+	shapeIdentify
+	shapeTrack
+	shapeTold
+	shapeWaiting
+	shapeFlying
+)
+
+func (b *block) encode(buf []byte) []byte {
+	start := len(buf)
+	buf = append(buf, rowVersion)
+	for column := range uint8(blockSize) {
+		if e := b.entries[column]; e != nil && !e.empty() {
+			buf = e.encode(buf, column)
+		}
+	}
+	if len(buf) == start+1 {
+		return buf[:start]
+	}
+	return seal(buf, start)
+}
+
+func (e *entry) encode(buf []byte, column uint8) []byte {
+	shape := byte(0)
+	for i, s := range e.kept {
+		if s != nil {
+			shape |= 1 << i
+		}
+	}
+	if e.told.kind != toldNever {
+		shape |= shapeTold
+	}
+	if !e.waiting.id.IsZero() {
+		shape |= shapeWaiting
+	}
+	if !e.flying.id.IsZero() {
+		shape |= shapeFlying
+	}
+	buf = append(buf, column, shape)
+	for _, s := range e.kept {
+		if s != nil {
+			buf = s.encode(buf)
+		}
+	}
+	if shape&shapeTold != 0 {
+		buf = putBytes(append(buf, e.told.kind), e.told.value)
+	}
+	if shape&shapeWaiting != 0 {
+		buf = e.waiting.encode(buf)
+	}
+	if shape&shapeFlying != 0 {
+		buf = e.flying.encode(buf)
+	}
+	return buf
+}
+
+func (s *statement) encode(buf []byte) []byte {
+	buf = putBytes(buf, s.value)
+	buf = putInt(buf, s.time)
+	buf = putInt(buf, s.time-s.since)
+	buf = putString(buf, s.message)
+	return putUint(buf, s.seq)
+}
+
+func (t ticket) encode(buf []byte) []byte {
+	buf = putID(buf, t.id)
+	buf = putUint(buf, uint64(t.lane))
+	buf = binary.BigEndian.AppendUint32(buf, t.due)
+	return append(buf, boolByte(t.tried), t.place)
+}
+
+func decodeBlock(number uint16, frame []byte, epoch uint32) (*block, error) {
+	b := &block{number: number, entries: make(map[uint8]*entry), stored: true}
+	r, err := unseal(frame, rowVersion)
+	if err != nil {
+		return nil, err
+	}
+	for len(r.b) > 0 && !r.bad {
+		column, shape := r.byte(), r.byte()
+		b.entries[column] = r.entry(shape, epoch)
+	}
+	return b, r.done()
+}
+
+func (r *reader) entry(shape byte, epoch uint32) *entry {
+	e := new(entry)
+	for i := range e.kept {
+		if shape&(1<<i) != 0 {
+			e.kept[i] = r.statement()
+		}
+	}
+	if shape&shapeTold != 0 {
+		e.told = told{r.byte(), bytes.Clone(r.bytes())}
+	}
+	if shape&shapeWaiting != 0 {
+		e.waiting = r.ticket(epoch)
+	}
+	if shape&shapeFlying != 0 {
+		e.flying = r.ticket(epoch)
+	}
+	return e
+}
+
+func (r *reader) statement() *statement {
+	s := &statement{value: bytes.Clone(r.bytes()), time: r.int()}
+	s.since = s.time - r.int()
+	s.message = r.string()
+	s.seq = r.uint()
+	return s
+}
+
+func (r *reader) ticket(epoch uint32) ticket {
+	t := ticket{id: r.id(epoch), lane: uint32(r.uint())}
+	t.due = r.uint32()
+	t.tried = r.byte() == 1
+	t.place = r.byte()
+	return t
+}
+
+func (r *reader) uint32() uint32 {
+	if len(r.b) < 4 {
+		r.bad = true
+		return 0
+	}
+	v := binary.BigEndian.Uint32(r.b)
+	r.b = r.b[4:]
+	return v
+}

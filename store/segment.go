@@ -1,0 +1,211 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A segment is one file of the inbox. Its bucket records maps the number of a chunk's first record to
+// the chunk: consecutive records, each preceded by its length. Keys only ever grow, so a commit
+// touches the right edge of the tree and nothing else, whatever else is stored.
+//
+//	records: 8-byte number -> ( uvarint length | frame )*
+//
+// A segment is removed whole, by unlink, so it never has free pages to manage.
+type segment struct {
+	number uint64
+	path   string
+	db     *bolt.DB
+	first  uint64 // number of the first record; 0 while empty
+	last   uint64 // number of the last record; 0 while empty
+	newest int64  // receipt of the newest chunk, ns
+}
+
+var bucketRecords = []byte("records")
+
+const (
+	// segmentBytes is when a segment has enough and the next one takes over.
+	segmentBytes = 256 << 20
+
+	// chunkBytes bounds a chunk. A chunk shares its leaf page with its neighbour, which the next commit
+	// writes again, so larger ones cost bytes and smaller ones cost tree work.
+	chunkBytes = 16 << 10
+
+	// segmentMmap leaves room for the largest single Append behind segmentBytes.
+	segmentMmap = 2 * segmentBytes
+)
+
+func segmentPath(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("inbox-%08d.db", number))
+}
+
+// createSegment makes an empty segment that survives power loss.
+func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
+	path := segmentPath(dir, number)
+	db, err := openBolt(path, segmentMmap, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := initFile(db, epoch, bucketRecords); err != nil {
+		db.Close()
+		os.Remove(path)
+		return nil, fmt.Errorf("create %s: %w", filepath.Base(path), err)
+	}
+	if err := syncDir(dir); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("sync the data directory: %w", err)
+	}
+	return &segment{number: number, path: path, db: db}, nil
+}
+
+// openSegment opens an existing file and reads how far it goes.
+func openSegment(path string, readOnly bool) (*segment, uint32, error) {
+	var number uint64
+	if _, err := fmt.Sscanf(filepath.Base(path), "inbox-%d.db", &number); err != nil {
+		return nil, 0, fmt.Errorf("%s: not the name of an inbox file", filepath.Base(path))
+	}
+	db, err := openBolt(path, segmentMmap, readOnly)
+	if err != nil {
+		return nil, 0, err
+	}
+	epoch, err := fileEpoch(db)
+	if err != nil {
+		db.Close()
+		return nil, 0, err
+	}
+	s := &segment{number: number, path: path, db: db}
+	if err := s.bounds(); err != nil {
+		db.Close()
+		return nil, 0, fmt.Errorf("read %s: %w", filepath.Base(path), err)
+	}
+	return s, epoch, nil
+}
+
+func (s *segment) bounds() error {
+	return s.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketRecords).Cursor()
+		k, _ := c.First()
+		if k == nil {
+			return nil
+		}
+		s.first = binary.BigEndian.Uint64(k)
+		k, chunk := c.Last()
+		s.last = binary.BigEndian.Uint64(k) - 1
+		frames := frames{rest: chunk}
+		for frames.next() {
+			s.last++
+			s.newest = receiptOf(frames.frame, s.newest)
+		}
+		return frames.err
+	})
+}
+
+// write puts the records of one group commit behind the last, and returns when they are on disk.
+func (s *segment) write(first uint64, group []*appendRequest) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketRecords)
+		b.FillPercent = 1 // keys only grow: full pages are never split again
+		seq, chunkAt, chunk := first, first, []byte(nil)
+		flush := func() error {
+			if len(chunk) == 0 {
+				return nil
+			}
+			err := b.Put(binary.BigEndian.AppendUint64(nil, chunkAt), chunk)
+			chunkAt, chunk = seq, nil
+			return err
+		}
+		for _, req := range group {
+			for _, frame := range req.frames {
+				if len(chunk) > 0 && len(chunk)+len(frame) > chunkBytes {
+					if err := flush(); err != nil {
+						return err
+					}
+				}
+				chunk = putBytes(chunk, frame)
+				seq++
+			}
+		}
+		return flush()
+	})
+}
+
+// numbered is a record's frame with its number.
+type numbered struct {
+	seq   uint64
+	frame []byte
+}
+
+// read copies records from number from on, at most about maxBytes of them but at least one.
+func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketRecords).Cursor()
+		k, chunk := seekChunk(c, from)
+		size := 0
+		for ; k != nil && size < maxBytes; k, chunk = c.Next() {
+			frames := frames{rest: append([]byte(nil), chunk...)}
+			for seq := binary.BigEndian.Uint64(k); frames.next(); seq++ {
+				if seq >= from {
+					records = append(records, numbered{seq, frames.frame})
+					size += len(frames.frame)
+				}
+			}
+			if frames.err != nil {
+				return frames.err
+			}
+		}
+		return nil
+	})
+	return records, err
+}
+
+// seekChunk places c on the chunk that holds record seq, or behind the last.
+func seekChunk(c *bolt.Cursor, seq uint64) (k, chunk []byte) {
+	want := binary.BigEndian.AppendUint64(nil, seq)
+	k, chunk = c.Seek(want)
+	if k != nil && binary.BigEndian.Uint64(k) == seq {
+		return k, chunk
+	}
+	if k == nil {
+		return c.Last()
+	}
+	if k, chunk = c.Prev(); k == nil {
+		return c.First()
+	}
+	return k, chunk
+}
+
+// frames walks a chunk.
+type frames struct {
+	rest  []byte
+	frame []byte
+	err   error
+}
+
+func (f *frames) next() bool {
+	if len(f.rest) == 0 || f.err != nil {
+		return false
+	}
+	r := reader{b: f.rest}
+	f.frame = r.bytes()
+	f.rest = r.b
+	if r.bad {
+		f.err = errDamaged
+	}
+	return !r.bad
+}
+
+// receiptOf reads an event frame's receipt time without decoding the rest; others keep was.
+func receiptOf(frame []byte, was int64) int64 {
+	if len(frame) < 2 || frame[0] != recordEvent {
+		return was
+	}
+	r := reader{b: frame[1:]}
+	if ns := r.int(); !r.bad {
+		return ns
+	}
+	return was
+}

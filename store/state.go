@@ -1,0 +1,179 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Buckets of state.db. FORMAT.md says what is in them.
+var (
+	bucketFields     = []byte("fields")
+	bucketRows       = []byte("rows")
+	bucketQueue      = []byte("queue")
+	bucketDue        = []byte("due")
+	bucketOutbox     = []byte("outbox")
+	bucketParked     = []byte("parked")
+	bucketHeld       = []byte("held")
+	bucketHistory    = []byte("history")
+	bucketFlights    = []byte("flights")
+	bucketMessages   = []byte("messages")
+	bucketTombstones = []byte("tombstones")
+	bucketSent       = []byte("sent")
+	bucketJobs       = []byte("jobs")
+	bucketRuns       = []byte("runs")
+	bucketDamaged    = []byte("damaged")
+
+	stateBuckets = [][]byte{bucketFields, bucketRows, bucketQueue, bucketDue, bucketOutbox, bucketParked, bucketHeld, bucketHistory,
+		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketDamaged}
+
+	metaApplied = []byte("applied")
+	metaLedger  = []byte("ledger")
+	metaRules   = []byte("rules")
+	metaSalt    = []byte("salt")
+	metaFlight  = []byte("flight")
+)
+
+// stateMmap is the address space reserved for state.db: room for 64 GiB before the map must grow.
+const stateMmap = 64 << 30
+
+// ledger is the two conservation laws and a few gauges, written in the same transaction as what it counts.
+type ledger struct {
+	events     EventLedger
+	changes    ChangeLedger
+	users      uint64
+	rejected   uint64
+	tombstones uint64
+	damaged    uint64
+}
+
+func (l *ledger) terms() [22]*uint64 {
+	e, c := &l.events, &l.changes
+	return [22]*uint64{
+		&e.Accepted, &e.Transitions, &e.Unchanged, &e.Duplicate, &e.Stale, &e.Ignored, &e.Parked, &e.Discarded,
+		&c.Created, &c.Delivered, &c.Superseded, &c.Cancelled, &c.Dropped, &c.Expired, &c.Forgotten, &c.Pending, &c.Held, &c.Parked,
+		&l.users, &l.rejected, &l.tombstones, &l.damaged,
+	}
+}
+
+const ledgerVersion byte = 1
+
+func (l *ledger) encode() []byte {
+	buf := []byte{ledgerVersion}
+	for _, n := range l.terms() {
+		buf = putUint(buf, *n)
+	}
+	return seal(buf, 0)
+}
+
+func decodeLedger(frame []byte) (l ledger, err error) {
+	r, err := unseal(frame, ledgerVersion)
+	if err != nil {
+		return l, fmt.Errorf("the ledger: %w", err)
+	}
+	for _, n := range l.terms() {
+		*n = r.uint()
+	}
+	return l, r.done()
+}
+
+// of returns the term that counts changes in state s.
+func (c *ChangeLedger) of(s State) *uint64 {
+	switch s {
+	case StatePending:
+		return &c.Pending
+	case StateHeld:
+		return &c.Held
+	case StateParked:
+		return &c.Parked
+	case StateDelivered:
+		return &c.Delivered
+	case StateSuperseded:
+		return &c.Superseded
+	case StateCancelled:
+		return &c.Cancelled
+	case StateDropped:
+		return &c.Dropped
+	default:
+		return &c.Expired
+	}
+}
+
+// state is what apply keeps in memory beside the file: all of it can be read back, and is when a
+// transaction fails. Only the writer's goroutine touches it.
+type state struct {
+	epoch    uint32
+	applied  uint64 // number of the last record applied
+	rules    Rules
+	ledger   ledger
+	registry *registry
+	jobs     []string // name of each lane; lane 0 is the default schedule, ""
+	flight   uint64   // number of the last flight
+	salt     []byte   // of the tombstones
+}
+
+// initState writes what a new state.db needs.
+func initState(db *bolt.DB, epoch uint32) error {
+	if err := initFile(db, epoch, stateBuckets...); err != nil {
+		return err
+	}
+	return db.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta.Get(metaSalt) != nil {
+			return nil
+		}
+		salt := make([]byte, 16)
+		rand.Read(salt)
+		return meta.Put(metaSalt, salt)
+	})
+}
+
+func loadState(tx *bolt.Tx) (*state, error) {
+	meta := tx.Bucket(bucketMeta)
+	st := &state{epoch: binary.BigEndian.Uint32(meta.Get(metaEpoch)), jobs: []string{""}}
+	st.salt = append(st.salt, meta.Get(metaSalt)...)
+	st.applied = number(meta.Get(metaApplied))
+	st.flight = number(meta.Get(metaFlight))
+	if frame := meta.Get(metaLedger); frame != nil {
+		l, err := decodeLedger(frame)
+		if err != nil {
+			return nil, err
+		}
+		st.ledger = l
+	}
+	if text := meta.Get(metaRules); text != nil {
+		if err := json.Unmarshal(text, &st.rules); err != nil {
+			return nil, fmt.Errorf("the rules: %w", err)
+		}
+	}
+	err := tx.Bucket(bucketJobs).ForEach(func(_, name []byte) error {
+		st.jobs = append(st.jobs, string(name))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var fields []*field
+	err = tx.Bucket(bucketFields).ForEach(func(k, frame []byte) error {
+		f, err := decodeField(binary.BigEndian.Uint32(k), frame)
+		fields = append(fields, f)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the computations: %w", err)
+	}
+	st.registry = newRegistry(fields, &st.rules)
+	return st, nil
+}
+
+func number(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+func numberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

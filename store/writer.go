@@ -1,0 +1,178 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// One goroutine writes state.db. It applies what the inbox received, and it is the one door for
+// outcomes: takes, settlements and the operator's commands ride in the same transactions, so that
+// nothing ever edits the outbox behind apply's back.
+
+// command is something to do in the writer's next transaction.
+type command struct {
+	do    func(b *batch) error
+	after func(b *batch) // reads the result, once everything is written and before the commit
+	done  chan error     // buffer of one
+}
+
+const (
+	// applyBytes bounds how much of the inbox one transaction applies. Larger ones write fewer pages a
+	// record; smaller ones let outcomes and acknowledgements through sooner.
+	applyBytes = 4 << 20
+
+	// applyPause is how long the writer leaves the disk to acknowledgements between two batches. A
+	// record waits at most this much longer, and a batch gathers that many more.
+	applyPause = 20 * time.Millisecond
+
+	// writeRetry is how long the writer waits after a failed transaction, as on a full disk.
+	writeRetry = time.Second
+)
+
+func (s *Store) writeLoop() {
+	defer close(s.gone)
+	idle := time.NewTimer(0)
+	defer idle.Stop()
+	for {
+		var commands []*command
+		select {
+		case c := <-s.commands:
+			commands = s.gather(c)
+		case <-s.inbox.written:
+			s.behind = true
+		case <-idle.C:
+		case <-s.closing:
+			return
+		}
+		if len(commands) == 0 && !s.behind {
+			continue
+		}
+		if err := s.write(commands); err != nil {
+			s.log.Error("the state could not be written; trying again", "err", err)
+			idle.Reset(writeRetry)
+			continue
+		}
+		if s.behind {
+			idle.Reset(applyPause)
+		}
+	}
+}
+
+// gather takes the other commands that wait by now.
+func (s *Store) gather(first *command) []*command {
+	commands := []*command{first}
+	for {
+		select {
+		case c := <-s.commands:
+			commands = append(commands, c)
+		default:
+			return commands
+		}
+	}
+}
+
+// write is one transaction: the commands, then a batch of the inbox.
+func (s *Store) write(commands []*command) error {
+	woke, rejected := false, s.rejected.Swap(0)
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		b := newBatch(tx, s.state, s.log)
+		for _, c := range commands {
+			if err := c.do(b); err != nil {
+				return err
+			}
+		}
+		if err := s.applyNext(b); err != nil {
+			return err
+		}
+		b.st.ledger.rejected += rejected
+		if err := b.flush(); err != nil {
+			return err
+		}
+		for _, c := range commands {
+			if c.after != nil {
+				c.after(b)
+			}
+		}
+		woke = b.woke
+		return b.err
+	})
+	if err != nil {
+		s.rejected.Add(rejected)
+		s.reload()
+	}
+	for _, c := range commands {
+		c.done <- err
+	}
+	if woke {
+		s.signal()
+	}
+	return err
+}
+
+// applyNext applies the next records of the inbox, if there are any.
+func (s *Store) applyNext(b *batch) error {
+	records, err := s.inbox.read(b.st.applied+1, applyBytes)
+	if err != nil {
+		return fmt.Errorf("read the inbox: %w", err)
+	}
+	s.behind = len(records) > 0
+	for _, r := range records {
+		rec, err := decodeRecord(r.seq, r.frame)
+		if err != nil {
+			b.applyDamaged(r.seq, r.frame, err)
+			continue
+		}
+		b.apply(rec, r.frame)
+	}
+	return b.err
+}
+
+// reload reads the state back after a transaction that failed.
+func (s *Store) reload() {
+	err := s.db.View(func(tx *bolt.Tx) error {
+		st, err := loadState(tx)
+		if err == nil {
+			s.state = st
+		}
+		return err
+	})
+	if err != nil {
+		s.log.Error("the state could not be read back", "err", err)
+	}
+	s.behind = true
+}
+
+// run has the writer do something, and waits until it is on disk.
+func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *batch)) error {
+	c := &command{do: do, after: after, done: make(chan error, 1)}
+	select {
+	case s.commands <- c:
+	case <-s.gone:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-s.gone:
+		select {
+		case err := <-c.done:
+			return err
+		default:
+			return ErrClosed
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Store) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
