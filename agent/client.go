@@ -141,9 +141,8 @@ func (c *Client) User(ctx context.Context, id string) (*store.UserInfo, error) {
 }
 
 // DryRun implements Inspector.
-func (c *Client) DryRun(ctx context.Context, computation string, limit int) (requests []Request, err error) {
-	err = c.get(ctx, "/api/dry-run", url.Values{"computation": {computation}, "limit": {strconv.Itoa(limit)}}, &requests)
-	return whole(requests), err
+func (c *Client) DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error) {
+	return one[Rehearsal](ctx, c, "/api/dry-run", url.Values{"computation": {computation}, "limit": {strconv.Itoa(limit)}})
 }
 
 // FlushReceipt says what a flush set in motion.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"personasync/store"
@@ -34,10 +35,9 @@ type Inspector interface {
 	// User shows one user, or store.ErrNotFound.
 	User(ctx context.Context, id string) (*store.UserInfo, error)
 
-	// DryRun returns the requests that a flush would send first, with secrets masked: what is due of
-	// each user at once, for at most limit users. Later events of the same user follow in later
-	// requests. computation "" is everything.
-	DryRun(ctx context.Context, computation string, limit int) ([]Request, error)
+	// DryRun shows what a flush would send first: what is due of each user at once, for at most limit
+	// users. Later events of the same user follow in later requests. computation "" is everything.
+	DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error)
 
 	// Where says in a sentence where the answers come from.
 	Where() string
@@ -48,14 +48,10 @@ var (
 	_ Inspector = (*Client)(nil)
 )
 
-// Request is one HTTP request to MoEngage as it would be sent, without its secrets.
-type Request struct {
-	Method string              `json:"method"`
-	URL    string              `json:"url"`
-	Header map[string][]string `json:"header"`
-	Body   json.RawMessage     `json:"body"`
-	Users  int                 `json:"users"`
-	Events int                 `json:"events"`
+// Rehearsal is a flush that was not made: the requests, their secrets masked.
+type Rehearsal struct {
+	Requests  []syncer.Preview `json:"requests"`
+	WouldPark []string         `json:"would_park"` // what cannot be sent as it is, and why
 }
 
 // ChangePage is everything about one change: its line of the listing, what became of it, the event
@@ -71,7 +67,7 @@ type ChangePage struct {
 	Closed        string          `json:"closed"`
 	SupersededBy  string          `json:"superseded_by"`
 	Event         json.RawMessage `json:"event"` // as received, null once retention took it; a string if it is not plain JSON
-	Request       *Request        `json:"request"`
+	Request       *syncer.Preview `json:"request"`    // that would carry it alone, now
 	NoRequest     string          `json:"no_request"` // why there is none
 }
 
@@ -188,37 +184,31 @@ func (l *Local) User(ctx context.Context, id string) (u *store.UserInfo, err err
 }
 
 // DryRun implements Inspector.
-func (l *Local) DryRun(ctx context.Context, computation string, limit int) (requests []Request, err error) {
-	err = l.look(ctx, func(v *store.View) error {
+func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error) {
+	r := &Rehearsal{Requests: []syncer.Preview{}, WouldPark: []string{}}
+	err := l.look(ctx, func(v *store.View) error {
 		job, err := jobOf(v, l.rules(), computation)
 		if err != nil {
 			return err
 		}
-		for _, road := range []store.Road{store.RoadTransition, store.RoadCohort} {
-			flight, err := v.Preview(flushOptions(road, job, limit, time.Now()))
-			if err != nil {
-				return err
-			}
-			if flight == nil || len(flight.Deliveries) == 0 {
-				continue
-			}
-			previews, err := l.syncer().Preview(flight)
-			if err != nil {
-				return fmt.Errorf("build the requests: %w", err)
-			}
-			for _, p := range previews {
-				requests = append(requests, newRequest(p))
-			}
+		flight, err := v.Preview(flushOptions(job, limit, time.Now()))
+		if err != nil || flight == nil {
+			return err
 		}
+		requests, err := l.syncer().Preview(flight)
+		if err != nil {
+			r.WouldPark = strings.Split(err.Error(), "\n")
+		}
+		r.Requests = append(r.Requests, requests...)
 		return nil
 	})
-	return whole(requests), err
+	return r, err
 }
 
 // flushOptions lets everything of one job, or of all when job is nil, leave now.
-func flushOptions(road store.Road, job *string, limit int, now time.Time) store.TakeOptions {
+func flushOptions(job *string, limit int, now time.Time) store.TakeOptions {
 	return store.TakeOptions{
-		Road: road, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
+		Road: store.RoadTransition, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
 		Due: func(j string) time.Time {
 			if job != nil && j != *job {
 				return time.Time{}
@@ -266,10 +256,6 @@ func pickJob(seen []store.ComputationInfo, rules store.Rules, computation string
 	return &jobs[0], nil
 }
 
-func newRequest(p syncer.Preview) Request {
-	return Request{Method: p.Method, URL: p.URL, Header: p.Header, Body: p.Body, Users: p.Users, Events: p.Events}
-}
-
 func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 	p := &ChangePage{
 		ChangeInfo:    c.Describe(),
@@ -289,28 +275,26 @@ func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 }
 
 // requestOf builds the request that would carry c alone, or says why there is none.
-func requestOf(c *store.Change, s syncer.Config) (*Request, string) {
-	flight := &store.Flight{Road: store.RoadTransition, Deliveries: []store.Delivery{{User: c.User}}}
+func requestOf(c *store.Change, s syncer.Config) (*syncer.Preview, string) {
+	d := store.Delivery{User: c.User}
 	switch c.Kind {
+	case store.KindAttribute:
+		d.Attributes = []store.Change{*c}
+	case store.KindEvent:
+		d.Event = c
 	case store.KindReceived:
 		return nil, "an event that could not be used has nothing to send"
-	case store.KindEvent:
-		flight.Deliveries[0].Event = c
-	case store.KindCohort:
-		flight.Road = store.RoadCohort
-		flight.Deliveries[0].Attributes = []store.Change{*c}
 	default:
-		flight.Deliveries[0].Attributes = []store.Change{*c}
+		return nil, "requests of this kind cannot be shown"
 	}
-	previews, err := s.Preview(flight)
-	if err != nil {
+	previews, err := s.Preview(&store.Flight{Road: store.RoadTransition, Deliveries: []store.Delivery{d}})
+	switch {
+	case err != nil:
 		return nil, err.Error()
-	}
-	if len(previews) == 0 {
+	case len(previews) == 0:
 		return nil, "it fits no request"
 	}
-	r := newRequest(previews[0])
-	return &r, ""
+	return &previews[0], ""
 }
 
 // maxDepth is how deeply nested an event may be to be shown as JSON: indenting costs its square.

@@ -70,22 +70,32 @@ func (sh *shell) dryRun(c *urfave.Context) error {
 		return err
 	}
 	return sh.inspect(c, func(i agent.Inspector) error {
-		requests, err := i.DryRun(c.Context, c.String("computation"), n)
+		r, err := i.DryRun(c.Context, c.String("computation"), n)
 		if err != nil {
 			return unknownKey(err, c.String("computation"))
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, requests)
+			return printJSON(sh.out, r)
 		}
-		if len(requests) == 0 {
-			sh.remark("nothing would be sent")
-		}
-		for k, r := range requests {
-			title := fmt.Sprintf("Request %d of %d: %s, %s", k+1, len(requests), plural(r.Users, "user"), plural(r.Events, "event"))
-			if _, err := fmt.Fprintf(sh.out, "%s\n%s\n\n", sh.paint.bold(title), requestText(&r, "")); err != nil {
-				return err
-			}
-		}
-		return nil
+		return sh.printRehearsal(r)
 	})
+}
+
+func (sh *shell) printRehearsal(r *agent.Rehearsal) error {
+	if len(r.Requests) == 0 {
+		sh.remark("nothing would be sent")
+	}
+	for i := range r.Requests {
+		p := &r.Requests[i]
+		title := fmt.Sprintf("Request %d of %d: %s, %s", i+1, len(r.Requests), plural(p.Users, "user"), plural(p.Events, "event"))
+		if _, err := fmt.Fprintf(sh.out, "%s\n%s\n\n", sh.paint.bold(title), requestText(p, "")); err != nil {
+			return err
+		}
+	}
+	for _, why := range r.WouldPark {
+		if _, err := fmt.Fprintln(sh.out, sh.paint.yellow(plain(why))); err != nil {
+			return err
+		}
+	}
+	return nil
 }

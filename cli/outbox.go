@@ -10,6 +10,7 @@ import (
 
 	"personasync/agent"
 	"personasync/store"
+	syncer "personasync/sync"
 )
 
 // pageSize is how many items are asked for at once.
@@ -249,7 +250,7 @@ func eventText(p *agent.ChangePage) string {
 }
 
 // requestText writes a request as it goes over the wire, its body laid out.
-func requestText(r *agent.Request, why string) string {
+func requestText(r *syncer.Preview, why string) string {
 	if r == nil {
 		return "  none: " + plain(why)
 	}
