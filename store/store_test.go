@@ -599,6 +599,71 @@ func TestWithoutCollapseEveryValueIsSentInOrder(t *testing.T) {
 	b.balance()
 }
 
+func TestSinceIsWhenTheMembershipBecameWhatItIs(t *testing.T) {
+	b := open(t, rules(SendNone))
+	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 5), event("ann", "vip", false, 3))
+	page, _, err := b.Members("vip", "", 0)
+	must(t, err)
+	if want := (MemberInfo{"ann", timestamp(noon.Add(time.Minute))}); len(page) != 1 || page[0] != want {
+		t.Errorf("members %+v, want %+v", page, want)
+	}
+	if c := b.balance(); c.Events.Stale != 1 || c.Events.Unchanged != 1 {
+		t.Errorf("%+v", c.Events)
+	}
+}
+
+func TestMembersPageInOrderWithoutGapsOrRepeats(t *testing.T) {
+	b := open(t, rules(SendNone))
+	var events []*Event
+	for i := range 250 {
+		events = append(events, event(fmt.Sprint("user", i), "vip", i%5 != 0, 1), event(fmt.Sprint("user", i), "gold", true, 1))
+	}
+	b.receive(events...)
+	seen := map[string]bool{}
+	for after, more := "", true; more; {
+		page, m, err := b.Members("vip", after, 7)
+		must(t, err)
+		for _, member := range page {
+			if seen[member.User] {
+				t.Fatalf("%s is listed twice", member.User)
+			}
+			seen[member.User] = true
+			after = member.User
+		}
+		more = m
+	}
+	if len(seen) != 200 {
+		t.Errorf("%d members listed, want 200", len(seen))
+	}
+	if _, _, err := b.Members("nobody", "", 7); err != ErrNotFound {
+		t.Errorf("an unknown key: %v", err)
+	}
+}
+
+func TestRetentionRemovesWhatIsOldAndCountsWhatWasParked(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.o.Delivered, b.o.Parked = time.Hour, 24*time.Hour
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 2, func(e *Event) { e.Fault = "undetermined" }))
+	b.drain()
+	more, err := b.Prune(t.Context(), noon.Add(90*time.Minute)) // delivered at 13:00
+	must(t, err)
+	info, err := b.User("ann")
+	must(t, err)
+	if more || len(info.History) != 2 {
+		t.Errorf("pruned too early: %+v", info)
+	}
+	_, err = b.Prune(t.Context(), noon.Add(48*time.Hour))
+	must(t, err)
+	info, err = b.User("ann")
+	must(t, err)
+	if len(info.History) != 0 || len(info.Memberships) != 1 {
+		t.Errorf("%+v", info)
+	}
+	if c := b.balance(); c.Events.Discarded != 1 || c.Changes.Delivered != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 	b := open(t, rules(SendEvent))
 	var events []*Event

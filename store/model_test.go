@@ -1,0 +1,232 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// moengage is what the other side ends up with.
+type moengage struct {
+	attributes map[string]string   // user.name -> value
+	events     map[string][]string // user -> change ids with their transition, in order of arrival
+}
+
+func (m *moengage) take(d Delivery) {
+	for _, a := range d.Attributes {
+		m.attributes[d.User+"."+a.Name] = string(a.Value)
+	}
+	if d.Event != nil {
+		m.events[d.User] = append(m.events[d.User], fmt.Sprintf("%s %s", d.Event.ID, d.Event.Transition))
+	}
+}
+
+// word is the model's whole memory of one user and audience: the newest thing said.
+type word struct {
+	at int
+	in bool
+}
+
+func (w *word) hear(at int, in bool) {
+	if at > w.at || at == w.at && !in {
+		w.at, w.in = at, in
+	}
+}
+
+// TestAgainstAModel throws random news in random order at the store, with lost requests, refusals and
+// restarts, and compares what MoEngage holds in the end with a model of ten lines.
+func TestAgainstAModel(t *testing.T) {
+	seeds := 30
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { runModel(t, rand.New(rand.NewPCG(uint64(seed), 7))) })
+	}
+}
+
+func runModel(t *testing.T, rnd *rand.Rand) {
+	send := []Channels{SendAttribute, SendEvent, SendBoth, SendAsReceived}[rnd.IntN(4)]
+	r := rules(send)
+	b := open(t, r)
+	them := &moengage{attributes: map[string]string{}, events: map[string][]string{}}
+	model := map[string]*word{}
+	clock := noon.Add(time.Hour)
+	for range 120 {
+		switch n := rnd.IntN(10); {
+		case n < 6:
+			for range 1 + rnd.IntN(4) {
+				user, key := fmt.Sprint("user", rnd.IntN(3)), fmt.Sprint("aud", rnd.IntN(2))
+				at, in := rnd.IntN(28), rnd.IntN(2) == 0
+				e := event(user, key, in, at)
+				if send == SendAsReceived && rnd.IntN(2) == 0 {
+					asTrack("Moved")(e)
+				}
+				must(t, b.Append(context.Background(), e))
+				w := model[user+"."+key]
+				if w == nil {
+					w = &word{at: -1}
+					model[user+"."+key] = w
+				}
+				w.hear(at, in)
+			}
+		case n < 9:
+			clock = clock.Add(time.Duration(rnd.IntN(3)) * time.Second)
+			flyOnce(b, rnd, clock, them)
+		default:
+			b.reopen(r)
+		}
+	}
+	must(t, b.Applied(context.Background()))
+	for end := time.Now().Add(time.Hour); ; {
+		f, _, err := b.Take(context.Background(), everything(end))
+		must(t, err)
+		if f == nil {
+			break
+		}
+		for _, d := range f.Deliveries {
+			them.take(d)
+		}
+		b.settle(f, Delivered)
+	}
+	compare(t, b, send, model, them)
+}
+
+// flyOnce sends what is due and lets a random thing become of each delivery.
+func flyOnce(b *bench, rnd *rand.Rand, now time.Time, them *moengage) {
+	o := everything(now)
+	room := 1 + rnd.IntN(4)
+	o.Fit = func(Delivery) bool { room--; return room >= 0 }
+	f, _, err := b.Take(context.Background(), o)
+	must(b, err)
+	if f == nil {
+		return
+	}
+	out := Outcome{Flight: f.ID, At: now}
+	for _, d := range f.Deliveries {
+		v := []Verdict{Untried, Delivered, Delivered, Refused, Uncertain}[rnd.IntN(5)]
+		if v == Delivered || v == Uncertain && rnd.IntN(2) == 0 {
+			them.take(d)
+		}
+		res := Result{Verdict: v, RetryAt: now.Add(time.Duration(rnd.IntN(2000)) * time.Millisecond), Reason: "model"}
+		out.Results = append(out.Results, Settlement{Attributes: res, Event: res})
+	}
+	must(b, b.Settle(context.Background(), out))
+}
+
+func compare(t *testing.T, b *bench, send Channels, model map[string]*word, them *moengage) {
+	t.Helper()
+	for name, w := range model {
+		user, key := name[:5], name[6:]
+		info, err := b.User(user)
+		must(t, err)
+		i := slices.IndexFunc(info.Memberships, func(m MembershipInfo) bool { return m.Computation == key })
+		if i < 0 || info.Memberships[i].In != w.in {
+			t.Errorf("%s: stored %+v, the newest word is %+v", name, info.Memberships, w)
+		}
+		told, was := them.attributes[name]
+		if send.Has(SendAttribute) && (w.in && told != "true" || !w.in && was && told != "false") {
+			t.Errorf("%s: MoEngage holds %q, the membership is %v", name, told, w.in)
+		}
+	}
+	for user, ids := range them.events {
+		seen := map[string]bool{}
+		var once []ID
+		for _, line := range ids {
+			if id, err := ParseID(line[:bytes.IndexByte([]byte(line), ' ')]); err == nil && !seen[line] {
+				seen[line] = true
+				once = append(once, id)
+			}
+		}
+		if !slices.IsSortedFunc(once, func(x, y ID) int { return bytes.Compare(idKey(x), idKey(y)) }) {
+			t.Errorf("%s: events out of order: %v", user, ids)
+		}
+	}
+	c := b.balance()
+	if c.Changes.Pending != 0 || c.Changes.Parked != 0 || c.Unapplied != 0 {
+		t.Errorf("left over: %+v", c)
+	}
+	checkIndex(t, b)
+}
+
+// checkIndex recounts what is derived: no due entry without something pending, and none missing.
+func checkIndex(t *testing.T, b *bench) {
+	t.Helper()
+	must(t, b.db.View(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{bucketDue, bucketOutbox, bucketQueue, bucketFlights} {
+			if k, _ := tx.Bucket(name).Cursor().First(); k != nil {
+				t.Errorf("bucket %s is not empty after everything left: %x", name, k)
+			}
+		}
+		return nil
+	}))
+}
+
+// TestBatchesDoNotMatter applies the same records one by one, and all at once, and compares the files.
+func TestBatchesDoNotMatter(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var events []*Event
+	for i := range 300 {
+		e := event(fmt.Sprint("user", rnd.IntN(9)), fmt.Sprint("aud", rnd.IntN(70)), rnd.IntN(2) == 0, rnd.IntN(28))
+		switch i % 7 {
+		case 1:
+			asTrack("Moved")(e)
+		case 2:
+			e = trait(e.User.ID, fmt.Sprint("t", rnd.IntN(3)), rnd.IntN(28), "a", fmt.Sprint(rnd.IntN(3)), "b", `"x"`)
+		case 3:
+			e.Fault, e.Sentence = "undetermined", "no flag"
+		case 4:
+			passThrough(fmt.Sprint(rnd.IntN(20)))(e)
+		}
+		events = append(events, e)
+	}
+	events = append(events, &Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: "user1"}, Raw: []byte("{}")})
+	one, all := open(t, rules(SendBoth)), open(t, rules(SendBoth))
+	for _, e := range events {
+		one.receive(e)
+	}
+	all.receive(events...)
+	if a, b := dump(t, one), dump(t, all); a != b {
+		t.Errorf("the state depends on the batches:\n%s", firstDifference(a, b))
+	}
+}
+
+// dump prints the state but for what names this store: epoch, salt, and the tombstones under it.
+func dump(t *testing.T, b *bench) string {
+	var out bytes.Buffer
+	must(t, b.db.View(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(name []byte, bucket *bolt.Bucket) error {
+			return dumpBucket(&out, string(name), bucket)
+		})
+	}))
+	return out.String()
+}
+
+func dumpBucket(out *bytes.Buffer, name string, bucket *bolt.Bucket) error {
+	return bucket.ForEach(func(k, v []byte) error {
+		switch {
+		case name == "tombstones" || name == "meta" && (string(k) == "epoch" || string(k) == "salt"):
+			return nil
+		case v == nil:
+			return dumpBucket(out, name+"/"+fmt.Sprintf("%x", k), bucket.Bucket(k))
+		}
+		fmt.Fprintf(out, "%s %x %x\n", name, k, v)
+		return nil
+	})
+}
+
+func firstDifference(a, b string) string {
+	x, y := bytes.Split([]byte(a), []byte("\n")), bytes.Split([]byte(b), []byte("\n"))
+	for i := range min(len(x), len(y)) {
+		if !bytes.Equal(x[i], y[i]) {
+			return fmt.Sprintf("%s\n%s", x[i], y[i])
+		}
+	}
+	return fmt.Sprintf("%d lines, %d lines", len(x), len(y))
+}

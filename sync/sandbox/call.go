@@ -1,0 +1,214 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// endpoint is one of MoEngage's, as far as the order of checks needs to know it.
+type endpoint struct {
+	name       string
+	inURL      bool // the workspace is in the path or in ?app_id=
+	appKey     bool // MOE-APPKEY is required
+	soft, hard int  // bytes: the safe and the generous reading of the documented limit
+
+	read  func(c *call) *refusal                       // the schema; must not touch the sandbox
+	serve func(s *Sandbox, c *call) ([]byte, *refusal) // limits and effects; holds the lock
+}
+
+const (
+	bulkSoft, bulkHard = 100_000, 102_400 // "100 KB"
+	soft, hard         = 128_000, 131_072 // "128 KB"
+)
+
+var (
+	transition = &endpoint{name: "transition", inURL: true, soft: bulkSoft, hard: bulkHard,
+		read:  func(c *call) (r *refusal) { c.elements, r = readBulk(c.body); return r },
+		serve: (*Sandbox).acceptData}
+	trackUser = &endpoint{name: "customer", inURL: true, soft: soft, hard: hard,
+		read:  func(c *call) (r *refusal) { c.elements, r = readSingle(c.body, customer); return r },
+		serve: (*Sandbox).acceptData}
+	trackEvent = &endpoint{name: "event", inURL: true, soft: soft, hard: hard,
+		read:  func(c *call) (r *refusal) { c.elements, r = readSingle(c.body, event); return r },
+		serve: (*Sandbox).acceptData}
+	cohortSync = &endpoint{name: "cohortsync", appKey: true, soft: soft, hard: hard,
+		read: readCohort, serve: (*Sandbox).acceptCohort}
+	export = &endpoint{name: "export", inURL: true, soft: soft, hard: hard,
+		read: readExport, serve: (*Sandbox).exportUsers}
+	authentication = &endpoint{name: "authentication", appKey: true, soft: soft, hard: hard,
+		read: readAuthentication, serve: (*Sandbox).testConnection}
+)
+
+var endpoints = []*endpoint{transition, trackUser, trackEvent, cohortSync, export, authentication}
+
+// Request is what became of one request.
+type Request struct {
+	Number   uint64    `json:"number"` // in order of arrival, from 1
+	At       time.Time `json:"at"`
+	Method   string    `json:"method"`
+	Path     string    `json:"path"`
+	Endpoint string    `json:"endpoint"` // transition, customer, event, cohortsync, export or authentication
+	Status   int       `json:"status"`   // as decided; 0 when the connection was broken instead
+	Type     string    `json:"type,omitempty"`
+	ID       string    `json:"request_id"`
+	Users    int       `json:"users"`  // customer elements, cohort members, or users asked for
+	Events   int       `json:"events"` // actions
+	Bytes    int       `json:"bytes"`  // of the body
+	Stored   bool      `json:"stored"` // it passed all checks and took effect, whatever was answered
+	Fault    string    `json:"fault,omitempty"`
+	Body     string    `json:"body,omitempty"` // with Options.KeepBodies
+}
+
+// call is a request while it is being dealt with.
+type call struct {
+	Request
+	*endpoint
+	ctx      context.Context
+	header   http.Header
+	query    string // app_id
+	pathApp  string // {ws}
+	body     []byte // trimmed; nil when it was over the limit
+	size     int
+	elements []element
+	cohort   cohortChange
+	fields   []string // of an export
+	test     connectionTest
+	unread   *refusal // what is wrong with the body
+}
+
+// readCall takes a request off the wire and reads it as far as it can be read. That comes before any
+// check, so that a fault can single out a user, and the log can count what was refused.
+func readCall(e *endpoint, r *http.Request) *call {
+	c := &call{
+		Request:  Request{Method: r.Method, Path: firstRunes(r.URL.Path, maxNameLength), Endpoint: e.name},
+		endpoint: e,
+		ctx:      r.Context(),
+		header:   r.Header,
+		query:    r.URL.Query().Get("app_id"),
+		pathApp:  r.PathValue("ws"),
+	}
+	body, err := readBody(r, e.hard)
+	c.size = len(body)
+	c.Bytes = len(body)
+	if len(body) > e.hard {
+		c.Bytes = max(len(body), int(r.ContentLength))
+		return c
+	}
+	c.body = bytes.TrimSpace(body)
+	c.unread = c.wellFormed(err)
+	if c.unread == nil {
+		c.unread = e.read(c)
+	}
+	for _, el := range c.elements {
+		c.count(el)
+	}
+	return c
+}
+
+// readBody reads at most one byte more than is allowed.
+func readBody(r *http.Request, allowed int) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(min(max(int(r.ContentLength), 0), allowed) + bytes.MinRead)
+	_, err := b.ReadFrom(io.LimitReader(r.Body, int64(allowed)+1))
+	return b.Bytes(), err
+}
+
+func (c *call) wellFormed(readErr error) *refusal {
+	switch {
+	case len(c.body) == 0:
+		return &emptyBody
+	case readErr != nil || !wellFormed(c.body):
+		return &malformed
+	case c.body[0] != '{':
+		return &notAnObject
+	}
+	return nil
+}
+
+func (c *call) count(e element) {
+	switch {
+	case e.refusal != nil:
+	case e.kind == customer, e.kind == uid:
+		c.Users++
+	case e.kind == event:
+		c.Events += e.events
+	}
+}
+
+func (c *call) names(user string) bool {
+	return slices.ContainsFunc(c.elements, func(e element) bool { return e.user == user })
+}
+
+// checkContentType is the first check: "application/json exactly".
+func (c *call) checkContentType() *refusal {
+	given := c.header.Get("Content-Type")
+	if given == "" {
+		return &noContentType
+	}
+	if media, _, err := mime.ParseMediaType(given); err != nil || media != "application/json" {
+		return &unsupportedMedia
+	}
+	return nil
+}
+
+// checkCredentials checks Basic authentication, MOE-APPKEY, and that all name the same workspace.
+// An empty workspace or key accepts any, but one there must be.
+func (c *call) checkCredentials(workspace, key string) *refusal {
+	header := c.header.Get("Authorization")
+	if header == "" {
+		return &noAuth
+	}
+	app, secret, ok := (&http.Request{Header: c.header}).BasicAuth()
+	appKey := c.header.Get("MOE-APPKEY")
+	inURL := c.pathApp
+	if inURL == "" {
+		inURL = c.query
+	}
+	switch {
+	case !ok:
+		return &undecodableAuth
+	case app == "":
+		return &noAppKey
+	case secret == "":
+		return &noSecret
+	case workspace != "" && app != workspace:
+		return &wrongApp
+	case key != "" && secret != key:
+		return &wrongSecret
+	case c.inURL && inURL == "":
+		return &paramsRequired
+	case c.inURL && inURL != app:
+		return &appMismatch
+	case c.appKey && appKey == "":
+		return &noAppKey
+	case appKey != "" && appKey != app:
+		return &appMismatch
+	}
+	return nil
+}
+
+func (c *call) checkSize() *refusal {
+	if c.size > c.hard {
+		return &tooLarge
+	}
+	return nil
+}
+
+// requestID makes the eight letters that MoEngage answers with: a different one for every number, as
+// the factor and 52^8 have no common divisor.
+func requestID(number uint64) string {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	const all = 52 * 52 * 52 * 52 * 52 * 52 * 52 * 52
+	n := number % all * 179_426_549 % all
+	var id [8]byte
+	for i := range id {
+		id[i] = letters[n%52]
+		n /= 52
+	}
+	return string(id[:])
+}

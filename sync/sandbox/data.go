@@ -1,0 +1,300 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+	"unicode/utf8"
+)
+
+// acceptData serves the three endpoints that carry customers and events. Only the first check can
+// still refuse: what comes after the limits is decided in silence.
+func (s *Sandbox) acceptData(c *call) ([]byte, *refusal) {
+	if r := s.refuseElements(c); r != nil {
+		return nil, r
+	}
+	if r := s.meterData(c); r != nil {
+		return nil, r
+	}
+	for i := range c.elements {
+		s.apply(c, &c.elements[i])
+	}
+	return acceptedBody(c.ID), nil
+}
+
+// refuseElements returns the first bad element's refusal in strict validation. In lenient validation
+// ("all bulk requests return a 200") bad elements are dropped, recorded, and cost nothing.
+func (s *Sandbox) refuseElements(c *call) *refusal {
+	for _, e := range c.elements {
+		if e.refusal != nil && s.options.Strict {
+			return e.refusal
+		}
+	}
+	return nil
+}
+
+// meterData spends users and events of the minute, both or neither.
+func (s *Sandbox) meterData(c *call) *refusal {
+	switch {
+	case s.users.wait(c.At, c.Users) > 0:
+		r := overLimit("customers")
+		return &r
+	case s.events.wait(c.At, c.Events) > 0:
+		r := overLimit("events")
+		return &r
+	}
+	s.users.spend(c.At, c.Users)
+	s.events.spend(c.At, c.Events)
+	return nil
+}
+
+func (s *Sandbox) apply(c *call, e *element) {
+	switch {
+	case e.refusal != nil:
+		s.violate(c, BadElement, e.user, e.refusal.message)
+	case e.wrongCase != "":
+		s.violate(c, WrongCaseType, e.user, e.wrongCase)
+	case blockedID(e.user):
+		s.violate(c, BlockedID, e.user, "")
+	case e.kind == customer:
+		s.applyCustomer(c, e)
+	case e.kind == event:
+		for action := range items(e.actions) {
+			s.applyAction(c, e, action)
+		}
+	}
+	// A device is counted and otherwise of no interest: it never makes a user.
+}
+
+func (s *Sandbox) nextWrite(c *call) Write {
+	s.state.arrivals++
+	return Write{Arrival: s.state.arrivals, Request: c.Number}
+}
+
+func (s *Sandbox) applyCustomer(c *call, e *element) {
+	p := s.state.users[e.user]
+	isNew := p == nil
+	if isNew && e.existingOnly {
+		s.violate(c, ExistingOnly, e.user, "")
+		return
+	}
+	if isNew {
+		p = s.state.ensure(e.user)
+	}
+	w := s.nextWrite(c)
+	unset := readUnsettings(e.unset)
+	for name, value := range members(e.attributes) {
+		switch string(name) {
+		case addToArray, removeFromArray:
+			continue // after the plain values
+		}
+		kept, ok := s.attributeName(c, e.user, name, isNew)
+		if !ok || unsets(unset, kept) {
+			continue
+		}
+		if raw, ok := s.value(c, e.user, kept, value); ok {
+			p.set(kept, shareValue(raw), w)
+		}
+	}
+	s.applyArrays(c, p, member(e.attributes, addToArray), true, w)
+	s.applyArrays(c, p, member(e.attributes, removeFromArray), false, w)
+	s.checkUnsettings(c, e.user, unset)
+	if len(unset) > 0 {
+		p.unset(unset)
+	}
+}
+
+func (s *Sandbox) applyArrays(c *call, p *profile, fields []byte, add bool, w Write) {
+	for name, values := range members(fields) {
+		kept, ok := s.attributeName(c, p.id, name, false)
+		if !ok {
+			continue
+		}
+		if !is(values, '[') {
+			s.violate(c, ArrayValue, p.id, kept)
+			continue
+		}
+		array := "[]"
+		if a := p.find(kept); a != nil {
+			array = a.value
+		}
+		changed := changeArray(array, values, add)
+		if _, ok := s.value(c, p.id, kept, []byte(changed)); ok {
+			p.set(kept, changed, w)
+		}
+	}
+}
+
+func (s *Sandbox) checkUnsettings(c *call, user string, unset []unsetting) {
+	for _, u := range unset {
+		if u.how == "equals" && s.state.custom[u.name] == "" && !standardNames[u.name] {
+			s.violate(c, UnknownUnset, user, u.name)
+		}
+	}
+}
+
+// attributeName returns a user attribute's name as it is kept, or false when the attribute is dropped.
+func (s *Sandbox) attributeName(c *call, user string, raw []byte, isNew bool) (string, bool) {
+	if kept, ok := s.state.custom[string(raw)]; ok { // the common case
+		return kept, true
+	}
+	name := string(raw)
+	switch {
+	case standardNames[name]:
+		return name, true
+	case createOnlyNames[name]:
+		if !isNew {
+			s.violate(c, CreateOnly, user, name)
+		}
+		return name, isNew
+	case reservedNames[name], systemPrefixed(name):
+		s.violate(c, ReservedName, user, name)
+		return "", false
+	}
+	name = s.cutName(c, user, name)
+	kept, ok := shareName(s.state.custom, []byte(name), maxAttributeNames)
+	if !ok {
+		s.violate(c, AttributeLimit, user, name)
+	}
+	return kept, ok
+}
+
+func (s *Sandbox) cutName(c *call, user, name string) string {
+	if utf8.RuneCountInString(name) <= maxNameLength {
+		return name
+	}
+	s.violate(c, NameLength, user, name)
+	return firstRunes(name, maxNameLength)
+}
+
+// value returns what is kept of an attribute's value, or false when that is nothing.
+func (s *Sandbox) value(c *call, user, name string, raw []byte) ([]byte, bool) {
+	objects := s.options.Objects || name == "platforms" // MoEngage's own list of objects
+	kept, rule := judgeValue(raw, objects)
+	if rule != "" {
+		s.violate(c, rule, user, name)
+	}
+	return kept, kept != nil
+}
+
+func (s *Sandbox) eventValue(c *call, user string, name, raw []byte) ([]byte, bool) {
+	kept, rule := judgeValue(raw, s.options.Objects)
+	if rule != "" {
+		s.violate(c, rule, user, string(name))
+	}
+	return kept, kept != nil
+}
+
+// applyAction keeps one action of an event element; it makes the user if need be.
+func (s *Sandbox) applyAction(c *call, e *element, raw []byte) {
+	received := Event{Received: c.At, Time: c.At}
+	var attributes []byte
+	for name, value := range members(raw) {
+		switch string(name) {
+		case "action":
+			received.Action = text(value)
+		case "attributes":
+			attributes = value
+		case "platform":
+			received.Platform = text(value)
+		case "real_time_action":
+			received.RealTime = text(value) == "true"
+		case "current_time":
+			received.Time = s.eventTime(c, e.user, value)
+		}
+	}
+	if received.Time.After(c.At) {
+		s.violate(c, FutureEvent, e.user, received.Action)
+		return
+	}
+	action, ok := s.eventName(c, e.user, received.Action)
+	if !ok {
+		return
+	}
+	received.Action = action
+	received.Attributes = s.eventAttributes(c, e.user, attributes)
+	received.Write = s.nextWrite(c)
+	s.state.addEvent(s.state.ensure(e.user), received)
+}
+
+func (s *Sandbox) eventTime(c *call, user string, raw []byte) time.Time {
+	at, ok := eventTime(raw)
+	if !ok {
+		s.violate(c, BadTime, user, string(raw))
+		return c.At
+	}
+	return at
+}
+
+func (s *Sandbox) eventName(c *call, user, action string) (string, bool) {
+	if kept, ok := s.state.eventNames[action]; ok {
+		return kept, true
+	}
+	if systemPrefixed(action) {
+		s.violate(c, ReservedName, user, action)
+		return "", false
+	}
+	kept, ok := shareName(s.state.eventNames, []byte(s.cutName(c, user, action)), maxEventNames)
+	if !ok {
+		s.violate(c, EventNameLimit, user, action)
+	}
+	return kept, ok
+}
+
+// eventAttributes returns a copy of an event's attributes without what the rules drop. Nearly always
+// that is nothing, and the bytes are kept as they came.
+func (s *Sandbox) eventAttributes(c *call, user string, raw []byte) json.RawMessage {
+	if !is(raw, '{') {
+		return nil
+	}
+	var room [16]eventAttribute
+	kept, changed := room[:0], false
+	seen := 0
+	for name, value := range members(raw) {
+		if seen++; seen > maxEventAttributes {
+			s.violate(c, EventAttributes, user, "")
+			changed = true
+			break
+		}
+		a, ok := s.eventAttribute(c, user, name, value)
+		if ok {
+			kept = append(kept, a)
+		}
+		changed = changed || !ok || len(a.name) != len(name) || len(a.value) != len(value)
+	}
+	if changed {
+		return joinAttributes(kept)
+	}
+	return bytes.Clone(raw)
+}
+
+type eventAttribute struct{ name, value []byte }
+
+func (s *Sandbox) eventAttribute(c *call, user string, name, value []byte) (_ eventAttribute, ok bool) {
+	if len(name) == 0 || bytes.HasPrefix(name, []byte("moe_")) {
+		s.violate(c, ReservedName, user, string(name))
+		return eventAttribute{}, false
+	}
+	if len(name) > maxNameLength {
+		name = []byte(s.cutName(c, user, string(name)))
+	}
+	value, ok = s.eventValue(c, user, name, value)
+	return eventAttribute{name, value}, ok
+}
+
+func joinAttributes(all []eventAttribute) json.RawMessage {
+	out := []byte{'{'}
+	for i, a := range all {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, quote(string(a.name))...)
+		out = append(out, ':')
+		out = append(out, a.value...)
+	}
+	return append(out, '}')
+}
+
+func acceptedBody(requestID string) []byte {
+	return []byte(`{"status":"success","message":"Your request has been accepted and will be processed soon.","request_id":"` + requestID + `"}`)
+}

@@ -1,0 +1,159 @@
+package sandbox
+
+import "strings"
+
+type elementKind uint8
+
+const (
+	unknownKind elementKind = iota
+	customer
+	event
+	device
+	uid // a member of a cohort
+)
+
+// element is one statement about one user. The raw parts alias the request's body.
+type element struct {
+	kind         elementKind
+	user         string
+	attributes   []byte // of a customer: an object, or nil
+	unset        []byte // of a customer: unset_attributes
+	actions      []byte // of an event: a non-empty array
+	events       int    // how many actions those are
+	existingOnly bool
+	wrongCase    string   // the type as written, when only its case is wrong: never processed, never refused
+	refusal      *refusal // what the schema has against it
+}
+
+// readBulk reads the body of /v1/transition. A bad element carries its refusal; an error is about the whole.
+func readBulk(body []byte) ([]element, *refusal) {
+	if kind := text(member(body, "type")); kind != "transition" {
+		return nil, &refusal{400, "AttributeError", "type should be transition", "type"}
+	}
+	raw := member(body, "elements")
+	if !is(raw, '[') {
+		return nil, &noElements
+	}
+	elements := make([]element, 0, len(raw)/100)
+	for item := range items(raw) {
+		elements = append(elements, readElement(item))
+	}
+	if len(elements) == 0 {
+		return nil, &noElements
+	}
+	return elements, nil
+}
+
+// readSingle reads the body of /v1/customer or /v1/event, which is one element.
+func readSingle(body []byte, want elementKind) ([]element, *refusal) {
+	e := readElement(body)
+	switch {
+	case e.refusal == &missingBulkUser:
+		return nil, &missingUser // the same thing in other words
+	case e.refusal == nil && e.kind != want:
+		return nil, &refusal{400, "AttributeError", "type should be " + want.String(), "type"}
+	}
+	return []element{e}, e.refusal
+}
+
+func readElement(raw []byte) element {
+	if !is(raw, '{') {
+		return element{refusal: expected("object", "elements")}
+	}
+	var e element
+	var kind, user []byte
+	for name, value := range members(raw) {
+		switch string(name) {
+		case "type":
+			kind = value
+		case "customer_id":
+			user = value
+		case "attributes":
+			e.attributes = value
+		case "unset_attributes":
+			e.unset = value
+		case "actions":
+			e.actions = value
+		case "update_existing_only":
+			e.existingOnly = is(value, 't')
+		}
+	}
+	e.user = text(user)
+	e.kind, e.wrongCase = readKind(kind)
+	switch {
+	case e.kind == unknownKind:
+		e.refusal = &badElementType
+	case user == nil:
+		e.refusal = &missingBulkUser
+	case !is(user, '"'):
+		e.refusal = &wrongType
+	case e.attributes != nil && !is(e.attributes, '{'):
+		e.refusal = expected("object", "attributes")
+	case e.kind == event:
+		e.events, e.refusal = readActions(e.actions)
+	case e.kind == customer:
+		e.refusal = checkArrayFields(e.attributes)
+	}
+	return e
+}
+
+func readKind(raw []byte) (elementKind, string) {
+	kind := text(raw)
+	for k := customer; k <= device; k++ {
+		if kind == k.String() {
+			return k, ""
+		}
+		if strings.EqualFold(kind, k.String()) {
+			return k, kind
+		}
+	}
+	return unknownKind, ""
+}
+
+func (k elementKind) String() string {
+	return [...]string{"", "customer", "event", "device", "member"}[k]
+}
+
+func readActions(raw []byte) (n int, _ *refusal) {
+	if !is(raw, '[') {
+		return 0, missing("actions")
+	}
+	for action := range items(raw) {
+		if len(text(member(action, "action"))) == 0 {
+			return 0, &emptyAction
+		}
+		n++
+	}
+	if n == 0 {
+		return 0, missing("actions")
+	}
+	return n, nil
+}
+
+const (
+	addToArray      = "addValueToArrayField"
+	removeFromArray = "removeValueFromArrayField"
+)
+
+// checkArrayFields refuses an array field that is added to and removed from at once.
+func checkArrayFields(attributes []byte) *refusal {
+	var add, remove []byte
+	for name, value := range members(attributes) {
+		switch string(name) {
+		case addToArray:
+			add = value
+		case removeFromArray:
+			remove = value
+		}
+	}
+	if add == nil || remove == nil {
+		return nil
+	}
+	for field := range members(add) {
+		if member(remove, string(field)) != nil {
+			r := arrayFieldError(string(field))
+			return &r
+		}
+	}
+	return nil
+}

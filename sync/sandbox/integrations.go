@@ -1,0 +1,179 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// The endpoints beside the data ones: cohort sync, reading users back, and the test of a connection.
+
+// cohortChange is what a cohort sync asks for; its members are the call's elements.
+type cohortChange struct {
+	add      bool
+	id, name string
+}
+
+func readCohort(c *call) *refusal {
+	action := text(member(c.body, "action"))
+	if action != "add_members" && action != "remove_members" {
+		return &refusal{400, "AttributeError", "action should be add_members/remove_members", "action"}
+	}
+	if text(member(c.body, "partner")) == "" {
+		return missing("partner")
+	}
+	parameters := member(c.body, "parameters")
+	c.cohort = cohortChange{
+		add:  action == "add_members",
+		id:   text(member(parameters, "cohort_id")),
+		name: text(member(parameters, "cohort_name")),
+	}
+	switch {
+	case parameters == nil:
+		return missing("parameters")
+	case c.cohort.id == "":
+		return missing("cohort_id")
+	case c.cohort.name == "":
+		return missing("cohort_name")
+	case strings.ContainsAny(c.cohort.name, `|*?\:<>=$"`):
+		return &refusal{400, "AttributeError", "cohort_name has a character that is not allowed", "cohort_name"}
+	}
+	return readMembers(c, member(parameters, "members"))
+}
+
+func readMembers(c *call, raw []byte) *refusal {
+	for item := range items(raw) {
+		id := member(item, "uid")
+		switch {
+		case id == nil:
+			return missing("uid")
+		case !is(id, '"'):
+			return expected("string", "uid")
+		}
+		c.elements = append(c.elements, element{kind: uid, user: text(id)})
+	}
+	if len(c.elements) == 0 {
+		return missing("members")
+	}
+	return nil
+}
+
+// acceptCohort changes a cohort, and skips users that are not known, without saying so.
+func (s *Sandbox) acceptCohort(c *call) ([]byte, *refusal) {
+	if s.cohortCalls.wait(c.At, 1) > 0 {
+		r := overLimit("cohorts")
+		return nil, &r
+	}
+	s.cohortCalls.spend(c.At, 1)
+	co := s.state.cohorts[c.cohort.id]
+	if co == nil {
+		co = &cohort{members: map[string]bool{}}
+		s.state.cohorts[c.cohort.id] = co
+	}
+	co.name = c.cohort.name
+	for _, e := range c.elements {
+		switch {
+		case s.state.users[e.user] == nil:
+			s.violate(c, UnknownUID, e.user, c.cohort.id)
+		case c.cohort.add:
+			co.members[e.user] = true
+		default:
+			delete(co.members, e.user)
+		}
+	}
+	return acceptedBody(c.ID), nil
+}
+
+func readExport(c *call) *refusal {
+	data := member(c.body, "data")
+	for item := range items(member(data, "identifiers")) {
+		if text(member(item, "identifier_type")) != "customer_id" {
+			return &refusal{400, "AttributeError", "identifier_type should be customer_id", "identifier_type"}
+		}
+		id := member(item, "identifier")
+		if !is(id, '"') {
+			return expected("string", "identifier")
+		}
+		c.elements = append(c.elements, element{kind: uid, user: text(id)})
+	}
+	for item := range items(member(data, "user_fields_to_export")) {
+		c.fields = append(c.fields, text(item))
+	}
+	switch n := len(c.elements); {
+	case n == 0:
+		return missing("identifiers")
+	case n > 20:
+		return &tooManyUsers
+	}
+	return nil
+}
+
+// exportUsers answers Get User: the only proof of storage that MoEngage gives.
+func (s *Sandbox) exportUsers(c *call) ([]byte, *refusal) {
+	if s.exports.wait(c.At, len(c.elements)) > 0 {
+		r := overLimit("customers")
+		return nil, &r
+	}
+	s.exports.spend(c.At, len(c.elements))
+
+	type identifier struct {
+		Type string `json:"identifier_type"`
+		ID   string `json:"identifier"`
+	}
+	type user struct {
+		Attributes map[string]json.RawMessage `json:"user_attributes"`
+	}
+	var data struct {
+		NotFound []identifier `json:"users_not_found"`
+		Users    []user       `json:"users"`
+	}
+	data.NotFound, data.Users = []identifier{}, []user{}
+	for _, e := range c.elements {
+		p := s.state.users[e.user]
+		if p == nil {
+			data.NotFound = append(data.NotFound, identifier{"customer_id", e.user})
+			continue
+		}
+		data.Users = append(data.Users, user{p.export(c.fields)})
+	}
+	body, _ := json.Marshal(map[string]any{"status": "success", "type": "export_users", "data": data}) // raw parts are valid JSON
+	return body, nil
+}
+
+// export returns the fields asked for, all of them when none were, and always the id.
+func (p *profile) export(fields []string) map[string]json.RawMessage {
+	out := map[string]json.RawMessage{"customer_id": quote(p.id)}
+	if len(fields) == 0 {
+		for _, a := range p.attrs {
+			out[a.name] = json.RawMessage(a.value)
+		}
+	}
+	for _, name := range fields {
+		if a := p.find(name); a != nil {
+			out[name] = json.RawMessage(a.value)
+		}
+	}
+	return out
+}
+
+// connectionTest is the body of the authentication endpoint, which repeats the credentials.
+type connectionTest struct{ app, secret string }
+
+func readAuthentication(c *call) *refusal {
+	for _, field := range []string{"app_id", "app_secret", "source", "region"} {
+		if text(member(c.body, field)) == "" {
+			return missing(field)
+		}
+	}
+	c.test = connectionTest{text(member(c.body, "app_id")), text(member(c.body, "app_secret"))}
+	return nil
+}
+
+func (s *Sandbox) testConnection(c *call) ([]byte, *refusal) {
+	switch {
+	case s.options.WorkspaceID != "" && c.test.app != s.options.WorkspaceID:
+		return nil, &wrongApp
+	case s.options.APIKey != "" && c.test.secret != s.options.APIKey:
+		return nil, &wrongSecret
+	}
+	return []byte(`{"status":"success","app_name":"Sandbox"}`), nil
+}

@@ -1,0 +1,209 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// The limits that MoEngage's Data Tracking Policies apply after a request was accepted.
+const (
+	maxNameLength      = 200 // characters
+	maxValueLength     = 512 // characters
+	maxArrayLength     = 50
+	maxEventAttributes = 100
+	maxAttributeNames  = 256 // custom user attributes of a workspace
+	maxEventNames      = 512 // of a workspace
+)
+
+// blockedIDs are never users, and neither is anything of one character ("Data Overview").
+var blockedIDs = setOf("unknown", "guest", "null", "0", "1", "true", "false", "user_attribute_unique_id",
+	"(empty)", "na", "n/a", "", "dummy_seller_code", "user_id", "id", "customer_id", "uid", "userid",
+	"none", "-2", "-1", "2")
+
+// reservedNames "should not be used when tracking user attributes" (same page), or are blocked in the OpenAPI file.
+var reservedNames = setOf("USER_ATTRIBUTE_UNIQUE_ID", "USER_ATTRIBUTE_USER_EMAIL", "USER_ATTRIBUTE_USER_MOBILE",
+	"USER_ATTRIBUTE_USER_NAME", "USER_ATTRIBUTE_USER_GENDER", "USER_ATTRIBUTE_USER_FIRST_NAME",
+	"USER_ATTRIBUTE_USER_LAST_NAME", "USER_ATTRIBUTE_USER_BDAY", "USER_ATTRIBUTE_NOTIFICATION_PREF",
+	"USER_ATTRIBUTE_OLD_ID", "USER_ATTRIBUTE_DND_START_TIME", "USER_ATTRIBUTE_DND_END_TIME",
+	"MOE_TIME_FORMAT", "MOE_TIME_TIMEZONE", "MOE_GAID", "MOE_ISLAT", "INSTALL", "UPDATE",
+	"status", "user_id", "source", "id", "_id", "")
+
+// standardNames are MoEngage's own attributes that the API may update; they do not count as custom.
+var standardNames = setOf("u_mb", "uid", "u_bd", "u_em", "u_n", "u_ln", "u_gd", "u_fn", "name", "first_name", "last_name",
+	"email", "mobile", "gender", "age", "platforms", "moe_wa_subscription", "moe_em_unsub_categories", "moe_sub_w",
+	"moe_spam", "moe_unsubscribe", "moe_hard_bounce", "moe_sms_subscription")
+
+// createOnlyNames are kept from the request that makes a user, and never updated.
+var createOnlyNames = setOf("publisher_name", "campaign_name", "u_l_a", "cr_t", "moe_gaid", "advertising_identifier", "moe_mweb")
+
+func setOf(words ...string) map[string]bool {
+	set := make(map[string]bool, len(words))
+	for _, w := range words {
+		set[w] = true
+	}
+	return set
+}
+
+func blockedID(id string) bool {
+	return utf8.RuneCountInString(id) < 2 || blockedIDs[strings.ToLower(id)]
+}
+
+// systemPrefixed reports a name that MoEngage may blacklist at any time.
+func systemPrefixed(name string) bool {
+	return strings.HasPrefix(strings.ToLower(name), "moe_") && !standardNames[name] && !createOnlyNames[name]
+}
+
+// judgeValue returns what MoEngage keeps of a value, nil if nothing, and the rule it applied, "" if none.
+func judgeValue(raw []byte, objects bool) ([]byte, Rule) {
+	switch raw[0] {
+	case 'n':
+		return nil, NullValue
+	case '{':
+		if objects {
+			return raw, ""
+		}
+		return nil, ObjectValue
+	case '[':
+		return judgeArray(raw, objects)
+	case '"':
+		return judgeString(raw)
+	}
+	return raw, ""
+}
+
+func judgeString(raw []byte) ([]byte, Rule) {
+	if len(raw)-2 <= maxValueLength { // bytes, and escapes, are never fewer than characters
+		return raw, ""
+	}
+	s := text(raw)
+	if utf8.RuneCountInString(s) <= maxValueLength {
+		return raw, ""
+	}
+	if strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") {
+		return nil, URLLength
+	}
+	return quote(firstRunes(s, maxValueLength)), ValueLength
+}
+
+// judgeArray drops an array of objects and keeps any other: what happens to one that is too long or mixed
+// is not documented, so it is only recorded.
+func judgeArray(raw []byte, objects bool) ([]byte, Rule) {
+	var n int
+	var kinds [256]bool
+	rule := Rule("")
+	for item := range items(raw) {
+		kinds[kindOf(item)] = true
+		n++
+		if is(item, '"') && len(item)-2 > maxValueLength {
+			rule = ArrayValue
+		}
+	}
+	if kinds['{'] && !objects {
+		return nil, ObjectValue
+	}
+	different := 0
+	for _, k := range kinds {
+		if k {
+			different++
+		}
+	}
+	if n > maxArrayLength || different > 1 {
+		rule = ArrayValue
+	}
+	return raw, rule
+}
+
+// kindOf names a value's type by one character; numbers are '0', booleans 't'.
+func kindOf(raw []byte) byte {
+	switch c := raw[0]; c {
+	case '"', '{', '[', 'n', 't':
+		return c
+	case 'f':
+		return 't'
+	}
+	return '0'
+}
+
+func quote(s string) []byte {
+	raw, _ := json.Marshal(s) // cannot fail
+	return raw
+}
+
+// firstRunes cuts a string; the result does not keep the rest in memory.
+func firstRunes(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for i := range s {
+		if n == 0 {
+			return strings.Clone(s[:i])
+		}
+		n--
+	}
+	return s
+}
+
+// eventTime reads current_time: ISO 8601, or an epoch in seconds, or, as MoEngage's examples have it, in
+// milliseconds; as a string or a number.
+func eventTime(raw []byte) (time.Time, bool) {
+	s := string(raw)
+	if is(raw, '"') {
+		s = text(raw)
+	}
+	if n, err := strconv.ParseFloat(s, 64); err == nil {
+		if n > 1e11 {
+			return time.UnixMilli(int64(n)).UTC(), true
+		}
+		return time.Unix(int64(n), 0).UTC(), true
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// unsetting is one entry of unset_attributes.
+type unsetting struct {
+	how, name     string
+	caseSensitive bool
+}
+
+func readUnsettings(raw []byte) []unsetting {
+	var all []unsetting
+	for item := range items(raw) {
+		all = append(all, unsetting{
+			how:           text(member(item, "type")),
+			name:          text(member(item, "attr")),
+			caseSensitive: is(member(item, "case_sensitive"), 't'),
+		})
+	}
+	return all
+}
+
+func (u unsetting) matches(name string) bool {
+	want := u.name
+	if !u.caseSensitive {
+		name, want = strings.ToLower(name), strings.ToLower(want)
+	}
+	switch u.how {
+	case "equals":
+		return name == want
+	case "prefix":
+		return strings.HasPrefix(name, want)
+	case "suffix":
+		return strings.HasSuffix(name, want)
+	case "contains":
+		return strings.Contains(name, want)
+	}
+	return false
+}
+
+func unsets(all []unsetting, name string) bool {
+	return slices.ContainsFunc(all, func(u unsetting) bool { return u.matches(name) })
+}

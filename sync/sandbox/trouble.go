@@ -1,0 +1,100 @@
+package sandbox
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// trouble is what is wrong at the moment: the faults that have not ended, in the order they began.
+type trouble struct {
+	faults []*active
+	healed chan struct{} // closed by heal, for requests that hang
+}
+
+type active struct {
+	Fault
+	since time.Time
+	seen  int // requests it is about
+	hits  int // of those, the ones it hit
+}
+
+// misfortune is what the faults do to one request.
+type misfortune struct {
+	fault  *Fault        // decides the answer; nil: none does
+	delay  time.Duration // of all that are slow, together
+	until  time.Time     // when hanging ends; zero: when healed
+	healed <-chan struct{}
+	spec   string // for the record
+}
+
+func newTrouble() trouble { return trouble{healed: make(chan struct{})} }
+
+func (t *trouble) add(f Fault, now time.Time) {
+	t.faults = append(t.faults, &active{Fault: f, since: now})
+}
+
+func (t *trouble) heal() {
+	t.faults = nil
+	close(t.healed)
+	t.healed = make(chan struct{})
+}
+
+// strike decides what happens to a request. Every slow fault adds up; of those that decide the answer
+// the first does, and the others are not spent on this request.
+func (t *trouble) strike(c *call) misfortune {
+	m := misfortune{healed: t.healed}
+	var specs []string
+	for _, a := range t.faults {
+		if m.fault != nil && a.ends() || !a.strikes(c) {
+			continue
+		}
+		m.delay += a.Slow
+		specs = append(specs, a.String())
+		if a.ends() {
+			m.fault = &a.Fault
+			m.until = a.end()
+		}
+	}
+	m.spec = strings.Join(specs, " ")
+	return m
+}
+
+// prune drops the faults that are over.
+func (t *trouble) prune(now time.Time) {
+	t.faults = slices.DeleteFunc(t.faults, func(a *active) bool { return a.over(now) })
+}
+
+func (t *trouble) specs() []string {
+	all := []string{}
+	for _, a := range t.faults {
+		all = append(all, a.String())
+	}
+	return all
+}
+
+func (a *active) end() time.Time {
+	if a.For == 0 {
+		return time.Time{}
+	}
+	return a.since.Add(a.For)
+}
+
+func (a *active) over(now time.Time) bool {
+	return a.Count > 0 && a.hits >= a.Count ||
+		a.First > 0 && a.seen >= a.First ||
+		a.For > 0 && now.Sub(a.since) >= a.For
+}
+
+// strikes counts a request and reports whether the fault hits it.
+func (a *active) strikes(c *call) bool {
+	if a.On != "" && a.On != c.Endpoint || a.User != "" && !c.names(a.User) {
+		return false
+	}
+	a.seen++
+	if a.Every > 1 && a.seen%a.Every != 0 {
+		return false
+	}
+	a.hits++
+	return true
+}
