@@ -66,7 +66,7 @@ type ChangePage struct {
 	Answer        *store.Answer   `json:"answer"` // MoEngage's last one; null before any
 	Closed        string          `json:"closed"`
 	SupersededBy  string          `json:"superseded_by"`
-	Event         json.RawMessage `json:"event"` // as received, null once retention took it; a string if it is not plain JSON
+	Event         json.RawMessage `json:"event"`      // as received, null once retention took it; a string if it is not plain JSON
 	Request       *syncer.Preview `json:"request"`    // that would carry it alone, now
 	NoRequest     string          `json:"no_request"` // why there is none
 }

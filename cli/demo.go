@@ -122,7 +122,9 @@ func (s *story) everyday(ctx context.Context) error {
 	s.act("... and what every receiver gets as well")
 	noise := []func() error{
 		func() error { return s.post(ctx, repeats, first) },
-		func() error { return s.post(ctx, isStale, s.anHourEarlier(s.membership(identify, "usr_ana", shoppers, false))) },
+		func() error {
+			return s.post(ctx, isStale, s.anHourEarlier(s.membership(identify, "usr_ana", shoppers, false)))
+		},
 		func() error { return s.post(ctx, isParked, s.undetermined("usr_ben", shoppers)) },
 		func() error { return s.forge(ctx, s.membership(identify, "usr_mallory", shoppers, true)) },
 	}
@@ -155,16 +157,20 @@ func (s *story) outage(ctx context.Context) error {
 	})
 }
 
-// restart stops the agent in the middle of it and starts it on the same files.
+// restart stops the agent in the middle of it, reads its files, and starts it on them again.
 func (s *story) restart(ctx context.Context) error {
 	s.act("The agent restarts meanwhile")
+	if err := s.stopAgent(); err != nil {
+		return err
+	}
+	if err := s.inspect(ctx); err != nil {
+		return err
+	}
 	waiting, err := s.pending(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.stopAgent(); err != nil {
-		return err
-	}
+	s.line("stopped", "%s in its files", s.paint.yellow(plural(waiting, "pending change")))
 	if err := s.startAgent(ctx); err != nil {
 		return err
 	}
@@ -172,10 +178,10 @@ func (s *story) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if found != waiting {
+	if found != waiting || waiting == 0 {
 		return fmt.Errorf("%d changes were pending before the restart, %d after it", waiting, found)
 	}
-	s.line("outbox", "%s pending, as before", s.paint.yellow(plural(found, "change")))
+	s.line("started", "%s, as before", s.paint.yellow(plural(found, "pending change")))
 	return s.post(ctx, enters, s.membership(identify, "usr_finn", shoppers, true))
 }
 

@@ -150,7 +150,7 @@ func (s *story) deliver(ctx context.Context, want verdict, body, signed []byte, 
 	if code != http.StatusOK {
 		return fmt.Errorf("a signed delivery of %s was answered HTTP %d", list[0].user, code)
 	}
-	after, err := s.applied(ctx, before.Received+uint64(len(list)))
+	after, err := s.applied(ctx, before.Events.Accepted+uint64(len(list)))
 	if err != nil {
 		return err
 	}

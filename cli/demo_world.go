@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -62,12 +63,14 @@ type world struct {
 	moengage string // URL of the sandbox
 	log      *os.File
 
-	// Of the agent that runs now.
-	at        agent.Addresses
-	stop      context.CancelFunc
-	ended     chan error // capacity 1
+	// Of the agent that runs now; stop is nil when none does.
+	conf  *config.Config
+	at    agent.Addresses
+	stop  context.CancelFunc
+	ended chan error // capacity 1
+
 	inspector agent.Inspector
-	closer    interface{ Close() error }
+	closer    io.Closer // of the inspector
 }
 
 // longestFolder keeps the socket's path within what a unix address holds.
@@ -107,15 +110,15 @@ func (w *world) webhook() string { return "http://" + w.at.Ingest.String() + "/s
 
 // startAgent starts an agent on the world's folder and returns once it accepts events.
 func (w *world) startAgent(ctx context.Context) error {
-	conf, err := config.Load(w.configFile(), nil)
-	if err != nil {
+	var err error
+	if w.conf, err = config.Load(w.configFile(), nil); err != nil {
 		return err
 	}
 	lifetime, stop := context.WithCancel(context.Background()) // it outlives the story when it is kept
 	w.stop = stop
 	ready := make(chan agent.Addresses, 1)
 	go func() {
-		w.ended <- agent.Run(lifetime, conf, agent.RunOptions{
+		w.ended <- agent.Run(lifetime, w.conf, agent.RunOptions{
 			Log:     newLogger(w.log, "text", slog.LevelDebug, false),
 			Version: Version(),
 			Ready:   func(at agent.Addresses) { ready <- at },
@@ -130,8 +133,7 @@ func (w *world) startAgent(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("start the agent: %w", ctx.Err())
 	}
-	w.inspector, w.closer, _, err = agent.Open(ctx, conf, Version())
-	return err
+	return w.inspect(ctx)
 }
 
 // stopAgent stops the agent as SIGTERM does, and waits for its end.
@@ -141,16 +143,16 @@ func (w *world) stopAgent() error {
 	}
 	w.stop()
 	w.stop = nil
-	var err error
-	if w.closer != nil {
-		err = w.closer.Close()
-	}
-	return errors.Join(err, <-w.ended)
+	return <-w.ended
 }
 
 // close ends the agent, then the sandbox.
 func (w *world) close() error {
-	err := errors.Join(w.stopAgent(), w.server.Close(), w.log.Close())
+	err := w.stopAgent()
+	if w.closer != nil {
+		err = errors.Join(err, w.closer.Close())
+	}
+	err = errors.Join(err, w.server.Close(), w.log.Close())
 	<-w.served
 	return err
 }
@@ -158,16 +160,28 @@ func (w *world) close() error {
 // takeOffline has MoEngage answer 503 until it is healed.
 func (w *world) takeOffline() { w.box.Fail(sandbox.Fault{Status: http.StatusServiceUnavailable}) }
 
+// pending is how many changes wait, by whoever can tell: the agent, or its files.
 func (w *world) pending(ctx context.Context) (uint64, error) {
 	s, err := w.inspector.Status(ctx)
 	return s.Pending, err
 }
 
-// applied waits until what was received has had its effect, and returns the status then.
-func (w *world) applied(ctx context.Context, received uint64) (s agent.Status, err error) {
+// inspect finds whoever can tell.
+func (w *world) inspect(ctx context.Context) (err error) {
+	if w.closer != nil {
+		if err := w.closer.Close(); err != nil {
+			return err
+		}
+	}
+	w.inspector, w.closer, _, err = agent.Open(ctx, w.conf, Version())
+	return err
+}
+
+// applied waits until so many events have had their effect, and returns the status then.
+func (w *world) applied(ctx context.Context, accepted uint64) (s agent.Status, err error) {
 	err = until(ctx, "the agent to apply what it received", func() (bool, error) {
 		s, err = w.inspector.Status(ctx)
-		return s.Received >= received && s.Unapplied == 0, err
+		return s.Events.Accepted >= accepted, err
 	})
 	return s, err
 }
