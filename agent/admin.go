@@ -1,0 +1,286 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+
+	"personasync/store"
+)
+
+// Admin is the agent's windows: one for the unix socket, which its file's mode protects and which
+// alone takes orders, and one for admin.listen, which anybody who reaches the port can look through.
+// Through the second nobody sees a user id unless show_users says so.
+type Admin struct {
+	Inspect   Inspector
+	Unready   func() string // empty: events are being accepted
+	Flush     func(ctx context.Context, computation string) (FlushReceipt, error)
+	Version   string
+	ShowUsers func() bool // on admin.listen
+	Log       *slog.Logger
+}
+
+const (
+	pageLimit = 1000 // items of one answer, at most
+	maxOrder  = 64 << 10
+)
+
+// Socket handles the unix socket.
+func (a *Admin) Socket() http.Handler {
+	mux := http.NewServeMux()
+	a.public(mux)
+	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
+	mux.HandleFunc("POST /api/flush", a.order(a.flush))
+	return a.guard(mux, func(*http.Request) bool { return true })
+}
+
+// Listener handles admin.listen. names are the hosts by which it may be called besides localhost
+// and addresses: a browser that was tricked into resolving another name to us is sent away.
+func (a *Admin) Listener(names ...string) http.Handler {
+	mux := http.NewServeMux()
+	a.public(mux)
+	a.users(mux, a.onlyIfShown)
+	mux.HandleFunc("GET /{$}", a.statusPage)
+	return a.guard(mux, func(r *http.Request) bool { return knownHost(r.Host, names) })
+}
+
+// public adds what holds no user id.
+func (a *Admin) public(mux *http.ServeMux) {
+	mux.HandleFunc("GET /healthz", a.healthz)
+	mux.HandleFunc("GET /readyz", a.readyz)
+	mux.HandleFunc("GET /api/hello", a.answer(func(*http.Request) (any, error) {
+		return Hello{Version: a.Version, PID: os.Getpid()}, nil
+	}))
+	mux.HandleFunc("GET /api/status", a.answer(func(r *http.Request) (any, error) {
+		return a.Inspect.Status(r.Context())
+	}))
+	mux.HandleFunc("GET /api/stats", a.answer(func(r *http.Request) (any, error) {
+		return a.Inspect.Stats(r.Context())
+	}))
+	mux.HandleFunc("GET /api/computations", a.answer(func(r *http.Request) (any, error) {
+		return a.Inspect.Computations(r.Context())
+	}))
+}
+
+// users adds what names users, each handler behind door.
+func (a *Admin) users(mux *http.ServeMux, door func(http.HandlerFunc) http.HandlerFunc) {
+	for pattern, answer := range map[string]func(*http.Request) (any, error){
+		"GET /api/changes": a.changes,
+		"GET /api/change":  a.change,
+		"GET /api/members": a.members,
+		"GET /api/user":    a.user,
+		"GET /api/dry-run": a.dryRun,
+	} {
+		mux.HandleFunc(pattern, door(a.answer(answer)))
+	}
+}
+
+func (a *Admin) healthz(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]bool{"alive": true})
+}
+
+func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
+	why := a.Unready()
+	if why == "" {
+		writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+		return
+	}
+	writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": why})
+}
+
+func (a *Admin) changes(r *http.Request) (any, error) {
+	f, err := readFilter(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	items, more, err := a.Inspect.Changes(r.Context(), f)
+	return page[store.ChangeInfo]{items, more}, err
+}
+
+func readFilter(q url.Values) (f store.OutboxFilter, err error) {
+	f.User, f.Computation = q.Get("user"), q.Get("computation")
+	if f.Limit, err = readLimit(q); err != nil {
+		return f, err
+	}
+	if name := q.Get("state"); name != "" {
+		state, ok := store.ParseState(name)
+		if !ok {
+			return f, fmt.Errorf("%w: %q is no state", errUsage, name)
+		}
+		f.State = state
+	}
+	if after := q.Get("after"); after != "" {
+		if f.After, err = store.ParseID(after); err != nil {
+			return f, fmt.Errorf("%w: %w", errUsage, err)
+		}
+	}
+	return f, nil
+}
+
+func readLimit(q url.Values) (int, error) {
+	text := q.Get("limit")
+	if text == "" {
+		return 100, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%w: limit %q is no count", errUsage, text)
+	}
+	return min(n, pageLimit), nil
+}
+
+func (a *Admin) change(r *http.Request) (any, error) {
+	id, err := store.ParseID(r.URL.Query().Get("id"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return a.Inspect.Change(r.Context(), id)
+}
+
+func (a *Admin) members(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	limit, err := readLimit(q)
+	if err != nil {
+		return nil, err
+	}
+	items, more, err := a.Inspect.Members(r.Context(), q.Get("key"), q.Get("after"), limit)
+	return page[store.MemberInfo]{items, more}, err
+}
+
+func (a *Admin) user(r *http.Request) (any, error) {
+	return a.Inspect.User(r.Context(), r.URL.Query().Get("id"))
+}
+
+func (a *Admin) dryRun(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	limit, err := readLimit(q)
+	if err != nil {
+		return nil, err
+	}
+	return a.Inspect.DryRun(r.Context(), q.Get("computation"), limit)
+}
+
+func (a *Admin) flush(r *http.Request) (any, error) {
+	var order flushOrder
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxOrder))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(body, &order); err != nil {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return a.Flush(r.Context(), order.Computation)
+}
+
+// guard refuses browsers, whose pages may come from anywhere, and hosts that are not ours; and says
+// our version. What it shows belongs into no cache and no frame.
+func (a *Admin) guard(next http.Handler, ours func(*http.Request) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set(versionHeader, a.Version)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		if !ours(r) || foreign(r) {
+			a.Log.Debug("admin request of a foreign page refused", "path", r.URL.Path)
+			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "this is not for web pages"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// foreign reports whether a browser sent r on behalf of another site's page.
+func foreign(r *http.Request) bool {
+	if origin := r.Header.Get("Origin"); origin != "" {
+		u, err := url.Parse(origin)
+		return err != nil || u.Host != r.Host
+	}
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
+}
+
+// knownHost reports whether host, as a client called us, is an address, localhost or one of names.
+func knownHost(host string, names []string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	if name == "localhost" || net.ParseIP(trimBrackets(name)) != nil {
+		return true
+	}
+	for _, n := range names {
+		if n != "" && name == n {
+			return true
+		}
+	}
+	return false
+}
+
+func trimBrackets(host string) string {
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		return host[1 : len(host)-1]
+	}
+	return host
+}
+
+// order lets through only who says its version: a header that no web page can add unasked.
+func (a *Admin) order(do func(*http.Request) (any, error)) http.HandlerFunc {
+	answer := a.answer(do)
+	return func(w http.ResponseWriter, r *http.Request) {
+		theirs := r.Header.Get(versionHeader)
+		if theirs == "" {
+			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
+			return
+		}
+		a.Log.Info("operator's order", "path", r.URL.Path, "client_version", theirs)
+		answer(w, r)
+	}
+}
+
+// onlyIfShown closes a route on admin.listen unless user ids may be seen there.
+func (a *Admin) onlyIfShown(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !a.ShowUsers() {
+			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden",
+				Message: "user ids are shown here only with admin.show_users = true; the commands and the unix socket always show them"})
+			return
+		}
+		next(w, r)
+	}
+}
+
+// answer turns a question into a handler.
+func (a *Admin) answer(ask func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := ask(r)
+		if err == nil {
+			writeJSON(w, http.StatusOK, v)
+			return
+		}
+		p, status := newProblem(err)
+		if p.Code == "internal" && !errors.Is(err, context.DeadlineExceeded) {
+			a.Log.Error("an inspection failed", "path", r.URL.Path, "error", err)
+		}
+		writeProblem(w, status, p)
+	}
+}
+
+func writeProblem(w http.ResponseWriter, status int, p problem) { writeJSON(w, status, p) }
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // whoever asked has gone
+}

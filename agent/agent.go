@@ -1,0 +1,342 @@
+// Package agent is the process and its doors: it takes Segment's deliveries in, lets the store apply
+// them, the scheduler say when and the sender tell MoEngage, and shows people what became of it all.
+//
+// [Run] is the agent from start to stop. [Door] is where Segment posts to, [Admin] where people look
+// in; [Inspector] is what they can ask, of the running agent or of a stopped one's files: [Open]
+// finds out which. This is the one package that knows all the others; adapters between them are here.
+//
+// Start: lock the files, then the socket, then the listeners, then ready. Stop: take nothing new,
+// finish what is in flight, close the windows, close the store last.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"personasync/agent/config"
+	"personasync/scheduler"
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// RunOptions is what an agent needs besides its configuration. Log is required.
+type RunOptions struct {
+	Log     *slog.Logger
+	Level   *slog.LevelVar // follows log.level on a reload; may be nil
+	Version string
+
+	// Reload asks for the configuration to be read again by Load; nil: never.
+	Reload <-chan os.Signal
+	Load   func() (*config.Config, error)
+
+	// Ready is called once, when events are being accepted; may be nil.
+	Ready func(Addresses)
+}
+
+// Addresses is where a running agent is reached.
+type Addresses struct {
+	Ingest net.Addr
+	Admin  net.Addr // nil when admin.listen is ""
+	Socket string
+}
+
+const (
+	// drainPatience is how long a stop waits for deliveries that are being received. A delivery takes
+	// one fsync; this is for a slow sender.
+	drainPatience = 10 * time.Second
+
+	housekeepingEvery = time.Minute
+)
+
+// process is a running agent.
+type process struct {
+	log       *slog.Logger
+	o         RunOptions
+	config    atomic.Pointer[config.Config] // the one in force
+	started   time.Time
+	store     *store.Store
+	readiness *readiness
+	door      *Door
+	sender    *syncer.Sender
+	scheduler *scheduler.Scheduler
+	certs     *certificates // nil without TLS
+
+	ingest, admin, socket *server // admin nil when it is off
+}
+
+// Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine
+// it started has ended, what was in flight is settled, and the data directory is free again.
+func Run(ctx context.Context, c *config.Config, o RunOptions) error {
+	p, err := start(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	return p.run(ctx)
+}
+
+// start opens everything in order, or nothing.
+func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err error) {
+	if err := checkOwner(c.DataDir); err != nil {
+		return nil, err
+	}
+	p := &process{log: o.Log, o: o, started: time.Now()}
+	p.config.Store(c)
+	if p.store, err = store.Open(c.DataDir, storeOptions(c, o.Log)); err != nil {
+		return nil, fmt.Errorf("open the data in %s: %w", c.DataDir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.abandon())
+		}
+	}()
+	if err := p.store.SetRules(ctx, c.Rules()); err != nil {
+		return nil, fmt.Errorf("record the rules: %w", err)
+	}
+	if err := p.assemble(c); err != nil {
+		return nil, err
+	}
+	return p, p.listen(ctx, c)
+}
+
+// assemble makes the parts and connects them; nothing runs yet.
+func (p *process) assemble(c *config.Config) error {
+	p.readiness = &readiness{store: p.store, now: time.Now, phase: "starting"}
+	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
+	p.door.SetUnready("starting")
+	p.sender = syncer.New(senderConfig(c), p.store, p.log.With("part", "sync"))
+	list, err := jobs(c, p.sender)
+	if err != nil {
+		return err
+	}
+	p.scheduler = scheduler.New(p.log.With("part", "scheduler"), ledger{p.store}, list...)
+	return nil
+}
+
+// listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
+func (p *process) listen(ctx context.Context, c *config.Config) error {
+	windows := p.windows()
+	socket, err := listenSocket(c.Socket(os.Getenv))
+	if err != nil {
+		return err
+	}
+	p.socket = p.serve("socket", socket, windows.Socket())
+	if c.Admin.Listen != "" {
+		l, err := listen(ctx, c.Admin.Listen)
+		if err != nil {
+			return err
+		}
+		host, _, _ := net.SplitHostPort(c.Admin.Listen)
+		p.admin = p.serve("admin", l, windows.Listener(host))
+	}
+	l, err := listen(ctx, c.Ingest.Listen)
+	if err != nil {
+		return err
+	}
+	p.ingest = p.serve("ingest", l, p.door)
+	if c.Ingest.TLSCert != "" {
+		if p.certs, err = newCertificates(c.Ingest.TLSCert, c.Ingest.TLSKey); err != nil {
+			return err
+		}
+		p.ingest.http.TLSConfig = p.certs.config()
+	}
+	return nil
+}
+
+// windows is the admin side of p.
+func (p *process) windows() *Admin {
+	return &Admin{
+		Inspect:   p.inspector(),
+		Unready:   p.readiness.unready,
+		Flush:     p.flush,
+		Version:   p.o.Version,
+		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
+		Log:       p.log.With("part", "admin"),
+	}
+}
+
+// inspector answers from the live store.
+func (p *process) inspector() *Local {
+	return &Local{
+		open:    func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
+		process: p.facts,
+		rules:   func() store.Rules { return p.config.Load().Rules() },
+		syncer:  func() syncer.Config { return senderConfig(p.config.Load()) },
+		version: p.o.Version,
+		where:   "this is the agent",
+	}
+}
+
+// facts is what the process knows beyond its store.
+func (p *process) facts() Process {
+	health := p.sender.Health()
+	return Process{
+		Unready: p.readiness.unready(), Started: p.started,
+		NextFlush: nextFlush(p.scheduler.Plan()),
+		MoEngage:  Reachability{State: health.State, LastError: health.LastError, Since: timestamp(health.Since)},
+	}
+}
+
+// flush is the operator's: everything now, or what leaves with one computation.
+func (p *process) flush(_ context.Context, computation string) (r FlushReceipt, err error) {
+	job, err := jobOf(&p.store.View, p.config.Load().Rules(), computation)
+	if err != nil {
+		return r, err
+	}
+	counts, err := p.store.Counts()
+	if err != nil {
+		return r, err
+	}
+	p.sender.Flush(job)
+	if job != nil {
+		r.Job = jobTitle(*job)
+	}
+	r.Pending = counts.Changes.Pending
+	return r, nil
+}
+
+// run works until ctx is done or a part fails, then stops in order.
+func (p *process) run(ctx context.Context) error {
+	var windows errgroup.Group
+	windows.Go(p.socket.run)
+	if p.admin != nil {
+		windows.Go(p.admin.run)
+	}
+
+	lanes, work := errgroup.WithContext(ctx)
+	lanes.Go(p.ingest.run)
+	lanes.Go(func() error { return p.sender.Run(work) })
+	lanes.Go(func() error { return p.scheduler.Run(work) })
+	lanes.Go(func() error { return p.housekeeping(work) })
+	lanes.Go(func() error { return p.reloads(work) })
+	p.ready()
+	lanes.Go(func() error {
+		<-work.Done()
+		p.log.Info("stopping")
+		p.readiness.enter("stopping")
+		p.door.SetUnready("stopping")
+		return p.ingest.stop(drainPatience)
+	})
+	err := lanes.Wait()
+
+	err = errors.Join(ignoreEnd(err), p.socket.stop(time.Second), p.admin.stop(time.Second))
+	err = errors.Join(err, windows.Wait(), p.store.Close())
+	p.log.Info("stopped")
+	return err
+}
+
+// ready opens the door.
+func (p *process) ready() {
+	p.door.SetUnready("")
+	p.readiness.enter("")
+	at := Addresses{Ingest: p.ingest.listener.Addr(), Socket: p.socket.listener.Addr().String()}
+	attrs := []any{"version", p.o.Version, "data_dir", p.config.Load().DataDir, "ingest", at.Ingest.String(), "socket", at.Socket}
+	if p.admin != nil {
+		at.Admin = p.admin.listener.Addr()
+		attrs = append(attrs, "admin", at.Admin.String())
+	}
+	p.log.Info("ready", attrs...)
+	if p.o.Ready != nil {
+		p.o.Ready(at)
+	}
+}
+
+// housekeeping removes what retention no longer covers.
+func (p *process) housekeeping(ctx context.Context) error {
+	for {
+		for {
+			more, err := p.store.Prune(ctx, time.Now())
+			if err != nil && ctx.Err() == nil {
+				p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
+			}
+			if !more || err != nil {
+				break
+			}
+		}
+		if pause(ctx, housekeepingEvery) != nil {
+			return nil
+		}
+	}
+}
+
+// abandon undoes a start that came to nothing.
+func (p *process) abandon() error {
+	for _, s := range []*server{p.ingest, p.admin, p.socket} {
+		if s != nil {
+			_ = s.listener.Close()
+		}
+	}
+	return p.store.Close()
+}
+
+// ignoreEnd drops the error that only says that ctx is done.
+func ignoreEnd(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// ErrForeignData says that the data directory belongs to somebody else: what this process wrote
+// there, its owner could not read.
+var ErrForeignData = errors.New("the data directory belongs to another user")
+
+// checkOwner refuses a data directory of another user, which only root gets as far as opening.
+func checkOwner(dir string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at data_dir: %w", err)
+	}
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(sys.Uid) == os.Geteuid() {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: be %s", ErrForeignData, dir, ownerOf(info))
+}
+
+func storeOptions(c *config.Config, log *slog.Logger) store.Options {
+	return store.Options{
+		Log:           log.With("part", "store"),
+		Delivered:     c.Retention.Delivered.Duration,
+		ReceivedFor:   c.Retention.Received.Duration,
+		ReceivedBytes: c.Retention.ReceivedBytes,
+		Parked:        c.Retention.Parked.Duration,
+	}
+}
+
+func doorConfig(c *config.Config) DoorConfig {
+	return DoorConfig{
+		SharedSecrets: c.Ingest.SharedSecret,
+		BearerTokens:  c.Ingest.BearerToken,
+		WriteKeys:     c.Ingest.WriteKeys,
+		AuthRequired:  c.Ingest.Auth != "off",
+		MaxBodyBytes:  c.Ingest.MaxBodyBytes,
+		CheckID:       syncer.CheckID,
+	}
+}
+
+func senderConfig(c *config.Config) syncer.Config {
+	realtime := c.Schedule.Mode != "cron"
+	m := &c.MoEngage
+	return syncer.Config{
+		BaseURL: c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(),
+		Timeout: m.Timeout.Duration, Concurrency: m.Concurrency,
+		UsersPerMinute: m.UsersPerMinute, EventsPerMinute: m.EventsPerMinute, MaxRequestBytes: m.MaxRequestBytes,
+		UpdateExistingOnly: m.UpdateExistingOnly, RealTimeAction: m.RealTimeAction,
+		MinBackoff: c.Retry.MinBackoff.Duration, MaxBackoff: c.Retry.MaxBackoff.Duration, MaxAttempts: c.Retry.MaxAttempts,
+		Realtime: func(job string) bool { return realtime && job == "" },
+		MaxDelay: c.Schedule.MaxDelay.Duration,
+	}
+}

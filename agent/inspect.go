@@ -1,0 +1,354 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// Inspector answers what people and scripts ask about an agent. [Local] reads the files, [Client]
+// asks the running agent; a command never knows which, and gets equal answers and equal errors.
+// Every method is one page, read at one moment. Nothing of it changes anything.
+type Inspector interface {
+	Status(ctx context.Context) (Status, error)
+
+	// Changes lists one page of the outbox or of history; more says that it goes on behind the last.
+	Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, more bool, err error)
+
+	// Change shows one change, or store.ErrNotFound.
+	Change(ctx context.Context, id store.ID) (*ChangePage, error)
+
+	Stats(ctx context.Context) ([]store.StatLine, error)
+	Computations(ctx context.Context) ([]store.ComputationInfo, error)
+
+	// Members lists one page of an audience's members. An unknown key is store.ErrNotFound, an
+	// ambiguous one a *store.AmbiguousError.
+	Members(ctx context.Context, key, after string, limit int) (page []store.MemberInfo, more bool, err error)
+
+	// User shows one user, or store.ErrNotFound.
+	User(ctx context.Context, id string) (*store.UserInfo, error)
+
+	// DryRun shows what a flush would send first: what is due of each user at once, for at most limit
+	// users. Later events of the same user follow in later requests. computation "" is everything.
+	DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error)
+
+	// Where says in a sentence where the answers come from.
+	Where() string
+}
+
+var (
+	_ Inspector = (*Local)(nil)
+	_ Inspector = (*Client)(nil)
+)
+
+// Rehearsal is a flush that was not made: the requests, their secrets masked.
+type Rehearsal struct {
+	Requests  []syncer.Preview `json:"requests"`
+	WouldPark []string         `json:"would_park"` // what cannot be sent as it is, and why
+}
+
+// ChangePage is everything about one change: its line of the listing, what became of it, the event
+// that caused it and the request that tells MoEngage.
+type ChangePage struct {
+	store.ChangeInfo
+	ComputationID string          `json:"computation_id"`
+	Class         string          `json:"class"`
+	Name          string          `json:"name"` // of the attribute or event at MoEngage
+	MessageID     string          `json:"message_id"`
+	Sentence      string          `json:"sentence"`
+	Answer        *store.Answer   `json:"answer"` // MoEngage's last one; null before any
+	Closed        string          `json:"closed"`
+	SupersededBy  string          `json:"superseded_by"`
+	Event         json.RawMessage `json:"event"`      // as received, null once retention took it; a string if it is not plain JSON
+	Request       *syncer.Preview `json:"request"`    // that would carry it alone, now
+	NoRequest     string          `json:"no_request"` // why there is none
+}
+
+// Local answers from the store itself: the running agent from its live one, a command from the
+// files of a stopped agent.
+type Local struct {
+	// open returns a view and how to let go of it. The files are opened anew for every page, so that
+	// a listing held up by a slow pipe never keeps the agent from starting.
+	open    func() (v *store.View, done func() error, err error)
+	process func() Process
+	rules   func() store.Rules
+	syncer  func() syncer.Config
+	version string
+	where   string
+}
+
+// Where implements Inspector.
+func (l *Local) Where() string { return l.where }
+
+// look runs read over a fresh view.
+func (l *Local) look(ctx context.Context, read func(*store.View) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v, done, err := l.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	return read(v)
+}
+
+// Status implements Inspector.
+func (l *Local) Status(ctx context.Context) (s Status, err error) {
+	now := time.Now()
+	err = l.look(ctx, func(v *store.View) error {
+		counts, err := v.Counts()
+		if err != nil {
+			return err
+		}
+		sent, err := v.Sent(now.Add(-time.Minute))
+		if err != nil {
+			return err
+		}
+		s = newStatus(counts, sent, l.process(), l.version, now)
+		return nil
+	})
+	return s, err
+}
+
+// Changes implements Inspector.
+func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, more bool, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		page, more, err = v.Changes(f)
+		return err
+	})
+	return whole(page), more, err
+}
+
+// Change implements Inspector.
+func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		c, raw, err := v.Change(id)
+		if err != nil {
+			return err
+		}
+		page = newChangePage(c, raw, l.syncer())
+		return nil
+	})
+	return page, err
+}
+
+// Stats implements Inspector.
+func (l *Local) Stats(ctx context.Context) (lines []store.StatLine, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		lines, err = v.Stats()
+		return err
+	})
+	return whole(lines), err
+}
+
+// Computations implements Inspector.
+func (l *Local) Computations(ctx context.Context) (list []store.ComputationInfo, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		list, err = v.Computations()
+		return err
+	})
+	return whole(list), err
+}
+
+// Members implements Inspector.
+func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []store.MemberInfo, more bool, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		page, more, err = v.Members(key, after, limit)
+		return err
+	})
+	return whole(page), more, err
+}
+
+// User implements Inspector.
+func (l *Local) User(ctx context.Context, id string) (u *store.UserInfo, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		u, err = v.User(id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	u.Memberships, u.Pending, u.History = whole(u.Memberships), whole(u.Pending), whole(u.History)
+	if u.Traits == nil {
+		u.Traits = map[string]json.RawMessage{}
+	}
+	return u, nil
+}
+
+// DryRun implements Inspector.
+func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error) {
+	r := &Rehearsal{Requests: []syncer.Preview{}, WouldPark: []string{}}
+	err := l.look(ctx, func(v *store.View) error {
+		job, err := jobOf(v, l.rules(), computation)
+		if err != nil {
+			return err
+		}
+		flight, err := v.Preview(flushOptions(job, limit, time.Now()))
+		if err != nil || flight == nil {
+			return err
+		}
+		requests, err := l.syncer().Preview(flight)
+		if err != nil {
+			r.WouldPark = strings.Split(err.Error(), "\n")
+		}
+		r.Requests = append(r.Requests, requests...)
+		return nil
+	})
+	return r, err
+}
+
+// flushOptions lets everything of one job, or of all when job is nil, leave now.
+func flushOptions(job *string, limit int, now time.Time) store.TakeOptions {
+	return store.TakeOptions{
+		Road: store.RoadTransition, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
+		Due: func(j string) time.Time {
+			if job != nil && j != *job {
+				return time.Time{}
+			}
+			return now
+		},
+		Fit: func(store.Delivery) bool { return true },
+	}
+}
+
+// jobOf names the job that carries a computation's changes: nil stands for all jobs. A computation
+// neither seen nor configured is store.ErrNotFound; a key of several is ambiguous unless one job
+// carries them all.
+func jobOf(v *store.View, rules store.Rules, computation string) (*string, error) {
+	if computation == "" {
+		return nil, nil
+	}
+	seen, err := v.Computations()
+	if err != nil {
+		return nil, err
+	}
+	return pickJob(seen, rules, computation)
+}
+
+func pickJob(seen []store.ComputationInfo, rules store.Rules, computation string) (*string, error) {
+	var jobs, ids []string
+	for _, c := range seen {
+		if c.Key == computation || c.ID == computation {
+			jobs, ids = append(jobs, rules.For(c.Key, c.ID).Job), append(ids, c.ID)
+		}
+	}
+	for _, s := range rules.Sections {
+		if len(jobs) == 0 && (s.Key == computation || s.ID == computation) {
+			jobs = append(jobs, s.Policy.Job)
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("computation %q: %w", computation, store.ErrNotFound)
+	}
+	for _, j := range jobs[1:] {
+		if j != jobs[0] {
+			return nil, &store.AmbiguousError{Key: computation, IDs: ids}
+		}
+	}
+	return &jobs[0], nil
+}
+
+func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
+	p := &ChangePage{
+		ChangeInfo:    c.Describe(),
+		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
+		Sentence: c.Sentence, Closed: timestamp(c.Closed), Event: printable(raw),
+	}
+	if c.Answer != (store.Answer{}) {
+		answer := c.Answer
+		answer.At = answer.At.UTC().Round(0)
+		p.Answer = &answer
+	}
+	if !c.Successor.IsZero() {
+		p.SupersededBy = c.Successor.String()
+	}
+	p.Request, p.NoRequest = requestOf(c, s)
+	return p
+}
+
+// requestOf builds the request that would carry c alone, or says why there is none.
+func requestOf(c *store.Change, s syncer.Config) (*syncer.Preview, string) {
+	d := store.Delivery{User: c.User}
+	switch c.Kind {
+	case store.KindAttribute:
+		d.Attributes = []store.Change{*c}
+	case store.KindEvent:
+		d.Event = c
+	case store.KindReceived:
+		return nil, "an event that could not be used has nothing to send"
+	default:
+		return nil, "requests of this kind cannot be shown"
+	}
+	previews, err := s.Preview(&store.Flight{Road: store.RoadTransition, Deliveries: []store.Delivery{d}})
+	switch {
+	case err != nil:
+		return nil, err.Error()
+	case len(previews) == 0:
+		return nil, "it fits no request"
+	}
+	return &previews[0], ""
+}
+
+// maxDepth is how deeply nested an event may be to be shown as JSON: indenting costs its square.
+const maxDepth = 256
+
+// printable returns raw as JSON that every reader can take: compact, or as a string when it is no
+// JSON or nested beyond reason.
+func printable(raw []byte) json.RawMessage {
+	if raw == nil {
+		return json.RawMessage("null")
+	}
+	var b bytes.Buffer
+	if depth(raw) <= maxDepth && json.Compact(&b, raw) == nil {
+		return b.Bytes()
+	}
+	quoted, err := json.Marshal(string(raw))
+	if err != nil {
+		return json.RawMessage("null") // a string always has a JSON form
+	}
+	return quoted
+}
+
+// depth is how deep the brackets of raw go, those within strings left out.
+func depth(raw []byte) (deepest int) {
+	open, quoted := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			open++
+			deepest = max(deepest, open)
+		case c == '}' || c == ']':
+			open--
+		}
+	}
+	return deepest
+}
+
+// whole makes an empty list of a missing one, so that it is [] in JSON on every way.
+func whole[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}

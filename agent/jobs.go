@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"personasync/agent/config"
+	"personasync/scheduler"
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// defaultJob is what the default schedule, job "" of the store, is called where jobs are listed: its
+// section of the configuration. No computation's key has brackets.
+const defaultJob = "[schedule]"
+
+// jobs returns one scheduled job for each schedule of c: the default one unless it is real time, and
+// one for each computation with its own.
+func jobs(c *config.Config, s *syncer.Sender) ([]scheduler.Job, error) {
+	var list []scheduler.Job
+	add := func(name, job, spec string) error {
+		schedule, err := scheduler.Parse(spec, c.Location())
+		if err != nil {
+			return fmt.Errorf("schedule of %s: %w", name, err)
+		}
+		list = append(list, scheduler.Job{
+			Name: name, Schedule: schedule,
+			CatchUp: c.Schedule.CatchUp == "once",
+			Do:      drain(s, job),
+		})
+		return nil
+	}
+	if c.Schedule.Mode == "cron" {
+		if err := add(defaultJob, "", c.Schedule.Cron); err != nil {
+			return nil, err
+		}
+	}
+	for i := range c.Computations {
+		own := &c.Computations[i]
+		if own.Schedule == "" {
+			continue
+		}
+		if err := add(own.Name(), own.Name(), own.Schedule); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// drain lets leave what a job received until its time, and waits until none of it is left. The next
+// run of the job comes after that, however long MoEngage is away.
+func drain(s *syncer.Sender, job string) func(context.Context, time.Time) error {
+	return func(ctx context.Context, scheduled time.Time) error {
+		select {
+		case <-s.Open(job, scheduled):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// jobTitle is the name under which a job of the store is listed.
+func jobTitle(job string) string {
+	if job == "" {
+		return defaultJob
+	}
+	return job
+}
+
+// nextFlush is the earliest planned run; zero when none is.
+func nextFlush(plan []scheduler.Planned) (next time.Time) {
+	for _, p := range plan {
+		if !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
+			next = p.Next
+		}
+	}
+	return next
+}
+
+// ledger keeps the scheduler's runs in the store.
+type ledger struct{ store *store.Store }
+
+// Runs implements scheduler.Ledger.
+func (l ledger) Runs() ([]scheduler.Run, error) {
+	kept, err := l.store.JobRuns()
+	if err != nil {
+		return nil, err
+	}
+	runs := make([]scheduler.Run, len(kept))
+	for i, r := range kept {
+		runs[i] = scheduler.Run(r)
+	}
+	return runs, nil
+}
+
+// Record implements scheduler.Ledger.
+func (l ledger) Record(ctx context.Context, r scheduler.Run) error {
+	return l.store.SetJobRun(ctx, store.JobRun(r))
+}

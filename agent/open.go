@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"personasync/agent/config"
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+const (
+	// lockPatience is how long an inspection waits for the socket of an agent that holds the files
+	// already, or for the files that a stopping agent still holds.
+	lockPatience = 3 * time.Second
+	lockPoll     = 50 * time.Millisecond
+)
+
+// Open finds whoever can answer about the agent of c: the agent itself when it runs, else its files.
+// running says which. The closer lets go of it.
+func Open(ctx context.Context, c *config.Config, version string) (i Inspector, done io.Closer, running bool, err error) {
+	socket := c.Socket(os.Getenv)
+	for deadline := time.Now().Add(lockPatience); ; {
+		client, err := Dial(ctx, socket, version)
+		if err == nil {
+			return client, client, true, nil
+		}
+		if !errors.Is(err, ErrNotRunning) {
+			return nil, nil, false, err
+		}
+		local, err := openLocal(c, version)
+		if err == nil {
+			return local, io.NopCloser(nil), false, nil
+		}
+		if !errors.Is(err, store.ErrInUse) {
+			return nil, nil, false, err
+		}
+		if time.Now().After(deadline) {
+			return nil, nil, false, fmt.Errorf("%w, and nobody answers at %s: is an agent with another admin.socket running?", err, socket)
+		}
+		if err := pause(ctx, lockPoll); err != nil {
+			return nil, nil, false, err
+		}
+	}
+}
+
+// openLocal answers from the files of c's data directory, after one look that they can be read.
+func openLocal(c *config.Config, version string) (*Local, error) {
+	l := &Local{
+		open:    func() (*store.View, func() error, error) { return openFiles(c.DataDir) },
+		process: stopped,
+		rules:   c.Rules,
+		syncer:  func() syncer.Config { return senderConfig(c) },
+		version: version,
+	}
+	var counts store.Counts
+	err := l.look(context.Background(), func(v *store.View) (err error) {
+		counts, err = v.Counts()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.where = "the agent is not running: this is from its files in " + c.DataDir
+	if counts.Unapplied > 0 {
+		l.where += fmt.Sprintf(", where %d received events wait for it to be applied", counts.Unapplied)
+	}
+	return l, nil
+}
+
+func openFiles(dir string) (*store.View, func() error, error) {
+	v, err := store.OpenReadOnly(dir)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, nil, deniedError("the agent's data", dir, err)
+	case errors.Is(err, store.ErrNoData):
+		return nil, nil, fmt.Errorf("%w in %s: no agent has run with this data_dir", err, dir)
+	case err != nil:
+		return nil, nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	return v, v.Close, nil
+}
+
+// deniedError says who may read path.
+func deniedError(what, path string, err error) error {
+	who := "its owner"
+	for p := path; ; p = filepath.Dir(p) { // the first that can be looked at: the owner of the folder will do
+		if info, statErr := os.Stat(p); statErr == nil {
+			who = ownerOf(info)
+			break
+		}
+		if p == filepath.Dir(p) {
+			break
+		}
+	}
+	return fmt.Errorf("%s, %s, may not be read by you: be %s: %w", what, path, who, err)
+}
+
+// ownerOf names the user and group of a file, and how to become them.
+func ownerOf(info fs.FileInfo) string {
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "its owner"
+	}
+	uid, gid := strconv.Itoa(int(sys.Uid)), strconv.Itoa(int(sys.Gid))
+	name, group := uid, gid
+	if u, err := user.LookupId(uid); err == nil {
+		name = u.Username
+	}
+	if g, err := user.LookupGroupId(gid); err == nil {
+		group = g.Name
+	}
+	return fmt.Sprintf("%s (sudo -u %s personasync ...), or in the group %s", name, name, group)
+}
+
+// pause waits for d, or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

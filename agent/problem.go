@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"personasync/store"
+)
+
+// problem is an error on its way through the socket. It arrives with the same words, and as the same
+// sentinel, as it left with, so that a command prints one message and ends with one exit code
+// wherever its answer comes from.
+type problem struct {
+	Code    string   `json:"code"`
+	Message string   `json:"message"`
+	Key     string   `json:"key,omitempty"` // of an ambiguous key
+	IDs     []string `json:"ids,omitempty"`
+}
+
+// errUsage marks a request that is wrong in itself.
+var errUsage = errors.New("wrong request")
+
+// codes pairs what crosses the socket with what it means on both sides.
+var codes = []struct {
+	code   string
+	status int
+	err    error
+}{
+	{"not_found", http.StatusNotFound, store.ErrNotFound},
+	{"no_data", http.StatusNotFound, store.ErrNoData},
+	{"usage", http.StatusBadRequest, errUsage},
+	{"closed", http.StatusServiceUnavailable, store.ErrClosed},
+	{"cancelled", http.StatusServiceUnavailable, context.Canceled},
+}
+
+// newProblem describes err and picks its HTTP status.
+func newProblem(err error) (problem, int) {
+	if ambiguous := (*store.AmbiguousError)(nil); errors.As(err, &ambiguous) {
+		return problem{Code: "ambiguous", Message: err.Error(), Key: ambiguous.Key, IDs: ambiguous.IDs}, http.StatusConflict
+	}
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return problem{Code: c.code, Message: err.Error()}, c.status
+		}
+	}
+	return problem{Code: "internal", Message: err.Error()}, http.StatusInternalServerError
+}
+
+// err turns a problem that arrived back into the error it was.
+func (p problem) err() error {
+	if p.Code == "ambiguous" {
+		return &store.AmbiguousError{Key: p.Key, IDs: p.IDs}
+	}
+	for _, c := range codes {
+		if p.Code == c.code {
+			return &told{p.Message, c.err}
+		}
+	}
+	return errors.New(p.Message)
+}
+
+// told is an error that the agent reported: its words, and the sentinel they stand for.
+type told struct {
+	words string
+	is    error
+}
+
+func (t *told) Error() string { return t.words }
+func (t *told) Unwrap() error { return t.is }

@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"personasync/store"
+)
+
+// unwellFor is how long a failed append keeps the agent unready. After it the agent counts as ready
+// until the next one fails: whoever stopped sending because of /readyz must be let back to find out.
+const unwellFor = 10 * time.Second
+
+// readiness is whether events are being accepted, and why not. It stands between the door and the
+// store, because that is where it shows.
+type readiness struct {
+	store Inbox
+	now   func() time.Time
+
+	mu    sync.Mutex
+	phase string // starting, stopping; empty in between
+	fault string // of the last append
+	since time.Time
+}
+
+// Append implements Inbox.
+func (r *readiness) Append(ctx context.Context, events ...*store.Event) error {
+	err := r.store.Append(ctx, events...)
+	r.note(ctx, err)
+	return err
+}
+
+// CountRejected implements Inbox.
+func (r *readiness) CountRejected() { r.store.CountRejected() }
+
+// note remembers how an append went. A sender that hung up or a moment of crowding says nothing
+// about the agent's health.
+func (r *readiness) note(ctx context.Context, err error) {
+	if ctx.Err() != nil || errors.Is(err, store.ErrBusy) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		r.fault = ""
+		return
+	}
+	r.fault, r.since = err.Error(), r.now()
+}
+
+// enter begins a phase of the process's life.
+func (r *readiness) enter(phase string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.phase = phase
+}
+
+// unready says why events are not being accepted; empty when they are.
+func (r *readiness) unready() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase != "" {
+		return r.phase
+	}
+	if r.fault != "" && r.now().Sub(r.since) < unwellFor {
+		return r.fault
+	}
+	return ""
+}

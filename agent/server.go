@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// Timeouts of every server. A delivery is at most a few megabytes, and Segment gives up after 5 s to
+// 10 s; what takes minutes is a connection that somebody forgot or means to wear us out with.
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = time.Minute
+	answerWithin  = 2 * time.Minute
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+)
+
+// server is an HTTP server with its listener.
+type server struct {
+	name     string
+	listener net.Listener
+	http     *http.Server
+}
+
+func (p *process) serve(name string, l net.Listener, h http.Handler) *server {
+	return &server{name, l, &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
+		WriteTimeout:      answerWithin,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(p.log.With("part", name).Handler(), slog.LevelDebug),
+	}}
+}
+
+// run serves until stop.
+func (s *server) run() error {
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.http.Serve(s.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve %s on %s: %w", s.name, s.listener.Addr(), err)
+}
+
+// stop takes no new connection, waits for the requests under way at most for patience, then cuts
+// them. A nil server has stopped already.
+func (s *server) stop(patience time.Duration) error {
+	if s == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return s.http.Close()
+	}
+	return nil
+}
+
+// certificates is a key pair on disk, read again on a reload: connections from then on get the new one.
+type certificates struct {
+	cert, key string
+	current   atomic.Pointer[tls.Certificate]
+}
+
+func newCertificates(cert, key string) (*certificates, error) {
+	c := &certificates{cert: cert, key: key}
+	return c, c.read()
+}
+
+func (c *certificates) read() error {
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return fmt.Errorf("read ingest.tls_cert and ingest.tls_key: %w", err)
+	}
+	c.current.Store(&pair)
+	return nil
+}
+
+func (c *certificates) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
+	}
+}

@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"time"
+
+	"personasync/store"
+)
+
+// Status is the agent on one screen. Its JSON names are part of the contract with the outside: more
+// may be added, none is changed.
+type Status struct {
+	Ready   bool   `json:"ready"`
+	Unready string `json:"unready"` // why not; empty when ready
+	Version string `json:"version"`
+	UptimeS int64  `json:"uptime_s"`
+
+	Received       uint64 `json:"received"`
+	Rejected       uint64 `json:"rejected"`
+	Unapplied      uint64 `json:"unapplied"`
+	Pending        uint64 `json:"pending"`
+	Held           uint64 `json:"held"`
+	Parked         uint64 `json:"parked"` // events and changes together
+	Delivered      uint64 `json:"delivered"`
+	OldestPendingS int64  `json:"oldest_pending_s"`
+	Users          uint64 `json:"users"`
+	Audiences      uint64 `json:"audiences"`
+
+	SentLastMinute Sent       `json:"sent_last_minute"`
+	NextFlush      *time.Time `json:"next_flush"` // of a cron; null when none is planned
+
+	Events   store.EventLedger  `json:"events"`
+	Changes  store.ChangeLedger `json:"changes"`
+	MoEngage Reachability       `json:"moengage"`
+}
+
+// Sent is how much left for MoEngage, counted as MoEngage counts.
+type Sent struct {
+	Users  int `json:"users"`
+	Events int `json:"events"`
+}
+
+// Reachability is how MoEngage answers: "ok", "failing", or "unknown" before the first answer and
+// when the agent is stopped.
+type Reachability struct {
+	State     string `json:"state"`
+	LastError string `json:"last_error"`
+	Since     string `json:"since"` // RFC 3339; empty when unknown
+}
+
+// Process is what only the running agent knows of itself.
+type Process struct {
+	Unready   string // empty: events are being accepted
+	Started   time.Time
+	NextFlush time.Time // zero: none planned
+	MoEngage  Reachability
+}
+
+// stopped is what a stopped agent would say.
+func stopped() Process {
+	return Process{Unready: "stopped", MoEngage: Reachability{State: "unknown"}}
+}
+
+// newStatus joins what the store counted with what the process knows.
+func newStatus(c store.Counts, sent []store.SentSecond, p Process, version string, now time.Time) Status {
+	s := Status{
+		Ready: p.Unready == "", Unready: p.Unready, Version: version,
+		Received: c.Received, Rejected: c.Rejected, Unapplied: c.Unapplied,
+		Pending: c.Changes.Pending, Held: c.Changes.Held,
+		Parked:    c.Events.Parked + c.Changes.Parked,
+		Delivered: c.Changes.Delivered,
+		Users:     c.Users, Audiences: c.Audiences,
+		Events: c.Events, Changes: c.Changes,
+		MoEngage:       p.MoEngage,
+		UptimeS:        age(p.Started, now),
+		OldestPendingS: age(c.OldestPending, now),
+	}
+	for _, second := range sent {
+		s.SentLastMinute.Users += second.Users
+		s.SentLastMinute.Events += second.Events
+	}
+	if !p.NextFlush.IsZero() {
+		next := p.NextFlush.UTC().Truncate(time.Second)
+		s.NextFlush = &next
+	}
+	return s
+}
+
+// age returns the whole seconds from then to now; 0 for the zero time and for what lies ahead.
+func age(then, now time.Time) int64 {
+	if then.IsZero() || then.After(now) {
+		return 0
+	}
+	return int64(now.Sub(then) / time.Second)
+}

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+// urfave/cli takes flags only between a command and its arguments, and passes over those behind an
+// argument without a word. arrange puts a command line into that order, so that flags may stand
+// anywhere, and refuses unknown commands and flags by name. "--" ends the flags.
+//
+//	personasync outbox --limit=5 list --config x.toml
+//	-> personasync --config=x.toml outbox list --limit=5
+func arrange(app *urfave.App, args []string) ([]string, error) {
+	line, err := split(args[1:], valueFlags(app))
+	if err != nil {
+		return nil, err
+	}
+	if len(line.words) > 0 && line.words[0] == "help" {
+		line.words, line.help = line.words[1:], true
+	}
+	command, path, rest, err := resolve(app, line)
+	if err != nil {
+		return nil, err
+	}
+	if line.help || len(path) == 0 {
+		return slices.Concat(args[:1], path, []string{"--help"}), nil
+	}
+	global, local, err := assign(app, command, path, line.flags)
+	if err != nil {
+		return nil, err
+	}
+	if rest = append(rest, line.literal...); len(rest) > 0 {
+		rest = append([]string{"--"}, rest...)
+	}
+	return slices.Concat(args[:1], global, path, local, rest), nil
+}
+
+// commandLine is a command line taken apart.
+type commandLine struct {
+	words   []string   // commands and arguments
+	literal []string   // what stands behind "--"
+	flags   []flagText // in their order
+	help    bool
+}
+
+// flagText is one flag as it was typed: its name without dashes, and itself as one word.
+type flagText struct{ name, text string }
+
+// split sorts the words from the flags. takesValue knows the flags that swallow the next word.
+func split(args []string, takesValue map[string]bool) (l commandLine, err error) {
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			l.literal = args[i+1:]
+			return l, nil
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			l.words = append(l.words, arg)
+			continue
+		}
+		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if name == "h" || name == "help" {
+			l.help = true
+			continue
+		}
+		if takesValue[name] && !hasValue {
+			if i++; i == len(args) {
+				return l, usage("--%s needs a value", name)
+			}
+			arg += "=" + args[i]
+		}
+		l.flags = append(l.flags, flagText{name, arg})
+	}
+	return l, nil
+}
+
+// valueFlags names the flags, of all commands, that take a value. A name means the same everywhere.
+func valueFlags(app *urfave.App) map[string]bool {
+	names := make(map[string]bool)
+	var add func([]urfave.Flag, []*urfave.Command)
+	add = func(flags []urfave.Flag, commands []*urfave.Command) {
+		for _, f := range flags {
+			if d, ok := f.(urfave.DocGenerationFlag); ok && d.TakesValue() {
+				for _, n := range f.Names() {
+					names[n] = true
+				}
+			}
+		}
+		for _, c := range commands {
+			add(c.Flags, c.Subcommands)
+		}
+	}
+	add(app.Flags, app.Commands)
+	return names
+}
+
+// resolve follows the words down to a command; what is left over are its arguments.
+func resolve(app *urfave.App, l commandLine) (command *urfave.Command, path, rest []string, err error) {
+	commands, rest := app.Commands, l.words
+	for len(rest) > 0 && len(commands) > 0 {
+		next := find(commands, rest[0])
+		if next == nil {
+			typed := strings.Join(append([]string{app.Name}, append(path, rest[0])...), " ")
+			return nil, nil, nil, usage("there is no command `%s`%s", typed, didYouMean(rest[0], names(commands), ""))
+		}
+		command, commands = next, next.Subcommands
+		path, rest = append(path, rest[0]), rest[1:]
+	}
+	return command, path, rest, nil
+}
+
+func find(commands []*urfave.Command, name string) *urfave.Command {
+	for _, c := range commands {
+		if c.HasName(name) {
+			return c
+		}
+	}
+	return nil
+}
+
+func names(commands []*urfave.Command) (list []string) {
+	for _, c := range commands {
+		list = append(list, c.Names()...)
+	}
+	return list
+}
+
+// commandList spells out the commands of a group.
+func commandList(group *urfave.Command) string {
+	var list []string
+	for _, c := range group.Subcommands {
+		list = append(list, "`"+group.HelpName+" "+c.Name+"`")
+	}
+	return strings.Join(list, ", ")
+}
+
+// assign gives each flag to the program or to the command.
+func assign(app *urfave.App, command *urfave.Command, path []string, flags []flagText) (global, local []string, err error) {
+	for _, f := range flags {
+		switch {
+		case hasFlag(command.Flags, f.name):
+			local = append(local, f.text)
+		case hasFlag(app.Flags, f.name):
+			global = append(global, f.text)
+		default:
+			known := append(flagNames(command.Flags), flagNames(app.Flags)...)
+			return nil, nil, usage("`%s %s` has no flag --%s%s", app.Name, strings.Join(path, " "), f.name, didYouMean(f.name, known, "--"))
+		}
+	}
+	return global, local, nil
+}
+
+func hasFlag(flags []urfave.Flag, name string) bool {
+	return slices.Contains(flagNames(flags), name)
+}
+
+func flagNames(flags []urfave.Flag) (list []string) {
+	for _, f := range flags {
+		list = append(list, f.Names()...)
+	}
+	return list
+}
+
+// didYouMean suggests the nearest of the known names, if one is near.
+func didYouMean(typed string, known []string, prefix string) string {
+	best, nearest := "", 1+len(typed)/3
+	for _, k := range known {
+		if d := distance(typed, k); d <= nearest {
+			best, nearest = k, d-1 // only a nearer one beats it
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return ": did you mean " + prefix + best + "?"
+}
+
+// distance counts the letters to insert, delete, replace, or swap with their neighbour, that make b of a.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

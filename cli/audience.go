@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+func (sh *shell) audienceCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "audience",
+		Usage: "who is in which audience, as the agent knows it",
+		Subcommands: []*urfave.Command{
+			{
+				Name:  "list",
+				Usage: "list every audience and trait seen, with its members",
+				Description: "A computation appears with its first event; nothing need be configured for it.\n\n" +
+					"Example: personasync audience list",
+				Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
+				Action: sh.audienceList,
+			},
+			{
+				Name:      "members",
+				Usage:     "list the members of one audience",
+				ArgsUsage: "KEY",
+				Description: "KEY may be the computation's id. A trait has no members.\n\n" +
+					"Example: personasync audience members high_value_shoppers --limit 1000",
+				Flags:  []urfave.Flag{limitFlag("members"), wideFlag(), jsonFlag()},
+				Action: sh.audienceMembers,
+			},
+		},
+	}
+}
+
+func (sh *shell) audienceList(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	conf, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	return sh.inspect(c, func(i agent.Inspector) error {
+		list, err := i.Computations(c.Context)
+		if err != nil {
+			return err
+		}
+		if unseen := neverSeen(conf.Rules(), list); len(unseen) > 0 {
+			sh.remark("configured, but never seen in an event: %s", strings.Join(unseen, ", "))
+		}
+		if c.Bool("json") {
+			return printJSON(sh.out, list)
+		}
+		if len(list) == 0 {
+			sh.remark("no event of an audience or trait has come yet")
+		}
+		return sh.printComputations(c.Bool("wide"), list)
+	})
+}
+
+func (sh *shell) printComputations(wide bool, list []store.ComputationInfo) error {
+	t := sh.newTable(wide, column{title: "KEY", flexible: true}, column{title: "CLASS"},
+		column{title: "MEMBERS", right: true}, column{title: "ENTERED", right: true}, column{title: "EXITED", right: true},
+		column{title: "LAST EVENT"}, column{title: "ID", flexible: true})
+	var rows [][]string
+	for _, l := range list {
+		members := count(l.Members)
+		if l.Class == "trait" {
+			members = ""
+		}
+		rows = append(rows, []string{l.Key, l.Class, members, count(l.Entered), count(l.Exited), minute(l.LastEvent), l.ID})
+	}
+	return t.print(rows)
+}
+
+// neverSeen names the sections of the configuration whose computation no event has named yet.
+func neverSeen(rules store.Rules, seen []store.ComputationInfo) (missing []string) {
+	for _, s := range rules.Sections {
+		known := slices.ContainsFunc(seen, func(c store.ComputationInfo) bool {
+			if s.ID != "" {
+				return c.ID == s.ID
+			}
+			return c.Key == s.Key
+		})
+		switch {
+		case known:
+		case s.ID != "":
+			missing = append(missing, s.ID)
+		default:
+			missing = append(missing, s.Key)
+		}
+	}
+	return missing
+}
+
+func (sh *shell) audienceMembers(c *urfave.Context) error {
+	if err := arguments(c, "the KEY of an audience"); err != nil {
+		return err
+	}
+	n, err := limit(c)
+	if err != nil {
+		return err
+	}
+	key := c.Args().First()
+	return sh.inspect(c, func(i agent.Inspector) error {
+		after := ""
+		err := sh.listing(c, n, memberTable, func(want int) ([]any, bool, error) {
+			page, more, err := i.Members(c.Context, key, after, want)
+			if len(page) > 0 {
+				after = page[len(page)-1].User
+			}
+			return anys(page), more, err
+		})
+		return unknownKey(err, key)
+	})
+}
+
+// unknownKey says what to do about a key that nobody knows.
+func unknownKey(err error, key string) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nothing("no event has named a computation %q: `personasync audience list` shows those that are known", key)
+	}
+	return err
+}

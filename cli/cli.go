@@ -1,0 +1,191 @@
+// Package cli is the command line: what can be typed, and how answers print.
+//
+// [Run] takes the arguments and returns the exit code; nothing below it ends the process. A command
+// is a flag set, a question to an agent.Inspector, and a table for people or the same thing as JSON.
+//
+// What a program may read goes to standard output. Errors, and remarks such as whether the agent
+// runs, go to standard error, so that the output is the same bytes whether it does or not.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/agent/config"
+)
+
+// Streams is what a command has of the world around it.
+type Streams struct {
+	Out, Err io.Writer
+	Environ  []string // NAME=value
+}
+
+// System is the streams of this process.
+func System() Streams {
+	return Streams{Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()}
+}
+
+// Run runs one command line, args[0] being the program's name, and returns its exit code: one of the
+// Exit constants. It ends early when ctx does.
+func Run(ctx context.Context, args []string, s Streams) int {
+	sh := &shell{out: s.Out, err: s.Err, environ: s.Environ}
+	sh.paint, sh.errPaint = newPalette(s.Out, sh.getenv), newPalette(s.Err, sh.getenv)
+	app := sh.app()
+	arranged, err := arrange(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, arranged)
+	}
+	return sh.report(err)
+}
+
+// shell is one command line being run.
+type shell struct {
+	out, err        io.Writer
+	environ         []string
+	paint, errPaint palette // colours for out and err
+}
+
+func (sh *shell) app() *urfave.App {
+	app := &urfave.App{
+		Name:  "personasync",
+		Usage: "Segment Engage audiences and computed traits to MoEngage",
+		Description: "Receives what Segment computes about users, keeps every enter and exit on disk,\n" +
+			"and tells MoEngage. Start with `personasync demo`; it needs nothing.",
+		Writer:          sh.out,
+		ErrWriter:       sh.err,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		ExitErrHandler:  func(*urfave.Context, error) {}, // Run reports
+		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "config", Usage: "read `FILE` (default: $PERSONASYNC_CONFIG, ./agent.toml, /etc/personasync/agent.toml)"},
+		},
+		Commands: []*urfave.Command{
+			sh.runCommand(),
+			sh.statusCommand(),
+			sh.outboxCommand(),
+			sh.audienceCommand(),
+			sh.userCommand(),
+			sh.flushCommand(),
+			sh.configCommand(),
+			sh.sandboxCommand(),
+			sh.demoCommand(),
+			sh.versionCommand(),
+		},
+	}
+	tidy(app.Commands)
+	return app
+}
+
+// tidy sets what holds for every command: mistakes are errors of ours, and `help` is no argument.
+func tidy(commands []*urfave.Command) {
+	for _, c := range commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = func(_ *urfave.Context, err error, _ bool) error { return usage("%w", err) }
+		if len(c.Subcommands) > 0 {
+			c.Action = groupAction
+		}
+		tidy(c.Subcommands)
+	}
+}
+
+// groupAction answers a group named without one of its commands.
+func groupAction(c *urfave.Context) error {
+	return usage("say which: %s", commandList(c.Command))
+}
+
+// jsonFlag is on every command that shows something.
+func jsonFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}
+}
+
+func limitFlag(what string) *urfave.IntFlag {
+	return &urfave.IntFlag{Name: "limit", Value: defaultLimit, Usage: "show at most `N` " + what}
+}
+
+const defaultLimit = 100
+
+// limit reads --limit.
+func limit(c *urfave.Context) (int, error) {
+	n := c.Int("limit")
+	if n < 1 {
+		return 0, usage("--limit is at least 1, not %d", n)
+	}
+	return n, nil
+}
+
+// arguments checks how many arguments there are; names are for the message.
+func arguments(c *urfave.Context, names ...string) error {
+	switch n := c.NArg(); {
+	case n < len(names):
+		return usage("%s needs %s: see `%s --help`", c.Command.HelpName, names[n], c.Command.HelpName)
+	case n > len(names):
+		return usage("%s does not take %q: see `%s --help`", c.Command.HelpName, c.Args().Get(len(names)), c.Command.HelpName)
+	}
+	return nil
+}
+
+// getenv looks a variable up in the environment of the command.
+func (sh *shell) getenv(name string) string {
+	for i := len(sh.environ) - 1; i >= 0; i-- {
+		if e := sh.environ[i]; len(e) > len(name) && e[:len(name)] == name && e[len(name)] == '=' {
+			return e[len(name)+1:]
+		}
+	}
+	return ""
+}
+
+// findConfig names the file that counts: "" when there is none.
+func (sh *shell) findConfig(c *urfave.Context) (string, error) {
+	return config.Find(c.String("config"), sh.getenv)
+}
+
+// loadConfig reads the configuration that `run` would.
+func (sh *shell) loadConfig(c *urfave.Context) (*config.Config, error) {
+	path, err := sh.findConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(path, sh.environ)
+}
+
+// loadPlaces reads the configuration for who only wants to find the agent: an operator need not be
+// able to read its secrets.
+func (sh *shell) loadPlaces(c *urfave.Context) (*config.Config, error) {
+	path, err := sh.findConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	return config.LoadWithoutSecrets(path, sh.environ)
+}
+
+// inspect asks whoever can answer, and says on standard error who that is.
+func (sh *shell) inspect(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	i, done, _, err := agent.Open(c.Context, places, Version())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	sh.remark("%s", i.Where())
+	return ask(i)
+}
+
+// remark tells the person at the terminal something that is not part of the output.
+func (sh *shell) remark(format string, args ...any) {
+	fmt.Fprintln(sh.err, sh.errPaint.dim(fmt.Sprintf(format, args...)))
+}
+
+// brokenPipe reports whether the reader of the output has gone: it has what it wanted.
+func brokenPipe(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe)
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent/config"
+)
+
+func (sh *shell) configCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "config",
+		Usage: "check, show or write the configuration",
+		Subcommands: []*urfave.Command{
+			{
+				Name:  "check",
+				Usage: "say everything that is wrong with it",
+				Description: "Reads the file, the environment and the secrets as `run` would. Warnings do not fail it.\n\n" +
+					"Example: personasync config check --config agent.toml",
+				Flags:  []urfave.Flag{jsonFlag()},
+				Action: sh.configCheck,
+			},
+			{
+				Name:        "show",
+				Usage:       "show every value in force and where it comes from",
+				Description: "Secrets are masked.\n\nExample: personasync config show --json",
+				Flags:       []urfave.Flag{wideFlag(), jsonFlag()},
+				Action:      sh.configShow,
+			},
+			{
+				Name:      "init",
+				Usage:     "write a commented file to start from",
+				ArgsUsage: "[FILE]",
+				Description: "FILE is agent.toml unless given; - is the standard output. An existing file is left alone.\n\n" +
+					"Example: personasync config init /etc/personasync/agent.toml",
+				Action: sh.configInit,
+			},
+		},
+	}
+}
+
+// checked is what `config check --json` prints.
+type checked struct {
+	OK       bool     `json:"ok"`
+	File     string   `json:"file"` // "" when there is none
+	Errors   string   `json:"errors"`
+	Warnings []string `json:"warnings"`
+}
+
+func (sh *shell) configCheck(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	path, err := sh.findConfig(c)
+	if err != nil {
+		return err
+	}
+	result := checked{File: path, Warnings: []string{}}
+	conf, err := config.Load(path, sh.environ)
+	if err == nil {
+		result.Warnings = append(result.Warnings, conf.Warnings()...)
+		err = conf.Complete()
+	}
+	result.OK = err == nil
+	if err != nil {
+		result.Errors = err.Error()
+		err = &coded{ExitUsage, err}
+	}
+	if c.Bool("json") {
+		return errors.Join(printJSON(sh.out, result), err)
+	}
+	for _, w := range result.Warnings {
+		sh.remark("%s %s", sh.errPaint.yellow("warning:"), w)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(sh.out, sh.paint.green("ok:"), fileText(path))
+	return err
+}
+
+func fileText(path string) string {
+	if path == "" {
+		return "no file; defaults and environment"
+	}
+	return plain(path)
+}
+
+func (sh *shell) configShow(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	conf, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	settings := conf.Effective()
+	if c.Bool("json") {
+		return printJSON(sh.out, settings)
+	}
+	t := sh.newTable(c.Bool("wide"), column{title: "KEY"}, column{title: "VALUE", flexible: true}, column{title: "FROM", flexible: true})
+	var rows [][]string
+	for _, s := range settings {
+		rows = append(rows, []string{s.Key, s.Value, s.Origin})
+	}
+	return t.print(rows)
+}
+
+func (sh *shell) configInit(c *urfave.Context) error {
+	path := "agent.toml"
+	if c.NArg() > 0 {
+		path = c.Args().First()
+	}
+	if c.NArg() > 1 {
+		return arguments(c, "FILE")
+	}
+	if path == "-" {
+		_, err := sh.out.Write(config.Example())
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // it may come to hold secrets
+	if errors.Is(err, fs.ErrExist) {
+		return usage("%s exists already and is left alone: give another name, or - for the standard output", path)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(config.Example()); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(sh.out, "wrote %s: fill in [ingest] and [moengage], then `personasync config check`\n", plain(path))
+	return err
+}

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"personasync/agent"
+	"personasync/agent/config"
+	"personasync/store"
+)
+
+// Exit codes, part of the contract with the outside.
+const (
+	ExitDone     = 0
+	ExitFailed   = 1
+	ExitUsage    = 2 // a restart cannot cure it: usage, configuration, permissions, a second instance
+	ExitNothing  = 3 // no such change, user, audience or data file
+	ExitNoAgent  = 4 // the agent is needed and not running
+	exitCodeHelp = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 nothing there, 4 agent not running."
+)
+
+// coded is an error whose exit code does not follow from what it wraps.
+type coded struct {
+	code int
+	err  error
+}
+
+func (c *coded) Error() string { return c.err.Error() }
+func (c *coded) Unwrap() error { return c.err }
+
+// usage is the error of a command line, or a configuration, that cannot be meant.
+func usage(format string, args ...any) error {
+	return &coded{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+// nothing is the error of a question about what does not exist.
+func nothing(format string, args ...any) error {
+	return &coded{ExitNothing, fmt.Errorf(format, args...)}
+}
+
+// exitCode is the code that err ends the process with.
+func exitCode(err error) int {
+	var own *coded
+	var faults *config.Faults
+	var ambiguous *store.AmbiguousError
+	switch {
+	case err == nil, brokenPipe(err):
+		return ExitDone
+	case errors.As(err, &own):
+		return own.code
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNoData):
+		return ExitNothing
+	case errors.Is(err, agent.ErrNotRunning):
+		return ExitNoAgent
+	case errors.As(err, &faults), errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission),
+		errors.Is(err, store.ErrNewer), errors.Is(err, agent.ErrForeignData):
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+// report tells the person what went wrong and returns the exit code.
+func (sh *shell) report(err error) int {
+	code := exitCode(err)
+	if code == ExitDone {
+		return code
+	}
+	text := err.Error()
+	var ambiguous *store.AmbiguousError
+	switch {
+	case errors.Is(err, context.Canceled):
+		text = "interrupted"
+	case errors.As(err, &ambiguous):
+		text += ":\n  " + strings.Join(ambiguous.IDs, "\n  ")
+	}
+	fmt.Fprintln(sh.err, sh.errPaint.red("personasync:"), text)
+	return code
+}

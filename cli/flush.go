@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+)
+
+func (sh *shell) flushCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "flush",
+		Usage: "send what waits now, whatever its schedule says",
+		Description: "Asks the running agent to send at once, retries that wait included, and returns without\n" +
+			"waiting for MoEngage. With --computation, everything that shares its schedule leaves.\n" +
+			"--dry-run prints the first requests instead, secrets masked, and sends nothing; the agent\n" +
+			"need not run for that.\n\n" +
+			"Example: personasync flush --dry-run",
+		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "computation", Usage: "the schedule of the computation with this `KEY` or id"},
+			&urfave.BoolFlag{Name: "dry-run", Usage: "print the requests, send nothing", DisableDefaultText: true},
+			limitFlag("users of a dry run"), jsonFlag(),
+		},
+		Action: func(c *urfave.Context) error {
+			if err := arguments(c); err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				return sh.dryRun(c)
+			}
+			return sh.flush(c)
+		},
+	}
+}
+
+func (sh *shell) flush(c *urfave.Context) (err error) {
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	client, err := agent.Dial(c.Context, places.Socket(os.Getenv), Version())
+	if errors.Is(err, agent.ErrNotRunning) {
+		return fmt.Errorf("%w: only a running agent sends; start it with `personasync run`, or see what it would send with --dry-run", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	receipt, err := client.Flush(c.Context, c.String("computation"))
+	if err != nil {
+		return unknownKey(err, c.String("computation"))
+	}
+	if c.Bool("json") {
+		return printJSON(sh.out, receipt)
+	}
+	what := "everything"
+	if receipt.Job != "" {
+		what = "the schedule " + receipt.Job
+	}
+	_, err = fmt.Fprintf(sh.out, "flushing %s; %s in the outbox\n", plain(what), plural(receipt.Pending, "pending change"))
+	return err
+}
+
+func (sh *shell) dryRun(c *urfave.Context) error {
+	n, err := limit(c)
+	if err != nil {
+		return err
+	}
+	return sh.inspect(c, func(i agent.Inspector) error {
+		r, err := i.DryRun(c.Context, c.String("computation"), n)
+		if err != nil {
+			return unknownKey(err, c.String("computation"))
+		}
+		if c.Bool("json") {
+			return printJSON(sh.out, r)
+		}
+		return sh.printRehearsal(r)
+	})
+}
+
+func (sh *shell) printRehearsal(r *agent.Rehearsal) error {
+	if len(r.Requests) == 0 {
+		sh.remark("nothing would be sent")
+	}
+	for i := range r.Requests {
+		p := &r.Requests[i]
+		title := fmt.Sprintf("Request %d of %d: %s, %s", i+1, len(r.Requests), plural(p.Users, "user"), plural(p.Events, "event"))
+		if _, err := fmt.Fprintf(sh.out, "%s\n%s\n\n", sh.paint.bold(title), requestText(p, "")); err != nil {
+			return err
+		}
+	}
+	for _, why := range r.WouldPark {
+		if _, err := fmt.Fprintln(sh.out, sh.paint.yellow(plain(why))); err != nil {
+			return err
+		}
+	}
+	return nil
+}

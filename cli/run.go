@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/agent/config"
+	"personasync/store"
+)
+
+func (sh *shell) runCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "run",
+		Usage: "run the agent, in the foreground",
+		Description: "Takes Segment's deliveries in and keeps MoEngage informed until it is told to stop.\n" +
+			"SIGHUP reads the configuration and its secrets again; a second SIGINT or SIGTERM ends it at once.\n\n" +
+			"Example: personasync run --config /etc/personasync/agent.toml",
+		Action: sh.run,
+	}
+}
+
+func (sh *shell) run(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	conf, err := sh.loadConfig(c)
+	if err != nil {
+		return err
+	}
+	if err := conf.Complete(); err != nil {
+		return &coded{ExitUsage, err}
+	}
+	level := new(slog.LevelVar)
+	level.Set(agent.LogLevel(conf.Log.Level))
+	log := newLogger(sh.err, conf.Log.Format, level, sh.errPaint.on)
+	for _, w := range conf.Warnings() {
+		log.Warn("configuration", "warning", w)
+	}
+	if os.Geteuid() == 0 {
+		log.Warn("running as root, which nothing here needs: use a user of its own")
+	}
+	signal.Ignore(syscall.SIGPIPE) // a log reader that went away must not end the agent
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	err = agent.Run(c.Context, conf, agent.RunOptions{
+		Log: log, Level: level, Version: Version(), Reload: hangup,
+		Load: func() (*config.Config, error) { return sh.reload(c) },
+	})
+	if errors.Is(err, store.ErrInUse) {
+		return &coded{ExitUsage, err} // another agent has it, and goes on having it
+	}
+	return err
+}
+
+// reload reads the configuration again, and insists on all that a start insists on.
+func (sh *shell) reload(c *urfave.Context) (*config.Config, error) {
+	conf, err := sh.loadConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	return conf, conf.Complete()
+}

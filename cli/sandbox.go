@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/sync/sandbox"
+)
+
+func (sh *shell) sandboxCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "sandbox",
+		Usage: "run a stand-in for MoEngage that checks what it is sent",
+		Description: "Validates requests as MoEngage documents them, keeps what it is sent in memory, and fails\n" +
+			"on order. Look at it with GET /sandbox/users/ID and GET /sandbox/requests. Point an agent at\n" +
+			"it with moengage.base_url.\n\n" +
+			"Example: personasync sandbox --latency 50ms --fail status=503,for=10s --fail reset,count=3",
+		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "listen", Value: "127.0.0.1:8490", Usage: "listen on `ADDRESS`"},
+			&urfave.DurationFlag{Name: "latency", Usage: "answer `DURATION` late"},
+			&urfave.StringSliceFlag{Name: "fail", Usage: "misbehave as `SPEC` says, for example status=429,retry_after=3; may be repeated"},
+			&urfave.IntFlag{Name: "users-per-minute", Usage: "answer 429 above `N`; 0: MoEngage's limit"},
+			&urfave.IntFlag{Name: "events-per-minute", Usage: "answer 429 above `N`; 0: MoEngage's limit"},
+			&urfave.StringFlag{Name: "workspace-id", Usage: "accept this workspace `ID` alone"},
+			&urfave.StringFlag{Name: "api-key", Usage: "accept this `KEY` alone"},
+			&urfave.BoolFlag{Name: "strict", Usage: "refuse what MoEngage takes in silence and then ignores", DisableDefaultText: true},
+		},
+		Action: sh.sandbox,
+	}
+}
+
+func (sh *shell) sandbox(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	options := sandbox.Options{
+		WorkspaceID: c.String("workspace-id"), APIKey: c.String("api-key"),
+		Latency:        c.Duration("latency"),
+		UsersPerMinute: c.Int("users-per-minute"), EventsPerMinute: c.Int("events-per-minute"),
+		Strict: c.Bool("strict"),
+		Log:    newLogger(sh.err, "auto", slog.LevelInfo, sh.errPaint.on),
+	}
+	for _, spec := range c.StringSlice("fail") {
+		fault, err := sandbox.ParseFault(spec)
+		if err != nil {
+			return usage("--fail %s: %w", spec, err)
+		}
+		options.Faults = append(options.Faults, fault)
+	}
+	l, err := net.Listen("tcp", c.String("listen"))
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if _, err := fmt.Fprintf(sh.out, "MoEngage sandbox on http://%s: set moengage.base_url to it\n", l.Addr()); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return serveUntil(c.Context, l, sandbox.New(options))
+}
+
+// serveUntil serves h on l until ctx is done.
+func serveUntil(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+		err := server.Close()
+		<-failed
+		return err
+	}
+}

@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+func (sh *shell) statusCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "status",
+		Usage: "show the agent on one screen",
+		Description: "Whether events are accepted, what waits and for how long, how MoEngage answers, and\n" +
+			"whether the ledgers balance. Of a stopped agent it shows what its files say.\n\n" +
+			"Example: personasync status --json | jq .oldest_pending_s",
+		Flags: []urfave.Flag{jsonFlag()},
+		Action: func(c *urfave.Context) error {
+			if err := arguments(c); err != nil {
+				return err
+			}
+			return sh.inspect(c, func(i agent.Inspector) error {
+				s, err := i.Status(c.Context)
+				if err != nil {
+					return err
+				}
+				if c.Bool("json") {
+					return printJSON(sh.out, s)
+				}
+				return sh.printStatus(s, time.Now())
+			})
+		},
+	}
+}
+
+func (sh *shell) printStatus(s agent.Status, now time.Time) error {
+	var b bytes.Buffer
+	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, text) }
+
+	line("events", sh.readyText(s))
+	line("MoEngage", sh.reachText(s.MoEngage))
+	line("next flush", flushText(s.NextFlush, now))
+	b.WriteByte('\n')
+	line("received", plural(s.Received, "event")+"; "+count(s.Rejected)+" requests refused at the door; "+count(s.Unapplied)+" events not applied yet")
+	line("pending", sh.pendingText(s))
+	line("parked", alarm(sh.paint.yellow, s.Parked)+" (`personasync outbox list --state parked`)")
+	line("held", alarm(sh.paint.yellow, s.Held))
+	line("delivered", count(s.Delivered))
+	line("rate", fmt.Sprintf("%s and %s left in the last minute", plural(s.SentLastMinute.Users, "user"), plural(s.SentLastMinute.Events, "event")))
+	line("known", plural(s.Users, "user")+", "+plural(s.Audiences, "audience"))
+	b.WriteByte('\n')
+	b.WriteString(sh.ledger("events", "accepted", s.Events.Accepted, eventTerms(s.Events)))
+	b.WriteString(sh.ledger("changes", "created", s.Changes.Created, changeTerms(s.Changes)))
+	_, err := sh.out.Write(b.Bytes())
+	return err
+}
+
+func (sh *shell) readyText(s agent.Status) string {
+	if s.Ready {
+		return sh.paint.green("accepted") + ", up " + ago(s.UptimeS) + ", version " + plain(s.Version)
+	}
+	return sh.paint.red("not accepted") + ": " + plain(s.Unready)
+}
+
+func (sh *shell) reachText(r agent.Reachability) string {
+	text := r.State
+	switch r.State {
+	case "ok":
+		text = sh.paint.green(text)
+	case "failing":
+		text = sh.paint.red(text)
+	}
+	if r.Since != "" {
+		text += " since " + plain(r.Since)
+	}
+	if r.LastError != "" {
+		text += "; last error: " + plain(r.LastError)
+	}
+	return text
+}
+
+func flushText(next *time.Time, now time.Time) string {
+	if next == nil {
+		return "none planned; with mode = \"realtime\" changes leave as they come"
+	}
+	return next.Format(time.RFC3339) + ", in " + ago(int64(max(0, next.Sub(now))/time.Second))
+}
+
+func (sh *shell) pendingText(s agent.Status) string {
+	if s.Pending == 0 {
+		return "0"
+	}
+	return count(s.Pending) + ", the oldest for " + ago(s.OldestPendingS)
+}
+
+// alarm paints a number that should be zero.
+func alarm(paint func(string) string, n uint64) string {
+	if n == 0 {
+		return "0"
+	}
+	return paint(count(n))
+}
+
+// portion is one part of a ledger's sum.
+type portion struct {
+	name string
+	n    uint64
+}
+
+func eventTerms(l store.EventLedger) []portion {
+	return []portion{{"transitions", l.Transitions}, {"unchanged", l.Unchanged}, {"duplicate", l.Duplicate},
+		{"stale", l.Stale}, {"ignored", l.Ignored}, {"parked", l.Parked}, {"discarded", l.Discarded}}
+}
+
+func changeTerms(l store.ChangeLedger) []portion {
+	return []portion{{"delivered", l.Delivered}, {"superseded", l.Superseded}, {"cancelled", l.Cancelled}, {"dropped", l.Dropped},
+		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}}
+}
+
+// balance is how much of a ledger's total its terms do not account for.
+func balance(total uint64, terms []portion) int64 {
+	sum := uint64(0)
+	for _, t := range terms {
+		sum += t.n
+	}
+	return int64(total - sum)
+}
+
+// ledger writes a sum, its zero terms left out, within 80 columns.
+func (sh *shell) ledger(title, whole string, total uint64, terms []portion) string {
+	var parts []string
+	for _, t := range terms {
+		if t.n > 0 {
+			parts = append(parts, count(t.n)+" "+t.name)
+		}
+	}
+	if len(parts) == 0 {
+		parts = []string{"nothing"}
+	}
+	text := wrap(fmt.Sprintf("%s %s = %s", count(total), whole, strings.Join(parts, " + ")), tableWidth-12)
+	verdict := sh.paint.green("balances")
+	if off := balance(total, terms); off != 0 {
+		verdict = sh.paint.red(fmt.Sprintf("DOES NOT BALANCE, by %d: please report it", off))
+	}
+	return fmt.Sprintf("%-12s%s: %s\n", title, strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", 12)), verdict)
+}
+
+// wrap breaks text at spaces into lines of at most width characters.
+func wrap(text string, width int) string {
+	var b strings.Builder
+	column := 0
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case column+1+len(word) > width:
+			b.WriteByte('\n')
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
+}

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+	"os"
+)
+
+// tableWidth is what a table fits into when the terminal does not say: a page, a pipe, a test.
+const tableWidth = 80
+
+// minFlexible is how narrow a column may become to make a table fit.
+const minFlexible = 8
+
+// column is one column of a table.
+type column struct {
+	title    string
+	flexible bool // is cut to make the table fit
+	right    bool // numbers
+	paint    func(string) string
+}
+
+// table prints rows for people. The first rows decide how wide the columns are, so that a listing of
+// many pages stays in line and need not be held.
+type table struct {
+	out     io.Writer
+	columns []column
+	fit     int // columns of characters; 0: as wide as it gets
+	paint   palette
+	widths  []int
+}
+
+// newTable makes a table for out that fits its terminal, or 80 characters; wide lets it grow.
+func (sh *shell) newTable(wide bool, columns ...column) *table {
+	t := &table{out: sh.out, columns: columns, fit: tableWidth, paint: sh.paint}
+	if wide {
+		t.fit = 0
+	} else if f, ok := sh.out.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > tableWidth {
+			t.fit = w
+		}
+	}
+	return t
+}
+
+// print writes rows, the first time below the titles. Without rows it writes nothing.
+func (t *table) print(rows [][]string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	for _, row := range rows {
+		for i := range row {
+			row[i] = plain(row[i])
+		}
+	}
+	if t.widths == nil {
+		t.measure(rows)
+		if err := t.line(t.titles(), true); err != nil {
+			return err
+		}
+	}
+	for _, row := range rows {
+		if err := t.line(row, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *table) titles() []string {
+	titles := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		titles[i] = c.title
+	}
+	return titles
+}
+
+// measure sets the columns' widths: what the rows need, the widest flexible one cut until all fit.
+func (t *table) measure(rows [][]string) {
+	t.widths = make([]int, len(t.columns))
+	total := 2 * (len(t.columns) - 1)
+	for i := range t.columns {
+		t.widths[i] = utf8.RuneCountInString(t.columns[i].title)
+		for _, row := range rows {
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(row[i]))
+		}
+		total += t.widths[i]
+	}
+	for ; t.fit > 0 && total > t.fit; total-- {
+		widest := -1
+		for i, c := range t.columns {
+			if c.flexible && t.widths[i] > minFlexible && (widest < 0 || t.widths[i] > t.widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			return
+		}
+		t.widths[widest]--
+	}
+}
+
+func (t *table) line(cells []string, title bool) error {
+	var b strings.Builder
+	for i, cell := range cells {
+		c := t.columns[i]
+		if t.fit > 0 && c.flexible {
+			cell = cut(cell, t.widths[i])
+		}
+		gap := strings.Repeat(" ", max(0, t.widths[i]-utf8.RuneCountInString(cell)))
+		switch {
+		case title:
+			cell = t.paint.bold(cell)
+		case c.paint != nil:
+			cell = c.paint(cell)
+		}
+		if c.right {
+			cell, gap = gap+cell, ""
+		}
+		b.WriteString(cell)
+		if i < len(cells)-1 {
+			b.WriteString(gap + "  ")
+		}
+	}
+	_, err := io.WriteString(t.out, strings.TrimRight(b.String(), " ")+"\n")
+	return err
+}
+
+// cut shortens s to n characters, the last of which then says so.
+func cut(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}

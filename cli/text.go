@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// plain makes s harmless on a terminal: user ids and payloads come from outside, and may hold what a
+// terminal obeys. Bytes that are not UTF-8 show as the replacement character, as they do in JSON.
+func plain(s string) string { return escape(s, false) }
+
+// plainLines is plain for a text of several lines.
+func plainLines(s string) string { return escape(s, true) }
+
+func escape(s string, lines bool) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case unicode.IsPrint(r), lines && r == '\n':
+			b.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// indented lays JSON out for people, behind margin.
+func indented(raw []byte, margin string) string {
+	var b bytes.Buffer
+	if json.Indent(&b, raw, margin, "  ") != nil {
+		return margin + plain(string(raw))
+	}
+	return margin + plainLines(b.String())
+}
+
+// printJSON writes v for programs, and for people who look.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// jsonList writes an array whose items come a page at a time, as printJSON would write the whole.
+type jsonList struct {
+	w io.Writer
+	n int
+}
+
+func (l *jsonList) add(v any) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("  ", "  ")
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	before := ",\n  "
+	if l.n == 0 {
+		before = "[\n  "
+	}
+	l.n++
+	_, err := fmt.Fprint(l.w, before, strings.TrimSuffix(b.String(), "\n"))
+	return err
+}
+
+func (l *jsonList) end() error {
+	if l.n == 0 {
+		_, err := fmt.Fprintln(l.w, "[]")
+		return err
+	}
+	_, err := fmt.Fprint(l.w, "\n]\n")
+	return err
+}
+
+// count writes a number with its thousands apart.
+func count[T int | int64 | uint64](n T) string {
+	s := strconv.FormatInt(int64(n), 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// plural counts things: "1 change", "2 changes".
+func plural[T int | int64 | uint64](n T, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + one + "s"
+}
+
+// ago writes an age in its two largest units.
+func ago(seconds int64) string {
+	d := time.Duration(seconds) * time.Second
+	days := int64(d / (24 * time.Hour))
+	switch {
+	case days > 0:
+		return fmt.Sprintf("%d d %d h", days, int64(d/time.Hour)%24)
+	case d >= time.Hour:
+		return fmt.Sprintf("%d h %d min", int64(d/time.Hour), int64(d/time.Minute)%60)
+	case d >= time.Minute:
+		return fmt.Sprintf("%d min %d s", int64(d/time.Minute), seconds%60)
+	}
+	return fmt.Sprintf("%d s", seconds)
+}
+
+// minute cuts a listing's time to the minute: "2026-03-14 09:26".
+func minute(timestamp string) string {
+	if len(timestamp) < len("2026-03-14T09:26") {
+		return timestamp
+	}
+	return timestamp[:10] + " " + timestamp[11:16]
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+func (sh *shell) userCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "user",
+		Usage: "what is known of one user",
+		Subcommands: []*urfave.Command{{
+			Name:      "show",
+			Usage:     "show one user: audiences, traits, what waits and what was sent",
+			ArgsUsage: "ID",
+			Description: "An id that begins with a dash goes behind --.\n\n" +
+				"Example: personasync user show usr_48213",
+			Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
+			Action: sh.userShow,
+		}},
+	}
+}
+
+func (sh *shell) userShow(c *urfave.Context) error {
+	if err := arguments(c, "the ID of a user"); err != nil {
+		return err
+	}
+	id := c.Args().First()
+	return sh.inspect(c, func(i agent.Inspector) error {
+		u, err := i.User(c.Context, id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
+		}
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(sh.out, u)
+		}
+		return sh.printUser(u, c.Bool("wide"))
+	})
+}
+
+func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
+	if _, err := fmt.Fprintf(sh.out, "user %s\n", plain(u.User)); err != nil {
+		return err
+	}
+	memberships := sh.newTable(wide, column{title: "COMPUTATION", flexible: true}, column{title: "IN"},
+		column{title: "SINCE"}, column{title: "MOENGAGE KNOWS"}, column{title: "SET BY", flexible: true})
+	var rows [][]string
+	for _, m := range u.Memberships {
+		rows = append(rows, []string{m.Computation, yesNo(m.In), minute(m.Since), yesNo(m.Delivered), m.Event})
+	}
+	return cmp.Or(
+		sh.section("Memberships", memberships, rows),
+		sh.printTraits(u, wide),
+		sh.section("Waiting", sh.newTable(wide, stateTable...), stateRows(u.Pending)),
+		sh.section("History", sh.newTable(wide, stateTable...), stateRows(u.History)),
+	)
+}
+
+func (sh *shell) printTraits(u *store.UserInfo, wide bool) error {
+	traits := sh.newTable(wide, column{title: "TRAIT", flexible: true}, column{title: "VALUE", flexible: true})
+	var rows [][]string
+	for _, name := range sortedKeys(u.Traits) {
+		rows = append(rows, []string{name, string(u.Traits[name])})
+	}
+	return sh.section("Traits", traits, rows)
+}
+
+var stateTable = []column{
+	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION", flexible: true}, {title: "KIND"},
+	{title: "CHANGE"}, {title: "EVENT TIME"}, {title: "WHY", flexible: true},
+}
+
+func stateRows(changes []store.ChangeInfo) (rows [][]string) {
+	for _, v := range changes {
+		why := whyText(v)
+		if v.NextAttempt != "" {
+			why += ", next " + minute(v.NextAttempt)
+		}
+		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, minute(v.EventTime), why})
+	}
+	return rows
+}
+
+// section prints a titled table, or nothing when it is empty.
+func (sh *shell) section(title string, t *table, rows [][]string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "\n%s\n", sh.paint.bold(title))
+	if _, err := sh.out.Write(b.Bytes()); err != nil {
+		return err
+	}
+	return t.print(rows)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+// version is set when a release is linked: -ldflags "-X personasync/cli.version=1.2.3".
+var version string
+
+// Version is what this program calls itself: the release, else the commit it was built from.
+func Version() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				return "dev-" + s.Value[:12]
+			}
+		}
+	}
+	return "dev"
+}
+
+func (sh *shell) versionCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:        "version",
+		Usage:       "say which version this is",
+		Description: "Example: personasync version --json",
+		Flags:       []urfave.Flag{jsonFlag()},
+		Action: func(c *urfave.Context) error {
+			if err := arguments(c); err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return printJSON(sh.out, map[string]string{
+					"version": Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+				})
+			}
+			_, err := fmt.Fprintf(sh.out, "personasync %s (%s, %s/%s)\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
