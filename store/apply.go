@@ -250,15 +250,17 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, value []byte, received bool) {
 	ch := b.draft(u, f, p, c, KindEvent, t)
 	ch.Value = bytes.Clone(value)
-	switch {
-	case received:
-		ch.Name, ch.Props = c.event.Name, bytes.Clone(c.event.Bytes(c.event.Object))
-	case t == TransitionEnter:
+	switch t {
+	case TransitionEnter:
 		ch.Name = p.EnterEvent
-	case t == TransitionExit:
+	case TransitionExit:
 		ch.Name = p.ExitEvent
 	default:
 		ch.Name = p.TraitEvent
+	}
+	if received {
+		ch.Name = cmpOr(c.event.Name, ch.Name) // a narrow webhook mapping leaves the name out
+		ch.Props = bytes.Clone(c.event.Bytes(c.event.Object))
 	}
 	b.st.ledger.changes.Created++
 	if b.st.registry.conflicted(f, p) {
