@@ -56,7 +56,7 @@ func (j *journey) count(v store.Verdict) (n int) {
 // nothing is sent again after it was taken, no event goes before its user's attributes, and an
 // offender costs what was promised.
 func TestATripUnderRandomAnswers(t *testing.T) {
-	for range 3000 {
+	for range 1000 {
 		n := 1 + rand.IntN(40)
 		bad := map[item]bool{}
 		for range rand.IntN(4) {

@@ -64,6 +64,7 @@ func TestEverythingArrivesThroughEveryFault(t *testing.T) {
 		"truncate,count=3", "body=html,count=3", "status=200,error=AttributeError,count=3", "status=429,retry_after=1,count=1", "slow=50ms,count=3",
 	} {
 		t.Run(spec, func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			fault, err := sandbox.ParseFault(spec)
 			if err != nil {
 				t.Fatal(err)
