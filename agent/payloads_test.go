@@ -87,7 +87,7 @@ type receiver struct {
 	*store.Store
 	url        string
 	attributes map[string][]string // user.name -> values in the order sent
-	events     map[string][]string // user -> computation and transition, or message id of what passes through
+	events     map[string][]string // user -> computation, transition and message id
 }
 
 func newReceiver(t *testing.T, send store.Channels) *receiver {
@@ -151,7 +151,7 @@ func (r *receiver) collect(d store.Delivery) {
 		r.attributes[name] = append(r.attributes[name], string(a.Value))
 	}
 	if e := d.Event; e != nil {
-		r.events[d.User] = append(r.events[d.User], fmt.Sprintf("%s %s %s", e.Computation, e.Transition, e.MessageID))
+		r.events[d.User] = append(r.events[d.User], fmt.Sprintf("%s%s %s %s", e.Computation, e.Column, e.Transition, e.MessageID))
 	}
 }
 
