@@ -27,6 +27,10 @@ type batch struct {
 	dry  bool      // decide, and write nothing
 	woke bool      // something became due that was not
 	err  error     // the first write that failed; the transaction is lost
+
+	tracing bool // a compaction wants to know what is written: see trace.go
+	touched []spot
+	buckets map[*bolt.Bucket]spot // where the buckets met so far are
 }
 
 func newBatch(tx *bolt.Tx, st *state, log *slog.Logger) *batch {
@@ -100,15 +104,18 @@ func (b *batch) write(u *user, field uint32) {
 
 func (b *batch) touch(f *field) { b.moved[f] = true }
 
-// put and remove write at once; the first failure spoils the batch.
+// put and remove write at once; the first failure spoils the batch. Everything is written through
+// them, because a compaction copies what they touched.
 func (b *batch) put(to *bolt.Bucket, key, value []byte) {
 	if b.err == nil && !b.dry {
+		b.note(to, key)
 		b.err = to.Put(key, value)
 	}
 }
 
 func (b *batch) remove(from *bolt.Bucket, key []byte) {
 	if b.err == nil && !b.dry {
+		b.note(from, key)
 		b.err = from.Delete(key)
 	}
 }

@@ -41,7 +41,6 @@ func boltOptions(mmap int, readOnly bool) *bolt.Options {
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: mmap,
 		ReadOnly:        readOnly,
-		NoStatistics:    true,
 	}
 }
 
@@ -116,7 +115,8 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
 	pid := fmt.Appendf(nil, "%d", os.Getpid())
-	if err := errors.Join(f.Truncate(0), writeAt(f, pid)); err != nil {
+	// The lock is the kernel's, the text is for people: a full disk takes only the text away.
+	if err := translate(errors.Join(f.Truncate(0), writeAt(f, pid))); err != nil && !errors.Is(err, ErrFull) {
 		f.Close()
 		return nil, fmt.Errorf("write the lock file: %w", err)
 	}

@@ -16,8 +16,9 @@ import (
 // no timer, so a lone sender waits for one commit and nothing else; under load the commit in progress
 // is what gathers the next group.
 type inbox struct {
-	dir   string
-	epoch uint32
+	dir    string
+	epoch  uint32
+	enough int64 // bytes after which a segment gives way to the next: segmentBytes, less under a small limit
 
 	requests chan *appendRequest
 	closing  chan struct{} // closed by close; stops the committer once requests is drained
@@ -55,7 +56,7 @@ const (
 // openInbox opens the chain. A new one begins with record number first.
 func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
 	in := &inbox{
-		dir: dir, epoch: epoch,
+		dir: dir, epoch: epoch, enough: segmentBytes,
 		requests: make(chan *appendRequest, queueLength),
 		closing:  make(chan struct{}),
 		gone:     make(chan struct{}),
@@ -217,10 +218,10 @@ func (in *inbox) writable() (*segment, error) {
 	s := in.segments[len(in.segments)-1]
 	in.mu.RUnlock()
 	size := fileSize(s.path)
-	if size > segmentBytes/2 {
+	if size > in.enough/2 {
 		in.prepare(s.number + 1)
 	}
-	if size < segmentBytes {
+	if size < in.enough {
 		return s, nil
 	}
 	next, err := in.nextSegment(s.number + 1)

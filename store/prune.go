@@ -24,6 +24,9 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error)
 	if err != nil {
 		return false, err
 	}
+	if s.tail.Load() { // only now: what was applied later, a backup that began meanwhile has in its state
+		return more, nil
+	}
 	return more, s.inbox.trim(applied, now, s.o.ReceivedFor, s.o.ReceivedBytes)
 }
 
@@ -118,6 +121,7 @@ func (b *batch) pruneMessages(now time.Time) {
 		return
 	}
 	if b.err == nil {
+		b.noteDrop(bucketMessages, k)
 		b.err = days.DeleteBucket(bytes.Clone(k))
 	}
 }

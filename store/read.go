@@ -21,7 +21,7 @@ import (
 // short read transactions, so that no writer waits for a reader; a page of a listing is consistent in
 // itself. All methods may be called concurrently.
 type View struct {
-	db    *bolt.DB
+	db    *stateDB
 	inbox *inbox
 }
 
@@ -50,7 +50,7 @@ func OpenReadOnly(dir string) (*View, error) {
 		db.Close()
 		return nil, err
 	}
-	return &View{db: db, inbox: &inbox{epoch: epoch, segments: segments}}, nil
+	return &View{db: newStateDB(db), inbox: &inbox{epoch: epoch, segments: segments}}, nil
 }
 
 // Close ends a read-only view.

@@ -46,13 +46,20 @@ func segmentPath(dir string, number uint64) string {
 // createSegment makes an empty segment that survives power loss.
 func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	path := segmentPath(dir, number)
-	db, err := openBolt(path, segmentMmap, false)
+	temporary := path + ".new" // half a file, as a full disk leaves it, must never bear the name
+	os.Remove(temporary)
+	db, err := openBolt(temporary, segmentMmap, false)
 	if err != nil {
+		os.Remove(temporary)
 		return nil, err
 	}
-	if err := initFile(db, epoch, bucketRecords); err != nil {
+	err = initFile(db, epoch, bucketRecords)
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
 		db.Close()
-		os.Remove(path)
+		os.Remove(temporary)
 		return nil, fmt.Errorf("create %s: %w", filepath.Base(path), err)
 	}
 	if err := syncDir(dir); err != nil {

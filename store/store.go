@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -38,6 +39,9 @@ type Options struct {
 	ReceivedFor   time.Duration // how long raw received events stay, once applied …
 	ReceivedBytes int64         // … and at most how many bytes of them
 	Parked        time.Duration
+
+	// MaxDataBytes is how much disk the data may take; 0: until the disk says no. See space.go.
+	MaxDataBytes int64
 }
 
 // Store is the durable state of one agent: the inbox, and what follows from it.
@@ -57,9 +61,21 @@ type Store struct {
 
 	rejected atomic.Uint64 // refused at the door since the last transaction
 
+	room      *room           // whether there is any for more events
+	life      context.Context // ends with Close
+	end       context.CancelFunc
+	upkeep    sync.Mutex     // held by a compaction, a backup or a check: one at a time
+	compacted atomic.Int64   // when it was last compacted unasked, ns
+	tail      atomic.Bool    // a backup reads the inbox: nothing of it is removed
+	others    sync.WaitGroup // goroutines beside the writer and the committer
+
 	// The writer's own.
-	state  *state
-	behind bool // the inbox may hold records not yet applied
+	state    *state
+	behind   bool // the inbox may hold records not yet applied
+	stranded bool // flights that the last process left are still to be settled: there was no room
+	short    bool // the last transaction with records of the inbox in it found no room
+	between  chan func()
+	trace    *trace // what a compaction must copy again; nil without one
 
 	rulesMu  sync.Mutex // orders SetRules
 	appended *Rules     // the newest rules in the inbox, nil while unknown
@@ -78,17 +94,22 @@ func Open(dir string, o Options) (s *Store, err error) {
 	s = &Store{
 		o: o, log: o.Log, dir: dir, lock: lock,
 		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
-		behind: true,
+		between: make(chan func()),
+		room:    newRoom(o.MaxDataBytes),
+		behind:  true,
 	}
+	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
 		lock.Close()
 		return nil, err
 	}
 	go s.writeLoop()
+	s.others.Go(s.watchRoom)
 	return s, nil
 }
 
 func (s *Store) open() error {
+	s.removeLeftovers()
 	epoch, err := s.openState()
 	if err != nil {
 		return err
@@ -98,7 +119,9 @@ func (s *Store) open() error {
 		s.db.Close()
 		return err
 	}
+	inbox.enough = s.room.segment()
 	s.inbox = inbox
+	s.lookAround()
 	if err := s.recover(); err != nil {
 		inbox.close()
 		s.db.Close()
@@ -123,10 +146,12 @@ func (s *Store) openState() (epoch uint32, err error) {
 			return 0, err
 		}
 	}
-	if s.db, err = openBolt(path, stateMmap, false); err != nil {
+	db, err := openBolt(path, stateMmap, false)
+	if err != nil {
 		return 0, err
 	}
-	if epoch, err = fileEpoch(s.db); err == nil {
+	s.db = newStateDB(db)
+	if epoch, err = fileEpoch(db); err == nil {
 		err = s.db.View(func(tx *bolt.Tx) error {
 			s.state, err = loadState(tx)
 			return err
@@ -160,32 +185,35 @@ func (s *Store) createState(path string) error {
 	return nil
 }
 
-// recover settles the flights that were under way when the last process ended.
+// recover settles the flights that were under way when the last process ended. On a full disk the
+// writer does it later: a start needs no room.
 func (s *Store) recover() error {
-	return s.db.Update(func(tx *bolt.Tx) error {
-		b := newBatch(tx, s.state, s.log)
-		var flights []uint64
-		if err := tx.Bucket(bucketFlights).ForEach(func(k, _ []byte) error {
-			flights = append(flights, number(k))
-			return nil
-		}); err != nil {
-			return err
-		}
-		for _, f := range flights {
-			if err := b.strand(f, time.Now()); err != nil {
-				return fmt.Errorf("flight %d: %w", f, err)
-			}
-		}
-		return b.flush()
+	err := s.db.View(func(tx *bolt.Tx) error {
+		k, _ := tx.Bucket(bucketFlights).Cursor().First()
+		s.stranded = k != nil
+		return nil
 	})
+	if err != nil || !s.stranded {
+		return err
+	}
+	err = s.transact(nil, false)
+	if errors.Is(err, ErrFull) {
+		s.log.Error("the disk is full: requests that the last stop cut off are settled once there is room", "err", err)
+		return nil
+	}
+	return err
 }
 
 // Close stops applying, waits for what is being written, and releases the directory.
 func (s *Store) Close() (err error) {
 	s.once.Do(func() {
 		s.inbox.stop()
+		s.end()
 		close(s.closing)
 		<-s.gone
+		s.others.Wait()
+		s.upkeep.Lock() // for good: what waits for it finds the store closed
+		defer s.upkeep.Unlock()
 		if s.rejected.Load() > 0 {
 			err = s.write(nil)
 		}
@@ -202,16 +230,27 @@ func (s *Store) Append(ctx context.Context, events ...*Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	frames := make([][]byte, len(events))
+	if err := s.room.refusal(); err != nil {
+		return err
+	}
+	frames, size := make([][]byte, len(events)), 0
 	for i, e := range events {
 		frames[i] = appendEvent(make([]byte, 0, len(e.Raw)+512), e)
+		size += len(frames[i])
 	}
-	return translate(s.inbox.append(ctx, frames...))
+	err := translate(s.inbox.append(ctx, frames...))
+	s.room.note(size, err)
+	return err
 }
 
-// translate gives what the file system said a name of ours.
+// translate gives what the file system said a name of ours. bbolt keeps only the words of an error
+// met while a file grows.
 func translate(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, berrors.ErrMaxSizeReached) {
+	switch {
+	case err == nil, errors.Is(err, ErrFull):
+		return err
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, berrors.ErrMaxSizeReached),
+		strings.Contains(err.Error(), syscall.ENOSPC.Error()), strings.Contains(err.Error(), syscall.EDQUOT.Error()):
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err

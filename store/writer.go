@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,13 +42,20 @@ func (s *Store) writeLoop() {
 		select {
 		case c := <-s.commands:
 			commands = s.gather(c)
+		case f := <-s.between:
+			f()
+			continue
 		case <-s.inbox.written:
 			s.behind = true
 		case <-idle.C:
 		case <-s.closing:
 			return
 		}
-		if len(commands) == 0 && !s.behind {
+		if len(commands) == 0 && !s.behind && !s.stranded {
+			continue
+		}
+		if len(commands) == 0 && s.trace.full() {
+			idle.Reset(applyPause)
 			continue
 		}
 		if err := s.write(commands); err != nil {
@@ -74,18 +82,40 @@ func (s *Store) gather(first *command) []*command {
 	}
 }
 
-// write is one transaction: the commands, then a batch of the inbox.
+// write is one transaction: the commands, then a batch of the inbox. Commands go alone while there is
+// no room, because an outcome needs hardly any and records may need much; and while a compaction has
+// more to copy again than it likes.
 func (s *Store) write(commands []*command) error {
+	alone := len(commands) > 0 && (s.short || s.trace.full())
+	err := s.transact(commands, !alone)
+	if full := errors.Is(err, ErrFull); full || !alone {
+		s.short = full
+	}
+	for _, c := range commands {
+		c.done <- err
+	}
+	return err
+}
+
+func (s *Store) transact(commands []*command, apply bool) error {
+	var touched []spot
 	woke, rejected := false, s.rejected.Swap(0)
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := translate(s.db.Update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
+		b.tracing = s.trace != nil
+		defer func() { touched = b.touched }()
+		if err := s.strand(b); err != nil {
+			return err
+		}
 		for _, c := range commands {
 			if err := c.do(b); err != nil {
 				return err
 			}
 		}
-		if err := s.applyNext(b); err != nil {
-			return err
+		if apply {
+			if err := s.applyNext(b); err != nil {
+				return err
+			}
 		}
 		b.st.ledger.rejected += rejected
 		if err := b.flush(); err != nil {
@@ -98,18 +128,43 @@ func (s *Store) write(commands []*command) error {
 		}
 		woke = b.woke
 		return b.err
-	})
+	}))
+	s.trace.merge(touched) // after the commit: whoever takes a key now also reads what was written
 	if err != nil {
 		s.rejected.Add(rejected)
 		s.reload()
+		return err
 	}
-	for _, c := range commands {
-		c.done <- err
-	}
+	s.stranded = false
 	if woke {
 		s.signal()
 	}
-	return err
+	return nil
+}
+
+// strand settles the flights that were under way when the last process ended.
+func (s *Store) strand(b *batch) error {
+	if !s.stranded {
+		return nil
+	}
+	for _, k := range keysWithPrefix(b.tx.Bucket(bucketFlights), nil) {
+		if err := b.strand(number(k), time.Now()); err != nil {
+			return fmt.Errorf("flight %d: %w", number(k), err)
+		}
+	}
+	return nil
+}
+
+// pauseWriter runs f in the writer's goroutine between two transactions, and returns when it has.
+func (s *Store) pauseWriter(f func()) error {
+	done := make(chan struct{})
+	select {
+	case s.between <- func() { f(); close(done) }:
+		<-done
+		return nil
+	case <-s.gone:
+		return ErrClosed
+	}
 }
 
 // applyNext applies the next records of the inbox, if there are any.

@@ -1,0 +1,510 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Compaction writes state.db anew, without its free pages, while the store works on:
+//
+//	copy     every key in order, a slice at a time: no read transaction lasts, no writer waits
+//	replay   what was written behind the copy's back, in rounds, until little is left
+//	swap     between two transactions: the last keys, fsync, rename, fsync of the folder
+//
+// Only the swap stops the writer, and nothing stops acknowledgements: those are the inbox's. A crash
+// at any point leaves one whole state.db: the old one up to the rename, the new one from then on, and
+// at the rename they say the same.
+
+// compactFile is the copy in the making; one that a crash left is removed at the next start.
+const compactFile = stateFile + ".compact"
+
+const (
+	// sliceBytes and sliceTime bound one read transaction, and with it how long a page stays that the
+	// writer no longer needs. sliceTime is half of what a reader may take: the check is between keys.
+	sliceTime = 25 * time.Millisecond
+
+	// slicePause after each slice leaves the disk to acknowledgements: a slice's fsync delays theirs.
+	slicePause = 5 * time.Millisecond
+
+	// compactFill packs pages tighter than a file that grew at random, where they are two thirds full,
+	// and leaves room for a row to grow without splitting its page.
+	compactFill = 0.9
+
+	// swapSpots is how many keys the swap may have left to copy: some milliseconds' worth. If rounds do
+	// not get there, because as much is written as is copied, applying stops for the last ones.
+	swapSpots = 1000
+	rounds    = 8
+)
+
+// Tests make these small, so that a small file takes many slices and rounds.
+var (
+	sliceBytes = 4 << 20
+	traceLimit = 1 << 17 // of a trace: about 20 MB at the usual length of keys
+)
+
+// When a file is compacted unasked. A free page costs eight bytes in the freelist, which every commit
+// writes whole: measured, a commit of one small row takes 1.5 ms into a 600 MiB file without free
+// pages, 2.4 ms with a half and 5.8 ms with everything free. At a half, a compaction frees at least
+// what it writes. Smaller files are not worth it: 64 MiB hold at most 128 KiB of freelist.
+const (
+	sparseBytes = 64 << 20
+	sparseShare = 0.5
+	sparseRest  = time.Hour // between two of them: a file that fills and drains need not shrink each time
+
+	// Where there is no room for events, less is worth it.
+	pressedBytes = 8 << 20
+	pressedShare = 0.9
+)
+
+// ErrUnderway says that the store is being compacted, backed up or checked already.
+var ErrUnderway = errors.New("a compaction, a backup or a check is under way already: try again when it is done")
+
+// CompactReport is what a compaction did.
+type CompactReport struct {
+	Before int64         `json:"before"` // bytes of state.db on the disk
+	After  int64         `json:"after"`
+	Pause  time.Duration `json:"pause_ns"` // how long taking, settling and applying stood still
+	Took   time.Duration `json:"took_ns"`
+}
+
+// Compact rewrites state.db without its free pages. Everything goes on meanwhile; taking, settling and
+// applying stand still for the pause that the report tells. progress may be nil; it counts bytes.
+func (s *Store) Compact(ctx context.Context, progress func(done, total int64)) (CompactReport, error) {
+	if err := s.beginUpkeep(); err != nil {
+		return CompactReport{}, err
+	}
+	defer s.upkeep.Unlock()
+	ctx, cancel := s.lifelong(ctx)
+	defer cancel()
+	begun := time.Now()
+	c := &compaction{s: s, path: filepath.Join(s.dir, compactFile), progress: progress}
+	err := c.run(ctx)
+	c.report.Took = time.Since(begun)
+	if err != nil {
+		return CompactReport{}, fmt.Errorf("compact %s: %w", stateFile, translate(err))
+	}
+	s.log.Info("the state was compacted", "before", Bytes(c.report.Before), "after", Bytes(c.report.After), "pause", c.report.Pause, "took", c.report.Took)
+	return c.report, nil
+}
+
+// CompactIfSparse compacts when enough of state.db is free to be worth it, and reports whether it did.
+func (s *Store) CompactIfSparse(ctx context.Context) (r CompactReport, did bool, err error) {
+	size, live, err := s.db.fill()
+	if err != nil || !s.sparse(size, live, time.Now()) {
+		return r, false, err
+	}
+	if r, err = s.Compact(ctx, nil); errors.Is(err, ErrUnderway) {
+		return r, false, nil
+	}
+	s.compacted.Store(time.Now().UnixNano())
+	return r, err == nil, err
+}
+
+func (s *Store) sparse(size, live int64, now time.Time) bool {
+	if s.Full() != nil && size-live > pressedBytes && float64(live) < pressedShare*float64(size) {
+		return true
+	}
+	last := time.Unix(0, s.compacted.Load())
+	return size > sparseBytes && float64(live) < sparseShare*float64(size) && now.Sub(last) > sparseRest
+}
+
+// beginUpkeep takes the upkeep lock, if it is free and the store is open.
+func (s *Store) beginUpkeep() error {
+	if !s.upkeep.TryLock() {
+		return ErrUnderway
+	}
+	if s.life.Err() != nil {
+		s.upkeep.Unlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+// lifelong ends ctx with the store.
+func (s *Store) lifelong(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.life, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// removeLeftovers removes what a crash left half done. The directory is locked: nobody is at it.
+func (s *Store) removeLeftovers() {
+	os.Remove(filepath.Join(s.dir, compactFile))
+	os.RemoveAll(filepath.Join(s.dir, restoreDir))
+	if aside, _ := filepath.Glob(filepath.Join(s.dir, replacedPattern)); len(aside) > 0 {
+		s.log.Warn("an interrupted restore left the files it replaced: remove them when you are content", "dirs", aside)
+	}
+}
+
+// compactStep is called at each named step, for tests that end the process there.
+var compactStep = func(step string) {}
+
+// compaction is one Compact.
+type compaction struct {
+	s        *Store
+	path     string
+	to       *bolt.DB
+	trace    *trace
+	progress func(done, total int64)
+	done     int64
+	total    int64
+	report   CompactReport
+}
+
+func (c *compaction) run(ctx context.Context) (err error) {
+	if err := c.checkRoom(); err != nil {
+		return err
+	}
+	if err := c.begin(); err != nil {
+		return err
+	}
+	if err = c.copyAll(ctx); err == nil {
+		err = c.catchUp(ctx)
+	}
+	var old *bolt.DB
+	if err == nil {
+		err = errors.Join(c.s.pauseWriter(func() { old, err = c.swap() }), err)
+	}
+	if old == nil {
+		return errors.Join(err, c.abandon())
+	}
+	return errors.Join(err, c.finish(old))
+}
+
+// checkRoom refuses where the copy would not fit.
+func (c *compaction) checkRoom() error {
+	info, err := os.Stat(filepath.Join(c.s.dir, stateFile))
+	if err != nil {
+		return err
+	}
+	c.report.Before = onDisk(info)
+	if _, c.total, err = c.s.db.fill(); err != nil {
+		return err
+	}
+	free, _, err := freeBytes(c.s.dir)
+	if err != nil {
+		return err
+	}
+	if need := c.total + c.total/5; free < need {
+		return fmt.Errorf("%w: the copy needs %s (1.2 times the %s that are live) beside the file, and %s are free: make room, or move the data to a larger disk by backup and restore",
+			ErrFull, Bytes(need), Bytes(c.total), Bytes(free))
+	}
+	return nil
+}
+
+// begin makes the file, with the buckets, and has the writer trace what it touches.
+func (c *compaction) begin() (err error) {
+	os.Remove(c.path)
+	if c.to, err = openBolt(c.path, stateMmap, false); err != nil {
+		return err
+	}
+	var names [][]byte
+	err = c.s.db.View(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(name []byte, _ *bolt.Bucket) error {
+			names = append(names, bytes.Clone(name))
+			return nil
+		})
+	})
+	if err == nil {
+		err = c.to.Update(func(tx *bolt.Tx) error {
+			for _, name := range names {
+				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	c.trace = newTrace()
+	if err == nil {
+		err = c.s.pauseWriter(func() { c.s.trace = c.trace })
+	}
+	if err != nil {
+		return errors.Join(err, c.to.Close(), os.Remove(c.path))
+	}
+	compactStep("begun")
+	return nil
+}
+
+// copyAll copies every key, once, and again those that changed behind it when they get too many.
+func (c *compaction) copyAll(ctx context.Context) error {
+	for at, done := (spot{}), false; !done; {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		var items []item
+		var err error
+		if items, done, err = readSlice(c.s.db, at); err != nil {
+			return err
+		}
+		if err := c.write(items); err != nil {
+			return err
+		}
+		if len(items) > 0 {
+			at = items[len(items)-1].at
+		}
+		c.trace.reached(at, done)
+		if err := c.replay(ctx, traceLimit/2); err != nil {
+			return err
+		}
+		c.tell(items)
+		time.Sleep(slicePause)
+	}
+	compactStep("copied")
+	return nil
+}
+
+func (c *compaction) tell(items []item) {
+	for i := range items {
+		c.done += int64(len(items[i].at.key) + len(items[i].value))
+	}
+	if c.progress != nil {
+		c.progress(min(c.done, c.total), c.total)
+	}
+}
+
+// catchUp copies what changed, until little is left.
+func (c *compaction) catchUp(ctx context.Context) error {
+	for round := 0; c.trace.length() > swapSpots; round++ {
+		if round == rounds {
+			c.trace.hold.Store(true)
+		}
+		if err := c.replay(ctx, 1); err != nil {
+			return err
+		}
+	}
+	compactStep("replayed")
+	return nil
+}
+
+// replay copies the traced keys again, if there are at least n.
+func (c *compaction) replay(ctx context.Context, n int) error {
+	spots, err := c.trace.take(n)
+	if err != nil {
+		return err
+	}
+	for rest := range slices.Chunk(spots, 2000) {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		items, err := readSpots(c.s.db, rest)
+		if err == nil {
+			err = c.write(items)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// swap runs in the writer's goroutine, between two transactions. It returns the file that was, or nil
+// when that goes on.
+func (c *compaction) swap() (old *bolt.DB, err error) {
+	begun := time.Now()
+	defer func() { c.report.Pause = time.Since(begun) }()
+	if err := c.replay(context.Background(), 1); err != nil {
+		return nil, err
+	}
+	compactStep("synced")
+	if err := os.Rename(c.path, filepath.Join(c.s.dir, stateFile)); err != nil {
+		return nil, err
+	}
+	compactStep("renamed")
+	c.s.trace = nil
+	old = c.s.db.replace(c.to)
+	if err := syncDir(c.s.dir); err != nil {
+		return old, fmt.Errorf("sync the data directory: %w", err)
+	}
+	compactStep("swapped")
+	return old, nil
+}
+
+// finish lets go of the file that was, once its last reader is done.
+func (c *compaction) finish(old *bolt.DB) error {
+	err := old.Close()
+	info, statErr := os.Stat(filepath.Join(c.s.dir, stateFile))
+	if statErr != nil {
+		return errors.Join(err, statErr)
+	}
+	c.report.After = onDisk(info)
+	if c.progress != nil {
+		c.progress(c.total, c.total)
+	}
+	return err
+}
+
+// abandon leaves everything as it was.
+func (c *compaction) abandon() error {
+	_ = c.s.pauseWriter(func() { c.s.trace = nil }) // a writer that has ended writes nothing more
+	return errors.Join(c.to.Close(), os.Remove(c.path))
+}
+
+// item is a key to copy.
+type item struct {
+	at    spot
+	value []byte
+	gone  bool // the key, or the inner bucket, is no more
+}
+
+// readSlice copies what follows after, in order: at most sliceBytes, for at most sliceTime.
+func readSlice(db *stateDB, after spot) (items []item, done bool, err error) {
+	r := slicer{until: time.Now().Add(sliceTime)}
+	err = db.View(func(tx *bolt.Tx) error {
+		c := tx.Cursor()
+		for name, _ := c.Seek([]byte(after.bucket)); name != nil; name, _ = c.Next() {
+			from := spot{bucket: string(name)}
+			if from.bucket == after.bucket {
+				from = after
+			}
+			if !r.bucket(tx.Bucket(name), from) {
+				return nil
+			}
+		}
+		done = true
+		return nil
+	})
+	return r.items, done, err
+}
+
+// slicer gathers the items of a slice. Its methods report whether there is room for more.
+type slicer struct {
+	items []item
+	bytes int
+	until time.Time
+}
+
+func (r *slicer) add(i item) bool {
+	r.items = append(r.items, i)
+	r.bytes += len(i.at.key) + len(i.value) + 64
+	return r.bytes < sliceBytes && (len(r.items)%64 != 0 || time.Now().Before(r.until))
+}
+
+// bucket gathers what follows after within its bucket.
+func (r *slicer) bucket(b *bolt.Bucket, after spot) bool {
+	c := b.Cursor()
+	k, v := c.Seek([]byte(cmp.Or(after.inner, after.key)))
+	if after.inner == "" && string(k) == after.key && k != nil {
+		k, v = c.Next()
+	}
+	for ; k != nil; k, v = c.Next() {
+		at := spot{bucket: after.bucket, key: string(k)}
+		if v != nil {
+			if !r.add(item{at: at, value: bytes.Clone(v)}) {
+				return false
+			}
+			continue
+		}
+		inner := spot{bucket: after.bucket, inner: string(k)}
+		if inner.inner == after.inner {
+			inner.key = after.key
+		}
+		if !r.inner(b.Bucket(k), inner) {
+			return false
+		}
+	}
+	return true
+}
+
+// inner gathers what follows after within an inner bucket, the bucket itself first.
+func (r *slicer) inner(b *bolt.Bucket, after spot) bool {
+	c := b.Cursor()
+	k, v := c.Seek([]byte(after.key))
+	switch {
+	case after.key == "":
+		if !r.add(item{at: after}) {
+			return false
+		}
+	case string(k) == after.key:
+		k, v = c.Next()
+	}
+	for ; k != nil; k, v = c.Next() {
+		at := after
+		at.key = string(k)
+		if !r.add(item{at: at, value: bytes.Clone(v)}) {
+			return false
+		}
+	}
+	return true
+}
+
+// readSpots reads what spots hold now.
+func readSpots(db *stateDB, spots []spot) (items []item, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		for _, at := range spots {
+			b := tx.Bucket([]byte(at.bucket))
+			if at.inner != "" {
+				b = b.Bucket([]byte(at.inner))
+			}
+			switch {
+			case at.key == "": // dropped, and perhaps made again since
+				items = append(items, item{at: at, gone: true})
+				if b != nil {
+					items = append(items, wholeBucket(b, at)...)
+				}
+			case b == nil: // went with its bucket
+			default:
+				v := b.Get([]byte(at.key))
+				items = append(items, item{at: at, value: bytes.Clone(v), gone: v == nil})
+			}
+		}
+		return nil
+	})
+	return items, err
+}
+
+// wholeBucket reads an inner bucket that was dropped and made again within one round, which takes a
+// message received days ago: it is small.
+func wholeBucket(b *bolt.Bucket, at spot) []item {
+	items := []item{{at: at}}
+	c := b.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		items = append(items, item{at: spot{at.bucket, at.inner, string(k)}, value: bytes.Clone(v)})
+	}
+	return items
+}
+
+// write puts items into the copy, in one transaction.
+func (c *compaction) write(items []item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	return c.to.Update(func(tx *bolt.Tx) error {
+		for i := range items {
+			if err := items[i].write(tx.Bucket([]byte(items[i].at.bucket))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (i *item) write(b *bolt.Bucket) (err error) {
+	if i.at.inner != "" {
+		inner := []byte(i.at.inner)
+		if i.at.key == "" && i.gone {
+			if b.Bucket(inner) == nil {
+				return nil
+			}
+			return b.DeleteBucket(inner)
+		}
+		b.FillPercent = compactFill
+		if b, err = b.CreateBucketIfNotExists(inner); err != nil || i.at.key == "" {
+			return err
+		}
+	}
+	b.FillPercent = compactFill
+	if i.gone {
+		return b.Delete([]byte(i.at.key))
+	}
+	return b.Put([]byte(i.at.key), i.value)
+}

@@ -1,0 +1,307 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// mixedEvents is n events of every sort about few users, in an order that seed decides.
+func mixedEvents(seed uint64, n int) (events []*Event) {
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	for i := range n {
+		e := event(fmt.Sprint("user", rnd.IntN(500)), fmt.Sprint("aud", rnd.IntN(70)), rnd.IntN(2) == 0, rnd.IntN(28))
+		switch i % 9 {
+		case 1:
+			asTrack("Moved")(e)
+		case 2:
+			e = trait(e.User.ID, fmt.Sprint("t", rnd.IntN(3)), rnd.IntN(28), "a", fmt.Sprint(rnd.IntN(3)), "b", `"x"`)
+		case 3:
+			e.Fault, e.Sentence = "undetermined", "no flag"
+		case 4:
+			passThrough(fmt.Sprint(rnd.IntN(2000)))(e)
+		case 5:
+			if rnd.IntN(10) == 0 {
+				e = &Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: e.User.ID}, Raw: []byte("{}")}
+			}
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// TestCompactionUnderLoadLosesNothing applies the same records to two stores, one of which is
+// compacted over and over meanwhile, and compares the files.
+func TestCompactionUnderLoadLosesNothing(t *testing.T) {
+	smallSlices(t)
+	plain, compacted := open(t, rules(SendBoth)), open(t, rules(SendBoth))
+	events := mixedEvents(1, 6000)
+	half := len(events) / 2
+	plain.receive(events[:half]...)
+	compacted.receive(events[:half]...)
+	var load sync.WaitGroup
+	load.Go(func() {
+		for rest := events[half:]; len(rest) > 0; rest = rest[min(20, len(rest)):] {
+			must(t, compacted.Append(context.Background(), rest[:min(20, len(rest))]...))
+			time.Sleep(time.Millisecond)
+		}
+	})
+	ended := make(chan struct{})
+	go func() { load.Wait(); close(ended) }()
+	times := 0
+	for over := false; !over; times++ {
+		select {
+		case <-ended:
+			over = true
+		default:
+		}
+		_, err := compacted.Compact(context.Background(), nil)
+		must(t, err)
+	}
+	plain.receive(events[half:]...)
+	must(t, compacted.Applied(context.Background()))
+	if a, b := dump(t, plain), dump(t, compacted); a != b {
+		t.Errorf("after %d compactions the state is another:\n%s", times, firstDifference(a, b))
+	}
+	soundness(t, compacted)
+	if _, err := os.Stat(filepath.Join(compacted.dir, compactFile)); err == nil {
+		t.Error("the copy is still there")
+	}
+	compacted.reopen(rules(SendBoth))
+	if a, b := dump(t, plain), dump(t, compacted); a != b {
+		t.Errorf("after the restart: %s", firstDifference(a, b))
+	}
+}
+
+// smallSlices has a small file copied in many steps.
+func smallSlices(t *testing.T) {
+	bytes, limit := sliceBytes, traceLimit
+	sliceBytes, traceLimit = 16<<10, 200
+	t.Cleanup(func() { sliceBytes, traceLimit = bytes, limit })
+}
+
+// TestDeliveryAndReadersGoOnDuringACompaction takes, settles and reads while the file is replaced.
+func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
+	smallSlices(t)
+	b := open(t, rules(SendBoth))
+	b.receive(mixedEvents(2, 3000)...)
+	ctx, stop := context.WithCancel(context.Background())
+	var load sync.WaitGroup
+	load.Go(func() {
+		for ctx.Err() == nil {
+			o := everything(noon.Add(time.Hour))
+			o.MaxUsers, o.MaxEvents = 20, 20
+			f, _, err := b.Take(context.Background(), o)
+			must(t, err)
+			if f == nil {
+				must(t, b.Append(context.Background(), mixedEvents(rand.Uint64(), 200)...))
+				continue
+			}
+			out := Outcome{Flight: f.ID, At: noon.Add(time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+			for i := range out.Results {
+				v := Verdict(rand.IntN(5))
+				out.Results[i] = Settlement{Attributes: Result{Verdict: v, Reason: "test"}, Event: Result{Verdict: v, Reason: "test"}}
+			}
+			must(t, b.Settle(context.Background(), out))
+		}
+	})
+	for range 2 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := b.User(fmt.Sprint("user", rand.IntN(500))); err != nil && !errors.Is(err, ErrNotFound) {
+					t.Error(err)
+				}
+				_, err := b.Counts()
+				must(t, err)
+				_, err = b.Prune(context.Background(), noon.Add(time.Hour))
+				must(t, err)
+			}
+		})
+	}
+	for range 3 {
+		_, err := b.Compact(context.Background(), nil)
+		must(t, err)
+	}
+	stop()
+	load.Wait()
+	must(t, b.Applied(context.Background()))
+	b.balance()
+	soundness(t, b)
+}
+
+// soundness fails the test for every finding of a full check.
+func soundness(t testing.TB, b *bench) {
+	t.Helper()
+	must(t, b.Store.Close())
+	r, err := Check(context.Background(), b.dir, nil)
+	must(t, err)
+	for _, f := range r.Findings {
+		t.Errorf("check: %s", f.Message)
+	}
+	s, err := Open(b.dir, b.o)
+	must(t, err)
+	b.Store = s
+}
+
+func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
+	b := open(t, rules(SendNone))
+	const secret = "who-must-not-be-found"
+	var events []*Event
+	for i := range 400 {
+		events = append(events, event(fmt.Sprint(secret, i), "vip", true, 1))
+	}
+	b.receive(events...)
+	for i := range 400 {
+		b.receive(&Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: fmt.Sprint(secret, i)}, MessageID: "d", Raw: []byte(`{}`)})
+	}
+	path := filepath.Join(b.dir, stateFile)
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), secret) {
+		t.Fatal("the bytes of deleted users were gone by themselves: this test shows nothing", err)
+	}
+	_, err := b.Compact(context.Background(), nil)
+	must(t, err)
+	text, err := os.ReadFile(path)
+	must(t, err)
+	if strings.Contains(string(text), secret) {
+		t.Error("a forgotten user is still in the file")
+	}
+}
+
+func TestTheCompactedFileIsOpenedLikeEveryOther(t *testing.T) {
+	b := open(t, rules(SendNone))
+	before := settings(b.db.db.Load())
+	_, err := b.Compact(context.Background(), nil)
+	must(t, err)
+	if after := settings(b.db.db.Load()); before != after {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+	b.reopen(rules(SendNone))
+	if after := settings(b.db.db.Load()); before != after {
+		t.Errorf("before %+v, after a restart %+v", before, after)
+	}
+}
+
+// settings is every option of an open file that can be read back.
+func settings(db *bolt.DB) string {
+	v, text := reflect.ValueOf(db).Elem(), ""
+	for i := range v.NumField() {
+		switch f := v.Type().Field(i); f.Type.Kind() {
+		case reflect.Bool, reflect.Int, reflect.String:
+			if f.IsExported() {
+				text += fmt.Sprintf("%s=%v ", f.Name, v.Field(i))
+			}
+		}
+	}
+	return text
+}
+
+func TestOneUpkeepAtATime(t *testing.T) {
+	b := open(t, rules(SendNone))
+	b.upkeep.Lock()
+	_, err := b.Compact(context.Background(), nil)
+	b.upkeep.Unlock()
+	if !errors.Is(err, ErrUnderway) {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := b.Compact(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled compaction: %v", err)
+	}
+	_, err = b.Compact(context.Background(), nil) // and the one after it works
+	must(t, err)
+	must(t, b.Close())
+	if _, err := b.Compact(context.Background(), nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestWhenAFileIsSparse(t *testing.T) {
+	b := open(t, rules(SendNone))
+	now := time.Now()
+	for _, tc := range []struct {
+		name       string
+		size, live int64
+		rested     time.Duration
+		full, want bool
+	}{
+		{"half free", 100 << 20, 40 << 20, 2 * sparseRest, false, true},
+		{"half free, but small", 60 << 20, 10 << 20, 2 * sparseRest, false, false},
+		{"mostly live", 1 << 30, 600 << 20, 2 * sparseRest, false, false},
+		{"half free, compacted a moment ago", 100 << 20, 40 << 20, time.Minute, false, false},
+		{"mostly live, and no room", 1 << 30, 600 << 20, time.Minute, true, true},
+		{"all live, and no room", 1 << 30, 1 << 30, time.Minute, true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b.compacted.Store(now.Add(-tc.rested).UnixNano())
+			b.room.full.Store(nil)
+			if tc.full {
+				b.room.full.Store(&FullError{Reason: "test"})
+			}
+			if got := b.sparse(tc.size, tc.live, now); got != tc.want {
+				t.Errorf("sparse: %v", got)
+			}
+		})
+	}
+}
+
+// TestKilledDuringCompaction kills a process at every step of a compaction, and finds all it had
+// written, and one state.db.
+func TestKilledDuringCompaction(t *testing.T) {
+	for _, step := range []string{"begun", "copied", "replayed", "synced", "renamed", "swapped"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, rules(SendBoth))
+			b.receive(mixedEvents(5, 1500)...)
+			want := dump(t, b)
+			must(t, b.Store.Close())
+			child := exec.Command(os.Args[0], "-test.run=^TestCompactionChild$")
+			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+step)
+			out, err := child.CombinedOutput()
+			var died *exec.ExitError
+			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("the child was to be killed: %v\n%s", err, out)
+			}
+			s, err := Open(b.dir, b.o)
+			must(t, err)
+			b.Store = s
+			if got := dump(t, b); got != want {
+				t.Errorf("the state is another: %s", firstDifference(want, got))
+			}
+			if left, _ := filepath.Glob(filepath.Join(b.dir, stateFile+".*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+			soundness(t, b)
+		})
+	}
+}
+
+// TestCompactionChild is the process that TestKilledDuringCompaction kills.
+func TestCompactionChild(t *testing.T) {
+	dir, step := os.Getenv("STORE_DIR"), os.Getenv("STORE_STEP")
+	if dir == "" {
+		return
+	}
+	compactStep = func(at string) {
+		if at == step {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	s, err := Open(dir, Options{Log: discard})
+	must(t, err)
+	_, err = s.Compact(context.Background(), nil)
+	t.Fatalf("step %q never came: %v", step, err)
+}

@@ -1,0 +1,6 @@
+package store
+
+const (
+	restoreDir      = "restore.new"
+	replacedPattern = "replaced-*"
+)
