@@ -61,7 +61,7 @@ const (
 	sparseRest  = time.Hour // between two of them: a file that fills and drains need not shrink each time
 
 	// Where there is no room for events, less is worth it.
-	pressedBytes = 8 << 20
+	pressedBytes = 2 << 20
 	pressedShare = 0.9
 )
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,7 +48,7 @@ func mixedEvents(seed uint64, n int) (events []*Event) {
 func TestCompactionUnderLoadLosesNothing(t *testing.T) {
 	smallSlices(t)
 	plain, compacted := open(t, rules(SendBoth)), open(t, rules(SendBoth))
-	events := mixedEvents(1, 6000)
+	events := mixedEvents(1, 4000)
 	half := len(events) / 2
 	plain.receive(events[:half]...)
 	compacted.receive(events[:half]...)
@@ -96,7 +97,7 @@ func smallSlices(t *testing.T) {
 func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 	smallSlices(t)
 	b := open(t, rules(SendBoth))
-	b.receive(mixedEvents(2, 3000)...)
+	b.receive(mixedEvents(2, 1500)...)
 	ctx, stop := context.WithCancel(context.Background())
 	var load sync.WaitGroup
 	load.Go(func() {
@@ -155,7 +156,64 @@ func soundness(t testing.TB, b *bench) {
 	b.Store = s
 }
 
+// TestADayOfMessageIdsDroppedDuringACompactionStaysDropped drops a day's ids after they were copied,
+// and has a late event make the same day again.
+func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
+	plain, compacted := open(t, rules(SendAsReceived)), open(t, rules(SendAsReceived))
+	life := func(b *bench, meanwhile func(do func())) {
+		b.receive(event("ann", "step", true, 1, passThrough("a")), event("ann", "step", true, 2, passThrough("b")))
+		meanwhile(func() {
+			_, err := b.Prune(context.Background(), noon.Add(5*day))
+			must(t, err)
+			b.receive(event("ann", "step", true, 3, passThrough("c")))
+		})
+	}
+	life(plain, func(do func()) { do() })
+	life(compacted, func(do func()) {
+		compactStep = func(step string) {
+			if step == "copied" {
+				do()
+			}
+		}
+		defer func() { compactStep = func(string) {} }()
+		_, err := compacted.Compact(context.Background(), nil)
+		must(t, err)
+	})
+	if a, b := dump(t, plain), dump(t, compacted); a != b {
+		t.Errorf("the state is another:\n%s", firstDifference(a, b))
+	}
+}
+
+// TestATraceKeepsWhatTheCopyHasPassed: a key ahead of the copy that is written and then deleted must
+// not reach the copy by itself, because nobody would delete it there.
+func TestATraceKeepsWhatTheCopyHasPassed(t *testing.T) {
+	at := func(bucket, inner, key string) spot { return spot{bucket, inner, key} }
+	trace := newTrace()
+	trace.merge([]spot{at("due", "", "b"), at("rows", "", "a"), at("rows", "", "z"), at("messages", "day1", "id")})
+	trace.reached(at("rows", "", "m"), false)
+	trace.merge([]spot{at("rows", "", "b"), at("rows", "", "y"), at("sent", "", "c")})
+	got, err := trace.take(1)
+	must(t, err)
+	if want := []spot{at("due", "", "b"), at("messages", "day1", "id"), at("rows", "", "a"), at("rows", "", "b")}; !slices.Equal(got, want) {
+		t.Errorf("took %v", got)
+	}
+	trace.reached(at("rows", "", "x"), false)
+	if got, err = trace.take(1); err != nil || len(got) != 0 {
+		t.Errorf("took %v, %v", got, err)
+	}
+	trace.merge([]spot{at("rows", "", "y"), at("sent", "", "c")})
+	trace.reached(at("tombstones", "", "x"), true)
+	if got, err = trace.take(1); err != nil || len(got) != 2 {
+		t.Errorf("at the end took %v, %v", got, err)
+	}
+	trace.merge([]spot{{}})
+	if _, err = trace.take(0); err == nil {
+		t.Error("a write that could not be followed goes unnoticed")
+	}
+}
+
 func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
+	t.Parallel()
 	b := open(t, rules(SendNone))
 	const secret = "who-must-not-be-found"
 	var events []*Event

@@ -80,6 +80,7 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 			clock = clock.Add(time.Duration(rnd.IntN(3)) * time.Second)
 			flyOnce(b, rnd, clock, them)
 		default:
+			recount(t, b)
 			b.reopen(r)
 		}
 	}
@@ -153,6 +154,17 @@ func compare(t *testing.T, b *bench, send Channels, model map[string]*word, them
 		t.Errorf("left over: %+v", c)
 	}
 	checkIndex(t, b)
+	recount(t, b)
+}
+
+// recount fails the test for whatever does not add up in b.
+func recount(t testing.TB, b *bench) {
+	t.Helper()
+	r, err := b.Check(context.Background(), nil)
+	must(t, err)
+	for _, f := range r.Findings {
+		t.Errorf("check: %s", f.Message)
+	}
 }
 
 // checkIndex recounts what is derived: no due entry without something pending, and none missing.

@@ -1,6 +1,210 @@
 package store
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// A restore builds the store next to what is there, has it apply what the backup's inbox holds, checks
+// it, and only then puts it in place:
+//
+//	restore.new/state.db     from the backup; its inbox is applied, and is no more
+//	replaced-TIME/           what was in the directory, until all is done
+//
+// The new state.db takes the old one's name in one rename, so that a crash leaves a store at any
+// point: before it the old one, after it the new one. Inbox files of the old one that are still there
+// then hold nothing the new one would read: their numbers lie below its own.
+//
+// Change ids are never reused. What was received after the backup is lost here, but its changes may
+// have left, under ids made of the record numbers that would come next. So a restored store goes on at
+// a number that no record can have had: the microseconds since 1970 (no store takes a million records
+// a second for as long as it lives). The epoch stays, and with it every id that was ever shown.
+
 const (
 	restoreDir      = "restore.new"
 	replacedPattern = "replaced-*"
 )
+
+// RestoreReport is what a restore put in place.
+type RestoreReport struct {
+	BackupInfo
+	Replayed uint64        `json:"replayed"`    // records of the backup's inbox that were applied
+	Next     uint64        `json:"next_record"` // number of the next record
+	Faults   uint64        `json:"faults"`      // what a check of the restored files found
+	Findings []Finding     `json:"findings"`
+	Took     time.Duration `json:"took_ns"`
+}
+
+// Restore puts the backup at path in place of what is in dir, which is made if missing. It changes
+// nothing there before the whole backup has been read, checked and opened, and answers ErrInUse when
+// an agent holds the directory.
+func Restore(ctx context.Context, path, dir string, progress func(done, total int64)) (r RestoreReport, err error) {
+	begun := time.Now()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return r, fmt.Errorf("make the data directory: %w", err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return r, fmt.Errorf("%w: stop the agent first", err)
+	}
+	defer lock.Close()
+	re := &restoration{dir: dir, staging: filepath.Join(dir, restoreDir), now: begun, report: &r}
+	if err := os.RemoveAll(re.staging); err != nil {
+		return r, fmt.Errorf("remove what an interrupted restore left: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(re.staging)) }()
+	if err := re.unpack(ctx, path, progress); err != nil {
+		return r, fmt.Errorf("restore: %w", translate(err))
+	}
+	if err := re.settle(ctx); err != nil {
+		return r, fmt.Errorf("restore: %w", translate(err))
+	}
+	if err := re.replace(); err != nil {
+		return r, fmt.Errorf("restore: %w", err)
+	}
+	r.Took = time.Since(begun)
+	return r, nil
+}
+
+// restoration is one Restore.
+type restoration struct {
+	dir, staging string
+	now          time.Time
+	epoch        uint32
+	inbox        *inbox
+	report       *RestoreReport
+}
+
+// unpack reads the backup into the staging directory, checking every sum on the way.
+func (re *restoration) unpack(ctx context.Context, path string, progress func(done, total int64)) (err error) {
+	defer func() {
+		if re.inbox != nil {
+			re.inbox.close()
+		}
+	}()
+	re.report.BackupInfo, err = readBackup(ctx, path, progress, backupSink{
+		head:    re.prepare,
+		state:   re.writeState,
+		records: func(first uint64, frames [][]byte) error { return re.writeRecords(ctx, first, frames) },
+	})
+	return err
+}
+
+// prepare refuses what cannot end well.
+func (re *restoration) prepare(info BackupInfo) error {
+	epoch, err := strconv.ParseUint(info.Epoch, 16, 32)
+	if err != nil {
+		return bad("epoch %q is none", info.Epoch)
+	}
+	re.epoch = uint32(epoch)
+	if info.Made.After(re.now) {
+		return fmt.Errorf("the backup was made at %s and this machine's clock says %s: set the clock, record numbers are taken from it",
+			timestamp(info.Made), timestamp(re.now))
+	}
+	free, _, err := freeBytes(re.dir)
+	if err != nil {
+		return err
+	}
+	if need := info.StateBytes + info.StateBytes/5; free < need {
+		return fmt.Errorf("%w: the backup's state of %s is built beside what is there, which needs %s, and %s are free",
+			ErrFull, Bytes(info.StateBytes), Bytes(need), Bytes(free))
+	}
+	return os.Mkdir(re.staging, 0o700)
+}
+
+func (re *restoration) writeState(from io.Reader) error {
+	f, err := os.OpenFile(filepath.Join(re.staging, stateFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = io.CopyBuffer(struct{ io.Writer }{f}, from, make([]byte, 256<<10)); err == nil {
+		err = f.Sync()
+	}
+	return cutOff(errors.Join(err, f.Close()))
+}
+
+// writeRecords puts records where the store will look for them, under their own numbers.
+func (re *restoration) writeRecords(ctx context.Context, first uint64, frames [][]byte) (err error) {
+	if re.inbox == nil {
+		if re.inbox, err = openInbox(re.staging, re.epoch, first); err != nil {
+			return err
+		}
+	}
+	return re.inbox.append(ctx, frames...)
+}
+
+// settle checks what was unpacked, applies its inbox, and moves it beyond every number in use.
+func (re *restoration) settle(ctx context.Context) error {
+	check, err := Check(ctx, re.staging, nil)
+	if err != nil {
+		return err
+	}
+	if re.report.Faults, re.report.Findings = check.Faults, check.Findings; check.structural() {
+		return fmt.Errorf("the state in the backup is damaged, and was when it was made: %s", check.Findings[0].Message)
+	}
+	s, err := Open(re.staging, Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	if err = s.Applied(ctx); err == nil {
+		err = s.run(ctx, func(b *batch) error {
+			re.report.Replayed = b.st.applied - re.report.BackupInfo.Applied
+			b.st.applied = max(b.st.applied, uint64(re.now.UnixMicro()))
+			re.report.Next = b.st.applied + 1
+			return nil
+		}, nil)
+	}
+	return errors.Join(err, s.Close())
+}
+
+// structural reports whether pages are damaged, with which no store can work.
+func (r *CheckReport) structural() bool {
+	for _, f := range r.Findings {
+		if f.Code == "pages" {
+			return true
+		}
+	}
+	return false
+}
+
+// replace puts the new state in place and removes what was there, in an order that leaves a store
+// wherever it is interrupted.
+func (re *restoration) replace() error {
+	aside := filepath.Join(re.dir, "replaced-"+re.now.UTC().Format("20060102T150405.000000"))
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		return fmt.Errorf("keep what is there aside: %w", err)
+	}
+	state := filepath.Join(re.dir, stateFile)
+	if err := os.Link(state, filepath.Join(aside, stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep the state aside: %w", err)
+	}
+	restoreStep("aside")
+	err := os.Rename(filepath.Join(re.staging, stateFile), state)
+	if err == nil {
+		err = syncDir(re.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("put the restored state in place (what was there is in %s): %w", aside, err)
+	}
+	restoreStep("placed")
+	inboxes, err := filepath.Glob(filepath.Join(re.dir, inboxPattern))
+	for _, path := range inboxes {
+		err = errors.Join(err, os.Rename(path, filepath.Join(aside, filepath.Base(path))))
+	}
+	if err = errors.Join(err, syncDir(re.dir)); err != nil {
+		return fmt.Errorf("move the old inbox aside (to %s): %w", aside, err)
+	}
+	restoreStep("moved")
+	return os.RemoveAll(aside)
+}
+
+// restoreStep is called at each named step, for tests that end the process there.
+var restoreStep = func(step string) {}

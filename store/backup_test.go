@@ -1,0 +1,294 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// backUp writes a backup of b and returns its path.
+func backUp(t testing.TB, b *bench) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "backup.tar")
+	must(t, CreateBackup(path, func(w io.Writer) error {
+		_, err := b.Backup(context.Background(), w, nil)
+		return err
+	}))
+	return path
+}
+
+// adopt opens the store that was restored to dir.
+func adopt(t testing.TB, dir string) *bench {
+	t.Helper()
+	b := &bench{TB: t, dir: dir}
+	b.reopen(rules(SendBoth))
+	t.Cleanup(func() { b.Store.Close() })
+	return b
+}
+
+// stateOf is a dump without the position, which a restore moves on.
+func stateOf(t *testing.T, b *bench) string {
+	var kept []string
+	for line := range strings.SplitSeq(dump(t, b), "\n") {
+		if !strings.HasPrefix(line, fmt.Sprintf("meta %x ", metaApplied)) {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "\n")
+}
+
+// TestABackupOfARunningStoreIsOneMoment backs up while events come in, and compares what is restored
+// with a store that received just the events the backup says it holds.
+func TestABackupOfARunningStoreIsOneMoment(t *testing.T) {
+	t.Parallel()
+	b := open(t, rules(SendBoth))
+	events := mixedEvents(7, 3000)
+	b.receive(events[:1000]...)
+	var load sync.WaitGroup
+	load.Go(func() {
+		for _, e := range events[1000:] {
+			must(t, b.Append(context.Background(), e))
+		}
+	})
+	time.Sleep(20 * time.Millisecond)
+	path := backUp(t, b)
+	load.Wait()
+	info, err := VerifyBackup(path, nil)
+	must(t, err)
+	if info.Received < 1000 || info.Received >= 3000 {
+		t.Fatalf("the backup holds %d events: it was not made in the middle", info.Received)
+	}
+	dir := filepath.Join(t.TempDir(), "made by the restore")
+	r, err := Restore(context.Background(), path, dir, nil)
+	must(t, err)
+	if r.Replayed != info.Last-info.Applied || r.Faults != 0 {
+		t.Errorf("replayed %d of %d, faults %v", r.Replayed, info.Last-info.Applied, r.Findings)
+	}
+	restored, plain := adopt(t, dir), open(t, rules(SendBoth))
+	plain.receive(events[:info.Received]...)
+	if x, y := stateOf(t, plain), stateOf(t, restored); x != y {
+		t.Errorf("restored is another state: %s", firstDifference(x, y))
+	}
+	restored.balance()
+	soundness(t, restored)
+}
+
+// ids lists every change there is or was.
+func ids(t testing.TB, b *bench) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	for _, s := range []State{StatePending, StateParked, StateHeld, StateDelivered, StateSuperseded, StateCancelled} {
+		page, _, err := b.Changes(OutboxFilter{State: s, Limit: 10000})
+		must(t, err)
+		for _, c := range page {
+			all[c.ID] = true
+		}
+	}
+	return all
+}
+
+// TestARestoreNeverReusesAChangeID restores one backup twice. What was told to MoEngage in between,
+// and is lost here, must not come again under the same ids as something else.
+func TestARestoreNeverReusesAChangeID(t *testing.T) {
+	t.Parallel()
+	b := open(t, rules(SendEvent))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 2))
+	path := backUp(t, b)
+	known := ids(t, b)
+	used := map[string]string{}
+	for id := range known {
+		used[id] = "before the backup"
+	}
+	live := func(b *bench, life string) {
+		for i := range 20 {
+			b.receive(event(fmt.Sprint(life, i), "vip", true, 3))
+		}
+		for id := range ids(t, b) {
+			if was := used[id]; was != "" && !known[id] {
+				t.Errorf("%s was used %s, and again in %s", id, was, life)
+			}
+			used[id] = life
+		}
+		for id := range known { // as in an operator's notes, or in MoEngage's events
+			parsed, err := ParseID(id)
+			must(t, err)
+			if _, _, err := b.Change(parsed); err != nil {
+				t.Errorf("%s does not know change %s any more: %v", life, id, err)
+			}
+		}
+		c := b.balance()
+		if c.Received != 22 || c.Unapplied != 0 {
+			t.Errorf("%s: received %d, unapplied %d", life, c.Received, c.Unapplied)
+		}
+		must(t, b.Store.Close())
+	}
+	live(b, "first")
+	for _, life := range []string{"second", "third"} {
+		_, err := Restore(context.Background(), path, b.dir, nil)
+		must(t, err)
+		live(adopt(t, b.dir), life)
+	}
+}
+
+func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	source := open(t, rules(SendBoth))
+	source.receive(mixedEvents(3, 300)...)
+	whole, err := os.ReadFile(backUp(t, source))
+	must(t, err)
+	target := open(t, rules(SendBoth))
+	target.receive(event("zoe", "vip", true, 1))
+	want := dump(t, target)
+	must(t, target.Store.Close())
+
+	flip := func(at int) []byte {
+		b := bytes.Clone(whole)
+		b[at] ^= 1
+		return b
+	}
+	state := bytes.Index(whole, []byte("state.db"))
+	sums := bytes.LastIndex(whole, []byte("checksums"))
+	for name, content := range map[string][]byte{
+		"empty":                     {},
+		"not a backup":              []byte(strings.Repeat("no tar at all ", 100)),
+		"cut in the description":    whole[:600],
+		"cut in the state":          whole[:state+50_000],
+		"cut before the checksums":  whole[:sums],
+		"cut in the checksums":      whole[:sums+700],
+		"a byte of the state":       flip(state + 20_000),
+		"a byte of the description": flip(bytes.Index(whole, []byte(`"users"`)) + 10),
+		"a byte of the checksums":   flip(bytes.Index(whole[sums:], []byte(`"sha256": "`)) + sums + 14),
+		"a newer version":           bytes.Replace(whole, []byte(`"format": 1`), []byte(`"format": 9`), 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "bad.tar")
+			must(t, os.WriteFile(path, content, 0o600))
+			_, err := VerifyBackup(path, nil)
+			if !errors.Is(err, ErrNoBackup) && !errors.Is(err, ErrNewer) {
+				t.Errorf("verify: %v", err)
+			}
+			_, err = Restore(context.Background(), path, target.dir, nil)
+			if !errors.Is(err, ErrNoBackup) && !errors.Is(err, ErrNewer) {
+				t.Errorf("restore: %v", err)
+			}
+			if left, _ := filepath.Glob(filepath.Join(target.dir, "re*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+	s, err := Open(target.dir, target.o)
+	must(t, err)
+	target.Store = s
+	if got := dump(t, target); got != want {
+		t.Errorf("a refused restore changed the store: %s", firstDifference(want, got))
+	}
+	if _, err := Restore(context.Background(), backUp(t, target), target.dir, nil); !errors.Is(err, ErrInUse) {
+		t.Errorf("restore into a running store: %v", err)
+	}
+}
+
+func TestABackupReplacesOnlyABackup(t *testing.T) {
+	b := open(t, rules(SendNone))
+	path := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(path, []byte("somebody's thesis"), 0o600))
+	fill := func(w io.Writer) error { _, err := b.Backup(context.Background(), w, nil); return err }
+	if err := CreateBackup(path, fill); err == nil {
+		t.Error("overwrote what is no backup")
+	}
+	must(t, os.Remove(path))
+	must(t, CreateBackup(path, fill))
+	must(t, CreateBackup(path, fill))
+	cut := errors.New("the pipe broke")
+	if err := CreateBackup(path, func(w io.Writer) error { _, _ = w.Write([]byte("half")); return cut }); !errors.Is(err, cut) {
+		t.Error(err)
+	}
+	if _, err := VerifyBackup(path, nil); err != nil {
+		t.Errorf("a failed backup spoiled the one before: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestTheInboxStaysWhileItIsBackedUp has records applied and their files past retention during a
+// backup that found them unapplied.
+func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
+	b := open(t, rules(SendNone))
+	b.tail.Store(true)
+	b.o.ReceivedBytes = 1
+	b.receive(event("ann", "vip", true, 1))
+	next, err := createSegment(b.dir, 2, b.state.epoch)
+	must(t, err)
+	b.inbox.mu.Lock()
+	b.inbox.segments = append(b.inbox.segments, next)
+	b.inbox.mu.Unlock()
+	_, err = b.Prune(context.Background(), noon)
+	must(t, err)
+	if n := b.inbox.oldest(); n != 1 {
+		t.Errorf("file 1 went away, the first is %d", n)
+	}
+	b.tail.Store(false)
+	_, err = b.Prune(context.Background(), noon)
+	must(t, err)
+	if n := b.inbox.oldest(); n != 2 {
+		t.Errorf("file 1 stays for ever")
+	}
+}
+
+// TestKilledDuringARestore kills a process at every step of putting a restored store in place: there
+// is a whole store after each, the old one or the new one.
+func TestKilledDuringARestore(t *testing.T) {
+	for step, restored := range map[string]bool{"aside": false, "placed": true, "moved": true} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, rules(SendBoth))
+			b.receive(event("ann", "vip", true, 1))
+			path := backUp(t, b)
+			b.receive(event("bob", "vip", true, 1))
+			must(t, b.Store.Close())
+			child := exec.Command(os.Args[0], "-test.run=^TestRestoreChild$")
+			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+step, "STORE_BACKUP="+path)
+			out, err := child.CombinedOutput()
+			var died *exec.ExitError
+			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("the child was to be killed: %v\n%s", err, out)
+			}
+			b = adopt(t, b.dir)
+			_, err = b.User("bob")
+			if restored != errors.Is(err, ErrNotFound) {
+				t.Errorf("after %s: bob: %v", step, err)
+			}
+			b.receive(event("cid", "vip", true, 1))
+			b.balance()
+			if _, err := os.Stat(filepath.Join(b.dir, restoreDir)); err == nil {
+				t.Error("the half-made store is still there")
+			}
+		})
+	}
+}
+
+// TestRestoreChild is the process that TestKilledDuringARestore kills.
+func TestRestoreChild(t *testing.T) {
+	path, step := os.Getenv("STORE_BACKUP"), os.Getenv("STORE_STEP")
+	if path == "" {
+		return
+	}
+	restoreStep = func(at string) {
+		if at == step {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	_, err := Restore(context.Background(), path, os.Getenv("STORE_DIR"), nil)
+	t.Fatalf("step %q never came: %v", step, err)
+}

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// stocked is a store with something of everything: pending, in flight, parked, held, closed.
+func stocked(t *testing.T) *bench {
+	t.Helper()
+	r := rules(SendBoth)
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("bob", "gold", true, 2))
+	b.drain()
+	held := event("cid", "vip", false, 2, func(e *Event) { e.ComputationID, e.Flag = "aud_second", FlagIn })
+	parked := event("dan", "vip", true, 3, func(e *Event) { e.Fault, e.Sentence = "undetermined", "no flag" })
+	b.receive(event("ann", "vip", false, 3), held, parked, event("eve", "vip", true, 1, passThrough("once")))
+	o := everything(noon.Add(time.Hour))
+	o.MaxUsers, o.MaxEvents = 1, 1
+	f, _, err := b.Take(context.Background(), o)
+	must(t, err)
+	if f == nil {
+		t.Fatal("nothing to send")
+	}
+	return b
+}
+
+func TestASoundStoreHasNoFindings(t *testing.T) {
+	b := stocked(t)
+	at := int64(0)
+	r, err := b.Check(context.Background(), func(done, total int64) {
+		if done < at || done > total {
+			t.Errorf("progress from %d to %d of %d", at, done, total)
+		}
+		at = done
+	})
+	must(t, err)
+	if !r.OK() || r.Pages || at == 0 || r.Pending == 0 || r.Held == 0 || r.Parked == 0 || r.History == 0 || r.Records == 0 || r.Users != 4 {
+		t.Errorf("%+v", r)
+	}
+	soundness(t, b)
+}
+
+// TestACheckFindsWhatIsWrong does one wrong thing at a time, and wants it named.
+func TestACheckFindsWhatIsWrong(t *testing.T) {
+	first := func(b *bolt.Bucket) (k, v []byte) { return b.Cursor().First() }
+	for _, tc := range []struct {
+		name string
+		harm func(tx *bolt.Tx) error
+		want string // code, and a piece of the message
+	}{
+		{"a bit of a row", func(tx *bolt.Tx) error {
+			k, v := first(tx.Bucket(bucketRows))
+			bad := append([]byte(nil), v...)
+			bad[len(bad)/2] ^= 1
+			return tx.Bucket(bucketRows).Put(k, bad)
+		}, "frame: rows"},
+		{"a change that is gone", func(tx *bolt.Tx) error {
+			k, _ := first(tx.Bucket(bucketOutbox))
+			return tx.Bucket(bucketOutbox).Delete(k)
+		}, "pointer: change"},
+		{"a change that nobody points at", func(tx *bolt.Tx) error {
+			k, _ := first(tx.Bucket(bucketQueue))
+			return tx.Bucket(bucketQueue).Delete(k)
+		}, "pointer"},
+		{"a due entry that is gone", func(tx *bolt.Tx) error {
+			k, _ := first(tx.Bucket(bucketDue))
+			return tx.Bucket(bucketDue).Delete(k)
+		}, "due: head"},
+		{"a due entry too many", func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketDue).Put(dueKey(RoadTransition, 0, 1, userKey("nobody")), nil)
+		}, "due: the due index has"},
+		{"a ledger that lost count", func(tx *bolt.Tx) error {
+			l, err := decodeLedger(tx.Bucket(bucketMeta).Get(metaLedger))
+			l.changes.Pending++
+			l.changes.Created++
+			l.users--
+			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()))
+		}, "ledger: users"},
+		{"a law that is broken", func(tx *bolt.Tx) error {
+			l, err := decodeLedger(tx.Bucket(bucketMeta).Get(metaLedger))
+			l.events.Accepted++
+			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()))
+		}, "ledger: 8 events"},
+		{"a computation's members", func(tx *bolt.Tx) error {
+			k, v := first(tx.Bucket(bucketFields))
+			f, err := decodeField(0, v)
+			f.members += 7
+			return firstError(err, tx.Bucket(bucketFields).Put(k, f.encode(nil)))
+		}, "members: \"vip\" has"},
+		{"a flight that nobody is on", func(tx *bolt.Tx) error {
+			k, _ := first(tx.Bucket(bucketFlights))
+			return tx.Bucket(bucketFlights).Delete(k)
+		}, "pointer: 1 users are said to be on a flight"},
+		{"a position behind which records are missing", func(tx *bolt.Tx) error {
+			return nil
+		}, "inbox"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := stocked(t)
+			if tc.want == "inbox" {
+				must(t, b.inbox.segments[0].db.Update(func(tx *bolt.Tx) error {
+					k, v := first(tx.Bucket(bucketRecords))
+					bad := append([]byte(nil), v...)
+					bad[len(bad)/2] ^= 1
+					return tx.Bucket(bucketRecords).Put(k, bad)
+				}))
+			}
+			must(t, b.db.Update(tc.harm))
+			r, err := b.Check(context.Background(), nil)
+			must(t, err)
+			var found []string
+			for _, f := range r.Findings {
+				found = append(found, f.Code+": "+f.Message)
+			}
+			if all := strings.Join(found, "\n"); !strings.Contains(all, tc.want) {
+				t.Errorf("want %q, found:\n%s", tc.want, all)
+			}
+		})
+	}
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestACheckFollowsThePagesOfAStoppedStore(t *testing.T) {
+	b := open(t, rules(SendNone))
+	for i := range 40 {
+		b.receive(mixedEvents(uint64(i), 20)...)
+	}
+	must(t, b.Close())
+	path := filepath.Join(b.dir, stateFile)
+	file, err := os.ReadFile(path)
+	must(t, err)
+	const page = 4096
+	found := 0
+	for at := 4 * page; at+page <= len(file) && found == 0; at += page {
+		bad := append([]byte(nil), file...)
+		bad[at+8] ^= 0x10 // the kind of page
+		must(t, os.WriteFile(path, bad, 0o600))
+		r, err := Check(context.Background(), b.dir, nil)
+		must(t, err)
+		if found = int(r.Faults); found > 0 && (r.Findings[0].Code != "pages" || !r.structural()) {
+			t.Errorf("%+v", r.Findings)
+		}
+	}
+	if found == 0 {
+		t.Error("no damaged page was found")
+	}
+}

@@ -1,0 +1,254 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
+	const mib = 1 << 20
+	plenty := int64(1 << 40)
+	for _, tc := range []struct {
+		name                string
+		space               Space
+		fromTaking, fromNot bool // whether events are refused, coming from either side
+	}{
+		{"no limit, and plenty free", Space{FreeBytes: plenty, FloorBytes: 256 * mib}, false, false},
+		{"below both marks of the limit", Space{DataBytes: 84 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, false, false},
+		{"between the marks of the limit", Space{DataBytes: 87 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, false, true},
+		{"above both marks of the limit", Space{DataBytes: 91 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, true, true},
+		{"what is not applied counts twice", Space{DataBytes: 80 * mib, UnappliedBytes: 11 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, true, true},
+		{"above both marks of the disk", Space{FreeBytes: 330 * mib, FloorBytes: 256 * mib}, false, false},
+		{"between the marks of the disk", Space{FreeBytes: 300 * mib, FloorBytes: 256 * mib}, false, true},
+		{"below both marks of the disk", Space{FreeBytes: 255 * mib, FloorBytes: 256 * mib}, true, true},
+		{"the disk holds, but not what is still to be applied", Space{FreeBytes: 400 * mib, UnappliedBytes: 200 * mib, FloorBytes: 256 * mib}, true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for from, want := range map[bool]bool{false: tc.fromTaking, true: tc.fromNot} {
+				r := newRoom(tc.space.MaxDataBytes)
+				if from {
+					r.full.Store(&FullError{Reason: "before"})
+				}
+				changed := r.judge(tc.space, time.Now())
+				err := r.refusal()
+				if got := err != nil; got != want || changed != (from != want) {
+					t.Errorf("refusing before %v: refused %v (%v), changed %v", from, got, err, changed)
+				}
+				if err != nil && !errors.Is(err, ErrFull) {
+					t.Errorf("%v is no ErrFull", err)
+				}
+			}
+		})
+	}
+}
+
+func TestANoSpaceErrorRefusesForAMoment(t *testing.T) {
+	r, now := newRoom(0), time.Now()
+	r.note(1, translate(fmt.Errorf("file resize error: %s", syscall.ENOSPC))) // as bbolt says it
+	fine := Space{FreeBytes: 1 << 40}
+	if r.judge(fine, now); r.refusal() == nil {
+		t.Error("a quota that statfs does not show is forgotten at once")
+	}
+	if r.judge(fine, now.Add(refuseFor+time.Second)); r.refusal() != nil {
+		t.Errorf("still refused: %v", r.refusal())
+	}
+}
+
+// large is an event that is parked, or ignored, with n bytes.
+func large(user string, n int, parked bool) *Event {
+	e := event(user, "vip", true, 1, func(e *Event) { e.Raw = bytes.Repeat([]byte("x"), n) })
+	if e.Class = ClassNone; parked {
+		e.Fault, e.Sentence = "undetermined", "no flag"
+	}
+	return e
+}
+
+// TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn fills a store to its limit with parked events,
+// and has it recover by what an operator, or retention, does about them.
+func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
+	t.Parallel()
+	b := &bench{TB: t, dir: t.TempDir()}
+	var err error
+	b.Store, err = Open(b.dir, Options{Log: discard, MaxDataBytes: 16 << 20, Parked: time.Hour})
+	must(t, err)
+	t.Cleanup(func() { b.Store.Close() })
+	must(t, b.SetRules(context.Background(), rules(SendBoth)))
+	b.receive(event("ann", "vip", true, 1))
+	for n := 0; b.Full() == nil; n++ {
+		if n > 100 {
+			t.Fatalf("%+v, and no end to it", b.Space())
+		}
+		err := b.Append(context.Background(), large("bob", 200<<10, true))
+		if err != nil && !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		b.lookAround()
+	}
+	err = b.Append(context.Background(), event("cid", "vip", true, 1))
+	if full := (*FullError)(nil); !errors.Is(err, ErrFull) || !errors.As(err, &full) || !strings.Contains(err.Error(), "16.0 MiB") {
+		t.Errorf("append at the limit: %v", err)
+	}
+	must(t, b.Applied(context.Background()))
+	r := rules(SendBoth)
+	r.Defaults.EnterEvent = "Renamed"
+	must(t, b.SetRules(context.Background(), r))
+	b.drain()
+	b.wantSaid("ann.vip=true ann!Audience Entered")
+
+	for more := true; more; {
+		more, err = b.Prune(context.Background(), noon.Add(2*time.Hour))
+		must(t, err)
+	}
+	b.lookAround()
+	if b.Full() == nil {
+		t.Fatal("freed pages were not given back yet, and counted as if they were")
+	}
+	_, did, err := b.CompactIfSparse(context.Background())
+	must(t, err)
+	b.lookAround()
+	if b.Full() != nil || !did {
+		t.Fatalf("compacted %v, and still no room: %v", did, b.Full())
+	}
+	b.receive(event("cid", "vip", true, 1))
+	b.drain()
+	b.wantSaid("cid.vip=true cid!Renamed")
+	b.balance()
+	soundness(t, b)
+}
+
+// TestReceivedEventsGiveWayBeforeEventsAreRefused sends more through a store than it may hold: what is
+// applied goes before its retention is over.
+func TestReceivedEventsGiveWayBeforeEventsAreRefused(t *testing.T) {
+	t.Parallel()
+	b := &bench{TB: t, dir: t.TempDir()}
+	var err error
+	b.Store, err = Open(b.dir, Options{Log: discard, MaxDataBytes: 64 << 20, ReceivedFor: time.Hour})
+	must(t, err)
+	t.Cleanup(func() { b.Store.Close() })
+	for range 80 {
+		b.receive(large("bob", 1<<20, false))
+		b.lookAround()
+		if err := b.Full(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := b.Space(); s.DataBytes > s.MaxDataBytes {
+		t.Errorf("%+v", s)
+	}
+}
+
+// tinyDisk mounts a file system of its own. Only root may.
+func tinyDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("NOT TESTED: a disk that is really full. Mounting one takes root: %v", err)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	return dir
+}
+
+// TestAFullDiskLosesNothingAndRecoversByItself runs against the end of a real file system, at work and
+// at a start.
+func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
+	t.Parallel()
+	disk := tinyDisk(t, "24m")
+	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
+	b.reopen(rules(SendBoth))
+	t.Cleanup(func() { b.Store.Close() })
+	for i := range 40 {
+		b.receive(event(fmt.Sprint("before", i), "vip", true, 1))
+	}
+	f := b.take()
+
+	fillDisk(t, disk)
+	acked := 0
+	for i := range 200 {
+		if b.room.full.Store(nil); b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)) == nil {
+			acked++
+		}
+	}
+	if err := b.Full(); !errors.Is(err, ErrFull) || acked == 200 {
+		t.Fatalf("the disk never was full: %v, %d taken", err, acked)
+	}
+	b.lookAround()
+	if b.Full() == nil {
+		t.Error("a full disk is taken for one with room")
+	}
+	settled := make(chan error, 1)
+	go func() { // as the sender does: again until it is written
+		o := Outcome{Flight: f.ID, At: noon.Add(time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+		for i := range o.Results {
+			o.Results[i] = Settlement{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+		}
+		err := b.Settle(context.Background(), o)
+		for errors.Is(err, ErrFull) {
+			time.Sleep(5 * time.Millisecond)
+			err = b.Settle(context.Background(), o)
+		}
+		settled <- err
+	}()
+
+	emptyDisk(t, disk)
+	must(t, <-settled)
+	b.room.mu.Lock()
+	b.room.struck = time.Time{}
+	b.room.mu.Unlock()
+	b.lookAround()
+	must(t, b.Full())
+	b.receive(event("after", "vip", true, 1))
+	c := b.balance()
+	if want := uint64(40 + acked + 1); c.Events.Accepted != want || c.Changes.Delivered != uint64(len(f.Deliveries)) && c.Changes.Delivered != 2*uint64(len(f.Deliveries)) {
+		t.Errorf("accepted %d, acknowledged %d; %+v", c.Events.Accepted, want, c.Changes)
+	}
+
+	f = b.take()
+	must(t, b.Close())
+	fillDisk(t, disk)
+	s, err := Open(b.dir, b.o)
+	if err != nil {
+		t.Fatalf("a full disk stops the start: %v", err)
+	}
+	b.Store = s
+	if err := b.Append(context.Background(), event("late", "vip", true, 1)); !errors.Is(err, ErrFull) {
+		t.Errorf("append: %v", err)
+	}
+	emptyDisk(t, disk)
+	must(t, b.Applied(context.Background()))
+	if left, _ := filepath.Glob(filepath.Join(b.dir, "*.new")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	soundness(t, b)
+	if f == nil {
+		t.Error("nothing was in flight")
+	}
+}
+
+// fillDisk writes until not a byte more goes.
+func fillDisk(t *testing.T, disk string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(disk, "ballast"))
+	must(t, err)
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	must(t, f.Close())
+}
+
+func emptyDisk(t *testing.T, disk string) {
+	t.Helper()
+	must(t, os.Remove(filepath.Join(disk, "ballast")))
+}
