@@ -20,7 +20,6 @@ type batch struct {
 	log   *slog.Logger
 	users map[string]*user
 	moved map[*field]bool // fields to write back
-	buf   []byte
 
 	rows, queue, due, outbox, parked, held, history *bolt.Bucket
 

@@ -14,10 +14,11 @@ import (
 //
 // The row with block 0xFFFF is the user's head: see head.go.
 
+const rowVersion byte = 1
+
 const (
-	rowVersion byte = 1
-	blockSize       = 64
-	blockHead       = 0xFFFF
+	blockSize = 64
+	blockHead = 0xFFFF
 )
 
 // What a computation's calls are kept as. A computation that sends as received keeps identify and

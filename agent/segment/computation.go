@@ -87,8 +87,9 @@ func (r *reader) engage() {
 	if e.Key == "" {
 		e.Key = r.keyInObjects()
 	}
-	r.shortNames()
-
+	if !r.shortNames() {
+		return
+	}
 	if e.Class == store.ClassNone {
 		r.unknownClass()
 		return
@@ -153,15 +154,17 @@ func (r *reader) needsIdentifier() {
 	}
 }
 
-// shortNames faults names that no computation has: they become keys of the store.
-func (r *reader) shortNames() {
-	e := r.event
+// shortNames faults names that no computation has, and takes them away: they become keys of the store.
+// It reports whether there were none.
+func (r *reader) shortNames() bool {
+	e, ok := r.event, true
 	for _, name := range [...]*string{&e.Key, &e.ComputationID, &e.Space} {
 		if len(*name) > maxName {
 			r.faultf(FaultNameTooLong, "The computation's name %s has %d bytes; at most %d are taken. Look at what builds these events: Segment's own names are short.", shown(*name), len(*name), maxName)
-			*name = ""
+			*name, ok = "", false
 		}
 	}
+	return ok
 }
 
 // objects are the two places where traits and properties can be, the call's own first, where they are
@@ -216,8 +219,9 @@ func (r *reader) withoutPersonas() {
 		if e.Call == store.CallUnknown && r.first(r.top.kind) != '"' {
 			e.Call = store.CallTrack // properties alone: only a track has an audience_key
 		}
-		r.shortNames()
-		r.computed()
+		if r.shortNames() {
+			r.computed()
+		}
 		return
 	}
 }

@@ -32,6 +32,9 @@ func seeds(f *testing.F) {
 		`{"type":null,"userId":null,"context":null,"traits":null,"properties":null,"messageId":null,"timestamp":null}`,
 		`{"context":{"personas":{"computation_class":"trait","computation_key":"k"}},"traits":{"a":null,"email":"e","a":2},"userId":{}}`,
 		`{"audience_key":"k","k":"TRUE","userId":1.50}`,
+		`{"context":{"personas":{"computation_class":"audience","computation_key":"k","computation_id":"` + strings.Repeat("c", 600) + `"}},"traits":{"k":true}}`,
+		"{\"context\":{\"personas\":{\"computation_class\":\"trait\",\"computation_key\":\"" + strings.Repeat("\xf5", 600) + "\"}},\"traits\":{\"k\":true}}",
+		`{"audience_key":"` + strings.Repeat("k", 600) + `","` + strings.Repeat("k", 600) + `":true}`,
 		`[{"json":{"type":"track"}},{"json":1,"x":2},{"json":[]}]`,
 		`{"batch":[{"a":{"b":1}},7],"context":{"device":{"type":"x"}},"integrations":{"All":false},"writeKey":"k"}`,
 	} {
@@ -57,7 +60,7 @@ func FuzzRead(f *testing.F) {
 		}
 		spansAreJSON(t, e)
 		trimmed := bytes.TrimLeft(raw, " \t\r\n")
-		if ok && valid && trimmed[0] == '{' && e.Fault != FaultNameTooLong && e.Fault != FaultTooManyVals {
+		if ok && valid && trimmed[0] == '{' && !beyondReference(raw) {
 			compareWithReference(t, raw)
 		}
 		Read(raw, Reading{Received: received, Route: RouteTracking, Call: store.CallTrack})

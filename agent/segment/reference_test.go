@@ -81,7 +81,23 @@ func gistOf(e *store.Event) gist {
 	return g
 }
 
-// reference reads a valid event of the webhook route whose names are short.
+// beyondReference reports whether an object may be a row that Read does not take whole.
+func beyondReference(raw []byte) bool {
+	top := parseObject(raw)
+	for _, o := range []object{top.object("traits"), top.object("properties")} {
+		if len(o) > maxValues {
+			return true
+		}
+		for name := range o {
+			if len(name) > maxName {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// reference reads a valid event of the webhook route that is not beyondReference.
 func reference(raw []byte, received time.Time) gist {
 	top := parseObject(raw)
 	g := gist{Time: received, MessageID: top.id("messageId")}
@@ -165,6 +181,16 @@ func reference(raw []byte, received time.Time) gist {
 		}
 		return "", store.ClassNone
 	}
+	shorten := func() (ok bool) {
+		ok = true
+		for _, name := range []*string{&g.Key, &g.ComputationID, &g.Space} {
+			if len(*name) > maxName {
+				fault(FaultNameTooLong)
+				*name, ok = "", false
+			}
+		}
+		return ok
+	}
 	// alias is the key that an object itself gives.
 	alias := func() string {
 		for _, o := range objects {
@@ -189,6 +215,9 @@ func reference(raw []byte, received time.Time) gist {
 		if g.Key == "" {
 			g.Key = alias()
 		}
+		if !shorten() {
+			return g
+		}
 		if g.Class == store.ClassNone {
 			fault(FaultUnknownClass)
 			return g
@@ -203,14 +232,17 @@ func reference(raw []byte, received time.Time) gist {
 			if class != store.ClassNone && o.has(key) {
 				g.Key, g.Class, found = key, class, true
 				objects = []object{o}
+				if g.Call == store.CallUnknown && !typed {
+					g.Call = store.CallTrack
+				}
+				if !shorten() {
+					return g
+				}
 				break
 			}
 		}
 		if !found {
 			return g
-		}
-		if g.Call == store.CallUnknown && !typed {
-			g.Call = store.CallTrack
 		}
 	}
 

@@ -1,0 +1,225 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"personasync/agent/segment"
+	"personasync/store"
+)
+
+// Inbox keeps what comes in. *store.Store is one.
+type Inbox interface {
+	// Append puts events on disk, in order, and returns once they are. After an error the sender keeps
+	// them: ErrBusy, ErrFull and ErrClosed of package store ask it to try again.
+	Append(ctx context.Context, events ...*store.Event) error
+
+	// CountRejected counts one request that was refused for good. It never blocks.
+	CountRejected()
+}
+
+// DoorConfig is the part of [ingest] that requests are held against. Of each list every entry is
+// accepted, so that secrets can be rotated; empty entries count for nothing.
+type DoorConfig struct {
+	SharedSecrets []string // of the webhook's X-Signature
+	BearerTokens  []string // of the webhook's Authorization header
+	WriteKeys     []string // of the Tracking routes
+	AuthRequired  bool     // false: take everything, and believe it
+	MaxBodyBytes  int64    // of the webhook route; zero takes the default
+	CheckID       func(id string) (fault string)
+}
+
+// defaultMaxBody is ingest.max_body_bytes: Segment's largest batches are 4 MB.
+const defaultMaxBody = 8 << 20
+
+// Door is the http.Handler of ingest.listen: POST /segment/webhook and the Tracking API. All methods may
+// be called concurrently.
+//
+// It promises: 200 is answered only after Append returned nil for every event of the request, and one
+// bad event never fails a batch. Whenever the agent is to blame the answer is 503 with Retry-After,
+// because Segment throws away events that are answered with most 4xx and keeps trying for four hours on
+// 5xx. Every answer is JSON.
+type Door struct {
+	inbox      Inbox
+	complaints doorComplaints
+	config     atomic.Pointer[DoorConfig]
+	unready    atomic.Pointer[string] // why; nil or "" is ready
+}
+
+// NewDoor returns a door that accepts events at once.
+func NewDoor(c DoorConfig, in Inbox, log *slog.Logger) *Door {
+	d := &Door{inbox: in, complaints: doorComplaints{log: log}}
+	d.Reconfigure(c)
+	return d
+}
+
+// Reconfigure holds requests against c from now on. Requests under way finish with what they began with.
+func (d *Door) Reconfigure(c DoorConfig) {
+	c.SharedSecrets = withoutEmpty(c.SharedSecrets)
+	c.BearerTokens = withoutEmpty(c.BearerTokens)
+	c.WriteKeys = withoutEmpty(c.WriteKeys)
+	if c.MaxBodyBytes <= 0 {
+		c.MaxBodyBytes = defaultMaxBody
+	}
+	d.config.Store(&c)
+}
+
+// withoutEmpty copies a list without its empty entries: an empty secret would let everybody in.
+func withoutEmpty(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// SetUnready makes every event route answer 503 and why, until it is called with "".
+func (d *Door) SetUnready(why string) { d.unready.Store(&why) }
+
+// doorRoute is what one path takes. A zero answer function is a path that is not ours.
+type doorRoute struct {
+	answer func(d *Door, r *http.Request, c *DoorConfig, call store.Call) doorAnswer
+	call   store.Call // that the path implies
+	public bool       // browsers of other origins may post here
+}
+
+// doorRoutes are the paths of ingest.listen, without a trailing slash: with one they are the same, since
+// the Java SDK posts to /v1/import/. http.ServeMux would answer some requests with HTML and redirects,
+// on which SDKs lose the body.
+var doorRoutes = map[string]doorRoute{
+	"/segment/webhook": {answer: (*Door).webhook},
+
+	"/v1/identify": trackingRoute(store.CallIdentify), "/v1/i": trackingRoute(store.CallIdentify),
+	"/v1/track": trackingRoute(store.CallTrack), "/v1/t": trackingRoute(store.CallTrack),
+	"/v1/page": trackingRoute(store.CallPage), "/v1/p": trackingRoute(store.CallPage),
+	"/v1/screen": trackingRoute(store.CallScreen), "/v1/s": trackingRoute(store.CallScreen),
+	"/v1/group": trackingRoute(store.CallGroup), "/v1/g": trackingRoute(store.CallGroup),
+	"/v1/alias": trackingRoute(store.CallAlias), "/v1/a": trackingRoute(store.CallAlias),
+
+	"/v1/batch":  {answer: (*Door).trackingBatch, public: true},
+	"/v1/import": {answer: (*Door).trackingBatch, public: true},
+	"/v1/b":      {answer: (*Door).trackingBatch, public: true},
+	"/v1/m":      {answer: (*Door).trackingMetrics, public: true},
+}
+
+func trackingRoute(call store.Call) doorRoute {
+	return doorRoute{answer: (*Door).trackingCall, call: call, public: true}
+}
+
+func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	route, known := doorRoutes[path]
+	if route.public {
+		allowOrigin(w.Header(), r)
+	}
+	a := d.decide(r, route, known)
+	if a.refused() {
+		d.inbox.CountRejected()
+	}
+	if known {
+		d.complaints.note(path, a, time.Now())
+	}
+	a.write(w)
+}
+
+func (d *Door) decide(r *http.Request, route doorRoute, known bool) doorAnswer {
+	switch {
+	case !known:
+		return doorAnswer{status: http.StatusNotFound, code: "not_found", message: "There is nothing here. Events go to /segment/webhook, or to the /v1/ routes of Segment's Tracking API."}
+	case r.Method == http.MethodOptions && route.public:
+		return doorTaken
+	case r.Method != http.MethodPost:
+		return methodNotAllowed(route)
+	}
+	if why := d.unready.Load(); why != nil && *why != "" {
+		return doorUnwell("unready", "Not accepting events now: "+*why+".", 10*time.Second)
+	}
+	return route.answer(d, r, d.config.Load(), route.call)
+}
+
+func methodNotAllowed(route doorRoute) doorAnswer {
+	a := doorAnswer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "Events are posted: use POST.", allow: "POST"}
+	if route.public {
+		a.allow = "OPTIONS, POST"
+	}
+	return a
+}
+
+// take puts events on disk and answers for it.
+func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
+	if len(events) == 0 {
+		return doorTaken
+	}
+	err := d.inbox.Append(ctx, events...)
+	switch {
+	case err == nil:
+		return doorTaken
+	case errors.Is(err, store.ErrBusy):
+		return doorUnwell("busy", "More events are coming in than can be written. Send them again in a moment.", time.Second)
+	case errors.Is(err, store.ErrFull):
+		return doorUnwell("full", "There is no room for more events. Send them again later.", time.Minute)
+	case errors.Is(err, store.ErrClosed):
+		return doorUnwell("stopping", "The agent is stopping. Send the events again in a moment.", 10*time.Second)
+	case ctx.Err() != nil:
+		return doorUnwell("interrupted", "The request ended before its events were on disk. Send them again.", time.Second)
+	}
+	a := doorUnwell("not_written", "The events could not be written. Send them again later.", 30*time.Second)
+	a.cause = err
+	return a
+}
+
+// webhook takes what a Segment Webhook destination sends.
+func (d *Door) webhook(r *http.Request, c *DoorConfig, _ store.Call) doorAnswer {
+	received := time.Now()
+	if bad := c.checkBeforeBody(r); bad != nil {
+		return *bad
+	}
+	body, err := readDoorBody(r, c.MaxBodyBytes)
+	if err != nil {
+		return unreadableBody(err, webhookTooLarge(c.MaxBodyBytes))
+	}
+	items, array, err := segment.Split(body)
+	covered := c.covered(r, body, items, array)
+	if covered == coversNothing {
+		return doorRefusal(http.StatusUnauthorized, "invalid_signature", "The X-Signature does not match this body. Compare the shared secret in Segment's webhook settings with ingest.shared_secret, and let no proxy change the body.")
+	}
+	if err != nil {
+		return notEvents(err, http.StatusRequestEntityTooLarge)
+	}
+	events := make([]*store.Event, len(items))
+	for i, item := range items {
+		events[i] = segment.Read(item, segment.Reading{
+			Route:    segment.RouteWebhook,
+			Received: received,
+			Verified: covered == coversAll || i == 0,
+			CheckID:  c.CheckID,
+		})
+	}
+	return d.take(r.Context(), events)
+}
+
+func webhookTooLarge(limit int64) doorAnswer {
+	return doorRefusal(http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("The body has more than %d bytes. Lower the batch size in Segment's webhook settings, or raise ingest.max_body_bytes.", limit))
+}
+
+// notEvents refuses a body that package segment could not take apart.
+func notEvents(err error, tooLarge int) doorAnswer {
+	var notJSON *segment.NotJSON
+	switch {
+	case errors.As(err, &notJSON):
+		return doorRefusal(http.StatusBadRequest, "invalid_json", "The body is "+notJSON.Error()+".")
+	case errors.Is(err, segment.ErrTooMany):
+		return doorRefusal(tooLarge, "too_many_events", "There are "+err.Error()+". Send fewer at a time.")
+	case errors.Is(err, segment.ErrTooLarge):
+		return doorRefusal(tooLarge, "batch_too_large", "For one request, "+err.Error()+". Send fewer at a time.")
+	}
+	return doorRefusal(http.StatusBadRequest, "no_batch", "A batch is an object with the events in its batch array.")
+}

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// doorAnswer is what a request is told. The zero code is success.
+type doorAnswer struct {
+	status        int
+	code, message string
+	retryAfter    time.Duration
+	allow         string
+	cause         error // for the log alone
+}
+
+var doorTaken = doorAnswer{status: http.StatusOK}
+
+// doorRefusal answers a request that will fare no better when it is sent again.
+func doorRefusal(status int, code, message string) doorAnswer {
+	return doorAnswer{status: status, code: code, message: message}
+}
+
+// doorUnwell answers a request that the agent cannot take now, through no fault of the request.
+func doorUnwell(code, message string, retryAfter time.Duration) doorAnswer {
+	return doorAnswer{status: http.StatusServiceUnavailable, code: code, message: message, retryAfter: retryAfter}
+}
+
+// refused reports whether the request was refused for good, by an event route.
+func (a *doorAnswer) refused() bool {
+	switch a.status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestEntityTooLarge:
+		return true
+	}
+	return false
+}
+
+// write answers in the form that every Segment SDK can read: Python's wants code and message, Ruby's
+// wants error, PHP's and Python's exactly 200 (all from their source).
+func (a *doorAnswer) write(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if a.allow != "" {
+		h.Set("Allow", a.allow)
+	}
+	if a.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(a.retryAfter.Seconds())))
+	}
+	w.WriteHeader(a.status)
+	w.Write(a.body())
+}
+
+func (a *doorAnswer) body() []byte {
+	if a.code == "" {
+		return []byte(`{"success":true}`)
+	}
+	body, err := json.Marshal(struct {
+		Success bool   `json:"success"`
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Error   string `json:"error"`
+	}{false, a.code, a.message, a.message})
+	if err != nil { // texts can always be marshalled
+		return []byte(`{"success":false}`)
+	}
+	return body
+}

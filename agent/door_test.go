@@ -1,0 +1,513 @@
+package agent
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"personasync/agent/segment"
+	"personasync/store"
+)
+
+const (
+	doorSecret = "test-shared-secret"
+	doorKey    = "wk_test_123"
+)
+
+// fakeInbox is an Inbox of funcs.
+type fakeInbox struct {
+	append   func(ctx context.Context, events ...*store.Event) error
+	rejected func()
+}
+
+func (f fakeInbox) Append(ctx context.Context, events ...*store.Event) error {
+	return f.append(ctx, events...)
+}
+func (f fakeInbox) CountRejected() { f.rejected() }
+
+// doorway is a door and what came through it.
+type doorway struct {
+	*Door
+	log bytes.Buffer
+
+	mu       sync.Mutex
+	events   []*store.Event
+	appends  int
+	rejected int
+	fail     error // what Append answers
+}
+
+func openDoor(change func(*DoorConfig)) *doorway {
+	w := &doorway{}
+	c := DoorConfig{SharedSecrets: []string{doorSecret}, WriteKeys: []string{doorKey}, AuthRequired: true}
+	if change != nil {
+		change(&c)
+	}
+	in := fakeInbox{
+		append: func(_ context.Context, events ...*store.Event) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.appends++
+			if w.fail == nil {
+				w.events = append(w.events, events...)
+			}
+			return w.fail
+		},
+		rejected: func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.rejected++
+		},
+	}
+	w.Door = NewDoor(c, in, slog.New(slog.NewTextHandler(&w.log, nil)))
+	return w
+}
+
+// told is an answer as a client reads it.
+type told struct {
+	Status  int
+	Header  http.Header
+	Success bool
+	Code    string
+	Message string
+	Error   string
+}
+
+// knock sends a request and holds its answer to what every answer promises.
+func (w *doorway) knock(t *testing.T, r *http.Request) told {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	w.ServeHTTP(rec, r)
+	return readAnswer(t, rec.Result())
+}
+
+func readAnswer(t *testing.T, resp *http.Response) told {
+	t.Helper()
+	defer resp.Body.Close()
+	a := told{Status: resp.StatusCode, Header: resp.Header}
+	if got := resp.Header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("Content-Type %q", got)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
+		t.Errorf("the answer is not JSON: %v", err)
+	}
+	if a.Success != (a.Status == 200) {
+		t.Errorf("status %d with success %t", a.Status, a.Success)
+	}
+	if !a.Success && (a.Code == "" || a.Message == "" || a.Error == "") {
+		t.Errorf("an SDK cannot read this error: %+v", a)
+	}
+	if (a.Status == 503) != (resp.Header.Get("Retry-After") != "") {
+		t.Errorf("status %d with Retry-After %q", a.Status, resp.Header.Get("Retry-After"))
+	}
+	return a
+}
+
+func doorPost(path string, body []byte, header ...string) *http.Request {
+	r := httptest.NewRequest("POST", path, bytes.NewReader(body))
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return r
+}
+
+func doorSign(secret string, text []byte) string {
+	mac := hmac.New(sha1.New, []byte(secret))
+	mac.Write(text)
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+func signedDoorPost(body []byte) *http.Request {
+	return doorPost("/segment/webhook", body, "X-Signature", doorSign(doorSecret, body))
+}
+
+func doorPayload(t testing.TB, name string) []byte {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join("segment", "testdata", "payloads", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+type doorFixture struct {
+	File, Transport, Path string
+	Headers               map[string]string
+	Signature             string `json:"x_signature"`
+	SignatureFirst        string `json:"x_signature_first_event"`
+	SignatureWhole        string `json:"x_signature_whole_body"`
+	Expect                struct {
+		Status, Events *int
+		Code           string
+		Rejected       bool
+	}
+}
+
+func doorFixtures(t *testing.T) []doorFixture {
+	t.Helper()
+	var m struct{ Files []doorFixture }
+	if err := json.Unmarshal(doorPayload(t, "MANIFEST.json"), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m.Files
+}
+
+func TestEveryPayloadPassesTheDoor(t *testing.T) {
+	for _, f := range doorFixtures(t) {
+		body := doorPayload(t, f.File)
+		if f.Transport == "tracking-api" {
+			t.Run(f.File, func(t *testing.T) { knockTracking(t, f, body) })
+			continue
+		}
+		for form, signature := range map[string]string{"": f.Signature, " first event": f.SignatureFirst, " whole body": f.SignatureWhole} {
+			if signature == "" {
+				continue
+			}
+			t.Run(f.File+form, func(t *testing.T) {
+				w := openDoor(nil)
+				r := doorPost("/segment/webhook", body, "X-Signature", signature)
+				for name, value := range f.Headers {
+					r.Header.Set(name, value)
+				}
+				if a := w.knock(t, r); a.Status != 200 {
+					t.Fatalf("%+v", a)
+				}
+				if n := f.Expect.Events; n != nil && len(w.events) != *n || len(w.events) == 0 {
+					t.Errorf("%d events", len(w.events))
+				}
+			})
+		}
+	}
+}
+
+// knockTracking posts a body as its entry says; one that names no credentials gets a write key.
+func knockTracking(t *testing.T, f doorFixture, body []byte) {
+	w := openDoor(nil)
+	r := doorPost(f.Path, body)
+	for name, value := range f.Headers {
+		r.Header.Set(name, value)
+	}
+	if r.Header.Get("Authorization") == "" && !bytes.Contains(body, []byte(doorKey)) {
+		r.SetBasicAuth(doorKey, "")
+	}
+	a := w.knock(t, r)
+	want := 200
+	if f.Expect.Status != nil {
+		want = *f.Expect.Status
+	} else if f.Expect.Code != "" || f.Expect.Rejected {
+		want = 400
+	}
+	if a.Status != want || f.Expect.Code != "" && a.Code != f.Expect.Code {
+		t.Errorf("%+v, want status %d and code %q", a, want, f.Expect.Code)
+	}
+	if n := f.Expect.Events; n != nil && len(w.events) != *n {
+		t.Errorf("%d events, want %d", len(w.events), *n)
+	}
+	if rejected := want != 200; rejected != (w.rejected == 1) || rejected != (len(w.events) == 0 && w.appends == 0) && f.File != "api-batch-empty.json" {
+		t.Errorf("%d rejected, %d events", w.rejected, len(w.events))
+	}
+}
+
+func TestWebhookCredentials(t *testing.T) {
+	one := []byte(`{"type":"delete","userId":"u"}`)
+	two := []byte(`[ {"type":"delete","userId":"u"} ,{"type":"delete","userId":"v"}]`)
+	wrapped := []byte(`[{"json":{"type":"delete","userId":"u"}},{"json":{"type":"delete","userId":"v"}}]`)
+	const all, first = "verified", "first only"
+	secret := func(c *DoorConfig) {}
+	rotated := func(c *DoorConfig) { c.SharedSecrets = []string{"new", "", doorSecret} }
+	token := func(c *DoorConfig) { c.SharedSecrets, c.BearerTokens = nil, []string{"old-token", "tok"} }
+	both := func(c *DoorConfig) { c.BearerTokens = []string{"tok"} }
+	off := func(c *DoorConfig) { c.AuthRequired = false }
+	none := func(c *DoorConfig) { c.SharedSecrets = []string{""} }
+	cases := []struct {
+		name   string
+		config func(*DoorConfig)
+		body   []byte
+		header []string
+		status int
+		want   string // for 200: which deletes are verified; else the code
+	}{
+		{"whole body", secret, one, []string{"X-Signature", doorSign(doorSecret, one)}, 200, all},
+		{"upper case", secret, one, []string{"X-Signature", strings.ToUpper(doorSign(doorSecret, one))}, 200, all},
+		{"whole array", secret, two, []string{"X-Signature", doorSign(doorSecret, two)}, 200, all},
+		{"first event", secret, two, []string{"X-Signature", doorSign(doorSecret, one)}, 200, first},
+		{"first event of a wrapped array", secret, wrapped, []string{"X-Signature", doorSign(doorSecret, one)}, 200, first},
+		{"first element of a wrapped array", secret, wrapped, []string{"X-Signature", doorSign(doorSecret, []byte(`{"json":`+string(one)+`}`))}, 200, first},
+		{"second event", secret, two, []string{"X-Signature", doorSign(doorSecret, []byte(`{"type":"delete","userId":"v"}`))}, 401, "invalid_signature"},
+		{"an older secret", rotated, one, []string{"X-Signature", doorSign(doorSecret, one)}, 200, all},
+		{"another secret", secret, one, []string{"X-Signature", doorSign("guess", one)}, 401, "invalid_signature"},
+		{"the empty secret", rotated, one, []string{"X-Signature", doorSign("", one)}, 401, "invalid_signature"},
+		{"no hexadecimal", secret, one, []string{"X-Signature", "sha1=zz"}, 401, "invalid_signature"},
+		{"no signature", secret, one, nil, 401, "missing_signature"},
+		{"not JSON and signed", secret, []byte(`{`), []string{"X-Signature", doorSign(doorSecret, []byte(`{`))}, 400, "invalid_json"},
+		{"not JSON and not signed", secret, []byte(`{`), []string{"X-Signature", "00"}, 401, "invalid_signature"},
+		{"an array without events, signed as nothing", secret, []byte(`[]`), []string{"X-Signature", doorSign(doorSecret, nil)}, 401, "invalid_signature"},
+
+		{"token", token, two, []string{"Authorization", "tok"}, 200, all},
+		{"token as bearer", token, two, []string{"Authorization", "bearer tok"}, 200, all},
+		{"older token", token, two, []string{"Authorization", "Bearer old-token"}, 200, all},
+		{"part of a token", token, two, []string{"Authorization", "Bearer to"}, 401, "invalid_token"},
+		{"no token", token, two, []string{"X-Signature", doorSign(doorSecret, two)}, 401, "invalid_token"},
+
+		{"both", both, two, []string{"Authorization", "tok", "X-Signature", doorSign(doorSecret, one)}, 200, all},
+		{"both are needed: no token", both, two, []string{"X-Signature", doorSign(doorSecret, two)}, 401, "invalid_token"},
+		{"both are needed: no signature", both, two, []string{"Authorization", "tok"}, 401, "missing_signature"},
+		{"both are needed: wrong signature", both, two, []string{"Authorization", "tok", "X-Signature", doorSign("x", two)}, 401, "invalid_signature"},
+
+		{"off", off, two, nil, 200, all},
+		{"nothing configured", none, two, []string{"X-Signature", doorSign("", two)}, 503, "no_credentials"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := openDoor(c.config)
+			a := w.knock(t, doorPost("/segment/webhook", c.body, c.header...))
+			if a.Status != c.status {
+				t.Fatalf("%+v, want %d %s", a, c.status, c.want)
+			}
+			if c.status != 200 {
+				if a.Code != c.want || len(w.events) != 0 || (w.rejected == 1) != (c.status < 500) {
+					t.Errorf("%+v; %d events, %d rejected", a, len(w.events), w.rejected)
+				}
+				return
+			}
+			for i, e := range w.events {
+				if verified := e.Fault == ""; verified != (i == 0 || c.want == all) {
+					t.Errorf("event %d: fault %q", i, e.Fault)
+				}
+			}
+		})
+	}
+}
+
+func TestBadInputIsRefusedOrParkedAndNothingElseIsLost(t *testing.T) {
+	good := string(doorPayload(t, "audience-identify-enter.json"))
+	nested := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
+	cases := []struct {
+		name, body string
+		status     int
+		faults     []string // of the events, in order
+	}{
+		{"not JSON", good[:100], 400, nil},
+		{"nothing", "", 400, nil},
+		{"9 MB", `{"x":"` + strings.Repeat("x", 9<<20) + `"}`, 413, nil},
+		{"too many elements", "[1" + strings.Repeat(",1", segment.MaxArray) + "]", 413, nil},
+		{"no events", "[]", 200, nil},
+		{"missing flag", strings.Replace(good, `"high_value_shoppers":true`, `"x":1`, 1), 200, []string{"undetermined"}},
+		{"unknown class", strings.Replace(good, `"computation_class":"audience"`, `"computation_class":"cohort"`, 1), 200, []string{"unknown_class"}},
+		{"numeric userId", strings.Replace(good, `"usr_48213"`, `48213`, 1), 200, []string{""}},
+		{"null everywhere", `{"type":null,"userId":null,"context":null,"traits":null}`, 200, []string{""}},
+		{"10,000 nested arrays among events", "[" + good + "," + nested + "," + good + "]", 200, []string{"", "not_an_object", ""}},
+		{"invalid UTF-8 among events", "[" + good + ",{\"a\":\"\xff\"}," + good + "]", 200, []string{"", "invalid_utf8", ""}},
+		{"numbers and nulls among events", "[1," + good + ",null]", 200, []string{"not_an_object", "", "not_an_object"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := openDoor(nil)
+			if a := w.knock(t, signedDoorPost([]byte(c.body))); a.Status != c.status {
+				t.Fatalf("%+v, want %d", a, c.status)
+			}
+			if len(w.events) != len(c.faults) {
+				t.Fatalf("%d events, want %d", len(w.events), len(c.faults))
+			}
+			for i, e := range w.events {
+				if e.Fault != c.faults[i] || e.Received.IsZero() {
+					t.Errorf("event %d: fault %q, received %v", i, e.Fault, e.Received)
+				}
+			}
+			if w.rejected == 1 != (c.status != 200) {
+				t.Errorf("%d rejected", w.rejected)
+			}
+		})
+	}
+}
+
+func TestUnlessEventsAreOnDiskTheAnswerIs503(t *testing.T) {
+	body := doorPayload(t, "audience-identify-enter.json")
+	for code, err := range map[string]error{
+		"busy": store.ErrBusy, "full": fmt.Errorf("append: %w", store.ErrFull), "stopping": store.ErrClosed, "not_written": errors.New("input/output error"),
+	} {
+		w := openDoor(nil)
+		w.fail = err
+		if a := w.knock(t, signedDoorPost(body)); a.Status != 503 || a.Code != code || w.rejected != 0 {
+			t.Errorf("%v: %+v", err, a)
+		}
+		if a := w.knock(t, doorPost("/v1/batch", doorPayload(t, "api-batch-go.json"), "Authorization", "Basic d2tfdGVzdF8xMjM6")); a.Status != 503 {
+			t.Errorf("%v: %+v", err, a)
+		}
+		if code == "not_written" && !strings.Contains(w.log.String(), "input/output error") {
+			t.Errorf("the operator is not told: %s", &w.log)
+		}
+	}
+	w := openDoor(nil)
+	w.fail = context.Canceled
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if a := w.knock(t, signedDoorPost(body).WithContext(ctx)); a.Status != 503 || a.Code != "interrupted" {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestAnUnreadyDoorKeepsEventsWithTheirSender(t *testing.T) {
+	w := openDoor(nil)
+	body := doorPayload(t, "audience-identify-enter.json")
+	w.SetUnready("the store is being checked")
+	if a := w.knock(t, signedDoorPost(body)); a.Status != 503 || !strings.Contains(a.Message, "the store is being checked") {
+		t.Errorf("%+v", a)
+	}
+	if a := w.knock(t, doorPost("/v1/t", []byte(`{`))); a.Status != 503 {
+		t.Errorf("%+v", a)
+	}
+	w.SetUnready("")
+	if a := w.knock(t, signedDoorPost(body)); a.Status != 200 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestReconfigureRotatesSecrets(t *testing.T) {
+	w := openDoor(nil)
+	body := doorPayload(t, "audience-identify-enter.json")
+	w.Reconfigure(DoorConfig{SharedSecrets: []string{"new"}, AuthRequired: true})
+	if a := w.knock(t, signedDoorPost(body)); a.Status != 401 {
+		t.Errorf("%+v", a)
+	}
+	if a := w.knock(t, doorPost("/segment/webhook", body, "X-Signature", doorSign("new", body))); a.Status != 200 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestIDsAreJudgedAtTheDoor(t *testing.T) {
+	w := openDoor(func(c *DoorConfig) { c.CheckID = func(string) string { return "id_blocked" } })
+	w.knock(t, signedDoorPost(doorPayload(t, "audience-identify-enter.json")))
+	w.knock(t, doorPost("/v1/batch", doorPayload(t, "api-batch-engage-events.json")))
+	w.knock(t, doorPost("/v1/identify", doorPayload(t, "api-identify-writekey-in-body.json")))
+	if len(w.events) != 4 {
+		t.Fatalf("%d events", len(w.events))
+	}
+	for _, e := range w.events {
+		if e.User.Fault != "id_blocked" || e.Fault != "" {
+			t.Errorf("user %+v, fault %q", e.User, e.Fault)
+		}
+	}
+}
+
+func TestOtherPathsAndMethods(t *testing.T) {
+	cases := []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"GET", "/", 404, ""},
+		{"POST", "/segment", 404, ""},
+		{"POST", "/v1/batch/more", 404, ""},
+		{"POST", "//v1/batch", 404, ""},
+		{"GET", "/segment/webhook", 405, "POST"},
+		{"OPTIONS", "/segment/webhook", 405, "POST"},
+		{"PUT", "/v1/track", 405, "OPTIONS, POST"},
+		{"DELETE", "/v1/import/", 405, "OPTIONS, POST"},
+	}
+	for _, c := range cases {
+		w := openDoor(nil)
+		a := w.knock(t, httptest.NewRequest(c.method, "http://agent"+c.path, nil))
+		if a.Status != c.status || a.Header.Get("Allow") != c.allow || w.rejected != 0 {
+			t.Errorf("%s %s: %+v", c.method, c.path, a)
+		}
+	}
+}
+
+func TestTheLogNamesTroubleOnceAMinuteAndNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := openDoor(nil)
+		body := []byte(`{"userId":"usr_private","traits":{"email":"ann@example.com"}}`)
+		wrong := doorSign("guess", body)
+		for range 5 {
+			w.knock(t, doorPost("/segment/webhook", body, "X-Signature", wrong))
+		}
+		w.knock(t, doorPost("/v1/identify", body, "Authorization", "Basic c2VjcmV0LWtleTo="))
+		time.Sleep(time.Minute)
+		w.knock(t, doorPost("/segment/webhook", body, "X-Signature", wrong))
+
+		log := w.log.String()
+		if n := strings.Count(log, "invalid_signature"); n != 2 {
+			t.Errorf("%d lines of seven refusals:\n%s", n, log)
+		}
+		if !strings.Contains(log, "unlogged_before=4") || !strings.Contains(log, "invalid_write_key") {
+			t.Errorf("what was left out is not counted:\n%s", log)
+		}
+		for _, private := range []string{"usr_private", "ann@", wrong, "secret-key", doorSecret, doorKey} {
+			if strings.Contains(log, private) {
+				t.Errorf("%q is in the log:\n%s", private, log)
+			}
+		}
+	})
+}
+
+// Over the wire: a sender that is still writing must be able to read the refusal.
+func TestALargeBodyGetsItsAnswerOverHTTP(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	w := openDoor(nil)
+	server := httptest.NewServer(w)
+	defer server.Close()
+	client := server.Client()
+	defer client.CloseIdleConnections()
+
+	body := bytes.Repeat([]byte("x"), 9<<20)
+	for _, r := range []io.Reader{bytes.NewReader(body), struct{ io.Reader }{bytes.NewReader(body)}} { // with a length, and in chunks
+		req, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+"/segment/webhook", r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Signature", doorSign(doorSecret, body))
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := readAnswer(t, resp); a.Status != 413 || a.Code != "body_too_large" {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
+func TestABodyThatEndsEarlyMayBeSentAgain(t *testing.T) {
+	w := openDoor(nil)
+	r := signedDoorPost(doorPayload(t, "audience-identify-enter.json"))
+	r.Body = io.NopCloser(io.MultiReader(strings.NewReader("{"), brokenReader{}))
+	if a := w.knock(t, r); a.Status != 408 || w.rejected != 0 {
+		t.Errorf("%+v, %d rejected", a, w.rejected)
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func gzipped(t *testing.T, plain []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}

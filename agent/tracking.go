@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"personasync/agent/segment"
+	"personasync/store"
+)
+
+// Segment's HTTP Tracking API, so far that an unmodified SDK works with only its host changed. Limits
+// are Segment's: 32 KB an event, 500 KB a batch. Ruby's SDK fills 512,000 bytes, so batches get 512 KiB,
+// and an eighth more for the envelope.
+const (
+	maxTrackingCall  = segment.MaxEventBytes
+	maxTrackingBatch = 512<<10 + 64<<10
+)
+
+var (
+	callTooLarge  = doorRefusal(http.StatusBadRequest, segment.FaultEventTooLarge, fmt.Sprintf("The event has more than %d bytes, the most that one may have. Send less in it.", maxTrackingCall))
+	batchTooLarge = doorRefusal(http.StatusBadRequest, "batch_too_large", fmt.Sprintf("The batch has more than %d bytes. Send fewer events at a time.", maxTrackingBatch))
+	badWriteKey   = doorRefusal(http.StatusUnauthorized, "invalid_write_key", "The write key is missing or wrong. Give the SDK one of ingest.write_keys.")
+)
+
+// trackingCall takes one event. What Segment's API refuses is refused with a code; what only we cannot
+// use is taken, and parked.
+func (d *Door) trackingCall(r *http.Request, c *DoorConfig, call store.Call) doorAnswer {
+	received := time.Now()
+	if bad := c.checkWriteKeys(); bad != nil {
+		return *bad
+	}
+	body, err := readDoorBody(r, maxTrackingCall)
+	if err != nil {
+		return unreadableBody(err, callTooLarge)
+	}
+	key, err := segment.WriteKey(body)
+	if err != nil {
+		return notEvents(err, http.StatusBadRequest)
+	}
+	if !c.mayWrite(r, key) {
+		return badWriteKey
+	}
+	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, CheckID: c.CheckID, Call: call})
+	if segment.Refuses(e.Fault) {
+		return doorRefusal(http.StatusBadRequest, e.Fault, e.Sentence)
+	}
+	return d.take(r.Context(), []*store.Event{e})
+}
+
+// trackingBatch takes a batch whole: items that Segment's API would refuse are parked, because a refusal
+// would lose the others.
+func (d *Door) trackingBatch(r *http.Request, c *DoorConfig, _ store.Call) doorAnswer {
+	received := time.Now()
+	if bad := c.checkWriteKeys(); bad != nil {
+		return *bad
+	}
+	body, err := readDoorBody(r, maxTrackingBatch)
+	if err != nil {
+		return unreadableBody(err, batchTooLarge)
+	}
+	batch, err := segment.ParseBatch(body)
+	if err != nil {
+		return notEvents(err, http.StatusBadRequest)
+	}
+	if !c.mayWrite(r, batch.WriteKey) {
+		return badWriteKey
+	}
+	events := make([]*store.Event, len(batch.Items))
+	for i, item := range batch.Items {
+		events[i] = segment.Read(item.Raw, segment.Reading{Route: segment.RouteTracking, Received: received, CheckID: c.CheckID, Size: item.Size})
+	}
+	return d.take(r.Context(), events)
+}
+
+// trackingMetrics takes what Analytics.js measures about itself, and drops it.
+func (d *Door) trackingMetrics(*http.Request, *DoorConfig, store.Call) doorAnswer { return doorTaken }
+
+// checkWriteKeys answers 503 while no key is configured: SDKs keep their events for that.
+func (c *DoorConfig) checkWriteKeys() *doorAnswer {
+	if !c.AuthRequired || len(c.WriteKeys) > 0 {
+		return nil
+	}
+	a := doorUnwell("no_credentials", "No ingest.write_keys are set here, so nothing can be checked. The sender keeps its events.", time.Minute)
+	return &a
+}
+
+// mayWrite accepts a write key as user name of Basic authorization or in the body. An OAuth token
+// (Authorization: Bearer) cannot be checked here; the write key that Segment wants beside it can.
+func (c *DoorConfig) mayWrite(r *http.Request, inBody string) bool {
+	return !c.AuthRequired || oneOfSecrets(c.WriteKeys, inBody) || oneOfSecrets(c.WriteKeys, basicUser(r))
+}
+
+// basicUser is the user of Basic authorization. Old SDKs leave out the colon behind it, and some the
+// padding of base64, so http.Request.BasicAuth will not do.
+func basicUser(r *http.Request) string {
+	encoded := strings.TrimRight(cutScheme(r.Header.Get("Authorization"), "Basic"), "=")
+	decoded, err := base64.RawStdEncoding.DecodeString(encoded)
+	if err != nil {
+		return ""
+	}
+	user, _, _ := strings.Cut(string(decoded), ":")
+	return user
+}
+
+// allowOrigin lets pages of any origin post: that is what Analytics.js in a browser needs, and a write
+// key is public there. No cookies are involved.
+func allowOrigin(h http.Header, r *http.Request) {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return
+	}
+	h.Add("Vary", "Origin")
+	h.Set("Access-Control-Allow-Origin", origin)
+	if r.Method != http.MethodOptions {
+		return
+	}
+	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "authorization, content-type, content-encoding, x-retry-count")
+	h.Set("Access-Control-Max-Age", "86400")
+}

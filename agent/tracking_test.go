@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"personasync/store"
+)
+
+const doorBasicKey = "Basic d2tfdGVzdF8xMjM6" // wk_test_123 and a colon
+
+func TestEveryPathImpliesItsCall(t *testing.T) {
+	body := []byte(`{"userId":"u","event":"E","writeKey":"` + doorKey + `"}`)
+	for paths, call := range map[string]store.Call{
+		"identify i": store.CallIdentify, "track t": store.CallTrack, "page p": store.CallPage,
+		"screen s": store.CallScreen, "group g": store.CallGroup, "alias a": store.CallAlias,
+	} {
+		for path := range strings.FieldsSeq(paths) {
+			w := openDoor(nil)
+			if a := w.knock(t, doorPost("/v1/"+path, body)); a.Status != 200 {
+				t.Fatalf("%s: %+v", path, a)
+			}
+			if got := w.events[0].Call; got != call {
+				t.Errorf("%s is %v, want %v", path, got, call)
+			}
+		}
+	}
+}
+
+func TestWriteKeys(t *testing.T) {
+	event := func(key string) []byte {
+		return fmt.Appendf(nil, `{"userId":"u","event":"E","type":"track","writeKey":%q}`, key)
+	}
+	set := func(c *DoorConfig) {}
+	cases := []struct {
+		name   string
+		config func(*DoorConfig)
+		body   []byte
+		auth   string
+		status int
+	}{
+		{"basic", set, event(""), doorBasicKey, 200},
+		{"basic without the colon", set, event(""), "Basic d2tfdGVzdF8xMjM=", 200},
+		{"basic without padding, in lower case", set, event(""), "basic d2tfdGVzdF8xMjM", 200},
+		{"in the body", set, event(doorKey), "", 200},
+		{"beside an OAuth token", set, event(doorKey), "Bearer token", 200},
+		{"an OAuth token alone", set, event(""), "Bearer " + doorKey, 401},
+		{"as a password", set, event(""), "Basic OndrX3Rlc3RfMTIz", 401},
+		{"of another source", set, event("wk_other"), "", 401},
+		{"none", set, []byte(`{"userId":"u","event":"E"}`), "", 401},
+		{"what is not base64", set, event(""), "Basic ?", 401},
+		{"rotated", func(c *DoorConfig) { c.WriteKeys = []string{"new", doorKey} }, event(doorKey), "", 200},
+		{"off", func(c *DoorConfig) { c.AuthRequired = false }, event("any"), "", 200},
+		{"nothing configured", func(c *DoorConfig) { c.WriteKeys = nil }, event(""), "", 503},
+		{"nothing but an empty key configured", func(c *DoorConfig) { c.WriteKeys = []string{""} }, event(""), "Basic Og==", 503},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for path, body := range map[string][]byte{"/v1/track": c.body, "/v1/b": batchOf(c.body)} {
+				w := openDoor(c.config)
+				r := doorPost(path, body)
+				if c.auth != "" {
+					r.Header.Set("Authorization", c.auth)
+				}
+				if a := w.knock(t, r); a.Status != c.status || (len(w.events) == 1) != (c.status == 200) {
+					t.Errorf("%s: %+v, want %d; %d events", path, a, c.status, len(w.events))
+				}
+			}
+		})
+	}
+}
+
+// batchOf makes a batch of one event, with its write key beside it.
+func batchOf(event []byte) []byte {
+	return fmt.Appendf(nil, `{"batch":[%s],%s`, event, event[1:])
+}
+
+// Envelopes of SDKs, as their sources build them.
+func TestEnvelopesOfSDKs(t *testing.T) {
+	batch := []byte(`{"batch":[{"type":"track","messageId":"m1","userId":"u","event":"E"},{"type":"identify","messageId":"m2","anonymousId":"a","userId":null,"traits":{}}],"sentAt":"2026-03-14T09:26:53Z","writeKey":"` + doorKey + `"}`)
+	keyless := bytes.Replace(batch, []byte(doorKey), nil, 1)
+	cases := []struct {
+		name, path string
+		body       []byte
+		header     []string
+	}{
+		{"Go", "/v1/batch", keyless, []string{"Authorization", doorBasicKey, "Content-Type", "application/json"}},
+		{"Node", "/v1/batch", batch, []string{"Authorization", doorBasicKey, "Content-Type", "application/json", "X-Retry-Count", "1"}},
+		{"Python", "/v1/batch", gzipped(t, batch), []string{"Content-Type", "application/json", "Content-Encoding", "gzip"}},
+		{"Ruby", "/v1/import", keyless, []string{"Authorization", doorBasicKey, "Content-Type", "application/json"}},
+		{"Java", "/v1/import/", batch, []string{"Authorization", doorBasicKey, "Content-Type", "application/json"}},
+		{"PHP", "/v1/batch", gzipped(t, keyless), []string{"Authorization", doorBasicKey, "Content-Encoding", "gzip"}},
+		{"Kotlin", "/v1/b", gzipped(t, batch), []string{"Content-Type", "text/plain", "Content-Encoding", "gzip"}},
+		{"Swift", "/v1/b", batch, []string{"Content-Type", "application/json; charset=utf-8"}},
+		{"Analytics.js", "/v1/b", batch, []string{"Authorization", doorBasicKey, "Content-Type", "text/plain", "Origin", "https://shop.example"}},
+		{"none in particular", "/v1/batch", batch, []string{"Content-Type", "application/x-www-form-urlencoded"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := openDoor(nil)
+			if a := w.knock(t, doorPost(c.path, c.body, c.header...)); a.Status != 200 {
+				t.Fatalf("%+v", a)
+			}
+			if len(w.events) != 2 || w.events[0].MessageID != "m1" || w.events[1].MessageID != "m2" || w.appends != 1 {
+				t.Errorf("%d events in %d appends", len(w.events), w.appends)
+			}
+		})
+	}
+}
+
+func TestABadItemIsParkedAndTheBatchIsTaken(t *testing.T) {
+	big := `{"type":"track","userId":"u","event":"E","x":"` + strings.Repeat("x", 32<<10) + `"}`
+	good := `{"type":"track","userId":"u","event":"E"}`
+	body := `{"batch":[` + strings.Join([]string{good, `{"userId":"u"}`, `{"type":"track","event":"E"}`, `{"type":"track","userId":"u"}`, `7`, big, `{"type":"delete","userId":"u"}`, good}, ",") + `]}`
+	want := []string{"", "unknown_type", "no_user_anon_id", "no_event_name", "not_an_object", "event_too_large", "unverified_delete", ""}
+	w := openDoor(nil)
+	if a := w.knock(t, doorPost("/v1/batch", []byte(body), "Authorization", doorBasicKey)); a.Status != 200 {
+		t.Fatalf("%+v", a)
+	}
+	if len(w.events) != len(want) {
+		t.Fatalf("%d events", len(w.events))
+	}
+	for i, e := range w.events {
+		if e.Fault != want[i] {
+			t.Errorf("item %d: fault %q, want %q", i, e.Fault, want[i])
+		}
+	}
+}
+
+func TestTrackingRefusals(t *testing.T) {
+	item := `{"type":"track","userId":"u","event":"E"}`
+	large := `{"userId":"u","event":"` + strings.Repeat("x", 600<<10) + `"}`
+	cases := []struct {
+		name, path, body, encoding string
+		code                       string
+	}{
+		{"no event name", "/v1/track", `{"userId":"u"}`, "", "no_event_name"},
+		{"nobody", "/v1/identify", `{"traits":{}}`, "", "no_user_anon_id"},
+		{"no object", "/v1/t", `[` + item + `]`, "", "not_an_object"},
+		{"not JSON", "/v1/t", `userId=u`, "", "invalid_json"},
+		{"a batch that is not JSON", "/v1/b", `{"batch":[`, "", "invalid_json"},
+		{"a batch without one", "/v1/batch", `{}`, "", "no_batch"},
+		{"a batch of 2,501", "/v1/import/", `{"batch":[` + strings.Repeat("1,", 2500) + `1]}`, "", "too_many_events"},
+		{"a batch of 600 KB", "/v1/batch", `{"batch":[` + large + `]}`, "", "batch_too_large"},
+		{"an event of 600 KB", "/v1/track", large, "", "event_too_large"},
+		{"a context that is larger than an event", "/v1/batch", `{"batch":[{}],"context":{"a":"` + strings.Repeat("x", 33<<10) + `"}}`, "", "batch_too_large"},
+		{"an encoding we do not know", "/v1/batch", item, "br", "unknown_encoding"},
+		{"no gzip", "/v1/batch", item, "gzip", "invalid_gzip"},
+		{"gzip cut off", "/v1/batch", string(gzipped(t, []byte(item))[:20]), "gzip", "invalid_gzip"},
+		{"a gzip bomb", "/v1/batch", string(gzipped(t, bytes.Repeat([]byte(" "), 20<<20))), "gzip", "batch_too_large"},
+		{"a gzip bomb of one event", "/v1/track", string(gzipped(t, bytes.Repeat([]byte(" "), 5<<20))), "gzip", "event_too_large"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := openDoor(nil)
+			r := doorPost(c.path, []byte(c.body), "Authorization", doorBasicKey)
+			r.Header.Set("Content-Encoding", c.encoding)
+			if a := w.knock(t, r); a.Status != 400 || a.Code != c.code {
+				t.Errorf("%+v, want %s", a, c.code)
+			}
+			if w.rejected != 1 || w.appends != 0 {
+				t.Errorf("%d rejected, %d appends", w.rejected, w.appends)
+			}
+		})
+	}
+}
+
+func TestBrowsersMayPost(t *testing.T) {
+	w := openDoor(nil)
+	r := httptest.NewRequest("OPTIONS", "/v1/t", nil)
+	r.Header.Set("Origin", "https://shop.example")
+	r.Header.Set("Access-Control-Request-Method", "POST")
+	a := w.knock(t, r)
+	if a.Status != 200 || a.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" {
+		t.Errorf("%+v", a)
+	}
+	for _, name := range []string{"authorization", "content-type", "x-retry-count"} {
+		if !strings.Contains(a.Header.Get("Access-Control-Allow-Headers"), name) {
+			t.Errorf("%s is not allowed: %v", name, a.Header)
+		}
+	}
+	// A page must be able to read a refusal too.
+	a = w.knock(t, doorPost("/v1/t", []byte(`{}`), "Origin", "https://shop.example"))
+	if a.Status != 401 || a.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" {
+		t.Errorf("%+v", a)
+	}
+	if a = w.knock(t, doorPost("/segment/webhook", nil, "Origin", "https://shop.example")); a.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("pages are let into the webhook route: %v", a.Header)
+	}
+}
+
+func TestMetricsOfAnalyticsJSAreDropped(t *testing.T) {
+	w := openDoor(nil)
+	if a := w.knock(t, doorPost("/v1/m", []byte(`{"series":[]}`))); a.Status != 200 || w.appends != 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// Kotlin's SDK streams: no length, gzip, text/plain.
+func TestAStreamedGzipBatchOverHTTP(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	w := openDoor(nil)
+	server := httptest.NewServer(w)
+	defer server.Close()
+	client := server.Client()
+	defer client.CloseIdleConnections()
+
+	body := gzipped(t, doorPayload(t, "api-batch-engage-events.json"))
+	req, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+"/v1/b", io.MultiReader(bytes.NewReader(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "text/plain")
+	req.Header.Set("Content-Encoding", "gzip")
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := readAnswer(t, resp); a.Status != 200 {
+		t.Fatalf("%+v", a)
+	}
+	if len(w.events) != 2 || w.events[0].Flag != store.FlagIn || len(w.events[1].Columns) != 1 {
+		t.Errorf("%d events", len(w.events))
+	}
+}

@@ -1,0 +1,398 @@
+package syncer
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"personasync/store"
+)
+
+// action is what the sender does about an answer.
+type action uint8
+
+const (
+	actTake    action = iota // accepted: done with it
+	actRetry                 // certainly not taken: again after a backoff
+	actUnsure                // perhaps taken: again after a backoff, and the outbox knows
+	actStop                  // nothing may be concluded about the data: stop the road and probe
+	actSplit                 // too large: halve the request
+	actBisect                // MoEngage judged the data: find the offender and park it
+	actSuspect               // perhaps the data, perhaps the account: as bisect, but park only with proof
+	actPark                  // never becomes a request
+	actStay                  // the sender itself is stopping or holding back; nothing was sent
+)
+
+// Meaning is one row of the failure table: what an answer of MoEngage, or the lack of one, means.
+type Meaning struct {
+	Code  string `json:"code"`  // also the reason of a change that waits or is parked for it
+	Means string `json:"means"` // what happened
+	Agent string `json:"agent"` // what the agent does about it
+
+	act action
+}
+
+// Codes that the program itself speaks of.
+const (
+	codeAccepted    = "accepted"
+	codeUnreachable = "unreachable"
+	codeLost        = "connection_lost"
+	codeTimeout     = "timeout"
+	codeDNS         = "dns"
+	codeTLS         = "tls"
+	codeRedirected  = "redirected"
+	codeUnexpected  = "unexpected_answer"
+	codeServerError = "http_5xx"
+	codeUnreadable  = "unreadable_answer"
+	codeSaysFail    = "answered_fail"
+	codeData        = "data_refused"
+	codeAccount     = "account_refused"
+	codeUnexplained = "unexplained_400"
+	codeTooLarge    = "too_large"
+	codeUnencodable = "unencodable"
+	codeAttempts    = "attempts_exhausted"
+	codeStay        = "not_sent"
+)
+
+// What the agent does, where several rows say the same.
+const (
+	doRetry  = "Tries again after a growing, jittered pause (retry.min_backoff to retry.max_backoff), or when Retry-After says so; only one request at a time until one is answered. Nothing is given up."
+	doUnsure = "Treats the changes as perhaps delivered: attributes are sent again whatever they say, events may arrive twice. Tries again after a growing, jittered pause."
+	doStop   = "Stops the road, parks nothing and spends no attempt, tries one real request a minute, and goes on by itself once that is answered."
+	doPark   = "Parks the change with this reason. After the cause is mended: outbox retry."
+)
+
+// table is THE failure table: every answer that the sender tells apart, and what it does then.
+// Whatever has no row of its own is codeUnexpected, which stops the road: an answer that nobody has
+// thought about must not cost data.
+var table = []Meaning{
+	{codeAccepted, "MoEngage accepted the request (2xx, status success). It means queued, not applied.", "Closes the changes as delivered.", actTake},
+
+	{"http_408", "MoEngage gave up waiting for the request and did not take it.", doRetry, actRetry},
+	{"http_425", "MoEngage did not want to take the request this early.", doRetry, actRetry},
+	{"http_429", "The limit of the workspace is used up, perhaps by another system writing to it. Nothing was taken.", "Pauses until Retry-After or x-ratelimit-reset says, then goes on. Nothing is given up. If it happens often, lower users_per_minute and events_per_minute.", actRetry},
+	{"http_503", "MoEngage is not available and did not take the request.", doRetry, actRetry},
+	{codeUnreachable, "No connection to MoEngage could be made, so nothing left this host.", doRetry, actRetry},
+
+	{"http_500", "MoEngage failed while handling the request. It may have taken it.", doUnsure, actUnsure},
+	{"http_502", "A gateway before MoEngage got no proper answer. The request may have been taken.", doUnsure, actUnsure},
+	{"http_504", "A gateway before MoEngage waited in vain. The request may have been taken.", doUnsure, actUnsure},
+	{codeServerError, "MoEngage, or something before it, failed with another 5xx status. The request may have been taken.", doUnsure, actUnsure},
+	{codeLost, "The connection broke after the request may have left, before an answer could be read.", doUnsure, actUnsure},
+	{codeTimeout, "No answer came within moengage.timeout. The request may have been taken.", doUnsure, actUnsure},
+	{codeUnreadable, "A 2xx status came with a body that is not MoEngage's JSON, as a proxy or a captive portal would answer.", doUnsure, actUnsure},
+	{codeSaysFail, "A 2xx status came with a body that does not say success.", doUnsure, actUnsure},
+
+	{"http_401", "MoEngage does not accept the credentials: wrong workspace id, wrong or regenerated API key, or the wrong data center.", doStop + " Check moengage.workspace_id, api_key and data_center.", actStop},
+	{"http_403", "MoEngage accepts the credentials but not this use of them: account suspended, key without the Data scope, or this host's address is not on the workspace's allow-list.", doStop, actStop},
+	{"http_409", "The workspace id in the address and in the credentials differ, or the API key is not set in MoEngage.", doStop + " Check moengage.workspace_id and api_key.", actStop},
+	{"http_404", "There is no such address at this host: wrong base_url or data center.", doStop + " Check moengage.base_url and data_center.", actStop},
+	{"http_405", "The address does not take POST: wrong base_url.", doStop + " Check moengage.base_url.", actStop},
+	{"http_415", "The content type was refused, which a proxy on the way may have changed.", doStop, actStop},
+	{codeRedirected, "The answer points to another address. Customers' data is not sent where an answer points to.", doStop + " Check moengage.base_url.", actStop},
+	{codeDNS, "The name of MoEngage's host could not be resolved.", doStop + " Check moengage.base_url or data_center, and this host's DNS.", actStop},
+	{codeTLS, "No trusted TLS connection could be made: certificate, clock or a proxy that intercepts.", doStop, actStop},
+	{codeUnexpected, "An answer that MoEngage documents nowhere.", doStop, actStop},
+
+	{"http_413", "The request was too large for MoEngage.", "Halves the request. A single element that is still too large is parked as too_large.", actSplit},
+	{codeData, "MoEngage refused the data (400 with MissingAttributeError, AttributeError, ArrayFieldError or TypeError), without saying whose.", "Finds the offender by halving the request, parks it with MoEngage's words, and delivers the others; their attempts are not counted.", actBisect},
+	{codeAccount, "MoEngage refused the account or the configuration (400 with Blacklisted, InvalidParams or ParamsRequired).", "Parks a change only if another one was accepted beside it. If everything is refused: stops the road, parks nothing, and tries again once a minute.", actSuspect},
+	{codeUnexplained, "MoEngage answered 400 in a way that it documents nowhere, or without JSON.", "Looks for an offender as with data_refused, but parks a change only if another one was accepted beside it. If everything is refused: stops the road, parks nothing, and tries again once a minute.", actSuspect},
+
+	{codeTooLarge, "The element alone is larger than moengage.max_request_bytes, or than MoEngage allows.", doPark, actPark},
+	{codeUnencodable, "The value or the properties are not valid JSON, so no request can carry them.", doPark, actPark},
+	{codeAttempts, "The change was tried retry.max_attempts times.", doPark, actPark},
+	{"id_blocked", "MoEngage refuses this customer id for everybody (such as null, 0, unknown, user_id).", doPark, actPark},
+	{"id_too_short", "MoEngage wants customer ids of more than one character.", doPark, actPark},
+	{"id_too_long", "The customer id is longer than 512 bytes.", doPark, actPark},
+	{"id_invalid_utf8", "The customer id is not valid UTF-8.", doPark, actPark},
+
+	{codeStay, "The request was not sent, because the agent was stopping or the road had failed meanwhile.", "Leaves the changes where they are; no attempt is spent.", actStay},
+}
+
+// rows finds a row by its code.
+var rows = func() map[string]*Meaning {
+	m := make(map[string]*Meaning, len(table))
+	for i := range table {
+		m[table[i].Code] = &table[i]
+	}
+	return m
+}()
+
+// errorTypes sorts the types of a 400 that MoEngage documents. They are compared by letters alone,
+// because the pages spell them in several ways.
+var errorTypes = map[string]string{
+	"missingattributeerror": codeData,
+	"attributeerror":        codeData,
+	"arrayfielderror":       codeData,
+	"typeerror":             codeData,
+	"blacklisted":           codeAccount,
+	"invalidparams":         codeAccount,
+	"paramsrequired":        codeAccount,
+}
+
+// Explain says what a code means. It takes the codes of [Codes], a bare HTTP status ("503"), and the
+// error types that MoEngage documents for a 400 ("MissingAttributeError").
+func Explain(code string) (Meaning, bool) {
+	code = strings.ToLower(strings.TrimSpace(code))
+	if row, ok := rows[code]; ok {
+		return *row, true
+	}
+	if of, ok := errorTypes[letters(code)]; ok {
+		return *rows[of], true
+	}
+	status, err := strconv.Atoi(strings.TrimPrefix(code, "http_"))
+	if err != nil || status < 100 || status > 599 {
+		return Meaning{}, false
+	}
+	return *byStatus(status), true
+}
+
+// Codes lists the codes that Explain knows, in the order of the table.
+func Codes() []string {
+	codes := make([]string, len(table))
+	for i := range table {
+		codes[i] = table[i].Code
+	}
+	return codes
+}
+
+// byStatus finds the row of an HTTP status, before the body has its say.
+func byStatus(status int) *Meaning {
+	if row, ok := rows["http_"+strconv.Itoa(status)]; ok {
+		return row
+	}
+	switch {
+	case status == http.StatusBadRequest:
+		return rows[codeUnexplained]
+	case status/100 == 2:
+		return rows[codeAccepted]
+	case status/100 == 3:
+		return rows[codeRedirected]
+	case status/100 == 5:
+		return rows[codeServerError]
+	}
+	return rows[codeUnexpected]
+}
+
+// answer is what came back from one request.
+type answer struct {
+	*Meaning
+	status    int
+	requestID string
+	body      string        // what was read of it
+	words     string        // MoEngage's own, or the error's
+	pause     time.Duration // MoEngage's own wish, zero when it has none
+	at        time.Time
+
+	resume time.Time // set by the road: not before this moment
+}
+
+const (
+	readBody  = 64 << 10 // bytes of an answer that are looked at
+	keepBody  = 2 << 10  // bytes of it that are kept with a parked change
+	keepBrief = 256      // … and with each of the changes that only wait, of which there may be a thousand
+	keepWords = 300
+)
+
+// read makes an answer of a response whose body was read as far as body goes.
+func read(status int, header http.Header, body []byte, at time.Time) answer {
+	a := answer{Meaning: byStatus(status), status: status, at: at, body: string(body)}
+	said, ok := parseEnvelope(body)
+	a.requestID, a.words = said.requestID, said.words
+	switch {
+	case a.Code == codeAccepted && !ok:
+		a.Meaning = rows[codeUnreadable]
+	case a.Code == codeAccepted && !strings.EqualFold(said.status, "success"):
+		a.Meaning = rows[codeSaysFail]
+	case status == http.StatusBadRequest:
+		if of, known := errorTypes[letters(said.kind)]; known {
+			a.Meaning = rows[of]
+		}
+	}
+	if a.act == actRetry || a.act == actUnsure {
+		a.pause = wish(status, header, at)
+	}
+	return a
+}
+
+// said is what MoEngage's envelope says: {"status":…,"message":…,"request_id":…,"error":{…}}.
+type said struct {
+	status, requestID, kind, words string
+}
+
+// parseEnvelope reads an answer's body. It is lenient about everything but the status: an answer is
+// MoEngage's only if it is a JSON object.
+func parseEnvelope(body []byte) (said, bool) {
+	var e struct {
+		Status, Message json.RawMessage
+		RequestID       json.RawMessage `json:"request_id"`
+		Error           json.RawMessage
+	}
+	if json.Unmarshal(body, &e) != nil {
+		return said{}, false
+	}
+	s := said{status: asText(e.Status), requestID: asText(e.RequestID), words: asText(e.Message)}
+	var f struct {
+		Type, Message, Attribute json.RawMessage
+		RequestID                json.RawMessage `json:"request_id"`
+	}
+	if json.Unmarshal(e.Error, &f) != nil {
+		s.words += asText(e.Error)
+		return s, true
+	}
+	s.kind = asText(f.Type)
+	if id := asText(f.RequestID); id != "" {
+		s.requestID = id
+	}
+	words := []string{s.kind, asText(f.Message)}
+	if name := asText(f.Attribute); name != "" {
+		words = append(words, "attribute "+name)
+	}
+	words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
+	s.words = strings.Join(words, ": ")
+	return s, true
+}
+
+// asText returns a JSON string's text, and nothing for any other JSON.
+func asText(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// letters folds a type to what all of MoEngage's spellings share.
+func letters(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(s))
+}
+
+// clip cuts s to at most n bytes, at the edge of a character, and puts a question mark for what is
+// not UTF-8.
+func clip(s string, n int) string {
+	if len(s) > n {
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+const (
+	longestWish = time.Hour // a Retry-After beyond this is believed for an hour at a time
+	epochFloor  = 1_000_000 // x-ratelimit-reset below this is seconds left, else seconds since 1970
+)
+
+// wish is how long MoEngage asks to be left alone. Retry-After comes in seconds or as a date.
+// x-ratelimit-reset, looked at for a 429 alone because it comes with every answer, is documented both
+// as seconds left (always under 60) and as seconds since 1970, hence the guess by size.
+func wish(status int, h http.Header, now time.Time) time.Duration {
+	if d, ok := retryAfter(h.Get("Retry-After"), now); ok {
+		return min(max(d, 0), longestWish)
+	}
+	if status != http.StatusTooManyRequests {
+		return 0
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(h.Get("X-Ratelimit-Reset")), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	left := time.Duration(n) * time.Second
+	if n >= epochFloor {
+		left = time.Unix(n, 0).Sub(now)
+	}
+	return min(max(left, time.Second), time.Minute)
+}
+
+func retryAfter(v string, now time.Time) (time.Duration, bool) {
+	v = strings.TrimSpace(v)
+	if n, err := strconv.Atoi(v); err == nil && n >= 0 {
+		return time.Duration(min(n, int(longestWish/time.Second))) * time.Second, true
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return at.Sub(now), true
+	}
+	return 0, false
+}
+
+// failure makes an answer of an error. left says that bytes of the request may have left this host;
+// where that is not known, it must be true.
+func failure(err error, left bool, at time.Time) answer {
+	return answer{Meaning: byError(err, left), words: err.Error(), at: at}
+}
+
+func byError(err error, left bool) *Meaning {
+	var name *net.DNSError
+	var op *net.OpError
+	if errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") {
+		left = false
+	}
+	switch {
+	case errors.As(err, &name):
+		return rows[codeDNS]
+	case !left && isTLS(err):
+		return rows[codeTLS]
+	case !left:
+		return rows[codeUnreachable]
+	case isTimeout(err):
+		return rows[codeTimeout]
+	}
+	return rows[codeLost]
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+// isTLS reports whether a connection failed for reasons of trust, which waiting rarely cures. A
+// handshake that merely took too long is not one of them.
+func isTLS(err error) bool {
+	var (
+		verify *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		alert  *net.OpError // crypto/tls wraps its alerts in one, with an Op of its own
+	)
+	return errors.As(err, &verify) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) ||
+		errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error")
+}
+
+// mayHaveLeft reports whether MoEngage may have counted the request against its limits.
+func (a answer) mayHaveLeft() bool {
+	switch a.Code {
+	case codeUnreachable, codeDNS, codeTLS:
+		return false
+	}
+	return true
+}
+
+// judges reports whether the answer speaks of the data, so that its words may name a user.
+func (a answer) judges() bool { return a.act == actBisect || a.act == actSuspect }
+
+// sentence is what a person reads beside the reason of a change.
+func (a answer) sentence() string {
+	if a.words == "" {
+		return a.Means
+	}
+	return a.Means + " It said: " + a.words
+}
+
+// kept is the answer as the outbox keeps it with one change.
+func (a answer) kept(bytes int) store.Answer {
+	return store.Answer{Status: a.status, RequestID: a.requestID, Body: clip(a.body, bytes), At: a.at}
+}

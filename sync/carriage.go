@@ -1,0 +1,201 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"personasync/store"
+)
+
+// Keys of log attributes. User ids have none: they are logged nowhere.
+const (
+	keyError  = "error"
+	keyCode   = "code"
+	keyStatus = "status"
+	keyUsers  = "users"
+	keyEvents = "events"
+	keyBytes  = "bytes"
+	keyTook   = "took"
+	keyCount  = "count"
+	keySince  = "since"
+	keyProbe  = "next_probe"
+	keyFlight = "flight"
+)
+
+// carriage brings one flight to MoEngage and back to the outbox.
+type carriage struct {
+	s *Sender
+	clearance
+	haul
+
+	ctx     context.Context // done: no new request
+	lasting context.Context // done: nothing at all any more
+	grant   grant           // of the first request
+	begun   bool            // the first request has left
+}
+
+// carry makes the requests, and settles the flight whatever came of them. It reports whether any of
+// it came back to the outbox.
+func (c *carriage) carry() (back bool) {
+	t := &trip{
+		flight:  c.flight,
+		items:   c.load.items,
+		post:    c.post,
+		halt:    c.halt,
+		wary:    c.wary,
+		max:     c.cfg.MaxAttempts,
+		results: make([]store.Settlement, len(c.flight.Deliveries)),
+	}
+	t.reject(c.load.faults)
+	t.deliver(t.items)
+	if !c.begun {
+		c.s.meter.settle(c.grant, false, time.Now())
+	}
+	c.tellParked(t.results)
+	c.settle(store.Outcome{Flight: c.flight.ID, At: time.Now(), Results: t.results})
+	return t.back()
+}
+
+// post makes one request of some of the flight's elements, and tells the road what came of it.
+func (c *carriage) post(items []item) answer {
+	users, events := weigh(items)
+	g, ok := c.pass(users, events)
+	if !ok {
+		return answer{Meaning: rows[codeStay], at: time.Now()}
+	}
+	body := c.load.request(items)
+	started := time.Now()
+	a := c.client.post(c.lasting, body)
+	c.s.meter.settle(g, a.mayHaveLeft(), a.at)
+	a = c.note(a, started)
+	c.observe(Report{Code: a.Code, Status: a.status, Users: users, Events: events, Bytes: len(body), Took: a.at.Sub(started)})
+	return a
+}
+
+// pass waits until the meter has room for a request. The first one has its grant already. The others,
+// which are a search, go on only while the road does not wait for something.
+func (c *carriage) pass(users, events int) (grant, bool) {
+	if c.ctx.Err() != nil {
+		return grant{}, false
+	}
+	if !c.begun {
+		c.begun = true
+		return c.grant, true
+	}
+	for {
+		now := time.Now()
+		if c.s.waits(now) {
+			return grant{}, false
+		}
+		g, again := c.s.meter.admit(users, events, now)
+		if again.IsZero() {
+			return g, true
+		}
+		select {
+		case <-c.ctx.Done():
+			return grant{}, false
+		case <-time.After(again.Sub(now)):
+		}
+	}
+}
+
+// waits reports whether the road has failed since this flight left.
+func (s *Sender) waits(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.road.resume.After(now)
+}
+
+// note tells the road what came of a request, and says so if that is news.
+func (c *carriage) note(a answer, started time.Time) answer {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	was := c.s.road.health.Since
+	switch a.act {
+	case actTake, actBisect, actSplit:
+		c.s.tell(c.s.road.answered(a.at), a, was)
+	case actRetry, actUnsure:
+		c.s.force = false
+		c.s.tell(c.s.road.retry(c.cfg, a, started, a.at), a, was)
+		a.resume = c.s.road.resume
+	case actStop:
+		c.s.force = false
+		c.s.tell(c.s.road.stop(a, a.at), a, was)
+	}
+	return a
+}
+
+// halt stops the road after a search in which nothing was accepted.
+func (c *carriage) halt(a answer) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.force = false
+	c.s.tell(c.s.road.stop(a, time.Now()), a, time.Time{})
+}
+
+// tell logs a change of the road's state: one line for each, however many requests fail. MoEngage's
+// words are left out where they may name a user.
+func (s *Sender) tell(t turn, a answer, since time.Time) {
+	attrs := []any{keyCode, a.Code}
+	if a.status != 0 {
+		attrs = append(attrs, keyStatus, a.status)
+	}
+	if a.words != "" && !a.judges() {
+		attrs = append(attrs, keyError, a.words)
+	}
+	switch t {
+	case turnFailing:
+		s.log.Warn("moengage does not take requests; trying again with growing pauses", attrs...)
+	case turnStopped:
+		attrs = append(attrs, keyProbe, s.road.health.NextProbe)
+		s.log.Error("moengage refuses everything; sending has stopped and tries once a minute", attrs...)
+	case turnHealed:
+		s.log.Info("moengage takes requests again", slog.Time(keySince, since))
+	}
+}
+
+func (c *carriage) observe(r Report) {
+	c.s.log.Debug("request answered", keyCode, r.Code, keyStatus, r.Status, keyUsers, r.Users, keyEvents, r.Events, keyBytes, r.Bytes, keyTook, r.Took)
+	if c.cfg.Observe != nil {
+		c.cfg.Observe(r)
+	}
+}
+
+// tellParked logs how many changes a flight lost to parking: somebody has to look at them.
+func (c *carriage) tellParked(results []store.Settlement) {
+	n, reason := 0, ""
+	for _, r := range results {
+		for _, half := range [...]store.Result{r.Attributes, r.Event} {
+			if half.Verdict == store.Parked {
+				n, reason = n+1, half.Reason
+			}
+		}
+	}
+	if n > 0 {
+		c.s.log.Warn("elements were parked; see outbox list --state parked", keyCount, n, keyCode, reason)
+	}
+}
+
+// settle writes the outcome, again and again if need be: until it is written, the flight's users are
+// out of reach. What cannot be written before the end is uncertain at the next start, which is safe.
+func (c *carriage) settle(o store.Outcome) {
+	for faults := 0; ; faults++ {
+		err := c.s.outbox.Settle(c.lasting, o)
+		if err == nil {
+			return
+		}
+		if c.lasting.Err() != nil || errors.Is(err, store.ErrClosed) {
+			c.s.log.Error("an outcome was not written; what it was about may be sent twice", keyFlight, o.Flight, keyError, err)
+			return
+		}
+		if faults == 0 {
+			c.s.log.Error("the outbox does not take an outcome; trying again", keyFlight, o.Flight, keyError, err)
+		}
+		select {
+		case <-c.lasting.Done():
+		case <-time.After(min(100*time.Millisecond<<min(faults, 10), faltering)):
+		}
+	}
+}

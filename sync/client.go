@@ -1,0 +1,143 @@
+package syncer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// userAgent names us in the logs of whoever runs the proxy.
+const userAgent = "personasync"
+
+// newTransport is how requests travel unless Config.Transport says otherwise. Certificates are
+// checked, and nothing older than TLS 1.2 is spoken. Names are resolved for every connection, because
+// MoEngage's addresses change. Pings find a dead HTTP/2 connection before a whole timeout is lost on it.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   16,
+		DisableCompression:    true,
+		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+	}
+}
+
+// client posts bodies to one address with one set of credentials. It is immutable; a new
+// configuration makes a new one. It may be used concurrently.
+type client struct {
+	transport http.RoundTripper
+	url       string
+	header    http.Header
+	timeout   time.Duration
+	secrets   *strings.Replacer // masks what must not be kept of an answer
+}
+
+func newClient(c Config, transport http.RoundTripper) *client {
+	auth := base64.StdEncoding.EncodeToString([]byte(c.WorkspaceID + ":" + c.APIKey))
+	return &client{
+		transport: transport,
+		url:       c.transitionURL(),
+		header:    c.header("Basic " + auth),
+		timeout:   c.Timeout,
+		secrets:   masking(c.APIKey, auth),
+	}
+}
+
+func masking(secrets ...string) *strings.Replacer {
+	var pairs []string
+	for _, s := range secrets {
+		if s != "" {
+			pairs = append(pairs, s, mask)
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// mask stands where a secret stood.
+const mask = "********"
+
+// transitionURL is the address of the bulk endpoint.
+func (c Config) transitionURL() string {
+	return strings.TrimRight(c.BaseURL, "/") + "/v1/transition/" + url.PathEscape(c.WorkspaceID)
+}
+
+// header is what every request bears. MOE-APPKEY is documented as required for some endpoints and as
+// unknown for this one; connectors in the field always send it.
+func (c Config) header(authorization string) http.Header {
+	h := http.Header{}
+	h.Set("Authorization", authorization)
+	h.Set("MOE-APPKEY", c.WorkspaceID)
+	h.Set("Content-Type", "application/json")
+	h.Set("Accept", "application/json")
+	h.Set("User-Agent", userAgent)
+	return h
+}
+
+// post sends one body and reads the answer; whatever goes wrong is an answer, too. It returns within
+// the client's timeout. RoundTrip rather than Do: it follows no redirect, and a second try of its own
+// happens only when nothing of the first has left.
+func (c *client) post(ctx context.Context, body []byte) answer {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var way departure
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, way.trace()), http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return failure(err, false, time.Now())
+	}
+	req.Header = c.header.Clone()
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return c.masked(failure(err, way.mayHaveLeft(), time.Now()))
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, readBody))
+	now := time.Now()
+	if err != nil && resp.StatusCode/100 == 2 {
+		return c.masked(failure(err, true, now))
+	}
+	if err == nil {
+		io.CopyN(io.Discard, resp.Body, readBody) // drained, the connection can be used again
+	}
+	return c.masked(read(resp.StatusCode, resp.Header, text, now))
+}
+
+// masked cuts an answer to what is worth keeping, after removing our own credentials, which a chatty
+// proxy may have echoed.
+func (c *client) masked(a answer) answer {
+	a.body = clip(c.secrets.Replace(a.body), keepBody)
+	a.words = clip(c.secrets.Replace(a.words), keepWords)
+	return a
+}
+
+// departure notes how far a request got. A request that never got a connection certainly did not
+// arrive, whatever the error says.
+type departure struct {
+	asked, got atomic.Bool
+}
+
+func (d *departure) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn: func(string) { d.asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { d.got.Store(true) },
+	}
+}
+
+// mayHaveLeft is true unless the transport reported looking for a connection and finding none. A
+// transport that reports nothing is not believed to have sent nothing.
+func (d *departure) mayHaveLeft() bool {
+	return !d.asked.Load() || d.got.Load()
+}

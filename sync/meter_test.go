@@ -1,0 +1,144 @@
+package syncer
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+// Random requests with random round trips: wherever in its round trip a request is counted, no window
+// of a minute holds more than the limit. Half of the tries are for less than a share, as a search's are.
+func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
+	for range 20 {
+		limit := 1 + rand.IntN(500)
+		var m meter
+		m.limit(limit, 0)
+		type trip struct {
+			g              grant
+			left, answered time.Time
+		}
+		var open, done []trip
+		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		for range 3000 {
+			now = now.Add(time.Duration(rand.Int64N(int64(200 * time.Millisecond))))
+			for len(open) > 0 && (rand.IntN(3) == 0 || len(open) > 4) {
+				one := open[0]
+				open = open[1:]
+				m.settle(one.g, true, now)
+				one.answered = now
+				done = append(done, one)
+			}
+			var g grant
+			if rand.IntN(2) == 0 {
+				g, _ = m.reserve(now)
+				g = m.keep(g, min(g.users, rand.IntN(limit+1)), 0, now)
+			} else {
+				g, _ = m.admit(1+rand.IntN(limit), 0, now)
+			}
+			if g.users > 0 {
+				open = append(open, trip{g: g, left: now})
+			}
+		}
+		for i, first := range done {
+			in := 0
+			for _, later := range done[i:] {
+				if later.left.Sub(first.answered) <= windowLength {
+					in += later.g.users
+				}
+			}
+			// first is the one that was answered first of those that may share its window.
+			if in > limit {
+				t.Fatalf("limit %d: %d in one window", limit, in)
+			}
+		}
+	}
+}
+
+func TestAnEmptyGrantSaysWhenToAskAgain(t *testing.T) {
+	var m meter
+	m.limit(60, 120)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range 60 {
+		g, _ := m.reserve(now)
+		m.settle(m.keep(g, 1, 2, now), true, now)
+	}
+	g, again := m.reserve(now)
+	if !g.empty() || again.Before(now.Add(windowLength)) || again.After(now.Add(windowLength+2*grain)) {
+		t.Fatalf("grant %+v, again in %v", g, again.Sub(now))
+	}
+	if g, _ := m.reserve(again.Add(-time.Millisecond)); !g.empty() {
+		t.Errorf("granted %+v before its time", g)
+	}
+	if g, _ := m.reserve(again); g.empty() {
+		t.Error("nothing was granted when it was promised")
+	}
+}
+
+func TestUsersMayBeSpentWhileEventsAreNot(t *testing.T) {
+	var m meter
+	m.limit(60, 600)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range 60 {
+		g, _ := m.reserve(now)
+		m.settle(m.keep(g, 1, 0, now), true, now)
+	}
+	g, again := m.reserve(now)
+	if g.users != 0 || g.events != 10 || again.IsZero() {
+		t.Errorf("grant %+v, again %v", g, again)
+	}
+}
+
+func TestWhatNeverLeftCostsNothing(t *testing.T) {
+	var m meter
+	m.limit(60, 60)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range 1000 {
+		g, _ := m.reserve(now)
+		if g.empty() {
+			t.Fatal("a request that never left was counted")
+		}
+		m.settle(m.keep(g, 1, 1, now), false, now)
+	}
+}
+
+func TestNoLimitIsNoLimit(t *testing.T) {
+	var m meter
+	now := time.Now()
+	for range 1000 {
+		g, _ := m.reserve(now)
+		if g.users < 1_000_000 || g.events < 1_000_000 {
+			t.Fatalf("grant %+v", g)
+		}
+		m.settle(m.keep(g, 800, 800, now), true, now)
+	}
+	if len(m.users.past) != 0 {
+		t.Error("what is not limited is remembered")
+	}
+}
+
+func TestAClockSetBackDoesNotStopTheMeter(t *testing.T) {
+	var m meter
+	m.limit(60, 60)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	m.restore([]store.SentSecond{{At: now.Add(time.Hour), Users: 60, Events: 60}}, now)
+	if g, again := m.reserve(now); !g.empty() || again.After(now.Add(windowLength+2*grain)) {
+		t.Errorf("grant %+v, again in %v", g, again.Sub(now))
+	}
+}
+
+func TestTheMeterIsBounded(t *testing.T) {
+	var m meter
+	m.limit(10_000_000, 0)
+	now := time.Now()
+	for range 100_000 {
+		now = now.Add(time.Millisecond)
+		m.settle(grant{}, true, now)
+		m.users.expire(now)
+		m.users.spend(now, 1)
+	}
+	if n := len(m.users.past); n > 1202 {
+		t.Errorf("%d entries for a minute", n)
+	}
+}

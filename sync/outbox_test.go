@@ -1,0 +1,298 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+// shelf is an outbox in memory. It keeps the promises of the store that the sender leans on (order of
+// a user, one flight per user, at most one event beside the attributes) and counts how it is used.
+type shelf struct {
+	t testing.TB
+
+	sent []store.SentSecond // by a sender before this one
+	wake chan struct{}
+
+	mu       sync.Mutex
+	waiting  []*person // in order of receipt; some at the front may be empty
+	byName   map[string]*person
+	jobs     map[string]bool
+	retrying int // persons with a retry time
+	flights  map[uint64]*store.Flight
+	last     uint64
+	seq      uint64
+	tally    tally
+
+	failTake, failSettle func() error
+}
+
+// tally counts what a sender did with a shelf.
+type tally struct {
+	takes, settles int
+	flying         int                     // flights not settled
+	left           int                     // persons for whom something waits or flies
+	parked         map[string]store.Result // by user and half
+
+	// Halves of deliveries, by verdict.
+	delivered, untried, refused, uncertain int
+}
+
+// person is what waits for one user.
+type person struct {
+	name       string
+	job        string
+	received   time.Time // of the oldest that waits; whole seconds
+	retry      time.Time
+	attributes []store.Change
+	events     []store.Change
+	flying     bool
+	listed     bool
+}
+
+func (p *person) empty() bool { return len(p.attributes) == 0 && len(p.events) == 0 }
+
+func newShelf(t testing.TB) *shelf {
+	return &shelf{
+		t: t, wake: make(chan struct{}, 1),
+		byName: map[string]*person{}, jobs: map[string]bool{}, flights: map[uint64]*store.Flight{},
+		tally: tally{parked: map[string]store.Result{}},
+	}
+}
+
+// attribute puts a membership on the shelf, as received now.
+func (s *shelf) attribute(user string) { s.put(user, "", true, false) }
+
+// event puts an event on the shelf, as received now.
+func (s *shelf) event(user string) { s.put(user, "", false, true) }
+
+func (s *shelf) put(user, job string, attribute, event bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	p := s.byName[user]
+	if p == nil {
+		p = &person{name: user, job: job}
+		s.byName[user] = p
+	}
+	if !p.listed {
+		p.received, p.listed = now.Truncate(time.Second), true
+		s.waiting = append(s.waiting, p)
+		s.jobs[job] = true
+	}
+	if attribute {
+		s.seq++
+		p.attributes = append(p.attributes, membership(s.seq, user))
+	}
+	if event {
+		s.seq++
+		p.events = append(p.events, entered(s.seq, user))
+	}
+	s.signal()
+}
+
+func (s *shelf) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func membership(seq uint64, user string) store.Change {
+	return store.Change{ID: store.ID{Epoch: 1, Seq: seq}, Kind: store.KindAttribute, User: user, Name: "vip", Value: []byte("true")}
+}
+
+func entered(seq uint64, user string) store.Change {
+	return store.Change{
+		ID: store.ID{Epoch: 1, Seq: seq}, Kind: store.KindEvent, User: user, Name: "Audience Entered",
+		Computation: "vip", ComputedBy: "aud_1", Class: store.ClassAudience, Transition: store.TransitionEnter,
+		Value: []byte("true"), MessageID: fmt.Sprint("m-", seq), EventTime: time.Now(),
+	}
+}
+
+func (s *shelf) Wake() <-chan struct{} { return s.wake }
+
+func (s *shelf) Sent(since time.Time) ([]store.SentSecond, error) { return s.sent, nil }
+
+func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Flight, store.Next, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.takes++
+	if s.failTake != nil {
+		if err := s.failTake(); err != nil {
+			return nil, store.Next{}, err
+		}
+	}
+	f := &store.Flight{ID: s.last + 1, Road: o.Road}
+	users, events := 0, 0
+	for _, p := range s.waiting {
+		d, ok := p.delivery(o)
+		if !ok {
+			continue
+		}
+		if len(d.Attributes) > 0 && users == o.MaxUsers || d.Event != nil && events == o.MaxEvents || !o.Fit(d) {
+			break
+		}
+		if len(d.Attributes) > 0 {
+			users++
+		}
+		if d.Event != nil {
+			events++
+		}
+		f.Deliveries = append(f.Deliveries, d)
+		p.flying = true
+	}
+	next := s.next()
+	if len(f.Deliveries) == 0 {
+		return nil, next, nil
+	}
+	s.last = f.ID
+	s.flights[f.ID] = f
+	return f, next, nil
+}
+
+func (p *person) delivery(o store.TakeOptions) (store.Delivery, bool) {
+	due := !p.received.After(o.Due(p.job))
+	if !p.retry.IsZero() {
+		due = o.Force || !p.retry.After(o.Now)
+	}
+	if !due || p.flying || p.empty() {
+		return store.Delivery{}, false
+	}
+	d := store.Delivery{User: p.name, Attributes: slices.Clone(p.attributes)}
+	if len(p.events) > 0 {
+		event := p.events[0]
+		d.Event = &event
+	}
+	return d, true
+}
+
+func (s *shelf) next() store.Next {
+	n := store.Next{Jobs: map[string]time.Time{}}
+	retrying := 0
+	for _, p := range s.waiting {
+		if !p.retry.IsZero() {
+			retrying++
+		}
+		switch {
+		case p.flying || p.empty():
+		case !p.retry.IsZero():
+			n.Retry = earliest(n.Retry, p.retry)
+		default:
+			n.Jobs[p.job] = earliest(n.Jobs[p.job], p.received)
+		}
+		if retrying == s.retrying && len(n.Jobs) == len(s.jobs) {
+			break // those behind were received later
+		}
+	}
+	return n
+}
+
+func (s *shelf) Settle(ctx context.Context, o store.Outcome) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failSettle != nil {
+		if err := s.failSettle(); err != nil {
+			return err
+		}
+	}
+	f := s.flights[o.Flight]
+	if f == nil {
+		return errors.New("no such flight")
+	}
+	if len(o.Results) != len(f.Deliveries) {
+		s.t.Errorf("flight %d has %d deliveries and %d results", f.ID, len(f.Deliveries), len(o.Results))
+	}
+	delete(s.flights, o.Flight)
+	s.tally.settles++
+	for i, d := range f.Deliveries {
+		p := s.byName[d.User]
+		p.flying = false
+		s.setRetry(p, time.Time{})
+		if len(d.Attributes) > 0 {
+			n := len(d.Attributes)
+			s.close(p, "attributes", o.Results[i].Attributes, func() { p.attributes = p.attributes[n:] }, p.attributes[:n])
+		}
+		if d.Event != nil {
+			s.close(p, "event", o.Results[i].Event, func() { p.events = p.events[1:] }, p.events[:1])
+		}
+	}
+	s.unlist(f)
+	s.signal()
+	return nil
+}
+
+// unlist forgets whom nothing waits for any more.
+func (s *shelf) unlist(f *store.Flight) {
+	for _, d := range f.Deliveries {
+		p := s.byName[d.User]
+		if p.empty() {
+			s.setRetry(p, time.Time{})
+			delete(s.byName, d.User)
+		}
+	}
+	for len(s.waiting) > 0 && s.waiting[0].empty() {
+		s.waiting = s.waiting[1:]
+	}
+}
+
+func (s *shelf) setRetry(p *person, at time.Time) {
+	if !p.retry.IsZero() {
+		s.retrying--
+	}
+	if !at.IsZero() {
+		s.retrying++
+	}
+	p.retry = at
+}
+
+func (s *shelf) close(p *person, half string, r store.Result, remove func(), changes []store.Change) {
+	switch r.Verdict {
+	case store.Untried:
+		s.tally.untried++
+		return
+	case store.Delivered:
+		s.tally.delivered++
+		remove()
+	case store.Parked:
+		s.tally.parked[p.name+"/"+half] = r
+		remove()
+	case store.Refused, store.Uncertain:
+		if r.Verdict == store.Refused {
+			s.tally.refused++
+		} else {
+			s.tally.uncertain++
+		}
+		s.setRetry(p, latest(p.retry, r.RetryAt))
+		for i := range changes {
+			changes[i].Attempts++
+		}
+	}
+}
+
+// seen returns the tally as it stands.
+func (s *shelf) seen() tally {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tally
+	t.parked = maps.Clone(t.parked)
+	t.flying = len(s.flights)
+	t.left = len(s.byName)
+	return t
+}
+
+func (s *shelf) drained() bool { return s.seen().left == 0 }
+
+// fail makes Take and Settle fail from now on; nil makes them work.
+func (s *shelf) fail(take, settle func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failTake, s.failSettle = take, settle
+}

@@ -1,0 +1,316 @@
+package syncer
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"personasync/store"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var eventTime = time.Date(2026, 8, 1, 14, 34, 56, 789e6, time.FixedZone("CEST", 2*3600))
+
+func attr(name, value string) store.Change {
+	return store.Change{Kind: store.KindAttribute, Name: name, Value: json.RawMessage(value)}
+}
+
+func synthesised() *store.Change {
+	return &store.Change{
+		ID: store.ID{Epoch: 0x9c41e2f0, Seq: 1000, Slot: 2}, Kind: store.KindEvent, Name: "Audience Entered",
+		Computation: "high_value", ComputedBy: "aud_2abCdEf", Class: store.ClassAudience,
+		Value: json.RawMessage("true"), EventTime: eventTime, MessageID: "m-1",
+	}
+}
+
+func received(props string) *store.Change {
+	c := synthesised()
+	c.Props, c.Value = json.RawMessage(props), json.RawMessage("true")
+	return c
+}
+
+func TestAttributeElements(t *testing.T) {
+	tests := []struct {
+		name    string
+		enc     encoder
+		user    string
+		changes []store.Change
+		want    string
+	}{
+		{
+			"as MoEngage documents it", encoder{}, "user-1001",
+			[]store.Change{attr("plan", `"gold"`), attr("ltv", `120.5`), attr("vip", `true`), attr("renews_at", `"2026-12-01T00:00:00Z"`), attr("tags", `["a","b"]`)},
+			`{"type":"customer","customer_id":"user-1001","attributes":{"plan":"gold","ltv":120.5,"vip":true,"renews_at":"2026-12-01T00:00:00Z","tags":["a","b"]}}`,
+		},
+		{
+			"known users only", encoder{updateExistingOnly: true}, "user-1001", []store.Change{attr("vip", `false`)},
+			`{"type":"customer","customer_id":"user-1001","update_existing_only":true,"attributes":{"vip":false}}`,
+		},
+		{
+			"numbers keep their digits", encoder{}, "u1", []store.Change{attr("a", `12345678901234567890`), attr("b", `1.10`), attr("c", `1e400`), attr("d", `-0.0`)},
+			`{"type":"customer","customer_id":"u1","attributes":{"a":12345678901234567890,"b":1.10,"c":1e400,"d":-0.0}}`,
+		},
+		{
+			"null removes", encoder{}, "u1", []store.Change{attr("favorite_store", `null`)},
+			`{"type":"customer","customer_id":"u1","attributes":{},"unset_attributes":[{"type":"equals","attr":"favorite_store","case_sensitive":true}]}`,
+		},
+		{
+			"some are set, some removed", encoder{}, "u1", []store.Change{attr("a", `null`), attr("b", `1`), attr("c", ` null `)},
+			`{"type":"customer","customer_id":"u1","attributes":{"b":1},"unset_attributes":[{"type":"equals","attr":"a","case_sensitive":true},{"type":"equals","attr":"c","case_sensitive":true}]}`,
+		},
+		{
+			"objects become strings", encoder{}, "u1", []store.Change{attr("o", `{"x": "q\"q"}`), attr("l", `[ {"x":1}, null, [2], "s", 3 ]`)},
+			`{"type":"customer","customer_id":"u1","attributes":{"o":"{\"x\": \"q\\\"q\"}","l":["{\"x\":1}","[2]","s",3]}}`,
+		},
+		{
+			"strange names", encoder{}, "ann\"\\\n\u2028\x01é日", []store.Change{attr("a\tb\x7f", `"\u00e9"`)},
+			`{"type":"customer","customer_id":"ann\"\\\n` + "\u2028" + `\u0001é日","attributes":{"a\tb` + "\x7f" + `":"\u00e9"}}`,
+		},
+		{
+			"bytes that are not UTF-8", encoder{}, "u1", []store.Change{attr("a\xff", "\"b\xff\xfe\"")},
+			`{"type":"customer","customer_id":"u1","attributes":{"a` + "\uFFFD" + `":"b` + "\uFFFD" + `"}}`,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := tt.enc.appendAttributes(nil, tt.user, tt.changes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, string(got)); diff != "" {
+				t.Error(diff)
+			}
+			if !json.Valid(got) {
+				t.Error("not JSON")
+			}
+		})
+	}
+}
+
+func TestEventElements(t *testing.T) {
+	trait := synthesised()
+	trait.Class, trait.Computation, trait.Value, trait.Name = store.ClassTrait, "ltv", json.RawMessage("1.10"), "Trait Computed"
+	gone := synthesised()
+	gone.Value, gone.ComputedBy = json.RawMessage("null"), ""
+	timeless := synthesised()
+	timeless.EventTime = time.Time{}
+	const ours = `"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"`
+	const made = `"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,` + ours
+	element := func(action, attributes string) string {
+		return `{"type":"event","customer_id":"user-1001","actions":[{"action":"` + action + `","attributes":{` + attributes + `},"platform":"unknown","current_time":"2026-08-01T12:34:56Z"}]}`
+	}
+	tests := []struct {
+		name   string
+		change *store.Change
+		want   string
+	}{
+		{"synthesised", synthesised(), element("Audience Entered", made)},
+		{"of a trait", trait, element("Trait Computed", `"computation_key":"ltv","computation_id":"aud_2abCdEf","value":1.10,"trait_key":"ltv","change_id":"9c41e2f0-3e8-2","message_id":"m-1"`)},
+		{"without a value", gone, element("Audience Entered", `"computation_key":"high_value",`+ours)},
+		{"without a time", timeless, strings.Replace(element("Audience Entered", made), `,"current_time":"2026-08-01T12:34:56Z"`, "", 1)},
+
+		{"received", received(`{"high_value":true,"total": 12.50 ,"tags":["a"]}`), element("Audience Entered", ours+`,"high_value":true,"total":12.50,"tags":["a"]`)},
+		{"received without properties", received(`{}`), element("Audience Entered", ours)},
+		{"received with null for properties", received(`null`), element("Audience Entered", ours)},
+		{"our names stand", received(`{"audience_key":"theirs","change_id":1,"message_id":2,"trait_key":3,"value":4}`), element("Audience Entered", ours+`,"trait_key":3,"value":4`)},
+		{"refused names are kept under another", received(`{"id":1,"_id":2,"":3,"moe_x":4,"MOE_Y":5,"moex":6,"ids":7}`), element("Audience Entered", ours+`,"segment_id":1,"segment__id":2,"segment_":3,"segment_moe_x":4,"segment_MOE_Y":5,"moex":6,"ids":7`)},
+		{"refused names behind escapes", received(`{"\u0069d":1,"m\u006fe_x":2,"\u0061":3}`), element("Audience Entered", ours+`,"segment_id":1,"segment_moe_x":2,"\u0061":3`)},
+		{"nulls are left out", received(`{"a":null,"b":[null,1],"c":[null]}`), element("Audience Entered", ours+`,"b":[1],"c":[]`)},
+		{"objects become strings", received(`{"a":{"b":[1,{}]},"c":[[1]]}`), element("Audience Entered", ours+`,"a":"{\"b\":[1,{}]}","c":["[1]"]`)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := encoder{}.appendEvent(nil, "user-1001", tt.change)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, string(got)); diff != "" {
+				t.Error(diff)
+			}
+			if !json.Valid(got) {
+				t.Error("not JSON")
+			}
+		})
+	}
+}
+
+func TestRealTimeAction(t *testing.T) {
+	got, err := encoder{realTimeAction: true}.appendEvent(nil, "u1", synthesised())
+	if err != nil || !strings.Contains(string(got), `[{"action":"Audience Entered","real_time_action":"true","attributes":{`) {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestAnEventKeepsAHundredAttributes(t *testing.T) {
+	var b strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&b, `,"p%d":%d`, i, i)
+	}
+	got, err := encoder{}.appendEvent(nil, "u1", received("{"+b.String()[1:]+"}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e struct {
+		Actions []struct{ Attributes map[string]any }
+	}
+	if err := json.Unmarshal(got, &e); err != nil {
+		t.Fatal(err)
+	}
+	a := e.Actions[0].Attributes
+	_, last := a["p96"]
+	_, first := a["p97"]
+	if len(a) != 100 || a["message_id"] != "m-1" || !last || first {
+		t.Errorf("%d attributes, p96 %v, p97 %v", len(a), last, first)
+	}
+}
+
+func TestWhatMakesNoElement(t *testing.T) {
+	for _, value := range []string{"", "{", `"open`, "tru", "nul", "1 2", "\"a\nb\"", "NaN"} {
+		if got, err := (encoder{}).appendAttributes(nil, "u1", []store.Change{attr("a", value)}); err == nil {
+			t.Errorf("value %q became %s", value, got)
+		}
+	}
+	for _, props := range []string{"[]", "{", "1", `{"a":}`, `"x"`, " "} {
+		if got, err := (encoder{}).appendEvent(nil, "u1", received(props)); err == nil && props != " " {
+			t.Errorf("properties %q became %s", props, got)
+		}
+	}
+	if _, err := (encoder{}).appendAttributes(nil, "u\xff", nil); err == nil {
+		t.Error("a user id that is not UTF-8 became another user")
+	}
+}
+
+// documented is the bulk request of MoEngage's own documentation.
+const documented = `{"type":"transition","elements":[` +
+	`{"type":"customer","customer_id":"user-1001","attributes":{"seg_high_value":true,"ltv":120.5}},` +
+	`{"type":"event","customer_id":"user-1001","actions":[{"action":"Audience Entered","attributes":{"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"},"platform":"unknown","current_time":"2026-08-01T12:34:56Z"}]},` +
+	`{"type":"customer","customer_id":"user-1002","attributes":{"seg_high_value":false}}]}`
+
+func documentedFlight() *store.Flight {
+	return &store.Flight{Deliveries: []store.Delivery{
+		{User: "user-1001", Attributes: []store.Change{attr("seg_high_value", "true"), attr("ltv", "120.5")}, Event: synthesised()},
+		{User: "user-1002", Attributes: []store.Change{attr("seg_high_value", "false")}},
+	}}
+}
+
+func TestTheBulkRequest(t *testing.T) {
+	l := newLoad(encoder{}, 100_000)
+	for _, d := range documentedFlight().Deliveries {
+		if !l.add(d) {
+			t.Fatal("does not fit")
+		}
+	}
+	if diff := cmp.Diff(documented, string(l.request(l.items))); diff != "" {
+		t.Error(diff)
+	}
+	if l.users != 2 || l.events != 1 {
+		t.Errorf("%d users, %d events", l.users, l.events)
+	}
+}
+
+// Whatever a change holds, a request is valid JSON in valid UTF-8 within its limit, and so is every
+// request cut from it.
+func FuzzRequest(f *testing.F) {
+	f.Add("user-1001", "vip", []byte("true"), "Audience Entered", []byte(`{"a":[1,{"b":null}],"id":1}`), "key", 1000)
+	f.Add("u\xff", "a\"", []byte(`"\ud800"`), "\x00", []byte(`{"\u0069d":"x","":{}}`), "", 300)
+	f.Add("ab", "", []byte("null"), "", []byte("\"b\xff\""), "\xff", 10)
+	f.Add("ab", "n", []byte(" [ 1 , null , {\"a\" : \"\\\\\"} ] "), "e", []byte(` { "a" : 1 , "b" : [ ] } `), "k", 500)
+	f.Fuzz(func(t *testing.T, user, name string, value []byte, event string, props []byte, key string, limit int) {
+		limit = min(max(limit, len(envelopeHead)+len(envelopeTail)), 10_000)
+		l := newLoad(encoder{updateExistingOnly: limit%2 == 0, realTimeAction: limit%3 == 0}, limit)
+		changes := []store.Change{attr(name, string(value)), attr(key, "1")}
+		for i := range 5 {
+			d := store.Delivery{User: user, Attributes: changes}
+			if i%2 == 0 {
+				d.Event = &store.Change{Name: event, Props: props, Computation: key, MessageID: user, EventTime: eventTime}
+			} else {
+				d.Event = &store.Change{Name: event, Value: value, Computation: key, ComputedBy: name}
+			}
+			if !l.add(d) {
+				break
+			}
+		}
+		if l.added == 0 {
+			t.Fatal("an empty request accepts nothing")
+		}
+		for from := range l.items {
+			for to := from + 1; to <= len(l.items); to++ {
+				body := l.request(l.items[from:to])
+				if len(body) > limit {
+					t.Fatalf("%d bytes, limit %d: %s", len(body), limit, body)
+				}
+				if !json.Valid(body) || !utf8.Valid(body) {
+					t.Fatalf("not JSON: %q", body)
+				}
+			}
+		}
+	})
+}
+
+func FuzzMembers(f *testing.F) {
+	f.Add([]byte(`{"a":1,"b":[{"c":"}"}],"\"":-1.5e3,"d":{} , "e":"\\"}`))
+	f.Add([]byte("{ }"))
+	f.Add([]byte("{\n\t\"a\" : null\r}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if len(raw) == 0 || raw[0] != '{' || !json.Valid(raw) || raw[len(raw)-1] != '}' {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &want); err != nil {
+			return
+		}
+		got := map[string]json.RawMessage{}
+		for k, v := range members(raw) {
+			var name string
+			if err := json.Unmarshal(k, &name); err != nil {
+				t.Fatalf("key %q: %v", k, err)
+			}
+			if utf8.Valid(k) && unquote(k) != name {
+				t.Fatalf("unquote(%s) = %q, want %q", k, unquote(k), name)
+			}
+			got[name] = v
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+// BenchmarkAttributes encodes a full request of users with one membership each, as a backlog makes it.
+func BenchmarkAttributes(b *testing.B) { benchmarkLoad(b, false) }
+
+// BenchmarkBoth encodes users with a membership and a synthesised event.
+func BenchmarkBoth(b *testing.B) { benchmarkLoad(b, true) }
+
+func benchmarkLoad(b *testing.B, event bool) {
+	d := store.Delivery{User: "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", Attributes: []store.Change{attr("segment_high_value_buyers", "true")}}
+	if event {
+		d.Event = synthesised()
+	}
+	l := newLoad(encoder{}, 100_000)
+	b.ReportAllocs()
+	users := 0
+	for b.Loop() {
+		if !l.add(d) {
+			l.reset(encoder{}, 100_000)
+		}
+		users++
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(users), "ns/user")
+}
+
+func BenchmarkReceivedEvent(b *testing.B) {
+	c := received(`{"high_value":true,"audience_key":"high_value","audience_name":"High value","revenue":120.50,"products":["a","b","c"],"cart":{"items":[{"sku":"x"}]}}`)
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		var err error
+		if buf, err = (encoder{}).appendEvent(buf[:0], "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package syncer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"personasync/store"
+)
+
+// Preview is a request that would be made, with its secrets masked.
+type Preview struct {
+	Method string          `json:"method"`
+	URL    string          `json:"url"`
+	Header http.Header     `json:"header"`
+	Body   json.RawMessage `json:"body"`
+	Users  int             `json:"users"`
+	Events int             `json:"events"`
+}
+
+// Preview returns the requests that would carry a flight, cut as the sender cuts them: by bytes, and
+// by what one request may take of the limits. The error names every change that would be parked
+// instead of sent; the requests come with it.
+func (c Config) Preview(f *store.Flight) ([]Preview, error) {
+	c = c.withDefaults()
+	share := grant{users: shareOf(c.UsersPerMinute), events: shareOf(c.EventsPerMinute)}
+	var (
+		previews []Preview
+		faults   []error
+		l        *load
+	)
+	next := func() {
+		if l != nil && len(l.items) > 0 {
+			previews = append(previews, c.preview(l))
+		}
+		l = newLoad(c.encoder(), c.MaxRequestBytes)
+	}
+	next()
+	for _, d := range f.Deliveries {
+		if !share.admits(l, d) || !l.add(d) {
+			next()
+			l.add(d)
+		}
+		if d.Event != nil && !l.knows(item{delivery: l.added - 1, event: true}) {
+			next() // only its attributes fitted
+			l.add(store.Delivery{User: d.User, Event: d.Event})
+		}
+		faults = append(faults, l.takeFaults(d)...)
+	}
+	next()
+	return previews, errors.Join(faults...)
+}
+
+func shareOf(limit int) int {
+	if limit <= 0 {
+		return unlimited
+	}
+	return (&window{limit: limit}).share()
+}
+
+func (c Config) preview(l *load) Preview {
+	return Preview{
+		Method: http.MethodPost,
+		URL:    c.transitionURL(),
+		Header: c.header("Basic " + mask),
+		Body:   l.request(l.items),
+		Users:  l.users,
+		Events: l.events,
+	}
+}
+
+// knows reports whether half of a delivery has become an element or a fault.
+func (l *load) knows(half item) bool {
+	for _, it := range l.items {
+		if it.delivery == half.delivery && it.event == half.event {
+			return true
+		}
+	}
+	for _, f := range l.faults {
+		if f.delivery == half.delivery && f.event == half.event {
+			return true
+		}
+	}
+	return false
+}
+
+// takeFaults returns what was found wrong with the delivery added last, and forgets it.
+func (l *load) takeFaults(d store.Delivery) []error {
+	var errs []error
+	for _, f := range l.faults {
+		id := store.ID{}
+		if f.event {
+			id = d.Event.ID
+		} else if len(d.Attributes) > 0 {
+			id = d.Attributes[0].ID
+		}
+		errs = append(errs, fmt.Errorf("change %s would be parked as %s: %s", id, f.code, f.sentence()))
+	}
+	l.faults = l.faults[:0]
+	return errs
+}

@@ -1,0 +1,241 @@
+package syncer
+
+import (
+	"bytes"
+	"encoding/json"
+	"iter"
+	"strings"
+
+	"personasync/store"
+)
+
+// maxEventAttributes is how many attributes of one event MoEngage keeps; it drops the rest in silence.
+const maxEventAttributes = 100
+
+// renamedPrefix stands before a property whose own name MoEngage would refuse.
+const renamedPrefix = "segment_"
+
+// appendEventAttributes appends the attributes object of an event. First come ours: for a synthesised
+// event computation_key, computation_id and value; for every event audience_key (trait_key of a
+// trait), change_id and message_id, by which a repeat is recognised. Then, for an event that leaves as
+// it was received, Segment's own properties, changed only where MoEngage would refuse or drop them:
+//
+//   - a name of ours: ours stands, theirs is left out
+//   - the names "", "id", "_id", and names beginning with "moe_" in any case: kept behind "segment_"
+//   - null: left out, since an absent attribute is what it becomes anyway
+//   - an object: a string of its JSON; in an array, likewise (see appendValue)
+//   - everything after the hundredth attribute, ours included: left out
+func appendEventAttributes(b []byte, c *store.Change) ([]byte, error) {
+	w := attributeWriter{b: append(b, '{')}
+	if c.Props == nil {
+		w.text("computation_key", c.Computation)
+		w.text("computation_id", c.ComputedBy)
+		if err := w.value("value", c.Value); err != nil {
+			return w.b, err
+		}
+	}
+	w.text(keyAttribute(c.Class), c.Computation)
+	w.text("change_id", c.ID.String())
+	w.text("message_id", c.MessageID)
+	if err := w.properties(c); err != nil {
+		return w.b, err
+	}
+	return append(w.b, '}'), nil
+}
+
+// keyAttribute is the name under which an event says which computation it speaks of.
+func keyAttribute(c store.Class) string {
+	if c == store.ClassTrait {
+		return "trait_key"
+	}
+	return "audience_key"
+}
+
+// attributeWriter appends members of an object and counts them.
+type attributeWriter struct {
+	b []byte
+	n int
+}
+
+func (w *attributeWriter) comma() {
+	if w.n > 0 {
+		w.b = append(w.b, ',')
+	}
+	w.n++
+}
+
+// text adds a member with a string value, unless it is empty: MoEngage counts "" as a value.
+func (w *attributeWriter) text(name, s string) {
+	if s == "" {
+		return
+	}
+	w.comma()
+	w.b = appendString(w.b, name)
+	w.b = append(w.b, ':')
+	w.b = appendString(w.b, s)
+}
+
+// value adds a member with a JSON value, unless there is none.
+func (w *attributeWriter) value(name string, raw []byte) error {
+	if len(raw) == 0 || isNull(raw) {
+		return nil
+	}
+	if !validJSON(raw) {
+		return errUnencodable
+	}
+	w.comma()
+	w.b = appendString(w.b, name)
+	w.b = append(w.b, ':')
+	w.b = appendValue(w.b, raw)
+	return nil
+}
+
+// properties adds Segment's own properties by the rules of appendEventAttributes.
+func (w *attributeWriter) properties(c *store.Change) error {
+	raw := bytes.TrimSpace(c.Props)
+	if len(raw) == 0 || isNull(raw) {
+		return nil
+	}
+	if raw[0] != '{' || !json.Valid(raw) {
+		return errUnencodable
+	}
+	for key, v := range members(raw) {
+		if w.n == maxEventAttributes {
+			return nil
+		}
+		name := unquote(key)
+		if v[0] == 'n' || isOurs(name, c) {
+			continue
+		}
+		w.comma()
+		if isRefusedName(name) {
+			w.b = appendString(w.b, renamedPrefix+name)
+		} else {
+			w.b = appendRaw(w.b, key)
+		}
+		w.b = append(w.b, ':')
+		w.b = appendValue(w.b, v)
+	}
+	return nil
+}
+
+// isOurs reports whether an event as received already carries name from us.
+func isOurs(name string, c *store.Change) bool {
+	switch name {
+	case "change_id":
+		return true
+	case "message_id":
+		return c.MessageID != ""
+	}
+	return c.Computation != "" && name == keyAttribute(c.Class)
+}
+
+// isRefusedName reports whether MoEngage refuses an attribute of this name: three names answer 400 or
+// vanish, and the prefix moe_ is subject to "periodic blacklisting without prior communication".
+func isRefusedName(name string) bool {
+	switch name {
+	case "", "id", "_id":
+		return true
+	}
+	return len(name) >= 4 && strings.EqualFold(name[:4], "moe_")
+}
+
+// unquote returns the text of a JSON string. Nearly none has an escape.
+func unquote(quoted []byte) string {
+	inner := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return string(inner)
+	}
+	var s string
+	if json.Unmarshal(quoted, &s) != nil {
+		return string(inner)
+	}
+	return s
+}
+
+// members yields the members of a JSON object, each key with its quotes, each value trimmed.
+// raw must be valid JSON and begin with a brace; what is yielded shares its memory.
+func members(raw []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		for i := skipSpace(raw, 1); raw[i] != '}'; {
+			end := skipValue(raw, i)
+			key := raw[i:end]
+			i = skipSpace(raw, skipSpace(raw, end)+1) // over the colon
+			end = skipValue(raw, i)
+			if !yield(key, raw[i:end]) {
+				return
+			}
+			i = skipComma(raw, end)
+		}
+	}
+}
+
+// elements yields the elements of a JSON array, under the same conditions as members.
+func elements(raw []byte) iter.Seq[[]byte] {
+	return func(yield func(value []byte) bool) {
+		for i := skipSpace(raw, 1); raw[i] != ']'; {
+			end := skipValue(raw, i)
+			if !yield(raw[i:end]) {
+				return
+			}
+			i = skipComma(raw, end)
+		}
+	}
+}
+
+func skipSpace(raw []byte, i int) int {
+	for raw[i] == ' ' || raw[i] == '\n' || raw[i] == '\t' || raw[i] == '\r' {
+		i++
+	}
+	return i
+}
+
+func skipComma(raw []byte, i int) int {
+	i = skipSpace(raw, i)
+	if raw[i] == ',' {
+		i = skipSpace(raw, i+1)
+	}
+	return i
+}
+
+// skipValue returns the index behind the value that begins at i.
+func skipValue(raw []byte, i int) int {
+	depth := 0
+	for ; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			i = skipString(raw, i)
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		case ',', ':', ' ', '\n', '\t', '\r':
+			continue
+		default:
+			i = skipScalar(raw, i)
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return i
+}
+
+// skipString returns the index of the quote that ends the string beginning at i.
+func skipString(raw []byte, i int) int {
+	for i++; raw[i] != '"'; i++ {
+		if raw[i] == '\\' {
+			i++
+		}
+	}
+	return i
+}
+
+// skipScalar returns the index of the last byte of the number or word beginning at i.
+func skipScalar(raw []byte, i int) int {
+	for i+1 < len(raw) && !bytes.ContainsRune([]byte(",:]} \n\t\r"), rune(raw[i+1])) {
+		i++
+	}
+	return i
+}

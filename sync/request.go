@@ -1,0 +1,155 @@
+package syncer
+
+import (
+	"fmt"
+	"slices"
+
+	"personasync/store"
+)
+
+const (
+	envelopeHead = `{"type":"transition","elements":[`
+	envelopeTail = `]}`
+)
+
+// leastElement is shorter than any element of a request, so that a limit in bytes bounds their number.
+const leastElement = len(`{"type":"customer","customer_id":"","attributes":{}}`)
+
+// item is one element of a request: the attributes of a delivery, or its event. They are told apart
+// because MoEngage may refuse one and take the other.
+type item struct {
+	delivery int  // index into Flight.Deliveries
+	event    bool // else its attributes
+	from, to int  // the element's bytes in load.body
+}
+
+// load is a flight turned into elements. It is grown one delivery at a time up to a size, and then
+// cut, if MoEngage asks for it, into smaller requests without encoding anything again.
+type load struct {
+	enc   encoder
+	limit int // bytes of the whole body
+
+	body   []byte // head and elements with commas; the tail is put on when it leaves
+	items  []item
+	faults []fault
+	added  int // deliveries accepted by add
+
+	users, events int
+}
+
+// fault is half a delivery that cannot become part of any request.
+type fault struct {
+	delivery int
+	event    bool
+	code     string // of the table: too_large, unencodable
+	bytes    int    // of a request with nothing but an element that is too large
+	limit    int    // that it exceeds
+}
+
+func (f fault) sentence() string {
+	if f.code != codeTooLarge {
+		return rows[f.code].Means
+	}
+	return fmt.Sprintf("%s A request with nothing else would have %d bytes; the limit is %d.", rows[f.code].Means, f.bytes, f.limit)
+}
+
+func newLoad(enc encoder, limit int) *load {
+	return &load{enc: enc, limit: limit, body: append(make([]byte, 0, min(limit, 4096)), envelopeHead...)}
+}
+
+// reset empties l for another flight and keeps its memory.
+func (l *load) reset(enc encoder, limit int) {
+	*l = load{enc: enc, limit: limit, body: append(l.body[:0], envelopeHead...), items: l.items[:0], faults: l.faults[:0]}
+}
+
+// add takes a delivery into the request and reports whether it did. It refuses one that would make the
+// request too large, unless that one fits no request at all: this it takes, keeping what cannot be
+// sent as a fault. Of a delivery whose halves fit only one by one, the attributes go and the event,
+// which has neither item nor fault then, stays for the next request.
+func (l *load) add(d store.Delivery) bool {
+	mark := *l
+	fits := true
+	if len(d.Attributes) > 0 {
+		fits = l.element(false, func(b []byte) ([]byte, error) { return l.enc.appendAttributes(b, d.User, d.Attributes) })
+	}
+	if fits && d.Event != nil {
+		fits = l.element(true, func(b []byte) ([]byte, error) { return l.enc.appendEvent(b, d.User, d.Event) })
+	}
+	if !fits && mark.added > 0 {
+		*l = mark
+		l.body = l.body[:len(mark.body)]
+		return false
+	}
+	l.added++
+	return true
+}
+
+// element appends one element by write. It reports false when the element is fine but the request is
+// full; what MoEngage would never take becomes a fault and costs the request nothing.
+func (l *load) element(event bool, write func([]byte) ([]byte, error)) bool {
+	before := len(l.body)
+	if len(l.items) > 0 {
+		l.body = append(l.body, ',')
+	}
+	from := len(l.body)
+	body, err := write(l.body)
+	l.body = body
+	size := len(body) - from
+	alone := len(envelopeHead) + size + len(envelopeTail)
+	switch {
+	case err != nil:
+		l.faults = append(l.faults, fault{delivery: l.added, event: event, code: codeUnencodable})
+	case alone > l.limit:
+		l.faults = append(l.faults, fault{delivery: l.added, event: event, code: codeTooLarge, bytes: alone, limit: l.limit})
+	case len(body)+len(envelopeTail) > l.limit:
+		l.body = body[:before]
+		return false
+	default:
+		l.items = append(l.items, item{delivery: l.added, event: event, from: from, to: len(body)})
+		l.count(event)
+		return true
+	}
+	l.body = body[:before]
+	return true
+}
+
+func (l *load) count(event bool) {
+	if event {
+		l.events++
+	} else {
+		l.users++
+	}
+}
+
+// request returns the body that carries these items, in this order. The result is the caller's to
+// keep: a transport may read it after the answer has come.
+func (l *load) request(items []item) []byte {
+	if len(items) == len(l.items) {
+		return append(slices.Clip(l.body), envelopeTail...)
+	}
+	size := len(envelopeHead) + len(envelopeTail)
+	for _, it := range items {
+		size += it.to - it.from + 1
+	}
+	b := append(make([]byte, 0, size), envelopeHead...)
+	for i, it := range items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, l.body[it.from:it.to]...)
+	}
+	return append(b, envelopeTail...)
+}
+
+// weigh counts the users and events of some items as MoEngage's limits do: a customer element is a
+// user, an action is an event.
+func weigh(items []item) (users, events int) {
+	for _, it := range items {
+		if it.event {
+			events++
+		} else {
+			users++
+		}
+	}
+	return users, events
+}
