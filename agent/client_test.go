@@ -112,7 +112,7 @@ func TestErrorsArriveAsWhatTheyWere(t *testing.T) {
 		err  error
 		is   error
 	}{
-		{"nothing there", &told{"user x: nothing there", store.ErrNotFound}, store.ErrNotFound},
+		{"nothing there", &reported{"user x: nothing there", store.ErrNotFound}, store.ErrNotFound},
 		{"the store has closed", store.ErrClosed, store.ErrClosed},
 		{"anything else", errors.New("the disk is gone"), nil},
 	} {

@@ -54,17 +54,17 @@ func (p problem) err() error {
 	}
 	for _, c := range codes {
 		if p.Code == c.code {
-			return &told{p.Message, c.err}
+			return &reported{p.Message, c.err}
 		}
 	}
 	return errors.New(p.Message)
 }
 
-// told is an error that the agent reported: its words, and the sentinel they stand for.
-type told struct {
+// reported is an error that the agent reported: its words, and the sentinel they stand for.
+type reported struct {
 	words string
 	is    error
 }
 
-func (t *told) Error() string { return t.words }
-func (t *told) Unwrap() error { return t.is }
+func (r *reported) Error() string { return r.words }
+func (r *reported) Unwrap() error { return r.is }
