@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -250,15 +251,17 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, value []byte, received bool) {
 	ch := b.draft(u, f, p, c, KindEvent, t)
 	ch.Value = bytes.Clone(value)
-	switch {
-	case received:
-		ch.Name, ch.Props = c.event.Name, bytes.Clone(c.event.Bytes(c.event.Object))
-	case t == TransitionEnter:
+	switch t {
+	case TransitionEnter:
 		ch.Name = p.EnterEvent
-	case t == TransitionExit:
+	case TransitionExit:
 		ch.Name = p.ExitEvent
 	default:
 		ch.Name = p.TraitEvent
+	}
+	if received {
+		ch.Name = cmp.Or(c.event.Name, ch.Name) // a narrow webhook mapping leaves the name out
+		ch.Props = bytes.Clone(c.event.Bytes(c.event.Object))
 	}
 	b.st.ledger.changes.Created++
 	if b.st.registry.conflicted(f, p) {
@@ -412,19 +415,12 @@ func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) f
 	if b.st.rules.OnDelete == "ignore" {
 		return fateIgnored
 	}
-	id := cmpOr(e.User.ID, e.Anonymous.ID)
+	id := cmp.Or(e.User.ID, e.Anonymous.ID)
 	if id == "" || len(id) > MaxUserID {
 		return park("no_identifier", "a delete that names nobody cannot be carried out")
 	}
 	b.forget(b.user(id), e.Received)
 	return fateIgnored
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // tombstone is what stays of a forgotten user: a salted hash, and the time.

@@ -130,6 +130,7 @@ type Change struct {
 
 	Computation string // key
 	ComputedBy  string // computation id, as Segment gave it
+	Column      string // of a SQL trait's row; "" otherwise
 	Class       Class
 	Transition  Transition
 

@@ -42,7 +42,7 @@ func (b *batch) draft(u *user, f *field, p *Policy, c *cause, kind Kind, t Trans
 	return &stored{
 		Change: Change{
 			ID: c.next(b.st.epoch), Kind: kind, User: u.id,
-			Computation: f.key, ComputedBy: f.id, Class: f.class, Transition: t,
+			Computation: f.key, ComputedBy: f.id, Column: f.column, Class: f.class, Transition: t,
 			EventTime: sendTime(c.event), Received: c.event.Received, MessageID: c.event.MessageID,
 			State: StatePending,
 		},

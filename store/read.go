@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -411,7 +412,7 @@ func (b *batch) showRows(u *user, info *UserInfo) {
 			}
 			s := e.newest()
 			if f.class == ClassTrait {
-				info.Traits[cmpOr(f.column, f.key)] = bytes.Clone(s.value)
+				info.Traits[cmp.Or(f.column, f.key)] = bytes.Clone(s.value)
 				continue
 			}
 			info.Memberships = append(info.Memberships, MembershipInfo{

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -113,6 +114,20 @@ type state struct {
 	jobs     []string // name of each lane; lane 0 is the default schedule, ""
 	flight   uint64   // number of the last flight
 	salt     []byte   // of the tombstones
+}
+
+// job returns the name of the job whose schedule a lane waits for. A lane whose job the rules do not
+// know any more waits for the default schedule, so that a change of config strands nothing.
+func (st *state) job(lane uint32) string {
+	if int64(lane) >= int64(len(st.jobs)) {
+		return ""
+	}
+	name := st.jobs[lane]
+	known := st.rules.Defaults.Job == name || slices.ContainsFunc(st.rules.Sections, func(s Section) bool { return s.Policy.Job == name })
+	if !known {
+		return ""
+	}
+	return name
 }
 
 // initState writes what a new state.db needs.

@@ -393,6 +393,29 @@ func TestAClosedJobHoldsBackOnlyItsOwn(t *testing.T) {
 	b.wantSaid("ann!Audience Entered bob!Audience Entered ann!Audience Entered")
 }
 
+func TestARemovedScheduleStrandsNothing(t *testing.T) {
+	r := rules(SendEvent)
+	nightly := policy(SendEvent)
+	nightly.Job = "slow"
+	r.Sections = []Section{{Key: "slow", Policy: nightly}}
+	b := open(t, r)
+	b.receive(event("ann", "slow", true, 1))
+	b.reopen(rules(SendEvent))
+	must(t, b.Applied(context.Background()))
+	o := everything(noon.Add(time.Hour))
+	o.Due = func(job string) time.Time {
+		if job != "" {
+			t.Errorf("asked about job %q, which is gone", job)
+		}
+		return o.Now
+	}
+	f, _, err := b.Take(context.Background(), o)
+	must(t, err)
+	if f == nil {
+		t.Fatal("what waited for a schedule that is gone never leaves")
+	}
+}
+
 func TestARefusalForGoodParksTheChange(t *testing.T) {
 	b := open(t, rules(SendBoth))
 	b.receive(event("ann", "vip", true, 1))

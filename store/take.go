@@ -65,8 +65,8 @@ func (d *departure) until(lane uint32) int64 {
 		return s
 	}
 	s := int64(-1)
-	if int(lane) < len(d.b.st.jobs) && d.o.Due != nil {
-		if t := d.o.Due(d.b.st.jobs[lane]); !t.IsZero() {
+	if d.o.Due != nil {
+		if t := d.o.Due(d.b.st.job(lane)); !t.IsZero() {
 			s = t.Unix()
 		}
 	}
@@ -338,11 +338,13 @@ func (b *batch) next(road Road) Next {
 		k, _ := b.due.Cursor().Seek(dueKey(road, lane, 0, nil))
 		_, due, _ := dueParts(k)
 		at := time.Unix(int64(due), 0)
-		switch {
-		case lane == laneRetry:
+		if lane == laneRetry {
 			n.Retry = at
-		case int(lane) < len(b.st.jobs):
-			n.Jobs[b.st.jobs[lane]] = at
+			continue
+		}
+		job := b.st.job(lane)
+		if earlier, known := n.Jobs[job]; !known || at.Before(earlier) {
+			n.Jobs[job] = at
 		}
 	}
 	return n

@@ -16,9 +16,10 @@ const maxEventAttributes = 100
 const renamedPrefix = "segment_"
 
 // appendEventAttributes appends the attributes object of an event. First come ours: for a synthesised
-// event computation_key, computation_id and value; for every event audience_key (trait_key of a
-// trait), change_id and message_id, by which a repeat is recognised. Then, for an event that leaves as
-// it was received, Segment's own properties, changed only where MoEngage would refuse or drop them:
+// event computation_key, computation_id, value and the column of a SQL trait's row; for every event
+// audience_key (trait_key of a trait), change_id and message_id, by which a repeat is recognised. Then,
+// for an event that leaves as it was received, Segment's own properties, changed only where MoEngage
+// would refuse or drop them:
 //
 //   - a name of ours: ours stands, theirs is left out
 //   - the names "", "id", "_id", and names beginning with "moe_" in any case: kept behind "segment_"
@@ -30,6 +31,9 @@ func appendEventAttributes(b []byte, c *store.Change) ([]byte, error) {
 	if c.Props == nil {
 		w.text("computation_key", c.Computation)
 		w.text("computation_id", c.ComputedBy)
+		if c.Column != "" {
+			w.text("column", c.Column)
+		}
 		if err := w.value("value", c.Value); err != nil {
 			return w.b, err
 		}

@@ -210,7 +210,7 @@ func (s *Sender) outlive(ctx context.Context) (context.Context, context.CancelFu
 func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup) (time.Time, error) {
 	for ctx.Err() == nil {
 		now := time.Now()
-		c, at, ok := s.clear(now)
+		c, at, ok := s.cleared(now)
 		if !ok {
 			return soonest(now, at), nil
 		}
@@ -245,8 +245,8 @@ type clearance struct {
 	wary   bool // the road is stopped: this request is a probe
 }
 
-// clear says whether a request may leave now. If not, at is when it may; zero is after a landing.
-func (s *Sender) clear(now time.Time) (c clearance, at time.Time, ok bool) {
+// cleared says whether a request may leave now. If not, at is when it may; zero is after a landing.
+func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.air) >= s.road.width(s.cfg.Concurrency) {

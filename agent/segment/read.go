@@ -55,7 +55,7 @@ type Reading struct {
 //     null are nobody. An e-mail address is kept as it is written: its local part is case-sensitive by
 //     RFC 5321, and MoEngage compares ids byte by byte, so lowering it could name somebody else.
 //   - The traits.email of a group call is the account's, not the user's, and is not taken.
-//   - An event without context.personas is ordinary whatever else it lacks, and has no Fault, unless it
+//   - An event without context.personas is ordinary, and no fault is found with what it lacks, unless it
 //     names its computation itself (see computation.go) or Segment's Tracking API would refuse it.
 //   - A CheckID verdict never becomes the event's Fault: another identifier may serve.
 func Read(raw []byte, how Reading) *store.Event {

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"os"
+	"testing"
+)
+
+// asMain makes the test binary be the program itself, so that tests can start it, and kill it, for
+// real without building it twice.
+const asMain = "PERSONASYNC_TEST_AS_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMain) != "" {
+		os.Unsetenv(asMain)
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}

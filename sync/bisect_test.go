@@ -1,0 +1,182 @@
+package syncer
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+// journey is one trip with everything that it asked and said written down.
+type journey struct {
+	trip
+	requests [][]item
+	halted   int
+}
+
+// travel makes a trip with n users, attributes and an event each, as decide answers.
+func travel(n int, decide func(items []item) answer) *journey {
+	j := &journey{}
+	j.flight = &store.Flight{}
+	for i := range n {
+		j.flight.Deliveries = append(j.flight.Deliveries, store.Delivery{Attributes: make([]store.Change, 1), Event: &store.Change{}})
+		j.items = append(j.items, item{delivery: i}, item{delivery: i, event: true})
+	}
+	j.results = make([]store.Settlement, n)
+	j.halt = func(answer) { j.halted++ }
+	j.post = func(items []item) answer {
+		j.requests = append(j.requests, slices.Clone(items))
+		return decide(items)
+	}
+	return j
+}
+
+func says(status int, kind string) answer {
+	body := `{"status":"fail","error":{"type":"` + kind + `","message":"words"}}`
+	if status == 200 {
+		body = `{"status":"success"}`
+	}
+	return read(status, http.Header{}, []byte(body), time.Now())
+}
+
+func (j *journey) count(v store.Verdict) (n int) {
+	for _, it := range j.items {
+		if j.result(it).Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// Random offenders, random kinds of refusal, and failures in between: nobody innocent is parked,
+// nothing is sent again after it was taken, no event goes before its user's attributes, and an
+// offender costs what was promised.
+func TestATripUnderRandomAnswers(t *testing.T) {
+	for range 1000 {
+		n := 1 + rand.IntN(40)
+		bad := map[item]bool{}
+		for range rand.IntN(4) {
+			bad[item{delivery: rand.IntN(n), event: rand.IntN(2) == 0}] = true
+		}
+		kind := []string{"TypeError", "Surprise", "Blacklisted"}[rand.IntN(3)]
+		breaks := rand.IntN(30) // at which request the road fails; often never reached
+		taken := map[item]bool{}
+		var j *journey
+		j = travel(n, func(items []item) answer {
+			if len(items) == 0 {
+				t.Fatal("an empty request")
+			}
+			if len(j.requests) == breaks {
+				return []answer{says(503, ""), says(500, ""), says(401, "")}[rand.IntN(3)]
+			}
+			for _, it := range items {
+				first := item{delivery: it.delivery}
+				if taken[it] || it.event && j.result(first).Verdict == store.Untried && !slices.Contains(items, first) && !bad[first] {
+					t.Fatalf("%v is sent twice, or before the attributes of its user", it)
+				}
+			}
+			if slices.ContainsFunc(items, func(it item) bool { return bad[it] }) {
+				return says(400, kind)
+			}
+			for _, it := range items {
+				taken[it] = true
+			}
+			return says(200, "")
+		})
+		j.wary = rand.IntN(2) == 0
+		j.deliver(j.items)
+
+		for _, it := range j.items {
+			switch v := j.result(it).Verdict; {
+			case (v == store.Delivered) != taken[it]:
+				t.Fatalf("%v: verdict %d, taken %v", it, v, taken[it])
+			case v == store.Parked && !bad[it]:
+				t.Fatalf("%v is parked and innocent", it)
+			case v == store.Parked && kind != "TypeError" && !j.proven:
+				t.Fatalf("%v is parked although nothing was accepted", it)
+			}
+		}
+		if bound := bits.Len(uint(len(j.items)-1)) + 2 + controls; len(j.requests) > bound {
+			t.Fatalf("%d requests of %d elements with %d offenders, want at most %d", len(j.requests), len(j.items), len(bad), bound)
+		}
+		if failed := len(j.requests) >= breaks; len(bad) > 0 && !failed && j.halted == 0 && j.count(store.Parked) == 0 {
+			t.Fatalf("a trip with %d offenders parked nobody and did not stop the road", len(bad))
+		}
+	}
+}
+
+// A refusal that is about the request, and that nobody documents, is laid on no element.
+func TestARefusalOfTheRequestParksNobody(t *testing.T) {
+	j := travel(50, func(items []item) answer {
+		if len(items) > 30 {
+			return says(400, "TooManyElements")
+		}
+		return says(200, "")
+	})
+	j.deliver(j.items)
+	if j.count(store.Parked) != 0 || j.halted != 0 || j.count(store.Delivered) < 25 {
+		t.Errorf("%d parked, %d delivered, halted %d", j.count(store.Parked), j.count(store.Delivered), j.halted)
+	}
+}
+
+// When the account is refused, three requests are enough to know it.
+func TestARefusedAccountIsNotSearched(t *testing.T) {
+	j := travel(500, func([]item) answer { return says(400, "Blacklisted") })
+	j.deliver(j.items)
+	if len(j.requests) != 1+controls || j.halted != 1 || j.count(store.Untried) != 1000 {
+		t.Errorf("%d requests, halted %d, %d untried", len(j.requests), j.halted, j.count(store.Untried))
+	}
+	if r := j.results[7].Event; r.Reason != codeAccount || r.Sentence == "" {
+		t.Errorf("what waits does not say why: %+v", r)
+	}
+}
+
+func TestASearchMeetsOtherAnswers(t *testing.T) {
+	later := func(n int, other answer) func() answer {
+		return func() answer {
+			if n--; n >= 0 {
+				return says(400, "TypeError")
+			}
+			return other
+		}
+	}
+	tests := []struct {
+		name    string
+		next    func() answer
+		verdict store.Verdict
+		count   int
+	}{
+		{"refused for now", later(1, says(503, "")), store.Refused, 10},
+		{"lost", later(1, failure(reset(), true, time.Now())), store.Uncertain, 10},
+		{"stopped", later(1, says(401, "")), store.Untried, 20},
+		{"too large after all", later(1, says(413, "")), store.Parked, 10},
+		{"held back", later(1, answer{Meaning: rows[codeStay]}), store.Untried, 20},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			j := travel(10, func([]item) answer { return tt.next() })
+			j.deliver(j.items)
+			if n := j.count(tt.verdict); n != tt.count || j.halted != 0 {
+				t.Errorf("%d with verdict %d, want %d; halted %d", n, tt.verdict, tt.count, j.halted)
+			}
+			if !j.back() {
+				t.Error("nothing came back")
+			}
+		})
+	}
+}
+
+func TestAttemptsOfAttributesAreTheYoungests(t *testing.T) {
+	j := travel(1, func([]item) answer { return says(500, "") })
+	j.max = 3
+	j.flight.Deliveries[0].Attributes = []store.Change{{Attempts: 9}, {Attempts: 1}}
+	j.flight.Deliveries[0].Event = &store.Change{Attempts: 2}
+	j.deliver(j.items)
+	if a, e := j.results[0].Attributes, j.results[0].Event; a.Verdict != store.Uncertain || e.Verdict != store.Parked || e.Reason != codeAttempts {
+		t.Errorf("attributes %+v\nevent %+v", a, e)
+	}
+}
