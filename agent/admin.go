@@ -39,7 +39,7 @@ func (a *Admin) Socket() http.Handler {
 	a.public(mux)
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
 	mux.HandleFunc("POST /api/flush", a.order(a.flush))
-	return a.guard(mux, func(*http.Request) bool { return true })
+	return a.guard(mux, func(r *http.Request) bool { return r.Header.Get("Origin") == "" })
 }
 
 // Listener handles admin.listen. names are the hosts by which it may be called besides localhost

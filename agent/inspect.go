@@ -125,7 +125,7 @@ func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store
 		page, next, err = v.Changes(f)
 		return err
 	})
-	return whole(page), next, err
+	return lines(page), next, err
 }
 
 // Change implements Inspector.
@@ -142,12 +142,12 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 }
 
 // Stats implements Inspector.
-func (l *Local) Stats(ctx context.Context) (lines []store.StatLine, err error) {
+func (l *Local) Stats(ctx context.Context) (stats []store.StatLine, err error) {
 	err = l.look(ctx, func(v *store.View) error {
-		lines, err = v.Stats()
+		stats, err = v.Stats()
 		return err
 	})
-	return whole(lines), err
+	return whole(stats), err
 }
 
 // Computations implements Inspector.
@@ -177,7 +177,7 @@ func (l *Local) User(ctx context.Context, id string) (u *store.UserInfo, err err
 	if err != nil {
 		return nil, err
 	}
-	u.Memberships, u.Pending, u.History = whole(u.Memberships), whole(u.Pending), whole(u.History)
+	u.Memberships, u.Pending, u.History = whole(u.Memberships), lines(u.Pending), lines(u.History)
 	if u.Traits == nil {
 		u.Traits = map[string]json.RawMessage{}
 	}
@@ -259,7 +259,7 @@ func pickJob(seen []store.ComputationInfo, rules store.Rules, computation string
 
 func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 	p := &ChangePage{
-		ChangeInfo:    c.Describe(),
+		ChangeInfo:    lines([]store.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
 		Sentence: c.Sentence, Closed: timestamp(c.Closed), Event: printable(raw),
 	}
@@ -344,6 +344,16 @@ func whole[T any](list []T) []T {
 		return []T{}
 	}
 	return list
+}
+
+// lines makes a missing value the null that it is in JSON, so that both ways answer the same.
+func lines(list []store.ChangeInfo) []store.ChangeInfo {
+	for i := range list {
+		if list[i].Value == nil {
+			list[i].Value = json.RawMessage("null")
+		}
+	}
+	return whole(list)
 }
 
 // timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.

@@ -67,5 +67,5 @@ type reported struct {
 	is    error
 }
 
-func (t *reported) Error() string { return t.words }
-func (t *reported) Unwrap() error { return t.is }
+func (r *reported) Error() string { return r.words }
+func (r *reported) Unwrap() error { return r.is }

@@ -703,6 +703,9 @@ func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 		}
 		f.Cursor = next
 	}
+	if _, _, err := b.Changes(OutboxFilter{Cursor: "zzz"}); err != ErrBadCursor {
+		t.Errorf("a cursor of nowhere: %v", err)
+	}
 	if len(all) != 25 {
 		t.Errorf("%d changes listed", len(all))
 	}
