@@ -237,13 +237,11 @@ func (l *listing) kept(b *batch, bucket *bolt.Bucket) {
 // closed walks the history, the newest first.
 func (l *listing) closed(b *batch) {
 	c := b.history.Cursor()
-	k, frame := c.Last()
-	if len(l.at.key) > 0 {
-		if k, frame = c.Seek(l.at.key); k != nil {
-			k, frame = c.Prev()
-		} else {
-			k, frame = c.Last()
-		}
+	var k, frame []byte
+	if after, _ := c.Seek(l.at.key); len(l.at.key) > 0 && after != nil {
+		k, frame = c.Prev()
+	} else {
+		k, frame = c.Last()
 	}
 	for n := 0; k != nil && n < pageScan && !l.full(); k, frame = c.Prev() {
 		n++
