@@ -18,6 +18,7 @@ type answers struct {
 	status  Status
 	changes []store.ChangeInfo
 	more    bool
+	next    string
 	page    *ChangePage
 	stats   []store.StatLine
 	list    []store.ComputationInfo
@@ -33,9 +34,9 @@ type answers struct {
 
 func (a *answers) Where() string                          { return "a test" }
 func (a *answers) Status(context.Context) (Status, error) { return a.status, a.err }
-func (a *answers) Changes(_ context.Context, f store.OutboxFilter) ([]store.ChangeInfo, bool, error) {
+func (a *answers) Changes(_ context.Context, f store.OutboxFilter) ([]store.ChangeInfo, string, error) {
 	a.filter = f
-	return a.changes, a.more, a.err
+	return a.changes, a.next, a.err
 }
 func (a *answers) Change(_ context.Context, id store.ID) (*ChangePage, error) {
 	a.asked = id.String()
@@ -175,7 +176,7 @@ func TestReadyzSaysWhyNot(t *testing.T) {
 func TestBadQuestionsAreRefused(t *testing.T) {
 	a := testAdmin(&answers{})
 	for _, path := range []string{
-		"/api/changes?state=lost", "/api/changes?limit=x", "/api/changes?limit=-1", "/api/changes?after=zzz",
+		"/api/changes?state=lost", "/api/changes?limit=x", "/api/changes?limit=-1",
 		"/api/change?id=", "/api/members?key=k&limit=many", "/api/dry-run?limit=1.5",
 	} {
 		w := ask(a.Socket(), http.MethodGet, "http://personasync"+path)

@@ -187,6 +187,10 @@ func TestAnswersAreTheSameUpAndDown(t *testing.T) {
 	a.tell(news("ann", false, now.Add(time.Second)))
 	a.tell(strings.Replace(news("cid", true, now), `"vip":true`, `"x":1`, 1))
 	eventually(t, up, "one waits", func(s Status) bool { return s.Parked == 1 && s.Pending == 1 && s.MoEngage.State == "failing" })
+	eventually(t, up, "its refusal is on disk", func(Status) bool {
+		page, _, err := up.Changes(t.Context(), store.OutboxFilter{})
+		return err == nil && len(page) == 1 && page[0].Attempts > 0
+	})
 
 	// What changes by itself while the agent runs is looked at when it no longer can.
 	_, err := up.User(t.Context(), "nobody")
@@ -227,9 +231,9 @@ func everything(t *testing.T, i Inspector, c *config.Config) map[string]any {
 	members, _, err := i.Members(ctx, "vip", "", 10)
 	note("members", members, err)
 	for _, state := range []store.State{store.StatePending, store.StateDelivered, store.StateParked, store.StateHeld} {
-		page, more, err := i.Changes(ctx, store.OutboxFilter{State: state})
+		page, next, err := i.Changes(ctx, store.OutboxFilter{State: state})
 		note(state.String(), still(page), err)
-		if more {
+		if next != "" {
 			t.Errorf("more than a hundred are %s", state)
 		}
 		for _, line := range page {

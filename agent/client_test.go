@@ -50,6 +50,7 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 		status:  Status{Ready: true, Pending: 3, NextFlush: &next},
 		changes: []store.ChangeInfo{{ID: "00000001-1-0", User: "a/b?c=d e", Value: json.RawMessage(`{"n":12345678901234567890}`)}},
 		more:    true,
+		next:    "0b0c",
 		page: &ChangePage{ChangeInfo: store.ChangeInfo{ID: "00000001-1-0", Value: json.RawMessage("null")}, Event: json.RawMessage(`{"x":"<&>\u2028"}`),
 			Answer:  &store.Answer{Status: 503, At: next},
 			Request: &syncer.Preview{Method: "POST", Header: http.Header{"A": {"b"}}, Body: json.RawMessage(`[1.0]`)}},
@@ -64,14 +65,14 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 
 	type answer struct {
 		V    any
-		More bool
+		More any
 		Err  error
 	}
 	questions := map[string]func(i Inspector) answer{
 		"status": func(i Inspector) answer { v, err := i.Status(ctx); return answer{v, false, err} },
 		"changes": func(i Inspector) answer {
-			v, more, err := i.Changes(ctx, store.OutboxFilter{State: store.StateParked, User: "a/b?c=d e", Computation: "k&l", Limit: 5, After: store.ID{Epoch: 1, Seq: 2}})
-			return answer{v, more, err}
+			v, next, err := i.Changes(ctx, store.OutboxFilter{State: store.StateParked, User: "a/b?c=d e", Computation: "k&l", Limit: 5, Cursor: "0a0b0c0d0e"})
+			return answer{v, next, err}
 		},
 		"change": func(i Inspector) answer {
 			v, err := i.Change(ctx, store.ID{Epoch: 1, Seq: 1})

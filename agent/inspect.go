@@ -19,8 +19,9 @@ import (
 type Inspector interface {
 	Status(ctx context.Context) (Status, error)
 
-	// Changes lists one page of the outbox or of history; more says that it goes on behind the last.
-	Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, more bool, err error)
+	// Changes lists one page of the outbox or of history; next is the cursor of the page behind it, ""
+	// at the end.
+	Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, next string, err error)
 
 	// Change shows one change, or store.ErrNotFound.
 	Change(ctx context.Context, id store.ID) (*ChangePage, error)
@@ -119,12 +120,12 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 }
 
 // Changes implements Inspector.
-func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, more bool, err error) {
+func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, next string, err error) {
 	err = l.look(ctx, func(v *store.View) error {
-		page, more, err = v.Changes(f)
+		page, next, err = v.Changes(f)
 		return err
 	})
-	return lines(page), more, err
+	return lines(page), next, err
 }
 
 // Change implements Inspector.

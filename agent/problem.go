@@ -30,6 +30,7 @@ var codes = []struct {
 	{"not_found", http.StatusNotFound, store.ErrNotFound},
 	{"no_data", http.StatusNotFound, store.ErrNoData},
 	{"usage", http.StatusBadRequest, errUsage},
+	{"bad_cursor", http.StatusBadRequest, store.ErrBadCursor},
 	{"closed", http.StatusServiceUnavailable, store.ErrClosed},
 	{"cancelled", http.StatusServiceUnavailable, context.Canceled},
 }

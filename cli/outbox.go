@@ -75,11 +75,9 @@ func (sh *shell) outboxList(c *urfave.Context) error {
 	return sh.inspect(c, func(i agent.Inspector) error {
 		return sh.listing(c, n, changeTable, func(want int) (rows []any, more bool, err error) {
 			filter.Limit = want
-			page, more, err := i.Changes(c.Context, filter)
-			if len(page) > 0 && err == nil {
-				filter.After, err = store.ParseID(page[len(page)-1].ID)
-			}
-			return anys(page), more, err
+			page, next, err := i.Changes(c.Context, filter)
+			filter.Cursor = next
+			return anys(page), next != "", err
 		})
 	})
 }

@@ -21,7 +21,7 @@ type batch struct {
 	users map[string]*user
 	moved map[*field]bool // fields to write back
 
-	rows, queue, due, outbox, parked, held, history *bolt.Bucket
+	rows, queue, due, locator, parked, held, history *bolt.Bucket
 
 	now  time.Time // receipt of the record being applied
 	dry  bool      // decide, and write nothing
@@ -35,7 +35,7 @@ func newBatch(tx *bolt.Tx, st *state, log *slog.Logger) *batch {
 		tx:  tx, st: st, log: log,
 		users: make(map[string]*user), moved: make(map[*field]bool),
 		rows: tx.Bucket(bucketRows), queue: tx.Bucket(bucketQueue), due: tx.Bucket(bucketDue),
-		outbox: tx.Bucket(bucketOutbox), parked: tx.Bucket(bucketParked), held: tx.Bucket(bucketHeld), history: tx.Bucket(bucketHistory),
+		locator: tx.Bucket(bucketLocator), parked: tx.Bucket(bucketParked), held: tx.Bucket(bucketHeld), history: tx.Bucket(bucketHistory),
 	}
 }
 
@@ -55,7 +55,7 @@ func (b *batch) user(id string) *user {
 	}
 	u := &user{id: id, key: userKey(id), head: new(head), blocks: make(map[uint16]*block, 1)}
 	if frame := b.rows.Get(rowKey(u.key, blockHead)); frame != nil {
-		h, err := decodeHead(frame, b.st.epoch)
+		h, err := decodeHead(frame)
 		if err != nil {
 			b.quarantine(bucketRows, rowKey(u.key, blockHead), frame, err)
 			h = new(head)
@@ -139,6 +139,7 @@ func (b *batch) flush() error {
 	meta := b.tx.Bucket(bucketMeta)
 	b.put(meta, metaLedger, b.st.ledger.encode())
 	b.put(meta, metaApplied, numberKey(b.st.applied))
+	b.put(meta, metaClosed, numberKey(b.st.closed))
 	return b.err
 }
 

@@ -34,8 +34,8 @@ func (b *batch) forgetRows(u *user) {
 				f.members--
 				b.touch(f)
 			}
-			b.forgetChange(b.placeOf(e.waiting.place), e.waiting.id)
-			b.forgetChange(b.outbox, e.flying.id)
+			b.forgetTicket(&e.waiting)
+			b.forgetTicket(&e.flying)
 		}
 		clear(row.entries)
 		row.dirty = true
@@ -67,11 +67,11 @@ func (b *batch) forgetQueue(u *user) {
 		id := idFromKey(key[len(u.key)+4:], b.st.epoch)
 		switch lane {
 		case laneParked:
-			b.forgetChange(b.parked, id)
+			b.forgetKept(b.parked, id)
 		case laneHeld:
-			b.forgetChange(b.held, id)
+			b.forgetKept(b.held, id)
 		default:
-			b.forgetChange(b.outbox, id)
+			b.forgetPending(id)
 		}
 		b.remove(b.queue, key)
 	}
@@ -86,15 +86,32 @@ func keysWithPrefix(bucket *bolt.Bucket, prefix []byte) (keys [][]byte) {
 	return keys
 }
 
-func (b *batch) forgetChange(place *bolt.Bucket, id ID) {
-	if id.IsZero() {
-		return
+func (b *batch) forgetTicket(t *ticket) {
+	switch {
+	case t.id.IsZero():
+	case t.place == placeParked:
+		b.forgetKept(b.parked, t.id)
+	case t.place == placeHeld:
+		b.forgetKept(b.held, t.id)
+	default:
+		b.forgetPending(t.id)
 	}
-	ch := b.fetch(place, id)
+}
+
+func (b *batch) forgetPending(id ID) {
+	b.remove(b.locator, idKey(id))
+	b.st.ledger.changes.Pending--
+	b.st.ledger.changes.Forgotten++
+}
+
+// forgetKept erases a change that is parked or held.
+func (b *batch) forgetKept(place *bolt.Bucket, id ID) {
+	ch := b.fetch(place, idKey(id))
 	if ch == nil {
 		return
 	}
 	b.withdraw(ch)
+	b.remove(b.locator, idKey(id))
 	if ch.Kind == KindReceived {
 		b.st.ledger.events.Discarded++
 		return
@@ -103,12 +120,13 @@ func (b *batch) forgetChange(place *bolt.Bucket, id ID) {
 }
 
 func (b *batch) forgetHistory(u *user) {
-	for id := u.head.history; !id.IsZero(); {
-		ch := b.fetch(b.history, id)
+	for n := u.head.history; n != 0; {
+		ch := b.fetch(b.history, numberKey(n))
 		if ch == nil {
 			return
 		}
-		b.remove(b.history, idKey(id))
-		id = ch.prev
+		b.remove(b.history, numberKey(n))
+		b.remove(b.locator, idKey(ch.ID))
+		n = ch.prev
 	}
 }

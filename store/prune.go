@@ -27,41 +27,44 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error)
 	return more, s.inbox.trim(applied, now, s.o.ReceivedFor, s.o.ReceivedBytes)
 }
 
-// pruneHistory deletes a prefix of the history. Ids are in order of creation and not of closing, so
-// an entry that was closed late keeps those behind it a little longer than promised, never shorter.
+// pruneHistory deletes what was closed long enough ago: a prefix, for the history is in that order.
 func (b *batch) pruneHistory(now time.Time, keep time.Duration) (more bool) {
 	if keep <= 0 {
 		return false
 	}
+	type entry struct {
+		number uint64
+		change *stored // nil: damaged
+	}
+	var gone []entry
 	c := b.history.Cursor()
-	var gone []*stored
 	for k, frame := c.First(); k != nil; k, frame = c.Next() {
-		id := idFromKey(k, b.st.epoch)
-		ch, err := decodeChange(id, frame)
+		ch, err := decodeChange(frame, b.st.epoch)
 		if err != nil {
-			b.log.Error("a damaged entry of the history was removed", "id", id.String(), "err", err)
-			ch = &stored{Change: Change{ID: id}}
+			b.log.Error("a damaged entry of the history was removed", "err", err)
+			ch = nil
 		} else if now.Sub(ch.Closed) < keep {
 			break
 		}
 		if more = len(gone) == pruneSlice; more {
 			break
 		}
-		gone = append(gone, ch)
+		gone = append(gone, entry{number(k), ch})
 	}
-	for _, ch := range gone {
-		b.removeHistory(ch)
+	for _, e := range gone {
+		b.remove(b.history, numberKey(e.number))
+		if e.change != nil {
+			b.endChain(e.number, e.change)
+		}
 	}
 	return more
 }
 
-func (b *batch) removeHistory(ch *stored) {
-	b.remove(b.history, idKey(ch.ID))
-	if ch.User == "" {
-		return
-	}
-	if u := b.user(ch.User); u.head.history == ch.ID {
-		u.head.history = ID{}
+// endChain lets go of what points to a removed entry of the history.
+func (b *batch) endChain(n uint64, ch *stored) {
+	b.remove(b.locator, idKey(ch.ID))
+	if u := b.user(ch.User); u.head.history == n {
+		u.head.history = 0
 		u.dirty = true
 	}
 }
@@ -74,7 +77,7 @@ func (b *batch) pruneParked(now time.Time, keep time.Duration) (more bool) {
 	var gone []*stored
 	c := b.parked.Cursor()
 	for k, frame := c.First(); k != nil; k, frame = c.Next() {
-		ch, err := decodeChange(idFromKey(k, b.st.epoch), frame)
+		ch, err := decodeChange(frame, b.st.epoch)
 		if err != nil || now.Sub(ch.Received) < keep {
 			break
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"time"
 )
 
 // A membership row holds what is known of one user and one block of 64 fields. Nearly every user has
@@ -33,8 +34,8 @@ const (
 type entry struct {
 	kept    [3]*statement
 	told    told
-	waiting ticket // the attribute change that waits, is parked or is held
-	flying  ticket // the attribute change in a request under way
+	waiting ticket // the attribute change that waits, in a request under way or not, is parked or is held
+	flying  ticket // one in a request under way that a newer one has overtaken since
 }
 
 // newest returns the newest word of what is kept, nil when nothing is.
@@ -100,23 +101,43 @@ func (t told) is(v []byte) bool {
 	return t.kind == other.kind && bytes.Equal(t.value, other.value)
 }
 
-// ticket points to a change from a row.
+// ticket is an attribute change that waits. While it is pending, the row is all there is of it, so
+// that sending it touches the user's own rows and nothing else; parked and held, it points to a change.
 type ticket struct {
-	id    ID
-	lane  uint32
-	due   uint32 // unix second
-	tried bool   // an attempt failed: it goes with the user's retry, whatever its lane's schedule
-	place byte   // one of the place constants
+	id         ID
+	place      byte // one of the place constants
+	transition Transition
+	lane       uint32
+	due        uint32 // unix second of receipt
+	value      []byte
+	name       string // in MoEngage
+	time       int64  // event time to send, ns
+	received   int64  // ns
+	message    string
+	trouble    *trouble // nil before a first failed attempt
+}
+
+// trouble is what became of the attempts so far.
+type trouble struct {
+	attempts int
+	next     time.Time
+	reason   string
+	sentence string
+	answer   Answer
 }
 
 // Where a waiting attribute change is kept. Numbers are on disk.
 const (
-	placeOutbox byte = 0
-	placeParked byte = 1
-	placeHeld   byte = 2
+	placePending byte = 0
+	placeParked  byte = 1
+	placeHeld    byte = 2
 )
 
-func (t ticket) pending() bool { return !t.id.IsZero() && t.place == placeOutbox }
+func (t *ticket) pending() bool { return !t.id.IsZero() && t.place == placePending }
+
+// tried reports whether an attempt failed: such a change goes with the user's retry, whatever the
+// schedule of its lane.
+func (t *ticket) tried() bool { return t.trouble != nil }
 
 // block is one membership row in memory.
 type block struct {
@@ -201,11 +222,28 @@ func (s *statement) encode(buf []byte) []byte {
 	return putUint(buf, s.seq)
 }
 
-func (t ticket) encode(buf []byte) []byte {
+func (t *ticket) encode(buf []byte) []byte {
 	buf = putID(buf, t.id)
+	buf = append(buf, t.place, byte(t.transition), boolByte(t.tried()))
+	if t.place != placePending {
+		return buf
+	}
 	buf = putUint(buf, uint64(t.lane))
 	buf = binary.BigEndian.AppendUint32(buf, t.due)
-	return append(buf, boolByte(t.tried), t.place)
+	buf = putBytes(buf, t.value)
+	buf = putString(buf, t.name)
+	buf = putInt(putInt(buf, t.time), t.received-t.time)
+	buf = putString(buf, t.message)
+	if t.tried() {
+		buf = t.trouble.encode(buf)
+	}
+	return buf
+}
+
+func (t *trouble) encode(buf []byte) []byte {
+	buf = putTime(putUint(buf, uint64(t.attempts)), t.next)
+	buf = putString(putString(buf, t.reason), t.sentence)
+	return t.answer.encode(buf)
 }
 
 func decodeBlock(number uint16, frame []byte, epoch uint32) (*block, error) {
@@ -249,10 +287,19 @@ func (r *reader) statement() *statement {
 }
 
 func (r *reader) ticket(epoch uint32) ticket {
-	t := ticket{id: r.id(epoch), lane: uint32(r.uint())}
-	t.due = r.uint32()
-	t.tried = r.byte() == 1
-	t.place = r.byte()
+	t := ticket{id: r.id(epoch), place: r.byte(), transition: Transition(r.byte())}
+	tried := r.byte() == 1
+	if t.place != placePending {
+		return t
+	}
+	t.lane, t.due = uint32(r.uint()), r.uint32()
+	t.value, t.name = bytes.Clone(r.bytes()), r.string()
+	t.time = r.int()
+	t.received = t.time + r.int()
+	t.message = r.string()
+	if tried {
+		t.trouble = &trouble{attempts: int(r.uint()), next: r.time(), reason: r.string(), sentence: r.string(), answer: r.answer()}
+	}
 	return t
 }
 

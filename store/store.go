@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -164,17 +166,8 @@ func (s *Store) createState(path string) error {
 func (s *Store) recover() error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
-		var flights []uint64
-		if err := tx.Bucket(bucketFlights).ForEach(func(k, _ []byte) error {
-			flights = append(flights, number(k))
-			return nil
-		}); err != nil {
-			return err
-		}
-		for _, f := range flights {
-			if err := b.strand(f, time.Now()); err != nil {
-				return fmt.Errorf("flight %d: %w", f, err)
-			}
+		for _, f := range slices.Sorted(maps.Keys(s.state.flights)) {
+			b.strand(f, time.Now())
 		}
 		return b.flush()
 	})
@@ -289,7 +282,7 @@ type Next struct {
 
 // Settle writes what became of a flight. After it returns, the outcome survives a crash.
 func (s *Store) Settle(ctx context.Context, o Outcome) error {
-	return s.run(ctx, func(b *batch) error { return b.settle(o) }, nil)
+	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
 }
 
 // Applied waits until everything appended before the call has been applied.

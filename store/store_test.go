@@ -695,14 +695,16 @@ func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 	}
 	b.receive(events...)
 	var all []string
-	for f, more := (OutboxFilter{Limit: 10}), true; more; {
-		page, m, err := b.Changes(f)
+	for f, more := (OutboxFilter{Limit: 10}), true; more; more = f.Cursor != "" {
+		page, next, err := b.Changes(f)
 		must(t, err)
 		for _, c := range page {
 			all = append(all, c.ID)
 		}
-		f.After, _ = ParseID(page[len(page)-1].ID)
-		more = m
+		f.Cursor = next
+	}
+	if _, _, err := b.Changes(OutboxFilter{Cursor: "zzz"}); err != ErrBadCursor {
+		t.Errorf("a cursor of nowhere: %v", err)
 	}
 	if len(all) != 25 {
 		t.Errorf("%d changes listed", len(all))

@@ -106,7 +106,7 @@ type OutboxFilter struct {
 	User        string
 	Computation string // key or id
 	Limit       int    // 0: 100
-	After       ID     // only changes behind this one, in the order of the listing
+	Cursor      string // where the page before ended, as Changes returned it; "" for the first page
 }
 
 // StatLine is one line of `outbox stats`: how many changes share a state, a computation and a reason.
