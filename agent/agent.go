@@ -182,7 +182,7 @@ func (p *process) facts() Process {
 	return Process{
 		Unready: p.readiness.unready(), Started: p.started,
 		NextFlush: nextFlush(p.scheduler.Plan()),
-		MoEngage:  Reachability{State: health.State, LastError: health.LastError, Since: timestamp(health.Since)},
+		MoEngage:  Reachability{State: health.State, LastError: health.LastError, Since: timestamp(health.Since.Truncate(time.Second))},
 	}
 }
 

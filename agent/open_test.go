@@ -52,6 +52,22 @@ func TestDeniedErrorNamesWhoToBe(t *testing.T) {
 	}
 }
 
+func TestGroupIsNamedWhereItIsLetIn(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	if err := os.WriteFile(socket, nil, 0o660); err != nil {
+		t.Fatal(err)
+	}
+	if who := whoMay(socket); !contains(who, "or in the group") {
+		t.Errorf("a socket for its group: %s", who)
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if who := whoMay(socket); contains(who, "group") {
+		t.Errorf("a socket for its owner alone: %s", who)
+	}
+}
+
 func TestOwnDataDirectoryIsFine(t *testing.T) {
 	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "not yet")} {
 		if err := checkOwner(dir); err != nil {

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
 	urfave "github.com/urfave/cli/v2"
@@ -142,11 +144,17 @@ func (sh *shell) getenv(name string) string {
 	return ""
 }
 
-// findConfig names the file that counts: "" when there is none.
+// findConfig names the file that counts: "" when there is none and the environment takes its place.
 func (sh *shell) findConfig(c *urfave.Context) (string, error) {
 	path, err := config.Find(c.String("config"), sh.getenv)
+	if errors.Is(err, config.ErrNoFile) && slices.ContainsFunc(sh.environ, isSetting) {
+		return "", nil
+	}
 	return path, incurable(err)
 }
+
+// isSetting reports whether a variable of the environment belongs to the configuration.
+func isSetting(variable string) bool { return strings.HasPrefix(variable, "PERSONASYNC_") }
 
 // loadConfig reads the configuration that `run` would.
 func (sh *shell) loadConfig(c *urfave.Context) (*config.Config, error) {

@@ -72,6 +72,11 @@ func (m leakChecked) Run() int {
 func setupScript(env *testscript.Env) error {
 	box := httptest.NewServer(sandbox.New(sandbox.Options{Strict: true}))
 	env.Defer(box.Close)
+	binary, err := exec.LookPath("personasync") // testscript has put it on the path
+	if err != nil {
+		return err
+	}
+	env.Setenv("BINARY", binary)
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // a program under the race detector would linger for 1 s
 	env.Setenv("PERSONASYNC_MOENGAGE_BASE_URL", box.URL)
 	// The scripts' agent.toml needs no secrets: files of a script are readable by everybody.
