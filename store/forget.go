@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -28,8 +29,8 @@ func (b *batch) forget(u *user, at time.Time) {
 func (b *batch) forgetRows(u *user) {
 	for _, number := range b.blockNumbers(u) {
 		row := b.block(u, number)
-		for column, e := range row.entries {
-			f := b.fieldOf(uint32(number)*blockSize + uint32(column))
+		for _, e := range row.entries {
+			f := b.fieldOf(row.field(e))
 			if f != nil && f.class != ClassTrait && e.newest().in() {
 				f.members--
 				b.touch(f)
@@ -37,28 +38,25 @@ func (b *batch) forgetRows(u *user) {
 			b.forgetTicket(&e.waiting)
 			b.forgetTicket(&e.flying)
 		}
-		clear(row.entries)
+		row.entries = nil
 		row.dirty = true
 	}
 }
 
-// blockNumbers lists the rows of u, those not yet written included.
+// blockNumbers lists the rows of u in order, those not yet written included.
 func (b *batch) blockNumbers(u *user) []uint16 {
-	seen := make(map[uint16]bool)
-	for number := range u.blocks {
-		seen[number] = true
+	var numbers []uint16
+	for _, row := range u.blocks {
+		numbers = append(numbers, row.number)
 	}
 	c := b.rows.Cursor()
 	for k, _ := c.Seek(u.key); bytes.HasPrefix(k, u.key); k, _ = c.Next() {
 		if number := binary.BigEndian.Uint16(k[len(u.key):]); number != blockHead {
-			seen[number] = true
+			numbers = append(numbers, number)
 		}
 	}
-	numbers := make([]uint16, 0, len(seen))
-	for number := range seen {
-		numbers = append(numbers, number)
-	}
-	return numbers
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
 }
 
 func (b *batch) forgetQueue(u *user) {

@@ -30,6 +30,7 @@ type inbox struct {
 	segments []*segment   // oldest first; the last one is written to
 
 	next atomic.Uint64 // number of the next record; only the committer changes it
+	buf  []byte        // the committer's, for chunks
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
@@ -198,7 +199,7 @@ func (in *inbox) write(group []*appendRequest) error {
 			newest = receiptOf(f, newest)
 		}
 	}
-	if err := s.write(first, group); err != nil {
+	if in.buf, err = s.write(first, group, in.buf); err != nil {
 		return fmt.Errorf("write the inbox: %w", err)
 	}
 	in.mu.Lock()

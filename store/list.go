@@ -176,11 +176,11 @@ func (b *batch) eachPending(u *user, visit func(*stored) bool) {
 
 // tickets returns a user's attribute changes that wait, are parked or are held, by field.
 func (b *batch) tickets(u *user) (list []*stored) {
-	for _, n := range slices.Sorted(slices.Values(b.blockNumbers(u))) {
+	for _, n := range b.blockNumbers(u) {
 		row := b.block(u, n)
-		for column := range uint8(blockSize) {
-			e, f := row.entries[column], b.fieldOf(uint32(n)*blockSize+uint32(column))
-			if e == nil || f == nil {
+		for _, e := range row.entries {
+			f := b.fieldOf(row.field(e))
+			if f == nil {
 				continue
 			}
 			for _, t := range []*ticket{&e.flying, &e.waiting} {

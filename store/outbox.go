@@ -143,17 +143,18 @@ func (b *batch) enqueue(u *user, ch *stored) {
 	b.st.ledger.changes.Pending++
 	b.locate(ch)
 	due := second(ch.Received)
-	b.put(b.queue, queueKey(u.key, ch.lane, ch.ID), queueValue(due, ch))
+	b.put(b.queue, queueKey(u.key, ch.lane, ch.ID), b.queueValue(due, ch))
 	u.head.road(ch.road).add(ch.lane, due)
 	u.dirty = true
 }
 
 // A queue entry is when it is due, whether an attempt at it failed, and the change itself; of a change
 // that is parked or held, nothing.
-func queueValue(due uint32, ch *stored) []byte {
-	buf := binary.BigEndian.AppendUint32(make([]byte, 0, 512), due)
-	buf = append(buf, boolByte(ch.Attempts > 0))
-	return append(buf, ch.encode(nil)...)
+func (b *batch) queueValue(due uint32, ch *stored) []byte {
+	return b.frame(func(buf []byte) []byte {
+		buf = binary.BigEndian.AppendUint32(buf, due)
+		return ch.encode(append(buf, boolByte(ch.Attempts > 0)))
+	})
 }
 
 func parseQueueValue(v []byte) (due uint32, tried bool, frame []byte) {
@@ -165,15 +166,13 @@ func parseQueueValue(v []byte) (due uint32, tried bool, frame []byte) {
 
 // locate notes whose a change is, for whoever asks by its id.
 func (b *batch) locate(ch *stored) {
-	value := make([]byte, 0, 8+len(ch.User)+8)
+	place, number := locatedInQueue, ch.lane
 	if ch.Kind == KindAttribute && !ch.loose {
-		value = append(value, locatedInRow)
-		value = binary.BigEndian.AppendUint32(value, ch.field)
-	} else {
-		value = append(value, locatedInQueue)
-		value = binary.BigEndian.AppendUint32(value, ch.lane)
+		place, number = locatedInRow, ch.field
 	}
-	b.put(b.locator, idKey(ch.ID), append(value, ch.User...))
+	b.put(b.locator, idKey(ch.ID), b.frame(func(buf []byte) []byte {
+		return append(binary.BigEndian.AppendUint32(append(buf, place), number), ch.User...)
+	}))
 }
 
 // Where the locator says that a pending change is. Numbers are on disk.
@@ -190,7 +189,7 @@ func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
 	f.held++
 	b.touch(f)
 	b.locate(ch)
-	b.put(b.held, idKey(ch.ID), ch.encode(nil))
+	b.put(b.held, idKey(ch.ID), b.frame(ch.encode))
 	if e != nil {
 		e.waiting = ticket{id: ch.ID, place: placeHeld, transition: ch.Transition}
 		return
@@ -337,7 +336,7 @@ func (b *batch) close(u *user, ch *stored, s State, at time.Time) {
 	u.head.history = b.st.closed
 	u.dirty = true
 	*b.st.ledger.changes.of(s)++
-	b.put(b.history, numberKey(b.st.closed), ch.encode(nil))
+	b.put(b.history, numberKey(b.st.closed), b.frame(ch.encode))
 }
 
 // parkEvent keeps an event that cannot be used, with its bytes, under the user it names if any.

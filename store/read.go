@@ -276,7 +276,7 @@ func scanMembers(tx *bolt.Tx, key string, from []byte, page []MemberInfo, limit 
 		if err != nil {
 			continue // set aside when next written; doctor counts it
 		}
-		if e := row.entries[uint8(f.number%blockSize)]; e != nil && f.class != ClassTrait && e.newest().in() {
+		if e := row.find(uint8(f.number % blockSize)); e != nil && f.class != ClassTrait && e.newest().in() {
 			page = append(page, MemberInfo{User: id, Since: timestamp(time.Unix(0, e.newest().since))})
 		}
 	}
@@ -322,12 +322,11 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 }
 
 func (b *batch) showRows(u *user, info *UserInfo) {
-	for _, n := range slices.Sorted(slices.Values(b.blockNumbers(u))) {
+	for _, n := range b.blockNumbers(u) {
 		row := b.block(u, n)
-		for column := range uint8(blockSize) {
-			e := row.entries[column]
-			f := b.fieldOf(uint32(n)*blockSize + uint32(column))
-			if e == nil || f == nil || e.newest() == nil {
+		for _, e := range row.entries {
+			f := b.fieldOf(row.field(e))
+			if f == nil || e.newest() == nil {
 				continue
 			}
 			s := e.newest()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -32,6 +33,7 @@ const (
 
 // entry is everything kept of one user and one field.
 type entry struct {
+	column  uint8 // field number modulo blockSize
 	kept    [3]*statement
 	told    told
 	waiting ticket // the attribute change that waits, in a request under way or not, is parked or is held
@@ -139,22 +141,39 @@ func (t *ticket) pending() bool { return !t.id.IsZero() && t.place == placePendi
 // schedule of its lane.
 func (t *ticket) tried() bool { return t.trouble != nil }
 
-// block is one membership row in memory.
+// block is one membership row in memory. It holds an entry or two for nearly everybody, so they are
+// a sorted slice.
 type block struct {
 	number  uint16
-	entries map[uint8]*entry // by column, field number modulo blockSize
-	stored  bool             // a row exists on disk
+	entries []*entry // by column
+	stored  bool     // a row exists on disk
 	dirty   bool
 }
 
-func (b *block) entry(column uint8) *entry {
-	e := b.entries[column]
-	if e == nil {
-		e = new(entry)
-		b.entries[column] = e
+// find returns the entry of a column, nil when nothing is kept of it.
+func (b *block) find(column uint8) *entry {
+	for _, e := range b.entries {
+		if e.column == column {
+			return e
+		}
 	}
-	return e
+	return nil
 }
+
+// entry returns the entry of a column, to be filled if there is none.
+func (b *block) entry(column uint8) *entry {
+	i := 0
+	for i < len(b.entries) && b.entries[i].column < column {
+		i++
+	}
+	if i == len(b.entries) || b.entries[i].column != column {
+		b.entries = slices.Insert(b.entries, i, &entry{column: column})
+	}
+	return b.entries[i]
+}
+
+// field returns the number of the field that an entry of b is about.
+func (b *block) field(e *entry) uint32 { return uint32(b.number)*blockSize + uint32(e.column) }
 
 // Bits of an entry's shape byte: which parts follow.
 const (
@@ -169,9 +188,9 @@ const (
 func (b *block) encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, rowVersion)
-	for column := range uint8(blockSize) {
-		if e := b.entries[column]; e != nil && !e.empty() {
-			buf = e.encode(buf, column)
+	for _, e := range b.entries {
+		if !e.empty() {
+			buf = e.encode(buf)
 		}
 	}
 	if len(buf) == start+1 {
@@ -180,7 +199,7 @@ func (b *block) encode(buf []byte) []byte {
 	return seal(buf, start)
 }
 
-func (e *entry) encode(buf []byte, column uint8) []byte {
+func (e *entry) encode(buf []byte) []byte {
 	shape := byte(0)
 	for i, s := range e.kept {
 		if s != nil {
@@ -196,7 +215,7 @@ func (e *entry) encode(buf []byte, column uint8) []byte {
 	if !e.flying.id.IsZero() {
 		shape |= shapeFlying
 	}
-	buf = append(buf, column, shape)
+	buf = append(buf, e.column, shape)
 	for _, s := range e.kept {
 		if s != nil {
 			buf = s.encode(buf)
@@ -247,20 +266,21 @@ func (t *trouble) encode(buf []byte) []byte {
 }
 
 func decodeBlock(number uint16, frame []byte, epoch uint32) (*block, error) {
-	b := &block{number: number, entries: make(map[uint8]*entry), stored: true}
+	b := &block{number: number, stored: true}
 	r, err := unseal(frame, rowVersion)
 	if err != nil {
 		return nil, err
 	}
 	for len(r.b) > 0 && !r.bad {
-		column, shape := r.byte(), r.byte()
-		b.entries[column] = r.entry(shape, epoch)
+		e := &entry{column: r.byte()}
+		r.entry(e, epoch)
+		b.entries = append(b.entries, e)
 	}
 	return b, r.done()
 }
 
-func (r *reader) entry(shape byte, epoch uint32) *entry {
-	e := new(entry)
+func (r *reader) entry(e *entry, epoch uint32) {
+	shape := r.byte()
 	for i := range e.kept {
 		if shape&(1<<i) != 0 {
 			e.kept[i] = r.statement()
@@ -275,7 +295,6 @@ func (r *reader) entry(shape byte, epoch uint32) *entry {
 	if shape&shapeFlying != 0 {
 		e.flying = r.ticket(epoch)
 	}
-	return e
 }
 
 func (r *reader) statement() *statement {

@@ -165,7 +165,7 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
 	if r.Verdict == Refused || r.Verdict == Uncertain {
 		ch.NextAttempt = later(l.at, r.RetryAt)
-		l.b.put(l.b.queue, key, queueValue(second(ch.Received), ch))
+		l.b.put(l.b.queue, key, l.b.queueValue(second(ch.Received), ch))
 		return ch.NextAttempt
 	}
 	l.b.leaveQueue(l.u, l.road, s.number, s.id)

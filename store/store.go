@@ -61,7 +61,8 @@ type Store struct {
 
 	// The writer's own.
 	state  *state
-	behind bool // the inbox may hold records not yet applied
+	behind bool   // the inbox may hold records not yet applied
+	arena  []byte // memory of the last batch, for the next
 
 	rulesMu  sync.Mutex // orders SetRules
 	appended *Rules     // the newest rules in the inbox, nil while unknown

@@ -79,6 +79,8 @@ func (s *Store) write(commands []*command) error {
 	woke, rejected := false, s.rejected.Swap(0)
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
+		b.arena = s.arena[:0]
+		defer func() { s.arena = b.arena }()
 		for _, c := range commands {
 			if err := c.do(b); err != nil {
 				return err
