@@ -64,14 +64,14 @@ func (v *View) look(f func(tx *bolt.Tx) error) error { return v.db.View(f) }
 
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (c Counts, err error) {
-	last := v.inbox.last()
+	last, rules := v.inbox.last(), v.inbox.rules.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
 		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes}
 		if last > b.st.applied {
 			c.Unapplied = last - b.st.applied
 		}
-		c.Received = l.events.Accepted + c.Unapplied
+		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(rules, 0)))
 		c.OldestPending = oldest(b)
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && f.class != ClassTrait {
@@ -198,15 +198,23 @@ func (b *batch) find(id ID) *stored {
 
 // rawEvent returns a received event's own bytes, or nil when they are gone.
 func (v *View) rawEvent(seq uint64) []byte {
+	if e := v.received(seq); e != nil {
+		return e.Raw
+	}
+	return nil
+}
+
+// received returns an event of the inbox, or nil when it is gone.
+func (v *View) received(seq uint64) *Event {
 	records, err := v.inbox.read(seq, 1)
 	if err != nil || len(records) == 0 || records[0].seq != seq {
 		return nil
 	}
 	rec, err := decodeRecord(seq, records[0].frame)
-	if err != nil || rec.event == nil {
+	if err != nil {
 		return nil
 	}
-	return rec.event.Raw
+	return rec.event
 }
 
 // Computations lists every computation seen, by key.
@@ -299,15 +307,19 @@ func (r *registry) one(key string) (*field, error) {
 	}
 }
 
-// historyShown bounds the history on a user's page.
-const historyShown = 50
+// What bounds a user's page: the entries of history, and the memberships whose event is looked up.
+const (
+	historyShown = 50
+	eventsShown  = 200
+)
 
 // User returns everything known of one user, or ErrNotFound.
 func (v *View) User(id string) (info *UserInfo, err error) {
+	var setBy []uint64
 	err = v.read(func(b *batch) error {
 		u := b.user(id)
 		info = &UserInfo{User: id, Memberships: []MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
-		b.showRows(u, info)
+		setBy = b.showRows(u, info)
 		b.showWaiting(u, info)
 		b.showHistory(u, info)
 		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
@@ -318,10 +330,20 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 	if err != nil {
 		return nil, err
 	}
+	for i, seq := range setBy[:min(len(setBy), eventsShown)] {
+		if e := v.received(seq); e != nil {
+			info.Memberships[i].Event = e.MessageID
+		}
+	}
 	return info, nil
 }
 
-func (b *batch) showRows(u *user, info *UserInfo) {
+// showRows returns the number of the record that set each membership, beside filling the page.
+func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
+	open := make(map[uint32]bool) // fields with something on the way
+	for _, ch := range b.waiting(u) {
+		open[ch.field] = true
+	}
 	for _, n := range b.blockNumbers(u) {
 		row := b.block(u, n)
 		for _, e := range row.entries {
@@ -331,15 +353,28 @@ func (b *batch) showRows(u *user, info *UserInfo) {
 			}
 			s := e.newest()
 			if f.class == ClassTrait {
-				info.Traits[cmp.Or(f.column, f.key)] = bytes.Clone(s.value)
+				name := cmp.Or(f.column, f.key)
+				if _, taken := info.Traits[name]; taken {
+					name += " (" + f.space + ")"
+				}
+				info.Traits[name] = bytes.Clone(s.value)
 				continue
 			}
 			info.Memberships = append(info.Memberships, MembershipInfo{
 				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
-				Delivered: e.told.is(s.value), Event: ID{b.st.epoch, s.seq, 0}.String(),
+				Delivered: !open[f.number] && b.knows(f, e, s),
 			})
+			setBy = append(setBy, s.seq)
 		}
 	}
+	return setBy
+}
+
+// knows reports whether MoEngage was told of a membership, or never needed to be: nobody tells it of
+// an exit of somebody it never heard of, nor an attribute that the policy does not send.
+func (b *batch) knows(f *field, e *entry, s *statement) bool {
+	p := b.st.rules.For(f.key, f.id)
+	return !p.sendsAttributes() || e.told.is(s.value) || e.told.kind == toldNever && !s.in() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
 }
 
 func (b *batch) showWaiting(u *user, info *UserInfo) {

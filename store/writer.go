@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -117,8 +116,9 @@ func (s *Store) write(commands []*command) error {
 // applyNext applies the next records of the inbox, if there are any.
 func (s *Store) applyNext(b *batch) error {
 	records, err := s.inbox.read(b.st.applied+1, applyBytes)
-	if err != nil {
-		return fmt.Errorf("read the inbox: %w", err)
+	if err != nil { // outcomes and takes must not wait for it
+		s.log.Error("the inbox could not be read; trying again", "err", err)
+		return nil
 	}
 	s.behind = len(records) > 0
 	for _, r := range records {
@@ -128,6 +128,9 @@ func (s *Store) applyNext(b *batch) error {
 			continue
 		}
 		b.apply(rec, r.frame)
+		if rec.rules != nil && s.inbox.rules.Load() > 0 {
+			s.inbox.rules.Add(-1)
+		}
 	}
 	return b.err
 }
@@ -147,7 +150,8 @@ func (s *Store) reload() {
 	s.behind = true
 }
 
-// run has the writer do something, and waits until it is on disk.
+// run has the writer do something, and waits until it is on disk. ctx can stop the wait for the
+// writer's attention, not what it has begun: the caller may then rely on what do and after wrote.
 func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *batch)) error {
 	c := &command{do: do, after: after, done: make(chan error, 1)}
 	select {
@@ -157,19 +161,7 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	select {
-	case err := <-c.done:
-		return err
-	case <-s.gone:
-		select {
-		case err := <-c.done:
-			return err
-		default:
-			return ErrClosed
-		}
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return <-c.done // the writer answers every command it took before it ends
 }
 
 func (s *Store) signal() {
