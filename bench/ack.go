@@ -49,13 +49,17 @@ func last(figures []float64) float64 { return figures[len(figures)-1] }
 
 func figure(c contender, s shape) string { return "ack/" + c.name + "/" + s.name }
 
-func (b *bench) acknowledge(ctx context.Context, c contender, s shape) (err error) {
+func (b *bench) acknowledge(ctx context.Context, c contender, s shape) error {
+	return b.acknowledgeAs(ctx, figure(c, s), c, s)
+}
+
+// acknowledgeAs runs a contender on a new directory under a load, and books the result under name.
+func (b *bench) acknowledgeAs(ctx context.Context, name string, c contender, s shape) (err error) {
 	dir, err := b.folder()
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	name := figure(c, s)
 	server, err := b.start(ctx, order{Role: "serve", Name: c.name, Dir: dir, Profile: b.profileOf(c.name, "ack-"+s.name)})
 	if err != nil {
 		return err
@@ -77,7 +81,7 @@ type pressed struct {
 
 // press puts a load on a server.
 func (b *bench) press(ctx context.Context, server *child, e *events, first uint64, s shape, during time.Duration) (pressed, error) {
-	warmup := min(during/4, time.Second)
+	warmup := warmupOf(during)
 	e.prepare(first + uint64((warmup+during).Seconds()*expectedRate))
 	l := &load{address: server.Address, connections: s.connections, batch: s.batch, events: e, first: first, warmup: warmup, during: during}
 	before := server.cpu()
@@ -100,3 +104,6 @@ func (b *bench) record(name string, r pressed) {
 	b.book.add(name+"/p99", r.quantile(0.99))
 	b.book.add(name+"/cpu", r.CPU)
 }
+
+// warmupOf is how long a load runs before it is measured.
+func warmupOf(during time.Duration) time.Duration { return min(during/4, time.Second) }

@@ -44,7 +44,10 @@ type hello struct {
 // childRoles are the programs within this program. A role says hello once it is ready, and ends when
 // ctx does.
 var childRoles = map[string]func(ctx context.Context, o order, say func(hello)) error{
-	"serve": serveContender,
+	"serve":   serveContender,
+	"sandbox": serveSandbox,
+	"seed":    layTheSeed,
+	"commits": timeCommits,
 }
 
 // childMain is main of a child.
@@ -89,7 +92,7 @@ func profile(path string) (stop func(), err error) {
 type child struct {
 	hello
 	command *exec.Cmd
-	stdin   io.Closer
+	end     func() error // asks it to
 	done    chan error
 }
 
@@ -102,46 +105,50 @@ func (b *bench) start(ctx context.Context, o order, wrapper ...string) (*child, 
 	if err != nil {
 		return nil, err
 	}
-	return launch(ctx, append(wrapper, b.program, childArgument, string(text)), func(out io.Reader) (h hello, err error) {
-		err = json.NewDecoder(out).Decode(&h)
-		return h, err
-	})
-}
-
-// launch runs a command, and waits until greet has read from its output that it is ready.
-func launch(ctx context.Context, command []string, greet func(io.Reader) (hello, error)) (*child, error) {
-	c := &child{command: exec.Command(command[0], command[1:]...), done: make(chan error, 1)}
-	c.command.Stderr = os.Stderr
-	c.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the parent, which then stops them in order
+	command := append(wrapper, b.program, childArgument, string(text))
+	c := &child{command: exec.Command(command[0], command[1:]...)}
 	stdin, err := c.command.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	c.stdin = stdin
+	c.end = stdin.Close
 	stdout, err := c.command.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.command.Start(); err != nil {
-		return nil, err
-	}
-	release := context.AfterFunc(ctx, func() { _ = stdin.Close() })
 	out := bufio.NewReader(stdout)
-	c.hello, err = greet(out)
+	return c, c.launch(ctx, func() error {
+		line, err := out.ReadBytes('\n')
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(line, &c.hello)
+	})
+}
+
+// launch starts a command, and returns once ready does. After an error there is no child.
+func (c *child) launch(ctx context.Context, ready func() error) error {
+	c.command.Stderr = os.Stderr
+	c.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the parent, which then stops them in order
+	if err := c.command.Start(); err != nil {
+		return err
+	}
+	release := context.AfterFunc(ctx, func() { _ = c.end() })
+	err := ready()
+	c.done = make(chan error, 1)
 	go func() {
-		_, _ = io.Copy(io.Discard, out)
 		c.done <- c.command.Wait()
 		release()
 	}()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s did not get ready: %w", filepath.Base(command[0]), err), ctx.Err(), c.stop())
+		return errors.Join(fmt.Errorf("%s did not get ready: %w", filepath.Base(c.command.Path), err), ctx.Err(), c.stop())
 	}
-	return c, nil
+	return nil
 }
 
 // stop has a child close its files and end. One that does not is killed.
 func (c *child) stop() error {
-	_ = c.stdin.Close()
+	_ = c.end()
 	select {
 	case err := <-c.done:
 		return err

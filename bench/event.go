@@ -58,10 +58,10 @@ func marks(text, mark string) (at []int) {
 	}
 }
 
-// userID is the id of user number i: distinct for distinct numbers, and without order.
-func userID(i uint64) string { return fmt.Sprintf("usr_%016x", scatter(i)) }
+// userID is the id of the user of a scattered number.
+func userID(scattered uint64) string { return fmt.Sprintf("usr_%016x", scattered) }
 
-// scatter is the finishing step of splitmix64, a bijection.
+// scatter turns the numbers of users into as many without order: the finishing step of splitmix64.
 func scatter(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

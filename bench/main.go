@@ -37,6 +37,13 @@ var measures = []struct {
 	run  func(*bench, context.Context) error
 }{
 	{"ack", (*bench).measureAcknowledgements},
+	{"lone", (*bench).measureLone},
+	{"fsyncs", (*bench).measureFsyncs},
+	{"users", (*bench).measureUsers},
+	{"large", (*bench).measureLarge},
+	{"backlog", (*bench).measureBacklog},
+	{"drain", (*bench).measureDrain},
+	{"product", (*bench).measureProduct},
 }
 
 // options are what the command line says.
