@@ -39,7 +39,7 @@ func (a *Admin) Socket() http.Handler {
 	a.public(mux)
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
 	mux.HandleFunc("POST /api/flush", a.order(a.flush))
-	return a.guard(mux, func(*http.Request) bool { return true })
+	return a.guard(mux, func(r *http.Request) bool { return r.Header.Get("Origin") == "" })
 }
 
 // Listener handles admin.listen. names are the hosts by which it may be called besides localhost
@@ -101,8 +101,8 @@ func (a *Admin) changes(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	items, more, err := a.Inspect.Changes(r.Context(), f)
-	return page[store.ChangeInfo]{items, more}, err
+	items, next, err := a.Inspect.Changes(r.Context(), f)
+	return page[store.ChangeInfo]{Items: items, More: next != "", Next: next}, err
 }
 
 func readFilter(q url.Values) (f store.OutboxFilter, err error) {
@@ -117,11 +117,7 @@ func readFilter(q url.Values) (f store.OutboxFilter, err error) {
 		}
 		f.State = state
 	}
-	if after := q.Get("after"); after != "" {
-		if f.After, err = store.ParseID(after); err != nil {
-			return f, fmt.Errorf("%w: %w", errUsage, err)
-		}
-	}
+	f.Cursor = q.Get("cursor")
 	return f, nil
 }
 
@@ -152,7 +148,7 @@ func (a *Admin) members(r *http.Request) (any, error) {
 		return nil, err
 	}
 	items, more, err := a.Inspect.Members(r.Context(), q.Get("key"), q.Get("after"), limit)
-	return page[store.MemberInfo]{items, more}, err
+	return page[store.MemberInfo]{Items: items, More: more}, err
 }
 
 func (a *Admin) user(r *http.Request) (any, error) {

@@ -93,22 +93,23 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 
 // page is how a listing crosses the socket.
 type page[T any] struct {
-	Items []T  `json:"items"`
-	More  bool `json:"more"`
+	Items []T    `json:"items"`
+	More  bool   `json:"more"`
+	Next  string `json:"next,omitempty"` // cursor of the page behind this one, where a listing has cursors
 }
 
 // Changes implements Inspector.
-func (c *Client) Changes(ctx context.Context, f store.OutboxFilter) ([]store.ChangeInfo, bool, error) {
+func (c *Client) Changes(ctx context.Context, f store.OutboxFilter) ([]store.ChangeInfo, string, error) {
 	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}}
 	if f.State != 0 {
 		q.Set("state", f.State.String())
 	}
-	if !f.After.IsZero() {
-		q.Set("after", f.After.String())
+	if f.Cursor != "" {
+		q.Set("cursor", f.Cursor)
 	}
 	var p page[store.ChangeInfo]
 	err := c.get(ctx, "/api/changes", q, &p)
-	return whole(p.Items), p.More, err
+	return whole(p.Items), p.Next, err
 }
 
 // Change implements Inspector.

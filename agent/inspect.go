@@ -19,8 +19,9 @@ import (
 type Inspector interface {
 	Status(ctx context.Context) (Status, error)
 
-	// Changes lists one page of the outbox or of history; more says that it goes on behind the last.
-	Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, more bool, err error)
+	// Changes lists one page of the outbox or of history; next is the cursor of the page behind it, ""
+	// at the end.
+	Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, next string, err error)
 
 	// Change shows one change, or store.ErrNotFound.
 	Change(ctx context.Context, id store.ID) (*ChangePage, error)
@@ -119,12 +120,12 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 }
 
 // Changes implements Inspector.
-func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, more bool, err error) {
+func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, next string, err error) {
 	err = l.look(ctx, func(v *store.View) error {
-		page, more, err = v.Changes(f)
+		page, next, err = v.Changes(f)
 		return err
 	})
-	return whole(page), more, err
+	return lines(page), next, err
 }
 
 // Change implements Inspector.
@@ -141,12 +142,12 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 }
 
 // Stats implements Inspector.
-func (l *Local) Stats(ctx context.Context) (lines []store.StatLine, err error) {
+func (l *Local) Stats(ctx context.Context) (stats []store.StatLine, err error) {
 	err = l.look(ctx, func(v *store.View) error {
-		lines, err = v.Stats()
+		stats, err = v.Stats()
 		return err
 	})
-	return whole(lines), err
+	return whole(stats), err
 }
 
 // Computations implements Inspector.
@@ -176,7 +177,7 @@ func (l *Local) User(ctx context.Context, id string) (u *store.UserInfo, err err
 	if err != nil {
 		return nil, err
 	}
-	u.Memberships, u.Pending, u.History = whole(u.Memberships), whole(u.Pending), whole(u.History)
+	u.Memberships, u.Pending, u.History = whole(u.Memberships), lines(u.Pending), lines(u.History)
 	if u.Traits == nil {
 		u.Traits = map[string]json.RawMessage{}
 	}
@@ -258,7 +259,7 @@ func pickJob(seen []store.ComputationInfo, rules store.Rules, computation string
 
 func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 	p := &ChangePage{
-		ChangeInfo:    c.Describe(),
+		ChangeInfo:    lines([]store.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
 		Sentence: c.Sentence, Closed: timestamp(c.Closed), Event: printable(raw),
 	}
@@ -343,6 +344,16 @@ func whole[T any](list []T) []T {
 		return []T{}
 	}
 	return list
+}
+
+// lines makes a missing value the null that it is in JSON, so that both ways answer the same.
+func lines(list []store.ChangeInfo) []store.ChangeInfo {
+	for i := range list {
+		if list[i].Value == nil {
+			list[i].Value = json.RawMessage("null")
+		}
+	}
+	return whole(list)
 }
 
 // timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.

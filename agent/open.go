@@ -92,34 +92,52 @@ func openFiles(dir string) (*store.View, func() error, error) {
 
 // deniedError says who may read path.
 func deniedError(what, path string, err error) error {
-	who := "its owner"
-	for p := path; ; p = filepath.Dir(p) { // the first that can be looked at: the owner of the folder will do
-		if info, statErr := os.Stat(p); statErr == nil {
-			who = ownerOf(info)
-			break
-		}
-		if p == filepath.Dir(p) {
-			break
-		}
-	}
-	return fmt.Errorf("%s, %s, may not be read by you: be %s: %w", what, path, who, err)
+	return fmt.Errorf("%s, %s, may not be read by you: be %s: %w", what, path, whoMay(path), err)
 }
 
-// ownerOf names the user and group of a file, and how to become them.
+// whoMay names who owns path, or the folder above it that keeps it from being looked at, and the
+// group if that is let in.
+func whoMay(path string) string {
+	for {
+		info, err := os.Stat(path)
+		if err != nil && path != filepath.Dir(path) {
+			path = filepath.Dir(path)
+			continue
+		}
+		if err != nil {
+			return "its owner"
+		}
+		who := ownerOf(info)
+		if group := groupOf(info); group != "" && info.Mode().Perm()&0o070 != 0 && !info.IsDir() {
+			who += ", or in the group " + group
+		}
+		return who
+	}
+}
+
+// ownerOf names the user of a file, and how to become that user.
 func ownerOf(info fs.FileInfo) string {
 	sys, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return "its owner"
 	}
-	uid, gid := strconv.Itoa(int(sys.Uid)), strconv.Itoa(int(sys.Gid))
-	name, group := uid, gid
-	if u, err := user.LookupId(uid); err == nil {
+	name := strconv.Itoa(int(sys.Uid))
+	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	if g, err := user.LookupGroupId(gid); err == nil {
-		group = g.Name
+	return fmt.Sprintf("%s (sudo -u %s personasync ...)", name, name)
+}
+
+func groupOf(info fs.FileInfo) string {
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
 	}
-	return fmt.Sprintf("%s (sudo -u %s personasync ...), or in the group %s", name, name, group)
+	gid := strconv.Itoa(int(sys.Gid))
+	if g, err := user.LookupGroupId(gid); err == nil {
+		return g.Name
+	}
+	return gid
 }
 
 // pause waits for d, or for the end of ctx.

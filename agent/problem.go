@@ -30,6 +30,7 @@ var codes = []struct {
 	{"not_found", http.StatusNotFound, store.ErrNotFound},
 	{"no_data", http.StatusNotFound, store.ErrNoData},
 	{"usage", http.StatusBadRequest, errUsage},
+	{"bad_cursor", http.StatusBadRequest, store.ErrBadCursor},
 	{"closed", http.StatusServiceUnavailable, store.ErrClosed},
 	{"cancelled", http.StatusServiceUnavailable, context.Canceled},
 }
@@ -66,5 +67,5 @@ type reported struct {
 	is    error
 }
 
-func (t *reported) Error() string { return t.words }
-func (t *reported) Unwrap() error { return t.is }
+func (r *reported) Error() string { return r.words }
+func (r *reported) Unwrap() error { return r.is }

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
 	urfave "github.com/urfave/cli/v2"
@@ -58,11 +60,12 @@ func (sh *shell) app() *urfave.App {
 		Usage: "Segment Engage audiences and computed traits to MoEngage",
 		Description: "Receives what Segment computes about users, keeps every enter and exit on disk,\n" +
 			"and tells MoEngage. Start with `personasync demo`; it needs nothing.",
-		Writer:          sh.out,
-		ErrWriter:       sh.err,
-		HideVersion:     true,
-		HideHelpCommand: true,
-		ExitErrHandler:  func(*urfave.Context, error) {}, // Run reports
+		Writer:                    sh.out,
+		ErrWriter:                 sh.err,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true, // a fault of the sandbox has commas in it
+		HideHelpCommand:           true,
+		ExitErrHandler:            func(*urfave.Context, error) {}, // Run reports
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "config", Usage: "read `FILE` (default: $PERSONASYNC_CONFIG, ./agent.toml, /etc/personasync/agent.toml)"},
 		},
@@ -141,28 +144,36 @@ func (sh *shell) getenv(name string) string {
 	return ""
 }
 
-// findConfig names the file that counts: "" when there is none.
+// findConfig names the file that counts: "" when there is none and the environment takes its place.
 func (sh *shell) findConfig(c *urfave.Context) (string, error) {
-	return config.Find(c.String("config"), sh.getenv)
+	path, err := config.Find(c.String("config"), sh.getenv)
+	if errors.Is(err, config.ErrNoFile) && slices.ContainsFunc(sh.environ, isSetting) {
+		return "", nil
+	}
+	return path, incurable(err)
 }
+
+// isSetting reports whether a variable of the environment belongs to the configuration.
+func isSetting(variable string) bool { return strings.HasPrefix(variable, "PERSONASYNC_") }
 
 // loadConfig reads the configuration that `run` would.
 func (sh *shell) loadConfig(c *urfave.Context) (*config.Config, error) {
-	path, err := sh.findConfig(c)
-	if err != nil {
-		return nil, err
-	}
-	return config.Load(path, sh.environ)
+	return sh.load(c, config.Load)
 }
 
 // loadPlaces reads the configuration for who only wants to find the agent: an operator need not be
 // able to read its secrets.
 func (sh *shell) loadPlaces(c *urfave.Context) (*config.Config, error) {
+	return sh.load(c, config.LoadWithoutSecrets)
+}
+
+func (sh *shell) load(c *urfave.Context, load func(string, []string) (*config.Config, error)) (*config.Config, error) {
 	path, err := sh.findConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	return config.LoadWithoutSecrets(path, sh.environ)
+	conf, err := load(path, sh.environ)
+	return conf, incurable(err)
 }
 
 // inspect asks whoever can answer, and says on standard error who that is.

@@ -68,7 +68,7 @@ func (sh *shell) configCheck(c *urfave.Context) error {
 	result.OK = err == nil
 	if err != nil {
 		result.Errors = err.Error()
-		err = &coded{ExitUsage, err}
+		err = incurable(err)
 	}
 	if c.Bool("json") {
 		return errors.Join(printJSON(sh.out, result), err)

@@ -8,18 +8,16 @@ import (
 	"strings"
 
 	"personasync/agent"
-	"personasync/agent/config"
 	"personasync/store"
 )
 
 // Exit codes, part of the contract with the outside.
 const (
-	ExitDone     = 0
-	ExitFailed   = 1
-	ExitUsage    = 2 // a restart cannot cure it: usage, configuration, permissions, a second instance
-	ExitNothing  = 3 // no such change, user, audience or data file
-	ExitNoAgent  = 4 // the agent is needed and not running
-	exitCodeHelp = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 nothing there, 4 agent not running."
+	ExitDone    = 0
+	ExitFailed  = 1
+	ExitUsage   = 2 // a restart cannot cure it: usage, configuration, permissions, a second instance
+	ExitNothing = 3 // no such change, user, audience or data file
+	ExitNoAgent = 4 // the agent is needed and not running
 )
 
 // coded is an error whose exit code does not follow from what it wraps.
@@ -36,6 +34,14 @@ func usage(format string, args ...any) error {
 	return &coded{ExitUsage, fmt.Errorf(format, args...)}
 }
 
+// incurable marks an error that starting again would not help against.
+func incurable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &coded{ExitUsage, err}
+}
+
 // nothing is the error of a question about what does not exist.
 func nothing(format string, args ...any) error {
 	return &coded{ExitNothing, fmt.Errorf(format, args...)}
@@ -44,7 +50,6 @@ func nothing(format string, args ...any) error {
 // exitCode is the code that err ends the process with.
 func exitCode(err error) int {
 	var own *coded
-	var faults *config.Faults
 	var ambiguous *store.AmbiguousError
 	switch {
 	case err == nil, brokenPipe(err):
@@ -55,7 +60,7 @@ func exitCode(err error) int {
 		return ExitNothing
 	case errors.Is(err, agent.ErrNotRunning):
 		return ExitNoAgent
-	case errors.As(err, &faults), errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission),
+	case errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission),
 		errors.Is(err, store.ErrNewer), errors.Is(err, agent.ErrForeignData):
 		return ExitUsage
 	}

@@ -28,7 +28,7 @@ func (sh *shell) outboxCommand() *urfave.Command {
 			{
 				Name:  "list",
 				Usage: "list changes",
-				Description: "Pending ones unless --state says otherwise, oldest first; what is over, newest first.\n\n" +
+				Description: "Pending ones unless --state says otherwise, oldest first.\n\n" +
 					"Example: personasync outbox list --state parked --computation high_value_shoppers",
 				Flags: []urfave.Flag{
 					&urfave.StringFlag{Name: "state", Value: "pending", Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"},
@@ -75,11 +75,9 @@ func (sh *shell) outboxList(c *urfave.Context) error {
 	return sh.inspect(c, func(i agent.Inspector) error {
 		return sh.listing(c, n, changeTable, func(want int) (rows []any, more bool, err error) {
 			filter.Limit = want
-			page, more, err := i.Changes(c.Context, filter)
-			if len(page) > 0 && err == nil {
-				filter.After, err = store.ParseID(page[len(page)-1].ID)
-			}
-			return anys(page), more, err
+			page, next, err := i.Changes(c.Context, filter)
+			filter.Cursor = next
+			return anys(page), next != "", err
 		})
 	})
 }
@@ -154,12 +152,12 @@ func cells(item any) []string {
 	return nil
 }
 
-// whyText says why a change is not at MoEngage yet, in few words.
+// whyText says why a change is not at MoEngage, in few words.
 func whyText(v store.ChangeInfo) string {
-	if v.Attempts == 0 {
+	if v.Reason == "" || v.Attempts == 0 {
 		return v.Reason
 	}
-	return strings.TrimSpace(v.Reason + " after " + plural(v.Attempts, "attempt"))
+	return v.Reason + " after " + plural(v.Attempts, "attempt")
 }
 
 func (sh *shell) outboxShow(c *urfave.Context) error {

@@ -34,7 +34,7 @@ func (sh *shell) run(c *urfave.Context) error {
 		return err
 	}
 	if err := conf.Complete(); err != nil {
-		return &coded{ExitUsage, err}
+		return incurable(err)
 	}
 	level := new(slog.LevelVar)
 	level.Set(agent.LogLevel(conf.Log.Level))
@@ -54,7 +54,7 @@ func (sh *shell) run(c *urfave.Context) error {
 		Load: func() (*config.Config, error) { return sh.reload(c) },
 	})
 	if errors.Is(err, store.ErrInUse) {
-		return &coded{ExitUsage, err} // another agent has it, and goes on having it
+		return incurable(err) // another agent has it, and goes on having it
 	}
 	return err
 }

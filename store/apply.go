@@ -75,7 +75,7 @@ func (b *batch) applyRules(r *Rules) {
 func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	e := c.event
 	park := func(reason, sentence string) fate {
-		b.parkEvent(c.seq, frame, e, e.User.ID, reason, sentence)
+		b.parkEvent(c.seq, frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
 		return fateParked
 	}
 	switch {
@@ -114,19 +114,23 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 
 // state diffs what the event says against what is kept.
 func (b *batch) state(u *user, f *field, p *Policy, c *cause) fate {
-	e := c.event
-	if e.Class != ClassTrait {
+	if c.event.Class != ClassTrait {
 		return max(b.member(u, f, p, c, true), b.forwardTraits(u, f, p, c))
 	}
-	result := fateIgnored
+	return max(b.values(u, f, p, c, true), b.forwardTraits(u, f, p, c))
+}
+
+// values applies every value that a trait's event holds.
+func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) fate {
+	e, result := c.event, fateIgnored
 	for _, col := range e.Columns {
 		target := f
 		if col.Name != e.Key {
 			target = b.column(f, col.Name)
 		}
-		result = max(result, b.value(u, target, p, c, e.Bytes(col.Value)))
+		result = max(result, b.value(u, target, p, c, e.Bytes(col.Value), event))
 	}
-	return max(result, b.forwardTraits(u, f, p, c))
+	return result
 }
 
 // member applies a membership. tell is false when the event itself is sent on by itself.
@@ -157,8 +161,8 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, tell bool) fate {
 	return fateTransition
 }
 
-// value applies one value of a trait.
-func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte) fate {
+// value applies one value of a trait. event is false when the event itself is sent on by itself.
+func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, event bool) fate {
 	at := c.event.Time.UnixNano()
 	word := statement{value: bytes.Clone(value), time: at, since: at, message: c.event.MessageID, seq: c.seq}
 	en, sort := b.entry(u, f.number), sortOf(p, c.event)
@@ -183,7 +187,7 @@ func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte) fate
 			return fateTransition
 		}
 	}
-	b.tell(u, f, p, en, c, sort, TransitionValue, word.value, true)
+	b.tell(u, f, p, en, c, sort, TransitionValue, word.value, event)
 	return fateTransition
 }
 
@@ -235,7 +239,7 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	e := c.event
 	asAttribute := p.Send.Has(SendAttribute) || p.Send.Has(SendAsReceived) && sort == keptIdentify
 	asEvent := event && (p.Send.Has(SendEvent) || p.Send.Has(SendAsReceived) && sort == keptTrack)
-	if p.MaxEventAge > 0 && e.Received.Sub(e.Time) > p.MaxEventAge {
+	if p.tooOld(e) {
 		asEvent = false // a replay: the state is news, the event is not
 	}
 	if asAttribute {
@@ -244,6 +248,10 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	if asEvent {
 		b.wantEvent(u, f, p, c, t, value, sort == keptTrack)
 	}
+}
+
+func (p *Policy) tooOld(e *Event) bool {
+	return p.MaxEventAge > 0 && e.Received.Sub(e.Time) > p.MaxEventAge
 }
 
 // wantEvent makes an event change: the event that was received, or one made up so that it is the same
@@ -264,7 +272,7 @@ func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, 
 		ch.Props = bytes.Clone(c.event.Bytes(c.event.Object))
 	}
 	b.st.ledger.changes.Created++
-	if b.st.registry.conflicted(f, p) {
+	if b.st.registry.conflicted(f, p, &b.st.rules) {
 		b.hold(u, f, ch, nil)
 		return
 	}
@@ -281,17 +289,17 @@ func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
 	if !b.firstSight(e) {
 		return fateDuplicate
 	}
-	result := fateUnchanged
-	if e.Flag != FlagSilent {
-		result = b.member(u, f, p, c, false)
+	result, t, value := fateUnchanged, Transition(0), []byte(nil)
+	switch {
+	case e.Class == ClassTrait:
+		result, t = max(result, b.values(u, f, p, c, false)), TransitionValue
+	case e.Flag == FlagIn:
+		result, t, value = b.member(u, f, p, c, false), TransitionEnter, jsonTrue
+	case e.Flag == FlagOut:
+		result, t, value = b.member(u, f, p, c, false), TransitionExit, jsonFalse
 	}
-	if p.Send&(SendAsReceived|SendEvent) == 0 {
+	if p.Send&(SendAsReceived|SendEvent) == 0 || p.tooOld(e) {
 		return result
-	}
-	t := TransitionEnter
-	value := jsonTrue
-	if e.Flag == FlagOut {
-		t, value = TransitionExit, jsonFalse
 	}
 	b.wantEvent(u, f, p, c, t, value, true)
 	return fateTransition
@@ -323,7 +331,7 @@ func (b *batch) firstSight(e *Event) bool {
 // forwardTraits sends along the other traits of an identify that the policy names.
 func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fate) {
 	e := c.event
-	if len(p.ForwardTraits) == 0 || e.Call == CallTrack || p.Send == SendNone || e.Object.Len == 0 {
+	if len(p.ForwardTraits) == 0 || e.Call != CallIdentify || p.Send == SendNone || e.Object.Len == 0 {
 		return fateIgnored
 	}
 	var traits map[string]json.RawMessage
@@ -341,7 +349,7 @@ func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fa
 		}
 		forwarded := *p
 		forwarded.Send = SendAttribute
-		if b.value(u, b.forward(name), &forwarded, c, traits[name]) == fateTransition {
+		if b.value(u, b.forward(name), &forwarded, c, traits[name], false) == fateTransition {
 			result = fateTransition
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -146,7 +147,7 @@ func (v *View) describe(tx *bolt.Tx, now time.Time) (BackupInfo, error) {
 	applied := number(meta.Get(metaApplied))
 	last := max(v.inbox.last(), applied)
 	return BackupInfo{
-		Format: backupFormat, StoreFormat: Format, Epoch: fmt.Sprintf("%08x", epochOf(tx)), Made: now.UTC().Round(0),
+		Format: backupFormat, StoreFormat: Format, Epoch: fmt.Sprintf("%08x", binary.BigEndian.Uint32(meta.Get(metaEpoch))), Made: now.UTC().Round(0),
 		StateBytes: tx.Size(), Applied: applied, Last: last,
 		Received: l.events.Accepted + last - applied, Pending: l.changes.Pending, Users: l.users,
 	}, nil

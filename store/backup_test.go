@@ -186,7 +186,7 @@ func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
 			}
 		})
 	}
-	s, err := Open(target.dir, target.o)
+	s, err := Open(target.dir, *target.retention.Load())
 	must(t, err)
 	target.Store = s
 	if got := dump(t, target); got != want {
@@ -225,7 +225,7 @@ func TestABackupReplacesOnlyABackup(t *testing.T) {
 func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	b := open(t, rules(SendNone))
 	b.tail.Store(true)
-	b.o.ReceivedBytes = 1
+	b.SetRetention(Options{ReceivedBytes: 1})
 	b.receive(event("ann", "vip", true, 1))
 	next, err := createSegment(b.dir, 2, b.state.epoch)
 	must(t, err)

@@ -20,8 +20,10 @@ type batch struct {
 	log   *slog.Logger
 	users map[string]*user
 	moved map[*field]bool // fields to write back
+	key   []byte          // see rowKey
+	arena []byte          // see frame
 
-	rows, queue, due, outbox, parked, held, history *bolt.Bucket
+	rows, queue, due, locator, parked, held, history *bolt.Bucket
 
 	now  time.Time // receipt of the record being applied
 	dry  bool      // decide, and write nothing
@@ -39,7 +41,7 @@ func newBatch(tx *bolt.Tx, st *state, log *slog.Logger) *batch {
 		tx:  tx, st: st, log: log,
 		users: make(map[string]*user), moved: make(map[*field]bool),
 		rows: tx.Bucket(bucketRows), queue: tx.Bucket(bucketQueue), due: tx.Bucket(bucketDue),
-		outbox: tx.Bucket(bucketOutbox), parked: tx.Bucket(bucketParked), held: tx.Bucket(bucketHeld), history: tx.Bucket(bucketHistory),
+		locator: tx.Bucket(bucketLocator), parked: tx.Bucket(bucketParked), held: tx.Bucket(bucketHeld), history: tx.Bucket(bucketHistory),
 	}
 }
 
@@ -49,17 +51,17 @@ type user struct {
 	key    []byte
 	head   *head
 	was    [][]byte // where the user stood in the due index when loaded
-	blocks map[uint16]*block
-	dirty  bool // the head, and so perhaps the due index
+	blocks []*block // as they were first wanted
+	dirty  bool     // the head, and so perhaps the due index
 }
 
 func (b *batch) user(id string) *user {
 	if u := b.users[id]; u != nil {
 		return u
 	}
-	u := &user{id: id, key: userKey(id), head: new(head), blocks: make(map[uint16]*block, 1)}
-	if frame := b.rows.Get(rowKey(u.key, blockHead)); frame != nil {
-		h, err := decodeHead(frame, b.st.epoch)
+	u := &user{id: id, key: userKey(id), head: new(head)}
+	if frame := b.rows.Get(b.rowKey(u, blockHead)); frame != nil {
+		h, err := decodeHead(frame)
 		if err != nil {
 			b.quarantine(bucketRows, rowKey(u.key, blockHead), frame, err)
 			h = new(head)
@@ -72,15 +74,39 @@ func (b *batch) user(id string) *user {
 }
 
 func rowKey(user []byte, number uint16) []byte {
-	return binary.BigEndian.AppendUint16(slices.Clone(user), number)
+	return binary.BigEndian.AppendUint16(append(make([]byte, 0, len(user)+2), user...), number)
 }
 
-func (b *batch) block(u *user, number uint16) *block {
-	if row := u.blocks[number]; row != nil {
-		return row
+// rowKey is rowKey in memory that is used again: bbolt keeps no key it is given.
+func (b *batch) rowKey(u *user, number uint16) []byte {
+	b.key = binary.BigEndian.AppendUint16(append(b.key[:0], u.key...), number)
+	return b.key
+}
+
+// frame encodes a value into memory that lives as long as the transaction, which is as long as bbolt
+// may refer to it.
+func (b *batch) frame(encode func([]byte) []byte) []byte {
+	if cap(b.arena)-len(b.arena) < arenaRoom {
+		b.arena = make([]byte, 0, arenaSize)
 	}
-	row := &block{number: number, entries: make(map[uint8]*entry)}
-	if frame := b.rows.Get(rowKey(u.key, number)); frame != nil {
+	start := len(b.arena)
+	b.arena = encode(b.arena)
+	return b.arena[start:len(b.arena):len(b.arena)]
+}
+
+const (
+	arenaSize = 256 << 10
+	arenaRoom = 4 << 10 // a frame that needs more moves to memory of its own
+)
+
+func (b *batch) block(u *user, number uint16) *block {
+	for _, row := range u.blocks {
+		if row.number == number {
+			return row
+		}
+	}
+	row := &block{number: number}
+	if frame := b.rows.Get(b.rowKey(u, number)); frame != nil {
 		decoded, err := decodeBlock(number, frame, b.st.epoch)
 		if err != nil {
 			b.quarantine(bucketRows, rowKey(u.key, number), frame, err)
@@ -88,7 +114,7 @@ func (b *batch) block(u *user, number uint16) *block {
 			row = decoded
 		}
 	}
-	u.blocks[number] = row
+	u.blocks = append(u.blocks, row)
 	return row
 }
 
@@ -146,6 +172,7 @@ func (b *batch) flush() error {
 	meta := b.tx.Bucket(bucketMeta)
 	b.put(meta, metaLedger, b.st.ledger.encode())
 	b.put(meta, metaApplied, numberKey(b.st.applied))
+	b.put(meta, metaClosed, numberKey(b.st.closed))
 	return b.err
 }
 
@@ -160,8 +187,8 @@ func (b *batch) flushUser(u *user) {
 	if !u.dirty {
 		return
 	}
-	key := rowKey(u.key, blockHead)
-	if frame := u.head.encode(nil); len(frame) > 0 {
+	key := b.rowKey(u, blockHead)
+	if frame := b.frame(u.head.encode); len(frame) > 0 {
 		b.put(b.rows, key, frame)
 	} else {
 		b.remove(b.rows, key)
@@ -170,20 +197,18 @@ func (b *batch) flushUser(u *user) {
 }
 
 func (b *batch) flushBlocks(u *user) {
-	change := 0 // rows that appear, less those that go
-	for _, number := range slices.Sorted(maps.Keys(u.blocks)) {
-		row := u.blocks[number]
+	slices.SortFunc(u.blocks, func(x, y *block) int { return int(x.number) - int(y.number) })
+	for _, row := range u.blocks {
 		if !row.dirty {
 			continue
 		}
-		key := rowKey(u.key, number)
-		frame := row.encode(nil)
+		key := b.rowKey(u, row.number)
+		frame := b.frame(row.encode)
 		switch {
 		case len(frame) > 0:
-			if !row.stored && change == 0 && !b.hasRows(u) {
+			if !row.stored && !b.hasRows(u) {
 				b.st.ledger.users++
 			}
-			change++
 			b.put(b.rows, key, frame)
 		case row.stored:
 			b.remove(b.rows, key)

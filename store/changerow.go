@@ -4,14 +4,14 @@ import "bytes"
 
 const changeVersion byte = 1
 
-// stored is a change as the outbox, the parked, the held and the history keep it. One encoding serves
+// stored is a change as the queue, the parked, the held and the history keep it. One encoding serves
 // all four, so that a change moves whole.
 type stored struct {
 	Change
 	field uint32 // number of the field it speaks of; fieldNone of a received event
 	lane  uint32
 	road  Road
-	prev  ID     // history: the user's entry before this one
+	prev  uint64 // history: number of the user's entry before this one; 0: none
 	raw   []byte // received: the event's frame, to be read again on retry
 	loose bool   // an attribute that is queued like an event, because its computation does not collapse
 }
@@ -20,7 +20,9 @@ const fieldNone = ^uint32(0)
 
 func (c *stored) encode(buf []byte) []byte {
 	start := len(buf)
-	buf = append(buf, changeVersion, byte(c.Kind), byte(c.State), byte(c.Transition), byte(c.Class), byte(c.road), boolByte(c.loose))
+	buf = append(buf, changeVersion)
+	buf = putID(buf, c.ID)
+	buf = append(buf, byte(c.Kind), byte(c.State), byte(c.Transition), byte(c.Class), byte(c.road), boolByte(c.loose))
 	buf = putString(buf, c.User)
 	buf = putUint(putUint(buf, uint64(c.field)), uint64(c.lane))
 	buf = putString(putString(buf, c.Computation), c.ComputedBy)
@@ -30,21 +32,30 @@ func (c *stored) encode(buf []byte) []byte {
 	buf = putString(buf, c.MessageID)
 	buf = putTime(putUint(buf, uint64(c.Attempts)), c.NextAttempt)
 	buf = putString(putString(buf, c.Reason), c.Sentence)
-	buf = putUint(buf, uint64(c.Answer.Status))
-	buf = putString(putString(buf, c.Answer.RequestID), c.Answer.Body)
-	buf = putTime(putTime(buf, c.Answer.At), c.Closed)
-	buf = putID(putID(buf, c.Successor), c.prev)
+	buf = c.Answer.encode(buf)
+	buf = putTime(buf, c.Closed)
+	buf = putUint(putID(buf, c.Successor), c.prev)
 	buf = putBytes(buf, c.raw)
 	return seal(buf, start)
 }
 
+func (a *Answer) encode(buf []byte) []byte {
+	buf = putUint(buf, uint64(a.Status))
+	buf = putString(putString(buf, a.RequestID), a.Body)
+	return putTime(buf, a.At)
+}
+
+func (r *reader) answer() Answer {
+	return Answer{Status: int(r.uint()), RequestID: r.string(), Body: r.string(), At: r.time()}
+}
+
 // decodeChange copies everything it keeps: a change leaves its transaction.
-func decodeChange(id ID, frame []byte) (*stored, error) {
+func decodeChange(frame []byte, epoch uint32) (*stored, error) {
 	r, err := unseal(bytes.Clone(frame), changeVersion)
 	if err != nil {
 		return nil, err
 	}
-	c := &stored{Change: Change{ID: id}}
+	c := &stored{Change: Change{ID: r.id(epoch)}}
 	c.Kind, c.State, c.Transition, c.Class = Kind(r.byte()), State(r.byte()), Transition(r.byte()), Class(r.byte())
 	c.road, c.loose = Road(r.byte()), r.byte() == 1
 	c.User = r.string()
@@ -56,10 +67,9 @@ func decodeChange(id ID, frame []byte) (*stored, error) {
 	c.MessageID = r.string()
 	c.Attempts, c.NextAttempt = int(r.uint()), r.time()
 	c.Reason, c.Sentence = r.string(), r.string()
-	c.Answer.Status = int(r.uint())
-	c.Answer.RequestID, c.Answer.Body = r.string(), r.string()
-	c.Answer.At, c.Closed = r.time(), r.time()
-	c.Successor, c.prev = r.id(id.Epoch), r.id(id.Epoch)
+	c.Answer = r.answer()
+	c.Closed = r.time()
+	c.Successor, c.prev = r.id(epoch), r.uint()
 	c.raw = nilIfEmpty(r.bytes())
 	return c, r.done()
 }

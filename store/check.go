@@ -116,10 +116,10 @@ type checker struct {
 	st      *state
 	members map[uint32]uint64 // by field, as the rows have them
 	held    map[uint32]uint64
-	there   [3]tally // changes in outbox, parked and held …
-	meant   [3]tally // … and what points at them, by place
-	flying  uint64   // users on a flight, by their heads …
-	boarded uint64   // … and by the flights
+	there   [2]tally // changes that are parked and held …
+	meant   [2]tally // … and what points at them
+	located [2]tally // the changes of users there are, and those that the locator knows
+	queued  uint64   // events that wait, as the users' heads are followed to them
 	due     uint64   // due entries that the heads ask for
 	user    checkedUser
 	next    uint64 // number of the record that should come next in the inbox
@@ -194,7 +194,7 @@ func (c *checker) state(tx *bolt.Tx, pages bool) (err error) {
 		c.r.find("frame", "%s: %v", stateFile, err)
 		return nil
 	}
-	for _, part := range []func() error{c.changes, c.closed, c.rows, c.queue, c.dueIndex, c.flights, c.rest} {
+	for _, part := range []func() error{c.kept, c.closed, c.rows, c.queue, c.locator, c.dueIndex, c.flights, c.rest} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -204,47 +204,46 @@ func (c *checker) state(tx *bolt.Tx, pages bool) (err error) {
 	return nil
 }
 
-var places = [3]struct {
-	place  byte
+// keptPlaces are the buckets of changes that are not with their user, by place less placeParked.
+var keptPlaces = [2]struct {
 	bucket []byte
 	state  State
-}{{placeOutbox, bucketOutbox, StatePending}, {placeParked, bucketParked, StateParked}, {placeHeld, bucketHeld, StateHeld}}
+}{{bucketParked, StateParked}, {bucketHeld, StateHeld}}
 
-// changes reads what waits, is parked or is held.
-func (c *checker) changes() error {
-	counts := [3]uint64{}
-	received := uint64(0)
-	for i, p := range places {
+// kept reads what is parked or held.
+func (c *checker) kept() error {
+	counts, received := [2]uint64{}, uint64(0)
+	for i, p := range keptPlaces {
 		err := c.each(p.bucket, func(k, frame []byte) {
-			ch, err := decodeChange(idFromKey(k, c.st.epoch), frame)
+			ch, err := decodeChange(frame, c.st.epoch)
 			if err != nil {
 				c.r.find("frame", "%s %x: %v", p.bucket, k, err)
 				return
 			}
-			if ch.State != p.state {
-				c.r.find("pointer", "change %s is %s and stands among the %s", ch.ID, ch.State, p.state)
+			if ch.State != p.state || !bytes.Equal(idKey(ch.ID), k) {
+				c.r.find("pointer", "change %s is %s and stands among the %s as %x", ch.ID, ch.State, p.state, k)
 			}
-			if ch.Kind == KindReceived {
-				received++
-			} else {
-				counts[i]++
-			}
-			if i == 2 {
+			if p.state == StateHeld {
 				c.held[ch.field]++
 			}
-			if ch.Kind != KindReceived || ch.User != "" && len(ch.User) <= MaxUserID {
-				c.there[i].add(k)
+			if ch.Kind == KindReceived {
+				if received++; ch.User == "" || len(ch.User) > MaxUserID {
+					return // nobody's
+				}
+			} else {
+				counts[i]++
+				c.located[0].add(k)
 			}
+			c.there[i].add(k)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	c.r.Pending, c.r.Parked, c.r.Held = counts[0], counts[1]+received, counts[2]
+	c.r.Parked, c.r.Held = counts[0]+received, counts[1]
 	l := &c.st.ledger
-	c.equal("changes pending", l.changes.Pending, counts[0])
-	c.equal("changes parked", l.changes.Parked, counts[1])
-	c.equal("changes held", l.changes.Held, counts[2])
+	c.equal("changes parked", l.changes.Parked, counts[0])
+	c.equal("changes held", l.changes.Held, counts[1])
 	c.equal("events parked", l.events.Parked, received)
 	return nil
 }
@@ -258,40 +257,54 @@ func (c *checker) equal(what string, said, counted uint64) {
 func (c *checker) closed() error {
 	return c.each(bucketHistory, func(k, frame []byte) {
 		c.r.History++
-		ch, err := decodeChange(idFromKey(k, c.st.epoch), frame)
-		switch {
-		case err != nil:
+		ch, err := decodeChange(frame, c.st.epoch)
+		if err != nil {
 			c.r.find("frame", "history %x: %v", k, err)
-		case place(ch.State) == nil || !bytes.Equal(place(ch.State), bucketHistory):
+			return
+		}
+		c.located[0].add(idKey(ch.ID))
+		switch {
+		case ch.State == StatePending, ch.State == StateHeld, ch.State == StateParked:
 			c.r.find("pointer", "change %s is %s and stands in the history", ch.ID, ch.State)
+		case number(k) > c.st.closed:
+			c.r.find("pointer", "entry %d of the history lies behind its end at %d", number(k), c.st.closed)
 		}
 	})
 }
 
-// checkedUser is what a user's rows and queue say, to be held against the head, which comes last.
+// checkedUser is what a user's rows say, to be held against the queue and the head, which comes last.
 type checkedUser struct {
+	id      string
 	key     []byte
 	blocks  map[uint16]uint64 // fields with an attribute that waits
-	waiting map[uint32]uint32 // by lane: changes that wait or fly
+	loose   map[uint32]uint32 // by field: attributes that are said to be queued
+	waiting map[uint32]uint32 // by lane: changes that wait
 	rows    int
+	headed  bool
 }
 
-func (u *checkedUser) begin(key []byte) {
-	*u = checkedUser{key: bytes.Clone(key), blocks: make(map[uint16]uint64), waiting: make(map[uint32]uint32)}
+// begin goes over to the next user.
+func (c *checker) begin(id string, key []byte) {
+	if u := &c.user; !u.headed && len(u.waiting)+len(u.loose) > 0 {
+		c.r.find("pointer", "something waits for user %x, who has no head", u.key)
+	}
+	c.user = checkedUser{
+		id: id, key: bytes.Clone(key),
+		blocks: make(map[uint16]uint64), loose: make(map[uint32]uint32), waiting: make(map[uint32]uint32),
+	}
 }
 
 // rows reads every user: the membership rows come first, and the head behind them.
 func (c *checker) rows() error {
-	c.user.begin(nil)
-	return c.each(bucketRows, func(k, frame []byte) {
+	err := c.each(bucketRows, func(k, frame []byte) {
 		c.r.Rows++
-		_, rest, ok := userOf(k)
+		id, rest, ok := userOf(k)
 		if !ok || len(rest) != 2 {
 			c.r.find("frame", "rows %x: not the key of a row", k)
 			return
 		}
 		if key := k[:len(k)-2]; !bytes.Equal(key, c.user.key) {
-			c.user.begin(key)
+			c.begin(id, key)
 		}
 		if number := binary.BigEndian.Uint16(rest); number != blockHead {
 			c.block(k, number, frame)
@@ -299,6 +312,8 @@ func (c *checker) rows() error {
 		}
 		c.head(k, frame)
 	})
+	c.begin("", nil)
+	return err
 }
 
 func (c *checker) block(k []byte, number uint16, frame []byte) {
@@ -310,8 +325,8 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 		c.r.find("frame", "rows %x: %v", k, err)
 		return
 	}
-	for column, e := range row.entries {
-		field := uint32(number)*blockSize + uint32(column)
+	for _, e := range row.entries {
+		field := row.field(e)
 		if int64(field) >= int64(len(c.st.registry.fields)) {
 			c.r.find("members", "rows %x speaks of field %d, which nobody knows", k, field)
 			continue
@@ -319,44 +334,50 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 		if c.st.registry.fields[field].class != ClassTrait && e.newest().in() {
 			c.members[field]++
 		}
-		c.ticket(e.waiting, field)
-		c.ticket(e.flying, field)
+		c.ticket(&e.waiting, field)
+		c.ticket(&e.flying, field)
 		if e.waiting.pending() {
-			c.user.blocks[number] |= 1 << column
+			c.user.blocks[number] |= 1 << e.column
+		}
+		if !e.flying.id.IsZero() && !c.st.flying(c.user.id, e.flying.id) {
+			c.r.find("pointer", "change %s is said to be in a request under way, and is in none", e.flying.id)
+		}
+		if e.loose > 0 {
+			c.user.loose[field] = e.loose
 		}
 	}
 }
 
-// ticket follows a row's pointer to a change.
-func (c *checker) ticket(t ticket, field uint32) {
-	if t.id.IsZero() {
-		return
-	}
-	ch := c.follow(t.place, idKey(t.id))
-	if ch == nil {
-		return
-	}
-	if ch.field != field || ch.loose || !bytes.Equal(userKey(ch.User), c.user.key) {
-		c.r.find("pointer", "a row points at change %s, which is another's", t.id)
-	}
-	if t.place == placeOutbox {
+// ticket counts an attribute change that waits, or follows one that is kept elsewhere.
+func (c *checker) ticket(t *ticket, field uint32) {
+	switch {
+	case t.id.IsZero():
+	case t.pending():
+		c.r.Pending++
+		c.located[0].add(idKey(t.id))
 		c.user.waiting[t.lane]++
+	default:
+		ch := c.follow(t.place, idKey(t.id))
+		if ch != nil && (ch.field != field || ch.loose || ch.User != c.user.id) {
+			c.r.find("pointer", "a row points at change %s, which is another's", t.id)
+		}
 	}
 }
 
-// follow fetches what is pointed at, and counts that it was.
+// follow fetches what is parked or held, and counts that something points at it.
 func (c *checker) follow(place byte, id []byte) *stored {
-	if int(place) >= len(places) {
+	if place != placeParked && place != placeHeld {
 		c.r.find("pointer", "%x is said to be in place %d, which is none", id, place)
 		return nil
 	}
-	frame := c.tx.Bucket(places[place].bucket).Get(id)
+	p := keptPlaces[place-placeParked]
+	frame := c.tx.Bucket(p.bucket).Get(id)
 	if frame == nil {
-		c.r.find("pointer", "change %s is pointed at and is not among the %s", idFromKey(id, c.st.epoch), places[place].state)
+		c.r.find("pointer", "change %s is pointed at and is not among the %s", idFromKey(id, c.st.epoch), p.state)
 		return nil
 	}
-	c.meant[place].add(id)
-	ch, err := decodeChange(idFromKey(id, c.st.epoch), frame)
+	c.meant[place-placeParked].add(id)
+	ch, err := decodeChange(frame, c.st.epoch)
 	if err != nil {
 		return nil // found where it is
 	}
@@ -365,30 +386,24 @@ func (c *checker) follow(place byte, id []byte) *stored {
 
 // head holds a user's head against the rows before it, the queue, and the due index.
 func (c *checker) head(k, frame []byte) {
-	h, err := decodeHead(frame, c.st.epoch)
+	u := &c.user
+	u.headed = true
+	h, err := decodeHead(frame)
 	if err != nil {
 		c.r.find("frame", "rows %x: %v", k, err)
 		return
 	}
-	u := &c.user
-	for _, key := range keysWithPrefix(c.tx.Bucket(bucketQueue), u.key) {
-		if lane := binary.BigEndian.Uint32(key[len(u.key):]); lane != laneParked && lane != laneHeld {
-			u.waiting[lane]++
-		}
-	}
+	c.userQueue()
 	if len(h.blocks) != len(u.blocks) {
 		c.r.find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.blocks), len(u.blocks))
 	}
 	for number, bits := range h.blocks {
 		if u.blocks[number] != bits {
-			c.r.find("pointer", "head %x: row %d has the attributes %x waiting, the head says %x", k, number, u.blocks[number], bits)
+			c.r.find("pointer", "head %x: in row %d the attributes %x wait, the head says %x", k, number, u.blocks[number], bits)
 		}
 	}
 	counted := make(map[uint32]uint32)
 	for i := range h.roads {
-		if h.roads[i].flight != 0 {
-			c.flying++
-		}
 		for _, l := range h.roads[i].lanes {
 			counted[l.number] += l.count
 		}
@@ -408,35 +423,90 @@ func (c *checker) head(k, frame []byte) {
 			c.r.find("due", "head %x is due and the index does not say so", k)
 		}
 	}
-	if !h.history.IsZero() && c.tx.Bucket(bucketHistory).Get(idKey(h.history)) == nil {
-		c.r.find("pointer", "head %x begins its history with %s, which is not there", k, h.history)
+	if h.history != 0 && c.tx.Bucket(bucketHistory).Get(numberKey(h.history)) == nil {
+		c.r.find("pointer", "head %x begins its history with entry %d, which is not there", k, h.history)
 	}
 }
 
-// queue follows what the queues point at.
+// userQueue counts what is in the user's queue, and holds the loose attributes in it against the rows.
+func (c *checker) userQueue() {
+	u := &c.user
+	for _, key := range keysWithPrefix(c.tx.Bucket(bucketQueue), u.key) {
+		lane := binary.BigEndian.Uint32(key[len(u.key):])
+		if lane == laneParked || lane == laneHeld {
+			continue
+		}
+		c.queued++
+		u.waiting[lane]++
+		_, _, frame := parseQueueValue(c.tx.Bucket(bucketQueue).Get(key))
+		if ch, err := decodeChange(frame, c.st.epoch); err == nil && ch.loose {
+			if u.loose[ch.field]--; u.loose[ch.field] == 0 {
+				delete(u.loose, ch.field)
+			}
+		}
+	}
+	for field, n := range u.loose {
+		c.r.find("pointer", "user %x: the row of field %d and the queue differ by %d attributes", u.key, field, int32(n))
+	}
+	clear(u.loose)
+}
+
+// queue reads the events that wait, and follows what the queues point at.
 func (c *checker) queue() error {
+	waiting := uint64(0)
 	err := c.each(bucketQueue, func(k, v []byte) {
 		c.r.Queued++
 		user, rest, ok := userOf(k)
-		if !ok || len(rest) != 14 || len(v) != 5 {
+		if !ok || len(rest) != 14 {
 			c.r.find("frame", "queue %x: not an entry of a queue", k)
 			return
 		}
-		lane, at := binary.BigEndian.Uint32(rest), placeOutbox
-		switch lane {
+		var ch *stored
+		switch lane := binary.BigEndian.Uint32(rest); lane {
 		case laneParked:
-			at = placeParked
+			ch = c.follow(placeParked, rest[4:])
 		case laneHeld:
-			at = placeHeld
+			ch = c.follow(placeHeld, rest[4:])
+		default:
+			waiting++
+			c.located[0].add(rest[4:])
+			_, _, frame := parseQueueValue(v)
+			var err error
+			if ch, err = decodeChange(frame, c.st.epoch); err != nil {
+				c.r.find("frame", "queue %x: %v", k, err)
+				return
+			}
+			if ch.lane != lane || ch.State != StatePending {
+				c.r.find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.lane, lane)
+			}
 		}
-		if ch := c.follow(at, rest[4:]); ch != nil && (ch.User != user || at == placeOutbox && ch.lane != lane) {
-			c.r.find("pointer", "a queue points at change %s, which is another's", ch.ID)
+		if ch != nil && (ch.User != user || !bytes.Equal(idKey(ch.ID), rest[4:])) {
+			c.r.find("pointer", "the queue entry %x leads to change %s, which is another's", k, ch.ID)
 		}
 	})
-	for i, p := range places {
+	c.r.Pending += waiting
+	c.equal("changes pending", c.st.ledger.changes.Pending, c.r.Pending)
+	if waiting != c.queued {
+		c.r.find("pointer", "%d events are queued, the users' heads lead to %d", waiting, c.queued)
+	}
+	for i, p := range keptPlaces {
 		if c.there[i] != c.meant[i] {
-			c.r.find("pointer", "%d changes are among the %s, %d are pointed at, and they are not the same", c.there[i].n, p.state, c.meant[i].n)
+			c.r.find("pointer", "%d changes are %s, %d are pointed at, and they are not the same", c.there[i].n, p.state, c.meant[i].n)
 		}
+	}
+	return err
+}
+
+// locator holds the index by id against the changes there are.
+func (c *checker) locator() error {
+	err := c.each(bucketLocator, func(k, v []byte) {
+		c.located[1].add(k)
+		if len(v) < 5 || v[0] != locatedInRow && v[0] != locatedInQueue {
+			c.r.find("frame", "locator %x: not the place of a change", k)
+		}
+	})
+	if c.located[0] != c.located[1] {
+		c.r.find("pointer", "there are %d changes of users, the locator knows %d, and they are not the same", c.located[0].n, c.located[1].n)
 	}
 	return err
 }
@@ -450,23 +520,11 @@ func (c *checker) dueIndex() error {
 }
 
 func (c *checker) flights() error {
-	err := c.each(bucketFlights, func(k, frame []byte) {
-		road, list, err := decodeFlight(bytes.Clone(frame), c.st.epoch)
-		if err != nil {
+	return c.each(bucketFlights, func(k, frame []byte) {
+		if _, err := decodeFlight(number(k), frame, c.st.epoch); err != nil {
 			c.r.find("frame", "flight %x: %v", k, err)
-			return
-		}
-		for _, p := range list { // a user who was forgotten meanwhile has left
-			head, err := decodeHead(c.tx.Bucket(bucketRows).Get(rowKey(userKey(p.user), blockHead)), c.st.epoch)
-			if err == nil && head.road(road).flight == number(k) {
-				c.boarded++
-			}
 		}
 	})
-	if c.flying != c.boarded {
-		c.r.find("pointer", "%d users are said to be on a flight, the flights know of %d", c.flying, c.boarded)
-	}
-	return err
 }
 
 // rest reads what stands by itself.

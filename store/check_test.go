@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,14 +62,34 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			bad[len(bad)/2] ^= 1
 			return tx.Bucket(bucketRows).Put(k, bad)
 		}, "frame: rows"},
-		{"a change that is gone", func(tx *bolt.Tx) error {
-			k, _ := first(tx.Bucket(bucketOutbox))
-			return tx.Bucket(bucketOutbox).Delete(k)
+		{"a parked change that is gone", func(tx *bolt.Tx) error {
+			k, _ := first(tx.Bucket(bucketParked))
+			return tx.Bucket(bucketParked).Delete(k)
 		}, "pointer: change"},
-		{"a change that nobody points at", func(tx *bolt.Tx) error {
-			k, _ := first(tx.Bucket(bucketQueue))
+		{"a held change that nobody points at", func(tx *bolt.Tx) error {
+			k, v := first(tx.Bucket(bucketHeld))
+			ch, err := decodeChange(v, epochOf(tx))
+			ch.ID.Slot++
+			return firstError(err, tx.Bucket(bucketHeld).Put(idKey(ch.ID), ch.encode(nil)), tx.Bucket(bucketHeld).Delete(k))
+		}, "is not among the held"},
+		{"a parked change that nobody points at", func(tx *bolt.Tx) error {
+			k, _ := first(tx.Bucket(bucketParked))
+			return tx.Bucket(bucketQueue).Delete(queueKey(userKey("dan"), laneParked, idFromKey(k, epochOf(tx))))
+		}, "pointer: 1 changes are parked, 0 are pointed at"},
+		{"an id that the locator does not know", func(tx *bolt.Tx) error {
+			k, _ := first(tx.Bucket(bucketLocator))
+			return tx.Bucket(bucketLocator).Delete(k)
+		}, "the locator knows"},
+		{"an event that is gone from its queue", func(tx *bolt.Tx) error {
+			c := tx.Bucket(bucketQueue).Cursor()
+			k, v := c.First()
+			for ; len(v) == 0; k, v = c.Next() {
+			}
 			return tx.Bucket(bucketQueue).Delete(k)
-		}, "pointer"},
+		}, "changes wait in lane 0"},
+		{"a head that is gone", func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketRows).Delete(rowKey(userKey("ann"), blockHead))
+		}, "who has no head"},
 		{"a due entry that is gone", func(tx *bolt.Tx) error {
 			k, _ := first(tx.Bucket(bucketDue))
 			return tx.Bucket(bucketDue).Delete(k)
@@ -94,10 +115,6 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			f.members += 7
 			return firstError(err, tx.Bucket(bucketFields).Put(k, f.encode(nil)))
 		}, "members: \"vip\" has"},
-		{"a flight that nobody is on", func(tx *bolt.Tx) error {
-			k, _ := first(tx.Bucket(bucketFlights))
-			return tx.Bucket(bucketFlights).Delete(k)
-		}, "pointer: 1 users are said to be on a flight"},
 		{"a position behind which records are missing", func(tx *bolt.Tx) error {
 			return nil
 		}, "inbox"},
@@ -125,6 +142,8 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+func epochOf(tx *bolt.Tx) uint32 { return binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(metaEpoch)) }
 
 func firstError(errs ...error) error {
 	for _, err := range errs {

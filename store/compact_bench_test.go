@@ -81,7 +81,7 @@ func stock(s *bench, users int) {
 	}
 	for more := true; more; {
 		var err error
-		s.o.Delivered = time.Nanosecond
+		s.SetRetention(Options{Delivered: time.Nanosecond})
 		more, err = s.Prune(context.Background(), noon.Add(100*time.Hour))
 		must(s, err)
 	}

@@ -151,7 +151,7 @@ func soundness(t testing.TB, b *bench) {
 	for _, f := range r.Findings {
 		t.Errorf("check: %s", f.Message)
 	}
-	s, err := Open(b.dir, b.o)
+	s, err := Open(b.dir, *b.retention.Load())
 	must(t, err)
 	b.Store = s
 }
@@ -332,7 +332,7 @@ func TestKilledDuringCompaction(t *testing.T) {
 			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 				t.Fatalf("the child was to be killed: %v\n%s", err, out)
 			}
-			s, err := Open(b.dir, b.o)
+			s, err := Open(b.dir, *b.retention.Load())
 			must(t, err)
 			b.Store = s
 			if got := dump(t, b); got != want {

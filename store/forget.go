@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -28,37 +29,34 @@ func (b *batch) forget(u *user, at time.Time) {
 func (b *batch) forgetRows(u *user) {
 	for _, number := range b.blockNumbers(u) {
 		row := b.block(u, number)
-		for column, e := range row.entries {
-			f := b.fieldOf(uint32(number)*blockSize + uint32(column))
+		for _, e := range row.entries {
+			f := b.fieldOf(row.field(e))
 			if f != nil && f.class != ClassTrait && e.newest().in() {
 				f.members--
 				b.touch(f)
 			}
-			b.forgetChange(b.placeOf(e.waiting.place), e.waiting.id)
-			b.forgetChange(b.outbox, e.flying.id)
+			b.forgetTicket(&e.waiting)
+			b.forgetTicket(&e.flying)
 		}
-		clear(row.entries)
+		row.entries = nil
 		row.dirty = true
 	}
 }
 
-// blockNumbers lists the rows of u, those not yet written included.
+// blockNumbers lists the rows of u in order, those not yet written included.
 func (b *batch) blockNumbers(u *user) []uint16 {
-	seen := make(map[uint16]bool)
-	for number := range u.blocks {
-		seen[number] = true
+	var numbers []uint16
+	for _, row := range u.blocks {
+		numbers = append(numbers, row.number)
 	}
 	c := b.rows.Cursor()
 	for k, _ := c.Seek(u.key); bytes.HasPrefix(k, u.key); k, _ = c.Next() {
 		if number := binary.BigEndian.Uint16(k[len(u.key):]); number != blockHead {
-			seen[number] = true
+			numbers = append(numbers, number)
 		}
 	}
-	numbers := make([]uint16, 0, len(seen))
-	for number := range seen {
-		numbers = append(numbers, number)
-	}
-	return numbers
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
 }
 
 func (b *batch) forgetQueue(u *user) {
@@ -67,11 +65,11 @@ func (b *batch) forgetQueue(u *user) {
 		id := idFromKey(key[len(u.key)+4:], b.st.epoch)
 		switch lane {
 		case laneParked:
-			b.forgetChange(b.parked, id)
+			b.forgetKept(b.parked, id)
 		case laneHeld:
-			b.forgetChange(b.held, id)
+			b.forgetKept(b.held, id)
 		default:
-			b.forgetChange(b.outbox, id)
+			b.forgetPending(id)
 		}
 		b.remove(b.queue, key)
 	}
@@ -86,15 +84,32 @@ func keysWithPrefix(bucket *bolt.Bucket, prefix []byte) (keys [][]byte) {
 	return keys
 }
 
-func (b *batch) forgetChange(place *bolt.Bucket, id ID) {
-	if id.IsZero() {
-		return
+func (b *batch) forgetTicket(t *ticket) {
+	switch {
+	case t.id.IsZero():
+	case t.place == placeParked:
+		b.forgetKept(b.parked, t.id)
+	case t.place == placeHeld:
+		b.forgetKept(b.held, t.id)
+	default:
+		b.forgetPending(t.id)
 	}
-	ch := b.fetch(place, id)
+}
+
+func (b *batch) forgetPending(id ID) {
+	b.remove(b.locator, idKey(id))
+	b.st.ledger.changes.Pending--
+	b.st.ledger.changes.Forgotten++
+}
+
+// forgetKept erases a change that is parked or held.
+func (b *batch) forgetKept(place *bolt.Bucket, id ID) {
+	ch := b.fetch(place, idKey(id))
 	if ch == nil {
 		return
 	}
 	b.withdraw(ch)
+	b.remove(b.locator, idKey(id))
 	if ch.Kind == KindReceived {
 		b.st.ledger.events.Discarded++
 		return
@@ -103,12 +118,13 @@ func (b *batch) forgetChange(place *bolt.Bucket, id ID) {
 }
 
 func (b *batch) forgetHistory(u *user) {
-	for id := u.head.history; !id.IsZero(); {
-		ch := b.fetch(b.history, id)
+	for n := u.head.history; n != 0; {
+		ch := b.fetch(b.history, numberKey(n))
 		if ch == nil {
 			return
 		}
-		b.remove(b.history, idKey(id))
-		id = ch.prev
+		b.remove(b.history, numberKey(n))
+		b.remove(b.locator, idKey(ch.ID))
+		n = ch.prev
 	}
 }

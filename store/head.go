@@ -10,11 +10,11 @@ import (
 // A head is the row of a user that says what waits for the user, and where the user's history ends.
 // It exists only while one of these is so; an idle user costs nothing but membership rows.
 //
-//	rows: userKey | 0xFFFF -> frame( history id, blocks x (number, bits), roads x (flight, retry, lanes) )
+//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), roads x (retry, lanes) )
 //
 // The due index is a function of the head (dueKeys), so the two cannot disagree.
 type head struct {
-	history ID                // newest entry of the user's chain in the history
+	history uint64            // number of the newest entry of the user's chain in the history; 0: none
 	blocks  map[uint16]uint64 // which fields have a pending attribute change, by block
 	roads   [2]roadHead       // by Road - 1
 }
@@ -23,9 +23,8 @@ const headVersion byte = 1
 
 // roadHead is what waits on one road.
 type roadHead struct {
-	flight uint64 // the flight the user is on; 0: none
-	retry  uint32 // unix second before which nothing leaves; 0: no failure stands
-	lanes  []lane // by lane number
+	retry uint32 // unix second before which nothing leaves; 0: no failure stands
+	lanes []lane // by lane number
 }
 
 // lane counts what waits on one job's schedule.
@@ -68,13 +67,13 @@ func (rh *roadHead) remove(number uint32) {
 	}
 }
 
-// dueKeys returns where the user stands in the due index: nowhere while in flight, once while a
-// retry is waited for, else once a lane.
+// dueKeys returns where the user stands in the due index: once while a retry is waited for, else
+// once a lane. A user in flight stays where he is; take passes over him.
 func (h *head) dueKeys(user []byte) (keys [][]byte) {
 	for i := range h.roads {
 		rh, road := &h.roads[i], Road(i+1)
 		switch {
-		case rh.flight != 0 || len(rh.lanes) == 0:
+		case len(rh.lanes) == 0:
 		case rh.retry != 0:
 			keys = append(keys, dueKey(road, laneRetry, rh.retry, user))
 		default:
@@ -112,8 +111,7 @@ func (h *head) pendingFields() (fields []uint32) {
 }
 
 func (h *head) empty() bool {
-	return h.history.IsZero() && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0 &&
-		h.roads[0].flight == 0 && h.roads[1].flight == 0
+	return h.history == 0 && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0
 }
 
 func (h *head) encode(buf []byte) []byte {
@@ -122,7 +120,7 @@ func (h *head) encode(buf []byte) []byte {
 	}
 	start := len(buf)
 	buf = append(buf, headVersion)
-	buf = putID(buf, h.history)
+	buf = putUint(buf, h.history)
 	buf = putUint(buf, uint64(len(h.blocks)))
 	for _, number := range slices.Sorted(maps.Keys(h.blocks)) {
 		buf = putUint(buf, uint64(number))
@@ -130,7 +128,7 @@ func (h *head) encode(buf []byte) []byte {
 	}
 	for i := range h.roads {
 		rh := &h.roads[i]
-		buf = putUint(putUint(buf, rh.flight), uint64(rh.retry))
+		buf = putUint(buf, uint64(rh.retry))
 		buf = putUint(buf, uint64(len(rh.lanes)))
 		for _, l := range rh.lanes {
 			buf = putUint(putUint(putUint(buf, uint64(l.number)), uint64(l.due)), uint64(l.count))
@@ -139,12 +137,12 @@ func (h *head) encode(buf []byte) []byte {
 	return seal(buf, start)
 }
 
-func decodeHead(frame []byte, epoch uint32) (*head, error) {
+func decodeHead(frame []byte) (*head, error) {
 	r, err := unseal(frame, headVersion)
 	if err != nil {
 		return nil, err
 	}
-	h := &head{history: r.id(epoch)}
+	h := &head{history: r.uint()}
 	n := r.uint()
 	for i := uint64(0); i < n && !r.bad; i++ {
 		number := uint16(r.uint())
@@ -159,7 +157,7 @@ func decodeHead(frame []byte, epoch uint32) (*head, error) {
 	}
 	for i := range h.roads {
 		rh := &h.roads[i]
-		rh.flight, rh.retry = r.uint(), uint32(r.uint())
+		rh.retry = uint32(r.uint())
 		for n := r.uint(); n > 0 && !r.bad; n-- {
 			rh.lanes = append(rh.lanes, lane{uint32(r.uint()), uint32(r.uint()), uint32(r.uint())})
 		}

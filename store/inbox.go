@@ -18,7 +18,7 @@ import (
 type inbox struct {
 	dir    string
 	epoch  uint32
-	enough int64 // bytes after which a segment gives way to the next: segmentBytes, less under a small limit
+	enough atomic.Int64 // bytes after which a segment gives way to the next: segmentBytes, less under a small limit
 
 	requests chan *appendRequest
 	closing  chan struct{} // closed by close; stops the committer once requests is drained
@@ -31,6 +31,9 @@ type inbox struct {
 	segments []*segment   // oldest first; the last one is written to
 
 	next atomic.Uint64 // number of the next record; only the committer changes it
+	buf  []byte        // the committer's, for chunks
+
+	rules atomic.Int64 // records of rules appended by this process and not applied yet: they are no events
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
@@ -56,13 +59,14 @@ const (
 // openInbox opens the chain. A new one begins with record number first.
 func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
 	in := &inbox{
-		dir: dir, epoch: epoch, enough: segmentBytes,
+		dir: dir, epoch: epoch,
 		requests: make(chan *appendRequest, queueLength),
 		closing:  make(chan struct{}),
 		gone:     make(chan struct{}),
 		written:  make(chan struct{}, 1),
 		spare:    make(chan *segment, 1),
 	}
+	in.enough.Store(segmentBytes)
 	segments, err := openSegments(dir, epoch, false)
 	if err != nil {
 		return nil, err
@@ -199,7 +203,7 @@ func (in *inbox) write(group []*appendRequest) error {
 			newest = receiptOf(f, newest)
 		}
 	}
-	if err := s.write(first, group); err != nil {
+	if in.buf, err = s.write(first, group, in.buf); err != nil {
 		return fmt.Errorf("write the inbox: %w", err)
 	}
 	in.mu.Lock()
@@ -218,10 +222,10 @@ func (in *inbox) writable() (*segment, error) {
 	s := in.segments[len(in.segments)-1]
 	in.mu.RUnlock()
 	size := fileSize(s.path)
-	if size > in.enough/2 {
+	if size > in.enough.Load()/2 {
 		in.prepare(s.number + 1)
 	}
-	if size < in.enough {
+	if size < in.enough.Load() {
 		return s, nil
 	}
 	next, err := in.nextSegment(s.number + 1)

@@ -8,13 +8,15 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// The outbox holds every change that waits, keyed by id; parked, held and history hold those that do
-// not, in the same encoding. What points at a waiting change:
+// The outbox has no bucket of its own: what waits is kept with its user, so that sending to a user
+// touches the user's rows and the right edge of the history, and nothing that is shared.
 //
 //	an attribute   the ticket in its row, and the head's bits
-//	an event       the user's queue, by lane and id
+//	an event       the user's queue, by lane and id, whole
+//	parked, held   buckets by id; the ticket or an empty entry of the queue points there
+//	the locator    id -> user and place, written when the change is made
 //
-// and the due index points at the user. So taking what is due reads users, never scans changes.
+// The due index points at users. So taking what is due reads users, and never scans changes.
 
 // cause is the inbox record that brings changes about, and gives them their ids.
 type cause struct {
@@ -39,15 +41,21 @@ func sendTime(e *Event) time.Time {
 
 // draft begins a change of user u about field f.
 func (b *batch) draft(u *user, f *field, p *Policy, c *cause, kind Kind, t Transition) *stored {
-	return &stored{
+	ch := &stored{
 		Change: Change{
-			ID: c.next(b.st.epoch), Kind: kind, User: u.id,
-			Computation: f.key, ComputedBy: f.id, Column: f.column, Class: f.class, Transition: t,
+			ID: c.next(b.st.epoch), Kind: kind, User: u.id, Transition: t,
 			EventTime: sendTime(c.event), Received: c.event.Received, MessageID: c.event.MessageID,
 			State: StatePending,
 		},
-		field: f.number, lane: b.lane(p.Job), road: RoadTransition,
+		lane: b.lane(p.Job), road: RoadTransition,
 	}
+	ch.about(f)
+	return ch
+}
+
+// about says which field a change speaks of.
+func (c *stored) about(f *field) {
+	c.field, c.Computation, c.ComputedBy, c.Column, c.Class = f.number, f.key, f.id, f.column, f.class
 }
 
 // lane returns the number of a job, giving it one on first sight.
@@ -72,18 +80,20 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 	ch := b.draft(u, f, p, c, KindAttribute, t)
 	ch.Name, ch.Value = f.attribute(p), bytes.Clone(want)
 	b.st.ledger.changes.Created++
-	if b.st.registry.conflicted(f, p) {
-		b.supersede(u, e, ch.ID)
+	if b.st.registry.conflicted(f, p, &b.st.rules) {
+		b.supersede(u, f, e, ch.ID)
 		b.hold(u, f, ch, e)
 		return
 	}
-	if !p.Collapse {
+	if !p.Collapse || e.loose > 0 { // what was queued before collapse was turned on goes first
 		ch.loose = true
+		e.loose++
 		b.enqueue(u, ch)
 		return
 	}
-	b.supersede(u, e, ch.ID)
-	if e.flying.id.IsZero() && needless(e, ch, p.UnknownExit) {
+	b.supersede(u, f, e, ch.ID)
+	if e.flying.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+		b.locate(ch)
 		b.close(u, ch, StateCancelled, c.event.Received)
 		return
 	}
@@ -91,72 +101,116 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 }
 
 // needless reports whether MoEngage needs no telling.
-func needless(e *entry, ch *stored, unknownExit bool) bool {
+func needless(e *entry, t Transition, value []byte, unknownExit bool) bool {
 	if e.told.kind == toldNever {
-		return ch.Transition == TransitionExit && !unknownExit || bytes.Equal(ch.Value, jsonNull)
+		return t == TransitionExit && !unknownExit || bytes.Equal(value, jsonNull)
 	}
-	return e.told.is(ch.Value)
+	return e.told.is(value)
 }
 
-// await puts an attribute change in the outbox, with its ticket in the row.
+// await has an attribute change wait in its row.
 func (b *batch) await(u *user, e *entry, ch *stored) {
-	ch.State = StatePending
 	b.st.ledger.changes.Pending++
-	b.put(b.outbox, idKey(ch.ID), ch.encode(nil))
-	e.waiting = ticket{id: ch.ID, lane: ch.lane, due: second(ch.Received)}
+	b.locate(ch)
+	e.waiting = ticket{
+		id: ch.ID, transition: ch.Transition, lane: ch.lane, due: second(ch.Received),
+		value: ch.Value, name: ch.Name, time: ch.EventTime.UnixNano(), received: ch.Received.UnixNano(), message: ch.MessageID,
+	}
 	u.head.setPending(ch.field, true)
 	u.head.road(ch.road).add(ch.lane, e.waiting.due)
 	u.dirty = true
+}
+
+// change makes the change that a pending ticket stands for.
+func (b *batch) change(u *user, f *field, t *ticket) *stored {
+	ch := &stored{
+		Change: Change{
+			ID: t.id, Kind: KindAttribute, User: u.id, Transition: t.transition, Name: t.name, Value: t.value,
+			EventTime: time.Unix(0, t.time).UTC(), Received: time.Unix(0, t.received).UTC(), MessageID: t.message, State: StatePending,
+		},
+		lane: t.lane, road: RoadTransition,
+	}
+	ch.about(f)
+	if t.trouble != nil {
+		ch.Attempts, ch.NextAttempt = t.trouble.attempts, t.trouble.next
+		ch.Reason, ch.Sentence, ch.Answer = t.trouble.reason, t.trouble.sentence, t.trouble.answer
+	}
+	return ch
 }
 
 // enqueue puts an event, or a loose attribute, behind the user's others.
 func (b *batch) enqueue(u *user, ch *stored) {
 	ch.State = StatePending
 	b.st.ledger.changes.Pending++
-	b.put(b.outbox, idKey(ch.ID), ch.encode(nil))
+	b.locate(ch)
 	due := second(ch.Received)
-	b.put(b.queue, queueKey(u.key, ch.lane, ch.ID), queueValue(due, false))
+	b.put(b.queue, queueKey(u.key, ch.lane, ch.ID), b.queueValue(due, ch))
 	u.head.road(ch.road).add(ch.lane, due)
 	u.dirty = true
 }
 
-// A queue entry says when it is due, and whether an attempt at it failed.
-func queueValue(due uint32, tried bool) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, due), boolByte(tried))
+// A queue entry is when it is due, whether an attempt at it failed, and the change itself; of a change
+// that is parked or held, nothing.
+func (b *batch) queueValue(due uint32, ch *stored) []byte {
+	return b.frame(func(buf []byte) []byte {
+		buf = binary.BigEndian.AppendUint32(buf, due)
+		return ch.encode(append(buf, boolByte(ch.Attempts > 0)))
+	})
 }
 
-func parseQueueValue(v []byte) (due uint32, tried bool) {
-	if len(v) != 5 {
-		return 0, false
+func parseQueueValue(v []byte) (due uint32, tried bool, frame []byte) {
+	if len(v) < 5 {
+		return 0, false, nil
 	}
-	return binary.BigEndian.Uint32(v), v[4] == 1
+	return binary.BigEndian.Uint32(v), v[4] == 1, v[5:]
 }
+
+// locate notes whose a change is, for whoever asks by its id.
+func (b *batch) locate(ch *stored) {
+	place, number := locatedInQueue, ch.lane
+	if ch.Kind == KindAttribute && !ch.loose {
+		place, number = locatedInRow, ch.field
+	}
+	b.put(b.locator, idKey(ch.ID), b.frame(func(buf []byte) []byte {
+		return append(binary.BigEndian.AppendUint32(append(buf, place), number), ch.User...)
+	}))
+}
+
+// Where the locator says that a pending change is. Numbers are on disk.
+const (
+	locatedInRow   byte = 1 // followed by the field
+	locatedInQueue byte = 2 // followed by the lane
+)
 
 // hold keeps a change until an operator decides. e is nil for an event.
 func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
 	ch.State, ch.Reason = StateHeld, "key_conflict"
 	ch.Sentence = "another computation sends to this attribute already: name them apart in the config"
 	b.st.ledger.changes.Held++
-	f.held++
+	if f.held++; f.held == 1 {
+		b.log.Warn("two computations send to one name; the later one's changes are held: adopt it, or name them apart in the config",
+			"computation", f.key, "id", f.id, "name", ch.Name)
+	}
 	b.touch(f)
-	b.put(b.held, idKey(ch.ID), ch.encode(nil))
+	b.locate(ch)
+	b.put(b.held, idKey(ch.ID), b.frame(ch.encode))
 	if e != nil {
-		e.waiting = ticket{id: ch.ID, lane: ch.lane, due: second(ch.Received), place: placeHeld}
+		e.waiting = ticket{id: ch.ID, place: placeHeld, transition: ch.Transition}
 		return
 	}
-	b.put(b.queue, queueKey(u.key, laneHeld, ch.ID), queueValue(0, false))
+	b.put(b.queue, queueKey(u.key, laneHeld, ch.ID), nil)
 }
 
 // releaseConflicts lets go of what was held for a name that is nobody else's any more.
 func (b *batch) releaseConflicts() {
 	for _, key := range keysWithPrefix(b.held, nil) {
-		ch := b.fetch(b.held, idFromKey(key, b.st.epoch))
+		ch := b.fetch(b.held, key)
 		if ch == nil || ch.Reason != "key_conflict" {
 			continue
 		}
 		f := b.fieldOf(ch.field)
 		p := b.st.rules.For(f.key, f.id)
-		if b.st.registry.conflicted(f, &p) {
+		if b.st.registry.conflicted(f, &p, &b.st.rules) {
 			continue
 		}
 		b.withdraw(ch)
@@ -164,7 +218,7 @@ func (b *batch) releaseConflicts() {
 	}
 }
 
-// release puts a change that was held into the outbox.
+// release has a change that was held wait like any other.
 func (b *batch) release(u *user, f *field, p *Policy, ch *stored) {
 	ch.Reason, ch.Sentence = "", ""
 	if ch.Kind == KindAttribute && !ch.loose {
@@ -177,65 +231,90 @@ func (b *batch) release(u *user, f *field, p *Policy, ch *stored) {
 	b.enqueue(u, ch)
 }
 
-// supersede closes whatever attribute change waits in e, because successor takes its place.
-func (b *batch) supersede(u *user, e *entry, successor ID) {
+// supersede closes whatever attribute change waits in e, because successor takes its place. One that
+// is in a request under way stays until the answer comes.
+func (b *batch) supersede(u *user, f *field, e *entry, successor ID) {
 	t := e.waiting
-	if t.id.IsZero() {
-		return
-	}
-	ch := b.fetch(b.placeOf(t.place), t.id)
 	e.waiting = ticket{}
-	if t.place == placeOutbox && ch != nil {
-		u.head.setPending(ch.field, false)
-		u.head.road(ch.road).remove(t.lane)
-		u.dirty = true
+	switch {
+	case t.id.IsZero():
+		return
+	case t.pending() && b.st.flying(u.id, t.id):
+		e.flying = t
+		u.head.setPending(f.number, false)
+		return
+	case t.pending():
+		b.settlePending(u, f.number, &t)
 	}
+	ch := b.changeAt(u, f, &t)
 	if ch == nil {
 		return
 	}
 	ch.Successor = successor
-	b.withdraw(ch)
+	if !t.pending() {
+		b.withdraw(ch)
+	}
 	b.close(u, ch, StateSuperseded, b.now)
 }
 
-func (b *batch) placeOf(place byte) *bolt.Bucket {
-	switch place {
+// settlePending takes an attribute change out of what waits.
+func (b *batch) settlePending(u *user, field uint32, t *ticket) {
+	b.st.ledger.changes.Pending--
+	u.head.setPending(field, false)
+	u.head.road(RoadTransition).remove(t.lane)
+	u.dirty = true
+}
+
+// changeAt returns the change of a ticket, wherever it is; nil when damage took it.
+func (b *batch) changeAt(u *user, f *field, t *ticket) *stored {
+	switch t.place {
 	case placeParked:
-		return b.parked
+		return b.fetch(b.parked, idKey(t.id))
 	case placeHeld:
-		return b.held
+		return b.fetch(b.held, idKey(t.id))
 	default:
-		return b.outbox
+		return b.change(u, f, t)
 	}
 }
 
-// fetch reads a change, or nil when it is gone or damaged (then it is set aside).
-func (b *batch) fetch(from *bolt.Bucket, id ID) *stored {
-	frame := from.Get(idKey(id))
+// fetch reads a change from parked, held or history; nil when it is gone or damaged.
+func (b *batch) fetch(from *bolt.Bucket, key []byte) *stored {
+	frame := from.Get(key)
 	if frame == nil {
 		return nil
 	}
-	ch, err := decodeChange(id, frame)
+	ch, err := decodeChange(frame, b.st.epoch)
 	if err != nil {
-		b.log.Error("a damaged change was set aside", "id", id.String(), "err", err)
+		b.log.Error("a damaged change is passed over", "err", err)
 		return nil
 	}
 	return ch
 }
 
-// withdraw takes a change out of where it waits; the ledger follows.
+// fetchQueued reads an event from its user's queue.
+func (b *batch) fetchQueued(key []byte) *stored {
+	_, _, frame := parseQueueValue(b.queue.Get(key))
+	if frame == nil {
+		return nil
+	}
+	ch, err := decodeChange(frame, b.st.epoch)
+	if err != nil {
+		b.log.Error("a damaged change is passed over", "err", err)
+		return nil
+	}
+	return ch
+}
+
+// withdraw takes a change out of the parked or the held; the ledger follows.
 func (b *batch) withdraw(ch *stored) {
-	switch ch.State {
-	case StateParked:
+	if ch.State == StateParked {
 		b.remove(b.parked, idKey(ch.ID))
-	case StateHeld:
+	} else {
 		b.remove(b.held, idKey(ch.ID))
 		if f := b.fieldOf(ch.field); f != nil && f.held > 0 {
 			f.held--
 			b.touch(f)
 		}
-	default:
-		b.remove(b.outbox, idKey(ch.ID))
 	}
 	if ch.Kind == KindReceived {
 		b.st.ledger.events.Parked--
@@ -251,15 +330,17 @@ func (b *batch) fieldOf(number uint32) *field {
 	return nil
 }
 
-// close writes a change that waits nowhere any more into the history, at the head of its user's chain.
+// close writes a change that waits nowhere any more to the end of the history, which is the head of
+// its user's chain.
 func (b *batch) close(u *user, ch *stored, s State, at time.Time) {
 	ch.State, ch.Closed = s, at
 	ch.NextAttempt = time.Time{}
 	ch.prev = u.head.history
-	u.head.history = ch.ID
+	b.st.closed++
+	u.head.history = b.st.closed
 	u.dirty = true
 	*b.st.ledger.changes.of(s)++
-	b.put(b.history, idKey(ch.ID), ch.encode(nil))
+	b.put(b.history, numberKey(b.st.closed), b.frame(ch.encode))
 }
 
 // parkEvent keeps an event that cannot be used, with its bytes, under the user it names if any.
@@ -275,6 +356,6 @@ func (b *batch) parkEvent(seq uint64, frame []byte, e *Event, userID, reason, se
 	}
 	b.put(b.parked, idKey(ch.ID), ch.encode(nil))
 	if userID != "" && len(userID) <= MaxUserID {
-		b.put(b.queue, queueKey(userKey(userID), laneParked, ch.ID), queueValue(0, false))
+		b.put(b.queue, queueKey(userKey(userID), laneParked, ch.ID), nil)
 	}
 }

@@ -13,11 +13,11 @@ const pruneSlice = 5000
 // Prune removes what its retention no longer covers, a bounded slice at a time; more says that
 // another call would find work.
 func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error) {
-	applied := uint64(0)
+	applied, keep := uint64(0), s.retention.Load()
 	err = s.run(ctx, func(b *batch) error {
 		b.now = now
-		more = b.pruneHistory(now, s.o.Delivered) || more
-		more = b.pruneParked(now, s.o.Parked) || more
+		more = b.pruneHistory(now, keep.Delivered) || more
+		more = b.pruneParked(now, keep.Parked) || more
 		b.pruneMessages(now)
 		return b.err
 	}, func(b *batch) { applied = b.st.applied })
@@ -27,44 +27,47 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error)
 	if s.tail.Load() { // only now: what was applied later, a backup that began meanwhile has in its state
 		return more, nil
 	}
-	return more, s.inbox.trim(applied, now, s.o.ReceivedFor, s.o.ReceivedBytes)
+	return more, s.inbox.trim(applied, now, keep.ReceivedFor, keep.ReceivedBytes)
 }
 
-// pruneHistory deletes a prefix of the history. Ids are in order of creation and not of closing, so
-// an entry that was closed late keeps those behind it a little longer than promised, never shorter.
+// pruneHistory deletes what was closed long enough ago: a prefix, for the history is in that order.
 func (b *batch) pruneHistory(now time.Time, keep time.Duration) (more bool) {
 	if keep <= 0 {
 		return false
 	}
+	type entry struct {
+		number uint64
+		change *stored // nil: damaged
+	}
+	var gone []entry
 	c := b.history.Cursor()
-	var gone []*stored
 	for k, frame := c.First(); k != nil; k, frame = c.Next() {
-		id := idFromKey(k, b.st.epoch)
-		ch, err := decodeChange(id, frame)
+		ch, err := decodeChange(frame, b.st.epoch)
 		if err != nil {
-			b.log.Error("a damaged entry of the history was removed", "id", id.String(), "err", err)
-			ch = &stored{Change: Change{ID: id}}
+			b.log.Error("a damaged entry of the history was removed", "err", err)
+			ch = nil
 		} else if now.Sub(ch.Closed) < keep {
 			break
 		}
 		if more = len(gone) == pruneSlice; more {
 			break
 		}
-		gone = append(gone, ch)
+		gone = append(gone, entry{number(k), ch})
 	}
-	for _, ch := range gone {
-		b.removeHistory(ch)
+	for _, e := range gone {
+		b.remove(b.history, numberKey(e.number))
+		if e.change != nil {
+			b.endChain(e.number, e.change)
+		}
 	}
 	return more
 }
 
-func (b *batch) removeHistory(ch *stored) {
-	b.remove(b.history, idKey(ch.ID))
-	if ch.User == "" {
-		return
-	}
-	if u := b.user(ch.User); u.head.history == ch.ID {
-		u.head.history = ID{}
+// endChain lets go of what points to a removed entry of the history.
+func (b *batch) endChain(n uint64, ch *stored) {
+	b.remove(b.locator, idKey(ch.ID))
+	if u := b.user(ch.User); u.head.history == n {
+		u.head.history = 0
 		u.dirty = true
 	}
 }
@@ -77,7 +80,7 @@ func (b *batch) pruneParked(now time.Time, keep time.Duration) (more bool) {
 	var gone []*stored
 	c := b.parked.Cursor()
 	for k, frame := c.First(); k != nil; k, frame = c.Next() {
-		ch, err := decodeChange(idFromKey(k, b.st.epoch), frame)
+		ch, err := decodeChange(frame, b.st.epoch)
 		if err != nil || now.Sub(ch.Received) < keep {
 			break
 		}

@@ -64,140 +64,76 @@ func (v *View) look(f func(tx *bolt.Tx) error) error { return v.db.View(f) }
 
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (c Counts, err error) {
-	last := v.inbox.last()
-	err = v.look(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		l := ledger{}
-		if frame := meta.Get(metaLedger); frame != nil {
-			if l, err = decodeLedger(frame); err != nil {
-				return err
-			}
-		}
+	last, rules := v.inbox.last(), v.inbox.rules.Load()
+	err = v.read(func(b *batch) error {
+		l := &b.st.ledger
 		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes}
-		if applied := number(meta.Get(metaApplied)); last > applied {
-			c.Unapplied = last - applied
+		if last > b.st.applied {
+			c.Unapplied = last - b.st.applied
 		}
-		c.Received = l.events.Accepted + c.Unapplied
-		if c.OldestPending, err = oldest(tx); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketFields).ForEach(func(k, frame []byte) error {
-			f, err := decodeField(binary.BigEndian.Uint32(k), frame)
-			if err == nil && f.column == "" && f.class != ClassTrait {
+		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(rules, 0)))
+		c.OldestPending = oldest(b)
+		for _, f := range b.st.registry.fields {
+			if f.column == "" && f.class != ClassTrait {
 				c.Audiences++
 			}
-			return err
-		})
+		}
+		return nil
 	})
 	return c, err
 }
 
-// oldest returns the receipt of the first change in the outbox, which is in order of creation.
-func oldest(tx *bolt.Tx) (time.Time, error) {
-	k, frame := tx.Bucket(bucketOutbox).Cursor().First()
-	if k == nil {
-		return time.Time{}, nil
+// retryScan bounds how many users in retry are looked at for the oldest pending change. Retries are
+// taken before anything else, so there are hardly more of them than fit the requests of one moment.
+const retryScan = 10_000
+
+// oldest returns the receipt of the oldest pending change, to the second: the lanes are in order of
+// receipt, and whoever waits for a retry says it in the head.
+func oldest(b *batch) time.Time {
+	first := ^uint32(0)
+	for _, road := range []Road{RoadTransition, RoadCohort} {
+		for _, lane := range b.dueLanes(road) {
+			c := b.due.Cursor()
+			k, _ := c.Seek(dueKey(road, lane, 0, nil))
+			if lane != laneRetry {
+				_, due, _ := dueParts(k)
+				first = min(first, due)
+				continue
+			}
+			for n := 0; len(k) > 9 && Road(k[0]) == road && n < retryScan; k, _ = c.Next() {
+				n++
+				first = min(first, b.oldestOf(k, road))
+			}
+		}
 	}
-	ch, err := decodeChange(ID{}, frame)
+	if first == ^uint32(0) {
+		return time.Time{}
+	}
+	return time.Unix(int64(first), 0).UTC()
+}
+
+// oldestOf returns the second of the oldest change of the user in a due key.
+func (b *batch) oldestOf(key []byte, road Road) uint32 {
+	first := ^uint32(0)
+	h, err := decodeHead(b.rows.Get(rowKey(key[9:], blockHead)))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("the oldest pending change: %w", err)
+		return first
 	}
-	return ch.Received, nil
-}
-
-// places maps a state to the bucket that holds it.
-func place(s State) []byte {
-	switch s {
-	case StatePending:
-		return bucketOutbox
-	case StateHeld:
-		return bucketHeld
-	case StateParked:
-		return bucketParked
-	default:
-		return bucketHistory
+	for _, l := range h.road(road).lanes {
+		first = min(first, l.due)
 	}
-}
-
-// pageScan bounds how many changes one transaction of a filtered listing looks at.
-const pageScan = 2000
-
-// DefaultLimit is how many lines a listing has unless told otherwise.
-const DefaultLimit = 100
-
-// Changes lists changes by id, oldest first. more says that the listing goes on behind the last one.
-func (v *View) Changes(f OutboxFilter) (page []ChangeInfo, more bool, err error) {
-	if f.State == 0 {
-		f.State = StatePending
-	}
-	if f.Limit <= 0 {
-		f.Limit = DefaultLimit
-	}
-	for cursor := f.After; ; {
-		var done bool
-		done, err = v.scan(f, &cursor, &page)
-		if err != nil {
-			return nil, false, err
-		}
-		if len(page) > f.Limit {
-			return page[:f.Limit], true, nil
-		}
-		if done {
-			return page, false, nil
-		}
-	}
-}
-
-// scan looks at one slice of a listing, and moves the cursor behind it.
-func (v *View) scan(f OutboxFilter, cursor *ID, page *[]ChangeInfo) (done bool, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		epoch := epochOf(tx)
-		c := tx.Bucket(place(f.State)).Cursor()
-		k, frame := c.First()
-		if !cursor.IsZero() {
-			if k, frame = c.Seek(idKey(*cursor)); k != nil && bytes.Equal(k, idKey(*cursor)) {
-				k, frame = c.Next()
-			}
-		}
-		for n := 0; k != nil && n < pageScan; k, frame = c.Next() {
-			n++
-			*cursor = idFromKey(k, epoch)
-			ch, err := decodeChange(*cursor, frame)
-			if err != nil {
-				return fmt.Errorf("change %s: %w", *cursor, err)
-			}
-			if f.matches(ch) {
-				*page = append(*page, ch.Describe())
-			}
-			if len(*page) > f.Limit {
-				return nil
-			}
-		}
-		done = k == nil
-		return nil
-	})
-	return done, err
-}
-
-func (f *OutboxFilter) matches(ch *stored) bool {
-	return ch.State == f.State &&
-		(f.User == "" || f.User == ch.User) &&
-		(f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy)
-}
-
-func epochOf(tx *bolt.Tx) uint32 {
-	return binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(metaEpoch))
+	return first
 }
 
 // Change returns one change, wherever it is, and the raw event that caused it while that is kept.
 func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		if epochOf(tx) != id.Epoch {
+	err = v.read(func(b *batch) error {
+		if b.st.epoch != id.Epoch {
 			return ErrNotFound
 		}
-		ch, err := findChange(tx, id)
-		if err != nil {
-			return err
+		ch := b.find(id)
+		if ch == nil {
+			return ErrNotFound
 		}
 		c = &ch.Change
 		if ch.Kind == KindReceived {
@@ -213,78 +149,78 @@ func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 	return c, v.rawEvent(id.Seq), nil
 }
 
-func findChange(tx *bolt.Tx, id ID) (*stored, error) {
-	for _, name := range [][]byte{bucketOutbox, bucketParked, bucketHeld, bucketHistory} {
-		if frame := tx.Bucket(name).Get(idKey(id)); frame != nil {
-			return decodeChange(id, frame)
+// read runs one read transaction with everything a decision needs.
+func (v *View) read(f func(b *batch) error) error {
+	return v.look(func(tx *bolt.Tx) error {
+		st, err := loadState(tx)
+		if err != nil {
+			return err
+		}
+		return f(newBatch(tx, st, discard))
+	})
+}
+
+// discard is the log of a reader: a damaged row is reported by whoever writes.
+var discard = slog.New(slog.DiscardHandler)
+
+// find returns a change by its id: parked, held, waiting with its user, or in the user's history.
+func (b *batch) find(id ID) *stored {
+	for _, kept := range []*bolt.Bucket{b.parked, b.held} {
+		if ch := b.fetch(kept, idKey(id)); ch != nil {
+			return ch
 		}
 	}
-	return nil, ErrNotFound
+	at := b.locator.Get(idKey(id))
+	if len(at) < 5 {
+		return nil
+	}
+	u, number := b.user(string(at[5:])), binary.BigEndian.Uint32(at[1:])
+	if at[0] == locatedInQueue {
+		if ch := b.fetchQueued(queueKey(u.key, number, id)); ch != nil {
+			return ch
+		}
+	} else if f := b.fieldOf(number); f != nil {
+		for e, i := b.entry(u, number), 0; i < 2; i++ {
+			if t := [2]*ticket{&e.waiting, &e.flying}[i]; t.id == id && t.pending() {
+				return b.change(u, f, t)
+			}
+		}
+	}
+	for n := u.head.history; n != 0; {
+		ch := b.fetch(b.history, numberKey(n))
+		if ch == nil || ch.ID == id {
+			return ch
+		}
+		n = ch.prev
+	}
+	return nil
 }
 
 // rawEvent returns a received event's own bytes, or nil when they are gone.
 func (v *View) rawEvent(seq uint64) []byte {
+	if e := v.received(seq); e != nil {
+		return e.Raw
+	}
+	return nil
+}
+
+// received returns an event of the inbox, or nil when it is gone.
+func (v *View) received(seq uint64) *Event {
 	records, err := v.inbox.read(seq, 1)
 	if err != nil || len(records) == 0 || records[0].seq != seq {
 		return nil
 	}
 	rec, err := decodeRecord(seq, records[0].frame)
-	if err != nil || rec.event == nil {
+	if err != nil {
 		return nil
 	}
-	return rec.event.Raw
-}
-
-// Stats groups what waits, is held or is parked, by state, kind, computation and reason.
-func (v *View) Stats() ([]StatLine, error) {
-	counts := make(map[StatLine]uint64)
-	for _, s := range []State{StatePending, StateHeld, StateParked} {
-		cursor, done := ID{}, false
-		for !done {
-			err := v.look(func(tx *bolt.Tx) error {
-				c := tx.Bucket(place(s)).Cursor()
-				k, frame := c.First()
-				if !cursor.IsZero() {
-					if k, frame = c.Seek(idKey(cursor)); k != nil && bytes.Equal(k, idKey(cursor)) {
-						k, frame = c.Next()
-					}
-				}
-				for n := 0; k != nil && n < pageScan; k, frame = c.Next() {
-					n++
-					cursor = idFromKey(k, epochOf(tx))
-					ch, err := decodeChange(cursor, frame)
-					if err != nil {
-						return fmt.Errorf("change %s: %w", cursor, err)
-					}
-					counts[StatLine{State: s.String(), Kind: ch.Kind.String(), Computation: ch.Computation, Reason: ch.Reason}]++
-				}
-				done = k == nil
-				return nil
-			})
-			if err != nil {
-				return nil, err
-			}
-		}
-	}
-	lines := make([]StatLine, 0, len(counts))
-	for line, n := range counts {
-		line.Count = n
-		lines = append(lines, line)
-	}
-	slices.SortFunc(lines, func(a, b StatLine) int {
-		return strings.Compare(a.State+"\x00"+a.Kind+"\x00"+a.Computation+"\x00"+a.Reason, b.State+"\x00"+b.Kind+"\x00"+b.Computation+"\x00"+b.Reason)
-	})
-	return lines, nil
+	return rec.event
 }
 
 // Computations lists every computation seen, by key.
 func (v *View) Computations() (list []ComputationInfo, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
-		if err != nil {
-			return err
-		}
-		for _, f := range st.registry.fields {
+	err = v.read(func(b *batch) error {
+		for _, f := range b.st.registry.fields {
 			if f.column == "" {
 				list = append(list, ComputationInfo{
 					Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
@@ -348,7 +284,7 @@ func scanMembers(tx *bolt.Tx, key string, from []byte, page []MemberInfo, limit 
 		if err != nil {
 			continue // set aside when next written; doctor counts it
 		}
-		if e := row.entries[uint8(f.number%blockSize)]; e != nil && f.class != ClassTrait && e.newest().in() {
+		if e := row.find(uint8(f.number % blockSize)); e != nil && f.class != ClassTrait && e.newest().in() {
 			page = append(page, MemberInfo{User: id, Since: timestamp(time.Unix(0, e.newest().since))})
 		}
 	}
@@ -371,20 +307,19 @@ func (r *registry) one(key string) (*field, error) {
 	}
 }
 
-// historyShown bounds the history on a user's page.
-const historyShown = 50
+// What bounds a user's page: the entries of history, and the memberships whose event is looked up.
+const (
+	historyShown = 50
+	eventsShown  = 200
+)
 
 // User returns everything known of one user, or ErrNotFound.
 func (v *View) User(id string) (info *UserInfo, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
-		if err != nil {
-			return err
-		}
-		b := newBatch(tx, st, discard)
+	var setBy []uint64
+	err = v.read(func(b *batch) error {
 		u := b.user(id)
 		info = &UserInfo{User: id, Memberships: []MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
-		b.showRows(u, info)
+		setBy = b.showRows(u, info)
 		b.showWaiting(u, info)
 		b.showHistory(u, info)
 		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
@@ -395,83 +330,74 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 	if err != nil {
 		return nil, err
 	}
+	for i, seq := range setBy[:min(len(setBy), eventsShown)] {
+		if e := v.received(seq); e != nil {
+			info.Memberships[i].Event = e.MessageID
+		}
+	}
 	return info, nil
 }
 
-// discard is the log of a reader: a damaged row is reported by whoever writes.
-var discard = slog.New(slog.DiscardHandler)
-
-func (b *batch) showRows(u *user, info *UserInfo) {
-	for _, n := range slices.Sorted(slices.Values(b.blockNumbers(u))) {
+// showRows returns the number of the record that set each membership, beside filling the page.
+func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
+	open := make(map[uint32]bool) // fields with something on the way
+	for _, ch := range b.waiting(u) {
+		open[ch.field] = true
+	}
+	for _, n := range b.blockNumbers(u) {
 		row := b.block(u, n)
-		for column := range uint8(blockSize) {
-			e := row.entries[column]
-			f := b.fieldOf(uint32(n)*blockSize + uint32(column))
-			if e == nil || f == nil || e.newest() == nil {
+		for _, e := range row.entries {
+			f := b.fieldOf(row.field(e))
+			if f == nil || e.newest() == nil {
 				continue
 			}
 			s := e.newest()
 			if f.class == ClassTrait {
-				info.Traits[cmp.Or(f.column, f.key)] = bytes.Clone(s.value)
+				name := cmp.Or(f.column, f.key)
+				if _, taken := info.Traits[name]; taken {
+					name += " (" + f.space + ")"
+				}
+				info.Traits[name] = bytes.Clone(s.value)
 				continue
 			}
 			info.Memberships = append(info.Memberships, MembershipInfo{
 				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
-				Delivered: e.told.is(s.value), Event: ID{b.st.epoch, s.seq, 0}.String(),
+				Delivered: !open[f.number] && b.knows(f, e, s),
 			})
+			setBy = append(setBy, s.seq)
 		}
 	}
+	return setBy
+}
+
+// knows reports whether MoEngage was told of a membership, or never needed to be: nobody tells it of
+// an exit of somebody it never heard of, nor an attribute that the policy does not send.
+func (b *batch) knows(f *field, e *entry, s *statement) bool {
+	p := b.st.rules.For(f.key, f.id)
+	return !p.sendsAttributes() || e.told.is(s.value) || e.told.kind == toldNever && !s.in() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
 }
 
 func (b *batch) showWaiting(u *user, info *UserInfo) {
-	show := func(from *bolt.Bucket, id ID) {
-		if ch := b.fetch(from, id); !id.IsZero() && ch != nil {
-			info.Pending = append(info.Pending, ch.Describe())
-		}
+	for _, ch := range b.waiting(u) {
+		info.Pending = append(info.Pending, ch.Describe())
 	}
-	for _, n := range b.blockNumbers(u) {
-		for _, e := range b.block(u, n).entries {
-			show(b.outbox, e.flying.id)
-			show(b.placeOf(e.waiting.place), e.waiting.id)
-		}
-	}
-	for _, key := range keysWithPrefix(b.queue, u.key) {
-		id := idFromKey(key[len(u.key)+4:], b.st.epoch)
-		switch binary.BigEndian.Uint32(key[len(u.key):]) {
-		case laneParked:
-			show(b.parked, id)
-		case laneHeld:
-			show(b.held, id)
-		default:
-			show(b.outbox, id)
-		}
-	}
-	slices.SortFunc(info.Pending, func(x, y ChangeInfo) int {
-		a, _ := ParseID(x.ID)
-		b, _ := ParseID(y.ID)
-		return bytes.Compare(idKey(a), idKey(b))
-	})
 }
 
 func (b *batch) showHistory(u *user, info *UserInfo) {
-	for id := u.head.history; !id.IsZero() && len(info.History) < historyShown; {
-		ch := b.fetch(b.history, id)
+	for n := u.head.history; n != 0 && len(info.History) < historyShown; {
+		ch := b.fetch(b.history, numberKey(n))
 		if ch == nil {
 			return
 		}
 		info.History = append(info.History, ch.Describe())
-		id = ch.prev
+		n = ch.prev
 	}
 }
 
 // Preview returns the flight that Take would commit, and changes nothing.
 func (v *View) Preview(o TakeOptions) (f *Flight, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
-		if err != nil {
-			return err
-		}
-		f = newBatch(tx, st, discard).take(o)
+	err = v.read(func(b *batch) error {
+		f = b.take(o)
 		return nil
 	})
 	return f, err

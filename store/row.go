@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
+	"time"
 )
 
 // A membership row holds what is known of one user and one block of 64 fields. Nearly every user has
@@ -31,10 +33,12 @@ const (
 
 // entry is everything kept of one user and one field.
 type entry struct {
+	column  uint8 // field number modulo blockSize
 	kept    [3]*statement
 	told    told
-	waiting ticket // the attribute change that waits, is parked or is held
-	flying  ticket // the attribute change in a request under way
+	waiting ticket // the attribute change that waits, in a request under way or not, is parked or is held
+	flying  ticket // one in a request under way that a newer one has overtaken since
+	loose   uint32 // changes that wait in the queue instead, because the computation did not collapse
 }
 
 // newest returns the newest word of what is kept, nil when nothing is.
@@ -67,7 +71,7 @@ func (e *entry) keep(sort int, s *statement) {
 }
 
 func (e *entry) empty() bool {
-	return e.kept == [3]*statement{} && e.told.kind == toldNever && e.waiting.id.IsZero() && e.flying.id.IsZero()
+	return e.kept == [3]*statement{} && e.told.kind == toldNever && e.waiting.id.IsZero() && e.flying.id.IsZero() && e.loose == 0
 }
 
 // told is what MoEngage was last told about an attribute. Numbers are on disk.
@@ -100,40 +104,77 @@ func (t told) is(v []byte) bool {
 	return t.kind == other.kind && bytes.Equal(t.value, other.value)
 }
 
-// ticket points to a change from a row.
+// ticket is an attribute change that waits. While it is pending, the row is all there is of it, so
+// that sending it touches the user's own rows and nothing else; parked and held, it points to a change.
 type ticket struct {
-	id    ID
-	lane  uint32
-	due   uint32 // unix second
-	tried bool   // an attempt failed: it goes with the user's retry, whatever its lane's schedule
-	place byte   // one of the place constants
+	id         ID
+	place      byte // one of the place constants
+	transition Transition
+	lane       uint32
+	due        uint32 // unix second of receipt
+	value      []byte
+	name       string // in MoEngage
+	time       int64  // event time to send, ns
+	received   int64  // ns
+	message    string
+	trouble    *trouble // nil while there is nothing to tell
+}
+
+// trouble is what became of the attempts so far.
+type trouble struct {
+	attempts int
+	next     time.Time
+	reason   string
+	sentence string
+	answer   Answer
 }
 
 // Where a waiting attribute change is kept. Numbers are on disk.
 const (
-	placeOutbox byte = 0
-	placeParked byte = 1
-	placeHeld   byte = 2
+	placePending byte = 0
+	placeParked  byte = 1
+	placeHeld    byte = 2
 )
 
-func (t ticket) pending() bool { return !t.id.IsZero() && t.place == placeOutbox }
+func (t *ticket) pending() bool { return !t.id.IsZero() && t.place == placePending }
 
-// block is one membership row in memory.
+// tried reports whether an attempt failed: such a change goes with the user's retry, whatever the
+// schedule of its lane.
+func (t *ticket) tried() bool { return t.trouble != nil && t.trouble.attempts > 0 }
+
+// block is one membership row in memory. It holds an entry or two for nearly everybody, so they are
+// a sorted slice.
 type block struct {
 	number  uint16
-	entries map[uint8]*entry // by column, field number modulo blockSize
-	stored  bool             // a row exists on disk
+	entries []*entry // by column
+	stored  bool     // a row exists on disk
 	dirty   bool
 }
 
-func (b *block) entry(column uint8) *entry {
-	e := b.entries[column]
-	if e == nil {
-		e = new(entry)
-		b.entries[column] = e
+// find returns the entry of a column, nil when nothing is kept of it.
+func (b *block) find(column uint8) *entry {
+	for _, e := range b.entries {
+		if e.column == column {
+			return e
+		}
 	}
-	return e
+	return nil
 }
+
+// entry returns the entry of a column, to be filled if there is none.
+func (b *block) entry(column uint8) *entry {
+	i := 0
+	for i < len(b.entries) && b.entries[i].column < column {
+		i++
+	}
+	if i == len(b.entries) || b.entries[i].column != column {
+		b.entries = slices.Insert(b.entries, i, &entry{column: column})
+	}
+	return b.entries[i]
+}
+
+// field returns the number of the field that an entry of b is about.
+func (b *block) field(e *entry) uint32 { return uint32(b.number)*blockSize + uint32(e.column) }
 
 // Bits of an entry's shape byte: which parts follow.
 const (
@@ -143,14 +184,15 @@ const (
 	shapeTold
 	shapeWaiting
 	shapeFlying
+	shapeLoose
 )
 
 func (b *block) encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, rowVersion)
-	for column := range uint8(blockSize) {
-		if e := b.entries[column]; e != nil && !e.empty() {
-			buf = e.encode(buf, column)
+	for _, e := range b.entries {
+		if !e.empty() {
+			buf = e.encode(buf)
 		}
 	}
 	if len(buf) == start+1 {
@@ -159,7 +201,7 @@ func (b *block) encode(buf []byte) []byte {
 	return seal(buf, start)
 }
 
-func (e *entry) encode(buf []byte, column uint8) []byte {
+func (e *entry) encode(buf []byte) []byte {
 	shape := byte(0)
 	for i, s := range e.kept {
 		if s != nil {
@@ -175,7 +217,10 @@ func (e *entry) encode(buf []byte, column uint8) []byte {
 	if !e.flying.id.IsZero() {
 		shape |= shapeFlying
 	}
-	buf = append(buf, column, shape)
+	if e.loose > 0 {
+		shape |= shapeLoose
+	}
+	buf = append(buf, e.column, shape)
 	for _, s := range e.kept {
 		if s != nil {
 			buf = s.encode(buf)
@@ -190,6 +235,9 @@ func (e *entry) encode(buf []byte, column uint8) []byte {
 	if shape&shapeFlying != 0 {
 		buf = e.flying.encode(buf)
 	}
+	if shape&shapeLoose != 0 {
+		buf = putUint(buf, uint64(e.loose))
+	}
 	return buf
 }
 
@@ -201,28 +249,46 @@ func (s *statement) encode(buf []byte) []byte {
 	return putUint(buf, s.seq)
 }
 
-func (t ticket) encode(buf []byte) []byte {
+func (t *ticket) encode(buf []byte) []byte {
 	buf = putID(buf, t.id)
+	buf = append(buf, t.place, byte(t.transition), boolByte(t.trouble != nil))
+	if t.place != placePending {
+		return buf
+	}
 	buf = putUint(buf, uint64(t.lane))
 	buf = binary.BigEndian.AppendUint32(buf, t.due)
-	return append(buf, boolByte(t.tried), t.place)
+	buf = putBytes(buf, t.value)
+	buf = putString(buf, t.name)
+	buf = putInt(putInt(buf, t.time), t.received-t.time)
+	buf = putString(buf, t.message)
+	if t.trouble != nil {
+		buf = t.trouble.encode(buf)
+	}
+	return buf
+}
+
+func (t *trouble) encode(buf []byte) []byte {
+	buf = putTime(putUint(buf, uint64(t.attempts)), t.next)
+	buf = putString(putString(buf, t.reason), t.sentence)
+	return t.answer.encode(buf)
 }
 
 func decodeBlock(number uint16, frame []byte, epoch uint32) (*block, error) {
-	b := &block{number: number, entries: make(map[uint8]*entry), stored: true}
+	b := &block{number: number, stored: true}
 	r, err := unseal(frame, rowVersion)
 	if err != nil {
 		return nil, err
 	}
 	for len(r.b) > 0 && !r.bad {
-		column, shape := r.byte(), r.byte()
-		b.entries[column] = r.entry(shape, epoch)
+		e := &entry{column: r.byte()}
+		r.entry(e, epoch)
+		b.entries = append(b.entries, e)
 	}
 	return b, r.done()
 }
 
-func (r *reader) entry(shape byte, epoch uint32) *entry {
-	e := new(entry)
+func (r *reader) entry(e *entry, epoch uint32) {
+	shape := r.byte()
 	for i := range e.kept {
 		if shape&(1<<i) != 0 {
 			e.kept[i] = r.statement()
@@ -237,7 +303,9 @@ func (r *reader) entry(shape byte, epoch uint32) *entry {
 	if shape&shapeFlying != 0 {
 		e.flying = r.ticket(epoch)
 	}
-	return e
+	if shape&shapeLoose != 0 {
+		e.loose = uint32(r.uint())
+	}
 }
 
 func (r *reader) statement() *statement {
@@ -249,10 +317,19 @@ func (r *reader) statement() *statement {
 }
 
 func (r *reader) ticket(epoch uint32) ticket {
-	t := ticket{id: r.id(epoch), lane: uint32(r.uint())}
-	t.due = r.uint32()
-	t.tried = r.byte() == 1
-	t.place = r.byte()
+	t := ticket{id: r.id(epoch), place: r.byte(), transition: Transition(r.byte())}
+	troubled := r.byte() == 1
+	if t.place != placePending {
+		return t
+	}
+	t.lane, t.due = uint32(r.uint()), r.uint32()
+	t.value, t.name = bytes.Clone(r.bytes()), r.string()
+	t.time = r.int()
+	t.received = t.time + r.int()
+	t.message = r.string()
+	if troubled {
+		t.trouble = &trouble{attempts: int(r.uint()), next: r.time(), reason: r.string(), sentence: r.string(), answer: r.answer()}
+	}
 	return t
 }
 

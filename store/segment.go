@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
@@ -46,25 +45,13 @@ func segmentPath(dir string, number uint64) string {
 // createSegment makes an empty segment that survives power loss.
 func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	path := segmentPath(dir, number)
-	temporary := path + ".new" // half a file, as a full disk leaves it, must never bear the name
-	os.Remove(temporary)
-	db, err := openBolt(temporary, segmentMmap, false)
+	err := createFile(path, func(db *bolt.DB) error { return initFile(db, epoch, bucketRecords) })
 	if err != nil {
-		os.Remove(temporary)
 		return nil, err
 	}
-	err = initFile(db, epoch, bucketRecords)
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
+	db, err := openBolt(path, segmentMmap, false)
 	if err != nil {
-		db.Close()
-		os.Remove(temporary)
-		return nil, fmt.Errorf("create %s: %w", filepath.Base(path), err)
-	}
-	if err := syncDir(dir); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("sync the data directory: %w", err)
+		return nil, err
 	}
 	return &segment{number: number, path: path, db: db}, nil
 }
@@ -112,32 +99,51 @@ func (s *segment) bounds() error {
 }
 
 // write puts the records of one group commit behind the last, and returns when they are on disk.
-func (s *segment) write(first uint64, group []*appendRequest) error {
-	return s.db.Update(func(tx *bolt.Tx) error {
+// buf is memory for the chunks; what it became is returned, to be used again after the commit.
+func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byte, error) {
+	chunks := chunkGroup(first, group, buf[:0])
+	return chunks.buf, s.db.Update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketRecords)
 		b.FillPercent = 1 // keys only grow: full pages are never split again
-		seq, chunkAt, chunk := first, first, []byte(nil)
-		flush := func() error {
-			if len(chunk) == 0 {
-				return nil
-			}
-			err := b.Put(binary.BigEndian.AppendUint64(nil, chunkAt), chunk)
-			chunkAt, chunk = seq, nil
-			return err
-		}
-		for _, req := range group {
-			for _, frame := range req.frames {
-				if len(chunk) > 0 && len(chunk)+len(frame) > chunkBytes {
-					if err := flush(); err != nil {
-						return err
-					}
-				}
-				chunk = putBytes(chunk, frame)
-				seq++
+		for _, c := range chunks.list {
+			if err := b.Put(numberKey(c.first), chunks.buf[c.start:c.end]); err != nil {
+				return err
 			}
 		}
-		return flush()
+		return nil
 	})
+}
+
+// chunks is a group's records cut into chunks, one behind the other in one buffer.
+type chunks struct {
+	buf  []byte
+	list []chunk
+}
+
+type chunk struct {
+	first      uint64
+	start, end int
+}
+
+func chunkGroup(seq uint64, group []*appendRequest, buf []byte) chunks {
+	c := chunks{buf: buf}
+	open := chunk{first: seq}
+	for _, req := range group {
+		for _, frame := range req.frames {
+			if size := len(c.buf) - open.start; size > 0 && size+len(frame) > chunkBytes {
+				open.end = len(c.buf)
+				c.list = append(c.list, open)
+				open = chunk{first: seq, start: open.end}
+			}
+			c.buf = putBytes(c.buf, frame)
+			seq++
+		}
+	}
+	open.end = len(c.buf)
+	if open.end > open.start {
+		c.list = append(c.list, open)
+	}
+	return c
 }
 
 // numbered is a record's frame with its number.

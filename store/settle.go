@@ -1,9 +1,6 @@
 package store
 
-import (
-	"bytes"
-	"time"
-)
+import "time"
 
 // landing is a Settle in progress for one delivery.
 type landing struct {
@@ -13,50 +10,49 @@ type landing struct {
 	at   time.Time
 }
 
-// settle writes what became of a flight. Users forgotten meanwhile are passed over.
-func (b *batch) settle(o Outcome) error {
-	flights := b.tx.Bucket(bucketFlights)
-	frame := flights.Get(numberKey(o.Flight))
-	if frame == nil {
-		return nil // settled already
+// settle writes what became of a flight. Whoever was forgotten meanwhile is passed over.
+func (b *batch) settle(o Outcome) {
+	f := b.st.flights[o.Flight]
+	if f == nil {
+		return // settled already
 	}
-	road, list, err := decodeFlight(frame, b.st.epoch)
-	if err != nil {
-		return err
+	b.st.land(f)
+	b.remove(b.tx.Bucket(bucketFlights), numberKey(o.Flight))
+	if o.NotSent {
+		users, events := f.counts()
+		b.countSent(f.second, -users, -events)
 	}
-	for i, p := range list {
-		u := b.user(p.user)
-		rh := u.head.road(road)
-		if rh.flight != o.Flight {
-			continue
-		}
-		rh.flight = 0
-		u.dirty = true
+	for i := range f.list {
 		result := Settlement{}
 		if i < len(o.Results) {
 			result = o.Results[i]
 		}
-		l := landing{b: b, u: u, road: road, at: o.At}
-		l.land(p, result)
+		l := landing{b: b, u: b.user(f.list[i].user), road: f.road, at: o.At}
+		l.land(&f.list[i], result)
 	}
-	b.remove(flights, numberKey(o.Flight))
-	return nil
 }
 
-func (l *landing) land(p boarding, s Settlement) {
+func (l *landing) land(p *boarding, s Settlement) {
 	again := time.Time{} // when what failed may go again
-	for _, id := range p.attributes {
-		again = later(again, l.attribute(id, s.Attributes))
+	for _, seat := range p.attributes {
+		again = later(again, l.attribute(seat, s.Attributes))
 	}
-	if !p.event.IsZero() {
-		again = later(again, l.queued(p.event, s.Event))
+	if !p.queued.id.IsZero() {
+		result := s.Event
+		if p.loose {
+			result = s.Attributes
+		}
+		again = later(again, l.queued(p.queued, result))
 	}
 	rh := l.u.head.road(l.road)
 	rh.retry = 0
 	if !again.IsZero() && len(rh.lanes) > 0 {
 		rh.retry = ceilSecond(again)
 	}
-	l.b.retime(l.u, l.road)
+	l.u.dirty = true
+	if len(rh.lanes) > 0 {
+		l.b.retime(l.u, l.road)
+	}
 }
 
 func later(a, b time.Time) time.Time {
@@ -71,157 +67,152 @@ func ceilSecond(t time.Time) uint32 {
 }
 
 // attribute settles one attribute change, and returns when it may go again if it failed.
-func (l *landing) attribute(id ID, r Result) (again time.Time) {
-	ch := l.b.fetch(l.b.outbox, id)
-	if ch == nil {
-		return
+func (l *landing) attribute(s seat, r Result) (again time.Time) {
+	f := l.b.fieldOf(s.number)
+	e := l.b.entry(l.u, s.number)
+	t, overtaken := e.waiting, e.flying.id == s.id
+	if overtaken {
+		t, e.flying = e.flying, ticket{}
 	}
-	if ch.loose {
-		return l.queued(id, r)
+	if t.id != s.id || f == nil {
+		return // forgotten meanwhile
 	}
-	e := l.b.entry(l.u, ch.field)
-	if e.flying.id != id {
-		return
-	}
-	l.b.write(l.u, ch.field)
-	t := e.flying
-	e.flying = ticket{}
-	l.record(ch, r)
+	l.b.write(l.u, s.number)
+	t.trouble = attempted(t.trouble, r, l.at)
 	switch r.Verdict {
 	case Delivered:
-		e.told = tellValue(ch.Value)
-		l.leave(ch, t.lane)
-		l.b.close(l.u, ch, StateDelivered, l.at)
-		l.dropNeedless(e)
-		return
+		e.told = tellValue(t.value)
 	case Uncertain:
 		e.told = told{kind: toldUncertain}
 	}
-	if !e.waiting.id.IsZero() { // a newer value waits: this one is not worth another attempt
-		ch.Successor = e.waiting.id
-		l.leave(ch, t.lane)
-		l.b.close(l.u, ch, StateSuperseded, l.at)
-		l.dropNeedless(e)
+	switch {
+	case r.Verdict == Delivered:
+		l.closeTicket(f, e, &t, overtaken, StateDelivered)
+	case overtaken: // not worth another attempt
+		l.closeTicket(f, e, &t, overtaken, StateSuperseded)
+	case r.Verdict == Parked:
+		l.b.settlePending(l.u, s.number, &t)
+		l.park(l.b.change(l.u, f, &t))
+		e.waiting = ticket{id: t.id, place: placeParked, transition: t.transition}
 		return
+	default:
+		e.waiting = t
+		if t.tried() {
+			again = later(l.at, r.RetryAt)
+		}
+		return again
 	}
-	if r.Verdict == Parked {
-		l.leave(ch, t.lane)
-		l.park(ch)
-		e.waiting = ticket{id: id, lane: t.lane, due: t.due, place: placeParked}
-		return
+	if overtaken {
+		l.dropNeedless(f, e)
 	}
-	return l.wait(e, ch, t, r)
+	return
 }
 
-// wait has an attribute change wait again.
-func (l *landing) wait(e *entry, ch *stored, t ticket, r Result) (again time.Time) {
+// closeTicket closes an attribute change. An overtaken one is not what waits any more.
+func (l *landing) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s State) {
+	ch := l.b.change(l.u, f, t)
+	if overtaken {
+		ch.Successor = e.waiting.id
+		l.b.st.ledger.changes.Pending--
+		l.u.head.road(l.road).remove(t.lane)
+	} else {
+		l.b.settlePending(l.u, f.number, t)
+		e.waiting = ticket{}
+	}
+	if s == StateDelivered {
+		ch.Successor = ID{}
+	}
+	l.b.close(l.u, ch, s, l.at)
+}
+
+// attempted notes an attempt. One that never left is none, but why it did not may be worth knowing.
+func attempted(was *trouble, r Result, at time.Time) *trouble {
+	if r.Verdict == Untried && r.Reason == "" {
+		return was
+	}
+	now := &trouble{reason: r.Reason, sentence: r.Sentence, answer: r.Answer}
+	if was != nil {
+		now.attempts = was.attempts
+	}
 	if r.Verdict != Untried {
-		t.tried = true
-		ch.NextAttempt = l.retryAt(r)
-		l.b.put(l.b.outbox, idKey(ch.ID), ch.encode(nil))
+		now.attempts++
 	}
-	e.waiting = t
-	l.u.head.setPending(ch.field, true)
-	if t.tried {
-		return l.retryAt(r)
+	if r.Verdict == Refused || r.Verdict == Uncertain {
+		now.next = later(at, r.RetryAt)
 	}
-	return time.Time{}
+	return now
+}
+
+// dropNeedless cancels the waiting value if, after what was just learned, MoEngage knows it already.
+func (l *landing) dropNeedless(f *field, e *entry) {
+	p := l.b.st.rules.For(f.key, f.id)
+	t := e.waiting
+	if !t.pending() || !needless(e, t.transition, t.value, p.UnknownExit) {
+		return
+	}
+	l.b.settlePending(l.u, f.number, &t)
+	e.waiting = ticket{}
+	l.b.close(l.u, l.b.change(l.u, f, &t), StateCancelled, l.at)
 }
 
 // queued settles an event, or a loose attribute.
-func (l *landing) queued(id ID, r Result) (again time.Time) {
-	ch := l.b.fetch(l.b.outbox, id)
+func (l *landing) queued(s seat, r Result) (again time.Time) {
+	key := queueKey(l.u.key, s.number, s.id)
+	ch := l.b.fetchQueued(key)
 	if ch == nil {
-		return
+		return // forgotten meanwhile
 	}
-	l.record(ch, r)
-	key := queueKey(l.u.key, ch.lane, id)
-	switch r.Verdict {
-	case Delivered:
-		if ch.loose {
-			l.b.entry(l.u, ch.field).told = tellValue(ch.Value)
-			l.b.write(l.u, ch.field)
+	if r.Verdict == Untried {
+		if r.Reason != "" {
+			ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
+			l.b.put(l.b.queue, key, l.b.queueValue(second(ch.Received), ch))
 		}
-		l.b.remove(l.b.queue, key)
-		l.leave(ch, ch.lane)
-		l.b.close(l.u, ch, StateDelivered, l.at)
-		return
-	case Parked:
-		l.b.remove(l.b.queue, key)
-		l.leave(ch, ch.lane)
-		l.park(ch)
-		l.b.put(l.b.queue, queueKey(l.u.key, laneParked, id), queueValue(0, false))
-		return
-	case Untried:
-		if _, tried := parseQueueValue(l.b.queue.Get(key)); tried {
+		if ch.Attempts > 0 {
 			return l.at
 		}
 		return
 	}
-	ch.NextAttempt = l.retryAt(r)
-	l.b.put(l.b.outbox, idKey(id), ch.encode(nil))
-	l.b.put(l.b.queue, key, queueValue(second(ch.Received), true))
-	return ch.NextAttempt
-}
-
-// record notes an attempt in the change.
-func (l *landing) record(ch *stored, r Result) {
-	if r.Verdict == Untried {
-		return
-	}
 	ch.Attempts++
 	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
-}
-
-func (l *landing) retryAt(r Result) time.Time {
-	return later(l.at, r.RetryAt)
-}
-
-// leave takes a change out of the outbox and out of its lane.
-func (l *landing) leave(ch *stored, lane uint32) {
-	l.b.withdraw(ch)
-	l.u.head.road(l.road).remove(lane)
+	if ch.loose && r.Verdict == Uncertain {
+		l.b.entry(l.u, ch.field).told = told{kind: toldUncertain}
+		l.b.write(l.u, ch.field)
+	}
+	if r.Verdict == Refused || r.Verdict == Uncertain {
+		ch.NextAttempt = later(l.at, r.RetryAt)
+		l.b.put(l.b.queue, key, l.b.queueValue(second(ch.Received), ch))
+		return ch.NextAttempt
+	}
+	l.b.leaveQueue(l.u, l.road, s.number, s.id)
+	l.b.st.ledger.changes.Pending--
+	if e := l.b.entry(l.u, ch.field); ch.loose && e.loose > 0 {
+		e.loose--
+		l.b.write(l.u, ch.field)
+	}
+	if r.Verdict == Parked {
+		l.park(ch)
+		l.b.put(l.b.queue, queueKey(l.u.key, laneParked, s.id), nil)
+		return
+	}
+	if ch.loose {
+		l.b.entry(l.u, ch.field).told = tellValue(ch.Value)
+	}
+	l.b.close(l.u, ch, StateDelivered, l.at)
+	return
 }
 
 func (l *landing) park(ch *stored) {
-	ch.State = StateParked
+	ch.State, ch.NextAttempt = StateParked, time.Time{}
 	l.b.st.ledger.changes.Parked++
 	l.b.put(l.b.parked, idKey(ch.ID), ch.encode(nil))
 }
 
-// dropNeedless cancels the waiting value if, after what was just learned, MoEngage knows it already.
-func (l *landing) dropNeedless(e *entry) {
-	if !e.waiting.pending() {
-		return
-	}
-	ch := l.b.fetch(l.b.outbox, e.waiting.id)
-	if ch == nil {
-		return
-	}
-	p := Policy{}
-	if f := l.b.fieldOf(ch.field); f != nil {
-		p = l.b.st.rules.For(f.key, f.id)
-	}
-	if !needless(e, ch, p.UnknownExit) {
-		return
-	}
-	l.leave(ch, e.waiting.lane)
-	l.u.head.setPending(ch.field, false)
-	e.waiting = ticket{}
-	l.b.close(l.u, ch, StateCancelled, l.at)
-}
-
 // strand settles a flight that a crash cut off: nobody knows how far it came.
-func (b *batch) strand(flight uint64, at time.Time) error {
-	frame := b.tx.Bucket(bucketFlights).Get(numberKey(flight))
-	_, list, err := decodeFlight(bytes.Clone(frame), b.st.epoch)
-	if err != nil {
-		return err
-	}
+func (b *batch) strand(flight uint64, at time.Time) {
 	lost := Result{Verdict: Uncertain, RetryAt: at, Reason: "interrupted", Sentence: "the agent stopped while the request was under way"}
-	o := Outcome{Flight: flight, At: at, Results: make([]Settlement, len(list))}
+	o := Outcome{Flight: flight, At: at, Results: make([]Settlement, len(b.st.flights[flight].list))}
 	for i := range o.Results {
 		o.Results[i] = Settlement{Attributes: lost, Event: lost}
 	}
-	return b.settle(o)
+	b.settle(o)
 }

@@ -68,7 +68,7 @@ func (e *FullError) Unwrap() error { return ErrFull }
 
 // room knows whether there is any.
 type room struct {
-	limit  int64
+	limit  atomic.Int64
 	full   atomic.Pointer[FullError]
 	grown  atomic.Int64 // bytes appended since the last measurement
 	hurry  chan struct{}
@@ -77,15 +77,20 @@ type room struct {
 	struck time.Time // the last ENOSPC
 }
 
-func newRoom(limit int64) *room { return &room{limit: limit, hurry: make(chan struct{}, 1)} }
+func newRoom(limit int64) *room {
+	r := &room{hurry: make(chan struct{}, 1)}
+	r.limit.Store(limit)
+	return r
+}
 
 // segment is how large a file of the inbox gets: the newest is never removed, so that under a small
 // limit it must be small beside it.
 func (r *room) segment() int64 {
-	if r.limit == 0 {
+	limit := r.limit.Load()
+	if limit == 0 {
 		return segmentBytes
 	}
-	return min(segmentBytes, max(smallestSegment, r.limit/16))
+	return min(segmentBytes, max(smallestSegment, limit/16))
 }
 
 // refusal says why events are refused; nil when they are not.
@@ -106,10 +111,15 @@ func (r *room) note(size int, err error) {
 		r.mu.Unlock()
 	case err == nil && r.grown.Add(int64(size)) > measureAfter:
 		r.grown.Store(0)
-		select {
-		case r.hurry <- struct{}{}:
-		default:
-		}
+		r.look()
+	}
+}
+
+// look has a measurement made soon.
+func (r *room) look() {
+	select {
+	case r.hurry <- struct{}{}:
+	default:
 	}
 }
 
@@ -248,7 +258,7 @@ func (s *Store) shedInbox(applied uint64) (shed bool) {
 
 // measure looks at the files and at the file system.
 func (s *Store) measure() (m Space, applied uint64, err error) {
-	m.MaxDataBytes = s.room.limit
+	m.MaxDataBytes = s.room.limit.Load()
 	if m.FreeBytes, m.FloorBytes, err = freeBytes(s.dir); err != nil {
 		return m, 0, err
 	}

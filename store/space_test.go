@@ -213,7 +213,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	f = b.take()
 	must(t, b.Close())
 	fillDisk(t, disk)
-	s, err := Open(b.dir, b.o)
+	s, err := Open(b.dir, *b.retention.Load())
 	if err != nil {
 		t.Fatalf("a full disk stops the start: %v", err)
 	}

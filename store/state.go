@@ -16,7 +16,7 @@ var (
 	bucketRows       = []byte("rows")
 	bucketQueue      = []byte("queue")
 	bucketDue        = []byte("due")
-	bucketOutbox     = []byte("outbox")
+	bucketLocator    = []byte("locator")
 	bucketParked     = []byte("parked")
 	bucketHeld       = []byte("held")
 	bucketHistory    = []byte("history")
@@ -28,7 +28,7 @@ var (
 	bucketRuns       = []byte("runs")
 	bucketDamaged    = []byte("damaged")
 
-	stateBuckets = [][]byte{bucketFields, bucketRows, bucketQueue, bucketDue, bucketOutbox, bucketParked, bucketHeld, bucketHistory,
+	stateBuckets = [][]byte{bucketFields, bucketRows, bucketQueue, bucketDue, bucketLocator, bucketParked, bucketHeld, bucketHistory,
 		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketDamaged}
 
 	metaApplied = []byte("applied")
@@ -36,6 +36,7 @@ var (
 	metaRules   = []byte("rules")
 	metaSalt    = []byte("salt")
 	metaFlight  = []byte("flight")
+	metaClosed  = []byte("closed")
 )
 
 // stateMmap is the address space reserved for state.db: room for 64 GiB before the map must grow.
@@ -113,7 +114,11 @@ type state struct {
 	registry *registry
 	jobs     []string // name of each lane; lane 0 is the default schedule, ""
 	flight   uint64   // number of the last flight
-	salt     []byte   // of the tombstones
+	closed   uint64   // number of the last entry of the history
+	flights  map[uint64]*flight
+	aboard   map[passenger]*boarding // everybody on a flight
+	wrecks   []uint64                // flights whose row is damaged
+	salt     []byte                  // of the tombstones
 }
 
 // job returns the name of the job whose schedule a lane waits for. A lane whose job the rules do not
@@ -152,6 +157,10 @@ func loadState(tx *bolt.Tx) (*state, error) {
 	st.salt = append(st.salt, meta.Get(metaSalt)...)
 	st.applied = number(meta.Get(metaApplied))
 	st.flight = number(meta.Get(metaFlight))
+	st.closed = number(meta.Get(metaClosed))
+	if err := st.loadFlights(tx); err != nil {
+		return nil, err
+	}
 	if frame := meta.Get(metaLedger); frame != nil {
 		l, err := decodeLedger(frame)
 		if err != nil {

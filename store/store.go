@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,10 +50,10 @@ type Options struct {
 // All methods may be called concurrently.
 type Store struct {
 	View
-	o    Options
-	log  *slog.Logger
-	dir  string
-	lock *os.File
+	retention atomic.Pointer[Options]
+	log       *slog.Logger
+	dir       string
+	lock      *os.File
 
 	commands chan *command
 	closing  chan struct{} // closed by Close; ends the writer
@@ -76,6 +78,7 @@ type Store struct {
 	short    bool // the last transaction with records of the inbox in it found no room
 	between  chan func()
 	trace    *trace // what a compaction must copy again; nil without one
+	arena    []byte // memory of the last batch, for the next
 
 	rulesMu  sync.Mutex // orders SetRules
 	appended *Rules     // the newest rules in the inbox, nil while unknown
@@ -92,13 +95,13 @@ func Open(dir string, o Options) (s *Store, err error) {
 		return nil, err
 	}
 	s = &Store{
-		o: o, log: o.Log, dir: dir, lock: lock,
+		log: o.Log, dir: dir, lock: lock,
 		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
 		between: make(chan func()),
 		room:    newRoom(o.MaxDataBytes),
-		behind:  true,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
+	s.retention.Store(&o)
 	if err := s.open(); err != nil {
 		lock.Close()
 		return nil, err
@@ -119,8 +122,8 @@ func (s *Store) open() error {
 		s.db.Close()
 		return err
 	}
-	inbox.enough = s.room.segment()
-	s.inbox = inbox
+	inbox.enough.Store(s.room.segment())
+	s.inbox, s.behind = inbox, inbox.last() > s.state.applied
 	s.lookAround()
 	if err := s.recover(); err != nil {
 		inbox.close()
@@ -142,7 +145,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 		if strays, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern)); len(strays) > 0 {
 			return 0, fmt.Errorf("%s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", s.dir, stateFile)
 		}
-		if err := s.createState(path); err != nil {
+		if err := createFile(path, func(db *bolt.DB) error { return initState(db, rand.Uint32()|1) }); err != nil {
 			return 0, err
 		}
 	}
@@ -164,44 +167,32 @@ func (s *Store) openState() (epoch uint32, err error) {
 	return epoch, nil
 }
 
-// createState makes the file under another name first, so that a crash leaves no half of one.
-func (s *Store) createState(path string) error {
-	temporary := path + ".new"
-	os.Remove(temporary)
-	db, err := openBolt(temporary, 0, false)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(initState(db, rand.Uint32()|1), db.Close())
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err == nil {
-		err = syncDir(s.dir)
-	}
-	if err != nil {
-		return fmt.Errorf("create %s: %w", stateFile, err)
-	}
-	return nil
-}
-
-// recover settles the flights that were under way when the last process ended. On a full disk the
-// writer does it later: a start needs no room.
+// recover settles the flights that were under way when the last process ended. Without any it writes
+// nothing, and on a full disk the writer does it later: a start needs no room.
 func (s *Store) recover() error {
-	err := s.db.View(func(tx *bolt.Tx) error {
-		k, _ := tx.Bucket(bucketFlights).Cursor().First()
-		s.stranded = k != nil
+	if s.stranded = len(s.state.flights)+len(s.state.wrecks) > 0; !s.stranded {
 		return nil
-	})
-	if err != nil || !s.stranded {
-		return err
 	}
-	err = s.transact(nil, false)
+	err := s.transact(nil, false)
 	if errors.Is(err, ErrFull) {
 		s.log.Error("the disk is full: requests that the last stop cut off are settled once there is room", "err", err)
 		return nil
 	}
 	return err
+}
+
+// strand settles the flights that were under way when the last process ended.
+func (s *Store) strand(b *batch) {
+	if !s.stranded {
+		return
+	}
+	for _, f := range slices.Sorted(maps.Keys(s.state.flights)) {
+		b.strand(f, time.Now())
+	}
+	for _, n := range s.state.wrecks {
+		key := numberKey(n)
+		b.quarantine(bucketFlights, key, b.tx.Bucket(bucketFlights).Get(key), errDamaged)
+	}
 }
 
 // Close stops applying, waits for what is being written, and releases the directory.
@@ -221,6 +212,15 @@ func (s *Store) Close() (err error) {
 		err = errors.Join(err, s.db.Close(), s.lock.Close())
 	})
 	return err
+}
+
+// SetRetention changes how long things stay, from the next Prune on, and how much they may take. Of o
+// nothing else counts.
+func (s *Store) SetRetention(o Options) {
+	s.retention.Store(&o)
+	s.room.limit.Store(o.MaxDataBytes)
+	s.inbox.enough.Store(s.room.segment())
+	s.room.look()
 }
 
 // Append puts events on disk, in order, and returns once they are: after a nil error they survive
@@ -277,7 +277,9 @@ func (s *Store) SetRules(ctx context.Context, r Rules) error {
 	if err != nil {
 		return err
 	}
+	s.inbox.rules.Add(1)
 	if err := s.inbox.append(ctx, frame); err != nil {
+		s.inbox.rules.Add(-1)
 		return translate(err)
 	}
 	s.appended = &r
@@ -324,11 +326,15 @@ func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, 
 type Next struct {
 	Retry time.Time            // the earliest retry time
 	Jobs  map[string]time.Time // earliest receipt time of what waits, by job, in whole seconds
+
+	// RetryJobs is the same for what waits for a retry. It is nil when nothing does, and when those are
+	// more users than were looked at.
+	RetryJobs map[string]time.Time
 }
 
 // Settle writes what became of a flight. After it returns, the outcome survives a crash.
 func (s *Store) Settle(ctx context.Context, o Outcome) error {
-	return s.run(ctx, func(b *batch) error { return b.settle(o) }, nil)
+	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
 }
 
 // Applied waits until everything appended before the call has been applied.

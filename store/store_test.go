@@ -665,7 +665,7 @@ func TestMembersPageInOrderWithoutGapsOrRepeats(t *testing.T) {
 
 func TestRetentionRemovesWhatIsOldAndCountsWhatWasParked(t *testing.T) {
 	b := open(t, rules(SendBoth))
-	b.o.Delivered, b.o.Parked = time.Hour, 24*time.Hour
+	b.SetRetention(Options{Delivered: time.Hour, Parked: 24 * time.Hour})
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 2, func(e *Event) { e.Fault = "undetermined" }))
 	b.drain()
 	more, err := b.Prune(t.Context(), noon.Add(90*time.Minute)) // delivered at 13:00
@@ -695,14 +695,16 @@ func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 	}
 	b.receive(events...)
 	var all []string
-	for f, more := (OutboxFilter{Limit: 10}), true; more; {
-		page, m, err := b.Changes(f)
+	for f, more := (OutboxFilter{Limit: 10}), true; more; more = f.Cursor != "" {
+		page, next, err := b.Changes(f)
 		must(t, err)
 		for _, c := range page {
 			all = append(all, c.ID)
 		}
-		f.After, _ = ParseID(page[len(page)-1].ID)
-		more = m
+		f.Cursor = next
+	}
+	if _, _, err := b.Changes(OutboxFilter{Cursor: "zzz"}); err != ErrBadCursor {
+		t.Errorf("a cursor of nowhere: %v", err)
 	}
 	if len(all) != 25 {
 		t.Errorf("%d changes listed", len(all))

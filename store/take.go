@@ -15,6 +15,8 @@ type departure struct {
 	b       *batch
 	o       TakeOptions
 	flight  *Flight
+	list    []boarding
+	taken   map[string]bool
 	users   int // deliveries with attributes so far
 	events  int // deliveries with an event so far
 	full    bool
@@ -28,7 +30,7 @@ const visits = 8192
 // take gathers the deliveries that are due, retries first, and has them remembered as a flight. It
 // returns nil when nothing is due.
 func (b *batch) take(o TakeOptions) *Flight {
-	d := &departure{b: b, o: o, flight: &Flight{Road: o.Road}, latest: make(map[uint32]int64)}
+	d := &departure{b: b, o: o, flight: &Flight{Road: o.Road}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
 	d.latest[laneRetry] = o.Now.Unix()
 	if o.Force {
 		d.latest[laneRetry] = 1<<32 - 1
@@ -41,7 +43,7 @@ func (b *batch) take(o TakeOptions) *Flight {
 	if len(d.flight.Deliveries) == 0 {
 		return nil
 	}
-	b.remember(d.flight, o)
+	d.remember()
 	return d.flight
 }
 
@@ -85,6 +87,9 @@ func (d *departure) collect(lane uint32) {
 			d.b.remove(d.b.due, key)
 			continue
 		}
+		if d.taken[id] {
+			continue // from another lane, a moment ago
+		}
 		d.visit(d.b.user(id), lane == laneRetry, key)
 	}
 }
@@ -99,6 +104,9 @@ func (d *departure) dueKeys(lane uint32) (keys [][]byte) {
 			break
 		}
 		d.visited++
+		if id, _, ok := userOf(k[9:]); ok && d.b.st.aboard[passenger{d.o.Road, id}] != nil {
+			continue
+		}
 		keys = append(keys, bytes.Clone(k))
 	}
 	return keys
@@ -108,14 +116,11 @@ func (d *departure) dueKeys(lane uint32) (keys [][]byte) {
 // is removed.
 func (d *departure) visit(u *user, retry bool, key []byte) {
 	rh := u.head.road(d.o.Road)
-	if rh.flight != 0 {
-		return // taken from another lane a moment ago
-	}
 	if !containsKey(u.was, key) {
 		d.b.remove(d.b.due, key)
 		return
 	}
-	delivery, fields := d.pack(u, retry)
+	delivery, seats := d.pack(u, retry)
 	if len(delivery.Attributes) == 0 && delivery.Event == nil {
 		if retry {
 			rh.retry = 0
@@ -127,73 +132,65 @@ func (d *departure) visit(u *user, retry bool, key []byte) {
 		d.full = true
 		return
 	}
-	d.add(u, rh, delivery, fields)
+	d.add(delivery, seats)
 }
 
-func (d *departure) add(u *user, rh *roadHead, delivery Delivery, fields []uint32) {
+func (d *departure) add(delivery Delivery, seats boarding) {
 	if len(delivery.Attributes) > 0 {
 		d.users++
 	}
 	if delivery.Event != nil {
 		d.events++
 	}
-	for _, number := range fields {
-		e := d.b.entry(u, number)
-		e.flying, e.waiting = e.waiting, ticket{}
-		u.head.setPending(number, false)
-		d.b.write(u, number)
-	}
-	rh.flight = d.b.st.flight + 1
-	u.dirty = true
 	d.flight.Deliveries = append(d.flight.Deliveries, delivery)
+	d.list = append(d.list, seats)
+	d.taken[delivery.User] = true
 }
 
 // pack reads what is due of one user: the attributes, and the first event in applied order.
-func (d *departure) pack(u *user, retry bool) (delivery Delivery, fields []uint32) {
-	delivery.User = u.id
+func (d *departure) pack(u *user, retry bool) (delivery Delivery, seats boarding) {
+	delivery.User, seats.user = u.id, u.id
 	ready := func(lane, due uint32, tried bool) bool {
 		return tried && retry || int64(due) <= d.until(lane)
 	}
 	for _, number := range u.head.pendingFields() {
-		t := d.b.entry(u, number).waiting
-		if !t.pending() || !ready(t.lane, t.due, t.tried) || len(fields) == MaxAttributes {
+		t, f := &d.b.entry(u, number).waiting, d.b.fieldOf(number)
+		if f == nil || !t.pending() { // only damage brings this about
+			u.head.setPending(number, false)
+			u.dirty = true
 			continue
 		}
-		ch := d.b.fetch(d.b.outbox, t.id)
-		if ch == nil {
-			d.b.lose(u, number)
-			continue
+		if ready(t.lane, t.due, t.tried()) && len(seats.attributes) < MaxAttributes {
+			delivery.Attributes = append(delivery.Attributes, d.b.change(u, f, t).Change)
+			seats.attributes = append(seats.attributes, seat{number, t.id})
 		}
-		delivery.Attributes = append(delivery.Attributes, ch.Change)
-		fields = append(fields, number)
 	}
-	lane, id, found := d.firstQueued(u, ready)
+	s, found := d.firstQueued(u, ready)
 	if !found {
-		return delivery, fields
+		return delivery, seats
 	}
-	ch := d.b.fetch(d.b.outbox, id)
+	ch := d.b.fetchQueued(queueKey(u.key, s.number, s.id))
 	switch {
-	case ch == nil: // only damage brings this about
-		d.b.leaveQueue(u, d.o.Road, lane, id)
-	case ch.loose:
-		if !slices.ContainsFunc(delivery.Attributes, func(a Change) bool { return a.Name == ch.Name }) {
-			delivery.Attributes = append(delivery.Attributes, ch.Change)
-		}
-	default:
-		delivery.Event = &ch.Change
+	case ch == nil: // likewise
+		d.b.leaveQueue(u, d.o.Road, s.number, s.id)
+	case !ch.loose:
+		delivery.Event, seats.queued = &ch.Change, s
+	case !slices.ContainsFunc(delivery.Attributes, func(a Change) bool { return a.Name == ch.Name }):
+		delivery.Attributes = append(delivery.Attributes, ch.Change)
+		seats.queued, seats.loose = s, true
 	}
-	return delivery, fields
+	return delivery, seats
 }
 
 // firstQueued returns the earliest of the queue's heads that are due, one head a lane.
-func (d *departure) firstQueued(u *user, ready func(lane, due uint32, tried bool) bool) (lane uint32, first ID, found bool) {
+func (d *departure) firstQueued(u *user, ready func(lane, due uint32, tried bool) bool) (first seat, found bool) {
 	for _, l := range u.head.road(d.o.Road).lanes {
 		id, due, tried, ok := d.b.queueHead(u, l.number)
-		if ok && ready(l.number, due, tried) && (!found || bytes.Compare(idKey(id), idKey(first)) < 0) {
-			lane, first, found = l.number, id, true
+		if ok && ready(l.number, due, tried) && (!found || bytes.Compare(idKey(id), idKey(first.id)) < 0) {
+			first, found = seat{l.number, id}, true
 		}
 	}
-	return lane, first, found
+	return first, found
 }
 
 // leaveQueue takes an event out of its user's queue.
@@ -209,18 +206,8 @@ func (b *batch) queueHead(u *user, lane uint32) (id ID, due uint32, tried, ok bo
 	if !bytes.HasPrefix(k, prefix) {
 		return ID{}, 0, false, false
 	}
-	due, tried = parseQueueValue(v)
+	due, tried, _ = parseQueueValue(v)
 	return idFromKey(k[len(prefix):], b.st.epoch), due, tried, true
-}
-
-// lose drops a ticket whose change is gone, which only damage brings about.
-func (b *batch) lose(u *user, number uint32) {
-	e := b.entry(u, number)
-	u.head.road(RoadTransition).remove(e.waiting.lane)
-	e.waiting = ticket{}
-	u.head.setPending(number, false)
-	u.dirty = true
-	b.write(u, number)
 }
 
 // retime sets each lane's time to the earliest of what still waits in it.
@@ -253,82 +240,35 @@ func (b *batch) retime(u *user, road Road) {
 }
 
 // remember writes the flight, and counts it for the meters.
-func (b *batch) remember(f *Flight, o TakeOptions) {
-	b.st.flight++
-	f.ID = b.st.flight
-	b.put(b.tx.Bucket(bucketMeta), metaFlight, numberKey(f.ID))
-	b.put(b.tx.Bucket(bucketFlights), numberKey(f.ID), encodeFlight(f))
-	users, events := 0, 0
-	for i := range f.Deliveries {
-		users += int(boolByte(len(f.Deliveries[i].Attributes) > 0))
-		events += int(boolByte(f.Deliveries[i].Event != nil))
-	}
-	b.countSent(o.Now, users, events)
+func (d *departure) remember() {
+	st := d.b.st
+	st.flight++
+	d.flight.ID = st.flight
+	f := &flight{number: st.flight, road: d.o.Road, second: uint64(d.o.Now.Unix()), list: d.list}
+	st.board(f)
+	d.b.put(d.b.tx.Bucket(bucketMeta), metaFlight, numberKey(f.number))
+	d.b.put(d.b.tx.Bucket(bucketFlights), numberKey(f.number), f.encode())
+	d.b.countSent(f.second, d.users, d.events)
 }
 
-// countSent adds to what left in this second, and forgets what left two minutes ago.
-func (b *batch) countSent(now time.Time, users, events int) {
+// countSent adds to what left in a second, or takes away what did not leave after all, and forgets
+// what left two minutes ago.
+func (b *batch) countSent(second uint64, users, events int) {
 	sent := b.tx.Bucket(bucketSent)
-	key := numberKey(uint64(now.Unix()))
+	key := numberKey(second)
 	if v := sent.Get(key); len(v) == 8 {
 		users += int(binary.BigEndian.Uint32(v))
 		events += int(binary.BigEndian.Uint32(v[4:]))
 	}
-	b.put(sent, key, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(users)), uint32(events)))
+	b.put(sent, key, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(max(users, 0))), uint32(max(events, 0))))
 	c := sent.Cursor()
 	var old [][]byte
-	for k, _ := c.First(); k != nil && number(k) < uint64(now.Unix())-120; k, _ = c.Next() {
+	for k, _ := c.First(); k != nil && number(k)+120 < second; k, _ = c.Next() {
 		old = append(old, bytes.Clone(k))
 	}
 	for _, k := range old {
 		b.remove(sent, k)
 	}
-}
-
-const flightVersion byte = 1
-
-// encodeFlight keeps who is on the flight and with which changes.
-func encodeFlight(f *Flight) []byte {
-	buf := []byte{flightVersion, byte(f.Road)}
-	buf = putUint(buf, uint64(len(f.Deliveries)))
-	for i := range f.Deliveries {
-		d := &f.Deliveries[i]
-		buf = putString(buf, d.User)
-		buf = putUint(buf, uint64(len(d.Attributes)))
-		for j := range d.Attributes {
-			buf = putID(buf, d.Attributes[j].ID)
-		}
-		event := ID{}
-		if d.Event != nil {
-			event = d.Event.ID
-		}
-		buf = putID(buf, event)
-	}
-	return seal(buf, 0)
-}
-
-// boarding is one delivery of a flight as it is kept.
-type boarding struct {
-	user       string
-	attributes []ID
-	event      ID
-}
-
-func decodeFlight(frame []byte, epoch uint32) (road Road, list []boarding, err error) {
-	r, err := unseal(frame, flightVersion)
-	if err != nil {
-		return 0, nil, err
-	}
-	road = Road(r.byte())
-	for n := r.uint(); n > 0 && !r.bad; n-- {
-		p := boarding{user: r.string()}
-		for m := r.uint(); m > 0 && !r.bad; m-- {
-			p.attributes = append(p.attributes, r.id(epoch))
-		}
-		p.event = r.id(epoch)
-		list = append(list, p)
-	}
-	return road, list, r.done()
 }
 
 // next says what waits after a Take.
@@ -337,15 +277,44 @@ func (b *batch) next(road Road) Next {
 	for _, lane := range b.dueLanes(road) {
 		k, _ := b.due.Cursor().Seek(dueKey(road, lane, 0, nil))
 		_, due, _ := dueParts(k)
-		at := time.Unix(int64(due), 0)
 		if lane == laneRetry {
-			n.Retry = at
+			n.Retry = time.Unix(int64(due), 0)
+			n.RetryJobs = b.retryJobs(road)
 			continue
 		}
-		job := b.st.job(lane)
-		if earlier, known := n.Jobs[job]; !known || at.Before(earlier) {
-			n.Jobs[job] = at
-		}
+		earliest(n.Jobs, b.st.job(lane), due)
 	}
 	return n
+}
+
+func earliest(jobs map[string]time.Time, job string, due uint32) {
+	at := time.Unix(int64(due), 0)
+	if known, ok := jobs[job]; !ok || at.Before(known) {
+		jobs[job] = at
+	}
+}
+
+// retryJobsScan bounds how many users in retry are asked whose jobs they wait for.
+const retryJobsScan = 4096
+
+// retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
+// users to ask. Retries go before anything else, so that it is hardly ever.
+func (b *batch) retryJobs(road Road) map[string]time.Time {
+	jobs := make(map[string]time.Time)
+	c := b.due.Cursor()
+	n := 0
+	for k, _ := c.Seek(dueKey(road, laneRetry, 0, nil)); len(k) > 9 && Road(k[0]) == road; k, _ = c.Next() {
+		if n++; n > retryJobsScan {
+			return nil
+		}
+		_, _, user := dueParts(k)
+		h, err := decodeHead(b.rows.Get(rowKey(user, blockHead)))
+		if err != nil {
+			continue
+		}
+		for _, l := range h.road(road).lanes {
+			earliest(jobs, b.st.job(l.number), l.due)
+		}
+	}
+	return jobs
 }

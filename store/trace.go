@@ -117,7 +117,7 @@ func (b *batch) note(to *bolt.Bucket, key []byte) {
 	}
 	at, known := b.buckets[to]
 	if !known {
-		at = b.find(to)
+		at = b.whereabouts(to)
 	}
 	if at != (spot{}) { // else the empty spot says that something was lost
 		at.key = string(key)
@@ -134,8 +134,8 @@ func (b *batch) noteDrop(bucket, inner []byte) {
 	b.buckets = nil // it may be made again
 }
 
-// find names a bucket. bbolt hands out one *Bucket for each bucket of a transaction.
-func (b *batch) find(to *bolt.Bucket) (at spot) {
+// whereabouts names a bucket. bbolt hands out one *Bucket for each bucket of a transaction.
+func (b *batch) whereabouts(to *bolt.Bucket) (at spot) {
 	if b.buckets == nil {
 		b.buckets = make(map[*bolt.Bucket]spot)
 	}

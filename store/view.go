@@ -88,7 +88,7 @@ type MembershipInfo struct {
 	In          bool   `json:"in"`
 	Since       string `json:"since"`
 	Delivered   bool   `json:"delivered"` // MoEngage was told of just this
-	Event       string `json:"event"`     // change id or message id that set it, where known
+	Event       string `json:"event"`     // message id of the event that set it, while that is kept
 }
 
 // UserInfo is the page of one user.
@@ -106,7 +106,7 @@ type OutboxFilter struct {
 	User        string
 	Computation string // key or id
 	Limit       int    // 0: 100
-	After       ID     // only changes behind this one, in the order of the listing
+	Cursor      string // where the page before ended, as Changes returned it; "" for the first page
 }
 
 // StatLine is one line of `outbox stats`: how many changes share a state, a computation and a reason.

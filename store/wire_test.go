@@ -53,16 +53,16 @@ func FuzzRow(f *testing.F) {
 }
 
 func FuzzHead(f *testing.F) {
-	h := &head{history: ID{7, 3, 0}}
+	h := &head{history: 3}
 	h.setPending(70, true)
 	h.road(RoadTransition).add(laneDefault, 12)
 	f.Add(h.encode(nil))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		h, err := decodeHead(resealed(body), 7)
+		h, err := decodeHead(resealed(body))
 		if err != nil || h.empty() {
 			return
 		}
-		if _, err := decodeHead(h.encode(nil), 7); err != nil {
+		if _, err := decodeHead(h.encode(nil)); err != nil {
 			t.Errorf("%+v does not survive: %v", h, err)
 		}
 	})
@@ -72,11 +72,11 @@ func FuzzChange(f *testing.F) {
 	c := &stored{Change: Change{ID: ID{7, 1, 0}, Kind: KindEvent, User: "ann"}}
 	f.Add(c.encode(nil))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, err := decodeChange(ID{7, 1, 0}, resealed(body))
+		c, err := decodeChange(resealed(body), 7)
 		if err != nil {
 			return
 		}
-		again, err := decodeChange(c.ID, c.encode(nil))
+		again, err := decodeChange(c.encode(nil), 7)
 		if err != nil || !reflect.DeepEqual(c, again) {
 			t.Errorf("%+v became %+v: %v", c, again, err)
 		}
@@ -84,8 +84,17 @@ func FuzzChange(f *testing.F) {
 }
 
 func FuzzFlight(f *testing.F) {
-	f.Add(encodeFlight(&Flight{Road: RoadTransition, Deliveries: []Delivery{{User: "ann", Attributes: []Change{{ID: ID{7, 1, 0}}}}}}))
-	f.Fuzz(func(t *testing.T, body []byte) { decodeFlight(resealed(body), 7) })
+	f.Add((&flight{road: RoadTransition, list: []boarding{{user: "ann", attributes: []seat{{3, ID{7, 1, 0}}}}}}).encode())
+	f.Fuzz(func(t *testing.T, body []byte) {
+		flown, err := decodeFlight(1, resealed(body), 7)
+		if err != nil {
+			return
+		}
+		again, err := decodeFlight(1, flown.encode(), 7)
+		if err != nil || !reflect.DeepEqual(flown, again) {
+			t.Errorf("%+v became %+v: %v", flown, again, err)
+		}
+	})
 }
 
 func TestAnEventSurvivesTheRecord(t *testing.T) {

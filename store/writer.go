@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -103,10 +102,9 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	err := translate(s.db.Update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		b.tracing = s.trace != nil
-		defer func() { touched = b.touched }()
-		if err := s.strand(b); err != nil {
-			return err
-		}
+		b.arena = s.arena[:0]
+		defer func() { s.arena, touched = b.arena, b.touched }()
+		s.strand(b)
 		for _, c := range commands {
 			if err := c.do(b); err != nil {
 				return err
@@ -142,19 +140,6 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	return nil
 }
 
-// strand settles the flights that were under way when the last process ended.
-func (s *Store) strand(b *batch) error {
-	if !s.stranded {
-		return nil
-	}
-	for _, k := range keysWithPrefix(b.tx.Bucket(bucketFlights), nil) {
-		if err := b.strand(number(k), time.Now()); err != nil {
-			return fmt.Errorf("flight %d: %w", number(k), err)
-		}
-	}
-	return nil
-}
-
 // pauseWriter runs f in the writer's goroutine between two transactions, and returns when it has.
 func (s *Store) pauseWriter(f func()) error {
 	done := make(chan struct{})
@@ -170,8 +155,9 @@ func (s *Store) pauseWriter(f func()) error {
 // applyNext applies the next records of the inbox, if there are any.
 func (s *Store) applyNext(b *batch) error {
 	records, err := s.inbox.read(b.st.applied+1, applyBytes)
-	if err != nil {
-		return fmt.Errorf("read the inbox: %w", err)
+	if err != nil { // outcomes and takes must not wait for it
+		s.log.Error("the inbox could not be read; trying again", "err", err)
+		return nil
 	}
 	s.behind = len(records) > 0
 	for _, r := range records {
@@ -181,6 +167,9 @@ func (s *Store) applyNext(b *batch) error {
 			continue
 		}
 		b.apply(rec, r.frame)
+		if rec.rules != nil && s.inbox.rules.Load() > 0 {
+			s.inbox.rules.Add(-1)
+		}
 	}
 	return b.err
 }
@@ -200,7 +189,8 @@ func (s *Store) reload() {
 	s.behind = true
 }
 
-// run has the writer do something, and waits until it is on disk.
+// run has the writer do something, and waits until it is on disk. ctx can stop the wait for the
+// writer's attention, not what it has begun: the caller may then rely on what do and after wrote.
 func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *batch)) error {
 	c := &command{do: do, after: after, done: make(chan error, 1)}
 	select {
@@ -210,19 +200,7 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	select {
-	case err := <-c.done:
-		return err
-	case <-s.gone:
-		select {
-		case err := <-c.done:
-			return err
-		default:
-			return ErrClosed
-		}
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return <-c.done // the writer answers every command it took before it ends
 }
 
 func (s *Store) signal() {

@@ -1,0 +1,17 @@
+# Everything here is a plain go command; see there for more flags.
+
+.PHONY: test race bench bench-large
+
+test:
+	go test ./...
+
+race:
+	CGO_ENABLED=1 go test -race ./...
+
+# About 25 minutes; writes docs/BENCHMARKS.md. `go run ./bench -quick` takes one.
+bench:
+	go run ./bench
+
+# With 20 million users stored, too: about an hour and 20 GB of disk.
+bench-large:
+	go run ./bench -large

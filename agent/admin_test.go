@@ -1,0 +1,211 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"personasync/store"
+)
+
+// answers is an Inspector that says what it was told to.
+type answers struct {
+	status  Status
+	changes []store.ChangeInfo
+	more    bool
+	next    string
+	page    *ChangePage
+	stats   []store.StatLine
+	list    []store.ComputationInfo
+	members []store.MemberInfo
+	user    *store.UserInfo
+	dryRun  *Rehearsal
+	err     error
+
+	filter store.OutboxFilter // the last one asked for
+	asked  string             // the last id, key or user asked for
+	limit  int
+}
+
+func (a *answers) Where() string                          { return "a test" }
+func (a *answers) Status(context.Context) (Status, error) { return a.status, a.err }
+func (a *answers) Changes(_ context.Context, f store.OutboxFilter) ([]store.ChangeInfo, string, error) {
+	a.filter = f
+	return a.changes, a.next, a.err
+}
+func (a *answers) Change(_ context.Context, id store.ID) (*ChangePage, error) {
+	a.asked = id.String()
+	return a.page, a.err
+}
+func (a *answers) Stats(context.Context) ([]store.StatLine, error) { return a.stats, a.err }
+func (a *answers) Computations(context.Context) ([]store.ComputationInfo, error) {
+	return a.list, a.err
+}
+func (a *answers) Members(_ context.Context, key, after string, limit int) ([]store.MemberInfo, bool, error) {
+	a.asked, a.limit = key+" after "+after, limit
+	return a.members, a.more, a.err
+}
+func (a *answers) User(_ context.Context, id string) (*store.UserInfo, error) {
+	a.asked = id
+	return a.user, a.err
+}
+func (a *answers) DryRun(_ context.Context, computation string, limit int) (*Rehearsal, error) {
+	a.asked, a.limit = computation, limit
+	return a.dryRun, a.err
+}
+
+var _ Inspector = (*answers)(nil)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func testAdmin(i Inspector) *Admin {
+	return &Admin{
+		Inspect:   i,
+		Unready:   func() string { return "" },
+		Flush:     func(context.Context, string) (FlushReceipt, error) { return FlushReceipt{Pending: 7}, nil },
+		Version:   "1.0",
+		ShowUsers: func() bool { return false },
+		Log:       quiet(),
+	}
+}
+
+// ask sends a request straight to a handler; header pairs follow.
+func ask(h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
+	var body io.Reader
+	if method == http.MethodPost {
+		body = strings.NewReader(`{}`)
+	}
+	r := httptest.NewRequest(method, target, body)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestAdminRefusesWebPages(t *testing.T) {
+	a := testAdmin(&answers{})
+	for _, c := range []struct {
+		name   string
+		target string
+		header []string
+		want   int
+	}{
+		{"a person with curl", "http://127.0.0.1:8481/api/status", nil, 200},
+		{"localhost by name", "http://localhost:8481/api/status", nil, 200},
+		{"an IPv6 address", "http://[::1]:8481/api/status", nil, 200},
+		{"the name it listens by", "http://admin.internal:8481/api/status", nil, 200},
+		{"a name that was rebound to us", "http://evil.example:8481/api/status", nil, 403},
+		{"a name without a port", "http://evil.example/api/status", nil, 403},
+		{"another site's page", "http://127.0.0.1:8481/api/status", []string{"Origin", "https://evil.example"}, 403},
+		{"a page without an origin of its own", "http://127.0.0.1:8481/api/status", []string{"Origin", "null"}, 403},
+		{"our own page", "http://127.0.0.1:8481/api/status", []string{"Origin", "http://127.0.0.1:8481"}, 200},
+		{"an image on another site", "http://127.0.0.1:8481/api/status", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"a page on another port of this host", "http://127.0.0.1:8481/api/status", []string{"Sec-Fetch-Site", "same-site"}, 403},
+		{"somebody who typed the address", "http://127.0.0.1:8481/", []string{"Sec-Fetch-Site", "none"}, 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := ask(a.Listener("admin.internal"), http.MethodGet, c.target, c.header...).Code; got != c.want {
+				t.Errorf("answered %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
+	a := testAdmin(&answers{})
+	for _, c := range []struct {
+		name    string
+		handler http.Handler
+		header  []string
+		want    int
+	}{
+		{"the socket, stating a version", a.Socket(), []string{versionHeader, "1.0"}, 200},
+		{"the socket, stating none", a.Socket(), nil, 403},
+		{"the socket, for a web page", a.Socket(), []string{versionHeader, "1.0", "Origin", "http://127.0.0.1"}, 403},
+		{"admin.listen", a.Listener(), []string{versionHeader, "1.0"}, 404},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := ask(c.handler, http.MethodPost, "http://127.0.0.1/api/flush", c.header...).Code; got != c.want {
+				t.Errorf("answered %d, want %d", got, c.want)
+			}
+		})
+	}
+	if got := ask(a.Socket(), http.MethodGet, "http://personasync/api/flush", versionHeader, "1.0").Code; got != http.StatusMethodNotAllowed {
+		t.Errorf("GET of an order answered %d, want 405", got)
+	}
+}
+
+func TestAdminListenShowsUsersOnlyWhenToldTo(t *testing.T) {
+	for _, path := range []string{"/api/changes", "/api/change?id=00000001-1-0", "/api/members?key=k", "/api/user?id=u", "/api/dry-run"} {
+		a := testAdmin(&answers{page: &ChangePage{}, user: &store.UserInfo{}, dryRun: &Rehearsal{}})
+		if got := ask(a.Listener(), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusForbidden {
+			t.Errorf("%s answered %d while users are not shown, want 403", path, got)
+		}
+		a.ShowUsers = func() bool { return true }
+		if got := ask(a.Listener(), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusOK {
+			t.Errorf("%s answered %d while users are shown, want 200", path, got)
+		}
+		a.ShowUsers = func() bool { return false }
+		if got := ask(a.Socket(), http.MethodGet, "http://personasync"+path).Code; got != http.StatusOK {
+			t.Errorf("%s answered %d on the socket, want 200", path, got)
+		}
+	}
+}
+
+func TestReadyzSaysWhyNot(t *testing.T) {
+	a := testAdmin(&answers{})
+	if w := ask(a.Listener(), http.MethodGet, "http://127.0.0.1/readyz"); w.Code != 200 || w.Body.String() != `{"ready":true}`+"\n" {
+		t.Errorf("when ready: %d %s", w.Code, w.Body)
+	}
+	a.Unready = func() string { return "stopping" }
+	if w := ask(a.Listener(), http.MethodGet, "http://127.0.0.1/readyz"); w.Code != 503 || w.Body.String() != `{"ready":false,"reason":"stopping"}`+"\n" {
+		t.Errorf("when stopping: %d %s", w.Code, w.Body)
+	}
+	if w := ask(a.Listener(), http.MethodGet, "http://127.0.0.1/healthz"); w.Code != 200 {
+		t.Errorf("a stopping agent lives, but /healthz answered %d", w.Code)
+	}
+}
+
+func TestBadQuestionsAreRefused(t *testing.T) {
+	a := testAdmin(&answers{})
+	for _, path := range []string{
+		"/api/changes?state=lost", "/api/changes?limit=x", "/api/changes?limit=-1",
+		"/api/change?id=", "/api/members?key=k&limit=many", "/api/dry-run?limit=1.5",
+	} {
+		w := ask(a.Socket(), http.MethodGet, "http://personasync"+path)
+		var p problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 400 || p.Code != "usage" {
+			t.Errorf("%s answered %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestOnePageIsBounded(t *testing.T) {
+	i := &answers{}
+	ask(testAdmin(i).Socket(), http.MethodGet, "http://personasync/api/changes?limit=1000000")
+	if i.filter.Limit != pageLimit {
+		t.Errorf("a million were asked for in one answer, and %d were looked up", i.filter.Limit)
+	}
+}
+
+func TestStatusPageShowsNoUserAndNoScript(t *testing.T) {
+	i := &answers{status: Status{Ready: true, Version: "<b>1.0</b>", MoEngage: Reachability{State: "failing", LastError: "<script>"}}}
+	w := ask(testAdmin(i).Listener(), http.MethodGet, "http://127.0.0.1:8481/")
+	body := w.Body.String()
+	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+		t.Fatalf("answered %d, %s", w.Code, w.Header().Get("Content-Type"))
+	}
+	if strings.Contains(body, "<script") || strings.Contains(body, "<b>1.0") {
+		t.Errorf("what comes from outside is not escaped:\n%s", body)
+	}
+	if !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Error("the page may load from elsewhere")
+	}
+}

@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// serveSocket serves h on a fresh unix socket until the test ends.
+func serveSocket(t *testing.T, h http.Handler) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "s")
+	l, err := listenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-served
+	})
+	return path
+}
+
+func dial(t *testing.T, path string) *Client {
+	t.Helper()
+	c, err := Dial(t.Context(), path, "1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestClientHearsWhatTheInspectorSays(t *testing.T) {
+	next := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
+	said := &answers{
+		status:  Status{Ready: true, Pending: 3, NextFlush: &next},
+		changes: []store.ChangeInfo{{ID: "00000001-1-0", User: "a/b?c=d e", Value: json.RawMessage(`{"n":12345678901234567890}`)}},
+		more:    true,
+		next:    "0b0c",
+		page: &ChangePage{ChangeInfo: store.ChangeInfo{ID: "00000001-1-0", Value: json.RawMessage("null")}, Event: json.RawMessage(`{"x":"<&>\u2028"}`),
+			Answer:  &store.Answer{Status: 503, At: next},
+			Request: &syncer.Preview{Method: "POST", Header: http.Header{"A": {"b"}}, Body: json.RawMessage(`[1.0]`)}},
+		stats:   []store.StatLine{{State: "pending", Count: 1}},
+		list:    []store.ComputationInfo{{Key: "k", Members: 2}},
+		members: []store.MemberInfo{{User: "ü", Since: "2026-03-14T09:00:00Z"}},
+		user:    &store.UserInfo{User: "u", Traits: map[string]json.RawMessage{"t": json.RawMessage("1.50")}},
+		dryRun:  &Rehearsal{Requests: []syncer.Preview{{URL: "https://x", Body: json.RawMessage("{}")}}, WouldPark: []string{"y"}},
+	}
+	c := dial(t, serveSocket(t, testAdmin(said).Socket()))
+	ctx := t.Context()
+
+	type answer struct {
+		V    any
+		More any
+		Err  error
+	}
+	questions := map[string]func(i Inspector) answer{
+		"status": func(i Inspector) answer { v, err := i.Status(ctx); return answer{v, false, err} },
+		"changes": func(i Inspector) answer {
+			v, next, err := i.Changes(ctx, store.OutboxFilter{State: store.StateParked, User: "a/b?c=d e", Computation: "k&l", Limit: 5, Cursor: "0a0b0c0d0e"})
+			return answer{v, next, err}
+		},
+		"change": func(i Inspector) answer {
+			v, err := i.Change(ctx, store.ID{Epoch: 1, Seq: 1})
+			return answer{v, false, err}
+		},
+		"stats":        func(i Inspector) answer { v, err := i.Stats(ctx); return answer{v, false, err} },
+		"computations": func(i Inspector) answer { v, err := i.Computations(ctx); return answer{v, false, err} },
+		"members": func(i Inspector) answer {
+			v, more, err := i.Members(ctx, "k", "u&v", 9)
+			return answer{v, more, err}
+		},
+		"user":    func(i Inspector) answer { v, err := i.User(ctx, "../u?x=%2f"); return answer{v, false, err} },
+		"dry run": func(i Inspector) answer { v, err := i.DryRun(ctx, "k", 3); return answer{v, false, err} },
+	}
+	for name, question := range questions {
+		t.Run(name, func(t *testing.T) {
+			heard := question(c)
+			gotFilter, gotAsked, gotLimit := said.filter, said.asked, said.limit
+			if diff := cmp.Diff(question(said), heard); diff != "" {
+				t.Errorf("the client hears something else (-said +heard):\n%s", diff)
+			}
+			if gotFilter != said.filter || gotAsked != said.asked || gotLimit != said.limit {
+				t.Errorf("the question arrived as %+v %q %d, not %+v %q %d", gotFilter, gotAsked, gotLimit, said.filter, said.asked, said.limit)
+			}
+		})
+	}
+	receipt, err := c.Flush(ctx, "")
+	if err != nil || receipt.Pending != 7 {
+		t.Errorf("flush: %+v, %v", receipt, err)
+	}
+}
+
+func TestErrorsArriveAsWhatTheyWere(t *testing.T) {
+	said := &answers{}
+	c := dial(t, serveSocket(t, testAdmin(said).Socket()))
+	for _, c2 := range []struct {
+		name string
+		err  error
+		is   error
+	}{
+		{"nothing there", &reported{"user x: nothing there", store.ErrNotFound}, store.ErrNotFound},
+		{"the store has closed", store.ErrClosed, store.ErrClosed},
+		{"anything else", errors.New("the disk is gone"), nil},
+	} {
+		t.Run(c2.name, func(t *testing.T) {
+			said.err = c2.err
+			_, err := c.User(t.Context(), "x")
+			if err == nil || err.Error() != c2.err.Error() {
+				t.Fatalf("arrived as %v", err)
+			}
+			if c2.is != nil && !errors.Is(err, c2.is) {
+				t.Errorf("%v is not %v", err, c2.is)
+			}
+		})
+	}
+	said.err = &store.AmbiguousError{Key: "k", IDs: []string{"aud_1", "aud_2"}}
+	_, _, err := c.Members(t.Context(), "k", "", 1)
+	var ambiguous *store.AmbiguousError
+	if !errors.As(err, &ambiguous) || cmp.Diff(said.err, error(ambiguous)) != "" {
+		t.Errorf("an ambiguous key arrived as %#v", err)
+	}
+}
+
+func TestBothSidesStateTheirVersion(t *testing.T) {
+	a := testAdmin(&answers{})
+	a.Version = "2.0"
+	c := dial(t, serveSocket(t, a.Socket()))
+	if want := "version 2.0; this command is 1.0"; !contains(c.Where(), want) {
+		t.Errorf("%q does not say %q", c.Where(), want)
+	}
+}
+
+func TestDialTellsWhoIsThere(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Dial(t.Context(), filepath.Join(dir, "none"), "1.0"); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no socket: %v", err)
+	}
+
+	stale := filepath.Join(dir, "stale")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	_ = l.Close()
+	if _, err := Dial(t.Context(), stale, "1.0"); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("a socket that a crash left: %v", err)
+	}
+
+	stranger := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) }))
+	if _, err := Dial(t.Context(), stranger, "1.0"); err == nil || errors.Is(err, ErrNotRunning) {
+		t.Errorf("another program's socket: %v", err)
+	}
+}
+
+func TestAnAgentOfAnotherVersionThatDoesNotKnowTheQuestion(t *testing.T) {
+	old := http.NewServeMux()
+	a := testAdmin(&answers{})
+	a.Version = "0.1"
+	old.HandleFunc("GET /api/hello", a.answer(func(*http.Request) (any, error) { return Hello{Version: "0.1"}, nil }))
+	c := dial(t, serveSocket(t, a.guard(old, func(*http.Request) bool { return true })))
+	_, err := c.Stats(context.Background())
+	if err == nil || !contains(err.Error(), "version 0.1") {
+		t.Errorf("the error does not name the older version: %v", err)
+	}
+}

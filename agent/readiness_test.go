@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"personasync/store"
+)
+
+// inboxFunc is an Inbox made of one function.
+type inboxFunc func() error
+
+func (f inboxFunc) Append(context.Context, ...*store.Event) error { return f() }
+func (f inboxFunc) CountRejected()                                {}
+
+func TestReadinessFollowsWhatAppendsMeet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fails error
+		r := &readiness{store: inboxFunc(func() error { return fails }), now: time.Now, phase: "starting"}
+		says := func(want string) {
+			t.Helper()
+			if got := r.unready(); got != want {
+				t.Errorf("unready says %q, want %q", got, want)
+			}
+		}
+		says("starting")
+		r.enter("")
+		says("")
+
+		fails = store.ErrFull
+		if err := r.Append(t.Context()); !errors.Is(err, store.ErrFull) {
+			t.Errorf("the door is told %v", err)
+		}
+		says(store.ErrFull.Error())
+		fails = nil
+		_ = r.Append(t.Context())
+		says("") // it recovers with the first that succeeds
+
+		fails = store.ErrFull
+		_ = r.Append(t.Context())
+		time.Sleep(unwellFor)
+		says("") // nobody sent since: let them try
+
+		fails = store.ErrBusy
+		_ = r.Append(t.Context())
+		says("")
+
+		gone, hangUp := context.WithCancel(t.Context())
+		hangUp()
+		fails = context.Canceled
+		_ = r.Append(gone)
+		says("")
+
+		r.enter("stopping")
+		says("stopping")
+	})
+}

@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+func contains(s, part string) bool { return strings.Contains(s, part) }
+
+// The names that scripts rely on. More may be added to them; none may go.
+const statusContract = `{
+  "ready": true, "version": "1.0", "uptime_s": 90, "received": 11, "rejected": 2, "unapplied": 1,
+  "pending": 8, "held": 9, "parked": 17, "delivered": 2, "oldest_pending_s": 30, "users": 5, "audiences": 6,
+  "next_flush": "2026-03-14T10:00:00Z",
+  "events": {"accepted": 1, "transitions": 2, "unchanged": 3, "duplicate": 4, "stale": 5, "ignored": 6, "parked": 7, "discarded": 8},
+  "changes": {"created": 1, "delivered": 2, "superseded": 3, "cancelled": 4, "dropped": 5, "expired": 6, "forgotten": 7, "pending": 8, "held": 9, "parked": 10},
+  "moengage": {"state": "ok", "last_error": "", "since": "2026-03-14T09:00:00Z"}
+}`
+
+func TestStatusKeepsItsNames(t *testing.T) {
+	now := time.Date(2026, 3, 14, 9, 30, 0, 0, time.UTC)
+	s := newStatus(store.Counts{
+		Received: 11, Unapplied: 1, Rejected: 2, Users: 5, Audiences: 6,
+		Events:        store.EventLedger{Accepted: 1, Transitions: 2, Unchanged: 3, Duplicate: 4, Stale: 5, Ignored: 6, Parked: 7, Discarded: 8},
+		Changes:       store.ChangeLedger{Created: 1, Delivered: 2, Superseded: 3, Cancelled: 4, Dropped: 5, Expired: 6, Forgotten: 7, Pending: 8, Held: 9, Parked: 10},
+		OldestPending: now.Add(-30 * time.Second),
+	}, nil, Process{
+		Started:   now.Add(-90 * time.Second),
+		NextFlush: time.Date(2026, 3, 14, 12, 0, 0, 0, time.FixedZone("", 2*60*60)),
+		MoEngage:  Reachability{State: "ok", Since: timestamp(now.Add(-30 * time.Minute))},
+	}, "1.0", now)
+	holds(t, s, statusContract)
+}
+
+func TestStatusOfAStoppedAgent(t *testing.T) {
+	s := newStatus(store.Counts{}, nil, stopped(), "1.0", time.Now())
+	holds(t, s, `{"ready": false, "uptime_s": 0, "oldest_pending_s": 0, "next_flush": null,
+		"moengage": {"state": "unknown", "last_error": "", "since": ""}}`)
+}
+
+func TestStatusAddsUpWhatLeft(t *testing.T) {
+	s := newStatus(store.Counts{}, []store.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, Process{}, "", time.Now())
+	if want := (Sent{Users: 4, Events: 2}); s.SentLastMinute != want {
+		t.Errorf("%+v left, want %+v", s.SentLastMinute, want)
+	}
+}
+
+// holds fails unless every field of want stands in v's JSON with that value.
+func holds(t *testing.T, v any, want string) {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, wanted map[string]any
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(want), &wanted); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "", got, wanted)
+}
+
+func within(t *testing.T, path string, got, want map[string]any) {
+	t.Helper()
+	for name, w := range want {
+		g, ok := got[name]
+		if !ok {
+			t.Errorf("%s%s is missing", path, name)
+			continue
+		}
+		if object, nested := w.(map[string]any); nested {
+			part, _ := g.(map[string]any)
+			within(t, path+name+".", part, object)
+			continue
+		}
+		if g != w {
+			t.Errorf("%s%s is %v, want %v", path, name, g, w)
+		}
+	}
+}

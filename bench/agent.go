@@ -1,0 +1,59 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"personasync/agent"
+)
+
+// running is an agent under measurement, and a line to it.
+type running struct {
+	*child
+	line *agent.Client
+	dir  string
+}
+
+// agentOn starts an agent on a data directory.
+func (b *bench) agentOn(ctx context.Context, o order) (*running, error) {
+	o.Role, o.Name = "serve", "agent"
+	c, err := b.start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	line, err := agent.Dial(ctx, agentSocket(o.Dir), version)
+	if err != nil {
+		return nil, errors.Join(err, c.stop())
+	}
+	return &running{c, line, o.Dir}, nil
+}
+
+func (r *running) stop() error { return errors.Join(r.line.Close(), r.child.stop()) }
+
+// watch asks an agent for its status until enough says so, and returns how long that took. The
+// shorter the pause between, the more the asking itself costs.
+func (r *running) watch(ctx context.Context, pause time.Duration, enough func(agent.Status) bool) (time.Duration, error) {
+	for began := time.Now(); ; {
+		s, err := r.line.Status(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if enough(s) {
+			return time.Since(began), nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// applied waits until an agent has applied what it received.
+func (r *running) applied(ctx context.Context) error {
+	_, err := r.watch(ctx, 100*time.Millisecond, func(s agent.Status) bool { return s.Unapplied == 0 })
+	return err
+}

@@ -1,0 +1,169 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bench is one run.
+type bench struct {
+	options
+	book    book
+	began   time.Time
+	root    string   // module
+	home    string   // of all our data
+	work    string   // of this run's
+	program string   // what children run
+	notices []string // for the report
+	done    []string // names of the measures taken
+	events  map[uint64]*events
+	served  int // numbers the data directories
+}
+
+const workPrefix = "run-"
+
+func newBench(ctx context.Context, o options) (*bench, error) {
+	b := &bench{options: o, book: make(book), began: time.Now(), events: make(map[uint64]*events)}
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find the module (run this within it, with go in the path): %w", err)
+	}
+	b.root = strings.TrimSpace(string(root))
+	if b.home = o.dir; b.home == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, err
+		}
+		b.home = filepath.Join(cache, "personasync-bench")
+	}
+	b.sweep()
+	b.work = filepath.Join(b.home, fmt.Sprintf("%s%d", workPrefix, os.Getpid()))
+	if err := os.MkdirAll(b.work, 0o700); err != nil {
+		return nil, err
+	}
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
+			return nil, errors.Join(err, b.close())
+		}
+	}
+	if inMemory(b.home) {
+		b.notice("%s is memory, where fsync costs nothing: figures of acknowledgements mean little", b.home)
+	}
+	if err := b.build(ctx); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+// close removes what the run made.
+func (b *bench) close() error { return os.RemoveAll(b.work) }
+
+// sweep removes what runs left that were killed.
+func (b *bench) sweep() {
+	left, _ := filepath.Glob(filepath.Join(b.home, workPrefix+"*"))
+	for _, path := range left {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(path), workPrefix+"%d", &pid); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(path)
+		}
+	}
+}
+
+const (
+	tmpfsMagic = 0x01021994
+	ramfsMagic = 0x858458f6
+)
+
+func inMemory(dir string) bool {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return false
+	}
+	return fs.Type == tmpfsMagic || fs.Type == ramfsMagic
+}
+
+// build makes the program that children run: this one, with SQLite where there is a C compiler. The
+// tag keeps SQLite's minute of C out of `go test ./...`.
+func (b *bench) build(ctx context.Context) (err error) {
+	if b.program, err = os.Executable(); err != nil || haveSQLite {
+		return err
+	}
+	settings, err := exec.CommandContext(ctx, "go", "env", "CGO_ENABLED", "CC").Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(settings)), "\n")
+	compiler := strings.Fields(lines[len(lines)-1])
+	if _, err := exec.LookPath(append(compiler, "cc")[0]); lines[0] != "1" || err != nil {
+		b.notice("without cgo and a C compiler there is no C SQLite to compare with")
+		return nil
+	}
+	b.say("building with SQLite; the first time takes a minute")
+	program := filepath.Join(b.work, "bench")
+	if err := b.goBuild(ctx, nil, "-tags", "sqlite", "-o", program, "./bench"); err != nil {
+		b.notice("SQLite could not be built, so it is not compared with: %v", err)
+		return ctx.Err()
+	}
+	b.program = program
+	return nil
+}
+
+func (b *bench) goBuild(ctx context.Context, environment []string, args ...string) error {
+	c := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
+	c.Dir, c.Env = b.root, append(os.Environ(), environment...)
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return nil
+}
+
+// withSQLite reports whether children have SQLite.
+func (b *bench) withSQLite() bool {
+	self, _ := os.Executable()
+	return haveSQLite || b.program != self
+}
+
+// notice tells people now and in the report.
+func (b *bench) notice(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	b.notices = append(b.notices, text)
+	b.say("NOTICE: %s", text)
+}
+
+// say tells how far things are.
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%7s  %s\n", time.Since(b.began).Round(time.Second), fmt.Sprintf(format, args...))
+}
+
+// folder makes an empty data directory for one child.
+func (b *bench) folder() (string, error) {
+	b.served++
+	dir := filepath.Join(b.work, fmt.Sprintf("data-%d", b.served))
+	return dir, os.Mkdir(dir, 0o700)
+}
+
+// eventsOver returns the events over so many users; 0 is no end of them.
+func (b *bench) eventsOver(users int) *events {
+	span := uint64(users)
+	if b.events[span] == nil {
+		b.events[span] = newEvents(span)
+	}
+	return b.events[span]
+}
+
+// profileOf names the profile of a measurement of the agent; "" when none is wanted.
+func (b *bench) profileOf(contender, measurement string) string {
+	if b.profiles == "" || contender != "agent" {
+		return ""
+	}
+	return filepath.Join(b.profiles, measurement+".pprof")
+}

@@ -1,0 +1,174 @@
+//go:build linux
+
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"strings"
+)
+
+// secret signs every body, and opens the agent's door.
+const secret = "a shared secret of the usual length"
+
+// Marks in the template, each as long as what takes its place.
+const (
+	markUser     = "UUUUUUUUUUUUUUUU"
+	markMessage  = "MMMMMMMMMMMMMMMM"
+	markAudience = "AAA"
+	markSign     = "SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS"
+)
+
+// template is an Engage audience's identify as Segment sends it, 1.1 KB with the usual context.
+const template = `{"anonymousId":null,"channel":"server","context":{"integration":{"name":"Engage","version":"1.0.0"},` +
+	`"integrations":{"personas":false},"ip":"203.0.113.44","library":{"name":"unknown","version":"unknown"},"locale":"en-GB",` +
+	`"personas":{"computation_class":"audience","computation_id":"aud_2bIXzfWru4zCBz3N14fvoj3c` + markAudience + `",` +
+	`"computation_key":"high_value_shoppers_` + markAudience + `","namespace":"spa_7Qm2cXwT9LrVb4KdYh3NzE",` +
+	`"space_id":"spa_7Qm2cXwT9LrVb4KdYh3NzE"},"timezone":"Europe/London",` +
+	`"userAgent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36"},` +
+	`"integrations":{"All":false,"Webhooks (Actions)":true,"Warehouses":{"all":false}},` +
+	`"messageId":"personas_2DGdYrXrV8d` + markMessage + `","originalTimestamp":"2026-03-14T09:26:53.589734167Z",` +
+	`"projectId":"4kQ9vNcU2mXw7RzTb8LsYe","receivedAt":"2026-03-14T09:26:55.039Z","sentAt":null,"timestamp":"2026-03-14T09:26:53.589Z",` +
+	`"traits":{"high_value_shoppers_` + markAudience + `":true,"email":"` + markUser + `@example.com"},` +
+	`"type":"identify","userId":"usr_` + markUser + `","version":2,"writeKey":"REDACTED"}`
+
+// eventBytes is the length of every event.
+const eventBytes = len(template)
+
+// patch is where in the template what is written.
+type patch struct{ user, message, audience []int }
+
+var templatePatch = patch{
+	user:     marks(template, markUser),
+	message:  marks(template, markMessage),
+	audience: marks(template, markAudience),
+}
+
+func marks(text, mark string) (at []int) {
+	for from := 0; ; {
+		i := strings.Index(text[from:], mark)
+		if i < 0 {
+			return at
+		}
+		at = append(at, from+i)
+		from += i + len(mark)
+	}
+}
+
+// userID is the id of the user of a scattered number.
+func userID(scattered uint64) string { return fmt.Sprintf("usr_%016x", scattered) }
+
+// scatter turns the numbers of users into as many without order: the finishing step of splitmix64.
+func scatter(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// events is an endless row of distinct events. Number n is user n mod span entering an audience that
+// nobody entered before, so that every event of a run is a transition.
+type events struct {
+	span       uint64     // how many users there are
+	signatures [][20]byte // of the first events, computed ahead
+	mac        hash.Hash
+}
+
+// unlimited is the span of events that never come back to a user.
+const unlimited = 1 << 40
+
+func newEvents(span uint64) *events {
+	if span == 0 {
+		span = unlimited
+	}
+	return &events{span: span, mac: hmac.New(sha1.New, []byte(secret))}
+}
+
+// write makes body, a copy of the template, event number n.
+func (e *events) write(body []byte, n uint64) {
+	user := scatter(n % e.span)
+	for _, at := range templatePatch.user {
+		putHex(body[at:at+16], user)
+	}
+	for _, at := range templatePatch.message {
+		putHex(body[at:at+16], n)
+	}
+	audience := n / e.span
+	for _, at := range templatePatch.audience {
+		body[at], body[at+1], body[at+2] = '0'+byte(audience/100%10), '0'+byte(audience/10%10), '0'+byte(audience%10)
+	}
+}
+
+func putHex(to []byte, v uint64) {
+	const digits = "0123456789abcdef"
+	for i := range to {
+		to[i] = digits[v>>(60-4*i)&15]
+	}
+}
+
+// prepare signs the events before number upTo, so that a load need not.
+func (e *events) prepare(upTo uint64) {
+	body := []byte(template)
+	for n := uint64(len(e.signatures)); n < upTo; n++ {
+		e.write(body, n)
+		e.signatures = append(e.signatures, e.sum(body))
+	}
+}
+
+func (e *events) sum(body []byte) (s [20]byte) {
+	e.mac.Reset()
+	e.mac.Write(body)
+	e.mac.Sum(s[:0])
+	return s
+}
+
+// request is one HTTP request for a number of events, made once and patched for each use.
+type request struct {
+	bytes     []byte
+	signature []byte   // 40 hexadecimal digits within bytes
+	bodies    [][]byte // the events within bytes
+}
+
+// newRequest lays out a post of count events: a bare object for one, else an array.
+func newRequest(host string, count int) *request {
+	items := make([]string, count)
+	for i := range items {
+		items[i] = template
+	}
+	body := items[0]
+	if count > 1 {
+		body = "[" + strings.Join(items, ",") + "]"
+	}
+	head := "POST /segment/webhook HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: Segment.io/2.0\r\nContent-Type: application/json\r\n" +
+		"X-Signature: " + markSign + fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", len(body))
+	r := &request{bytes: []byte(head + body)}
+	at := strings.Index(head, markSign)
+	r.signature = r.bytes[at : at+len(markSign)]
+	at = len(head)
+	if count > 1 {
+		at++
+	}
+	for range items {
+		r.bodies = append(r.bodies, r.bytes[at:at+eventBytes])
+		at += eventBytes + 1
+	}
+	return r
+}
+
+// fill makes r the post of events number n and following. As Segment does today, an array carries the
+// signature of its first event.
+func (r *request) fill(e *events, n uint64) {
+	for i, body := range r.bodies {
+		e.write(body, n+uint64(i))
+	}
+	var s [20]byte
+	if n < uint64(len(e.signatures)) {
+		s = e.signatures[n]
+	} else {
+		s = e.sum(r.bodies[0])
+	}
+	hex.Encode(r.signature, s[:])
+}

@@ -1,0 +1,170 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// measureProduct looks at the program that people install: how large it is, what it holds when idle,
+// and how soon it takes an event.
+func (b *bench) measureProduct(ctx context.Context) error {
+	program := filepath.Join(b.work, "personasync")
+	if err := b.goBuild(ctx, []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags=-s -w", "-o", program, "./cli/personasync"); err != nil {
+		return err
+	}
+	info, err := os.Stat(program)
+	if err != nil {
+		return err
+	}
+	b.book.add("product/size", float64(info.Size())/1e6)
+
+	empty, err := b.folder()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(empty)
+	full, err := b.sown(ctx, "state", int(b.sizes.State))
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(full)
+	for rep := range b.reps {
+		if err := errors.Join(b.coldStart(ctx, program, empty, "empty"), b.coldStart(ctx, program, full, "full")); err != nil {
+			return err
+		}
+		b.say("product %d/%d  %.1f MB;  start %.0f ms, with %d MB of state %.0f ms;  idle %.1f and %.1f MiB", rep+1, b.reps, last(b.book["product/size"]),
+			last(b.book["product/empty/start"]), b.sizes.State>>20, last(b.book["product/full/start"]),
+			last(b.book["product/empty/idle"]), last(b.book["product/full/idle"]))
+	}
+	return nil
+}
+
+// idleFor is how long an agent rests before its memory is read.
+const idleFor = 3 * time.Second
+
+// coldStart runs the product on a data directory that is not in memory.
+func (b *bench) coldStart(ctx context.Context, program, dir, name string) (err error) {
+	if err := dropCache(dir); err != nil {
+		return err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	settings := filepath.Join(b.work, "agent.toml")
+	if err := os.WriteFile(settings, productConfig(dir, address), 0o600); err != nil {
+		return err
+	}
+	began := time.Now()
+	c := &child{command: exec.Command(program, "run", "--config", settings)}
+	c.end = func() error { return c.command.Process.Signal(syscall.SIGTERM) }
+	c.command.Env = []string{} // nothing of ours decides how it runs
+	if err := c.launch(ctx, func() error { return firstEvent(ctx, address, uint64(b.served)) }); err != nil {
+		return err
+	}
+	c.PID = c.command.Process.Pid
+	defer func() { err = errors.Join(err, c.stop()) }()
+	b.book.add("product/"+name+"/start", milliseconds(time.Since(began)))
+	b.served++ // the next event is another one
+	select {
+	case <-time.After(idleFor):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	b.book.add("product/"+name+"/idle", float64(c.memory())/(1<<20))
+	return nil
+}
+
+func productConfig(dir, address string) []byte {
+	return fmt.Appendf(nil, `data_dir = %q
+[log]
+level = "error"
+[ingest]
+listen = %q
+shared_secret = %q
+[admin]
+listen = ""
+[moengage]
+workspace_id = "workspace"
+api_key = "key"
+base_url = "http://127.0.0.1:9"
+[schedule]
+mode = "cron"
+cron = "0 0 1 1 *"
+catch_up = "skip"
+`, dir, address, secret)
+}
+
+// dropCache has the kernel forget what it holds of the files in dir.
+func dropCache(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeAddress returns a loopback address that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// startPatience bounds a cold start.
+const startPatience = 2 * time.Minute
+
+// firstEvent posts an event until it is acknowledged.
+func firstEvent(ctx context.Context, address string, number uint64) error {
+	r := newRequest(address, 1)
+	r.fill(newEvents(unlimited), number)
+	client := &http.Client{Timeout: startPatience}
+	defer client.CloseIdleConnections()
+	for deadline := time.Now().Add(startPatience); time.Now().Before(deadline); {
+		q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/segment/webhook", bytes.NewReader(r.bodies[0]))
+		if err != nil {
+			return err
+		}
+		q.Header.Set("X-Signature", string(r.signature))
+		answer, err := client.Do(q)
+		if err == nil {
+			_ = answer.Body.Close()
+		}
+		switch {
+		case err == nil && answer.StatusCode == http.StatusOK:
+			return nil
+		case err == nil && answer.StatusCode != http.StatusServiceUnavailable:
+			return errors.New("the first event was answered " + strings.ToLower(answer.Status))
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return fmt.Errorf("no event was taken within %v", startPatience)
+}

@@ -1,0 +1,309 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"personasync/agent/segment"
+	"personasync/store"
+)
+
+// A seed is a data directory that a measurement begins with. It is laid through the store's own door,
+// in large groups, and kept for as long as the store's source is the same.
+type seed struct {
+	lay func(ctx context.Context, s *store.Store, dir string, count int) error
+
+	rules     store.Rules
+	unapplied bool // records stay in the inbox: the store is closed as soon as they are in
+}
+
+var seeds = map[string]seed{
+	// users: so many users in one audience, with nothing to tell of them.
+	"users": {lay: layUsers, rules: seedRules(store.SendNone)},
+
+	// pending: so many users, each with one attribute to tell.
+	"pending": {lay: layUsers, rules: seedRules(store.SendAttribute)},
+
+	// state: as many users as make state.db so many bytes.
+	"state": {lay: layState, rules: seedRules(store.SendNone)},
+
+	// backlog: so many received events that nobody has applied.
+	"backlog": {lay: layBacklog, unapplied: true, rules: seedRules(store.SendAsReceived)},
+}
+
+func seedRules(send store.Channels) store.Rules {
+	return store.Rules{Defaults: store.Policy{Send: send, Collapse: true, OnNull: store.NullSkip}, OnDelete: "forget", MessageIDs: 48 * time.Hour}
+}
+
+// seedGroup is how many events one Append of a seed takes.
+const seedGroup = 10_000
+
+// layTheSeed is the role that makes one.
+func layTheSeed(ctx context.Context, o order, say func(hello)) (err error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s, err := store.Open(o.Dir, store.Options{Log: log, ReceivedBytes: 1}) // applied records are of no use here
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	kind := seeds[o.Name]
+	if err := s.SetRules(ctx, kind.rules); err != nil {
+		return err
+	}
+	if err := kind.lay(ctx, s, o.Dir, o.Count); err != nil {
+		return err
+	}
+	if !kind.unapplied {
+		if err := trimmed(ctx, s); err != nil {
+			return err
+		}
+	}
+	say(hello{})
+	return nil
+}
+
+// trimmed waits until everything is applied, and lets go of the records.
+func trimmed(ctx context.Context, s *store.Store) error {
+	if err := s.Applied(ctx); err != nil {
+		return err
+	}
+	for more := true; more; {
+		var err error
+		if more, err = s.Prune(ctx, time.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layUsers lays users 0 to count-1, in the order of their keys: a tree filled from left to right takes
+// minutes less than one filled at random. Its pages are emptier, if anything, so it is not smaller.
+func layUsers(ctx context.Context, s *store.Store, _ string, count int) error {
+	for group := range slices.Chunk(sortedUsers(count), seedGroup) {
+		if err := appendUsers(ctx, s, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layState goes on until the state is large enough. It lays the first users of a larger order, which
+// are the left of the tree.
+func layState(ctx context.Context, s *store.Store, dir string, size int) error {
+	const smallest = 60 // bytes a user, at least
+	for group := range slices.Chunk(sortedUsers(size/smallest), 10*seedGroup) {
+		for part := range slices.Chunk(group, seedGroup) {
+			if err := appendUsers(ctx, s, part); err != nil {
+				return err
+			}
+		}
+		if err := trimmed(ctx, s); err != nil {
+			return err
+		}
+		info, err := os.Stat(filepath.Join(dir, stateFile))
+		if err != nil || info.Size() >= int64(size) {
+			return err
+		}
+	}
+	return fmt.Errorf("%d users do not make %d bytes", size/smallest, size)
+}
+
+// stateFile is where package store keeps the state.
+const stateFile = "state.db"
+
+// sortedUsers returns the scattered numbers of users 0 to count-1 in the order in which the store
+// keeps them: by partition (FORMAT.md of package store), then by id.
+func sortedUsers(count int) []uint64 {
+	type keyed struct {
+		partition byte
+		number    uint64
+	}
+	all := make([]keyed, count)
+	for i := range all {
+		n := scatter(uint64(i))
+		all[i] = keyed{partition(userID(n)), n}
+	}
+	slices.SortFunc(all, func(a, b keyed) int {
+		return cmp.Or(cmp.Compare(a.partition, b.partition), cmp.Compare(a.number, b.number))
+	})
+	sorted := make([]uint64, count)
+	for i := range all {
+		sorted[i] = all[i].number
+	}
+	return sorted
+}
+
+func partition(id string) byte {
+	hash := uint32(2166136261) // FNV-1a
+	for i := range len(id) {
+		hash = (hash ^ uint32(id[i])) * 16777619
+	}
+	return byte(hash % store.Partitions)
+}
+
+func appendUsers(ctx context.Context, s *store.Store, numbers []uint64) error {
+	now := time.Now()
+	events := make([]*store.Event, len(numbers))
+	for i, n := range numbers {
+		id := userID(n)
+		events[i] = &store.Event{
+			Received: now, Time: now, Call: store.CallIdentify, MessageID: "seed-" + id,
+			User: store.Identifier{ID: id}, Class: store.ClassAudience,
+			Space: "spa_7Qm2cXwT9LrVb4KdYh3NzE", Key: "everybody", ComputationID: "aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
+			Flag: store.FlagIn, Raw: []byte("{}"),
+		}
+	}
+	return s.Append(ctx, events...)
+}
+
+// layBacklog appends events faster than they are applied, until enough of them wait.
+func layBacklog(ctx context.Context, s *store.Store, _ string, count int) error {
+	source := newEvents(unlimited)
+	for n := uint64(backlogFirst); ; n += seedGroup {
+		events := make([]*store.Event, seedGroup)
+		bodies := bytes.Repeat([]byte(template), seedGroup)
+		received := time.Now()
+		for i := range events {
+			body := bodies[i*eventBytes : (i+1)*eventBytes : (i+1)*eventBytes]
+			source.write(body, n+uint64(i))
+			events[i] = segment.Read(body, segment.Reading{Received: received, Verified: true})
+		}
+		if err := s.Append(ctx, events...); err != nil {
+			return err
+		}
+		counts, err := s.Counts()
+		if err != nil || counts.Unapplied >= uint64(count) {
+			return err
+		}
+		if n > backlogFirst+50*uint64(count) {
+			return errors.New("events are applied as fast as they can be appended: there is no backlog to lay")
+		}
+	}
+}
+
+// backlogFirst is the number of a backlog's first event, out of the way of those a load posts.
+const backlogFirst = 1 << 30
+
+// sown returns a fresh copy of a seed, laying it first where that was not done before.
+func (b *bench) sown(ctx context.Context, name string, count int) (string, error) {
+	kept, err := b.kept(ctx, name, count)
+	if err != nil {
+		return "", fmt.Errorf("lay the seed %s %d: %w", name, count, err)
+	}
+	dir, err := b.folder()
+	if err != nil {
+		return "", err
+	}
+	return dir, copyFiles(ctx, kept, dir)
+}
+
+// kept returns the folder of a seed.
+func (b *bench) kept(ctx context.Context, name string, count int) (string, error) {
+	version, err := b.storeVersion()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(b.home, "seeds-"+version)
+	b.forgetSeeds(dir)
+	path := filepath.Join(dir, fmt.Sprintf("%s-%d", name, count))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	b.say("laying %s %d", name, count)
+	fresh, err := b.folder()
+	if err != nil {
+		return "", err
+	}
+	c, err := b.start(ctx, order{Role: "seed", Name: name, Dir: fresh, Count: count})
+	if err != nil {
+		return "", err
+	}
+	if err := c.stop(); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return path, os.Rename(fresh, path)
+}
+
+// storeVersion names the source that decides what a seed looks like.
+func (b *bench) storeVersion() (string, error) {
+	files, err := filepath.Glob(filepath.Join(b.root, "store", "*.go"))
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	for _, f := range append(files, filepath.Join(b.root, "bench", "seed.go"), filepath.Join(b.root, "bench", "event.go")) {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return "", err
+		}
+		if !bytes.HasSuffix([]byte(f), []byte("_test.go")) {
+			hash.Write(text)
+		}
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil)[:6]), nil
+}
+
+// seedsLast is how long seeds of another source are kept since their last use: whoever goes back and
+// forth between two branches needs both.
+const seedsLast = time.Hour
+
+// forgetSeeds removes seeds nobody will ask for again, and marks those in use.
+func (b *bench) forgetSeeds(inUse string) {
+	now := time.Now()
+	_ = os.Chtimes(inUse, now, now)
+	all, _ := filepath.Glob(filepath.Join(b.home, "seeds-*"))
+	for _, dir := range all {
+		if info, err := os.Stat(dir); dir != inUse && err == nil && now.Sub(info.ModTime()) > seedsLast {
+			_ = os.RemoveAll(dir)
+		}
+	}
+}
+
+// copyFiles copies the store's files, and waits until they are on disk, so that writing them back does
+// not weigh on what is measured next.
+func copyFiles(ctx context.Context, from, to string) error {
+	files, err := filepath.Glob(filepath.Join(from, "*.db"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := copyFile(f, filepath.Join(to, filepath.Base(f))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if _, err := out.ReadFrom(in); err != nil {
+		return err
+	}
+	return out.Sync()
+}

@@ -1,0 +1,156 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"personasync/agent"
+)
+
+// steady is the shape of load in which one thing is compared with another.
+var steady = shapes[2]
+
+// measureUsers puts the same load on agents that know more and more users. Every event is a transition
+// of another user, drawn without order from those stored.
+func (b *bench) measureUsers(ctx context.Context) error {
+	folders, err := b.stores(ctx, b.sizes.Users)
+	defer removeAll(folders)
+	if err != nil {
+		return err
+	}
+	for rep := range b.reps {
+		for _, users := range b.sizes.Users {
+			name := usersFigure("users", users)
+			if err := b.burst(ctx, name, folders, users, rep, b.during); err != nil {
+				return fmt.Errorf("%d users: %w", users, err)
+			}
+			b.say("users %d/%d  %10d stored  %7.0f events/s  p99 %6.2f ms", rep+1, b.reps, users, last(b.book[name+"/rate"]), last(b.book[name+"/p99"]))
+		}
+	}
+	return nil
+}
+
+func usersFigure(kind string, users int) string { return fmt.Sprintf("%s/%d", kind, users) }
+
+// stores lays out a directory for each number of users, which serves all repetitions: what a
+// repetition adds is little beside what is there. With no users each repetition has its own.
+func (b *bench) stores(ctx context.Context, counts []int) (map[int]string, error) {
+	folders := make(map[int]string)
+	for _, users := range counts {
+		if users == 0 {
+			continue
+		}
+		dir, err := b.sown(ctx, "users", users)
+		folders[users] = dir
+		if err != nil {
+			return folders, err
+		}
+	}
+	return folders, nil
+}
+
+func removeAll(folders map[int]string) {
+	for _, dir := range folders {
+		_ = os.RemoveAll(dir)
+	}
+}
+
+// onStore runs an agent on the directory of so many users for as long as f takes.
+func (b *bench) onStore(ctx context.Context, folders map[int]string, users int, profile string, f func(*running) error) (err error) {
+	dir := folders[users]
+	if users == 0 {
+		if dir, err = b.folder(); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+	}
+	r, err := b.agentOn(ctx, order{Dir: dir, Profile: b.profileOf("agent", profile)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.stop()) }()
+	if err := r.applied(ctx); err != nil { // what the repetition before left
+		return err
+	}
+	return f(r)
+}
+
+func (b *bench) burst(ctx context.Context, name string, folders map[int]string, users, rep int, during time.Duration) error {
+	return b.onStore(ctx, folders, users, "users-"+fmt.Sprint(users), func(r *running) error {
+		result, err := b.press(ctx, r.child, b.eventsOver(users), b.firstOf(rep, during), steady, during)
+		if err != nil {
+			return err
+		}
+		b.record(name, result)
+		return nil
+	})
+}
+
+// firstOf returns the number of the first event of a repetition, behind all that those before can have
+// posted.
+func (b *bench) firstOf(rep int, during time.Duration) uint64 {
+	return uint64(rep) * uint64((during+2*time.Second).Seconds()*100_000)
+}
+
+// Times of the large measurement, from the goals.
+const (
+	largeUsers     = 20_000_000
+	largeBurst     = 30 * time.Second
+	largeSustained = 2 * time.Minute
+)
+
+// measureLarge compares 20 million users with none: a burst, and a load that goes on so long that
+// applying must keep up.
+func (b *bench) measureLarge(ctx context.Context) error {
+	if !b.large {
+		return nil
+	}
+	counts := []int{0, largeUsers}
+	folders, err := b.stores(ctx, counts)
+	defer removeAll(folders)
+	if err != nil {
+		return err
+	}
+	for rep := range b.long {
+		for _, users := range counts {
+			name := usersFigure("large", users)
+			if err := b.burst(ctx, name+"/burst", folders, users, 2*rep, largeBurst); err != nil {
+				return err
+			}
+			if err := b.sustain(ctx, name+"/sustained", folders, users, 2*rep+1); err != nil {
+				return err
+			}
+			b.say("large %d/%d  %10d stored  burst %7.0f events/s  sustained %7.0f, lag at the end %.1f s", rep+1, b.long, users,
+				last(b.book[name+"/burst/rate"]), last(b.book[name+"/sustained/rate"]), last(b.book[name+"/sustained/lag"]))
+		}
+	}
+	return nil
+}
+
+// sustain is a burst of minutes, during which the records that wait to be applied are counted.
+func (b *bench) sustain(ctx context.Context, name string, folders map[int]string, users, rep int) error {
+	return b.onStore(ctx, folders, users, "sustained-"+fmt.Sprint(users), func(r *running) error {
+		watching, enough := context.WithCancel(ctx)
+		lags := make(chan []uint64, 1)
+		go func() {
+			var seen []uint64
+			_, _ = r.watch(watching, time.Second, func(s agent.Status) bool { seen = append(seen, s.Unapplied); return false })
+			lags <- seen
+		}()
+		result, err := b.press(ctx, r.child, b.eventsOver(users), b.firstOf(rep, largeSustained), steady, largeSustained)
+		enough()
+		seen := <-lags
+		if err != nil {
+			return err
+		}
+		b.record(name, result)
+		b.book.add(name+"/lag", float64(seen[len(seen)-1])/result.rate())
+		b.book.add(name+"/lag-half", float64(seen[len(seen)/2])/result.rate())
+		return nil
+	})
+}

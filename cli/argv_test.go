@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func testShell() *shell { return &shell{out: new(strings.Builder), err: new(strings.Builder)} }
+
+func TestFlagsMayStandAnywhere(t *testing.T) {
+	for _, c := range []struct{ name, typed, arranged string }{
+		{"before the command", "--config x status", "--config=x status"},
+		{"behind the command", "status --config x --json", "--config=x status --json"},
+		{"behind an argument", "outbox show 1-2-3 --json", "outbox show --json -- 1-2-3"},
+		{"between group and command", "outbox --limit 5 list", "outbox list --limit=5"},
+		{"in front of everything", "--json outbox show 1-2-3", "outbox show --json -- 1-2-3"},
+		{"with an equals sign", "audience members k --limit=7", "audience members --limit=7 -- k"},
+		{"a value that looks like a flag", "outbox list --user --json", "outbox list --user=--json"},
+		{"an empty value", "outbox list --user=", "outbox list --user="},
+		{"one dash", "outbox list -limit 5", "outbox list -limit=5"},
+		{"repeated", "sandbox --fail a --fail b", "sandbox --fail=a --fail=b"},
+		{"an argument with a dash behind --", "user show -- --json", "user show -- --json"},
+		{"arguments on both sides of --", "user show a -- -b", "user show -- a -b"},
+		{"a dash alone is an argument", "config init -", "config init -- -"},
+		{"help for a command", "help outbox list", "outbox list --help"},
+		{"help among arguments", "user show x -h", "user show --help"},
+		{"nothing", "", "--help"},
+		{"a flag alone", "--json", "--help"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := append([]string{"personasync"}, strings.Fields(c.typed)...)
+			got, err := arrange(testShell().app(), args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := append([]string{"personasync"}, strings.Fields(c.arranged)...); !slices.Equal(got, want) {
+				t.Errorf("arranged as %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestMistakesAreNamed(t *testing.T) {
+	for _, c := range []struct{ typed, want string }{
+		{"stauts", "did you mean status?"},
+		{"outbox lits", "there is no command `personasync outbox lits`: did you mean list?"},
+		{"completely-else", "there is no command `personasync completely-else`"},
+		{"outbox list --sate x", "did you mean --state?"},
+		{"user show x --limit 4", "`personasync user show` has no flag --limit"},
+		{"outbox list --limit", "--limit needs a value"},
+		{"status --confg x", "did you mean --config?"},
+	} {
+		_, err := arrange(testShell().app(), append([]string{"personasync"}, strings.Fields(c.typed)...))
+		var own *coded
+		if !errors.As(err, &own) || own.code != ExitUsage || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.typed, err, c.want)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"a", "", 1}, {"list", "lits", 1}, {"list", "last", 1}, {"show", "shw", 1}, {"run", "flush", 4}} {
+		if got := distance(c.a, c.b); got != c.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}
+
+func FuzzArrange(f *testing.F) {
+	for _, s := range []string{"outbox list --limit 5", "-- x", "--config", "help help", "- -", "user show --json=1 -- --", "-=x"} {
+		f.Add(s)
+	}
+	app := testShell().app()
+	f.Fuzz(func(t *testing.T, typed string) {
+		got, err := arrange(app, append([]string{"p"}, strings.Split(typed, " ")...))
+		if err == nil && (len(got) == 0 || got[0] != "p") {
+			t.Errorf("%q lost its program: %q", typed, got)
+		}
+	})
+}

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+
+	"personasync/agent"
+	"personasync/agent/config"
+	"personasync/sync/sandbox"
+)
+
+// The scripts in testdata run the program as people do. Besides testscript's own commands they have
+//
+//	exits CODE COMMAND...  runs a command that must end with this exit code
+//	ready                  waits until the agent of ./agent.toml accepts events
+//	post FILE              delivers a file to it, signed
+//	until FIELD N          waits until a top-level number of its status is N
+//
+// and a sandbox of their own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata",
+		Setup: setupScript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": scriptExits,
+			"ready": scriptReady,
+			"post":  scriptPost,
+			"until": scriptUntil,
+		},
+	})
+}
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		context.AfterFunc(ctx, stop)
+		os.Exit(Run(ctx, os.Args, System()))
+	}})
+}
+
+// leakChecked fails a run of tests that left goroutines behind.
+type leakChecked struct{ *testing.M }
+
+func (m leakChecked) Run() int {
+	code := m.M.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "leaked:", err)
+		return 1
+	}
+	return code
+}
+
+func setupScript(env *testscript.Env) error {
+	box := httptest.NewServer(sandbox.New(sandbox.Options{Strict: true}))
+	env.Defer(box.Close)
+	binary, err := exec.LookPath("personasync") // testscript has put it on the path
+	if err != nil {
+		return err
+	}
+	env.Setenv("BINARY", binary)
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // a program under the race detector would linger for 1 s
+	env.Setenv("PERSONASYNC_MOENGAGE_BASE_URL", box.URL)
+	// The scripts' agent.toml needs no secrets: files of a script are readable by everybody.
+	env.Setenv("PERSONASYNC_INGEST_SHARED_SECRET", "hush")
+	env.Setenv("PERSONASYNC_MOENGAGE_WORKSPACE_ID", "WS")
+	env.Setenv("PERSONASYNC_MOENGAGE_API_KEY", "key-that-must-not-show")
+	return nil
+}
+
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		failed := (*exec.ExitError)(nil)
+		if !errors.As(err, &failed) {
+			ts.Fatalf("%v", err)
+		}
+		code = failed.ExitCode()
+	}
+	if code != want {
+		ts.Fatalf("%s ended with exit code %d, not %d", strings.Join(args[1:], " "), code, want)
+	}
+}
+
+// scriptDial asks the agent of the script's agent.toml; nil while there is none.
+func scriptDial(ts *testscript.TestScript) *agent.Client {
+	conf, err := config.LoadWithoutSecrets(ts.MkAbs("agent.toml"), nil)
+	ts.Check(err)
+	c, err := agent.Dial(context.Background(), conf.Socket(ts.Getenv), Version())
+	if err != nil {
+		return nil
+	}
+	return c
+}
+
+// scriptWait polls the status of the script's agent.
+func scriptWait(ts *testscript.TestScript, what string, ok func(agent.Status) bool) {
+	var last agent.Status
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		c := scriptDial(ts)
+		if c == nil {
+			continue
+		}
+		s, err := c.Status(context.Background())
+		_ = c.Close()
+		if last = s; err == nil && ok(s) {
+			return
+		}
+	}
+	ts.Fatalf("waited in vain until %s: %+v", what, last)
+}
+
+func scriptReady(ts *testscript.TestScript, _ bool, _ []string) {
+	scriptWait(ts, "the agent is ready", func(s agent.Status) bool { return s.Ready })
+}
+
+func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: until FIELD N")
+	}
+	want, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	scriptWait(ts, strings.Join(args, " is "), func(s agent.Status) bool {
+		return s.Unapplied == 0 && map[string]uint64{
+			"accepted": s.Events.Accepted, "pending": s.Pending, "parked": s.Parked, "delivered": s.Delivered,
+		}[args[0]] == want
+	})
+}
+
+func scriptPost(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: post FILE")
+	}
+	body := strings.TrimSpace(ts.ReadFile(args[0]))
+	mac := hmac.New(sha1.New, []byte("hush"))
+	mac.Write([]byte(body))
+	req, err := http.NewRequest(http.MethodPost, "http://agent/segment/webhook", strings.NewReader(body))
+	ts.Check(err)
+	req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", ts.MkAbs(filepath.FromSlash("in.sock")))
+	}}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	ts.Check(err)
+	ts.Check(resp.Body.Close())
+	if resp.StatusCode != http.StatusOK {
+		ts.Fatalf("the delivery was answered HTTP %d", resp.StatusCode)
+	}
+}

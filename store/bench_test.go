@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Whole processes are compared in bench/; these measure one part each, for a profile.
+
+func openForBenchmark(b *testing.B, send Channels) *Store {
+	b.Helper()
+	s, err := Open(b.TempDir(), Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	if err := s.SetRules(context.Background(), rules(send)); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// realistic is an audience event of the usual 1.1 KB.
+func realistic(i int) *Event {
+	e := event(fmt.Sprintf("usr_%08d", i), "high_value_shoppers", true, 1)
+	e.Raw = append(e.Raw, make([]byte, 900)...)
+	for j := len(e.Raw) - 900; j < len(e.Raw); j++ {
+		e.Raw[j] = byte('a' + j%20)
+	}
+	return e
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, clients := range []int{1, 64, 256} {
+		b.Run(fmt.Sprint(clients, " clients"), func(b *testing.B) {
+			s := openForBenchmark(b, SendAttribute)
+			var n atomic.Int64
+			b.SetParallelism(max(1, clients/2))
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := s.Append(context.Background(), realistic(int(n.Add(1)))); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// BenchmarkApply applies a backlog of enters of distinct users.
+func BenchmarkApply(b *testing.B) {
+	s := openForBenchmark(b, SendAttribute)
+	events := make([]*Event, 0, 1000)
+	fill := func(n int) {
+		for i := 0; i < n; i += len(events) {
+			events = events[:0]
+			for j := i; j < min(i+1000, n); j++ {
+				events = append(events, realistic(j))
+			}
+			if err := s.Append(context.Background(), events...); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	fill(b.N)
+	if err := s.Applied(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkDrain takes and settles one attribute of each of b.N users, 800 a request.
+func BenchmarkDrain(b *testing.B) {
+	s := openForBenchmark(b, SendAttribute)
+	for i := 0; i < b.N; i += 1000 {
+		var events []*Event
+		for j := i; j < min(i+1000, b.N); j++ {
+			events = append(events, realistic(j))
+		}
+		if err := s.Append(context.Background(), events...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Applied(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	now := time.Now()
+	for {
+		left := 800
+		o := everything(now)
+		o.Fit = func(Delivery) bool { left--; return left >= 0 }
+		f, _, err := s.Take(context.Background(), o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if f == nil {
+			break
+		}
+		out := Outcome{Flight: f.ID, At: now, Results: make([]Settlement, len(f.Deliveries))}
+		for i := range out.Results {
+			out.Results[i].Attributes.Verdict = Delivered
+		}
+		if err := s.Settle(context.Background(), out); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "users/s")
+}

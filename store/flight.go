@@ -1,0 +1,126 @@
+package store
+
+import bolt "go.etcd.io/bbolt"
+
+// flight is a request under way: who is on it, with which changes. It is a row of flights, written
+// before the request leaves; one found at start is uncertain. Whoever is on a flight is not taken
+// again on its road until it has landed.
+//
+//	flights: number -> frame( road, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
+type flight struct {
+	number uint64
+	road   Road
+	second uint64 // unix second in which it counts for the meters
+	list   []boarding
+}
+
+// boarding is one delivery of a flight.
+type boarding struct {
+	user       string
+	attributes []seat // by field
+	queued     seat   // by lane; the zero id: none
+	loose      bool   // what is queued leaves as an attribute
+}
+
+// seat is one change: its id, and the field or the lane where it is found.
+type seat struct {
+	number uint32
+	id     ID
+}
+
+const flightVersion byte = 1
+
+func (f *flight) encode() []byte {
+	buf := []byte{flightVersion, byte(f.road)}
+	buf = putUint(putUint(buf, f.second), uint64(len(f.list)))
+	for i := range f.list {
+		p := &f.list[i]
+		buf = putString(buf, p.user)
+		buf = putUint(buf, uint64(len(p.attributes)))
+		for _, s := range p.attributes {
+			buf = s.encode(buf)
+		}
+		buf = append(p.queued.encode(buf), boolByte(p.loose))
+	}
+	return seal(buf, 0)
+}
+
+func (s seat) encode(buf []byte) []byte { return putID(putUint(buf, uint64(s.number)), s.id) }
+
+func (r *reader) seat(epoch uint32) seat { return seat{number: uint32(r.uint()), id: r.id(epoch)} }
+
+func decodeFlight(number uint64, frame []byte, epoch uint32) (*flight, error) {
+	r, err := unseal(frame, flightVersion)
+	if err != nil {
+		return nil, err
+	}
+	f := &flight{number: number, road: Road(r.byte()), second: r.uint()}
+	for n := r.uint(); n > 0 && !r.bad; n-- {
+		p := boarding{user: r.string()}
+		for m := r.uint(); m > 0 && !r.bad; m-- {
+			p.attributes = append(p.attributes, r.seat(epoch))
+		}
+		p.queued, p.loose = r.seat(epoch), r.byte() == 1
+		f.list = append(f.list, p)
+	}
+	return f, r.done()
+}
+
+// passenger is somebody on a road's flight.
+type passenger struct {
+	road Road
+	user string
+}
+
+// board notes who is on a flight.
+func (st *state) board(f *flight) {
+	st.flights[f.number] = f
+	for i := range f.list {
+		st.aboard[passenger{f.road, f.list[i].user}] = &f.list[i]
+	}
+}
+
+func (st *state) land(f *flight) {
+	delete(st.flights, f.number)
+	for i := range f.list {
+		delete(st.aboard, passenger{f.road, f.list[i].user})
+	}
+}
+
+// flying reports whether an attribute change of a user is in a request under way.
+func (st *state) flying(user string, id ID) bool {
+	p := st.aboard[passenger{RoadTransition, user}]
+	if p == nil {
+		return false
+	}
+	for _, s := range p.attributes {
+		if s.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// counts returns what a flight is for the meters.
+func (f *flight) counts() (users, events int) {
+	for i := range f.list {
+		p := &f.list[i]
+		users += int(boolByte(len(p.attributes) > 0 || p.loose))
+		events += int(boolByte(!p.queued.id.IsZero() && !p.loose))
+	}
+	return users, events
+}
+
+// loadFlights boards every flight there is. A damaged one is left to recover: whoever was on it is
+// taken again.
+func (st *state) loadFlights(tx *bolt.Tx) error {
+	st.flights, st.aboard, st.wrecks = make(map[uint64]*flight), make(map[passenger]*boarding), nil
+	return tx.Bucket(bucketFlights).ForEach(func(k, frame []byte) error {
+		if f, err := decodeFlight(number(k), frame, st.epoch); err == nil {
+			st.board(f)
+		} else {
+			st.wrecks = append(st.wrecks, number(k))
+		}
+		return nil
+	})
+}
