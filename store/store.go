@@ -58,6 +58,7 @@ type Store struct {
 	once     sync.Once
 
 	rejected atomic.Uint64 // refused at the door since the last transaction
+	applied  atomic.Uint64 // number of the last record applied, on disk
 
 	// The writer's own.
 	state  *state
@@ -103,6 +104,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.inbox = inbox
+	s.applied.Store(s.state.applied)
 	if err := s.recover(); err != nil {
 		inbox.close()
 		s.db.Close()
@@ -169,7 +171,7 @@ func (s *Store) Close() (err error) {
 		close(s.closing)
 		<-s.gone
 		if s.rejected.Load() > 0 {
-			err = s.write(nil)
+			err = s.write(nil, false)
 		}
 		s.inbox.closeFiles()
 		err = errors.Join(err, s.db.Close(), s.lock.Close())
@@ -285,11 +287,16 @@ func (s *Store) Settle(ctx context.Context, o Outcome) error {
 
 // Applied waits until everything appended before the call has been applied.
 func (s *Store) Applied(ctx context.Context) error {
-	target, reached := s.inbox.last(), uint64(0)
-	for reached < target {
-		err := s.run(ctx, func(*batch) error { return nil }, func(b *batch) { reached = b.st.applied })
-		if err != nil {
-			return err
+	target := s.inbox.last()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for s.applied.Load() < target {
+		select {
+		case <-tick.C:
+		case <-s.gone:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil

@@ -20,12 +20,17 @@ type command struct {
 
 const (
 	// applyBytes bounds how much of the inbox one transaction applies. Larger ones write fewer pages a
-	// record; smaller ones let outcomes and acknowledgements through sooner.
-	applyBytes = 4 << 20
+	// record; smaller ones let outcomes through sooner.
+	applyBytes = 8 << 20
 
-	// applyPause is how long the writer leaves the disk to acknowledgements between two batches. A
-	// record waits at most this much longer, and a batch gathers that many more.
-	applyPause = 20 * time.Millisecond
+	// While events are being acknowledged, apply shares processors and disk with them, and yields: after
+	// a batch it rests four times as long as the batch took, so it takes a fifth of the time, and the
+	// next batch gathers more records for the pages it writes. It rests at most maxRest, which is how
+	// much longer a record may wait, and hardly at all once it is lagLimit records behind.
+	restFactor = 4
+	minRest    = 5 * time.Millisecond
+	maxRest    = 500 * time.Millisecond
+	lagLimit   = 200_000
 
 	// writeRetry is how long the writer waits after a failed transaction, as on a full disk.
 	writeRetry = time.Second
@@ -33,8 +38,9 @@ const (
 
 func (s *Store) writeLoop() {
 	defer close(s.gone)
-	idle := time.NewTimer(0)
-	defer idle.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	rested := false // apply may go on
 	for {
 		var commands []*command
 		select {
@@ -42,21 +48,38 @@ func (s *Store) writeLoop() {
 			commands = s.gather(c)
 		case <-s.inbox.written:
 			s.behind = true
-		case <-idle.C:
+		case <-rest.C:
+			rested = true
 		case <-s.closing:
 			return
 		}
-		if len(commands) == 0 && !s.behind {
+		apply := rested && s.behind
+		if len(commands) == 0 && !apply {
 			continue
 		}
-		if err := s.write(commands); err != nil {
+		began, received := time.Now(), s.inbox.next.Load()
+		if err := s.write(commands, apply); err != nil {
 			s.log.Error("the state could not be written; trying again", "err", err)
-			idle.Reset(writeRetry)
+			rested = false
+			rest.Reset(writeRetry)
 			continue
 		}
-		if s.behind {
-			idle.Reset(applyPause)
+		if apply {
+			rested = false
+			rest.Reset(s.restAfter(time.Since(began), s.inbox.next.Load()-received))
 		}
+	}
+}
+
+// restAfter is how long apply rests after a batch that took so long, while that many records arrived.
+func (s *Store) restAfter(took time.Duration, arrived uint64) time.Duration {
+	switch {
+	case s.behind && arrived == 0:
+		return 0 // nobody is waiting for the disk
+	case s.inbox.next.Load()-s.state.applied > lagLimit:
+		return minRest
+	default:
+		return min(max(restFactor*took, minRest), maxRest)
 	}
 }
 
@@ -73,8 +96,8 @@ func (s *Store) gather(first *command) []*command {
 	}
 }
 
-// write is one transaction: the commands, then a batch of the inbox.
-func (s *Store) write(commands []*command) error {
+// write is one transaction: the commands, then, if it is time to apply, a batch of the inbox.
+func (s *Store) write(commands []*command, apply bool) error {
 	woke, rejected := false, s.rejected.Swap(0)
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
@@ -85,8 +108,10 @@ func (s *Store) write(commands []*command) error {
 				return err
 			}
 		}
-		if err := s.applyNext(b); err != nil {
-			return err
+		if apply {
+			if err := s.applyNext(b); err != nil {
+				return err
+			}
 		}
 		b.st.ledger.rejected += rejected
 		if err := b.flush(); err != nil {
@@ -106,6 +131,9 @@ func (s *Store) write(commands []*command) error {
 	}
 	for _, c := range commands {
 		c.done <- err
+	}
+	if err == nil {
+		s.applied.Store(s.state.applied)
 	}
 	if woke {
 		s.signal()
