@@ -52,7 +52,7 @@ func stateOf(t *testing.T, b *bench) string {
 func TestABackupOfARunningStoreIsOneMoment(t *testing.T) {
 	t.Parallel()
 	b := open(t, rules(SendBoth))
-	events := mixedEvents(7, 3000)
+	events := mixedEvents(7, 2000)
 	b.receive(events[:1000]...)
 	var load sync.WaitGroup
 	load.Go(func() {
@@ -65,7 +65,7 @@ func TestABackupOfARunningStoreIsOneMoment(t *testing.T) {
 	load.Wait()
 	info, err := VerifyBackup(path, nil)
 	must(t, err)
-	if info.Received < 1000 || info.Received >= 3000 {
+	if info.Received < 1000 || info.Received >= 2000 {
 		t.Fatalf("the backup holds %d events: it was not made in the middle", info.Received)
 	}
 	dir := filepath.Join(t.TempDir(), "made by the restore")

@@ -143,7 +143,9 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func epochOf(tx *bolt.Tx) uint32 { return binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(metaEpoch)) }
+func epochOf(tx *bolt.Tx) uint32 {
+	return binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(metaEpoch))
+}
 
 func firstError(errs ...error) error {
 	for _, err := range errs {

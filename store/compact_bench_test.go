@@ -30,8 +30,9 @@ func BenchmarkUpkeepWithAMillionUsers(b *testing.B) {
 	must(b, err)
 	b.ReportMetric(100*float64(live)/float64(size), "live-%")
 
-	quiet := acks(s, 5*time.Second, users)
-	b.ReportMetric(quiet.at(0.99), "quiet-ack-p99-ms")
+	usual := traffic(s, users, func() { time.Sleep(5 * time.Second) })
+	b.ReportMetric(usual.at(0.5), "usual-ack-p50-ms")
+	b.ReportMetric(usual.at(0.99), "usual-ack-p99-ms")
 	var r CompactReport
 	busy := traffic(s, users, func() {
 		r, err = s.Compact(context.Background(), nil)
@@ -98,13 +99,7 @@ func (l latencies) at(q float64) float64 {
 	return l[min(int(q*float64(len(l))), len(l)-1)]
 }
 
-// acks appends from 16 senders for a while, and tells how long each acknowledgement took.
-func acks(s *bench, d time.Duration, users int) latencies {
-	ctx, stop := context.WithTimeout(context.Background(), d)
-	defer stop()
-	return append16(ctx, s, users)
-}
-
+// append16 appends from 16 senders until ctx ends, and tells how long each acknowledgement took.
 func append16(ctx context.Context, s *bench, users int) (all latencies) {
 	var mu sync.Mutex
 	var senders sync.WaitGroup

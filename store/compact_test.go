@@ -48,7 +48,7 @@ func mixedEvents(seed uint64, n int) (events []*Event) {
 func TestCompactionUnderLoadLosesNothing(t *testing.T) {
 	smallSlices(t)
 	plain, compacted := open(t, rules(SendBoth)), open(t, rules(SendBoth))
-	events := mixedEvents(1, 4000)
+	events := mixedEvents(1, 3000)
 	half := len(events) / 2
 	plain.receive(events[:half]...)
 	compacted.receive(events[:half]...)
@@ -221,9 +221,11 @@ func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
 		events = append(events, event(fmt.Sprint(secret, i), "vip", true, 1))
 	}
 	b.receive(events...)
+	events = nil
 	for i := range 400 {
-		b.receive(&Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: fmt.Sprint(secret, i)}, MessageID: "d", Raw: []byte(`{}`)})
+		events = append(events, &Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: fmt.Sprint(secret, i)}, MessageID: "d", Raw: []byte(`{}`)})
 	}
+	b.receive(events...)
 	path := filepath.Join(b.dir, stateFile)
 	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), secret) {
 		t.Fatal("the bytes of deleted users were gone by themselves: this test shows nothing", err)

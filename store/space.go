@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Room. Events are refused before the disk is full, so that what the store owes for those it took, it
@@ -283,9 +281,9 @@ func (s *Store) measure() (m Space, applied uint64, err error) {
 	if m.StateBytes, m.LiveBytes, err = s.db.fill(); err != nil {
 		return m, 0, err
 	}
-	applied, err = s.appliedNumber()
+	applied = s.applied.Load()
 	m.UnappliedBytes = s.inbox.behind(applied)
-	return m, applied, err
+	return m, applied, nil
 }
 
 // onDisk is what a file takes: bbolt's files have holes where they are going to grow.
@@ -329,13 +327,4 @@ func (in *inbox) behind(applied uint64) (bytes int64) {
 		bytes += int64(float64(onDisk(info)) * float64(waiting) / float64(all))
 	}
 	return bytes
-}
-
-// appliedNumber is the number of the last record applied, as it is on disk.
-func (v *View) appliedNumber() (applied uint64, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		applied = number(tx.Bucket(bucketMeta).Get(metaApplied))
-		return nil
-	})
-	return applied, err
 }

@@ -62,6 +62,7 @@ type Store struct {
 	once     sync.Once
 
 	rejected atomic.Uint64 // refused at the door since the last transaction
+	applied  atomic.Uint64 // number of the last record applied, on disk
 
 	room      *room           // whether there is any for more events
 	life      context.Context // ends with Close
@@ -75,7 +76,6 @@ type Store struct {
 	state    *state
 	behind   bool // the inbox may hold records not yet applied
 	stranded bool // flights that the last process left are still to be settled: there was no room
-	short    bool // the last transaction with records of the inbox in it found no room
 	between  chan func()
 	trace    *trace // what a compaction must copy again; nil without one
 	arena    []byte // memory of the last batch, for the next
@@ -124,6 +124,7 @@ func (s *Store) open() error {
 	}
 	inbox.enough.Store(s.room.segment())
 	s.inbox, s.behind = inbox, inbox.last() > s.state.applied
+	s.applied.Store(s.state.applied)
 	s.lookAround()
 	if err := s.recover(); err != nil {
 		inbox.close()
@@ -206,7 +207,7 @@ func (s *Store) Close() (err error) {
 		s.upkeep.Lock() // for good: what waits for it finds the store closed
 		defer s.upkeep.Unlock()
 		if s.rejected.Load() > 0 {
-			err = s.write(nil)
+			err = s.write(nil, false)
 		}
 		s.inbox.closeFiles()
 		err = errors.Join(err, s.db.Close(), s.lock.Close())
@@ -339,11 +340,16 @@ func (s *Store) Settle(ctx context.Context, o Outcome) error {
 
 // Applied waits until everything appended before the call has been applied.
 func (s *Store) Applied(ctx context.Context) error {
-	target, reached := s.inbox.last(), uint64(0)
-	for reached < target {
-		err := s.run(ctx, func(*batch) error { return nil }, func(b *batch) { reached = b.st.applied })
-		if err != nil {
-			return err
+	target := s.inbox.last()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for s.applied.Load() < target {
+		select {
+		case <-tick.C:
+		case <-s.gone:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -21,12 +20,17 @@ type command struct {
 
 const (
 	// applyBytes bounds how much of the inbox one transaction applies. Larger ones write fewer pages a
-	// record; smaller ones let outcomes and acknowledgements through sooner.
-	applyBytes = 4 << 20
+	// record; smaller ones let outcomes through sooner.
+	applyBytes = 8 << 20
 
-	// applyPause is how long the writer leaves the disk to acknowledgements between two batches. A
-	// record waits at most this much longer, and a batch gathers that many more.
-	applyPause = 20 * time.Millisecond
+	// While events are being acknowledged, apply shares processors and disk with them, and yields: after
+	// a batch it rests four times as long as the batch took, so it takes a fifth of the time, and the
+	// next batch gathers more records for the pages it writes. It rests at most maxRest, which is how
+	// much longer a record may wait, and hardly at all once it is lagLimit records behind.
+	restFactor = 4
+	minRest    = 5 * time.Millisecond
+	maxRest    = 500 * time.Millisecond
+	lagLimit   = 200_000
 
 	// writeRetry is how long the writer waits after a failed transaction, as on a full disk.
 	writeRetry = time.Second
@@ -34,8 +38,9 @@ const (
 
 func (s *Store) writeLoop() {
 	defer close(s.gone)
-	idle := time.NewTimer(0)
-	defer idle.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	rested := false // apply may go on
 	for {
 		var commands []*command
 		select {
@@ -43,28 +48,46 @@ func (s *Store) writeLoop() {
 			commands = s.gather(c)
 		case f := <-s.between:
 			f()
+			rest.Reset(0)
 			continue
 		case <-s.inbox.written:
 			s.behind = true
-		case <-idle.C:
+		case <-rest.C:
+			rested = true
 		case <-s.closing:
 			return
 		}
-		if len(commands) == 0 && !s.behind && !s.stranded {
+		held := s.trace.full()
+		if held {
+			rest.Reset(minRest)
+		}
+		apply := rested && s.behind && !held
+		if len(commands) == 0 && !apply && !(rested && s.stranded) {
 			continue
 		}
-		if len(commands) == 0 && s.trace.full() {
-			idle.Reset(applyPause)
-			continue
-		}
-		if err := s.write(commands); err != nil {
+		began, received := time.Now(), s.inbox.next.Load()
+		if err := s.write(commands, apply); err != nil {
 			s.log.Error("the state could not be written; trying again", "err", err)
-			idle.Reset(writeRetry)
+			rested = false
+			rest.Reset(writeRetry)
 			continue
 		}
-		if s.behind {
-			idle.Reset(applyPause)
+		if apply {
+			rested = false
+			rest.Reset(s.restAfter(time.Since(began), s.inbox.next.Load()-received))
 		}
+	}
+}
+
+// restAfter is how long apply rests after a batch that took so long, while that many records arrived.
+func (s *Store) restAfter(took time.Duration, arrived uint64) time.Duration {
+	switch {
+	case s.behind && arrived == 0:
+		return 0 // nobody is waiting for the disk
+	case s.inbox.next.Load()-s.state.applied > lagLimit:
+		return minRest
+	default:
+		return min(max(restFactor*took, minRest), maxRest)
 	}
 }
 
@@ -81,15 +104,10 @@ func (s *Store) gather(first *command) []*command {
 	}
 }
 
-// write is one transaction: the commands, then a batch of the inbox. Commands go alone while there is
-// no room, because an outcome needs hardly any and records may need much; and while a compaction has
-// more to copy again than it likes.
-func (s *Store) write(commands []*command) error {
-	alone := len(commands) > 0 && (s.short || s.trace.full())
-	err := s.transact(commands, !alone)
-	if full := errors.Is(err, ErrFull); full || !alone {
-		s.short = full
-	}
+// write is one transaction: the commands, then, if it is time to apply, a batch of the inbox. What
+// found no room for a batch finds it for commands: they go alone while apply rests after a failure.
+func (s *Store) write(commands []*command, apply bool) error {
+	err := s.transact(commands, apply)
 	for _, c := range commands {
 		c.done <- err
 	}
@@ -134,6 +152,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		return err
 	}
 	s.stranded = false
+	s.applied.Store(s.state.applied)
 	if woke {
 		s.signal()
 	}
@@ -159,7 +178,6 @@ func (s *Store) applyNext(b *batch) error {
 		s.log.Error("the inbox could not be read; trying again", "err", err)
 		return nil
 	}
-	s.behind = len(records) > 0
 	for _, r := range records {
 		rec, err := decodeRecord(r.seq, r.frame)
 		if err != nil {
@@ -171,6 +189,7 @@ func (s *Store) applyNext(b *batch) error {
 			s.inbox.rules.Add(-1)
 		}
 	}
+	s.behind = b.st.applied < s.inbox.last() // what comes from now on says so itself
 	return b.err
 }
 
