@@ -23,6 +23,7 @@ type Admin struct {
 	Inspect   Inspector
 	Unready   func() string // empty: events are being accepted
 	Flush     func(ctx context.Context, computation string) (FlushReceipt, error)
+	Upkeep    Upkeep
 	Version   string
 	ShowUsers func() bool // on admin.listen
 	Log       *slog.Logger
@@ -38,7 +39,10 @@ func (a *Admin) Socket() http.Handler {
 	mux := http.NewServeMux()
 	a.public(mux)
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
-	mux.HandleFunc("POST /api/flush", a.order(a.flush))
+	mux.HandleFunc("POST /api/flush", a.order(a.answer(a.flush)))
+	mux.HandleFunc("POST /api/db/check", a.order(a.checkData))
+	mux.HandleFunc("POST /api/db/compact", a.order(a.compactData))
+	mux.HandleFunc("POST /api/db/backup", a.order(a.backUpData))
 	return a.guard(mux, func(r *http.Request) bool { return r.Header.Get("Origin") == "" })
 }
 
@@ -230,8 +234,7 @@ func trimBrackets(host string) string {
 }
 
 // order lets through only who says its version: a header that no web page can add unasked.
-func (a *Admin) order(do func(*http.Request) (any, error)) http.HandlerFunc {
-	answer := a.answer(do)
+func (a *Admin) order(carryOut http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		theirs := r.Header.Get(versionHeader)
 		if theirs == "" {
@@ -239,7 +242,7 @@ func (a *Admin) order(do func(*http.Request) (any, error)) http.HandlerFunc {
 			return
 		}
 		a.Log.Info("operator's order", "path", r.URL.Path, "client_version", theirs)
-		answer(w, r)
+		carryOut(w, r)
 	}
 }
 

@@ -72,6 +72,8 @@ type process struct {
 	certs     *certificates // nil without TLS
 
 	ingest, admin, socket *server // admin nil when it is off
+
+	shut error // why the rules could not be recorded at the start: there was no room
 }
 
 // Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine
@@ -99,8 +101,8 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 			err = errors.Join(err, p.abandon())
 		}
 	}()
-	if err := p.store.SetRules(ctx, c.Rules()); err != nil {
-		return nil, fmt.Errorf("record the rules: %w", err)
+	if p.shut = p.store.SetRules(ctx, c.Rules()); p.shut != nil && !errors.Is(p.shut, store.ErrFull) {
+		return nil, fmt.Errorf("record the rules: %w", p.shut)
 	}
 	if err := p.assemble(c); err != nil {
 		return nil, err
@@ -110,7 +112,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 
 // assemble makes the parts and connects them; nothing runs yet.
 func (p *process) assemble(c *config.Config) error {
-	p.readiness = &readiness{store: p.store, now: time.Now, phase: "starting"}
+	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.SetUnready("starting")
 	p.sender = syncer.New(senderConfig(c), p.store, p.log.With("part", "sync"))
@@ -158,6 +160,7 @@ func (p *process) windows() *Admin {
 		Inspect:   p.inspector(),
 		Unready:   p.readiness.unready,
 		Flush:     p.flush,
+		Upkeep:    p.store,
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
@@ -218,12 +221,17 @@ func (p *process) run(ctx context.Context) error {
 	lanes.Go(func() error { return p.scheduler.Run(work) })
 	lanes.Go(func() error { return p.housekeeping(work) })
 	lanes.Go(func() error { return p.reloads(work) })
-	p.ready()
+	if p.shut != nil {
+		lanes.Go(func() error { return p.awaitRoom(work) })
+	} else {
+		p.openDoor()
+	}
+	p.announce()
 	lanes.Go(func() error {
 		<-work.Done()
 		p.log.Info("stopping")
-		p.readiness.enter("stopping")
-		p.door.SetUnready("stopping")
+		p.readiness.enter(phaseStopping)
+		p.door.SetUnready(phaseStopping)
 		return p.ingest.stop(drainPatience)
 	})
 	err := lanes.Wait()
@@ -234,10 +242,30 @@ func (p *process) run(ctx context.Context) error {
 	return err
 }
 
-// ready opens the door.
-func (p *process) ready() {
-	p.door.SetUnready("")
-	p.readiness.enter("")
+// openDoor lets events in.
+func (p *process) openDoor() {
+	p.readiness.begin(func() { p.door.SetUnready("") })
+}
+
+// awaitRoom opens the door once the rules that events are to be read by are recorded, which a full
+// disk prevented. The process looks after everything else meanwhile.
+func (p *process) awaitRoom(ctx context.Context) error {
+	p.log.Error("there is no room to record the rules: no events are taken until there is", "error", p.shut)
+	p.readiness.enter("starting: " + p.shut.Error())
+	for err := p.shut; err != nil; err = p.store.SetRules(ctx, p.config.Load().Rules()) {
+		if !errors.Is(err, store.ErrFull) {
+			return fmt.Errorf("record the rules: %w", err)
+		}
+		if pause(ctx, time.Second) != nil {
+			return nil
+		}
+	}
+	p.openDoor()
+	return nil
+}
+
+// announce says that the process is up, and where.
+func (p *process) announce() {
 	at := Addresses{Ingest: p.ingest.listener.Addr(), Socket: p.socket.listener.Addr().String()}
 	attrs := []any{"version", p.o.Version, "data_dir", p.config.Load().DataDir, "ingest", at.Ingest.String(), "socket", at.Socket}
 	if p.admin != nil {
@@ -250,11 +278,14 @@ func (p *process) ready() {
 	}
 }
 
-// housekeeping removes what retention no longer covers.
+// housekeeping removes what retention no longer covers, and gives the room back.
 func (p *process) housekeeping(ctx context.Context) error {
 	for {
 		if err := p.prune(ctx); err != nil {
 			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
+		}
+		if _, _, err := p.store.CompactIfSparse(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error("compacting the state went wrong; it is tried again in a minute", "error", err)
 		}
 		if pause(ctx, housekeepingEvery) != nil {
 			return nil
@@ -319,6 +350,7 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 		ReceivedFor:   c.Retention.Received.Duration,
 		ReceivedBytes: c.Retention.ReceivedBytes,
 		Parked:        c.Retention.Parked.Duration,
+		MaxDataBytes:  c.Retention.MaxDataBytes,
 	}
 }
 

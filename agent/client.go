@@ -34,7 +34,8 @@ const (
 // Client asks the running agent over its unix socket. It may be used concurrently.
 type Client struct {
 	http    *http.Client
-	version string // ours
+	patient *http.Client // the same, for what takes as long as it takes
+	version string       // ours
 	hello   Hello
 }
 
@@ -54,7 +55,7 @@ func Dial(ctx context.Context, socket, version string) (*Client, error) {
 		},
 		MaxIdleConns: 1, IdleConnTimeout: answerTimeout,
 	}
-	c := &Client{http: &http.Client{Transport: transport, Timeout: answerTimeout}, version: version}
+	c := &Client{http: &http.Client{Transport: transport, Timeout: answerTimeout}, patient: &http.Client{Transport: transport}, version: version}
 	if err := c.get(ctx, "/api/hello", nil, &c.hello); err != nil {
 		_ = c.Close()
 		return nil, dialError(socket, err)

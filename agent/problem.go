@@ -29,6 +29,8 @@ var codes = []struct {
 }{
 	{"not_found", http.StatusNotFound, store.ErrNotFound},
 	{"no_data", http.StatusNotFound, store.ErrNoData},
+	{"underway", http.StatusConflict, store.ErrUnderway},
+	{"full", http.StatusInsufficientStorage, store.ErrFull},
 	{"usage", http.StatusBadRequest, errUsage},
 	{"bad_cursor", http.StatusBadRequest, store.ErrBadCursor},
 	{"closed", http.StatusServiceUnavailable, store.ErrClosed},

@@ -17,6 +17,7 @@ const unwellFor = 10 * time.Second
 // store, because that is where it shows.
 type readiness struct {
 	store Inbox
+	full  func() error // why the store has no room for events; nil while it has, or where nobody asks
 	now   func() time.Time
 
 	mu    sync.Mutex
@@ -43,7 +44,7 @@ func (r *readiness) note(ctx context.Context, err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil {
+	if err == nil || r.full != nil && errors.Is(err, store.ErrFull) { // the store says that itself, as long as it lasts
 		r.fault = ""
 		return
 	}
@@ -57,12 +58,29 @@ func (r *readiness) enter(phase string) {
 	r.phase = phase
 }
 
+// begin ends the starting, and calls open, unless the stopping has begun already.
+func (r *readiness) begin(open func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase != phaseStopping {
+		r.phase = ""
+		open()
+	}
+}
+
+const phaseStopping = "stopping"
+
 // unready says why events are not being accepted; empty when they are.
 func (r *readiness) unready() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.phase != "" {
 		return r.phase
+	}
+	if r.full != nil {
+		if err := r.full(); err != nil {
+			return err.Error()
+		}
 	}
 	if r.fault != "" && r.now().Sub(r.since) < unwellFor {
 		return r.fault

@@ -47,6 +47,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	if err := p.store.SetRules(ctx, next.Rules()); err != nil {
 		return err
 	}
+	p.store.SetRetention(storeOptions(next, p.log))
 	p.config.Store(next)
 	p.door.Reconfigure(doorConfig(next))
 	p.sender.Reconfigure(senderConfig(next))
@@ -77,10 +78,6 @@ func (p *process) keepFixed(old, next *config.Config) (changed []string) {
 	fixed("admin.listen", old.Admin.Listen, &next.Admin.Listen)
 	fixed("admin.socket", old.Admin.Socket, &next.Admin.Socket)
 	fixed("log.format", old.Log.Format, &next.Log.Format)
-	if old.Retention != next.Retention {
-		changed = append(changed, "retention")
-		next.Retention = old.Retention
-	}
 	return changed
 }
 

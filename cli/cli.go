@@ -76,6 +76,7 @@ func (sh *shell) app() *urfave.App {
 			sh.audienceCommand(),
 			sh.userCommand(),
 			sh.flushCommand(),
+			sh.dbCommand(),
 			sh.configCommand(),
 			sh.sandboxCommand(),
 			sh.demoCommand(),

@@ -110,6 +110,9 @@ func (v *View) backup(ctx context.Context, w io.Writer, progress func(done, tota
 			return err
 		}
 		out.total = r.StateBytes + v.inbox.behind(r.Applied)
+		if progress != nil {
+			progress(0, out.total)
+		}
 		if err := out.json(backupHead, r.BackupInfo); err != nil {
 			return err
 		}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -20,7 +22,7 @@ import (
 
 // Finding is one thing that is not as it should be.
 type Finding struct {
-	Code    string `json:"code"` // pages, frame, ledger, pointer, due, members, inbox
+	Code    string `json:"code"` // open, pages, frame, ledger, pointer, due, members, inbox
 	Message string `json:"message"`
 }
 
@@ -58,8 +60,13 @@ func (r *CheckReport) find(code, format string, args ...any) {
 // reads it: run it where that harms nobody.
 func Check(ctx context.Context, dir string, progress func(done, total int64)) (*CheckReport, error) {
 	v, err := OpenReadOnly(dir)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrNoData), errors.Is(err, ErrInUse), errors.Is(err, ErrNewer), errors.Is(err, fs.ErrPermission):
 		return nil, err
+	case err != nil:
+		r := &CheckReport{Pages: true}
+		r.find("open", "%v", err)
+		return r, nil
 	}
 	defer v.Close()
 	return v.check(ctx, true, progress)

@@ -32,7 +32,8 @@ const (
 	// writer no longer needs. sliceTime is half of what a reader may take: the check is between keys.
 	sliceTime = 25 * time.Millisecond
 
-	// slicePause after each slice leaves the disk to acknowledgements: a slice's fsync delays theirs.
+	// slicePause is the least the disk is left to acknowledgements after each slice; as long as the
+	// slice took, usually. A slice's fsync delays theirs.
 	slicePause = 5 * time.Millisecond
 
 	// compactFill packs pages tighter than a file that grew at random, where they are two thirds full,
@@ -47,7 +48,7 @@ const (
 
 // Tests make these small, so that a small file takes many slices and rounds.
 var (
-	sliceBytes = 4 << 20
+	sliceBytes = 1 << 20
 	traceLimit = 1 << 17 // of a trace: about 20 MB at the usual length of keys
 )
 
@@ -243,6 +244,7 @@ func (c *compaction) copyAll(ctx context.Context) error {
 		}
 		var items []item
 		var err error
+		begun := time.Now()
 		if items, done, err = readSlice(c.s.db, at); err != nil {
 			return err
 		}
@@ -257,7 +259,7 @@ func (c *compaction) copyAll(ctx context.Context) error {
 			return err
 		}
 		c.tell(items)
-		time.Sleep(slicePause)
+		time.Sleep(max(slicePause, time.Since(begun)))
 	}
 	compactStep("copied")
 	return nil

@@ -165,10 +165,10 @@ func (re *restoration) settle(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-// structural reports whether pages are damaged, with which no store can work.
+// structural reports whether a file cannot be opened, or its pages followed: no store can work with it.
 func (r *CheckReport) structural() bool {
 	for _, f := range r.Findings {
-		if f.Code == "pages" {
+		if f.Code == "pages" || f.Code == "open" {
 			return true
 		}
 	}

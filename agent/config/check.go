@@ -23,6 +23,9 @@ func (l *loader) check() {
 	if r := l.cfg.Retry; r.MaxBackoff.Duration < r.MinBackoff.Duration {
 		l.refuseKey("retry.max_backoff", "must not be shorter than retry.min_backoff, which is %s", r.MinBackoff)
 	}
+	if n := l.cfg.Retention.MaxDataBytes; n > 0 && n < leastDataBytes {
+		l.refuseKey("retention.max_data_bytes", "must be 0, for no limit, or %d (64 MiB) or more: the files grow in steps of 16 MiB", leastDataBytes)
+	}
 	l.checkSchedule()
 	l.checkBuilt(fields(l.cfg, ""), fields(Default(), ""))
 	l.checkPolicy(fields(&l.cfg.Defaults, "defaults."))
@@ -31,6 +34,9 @@ func (l *loader) check() {
 	}
 	l.checkAttributes()
 }
+
+// leastDataBytes is two files of the store with a step to grow each, and half of it for what they hold.
+const leastDataBytes = 64 << 20
 
 const unixPrefix = "unix:"
 

@@ -145,7 +145,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 
 		{"features to come", lines(
 			"[defaults]", `send = ["attribute", "cohort", "list"]`, `list_attribute = "audiences"`,
-			"[retention]", `ex_members = "1h"`, "max_data_bytes = 5",
+			"[retention]", `ex_members = "1h"`,
 			"[guard]", "exit_share = 0.1",
 			"[verify]", `schedule = "@daily"`,
 			"[[computation]]", `key = "vip"`, `cohort_name = "VIP"`, "guard = false", `send = "cohort"`),
@@ -153,13 +153,15 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 				`agent.toml:2: defaults.send = ["attribute", "cohort", "list"]: cohort and list: not built yet in this version: leave it out`,
 				`agent.toml:3: defaults.list_attribute = "audiences": not built yet in this version: leave it out`,
 				`agent.toml:5: retention.ex_members = "1h": not built yet in this version: leave it out`,
-				`agent.toml:6: retention.max_data_bytes = 5: not built yet in this version: leave it out`,
-				`agent.toml:7: [guard]: not built yet in this version: leave it out`,
-				`agent.toml:9: [verify]: not built yet in this version: leave it out`,
-				`agent.toml:13: computation.vip.cohort_name = "VIP": not built yet in this version: leave it out`,
-				`agent.toml:14: computation.vip.guard: not built yet in this version: leave it out`,
-				`agent.toml:15: computation.vip.send = "cohort": cohort: not built yet in this version: leave it out`,
+				`agent.toml:6: [guard]: not built yet in this version: leave it out`,
+				`agent.toml:8: [verify]: not built yet in this version: leave it out`,
+				`agent.toml:12: computation.vip.cohort_name = "VIP": not built yet in this version: leave it out`,
+				`agent.toml:13: computation.vip.guard: not built yet in this version: leave it out`,
+				`agent.toml:14: computation.vip.send = "cohort": cohort: not built yet in this version: leave it out`,
 			}},
+
+		{"a limit of nothing", lines("[retention]", "max_data_bytes = 1000000"),
+			[]string{`agent.toml:2: retention.max_data_bytes = 1000000: must be 0, for no limit, or 67108864 (64 MiB) or more: the files grow in steps of 16 MiB`}},
 
 		{"computation without a name", lines("[[computation]]", `send = "none"`),
 			[]string{`agent.toml:1: [[computation]]: names no computation: add key = "…" or id = "…"`}},
@@ -309,7 +311,7 @@ func TestChannelsCombine(t *testing.T) {
 }
 
 func TestUnbuiltKeysMayBeSetToTheirDefault(t *testing.T) {
-	mustRead(t, lines("[retention]", `ex_members = "0s"`, "max_data_bytes = 0", "[defaults]", `list_attribute = "segment_audiences"`))
+	mustRead(t, lines("[retention]", `ex_members = "0s"`, "[defaults]", `list_attribute = "segment_audiences"`))
 }
 
 func TestRelativePathsBeginAtTheFile(t *testing.T) {

@@ -17,7 +17,6 @@ var unbuilt = []string{
 	"guard",
 	"verify",
 	"retention.ex_members",
-	"retention.max_data_bytes",
 	"defaults.list_attribute",
 	"computation.list_attribute",
 	"computation.cohort_name",

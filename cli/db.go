@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+func (sh *shell) dbCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "db",
+		Usage: "look after the data: check, compact, back up, restore",
+		Subcommands: []*urfave.Command{
+			{
+				Name:  "check",
+				Usage: "read everything and count it again",
+				Description: "Checks the checksum of every record and every row, adds the ledger up, and holds every index\n" +
+					"against what it points at. While the agent is stopped the pages of the files are followed, too.\n" +
+					"Nothing is changed. Ends with 1 when something is wrong.\n\n" +
+					"Example: personasync db check --json",
+				Flags:  []urfave.Flag{jsonFlag()},
+				Action: sh.dbCheck,
+			},
+			{
+				Name:  "compact",
+				Usage: "give back the room that deleted data leaves in state.db",
+				Description: "The agent goes on taking events and delivering meanwhile. It does this unasked when more than\n" +
+					"half of a large file is free. It needs 1.2 times what is live as free disk.\n\n" +
+					"Example: personasync db compact",
+				Flags:  []urfave.Flag{jsonFlag()},
+				Action: sh.dbCompact,
+			},
+			{
+				Name:      "backup",
+				Usage:     "write a backup to FILE, while the agent runs or not",
+				ArgsUsage: "FILE",
+				Description: "FILE is a tar with the state at one moment, the events received and not applied by then, and\n" +
+					"checksums. It appears when it is whole, and replaces an older backup of that name only.\n" +
+					"It holds user ids, and everybody who was not yet forgotten.\n\n" +
+					"Example: personasync db backup /var/backups/personasync-$(date +%F).tar",
+				Flags:  []urfave.Flag{jsonFlag()},
+				Action: sh.dbBackup,
+			},
+			{
+				Name:      "restore",
+				Usage:     "put the backup FILE in place of the data",
+				ArgsUsage: "FILE",
+				Description: "The agent must be stopped. The backup is read, checked and opened before anything is replaced.\n" +
+					"What was received after it was made is not in it: let Segment replay that time, or run\n" +
+					"`personasync audience reconcile`. What left after it was made is sent again, under the same change ids.\n\n" +
+					"Example: systemctl stop personasync && personasync db restore /var/backups/personasync-2026-03-14.tar",
+				Flags:  []urfave.Flag{jsonFlag()},
+				Action: sh.dbRestore,
+			},
+		},
+	}
+}
+
+// upkeep runs do with whoever can look after the data.
+func (sh *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, bar *progressBar) error) (err error) {
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	u, done, where, err := agent.OpenUpkeep(c.Context, places, Version())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	sh.remark("%s", where)
+	bar := sh.progress()
+	defer bar.end()
+	return inUse(do(u, bar))
+}
+
+// inUse gives a directory that somebody else holds the code of what a second try does not cure.
+func inUse(err error) error {
+	if errors.Is(err, store.ErrInUse) {
+		return &coded{ExitUsage, err}
+	}
+	return err
+}
+
+func (sh *shell) dbCheck(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	return sh.upkeep(c, func(u agent.Upkeep, bar *progressBar) error {
+		r, err := u.Check(c.Context, bar.tell)
+		if bar.end(); err != nil {
+			return err
+		}
+		if err := sh.printCheck(r, c.Bool("json")); err != nil || r.OK() {
+			return err
+		}
+		return fmt.Errorf("the data is damaged (%s): stop the agent, keep a copy of the directory, and restore the last good backup with `personasync db restore FILE`; "+
+			"or go on: what does not add up is set aside when it is met, and its user counts as never seen", plural(r.Faults, "fault"))
+	})
+}
+
+func (sh *shell) printCheck(r *store.CheckReport, json bool) error {
+	if json {
+		return printJSON(sh.out, struct {
+			OK bool `json:"ok"`
+			*store.CheckReport
+		}{r.OK(), r})
+	}
+	verdict := sh.paint.green("everything is as it should be")
+	if !r.OK() {
+		verdict = sh.paint.red(plural(r.Faults, "fault"))
+	}
+	fmt.Fprintf(sh.out, "%s: %s in %s, %s pending, %s held, %s parked, %s closed, %s in the inbox; %s\n",
+		store.Bytes(r.Bytes), plural(r.Users, "user"), plural(r.Rows, "row"), count(r.Pending), count(r.Held), count(r.Parked), count(r.History),
+		plural(r.Records, "record"), verdict)
+	for _, f := range r.Findings {
+		fmt.Fprintf(sh.out, "  %-8s %s\n", f.Code, plain(f.Message))
+	}
+	if more := r.Faults - uint64(len(r.Findings)); more > 0 {
+		fmt.Fprintf(sh.out, "  and %s more\n", count(more))
+	}
+	if r.Damaged > 0 {
+		fmt.Fprintf(sh.out, "%s set aside earlier\n", plural(r.Damaged, "damaged row"))
+	}
+	if !r.Pages {
+		sh.remark("the pages of the files are followed only while the agent is stopped")
+	}
+	return nil
+}
+
+func (sh *shell) dbCompact(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	return sh.upkeep(c, func(u agent.Upkeep, bar *progressBar) error {
+		r, err := u.Compact(c.Context, bar.tell)
+		if bar.end(); err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(sh.out, r)
+		}
+		_, err = fmt.Fprintf(sh.out, "state.db had %s and has %s; it took %s, of which delivery stood still for %s\n",
+			store.Bytes(r.Before), store.Bytes(r.After), roughly(r.Took), roughly(r.Pause))
+		return err
+	})
+}
+
+// roughly rounds a duration for people.
+func roughly(d time.Duration) time.Duration {
+	switch {
+	case d > time.Minute:
+		return d.Round(time.Second)
+	case d > time.Second:
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(100 * time.Microsecond)
+}
+
+func (sh *shell) dbBackup(c *urfave.Context) error {
+	if err := arguments(c, "FILE"); err != nil {
+		return err
+	}
+	path, err := filepath.Abs(c.Args().First())
+	if err != nil {
+		return err
+	}
+	return sh.upkeep(c, func(u agent.Upkeep, bar *progressBar) error {
+		var r store.BackupReport
+		err := store.CreateBackup(path, func(w io.Writer) (err error) {
+			r, err = u.Backup(c.Context, w, bar.tell)
+			return err
+		})
+		if bar.end(); err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(sh.out, struct {
+				File string `json:"file"`
+				store.BackupReport
+			}{path, r})
+		}
+		_, err = fmt.Fprintf(sh.out, "%s: %s with %s, %s pending and %s up to record %d; state.db grew by %s meanwhile\n",
+			plain(path), store.Bytes(r.Bytes), plural(r.Users, "user"), plural(r.Pending, "change"), plural(r.Received, "received event"), r.Last, store.Bytes(r.Grew))
+		return err
+	})
+}
+
+func (sh *shell) dbRestore(c *urfave.Context) error {
+	if err := arguments(c, "FILE"); err != nil {
+		return err
+	}
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	bar := sh.progress()
+	r, err := agent.Restore(c.Context, places, c.Args().First(), Version(), bar.tell)
+	bar.end()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &coded{ExitNothing, err}
+	case err != nil:
+		return inUse(err)
+	case c.Bool("json"):
+		return printJSON(sh.out, r)
+	}
+	fmt.Fprintf(sh.out, "restored to %s: %s and %s as of %s\n", plain(places.DataDir), plural(r.Users, "user"), plural(r.Received, "received event"),
+		r.Made.Format(time.RFC3339))
+	if r.Pending > 0 {
+		fmt.Fprintf(sh.out, "%s waited then: what of them left since is sent again, under the same change ids\n", plural(r.Pending, "change"))
+	}
+	if r.Faults > 0 {
+		fmt.Fprintf(sh.out, "%s came with the backup: `personasync db check` lists them\n", sh.paint.yellow(plural(r.Faults, "fault")))
+	}
+	sh.remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
+	return nil
+}

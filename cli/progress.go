@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"personasync/store"
+)
+
+// progressBar shows on a terminal how far something long has come, how fast, and how long it may still
+// take; elsewhere it is silent. It draws on standard error, so that the output is none the worse.
+//
+//	[##########..........]  52 %  340.2 MiB of 654.1 MiB  113.4 MiB/s  3 s left
+type progressBar struct {
+	w     io.Writer // nil: silent
+	now   func() time.Time
+	begun time.Time
+	drawn time.Time
+	width int // of the last line drawn
+}
+
+const (
+	redraw   = 100 * time.Millisecond
+	barWidth = 20
+)
+
+func (sh *shell) progress() *progressBar {
+	p := &progressBar{now: time.Now}
+	if isTerminal(sh.err) {
+		p.w = sh.err
+	}
+	return p
+}
+
+// tell takes in how much is done.
+func (p *progressBar) tell(done, total int64) {
+	if p.w == nil || total <= 0 {
+		return
+	}
+	now := p.now()
+	if p.begun.IsZero() {
+		p.begun = now
+	}
+	if now.Sub(p.drawn) < redraw {
+		return
+	}
+	p.drawn = now
+	p.draw(p.line(min(done, total), total, now.Sub(p.begun)))
+}
+
+func (p *progressBar) line(done, total int64, took time.Duration) string {
+	full := int(barWidth * done / total)
+	line := fmt.Sprintf("[%s%s] %3d %%  %s of %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
+		100*done/total, store.Bytes(done), store.Bytes(total))
+	if took < time.Second || done == 0 {
+		return line // too early to tell
+	}
+	rate := float64(done) / took.Seconds()
+	return line + fmt.Sprintf("  %s/s  %s left", store.Bytes(int64(rate)), ago(int64(float64(total-done)/rate)))
+}
+
+func (p *progressBar) draw(line string) {
+	fmt.Fprintf(p.w, "\r%-*s", p.width, line)
+	p.width = len(line)
+}
+
+// end wipes the bar away: what comes next says how it went.
+func (p *progressBar) end() {
+	if p.width > 0 {
+		fmt.Fprintf(p.w, "\r%*s\r", p.width, "")
+		p.width = 0
+	}
+}
