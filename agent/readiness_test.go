@@ -58,3 +58,20 @@ func TestReadinessFollowsWhatAppendsMeet(t *testing.T) {
 		says("stopping")
 	})
 }
+
+// TestAStoreWithoutRoomIsUnreadyAsLongAsItSaysSo: no sender has to find out, and none is waited for.
+func TestAStoreWithoutRoomIsUnreadyAsLongAsItSaysSo(t *testing.T) {
+	var full error
+	r := &readiness{store: inboxFunc(func() error { return full }), full: func() error { return full }, now: time.Now}
+	full = &store.FullError{Reason: "3 bytes are free"}
+	if got := r.unready(); got != "3 bytes are free" {
+		t.Errorf("unready says %q", got)
+	}
+	_ = r.Append(t.Context())
+	full = nil
+	if got := r.unready(); got != "" {
+		t.Errorf("there is room again, and unready says %q", got)
+	}
+	r.enter(phaseStopping)
+	r.begin(func() { t.Error("the door opened while the agent stops") })
+}

@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+// upkeepFuncs is an Upkeep made of functions.
+type upkeepFuncs struct {
+	compact func(progress func(done, total int64)) (store.CompactReport, error)
+	backup  func(ctx context.Context, w io.Writer, progress func(done, total int64)) (store.BackupReport, error)
+}
+
+func (f upkeepFuncs) Check(context.Context, func(done, total int64)) (*store.CheckReport, error) {
+	return nil, store.ErrUnderway
+}
+func (f upkeepFuncs) Compact(_ context.Context, progress func(done, total int64)) (store.CompactReport, error) {
+	return f.compact(progress)
+}
+func (f upkeepFuncs) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (store.BackupReport, error) {
+	return f.backup(ctx, w, progress)
+}
+
+// overSocket is a client of an agent whose upkeep is u.
+func overSocket(t *testing.T, u Upkeep) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := testAdmin(&answers{})
+	a.Upkeep = u
+	server := &http.Server{Handler: a.Socket(), ReadTimeout: 50 * time.Millisecond, WriteTimeout: 50 * time.Millisecond}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	c, err := Dial(t.Context(), path, "1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// TestUpkeepTakesLongerThanTheServersTimeouts has a compaction and a backup that do, with progress.
+func TestUpkeepTakesLongerThanTheServersTimeouts(t *testing.T) {
+	payload := bytes.Repeat([]byte("page"), 100_000)
+	c := overSocket(t, upkeepFuncs{
+		compact: func(progress func(done, total int64)) (store.CompactReport, error) {
+			for i := range int64(3) {
+				progress(i, 3)
+				time.Sleep(newsPause)
+			}
+			return store.CompactReport{Before: 9, After: 3, Pause: time.Millisecond}, nil
+		},
+		backup: func(ctx context.Context, w io.Writer, progress func(done, total int64)) (store.BackupReport, error) {
+			progress(0, int64(len(payload)))
+			time.Sleep(newsPause)
+			for rest := payload; len(rest) > 0; rest = rest[len(payload)/4:] {
+				time.Sleep(newsPause / 2)
+				if _, err := w.Write(rest[:len(payload)/4]); err != nil {
+					return store.BackupReport{}, err
+				}
+			}
+			return store.BackupReport{Bytes: int64(len(payload))}, ctx.Err()
+		},
+	})
+	told := int64(0)
+	r, err := c.Compact(t.Context(), func(done, total int64) { told = total })
+	if err != nil || r.After != 3 || told != 3 {
+		t.Errorf("%+v %v, told %d", r, err, told)
+	}
+	var got bytes.Buffer
+	b, err := c.Backup(t.Context(), &got, func(done, total int64) { told = total })
+	if err != nil || !bytes.Equal(got.Bytes(), payload) || b.Bytes != int64(len(payload)) || told != int64(len(payload)) {
+		t.Errorf("%+v %v: %d bytes, told %d", b, err, got.Len(), told)
+	}
+}
+
+// newsPause is longer than the timeouts of the server above.
+const newsPause = 110 * time.Millisecond
+
+func TestUpkeepThatFailsSaysWhyOnBothSidesOfTheSocket(t *testing.T) {
+	c := overSocket(t, upkeepFuncs{
+		compact: func(progress func(done, total int64)) (store.CompactReport, error) {
+			progress(1, 2)
+			return store.CompactReport{}, store.ErrFull
+		},
+		backup: func(_ context.Context, w io.Writer, _ func(done, total int64)) (store.BackupReport, error) {
+			_, err := w.Write([]byte("half of one"))
+			return store.BackupReport{}, errors.Join(store.ErrFull, err)
+		},
+	})
+	if _, err := c.Check(t.Context(), nil); !errors.Is(err, store.ErrUnderway) {
+		t.Errorf("check: %v", err)
+	}
+	if _, err := c.Compact(t.Context(), nil); !errors.Is(err, store.ErrFull) {
+		t.Errorf("compact: %v", err)
+	}
+	if _, err := c.Backup(t.Context(), io.Discard, nil); !errors.Is(err, store.ErrFull) {
+		t.Errorf("backup: %v", err)
+	}
+}
+
+func TestUpkeepIsOrderedThroughTheSocketAlone(t *testing.T) {
+	a := testAdmin(&answers{})
+	for _, path := range []string{"/api/db/check", "/api/db/compact", "/api/db/backup"} {
+		if code := ask(a.Listener(), http.MethodPost, "http://localhost"+path, versionHeader, "1.0").Code; code != http.StatusNotFound && code != http.StatusMethodNotAllowed {
+			t.Errorf("admin.listen answers %s with %d", path, code)
+		}
+		if code := ask(a.Socket(), http.MethodPost, path).Code; code != http.StatusForbidden {
+			t.Errorf("the socket answers %s without a version with %d", path, code)
+		}
+	}
+}
+
+// TestAFullDiskStopsNeitherTheProcessNorItsStart runs an agent on a disk that fills up, and starts one
+// on a disk that is full.
+func TestAFullDiskStopsNeitherTheProcessNorItsStart(t *testing.T) {
+	s := newSite(t)
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=24m"); err != nil {
+		t.Skipf("NOT TESTED: a disk that is really full. Mounting one takes root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	data := "PERSONASYNC_DATA_DIR=" + filepath.Join(disk, "data")
+	c := s.load(data)
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	a.tell(news("ann", true, time.Now()))
+	eventually(t, i, "ann is delivered", func(st Status) bool { return st.Delivered == 1 })
+	for _, start := range []bool{false, true} {
+		if start {
+			a.stop()
+		}
+		ballast := fill(t, disk)
+		if start {
+			c = s.load(data, "PERSONASYNC_DEFAULTS_ENTER_EVENT=Other") // rules that must be recorded
+			a = s.start(c, RunOptions{})
+			i, _ = open(t, c)
+		}
+		eventually(t, i, "no room is noticed", func(st Status) bool { return !st.Ready })
+		if code, why := a.readyz(); code != http.StatusServiceUnavailable || !strings.Contains(why, "the disk is full") {
+			t.Errorf("readyz: %d %s", code, why)
+		}
+		if code := a.post(http.DefaultClient, "http", news("bob", true, time.Now())); code != http.StatusServiceUnavailable {
+			t.Errorf("a delivery to a full disk was answered %d", code)
+		}
+		if err := os.Remove(ballast); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, i, "there is room again", func(st Status) bool { return st.Ready })
+		a.tell(news("cid", !start, time.Now()))
+		eventually(t, i, "cid is delivered", func(st Status) bool { return st.Delivered >= 2 && st.Pending == 0 })
+	}
+}
+
+func (a *started) readyz() (code int, body string) {
+	a.t.Helper()
+	resp, err := http.Get("http://" + a.Admin.String() + "/readyz")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	return resp.StatusCode, string(text)
+}
+
+// fill writes a file until the disk takes not a byte more.
+func fill(t *testing.T, disk string) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(disk, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
+}
