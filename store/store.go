@@ -61,9 +61,9 @@ type Store struct {
 	applied  atomic.Uint64 // number of the last record applied, on disk
 
 	// The writer's own.
-	state  *state
-	behind bool   // the inbox may hold records not yet applied
-	arena  []byte // memory of the last batch, for the next
+	state   *state
+	starved bool   // the last batch found none of the records it looked for
+	arena   []byte // memory of the last batch, for the next
 
 	rulesMu  sync.Mutex // orders SetRules
 	appended *Rules     // the newest rules in the inbox, nil while unknown
@@ -82,7 +82,6 @@ func Open(dir string, o Options) (s *Store, err error) {
 	s = &Store{
 		log: o.Log, dir: dir, lock: lock,
 		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
-		behind: true,
 	}
 	s.retention.Store(&o)
 	if err := s.open(); err != nil {

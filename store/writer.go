@@ -47,13 +47,12 @@ func (s *Store) writeLoop() {
 		case c := <-s.commands:
 			commands = s.gather(c)
 		case <-s.inbox.written:
-			s.behind = true
 		case <-rest.C:
 			rested = true
 		case <-s.closing:
 			return
 		}
-		apply := rested && s.behind
+		apply := rested && s.lag() > 0
 		if len(commands) == 0 && !apply {
 			continue
 		}
@@ -71,12 +70,17 @@ func (s *Store) writeLoop() {
 	}
 }
 
+// lag is how many records the inbox holds that are not applied yet.
+func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied }
+
 // restAfter is how long apply rests after a batch that took so long, while that many records arrived.
 func (s *Store) restAfter(took time.Duration, arrived uint64) time.Duration {
 	switch {
-	case s.behind && arrived == 0:
+	case s.starved:
+		return writeRetry
+	case arrived == 0 && s.lag() > 0:
 		return 0 // nobody is waiting for the disk
-	case s.inbox.next.Load()-s.state.applied > lagLimit:
+	case s.lag() > lagLimit:
 		return minRest
 	default:
 		return min(max(restFactor*took, minRest), maxRest)
@@ -146,9 +150,12 @@ func (s *Store) applyNext(b *batch) error {
 	records, err := s.inbox.read(b.st.applied+1, applyBytes)
 	if err != nil { // outcomes and takes must not wait for it
 		s.log.Error("the inbox could not be read; trying again", "err", err)
+		s.starved = true
 		return nil
 	}
-	s.behind = len(records) > 0
+	if s.starved = len(records) == 0; s.starved {
+		s.log.Error("records that were received are not in the inbox", "from", b.st.applied+1)
+	}
 	for _, r := range records {
 		rec, err := decodeRecord(r.seq, r.frame)
 		if err != nil {
@@ -175,7 +182,6 @@ func (s *Store) reload() {
 	if err != nil {
 		s.log.Error("the state could not be read back", "err", err)
 	}
-	s.behind = true
 }
 
 // run has the writer do something, and waits until it is on disk. ctx can stop the wait for the
