@@ -71,5 +71,6 @@ type Settlement struct {
 type Outcome struct {
 	Flight  uint64
 	At      time.Time
+	NotSent bool // the request certainly did not leave, so that no limit counts it
 	Results []Settlement
 }

@@ -279,6 +279,8 @@ func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, 
 type Next struct {
 	Retry time.Time            // the earliest retry time
 	Jobs  map[string]time.Time // earliest receipt time of what waits, by job, in whole seconds
+
+	RetryJobs map[string]time.Time // the same of what waits for a retry; nil when nothing does
 }
 
 // Settle writes what became of a flight. After it returns, the outcome survives a crash.
