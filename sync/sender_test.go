@@ -721,6 +721,31 @@ func TestFlushOfOneJobLeavesTheOthers(t *testing.T) {
 	})
 }
 
+func TestFlushOfOneJobLeavesTheRetriesOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newShelf(t)
+		w := &wire{t: t, answer: func(r sentRequest) (*http.Response, error) {
+			if slices.Contains(r.ids, "bob") {
+				return reply(429, "", "Retry-After", "600"), nil
+			}
+			return ok(), nil
+		}}
+		c := testConfig(w)
+		c.Realtime = func(job string) bool { return job == "two" }
+		s, stop := run(t, c, o)
+		defer stop()
+		o.put("bob", "two", true, false)
+		o.put("ann", "one", true, false)
+		time.Sleep(5 * time.Second)
+		one := "one"
+		s.Flush(&one)
+		time.Sleep(time.Minute)
+		if !slices.Equal(w.taken(), []string{"ann"}) || w.count() != 2 {
+			t.Errorf("accepted %v in %d requests, want ann, and bob's retry left to its time", w.taken(), w.count())
+		}
+	})
+}
+
 // Stopping lets what is in flight finish, starts nothing, and settles all of it.
 func TestStoppingFinishesWhatIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
