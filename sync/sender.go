@@ -112,15 +112,17 @@ func (s *Sender) Open(job string, upTo time.Time) (drained <-chan struct{}) {
 	return s.open(&gate{job: job, upTo: upTo, drained: make(chan struct{})})
 }
 
-// Flush sends everything received up to now, of one job or of all, now: what waits for company, for
-// its cron, or for a retry. A road that is stopped or waiting is tried at once. The limits hold.
+// Flush sends everything received up to now, of one job or of all, now: what waits for company or for
+// its cron, and, when it is for all, for a retry. Whoever waits for a retry may have changes of several
+// jobs, so a flush of one leaves retries to their time. A road that is stopped or waiting is tried at
+// once. The limits hold.
 func (s *Sender) Flush(job *string) {
 	g := &gate{every: job == nil, upTo: time.Now(), drained: make(chan struct{})}
 	if job != nil {
 		g.job = *job
 	}
 	s.mu.Lock()
-	s.force = true
+	s.force = s.force || g.every
 	s.road.hurry()
 	s.mu.Unlock()
 	s.open(g)
