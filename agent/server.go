@@ -77,16 +77,31 @@ type certificates struct {
 
 func newCertificates(cert, key string) (*certificates, error) {
 	c := &certificates{cert: cert, key: key}
-	return c, c.read()
+	pair, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	c.use(pair)
+	return c, nil
 }
 
-func (c *certificates) read() error {
+// read returns what the files hold now; without TLS, on a nil c, there is nothing to read.
+func (c *certificates) read() (*tls.Certificate, error) {
+	if c == nil {
+		return nil, nil
+	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
-		return fmt.Errorf("read ingest.tls_cert and ingest.tls_key: %w", err)
+		return nil, fmt.Errorf("read ingest.tls_cert and ingest.tls_key: %w", err)
 	}
-	c.current.Store(&pair)
-	return nil
+	return &pair, nil
+}
+
+// use presents pair from now on.
+func (c *certificates) use(pair *tls.Certificate) {
+	if c != nil {
+		c.current.Store(pair)
+	}
 }
 
 func (c *certificates) config() *tls.Config {
