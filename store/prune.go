@@ -13,18 +13,18 @@ const pruneSlice = 5000
 // Prune removes what its retention no longer covers, a bounded slice at a time; more says that
 // another call would find work.
 func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error) {
-	applied := uint64(0)
+	applied, keep := uint64(0), Options{}
 	err = s.run(ctx, func(b *batch) error {
-		b.now = now
-		more = b.pruneHistory(now, s.o.Delivered) || more
-		more = b.pruneParked(now, s.o.Parked) || more
+		b.now, keep = now, s.o
+		more = b.pruneHistory(now, keep.Delivered) || more
+		more = b.pruneParked(now, keep.Parked) || more
 		b.pruneMessages(now)
 		return b.err
 	}, func(b *batch) { applied = b.st.applied })
 	if err != nil {
 		return false, err
 	}
-	return more, s.inbox.trim(applied, now, s.o.ReceivedFor, s.o.ReceivedBytes)
+	return more, s.inbox.trim(applied, now, keep.ReceivedFor, keep.ReceivedBytes)
 }
 
 // pruneHistory deletes what was closed long enough ago: a prefix, for the history is in that order.
