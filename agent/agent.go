@@ -32,12 +32,14 @@ import (
 // RunOptions is what an agent needs besides its configuration. Log is required.
 type RunOptions struct {
 	Log     *slog.Logger
-	Level   *slog.LevelVar // follows log.level on a reload; may be nil
 	Version string
 
 	// Reload asks for the configuration to be read again by Load; nil: never.
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
+
+	// Relog makes Log follow [log] of a new configuration; may be nil.
+	Relog func(config.Log)
 
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)

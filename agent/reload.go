@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -54,9 +53,10 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
 	p.sender.Reconfigure(senderConfig(next))
+	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
-	if p.o.Level != nil {
-		_ = p.o.Level.UnmarshalText([]byte(next.Log.Level)) // Load has checked it
+	if p.o.Relog != nil {
+		p.o.Relog(next.Log)
 	}
 	p.sayReloaded(old, next, kept)
 	return nil
@@ -102,13 +102,4 @@ func sections(r store.Rules) map[string]store.Policy {
 		m[name] = s.Policy
 	}
 	return m
-}
-
-// LogLevel is the level of a configuration's word; info for one that is none.
-func LogLevel(word string) slog.Level {
-	var l slog.Level
-	if l.UnmarshalText([]byte(word)) != nil {
-		return slog.LevelInfo
-	}
-	return l
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/store"
 )
 
 // journal is a log that can be read while it is written.
@@ -127,5 +128,35 @@ func TestRefusedReloadKeepsTheCertificate(t *testing.T) {
 	log.await(t, "configuration reloaded")
 	if presented() == first {
 		t.Error("a reload left the old certificate")
+	}
+}
+
+// TestReloadTakesTheRetention: what was kept for hours goes with the first look after the reload.
+func TestReloadTakesTheRetention(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	p, err := start(t.Context(), c, RunOptions{Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.abandon() }()
+	if err := p.reload(t.Context(), s.load("PERSONASYNC_RETENTION_PARKED=1s")); err != nil {
+		t.Fatal(err)
+	}
+	parked := &store.Event{Raw: []byte(`{}`), Received: time.Now().Add(-time.Hour), Fault: "undetermined"}
+	if err := p.store.Append(t.Context(), parked); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store.Applied(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if counts, err := p.store.Counts(); err != nil || counts.Events.Parked != 1 {
+		t.Fatalf("parked: %+v, %v", counts.Events, err)
+	}
+	if _, err := p.store.Prune(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if counts, err := p.store.Counts(); err != nil || counts.Events.Parked != 0 {
+		t.Errorf("it is still parked: %+v, %v", counts.Events, err)
 	}
 }

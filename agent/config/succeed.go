@@ -30,7 +30,7 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 // fixed reports whether only a restart changes the field: what is locked or listened on.
 func (f field) fixed() bool {
 	switch f.key {
-	case "data_dir", "ingest.listen", "ingest.tls_cert", "ingest.tls_key", "admin.listen", "admin.socket", "log.format":
+	case "data_dir", "ingest.listen", "ingest.tls_cert", "ingest.tls_key", "admin.listen", "admin.socket":
 		return true
 	}
 	return false
