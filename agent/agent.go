@@ -255,19 +255,25 @@ func (p *process) ready() {
 // housekeeping removes what retention no longer covers.
 func (p *process) housekeeping(ctx context.Context) error {
 	for {
-		for {
-			more, err := p.store.Prune(ctx, time.Now())
-			if err != nil && ctx.Err() == nil {
-				p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
-			}
-			if !more || err != nil {
-				break
-			}
+		if err := p.prune(ctx); err != nil {
+			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
 		}
 		if pause(ctx, housekeepingEvery) != nil {
 			return nil
 		}
 	}
+}
+
+// prune works off what is to be removed, a slice at a time. A stop waits for the slice under way:
+// it is bounded, and a command that nobody waits for must not outlive its caller in the store.
+func (p *process) prune(ctx context.Context) error {
+	for ctx.Err() == nil {
+		more, err := p.store.Prune(context.WithoutCancel(ctx), time.Now())
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
 }
 
 // abandon undoes a start that came to nothing.
