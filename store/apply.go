@@ -3,11 +3,7 @@ package store
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
-	"slices"
-	"time"
 )
 
 // Applying is a pure function of the state and the record: no clock, no random, no look outside. The
@@ -75,7 +71,7 @@ func (b *batch) applyRules(r *Rules) {
 func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	e := c.event
 	park := func(reason, sentence string) fate {
-		b.parkEvent(c.seq, frame, e, e.User.ID, reason, sentence)
+		b.parkEvent(c.seq, frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
 		return fateParked
 	}
 	switch {
@@ -114,19 +110,23 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 
 // state diffs what the event says against what is kept.
 func (b *batch) state(u *user, f *field, p *Policy, c *cause) fate {
-	e := c.event
-	if e.Class != ClassTrait {
+	if c.event.Class != ClassTrait {
 		return max(b.member(u, f, p, c, true), b.forwardTraits(u, f, p, c))
 	}
-	result := fateIgnored
+	return max(b.values(u, f, p, c, true), b.forwardTraits(u, f, p, c))
+}
+
+// values applies every value that a trait's event holds.
+func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) fate {
+	e, result := c.event, fateIgnored
 	for _, col := range e.Columns {
 		target := f
 		if col.Name != e.Key {
 			target = b.column(f, col.Name)
 		}
-		result = max(result, b.value(u, target, p, c, e.Bytes(col.Value)))
+		result = max(result, b.value(u, target, p, c, e.Bytes(col.Value), event))
 	}
-	return max(result, b.forwardTraits(u, f, p, c))
+	return result
 }
 
 // member applies a membership. tell is false when the event itself is sent on by itself.
@@ -157,8 +157,8 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, tell bool) fate {
 	return fateTransition
 }
 
-// value applies one value of a trait.
-func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte) fate {
+// value applies one value of a trait. event is false when the event itself is sent on by itself.
+func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, event bool) fate {
 	at := c.event.Time.UnixNano()
 	word := statement{value: bytes.Clone(value), time: at, since: at, message: c.event.MessageID, seq: c.seq}
 	en, sort := b.entry(u, f.number), sortOf(p, c.event)
@@ -183,7 +183,7 @@ func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte) fate
 			return fateTransition
 		}
 	}
-	b.tell(u, f, p, en, c, sort, TransitionValue, word.value, true)
+	b.tell(u, f, p, en, c, sort, TransitionValue, word.value, event)
 	return fateTransition
 }
 
@@ -235,7 +235,7 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	e := c.event
 	asAttribute := p.Send.Has(SendAttribute) || p.Send.Has(SendAsReceived) && sort == keptIdentify
 	asEvent := event && (p.Send.Has(SendEvent) || p.Send.Has(SendAsReceived) && sort == keptTrack)
-	if p.MaxEventAge > 0 && e.Received.Sub(e.Time) > p.MaxEventAge {
+	if p.tooOld(e) {
 		asEvent = false // a replay: the state is news, the event is not
 	}
 	if asAttribute {
@@ -244,6 +244,10 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	if asEvent {
 		b.wantEvent(u, f, p, c, t, value, sort == keptTrack)
 	}
+}
+
+func (p *Policy) tooOld(e *Event) bool {
+	return p.MaxEventAge > 0 && e.Received.Sub(e.Time) > p.MaxEventAge
 }
 
 // wantEvent makes an event change: the event that was received, or one made up so that it is the same
@@ -264,176 +268,9 @@ func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, 
 		ch.Props = bytes.Clone(c.event.Bytes(c.event.Object))
 	}
 	b.st.ledger.changes.Created++
-	if b.st.registry.conflicted(f, p) {
+	if b.st.registry.conflicted(f, p, &b.st.rules) {
 		b.hold(u, f, ch, nil)
 		return
 	}
 	b.enqueue(u, ch)
-}
-
-// passThrough sends on a track event that may repeat on purpose: once for each message id. A flag in
-// it sets the membership, but does not decide whether it is sent.
-func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
-	e := c.event
-	if b.st.rules.MessageIDs > 0 && e.Received.Sub(e.Time) > b.st.rules.MessageIDs {
-		return fateStale // older than message ids are remembered: it cannot be told from a replay
-	}
-	if !b.firstSight(e) {
-		return fateDuplicate
-	}
-	result := fateUnchanged
-	if e.Flag != FlagSilent {
-		result = b.member(u, f, p, c, false)
-	}
-	if p.Send&(SendAsReceived|SendEvent) == 0 {
-		return result
-	}
-	t := TransitionEnter
-	value := jsonTrue
-	if e.Flag == FlagOut {
-		t, value = TransitionExit, jsonFalse
-	}
-	b.wantEvent(u, f, p, c, t, value, true)
-	return fateTransition
-}
-
-const day = 24 * time.Hour
-
-// firstSight remembers a message id, and reports whether it is new. Ids are kept in one bucket a day,
-// so that forgetting them drops a bucket.
-func (b *batch) firstSight(e *Event) bool {
-	sum := sha256.Sum256([]byte(e.MessageID))
-	days := b.tx.Bucket(bucketMessages)
-	today := e.Received.Unix() / int64(day/time.Second)
-	oldest := e.Received.Add(-b.st.rules.MessageIDs).Unix() / int64(day/time.Second)
-	for d := oldest; d <= today; d++ {
-		if ids := days.Bucket(numberKey(uint64(d))); ids != nil && ids.Get(sum[:16]) != nil {
-			return false
-		}
-	}
-	ids, err := days.CreateBucketIfNotExists(numberKey(uint64(today)))
-	if err != nil {
-		b.err = err
-		return true
-	}
-	b.put(ids, sum[:16], []byte{})
-	return true
-}
-
-// forwardTraits sends along the other traits of an identify that the policy names.
-func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fate) {
-	e := c.event
-	if len(p.ForwardTraits) == 0 || e.Call == CallTrack || p.Send == SendNone || e.Object.Len == 0 {
-		return fateIgnored
-	}
-	var traits map[string]json.RawMessage
-	if json.Unmarshal(e.Bytes(e.Object), &traits) != nil {
-		return fateIgnored
-	}
-	all := slices.Contains(p.ForwardTraits, "*")
-	for _, name := range sortedNames(traits) {
-		own := name == f.key || slices.ContainsFunc(e.Columns, func(c Column) bool { return c.Name == name })
-		if own || !all && !slices.Contains(p.ForwardTraits, name) {
-			continue
-		}
-		if owner := b.st.registry.owners[name]; owner != nil && !owner.forwarded() {
-			continue // a computation of its own says this better
-		}
-		forwarded := *p
-		forwarded.Send = SendAttribute
-		if b.value(u, b.forward(name), &forwarded, c, traits[name]) == fateTransition {
-			result = fateTransition
-		}
-	}
-	return result
-}
-
-func sortedNames(m map[string]json.RawMessage) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-type identityVerdict uint8
-
-const (
-	identityUsable identityVerdict = iota
-	identityParked
-	identityIgnored
-)
-
-// identifyUser says who an event is about under a policy. A parked verdict carries its reason as the
-// identifier's fault.
-func identifyUser(e *Event, p *Policy) (Identifier, identityVerdict) {
-	who, policy, reason := e.User, IdentityUse, ""
-	switch {
-	case who.ID != "":
-	case e.Anonymous.ID != "":
-		who, policy, reason = e.Anonymous, p.Anonymous, "anonymous"
-	case e.Email.ID != "":
-		who, policy, reason = e.Email, p.EmailOnly, "email_only"
-	default:
-		return Identifier{Fault: "no_identifier"}, identityParked
-	}
-	switch {
-	case policy == IdentityIgnore:
-		return who, identityIgnored
-	case policy != IdentityUse:
-		return Identifier{ID: who.ID, Fault: reason}, identityParked
-	case who.Fault != "":
-		return who, identityParked
-	case len(who.ID) > MaxUserID:
-		return Identifier{Fault: "id_too_long"}, identityParked
-	default:
-		return who, identityUsable
-	}
-}
-
-var identitySentences = map[string]string{
-	"anonymous":       `the event has no userId: set anonymous = "use_anonymous_id" to send under its anonymousId, or "ignore"`,
-	"email_only":      `the event has no userId, only an e-mail address: set email_only = "use_email" to send under it, or "ignore"`,
-	"no_identifier":   "the event names nobody: no userId, no anonymousId, no e-mail address",
-	"id_blocked":      "MoEngage ignores this id: it is on its list of placeholder ids",
-	"id_too_short":    "MoEngage needs an id of two characters or more",
-	"id_too_long":     "the id is longer than 512 bytes",
-	"id_invalid_utf8": "the id is not valid UTF-8",
-}
-
-func identitySentence(reason string) string {
-	if s := identitySentences[reason]; s != "" {
-		return s
-	}
-	return "MoEngage does not take this id: " + reason
-}
-
-// applyDelete erases a user on Segment's word.
-func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) fate {
-	e := c.event
-	if b.st.rules.OnDelete == "ignore" {
-		return fateIgnored
-	}
-	id := cmp.Or(e.User.ID, e.Anonymous.ID)
-	if id == "" || len(id) > MaxUserID {
-		return park("no_identifier", "a delete that names nobody cannot be carried out")
-	}
-	b.forget(b.user(id), e.Received)
-	return fateIgnored
-}
-
-// tombstone is what stays of a forgotten user: a salted hash, and the time.
-func (b *batch) tombstone(id string) []byte {
-	sum := sha256.Sum256(slices.Concat(b.st.salt, []byte(id)))
-	return sum[:16]
-}
-
-// forgotten reports whether an event is from before its user was forgotten.
-func (b *batch) forgotten(id string, at time.Time) bool {
-	if b.st.ledger.tombstones == 0 {
-		return false
-	}
-	v := b.tx.Bucket(bucketTombstones).Get(b.tombstone(id))
-	return len(v) == 8 && at.UnixNano() <= int64(binary.BigEndian.Uint64(v))
 }

@@ -72,4 +72,7 @@ type Outcome struct {
 	Flight  uint64
 	At      time.Time
 	Results []Settlement
+
+	// NotSent says that the request certainly never left, so that the meters need not count it.
+	NotSent bool
 }

@@ -78,7 +78,7 @@ type registry struct {
 	fields []*field // by number
 	byName map[fieldName][]*field
 	byKey  map[string][]*field // computations only
-	owners map[string]*field   // who an attribute name belongs to under today's rules: the first to use it
+	owners map[string]*field   // who sends to an attribute under today's rules: the first computation to use it
 }
 
 func newRegistry(fields []*field, rules *Rules) *registry {
@@ -109,18 +109,30 @@ func (r *registry) settleOwners(rules *Rules) {
 
 func (r *registry) claim(f *field, rules *Rules) {
 	p := rules.For(f.key, f.id)
-	if p.Send == SendNone {
+	if !f.forwarded() && !p.sendsAttributes() {
 		return
 	}
-	if name := f.attribute(&p); r.owners[name] == nil {
+	name := f.attribute(&p)
+	if owner := r.owners[name]; owner == nil || owner.forwarded() { // a forwarded trait gives way
 		r.owners[name] = f
 	}
 }
 
-// conflicted reports whether somebody else had f's attribute name first.
-func (r *registry) conflicted(f *field, p *Policy) bool {
-	owner := r.owners[f.attribute(p)]
-	return owner != nil && owner != f
+func (p *Policy) sendsAttributes() bool { return p.Send&(SendAttribute|SendAsReceived) != 0 }
+
+// conflicted reports whether f would fight with another computation: over an attribute that the other
+// sent to first, or over a key that the other had first and that the config does not tell apart.
+func (r *registry) conflicted(f *field, p *Policy, rules *Rules) bool {
+	name := f.attribute(p)
+	if owner := r.owners[name]; p.sendsAttributes() && owner != nil && owner != f && !owner.forwarded() {
+		return true
+	}
+	if f.column != "" || f.forwarded() {
+		return false
+	}
+	first := r.byKey[f.key][0]
+	firstPolicy := rules.For(first.key, first.id)
+	return first != f && first.attribute(&firstPolicy) == name
 }
 
 func (r *registry) add(f *field, rules *Rules) *field {
@@ -185,14 +197,23 @@ func (b *batch) newField(f *field) *field {
 // identify completes a computation's name from an event that knows more of it.
 func (b *batch) identify(f *field, e *Event) *field {
 	if f.id == "" && e.ComputationID != "" || f.space == "" && e.Space != "" {
-		r := b.st.registry
-		r.byName[f.name()] = slices.DeleteFunc(r.byName[f.name()], func(x *field) bool { return x == f })
-		f.id, f.space = e.ComputationID, e.Space
-		r.byName[f.name()] = append(r.byName[f.name()], f)
-		r.settleOwners(&b.st.rules)
-		b.touch(f)
+		space, key, id := f.space, f.key, f.id
+		for _, x := range b.st.registry.fields { // its columns are the computation's, too
+			if x.space == space && x.key == key && x.id == id {
+				b.rename(x, e.Space, e.ComputationID)
+			}
+		}
+		b.st.registry.settleOwners(&b.st.rules)
 	}
 	return f
+}
+
+func (b *batch) rename(f *field, space, id string) {
+	byName := b.st.registry.byName
+	byName[f.name()] = slices.DeleteFunc(byName[f.name()], func(x *field) bool { return x == f })
+	f.space, f.id = space, id
+	byName[f.name()] = append(byName[f.name()], f)
+	b.touch(f)
 }
 
 // column finds or adds the field of one column of computation f.

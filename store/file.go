@@ -37,12 +37,22 @@ var (
 // (5 s measured), so the map is made larger than the file gets. Reserved address space costs nothing.
 func boltOptions(mmap int, readOnly bool) *bolt.Options {
 	return &bolt.Options{
-		Timeout:         time.Second,
+		Timeout:         lockPatience(readOnly),
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: mmap,
 		ReadOnly:        readOnly,
 		NoStatistics:    true,
 	}
+}
+
+// lockPatience is how long an open waits for a file's lock. Whoever opens to write holds the lock of
+// the directory already, so what is in the way is a reader of a page, soon gone; a reader is in the
+// way of the agent, and looks for it at the socket instead.
+func lockPatience(readOnly bool) time.Duration {
+	if readOnly {
+		return time.Second
+	}
+	return 30 * time.Second
 }
 
 // openBolt opens path, and falls back to a map of the file's size where the address space is limited.
@@ -58,6 +68,28 @@ func openBolt(path string, mmap int, readOnly bool) (*bolt.DB, error) {
 		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
 	}
 	return db, nil
+}
+
+// createFile makes a file under another name first, so that a crash leaves either all of it or none.
+func createFile(path string, fill func(*bolt.DB) error) error {
+	temporary := path + ".new"
+	os.Remove(temporary)
+	db, err := openBolt(temporary, 0, false)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(fill(db), db.Close())
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		os.Remove(temporary)
+		return fmt.Errorf("create %s: %w", filepath.Base(path), err)
+	}
+	return nil
 }
 
 // initFile writes format and epoch into a new file, and the buckets it needs, in one transaction.

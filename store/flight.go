@@ -1,19 +1,16 @@
 package store
 
-import (
-	"fmt"
-
-	bolt "go.etcd.io/bbolt"
-)
+import bolt "go.etcd.io/bbolt"
 
 // flight is a request under way: who is on it, with which changes. It is a row of flights, written
 // before the request leaves; one found at start is uncertain. Whoever is on a flight is not taken
 // again on its road until it has landed.
 //
-//	flights: number -> frame( road, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
+//	flights: number -> frame( road, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
 type flight struct {
 	number uint64
 	road   Road
+	second uint64 // unix second in which it counts for the meters
 	list   []boarding
 }
 
@@ -35,7 +32,7 @@ const flightVersion byte = 1
 
 func (f *flight) encode() []byte {
 	buf := []byte{flightVersion, byte(f.road)}
-	buf = putUint(buf, uint64(len(f.list)))
+	buf = putUint(putUint(buf, f.second), uint64(len(f.list)))
 	for i := range f.list {
 		p := &f.list[i]
 		buf = putString(buf, p.user)
@@ -57,7 +54,7 @@ func decodeFlight(number uint64, frame []byte, epoch uint32) (*flight, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &flight{number: number, road: Road(r.byte())}
+	f := &flight{number: number, road: Road(r.byte()), second: r.uint()}
 	for n := r.uint(); n > 0 && !r.bad; n-- {
 		p := boarding{user: r.string()}
 		for m := r.uint(); m > 0 && !r.bad; m-- {
@@ -104,14 +101,26 @@ func (st *state) flying(user string, id ID) bool {
 	return false
 }
 
+// counts returns what a flight is for the meters.
+func (f *flight) counts() (users, events int) {
+	for i := range f.list {
+		p := &f.list[i]
+		users += int(boolByte(len(p.attributes) > 0 || p.loose))
+		events += int(boolByte(!p.queued.id.IsZero() && !p.loose))
+	}
+	return users, events
+}
+
+// loadFlights boards every flight there is. A damaged one is left to recover: whoever was on it is
+// taken again.
 func (st *state) loadFlights(tx *bolt.Tx) error {
-	st.flights, st.aboard = make(map[uint64]*flight), make(map[passenger]*boarding)
+	st.flights, st.aboard, st.wrecks = make(map[uint64]*flight), make(map[passenger]*boarding), nil
 	return tx.Bucket(bucketFlights).ForEach(func(k, frame []byte) error {
-		f, err := decodeFlight(number(k), frame, st.epoch)
-		if err != nil {
-			return fmt.Errorf("flight %d: %w", number(k), err)
+		if f, err := decodeFlight(number(k), frame, st.epoch); err == nil {
+			st.board(f)
+		} else {
+			st.wrecks = append(st.wrecks, number(k))
 		}
-		st.board(f)
 		return nil
 	})
 }

@@ -32,6 +32,8 @@ type inbox struct {
 	next atomic.Uint64 // number of the next record; only the committer changes it
 	buf  []byte        // the committer's, for chunks
 
+	rules atomic.Int64 // records of rules appended by this process and not applied yet: they are no events
+
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
 	making    sync.WaitGroup // joins the maker

@@ -279,22 +279,57 @@ func (l *listing) ofUser(b *batch) {
 
 // Stats groups what waits, is held or is parked, by state, kind, computation and reason.
 func (v *View) Stats() ([]StatLine, error) {
-	counts := make(map[StatLine]uint64)
-	for _, s := range []State{StatePending, StateHeld, StateParked} {
-		l := &listing{filter: OutboxFilter{State: s, Limit: 2 * pageScan}}
-		for !l.done {
-			if err := v.read(l.slice); err != nil {
-				return nil, err
-			}
-			for _, line := range l.page {
-				i := &line.info
-				counts[StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason}]++
-			}
-			if l.full() {
-				l.at, l.done = l.page[len(l.page)-1].at, false
-			}
-			l.page = l.page[:0]
+	var all []StatLine
+	for cursor, first := "", true; first || cursor != ""; first = false {
+		lines, next, err := v.StatsPage(cursor)
+		if err != nil {
+			return nil, err
 		}
+		all, cursor = MergeStats(all, lines), next
+	}
+	return all, nil
+}
+
+// StatsPage is Stats of a part of what there is, for readers that must not look for long at a time;
+// MergeStats puts the parts together. next is the cursor of the next part, "" at the end.
+func (v *View) StatsPage(after string) (lines []StatLine, next string, err error) {
+	s := StatePending
+	if state, rest, found := strings.Cut(after, ":"); found {
+		if s, found = ParseState(state); !found {
+			return nil, "", ErrBadCursor
+		}
+		after = rest
+	}
+	l := &listing{filter: OutboxFilter{State: s, Limit: 2 * pageScan}}
+	if l.at, err = parseCursor(after); err != nil {
+		return nil, "", err
+	}
+	if err := v.read(l.slice); err != nil {
+		return nil, "", err
+	}
+	for _, line := range l.page {
+		i := &line.info
+		lines = append(lines, StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason, Count: 1})
+	}
+	if l.full() { // within one user
+		l.at, l.done = l.page[len(l.page)-1].at, false
+	}
+	switch {
+	case !l.done:
+		next = s.String() + ":" + l.at.String()
+	case s < StateParked:
+		next = (s + 1).String() + ":"
+	}
+	return MergeStats(nil, lines), next, nil
+}
+
+// MergeStats adds up lines of one kind, in the order that a listing shows.
+func MergeStats(a, b []StatLine) []StatLine {
+	counts := make(map[StatLine]uint64)
+	for _, line := range slices.Concat(a, b) {
+		n := line.Count
+		line.Count = 0
+		counts[line] += n
 	}
 	lines := make([]StatLine, 0, len(counts))
 	for line, n := range counts {
@@ -304,5 +339,5 @@ func (v *View) Stats() ([]StatLine, error) {
 	slices.SortFunc(lines, func(a, b StatLine) int {
 		return cmp.Or(strings.Compare(a.State, b.State), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Computation, b.Computation), strings.Compare(a.Reason, b.Reason))
 	})
-	return lines, nil
+	return lines
 }

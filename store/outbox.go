@@ -80,13 +80,14 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 	ch := b.draft(u, f, p, c, KindAttribute, t)
 	ch.Name, ch.Value = f.attribute(p), bytes.Clone(want)
 	b.st.ledger.changes.Created++
-	if b.st.registry.conflicted(f, p) {
+	if b.st.registry.conflicted(f, p, &b.st.rules) {
 		b.supersede(u, f, e, ch.ID)
 		b.hold(u, f, ch, e)
 		return
 	}
-	if !p.Collapse {
+	if !p.Collapse || e.loose > 0 { // what was queued before collapse was turned on goes first
 		ch.loose = true
+		e.loose++
 		b.enqueue(u, ch)
 		return
 	}
@@ -130,7 +131,7 @@ func (b *batch) change(u *user, f *field, t *ticket) *stored {
 		lane: t.lane, road: RoadTransition,
 	}
 	ch.about(f)
-	if t.tried() {
+	if t.trouble != nil {
 		ch.Attempts, ch.NextAttempt = t.trouble.attempts, t.trouble.next
 		ch.Reason, ch.Sentence, ch.Answer = t.trouble.reason, t.trouble.sentence, t.trouble.answer
 	}
@@ -186,7 +187,10 @@ func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
 	ch.State, ch.Reason = StateHeld, "key_conflict"
 	ch.Sentence = "another computation sends to this attribute already: name them apart in the config"
 	b.st.ledger.changes.Held++
-	f.held++
+	if f.held++; f.held == 1 {
+		b.log.Warn("two computations send to one name; the later one's changes are held: adopt it, or name them apart in the config",
+			"computation", f.key, "id", f.id, "name", ch.Name)
+	}
 	b.touch(f)
 	b.locate(ch)
 	b.put(b.held, idKey(ch.ID), b.frame(ch.encode))
@@ -206,7 +210,7 @@ func (b *batch) releaseConflicts() {
 		}
 		f := b.fieldOf(ch.field)
 		p := b.st.rules.For(f.key, f.id)
-		if b.st.registry.conflicted(f, &p) {
+		if b.st.registry.conflicted(f, &p, &b.st.rules) {
 			continue
 		}
 		b.withdraw(ch)
@@ -275,21 +279,16 @@ func (b *batch) changeAt(u *user, f *field, t *ticket) *stored {
 
 // fetch reads a change from parked, held or history; nil when it is gone or damaged.
 func (b *batch) fetch(from *bolt.Bucket, key []byte) *stored {
-	frame := from.Get(key)
-	if frame == nil {
-		return nil
-	}
-	ch, err := decodeChange(frame, b.st.epoch)
-	if err != nil {
-		b.log.Error("a damaged change is passed over", "err", err)
-		return nil
-	}
-	return ch
+	return b.decode(from.Get(key))
 }
 
 // fetchQueued reads an event from its user's queue.
 func (b *batch) fetchQueued(key []byte) *stored {
 	_, _, frame := parseQueueValue(b.queue.Get(key))
+	return b.decode(frame)
+}
+
+func (b *batch) decode(frame []byte) *stored {
 	if frame == nil {
 		return nil
 	}

@@ -13,9 +13,9 @@ const pruneSlice = 5000
 // Prune removes what its retention no longer covers, a bounded slice at a time; more says that
 // another call would find work.
 func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error) {
-	applied, keep := uint64(0), Options{}
+	applied, keep := uint64(0), s.retention.Load()
 	err = s.run(ctx, func(b *batch) error {
-		b.now, keep = now, s.o
+		b.now = now
 		more = b.pruneHistory(now, keep.Delivered) || more
 		more = b.pruneParked(now, keep.Parked) || more
 		b.pruneMessages(now)

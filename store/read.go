@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -64,14 +63,14 @@ func (v *View) look(f func(tx *bolt.Tx) error) error { return v.db.View(f) }
 
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (c Counts, err error) {
-	last := v.inbox.last()
+	last, rules := v.inbox.last(), v.inbox.rules.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
 		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes}
 		if last > b.st.applied {
 			c.Unapplied = last - b.st.applied
 		}
-		c.Received = l.events.Accepted + c.Unapplied
+		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(rules, 0)))
 		c.OldestPending = oldest(b)
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && f.class != ClassTrait {
@@ -198,15 +197,23 @@ func (b *batch) find(id ID) *stored {
 
 // rawEvent returns a received event's own bytes, or nil when they are gone.
 func (v *View) rawEvent(seq uint64) []byte {
+	if e := v.received(seq); e != nil {
+		return e.Raw
+	}
+	return nil
+}
+
+// received returns an event of the inbox, or nil when it is gone.
+func (v *View) received(seq uint64) *Event {
 	records, err := v.inbox.read(seq, 1)
 	if err != nil || len(records) == 0 || records[0].seq != seq {
 		return nil
 	}
 	rec, err := decodeRecord(seq, records[0].frame)
-	if err != nil || rec.event == nil {
+	if err != nil {
 		return nil
 	}
-	return rec.event.Raw
+	return rec.event
 }
 
 // Computations lists every computation seen, by key.
@@ -296,66 +303,6 @@ func (r *registry) one(key string) (*field, error) {
 			e.IDs = append(e.IDs, f.id)
 		}
 		return nil, e
-	}
-}
-
-// historyShown bounds the history on a user's page.
-const historyShown = 50
-
-// User returns everything known of one user, or ErrNotFound.
-func (v *View) User(id string) (info *UserInfo, err error) {
-	err = v.read(func(b *batch) error {
-		u := b.user(id)
-		info = &UserInfo{User: id, Memberships: []MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
-		b.showRows(u, info)
-		b.showWaiting(u, info)
-		b.showHistory(u, info)
-		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
-			return ErrNotFound
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return info, nil
-}
-
-func (b *batch) showRows(u *user, info *UserInfo) {
-	for _, n := range b.blockNumbers(u) {
-		row := b.block(u, n)
-		for _, e := range row.entries {
-			f := b.fieldOf(row.field(e))
-			if f == nil || e.newest() == nil {
-				continue
-			}
-			s := e.newest()
-			if f.class == ClassTrait {
-				info.Traits[cmp.Or(f.column, f.key)] = bytes.Clone(s.value)
-				continue
-			}
-			info.Memberships = append(info.Memberships, MembershipInfo{
-				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
-				Delivered: e.told.is(s.value), Event: ID{b.st.epoch, s.seq, 0}.String(),
-			})
-		}
-	}
-}
-
-func (b *batch) showWaiting(u *user, info *UserInfo) {
-	for _, ch := range b.waiting(u) {
-		info.Pending = append(info.Pending, ch.Describe())
-	}
-}
-
-func (b *batch) showHistory(u *user, info *UserInfo) {
-	for n := u.head.history; n != 0 && len(info.History) < historyShown; {
-		ch := b.fetch(b.history, numberKey(n))
-		if ch == nil {
-			return
-		}
-		info.History = append(info.History, ch.Describe())
-		n = ch.prev
 	}
 }
 

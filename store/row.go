@@ -38,6 +38,7 @@ type entry struct {
 	told    told
 	waiting ticket // the attribute change that waits, in a request under way or not, is parked or is held
 	flying  ticket // one in a request under way that a newer one has overtaken since
+	loose   uint32 // changes that wait in the queue instead, because the computation did not collapse
 }
 
 // newest returns the newest word of what is kept, nil when nothing is.
@@ -70,7 +71,7 @@ func (e *entry) keep(sort int, s *statement) {
 }
 
 func (e *entry) empty() bool {
-	return e.kept == [3]*statement{} && e.told.kind == toldNever && e.waiting.id.IsZero() && e.flying.id.IsZero()
+	return e.kept == [3]*statement{} && e.told.kind == toldNever && e.waiting.id.IsZero() && e.flying.id.IsZero() && e.loose == 0
 }
 
 // told is what MoEngage was last told about an attribute. Numbers are on disk.
@@ -116,7 +117,7 @@ type ticket struct {
 	time       int64  // event time to send, ns
 	received   int64  // ns
 	message    string
-	trouble    *trouble // nil before a first failed attempt
+	trouble    *trouble // nil while there is nothing to tell
 }
 
 // trouble is what became of the attempts so far.
@@ -139,7 +140,7 @@ func (t *ticket) pending() bool { return !t.id.IsZero() && t.place == placePendi
 
 // tried reports whether an attempt failed: such a change goes with the user's retry, whatever the
 // schedule of its lane.
-func (t *ticket) tried() bool { return t.trouble != nil }
+func (t *ticket) tried() bool { return t.trouble != nil && t.trouble.attempts > 0 }
 
 // block is one membership row in memory. It holds an entry or two for nearly everybody, so they are
 // a sorted slice.
@@ -183,6 +184,7 @@ const (
 	shapeTold
 	shapeWaiting
 	shapeFlying
+	shapeLoose
 )
 
 func (b *block) encode(buf []byte) []byte {
@@ -215,6 +217,9 @@ func (e *entry) encode(buf []byte) []byte {
 	if !e.flying.id.IsZero() {
 		shape |= shapeFlying
 	}
+	if e.loose > 0 {
+		shape |= shapeLoose
+	}
 	buf = append(buf, e.column, shape)
 	for _, s := range e.kept {
 		if s != nil {
@@ -230,6 +235,9 @@ func (e *entry) encode(buf []byte) []byte {
 	if shape&shapeFlying != 0 {
 		buf = e.flying.encode(buf)
 	}
+	if shape&shapeLoose != 0 {
+		buf = putUint(buf, uint64(e.loose))
+	}
 	return buf
 }
 
@@ -243,7 +251,7 @@ func (s *statement) encode(buf []byte) []byte {
 
 func (t *ticket) encode(buf []byte) []byte {
 	buf = putID(buf, t.id)
-	buf = append(buf, t.place, byte(t.transition), boolByte(t.tried()))
+	buf = append(buf, t.place, byte(t.transition), boolByte(t.trouble != nil))
 	if t.place != placePending {
 		return buf
 	}
@@ -253,7 +261,7 @@ func (t *ticket) encode(buf []byte) []byte {
 	buf = putString(buf, t.name)
 	buf = putInt(putInt(buf, t.time), t.received-t.time)
 	buf = putString(buf, t.message)
-	if t.tried() {
+	if t.trouble != nil {
 		buf = t.trouble.encode(buf)
 	}
 	return buf
@@ -295,6 +303,9 @@ func (r *reader) entry(e *entry, epoch uint32) {
 	if shape&shapeFlying != 0 {
 		e.flying = r.ticket(epoch)
 	}
+	if shape&shapeLoose != 0 {
+		e.loose = uint32(r.uint())
+	}
 }
 
 func (r *reader) statement() *statement {
@@ -307,7 +318,7 @@ func (r *reader) statement() *statement {
 
 func (r *reader) ticket(epoch uint32) ticket {
 	t := ticket{id: r.id(epoch), place: r.byte(), transition: Transition(r.byte())}
-	tried := r.byte() == 1
+	troubled := r.byte() == 1
 	if t.place != placePending {
 		return t
 	}
@@ -316,7 +327,7 @@ func (r *reader) ticket(epoch uint32) ticket {
 	t.time = r.int()
 	t.received = t.time + r.int()
 	t.message = r.string()
-	if tried {
+	if troubled {
 		t.trouble = &trouble{attempts: int(r.uint()), next: r.time(), reason: r.string(), sentence: r.string(), answer: r.answer()}
 	}
 	return t

@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
@@ -46,18 +45,13 @@ func segmentPath(dir string, number uint64) string {
 // createSegment makes an empty segment that survives power loss.
 func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	path := segmentPath(dir, number)
-	db, err := openBolt(path, segmentMmap, false)
+	err := createFile(path, func(db *bolt.DB) error { return initFile(db, epoch, bucketRecords) })
 	if err != nil {
 		return nil, err
 	}
-	if err := initFile(db, epoch, bucketRecords); err != nil {
-		db.Close()
-		os.Remove(path)
-		return nil, fmt.Errorf("create %s: %w", filepath.Base(path), err)
-	}
-	if err := syncDir(dir); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("sync the data directory: %w", err)
+	db, err := openBolt(path, segmentMmap, false)
+	if err != nil {
+		return nil, err
 	}
 	return &segment{number: number, path: path, db: db}, nil
 }

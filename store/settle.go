@@ -18,6 +18,10 @@ func (b *batch) settle(o Outcome) {
 	}
 	b.st.land(f)
 	b.remove(b.tx.Bucket(bucketFlights), numberKey(o.Flight))
+	if o.NotSent {
+		users, events := f.counts()
+		b.countSent(f.second, -users, -events)
+	}
 	for i := range f.list {
 		result := Settlement{}
 		if i < len(o.Results) {
@@ -121,14 +125,17 @@ func (l *landing) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s S
 	l.b.close(l.u, ch, s, l.at)
 }
 
-// attempted notes an attempt; one that never left is none.
+// attempted notes an attempt. One that never left is none, but why it did not may be worth knowing.
 func attempted(was *trouble, r Result, at time.Time) *trouble {
-	if r.Verdict == Untried {
+	if r.Verdict == Untried && r.Reason == "" {
 		return was
 	}
-	now := &trouble{attempts: 1, reason: r.Reason, sentence: r.Sentence, answer: r.Answer}
+	now := &trouble{reason: r.Reason, sentence: r.Sentence, answer: r.Answer}
 	if was != nil {
-		now.attempts += was.attempts
+		now.attempts = was.attempts
+	}
+	if r.Verdict != Untried {
+		now.attempts++
 	}
 	if r.Verdict == Refused || r.Verdict == Uncertain {
 		now.next = later(at, r.RetryAt)
@@ -156,6 +163,10 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 		return // forgotten meanwhile
 	}
 	if r.Verdict == Untried {
+		if r.Reason != "" {
+			ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
+			l.b.put(l.b.queue, key, l.b.queueValue(second(ch.Received), ch))
+		}
 		if ch.Attempts > 0 {
 			return l.at
 		}
@@ -163,6 +174,10 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	}
 	ch.Attempts++
 	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
+	if ch.loose && r.Verdict == Uncertain {
+		l.b.entry(l.u, ch.field).told = told{kind: toldUncertain}
+		l.b.write(l.u, ch.field)
+	}
 	if r.Verdict == Refused || r.Verdict == Uncertain {
 		ch.NextAttempt = later(l.at, r.RetryAt)
 		l.b.put(l.b.queue, key, l.b.queueValue(second(ch.Received), ch))
@@ -170,6 +185,10 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	}
 	l.b.leaveQueue(l.u, l.road, s.number, s.id)
 	l.b.st.ledger.changes.Pending--
+	if e := l.b.entry(l.u, ch.field); ch.loose && e.loose > 0 {
+		e.loose--
+		l.b.write(l.u, ch.field)
+	}
 	if r.Verdict == Parked {
 		l.park(ch)
 		l.b.put(l.b.queue, queueKey(l.u.key, laneParked, s.id), nil)
@@ -177,7 +196,6 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	}
 	if ch.loose {
 		l.b.entry(l.u, ch.field).told = tellValue(ch.Value)
-		l.b.write(l.u, ch.field)
 	}
 	l.b.close(l.u, ch, StateDelivered, l.at)
 	return

@@ -117,6 +117,7 @@ type state struct {
 	closed   uint64   // number of the last entry of the history
 	flights  map[uint64]*flight
 	aboard   map[passenger]*boarding // everybody on a flight
+	wrecks   []uint64                // flights whose row is damaged
 	salt     []byte                  // of the tombstones
 }
 

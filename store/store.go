@@ -46,10 +46,10 @@ type Options struct {
 // All methods may be called concurrently.
 type Store struct {
 	View
-	o    Options
-	log  *slog.Logger
-	dir  string
-	lock *os.File
+	retention atomic.Pointer[Options]
+	log       *slog.Logger
+	dir       string
+	lock      *os.File
 
 	commands chan *command
 	closing  chan struct{} // closed by Close; ends the writer
@@ -58,6 +58,7 @@ type Store struct {
 	once     sync.Once
 
 	rejected atomic.Uint64 // refused at the door since the last transaction
+	applied  atomic.Uint64 // number of the last record applied, on disk
 
 	// The writer's own.
 	state  *state
@@ -79,10 +80,11 @@ func Open(dir string, o Options) (s *Store, err error) {
 		return nil, err
 	}
 	s = &Store{
-		o: o, log: o.Log, dir: dir, lock: lock,
+		log: o.Log, dir: dir, lock: lock,
 		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
 		behind: true,
 	}
+	s.retention.Store(&o)
 	if err := s.open(); err != nil {
 		lock.Close()
 		return nil, err
@@ -102,6 +104,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.inbox = inbox
+	s.applied.Store(s.state.applied)
 	if err := s.recover(); err != nil {
 		inbox.close()
 		s.db.Close()
@@ -122,7 +125,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 		if strays, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern)); len(strays) > 0 {
 			return 0, fmt.Errorf("%s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", s.dir, stateFile)
 		}
-		if err := s.createState(path); err != nil {
+		if err := createFile(path, func(db *bolt.DB) error { return initState(db, rand.Uint32()|1) }); err != nil {
 			return 0, err
 		}
 	}
@@ -142,33 +145,20 @@ func (s *Store) openState() (epoch uint32, err error) {
 	return epoch, nil
 }
 
-// createState makes the file under another name first, so that a crash leaves no half of one.
-func (s *Store) createState(path string) error {
-	temporary := path + ".new"
-	os.Remove(temporary)
-	db, err := openBolt(temporary, 0, false)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(initState(db, rand.Uint32()|1), db.Close())
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err == nil {
-		err = syncDir(s.dir)
-	}
-	if err != nil {
-		return fmt.Errorf("create %s: %w", stateFile, err)
-	}
-	return nil
-}
-
-// recover settles the flights that were under way when the last process ended.
+// recover settles the flights that were under way when the last process ended. Without any it writes
+// nothing, so that a full disk does not stop a start.
 func (s *Store) recover() error {
+	if len(s.state.flights)+len(s.state.wrecks) == 0 {
+		return nil
+	}
 	return s.db.Update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		for _, f := range slices.Sorted(maps.Keys(s.state.flights)) {
 			b.strand(f, time.Now())
+		}
+		for _, n := range s.state.wrecks {
+			key := numberKey(n)
+			b.quarantine(bucketFlights, key, tx.Bucket(bucketFlights).Get(key), errDamaged)
 		}
 		return b.flush()
 	})
@@ -181,13 +171,16 @@ func (s *Store) Close() (err error) {
 		close(s.closing)
 		<-s.gone
 		if s.rejected.Load() > 0 {
-			err = s.write(nil)
+			err = s.write(nil, false)
 		}
 		s.inbox.closeFiles()
 		err = errors.Join(err, s.db.Close(), s.lock.Close())
 	})
 	return err
 }
+
+// SetRetention changes how long things stay, from the next Prune on. Of o only the retentions count.
+func (s *Store) SetRetention(o Options) { s.retention.Store(&o) }
 
 // Append puts events on disk, in order, and returns once they are: after a nil error they survive
 // kill -9 and power loss. Nothing of a failed Append is applied, unless the process died in it or
@@ -232,7 +225,9 @@ func (s *Store) SetRules(ctx context.Context, r Rules) error {
 	if err != nil {
 		return err
 	}
+	s.inbox.rules.Add(1)
 	if err := s.inbox.append(ctx, frame); err != nil {
+		s.inbox.rules.Add(-1)
 		return translate(err)
 	}
 	s.appended = &r
@@ -279,6 +274,10 @@ func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, 
 type Next struct {
 	Retry time.Time            // the earliest retry time
 	Jobs  map[string]time.Time // earliest receipt time of what waits, by job, in whole seconds
+
+	// RetryJobs is the same for what waits for a retry. It is nil when nothing does, and when those are
+	// more users than were looked at.
+	RetryJobs map[string]time.Time
 }
 
 // Settle writes what became of a flight. After it returns, the outcome survives a crash.
@@ -288,11 +287,16 @@ func (s *Store) Settle(ctx context.Context, o Outcome) error {
 
 // Applied waits until everything appended before the call has been applied.
 func (s *Store) Applied(ctx context.Context) error {
-	target, reached := s.inbox.last(), uint64(0)
-	for reached < target {
-		err := s.run(ctx, func(*batch) error { return nil }, func(b *batch) { reached = b.st.applied })
-		if err != nil {
-			return err
+	target := s.inbox.last()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for s.applied.Load() < target {
+		select {
+		case <-tick.C:
+		case <-s.gone:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil

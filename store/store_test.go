@@ -665,7 +665,7 @@ func TestMembersPageInOrderWithoutGapsOrRepeats(t *testing.T) {
 
 func TestRetentionRemovesWhatIsOldAndCountsWhatWasParked(t *testing.T) {
 	b := open(t, rules(SendBoth))
-	b.o.Delivered, b.o.Parked = time.Hour, 24*time.Hour
+	b.SetRetention(Options{Delivered: time.Hour, Parked: 24 * time.Hour})
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 2, func(e *Event) { e.Fault = "undetermined" }))
 	b.drain()
 	more, err := b.Prune(t.Context(), noon.Add(90*time.Minute)) // delivered at 13:00

@@ -244,25 +244,26 @@ func (d *departure) remember() {
 	st := d.b.st
 	st.flight++
 	d.flight.ID = st.flight
-	f := &flight{number: st.flight, road: d.o.Road, list: d.list}
+	f := &flight{number: st.flight, road: d.o.Road, second: uint64(d.o.Now.Unix()), list: d.list}
 	st.board(f)
 	d.b.put(d.b.tx.Bucket(bucketMeta), metaFlight, numberKey(f.number))
 	d.b.put(d.b.tx.Bucket(bucketFlights), numberKey(f.number), f.encode())
-	d.b.countSent(d.o.Now, d.users, d.events)
+	d.b.countSent(f.second, d.users, d.events)
 }
 
-// countSent adds to what left in this second, and forgets what left two minutes ago.
-func (b *batch) countSent(now time.Time, users, events int) {
+// countSent adds to what left in a second, or takes away what did not leave after all, and forgets
+// what left two minutes ago.
+func (b *batch) countSent(second uint64, users, events int) {
 	sent := b.tx.Bucket(bucketSent)
-	key := numberKey(uint64(now.Unix()))
+	key := numberKey(second)
 	if v := sent.Get(key); len(v) == 8 {
 		users += int(binary.BigEndian.Uint32(v))
 		events += int(binary.BigEndian.Uint32(v[4:]))
 	}
-	b.put(sent, key, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(users)), uint32(events)))
+	b.put(sent, key, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(max(users, 0))), uint32(max(events, 0))))
 	c := sent.Cursor()
 	var old [][]byte
-	for k, _ := c.First(); k != nil && number(k) < uint64(now.Unix())-120; k, _ = c.Next() {
+	for k, _ := c.First(); k != nil && number(k)+120 < second; k, _ = c.Next() {
 		old = append(old, bytes.Clone(k))
 	}
 	for _, k := range old {
@@ -276,15 +277,44 @@ func (b *batch) next(road Road) Next {
 	for _, lane := range b.dueLanes(road) {
 		k, _ := b.due.Cursor().Seek(dueKey(road, lane, 0, nil))
 		_, due, _ := dueParts(k)
-		at := time.Unix(int64(due), 0)
 		if lane == laneRetry {
-			n.Retry = at
+			n.Retry = time.Unix(int64(due), 0)
+			n.RetryJobs = b.retryJobs(road)
 			continue
 		}
-		job := b.st.job(lane)
-		if earlier, known := n.Jobs[job]; !known || at.Before(earlier) {
-			n.Jobs[job] = at
-		}
+		earliest(n.Jobs, b.st.job(lane), due)
 	}
 	return n
+}
+
+func earliest(jobs map[string]time.Time, job string, due uint32) {
+	at := time.Unix(int64(due), 0)
+	if known, ok := jobs[job]; !ok || at.Before(known) {
+		jobs[job] = at
+	}
+}
+
+// retryJobsScan bounds how many users in retry are asked whose jobs they wait for.
+const retryJobsScan = 4096
+
+// retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
+// users to ask. Retries go before anything else, so that it is hardly ever.
+func (b *batch) retryJobs(road Road) map[string]time.Time {
+	jobs := make(map[string]time.Time)
+	c := b.due.Cursor()
+	n := 0
+	for k, _ := c.Seek(dueKey(road, laneRetry, 0, nil)); len(k) > 9 && Road(k[0]) == road; k, _ = c.Next() {
+		if n++; n > retryJobsScan {
+			return nil
+		}
+		_, _, user := dueParts(k)
+		h, err := decodeHead(b.rows.Get(rowKey(user, blockHead)))
+		if err != nil {
+			continue
+		}
+		for _, l := range h.road(road).lanes {
+			earliest(jobs, b.st.job(l.number), l.due)
+		}
+	}
+	return jobs
 }

@@ -88,7 +88,7 @@ type MembershipInfo struct {
 	In          bool   `json:"in"`
 	Since       string `json:"since"`
 	Delivered   bool   `json:"delivered"` // MoEngage was told of just this
-	Event       string `json:"event"`     // change id or message id that set it, where known
+	Event       string `json:"event"`     // message id of the event that set it, while that is kept
 }
 
 // UserInfo is the page of one user.

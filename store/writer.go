@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -21,12 +20,17 @@ type command struct {
 
 const (
 	// applyBytes bounds how much of the inbox one transaction applies. Larger ones write fewer pages a
-	// record; smaller ones let outcomes and acknowledgements through sooner.
-	applyBytes = 4 << 20
+	// record; smaller ones let outcomes through sooner.
+	applyBytes = 8 << 20
 
-	// applyPause is how long the writer leaves the disk to acknowledgements between two batches. A
-	// record waits at most this much longer, and a batch gathers that many more.
-	applyPause = 20 * time.Millisecond
+	// While events are being acknowledged, apply shares processors and disk with them, and yields: after
+	// a batch it rests four times as long as the batch took, so it takes a fifth of the time, and the
+	// next batch gathers more records for the pages it writes. It rests at most maxRest, which is how
+	// much longer a record may wait, and hardly at all once it is lagLimit records behind.
+	restFactor = 4
+	minRest    = 5 * time.Millisecond
+	maxRest    = 500 * time.Millisecond
+	lagLimit   = 200_000
 
 	// writeRetry is how long the writer waits after a failed transaction, as on a full disk.
 	writeRetry = time.Second
@@ -34,8 +38,9 @@ const (
 
 func (s *Store) writeLoop() {
 	defer close(s.gone)
-	idle := time.NewTimer(0)
-	defer idle.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	rested := false // apply may go on
 	for {
 		var commands []*command
 		select {
@@ -43,21 +48,38 @@ func (s *Store) writeLoop() {
 			commands = s.gather(c)
 		case <-s.inbox.written:
 			s.behind = true
-		case <-idle.C:
+		case <-rest.C:
+			rested = true
 		case <-s.closing:
 			return
 		}
-		if len(commands) == 0 && !s.behind {
+		apply := rested && s.behind
+		if len(commands) == 0 && !apply {
 			continue
 		}
-		if err := s.write(commands); err != nil {
+		began, received := time.Now(), s.inbox.next.Load()
+		if err := s.write(commands, apply); err != nil {
 			s.log.Error("the state could not be written; trying again", "err", err)
-			idle.Reset(writeRetry)
+			rested = false
+			rest.Reset(writeRetry)
 			continue
 		}
-		if s.behind {
-			idle.Reset(applyPause)
+		if apply {
+			rested = false
+			rest.Reset(s.restAfter(time.Since(began), s.inbox.next.Load()-received))
 		}
+	}
+}
+
+// restAfter is how long apply rests after a batch that took so long, while that many records arrived.
+func (s *Store) restAfter(took time.Duration, arrived uint64) time.Duration {
+	switch {
+	case s.behind && arrived == 0:
+		return 0 // nobody is waiting for the disk
+	case s.inbox.next.Load()-s.state.applied > lagLimit:
+		return minRest
+	default:
+		return min(max(restFactor*took, minRest), maxRest)
 	}
 }
 
@@ -74,8 +96,8 @@ func (s *Store) gather(first *command) []*command {
 	}
 }
 
-// write is one transaction: the commands, then a batch of the inbox.
-func (s *Store) write(commands []*command) error {
+// write is one transaction: the commands, then, if it is time to apply, a batch of the inbox.
+func (s *Store) write(commands []*command, apply bool) error {
 	woke, rejected := false, s.rejected.Swap(0)
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
@@ -86,8 +108,10 @@ func (s *Store) write(commands []*command) error {
 				return err
 			}
 		}
-		if err := s.applyNext(b); err != nil {
-			return err
+		if apply {
+			if err := s.applyNext(b); err != nil {
+				return err
+			}
 		}
 		b.st.ledger.rejected += rejected
 		if err := b.flush(); err != nil {
@@ -108,6 +132,9 @@ func (s *Store) write(commands []*command) error {
 	for _, c := range commands {
 		c.done <- err
 	}
+	if err == nil {
+		s.applied.Store(s.state.applied)
+	}
 	if woke {
 		s.signal()
 	}
@@ -117,8 +144,9 @@ func (s *Store) write(commands []*command) error {
 // applyNext applies the next records of the inbox, if there are any.
 func (s *Store) applyNext(b *batch) error {
 	records, err := s.inbox.read(b.st.applied+1, applyBytes)
-	if err != nil {
-		return fmt.Errorf("read the inbox: %w", err)
+	if err != nil { // outcomes and takes must not wait for it
+		s.log.Error("the inbox could not be read; trying again", "err", err)
+		return nil
 	}
 	s.behind = len(records) > 0
 	for _, r := range records {
@@ -128,6 +156,9 @@ func (s *Store) applyNext(b *batch) error {
 			continue
 		}
 		b.apply(rec, r.frame)
+		if rec.rules != nil && s.inbox.rules.Load() > 0 {
+			s.inbox.rules.Add(-1)
+		}
 	}
 	return b.err
 }
@@ -147,7 +178,8 @@ func (s *Store) reload() {
 	s.behind = true
 }
 
-// run has the writer do something, and waits until it is on disk.
+// run has the writer do something, and waits until it is on disk. ctx can stop the wait for the
+// writer's attention, not what it has begun: the caller may then rely on what do and after wrote.
 func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *batch)) error {
 	c := &command{do: do, after: after, done: make(chan error, 1)}
 	select {
@@ -157,19 +189,7 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	select {
-	case err := <-c.done:
-		return err
-	case <-s.gone:
-		select {
-		case err := <-c.done:
-			return err
-		default:
-			return ErrClosed
-		}
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return <-c.done // the writer answers every command it took before it ends
 }
 
 func (s *Store) signal() {

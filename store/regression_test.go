@@ -1,0 +1,228 @@
+package store
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Each of these is named for what once broke.
+
+func TestAComputedTraitTakesOverWhatWasForwardedBeforeIt(t *testing.T) {
+	r := rules(SendAttribute)
+	r.Defaults.ForwardTraits = []string{"*"}
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1, withTraits(`{"vip":true,"ltv":10}`)))
+	b.receive(trait("ann", "ltv", 2, "ltv", "20"))
+	b.receive(event("ann", "vip", true, 3, withTraits(`{"vip":true,"ltv":11}`)))
+	b.drain()
+	b.wantSaid("ann.vip=true ann.ltv=10 ann.ltv=20")
+	if c := b.balance(); c.Changes.Held != 0 {
+		t.Errorf("%+v", c.Changes)
+	}
+}
+
+// withTraits gives an event a traits object of its own.
+func withTraits(object string) func(*Event) {
+	return func(e *Event) {
+		e.Raw = []byte(`{"traits":` + object + `}`)
+		e.Object = spanOf(e.Raw, object)
+	}
+}
+
+func TestAComputationThatSendsOnlyEventsFightsForNoAttribute(t *testing.T) {
+	r := rules(SendEvent)
+	named := policy(SendAttribute)
+	named.Attribute = "gold"
+	r.Sections = []Section{{Key: "vip", Policy: named}}
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1), event("ann", "gold", true, 2))
+	b.drain()
+	b.wantSaid("ann.gold=true ann!Audience Entered")
+}
+
+func TestColumnsFollowTheIdThatTheirComputationGetsLater(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	early := trait("ann", "zendesk", 1, "plan", `"basic"`, "seats", "3")
+	early.ComputationID = ""
+	b.receive(early, trait("ann", "zendesk", 2, "plan", `"gold"`, "seats", "3"))
+	b.drain()
+	b.wantSaid(`ann.plan="gold" ann.seats=3`)
+	if c := b.balance(); c.Changes.Held != 0 {
+		t.Errorf("%+v", c.Changes)
+	}
+}
+
+func TestTurningCollapseOnKeepsTheOrder(t *testing.T) {
+	r := rules(SendAttribute)
+	r.Defaults.Collapse = false
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1))
+	r.Defaults.Collapse = true
+	must(t, b.SetRules(t.Context(), r))
+	b.receive(event("ann", "vip", false, 2))
+	b.drain()
+	b.wantSaid("ann.vip=true ann.vip=false")
+	b.receive(event("ann", "vip", true, 3), event("ann", "vip", false, 4))
+	b.drain()
+	b.wantSaid("")
+	b.balance()
+}
+
+func TestAHalfMadeInboxFileDoesNotStopAStart(t *testing.T) {
+	r := rules(SendAttribute)
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1))
+	must(t, os.WriteFile(filepath.Join(b.dir, "inbox-00000002.db.new"), nil, 0o600)) // what a kill in the middle leaves
+	b.reopen(r)
+	b.drain()
+	b.wantSaid("ann.vip=true")
+}
+
+func TestTheTraitsOfAGroupAreNotItsMembers(t *testing.T) {
+	r := rules(SendAttribute)
+	r.Defaults.ForwardTraits = []string{"*"}
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1, withTraits(`{"vip":true,"name":"Acme Inc"}`), func(e *Event) { e.Call = CallGroup }))
+	b.drain()
+	b.wantSaid("ann.vip=true")
+}
+
+func TestAnOldPassThroughEventIsNotSent(t *testing.T) {
+	r := rules(SendAsReceived)
+	r.Defaults.MaxEventAge = time.Hour
+	b := open(t, r)
+	old := event("ann", "step", true, 1, passThrough("a"))
+	old.Time = old.Received.Add(-2 * time.Hour)
+	b.receive(old, event("ann", "step", true, 1, passThrough("b")))
+	b.drain()
+	b.wantSaid("ann!Step")
+	b.balance()
+}
+
+func TestAPassThroughEventOfATraitKeepsItsValue(t *testing.T) {
+	b := open(t, rules(SendAsReceived))
+	e := trait("ann", "score", 1, "score", "5")
+	passThrough("a")(e)
+	silent := event("ann", "step", true, 1, passThrough("b"))
+	silent.Flag = FlagSilent
+	b.receive(e, silent)
+	page, _, err := b.Changes(OutboxFilter{})
+	must(t, err)
+	if len(page) != 2 || page[0].Transition != "value" || page[1].Transition != "" || string(page[1].Value) != "null" {
+		t.Errorf("%+v", page)
+	}
+	info, err := b.User("ann")
+	must(t, err)
+	if string(info.Traits["score"]) != "5" || len(info.Memberships) != 0 {
+		t.Errorf("%+v", info)
+	}
+	b.drain()
+	b.wantSaid("ann!Step ann!Step")
+}
+
+func TestARequestThatNeverLeftCountsForNoLimit(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 1))
+	f := b.take()
+	must(t, b.Settle(t.Context(), Outcome{Flight: f.ID, At: noon, Results: make([]Settlement, 1), NotSent: true}))
+	f = b.take()
+	sent, err := b.Sent(noon)
+	must(t, err)
+	if len(sent) != 1 || sent[0].Users != 1 || sent[0].Events != 1 {
+		t.Errorf("the meters see %+v after one request that never left and one that is under way", sent)
+	}
+	b.settle(f, Delivered)
+}
+
+func TestAStartWithoutFlightsWritesNothing(t *testing.T) {
+	r := rules(SendBoth)
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1))
+	version := func() (id int) {
+		must(t, b.db.View(func(tx *bolt.Tx) error { id = tx.ID(); return nil }))
+		return id
+	}
+	before := version()
+	b.reopen(r)
+	if after := version(); after != before {
+		t.Errorf("transaction %d became %d: a full disk would stop the start", before, after)
+	}
+}
+
+func TestWhyAChangeWaitsIsKeptWithoutAnAttempt(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 1))
+	f := b.take()
+	why := Result{Verdict: Untried, Reason: "http_401", Sentence: "MoEngage does not accept the credentials"}
+	must(t, b.Settle(t.Context(), Outcome{Flight: f.ID, At: noon, Results: []Settlement{{Attributes: why, Event: why}}}))
+	info, err := b.User("ann")
+	must(t, err)
+	for _, c := range info.Pending {
+		if c.Reason != "http_401" || c.Attempts != 0 || c.NextAttempt != "" {
+			t.Errorf("%+v", c)
+		}
+	}
+	b.drain()
+	b.wantSaid("ann.vip=true ann!Audience Entered")
+}
+
+func TestDeliveredMeansThatNothingIsOnTheWay(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", false, 1))
+	delivered := func(user string) bool {
+		info, err := b.User(user)
+		must(t, err)
+		if info.Memberships[0].Event == "" {
+			t.Errorf("the event that set %s's membership is not named: %+v", user, info.Memberships)
+		}
+		return info.Memberships[0].Delivered
+	}
+	if delivered("ann") || !delivered("bob") {
+		t.Error("before sending: ann's enter waits, bob's exit needs no telling")
+	}
+	b.drain()
+	if !delivered("ann") {
+		t.Error("after sending: ann's enter was delivered")
+	}
+}
+
+func TestADamagedFlightStopsNoStart(t *testing.T) {
+	r := rules(SendAttribute)
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1))
+	f := b.take()
+	must(t, b.run(t.Context(), func(x *batch) error {
+		flights := x.tx.Bucket(bucketFlights)
+		frame := bytes.Clone(flights.Get(numberKey(f.ID)))
+		frame[len(frame)-1] ^= 1
+		return flights.Put(numberKey(f.ID), frame)
+	}, nil))
+	b.reopen(r)
+	b.drain()
+	b.wantSaid("ann.vip=true")
+}
+
+func TestStatsInPartsAreTheStats(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1, func(e *Event) { e.Fault = "undetermined" }), event("cid", "gold", true, 2))
+	whole, err := b.Stats()
+	must(t, err)
+	want := []StatLine{
+		{"parked", "received", "vip", "undetermined", 1},
+		{"pending", "attribute", "gold", "", 1}, {"pending", "attribute", "vip", "", 1},
+		{"pending", "event", "gold", "", 1}, {"pending", "event", "vip", "", 1},
+	}
+	if len(whole) != len(want) {
+		t.Fatalf("%+v", whole)
+	}
+	for i := range want {
+		if whole[i] != want[i] {
+			t.Errorf("%+v, want %+v", whole[i], want[i])
+		}
+	}
+}
