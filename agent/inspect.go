@@ -141,13 +141,21 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 	return page, err
 }
 
-// Stats implements Inspector.
+// Stats implements Inspector. It is one answer, but many looks: with a long backlog it takes a while,
+// and an agent that starts meanwhile finds its files free between two of them.
 func (l *Local) Stats(ctx context.Context) (stats []store.StatLine, err error) {
-	err = l.look(ctx, func(v *store.View) error {
-		stats, err = v.Stats()
-		return err
-	})
-	return whole(stats), err
+	cursor, more := "", true
+	for more {
+		err = l.look(ctx, func(v *store.View) error {
+			page, next, err := v.StatsPage(cursor)
+			stats, cursor, more = store.MergeStats(stats, page), next, next != ""
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return whole(stats), nil
 }
 
 // Computations implements Inspector.
