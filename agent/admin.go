@@ -29,7 +29,7 @@ type Admin struct {
 }
 
 const (
-	pageLimit = 1000 // items of one answer, at most
+	pageLimit = MaxRehearsal // items of one answer, at most
 	maxOrder  = 64 << 10
 )
 
@@ -124,7 +124,7 @@ func readFilter(q url.Values) (f store.OutboxFilter, err error) {
 func readLimit(q url.Values) (int, error) {
 	text := q.Get("limit")
 	if text == "" {
-		return 100, nil
+		return store.DefaultLimit, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
