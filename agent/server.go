@@ -29,6 +29,9 @@ type server struct {
 	http     *http.Server
 }
 
+// serve makes a server for h. What is no HTTP request net/http refuses by itself, with 400 or 431 in
+// plain text, before a handler could answer in JSON; it says so in the log, at debug, because anybody
+// who reaches the port can make it.
 func (p *process) serve(name string, l net.Listener, h http.Handler) *server {
 	return &server{name, l, &http.Server{
 		Handler:           h,
