@@ -135,8 +135,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		if err != nil {
 			return err
 		}
-		host, _, _ := net.SplitHostPort(c.Admin.Listen)
-		p.admin = p.serve("admin", l, windows.Listener(host))
+		p.admin = p.serve("admin", l, windows.Listener(hostNames(c.Admin.Listen)...))
 	}
 	l, err := listen(ctx, c.Ingest.Listen)
 	if err != nil {
