@@ -42,7 +42,6 @@ func (sh *shell) run(c *urfave.Context) error {
 	if os.Geteuid() == 0 {
 		log.Warn("running as root, which nothing here needs: use a user of its own")
 	}
-	signal.Ignore(syscall.SIGPIPE) // a log reader that went away must not end the agent
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
