@@ -186,6 +186,10 @@ func (s *shelf) next() store.Next {
 		case p.flying || p.empty():
 		case !p.retry.IsZero():
 			n.Retry = earliest(n.Retry, p.retry)
+			if n.RetryJobs == nil {
+				n.RetryJobs = map[string]time.Time{}
+			}
+			n.RetryJobs[p.job] = earliest(n.RetryJobs[p.job], p.received)
 		default:
 			n.Jobs[p.job] = earliest(n.Jobs[p.job], p.received)
 		}

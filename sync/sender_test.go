@@ -668,6 +668,39 @@ func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
 	})
 }
 
+// One job's change is refused all the time. Another job, which has nothing left, drains all the same;
+// the job in trouble does not.
+func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newShelf(t)
+		w := &wire{t: t, latency: 50 * time.Millisecond, answer: func(r sentRequest) (*http.Response, error) {
+			if slices.Contains(r.ids, "bob") {
+				return reply(503, ""), nil
+			}
+			return ok(), nil
+		}}
+		c := testConfig(w)
+		c.Realtime = func(job string) bool { return false }
+		s, stop := run(t, c, o)
+		defer stop()
+		o.put("bob", "two", true, false)
+		time.Sleep(2 * time.Second)
+		trouble := s.Open("two", time.Now())
+		time.Sleep(time.Minute)
+		drained := s.Open("one", time.Now())
+		select {
+		case <-drained:
+		case <-time.After(20 * time.Minute):
+			t.Error("the gate of a job is open through the trouble of another")
+		}
+		select {
+		case <-trouble:
+			t.Error("drained while its change waits for a retry")
+		default:
+		}
+	})
+}
+
 func TestFlushSendsWhatWaitsForAnything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
