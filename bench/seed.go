@@ -172,7 +172,7 @@ func layBacklog(ctx context.Context, s *store.Store, _ string, count int) error 
 	source := newEvents(unlimited)
 	for n := uint64(backlogFirst); ; n += seedGroup {
 		events := make([]*store.Event, seedGroup)
-		bodies := bytes.Repeat([]byte(template), seedGroup)
+		bodies := bytes.Repeat([]byte(sample), seedGroup)
 		received := time.Now()
 		for i := range events {
 			body := bodies[i*eventBytes : (i+1)*eventBytes : (i+1)*eventBytes]
