@@ -36,17 +36,13 @@ func (g *goal) want() string {
 	return sign + " " + number(g.bound) + g.unit
 }
 
-// number is short for people: 12,345, 12.3 or 0.123.
+// number is short for people: 1,234, 12.3 or 0.123.
 func number(v float64) string {
 	switch {
 	case math.IsNaN(v):
 		return "–"
-	case v >= 10_000:
+	case v >= 1000:
 		return thousands(int(v + 0.5))
-	case v >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
-		return fmt.Sprintf("%.1f", v)
 	}
 	return fmt.Sprintf("%.3g", v)
 }
