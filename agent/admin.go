@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 
 	"personasync/store"
 )
@@ -30,7 +31,7 @@ type Admin struct {
 }
 
 const (
-	pageLimit = 1000 // items of one answer, at most
+	pageLimit = MaxRehearsal // items of one answer, at most
 	maxOrder  = 64 << 10
 )
 
@@ -53,7 +54,26 @@ func (a *Admin) Listener(names ...string) http.Handler {
 	a.public(mux)
 	a.users(mux, a.onlyIfShown)
 	mux.HandleFunc("GET /{$}", a.statusPage)
-	return a.guard(mux, func(r *http.Request) bool { return knownHost(r.Host, names) })
+	return a.guard(mux, func(r *http.Request) bool { return isProbe(r.URL.Path) || knownHost(r.Host, names) })
+}
+
+// isProbe reports whether path is for load balancers and the like, which call us by names of their
+// own. It tells nothing worth stealing.
+func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" }
+
+// hostNames are the names by which a listener at address may be called: its host, or those of the
+// machine when it listens everywhere.
+func hostNames(address string) []string {
+	host, _, _ := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return []string{host}
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return nil
+	}
+	short, _, _ := strings.Cut(name, ".")
+	return []string{name, short}
 }
 
 // public adds what holds no user id.
@@ -128,7 +148,7 @@ func readFilter(q url.Values) (f store.OutboxFilter, err error) {
 func readLimit(q url.Values) (int, error) {
 	text := q.Get("limit")
 	if text == "" {
-		return 100, nil
+		return store.DefaultLimit, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
@@ -182,7 +202,7 @@ func (a *Admin) flush(r *http.Request) (any, error) {
 
 // guard refuses browsers, whose pages may come from anywhere, and hosts that are not ours; and says
 // our version. What it shows belongs into no cache and no frame.
-func (a *Admin) guard(next http.Handler, ours func(*http.Request) bool) http.Handler {
+func (a *Admin) guard(mux *http.ServeMux, ours func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set(versionHeader, a.Version)
@@ -195,9 +215,29 @@ func (a *Admin) guard(next http.Handler, ours func(*http.Request) bool) http.Han
 			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "this is not for web pages"})
 			return
 		}
-		next.ServeHTTP(w, r)
+		if _, pattern := mux.Handler(r); pattern == "" {
+			refused := refusal{header: h}
+			mux.ServeHTTP(&refused, r)
+			writeProblem(w, refused.status, problem{Code: codeNoRoute, Message: r.Method + " " + r.URL.Path + " is not answered here"})
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
 }
+
+// codeNoRoute is the problem of a request that no route takes. It is not the not_found of a question:
+// to a client of another version it means something else.
+const codeNoRoute = "no_route"
+
+// refusal keeps a mux's refusal but for its text, so that every answer is JSON.
+type refusal struct {
+	header http.Header
+	status int
+}
+
+func (r *refusal) Header() http.Header         { return r.header }
+func (r *refusal) WriteHeader(status int)      { r.status = status }
+func (r *refusal) Write(p []byte) (int, error) { return len(p), nil }
 
 // foreign reports whether a browser sent r on behalf of another site's page.
 func foreign(r *http.Request) bool {
@@ -219,7 +259,7 @@ func knownHost(host string, names []string) bool {
 		return true
 	}
 	for _, n := range names {
-		if n != "" && name == n {
+		if n != "" && strings.EqualFold(name, n) {
 			return true
 		}
 	}

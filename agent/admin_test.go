@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -103,6 +104,10 @@ func TestAdminRefusesWebPages(t *testing.T) {
 		{"the name it listens by", "http://admin.internal:8481/api/status", nil, 200},
 		{"a name that was rebound to us", "http://evil.example:8481/api/status", nil, 403},
 		{"a name without a port", "http://evil.example/api/status", nil, 403},
+		{"the name in capitals", "http://Admin.Internal:8481/api/status", nil, 200},
+		{"a load balancer that asks for life", "http://agents.example.com/healthz", nil, 200},
+		{"a load balancer that asks for readiness", "http://agents.example.com:8481/readyz", nil, 200},
+		{"another site's page that asks for life", "http://127.0.0.1:8481/healthz", []string{"Origin", "https://evil.example"}, 403},
 		{"another site's page", "http://127.0.0.1:8481/api/status", []string{"Origin", "https://evil.example"}, 403},
 		{"a page without an origin of its own", "http://127.0.0.1:8481/api/status", []string{"Origin", "null"}, 403},
 		{"our own page", "http://127.0.0.1:8481/api/status", []string{"Origin", "http://127.0.0.1:8481"}, 200},
@@ -207,5 +212,43 @@ func TestStatusPageShowsNoUserAndNoScript(t *testing.T) {
 	}
 	if !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Error("the page may load from elsewhere")
+	}
+}
+
+func TestListenerEverywhereGoesByTheNameOfTheMachine(t *testing.T) {
+	machine, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{":8481": true, "0.0.0.0:8481": true, "[::]:8481": true, "127.0.0.1:8481": false, "other.internal:8481": false} {
+		if got := knownHost(machine+":8481", hostNames(address)); got != want {
+			t.Errorf("at %s the name of the machine is known: %v", address, got)
+		}
+	}
+	if !knownHost("other.internal", hostNames("other.internal:8481")) {
+		t.Error("the name it listens by is not known")
+	}
+}
+
+// TestWhatIsNotThereIsRefusedInJSON holds /metrics too, until there is one.
+func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
+	a := testAdmin(&answers{})
+	for _, c := range []struct {
+		method, path string
+		status       int
+	}{
+		{http.MethodGet, "/metrics", http.StatusNotFound},
+		{http.MethodGet, "/api/nothing", http.StatusNotFound},
+		{http.MethodDelete, "/api/status", http.StatusMethodNotAllowed},
+	} {
+		w := ask(a.Listener(), c.method, "http://127.0.0.1"+c.path)
+		var p problem
+		err := json.Unmarshal(w.Body.Bytes(), &p)
+		if w.Code != c.status || err != nil || p.Code != codeNoRoute || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s answered %d %s %s", c.method, c.path, w.Code, w.Header().Get("Content-Type"), w.Body)
+		}
+		if c.status == http.StatusMethodNotAllowed && w.Header().Get("Allow") == "" {
+			t.Error("405 without Allow")
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,12 +33,14 @@ import (
 // RunOptions is what an agent needs besides its configuration. Log is required.
 type RunOptions struct {
 	Log     *slog.Logger
-	Level   *slog.LevelVar // follows log.level on a reload; may be nil
 	Version string
 
 	// Reload asks for the configuration to be read again by Load; nil: never.
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
+
+	// Relog makes Log follow [log] of a new configuration; may be nil.
+	Relog func(config.Log)
 
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)
@@ -72,8 +75,6 @@ type process struct {
 	certs     *certificates // nil without TLS
 
 	ingest, admin, socket *server // admin nil when it is off
-
-	shut error // why the rules could not be recorded at the start: there was no room
 }
 
 // Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine
@@ -101,9 +102,6 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 			err = errors.Join(err, p.abandon())
 		}
 	}()
-	if p.shut = p.store.SetRules(ctx, c.Rules()); p.shut != nil && !errors.Is(p.shut, store.ErrFull) {
-		return nil, fmt.Errorf("record the rules: %w", p.shut)
-	}
 	if err := p.assemble(c); err != nil {
 		return nil, err
 	}
@@ -137,8 +135,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		if err != nil {
 			return err
 		}
-		host, _, _ := net.SplitHostPort(c.Admin.Listen)
-		p.admin = p.serve("admin", l, windows.Listener(host))
+		p.admin = p.serve("admin", l, windows.Listener(hostNames(c.Admin.Listen)...))
 	}
 	l, err := listen(ctx, c.Ingest.Listen)
 	if err != nil {
@@ -215,24 +212,26 @@ func (p *process) run(ctx context.Context) error {
 		windows.Go(p.admin.run)
 	}
 
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	lanes, work := errgroup.WithContext(ctx)
-	lanes.Go(p.ingest.run)
-	lanes.Go(func() error { return p.sender.Run(work) })
-	lanes.Go(func() error { return p.scheduler.Run(work) })
-	lanes.Go(func() error { return p.housekeeping(work) })
-	lanes.Go(func() error { return p.reloads(work) })
-	if p.shut != nil {
-		lanes.Go(func() error { return p.awaitRoom(work) })
-	} else {
-		p.openDoor()
+	var syncing sync.WaitGroup
+	for _, part := range []func(context.Context) error{p.sender.Run, p.scheduler.Run} {
+		syncing.Add(1)
+		lanes.Go(func() error {
+			defer syncing.Done()
+			return part(work)
+		})
 	}
-	p.announce()
+	lanes.Go(p.ingest.run)
+	lanes.Go(func() error { return p.housekeeping(work) })
 	lanes.Go(func() error {
-		<-work.Done()
+		err := p.accept(work)
+		end()
 		p.log.Info("stopping")
-		p.readiness.enter(phaseStopping)
-		p.door.SetUnready(phaseStopping)
-		return p.ingest.stop(drainPatience)
+		p.unready("stopping")
+		syncing.Wait() // meanwhile the door answers 503: a refused connection would look like an outage
+		return errors.Join(err, p.ingest.stop(drainPatience))
 	})
 	err := lanes.Wait()
 
@@ -242,30 +241,46 @@ func (p *process) run(ctx context.Context) error {
 	return err
 }
 
-// openDoor lets events in.
-func (p *process) openDoor() {
-	p.readiness.begin(func() { p.door.SetUnready("") })
-}
-
-// awaitRoom opens the door once the rules that events are to be read by are recorded, which a full
-// disk prevented. The process looks after everything else meanwhile.
-func (p *process) awaitRoom(ctx context.Context) error {
-	p.log.Error("there is no room to record the rules: no events are taken until there is", "error", p.shut)
-	p.readiness.enter("starting: " + p.shut.Error())
-	for err := p.shut; err != nil; err = p.store.SetRules(ctx, p.config.Load().Rules()) {
-		if !errors.Is(err, store.ErrFull) {
-			return fmt.Errorf("record the rules: %w", err)
-		}
-		if pause(ctx, time.Second) != nil {
-			return nil
-		}
+// accept takes events until ctx is done, and the configuration again when it is asked to. No event is
+// taken before the rules it will be treated by are on disk.
+func (p *process) accept(ctx context.Context) error {
+	if err := p.recordRules(ctx); err != nil {
+		return err
 	}
-	p.openDoor()
-	return nil
+	p.ready()
+	return p.reloads(ctx)
 }
 
-// announce says that the process is up, and where.
-func (p *process) announce() {
+// rulesRetry is how long a start waits for a full disk to get room.
+const rulesRetry = time.Second
+
+// recordRules writes the rules down. A full disk keeps the agent from accepting events, not from
+// starting: it goes on as soon as there is room.
+func (p *process) recordRules(ctx context.Context) error {
+	record := func() error { return p.store.SetRules(ctx, p.config.Load().Rules()) }
+	err := record()
+	if errors.Is(err, store.ErrFull) {
+		p.log.Error("no room to record the rules: no event is accepted until there is; it is tried again every second", "error", err)
+		p.unready(err.Error())
+	}
+	for errors.Is(err, store.ErrFull) && pause(ctx, rulesRetry) == nil {
+		err = record()
+	}
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("record the rules: %w", err)
+	}
+	return ctx.Err()
+}
+
+// unready closes the door and says why; the empty reason opens it.
+func (p *process) unready(why string) {
+	p.door.SetUnready(why)
+	p.readiness.enter(why)
+}
+
+// ready opens the door.
+func (p *process) ready() {
+	p.unready("")
 	at := Addresses{Ingest: p.ingest.listener.Addr(), Socket: p.socket.listener.Addr().String()}
 	attrs := []any{"version", p.o.Version, "data_dir", p.config.Load().DataDir, "ingest", at.Ingest.String(), "socket", at.Socket}
 	if p.admin != nil {

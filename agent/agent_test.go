@@ -345,14 +345,15 @@ func TestReloadPutsInForceWhatItCan(t *testing.T) {
 	var next atomic.Pointer[config.Config]
 	var loads atomic.Int32
 	hangup := make(chan os.Signal)
-	level := new(slog.LevelVar)
+	var wanted atomic.Pointer[config.Log]
 	a := s.start(c, RunOptions{
 		Log: slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			return log.Write(p)
 		}), nil)),
-		Level: level, Reload: hangup,
+		Relog:  func(c config.Log) { wanted.Store(&c) },
+		Reload: hangup,
 		Load: func() (*config.Config, error) {
 			loads.Add(1)
 			if n := next.Load(); n != nil {
@@ -373,14 +374,15 @@ func TestReloadPutsInForceWhatItCan(t *testing.T) {
 	hangup <- os.Interrupt // a bad file changes nothing
 	eventually(t, i, "the bad file is logged", func(Status) bool { return contains(logged(), "agent.toml:3: nonsense") })
 
-	next.Store(s.load("PERSONASYNC_INGEST_LISTEN=127.0.0.1:1", "PERSONASYNC_LOG_LEVEL=debug", "PERSONASYNC_DEFAULTS_SEND=both"))
+	next.Store(s.load("PERSONASYNC_INGEST_LISTEN=127.0.0.1:1", "PERSONASYNC_LOG_LEVEL=debug", "PERSONASYNC_LOG_FORMAT=json",
+		"PERSONASYNC_DEFAULTS_SEND=both"))
 	hangup <- os.Interrupt
 	eventually(t, i, "the new mode lets it leave", func(s Status) bool { return s.Delivered == 1 })
 	eventually(t, i, "the log names what changed", func(Status) bool {
 		return contains(logged(), "key=ingest.listen") && contains(logged(), "(defaults)")
 	})
-	if level.Level() != slog.LevelDebug {
-		t.Errorf("the log level is %s", level.Level())
+	if got := wanted.Load(); got == nil || *got != (config.Log{Level: "debug", Format: "json"}) {
+		t.Errorf("the log is to follow %v", got)
 	}
 	a.tell(news("bob", true, time.Now()))
 	eventually(t, i, "the new rules hold", func(s Status) bool { return s.Delivered == 3 })

@@ -213,7 +213,7 @@ func (c *Client) read(resp *http.Response, into any) error {
 		return nil
 	}
 	var p problem
-	if json.Unmarshal(body, &p) != nil || p.Code == "" {
+	if json.Unmarshal(body, &p) != nil || p.Code == "" || p.Code == codeNoRoute {
 		return fmt.Errorf("the agent (version %s) does not know this question of version %s: HTTP %d", theirs, c.version, resp.StatusCode)
 	}
 	return p.err()

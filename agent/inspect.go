@@ -37,7 +37,7 @@ type Inspector interface {
 	User(ctx context.Context, id string) (*store.UserInfo, error)
 
 	// DryRun shows what a flush would send first: what is due of each user at once, for at most limit
-	// users. Later events of the same user follow in later requests. computation "" is everything.
+	// users and never more than MaxRehearsal. Later events of the same user follow in later requests. computation "" is everything.
 	DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error)
 
 	// Where says in a sentence where the answers come from.
@@ -48,6 +48,10 @@ var (
 	_ Inspector = (*Local)(nil)
 	_ Inspector = (*Client)(nil)
 )
+
+// MaxRehearsal is how many users a dry run shows at most, and how many events: it is one answer, with
+// every request in it.
+const MaxRehearsal = 1000
 
 // Rehearsal is a flush that was not made: the requests, their secrets masked.
 type Rehearsal struct {
@@ -141,13 +145,21 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 	return page, err
 }
 
-// Stats implements Inspector.
+// Stats implements Inspector. It is one answer, but many looks: with a long backlog it takes a while,
+// and an agent that starts meanwhile finds its files free between two of them.
 func (l *Local) Stats(ctx context.Context) (stats []store.StatLine, err error) {
-	err = l.look(ctx, func(v *store.View) error {
-		stats, err = v.Stats()
-		return err
-	})
-	return whole(stats), err
+	cursor, more := "", true
+	for more {
+		err = l.look(ctx, func(v *store.View) error {
+			page, next, err := v.StatsPage(cursor)
+			stats, cursor, more = store.MergeStats(stats, page), next, next != ""
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return whole(stats), nil
 }
 
 // Computations implements Inspector.
@@ -192,7 +204,7 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Reh
 		if err != nil {
 			return err
 		}
-		flight, err := v.Preview(flushOptions(job, limit, time.Now()))
+		flight, err := v.Preview(flushOptions(job, min(limit, MaxRehearsal), time.Now()))
 		if err != nil || flight == nil {
 			return err
 		}

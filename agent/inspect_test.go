@@ -3,8 +3,10 @@ package agent
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"personasync/store"
 )
@@ -56,5 +58,35 @@ func TestWhichJobAFlushMeans(t *testing.T) {
 	var ambiguous *store.AmbiguousError
 	if _, err := pickJob(seen, rules, "twin"); !errors.As(err, &ambiguous) || len(ambiguous.IDs) != 2 {
 		t.Errorf("a key on two schedules: %v", err)
+	}
+}
+
+// TestDryRunIsBoundedAlikeUpAndDown: more than a page was cut by the agent and not in its files.
+func TestDryRunIsBoundedAlikeUpAndDown(t *testing.T) {
+	s := newSite(t)
+	c := s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=0 0 1 1 *")
+	a := s.start(c, RunOptions{})
+	up, _ := open(t, c)
+	var all []string
+	for n := range MaxRehearsal + 100 {
+		all = append(all, news(fmt.Sprintf("user-%04d", n), true, time.Now()))
+	}
+	a.tell("[" + strings.Join(all, ",") + "]")
+	eventually(t, up, "they wait", func(s Status) bool { return s.Pending == MaxRehearsal+100 })
+	users := func(i Inspector) (n int) {
+		r, err := i.DryRun(t.Context(), "", MaxRehearsal+50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, request := range r.Requests {
+			n += request.Users
+		}
+		return n
+	}
+	whileUp := users(up)
+	a.stop()
+	down, _ := open(t, c)
+	if whileDown := users(down); whileUp != MaxRehearsal || whileDown != MaxRehearsal {
+		t.Errorf("%d users up and %d down", whileUp, whileDown)
 	}
 }

@@ -85,3 +85,27 @@ func TestOwnDataDirectoryIsFine(t *testing.T) {
 		t.Errorf("root takes over another user's data: %v", err)
 	}
 }
+
+// TestCountingLetsAnAgentStart: an agent finds its files free between the parts of a long count.
+func TestCountingLetsAnAgentStart(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	s.start(c, RunOptions{}).stop()
+	i, _ := open(t, c)
+	local := i.(*Local)
+	looks, files := 0, local.open
+	local.open = func() (*store.View, func() error, error) {
+		if looks++; looks > 1 {
+			agent, err := store.Open(c.DataDir, store.Options{Log: quiet()})
+			if err != nil {
+				t.Errorf("before look %d the files were held: %v", looks, err)
+			} else if err := agent.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		return files()
+	}
+	if _, err := local.Stats(t.Context()); err != nil || looks < 2 {
+		t.Errorf("a count of %d looks, %v", looks, err)
+	}
+}

@@ -58,18 +58,6 @@ func (r *readiness) enter(phase string) {
 	r.phase = phase
 }
 
-// begin ends the starting, and calls open, unless the stopping has begun already.
-func (r *readiness) begin(open func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.phase != phaseStopping {
-		r.phase = ""
-		open()
-	}
-}
-
-const phaseStopping = "stopping"
-
 // unready says why events are not being accepted; empty when they are.
 func (r *readiness) unready() string {
 	r.mu.Lock()

@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"log/slog"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -29,56 +29,49 @@ func (p *process) reloads(ctx context.Context) error {
 	}
 }
 
-// reload puts next in force, all but what needs a restart. What can be refused is tried first.
+// reload puts next in force, all but what needs a restart. Whatever can be refused comes first, so
+// that a refusal leaves everything as it was.
 func (p *process) reload(ctx context.Context, next *config.Config) error {
 	old := p.config.Load()
-	for _, key := range p.keepFixed(old, next) {
-		p.log.Warn("a changed setting takes effect at the next start only", "key", key)
+	kept, err := next.Succeed(old)
+	if err != nil {
+		return fmt.Errorf("beside the settings that need a restart, and so stay as they are: %w", err)
 	}
 	list, err := jobs(next, p.sender)
 	if err != nil {
 		return err
 	}
-	if p.certs != nil {
-		if err := p.certs.read(); err != nil {
-			return err
-		}
-	}
-	if err := p.store.SetRules(ctx, next.Rules()); err != nil {
+	pair, err := p.certs.read()
+	if err != nil {
 		return err
 	}
-	p.store.SetRetention(storeOptions(next, p.log))
+	if err := p.store.SetRules(ctx, next.Rules()); err != nil {
+		return fmt.Errorf("record the rules: %w", err)
+	}
+
 	p.config.Store(next)
+	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
 	p.sender.Reconfigure(senderConfig(next))
+	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
-	if p.o.Level != nil {
-		_ = p.o.Level.UnmarshalText([]byte(next.Log.Level)) // Load has checked it
+	if p.o.Relog != nil {
+		p.o.Relog(next.Log)
 	}
+	p.sayReloaded(old, next, kept)
+	return nil
+}
+
+// sayReloaded tells what of the new configuration holds, from when on, and what does not.
+func (p *process) sayReloaded(old, next *config.Config, kept []string) {
 	p.log.Info("configuration reloaded")
+	for _, key := range kept {
+		p.log.Warn("a changed setting takes effect at the next start only", "key", key)
+	}
 	if changed := changedRules(old.Rules(), next.Rules()); len(changed) > 0 {
 		p.log.Warn("rules changed: they hold for events from now on, nothing is sent back in time; `personasync audience reconcile KEY` does that",
 			"computations", changed)
 	}
-	return nil
-}
-
-// keepFixed undoes in next what only a restart can change, and names it.
-func (p *process) keepFixed(old, next *config.Config) (changed []string) {
-	fixed := func(key string, was string, is *string) {
-		if was != *is {
-			changed = append(changed, key)
-			*is = was
-		}
-	}
-	fixed("data_dir", old.DataDir, &next.DataDir)
-	fixed("ingest.listen", old.Ingest.Listen, &next.Ingest.Listen)
-	fixed("ingest.tls_cert", old.Ingest.TLSCert, &next.Ingest.TLSCert)
-	fixed("ingest.tls_key", old.Ingest.TLSKey, &next.Ingest.TLSKey)
-	fixed("admin.listen", old.Admin.Listen, &next.Admin.Listen)
-	fixed("admin.socket", old.Admin.Socket, &next.Admin.Socket)
-	fixed("log.format", old.Log.Format, &next.Log.Format)
-	return changed
 }
 
 // changedRules names the computations that are treated differently from now on; "(defaults)" stands
@@ -109,13 +102,4 @@ func sections(r store.Rules) map[string]store.Policy {
 		m[name] = s.Policy
 	}
 	return m
-}
-
-// LogLevel is the level of a configuration's word; info for one that is none.
-func LogLevel(word string) slog.Level {
-	var l slog.Level
-	if l.UnmarshalText([]byte(word)) != nil {
-		return slog.LevelInfo
-	}
-	return l
 }

@@ -29,6 +29,9 @@ type server struct {
 	http     *http.Server
 }
 
+// serve makes a server for h. What is no HTTP request net/http refuses by itself, with 400 or 431 in
+// plain text, before a handler could answer in JSON; it says so in the log, at debug, because anybody
+// who reaches the port can make it.
 func (p *process) serve(name string, l net.Listener, h http.Handler) *server {
 	return &server{name, l, &http.Server{
 		Handler:           h,
@@ -77,16 +80,31 @@ type certificates struct {
 
 func newCertificates(cert, key string) (*certificates, error) {
 	c := &certificates{cert: cert, key: key}
-	return c, c.read()
+	pair, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	c.use(pair)
+	return c, nil
 }
 
-func (c *certificates) read() error {
+// read returns what the files hold now; without TLS, on a nil c, there is nothing to read.
+func (c *certificates) read() (*tls.Certificate, error) {
+	if c == nil {
+		return nil, nil
+	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
-		return fmt.Errorf("read ingest.tls_cert and ingest.tls_key: %w", err)
+		return nil, fmt.Errorf("read ingest.tls_cert and ingest.tls_key: %w", err)
 	}
-	c.current.Store(&pair)
-	return nil
+	return &pair, nil
+}
+
+// use presents pair from now on.
+func (c *certificates) use(pair *tls.Certificate) {
+	if c != nil {
+		c.current.Store(pair)
+	}
 }
 
 func (c *certificates) config() *tls.Config {

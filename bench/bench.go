@@ -67,14 +67,19 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 // close removes what the run made.
 func (b *bench) close() error { return os.RemoveAll(b.work) }
 
-// sweep removes what runs left that were killed.
+// sweep removes what runs left that were killed, and warns of those that are under way.
 func (b *bench) sweep() {
 	left, _ := filepath.Glob(filepath.Join(b.home, workPrefix+"*"))
 	for _, path := range left {
 		var pid int
-		if _, err := fmt.Sscanf(filepath.Base(path), workPrefix+"%d", &pid); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			_ = os.RemoveAll(path)
+		if _, err := fmt.Sscanf(filepath.Base(path), workPrefix+"%d", &pid); err != nil {
+			continue
 		}
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(path)
+			continue
+		}
+		b.notice("another run, process %d, was measuring at the same time: both got less of the machine", pid)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // secret signs every body, and opens the agent's door.
 const secret = "a shared secret of the usual length"
 
-// Marks in the template, each as long as what takes its place.
+// Marks in the sample, each as long as what takes its place.
 const (
 	markUser     = "UUUUUUUUUUUUUUUU"
 	markMessage  = "MMMMMMMMMMMMMMMM"
@@ -22,8 +22,8 @@ const (
 	markSign     = "SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS"
 )
 
-// template is an Engage audience's identify as Segment sends it, 1.1 KB with the usual context.
-const template = `{"anonymousId":null,"channel":"server","context":{"integration":{"name":"Engage","version":"1.0.0"},` +
+// sample is an Engage audience's identify as Segment sends it, 1.1 KB with the usual context.
+const sample = `{"anonymousId":null,"channel":"server","context":{"integration":{"name":"Engage","version":"1.0.0"},` +
 	`"integrations":{"personas":false},"ip":"203.0.113.44","library":{"name":"unknown","version":"unknown"},"locale":"en-GB",` +
 	`"personas":{"computation_class":"audience","computation_id":"aud_2bIXzfWru4zCBz3N14fvoj3c` + markAudience + `",` +
 	`"computation_key":"high_value_shoppers_` + markAudience + `","namespace":"spa_7Qm2cXwT9LrVb4KdYh3NzE",` +
@@ -36,15 +36,15 @@ const template = `{"anonymousId":null,"channel":"server","context":{"integration
 	`"type":"identify","userId":"usr_` + markUser + `","version":2,"writeKey":"REDACTED"}`
 
 // eventBytes is the length of every event.
-const eventBytes = len(template)
+const eventBytes = len(sample)
 
-// patch is where in the template what is written.
+// patch is where in the sample what is written.
 type patch struct{ user, message, audience []int }
 
-var templatePatch = patch{
-	user:     marks(template, markUser),
-	message:  marks(template, markMessage),
-	audience: marks(template, markAudience),
+var samplePatch = patch{
+	user:     marks(sample, markUser),
+	message:  marks(sample, markMessage),
+	audience: marks(sample, markAudience),
 }
 
 func marks(text, mark string) (at []int) {
@@ -87,17 +87,17 @@ func newEvents(span uint64) *events {
 	return &events{span: span, mac: hmac.New(sha1.New, []byte(secret))}
 }
 
-// write makes body, a copy of the template, event number n.
+// write makes body, a copy of the sample, event number n.
 func (e *events) write(body []byte, n uint64) {
 	user := scatter(n % e.span)
-	for _, at := range templatePatch.user {
+	for _, at := range samplePatch.user {
 		putHex(body[at:at+16], user)
 	}
-	for _, at := range templatePatch.message {
+	for _, at := range samplePatch.message {
 		putHex(body[at:at+16], n)
 	}
 	audience := n / e.span
-	for _, at := range templatePatch.audience {
+	for _, at := range samplePatch.audience {
 		body[at], body[at+1], body[at+2] = '0'+byte(audience/100%10), '0'+byte(audience/10%10), '0'+byte(audience%10)
 	}
 }
@@ -111,7 +111,7 @@ func putHex(to []byte, v uint64) {
 
 // prepare signs the events before number upTo, so that a load need not.
 func (e *events) prepare(upTo uint64) {
-	body := []byte(template)
+	body := []byte(sample)
 	for n := uint64(len(e.signatures)); n < upTo; n++ {
 		e.write(body, n)
 		e.signatures = append(e.signatures, e.sum(body))
@@ -136,7 +136,7 @@ type request struct {
 func newRequest(host string, count int) *request {
 	items := make([]string, count)
 	for i := range items {
-		items[i] = template
+		items[i] = sample
 	}
 	body := items[0]
 	if count > 1 {

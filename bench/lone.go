@@ -44,7 +44,7 @@ func commitOne(db *bolt.DB, n uint64) error {
 			return err
 		}
 		bucket.FillPercent = 1
-		return bucket.Put(fmt.Appendf(nil, "%016x", n), []byte(template))
+		return bucket.Put(fmt.Appendf(nil, "%016x", n), []byte(sample))
 	})
 }
 

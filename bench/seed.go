@@ -35,7 +35,7 @@ var seeds = map[string]seed{
 	// pending: so many users, each with one attribute to tell.
 	"pending": {lay: layUsers, rules: seedRules(store.SendAttribute)},
 
-	// state: as many users as make state.db so many bytes.
+	// state: a state.db of so many bytes, a good part of it users.
 	"state": {lay: layState, rules: seedRules(store.SendNone)},
 
 	// backlog: so many received events that nobody has applied.
@@ -98,16 +98,15 @@ func layUsers(ctx context.Context, s *store.Store, _ string, count int) error {
 	return nil
 }
 
-// layState goes on until the state is large enough. It lays the first users of a larger order, which
-// are the left of the tree.
+// layState lays some users, and then events that nobody could use, of the largest size there is, until
+// the state is large enough: it takes a fraction of the time that as many bytes of users do.
 func layState(ctx context.Context, s *store.Store, dir string, size int) error {
-	const smallest = 60 // bytes a user, at least
-	for group := range slices.Chunk(sortedUsers(size/smallest), 10*seedGroup) {
-		for part := range slices.Chunk(group, seedGroup) {
-			if err := appendUsers(ctx, s, part); err != nil {
-				return err
-			}
-		}
+	const bytesOfUser, eventsOfGroup = 1000, 500
+	if err := layUsers(ctx, s, dir, size/bytesOfUser); err != nil {
+		return err
+	}
+	raw := bytes.Repeat([]byte("x"), segment.MaxEventBytes)
+	for {
 		if err := trimmed(ctx, s); err != nil {
 			return err
 		}
@@ -115,8 +114,15 @@ func layState(ctx context.Context, s *store.Store, dir string, size int) error {
 		if err != nil || info.Size() >= int64(size) {
 			return err
 		}
+		events := make([]*store.Event, eventsOfGroup)
+		for i := range events {
+			now := time.Now()
+			events[i] = &store.Event{Received: now, Time: now, MessageID: "seed", Fault: "not_json", Sentence: "it is not JSON", Raw: raw}
+		}
+		if err := s.Append(ctx, events...); err != nil {
+			return err
+		}
 	}
-	return fmt.Errorf("%d users do not make %d bytes", size/smallest, size)
 }
 
 // stateFile is where package store keeps the state.
@@ -172,7 +178,7 @@ func layBacklog(ctx context.Context, s *store.Store, _ string, count int) error 
 	source := newEvents(unlimited)
 	for n := uint64(backlogFirst); ; n += seedGroup {
 		events := make([]*store.Event, seedGroup)
-		bodies := bytes.Repeat([]byte(template), seedGroup)
+		bodies := bytes.Repeat([]byte(sample), seedGroup)
 		received := time.Now()
 		for i := range events {
 			body := bodies[i*eventBytes : (i+1)*eventBytes : (i+1)*eventBytes]

@@ -21,6 +21,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/store"
 )
 
 // Streams is what a command has of the world around it.
@@ -110,10 +111,8 @@ func jsonFlag() *urfave.BoolFlag {
 }
 
 func limitFlag(what string) *urfave.IntFlag {
-	return &urfave.IntFlag{Name: "limit", Value: defaultLimit, Usage: "show at most `N` " + what}
+	return &urfave.IntFlag{Name: "limit", Value: store.DefaultLimit, Usage: "show at most `N` " + what}
 }
-
-const defaultLimit = 100
 
 // limit reads --limit.
 func limit(c *urfave.Context) (int, error) {

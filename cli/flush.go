@@ -69,6 +69,9 @@ func (sh *shell) dryRun(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
+	if n > agent.MaxRehearsal {
+		sh.remark("a dry run shows %s at most", plural(agent.MaxRehearsal, "user"))
+	}
 	return sh.inspect(c, func(i agent.Inspector) error {
 		r, err := i.DryRun(c.Context, c.String("computation"), n)
 		if err != nil {

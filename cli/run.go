@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -36,21 +35,18 @@ func (sh *shell) run(c *urfave.Context) error {
 	if err := conf.Complete(); err != nil {
 		return incurable(err)
 	}
-	level := new(slog.LevelVar)
-	level.Set(agent.LogLevel(conf.Log.Level))
-	log := newLogger(sh.err, conf.Log.Format, level, sh.errPaint.on)
+	log, relog := newLog(sh.err, conf.Log, sh.errPaint.on)
 	for _, w := range conf.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}
 	if os.Geteuid() == 0 {
 		log.Warn("running as root, which nothing here needs: use a user of its own")
 	}
-	signal.Ignore(syscall.SIGPIPE) // a log reader that went away must not end the agent
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Level: level, Version: Version(), Reload: hangup,
+		Log: log, Relog: relog, Version: Version(), Reload: hangup,
 		Load: func() (*config.Config, error) { return sh.reload(c) },
 	})
 	if errors.Is(err, store.ErrInUse) {

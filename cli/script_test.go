@@ -12,11 +12,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -50,11 +48,7 @@ func TestScripts(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		context.AfterFunc(ctx, stop)
-		os.Exit(Run(ctx, os.Args, System()))
-	}})
+	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() { os.Exit(Main()) }})
 }
 
 // leakChecked fails a run of tests that left goroutines behind.

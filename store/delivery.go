@@ -71,8 +71,6 @@ type Settlement struct {
 type Outcome struct {
 	Flight  uint64
 	At      time.Time
+	NotSent bool // the request certainly did not leave, so that no limit counts it
 	Results []Settlement
-
-	// NotSent says that the request certainly never left, so that the meters need not count it.
-	NotSent bool
 }

@@ -2,12 +2,28 @@ package store
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
+
+// applyDelete erases a user on Segment's word.
+func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) fate {
+	e := c.event
+	if b.st.rules.OnDelete == "ignore" {
+		return fateIgnored
+	}
+	id := cmp.Or(e.User.ID, e.Anonymous.ID)
+	if id == "" || len(id) > MaxUserID {
+		return park("no_identifier", "a delete that names nobody cannot be carried out")
+	}
+	b.forget(b.user(id), e.Received)
+	return fateIgnored
+}
 
 // forget erases everything of a user from the state and leaves a tombstone, so that what Segment
 // delivers late does not bring the user back. The bytes stay in free pages until the file is
@@ -127,4 +143,19 @@ func (b *batch) forgetHistory(u *user) {
 		b.remove(b.locator, idKey(ch.ID))
 		n = ch.prev
 	}
+}
+
+// tombstone is what stays of a forgotten user: a salted hash, and the time.
+func (b *batch) tombstone(id string) []byte {
+	sum := sha256.Sum256(slices.Concat(b.st.salt, []byte(id)))
+	return sum[:16]
+}
+
+// forgotten reports whether an event is from before its user was forgotten.
+func (b *batch) forgotten(id string, at time.Time) bool {
+	if b.st.ledger.tombstones == 0 {
+		return false
+	}
+	v := b.tx.Bucket(bucketTombstones).Get(b.tombstone(id))
+	return len(v) == 8 && at.UnixNano() <= int64(binary.BigEndian.Uint64(v))
 }

@@ -279,21 +279,16 @@ func (b *batch) changeAt(u *user, f *field, t *ticket) *stored {
 
 // fetch reads a change from parked, held or history; nil when it is gone or damaged.
 func (b *batch) fetch(from *bolt.Bucket, key []byte) *stored {
-	frame := from.Get(key)
-	if frame == nil {
-		return nil
-	}
-	ch, err := decodeChange(frame, b.st.epoch)
-	if err != nil {
-		b.log.Error("a damaged change is passed over", "err", err)
-		return nil
-	}
-	return ch
+	return b.decode(from.Get(key))
 }
 
 // fetchQueued reads an event from its user's queue.
 func (b *batch) fetchQueued(key []byte) *stored {
 	_, _, frame := parseQueueValue(b.queue.Get(key))
+	return b.decode(frame)
+}
+
+func (b *batch) decode(frame []byte) *stored {
 	if frame == nil {
 		return nil
 	}

@@ -74,7 +74,7 @@ type Store struct {
 
 	// The writer's own.
 	state    *state
-	behind   bool // the inbox may hold records not yet applied
+	starved  bool // the last batch found none of the records it looked for
 	stranded bool // flights that the last process left are still to be settled: there was no room
 	between  chan func()
 	trace    *trace // what a compaction must copy again; nil without one
@@ -123,7 +123,7 @@ func (s *Store) open() error {
 		return err
 	}
 	inbox.enough.Store(s.room.segment())
-	s.inbox, s.behind = inbox, inbox.last() > s.state.applied
+	s.inbox = inbox
 	s.applied.Store(s.state.applied)
 	s.lookAround()
 	if err := s.recover(); err != nil {

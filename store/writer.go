@@ -51,7 +51,6 @@ func (s *Store) writeLoop() {
 			rest.Reset(0)
 			continue
 		case <-s.inbox.written:
-			s.behind = true
 		case <-rest.C:
 			rested = true
 		case <-s.closing:
@@ -61,7 +60,7 @@ func (s *Store) writeLoop() {
 		if held {
 			rest.Reset(minRest)
 		}
-		apply := rested && s.behind && !held
+		apply := rested && s.lag() > 0 && !held
 		if len(commands) == 0 && !apply && !(rested && s.stranded) {
 			continue
 		}
@@ -79,12 +78,17 @@ func (s *Store) writeLoop() {
 	}
 }
 
+// lag is how many records the inbox holds that are not applied yet.
+func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied }
+
 // restAfter is how long apply rests after a batch that took so long, while that many records arrived.
 func (s *Store) restAfter(took time.Duration, arrived uint64) time.Duration {
 	switch {
-	case s.behind && arrived == 0:
+	case s.starved:
+		return writeRetry
+	case arrived == 0 && s.lag() > 0:
 		return 0 // nobody is waiting for the disk
-	case s.inbox.next.Load()-s.state.applied > lagLimit:
+	case s.lag() > lagLimit:
 		return minRest
 	default:
 		return min(max(restFactor*took, minRest), maxRest)
@@ -176,7 +180,11 @@ func (s *Store) applyNext(b *batch) error {
 	records, err := s.inbox.read(b.st.applied+1, applyBytes)
 	if err != nil { // outcomes and takes must not wait for it
 		s.log.Error("the inbox could not be read; trying again", "err", err)
+		s.starved = true
 		return nil
+	}
+	if s.starved = len(records) == 0; s.starved {
+		s.log.Error("records that were received are not in the inbox", "from", b.st.applied+1)
 	}
 	for _, r := range records {
 		rec, err := decodeRecord(r.seq, r.frame)
@@ -189,7 +197,6 @@ func (s *Store) applyNext(b *batch) error {
 			s.inbox.rules.Add(-1)
 		}
 	}
-	s.behind = b.st.applied < s.inbox.last() // what comes from now on says so itself
 	return b.err
 }
 
@@ -205,7 +212,6 @@ func (s *Store) reload() {
 	if err != nil {
 		s.log.Error("the state could not be read back", "err", err)
 	}
-	s.behind = true
 }
 
 // run has the writer do something, and waits until it is on disk. ctx can stop the wait for the

@@ -33,7 +33,8 @@ type carriage struct {
 	ctx     context.Context // done: no new request
 	lasting context.Context // done: nothing at all any more
 	grant   grant           // of the first request
-	begun   bool            // the first request has left
+	begun   bool            // the first request was made
+	left    bool            // a request may have reached MoEngage
 }
 
 // carry makes the requests, and settles the flight whatever came of them. It reports whether any of
@@ -54,7 +55,7 @@ func (c *carriage) carry() (back bool) {
 		c.s.meter.settle(c.grant, false, time.Now())
 	}
 	c.tellParked(t.results)
-	c.settle(store.Outcome{Flight: c.flight.ID, At: time.Now(), Results: t.results})
+	c.settle(store.Outcome{Flight: c.flight.ID, At: time.Now(), NotSent: !c.left, Results: t.results})
 	return t.back()
 }
 
@@ -68,6 +69,7 @@ func (c *carriage) post(items []item) answer {
 	body := c.load.request(items)
 	started := time.Now()
 	a := c.client.post(c.lasting, body)
+	c.left = c.left || a.mayHaveLeft()
 	c.s.meter.settle(g, a.mayHaveLeft(), a.at)
 	a = c.note(a, started)
 	c.observe(Report{Code: a.Code, Status: a.status, Users: users, Events: events, Bytes: len(body), Took: a.at.Sub(started)})

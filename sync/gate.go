@@ -11,10 +11,11 @@ import (
 // A gate lets out what a cron job, or an operator, has released: everything received up to a moment.
 // Jobs in realtime need none; they have the clock.
 //
-// A gate is drained when nothing of its job received by then is left. The outbox says what waits by
-// job; what waits for a retry has left its job's queue, so none may wait for one, whoever it belongs
-// to; and what is in flight must have landed without anything coming back. While the road works, all
-// that is a matter of a round trip.
+// A gate is drained when nothing of its job received by then is left. The outbox says by job what
+// waits, for its turn or for a retry; and what is in flight must have landed without anything coming
+// back. After a flight of which something did come back the outbox has to be asked whose it is, even
+// while nothing may leave: else a gate would stay open through the trouble of another job, whose
+// changes are always in flight when the outbox is asked for something to send.
 type gate struct {
 	job     string
 	every   bool // all jobs
@@ -87,13 +88,23 @@ func (gs *gates) closeDrained() {
 }
 
 func (g *gate) waiting(next store.Next) bool {
-	if !next.Retry.IsZero() {
-		return true
+	if !next.Retry.IsZero() && next.RetryJobs == nil {
+		return true // nobody says whose it is
 	}
-	for job, received := range next.Jobs {
+	return g.owns(next.Jobs) || g.owns(next.RetryJobs)
+}
+
+// owns reports whether any of what waits, by job since when, is the gate's.
+func (g *gate) owns(waiting map[string]time.Time) bool {
+	for job, received := range waiting {
 		if g.opens(job) && !received.After(g.upTo) {
 			return true
 		}
 	}
 	return false
+}
+
+// blind reports whether a gate does not know yet that its queue is empty.
+func (gs gates) blind() bool {
+	return slices.ContainsFunc(gs, func(g *gate) bool { return g.air == nil })
 }

@@ -37,6 +37,7 @@ type shelf struct {
 // tally counts what a sender did with a shelf.
 type tally struct {
 	takes, settles int
+	notSent        int                     // flights settled as never having left
 	flying         int                     // flights not settled
 	left           int                     // persons for whom something waits or flies
 	parked         map[string]store.Result // by user and half
@@ -185,6 +186,10 @@ func (s *shelf) next() store.Next {
 		case p.flying || p.empty():
 		case !p.retry.IsZero():
 			n.Retry = earliest(n.Retry, p.retry)
+			if n.RetryJobs == nil {
+				n.RetryJobs = map[string]time.Time{}
+			}
+			n.RetryJobs[p.job] = earliest(n.RetryJobs[p.job], p.received)
 		default:
 			n.Jobs[p.job] = earliest(n.Jobs[p.job], p.received)
 		}
@@ -212,6 +217,9 @@ func (s *shelf) Settle(ctx context.Context, o store.Outcome) error {
 	}
 	delete(s.flights, o.Flight)
 	s.tally.settles++
+	if o.NotSent {
+		s.tally.notSent++
+	}
 	for i, d := range f.Deliveries {
 		p := s.byName[d.User]
 		p.flying = false

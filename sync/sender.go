@@ -63,6 +63,7 @@ type Sender struct {
 	gates  gates
 	force  bool            // an operator's flush: take users before their retry time, once
 	air    map[uint64]bool // flights that are not settled yet
+	stale  bool            // something came back since the gates were last told what waits
 
 	// Run's own; nothing else reads or writes these.
 	plan   load      // measures deliveries for Take; kept for its memory
@@ -112,15 +113,17 @@ func (s *Sender) Open(job string, upTo time.Time) (drained <-chan struct{}) {
 	return s.open(&gate{job: job, upTo: upTo, drained: make(chan struct{})})
 }
 
-// Flush sends everything received up to now, of one job or of all, now: what waits for company, for
-// its cron, or for a retry. A road that is stopped or waiting is tried at once. The limits hold.
+// Flush sends everything received up to now, of one job or of all, now: what waits for company or for
+// its cron, and, when it is for all, for a retry. Whoever waits for a retry may have changes of several
+// jobs, so a flush of one leaves retries to their time. A road that is stopped or waiting is tried at
+// once. The limits hold.
 func (s *Sender) Flush(job *string) {
 	g := &gate{every: job == nil, upTo: time.Now(), drained: make(chan struct{})}
 	if job != nil {
 		g.job = *job
 	}
 	s.mu.Lock()
-	s.force = true
+	s.force = s.force || g.every
 	s.road.hurry()
 	s.mu.Unlock()
 	s.open(g)
@@ -211,6 +214,11 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 	for ctx.Err() == nil {
 		now := time.Now()
 		c, at, ok := s.cleared(now)
+		if !ok && s.peeks(now) {
+			if err := s.peek(lasting, now); err != nil {
+				return s.falter(ctx, now, err)
+			}
+		}
 		if !ok {
 			return soonest(now, at), nil
 		}
@@ -262,6 +270,35 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 		force:  s.force,
 		wary:   s.road.health.Stopped,
 	}, time.Time{}, true
+}
+
+// peeks reports whether the gates need to know what waits although nothing may leave: the road waits,
+// and something came back from it.
+func (s *Sender) peeks(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stale && s.gates.blind() && s.road.resume.After(now) && s.faults == 0
+}
+
+// peek tells the gates what waits in the outbox, and takes nothing.
+func (s *Sender) peek(ctx context.Context, now time.Time) error {
+	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
+		Road: store.RoadTransition,
+		Now:  now,
+		Due:  func(string) time.Time { return time.Time{} },
+		Fit:  func(store.Delivery) bool { return false },
+	})
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		return fmt.Errorf("the outbox gave out flight %d, which nothing may leave on", f.ID)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stale = false
+	s.gates.look(next, s.air)
+	return nil
 }
 
 // due joins what leaves by itself with what gates let out. The outbox keeps receipt times in whole
@@ -338,6 +375,7 @@ func (s *Sender) landed(flight uint64, back bool) {
 	s.mu.Lock()
 	delete(s.air, flight)
 	s.gates.landed(flight, back)
+	s.stale = s.stale || back
 	s.mu.Unlock()
 	s.nudge()
 }

@@ -573,6 +573,38 @@ func TestLimitsSurviveARestart(t *testing.T) {
 	})
 }
 
+// What never got as far as a connection is not counted against the limits after a restart either: the
+// outbox, which remembers for the next process, is told.
+func TestWhatNeverLeftIsReportedAsNotSent(t *testing.T) {
+	tests := []struct {
+		name    string
+		answer  func() (*http.Response, error)
+		notSent bool
+	}{
+		{"refused connection", func() (*http.Response, error) { return nil, cut() }, true},
+		{"no such host", func() (*http.Response, error) { return nil, noSuchHost() }, true},
+		{"distrusted certificate", func() (*http.Response, error) { return nil, distrust() }, true},
+		{"broken connection", func() (*http.Response, error) { return nil, reset() }, false},
+		{"clear refusal", func() (*http.Response, error) { return reply(503, ""), nil }, false},
+		{"success", func() (*http.Response, error) { return ok(), nil }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := newShelf(t)
+				w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) { return tt.answer() }}
+				_, stop := run(t, testConfig(w), o)
+				defer stop()
+				o.attribute("ann")
+				eventually(t, 10*time.Second, func() bool { return o.seen().settles > 0 })
+				if tally := o.seen(); (tally.notSent == tally.settles) != tt.notSent || tally.notSent > 0 != tt.notSent {
+					t.Errorf("%d of %d flights did not leave, want all of them: %v", tally.notSent, tally.settles, tt.notSent)
+				}
+			})
+		})
+	}
+}
+
 func TestAnUnspentWindowIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := newShelf(t), &wire{t: t, latency: 10 * time.Millisecond}
@@ -636,6 +668,39 @@ func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
 	})
 }
 
+// One job's change is refused all the time. Another job, which has nothing left, drains all the same;
+// the job in trouble does not.
+func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newShelf(t)
+		w := &wire{t: t, latency: 50 * time.Millisecond, answer: func(r sentRequest) (*http.Response, error) {
+			if slices.Contains(r.ids, "bob") {
+				return reply(503, ""), nil
+			}
+			return ok(), nil
+		}}
+		c := testConfig(w)
+		c.Realtime = func(job string) bool { return false }
+		s, stop := run(t, c, o)
+		defer stop()
+		o.put("bob", "two", true, false)
+		time.Sleep(2 * time.Second)
+		trouble := s.Open("two", time.Now())
+		time.Sleep(time.Minute)
+		drained := s.Open("one", time.Now())
+		select {
+		case <-drained:
+		case <-time.After(20 * time.Minute):
+			t.Error("the gate of a job is open through the trouble of another")
+		}
+		select {
+		case <-trouble:
+			t.Error("drained while its change waits for a retry")
+		default:
+		}
+	})
+}
+
 func TestFlushSendsWhatWaitsForAnything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
@@ -685,6 +750,31 @@ func TestFlushOfOneJobLeavesTheOthers(t *testing.T) {
 		time.Sleep(time.Minute)
 		if !slices.Equal(w.taken(), []string{"ann"}) {
 			t.Errorf("accepted %v, want ann alone", w.taken())
+		}
+	})
+}
+
+func TestFlushOfOneJobLeavesTheRetriesOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newShelf(t)
+		w := &wire{t: t, answer: func(r sentRequest) (*http.Response, error) {
+			if slices.Contains(r.ids, "bob") {
+				return reply(429, "", "Retry-After", "600"), nil
+			}
+			return ok(), nil
+		}}
+		c := testConfig(w)
+		c.Realtime = func(job string) bool { return job == "two" }
+		s, stop := run(t, c, o)
+		defer stop()
+		o.put("bob", "two", true, false)
+		o.put("ann", "one", true, false)
+		time.Sleep(5 * time.Second)
+		one := "one"
+		s.Flush(&one)
+		time.Sleep(time.Minute)
+		if !slices.Equal(w.taken(), []string{"ann"}) || w.count() != 2 {
+			t.Errorf("accepted %v in %d requests, want ann, and bob's retry left to its time", w.taken(), w.count())
 		}
 	})
 }

@@ -42,7 +42,15 @@ func (l *loader) takeSecret(f field, secret *Secret) {
 		l.refuse(given[1].field, fmt.Sprintf("the secret is given twice, by %s and by %s: keep one", first.place(), given[1].place()))
 		return
 	}
-	if first.path == "" || l.cfg.blind {
+	if first.path == "" {
+		return
+	}
+	from := first.from
+	if from.kind != fromCredential {
+		from = origin{kind: fromSecretFile, name: first.path}
+	}
+	l.cfg.origins[f.key] = from // also of what may not be read: where it is, everybody may know
+	if l.cfg.blind {
 		return
 	}
 	lines, err := readSecret(first.path)
@@ -51,10 +59,6 @@ func (l *loader) takeSecret(f field, secret *Secret) {
 		return
 	}
 	*secret = lines
-	if first.from.kind != fromCredential {
-		first.from = origin{kind: fromSecretFile, name: first.path}
-	}
-	l.cfg.origins[f.key] = first.from
 }
 
 // sources lists where a secret is given. The environment, if it gives one, hides the others.

@@ -137,8 +137,34 @@ func TestOperatorsNeedNoSecrets(t *testing.T) {
 		t.Errorf("warnings about what was not read: %q", w)
 	}
 	for _, s := range c.Effective() {
-		if s.Secret && s.Value != "(not read)" {
-			t.Errorf("%+v", s)
+		want := Setting{Key: s.Key, Value: "(not set)", Origin: "default", Secret: true}
+		if s.Key == "moengage.api_key" {
+			want.Value, want.Origin = "(not read)", "file /nowhere/key"
+		}
+		if s.Secret && s != want {
+			t.Errorf("%+v, want %+v", s, want)
+		}
+	}
+}
+
+// TestOriginOfASecretThatIsNotRead: where a secret is may be known to who may not read it.
+func TestOriginOfASecretThatIsNotRead(t *testing.T) {
+	credentials := filepath.Dir(writeFile(t, "moengage_api_key", "x"))
+	path := writeFile(t, "agent.toml", lines("[ingest]", `shared_secret_file = "sec"`, `write_keys = ["k"]`))
+	c, err := LoadWithoutSecrets(path, []string{"CREDENTIALS_DIRECTORY=" + credentials, "PERSONASYNC_INGEST_BEARER_TOKEN_FILE=/run/token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Setting{
+		"ingest.shared_secret": {Value: "(not read)", Origin: "file " + filepath.Join(filepath.Dir(path), "sec")},
+		"ingest.bearer_token":  {Value: "(not read)", Origin: "file /run/token"},
+		"ingest.write_keys":    {Value: "(set, 1 value)", Origin: path + ":3"},
+		"moengage.api_key":     {Value: "(not read)", Origin: "credential moengage_api_key"},
+	}
+	for _, s := range c.Effective() {
+		w, ok := want[s.Key]
+		if w.Key, w.Secret = s.Key, true; ok && s != w {
+			t.Errorf("%+v, want %+v", s, w)
 		}
 	}
 }

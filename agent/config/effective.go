@@ -31,11 +31,11 @@ func (c *Config) Effective() []Setting {
 }
 
 func (c *Config) setting(f field) Setting {
-	value := f.show()
-	if c.blind && f.isSecret() && value == Secret(nil).String() {
+	value, from := f.show(), c.origins[f.key]
+	if c.blind && f.isSecret() && (from.kind == fromSecretFile || from.kind == fromCredential) {
 		value = "(not read)"
 	}
-	return Setting{Key: f.key, Value: value, Origin: c.origins[f.key].String(), Secret: f.isSecret()}
+	return Setting{Key: f.key, Value: value, Origin: from.String(), Secret: f.isSecret()}
 }
 
 // inheritedSetting is a computation's setting: one that the section leaves out has the origin of its

@@ -117,23 +117,30 @@ type loader struct {
 }
 
 func newLoader(path string, environ []string, blind bool) *loader {
-	l := &loader{
-		cfg:      Default(),
-		env:      parseEnvironment(environ),
-		known:    map[string]field{},
-		reported: map[string]bool{},
-		faulty:   map[string]bool{},
-	}
-	l.cfg.Path, l.cfg.blind = path, blind
-	l.cfg.origins = map[string]origin{}
-	l.faults.Path = path
+	cfg := Default()
+	cfg.Path, cfg.blind = path, blind
+	cfg.origins = map[string]origin{}
+	l := checker(cfg)
+	l.env = parseEnvironment(environ)
 	if path != "" {
 		l.folder = filepath.Dir(path)
 		if absolute, err := filepath.Abs(l.folder); err == nil {
 			l.folder = absolute
 		}
 	}
-	for _, f := range fields(l.cfg, "") {
+	return l
+}
+
+// checker is a loader that has nothing to read any more: cfg is there to be checked.
+func checker(cfg *Config) *loader {
+	l := &loader{
+		cfg:      cfg,
+		known:    map[string]field{},
+		reported: map[string]bool{},
+		faulty:   map[string]bool{},
+		faults:   Faults{Path: cfg.Path},
+	}
+	for _, f := range fields(cfg, "") {
 		l.known[f.key] = f
 	}
 	return l

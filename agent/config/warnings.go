@@ -48,7 +48,7 @@ func (c *Config) warnAdmin(say sayer) {
 		return
 	}
 	if local, _ := hostPort(c.Admin.Listen); !local {
-		say("admin.listen is %q: the status page and the metrics have no password, and other machines can reach them", c.Admin.Listen)
+		say("admin.listen is %q: the status page has no password, and other machines can reach them", c.Admin.Listen)
 	}
 }
 

@@ -1,0 +1,66 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestNewFileIsCheckedAgainstTheAddressThatStaysOpen holds what a reload must not do: a file that is
+// right for the address it names, and opens the one in use to everybody.
+func TestNewFileIsCheckedAgainstTheAddressThatStaysOpen(t *testing.T) {
+	const (
+		proxied = "[ingest]\nlisten = \"0.0.0.0:8480\"\nbehind_proxy = true\n"
+		socket  = "[ingest]\nlisten = \"unix:/run/in.sock\"\n"
+		local   = "[ingest]\nlisten = \"127.0.0.1:8480\"\n"
+	)
+	for _, c := range []struct {
+		name, running, next string
+		fault               string
+	}{
+		{"from a public address to a local one without auth", proxied, local + "auth = \"off\"\nbehind_proxy = true\n",
+			`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is "0.0.0.0:8480": anybody could post events`},
+		{"from a public address to a socket without auth", proxied, socket + "auth = \"off\"\nbehind_proxy = true\n",
+			`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is "0.0.0.0:8480": anybody could post events`},
+		{"from a public address, the proxy gone", proxied, local,
+			`agent.toml:2: ingest.listen = "0.0.0.0:8480": is reachable from other machines: set ingest.tls_cert and ingest.tls_key, or ingest.behind_proxy = true where a proxy speaks TLS for it`},
+		{"the page moved to the address that deliveries keep", local, "[ingest]\nlisten = \"127.0.0.1:1\"\n[admin]\nlisten = \"127.0.0.1:8480\"\n", ""},
+		{"from a socket to a local address without auth", socket, local + "auth = \"off\"\n", ""},
+		{"from a local address to a public one behind a proxy", local, proxied, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			running := mustRead(t, c.running)
+			next := mustRead(t, c.next)
+			kept, err := next.Succeed(running)
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if got != c.fault {
+				t.Errorf("refused with %q, want %q", got, c.fault)
+			}
+			if next.Ingest.Listen != running.Ingest.Listen || !strings.Contains(strings.Join(kept, " "), "ingest.listen") {
+				t.Errorf("it would listen on %s, and names %v", next.Ingest.Listen, kept)
+			}
+		})
+	}
+}
+
+func TestSuccessorKeepsWhatOnlyARestartChanges(t *testing.T) {
+	running := mustRead(t, lines(`data_dir = "/a"`, "[admin]", `socket = "/a/s"`))
+	next := mustRead(t, lines(`data_dir = "/b"`, "[schedule]", `mode = "cron"`, "[admin]", `listen = ""`, `socket = "/b/s"`))
+	kept, err := next.Succeed(running)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"data_dir", "admin.socket", "admin.listen"}, kept); diff != "" {
+		t.Error(diff)
+	}
+	if next.DataDir != "/a" || next.Admin != running.Admin || next.Schedule.Mode != "cron" {
+		t.Errorf("it became %s, %+v, %+v", next.DataDir, next.Admin, next.Schedule)
+	}
+	if again, err := next.Succeed(running); err != nil || len(again) != 0 {
+		t.Errorf("the second time it keeps %v, %v", again, err)
+	}
+}

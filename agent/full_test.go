@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+type brokenListener struct {
+	net.Listener
+	err error
+}
+
+func (b brokenListener) Accept() (net.Conn, error) { return nil, b.err }
+
+// smallDisk mounts a file system of its own on the site's data directory.
+func (s *site) smallDisk(options string) string {
+	s.t.Helper()
+	dir := filepath.Join(s.dir, "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		s.t.Skipf("NOT TESTED: a full disk takes the right to mount a small one: %v", err)
+	}
+	s.t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			s.t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill leaves no room in dir until it is undone.
+func fill(t *testing.T, dir string) (undo func()) {
+	t.Helper()
+	path := filepath.Join(dir, "ballast")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
+			size /= 2
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFullDiskDoesNotStopTheStart: the rules cannot be written, so no event is accepted; once there
+// is room the agent goes on by itself.
+func TestFullDiskDoesNotStopTheStart(t *testing.T) {
+	s := newSite(t)
+	dir := s.smallDisk("size=8m")
+	door := filepath.Join(s.dir, "in")
+	s.start(s.load("PERSONASYNC_INGEST_LISTEN=unix:"+door), RunOptions{}).stop()
+
+	makeRoom := fill(t, dir)
+	c := s.load("PERSONASYNC_INGEST_LISTEN=unix:"+door,
+		"PERSONASYNC_DEFAULTS_FORWARD_TRAITS="+strings.Repeat("t,", 100_000)+"t") // more than the files have room for inside
+	ctx, cancel := context.WithCancel(t.Context())
+	a := &started{t: t, end: cancel, ended: make(chan error, 1), Addresses: Addresses{Ingest: &net.UnixAddr{Name: "door"}}}
+	go func() { a.ended <- Run(ctx, c, RunOptions{Log: quiet(), Version: "1.0"}) }()
+	defer a.stop()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(door); err == nil {
+			break
+		}
+		select {
+		case err := <-a.ended:
+			a.end = nil
+			t.Fatalf("a full disk stopped the start: %v", err)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it did not start")
+		}
+	}
+	i, running := open(t, c)
+	if !running {
+		t.Fatal("it does not answer")
+	}
+	eventually(t, i, "it says why it is not ready", func(s Status) bool { return !s.Ready && strings.Contains(s.Unready, "disk is full") })
+
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", door)
+	}}}
+	if code := a.post(client, "http", news("ann", true, time.Now())); code != http.StatusServiceUnavailable {
+		t.Errorf("a delivery was answered %d", code)
+	}
+	makeRoom()
+	eventually(t, i, "it is ready", func(s Status) bool { return s.Ready })
+	if code := a.post(client, "http", news("ann", true, time.Now())); code != http.StatusOK {
+		t.Errorf("with room again a delivery was answered %d", code)
+	}
+}

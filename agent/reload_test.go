@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"bytes"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"personasync/agent/config"
+	"personasync/store"
+)
+
+// journal is a log that can be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// await waits until the log holds words.
+func (j *journal) await(t *testing.T, words string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if strings.Contains(j.String(), words) {
+			return
+		}
+	}
+	t.Fatalf("waited in vain for %q in the log:\n%s", words, j)
+}
+
+// reloadable starts an agent that reloads what is sent to next.
+func (s *site) reloadable(c *config.Config) (a *started, log *journal, reload func(*config.Config)) {
+	log = new(journal)
+	hangup, next := make(chan os.Signal), make(chan *config.Config, 1)
+	a = s.start(c, RunOptions{
+		Log:    slog.New(slog.NewTextHandler(log, nil)),
+		Reload: hangup,
+		Load:   func() (*config.Config, error) { return <-next, nil },
+	})
+	return a, log, func(c *config.Config) {
+		next <- c
+		hangup <- os.Interrupt
+	}
+}
+
+func TestReloadDoesNotOpenAPublicAddressToEverybody(t *testing.T) {
+	s := newSite(t)
+	public := []string{"PERSONASYNC_INGEST_LISTEN=0.0.0.0:0", "PERSONASYNC_INGEST_BEHIND_PROXY=true"}
+	a, log, reload := s.reloadable(s.load(public...))
+	unsigned := func() int {
+		_, port, err := net.SplitHostPort(a.Ingest.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.Post("http://127.0.0.1:"+port+"/segment/webhook", "application/json", strings.NewReader(news("ann", true, time.Now())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer http.DefaultClient.CloseIdleConnections()
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	if code := unsigned(); code != http.StatusUnauthorized {
+		t.Fatalf("before the reload an unsigned delivery was answered %d", code)
+	}
+	reload(s.load("PERSONASYNC_INGEST_LISTEN=127.0.0.1:8480", "PERSONASYNC_INGEST_AUTH=off", "PERSONASYNC_SCHEDULE_MODE=cron"))
+	log.await(t, "the configuration was not reloaded")
+	log.await(t, "anybody could post events")
+	if code := unsigned(); code != http.StatusUnauthorized {
+		t.Errorf("after the reload an unsigned delivery was answered %d", code)
+	}
+	if status := log.String(); strings.Contains(status, "configuration reloaded") {
+		t.Errorf("some of it was put in force:\n%s", status)
+	}
+}
+
+// TestRefusedReloadKeepsTheCertificate: the key pair is swapped with all else, or not at all.
+func TestRefusedReloadKeepsTheCertificate(t *testing.T) {
+	cert, key, pool := selfSigned(t)
+	s := newSite(t)
+	over := []string{"PERSONASYNC_INGEST_LISTEN=0.0.0.0:0", "PERSONASYNC_INGEST_TLS_CERT=" + cert, "PERSONASYNC_INGEST_TLS_KEY=" + key}
+	a, log, reload := s.reloadable(s.load(over...))
+	_, port, err := net.SplitHostPort(a.Ingest.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	presented := func() string {
+		conn, err := tls.Dial("tcp", "127.0.0.1:"+port, &tls.Config{RootCAs: pool, InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return string(conn.ConnectionState().PeerCertificates[0].Raw)
+	}
+	first := presented()
+	cert2, key2, _ := selfSigned(t)
+	for from, to := range map[string]string{cert2: cert, key2: key} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	bad := s.load(over...)
+	bad.Ingest.Auth = "off" // as if the address in the file were a local one
+	reload(bad)
+	log.await(t, "the configuration was not reloaded")
+	if presented() != first {
+		t.Error("a refused reload changed the certificate")
+	}
+	reload(s.load(over...))
+	log.await(t, "configuration reloaded")
+	if presented() == first {
+		t.Error("a reload left the old certificate")
+	}
+}
+
+// TestReloadTakesTheRetention: what was kept for hours goes with the first look after the reload.
+func TestReloadTakesTheRetention(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	p, err := start(t.Context(), c, RunOptions{Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.abandon() }()
+	if err := p.reload(t.Context(), s.load("PERSONASYNC_RETENTION_PARKED=1s")); err != nil {
+		t.Fatal(err)
+	}
+	parked := &store.Event{Raw: []byte(`{}`), Received: time.Now().Add(-time.Hour), Fault: "undetermined"}
+	if err := p.store.Append(t.Context(), parked); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store.Applied(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if counts, err := p.store.Counts(); err != nil || counts.Events.Parked != 1 {
+		t.Fatalf("parked: %+v, %v", counts.Events, err)
+	}
+	if _, err := p.store.Prune(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if counts, err := p.store.Counts(); err != nil || counts.Events.Parked != 0 {
+		t.Errorf("it is still parked: %+v, %v", counts.Events, err)
+	}
+}

@@ -1,0 +1,52 @@
+package agent
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/sync/sandbox"
+)
+
+// TestDoorAnswersUntilTheLastRequestHasLanded: while a stop waits for MoEngage, Segment is told to
+// come again, and finds nobody only when the process is about to end.
+func TestDoorAnswersUntilTheLastRequestHasLanded(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	s.box.Fail(sandbox.Fault{Slow: 500 * time.Millisecond})
+	a.tell(news("ann", true, time.Now()))
+	eventually(t, i, "a request is on its way", func(Status) bool { return s.box.Stats().InFlight > 0 })
+
+	a.end()
+	eventually(t, i, "it is stopping", func(s Status) bool { return s.Unready == "stopping" })
+	resp, err := http.Post("http://"+a.Ingest.String()+"/segment/webhook", "application/json", strings.NewReader(news("bob", true, time.Now())))
+	if s.box.Stats().InFlight == 0 {
+		t.Fatal("the request landed too early for this test to see anything")
+	}
+	if err != nil {
+		t.Fatalf("while a request is on its way the door is gone: %v", err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("answered %d, Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
+	}
+}
+
+// TestPartThatFailsEndsTheAgent: the stop that waits for the other parts must tell them first.
+func TestPartThatFailsEndsTheAgent(t *testing.T) {
+	s := newSite(t)
+	p, err := start(t.Context(), s.load(), RunOptions{Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	p.ingest.listener = brokenListener{p.ingest.listener, broken}
+	if err := p.run(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("it ended with %v", err)
+	}
+}

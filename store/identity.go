@@ -1,0 +1,53 @@
+package store
+
+type identityVerdict uint8
+
+const (
+	identityUsable identityVerdict = iota
+	identityParked
+	identityIgnored
+)
+
+// identifyUser says who an event is about under a policy. A parked verdict carries its reason as the
+// identifier's fault.
+func identifyUser(e *Event, p *Policy) (Identifier, identityVerdict) {
+	who, policy, reason := e.User, IdentityUse, ""
+	switch {
+	case who.ID != "":
+	case e.Anonymous.ID != "":
+		who, policy, reason = e.Anonymous, p.Anonymous, "anonymous"
+	case e.Email.ID != "":
+		who, policy, reason = e.Email, p.EmailOnly, "email_only"
+	default:
+		return Identifier{Fault: "no_identifier"}, identityParked
+	}
+	switch {
+	case policy == IdentityIgnore:
+		return who, identityIgnored
+	case policy != IdentityUse:
+		return Identifier{ID: who.ID, Fault: reason}, identityParked
+	case who.Fault != "":
+		return who, identityParked
+	case len(who.ID) > MaxUserID:
+		return Identifier{Fault: "id_too_long"}, identityParked
+	default:
+		return who, identityUsable
+	}
+}
+
+var identitySentences = map[string]string{
+	"anonymous":       `the event has no userId: set anonymous = "use_anonymous_id" to send under its anonymousId, or "ignore"`,
+	"email_only":      `the event has no userId, only an e-mail address: set email_only = "use_email" to send under it, or "ignore"`,
+	"no_identifier":   "the event names nobody: no userId, no anonymousId, no e-mail address",
+	"id_blocked":      "MoEngage ignores this id: it is on its list of placeholder ids",
+	"id_too_short":    "MoEngage needs an id of two characters or more",
+	"id_too_long":     "the id is longer than 512 bytes",
+	"id_invalid_utf8": "the id is not valid UTF-8",
+}
+
+func identitySentence(reason string) string {
+	if s := identitySentences[reason]; s != "" {
+		return s
+	}
+	return "MoEngage does not take this id: " + reason
+}

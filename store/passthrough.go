@@ -1,0 +1,55 @@
+package store
+
+import (
+	"crypto/sha256"
+	"time"
+)
+
+// passThrough sends on a track event that may repeat on purpose: once for each message id. A flag in
+// it sets the membership, but does not decide whether it is sent.
+func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
+	e := c.event
+	if b.st.rules.MessageIDs > 0 && e.Received.Sub(e.Time) > b.st.rules.MessageIDs {
+		return fateStale // older than message ids are remembered: it cannot be told from a replay
+	}
+	if !b.firstSight(e) {
+		return fateDuplicate
+	}
+	result, t, value := fateUnchanged, Transition(0), []byte(nil)
+	switch {
+	case e.Class == ClassTrait:
+		result, t = max(result, b.values(u, f, p, c, false)), TransitionValue
+	case e.Flag == FlagIn:
+		result, t, value = b.member(u, f, p, c, false), TransitionEnter, jsonTrue
+	case e.Flag == FlagOut:
+		result, t, value = b.member(u, f, p, c, false), TransitionExit, jsonFalse
+	}
+	if p.Send&(SendAsReceived|SendEvent) == 0 || p.tooOld(e) {
+		return result
+	}
+	b.wantEvent(u, f, p, c, t, value, true)
+	return fateTransition
+}
+
+const day = 24 * time.Hour
+
+// firstSight remembers a message id, and reports whether it is new. Ids are kept in one bucket a day,
+// so that forgetting them drops a bucket.
+func (b *batch) firstSight(e *Event) bool {
+	sum := sha256.Sum256([]byte(e.MessageID))
+	days := b.tx.Bucket(bucketMessages)
+	today := e.Received.Unix() / int64(day/time.Second)
+	oldest := e.Received.Add(-b.st.rules.MessageIDs).Unix() / int64(day/time.Second)
+	for d := oldest; d <= today; d++ {
+		if ids := days.Bucket(numberKey(uint64(d))); ids != nil && ids.Get(sum[:16]) != nil {
+			return false
+		}
+	}
+	ids, err := days.CreateBucketIfNotExists(numberKey(uint64(today)))
+	if err != nil {
+		b.err = err
+		return true
+	}
+	b.put(ids, sum[:16], []byte{})
+	return true
+}

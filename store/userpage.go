@@ -1,0 +1,95 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"time"
+)
+
+// What bounds a user's page: the entries of history, and the memberships whose event is looked up.
+const (
+	historyShown = 50
+	eventsShown  = 200
+)
+
+// User returns everything known of one user, or ErrNotFound.
+func (v *View) User(id string) (info *UserInfo, err error) {
+	var setBy []uint64
+	err = v.read(func(b *batch) error {
+		u := b.user(id)
+		info = &UserInfo{User: id, Memberships: []MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
+		setBy = b.showRows(u, info)
+		b.showWaiting(u, info)
+		b.showHistory(u, info)
+		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
+			return ErrNotFound
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, seq := range setBy[:min(len(setBy), eventsShown)] {
+		if e := v.received(seq); e != nil {
+			info.Memberships[i].Event = e.MessageID
+		}
+	}
+	return info, nil
+}
+
+// showRows returns the number of the record that set each membership, beside filling the page.
+func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
+	open := make(map[uint32]bool) // fields with something on the way
+	for _, ch := range b.waiting(u) {
+		open[ch.field] = true
+	}
+	for _, n := range b.blockNumbers(u) {
+		row := b.block(u, n)
+		for _, e := range row.entries {
+			f := b.fieldOf(row.field(e))
+			if f == nil || e.newest() == nil {
+				continue
+			}
+			s := e.newest()
+			if f.class == ClassTrait {
+				name := cmp.Or(f.column, f.key)
+				if _, taken := info.Traits[name]; taken {
+					name += " (" + f.space + ")"
+				}
+				info.Traits[name] = bytes.Clone(s.value)
+				continue
+			}
+			info.Memberships = append(info.Memberships, MembershipInfo{
+				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
+				Delivered: !open[f.number] && b.knows(f, e, s),
+			})
+			setBy = append(setBy, s.seq)
+		}
+	}
+	return setBy
+}
+
+// knows reports whether MoEngage was told of a membership, or never needed to be: nobody tells it of
+// an exit of somebody it never heard of, nor an attribute that the policy does not send.
+func (b *batch) knows(f *field, e *entry, s *statement) bool {
+	p := b.st.rules.For(f.key, f.id)
+	return !p.sendsAttributes() || e.told.is(s.value) || e.told.kind == toldNever && !s.in() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
+}
+
+func (b *batch) showWaiting(u *user, info *UserInfo) {
+	for _, ch := range b.waiting(u) {
+		info.Pending = append(info.Pending, ch.Describe())
+	}
+}
+
+func (b *batch) showHistory(u *user, info *UserInfo) {
+	for n := u.head.history; n != 0 && len(info.History) < historyShown; {
+		ch := b.fetch(b.history, numberKey(n))
+		if ch == nil {
+			return
+		}
+		info.History = append(info.History, ch.Describe())
+		n = ch.prev
+	}
+}
