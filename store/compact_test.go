@@ -89,7 +89,7 @@ func TestCompactionUnderLoadLosesNothing(t *testing.T) {
 // smallSlices has a small file copied in many steps.
 func smallSlices(t *testing.T) {
 	bytes, limit := sliceBytes, traceLimit
-	sliceBytes, traceLimit = 16<<10, 200
+	sliceBytes, traceLimit = 48<<10, 200
 	t.Cleanup(func() { sliceBytes, traceLimit = bytes, limit })
 }
 
@@ -131,7 +131,7 @@ func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 			}
 		})
 	}
-	for range 3 {
+	for range 2 {
 		_, err := b.Compact(context.Background(), nil)
 		must(t, err)
 	}
