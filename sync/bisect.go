@@ -234,7 +234,7 @@ func (t *trip) abandon(items []item, a answer) {
 func (t *trip) again(items []item, a answer, v store.Verdict) {
 	for _, it := range items {
 		r := store.Result{Verdict: v, RetryAt: a.resume, Reason: a.Code, Sentence: a.sentence(), Answer: a.kept(keepBrief)}
-		if t.exhausted(it) {
+		if t.exhausted(it, a) {
 			r.Verdict, r.RetryAt, r.Reason = store.Parked, time.Time{}, codeAttempts
 			r.Sentence = rows[codeAttempts].Means + " The last answer: " + a.sentence()
 		}
@@ -242,10 +242,11 @@ func (t *trip) again(items []item, a answer, v store.Verdict) {
 	}
 }
 
-// exhausted reports whether this was the last attempt. Attributes of one user share their fate, so
-// the youngest of them decides.
-func (t *trip) exhausted(it item) bool {
-	if t.max <= 0 {
+// exhausted reports whether this was the last attempt. Only those count that a user made alone: in
+// company the failure may be another's. Attributes of one user share their fate, so the youngest of
+// them decides.
+func (t *trip) exhausted(it item, a answer) bool {
+	if t.max <= 0 || a.alone < t.max {
 		return false
 	}
 	d := t.flight.Deliveries[it.delivery]

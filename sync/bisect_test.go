@@ -171,7 +171,11 @@ func TestASearchMeetsOtherAnswers(t *testing.T) {
 }
 
 func TestAttemptsOfAttributesAreTheYoungests(t *testing.T) {
-	j := travel(1, func([]item) answer { return says(500, "") })
+	j := travel(1, func([]item) answer {
+		a := says(500, "")
+		a.alone = 3
+		return a
+	})
 	j.max = 3
 	j.flight.Deliveries[0].Attributes = []store.Change{{Attempts: 9}, {Attempts: 1}}
 	j.flight.Deliveries[0].Event = &store.Change{Attempts: 2}
