@@ -167,7 +167,7 @@ func (t *trip) prove(candidates []item, refusal answer) bool {
 		}
 	}
 	t.over = true
-	t.excuse(refusal)
+	t.excuse(t.items, refusal)
 	t.halt(refusal)
 	return false
 }
@@ -225,7 +225,7 @@ func (t *trip) abandon(items []item, a answer) {
 	case actUnsure:
 		t.again(items, a, store.Uncertain)
 	case actStop:
-		t.excuse(a)
+		t.excuse(items, a)
 	}
 }
 
@@ -257,9 +257,10 @@ func (t *trip) exhausted(it item, a answer) bool {
 	return youngest.Attempts+1 >= t.max
 }
 
-// excuse says beside everything undecided why it waits, without an attempt being spent.
-func (t *trip) excuse(a answer) {
-	for _, it := range t.items {
+// excuse says beside what is undecided of a refused request why it waits, without an attempt being
+// spent.
+func (t *trip) excuse(items []item, a answer) {
+	for _, it := range items {
 		if r := t.result(it); r.Verdict == store.Untried {
 			r.Reason, r.Sentence, r.Answer = a.Code, a.sentence(), a.kept(keepBrief)
 		}
