@@ -89,7 +89,7 @@ func (ss suspects) own(users []string, accepted time.Time) (own, news bool) {
 		return false, false
 	}
 	for _, u := range users {
-		if one := ss[u]; !one.guilty && !accepted.After(one.failed) {
+		if one := ss[u]; !one.guilty && accepted.Before(one.failed) {
 			return false, false
 		}
 	}
