@@ -65,7 +65,7 @@ const (
 // What the agent does, where several rows say the same.
 const (
 	doRetry  = "Tries again after a growing, jittered pause (retry.min_backoff to retry.max_backoff), or when Retry-After says so; only one request at a time until one is answered. Nothing is given up."
-	doUnsure = "Treats the changes as perhaps delivered: attributes are sent again whatever they say, events may arrive twice. Tries again after a growing, jittered pause."
+	doUnsure = "Treats the changes as perhaps delivered: attributes are sent again whatever they say, events may arrive twice. Tries again after a growing, jittered pause, and in ever smaller company if it goes on, so that a payload which MoEngage cannot bear delays nobody else."
 	doStop   = "Stops the road, parks nothing and spends no attempt, tries one real request a minute, and goes on by itself once that is answered."
 	doPark   = "Parks the change with this reason. After the cause is mended: outbox retry."
 )
@@ -109,7 +109,7 @@ var table = []Meaning{
 
 	{codeTooLarge, "The element alone is larger than moengage.max_request_bytes, or than MoEngage allows.", doPark, actPark},
 	{codeUnencodable, "The value or the properties are not valid JSON, so no request can carry them.", doPark, actPark},
-	{codeAttempts, "The change was tried retry.max_attempts times.", doPark, actPark},
+	{codeAttempts, "The change was tried retry.max_attempts times with no other user's beside it.", doPark, actPark},
 	{"id_blocked", "MoEngage refuses this customer id for everybody (such as null, 0, unknown, user_id).", doPark, actPark},
 	{"id_too_short", "MoEngage wants customer ids of more than one character.", doPark, actPark},
 	{"id_too_long", "The customer id is longer than 512 bytes.", doPark, actPark},
@@ -194,6 +194,7 @@ type answer struct {
 	at        time.Time
 
 	resume time.Time // set by the road: not before this moment
+	alone  int       // how often the user of this request has failed alone; 0: there was company
 }
 
 const (
@@ -379,6 +380,11 @@ func (a answer) mayHaveLeft() bool {
 		return false
 	}
 	return true
+}
+
+// incriminates reports whether a failure may be some payload's doing, though it does not say so.
+func (a answer) incriminates() bool {
+	return a.act == actUnsure || a.Code == "http_503" || a.Code == "http_408"
 }
 
 // judges reports whether the answer speaks of the data, so that its words may name a user.

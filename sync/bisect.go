@@ -167,7 +167,7 @@ func (t *trip) prove(candidates []item, refusal answer) bool {
 		}
 	}
 	t.over = true
-	t.excuse(refusal)
+	t.excuse(t.items, refusal)
 	t.halt(refusal)
 	return false
 }
@@ -225,7 +225,7 @@ func (t *trip) abandon(items []item, a answer) {
 	case actUnsure:
 		t.again(items, a, store.Uncertain)
 	case actStop:
-		t.excuse(a)
+		t.excuse(items, a)
 	}
 }
 
@@ -234,7 +234,7 @@ func (t *trip) abandon(items []item, a answer) {
 func (t *trip) again(items []item, a answer, v store.Verdict) {
 	for _, it := range items {
 		r := store.Result{Verdict: v, RetryAt: a.resume, Reason: a.Code, Sentence: a.sentence(), Answer: a.kept(keepBrief)}
-		if t.exhausted(it) {
+		if t.exhausted(it, a) {
 			r.Verdict, r.RetryAt, r.Reason = store.Parked, time.Time{}, codeAttempts
 			r.Sentence = rows[codeAttempts].Means + " The last answer: " + a.sentence()
 		}
@@ -242,10 +242,11 @@ func (t *trip) again(items []item, a answer, v store.Verdict) {
 	}
 }
 
-// exhausted reports whether this was the last attempt. Attributes of one user share their fate, so
-// the youngest of them decides.
-func (t *trip) exhausted(it item) bool {
-	if t.max <= 0 {
+// exhausted reports whether this was the last attempt. Only those count that a user made alone: in
+// company the failure may be another's. Attributes of one user share their fate, so the youngest of
+// them decides.
+func (t *trip) exhausted(it item, a answer) bool {
+	if t.max <= 0 || a.alone < t.max {
 		return false
 	}
 	d := t.flight.Deliveries[it.delivery]
@@ -256,9 +257,10 @@ func (t *trip) exhausted(it item) bool {
 	return youngest.Attempts+1 >= t.max
 }
 
-// excuse says beside everything undecided why it waits, without an attempt being spent.
-func (t *trip) excuse(a answer) {
-	for _, it := range t.items {
+// excuse says beside what is undecided of a refused request why it waits, without an attempt being
+// spent.
+func (t *trip) excuse(items []item, a answer) {
+	for _, it := range items {
 		if r := t.result(it); r.Verdict == store.Untried {
 			r.Reason, r.Sentence, r.Answer = a.Code, a.sentence(), a.kept(keepBrief)
 		}

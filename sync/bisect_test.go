@@ -135,6 +135,36 @@ func TestARefusedAccountIsNotSearched(t *testing.T) {
 	}
 }
 
+// While the road is stopped, what was in the refused request says why it waits, and nothing else does.
+func TestAChangeSaysWhyItWaitsWhileTheRoadIsStopped(t *testing.T) {
+	stopped := travel(3, func([]item) answer { return says(401, "Authentication required") })
+	stopped.deliver(stopped.items)
+	for _, it := range stopped.items {
+		if r := stopped.result(it); r.Verdict != store.Untried || r.Reason != "http_401" || r.Sentence == "" || r.Answer.Status != 401 {
+			t.Errorf("%v waits with %+v", it, r)
+		}
+	}
+
+	answers := []answer{says(400, "TypeError"), says(401, "")}
+	search := travel(2, func([]item) answer {
+		a := answers[0]
+		answers = answers[1:]
+		return a
+	})
+	search.deliver(search.items)
+	for i, it := range search.items {
+		if r := search.result(it); r.Verdict != store.Untried || (r.Reason == "http_401") != (i < 2) || (r.Sentence == "") != (i >= 2) {
+			t.Errorf("element %d waits with %+v", i, r)
+		}
+	}
+
+	held := travel(1, func([]item) answer { return answer{Meaning: rows[codeStay]} })
+	held.deliver(held.items)
+	if r := held.results[0]; r != (store.Settlement{}) {
+		t.Errorf("what was never sent waits with %+v", r)
+	}
+}
+
 func TestASearchMeetsOtherAnswers(t *testing.T) {
 	later := func(n int, other answer) func() answer {
 		return func() answer {
@@ -171,7 +201,11 @@ func TestASearchMeetsOtherAnswers(t *testing.T) {
 }
 
 func TestAttemptsOfAttributesAreTheYoungests(t *testing.T) {
-	j := travel(1, func([]item) answer { return says(500, "") })
+	j := travel(1, func([]item) answer {
+		a := says(500, "")
+		a.alone = 3
+		return a
+	})
 	j.max = 3
 	j.flight.Deliveries[0].Attributes = []store.Change{{Attempts: 9}, {Attempts: 1}}
 	j.flight.Deliveries[0].Event = &store.Change{Attempts: 2}

@@ -71,7 +71,7 @@ func (c *carriage) post(items []item) answer {
 	a := c.client.post(c.lasting, body)
 	c.left = c.left || a.mayHaveLeft()
 	c.s.meter.settle(g, a.mayHaveLeft(), a.at)
-	a = c.note(a, started)
+	a = c.note(a, c.users(items), started)
 	c.observe(Report{Code: a.Code, Status: a.status, Users: users, Events: events, Bytes: len(body), Took: a.at.Sub(started)})
 	return a
 }
@@ -110,21 +110,66 @@ func (s *Sender) waits(now time.Time) bool {
 	return s.road.resume.After(now)
 }
 
+// users lists who is in a request. The elements of one user stand side by side.
+func (c *carriage) users(items []item) []string {
+	var users []string
+	for i, it := range items {
+		if i == 0 || items[i-1].delivery != it.delivery {
+			users = append(users, c.flight.Deliveries[it.delivery].User)
+		}
+	}
+	return users
+}
+
 // note tells the road what came of a request, and says so if that is news.
-func (c *carriage) note(a answer, started time.Time) answer {
+func (c *carriage) note(a answer, users []string, started time.Time) answer {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	was := c.s.road.health.Since
 	switch a.act {
-	case actTake, actBisect, actSplit:
+	case actTake:
+		c.s.road.accepted = a.at
+		c.s.doubt.accept(users)
+		c.s.tell(c.s.road.answered(a.at), a, was)
+	case actBisect, actSplit:
 		c.s.tell(c.s.road.answered(a.at), a, was)
 	case actRetry, actUnsure:
 		c.s.force = false
-		c.s.tell(c.s.road.retry(c.cfg, a, started, a.at), a, was)
-		a.resume = c.s.road.resume
+		return c.failed(a, users, started)
 	case actStop:
 		c.s.force = false
 		c.s.tell(c.s.road.stop(a, a.at), a, was)
+	}
+	return a
+}
+
+// failed finds out whose failure one is that waiting may cure, the road's or the users', and says when
+// they may try again. Sender.mu is held.
+func (c *carriage) failed(a answer, users []string, started time.Time) answer {
+	s := c.s
+	own, repeated := false, false
+	if a.incriminates() {
+		var news bool
+		own, news = s.doubt.own(users, s.road.accepted)
+		repeated = s.doubt.repeated(users)
+		if news {
+			s.log.Warn("one user's changes fail by themselves while others are accepted; they go alone from now on", keyCode, a.Code, keyStatus, a.status)
+		}
+	}
+	a.alone = s.doubt.fail(users, a.incriminates(), a.at)
+	// Who is alone waits longer each time; who is still in company is worth finding out about soon.
+	pause := backoff(c.cfg, max(a.alone, 1))
+	if own {
+		a.resume = a.at.Add(max(pause, a.pause))
+		return a
+	}
+	was := s.road.health.Since
+	s.tell(s.road.retry(c.cfg, a, started, a.at), a, was)
+	a.resume = s.road.resume
+	if repeated {
+		// Others try the road first: retries are taken before everything else, so that those who always
+		// fail would otherwise be the only ones to try it.
+		a.resume = latest(s.road.resume.Add(c.cfg.MinBackoff), a.at.Add(pause))
 	}
 	return a
 }

@@ -35,3 +35,50 @@ func CheckID(id string) (fault string) {
 	}
 	return ""
 }
+
+// MaxNameLength is how many characters of a name MoEngage keeps.
+const MaxNameLength = 200
+
+// renamedPrefix stands before a name that MoEngage would refuse.
+const renamedPrefix = "segment_"
+
+// reservedNames are the user attributes that "should not be used when tracking user attributes" (the
+// page "Data overview"). Keys are lower case; a name that differs by case alone is renamed, too.
+var reservedNames = map[string]bool{
+	"user_attribute_unique_id": true, "user_attribute_user_email": true, "user_attribute_user_mobile": true,
+	"user_attribute_user_name": true, "user_attribute_user_gender": true, "user_attribute_user_first_name": true,
+	"user_attribute_user_last_name": true, "user_attribute_user_bday": true, "user_attribute_notification_pref": true,
+	"user_attribute_old_id": true, "user_attribute_dnd_start_time": true, "user_attribute_dnd_end_time": true,
+	"install": true, "update": true, "status": true, "user_id": true, "source": true,
+}
+
+// AttributeName returns the name under which a user attribute is sent and unset. It is name itself,
+// unless MoEngage refuses or reserves it: then it bears the prefix "segment_", because data is never
+// left out in silence. MoEngage cuts what is longer than MaxNameLength, and so does this, so that
+// setting and unsetting mean the same attribute.
+func AttributeName(name string) string {
+	if isRefusedName(name) || reservedNames[strings.ToLower(name)] {
+		name = renamedPrefix + name
+	}
+	if len(name) <= MaxNameLength {
+		return name
+	}
+	n := 0
+	for i := range name {
+		if n++; n > MaxNameLength {
+			return name[:i]
+		}
+	}
+	return name
+}
+
+// isRefusedName reports whether MoEngage refuses any attribute of this name, of a user or an event:
+// three names answer 400 or vanish, and the prefix moe_ is subject to "periodic blacklisting without
+// prior communication".
+func isRefusedName(name string) bool {
+	switch name {
+	case "", "id", "_id":
+		return true
+	}
+	return len(name) >= 4 && strings.EqualFold(name[:4], "moe_")
+}

@@ -1,8 +1,11 @@
 package syncer
 
 import (
+	"strconv"
 	"strings"
 	"testing"
+
+	"personasync/store"
 )
 
 func TestCheckID(t *testing.T) {
@@ -29,6 +32,27 @@ func TestCheckID(t *testing.T) {
 		}
 		if _, known := Explain(tt.fault); tt.fault != "" && !known {
 			t.Errorf("%s is not explained", tt.fault)
+		}
+	}
+}
+
+// A computation may bear a name that MoEngage refuses or reserves. It is sent, and unset, under another.
+func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
+	long := strings.Repeat("ä", MaxNameLength)
+	for name, want := range map[string]string{
+		"": "segment_", "id": "segment_id", "_id": "segment__id", "moe_x": "segment_moe_x", "MOE_GAID": "segment_MOE_GAID",
+		"status": "segment_status", "source": "segment_source", "user_id": "segment_user_id", "INSTALL": "segment_INSTALL",
+		"USER_ATTRIBUTE_USER_BDAY": "segment_USER_ATTRIBUTE_USER_BDAY",
+		"vip":                      "vip", "email": "email", "moe": "moe", "status_2": "status_2", long: long, long + "x": long,
+	} {
+		if got := AttributeName(name); got != want {
+			t.Errorf("%q is sent as %q, want %q", name, got, want)
+		}
+		for _, value := range []string{"true", "null"} {
+			b, err := encoder{}.appendAttributes(nil, "ann", []store.Change{{Name: name, Value: []byte(value)}})
+			if err != nil || !strings.Contains(string(b), strconv.Quote(want)) {
+				t.Errorf("%q = %s: %s, %v", name, value, b, err)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,7 +134,7 @@ func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Flight, s
 	}
 	f := &store.Flight{ID: s.last + 1, Road: o.Road}
 	users, events := 0, 0
-	for _, p := range s.waiting {
+	for _, p := range s.inOrder() {
 		d, ok := p.delivery(o)
 		if !ok {
 			continue
@@ -157,6 +158,26 @@ func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Flight, s
 	s.last = f.ID
 	s.flights[f.ID] = f
 	return f, next, nil
+}
+
+// inOrder is everybody who waits, in the order in which the store looks at them: retries first, by
+// time in whole seconds and name.
+func (s *shelf) inOrder() []*person {
+	if s.retrying == 0 {
+		return s.waiting
+	}
+	var retries, others []*person
+	for _, p := range s.waiting {
+		if p.retry.IsZero() {
+			others = append(others, p)
+		} else {
+			retries = append(retries, p)
+		}
+	}
+	slices.SortStableFunc(retries, func(a, b *person) int {
+		return cmp.Or(a.retry.Truncate(time.Second).Compare(b.retry.Truncate(time.Second)), cmp.Compare(a.name, b.name))
+	})
+	return append(retries, others...)
 }
 
 func (p *person) delivery(o store.TakeOptions) (store.Delivery, bool) {

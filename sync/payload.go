@@ -25,7 +25,7 @@ type encoder struct {
 //	{"type":"customer","customer_id":"u","update_existing_only":true,"attributes":{"a":1},
 //	 "unset_attributes":[{"type":"equals","attr":"b","case_sensitive":true}]}
 //
-// A change whose value is null becomes an entry of unset_attributes, early access at MoEngage: where
+// Names are those of AttributeName. A change whose value is null becomes an entry of unset_attributes, early access at MoEngage: where
 // it is not enabled, MoEngage ignores the list. On error b holds a torn element; the caller cuts it.
 func (e encoder) appendAttributes(b []byte, user string, changes []store.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
@@ -50,7 +50,7 @@ func (e encoder) appendAttributes(b []byte, user string, changes []store.Change)
 			b = append(b, ',')
 		}
 		first = false
-		b = appendString(b, changes[i].Name)
+		b = appendString(b, AttributeName(changes[i].Name))
 		b = append(b, ':')
 		b = appendValue(b, changes[i].Value)
 	}
@@ -75,7 +75,7 @@ func appendUnsets(b []byte, changes []store.Change) []byte {
 		}
 		first = false
 		b = append(b, `{"type":"equals","attr":`...)
-		b = appendString(b, changes[i].Name)
+		b = appendString(b, AttributeName(changes[i].Name))
 		b = append(b, `,"case_sensitive":true}`...)
 	}
 	return append(b, ']')

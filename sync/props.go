@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
-	"strings"
 
 	"personasync/store"
 )
 
 // maxEventAttributes is how many attributes of one event MoEngage keeps; it drops the rest in silence.
 const maxEventAttributes = 100
-
-// renamedPrefix stands before a property whose own name MoEngage would refuse.
-const renamedPrefix = "segment_"
 
 // appendEventAttributes appends the attributes object of an event. First come ours: for a synthesised
 // event computation_key, computation_id, value and the column of a SQL trait's row; for every event
@@ -132,16 +128,6 @@ func isOurs(name string, c *store.Change) bool {
 		return c.MessageID != ""
 	}
 	return c.Computation != "" && name == keyAttribute(c.Class)
-}
-
-// isRefusedName reports whether MoEngage refuses an attribute of this name: three names answer 400 or
-// vanish, and the prefix moe_ is subject to "periodic blacklisting without prior communication".
-func isRefusedName(name string) bool {
-	switch name {
-	case "", "id", "_id":
-		return true
-	}
-	return len(name) >= 4 && strings.EqualFold(name[:4], "moe_")
 }
 
 // unquote returns the text of a JSON string. Nearly none has an escape.

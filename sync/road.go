@@ -32,6 +32,7 @@ type road struct {
 	failures int       // in a row, since the last answer that was one
 	failed   time.Time // when the last of them was counted
 	resume   time.Time // no request before this moment
+	accepted time.Time // when MoEngage last took something
 }
 
 // turn says what a change of state is worth telling.
@@ -58,7 +59,7 @@ func (r *road) answered(now time.Time) turn {
 	if was == stateOK {
 		return turnNone
 	}
-	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError}}
+	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError}, accepted: r.accepted}
 	if was == stateFailing {
 		return turnHealed
 	}

@@ -61,6 +61,7 @@ type Sender struct {
 	client *client
 	road   road
 	gates  gates
+	doubt  suspects
 	force  bool            // an operator's flush: take users before their retry time, once
 	air    map[uint64]bool // flights that are not settled yet
 	stale  bool            // something came back since the gates were last told what waits
@@ -80,6 +81,7 @@ func New(c Config, o Outbox, log *slog.Logger) *Sender {
 		poke:      make(chan struct{}, 1),
 		road:      road{health: Health{State: stateUnknown}},
 		air:       make(map[uint64]bool),
+		doubt:     make(suspects),
 	}
 	s.configure(c)
 	return s
@@ -326,6 +328,7 @@ type haul struct {
 func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) (haul, error) {
 	s.plan.reset(c.cfg.encoder(), c.cfg.MaxRequestBytes)
 	more := false
+	var with company
 	g = g.within(c.cfg.MaxRequestBytes / leastElement)
 	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
 		Road:      store.RoadTransition,
@@ -335,7 +338,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		MaxUsers:  g.users,
 		MaxEvents: g.events,
 		Fit: func(d store.Delivery) bool {
-			fits := g.admits(&s.plan, d) && s.plan.add(d)
+			fits := g.admits(&s.plan, d) && s.joins(&with, d.User, func() bool { return s.plan.add(d) })
 			more = more || !fits
 			return fits
 		},
@@ -351,6 +354,17 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 	}
 	h.more = more || h.load.users >= g.users || h.load.events >= g.events
 	return h, nil
+}
+
+// joins adds a user to a request if those in it may have this one beside them and add finds room.
+func (s *Sender) joins(with *company, user string, add func() bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !with.admits(s.doubt, user) || !add() {
+		return false
+	}
+	with.join(s.doubt, user)
+	return true
 }
 
 // within bounds a grant, so that the outbox need not look for more than can possibly fit.

@@ -1,0 +1,101 @@
+package syncer
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// One user of a hundred makes MoEngage fail, without a word about the data. The others are delivered
+// soon, so is who comes later, and the one goes on trying alone with growing pauses.
+func TestAPayloadThatBreaksMoEngageDelaysNobodyElse(t *testing.T) {
+	for name, breaks := range map[string]func() (*http.Response, error){
+		"500":   func() (*http.Response, error) { return reply(500, "oops"), nil },
+		"reset": func() (*http.Response, error) { return nil, reset() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := newShelf(t)
+				w := &wire{t: t, latency: 20 * time.Millisecond, answer: func(r sentRequest) (*http.Response, error) {
+					if slices.Contains(r.ids, "user-37") {
+						return breaks()
+					}
+					return ok(), nil
+				}}
+				s, stop := run(t, testConfig(w), o)
+				defer stop()
+				for i := range 100 {
+					o.attribute(fmt.Sprint("user-", i))
+				}
+				eventually(t, time.Minute, func() bool { return o.seen().delivered == 99 })
+				// Two failures of all, seven of ever fewer, each of which leaves another half to go; and
+				// whatever the lone one tried meanwhile.
+				if n := w.count(); n > 30 {
+					t.Errorf("%d requests", n)
+				}
+				time.Sleep(10 * time.Minute)
+				before := w.count()
+				time.Sleep(time.Hour)
+				if n := w.count() - before; n < 5 || n > 80 {
+					t.Errorf("%d tries of the lone one in an hour", n)
+				}
+				if h := s.Health(); h.State != stateOK {
+					t.Errorf("one payload closed the road: %+v", h)
+				}
+				o.attribute("late")
+				eventually(t, 10*time.Second, func() bool { return o.seen().delivered == 100 })
+				if len(o.seen().parked) != 0 {
+					t.Errorf("parked %v", o.seen().parked)
+				}
+			})
+		})
+	}
+}
+
+func TestAttemptsInCompanyParkNobodyInnocent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newShelf(t)
+		w := &wire{t: t, answer: poisoned(map[string]bool{"user-3": true}, func() *http.Response { return reply(502, "") })}
+		c := testConfig(w)
+		c.MaxAttempts = 3
+		_, stop := run(t, c, o)
+		defer stop()
+		for i := range 10 {
+			o.attribute(fmt.Sprint("user-", i))
+		}
+		eventually(t, 10*time.Minute, o.drained)
+		if p := o.seen().parked; o.seen().delivered != 9 || p["user-3/attributes"].Reason != codeAttempts {
+			t.Errorf("%d delivered, parked %v", o.seen().delivered, p)
+		}
+	})
+}
+
+// After an outage of an hour the backlog leaves in few requests, although those who were tried in it
+// have been under suspicion.
+func TestAnOutageLeavesFewSmallRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		o := newShelf(t)
+		w := &wire{t: t, latency: 50 * time.Millisecond, answer: func(sentRequest) (*http.Response, error) {
+			if time.Since(start) < time.Hour {
+				return nil, reset()
+			}
+			return ok(), nil
+		}}
+		c := testConfig(w)
+		for i := range 10_000 {
+			o.attribute(fmt.Sprint("user-", i))
+		}
+		_, stop := run(t, c, o)
+		defer stop()
+		time.Sleep(time.Hour)
+		during := w.count()
+		eventually(t, 15*time.Minute, o.drained)
+		if after := w.count() - during; during > 120 || after > 2*during+30 {
+			t.Errorf("%d requests in the outage, %d after it", during, after)
+		}
+	})
+}
