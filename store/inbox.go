@@ -30,8 +30,9 @@ type inbox struct {
 	mu       sync.RWMutex // covers segments and their bounds
 	segments []*segment   // oldest first; the last one is written to
 
-	next atomic.Uint64 // number of the next record; only the committer changes it
-	buf  []byte        // the committer's, for chunks
+	next     atomic.Uint64 // number of the next record; only the committer changes it
+	finished atomic.Uint64 // transactions that came to an end, good or bad
+	buf      []byte        // the committer's, for chunks
 
 	rules atomic.Int64 // records of rules appended by this process and not applied yet: they are no events
 
@@ -179,6 +180,7 @@ func (in *inbox) gather(first *appendRequest) []*appendRequest {
 
 func (in *inbox) commit(group []*appendRequest) {
 	err := in.write(group)
+	in.finished.Add(1)
 	for _, req := range group {
 		req.done <- err
 	}
@@ -205,6 +207,9 @@ func (in *inbox) write(group []*appendRequest) error {
 	}
 	if in.buf, err = s.write(first, group, in.buf); err != nil {
 		return fmt.Errorf("write the inbox: %w", err)
+	}
+	if count == 0 { // a probe
+		return nil
 	}
 	in.mu.Lock()
 	if s.first == 0 {

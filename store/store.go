@@ -63,6 +63,8 @@ type Store struct {
 
 	rejected atomic.Uint64 // refused at the door since the last transaction
 	applied  atomic.Uint64 // number of the last record applied, on disk
+	finished atomic.Uint64 // transactions of the writer that came to an end, good or bad
+	beat     beat          // of Pulse
 
 	room      *room           // whether there is any for more events
 	life      context.Context // ends with Close

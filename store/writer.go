@@ -149,6 +149,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		woke = b.woke
 		return b.err
 	}))
+	s.finished.Add(1)
 	s.trace.merge(touched) // after the commit: whoever takes a key now also reads what was written
 	if err != nil {
 		s.rejected.Add(rejected)
