@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 
 	"personasync/agent/config"
@@ -34,6 +35,10 @@ import (
 type RunOptions struct {
 	Log     *slog.Logger
 	Version string
+
+	// Ingest is where events come in if somebody listens for the agent already, see Inherited; nil: it
+	// listens at ingest.listen. Run closes it.
+	Ingest net.Listener
 
 	// Reload asks for the configuration to be read again by Load; nil: never.
 	Reload <-chan os.Signal
@@ -73,6 +78,11 @@ type process struct {
 	sender    *syncer.Sender
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
+	outdated  atomic.Bool   // the last reload was refused
+
+	opening sync.Once
+	open    chan struct{}               // closed once there is an answer to give at the door
+	pulse   func(context.Context) error // of the store: nil while commits come to an end
 
 	ingest, admin, socket *server // admin nil when it is off
 }
@@ -81,6 +91,9 @@ type process struct {
 // it started has ended, what was in flight is settled, and the data directory is free again.
 func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 	p, err := start(ctx, c, o)
+	if err != nil && o.Ingest != nil {
+		_ = o.Ingest.Close()
+	}
 	if err != nil {
 		return err
 	}
@@ -94,9 +107,15 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	}
 	p := &process{log: o.Log, o: o, started: time.Now()}
 	p.config.Store(c)
-	if p.store, err = store.Open(c.DataDir, storeOptions(c, o.Log)); err != nil {
-		return nil, fmt.Errorf("open the data in %s: %w", c.DataDir, err)
+	if o.Ingest != nil {
+		if err := p.takeOver(c); err != nil {
+			return nil, err
+		}
 	}
+	if p.store, err = store.Open(c.DataDir, storeOptions(c, o.Log)); err != nil {
+		return nil, openError(c.DataDir, err)
+	}
+	p.pulse = p.store.Pulse
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.abandon())
@@ -110,6 +129,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 
 // assemble makes the parts and connects them; nothing runs yet.
 func (p *process) assemble(c *config.Config) error {
+	p.open = make(chan struct{})
 	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.SetUnready("starting")
@@ -131,15 +151,17 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 	}
 	p.socket = p.serve("socket", socket, windows.Socket())
 	if c.Admin.Listen != "" {
-		l, err := listen(ctx, c.Admin.Listen)
+		l, err := listen(ctx, "admin.listen", c.Admin.Listen)
 		if err != nil {
 			return err
 		}
 		p.admin = p.serve("admin", l, windows.Listener(hostNames(c.Admin.Listen)...))
 	}
-	l, err := listen(ctx, c.Ingest.Listen)
-	if err != nil {
-		return err
+	l := p.o.Ingest
+	if l == nil {
+		if l, err = listen(ctx, "ingest.listen", c.Ingest.Listen); err != nil {
+			return err
+		}
 	}
 	p.ingest = p.serve("ingest", l, p.door)
 	if c.Ingest.TLSCert != "" {
@@ -212,6 +234,10 @@ func (p *process) run(ctx context.Context) error {
 		windows.Go(p.admin.run)
 	}
 
+	supervised, endSupervision := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSupervision()
+	windows.Go(func() error { return p.supervise(supervised) })
+
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	lanes, work := errgroup.WithContext(ctx)
@@ -223,12 +249,16 @@ func (p *process) run(ctx context.Context) error {
 			return part(work)
 		})
 	}
-	lanes.Go(p.ingest.run)
+	lanes.Go(func() error { return p.serveIngest(work) })
 	lanes.Go(func() error { return p.housekeeping(work) })
 	lanes.Go(func() error {
 		err := p.accept(work)
 		end()
 		p.log.Info("stopping")
+		p.tellManager(daemon.SdNotifyStopping, "STATUS=stopping")
+		if p.o.Ingest != nil {
+			p.ingest.drain() // what comes from now on waits for the next process
+		}
 		p.unready("stopping")
 		syncing.Wait() // meanwhile the door answers 503: a refused connection would look like an outage
 		return errors.Join(err, p.ingest.stop(drainPatience))
@@ -236,9 +266,21 @@ func (p *process) run(ctx context.Context) error {
 	err := lanes.Wait()
 
 	err = errors.Join(ignoreEnd(err), p.socket.stop(time.Second), p.admin.stop(time.Second))
+	endSupervision()
 	err = errors.Join(err, windows.Wait(), p.store.Close())
 	p.log.Info("stopped")
 	return err
+}
+
+// serveIngest serves the door once the start is over. Until then senders wait, in the kernel's queue:
+// a start takes milliseconds, and a 503 would send them away for minutes.
+func (p *process) serveIngest(ctx context.Context) error {
+	select {
+	case <-p.open:
+		return p.ingest.run()
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // accept takes events until ctx is done, and the configuration again when it is asked to. No event is
@@ -262,6 +304,7 @@ func (p *process) recordRules(ctx context.Context) error {
 	if errors.Is(err, store.ErrFull) {
 		p.log.Error("no room to record the rules: no event is accepted until there is; it is tried again every second", "error", err)
 		p.unready(err.Error())
+		p.answer() // and say why not
 	}
 	for errors.Is(err, store.ErrFull) && pause(ctx, rulesRetry) == nil {
 		err = record()
@@ -278,6 +321,12 @@ func (p *process) unready(why string) {
 	p.readiness.enter(why)
 }
 
+// answer ends the start: from here on the door answers, if only with 503.
+func (p *process) answer() {
+	p.opening.Do(func() { close(p.open) })
+	p.tellManager(daemon.SdNotifyReady, p.statusLine())
+}
+
 // ready opens the door.
 func (p *process) ready() {
 	p.unready("")
@@ -288,6 +337,7 @@ func (p *process) ready() {
 		attrs = append(attrs, "admin", at.Admin.String())
 	}
 	p.log.Info("ready", attrs...)
+	p.answer()
 	if p.o.Ready != nil {
 		p.o.Ready(at)
 	}
@@ -356,6 +406,25 @@ func checkOwner(dir string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s: be %s", ErrForeignData, dir, ownerOf(info))
+}
+
+// openError says what to do about data that cannot be opened.
+func openError(dir string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		remedy := "mount it for writing"
+		if state := os.Getenv("STATE_DIRECTORY"); state != "" {
+			remedy = "the unit lets the agent write to " + state + " alone: make that data_dir"
+		}
+		return fmt.Errorf("data_dir %s is read-only for the agent: %s: %w", dir, remedy, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, whoMay(dir), err)
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("data_dir %s has no room for the agent's first files: make some, and start again: %w", dir, err)
+	case errors.Is(err, store.ErrInUse):
+		return fmt.Errorf("%w: stop that agent, or give this one a data_dir of its own", err)
+	}
+	return fmt.Errorf("open the data in %s: %w", dir, err)
 }
 
 func storeOptions(c *config.Config, log *slog.Logger) store.Options {

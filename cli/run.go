@@ -42,11 +42,15 @@ func (sh *shell) run(c *urfave.Context) error {
 	if os.Geteuid() == 0 {
 		log.Warn("running as root, which nothing here needs: use a user of its own")
 	}
+	ingest, err := agent.Inherited()
+	if err != nil {
+		return incurable(err)
+	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Relog: relog, Version: Version(), Reload: hangup,
+		Log: log, Relog: relog, Version: Version(), Ingest: ingest, Reload: hangup,
 		Load: func() (*config.Config, error) { return sh.reload(c) },
 	})
 	if errors.Is(err, store.ErrInUse) {
