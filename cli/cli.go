@@ -80,6 +80,7 @@ func (sh *shell) app() *urfave.App {
 			sh.dbCommand(),
 			sh.configCommand(),
 			sh.sandboxCommand(),
+			sh.serviceCommand(),
 			sh.demoCommand(),
 			sh.versionCommand(),
 		},
