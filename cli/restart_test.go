@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -46,6 +47,26 @@ func TestRestartsBehindASocketOfSystemdLoseNothing(t *testing.T) {
 		t.Errorf("%d events were answered 200, the agent holds %d", c.taken.Load(), accepted)
 	}
 	m.stop()
+}
+
+// TestACrashDoesNotEndLikeARefusal: the unit starts the agent again after the one, not after the other.
+func TestACrashDoesNotEndLikeARefusal(t *testing.T) {
+	m := newHost(t)
+	m.start()
+	m.agent.Stderr = nil
+	c := m.hammer(1)
+	c.more(1)
+	c.cancel()
+	if err := m.agent.Process.Signal(syscall.SIGABRT); err != nil { // as a watchdog does
+		t.Fatal(err)
+	}
+	err := m.agent.Wait()
+	c.all.Wait()
+	m.agent = nil
+	failed := (*exec.ExitError)(nil)
+	if !errors.As(err, &failed) || failed.Sys().(syscall.WaitStatus).Signal() != syscall.SIGABRT {
+		t.Errorf("the agent ended with %v", err)
+	}
 }
 
 // host is a machine with a socket and, now and then, an agent on it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	urfave "github.com/urfave/cli/v2"
@@ -28,6 +29,9 @@ func (sh *shell) run(c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
+	// Go ends a panic, and a watchdog's SIGABRT, with exit code 2, which here says that no restart helps.
+	// So it dies of the signal instead, after the same dump.
+	debug.SetTraceback("crash")
 	conf, err := sh.loadConfig(c)
 	if err != nil {
 		return err
