@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 )
@@ -36,13 +35,23 @@ func pulse(ctx context.Context, finished *atomic.Uint64, last *uint64, probe fun
 	return nil
 }
 
-// probe has the committer make an empty transaction, as if for a sender.
+// probe has the committer make an empty transaction, as if for a sender. It does not take the turn
+// itself: then it could not stop waiting for a disk that does not answer.
 func (in *inbox) probe(ctx context.Context) error {
-	err := in.append(ctx)
-	if ctx.Err() != nil || errors.Is(err, ErrBusy) || errors.Is(err, ErrClosed) {
+	req := &appendRequest{done: make(chan error, 1)}
+	if err := in.enqueue(req); err != nil {
 		return err
 	}
-	return nil
+	select {
+	case in.waiting <- struct{}{}:
+	default:
+	}
+	select {
+	case <-req.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // probe has the writer make an empty transaction. Other than run it does not wait for one that has
