@@ -40,6 +40,9 @@ func OpenReadOnly(dir string) (*View, error) {
 		return nil, err
 	}
 	epoch, err := fileEpoch(db)
+	if err == nil {
+		err = checkMigrated(db)
+	}
 	if err != nil {
 		db.Close()
 		return nil, err

@@ -158,7 +158,11 @@ func (s *Store) openState() (epoch uint32, err error) {
 		return 0, err
 	}
 	s.db = newStateDB(db)
-	if epoch, err = fileEpoch(db); err == nil {
+	err = migrate(db, migrations, s.log)
+	if err == nil {
+		epoch, err = fileEpoch(db)
+	}
+	if err == nil {
 		err = s.db.View(func(tx *bolt.Tx) error {
 			s.state, err = loadState(tx)
 			return err
