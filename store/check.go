@@ -553,8 +553,16 @@ func (c *checker) rest() error {
 				c.r.find("frame", "runs %s: not the record of a run", k)
 			}
 		},
+		string(bucketSamples): func(k, frame []byte) {
+			if _, err := decodeSample(frame); err != nil || len(k) != 8 {
+				c.r.find("frame", "samples %x: not a sample", k)
+			}
+		},
 		string(bucketDamaged): func([]byte, []byte) { c.r.Damaged++ },
 	} {
+		if c.tx.Bucket([]byte(bucket)) == nil {
+			continue // of an older version, which had none
+		}
 		if err := c.each([]byte(bucket), f); err != nil {
 			return err
 		}

@@ -26,10 +26,11 @@ var (
 	bucketSent       = []byte("sent")
 	bucketJobs       = []byte("jobs")
 	bucketRuns       = []byte("runs")
+	bucketSamples    = []byte("samples")
 	bucketDamaged    = []byte("damaged")
 
 	stateBuckets = [][]byte{bucketFields, bucketRows, bucketQueue, bucketDue, bucketLocator, bucketParked, bucketHeld, bucketHistory,
-		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketDamaged}
+		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketSamples, bucketDamaged}
 
 	metaApplied = []byte("applied")
 	metaLedger  = []byte("ledger")

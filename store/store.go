@@ -156,6 +156,9 @@ func (s *Store) openState() (epoch uint32, err error) {
 	}
 	s.db = newStateDB(db)
 	if epoch, err = fileEpoch(db); err == nil {
+		err = s.addBuckets()
+	}
+	if err == nil {
 		err = s.db.View(func(tx *bolt.Tx) error {
 			s.state, err = loadState(tx)
 			return err
