@@ -49,12 +49,15 @@ func newMetrics(p *process) *metrics {
 		postedBytes: newCounter("personasync_moengage_sent_bytes_total"),
 		errors:      newCounter("personasync_scrape_errors_total"),
 	}
+	// What is there from the start has a rate from the first time that it happens.
 	for _, kind := range []string{"users", "events"} {
-		m.elements.WithLabelValues(kind) // there from the start, so that rates are right
+		m.elements.WithLabelValues(kind)
 	}
 	for _, route := range []string{routeWebhook, routeTracking} {
 		m.ingestTook.WithLabelValues(route)
-		m.ingested.WithLabelValues(route, "200")
+		for _, code := range []string{"200", "400", "401", "413", "503"} {
+			m.ingested.WithLabelValues(route, code)
+		}
 	}
 	m.posted.WithLabelValues("accepted")
 	m.postTook.WithLabelValues()
