@@ -30,7 +30,7 @@ var metricTable = []metric{
 	{"personasync_changes_closed_total", "counter", []string{"outcome"}, "Changes that are over: delivered, superseded, cancelled, dropped, expired, forgotten."},
 	{"personasync_changes_open", "gauge", []string{"state"}, "Changes that are not over: pending, held, parked."},
 	{"personasync_oldest_pending_age_seconds", "gauge", nil, "How long the oldest pending change has waited since its receipt; 0 when nothing waits. The one to alert on."},
-	{"personasync_parked", "gauge", []string{"cause"}, "Parked events and changes by reason code, counted again at most every 5 s; what was not counted yet is cause \"uncounted\"."},
+	{"personasync_parked", "gauge", []string{"cause"}, "Parked events and changes by reason code, counted again at most every 5 s; beyond 400,000 the rest has the cause \"uncounted\"."},
 
 	{"personasync_users", "gauge", nil, "Users that something is known of."},
 	{"personasync_computations", "gauge", []string{"class"}, "Computations seen, by class."},

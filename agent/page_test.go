@@ -245,8 +245,8 @@ func TestVerdicts(t *testing.T) {
 		{name: "refusing events", snapshot: well(func(s *Snapshot) { s.Status.Ready, s.Status.Unready = false, "the disk is full" }), want: []string{"bad Events are not being accepted: the disk is full"}},
 		{name: "wrong credentials come before what is parked", stopped: true, snapshot: well(func(s *Snapshot) {
 			s.Status.Parked = 1
-			s.Status.MoEngage = Reachability{State: "failing", LastError: "http_401: no.", Since: "2026-03-01T10:02:00Z"}
-		}), want: []string{"bad MoEngage refuses everything since 10:02 UTC, 1 March. http_401", "warn 1 item could not"}},
+			s.Status.MoEngage = Reachability{State: "failing", LastError: "http_401: no", Since: "2026-03-01T10:02:00Z"}
+		}), want: []string{"bad MoEngage refuses everything since 10:02 UTC, 1 March. http_401: no. Nothing is lost", "warn 1 item could not"}},
 		{name: "an outage explains old changes", snapshot: well(func(s *Snapshot) {
 			s.Status.MoEngage.State, s.Status.OldestPendingS, s.Status.Pending = "failing", 9999, 5
 		}), want: []string{"warn MoEngage does not take requests"}},

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -34,9 +35,9 @@ func verdicts(s *Snapshot, stopped, realtime bool) []Verdict {
 	failing := st.MoEngage.State == "failing"
 	switch {
 	case stopped:
-		bad = append(bad, Verdict{"bad", "MoEngage refuses everything" + sinceText(st.MoEngage.Since) + ". " + st.MoEngage.LastError + " Nothing is lost; one request a minute tries whether it is mended.", "personasync config check"})
+		bad = append(bad, Verdict{"bad", "MoEngage refuses everything" + sinceText(st.MoEngage.Since) + ". " + ended(st.MoEngage.LastError) + "Nothing is lost; one request a minute tries whether it is mended.", "personasync config check"})
 	case failing:
-		warn = append(warn, Verdict{"warn", "MoEngage does not take requests" + sinceText(st.MoEngage.Since) + ". " + st.MoEngage.LastError + " Changes wait and are tried again.", "personasync outbox list"})
+		warn = append(warn, Verdict{"warn", "MoEngage does not take requests" + sinceText(st.MoEngage.Since) + ". " + ended(st.MoEngage.LastError) + "Changes wait and are tried again.", "personasync outbox list"})
 	}
 	if oldest := time.Duration(st.OldestPendingS) * time.Second; realtime && !failing && oldest > slow {
 		warn = append(warn, Verdict{"warn", fmt.Sprintf("The oldest of %s has waited for %s, although MoEngage answers.", quantity(st.Pending, "change"), forPeople(oldest)), "personasync outbox list"})
@@ -68,6 +69,14 @@ func sinceText(since string) string {
 		return ""
 	}
 	return " since " + at.UTC().Format("15:04 UTC, 2 January")
+}
+
+// ended makes sentences of what may lack its full stop, with a space behind them.
+func ended(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.TrimRight(text, ". ") + ". "
 }
 
 // quantity counts things in words: "1 change", "1,204 changes".

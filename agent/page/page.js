@@ -35,8 +35,9 @@ function span(s) {
   if (s < 1) return s > 0 ? '< 1 s' : '0 s'
   if (s < 60) return `${Math.floor(s)} s`
   if (s < 3600) return `${Math.floor(s / 60)} min`
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`
-  return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`
+  const two = (a, large, b, small) => b ? `${a} ${large} ${b} ${small}` : `${a} ${large}`
+  if (s < 86400) return two(Math.floor(s / 3600), 'h', Math.floor(s % 3600 / 60), 'min')
+  return two(Math.floor(s / 86400), 'd', Math.floor(s % 86400 / 3600), 'h')
 }
 const millis = (ms) => ms === 0 ? '0' : ms < 1000 ? `${number(ms)} ms` : `${tenth.format(ms / 1000)} s`
 function bytes(n) {
@@ -55,7 +56,7 @@ function show(s) {
   const st = s.status
   const now = Date.parse(s.now)
   document.title = (s.verdicts[0].level === 'ok' ? '' : s.verdicts[0].level === 'bad' ? '✖ ' : '! ') + 'personasync'
-  say($('facts'), `${st.version}, up ${span(st.uptime_s)}, ${number(st.users)} users`)
+  say($('facts'), `${st.version}, up ${span(st.uptime_s)}, ${number(st.users)} user${st.users === 1 ? '' : 's'}`)
   renew($('verdicts'), ...s.verdicts.map(verdict))
   renew($('tiles'), ...tiles(s))
   showComputations(s, now)
@@ -77,7 +78,7 @@ function verdict(v) {
 function tiles(s) {
   const st = s.status
   const m = { ok: 'answers', failing: 'failing', unknown: 'not asked yet' }[st.moengage.state]
-  const asked = s.requests_last_minute
+  const asked = s.requests_last_minute, answered = asked > s.failures_last_minute
   return [
     tile('Events', st.ready ? 'accepted' : 'refused', st.unapplied ? `${number(st.unapplied)} not applied yet` : '', st.ready ? 'words' : 'words alarm'),
     tile('MoEngage', m, asked ? `${number(asked)} requests, ${number(s.failures_last_minute)} failed, last minute` : 'no request in the last minute', st.moengage.state === 'failing' ? 'words alarm' : 'words'),
@@ -87,7 +88,7 @@ function tiles(s) {
     tile('Held', number(st.held), st.held ? 'wait for a decision' : '', st.held ? 'attention' : ''),
     tile('Received a minute', number(s.received_per_minute), `${number(st.received)} ever, ${number(st.rejected)} refused`),
     tile('Delivered a minute', number(s.delivered_per_minute), `${number(st.delivered)} ever`),
-    tile('MoEngage answers in', asked ? millis(s.latency_p50_ms) : '–', asked ? `95 % within ${millis(s.latency_p95_ms)}` : ''),
+    tile('MoEngage answers in', answered ? millis(s.latency_p50_ms) : '–', answered ? `95 % within ${millis(s.latency_p95_ms)}` : ''),
     tile('Disk lasts', s.forecast.disk, `data ${bytes(s.space.data_bytes)}${s.space.max_data_bytes ? ' of ' + bytes(s.space.max_data_bytes) : ''}, ${bytes(s.space.free_bytes)} free`, 'words'),
   ]
 }
@@ -144,7 +145,7 @@ function ledger(st) {
 const charts = [
   { title: 'Pending and parked', lines: [['pending', 'pending', 'a'], ['parked', 'parked', 'b']], text: number },
   { title: 'Events and changes a minute', lines: [['received', 'received', 'a'], ['delivered', 'delivered', 'b']], text: number },
-  { title: 'Oldest pending', lines: [['age', 'oldest_s', 'a']], text: span },
+  { title: 'Oldest pending', lines: [['age', 'oldest_s', 'a']], text: span, nice: niceSpan },
   { title: 'MoEngage answers within', lines: [['half', 'p50_ms', 'a'], ['95 %', 'p95_ms', 'b']], text: millis },
 ]
 let seconds = 3600
@@ -180,7 +181,12 @@ function nice(max) {
   return [1, 2, 5, 10].find((m) => m * power >= max) * power
 }
 
-const H = 150, LEFT = 50, RIGHT = 8, TOP = 10, BOTTOM = 20
+// niceSpan does the same for seconds, whose round numbers are others.
+function niceSpan(max) {
+  return [2, 10, 20, 60, 120, 600, 1200, 3600, 7200, 14400, 28800, 57600, 86400].find((s) => s >= max) ?? 172800 * Math.ceil(max / 172800)
+}
+
+const H = 150, LEFT = 56, RIGHT = 8, TOP = 10, BOTTOM = 20
 
 // gapAfter is the longest pause between samples that a line bridges: beyond, the agent was not running.
 const gapAfter = (at) => at.length > 2 && at[at.length - 1] - at[0] > 30 * 60e3 ? 150e3 : 90e3
@@ -200,7 +206,7 @@ function runsOf(at, values) {
 function chart(c, series, W) {
   const at = series.at
   const end = Date.now(), start = end - seconds * 1000
-  const top = nice(Math.max(...c.lines.flatMap(([, column]) => series[column]), 0))
+  const top = (c.nice ?? nice)(Math.max(...c.lines.flatMap(([, column]) => series[column]), 0))
   const x = (ms) => LEFT + (ms - start) / (end - start) * (W - LEFT - RIGHT)
   const y = (v) => H - BOTTOM - v / top * (H - TOP - BOTTOM)
   const picture = svg('svg', { viewBox: `0 0 ${W} ${H}`, role: 'img' })
