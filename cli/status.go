@@ -114,12 +114,12 @@ type portion struct {
 
 func eventTerms(l store.EventLedger) []portion {
 	return []portion{{"transitions", l.Transitions}, {"unchanged", l.Unchanged}, {"duplicate", l.Duplicate},
-		{"stale", l.Stale}, {"ignored", l.Ignored}, {"parked", l.Parked}, {"discarded", l.Discarded}}
+		{"stale", l.Stale}, {"ignored", l.Ignored}, {"parked", l.Parked}, {"discarded", l.Discarded}, {"lost", l.Lost}}
 }
 
 func changeTerms(l store.ChangeLedger) []portion {
 	return []portion{{"delivered", l.Delivered}, {"superseded", l.Superseded}, {"cancelled", l.Cancelled}, {"dropped", l.Dropped},
-		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}}
+		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}, {"lost", l.Lost}}
 }
 
 // balance is how much of a ledger's total its terms do not account for.
