@@ -635,11 +635,14 @@ func (c *checker) queue() error {
 		default:
 			waiting++
 			c.located[0].add(rest[4:])
-			_, _, frame := parseQueueValue(v)
+			due, tried, frame := parseQueueValue(v)
 			var err error
 			if ch, err = decodeChange(frame, c.st.epoch); err != nil {
 				c.r.find("frame", "queue %x: %v", k, err)
 				return
+			}
+			if due != second(ch.Received) || tried != (ch.Attempts > 0) {
+				c.r.find("frame", "queue %x: it is not due when its change says", k)
 			}
 			if ch.lane != lane || ch.State != StatePending {
 				c.r.find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.lane, lane)

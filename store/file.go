@@ -127,10 +127,13 @@ func initFile(db *bolt.DB, epoch uint32, buckets ...[]byte) error {
 func fileEpoch(db *bolt.DB) (epoch uint32, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		if meta == nil || len(meta.Get(metaFormat)) != 4 || len(meta.Get(metaEpoch)) != 4 {
+		if meta == nil {
 			return fmt.Errorf("%w: %s", errForeign, filepath.Base(db.Path()))
 		}
-		if v := binary.BigEndian.Uint32(meta.Get(metaFormat)); v > Format {
+		if len(meta.Get(metaFormat)) != 4 || len(meta.Get(metaEpoch)) != 4 {
+			return fmt.Errorf("bucket meta: %w", errDamaged)
+		}
+		if v := binary.BigEndian.Uint32(meta.Get(metaFormat)); v > Format && !falseFormat(tx) {
 			return fmt.Errorf("%w: %s has format %d, this program knows %d: install the newer version again, or restore the backup made before its upgrade",
 				ErrNewer, filepath.Base(db.Path()), v, Format)
 		}
@@ -142,7 +145,10 @@ func fileEpoch(db *bolt.DB) (epoch uint32, err error) {
 
 // metaSum is the checksum of what has none of its own: of meta, the seal aside, and of the jobs. The
 // position in the inbox is among it, which must never be believed when it is wrong.
-func metaSum(tx *bolt.Tx) []byte {
+func metaSum(tx *bolt.Tx) []byte { return metaSumWith(tx, nil) }
+
+// metaSumWith is metaSum with another format in place of what the file says; nil: as it says.
+func metaSumWith(tx *bolt.Tx, format []byte) []byte {
 	sum := uint32(0)
 	for _, name := range [][]byte{bucketMeta, bucketJobs} {
 		b := tx.Bucket(name)
@@ -150,6 +156,9 @@ func metaSum(tx *bolt.Tx) []byte {
 			continue
 		}
 		_ = b.ForEach(func(k, v []byte) error { // which never fails
+			if bytes.Equal(k, metaFormat) && format != nil {
+				v = format
+			}
 			if !bytes.Equal(k, metaSeal) {
 				sum = crc32.Update(crc32.Update(sum, castagnoli, k), castagnoli, v)
 			}
@@ -157,6 +166,12 @@ func metaSum(tx *bolt.Tx) []byte {
 		})
 	}
 	return binary.BigEndian.AppendUint32(nil, sum)
+}
+
+// falseFormat reports whether a format that is too high is damage: with ours in its place the checksum
+// is right.
+func falseFormat(tx *bolt.Tx) bool {
+	return bytes.Equal(tx.Bucket(bucketMeta).Get(metaSeal), metaSumWith(tx, binary.BigEndian.AppendUint32(nil, Format)))
 }
 
 // sealTx writes the checksum of meta. Whoever changes meta or the jobs does it last.

@@ -21,6 +21,8 @@ type gleaner struct {
 	first   uint64            // where the numbers should begin; 0: not known
 	oldest  bool              // no file comes before it
 	given   uint64            // the last number given, as the bucket says
+	certain bool              // that was read by way of the newest head
+	sure    uint64            // a number that was given for certain, as the state says
 	torn    bool              // a part of the tree is out of reach
 	broken  map[uint64][]byte // chunks whose lengths do not add up, by their first number
 	pending map[uint64][]byte
@@ -43,8 +45,8 @@ func (g *gleaner) read() error {
 			file: g.file, meta: m, fault: func(error) {},
 			leaf: func(_ uint64, path []string, list []element) { g.takeAll(path, list) },
 			bucket: func(path []string, sequence uint64) {
-				if path[0] == string(bucketRecords) {
-					g.given = sequence
+				if path[0] != string(bucketMeta) { // its name may have been hit
+					g.given, g.certain = max(g.given, sequence), true
 				}
 			},
 		}
@@ -54,7 +56,7 @@ func (g *gleaner) read() error {
 	}
 	// With one head lost the last commit may be among the pages that the other calls free.
 	if oneHead := !g.file.metas[0].valid || !g.file.metas[1].valid; oneHead {
-		free, limit, g.torn = nil, g.file.pagesInFile(), true
+		free, limit, g.torn, g.certain = nil, g.file.pagesInFile(), true, false
 	}
 	if g.torn {
 		g.readOrphans(seen, free, limit)
@@ -98,9 +100,9 @@ func (g *gleaner) takeAll(path []string, list []element) {
 			g.takeBucket(path, e)
 		case len(path) > 0 && path[0] == string(bucketMeta):
 			g.takeMeta(e)
-		case len(e.key) == 8 && (len(path) == 0 || path[0] == string(bucketRecords)):
-			g.takeChunk(number(e.key), e.value, len(path) > 0)
-		case len(path) == 0:
+		case len(e.key) == 8:
+			g.takeChunk(number(e.key), e.value, len(path) > 0 && path[0] == string(bucketRecords))
+		case len(path) == 0 || path[0] != string(bucketRecords):
 			g.takeMeta(e)
 		}
 	}
@@ -131,7 +133,7 @@ func (g *gleaner) takeBucket(path []string, e *element) {
 	if !ok || len(path) > 0 {
 		return
 	}
-	if bytes.Equal(e.key, bucketRecords) {
+	if !bytes.Equal(e.key, bucketMeta) {
 		g.given = max(g.given, sequence)
 	}
 	if root != 0 {
@@ -233,7 +235,8 @@ func (g *gleaner) finish(applied uint64) error {
 				}
 			}
 		}
-		n := numbering{next: g.first, given: g.given, most: uint64(g.file.size / minRecord)}
+		m, _ := g.file.newest()
+		n := numbering{next: g.first, given: g.given, sure: g.sure, most: max(uint64(g.file.size), m.pages*uint64(g.file.pageSize)) / minRecord}
 		if err := g.renumber(b, &n, applied); err != nil {
 			return err
 		}
@@ -245,7 +248,6 @@ func (g *gleaner) finish(applied uint64) error {
 			}
 		}
 		g.report.RecordsLost = n.lost
-		g.report.EdgeLost = g.torn && g.given == 0
 		return b.SetSequence(n.next - min(n.next, 1))
 	})
 }
@@ -272,7 +274,7 @@ func putLost(b *bolt.Bucket, r RecordRange) error {
 
 // empty reports whether nothing was found that speaks of a record.
 func (g *gleaner) empty() bool {
-	return g.torn && g.given == 0 && g.report.Saved.Records == 0
+	return g.report.EdgeLost && g.report.Saved.Records == 0
 }
 
 // mend saves the records before and behind a break in a chunk. Those behind it are numbered from the
@@ -338,6 +340,7 @@ func aroundBreak(first uint64, chunk []byte) (before, behind [][]byte) {
 type numbering struct {
 	next  uint64 // the number that should come next; 0: not known yet
 	given uint64 // the last number given in this file; 0: not known
+	sure  uint64 // one that was given for certain; 0: not known
 	most  uint64 // records that the file can hold at all
 
 	lost   []RecordRange
@@ -426,7 +429,7 @@ func (n *numbering) fill() {
 	if n.given != 0 && n.next == 0 && n.given <= n.most {
 		n.next = 1
 	}
-	if n.next != 0 && n.given >= n.next && n.given-n.next < n.most {
+	if n.next != 0 && n.given >= n.next && (n.given-n.next < n.most || n.given == n.sure && n.given < restoreJump) {
 		n.lost = append(n.lost, RecordRange{n.next, n.given})
 		n.next = n.given + 1
 	}

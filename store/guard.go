@@ -18,6 +18,6 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// ErrDamaged is about files that cannot be worked with, and of which nothing could be saved: starting
+// ErrUnsalvageable is about files that cannot be worked with, and of which nothing could be saved: starting
 // again does not help, an operator must decide.
-var ErrDamaged = errors.New("the data is damaged")
+var ErrUnsalvageable = errors.New("the data is damaged")

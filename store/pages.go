@@ -433,7 +433,7 @@ func (w *treeWalk) visit(id uint64, path []string, low, high []byte, depth int) 
 }
 
 func (w *treeWalk) inOrder(g *page, list []element, low, high []byte) error {
-	if g.flags == pageBranch && len(list) == 0 {
+	if len(list) == 0 && (g.flags == pageBranch || low != nil) {
 		return fmt.Errorf("page %d leads nowhere", g.id)
 	}
 	for i := range list {

@@ -165,7 +165,7 @@ func (q *quarry) takeInline(path []string, e *element) {
 // the path says it, or the shape.
 func (q *quarry) take(path []string, k, v []byte) bool {
 	bucket := ""
-	if len(path) > 0 {
+	if len(path) > 0 && knownBucket([]byte(path[0])) { // else its name was hit
 		bucket = path[0]
 	}
 	switch {

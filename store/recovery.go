@@ -79,6 +79,9 @@ func (s *Store) inspect(why string) error {
 		return nil
 	}
 	r, err := s.readAll(why)
+	if err == nil {
+		s.tellOfRecords(r)
+	}
 	if err != nil || len(r.DamagedFiles) == 0 {
 		return err
 	}
@@ -100,6 +103,16 @@ func (s *Store) inspect(why string) error {
 		reports = append(reports, report)
 	}
 	return s.record(reports)
+}
+
+// tellOfRecords says which received records do not add up: what they changed is in the state if they
+// were applied, else they are parked as they are when their turn comes.
+func (s *Store) tellOfRecords(r *CheckReport) {
+	for _, f := range r.Findings {
+		if f.Code == "record" {
+			s.log.Error("a damaged record of the inbox stays as it is; it is parked if it was not applied yet", "found", f.Message)
+		}
+	}
 }
 
 // glanceAt looks at what costs two reads.
@@ -130,7 +143,7 @@ func (s *Store) readAll(why string) (r *CheckReport, err error) {
 	for _, path := range paths {
 		size += fileSize(path)
 	}
-	s.log.Warn("reading all files before they are trusted", "why", why, "bytes", size)
+	s.log.Warn("reading all files before they are trusted", "why", why, "bytes", size, "in_child", s.checkInChild != nil)
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(s.life, checkPatience+time.Duration(size/checkSpeed)*time.Second)
 	defer cancel()
@@ -280,20 +293,21 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	case own != 0 && epoch != 0 && own != epoch:
 		return nil, foreignEpoch(path, own, epoch)
 	case own == 0 && epoch == 0:
-		return nil, fmt.Errorf("%w: neither it nor %s says which store they belong to: restore a backup with `personasync db restore FILE`", ErrDamaged, stateFile)
+		return nil, fmt.Errorf("%w: neither it nor %s says which store they belong to: restore a backup with `personasync db restore FILE`", ErrUnsalvageable, stateFile)
 	}
 	if err := initFile(db, max(epoch, own), bucketRecords); err != nil {
 		return nil, err
 	}
+	report.EdgeLost = g.torn && !g.certain
 	if newest {
-		g.given = max(g.given, applied) // the newest file holds all that was applied last
+		g.given, g.sure = max(g.given, applied), applied // the newest file holds all that was applied last
 	}
 	if err := g.finish(applied); err != nil {
 		return nil, err
 	}
 	if g.empty() {
 		return nil, fmt.Errorf("%w: no record can be read from %s (%d bytes), and those that were not applied yet are lost: "+
-			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", ErrDamaged, path, file.size)
+			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", ErrUnsalvageable, path, file.size)
 	}
 	report.KeptAs = keptName(path, report.At)
 	return report, errors.Join(db.Sync(), db.Close(), replaceDamaged(path, report.KeptAs))

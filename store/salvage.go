@@ -97,7 +97,7 @@ func (s *Store) salvageState(epoch uint32, inbox []*segment, faults []string) (*
 	}
 	if q.written == 0 && len(q.meta) == 0 {
 		return nil, fmt.Errorf("%w: nothing of this program can be read from %s (%d bytes): restore a backup with `personasync db restore FILE`, "+
-			"or move %s away to begin with nothing: every membership is then unknown", ErrDamaged, path, file.size, s.dir)
+			"or move %s away to begin with nothing: every membership is then unknown", ErrUnsalvageable, path, file.size, s.dir)
 	}
 	if err := q.settleMeta(inbox); err != nil {
 		return nil, fmt.Errorf("write what was saved: %w", err)

@@ -69,7 +69,7 @@ type Store struct {
 	rejected atomic.Uint64 // refused at the door since the last transaction
 	applied  atomic.Uint64 // number of the last record applied, on disk
 
-	room      *room           // whether there is any for more events
+	room         *room // whether there is any for more events
 	watch        *watch
 	checkInChild func(ctx context.Context, dir string) (*CheckReport, error)
 	broken       chan struct{} // closed when damage was met at work
@@ -96,7 +96,7 @@ type Store struct {
 
 // Open locks dir, recovers what a crash left, and starts applying. The directory is made if missing.
 // Files that the last stop may have torn are checked first; what is damaged is salvaged and kept aside,
-// see Salvage. ErrInUse, ErrNewer and ErrDamaged, damage of which nothing can be saved, are told apart.
+// see Salvage. ErrInUse, ErrNewer and ErrUnsalvageable, damage of which nothing can be saved, are told apart.
 func Open(dir string, o Options) (s *Store, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
