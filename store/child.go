@@ -30,6 +30,8 @@ type childAnswer struct {
 // childErrors are told apart across the two processes.
 var childErrors = []error{ErrNewer, ErrInUse, ErrNoData, errForeign, os.ErrPermission}
 
+var errReaderDied = errors.New("reading the files ended the process that did")
+
 // AnswerCheck is the work of a checking process: it checks the files in dir and prints what it found.
 func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 	r, err := Check(ctx, dir, nil)
@@ -46,7 +48,7 @@ func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
 }
 
 // CheckInChild runs child, which ends in AnswerCheck, and reads what it found. That it was killed, by a
-// signal or by Go's runtime, is an error: reading the files would do the same to the caller.
+// signal or by Go's runtime, is an error of its own: reading the files would do the same to the caller.
 func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
 	if IsChecking() {
 		return nil, errors.New("this process is to check files itself, and starts no other for it")
@@ -54,7 +56,10 @@ func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
 	var out, words bytes.Buffer
 	child.Stdout, child.Stderr = &out, &words
 	child.Env = append(child.Environ(), checkingVariable+"=1")
-	err := child.Run()
+	if err := child.Start(); err != nil {
+		return nil, fmt.Errorf("start a process that checks the files: %w", err)
+	}
+	err := child.Wait()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -64,7 +69,7 @@ func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
 	}
 	if err != nil {
 		first, _, _ := strings.Cut(words.String(), "\n")
-		return nil, fmt.Errorf("reading the files ended the process that did: %w: %s", err, firstBytes(first, 256))
+		return nil, fmt.Errorf("%w: %w: %s", errReaderDied, err, firstBytes(first, 256))
 	}
 	switch {
 	case answer.Kind > 0 && answer.Kind <= len(childErrors):

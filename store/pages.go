@@ -436,9 +436,12 @@ func (w *treeWalk) inOrder(g *page, list []element, low, high []byte) error {
 	if len(list) == 0 && (g.flags == pageBranch || low != nil) {
 		return fmt.Errorf("page %d leads nowhere", g.id)
 	}
+	if low != nil && !bytes.Equal(list[0].key, low) { // bbolt finds a child's place in its parent by that key when it writes it
+		return fmt.Errorf("page %d begins with another key than its parent says", g.id)
+	}
 	for i := range list {
 		k := list[i].key
-		if i == 0 && low != nil && bytes.Compare(k, low) < 0 || i > 0 && bytes.Compare(k, list[i-1].key) <= 0 || high != nil && bytes.Compare(k, high) >= 0 {
+		if i > 0 && bytes.Compare(k, list[i-1].key) <= 0 || high != nil && bytes.Compare(k, high) >= 0 {
 			return fmt.Errorf("the keys of page %d are out of order", g.id)
 		}
 	}

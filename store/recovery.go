@@ -152,9 +152,10 @@ func (s *Store) readAll(why string) (r *CheckReport, err error) {
 		r, err = s.checkInChild(ctx, s.dir)
 		if err != nil && !refusal(err) {
 			s.log.Error("the process that was to check the files did not; they are read here, page by page", "err", err)
-			if r, err = s.readPages(ctx); err == nil && r.OK() { // what ends a reader ends the agent, too
+			died := errors.Is(err, errReaderDied)
+			if r, err = s.readPages(ctx); err == nil && r.OK() && died { // what ends a reader ends the agent, too
 				r.file = stateFile
-				r.find("open", "reading it ended the process that did")
+				r.find("open", "%v", errReaderDied)
 			}
 		}
 	} else {

@@ -45,8 +45,8 @@ type Options struct {
 	// MaxDataBytes is how much disk the data may take; 0: until the disk says no. See space.go.
 	MaxDataBytes int64
 
-	// CheckInChild does what Check does for dir in a process of its own, which damage may kill: an error
-	// then, unless it is one of Check's own. It is called only when there is a reason to doubt the files.
+	// CheckInChild does what Check does for dir in a process of its own, which damage may kill: see
+	// the function CheckInChild. It is called only when there is a reason to doubt the files.
 	// nil: they are checked in this process.
 	CheckInChild func(ctx context.Context, dir string) (*CheckReport, error)
 }

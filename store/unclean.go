@@ -190,7 +190,11 @@ func (s *Store) note(err error) {
 	s.watch.note(err)
 	if errors.Is(err, errDamaged) {
 		s.brokenOnce.Do(func() {
-			s.log.Error("the files are damaged; start the agent again: it then saves what can be saved", "err", err)
+			stack := ""
+			if f := new(fault); errors.As(err, &f) {
+				stack = string(f.stack)
+			}
+			s.log.Error("the files are damaged; start the agent again: it then saves what can be saved", "err", err, "stack", stack)
 			close(s.broken)
 		})
 	}
