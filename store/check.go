@@ -47,7 +47,7 @@ type CheckReport struct {
 	Faults   uint64    `json:"faults"`   // all of them
 	Findings []Finding `json:"findings"` // the first maxFindings
 
-	// Damaged are the files that a salvage would make anew. A record whose own checksum is all that does
+	// DamagedFiles are those that a salvage would make anew. A record whose own checksum is all that does
 	// not hold is no reason: it is parked when it is applied, and harms no other.
 	DamagedFiles []string `json:"damaged_files"`
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"os"
 )
 
@@ -76,43 +75,31 @@ func openPages(path string) (*pageFile, error) {
 		return nil, err
 	}
 	p := &pageFile{f: f, size: info.Size(), pageSize: int64(os.Getpagesize())}
-	if err := p.readMetas(); err != nil {
-		f.Close()
-		return nil, err
-	}
+	p.readMetas()
 	return p, nil
 }
 
 func (p *pageFile) close() { p.f.Close() }
 
 // readMetas finds the page size, and reads both heads with it.
-func (p *pageFile) readMetas() error {
+func (p *pageFile) readMetas() {
 	buf := make([]byte, pageHeader+metaSize)
 	for at := int64(0); at <= 16<<20; at = max(1024, at*2) { // the second head is a page behind the first
-		size, err := p.metaAt(at, buf, &fileMeta{})
-		if err != nil {
-			return err
-		}
-		if size != 0 {
+		if size := p.metaAt(at, buf, &fileMeta{}); size != 0 {
 			p.pageSize = size
 			break
 		}
 	}
 	for i := range p.metas {
-		if _, err := p.metaAt(int64(i)*p.pageSize, buf, &p.metas[i]); err != nil {
-			return err
-		}
+		p.metaAt(int64(i)*p.pageSize, buf, &p.metas[i])
 	}
-	return nil
 }
 
-// metaAt reads a head; the page size it returns is 0 when there is no valid one.
-func (p *pageFile) metaAt(at int64, buf []byte, m *fileMeta) (pageSize int64, err error) {
-	switch _, err := p.f.ReadAt(buf, at); {
-	case errors.Is(err, io.EOF):
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("read the head at byte %d: %w", at, err)
+// metaAt reads a head; the page size it returns is 0 when there is no valid one, an unreadable sector
+// included.
+func (p *pageFile) metaAt(at int64, buf []byte, m *fileMeta) (pageSize int64) {
+	if _, err := p.f.ReadAt(buf, at); err != nil {
+		return 0
 	}
 	b := buf[pageHeader:]
 	sum := fnv.New64a()
@@ -120,14 +107,14 @@ func (p *pageFile) metaAt(at int64, buf []byte, m *fileMeta) (pageSize int64, er
 	size := int64(byteOrder.Uint32(b[8:]))
 	if byteOrder.Uint32(b) != boltMagic || byteOrder.Uint32(b[4:]) != boltVersion || byteOrder.Uint64(b[56:]) != sum.Sum64() ||
 		size < 512 || size > 16<<20 {
-		return 0, nil
+		return 0
 	}
 	*m = fileMeta{
 		valid: byteOrder.Uint16(buf[8:]) == pageMeta && byteOrder.Uint64(buf) == uint64(at/size),
 		root:  byteOrder.Uint64(b[16:]), freelist: byteOrder.Uint64(b[32:]),
 		pages: byteOrder.Uint64(b[40:]), txid: byteOrder.Uint64(b[48:]),
 	}
-	return size, nil
+	return size
 }
 
 // newest returns the head of the last commit that is still readable.

@@ -26,7 +26,14 @@ type View struct {
 
 // OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
 // no store in dir, and ErrInUse when an agent holds it.
-func OpenReadOnly(dir string) (*View, error) {
+func OpenReadOnly(dir string) (v *View, err error) {
+	if err := guarded(func() error { v, err = openReadOnly(dir); return err }); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func openReadOnly(dir string) (*View, error) {
 	path := filepath.Join(dir, stateFile)
 	found, err := exists(path)
 	if errors.Is(err, fs.ErrPermission) {

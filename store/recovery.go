@@ -35,7 +35,10 @@ func (s *Store) open() (err error) {
 		s.log.Warn("how this run ends could not be noted", "err", err)
 	}
 	defer func() {
-		if err != nil {
+		switch {
+		case looksDamaged(err): // the next start reads the files: bbolt may keep hold of one that it stumbled over
+			s.watch.note(fmt.Errorf("%w: %w", errDamaged, err))
+		case err != nil:
 			err = errors.Join(err, s.watch.giveUp())
 		}
 	}()
@@ -115,7 +118,8 @@ func (s *Store) tellOfRecords(r *CheckReport) {
 	}
 }
 
-// glanceAt looks at what costs two reads.
+// glanceAt looks at what costs three reads: the heads, and the list of free pages, over which bbolt would
+// stumble while it holds the file.
 func glanceAt(path string) error {
 	file, err := openPages(path)
 	if err != nil {
@@ -123,6 +127,10 @@ func glanceAt(path string) error {
 	}
 	defer file.close()
 	if err := file.glance(); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	m, _ := file.newest()
+	if _, _, err := file.free(m); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	return nil

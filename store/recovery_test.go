@@ -183,6 +183,7 @@ func TestAnAnswerCrossesTheProcesses(t *testing.T) {
 }
 
 func TestNothingLeftIsRefusedAndLeftAsItIs(t *testing.T) {
+	origin := sample(t, 12)
 	for _, tc := range []struct {
 		name string
 		harm func(body []byte) []byte
@@ -194,7 +195,7 @@ func TestNothingLeftIsRefusedAndLeftAsItIs(t *testing.T) {
 		for _, name := range []string{stateFile, "inbox-00000001.db"} {
 			t.Run(tc.name+" "+name, func(t *testing.T) {
 				dir := filepath.Join(fastDir(t), "data")
-				copyStore(t, sample(t, 12), dir)
+				copyStore(t, origin, dir)
 				lastRunOf(t, dir, lastRun{Phase: phaseStopped}) // found although nothing gave a reason to look
 				path := filepath.Join(dir, name)
 				body, err := os.ReadFile(path)
@@ -258,10 +259,11 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 }
 
 func TestNewerFilesAreRefusedByName(t *testing.T) {
+	origin := sample(t, 12)
 	for _, name := range []string{stateFile, "inbox-00000001.db"} {
 		for _, phase := range []string{phaseStopped, ""} {
 			dir := filepath.Join(fastDir(t), "data")
-			copyStore(t, sample(t, 12), dir)
+			copyStore(t, origin, dir)
 			lastRunOf(t, dir, lastRun{Phase: phase})
 			db, err := bolt.Open(filepath.Join(dir, name), 0o600, nil)
 			must(t, err)
@@ -273,6 +275,35 @@ func TestNewerFilesAreRefusedByName(t *testing.T) {
 			if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+	}
+}
+
+// TestDamageThatACleanStopHidIsSalvagedToo hits the pages that every start reads.
+func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
+	origin := sample(t, 12)
+	for name, page := range map[string]func(m fileMeta) uint64{
+		"the root":               func(m fileMeta) uint64 { return m.root },
+		"the list of free pages": func(m fileMeta) uint64 { return m.freelist },
+	} {
+		for _, file := range []string{stateFile, "inbox-00000001.db"} {
+			t.Run(name+" of "+file, func(t *testing.T) {
+				dir := filepath.Join(fastDir(t), "data")
+				copyStore(t, origin, dir)
+				lastRunOf(t, dir, lastRun{Phase: phaseStopped})
+				p, err := openPages(filepath.Join(dir, file))
+				must(t, err)
+				m, _ := p.newest()
+				p.close()
+				blow{file: file, at: int64(page(m))*p.pageSize + 8, value: 0xFF}.strike(t, dir) // what kind of page it is
+				s := openQuietly(t, dir)
+				list, err := s.Salvages()
+				must(t, err)
+				if len(list) != 1 || list[0].File != file || list[0].Lost != (Stock{}) {
+					t.Errorf("%+v", list)
+				}
+				serves(t, s, blow{file: file})
+			})
 		}
 	}
 }
