@@ -375,6 +375,9 @@ func (w *treeWalk) walk() {
 		if reached == free.has(id) {
 			w.fault(fmt.Errorf("page %d is neither used nor free, or both", id))
 		}
+		if list.has(id) { // nobody need look at it again
+			w.seen.add(id)
+		}
 	}
 }
 
