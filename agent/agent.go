@@ -48,6 +48,9 @@ type RunOptions struct {
 	// Relog makes Log follow [log] of a new configuration; may be nil.
 	Relog func(config.Log)
 
+	// CheckInChild is store.Options's; nil: files that may be damaged are checked in this process.
+	CheckInChild func(ctx context.Context, dir string) (*store.CheckReport, error)
+
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)
 }
@@ -80,6 +83,9 @@ type process struct {
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
 	outdated  atomic.Bool   // the last reload was refused
+	recorder  *recorder
+	metrics   *metrics
+	page      *statusPage
 
 	opening sync.Once
 	open    chan struct{}               // closed once there is an answer to give at the door
@@ -121,7 +127,9 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 			return nil, err
 		}
 	}
-	if p.store, err = store.Open(c.DataDir, storeOptions(c, o.Log)); err != nil {
+	options := storeOptions(c, o.Log)
+	options.CheckInChild = o.CheckInChild
+	if p.store, err = store.Open(c.DataDir, options); err != nil {
 		return nil, openError(c.DataDir, err)
 	}
 	p.pulse = p.store.Pulse
@@ -142,7 +150,13 @@ func (p *process) assemble(c *config.Config) error {
 	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.SetUnready("starting")
-	p.sender = syncer.New(senderConfig(c), p.store, p.log.With("part", "sync"))
+	var err error
+	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
+		return err
+	}
+	p.metrics = newMetrics(p)
+	p.door.observe = p.metrics.ingest
+	p.sender = syncer.New(p.senderConfig(c), p.store, p.log.With("part", "sync"))
 	list, err := jobs(c, p.sender)
 	if err != nil {
 		return err
@@ -151,8 +165,19 @@ func (p *process) assemble(c *config.Config) error {
 	return nil
 }
 
+// senderConfig is the sender's part of c, with what it tells of its requests counted.
+func (p *process) senderConfig(c *config.Config) syncer.Config {
+	s := senderConfig(c)
+	s.Observe = func(r syncer.Report) {
+		p.metrics.post(r)
+		p.recorder.answered(r)
+	}
+	return s
+}
+
 // listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
 func (p *process) listen(ctx context.Context, c *config.Config) error {
+	p.page = newStatusPage(p)
 	windows := p.windows()
 	socket, err := listenSocket(c.Socket(os.Getenv))
 	if err != nil {
@@ -165,6 +190,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 			return err
 		}
 		p.admin = p.serve("admin", l, windows.Listener(hostNames(c.Admin.Listen)...))
+		p.admin.http.RegisterOnShutdown(p.page.close)
 	}
 	l := p.o.Ingest
 	if l == nil {
@@ -192,6 +218,8 @@ func (p *process) windows() *Admin {
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
+		Metrics:   p.metrics.handler(),
+		Page:      p.page,
 	}
 }
 
@@ -260,6 +288,8 @@ func (p *process) run(ctx context.Context) error {
 	}
 	lanes.Go(func() error { return p.serveIngest(work) })
 	lanes.Go(func() error { return p.housekeeping(work) })
+	lanes.Go(func() error { return p.recorder.run(work) })
+	lanes.Go(func() error { return p.endWhenBroken(work) })
 	lanes.Go(func() error {
 		err := p.accept(work)
 		end()
@@ -289,6 +319,17 @@ func (p *process) serveIngest(ctx context.Context) error {
 		return p.ingest.run()
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// endWhenBroken ends the process when its files turn out to be damaged: the next start saves what can
+// be saved, which cannot be done while they are in use.
+func (p *process) endWhenBroken(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.store.Broken():
+		return errors.New("the data is damaged: start the agent again, and it saves what can be saved")
 	}
 }
 
