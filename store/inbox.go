@@ -33,7 +33,7 @@ type inbox struct {
 	next atomic.Uint64 // number of the next record; only the committer changes it
 	buf  []byte        // the committer's, for chunks
 
-	rules atomic.Int64 // records of rules appended by this process and not applied yet: they are no events
+	others atomic.Int64 // records appended by this process and not applied yet that are no events
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
@@ -132,6 +132,16 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// appendOther is append for what is no event.
+func (in *inbox) appendOther(ctx context.Context, frames ...[]byte) error {
+	in.others.Add(int64(len(frames)))
+	err := in.append(ctx, frames...)
+	if err != nil {
+		in.others.Add(-int64(len(frames)))
+	}
+	return err
 }
 
 func (in *inbox) enqueue(req *appendRequest) error {

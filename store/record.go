@@ -5,18 +5,20 @@ import (
 	"fmt"
 )
 
-// A record of the inbox is whatever can change the state: an event, or new rules. Its frame begins
+// A record of the inbox is whatever can change the state: an event, new rules, or a repair. Its frame begins
 // with the kind, which is also its version: a new shape takes a new number.
 const (
-	recordEvent byte = 1
-	recordRules byte = 2
+	recordEvent  byte = 1
+	recordRules  byte = 2
+	recordRepair byte = 4
 )
 
 // record is one decoded inbox record; exactly one of its pointers is set.
 type record struct {
-	seq   uint64
-	event *Event
-	rules *Rules
+	seq    uint64
+	event  *Event
+	rules  *Rules
+	repair *repair
 }
 
 // appendEvent encodes e behind buf.
@@ -118,6 +120,8 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		if json.Unmarshal(r.bytes(), rec.rules) != nil {
 			return record{}, errDamaged
 		}
+	case recordRepair:
+		rec.repair = r.repair()
 	default:
 		return record{}, ErrNewer
 	}

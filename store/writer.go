@@ -193,8 +193,8 @@ func (s *Store) applyNext(b *batch) error {
 			continue
 		}
 		b.apply(rec, r.frame)
-		if rec.rules != nil && s.inbox.rules.Load() > 0 {
-			s.inbox.rules.Add(-1)
+		if rec.event == nil && s.inbox.others.Load() > 0 {
+			s.inbox.others.Add(-1)
 		}
 	}
 	return b.err
