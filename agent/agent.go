@@ -71,6 +71,7 @@ type process struct {
 	readiness *readiness
 	door      *Door
 	sender    *syncer.Sender
+	verifier  *verifier
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
 
@@ -114,7 +115,8 @@ func (p *process) assemble(c *config.Config) error {
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.SetUnready("starting")
 	p.sender = syncer.New(senderConfig(c), p.store, p.log.With("part", "sync"))
-	list, err := jobs(c, p.sender)
+	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c)), log: p.log.With("part", "verify")}
+	list, err := p.jobs(c)
 	if err != nil {
 		return err
 	}
@@ -158,6 +160,7 @@ func (p *process) windows() *Admin {
 		Unready:   p.readiness.unready,
 		Flush:     p.flush,
 		Upkeep:    p.store,
+		Verify:    p.verifier.verify,
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
@@ -237,6 +240,7 @@ func (p *process) run(ctx context.Context) error {
 
 	err = errors.Join(ignoreEnd(err), p.socket.stop(time.Second), p.admin.stop(time.Second))
 	err = errors.Join(err, windows.Wait(), p.store.Close())
+	p.verifier.reader.Close()
 	p.log.Info("stopped")
 	return err
 }

@@ -117,7 +117,12 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
+		verified, err := v.Verifications()
+		if err != nil {
+			return err
+		}
 		s = newStatus(counts, sent, l.process(), l.version, now)
+		s.Verify = verifyStatus(verified)
 		return nil
 	})
 	return s, err

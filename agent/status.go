@@ -31,6 +31,8 @@ type Status struct {
 	Events   store.EventLedger  `json:"events"`
 	Changes  store.ChangeLedger `json:"changes"`
 	MoEngage Reachability       `json:"moengage"`
+
+	Verify *VerifyStatus `json:"verify"` // null when nothing was ever verified
 }
 
 // Sent is how much left for MoEngage, counted as MoEngage counts.

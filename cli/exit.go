@@ -61,7 +61,7 @@ func exitCode(err error) int {
 	case errors.Is(err, agent.ErrNotRunning):
 		return ExitNoAgent
 	case errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission),
-		errors.Is(err, store.ErrNewer), errors.Is(err, agent.ErrForeignData):
+		errors.Is(err, store.ErrNewer), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
 		return ExitUsage
 	}
 	return ExitFailed

@@ -53,6 +53,9 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	line("delivered", count(s.Delivered))
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", plural(s.SentLastMinute.Users, "user"), plural(s.SentLastMinute.Events, "event")))
 	line("known", plural(s.Users, "user")+", "+plural(s.Audiences, "audience"))
+	if s.Verify != nil {
+		line("verified", sh.verifiedText(s.Verify))
+	}
 	b.WriteByte('\n')
 	b.WriteString(sh.ledger("events", "accepted", s.Events.Accepted, eventTerms(s.Events)))
 	b.WriteString(sh.ledger("changes", "created", s.Changes.Created, changeTerms(s.Changes)))
