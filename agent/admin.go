@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,6 +91,13 @@ func (a *Admin) public(mux *http.ServeMux) {
 	}))
 	mux.HandleFunc("GET /api/stats", a.answer(func(r *http.Request) (any, error) {
 		return a.Inspect.Stats(r.Context())
+	}))
+	mux.HandleFunc("GET /api/schedule", a.answer(func(r *http.Request) (any, error) {
+		next, err := strconv.Atoi(cmp.Or(r.URL.Query().Get("next"), "1"))
+		if err != nil || next < 0 {
+			return nil, fmt.Errorf("%w: next is no count", errUsage)
+		}
+		return a.Inspect.Schedule(r.Context(), next)
 	}))
 	mux.HandleFunc("GET /api/computations", a.answer(func(r *http.Request) (any, error) {
 		return a.Inspect.Computations(r.Context())

@@ -174,6 +174,7 @@ func (p *process) inspector() *Local {
 		process: p.facts,
 		rules:   func() store.Rules { return p.config.Load().Rules() },
 		syncer:  func() syncer.Config { return senderConfig(p.config.Load()) },
+		plan:    p.livePlan,
 		version: p.o.Version,
 		where:   "this is the agent",
 	}

@@ -94,7 +94,11 @@ type ledger struct{ store *store.Store }
 
 // Runs implements scheduler.Ledger.
 func (l ledger) Runs() ([]scheduler.Run, error) {
-	kept, err := l.store.JobRuns()
+	return runsOf(&l.store.View)
+}
+
+func runsOf(v *store.View) ([]scheduler.Run, error) {
+	kept, err := v.JobRuns()
 	if err != nil {
 		return nil, err
 	}

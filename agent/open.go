@@ -60,6 +60,7 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		process: stopped,
 		rules:   c.Rules,
 		syncer:  func() syncer.Config { return senderConfig(c) },
+		plan:    filedPlan(c),
 		version: version,
 	}
 	var counts store.Counts

@@ -77,6 +77,7 @@ func (sh *shell) app() *urfave.App {
 			sh.audienceCommand(),
 			sh.userCommand(),
 			sh.flushCommand(),
+			sh.scheduleCommand(),
 			sh.dbCommand(),
 			sh.configCommand(),
 			sh.sandboxCommand(),

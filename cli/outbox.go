@@ -55,6 +55,7 @@ func (sh *shell) outboxCommand() *urfave.Command {
 				Flags:       []urfave.Flag{wideFlag(), jsonFlag()},
 				Action:      sh.outboxStats,
 			},
+			sh.explainCommand(),
 		},
 	}
 }
