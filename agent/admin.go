@@ -291,7 +291,7 @@ func (a *Admin) order(carryOut http.HandlerFunc) http.HandlerFunc {
 			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
 			return
 		}
-		a.Log.Info("operator's order", "path", r.URL.Path, "client_version", theirs)
+		a.Log.Info("operator's order", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "client_version", theirs)...)
 		carryOut(w, r)
 	}
 }

@@ -132,6 +132,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	p.socket = p.serve("socket", socket, windows.Socket())
+	p.socket.http.ConnContext = withPeer
 	if c.Admin.Listen != "" {
 		l, err := listen(ctx, c.Admin.Listen)
 		if err != nil {

@@ -41,6 +41,9 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	sh := &shell{out: s.Out, err: s.Err, environ: s.Environ}
 	sh.paint, sh.errPaint = newPalette(s.Out, sh.getenv), newPalette(s.Err, sh.getenv)
 	app := sh.app()
+	if len(args) > 1 && args[1] == completeWord {
+		return sh.report(sh.complete(app, args[2:]))
+	}
 	arranged, err := arrange(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, arranged)
@@ -83,6 +86,8 @@ func (sh *shell) app() *urfave.App {
 			sh.sandboxCommand(),
 			sh.demoCommand(),
 			sh.versionCommand(),
+			sh.completionCommand(),
+			sh.manCommand(),
 		},
 	}
 	tidy(app.Commands)

@@ -19,10 +19,16 @@ func (sh *shell) statusCommand() *urfave.Command {
 		Description: "Whether events are accepted, what waits and for how long, how MoEngage answers, and\n" +
 			"whether the ledgers balance. Of a stopped agent it shows what its files say.\n\n" +
 			"Example: personasync status --json | jq .oldest_pending_s",
-		Flags: []urfave.Flag{jsonFlag()},
+		Flags: []urfave.Flag{
+			&urfave.BoolFlag{Name: "watch", Usage: "show it again every second, until interrupted", DisableDefaultText: true},
+			jsonFlag(),
+		},
 		Action: func(c *urfave.Context) error {
 			if err := arguments(c); err != nil {
 				return err
+			}
+			if c.Bool("watch") {
+				return sh.watchStatus(c)
 			}
 			return sh.inspect(c, func(i agent.Inspector) error {
 				s, err := i.Status(c.Context)
