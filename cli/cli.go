@@ -85,6 +85,7 @@ func (sh *shell) app() *urfave.App {
 			sh.configCommand(),
 			sh.sandboxCommand(),
 			sh.demoCommand(),
+			sh.doctorCommand(),
 			sh.versionCommand(),
 			sh.completionCommand(),
 			sh.manCommand(),

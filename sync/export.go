@@ -67,7 +67,7 @@ func (r *Reader) Close() {
 type ReadError struct{ Code, Sentence string }
 
 func (e *ReadError) Error() string {
-	return fmt.Sprintf("MoEngage does not tell what it holds (%s): %s; see `personasync outbox explain-code %s`", e.Code, e.Sentence, e.Code)
+	return fmt.Sprintf("MoEngage did not answer as it should (%s): %s; see `personasync outbox explain-code %s`", e.Code, e.Sentence, e.Code)
 }
 
 // Held is what MoEngage holds of one user: the attributes asked for that it has, by their names in
