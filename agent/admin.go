@@ -25,6 +25,8 @@ type Admin struct {
 	Inspect   Inspector
 	Unready   func() string // empty: events are being accepted
 	Flush     func(ctx context.Context, computation string) (FlushReceipt, error)
+	Retry     func(context.Context, HandOrder) (*HandReceipt, error)
+	Drop      func(context.Context, HandOrder) (*HandReceipt, error)
 	Upkeep    Upkeep
 	Verify    func(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error)
 	Version   string
@@ -43,6 +45,8 @@ func (a *Admin) Socket() http.Handler {
 	a.public(mux)
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
 	mux.HandleFunc("POST /api/flush", a.order(a.answer(a.flush)))
+	mux.HandleFunc("POST /api/outbox/retry", a.handle(a.Retry))
+	mux.HandleFunc("POST /api/outbox/drop", a.handle(a.Drop))
 	mux.HandleFunc("POST /api/verify", a.order(a.verifyData))
 	mux.HandleFunc("POST /api/db/check", a.order(a.checkData))
 	mux.HandleFunc("POST /api/db/compact", a.order(a.compactData))

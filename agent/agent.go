@@ -160,6 +160,8 @@ func (p *process) windows() *Admin {
 		Inspect:   p.inspector(),
 		Unready:   p.readiness.unready,
 		Flush:     p.flush,
+		Retry:     p.retries().carryOut,
+		Drop:      p.drops().carryOut,
 		Upkeep:    p.store,
 		Verify:    p.verifier.verify,
 		Version:   p.o.Version,

@@ -55,6 +55,9 @@ func (sh *shell) outboxCommand() *urfave.Command {
 				Flags:       []urfave.Flag{wideFlag(), jsonFlag()},
 				Action:      sh.outboxStats,
 			},
+			sh.retryCommand(),
+			sh.dropCommand(),
+			sh.exportCommand(),
 			sh.explainCommand(),
 		},
 	}

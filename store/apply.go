@@ -31,6 +31,9 @@ func (b *batch) apply(rec record, frame []byte) {
 	case rec.repair != nil:
 		b.applyRepair(rec.seq, rec.repair)
 		return
+	case rec.hand != nil:
+		b.applyHand(rec.hand)
+		return
 	}
 	b.now = rec.event.Received
 	l := &b.st.ledger.events

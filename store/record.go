@@ -5,12 +5,13 @@ import (
 	"fmt"
 )
 
-// A record of the inbox is whatever can change the state: an event, new rules, or a repair. Its frame begins
+// A record of the inbox is whatever can change the state: an event, new rules, a repair, or the operator's hand. Its frame begins
 // with the kind, which is also its version: a new shape takes a new number.
 const (
 	recordEvent  byte = 1
 	recordRules  byte = 2
 	recordRepair byte = 4
+	recordHand   byte = 5
 )
 
 // record is one decoded inbox record; exactly one of its pointers is set.
@@ -19,6 +20,7 @@ type record struct {
 	event  *Event
 	rules  *Rules
 	repair *repair
+	hand   *hand
 }
 
 // appendEvent encodes e behind buf.
@@ -122,6 +124,8 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		}
 	case recordRepair:
 		rec.repair = r.repair()
+	case recordHand:
+		rec.hand = r.hand(0)
 	default:
 		return record{}, ErrNewer
 	}
