@@ -100,27 +100,29 @@ func (h *hand) carryOut(ctx context.Context, o HandOrder) (*HandReceipt, error) 
 	return r, h.do(ctx, o, ids, r)
 }
 
-// everyParked walks what is parked, a page at a time. What is retried leaves the listing, so each page
-// is done before the next is asked for.
+// everyParked walks what is parked, and does as much at once as the store takes. What is retried leaves
+// the listing, which goes on behind it.
 func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) error {
+	var ids []store.ID
 	for cursor, more := "", true; more; more = cursor != "" {
 		page, next, err := h.inspect.Changes(ctx, store.OutboxFilter{State: store.StateParked, Limit: pageLimit, Cursor: cursor})
 		if err != nil {
 			return err
 		}
-		var ids []store.ID
 		for _, c := range page {
 			id, err := store.ParseID(c.ID)
 			if err == nil && h.fits(c, nil) == "" && (o.All || c.Reason == o.Reason) {
 				ids = append(ids, id)
 			}
 		}
-		if err := h.do(ctx, o, ids, r); err != nil {
-			return err
+		if cursor = next; len(ids)+pageLimit > store.MaxHand {
+			if err := h.do(ctx, o, ids, r); err != nil {
+				return err
+			}
+			ids = ids[:0]
 		}
-		cursor = next
 	}
-	return nil
+	return h.do(ctx, o, ids, r)
 }
 
 func (h *hand) do(ctx context.Context, o HandOrder, ids []store.ID, r *HandReceipt) error {

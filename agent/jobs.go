@@ -15,8 +15,8 @@ import (
 // section of the configuration. No computation's key has brackets.
 const defaultJob = "[schedule]"
 
-// jobs returns one scheduled job for each schedule of c by which changes leave: the default one unless it is real time, and
-// one for each computation with its own.
+// jobs returns one scheduled job for each schedule of c by which changes leave: the default one unless
+// it is real time, and one for each computation with its own.
 func jobs(c *config.Config, s *syncer.Sender) ([]scheduler.Job, error) {
 	var list []scheduler.Job
 	add := func(name, job, spec string) error {

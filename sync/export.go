@@ -58,6 +58,8 @@ func (r *Reader) Reconfigure(c Config) {
 
 // Close lets go of idle connections.
 func (r *Reader) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if t, ok := r.config.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
