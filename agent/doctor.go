@@ -162,8 +162,7 @@ func (d *doctor) checkStatus(s Status, running bool) {
 		d.find("agent", "fail", "see what it says; `personasync status` shows when it is over", "it accepts no events: %s", s.Unready)
 	}
 	e, c := s.Events, s.Changes
-	if e.Accepted != e.Transitions+e.Unchanged+e.Duplicate+e.Stale+e.Ignored+e.Parked+e.Discarded ||
-		c.Created != c.Delivered+c.Superseded+c.Cancelled+c.Dropped+c.Expired+c.Forgotten+c.Pending+c.Held+c.Parked {
+	if !e.Balances() || !c.Balances() {
 		d.find("data", "fail", "`personasync db check`, and please report it", "the ledger does not balance")
 	} else {
 		d.find("data", "ok", "", "%d events and %d changes: the ledgers balance", e.Accepted, c.Created)

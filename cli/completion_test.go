@@ -54,6 +54,7 @@ func examples(commands []*urfave.Command, path string) (missing []string) {
 	for _, c := range commands {
 		name := path + " " + c.Name
 		switch {
+		case c.Hidden:
 		case len(c.Subcommands) > 0:
 			missing = append(missing, examples(c.Subcommands, name)...)
 		case c.Usage == "":

@@ -5,16 +5,18 @@ import (
 	"fmt"
 )
 
-// A record of the inbox is whatever can change the state: an event, new rules, a repair, or the operator's hand. Its frame begins
-// with the kind, which is also its version: a new shape takes a new number.
+// A record of the inbox is whatever can change the state: an event, new rules, a repair, or the
+// operator's hand. Its frame begins with the kind, which is also its version: a new shape takes a new
+// number.
 const (
 	recordEvent  byte = 1
 	recordRules  byte = 2
+	recordLost   byte = 3 // stands for a record that damage took: a salvage writes it
 	recordRepair byte = 4
 	recordHand   byte = 5
 )
 
-// record is one decoded inbox record; exactly one of its pointers is set.
+// record is one decoded inbox record; one of its pointers is set, or none when it stands for a lost one.
 type record struct {
 	seq    uint64
 	event  *Event
@@ -22,6 +24,9 @@ type record struct {
 	repair *repair
 	hand   *hand
 }
+
+// outsider reports whether the record is none of the events that were received.
+func (r *record) outsider() bool { return r.rules != nil || r.repair != nil || r.hand != nil }
 
 // appendEvent encodes e behind buf.
 //
@@ -126,6 +131,7 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		rec.repair = r.repair()
 	case recordHand:
 		rec.hand = r.hand(0)
+	case recordLost:
 	default:
 		return record{}, ErrNewer
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -55,7 +56,7 @@ func (v *View) ToldUsers(key, cursor string) (users []string, next string, err e
 				next = hex.EncodeToString(k)
 				return nil
 			}
-			if ok && another && len(rest) == 2 && b.toldIn(k[len(k)-2:], frame, numbers) {
+			if ok && another && len(rest) == 2 && b.toldIn(k, frame, numbers) {
 				users = append(users, id)
 			}
 		}
@@ -80,12 +81,12 @@ func (b *batch) attributesOf(key string) (map[uint32]bool, error) {
 }
 
 // toldIn reports whether a row says that MoEngage was told of one of the fields.
-func (b *batch) toldIn(number, frame []byte, fields map[uint32]bool) bool {
-	n := uint16(number[0])<<8 | uint16(number[1])
+func (b *batch) toldIn(key, frame []byte, fields map[uint32]bool) bool {
+	n := binary.BigEndian.Uint16(key[len(key)-2:])
 	if n == blockHead || !anyIn(fields, n) {
 		return false
 	}
-	row, err := decodeBlock(n, frame, b.st.epoch)
+	row, err := decodeBlock(key, frame, b.st.epoch)
 	if err != nil {
 		return false // set aside when next written; doctor counts it
 	}
