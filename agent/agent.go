@@ -78,6 +78,9 @@ type process struct {
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
+	recorder  *recorder
+	metrics   *metrics
+	page      *statusPage
 
 	ingest, admin, socket *server // admin nil when it is off
 }
@@ -128,7 +131,13 @@ func (p *process) assemble(c *config.Config) error {
 	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.SetUnready("starting")
-	p.sender = syncer.New(senderConfig(c), p.store, p.log.With("part", "sync"))
+	var err error
+	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
+		return err
+	}
+	p.metrics = newMetrics(p)
+	p.door.observe = p.metrics.ingest
+	p.sender = syncer.New(p.senderConfig(c), p.store, p.log.With("part", "sync"))
 	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c)), log: p.log.With("part", "verify")}
 	list, err := p.jobs(c)
 	if err != nil {
@@ -138,8 +147,19 @@ func (p *process) assemble(c *config.Config) error {
 	return nil
 }
 
+// senderConfig is the sender's part of c, with what it tells of its requests counted.
+func (p *process) senderConfig(c *config.Config) syncer.Config {
+	s := senderConfig(c)
+	s.Observe = func(r syncer.Report) {
+		p.metrics.post(r)
+		p.recorder.answered(r)
+	}
+	return s
+}
+
 // listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
 func (p *process) listen(ctx context.Context, c *config.Config) error {
+	p.page = newStatusPage(p)
 	windows := p.windows()
 	socket, err := listenSocket(c.Socket(os.Getenv))
 	if err != nil {
@@ -153,6 +173,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 			return err
 		}
 		p.admin = p.serve("admin", l, windows.Listener(hostNames(c.Admin.Listen)...))
+		p.admin.http.RegisterOnShutdown(p.page.close)
 	}
 	l, err := listen(ctx, c.Ingest.Listen)
 	if err != nil {
@@ -181,6 +202,8 @@ func (p *process) windows() *Admin {
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
+		Metrics:   p.metrics.handler(),
+		Page:      p.page,
 	}
 }
 
@@ -246,6 +269,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	lanes.Go(p.ingest.run)
 	lanes.Go(func() error { return p.housekeeping(work) })
+	lanes.Go(func() error { return p.recorder.run(work) })
 	lanes.Go(func() error { return p.endWhenBroken(work) })
 	lanes.Go(func() error {
 		err := p.accept(work)

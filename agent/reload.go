@@ -52,7 +52,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.config.Store(next)
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
-	p.sender.Reconfigure(senderConfig(next))
+	p.sender.Reconfigure(p.senderConfig(next))
 	p.verifier.reader.Reconfigure(senderConfig(next))
 	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)

@@ -61,18 +61,18 @@ func filedPlan(c *config.Config) func(v *store.View) ([]planned, error) {
 		if err != nil {
 			return nil, err
 		}
-		return plan(list, scheduler.New(slog.New(slog.DiscardHandler), reading{v}, list...).Plan()), nil
+		return plan(list, scheduler.New(slog.New(slog.DiscardHandler), storedRuns{v}, list...).Plan()), nil
 	}
 }
 
-// reading is the ledger of who only looks.
-type reading struct{ *store.View }
+// storedRuns is the ledger of who only looks.
+type storedRuns struct{ *store.View }
 
 // Runs implements scheduler.Ledger.
-func (r reading) Runs() ([]scheduler.Run, error) { return runsOf(r.View) }
+func (r storedRuns) Runs() ([]scheduler.Run, error) { return runsOf(r.View) }
 
 // Record implements scheduler.Ledger; a plan records nothing.
-func (reading) Record(context.Context, scheduler.Run) error { return nil }
+func (storedRuns) Record(context.Context, scheduler.Run) error { return nil }
 
 // Schedule implements Inspector.
 func (l *Local) Schedule(ctx context.Context, next int) (jobs []JobInfo, err error) {

@@ -171,6 +171,9 @@ func (s *Store) openState() (epoch uint32, err error) {
 		if epoch, err = fileEpoch(db); err != nil {
 			return err
 		}
+		if err := s.addBuckets(); err != nil {
+			return err
+		}
 		return s.db.View(func(tx *bolt.Tx) error {
 			s.state, err = loadState(tx)
 			return err
