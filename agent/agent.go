@@ -80,6 +80,7 @@ type process struct {
 	readiness *readiness
 	door      *Door
 	sender    *syncer.Sender
+	verifier  *verifier
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
 	outdated  atomic.Bool   // the last reload was refused
@@ -157,7 +158,8 @@ func (p *process) assemble(c *config.Config) error {
 	p.metrics = newMetrics(p)
 	p.door.observe = p.metrics.ingest
 	p.sender = syncer.New(p.senderConfig(c), p.store, p.log.With("part", "sync"))
-	list, err := jobs(c, p.sender)
+	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c)), log: p.log.With("part", "verify")}
+	list, err := p.jobs(c)
 	if err != nil {
 		return err
 	}
@@ -184,6 +186,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	p.socket = p.serve("socket", socket, windows.Socket())
+	p.socket.http.ConnContext = withPeer
 	if c.Admin.Listen != "" {
 		l, err := listen(ctx, "admin.listen", c.Admin.Listen)
 		if err != nil {
@@ -214,7 +217,10 @@ func (p *process) windows() *Admin {
 		Inspect:   p.inspector(),
 		Unready:   p.readiness.unready,
 		Flush:     p.flush,
+		Retry:     p.retries().carryOut,
+		Drop:      p.drops().carryOut,
 		Upkeep:    p.store,
+		Verify:    p.verifier.verify,
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
@@ -230,6 +236,7 @@ func (p *process) inspector() *Local {
 		process: p.facts,
 		rules:   func() store.Rules { return p.config.Load().Rules() },
 		syncer:  func() syncer.Config { return senderConfig(p.config.Load()) },
+		plan:    p.livePlan,
 		version: p.o.Version,
 		where:   "this is the agent",
 	}
@@ -307,6 +314,7 @@ func (p *process) run(ctx context.Context) error {
 	err = errors.Join(ignoreEnd(err), p.socket.stop(time.Second), p.admin.stop(time.Second))
 	endSupervision()
 	err = errors.Join(err, windows.Wait(), p.store.Close())
+	p.verifier.reader.Close()
 	p.log.Info("stopped")
 	return err
 }

@@ -45,7 +45,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("beside the settings that need a restart, and so stay as they are: %w", err)
 	}
-	list, err := jobs(next, p.sender)
+	list, err := p.jobs(next)
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
 	p.sender.Reconfigure(p.senderConfig(next))
+	p.verifier.reader.Reconfigure(senderConfig(next))
 	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
 	if p.o.Relog != nil {

@@ -45,7 +45,7 @@ func (sh *shell) serviceCommand() *urfave.Command {
 				Name:      "print",
 				Usage:     "print the unit, or another file of the service",
 				ArgsUsage: "[FILE]",
-				Description: "FILE is personasync.service unless given, or one of " + strings.Join(serviceFiles()[1:], ", ") + ".\n\n" +
+				Description: "FILE is personasync.service unless given, or one of\n   " + strings.Join(serviceFiles()[1:], "\n   ") + "\n\n" +
 					"Example: personasync service print personasync.socket",
 				Flags:  []urfave.Flag{jsonFlag()},
 				Action: sh.servicePrint,

@@ -38,7 +38,7 @@ type inbox struct {
 	finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
 	buf      []byte        // for chunks; belongs to the turn
 
-	rules atomic.Int64 // records of rules appended by this process and not applied yet: they are no events
+	others atomic.Int64 // records appended by this process and not applied yet that are no events
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
@@ -144,6 +144,16 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// appendOther is append for what is no event.
+func (in *inbox) appendOther(ctx context.Context, frames ...[]byte) error {
+	in.others.Add(int64(len(frames)))
+	err := in.append(ctx, frames...)
+	if err != nil {
+		in.others.Add(-int64(len(frames)))
+	}
+	return err
 }
 
 func (in *inbox) enqueue(req *appendRequest) error {

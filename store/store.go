@@ -303,9 +303,7 @@ func (s *Store) SetRules(ctx context.Context, r Rules) error {
 	if err != nil {
 		return err
 	}
-	s.inbox.rules.Add(1)
-	if err := s.inbox.append(ctx, frame); err != nil {
-		s.inbox.rules.Add(-1)
+	if err := s.inbox.appendOther(ctx, frame); err != nil {
 		return translate(err)
 	}
 	s.appended = &r
@@ -405,7 +403,7 @@ func (s *Store) SetJobRun(ctx context.Context, r JobRun) error {
 		return err
 	}
 	return s.run(ctx, func(b *batch) error {
-		b.put(b.tx.Bucket(bucketRuns), []byte("job:"+r.Job), text)
+		b.put(b.tx.Bucket(bucketRuns), []byte(runOfJob+r.Job), text)
 		return nil
 	}, nil)
 }

@@ -208,8 +208,8 @@ func (s *Store) applyNext(b *batch) error {
 		}
 		b.apply(rec, r.frame)
 		s.reached = b.now
-		if rec.rules != nil && s.inbox.rules.Load() > 0 {
-			s.inbox.rules.Add(-1)
+		if rec.outsider() && s.inbox.others.Load() > 0 {
+			s.inbox.others.Add(-1)
 		}
 	}
 	return b.err

@@ -143,21 +143,24 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"reserved trait", lines("[defaults]", `forward_traits = ["plan", "status"]`),
 			[]string{`agent.toml:2: defaults.forward_traits = ["plan", "status"]: "status" cannot be an attribute: "status" is reserved by MoEngage`}},
 
+		{"verification", lines("[verify]", `schedule = "TZ=UTC 0 4 * * *"`, "sample = 0"),
+			[]string{
+				`agent.toml:2: verify.schedule = "TZ=UTC 0 4 * * *": the time zone does not belong into the spec; set the schedule's timezone instead`,
+				`agent.toml:3: verify.sample = 0: must be from 1 to 1000000`,
+			}},
 		{"features to come", lines(
 			"[defaults]", `send = ["attribute", "cohort", "list"]`, `list_attribute = "audiences"`,
 			"[retention]", `ex_members = "1h"`,
 			"[guard]", "exit_share = 0.1",
-			"[verify]", `schedule = "@daily"`,
 			"[[computation]]", `key = "vip"`, `cohort_name = "VIP"`, "guard = false", `send = "cohort"`),
 			[]string{
 				`agent.toml:2: defaults.send = ["attribute", "cohort", "list"]: cohort and list: not built yet in this version: leave it out`,
 				`agent.toml:3: defaults.list_attribute = "audiences": not built yet in this version: leave it out`,
 				`agent.toml:5: retention.ex_members = "1h": not built yet in this version: leave it out`,
 				`agent.toml:6: [guard]: not built yet in this version: leave it out`,
-				`agent.toml:8: [verify]: not built yet in this version: leave it out`,
-				`agent.toml:12: computation.vip.cohort_name = "VIP": not built yet in this version: leave it out`,
-				`agent.toml:13: computation.vip.guard: not built yet in this version: leave it out`,
-				`agent.toml:14: computation.vip.send = "cohort": cohort: not built yet in this version: leave it out`,
+				`agent.toml:10: computation.vip.cohort_name = "VIP": not built yet in this version: leave it out`,
+				`agent.toml:11: computation.vip.guard: not built yet in this version: leave it out`,
+				`agent.toml:12: computation.vip.send = "cohort": cohort: not built yet in this version: leave it out`,
 			}},
 
 		{"a limit of nothing", lines("[retention]", "max_data_bytes = 1000000"),

@@ -15,7 +15,6 @@ import (
 // where the default is known here.
 var unbuilt = []string{
 	"guard",
-	"verify",
 	"retention.ex_members",
 	"defaults.list_attribute",
 	"computation.list_attribute",
