@@ -355,13 +355,6 @@ func survive(t *testing.T, dir string, d blow, want map[string]string) (outcome 
 	if !serves(t, s, d) {
 		text, _ := json.Marshal(reports)
 		t.Logf("%s: %s\n%s", d, text, &logged)
-		if os.Getenv("DBG") != "" {
-			n := filepath.Join(os.Getenv("DBG"), fmt.Sprint(d.at))
-			copyStore(t, dir, n)
-			for _, r := range reports {
-				os.Rename(filepath.Join(dir, r.KeptAs), filepath.Join(n, r.KeptAs))
-			}
-		}
 	}
 	switch {
 	case len(reports) == 0 && len(lost)+len(wrong) == 0:

@@ -89,6 +89,7 @@ func createFile(path string, fill func(*bolt.DB) error) error {
 		err = os.Rename(temporary, path)
 	}
 	if err == nil {
+		Reach(PointSegmentNamed)
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {

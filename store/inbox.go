@@ -262,6 +262,7 @@ func (in *inbox) write(group []*appendRequest) error {
 	if count == 0 { // a probe
 		return nil
 	}
+	Reach(PointAppended)
 	in.mu.Lock()
 	if s.first == 0 {
 		s.first = first
@@ -389,6 +390,7 @@ func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keep
 		if err := os.Remove(s.path); err != nil {
 			return fmt.Errorf("remove an applied inbox file: %w", err)
 		}
+		Reach(PointTrimmed)
 		in.segments = in.segments[1:]
 	}
 	return nil

@@ -159,6 +159,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 			}
 		}
 		woke = b.woke
+		Reach(PointStateWritten)
 		return b.err
 	}))
 	s.finished.Add(1)
@@ -168,6 +169,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		s.reload()
 		return err
 	}
+	Reach(PointCommitted)
 	s.stranded = false
 	s.applied.Store(s.state.applied)
 	if woke {
