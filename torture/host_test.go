@@ -246,11 +246,14 @@ func (h *host) until(what string, holds func(agent.Status) bool) (s agent.Status
 
 func idle(s agent.Status) bool { return s.Ready && s.Pending+s.Unapplied == 0 }
 
+// crowd is how many post at once, so that a commit of the inbox holds several records.
+const crowd = 6
+
 // posting posts a round of transitions of new users, until all of it is accepted or ctx ends.
 func (h *host) posting(ctx context.Context, each int) (posters []*poster, wait func() error) {
 	h.rounds++
-	errs := make(chan error, 3)
-	for i := range 3 {
+	errs := make(chan error, crowd)
+	for i := range crowd {
 		p := &poster{rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), uint64(i))), in: map[string]bool{}, posted: map[string][]string{}, clock: time.Now().Add(-time.Hour)}
 		for j := range 2 {
 			p.users = append(p.users, fmt.Sprintf("u-%d-%d-%d", h.rounds, i, j))
@@ -264,7 +267,12 @@ func (h *host) posting(ctx context.Context, each int) (posters []*poster, wait f
 			errs <- err
 		}()
 	}
-	return posters, func() error { return errors.Join(<-errs, <-errs, <-errs) }
+	return posters, func() (err error) {
+		for range crowd {
+			err = errors.Join(err, <-errs)
+		}
+		return err
+	}
 }
 
 // compare holds what MoEngage has and what the ledger says against what was posted.
@@ -305,8 +313,8 @@ func (p *poster) next() []byte {
 	p.clock = p.clock.Add(time.Millisecond)
 	p.posted[user] = append(p.posted[user], map[bool]string{true: "Audience Entered", false: "Audience Exited"}[p.in[user]])
 	return fmt.Appendf(nil, `{"type":"identify","userId":%q,"messageId":"m-%s-%d","originalTimestamp":%q,"traits":{"vip":%v},`+
-		`"context":{"personas":{"computation_class":"audience","computation_id":"aud_vip","computation_key":"vip","space_id":"spa_1"}}}`,
-		user, user, p.count, p.clock.UTC().Format(time.RFC3339Nano), p.in[user])
+		`"context":{"personas":{"computation_class":"audience","computation_id":"aud_vip","computation_key":"vip","space_id":"spa_1"},"pad":%q}}`,
+		user, user, p.count, p.clock.UTC().Format(time.RFC3339Nano), p.in[user], strings.Repeat("x", p.rnd.IntN(12<<10)))
 }
 
 // compare looks at what MoEngage holds of p's users, and counts the events that came twice.

@@ -119,7 +119,9 @@ func (r *folder) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	return r.disk.syncFolder()
 }
 
-func (r *folder) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno { return r.disk.stat(out) }
+func (r *folder) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
+	return r.disk.stat(out)
+}
 
 func (d *Disk) stat(out *fuse.StatfsOut) syscall.Errno {
 	d.mu.Lock()
