@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,6 +38,7 @@ type inbox struct {
 	commits  atomic.Uint64 // how many there were
 	finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
 	buf      []byte        // for chunks; belongs to the turn
+	unsure   bool          // a commit failed, and what it left could not be read; belongs to the turn
 
 	others atomic.Int64 // records appended by this process and not applied yet that are no events
 
@@ -235,10 +237,7 @@ func (in *inbox) commit(group []*appendRequest) {
 	for _, req := range group {
 		req.done <- err
 	}
-	if err != nil {
-		return
-	}
-	select {
+	select { // after a failure, too: see reread
 	case in.written <- struct{}{}:
 	default:
 	}
@@ -249,6 +248,11 @@ func (in *inbox) write(group []*appendRequest) error {
 	if err != nil {
 		return err
 	}
+	if in.unsure {
+		if err := in.reread(s); err != nil {
+			return err
+		}
+	}
 	first, count, newest := in.next.Load(), uint64(0), int64(0)
 	for _, req := range group {
 		count += uint64(len(req.frames))
@@ -257,7 +261,7 @@ func (in *inbox) write(group []*appendRequest) error {
 		}
 	}
 	if err = guarded(func() error { in.buf, err = s.write(first, group, in.buf); return err }); err != nil {
-		return fmt.Errorf("write the inbox: %w", err)
+		return errors.Join(fmt.Errorf("write the inbox: %w", err), in.reread(s))
 	}
 	if count == 0 { // a probe
 		return nil
@@ -271,6 +275,20 @@ func (in *inbox) write(group []*appendRequest) error {
 	in.mu.Unlock()
 	in.next.Store(first + count)
 	in.commits.Add(1)
+	return nil
+}
+
+// reread takes in what a failed commit left. One that failed at its very end, when the file's head was
+// written and the disk did not confirm it, is there all the same, for every reader now and perhaps after
+// a restart. Its numbers are used up; whoever was told to come again brings a duplicate.
+func (in *inbox) reread(s *segment) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	err := guarded(s.bounds)
+	if in.unsure = err != nil; in.unsure {
+		return fmt.Errorf("read back the inbox: %w", err)
+	}
+	in.next.Store(max(in.next.Load(), s.last+1))
 	return nil
 }
 

@@ -170,7 +170,8 @@ type numbered struct {
 	frame []byte
 }
 
-// read copies records from number from on, at most about maxBytes of them but at least one.
+// read copies records from number from on, at most about maxBytes of them but at least one, and none
+// behind last: what a commit under way has written is not to be read before it is counted.
 func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketRecords).Cursor()
@@ -179,7 +180,7 @@ func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error
 		for ; k != nil && size < maxBytes; k, chunk = c.Next() {
 			frames := frames{rest: append([]byte(nil), chunk...)}
 			for seq := binary.BigEndian.Uint64(k); frames.next(); seq++ {
-				if seq >= from {
+				if seq >= from && seq <= s.last {
 					records = append(records, numbered{seq, frames.frame})
 					size += len(frames.frame)
 				}

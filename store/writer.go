@@ -67,7 +67,7 @@ func (s *Store) writeLoop() {
 			rest.Reset(minRest)
 		}
 		apply := rested && s.lag() > 0 && !held
-		if len(commands) == 0 && !apply && !(rested && s.stranded) {
+		if len(commands) == 0 && !apply && !(rested && (s.stranded || len(s.adrift) > 0)) {
 			continue
 		}
 		began, received, commits := time.Now(), s.inbox.next.Load(), s.inbox.commits.Load()
@@ -132,7 +132,7 @@ func (s *Store) write(commands []*command, apply bool) error {
 
 func (s *Store) transact(commands []*command, apply bool) error {
 	var touched []spot
-	woke, rejected := false, s.rejected.Swap(0)
+	woke, rejected, flown := false, s.rejected.Swap(0), s.state.flight
 	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		b.tracing = s.trace != nil
@@ -167,10 +167,11 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	if err != nil {
 		s.rejected.Add(rejected)
 		s.reload()
+		s.seeAdrift(flown)
 		return err
 	}
 	Reach(PointCommitted)
-	s.stranded = false
+	s.stranded, s.adrift = false, nil
 	s.applied.Store(s.state.applied)
 	if woke {
 		s.signal()
@@ -237,6 +238,16 @@ func (s *Store) reload() {
 	})
 	if err != nil {
 		s.log.Error("the state could not be read back", "err", err)
+	}
+}
+
+// seeAdrift notes the flights of a transaction that failed at its very end, and is in the file all the
+// same: whoever asked for them was told that there are none, so nobody carries them.
+func (s *Store) seeAdrift(flown uint64) {
+	for n := range s.state.flights {
+		if n > flown {
+			s.adrift = append(s.adrift, n)
+		}
 	}
 }
 
