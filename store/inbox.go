@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,7 +37,6 @@ type inbox struct {
 	commits  atomic.Uint64 // how many there were
 	finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
 	buf      []byte        // for chunks; belongs to the turn
-	unsure   bool          // a commit failed, and what it left could not be read; belongs to the turn
 
 	others atomic.Int64 // records appended by this process and not applied yet that are no events
 
@@ -112,6 +110,11 @@ func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment,
 		segments = append(segments, s)
 		if e != epoch {
 			return segments, foreignEpoch(path, e, epoch)
+		}
+		if !readOnly {
+			if err := s.db.Sync(); err != nil { // kill -9 may have come before the flush
+				return segments, fmt.Errorf("flush %s: %w", filepath.Base(path), err)
+			}
 		}
 	}
 	slices.SortFunc(segments, func(a, b *segment) int { return int(a.number) - int(b.number) })
@@ -237,7 +240,10 @@ func (in *inbox) commit(group []*appendRequest) {
 	for _, req := range group {
 		req.done <- err
 	}
-	select { // after a failure, too: see reread
+	if err != nil {
+		return
+	}
+	select {
 	case in.written <- struct{}{}:
 	default:
 	}
@@ -248,9 +254,12 @@ func (in *inbox) write(group []*appendRequest) error {
 	if err != nil {
 		return err
 	}
-	if in.unsure {
-		if err := in.reread(s); err != nil {
-			return err
+	if s.doubt != 0 {
+		in.mu.Lock() // nobody reads it meanwhile
+		err = guarded(s.withdraw)
+		in.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("write the inbox: %w", err)
 		}
 	}
 	first, count, newest := in.next.Load(), uint64(0), int64(0)
@@ -261,7 +270,7 @@ func (in *inbox) write(group []*appendRequest) error {
 		}
 	}
 	if err = guarded(func() error { in.buf, err = s.write(first, group, in.buf); return err }); err != nil {
-		return errors.Join(fmt.Errorf("write the inbox: %w", err), in.reread(s))
+		return fmt.Errorf("write the inbox: %w", err)
 	}
 	if count == 0 { // a probe
 		return nil
@@ -275,20 +284,6 @@ func (in *inbox) write(group []*appendRequest) error {
 	in.mu.Unlock()
 	in.next.Store(first + count)
 	in.commits.Add(1)
-	return nil
-}
-
-// reread takes in what a failed commit left. One that failed at its very end, when the file's head was
-// written and the disk did not confirm it, is there all the same, for every reader now and perhaps after
-// a restart. Its numbers are used up; whoever was told to come again brings a duplicate.
-func (in *inbox) reread(s *segment) error {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	err := guarded(s.bounds)
-	if in.unsure = err != nil; in.unsure {
-		return fmt.Errorf("read back the inbox: %w", err)
-	}
-	in.next.Store(max(in.next.Load(), s.last+1))
 	return nil
 }
 
@@ -426,6 +421,11 @@ func (in *inbox) stop() {
 	in.senders.Unlock()
 	close(in.closing)
 	<-in.gone
+	in.turn.Lock()
+	defer in.turn.Unlock()
+	// One more commit, of nothing: so the last one, which a later damage could make look unfinished,
+	// brought no record. What it comes to grief over is nobody's loss.
+	_ = in.write(nil)
 }
 
 func (in *inbox) closeFiles() {
