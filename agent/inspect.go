@@ -82,8 +82,8 @@ type ChangePage struct {
 // Local answers from the store itself: the running agent from its live one, a command from the
 // files of a stopped agent.
 type Local struct {
-	// open returns a view and how to let go of it. The files are opened anew for every page, so that
-	// a listing held up by a slow pipe never keeps the agent from starting.
+	// open returns a view and how to let go of it. The files are opened anew for every part of a page,
+	// so that neither a long search nor a slow pipe ever keeps the agent from starting.
 	open    func() (v *store.View, done func() error, err error)
 	process func() Process
 	rules   func() store.Rules
@@ -138,11 +138,15 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 
 // Changes implements Inspector.
 func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, next string, err error) {
-	err = l.look(ctx, func(v *store.View) error {
-		page, next, err = v.Changes(f)
-		return err
-	})
-	return lines(page), next, err
+	listing, err := store.NewListing(f)
+	for err == nil && !listing.Done() {
+		err = l.look(ctx, listing.Read)
+	}
+	if err != nil {
+		return lines(nil), "", err
+	}
+	page, next = listing.Page()
+	return lines(page), next, nil
 }
 
 // Change implements Inspector.
@@ -186,11 +190,15 @@ func (l *Local) Computations(ctx context.Context) (list []store.ComputationInfo,
 
 // Members implements Inspector.
 func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []store.MemberInfo, more bool, err error) {
-	err = l.look(ctx, func(v *store.View) error {
-		page, more, err = v.Members(key, after, limit)
-		return err
-	})
-	return whole(page), more, err
+	roll := store.NewRoll(key, after, limit)
+	for err == nil && !roll.Done() {
+		err = l.look(ctx, roll.Read)
+	}
+	if err != nil {
+		return whole(page), false, err
+	}
+	page, more = roll.Page()
+	return whole(page), more, nil
 }
 
 // User implements Inspector.

@@ -56,7 +56,7 @@ func Open(ctx context.Context, c *config.Config, version string) (i Inspector, d
 // openLocal answers from the files of c's data directory, after one look that they can be read.
 func openLocal(c *config.Config, version string) (*Local, error) {
 	l := &Local{
-		open:    func() (*store.View, func() error, error) { return openFiles(c.DataDir) },
+		open:    takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
 		process: stopped,
 		rules:   c.Rules,
 		syncer:  func() syncer.Config { return senderConfig(c) },
@@ -71,11 +71,48 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
+	files := l.open
+	l.open = func() (*store.View, func() error, error) {
+		v, done, err := files()
+		if errors.Is(err, store.ErrInUse) {
+			err = fmt.Errorf("the agent has started meanwhile, so that its files cannot be read on: ask again (%w)", err)
+		}
+		return v, done, err
+	}
 	l.where = "the agent is not running: this is from its files in " + c.DataDir
 	if counts.Unapplied > 0 {
 		l.where += fmt.Sprintf(", where %d received events wait for it to be applied", counts.Unapplied)
 	}
 	return l, nil
+}
+
+const (
+	// readTurn is how long the files of a stopped agent are read before they are left alone for a
+	// readPause. An agent that starts tries their locks every 50 ms (bbolt's flockRetryTimeout): who
+	// opened them again at once would keep it out until it gives up, after 30 s.
+	readTurn  = 200 * time.Millisecond
+	readPause = 75 * time.Millisecond
+)
+
+// takingTurns has open leave a pause once what it opened was held for a turn.
+func takingTurns(open func() (*store.View, func() error, error)) func() (*store.View, func() error, error) {
+	var held time.Duration
+	return func() (*store.View, func() error, error) {
+		if held >= readTurn {
+			time.Sleep(readPause)
+			held = 0
+		}
+		began := time.Now()
+		v, done, err := open()
+		if err != nil {
+			return nil, nil, err
+		}
+		return v, func() error {
+			err := done()
+			held += time.Since(began)
+			return err
+		}, nil
+	}
 }
 
 func openFiles(dir string) (*store.View, func() error, error) {

@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"personasync/store"
@@ -86,26 +89,108 @@ func TestOwnDataDirectoryIsFine(t *testing.T) {
 	}
 }
 
-// TestCountingLetsAnAgentStart: an agent finds its files free between the parts of a long count.
-func TestCountingLetsAnAgentStart(t *testing.T) {
+// TestAReaderOfFilesLetsAnAgentStart: an agent finds its files free between the parts of a long count,
+// and of a page that hardly anything belongs on. Such a page held them until it was full.
+func TestAReaderOfFilesLetsAnAgentStart(t *testing.T) {
+	for name, read := range map[string]func(context.Context, Inspector) error{
+		"a count": func(ctx context.Context, i Inspector) error {
+			_, err := i.Stats(ctx)
+			return err
+		},
+		"a filtered page": func(ctx context.Context, i Inspector) error {
+			page, next, err := i.Changes(ctx, store.OutboxFilter{Computation: "rare"})
+			if len(page) != 1 || next != "" {
+				t.Errorf("the page is %v, then %q", page, next)
+			}
+			return err
+		},
+		"the members of a small audience": func(ctx context.Context, i Inspector) error {
+			page, more, err := i.Members(ctx, "rare", "", 0)
+			if len(page) != 1 || more {
+				t.Errorf("the members are %v, more: %t", page, more)
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			c := s.load()
+			crowd(t, c.DataDir)
+			i, _ := open(t, c)
+			local := i.(*Local)
+			looks, files := 0, local.open
+			local.open = func() (*store.View, func() error, error) {
+				if looks++; looks > 1 {
+					agent, err := store.Open(c.DataDir, store.Options{Log: quiet()})
+					if err != nil {
+						t.Errorf("before look %d the files were held: %v", looks, err)
+					} else if err := agent.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+				return files()
+			}
+			if err := read(t.Context(), local); err != nil || looks < 2 {
+				t.Errorf("%d looks, %v", looks, err)
+			}
+		})
+	}
+}
+
+// crowd lays 2,500 users with something pending in dir, one of them in the audience "rare".
+func crowd(t *testing.T, dir string) {
+	t.Helper()
+	data, err := store.Open(dir, store.Options{Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	event := func(key, user string) *store.Event {
+		return &store.Event{Received: now, Time: now, Call: store.CallIdentify, MessageID: key + user, User: store.Identifier{ID: user},
+			Class: store.ClassAudience, Space: "spa", Key: key, ComputationID: "aud_" + key, Flag: store.FlagIn, Raw: []byte("{}")}
+	}
+	events := []*store.Event{event("rare", "zoe")}
+	for n := range 2500 {
+		events = append(events, event("common", fmt.Sprintf("user-%04d", n)))
+	}
+	rules := store.Rules{Defaults: store.Policy{Send: store.SendAttribute, Collapse: true}}
+	if err := errors.Join(data.SetRules(t.Context(), rules), data.Append(t.Context(), events...), data.Applied(t.Context()), data.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAReaderThatComesBackAtOnceLeavesPauses: an agent that starts looks for the lock now and then only.
+func TestAReaderThatComesBackAtOnceLeavesPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const looks, each = 9, readTurn / 2
+		open := takingTurns(func() (*store.View, func() error, error) {
+			time.Sleep(each)
+			return nil, func() error { return nil }, nil
+		})
+		began := time.Now()
+		for range looks {
+			_, done, err := open()
+			if err := errors.Join(err, done()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if paused := time.Since(began) - looks*each; paused != 4*readPause {
+			t.Errorf("%d looks paused for %v", looks, paused)
+		}
+	})
+}
+
+func TestAListingThatTheAgentStartsUnderSaysSo(t *testing.T) {
 	s := newSite(t)
 	c := s.load()
 	s.start(c, RunOptions{}).stop()
 	i, _ := open(t, c)
-	local := i.(*Local)
-	looks, files := 0, local.open
-	local.open = func() (*store.View, func() error, error) {
-		if looks++; looks > 1 {
-			agent, err := store.Open(c.DataDir, store.Options{Log: quiet()})
-			if err != nil {
-				t.Errorf("before look %d the files were held: %v", looks, err)
-			} else if err := agent.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-		return files()
+	data, err := store.Open(c.DataDir, store.Options{Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := local.Stats(t.Context()); err != nil || looks < 2 {
-		t.Errorf("a count of %d looks, %v", looks, err)
+	defer data.Close()
+	if _, _, err := i.Changes(t.Context(), store.OutboxFilter{}); !errors.Is(err, store.ErrInUse) || !contains(err.Error(), "ask again") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -25,27 +25,14 @@ var ErrBadCursor = errors.New("this is not a cursor of a listing: begin again wi
 // Changes lists changes. Pending ones come as they are due, parked and held ones by id, closed ones
 // the newest first. next is the cursor of the page behind this one, "" when there is none.
 func (v *View) Changes(f OutboxFilter) (page []ChangeInfo, next string, err error) {
-	if f.State == 0 {
-		f.State = StatePending
+	l, err := NewListing(f)
+	for err == nil && !l.Done() {
+		err = l.Read(v)
 	}
-	if f.Limit <= 0 {
-		f.Limit = DefaultLimit
-	}
-	l := &listing{filter: f}
-	if l.at, err = parseCursor(f.Cursor); err != nil {
+	if err != nil {
 		return nil, "", err
 	}
-	for !l.done && len(l.page) <= f.Limit {
-		if err := v.read(l.slice); err != nil {
-			return nil, "", err
-		}
-	}
-	for _, line := range l.page[:min(len(l.page), f.Limit)] {
-		page = append(page, line.info)
-	}
-	if len(l.page) > f.Limit {
-		next = l.page[f.Limit-1].at.String()
-	}
+	page, next = l.Page()
 	return page, next, nil
 }
 
@@ -72,12 +59,44 @@ func parseCursor(s string) (c cursor, err error) {
 	return cursor{raw[:end], binary.BigEndian.Uint32(raw[end:])}, nil
 }
 
-// listing is a page in the making, over as many short transactions as it takes.
-type listing struct {
+// Listing is a page of Changes in the making, over as many short reads as it takes: a filter that
+// hardly anything passes looks at everything there is. The view may be another one for each read, so
+// that who opens the files for it need not keep them.
+type Listing struct {
 	filter OutboxFilter
 	at     cursor
 	page   []line
-	done   bool
+	done   bool // there is nothing behind what was read
+}
+
+// NewListing begins the page that f asks for, or answers ErrBadCursor.
+func NewListing(f OutboxFilter) (l *Listing, err error) {
+	if f.State == 0 {
+		f.State = StatePending
+	}
+	if f.Limit <= 0 {
+		f.Limit = DefaultLimit
+	}
+	l = &Listing{filter: f}
+	l.at, err = parseCursor(f.Cursor)
+	return l, err
+}
+
+// Done reports whether the page is there.
+func (l *Listing) Done() bool { return l.done || l.full() }
+
+// Read goes on with the page, for one read transaction over a bounded number of changes.
+func (l *Listing) Read(v *View) error { return v.read(l.slice) }
+
+// Page is what Changes returns.
+func (l *Listing) Page() (page []ChangeInfo, next string) {
+	for _, line := range l.page[:min(len(l.page), l.filter.Limit)] {
+		page = append(page, line.info)
+	}
+	if l.full() {
+		next = l.page[l.filter.Limit-1].at.String()
+	}
+	return page, next
 }
 
 // line is one change with the cursor behind it.
@@ -87,7 +106,7 @@ type line struct {
 }
 
 // slice adds what one transaction may look at.
-func (l *listing) slice(b *batch) error {
+func (l *Listing) slice(b *batch) error {
 	switch {
 	case l.filter.User != "":
 		l.ofUser(b)
@@ -104,9 +123,9 @@ func (l *listing) slice(b *batch) error {
 	return nil
 }
 
-func (l *listing) full() bool { return len(l.page) > l.filter.Limit }
+func (l *Listing) full() bool { return len(l.page) > l.filter.Limit }
 
-func (l *listing) add(ch *stored, at cursor) {
+func (l *Listing) add(ch *stored, at cursor) {
 	f := &l.filter
 	if ch.State == f.State && (f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy) {
 		l.page = append(l.page, line{ch.Describe(), at})
@@ -114,7 +133,7 @@ func (l *listing) add(ch *stored, at cursor) {
 }
 
 // pending walks the due index, user by user.
-func (l *listing) pending(b *batch) {
+func (l *Listing) pending(b *batch) {
 	c := b.due.Cursor()
 	k, _ := c.Seek(l.at.key)
 	if l.at.shown == shownAll && bytes.Equal(k, l.at.key) {
@@ -137,7 +156,7 @@ const shownAll = ^uint32(0)
 
 // pendingOf adds what one user has waiting under a key of the due index: all of it if it is a retry,
 // else what waits in that lane.
-func (l *listing) pendingOf(b *batch, key []byte, skip uint32) {
+func (l *Listing) pendingOf(b *batch, key []byte, skip uint32) {
 	lane, _, user := dueParts(key)
 	id, _, ok := userOf(user)
 	if !ok {
@@ -218,7 +237,7 @@ func (b *batch) waiting(u *user) []*stored {
 }
 
 // kept walks the parked or the held, by id.
-func (l *listing) kept(b *batch, bucket *bolt.Bucket) {
+func (l *Listing) kept(b *batch, bucket *bolt.Bucket) {
 	c := bucket.Cursor()
 	k, frame := c.Seek(l.at.key)
 	if len(l.at.key) > 0 && bytes.Equal(k, l.at.key) {
@@ -235,7 +254,7 @@ func (l *listing) kept(b *batch, bucket *bolt.Bucket) {
 }
 
 // closed walks the history, the newest first.
-func (l *listing) closed(b *batch) {
+func (l *Listing) closed(b *batch) {
 	c := b.history.Cursor()
 	var k, frame []byte
 	if after, _ := c.Seek(l.at.key); len(l.at.key) > 0 && after != nil {
@@ -254,7 +273,7 @@ func (l *listing) closed(b *batch) {
 }
 
 // ofUser lists the changes of one user, who has few enough to be read at once.
-func (l *listing) ofUser(b *batch) {
+func (l *Listing) ofUser(b *batch) {
 	u, shown := b.user(l.filter.User), uint32(0)
 	add := func(ch *stored) {
 		if shown++; shown > l.at.shown || len(l.at.key) == 0 {
@@ -300,7 +319,7 @@ func (v *View) StatsPage(after string) (lines []StatLine, next string, err error
 		}
 		after = rest
 	}
-	l := &listing{filter: OutboxFilter{State: s, Limit: 2 * pageScan}}
+	l := &Listing{filter: OutboxFilter{State: s, Limit: 2 * pageScan}}
 	if l.at, err = parseCursor(after); err != nil {
 		return nil, "", err
 	}
