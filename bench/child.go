@@ -31,6 +31,7 @@ type order struct {
 	Count   int
 	Target  string        // agent: where MoEngage is; "": nothing ever leaves
 	Latency time.Duration // of the sandbox
+	For     time.Duration // how long to list
 	Profile string        // file for a CPU profile; "": none
 }
 
@@ -48,6 +49,7 @@ var childRoles = map[string]func(ctx context.Context, o order, say func(hello)) 
 	"sandbox": serveSandbox,
 	"seed":    layTheSeed,
 	"commits": timeCommits,
+	"list":    listOnAndOn,
 }
 
 // childMain is main of a child.

@@ -43,6 +43,7 @@ var measures = []struct {
 	{"large", (*bench).measureLarge},
 	{"backlog", (*bench).measureBacklog},
 	{"drain", (*bench).measureDrain},
+	{"listing", (*bench).measureListing},
 	{"product", (*bench).measureProduct},
 }
 
@@ -63,7 +64,7 @@ type options struct {
 type sizes struct {
 	Users   []int // stored while events come in
 	Backlog int   // events waiting to be applied
-	Drain   int   // users with a pending change
+	Drain   int   // users with a pending change, to be sent or listed
 	State   int64 // bytes of state.db at a cold start
 	Commits int   // of the lone client
 }

@@ -56,6 +56,7 @@ func (b *bench) print(to io.Writer) error {
 		{"users", "users stored", b.usersTable()},
 		{"backlog", "backlog", b.backlogTable()},
 		{"drain", "drain", b.drainTable()},
+		{"listing", "listing", b.listingTable()},
 		{"product", "program", b.productTable()},
 	} {
 		if t.measure != "" && !slices.Contains(b.done, t.measure) && !(t.measure == "users" && b.large) {
@@ -79,6 +80,7 @@ func (b *bench) page() (string, error) {
 		"Measures": measureNames(), "Machine": b.machine(), "How": b.how(), "Notices": b.notices,
 		"Goals": b.goalTable(), "Rates": b.ackTable("rate"), "Latencies": b.latencyTable(), "CPU": b.ackTable("cpu"), "Contenders": stories,
 		"Fsyncs": b.fsyncTable(), "Users": b.usersTable(), "Backlog": b.backlogTable(), "Drain": b.drainTable(),
+		"Listing":    b.listingTable(),
 		"DrainUsers": number(float64(b.sizes.Drain)), "Product": b.productTable(),
 	})
 	return text.String(), err
@@ -265,6 +267,20 @@ func (b *bench) drainTable() table {
 		t = append(t, []string{latency.String(), b.spread(name + "/rate"), b.spread(name + "/memory"), b.spread(name + "/cpu"), b.spread(name + "/sandbox")})
 	}
 	return t
+}
+
+func (b *bench) listingTable() table {
+	return table{
+		{"of " + number(float64(b.sizes.Drain)) + " pending changes", ""},
+		{"the first page, ms", b.spread("listing/first")},
+		{"the first page of one user, ms", b.spread("listing/user")},
+		{"all of them, lines a second", b.spread("listing/rate")},
+		{"growth of memory by half of them, MiB", b.spread("listing/half")},
+		{"growth of memory by all of them, MiB", b.spread("listing/memory")},
+		{"events a second without a listing", b.spread("listing/alone/rate")},
+		{"events a second beside one", b.spread("listing/beside/rate")},
+		{"lines a second of that one", b.spread("listing/beside/lines")},
+	}
 }
 
 func (b *bench) productTable() table {
