@@ -87,6 +87,7 @@ type process struct {
 	recorder  *recorder
 	metrics   *metrics
 	page      *statusPage
+	pace      *pacer
 
 	opening sync.Once
 	open    chan struct{}               // closed once there is an answer to give at the door
@@ -134,6 +135,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 		return nil, openError(c.DataDir, err)
 	}
 	p.pulse = p.store.Pulse
+	p.pace = &pacer{received: p.store.LastRecord}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.abandon())
@@ -237,6 +239,7 @@ func (p *process) inspector() *Local {
 		rules:   func() store.Rules { return p.config.Load().Rules() },
 		syncer:  func() syncer.Config { return senderConfig(p.config.Load()) },
 		plan:    p.livePlan,
+		pace:    p.pace,
 		version: p.o.Version,
 		where:   "this is the agent",
 	}

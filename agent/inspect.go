@@ -89,6 +89,7 @@ type Local struct {
 	rules   func() store.Rules
 	syncer  func() syncer.Config
 	plan    func(*store.View) ([]planned, error)
+	pace    *pacer // nil: reading disturbs nobody
 	version string
 	where   string
 }
@@ -107,6 +108,29 @@ func (l *Local) look(ctx context.Context, read func(*store.View) error) (err err
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	return read(v)
+}
+
+// inParts reads until done says so, and gives way to events between two parts.
+func (l *Local) inParts(ctx context.Context, read func(*store.View) error, done func() bool) error {
+	for patience := pacePatience; !done(); {
+		if l.pace == nil {
+			if err := l.look(ctx, read); err != nil {
+				return err
+			}
+			continue
+		}
+		var err error
+		if patience, err = l.pace.begin(ctx, patience); err != nil {
+			return err
+		}
+		began := time.Now()
+		err = l.look(ctx, read)
+		l.pace.end(time.Since(began))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Status implements Inspector.
@@ -139,8 +163,8 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 // Changes implements Inspector.
 func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, next string, err error) {
 	listing, err := store.NewListing(f)
-	for err == nil && !listing.Done() {
-		err = l.look(ctx, listing.Read)
+	if err == nil {
+		err = l.inParts(ctx, listing.Read, listing.Done)
 	}
 	if err != nil {
 		return lines(nil), "", err
@@ -166,17 +190,12 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 // and an agent that starts meanwhile finds its files free between two of them.
 func (l *Local) Stats(ctx context.Context) (stats []store.StatLine, err error) {
 	cursor, more := "", true
-	for more {
-		err = l.look(ctx, func(v *store.View) error {
-			page, next, err := v.StatsPage(cursor)
-			stats, cursor, more = store.MergeStats(stats, page), next, next != ""
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return whole(stats), nil
+	err = l.inParts(ctx, func(v *store.View) error {
+		page, next, err := v.StatsPage(cursor)
+		stats, cursor, more = store.MergeStats(stats, page), next, next != ""
+		return err
+	}, func() bool { return !more })
+	return whole(stats), err
 }
 
 // Computations implements Inspector.
@@ -191,10 +210,7 @@ func (l *Local) Computations(ctx context.Context) (list []store.ComputationInfo,
 // Members implements Inspector.
 func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []store.MemberInfo, more bool, err error) {
 	roll := store.NewRoll(key, after, limit)
-	for err == nil && !roll.Done() {
-		err = l.look(ctx, roll.Read)
-	}
-	if err != nil {
+	if err := l.inParts(ctx, roll.Read, roll.Done); err != nil {
 		return whole(page), false, err
 	}
 	page, more = roll.Page()

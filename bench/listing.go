@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"personasync/agent"
@@ -23,7 +22,7 @@ const (
 // the agent needs for all of them, and what a listing that goes on and on does to the events coming in.
 func (b *bench) measureListing(ctx context.Context) error {
 	for rep := range b.long {
-		if err := b.listing(ctx, rep); err != nil {
+		if err := b.listing(ctx); err != nil {
 			return err
 		}
 		b.say("listing %d/%d  first page %.1f ms, of a user %.1f ms;  %.0f lines/s, memory +%.0f MiB;  %.0f events/s, %.0f beside a listing of %.0f lines/s", rep+1, b.long,
@@ -33,7 +32,7 @@ func (b *bench) measureListing(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) listing(ctx context.Context, rep int) (err error) {
+func (b *bench) listing(ctx context.Context) (err error) {
 	dir, err := b.sown(ctx, "pending", b.sizes.Drain)
 	if err != nil {
 		return err
@@ -55,15 +54,18 @@ func (b *bench) listing(ctx context.Context, rep int) (err error) {
 	if err := b.listAll(ctx, r); err != nil {
 		return err
 	}
-	kinds, sent := []string{"alone", "beside"}, uint64(0)
-	if rep%2 == 1 {
-		slices.Reverse(kinds) // the second finds more stored
-	}
-	for _, kind := range kinds {
+	return b.ingestBeside(ctx, r)
+}
+
+// ingestBeside compares the events that are taken with and without a listing. Each finds more stored
+// than the one before, so they take turns in an order that is fair to both.
+func (b *bench) ingestBeside(ctx context.Context, r *running) error {
+	rates, sent := make(map[string]float64), uint64(0)
+	for _, kind := range []string{"alone", "beside", "beside", "alone"} {
 		var lister chan error
 		if kind == "beside" {
 			lister = make(chan error, 1)
-			go func() { lister <- b.listBeside(ctx, dir) }()
+			go func() { lister <- b.listBeside(ctx, r.dir) }()
 		}
 		result, err := b.press(ctx, r.child, b.eventsOver(0), sent, steady, b.during)
 		if lister != nil {
@@ -73,10 +75,13 @@ func (b *bench) listing(ctx context.Context, rep int) (err error) {
 			return err
 		}
 		sent += result.Sent
-		b.record("listing/"+kind, result)
+		rates[kind] += result.rate() / 2
 		if err := r.applied(ctx); err != nil {
 			return err
 		}
+	}
+	for kind, rate := range rates {
+		b.book.add("listing/"+kind+"/rate", rate)
 	}
 	return nil
 }
