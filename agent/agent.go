@@ -70,7 +70,7 @@ type process struct {
 	store     *store.Store
 	readiness *readiness
 	door      *Door
-	sender    *syncer.Sender
+	senders   *senders
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
 
@@ -113,8 +113,8 @@ func (p *process) assemble(c *config.Config) error {
 	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.SetUnready("starting")
-	p.sender = syncer.New(senderConfig(c), p.store, p.log.With("part", "sync"))
-	list, err := jobs(c, p.sender)
+	p.senders = newSenders(c, p.store, p.log.With("part", "sync"))
+	list, err := jobs(c, p.senders)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (p *process) inspector() *Local {
 		open:    func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
 		process: p.facts,
 		rules:   func() store.Rules { return p.config.Load().Rules() },
-		syncer:  func() syncer.Config { return senderConfig(p.config.Load()) },
+		syncer:  func(road store.Road) syncer.Config { return senderConfig(p.config.Load(), road) },
 		version: p.o.Version,
 		where:   "this is the agent",
 	}
@@ -178,7 +178,7 @@ func (p *process) inspector() *Local {
 
 // facts is what the process knows beyond its store.
 func (p *process) facts() Process {
-	health := p.sender.Health()
+	health := p.senders.Health()
 	return Process{
 		Unready: p.readiness.unready(), Started: p.started,
 		NextFlush: nextFlush(p.scheduler.Plan()),
@@ -196,7 +196,7 @@ func (p *process) flush(_ context.Context, computation string) (r FlushReceipt, 
 	if err != nil {
 		return r, err
 	}
-	p.sender.Flush(job)
+	p.senders.Flush(job)
 	if job != nil {
 		r.Job = jobTitle(*job)
 	}
@@ -216,7 +216,7 @@ func (p *process) run(ctx context.Context) error {
 	defer end()
 	lanes, work := errgroup.WithContext(ctx)
 	var syncing sync.WaitGroup
-	for _, part := range []func(context.Context) error{p.sender.Run, p.scheduler.Run} {
+	for _, part := range []func(context.Context) error{p.senders.Run, p.scheduler.Run} {
 		syncing.Add(1)
 		lanes.Go(func() error {
 			defer syncing.Done()
@@ -380,10 +380,11 @@ func doorConfig(c *config.Config) DoorConfig {
 	}
 }
 
-func senderConfig(c *config.Config) syncer.Config {
+func senderConfig(c *config.Config, road store.Road) syncer.Config {
 	realtime := c.Schedule.Mode != "cron"
 	m := &c.MoEngage
-	return syncer.Config{
+	s := syncer.Config{
+		Road:    road,
 		BaseURL: c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(),
 		Timeout: m.Timeout.Duration, Concurrency: m.Concurrency,
 		UsersPerMinute: m.UsersPerMinute, EventsPerMinute: m.EventsPerMinute, MaxRequestBytes: m.MaxRequestBytes,
@@ -392,4 +393,11 @@ func senderConfig(c *config.Config) syncer.Config {
 		Realtime: func(job string) bool { return realtime && job == "" },
 		MaxDelay: c.Schedule.MaxDelay.Duration,
 	}
+	if road == store.RoadCohort {
+		s.UsersPerMinute, s.EventsPerMinute, s.CallsPerMinute = 0, 0, m.CohortsPerMinute
+		if m.MaxRequestBytes >= config.Default().MoEngage.MaxRequestBytes { // else something on the way takes no more
+			s.MaxRequestBytes = syncer.CohortRequestBytes
+		}
+	}
+	return s
 }

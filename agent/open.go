@@ -59,7 +59,7 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		open:    func() (*store.View, func() error, error) { return openFiles(c.DataDir) },
 		process: stopped,
 		rules:   c.Rules,
-		syncer:  func() syncer.Config { return senderConfig(c) },
+		syncer:  func(road store.Road) syncer.Config { return senderConfig(c, road) },
 		version: version,
 	}
 	var counts store.Counts

@@ -37,7 +37,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("beside the settings that need a restart, and so stay as they are: %w", err)
 	}
-	list, err := jobs(next, p.sender)
+	list, err := jobs(next, p.senders)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.config.Store(next)
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
-	p.sender.Reconfigure(senderConfig(next))
+	p.senders.Reconfigure(next)
 	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
 	if p.o.Relog != nil {

@@ -241,6 +241,9 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	if asAttribute {
 		b.wantAttribute(u, f, p, en, c, t, value)
 	}
+	if t != TransitionValue {
+		b.tellChannels(u, f, p, en, c, sort)
+	}
 	if asEvent {
 		b.wantEvent(u, f, p, c, t, value, sort == keptTrack)
 	}

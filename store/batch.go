@@ -27,7 +27,7 @@ type batch struct {
 
 	now  time.Time // receipt of the record being applied
 	dry  bool      // decide, and write nothing
-	woke bool      // something became due that was not
+	woke [2]bool   // something became due that was not, by Road - 1
 	err  error     // the first write that failed; the transaction is lost
 
 	tracing bool // a compaction wants to know what is written: see trace.go
@@ -236,7 +236,7 @@ func (b *batch) reindex(u *user) {
 	for _, key := range now {
 		if !containsKey(u.was, key) {
 			b.put(b.due, key, nil)
-			b.woke = true
+			b.woke[key[0]-1] = true
 		}
 	}
 }

@@ -18,6 +18,11 @@ type stored struct {
 
 const fieldNone = ^uint32(0)
 
+// inRow reports whether a pending change is kept in a membership row, and not in the user's queue.
+func (c *stored) inRow() bool {
+	return !c.loose && (c.Kind == KindAttribute || c.Kind == KindCohort || c.Kind == KindList)
+}
+
 func (c *stored) encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, changeVersion)

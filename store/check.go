@@ -346,7 +346,7 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 		if e.waiting.pending() {
 			c.user.blocks[number] |= 1 << e.column
 		}
-		if !e.flying.id.IsZero() && !c.st.flying(c.user.id, e.flying.id) {
+		if !e.flying.id.IsZero() && !c.st.flying(c.st.registry.fields[field].road(), c.user.id, e.flying.id) {
 			c.r.find("pointer", "change %s is said to be in a request under way, and is in none", e.flying.id)
 		}
 		if e.loose > 0 {
@@ -544,7 +544,7 @@ func (c *checker) rest() error {
 			}
 		},
 		string(bucketSent): func(k, v []byte) {
-			if len(k) != 8 || len(v) != 8 {
+			if len(k) != 8 || len(v) != 8 && len(v) != 12 {
 				c.r.find("frame", "sent %x: not a second", k)
 			}
 		},

@@ -10,16 +10,20 @@ import (
 // A head is the row of a user that says what waits for the user, and where the user's history ends.
 // It exists only while one of these is so; an idle user costs nothing but membership rows.
 //
-//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), roads x (retry, lanes) )
+//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), roads x (retry, lanes), accepted, aside )
 //
 // The due index is a function of the head (dueKeys), so the two cannot disagree.
 type head struct {
 	history uint64            // number of the newest entry of the user's chain in the history; 0: none
 	blocks  map[uint16]uint64 // which fields have a pending attribute change, by block
 	roads   [2]roadHead       // by Road - 1
+
+	accepted uint32 // unix second in which MoEngage last accepted an attribute or event of the user; 0: not known
+	aside    uint32 // unix second before which no cohort change leaves; 0: none waits for that
 }
 
-const headVersion byte = 1
+// headVersion 1 ended with the roads.
+const headVersion byte = 2
 
 // roadHead is what waits on one road.
 type roadHead struct {
@@ -73,6 +77,8 @@ func (h *head) dueKeys(user []byte) (keys [][]byte) {
 	for i := range h.roads {
 		rh, road := &h.roads[i], Road(i+1)
 		switch {
+		case road == RoadCohort:
+			keys = append(keys, h.cohortKeys(user)...)
 		case len(rh.lanes) == 0:
 		case rh.retry != 0:
 			keys = append(keys, dueKey(road, laneRetry, rh.retry, user))
@@ -134,11 +140,15 @@ func (h *head) encode(buf []byte) []byte {
 			buf = putUint(putUint(putUint(buf, uint64(l.number)), uint64(l.due)), uint64(l.count))
 		}
 	}
-	return seal(buf, start)
+	return seal(putUint(putUint(buf, uint64(h.accepted)), uint64(h.aside)), start)
 }
 
 func decodeHead(frame []byte) (*head, error) {
-	r, err := unseal(frame, headVersion)
+	version := headVersion
+	if len(frame) > 0 && frame[0] < version {
+		version = frame[0]
+	}
+	r, err := unseal(frame, version)
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +171,9 @@ func decodeHead(frame []byte) (*head, error) {
 		for n := r.uint(); n > 0 && !r.bad; n-- {
 			rh.lanes = append(rh.lanes, lane{uint32(r.uint()), uint32(r.uint()), uint32(r.uint())})
 		}
+	}
+	if version > 1 {
+		h.accepted, h.aside = uint32(r.uint()), uint32(r.uint())
 	}
 	return h, r.done()
 }

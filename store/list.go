@@ -145,7 +145,7 @@ func (l *listing) pendingOf(b *batch, key []byte, skip uint32) {
 	}
 	shown := uint32(0)
 	b.eachPending(b.user(id), func(ch *stored) bool {
-		if ch.lane != lane && lane != laneRetry {
+		if ch.road != Road(key[0]) || ch.lane != lane && lane != laneRetry {
 			return true
 		}
 		if shown++; shown > skip {

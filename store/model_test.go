@@ -15,12 +15,25 @@ import (
 // moengage is what the other side ends up with.
 type moengage struct {
 	attributes map[string]string   // user.name -> value
+	cohorts    map[string]string   // user.key -> whether the user is in
+	lists      map[string]string   // likewise
 	events     map[string][]string // user -> change ids with their transition, in order of arrival
+}
+
+func newMoengage() *moengage {
+	return &moengage{attributes: map[string]string{}, cohorts: map[string]string{}, lists: map[string]string{}, events: map[string][]string{}}
 }
 
 func (m *moengage) take(d Delivery) {
 	for _, a := range d.Attributes {
-		m.attributes[d.User+"."+a.Name] = string(a.Value)
+		switch a.Kind {
+		case KindCohort:
+			m.cohorts[d.User+"."+a.Computation] = string(a.Value)
+		case KindList:
+			m.lists[d.User+"."+a.Computation] = string(a.Value)
+		default:
+			m.attributes[d.User+"."+a.Name] = string(a.Value)
+		}
 	}
 	if d.Event != nil {
 		m.events[d.User] = append(m.events[d.User], fmt.Sprintf("%s %s", d.Event.ID, d.Event.Transition))
@@ -52,10 +65,10 @@ func TestAgainstAModel(t *testing.T) {
 }
 
 func runModel(t *testing.T, rnd *rand.Rand) {
-	send := []Channels{SendAttribute, SendEvent, SendBoth, SendAsReceived}[rnd.IntN(4)]
+	send := []Channels{SendAttribute, SendEvent, SendBoth, SendAsReceived, SendCohort, SendList, SendBoth | SendCohort | SendList, SendAsReceived | SendCohort | SendList}[rnd.IntN(8)]
 	r := rules(send)
 	b := open(t, r)
-	them := &moengage{attributes: map[string]string{}, events: map[string][]string{}}
+	them := newMoengage()
 	model := map[string]*word{}
 	clock := noon.Add(time.Hour)
 	for range 120 {
@@ -89,6 +102,11 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 		f, _, err := b.Take(context.Background(), everything(end))
 		must(t, err)
 		if f == nil {
+			end = end.Add(2 * introduction * time.Second)
+			f, _, err = b.Take(context.Background(), onCohorts(end))
+			must(t, err)
+		}
+		if f == nil {
 			break
 		}
 		for _, d := range f.Deliveries {
@@ -102,6 +120,9 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 // flyOnce sends what is due and lets a random thing become of each delivery.
 func flyOnce(b *bench, rnd *rand.Rand, now time.Time, them *moengage) {
 	o := everything(now)
+	if rnd.IntN(3) == 0 {
+		o = onCohorts(now)
+	}
 	room := 1 + rnd.IntN(4)
 	o.Fit = func(Delivery) bool { room--; return room >= 0 }
 	f, _, err := b.Take(context.Background(), o)
@@ -134,6 +155,14 @@ func compare(t *testing.T, b *bench, send Channels, model map[string]*word, them
 		told, was := them.attributes[name]
 		if send.Has(SendAttribute) && (w.in && told != "true" || !w.in && was && told != "false") {
 			t.Errorf("%s: MoEngage holds %q, the membership is %v", name, told, w.in)
+		}
+		for channel, held := range map[Channels]map[string]string{SendCohort: them.cohorts, SendList: them.lists} {
+			if told := held[name]; send.Has(channel) && (told == "true") != w.in {
+				t.Errorf("%s: on channel %d MoEngage holds %q, the membership is %v", name, channel, told, w.in)
+			}
+		}
+		if i >= 0 && !info.Memberships[i].Delivered && !send.Has(SendAsReceived) { // there identify and track may differ
+			t.Errorf("%s: said not to be delivered, and everything was", name)
 		}
 	}
 	for user, ids := range them.events {

@@ -223,7 +223,7 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 			if f.column == "" {
 				list = append(list, ComputationInfo{
 					Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
-					Members: f.members, Entered: f.entered, Exited: f.exited, Held: f.held, LastEvent: timestamp(f.lastEvent),
+					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f), LastEvent: timestamp(f.lastEvent),
 				})
 			}
 		}
@@ -231,6 +231,17 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 	})
 	slices.SortStableFunc(list, func(a, b ComputationInfo) int { return strings.Compare(a.Key, b.Key) })
 	return list, err
+}
+
+// heldOf counts what is held of a computation, on all channels.
+func (b *batch) heldOf(f *field) uint64 {
+	held := f.held
+	for _, column := range []string{cohortColumn, listColumn} {
+		if channel := b.st.registry.beside(f, column); channel != nil {
+			held += channel.held
+		}
+	}
+	return held
 }
 
 // Members lists the members of one computation; after is the user behind whom to go on, "" for the
@@ -321,9 +332,9 @@ func (v *View) Sent(since time.Time) (list []SentSecond, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketSent).Cursor()
 		for k, val := c.Seek(numberKey(uint64(max(since.Unix(), 0)))); k != nil; k, val = c.Next() {
-			if len(val) == 8 {
-				list = append(list, SentSecond{At: time.Unix(int64(number(k)), 0), Users: int(binary.BigEndian.Uint32(val)), Events: int(binary.BigEndian.Uint32(val[4:]))})
-			}
+			s := sentIn(val)
+			s.At = time.Unix(int64(number(k)), 0)
+			list = append(list, s)
 		}
 		return nil
 	})

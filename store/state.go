@@ -127,7 +127,7 @@ func (st *state) job(lane uint32) string {
 	if int64(lane) >= int64(len(st.jobs)) {
 		return ""
 	}
-	name := st.jobs[lane]
+	name := jobOfLane(st.jobs[lane])
 	known := st.rules.Defaults.Job == name || slices.ContainsFunc(st.rules.Sections, func(s Section) bool { return s.Policy.Job == name })
 	if !known {
 		return ""

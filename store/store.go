@@ -56,9 +56,9 @@ type Store struct {
 	lock      *os.File
 
 	commands chan *command
-	closing  chan struct{} // closed by Close; ends the writer
-	gone     chan struct{} // closed when the writer has ended
-	wake     chan struct{} // buffer of one
+	closing  chan struct{}    // closed by Close; ends the writer
+	gone     chan struct{}    // closed when the writer has ended
+	wake     [2]chan struct{} // by Road - 1; buffers of one
 	once     sync.Once
 
 	rejected atomic.Uint64 // refused at the door since the last transaction
@@ -96,7 +96,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 	}
 	s = &Store{
 		log: o.Log, dir: dir, lock: lock,
-		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
+		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		between: make(chan func()),
 		room:    newRoom(o.MaxDataBytes),
 	}
@@ -355,14 +355,15 @@ func (s *Store) Applied(ctx context.Context) error {
 	return nil
 }
 
-// Wake returns a channel that receives after a commit that made something newly due. It has a
-// buffer of one: a slow reader misses repetitions, never the last.
-func (s *Store) Wake() <-chan struct{} { return s.wake }
+// Wake returns a channel that receives after a commit that made something newly due on a road. It has
+// a buffer of one: a slow reader misses repetitions, never the last.
+func (s *Store) Wake(road Road) <-chan struct{} { return s.wake[road-1] }
 
 // SentSecond is how much left within one second.
 type SentSecond struct {
 	At            time.Time
 	Users, Events int
+	Cohorts       int // requests on the road of cohorts
 }
 
 // JobRun is the last run of a scheduled job, kept so that a run missed while down is known.

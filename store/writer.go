@@ -120,7 +120,8 @@ func (s *Store) write(commands []*command, apply bool) error {
 
 func (s *Store) transact(commands []*command, apply bool) error {
 	var touched []spot
-	woke, rejected := false, s.rejected.Swap(0)
+	var woke [2]bool
+	rejected := s.rejected.Swap(0)
 	err := translate(s.db.Update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		b.tracing = s.trace != nil
@@ -157,8 +158,10 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	}
 	s.stranded = false
 	s.applied.Store(s.state.applied)
-	if woke {
-		s.signal()
+	for i := range woke {
+		if woke[i] {
+			s.signal(Road(i + 1))
+		}
 	}
 	return nil
 }
@@ -228,9 +231,9 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	return <-c.done // the writer answers every command it took before it ends
 }
 
-func (s *Store) signal() {
+func (s *Store) signal(road Road) {
 	select {
-	case s.wake <- struct{}{}:
+	case s.wake[road-1] <- struct{}{}:
 	default:
 	}
 }

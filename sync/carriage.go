@@ -61,8 +61,8 @@ func (c *carriage) carry() (back bool) {
 
 // post makes one request of some of the flight's elements, and tells the road what came of it.
 func (c *carriage) post(items []item) answer {
-	users, events := weigh(items)
-	g, ok := c.pass(users, events)
+	users, events := count(items)
+	g, ok := c.pass(c.load.weigh(items))
 	if !ok {
 		return answer{Meaning: rows[codeStay], at: time.Now()}
 	}
@@ -78,7 +78,7 @@ func (c *carriage) post(items []item) answer {
 
 // pass waits until the meter has room for a request. The first one has its grant already. The others,
 // which are a search, go on only while the road does not wait for something.
-func (c *carriage) pass(users, events int) (grant, bool) {
+func (c *carriage) pass(need grant) (grant, bool) {
 	if c.ctx.Err() != nil {
 		return grant{}, false
 	}
@@ -91,7 +91,7 @@ func (c *carriage) pass(users, events int) (grant, bool) {
 		if c.s.waits(now) {
 			return grant{}, false
 		}
-		g, again := c.s.meter.admit(users, events, now)
+		g, again := c.s.meter.admit(need, now)
 		if again.IsZero() {
 			return g, true
 		}

@@ -60,16 +60,20 @@ func AttributeName(name string) string {
 	if isRefusedName(name) || reservedNames[strings.ToLower(name)] {
 		name = renamedPrefix + name
 	}
-	if len(name) <= MaxNameLength {
-		return name
+	return firstCharacters(name, MaxNameLength)
+}
+
+// firstCharacters cuts s behind its n-th character.
+func firstCharacters(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	n := 0
-	for i := range name {
-		if n++; n > MaxNameLength {
-			return name[:i]
+	for i := range s {
+		if n--; n < 0 {
+			return s[:i]
 		}
 	}
-	return name
+	return s
 }
 
 // isRefusedName reports whether MoEngage refuses any attribute of this name, of a user or an event:

@@ -119,7 +119,7 @@ func entered(seq uint64, user string) store.Change {
 	}
 }
 
-func (s *shelf) Wake() <-chan struct{} { return s.wake }
+func (s *shelf) Wake(store.Road) <-chan struct{} { return s.wake }
 
 func (s *shelf) Sent(since time.Time) ([]store.SentSecond, error) { return s.sent, nil }
 

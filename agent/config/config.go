@@ -90,6 +90,7 @@ type MoEngage struct {
 	Concurrency        int      `toml:"concurrency" min:"1" max:"64"`
 	UsersPerMinute     int      `toml:"users_per_minute" min:"1"`
 	EventsPerMinute    int      `toml:"events_per_minute" min:"1"`
+	CohortsPerMinute   int      `toml:"cohorts_per_minute" min:"1"`
 	MaxRequestBytes    int      `toml:"max_request_bytes" min:"1000" max:"131072"`
 	UpdateExistingOnly bool     `toml:"update_existing_only"`
 	RealTimeAction     bool     `toml:"real_time_action"`
@@ -178,7 +179,9 @@ func Default() *Config {
 			// The lower of the limits that MoEngage's pages give; the newest allow 60,000 of each.
 			UsersPerMinute:  10_000,
 			EventsPerMinute: 30_000,
-			MaxRequestBytes: 100_000, // "100 KB" in MoEngage's words, read the careful way
+			// Requests of Cohort Sync, of thousands of users each.
+			CohortsPerMinute: 300,
+			MaxRequestBytes:  100_000, // "100 KB" in MoEngage's words, read the careful way
 		},
 		Schedule: Schedule{
 			Mode:     "realtime",

@@ -3,8 +3,6 @@ package config
 import (
 	"reflect"
 	"strings"
-
-	"personasync/store"
 )
 
 // The configuration's names are fixed before all of its features are built. A key whose feature is
@@ -17,14 +15,8 @@ var unbuilt = []string{
 	"guard",
 	"verify",
 	"retention.ex_members",
-	"defaults.list_attribute",
-	"computation.list_attribute",
-	"computation.cohort_name",
 	"computation.guard",
 }
-
-// unbuiltChannels are words of "send".
-const unbuiltChannels = store.SendCohort | store.SendList
 
 const notBuilt = "not built yet in this version: leave it out"
 
@@ -47,13 +39,10 @@ func isUnbuilt(key string) bool {
 // untouched.
 func (l *loader) checkBuilt(all, defaults []field) {
 	for i, f := range all {
-		set, isSend := f.ptr.(*store.Channels)
 		switch {
 		case !l.given(f.key):
 		case isUnbuilt(f.key) && !reflect.DeepEqual(f.ptr, defaults[i].ptr):
 			l.refuse(f, notBuilt)
-		case isSend && *set&unbuiltChannels != 0:
-			l.refuse(f, strings.Join(channelWords(*set&unbuiltChannels), " and ")+": "+notBuilt)
 		}
 	}
 }

@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// takeCohort takes what is due on the road of cohorts at a moment after noon.
+func (b *bench) takeCohort(after time.Duration) *Flight {
+	b.Helper()
+	f, _, err := b.Take(context.Background(), onCohorts(noon.Add(after)))
+	must(b, err)
+	return f
+}
+
+func passengers(f *Flight) string {
+	if f == nil {
+		return ""
+	}
+	words := []string{f.Deliveries[0].Attributes[0].Name, f.Deliveries[0].Attributes[0].Transition.String()}
+	var users []string
+	for _, d := range f.Deliveries {
+		users = append(users, d.User)
+	}
+	slices.Sort(users)
+	return fmt.Sprint(words, users)
+}
+
+func TestARequestSpeaksOfOneCohortInOneDirection(t *testing.T) {
+	b := open(t, rules(SendCohort))
+	for i := range 3 {
+		user := fmt.Sprint("user-", i)
+		b.receive(event(user, "vip", true, 1), event(user, "new", true, 1))
+	}
+	for f := b.takeCohort(time.Hour); f != nil; f = b.takeCohort(time.Hour) {
+		b.settle(f, Delivered)
+	}
+	b.sent = nil
+	b.receive(event("user-0", "vip", false, 2), event("user-1", "vip", false, 2), event("user-3", "vip", true, 2), event("user-2", "new", false, 2))
+	var got []string
+	for f := b.takeCohort(time.Hour); f != nil; f = b.takeCohort(time.Hour) {
+		got = append(got, passengers(f))
+		b.settle(f, Delivered)
+	}
+	slices.Sort(got)
+	want := "[[new exit] [user-2] [vip enter] [user-3] [vip exit] [user-0 user-1]]"
+	wantText(t, fmt.Sprint(got), want)
+	if f := b.take(); f != nil {
+		t.Errorf("the other road had something: %+v", f)
+	}
+	recount(t, b)
+}
+
+func wantText(t *testing.T, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Cohort Sync passes over users it does not know, so the user's attributes go first, and have a minute.
+func TestACohortChangeWaitsUntilMoEngageKnowsTheUser(t *testing.T) {
+	b := open(t, rules(SendAttribute|SendCohort))
+	b.receive(event("ann", "vip", true, 1))
+	if f := b.takeCohort(time.Hour); f != nil {
+		t.Fatalf("left before the attribute: %s", passengers(f))
+	}
+	f := b.take()
+	if other := b.takeCohort(time.Hour); other != nil {
+		t.Fatalf("left while the attribute was in flight: %s", passengers(other))
+	}
+	b.settle(f, Delivered) // at noon + 1 h
+	b.reopen(rules(SendAttribute | SendCohort))
+	if f := b.takeCohort(time.Hour + 59*time.Second); f != nil {
+		t.Fatalf("left too early: %s", passengers(f))
+	}
+	if _, next, err := b.Take(context.Background(), onCohorts(noon.Add(time.Hour))); err != nil || !next.Retry.Equal(noon.Add(time.Hour+time.Minute)) {
+		t.Errorf("next %v, %v: want to be asked again a minute after the attribute", next, err)
+	}
+	o := onCohorts(noon.Add(time.Hour + 30*time.Second))
+	o.Force = true
+	if f, _, err := b.Take(context.Background(), o); err != nil || f != nil {
+		t.Fatalf("a flush made it leave too early: %s, %v", passengers(f), err)
+	}
+	late := b.takeCohort(time.Hour + time.Minute)
+	wantText(t, passengers(late), "[vip enter] [ann]")
+	b.settle(late, Delivered)
+	recount(t, b)
+}
+
+// Newer changes of a busy user on the other road must not put a cohort change off for ever.
+func TestNewerChangesDoNotHoldACohortBack(t *testing.T) {
+	b := open(t, rules(SendAttribute|SendCohort))
+	b.receive(event("ann", "vip", true, 1))
+	b.settle(b.take(), Delivered)
+	later := trait("ann", "ltv", 5, "ltv", "1")
+	later.Received = noon.Add(45 * time.Minute)
+	b.receive(later)
+	wantText(t, passengers(b.takeCohort(time.Hour+time.Minute)), "[vip enter] [ann]")
+}
+
+func TestAParkedAttributeHoldsNoCohortBack(t *testing.T) {
+	b := open(t, rules(SendAttribute|SendCohort))
+	b.receive(event("ann", "vip", true, 1))
+	b.settle(b.take(), Parked)
+	wantText(t, passengers(b.takeCohort(time.Hour)), "[vip enter] [ann]")
+}
+
+func TestCohortsAndListsSendTheNetDifference(t *testing.T) {
+	for _, send := range []Channels{SendCohort, SendList} {
+		b := open(t, rules(send))
+		take := func() *Flight {
+			if send == SendCohort {
+				return b.takeCohort(time.Hour)
+			}
+			return b.take()
+		}
+		b.receive(event("ann", "vip", true, 1), event("ann", "vip", false, 2))
+		if f := take(); f != nil {
+			t.Errorf("channel %d: never told, in and out again: %s", send, passengers(f))
+		}
+		b.receive(event("ann", "vip", true, 3))
+		b.settle(take(), Delivered)
+		b.receive(event("ann", "vip", false, 4), event("ann", "vip", true, 5))
+		if f := take(); f != nil {
+			t.Errorf("channel %d: out and in again: %s", send, passengers(f))
+		}
+		b.receive(event("ann", "vip", false, 6))
+		b.settle(take(), Uncertain)
+		b.receive(event("ann", "vip", true, 7))
+		if f := take(); f == nil || string(f.Deliveries[0].Attributes[0].Value) != "true" {
+			t.Errorf("channel %d: after an uncertain exit the enter was not sent", send)
+		}
+		recount(t, b)
+	}
+}
+
+// MoEngage refuses an element that both adds to a list and removes from it.
+func TestAListIsAddedToAndRemovedFromInTurn(t *testing.T) {
+	b := open(t, rules(SendList))
+	b.receive(event("ann", "a", true, 1), event("ann", "b", true, 1))
+	f := b.take()
+	if n := len(f.Deliveries[0].Attributes); n != 2 {
+		t.Errorf("%d additions left together, want 2", n)
+	}
+	b.settle(f, Delivered)
+	b.receive(event("ann", "a", false, 2), event("ann", "c", true, 2), event("ann", "b", false, 2))
+	var got []string
+	for f := b.take(); f != nil; f = b.take() {
+		for _, c := range f.Deliveries[0].Attributes {
+			got = append(got, c.Computation+" "+c.Transition.String())
+		}
+		got = append(got, "|")
+		b.settle(f, Delivered)
+	}
+	wantText(t, fmt.Sprint(got), "[a exit b exit | c enter |]")
+	recount(t, b)
+}
+
+// Identify and track are two states under as_received; the cohort knows one membership.
+func TestACohortBesideAsReceivedIsToldOnce(t *testing.T) {
+	b := open(t, rules(SendAsReceived|SendCohort))
+	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 1, asTrack("Entered")))
+	c := b.balance()
+	if c.Changes.Created != 3 {
+		t.Errorf("%d changes, want the attribute, the event and one for the cohort", c.Changes.Created)
+	}
+}
+
+func TestTwoComputationsMayShareAListAndNotACohort(t *testing.T) {
+	r := rules(SendCohort | SendList)
+	r.Defaults.CohortName = "Everybody"
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1), event("ann", "new", true, 1))
+	page, _, err := b.Changes(OutboxFilter{State: StateHeld})
+	must(t, err)
+	if len(page) != 1 || page[0].Kind != "cohort" || page[0].Computation != "new" || page[0].Reason != "key_conflict" {
+		t.Errorf("held %+v, want the second computation's cohort change alone", page)
+	}
+	list, err := b.Computations()
+	must(t, err)
+	if len(list) != 2 || list[0].Held != 1 {
+		t.Errorf("computations %+v", list)
+	}
+	r.Defaults.CohortName = ""
+	must(t, b.SetRules(context.Background(), r))
+	must(t, b.Applied(context.Background()))
+	if c := b.balance(); c.Changes.Held != 0 {
+		t.Errorf("still held after they were named apart: %+v", c.Changes)
+	}
+	recount(t, b)
+}
+
+func TestATraitIsNoMember(t *testing.T) {
+	b := open(t, rules(SendCohort|SendList))
+	b.receive(trait("ann", "ltv", 1, "ltv", "true"))
+	if c := b.balance(); c.Changes.Created != 0 {
+		t.Errorf("a trait made %d changes", c.Changes.Created)
+	}
+}
