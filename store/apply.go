@@ -143,7 +143,11 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, tell bool) fate {
 		return result
 	}
 	b.write(u, f.number)
-	b.countMember(f, wasIn, en.newest().in())
+	isIn := en.newest().in()
+	b.countMember(f, wasIn, isIn)
+	if result == fateTransition || isIn != wasIn {
+		b.tellChannels(u, f, p, en, c)
+	}
 	if result != fateTransition {
 		return result
 	}
@@ -240,9 +244,6 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	}
 	if asAttribute {
 		b.wantAttribute(u, f, p, en, c, t, value)
-	}
-	if t != TransitionValue {
-		b.tellChannels(u, f, p, en, c, sort)
 	}
 	if asEvent {
 		b.wantEvent(u, f, p, c, t, value, sort == keptTrack)

@@ -70,16 +70,17 @@ func (b *batch) channels(f *field, p *Policy) (fields []*field) {
 	return fields
 }
 
-// tellChannels has the cohort and the list told of a membership as it is now. A computation that keeps
-// identify and track apart has moved twice when both are said; these channels know but one membership.
-func (b *batch) tellChannels(u *user, f *field, p *Policy, en *entry, c *cause, sort int) {
+// tellChannels has the cohort and the list told of a membership as it is now. They know but one, where
+// a computation may keep identify and track apart: what moved one of the two may move nothing here, and
+// a repeat of the one may, being newer than the other.
+func (b *batch) tellChannels(u *user, f *field, p *Policy, en *entry, c *cause) {
 	t, want := TransitionExit, jsonFalse
 	if en.newest().in() {
 		t, want = TransitionEnter, jsonTrue
 	}
 	for _, channel := range b.channels(f, p) {
 		e := b.entry(u, channel.number)
-		if sort != keptOne && e.expects(t, want, p.UnknownExit) {
+		if e.expects(t, want, p.UnknownExit) {
 			continue
 		}
 		b.wantAttribute(u, channel, p, e, c, t, want)

@@ -313,6 +313,9 @@ func (s *Store) CountRejected() { s.rejected.Add(1) }
 // Take commits a flight of due deliveries and returns it, or nil when nothing is due. Users of a
 // flight are out of reach of further Takes on its road until it is settled.
 func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, err error) {
+	if empty, err := s.empty(o.Road); empty || err != nil {
+		return nil, Next{}, err // an idle agent writes nothing
+	}
 	err = s.run(ctx, func(b *batch) error {
 		f = b.take(o)
 		return nil
@@ -321,6 +324,21 @@ func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, 
 		return nil, Next{}, err
 	}
 	return f, next, nil
+}
+
+// empty reports whether nobody waits on a road. What is applied a moment later wakes the sender.
+func (s *Store) empty(road Road) (empty bool, err error) {
+	select {
+	case <-s.gone:
+		return false, ErrClosed
+	default:
+	}
+	err = s.db.View(func(tx *bolt.Tx) error {
+		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(road)})
+		empty = k == nil || Road(k[0]) != road
+		return nil
+	})
+	return empty, err
 }
 
 // Next says what Take left behind.
