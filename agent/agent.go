@@ -170,6 +170,7 @@ func (p *process) inspector() *Local {
 		open:    func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
 		process: p.facts,
 		rules:   func() store.Rules { return p.config.Load().Rules() },
+		limits:  func() config.MoEngage { return p.config.Load().MoEngage },
 		syncer:  func(road store.Road) syncer.Config { return senderConfig(p.config.Load(), road) },
 		version: p.o.Version,
 		where:   "this is the agent",

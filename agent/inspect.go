@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"personasync/agent/config"
 	"personasync/store"
 	syncer "personasync/sync"
 )
@@ -84,6 +85,7 @@ type Local struct {
 	open    func() (v *store.View, done func() error, err error)
 	process func() Process
 	rules   func() store.Rules
+	limits  func() config.MoEngage
 	syncer  func(store.Road) syncer.Config
 	version string
 	where   string
@@ -117,7 +119,7 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
-		s = newStatus(counts, sent, l.process(), l.version, now)
+		s = newStatus(counts, sent, l.process(), l.limits(), l.version, now)
 		return nil
 	})
 	return s, err

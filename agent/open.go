@@ -59,6 +59,7 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		open:    func() (*store.View, func() error, error) { return openFiles(c.DataDir) },
 		process: stopped,
 		rules:   c.Rules,
+		limits:  func() config.MoEngage { return c.MoEngage },
 		syncer:  func(road store.Road) syncer.Config { return senderConfig(c, road) },
 		version: version,
 	}

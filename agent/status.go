@@ -3,6 +3,7 @@ package agent
 import (
 	"time"
 
+	"personasync/agent/config"
 	"personasync/store"
 )
 
@@ -27,6 +28,7 @@ type Status struct {
 
 	SentLastMinute Sent       `json:"sent_last_minute"`
 	NextFlush      *time.Time `json:"next_flush"` // of a cron; null when none is planned
+	Drain          *Drain     `json:"drain"`      // null when nothing is pending
 
 	Events   store.EventLedger  `json:"events"`
 	Changes  store.ChangeLedger `json:"changes"`
@@ -37,6 +39,43 @@ type Status struct {
 type Sent struct {
 	Users  int `json:"users"`
 	Events int `json:"events"`
+}
+
+// Drain is how long what is pending takes to leave at the configured limits, once it may leave, and
+// which limit decides that. Others who write to the workspace, and requests that fail, come on top.
+type Drain struct {
+	Seconds   int64         `json:"seconds"`
+	Limit     string        `json:"limit"` // users, events, or cohorts: requests of Cohort Sync
+	PerMinute int           `json:"per_minute"`
+	Backlog   store.Backlog `json:"backlog"`
+}
+
+// cohortMembers is about how many members a request of Cohort Sync holds: ids of 36 bytes in 128,000.
+const cohortMembers = 2_700
+
+// drainOf forecasts when a backlog is gone: the limits are independent of each other, so the one that
+// takes longest decides.
+func drainOf(b store.Backlog, m config.MoEngage) *Drain {
+	var longest *Drain
+	for _, l := range [...]struct {
+		name      string
+		n         uint64
+		perMinute int
+	}{
+		{"users", b.Users, m.UsersPerMinute},
+		{"events", b.Events, m.EventsPerMinute},
+		{"cohorts", (b.Members + cohortMembers - 1) / cohortMembers, m.CohortsPerMinute},
+	} {
+		if l.n == 0 || l.perMinute <= 0 {
+			continue
+		}
+		perMinute := uint64(l.perMinute)
+		d := &Drain{Seconds: int64((l.n*60 + perMinute - 1) / perMinute), Limit: l.name, PerMinute: l.perMinute, Backlog: b}
+		if longest == nil || d.Seconds > longest.Seconds {
+			longest = d
+		}
+	}
+	return longest
 }
 
 // Reachability is how MoEngage answers: "ok", "failing", or "unknown" before the first answer and
@@ -61,7 +100,7 @@ func stopped() Process {
 }
 
 // newStatus joins what the store counted with what the process knows.
-func newStatus(c store.Counts, sent []store.SentSecond, p Process, version string, now time.Time) Status {
+func newStatus(c store.Counts, sent []store.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
 	s := Status{
 		Ready: p.Unready == "", Unready: p.Unready, Version: version,
 		Received: c.Received, Rejected: c.Rejected, Unapplied: c.Unapplied,
@@ -70,6 +109,7 @@ func newStatus(c store.Counts, sent []store.SentSecond, p Process, version strin
 		Delivered: c.Changes.Delivered,
 		Users:     c.Users, Audiences: c.Audiences,
 		Events: c.Events, Changes: c.Changes,
+		Drain:          drainOf(c.Backlog, m),
 		MoEngage:       p.MoEngage,
 		UptimeS:        age(p.Started, now),
 		OldestPendingS: age(c.OldestPending, now),

@@ -95,7 +95,16 @@ func (sh *shell) pendingText(s agent.Status) string {
 	if s.Pending == 0 {
 		return "0"
 	}
-	return count(s.Pending) + ", the oldest for " + ago(s.OldestPendingS)
+	return count(s.Pending) + ", the oldest for " + ago(s.OldestPendingS) + drainText(s.Drain)
+}
+
+// drainText forecasts when what is pending is gone; of what is gone in a minute there is nothing to say.
+func drainText(d *agent.Drain) string {
+	if d == nil || d.Seconds <= 60 {
+		return ""
+	}
+	what := map[string]string{"users": "users", "events": "events", "cohorts": "cohort requests"}[d.Limit]
+	return fmt.Sprintf("; the drain takes %s at %s %s/min", ago(d.Seconds), count(uint64(d.PerMinute)), what)
 }
 
 // alarm paints a number that should be zero.

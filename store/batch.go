@@ -51,6 +51,7 @@ type user struct {
 	key    []byte
 	head   *head
 	was    [][]byte // where the user stood in the due index when loaded
+	owed   Backlog  // what the user added to the backlog then
 	blocks []*block // as they were first wanted
 	dirty  bool     // the head, and so perhaps the due index
 }
@@ -68,7 +69,7 @@ func (b *batch) user(id string) *user {
 		}
 		u.head = h
 	}
-	u.was = u.head.dueKeys(u.key)
+	u.was, u.owed = u.head.dueKeys(u.key), u.head.backlog()
 	b.users[id] = u
 	return u
 }
@@ -187,6 +188,7 @@ func (b *batch) flushUser(u *user) {
 	if !u.dirty {
 		return
 	}
+	b.st.ledger.backlog.move(u.owed, u.head.backlog())
 	key := b.rowKey(u, blockHead)
 	if frame := b.frame(u.head.encode); len(frame) > 0 {
 		b.put(b.rows, key, frame)

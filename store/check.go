@@ -121,6 +121,7 @@ type checker struct {
 
 	tx      *bolt.Tx
 	st      *state
+	backlog Backlog
 	members map[uint32]uint64 // by field, as the rows have them
 	held    map[uint32]uint64
 	there   [2]tally // changes that are parked and held …
@@ -400,6 +401,7 @@ func (c *checker) head(k, frame []byte) {
 		c.r.find("frame", "rows %x: %v", k, err)
 		return
 	}
+	c.backlog.move(Backlog{}, h.backlog())
 	c.userQueue()
 	if len(h.blocks) != len(u.blocks) {
 		c.r.find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.blocks), len(u.blocks))
@@ -581,6 +583,10 @@ func (c *checker) ledger() {
 		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, sum)
 	}
 	c.equal("users", c.st.ledger.users, c.r.Users)
+	said, counted := c.st.ledger.backlog, c.backlog
+	c.equal("users that wait", said.Users, counted.Users)
+	c.equal("events that wait", said.Events, counted.Events)
+	c.equal("members of cohorts that wait", said.Members, counted.Members)
 }
 
 // fields holds the counters of every computation against its rows.

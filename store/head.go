@@ -116,6 +116,36 @@ func (h *head) pendingFields() (fields []uint32) {
 	return fields
 }
 
+// backlog is what the user adds to the store's. An attribute that was overtaken in flight passes for an
+// event until it lands.
+func (h *head) backlog() (b Backlog) {
+	rows, waiting := uint64(0), uint64(0)
+	for _, set := range h.blocks {
+		rows += uint64(bits.OnesCount64(set))
+	}
+	for _, l := range h.roads[0].lanes {
+		waiting += uint64(l.count)
+	}
+	for _, l := range h.roads[1].lanes {
+		b.Members += uint64(l.count)
+	}
+	attributes := rows - min(rows, b.Members)
+	b.Users = min(attributes, 1)
+	b.Events = waiting - min(waiting, attributes)
+	return b
+}
+
+// move replaces what a user adds to the backlog.
+func (b *Backlog) move(was, now Backlog) {
+	for _, term := range [...]struct {
+		total    *uint64
+		was, now uint64
+	}{{&b.Users, was.Users, now.Users}, {&b.Events, was.Events, now.Events}, {&b.Members, was.Members, now.Members}} {
+		*term.total += term.now
+		*term.total -= min(*term.total, term.was)
+	}
+}
+
 func (h *head) empty() bool {
 	return h.history == 0 && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0
 }

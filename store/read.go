@@ -66,7 +66,7 @@ func (v *View) Counts() (c Counts, err error) {
 	last, rules := v.inbox.last(), v.inbox.rules.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
-		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes}
+		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes, Backlog: l.backlog}
 		if last > b.st.applied {
 			c.Unapplied = last - b.st.applied
 		}

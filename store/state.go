@@ -50,18 +50,21 @@ type ledger struct {
 	rejected   uint64
 	tombstones uint64
 	damaged    uint64
+	backlog    Backlog
 }
 
-func (l *ledger) terms() [22]*uint64 {
+// terms are the numbers of a ledger's frame; version 1 had the first 22.
+func (l *ledger) terms() [25]*uint64 {
 	e, c := &l.events, &l.changes
-	return [22]*uint64{
+	return [25]*uint64{
 		&e.Accepted, &e.Transitions, &e.Unchanged, &e.Duplicate, &e.Stale, &e.Ignored, &e.Parked, &e.Discarded,
 		&c.Created, &c.Delivered, &c.Superseded, &c.Cancelled, &c.Dropped, &c.Expired, &c.Forgotten, &c.Pending, &c.Held, &c.Parked,
 		&l.users, &l.rejected, &l.tombstones, &l.damaged,
+		&l.backlog.Users, &l.backlog.Events, &l.backlog.Members,
 	}
 }
 
-const ledgerVersion byte = 1
+const ledgerVersion byte = 2
 
 func (l *ledger) encode() []byte {
 	buf := []byte{ledgerVersion}
@@ -72,11 +75,16 @@ func (l *ledger) encode() []byte {
 }
 
 func decodeLedger(frame []byte) (l ledger, err error) {
-	r, err := unseal(frame, ledgerVersion)
+	version, terms := ledgerVersion, l.terms()
+	known := terms[:]
+	if len(frame) > 0 && frame[0] == 1 {
+		version, known = 1, terms[:22]
+	}
+	r, err := unseal(frame, version)
 	if err != nil {
 		return l, fmt.Errorf("the ledger: %w", err)
 	}
-	for _, n := range l.terms() {
+	for _, n := range known {
 		*n = r.uint()
 	}
 	return l, r.done()

@@ -33,6 +33,14 @@ type ChangeLedger struct {
 	Parked     uint64 `json:"parked"`
 }
 
+// Backlog is what is pending as MoEngage's limits will count it: users with attributes that wait, events,
+// and members of cohorts.
+type Backlog struct {
+	Users   uint64 `json:"users"`
+	Events  uint64 `json:"events"`
+	Members uint64 `json:"members"`
+}
+
 // Counts is what the store knows of itself at one moment.
 type Counts struct {
 	Received  uint64 // events accepted at the door, applied or not
@@ -43,6 +51,7 @@ type Counts struct {
 
 	Events  EventLedger
 	Changes ChangeLedger
+	Backlog Backlog
 
 	OldestPending time.Time // receipt of the oldest pending change; zero when there is none
 }
