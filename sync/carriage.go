@@ -22,6 +22,7 @@ const (
 	keySince  = "since"
 	keyProbe  = "next_probe"
 	keyFlight = "flight"
+	keyName   = "name"
 )
 
 // carriage brings one flight to MoEngage and back to the outbox.
@@ -49,6 +50,7 @@ func (c *carriage) carry() (back bool) {
 		max:     c.cfg.MaxAttempts,
 		results: make([]store.Settlement, len(c.flight.Deliveries)),
 	}
+	c.s.caution(c.flight)
 	t.reject(c.load.faults)
 	t.deliver(t.items)
 	if !c.begun {

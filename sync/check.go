@@ -50,6 +50,8 @@ var reservedNames = map[string]bool{
 	"user_attribute_user_last_name": true, "user_attribute_user_bday": true, "user_attribute_notification_pref": true,
 	"user_attribute_old_id": true, "user_attribute_dnd_start_time": true, "user_attribute_dnd_end_time": true,
 	"install": true, "update": true, "status": true, "user_id": true, "source": true,
+	// Set when a user is made, and never again.
+	"publisher_name": true, "campaign_name": true, "u_l_a": true, "cr_t": true, "advertising_identifier": true,
 }
 
 // AttributeName returns the name under which a user attribute is sent and unset. It is name itself,

@@ -35,7 +35,7 @@ func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 				g, _ = m.reserve(now)
 				g = m.keep(g, grant{users: min(g.users, rand.IntN(limit+1))}, now)
 			} else {
-				g, _ = m.admit(grant{users: 1+rand.IntN(limit)}, now)
+				g, _ = m.admit(grant{users: 1 + rand.IntN(limit)}, now)
 			}
 			if g.users > 0 {
 				open = append(open, trip{g: g, left: now})

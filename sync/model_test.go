@@ -20,7 +20,7 @@ import (
 // neither batches, nor requests, nor failures.
 type model struct {
 	send   store.Channels
-	words  map[string]word           // user, key and kind of call -> the newest word
+	words  map[string]word            // user, key and kind of call -> the newest word
 	events map[string][]string        // user -> enters and exits in applied order
 	in     map[string]map[string]bool // user -> key -> membership
 }
@@ -249,4 +249,3 @@ func eventsOf(t testing.TB, p sandbox.Profile) (list []string, repeats int) {
 	}
 	return list, repeats
 }
-

@@ -64,9 +64,11 @@ type Sender struct {
 	road   road
 	gates  gates
 	doubt  suspects
-	force  bool            // an operator's flush: take users before their retry time, once
-	air    map[uint64]bool // flights that are not settled yet
-	stale  bool            // something came back since the gates were last told what waits
+
+	cautions cautions        // what was said about what MoEngage does not keep
+	force    bool            // an operator's flush: take users before their retry time, once
+	air      map[uint64]bool // flights that are not settled yet
+	stale    bool            // something came back since the gates were last told what waits
 
 	// Run's own; nothing else reads or writes these.
 	plan   load      // measures deliveries for Take; kept for its memory
@@ -84,6 +86,7 @@ func New(c Config, o Outbox, log *slog.Logger) *Sender {
 		road:      road{health: Health{State: stateUnknown}},
 		air:       make(map[uint64]bool),
 		doubt:     make(suspects),
+		cautions:  newCautions(),
 	}
 	s.configure(c)
 	s.wake = o.Wake(s.cfg.Road)
