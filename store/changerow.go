@@ -2,7 +2,8 @@ package store
 
 import "bytes"
 
-const changeVersion byte = 1
+// changeVersion 1 did not count the attempts alone.
+const changeVersion byte = 2
 
 // stored is a change as the queue, the parked, the held and the history keep it. One encoding serves
 // all four, so that a change moves whole.
@@ -41,7 +42,7 @@ func (c *stored) encode(buf []byte) []byte {
 	buf = putTime(buf, c.Closed)
 	buf = putUint(putID(buf, c.Successor), c.prev)
 	buf = putBytes(buf, c.raw)
-	return seal(buf, start)
+	return seal(putUint(buf, uint64(c.Alone)), start)
 }
 
 func (a *Answer) encode(buf []byte) []byte {
@@ -56,7 +57,11 @@ func (r *reader) answer() Answer {
 
 // decodeChange copies everything it keeps: a change leaves its transaction.
 func decodeChange(frame []byte, epoch uint32) (*stored, error) {
-	r, err := unseal(bytes.Clone(frame), changeVersion)
+	version := changeVersion
+	if len(frame) > 0 && frame[0] == 1 {
+		version = 1
+	}
+	r, err := unseal(bytes.Clone(frame), version)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +81,9 @@ func decodeChange(frame []byte, epoch uint32) (*stored, error) {
 	c.Closed = r.time()
 	c.Successor, c.prev = r.id(epoch), r.uint()
 	c.raw = nilIfEmpty(r.bytes())
+	if version > 1 {
+		c.Alone = int(r.uint())
+	}
 	return c, r.done()
 }
 

@@ -142,7 +142,7 @@ func (b *batch) change(u *user, f *field, t *ticket) *stored {
 	}
 	ch.about(f)
 	if t.trouble != nil {
-		ch.Attempts, ch.NextAttempt = t.trouble.attempts, t.trouble.next
+		ch.Attempts, ch.Alone, ch.NextAttempt = t.trouble.attempts, t.trouble.alone, t.trouble.next
 		ch.Reason, ch.Sentence, ch.Answer = t.trouble.reason, t.trouble.sentence, t.trouble.answer
 	}
 	return ch

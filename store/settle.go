@@ -138,10 +138,11 @@ func attempted(was *trouble, r Result, at time.Time) *trouble {
 	}
 	now := &trouble{reason: r.Reason, sentence: r.Sentence, answer: r.Answer}
 	if was != nil {
-		now.attempts = was.attempts
+		now.attempts, now.alone = was.attempts, was.alone
 	}
 	if r.Verdict != Untried {
 		now.attempts++
+		now.alone += int(boolByte(r.Alone))
 	}
 	if r.Verdict == Refused || r.Verdict == Uncertain {
 		now.next = later(at, r.RetryAt)
@@ -179,6 +180,7 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 		return
 	}
 	ch.Attempts++
+	ch.Alone += int(boolByte(r.Alone))
 	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
 	if ch.loose && r.Verdict == Uncertain {
 		l.b.entry(l.u, ch.field).told = told{kind: toldUncertain}

@@ -249,3 +249,24 @@ func eventsOf(t testing.TB, p sandbox.Profile) (list []string, repeats int) {
 	}
 	return list, repeats
 }
+
+// Attempts are counted with the change, so that a restart after each of them does not begin anew.
+func TestAttemptsAreCountedThroughRestarts(t *testing.T) {
+	for _, send := range []store.Channels{store.SendAttribute, store.SendEvent} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStation(t, modelRules(send), sandbox.Options{},
+				Config{UsersPerMinute: 600, EventsPerMinute: 600, MaxAttempts: 3, MinBackoff: time.Minute, MaxBackoff: time.Minute})
+			f, err := sandbox.ParseFault("status=500")
+			s.must(err)
+			s.moengage.Fail(f)
+			s.must(s.store.Append(context.Background(), moved("user-1", "vip", true, false, 0)))
+			for end := time.Now().Add(time.Hour); s.counts().Changes.Parked == 0 && time.Now().Before(end); time.Sleep(10 * time.Second) {
+				s.restart()
+			}
+			if n := s.moengage.Stats().Requests; n != 3 || s.balanced().Changes.Parked != 1 {
+				t.Errorf("channel %d: %d requests, %+v; want the change parked after three", send, n, s.counts().Changes)
+			}
+			s.stop()
+		})
+	}
+}

@@ -302,6 +302,9 @@ func (s *shelf) close(p *person, half string, r store.Result, remove func(), cha
 		s.setRetry(p, latest(p.retry, r.RetryAt))
 		for i := range changes {
 			changes[i].Attempts++
+			if r.Alone {
+				changes[i].Alone++
+			}
 		}
 	}
 }
