@@ -28,6 +28,8 @@ type Admin struct {
 	Version   string
 	ShowUsers func() bool // on admin.listen
 	Log       *slog.Logger
+	Metrics   http.Handler // nil: none
+	Page      *statusPage  // nil: none
 }
 
 const (
@@ -53,7 +55,9 @@ func (a *Admin) Listener(names ...string) http.Handler {
 	mux := http.NewServeMux()
 	a.public(mux)
 	a.users(mux, a.onlyIfShown)
-	mux.HandleFunc("GET /{$}", a.statusPage)
+	if a.Page != nil {
+		a.Page.routes(mux, a)
+	}
 	return a.guard(mux, func(r *http.Request) bool { return isProbe(r.URL.Path) || knownHost(r.Host, names) })
 }
 
@@ -80,6 +84,9 @@ func hostNames(address string) []string {
 func (a *Admin) public(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /readyz", a.readyz)
+	if a.Metrics != nil {
+		mux.Handle("GET /metrics", a.Metrics)
+	}
 	mux.HandleFunc("GET /api/hello", a.answer(func(*http.Request) (any, error) {
 		return Hello{Version: a.Version, PID: os.Getpid()}, nil
 	}))
@@ -209,7 +216,8 @@ func (a *Admin) guard(mux *http.ServeMux, ours func(*http.Request) bool) http.Ha
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
 		if !ours(r) || foreign(r) {
 			a.Log.Debug("admin request of a foreign page refused", "path", r.URL.Path)
 			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "this is not for web pages"})

@@ -43,6 +43,9 @@ type RunOptions struct {
 	// Relog makes Log follow [log] of a new configuration; may be nil.
 	Relog func(config.Log)
 
+	// CheckInChild is store.Options's; nil: files that may be damaged are checked in this process.
+	CheckInChild func(ctx context.Context, dir string) (*store.CheckReport, error)
+
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)
 }
@@ -74,6 +77,9 @@ type process struct {
 	senders   *senders
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
+	recorder  *recorder
+	metrics   *metrics
+	page      *statusPage
 
 	ingest, admin, socket *server // admin nil when it is off
 }
@@ -103,7 +109,9 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	}
 	p := &process{log: o.Log, o: o, started: time.Now()}
 	p.config.Store(c)
-	if p.store, err = store.Open(c.DataDir, storeOptions(c, o.Log)); err != nil {
+	options := storeOptions(c, o.Log)
+	options.CheckInChild = o.CheckInChild
+	if p.store, err = store.Open(c.DataDir, options); err != nil {
 		return nil, fmt.Errorf("open the data in %s: %w", c.DataDir, err)
 	}
 	defer func() {
@@ -122,7 +130,13 @@ func (p *process) assemble(c *config.Config) error {
 	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.SetUnready("starting")
-	p.senders = newSenders(c, p.store, p.log.With("part", "sync"))
+	var err error
+	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
+		return err
+	}
+	p.metrics = newMetrics(p)
+	p.door.observe = p.metrics.ingest
+	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
 	list, err := jobs(c, p.senders)
 	if err != nil {
 		return err
@@ -131,8 +145,19 @@ func (p *process) assemble(c *config.Config) error {
 	return nil
 }
 
+// senderConfig is the sender's part of c, with what it tells of its requests counted.
+func (p *process) senderConfig(c *config.Config, road store.Road) syncer.Config {
+	s := senderConfig(c, road)
+	s.Observe = func(r syncer.Report) {
+		p.metrics.post(r)
+		p.recorder.answered(r)
+	}
+	return s
+}
+
 // listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
 func (p *process) listen(ctx context.Context, c *config.Config) error {
+	p.page = newStatusPage(p)
 	windows := p.windows()
 	socket, err := listenSocket(c.Socket(os.Getenv))
 	if err != nil {
@@ -145,6 +170,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 			return err
 		}
 		p.admin = p.serve("admin", l, windows.Listener(hostNames(c.Admin.Listen)...))
+		p.admin.http.RegisterOnShutdown(p.page.close)
 	}
 	l, err := listen(ctx, c.Ingest.Listen)
 	if err != nil {
@@ -170,6 +196,8 @@ func (p *process) windows() *Admin {
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
+		Metrics:   p.metrics.handler(),
+		Page:      p.page,
 	}
 }
 
@@ -235,6 +263,8 @@ func (p *process) run(ctx context.Context) error {
 	}
 	lanes.Go(p.ingest.run)
 	lanes.Go(func() error { return p.housekeeping(work) })
+	lanes.Go(func() error { return p.recorder.run(work) })
+	lanes.Go(func() error { return p.endWhenBroken(work) })
 	lanes.Go(func() error {
 		err := p.accept(work)
 		end()
@@ -249,6 +279,17 @@ func (p *process) run(ctx context.Context) error {
 	err = errors.Join(err, windows.Wait(), p.store.Close())
 	p.log.Info("stopped")
 	return err
+}
+
+// endWhenBroken ends the process when its files turn out to be damaged: the next start saves what can
+// be saved, which cannot be done while they are in use.
+func (p *process) endWhenBroken(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.store.Broken():
+		return errors.New("the data is damaged: start the agent again, and it saves what can be saved")
+	}
 }
 
 // accept takes events until ctx is done, and the configuration again when it is asked to. No event is

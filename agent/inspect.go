@@ -120,6 +120,10 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 			return err
 		}
 		s = newStatus(counts, sent, l.process(), l.limits(), l.version, now)
+		if s.Salvages, err = v.Salvages(); err != nil {
+			return err
+		}
+		s.Salvages = whole(s.Salvages)
 		return nil
 	})
 	return s, err

@@ -52,7 +52,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.config.Store(next)
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
-	p.senders.Reconfigure(next)
+	p.senders.Reconfigure(next, p.senderConfig)
 	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
 	if p.o.Relog != nil {

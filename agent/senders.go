@@ -16,10 +16,13 @@ import (
 // other. They have their own limits, and what stops one does not stop the other.
 type senders struct{ transition, cohort *syncer.Sender }
 
-func newSenders(c *config.Config, o syncer.Outbox, log *slog.Logger) *senders {
+// roadConfig is the part of a configuration that the sender of a road needs.
+type roadConfig func(*config.Config, store.Road) syncer.Config
+
+func newSenders(c *config.Config, of roadConfig, o syncer.Outbox, log *slog.Logger) *senders {
 	return &senders{
-		transition: syncer.New(senderConfig(c, store.RoadTransition), o, log),
-		cohort:     syncer.New(senderConfig(c, store.RoadCohort), o, log.With("road", "cohort")),
+		transition: syncer.New(of(c, store.RoadTransition), o, log),
+		cohort:     syncer.New(of(c, store.RoadCohort), o, log.With("road", "cohort")),
 	}
 }
 
@@ -31,9 +34,9 @@ func (s *senders) Run(ctx context.Context) error {
 	return roads.Wait()
 }
 
-func (s *senders) Reconfigure(c *config.Config) {
-	s.transition.Reconfigure(senderConfig(c, store.RoadTransition))
-	s.cohort.Reconfigure(senderConfig(c, store.RoadCohort))
+func (s *senders) Reconfigure(c *config.Config, of roadConfig) {
+	s.transition.Reconfigure(of(c, store.RoadTransition))
+	s.cohort.Reconfigure(of(c, store.RoadCohort))
 }
 
 // Flush sends everything of one job, or of all when job is nil, now.

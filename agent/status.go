@@ -33,6 +33,10 @@ type Status struct {
 	Events   store.EventLedger  `json:"events"`
 	Changes  store.ChangeLedger `json:"changes"`
 	MoEngage Reachability       `json:"moengage"`
+
+	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
+	// it was looked at.
+	Salvages []store.Salvage `json:"salvages"`
 }
 
 // Sent is how much left for MoEngage, counted as MoEngage counts.

@@ -28,8 +28,13 @@ func (b *batch) apply(rec record, frame []byte) {
 		b.applyRules(rec.rules)
 		return
 	}
-	b.now = rec.event.Received
 	l := &b.st.ledger.events
+	if rec.event == nil { // acknowledged, and lost before it was applied
+		l.Accepted++
+		l.Lost++
+		return
+	}
+	b.now = rec.event.Received
 	l.Accepted++
 	switch b.applyEvent(&cause{seq: rec.seq, event: rec.event}, frame) {
 	case fateTransition:

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"strings"
 	"time"
@@ -65,11 +66,13 @@ func (f *field) encode(buf []byte) []byte {
 	for _, n := range [...]uint64{f.members, f.entered, f.exited, f.held} {
 		buf = putUint(buf, n)
 	}
-	return seal(putTime(buf, f.lastEvent), start)
+	return sealKeyed(putTime(buf, f.lastEvent), start, fieldKey(f.number))
 }
 
+func fieldKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, number) }
+
 func decodeField(number uint32, frame []byte) (*field, error) {
-	r, err := unseal(frame, fieldVersion)
+	r, err := unsealKeyed(frame, fieldVersion, fieldKey(number))
 	if err != nil {
 		return nil, err
 	}

@@ -150,7 +150,8 @@ func (h *head) empty() bool {
 	return h.history == 0 && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0
 }
 
-func (h *head) encode(buf []byte) []byte {
+// encode seals the head under its key.
+func (h *head) encode(buf, key []byte) []byte {
 	if h.empty() {
 		return buf
 	}
@@ -170,15 +171,15 @@ func (h *head) encode(buf []byte) []byte {
 			buf = putUint(putUint(putUint(buf, uint64(l.number)), uint64(l.due)), uint64(l.count))
 		}
 	}
-	return seal(putUint(putUint(buf, uint64(h.accepted)), uint64(h.aside)), start)
+	return sealKeyed(putUint(putUint(buf, uint64(h.accepted)), uint64(h.aside)), start, key)
 }
 
-func decodeHead(frame []byte) (*head, error) {
+func decodeHead(key, frame []byte) (*head, error) {
 	version := headVersion
 	if len(frame) > 0 && frame[0] < version {
 		version = frame[0]
 	}
-	r, err := unseal(frame, version)
+	r, err := unsealKeyed(frame, version, key)
 	if err != nil {
 		return nil, err
 	}

@@ -10,9 +10,10 @@ import (
 const (
 	recordEvent byte = 1
 	recordRules byte = 2
+	recordLost  byte = 3 // stands for a record that damage took: a salvage writes it
 )
 
-// record is one decoded inbox record; exactly one of its pointers is set.
+// record is one decoded inbox record; an event, rules, or nothing when it stands for a lost one.
 type record struct {
 	seq   uint64
 	event *Event
@@ -118,6 +119,7 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		if json.Unmarshal(r.bytes(), rec.rules) != nil {
 			return record{}, errDamaged
 		}
+	case recordLost:
 	default:
 		return record{}, ErrNewer
 	}

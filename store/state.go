@@ -26,10 +26,14 @@ var (
 	bucketSent       = []byte("sent")
 	bucketJobs       = []byte("jobs")
 	bucketRuns       = []byte("runs")
+	bucketSamples    = []byte("samples")
 	bucketDamaged    = []byte("damaged")
 
 	stateBuckets = [][]byte{bucketFields, bucketRows, bucketQueue, bucketDue, bucketLocator, bucketParked, bucketHeld, bucketHistory,
-		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketDamaged}
+		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketSamples, bucketDamaged}
+
+	// lateBuckets came after the first version: a file that it wrote lacks them until it is opened.
+	lateBuckets = [][]byte{bucketSamples}
 
 	metaApplied = []byte("applied")
 	metaLedger  = []byte("ledger")
@@ -53,12 +57,13 @@ type ledger struct {
 	backlog    Backlog
 }
 
-// terms are the numbers of a ledger's frame; version 1 had the first 22.
-func (l *ledger) terms() [25]*uint64 {
+// terms are the numbers of a ledger's frame; version 1 had no backlog at its end.
+func (l *ledger) terms() [27]*uint64 {
 	e, c := &l.events, &l.changes
-	return [25]*uint64{
+	return [27]*uint64{
 		&e.Accepted, &e.Transitions, &e.Unchanged, &e.Duplicate, &e.Stale, &e.Ignored, &e.Parked, &e.Discarded,
 		&c.Created, &c.Delivered, &c.Superseded, &c.Cancelled, &c.Dropped, &c.Expired, &c.Forgotten, &c.Pending, &c.Held, &c.Parked,
+		&e.Lost, &c.Lost,
 		&l.users, &l.rejected, &l.tombstones, &l.damaged,
 		&l.backlog.Users, &l.backlog.Events, &l.backlog.Members,
 	}
@@ -78,7 +83,7 @@ func decodeLedger(frame []byte) (l ledger, err error) {
 	version, terms := ledgerVersion, l.terms()
 	known := terms[:]
 	if len(frame) > 0 && frame[0] == 1 {
-		version, known = 1, terms[:22]
+		version, known = 1, terms[:24]
 	}
 	r, err := unseal(frame, version)
 	if err != nil {
@@ -155,12 +160,18 @@ func initState(db *bolt.DB, epoch uint32) error {
 		}
 		salt := make([]byte, 16)
 		rand.Read(salt)
-		return meta.Put(metaSalt, salt)
+		if err := meta.Put(metaSalt, salt); err != nil {
+			return err
+		}
+		return sealTx(tx)
 	})
 }
 
 func loadState(tx *bolt.Tx) (*state, error) {
 	meta := tx.Bucket(bucketMeta)
+	if err := checkMeta(tx); err != nil {
+		return nil, err
+	}
 	st := &state{epoch: binary.BigEndian.Uint32(meta.Get(metaEpoch)), jobs: []string{""}}
 	st.salt = append(st.salt, meta.Get(metaSalt)...)
 	st.applied = number(meta.Get(metaApplied))
@@ -191,6 +202,9 @@ func loadState(tx *bolt.Tx) (*state, error) {
 	var fields []*field
 	err = tx.Bucket(bucketFields).ForEach(func(k, frame []byte) error {
 		f, err := decodeField(binary.BigEndian.Uint32(k), frame)
+		if err == nil && int(f.number) != len(fields) { // rows speak of them by number
+			err = errDamaged
+		}
 		fields = append(fields, f)
 		return err
 	})
