@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +25,10 @@ type Admin struct {
 	Inspect   Inspector
 	Unready   func() string // empty: events are being accepted
 	Flush     func(ctx context.Context, computation string) (FlushReceipt, error)
+	Retry     func(context.Context, HandOrder) (*HandReceipt, error)
+	Drop      func(context.Context, HandOrder) (*HandReceipt, error)
 	Upkeep    Upkeep
+	Verify    func(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error)
 	Version   string
 	ShowUsers func() bool // on admin.listen
 	Log       *slog.Logger
@@ -43,6 +47,9 @@ func (a *Admin) Socket() http.Handler {
 	a.public(mux)
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
 	mux.HandleFunc("POST /api/flush", a.order(a.answer(a.flush)))
+	mux.HandleFunc("POST /api/outbox/retry", a.handle(a.Retry))
+	mux.HandleFunc("POST /api/outbox/drop", a.handle(a.Drop))
+	mux.HandleFunc("POST /api/verify", a.order(a.verifyData))
 	mux.HandleFunc("POST /api/db/check", a.order(a.checkData))
 	mux.HandleFunc("POST /api/db/compact", a.order(a.compactData))
 	mux.HandleFunc("POST /api/db/backup", a.order(a.backUpData))
@@ -95,6 +102,13 @@ func (a *Admin) public(mux *http.ServeMux) {
 	}))
 	mux.HandleFunc("GET /api/stats", a.answer(func(r *http.Request) (any, error) {
 		return a.Inspect.Stats(r.Context())
+	}))
+	mux.HandleFunc("GET /api/schedule", a.answer(func(r *http.Request) (any, error) {
+		next, err := strconv.Atoi(cmp.Or(r.URL.Query().Get("next"), "1"))
+		if err != nil || next < 0 {
+			return nil, fmt.Errorf("%w: next is no count", errUsage)
+		}
+		return a.Inspect.Schedule(r.Context(), next)
 	}))
 	mux.HandleFunc("GET /api/computations", a.answer(func(r *http.Request) (any, error) {
 		return a.Inspect.Computations(r.Context())
@@ -289,7 +303,7 @@ func (a *Admin) order(carryOut http.HandlerFunc) http.HandlerFunc {
 			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
 			return
 		}
-		a.Log.Info("operator's order", "path", r.URL.Path, "client_version", theirs)
+		a.Log.Info("operator's order", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "client_version", theirs)...)
 		carryOut(w, r)
 	}
 }

@@ -43,7 +43,8 @@ func (a *answers) Change(_ context.Context, id store.ID) (*ChangePage, error) {
 	a.asked = id.String()
 	return a.page, a.err
 }
-func (a *answers) Stats(context.Context) ([]store.StatLine, error) { return a.stats, a.err }
+func (a *answers) Stats(context.Context) ([]store.StatLine, error)  { return a.stats, a.err }
+func (a *answers) Schedule(context.Context, int) ([]JobInfo, error) { return nil, a.err }
 func (a *answers) Computations(context.Context) ([]store.ComputationInfo, error) {
 	return a.list, a.err
 }

@@ -34,6 +34,8 @@ type Status struct {
 	Changes  store.ChangeLedger `json:"changes"`
 	MoEngage Reachability       `json:"moengage"`
 
+	Verify *VerifyStatus `json:"verify"` // null when nothing was ever verified
+
 	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
 	// it was looked at.
 	Salvages []store.Salvage `json:"salvages"`

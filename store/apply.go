@@ -24,8 +24,15 @@ const (
 
 func (b *batch) apply(rec record, frame []byte) {
 	b.st.applied = rec.seq
-	if rec.rules != nil {
+	switch {
+	case rec.rules != nil:
 		b.applyRules(rec.rules)
+		return
+	case rec.repair != nil:
+		b.applyRepair(rec.seq, rec.repair)
+		return
+	case rec.hand != nil:
+		b.applyHand(rec.hand)
 		return
 	}
 	l := &b.st.ledger.events

@@ -757,6 +757,9 @@ func (c *checker) ledger() {
 		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, h.terms())
 	}
 	c.equal("users", c.st.ledger.users, c.r.Users)
+	if c.st.ledger.uncounted {
+		return
+	}
 	said, counted := c.st.ledger.backlog, c.backlog
 	c.equal("users that wait", said.Users, counted.Users)
 	c.equal("events that wait", said.Events, counted.Events)

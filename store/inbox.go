@@ -33,11 +33,12 @@ type inbox struct {
 	mu       sync.RWMutex // covers segments and their bounds
 	segments []*segment   // oldest first; the last one is written to
 
-	next    atomic.Uint64 // number of the next record; changes with the turn
-	commits atomic.Uint64 // how many there were
-	buf     []byte        // for chunks; belongs to the turn
+	next     atomic.Uint64 // number of the next record; changes with the turn
+	commits  atomic.Uint64 // how many there were
+	finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
+	buf      []byte        // for chunks; belongs to the turn
 
-	rules atomic.Int64 // records of rules appended by this process and not applied yet: they are no events
+	others atomic.Int64 // records appended by this process and not applied yet that are no events
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
@@ -145,6 +146,16 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 	}
 }
 
+// appendOther is append for what is no event.
+func (in *inbox) appendOther(ctx context.Context, frames ...[]byte) error {
+	in.others.Add(int64(len(frames)))
+	err := in.append(ctx, frames...)
+	if err != nil {
+		in.others.Add(-int64(len(frames)))
+	}
+	return err
+}
+
 func (in *inbox) enqueue(req *appendRequest) error {
 	in.senders.RLock()
 	defer in.senders.RUnlock()
@@ -220,6 +231,7 @@ func (in *inbox) commitOnce() bool {
 
 func (in *inbox) commit(group []*appendRequest) {
 	err := in.write(group)
+	in.finished.Add(1)
 	for _, req := range group {
 		req.done <- err
 	}
@@ -246,6 +258,9 @@ func (in *inbox) write(group []*appendRequest) error {
 	}
 	if err = guarded(func() error { in.buf, err = s.write(first, group, in.buf); return err }); err != nil {
 		return fmt.Errorf("write the inbox: %w", err)
+	}
+	if count == 0 { // a probe
+		return nil
 	}
 	in.mu.Lock()
 	if s.first == 0 {

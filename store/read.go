@@ -47,6 +47,9 @@ func openReadOnly(dir string) (*View, error) {
 		return nil, err
 	}
 	epoch, err := fileEpoch(db)
+	if err == nil {
+		err = checkMigrated(db)
+	}
 	if err != nil {
 		db.Close()
 		return nil, err
@@ -72,14 +75,14 @@ func (v *View) look(f func(tx *bolt.Tx) error) error {
 
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (c Counts, err error) {
-	last, rules := v.inbox.last(), v.inbox.rules.Load()
+	last, others := v.inbox.last(), v.inbox.others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
 		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes, Backlog: l.backlog}
 		if last > b.st.applied {
 			c.Unapplied = last - b.st.applied
 		}
-		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(rules, 0)))
+		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(others, 0)))
 		c.OldestPending = oldest(b)
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && f.class != ClassTrait {
@@ -354,7 +357,7 @@ func (v *View) Sent(since time.Time) (list []SentSecond, err error) {
 // JobRuns lists the jobs' last runs, by name.
 func (v *View) JobRuns() (runs []JobRun, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketRuns).ForEach(func(_, text []byte) error {
+		return forEachRun(tx, runOfJob, func(text []byte) error {
 			var r JobRun
 			if err := json.Unmarshal(text, &r); err != nil {
 				return fmt.Errorf("the record of a job's run: %w", err)

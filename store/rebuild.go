@@ -43,7 +43,7 @@ func (r *rebuilder) run() error {
 		return err
 	}
 	r.was = r.st.ledger
-	r.st.ledger.backlog = Backlog{} // counted again with the heads
+	r.st.ledger.backlog, r.st.ledger.uncounted = Backlog{}, false // counted again with the heads
 	for _, step := range []struct {
 		bucket []byte
 		do     func(b *batch, k, v []byte)

@@ -5,20 +5,28 @@ import (
 	"fmt"
 )
 
-// A record of the inbox is whatever can change the state: an event, or new rules. Its frame begins
-// with the kind, which is also its version: a new shape takes a new number.
+// A record of the inbox is whatever can change the state: an event, new rules, a repair, or the
+// operator's hand. Its frame begins with the kind, which is also its version: a new shape takes a new
+// number.
 const (
-	recordEvent byte = 1
-	recordRules byte = 2
-	recordLost  byte = 3 // stands for a record that damage took: a salvage writes it
+	recordEvent  byte = 1
+	recordRules  byte = 2
+	recordLost   byte = 3 // stands for a record that damage took: a salvage writes it
+	recordRepair byte = 4
+	recordHand   byte = 5
 )
 
-// record is one decoded inbox record; an event, rules, or nothing when it stands for a lost one.
+// record is one decoded inbox record; one of its pointers is set, or none when it stands for a lost one.
 type record struct {
-	seq   uint64
-	event *Event
-	rules *Rules
+	seq    uint64
+	event  *Event
+	rules  *Rules
+	repair *repair
+	hand   *hand
 }
+
+// outsider reports whether the record is none of the events that were received.
+func (r *record) outsider() bool { return r.rules != nil || r.repair != nil || r.hand != nil }
 
 // appendEvent encodes e behind buf.
 //
@@ -119,6 +127,10 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		if json.Unmarshal(r.bytes(), rec.rules) != nil {
 			return record{}, errDamaged
 		}
+	case recordRepair:
+		rec.repair = r.repair()
+	case recordHand:
+		rec.hand = r.hand(0)
 	case recordLost:
 	default:
 		return record{}, ErrNewer

@@ -53,7 +53,7 @@ const (
 
 // Sample says how things are now, as far as the store knows.
 func (v *View) Sample(now time.Time) (s Sample, err error) {
-	last, rules := v.inbox.last(), v.inbox.rules.Load()
+	last, rules := v.inbox.last(), v.inbox.others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
 		s = Sample{

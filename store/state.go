@@ -55,6 +55,7 @@ type ledger struct {
 	tombstones uint64
 	damaged    uint64
 	backlog    Backlog
+	uncounted  bool // read from a version that did not count the backlog: see countBacklog
 }
 
 // terms are the numbers of a ledger's frame; version 1 had no backlog at its end.
@@ -83,7 +84,7 @@ func decodeLedger(frame []byte) (l ledger, err error) {
 	version, terms := ledgerVersion, l.terms()
 	known := terms[:]
 	if len(frame) > 0 && frame[0] == 1 {
-		version, known = 1, terms[:24]
+		version, known, l.uncounted = 1, terms[:24], true
 	}
 	r, err := unseal(frame, version)
 	if err != nil {
@@ -164,6 +165,25 @@ func initState(db *bolt.DB, epoch uint32) error {
 			return err
 		}
 		return sealTx(tx)
+	})
+}
+
+// loadCounted is loadState for whoever goes on counting: the backlog, where the file does not have it,
+// is counted from the heads.
+func loadCounted(tx *bolt.Tx) (*state, error) {
+	st, err := loadState(tx)
+	if err != nil || !st.ledger.uncounted {
+		return st, err
+	}
+	st.ledger.uncounted = false
+	return st, tx.Bucket(bucketRows).ForEach(func(k, frame []byte) error {
+		if _, rest, ok := userOf(k); !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) != blockHead {
+			return nil
+		}
+		if h, err := decodeHead(k, frame); err == nil {
+			st.ledger.backlog.move(Backlog{}, h.backlog())
+		}
+		return nil
 	})
 }
 

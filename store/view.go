@@ -67,7 +67,7 @@ type Counts struct {
 
 	Events  EventLedger
 	Changes ChangeLedger
-	Backlog Backlog
+	Backlog Backlog `json:"-"`
 
 	OldestPending time.Time // receipt of the oldest pending change; zero when there is none
 }
@@ -141,4 +141,6 @@ type StatLine struct {
 	Computation string `json:"computation"`
 	Reason      string `json:"reason"`
 	Count       uint64 `json:"count"`
+
+	Samples []string `json:"samples"` // ids of a few of them
 }

@@ -162,6 +162,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		woke = b.woke
 		return b.err
 	}))
+	s.finished.Add(1)
 	s.trace.merge(touched) // after the commit: whoever takes a key now also reads what was written
 	if err != nil {
 		s.rejected.Add(rejected)
@@ -210,8 +211,8 @@ func (s *Store) applyNext(b *batch) error {
 		}
 		b.apply(rec, r.frame)
 		s.reached = b.now
-		if rec.rules != nil && s.inbox.rules.Load() > 0 {
-			s.inbox.rules.Add(-1)
+		if rec.outsider() && s.inbox.others.Load() > 0 {
+			s.inbox.others.Add(-1)
 		}
 	}
 	return b.err
@@ -229,7 +230,7 @@ func yield(i int) {
 // reload reads the state back after a transaction that failed.
 func (s *Store) reload() {
 	err := s.look(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
+		st, err := loadCounted(tx)
 		if err == nil {
 			s.state = st
 		}

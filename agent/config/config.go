@@ -41,6 +41,7 @@ type Config struct {
 	Schedule     Schedule      `toml:"schedule"`
 	Retry        Retry         `toml:"retry"`
 	Retention    Retention     `toml:"retention"`
+	Verify       Verify        `toml:"verify"`
 	Defaults     Policy        `toml:"defaults"`
 	Computations []Computation `toml:"computation"`
 
@@ -123,6 +124,12 @@ type Retention struct {
 	MaxDataBytes  int64    `toml:"max_data_bytes" min:"0"`
 }
 
+// Verify is when a sample of each computation is read back from MoEngage unasked.
+type Verify struct {
+	Schedule string `toml:"schedule"` // cron spec; "": never
+	Sample   int    `toml:"sample" min:"1" max:"1000000"`
+}
+
 // Policy is how the events of a computation are treated.
 type Policy struct {
 	Send          store.Channels `toml:"send"`
@@ -198,6 +205,7 @@ func Default() *Config {
 			MessageIDs:    Duration{48 * time.Hour},
 			Parked:        Duration{720 * time.Hour},
 		},
+		Verify: Verify{Sample: 1000},
 		Defaults: Policy{
 			Send:          store.SendAsReceived,
 			Anonymous:     "park",

@@ -154,16 +154,19 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"list that MoEngage reserves", lines("[defaults]", `list_attribute = "status"`),
 			[]string{`agent.toml:2: defaults.list_attribute = "status": "status" is reserved by MoEngage: choose another name`}},
 
+		{"verification", lines("[verify]", `schedule = "TZ=UTC 0 4 * * *"`, "sample = 0"),
+			[]string{
+				`agent.toml:2: verify.schedule = "TZ=UTC 0 4 * * *": the time zone does not belong into the spec; set the schedule's timezone instead`,
+				`agent.toml:3: verify.sample = 0: must be from 1 to 1000000`,
+			}},
 		{"features to come", lines(
 			"[retention]", `ex_members = "1h"`,
 			"[guard]", "exit_share = 0.1",
-			"[verify]", `schedule = "@daily"`,
 			"[[computation]]", `key = "vip"`, "guard = false"),
 			[]string{
 				`agent.toml:2: retention.ex_members = "1h": not built yet in this version: leave it out`,
 				`agent.toml:3: [guard]: not built yet in this version: leave it out`,
-				`agent.toml:5: [verify]: not built yet in this version: leave it out`,
-				`agent.toml:9: computation.vip.guard: not built yet in this version: leave it out`,
+				`agent.toml:7: computation.vip.guard: not built yet in this version: leave it out`,
 			}},
 
 		{"a limit of nothing", lines("[retention]", "max_data_bytes = 1000000"),

@@ -13,7 +13,6 @@ import (
 // where the default is known here.
 var unbuilt = []string{
 	"guard",
-	"verify",
 	"retention.ex_members",
 	"computation.guard",
 }

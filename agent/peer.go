@@ -1,0 +1,56 @@
+package agent
+
+import (
+	"context"
+	"net"
+	"os/user"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// peer is who is at the other end of the socket, as the kernel says: nobody can pretend.
+type peer struct {
+	known bool
+	uid   uint32
+	pid   int32
+}
+
+type peerKey struct{}
+
+// withPeer notes who connected. Where the kernel does not say, orders are logged without.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	var cred *unix.Ucred
+	if err := raw.Control(func(fd uintptr) {
+		cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil || cred == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, peer{known: true, uid: cred.Uid, pid: cred.Pid})
+}
+
+func peerOf(ctx context.Context) peer {
+	p, _ := ctx.Value(peerKey{}).(peer)
+	return p
+}
+
+// attrs are what the log says of who gave an order.
+func (p peer) attrs() []any {
+	if !p.known {
+		return nil
+	}
+	name := strconv.FormatUint(uint64(p.uid), 10)
+	attrs := []any{"uid", p.uid, "pid", p.pid}
+	if u, err := user.LookupId(name); err == nil {
+		attrs = append(attrs, "operator", u.Username)
+	}
+	return attrs
+}
