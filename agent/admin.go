@@ -25,6 +25,7 @@ type Admin struct {
 	Unready   func() string // empty: events are being accepted
 	Flush     func(ctx context.Context, computation string) (FlushReceipt, error)
 	Upkeep    Upkeep
+	Orders    Orders
 	Version   string
 	ShowUsers func() bool // on admin.listen
 	Log       *slog.Logger
@@ -41,6 +42,7 @@ func (a *Admin) Socket() http.Handler {
 	a.public(mux)
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
 	mux.HandleFunc("POST /api/flush", a.order(a.answer(a.flush)))
+	mux.HandleFunc("POST /api/order", a.order(a.carryOut))
 	mux.HandleFunc("POST /api/db/check", a.order(a.checkData))
 	mux.HandleFunc("POST /api/db/compact", a.order(a.compactData))
 	mux.HandleFunc("POST /api/db/backup", a.order(a.backUpData))

@@ -158,6 +158,7 @@ func (p *process) windows() *Admin {
 		Unready:   p.readiness.unready,
 		Flush:     p.flush,
 		Upkeep:    p.store,
+		Orders:    orders{p.store, func() store.Rules { return p.config.Load().Rules() }},
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),

@@ -14,8 +14,8 @@ import (
 func (sh *shell) audienceCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "audience",
-		Usage: "who is in which audience, as the agent knows it",
-		Subcommands: []*urfave.Command{
+		Usage: "who is in which audience, as the agent knows it, and what it should know",
+		Subcommands: append([]*urfave.Command{
 			{
 				Name:  "list",
 				Usage: "list every audience and trait seen, with its members",
@@ -33,7 +33,7 @@ func (sh *shell) audienceCommand() *urfave.Command {
 				Flags:  []urfave.Flag{limitFlag("members"), wideFlag(), jsonFlag()},
 				Action: sh.audienceMembers,
 			},
-		},
+		}, sh.membershipCommands()...),
 	}
 }
 

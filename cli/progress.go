@@ -19,6 +19,7 @@ type progressBar struct {
 	begun time.Time
 	drawn time.Time
 	width int // of the last line drawn
+	unit  func(n int64) string
 }
 
 const (
@@ -27,7 +28,7 @@ const (
 )
 
 func (sh *shell) progress() *progressBar {
-	p := &progressBar{now: time.Now}
+	p := &progressBar{now: time.Now, unit: store.Bytes}
 	if isTerminal(sh.err) {
 		p.w = sh.err
 	}
@@ -53,17 +54,23 @@ func (p *progressBar) tell(done, total int64) {
 func (p *progressBar) line(done, total int64, took time.Duration) string {
 	full := int(barWidth * done / total)
 	line := fmt.Sprintf("[%s%s] %3d %%  %s of %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
-		100*done/total, store.Bytes(done), store.Bytes(total))
+		100*done/total, p.unit(done), p.unit(total))
 	if took < time.Second || done == 0 {
 		return line // too early to tell
 	}
 	rate := float64(done) / took.Seconds()
-	return line + fmt.Sprintf("  %s/s  %s left", store.Bytes(int64(rate)), ago(int64(float64(total-done)/rate)))
+	return line + fmt.Sprintf("  %s/s  %s left", p.unit(int64(rate)), ago(int64(float64(total-done)/rate)))
 }
 
 func (p *progressBar) draw(line string) {
 	fmt.Fprintf(p.w, "\r%-*s", p.width, line)
 	p.width = len(line)
+}
+
+// next begins the bar of another part of the work, counted in other units.
+func (p *progressBar) next(unit func(n int64) string) {
+	p.end()
+	p.begun, p.drawn, p.unit = time.Time{}, time.Time{}, unit
 }
 
 // end wipes the bar away: what comes next says how it went.

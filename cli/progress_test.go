@@ -4,12 +4,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"personasync/store"
 )
 
 func TestProgressShowsHowFarHowFastAndHowLong(t *testing.T) {
 	var out strings.Builder
 	now := time.Unix(0, 0)
-	p := &progressBar{w: &out, now: func() time.Time { return now }}
+	p := &progressBar{unit: store.Bytes, w: &out, now: func() time.Time { return now }}
 	for _, step := range []struct {
 		after time.Duration
 		done  int64

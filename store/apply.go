@@ -24,8 +24,12 @@ const (
 
 func (b *batch) apply(rec record, frame []byte) {
 	b.st.applied = rec.seq
-	if rec.rules != nil {
+	switch {
+	case rec.rules != nil:
 		b.applyRules(rec.rules)
+		return
+	case rec.order != nil:
+		b.applyOrder(rec.seq, rec.order)
 		return
 	}
 	b.now = rec.event.Received
@@ -111,7 +115,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 // state diffs what the event says against what is kept.
 func (b *batch) state(u *user, f *field, p *Policy, c *cause) fate {
 	if c.event.Class != ClassTrait {
-		return max(b.member(u, f, p, c, true), b.forwardTraits(u, f, p, c))
+		return max(b.member(u, f, p, c, sortOf(p, c.event), true), b.forwardTraits(u, f, p, c))
 	}
 	return max(b.values(u, f, p, c, true), b.forwardTraits(u, f, p, c))
 }
@@ -129,15 +133,24 @@ func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) fate 
 	return result
 }
 
-// member applies a membership. tell is false when the event itself is sent on by itself.
-func (b *batch) member(u *user, f *field, p *Policy, c *cause, tell bool) fate {
-	e := c.event
-	word := statement{value: jsonFalse, time: e.Time.UnixNano(), since: e.Time.UnixNano(), seq: c.seq}
-	if e.Flag == FlagIn {
+// memberWord is what c says of a membership.
+func memberWord(c *cause) statement {
+	at := c.event.Time.UnixNano()
+	word := statement{value: jsonFalse, time: at, since: at, seq: c.seq}
+	if c.event.Flag == FlagIn {
 		word.value = jsonTrue
 	}
-	en, sort := b.entry(u, f.number), sortOf(p, e)
+	return word
+}
+
+// member applies a membership to one of the states that are kept. tell is false when no event is to be
+// made of it: it is sent on by itself, or nobody wants one.
+func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) fate {
+	en, word := b.entry(u, f.number), memberWord(c)
 	wasIn, first := en.newest().in(), en.known(sort) == nil
+	if f.hear(sort, c.event.Call) {
+		b.touch(f)
+	}
 	result := en.hear(sort, word, true)
 	if result == fateStale || result == fateDuplicate {
 		return result
@@ -171,20 +184,24 @@ func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, even
 	if result != fateTransition {
 		return result
 	}
-	if bytes.Equal(value, jsonNull) {
-		if first {
-			return fateUnchanged // there was no value before, and there is none now
-		}
-		switch p.OnNull {
-		case NullUnset:
-		case NullEmpty:
-			word.value = jsonEmpty
-		default:
-			return fateTransition
-		}
+	if first && bytes.Equal(value, jsonNull) {
+		return fateUnchanged // there was no value before, and there is none now
 	}
-	b.tell(u, f, p, en, c, sort, TransitionValue, word.value, event)
+	if value, send := p.sendable(word.value); send {
+		b.tell(u, f, p, en, c, sort, TransitionValue, value, event)
+	}
 	return fateTransition
+}
+
+// sendable is what leaves of a trait's value; send is false when nothing does.
+func (p *Policy) sendable(value []byte) (_ []byte, send bool) {
+	switch {
+	case !bytes.Equal(value, jsonNull), p.OnNull == NullUnset:
+		return value, true
+	case p.OnNull == NullEmpty:
+		return jsonEmpty, true
+	}
+	return nil, false
 }
 
 // hear takes in a word, and says what it amounts to.

@@ -9,7 +9,7 @@ import (
 // trait, or a forwarded trait. Fields are numbered as they are first seen, and rows speak of them by
 // number.
 //
-//	fields: number (4 bytes) -> frame( space, key, column, id, class, counters, last event )
+//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, heard )
 //
 // A computation is the field of its space and key without a column. A forwarded trait belongs to no
 // computation: it has neither space nor key.
@@ -26,9 +26,20 @@ type field struct {
 	exited    uint64
 	held      uint64
 	lastEvent time.Time // receipt of the newest event about it
+	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by
 }
 
-const fieldVersion byte = 1
+// fieldVersion 1 ended with the last event.
+const fieldVersion byte = 2
+
+// hear notes the call that a state was told by, and reports whether that is news.
+func (f *field) hear(sort int, call Call) bool {
+	if call == CallUnknown || sort == keptOne || f.heard&(1<<sort) != 0 {
+		return false
+	}
+	f.heard |= 1 << sort
+	return true
+}
 
 type fieldName struct{ space, key, column string }
 
@@ -58,11 +69,15 @@ func (f *field) encode(buf []byte) []byte {
 	for _, n := range [...]uint64{f.members, f.entered, f.exited, f.held} {
 		buf = putUint(buf, n)
 	}
-	return seal(putTime(buf, f.lastEvent), start)
+	return seal(append(putTime(buf, f.lastEvent), f.heard), start)
 }
 
 func decodeField(number uint32, frame []byte) (*field, error) {
-	r, err := unseal(frame, fieldVersion)
+	version := fieldVersion
+	if len(frame) > 0 && frame[0] == 1 {
+		version = 1
+	}
+	r, err := unseal(frame, version)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +85,9 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	f.space, f.key, f.column, f.id = r.string(), r.string(), r.string(), r.string()
 	f.members, f.entered, f.exited, f.held = r.uint(), r.uint(), r.uint(), r.uint()
 	f.lastEvent = r.time()
+	if version > 1 {
+		f.heard = r.byte()
+	}
 	return f, r.done()
 }
 

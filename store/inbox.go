@@ -33,7 +33,8 @@ type inbox struct {
 	next atomic.Uint64 // number of the next record; only the committer changes it
 	buf  []byte        // the committer's, for chunks
 
-	rules atomic.Int64 // records of rules appended by this process and not applied yet: they are no events
+	others  atomic.Int64  // records appended by this process and not applied yet that are no events
+	ordered atomic.Uint64 // orders appended by this process, ever
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
@@ -133,6 +134,20 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 		return ctx.Err()
 	}
 }
+
+// appendOther is append for what is no event.
+func (in *inbox) appendOther(ctx context.Context, frames ...[]byte) error {
+	in.others.Add(int64(len(frames)))
+	err := in.append(ctx, frames...)
+	if err != nil {
+		in.others.Add(-int64(len(frames)))
+	}
+	return err
+}
+
+// events counts what arrived, orders left out: whoever gives those waits for them to be applied, and
+// not for the disk.
+func (in *inbox) events() int64 { return int64(in.next.Load()) - int64(in.ordered.Load()) }
 
 func (in *inbox) enqueue(req *appendRequest) error {
 	in.senders.RLock()

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -57,9 +58,11 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 	b := open(t, r)
 	them := &moengage{attributes: map[string]string{}, events: map[string][]string{}}
 	model := map[string]*word{}
-	clock := noon.Add(time.Hour)
+	clock := time.Now()
 	for range 120 {
-		switch n := rnd.IntN(10); {
+		switch n := rnd.IntN(11); {
+		case n == 10:
+			operate(b, rnd, send, model, them)
 		case n < 6:
 			for range 1 + rnd.IntN(4) {
 				user, key := fmt.Sprint("user", rnd.IntN(3)), fmt.Sprint("aud", rnd.IntN(2))
@@ -97,6 +100,48 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 		b.settle(f, Delivered)
 	}
 	compare(t, b, send, model, them)
+}
+
+// operate gives a random order on an audience.
+func operate(b *bench, rnd *rand.Rand, send Channels, model map[string]*word, them *moengage) {
+	key := fmt.Sprint("aud", rnd.IntN(2))
+	switch rnd.IntN(3) {
+	case 0:
+		_, err := b.Reconcile(context.Background(), key, rnd.IntN(2) == 0, false, nil)
+		if !errors.Is(err, ErrNotFound) {
+			must(b, err)
+		}
+	default:
+		baseline := rnd.IntN(3) == 0
+		at, listed := rnd.IntN(28), map[string]bool{}
+		var ids []string
+		for u := range 3 {
+			if id := fmt.Sprint("user", u); rnd.IntN(2) == 0 {
+				ids, listed[id] = append(ids, id), true
+			}
+		}
+		b.imports(Import{Key: key, AsOf: minute(at), Users: users(ids...), Create: true, Baseline: baseline, Events: rnd.IntN(2) == 0})
+		for u := range 3 {
+			hearList(fmt.Sprintf("user%d.%s", u, key), at, listed[fmt.Sprint("user", u)], baseline && send.Has(SendAttribute), model, them)
+		}
+	}
+}
+
+// hearList has the model hear what a list says of one user and audience.
+func hearList(name string, at int, in, known bool, model map[string]*word, them *moengage) {
+	w := model[name]
+	if w == nil {
+		if !in {
+			return // nobody has heard of him
+		}
+		w = &word{at: -1}
+		model[name] = w
+	}
+	news := at > w.at || at == w.at && (in == w.in || !in)
+	w.hear(at, in)
+	if _, told := them.attributes[name]; known && news && (in || told) {
+		them.attributes[name] = fmt.Sprint(in)
+	}
 }
 
 // flyOnce sends what is due and lets a random thing become of each delivery.

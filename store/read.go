@@ -63,14 +63,14 @@ func (v *View) look(f func(tx *bolt.Tx) error) error { return v.db.View(f) }
 
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (c Counts, err error) {
-	last, rules := v.inbox.last(), v.inbox.rules.Load()
+	last, others := v.inbox.last(), v.inbox.others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
 		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes}
 		if last > b.st.applied {
 			c.Unapplied = last - b.st.applied
 		}
-		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(rules, 0)))
+		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(others, 0)))
 		c.OldestPending = oldest(b)
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && f.class != ClassTrait {

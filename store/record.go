@@ -5,11 +5,12 @@ import (
 	"fmt"
 )
 
-// A record of the inbox is whatever can change the state: an event, or new rules. Its frame begins
-// with the kind, which is also its version: a new shape takes a new number.
+// A record of the inbox is whatever can change the state: an event, new rules, or an operator's order.
+// Its frame begins with the kind, which is also its version: a new shape takes a new number.
 const (
 	recordEvent byte = 1
 	recordRules byte = 2
+	recordOrder byte = 3
 )
 
 // record is one decoded inbox record; exactly one of its pointers is set.
@@ -17,6 +18,7 @@ type record struct {
 	seq   uint64
 	event *Event
 	rules *Rules
+	order *order
 }
 
 // appendEvent encodes e behind buf.
@@ -118,6 +120,8 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		if json.Unmarshal(r.bytes(), rec.rules) != nil {
 			return record{}, errDamaged
 		}
+	case recordOrder:
+		rec.order = r.order()
 	default:
 		return record{}, ErrNewer
 	}

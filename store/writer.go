@@ -64,7 +64,7 @@ func (s *Store) writeLoop() {
 		if len(commands) == 0 && !apply && !(rested && s.stranded) {
 			continue
 		}
-		began, received := time.Now(), s.inbox.next.Load()
+		began, received := time.Now(), s.inbox.events()
 		if err := s.write(commands, apply); err != nil {
 			s.log.Error("the state could not be written; trying again", "err", err)
 			rested = false
@@ -73,7 +73,7 @@ func (s *Store) writeLoop() {
 		}
 		if apply {
 			rested = false
-			rest.Reset(s.restAfter(time.Since(began), s.inbox.next.Load()-received))
+			rest.Reset(s.restAfter(time.Since(began), s.inbox.events()-received))
 		}
 	}
 }
@@ -81,12 +81,12 @@ func (s *Store) writeLoop() {
 // lag is how many records the inbox holds that are not applied yet.
 func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied }
 
-// restAfter is how long apply rests after a batch that took so long, while that many records arrived.
-func (s *Store) restAfter(took time.Duration, arrived uint64) time.Duration {
+// restAfter is how long apply rests after a batch that took so long, while that many events arrived.
+func (s *Store) restAfter(took time.Duration, arrived int64) time.Duration {
 	switch {
 	case s.starved:
 		return writeRetry
-	case arrived == 0 && s.lag() > 0:
+	case arrived <= 0 && s.lag() > 0:
 		return 0 // nobody is waiting for the disk
 	case s.lag() > lagLimit:
 		return minRest
@@ -193,8 +193,8 @@ func (s *Store) applyNext(b *batch) error {
 			continue
 		}
 		b.apply(rec, r.frame)
-		if rec.rules != nil && s.inbox.rules.Load() > 0 {
-			s.inbox.rules.Add(-1)
+		if rec.event == nil && s.inbox.others.Load() > 0 {
+			s.inbox.others.Add(-1)
 		}
 	}
 	return b.err
