@@ -116,7 +116,11 @@ func (a *Admin) healthz(w http.ResponseWriter, r *http.Request) {
 func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
 	why := a.Unready()
 	if why == "" {
-		writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+		answer := map[string]any{"ready": true}
+		if list, err := a.Inspect.Computations(r.Context()); err == nil && len(guarded(list)) > 0 {
+			answer["guard"] = guarded(list) // ready all the same: it speaks of accepting events
+		}
+		writeJSON(w, http.StatusOK, answer)
 		return
 	}
 	writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": why})

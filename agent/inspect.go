@@ -117,7 +117,12 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
+		list, err := v.Computations()
+		if err != nil {
+			return err
+		}
 		s = newStatus(counts, sent, l.process(), l.version, now)
+		s.Guard = guarded(list)
 		return nil
 	})
 	return s, err

@@ -22,7 +22,7 @@ import (
 
 // Order is what an operator wants done to the memberships of one computation.
 type Order struct {
-	Verb   string // import, baseline, reconcile, close
+	Verb   string // import, baseline, reconcile, close, release, discard
 	Key    string // of the computation, or its id
 	AsOf   time.Time
 	Events bool
@@ -75,6 +75,8 @@ func (d orders) Order(ctx context.Context, o Order, progress func(done, total in
 		return d.store.Reconcile(ctx, o.Key, o.Events, o.DryRun, progress)
 	case "close":
 		return d.store.CloseAudience(ctx, o.Key, o.Events, o.DryRun, progress)
+	case "release", "discard":
+		return d.store.Decide(ctx, o.Key, o.Verb == "discard", o.DryRun, progress)
 	}
 	return store.MembershipReport{}, fmt.Errorf("%w: there is no order %q", errUsage, o.Verb)
 }

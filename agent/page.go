@@ -40,7 +40,8 @@ td { text-align: right; font-variant-numeric: tabular-nums }
 <h1>personasync {{.Version}}</h1>
 <p>{{if .Ready}}Accepting events{{else}}<strong>Not accepting events: {{.Unready}}</strong>{{end}}, up {{ago .UptimeS}}.
 MoEngage: {{.MoEngage.State}}{{with .MoEngage.Since}} since {{.}}{{end}}{{with .MoEngage.LastError}}. {{.}}{{end}}</p>
-<table>
+{{range .Guard}}<p><strong>Too many members left {{.Key}} at once: its exits are held since {{.Since}}.</strong> Release or discard them.</p>
+{{end}}<table>
 <tr><th>received<td>{{.Received}}
 <tr><th>not applied yet<td>{{.Unapplied}}
 <tr><th>refused at the door<td>{{.Rejected}}

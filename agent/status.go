@@ -31,6 +31,27 @@ type Status struct {
 	Events   store.EventLedger  `json:"events"`
 	Changes  store.ChangeLedger `json:"changes"`
 	MoEngage Reachability       `json:"moengage"`
+
+	Guard []GuardedAudience `json:"guard"` // whose exits the guard holds
+}
+
+// GuardedAudience is an audience that too many members left at once. Held counts its changes that wait
+// for an operator, for whatever reason.
+type GuardedAudience struct {
+	Key   string `json:"key"`
+	ID    string `json:"id"`
+	Held  uint64 `json:"held"`
+	Since string `json:"since"`
+}
+
+func guarded(list []store.ComputationInfo) []GuardedAudience {
+	held := []GuardedAudience{}
+	for _, c := range list {
+		if c.ExitsHeldSince != "" {
+			held = append(held, GuardedAudience{c.Key, c.ID, c.Held, c.ExitsHeldSince})
+		}
+	}
+	return held
 }
 
 // Sent is how much left for MoEngage, counted as MoEngage counts.

@@ -75,6 +75,25 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			Flags:  []urfave.Flag{eventsFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("close"),
 		},
+		{
+			Name:      "release",
+			Usage:     "send the exits that the guard holds",
+			ArgsUsage: "KEY",
+			Description: "When more members leave an audience at once than [guard] allows, its exits are held until you\n" +
+				"release or discard them.\n\n" +
+				"Example: personasync audience release high_value_shoppers",
+			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("release"),
+		},
+		{
+			Name:      "discard",
+			Usage:     "drop the exits that the guard holds: who left is a member again",
+			ArgsUsage: "KEY",
+			Description: "For an audience that was broken upstream. Later events of Segment decide anew.\n\n" +
+				"Example: personasync audience discard high_value_shoppers",
+			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("discard"),
+		},
 	}
 }
 
@@ -235,12 +254,18 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 	part(r.Unchanged, "stay as they are")
 	part(r.Newer, "left alone: what is known of them is newer")
 	part(r.Again, "told again")
+	if verb == "release" || verb == "discard" {
+		parts = []string{plural(r.Decided, "held exit") + map[bool]string{true: " discarded", false: " released"}[verb == "discard"]}
+	}
 	if len(parts) == 0 {
 		parts = []string{"nobody"}
 	}
 	end := plural(r.Created, "change") + " made"
-	if r.DryRun {
+	switch {
+	case r.DryRun:
 		end = "nothing was done"
+	case r.Decided > 0 && r.Created == 0:
+		end = "a new window begins"
 	}
 	if r.Held > 0 {
 		end += "; " + sh.paint.yellow(plural(r.Held, "change")+" held") + " (`personasync outbox list --state held`)"

@@ -147,9 +147,16 @@ func memberWord(c *cause) statement {
 // made of it: it is sent on by itself, or nobody wants one.
 func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) fate {
 	en, word := b.entry(u, f.number), memberWord(c)
-	wasIn, first := en.newest().in(), en.known(sort) == nil
+	wasIn, first, leftAt := en.newest().in(), en.known(sort) == nil, en.leftAt()
 	if f.hear(sort, c.event.Call) {
 		b.touch(f)
+	}
+	guarded := b.st.rules.guards(p) && !c.unguarded
+	if guarded {
+		b.openWindow(f, c)
+	}
+	if f.watch.swept != nil {
+		b.holdWaiting(u, f)
 	}
 	result := en.hear(sort, word, true)
 	if result == fateStale || result == fateDuplicate {
@@ -157,6 +164,9 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	}
 	b.write(u, f.number)
 	b.countMember(f, wasIn, en.newest().in())
+	if guarded {
+		b.watchMember(f, wasIn, en.newest().in(), leftAt, c)
+	}
 	if result != fateTransition {
 		return result
 	}
@@ -255,6 +265,11 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	if p.tooOld(e) {
 		asEvent = false // a replay: the state is news, the event is not
 	}
+	if t == TransitionEnter {
+		attribute, event := b.cancelHeld(u, f, en, sort)
+		asAttribute = asAttribute && !(attribute && en.told.is(value) && en.flying.id.IsZero())
+		asEvent = asEvent && !event
+	}
 	if asAttribute {
 		b.wantAttribute(u, f, p, en, c, t, value)
 	}
@@ -285,9 +300,12 @@ func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, 
 		ch.Props = bytes.Clone(c.event.Bytes(c.event.Object))
 	}
 	b.st.ledger.changes.Created++
-	if b.st.registry.conflicted(f, p, &b.st.rules) {
-		b.hold(u, f, ch, nil)
-		return
+	switch {
+	case b.st.registry.conflicted(f, p, &b.st.rules):
+		b.holdConflict(u, f, ch, nil)
+	case b.withholds(f, p, c, t):
+		b.holdExit(u, f, ch, nil)
+	default:
+		b.enqueue(u, ch)
 	}
-	b.enqueue(u, ch)
 }

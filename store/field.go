@@ -9,7 +9,7 @@ import (
 // trait, or a forwarded trait. Fields are numbered as they are first seen, and rows speak of them by
 // number.
 //
-//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, heard )
+//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, heard, watch )
 //
 // A computation is the field of its space and key without a column. A forwarded trait belongs to no
 // computation: it has neither space nor key.
@@ -27,6 +27,7 @@ type field struct {
 	held      uint64
 	lastEvent time.Time // receipt of the newest event about it
 	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by
+	watch     watch
 }
 
 // fieldVersion 1 ended with the last event.
@@ -69,7 +70,8 @@ func (f *field) encode(buf []byte) []byte {
 	for _, n := range [...]uint64{f.members, f.entered, f.exited, f.held} {
 		buf = putUint(buf, n)
 	}
-	return seal(append(putTime(buf, f.lastEvent), f.heard), start)
+	buf = append(putTime(buf, f.lastEvent), f.heard)
+	return seal(f.watch.encode(buf), start)
 }
 
 func decodeField(number uint32, frame []byte) (*field, error) {
@@ -86,7 +88,7 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	f.members, f.entered, f.exited, f.held = r.uint(), r.uint(), r.uint(), r.uint()
 	f.lastEvent = r.time()
 	if version > 1 {
-		f.heard = r.byte()
+		f.heard, f.watch = r.byte(), r.watch()
 	}
 	return f, r.done()
 }

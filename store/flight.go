@@ -101,6 +101,16 @@ func (st *state) flying(user string, id ID) bool {
 	return false
 }
 
+// carrying reports whether an event, or a loose attribute, of a user is in a request under way.
+func (st *state) carrying(user string, id ID) bool {
+	for _, road := range [...]Road{RoadTransition, RoadCohort} {
+		if p := st.aboard[passenger{road, user}]; p != nil && p.queued.id == id {
+			return true
+		}
+	}
+	return false
+}
+
 // counts returns what a flight is for the meters.
 func (f *flight) counts() (users, events int) {
 	for i := range f.list {

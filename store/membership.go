@@ -29,6 +29,7 @@ type MembershipReport struct {
 	Unchanged uint64 `json:"unchanged"`
 	Newer     uint64 `json:"newer"`   // left alone: something newer than the list is known
 	Again     uint64 `json:"again"`   // users of whom MoEngage is told again
+	Decided   uint64 `json:"decided"` // held exits that were released or discarded
 	Created   uint64 `json:"created"` // changes that came of it, or of events meanwhile
 	Held      uint64 `json:"held"`    // of the computation, afterwards
 }
@@ -131,6 +132,73 @@ func (s *Store) CloseAudience(ctx context.Context, key string, events, dryRun bo
 	}))
 }
 
+// Decide ends what the guard holds of an audience: its exits leave, or, discarded, never happened. A
+// new window begins.
+func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
+	o := &order{verb: orderRelease, received: time.Now()}
+	if discard {
+		o.verb = orderDiscard
+	}
+	if err := s.Applied(ctx); err != nil {
+		return r, err
+	}
+	c, err := s.commission(ctx, key, o, false, dryRun)
+	if err != nil {
+		return r, err
+	}
+	until := s.inbox.last()
+	if !dryRun {
+		if err := s.order(ctx, appendOrder(nil, o)); err != nil {
+			return r, err
+		}
+		until = s.inbox.last()
+	}
+	for from, more := []byte(nil), true; more; {
+		var page []ID
+		if page, from, err = s.heldExits(o.field, until, from); err != nil {
+			return r, err
+		}
+		c.done.Decided += uint64(len(page))
+		more = from != nil
+		if len(page) == 0 || dryRun {
+			continue
+		}
+		part := *o
+		part.ids = page
+		if err := s.order(ctx, appendOrder(nil, &part)); err != nil {
+			return r, err
+		}
+		if err := s.Applied(ctx); err != nil {
+			return r, err
+		}
+		if progress != nil {
+			progress(int64(c.done.Decided), int64(max(c.done.Held, c.done.Decided)))
+		}
+	}
+	return c.report(ctx, nil)
+}
+
+// heldExits reads a page of the exits that the guard holds of a field and a record up to until caused,
+// and where to go on.
+func (v *View) heldExits(number uint32, until uint64, from []byte) (page []ID, next []byte, err error) {
+	err = v.look(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketHeld).Cursor()
+		k, frame := c.Seek(from)
+		for n := 0; k != nil && binary.BigEndian.Uint64(k) <= until; k, frame = c.Next() {
+			if n++; n > pageScan {
+				next = bytes.Clone(k)
+				return nil
+			}
+			ch, err := decodeChange(frame, v.inbox.epoch)
+			if err == nil && ch.field == number && ch.Reason == reasonMassExit {
+				page = append(page, ch.ID)
+			}
+		}
+		return nil
+	})
+	return page, next, err
+}
+
 // commission is an order being carried out: users are gathered, written to the inbox some at a time,
 // and applied before more follow, so that no event waits for more than two batches of them.
 type commission struct {
@@ -179,6 +247,7 @@ func (s *Store) meet(c *commission, key string) error {
 			return err
 		}
 		c.o.field, c.key, c.class, c.members = f.number, f.key, f.class, f.members
+		c.done.Held = f.held
 		c.done.ID, c.created = f.id, b.st.ledger.changes.Created
 		for _, x := range b.st.registry.fields {
 			if x == f || x.space == f.space && x.key == f.key && x.id == f.id && x.column != "" {

@@ -13,6 +13,7 @@ type order struct {
 	field    uint32
 	key      string // orderName: of the computation that should exist
 	words    []spoken
+	ids      []ID // of changes: orderRelease and orderDiscard
 }
 
 // verb says what an order does. Numbers are on disk.
@@ -24,9 +25,11 @@ const (
 	orderBaseline  verb = 3 // the same, and MoEngage knows it
 	orderReconcile verb = 4 // say again what MoEngage should know of these users
 	orderClose     verb = 5 // these users are members no more
+	orderRelease   verb = 6 // exits that the guard holds may leave; without ids: from now on, none is held
+	orderDiscard   verb = 7 // they never were; likewise
 )
 
-var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close"}
+var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard"}
 
 func (v verb) String() string {
 	if int(v) < len(verbNames) {
@@ -52,7 +55,7 @@ const (
 
 // appendOrder encodes o behind buf.
 //
-//	received, time, verb, events, field, key, words x (in, user)
+//	received, time, verb, events, field, key, words x (in, user), ids
 func appendOrder(buf []byte, o *order) []byte {
 	start := len(buf)
 	buf = append(buf, recordOrder)
@@ -64,9 +67,14 @@ func appendOrder(buf []byte, o *order) []byte {
 	for i := range o.words {
 		buf = putString(append(buf, boolByte(o.words[i].in)), o.words[i].user)
 	}
+	buf = putUint(buf, uint64(len(o.ids)))
+	for _, id := range o.ids {
+		buf = putID(buf, id)
+	}
 	return seal(buf, start)
 }
 
+// order reads one. The ids have no epoch yet: it is the store's.
 func (r *reader) order() *order {
 	o := &order{received: r.time(), time: r.time(), verb: verb(r.byte()), events: r.byte() == 1}
 	o.field = uint32(r.uint())
@@ -79,6 +87,9 @@ func (r *reader) order() *order {
 	o.words = make([]spoken, n)
 	for i := range o.words {
 		o.words[i] = spoken{in: r.byte() == 1, user: r.string()}
+	}
+	for n := r.uint(); n > 0 && !r.bad; n-- {
+		o.ids = append(o.ids, r.id(0))
 	}
 	return o
 }
@@ -96,7 +107,11 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 		return // only damage brings this about
 	}
 	p := b.st.rules.For(f.key, f.id)
-	c := &cause{seq: seq}
+	c := &cause{seq: seq, unguarded: o.verb == orderClose}
+	if o.verb == orderRelease || o.verb == orderDiscard {
+		b.applyDecision(f, &p, c, o)
+		return
+	}
 	for i := range o.words {
 		w := &o.words[i]
 		c.event = &Event{Received: o.received, Time: o.time, Class: f.class, MessageID: o.verb.String(), Flag: FlagOut}
@@ -107,6 +122,16 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 			continue
 		}
 		b.obey(b.user(w.user), f, &p, c, o)
+	}
+}
+
+func (b *batch) applyDecision(f *field, p *Policy, c *cause, o *order) {
+	if len(o.ids) == 0 {
+		b.decide(f, c, o)
+	}
+	for _, id := range o.ids {
+		id.Epoch = b.st.epoch
+		b.letGo(f, p, c, id, o.verb == orderDiscard)
 	}
 }
 

@@ -224,6 +224,7 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 				list = append(list, ComputationInfo{
 					Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
 					Members: f.members, Entered: f.entered, Exited: f.exited, Held: f.held, LastEvent: timestamp(f.lastEvent),
+					ExitsHeldSince: timestamp(f.watch.tripped),
 				})
 			}
 		}

@@ -120,6 +120,9 @@ func (d *departure) visit(u *user, retry bool, key []byte) {
 		d.b.remove(d.b.due, key)
 		return
 	}
+	if !d.b.dry {
+		d.b.holdSwept(u)
+	}
 	delivery, seats := d.pack(u, retry)
 	if len(delivery.Attributes) == 0 && delivery.Event == nil {
 		if retry {

@@ -61,7 +61,8 @@ func (s *Store) writeLoop() {
 			rest.Reset(minRest)
 		}
 		apply := rested && s.lag() > 0 && !held
-		if len(commands) == 0 && !apply && !(rested && s.stranded) {
+		sweep := rested && len(s.state.sweeping) > 0
+		if len(commands) == 0 && !apply && !sweep && !(rested && s.stranded) {
 			continue
 		}
 		began, received := time.Now(), s.inbox.events()
@@ -71,7 +72,7 @@ func (s *Store) writeLoop() {
 			rest.Reset(writeRetry)
 			continue
 		}
-		if apply {
+		if apply || len(s.state.sweeping) > 0 {
 			rested = false
 			rest.Reset(s.restAfter(time.Since(began), s.inbox.events()-received))
 		}
@@ -137,6 +138,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 				return err
 			}
 		}
+		b.sweep()
 		b.st.ledger.rejected += rejected
 		if err := b.flush(); err != nil {
 			return err

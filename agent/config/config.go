@@ -42,6 +42,7 @@ type Config struct {
 	Retry        Retry         `toml:"retry"`
 	Retention    Retention     `toml:"retention"`
 	Defaults     Policy        `toml:"defaults"`
+	Guard        Guard         `toml:"guard"`
 	Computations []Computation `toml:"computation"`
 
 	origins map[string]origin // by full key; a key that is not in it has its default
@@ -122,6 +123,13 @@ type Retention struct {
 	MaxDataBytes  int64    `toml:"max_data_bytes" min:"0"`
 }
 
+// Guard is when too many exits of an audience at once are held for the operator to decide.
+type Guard struct {
+	ExitShare float64  `toml:"exit_share" min:"0" max:"1"` // 0: never
+	ExitCount int      `toml:"exit_count" min:"1"`
+	Window    Duration `toml:"window" min:"1s"`
+}
+
 // Policy is how the events of a computation are treated.
 type Policy struct {
 	Send          store.Channels `toml:"send"`
@@ -148,6 +156,7 @@ type Computation struct {
 	Attribute  string `toml:"attribute"` // "": the computation's key
 	CohortName string `toml:"cohort_name"`
 	Schedule   string `toml:"schedule"` // "": [schedule]
+	Guard      bool   `toml:"guard"`    // false: [guard] does not watch it
 }
 
 // Name is what the section calls its computation: the id, else the key. No two sections share one.
@@ -195,6 +204,7 @@ func Default() *Config {
 			MessageIDs:    Duration{48 * time.Hour},
 			Parked:        Duration{720 * time.Hour},
 		},
+		Guard: Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
 		Defaults: Policy{
 			Send:          store.SendAsReceived,
 			Anonymous:     "park",
