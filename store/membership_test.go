@@ -25,7 +25,7 @@ func users(ids ...string) iter.Seq2[string, error] {
 }
 
 // numbered users from one number up to before another.
-func crowd(from, to int) iter.Seq2[string, error] {
+func crowdOf(from, to int) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for i := from; i < to; i++ {
 			if !yield(fmt.Sprintf("user-%07d", i), nil) {
@@ -244,7 +244,7 @@ func TestAClosedAudienceHasNoMembers(t *testing.T) {
 func TestALongListIsSortedOnDisk(t *testing.T) {
 	const n = 20_000
 	b := open(t, rules(SendAttribute))
-	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowd(0, n), Create: true, Baseline: true})
+	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
 	list := newRoster(b.dir)
 	list.size = 8 << 10
 	defer list.close()
@@ -267,7 +267,7 @@ func TestALongListIsSortedOnDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.reopen(rules(SendAttribute))
-	r := b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowd(n/2, n+n/2)})
+	r := b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n/2, n+n/2)})
 	if r.Listed != n || r.Enters == 0 || r.Enters == n/2 || r.Enters+r.Exits+r.Unchanged != n+n/2 {
 		t.Errorf("the second time: %+v", r)
 	}
@@ -309,8 +309,8 @@ func TestALargeImport(t *testing.T) {
 	}
 	const n = 100_000
 	b := open(t, rules(SendAttribute))
-	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowd(0, n), Create: true, Baseline: true})
-	r := b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowd(n/2, 5*n/2)})
+	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
+	r := b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n/2, 5*n/2)})
 	if r.Listed != 2*n || r.Exits != n/2 || r.Enters != 3*n/2 || r.Unchanged != n/2 || r.Created != 2*n {
 		t.Errorf("%+v", r)
 	}

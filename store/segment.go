@@ -22,6 +22,9 @@ type segment struct {
 	first  uint64 // number of the first record; 0 while empty
 	last   uint64 // number of the last record; 0 while empty
 	newest int64  // receipt of the newest chunk, ns
+
+	used   int64 // bytes of the file that bbolt has given out; belongs to the turn
+	runway runway
 }
 
 var bucketRecords = []byte("records")
@@ -81,6 +84,7 @@ func openSegment(path string, readOnly bool) (*segment, uint32, error) {
 
 func (s *segment) bounds() error {
 	return s.db.View(func(tx *bolt.Tx) error {
+		s.used = tx.Size()
 		c := tx.Bucket(bucketRecords).Cursor()
 		k, _ := c.First()
 		if k == nil {
@@ -102,7 +106,9 @@ func (s *segment) bounds() error {
 // buf is memory for the chunks; what it became is returned, to be used again after the commit.
 func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byte, error) {
 	chunks := chunkGroup(first, group, buf[:0])
+	s.runway.lay(s.path, s.used, len(chunks.buf))
 	return chunks.buf, s.db.Update(func(tx *bolt.Tx) error {
+		s.used = tx.Size()
 		b := tx.Bucket(bucketRecords)
 		b.FillPercent = 1 // keys only grow: full pages are never split again
 		for _, c := range chunks.list {

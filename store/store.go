@@ -74,8 +74,9 @@ type Store struct {
 
 	// The writer's own.
 	state    *state
-	starved  bool // the last batch found none of the records it looked for
-	stranded bool // flights that the last process left are still to be settled: there was no room
+	starved  bool      // the last batch found none of the records it looked for
+	reached  time.Time // receipt of the newest record applied by this process
+	stranded bool      // flights that the last process left are still to be settled: there was no room
 	between  chan func()
 	trace    *trace // what a compaction must copy again; nil without one
 	arena    []byte // memory of the last batch, for the next
