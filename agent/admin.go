@@ -43,6 +43,7 @@ func (a *Admin) Socket() http.Handler {
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
 	mux.HandleFunc("POST /api/flush", a.order(a.answer(a.flush)))
 	mux.HandleFunc("POST /api/order", a.order(a.carryOut))
+	mux.HandleFunc("POST /api/user/forget", a.order(a.forgetUser))
 	mux.HandleFunc("POST /api/db/check", a.order(a.checkData))
 	mux.HandleFunc("POST /api/db/compact", a.order(a.compactData))
 	mux.HandleFunc("POST /api/db/backup", a.order(a.backUpData))
@@ -287,7 +288,7 @@ func (a *Admin) order(carryOut http.HandlerFunc) http.HandlerFunc {
 			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
 			return
 		}
-		a.Log.Info("operator's order", "path", r.URL.Path, "client_version", theirs)
+		a.Log.Info("operator's order", "path", r.URL.Path, "verb", r.URL.Query().Get("verb"), "by", peerOf(r.Context()), "client_version", theirs)
 		carryOut(w, r)
 	}
 }

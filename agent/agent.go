@@ -309,6 +309,9 @@ func (p *process) housekeeping(ctx context.Context) error {
 		if err := p.prune(ctx); err != nil {
 			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
 		}
+		if err := p.store.EraseIfDue(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			p.log.Error("erasing whom Segment had deleted went wrong; it is tried again in a minute", "error", err)
+		}
 		if _, _, err := p.store.CompactIfSparse(ctx); err != nil && ctx.Err() == nil {
 			p.log.Error("compacting the state went wrong; it is tried again in a minute", "error", err)
 		}

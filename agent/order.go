@@ -2,8 +2,10 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +38,9 @@ type Order struct {
 // of a stopped one. progress may be nil.
 type Orders interface {
 	Order(ctx context.Context, o Order, progress func(done, total int64)) (store.MembershipReport, error)
+
+	// Forget erases a user, and returns when the bytes are gone.
+	Forget(ctx context.Context, user string) (store.ForgetReport, error)
 }
 
 var (
@@ -79,6 +84,20 @@ func (d orders) Order(ctx context.Context, o Order, progress func(done, total in
 		return d.store.Decide(ctx, o.Key, o.Verb == "discard", o.DryRun, progress)
 	}
 	return store.MembershipReport{}, fmt.Errorf("%w: there is no order %q", errUsage, o.Verb)
+}
+
+// Forget implements Orders.
+func (d orders) Forget(ctx context.Context, user string) (store.ForgetReport, error) {
+	return d.store.Forget(ctx, user)
+}
+
+// Forget implements Orders.
+func (f files) Forget(ctx context.Context, user string) (r store.ForgetReport, err error) {
+	err = f.open(ctx, func(s *store.Store) error {
+		r, err = s.Forget(ctx, user)
+		return err
+	})
+	return r, err
 }
 
 // isConfigured reports whether a section of the configuration speaks of a key: then it may have
@@ -189,6 +208,32 @@ func readOrder(r *http.Request) (o Order, err error) {
 		o.AsOf = time.Unix(0, ns)
 	}
 	return o, nil
+}
+
+// forgetUser is the door of a user's erasure. The id comes in the body, so that no log of requests has it.
+func (a *Admin) forgetUser(w http.ResponseWriter, r *http.Request) {
+	var who forgetOrder
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&who); err != nil || who.User == "" || len(who.User) > store.MaxUserID {
+		p, status := newProblem(fmt.Errorf("%w: it names no user", errUsage))
+		writeProblem(w, status, p)
+		return
+	}
+	a.tell(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
+		return a.Orders.Forget(ctx, who.User)
+	})
+}
+
+type forgetOrder struct {
+	User string `json:"user"`
+}
+
+// Forget implements Orders.
+func (c *Client) Forget(ctx context.Context, user string) (r store.ForgetReport, err error) {
+	body, err := json.Marshal(forgetOrder{user})
+	if err != nil {
+		return r, err
+	}
+	return r, c.listen(ctx, "/api/user/forget", bytes.NewReader(body), nil, &r)
 }
 
 // Order implements Orders.

@@ -31,6 +31,8 @@ func (b *batch) apply(rec record, frame []byte) {
 	case rec.order != nil:
 		b.applyOrder(rec.seq, rec.order)
 		return
+	case rec.event == nil:
+		return // erased, and so applied before
 	}
 	b.now = rec.event.Received
 	l := &b.st.ledger.events

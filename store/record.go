@@ -11,9 +11,11 @@ const (
 	recordEvent byte = 1
 	recordRules byte = 2
 	recordOrder byte = 3
+
+	recordErased byte = 4 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
 )
 
-// record is one decoded inbox record; exactly one of its pointers is set.
+// record is one decoded inbox record; exactly one of its pointers is set, of an erased one none.
 type record struct {
 	seq   uint64
 	event *Event
@@ -122,6 +124,7 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		}
 	case recordOrder:
 		rec.order = r.order()
+	case recordErased:
 	default:
 		return record{}, ErrNewer
 	}
