@@ -122,7 +122,7 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 			return err
 		}
 		s = newStatus(counts, sent, l.process(), l.version, now)
-		s.Guard = guarded(list)
+		s.Guard, s.Staleness = guarded(list), staleness(list, now)
 		return nil
 	})
 	return s, err

@@ -30,11 +30,15 @@ func (m *moengage) take(d Delivery) {
 
 // word is the model's whole memory of one user and audience: the newest thing said.
 type word struct {
-	at int
-	in bool
+	at   int
+	in   bool
+	gone bool // forgotten
 }
 
 func (w *word) hear(at int, in bool) {
+	if w.gone {
+		return
+	}
 	if at > w.at || at == w.at && !in {
 		w.at, w.in = at, in
 	}
@@ -105,8 +109,15 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 // operate gives a random order on an audience.
 func operate(b *bench, rnd *rand.Rand, send Channels, model map[string]*word, them *moengage) {
 	key := fmt.Sprint("aud", rnd.IntN(2))
-	switch rnd.IntN(3) {
-	case 0:
+	switch rnd.IntN(24) {
+	case 23: // for good: whatever these tests say of the user is from before now
+		user := fmt.Sprint("user", rnd.IntN(3))
+		_, err := b.Forget(context.Background(), user)
+		must(b, err)
+		for _, key := range []string{"aud0", "aud1"} {
+			model[user+"."+key] = &word{gone: true}
+		}
+	case 0, 1, 2, 3, 4, 5, 6, 7:
 		_, err := b.Reconcile(context.Background(), key, rnd.IntN(2) == 0, false, nil)
 		if !errors.Is(err, ErrNotFound) {
 			must(b, err)
@@ -137,7 +148,7 @@ func hearList(name string, at int, in, known bool, model map[string]*word, them 
 		w = &word{at: -1}
 		model[name] = w
 	}
-	news := at > w.at || at == w.at && (in == w.in || !in)
+	news := !w.gone && (at > w.at || at == w.at && (in == w.in || !in))
 	w.hear(at, in)
 	if _, told := them.attributes[name]; known && news && (in || told) {
 		them.attributes[name] = fmt.Sprint(in)
@@ -171,6 +182,12 @@ func compare(t *testing.T, b *bench, send Channels, model map[string]*word, them
 	for name, w := range model {
 		user, key := name[:5], name[6:]
 		info, err := b.User(user)
+		if w.gone {
+			if !errors.Is(err, ErrNotFound) {
+				t.Errorf("%s was forgotten: %v", user, err)
+			}
+			continue
+		}
 		must(t, err)
 		i := slices.IndexFunc(info.Memberships, func(m MembershipInfo) bool { return m.Computation == key })
 		if i < 0 || info.Memberships[i].In != w.in {

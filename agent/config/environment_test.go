@@ -55,7 +55,7 @@ func TestBadVariablesAreFaultsThatNameThem(t *testing.T) {
 		`env PERSONASYNC_MOENGAGE_TIMEOUT: moengage.timeout = "soon": must be a duration like "30s", "15m" or "72h" (a day is 24h)`,
 		`env PERSONASYNC_MOENGAGE_CONCURRENCY: moengage.concurrency = "0x4": must be a whole number`,
 		`env PERSONASYNC_DEFAULTS_COLLAPSE: defaults.collapse = "1": must be true or false, without quotes`,
-				`env PERSONASYNC_GUARD_EXIT_SHARE: guard.exit_share = "30": must be from 0 to 1`,
+		`env PERSONASYNC_GUARD_EXIT_SHARE: guard.exit_share = "30": must be from 0 to 1`,
 		`env PERSONASYNC_SCHEDULE_TIMEZONE: schedule.timezone = "Nowhere": is no known time zone: write a name like "Europe/Berlin", or "UTC"`,
 		`env PERSONASYNC_RETENTION_EX_MEMBERS: retention.ex_members = "1h": not built yet in this version: leave it out`,
 	}
