@@ -43,6 +43,9 @@ type RunOptions struct {
 	// Relog makes Log follow [log] of a new configuration; may be nil.
 	Relog func(config.Log)
 
+	// CheckInChild is store.Options's; nil: files that may be damaged are checked in this process.
+	CheckInChild func(ctx context.Context, dir string) (*store.CheckReport, error)
+
 	// Ready is called once, when events are being accepted; may be nil.
 	Ready func(Addresses)
 }
@@ -103,7 +106,9 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	}
 	p := &process{log: o.Log, o: o, started: time.Now()}
 	p.config.Store(c)
-	if p.store, err = store.Open(c.DataDir, storeOptions(c, o.Log)); err != nil {
+	options := storeOptions(c, o.Log)
+	options.CheckInChild = o.CheckInChild
+	if p.store, err = store.Open(c.DataDir, options); err != nil {
 		return nil, fmt.Errorf("open the data in %s: %w", c.DataDir, err)
 	}
 	defer func() {
@@ -235,6 +240,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	lanes.Go(p.ingest.run)
 	lanes.Go(func() error { return p.housekeeping(work) })
+	lanes.Go(func() error { return p.endWhenBroken(work) })
 	lanes.Go(func() error {
 		err := p.accept(work)
 		end()
@@ -249,6 +255,17 @@ func (p *process) run(ctx context.Context) error {
 	err = errors.Join(err, windows.Wait(), p.store.Close())
 	p.log.Info("stopped")
 	return err
+}
+
+// endWhenBroken ends the process when its files turn out to be damaged: the next start saves what can
+// be saved, which cannot be done while they are in use.
+func (p *process) endWhenBroken(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.store.Broken():
+		return errors.New("the data is damaged: start the agent again, and it saves what can be saved")
+	}
 }
 
 // accept takes events until ctx is done, and the configuration again when it is asked to. No event is

@@ -123,6 +123,10 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		}
 		s = newStatus(counts, sent, l.process(), l.version, now)
 		s.Guard, s.Staleness = guarded(list), staleness(list, now)
+		if s.Salvages, err = v.Salvages(); err != nil {
+			return err
+		}
+		s.Salvages = whole(s.Salvages)
 		return nil
 	})
 	return s, err

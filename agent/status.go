@@ -34,6 +34,10 @@ type Status struct {
 
 	Guard     []GuardedAudience `json:"guard"`     // whose exits the guard holds
 	Staleness []Staleness       `json:"staleness"` // of every computation seen
+
+	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
+	// it was looked at.
+	Salvages []store.Salvage `json:"salvages"`
 }
 
 // Staleness is how long no event of a computation has come. Silent says that it is worth a look: nothing

@@ -16,7 +16,7 @@ const statusContract = `{
   "ready": true, "version": "1.0", "uptime_s": 90, "received": 11, "rejected": 2, "unapplied": 1,
   "pending": 8, "held": 9, "parked": 17, "delivered": 2, "oldest_pending_s": 30, "users": 5, "audiences": 6,
   "next_flush": "2026-03-14T10:00:00Z",
-  "events": {"accepted": 1, "transitions": 2, "unchanged": 3, "duplicate": 4, "stale": 5, "ignored": 6, "parked": 7, "discarded": 8},
+  "events": {"accepted": 1, "transitions": 2, "unchanged": 3, "duplicate": 4, "stale": 5, "ignored": 6, "parked": 7, "discarded": 8, "lost": 9},
   "changes": {"created": 1, "delivered": 2, "superseded": 3, "cancelled": 4, "dropped": 5, "expired": 6, "forgotten": 7, "pending": 8, "held": 9, "parked": 10},
   "moengage": {"state": "ok", "last_error": "", "since": "2026-03-14T09:00:00Z"}
 }`
@@ -25,7 +25,7 @@ func TestStatusKeepsItsNames(t *testing.T) {
 	now := time.Date(2026, 3, 14, 9, 30, 0, 0, time.UTC)
 	s := newStatus(store.Counts{
 		Received: 11, Unapplied: 1, Rejected: 2, Users: 5, Audiences: 6,
-		Events:        store.EventLedger{Accepted: 1, Transitions: 2, Unchanged: 3, Duplicate: 4, Stale: 5, Ignored: 6, Parked: 7, Discarded: 8},
+		Events:        store.EventLedger{Accepted: 1, Transitions: 2, Unchanged: 3, Duplicate: 4, Stale: 5, Ignored: 6, Parked: 7, Discarded: 8, Lost: 9},
 		Changes:       store.ChangeLedger{Created: 1, Delivered: 2, Superseded: 3, Cancelled: 4, Dropped: 5, Expired: 6, Forgotten: 7, Pending: 8, Held: 9, Parked: 10},
 		OldestPending: now.Add(-30 * time.Second),
 	}, nil, Process{

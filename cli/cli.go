@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -28,6 +29,10 @@ import (
 type Streams struct {
 	Out, Err io.Writer
 	Environ  []string // NAME=value
+
+	// Again returns a process of this program with other arguments; nil: it is never started. It is
+	// given by the program's main and by nobody else.
+	Again func(ctx context.Context, args ...string) *exec.Cmd
 }
 
 // System is the streams of this process.
@@ -38,7 +43,7 @@ func System() Streams {
 // Run runs one command line, args[0] being the program's name, and returns its exit code: one of the
 // Exit constants. It ends early when ctx does.
 func Run(ctx context.Context, args []string, s Streams) int {
-	sh := &shell{out: s.Out, err: s.Err, environ: s.Environ}
+	sh := &shell{out: s.Out, err: s.Err, environ: s.Environ, again: s.Again}
 	sh.paint, sh.errPaint = newPalette(s.Out, sh.getenv), newPalette(s.Err, sh.getenv)
 	app := sh.app()
 	arranged, err := arrange(app, args)
@@ -52,7 +57,8 @@ func Run(ctx context.Context, args []string, s Streams) int {
 type shell struct {
 	out, err        io.Writer
 	environ         []string
-	paint, errPaint palette // colours for out and err
+	again           func(ctx context.Context, args ...string) *exec.Cmd // see Streams
+	paint, errPaint palette                                             // colours for out and err
 }
 
 func (sh *shell) app() *urfave.App {
@@ -82,6 +88,7 @@ func (sh *shell) app() *urfave.App {
 			sh.sandboxCommand(),
 			sh.demoCommand(),
 			sh.versionCommand(),
+			sh.checkFilesCommand(),
 		},
 	}
 	tidy(app.Commands)

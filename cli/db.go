@@ -101,8 +101,9 @@ func (sh *shell) dbCheck(c *urfave.Context) error {
 		if err := sh.printCheck(r, c.Bool("json")); err != nil || r.OK() {
 			return err
 		}
-		return fmt.Errorf("the data is damaged (%s): stop the agent, keep a copy of the directory, and restore the last good backup with `personasync db restore FILE`; "+
-			"or go on: what does not add up is set aside when it is met, and its user counts as never seen", plural(r.Faults, "fault"))
+		return fmt.Errorf("the data is damaged (%s): keep a copy of the directory and restore the last good backup with `personasync db restore FILE`; "+
+			"or start the agent after removing the file \"running\" beside it: it then saves what can be read, keeps the damaged files aside, and says what was lost",
+			plural(r.Faults, "fault"))
 	})
 }
 

@@ -3,18 +3,22 @@ package cli
 import (
 	"context"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 )
 
 // Main runs the command line of this process and returns its exit code. The first SIGINT or SIGTERM
 // asks it to stop; the next one is not caught and ends the process.
-func Main() int {
+// again is how the program starts itself once more, see Streams; nil in tests.
+func Main(again func(ctx context.Context, args ...string) *exec.Cmd) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	// A reader that has gone is an error of the write, EPIPE: it ends a listing with success, and must
 	// not end an agent whose log nobody reads any more. Uncaught, the signal would end both.
 	signal.Ignore(syscall.SIGPIPE)
-	return Run(ctx, os.Args, System())
+	s := System()
+	s.Again = again
+	return Run(ctx, os.Args, s)
 }

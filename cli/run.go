@@ -47,10 +47,11 @@ func (sh *shell) run(c *urfave.Context) error {
 	defer signal.Stop(hangup)
 	err = agent.Run(c.Context, conf, agent.RunOptions{
 		Log: log, Relog: relog, Version: Version(), Reload: hangup,
-		Load: func() (*config.Config, error) { return sh.reload(c) },
+		Load:         func() (*config.Config, error) { return sh.reload(c) },
+		CheckInChild: sh.checker(),
 	})
-	if errors.Is(err, store.ErrInUse) {
-		return incurable(err) // another agent has it, and goes on having it
+	if errors.Is(err, store.ErrInUse) || errors.Is(err, store.ErrUnsalvageable) {
+		return incurable(err) // another agent has it, and goes on having it; or nothing is left to start with
 	}
 	return err
 }

@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() { os.Exit(Main()) }})
+	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() { os.Exit(Main(nil)) }})
 }
 
 // leakChecked fails a run of tests that left goroutines behind.

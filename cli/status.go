@@ -64,6 +64,10 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	b.WriteByte('\n')
 	b.WriteString(sh.ledger("events", "accepted", s.Events.Accepted, eventTerms(s.Events)))
 	b.WriteString(sh.ledger("changes", "created", s.Changes.Created, changeTerms(s.Changes)))
+	for i := range s.Salvages {
+		b.WriteByte('\n')
+		b.WriteString(wrap("damage: "+sh.salvageText(&s.Salvages[i]), tableWidth) + "\n")
+	}
 	_, err := sh.out.Write(b.Bytes())
 	return err
 }
@@ -73,6 +77,37 @@ func (sh *shell) readyText(s agent.Status) string {
 		return sh.paint.green("accepted") + ", up " + ago(s.UptimeS) + ", version " + plain(s.Version)
 	}
 	return sh.paint.red("not accepted") + ": " + plain(s.Unready)
+}
+
+// salvageText says what became of a damaged file.
+func (sh *shell) salvageText(r *store.Salvage) string {
+	lost := sh.paint.yellow("nothing was lost")
+	if !r.Whole() {
+		lost = sh.paint.red("lost: " + lossText(r))
+	}
+	return fmt.Sprintf("%s was damaged and made anew on %s; %s. The damaged file is %s: remove it, and this note goes",
+		plain(r.File), r.At.Format(time.RFC3339), lost, plain(r.KeptAs))
+}
+
+// lossText lists what a salvage could not save.
+func lossText(r *store.Salvage) string {
+	var parts []string
+	for _, p := range []portion{
+		{"users", r.Lost.Users}, {"memberships", r.Lost.Members}, {"pending", r.Lost.Pending}, {"held", r.Lost.Held}, {"parked", r.Lost.Parked},
+		{"closed", r.Lost.History}, {"computations", r.Lost.Computations}, {"received records", r.Lost.Records}, {"of them not applied yet", r.Unapplied},
+		{"unreadable pages", r.Pages}, {"unreadable entries", r.Entries},
+	} {
+		if p.n > 0 {
+			parts = append(parts, count(p.n)+" "+p.name)
+		}
+	}
+	if r.LedgerLost {
+		parts = append(parts, "the ledger, which begins anew")
+	}
+	if r.EdgeLost {
+		parts = append(parts, "perhaps the last records received")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (sh *shell) reachText(r agent.Reachability) string {
@@ -122,12 +157,12 @@ type portion struct {
 
 func eventTerms(l store.EventLedger) []portion {
 	return []portion{{"transitions", l.Transitions}, {"unchanged", l.Unchanged}, {"duplicate", l.Duplicate},
-		{"stale", l.Stale}, {"ignored", l.Ignored}, {"parked", l.Parked}, {"discarded", l.Discarded}}
+		{"stale", l.Stale}, {"ignored", l.Ignored}, {"parked", l.Parked}, {"discarded", l.Discarded}, {"lost", l.Lost}}
 }
 
 func changeTerms(l store.ChangeLedger) []portion {
 	return []portion{{"delivered", l.Delivered}, {"superseded", l.Superseded}, {"cancelled", l.Cancelled}, {"dropped", l.Dropped},
-		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}}
+		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}, {"lost", l.Lost}}
 }
 
 // balance is how much of a ledger's total its terms do not account for.

@@ -31,11 +31,16 @@ func (b *batch) apply(rec record, frame []byte) {
 	case rec.order != nil:
 		b.applyOrder(rec.seq, rec.order)
 		return
-	case rec.event == nil:
-		return // erased, and so applied before
+	case rec.erased:
+		return // and so applied before
+	}
+	l := &b.st.ledger.events
+	if rec.event == nil { // acknowledged, and lost before it was applied
+		l.Accepted++
+		l.Lost++
+		return
 	}
 	b.now = rec.event.Received
-	l := &b.st.ledger.events
 	l.Accepted++
 	switch b.applyEvent(&cause{seq: rec.seq, event: rec.event}, frame) {
 	case fateTransition:
@@ -153,8 +158,8 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	if f.hear(sort, c.event.Call) {
 		b.touch(f)
 	}
-	guarded := b.st.rules.guards(p) && !c.unguarded
-	if guarded {
+	watched := b.st.rules.guards(p) && !c.unguarded
+	if watched {
 		b.openWindow(f, c)
 	}
 	if f.watch.swept != nil {
@@ -166,7 +171,7 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	}
 	b.write(u, f.number)
 	b.countMember(f, wasIn, en.newest().in())
-	if guarded {
+	if watched {
 		b.watchMember(f, wasIn, en.newest().in(), leftAt, c)
 	}
 	if result != fateTransition {

@@ -61,7 +61,7 @@ func (b *batch) user(id string) *user {
 	}
 	u := &user{id: id, key: userKey(id), head: new(head)}
 	if frame := b.rows.Get(b.rowKey(u, blockHead)); frame != nil {
-		h, err := decodeHead(frame)
+		h, err := decodeHead(rowKey(u.key, blockHead), frame)
 		if err != nil {
 			b.quarantine(bucketRows, rowKey(u.key, blockHead), frame, err)
 			h = new(head)
@@ -107,7 +107,7 @@ func (b *batch) block(u *user, number uint16) *block {
 	}
 	row := &block{number: number}
 	if frame := b.rows.Get(b.rowKey(u, number)); frame != nil {
-		decoded, err := decodeBlock(number, frame, b.st.epoch)
+		decoded, err := decodeBlock(b.rowKey(u, number), frame, b.st.epoch)
 		if err != nil {
 			b.quarantine(bucketRows, rowKey(u.key, number), frame, err)
 		} else {
@@ -174,6 +174,7 @@ func (b *batch) flush() error {
 	b.put(meta, metaLedger, b.st.ledger.encode())
 	b.put(meta, metaApplied, numberKey(b.st.applied))
 	b.put(meta, metaClosed, numberKey(b.st.closed))
+	b.put(meta, metaSeal, metaSum(b.tx)) // last: it covers the others
 	return b.err
 }
 
@@ -189,7 +190,7 @@ func (b *batch) flushUser(u *user) {
 		return
 	}
 	key := b.rowKey(u, blockHead)
-	if frame := b.frame(u.head.encode); len(frame) > 0 {
+	if frame := b.frame(func(buf []byte) []byte { return u.head.encode(buf, key) }); len(frame) > 0 {
 		b.put(b.rows, key, frame)
 	} else {
 		b.remove(b.rows, key)
@@ -204,7 +205,7 @@ func (b *batch) flushBlocks(u *user) {
 			continue
 		}
 		key := b.rowKey(u, row.number)
-		frame := b.frame(row.encode)
+		frame := b.frame(func(buf []byte) []byte { return row.encode(buf, key) })
 		switch {
 		case len(frame) > 0:
 			if !row.stored && !b.hasRows(u) {

@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -22,7 +25,8 @@ import (
 
 // Finding is one thing that is not as it should be.
 type Finding struct {
-	Code    string `json:"code"` // open, pages, frame, ledger, pointer, due, members, inbox
+	File    string `json:"file"`
+	Code    string `json:"code"` // open, pages, frame, ledger, pointer, due, members, inbox, record
 	Message string `json:"message"`
 }
 
@@ -42,6 +46,12 @@ type CheckReport struct {
 	Damaged  uint64    `json:"damaged"`  // frames set aside earlier
 	Faults   uint64    `json:"faults"`   // all of them
 	Findings []Finding `json:"findings"` // the first maxFindings
+
+	// DamagedFiles are those that a salvage would make anew. A record whose own checksum is all that does
+	// not hold is no reason: it is parked when it is applied, and harms no other.
+	DamagedFiles []string `json:"damaged_files"`
+
+	file string // the one that is being read
 }
 
 // maxFindings bounds the list, not the count: a shredded disk has millions.
@@ -52,24 +62,180 @@ func (r *CheckReport) OK() bool { return r.Faults == 0 }
 
 func (r *CheckReport) find(code, format string, args ...any) {
 	if r.Faults++; len(r.Findings) < maxFindings {
-		r.Findings = append(r.Findings, Finding{code, fmt.Sprintf(format, args...)})
+		r.Findings = append(r.Findings, Finding{r.file, code, fmt.Sprintf(format, args...)})
+	}
+	if code != "record" && !slices.Contains(r.DamagedFiles, r.file) {
+		r.DamagedFiles = append(r.DamagedFiles, r.file)
 	}
 }
 
-// Check checks the files in dir, which no agent may be using. A damaged page can kill the process that
-// reads it: run it where that harms nobody.
+// Check checks the files in dir, which no agent may be using. It reads their pages by itself first, and
+// lets bbolt near a file only when these are sound; a failing disk can all the same kill the process
+// that maps it, so an agent has it done in another one: see Options.CheckInChild.
 func Check(ctx context.Context, dir string, progress func(done, total int64)) (*CheckReport, error) {
-	v, err := OpenReadOnly(dir)
+	paths, err := dataFiles(dir)
 	switch {
-	case errors.Is(err, ErrNoData), errors.Is(err, ErrInUse), errors.Is(err, ErrNewer), errors.Is(err, fs.ErrPermission):
-		return nil, err
-	case err != nil:
-		r := &CheckReport{Pages: true}
-		r.find("open", "%v", err)
-		return r, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("open the data directory: %w", err)
+	case err != nil || !slices.Contains(paths, filepath.Join(dir, stateFile)):
+		return nil, errors.Join(ErrNoData, err)
 	}
-	defer v.Close()
-	return v.check(ctx, true, progress)
+	c := newChecker(ctx, &CheckReport{Pages: true}, progress)
+	for _, path := range paths {
+		c.r.Bytes += fileSize(path)
+	}
+	c.total = 2 * c.r.Bytes
+	if err := guarded(func() error { return c.files(paths) }); err != nil {
+		if !errors.Is(err, errDamaged) {
+			return nil, err
+		}
+		c.r.find("open", "%v", err)
+	}
+	c.tell(c.total - c.done)
+	return c.r, nil
+}
+
+// dataFiles lists the files there are: the inbox in order, then the state.
+func dataFiles(dir string) (paths []string, err error) {
+	if paths, err = filepath.Glob(filepath.Join(dir, inboxPattern)); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(paths, func(a, b string) int { return int(segmentNumber(a)) - int(segmentNumber(b)) })
+	found, err := exists(filepath.Join(dir, stateFile))
+	if found {
+		paths = append(paths, filepath.Join(dir, stateFile))
+	}
+	return paths, err
+}
+
+// files reads every file: its pages, and then, the state first, what is in it.
+func (c *checker) files(paths []string) error {
+	sound := make(map[string]bool)
+	for _, path := range paths {
+		c.r.file = filepath.Base(path)
+		unlock, err := lockToRead(path)
+		if err != nil {
+			return err
+		}
+		sound[path], err = c.pages(path)
+		unlock()
+		if err != nil {
+			return err
+		}
+		c.tell(fileSize(path))
+	}
+	state := paths[len(paths)-1]
+	epoch := uint32(0)
+	if c.r.file = stateFile; sound[state] {
+		db, err := openBolt(state, 0, true)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		if epoch, err = c.epoch(db); err != nil {
+			return err
+		}
+		if epoch != 0 {
+			if err := db.View(c.state); err != nil {
+				return err
+			}
+		}
+	}
+	for _, path := range paths[:len(paths)-1] {
+		if c.r.file = filepath.Base(path); !sound[path] {
+			c.next = 0
+			continue
+		}
+		if err := c.inboxFile(path, epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// epoch reads what a file says of itself; 0 when that does not hold.
+func (c *checker) epoch(db *bolt.DB) (uint32, error) {
+	epoch, err := fileEpoch(db)
+	switch {
+	case errors.Is(err, errDamaged):
+		c.r.find("frame", "%s: %v", c.r.file, err)
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return epoch, nil
+}
+
+func (c *checker) inboxFile(path string, of uint32) error {
+	s, epoch, err := openSegment(path, true)
+	switch {
+	case errors.Is(err, errDamaged):
+		c.r.find("open", "%v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	defer s.db.Close()
+	if of != 0 && epoch != of {
+		return foreignEpoch(path, epoch, of)
+	}
+	return c.segment(s)
+}
+
+// pages follows the pages of a file, whatever they say, and reports whether bbolt can be let near it.
+func (c *checker) pages(path string) (sound bool, err error) {
+	file, err := openPages(path)
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", c.r.file, err)
+	}
+	defer file.close()
+	before := c.r.Faults
+	if err := file.glance(); err != nil {
+		c.r.find("pages", "%s: %v", c.r.file, err)
+		return false, nil
+	}
+	m, _ := file.newest()
+	wanted := [][]byte{bucketMeta, bucketRecords}
+	if c.r.file == stateFile {
+		wanted = append([][]byte{bucketMeta}, stateBuckets...)
+	}
+	known := 0
+	w := treeWalk{
+		file: file, meta: m, fault: func(err error) { c.r.find("pages", "%s: %v", c.r.file, err) },
+		leaf: func(uint64, []string, []element) {},
+		bucket: func(path []string, _ uint64) {
+			if len(path) == 1 && slices.ContainsFunc(wanted, func(b []byte) bool { return string(b) == path[0] }) {
+				known++
+			}
+		},
+	}
+	w.walk()
+	if sound = c.r.Faults == before; sound && known == 0 {
+		return false, fmt.Errorf("%w: %s", errForeign, c.r.file)
+	}
+	if sound && known < len(wanted) {
+		c.r.find("pages", "%s: %d of its %d buckets are there", c.r.file, known, len(wanted))
+		return false, nil
+	}
+	return sound, nil
+}
+
+// lockToRead takes a file as a reader of bbolt's does, so that no agent writes to it meanwhile.
+func lockToRead(path string) (unlock func(), err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
+	}
+	for until := time.Now().Add(lockPatience(true)); ; time.Sleep(20 * time.Millisecond) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(until) {
+			f.Close()
+			return nil, ErrInUse
+		}
+	}
 }
 
 // Check checks a store that is at work, all but bbolt's page links, at one moment: pages that are
@@ -81,20 +247,19 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*C
 	defer s.upkeep.Unlock()
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
-	return s.View.check(ctx, false, progress)
+	return s.View.check(ctx, progress)
 }
 
-func (v *View) check(ctx context.Context, pages bool, progress func(done, total int64)) (*CheckReport, error) {
-	c := &checker{
-		ctx: ctx, progress: progress, r: &CheckReport{Pages: pages, Findings: []Finding{}},
-		members: make(map[uint32]uint64), held: make(map[uint32]uint64),
-	}
+func (v *View) check(ctx context.Context, progress func(done, total int64)) (*CheckReport, error) {
+	c := newChecker(ctx, new(CheckReport), progress)
 	segments := v.inbox.list()
 	c.total = c.measure(v, segments)
-	err := v.look(func(tx *bolt.Tx) error { return c.state(tx, pages) })
+	c.r.file = stateFile
+	err := v.look(c.state)
 	for _, s := range segments {
 		if err == nil {
-			err = c.segment(s, pages)
+			c.r.file = filepath.Base(s.path)
+			err = guarded(func() error { return c.segment(s) })
 		}
 	}
 	if err != nil {
@@ -102,6 +267,11 @@ func (v *View) check(ctx context.Context, pages bool, progress func(done, total 
 	}
 	c.tell(c.total - c.done)
 	return c.r, nil
+}
+
+func newChecker(ctx context.Context, r *CheckReport, progress func(done, total int64)) *checker {
+	r.Findings, r.DamagedFiles = []Finding{}, []string{}
+	return &checker{ctx: ctx, progress: progress, r: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
 }
 
 // list is the chain as it is now.
@@ -183,19 +353,7 @@ func (c *checker) each(bucket []byte, f func(k, v []byte)) error {
 	})
 }
 
-// links follows the pages as bbolt links them.
-func (c *checker) links(tx *bolt.Tx, name string) {
-	for err := range tx.Check() {
-		c.r.find("pages", "%s: %v", name, err)
-	}
-}
-
-func (c *checker) state(tx *bolt.Tx, pages bool) (err error) {
-	if pages {
-		if c.links(tx, stateFile); !c.r.OK() {
-			return nil // what follows would stumble over the same pages
-		}
-	}
+func (c *checker) state(tx *bolt.Tx) (err error) {
 	c.tx = tx
 	if c.st, err = loadState(tx); err != nil {
 		c.r.find("frame", "%s: %v", stateFile, err)
@@ -327,7 +485,7 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 	if c.user.rows++; c.user.rows == 1 {
 		c.r.Users++
 	}
-	row, err := decodeBlock(number, frame, c.st.epoch)
+	row, err := decodeBlock(k, frame, c.st.epoch)
 	if err != nil {
 		c.r.find("frame", "rows %x: %v", k, err)
 		return
@@ -395,7 +553,7 @@ func (c *checker) follow(place byte, id []byte) *stored {
 func (c *checker) head(k, frame []byte) {
 	u := &c.user
 	u.headed = true
-	h, err := decodeHead(frame)
+	h, err := decodeHead(k, frame)
 	if err != nil {
 		c.r.find("frame", "rows %x: %v", k, err)
 		return
@@ -477,11 +635,14 @@ func (c *checker) queue() error {
 		default:
 			waiting++
 			c.located[0].add(rest[4:])
-			_, _, frame := parseQueueValue(v)
+			due, tried, frame := parseQueueValue(v)
 			var err error
 			if ch, err = decodeChange(frame, c.st.epoch); err != nil {
 				c.r.find("frame", "queue %x: %v", k, err)
 				return
+			}
+			if due != second(ch.Received) || tried != (ch.Attempts > 0) {
+				c.r.find("frame", "queue %x: it is not due when its change says", k)
 			}
 			if ch.lane != lane || ch.State != StatePending {
 				c.r.find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.lane, lane)
@@ -574,11 +735,11 @@ func (c *checker) rest() error {
 // ledger adds both laws up.
 func (c *checker) ledger() {
 	e, h := &c.st.ledger.events, &c.st.ledger.changes
-	if sum := e.Transitions + e.Unchanged + e.Duplicate + e.Stale + e.Ignored + e.Parked + e.Discarded; sum != e.Accepted {
-		c.r.find("ledger", "%d events were accepted, their terms make %d", e.Accepted, sum)
+	if !e.Balances() {
+		c.r.find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.terms())
 	}
-	if sum := h.Delivered + h.Superseded + h.Cancelled + h.Dropped + h.Expired + h.Forgotten + h.Pending + h.Held + h.Parked; sum != h.Created {
-		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, sum)
+	if !h.Balances() {
+		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, h.terms())
 	}
 	c.equal("users", c.st.ledger.users, c.r.Users)
 }
@@ -596,40 +757,44 @@ func (c *checker) fields() {
 }
 
 // segment reads one file of the inbox: every record, and that none is missing up to what is there.
-func (c *checker) segment(s *segment, pages bool) error {
+func (c *checker) segment(s *segment) error {
 	name := filepath.Base(s.path)
 	return s.db.View(func(tx *bolt.Tx) error {
-		if pages {
-			before := c.r.Faults
-			if c.links(tx, name); c.r.Faults > before {
-				return nil
-			}
-		}
-		return tx.Bucket(bucketRecords).ForEach(func(k, chunk []byte) error {
-			first := number(k)
-			switch {
-			case len(k) != 8:
+		records := tx.Bucket(bucketRecords)
+		err := records.ForEach(func(k, chunk []byte) error {
+			if len(k) != 8 {
 				c.r.find("inbox", "%s: %x is not the number of a record", name, k)
 				return nil
-			case c.next == 0 && c.st != nil && first > c.st.applied+1:
-				c.r.find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.applied)
-			case c.next != 0 && first != c.next:
-				c.r.find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
 			}
-			c.next = first
-			for f := (frames{rest: chunk}); ; c.next++ {
-				if !f.next() {
-					if f.err != nil {
-						c.r.find("inbox", "%s: the chunk of record %d is cut short", name, first)
-					}
-					break
-				}
-				c.r.Records++
-				if _, err := decodeRecord(c.next, f.frame); err != nil {
-					c.r.find("inbox", "%s: record %d: %v", name, c.next, err)
-				}
-			}
+			c.chunk(name, number(k), chunk, records.Sequence())
 			return c.step(k, chunk)
 		})
+		if given := records.Sequence(); c.next != 0 && given >= c.next {
+			c.r.find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, given)
+			c.next = given + 1
+		}
+		return err
 	})
+}
+
+func (c *checker) chunk(name string, first uint64, chunk []byte, given uint64) {
+	switch {
+	case c.next == 0 && c.st != nil && first > c.st.applied+1:
+		c.r.find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.applied)
+	case c.next != 0 && first != c.next && (first < c.next+restoreJump || given < first):
+		c.r.find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
+	}
+	c.next = first
+	for f := (frames{rest: chunk}); ; c.next++ {
+		if !f.next() {
+			if f.err != nil {
+				c.r.find("inbox", "%s: the chunk of record %d is cut short", name, first)
+			}
+			return
+		}
+		c.r.Records++
+		if _, err := decodeRecord(c.next, f.frame); err != nil {
+			c.r.find("record", "%s: record %d: %v", name, c.next, err)
+		}
+	}
 }

@@ -102,12 +102,12 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			l.changes.Pending++
 			l.changes.Created++
 			l.users--
-			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()))
+			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()), sealTx(tx))
 		}, "ledger: users"},
 		{"a law that is broken", func(tx *bolt.Tx) error {
 			l, err := decodeLedger(tx.Bucket(bucketMeta).Get(metaLedger))
 			l.events.Accepted++
-			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()))
+			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()), sealTx(tx))
 		}, "ledger: 8 events"},
 		{"a computation's members", func(tx *bolt.Tx) error {
 			k, v := first(tx.Bucket(bucketFields))

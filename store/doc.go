@@ -26,6 +26,8 @@
 //   - Changes of one user leave in applied order, one request at a time on a road; a failure of one
 //     user delays nobody else.
 //   - Two laws of conservation hold in every transaction: [EventLedger] and [ChangeLedger].
+//   - Damage is never silent: what the disk spoiled is told apart by checksums, kept aside, and made again
+//     from what is whole; what is gone is counted (recovery.go). Nothing starts empty in its place.
 //   - Memory does not grow with the backlog, nor a commit of the inbox with the membership.
 //
 // # Caveats

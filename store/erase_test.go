@@ -29,7 +29,7 @@ func (b *bench) mentions(text string) (files []string) {
 func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
 	const gone, stays = "gone-4f1c", "stays-77a0"
 	ctx := context.Background()
-	r := guarded(SendBoth)
+	r := watched(SendBoth)
 	b := open(t, r)
 	for _, user := range []string{gone, stays} {
 		b.receive(event(user, "vip", true, 0), trait(user, "spent", 1, "spent", "12"), event(user, "vip", true, 2, func(e *Event) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 )
@@ -27,7 +28,7 @@ type field struct {
 	held      uint64
 	lastEvent time.Time // receipt of the newest event about it
 	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by
-	watch     watch
+	watch     exitWatch
 }
 
 // fieldVersion 1 ended with the last event.
@@ -70,16 +71,18 @@ func (f *field) encode(buf []byte) []byte {
 	for _, n := range [...]uint64{f.members, f.entered, f.exited, f.held} {
 		buf = putUint(buf, n)
 	}
-	buf = append(putTime(buf, f.lastEvent), f.heard)
-	return seal(f.watch.encode(buf), start)
+	buf = f.watch.encode(append(putTime(buf, f.lastEvent), f.heard))
+	return sealKeyed(buf, start, fieldKey(f.number))
 }
+
+func fieldKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, number) }
 
 func decodeField(number uint32, frame []byte) (*field, error) {
 	version := fieldVersion
 	if len(frame) > 0 && frame[0] == 1 {
 		version = 1
 	}
-	r, err := unseal(frame, version)
+	r, err := unsealKeyed(frame, version, fieldKey(number))
 	if err != nil {
 		return nil, err
 	}

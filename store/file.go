@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,11 +25,15 @@ const (
 	inboxPattern = "inbox-*.db"
 )
 
+// errForeign is about a file without the buckets of ours: somebody else's, or one that lost their names.
+var errForeign = errors.New("not a file of this program")
+
 // Every file has the bucket meta: format, epoch, and for the state what meta.go lists.
 var (
 	bucketMeta = []byte("meta")
 	metaFormat = []byte("format")
 	metaEpoch  = []byte("epoch")
+	metaSeal   = []byte("seal")
 )
 
 // boltOptions is the one place where a bbolt file's options are made, for opening, compacting and
@@ -110,7 +116,10 @@ func initFile(db *bolt.DB, epoch uint32, buckets ...[]byte) error {
 		if err := meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, Format)); err != nil {
 			return err
 		}
-		return meta.Put(metaEpoch, binary.BigEndian.AppendUint32(nil, epoch))
+		if err := meta.Put(metaEpoch, binary.BigEndian.AppendUint32(nil, epoch)); err != nil {
+			return err
+		}
+		return sealTx(tx)
 	})
 }
 
@@ -118,17 +127,61 @@ func initFile(db *bolt.DB, epoch uint32, buckets ...[]byte) error {
 func fileEpoch(db *bolt.DB) (epoch uint32, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		if meta == nil || len(meta.Get(metaFormat)) != 4 || len(meta.Get(metaEpoch)) != 4 {
-			return fmt.Errorf("%s is not a file of this program", filepath.Base(db.Path()))
+		if meta == nil {
+			return fmt.Errorf("%w: %s", errForeign, filepath.Base(db.Path()))
 		}
-		if v := binary.BigEndian.Uint32(meta.Get(metaFormat)); v > Format {
+		if len(meta.Get(metaFormat)) != 4 || len(meta.Get(metaEpoch)) != 4 {
+			return fmt.Errorf("bucket meta: %w", errDamaged)
+		}
+		if v := binary.BigEndian.Uint32(meta.Get(metaFormat)); v > Format && !falseFormat(tx) {
 			return fmt.Errorf("%w: %s has format %d, this program knows %d: install the newer version again, or restore the backup made before its upgrade",
 				ErrNewer, filepath.Base(db.Path()), v, Format)
 		}
 		epoch = binary.BigEndian.Uint32(meta.Get(metaEpoch))
-		return nil
+		return checkMeta(tx)
 	})
 	return epoch, err
+}
+
+// metaSum is the checksum of what has none of its own: of meta, the seal aside, and of the jobs. The
+// position in the inbox is among it, which must never be believed when it is wrong.
+func metaSum(tx *bolt.Tx) []byte { return metaSumWith(tx, nil) }
+
+// metaSumWith is metaSum with another format in place of what the file says; nil: as it says.
+func metaSumWith(tx *bolt.Tx, format []byte) []byte {
+	sum := uint32(0)
+	for _, name := range [][]byte{bucketMeta, bucketJobs} {
+		b := tx.Bucket(name)
+		if b == nil {
+			continue
+		}
+		_ = b.ForEach(func(k, v []byte) error { // which never fails
+			if bytes.Equal(k, metaFormat) && format != nil {
+				v = format
+			}
+			if !bytes.Equal(k, metaSeal) {
+				sum = crc32.Update(crc32.Update(sum, castagnoli, k), castagnoli, v)
+			}
+			return nil
+		})
+	}
+	return binary.BigEndian.AppendUint32(nil, sum)
+}
+
+// falseFormat reports whether a format that is too high is damage: with ours in its place the checksum
+// is right.
+func falseFormat(tx *bolt.Tx) bool {
+	return bytes.Equal(tx.Bucket(bucketMeta).Get(metaSeal), metaSumWith(tx, binary.BigEndian.AppendUint32(nil, Format)))
+}
+
+// sealTx writes the checksum of meta. Whoever changes meta or the jobs does it last.
+func sealTx(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(metaSeal, metaSum(tx)) }
+
+func checkMeta(tx *bolt.Tx) error {
+	if !bytes.Equal(tx.Bucket(bucketMeta).Get(metaSeal), metaSum(tx)) {
+		return fmt.Errorf("bucket meta: %w", errDamaged)
+	}
+	return nil
 }
 
 // lockDir takes the directory for this process. The kernel drops the lock with the process, so a

@@ -114,7 +114,8 @@ func (h *head) empty() bool {
 	return h.history == 0 && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0
 }
 
-func (h *head) encode(buf []byte) []byte {
+// encode seals the head under its key.
+func (h *head) encode(buf, key []byte) []byte {
 	if h.empty() {
 		return buf
 	}
@@ -134,11 +135,11 @@ func (h *head) encode(buf []byte) []byte {
 			buf = putUint(putUint(putUint(buf, uint64(l.number)), uint64(l.due)), uint64(l.count))
 		}
 	}
-	return seal(buf, start)
+	return sealKeyed(buf, start, key)
 }
 
-func decodeHead(frame []byte) (*head, error) {
-	r, err := unseal(frame, headVersion)
+func decodeHead(key, frame []byte) (*head, error) {
+	r, err := unsealKeyed(frame, headVersion, key)
 	if err != nil {
 		return nil, err
 	}

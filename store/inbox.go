@@ -85,7 +85,7 @@ func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
 		segments = append(segments, s)
 	}
 	in.segments = segments
-	in.next.Store(max(first, in.last()+1))
+	in.next.Store(max(first, in.last()+1, lastGiven(segments)+1))
 	go in.commitLoop()
 	return in, nil
 }
@@ -109,12 +109,16 @@ func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment,
 		}
 		segments = append(segments, s)
 		if e != epoch {
-			return segments, fmt.Errorf("%s belongs to another store (epoch %08x, the state has %08x): move it away, or restore both from one backup",
-				filepath.Base(path), e, epoch)
+			return segments, foreignEpoch(path, e, epoch)
 		}
 	}
 	slices.SortFunc(segments, func(a, b *segment) int { return int(a.number) - int(b.number) })
 	return segments, nil
+}
+
+func foreignEpoch(path string, its, ours uint32) error {
+	return fmt.Errorf("%s belongs to another store (epoch %08x, the state has %08x): move it away, or restore both from one backup",
+		filepath.Base(path), its, ours)
 }
 
 func closeSegments(segments []*segment) {
@@ -255,7 +259,7 @@ func (in *inbox) write(group []*appendRequest) error {
 			newest = receiptOf(f, newest)
 		}
 	}
-	if in.buf, err = s.write(first, group, in.buf); err != nil {
+	if err = guarded(func() error { in.buf, err = s.write(first, group, in.buf); return err }); err != nil {
 		return fmt.Errorf("write the inbox: %w", err)
 	}
 	in.mu.Lock()
@@ -338,6 +342,14 @@ func lastRecord(segments []*segment) uint64 {
 		}
 	}
 	return 0
+}
+
+// lastGiven is the highest number ever given to a record of these segments.
+func lastGiven(segments []*segment) (last uint64) {
+	for _, s := range segments {
+		last = max(last, s.given)
+	}
+	return last
 }
 
 // read copies records from number from on, or none when there are none yet.

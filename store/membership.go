@@ -212,7 +212,7 @@ type commission struct {
 	dry     bool
 	done    MembershipReport
 
-	words []spoken
+	words []mention
 	ahead uint64 // number of the last record of the batch before this one
 }
 
@@ -267,13 +267,13 @@ func (s *Store) order(ctx context.Context, frames ...[]byte) error {
 	return translate(s.inbox.appendOther(ctx, frames...))
 }
 
-// say has a user be spoken of.
+// say has a user be mention of.
 func (c *commission) say(ctx context.Context, key []byte, in bool) error {
 	if c.dry {
 		return ctx.Err()
 	}
 	user, _, _ := userOf(key)
-	if c.words = append(c.words, spoken{user, in}); len(c.words) < commissionBatch {
+	if c.words = append(c.words, mention{user, in}); len(c.words) < commissionBatch {
 		return nil
 	}
 	return c.flush(ctx)
@@ -344,7 +344,7 @@ func (v *View) acquaintances(number uint32, before int64, from []byte) (page []a
 			if end < 3 || binary.BigEndian.Uint16(k[end:]) != block {
 				continue
 			}
-			row, err := decodeBlock(block, frame, v.inbox.epoch)
+			row, err := decodeBlock(k, frame, v.inbox.epoch)
 			if err != nil {
 				continue // set aside when next written; doctor counts it
 			}
@@ -456,7 +456,7 @@ func (c *commission) compare(ctx context.Context, list *roster, asOf int64, prog
 	return err
 }
 
-// judge says what the list makes of one user. Whoever stays what he was is spoken of, too, if only to
+// judge says what the list makes of one user. Whoever stays what he was is mention of, too, if only to
 // move the fence: news from before the list that come late must not undo it.
 func (c *commission) judge(ctx context.Context, a *acquaintance, listed bool, asOf int64) error {
 	d := &c.done

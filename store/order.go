@@ -12,7 +12,7 @@ type order struct {
 	events   bool      // events are queued, too
 	field    uint32
 	key      string // orderName: of the computation that should exist
-	words    []spoken
+	words    []mention
 	ids      []ID // of changes: orderRelease and orderDiscard
 }
 
@@ -38,8 +38,8 @@ func (v verb) String() string {
 	return ""
 }
 
-// spoken is one user of an order.
-type spoken struct {
+// mention is one user of an order.
+type mention struct {
 	user string
 	in   bool
 }
@@ -84,9 +84,9 @@ func (r *reader) order() *order {
 		r.bad = true
 		return o
 	}
-	o.words = make([]spoken, n)
+	o.words = make([]mention, n)
 	for i := range o.words {
-		o.words[i] = spoken{in: r.byte() == 1, user: r.string()}
+		o.words[i] = mention{in: r.byte() == 1, user: r.string()}
 	}
 	for n := r.uint(); n > 0 && !r.bad; n-- {
 		o.ids = append(o.ids, r.id(0))

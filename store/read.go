@@ -26,7 +26,14 @@ type View struct {
 
 // OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
 // no store in dir, and ErrInUse when an agent holds it.
-func OpenReadOnly(dir string) (*View, error) {
+func OpenReadOnly(dir string) (v *View, err error) {
+	if err := guarded(func() error { v, err = openReadOnly(dir); return err }); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func openReadOnly(dir string) (*View, error) {
 	path := filepath.Join(dir, stateFile)
 	found, err := exists(path)
 	if errors.Is(err, fs.ErrPermission) {
@@ -58,8 +65,10 @@ func (v *View) Close() error {
 	return v.db.Close()
 }
 
-// look runs one read transaction.
-func (v *View) look(f func(tx *bolt.Tx) error) error { return v.db.View(f) }
+// look runs one read transaction. A damaged page is an error like any other.
+func (v *View) look(f func(tx *bolt.Tx) error) error {
+	return guarded(func() error { return v.db.View(f) })
+}
 
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (c Counts, err error) {
@@ -114,7 +123,8 @@ func oldest(b *batch) time.Time {
 // oldestOf returns the second of the oldest change of the user in a due key.
 func (b *batch) oldestOf(key []byte, road Road) uint32 {
 	first := ^uint32(0)
-	h, err := decodeHead(b.rows.Get(rowKey(key[9:], blockHead)))
+	headKey := rowKey(key[9:], blockHead)
+	h, err := decodeHead(headKey, b.rows.Get(headKey))
 	if err != nil {
 		return first
 	}
@@ -280,7 +290,7 @@ func scanMembers(tx *bolt.Tx, key string, from []byte, page []MemberInfo, limit 
 		if !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) != uint16(f.number/blockSize) {
 			continue
 		}
-		row, err := decodeBlock(binary.BigEndian.Uint16(rest), frame, st.epoch)
+		row, err := decodeBlock(k, frame, st.epoch)
 		if err != nil {
 			continue // set aside when next written; doctor counts it
 		}

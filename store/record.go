@@ -10,17 +10,21 @@ import (
 const (
 	recordEvent byte = 1
 	recordRules byte = 2
-	recordOrder byte = 3
+	recordLost  byte = 3 // stands for a record that damage took: a salvage writes it
+	recordOrder byte = 4
 
-	recordErased byte = 4 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
+	recordErased byte = 5 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
 )
 
-// record is one decoded inbox record; exactly one of its pointers is set, of an erased one none.
+// record is one decoded inbox record: an event, rules, an order, what is left of an erased one, or
+// nothing when it stands for a lost one.
 type record struct {
 	seq   uint64
 	event *Event
 	rules *Rules
 	order *order
+
+	erased bool
 }
 
 // appendEvent encodes e behind buf.
@@ -125,6 +129,8 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 	case recordOrder:
 		rec.order = r.order()
 	case recordErased:
+		rec.erased = true
+	case recordLost:
 	default:
 		return record{}, ErrNewer
 	}

@@ -187,7 +187,8 @@ const (
 	shapeLoose
 )
 
-func (b *block) encode(buf []byte) []byte {
+// encode seals the row under its key.
+func (b *block) encode(buf, key []byte) []byte {
 	start := len(buf)
 	buf = append(buf, rowVersion)
 	for _, e := range b.entries {
@@ -198,7 +199,7 @@ func (b *block) encode(buf []byte) []byte {
 	if len(buf) == start+1 {
 		return buf[:start]
 	}
-	return seal(buf, start)
+	return sealKeyed(buf, start, key)
 }
 
 func (e *entry) encode(buf []byte) []byte {
@@ -273,9 +274,9 @@ func (t *trouble) encode(buf []byte) []byte {
 	return t.answer.encode(buf)
 }
 
-func decodeBlock(number uint16, frame []byte, epoch uint32) (*block, error) {
-	b := &block{number: number, stored: true}
-	r, err := unseal(frame, rowVersion)
+func decodeBlock(key, frame []byte, epoch uint32) (*block, error) {
+	b := &block{number: binary.BigEndian.Uint16(key[len(key)-2:]), stored: true}
+	r, err := unsealKeyed(frame, rowVersion, key)
 	if err != nil {
 		return nil, err
 	}

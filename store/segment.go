@@ -21,6 +21,7 @@ type segment struct {
 	db     *bolt.DB
 	first  uint64 // number of the first record; 0 while empty
 	last   uint64 // number of the last record; 0 while empty
+	given  uint64 // the highest number given to a record; beyond last only after damage
 	newest int64  // receipt of the newest chunk, ns
 
 	used   int64 // bytes of the file that bbolt has given out; belongs to the turn
@@ -45,6 +46,14 @@ func segmentPath(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("inbox-%08d.db", number))
 }
 
+// segmentNumber is the number of a file of the inbox, 0 when path is none.
+func segmentNumber(path string) (number uint64) {
+	if _, err := fmt.Sscanf(filepath.Base(path), "inbox-%d.db", &number); err != nil {
+		return 0
+	}
+	return number
+}
+
 // createSegment makes an empty segment that survives power loss.
 func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	path := segmentPath(dir, number)
@@ -61,21 +70,21 @@ func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 
 // openSegment opens an existing file and reads how far it goes.
 func openSegment(path string, readOnly bool) (*segment, uint32, error) {
-	var number uint64
-	if _, err := fmt.Sscanf(filepath.Base(path), "inbox-%d.db", &number); err != nil {
+	number := segmentNumber(path)
+	if number == 0 {
 		return nil, 0, fmt.Errorf("%s: not the name of an inbox file", filepath.Base(path))
 	}
 	db, err := openBolt(path, segmentMmap, readOnly)
 	if err != nil {
 		return nil, 0, err
 	}
-	epoch, err := fileEpoch(db)
-	if err != nil {
+	var epoch uint32
+	if err := guarded(func() (err error) { epoch, err = fileEpoch(db); return err }); err != nil {
 		db.Close()
 		return nil, 0, err
 	}
 	s := &segment{number: number, path: path, db: db}
-	if err := s.bounds(); err != nil {
+	if err := guarded(s.bounds); err != nil {
 		db.Close()
 		return nil, 0, fmt.Errorf("read %s: %w", filepath.Base(path), err)
 	}
@@ -86,6 +95,7 @@ func (s *segment) bounds() error {
 	return s.db.View(func(tx *bolt.Tx) error {
 		s.used = tx.Size()
 		c := tx.Bucket(bucketRecords).Cursor()
+		s.given = tx.Bucket(bucketRecords).Sequence()
 		k, _ := c.First()
 		if k == nil {
 			return nil
@@ -116,7 +126,7 @@ func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byt
 				return err
 			}
 		}
-		return nil
+		return b.SetSequence(chunks.last) // on a page that is written anyway: a lost right edge is known
 	})
 }
 
@@ -124,6 +134,7 @@ func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byt
 type chunks struct {
 	buf  []byte
 	list []chunk
+	last uint64 // number of the last record
 }
 
 type chunk struct {
@@ -149,6 +160,7 @@ func chunkGroup(seq uint64, group []*appendRequest, buf []byte) chunks {
 	if open.end > open.start {
 		c.list = append(c.list, open)
 	}
+	c.last = seq - 1
 	return c
 }
 

@@ -52,11 +52,12 @@ type ledger struct {
 	damaged    uint64
 }
 
-func (l *ledger) terms() [22]*uint64 {
+func (l *ledger) terms() [24]*uint64 {
 	e, c := &l.events, &l.changes
-	return [22]*uint64{
+	return [24]*uint64{
 		&e.Accepted, &e.Transitions, &e.Unchanged, &e.Duplicate, &e.Stale, &e.Ignored, &e.Parked, &e.Discarded,
 		&c.Created, &c.Delivered, &c.Superseded, &c.Cancelled, &c.Dropped, &c.Expired, &c.Forgotten, &c.Pending, &c.Held, &c.Parked,
+		&e.Lost, &c.Lost,
 		&l.users, &l.rejected, &l.tombstones, &l.damaged,
 	}
 }
@@ -148,12 +149,18 @@ func initState(db *bolt.DB, epoch uint32) error {
 		}
 		salt := make([]byte, 16)
 		rand.Read(salt)
-		return meta.Put(metaSalt, salt)
+		if err := meta.Put(metaSalt, salt); err != nil {
+			return err
+		}
+		return sealTx(tx)
 	})
 }
 
 func loadState(tx *bolt.Tx) (*state, error) {
 	meta := tx.Bucket(bucketMeta)
+	if err := checkMeta(tx); err != nil {
+		return nil, err
+	}
 	st := &state{epoch: binary.BigEndian.Uint32(meta.Get(metaEpoch)), jobs: []string{""}}
 	st.salt = append(st.salt, meta.Get(metaSalt)...)
 	st.applied = number(meta.Get(metaApplied))
@@ -184,6 +191,9 @@ func loadState(tx *bolt.Tx) (*state, error) {
 	var fields []*field
 	err = tx.Bucket(bucketFields).ForEach(func(k, frame []byte) error {
 		f, err := decodeField(binary.BigEndian.Uint32(k), frame)
+		if err == nil && int(f.number) != len(fields) { // rows speak of them by number
+			err = errDamaged
+		}
 		fields = append(fields, f)
 		return err
 	})

@@ -44,6 +44,11 @@ type Options struct {
 
 	// MaxDataBytes is how much disk the data may take; 0: until the disk says no. See space.go.
 	MaxDataBytes int64
+
+	// CheckInChild does what Check does for dir in a process of its own, which damage may kill: see
+	// the function CheckInChild. It is called only when there is a reason to doubt the files.
+	// nil: they are checked in this process.
+	CheckInChild func(ctx context.Context, dir string) (*CheckReport, error)
 }
 
 // Store is the durable state of one agent: the inbox, and what follows from it.
@@ -64,7 +69,12 @@ type Store struct {
 	rejected atomic.Uint64 // refused at the door since the last transaction
 	applied  atomic.Uint64 // number of the last record applied, on disk
 
-	room      *room           // whether there is any for more events
+	room         *room // whether there is any for more events
+	watch        *watch
+	checkInChild func(ctx context.Context, dir string) (*CheckReport, error)
+	broken       chan struct{} // closed when damage was met at work
+	brokenOnce   sync.Once
+
 	life      context.Context // ends with Close
 	end       context.CancelFunc
 	upkeep    sync.Mutex     // held by a compaction, a backup or a check: one at a time
@@ -86,7 +96,8 @@ type Store struct {
 }
 
 // Open locks dir, recovers what a crash left, and starts applying. The directory is made if missing.
-// ErrInUse, ErrNewer and damage are told apart.
+// Files that the last stop may have torn are checked first; what is damaged is salvaged and kept aside,
+// see Salvage. ErrInUse, ErrNewer and ErrUnsalvageable, damage of which nothing can be saved, are told apart.
 func Open(dir string, o Options) (s *Store, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
@@ -100,6 +111,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
 		between: make(chan func()),
 		room:    newRoom(o.MaxDataBytes),
+		broken:  make(chan struct{}), checkInChild: o.CheckInChild,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.retention.Store(&o)
@@ -112,8 +124,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 	return s, nil
 }
 
-func (s *Store) open() error {
-	s.removeLeftovers()
+func (s *Store) openFiles() error {
 	epoch, err := s.openState()
 	if err != nil {
 		return err
@@ -127,7 +138,7 @@ func (s *Store) open() error {
 	s.inbox = inbox
 	s.applied.Store(s.state.applied)
 	s.lookAround()
-	if err := s.recover(); err != nil {
+	if err := guarded(s.recover); err != nil {
 		inbox.close()
 		s.db.Close()
 		return err
@@ -156,12 +167,15 @@ func (s *Store) openState() (epoch uint32, err error) {
 		return 0, err
 	}
 	s.db = newStateDB(db)
-	if epoch, err = fileEpoch(db); err == nil {
-		err = s.db.View(func(tx *bolt.Tx) error {
+	err = guarded(func() error {
+		if epoch, err = fileEpoch(db); err != nil {
+			return err
+		}
+		return s.db.View(func(tx *bolt.Tx) error {
 			s.state, err = loadState(tx)
 			return err
 		})
-	}
+	})
 	if err != nil {
 		s.db.Close()
 		return 0, err
@@ -207,11 +221,11 @@ func (s *Store) Close() (err error) {
 		s.others.Wait()
 		s.upkeep.Lock() // for good: what waits for it finds the store closed
 		defer s.upkeep.Unlock()
-		if s.rejected.Load() > 0 {
+		if s.rejected.Load() > 0 && !s.isBroken() {
 			err = s.write(nil, false)
 		}
 		s.inbox.closeFiles()
-		err = errors.Join(err, s.db.Close(), s.lock.Close())
+		err = errors.Join(err, s.closeState(), s.watch.ended(), s.lock.Close())
 	})
 	return err
 }
@@ -240,7 +254,9 @@ func (s *Store) Append(ctx context.Context, events ...*Event) error {
 		frames[i] = appendEvent(make([]byte, 0, len(e.Raw)+512), e)
 		size += len(frames[i])
 	}
-	err := translate(s.inbox.append(ctx, frames...))
+	err := s.inbox.append(ctx, frames...)
+	s.note(err)
+	err = translate(err)
 	s.room.note(size, err)
 	return err
 }

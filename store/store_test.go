@@ -139,11 +139,11 @@ func (b *bench) balance() Counts {
 	c, err := b.Counts()
 	must(b, err)
 	e := c.Events
-	if sum := e.Transitions + e.Unchanged + e.Duplicate + e.Stale + e.Ignored + e.Parked + e.Discarded; e.Accepted != sum {
+	if sum := e.terms(); e.Accepted != sum {
 		b.Errorf("events do not balance: accepted %d, the terms make %d: %+v", e.Accepted, sum, e)
 	}
 	h := c.Changes
-	if sum := h.Delivered + h.Superseded + h.Cancelled + h.Dropped + h.Expired + h.Forgotten + h.Pending + h.Held + h.Parked; h.Created != sum {
+	if sum := h.terms(); h.Created != sum {
 		b.Errorf("changes do not balance: created %d, the terms make %d: %+v", h.Created, sum, h)
 	}
 	lines, err := b.Stats()

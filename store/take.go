@@ -311,7 +311,8 @@ func (b *batch) retryJobs(road Road) map[string]time.Time {
 			return nil
 		}
 		_, _, user := dueParts(k)
-		h, err := decodeHead(b.rows.Get(rowKey(user, blockHead)))
+		key := rowKey(user, blockHead)
+		h, err := decodeHead(key, b.rows.Get(key))
 		if err != nil {
 			continue
 		}

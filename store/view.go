@@ -17,6 +17,7 @@ type EventLedger struct {
 	Ignored     uint64 `json:"ignored"`
 	Parked      uint64 `json:"parked"`
 	Discarded   uint64 `json:"discarded"`
+	Lost        uint64 `json:"lost"` // to damage, before they were applied
 }
 
 // ChangeLedger counts what became of changes: Created is the sum of the others.
@@ -31,7 +32,22 @@ type ChangeLedger struct {
 	Pending    uint64 `json:"pending"`
 	Held       uint64 `json:"held"`
 	Parked     uint64 `json:"parked"`
+	Lost       uint64 `json:"lost"` // to damage
 }
+
+func (l *EventLedger) terms() uint64 {
+	return l.Transitions + l.Unchanged + l.Duplicate + l.Stale + l.Ignored + l.Parked + l.Discarded + l.Lost
+}
+
+// Balances reports whether Accepted is the sum of the other terms.
+func (l *EventLedger) Balances() bool { return l.Accepted == l.terms() }
+
+func (l *ChangeLedger) terms() uint64 {
+	return l.Delivered + l.Superseded + l.Cancelled + l.Dropped + l.Expired + l.Forgotten + l.Pending + l.Held + l.Parked + l.Lost
+}
+
+// Balances reports whether Created is the sum of the other terms.
+func (l *ChangeLedger) Balances() bool { return l.Created == l.terms() }
 
 // Counts is what the store knows of itself at one moment.
 type Counts struct {
@@ -76,7 +92,7 @@ type ComputationInfo struct {
 	LastEvent string `json:"last_event"`
 
 	// ExitsHeldSince is when the guard found that too many members left at once; "" while exits go.
-	ExitsHeldSince string `json:"exits_held_since"`
+	ExitsHeldSince string `json:"exits_held_since,omitempty"`
 }
 
 // MemberInfo is one line of `audience members KEY`.

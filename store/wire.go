@@ -20,13 +20,21 @@ func seal(buf []byte, start int) []byte {
 	return binary.BigEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
 }
 
+// sealKeyed ends a frame whose checksum covers its key too: a row must not turn up under another user.
+func sealKeyed(buf []byte, start int, key []byte) []byte {
+	return binary.BigEndian.AppendUint32(buf, crc32.Update(crc32.Checksum(buf[start:], castagnoli), castagnoli, key))
+}
+
 // unseal checks a frame and returns a reader behind its version byte, which must be version.
-func unseal(frame []byte, version byte) (reader, error) {
+func unseal(frame []byte, version byte) (reader, error) { return unsealKeyed(frame, version, nil) }
+
+// unsealKeyed is unseal for what sealKeyed ended.
+func unsealKeyed(frame []byte, version byte, key []byte) (reader, error) {
 	if len(frame) < 5 {
 		return reader{}, errDamaged
 	}
 	body, sum := frame[:len(frame)-4], binary.BigEndian.Uint32(frame[len(frame)-4:])
-	if crc32.Checksum(body, castagnoli) != sum {
+	if crc32.Update(crc32.Checksum(body, castagnoli), castagnoli, key) != sum {
 		return reader{}, errDamaged
 	}
 	if body[0] != version {

@@ -34,19 +34,24 @@ func FuzzRecord(f *testing.F) {
 // resealed makes fuzzed bytes pass the checksum, or the fuzzer would never get behind it.
 func resealed(b []byte) []byte { return seal(bytes.Clone(b), 0) }
 
+// rekeyed is resealed for what is sealed under its key.
+func rekeyed(b, key []byte) []byte { return sealKeyed(bytes.Clone(b), 0, key) }
+
+var annsRow, annsHead = rowKey(userKey("ann"), 0), rowKey(userKey("ann"), blockHead)
+
 func FuzzRow(f *testing.F) {
 	f.Add([]byte{rowVersion, 3, shapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		row, err := decodeBlock(0, resealed(body), 7)
+		row, err := decodeBlock(annsRow, rekeyed(body, annsRow), 7)
 		if err != nil {
 			return
 		}
-		frame := row.encode(nil)
+		frame := row.encode(nil, annsRow)
 		if len(frame) == 0 {
 			return
 		}
-		again, err := decodeBlock(0, frame, 7)
-		if err != nil || !bytes.Equal(again.encode(nil), frame) {
+		again, err := decodeBlock(annsRow, frame, 7)
+		if err != nil || !bytes.Equal(again.encode(nil, annsRow), frame) {
 			t.Errorf("row %x became %x: %v", body, frame, err)
 		}
 	})
@@ -56,13 +61,13 @@ func FuzzHead(f *testing.F) {
 	h := &head{history: 3}
 	h.setPending(70, true)
 	h.road(RoadTransition).add(laneDefault, 12)
-	f.Add(h.encode(nil))
+	f.Add(h.encode(nil, annsHead))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		h, err := decodeHead(resealed(body))
+		h, err := decodeHead(annsHead, rekeyed(body, annsHead))
 		if err != nil || h.empty() {
 			return
 		}
-		if _, err := decodeHead(h.encode(nil)); err != nil {
+		if _, err := decodeHead(annsHead, h.encode(nil, annsHead)); err != nil {
 			t.Errorf("%+v does not survive: %v", h, err)
 		}
 	})

@@ -73,6 +73,9 @@ func (s *Store) writeLoop() {
 		}
 		began, received, commits := time.Now(), s.inbox.events(), s.inbox.commits.Load()
 		if err := s.write(commands, apply); err != nil {
+			if s.isBroken() {
+				return
+			}
 			s.log.Error("the state could not be written; trying again", "err", err)
 			rested = false
 			rest.Reset(writeRetry)
@@ -131,7 +134,7 @@ func (s *Store) write(commands []*command, apply bool) error {
 func (s *Store) transact(commands []*command, apply bool) error {
 	var touched []spot
 	woke, rejected := false, s.rejected.Swap(0)
-	err := translate(s.db.Update(func(tx *bolt.Tx) error {
+	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		b.tracing = s.trace != nil
 		b.arena = s.arena[:0]
@@ -206,7 +209,7 @@ func (s *Store) applyNext(b *batch) error {
 		}
 		b.apply(rec, r.frame)
 		s.reached = b.now
-		if rec.event == nil && s.inbox.others.Load() > 0 {
+		if (rec.rules != nil || rec.order != nil) && s.inbox.others.Load() > 0 {
 			s.inbox.others.Add(-1)
 		}
 	}
@@ -224,7 +227,7 @@ func yield(i int) {
 
 // reload reads the state back after a transaction that failed.
 func (s *Store) reload() {
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.look(func(tx *bolt.Tx) error {
 		st, err := loadState(tx)
 		if err == nil {
 			s.state = st

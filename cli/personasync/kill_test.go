@@ -230,17 +230,17 @@ func (w *world) post(body []byte) {
 // status is what `personasync status --json` prints.
 type status struct {
 	Unapplied, Pending uint64
-	Events             struct{ Accepted, Transitions, Unchanged, Duplicate, Stale, Ignored, Parked, Discarded uint64 }
-	Changes            struct{ Created, Delivered, Superseded, Cancelled, Dropped, Expired, Forgotten, Pending, Held, Parked uint64 }
+	Events             struct{ Accepted, Transitions, Unchanged, Duplicate, Stale, Ignored, Parked, Discarded, Lost uint64 }
+	Changes            struct{ Created, Delivered, Superseded, Cancelled, Dropped, Expired, Forgotten, Pending, Held, Parked, Lost uint64 }
 }
 
 func (s *status) balance(t *testing.T) {
 	t.Helper()
 	e, c := s.Events, s.Changes
-	if e.Accepted != e.Transitions+e.Unchanged+e.Duplicate+e.Stale+e.Ignored+e.Parked+e.Discarded {
+	if e.Accepted != e.Transitions+e.Unchanged+e.Duplicate+e.Stale+e.Ignored+e.Parked+e.Discarded+e.Lost {
 		t.Errorf("events do not balance: %+v", e)
 	}
-	if c.Created != c.Delivered+c.Superseded+c.Cancelled+c.Dropped+c.Expired+c.Forgotten+c.Pending+c.Held+c.Parked {
+	if c.Created != c.Delivered+c.Superseded+c.Cancelled+c.Dropped+c.Expired+c.Forgotten+c.Pending+c.Held+c.Parked+c.Lost {
 		t.Errorf("changes do not balance: %+v", c)
 	}
 }

@@ -8,4 +8,4 @@ import (
 	"personasync/cli"
 )
 
-func main() { os.Exit(cli.Main()) }
+func main() { os.Exit(cli.Main(cli.Again)) }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// guarded is rules under which an audience may lose a third of its members, or one, an hour.
-func guarded(send Channels) Rules {
+// watched is rules under which an audience may lose a third of its members, or one, an hour.
+func watched(send Channels) Rules {
 	r := rules(send)
 	r.Guard = Guard{Share: 0.34, Count: 2, Window: time.Hour}
 	return r
@@ -64,7 +64,7 @@ func (b *bench) swept() {
 }
 
 func TestAMassExitIsHeldAndReleased(t *testing.T) {
-	b := peopled(t, guarded(SendBoth), 6)
+	b := peopled(t, watched(SendBoth), 6)
 	b.receive(leaves(0, 70))
 	f, _, err := b.Take(context.Background(), everything(minute(70))) // in flight: it goes
 	must(t, err)
@@ -74,7 +74,7 @@ func TestAMassExitIsHeldAndReleased(t *testing.T) {
 	b.settle(f, Delivered)
 	b.drainToday()
 	b.wantSaid("user0.vip=false user0!Audience Exited user9.vip=true user9!Audience Entered")
-	b.reopen(guarded(SendBoth))
+	b.reopen(watched(SendBoth))
 	b.receive(leaves(4, 80))
 	b.wantHeld(8)
 	info, err := b.Computations()
@@ -100,7 +100,7 @@ func TestAMassExitIsHeldAndReleased(t *testing.T) {
 }
 
 func TestAMassExitThatIsDiscardedNeverWas(t *testing.T) {
-	b := peopled(t, guarded(SendBoth), 6)
+	b := peopled(t, watched(SendBoth), 6)
 	b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
 	b.swept()
 	b.wantHeld(8)
@@ -123,7 +123,7 @@ func TestAMassExitThatIsDiscardedNeverWas(t *testing.T) {
 
 func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
 	for _, send := range []Channels{SendAttribute, SendEvent, SendBoth, SendAsReceived} {
-		b := peopled(t, guarded(send), 6)
+		b := peopled(t, watched(send), 6)
 		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72))
 		b.receive(enters(0, 73), enters(1, 74), enters(2, 75))
 		b.swept()
@@ -140,7 +140,7 @@ func TestAnExitThatTookThePlaceOfAnEnter(t *testing.T) {
 		"discarded":  func(b *bench) { b.decide(true) },
 		"taken back": func(b *bench) { b.receive(enters(9, 80)) },
 	} {
-		b := peopled(t, guarded(SendAttribute), 6)
+		b := peopled(t, watched(SendAttribute), 6)
 		b.receive(enters(9, 70), leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(9, 73))
 		b.swept()
 		b.wantHeld(4)
@@ -162,7 +162,7 @@ func TestWhatDoesNotTripTheGuard(t *testing.T) {
 		"strangers' exits":   {leaves(11, 70), leaves(12, 71), leaves(13, 72), leaves(14, 73)},
 		"another audience's": {event("user0", "x", false, 70, at(70)), leaves(0, 71), leaves(1, 72)},
 	} {
-		b := peopled(t, guarded(SendAttribute), 6)
+		b := peopled(t, watched(SendAttribute), 6)
 		b.receive(news...)
 		if c := b.balance(); c.Changes.Held != 0 {
 			t.Errorf("%s: %d held", name, c.Changes.Held)
@@ -175,7 +175,7 @@ func TestWhatDoesNotTripTheGuard(t *testing.T) {
 			r.Sections[0].Policy.Unguarded = true
 		},
 	} {
-		g := guarded(SendAttribute)
+		g := watched(SendAttribute)
 		r(&g)
 		b := peopled(t, g, 4)
 		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
@@ -186,7 +186,7 @@ func TestWhatDoesNotTripTheGuard(t *testing.T) {
 }
 
 func TestAnImportPassesTheGuardAndACloseDoesNotAsk(t *testing.T) {
-	b := peopled(t, guarded(SendAttribute), 6)
+	b := peopled(t, watched(SendAttribute), 6)
 	r := b.imports(Import{Key: "vip", AsOf: minute(70), Users: users("user0", "user1")})
 	if r.Exits != 4 {
 		t.Errorf("%+v", r)

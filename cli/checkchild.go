@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"context"
+	"os/exec"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/store"
+)
+
+// checkFiles is the command with which the agent starts itself once more to read files that may be
+// damaged, because that can end the process that does: it is not for people.
+const checkFiles = "check-files"
+
+func (sh *shell) checkFilesCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:   checkFiles,
+		Hidden: true,
+		Usage:  "read the database files of a directory, and print what is wrong with them",
+		Action: func(c *urfave.Context) error {
+			if err := arguments(c, "a directory"); err != nil {
+				return err
+			}
+			return store.AnswerCheck(c.Context, sh.out, c.Args().First())
+		},
+	}
+}
+
+// checker has the files checked in a child; nil where this program cannot start itself.
+func (sh *shell) checker() func(ctx context.Context, dir string) (*store.CheckReport, error) {
+	if sh.again == nil || store.IsChecking() {
+		return nil
+	}
+	return func(ctx context.Context, dir string) (*store.CheckReport, error) {
+		return store.CheckInChild(ctx, sh.again(ctx, checkFiles, dir))
+	}
+}
+
+// Again starts this very program once more: /proc/self/exe is the same one even after an upgrade has
+// replaced the file. Only the program itself may use it: in a test it is the test binary.
+func Again(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "/proc/self/exe", args...)
+}

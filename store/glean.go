@@ -1,0 +1,459 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A gleaner takes chunks of records out of a damaged inbox file. Numbers only grow and no chunk is
+// ever written twice, so a chunk that is whole is true wherever it is found.
+type gleaner struct {
+	file   *pageFile
+	db     *bolt.DB
+	report *Salvage
+
+	meta    map[string][]byte
+	first   uint64            // where the numbers should begin; 0: not known
+	oldest  bool              // no file comes before it
+	given   uint64            // the last number given, as the bucket says
+	certain bool              // that was read by way of the newest head
+	sure    uint64            // a number that was given for certain, as the state says
+	torn    bool              // a part of the tree is out of reach
+	broken  map[uint64][]byte // chunks whose lengths do not add up, by their first number
+	pending map[uint64][]byte
+	err     error
+
+	nameless uint64 // chunks whose key is no number
+}
+
+// noNumber is further on than any record's number.
+const noNumber = 1 << 56
+
+func (g *gleaner) read() error {
+	limit := g.file.pagesInFile()
+	seen := newPageSet(limit)
+	var free pageSet
+	m, ok := g.file.newest()
+	g.torn = !ok
+	if ok {
+		w := treeWalk{
+			file: g.file, meta: m, fault: func(error) {},
+			leaf: func(_ uint64, path []string, list []element) { g.takeAll(path, list) },
+			bucket: func(path []string, sequence uint64) {
+				if path[0] != string(bucketMeta) { // its name may have been hit
+					g.given, g.certain = max(g.given, sequence), true
+				}
+			},
+		}
+		w.walk()
+		g.torn, seen, free = w.torn > 0, w.seen, w.free
+		limit = min(limit, m.pages)
+	}
+	// With one head lost the last commit may be among the pages that the other calls free.
+	if oneHead := !g.file.metas[0].valid || !g.file.metas[1].valid; oneHead {
+		free, limit, g.torn, g.certain = nil, g.file.pagesInFile(), true, false
+	}
+	if g.torn {
+		g.readOrphans(seen, free, limit)
+	}
+	return g.flush()
+}
+
+func (g *gleaner) readOrphans(seen, free pageSet, limit uint64) {
+	for id := uint64(2); id < limit; id++ {
+		if seen.has(id) || free != nil && free.has(id) {
+			continue
+		}
+		p, err := g.file.read(id)
+		if p == nil {
+			g.report.Pages++
+			continue
+		}
+		if p.flags == pageBranch || p.flags == pageFreelist || p.flags == pageMeta {
+			continue
+		}
+		list, layout := p.elements()
+		if layout != nil {
+			of := 0
+			list, of = p.remains()
+			g.report.Entries += uint64(of - len(list))
+		}
+		g.takeAll(nil, list)
+		if layout == nil && err == nil {
+			for n := id; n <= id+p.overflow; n++ {
+				seen.add(n)
+			}
+		}
+	}
+}
+
+func (g *gleaner) takeAll(path []string, list []element) {
+	for i := range list {
+		e := &list[i]
+		switch {
+		case e.flags == bucketElement:
+			g.takeBucket(path, e)
+		case len(path) > 0 && path[0] == string(bucketMeta):
+			g.takeMeta(e)
+		case len(e.key) == 8:
+			g.takeChunk(number(e.key), e.value, len(path) > 0 && path[0] == string(bucketRecords))
+		case len(path) == 0 || path[0] != string(bucketRecords):
+			g.takeMeta(e)
+		}
+	}
+}
+
+func (g *gleaner) takeMeta(e *element) {
+	if g.meta == nil {
+		g.meta = make(map[string][]byte)
+	}
+	g.meta[string(e.key)] = bytes.Clone(e.value)
+}
+
+// epoch returns the epoch that the file says, 0 if that cannot be relied on.
+func (g *gleaner) epoch() uint32 {
+	sum := uint32(0)
+	for _, k := range [][]byte{metaEpoch, metaFormat} { // in the order of their keys, as metaSum
+		sum = crc32.Update(crc32.Update(sum, castagnoli, k), castagnoli, g.meta[string(k)])
+	}
+	if e := g.meta[string(metaEpoch)]; len(e) == 4 && bytes.Equal(g.meta[string(metaSeal)], binary.BigEndian.AppendUint32(nil, sum)) {
+		return binary.BigEndian.Uint32(e)
+	}
+	return 0
+}
+
+// takeBucket looks into a bucket that is stored within its parent, which only a small one is.
+func (g *gleaner) takeBucket(path []string, e *element) {
+	root, sequence, ok := e.bucket()
+	if !ok || len(path) > 0 {
+		return
+	}
+	if !bytes.Equal(e.key, bucketMeta) {
+		g.given = max(g.given, sequence)
+	}
+	if root != 0 {
+		return
+	}
+	if p, _ := e.inline(); p != nil {
+		list, err := p.elements()
+		if err != nil {
+			of := 0
+			list, of = p.remains()
+			g.report.Entries += uint64(of - len(list))
+			g.torn = true
+		}
+		g.takeAll([]string{string(e.key)}, list)
+	}
+}
+
+// takeChunk keeps a chunk. One that is framed as it should be is kept as it is: a record that does
+// not add up in it harms no other. known says that the tree led to it.
+func (g *gleaner) takeChunk(first uint64, chunk []byte, known bool) {
+	if len(chunk) == 0 {
+		return
+	}
+	if first == 0 || first > noNumber {
+		g.nameless++
+		first = noNumber + g.nameless
+	}
+	list, whole := framesOf(chunk)
+	good := 0
+	for _, f := range list {
+		if _, err := decodeRecord(first, f); err == nil || errors.Is(err, ErrNewer) {
+			good++
+		}
+	}
+	if !whole || !known && (good == 0 || 2*good < len(list)) {
+		if _, met := g.broken[first]; !met && good > 0 {
+			g.broken[first] = bytes.Clone(chunk)
+		}
+		return
+	}
+	g.put(first, chunk)
+}
+
+func (g *gleaner) put(first uint64, chunk []byte) {
+	if g.pending == nil {
+		g.pending = make(map[uint64][]byte)
+	}
+	if _, known := g.pending[first]; !known {
+		g.pending[first] = bytes.Clone(chunk)
+	}
+	if len(g.pending) > 500 && g.err == nil {
+		g.err = g.flush()
+	}
+}
+
+func (g *gleaner) flush() error {
+	if g.err != nil {
+		return g.err
+	}
+	err := g.db.Update(func(tx *bolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(bucketRecords)
+		if err != nil {
+			return err
+		}
+		b.FillPercent = 1
+		for first, chunk := range g.pending {
+			if b.Get(numberKey(first)) != nil {
+				continue // what the tree had comes first
+			}
+			if err := b.Put(numberKey(first), chunk); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	clear(g.pending)
+	return err
+}
+
+// framesOf splits a chunk; whole says that its lengths add up.
+func framesOf(chunk []byte) (list [][]byte, whole bool) {
+	f := frames{rest: chunk}
+	for f.next() {
+		list = append(list, f.frame)
+	}
+	return list, f.err == nil
+}
+
+// finish numbers what the broken chunks still hold, puts a record that says so in the place of every
+// lost one, and counts these.
+func (g *gleaner) finish(applied uint64) error {
+	return g.db.Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketRecords)
+		b.FillPercent = 1
+		for first, chunk := range g.broken {
+			if b.Get(numberKey(first)) == nil {
+				if err := g.mend(b, first, chunk); err != nil {
+					return err
+				}
+			}
+		}
+		m, _ := g.file.newest()
+		n := numbering{next: g.first, given: g.given, sure: g.sure, most: max(uint64(g.file.size), m.pages*uint64(g.file.pageSize)) / minRecord}
+		if err := g.renumber(b, &n, applied); err != nil {
+			return err
+		}
+		for _, r := range n.lost {
+			g.report.Lost.Records += r.Last - r.First + 1
+			g.report.Unapplied += less(r.Last, max(applied, r.First-1))
+			if err := putLost(b, r); err != nil {
+				return err
+			}
+		}
+		g.report.RecordsLost = n.lost
+		return b.SetSequence(n.next - min(n.next, 1))
+	})
+}
+
+// minRecord is less than any record takes with its chunk: what a file cannot hold was never in it.
+const minRecord = 6
+
+// putLost puts records that stand for lost ones, in chunks like any others.
+func putLost(b *bolt.Bucket, r RecordRange) error {
+	frame := seal([]byte{recordLost}, 0)
+	for first := r.First; first <= r.Last; {
+		var chunk []byte
+		n := uint64(0)
+		for ; first+n <= r.Last && len(chunk) < chunkBytes; n++ {
+			chunk = putBytes(chunk, frame)
+		}
+		if err := b.Put(numberKey(first), chunk); err != nil {
+			return err
+		}
+		first += n
+	}
+	return nil
+}
+
+// empty reports whether nothing was found that speaks of a record.
+func (g *gleaner) empty() bool {
+	return g.report.EdgeLost && g.report.Saved.Records == 0
+}
+
+// mend saves the records before and behind a break in a chunk. Those behind it are numbered from the
+// chunk that follows.
+func (g *gleaner) mend(b *bolt.Bucket, first uint64, chunk []byte) error {
+	before, behind := aroundBreak(first, chunk)
+	end := g.given + 1
+	if k, _ := b.Cursor().Seek(numberKey(first + 1)); k != nil {
+		end = number(k)
+	}
+	if len(before) > 0 {
+		if err := b.Put(numberKey(first), joinFrames(before)); err != nil {
+			return err
+		}
+	}
+	from := first + uint64(len(before)) + 1
+	if end > from {
+		from = max(from, end-min(end, uint64(len(behind))))
+	}
+	if len(behind) == 0 {
+		return nil
+	}
+	return b.Put(numberKey(from), joinFrames(behind))
+}
+
+func joinFrames(list [][]byte) (chunk []byte) {
+	for _, f := range list {
+		chunk = putBytes(chunk, f)
+	}
+	return chunk
+}
+
+// aroundBreak returns the whole records from the front of a chunk, and those behind the first place
+// from which the rest adds up again.
+func aroundBreak(first uint64, chunk []byte) (before, behind [][]byte) {
+	rest := chunk
+	for len(rest) > 0 {
+		r := reader{b: rest}
+		f := r.bytes()
+		if _, err := decodeRecord(first, f); r.bad || err != nil {
+			break
+		}
+		before, rest = append(before, f), r.b
+	}
+	for at := 1; at < len(rest); at++ {
+		r := reader{b: rest[at:]}
+		f := r.bytes()
+		if r.bad || len(f) < 5 {
+			continue
+		}
+		if _, err := decodeRecord(first, f); err != nil {
+			continue
+		}
+		if list, whole := framesOf(rest[at:]); whole {
+			return before, list
+		}
+	}
+	return before, nil
+}
+
+// numbering gives every chunk of a file its place. Keys have no checksum, but no number is ever left out:
+// a chunk that fits exactly between its neighbours belongs there, whatever its key says.
+type numbering struct {
+	next  uint64 // the number that should come next; 0: not known yet
+	given uint64 // the last number given in this file; 0: not known
+	sure  uint64 // one that was given for certain; 0: not known
+	most  uint64 // records that the file can hold at all
+
+	lost   []RecordRange
+	strays []placed // chunks whose key cannot be
+	moves  []placed
+}
+
+// placed is a chunk: its key, how many records of it count, and where they go.
+type placed struct {
+	key   uint64
+	count uint64
+	skip  int // records at its front that another chunk has
+	at    uint64
+}
+
+func (g *gleaner) renumber(b *bolt.Bucket, n *numbering, applied uint64) error {
+	var list []placed
+	c := b.Cursor()
+	for k, chunk := c.First(); k != nil; k, chunk = c.Next() {
+		frames, _ := framesOf(chunk)
+		list = append(list, placed{key: number(k), count: uint64(len(frames))})
+	}
+	if n.next == 0 && g.oldest && len(list) > 0 && list[0].key > applied+1 && list[0].key-applied <= n.most {
+		n.next = applied + 1 // nothing before it is left, and the state waits for these
+	}
+	for i := range list {
+		n.place(list, i)
+	}
+	n.fill()
+	g.report.Saved.Records = 0
+	for i := range list {
+		g.report.Saved.Records += list[i].count
+	}
+	return n.move(b)
+}
+
+func (n *numbering) place(list []placed, i int) {
+	p := list[i]
+	end := n.given + 1
+	if i+1 < len(list) {
+		end = list[i+1].key
+	}
+	switch {
+	case n.next == 0 || p.key == n.next:
+		n.put(p, p.key)
+	case p.key > n.next && n.next+p.count == end:
+		n.put(p, n.next)
+	case p.key < n.next: // an older try at the same numbers, which was never acknowledged
+		p.skip = int(min(p.count, n.next-p.key))
+		p.count -= uint64(p.skip)
+		n.put(p, n.next)
+		list[i].count = p.count
+	case p.key-n.next > n.most && (n.given < p.key || p.key-n.next < restoreJump), n.given != 0 && p.key > n.given:
+		n.strays = append(n.strays, p)
+	case p.key-n.next >= restoreJump:
+		n.put(p, p.key)
+	default:
+		n.lost = append(n.lost, RecordRange{n.next, p.key - 1})
+		n.put(p, p.key)
+	}
+}
+
+// restoreJump is a jump in the numbers that only a restore makes: it goes on at the microseconds since 1970.
+const restoreJump = 1 << 40
+
+func (n *numbering) put(p placed, at uint64) {
+	if p.at = at; p.at != p.key || p.skip > 0 {
+		n.moves = append(n.moves, p)
+	}
+	n.next = at + p.count
+}
+
+// fill puts strays into holes of their size, and the others behind everything: applied again, they
+// change nothing that is newer. What then is missing up to the last number given is lost.
+func (n *numbering) fill() {
+	for _, p := range n.strays {
+		hole := slices.IndexFunc(n.lost, func(r RecordRange) bool { return r.Last-r.First+1 == p.count })
+		if hole >= 0 {
+			p.at = n.lost[hole].First
+			n.lost = slices.Delete(n.lost, hole, hole+1)
+			n.moves = append(n.moves, p)
+			continue
+		}
+		n.put(p, n.next)
+	}
+	if n.given != 0 && n.next == 0 && n.given <= n.most {
+		n.next = 1
+	}
+	if n.next != 0 && n.given >= n.next && (n.given-n.next < n.most || n.given == n.sure && n.given < restoreJump) {
+		n.lost = append(n.lost, RecordRange{n.next, n.given})
+		n.next = n.given + 1
+	}
+}
+
+// move writes the chunks that stand elsewhere now.
+func (n *numbering) move(b *bolt.Bucket) error {
+	chunks := make([][]byte, len(n.moves))
+	for i, p := range n.moves {
+		list, _ := framesOf(bytes.Clone(b.Get(numberKey(p.key))))
+		chunks[i] = joinFrames(list[p.skip:])
+	}
+	for _, p := range n.moves {
+		if err := b.Delete(numberKey(p.key)); err != nil {
+			return err
+		}
+	}
+	for i, p := range n.moves {
+		if len(chunks[i]) == 0 {
+			continue
+		}
+		if err := b.Put(numberKey(p.at), chunks[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,494 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A rebuilder makes a state whole again from the entries that were saved of it. What follows from
+// them is made anew: locator, heads, due index, the queue's pointers, gauges. What says the same thing
+// as something lost stands in for it: a change for the row of its user.
+//
+//	1 computations   every number that a row or a change speaks of has one
+//	2 history        the users' chains
+//	3 rows           attributes that wait; what was in a request under way is uncertain
+//	4 parked, held   who points at them
+//	5 queue          events that wait
+//	6 sums           what a counter promised and a count does not find is lost, and is said to be
+//
+// Of a change that is found twice, because older pages were read too, the one further on in its life
+// is the newer: the locator knows which ids were met before.
+type rebuilder struct {
+	*quarry
+	log *slog.Logger
+	st  *state
+	was ledger // as it was saved
+}
+
+// rebuildSlice is how many entries one transaction handles: memory is flat in the file's size.
+const rebuildSlice = 2000
+
+func (r *rebuilder) run() error {
+	if err := r.addMisfits(); err != nil {
+		return err
+	}
+	if err := r.computations(); err != nil {
+		return err
+	}
+	if err := r.db.View(func(tx *bolt.Tx) (err error) { r.st, err = loadState(tx); return err }); err != nil {
+		return err
+	}
+	r.was = r.st.ledger
+	for _, step := range []struct {
+		bucket []byte
+		do     func(b *batch, k, v []byte)
+	}{
+		{bucketHistory, r.closed}, {bucketRows, r.row}, {bucketParked, r.kept}, {bucketHeld, r.kept}, {bucketQueue, r.queued},
+	} {
+		if err := r.each(step.bucket, step.do); err != nil {
+			return err
+		}
+	}
+	return r.sums()
+}
+
+// in runs one slice of the work in a batch of its own.
+func (r *rebuilder) in(do func(b *batch)) error {
+	return r.db.Update(func(tx *bolt.Tx) error {
+		b := newBatch(tx, r.st, r.log)
+		do(b)
+		return b.flush()
+	})
+}
+
+// each calls do for every entry of a bucket as it was when its slice began, in order. What do adds
+// behind the slice is met too.
+func (r *rebuilder) each(bucket []byte, do func(b *batch, k, v []byte)) error {
+	type item struct{ k, v []byte }
+	for from, more := []byte(nil), true; more; {
+		err := r.in(func(b *batch) {
+			list := make([]item, 0, rebuildSlice)
+			c := b.tx.Bucket(bucket).Cursor()
+			k, v := c.Seek(from)
+			for ; k != nil && len(list) < rebuildSlice; k, v = c.Next() {
+				list = append(list, item{bytes.Clone(k), bytes.Clone(v)})
+			}
+			from, more = bytes.Clone(k), k != nil
+			for _, i := range list {
+				do(b, i.k, i.v)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addMisfits puts entries of the history whose number was hit behind the others.
+func (r *rebuilder) addMisfits() error {
+	return r.db.Update(func(tx *bolt.Tx) error {
+		for _, frame := range r.misfits {
+			r.newest++
+			if err := tx.Bucket(bucketHistory).Put(numberKey(r.newest), frame); err != nil {
+				return err
+			}
+		}
+		if err := tx.Bucket(bucketMeta).Put(metaClosed, numberKey(r.newest)); err != nil {
+			return err
+		}
+		return sealTx(tx)
+	})
+}
+
+// computations fills the gaps in the numbers, because rows, changes and lanes speak of them by number.
+func (r *rebuilder) computations() error {
+	return r.db.Update(func(tx *bolt.Tx) error {
+		known := make(map[uint32]*field)
+		err := tx.Bucket(bucketFields).ForEach(func(k, frame []byte) error {
+			f, err := decodeField(binary.BigEndian.Uint32(k), frame)
+			known[binary.BigEndian.Uint32(k)] = f
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		s := &spoken{epoch: r.epoch, about: make(map[uint32]*stored)}
+		s.read(tx)
+		for number := range known {
+			s.fields = max(s.fields, number+1)
+		}
+		for number := range s.fields {
+			if known[number] != nil {
+				continue
+			}
+			r.report.Lost.Computations++
+			r.lost = true
+			if err := tx.Bucket(bucketFields).Put(fieldKey(number), s.describe(number, known).encode(nil)); err != nil {
+				return err
+			}
+		}
+		for lane := uint32(1); lane < s.lanes; lane++ { // one whose name is lost waits for the default schedule
+			if tx.Bucket(bucketJobs).Get(fieldKey(lane)) == nil {
+				if err := tx.Bucket(bucketJobs).Put(fieldKey(lane), []byte{}); err != nil {
+					return err
+				}
+			}
+		}
+		return sealTx(tx)
+	})
+}
+
+// spoken is which numbers of fields and lanes are in use.
+type spoken struct {
+	epoch         uint32
+	fields, lanes uint32             // one more than the highest
+	about         map[uint32]*stored // a change about each field
+}
+
+func (s *spoken) read(tx *bolt.Tx) {
+	if k, _ := tx.Bucket(bucketJobs).Cursor().Last(); len(k) == 4 {
+		s.lanes = binary.BigEndian.Uint32(k) + 1
+	}
+	change := func(_, frame []byte) error {
+		ch, err := decodeChange(frame, s.epoch)
+		if err != nil || ch.Kind == KindReceived {
+			return nil
+		}
+		s.fields, s.lanes = max(s.fields, ch.field+1), max(s.lanes, ch.lane+1)
+		s.about[ch.field] = ch
+		return nil
+	}
+	for _, name := range [][]byte{bucketHistory, bucketParked, bucketHeld} {
+		_ = tx.Bucket(name).ForEach(change)
+	}
+	_ = tx.Bucket(bucketQueue).ForEach(func(k, v []byte) error {
+		_, _, frame := parseQueueValue(v)
+		return change(k, frame)
+	})
+	_ = tx.Bucket(bucketRows).ForEach(func(k, frame []byte) error {
+		row, err := decodeBlock(k, frame, s.epoch)
+		if err != nil {
+			return nil
+		}
+		for _, e := range row.entries {
+			s.fields = max(s.fields, row.field(e)+1)
+			s.lanes = max(s.lanes, e.waiting.lane+1, e.flying.lane+1)
+		}
+		return nil
+	})
+}
+
+// describe names a lost field after a change that speaks of it, if there is one. A computation known by
+// its key alone takes the space and id of the next event about it.
+func (s *spoken) describe(number uint32, known map[uint32]*field) *field {
+	f := &field{number: number, key: fmt.Sprintf("lost-%d", number), class: ClassAudience}
+	ch := s.about[number]
+	if ch == nil {
+		return f
+	}
+	f.key, f.column, f.class = ch.Computation, ch.Column, ch.Class
+	for _, other := range known {
+		if f.column != "" && other.column == "" && other.key == f.key && other.id == ch.ComputedBy {
+			f.space, f.id = other.space, other.id
+		}
+	}
+	return f
+}
+
+// met notes a change for whoever asks by its id, and reports whether it was met before.
+func (r *rebuilder) met(b *batch, ch *stored) (before bool) {
+	if b.locator.Get(idKey(ch.ID)) != nil {
+		return true
+	}
+	b.locate(ch)
+	return false
+}
+
+// closed puts an entry of the history at the end of its user's chain.
+func (r *rebuilder) closed(b *batch, k, frame []byte) {
+	ch, err := decodeChange(frame, b.st.epoch)
+	if err != nil || r.met(b, ch) {
+		b.remove(b.history, k)
+		return
+	}
+	u := b.user(ch.User)
+	if ch.prev != u.head.history {
+		ch.prev = u.head.history
+		b.put(b.history, k, ch.encode(nil))
+	}
+	u.head.history, u.dirty = number(k), true
+	r.learn(b, u, ch)
+}
+
+// learn keeps the word that a change was made of where the row is lost. What MoEngage knows of it is
+// not known any more: the next difference is sent.
+func (r *rebuilder) learn(b *batch, u *user, ch *stored) {
+	f := b.fieldOf(ch.field)
+	if !r.lost || f == nil || len(ch.Value) == 0 {
+		return
+	}
+	e := b.entry(u, ch.field)
+	if s := e.newest(); s != nil && s.seq >= ch.ID.Seq {
+		return
+	}
+	sort := keptOne
+	if p := b.st.rules.For(f.key, f.id); p.Send.Has(SendAsReceived) {
+		if sort = keptIdentify; ch.Kind == KindEvent {
+			sort = keptTrack
+		}
+	}
+	at := ch.EventTime.UnixNano()
+	e.keep(sort, &statement{value: bytes.Clone(ch.Value), time: at, since: at, message: ch.MessageID, seq: ch.ID.Seq})
+	e.told = told{kind: toldUncertain}
+	b.write(u, ch.field)
+	r.report.Relearned++
+}
+
+// row has the attributes of a row wait again.
+func (r *rebuilder) row(b *batch, k, _ []byte) {
+	id, rest, _ := userOf(k)
+	n := binary.BigEndian.Uint16(rest)
+	if n == blockHead {
+		return // made in this pass
+	}
+	u := b.user(id)
+	row := b.block(u, n)
+	for _, e := range row.entries {
+		if f := b.fieldOf(row.field(e)); f != nil {
+			r.entry(b, u, f, e)
+		}
+	}
+}
+
+func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
+	if e.loose > 0 { // counted again with the queue
+		e.loose = 0
+		b.write(u, f.number)
+	}
+	switch {
+	case e.flying.id.IsZero():
+	case b.st.flying(u.id, e.flying.id):
+		r.fly(b, u, f, e)
+	default:
+		r.strand(b, u, f, e)
+	}
+	t := &e.waiting
+	switch {
+	case t.id.IsZero():
+		return
+	case !t.pending():
+		if kept := [...]*bolt.Bucket{placeParked: b.parked, placeHeld: b.held}; int(t.place) >= len(kept) || kept[t.place].Get(idKey(t.id)) == nil {
+			e.waiting = ticket{} // lost: the sums say so
+			b.write(u, f.number)
+		}
+		return
+	case r.met(b, b.change(u, f, t)): // an older row: the change is closed by now
+		e.waiting, e.told = ticket{}, told{kind: toldUncertain}
+		b.write(u, f.number)
+		return
+	}
+	if r.flightsLost {
+		e.told = told{kind: toldUncertain}
+		b.write(u, f.number)
+	}
+	u.head.setPending(f.number, true)
+	u.head.road(RoadTransition).add(t.lane, t.due)
+	u.dirty = true
+}
+
+// fly counts an overtaken change whose request is still to be settled.
+func (r *rebuilder) fly(b *batch, u *user, f *field, e *entry) {
+	if r.met(b, b.change(u, f, &e.flying)) {
+		e.flying, e.told = ticket{}, told{kind: toldUncertain}
+		b.write(u, f.number)
+		return
+	}
+	u.head.road(RoadTransition).add(e.flying.lane, e.flying.due)
+	u.dirty = true
+}
+
+// strand ends a request of which no flight is known any more: nobody knows how far it came. What was
+// overtaken meanwhile gives way; else it waits again.
+func (r *rebuilder) strand(b *batch, u *user, f *field, e *entry) {
+	t := e.flying
+	e.flying, e.told = ticket{}, told{kind: toldUncertain}
+	b.write(u, f.number)
+	ch := b.change(u, f, &t)
+	switch {
+	case e.waiting.id.IsZero():
+		e.waiting = t
+	case !r.met(b, ch):
+		ch.Successor = e.waiting.id
+		b.close(u, ch, StateSuperseded, r.report.At)
+	}
+}
+
+// kept has whoever a parked or held change belongs to point at it.
+func (r *rebuilder) kept(b *batch, k, frame []byte) {
+	ch, err := decodeChange(frame, b.st.epoch)
+	if err != nil {
+		return
+	}
+	from, lane, place := b.parked, laneParked, placeParked
+	if ch.State == StateHeld {
+		from, lane, place = b.held, laneHeld, placeHeld
+	}
+	if ch.Kind == KindReceived {
+		if ch.User != "" && len(ch.User) <= MaxUserID {
+			b.put(b.queue, queueKey(userKey(ch.User), lane, ch.ID), nil)
+		}
+		return
+	}
+	if r.met(b, ch) {
+		b.remove(from, k)
+		return
+	}
+	u := b.user(ch.User)
+	r.learn(b, u, ch)
+	if ch.Kind != KindAttribute || ch.loose {
+		b.put(b.queue, queueKey(u.key, lane, ch.ID), nil)
+		return
+	}
+	switch e := b.entry(u, ch.field); {
+	case e.waiting.id == ch.ID:
+		e.waiting.place = place
+	case e.waiting.id.IsZero():
+		e.waiting = ticket{id: ch.ID, place: place, transition: ch.Transition}
+	default: // another took its place
+		ch.Successor = e.waiting.id
+		b.remove(from, k)
+		b.close(u, ch, StateSuperseded, r.report.At)
+		return
+	}
+	b.write(u, ch.field)
+}
+
+// queued has an event wait again.
+func (r *rebuilder) queued(b *batch, k, v []byte) {
+	_, rest, _ := userOf(k)
+	lane := binary.BigEndian.Uint32(rest)
+	if lane == laneParked || lane == laneHeld {
+		return // made in the pass before
+	}
+	due, _, frame := parseQueueValue(v)
+	ch, err := decodeChange(frame, b.st.epoch)
+	if err != nil || r.met(b, ch) {
+		b.remove(b.queue, k)
+		return
+	}
+	u := b.user(ch.User)
+	r.learn(b, u, ch)
+	if ch.loose {
+		b.entry(u, ch.field).loose++
+		b.write(u, ch.field)
+	}
+	u.head.road(ch.road).add(lane, due)
+	u.dirty = true
+}
+
+// census is what a state holds, counted.
+type census struct {
+	users, members, pending uint64
+	changes                 [2]uint64 // parked and held, as keptPlaces
+	received                uint64
+	history, located        uint64
+	closed                  ChangeLedger      // of the history, by state
+	in                      map[uint32]uint64 // members by field
+	held                    map[uint32]uint64
+}
+
+func (r *rebuilder) count(b *batch) *census {
+	c := &census{in: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	last := []byte(nil)
+	_ = b.rows.ForEach(func(k, frame []byte) error {
+		row, err := decodeBlock(k, frame, b.st.epoch)
+		if err != nil {
+			return nil // a head
+		}
+		if user := k[:len(k)-2]; !bytes.Equal(user, last) {
+			c.users++
+			last = bytes.Clone(user)
+		}
+		for _, e := range row.entries {
+			c.pending += uint64(boolByte(e.waiting.pending())) + uint64(boolByte(e.flying.pending()))
+			if f := b.fieldOf(row.field(e)); f != nil && f.class != ClassTrait && e.newest().in() {
+				c.in[f.number]++
+				c.members++
+			}
+		}
+		return nil
+	})
+	_ = b.queue.ForEach(func(_, v []byte) error {
+		c.pending += uint64(boolByte(len(v) > 0))
+		return nil
+	})
+	for i, p := range keptPlaces {
+		_ = b.tx.Bucket(p.bucket).ForEach(func(_, frame []byte) error {
+			switch ch, err := decodeChange(frame, b.st.epoch); {
+			case err != nil:
+			case ch.Kind == KindReceived:
+				c.received++
+			default:
+				c.changes[i]++
+				if p.state == StateHeld {
+					c.held[ch.field]++
+				}
+			}
+			return nil
+		})
+	}
+	_ = b.history.ForEach(func(_, frame []byte) error {
+		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+			c.history++
+			*c.closed.of(ch.State)++
+		}
+		return nil
+	})
+	c.located = uint64(b.locator.Stats().KeyN)
+	return c
+}
+
+// sums counts the gauges again, and books what is missing as lost: both laws hold as before.
+func (r *rebuilder) sums() error {
+	var c *census
+	if err := r.in(func(b *batch) { c = r.count(b) }); err != nil {
+		return err
+	}
+	return r.in(func(b *batch) {
+		l, saved, lost := &b.st.ledger, &r.report.Saved, &r.report.Lost
+		saved.Users, saved.Members, saved.Pending, saved.History = c.users, c.members, c.pending, c.history
+		saved.Parked, saved.Held = c.changes[0]+c.received, c.changes[1]
+		saved.Computations = uint64(len(b.st.registry.fields)) - lost.Computations
+		lost.Users = less(r.was.users, c.users)
+		lost.Pending, lost.Held = less(r.was.changes.Pending, c.pending), less(r.was.changes.Held, c.changes[1])
+		lost.Parked = less(r.was.changes.Parked+r.was.events.Parked, saved.Parked)
+		for _, f := range b.st.registry.fields {
+			lost.Members += less(f.members, c.in[f.number])
+			f.members, f.held = c.in[f.number], c.held[f.number]
+			b.touch(f)
+		}
+		gone := lost.Pending + lost.Held + less(r.was.changes.Parked, c.changes[0])
+		lost.History = less(r.located, c.located+gone)
+
+		if r.report.LedgerLost {
+			l.changes = c.closed
+		}
+		l.users, l.tombstones = c.users, uint64(b.tx.Bucket(bucketTombstones).Stats().KeyN)
+		l.damaged = uint64(b.tx.Bucket(bucketDamaged).Stats().KeyN)
+		l.changes.Pending, l.changes.Parked, l.changes.Held, l.events.Parked = c.pending, c.changes[0], c.changes[1], c.received
+		settle := func(whole, lost *uint64, terms func() uint64) {
+			if known := terms() - *lost; *whole >= known {
+				*lost = *whole - known
+			} else { // more was saved than a sum that was lost knows of
+				*whole = terms()
+			}
+		}
+		settle(&l.changes.Created, &l.changes.Lost, l.changes.terms)
+		settle(&l.events.Accepted, &l.events.Lost, l.events.terms)
+	})
+}

@@ -1,0 +1,379 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// A start after an unclean stop reads the files before it trusts them: in a child process, because a
+// damaged page can kill the reader past every recover. What is damaged is salvaged: kept aside, and
+// made again from what can be read of it page by page. So the same damage never ends two starts: the
+// file that did it is no longer in its place.
+//
+//	inbox first   a record that is lost gets a stand-in, so that it is counted when it is applied
+//	state next    what it lost, the inbox may still have: it goes on at the position it can prove
+//
+// A position that is too low is harmless: records are applied again, and what is not newer than the
+// memberships says nothing new (judge.go); only the sums of events count them twice, and are settled.
+
+// open opens the files, salvaging first what is damaged.
+func (s *Store) open() (err error) {
+	s.removeLeftovers()
+	if s.watch, err = openWatch(s.dir); err != nil {
+		return err
+	}
+	why := s.watch.suspicion()
+	if err := s.watch.begin(why != ""); err != nil { // as on a full disk: the next start reads the files
+		s.log.Warn("how this run ends could not be noted", "err", err)
+	}
+	defer func() {
+		switch {
+		case looksDamaged(err): // the next start reads the files: bbolt may keep hold of one that it stumbled over
+			s.watch.note(fmt.Errorf("%w: %w", errDamaged, err))
+		case err != nil:
+			err = errors.Join(err, s.watch.giveUp())
+		}
+	}()
+	if err := s.inspect(why); err != nil {
+		return err
+	}
+	err = guarded(s.openFiles)
+	if looksDamaged(err) && why == "" {
+		if err := s.inspect(err.Error()); err != nil {
+			return err
+		}
+		err = guarded(s.openFiles)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.watch.opened(); err != nil {
+		s.log.Warn("how this run ends could not be noted", "err", err)
+	}
+	return nil
+}
+
+// looksDamaged reports whether err may be the work of a disk.
+func looksDamaged(err error) bool {
+	return isTrouble(err) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch)
+}
+
+// inspect glances at every file, reads them all if there is a reason, and salvages what is damaged.
+func (s *Store) inspect(why string) error {
+	paths, err := dataFiles(s.dir)
+	if err != nil {
+		return fmt.Errorf("look for the files: %w", err)
+	}
+	for _, path := range paths {
+		if err := glanceAt(path); err != nil && why == "" {
+			why = err.Error()
+		}
+	}
+	state := filepath.Join(s.dir, stateFile)
+	if why == "" || len(paths) == 0 || paths[len(paths)-1] != state { // an inbox alone is refused later
+		return nil
+	}
+	r, err := s.readAll(why)
+	if err == nil {
+		s.tellOfRecords(r)
+	}
+	if err != nil || len(r.DamagedFiles) == 0 {
+		return err
+	}
+	var reports []*Salvage
+	for _, path := range paths { // the inbox first
+		if !slices.Contains(r.DamagedFiles, filepath.Base(path)) {
+			continue
+		}
+		s.log.Error("a file is damaged; saving what can be read of it", "file", filepath.Base(path), "faults", r.Faults, "first", r.faultsOf(path)[0])
+		report, err := s.salvage(path, r.faultsOf(path))
+		if err != nil {
+			os.Remove(path + ".new")
+			return fmt.Errorf("%s is damaged and was left as it is: %w", filepath.Base(path), translate(err))
+		}
+		s.log.Error("a damaged file was salvaged; the damaged one is kept", "file", report.File, "kept_as", report.KeptAs, "whole", report.Whole(),
+			"saved", report.Saved, "lost", report.Lost, "records_lost", report.RecordsLost, "unapplied", report.Unapplied,
+			"unreadable_pages", report.Pages, "unreadable_entries", report.Entries, "relearned", report.Relearned,
+			"ledger_lost", report.LedgerLost, "position_lost", report.PositionLost, "rules_lost", report.RulesLost, "edge_lost", report.EdgeLost)
+		reports = append(reports, report)
+	}
+	return s.record(reports)
+}
+
+// tellOfRecords says which received records do not add up: what they changed is in the state if they
+// were applied, else they are parked as they are when their turn comes.
+func (s *Store) tellOfRecords(r *CheckReport) {
+	for _, f := range r.Findings {
+		if f.Code == "record" {
+			s.log.Error("a damaged record of the inbox stays as it is; it is parked if it was not applied yet", "found", f.Message)
+		}
+	}
+}
+
+// glanceAt looks at what costs three reads: the heads, and the list of free pages, over which bbolt would
+// stumble while it holds the file.
+func glanceAt(path string) error {
+	file, err := openPages(path)
+	if err != nil {
+		return err
+	}
+	defer file.close()
+	if err := file.glance(); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	m, _ := file.newest()
+	if _, _, err := file.free(m); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+const (
+	// checkPatience and checkSpeed bound a check: a disk slower than that is not to be worked with.
+	checkPatience = time.Minute
+	checkSpeed    = 5 << 20 // bytes a second
+
+	checkProgress = 10 * time.Second
+)
+
+// readAll checks the files, in a child where there is one to be had.
+func (s *Store) readAll(why string) (r *CheckReport, err error) {
+	size := int64(0)
+	paths, _ := dataFiles(s.dir)
+	for _, path := range paths {
+		size += fileSize(path)
+	}
+	s.log.Warn("reading all files before they are trusted", "why", why, "bytes", size, "in_child", s.checkInChild != nil)
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(s.life, checkPatience+time.Duration(size/checkSpeed)*time.Second)
+	defer cancel()
+	defer s.sayStill(begun)()
+	if s.checkInChild != nil {
+		r, err = s.checkInChild(ctx, s.dir)
+		if err != nil && !refusal(err) {
+			s.log.Error("the process that was to check the files did not; they are read here, page by page", "err", err)
+			died := errors.Is(err, errReaderDied)
+			if r, err = s.readPages(ctx); err == nil && r.OK() && died { // what ends a reader ends the agent, too
+				r.file = stateFile
+				r.find("open", "%v", errReaderDied)
+			}
+		}
+	} else {
+		r, err = Check(ctx, s.dir, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("check the files: %w", err)
+	}
+	s.log.Info("files read", "bytes", size, "took", time.Since(begun).Round(time.Millisecond).String(), "faults", r.Faults, "damaged", r.DamagedFiles)
+	return r, nil
+}
+
+// refusal reports whether a check ended with an answer that is no damage.
+func refusal(err error) bool {
+	return errors.Is(err, ErrNewer) || errors.Is(err, ErrInUse) || errors.Is(err, ErrNoData) || errors.Is(err, errForeign) || errors.Is(err, os.ErrPermission)
+}
+
+// readPages is the part of a check that maps nothing.
+func (s *Store) readPages(ctx context.Context) (*CheckReport, error) {
+	paths, err := dataFiles(s.dir)
+	c := newChecker(ctx, &CheckReport{Pages: true}, nil)
+	for _, path := range paths {
+		if c.r.file = filepath.Base(path); err == nil {
+			_, err = c.pages(path)
+		}
+	}
+	return c.r, err
+}
+
+// sayStill says now and then that reading goes on, until it is told that it has ended.
+func (s *Store) sayStill(begun time.Time) (end func()) {
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		tick := time.NewTicker(checkProgress)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				s.log.Info("still reading the files", "for", time.Since(begun).Round(time.Second).String())
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-gone }
+}
+
+// faultsOf lists what was found about a file; there is always something to say.
+func (r *CheckReport) faultsOf(path string) (list []string) {
+	for _, f := range r.Findings {
+		if f.File == filepath.Base(path) {
+			list = append(list, f.Message)
+		}
+	}
+	if len(list) == 0 {
+		list = []string{"among faults beyond the first " + fmt.Sprint(maxFindings)}
+	}
+	return list
+}
+
+// salvage saves what is left of one file.
+func (s *Store) salvage(path string, faults []string) (report *Salvage, err error) {
+	err = guarded(func() error {
+		if filepath.Base(path) != stateFile {
+			report, err = s.salvageSegment(path, faults)
+			return err
+		}
+		inbox, epoch, err := s.readableInbox()
+		if err != nil {
+			return err
+		}
+		defer closeSegments(inbox)
+		report, err = s.salvageState(epoch, inbox, faults)
+		return err
+	})
+	return report, err
+}
+
+// readableInbox opens the inbox files for reading, with the epoch that they agree on, 0 if none.
+func (s *Store) readableInbox() (list []*segment, epoch uint32, err error) {
+	paths, err := filepath.Glob(filepath.Join(s.dir, inboxPattern))
+	for _, path := range paths {
+		seg, e, failed := openSegment(path, true)
+		if failed == nil && epoch != 0 && e != epoch {
+			seg.db.Close()
+			failed = foreignEpoch(path, e, epoch)
+		}
+		if failed != nil {
+			closeSegments(list)
+			return nil, 0, failed
+		}
+		list, epoch = append(list, seg), e
+	}
+	slices.SortFunc(list, func(a, b *segment) int { return int(a.number) - int(b.number) })
+	return list, epoch, err
+}
+
+// record keeps what was salvaged of the inbox in the state, which is sound by now.
+func (s *Store) record(reports []*Salvage) error {
+	db, err := openBolt(filepath.Join(s.dir, stateFile), 0, false)
+	if err != nil {
+		return err
+	}
+	for _, r := range reports {
+		if r.File != stateFile { // that has it since it was made
+			err = errors.Join(err, guarded(func() error { return addSalvage(db, r) }))
+		}
+	}
+	return errors.Join(err, db.Close())
+}
+
+// salvageSegment makes an inbox file anew from the chunks that can be read. A record whose checksum
+// does not hold stays in it, and is parked with its bytes when it is applied; a number that has no
+// record gets one that says so.
+func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
+	file, err := openPages(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.close()
+	epoch, applied := s.stateKnows()
+	db, err := freshFile(path, segmentMmap)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	report := &Salvage{At: time.Now().UTC(), File: filepath.Base(path), Faults: faults[:min(len(faults), 10)]}
+	g := &gleaner{file: file, db: db, report: report, broken: make(map[uint64][]byte)}
+	newest := s.neighbours(path, g)
+	if err := g.read(); err != nil {
+		return nil, err
+	}
+	own := g.epoch()
+	switch {
+	case own != 0 && epoch != 0 && own != epoch:
+		return nil, foreignEpoch(path, own, epoch)
+	case own == 0 && epoch == 0:
+		return nil, fmt.Errorf("%w: neither it nor %s says which store they belong to: restore a backup with `personasync db restore FILE`", ErrUnsalvageable, stateFile)
+	}
+	if err := initFile(db, max(epoch, own), bucketRecords); err != nil {
+		return nil, err
+	}
+	report.EdgeLost = g.torn && !g.certain
+	if newest {
+		g.given, g.sure = max(g.given, applied), applied // the newest file holds all that was applied last
+	}
+	if err := g.finish(applied); err != nil {
+		return nil, err
+	}
+	if g.empty() {
+		return nil, fmt.Errorf("%w: no record can be read from %s (%d bytes), and those that were not applied yet are lost: "+
+			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", ErrUnsalvageable, path, file.size)
+	}
+	report.KeptAs = keptName(path, report.At)
+	return report, errors.Join(db.Sync(), db.Close(), replaceDamaged(path, report.KeptAs))
+}
+
+// neighbours tells g where the numbers of a file begin, and reports whether the file is the newest with
+// any records.
+func (s *Store) neighbours(path string, g *gleaner) (newest bool) {
+	newest, g.oldest = true, true
+	if segmentNumber(path) == 1 {
+		g.first = 1
+	}
+	paths, _ := dataFiles(s.dir)
+	for _, other := range paths {
+		n := segmentNumber(other)
+		if n == 0 || other == path {
+			continue
+		}
+		seg, _, err := openSegment(other, true)
+		switch {
+		case n < segmentNumber(path):
+			g.oldest = false
+			if g.first = 0; err == nil && max(seg.last, seg.given) > 0 {
+				g.first = max(seg.last, seg.given) + 1
+			}
+		case err != nil || seg.last > 0:
+			newest = false
+		}
+		if err == nil {
+			seg.db.Close()
+		}
+	}
+	return newest
+}
+
+// stateKnows reads epoch and position of the state as far as they can be had; zeros if not.
+func (s *Store) stateKnows() (epoch uint32, applied uint64) {
+	path := filepath.Join(s.dir, stateFile)
+	if glanceAt(path) != nil {
+		return 0, 0
+	}
+	db, err := openBolt(path, 0, true)
+	if err != nil {
+		return 0, 0
+	}
+	defer db.Close()
+	err = guarded(func() (err error) {
+		if epoch, err = fileEpoch(db); err != nil {
+			return err
+		}
+		return db.View(func(tx *bolt.Tx) error {
+			applied = number(tx.Bucket(bucketMeta).Get(metaApplied))
+			return nil
+		})
+	})
+	if err != nil {
+		return 0, 0
+	}
+	return epoch, applied
+}

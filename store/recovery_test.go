@@ -1,0 +1,309 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// lastRunOf writes what the last run is to have left behind.
+func lastRunOf(t testing.TB, dir string, l lastRun) {
+	t.Helper()
+	text, err := json.Marshal(l)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, runFile), text, 0o600))
+}
+
+func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
+	text, err := os.ReadFile(bootFile)
+	if err != nil {
+		t.Skip("this kernel does not say which run of the machine it is")
+	}
+	boot := strings.TrimSpace(string(text))
+	for _, tc := range []struct {
+		name    string
+		last    lastRun
+		checked bool
+	}{
+		{"a clean stop", lastRun{Boot: boot, Phase: phaseStopped}, false},
+		{"a clean stop before the machine went down", lastRun{Boot: "another", Phase: phaseStopped}, false},
+		{"kill -9", lastRun{Boot: boot, Phase: phaseRunning, Unclean: 1}, false},
+		{"kill -9 again and again", lastRun{Boot: boot, Phase: phaseRunning, Unclean: 3}, true},
+		{"the machine went down", lastRun{Boot: "another", Phase: phaseRunning, Unclean: 1}, true},
+		{"a start that ended while it opened the files", lastRun{Boot: boot, Phase: phaseOpening, Unclean: 1}, true},
+		{"an error of the disk, and a clean stop", lastRun{Boot: boot, Phase: phaseStopped, Trouble: "EIO"}, true},
+		{"nothing is known", lastRun{}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := fastDir(t)
+			checks := 0
+			reopen := func() {
+				s, err := Open(dir, Options{Log: discard, CheckInChild: func(context.Context, string) (*CheckReport, error) {
+					checks++
+					return &CheckReport{}, nil
+				}})
+				must(t, err)
+				must(t, s.Close())
+			}
+			reopen()
+			lastRunOf(t, dir, tc.last)
+			checks = 0
+			reopen()
+			if (checks == 1) != tc.checked || checks > 1 {
+				t.Errorf("read %d times", checks)
+			}
+			checks = 0
+			reopen()
+			if checks != 0 {
+				t.Error("read again after a clean stop")
+			}
+		})
+	}
+}
+
+func TestUncleanStopsInARowAreCounted(t *testing.T) {
+	dir := fastDir(t)
+	for n := range 7 {
+		w, err := openWatch(dir)
+		must(t, err)
+		why := w.suspicion()
+		if want := n%uncleanTolerated == 0; (why != "") != want && w.boot != "" { // at first nothing is known
+			t.Errorf("start %d: %q", n, why)
+		}
+		must(t, w.begin(why != ""))
+		must(t, w.opened())
+	}
+}
+
+func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
+	for err, want := range map[error]bool{
+		fmt.Errorf("write: %w", syscall.EIO): true, fmt.Errorf("page 3: %w", errDamaged): true,
+		syscall.ENOSPC: false, ErrFull: false, io.EOF: false, ErrBusy: false,
+	} {
+		if got := isTrouble(err); got != want {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}
+
+func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	err := b.run(t.Context(), func(*batch) error { panic("page 7 is not what it should be") }, nil)
+	if !errors.Is(err, errDamaged) {
+		t.Errorf("the command was told %v", err)
+	}
+	<-b.Broken()
+	if err := b.Applied(t.Context()); err != nil {
+		t.Errorf("what was applied before still is: %v", err)
+	}
+	if _, _, err := b.Take(t.Context(), everything(noon)); !errors.Is(err, ErrClosed) {
+		t.Errorf("afterwards: %v", err)
+	}
+	must(t, b.Close())
+	w, err := openWatch(b.dir)
+	must(t, err)
+	if why := w.suspicion(); !strings.Contains(why, "page 7") {
+		t.Errorf("the next start is told %q", why)
+	}
+	b.Store = openQuietly(t, b.dir)
+	b.receive(event("ann", "vip", false, 2))
+	b.balance()
+}
+
+// TestAFileThatEndsItsReaderIsMadeAnew has the checking process die of a store in which nothing is
+// found to be wrong: opening it would end the agent, start after start.
+func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
+	dir := filepath.Join(fastDir(t), "data")
+	copyStore(t, sample(t, 12), dir)
+	var children int
+	o := Options{Log: discard, CheckInChild: func(ctx context.Context, _ string) (*CheckReport, error) {
+		children++
+		return CheckInChild(ctx, exec.CommandContext(ctx, "sh", "-c", "kill -BUS $$"))
+	}}
+	for range 2 {
+		s, err := Open(dir, o)
+		must(t, err)
+		must(t, s.Applied(t.Context()))
+		list, err := s.Salvages()
+		must(t, err)
+		if len(list) != 1 || !list[0].Whole() || list[0].Saved.Users == 0 {
+			t.Errorf("%+v", list)
+		}
+		must(t, s.Close())
+	}
+	if children != 1 {
+		t.Errorf("%d processes were started", children)
+	}
+}
+
+func TestAProcessThatChecksFilesStartsNoOther(t *testing.T) {
+	t.Setenv(checkingVariable, "1")
+	mark := filepath.Join(t.TempDir(), "started")
+	if _, err := CheckInChild(t.Context(), exec.Command("touch", mark)); err == nil {
+		t.Error("no error")
+	}
+	if found, _ := exists(mark); found {
+		t.Error("it did")
+	}
+}
+
+func TestAnAnswerCrossesTheProcesses(t *testing.T) {
+	dir := filepath.Join(fastDir(t), "data")
+	copyStore(t, sample(t, 12), dir)
+	ask := func(dir string) (*CheckReport, error) {
+		var answer bytes.Buffer
+		must(t, AnswerCheck(t.Context(), &answer, dir))
+		child := exec.Command("cat")
+		child.Stdin = &answer
+		return CheckInChild(t.Context(), child)
+	}
+	if r, err := ask(dir); err != nil || !r.OK() || r.Users == 0 {
+		t.Errorf("%+v %v", r, err)
+	}
+	blow{file: stateFile, at: 30, value: 1}.strike(t, dir)
+	if r, err := ask(dir); err != nil || len(r.DamagedFiles) != 1 || len(r.Findings) == 0 || r.Findings[0].File != stateFile {
+		t.Errorf("%+v %v", r, err)
+	}
+	if _, err := ask(t.TempDir()); !errors.Is(err, ErrNoData) {
+		t.Errorf("nothing there: %v", err)
+	}
+}
+
+func TestNothingLeftIsRefusedAndLeftAsItIs(t *testing.T) {
+	origin := sample(t, 12)
+	for _, tc := range []struct {
+		name string
+		harm func(body []byte) []byte
+	}{
+		{"zeros", func(b []byte) []byte { return make([]byte, len(b)) }},
+		{"empty", func([]byte) []byte { return nil }},
+		{"a text", func([]byte) []byte { return []byte("not a database") }},
+	} {
+		for _, name := range []string{stateFile, "inbox-00000001.db"} {
+			t.Run(tc.name+" "+name, func(t *testing.T) {
+				dir := filepath.Join(fastDir(t), "data")
+				copyStore(t, origin, dir)
+				lastRunOf(t, dir, lastRun{Phase: phaseStopped}) // found although nothing gave a reason to look
+				path := filepath.Join(dir, name)
+				body, err := os.ReadFile(path)
+				must(t, err)
+				body = tc.harm(body)
+				must(t, os.WriteFile(path, body, 0o600))
+				for range 2 {
+					_, err = Open(dir, Options{Log: discard})
+					if !errors.Is(err, ErrUnsalvageable) || !strings.Contains(err.Error(), "personasync db restore FILE") {
+						t.Errorf("got %v", err)
+					}
+				}
+				after, err := os.ReadFile(path)
+				must(t, err)
+				if !bytes.Equal(after, body) {
+					t.Error("the file was changed")
+				}
+			})
+		}
+	}
+}
+
+func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	must(t, b.Close())
+	in, err := openInbox(b.dir, b.state.epoch, 1)
+	must(t, err)
+	for i := range 4 { // as a crash leaves them: appended, not applied
+		must(t, in.append(t.Context(), appendEvent(nil, event("bob", "vip", i%2 == 0, 2+i))))
+	}
+	in.close()
+	path := filepath.Join(b.dir, "inbox-00000001.db")
+	body, err := os.ReadFile(path)
+	must(t, err)
+	frame := appendEvent(nil, event("bob", "vip", true, 4))
+	for at := 0; ; { // older versions of the page included
+		next := bytes.Index(body[at:], frame)
+		if next < 0 {
+			break
+		}
+		at += next + len(frame)
+		body[at-len(frame)-1] ^= 0x40 // its length, so that where it ends cannot be told
+	}
+	must(t, os.WriteFile(path, body, 0o600))
+	must(t, os.Remove(filepath.Join(b.dir, runFile)))
+
+	b.Store = openQuietly(t, b.dir)
+	must(t, b.Applied(t.Context()))
+	list, err := b.Salvages()
+	must(t, err)
+	if len(list) != 1 || len(list[0].RecordsLost) != 1 || list[0].RecordsLost[0] != (RecordRange{5, 5}) || list[0].Unapplied != 1 {
+		t.Errorf("%+v", list)
+	}
+	if c := b.balance(); c.Events.Lost != 1 || c.Events.Accepted != 5 {
+		t.Errorf("%+v", c.Events)
+	}
+	if m, _, err := b.Members("vip", "", 0); err != nil || len(m) != 1 { // bob left last
+		t.Errorf("%+v %v", m, err)
+	}
+}
+
+func TestNewerFilesAreRefusedByName(t *testing.T) {
+	origin := sample(t, 12)
+	for _, name := range []string{stateFile, "inbox-00000001.db"} {
+		for _, phase := range []string{phaseStopped, ""} {
+			dir := filepath.Join(fastDir(t), "data")
+			copyStore(t, origin, dir)
+			lastRunOf(t, dir, lastRun{Phase: phase})
+			db, err := bolt.Open(filepath.Join(dir, name), 0o600, nil)
+			must(t, err)
+			must(t, db.Update(func(tx *bolt.Tx) error {
+				return firstError(tx.Bucket(bucketMeta).Put(metaFormat, []byte{0, 0, 0, Format + 1}), sealTx(tx))
+			}))
+			must(t, db.Close())
+			_, err = Open(dir, Options{Log: slog.New(slog.DiscardHandler)})
+			if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// TestDamageThatACleanStopHidIsSalvagedToo hits the pages that every start reads.
+func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
+	origin := sample(t, 12)
+	for name, page := range map[string]func(m fileMeta) uint64{
+		"the root":               func(m fileMeta) uint64 { return m.root },
+		"the list of free pages": func(m fileMeta) uint64 { return m.freelist },
+	} {
+		for _, file := range []string{stateFile, "inbox-00000001.db"} {
+			t.Run(name+" of "+file, func(t *testing.T) {
+				dir := filepath.Join(fastDir(t), "data")
+				copyStore(t, origin, dir)
+				lastRunOf(t, dir, lastRun{Phase: phaseStopped})
+				p, err := openPages(filepath.Join(dir, file))
+				must(t, err)
+				m, _ := p.newest()
+				p.close()
+				blow{file: file, at: int64(page(m))*p.pageSize + 8, value: 0xFF}.strike(t, dir) // what kind of page it is
+				s := openQuietly(t, dir)
+				list, err := s.Salvages()
+				must(t, err)
+				if len(list) != 1 || list[0].File != file || list[0].Lost != (Stock{}) {
+					t.Errorf("%+v", list)
+				}
+				serves(t, s, blow{file: file})
+			})
+		}
+	}
+}

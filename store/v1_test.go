@@ -1,0 +1,116 @@
+package store
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The store in testdata/v1 was written by the first version of format 1. It has something of
+// everything, records that were not applied yet among them, and opens for ever. It was made with
+// PERSONASYNC_MAKE_TESTDATA=1, once: it is never made again.
+const v1 = "testdata/v1"
+
+// summary is what people are shown of a store.
+type summary struct {
+	Counts       Counts
+	Computations []ComputationInfo
+	Members      []MemberInfo
+	Changes      map[string][]ChangeInfo
+	User         *UserInfo
+}
+
+func summarize(t testing.TB, s *Store) []byte {
+	t.Helper()
+	must(t, s.Applied(t.Context()))
+	sum := summary{Changes: make(map[string][]ChangeInfo)}
+	var err error
+	sum.Counts, err = s.Counts()
+	must(t, err)
+	sum.Computations, err = s.Computations()
+	must(t, err)
+	sum.Members, _, err = s.Members("vip", "", 1000)
+	must(t, err)
+	for _, state := range []State{StatePending, StateHeld, StateParked, StateDelivered, StateSuperseded, StateCancelled} {
+		sum.Changes[state.String()], _, err = s.Changes(OutboxFilter{State: state, Limit: 1000})
+		must(t, err)
+	}
+	sum.User, err = s.User("user-0004")
+	must(t, err)
+	text, err := json.MarshalIndent(sum, "", " ")
+	must(t, err)
+	return append(text, '\n')
+}
+
+func TestAStoreOfTheFirstVersionOpens(t *testing.T) {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("bbolt writes its pages in the byte order of the machine")
+	}
+	if os.Getenv("PERSONASYNC_MAKE_TESTDATA") != "" {
+		makeV1(t)
+	}
+	dir := unpackV1(t)
+	r, err := Check(t.Context(), dir, nil)
+	must(t, err)
+	if !r.OK() || r.Records == 0 || r.Users == 0 {
+		t.Fatalf("%+v", r)
+	}
+	s := openQuietly(t, dir)
+	want, err := os.ReadFile(filepath.Join(v1, "want.json"))
+	must(t, err)
+	if got := summarize(t, s); !bytes.Equal(got, want) {
+		t.Errorf("it reads otherwise than it did: %s", firstDifference(string(want), string(got)))
+	}
+	serves(t, s, blow{file: v1})
+}
+
+// unpackV1 copies the store of testdata/v1 to where it may be changed.
+func unpackV1(t testing.TB) (dir string) {
+	t.Helper()
+	dir = fastDir(t)
+	packed, err := filepath.Glob(filepath.Join(v1, "*.gz"))
+	must(t, err)
+	for _, path := range packed {
+		f, err := os.Open(path)
+		must(t, err)
+		z, err := gzip.NewReader(f)
+		must(t, err)
+		body, err := io.ReadAll(z)
+		must(t, err)
+		must(t, f.Close())
+		must(t, os.WriteFile(filepath.Join(dir, strings.TrimSuffix(filepath.Base(path), ".gz")), body, 0o600))
+	}
+	return dir
+}
+
+func makeV1(t testing.TB) {
+	origin := sample(t, 16)
+	s := openQuietly(t, origin) // what was in flight is uncertain, and waits again
+	must(t, s.Applied(t.Context()))
+	must(t, s.Close())
+	in, err := openInbox(origin, s.state.epoch, s.state.applied+1)
+	must(t, err)
+	must(t, in.append(t.Context(), appendEvent(nil, event("user-0003", "vip", false, 28)), appendEvent(nil, event("yan", "vip", true, 28))))
+	in.close()
+	dir := filepath.Join(fastDir(t), "copy")
+	copyStore(t, origin, dir)
+	must(t, os.MkdirAll(v1, 0o755))
+	for _, name := range []string{stateFile, "inbox-00000001.db"} {
+		body, err := os.ReadFile(filepath.Join(dir, name))
+		must(t, err)
+		var packed bytes.Buffer
+		z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+		must(t, err)
+		_, err = z.Write(body)
+		must(t, err)
+		must(t, z.Close())
+		must(t, os.WriteFile(filepath.Join(v1, name+".gz"), packed.Bytes(), 0o644))
+	}
+	must(t, os.WriteFile(filepath.Join(v1, "want.json"), summarize(t, openQuietly(t, dir)), 0o644))
+}
