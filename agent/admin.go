@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,11 +25,16 @@ type Admin struct {
 	Inspect   Inspector
 	Unready   func() string // empty: events are being accepted
 	Flush     func(ctx context.Context, computation string) (FlushReceipt, error)
+	Retry     func(context.Context, HandOrder) (*HandReceipt, error)
+	Drop      func(context.Context, HandOrder) (*HandReceipt, error)
 	Upkeep    Upkeep
 	Orders    Orders
+	Verify    func(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error)
 	Version   string
 	ShowUsers func() bool // on admin.listen
 	Log       *slog.Logger
+	Metrics   http.Handler // nil: none
+	Page      *statusPage  // nil: none
 }
 
 const (
@@ -44,6 +50,9 @@ func (a *Admin) Socket() http.Handler {
 	mux.HandleFunc("POST /api/flush", a.order(a.answer(a.flush)))
 	mux.HandleFunc("POST /api/order", a.order(a.carryOut))
 	mux.HandleFunc("POST /api/user/forget", a.order(a.forgetUser))
+	mux.HandleFunc("POST /api/outbox/retry", a.handle(a.Retry))
+	mux.HandleFunc("POST /api/outbox/drop", a.handle(a.Drop))
+	mux.HandleFunc("POST /api/verify", a.order(a.verifyData))
 	mux.HandleFunc("POST /api/db/check", a.order(a.checkData))
 	mux.HandleFunc("POST /api/db/compact", a.order(a.compactData))
 	mux.HandleFunc("POST /api/db/backup", a.order(a.backUpData))
@@ -56,7 +65,9 @@ func (a *Admin) Listener(names ...string) http.Handler {
 	mux := http.NewServeMux()
 	a.public(mux)
 	a.users(mux, a.onlyIfShown)
-	mux.HandleFunc("GET /{$}", a.statusPage)
+	if a.Page != nil {
+		a.Page.routes(mux, a)
+	}
 	return a.guard(mux, func(r *http.Request) bool { return isProbe(r.URL.Path) || knownHost(r.Host, names) })
 }
 
@@ -83,6 +94,9 @@ func hostNames(address string) []string {
 func (a *Admin) public(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /readyz", a.readyz)
+	if a.Metrics != nil {
+		mux.Handle("GET /metrics", a.Metrics)
+	}
 	mux.HandleFunc("GET /api/hello", a.answer(func(*http.Request) (any, error) {
 		return Hello{Version: a.Version, PID: os.Getpid()}, nil
 	}))
@@ -91,6 +105,13 @@ func (a *Admin) public(mux *http.ServeMux) {
 	}))
 	mux.HandleFunc("GET /api/stats", a.answer(func(r *http.Request) (any, error) {
 		return a.Inspect.Stats(r.Context())
+	}))
+	mux.HandleFunc("GET /api/schedule", a.answer(func(r *http.Request) (any, error) {
+		next, err := strconv.Atoi(cmp.Or(r.URL.Query().Get("next"), "1"))
+		if err != nil || next < 0 {
+			return nil, fmt.Errorf("%w: next is no count", errUsage)
+		}
+		return a.Inspect.Schedule(r.Context(), next)
 	}))
 	mux.HandleFunc("GET /api/computations", a.answer(func(r *http.Request) (any, error) {
 		return a.Inspect.Computations(r.Context())
@@ -216,7 +237,8 @@ func (a *Admin) guard(mux *http.ServeMux, ours func(*http.Request) bool) http.Ha
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
 		if !ours(r) || foreign(r) {
 			a.Log.Debug("admin request of a foreign page refused", "path", r.URL.Path)
 			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "this is not for web pages"})
@@ -288,7 +310,7 @@ func (a *Admin) order(carryOut http.HandlerFunc) http.HandlerFunc {
 			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
 			return
 		}
-		a.Log.Info("operator's order", "path", r.URL.Path, "verb", r.URL.Query().Get("verb"), "by", peerOf(r.Context()), "client_version", theirs)
+		a.Log.Info("operator's order", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "verb", r.URL.Query().Get("verb"), "client_version", theirs)...)
 		carryOut(w, r)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 
 	"personasync/agent/config"
@@ -35,6 +36,10 @@ import (
 type RunOptions struct {
 	Log     *slog.Logger
 	Version string
+
+	// Ingest is where events come in if somebody listens for the agent already, see Inherited; nil: it
+	// listens at ingest.listen. Run closes it.
+	Ingest net.Listener
 
 	// Reload asks for the configuration to be read again by Load; nil: never.
 	Reload <-chan os.Signal
@@ -75,8 +80,17 @@ type process struct {
 	readiness *readiness
 	door      *Door
 	sender    *syncer.Sender
+	verifier  *verifier
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
+	outdated  atomic.Bool   // the last reload was refused
+	recorder  *recorder
+	metrics   *metrics
+	page      *statusPage
+
+	opening sync.Once
+	open    chan struct{}               // closed once there is an answer to give at the door
+	pulse   func(context.Context) error // of the store: nil while commits come to an end
 
 	ingest, admin, socket *server // admin nil when it is off
 }
@@ -87,6 +101,9 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
 	p, err := start(ctx, c, o)
+	if err != nil && o.Ingest != nil {
+		_ = o.Ingest.Close()
+	}
 	if err != nil {
 		return err
 	}
@@ -106,11 +123,17 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	}
 	p := &process{log: o.Log, o: o, started: time.Now()}
 	p.config.Store(c)
+	if o.Ingest != nil {
+		if err := p.takeOver(c); err != nil {
+			return nil, err
+		}
+	}
 	options := storeOptions(c, o.Log)
 	options.CheckInChild = o.CheckInChild
 	if p.store, err = store.Open(c.DataDir, options); err != nil {
-		return nil, fmt.Errorf("open the data in %s: %w", c.DataDir, err)
+		return nil, openError(c.DataDir, err)
 	}
+	p.pulse = p.store.Pulse
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.abandon())
@@ -124,11 +147,19 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 
 // assemble makes the parts and connects them; nothing runs yet.
 func (p *process) assemble(c *config.Config) error {
+	p.open = make(chan struct{})
 	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.SetUnready("starting")
-	p.sender = syncer.New(senderConfig(c), p.store, p.log.With("part", "sync"))
-	list, err := jobs(c, p.sender)
+	var err error
+	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
+		return err
+	}
+	p.metrics = newMetrics(p)
+	p.door.observe = p.metrics.ingest
+	p.sender = syncer.New(p.senderConfig(c), p.store, p.log.With("part", "sync"))
+	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c)), log: p.log.With("part", "verify")}
+	list, err := p.jobs(c)
 	if err != nil {
 		return err
 	}
@@ -136,24 +167,39 @@ func (p *process) assemble(c *config.Config) error {
 	return nil
 }
 
+// senderConfig is the sender's part of c, with what it tells of its requests counted.
+func (p *process) senderConfig(c *config.Config) syncer.Config {
+	s := senderConfig(c)
+	s.Observe = func(r syncer.Report) {
+		p.metrics.post(r)
+		p.recorder.answered(r)
+	}
+	return s
+}
+
 // listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
 func (p *process) listen(ctx context.Context, c *config.Config) error {
+	p.page = newStatusPage(p)
 	windows := p.windows()
 	socket, err := listenSocket(c.Socket(os.Getenv))
 	if err != nil {
 		return err
 	}
 	p.socket = p.serve("socket", socket, windows.Socket())
+	p.socket.http.ConnContext = withPeer
 	if c.Admin.Listen != "" {
-		l, err := listen(ctx, c.Admin.Listen)
+		l, err := listen(ctx, "admin.listen", c.Admin.Listen)
 		if err != nil {
 			return err
 		}
 		p.admin = p.serve("admin", l, windows.Listener(hostNames(c.Admin.Listen)...))
+		p.admin.http.RegisterOnShutdown(p.page.close)
 	}
-	l, err := listen(ctx, c.Ingest.Listen)
-	if err != nil {
-		return err
+	l := p.o.Ingest
+	if l == nil {
+		if l, err = listen(ctx, "ingest.listen", c.Ingest.Listen); err != nil {
+			return err
+		}
 	}
 	p.ingest = p.serve("ingest", l, p.door)
 	if c.Ingest.TLSCert != "" {
@@ -171,11 +217,16 @@ func (p *process) windows() *Admin {
 		Inspect:   p.inspector(),
 		Unready:   p.readiness.unready,
 		Flush:     p.flush,
+		Retry:     p.retries().carryOut,
+		Drop:      p.drops().carryOut,
 		Upkeep:    p.store,
 		Orders:    orders{p.store, func() store.Rules { return p.config.Load().Rules() }},
+		Verify:    p.verifier.verify,
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
+		Metrics:   p.metrics.handler(),
+		Page:      p.page,
 	}
 }
 
@@ -186,6 +237,7 @@ func (p *process) inspector() *Local {
 		process: p.facts,
 		rules:   func() store.Rules { return p.config.Load().Rules() },
 		syncer:  func() syncer.Config { return senderConfig(p.config.Load()) },
+		plan:    p.livePlan,
 		version: p.o.Version,
 		where:   "this is the agent",
 	}
@@ -227,6 +279,10 @@ func (p *process) run(ctx context.Context) error {
 		windows.Go(p.admin.run)
 	}
 
+	supervised, endSupervision := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSupervision()
+	windows.Go(func() error { return p.supervise(supervised) })
+
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	lanes, work := errgroup.WithContext(ctx)
@@ -238,13 +294,18 @@ func (p *process) run(ctx context.Context) error {
 			return part(work)
 		})
 	}
-	lanes.Go(p.ingest.run)
+	lanes.Go(func() error { return p.serveIngest(work) })
 	lanes.Go(func() error { return p.housekeeping(work) })
+	lanes.Go(func() error { return p.recorder.run(work) })
 	lanes.Go(func() error { return p.endWhenBroken(work) })
 	lanes.Go(func() error {
 		err := p.accept(work)
 		end()
 		p.log.Info("stopping")
+		p.tellManager(daemon.SdNotifyStopping, "STATUS=stopping")
+		if p.o.Ingest != nil {
+			p.ingest.drain() // what comes from now on waits for the next process
+		}
 		p.unready("stopping")
 		syncing.Wait() // meanwhile the door answers 503: a refused connection would look like an outage
 		return errors.Join(err, p.ingest.stop(drainPatience))
@@ -252,9 +313,22 @@ func (p *process) run(ctx context.Context) error {
 	err := lanes.Wait()
 
 	err = errors.Join(ignoreEnd(err), p.socket.stop(time.Second), p.admin.stop(time.Second))
+	endSupervision()
 	err = errors.Join(err, windows.Wait(), p.store.Close())
+	p.verifier.reader.Close()
 	p.log.Info("stopped")
 	return err
+}
+
+// serveIngest serves the door once the start is over. Until then senders wait, in the kernel's queue:
+// a start takes milliseconds, and a 503 would send them away for minutes.
+func (p *process) serveIngest(ctx context.Context) error {
+	select {
+	case <-p.open:
+		return p.ingest.run()
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // endWhenBroken ends the process when its files turn out to be damaged: the next start saves what can
@@ -289,6 +363,7 @@ func (p *process) recordRules(ctx context.Context) error {
 	if errors.Is(err, store.ErrFull) {
 		p.log.Error("no room to record the rules: no event is accepted until there is; it is tried again every second", "error", err)
 		p.unready(err.Error())
+		p.answer() // and say why not
 	}
 	for errors.Is(err, store.ErrFull) && pause(ctx, rulesRetry) == nil {
 		err = record()
@@ -305,6 +380,12 @@ func (p *process) unready(why string) {
 	p.readiness.enter(why)
 }
 
+// answer ends the start: from here on the door answers, if only with 503.
+func (p *process) answer() {
+	p.opening.Do(func() { close(p.open) })
+	p.tellManager(daemon.SdNotifyReady, p.statusLine())
+}
+
 // ready opens the door.
 func (p *process) ready() {
 	p.unready("")
@@ -315,6 +396,7 @@ func (p *process) ready() {
 		attrs = append(attrs, "admin", at.Admin.String())
 	}
 	p.log.Info("ready", attrs...)
+	p.answer()
 	if p.o.Ready != nil {
 		p.o.Ready(at)
 	}
@@ -386,6 +468,25 @@ func checkOwner(dir string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s: be %s", ErrForeignData, dir, ownerOf(info))
+}
+
+// openError says what to do about data that cannot be opened.
+func openError(dir string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		remedy := "mount it for writing"
+		if state := os.Getenv("STATE_DIRECTORY"); state != "" {
+			remedy = "the unit lets the agent write to " + state + " alone: make that data_dir"
+		}
+		return fmt.Errorf("data_dir %s is read-only for the agent: %s: %w", dir, remedy, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, whoMay(dir), err)
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("data_dir %s has no room for the agent to start: make some, and start again: %w", dir, err)
+	case errors.Is(err, store.ErrInUse):
+		return fmt.Errorf("%w: stop that agent, or give this one a data_dir of its own", err)
+	}
+	return fmt.Errorf("open the data in %s: %w", dir, err)
 }
 
 func storeOptions(c *config.Config, log *slog.Logger) store.Options {

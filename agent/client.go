@@ -147,6 +147,12 @@ func (c *Client) DryRun(ctx context.Context, computation string, limit int) (*Re
 	return one[Rehearsal](ctx, c, "/api/dry-run", url.Values{"computation": {computation}, "limit": {strconv.Itoa(limit)}})
 }
 
+// Schedule implements Inspector.
+func (c *Client) Schedule(ctx context.Context, next int) (jobs []JobInfo, err error) {
+	err = c.get(ctx, "/api/schedule", url.Values{"next": {strconv.Itoa(next)}}, &jobs)
+	return whole(jobs), err
+}
+
 // FlushReceipt says what a flush set in motion.
 type FlushReceipt struct {
 	Job     string `json:"job"`     // the schedule that was let through; "" for all

@@ -50,6 +50,9 @@ type Door struct {
 	complaints doorComplaints
 	config     atomic.Pointer[DoorConfig]
 	unready    atomic.Pointer[string] // why; nil or "" is ready
+
+	// observe is told of every request once it was decided; nil where nobody counts. Set before serving.
+	observe func(path string, known bool, status int, took time.Duration)
 }
 
 // NewDoor returns a door that accepts events at once.
@@ -115,6 +118,7 @@ func trackingRoute(call store.Call) doorRoute {
 }
 
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	route, known := doorRoutes[path]
 	if route.public {
@@ -126,6 +130,9 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if known {
 		d.complaints.note(path, a, time.Now())
+	}
+	if d.observe != nil {
+		d.observe(path, known, a.status, time.Since(began))
 	}
 	a.write(w)
 }

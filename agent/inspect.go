@@ -40,6 +40,9 @@ type Inspector interface {
 	// users and never more than MaxRehearsal. Later events of the same user follow in later requests. computation "" is everything.
 	DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error)
 
+	// Schedule lists the jobs, each with so many of its next runs.
+	Schedule(ctx context.Context, next int) ([]JobInfo, error)
+
 	// Where says in a sentence where the answers come from.
 	Where() string
 }
@@ -85,6 +88,7 @@ type Local struct {
 	process func() Process
 	rules   func() store.Rules
 	syncer  func() syncer.Config
+	plan    func(*store.View) ([]planned, error)
 	version string
 	where   string
 }
@@ -117,12 +121,17 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
+		verified, err := v.Verifications()
+		if err != nil {
+			return err
+		}
 		list, err := v.Computations()
 		if err != nil {
 			return err
 		}
 		s = newStatus(counts, sent, l.process(), l.version, now)
 		s.Guard, s.Staleness = guarded(list), staleness(list, now)
+		s.Verify = verifyStatus(verified)
 		if s.Salvages, err = v.Salvages(); err != nil {
 			return err
 		}

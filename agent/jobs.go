@@ -15,8 +15,8 @@ import (
 // section of the configuration. No computation's key has brackets.
 const defaultJob = "[schedule]"
 
-// jobs returns one scheduled job for each schedule of c: the default one unless it is real time, and
-// one for each computation with its own.
+// jobs returns one scheduled job for each schedule of c by which changes leave: the default one unless
+// it is real time, and one for each computation with its own.
 func jobs(c *config.Config, s *syncer.Sender) ([]scheduler.Job, error) {
 	var list []scheduler.Job
 	add := func(name, job, spec string) error {
@@ -48,6 +48,16 @@ func jobs(c *config.Config, s *syncer.Sender) ([]scheduler.Job, error) {
 	return list, nil
 }
 
+// jobs returns every job of c: those that let changes leave, and the verification.
+func (p *process) jobs(c *config.Config) ([]scheduler.Job, error) {
+	list, err := jobs(c, p.sender)
+	if err != nil {
+		return nil, err
+	}
+	verify, err := p.verifier.job(c.Verify.Schedule, c.Location(), func() int { return p.config.Load().Verify.Sample })
+	return append(list, verify...), err
+}
+
 // drain lets leave what a job received until its time, and waits until none of it is left. The next
 // run of the job comes after that, however long MoEngage is away.
 func drain(s *syncer.Sender, job string) func(context.Context, time.Time) error {
@@ -69,10 +79,10 @@ func jobTitle(job string) string {
 	return job
 }
 
-// nextFlush is the earliest planned run; zero when none is.
+// nextFlush is the earliest planned run that lets changes leave; zero when none is.
 func nextFlush(plan []scheduler.Planned) (next time.Time) {
 	for _, p := range plan {
-		if !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
+		if p.Job != verifyJob && !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
 			next = p.Next
 		}
 	}
@@ -84,7 +94,11 @@ type ledger struct{ store *store.Store }
 
 // Runs implements scheduler.Ledger.
 func (l ledger) Runs() ([]scheduler.Run, error) {
-	kept, err := l.store.JobRuns()
+	return runsOf(&l.store.View)
+}
+
+func runsOf(v *store.View) ([]scheduler.Run, error) {
+	kept, err := v.JobRuns()
 	if err != nil {
 		return nil, err
 	}

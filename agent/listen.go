@@ -16,14 +16,17 @@ import (
 // maxSocketPath is what a unix address holds on Linux, its closing zero byte included.
 const maxSocketPath = 108
 
-// listen opens an address of the configuration: host:port, or unix:/path.
-func listen(ctx context.Context, address string) (net.Listener, error) {
+// listen opens the address that key of the configuration has: host:port, or unix:/path.
+func listen(ctx context.Context, key, address string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return listenSocket(path)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s = %s is taken by another process (ss -ltnp shows which): stop it, or choose another port: %w", key, address, syscall.EADDRINUSE)
+	case err != nil:
+		return nil, fmt.Errorf("%s = %s cannot be opened: %w", key, address, err)
 	}
 	return l, nil
 }

@@ -70,7 +70,7 @@ func TestSocketPathTooLongSaysSo(t *testing.T) {
 
 func TestListenTakesBothForms(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
-		l, err := listen(t.Context(), address)
+		l, err := listen(t.Context(), "ingest.listen", address)
 		if err != nil {
 			t.Errorf("%s: %v", address, err)
 			continue

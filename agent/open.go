@@ -60,6 +60,7 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		process: stopped,
 		rules:   c.Rules,
 		syncer:  func() syncer.Config { return senderConfig(c) },
+		plan:    filedPlan(c),
 		version: version,
 	}
 	var counts store.Counts
@@ -117,15 +118,24 @@ func whoMay(path string) string {
 
 // ownerOf names the user of a file, and how to become that user.
 func ownerOf(info fs.FileInfo) string {
+	name := ownerName(info)
+	if name == "" {
+		return "its owner"
+	}
+	return fmt.Sprintf("%s (sudo -u %s personasync ...)", name, name)
+}
+
+// ownerName names the user of a file; "" where there are none.
+func ownerName(info fs.FileInfo) string {
 	sys, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return "its owner"
+		return ""
 	}
 	name := strconv.Itoa(int(sys.Uid))
 	if u, err := user.LookupId(name); err == nil {
-		name = u.Username
+		return u.Username
 	}
-	return fmt.Sprintf("%s (sudo -u %s personasync ...)", name, name)
+	return name
 }
 
 func groupOf(info fs.FileInfo) string {

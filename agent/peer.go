@@ -5,34 +5,52 @@ import (
 	"net"
 	"os/user"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
-// peerKey is under what the context of a request has who made it.
-type peerKey struct{}
-
-// withPeer notes who is at the other end of a unix socket, as the kernel says.
-func withPeer(ctx context.Context, c net.Conn) context.Context {
-	local, ok := c.(*net.UnixConn)
-	if !ok {
-		return ctx
-	}
-	uid, ok := peerUser(local)
-	if !ok {
-		return ctx
-	}
-	return context.WithValue(ctx, peerKey{}, uid)
+// peer is who is at the other end of the socket, as the kernel says: nobody can pretend.
+type peer struct {
+	known bool
+	uid   uint32
+	pid   int32
 }
 
-// peerOf names the operator who made a request: the user's name, or the number of one without. Empty
-// where the system does not tell.
-func peerOf(ctx context.Context) string {
-	uid, ok := ctx.Value(peerKey{}).(uint32)
+type peerKey struct{}
+
+// withPeer notes who connected. Where the kernel does not say, orders are logged without.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	conn, ok := c.(*net.UnixConn)
 	if !ok {
-		return ""
+		return ctx
 	}
-	id := strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(id); err == nil {
-		return u.Username
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return ctx
 	}
-	return id
+	var cred *unix.Ucred
+	if err := raw.Control(func(fd uintptr) {
+		cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil || cred == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, peer{known: true, uid: cred.Uid, pid: cred.Pid})
+}
+
+func peerOf(ctx context.Context) peer {
+	p, _ := ctx.Value(peerKey{}).(peer)
+	return p
+}
+
+// attrs are what the log says of who gave an order.
+func (p peer) attrs() []any {
+	if !p.known {
+		return nil
+	}
+	name := strconv.FormatUint(uint64(p.uid), 10)
+	attrs := []any{"uid", p.uid, "pid", p.pid}
+	if u, err := user.LookupId(name); err == nil {
+		attrs = append(attrs, "operator", u.Username)
+	}
+	return attrs
 }

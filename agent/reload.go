@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"personasync/agent/config"
 	"personasync/store"
 )
@@ -19,10 +21,13 @@ func (p *process) reloads(ctx context.Context) error {
 			return nil
 		case <-p.o.Reload:
 		}
+		p.tellManager(daemon.SdNotifyReloading)
 		next, err := p.o.Load()
 		if err == nil {
 			err = p.reload(ctx, next)
 		}
+		p.outdated.Store(err != nil)
+		p.tellManager(daemon.SdNotifyReady, p.statusLine())
 		if err != nil && ctx.Err() == nil {
 			p.log.Error("the configuration was not reloaded, the old one goes on", "error", err)
 		}
@@ -33,11 +38,14 @@ func (p *process) reloads(ctx context.Context) error {
 // that a refusal leaves everything as it was.
 func (p *process) reload(ctx context.Context, next *config.Config) error {
 	old := p.config.Load()
+	if p.o.Ingest != nil {
+		next.Ingest.Listen = old.Ingest.Listen // of the socket unit, whatever the file says
+	}
 	kept, err := next.Succeed(old)
 	if err != nil {
 		return fmt.Errorf("beside the settings that need a restart, and so stay as they are: %w", err)
 	}
-	list, err := jobs(next, p.sender)
+	list, err := p.jobs(next)
 	if err != nil {
 		return err
 	}
@@ -52,7 +60,8 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.config.Store(next)
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
-	p.sender.Reconfigure(senderConfig(next))
+	p.sender.Reconfigure(p.senderConfig(next))
+	p.verifier.reader.Reconfigure(senderConfig(next))
 	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
 	if p.o.Relog != nil {

@@ -27,14 +27,19 @@ type server struct {
 	name     string
 	listener net.Listener
 	http     *http.Server
+
+	draining atomic.Bool
+	open     atomic.Int64 // connections
 }
 
 // serve makes a server for h. What is no HTTP request net/http refuses by itself, with 400 or 431 in
 // plain text, before a handler could answer in JSON; it says so in the log, at debug, because anybody
 // who reaches the port can make it.
 func (p *process) serve(name string, l net.Listener, h http.Handler) *server {
-	return &server{name, l, &http.Server{
-		Handler:           h,
+	s := &server{name: name, listener: l}
+	s.http = &http.Server{
+		Handler:           s.lastAnswers(h),
+		ConnState:         s.count,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
 		WriteTimeout:      answerWithin,
@@ -42,7 +47,45 @@ func (p *process) serve(name string, l net.Listener, h http.Handler) *server {
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       withPeer,
 		ErrorLog:          slog.NewLogLogger(p.log.With("part", name).Handler(), slog.LevelDebug),
-	}}
+	}
+	return s
+}
+
+// count keeps the number of open connections.
+func (s *server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
+}
+
+// lastAnswers has every answer of a server that is draining be the last one on its connection.
+func (s *server) lastAnswers(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+const (
+	// drainIdle is how long a drain waits for connections that nobody uses. Closing one in the very
+	// moment in which its owner sends a request loses the request; after this silence that is unlikely.
+	drainIdle = 2 * time.Second
+	drainPoll = 10 * time.Millisecond
+)
+
+// drain gives an inherited socket back: new connections are left to whoever has it next, and the open
+// ones get an answer to one more request, which tells their owners to connect again.
+func (s *server) drain() {
+	s.draining.Store(true)
+	_ = s.listener.Close()
+	for end := time.Now().Add(drainIdle); s.open.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(drainPoll)
+	}
 }
 
 // run serves until stop.
@@ -53,7 +96,7 @@ func (s *server) run() error {
 	} else {
 		err = s.http.Serve(s.listener)
 	}
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || s.draining.Load() && errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return fmt.Errorf("serve %s on %s: %w", s.name, s.listener.Addr(), err)
@@ -67,6 +110,7 @@ func (s *server) stop(patience time.Duration) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	defer s.listener.Close() // Shutdown knows of it only once it is served
 	if err := s.http.Shutdown(ctx); err != nil {
 		return s.http.Close()
 	}

@@ -34,6 +34,7 @@ type Status struct {
 
 	Guard     []GuardedAudience `json:"guard"`     // whose exits the guard holds
 	Staleness []Staleness       `json:"staleness"` // of every computation seen
+	Verify    *VerifyStatus     `json:"verify"`    // null when nothing was ever verified
 
 	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
 	// it was looked at.

@@ -46,6 +46,9 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	sh := &shell{out: s.Out, err: s.Err, environ: s.Environ, again: s.Again}
 	sh.paint, sh.errPaint = newPalette(s.Out, sh.getenv), newPalette(s.Err, sh.getenv)
 	app := sh.app()
+	if len(args) > 1 && args[1] == completeWord {
+		return sh.report(sh.complete(app, args[2:]))
+	}
 	arranged, err := arrange(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, arranged)
@@ -83,11 +86,16 @@ func (sh *shell) app() *urfave.App {
 			sh.audienceCommand(),
 			sh.userCommand(),
 			sh.flushCommand(),
+			sh.scheduleCommand(),
 			sh.dbCommand(),
 			sh.configCommand(),
 			sh.sandboxCommand(),
+			sh.serviceCommand(),
 			sh.demoCommand(),
+			sh.doctorCommand(),
 			sh.versionCommand(),
+			sh.completionCommand(),
+			sh.manCommand(),
 			sh.checkFilesCommand(),
 		},
 	}

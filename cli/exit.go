@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"personasync/agent"
 	"personasync/store"
@@ -61,7 +62,8 @@ func exitCode(err error) int {
 	case errors.Is(err, agent.ErrNotRunning):
 		return ExitNoAgent
 	case errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission),
-		errors.Is(err, store.ErrNewer), errors.Is(err, agent.ErrForeignData):
+		errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EADDRINUSE),
+		errors.Is(err, store.ErrNewer), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
 		return ExitUsage
 	}
 	return ExitFailed

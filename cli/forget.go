@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -22,8 +20,7 @@ func (sh *shell) forgetCommand() *urfave.Command {
 			"are gone. What happened up to now is ignored when it is delivered later. It cannot be undone.\n\n" +
 			"Example: personasync user forget usr_48213",
 		Flags: []urfave.Flag{
-			&urfave.BoolFlag{Name: "yes", Usage: "do not ask", DisableDefaultText: true},
-			jsonFlag(),
+			yesFlag(), jsonFlag(),
 		},
 		Action: sh.userForget,
 	}
@@ -41,7 +38,7 @@ func (sh *shell) userForget(c *urfave.Context) error {
 		if err := sh.inspect(c, func(i agent.Inspector) error { return sh.previewForget(c, i, id) }); err != nil {
 			return err
 		}
-		if err := sh.confirm("erase this user? type yes: "); err != nil {
+		if err := sh.confirm("this user will be erased, which cannot be undone"); err != nil {
 			return err
 		}
 	}
@@ -80,19 +77,6 @@ func (sh *shell) previewForget(c *urfave.Context, i agent.Inspector, id string) 
 	}
 	sh.remark("%s: %s, %s, %s not at MoEngage yet, %s or more done", plain(id),
 		plural(len(u.Memberships), "membership"), plural(len(u.Traits), "trait"), plural(len(u.Pending), "change"), plural(len(u.History), "change"))
-	return nil
-}
-
-// confirm asks the person at the terminal.
-func (sh *shell) confirm(question string) error {
-	if !isTerminal(os.Stdin) {
-		return usage("this cannot be undone, and nobody is here to ask: say --yes")
-	}
-	fmt.Fprint(sh.err, question)
-	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err != nil || strings.TrimSpace(answer) != "yes" {
-		return errors.New("nothing was done")
-	}
 	return nil
 }
 

@@ -16,10 +16,6 @@ import (
 	"personasync/store"
 )
 
-func dryRunFlag() *urfave.BoolFlag {
-	return &urfave.BoolFlag{Name: "dry-run", Usage: "count, and change nothing", DisableDefaultText: true}
-}
-
 func eventsFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "events", Usage: "queue enter and exit events, too: they may start campaigns", DisableDefaultText: true}
 }

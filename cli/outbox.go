@@ -49,12 +49,17 @@ func (sh *shell) outboxCommand() *urfave.Command {
 				Action: sh.outboxShow,
 			},
 			{
-				Name:        "stats",
-				Usage:       "count what waits, by state, computation and reason",
-				Description: "Example: personasync outbox stats",
-				Flags:       []urfave.Flag{wideFlag(), jsonFlag()},
-				Action:      sh.outboxStats,
+				Name:  "stats",
+				Usage: "count what waits, by state, computation and reason",
+				Description: "A reason is why a change was refused, waits or is parked: `outbox explain-code` says more of it,\n" +
+					"`outbox retry --reason` sends again what is parked for it.\n\nExample: personasync outbox stats",
+				Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
+				Action: sh.outboxStats,
 			},
+			sh.retryCommand(),
+			sh.dropCommand(),
+			sh.exportCommand(),
+			sh.explainCommand(),
 		},
 	}
 }
@@ -261,6 +266,14 @@ func requestText(r *syncer.Preview, why string) string {
 	return b.String()
 }
 
+// first is the first of a list, if it has one.
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
+
 func (sh *shell) outboxStats(c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
@@ -277,10 +290,10 @@ func (sh *shell) outboxStats(c *urfave.Context) error {
 			sh.remark("nothing waits, is held or is parked")
 		}
 		t := sh.newTable(c.Bool("wide"), column{title: "STATE"}, column{title: "KIND"},
-			column{title: "COMPUTATION", flexible: true}, column{title: "REASON", flexible: true}, column{title: "COUNT", right: true})
+			column{title: "COMPUTATION", flexible: true}, column{title: "REASON", flexible: true}, column{title: "COUNT", right: true}, column{title: "FOR EXAMPLE"})
 		var rows [][]string
 		for _, l := range lines {
-			rows = append(rows, []string{l.State, l.Kind, l.Computation, l.Reason, count(l.Count)})
+			rows = append(rows, []string{l.State, l.Kind, l.Computation, l.Reason, count(l.Count), first(l.Samples)})
 		}
 		return t.print(rows)
 	})

@@ -19,7 +19,7 @@ type progressBar struct {
 	begun time.Time
 	drawn time.Time
 	width int // of the last line drawn
-	unit  func(n int64) string
+	unit  func(int64) string
 }
 
 const (

@@ -11,7 +11,7 @@ import (
 func TestProgressShowsHowFarHowFastAndHowLong(t *testing.T) {
 	var out strings.Builder
 	now := time.Unix(0, 0)
-	p := &progressBar{unit: store.Bytes, w: &out, now: func() time.Time { return now }}
+	p := &progressBar{w: &out, now: func() time.Time { return now }, unit: store.Bytes}
 	for _, step := range []struct {
 		after time.Duration
 		done  int64

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	urfave "github.com/urfave/cli/v2"
@@ -28,6 +29,9 @@ func (sh *shell) run(c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
+	// Go ends a panic, and a watchdog's SIGABRT, with exit code 2, which here says that no restart helps.
+	// So it dies of the signal instead, after the same dump.
+	debug.SetTraceback("crash")
 	conf, err := sh.loadConfig(c)
 	if err != nil {
 		return err
@@ -42,11 +46,15 @@ func (sh *shell) run(c *urfave.Context) error {
 	if os.Geteuid() == 0 {
 		log.Warn("running as root, which nothing here needs: use a user of its own")
 	}
+	ingest, err := agent.Inherited()
+	if err != nil {
+		return incurable(err)
+	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Relog: relog, Version: Version(), Reload: hangup,
+		Log: log, Relog: relog, Version: Version(), Ingest: ingest, Reload: hangup,
 		Load:         func() (*config.Config, error) { return sh.reload(c) },
 		CheckInChild: sh.checker(),
 	})

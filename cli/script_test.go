@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,7 @@ import (
 //	exits CODE COMMAND...  runs a command that must end with this exit code
 //	ready                  waits until the agent of ./agent.toml accepts events
 //	post FILE              delivers a file to it, signed
+//	lose USER [ATTRIBUTE]  makes the sandbox forget what it accepted
 //	until FIELD N          waits until a top-level number of its status is N
 //
 // and a sandbox of their own.
@@ -43,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"ready": scriptReady,
 			"post":  scriptPost,
 			"until": scriptUntil,
+			"lose":  scriptLose,
 		},
 	})
 }
@@ -142,6 +145,20 @@ func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 			"accepted": s.Events.Accepted, "pending": s.Pending, "parked": s.Parked, "delivered": s.Delivered,
 		}[args[0]] == want
 	})
+}
+
+func scriptLose(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 1 {
+		ts.Fatalf("usage: lose USER [ATTRIBUTE]")
+	}
+	q := url.Values{"user": args[:1], "attribute": args[1:]}
+	resp, err := http.Post(ts.Getenv("PERSONASYNC_MOENGAGE_BASE_URL")+"/sandbox/lose?"+q.Encode(), "", nil)
+	ts.Check(err)
+	ts.Check(resp.Body.Close())
+	http.DefaultClient.CloseIdleConnections()
+	if resp.StatusCode != http.StatusOK {
+		ts.Fatalf("there was nothing to lose: HTTP %d", resp.StatusCode)
+	}
 }
 
 func scriptPost(ts *testscript.TestScript, _ bool, args []string) {

@@ -19,10 +19,16 @@ func (sh *shell) statusCommand() *urfave.Command {
 		Description: "Whether events are accepted, what waits and for how long, how MoEngage answers, and\n" +
 			"whether the ledgers balance. Of a stopped agent it shows what its files say.\n\n" +
 			"Example: personasync status --json | jq .oldest_pending_s",
-		Flags: []urfave.Flag{jsonFlag()},
+		Flags: []urfave.Flag{
+			&urfave.BoolFlag{Name: "watch", Usage: "show it again every second, until interrupted", DisableDefaultText: true},
+			jsonFlag(),
+		},
 		Action: func(c *urfave.Context) error {
 			if err := arguments(c); err != nil {
 				return err
+			}
+			if c.Bool("watch") {
+				return sh.watchStatus(c)
 			}
 			return sh.inspect(c, func(i agent.Inspector) error {
 				s, err := i.Status(c.Context)
@@ -61,6 +67,9 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	line("delivered", count(s.Delivered))
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", plural(s.SentLastMinute.Users, "user"), plural(s.SentLastMinute.Events, "event")))
 	line("known", plural(s.Users, "user")+", "+plural(s.Audiences, "audience"))
+	if s.Verify != nil {
+		line("verified", sh.verifiedText(s.Verify))
+	}
 	b.WriteByte('\n')
 	b.WriteString(sh.ledger("events", "accepted", s.Events.Accepted, eventTerms(s.Events)))
 	b.WriteString(sh.ledger("changes", "created", s.Changes.Created, changeTerms(s.Changes)))

@@ -50,6 +50,15 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// jsonLine is v on a line of its own, for listings that do not end.
+func jsonLine(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
 // jsonList writes an array whose items come a page at a time, as printJSON would write the whole.
 type jsonList struct {
 	w io.Writer

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/store"
 )
 
 // version is set when a release is linked: -ldflags "-X personasync/cli.version=1.2.3".
@@ -37,8 +39,9 @@ func (sh *shell) versionCommand() *urfave.Command {
 				return err
 			}
 			if c.Bool("json") {
-				return printJSON(sh.out, map[string]string{
+				return printJSON(sh.out, map[string]any{
 					"version": Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+					"data_format": store.Format, // the packages ask, before a downgrade
 				})
 			}
 			_, err := fmt.Fprintf(sh.out, "personasync %s (%s, %s/%s)\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

@@ -28,6 +28,12 @@ func (b *batch) apply(rec record, frame []byte) {
 	case rec.rules != nil:
 		b.applyRules(rec.rules)
 		return
+	case rec.repair != nil:
+		b.applyRepair(rec.seq, rec.repair)
+		return
+	case rec.hand != nil:
+		b.applyHand(rec.hand)
+		return
 	case rec.order != nil:
 		b.applyOrder(rec.seq, rec.order)
 		return

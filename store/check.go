@@ -198,13 +198,14 @@ func (c *checker) pages(path string) (sound bool, err error) {
 	wanted := [][]byte{bucketMeta, bucketRecords}
 	if c.r.file == stateFile {
 		wanted = append([][]byte{bucketMeta}, stateBuckets...)
+		wanted = slices.DeleteFunc(wanted, func(b []byte) bool { return containsName(lateBuckets, b) })
 	}
 	known := 0
 	w := treeWalk{
 		file: file, meta: m, fault: func(err error) { c.r.find("pages", "%s: %v", c.r.file, err) },
 		leaf: func(uint64, []string, []element) {},
 		bucket: func(path []string, _ uint64) {
-			if len(path) == 1 && slices.ContainsFunc(wanted, func(b []byte) bool { return string(b) == path[0] }) {
+			if len(path) == 1 && containsName(wanted, []byte(path[0])) {
 				known++
 			}
 		},
@@ -218,6 +219,10 @@ func (c *checker) pages(path string) (sound bool, err error) {
 		return false, nil
 	}
 	return sound, nil
+}
+
+func containsName(names [][]byte, name []byte) bool {
+	return slices.ContainsFunc(names, func(n []byte) bool { return bytes.Equal(n, name) })
 }
 
 // lockToRead takes a file as a reader of bbolt's does, so that no agent writes to it meanwhile.
@@ -714,8 +719,16 @@ func (c *checker) rest() error {
 				c.r.find("frame", "runs %s: not the record of a run", k)
 			}
 		},
+		string(bucketSamples): func(k, frame []byte) {
+			if _, err := decodeSample(frame); err != nil || len(k) != 8 {
+				c.r.find("frame", "samples %x: not a sample", k)
+			}
+		},
 		string(bucketDamaged): func([]byte, []byte) { c.r.Damaged++ },
 	} {
+		if c.tx.Bucket([]byte(bucket)) == nil {
+			continue // of an older version, which had none
+		}
 		if err := c.each([]byte(bucket), f); err != nil {
 			return err
 		}

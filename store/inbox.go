@@ -33,9 +33,10 @@ type inbox struct {
 	mu       sync.RWMutex // covers segments and their bounds
 	segments []*segment   // oldest first; the last one is written to
 
-	next    atomic.Uint64 // number of the next record; changes with the turn
-	commits atomic.Uint64 // how many there were
-	buf     []byte        // for chunks; belongs to the turn
+	next     atomic.Uint64 // number of the next record; changes with the turn
+	commits  atomic.Uint64 // how many there were
+	finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
+	buf      []byte        // for chunks; belongs to the turn
 
 	others  atomic.Int64  // records appended by this process and not applied yet that are no events
 	ordered atomic.Uint64 // orders appended by this process, ever
@@ -235,6 +236,7 @@ func (in *inbox) commitOnce() bool {
 
 func (in *inbox) commit(group []*appendRequest) {
 	err := in.write(group)
+	in.finished.Add(1)
 	for _, req := range group {
 		req.done <- err
 	}
@@ -261,6 +263,9 @@ func (in *inbox) write(group []*appendRequest) error {
 	}
 	if err = guarded(func() error { in.buf, err = s.write(first, group, in.buf); return err }); err != nil {
 		return fmt.Errorf("write the inbox: %w", err)
+	}
+	if count == 0 { // a probe
+		return nil
 	}
 	in.mu.Lock()
 	if s.first == 0 {

@@ -309,7 +309,7 @@ func (v *View) StatsPage(after string) (lines []StatLine, next string, err error
 	}
 	for _, line := range l.page {
 		i := &line.info
-		lines = append(lines, StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason, Count: 1})
+		lines = append(lines, StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason, Count: 1, Samples: []string{i.ID}})
 	}
 	if l.full() { // within one user
 		l.at, l.done = l.page[len(l.page)-1].at, false
@@ -323,18 +323,26 @@ func (v *View) StatsPage(after string) (lines []StatLine, next string, err error
 	return MergeStats(nil, lines), next, nil
 }
 
+// statSamples is how many ids a line of the statistics names.
+const statSamples = 3
+
 // MergeStats adds up lines of one kind, in the order that a listing shows.
 func MergeStats(a, b []StatLine) []StatLine {
-	counts := make(map[StatLine]uint64)
+	type cause struct{ state, kind, computation, reason string }
+	place := make(map[cause]int)
+	lines := make([]StatLine, 0, len(a)+1)
 	for _, line := range slices.Concat(a, b) {
-		n := line.Count
-		line.Count = 0
-		counts[line] += n
-	}
-	lines := make([]StatLine, 0, len(counts))
-	for line, n := range counts {
-		line.Count = n
-		lines = append(lines, line)
+		c := cause{line.State, line.Kind, line.Computation, line.Reason}
+		at, met := place[c]
+		if !met {
+			place[c] = len(lines)
+			line.Samples = slices.Clone(line.Samples)
+			lines = append(lines, line)
+			continue
+		}
+		same := &lines[at]
+		same.Count += line.Count
+		same.Samples = append(same.Samples, line.Samples[:min(len(line.Samples), statSamples-min(statSamples, len(same.Samples)))]...)
 	}
 	slices.SortFunc(lines, func(a, b StatLine) int {
 		return cmp.Or(strings.Compare(a.State, b.State), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Computation, b.Computation), strings.Compare(a.Reason, b.Reason))

@@ -112,7 +112,7 @@ func (q *quarry) digPage(w *treeWalk, id uint64, buckets bool) {
 }
 
 func knownBucket(name []byte) bool {
-	return bytes.Equal(name, bucketMeta) || slices.ContainsFunc(stateBuckets, func(b []byte) bool { return bytes.Equal(b, name) })
+	return bytes.Equal(name, bucketMeta) || containsName(stateBuckets, name)
 }
 
 // takeAll saves the entries of a page, and returns how many it could.

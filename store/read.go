@@ -47,6 +47,9 @@ func openReadOnly(dir string) (*View, error) {
 		return nil, err
 	}
 	epoch, err := fileEpoch(db)
+	if err == nil {
+		err = checkMigrated(db)
+	}
 	if err != nil {
 		db.Close()
 		return nil, err
@@ -344,7 +347,7 @@ func (v *View) Sent(since time.Time) (list []SentSecond, err error) {
 // JobRuns lists the jobs' last runs, by name.
 func (v *View) JobRuns() (runs []JobRun, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketRuns).ForEach(func(_, text []byte) error {
+		return forEachRun(tx, runOfJob, func(text []byte) error {
 			var r JobRun
 			if err := json.Unmarshal(text, &r); err != nil {
 				return fmt.Errorf("the record of a job's run: %w", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -213,16 +214,29 @@ func TestStatsInPartsAreTheStats(t *testing.T) {
 	whole, err := b.Stats()
 	must(t, err)
 	want := []StatLine{
-		{"parked", "received", "vip", "undetermined", 1},
-		{"pending", "attribute", "gold", "", 1}, {"pending", "attribute", "vip", "", 1},
-		{"pending", "event", "gold", "", 1}, {"pending", "event", "vip", "", 1},
+		{"parked", "received", "vip", "undetermined", 1, nil},
+		{"pending", "attribute", "gold", "", 1, nil}, {"pending", "attribute", "vip", "", 1, nil},
+		{"pending", "event", "gold", "", 1, nil}, {"pending", "event", "vip", "", 1, nil},
 	}
 	if len(whole) != len(want) {
 		t.Fatalf("%+v", whole)
 	}
 	for i := range want {
-		if whole[i] != want[i] {
+		if len(whole[i].Samples) != 1 {
+			t.Errorf("%+v has no sample", whole[i])
+		}
+		if whole[i].Samples = nil; !reflect.DeepEqual(whole[i], want[i]) {
 			t.Errorf("%+v, want %+v", whole[i], want[i])
 		}
+	}
+}
+
+func TestSamplesOfACauseAreAFew(t *testing.T) {
+	var all []StatLine
+	for _, id := range []string{"1", "2", "3", "4", "5"} {
+		all = MergeStats(all, []StatLine{{State: "parked", Reason: "r", Count: 1, Samples: []string{id}}})
+	}
+	if want := (StatLine{State: "parked", Reason: "r", Count: 5, Samples: []string{"1", "2", "3"}}); len(all) != 1 || !reflect.DeepEqual(all[0], want) {
+		t.Errorf("%+v, want %+v", all, want)
 	}
 }

@@ -26,10 +26,14 @@ var (
 	bucketSent       = []byte("sent")
 	bucketJobs       = []byte("jobs")
 	bucketRuns       = []byte("runs")
+	bucketSamples    = []byte("samples")
 	bucketDamaged    = []byte("damaged")
 
 	stateBuckets = [][]byte{bucketFields, bucketRows, bucketQueue, bucketDue, bucketLocator, bucketParked, bucketHeld, bucketHistory,
-		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketDamaged}
+		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketSamples, bucketDamaged}
+
+	// lateBuckets came after the first version: a file that it wrote lacks them until it is opened.
+	lateBuckets = [][]byte{bucketSamples}
 
 	metaApplied = []byte("applied")
 	metaLedger  = []byte("ledger")

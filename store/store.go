@@ -68,6 +68,8 @@ type Store struct {
 
 	rejected atomic.Uint64 // refused at the door since the last transaction
 	applied  atomic.Uint64 // number of the last record applied, on disk
+	finished atomic.Uint64 // transactions of the writer that came to an end, good or bad
+	beat     beat          // of Pulse
 
 	room         *room // whether there is any for more events
 	watch        *watch
@@ -168,7 +170,13 @@ func (s *Store) openState() (epoch uint32, err error) {
 	}
 	s.db = newStateDB(db)
 	err = guarded(func() error {
+		if err := migrate(db, migrations, s.log); err != nil {
+			return err
+		}
 		if epoch, err = fileEpoch(db); err != nil {
+			return err
+		}
+		if err := s.addBuckets(); err != nil {
 			return err
 		}
 		return s.db.View(func(tx *bolt.Tx) error {
@@ -399,7 +407,7 @@ func (s *Store) SetJobRun(ctx context.Context, r JobRun) error {
 		return err
 	}
 	return s.run(ctx, func(b *batch) error {
-		b.put(b.tx.Bucket(bucketRuns), []byte("job:"+r.Job), text)
+		b.put(b.tx.Bucket(bucketRuns), []byte(runOfJob+r.Job), text)
 		return nil
 	}, nil)
 }

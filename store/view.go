@@ -135,4 +135,6 @@ type StatLine struct {
 	Computation string `json:"computation"`
 	Reason      string `json:"reason"`
 	Count       uint64 `json:"count"`
+
+	Samples []string `json:"samples"` // ids of a few of them
 }

@@ -163,6 +163,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		woke = b.woke
 		return b.err
 	}))
+	s.finished.Add(1)
 	s.trace.merge(touched) // after the commit: whoever takes a key now also reads what was written
 	if err != nil {
 		s.rejected.Add(rejected)
@@ -209,7 +210,7 @@ func (s *Store) applyNext(b *batch) error {
 		}
 		b.apply(rec, r.frame)
 		s.reached = b.now
-		if (rec.rules != nil || rec.order != nil) && s.inbox.others.Load() > 0 {
+		if rec.outsider() && s.inbox.others.Load() > 0 {
 			s.inbox.others.Add(-1)
 		}
 	}

@@ -88,31 +88,38 @@ func (c Config) header(authorization string) http.Header {
 }
 
 // post sends one body and reads the answer; whatever goes wrong is an answer, too. It returns within
-// the client's timeout. RoundTrip rather than Do: it follows no redirect, and a second try of its own
-// happens only when nothing of the first has left.
+// the client's timeout.
 func (c *client) post(ctx context.Context, body []byte) answer {
+	a, _ := c.exchange(ctx, body, readBody)
+	return a
+}
+
+// exchange is post for who wants the whole text of the answer, as far as limit. RoundTrip rather than
+// Do: it follows no redirect, and a second try of its own happens only when nothing of the first has
+// left.
+func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answer, text []byte) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var way departure
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, way.trace()), http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return failure(err, false, time.Now())
+		return failure(err, false, time.Now()), nil
 	}
 	req.Header = c.header.Clone()
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return c.masked(failure(err, way.mayHaveLeft(), time.Now()))
+		return c.masked(failure(err, way.mayHaveLeft(), time.Now())), nil
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, readBody))
+	text, err = io.ReadAll(io.LimitReader(resp.Body, limit))
 	now := time.Now()
 	if err != nil && resp.StatusCode/100 == 2 {
-		return c.masked(failure(err, true, now))
+		return c.masked(failure(err, true, now)), nil
 	}
 	if err == nil {
 		io.CopyN(io.Discard, resp.Body, readBody) // drained, the connection can be used again
 	}
-	return c.masked(read(resp.StatusCode, resp.Header, text, now))
+	return c.masked(read(resp.StatusCode, resp.Header, text, now)), text
 }
 
 // masked cuts an answer to what is worth keeping, after removing our own credentials, which a chatty

@@ -180,6 +180,11 @@ func (l *loader) checkSchedule() {
 	if err := parseSchedule(s.Cron, l.cfg.Location()); err != nil {
 		l.refuseKey("schedule.cron", "%v", err)
 	}
+	if v := l.cfg.Verify.Schedule; v != "" {
+		if err := parseSchedule(v, l.cfg.Location()); err != nil {
+			l.refuseKey("verify.schedule", "%v", err)
+		}
+	}
 }
 
 func (l *loader) checkComputation(c *Computation, prefix string) {

@@ -41,6 +41,7 @@ type Config struct {
 	Schedule     Schedule      `toml:"schedule"`
 	Retry        Retry         `toml:"retry"`
 	Retention    Retention     `toml:"retention"`
+	Verify       Verify        `toml:"verify"`
 	Defaults     Policy        `toml:"defaults"`
 	Guard        Guard         `toml:"guard"`
 	Computations []Computation `toml:"computation"`
@@ -130,6 +131,12 @@ type Guard struct {
 	Window    Duration `toml:"window" min:"1s"`
 }
 
+// Verify is when a sample of each computation is read back from MoEngage unasked.
+type Verify struct {
+	Schedule string `toml:"schedule"` // cron spec; "": never
+	Sample   int    `toml:"sample" min:"1" max:"1000000"`
+}
+
 // Policy is how the events of a computation are treated.
 type Policy struct {
 	Send          store.Channels `toml:"send"`
@@ -204,7 +211,8 @@ func Default() *Config {
 			MessageIDs:    Duration{48 * time.Hour},
 			Parked:        Duration{720 * time.Hour},
 		},
-		Guard: Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
+		Guard:  Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
+		Verify: Verify{Sample: 1000},
 		Defaults: Policy{
 			Send:          store.SendAsReceived,
 			Anonymous:     "park",

@@ -84,6 +84,7 @@ const (
 	fromEnv
 	fromSecretFile
 	fromCredential
+	fromSystemd
 )
 
 func (o origin) String() string {
@@ -96,6 +97,8 @@ func (o origin) String() string {
 		return "file " + o.name
 	case fromCredential:
 		return "credential " + o.name
+	case fromSystemd:
+		return "the socket unit of systemd"
 	}
 	return "default"
 }

@@ -143,18 +143,21 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"reserved trait", lines("[defaults]", `forward_traits = ["plan", "status"]`),
 			[]string{`agent.toml:2: defaults.forward_traits = ["plan", "status"]: "status" cannot be an attribute: "status" is reserved by MoEngage`}},
 
+		{"verification", lines("[verify]", `schedule = "TZ=UTC 0 4 * * *"`, "sample = 0"),
+			[]string{
+				`agent.toml:2: verify.schedule = "TZ=UTC 0 4 * * *": the time zone does not belong into the spec; set the schedule's timezone instead`,
+				`agent.toml:3: verify.sample = 0: must be from 1 to 1000000`,
+			}},
 		{"features to come", lines(
 			"[defaults]", `send = ["attribute", "cohort", "list"]`, `list_attribute = "audiences"`,
 			"[retention]", `ex_members = "1h"`,
-			"[verify]", `schedule = "@daily"`,
 			"[[computation]]", `key = "vip"`, `cohort_name = "VIP"`, `send = "cohort"`),
 			[]string{
 				`agent.toml:2: defaults.send = ["attribute", "cohort", "list"]: cohort and list: not built yet in this version: leave it out`,
 				`agent.toml:3: defaults.list_attribute = "audiences": not built yet in this version: leave it out`,
 				`agent.toml:5: retention.ex_members = "1h": not built yet in this version: leave it out`,
-				`agent.toml:6: [verify]: not built yet in this version: leave it out`,
-				`agent.toml:10: computation.vip.cohort_name = "VIP": not built yet in this version: leave it out`,
-				`agent.toml:11: computation.vip.send = "cohort": cohort: not built yet in this version: leave it out`,
+				`agent.toml:8: computation.vip.cohort_name = "VIP": not built yet in this version: leave it out`,
+				`agent.toml:9: computation.vip.send = "cohort": cohort: not built yet in this version: leave it out`,
 			}},
 
 		{"a share that is none", lines("[guard]", "exit_share = 30", "exit_count = 0", `window = "1ms"`),

@@ -27,6 +27,17 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 	return kept, c.Validate()
 }
 
+// ListenAt makes address, where somebody else listens for the agent already, stand for ingest.listen.
+// What Load would refuse of it is refused: the error is a *Faults.
+func (c *Config) ListenAt(address string) error {
+	c.Ingest.Listen = address
+	if c.origins == nil {
+		c.origins = map[string]origin{}
+	}
+	c.origins["ingest.listen"] = origin{kind: fromSystemd}
+	return c.Validate()
+}
+
 // fixed reports whether only a restart changes the field: what is locked or listened on.
 func (f field) fixed() bool {
 	switch f.key {

@@ -14,7 +14,6 @@ import (
 // unbuilt are keys, and sections with everything in them. Setting one to its default does no harm
 // where the default is known here.
 var unbuilt = []string{
-	"verify",
 	"retention.ex_members",
 	"defaults.list_attribute",
 	"computation.list_attribute",

@@ -30,6 +30,7 @@
 //	GET  /sandbox/violations      []Violation, newest last; ?limit=N likewise
 //	GET  /sandbox/stats           Stats
 //	POST /sandbox/fail            starts the fault in ?spec= or in the body
+//	POST /sandbox/lose            forgets what was accepted of ?user=, or its ?attribute= alone
 //	POST /sandbox/heal            ends all faults and lets go of hanging requests
 //
 // These need no credentials, and no fault touches them.

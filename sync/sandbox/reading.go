@@ -158,6 +158,7 @@ func (s *Sandbox) routeReading() {
 	get("/sandbox/violations", func(r *http.Request) (any, bool) { return s.lastViolations(limitOf(r)), true })
 	get("/sandbox/stats", func(*http.Request) (any, bool) { return s.Stats(), true })
 	s.mux.HandleFunc("/sandbox/fail", only(http.MethodPost, s.handleFail))
+	s.mux.HandleFunc("/sandbox/lose", only(http.MethodPost, s.handleLose))
 	s.mux.HandleFunc("/sandbox/heal", only(http.MethodPost, s.handleHeal))
 }
 

@@ -1,0 +1,242 @@
+// The status page of a real agent, in a real browser: it renders, its charts have data, it follows what
+// happens, it says nothing in the console and asks nobody else, axe finds no serious fault, and history
+// is there after a restart.
+//
+//   node check.mjs PATH-TO-PERSONASYNC PATH-TO-CHROMIUM
+//
+// Starts and ends its own agent, sandbox and browser, on loopback, in a temporary folder.
+import { spawn } from 'node:child_process'
+import { createHmac } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { chromium } from 'playwright-core'
+
+const [binary, browserPath] = process.argv.slice(2)
+if (!browserPath) {
+  console.error('usage: node check.mjs PATH-TO-PERSONASYNC PATH-TO-CHROMIUM')
+  process.exit(2)
+}
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const shots = process.env.PAGE_SHOTS
+const folder = mkdtempSync(join(tmpdir(), 'page-'))
+const children = []
+let browser, ingest, admin
+let serial = 0 // of the events posted
+
+try {
+  await check()
+  console.log('the status page renders, follows, survives a restart, asks nobody else, and axe finds no serious fault')
+} catch (err) {
+  console.error(err.stack)
+  for (const c of children) console.error(c.output.slice(-2000))
+  process.exitCode = 1
+} finally {
+  await browser?.close()
+  for (const c of children) c.process.kill('SIGTERM')
+  await Promise.all(children.map((c) => c.gone))
+  rmSync(folder, { recursive: true })
+}
+
+async function check() {
+  const moengage = await freePort()
+  ;[ingest, admin] = [await freePort(), await freePort()]
+  start('sandbox', '--listen', `127.0.0.1:${moengage}`)
+  const config = join(folder, 'agent.toml')
+  writeFileSync(config, `
+data_dir = "${join(folder, 'data')}"
+[ingest]
+listen = "127.0.0.1:${ingest}"
+shared_secret = "hush"
+[admin]
+listen = "127.0.0.1:${admin}"
+[moengage]
+workspace_id = "PAGECHECK"
+api_key = "not-a-secret"
+base_url = "http://127.0.0.1:${moengage}"
+[schedule]
+max_delay = "50ms"
+[[computation]]
+key = "nightly_winback"
+schedule = "0 3 * * *"
+`, { mode: 0o600 })
+  let agent = start('run', '--config', config)
+  await ready()
+  await traffic()
+
+  browser = await chromium.launch({ executablePath: browserPath, args: ['--no-sandbox', '--disable-background-networking'] })
+  const faults = []
+  const page = await look({ width: 1280, height: 900 }, 'light', faults)
+  await page.goto(`http://127.0.0.1:${admin}/`)
+  await page.waitForSelector('#live.on')
+  await page.waitForSelector('#audiences tbody tr')
+  const audiences = await page.locator('#audiences tbody tr').count()
+  expect(audiences === 4, `4 computations are listed, not ${audiences}`)
+  await shows(page, '#verdicts', 'parked')
+  await shows(page, '#parked', 'undetermined')
+  await shows(page, '#parked', '<img src=x onerror=alert(1)>') // as text
+  await shows(page, '#jobs', 'nightly_winback')
+  await page.click('button[data-seconds="900"]')
+  await until('each chart to have a line', async () => (await page.locator('#charts figure').count()) === 4
+    && (await page.locator('#charts figure:not(:has(path.line))').count()) === 0)
+  await until('each audience to have a line', async () => (await page.locator('#audiences td.spark path.line').count()) >= 3)
+
+  // An event that arrives now is seen without a reload.
+  const before = await figure(page, 'Received a minute')
+  await post(audience('late_riser', 'ann', true, 1))
+  await until('the new event to be shown', async () => (await figure(page, 'Received a minute')) !== before)
+  await shows(page, '#audiences', 'late_riser')
+
+  // A user, masked.
+  await page.fill('#user-id', 'usr_1')
+  await page.click('#user-form button')
+  await shows(page, '#user', 'Memberships')
+  const user = await page.textContent('#user')
+  expect(!user.includes('usr_1') && user.includes('u•••'), 'the user id is masked')
+  await page.fill('#user-id', 'nobody-at-all')
+  await page.click('#user-form button')
+  await shows(page, '#user', 'Nothing is known of this user')
+  await page.fill('#user-id', 'usr_1')
+  await page.click('#user-form button')
+  await shows(page, '#user', 'Memberships')
+
+  await accessible(page, 'light, 1280')
+  await shot(page, 'light-1280')
+  for (const [scheme, width] of [['dark', 1280], ['light', 390], ['dark', 390]]) {
+    const other = await look({ width, height: 844 }, scheme, faults)
+    await other.goto(`http://127.0.0.1:${admin}/`)
+    await other.waitForSelector('#audiences tbody tr')
+    await other.waitForSelector('#charts path.line, #charts circle.spot')
+    const wide = await other.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+    expect(wide <= 0, `at ${width} px nothing sticks out, not ${wide} px`)
+    await accessible(other, `${scheme}, ${width}`)
+    await shot(other, `${scheme}-${width}`)
+    await other.context().close()
+  }
+  expect(faults.length === 0, `the console is silent and nobody else is asked: ${faults.join('; ')}`)
+
+  // The agent goes away, and comes back with its history.
+  const noticed = page.waitForSelector('#live.off')
+  agent.process.kill('SIGTERM')
+  await agent.gone
+  await noticed
+  agent = start('run', '--config', config)
+  await ready()
+  const kept = await (await fetch(`http://127.0.0.1:${admin}/api/page/series?seconds=3600`)).json()
+  expect(kept.at.length > 0 && kept.at[0] < Date.now() - 2000 && kept.received.length === kept.at.length, 'history survives a restart')
+  await page.waitForSelector('#live.on')
+
+  // Another site's page gets nothing, whatever name it resolved to us.
+  for (const headers of [{ Host: 'evil.example' }, { Origin: 'https://evil.example' }]) {
+    expect(await status('/api/page', headers) === 403, `${JSON.stringify(headers)} is refused`)
+  }
+}
+
+// traffic is Segment for some seconds: enters and exits of three audiences, and an event that says nothing.
+async function traffic() {
+  for (let round = 0; round < 14; round++) {
+    const events = []
+    for (let u = 0; u < 20; u++) {
+      events.push(audience('high_value_shoppers', `usr_${u + round * 5}`, true, round))
+      if (round % 3 === 2) events.push(audience('high_value_shoppers', `usr_${u + round}`, false, round))
+      if (u % 2 === 0) events.push(audience('cart_abandoners', `usr_${u}`, round % 2 === 0, round))
+      if (round === 5) events.push(audience('nightly_winback', `usr_${u}`, true, round))
+    }
+    for (const e of events) await post(e)
+    await new Promise((r) => setTimeout(r, 1000))
+  }
+  const { traits, ...empty } = audience('high_value_shoppers', 'usr_1', true, 99)
+  await post({ ...empty, traits: {} })
+  await post({ ...audience('<img src=x onerror=alert(1)>', 'usr_1', true, 99), traits: {} })
+  const trait = audience('lifetime_value', 'usr_1', 129.5, 3)
+  trait.context.personas.computation_class = 'trait'
+  await post(trait)
+}
+
+function audience(key, user, value, round) {
+  const at = new Date(Date.now() - 60e3 + round * 1000 + (serial++ % 1000)).toISOString()
+  return {
+    type: 'identify', userId: user, messageId: `m-${serial}`, originalTimestamp: at, timestamp: at, traits: { [key]: value },
+    context: { personas: { computation_class: 'audience', computation_id: `aud_${key}`, computation_key: key, space_id: 'spa_check' } },
+  }
+}
+
+async function post(event) {
+  const body = JSON.stringify(event)
+  const answer = await fetch(`http://127.0.0.1:${ingest}/segment/webhook`, {
+    method: 'POST', body,
+    headers: { 'Content-Type': 'application/json', 'X-Signature': createHmac('sha1', 'hush').update(body).digest('hex') },
+  })
+  if (!answer.ok) throw new Error(`the agent answered ${answer.status}: ${await answer.text()}`)
+}
+
+// look opens a page that notes everything which should not be.
+async function look(viewport, colorScheme, faults) {
+  const context = await browser.newContext({ viewport, colorScheme })
+  const page = await context.newPage()
+  page.on('console', (m) => { if (!/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|404 \(Not Found\)/.test(m.text())) faults.push(`console: ${m.text()}`) })
+  page.on('pageerror', (e) => faults.push(`script: ${e.message}`))
+  page.on('request', (r) => { if (new URL(r.url()).host !== `127.0.0.1:${admin}`) faults.push(`asked ${r.url()}`) })
+  return page
+}
+
+// accessible runs axe, past the page's own policy, which would not let it in.
+async function accessible(page, name) {
+  const result = await page.evaluate(`(() => { const module = undefined; ${axe}; return axe.run() })()`)
+  const serious = result.violations.filter((v) => ['serious', 'critical'].includes(v.impact))
+  const told = serious.map((v) => `${v.id}: ${v.nodes.map((n) => n.target).join(', ')} ${v.nodes[0].failureSummary}`)
+  expect(serious.length === 0, `axe finds nothing serious (${name}): ${told.join('; ')}`)
+  expect(result.passes.length > 15, `axe looked at something (${name})`)
+}
+
+async function shows(page, selector, text) {
+  await until(`${selector} to say ${text}`, async () => (await page.textContent(selector)).includes(text))
+}
+
+async function figure(page, name) {
+  return page.locator('#tiles div', { has: page.locator('dt', { hasText: name }) }).textContent()
+}
+
+async function shot(page, name) {
+  if (shots) await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true })
+}
+
+async function ready() {
+  await until('the agent to be ready', async () => (await fetch(`http://127.0.0.1:${admin}/readyz`)).ok)
+}
+
+// status asks with headers that fetch would not send.
+async function status(path, headers) {
+  const { request } = await import('node:http')
+  return new Promise((resolve, reject) => {
+    request({ host: '127.0.0.1', port: admin, path, headers }, (r) => { r.resume(); resolve(r.statusCode) }).on('error', reject).end()
+  })
+}
+
+function expect(holds, what) {
+  if (!holds) throw new Error(`should be: ${what}`)
+}
+
+async function until(what, holds) {
+  for (const deadline = Date.now() + 20_000; Date.now() < deadline; await new Promise((r) => setTimeout(r, 100))) {
+    if (await holds().catch(() => false)) return
+  }
+  throw new Error(`waited 20 s for ${what}, in vain`)
+}
+
+function start(...args) {
+  const child = { process: spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] }), output: '' }
+  child.gone = new Promise((resolve) => child.process.on('exit', resolve))
+  for (const stream of [child.process.stdout, child.process.stderr]) stream.on('data', (d) => { child.output += d })
+  children.push(child)
+  return child
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer().on('error', reject)
+    server.listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => resolve(port)) })
+  })
+}

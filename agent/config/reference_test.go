@@ -1,0 +1,166 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the documents that are made from the code")
+
+// TestReferenceIsUpToDate holds docs/config.md to the types, their tags and defaults, and to the
+// comments of agent.example.toml.
+func TestReferenceIsUpToDate(t *testing.T) {
+	const path = "../../docs/config.md"
+	want := reference(t)
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the code says: go test ./agent/config -run Reference -update", path)
+	}
+}
+
+const referenceIntro = `# Configuration reference
+
+Made from the code and from [agent.example.toml](../agent.example.toml); a test keeps it so. ` + "`personasync config show`" + ` prints what holds
+and where each value came from, ` + "`config check`" + ` everything wrong at once, with key, value and line.
+
+` + "`agent.toml`" + ` is found at ` + "`--config FILE`, else `$PERSONASYNC_CONFIG`, else `./agent.toml`, else `/etc/personasync/agent.toml`" + `. Environment
+variables go before it; lists are comma separated there. Times are written "500ms", "30s", "15m", "72h".
+
+A secret is given once: as itself, as ` + "`x_file`" + `, or as a systemd credential. A file or credential may hold several lines: the first is current,
+the others are still accepted. Secrets are never shown or logged.
+`
+
+// reference is docs/config.md.
+func reference(t *testing.T) string {
+	notes, intros := remarks(string(Example()))
+	var b strings.Builder
+	b.WriteString(referenceIntro)
+	last := "none"
+	for _, f := range fields(Default(), "") {
+		if isUnbuilt(f.key) {
+			continue
+		}
+		section, word, dotted := strings.Cut(f.key, ".")
+		if !dotted {
+			section, word = "", f.key
+		}
+		if section != last {
+			last = section
+			fmt.Fprintf(&b, "%s\n| key | default | may be | environment variable | what |\n| --- | --- | --- | --- | --- |\n", sectionHead(section, intros[section]))
+		}
+		note, known := notes[f.key]
+		if !known {
+			t.Errorf("agent.example.toml does not have %s", f.key)
+		}
+		note = strings.TrimPrefix(note, strings.ReplaceAll(f.tag.Get("one"), "|", " | ")) // has a column of its own
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", word, code(defaultOf(f)), mayBe(f), variable(f.key), cell(strings.TrimLeft(note, ":; ")))
+	}
+	b.WriteString("\n## [[computation]]\n\nOne audience or computed trait, as often as needed. It is found by its `key`, as Segment\nshows it, or by its `id` (`aud_…`); with both, the id decides. It has every key of\n`[defaults]`, and takes from there what it leaves out. Environment variables do not reach here.\n\n| key | what |\n| --- | --- |\n")
+	for _, f := range fields(&Computation{}, "computation.x.") {
+		_, word := splitKey(f.key)
+		if note, own := notes["computation."+word]; own && word != "key" && !isUnbuilt(f.key) {
+			if _, inherited := notes["defaults."+word]; !inherited {
+				fmt.Fprintf(&b, "| `%s` | %s |\n", word, cell(note))
+			}
+		}
+	}
+	return b.String()
+}
+
+func sectionHead(section, intro string) string {
+	if section == "" {
+		return "\n## At the top\n"
+	}
+	head := "\n## [" + section + "]\n"
+	if intro != "" {
+		head += "\n" + intro + "\n"
+	}
+	return head
+}
+
+func defaultOf(f field) string {
+	if f.isSecret() {
+		return ""
+	}
+	return f.show()
+}
+
+func mayBe(f field) string {
+	if words := f.tag.Get("one"); words != "" {
+		return code(strings.Split(words, "|")...)
+	}
+	low, high := f.tag.Get("min"), f.tag.Get("max")
+	switch {
+	case low != "" && high != "":
+		return low + " to " + high
+	case low != "":
+		return low + " or more"
+	case f.tag.Get("credential") != "":
+		return "credential " + code(f.tag.Get("credential"))
+	}
+	return ""
+}
+
+func code(words ...string) string {
+	var quoted []string
+	for _, w := range words {
+		if w != "" {
+			quoted = append(quoted, "`"+strings.ReplaceAll(w, "|", `\|`)+"`")
+		}
+	}
+	return strings.Join(quoted, ", ")
+}
+
+func cell(note string) string { return strings.ReplaceAll(note, "|", `\|`) }
+
+var (
+	sectionLine = regexp.MustCompile(`^(?:# )?\[+([a-z]+)\]+$`)
+	keyLine     = regexp.MustCompile(`^(?:# )?([a-z_]+) *= *(?:"[^"]*"|\[[^\]]*\]|[^ #]+) *(?:or [^#]*)?(?:# ?(.*))?$`)
+)
+
+// remarks reads the comments of the example: of each key the one beside it, after what stands above
+// it, and of each section the one above that.
+func remarks(example string) (notes, intros map[string]string) {
+	notes, intros = make(map[string]string), make(map[string]string)
+	section, above := "", []string(nil)
+	for _, line := range strings.Split(example, "\n") {
+		if m := sectionLine.FindStringSubmatch(line); m != nil {
+			section = m[1]
+			intros[section], above = strings.Join(above, " "), nil
+			continue
+		}
+		if m := keyLine.FindStringSubmatch(line); m != nil {
+			key := m[1]
+			if section != "" {
+				key = section + "." + key
+			}
+			notes[key] = strings.TrimPrefix(strings.TrimSpace(strings.Join(append(above, m[2]), " ")), ">>> ")
+			above = nil
+			continue
+		}
+		text, comment := strings.CutPrefix(line, "#")
+		if !comment {
+			above = nil
+			continue
+		}
+		text = strings.TrimPrefix(strings.TrimSpace(text), ">>> ")
+		if words := strings.Fields(text); strings.HasPrefix(line, "#   ") && len(words) > 1 { // a list of words with what they mean
+			text = "`" + words[0] + "`: " + strings.Join(words[1:], " ") + ";"
+		}
+		above = append(above, text)
+	}
+	return notes, intros
+}

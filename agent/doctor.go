@@ -1,0 +1,214 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"personasync/agent/config"
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// Finding is what one check of the doctor found.
+type Finding struct {
+	Check   string `json:"check"`
+	State   string `json:"state"` // ok | warn | fail | skip
+	Message string `json:"message"`
+	Do      string `json:"do"` // what to do about it; "" when nothing is to be done
+}
+
+// Healthy reports whether no check failed.
+func Healthy(findings []Finding) bool {
+	for _, f := range findings {
+		if f.State == "fail" {
+			return false
+		}
+	}
+	return true
+}
+
+// doctor collects findings.
+type doctor struct {
+	config   *config.Config
+	version  string
+	findings []Finding
+}
+
+func (d *doctor) find(check, state, do, message string, args ...any) {
+	d.findings = append(d.findings, Finding{Check: check, State: state, Message: fmt.Sprintf(message, args...), Do: do})
+}
+
+// Diagnose checks everything that can be checked from outside of the agent of c, while it runs or not.
+// A nil unread says that c has its secrets; else why not. It changes nothing, and its one request to
+// MoEngage is the test of credentials that MoEngage has for that.
+func Diagnose(ctx context.Context, c *config.Config, unread error, version string) []Finding {
+	d := &doctor{config: c, version: version}
+	d.checkConfig(unread)
+	d.checkData()
+	d.checkDisk()
+	d.checkAgent(ctx)
+	d.checkMoEngage(ctx, unread)
+	return d.findings
+}
+
+func (d *doctor) checkConfig(unread error) {
+	if unread != nil {
+		d.find("config", "skip", "run doctor as the user of the agent", "its secrets cannot be read: %v", unread)
+		return
+	}
+	if err := d.config.Complete(); err != nil {
+		d.find("config", "fail", "set what is missing, then `personasync config check`", "%v", err)
+		return
+	}
+	for _, w := range d.config.Warnings() {
+		d.find("config", "warn", "", "%s", w)
+	}
+	from := d.config.Path
+	if from == "" {
+		from = "defaults and environment"
+	}
+	d.find("config", "ok", "", "%s", from)
+}
+
+// checkData looks at who owns the data and who else may read it.
+func (d *doctor) checkData() {
+	dir := d.config.DataDir
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		d.find("permissions", "warn", "start the agent, which makes it", "data_dir %s does not exist yet", dir)
+		return
+	case err != nil:
+		d.find("permissions", "fail", "be "+whoMay(dir), "data_dir %s cannot be looked at: %v", dir, err)
+		return
+	case !info.IsDir():
+		d.find("permissions", "fail", "name a folder", "data_dir %s is no folder", dir)
+		return
+	}
+	if open := info.Mode().Perm() & 0o007; open != 0 {
+		d.find("permissions", "warn", "chmod o-rwx "+dir, "data_dir %s, which holds user ids, is open to everybody (%s)", dir, info.Mode().Perm())
+		return
+	}
+	d.find("permissions", "ok", "", "data_dir %s belongs to %s, mode %s", dir, ownerName(info), info.Mode().Perm())
+}
+
+// Below these a disk deserves a look; the agent itself refuses events before it is full.
+const (
+	littleDisk  = 1 << 30
+	littleShare = 20 // one part of so many
+)
+
+func (d *doctor) checkDisk() {
+	dir := d.config.DataDir
+	for _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir); _, err = os.Stat(dir) {
+		dir = filepath.Dir(dir) // where it will be made
+	}
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		d.find("disk", "skip", "", "cannot be looked at: %v", err)
+		return
+	}
+	free, size := int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize)
+	if free < littleDisk || free < size/littleShare {
+		d.find("disk", "warn", "make room, or set retention.max_data_bytes; `personasync db compact` gives back what deleted data leaves", "%s of %s are free", store.Bytes(free), store.Bytes(size))
+		return
+	}
+	d.find("disk", "ok", "", "%s of %s are free", store.Bytes(free), store.Bytes(size))
+}
+
+// checkAgent asks whoever answers, which finds out about the lock and the socket.
+func (d *doctor) checkAgent(ctx context.Context) {
+	socket := d.config.Socket(os.Getenv)
+	i, done, running, err := Open(ctx, d.config, d.version)
+	switch {
+	case errors.Is(err, store.ErrNoData):
+		d.find("agent", "warn", "start it: `personasync run`, or systemctl start personasync", "it has never run with this data_dir")
+		return
+	case errors.Is(err, store.ErrInUse):
+		d.find("socket", "fail", "look at admin.socket of the running agent's configuration", "the data is locked by a process, and nobody answers at %s", socket)
+		return
+	case errors.Is(err, fs.ErrPermission):
+		d.find("socket", "fail", "be the user or in the group it names", "%v", err)
+		return
+	case err != nil:
+		d.find("agent", "fail", "`personasync db check` looks at the data", "%v", err)
+		return
+	}
+	defer done.Close()
+	if running {
+		d.find("socket", "ok", "", "%s: %s", socket, i.Where())
+	} else {
+		d.find("agent", "warn", "start it: Segment's deliveries are refused meanwhile, and it repeats them for some hours only", "it is not running; the data can be opened")
+	}
+	s, err := i.Status(ctx)
+	if err != nil {
+		d.find("data", "fail", "`personasync db check` looks at the data", "%v", err)
+		return
+	}
+	d.checkStatus(s, running)
+}
+
+// oldPending is how long a change may wait for MoEngage before that is worth a word.
+const oldPending = int64(time.Hour / time.Second)
+
+func (d *doctor) checkStatus(s Status, running bool) {
+	if running && !s.Ready {
+		d.find("agent", "fail", "see what it says; `personasync status` shows when it is over", "it accepts no events: %s", s.Unready)
+	}
+	e, c := s.Events, s.Changes
+	if !e.Balances() || !c.Balances() {
+		d.find("data", "fail", "`personasync db check`, and please report it", "the ledger does not balance")
+	} else {
+		d.find("data", "ok", "", "%d events and %d changes: the ledgers balance", e.Accepted, c.Created)
+	}
+	if s.Parked > 0 {
+		d.find("outbox", "warn", "`personasync outbox stats` shows why", "%d parked", s.Parked)
+	}
+	if s.Held > 0 {
+		d.find("outbox", "warn", "`personasync outbox list --state held`", "%d held until an operator decides", s.Held)
+	}
+	if s.Pending > 0 && s.OldestPendingS > oldPending {
+		d.find("outbox", "warn", "`personasync outbox stats` shows why, `personasync schedule` when the next run is", "the oldest of %d pending changes waits for %s", s.Pending, time.Duration(s.OldestPendingS)*time.Second)
+	}
+	if s.MoEngage.State == "failing" {
+		d.find("delivery", "fail", "see below whether the credentials are good", "MoEngage has not been answering well since %s: %s", s.MoEngage.Since, s.MoEngage.LastError)
+	}
+	if v := s.Verify; v != nil && v.Differ > 0 {
+		d.find("verify", "warn", "personasync audience verify "+v.Worst+" --repair", "of %d users read back, %d are not as MoEngage was told", v.Compared, v.Differ)
+	}
+}
+
+// maxSkew is how far the clocks may be apart. MoEngage refuses events from its future.
+const maxSkew = time.Minute
+
+func (d *doctor) checkMoEngage(ctx context.Context, unread error) {
+	if unread != nil || d.config.Complete() != nil {
+		d.find("moengage", "skip", "", "not asked, for want of credentials")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	theirs, err := syncer.Authenticate(ctx, senderConfig(d.config), d.config.MoEngage.DataCenter)
+	if refused := (*syncer.ReadError)(nil); errors.As(err, &refused) {
+		m, _ := ExplainCode(refused.Code)
+		d.find("moengage", "fail", m.Do+" `personasync outbox explain-code "+refused.Code+"` says more.", "%s: %s", d.config.BaseURL(), refused.Sentence)
+	} else if err != nil {
+		d.find("moengage", "fail", "", "%v", err)
+	} else {
+		d.find("moengage", "ok", "", "%s takes the credentials", d.config.BaseURL())
+	}
+	switch skew := time.Since(theirs); {
+	case theirs.IsZero():
+		d.find("clock", "skip", "", "nobody to compare it with")
+	case skew.Abs() > maxSkew:
+		d.find("clock", "fail", "set the clock, and keep it with NTP", "it differs from MoEngage's by %s; event times beyond it are not taken", skew.Round(time.Second))
+	default:
+		d.find("clock", "ok", "", "within a minute of MoEngage's")
+	}
+}

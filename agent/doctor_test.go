@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/sync/sandbox"
+)
+
+// said finds what a check found.
+func saidBy(findings []Finding, check, state string) string {
+	var all []string
+	for _, f := range findings {
+		if f.Check == check && f.State == state {
+			all = append(all, f.Message)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
+	s := newSite(t)
+	c := s.load("PERSONASYNC_RETRY_MIN_BACKOFF=1h", "PERSONASYNC_RETRY_MAX_BACKOFF=1h")
+	a := s.start(c, RunOptions{})
+	if found := Diagnose(t.Context(), c, nil, "1.0"); !Healthy(found) || saidBy(found, "socket", "ok") == "" || saidBy(found, "clock", "ok") == "" {
+		t.Errorf("of a healthy agent: %+v", found)
+	}
+
+	i, _ := open(t, c)
+	s.box.Fail(sandbox.Fault{Status: 401})
+	a.tell(news("ann", true, time.Now()))
+	a.tell(strings.Replace(news("cid", true, time.Now()), `"vip":true`, `"x":1`, 1))
+	eventually(t, i, "MoEngage refuses", func(st Status) bool { return st.MoEngage.State == "failing" && st.Parked == 1 })
+	must := func(check, state, want string) {
+		t.Helper()
+		if got := saidBy(Diagnose(t.Context(), c, nil, "1.0"), check, state); !strings.Contains(got, want) || got == "" {
+			t.Errorf("%s %s: %q, want %q", state, check, got, want)
+		}
+	}
+	must("moengage", "fail", "credentials")
+	must("delivery", "fail", "not been answering")
+	must("outbox", "warn", "1 parked")
+	s.box.Heal()
+	a.stop()
+	must("agent", "warn", "not running")
+
+	if err := os.Chmod(c.DataDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	must("permissions", "warn", "open to everybody")
+	if err := os.Truncate(filepath.Join(c.DataDir, "state.db"), 100); err != nil {
+		t.Fatal(err)
+	}
+	must("agent", "fail", "")
+}
+
+func TestTheDoctorAsksNothingOfMoEngageWithoutItsSecrets(t *testing.T) {
+	s := newSite(t)
+	found := Diagnose(t.Context(), s.load(), os.ErrPermission, "1.0")
+	if saidBy(found, "config", "skip") == "" || saidBy(found, "moengage", "skip") == "" || s.box.Stats().Requests > 0 {
+		t.Errorf("found %+v", found)
+	}
+}

@@ -1,0 +1,285 @@
+package agent
+
+import (
+	"cmp"
+	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// Bounds of the histograms: a delivery is one fsync, 0.5 ms and more; a request to MoEngage is a round
+// trip, and given up after moengage.timeout.
+var (
+	ingestBuckets   = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	moengageBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+)
+
+// metrics is what Prometheus may ask. Counters that must survive a restart are read from the store at
+// the scrape; what only the process sees is counted here.
+type metrics struct {
+	registry *prometheus.Registry
+
+	ingested    *prometheus.CounterVec
+	ingestTook  *prometheus.HistogramVec
+	posted      *prometheus.CounterVec
+	postTook    *prometheus.HistogramVec
+	elements    *prometheus.CounterVec
+	postedBytes prometheus.Counter
+	errors      prometheus.Counter
+}
+
+// newMetrics makes a registry that also reads p at every scrape.
+func newMetrics(p *process) *metrics {
+	m := &metrics{
+		registry:    prometheus.NewPedanticRegistry(),
+		ingested:    newCounters("personasync_ingest_requests_total"),
+		ingestTook:  newHistograms("personasync_ingest_request_duration_seconds", ingestBuckets),
+		posted:      newCounters("personasync_moengage_requests_total"),
+		postTook:    newHistograms("personasync_moengage_request_duration_seconds", moengageBuckets),
+		elements:    newCounters("personasync_moengage_elements_total"),
+		postedBytes: newCounter("personasync_moengage_sent_bytes_total"),
+		errors:      newCounter("personasync_scrape_errors_total"),
+	}
+	// What is there from the start has a rate from the first time that it happens.
+	for _, kind := range []string{"users", "events"} {
+		m.elements.WithLabelValues(kind)
+	}
+	for _, route := range []string{routeWebhook, routeTracking} {
+		m.ingestTook.WithLabelValues(route)
+		for _, code := range []string{"200", "400", "401", "413", "503"} {
+			m.ingested.WithLabelValues(route, code)
+		}
+	}
+	m.posted.WithLabelValues("accepted")
+	m.postTook.WithLabelValues()
+	m.registry.MustRegister(m.ingested, m.ingestTook, m.posted, m.postTook, m.elements, m.postedBytes, m.errors,
+		&readings{p: p, desc: descriptions(), failed: m.errors},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// handler answers GET /metrics.
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4})
+}
+
+const (
+	routeWebhook  = "webhook"
+	routeTracking = "tracking"
+	routeOther    = "other" // what is not there: one label for every path that people try
+)
+
+// ingest counts one request at the door.
+func (m *metrics) ingest(path string, known bool, status int, took time.Duration) {
+	route := routeOther
+	switch {
+	case known && path == "/segment/webhook":
+		route = routeWebhook
+	case known:
+		route = routeTracking
+	}
+	m.ingested.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	m.ingestTook.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// post counts one request to MoEngage.
+func (m *metrics) post(r syncer.Report) {
+	m.posted.WithLabelValues(r.Code).Inc()
+	m.postTook.WithLabelValues().Observe(r.Took.Seconds())
+	m.elements.WithLabelValues("users").Add(float64(r.Users))
+	m.elements.WithLabelValues("events").Add(float64(r.Events))
+	m.postedBytes.Add(float64(r.Bytes))
+}
+
+// readings are what a scrape reads of the store and of the parts of the process.
+type readings struct {
+	p      *process
+	desc   map[string]*prometheus.Desc
+	failed prometheus.Counter
+}
+
+// Describe implements prometheus.Collector.
+func (r *readings) Describe(out chan<- *prometheus.Desc) {
+	own := map[string]bool{
+		"personasync_ingest_requests_total": true, "personasync_ingest_request_duration_seconds": true,
+		"personasync_moengage_requests_total": true, "personasync_moengage_request_duration_seconds": true,
+		"personasync_moengage_elements_total": true, "personasync_moengage_sent_bytes_total": true, "personasync_scrape_errors_total": true,
+	}
+	for _, m := range metricTable {
+		if !own[m.name] {
+			out <- r.desc[m.name]
+		}
+	}
+}
+
+// reading is one scrape.
+type reading struct {
+	*readings
+	out chan<- prometheus.Metric
+}
+
+// Collect implements prometheus.Collector.
+func (r *readings) Collect(out chan<- prometheus.Metric) {
+	c := reading{r, out}
+	c.process()
+	c.space(r.p.store.Space())
+	c.jobs()
+	c.gauge("personasync_build_info", 1, r.p.o.Version, runtime.Version())
+	counts, err := r.p.store.Counts()
+	if err != nil {
+		r.failed.Inc()
+		return
+	}
+	c.counts(&counts, time.Now())
+	list, err := r.p.store.Computations()
+	if err != nil {
+		r.failed.Inc()
+		return
+	}
+	c.computations(list)
+}
+
+func (c *reading) gauge(name string, v float64, labels ...string) {
+	c.out <- prometheus.MustNewConstMetric(c.desc[name], prometheus.GaugeValue, v, labels...)
+}
+
+func (c *reading) counter(name string, v uint64, labels ...string) {
+	c.out <- prometheus.MustNewConstMetric(c.desc[name], prometheus.CounterValue, float64(v), labels...)
+}
+
+func (c *reading) truth(name string, v bool) {
+	if v {
+		c.gauge(name, 1)
+		return
+	}
+	c.gauge(name, 0)
+}
+
+func (c *reading) process() {
+	health := c.p.sender.Health()
+	c.truth("personasync_ready", c.p.readiness.unready() == "")
+	c.truth("personasync_moengage_failing", health.State == "failing")
+	c.truth("personasync_moengage_stopped", health.State == "failing" && health.Stopped)
+	m := c.p.config.Load().MoEngage
+	c.gauge("personasync_moengage_limit_per_minute", float64(m.UsersPerMinute), "users")
+	c.gauge("personasync_moengage_limit_per_minute", float64(m.EventsPerMinute), "events")
+	sent, err := c.p.store.Sent(time.Now().Add(-time.Minute))
+	if err != nil {
+		c.failed.Inc()
+		return
+	}
+	var used Sent
+	for _, s := range sent {
+		used.Users, used.Events = used.Users+s.Users, used.Events+s.Events
+	}
+	c.gauge("personasync_moengage_used_last_minute", float64(used.Users), "users")
+	c.gauge("personasync_moengage_used_last_minute", float64(used.Events), "events")
+	for cause, n := range c.p.recorder.parkedByReason() {
+		c.gauge("personasync_parked", float64(n), cause)
+	}
+}
+
+func (c *reading) space(s store.Space) {
+	c.gauge("personasync_disk_free_bytes", float64(s.FreeBytes))
+	c.gauge("personasync_disk_reserve_bytes", float64(s.FloorBytes))
+	c.gauge("personasync_data_bytes", float64(s.DataBytes))
+	c.gauge("personasync_data_limit_bytes", float64(s.MaxDataBytes))
+	c.gauge("personasync_inbox_bytes", float64(s.InboxBytes))
+	c.gauge("personasync_state_bytes", float64(s.StateBytes))
+	c.gauge("personasync_state_live_bytes", float64(s.LiveBytes))
+}
+
+func (c *reading) jobs() {
+	for _, p := range c.p.scheduler.Plan() {
+		if !p.Next.IsZero() {
+			c.gauge("personasync_job_next_run_timestamp_seconds", float64(p.Next.Unix()), p.Job)
+		}
+		if !p.Last.Started.IsZero() {
+			c.gauge("personasync_job_last_run_timestamp_seconds", float64(p.Last.Started.Unix()), p.Job)
+		}
+		c.counter("personasync_job_missed_runs_total", p.Last.Missed, p.Job)
+	}
+}
+
+func (c *reading) counts(n *store.Counts, now time.Time) {
+	c.counter("personasync_requests_rejected_total", n.Rejected)
+	c.counter("personasync_events_received_total", n.Received)
+	c.gauge("personasync_events_unapplied", float64(n.Unapplied))
+	e := &n.Events
+	for outcome, v := range map[string]uint64{
+		"transition": e.Transitions, "unchanged": e.Unchanged, "duplicate": e.Duplicate,
+		"stale": e.Stale, "ignored": e.Ignored, "discarded": e.Discarded,
+	} {
+		c.counter("personasync_events_settled_total", v, outcome)
+	}
+	c.counter("personasync_changes_created_total", n.Changes.Created)
+	ch := &n.Changes
+	for outcome, v := range map[string]uint64{
+		"delivered": ch.Delivered, "superseded": ch.Superseded, "cancelled": ch.Cancelled,
+		"dropped": ch.Dropped, "expired": ch.Expired, "forgotten": ch.Forgotten,
+	} {
+		c.counter("personasync_changes_closed_total", v, outcome)
+	}
+	c.gauge("personasync_changes_open", float64(ch.Pending), "pending")
+	c.gauge("personasync_changes_open", float64(ch.Held), "held")
+	c.gauge("personasync_changes_open", float64(ch.Parked), "parked")
+	c.gauge("personasync_oldest_pending_age_seconds", float64(age(n.OldestPending, now)))
+	c.gauge("personasync_users", float64(n.Users))
+}
+
+func (c *reading) computations(list []store.ComputationInfo) {
+	classes := make(map[string]int)
+	for _, info := range list {
+		classes[info.Class]++
+	}
+	for class, n := range classes {
+		c.gauge("personasync_computations", float64(n), class)
+	}
+	list = labelled(list)
+	left := -len(list)
+	for _, n := range classes {
+		left += n
+	}
+	c.gauge("personasync_computations_unlabelled", float64(left))
+	for _, info := range list {
+		c.computation(info)
+	}
+}
+
+// labelled picks the computations that have metrics of their own: those with the most members, and of
+// several with one key in one space, whose ids differ, the first alone.
+func labelled(list []store.ComputationInfo) (picked []store.ComputationInfo) {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b store.ComputationInfo) int { return cmp.Compare(b.Members, a.Members) })
+	seen := make(map[[2]string]bool)
+	for _, info := range list {
+		name := [2]string{info.Key, info.Space}
+		if len(picked) < maxLabelled && !seen[name] && info.Key != "" {
+			seen[name] = true
+			picked = append(picked, info)
+		}
+	}
+	return picked
+}
+
+func (c *reading) computation(info store.ComputationInfo) {
+	labels := []string{info.Key, info.Space}
+	if info.Class != store.ClassTrait.String() {
+		c.gauge("personasync_computation_members", float64(info.Members), labels...)
+		c.counter("personasync_computation_entered_total", info.Entered, labels...)
+		c.counter("personasync_computation_exited_total", info.Exited, labels...)
+	}
+	c.gauge("personasync_computation_held", float64(info.Held), labels...)
+	if at, err := time.Parse(time.RFC3339Nano, info.LastEvent); err == nil {
+		c.gauge("personasync_computation_last_event_timestamp_seconds", float64(at.UnixMilli())/1000, labels...)
+	}
+}

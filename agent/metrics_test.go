@@ -1,0 +1,178 @@
+package agent
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"personasync/store"
+)
+
+var update = flag.Bool("update", false, "write the documents that are made from the code")
+
+const metricsPage = "../docs/metrics.md"
+
+// TestMetricsPageIsUpToDate holds docs/metrics.md to metricTable.
+func TestMetricsPageIsUpToDate(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(metricsIntro)
+	for _, m := range metricTable {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
+	}
+	sameDocument(t, metricsPage, b.String(), "go test ./agent -run MetricsPage -update")
+}
+
+func sameDocument(t *testing.T, path, want, command string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the code says: %s", path, command)
+	}
+}
+
+const metricsIntro = `# Metrics
+
+` + "`GET /metrics`" + ` on ` + "`admin.listen`" + ` and on the admin socket answers Prometheus. Made from the code; a test keeps it so.
+
+` + "```yaml" + `
+scrape_configs:
+  - job_name: personasync
+    static_configs:
+      - targets: ["127.0.0.1:8481"]
+` + "```" + `
+
+The agent answers to addresses, to ` + "`localhost`" + ` and to the name in ` + "`admin.listen`" + ` (listening everywhere: to the name of its machine); to
+another name it answers 403, because a web page may have made it up. Where ` + "`admin.listen`" + ` is off:
+` + "`curl --unix-socket DATA_DIR/admin.sock http://agent/metrics`" + `.
+
+No label holds a user id. There are at most 200 computations with metrics of their own; codes, outcomes, causes and jobs are as many as the
+source and the configuration have. Beside these come the usual ` + "`go_*` and `process_*`" + `. Alert rules: [packaging/prometheus](../packaging/prometheus/rules.yml);
+a dashboard: [packaging/grafana](../packaging/grafana/personasync.json); what to do when one fires: [operating.md](operating.md).
+
+| metric | type | labels | what |
+| --- | --- | --- | --- |
+`
+
+// busySite is an agent to which about everything has happened that a metric tells of.
+func busySite(t *testing.T) *started {
+	s := newSite(t)
+	a := s.start(s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s"), RunOptions{})
+	a.tell(news("ann", true, time.Now().Add(-time.Minute)))
+	a.tell(strings.ReplaceAll(news("bob", true, time.Now()), `"vip":true`, `"other":true`)) // undetermined
+	waitFor(t, "a delivery, and a count of what is parked", func() bool {
+		text := scrape(t, "http://"+a.Admin.String()+"/metrics")
+		return strings.Contains(text, `personasync_changes_closed_total{outcome="delivered"} 1`) &&
+			strings.Contains(text, `personasync_job_last_run_timestamp_seconds{`) &&
+			strings.Contains(text, `personasync_parked{cause="undetermined"} 1`)
+	})
+	return a
+}
+
+func scrape(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s answered %s: %s, %v", url, resp.Status, text, err)
+	}
+	return string(text)
+}
+
+func TestMetricsOfARunningAgent(t *testing.T) {
+	t.Parallel() // it waits for seconds
+	a := busySite(t)
+	text := scrape(t, "http://"+a.Admin.String()+"/metrics")
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("lint: %s: %s", p.Metric, p.Text)
+	}
+	for _, secret := range []string{"ann", "bob", "hush"} {
+		if strings.Contains(text, `"`+secret+`"`) {
+			t.Errorf("%s stands in a label", secret)
+		}
+	}
+
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader([]byte(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.DeleteFunc(families, func(name string, _ *dto.MetricFamily) bool { return !strings.HasPrefix(name, "personasync_") })
+	for _, m := range metricTable {
+		family := families[m.name]
+		if family == nil {
+			t.Errorf("%s is documented, and not there", m.name)
+			continue
+		}
+		delete(families, m.name)
+		if kind := strings.ToLower(family.GetType().String()); kind != m.kind {
+			t.Errorf("%s is a %s, and documented as a %s", m.name, kind, m.kind)
+		}
+		if got, want := labelsOf(family.Metric[0]), slices.Sorted(slices.Values(m.labels)); !slices.Equal(got, want) {
+			t.Errorf("%s has the labels %v, and documented are %v", m.name, got, want)
+		}
+	}
+	for name := range families {
+		t.Errorf("%s is not documented", name)
+	}
+}
+
+func labelsOf(m *dto.Metric) (names []string) {
+	for _, pair := range m.Label {
+		names = append(names, pair.GetName())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestComputationsHaveABoundedNumberOfLabels(t *testing.T) {
+	var list []store.ComputationInfo
+	for i := range 10_000 {
+		list = append(list, store.ComputationInfo{Key: fmt.Sprint("aud", i), Members: uint64(i)})
+	}
+	list = append(list, store.ComputationInfo{Key: "aud9999", ID: "another", Members: 20_000}) // an id of its own, and no labels
+	picked := labelled(list)
+	if len(picked) != maxLabelled || picked[0].ID != "another" || picked[1].Key != "aud9998" {
+		t.Errorf("%d computations are labelled, beginning with %+v", len(picked), picked[:2])
+	}
+}
+
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain for %s", what)
+}

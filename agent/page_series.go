@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"personasync/scheduler"
+	"personasync/store"
+)
+
+// Series is what the charts draw: columns of equal length. Rates are per minute, since the sample
+// before; the first sample has none.
+type Series struct {
+	At        []int64   `json:"at"` // unix milliseconds
+	Pending   []uint64  `json:"pending"`
+	Parked    []uint64  `json:"parked"`
+	Held      []uint64  `json:"held"`
+	OldestS   []float64 `json:"oldest_s"`
+	Received  []float64 `json:"received"`
+	Delivered []float64 `json:"delivered"`
+	P50Ms     []float64 `json:"p50_ms"`
+	P95Ms     []float64 `json:"p95_ms"`
+
+	Audiences []AudienceSeries `json:"audiences"`
+}
+
+// AudienceSeries is one audience over the same samples. Where a sample did not tell of it, Members has
+// null.
+type AudienceSeries struct {
+	Key     string    `json:"key"`
+	Space   string    `json:"space"`
+	ID      string    `json:"id"`
+	Members []*uint64 `json:"members"`
+	Entered []uint64  `json:"entered"` // since the sample before
+	Exited  []uint64  `json:"exited"`
+}
+
+func newSeries(samples []store.Sample) *Series {
+	s := &Series{
+		At: []int64{}, Pending: []uint64{}, Parked: []uint64{}, Held: []uint64{}, OldestS: []float64{},
+		Received: []float64{}, Delivered: []float64{}, P50Ms: []float64{}, P95Ms: []float64{}, Audiences: []AudienceSeries{},
+	}
+	for i := range samples {
+		now, before := &samples[i], &samples[max(i-1, 0)]
+		s.At = append(s.At, now.At.UnixMilli())
+		s.Pending = append(s.Pending, now.Pending)
+		s.Parked = append(s.Parked, now.Parked)
+		s.Held = append(s.Held, now.Held)
+		s.OldestS = append(s.OldestS, now.OldestPending.Truncate(100*time.Millisecond).Seconds())
+		s.Received = append(s.Received, rate(before, now, before.Received, now.Received))
+		s.Delivered = append(s.Delivered, rate(before, now, before.Delivered, now.Delivered))
+		s.P50Ms = append(s.P50Ms, milliseconds(now.LatencyP50))
+		s.P95Ms = append(s.P95Ms, milliseconds(now.LatencyP95))
+	}
+	s.audiences(samples)
+	return s
+}
+
+// audiences adds the columns of those that the newest sample tells of.
+func (s *Series) audiences(samples []store.Sample) {
+	if len(samples) == 0 {
+		return
+	}
+	type name struct{ space, key, id string }
+	columns := make(map[name]*AudienceSeries)
+	for _, a := range samples[len(samples)-1].Audiences {
+		s.Audiences = append(s.Audiences, AudienceSeries{
+			Key: a.Key, Space: a.Space, ID: a.ID,
+			Members: make([]*uint64, len(samples)), Entered: make([]uint64, len(samples)), Exited: make([]uint64, len(samples)),
+		})
+	}
+	for i := range s.Audiences {
+		a := &s.Audiences[i]
+		columns[name{a.Space, a.Key, a.ID}] = a
+	}
+	last := make(map[name]store.AudienceSample)
+	for i := range samples {
+		for _, a := range samples[i].Audiences {
+			n := name{a.Space, a.Key, a.ID}
+			to := columns[n]
+			if to == nil {
+				continue
+			}
+			to.Members[i] = &a.Members
+			if before, ok := last[n]; ok {
+				to.Entered[i], to.Exited[i] = rise(before.Entered, a.Entered), rise(before.Exited, a.Exited)
+			}
+			last[n] = a
+		}
+	}
+}
+
+// rise is how much a counter grew; one that fell was restored from a backup.
+func rise(from, to uint64) uint64 {
+	if to < from {
+		return 0
+	}
+	return to - from
+}
+
+// rate is a counter's growth between two samples, per minute.
+func rate(a, b *store.Sample, from, to uint64) float64 {
+	span := b.At.Sub(a.At)
+	if span <= 0 {
+		return 0
+	}
+	return round(float64(rise(from, to)) / span.Minutes())
+}
+
+// perMinute is a counter's growth over the last minute. Of a process younger than that it is what there
+// was so far: the growth of a second, times sixty, would alarm people.
+func perMinute(samples []store.Sample, of func(*store.Sample) uint64) float64 {
+	last := &samples[len(samples)-1]
+	first := last
+	for i := range samples {
+		if s := &samples[len(samples)-1-i]; last.At.Sub(s.At) <= time.Minute+sampleEvery {
+			first = s
+		}
+	}
+	span := max(last.At.Sub(first.At), time.Minute)
+	return round(float64(rise(of(first), of(last))) / span.Minutes())
+}
+
+func round(f float64) float64 { return float64(int64(f*10+0.5)) / 10 }
+
+func milliseconds(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
+
+// Forecast is how long things take if they go on as in the last hour. Its sentences are for people;
+// the seconds are 0 where there is no saying.
+type Forecast struct {
+	Disk   string `json:"disk"`
+	DiskS  int64  `json:"disk_s"` // until events are refused for want of room
+	Drain  string `json:"drain"`
+	DrainS int64  `json:"drain_s"` // at least so long until what is pending has left, at MoEngage's limits
+}
+
+const (
+	// forecastSpan is how much of the past a forecast needs.
+	forecastSpan = 10 * time.Minute
+	// farAhead is beyond what an hour's growth can tell.
+	farAhead = 365 * 24 * time.Hour
+)
+
+// forecast looks ahead. limit is the smaller of MoEngage's limits, elements per minute.
+func forecast(samples []store.Sample, space store.Space, limit int) (f Forecast) {
+	first, last := &samples[0], &samples[len(samples)-1]
+	f.Drain = "nothing waits"
+	if last.Pending > 0 && limit > 0 {
+		takes := time.Duration(float64(last.Pending) / float64(limit) * float64(time.Minute))
+		f.DrainS = max(int64(takes/time.Second), 1)
+		f.Drain = "about " + forPeople(takes) + " at MoEngage's limits"
+	}
+	span, growth := last.At.Sub(first.At), last.DataBytes-first.DataBytes
+	left := space.FreeBytes - space.FloorBytes
+	if space.MaxDataBytes > 0 {
+		left = min(left, space.MaxDataBytes/10*9-space.DataBytes)
+	}
+	switch {
+	case left <= 0:
+		f.Disk = "no room: events are refused"
+	case span < forecastSpan:
+		f.Disk = "too early to tell"
+	case growth <= 0:
+		f.Disk = "the data does not grow"
+	default:
+		lasts := float64(left) / float64(growth) * float64(span)
+		if lasts > float64(farAhead) {
+			f.Disk = "more than a year"
+			return f
+		}
+		f.DiskS = int64(time.Duration(lasts) / time.Second)
+		f.Disk = "about " + forPeople(time.Duration(lasts))
+	}
+	return f
+}
+
+// forPeople writes a length of time with its two largest units.
+func forPeople(d time.Duration) string {
+	day := 24 * time.Hour
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", max(d/time.Second, 1))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", (d+30*time.Second)/time.Minute)
+	case d < day:
+		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%d d %d h", d/day, d%day/time.Hour)
+}
+
+// byMembers lists the computations that the page shows: those with the most members, then by key.
+func byMembers(list []store.ComputationInfo) []store.ComputationInfo {
+	list = slices.DeleteFunc(list, func(c store.ComputationInfo) bool { return c.Key == "" })
+	slices.SortStableFunc(list, func(a, b store.ComputationInfo) int {
+		return cmp.Or(cmp.Compare(b.Members, a.Members), cmp.Compare(a.Key, b.Key))
+	})
+	return whole(list[:min(len(list), pageRows)])
+}
+
+func plannedJobs(plan []scheduler.Planned) []PlannedJob {
+	list := []PlannedJob{}
+	for _, p := range plan {
+		j := PlannedJob{Job: p.Job, Spec: p.Spec, Running: p.Running, Last: timestamp(p.Last.Started), Missed: p.Last.Missed}
+		if !p.Next.IsZero() {
+			j.Next, j.Local = timestamp(p.Next), p.Next.Format("Mon 15:04 MST")
+		}
+		list = append(list, j)
+	}
+	return list
+}

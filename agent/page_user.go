@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"unicode/utf8"
+
+	"personasync/store"
+)
+
+// user answers with the page of one user. Unless admin.show_users is set, ids, values of traits, and
+// everything else that may name somebody is masked: what is left is what became of whom.
+func (s *statusPage) user(r *http.Request) (any, error) {
+	u, err := s.p.inspector().User(r.Context(), r.URL.Query().Get("id"))
+	if err != nil {
+		return nil, err
+	}
+	if !s.p.config.Load().Admin.ShowUsers {
+		maskUser(u)
+	}
+	return u, nil
+}
+
+// masked stands where something is not shown.
+const masked = "•••"
+
+func maskUser(u *store.UserInfo) {
+	u.User = maskID(u.User)
+	for name := range u.Traits {
+		u.Traits[name] = json.RawMessage(`"` + masked + `"`)
+	}
+	for i := range u.Memberships {
+		u.Memberships[i].Event = "" // a message id is the sender's to make, and may be made of the user's
+	}
+	for _, list := range [][]store.ChangeInfo{u.Pending, u.History} {
+		for i := range list {
+			list[i].User = u.User
+			if v := string(bytes.TrimSpace(list[i].Value)); v != "true" && v != "false" && v != "null" && v != "" {
+				list[i].Value = json.RawMessage(`"` + masked + `"`)
+			}
+		}
+	}
+}
+
+// maskID leaves of an id its first character, if it has several.
+func maskID(id string) string {
+	first, n := utf8.DecodeRuneInString(id)
+	if n == 0 || n == len(id) || first == utf8.RuneError {
+		return masked
+	}
+	return string(first) + masked
+}

@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"personasync/agent/config"
+	"personasync/scheduler"
+	"personasync/store"
+)
+
+// JobInfo is one line of `schedule`. Times are RFC 3339, "" when there is none.
+type JobInfo struct {
+	Job      string   `json:"job"` // [schedule], [verify], or the computation with its own
+	Spec     string   `json:"spec"`
+	Zone     string   `json:"zone"`
+	Last     string   `json:"last"`     // the time that the last run stands for, UTC
+	Finished string   `json:"finished"` // when it ended; "" while it is under way or was cut off
+	Running  bool     `json:"running"`
+	Missed   uint64   `json:"missed"`   // times at which no run of its own began, ever
+	CatchUp  bool     `json:"catch_up"` // a run makes up for missed ones
+	Next     []string `json:"next"`     // in the zone
+	NextUTC  []string `json:"next_utc"`
+}
+
+// MaxNext is how many runs ahead can be asked for.
+const MaxNext = 1000
+
+// planned is a plan, and how each of its jobs goes on.
+type planned struct {
+	scheduler.Planned
+	schedule scheduler.Schedule
+	catchUp  bool
+}
+
+// plan joins what a scheduler says with the jobs it was given.
+func plan(list []scheduler.Job, seen []scheduler.Planned) []planned {
+	byName := make(map[string]scheduler.Job, len(list))
+	for _, j := range list {
+		byName[j.Name] = j
+	}
+	all := make([]planned, len(seen))
+	for i, p := range seen {
+		all[i] = planned{p, byName[p.Job].Schedule, byName[p.Job].CatchUp}
+	}
+	return all
+}
+
+// livePlan is the plan of the running agent.
+func (p *process) livePlan(*store.View) ([]planned, error) {
+	list, err := p.jobs(p.config.Load())
+	return plan(list, p.scheduler.Plan()), err
+}
+
+// filedPlan is what the next start of the agent of c would find.
+func filedPlan(c *config.Config) func(v *store.View) ([]planned, error) {
+	return func(v *store.View) ([]planned, error) {
+		p := &process{verifier: &verifier{}}
+		list, err := p.jobs(c)
+		if err != nil {
+			return nil, err
+		}
+		return plan(list, scheduler.New(slog.New(slog.DiscardHandler), storedRuns{v}, list...).Plan()), nil
+	}
+}
+
+// storedRuns is the ledger of who only looks.
+type storedRuns struct{ *store.View }
+
+// Runs implements scheduler.Ledger.
+func (r storedRuns) Runs() ([]scheduler.Run, error) { return runsOf(r.View) }
+
+// Record implements scheduler.Ledger; a plan records nothing.
+func (storedRuns) Record(context.Context, scheduler.Run) error { return nil }
+
+// Schedule implements Inspector.
+func (l *Local) Schedule(ctx context.Context, next int) (jobs []JobInfo, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		all, err := l.plan(v)
+		for _, p := range all {
+			jobs = append(jobs, p.info(min(next, MaxNext)))
+		}
+		return err
+	})
+	return whole(jobs), err
+}
+
+func (p *planned) info(next int) JobInfo {
+	info := JobInfo{
+		Job: p.Job, Spec: p.Spec, Running: p.Running, Missed: p.Last.Missed, CatchUp: p.catchUp,
+		Last: timestamp(p.Last.Started), Next: []string{}, NextUTC: []string{},
+	}
+	if !p.Last.Started.IsZero() {
+		info.Finished = timestamp(p.Last.Finished)
+	}
+	for at := p.Next; !at.IsZero() && len(info.Next) < next; at = p.schedule.Next(at) {
+		info.Zone = at.Location().String()
+		info.Next = append(info.Next, at.Format(time.RFC3339))
+		info.NextUTC = append(info.NextUTC, timestamp(at))
+	}
+	return info
+}

@@ -1,0 +1,446 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"personasync/scheduler"
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// MoEngage's 200 means queued; that it holds what it was told is seen by reading it back and not
+// otherwise. A verification takes users whom MoEngage was told of, at random, reads back their
+// attributes of one computation, and says how many agree.
+
+// VerifyOrder says what to verify.
+type VerifyOrder struct {
+	Key    string        // of the computation, or its id
+	Sample int           // how many users; 0: everyone MoEngage was told of
+	Repair bool          // queue again what differs
+	Settle time.Duration // who was told of within it is left out: MoEngage takes a moment to apply
+}
+
+// DefaultSettle is how long MoEngage is given to apply what it accepted. It documents no time.
+const DefaultSettle = time.Minute
+
+// VerifyReport is what came of a verification.
+type VerifyReport struct {
+	store.Verification
+	Agreement   *Agreement   `json:"agreement"`   // null when there was nothing to compare
+	Differences []Difference `json:"differences"` // the first MaxDifferences
+}
+
+// MaxDifferences is how many differences a report lists; all are counted, and repaired.
+const MaxDifferences = 1000
+
+// Agreement is the share of users of whom MoEngage holds what it was told, with an interval that
+// contains the share of all of them in 95 of 100 samples (Wilson's). Of everybody, it is exact.
+type Agreement struct {
+	Share float64 `json:"share"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+	Level float64 `json:"confidence"`
+}
+
+// Difference is one attribute that MoEngage does not hold as it was told.
+type Difference struct {
+	User      string          `json:"user"`
+	Attribute string          `json:"attribute"` // its name in MoEngage
+	Want      json.RawMessage `json:"want"`      // null: it should hold none
+	Got       json.RawMessage `json:"got"`       // null: it holds none
+	Why       string          `json:"why"`       // unknown_user | missing | other_value
+}
+
+// ErrUnreadable says that nothing of a computation can be read back.
+var ErrUnreadable = errors.New("nothing of it can be read back")
+
+// verifier verifies, one computation at a time. Its methods may be called concurrently.
+type verifier struct {
+	store  *store.Store
+	reader *syncer.Reader
+	log    *slog.Logger
+	busy   sync.Mutex
+}
+
+// verify does one verification. progress may be nil; it is called with the users done and those to do.
+func (v *verifier) verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
+	if !v.busy.TryLock() {
+		return nil, fmt.Errorf("%w: another verification is under way, and the limit on reading back is the workspace's: wait for it", store.ErrUnderway)
+	}
+	defer v.busy.Unlock()
+	r, err := v.begin(o)
+	if err != nil {
+		return nil, err
+	}
+	run := &verification{verifier: v, order: o, report: r, progress: progress}
+	if err := run.all(ctx); err != nil {
+		if r.Asked > 0 {
+			err = fmt.Errorf("after %d of %d users: %w", r.Asked, run.total, err)
+		}
+		return nil, err
+	}
+	r.At = time.Now().UTC().Truncate(time.Second)
+	r.Agreement = agreement(&r.Verification)
+	return r, v.store.SetVerification(ctx, r.Verification)
+}
+
+// begin finds the computation.
+func (v *verifier) begin(o VerifyOrder) (*VerifyReport, error) {
+	sends, err := v.store.SendsAttributes(o.Key)
+	if err != nil {
+		return nil, err
+	}
+	if !sends {
+		return nil, fmt.Errorf("%w: %s does not leave as an attribute, and MoEngage tells of attributes alone", ErrUnreadable, o.Key)
+	}
+	seen, err := v.store.Computations()
+	if err != nil {
+		return nil, err
+	}
+	r := &VerifyReport{Differences: []Difference{}}
+	for _, c := range seen {
+		if c.Key == o.Key || c.ID == o.Key {
+			r.Key, r.ID = c.Key, c.ID
+		}
+	}
+	return r, nil
+}
+
+// verification is one in progress.
+type verification struct {
+	*verifier
+	order    VerifyOrder
+	report   *VerifyReport
+	progress func(done, total int64)
+	total    uint64 // users to read back
+}
+
+// all reads back whom the order names: a sample is held in memory, everybody is not.
+func (v *verification) all(ctx context.Context) error {
+	sample, err := v.draw(ctx)
+	if err != nil {
+		return err
+	}
+	if v.order.Sample > 0 {
+		v.total = uint64(len(sample))
+		for batch := range slices.Chunk(sample, syncer.MaxExport) {
+			if err := v.ask(ctx, batch); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	v.total = v.report.Told
+	var batch []string
+	err = v.everybody(ctx, func(user string) error {
+		if batch = append(batch, user); len(batch) < syncer.MaxExport {
+			return nil
+		}
+		defer func() { batch = batch[:0] }()
+		return v.ask(ctx, batch)
+	})
+	if err != nil || len(batch) == 0 {
+		return err
+	}
+	return v.ask(ctx, batch)
+}
+
+// draw counts everybody, and takes a sample in which each is as likely as any other (Vitter's
+// algorithm R), in one pass.
+func (v *verification) draw(ctx context.Context) (sample []string, err error) {
+	n := v.order.Sample
+	return sample, v.everybody(ctx, func(user string) error {
+		v.report.Told++
+		if len(sample) < n {
+			sample = append(sample, user)
+		} else if i := rand.Uint64N(v.report.Told); i < uint64(n) {
+			sample[i] = user
+		}
+		return nil
+	})
+}
+
+// everybody calls f with each user whom MoEngage was told of.
+func (v *verification) everybody(ctx context.Context, f func(user string) error) error {
+	for cursor, more := "", true; more; more = cursor != "" {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		page, next, err := v.store.ToldUsers(v.order.Key, cursor)
+		if err != nil {
+			return err
+		}
+		for _, user := range page {
+			if err := f(user); err != nil {
+				return err
+			}
+		}
+		cursor = next
+	}
+	return nil
+}
+
+// ask reads a few users back, and compares.
+func (v *verification) ask(ctx context.Context, users []string) error {
+	settled := time.Now().Add(-v.order.Settle)
+	told, err := v.store.Told(v.order.Key, users, settled)
+	if err != nil {
+		return err
+	}
+	still, names := v.still(told)
+	if len(still) > 0 {
+		if err := v.compare(ctx, still, names, settled); err != nil {
+			return err
+		}
+	}
+	v.report.Asked += uint64(len(users))
+	if v.progress != nil {
+		v.progress(int64(v.report.Asked), int64(max(v.total, v.report.Asked)))
+	}
+	return nil
+}
+
+// still leaves out who proves nothing, and names the attributes of the others.
+func (v *verification) still(told []store.ToldUser) (still []store.ToldUser, names []string) {
+	for _, u := range told {
+		if u.Moving || len(u.Attributes) == 0 { // without attributes it was forgotten a moment ago
+			v.report.Moving++
+			continue
+		}
+		still = append(still, u)
+		for _, a := range u.Attributes {
+			names = append(names, syncer.AttributeName(a.Name))
+		}
+	}
+	slices.Sort(names)
+	return still, slices.Compact(names)
+}
+
+func (v *verification) compare(ctx context.Context, told []store.ToldUser, names []string, settled time.Time) error {
+	users := make([]string, len(told))
+	for i := range told {
+		users[i] = told[i].User
+	}
+	held, err := v.reader.Read(ctx, users, names)
+	if err != nil {
+		return err
+	}
+	now, err := v.store.Told(v.order.Key, users, settled)
+	if err != nil {
+		return err
+	}
+	var missing []store.Told
+	for i := range told {
+		differing := differences(told[i], held[i])
+		switch {
+		case len(differing) == 0:
+			v.report.Compared++
+			v.report.Agree++
+		case !slices.EqualFunc(told[i].Attributes, now[i].Attributes, sameTold) || now[i].Moving:
+			v.report.Moving++ // what was asked about is not what should be there any more
+		default:
+			v.report.Compared++
+			v.report.Differ++
+			v.note(differing, held[i])
+			missing = append(missing, differing...)
+		}
+	}
+	return v.mend(ctx, missing)
+}
+
+func sameTold(a, b store.Told) bool { return a.Name == b.Name && string(a.Value) == string(b.Value) }
+
+// differences are the attributes that MoEngage does not hold as it was told.
+func differences(told store.ToldUser, held syncer.Held) (missing []store.Told) {
+	for _, a := range told.Attributes {
+		if !syncer.Agrees(a.Value, held.Attributes[syncer.AttributeName(a.Name)]) {
+			missing = append(missing, a)
+		}
+	}
+	return missing
+}
+
+func (v *verification) note(missing []store.Told, held syncer.Held) {
+	for _, a := range missing {
+		if len(v.report.Differences) == MaxDifferences {
+			return
+		}
+		name := syncer.AttributeName(a.Name)
+		d := Difference{User: a.User, Attribute: name, Want: a.Value, Got: held.Attributes[name], Why: "other_value"}
+		switch {
+		case !held.Known:
+			d.Why = "unknown_user"
+		case d.Got == nil:
+			d.Why = "missing"
+		}
+		if d.Got == nil {
+			d.Got = json.RawMessage("null")
+		}
+		v.report.Differences = append(v.report.Differences, d)
+	}
+}
+
+// mend queues again what is missing.
+func (v *verification) mend(ctx context.Context, missing []store.Told) error {
+	if !v.order.Repair || len(missing) == 0 {
+		return nil
+	}
+	for part := range slices.Chunk(missing, store.MaxRepair) {
+		if err := v.store.Repair(ctx, time.Now(), part); err != nil {
+			return fmt.Errorf("queue what differs: %w", err)
+		}
+	}
+	for i := range missing {
+		if i == 0 || missing[i].User != missing[i-1].User {
+			v.report.Repaired++
+		}
+	}
+	return nil
+}
+
+// normal95 is the quantile of the normal distribution that leaves 2.5 % on either side.
+const normal95 = 1.959963984540054
+
+func agreement(v *store.Verification) *Agreement {
+	if v.Compared == 0 {
+		return nil
+	}
+	n := float64(v.Compared)
+	share := float64(v.Agree) / n
+	a := &Agreement{Share: share, Low: share, High: share, Level: 0.95}
+	if v.Compared == v.Told {
+		a.Level = 1
+		return a
+	}
+	const z = normal95
+	middle := (share + z*z/(2*n)) / (1 + z*z/n)
+	half := z / (1 + z*z/n) * math.Sqrt(share*(1-share)/n+z*z/(4*n*n))
+	a.Low, a.High = max(middle-half, 0), min(middle+half, 1)
+	return a
+}
+
+// verifyJob is what the schedule of [verify] is called where jobs are listed.
+const verifyJob = "[verify]"
+
+// everything verifies a sample of each computation that leaves as attributes. One that cannot be
+// verified keeps no other from it.
+func (v *verifier) everything(sample func() int) func(context.Context, time.Time) error {
+	return func(ctx context.Context, _ time.Time) error {
+		seen, err := v.store.Computations()
+		if err != nil {
+			return err
+		}
+		var failed []error
+		for _, c := range seen {
+			key := c.ID
+			if key == "" {
+				key = c.Key
+			}
+			r, err := v.verify(ctx, VerifyOrder{Key: key, Sample: sample(), Settle: DefaultSettle}, nil)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case errors.Is(err, ErrUnreadable):
+			case err != nil:
+				failed = append(failed, fmt.Errorf("verify %s: %w", c.Key, err))
+			default:
+				v.tell(r)
+			}
+		}
+		return errors.Join(failed...)
+	}
+}
+
+func (v *verifier) tell(r *VerifyReport) {
+	attrs := []any{"computation", r.Key, "id", r.ID, "compared", r.Compared, "agree", r.Agree, "differ", r.Differ, "moving", r.Moving}
+	if r.Differ > 0 {
+		v.log.Warn("MoEngage does not hold all it was told: `personasync audience verify KEY` lists what differs, --repair sends it again", attrs...)
+		return
+	}
+	v.log.Info("a computation was verified", attrs...)
+}
+
+// job is the nightly verification, if one is configured.
+func (v *verifier) job(spec string, zone *time.Location, sample func() int) ([]scheduler.Job, error) {
+	if spec == "" {
+		return nil, nil
+	}
+	schedule, err := scheduler.Parse(spec, zone)
+	if err != nil {
+		return nil, fmt.Errorf("schedule of %s: %w", verifyJob, err)
+	}
+	return []scheduler.Job{{Name: verifyJob, Schedule: schedule, Do: v.everything(sample)}}, nil
+}
+
+// VerifyStatus is the last verification of every computation, in sum.
+type VerifyStatus struct {
+	Computations int       `json:"computations"`
+	Compared     uint64    `json:"compared"`
+	Differ       uint64    `json:"differ"`
+	At           time.Time `json:"at"`    // of the newest
+	Worst        string    `json:"worst"` // key of the computation with the largest share that differs; "" when nothing does
+}
+
+// verifyStatus sums up; nil when nothing was ever verified.
+func verifyStatus(list []store.Verification) *VerifyStatus {
+	if len(list) == 0 {
+		return nil
+	}
+	s := &VerifyStatus{Computations: len(list)}
+	worst := 0.0
+	for _, v := range list {
+		s.Compared += v.Compared
+		s.Differ += v.Differ
+		if v.At.After(s.At) {
+			s.At = v.At
+		}
+		if v.Differ > 0 && float64(v.Differ)/float64(v.Compared) > worst {
+			worst, s.Worst = float64(v.Differ)/float64(v.Compared), v.Key
+		}
+	}
+	return s
+}
+
+// verifyData answers the order over the socket.
+func (a *Admin) verifyData(w http.ResponseWriter, r *http.Request) {
+	o, err := readVerifyOrder(r.URL.Query())
+	if err != nil {
+		p, status := newProblem(err)
+		writeProblem(w, status, p)
+		return
+	}
+	a.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+		return a.Verify(ctx, o, progress)
+	})
+}
+
+func readVerifyOrder(q url.Values) (o VerifyOrder, err error) {
+	o.Key, o.Repair = q.Get("key"), q.Get("repair") == "true"
+	if o.Sample, err = strconv.Atoi(q.Get("sample")); err != nil || o.Sample < 0 {
+		return o, fmt.Errorf("%w: sample %q is no count", errUsage, q.Get("sample"))
+	}
+	if o.Settle, err = time.ParseDuration(q.Get("settle")); err != nil || o.Settle < 0 {
+		return o, fmt.Errorf("%w: settle %q is no duration", errUsage, q.Get("settle"))
+	}
+	return o, nil
+}
+
+// Verify has the agent read back from MoEngage what it was told. It takes a minute for every thousand
+// users beyond the first.
+func (c *Client) Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
+	q := url.Values{"key": {o.Key}, "sample": {strconv.Itoa(o.Sample)}, "repair": {strconv.FormatBool(o.Repair)}, "settle": {o.Settle.String()}}
+	r := new(VerifyReport)
+	return r, c.listen(ctx, "/api/verify?"+q.Encode(), nil, progress, r)
+}

@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+func TestAgreementHasAnIntervalUnlessItIsOfEverybody(t *testing.T) {
+	for _, c := range []struct {
+		compared, agree, told uint64
+		share, low, high      float64
+	}{
+		// Wilson's interval; the figures are those of R's prop.test(correct = FALSE).
+		{1000, 997, 100_000, 0.997, 0.991216, 0.998979},
+		{10, 10, 100_000, 1, 0.722467, 1},
+		{10, 0, 100_000, 0, 0, 0.277533},
+		{4, 3, 4, 0.75, 0.75, 0.75},
+	} {
+		a := agreement(&store.Verification{Compared: c.compared, Agree: c.agree, Told: c.told})
+		near := func(got, want float64) bool { return math.Abs(got-want) < 1e-4 }
+		if !near(a.Share, c.share) || !near(a.Low, c.low) || !near(a.High, c.high) {
+			t.Errorf("%d of %d: %+v, want %+v", c.agree, c.compared, a, c)
+		}
+		if exact := a.Level == 1; exact != (c.compared == c.told) {
+			t.Errorf("%d of %d of %d: level %v", c.agree, c.compared, c.told, a.Level)
+		}
+	}
+	if a := agreement(&store.Verification{Told: 5}); a != nil {
+		t.Errorf("of nobody: %+v", a)
+	}
+}
+
+func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
+	s := newSite(t)
+	conf := s.load("PERSONASYNC_DEFAULTS_SEND=attribute")
+	a := s.start(conf, RunOptions{})
+	i, _ := open(t, conf)
+	const n = 60
+	var deliveries []string
+	for i := range n {
+		deliveries = append(deliveries, news(fmt.Sprintf("usr_%02d", i), true, time.Now()))
+	}
+	a.tell("[" + strings.Join(deliveries, ",") + "]")
+	eventually(t, i, "everything has left", func(st Status) bool { return st.Delivered == n })
+	for i := range 7 {
+		if !s.box.Lose(fmt.Sprintf("usr_%02d", i)) {
+			t.Fatal("nothing to lose")
+		}
+	}
+	c := i.(*Client)
+	var far int64
+	progress := func(done, total int64) { far = max(far, done) }
+	r, err := c.Verify(t.Context(), VerifyOrder{Key: "vip", Repair: true}, progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Told != n || r.Compared != n || r.Differ != 7 || r.Repaired != 7 || len(r.Differences) != 7 || r.Agreement.Level != 1 {
+		t.Errorf("report %+v", r)
+	}
+	if far != n && far != 20 && far != 40 { // tidings come no faster than ten a second
+		t.Errorf("progress up to %d", far)
+	}
+	eventually(t, i, "the repair has left", func(st Status) bool { return st.Delivered == n+7 && st.Pending == 0 })
+	if r, err = c.Verify(t.Context(), VerifyOrder{Key: "vip", Sample: 25}, nil); err != nil || r.Asked != 25 || r.Differ != 0 || r.Agreement.Low >= 1 {
+		t.Errorf("afterwards %+v, %v", r, err)
+	}
+}
+
+func TestOneVerificationAtATime(t *testing.T) {
+	v := &verifier{}
+	v.busy.Lock()
+	if _, err := v.verify(t.Context(), VerifyOrder{Key: "vip"}, nil); err == nil || !strings.Contains(err.Error(), "another verification") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestTheNightlyVerificationTellsInStatusWhatDiffers(t *testing.T) {
+	s := newSite(t)
+	conf := s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s")
+	a := s.start(conf, RunOptions{})
+	i, _ := open(t, conf)
+	a.tell(news("usr_ann", true, time.Now()))
+	eventually(t, i, "the job has run", func(st Status) bool { return st.Verify != nil && st.NextFlush == nil })
+	a.stop()
+	files, _ := open(t, conf)
+	st, err := files.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Verify == nil || st.Verify.Computations != 1 || st.Verify.Worst != "" {
+		t.Errorf("after the stop: %+v", st.Verify)
+	}
+}
+
+func TestTheSumOfVerificationsNamesTheWorst(t *testing.T) {
+	at := time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC)
+	got := verifyStatus([]store.Verification{
+		{Key: "a", Compared: 1000, Differ: 5, At: at},
+		{Key: "b", Compared: 10, Differ: 1, At: at.Add(time.Minute)},
+		{Key: "c", At: at},
+	})
+	if want := (VerifyStatus{Computations: 3, Compared: 1010, Differ: 6, At: at.Add(time.Minute), Worst: "b"}); *got != want {
+		t.Errorf("sum %+v, want %+v", *got, want)
+	}
+	if verifyStatus(nil) != nil {
+		t.Error("a sum of nothing")
+	}
+}

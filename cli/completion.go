@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+// completeWord is the command that the shells ask, with what was typed so far: every word behind the
+// program's name, the last of which is being typed. It answers a candidate a line, each with a tab and
+// what it is; no line where a file may be meant. The scripts only carry that over, so that they never
+// fall behind the program.
+const completeWord = "__complete"
+
+var completionScripts = map[string]string{
+	"bash": `# bash completion for personasync: put it into /etc/bash_completion.d/, or source it.
+_personasync() {
+	local line
+	COMPREPLY=()
+	while IFS= read -r line; do
+		COMPREPLY+=("${line%%$'\t'*}")
+	done < <("${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o default -F _personasync personasync
+`,
+	"zsh": `#compdef personasync
+# zsh completion for personasync: put it as _personasync into a folder of $fpath.
+_personasync() {
+	local -a found
+	local line
+	for line in "${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+		[[ -n $line ]] && found+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+	done
+	if (( $#found )); then
+		_describe personasync found
+	else
+		_files
+	fi
+}
+if [[ $funcstack[1] == _personasync ]]; then
+	_personasync "$@"
+else
+	compdef _personasync personasync
+fi
+`,
+	"fish": `# fish completion for personasync: put it as personasync.fish into ~/.config/fish/completions/.
+function __personasync_complete
+	set -l words (commandline -opc) (commandline -ct)
+	$words[1] __complete $words[2..-1] 2>/dev/null
+end
+complete -c personasync -a '(__personasync_complete)'
+`,
+}
+
+func (sh *shell) completionCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "completion",
+		Usage:     "print what makes a shell complete commands and flags",
+		ArgsUsage: "bash|zsh|fish",
+		Description: "Example: personasync completion bash > /etc/bash_completion.d/personasync\n" +
+			"         personasync completion zsh > \"${fpath[1]}/_personasync\"\n" +
+			"         personasync completion fish > ~/.config/fish/completions/personasync.fish",
+		Action: func(c *urfave.Context) error {
+			if err := arguments(c, "a shell: bash, zsh or fish"); err != nil {
+				return err
+			}
+			script, ok := completionScripts[c.Args().First()]
+			if !ok {
+				return usage("there is no completion for %q: bash, zsh or fish", c.Args().First())
+			}
+			_, err := fmt.Fprint(sh.out, script)
+			return err
+		},
+	}
+}
+
+func (sh *shell) manCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:        "man",
+		Usage:       "print the manual page",
+		Description: "Example: personasync man | man -l -",
+		Action: func(c *urfave.Context) error {
+			if err := arguments(c); err != nil {
+				return err
+			}
+			page, err := c.App.ToManWithSection(1)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(sh.out, page, manEnd)
+			return err
+		},
+	}
+}
+
+// manEnd is what the commands' own texts do not say.
+const manEnd = `
+.SH EXIT STATUS
+.TP
+0
+done
+.TP
+1
+failed
+.TP
+2
+wrong usage or configuration, missing permission, a second instance: a restart cannot cure it
+.TP
+3
+nothing there: no such change, user, audience or data
+.TP
+4
+the agent is needed and not running
+
+.SH ENVIRONMENT
+.TP
+PERSONASYNC_CONFIG
+the configuration file
+.TP
+PERSONASYNC_SECTION_KEY
+overrides a key of the configuration, such as PERSONASYNC_INGEST_LISTEN
+.TP
+NO_COLOR
+no colours
+
+.SH FILES
+.TP
+./agent.toml, /etc/personasync/agent.toml
+the configuration
+.TP
+/var/lib/personasync
+the data
+`
+
+// complete answers a shell.
+func (sh *shell) complete(app *urfave.App, typed []string) error {
+	for _, candidate := range candidates(app, typed) {
+		if _, err := fmt.Fprintln(sh.out, candidate); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidates lists what may stand in the place of the last word.
+func candidates(app *urfave.App, typed []string) (list []string) {
+	if len(typed) == 0 {
+		typed = []string{""}
+	}
+	before, word := typed[:len(typed)-1], typed[len(typed)-1]
+	if slices.Contains(before, "--") {
+		return nil
+	}
+	takesValue := valueFlags(app)
+	if n := len(before); n > 0 && isValueFlag(before[n-1], takesValue) {
+		return matching(valuesOf(before[n-1]), word)
+	}
+	line, err := split(before, takesValue)
+	if err != nil {
+		return nil
+	}
+	command, _, rest, err := resolve(app, line)
+	if err != nil {
+		return nil
+	}
+	flags, commands := app.Flags, app.Commands
+	if command != nil {
+		flags, commands = slices.Concat(command.Flags, app.Flags), command.Subcommands
+	}
+	switch {
+	case strings.HasPrefix(word, "-"):
+		return matching(flagLines(flags), word)
+	case len(commands) > 0:
+		return matching(commandLines(commands), word)
+	case command.Name == "completion" && len(rest) == 0:
+		return matching([]string{"bash", "fish", "zsh"}, word)
+	}
+	return nil
+}
+
+func isValueFlag(word string, takesValue map[string]bool) bool {
+	return strings.HasPrefix(word, "-") && !strings.Contains(word, "=") && takesValue[strings.TrimLeft(word, "-")]
+}
+
+// valuesOf lists the values of a flag that has but a few.
+func valuesOf(flag string) []string {
+	if strings.TrimLeft(flag, "-") == "state" {
+		return []string{"pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired"}
+	}
+	return nil
+}
+
+func commandLines(commands []*urfave.Command) (lines []string) {
+	for _, c := range commands {
+		if !c.Hidden {
+			lines = append(lines, c.Name+"\t"+c.Usage)
+		}
+	}
+	return lines
+}
+
+func flagLines(flags []urfave.Flag) (lines []string) {
+	for _, f := range flags {
+		about := ""
+		if d, ok := f.(urfave.DocGenerationFlag); ok {
+			about = strings.ReplaceAll(d.GetUsage(), "`", "")
+		}
+		lines = append(lines, "--"+f.Names()[0]+"\t"+about)
+	}
+	return append(lines, "--help\tshow what the command does")
+}
+
+// matching keeps the lines that begin with what was typed.
+func matching(lines []string, typed string) []string {
+	return slices.DeleteFunc(lines, func(l string) bool { return !strings.HasPrefix(l, typed) })
+}

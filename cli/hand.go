@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+type handWork = func(*agent.Client, context.Context, agent.HandOrder) (*agent.HandReceipt, error)
+
+func yesFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "yes", Usage: "do it without asking", DisableDefaultText: true}
+}
+
+func dryRunFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", DisableDefaultText: true}
+}
+
+func (sh *shell) retryCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "retry",
+		Usage:     "send parked changes again",
+		ArgsUsage: "ID... | --all | --reason R",
+		Description: "They wait again like changes that were never tried. --all and --reason say how many there are, and\n" +
+			"ask, unless --yes. An event that could not be used is no change, and is left alone.\n\n" +
+			"Example: personasync outbox retry --reason data_refused",
+		Flags: []urfave.Flag{
+			&urfave.BoolFlag{Name: "all", Usage: "all that are parked", DisableDefaultText: true},
+			&urfave.StringFlag{Name: "reason", Usage: "all that are parked for `REASON`, as `outbox stats` shows it"},
+			yesFlag(), dryRunFlag(), jsonFlag(),
+		},
+		Action: func(c *urfave.Context) error {
+			o := agent.HandOrder{IDs: c.Args().Slice(), All: c.Bool("all"), Reason: c.String("reason")}
+			if given(len(o.IDs) > 0)+given(o.All)+given(o.Reason != "") != 1 {
+				return usage("say which: IDs, or --all, or --reason R")
+			}
+			return sh.hand(c, o, "retried", len(o.IDs) == 0, (*agent.Client).Retry)
+		},
+	}
+}
+
+func given(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (sh *shell) dropCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "drop",
+		Usage:     "throw changes away that wait, are held or parked",
+		ArgsUsage: "ID...",
+		Description: "MoEngage is not told of them. Memberships stay; the next transition, or `audience reconcile`, compares\n" +
+			"afresh. Asks, unless --yes. What is in a request under way is left alone.\n\n" +
+			"Example: personasync outbox drop 9c41e2f0-3e8-0 --dry-run",
+		Flags: []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
+		Action: func(c *urfave.Context) error {
+			if c.NArg() == 0 {
+				return usage("%s needs the ID of a change: see `%s --help`", c.Command.HelpName, c.Command.HelpName)
+			}
+			return sh.hand(c, agent.HandOrder{IDs: c.Args().Slice()}, "dropped", true, (*agent.Client).Drop)
+		},
+	}
+}
+
+// hand previews, asks if need be, and does it.
+func (sh *shell) hand(c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
+	for _, id := range o.IDs {
+		if _, err := store.ParseID(id); err != nil {
+			return usage("%w", err)
+		}
+	}
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	client, err := agent.Dial(c.Context, places.Socket(os.Getenv), Version())
+	if errors.Is(err, agent.ErrNotRunning) {
+		return fmt.Errorf("%w: changes are changed by it alone; start it with `personasync run`", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	preview := o
+	preview.DryRun = true
+	r, err := do(client, c.Context, preview)
+	if err != nil {
+		return unknownChange(err)
+	}
+	if c.Bool("dry-run") {
+		return sh.printHand(c, r, "would be "+done)
+	}
+	if asks && r.Done > 0 && !c.Bool("yes") {
+		if err := sh.confirm(fmt.Sprintf("%s will be %s (%s)", plural(r.Done, "change"), done, strings.Join(r.Samples, ", "))); err != nil {
+			return err
+		}
+	}
+	if r, err = do(client, c.Context, o); err != nil {
+		return unknownChange(err)
+	}
+	return sh.printHand(c, r, done)
+}
+
+func unknownChange(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nothing("%v: ids are those of `personasync outbox list`", err)
+	}
+	return err
+}
+
+func (sh *shell) printHand(c *urfave.Context, r *agent.HandReceipt, done string) error {
+	if c.Bool("json") {
+		return printJSON(sh.out, r)
+	}
+	for _, s := range r.Skipped {
+		sh.remark("%s is left alone: %s", s.ID, plain(s.Why))
+	}
+	_, err := fmt.Fprintf(sh.out, "%s %s\n", plural(r.Done, "change"), done)
+	return err
+}
+
+// confirm asks the person at the terminal. Where nobody sits, --yes must have said so.
+func (sh *shell) confirm(what string) error {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
+	}
+	fmt.Fprintf(sh.err, "%s. Go on? [y/N] ", what)
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+		return errors.New("nothing was done")
+	}
+	return nil
+}
+
+func (sh *shell) exportCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "export",
+		Usage: "write changes as JSON, one a line, however many there are",
+		Description: "All of one state: pending ones unless --state says otherwise.\n\n" +
+			"Example: personasync outbox export --state parked > parked.jsonl",
+		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "state", Value: "pending", Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"},
+			jsonFlag(),
+		},
+		Action: sh.outboxExport,
+	}
+}
+
+func (sh *shell) outboxExport(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	state, ok := store.ParseState(c.String("state"))
+	if !ok {
+		return usage("there is no state %q", c.String("state"))
+	}
+	return sh.inspect(c, func(i agent.Inspector) error {
+		out := bufio.NewWriter(sh.out)
+		e := json.NewEncoder(out)
+		e.SetEscapeHTML(false)
+		for cursor, more := "", true; more; more = cursor != "" {
+			page, next, err := i.Changes(c.Context, store.OutboxFilter{State: state, Limit: agent.MaxRehearsal, Cursor: cursor})
+			if err != nil {
+				return err
+			}
+			for _, change := range page {
+				if err := e.Encode(change); err != nil {
+					return err
+				}
+			}
+			if err := out.Flush(); err != nil {
+				return err
+			}
+			cursor = next
+		}
+		return nil
+	})
+}

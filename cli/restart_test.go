@@ -1,0 +1,227 @@
+package cli
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"personasync/agent"
+	"personasync/agent/config"
+	"personasync/sync/sandbox"
+)
+
+// TestRestartsBehindASocketOfSystemdLoseNothing restarts the agent three times under 64 clients. The
+// test plays systemd: it holds the socket, and hands it to each process in turn.
+func TestRestartsBehindASocketOfSystemdLoseNothing(t *testing.T) {
+	m := newHost(t)
+	m.start()
+	c := m.hammer(64)
+	for range 3 {
+		c.more(500)
+		m.stop()
+		m.start()
+	}
+	c.more(500)
+	c.end()
+	if c.failed.Load() > 0 {
+		t.Errorf("%d of %d requests failed, one with: %v", c.failed.Load(), c.failed.Load()+c.taken.Load(), c.why.Load())
+	}
+	if accepted := m.accepted(); accepted != c.taken.Load() {
+		t.Errorf("%d events were answered 200, the agent holds %d", c.taken.Load(), accepted)
+	}
+	m.stop()
+}
+
+// TestACrashDoesNotEndLikeARefusal: the unit starts the agent again after the one, not after the other.
+func TestACrashDoesNotEndLikeARefusal(t *testing.T) {
+	m := newHost(t)
+	m.start()
+	m.agent.Stderr = nil
+	c := m.hammer(1)
+	c.more(1)
+	c.cancel()
+	if err := m.agent.Process.Signal(syscall.SIGABRT); err != nil { // as a watchdog does
+		t.Fatal(err)
+	}
+	err := m.agent.Wait()
+	c.all.Wait()
+	m.agent = nil
+	failed := (*exec.ExitError)(nil)
+	if !errors.As(err, &failed) || failed.Sys().(syscall.WaitStatus).Signal() != syscall.SIGABRT {
+		t.Errorf("the agent ended with %v", err)
+	}
+}
+
+// host is a machine with a socket and, now and then, an agent on it.
+type host struct {
+	t      *testing.T
+	dir    string
+	socket *os.File
+	addr   string
+	agent  *exec.Cmd
+}
+
+func newHost(t *testing.T) *host {
+	box := httptest.NewServer(sandbox.New(sandbox.Options{}))
+	t.Cleanup(box.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close() // the file stays open
+	t.Cleanup(func() { _ = socket.Close() })
+	m := &host{t: t, dir: t.TempDir(), socket: socket, addr: l.Addr().String()}
+	file := fmt.Sprintf("data_dir = \"data\"\n[ingest]\nlisten = %q\nshared_secret = \"hush\"\n[admin]\nsocket = \"s\"\nlisten = \"\"\n"+
+		"[moengage]\nworkspace_id = \"WS\"\napi_key = \"key\"\nbase_url = %q\n", m.addr, box.URL)
+	if err := os.WriteFile(m.config(), []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if m.agent != nil {
+			_ = m.agent.Process.Kill()
+			_ = m.agent.Wait()
+		}
+	})
+	return m
+}
+
+func (m *host) config() string { return filepath.Join(m.dir, "agent.toml") }
+
+// start does not wait until the agent is there: nor does systemd keep the clients away until then.
+func (m *host) start() {
+	m.t.Helper()
+	m.agent = exec.Command("sh", "-c", `LISTEN_PID=$$ exec personasync run --config "$0"`, m.config())
+	m.agent.Env = append(os.Environ(), "LISTEN_FDS=1", "GORACE=atexit_sleep_ms=0")
+	m.agent.ExtraFiles = []*os.File{m.socket}
+	m.agent.Stderr = m.t.Output()
+	if err := m.agent.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *host) stop() {
+	m.t.Helper()
+	if err := m.agent.Process.Signal(syscall.SIGTERM); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := m.agent.Wait(); err != nil {
+		m.t.Errorf("the agent ended with %v", err)
+	}
+	m.agent = nil
+}
+
+// accepted counts the events that the running agent knows, once it has applied them all.
+func (m *host) accepted() int64 {
+	m.t.Helper()
+	conf, err := config.LoadWithoutSecrets(m.config(), nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for {
+		i, done, _, err := agent.Open(m.t.Context(), conf, "test")
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		s, err := i.Status(m.t.Context())
+		_ = done.Close()
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if s.Ready && s.Unapplied == 0 {
+			return int64(s.Events.Accepted)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// clients post without pause.
+type clients struct {
+	t             *testing.T
+	url           string
+	ctx           context.Context
+	cancel        context.CancelFunc
+	all           sync.WaitGroup
+	taken, failed atomic.Int64
+	why           atomic.Value
+}
+
+func (m *host) hammer(n int) *clients {
+	c := &clients{t: m.t, url: "http://" + m.addr + "/segment/webhook"}
+	c.ctx, c.cancel = context.WithCancel(m.t.Context())
+	for i := range n {
+		c.all.Go(func() { c.post(i) })
+	}
+	return c
+}
+
+func (c *clients) post(n int) {
+	transport := &http.Transport{} // one connection each, kept alive
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	for i := 0; c.ctx.Err() == nil; i++ {
+		if err := post(client, c.url, fmt.Sprintf("usr_%d_%d", n, i)); err != nil {
+			c.failed.Add(1)
+			c.why.Store(err.Error())
+			return
+		}
+		c.taken.Add(1)
+	}
+}
+
+func post(client *http.Client, url, user string) error {
+	body := `{"type":"identify","userId":"` + user + `","messageId":"m-` + user + `","timestamp":"2026-03-14T09:26:53.589Z","traits":{"vip":true},` +
+		`"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"spa_1"}}}`
+	mac := hmac.New(sha1.New, []byte("hush"))
+	_, _ = io.WriteString(mac, body)
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var answer struct{ Success bool }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK || !answer.Success {
+		return fmt.Errorf("HTTP %d, %+v, %v", resp.StatusCode, answer, err)
+	}
+	return nil
+}
+
+// more waits until n more events were taken.
+func (c *clients) more(n int64) {
+	c.t.Helper()
+	for was, end := c.taken.Load(), time.Now().Add(30*time.Second); c.taken.Load() < was+n; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			c.t.Fatalf("waited in vain for %d more events: %d taken, %d failed", n, c.taken.Load(), c.failed.Load())
+		}
+	}
+}
+
+func (c *clients) end() {
+	c.cancel()
+	c.all.Wait()
+}

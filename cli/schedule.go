@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+)
+
+func (sh *shell) scheduleCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "schedule",
+		Usage: "show the jobs: last run, next runs, runs missed while down",
+		Description: "Next runs are in the zone of the schedule and in UTC, so that the days on which clocks change can\n" +
+			"be looked at beforehand. In realtime mode only computations with a schedule of their own, and the\n" +
+			"verification, are jobs.\n\n" +
+			"Example: personasync schedule --next 10",
+		Flags: []urfave.Flag{
+			&urfave.IntFlag{Name: "next", Value: 1, Usage: "show the next `N` runs of each job"},
+			wideFlag(), jsonFlag(),
+		},
+		Action: sh.schedule,
+	}
+}
+
+func (sh *shell) schedule(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	n := c.Int("next")
+	if n < 1 || n > agent.MaxNext {
+		return usage("--next is from 1 to %d, not %d", agent.MaxNext, n)
+	}
+	return sh.inspect(c, func(i agent.Inspector) error {
+		jobs, err := i.Schedule(c.Context, n)
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(sh.out, jobs)
+		}
+		if len(jobs) == 0 {
+			sh.remark("nothing is scheduled: with mode = \"realtime\" changes leave as they come")
+		}
+		return sh.printJobs(jobs, n, c.Bool("wide"))
+	})
+}
+
+func (sh *shell) printJobs(jobs []agent.JobInfo, n int, wide bool) error {
+	t := sh.newTable(wide, column{title: "JOB", flexible: true}, column{title: "SPEC", flexible: true}, column{title: "LAST RUN"},
+		column{title: "MISSED", right: true}, column{title: "NEXT RUN"}, column{title: "UTC"})
+	var rows [][]string
+	for _, j := range jobs {
+		last := minute(j.Last)
+		if j.Running {
+			last = "under way"
+		}
+		row := []string{j.Job, j.Spec, last, count(j.Missed), "", ""}
+		for i := range j.Next {
+			row[4], row[5] = zoned(j.Next[i]), clock(j.NextUTC[i])
+			rows = append(rows, row)
+			row = make([]string, 6)
+		}
+		if len(j.Next) == 0 {
+			rows = append(rows, row)
+		}
+	}
+	return t.print(rows)
+}
+
+// clock writes the time of day in UTC; the day is that of the zone's column, or next to it.
+func clock(stamp string) string {
+	at, err := time.Parse(time.RFC3339, stamp)
+	if err != nil {
+		return stamp
+	}
+	return at.UTC().Format("15:04Z")
+}
+
+// zoned writes a moment to the minute with its distance to UTC, by which two 02:30 of one night differ.
+func zoned(stamp string) string {
+	at, err := time.Parse(time.RFC3339, stamp)
+	if err != nil {
+		return stamp
+	}
+	return fmt.Sprintf("%s %s", at.Format("2006-01-02 15:04"), at.Format("-0700"))
+}

@@ -1,0 +1,263 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent/config"
+	"personasync/packaging/systemd"
+)
+
+func (sh *shell) serviceCommand() *urfave.Command {
+	root := &urfave.StringFlag{Name: "root", Usage: "work on the tree at `DIR`, as for an image: write files, run nothing"}
+	return &urfave.Command{
+		Name:  "service",
+		Usage: "make this a service of systemd, without a package",
+		Subcommands: []*urfave.Command{
+			{
+				Name:  "install",
+				Usage: "install this program, its units, its user and a configuration to start from",
+				Description: "Needs root. A configuration that is there is kept; nothing is started. Run it again with a newer program to\n" +
+					"upgrade.\n\nExample: sudo ./personasync service install",
+				Flags:  []urfave.Flag{root},
+				Action: sh.serviceInstall,
+			},
+			{
+				Name:        "uninstall",
+				Usage:       "stop the service and remove what install put there; configuration and data stay",
+				Description: "Example: sudo personasync service uninstall",
+				Flags:       []urfave.Flag{root},
+				Action:      sh.serviceUninstall,
+			},
+			{
+				Name:      "print",
+				Usage:     "print the unit, or another file of the service",
+				ArgsUsage: "[FILE]",
+				Description: "FILE is personasync.service unless given, or one of\n   " + strings.Join(serviceFiles()[1:], "\n   ") + "\n\n" +
+					"Example: personasync service print personasync.socket",
+				Flags:  []urfave.Flag{jsonFlag()},
+				Action: sh.servicePrint,
+			},
+		},
+	}
+}
+
+// Where `service install` puts things. A package puts them below /usr.
+const (
+	serviceBinary   = "/usr/local/bin/personasync"
+	serviceUnits    = "/etc/systemd/system"
+	serviceSysusers = "/etc/sysusers.d/personasync.conf"
+	serviceConfig   = "/etc/personasync/agent.toml"
+	serviceUser     = "personasync"
+)
+
+func serviceFiles() []string {
+	return append(slices.Clone(systemd.Units), systemd.Sysusers, "agent.toml")
+}
+
+// serviceFile returns a file of the service; "" when there is none of that name.
+func serviceFile(name, binary string) string {
+	if name == "agent.toml" {
+		return string(serviceExample())
+	}
+	return systemd.File(name, binary)
+}
+
+// serviceExample is the example with the socket where the unit has it: the unit's $RUNTIME_DIRECTORY is
+// unknown to a shell, and an operator's command must find the agent.
+func serviceExample() []byte {
+	return bytes.Replace(config.Example(), []byte(`socket     = "" `), []byte(`socket     = "/run/personasync/admin.sock" `), 1)
+}
+
+func (sh *shell) servicePrint(c *urfave.Context) error {
+	name := serviceFiles()[0]
+	if c.NArg() > 0 {
+		name = c.Args().First()
+	}
+	if c.NArg() > 1 {
+		return arguments(c, "FILE")
+	}
+	text := serviceFile(name, "/usr/bin/personasync")
+	if text == "" {
+		return usage("there is no file %q of the service: there are %s", name, strings.Join(serviceFiles(), ", "))
+	}
+	if c.Bool("json") {
+		return printJSON(sh.out, map[string]string{"name": name, "text": text})
+	}
+	_, err := io.WriteString(sh.out, text)
+	return err
+}
+
+func (sh *shell) serviceInstall(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	root := c.String("root")
+	if err := mayInstall(root); err != nil {
+		return err
+	}
+	if err := installBinary(filepath.Join(root, serviceBinary)); err != nil {
+		return err
+	}
+	for _, name := range systemd.Units {
+		if err := install(filepath.Join(root, serviceUnits, name), systemd.File(name, serviceBinary), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := install(filepath.Join(root, serviceSysusers), systemd.File(systemd.Sysusers, serviceBinary), 0o644); err != nil {
+		return err
+	}
+	if err := sh.system(c, root, "systemd-sysusers", serviceSysusers); err != nil {
+		return err
+	}
+	if err := installConfig(root); err != nil {
+		return err
+	}
+	if err := sh.system(c, root, "systemctl", "daemon-reload"); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(sh.out, "installed. Fill in %s, let `personasync config check` read it, then\n  systemctl enable --now personasync.socket personasync.service\n"+
+		"A service that runs already goes on with the old program: systemctl restart personasync\n", serviceConfig)
+	return err
+}
+
+// mayInstall refuses a host that is somebody else's: root's, or a package's.
+func mayInstall(root string) error {
+	if root != "" {
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return usage("the service belongs to the system: run this as root")
+	}
+	for _, unit := range []string{"/usr/lib/systemd/system/personasync.service", "/lib/systemd/system/personasync.service"} {
+		if _, err := os.Stat(unit); err == nil {
+			return usage("a package has installed %s: upgrade or remove it by apt or dnf", unit)
+		}
+	}
+	return nil
+}
+
+// install writes a file in one step, so that nobody ever sees half of one.
+func install(path, text string, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("install: %w", err)
+	}
+	next := path + ".new"
+	err := os.WriteFile(next, []byte(text), mode)
+	if err == nil {
+		err = os.Chmod(next, mode) // whatever the umask
+	}
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("install: %w", err), ignoreMissing(os.Remove(next)))
+	}
+	return nil
+}
+
+// installBinary puts this very program at path, unless it is there.
+func installBinary(path string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	if there, err := os.Stat(path); err == nil {
+		if here, err := os.Stat(self); err == nil && os.SameFile(here, there) {
+			return nil
+		}
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		return fmt.Errorf("read this program: %w", err)
+	}
+	return install(path, string(program), 0o755)
+}
+
+// installConfig writes the configuration where there is none, for root to write and the agent to read.
+func installConfig(root string) error {
+	path := filepath.Join(root, serviceConfig)
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	if err := install(path, string(serviceExample()), 0o640); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := os.Chmod(dir, 0o750); err != nil {
+		return err
+	}
+	if root != "" {
+		return nil // its users are not ours
+	}
+	group, err := user.LookupGroup(serviceUser)
+	if err != nil {
+		return fmt.Errorf("find the group of the service: %w", err)
+	}
+	gid, err := strconv.Atoi(group.Gid)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Chown(dir, 0, gid), os.Chown(path, 0, gid))
+}
+
+func (sh *shell) serviceUninstall(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	root := c.String("root")
+	if err := mayInstall(root); err != nil {
+		return err
+	}
+	// Instances have names that only systemd knows; the pattern is its own.
+	for _, args := range [][]string{{"stop", "personasync@*.socket", "personasync@*.service"}, {"disable", "--now", "personasync.socket", "personasync.service"}} {
+		if err := sh.system(c, root, "systemctl", args...); err != nil {
+			sh.remark("%v", err)
+		}
+	}
+	paths := []string{serviceSysusers, serviceBinary}
+	for _, name := range systemd.Units {
+		paths = append(paths, filepath.Join(serviceUnits, name))
+	}
+	for _, path := range paths {
+		if err := ignoreMissing(os.Remove(filepath.Join(root, path))); err != nil {
+			return fmt.Errorf("uninstall: %w", err)
+		}
+	}
+	if err := sh.system(c, root, "systemctl", "daemon-reload"); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(sh.out, "uninstalled. The configuration in /etc/personasync, the data in /var/lib/personasync and the user personasync are kept.")
+	return err
+}
+
+// system runs a command of the host, and nothing where the work is on another tree.
+func (sh *shell) system(c *urfave.Context, root, name string, args ...string) error {
+	if root != "" {
+		return nil
+	}
+	out, err := exec.CommandContext(c.Context, name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

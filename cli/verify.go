@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+)
+
+func (sh *shell) audienceVerifyCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "verify",
+		Usage:     "read back from MoEngage what it really holds",
+		ArgsUsage: "KEY",
+		Description: "MoEngage's answers mean that it queued a change, not that it applied it. This asks for users it\n" +
+			"was told of, taken at random, and says what share of them it holds as it was told. It asks for 20\n" +
+			"users a request and 1,000 a minute, MoEngage's limit for the workspace: --all of a million users\n" +
+			"takes 17 hours. Users with a change on the way are left out. KEY may be a trait, or an id.\n" +
+			"--repair queues again what differs; nothing but attributes can be read back.\n\n" +
+			"Example: personasync audience verify high_value_shoppers --sample 2000 --repair",
+		Flags: []urfave.Flag{
+			&urfave.IntFlag{Name: "sample", Usage: "read back `N` users (default: verify.sample of the configuration)", DefaultText: "1000"},
+			&urfave.BoolFlag{Name: "all", Usage: "read back everyone MoEngage was told of", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "repair", Usage: "queue again what differs", DisableDefaultText: true},
+			&urfave.DurationFlag{Name: "settle", Value: agent.DefaultSettle, Usage: "leave out users told of less than `D` ago"},
+			limitFlag("differences"), wideFlag(), jsonFlag(),
+		},
+		Action: sh.audienceVerify,
+	}
+}
+
+func (sh *shell) audienceVerify(c *urfave.Context) (err error) {
+	if err := arguments(c, "the KEY of an audience or trait"); err != nil {
+		return err
+	}
+	shown, err := limit(c)
+	if err != nil {
+		return err
+	}
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	o, err := verifyOrder(c, places.Verify.Sample)
+	if err != nil {
+		return err
+	}
+	client, err := agent.Dial(c.Context, places.Socket(os.Getenv), Version())
+	if errors.Is(err, agent.ErrNotRunning) {
+		return fmt.Errorf("%w: it is the agent that asks MoEngage, within limits that all verifications share; start it with `personasync run`", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	sh.remark("%s", client.Where())
+	bar := sh.progress()
+	bar.unit = users
+	r, err := client.Verify(c.Context, o, bar.tell)
+	if bar.end(); err != nil {
+		return unknownKey(err, o.Key)
+	}
+	if c.Bool("json") {
+		return printJSON(sh.out, r)
+	}
+	return sh.printVerification(r, o, shown, c.Bool("wide"))
+}
+
+func users(n int64) string { return plural(n, "user") }
+
+func verifyOrder(c *urfave.Context, sample int) (o agent.VerifyOrder, err error) {
+	o = agent.VerifyOrder{Key: c.Args().First(), Sample: sample, Repair: c.Bool("repair"), Settle: c.Duration("settle")}
+	switch {
+	case c.IsSet("sample") && c.Bool("all"):
+		return o, usage("--sample and --all do not go together")
+	case c.IsSet("sample") && c.Int("sample") < 1:
+		return o, usage("--sample is at least 1, not %d", c.Int("sample"))
+	case o.Settle < 0:
+		return o, usage("--settle is a duration such as 1m, not %s", o.Settle)
+	case c.IsSet("sample"):
+		o.Sample = c.Int("sample")
+	case c.Bool("all"):
+		o.Sample = 0
+	}
+	return o, nil
+}
+
+func (sh *shell) printVerification(r *agent.VerifyReport, o agent.VerifyOrder, shown int, wide bool) error {
+	if r.Told == 0 {
+		_, err := fmt.Fprintf(sh.out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", plain(r.Key))
+		return err
+	}
+	fmt.Fprintf(sh.out, "%s: MoEngage was told of %s; %s read back, %s compared, %s left out because more was on the way\n",
+		plain(r.Key), users(int64(r.Told)), count(r.Asked), count(r.Compared), count(r.Moving))
+	if r.Agreement == nil {
+		_, err := fmt.Fprintln(sh.out, "nobody to compare: wait until what is on the way has arrived, or lower --settle")
+		return err
+	}
+	fmt.Fprintln(sh.out, sh.agreementText(r))
+	t := sh.newTable(wide, column{title: "USER", flexible: true}, column{title: "ATTRIBUTE", flexible: true},
+		column{title: "TOLD", flexible: true}, column{title: "HOLDS", flexible: true})
+	var rows [][]string
+	for _, d := range r.Differences[:min(shown, len(r.Differences))] {
+		holds := string(d.Got)
+		switch d.Why {
+		case "unknown_user":
+			holds = "no such user"
+		case "missing":
+			holds = "nothing"
+		}
+		rows = append(rows, []string{d.User, d.Attribute, string(d.Want), holds})
+	}
+	if err := t.print(rows); err != nil {
+		return err
+	}
+	switch {
+	case r.Differ == 0:
+	case o.Repair:
+		fmt.Fprintf(sh.out, "%s queued again: `personasync outbox list` shows what waits; verify once more when it has left\n", users(int64(r.Repaired)))
+	default:
+		sh.remark("nothing was changed: --repair sends again what differs")
+	}
+	if len(rows) < len(r.Differences) {
+		sh.remark("shown are %d of %s: --limit shows more", len(rows), plural(len(r.Differences), "difference"))
+	}
+	return nil
+}
+
+func (sh *shell) agreementText(r *agent.VerifyReport) string {
+	a := r.Agreement
+	paint := sh.paint.green
+	if r.Differ > 0 {
+		paint = sh.paint.yellow
+	}
+	text := paint(fmt.Sprintf("%s agree", percent(a.Share)))
+	if a.Level == 1 {
+		return text + fmt.Sprintf(", %s; that is everyone", differText(r.Differ))
+	}
+	return text + fmt.Sprintf(", %s; of everyone it is %s to %s (95 %% confidence)", differText(r.Differ), percent(a.Low), percent(a.High))
+}
+
+func differText(n uint64) string {
+	if n == 1 {
+		return "1 user differs"
+	}
+	return plural(n, "user") + " differ"
+}
+
+// percent never rounds a share below one up to it.
+func percent(share float64) string {
+	p := share * 100
+	if share < 1 && p > 99.99 {
+		p = 99.99
+	}
+	return fmt.Sprintf("%.2f %%", p)
+}
+
+func (sh *shell) verifiedText(v *agent.VerifyStatus) string {
+	text := fmt.Sprintf("%s of %s, %s UTC: ", plural(v.Compared, "user"), plural(v.Computations, "computation"), v.At.Format("2006-01-02 15:04"))
+	if v.Differ == 0 {
+		return text + sh.paint.green("all agree")
+	}
+	return text + sh.paint.yellow(differText(v.Differ)) + fmt.Sprintf(" (`personasync audience verify %s`)", plain(v.Worst))
+}

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+)
+
+// watchEvery is how often a watched status is asked for.
+const watchEvery = time.Second
+
+// On a terminal each screen takes the place of the last one; elsewhere they follow each other.
+const (
+	cursorHome = "\x1b[H"
+	eraseLine  = "\x1b[K"
+	eraseBelow = "\x1b[J"
+)
+
+// watchStatus shows the status again and again, of an agent that may stop and start meanwhile. With
+// --json each is one line.
+func (sh *shell) watchStatus(c *urfave.Context) error {
+	screen := isTerminal(sh.out) && !c.Bool("json")
+	if screen {
+		if _, err := io.WriteString(sh.out, "\x1b[2J"); err != nil {
+			return err
+		}
+	}
+	for first := true; ; first = false {
+		text, err := sh.statusOnce(c)
+		switch {
+		case c.Context.Err() != nil && !first:
+			return nil // interrupted: that is how it ends
+		case err != nil && first:
+			return err
+		case err != nil:
+			text = []byte(sh.paint.red("cannot be asked") + ": " + plain(err.Error()) + "\n")
+		}
+		if screen {
+			text = redrawn(text)
+		}
+		if _, err := sh.out.Write(text); err != nil {
+			return err
+		}
+		select {
+		case <-c.Context.Done():
+			return nil
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+// redrawn writes text over what is on the screen.
+func redrawn(text []byte) []byte {
+	text = bytes.ReplaceAll(text, []byte("\n"), []byte(eraseLine+"\n"))
+	return append(append([]byte(cursorHome), text...), eraseBelow...)
+}
+
+func (sh *shell) statusOnce(c *urfave.Context) (text []byte, err error) {
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
+	defer cancel()
+	i, done, _, err := agent.Open(ctx, places, Version())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	s, err := i.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	once := *sh
+	once.out = &out
+	if c.Bool("json") {
+		return jsonLine(s)
+	}
+	if err := once.printStatus(s, time.Now()); err != nil {
+		return nil, err
+	}
+	if !isTerminal(sh.out) {
+		out.WriteByte('\n')
+	}
+	return out.Bytes(), nil
+}

@@ -1,0 +1,470 @@
+// Package prometheus holds the alert rules and, in its tests, evaluates them, and every expression of
+// the dashboard, over scrapes of a real agent. It is a module of its own, so that Prometheus is no
+// dependency of the product.
+package prometheus
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/util/teststorage"
+)
+
+const minute = int64(time.Minute / time.Millisecond)
+
+// scraped is one scrape: value by series.
+type scraped map[string]sample
+
+type sample struct {
+	labels labels.Labels
+	value  float64
+}
+
+// with returns s with other values for every series of a metric: for what cannot be brought about
+// within a test, such as a quarter of an hour without a delivery.
+func (s scraped) with(metric string, value float64) scraped {
+	out, found := maps.Clone(s), false
+	for key, x := range s {
+		if x.labels.Get(model.MetricNameLabel) == metric {
+			out[key], found = sample{x.labels, value}, true
+		}
+	}
+	if !found {
+		panic("the agent has no " + metric)
+	}
+	return out
+}
+
+// history is what Prometheus has stored: one scrape a minute.
+type history []scraped
+
+func steady(s scraped, minutes int) (h history) {
+	for range minutes {
+		h = append(h, s)
+	}
+	return h
+}
+
+// between goes in even steps from one scrape to another.
+func between(from, to scraped, minutes int) (h history) {
+	for i := range minutes {
+		step := make(scraped)
+		for key, x := range to {
+			if was, ok := from[key]; ok {
+				x.value = was.value + (x.value-was.value)*float64(i)/float64(minutes-1)
+			}
+			step[key] = x
+		}
+		h = append(h, step)
+	}
+	return h
+}
+
+// prometheus evaluates over a history that begins at start.
+type prometheus struct {
+	t     *testing.T
+	start int64
+	h     history
+	db    *teststorage.TestStorage
+	run   *promql.Engine
+}
+
+func load(t *testing.T, h history) *prometheus {
+	t.Helper()
+	p := &prometheus{t: t, start: time.Now().UnixMilli(), h: h, db: teststorage.New(t)}
+	p.run = promql.NewEngine(promql.EngineOpts{
+		Logger: slog.New(slog.DiscardHandler), MaxSamples: 1e7, Timeout: time.Minute, LookbackDelta: 90 * time.Second,
+		Parser: parser.NewParser(parser.Options{}),
+	})
+	t.Cleanup(func() { p.run.Close() })
+	app := p.db.Appender(t.Context())
+	for i, s := range h {
+		for _, x := range s {
+			if _, err := app.Append(0, x.labels, p.start+int64(i)*minute, x.value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := app.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// at evaluates expr at a minute of the history.
+func (p *prometheus) at(expr string, i int) promql.Vector {
+	p.t.Helper()
+	q, err := p.run.NewInstantQuery(p.t.Context(), p.db, nil, expr, time.UnixMilli(p.start+int64(i)*minute))
+	if err != nil {
+		p.t.Fatalf("%s: %v", expr, err)
+	}
+	defer q.Close()
+	r := q.Exec(p.t.Context())
+	v, err := r.Vector()
+	if err != nil {
+		p.t.Fatalf("%s: %v", expr, err)
+	}
+	return slices.Clone(v)
+}
+
+// fires reports whether an alert's expression held for as long as it must.
+func (p *prometheus) fires(r rulefmt.Rule) bool {
+	held := -1
+	for i := range p.h {
+		if len(p.at(r.Expr, i)) == 0 {
+			held = -1
+			continue
+		}
+		if held < 0 {
+			held = i
+		}
+		if time.Duration(i-held)*time.Minute >= time.Duration(r.For) {
+			return true
+		}
+	}
+	return false
+}
+
+func rules(t *testing.T) map[string]rulefmt.Rule {
+	t.Helper()
+	groups, errs := rulefmt.ParseFile("rules.yml", false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+	for _, err := range errs {
+		t.Error(err)
+	}
+	all := make(map[string]rulefmt.Rule)
+	for _, g := range groups.Groups {
+		for _, r := range g.Rules {
+			all[r.Alert] = r
+		}
+	}
+	return all
+}
+
+// TestRules brings a real agent into trouble, scrape by scrape, and sees which alerts fire.
+func TestRules(t *testing.T) {
+	a := startAgent(t)
+	a.tell("ann", true, "hush")
+	a.until(`personasync_changes_closed_total{outcome="delivered"} 1`)
+	well := a.scrape()
+
+	for range 60 {
+		a.tell("eve", true, "wrong")
+	}
+	a.post("/v1/track", `{}`, nil) // no write key is configured: 503
+	a.until("personasync_requests_rejected_total 60")
+	refused := a.scrape()
+
+	a.tellRaw(`{"type":"identify","userId":"bob","messageId":"m-9","traits":{},"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"s"}}}`, "hush")
+	a.until(`personasync_parked{cause="undetermined"} 1`)
+	parked := a.scrape()
+
+	a.moengage.Store(http.StatusUnauthorized)
+	a.tell("carl", true, "hush")
+	a.until("personasync_moengage_stopped 1")
+	stopped := a.scrape()
+	gone := scraped{}
+	a.stop()
+	if _, err := a.fetch(); err == nil {
+		t.Fatal("the agent answers after its end")
+	}
+	for key, x := range well {
+		if x.labels.Get(model.MetricNameLabel) == "up" {
+			gone[key] = sample{x.labels, 0}
+		}
+	}
+
+	const day = 24 * 60
+	full := well.with("personasync_disk_free_bytes", 300<<20)
+	for _, c := range []struct {
+		name string
+		h    history
+		want []string
+	}{
+		{"all is well", steady(well, 90), nil},
+		{"the agent is gone", steady(gone, 5), []string{"PersonasyncDown"}},
+		{"the door refuses", between(well, refused, 40), []string{"PersonasyncDoorRefuses", "PersonasyncRefusesEvents"}},
+		{"something is parked", steady(parked, 30), []string{"PersonasyncParked"}},
+		{"credentials are refused", steady(stopped, 30), []string{"PersonasyncMoEngageFailing", "PersonasyncMoEngageRefuses", "PersonasyncParked"}},
+		{"MoEngage is away for some minutes", steady(well.with("personasync_moengage_failing", 1), 10), nil},
+		{"events are not accepted", steady(well.with("personasync_ready", 0), 5), []string{"PersonasyncNotReady"}},
+		{"changes wait", steady(well.with("personasync_oldest_pending_age_seconds", 1000), 10), []string{"PersonasyncLag"}},
+		{"changes wait a little", steady(well.with("personasync_oldest_pending_age_seconds", 800), 10), nil},
+		{"changes are held", steady(well.with("personasync_changes_open", 3), 20), []string{"PersonasyncHeld"}},
+		{"apply is behind", steady(well.with("personasync_events_unapplied", 300_000), 15), []string{"PersonasyncBehind"}},
+		{"the disk is nearly full", steady(full, 8), []string{"PersonasyncDiskLow"}},
+		{"the disk fills", between(well.with("personasync_disk_free_bytes", 20<<30), well.with("personasync_disk_free_bytes", 10<<30), 6*60), []string{"PersonasyncDiskFills"}},
+		{"our own limit is near", steady(well.with("personasync_data_limit_bytes", 100<<20).with("personasync_data_bytes", 90<<20), 8), []string{"PersonasyncDiskLow"}},
+		{"runs were missed", between(well, well.with("personasync_job_missed_runs_total", 2), 10), []string{"PersonasyncMissedRuns"}},
+		{"a computation fell silent", steady(well.with("personasync_computation_last_event_timestamp_seconds", float64(time.Now().Unix()-4*day*60)), 70), []string{"PersonasyncComputationSilent"}},
+		{"the store does not answer", between(well, well.with("personasync_scrape_errors_total", 20), 30), []string{"PersonasyncScrapeErrors"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := load(t, c.h)
+			for name, r := range rules(t) {
+				if got, want := p.fires(r), slices.Contains(c.want, name); got != want {
+					t.Errorf("%s fires: %v, want %v", name, got, want)
+				}
+			}
+		})
+	}
+	t.Run("every rule has fired", func(t *testing.T) {
+		tried := strings.Join(strings.Fields(source(t)), " ")
+		for name := range rules(t) {
+			if !strings.Contains(tried, `"`+name+`"`) {
+				t.Errorf("nothing makes %s fire", name)
+			}
+		}
+	})
+	t.Run("every series that is asked for is there", func(t *testing.T) {
+		p := load(t, steady(stopped, 2))
+		for name, r := range rules(t) {
+			p.known(name, r.Expr)
+		}
+		for name, expr := range dashboard(t) {
+			p.known(name, expr)
+		}
+	})
+	t.Run("every alert has a page", func(t *testing.T) {
+		text, err := os.ReadFile("../../docs/operating.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, r := range rules(t) {
+			if !strings.Contains(string(text), "\n### "+name+"\n") {
+				t.Errorf("docs/operating.md has no section on %s", name)
+			}
+			if want := "docs/operating.md#" + strings.ToLower(name); r.Annotations["runbook"] != want {
+				t.Errorf("%s leads to %s, want %s", name, r.Annotations["runbook"], want)
+			}
+		}
+	})
+}
+
+func source(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("rules_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// known holds every selector of expr against what a real scrape has.
+func (p *prometheus) known(name, expr string) {
+	p.t.Helper()
+	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
+	if err != nil {
+		p.t.Errorf("%s: %v", name, err)
+		return
+	}
+	parser.Inspect(parsed, func(n parser.Node, _ []parser.Node) error {
+		if v, ok := n.(*parser.VectorSelector); ok && len(p.at(v.String(), 1)) == 0 {
+			p.t.Errorf("%s asks for %s, which no agent has", name, v)
+		}
+		return nil
+	})
+}
+
+// dashboard lists the expressions of the Grafana dashboard, its variables filled in.
+func dashboard(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../grafana/personasync.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]string)
+	for _, p := range d.Panels {
+		for i, target := range p.Targets {
+			all[fmt.Sprintf("%s, query %d", p.Title, i+1)] = strings.NewReplacer("$instance", ".*", "$__rate_interval", "5m").Replace(target.Expr)
+		}
+	}
+	if len(all) < 20 {
+		t.Errorf("the dashboard has %d queries", len(all))
+	}
+	return all
+}
+
+// agent is a real one: the binary, and somebody who answers as MoEngage does.
+type agent struct {
+	t             *testing.T
+	ingest, admin string
+	moengage      atomic.Int32 // the status it answers
+	stop          func()
+	serial        int
+}
+
+func startAgent(t *testing.T) *agent {
+	t.Helper()
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "personasync")
+	build := exec.Command("go", "build", "-o", binary, "./cli/personasync")
+	build.Dir = "../.."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the agent: %v\n%s", err, out)
+	}
+	a := &agent{t: t, ingest: freeAddress(t), admin: freeAddress(t)}
+	a.moengage.Store(http.StatusOK)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(int(a.moengage.Load()))
+		_, _ = w.Write([]byte(`{"status":"success"}`))
+	}))
+	t.Cleanup(server.Close)
+
+	var log bytes.Buffer
+	run := exec.Command(binary, "run", "--config", os.DevNull)
+	run.Stdout, run.Stderr = &log, &log
+	run.Env = append(os.Environ(),
+		"PERSONASYNC_DATA_DIR="+filepath.Join(dir, "data"), "PERSONASYNC_INGEST_LISTEN="+a.ingest, "PERSONASYNC_ADMIN_LISTEN="+a.admin,
+		"PERSONASYNC_INGEST_SHARED_SECRET=hush", "PERSONASYNC_MOENGAGE_WORKSPACE_ID=WS", "PERSONASYNC_MOENGAGE_API_KEY=key",
+		"PERSONASYNC_MOENGAGE_BASE_URL="+server.URL, "PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s")
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = run.Wait(); close(ended) }()
+	a.stop = func() {
+		_ = run.Process.Signal(os.Interrupt)
+		<-ended
+	}
+	t.Cleanup(func() {
+		a.stop()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	a.until("personasync_ready 1")
+	return a
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (a *agent) fetch() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.admin+"/metrics", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return string(text), err
+}
+
+func (a *agent) until(line string) {
+	a.t.Helper()
+	text := ""
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if text, _ = a.fetch(); strings.Contains(text, line+"\n") {
+			return
+		}
+	}
+	a.t.Fatalf("waited in vain for %s in\n%s", line, text)
+}
+
+// scrape asks as Prometheus does, and adds what Prometheus adds.
+func (a *agent) scrape() scraped {
+	a.t.Helper()
+	text, err := a.fetch()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	textParser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := textParser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	s := make(scraped)
+	add := func(metric model.Metric, value float64) {
+		b := labels.NewBuilder(labels.EmptyLabels()).Set("job", "personasync").Set("instance", a.admin)
+		for name, v := range metric {
+			b.Set(string(name), string(v))
+		}
+		l := b.Labels()
+		s[l.String()] = sample{l, value}
+	}
+	for _, family := range families {
+		vector, err := expfmt.ExtractSamples(&expfmt.DecodeOptions{}, family)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		for _, x := range vector {
+			add(x.Metric, float64(x.Value))
+		}
+	}
+	add(model.Metric{model.MetricNameLabel: "up"}, 1)
+	return s
+}
+
+func (a *agent) tell(user string, in bool, secret string) {
+	a.serial++
+	a.tellRaw(fmt.Sprintf(`{"type":"identify","userId":%q,"messageId":"m-%s-%d","traits":{"vip":%v},
+		"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"s"}}}`, user, user, a.serial, in), secret)
+}
+
+func (a *agent) tellRaw(body, secret string) {
+	mac := hmac.New(sha1.New, []byte(secret))
+	mac.Write([]byte(body))
+	a.post("/segment/webhook", body, http.Header{"X-Signature": {hex.EncodeToString(mac.Sum(nil))}})
+}
+
+func (a *agent) post(path, body string, header http.Header) {
+	a.t.Helper()
+	req, err := http.NewRequest(http.MethodPost, "http://"+a.ingest+path, strings.NewReader(body))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	req.Header = header
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+}

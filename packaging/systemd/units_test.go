@@ -1,0 +1,45 @@
+package systemd
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestTheTemplateIsTheServiceWithItsName: what is tightened in one must not stay open in the other.
+func TestTheTemplateIsTheServiceWithItsName(t *testing.T) {
+	named := strings.NewReplacer(
+		"/etc/personasync/agent.toml", "/etc/personasync/%i.toml",
+		"personasync.socket", "personasync@%i.socket",
+		"Directory=personasync\n", "Directory=personasync@%i\n",
+		":personasync.", ":personasync@%i.",
+		"MoEngage\n", "MoEngage (%i)\n",
+	)
+	one := settings(named.Replace(File("personasync.service", packaged)))
+	many := settings(File("personasync@.service", packaged))
+	if one != many {
+		t.Errorf("personasync@.service differs. From personasync.service follows:\n%s\nit says:\n%s", one, many)
+	}
+}
+
+// settings leaves comments out.
+func settings(unit string) string {
+	var b strings.Builder
+	for line := range strings.Lines(unit) {
+		if !strings.HasPrefix(line, "#") {
+			b.WriteString(line)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func TestFilesAreMadeForTheProgramsPlace(t *testing.T) {
+	for _, name := range append(Units, Sysusers) {
+		text := File(name, "/opt/personasync")
+		if text == "" || strings.Contains(text, packaged) {
+			t.Errorf("%s is for another place: %q", name, text)
+		}
+	}
+	if !strings.Contains(File("personasync.service", "/opt/personasync"), "ExecStart=/opt/personasync run") {
+		t.Error("the service starts another program")
+	}
+}

@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// The operator's hand on single changes: to send again what is parked, or to throw away what waits. It
+// travels through the inbox, like everything that can create or end a change.
+
+// handVerb is what an operator wants of changes. Numbers are on disk.
+type handVerb byte
+
+const (
+	handRetry handVerb = 1
+	handDrop  handVerb = 2
+)
+
+// hand is the record of it.
+//
+//	received, verb, changes x (id)
+type hand struct {
+	received time.Time
+	verb     handVerb
+	ids      []ID
+}
+
+// MaxHand is how many changes one Retry or Drop takes.
+const MaxHand = 10_000
+
+// Retry has parked changes wait again, as if they had never been tried, and returns once that is done.
+// Whatever is not parked by then is left alone, and so is an event that could not be used.
+func (s *Store) Retry(ctx context.Context, now time.Time, ids []ID) error {
+	return s.handle(ctx, hand{now, handRetry, ids})
+}
+
+// Drop throws away changes that wait, are held or parked, and events that could not be used, and
+// returns once that is done. Memberships, and what MoEngage was last told, stay. What is in a request
+// under way, or closed, is left alone.
+func (s *Store) Drop(ctx context.Context, now time.Time, ids []ID) error {
+	return s.handle(ctx, hand{now, handDrop, ids})
+}
+
+func (s *Store) handle(ctx context.Context, h hand) error {
+	switch {
+	case len(h.ids) == 0:
+		return nil
+	case len(h.ids) > MaxHand:
+		return fmt.Errorf("%d changes are too many at once", len(h.ids))
+	}
+	if err := translate(s.inbox.appendOther(ctx, h.encode(nil))); err != nil {
+		return err
+	}
+	return s.Applied(ctx)
+}
+
+func (h *hand) encode(buf []byte) []byte {
+	start := len(buf)
+	buf = append(putTime(append(buf, recordHand), h.received), byte(h.verb))
+	buf = putUint(buf, uint64(len(h.ids)))
+	for _, id := range h.ids {
+		buf = putID(buf, id)
+	}
+	return seal(buf, start)
+}
+
+func (r *reader) hand(epoch uint32) *hand {
+	h := &hand{received: r.time(), verb: handVerb(r.byte())}
+	n := r.uint()
+	if n > uint64(len(r.b)) || n > MaxHand {
+		r.bad = true
+		return h
+	}
+	for range n {
+		h.ids = append(h.ids, r.id(epoch))
+	}
+	return h
+}
+
+func (b *batch) applyHand(h *hand) {
+	b.now = h.received
+	for _, id := range h.ids {
+		id.Epoch = b.st.epoch
+		ch := b.find(id)
+		switch {
+		case ch == nil:
+		case h.verb == handRetry && ch.State == StateParked && ch.Kind != KindReceived:
+			b.retry(ch)
+		case h.verb == handDrop:
+			b.drop(ch, h.received)
+		}
+	}
+}
+
+// retry has a parked change wait like one that was just made.
+func (b *batch) retry(ch *stored) {
+	f, u := b.fieldOf(ch.field), b.user(ch.User)
+	if f == nil {
+		return
+	}
+	e := b.entry(u, ch.field)
+	b.withdraw(ch)
+	ch.State, ch.Attempts, ch.Reason, ch.Sentence, ch.Answer = StatePending, 0, "", "", Answer{}
+	if ch.Kind == KindAttribute && !ch.loose {
+		b.await(u, e, ch)
+		b.write(u, ch.field)
+		return
+	}
+	b.remove(b.queue, queueKey(u.key, laneParked, ch.ID))
+	if ch.loose {
+		e.loose++
+		b.write(u, ch.field)
+	}
+	b.enqueue(u, ch)
+}
+
+// drop closes a change that is not in a request under way.
+func (b *batch) drop(ch *stored, at time.Time) {
+	u := b.user(ch.User)
+	switch {
+	case ch.State == StateParked, ch.State == StateHeld:
+		b.withdraw(ch)
+		if ch.User != "" && len(ch.User) <= MaxUserID {
+			b.remove(b.queue, queueKey(u.key, laneParked, ch.ID))
+			b.remove(b.queue, queueKey(u.key, laneHeld, ch.ID))
+		}
+		if ch.Kind == KindReceived {
+			b.st.ledger.events.Discarded++
+			return
+		}
+	case ch.State != StatePending || b.st.underWay(u.id, ch.ID):
+		return
+	case ch.Kind == KindAttribute && !ch.loose:
+		b.settlePending(u, ch.field, &b.entry(u, ch.field).waiting)
+	default:
+		b.leaveQueue(u, ch.road, ch.lane, ch.ID)
+		b.st.ledger.changes.Pending--
+	}
+	e := b.entry(u, ch.field)
+	if e.waiting.id == ch.ID {
+		e.waiting = ticket{}
+		b.write(u, ch.field)
+	} else if ch.loose && ch.State == StatePending && e.loose > 0 {
+		e.loose--
+		b.write(u, ch.field)
+	}
+	if len(u.head.road(ch.road).lanes) > 0 {
+		b.retime(u, ch.road)
+	}
+	b.close(u, ch, StateDropped, at)
+}
+
+// underWay reports whether a change is in a request on its way.
+func (st *state) underWay(user string, id ID) bool {
+	p := st.aboard[passenger{RoadTransition, user}]
+	return st.flying(user, id) || p != nil && p.queued.id == id
+}

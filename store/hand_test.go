@@ -1,0 +1,100 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+)
+
+// ids lists the changes of a state.
+func (b *bench) ids(s State) (ids []ID) {
+	b.Helper()
+	page, _, err := b.Changes(OutboxFilter{State: s})
+	must(b, err)
+	for _, c := range page {
+		id, err := ParseID(c.ID)
+		must(b, err)
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func (b *bench) sound() {
+	b.Helper()
+	b.balance()
+	r, err := b.Check(context.Background(), nil)
+	must(b, err)
+	for _, f := range r.Findings {
+		b.Errorf("%s: %s", f.Code, f.Message)
+	}
+}
+
+func TestARetriedChangeIsSentLikeANewOne(t *testing.T) {
+	for _, collapse := range []bool{true, false} {
+		r := rules(SendBoth)
+		r.Defaults.Collapse = collapse
+		b := open(t, r)
+		b.receive(event("ann", "vip", true, 0))
+		for f := b.take(); f != nil; f = b.take() {
+			b.settle(f, Parked)
+		}
+		parked := b.ids(StateParked)
+		if len(parked) != 2 {
+			t.Fatalf("parked %v", parked)
+		}
+		must(t, b.Retry(context.Background(), noon, parked))
+		must(t, b.Retry(context.Background(), noon, parked)) // once more changes nothing
+		b.sound()
+		b.drain()
+		if c := b.balance(); c.Changes.Delivered != 2 || c.Changes.Parked+c.Changes.Pending != 0 {
+			t.Errorf("collapse %v: %+v", collapse, c.Changes)
+		}
+		b.sound()
+	}
+}
+
+func TestWhatIsDroppedIsNotSentAndNothingElseIsForgotten(t *testing.T) {
+	for _, collapse := range []bool{true, false} {
+		r := rules(SendBoth)
+		r.Defaults.Collapse = collapse
+		b := open(t, r)
+		b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("", "vip", true, 0))
+		one := everything(noon.Add(time.Hour))
+		one.MaxUsers, one.MaxEvents = 1, 1
+		f, _, err := b.Take(context.Background(), one)
+		must(t, err)
+		b.settle(f, Parked)
+		dropped := slices.Concat(b.ids(StateParked), b.ids(StatePending))
+		must(t, b.Drop(context.Background(), noon, dropped))
+		must(t, b.Drop(context.Background(), noon, dropped))
+		b.sound()
+		if f := b.take(); f != nil {
+			t.Errorf("still sent: %+v", f)
+		}
+		c := b.balance()
+		if c.Changes.Dropped != 4 || c.Events.Discarded != 1 || c.Changes.Pending+c.Changes.Parked+c.Events.Parked != 0 {
+			t.Errorf("collapse %v: %+v %+v", collapse, c.Changes, c.Events)
+		}
+		if m, _, err := b.Members("vip", "", 10); err != nil || len(m) != 2 {
+			t.Errorf("members %v, %v", m, err)
+		}
+		b.receive(event("ann", "vip", false, 1), event("ann", "vip", true, 2))
+		b.drain()
+		b.sound()
+	}
+}
+
+func TestWhatIsUnderWayIsNotDropped(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 0))
+	f := b.take()
+	must(t, b.Drop(context.Background(), noon, b.ids(StatePending)))
+	b.settle(f, Delivered)
+	b.drain()
+	if c := b.balance(); c.Changes.Delivered != 2 || c.Changes.Dropped != 0 {
+		t.Errorf("%+v", c.Changes)
+	}
+	must(t, b.Drop(context.Background(), noon, b.ids(StateDelivered)))
+	b.sound()
+}

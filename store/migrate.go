@@ -1,0 +1,103 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// An upgrade that changes how things are kept raises Format by one and adds the step that leads there.
+// The files of the inbox are not migrated: records bear versions of their own, and a new program reads
+// all of them.
+
+// migrations lead on, the first from format 1 to format 2. Each changes a state.db within the
+// transaction that it is given, and may assume that of the format before.
+var migrations []migration
+
+type migration func(tx *bolt.Tx) error
+
+// ErrOlder says that the state is of a format that only an agent's start brings up to date.
+var ErrOlder = errors.New("the data was written by an older version")
+
+// migrate brings the state in db up to date: all steps in one transaction, so that whatever happens it
+// is of one format, the old or the new. Before that it copies the file, for whoever must go back.
+func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
+	format, err := fileFormat(db)
+	latest := uint32(len(steps)) + 1
+	if err != nil || format >= latest {
+		return err // a newer one is for the caller to refuse
+	}
+	if format == 0 {
+		return fmt.Errorf("%s has format 0, which never was", filepath.Base(db.Path()))
+	}
+	backup := filepath.Join(filepath.Dir(db.Path()), fmt.Sprintf("before-format-%d.db", latest))
+	if err := copyFile(db, backup); err != nil {
+		return fmt.Errorf("copy the state before its migration: %w", err)
+	}
+	log.Info("migrating the data", "from_format", format, "to_format", latest, "backup", backup)
+	err = db.Update(func(tx *bolt.Tx) error {
+		for i, step := range steps[format-1:] {
+			if err := step(tx); err != nil {
+				return fmt.Errorf("to format %d: %w", int(format)+i+1, err)
+			}
+		}
+		return tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, latest))
+	})
+	if err != nil {
+		return fmt.Errorf("migrate the data, which stays as it was: %w", err)
+	}
+	log.Info("the data is migrated; remove the backup when you are content", "format", latest, "backup", backup)
+	return nil
+}
+
+// checkMigrated refuses a state that must not be read as if it were of today's format.
+func checkMigrated(db *bolt.DB) error {
+	format, err := fileFormat(db)
+	if err == nil && format < Format {
+		return fmt.Errorf("%w, in format %d: start the agent once, which brings it to format %d", ErrOlder, format, Format)
+	}
+	return err
+}
+
+// copyFile puts a copy of db at path, whole and on disk, or nothing.
+func copyFile(db *bolt.DB, path string) error {
+	temporary := path + ".new"
+	err := db.View(func(tx *bolt.Tx) error { return tx.CopyFile(temporary, 0o600) })
+	if err == nil {
+		err = syncFile(temporary)
+	}
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err == nil {
+		return syncDir(filepath.Dir(path))
+	}
+	os.Remove(temporary)
+	return translate(err)
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// fileFormat reads the format of a file of ours.
+func fileFormat(db *bolt.DB) (format uint32, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil || len(meta.Get(metaFormat)) != 4 {
+			return fmt.Errorf("%s is not a file of this program", filepath.Base(db.Path()))
+		}
+		format = binary.BigEndian.Uint32(meta.Get(metaFormat))
+		return nil
+	})
+	return format, err
+}

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+func TestEveryFormatHasTheStepThatLeadsThere(t *testing.T) {
+	if int(Format) != len(migrations)+1 {
+		t.Errorf("Format is %d and there are %d migrations: each leads from one format to the next", Format, len(migrations))
+	}
+}
+
+// stateFileOf returns the state of a store that was in use, closed.
+func stateFileOf(t *testing.T) string {
+	b := open(t, rules(SendEvent))
+	b.receive(event("ann", "vip", true, 1))
+	must(t, b.Close())
+	return filepath.Join(b.dir, stateFile)
+}
+
+func withState(t *testing.T, path string, do func(db *bolt.DB)) {
+	t.Helper()
+	db, err := openBolt(path, 0, false)
+	must(t, err)
+	defer db.Close()
+	do(db)
+}
+
+// note is a migration that leaves a trace.
+func note(name string) migration {
+	return func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put([]byte(name), []byte("was here")) }
+}
+
+func noted(t *testing.T, db *bolt.DB, name string) (found bool) {
+	t.Helper()
+	must(t, db.View(func(tx *bolt.Tx) error { found = tx.Bucket(bucketMeta).Get([]byte(name)) != nil; return nil }))
+	return found
+}
+
+func formatOf(t *testing.T, db *bolt.DB) uint32 {
+	t.Helper()
+	format, err := fileFormat(db)
+	must(t, err)
+	return format
+}
+
+func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
+	path := stateFileOf(t)
+	quiet := slog.New(slog.DiscardHandler)
+	withState(t, path, func(db *bolt.DB) {
+		must(t, migrate(db, []migration{note("two")}, quiet))
+		must(t, migrate(db, []migration{func(*bolt.Tx) error { return errors.New("a second time") }, note("three")}, quiet))
+		if !noted(t, db, "two") || !noted(t, db, "three") || formatOf(t, db) != 3 {
+			t.Errorf("after two steps the format is %d", formatOf(t, db))
+		}
+	})
+	withState(t, filepath.Join(filepath.Dir(path), "before-format-2.db"), func(db *bolt.DB) {
+		if noted(t, db, "two") || formatOf(t, db) != 1 {
+			t.Errorf("the first copy has format %d", formatOf(t, db))
+		}
+	})
+	withState(t, filepath.Join(filepath.Dir(path), "before-format-3.db"), func(db *bolt.DB) {
+		if !noted(t, db, "two") || noted(t, db, "three") || formatOf(t, db) != 2 {
+			t.Errorf("the second copy has format %d", formatOf(t, db))
+		}
+	})
+
+	_, err := Open(filepath.Dir(path), Options{Log: quiet}) // this program knows format 1
+	if !errors.Is(err, ErrNewer) {
+		t.Errorf("the older program opens it with %v", err)
+	}
+}
+
+// TestMigrationThatFailsChangesNothing: not even what the steps before it did.
+func TestMigrationThatFailsChangesNothing(t *testing.T) {
+	path, broken := stateFileOf(t), errors.New("broken")
+	withState(t, path, func(db *bolt.DB) {
+		err := migrate(db, []migration{note("two"), func(*bolt.Tx) error { return broken }}, slog.New(slog.DiscardHandler))
+		if !errors.Is(err, broken) || noted(t, db, "two") || formatOf(t, db) != 1 {
+			t.Errorf("it ended with %v, at format %d", err, formatOf(t, db))
+		}
+	})
+	s, err := Open(filepath.Dir(path), Options{Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	must(t, s.Close())
+}
+
+// TestMigrationStopsWithoutACopy: what cannot be gone back on is not begun.
+func TestMigrationStopsWithoutACopy(t *testing.T) {
+	path := stateFileOf(t)
+	withState(t, path, func(db *bolt.DB) {
+		must(t, os.MkdirAll(filepath.Join(filepath.Dir(path), "before-format-2.db", "in-the-way"), 0o700))
+		if err := migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler)); err == nil || noted(t, db, "two") {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+}

@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// TestPulseOfAQuietStoreWritesBothFiles: a pulse that did not write would prove nothing.
+func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	must(t, b.Applied(t.Context()))
+	must(t, b.Pulse(t.Context()))
+	segment := b.inbox.segments[0]
+	for range 3 {
+		inbox, state := transaction(t, segment.db), transaction(t, b.db.db.Load())
+		must(t, b.Pulse(t.Context()))
+		if n := transaction(t, segment.db); n <= inbox {
+			t.Errorf("the inbox stands at transaction %d still", n)
+		}
+		if n := transaction(t, b.db.db.Load()); n <= state {
+			t.Errorf("the state stands at transaction %d still", n)
+		}
+	}
+	b.receive(event("ann", "vip", true, 1))
+	b.reopen(rules(SendEvent))
+	if counts, err := b.Counts(); err != nil || counts.Events.Accepted != 1 || counts.Unapplied != 0 {
+		t.Errorf("after probes the store counts %+v, %v", counts, err)
+	}
+}
+
+// transaction returns the number of the last transaction on disk.
+func transaction(t *testing.T, db *bolt.DB) (id int) {
+	must(t, db.View(func(tx *bolt.Tx) error { id = tx.ID(); return nil }))
+	return id
+}
+
+// TestPulseWritesNothingWhereEventsDo: under load the watchdog costs nothing.
+func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	for i := range 3 {
+		b.receive(event("ann", "vip", true, i))
+		inbox := transaction(t, b.inbox.segments[0].db)
+		must(t, b.Pulse(t.Context()))
+		if n := transaction(t, b.inbox.segments[0].db); n != inbox {
+			t.Errorf("the inbox was written to by a pulse, from transaction %d to %d", inbox, n)
+		}
+	}
+}
+
+// TestPulseStopsWithEitherFile: each file in turn is one that lets nobody finish.
+func TestPulseStopsWithEitherFile(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	must(t, b.Applied(t.Context()))
+	for name, db := range map[string]*bolt.DB{"inbox": b.inbox.segments[0].db, "state": b.db.db.Load()} {
+		must(t, b.Pulse(t.Context()))
+		stuck, err := db.Begin(true)
+		must(t, err)
+		for range 2 { // the probe of the first still waits
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			if err := b.Pulse(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: with nothing written for 20 ms: %v", name, err)
+			}
+			cancel()
+		}
+		must(t, stuck.Rollback())
+		must(t, b.Pulse(t.Context()))
+	}
+}
+
+// TestPulseTakesAFailureForAnAnswer: a full disk is no reason to be killed and started again, for ever.
+func TestPulseTakesAFailureForAnAnswer(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	must(t, b.Applied(t.Context()))
+	must(t, b.Pulse(t.Context()))
+	must(t, b.db.Close()) // every transaction of the state fails from here on, at once
+	if err := b.run(t.Context(), func(*batch) error { return nil }, nil); err == nil {
+		t.Fatal("a transaction succeeded on a closed file")
+	}
+	for range 2 {
+		must(t, b.Pulse(t.Context()))
+	}
+}
+
+func TestPulseEndsWithTheStore(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	must(t, b.Close())
+	_ = b.Pulse(t.Context()) // what finished before the end still counts
+	if err := b.Pulse(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed store's pulse is %v", err)
+	}
+}

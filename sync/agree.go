@@ -1,0 +1,105 @@
+package syncer
+
+import (
+	"bytes"
+	"encoding/json"
+	"math/big"
+	"time"
+	"unicode/utf8"
+)
+
+// maxValueLength is how many characters of a text MoEngage keeps.
+const maxValueLength = 512
+
+// Agrees reports whether got, as MoEngage told it, is what becomes there of want, as it was sent; nil
+// is an attribute that is not there. Values are compared by meaning: numbers by value, texts as far as
+// MoEngage keeps them, times whatever their zone and fraction's zeros, objects in any order.
+func Agrees(want, got json.RawMessage) bool {
+	if isNull(want) || isNull(got) {
+		return (len(want) == 0 || isNull(want)) && (len(got) == 0 || isNull(got))
+	}
+	w, errW := decodeValue(want)
+	g, errG := decodeValue(got)
+	return errW == nil && errG == nil && equalValues(w, g)
+}
+
+func decodeValue(raw json.RawMessage) (v any, err error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	return v, d.Decode(&v)
+}
+
+func equalValues(want, got any) bool {
+	switch w := want.(type) {
+	case json.Number:
+		g, ok := got.(json.Number)
+		return ok && equalNumbers(string(w), string(g))
+	case string:
+		g, ok := got.(string)
+		return ok && equalTexts(w, g)
+	case []any:
+		g, ok := got.([]any)
+		if !ok || len(w) != len(g) {
+			return false
+		}
+		for i := range w {
+			if !equalValues(w[i], g[i]) {
+				return false
+			}
+		}
+		return true
+	case map[string]any:
+		g, ok := got.(map[string]any)
+		if !ok || len(w) != len(g) {
+			return false
+		}
+		for name := range w {
+			if v, there := g[name]; !there || !equalValues(w[name], v) {
+				return false
+			}
+		}
+		return true
+	}
+	return want == got
+}
+
+// equalNumbers compares by value: MoEngage may write 12.50 as 12.5, and keeps what a double does.
+func equalNumbers(want, got string) bool {
+	if want == got {
+		return true
+	}
+	w, _, errW := big.ParseFloat(want, 10, 53, big.ToNearestEven)
+	g, _, errG := big.ParseFloat(got, 10, 53, big.ToNearestEven)
+	return errW == nil && errG == nil && w.Cmp(g) == 0
+}
+
+func equalTexts(want, got string) bool {
+	if want == got {
+		return true
+	}
+	if utf8.RuneCountInString(want) > maxValueLength && got == firstRunes(want, maxValueLength) {
+		return true
+	}
+	w, okW := asTime(want)
+	g, okG := asTime(got)
+	return okW && okG && w.Equal(g)
+}
+
+func firstRunes(s string, n int) string {
+	for i := range s {
+		if n--; n < 0 {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// asTime reads the forms of a time that MoEngage's pages name. Without a zone it is UTC.
+func asTime(s string) (time.Time, bool) {
+	for _, layout := range [...]string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", time.DateTime, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}

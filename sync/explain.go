@@ -1,0 +1,57 @@
+package syncer
+
+// Explanation is a row of the failure table, spelled out for an operator.
+type Explanation struct {
+	Meaning
+	Data     string `json:"data"`     // what happens to the changes of the request
+	Lane     string `json:"lane"`     // what happens to everything else that waits
+	Attempts string `json:"attempts"` // whether the changes' attempts count
+	Do       string `json:"do"`       // what an operator should do
+}
+
+// Explanation spells m out.
+func (m Meaning) Explanation() Explanation {
+	e := consequences[m.act]
+	e.Meaning = m
+	return e
+}
+
+// consequences say of each action what the sender does about an answer that calls for it.
+var consequences = map[action]Explanation{
+	actTake: {
+		Data: "delivered, and closed", Lane: "goes on", Attempts: "counted as one",
+		Do: "Nothing. That MoEngage applied it is seen by reading it back: `personasync audience verify KEY`.",
+	},
+	actRetry: {
+		Data: "stays, certainly not taken", Lane: "goes on with one request at a time until one is answered", Attempts: "counted; without end unless retry.max_attempts says otherwise",
+		Do: "Nothing, it goes on by itself. If it lasts, `personasync status` says since when: look at the network and at MoEngage's status page.",
+	},
+	actUnsure: {
+		Data: "stays, and may have been taken: attributes are sent again, events may arrive twice", Lane: "goes on with one request at a time until one is answered", Attempts: "counted; without end unless retry.max_attempts says otherwise",
+		Do: "Nothing, it goes on by itself. A repeated event is known by its change_id.",
+	},
+	actStop: {
+		Data: "stays", Lane: "stops, and tries one request a minute until it is answered", Attempts: "none is spent",
+		Do: "Mend the cause. It goes on by itself; `personasync flush` tries at once.",
+	},
+	actSplit: {
+		Data: "goes in smaller requests; a single element that is still too large is parked", Lane: "goes on", Attempts: "not counted for those that fit",
+		Do: "Lower moengage.max_request_bytes if it happens often.",
+	},
+	actBisect: {
+		Data: "the offender is parked, the others are delivered", Lane: "goes on", Attempts: "counted for the offender alone",
+		Do: "Look at what is parked: `personasync outbox list --state parked`, then `personasync outbox show ID`. Mend the cause, then `personasync outbox retry ID`.",
+	},
+	actSuspect: {
+		Data: "an offender is parked if another element was accepted beside it, else all stays", Lane: "stops if everything is refused, and tries again once a minute", Attempts: "counted for an offender alone",
+		Do: "If everything is refused, look at the account in MoEngage. If something is parked: `personasync outbox show ID`.",
+	},
+	actPark: {
+		Data: "parked, with its bytes", Lane: "goes on", Attempts: "none is spent where it never became a request",
+		Do: "See it with `personasync outbox show ID`. Mend the cause, then `personasync outbox retry ID`; or give it up with `personasync outbox drop ID`.",
+	},
+	actStay: {
+		Data: "stays", Lane: "as it was", Attempts: "none is spent",
+		Do: "Nothing.",
+	},
+}

@@ -1,0 +1,43 @@
+package sandbox
+
+import (
+	"net/http"
+	"slices"
+)
+
+// Lose makes the sandbox forget what it accepted: the named attributes of a user, or the whole user
+// when none is named. MoEngage's 200 proves no more, and this is how to see that a verification
+// notices. It reports whether there was anything to lose.
+func (s *Sandbox) Lose(user string, attributes ...string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.state.users[user]
+	if p == nil {
+		return false
+	}
+	if len(attributes) == 0 {
+		s.state.lose(p)
+		return true
+	}
+	before := len(p.attrs)
+	p.attrs = slices.DeleteFunc(p.attrs, func(a attribute) bool { return slices.Contains(attributes, a.name) })
+	return len(p.attrs) < before
+}
+
+// lose takes a user away who may come back: the ring of the newest then holds an empty profile, whose
+// turn to be evicted must not take the new one.
+func (st *state) lose(p *profile) {
+	gone := *p
+	st.forget(&gone)
+	p.id, p.attrs, p.events = "", nil, nil
+}
+
+// handleLose answers POST /sandbox/lose?user=ID&attribute=NAME.
+func (s *Sandbox) handleLose(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if !s.Lose(q.Get("user"), q["attribute"]...) {
+		show(w, http.StatusNotFound, map[string]string{"error": "nothing to lose"})
+		return
+	}
+	show(w, http.StatusOK, map[string]bool{"lost": true})
+}
