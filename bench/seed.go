@@ -286,6 +286,7 @@ func copyFiles(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
+	files = append(files, filepath.Join(from, "running")) // it says that the store was stopped: nothing need be checked
 	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return err

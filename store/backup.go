@@ -270,11 +270,13 @@ func CreateBackup(path string, fill func(w io.Writer) error) (err error) {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
+		Reach(PointBackupSynced)
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		return errors.Join(translate(err), os.Remove(f.Name()))
 	}
+	Reach(PointBackupNamed)
 	return syncDir(filepath.Dir(path))
 }
 

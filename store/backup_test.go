@@ -248,8 +248,8 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 // TestKilledDuringARestore kills a process at every step of putting a restored store in place: there
 // is a whole store after each, the old one or the new one.
 func TestKilledDuringARestore(t *testing.T) {
-	for step, restored := range map[string]bool{"aside": false, "placed": true, "moved": true} {
-		t.Run(step, func(t *testing.T) {
+	for step, restored := range map[Point]bool{PointRestoreAside: false, PointRestorePlaced: true, PointRestoreMoved: true} {
+		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
 			b := open(t, rules(SendBoth))
 			b.receive(event("ann", "vip", true, 1))
@@ -257,7 +257,7 @@ func TestKilledDuringARestore(t *testing.T) {
 			b.receive(event("bob", "vip", true, 1))
 			must(t, b.Store.Close())
 			child := exec.Command(os.Args[0], "-test.run=^TestRestoreChild$")
-			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+step, "STORE_BACKUP="+path)
+			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+string(step), "STORE_BACKUP="+path)
 			out, err := child.CombinedOutput()
 			var died *exec.ExitError
 			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
@@ -283,12 +283,12 @@ func TestRestoreChild(t *testing.T) {
 	if path == "" {
 		return
 	}
-	restoreStep = func(at string) {
-		if at == step {
+	OnPoint(func(at Point) {
+		if at == Point(step) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
-	}
+	})
 	_, err := Restore(context.Background(), path, os.Getenv("STORE_DIR"), nil)
 	t.Fatalf("step %q never came: %v", step, err)
 }

@@ -153,9 +153,6 @@ func (s *Store) removeLeftovers() {
 	}
 }
 
-// compactStep is called at each named step, for tests that end the process there.
-var compactStep = func(step string) {}
-
 // compaction is one Compact.
 type compaction struct {
 	s        *Store
@@ -239,7 +236,7 @@ func (c *compaction) begin() (err error) {
 	if err != nil {
 		return errors.Join(err, c.to.Close(), os.Remove(c.path))
 	}
-	compactStep("begun")
+	Reach(PointCompactBegun)
 	return nil
 }
 
@@ -268,7 +265,7 @@ func (c *compaction) copyAll(ctx context.Context) error {
 		c.tell(items)
 		time.Sleep(max(slicePause, time.Since(begun)))
 	}
-	compactStep("copied")
+	Reach(PointCompactCopied)
 	return nil
 }
 
@@ -291,7 +288,7 @@ func (c *compaction) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
-	compactStep("replayed")
+	Reach(PointCompactReplayed)
 	return nil
 }
 
@@ -324,17 +321,17 @@ func (c *compaction) swap() (old *bolt.DB, err error) {
 	if err := c.replay(context.Background(), 1); err != nil {
 		return nil, err
 	}
-	compactStep("synced")
+	Reach(PointCompactSynced)
 	if err := os.Rename(c.path, filepath.Join(c.s.dir, stateFile)); err != nil {
 		return nil, err
 	}
-	compactStep("renamed")
+	Reach(PointCompactRenamed)
 	c.s.trace = nil
 	old = c.s.db.replace(c.to)
 	if err := syncDir(c.s.dir); err != nil {
 		return old, fmt.Errorf("sync the data directory: %w", err)
 	}
-	compactStep("swapped")
+	Reach(PointCompactSwapped)
 	return old, nil
 }
 

@@ -170,12 +170,12 @@ func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
 	}
 	life(plain, func(do func()) { do() })
 	life(compacted, func(do func()) {
-		compactStep = func(step string) {
-			if step == "copied" {
+		OnPoint(func(at Point) {
+			if at == PointCompactCopied {
 				do()
 			}
-		}
-		defer func() { compactStep = func(string) {} }()
+		})
+		defer OnPoint(nil)
 		_, err := compacted.Compact(context.Background(), nil)
 		must(t, err)
 	})
@@ -320,15 +320,15 @@ func TestWhenAFileIsSparse(t *testing.T) {
 // TestKilledDuringCompaction kills a process at every step of a compaction, and finds all it had
 // written, and one state.db.
 func TestKilledDuringCompaction(t *testing.T) {
-	for _, step := range []string{"begun", "copied", "replayed", "synced", "renamed", "swapped"} {
-		t.Run(step, func(t *testing.T) {
+	for _, step := range []Point{PointCompactBegun, PointCompactCopied, PointCompactReplayed, PointCompactSynced, PointCompactRenamed, PointCompactSwapped} {
+		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
 			b := open(t, rules(SendBoth))
 			b.receive(mixedEvents(5, 1500)...)
 			want := dump(t, b)
 			must(t, b.Store.Close())
 			child := exec.Command(os.Args[0], "-test.run=^TestCompactionChild$")
-			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+step)
+			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+string(step))
 			out, err := child.CombinedOutput()
 			var died *exec.ExitError
 			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
@@ -354,12 +354,12 @@ func TestCompactionChild(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	compactStep = func(at string) {
-		if at == step {
+	OnPoint(func(at Point) {
+		if at == Point(step) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
-	}
+	})
 	s, err := Open(dir, Options{Log: discard})
 	must(t, err)
 	_, err = s.Compact(context.Background(), nil)

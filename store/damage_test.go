@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -222,7 +223,14 @@ func (d blow) strike(t testing.TB, dir string) {
 
 // blows picks flips and cuts, half of them each in the two files.
 func blows(t testing.TB, dir string, flips, cuts int) (list []blow) {
-	rnd := rand.New(rand.NewPCG(20260314, 7))
+	seed := uint64(20260314)
+	if text := os.Getenv("PERSONASYNC_TORTURE_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		must(t, err)
+	}
+	t.Logf("PERSONASYNC_TORTURE_SEED=%d: %d flips and %d cuts", seed, flips, cuts)
+	rnd := rand.New(rand.NewPCG(seed, 7))
 	names := []string{stateFile, "inbox-00000001.db"}
 	live := map[string][]int64{}
 	for _, name := range names {
@@ -260,11 +268,11 @@ func livePages(t testing.TB, path string) (at []int64) {
 	return at
 }
 
-// torture is how many flips, and how many cuts, a test makes.
+// torture is how many flips, and how many cuts, a test makes, half of them in each file.
 func torture() int {
 	switch {
 	case os.Getenv("PERSONASYNC_TORTURE") != "":
-		return 1000
+		return 2000
 	case testing.Short() || raceDetector:
 		return 40
 	}
@@ -355,13 +363,6 @@ func survive(t *testing.T, dir string, d blow, want map[string]string) (outcome 
 	if !serves(t, s, d) {
 		text, _ := json.Marshal(reports)
 		t.Logf("%s: %s\n%s", d, text, &logged)
-		if os.Getenv("DBG") != "" {
-			n := filepath.Join(os.Getenv("DBG"), fmt.Sprint(d.at))
-			copyStore(t, dir, n)
-			for _, r := range reports {
-				os.Rename(filepath.Join(dir, r.KeptAs), filepath.Join(n, r.KeptAs))
-			}
-		}
 	}
 	switch {
 	case len(reports) == 0 && len(lost)+len(wrong) == 0:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -197,21 +198,12 @@ func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
 func (in *inbox) turnOver() error {
 	in.turn.Lock()
 	defer in.turn.Unlock()
-	in.mu.RLock()
-	s := in.segments[len(in.segments)-1]
-	in.mu.RUnlock()
-	if s.first == 0 {
-		return nil
-	}
-	next, err := in.nextSegment(s.number + 1)
-	if err != nil {
+	s, err := in.newest()
+	if err != nil || s.first == 0 {
 		return err
 	}
-	s.runway.close()
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.segments = append(in.segments, next)
-	return nil
+	_, err = in.goOver(s)
+	return err
 }
 
 // eraseSlice is how much of a file one transaction copies.
@@ -230,13 +222,17 @@ func (s *Store) eraseSegment(ctx context.Context, g *segment) (erased uint64, er
 		if err := initFile(db, s.inbox.epoch, bucketRecords); err != nil {
 			return err
 		}
-		_, err := s.eraseChunks(ctx, g, db)
-		return err
+		if _, err := s.eraseChunks(ctx, g, db); err != nil {
+			return err
+		}
+		return db.Update(func(tx *bolt.Tx) error { // the last commit, as segment.write leaves it
+			return errors.Join(tx.Bucket(bucketRecords).SetSequence(max(g.given, g.last)), stampCommit(tx))
+		})
 	})
 	if err != nil {
 		return 0, err
 	}
-	db, err := openBolt(g.path, segmentMmap, false)
+	db, err := openSegmentFile(g.path, false)
 	if err != nil {
 		return 0, err
 	}
@@ -366,15 +362,16 @@ func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 		if t.cover(e.User.ID, e.Time) || t.cover(e.Anonymous.ID, e.Time) || t.cover(e.Email.ID, e.Time) {
 			return seal([]byte{recordErased}, 0), true
 		}
-	case rec.order != nil:
-		kept := rec.order.words[:0]
-		for _, w := range rec.order.words {
-			if !t.cover(w.user, rec.order.time) {
-				kept = append(kept, w)
-			}
+	case rec.repair != nil:
+		n := len(rec.repair.missing)
+		rec.repair.missing = slices.DeleteFunc(rec.repair.missing, func(m Told) bool { return t.cover(m.User, rec.repair.received) })
+		if len(rec.repair.missing) < n {
+			return rec.repair.encode(nil), true
 		}
-		if gone = len(kept) < len(rec.order.words); gone {
-			rec.order.words = kept
+	case rec.order != nil:
+		n := len(rec.order.words)
+		rec.order.words = slices.DeleteFunc(rec.order.words, func(m mention) bool { return t.cover(m.user, rec.order.time) })
+		if len(rec.order.words) < n {
 			return appendOrder(nil, rec.order), true
 		}
 	}

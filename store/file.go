@@ -37,7 +37,8 @@ var (
 )
 
 // boltOptions is the one place where a bbolt file's options are made, for opening, compacting and
-// restoring alike. There is deliberately no way to turn fsync off.
+// restoring alike. There is deliberately no way to turn fsync off; the inbox does its own, see
+// lastcommit.go.
 //
 // mmap is the address space to reserve: a writer that must grow the map waits for every open reader
 // (5 s measured), so the map is made larger than the file gets. Reserved address space costs nothing.
@@ -89,6 +90,7 @@ func createFile(path string, fill func(*bolt.DB) error) error {
 		err = os.Rename(temporary, path)
 	}
 	if err == nil {
+		Reach(PointSegmentNamed)
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {

@@ -41,16 +41,16 @@ func (g *gleaner) read() error {
 	m, ok := g.file.newest()
 	g.torn = !ok
 	if ok {
+		given := make(map[string]uint64)
 		w := treeWalk{
 			file: g.file, meta: m, fault: func(error) {},
 			leaf: func(_ uint64, path []string, list []element) { g.takeAll(path, list) },
 			bucket: func(path []string, sequence uint64) {
-				if path[0] != string(bucketMeta) { // its name may have been hit
-					g.given, g.certain = max(g.given, sequence), true
-				}
+				given[path[0]] = sequence
 			},
 		}
 		w.walk()
+		g.learnGiven(given)
 		g.torn, seen, free = w.torn > 0, w.seen, w.free
 		limit = min(limit, m.pages)
 	}
@@ -62,6 +62,22 @@ func (g *gleaner) read() error {
 		g.readOrphans(seen, free, limit)
 	}
 	return g.flush()
+}
+
+// learnGiven takes the last number given from the sequences of the buckets. A name may have been hit, but
+// not both.
+func (g *gleaner) learnGiven(sequences map[string]uint64) {
+	own, known := sequences[string(bucketRecords)]
+	if !known && len(sequences) > 1 {
+		for name, sequence := range sequences {
+			if name != string(bucketMeta) {
+				own, known = sequence, true
+			}
+		}
+	}
+	if known {
+		g.given, g.certain = max(g.given, own), true
+	}
 }
 
 func (g *gleaner) readOrphans(seen, free pageSet, limit uint64) {
@@ -133,7 +149,7 @@ func (g *gleaner) takeBucket(path []string, e *element) {
 	if !ok || len(path) > 0 {
 		return
 	}
-	if !bytes.Equal(e.key, bucketMeta) {
+	if bytes.Equal(e.key, bucketRecords) { // that of meta counts commits
 		g.given = max(g.given, sequence)
 	}
 	if root != 0 {

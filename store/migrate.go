@@ -39,6 +39,7 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 	if err := copyFile(db, backup); err != nil {
 		return fmt.Errorf("copy the state before its migration: %w", err)
 	}
+	Reach(PointMigrationCopied)
 	log.Info("migrating the data", "from_format", format, "to_format", latest, "backup", backup)
 	err = db.Update(func(tx *bolt.Tx) error {
 		for i, step := range steps[format-1:] {
@@ -46,7 +47,11 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 				return fmt.Errorf("to format %d: %w", int(format)+i+1, err)
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, latest))
+		if err := tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, latest)); err != nil {
+			return err
+		}
+		Reach(PointMigrationWritten)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("migrate the data, which stays as it was: %w", err)

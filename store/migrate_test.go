@@ -4,7 +4,9 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -99,5 +101,54 @@ func TestMigrationStopsWithoutACopy(t *testing.T) {
 		if err := migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler)); err == nil || noted(t, db, "two") {
 			t.Errorf("it ended with %v", err)
 		}
+	})
+}
+
+// TestKilledWhileMigrating kills a process before and behind the writes of a migration. The state is of
+// the old format, with its copy beside it, and the next start brings it to the new one.
+func TestKilledWhileMigrating(t *testing.T) {
+	for _, point := range []Point{PointMigrationCopied, PointMigrationWritten} {
+		t.Run(string(point), func(t *testing.T) {
+			t.Parallel()
+			path := stateFileOf(t)
+			child := exec.Command(os.Args[0], "-test.run=^TestMigrationChild$")
+			child.Env = append(os.Environ(), "STORE_STATE="+path, "STORE_STEP="+string(point))
+			out, err := child.CombinedOutput()
+			var died *exec.ExitError
+			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("the child was to be killed: %v\n%s", err, out)
+			}
+			for _, of := range []string{path, filepath.Join(filepath.Dir(path), "before-format-2.db")} {
+				withState(t, of, func(db *bolt.DB) {
+					if formatOf(t, db) != 1 || noted(t, db, "two") {
+						t.Errorf("%s is half migrated", filepath.Base(of))
+					}
+				})
+			}
+			withState(t, path, func(db *bolt.DB) {
+				must(t, migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler)))
+				if formatOf(t, db) != 2 || !noted(t, db, "two") {
+					t.Error("the next start does not migrate it")
+				}
+			})
+		})
+	}
+}
+
+// TestMigrationChild is the process that TestKilledWhileMigrating kills.
+func TestMigrationChild(t *testing.T) {
+	path, step := os.Getenv("STORE_STATE"), os.Getenv("STORE_STEP")
+	if path == "" {
+		return
+	}
+	OnPoint(func(at Point) {
+		if at == Point(step) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	})
+	withState(t, path, func(db *bolt.DB) {
+		err := migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler))
+		t.Fatalf("step %q never came: %v", step, err)
 	})
 }

@@ -42,6 +42,11 @@ func (s *Store) open() (err error) {
 			err = errors.Join(err, s.watch.giveUp())
 		}
 	}()
+	if why != "" {
+		if err := s.takeBackUnfinished(); err != nil {
+			return err
+		}
+	}
 	if err := s.inspect(why); err != nil {
 		return err
 	}
@@ -59,6 +64,15 @@ func (s *Store) open() (err error) {
 		s.log.Warn("how this run ends could not be noted", "err", err)
 	}
 	return nil
+}
+
+func (s *Store) takeBackUnfinished() error {
+	_, applied := s.stateKnows()
+	taken, err := takeBackUnfinished(s.dir, applied)
+	for _, file := range taken {
+		s.log.Warn("the last commit to the inbox did not reach the disk whole and was taken back; nobody had an answer to it yet", "file", file)
+	}
+	return translate(err)
 }
 
 // looksDamaged reports whether err may be the work of a disk.
@@ -311,7 +325,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	if newest {
 		g.given, g.sure = max(g.given, applied), applied // the newest file holds all that was applied last
 	}
-	if err := g.finish(applied); err != nil {
+	if err := errors.Join(g.finish(applied), db.Update(stampCommit)); err != nil {
 		return nil, err
 	}
 	if g.empty() {

@@ -186,7 +186,7 @@ func (re *restoration) replace() error {
 	if err := os.Link(state, filepath.Join(aside, stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("keep the state aside: %w", err)
 	}
-	restoreStep("aside")
+	Reach(PointRestoreAside)
 	err := os.Rename(filepath.Join(re.staging, stateFile), state)
 	if err == nil {
 		err = syncDir(re.dir)
@@ -194,7 +194,7 @@ func (re *restoration) replace() error {
 	if err != nil {
 		return fmt.Errorf("put the restored state in place (what was there is in %s): %w", aside, err)
 	}
-	restoreStep("placed")
+	Reach(PointRestorePlaced)
 	inboxes, err := filepath.Glob(filepath.Join(re.dir, inboxPattern))
 	for _, path := range inboxes {
 		err = errors.Join(err, os.Rename(path, filepath.Join(aside, filepath.Base(path))))
@@ -202,9 +202,6 @@ func (re *restoration) replace() error {
 	if err = errors.Join(err, syncDir(re.dir)); err != nil {
 		return fmt.Errorf("move the old inbox aside (to %s): %w", aside, err)
 	}
-	restoreStep("moved")
+	Reach(PointRestoreMoved)
 	return os.RemoveAll(aside)
 }
-
-// restoreStep is called at each named step, for tests that end the process there.
-var restoreStep = func(step string) {}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -24,7 +25,9 @@ type segment struct {
 	given  uint64 // the highest number given to a record; beyond last only after damage
 	newest int64  // receipt of the newest chunk, ns
 
-	used   int64 // bytes of the file that bbolt has given out; belongs to the turn
+	used   int64  // bytes of the file that bbolt has given out; belongs to the turn, as do the next two
+	txid   uint64 // of the last commit
+	doubt  uint64 // the commit whose flush failed, which is to be taken back; 0: none
 	runway runway
 }
 
@@ -57,11 +60,13 @@ func segmentNumber(path string) (number uint64) {
 // createSegment makes an empty segment that survives power loss.
 func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	path := segmentPath(dir, number)
-	err := createFile(path, func(db *bolt.DB) error { return initFile(db, epoch, bucketRecords) })
+	err := createFile(path, func(db *bolt.DB) error {
+		return errors.Join(initFile(db, epoch, bucketRecords), db.Update(stampCommit))
+	})
 	if err != nil {
 		return nil, err
 	}
-	db, err := openBolt(path, segmentMmap, false)
+	db, err := openSegmentFile(path, false)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +79,7 @@ func openSegment(path string, readOnly bool) (*segment, uint32, error) {
 	if number == 0 {
 		return nil, 0, fmt.Errorf("%s: not the name of an inbox file", filepath.Base(path))
 	}
-	db, err := openBolt(path, segmentMmap, readOnly)
+	db, err := openSegmentFile(path, readOnly)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -117,8 +122,8 @@ func (s *segment) bounds() error {
 func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byte, error) {
 	chunks := chunkGroup(first, group, buf[:0])
 	s.runway.lay(s.path, s.used, len(chunks.buf))
-	return chunks.buf, s.db.Update(func(tx *bolt.Tx) error {
-		s.used = tx.Size()
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		s.used, s.txid = tx.Size(), uint64(tx.ID())
 		b := tx.Bucket(bucketRecords)
 		b.FillPercent = 1 // keys only grow: full pages are never split again
 		for _, c := range chunks.list {
@@ -126,8 +131,14 @@ func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byt
 				return err
 			}
 		}
-		return b.SetSequence(chunks.last) // on a page that is written anyway: a lost right edge is known
+		// On a page that is written anyway: a lost right edge is known.
+		return errors.Join(b.SetSequence(chunks.last), stampCommit(tx))
 	})
+	if err != nil {
+		s.seeHead()
+		return chunks.buf, err
+	}
+	return chunks.buf, s.flush()
 }
 
 // chunks is a group's records cut into chunks, one behind the other in one buffer.
@@ -170,16 +181,17 @@ type numbered struct {
 	frame []byte
 }
 
-// read copies records from number from on, at most about maxBytes of them but at least one.
+// read copies records from number from to s.last, at most about maxBytes of them but at least one. What
+// is behind s.last is not on disk yet.
 func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketRecords).Cursor()
 		k, chunk := seekChunk(c, from)
 		size := 0
-		for ; k != nil && size < maxBytes; k, chunk = c.Next() {
+		for ; k != nil && size < maxBytes && binary.BigEndian.Uint64(k) <= s.last; k, chunk = c.Next() {
 			frames := frames{rest: append([]byte(nil), chunk...)}
 			for seq := binary.BigEndian.Uint64(k); frames.next(); seq++ {
-				if seq >= from {
+				if seq >= from && seq <= s.last {
 					records = append(records, numbered{seq, frames.frame})
 					size += weigh(frames.frame)
 				}

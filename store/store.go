@@ -88,6 +88,8 @@ type Store struct {
 	state    *state
 	starved  bool      // the last batch found none of the records it looked for
 	reached  time.Time // receipt of the newest record applied by this process
+	portion  portion   // of the inbox to apply in the next batch
+	adrift   []uint64  // flights that nobody was given: they are still to be put back
 	stranded bool      // flights that the last process left are still to be settled: there was no room
 	between  chan func()
 	trace    *trace // what a compaction must copy again; nil without one
@@ -205,8 +207,12 @@ func (s *Store) recover() error {
 	return err
 }
 
-// strand settles the flights that were under way when the last process ended.
+// strand puts back the flights that never left, and settles those that were under way when the last
+// process ended.
 func (s *Store) strand(b *batch) {
+	for _, n := range s.adrift {
+		b.settle(Outcome{Flight: n, At: time.Now(), NotSent: true})
+	}
 	if !s.stranded {
 		return
 	}

@@ -118,7 +118,10 @@ func (w *watch) giveUp() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.last == (lastRun{}) {
-		return os.Remove(w.path)
+		if err := os.Remove(w.path); !errors.Is(err, os.ErrNotExist) { // a full disk may have refused it its name
+			return err
+		}
+		return nil
 	}
 	return w.write(w.last, true)
 }

@@ -20,9 +20,9 @@ type command struct {
 }
 
 const (
-	// applyBytes bounds how much of the inbox one transaction applies. Larger ones write fewer pages a
-	// record; smaller ones let outcomes through sooner.
-	applyBytes = 8 << 20
+	// portionLeast and portionMost bound how much of the inbox one transaction applies; see portion.
+	portionLeast = 1 << 20
+	portionMost  = 8 << 20
 
 	// While events are being acknowledged, apply shares processors and disk with them, and yields: after
 	// a batch it rests some times as long as the batch took, and the next batch gathers more records for
@@ -68,7 +68,7 @@ func (s *Store) writeLoop() {
 		}
 		apply := rested && s.lag() > 0 && !held
 		sweep := rested && len(s.state.sweeping) > 0
-		if len(commands) == 0 && !apply && !sweep && !(rested && s.stranded) {
+		if len(commands) == 0 && !apply && !sweep && !(rested && (s.stranded || len(s.adrift) > 0)) {
 			continue
 		}
 		began, received, commits := time.Now(), s.inbox.events(), s.inbox.commits.Load()
@@ -83,7 +83,9 @@ func (s *Store) writeLoop() {
 		}
 		if apply || len(s.state.sweeping) > 0 {
 			rested = false
-			rest.Reset(s.restAfter(time.Since(began), s.inbox.events()-received, s.inbox.commits.Load()-commits))
+			arrived := s.inbox.events() - received
+			s.portion.adapt(arrived <= 0, s.lag(), time.Now())
+			rest.Reset(s.restAfter(time.Since(began), arrived, s.inbox.commits.Load()-commits))
 		}
 	}
 }
@@ -106,6 +108,43 @@ func (s *Store) restAfter(took time.Duration, arrived int64, commits uint64) tim
 	waited := min(max(time.Since(s.reached), 0), patience)
 	factor *= 1 - waited.Seconds()/patience.Seconds()
 	return min(max(time.Duration(factor*float64(took)), minRest), longest)
+}
+
+// portion is how many bytes of the inbox the next batch applies. A large one writes fewer pages a record;
+// but every commit of the inbox waits for what the state has under way on the same disk, so a small one
+// keeps the slowest answers quick. With a million records to apply and 64 connections, 8 MiB applied
+// 36,000 a second at a p99 of 32 ms, 1 MiB 18,000 at 8 ms; with nothing to apply the p99 was 6 ms.
+//
+// So while nobody posts it is large, and while somebody does it is small, and grows as long as more
+// comes than is applied.
+type portion struct {
+	alone  bool
+	beside int // while somebody posts; 0 is portionLeast
+	since  time.Time
+	lag    uint64 // at since
+}
+
+func (p *portion) bytes() int {
+	if p.alone {
+		return portionMost
+	}
+	return max(p.beside, portionLeast)
+}
+
+// adapt learns of a batch: whether anything came meanwhile, and how many records are not applied.
+func (p *portion) adapt(alone bool, lag uint64, now time.Time) {
+	p.alone = alone
+	if now.Sub(p.since) < patience {
+		return
+	}
+	switch {
+	case p.since.IsZero():
+	case lag > p.lag:
+		p.beside = min(2*max(p.beside, portionLeast), portionMost)
+	default:
+		p.beside = max(p.beside/2, portionLeast)
+	}
+	p.since, p.lag = now, lag
 }
 
 // gather takes the other commands that wait by now.
@@ -133,7 +172,7 @@ func (s *Store) write(commands []*command, apply bool) error {
 
 func (s *Store) transact(commands []*command, apply bool) error {
 	var touched []spot
-	woke, rejected := false, s.rejected.Swap(0)
+	woke, rejected, flown := false, s.rejected.Swap(0), s.state.flight
 	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		b.tracing = s.trace != nil
@@ -161,6 +200,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 			}
 		}
 		woke = b.woke
+		Reach(PointStateWritten)
 		return b.err
 	}))
 	s.finished.Add(1)
@@ -168,9 +208,11 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	if err != nil {
 		s.rejected.Add(rejected)
 		s.reload()
+		s.seeAdrift(flown)
 		return err
 	}
-	s.stranded = false
+	Reach(PointCommitted)
+	s.stranded, s.adrift = false, nil
 	s.applied.Store(s.state.applied)
 	if woke {
 		s.signal()
@@ -192,7 +234,7 @@ func (s *Store) pauseWriter(f func()) error {
 
 // applyNext applies the next records of the inbox, if there are any.
 func (s *Store) applyNext(b *batch) error {
-	records, err := s.inbox.read(b.st.applied+1, applyBytes)
+	records, err := s.inbox.read(b.st.applied+1, s.portion.bytes())
 	if err != nil { // outcomes and takes must not wait for it
 		s.log.Error("the inbox could not be read; trying again", "err", err)
 		s.starved = true
@@ -237,6 +279,16 @@ func (s *Store) reload() {
 	})
 	if err != nil {
 		s.log.Error("the state could not be read back", "err", err)
+	}
+}
+
+// seeAdrift notes the flights of a transaction that failed at its very end, and is in the file all the
+// same: whoever asked for them was told that there are none, so nobody carries them.
+func (s *Store) seeAdrift(flown uint64) {
+	for n := range s.state.flights {
+		if n > flown {
+			s.adrift = append(s.adrift, n)
+		}
 	}
 }
 

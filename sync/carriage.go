@@ -67,8 +67,10 @@ func (c *carriage) post(items []item) answer {
 		return answer{Meaning: rows[codeStay], at: time.Now()}
 	}
 	body := c.load.request(items)
+	store.Reach(store.PointDeparting)
 	started := time.Now()
 	a := c.client.post(c.lasting, body)
+	store.Reach(store.PointAnswered)
 	c.left = c.left || a.mayHaveLeft()
 	c.s.meter.settle(g, a.mayHaveLeft(), a.at)
 	a = c.note(a, c.users(items), started)
@@ -231,6 +233,7 @@ func (c *carriage) settle(o store.Outcome) {
 	for faults := 0; ; faults++ {
 		err := c.s.outbox.Settle(c.lasting, o)
 		if err == nil {
+			store.Reach(store.PointSettled)
 			return
 		}
 		if c.lasting.Err() != nil || errors.Is(err, store.ErrClosed) {

@@ -85,11 +85,15 @@ type world struct {
 	*testing.T
 	dir, config, secret string
 	ingest              string
+	env                 []string // of its processes
 	box                 *sandbox.Sandbox
 
 	mu    sync.Mutex
 	agent *exec.Cmd
+	gone  chan struct{} // closed when agent has ended
 	log   *os.File
+
+	front atomic.Pointer[http.HandlerFunc] // before the box, if there is one
 }
 
 func newWorld(t *testing.T) *world {
@@ -101,7 +105,13 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	w := &world{T: t, dir: dir, config: filepath.Join(dir, "agent.toml"), secret: "kill-test", ingest: freeAddress(t)}
 	w.box = sandbox.New(sandbox.Options{WorkspaceID: "KILL", APIKey: "key", Strict: true, KeepAll: true, UsersPerMinute: -1, EventsPerMinute: -1})
-	server := httptest.NewServer(w.box)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if front := w.front.Load(); front != nil {
+			(*front)(rw, r)
+			return
+		}
+		w.box.ServeHTTP(rw, r)
+	}))
 	t.Cleanup(server.Close)
 	text := fmt.Sprintf(`data_dir = "%s/data"
 [ingest]
@@ -146,7 +156,7 @@ func freeAddress(t *testing.T) string {
 
 func (w *world) command(args ...string) *exec.Cmd {
 	c := exec.Command(os.Args[0], args...)
-	c.Env = append(os.Environ(), asMain+"=1")
+	c.Env = append(append(os.Environ(), asMain+"=1"), w.env...)
 	return c
 }
 
@@ -158,16 +168,18 @@ func (w *world) start() {
 	if err := c.Start(); err != nil {
 		w.Fatal(err)
 	}
+	gone := make(chan struct{})
+	go func() { _ = c.Wait(); close(gone) }()
 	w.mu.Lock()
-	w.agent = c
+	w.agent, w.gone = c, gone
 	w.mu.Unlock()
 }
 
 func (w *world) kill() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.agent.Process.Kill()
-	w.agent.Wait()
+	_ = w.agent.Process.Kill() // or it has ended already
+	<-w.gone
 	w.agent = nil
 }
 
@@ -175,8 +187,8 @@ func (w *world) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.agent != nil {
-		w.agent.Process.Signal(os.Interrupt)
-		w.agent.Wait()
+		_ = w.agent.Process.Signal(os.Interrupt)
+		<-w.gone
 	}
 	if w.Failed() {
 		text, _ := os.ReadFile(w.log.Name())
@@ -199,32 +211,36 @@ func (w *world) until(what string, holds func() bool) {
 
 // post delivers as Segment does: again and again until the answer is 200.
 func (w *world) post(body []byte) {
-	mac := hmac.New(sha1.New, []byte(w.secret))
-	mac.Write(body)
-	signature := hex.EncodeToString(mac.Sum(nil))
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		req, err := http.NewRequest(http.MethodPost, "http://"+w.ingest+"/segment/webhook", bytes.NewReader(body))
-		if err != nil {
-			w.Error(err)
-			return
-		}
-		req.Header.Set("X-Signature", signature)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			continue // killed, or not up yet
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		switch resp.StatusCode {
+		switch code := w.postOnce(body); code {
 		case http.StatusOK:
 			return
-		case http.StatusServiceUnavailable:
+		case 0, http.StatusServiceUnavailable: // killed, not up yet, or not well
 		default:
-			w.Errorf("a good delivery was answered %s", resp.Status)
+			w.Errorf("a good delivery was answered %d", code)
 			return
 		}
 	}
 	w.Error("a delivery was never accepted")
+}
+
+// postOnce returns the answer's status, 0 if there was none.
+func (w *world) postOnce(body []byte) (code int) {
+	mac := hmac.New(sha1.New, []byte(w.secret))
+	mac.Write(body)
+	req, err := http.NewRequest(http.MethodPost, "http://"+w.ingest+"/segment/webhook", bytes.NewReader(body))
+	if err != nil {
+		w.Error(err)
+		return 0
+	}
+	req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
 }
 
 // status is what `personasync status --json` prints.

@@ -14,6 +14,7 @@ const asMain = "PERSONASYNC_TEST_AS_MAIN"
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" || store.IsChecking() { // the program's own child is the program, too
 		os.Unsetenv(asMain)
+		dieOnOrder()
 		main()
 		return
 	}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// The inbox flushes once a commit. bbolt flushes twice, first the pages and then the head that leads to
+// them, so that a head on disk always leads to whole pages. Half of what a sender waits for is the
+// second flush: 0.1 ms of 0.2. Here pages and head go to the disk together, in whatever order it likes,
+// and who opens the file after the machine went down finds out whether they all arrived:
+//
+//	whole    the pages follow from the head without a fault, the root names the transaction of the
+//	         head (stampCommit), and every record up to the last number given is there with its checksum
+//	not      the commit was never acknowledged: nobody was answered before the flush came back. The
+//	         other head leads to the commit before it, whose pages nobody has written to since: bbolt
+//	         gives pages that a commit let go to the commit after the next. It takes over.
+//	         Unless the state has applied a record of it: records are applied once they are flushed,
+//	         so then it had arrived, and what is not whole is damage. A stop ends with a commit of
+//	         nothing, as does a probe: so there is a doubt about records only if the machine went
+//	         down within milliseconds of their commit.
+//
+// The stamp is what a page of an older commit in the place of a newer one gives itself away by: the two
+// heads take turns, and so do the pages at the right edge.
+//
+// kill -9 leaves no such doubt, because the page cache keeps the order; nor does the state, which
+// flushes as bbolt does.
+
+// stampCommit puts the number of the transaction on the page of the root, as the sequence of bucket meta.
+func stampCommit(tx *bolt.Tx) error {
+	return tx.Bucket(bucketMeta).SetSequence(uint64(tx.ID()))
+}
+
+// takeBackUnfinished goes back by one commit in those inbox files of dir whose last one did not reach the
+// disk whole; applied is the state's position. Only the two newest can have one: the next file is made while this one is written to.
+func takeBackUnfinished(dir string, applied uint64) (taken []string, err error) {
+	paths, err := dataFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) > 0 && filepath.Base(paths[len(paths)-1]) == stateFile {
+		paths = paths[:len(paths)-1]
+	}
+	for _, path := range paths[max(0, len(paths)-2):] {
+		was, err := takeBackIfUnfinished(path, applied)
+		if err != nil {
+			return taken, fmt.Errorf("take back the last commit of %s, which did not reach the disk whole: %w", filepath.Base(path), err)
+		}
+		if was {
+			taken = append(taken, filepath.Base(path))
+		}
+	}
+	return taken, nil
+}
+
+func takeBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
+	file, err := openPages(path)
+	if err != nil {
+		return false, err
+	}
+	defer file.close()
+	newest, older := file.metas[0], file.metas[1]
+	if older.txid > newest.txid {
+		newest, older = older, newest
+	}
+	if !newest.valid || !older.valid {
+		return false, nil // a head is one sector, which arrives whole or not at all: this is damage
+	}
+	if _, whole := commitIn(file, newest); whole {
+		return false, nil
+	}
+	before, sound := commitIn(file, older)
+	if !sound || applied > before {
+		return false, nil // it was not the last commit's end that did this
+	}
+	return true, takeBack(path, newest.txid)
+}
+
+// commitIn reads everything that a head of an inbox file leads to, and reports whether all of it is as it
+// was written, with the number of the last record given.
+func commitIn(file *pageFile, m fileMeta) (last uint64, whole bool) {
+	if m.pages > file.pagesInFile() {
+		return 0, false
+	}
+	whole = true
+	next, newer := uint64(0), false
+	w := treeWalk{
+		file: file, meta: m, fault: func(error) { whole = false },
+		bucket: func(path []string, sequence uint64) {
+			switch path[0] {
+			case string(bucketMeta): // a copy made by bbolt has an older head, too, that leads to the same
+				whole = whole && (sequence == m.txid || sequence == m.txid+1)
+			case string(bucketRecords):
+				last = sequence
+			}
+		},
+		leaf: func(_ uint64, path []string, list []element) {
+			switch {
+			case len(path) == 0:
+				return
+			case path[0] == string(bucketMeta):
+				newer = newer || saysNewer(list)
+				return
+			}
+			for i := range list {
+				var held bool
+				next, held = chunkHolds(next, &list[i])
+				whole = whole && held
+			}
+		},
+	}
+	w.walk()
+	return last, newer || whole && (next == 0 || next == last+1)
+}
+
+// saysNewer finds a format that this program does not know, whose commits are not its to judge.
+func saysNewer(meta []element) bool {
+	return slices.ContainsFunc(meta, func(e element) bool {
+		return bytes.Equal(e.key, metaFormat) && len(e.value) == 4 && binary.BigEndian.Uint32(e.value) > Format
+	})
+}
+
+// chunkHolds reports whether an element is the chunk that comes next, with its records' checksums right;
+// 0 stands for not known.
+func chunkHolds(next uint64, e *element) (uint64, bool) {
+	if len(e.key) != 8 || next != 0 && number(e.key) != next {
+		return next, false
+	}
+	next = number(e.key)
+	f := frames{rest: e.value}
+	for ; f.next(); next++ {
+		if _, err := decodeRecord(next, f.frame); err != nil && !errors.Is(err, ErrNewer) {
+			return next, false
+		}
+	}
+	return next, f.err == nil
+}
+
+// takeBack makes the file at path end with the commit before txid, for good when it returns: the head of
+// txid gives way to one that leads where the other does. If txid is not the newest, nothing is changed.
+func takeBack(path string, txid uint64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	file := &pageFile{f: f, pageSize: int64(os.Getpagesize())}
+	file.readMetas()
+	slot := int64(0)
+	if file.metas[1].txid > file.metas[0].txid {
+		slot = 1
+	}
+	older := file.metas[1-slot]
+	switch {
+	case file.metas[slot].txid != txid:
+		return f.Sync() // it was taken back before, and the flush of that may have failed
+	case !older.valid || older.txid == 0:
+		return fmt.Errorf("%w: it has no commit before the last", errDamaged)
+	}
+	head := make([]byte, pageHeader+metaSize)
+	if _, err := f.ReadAt(head, (1-slot)*file.pageSize); err != nil {
+		return err
+	}
+	byteOrder.PutUint64(head, uint64(slot))
+	meta := head[pageHeader:]
+	byteOrder.PutUint64(meta[48:], older.txid-1)
+	sum := fnv.New64a()
+	sum.Write(meta[:56])
+	byteOrder.PutUint64(meta[56:], sum.Sum64())
+	if _, err := f.WriteAt(head, slot*file.pageSize); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// flush waits until the last commit is on disk. One whose flush failed is taken back before the next:
+// after an error the kernel may forget pages that it could not write and call the next flush a success.
+func (s *segment) flush() error {
+	if err := s.db.Sync(); err != nil {
+		s.doubt = s.txid
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+// seeHead looks whether a commit that failed put its head into the file all the same: the disk took it
+// and did not confirm it. Such a commit is taken back like one whose flush failed.
+func (s *segment) seeHead() {
+	_ = s.db.View(func(tx *bolt.Tx) error {
+		if uint64(tx.ID()) == s.txid {
+			s.doubt = s.txid
+		}
+		return nil
+	})
+}
+
+// withdraw takes back the commit whose flush failed. Nobody may be reading the segment.
+func (s *segment) withdraw() error {
+	if err := errors.Join(s.db.Close(), takeBack(s.path, s.doubt)); err != nil {
+		return fmt.Errorf("take back a commit that was not flushed: %w", err)
+	}
+	db, err := openSegmentFile(s.path, false)
+	if err != nil {
+		return err
+	}
+	s.db, s.doubt = db, 0
+	return nil
+}
+
+// openSegmentFile opens an inbox file; who writes to it flushes by segment.flush.
+func openSegmentFile(path string, readOnly bool) (*bolt.DB, error) {
+	db, err := openBolt(path, segmentMmap, readOnly)
+	if err == nil {
+		db.NoSync = !readOnly
+	}
+	return db, err
+}

@@ -1,0 +1,343 @@
+// Package torture has an agent keep its data on a disk that forgets, fails, fills up or takes its time.
+// It is a module of its own, so that nothing of it is among the product's dependencies.
+//
+// The disk is a file system in memory, mounted by FUSE in this process and used by an agent in another.
+// It keeps apart what was written and what would be found after a power failure:
+//
+//	a write      is found, if its file was synced since; else any of its sectors of 512 bytes may be, or not
+//	a new size   likewise; a part that never arrived reads as zeros
+//	a name       (create, rename, link, unlink) is found, if its folder was synced since; else the names are
+//	             as after any number of the changes since, in their order, as a journal leaves them
+package torture
+
+import (
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+const (
+	sector   = 512
+	pageSize = 4096
+)
+
+// Op is what was asked of the disk.
+type Op string
+
+const (
+	OpWrite  Op = "write"
+	OpSize   Op = "truncate"
+	OpName   Op = "create, rename, link or unlink"
+	OpSync   Op = "fsync"
+	OpFolder Op = "fsync of the folder"
+)
+
+// Disk is one flat folder of files. Its methods may be called concurrently.
+type Disk struct {
+	mu     sync.Mutex
+	live   map[string]*file
+	stable map[string]*file
+	since  []map[string]*file // the names after each change that is not on disk yet
+	used   int64
+	size   int64
+	ops    int
+	down   bool
+	before func(op Op, name string, n int) syscall.Errno
+}
+
+// file is an inode.
+type file struct {
+	number       uint64
+	live, stable content
+	log          []change // that stable lacks
+	mode         uint32
+}
+
+// change is a write, or, without data, a new size.
+type change struct {
+	at   int64
+	data []byte
+}
+
+// NewDisk makes an empty one of so many bytes.
+func NewDisk(size int64) *Disk {
+	return &Disk{live: map[string]*file{}, stable: map[string]*file{}, size: size}
+}
+
+// Before has f asked before each change and sync, n counting them from 1: an errno is the answer, and
+// nothing was done. It may take its time. nil: all goes well.
+func (d *Disk) Before(f func(op Op, name string, n int) syscall.Errno) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.before, d.ops = f, 0
+}
+
+// Resize makes the disk larger or smaller, whatever is on it.
+func (d *Disk) Resize(size int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.size = size
+}
+
+// Used is how many bytes the files take.
+func (d *Disk) Used() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.used
+}
+
+// Cut is the power failure: every operation fails from now on.
+func (d *Disk) Cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.down = true
+}
+
+// may asks whether an operation succeeds. d.mu is held, and let go of while the one who decides does.
+func (d *Disk) may(op Op, name string) syscall.Errno {
+	if d.down {
+		return syscall.EIO
+	}
+	d.ops++
+	before, n := d.before, d.ops
+	if before == nil {
+		return 0
+	}
+	d.mu.Unlock()
+	errno := before(op, name, n)
+	d.mu.Lock()
+	if d.down {
+		return syscall.EIO
+	}
+	return errno
+}
+
+func (d *Disk) write(f *file, name string, data []byte, at int64) syscall.Errno {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if errno := d.may(OpWrite, name); errno != 0 {
+		return errno
+	}
+	if more := f.live.missing(at, len(data)); more > 0 && d.used+more > d.size {
+		return syscall.ENOSPC
+	} else {
+		d.used += more
+	}
+	c := change{at: at, data: append([]byte(nil), data...)}
+	f.live.apply(c)
+	f.log = append(f.log, c)
+	return 0
+}
+
+func (d *Disk) truncate(f *file, name string, size int64) syscall.Errno {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if errno := d.may(OpSize, name); errno != 0 {
+		return errno
+	}
+	before := f.live.bytes()
+	c := change{at: size}
+	f.live.apply(c)
+	f.log = append(f.log, c)
+	d.used += f.live.bytes() - before
+	return 0
+}
+
+func (d *Disk) read(f *file, into []byte, at int64) (int, syscall.Errno) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.down {
+		return 0, syscall.EIO
+	}
+	return f.live.read(into, at), 0
+}
+
+func (d *Disk) sync(f *file, name string) syscall.Errno {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := len(f.log) // what is written while this takes its time is not in it
+	errno := d.may(OpSync, name)
+	if errno != 0 {
+		return errno
+	}
+	n = min(n, len(f.log)) // another sync was faster
+	for _, c := range f.log[:n] {
+		f.stable.apply(c)
+	}
+	f.log = append([]change(nil), f.log[n:]...)
+	return 0
+}
+
+func (d *Disk) syncFolder() syscall.Errno {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if errno := d.may(OpFolder, ""); errno != 0 {
+		return errno
+	}
+	d.stable, d.since = maps.Clone(d.live), nil
+	return 0
+}
+
+// rename changes names: f gets name, if there is one, and gone is no more, if there is one.
+func (d *Disk) rename(f *file, name, gone string) syscall.Errno {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if errno := d.may(OpName, name+gone); errno != 0 {
+		return errno
+	}
+	names := maps.Clone(d.live)
+	if gone != "" {
+		delete(names, gone)
+	}
+	if f != nil {
+		names[name] = f
+	}
+	d.live = names
+	d.since = append(d.since, names)
+	d.used = 0
+	for f := range d.files() {
+		d.used += f.live.bytes()
+	}
+	return 0
+}
+
+func (d *Disk) files() map[*file]bool {
+	all := map[*file]bool{}
+	for _, f := range d.live {
+		all[f] = true
+	}
+	return all
+}
+
+// After is a disk as one may find it after the power failure.
+func (d *Disk) After(rnd *rand.Rand) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	names := d.stable
+	if n := rnd.IntN(len(d.since) + 1); n > 0 {
+		names = d.since[n-1]
+	}
+	found := NewDisk(d.size)
+	arrived := [...]float64{0, 0.1, 0.5, 0.9, 1}[rnd.IntN(5)]
+	copies := map[*file]*file{}
+	for name, f := range names {
+		if copies[f] == nil {
+			copies[f] = f.after(rnd, arrived)
+			found.used += copies[f].live.bytes()
+		}
+		found.live[name] = copies[f]
+	}
+	found.stable = maps.Clone(found.live)
+	return found
+}
+
+func (f *file) after(rnd *rand.Rand, arrived float64) *file {
+	left := f.stable.clone()
+	for _, c := range f.log {
+		if c.data == nil {
+			if rnd.Float64() < arrived {
+				left.apply(c)
+			}
+			continue
+		}
+		for from := 0; from < len(c.data); {
+			to := min(len(c.data), from+sector-int(c.at+int64(from))%sector)
+			if rnd.Float64() < arrived {
+				left.apply(change{c.at + int64(from), c.data[from:to]})
+			}
+			from = to
+		}
+	}
+	return &file{number: f.number, live: left, stable: left.clone(), mode: f.mode}
+}
+
+// Reboot makes the agent's note of the machine's run one of another run.
+func (d *Disk) Reboot() {
+	f := d.live["running"]
+	if f == nil {
+		return
+	}
+	text := make([]byte, f.live.size)
+	f.live.read(text, 0)
+	if _, after, ok := strings.Cut(string(text), `"boot":"`); ok {
+		at := int64(len(text) - len(after))
+		for _, c := range []*content{&f.live, &f.stable} {
+			c.apply(change{at, []byte("00000000")})
+		}
+	}
+}
+
+// content is bytes with holes.
+type content struct {
+	size  int64
+	pages map[int64]*[pageSize]byte
+}
+
+func (c *content) apply(w change) {
+	if c.pages == nil {
+		c.pages = map[int64]*[pageSize]byte{}
+	}
+	if w.data == nil {
+		c.cut(w.at)
+		return
+	}
+	c.size = max(c.size, w.at+int64(len(w.data)))
+	for at, data := w.at, w.data; len(data) > 0; {
+		p := c.pages[at/pageSize]
+		if p == nil {
+			p = new([pageSize]byte)
+			c.pages[at/pageSize] = p
+		}
+		n := copy(p[at%pageSize:], data)
+		at, data = at+int64(n), data[n:]
+	}
+}
+
+func (c *content) cut(size int64) {
+	for n, p := range c.pages {
+		switch start := n * pageSize; {
+		case start >= size:
+			delete(c.pages, n)
+		case start+pageSize > size:
+			clear(p[size-start:])
+		}
+	}
+	c.size = size
+}
+
+func (c *content) read(into []byte, at int64) int {
+	n := int(min(int64(len(into)), max(0, c.size-at)))
+	clear(into[:n])
+	for done := 0; done < n; {
+		within := (at + int64(done)) % pageSize
+		step := min(n-done, int(pageSize-within))
+		if p := c.pages[(at+int64(done))/pageSize]; p != nil {
+			copy(into[done:done+step], p[within:])
+		}
+		done += step
+	}
+	return n
+}
+
+func (c *content) bytes() int64 { return int64(len(c.pages)) * pageSize }
+
+// missing is how many bytes a write would take that it has not yet.
+func (c *content) missing(at int64, n int) (bytes int64) {
+	for p := at / pageSize; p*pageSize < at+int64(n); p++ {
+		if c.pages[p] == nil {
+			bytes += pageSize
+		}
+	}
+	return bytes
+}
+
+func (c *content) clone() content {
+	pages := make(map[int64]*[pageSize]byte, len(c.pages))
+	for n, p := range c.pages {
+		same := *p
+		pages[n] = &same
+	}
+	return content{c.size, pages}
+}

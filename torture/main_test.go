@@ -1,0 +1,116 @@
+package torture
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// product is the agent as it is released.
+var product string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "torture")
+	if err == nil {
+		product = filepath.Join(dir, "personasync")
+		err = build(product)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func build(path string, flags ...string) error {
+	c := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "./cli/personasync")...)
+	c.Dir = ".."
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", c, err, out)
+	}
+	return nil
+}
+
+// withoutFsync builds the agent with a bbolt that never waits for the disk.
+func withoutFsync(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	from, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "go.etcd.io/bbolt").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bbolt := filepath.Join(dir, "bbolt")
+	if err := os.CopyFS(bbolt, os.DirFS(strings.TrimSpace(string(from)))); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(bbolt, "bolt_linux.go")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sync = "return syscall.Fdatasync(int(db.file.Fd()))"
+	if !strings.Contains(string(text), sync) {
+		t.Fatalf("%s does not say %q any more", path, sync)
+	}
+	patched := strings.Replace(strings.Replace(string(text), sync, "return nil", 1), "import (\n\t\"syscall\"\n)\n", "", 1)
+	if err := os.WriteFile(path, []byte(patched), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err == nil && name == "go.mod" {
+			text = append(text, "\nreplace go.etcd.io/bbolt => "+bbolt+"\n"...)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary := filepath.Join(dir, "personasync")
+	if err := build(binary, "-modfile="+filepath.Join(dir, "go.mod"), "-mod=mod"); err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// plan is how long a test goes on: a short form, or, asked for by PERSONASYNC_TORTURE, a long one,
+// until so many are done or the time box is over.
+type plan struct {
+	seed  uint64
+	count int64
+	until time.Time
+}
+
+func planned(t *testing.T, short, long int64) plan {
+	t.Helper()
+	p := plan{seed: rand.Uint64() >> 32, count: short, until: time.Now().Add(time.Hour)}
+	if os.Getenv("PERSONASYNC_TORTURE") != "" {
+		p.count = long
+	}
+	if text := os.Getenv("PERSONASYNC_TORTURE_SEED"); text != "" {
+		var err error
+		if p.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("PERSONASYNC_TORTURE_SEED: %v", err)
+		}
+	}
+	if text := os.Getenv("PERSONASYNC_TORTURE_BOX"); text != "" {
+		box, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("PERSONASYNC_TORTURE_BOX: %v", err)
+		}
+		p.until = time.Now().Add(box)
+	}
+	t.Logf("PERSONASYNC_TORTURE_SEED=%d", p.seed)
+	return p
+}

@@ -1,0 +1,152 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// When the power goes, and how many operations of the disk later at most.
+var moments = []struct {
+	name   string
+	within int
+}{
+	{"during the first start", 40},
+	{"during a start", 30},
+	{"at work", 200},
+	{"during a compaction", 60},
+	{"at work, soon", 40},
+}
+
+// TestPowerLoss cuts the power of an agent's host at any operation of its disk, and starts it on what
+// the disk may hold then. It opens without any salvage, what was acknowledged is at MoEngage in each
+// user's order and was applied once, and the ledger balances.
+func TestPowerLoss(t *testing.T) {
+	p := planned(t, 20, 400)
+	var turn, cuts, repeats atomic.Int64
+	var tally [5]atomic.Int64
+	began := time.Now()
+	t.Run("hosts", func(t *testing.T) {
+		for i := range 4 {
+			t.Run(strconv.Itoa(i), func(t *testing.T) {
+				t.Parallel()
+				h := newHost(t, product, p.seed+uint64(i))
+				for time.Now().Before(p.until) {
+					n := int(turn.Add(1) - 1)
+					if int64(n) >= p.count {
+						break
+					}
+					if err := h.powerLoss(n % len(moments)); err != nil {
+						t.Fatalf("cut %d, %s: %v", n, moments[n%len(moments)].name, err)
+					}
+					cuts.Add(1)
+					tally[n%len(moments)].Add(1)
+				}
+				repeats.Add(int64(h.repeats))
+			})
+		}
+	})
+	t.Logf("%d cuts in %s, %d events came twice", cuts.Load(), time.Since(began).Round(time.Second), repeats.Load())
+	for i, m := range moments {
+		t.Logf("%5d %s, within %d operations", tally[i].Load(), m.name, m.within)
+	}
+}
+
+// TestPowerLossIsNoticedWithoutFsync is the control: the same test of an agent that does not wait for its
+// disk must fail, and soon, at every moment.
+func TestPowerLossIsNoticedWithoutFsync(t *testing.T) {
+	p := planned(t, 20, 20)
+	binary := withoutFsync(t)
+	for moment, m := range moments {
+		t.Run(m.name, func(t *testing.T) {
+			h := newHost(t, binary, p.seed+uint64(moment))
+			for n := range p.count {
+				if err := h.powerLoss(moment); err != nil {
+					t.Logf("cut %d: %s", n+1, brief(err))
+					return
+				}
+			}
+			t.Errorf("an agent without fsync survived %d cuts: the test proves nothing", p.count)
+		})
+	}
+}
+
+// powerLoss is one cut, and the life after it.
+func (h *host) powerLoss(moment int) error {
+	m := moments[moment]
+	if h.unmount == nil || m.name == "during the first start" {
+		h.down()
+		h.posted = 0
+		disk := NewDisk(4 << 30)
+		if m.name == "during the first start" {
+			h.cutAfter(disk, 1+h.rnd.IntN(m.within))
+		}
+		if err := h.up(disk); err != nil {
+			return err
+		}
+	}
+	if m.name == "during a start" {
+		h.kill()
+		h.cutAfter(h.disk, 1+h.rnd.IntN(m.within))
+		if err := h.start(); err != nil {
+			return err
+		}
+	}
+	if m.name == "during a compaction" || strings.HasPrefix(m.name, "at work") {
+		if _, err := h.until("the agent", idle); err != nil {
+			return err
+		}
+		h.cutAfter(h.disk, 1+h.rnd.IntN(m.within))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	posters, posted := h.posting(ctx, 10)
+	if m.name == "during a compaction" {
+		_ = h.command("db", "compact").Run() // it may lose its agent
+	}
+	select {
+	case <-h.gone:
+	case <-time.After(300 * time.Millisecond): // that much was not to be done
+		h.disk.Cut()
+		h.kill()
+	}
+	found := h.disk.After(h.rnd)
+	found.Reboot()
+	h.down()
+	if err := h.up(found); err != nil {
+		return err
+	}
+	if _, err := h.until("the agent to open what the disk holds", idle); err != nil {
+		return err
+	}
+	if err := posted(); err != nil {
+		return fmt.Errorf("%w: %v", err, h.answers)
+	}
+	s, err := h.until("everything to be delivered", idle)
+	if err != nil {
+		return err
+	}
+	return h.compare(posters, s)
+}
+
+// cutAfter has the power go before the nth operation from now.
+func (h *host) cutAfter(disk *Disk, n int) {
+	disk.Before(func(_ Op, _ string, at int) syscall.Errno {
+		if at < n {
+			return 0
+		}
+		disk.Cut()
+		h.mu.Lock()
+		cmd := h.cmd
+		h.mu.Unlock()
+		if cmd != nil {
+			_ = cmd.Process.Kill()
+		}
+		return syscall.EIO
+	})
+}
