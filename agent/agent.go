@@ -220,6 +220,7 @@ func (p *process) windows() *Admin {
 		Retry:     p.retries().carryOut,
 		Drop:      p.drops().carryOut,
 		Upkeep:    p.store,
+		Orders:    orders{p.store, func() store.Rules { return p.config.Load().Rules() }},
 		Verify:    p.verifier.verify,
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
@@ -407,6 +408,9 @@ func (p *process) housekeeping(ctx context.Context) error {
 	for {
 		if err := p.prune(ctx); err != nil {
 			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
+		}
+		if err := p.store.EraseIfDue(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			p.log.Error("erasing whom Segment had deleted went wrong; it is tried again in a minute", "error", err)
 		}
 		if _, _, err := p.store.CompactIfSparse(ctx); err != nil && ctx.Err() == nil {
 			p.log.Error("compacting the state went wrong; it is tried again in a minute", "error", err)

@@ -127,7 +127,12 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
+		list, err := v.Computations()
+		if err != nil {
+			return err
+		}
 		s = newStatus(counts, sent, l.process(), l.limits(), l.version, now)
+		s.Guard, s.Staleness = guarded(list), staleness(list, now)
 		s.Verify = verifyStatus(verified)
 		if s.Salvages, err = v.Salvages(); err != nil {
 			return err

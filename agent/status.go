@@ -34,11 +34,60 @@ type Status struct {
 	Changes  store.ChangeLedger `json:"changes"`
 	MoEngage Reachability       `json:"moengage"`
 
-	Verify *VerifyStatus `json:"verify"` // null when nothing was ever verified
+	Guard     []GuardedAudience `json:"guard"`     // whose exits the guard holds
+	Staleness []Staleness       `json:"staleness"` // of every computation seen
+	Verify    *VerifyStatus     `json:"verify"`    // null when nothing was ever verified
 
 	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
 	// it was looked at.
 	Salvages []store.Salvage `json:"salvages"`
+}
+
+// Staleness is how long no event of a computation has come. Silent says that it is worth a look: nothing
+// for two days, while Segment sends something of the others. It computes once a day at the least.
+type Staleness struct {
+	Key       string `json:"key"`
+	ID        string `json:"id"`
+	LastEvent string `json:"last_event"`
+	AgeS      int64  `json:"age_s"`
+	Silent    bool   `json:"silent"`
+}
+
+const silentAfter = 48 * time.Hour
+
+func staleness(list []store.ComputationInfo, now time.Time) []Staleness {
+	all, freshest := []Staleness{}, time.Time{}
+	for _, c := range list {
+		if at, err := time.Parse(time.RFC3339Nano, c.LastEvent); err == nil {
+			all = append(all, Staleness{Key: c.Key, ID: c.ID, LastEvent: c.LastEvent, AgeS: age(at, now)})
+			if at.After(freshest) {
+				freshest = at
+			}
+		}
+	}
+	for i := range all {
+		all[i].Silent = all[i].AgeS > int64(silentAfter/time.Second) && age(freshest, now) < int64(silentAfter/time.Second)
+	}
+	return all
+}
+
+// GuardedAudience is an audience that too many members left at once. Held counts its changes that wait
+// for an operator, for whatever reason.
+type GuardedAudience struct {
+	Key   string `json:"key"`
+	ID    string `json:"id"`
+	Held  uint64 `json:"held"`
+	Since string `json:"since"`
+}
+
+func guarded(list []store.ComputationInfo) []GuardedAudience {
+	held := []GuardedAudience{}
+	for _, c := range list {
+		if c.ExitsHeldSince != "" {
+			held = append(held, GuardedAudience{c.Key, c.ID, c.Held, c.ExitsHeldSince})
+		}
+	}
+	return held
 }
 
 // Sent is how much left for MoEngage, counted as MoEngage counts.

@@ -100,3 +100,32 @@ func within(t *testing.T, path string, got, want map[string]any) {
 		}
 	}
 }
+
+func TestSilenceIsOfOneAmongOthers(t *testing.T) {
+	now := time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
+	list := func(ages ...time.Duration) (l []store.ComputationInfo) {
+		for _, a := range ages {
+			l = append(l, store.ComputationInfo{LastEvent: timestamp(now.Add(-a))})
+		}
+		return append(l, store.ComputationInfo{Key: "never seen"})
+	}
+	for _, tc := range []struct {
+		list   []store.ComputationInfo
+		silent []bool
+	}{
+		{list(), nil},
+		{list(time.Hour, 47*time.Hour), []bool{false, false}},
+		{list(time.Hour, 49*time.Hour), []bool{false, true}},
+		{list(50*time.Hour, 49*time.Hour), []bool{false, false}}, // Segment sends nothing at all: that is another trouble
+	} {
+		got := staleness(tc.list, now)
+		if len(got) != len(tc.silent) {
+			t.Fatalf("%+v", got)
+		}
+		for i := range got {
+			if got[i].Silent != tc.silent[i] {
+				t.Errorf("%d s: silent %v", got[i].AgeS, got[i].Silent)
+			}
+		}
+	}
+}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -59,6 +60,25 @@ func (r *registry) beside(f *field, column string) *field {
 	return nil
 }
 
+// voices returns the fields by which a computation ever told its membership: its own, and its channels.
+func (r *registry) voices(f *field) []*field {
+	list := []*field{f}
+	for _, column := range [...]string{cohortColumn, listColumn} {
+		if x := r.beside(f, column); x != nil {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// speaker returns the computation whose channel f is, and f itself if it is none.
+func (r *registry) speaker(f *field) *field {
+	if f.kind() == KindAttribute {
+		return f
+	}
+	return cmp.Or(r.beside(f, ""), f)
+}
+
 // channels returns the fields by which computation f tells its membership besides its attribute.
 func (b *batch) channels(f *field, p *Policy) (fields []*field) {
 	if p.Send.Has(SendCohort) {
@@ -74,10 +94,7 @@ func (b *batch) channels(f *field, p *Policy) (fields []*field) {
 // a computation may keep identify and track apart: what moved one of the two may move nothing here, and
 // a repeat of the one may, being newer than the other.
 func (b *batch) tellChannels(u *user, f *field, p *Policy, en *entry, c *cause) {
-	t, want := TransitionExit, jsonFalse
-	if en.newest().in() {
-		t, want = TransitionEnter, jsonTrue
-	}
+	t, want := en.membership()
 	for _, channel := range b.channels(f, p) {
 		e := b.entry(u, channel.number)
 		if e.expects(t, want, p.UnknownExit) {
@@ -86,6 +103,14 @@ func (b *batch) tellChannels(u *user, f *field, p *Policy, en *entry, c *cause) 
 		b.wantAttribute(u, channel, p, e, c, t, want)
 		b.write(u, channel.number)
 	}
+}
+
+// membership returns what there is to tell of a membership as it is now.
+func (e *entry) membership() (Transition, []byte) {
+	if e.newest().in() {
+		return TransitionEnter, jsonTrue
+	}
+	return TransitionExit, jsonFalse
 }
 
 // expects reports whether what is told, once what waits has left, is what is wanted.

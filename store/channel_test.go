@@ -201,3 +201,101 @@ func TestATraitIsNoMember(t *testing.T) {
 		t.Errorf("a trait made %d changes", c.Changes.Created)
 	}
 }
+
+// everywhere tells a membership in all the ways there are.
+const everywhere = SendBoth | SendCohort | SendList
+
+// wantHeldThere compares who is a member of vip in MoEngage, on each channel, with who should be.
+func (b *bench) wantHeldThere(them *moengage, want string) {
+	b.Helper()
+	for channel, held := range map[string]map[string]string{"attribute": them.attributes, "cohort": them.cohorts, "list": them.lists} {
+		var in []string
+		for name, value := range held {
+			if value == "true" {
+				in = append(in, name[:len(name)-len(".vip")])
+			}
+		}
+		slices.Sort(in)
+		if got := fmt.Sprint(in); got != want {
+			b.Errorf("by %s, MoEngage holds %s, want %s", channel, got, want)
+		}
+	}
+}
+
+func TestAMassExitIsHeldOnEveryChannel(t *testing.T) {
+	for discard, want := range map[bool]string{false: "[user4 user5]", true: "[user0 user1 user2 user3 user4 user5]"} {
+		them := newMoengage()
+		b := open(t, watched(everywhere))
+		for i := range 6 {
+			b.receive(enters(i, 0))
+		}
+		b.tell(them)
+		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73), leaves(4, 74), enters(4, 75))
+		b.swept()
+		b.wantHeld(4 * 4) // an attribute, an event, a cohort's and a list's change of each
+		b.tell(them)
+		b.wantHeldThere(them, "[user0 user1 user2 user3 user4 user5]")
+		b.reopen(watched(everywhere))
+		if r := b.decide(discard); r.Decided != 16 || r.Held != 0 {
+			t.Errorf("%+v", r)
+		}
+		b.tell(them)
+		b.wantHeldThere(them, want)
+		b.wantHeld(0)
+	}
+}
+
+// TestAReconcileFillsACohortThatIsNew: members were told before the computation had a cohort.
+func TestAReconcileFillsACohortThatIsNew(t *testing.T) {
+	them := newMoengage()
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("cid", "vip", true, 0))
+	b.tell(them)
+	must(t, b.SetRules(context.Background(), rules(everywhere)))
+	b.receive(event("bob", "vip", false, 1))
+	reconcile := func() uint64 {
+		r, err := b.Reconcile(context.Background(), "vip", false, false, nil)
+		must(t, err)
+		return r.Again
+	}
+	if n := reconcile(); n != 3 {
+		t.Errorf("told again of %d users, want 3", n)
+	}
+	b.tell(them)
+	b.wantHeldThere(them, "[ann cid]")
+
+	// An ex-member whom MoEngage knows of by the cohort alone is told of again.
+	must(t, b.SetRules(context.Background(), rules(SendCohort)))
+	b.receive(event("dan", "vip", true, 2))
+	b.tell(them)
+	b.receive(event("dan", "vip", false, 3))
+	b.tell(them)
+	delete(them.cohorts, "ann.vip")
+	them.cohorts["dan.vip"] = "true" // somebody did this by hand
+	if n := reconcile(); n != 4 {
+		t.Errorf("told again of %d users, want 4", n)
+	}
+	b.tell(them)
+	if got := fmt.Sprint(them.cohorts); got != "map[ann.vip:true cid.vip:true dan.vip:false]" {
+		t.Errorf("the cohort has %s", got)
+	}
+	recount(t, b)
+}
+
+// TestABaselineIsWhatEveryChannelKnows: nothing is sent, and exits are.
+func TestABaselineIsWhatEveryChannelKnows(t *testing.T) {
+	them := newMoengage()
+	b := open(t, rules(everywhere))
+	r := b.imports(Import{Key: "vip", AsOf: minute(1), Users: users("ann", "bob"), Baseline: true, Create: true})
+	if r.Created != 0 {
+		t.Errorf("%+v", r)
+	}
+	b.receive(event("ann", "vip", false, 2))
+	b.tell(them)
+	for name, held := range map[string]map[string]string{"attribute": them.attributes, "cohort": them.cohorts, "list": them.lists} {
+		if got := fmt.Sprint(held); got != "map[ann.vip:false]" {
+			t.Errorf("%s: told %s", name, got)
+		}
+	}
+	recount(t, b)
+}

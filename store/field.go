@@ -12,7 +12,7 @@ import (
 // trait, or a forwarded trait. Fields are numbered as they are first seen, and rows speak of them by
 // number.
 //
-//	fields: number (4 bytes) -> frame( space, key, column, id, class, counters, last event )
+//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, heard, watch )
 //
 // A computation is the field of its space and key without a column. A forwarded trait belongs to no
 // computation: it has neither space nor key. A cohort, and an entry of a list, are fields of their own
@@ -30,9 +30,21 @@ type field struct {
 	exited    uint64
 	held      uint64
 	lastEvent time.Time // receipt of the newest event about it
+	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by
+	watch     exitWatch
 }
 
-const fieldVersion byte = 1
+// fieldVersion 1 ended with the last event.
+const fieldVersion byte = 2
+
+// hear notes the call that a state was told by, and reports whether that is news.
+func (f *field) hear(sort int, call Call) bool {
+	if call == CallUnknown || sort == keptOne || f.heard&(1<<sort) != 0 {
+		return false
+	}
+	f.heard |= 1 << sort
+	return true
+}
 
 type fieldName struct{ space, key, column string }
 
@@ -66,13 +78,18 @@ func (f *field) encode(buf []byte) []byte {
 	for _, n := range [...]uint64{f.members, f.entered, f.exited, f.held} {
 		buf = putUint(buf, n)
 	}
-	return sealKeyed(putTime(buf, f.lastEvent), start, fieldKey(f.number))
+	buf = f.watch.encode(append(putTime(buf, f.lastEvent), f.heard))
+	return sealKeyed(buf, start, fieldKey(f.number))
 }
 
 func fieldKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, number) }
 
 func decodeField(number uint32, frame []byte) (*field, error) {
-	r, err := unsealKeyed(frame, fieldVersion, fieldKey(number))
+	version := fieldVersion
+	if len(frame) > 0 && frame[0] == 1 {
+		version = 1
+	}
+	r, err := unsealKeyed(frame, version, fieldKey(number))
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +97,9 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	f.space, f.key, f.column, f.id = r.string(), r.string(), r.string(), r.string()
 	f.members, f.entered, f.exited, f.held = r.uint(), r.uint(), r.uint(), r.uint()
 	f.lastEvent = r.time()
+	if version > 1 {
+		f.heard, f.watch = r.byte(), r.watch()
+	}
 	return f, r.done()
 }
 

@@ -9,12 +9,12 @@ import (
 // The operator's hand on single changes: to send again what is parked, or to throw away what waits. It
 // travels through the inbox, like everything that can create or end a change.
 
-// verb is what an operator wants of changes. Numbers are on disk.
-type verb byte
+// handVerb is what an operator wants of changes. Numbers are on disk.
+type handVerb byte
 
 const (
-	verbRetry verb = 1
-	verbDrop  verb = 2
+	handRetry handVerb = 1
+	handDrop  handVerb = 2
 )
 
 // hand is the record of it.
@@ -22,7 +22,7 @@ const (
 //	received, verb, changes x (id)
 type hand struct {
 	received time.Time
-	verb     verb
+	verb     handVerb
 	ids      []ID
 }
 
@@ -32,14 +32,14 @@ const MaxHand = 10_000
 // Retry has parked changes wait again, as if they had never been tried, and returns once that is done.
 // Whatever is not parked by then is left alone, and so is an event that could not be used.
 func (s *Store) Retry(ctx context.Context, now time.Time, ids []ID) error {
-	return s.handle(ctx, hand{now, verbRetry, ids})
+	return s.handle(ctx, hand{now, handRetry, ids})
 }
 
 // Drop throws away changes that wait, are held or parked, and events that could not be used, and
 // returns once that is done. Memberships, and what MoEngage was last told, stay. What is in a request
 // under way, or closed, is left alone.
 func (s *Store) Drop(ctx context.Context, now time.Time, ids []ID) error {
-	return s.handle(ctx, hand{now, verbDrop, ids})
+	return s.handle(ctx, hand{now, handDrop, ids})
 }
 
 func (s *Store) handle(ctx context.Context, h hand) error {
@@ -66,7 +66,7 @@ func (h *hand) encode(buf []byte) []byte {
 }
 
 func (r *reader) hand(epoch uint32) *hand {
-	h := &hand{received: r.time(), verb: verb(r.byte())}
+	h := &hand{received: r.time(), verb: handVerb(r.byte())}
 	n := r.uint()
 	if n > uint64(len(r.b)) || n > MaxHand {
 		r.bad = true
@@ -85,9 +85,9 @@ func (b *batch) applyHand(h *hand) {
 		ch := b.find(id)
 		switch {
 		case ch == nil:
-		case h.verb == verbRetry && ch.State == StateParked && ch.Kind != KindReceived:
+		case h.verb == handRetry && ch.State == StateParked && ch.Kind != KindReceived:
 			b.retry(ch)
-		case h.verb == verbDrop:
+		case h.verb == handDrop:
 			b.drop(ch, h.received)
 		}
 	}

@@ -23,6 +23,8 @@ type cause struct {
 	seq   uint64
 	slots uint16
 	event *Event
+
+	unguarded bool // an operator has decided: its exits are not held
 }
 
 func (c *cause) next(epoch uint32) ID {
@@ -87,9 +89,14 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 	ch := b.draft(u, f, p, c, f.kind(), t)
 	ch.Name, ch.Value = f.attribute(p), bytes.Clone(want)
 	b.st.ledger.changes.Created++
-	if b.st.registry.conflicted(f, p, &b.st.rules) {
+	switch {
+	case b.st.registry.conflicted(f, p, &b.st.rules):
 		b.supersede(u, f, e, ch.ID)
-		b.hold(u, f, ch, e)
+		b.holdConflict(u, f, ch, e)
+		return
+	case b.withholds(f, p, c, t):
+		b.supersede(u, f, e, ch.ID)
+		b.holdExit(u, f, ch, e)
 		return
 	}
 	if ch.Kind == KindAttribute && (!p.Collapse || e.loose > 0) { // what was queued before collapse was turned on goes first
@@ -192,15 +199,24 @@ const (
 	locatedInQueue byte = 2 // followed by the lane
 )
 
-// hold keeps a change until an operator decides. e is nil for an event.
-func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
-	ch.State, ch.Reason = StateHeld, "key_conflict"
+// holdConflict keeps a change whose name is another computation's. e is nil for an event.
+func (b *batch) holdConflict(u *user, f *field, ch *stored, e *entry) {
+	ch.Reason = reasonConflict
 	ch.Sentence = "another computation speaks under this name already: name them apart in the config"
-	b.st.ledger.changes.Held++
-	if f.held++; f.held == 1 {
+	if f.held == 0 {
 		b.log.Warn("two computations send to one name; the later one's changes are held: adopt it, or name them apart in the config",
 			"computation", f.key, "id", f.id, "name", ch.Name)
 	}
+	b.hold(u, f, ch, e)
+}
+
+const reasonConflict = "key_conflict"
+
+// hold keeps a change until an operator decides. e is nil for an event.
+func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
+	ch.State = StateHeld
+	b.st.ledger.changes.Held++
+	f.held++
 	b.touch(f)
 	b.locate(ch)
 	b.put(b.held, idKey(ch.ID), b.frame(ch.encode))
@@ -215,7 +231,7 @@ func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
 func (b *batch) releaseConflicts() {
 	for _, key := range keysWithPrefix(b.held, nil) {
 		ch := b.fetch(b.held, key)
-		if ch == nil || ch.Reason != "key_conflict" {
+		if ch == nil || ch.Reason != reasonConflict {
 			continue
 		}
 		f := b.fieldOf(ch.field)
@@ -224,18 +240,28 @@ func (b *batch) releaseConflicts() {
 			continue
 		}
 		b.withdraw(ch)
-		b.release(b.user(ch.User), f, &p, ch)
+		b.release(b.user(ch.User), f, &p, ch, ch.Received) // rules bear no time
 	}
 }
 
-// release has a change that was held wait like any other.
-func (b *batch) release(u *user, f *field, p *Policy, ch *stored) {
+// release has a change that was held wait like any other, unless MoEngage needs no telling by now.
+func (b *batch) release(u *user, f *field, p *Policy, ch *stored, at time.Time) {
 	ch.Reason, ch.Sentence = "", ""
+	e := b.entry(u, f.number)
 	if ch.inRow() {
-		ch.Name = f.attribute(p)
-		b.await(u, b.entry(u, f.number), ch)
 		b.write(u, f.number)
+		if e.flying.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+			e.waiting = ticket{}
+			b.close(u, ch, StateCancelled, at)
+			return
+		}
+		ch.Name, ch.State = f.attribute(p), StatePending
+		b.await(u, e, ch)
 		return
+	}
+	if ch.loose {
+		e.loose++
+		b.write(u, f.number)
 	}
 	b.remove(b.queue, queueKey(u.key, laneHeld, ch.ID))
 	b.enqueue(u, ch)

@@ -237,6 +237,7 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 				list = append(list, ComputationInfo{
 					Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
 					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f), LastEvent: timestamp(f.lastEvent),
+					ExitsHeldSince: timestamp(f.watch.tripped),
 				})
 			}
 		}
@@ -247,12 +248,9 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 }
 
 // heldOf counts what is held of a computation, on all channels.
-func (b *batch) heldOf(f *field) uint64 {
-	held := f.held
-	for _, column := range []string{cohortColumn, listColumn} {
-		if channel := b.st.registry.beside(f, column); channel != nil {
-			held += channel.held
-		}
+func (b *batch) heldOf(f *field) (held uint64) {
+	for _, x := range b.st.registry.voices(f) {
+		held += x.held
 	}
 	return held
 }

@@ -193,10 +193,7 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	}
 	l.b.leaveQueue(l.u, l.road, s.number, s.id)
 	l.b.st.ledger.changes.Pending--
-	if e := l.b.entry(l.u, ch.field); ch.loose && e.loose > 0 {
-		e.loose--
-		l.b.write(l.u, ch.field)
-	}
+	l.b.looseLess(l.u, ch)
 	if r.Verdict == Parked {
 		l.park(ch)
 		l.b.put(l.b.queue, queueKey(l.u.key, laneParked, s.id), nil)

@@ -133,6 +133,7 @@ type state struct {
 	aboard   map[passenger]*boarding // everybody on a flight
 	wrecks   []uint64                // flights whose row is damaged
 	salt     []byte                  // of the tombstones
+	sweeping []*field                // whose waiting exits are being held: see guard.go
 }
 
 // job returns the name of the job whose schedule a lane waits for. A lane whose job the rules do not
@@ -230,6 +231,11 @@ func loadState(tx *bolt.Tx) (*state, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the computations: %w", err)
+	}
+	for _, f := range fields {
+		if f.watch.swept != nil {
+			st.sweeping = append(st.sweeping, f)
+		}
 	}
 	st.registry = newRegistry(fields, &st.rules)
 	return st, nil

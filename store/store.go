@@ -387,7 +387,11 @@ func (s *Store) Settle(ctx context.Context, o Outcome) error {
 
 // Applied waits until everything appended before the call has been applied.
 func (s *Store) Applied(ctx context.Context) error {
-	target := s.inbox.last()
+	return s.appliedUpTo(ctx, s.inbox.last())
+}
+
+// appliedUpTo waits until a record has been applied.
+func (s *Store) appliedUpTo(ctx context.Context, target uint64) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for s.applied.Load() < target {

@@ -126,10 +126,12 @@ func (d *departure) visit(u *user, lane uint32, key []byte) {
 		d.b.remove(d.b.due, key)
 		return
 	}
-	retry := lane == laneRetry
+	if !d.b.dry {
+		d.b.holdSwept(u)
+	}
 	delivery, seats := d.pack(u, lane)
 	if len(delivery.Attributes) == 0 && delivery.Event == nil {
-		if retry {
+		if lane == laneRetry {
 			rh.retry = 0
 		}
 		d.b.retime(u, d.o.Road)

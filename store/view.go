@@ -99,6 +99,9 @@ type ComputationInfo struct {
 	Exited    uint64 `json:"exited"`
 	Held      uint64 `json:"held"`
 	LastEvent string `json:"last_event"`
+
+	// ExitsHeldSince is when the guard found that too many members left at once; "" while exits go.
+	ExitsHeldSince string `json:"exits_held_since,omitempty"`
 }
 
 // MemberInfo is one line of `audience members KEY`.

@@ -43,6 +43,7 @@ type Config struct {
 	Retention    Retention     `toml:"retention"`
 	Verify       Verify        `toml:"verify"`
 	Defaults     Policy        `toml:"defaults"`
+	Guard        Guard         `toml:"guard"`
 	Computations []Computation `toml:"computation"`
 
 	origins map[string]origin // by full key; a key that is not in it has its default
@@ -124,6 +125,13 @@ type Retention struct {
 	MaxDataBytes  int64    `toml:"max_data_bytes" min:"0"`
 }
 
+// Guard is when too many exits of an audience at once are held for the operator to decide.
+type Guard struct {
+	ExitShare float64  `toml:"exit_share" min:"0" max:"1"` // 0: never
+	ExitCount int      `toml:"exit_count" min:"1"`
+	Window    Duration `toml:"window" min:"1s"`
+}
+
 // Verify is when a sample of each computation is read back from MoEngage unasked.
 type Verify struct {
 	Schedule string `toml:"schedule"` // cron spec; "": never
@@ -156,6 +164,7 @@ type Computation struct {
 	Attribute  string `toml:"attribute"` // "": the computation's key
 	CohortName string `toml:"cohort_name"`
 	Schedule   string `toml:"schedule"` // "": [schedule]
+	Guard      bool   `toml:"guard"`    // false: [guard] does not watch it
 }
 
 // Name is what the section calls its computation: the id, else the key. No two sections share one.
@@ -205,6 +214,7 @@ func Default() *Config {
 			MessageIDs:    Duration{48 * time.Hour},
 			Parked:        Duration{720 * time.Hour},
 		},
+		Guard:  Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
 		Verify: Verify{Sample: 1000},
 		Defaults: Policy{
 			Send:          store.SendAsReceived,

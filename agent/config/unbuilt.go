@@ -6,15 +6,13 @@ import (
 )
 
 // The configuration's names are fixed before all of its features are built. A key whose feature is
-// missing is refused by name rather than ignored: an operator who sets a guard must not believe in
-// one. Whoever builds a feature deletes its line here, and documents its keys in agent.example.toml.
+// missing is refused by name rather than ignored: an operator who sets one must not believe in
+// it. Whoever builds a feature deletes its line here, and documents its keys in agent.example.toml.
 
 // unbuilt are keys, and sections with everything in them. Setting one to its default does no harm
 // where the default is known here.
 var unbuilt = []string{
-	"guard",
 	"retention.ex_members",
-	"computation.guard",
 }
 
 const notBuilt = "not built yet in this version: leave it out"
