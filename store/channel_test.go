@@ -299,3 +299,33 @@ func TestABaselineIsWhatEveryChannelKnows(t *testing.T) {
 	}
 	recount(t, b)
 }
+
+// TestABaselineOfTheVeryMomentCounts: the list is as new as what is known, and says the same. It was taken
+// for no news, so MoEngage was never told of the exit.
+func TestABaselineOfTheVeryMomentCounts(t *testing.T) {
+	them := newMoengage()
+	b := open(t, rules(everywhere))
+	b.receive(event("ann", "vip", true, 1))
+	b.imports(Import{Key: "vip", AsOf: minute(1), Users: users("ann"), Baseline: true})
+	b.receive(event("ann", "vip", false, 2))
+	b.tell(them)
+	if got := fmt.Sprint(them.attributes, them.cohorts, them.lists); got != "map[ann.vip:false] map[ann.vip:false] map[ann.vip:false]" {
+		t.Errorf("told %s", got)
+	}
+}
+
+// TestABaselineBesideARequestUnderWay: the request comes to nothing, and the user leaves. MoEngage is told,
+// because the list says that it knows the user as a member.
+func TestABaselineBesideARequestUnderWay(t *testing.T) {
+	them := newMoengage()
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	f := b.take()
+	b.imports(Import{Key: "vip", AsOf: minute(2), Users: users("ann"), Baseline: true})
+	b.receive(event("ann", "vip", false, 3))
+	b.settle(f, Untried)
+	b.tell(them)
+	if got := fmt.Sprint(them.attributes); got != "map[ann.vip:false]" {
+		t.Errorf("told %s", got)
+	}
+}

@@ -513,7 +513,7 @@ func (c *commission) judge(ctx context.Context, a *acquaintance, listed bool, as
 		}
 	case a.in == listed:
 		d.Unchanged++
-		if !a.old {
+		if !a.old && c.o.verb != orderBaseline { // MoEngage may know no more of it than before
 			return nil
 		}
 	case listed:

@@ -202,7 +202,11 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 func (b *batch) assume(u *user, x *field, p *Policy, e *entry, c *cause, t Transition, value []byte) {
 	b.write(u, x.number)
 	if !e.flying.id.IsZero() || e.waiting.pending() && b.st.flying(x.road(), u.id, e.waiting.id) {
-		// What is on its way says something else, perhaps: MoEngage is told after it.
+		// What is on its way says something else, perhaps: MoEngage is told after it. Until then it knows
+		// this, or that.
+		if t == TransitionEnter || e.told.kind != toldNever {
+			e.told = told{kind: toldUncertain}
+		}
 		b.wantAttribute(u, x, p, e, c, t, value)
 		return
 	}
