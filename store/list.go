@@ -19,6 +19,9 @@ const DefaultLimit = 100
 // writer waits for a reader.
 const pageScan = 2000
 
+// pageBytes bounds how many bytes of changes that is: a parked one may hold an event of the largest size.
+const pageBytes = 4 << 20
+
 // ErrBadCursor says that a cursor was not one that a listing returned.
 var ErrBadCursor = errors.New("this is not a cursor of a listing: begin again without it")
 
@@ -224,8 +227,8 @@ func (l *listing) kept(b *batch, bucket *bolt.Bucket) {
 	if len(l.at.key) > 0 && bytes.Equal(k, l.at.key) {
 		k, frame = c.Next()
 	}
-	for n := 0; k != nil && n < pageScan && !l.full(); k, frame = c.Next() {
-		n++
+	for n, size := 0, 0; k != nil && n < pageScan && size < pageBytes && !l.full(); k, frame = c.Next() {
+		n, size = n+1, size+len(frame)
 		l.at = cursor{bytes.Clone(k), shownAll}
 		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
 			l.add(ch, l.at)
