@@ -112,7 +112,9 @@ func (l *listing) full() bool { return len(l.page) > l.filter.Limit }
 func (l *listing) add(ch *stored, at cursor) {
 	f := &l.filter
 	if ch.State == f.State && (f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy) {
-		l.page = append(l.page, line{ch.Describe(), at})
+		info := ch.Describe()
+		info.Value = bytes.Clone(info.Value)
+		l.page = append(l.page, line{info, at})
 	}
 }
 
@@ -230,7 +232,7 @@ func (l *listing) kept(b *batch, bucket *bolt.Bucket) {
 	for n, size := 0, 0; k != nil && n < pageScan && size < pageBytes && !l.full(); k, frame = c.Next() {
 		n, size = n+1, size+len(frame)
 		l.at = cursor{bytes.Clone(k), shownAll}
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+		if ch, err := peekChange(frame, b.st.epoch); err == nil {
 			l.add(ch, l.at)
 		}
 	}
@@ -249,7 +251,7 @@ func (l *listing) closed(b *batch) {
 	for n := 0; k != nil && n < pageScan && !l.full(); k, frame = c.Prev() {
 		n++
 		l.at = cursor{bytes.Clone(k), shownAll}
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+		if ch, err := peekChange(frame, b.st.epoch); err == nil {
 			l.add(ch, l.at)
 		}
 	}
