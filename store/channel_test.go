@@ -329,3 +329,29 @@ func TestABaselineBesideARequestUnderWay(t *testing.T) {
 		t.Errorf("told %s", got)
 	}
 }
+
+// TestABaselineCancelsTheHeldExit: it was released later, and told MoEngage that a member had left.
+func TestABaselineCancelsTheHeldExit(t *testing.T) {
+	for _, send := range []Channels{everywhere, SendAsReceived} {
+		them := newMoengage()
+		b := peopled(t, watched(send), 6)
+		b.tell(them)
+		leave := func(user, m int) *Event {
+			e := leaves(user, m)
+			if send == SendAsReceived {
+				asTrack("Left")(e)
+			}
+			return e
+		}
+		b.receive(leave(0, 70), leave(1, 71), leave(2, 72))
+		b.swept()
+		b.imports(Import{Key: "vip", AsOf: minute(80), Users: users("user0", "user1", "user2", "user3", "user4", "user5"), Baseline: true})
+		b.wantHeld(0)
+		b.decide(false)
+		*them = *newMoengage()
+		b.tell(them)
+		if len(them.attributes)+len(them.events)+len(them.cohorts)+len(them.lists) != 0 {
+			t.Errorf("send %d: told %+v", send, them)
+		}
+	}
+}

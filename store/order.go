@@ -189,6 +189,9 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 	}
 	b.write(u, f.number)
 	b.countMember(f, wasIn, en.newest().in())
+	if word.in() {
+		b.cancelHeld(u, f, en, keptOne) // an exit that the guard holds would undo it
+	}
 	if p.sendsAttributes() {
 		b.assume(u, f, p, en, c, transitionOf(word), word.value)
 	}
@@ -256,26 +259,33 @@ func (b *batch) reconcile(u *user, f *field, p *Policy, c *cause, events bool) {
 	if s == nil {
 		return
 	}
-	t := transitionOf(*s)
 	c.event.Time = time.Unix(0, s.since).UTC()
 	b.reconcileChannels(u, f, p, c, en)
-	attribute := p.Send.Has(SendAttribute)
-	if p.Send.Has(SendAsReceived) {
-		said := en.known(keptIdentify)
-		if attribute = said != nil; attribute {
-			t = transitionOf(*said)
-			s = said
-		}
+	if said := en.spoken(p, SendAttribute, keptIdentify); said != nil && !en.unheard(said, p) {
+		b.tellAgain(u, f, p, en, c, transitionOf(*said), said.value)
 	}
-	if t == TransitionExit && en.told.kind == toldNever && !p.UnknownExit {
-		return // MoEngage never heard of it
+	if said := en.spoken(p, SendEvent, keptTrack); events && said != nil && !en.unheard(said, p) {
+		b.wantEvent(u, f, p, c, transitionOf(*said), said.value, false)
 	}
-	if attribute {
-		b.tellAgain(u, f, p, en, c, t, s.value)
+}
+
+// spoken returns the state that is told in one way: by its own channel, or as one of the two that are kept
+// apart; nil when there is none.
+func (e *entry) spoken(p *Policy, channel Channels, sort int) *statement {
+	switch {
+	case p.Send.Has(SendAsReceived) && sort == keptIdentify:
+		return e.known(sort)
+	case p.Send.Has(SendAsReceived):
+		return e.kept[sort]
+	case p.Send.Has(channel):
+		return e.newest()
 	}
-	if events && (p.Send.Has(SendEvent) || p.Send.Has(SendAsReceived) && en.kept[keptTrack] != nil) {
-		b.wantEvent(u, f, p, c, t, s.value, false)
-	}
+	return nil
+}
+
+// unheard reports whether s is an exit from an audience that MoEngage never knew the user in.
+func (e *entry) unheard(s *statement, p *Policy) bool {
+	return !s.in() && e.told.kind == toldNever && !p.UnknownExit
 }
 
 func (b *batch) reconcileChannels(u *user, f *field, p *Policy, c *cause, en *entry) {
