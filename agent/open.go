@@ -53,11 +53,32 @@ func Open(ctx context.Context, c *config.Config, version string) (i Inspector, d
 	}
 }
 
+// ErrStarting says that a process has the data, and answers nobody yet.
+var ErrStarting = errors.New("the agent is starting, or a command is at work on its data")
+
+// DialAgent greets the agent of c, for what it alone can do. While it starts, which takes a while when
+// it reads all its files first, the answer is ErrStarting, else as Dial's.
+func DialAgent(ctx context.Context, c *config.Config, version string) (*Client, error) {
+	client, err := Dial(ctx, c.Socket(os.Getenv), version)
+	if pid, held := store.Holder(c.DataDir); held && errors.Is(err, ErrNotRunning) {
+		return nil, fmt.Errorf("%w: process %d holds it and does not answer yet; try again in a moment", ErrStarting, pid)
+	}
+	return client, err
+}
+
+// absent says why the agent with data in dir does not answer.
+func absent(dir string) string {
+	if pid, held := store.Holder(dir); held {
+		return fmt.Sprintf("%v (process %d)", ErrStarting, pid)
+	}
+	return ErrNotRunning.Error()
+}
+
 // openLocal answers from the files of c's data directory, after one look that they can be read.
 func openLocal(c *config.Config, version string) (*Local, error) {
 	l := &Local{
 		open:    takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
-		process: stopped,
+		process: func() Process { return stopped(c.DataDir) },
 		rules:   c.Rules,
 		limits:  func() config.MoEngage { return c.MoEngage },
 		syncer:  func(road store.Road) syncer.Config { return senderConfig(c, road) },
@@ -80,7 +101,7 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		}
 		return v, done, err
 	}
-	l.where = "the agent is not running: this is from its files in " + c.DataDir
+	l.where = absent(c.DataDir) + ": this is from its files in " + c.DataDir
 	if counts.Unapplied > 0 {
 		l.where += fmt.Sprintf(", where %d received events wait for it to be applied", counts.Unapplied)
 	}

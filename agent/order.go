@@ -59,7 +59,7 @@ func OpenOrders(ctx context.Context, c *config.Config, version string) (o Orders
 	if !errors.Is(err, ErrNotRunning) {
 		return nil, nil, "", err
 	}
-	return files{c}, io.NopCloser(nil), "the agent is not running: working on its files in " + c.DataDir, nil
+	return files{c}, io.NopCloser(nil), absent(c.DataDir) + ": working on its files in " + c.DataDir, nil
 }
 
 // orders carries them out on an open store.

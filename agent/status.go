@@ -149,9 +149,13 @@ type Process struct {
 	MoEngage  Reachability
 }
 
-// stopped is what a stopped agent would say.
-func stopped() Process {
-	return Process{Unready: "stopped", MoEngage: Reachability{State: "unknown"}}
+// stopped is what an agent that does not answer would say, its data being in dir.
+func stopped(dir string) Process {
+	unready := "stopped"
+	if _, held := store.Holder(dir); held {
+		unready = "starting"
+	}
+	return Process{Unready: unready, MoEngage: Reachability{State: "unknown"}}
 }
 
 // newStatus joins what the store counted with what the process knows.

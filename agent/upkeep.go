@@ -43,7 +43,7 @@ func OpenUpkeep(ctx context.Context, c *config.Config, version string) (u Upkeep
 	if !errors.Is(err, ErrNotRunning) {
 		return nil, nil, "", err
 	}
-	return files{c}, io.NopCloser(nil), "the agent is not running: working on its files in " + c.DataDir, nil
+	return files{c}, io.NopCloser(nil), absent(c.DataDir) + ": working on its files in " + c.DataDir, nil
 }
 
 // Restore puts a backup in place of the data of the agent of c, which must not be running.

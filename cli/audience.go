@@ -33,6 +33,7 @@ func (sh *shell) audienceCommand() *urfave.Command {
 				Flags:  []urfave.Flag{limitFlag("members"), wideFlag(), jsonFlag()},
 				Action: sh.audienceMembers,
 			},
+			sh.audienceHistoryCommand(),
 			sh.audienceVerifyCommand(),
 		}, sh.membershipCommands()...),
 	}

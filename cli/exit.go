@@ -59,7 +59,7 @@ func exitCode(err error) int {
 		return own.code
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNoData):
 		return ExitNothing
-	case errors.Is(err, agent.ErrNotRunning):
+	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrStarting):
 		return ExitNoAgent
 	case errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission),
 		errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EADDRINUSE),

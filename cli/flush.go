@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -41,7 +40,7 @@ func (sh *shell) flush(c *urfave.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	client, err := agent.Dial(c.Context, places.Socket(os.Getenv), Version())
+	client, err := agent.DialAgent(c.Context, places, Version())
 	if errors.Is(err, agent.ErrNotRunning) {
 		return fmt.Errorf("%w: only a running agent sends; start it with `personasync run`, or see what it would send with --dry-run", err)
 	}

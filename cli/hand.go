@@ -86,7 +86,7 @@ func (sh *shell) hand(c *urfave.Context, o agent.HandOrder, done string, asks bo
 	if err != nil {
 		return err
 	}
-	client, err := agent.Dial(c.Context, places.Socket(os.Getenv), Version())
+	client, err := agent.DialAgent(c.Context, places, Version())
 	if errors.Is(err, agent.ErrNotRunning) {
 		return fmt.Errorf("%w: changes are changed by it alone; start it with `personasync run`", err)
 	}

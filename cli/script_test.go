@@ -34,6 +34,7 @@ import (
 //	post FILE              delivers a file to it, signed
 //	lose USER [ATTRIBUTE]  makes the sandbox forget what it accepted
 //	until FIELD N          waits until a top-level number of its status is N
+//	every STATE            runs every command, which must be as states says of this state
 //
 // and a sandbox of their own.
 func TestScripts(t *testing.T) {
@@ -46,12 +47,18 @@ func TestScripts(t *testing.T) {
 			"post":  scriptPost,
 			"until": scriptUntil,
 			"lose":  scriptLose,
+			"every": scriptEvery,
 		},
 	})
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() { os.Exit(Main(nil)) }})
+	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() {
+		if os.Getenv("SLOW_CHECK") != "" {
+			os.Exit(Main(slowly))
+		}
+		os.Exit(Main(nil))
+	}})
 }
 
 // leakChecked fails a run of tests that left goroutines behind.

@@ -38,7 +38,7 @@ func (sh *shell) userShow(c *urfave.Context) error {
 	return sh.inspect(c, func(i agent.Inspector) error {
 		u, err := i.User(c.Context, id)
 		if errors.Is(err, store.ErrNotFound) {
-			return nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
+			return unknownUser(id)
 		}
 		if err != nil {
 			return err
@@ -48,6 +48,10 @@ func (sh *shell) userShow(c *urfave.Context) error {
 		}
 		return sh.printUser(u, c.Bool("wide"))
 	})
+}
+
+func unknownUser(id string) error {
+	return nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
 }
 
 func (sh *shell) printUser(u *store.UserInfo, wide bool) error {

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -48,7 +47,7 @@ func (sh *shell) audienceVerify(c *urfave.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	client, err := agent.Dial(c.Context, places.Socket(os.Getenv), Version())
+	client, err := agent.DialAgent(c.Context, places, Version())
 	if errors.Is(err, agent.ErrNotRunning) {
 		return fmt.Errorf("%w: it is the agent that asks MoEngage, within limits that all verifications share; start it with `personasync run`", err)
 	}

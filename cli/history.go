@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+func (sh *shell) audienceHistoryCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "history",
+		Usage:     "list when a user entered and left audiences, and what MoEngage was told",
+		ArgsUsage: "USER",
+		Description: "The newest first: what waits, and what is closed as long as retention.delivered keeps it, the last\n" +
+			"50 changes of it. Where a user stands today is always there.\n\n" +
+			"Example: personasync audience history usr_48213",
+		Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
+		Action: sh.audienceHistory,
+	}
+}
+
+// passage is one enter or exit of a user.
+type passage struct {
+	Computation string          `json:"computation"`
+	Transition  string          `json:"transition"`
+	EventTime   string          `json:"event_time"`
+	Changes     []passageChange `json:"changes"` // that it brought about; none when nothing was to be sent, or they are forgotten
+}
+
+type passageChange struct {
+	ID    string `json:"id"`
+	Kind  string `json:"kind"`
+	State string `json:"state"`
+}
+
+func (sh *shell) audienceHistory(c *urfave.Context) error {
+	if err := arguments(c, "the ID of a user"); err != nil {
+		return err
+	}
+	id := c.Args().First()
+	return sh.inspect(c, func(i agent.Inspector) error {
+		u, err := i.User(c.Context, id)
+		if errors.Is(err, store.ErrNotFound) {
+			return unknownUser(id)
+		}
+		if err != nil {
+			return err
+		}
+		list := passages(u)
+		if c.Bool("json") {
+			return printJSON(sh.out, list)
+		}
+		if len(list) == 0 {
+			sh.remark("none: this user has never been in an audience, as far as is remembered")
+		}
+		t := sh.newTable(c.Bool("wide"), column{title: "EVENT TIME"}, column{title: "COMPUTATION", flexible: true},
+			column{title: "CHANGE"}, column{title: "AT MOENGAGE", flexible: true})
+		var rows [][]string
+		for _, p := range list {
+			rows = append(rows, []string{minute(p.EventTime), p.Computation, p.Transition, p.outcome()})
+		}
+		return t.print(rows)
+	})
+}
+
+// outcome says what became of the changes, like "attribute delivered, event parked".
+func (p *passage) outcome() string {
+	var parts []string
+	for _, c := range p.Changes {
+		parts = append(parts, c.Kind+" "+c.State)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// passages puts the changes of a user together by the event that caused them, the newest first.
+func passages(u *store.UserInfo) []passage {
+	list := []passage{}
+	for _, ch := range slices.Concat(u.Pending, u.History) {
+		if ch.Transition != "enter" && ch.Transition != "exit" {
+			continue
+		}
+		at := slices.IndexFunc(list, func(p passage) bool {
+			return p.Computation == ch.Computation && p.Transition == ch.Transition && p.EventTime == ch.EventTime
+		})
+		if at < 0 {
+			at = len(list)
+			list = append(list, passage{ch.Computation, ch.Transition, ch.EventTime, nil})
+		}
+		list[at].Changes = append(list[at].Changes, passageChange{ch.ID, ch.Kind, ch.State})
+	}
+	newestFirst(list)
+	for _, m := range u.Memberships {
+		transition := "exit"
+		if m.In {
+			transition = "enter"
+		}
+		last := slices.IndexFunc(list, func(p passage) bool { return p.Computation == m.Computation })
+		if last < 0 || list[last].Transition != transition {
+			list = append(list, passage{m.Computation, transition, m.Since, []passageChange{}})
+		}
+	}
+	newestFirst(list)
+	for i := range list {
+		slices.SortFunc(list[i].Changes, func(a, b passageChange) int { return strings.Compare(a.Kind, b.Kind) })
+	}
+	return list
+}
+
+func newestFirst(list []passage) {
+	slices.SortStableFunc(list, func(a, b passage) int { return strings.Compare(b.EventTime, a.EventTime) })
+}
