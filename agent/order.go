@@ -24,8 +24,9 @@ import (
 
 // Order is what an operator wants done to the memberships of one computation.
 type Order struct {
-	Verb   string // import, baseline, reconcile, close, release, discard
+	Verb   string // import, baseline, reconcile, close, release, discard, adopt
 	Key    string // of the computation, or its id
+	ID     string // adopt: of the computation that continues it
 	AsOf   time.Time
 	Events bool
 	DryRun bool
@@ -80,6 +81,8 @@ func (d orders) Order(ctx context.Context, o Order, progress func(done, total in
 		return d.store.Reconcile(ctx, o.Key, o.Events, o.DryRun, progress)
 	case "close":
 		return d.store.CloseAudience(ctx, o.Key, o.Events, o.DryRun, progress)
+	case "adopt":
+		return d.store.Adopt(ctx, o.Key, o.ID, o.DryRun, progress)
 	case "release", "discard":
 		return d.store.Decide(ctx, o.Key, o.Verb == "discard", o.DryRun, progress)
 	}
@@ -199,7 +202,7 @@ func (a *Admin) carryOut(w http.ResponseWriter, r *http.Request) {
 
 func readOrder(r *http.Request) (o Order, err error) {
 	q := r.URL.Query()
-	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), Events: q.Has("events"), DryRun: q.Has("dry_run"), Users: receiveUsers(r.Body)}
+	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), ID: q.Get("id"), Events: q.Has("events"), DryRun: q.Has("dry_run"), Users: receiveUsers(r.Body)}
 	if text := q.Get("as_of"); text != "" {
 		ns, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
@@ -238,7 +241,7 @@ func (c *Client) Forget(ctx context.Context, user string) (r store.ForgetReport,
 
 // Order implements Orders.
 func (c *Client) Order(ctx context.Context, o Order, progress func(done, total int64)) (r store.MembershipReport, err error) {
-	q := url.Values{"verb": {o.Verb}, "key": {o.Key}}
+	q := url.Values{"verb": {o.Verb}, "key": {o.Key}, "id": {o.ID}}
 	if o.Events {
 		q.Set("events", "")
 	}

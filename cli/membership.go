@@ -90,6 +90,17 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("discard"),
 		},
+		{
+			Name:      "adopt",
+			Usage:     "have an audience that was made again in Segment continue the old one",
+			ArgsUsage: "KEY ID",
+			Description: "ID is that of the new computation of the same key; until now its changes are held as key_conflict.\n" +
+				"MoEngage is told the difference. Who was a member, and was not named since, stays one: `audience\n" +
+				"import` with a full list settles that.\n\n" +
+				"Example: personasync audience adopt high_value_shoppers aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
+			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("adopt"),
+		},
 	}
 }
 
@@ -214,10 +225,14 @@ func (o *omissions) remark(sh *shell) {
 
 func (sh *shell) audienceOrder(verb string) urfave.ActionFunc {
 	return func(c *urfave.Context) error {
-		if err := arguments(c, "the KEY of a computation"); err != nil {
+		names := []string{"the KEY of a computation"}
+		if verb == "adopt" {
+			names = append(names, "the ID of the one that continues it")
+		}
+		if err := arguments(c, names...); err != nil {
 			return err
 		}
-		order := agent.Order{Verb: verb, Key: c.Args().First(), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
+		order := agent.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
 		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
 			bar.next(people)
 			r, err := o.Order(c.Context, order, bar.tell)
@@ -250,6 +265,9 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 	part(r.Unchanged, "stay as they are")
 	part(r.Newer, "left alone: what is known of them is newer")
 	part(r.Again, "told again")
+	if verb == "adopt" {
+		part(r.Listed, "taken over")
+	}
 	if verb == "release" || verb == "discard" {
 		parts = []string{plural(r.Decided, "held exit") + map[bool]string{true: " discarded", false: " released"}[verb == "discard"]}
 	}

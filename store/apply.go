@@ -103,6 +103,9 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	if ambiguous {
 		return park("ambiguous_key", "the event names no computation but this key, and several computations have it: send context.personas along")
 	}
+	if f.former() {
+		return fateIgnored // late news of an audience that was made again
+	}
 	p := b.st.rules.For(f.key, f.id)
 	who, verdict := identifyUser(e, &p)
 	switch verdict {

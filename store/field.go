@@ -30,7 +30,7 @@ type field struct {
 	exited    uint64
 	held      uint64
 	lastEvent time.Time // receipt of the newest event about it
-	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by
+	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by; formerMark
 	watch     exitWatch
 }
 
@@ -107,7 +107,7 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 type registry struct {
 	fields []*field // by number
 	byName map[fieldName][]*field
-	byKey  map[string][]*field // computations only
+	byKey  map[string][]*field // computations only, and no former ones
 	owners map[claim]*field    // whose a name in MoEngage is under today's rules: the first computation's to use it
 }
 
@@ -123,7 +123,7 @@ func newRegistry(fields []*field, rules *Rules) *registry {
 func (r *registry) index(f *field) {
 	r.fields = append(r.fields, f)
 	r.byName[f.name()] = append(r.byName[f.name()], f)
-	if f.column == "" {
+	if f.column == "" && !f.former() {
 		r.byKey[f.key] = append(r.byKey[f.key], f)
 	}
 }
@@ -185,6 +185,9 @@ func (r *registry) conflicted(f *field, p *Policy, rules *Rules) bool {
 	if f.column != "" || f.forwarded() {
 		return false
 	}
+	if f.former() {
+		return true
+	}
 	first := r.byKey[f.key][0]
 	firstPolicy := rules.For(first.key, first.id)
 	return first != f && first.attribute(&firstPolicy) == f.attribute(p)
@@ -203,7 +206,7 @@ func (r *registry) computations(key string) []*field {
 		return found
 	}
 	for _, f := range r.fields {
-		if f.column == "" && f.id != "" && f.id == key {
+		if f.column == "" && f.id != "" && f.id == key && !f.former() {
 			return []*field{f}
 		}
 	}

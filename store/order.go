@@ -13,7 +13,8 @@ type order struct {
 	field    uint32
 	key      string // orderName: of the computation that should exist
 	words    []mention
-	ids      []ID // of changes: orderRelease and orderDiscard
+	ids      []ID   // of changes: orderRelease and orderDiscard
+	other    uint32 // field: orderAdopt
 }
 
 // verb says what an order does. Numbers are on disk.
@@ -27,9 +28,10 @@ const (
 	orderClose     verb = 5 // these users are members no more
 	orderRelease   verb = 6 // exits that the guard holds may leave; without ids: from now on, none is held
 	orderDiscard   verb = 7 // they never were; likewise
+	orderAdopt     verb = 8 // what another computation knows of these users is this one's; without users: its id is, too
 )
 
-var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard"}
+var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt"}
 
 func (v verb) String() string {
 	if int(v) < len(verbNames) {
@@ -55,7 +57,7 @@ const (
 
 // appendOrder encodes o behind buf.
 //
-//	received, time, verb, events, field, key, words x (in, user), ids
+//	received, time, verb, events, field, key, words x (in, user), ids, of orderAdopt the other field
 func appendOrder(buf []byte, o *order) []byte {
 	start := len(buf)
 	buf = append(buf, recordOrder)
@@ -70,6 +72,9 @@ func appendOrder(buf []byte, o *order) []byte {
 	buf = putUint(buf, uint64(len(o.ids)))
 	for _, id := range o.ids {
 		buf = putID(buf, id)
+	}
+	if o.verb == orderAdopt {
+		buf = putUint(buf, uint64(o.other))
 	}
 	return seal(buf, start)
 }
@@ -91,6 +96,9 @@ func (r *reader) order() *order {
 	for n := r.uint(); n > 0 && !r.bad; n-- {
 		o.ids = append(o.ids, r.id(0))
 	}
+	if o.verb == orderAdopt {
+		o.other = uint32(r.uint())
+	}
 	return o
 }
 
@@ -108,8 +116,12 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 	}
 	p := b.st.rules.For(f.key, f.id)
 	c := &cause{seq: seq, unguarded: o.verb == orderClose}
-	if o.verb == orderRelease || o.verb == orderDiscard {
+	switch o.verb {
+	case orderRelease, orderDiscard:
 		b.applyDecision(f, &p, c, o)
+		return
+	case orderAdopt:
+		b.applyAdoption(f, &p, c, o)
 		return
 	}
 	for i := range o.words {

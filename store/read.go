@@ -237,7 +237,7 @@ func (v *View) received(seq uint64) *Event {
 func (v *View) Computations() (list []ComputationInfo, err error) {
 	err = v.read(func(b *batch) error {
 		for _, f := range b.st.registry.fields {
-			if f.column == "" {
+			if f.column == "" && !f.former() {
 				list = append(list, ComputationInfo{
 					Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
 					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f), LastEvent: timestamp(f.lastEvent),
