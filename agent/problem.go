@@ -31,7 +31,7 @@ var codes = []struct {
 	{"no_data", http.StatusNotFound, store.ErrNoData},
 	{"underway", http.StatusConflict, store.ErrUnderway},
 	{"no_members", http.StatusBadRequest, store.ErrNoMembers},
-	{"no_successor", http.StatusBadRequest, store.ErrNoSuccessor},
+	{"no_successor", http.StatusNotFound, store.ErrNoSuccessor},
 	{"unreadable", http.StatusConflict, ErrUnreadable},
 	{"full", http.StatusInsufficientStorage, store.ErrFull},
 	{"usage", http.StatusBadRequest, errUsage},

@@ -57,7 +57,7 @@ func exitCode(err error) int {
 		return ExitDone
 	case errors.As(err, &own):
 		return own.code
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNoData):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNoSuccessor), errors.Is(err, store.ErrNoData):
 		return ExitNothing
 	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrStarting):
 		return ExitNoAgent

@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 )
 
 // states says of every command how it ends and what it says in each state of the agent: testdata/states.txtar
@@ -45,11 +48,12 @@ var states = []stateCase{
 	{"audience close vip --dry-run", "0 1 leave", "0 1 leave", "2 in use", "0 1 leave"},
 	{"audience release vip --dry-run", "0 0 held exits", "0 0 held exits", "2 in use", "0 0 held exits"},
 	{"audience discard vip --dry-run", "0 0 held exits", "0 0 held exits", "2 in use", "0 0 held exits"},
+	{"audience adopt vip aud_2 --dry-run", "3 with that id", "3 with that id", "2 in use", "3 with that id"},
 	{"user show usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann"},
 	{"user forget --yes usr_cid", "0 forgotten", "0 forgotten", "2 in use", "0 forgotten"},
 	{"flush", "0 flushing everything", "4 --dry-run", "4 is starting", "4 --dry-run"},
 	{"schedule", "0 nothing is scheduled", "0 nothing is scheduled", "0 nothing is scheduled", "0 nothing is scheduled"},
-	{"db check", "0 everything is as it should be", "0 everything is as it should be", "2 in use", "0 everything is as it should be"},
+	{"db check", "0 everything is as it should be", "0 everything is as it should be", "0 everything is as it should be", "0 everything is as it should be"},
 	{"db compact", "0 state.db had", "0 state.db had", "2 in use", "0 state.db had"},
 	{"db backup again.tar", "0 again.tar: ", "0 again.tar: ", "0 again.tar: ", "0 again.tar: "},
 	{"db restore {backup}", "2 stop it first", "0 restored to", "2 in use", "0 restored to"},
@@ -116,35 +120,45 @@ const hangs = 30 * time.Second
 var unfit = regexp.MustCompile(`goroutine \d|panic:|runtime error|\.go:\d|key-that-must-not-show|hush`)
 
 // scriptEvery runs every command as it should be in a state. Where no agent is at work each finds the
-// data as the script left it.
+// data as the script left it. While one starts they wait for it, side by side: none changes anything.
 func scriptEvery(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: every STATE")
 	}
 	state := args[0]
 	data, kept := ts.MkAbs("data"), ts.MkAbs("data.kept")
-	if state == "down" || state == "crashed" {
+	stands := state == "down" || state == "crashed"
+	if stands {
+		ts.Check(os.RemoveAll(kept))
 		ts.Check(os.CopyFS(kept, os.DirFS(data)))
 	}
 	fill := strings.NewReplacer("{change}", strings.TrimSpace(ts.ReadFile("id")), "{file}", "members.txt", "{backup}", "first.tar")
-	wrong := 0
-	for _, s := range states {
-		if state == "down" || state == "crashed" {
-			ts.Check(os.RemoveAll(data))
-			ts.Check(os.CopyFS(data, os.DirFS(kept)))
-			ts.Check(os.Chmod(data, 0o700))
-		}
+	complaints := make([]string, len(states))
+	var all errgroup.Group
+	all.SetLimit(1)
+	if state == "starting" {
+		all.SetLimit(8)
+	}
+	for i, s := range states {
 		want, err := parseAnswer(s.in(state))
 		ts.Check(err)
-		code, out := runInState(ts, want, strings.Fields(fill.Replace(s.line)))
-		if code == want.code && want.says.MatchString(out) && !unfit.MatchString(out) && (code == 0 || strings.Contains(out, "personasync: ")) {
-			continue
-		}
-		wrong++
-		ts.Logf("%s: `personasync %s` ended with %d, not with %d and %q; it said:\n%s", state, s.line, code, want.code, want.says, out)
+		all.Go(func() error {
+			if stands {
+				if err := errors.Join(os.RemoveAll(data), os.CopyFS(data, os.DirFS(kept)), os.Chmod(data, 0o700)); err != nil {
+					return err
+				}
+			}
+			code, out := runInState(ts, want, strings.Fields(fill.Replace(s.line)))
+			if code != want.code || !want.says.MatchString(out) || unfit.MatchString(out) || (code != 0 && !strings.Contains(out, "personasync: ")) {
+				complaints[i] = fmt.Sprintf("%s: `personasync %s` ended with %d, not with %d and %q; it said:\n%s", state, s.line, code, want.code, want.says, out)
+			}
+			return nil
+		})
 	}
-	if wrong > 0 {
-		ts.Fatalf("%d commands are wrong with the agent %s", wrong, state)
+	ts.Check(all.Wait())
+	complaints = slices.DeleteFunc(complaints, func(c string) bool { return c == "" })
+	if len(complaints) > 0 {
+		ts.Fatalf("%d commands are wrong:\n%s", len(complaints), strings.Join(complaints, "\n"))
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 // ignored. Whoever was a member and was not named under the new id stays one: Segment sends no exits
 // for an audience that is gone. A full list tells who that is (Import).
 
-// ErrNoSuccessor says that a computation has another key than the one it is to continue.
-var ErrNoSuccessor = errors.New("only a computation of the same key can continue another")
+// ErrNoSuccessor says that there is no computation of the key and the id that are to continue another.
+var ErrNoSuccessor = errors.New("no event has named a computation of that key with that id")
 
 // formerMark in field.heard says that another field continues the computation.
 const formerMark = 1 << 7
@@ -93,9 +93,7 @@ func (r *registry) adoption(key, id string) (into *field, from []*field, err err
 	switch {
 	case into.id == id:
 		return into, from, nil
-	case len(from) == 0:
-		return nil, nil, ErrNotFound
-	case from[0].key != into.key:
+	case len(from) == 0 || from[0].key != into.key:
 		return nil, nil, ErrNoSuccessor
 	}
 	return into, from[:1], nil

@@ -87,7 +87,7 @@ func TestWhatCannotBeAdopted(t *testing.T) {
 		want    error
 	}{
 		{"nobody", "aud_again", ErrNotFound},
-		{"vip", "aud_again", ErrNotFound},
+		{"vip", "aud_again", ErrNoSuccessor},
 		{"vip", "aud_other", ErrNoSuccessor},
 		{"spent", "tra_spent", ErrNoMembers},
 	} {
