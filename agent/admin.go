@@ -28,6 +28,7 @@ type Admin struct {
 	Retry     func(context.Context, HandOrder) (*HandReceipt, error)
 	Drop      func(context.Context, HandOrder) (*HandReceipt, error)
 	Upkeep    Upkeep
+	Orders    Orders
 	Verify    func(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error)
 	Version   string
 	ShowUsers func() bool // on admin.listen
@@ -47,6 +48,8 @@ func (a *Admin) Socket() http.Handler {
 	a.public(mux)
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
 	mux.HandleFunc("POST /api/flush", a.order(a.answer(a.flush)))
+	mux.HandleFunc("POST /api/order", a.order(a.carryOut))
+	mux.HandleFunc("POST /api/user/forget", a.order(a.forgetUser))
 	mux.HandleFunc("POST /api/outbox/retry", a.handle(a.Retry))
 	mux.HandleFunc("POST /api/outbox/drop", a.handle(a.Drop))
 	mux.HandleFunc("POST /api/verify", a.order(a.verifyData))
@@ -135,7 +138,11 @@ func (a *Admin) healthz(w http.ResponseWriter, r *http.Request) {
 func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
 	why := a.Unready()
 	if why == "" {
-		writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+		answer := map[string]any{"ready": true}
+		if list, err := a.Inspect.Computations(r.Context()); err == nil && len(guarded(list)) > 0 {
+			answer["guard"] = guarded(list) // ready all the same: it speaks of accepting events
+		}
+		writeJSON(w, http.StatusOK, answer)
 		return
 	}
 	writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": why})
@@ -303,7 +310,7 @@ func (a *Admin) order(carryOut http.HandlerFunc) http.HandlerFunc {
 			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
 			return
 		}
-		a.Log.Info("operator's order", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "client_version", theirs)...)
+		a.Log.Info("operator's order", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "verb", r.URL.Query().Get("verb"), "client_version", theirs)...)
 		carryOut(w, r)
 	}
 }

@@ -79,7 +79,7 @@ type process struct {
 	store     *store.Store
 	readiness *readiness
 	door      *Door
-	sender    *syncer.Sender
+	senders   *senders
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
 	certs     *certificates // nil without TLS
@@ -157,8 +157,8 @@ func (p *process) assemble(c *config.Config) error {
 	}
 	p.metrics = newMetrics(p)
 	p.door.observe = p.metrics.ingest
-	p.sender = syncer.New(p.senderConfig(c), p.store, p.log.With("part", "sync"))
-	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c)), log: p.log.With("part", "verify")}
+	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
+	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c, store.RoadTransition)), log: p.log.With("part", "verify")}
 	list, err := p.jobs(c)
 	if err != nil {
 		return err
@@ -168,8 +168,8 @@ func (p *process) assemble(c *config.Config) error {
 }
 
 // senderConfig is the sender's part of c, with what it tells of its requests counted.
-func (p *process) senderConfig(c *config.Config) syncer.Config {
-	s := senderConfig(c)
+func (p *process) senderConfig(c *config.Config, road store.Road) syncer.Config {
+	s := senderConfig(c, road)
 	s.Observe = func(r syncer.Report) {
 		p.metrics.post(r)
 		p.recorder.answered(r)
@@ -220,6 +220,7 @@ func (p *process) windows() *Admin {
 		Retry:     p.retries().carryOut,
 		Drop:      p.drops().carryOut,
 		Upkeep:    p.store,
+		Orders:    orders{p.store, func() store.Rules { return p.config.Load().Rules() }},
 		Verify:    p.verifier.verify,
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
@@ -235,7 +236,8 @@ func (p *process) inspector() *Local {
 		open:    func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
 		process: p.facts,
 		rules:   func() store.Rules { return p.config.Load().Rules() },
-		syncer:  func() syncer.Config { return senderConfig(p.config.Load()) },
+		limits:  func() config.MoEngage { return p.config.Load().MoEngage },
+		syncer:  func(road store.Road) syncer.Config { return senderConfig(p.config.Load(), road) },
 		plan:    p.livePlan,
 		version: p.o.Version,
 		where:   "this is the agent",
@@ -244,7 +246,7 @@ func (p *process) inspector() *Local {
 
 // facts is what the process knows beyond its store.
 func (p *process) facts() Process {
-	health := p.sender.Health()
+	health := p.senders.Health()
 	return Process{
 		Unready: p.readiness.unready(), Started: p.started,
 		NextFlush: nextFlush(p.scheduler.Plan()),
@@ -262,7 +264,7 @@ func (p *process) flush(_ context.Context, computation string) (r FlushReceipt, 
 	if err != nil {
 		return r, err
 	}
-	p.sender.Flush(job)
+	p.senders.Flush(job)
 	if job != nil {
 		r.Job = jobTitle(*job)
 	}
@@ -286,7 +288,7 @@ func (p *process) run(ctx context.Context) error {
 	defer end()
 	lanes, work := errgroup.WithContext(ctx)
 	var syncing sync.WaitGroup
-	for _, part := range []func(context.Context) error{p.sender.Run, p.scheduler.Run} {
+	for _, part := range []func(context.Context) error{p.senders.Run, p.scheduler.Run} {
 		syncing.Add(1)
 		lanes.Go(func() error {
 			defer syncing.Done()
@@ -407,6 +409,9 @@ func (p *process) housekeeping(ctx context.Context) error {
 		if err := p.prune(ctx); err != nil {
 			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
 		}
+		if err := p.store.EraseIfDue(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			p.log.Error("erasing whom Segment had deleted went wrong; it is tried again in a minute", "error", err)
+		}
 		if _, _, err := p.store.CompactIfSparse(ctx); err != nil && ctx.Err() == nil {
 			p.log.Error("compacting the state went wrong; it is tried again in a minute", "error", err)
 		}
@@ -507,10 +512,11 @@ func doorConfig(c *config.Config) DoorConfig {
 	}
 }
 
-func senderConfig(c *config.Config) syncer.Config {
+func senderConfig(c *config.Config, road store.Road) syncer.Config {
 	realtime := c.Schedule.Mode != "cron"
 	m := &c.MoEngage
-	return syncer.Config{
+	s := syncer.Config{
+		Road:    road,
 		BaseURL: c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(),
 		Timeout: m.Timeout.Duration, Concurrency: m.Concurrency,
 		UsersPerMinute: m.UsersPerMinute, EventsPerMinute: m.EventsPerMinute, MaxRequestBytes: m.MaxRequestBytes,
@@ -519,4 +525,11 @@ func senderConfig(c *config.Config) syncer.Config {
 		Realtime: func(job string) bool { return realtime && job == "" },
 		MaxDelay: c.Schedule.MaxDelay.Duration,
 	}
+	if road == store.RoadCohort {
+		s.UsersPerMinute, s.EventsPerMinute, s.CallsPerMinute = 0, 0, m.CohortsPerMinute
+		if m.MaxRequestBytes >= config.Default().MoEngage.MaxRequestBytes { // else something on the way takes no more
+			s.MaxRequestBytes = syncer.CohortRequestBytes
+		}
+	}
+	return s
 }

@@ -53,7 +53,7 @@ func Dial(ctx context.Context, socket, version string) (*Client, error) {
 			d := net.Dialer{Timeout: dialTimeout}
 			return d.DialContext(ctx, "unix", socket)
 		},
-		MaxIdleConns: 1, IdleConnTimeout: answerTimeout,
+		MaxIdleConns: 1, IdleConnTimeout: answerTimeout, ExpectContinueTimeout: answerTimeout,
 	}
 	c := &Client{http: &http.Client{Transport: transport, Timeout: answerTimeout}, patient: &http.Client{Transport: transport}, version: version}
 	if err := c.get(ctx, "/api/hello", nil, &c.hello); err != nil {

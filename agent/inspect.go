@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"personasync/agent/config"
 	"personasync/store"
 	syncer "personasync/sync"
 )
@@ -87,7 +88,8 @@ type Local struct {
 	open    func() (v *store.View, done func() error, err error)
 	process func() Process
 	rules   func() store.Rules
-	syncer  func() syncer.Config
+	limits  func() config.MoEngage
+	syncer  func(store.Road) syncer.Config
 	plan    func(*store.View) ([]planned, error)
 	version string
 	where   string
@@ -125,7 +127,12 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
-		s = newStatus(counts, sent, l.process(), l.version, now)
+		list, err := v.Computations()
+		if err != nil {
+			return err
+		}
+		s = newStatus(counts, sent, l.process(), l.limits(), l.version, now)
+		s.Guard, s.Staleness = guarded(list), staleness(list, now)
 		s.Verify = verifyStatus(verified)
 		if s.Salvages, err = v.Salvages(); err != nil {
 			return err
@@ -152,7 +159,7 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 		if err != nil {
 			return err
 		}
-		page = newChangePage(c, raw, l.syncer())
+		page = newChangePage(c, raw, l.syncer(roadOf(c.Kind)))
 		return nil
 	})
 	return page, err
@@ -217,24 +224,29 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Reh
 		if err != nil {
 			return err
 		}
-		flight, err := v.Preview(flushOptions(job, min(limit, MaxRehearsal), time.Now()))
-		if err != nil || flight == nil {
-			return err
+		for _, road := range []store.Road{store.RoadTransition, store.RoadCohort} {
+			flight, err := v.Preview(flushOptions(road, job, min(limit, MaxRehearsal), time.Now()))
+			if err != nil {
+				return err
+			}
+			if flight == nil {
+				continue
+			}
+			requests, err := l.syncer(road).Preview(flight)
+			if err != nil {
+				r.WouldPark = append(r.WouldPark, strings.Split(err.Error(), "\n")...)
+			}
+			r.Requests = append(r.Requests, requests...)
 		}
-		requests, err := l.syncer().Preview(flight)
-		if err != nil {
-			r.WouldPark = strings.Split(err.Error(), "\n")
-		}
-		r.Requests = append(r.Requests, requests...)
 		return nil
 	})
 	return r, err
 }
 
 // flushOptions lets everything of one job, or of all when job is nil, leave now.
-func flushOptions(job *string, limit int, now time.Time) store.TakeOptions {
+func flushOptions(road store.Road, job *string, limit int, now time.Time) store.TakeOptions {
 	return store.TakeOptions{
-		Road: store.RoadTransition, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
+		Road: road, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
 		Due: func(j string) time.Time {
 			if job != nil && j != *job {
 				return time.Time{}
@@ -300,11 +312,19 @@ func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 	return p
 }
 
+// roadOf is the road that changes of a kind leave on.
+func roadOf(k store.Kind) store.Road {
+	if k == store.KindCohort {
+		return store.RoadCohort
+	}
+	return store.RoadTransition
+}
+
 // requestOf builds the request that would carry c alone, or says why there is none.
 func requestOf(c *store.Change, s syncer.Config) (*syncer.Preview, string) {
 	d := store.Delivery{User: c.User}
 	switch c.Kind {
-	case store.KindAttribute:
+	case store.KindAttribute, store.KindCohort, store.KindList:
 		d.Attributes = []store.Change{*c}
 	case store.KindEvent:
 		d.Event = c
@@ -313,7 +333,7 @@ func requestOf(c *store.Change, s syncer.Config) (*syncer.Preview, string) {
 	default:
 		return nil, "requests of this kind cannot be shown"
 	}
-	previews, err := s.Preview(&store.Flight{Road: store.RoadTransition, Deliveries: []store.Delivery{d}})
+	previews, err := s.Preview(&store.Flight{Road: roadOf(c.Kind), Deliveries: []store.Delivery{d}})
 	switch {
 	case err != nil:
 		return nil, err.Error()

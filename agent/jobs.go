@@ -8,7 +8,6 @@ import (
 	"personasync/agent/config"
 	"personasync/scheduler"
 	"personasync/store"
-	syncer "personasync/sync"
 )
 
 // defaultJob is what the default schedule, job "" of the store, is called where jobs are listed: its
@@ -17,7 +16,7 @@ const defaultJob = "[schedule]"
 
 // jobs returns one scheduled job for each schedule of c by which changes leave: the default one unless
 // it is real time, and one for each computation with its own.
-func jobs(c *config.Config, s *syncer.Sender) ([]scheduler.Job, error) {
+func jobs(c *config.Config, s *senders) ([]scheduler.Job, error) {
 	var list []scheduler.Job
 	add := func(name, job, spec string) error {
 		schedule, err := scheduler.Parse(spec, c.Location())
@@ -50,7 +49,7 @@ func jobs(c *config.Config, s *syncer.Sender) ([]scheduler.Job, error) {
 
 // jobs returns every job of c: those that let changes leave, and the verification.
 func (p *process) jobs(c *config.Config) ([]scheduler.Job, error) {
-	list, err := jobs(c, p.sender)
+	list, err := jobs(c, p.senders)
 	if err != nil {
 		return nil, err
 	}
@@ -60,14 +59,9 @@ func (p *process) jobs(c *config.Config) ([]scheduler.Job, error) {
 
 // drain lets leave what a job received until its time, and waits until none of it is left. The next
 // run of the job comes after that, however long MoEngage is away.
-func drain(s *syncer.Sender, job string) func(context.Context, time.Time) error {
+func drain(s *senders, job string) func(context.Context, time.Time) error {
 	return func(ctx context.Context, scheduled time.Time) error {
-		select {
-		case <-s.Open(job, scheduled):
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return s.drain(ctx, job, scheduled)
 	}
 }
 

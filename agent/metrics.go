@@ -165,7 +165,7 @@ func (c *reading) truth(name string, v bool) {
 }
 
 func (c *reading) process() {
-	health := c.p.sender.Health()
+	health := c.p.senders.Health()
 	c.truth("personasync_ready", c.p.readiness.unready() == "")
 	c.truth("personasync_moengage_failing", health.State == "failing")
 	c.truth("personasync_moengage_stopped", health.State == "failing" && health.Stopped)

@@ -59,7 +59,8 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		open:    func() (*store.View, func() error, error) { return openFiles(c.DataDir) },
 		process: stopped,
 		rules:   c.Rules,
-		syncer:  func() syncer.Config { return senderConfig(c) },
+		limits:  func() config.MoEngage { return c.MoEngage },
+		syncer:  func(road store.Road) syncer.Config { return senderConfig(c, road) },
 		plan:    filedPlan(c),
 		version: version,
 	}

@@ -24,7 +24,7 @@ const (
 	maxCalls = 2048
 
 	// countShare and countPages bound what counting parked changes by cause costs: at most a hundredth of
-	// the time, and 400,000 changes.
+	// the time, and 400,000 changes or some hundred megabytes of them.
 	countShare = 100
 	countPages = 100
 )
@@ -95,7 +95,7 @@ func (r *recorder) sample(ctx context.Context, now time.Time) error {
 		r.minutes = since(append(r.minutes, s), now.Add(-minutesKept))
 	}
 	r.mu.Unlock()
-	if err := r.count(now); err != nil {
+	if err := r.count(ctx, now); err != nil {
 		return err
 	}
 	if !keep {
@@ -192,7 +192,7 @@ func (r *recorder) totals() (parkedTotals, error) {
 }
 
 // count counts what is parked by cause, if that may have changed and it is time.
-func (r *recorder) count(now time.Time) error {
+func (r *recorder) count(ctx context.Context, now time.Time) error {
 	t, err := r.totals()
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (r *recorder) count(now time.Time) error {
 	if !due {
 		return nil
 	}
-	causes, err := r.countCauses(t)
+	causes, err := r.countCauses(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -214,13 +214,16 @@ func (r *recorder) count(now time.Time) error {
 	return nil
 }
 
-func (r *recorder) countCauses(t parkedTotals) ([]Cause, error) {
+func (r *recorder) countCauses(ctx context.Context, t parkedTotals) ([]Cause, error) {
 	if t.parked() == 0 {
 		return nil, nil
 	}
 	var lines []store.StatLine
 	cursor := store.StateParked.String() + ":"
 	for page := 0; cursor != "" && page < countPages; page++ {
+		if ctx.Err() != nil { // a stop does not wait for gigabytes of parked events
+			return nil, ctx.Err()
+		}
 		some, next, err := r.store.StatsPage(cursor)
 		if err != nil {
 			return nil, err

@@ -2,9 +2,12 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
@@ -369,5 +372,41 @@ func TestThePastIsCloseWhereItIsRecent(t *testing.T) {
 		if !hour[i].At.Before(hour[i+1].At) {
 			t.Errorf("%v comes before %v", hour[i].At, hour[i+1].At)
 		}
+	}
+}
+
+// TestAStopDoesNotWaitUntilWhatIsParkedIsCounted: with two gigabytes of it, that took half a minute.
+func TestAStopDoesNotWaitUntilWhatIsParkedIsCounted(t *testing.T) {
+	s, err := store.Open(t.TempDir(), store.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	raw := bytes.Repeat([]byte("x"), 32<<10)
+	var events []*store.Event
+	for range 500 {
+		events = append(events, &store.Event{Received: two, Time: two, MessageID: "m", Fault: "not_json", Sentence: "it is not JSON", Raw: raw})
+	}
+	if err := errors.Join(s.Append(t.Context(), events...), s.Applied(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRecorder(s, slog.New(slog.DiscardHandler), two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if err := r.count(stopped, two); !errors.Is(err, context.Canceled) || r.parked() == nil || len(r.parked()) != 0 {
+		t.Errorf("counting after the stop: %v, %+v", err, r.parked())
+	}
+	// A page reads four megabytes at most, so there are several, and nothing is left out.
+	if _, next, err := s.StatsPage("parked:"); err != nil || next == "" {
+		t.Errorf("all 16 MB were read in one transaction (%v)", err)
+	}
+	if err := r.count(t.Context(), two); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.parked(); len(got) != 1 || got[0].Count != 500 {
+		t.Errorf("counted %+v, want 500 of one cause", got)
 	}
 }

@@ -30,6 +30,8 @@ var codes = []struct {
 	{"not_found", http.StatusNotFound, store.ErrNotFound},
 	{"no_data", http.StatusNotFound, store.ErrNoData},
 	{"underway", http.StatusConflict, store.ErrUnderway},
+	{"no_members", http.StatusBadRequest, store.ErrNoMembers},
+	{"no_successor", http.StatusBadRequest, store.ErrNoSuccessor},
 	{"unreadable", http.StatusConflict, ErrUnreadable},
 	{"full", http.StatusInsufficientStorage, store.ErrFull},
 	{"usage", http.StatusBadRequest, errUsage},

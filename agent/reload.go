@@ -60,8 +60,8 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.config.Store(next)
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
-	p.sender.Reconfigure(p.senderConfig(next))
-	p.verifier.reader.Reconfigure(senderConfig(next))
+	p.senders.Reconfigure(next, p.senderConfig)
+	p.verifier.reader.Reconfigure(senderConfig(next, store.RoadTransition))
 	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
 	if p.o.Relog != nil {

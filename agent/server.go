@@ -45,6 +45,7 @@ func (p *process) serve(name string, l net.Listener, h http.Handler) *server {
 		WriteTimeout:      answerWithin,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       withPeer,
 		ErrorLog:          slog.NewLogLogger(p.log.With("part", name).Handler(), slog.LevelDebug),
 	}
 	return s

@@ -3,6 +3,7 @@ package agent
 import (
 	"time"
 
+	"personasync/agent/config"
 	"personasync/store"
 )
 
@@ -27,22 +28,109 @@ type Status struct {
 
 	SentLastMinute Sent       `json:"sent_last_minute"`
 	NextFlush      *time.Time `json:"next_flush"` // of a cron; null when none is planned
+	Drain          *Drain     `json:"drain"`      // null when nothing is pending
 
 	Events   store.EventLedger  `json:"events"`
 	Changes  store.ChangeLedger `json:"changes"`
 	MoEngage Reachability       `json:"moengage"`
 
-	Verify *VerifyStatus `json:"verify"` // null when nothing was ever verified
+	Guard     []GuardedAudience `json:"guard"`     // whose exits the guard holds
+	Staleness []Staleness       `json:"staleness"` // of every computation seen
+	Verify    *VerifyStatus     `json:"verify"`    // null when nothing was ever verified
 
 	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
 	// it was looked at.
 	Salvages []store.Salvage `json:"salvages"`
 }
 
+// Staleness is how long no event of a computation has come. Silent says that it is worth a look: nothing
+// for two days, while Segment sends something of the others. It computes once a day at the least.
+type Staleness struct {
+	Key       string `json:"key"`
+	ID        string `json:"id"`
+	LastEvent string `json:"last_event"`
+	AgeS      int64  `json:"age_s"`
+	Silent    bool   `json:"silent"`
+}
+
+const silentAfter = 48 * time.Hour
+
+func staleness(list []store.ComputationInfo, now time.Time) []Staleness {
+	all, freshest := []Staleness{}, time.Time{}
+	for _, c := range list {
+		if at, err := time.Parse(time.RFC3339Nano, c.LastEvent); err == nil {
+			all = append(all, Staleness{Key: c.Key, ID: c.ID, LastEvent: c.LastEvent, AgeS: age(at, now)})
+			if at.After(freshest) {
+				freshest = at
+			}
+		}
+	}
+	for i := range all {
+		all[i].Silent = all[i].AgeS > int64(silentAfter/time.Second) && age(freshest, now) < int64(silentAfter/time.Second)
+	}
+	return all
+}
+
+// GuardedAudience is an audience that too many members left at once. Held counts its changes that wait
+// for an operator, for whatever reason.
+type GuardedAudience struct {
+	Key   string `json:"key"`
+	ID    string `json:"id"`
+	Held  uint64 `json:"held"`
+	Since string `json:"since"`
+}
+
+func guarded(list []store.ComputationInfo) []GuardedAudience {
+	held := []GuardedAudience{}
+	for _, c := range list {
+		if c.ExitsHeldSince != "" {
+			held = append(held, GuardedAudience{c.Key, c.ID, c.Held, c.ExitsHeldSince})
+		}
+	}
+	return held
+}
+
 // Sent is how much left for MoEngage, counted as MoEngage counts.
 type Sent struct {
 	Users  int `json:"users"`
 	Events int `json:"events"`
+}
+
+// Drain is how long what is pending takes to leave at the configured limits, once it may leave, and
+// which limit decides that. Others who write to the workspace, and requests that fail, come on top.
+type Drain struct {
+	Seconds   int64         `json:"seconds"`
+	Limit     string        `json:"limit"` // users, events, or cohorts: requests of Cohort Sync
+	PerMinute int           `json:"per_minute"`
+	Backlog   store.Backlog `json:"backlog"`
+}
+
+// cohortMembers is about how many members a request of Cohort Sync holds: ids of 36 bytes in 128,000.
+const cohortMembers = 2_700
+
+// drainOf forecasts when a backlog is gone: the limits are independent of each other, so the one that
+// takes longest decides.
+func drainOf(b store.Backlog, m config.MoEngage) *Drain {
+	var longest *Drain
+	for _, l := range [...]struct {
+		name      string
+		n         uint64
+		perMinute int
+	}{
+		{"users", b.Users, m.UsersPerMinute},
+		{"events", b.Events, m.EventsPerMinute},
+		{"cohorts", (b.Members + cohortMembers - 1) / cohortMembers, m.CohortsPerMinute},
+	} {
+		if l.n == 0 || l.perMinute <= 0 {
+			continue
+		}
+		perMinute := uint64(l.perMinute)
+		d := &Drain{Seconds: int64((l.n*60 + perMinute - 1) / perMinute), Limit: l.name, PerMinute: l.perMinute, Backlog: b}
+		if longest == nil || d.Seconds > longest.Seconds {
+			longest = d
+		}
+	}
+	return longest
 }
 
 // Reachability is how MoEngage answers: "ok", "failing", or "unknown" before the first answer and
@@ -67,7 +155,7 @@ func stopped() Process {
 }
 
 // newStatus joins what the store counted with what the process knows.
-func newStatus(c store.Counts, sent []store.SentSecond, p Process, version string, now time.Time) Status {
+func newStatus(c store.Counts, sent []store.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
 	s := Status{
 		Ready: p.Unready == "", Unready: p.Unready, Version: version,
 		Received: c.Received, Rejected: c.Rejected, Unapplied: c.Unapplied,
@@ -76,6 +164,7 @@ func newStatus(c store.Counts, sent []store.SentSecond, p Process, version strin
 		Delivered: c.Changes.Delivered,
 		Users:     c.Users, Audiences: c.Audiences,
 		Events: c.Events, Changes: c.Changes,
+		Drain:          drainOf(c.Backlog, m),
 		MoEngage:       p.MoEngage,
 		UptimeS:        age(p.Started, now),
 		OldestPendingS: age(c.OldestPending, now),

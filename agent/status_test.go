@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/config"
 	"personasync/store"
 )
 
@@ -32,20 +33,35 @@ func TestStatusKeepsItsNames(t *testing.T) {
 		Started:   now.Add(-90 * time.Second),
 		NextFlush: time.Date(2026, 3, 14, 12, 0, 0, 0, time.FixedZone("", 2*60*60)),
 		MoEngage:  Reachability{State: "ok", Since: timestamp(now.Add(-30 * time.Minute))},
-	}, "1.0", now)
+	}, config.MoEngage{}, "1.0", now)
 	holds(t, s, statusContract)
 }
 
 func TestStatusOfAStoppedAgent(t *testing.T) {
-	s := newStatus(store.Counts{}, nil, stopped(), "1.0", time.Now())
+	s := newStatus(store.Counts{}, nil, stopped(), config.MoEngage{}, "1.0", time.Now())
 	holds(t, s, `{"ready": false, "uptime_s": 0, "oldest_pending_s": 0, "next_flush": null,
 		"moengage": {"state": "unknown", "last_error": "", "since": ""}}`)
 }
 
 func TestStatusAddsUpWhatLeft(t *testing.T) {
-	s := newStatus(store.Counts{}, []store.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, Process{}, "", time.Now())
+	s := newStatus(store.Counts{}, []store.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, Process{}, config.MoEngage{}, "", time.Now())
 	if want := (Sent{Users: 4, Events: 2}); s.SentLastMinute != want {
 		t.Errorf("%+v left, want %+v", s.SentLastMinute, want)
+	}
+}
+
+func TestTheForecastIsOfTheLimitThatTakesLongest(t *testing.T) {
+	limits := config.Default().MoEngage
+	for want, b := range map[string]store.Backlog{
+		`{"seconds": 2460, "limit": "users", "per_minute": 10000}`: {Users: 410_000, Events: 30_000},
+		`{"seconds": 120, "limit": "events", "per_minute": 30000}`: {Users: 10_000, Events: 60_000},
+		`{"seconds": 75, "limit": "cohorts", "per_minute": 300}`:   {Users: 1, Members: 1_000_000},
+	} {
+		s := newStatus(store.Counts{Backlog: b}, nil, Process{}, limits, "", time.Now())
+		holds(t, s.Drain, want)
+	}
+	if s := newStatus(store.Counts{}, nil, Process{}, limits, "", time.Now()); s.Drain != nil {
+		t.Errorf("a forecast without anything to send: %+v", s.Drain)
 	}
 }
 
@@ -81,6 +97,35 @@ func within(t *testing.T, path string, got, want map[string]any) {
 		}
 		if g != w {
 			t.Errorf("%s%s is %v, want %v", path, name, g, w)
+		}
+	}
+}
+
+func TestSilenceIsOfOneAmongOthers(t *testing.T) {
+	now := time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
+	list := func(ages ...time.Duration) (l []store.ComputationInfo) {
+		for _, a := range ages {
+			l = append(l, store.ComputationInfo{LastEvent: timestamp(now.Add(-a))})
+		}
+		return append(l, store.ComputationInfo{Key: "never seen"})
+	}
+	for _, tc := range []struct {
+		list   []store.ComputationInfo
+		silent []bool
+	}{
+		{list(), nil},
+		{list(time.Hour, 47*time.Hour), []bool{false, false}},
+		{list(time.Hour, 49*time.Hour), []bool{false, true}},
+		{list(50*time.Hour, 49*time.Hour), []bool{false, false}}, // Segment sends nothing at all: that is another trouble
+	} {
+		got := staleness(tc.list, now)
+		if len(got) != len(tc.silent) {
+			t.Fatalf("%+v", got)
+		}
+		for i := range got {
+			if got[i].Silent != tc.silent[i] {
+				t.Errorf("%d s: silent %v", got[i].AgeS, got[i].Silent)
+			}
 		}
 	}
 }

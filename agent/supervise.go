@@ -39,7 +39,7 @@ func (p *process) statusLine() string {
 	if c, err := p.store.Counts(); err == nil {
 		line += fmt.Sprintf("; %d changes pending, %d parked", c.Changes.Pending, c.Events.Parked+c.Changes.Parked)
 	}
-	line += "; MoEngage " + p.sender.Health().State
+	line += "; MoEngage " + p.senders.Health().State
 	if p.outdated.Load() {
 		line += "; the last reload was refused, see the log"
 	}

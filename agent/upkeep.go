@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -71,22 +70,11 @@ func (f files) Check(ctx context.Context, progress func(done, total int64)) (*st
 
 // Compact implements Upkeep. It applies what the agent left in its inbox on the way, as its start would.
 func (f files) Compact(ctx context.Context, progress func(done, total int64)) (r store.CompactReport, err error) {
-	if err := checkOwner(f.config.DataDir); err != nil {
-		return r, err
-	}
-	if v, err := store.OpenReadOnly(f.config.DataDir); err != nil { // Open would make what is missing
-		return r, f.explain(err)
-	} else if err := v.Close(); err != nil {
-		return r, err
-	}
-	s, err := store.Open(f.config.DataDir, storeOptions(f.config, slog.New(slog.DiscardHandler)))
-	if err != nil {
-		return r, f.explain(err)
-	}
-	if err = s.Applied(ctx); err == nil {
+	err = f.open(ctx, func(s *store.Store) error {
 		r, err = s.Compact(ctx, progress)
-	}
-	return r, errors.Join(err, s.Close())
+		return err
+	})
+	return r, err
 }
 
 // Backup implements Upkeep.
@@ -158,8 +146,10 @@ func (a *Admin) tell(w http.ResponseWriter, r *http.Request, do func(ctx context
 		end.Report, err = json.Marshal(report)
 	}
 	if err != nil {
-		a.Log.Error("upkeep failed", "path", r.URL.Path, "error", err)
 		p, _ := newProblem(err)
+		if p.Code == "internal" {
+			a.Log.Error("an order failed", "path", r.URL.Path, "error", err)
+		}
 		end.Problem = &p
 	}
 	_ = lines.Encode(end)
@@ -212,21 +202,24 @@ func (p *patientWriter) Flush() error { return p.control.Flush() }
 // Check implements Upkeep.
 func (c *Client) Check(ctx context.Context, progress func(done, total int64)) (*store.CheckReport, error) {
 	r := new(store.CheckReport)
-	return r, c.listen(ctx, "/api/db/check", progress, r)
+	return r, c.listen(ctx, "/api/db/check", nil, progress, r)
 }
 
 // Compact implements Upkeep.
 func (c *Client) Compact(ctx context.Context, progress func(done, total int64)) (r store.CompactReport, err error) {
-	return r, c.listen(ctx, "/api/db/compact", progress, &r)
+	return r, c.listen(ctx, "/api/db/compact", nil, progress, &r)
 }
 
 // order posts to path and returns the answer, which the caller closes.
-func (c *Client) order(ctx context.Context, path string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://personasync"+path, nil)
+func (c *Client) order(ctx context.Context, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://personasync"+path, body)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set(versionHeader, c.version)
+	if body != nil {
+		req.Header.Set("Expect", "100-continue") // what is refused at once need not be sent
+	}
 	resp, err := c.patient.Do(req)
 	if err != nil {
 		return nil, unwrapURL(err)
@@ -242,8 +235,8 @@ func (c *Client) order(ctx context.Context, path string) (*http.Response, error)
 }
 
 // listen gives an order, and passes the tidings of it on until the report comes.
-func (c *Client) listen(ctx context.Context, path string, progress func(done, total int64), report any) error {
-	resp, err := c.order(ctx, path)
+func (c *Client) listen(ctx context.Context, path string, body io.Reader, progress func(done, total int64), report any) error {
+	resp, err := c.order(ctx, path, body)
 	if err != nil {
 		return err
 	}
@@ -272,7 +265,7 @@ func (c *Client) listen(ctx context.Context, path string, progress func(done, to
 
 // Backup implements Upkeep.
 func (c *Client) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (r store.BackupReport, err error) {
-	resp, err := c.order(ctx, "/api/db/backup")
+	resp, err := c.order(ctx, "/api/db/backup", nil)
 	if err != nil {
 		return r, err
 	}

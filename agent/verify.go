@@ -442,5 +442,5 @@ func readVerifyOrder(q url.Values) (o VerifyOrder, err error) {
 func (c *Client) Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
 	q := url.Values{"key": {o.Key}, "sample": {strconv.Itoa(o.Sample)}, "repair": {strconv.FormatBool(o.Repair)}, "settle": {o.Settle.String()}}
 	r := new(VerifyReport)
-	return r, c.listen(ctx, "/api/verify?"+q.Encode(), progress, r)
+	return r, c.listen(ctx, "/api/verify?"+q.Encode(), nil, progress, r)
 }

@@ -14,8 +14,8 @@ import (
 func (sh *shell) audienceCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "audience",
-		Usage: "who is in which audience, as the agent knows it",
-		Subcommands: []*urfave.Command{
+		Usage: "who is in which audience, as the agent knows it, and what it should know",
+		Subcommands: append([]*urfave.Command{
 			{
 				Name:  "list",
 				Usage: "list every audience and trait seen, with its members",
@@ -34,7 +34,7 @@ func (sh *shell) audienceCommand() *urfave.Command {
 				Action: sh.audienceMembers,
 			},
 			sh.audienceVerifyCommand(),
-		},
+		}, sh.membershipCommands()...),
 	}
 }
 
@@ -57,6 +57,11 @@ func (sh *shell) audienceList(c *urfave.Context) error {
 		if c.Bool("json") {
 			return printJSON(sh.out, list)
 		}
+		for _, l := range list {
+			if l.ExitsHeldSince != "" {
+				sh.remark("too many members left %s at once, exits are held since %s: `personasync audience release` or `discard` decides", plain(l.Key), minute(l.ExitsHeldSince))
+			}
+		}
 		if len(list) == 0 {
 			sh.remark("no event of an audience or trait has come yet")
 		}
@@ -66,7 +71,7 @@ func (sh *shell) audienceList(c *urfave.Context) error {
 
 func (sh *shell) printComputations(wide bool, list []store.ComputationInfo) error {
 	t := sh.newTable(wide, column{title: "KEY", flexible: true}, column{title: "CLASS"},
-		column{title: "MEMBERS", right: true}, column{title: "ENTERED", right: true}, column{title: "EXITED", right: true},
+		column{title: "MEMBERS", right: true}, column{title: "ENTERED", right: true}, column{title: "EXITED", right: true}, column{title: "HELD", right: true},
 		column{title: "LAST EVENT"}, column{title: "ID", flexible: true})
 	var rows [][]string
 	for _, l := range list {
@@ -74,7 +79,7 @@ func (sh *shell) printComputations(wide bool, list []store.ComputationInfo) erro
 		if l.Class == "trait" {
 			members = ""
 		}
-		rows = append(rows, []string{l.Key, l.Class, members, count(l.Entered), count(l.Exited), minute(l.LastEvent), l.ID})
+		rows = append(rows, []string{l.Key, l.Class, members, count(l.Entered), count(l.Exited), count(l.Held), minute(l.LastEvent), l.ID})
 	}
 	return t.print(rows)
 }

@@ -67,6 +67,12 @@ func (p *progressBar) draw(line string) {
 	p.width = len(line)
 }
 
+// next begins the bar of another part of the work, counted in other units.
+func (p *progressBar) next(unit func(n int64) string) {
+	p.end()
+	p.begun, p.drawn, p.unit = time.Time{}, time.Time{}, unit
+}
+
 // end wipes the bar away: what comes next says how it went.
 func (p *progressBar) end() {
 	if p.width > 0 {

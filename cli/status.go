@@ -56,6 +56,14 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	line("pending", sh.pendingText(s))
 	line("parked", alarm(sh.paint.yellow, s.Parked)+" (`personasync outbox list --state parked`)")
 	line("held", alarm(sh.paint.yellow, s.Held))
+	for _, g := range s.Guard {
+		line("guard", sh.paint.red("exits of "+plain(g.Key)+" are held")+" since "+minute(g.Since)+": too many members left at once; `personasync audience release` or `discard` decides")
+	}
+	for _, c := range s.Staleness {
+		if c.Silent {
+			line("silent", sh.paint.yellow("no event of "+plain(c.Key)+" for "+ago(c.AgeS))+": is it still on in Segment?")
+		}
+	}
 	line("delivered", count(s.Delivered))
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", plural(s.SentLastMinute.Users, "user"), plural(s.SentLastMinute.Events, "event")))
 	line("known", plural(s.Users, "user")+", "+plural(s.Audiences, "audience"))
@@ -139,7 +147,16 @@ func (sh *shell) pendingText(s agent.Status) string {
 	if s.Pending == 0 {
 		return "0"
 	}
-	return count(s.Pending) + ", the oldest for " + ago(s.OldestPendingS)
+	return count(s.Pending) + ", the oldest for " + ago(s.OldestPendingS) + drainText(s.Drain)
+}
+
+// drainText forecasts when what is pending is gone; of what is gone in a minute there is nothing to say.
+func drainText(d *agent.Drain) string {
+	if d == nil || d.Seconds <= 60 {
+		return ""
+	}
+	what := map[string]string{"users": "users", "events": "events", "cohorts": "cohort requests"}[d.Limit]
+	return fmt.Sprintf("; the drain takes %s at %s %s/min", ago(d.Seconds), count(uint64(d.PerMinute)), what)
 }
 
 // alarm paints a number that should be zero.

@@ -26,7 +26,7 @@ func (sh *shell) userCommand() *urfave.Command {
 				"Example: personasync user show usr_48213",
 			Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
 			Action: sh.userShow,
-		}},
+		}, sh.forgetCommand()},
 	}
 }
 

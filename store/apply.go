@@ -34,6 +34,11 @@ func (b *batch) apply(rec record, frame []byte) {
 	case rec.hand != nil:
 		b.applyHand(rec.hand)
 		return
+	case rec.order != nil:
+		b.applyOrder(rec.seq, rec.order)
+		return
+	case rec.erased:
+		return // and so applied before
 	}
 	l := &b.st.ledger.events
 	if rec.event == nil { // acknowledged, and lost before it was applied
@@ -98,6 +103,9 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	if ambiguous {
 		return park("ambiguous_key", "the event names no computation but this key, and several computations have it: send context.personas along")
 	}
+	if f.former() {
+		return fateIgnored // late news of an audience that was made again
+	}
 	p := b.st.rules.For(f.key, f.id)
 	who, verdict := identifyUser(e, &p)
 	switch verdict {
@@ -123,7 +131,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 // state diffs what the event says against what is kept.
 func (b *batch) state(u *user, f *field, p *Policy, c *cause) fate {
 	if c.event.Class != ClassTrait {
-		return max(b.member(u, f, p, c, true), b.forwardTraits(u, f, p, c))
+		return max(b.member(u, f, p, c, sortOf(p, c.event), true), b.forwardTraits(u, f, p, c))
 	}
 	return max(b.values(u, f, p, c, true), b.forwardTraits(u, f, p, c))
 }
@@ -141,21 +149,44 @@ func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) fate 
 	return result
 }
 
-// member applies a membership. tell is false when the event itself is sent on by itself.
-func (b *batch) member(u *user, f *field, p *Policy, c *cause, tell bool) fate {
-	e := c.event
-	word := statement{value: jsonFalse, time: e.Time.UnixNano(), since: e.Time.UnixNano(), seq: c.seq}
-	if e.Flag == FlagIn {
+// memberWord is what c says of a membership.
+func memberWord(c *cause) statement {
+	at := c.event.Time.UnixNano()
+	word := statement{value: jsonFalse, time: at, since: at, seq: c.seq}
+	if c.event.Flag == FlagIn {
 		word.value = jsonTrue
 	}
-	en, sort := b.entry(u, f.number), sortOf(p, e)
-	wasIn, first := en.newest().in(), en.known(sort) == nil
+	return word
+}
+
+// member applies a membership to one of the states that are kept. tell is false when no event is to be
+// made of it: it is sent on by itself, or nobody wants one.
+func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) fate {
+	en, word := b.entry(u, f.number), memberWord(c)
+	wasIn, first, leftAt := en.newest().in(), en.known(sort) == nil, en.leftAt()
+	if f.hear(sort, c.event.Call) {
+		b.touch(f)
+	}
+	watched := b.st.rules.guards(p) && !c.unguarded
+	if watched {
+		b.openWindow(f, c)
+	}
+	if f.watch.swept != nil {
+		b.holdWaiting(u, f)
+	}
 	result := en.hear(sort, word, true)
 	if result == fateStale || result == fateDuplicate {
 		return result
 	}
 	b.write(u, f.number)
-	b.countMember(f, wasIn, en.newest().in())
+	isIn := en.newest().in()
+	b.countMember(f, wasIn, isIn)
+	if watched {
+		b.watchMember(f, wasIn, isIn, leftAt, c)
+	}
+	if result == fateTransition || isIn != wasIn {
+		b.tellChannels(u, f, p, en, c)
+	}
 	if result != fateTransition {
 		return result
 	}
@@ -183,20 +214,24 @@ func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, even
 	if result != fateTransition {
 		return result
 	}
-	if bytes.Equal(value, jsonNull) {
-		if first {
-			return fateUnchanged // there was no value before, and there is none now
-		}
-		switch p.OnNull {
-		case NullUnset:
-		case NullEmpty:
-			word.value = jsonEmpty
-		default:
-			return fateTransition
-		}
+	if first && bytes.Equal(value, jsonNull) {
+		return fateUnchanged // there was no value before, and there is none now
 	}
-	b.tell(u, f, p, en, c, sort, TransitionValue, word.value, event)
+	if value, send := p.sendable(word.value); send {
+		b.tell(u, f, p, en, c, sort, TransitionValue, value, event)
+	}
 	return fateTransition
+}
+
+// sendable is what leaves of a trait's value; send is false when nothing does.
+func (p *Policy) sendable(value []byte) (_ []byte, send bool) {
+	switch {
+	case !bytes.Equal(value, jsonNull), p.OnNull == NullUnset:
+		return value, true
+	case p.OnNull == NullEmpty:
+		return jsonEmpty, true
+	}
+	return nil, false
 }
 
 // hear takes in a word, and says what it amounts to.
@@ -250,6 +285,11 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	if p.tooOld(e) {
 		asEvent = false // a replay: the state is news, the event is not
 	}
+	if t == TransitionEnter {
+		attribute, event := b.cancelHeld(u, f, en, sort)
+		asAttribute = asAttribute && !(attribute && en.told.is(value) && en.flying.id.IsZero())
+		asEvent = asEvent && !event
+	}
 	if asAttribute {
 		b.wantAttribute(u, f, p, en, c, t, value)
 	}
@@ -280,9 +320,12 @@ func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, 
 		ch.Props = bytes.Clone(c.event.Bytes(c.event.Object))
 	}
 	b.st.ledger.changes.Created++
-	if b.st.registry.conflicted(f, p, &b.st.rules) {
-		b.hold(u, f, ch, nil)
-		return
+	switch {
+	case b.st.registry.conflicted(f, p, &b.st.rules):
+		b.holdConflict(u, f, ch, nil)
+	case b.withholds(f, p, c, t):
+		b.holdExit(u, f, ch, nil)
+	default:
+		b.enqueue(u, ch)
 	}
-	b.enqueue(u, ch)
 }

@@ -27,7 +27,7 @@ type batch struct {
 
 	now  time.Time // receipt of the record being applied
 	dry  bool      // decide, and write nothing
-	woke bool      // something became due that was not
+	woke [2]bool   // something became due that was not, by Road - 1
 	err  error     // the first write that failed; the transaction is lost
 
 	tracing bool // a compaction wants to know what is written: see trace.go
@@ -51,6 +51,7 @@ type user struct {
 	key    []byte
 	head   *head
 	was    [][]byte // where the user stood in the due index when loaded
+	owed   Backlog  // what the user added to the backlog then
 	blocks []*block // as they were first wanted
 	dirty  bool     // the head, and so perhaps the due index
 }
@@ -68,7 +69,7 @@ func (b *batch) user(id string) *user {
 		}
 		u.head = h
 	}
-	u.was = u.head.dueKeys(u.key)
+	u.was, u.owed = u.head.dueKeys(u.key), u.head.backlog()
 	b.users[id] = u
 	return u
 }
@@ -189,6 +190,7 @@ func (b *batch) flushUser(u *user) {
 	if !u.dirty {
 		return
 	}
+	b.st.ledger.backlog.move(u.owed, u.head.backlog())
 	key := b.rowKey(u, blockHead)
 	if frame := b.frame(func(buf []byte) []byte { return u.head.encode(buf, key) }); len(frame) > 0 {
 		b.put(b.rows, key, frame)
@@ -238,7 +240,7 @@ func (b *batch) reindex(u *user) {
 	for _, key := range now {
 		if !containsKey(u.was, key) {
 			b.put(b.due, key, nil)
-			b.woke = true
+			b.woke[key[0]-1] = true
 		}
 	}
 }

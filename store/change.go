@@ -143,6 +143,7 @@ type Change struct {
 	MessageID string
 
 	Attempts    int
+	Alone       int       // of these, the ones with no other user in the request
 	NextAttempt time.Time // zero before a first attempt
 	Reason      string    // code of the last failure, or why it is parked or held
 	Sentence    string    // the same for people

@@ -2,7 +2,8 @@ package store
 
 import "bytes"
 
-const changeVersion byte = 1
+// changeVersion 1 did not count the attempts alone.
+const changeVersion byte = 2
 
 // stored is a change as the queue, the parked, the held and the history keep it. One encoding serves
 // all four, so that a change moves whole.
@@ -17,6 +18,11 @@ type stored struct {
 }
 
 const fieldNone = ^uint32(0)
+
+// inRow reports whether a pending change is kept in a membership row, and not in the user's queue.
+func (c *stored) inRow() bool {
+	return !c.loose && (c.Kind == KindAttribute || c.Kind == KindCohort || c.Kind == KindList)
+}
 
 func (c *stored) encode(buf []byte) []byte {
 	start := len(buf)
@@ -36,7 +42,7 @@ func (c *stored) encode(buf []byte) []byte {
 	buf = putTime(buf, c.Closed)
 	buf = putUint(putID(buf, c.Successor), c.prev)
 	buf = putBytes(buf, c.raw)
-	return seal(buf, start)
+	return seal(putUint(buf, uint64(c.Alone)), start)
 }
 
 func (a *Answer) encode(buf []byte) []byte {
@@ -51,7 +57,17 @@ func (r *reader) answer() Answer {
 
 // decodeChange copies everything it keeps: a change leaves its transaction.
 func decodeChange(frame []byte, epoch uint32) (*stored, error) {
-	r, err := unseal(bytes.Clone(frame), changeVersion)
+	return peekChange(bytes.Clone(frame), epoch)
+}
+
+// peekChange is decodeChange without the copy: the value, the properties and the raw bytes of the change
+// lie in frame, and are good for as long as that is.
+func peekChange(frame []byte, epoch uint32) (*stored, error) {
+	version := changeVersion
+	if len(frame) > 0 && frame[0] == 1 {
+		version = 1
+	}
+	r, err := unseal(frame, version)
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +87,9 @@ func decodeChange(frame []byte, epoch uint32) (*stored, error) {
 	c.Closed = r.time()
 	c.Successor, c.prev = r.id(epoch), r.uint()
 	c.raw = nilIfEmpty(r.bytes())
+	if version > 1 {
+		c.Alone = int(r.uint())
+	}
 	return c, r.done()
 }
 

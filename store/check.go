@@ -296,6 +296,7 @@ type checker struct {
 
 	tx      *bolt.Tx
 	st      *state
+	backlog Backlog
 	members map[uint32]uint64 // by field, as the rows have them
 	held    map[uint32]uint64
 	there   [2]tally // changes that are parked and held …
@@ -509,7 +510,7 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 		if e.waiting.pending() {
 			c.user.blocks[number] |= 1 << e.column
 		}
-		if !e.flying.id.IsZero() && !c.st.flying(c.user.id, e.flying.id) {
+		if !e.flying.id.IsZero() && !c.st.flying(c.st.registry.fields[field].road(), c.user.id, e.flying.id) {
 			c.r.find("pointer", "change %s is said to be in a request under way, and is in none", e.flying.id)
 		}
 		if e.loose > 0 {
@@ -563,6 +564,7 @@ func (c *checker) head(k, frame []byte) {
 		c.r.find("frame", "rows %x: %v", k, err)
 		return
 	}
+	c.backlog.move(Backlog{}, h.backlog())
 	c.userQueue()
 	if len(h.blocks) != len(u.blocks) {
 		c.r.find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.blocks), len(u.blocks))
@@ -710,7 +712,7 @@ func (c *checker) rest() error {
 			}
 		},
 		string(bucketSent): func(k, v []byte) {
-			if len(k) != 8 || len(v) != 8 {
+			if len(k) != 8 || len(v) != 8 && len(v) != 12 {
 				c.r.find("frame", "sent %x: not a second", k)
 			}
 		},
@@ -755,6 +757,13 @@ func (c *checker) ledger() {
 		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, h.terms())
 	}
 	c.equal("users", c.st.ledger.users, c.r.Users)
+	if c.st.ledger.uncounted {
+		return
+	}
+	said, counted := c.st.ledger.backlog, c.backlog
+	c.equal("users that wait", said.Users, counted.Users)
+	c.equal("events that wait", said.Events, counted.Events)
+	c.equal("members of cohorts that wait", said.Members, counted.Members)
 }
 
 // fields holds the counters of every computation against its rows.

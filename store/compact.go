@@ -87,6 +87,11 @@ func (s *Store) Compact(ctx context.Context, progress func(done, total int64)) (
 	defer s.upkeep.Unlock()
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
+	return s.compact(ctx, progress)
+}
+
+// compact is Compact by whoever holds the upkeep lock.
+func (s *Store) compact(ctx context.Context, progress func(done, total int64)) (CompactReport, error) {
 	begun := time.Now()
 	c := &compaction{s: s, path: filepath.Join(s.dir, compactFile), progress: progress}
 	err := c.run(ctx)
@@ -141,6 +146,7 @@ func (s *Store) lifelong(ctx context.Context) (context.Context, context.CancelFu
 // removeLeftovers removes what a crash left half done. The directory is locked: nobody is at it.
 func (s *Store) removeLeftovers() {
 	os.Remove(filepath.Join(s.dir, compactFile))
+	s.removeHalfErased()
 	os.RemoveAll(filepath.Join(s.dir, restoreDir))
 	if aside, _ := filepath.Glob(filepath.Join(s.dir, replacedPattern)); len(aside) > 0 {
 		s.log.Warn("an interrupted restore left the files it replaced: remove them when you are content", "dirs", aside)

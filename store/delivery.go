@@ -56,6 +56,7 @@ const (
 type Result struct {
 	Verdict  Verdict
 	RetryAt  time.Time // Refused and Uncertain: not before; zero is at once
+	Alone    bool      // no other user was in the request
 	Reason   string    // code; not for Delivered
 	Sentence string
 	Answer   Answer

@@ -41,6 +41,30 @@ func TestACommitThatFailedAfterItsHeadWasWrittenLosesNothing(t *testing.T) {
 	}
 }
 
+// TestACommitInDoubtDoesNotStayBehindInAFullFile: it made the file as large as files get, so the next
+// one took over, with the same numbers; and the commit that nobody was answered for stayed.
+func TestACommitInDoubtDoesNotStayBehindInAFullFile(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	b.receive(event("ann", "vip", true, 1))
+	b.inbox.turn.Lock()
+	s := b.inbox.segments[0]
+	_, err := s.write(b.inbox.next.Load(), []*appendRequest{{frames: [][]byte{appendEvent(nil, event("bob", "vip", true, 1))}}}, nil)
+	must(t, err)
+	s.doubt = s.txid
+	b.inbox.enough.Store(1)
+	b.inbox.turn.Unlock()
+
+	b.receive(event("cid", "vip", true, 1))
+	if n := len(b.inbox.list()); n != 2 {
+		t.Fatalf("%d files", n)
+	}
+	b.wholeInbox()
+	b.reopen(rules(SendEvent))
+	b.wantMembers("vip", "ann", "cid")
+	b.receive(event("dan", "vip", true, 2))
+	b.wantMembers("vip", "ann", "cid", "dan")
+}
+
 // TestAFlightThatNobodyWasGivenIsPutBack: taking failed after the head was written, so the flight is in
 // the file and nobody carries it. Its users waited for the next start.
 func TestAFlightThatNobodyWasGivenIsPutBack(t *testing.T) {

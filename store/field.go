@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -10,10 +12,11 @@ import (
 // trait, or a forwarded trait. Fields are numbered as they are first seen, and rows speak of them by
 // number.
 //
-//	fields: number (4 bytes) -> frame( space, key, column, id, class, counters, last event )
+//	fields: number (4 bytes) -> frame( class, space, key, column, id, counters, last event, heard, watch )
 //
 // A computation is the field of its space and key without a column. A forwarded trait belongs to no
-// computation: it has neither space nor key.
+// computation: it has neither space nor key. A cohort, and an entry of a list, are fields of their own
+// beside the computation: see channel.go.
 type field struct {
 	number uint32
 	space  string
@@ -27,9 +30,21 @@ type field struct {
 	exited    uint64
 	held      uint64
 	lastEvent time.Time // receipt of the newest event about it
+	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by; formerMark
+	watch     exitWatch
 }
 
-const fieldVersion byte = 1
+// fieldVersion 1 ended with the last event.
+const fieldVersion byte = 2
+
+// hear notes the call that a state was told by, and reports whether that is news.
+func (f *field) hear(sort int, call Call) bool {
+	if call == CallUnknown || sort == keptOne || f.heard&(1<<sort) != 0 {
+		return false
+	}
+	f.heard |= 1 << sort
+	return true
+}
 
 type fieldName struct{ space, key, column string }
 
@@ -38,9 +53,13 @@ func (f *field) name() fieldName { return fieldName{f.space, f.key, f.column} }
 // forwarded reports whether f is a trait sent along with somebody else's identify.
 func (f *field) forwarded() bool { return f.key == "" }
 
-// attribute returns the name of f's attribute in MoEngage.
+// attribute returns the name in MoEngage that f is told under.
 func (f *field) attribute(p *Policy) string {
-	switch {
+	switch kind := f.kind(); {
+	case kind == KindCohort:
+		return cmp.Or(p.CohortName, f.key)
+	case kind == KindList:
+		return p.ListAttribute
 	case f.column != "":
 		return f.column
 	case p.Attribute != "":
@@ -59,13 +78,18 @@ func (f *field) encode(buf []byte) []byte {
 	for _, n := range [...]uint64{f.members, f.entered, f.exited, f.held} {
 		buf = putUint(buf, n)
 	}
-	return sealKeyed(putTime(buf, f.lastEvent), start, fieldKey(f.number))
+	buf = f.watch.encode(append(putTime(buf, f.lastEvent), f.heard))
+	return sealKeyed(buf, start, fieldKey(f.number))
 }
 
 func fieldKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, number) }
 
 func decodeField(number uint32, frame []byte) (*field, error) {
-	r, err := unsealKeyed(frame, fieldVersion, fieldKey(number))
+	version := fieldVersion
+	if len(frame) > 0 && frame[0] == 1 {
+		version = 1
+	}
+	r, err := unsealKeyed(frame, version, fieldKey(number))
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +97,9 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	f.space, f.key, f.column, f.id = r.string(), r.string(), r.string(), r.string()
 	f.members, f.entered, f.exited, f.held = r.uint(), r.uint(), r.uint(), r.uint()
 	f.lastEvent = r.time()
+	if version > 1 {
+		f.heard, f.watch = r.byte(), r.watch()
+	}
 	return f, r.done()
 }
 
@@ -80,8 +107,8 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 type registry struct {
 	fields []*field // by number
 	byName map[fieldName][]*field
-	byKey  map[string][]*field // computations only
-	owners map[string]*field   // who sends to an attribute under today's rules: the first computation to use it
+	byKey  map[string][]*field // computations only, and no former ones
+	owners map[claim]*field    // whose a name in MoEngage is under today's rules: the first computation's to use it
 }
 
 func newRegistry(fields []*field, rules *Rules) *registry {
@@ -96,15 +123,41 @@ func newRegistry(fields []*field, rules *Rules) *registry {
 func (r *registry) index(f *field) {
 	r.fields = append(r.fields, f)
 	r.byName[f.name()] = append(r.byName[f.name()], f)
-	if f.column == "" {
+	if f.column == "" && !f.former() {
 		r.byKey[f.key] = append(r.byKey[f.key], f)
 	}
 }
 
-// settleOwners works out whose each attribute name is. Two computations that resolve to one attribute
-// would overwrite each other for ever, so the later one's changes are held until an operator decides.
+// claim is a name in MoEngage that only one computation may speak under.
+type claim struct {
+	kind Kind
+	name string
+}
+
+// claims returns the names that f speaks under. An entry of a list has one of its own, and one of the
+// attribute, which lists share with each other and with nobody else.
+func (f *field) claims(p *Policy) []claim {
+	name := f.attribute(p)
+	switch kind := f.kind(); {
+	case kind == KindCohort && p.Send.Has(SendCohort):
+		return []claim{{KindCohort, name}}
+	case kind == KindList && p.Send.Has(SendList):
+		return []claim{{KindAttribute, name}, {KindList, name + "\x00" + f.key}}
+	case kind == KindAttribute && (f.forwarded() || p.sendsAttributes()):
+		return []claim{{KindAttribute, name}}
+	}
+	return nil
+}
+
+// shares reports whether f and the owner of a claim may both speak under it.
+func (f *field) shares(c claim, owner *field) bool {
+	return c.kind == KindAttribute && f.kind() == KindList && owner.kind() == KindList
+}
+
+// settleOwners works out whose each name is. Two computations that resolve to one would overwrite each
+// other for ever, so the later one's changes are held until an operator decides.
 func (r *registry) settleOwners(rules *Rules) {
-	r.owners = make(map[string]*field, len(r.fields))
+	r.owners = make(map[claim]*field, len(r.fields))
 	for _, f := range r.fields {
 		r.claim(f, rules)
 	}
@@ -112,30 +165,32 @@ func (r *registry) settleOwners(rules *Rules) {
 
 func (r *registry) claim(f *field, rules *Rules) {
 	p := rules.For(f.key, f.id)
-	if !f.forwarded() && !p.sendsAttributes() {
-		return
-	}
-	name := f.attribute(&p)
-	if owner := r.owners[name]; owner == nil || owner.forwarded() { // a forwarded trait gives way
-		r.owners[name] = f
+	for _, c := range f.claims(&p) {
+		if owner := r.owners[c]; owner == nil || owner.forwarded() { // a forwarded trait gives way
+			r.owners[c] = f
+		}
 	}
 }
 
 func (p *Policy) sendsAttributes() bool { return p.Send&(SendAttribute|SendAsReceived) != 0 }
 
-// conflicted reports whether f would fight with another computation: over an attribute that the other
-// sent to first, or over a key that the other had first and that the config does not tell apart.
+// conflicted reports whether f would fight with another computation: over a name that the other spoke
+// under first, or over a key that the other had first and that the config does not tell apart.
 func (r *registry) conflicted(f *field, p *Policy, rules *Rules) bool {
-	name := f.attribute(p)
-	if owner := r.owners[name]; p.sendsAttributes() && owner != nil && owner != f && !owner.forwarded() {
-		return true
+	for _, c := range f.claims(p) {
+		if owner := r.owners[c]; owner != nil && owner != f && !owner.forwarded() && !f.shares(c, owner) {
+			return true
+		}
 	}
 	if f.column != "" || f.forwarded() {
 		return false
 	}
+	if f.former() {
+		return true
+	}
 	first := r.byKey[f.key][0]
 	firstPolicy := rules.For(first.key, first.id)
-	return first != f && first.attribute(&firstPolicy) == name
+	return first != f && first.attribute(&firstPolicy) == f.attribute(p)
 }
 
 func (r *registry) add(f *field, rules *Rules) *field {
@@ -151,7 +206,7 @@ func (r *registry) computations(key string) []*field {
 		return found
 	}
 	for _, f := range r.fields {
-		if f.column == "" && f.id != "" && f.id == key {
+		if f.column == "" && f.id != "" && f.id == key && !f.former() {
 			return []*field{f}
 		}
 	}
@@ -221,14 +276,16 @@ func (b *batch) rename(f *field, space, id string) {
 
 // column finds or adds the field of one column of computation f.
 func (b *batch) column(f *field, name string) *field {
-	if known := b.st.registry.byName[fieldName{f.space, f.key, name}]; len(known) > 0 {
-		for _, c := range known {
-			if c.id == f.id {
-				return c
-			}
-		}
+	name = strings.TrimLeft(name, channelMark)
+	return b.beside(f, name, ClassTrait)
+}
+
+// beside finds or adds a field of computation f.
+func (b *batch) beside(f *field, name string, class Class) *field {
+	if known := b.st.registry.beside(f, name); known != nil {
+		return known
 	}
-	return b.newField(&field{space: f.space, key: f.key, column: name, id: f.id, class: ClassTrait})
+	return b.newField(&field{space: f.space, key: f.key, column: name, id: f.id, class: class})
 }
 
 // forward finds or adds the field of a trait that is sent along.

@@ -87,9 +87,9 @@ func (st *state) land(f *flight) {
 	}
 }
 
-// flying reports whether an attribute change of a user is in a request under way.
-func (st *state) flying(user string, id ID) bool {
-	p := st.aboard[passenger{RoadTransition, user}]
+// flying reports whether a change that is kept in a user's row is in a request under way.
+func (st *state) flying(road Road, user string, id ID) bool {
+	p := st.aboard[passenger{road, user}]
 	if p == nil {
 		return false
 	}
@@ -101,14 +101,17 @@ func (st *state) flying(user string, id ID) bool {
 	return false
 }
 
-// counts returns what a flight is for the meters.
-func (f *flight) counts() (users, events int) {
+// counts returns what a flight is for the meters: users and events, or a cohort request.
+func (f *flight) counts() (s SentSecond) {
+	if f.road == RoadCohort {
+		return SentSecond{Cohorts: 1}
+	}
 	for i := range f.list {
 		p := &f.list[i]
-		users += int(boolByte(len(p.attributes) > 0 || p.loose))
-		events += int(boolByte(!p.queued.id.IsZero() && !p.loose))
+		s.Users += int(boolByte(len(p.attributes) > 0 || p.loose))
+		s.Events += int(boolByte(!p.queued.id.IsZero() && !p.loose))
 	}
-	return users, events
+	return s
 }
 
 // loadFlights boards every flight there is. A damaged one is left to recover: whoever was on it is

@@ -32,9 +32,11 @@ func (b *batch) forget(u *user, at time.Time) {
 	b.forgetRows(u)
 	b.forgetQueue(u)
 	b.forgetHistory(u)
+	b.forgetDamaged(u)
+	b.markErase(at)
 	u.head = new(head)
 	u.dirty = true
-	key := b.tombstone(u.id)
+	key := tombstone(b.st.salt, u.id)
 	stones := b.tx.Bucket(bucketTombstones)
 	if stones.Get(key) == nil {
 		b.st.ledger.tombstones++
@@ -146,8 +148,8 @@ func (b *batch) forgetHistory(u *user) {
 }
 
 // tombstone is what stays of a forgotten user: a salted hash, and the time.
-func (b *batch) tombstone(id string) []byte {
-	sum := sha256.Sum256(slices.Concat(b.st.salt, []byte(id)))
+func tombstone(salt []byte, id string) []byte {
+	sum := sha256.Sum256(slices.Concat(salt, []byte(id)))
 	return sum[:16]
 }
 
@@ -156,6 +158,6 @@ func (b *batch) forgotten(id string, at time.Time) bool {
 	if b.st.ledger.tombstones == 0 {
 		return false
 	}
-	v := b.tx.Bucket(bucketTombstones).Get(b.tombstone(id))
+	v := b.tx.Bucket(bucketTombstones).Get(tombstone(b.st.salt, id))
 	return len(v) == 8 && at.UnixNano() <= int64(binary.BigEndian.Uint64(v))
 }

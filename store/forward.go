@@ -21,7 +21,7 @@ func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fa
 		if own || !all && !slices.Contains(p.ForwardTraits, name) {
 			continue
 		}
-		if owner := b.st.registry.owners[name]; owner != nil && !owner.forwarded() {
+		if owner := b.st.registry.owners[claim{KindAttribute, name}]; owner != nil && !owner.forwarded() {
 			continue // a computation of its own says this better
 		}
 		forwarded := *p

@@ -9,12 +9,12 @@ import (
 // The operator's hand on single changes: to send again what is parked, or to throw away what waits. It
 // travels through the inbox, like everything that can create or end a change.
 
-// verb is what an operator wants of changes. Numbers are on disk.
-type verb byte
+// handVerb is what an operator wants of changes. Numbers are on disk.
+type handVerb byte
 
 const (
-	verbRetry verb = 1
-	verbDrop  verb = 2
+	handRetry handVerb = 1
+	handDrop  handVerb = 2
 )
 
 // hand is the record of it.
@@ -22,7 +22,7 @@ const (
 //	received, verb, changes x (id)
 type hand struct {
 	received time.Time
-	verb     verb
+	verb     handVerb
 	ids      []ID
 }
 
@@ -32,14 +32,14 @@ const MaxHand = 10_000
 // Retry has parked changes wait again, as if they had never been tried, and returns once that is done.
 // Whatever is not parked by then is left alone, and so is an event that could not be used.
 func (s *Store) Retry(ctx context.Context, now time.Time, ids []ID) error {
-	return s.handle(ctx, hand{now, verbRetry, ids})
+	return s.handle(ctx, hand{now, handRetry, ids})
 }
 
 // Drop throws away changes that wait, are held or parked, and events that could not be used, and
 // returns once that is done. Memberships, and what MoEngage was last told, stay. What is in a request
 // under way, or closed, is left alone.
 func (s *Store) Drop(ctx context.Context, now time.Time, ids []ID) error {
-	return s.handle(ctx, hand{now, verbDrop, ids})
+	return s.handle(ctx, hand{now, handDrop, ids})
 }
 
 func (s *Store) handle(ctx context.Context, h hand) error {
@@ -66,7 +66,7 @@ func (h *hand) encode(buf []byte) []byte {
 }
 
 func (r *reader) hand(epoch uint32) *hand {
-	h := &hand{received: r.time(), verb: verb(r.byte())}
+	h := &hand{received: r.time(), verb: handVerb(r.byte())}
 	n := r.uint()
 	if n > uint64(len(r.b)) || n > MaxHand {
 		r.bad = true
@@ -85,9 +85,9 @@ func (b *batch) applyHand(h *hand) {
 		ch := b.find(id)
 		switch {
 		case ch == nil:
-		case h.verb == verbRetry && ch.State == StateParked && ch.Kind != KindReceived:
+		case h.verb == handRetry && ch.State == StateParked && ch.Kind != KindReceived:
 			b.retry(ch)
-		case h.verb == verbDrop:
+		case h.verb == handDrop:
 			b.drop(ch, h.received)
 		}
 	}
@@ -101,8 +101,8 @@ func (b *batch) retry(ch *stored) {
 	}
 	e := b.entry(u, ch.field)
 	b.withdraw(ch)
-	ch.State, ch.Attempts, ch.Reason, ch.Sentence, ch.Answer = StatePending, 0, "", "", Answer{}
-	if ch.Kind == KindAttribute && !ch.loose {
+	ch.State, ch.Attempts, ch.Alone, ch.Reason, ch.Sentence, ch.Answer = StatePending, 0, 0, "", "", Answer{}
+	if ch.inRow() {
 		b.await(u, e, ch)
 		b.write(u, ch.field)
 		return
@@ -117,7 +117,7 @@ func (b *batch) retry(ch *stored) {
 
 // drop closes a change that is not in a request under way.
 func (b *batch) drop(ch *stored, at time.Time) {
-	u := b.user(ch.User)
+	u, f := b.user(ch.User), b.fieldOf(ch.field)
 	switch {
 	case ch.State == StateParked, ch.State == StateHeld:
 		b.withdraw(ch)
@@ -129,10 +129,10 @@ func (b *batch) drop(ch *stored, at time.Time) {
 			b.st.ledger.events.Discarded++
 			return
 		}
-	case ch.State != StatePending || b.st.underWay(u.id, ch.ID):
+	case ch.State != StatePending || b.st.underWay(ch.road, u.id, ch.ID):
 		return
-	case ch.Kind == KindAttribute && !ch.loose:
-		b.settlePending(u, ch.field, &b.entry(u, ch.field).waiting)
+	case ch.inRow() && f != nil:
+		b.settlePending(u, f, &b.entry(u, ch.field).waiting)
 	default:
 		b.leaveQueue(u, ch.road, ch.lane, ch.ID)
 		b.st.ledger.changes.Pending--
@@ -152,7 +152,7 @@ func (b *batch) drop(ch *stored, at time.Time) {
 }
 
 // underWay reports whether a change is in a request on its way.
-func (st *state) underWay(user string, id ID) bool {
-	p := st.aboard[passenger{RoadTransition, user}]
-	return st.flying(user, id) || p != nil && p.queued.id == id
+func (st *state) underWay(road Road, user string, id ID) bool {
+	p := st.aboard[passenger{road, user}]
+	return st.flying(road, user, id) || p != nil && p.queued.id == id
 }

@@ -10,16 +10,20 @@ import (
 // A head is the row of a user that says what waits for the user, and where the user's history ends.
 // It exists only while one of these is so; an idle user costs nothing but membership rows.
 //
-//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), roads x (retry, lanes) )
+//	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), roads x (retry, lanes), accepted, aside )
 //
 // The due index is a function of the head (dueKeys), so the two cannot disagree.
 type head struct {
 	history uint64            // number of the newest entry of the user's chain in the history; 0: none
 	blocks  map[uint16]uint64 // which fields have a pending attribute change, by block
 	roads   [2]roadHead       // by Road - 1
+
+	accepted uint32 // unix second in which MoEngage last accepted an attribute or event of the user; 0: not known
+	aside    uint32 // unix second before which no cohort change leaves; 0: none waits for that
 }
 
-const headVersion byte = 1
+// headVersion 1 ended with the roads.
+const headVersion byte = 2
 
 // roadHead is what waits on one road.
 type roadHead struct {
@@ -73,6 +77,8 @@ func (h *head) dueKeys(user []byte) (keys [][]byte) {
 	for i := range h.roads {
 		rh, road := &h.roads[i], Road(i+1)
 		switch {
+		case road == RoadCohort:
+			keys = append(keys, h.cohortKeys(user)...)
 		case len(rh.lanes) == 0:
 		case rh.retry != 0:
 			keys = append(keys, dueKey(road, laneRetry, rh.retry, user))
@@ -110,6 +116,36 @@ func (h *head) pendingFields() (fields []uint32) {
 	return fields
 }
 
+// backlog is what the user adds to the store's. An attribute that was overtaken in flight passes for an
+// event until it lands.
+func (h *head) backlog() (b Backlog) {
+	rows, waiting := uint64(0), uint64(0)
+	for _, set := range h.blocks {
+		rows += uint64(bits.OnesCount64(set))
+	}
+	for _, l := range h.roads[0].lanes {
+		waiting += uint64(l.count)
+	}
+	for _, l := range h.roads[1].lanes {
+		b.Members += uint64(l.count)
+	}
+	attributes := rows - min(rows, b.Members)
+	b.Users = min(attributes, 1)
+	b.Events = waiting - min(waiting, attributes)
+	return b
+}
+
+// move replaces what a user adds to the backlog.
+func (b *Backlog) move(was, now Backlog) {
+	for _, term := range [...]struct {
+		total    *uint64
+		was, now uint64
+	}{{&b.Users, was.Users, now.Users}, {&b.Events, was.Events, now.Events}, {&b.Members, was.Members, now.Members}} {
+		*term.total += term.now
+		*term.total -= min(*term.total, term.was)
+	}
+}
+
 func (h *head) empty() bool {
 	return h.history == 0 && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0
 }
@@ -135,11 +171,15 @@ func (h *head) encode(buf, key []byte) []byte {
 			buf = putUint(putUint(putUint(buf, uint64(l.number)), uint64(l.due)), uint64(l.count))
 		}
 	}
-	return sealKeyed(buf, start, key)
+	return sealKeyed(putUint(putUint(buf, uint64(h.accepted)), uint64(h.aside)), start, key)
 }
 
 func decodeHead(key, frame []byte) (*head, error) {
-	r, err := unsealKeyed(frame, headVersion, key)
+	version := headVersion
+	if len(frame) > 0 && frame[0] < version {
+		version = frame[0]
+	}
+	r, err := unsealKeyed(frame, version, key)
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +202,9 @@ func decodeHead(key, frame []byte) (*head, error) {
 		for n := r.uint(); n > 0 && !r.bad; n-- {
 			rh.lanes = append(rh.lanes, lane{uint32(r.uint()), uint32(r.uint()), uint32(r.uint())})
 		}
+	}
+	if version > 1 {
+		h.accepted, h.aside = uint32(r.uint()), uint32(r.uint())
 	}
 	return h, r.done()
 }

@@ -38,7 +38,8 @@ type inbox struct {
 	finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
 	buf      []byte        // for chunks; belongs to the turn
 
-	others atomic.Int64 // records appended by this process and not applied yet that are no events
+	others  atomic.Int64  // records appended by this process and not applied yet that are no events
+	ordered atomic.Uint64 // orders appended by this process, ever
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
@@ -161,6 +162,10 @@ func (in *inbox) appendOther(ctx context.Context, frames ...[]byte) error {
 	return err
 }
 
+// events counts what arrived, orders left out: whoever gives those waits for them to be applied, and
+// not for the disk.
+func (in *inbox) events() int64 { return int64(in.next.Load()) - int64(in.ordered.Load()) }
+
 func (in *inbox) enqueue(req *appendRequest) error {
 	in.senders.RLock()
 	defer in.senders.RUnlock()
@@ -254,14 +259,6 @@ func (in *inbox) write(group []*appendRequest) error {
 	if err != nil {
 		return err
 	}
-	if s.doubt != 0 {
-		in.mu.Lock() // nobody reads it meanwhile
-		err = guarded(s.withdraw)
-		in.mu.Unlock()
-		if err != nil {
-			return fmt.Errorf("write the inbox: %w", err)
-		}
-	}
 	first, count, newest := in.next.Load(), uint64(0), int64(0)
 	for _, req := range group {
 		count += uint64(len(req.frames))
@@ -289,23 +286,46 @@ func (in *inbox) write(group []*appendRequest) error {
 
 // writable returns the segment to write to, going over to the next when this one has enough.
 func (in *inbox) writable() (*segment, error) {
-	in.mu.RLock()
-	s := in.segments[len(in.segments)-1]
-	in.mu.RUnlock()
+	s, err := in.newest()
+	if err != nil {
+		return nil, err
+	}
 	if s.used > in.enough.Load()/2 {
 		in.prepare(s.number + 1)
 	}
 	if s.used < in.enough.Load() {
 		return s, nil
 	}
+	return in.goOver(s)
+}
+
+// newest returns the last segment, without a commit in doubt: its numbers will be given again, be it in
+// the next file.
+func (in *inbox) newest() (*segment, error) {
+	in.mu.RLock()
+	s := in.segments[len(in.segments)-1]
+	in.mu.RUnlock()
+	if s.doubt == 0 {
+		return s, nil
+	}
+	in.mu.Lock() // nobody reads it meanwhile
+	defer in.mu.Unlock()
+	if err := guarded(s.withdraw); err != nil {
+		return nil, fmt.Errorf("write the inbox: %w", err)
+	}
+	return s, nil
+}
+
+// goOver begins the segment behind s.
+func (in *inbox) goOver(s *segment) (*segment, error) {
 	next, err := in.nextSegment(s.number + 1)
 	if err != nil {
 		return nil, fmt.Errorf("begin a new inbox file: %w", err)
 	}
 	s.runway.close()
 	in.mu.Lock()
+	defer in.mu.Unlock()
 	in.segments = append(in.segments, next)
-	in.mu.Unlock()
 	return next, nil
 }
 

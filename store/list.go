@@ -19,6 +19,9 @@ const DefaultLimit = 100
 // writer waits for a reader.
 const pageScan = 2000
 
+// pageBytes bounds how many bytes of changes that is: a parked one may hold an event of the largest size.
+const pageBytes = 4 << 20
+
 // ErrBadCursor says that a cursor was not one that a listing returned.
 var ErrBadCursor = errors.New("this is not a cursor of a listing: begin again without it")
 
@@ -109,7 +112,9 @@ func (l *listing) full() bool { return len(l.page) > l.filter.Limit }
 func (l *listing) add(ch *stored, at cursor) {
 	f := &l.filter
 	if ch.State == f.State && (f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy) {
-		l.page = append(l.page, line{ch.Describe(), at})
+		info := ch.Describe()
+		info.Value = bytes.Clone(info.Value)
+		l.page = append(l.page, line{info, at})
 	}
 }
 
@@ -145,7 +150,7 @@ func (l *listing) pendingOf(b *batch, key []byte, skip uint32) {
 	}
 	shown := uint32(0)
 	b.eachPending(b.user(id), func(ch *stored) bool {
-		if ch.lane != lane && lane != laneRetry {
+		if ch.road != Road(key[0]) || ch.lane != lane && lane != laneRetry {
 			return true
 		}
 		if shown++; shown > skip {
@@ -224,10 +229,10 @@ func (l *listing) kept(b *batch, bucket *bolt.Bucket) {
 	if len(l.at.key) > 0 && bytes.Equal(k, l.at.key) {
 		k, frame = c.Next()
 	}
-	for n := 0; k != nil && n < pageScan && !l.full(); k, frame = c.Next() {
-		n++
+	for n, size := 0, 0; k != nil && n < pageScan && size < pageBytes && !l.full(); k, frame = c.Next() {
+		n, size = n+1, size+len(frame)
 		l.at = cursor{bytes.Clone(k), shownAll}
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+		if ch, err := peekChange(frame, b.st.epoch); err == nil {
 			l.add(ch, l.at)
 		}
 	}
@@ -246,7 +251,7 @@ func (l *listing) closed(b *batch) {
 	for n := 0; k != nil && n < pageScan && !l.full(); k, frame = c.Prev() {
 		n++
 		l.at = cursor{bytes.Clone(k), shownAll}
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+		if ch, err := peekChange(frame, b.st.epoch); err == nil {
 			l.add(ch, l.at)
 		}
 	}

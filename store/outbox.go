@@ -23,6 +23,8 @@ type cause struct {
 	seq   uint64
 	slots uint16
 	event *Event
+
+	unguarded bool // an operator has decided: its exits are not held
 }
 
 func (c *cause) next(epoch uint32) ID {
@@ -47,18 +49,24 @@ func (b *batch) draft(u *user, f *field, p *Policy, c *cause, kind Kind, t Trans
 			EventTime: sendTime(c.event), Received: c.event.Received, MessageID: c.event.MessageID,
 			State: StatePending,
 		},
-		lane: b.lane(p.Job), road: RoadTransition,
+		road: RoadTransition,
 	}
 	ch.about(f)
+	if kind == KindCohort {
+		ch.road, ch.lane = RoadCohort, b.lane(cohortLane(p.Job, f, t))
+	} else {
+		ch.lane = b.lane(p.Job)
+	}
 	return ch
 }
 
 // about says which field a change speaks of.
 func (c *stored) about(f *field) {
-	c.field, c.Computation, c.ComputedBy, c.Column, c.Class = f.number, f.key, f.id, f.column, f.class
+	c.field, c.Computation, c.ComputedBy, c.Column, c.Class = f.number, f.key, f.id, f.sqlColumn(), f.class
 }
 
-// lane returns the number of a job, giving it one on first sight.
+// lane returns the number of a lane by its name, which is the job's (but see cohortLane), giving it one
+// on first sight.
 func (b *batch) lane(job string) uint32 {
 	for n, name := range b.st.jobs {
 		if name == job {
@@ -73,19 +81,25 @@ func (b *batch) lane(job string) uint32 {
 
 func second(t time.Time) uint32 { return uint32(t.Unix()) }
 
-// wantAttribute makes a change of the attribute that should become want. An attribute that already
-// waits gives way to it; and when MoEngage knows the value already, or never heard of an audience the
-// user is not in, no net change remains and nothing will be sent.
+// wantAttribute makes a change of the attribute, or the channel, that should become want. One that
+// already waits gives way to it; and when MoEngage knows the value already, or never heard of an
+// audience the user is not in, no net change remains and nothing will be sent. A cohort and a list
+// collapse whatever the policy says: to add and remove in turn tells nobody anything.
 func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, t Transition, want []byte) {
-	ch := b.draft(u, f, p, c, KindAttribute, t)
+	ch := b.draft(u, f, p, c, f.kind(), t)
 	ch.Name, ch.Value = f.attribute(p), bytes.Clone(want)
 	b.st.ledger.changes.Created++
-	if b.st.registry.conflicted(f, p, &b.st.rules) {
+	switch {
+	case b.st.registry.conflicted(f, p, &b.st.rules):
 		b.supersede(u, f, e, ch.ID)
-		b.hold(u, f, ch, e)
+		b.holdConflict(u, f, ch, e)
+		return
+	case b.withholds(f, p, c, t):
+		b.supersede(u, f, e, ch.ID)
+		b.holdExit(u, f, ch, e)
 		return
 	}
-	if !p.Collapse || e.loose > 0 { // what was queued before collapse was turned on goes first
+	if ch.Kind == KindAttribute && (!p.Collapse || e.loose > 0) { // what was queued before collapse was turned on goes first
 		ch.loose = true
 		e.loose++
 		b.enqueue(u, ch)
@@ -118,6 +132,9 @@ func (b *batch) await(u *user, e *entry, ch *stored) {
 	}
 	u.head.setPending(ch.field, true)
 	u.head.road(ch.road).add(ch.lane, e.waiting.due)
+	if ch.road == RoadCohort {
+		u.head.setAside(e.waiting.due)
+	}
 	u.dirty = true
 }
 
@@ -125,14 +142,14 @@ func (b *batch) await(u *user, e *entry, ch *stored) {
 func (b *batch) change(u *user, f *field, t *ticket) *stored {
 	ch := &stored{
 		Change: Change{
-			ID: t.id, Kind: KindAttribute, User: u.id, Transition: t.transition, Name: t.name, Value: t.value,
+			ID: t.id, Kind: f.kind(), User: u.id, Transition: t.transition, Name: t.name, Value: t.value,
 			EventTime: time.Unix(0, t.time).UTC(), Received: time.Unix(0, t.received).UTC(), MessageID: t.message, State: StatePending,
 		},
-		lane: t.lane, road: RoadTransition,
+		lane: t.lane, road: f.road(),
 	}
 	ch.about(f)
 	if t.trouble != nil {
-		ch.Attempts, ch.NextAttempt = t.trouble.attempts, t.trouble.next
+		ch.Attempts, ch.Alone, ch.NextAttempt = t.trouble.attempts, t.trouble.alone, t.trouble.next
 		ch.Reason, ch.Sentence, ch.Answer = t.trouble.reason, t.trouble.sentence, t.trouble.answer
 	}
 	return ch
@@ -168,7 +185,7 @@ func parseQueueValue(v []byte) (due uint32, tried bool, frame []byte) {
 // locate notes whose a change is, for whoever asks by its id.
 func (b *batch) locate(ch *stored) {
 	place, number := locatedInQueue, ch.lane
-	if ch.Kind == KindAttribute && !ch.loose {
+	if ch.inRow() {
 		place, number = locatedInRow, ch.field
 	}
 	b.put(b.locator, idKey(ch.ID), b.frame(func(buf []byte) []byte {
@@ -182,15 +199,24 @@ const (
 	locatedInQueue byte = 2 // followed by the lane
 )
 
-// hold keeps a change until an operator decides. e is nil for an event.
-func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
-	ch.State, ch.Reason = StateHeld, "key_conflict"
-	ch.Sentence = "another computation sends to this attribute already: name them apart in the config"
-	b.st.ledger.changes.Held++
-	if f.held++; f.held == 1 {
+// holdConflict keeps a change whose name is another computation's. e is nil for an event.
+func (b *batch) holdConflict(u *user, f *field, ch *stored, e *entry) {
+	ch.Reason = reasonConflict
+	ch.Sentence = "another computation speaks under this name already: name them apart in the config"
+	if f.held == 0 {
 		b.log.Warn("two computations send to one name; the later one's changes are held: adopt it, or name them apart in the config",
 			"computation", f.key, "id", f.id, "name", ch.Name)
 	}
+	b.hold(u, f, ch, e)
+}
+
+const reasonConflict = "key_conflict"
+
+// hold keeps a change until an operator decides. e is nil for an event.
+func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
+	ch.State = StateHeld
+	b.st.ledger.changes.Held++
+	f.held++
 	b.touch(f)
 	b.locate(ch)
 	b.put(b.held, idKey(ch.ID), b.frame(ch.encode))
@@ -205,7 +231,7 @@ func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
 func (b *batch) releaseConflicts() {
 	for _, key := range keysWithPrefix(b.held, nil) {
 		ch := b.fetch(b.held, key)
-		if ch == nil || ch.Reason != "key_conflict" {
+		if ch == nil || ch.Reason != reasonConflict {
 			continue
 		}
 		f := b.fieldOf(ch.field)
@@ -214,18 +240,28 @@ func (b *batch) releaseConflicts() {
 			continue
 		}
 		b.withdraw(ch)
-		b.release(b.user(ch.User), f, &p, ch)
+		b.release(b.user(ch.User), f, &p, ch, ch.Received) // rules bear no time
 	}
 }
 
-// release has a change that was held wait like any other.
-func (b *batch) release(u *user, f *field, p *Policy, ch *stored) {
+// release has a change that was held wait like any other, unless MoEngage needs no telling by now.
+func (b *batch) release(u *user, f *field, p *Policy, ch *stored, at time.Time) {
 	ch.Reason, ch.Sentence = "", ""
-	if ch.Kind == KindAttribute && !ch.loose {
-		ch.Name = f.attribute(p)
-		b.await(u, b.entry(u, f.number), ch)
+	e := b.entry(u, f.number)
+	if ch.inRow() {
 		b.write(u, f.number)
+		if e.flying.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+			e.waiting = ticket{}
+			b.close(u, ch, StateCancelled, at)
+			return
+		}
+		ch.Name, ch.State = f.attribute(p), StatePending
+		b.await(u, e, ch)
 		return
+	}
+	if ch.loose {
+		e.loose++
+		b.write(u, f.number)
 	}
 	b.remove(b.queue, queueKey(u.key, laneHeld, ch.ID))
 	b.enqueue(u, ch)
@@ -239,12 +275,12 @@ func (b *batch) supersede(u *user, f *field, e *entry, successor ID) {
 	switch {
 	case t.id.IsZero():
 		return
-	case t.pending() && b.st.flying(u.id, t.id):
+	case t.pending() && b.st.flying(f.road(), u.id, t.id):
 		e.flying = t
 		u.head.setPending(f.number, false)
 		return
 	case t.pending():
-		b.settlePending(u, f.number, &t)
+		b.settlePending(u, f, &t)
 	}
 	ch := b.changeAt(u, f, &t)
 	if ch == nil {
@@ -258,10 +294,10 @@ func (b *batch) supersede(u *user, f *field, e *entry, successor ID) {
 }
 
 // settlePending takes an attribute change out of what waits.
-func (b *batch) settlePending(u *user, field uint32, t *ticket) {
+func (b *batch) settlePending(u *user, f *field, t *ticket) {
 	b.st.ledger.changes.Pending--
-	u.head.setPending(field, false)
-	u.head.road(RoadTransition).remove(t.lane)
+	u.head.setPending(f.number, false)
+	u.head.road(f.road()).remove(t.lane)
 	u.dirty = true
 }
 

@@ -20,9 +20,9 @@ func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
 	case e.Class == ClassTrait:
 		result, t = max(result, b.values(u, f, p, c, false)), TransitionValue
 	case e.Flag == FlagIn:
-		result, t, value = b.member(u, f, p, c, false), TransitionEnter, jsonTrue
+		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), TransitionEnter, jsonTrue
 	case e.Flag == FlagOut:
-		result, t, value = b.member(u, f, p, c, false), TransitionExit, jsonFalse
+		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), TransitionExit, jsonFalse
 	}
 	if p.Send&(SendAsReceived|SendEvent) == 0 || p.tooOld(e) {
 		return result

@@ -217,7 +217,7 @@ func (q *quarry) derived(bucket string, k, v []byte) bool {
 }
 
 func isFrame(v []byte) bool {
-	_, err := unseal(v, changeVersion)
+	_, err := unseal(v, min(v[0], changeVersion))
 	return err == nil
 }
 
@@ -232,7 +232,7 @@ func (q *quarry) takePlain(path []string, bucket string, k, v []byte) bool {
 		return q.putNewer(bucketTombstones, k, v, func(old []byte) bool { return bytes.Compare(old, v) > 0 })
 	case len(k) == 16 && len(v) == 0 && (bucket == string(bucketMessages) || bucket == ""):
 		return q.takeMessage(path, k)
-	case len(k) == 8 && len(v) == 8 && (bucket == string(bucketSent) || bucket == ""):
+	case len(k) == 8 && (len(v) == 8 || len(v) == 12) && (bucket == string(bucketSent) || bucket == ""):
 		return q.put(bucketSent, k, v)
 	case bucket == string(bucketDamaged):
 		return q.put(bucketDamaged, k, v)

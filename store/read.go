@@ -78,7 +78,7 @@ func (v *View) Counts() (c Counts, err error) {
 	last, others := v.inbox.last(), v.inbox.others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
-		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes}
+		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes, Backlog: l.backlog}
 		if last > b.st.applied {
 			c.Unapplied = last - b.st.applied
 		}
@@ -233,10 +233,11 @@ func (v *View) received(seq uint64) *Event {
 func (v *View) Computations() (list []ComputationInfo, err error) {
 	err = v.read(func(b *batch) error {
 		for _, f := range b.st.registry.fields {
-			if f.column == "" {
+			if f.column == "" && !f.former() {
 				list = append(list, ComputationInfo{
 					Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
-					Members: f.members, Entered: f.entered, Exited: f.exited, Held: f.held, LastEvent: timestamp(f.lastEvent),
+					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f), LastEvent: timestamp(f.lastEvent),
+					ExitsHeldSince: timestamp(f.watch.tripped),
 				})
 			}
 		}
@@ -244,6 +245,14 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 	})
 	slices.SortStableFunc(list, func(a, b ComputationInfo) int { return strings.Compare(a.Key, b.Key) })
 	return list, err
+}
+
+// heldOf counts what is held of a computation, on all channels.
+func (b *batch) heldOf(f *field) (held uint64) {
+	for _, x := range b.st.registry.voices(f) {
+		held += x.held
+	}
+	return held
 }
 
 // Members lists the members of one computation; after is the user behind whom to go on, "" for the
@@ -334,9 +343,9 @@ func (v *View) Sent(since time.Time) (list []SentSecond, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketSent).Cursor()
 		for k, val := c.Seek(numberKey(uint64(max(since.Unix(), 0)))); k != nil; k, val = c.Next() {
-			if len(val) == 8 {
-				list = append(list, SentSecond{At: time.Unix(int64(number(k)), 0), Users: int(binary.BigEndian.Uint32(val)), Events: int(binary.BigEndian.Uint32(val[4:]))})
-			}
+			s := sentIn(val)
+			s.At = time.Unix(int64(number(k)), 0)
+			list = append(list, s)
 		}
 		return nil
 	})

@@ -43,6 +43,7 @@ func (r *rebuilder) run() error {
 		return err
 	}
 	r.was = r.st.ledger
+	r.st.ledger.backlog, r.st.ledger.uncounted = Backlog{}, false // counted again with the heads
 	for _, step := range []struct {
 		bucket []byte
 		do     func(b *batch, k, v []byte)
@@ -192,6 +193,12 @@ func (s *spoken) describe(number uint32, known map[uint32]*field) *field {
 		return f
 	}
 	f.key, f.column, f.class = ch.Computation, ch.Column, ch.Class
+	switch ch.Kind {
+	case KindCohort:
+		f.column = cohortColumn
+	case KindList:
+		f.column = listColumn
+	}
 	for _, other := range known {
 		if f.column != "" && other.column == "" && other.key == f.key && other.id == ch.ComputedBy {
 			f.space, f.id = other.space, other.id
@@ -233,6 +240,11 @@ func (r *rebuilder) learn(b *batch, u *user, ch *stored) {
 		return
 	}
 	e := b.entry(u, ch.field)
+	if f.kind() != KindAttribute { // a channel keeps no word of its own
+		e.told = told{kind: toldUncertain}
+		b.write(u, ch.field)
+		return
+	}
 	if s := e.newest(); s != nil && s.seq >= ch.ID.Seq {
 		return
 	}
@@ -272,7 +284,7 @@ func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
 	}
 	switch {
 	case e.flying.id.IsZero():
-	case b.st.flying(u.id, e.flying.id):
+	case b.st.flying(f.road(), u.id, e.flying.id):
 		r.fly(b, u, f, e)
 	default:
 		r.strand(b, u, f, e)
@@ -297,7 +309,7 @@ func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
 		b.write(u, f.number)
 	}
 	u.head.setPending(f.number, true)
-	u.head.road(RoadTransition).add(t.lane, t.due)
+	u.head.road(f.road()).add(t.lane, t.due)
 	u.dirty = true
 }
 
@@ -308,7 +320,7 @@ func (r *rebuilder) fly(b *batch, u *user, f *field, e *entry) {
 		b.write(u, f.number)
 		return
 	}
-	u.head.road(RoadTransition).add(e.flying.lane, e.flying.due)
+	u.head.road(f.road()).add(e.flying.lane, e.flying.due)
 	u.dirty = true
 }
 
@@ -350,7 +362,7 @@ func (r *rebuilder) kept(b *batch, k, frame []byte) {
 	}
 	u := b.user(ch.User)
 	r.learn(b, u, ch)
-	if ch.Kind != KindAttribute || ch.loose {
+	if !ch.inRow() {
 		b.put(b.queue, queueKey(u.key, lane, ch.ID), nil)
 		return
 	}

@@ -5,28 +5,36 @@ import (
 	"fmt"
 )
 
-// A record of the inbox is whatever can change the state: an event, new rules, a repair, or the
-// operator's hand. Its frame begins with the kind, which is also its version: a new shape takes a new
-// number.
+// A record of the inbox is whatever can change the state: an event, new rules, a repair, the operator's
+// hand on changes, or an order on memberships. Its frame begins with the kind, which is also its
+// version: a new shape takes a new number.
 const (
 	recordEvent  byte = 1
 	recordRules  byte = 2
 	recordLost   byte = 3 // stands for a record that damage took: a salvage writes it
 	recordRepair byte = 4
 	recordHand   byte = 5
+	recordOrder  byte = 6
+	recordErased byte = 7 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
 )
 
-// record is one decoded inbox record; one of its pointers is set, or none when it stands for a lost one.
+// record is one decoded inbox record; one of its pointers is set, or none when it stands for a lost one
+// or is what is left of an erased one.
 type record struct {
 	seq    uint64
 	event  *Event
 	rules  *Rules
 	repair *repair
 	hand   *hand
+	order  *order
+
+	erased bool
 }
 
 // outsider reports whether the record is none of the events that were received.
-func (r *record) outsider() bool { return r.rules != nil || r.repair != nil || r.hand != nil }
+func (r *record) outsider() bool {
+	return r.rules != nil || r.repair != nil || r.hand != nil || r.order != nil
+}
 
 // appendEvent encodes e behind buf.
 //
@@ -131,6 +139,10 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		rec.repair = r.repair()
 	case recordHand:
 		rec.hand = r.hand(0)
+	case recordOrder:
+		rec.order = r.order()
+	case recordErased:
+		rec.erased = true
 	case recordLost:
 	default:
 		return record{}, ErrNewer

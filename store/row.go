@@ -123,6 +123,7 @@ type ticket struct {
 // trouble is what became of the attempts so far.
 type trouble struct {
 	attempts int
+	alone    int // of these, the ones with no other user in the request
 	next     time.Time
 	reason   string
 	sentence string
@@ -252,7 +253,7 @@ func (s *statement) encode(buf []byte) []byte {
 
 func (t *ticket) encode(buf []byte) []byte {
 	buf = putID(buf, t.id)
-	buf = append(buf, t.place, byte(t.transition), boolByte(t.trouble != nil))
+	buf = append(buf, t.place, byte(t.transition), t.trouble.shape())
 	if t.place != placePending {
 		return buf
 	}
@@ -268,10 +269,31 @@ func (t *ticket) encode(buf []byte) []byte {
 	return buf
 }
 
+// Whether there is any trouble, and what is kept of it. Numbers are on disk.
+const (
+	troubleNone  byte = 0
+	troubleKept  byte = 1
+	troubleAlone byte = 2 // attempts alone are counted, at its end
+)
+
+func (t *trouble) shape() byte {
+	switch {
+	case t == nil:
+		return troubleNone
+	case t.alone == 0:
+		return troubleKept
+	}
+	return troubleAlone
+}
+
 func (t *trouble) encode(buf []byte) []byte {
 	buf = putTime(putUint(buf, uint64(t.attempts)), t.next)
 	buf = putString(putString(buf, t.reason), t.sentence)
-	return t.answer.encode(buf)
+	buf = t.answer.encode(buf)
+	if t.shape() == troubleAlone {
+		buf = putUint(buf, uint64(t.alone))
+	}
+	return buf
 }
 
 func decodeBlock(key, frame []byte, epoch uint32) (*block, error) {
@@ -319,7 +341,7 @@ func (r *reader) statement() *statement {
 
 func (r *reader) ticket(epoch uint32) ticket {
 	t := ticket{id: r.id(epoch), place: r.byte(), transition: Transition(r.byte())}
-	troubled := r.byte() == 1
+	shape := r.byte()
 	if t.place != placePending {
 		return t
 	}
@@ -328,8 +350,11 @@ func (r *reader) ticket(epoch uint32) ticket {
 	t.time = r.int()
 	t.received = t.time + r.int()
 	t.message = r.string()
-	if troubled {
+	if shape != troubleNone {
 		t.trouble = &trouble{attempts: int(r.uint()), next: r.time(), reason: r.string(), sentence: r.string(), answer: r.answer()}
+	}
+	if shape == troubleAlone {
+		t.trouble.alone = int(r.uint())
 	}
 	return t
 }

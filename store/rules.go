@@ -53,6 +53,7 @@ type Policy struct {
 	Attribute     string         `json:"attribute,omitempty"`   // "": the computation's key
 	CohortName    string         `json:"cohort_name,omitempty"` // "": the computation's key
 	Job           string         `json:"job,omitempty"`         // "": the default schedule; else the name of its own
+	Unguarded     bool           `json:"unguarded,omitempty"`   // its exits are never held as a mass
 }
 
 // Section is the policy of one computation, named by key or by id.
@@ -68,7 +69,8 @@ type Section struct {
 type Rules struct {
 	Defaults   Policy        `json:"defaults"`
 	Sections   []Section     `json:"sections,omitempty"`
-	OnDelete   string        `json:"on_delete"`   // forget | ignore
+	OnDelete   string        `json:"on_delete"` // forget | ignore
+	Guard      Guard         `json:"guard"`
 	MessageIDs time.Duration `json:"message_ids"` // how long a pass-through event's messageId is remembered
 }
 

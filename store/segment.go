@@ -193,7 +193,7 @@ func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error
 			for seq := binary.BigEndian.Uint64(k); frames.next(); seq++ {
 				if seq >= from && seq <= s.last {
 					records = append(records, numbered{seq, frames.frame})
-					size += len(frames.frame)
+					size += weigh(frames.frame)
 				}
 			}
 			if frames.err != nil {
@@ -203,6 +203,14 @@ func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error
 		return nil
 	})
 	return records, err
+}
+
+// weigh is a record's size as far as applying it goes.
+func weigh(frame []byte) int {
+	if len(frame) > 0 && frame[0] == recordOrder {
+		return len(frame) * orderWeight
+	}
+	return len(frame)
 }
 
 // seekChunk places c on the chunk that holds record seq, or behind the last.

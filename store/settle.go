@@ -4,10 +4,11 @@ import "time"
 
 // landing is a Settle in progress for one delivery.
 type landing struct {
-	b    *batch
-	u    *user
-	road Road
-	at   time.Time
+	b        *batch
+	u        *user
+	road     Road
+	at       time.Time
+	accepted bool // MoEngage took something of the user
 }
 
 // settle writes what became of a flight. Whoever was forgotten meanwhile is passed over.
@@ -19,8 +20,8 @@ func (b *batch) settle(o Outcome) {
 	b.st.land(f)
 	b.remove(b.tx.Bucket(bucketFlights), numberKey(o.Flight))
 	if o.NotSent {
-		users, events := f.counts()
-		b.countSent(f.second, -users, -events)
+		was := f.counts()
+		b.countSent(f.second, SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
 	}
 	for i := range f.list {
 		result := Settlement{}
@@ -34,6 +35,7 @@ func (b *batch) settle(o Outcome) {
 
 func (l *landing) land(p *boarding, s Settlement) {
 	again := time.Time{} // when what failed may go again
+	waiting := l.road == RoadTransition && l.u.head.stranger()
 	for _, seat := range p.attributes {
 		again = later(again, l.attribute(seat, s.Attributes))
 	}
@@ -52,6 +54,9 @@ func (l *landing) land(p *boarding, s Settlement) {
 	l.u.dirty = true
 	if len(rh.lanes) > 0 {
 		l.b.retime(l.u, l.road)
+	}
+	if l.accepted && l.road == RoadTransition {
+		l.u.head.introduce(second(l.at), waiting)
 	}
 }
 
@@ -82,6 +87,7 @@ func (l *landing) attribute(s seat, r Result) (again time.Time) {
 	switch r.Verdict {
 	case Delivered:
 		e.told = tellValue(t.value)
+		l.accepted = true
 	case Uncertain:
 		e.told = told{kind: toldUncertain}
 	}
@@ -91,7 +97,7 @@ func (l *landing) attribute(s seat, r Result) (again time.Time) {
 	case overtaken: // not worth another attempt
 		l.closeTicket(f, e, &t, overtaken, StateSuperseded)
 	case r.Verdict == Parked:
-		l.b.settlePending(l.u, s.number, &t)
+		l.b.settlePending(l.u, f, &t)
 		l.park(l.b.change(l.u, f, &t))
 		e.waiting = ticket{id: t.id, place: placeParked, transition: t.transition}
 		return
@@ -116,7 +122,7 @@ func (l *landing) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s S
 		l.b.st.ledger.changes.Pending--
 		l.u.head.road(l.road).remove(t.lane)
 	} else {
-		l.b.settlePending(l.u, f.number, t)
+		l.b.settlePending(l.u, f, t)
 		e.waiting = ticket{}
 	}
 	if s == StateDelivered {
@@ -132,10 +138,11 @@ func attempted(was *trouble, r Result, at time.Time) *trouble {
 	}
 	now := &trouble{reason: r.Reason, sentence: r.Sentence, answer: r.Answer}
 	if was != nil {
-		now.attempts = was.attempts
+		now.attempts, now.alone = was.attempts, was.alone
 	}
 	if r.Verdict != Untried {
 		now.attempts++
+		now.alone += int(boolByte(r.Alone))
 	}
 	if r.Verdict == Refused || r.Verdict == Uncertain {
 		now.next = later(at, r.RetryAt)
@@ -150,7 +157,7 @@ func (l *landing) dropNeedless(f *field, e *entry) {
 	if !t.pending() || !needless(e, t.transition, t.value, p.UnknownExit) {
 		return
 	}
-	l.b.settlePending(l.u, f.number, &t)
+	l.b.settlePending(l.u, f, &t)
 	e.waiting = ticket{}
 	l.b.close(l.u, l.b.change(l.u, f, &t), StateCancelled, l.at)
 }
@@ -173,6 +180,7 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 		return
 	}
 	ch.Attempts++
+	ch.Alone += int(boolByte(r.Alone))
 	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
 	if ch.loose && r.Verdict == Uncertain {
 		l.b.entry(l.u, ch.field).told = told{kind: toldUncertain}
@@ -185,15 +193,13 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	}
 	l.b.leaveQueue(l.u, l.road, s.number, s.id)
 	l.b.st.ledger.changes.Pending--
-	if e := l.b.entry(l.u, ch.field); ch.loose && e.loose > 0 {
-		e.loose--
-		l.b.write(l.u, ch.field)
-	}
+	l.b.looseLess(l.u, ch)
 	if r.Verdict == Parked {
 		l.park(ch)
 		l.b.put(l.b.queue, queueKey(l.u.key, laneParked, s.id), nil)
 		return
 	}
+	l.accepted = true
 	if ch.loose {
 		l.b.entry(l.u, ch.field).told = tellValue(ch.Value)
 	}

@@ -54,19 +54,23 @@ type ledger struct {
 	rejected   uint64
 	tombstones uint64
 	damaged    uint64
+	backlog    Backlog
+	uncounted  bool // read from a version that did not count the backlog: see countBacklog
 }
 
-func (l *ledger) terms() [24]*uint64 {
+// terms are the numbers of a ledger's frame; version 1 had no backlog at its end.
+func (l *ledger) terms() [27]*uint64 {
 	e, c := &l.events, &l.changes
-	return [24]*uint64{
+	return [27]*uint64{
 		&e.Accepted, &e.Transitions, &e.Unchanged, &e.Duplicate, &e.Stale, &e.Ignored, &e.Parked, &e.Discarded,
 		&c.Created, &c.Delivered, &c.Superseded, &c.Cancelled, &c.Dropped, &c.Expired, &c.Forgotten, &c.Pending, &c.Held, &c.Parked,
 		&e.Lost, &c.Lost,
 		&l.users, &l.rejected, &l.tombstones, &l.damaged,
+		&l.backlog.Users, &l.backlog.Events, &l.backlog.Members,
 	}
 }
 
-const ledgerVersion byte = 1
+const ledgerVersion byte = 2
 
 func (l *ledger) encode() []byte {
 	buf := []byte{ledgerVersion}
@@ -77,11 +81,16 @@ func (l *ledger) encode() []byte {
 }
 
 func decodeLedger(frame []byte) (l ledger, err error) {
-	r, err := unseal(frame, ledgerVersion)
+	version, terms := ledgerVersion, l.terms()
+	known := terms[:]
+	if len(frame) > 0 && frame[0] == 1 {
+		version, known, l.uncounted = 1, terms[:24], true
+	}
+	r, err := unseal(frame, version)
 	if err != nil {
 		return l, fmt.Errorf("the ledger: %w", err)
 	}
-	for _, n := range l.terms() {
+	for _, n := range known {
 		*n = r.uint()
 	}
 	return l, r.done()
@@ -124,6 +133,7 @@ type state struct {
 	aboard   map[passenger]*boarding // everybody on a flight
 	wrecks   []uint64                // flights whose row is damaged
 	salt     []byte                  // of the tombstones
+	sweeping []*field                // whose waiting exits are being held: see guard.go
 }
 
 // job returns the name of the job whose schedule a lane waits for. A lane whose job the rules do not
@@ -132,7 +142,7 @@ func (st *state) job(lane uint32) string {
 	if int64(lane) >= int64(len(st.jobs)) {
 		return ""
 	}
-	name := st.jobs[lane]
+	name := jobOfLane(st.jobs[lane])
 	known := st.rules.Defaults.Job == name || slices.ContainsFunc(st.rules.Sections, func(s Section) bool { return s.Policy.Job == name })
 	if !known {
 		return ""
@@ -156,6 +166,25 @@ func initState(db *bolt.DB, epoch uint32) error {
 			return err
 		}
 		return sealTx(tx)
+	})
+}
+
+// loadCounted is loadState for whoever goes on counting: the backlog, where the file does not have it,
+// is counted from the heads.
+func loadCounted(tx *bolt.Tx) (*state, error) {
+	st, err := loadState(tx)
+	if err != nil || !st.ledger.uncounted {
+		return st, err
+	}
+	st.ledger.uncounted = false
+	return st, tx.Bucket(bucketRows).ForEach(func(k, frame []byte) error {
+		if _, rest, ok := userOf(k); !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) != blockHead {
+			return nil
+		}
+		if h, err := decodeHead(k, frame); err == nil {
+			st.ledger.backlog.move(Backlog{}, h.backlog())
+		}
+		return nil
 	})
 }
 
@@ -202,6 +231,11 @@ func loadState(tx *bolt.Tx) (*state, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the computations: %w", err)
+	}
+	for _, f := range fields {
+		if f.watch.swept != nil {
+			st.sweeping = append(st.sweeping, f)
+		}
 	}
 	st.registry = newRegistry(fields, &st.rules)
 	return st, nil

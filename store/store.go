@@ -61,9 +61,9 @@ type Store struct {
 	lock      *os.File
 
 	commands chan *command
-	closing  chan struct{} // closed by Close; ends the writer
-	gone     chan struct{} // closed when the writer has ended
-	wake     chan struct{} // buffer of one
+	closing  chan struct{}    // closed by Close; ends the writer
+	gone     chan struct{}    // closed when the writer has ended
+	wake     [2]chan struct{} // by Road - 1; buffers of one
 	once     sync.Once
 
 	rejected atomic.Uint64 // refused at the door since the last transaction
@@ -112,7 +112,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 	}
 	s = &Store{
 		log: o.Log, dir: dir, lock: lock,
-		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
+		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		between: make(chan func()),
 		room:    newRoom(o.MaxDataBytes),
 		broken:  make(chan struct{}), checkInChild: o.CheckInChild,
@@ -182,7 +182,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 			return err
 		}
 		return s.db.View(func(tx *bolt.Tx) error {
-			s.state, err = loadState(tx)
+			s.state, err = loadCounted(tx)
 			return err
 		})
 	})
@@ -342,6 +342,9 @@ func (s *Store) CountRejected() { s.rejected.Add(1) }
 // Take commits a flight of due deliveries and returns it, or nil when nothing is due. Users of a
 // flight are out of reach of further Takes on its road until it is settled.
 func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, err error) {
+	if empty, err := s.empty(o.Road); empty || err != nil {
+		return nil, Next{}, err // an idle agent writes nothing
+	}
 	err = s.run(ctx, func(b *batch) error {
 		f = b.take(o)
 		return nil
@@ -350,6 +353,21 @@ func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, 
 		return nil, Next{}, err
 	}
 	return f, next, nil
+}
+
+// empty reports whether nobody waits on a road. What is applied a moment later wakes the sender.
+func (s *Store) empty(road Road) (empty bool, err error) {
+	select {
+	case <-s.gone:
+		return false, ErrClosed
+	default:
+	}
+	err = s.db.View(func(tx *bolt.Tx) error {
+		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(road)})
+		empty = k == nil || Road(k[0]) != road
+		return nil
+	})
+	return empty, err
 }
 
 // Next says what Take left behind.
@@ -369,7 +387,11 @@ func (s *Store) Settle(ctx context.Context, o Outcome) error {
 
 // Applied waits until everything appended before the call has been applied.
 func (s *Store) Applied(ctx context.Context) error {
-	target := s.inbox.last()
+	return s.appliedUpTo(ctx, s.inbox.last())
+}
+
+// appliedUpTo waits until a record has been applied.
+func (s *Store) appliedUpTo(ctx context.Context, target uint64) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for s.applied.Load() < target {
@@ -384,14 +406,15 @@ func (s *Store) Applied(ctx context.Context) error {
 	return nil
 }
 
-// Wake returns a channel that receives after a commit that made something newly due. It has a
-// buffer of one: a slow reader misses repetitions, never the last.
-func (s *Store) Wake() <-chan struct{} { return s.wake }
+// Wake returns a channel that receives after a commit that made something newly due on a road. It has
+// a buffer of one: a slow reader misses repetitions, never the last.
+func (s *Store) Wake(road Road) <-chan struct{} { return s.wake[road-1] }
 
 // SentSecond is how much left within one second.
 type SentSecond struct {
 	At            time.Time
 	Users, Events int
+	Cohorts       int // requests on the road of cohorts
 }
 
 // JobRun is the last run of a scheduled job, kept so that a run missed while down is known.

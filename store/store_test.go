@@ -22,7 +22,7 @@ var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 func policy(send Channels) Policy {
 	return Policy{
 		Send: send, Anonymous: IdentityPark, EmailOnly: IdentityPark, OnNull: NullSkip, Collapse: true,
-		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed",
+		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", ListAttribute: "segment_audiences",
 	}
 }
 
@@ -85,6 +85,13 @@ func everything(now time.Time) TakeOptions {
 		Due: func(string) time.Time { return now },
 		Fit: func(Delivery) bool { return true },
 	}
+}
+
+// onCohorts is everything on the other road.
+func onCohorts(now time.Time) TakeOptions {
+	o := everything(now)
+	o.Road = RoadCohort
+	return o
 }
 
 func (b *bench) settle(f *Flight, v Verdict) {

@@ -35,9 +35,15 @@ func (b *batch) take(o TakeOptions) *Flight {
 	if o.Force {
 		d.latest[laneRetry] = 1<<32 - 1
 	}
+	if o.Road == RoadCohort {
+		d.ripen()
+	}
 	lanes := b.dueLanes(o.Road)
 	slices.SortStableFunc(lanes, func(x, y uint32) int { return int(boolByte(y == laneRetry)) - int(boolByte(x == laneRetry)) })
 	for _, lane := range lanes {
+		if o.Road == RoadCohort && (lane == laneRetry || len(d.list) > 0) {
+			continue // not ripe; or another cohort than this request's
+		}
 		d.collect(lane)
 	}
 	if len(d.flight.Deliveries) == 0 {
@@ -90,7 +96,7 @@ func (d *departure) collect(lane uint32) {
 		if d.taken[id] {
 			continue // from another lane, a moment ago
 		}
-		d.visit(d.b.user(id), lane == laneRetry, key)
+		d.visit(d.b.user(id), lane, key)
 	}
 }
 
@@ -114,15 +120,18 @@ func (d *departure) dueKeys(lane uint32) (keys [][]byte) {
 
 // visit adds what is due of one user. An index entry that its head knows nothing of, as after damage,
 // is removed.
-func (d *departure) visit(u *user, retry bool, key []byte) {
+func (d *departure) visit(u *user, lane uint32, key []byte) {
 	rh := u.head.road(d.o.Road)
 	if !containsKey(u.was, key) {
 		d.b.remove(d.b.due, key)
 		return
 	}
-	delivery, seats := d.pack(u, retry)
+	if !d.b.dry {
+		d.b.holdSwept(u)
+	}
+	delivery, seats := d.pack(u, lane)
 	if len(delivery.Attributes) == 0 && delivery.Event == nil {
-		if retry {
+		if lane == laneRetry {
 			rh.retry = 0
 		}
 		d.b.retime(u, d.o.Road)
@@ -147,9 +156,12 @@ func (d *departure) add(delivery Delivery, seats boarding) {
 	d.taken[delivery.User] = true
 }
 
-// pack reads what is due of one user: the attributes, and the first event in applied order.
-func (d *departure) pack(u *user, retry bool) (delivery Delivery, seats boarding) {
+// pack reads what is due of one user: the attributes, and the first event in applied order; or on the
+// road of cohorts, the one change of the lane.
+func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boarding) {
 	delivery.User, seats.user = u.id, u.id
+	retry := lane == laneRetry
+	lists := make(map[string]Transition)
 	ready := func(lane, due uint32, tried bool) bool {
 		return tried && retry || int64(due) <= d.until(lane)
 	}
@@ -160,7 +172,13 @@ func (d *departure) pack(u *user, retry bool) (delivery Delivery, seats boarding
 			u.dirty = true
 			continue
 		}
+		if f.road() != d.o.Road || f.kind() == KindCohort && t.lane != lane || !fitsList(lists, f, t) {
+			continue
+		}
 		if ready(t.lane, t.due, t.tried()) && len(seats.attributes) < MaxAttributes {
+			if f.kind() == KindList {
+				lists[t.name] = t.transition
+			}
 			delivery.Attributes = append(delivery.Attributes, d.b.change(u, f, t).Change)
 			seats.attributes = append(seats.attributes, seat{number, t.id})
 		}
@@ -180,6 +198,13 @@ func (d *departure) pack(u *user, retry bool) (delivery Delivery, seats boarding
 		seats.queued, seats.loose = s, true
 	}
 	return delivery, seats
+}
+
+// fitsList reports whether an element can say this beside what it says of the same list: MoEngage
+// refuses one that both adds to a list and removes from it, so the one waits for the other.
+func fitsList(lists map[string]Transition, f *field, t *ticket) bool {
+	said, known := lists[t.name]
+	return f.kind() != KindList || !known || said == t.transition
 }
 
 // firstQueued returns the earliest of the queue's heads that are due, one head a lane.
@@ -219,11 +244,10 @@ func (b *batch) retime(u *user, road Road) {
 			earliest[lane] = due
 		}
 	}
-	if road == RoadTransition {
-		for _, number := range u.head.pendingFields() {
-			if t := b.entry(u, number).waiting; t.pending() {
-				note(t.lane, t.due)
-			}
+	for _, number := range u.head.pendingFields() {
+		f := b.fieldOf(number)
+		if t := b.entry(u, number).waiting; f != nil && f.road() == road && t.pending() {
+			note(t.lane, t.due)
 		}
 	}
 	for _, l := range rh.lanes {
@@ -248,19 +272,20 @@ func (d *departure) remember() {
 	st.board(f)
 	d.b.put(d.b.tx.Bucket(bucketMeta), metaFlight, numberKey(f.number))
 	d.b.put(d.b.tx.Bucket(bucketFlights), numberKey(f.number), f.encode())
-	d.b.countSent(f.second, d.users, d.events)
+	d.b.countSent(f.second, f.counts())
 }
 
 // countSent adds to what left in a second, or takes away what did not leave after all, and forgets
 // what left two minutes ago.
-func (b *batch) countSent(second uint64, users, events int) {
+func (b *batch) countSent(second uint64, more SentSecond) {
 	sent := b.tx.Bucket(bucketSent)
 	key := numberKey(second)
-	if v := sent.Get(key); len(v) == 8 {
-		users += int(binary.BigEndian.Uint32(v))
-		events += int(binary.BigEndian.Uint32(v[4:]))
+	total := sentIn(sent.Get(key))
+	var v []byte
+	for _, n := range [...]int{total.Users + more.Users, total.Events + more.Events, total.Cohorts + more.Cohorts} {
+		v = binary.BigEndian.AppendUint32(v, uint32(max(n, 0)))
 	}
-	b.put(sent, key, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(max(users, 0))), uint32(max(events, 0))))
+	b.put(sent, key, v)
 	c := sent.Cursor()
 	var old [][]byte
 	for k, _ := c.First(); k != nil && number(k)+120 < second; k, _ = c.Next() {
@@ -269,6 +294,17 @@ func (b *batch) countSent(second uint64, users, events int) {
 	for _, k := range old {
 		b.remove(sent, k)
 	}
+}
+
+// sentIn reads what left in a second; cohort requests were not counted once.
+func sentIn(v []byte) (s SentSecond) {
+	if len(v) >= 8 {
+		s.Users, s.Events = int(binary.BigEndian.Uint32(v)), int(binary.BigEndian.Uint32(v[4:]))
+	}
+	if len(v) >= 12 {
+		s.Cohorts = int(binary.BigEndian.Uint32(v[8:]))
+	}
+	return s
 }
 
 // next says what waits after a Take.

@@ -40,9 +40,10 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 
 // showRows returns the number of the record that set each membership, beside filling the page.
 func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
-	open := make(map[uint32]bool) // fields with something on the way
+	type computation struct{ key, id string }
+	open := make(map[computation]bool) // with something on the way
 	for _, ch := range b.waiting(u) {
-		open[ch.field] = true
+		open[computation{ch.Computation, ch.ComputedBy}] = true
 	}
 	for _, n := range b.blockNumbers(u) {
 		row := b.block(u, n)
@@ -62,7 +63,7 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 			}
 			info.Memberships = append(info.Memberships, MembershipInfo{
 				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
-				Delivered: !open[f.number] && b.knows(f, e, s),
+				Delivered: !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
 			})
 			setBy = append(setBy, s.seq)
 		}
@@ -72,9 +73,26 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 
 // knows reports whether MoEngage was told of a membership, or never needed to be: nobody tells it of
 // an exit of somebody it never heard of, nor an attribute that the policy does not send.
-func (b *batch) knows(f *field, e *entry, s *statement) bool {
+func (b *batch) knows(u *user, f *field, e *entry, s *statement) bool {
 	p := b.st.rules.For(f.key, f.id)
+	for send, column := range map[Channels]string{SendCohort: cohortColumn, SendList: listColumn} {
+		if p.Send.Has(send) && !b.knowsChannel(u, f, column, s) {
+			return false
+		}
+	}
 	return !p.sendsAttributes() || e.told.is(s.value) || e.told.kind == toldNever && !s.in() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
+}
+
+func (b *batch) knowsChannel(u *user, f *field, column string, s *statement) bool {
+	channel := b.st.registry.beside(f, column)
+	if channel == nil {
+		return !s.in()
+	}
+	e := b.block(u, uint16(channel.number/blockSize)).find(uint8(channel.number % blockSize))
+	if e == nil || e.told.kind == toldNever {
+		return !s.in()
+	}
+	return e.told.is(s.value)
 }
 
 func (b *batch) showWaiting(u *user, info *UserInfo) {

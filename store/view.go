@@ -35,6 +35,14 @@ type ChangeLedger struct {
 	Lost       uint64 `json:"lost"` // to damage
 }
 
+// Backlog is what is pending as MoEngage's limits will count it: users with attributes that wait, events,
+// and members of cohorts.
+type Backlog struct {
+	Users   uint64 `json:"users"`
+	Events  uint64 `json:"events"`
+	Members uint64 `json:"members"`
+}
+
 func (l *EventLedger) terms() uint64 {
 	return l.Transitions + l.Unchanged + l.Duplicate + l.Stale + l.Ignored + l.Parked + l.Discarded + l.Lost
 }
@@ -59,6 +67,7 @@ type Counts struct {
 
 	Events  EventLedger
 	Changes ChangeLedger
+	Backlog Backlog `json:"-"`
 
 	OldestPending time.Time // receipt of the oldest pending change; zero when there is none
 }
@@ -90,6 +99,9 @@ type ComputationInfo struct {
 	Exited    uint64 `json:"exited"`
 	Held      uint64 `json:"held"`
 	LastEvent string `json:"last_event"`
+
+	// ExitsHeldSince is when the guard found that too many members left at once; "" while exits go.
+	ExitsHeldSince string `json:"exits_held_since,omitempty"`
 }
 
 // MemberInfo is one line of `audience members KEY`.

@@ -67,10 +67,11 @@ func (s *Store) writeLoop() {
 			rest.Reset(minRest)
 		}
 		apply := rested && s.lag() > 0 && !held
-		if len(commands) == 0 && !apply && !(rested && (s.stranded || len(s.adrift) > 0)) {
+		sweep := rested && len(s.state.sweeping) > 0
+		if len(commands) == 0 && !apply && !sweep && !(rested && (s.stranded || len(s.adrift) > 0)) {
 			continue
 		}
-		began, received, commits := time.Now(), s.inbox.next.Load(), s.inbox.commits.Load()
+		began, received, commits := time.Now(), s.inbox.events(), s.inbox.commits.Load()
 		if err := s.write(commands, apply); err != nil {
 			if s.isBroken() {
 				return
@@ -80,10 +81,10 @@ func (s *Store) writeLoop() {
 			rest.Reset(writeRetry)
 			continue
 		}
-		if apply {
+		if apply || len(s.state.sweeping) > 0 {
 			rested = false
-			arrived := s.inbox.next.Load() - received
-			s.portion.adapt(arrived == 0, s.lag(), time.Now())
+			arrived := s.inbox.events() - received
+			s.portion.adapt(arrived <= 0, s.lag(), time.Now())
 			rest.Reset(s.restAfter(time.Since(began), arrived, s.inbox.commits.Load()-commits))
 		}
 	}
@@ -92,16 +93,16 @@ func (s *Store) writeLoop() {
 // lag is how many records the inbox holds that are not applied yet.
 func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied }
 
-// restAfter is how long apply rests after a batch that took so long, while so much arrived.
-func (s *Store) restAfter(took time.Duration, arrived, commits uint64) time.Duration {
+// restAfter is how long apply rests after a batch that took so long, while so many events arrived.
+func (s *Store) restAfter(took time.Duration, arrived int64, commits uint64) time.Duration {
 	switch {
 	case s.starved:
 		return writeRetry
-	case arrived == 0 && s.lag() > 0:
+	case arrived <= 0 && s.lag() > 0:
 		return 0 // nobody is waiting for the disk
 	}
 	factor, longest := float64(restFactor), maxRest
-	if arrived >= crowd*commits {
+	if arrived >= crowd*int64(commits) {
 		factor, longest = crowdFactor, crowdRest
 	}
 	waited := min(max(time.Since(s.reached), 0), patience)
@@ -171,7 +172,8 @@ func (s *Store) write(commands []*command, apply bool) error {
 
 func (s *Store) transact(commands []*command, apply bool) error {
 	var touched []spot
-	woke, rejected, flown := false, s.rejected.Swap(0), s.state.flight
+	var woke [2]bool
+	rejected, flown := s.rejected.Swap(0), s.state.flight
 	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		b.tracing = s.trace != nil
@@ -188,6 +190,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 				return err
 			}
 		}
+		b.sweep()
 		b.st.ledger.rejected += rejected
 		if err := b.flush(); err != nil {
 			return err
@@ -212,8 +215,10 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	Reach(PointCommitted)
 	s.stranded, s.adrift = false, nil
 	s.applied.Store(s.state.applied)
-	if woke {
-		s.signal()
+	for i := range woke {
+		if woke[i] {
+			s.signal(Road(i + 1))
+		}
 	}
 	return nil
 }
@@ -269,7 +274,7 @@ func yield(i int) {
 // reload reads the state back after a transaction that failed.
 func (s *Store) reload() {
 	err := s.look(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
+		st, err := loadCounted(tx)
 		if err == nil {
 			s.state = st
 		}
@@ -304,9 +309,9 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	return <-c.done // the writer answers every command it took before it ends
 }
 
-func (s *Store) signal() {
+func (s *Store) signal(road Road) {
 	select {
-	case s.wake <- struct{}{}:
+	case s.wake[road-1] <- struct{}{}:
 	default:
 	}
 }

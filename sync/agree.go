@@ -8,9 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-// maxValueLength is how many characters of a text MoEngage keeps.
-const maxValueLength = 512
-
 // Agrees reports whether got, as MoEngage told it, is what becomes there of want, as it was sent; nil
 // is an attribute that is not there. Values are compared by meaning: numbers by value, texts as far as
 // MoEngage keeps them, times whatever their zone and fraction's zeros, objects in any order.

@@ -28,6 +28,7 @@ const (
 	actBisect                // MoEngage judged the data: find the offender and park it
 	actSuspect               // perhaps the data, perhaps the account: as bisect, but park only with proof
 	actPark                  // never becomes a request
+	actWarn                  // sent all the same
 	actStay                  // the sender itself is stopping or holding back; nothing was sent
 )
 
@@ -67,6 +68,7 @@ const (
 	doRetry  = "Tries again after a growing, jittered pause (retry.min_backoff to retry.max_backoff), or when Retry-After says so; only one request at a time until one is answered. Nothing is given up."
 	doUnsure = "Treats the changes as perhaps delivered: attributes are sent again whatever they say, events may arrive twice. Tries again after a growing, jittered pause, and in ever smaller company if it goes on, so that a payload which MoEngage cannot bear delays nobody else."
 	doStop   = "Stops the road, parks nothing and spends no attempt, tries one real request a minute, and goes on by itself once that is answered."
+	doWarn   = "Sends it all the same and says so in the log, once for each name."
 	doPark   = "Parks the change with this reason. After the cause is mended: outbox retry."
 )
 
@@ -114,6 +116,13 @@ var table = []Meaning{
 	{"id_too_short", "MoEngage wants customer ids of more than one character.", doPark, actPark},
 	{"id_too_long", "The customer id is longer than 512 bytes.", doPark, actPark},
 	{"id_invalid_utf8", "The customer id is not valid UTF-8.", doPark, actPark},
+
+	{cautionValue, "MoEngage keeps the first 512 characters of a string, and this value is longer.", doWarn, actWarn},
+	{cautionURL, "MoEngage drops a URL of more than 512 characters, and answers 200 all the same.", doWarn, actWarn},
+	{cautionArray, "MoEngage allows 50 elements in an array, and this value has more.", doWarn, actWarn},
+	{cautionAttributes, "A workspace has 256 custom user attributes, and this agent alone has sent more since its start; MoEngage drops new ones, and answers 200 all the same.", doWarn + " Use send = \"list\" or \"cohort\", or ask MoEngage for more.", actWarn},
+	{cautionEvents, "A workspace has 512 names of events, and this agent alone has sent more since its start; MoEngage drops new ones, and answers 200 all the same.", doWarn + " Use send = \"event\", which has one name for all audiences, or ask MoEngage for more.", actWarn},
+	{cautionProperties, "MoEngage keeps 100 attributes of an event.", "Leaves out the properties beyond that, and says so in the log, once for each name.", actWarn},
 
 	{codeStay, "The request was not sent, because the agent was stopping or the road had failed meanwhile.", "Leaves the changes where they are; no attempt is spent.", actStay},
 }

@@ -233,7 +233,7 @@ func (t *trip) abandon(items []item, a answer) {
 // all of theirs.
 func (t *trip) again(items []item, a answer, v store.Verdict) {
 	for _, it := range items {
-		r := store.Result{Verdict: v, RetryAt: a.resume, Reason: a.Code, Sentence: a.sentence(), Answer: a.kept(keepBrief)}
+		r := store.Result{Verdict: v, RetryAt: a.resume, Alone: a.alone > 0, Reason: a.Code, Sentence: a.sentence(), Answer: a.kept(keepBrief)}
 		if t.exhausted(it, a) {
 			r.Verdict, r.RetryAt, r.Reason = store.Parked, time.Time{}, codeAttempts
 			r.Sentence = rows[codeAttempts].Means + " The last answer: " + a.sentence()
@@ -246,15 +246,15 @@ func (t *trip) again(items []item, a answer, v store.Verdict) {
 // company the failure may be another's. Attributes of one user share their fate, so the youngest of
 // them decides.
 func (t *trip) exhausted(it item, a answer) bool {
-	if t.max <= 0 || a.alone < t.max {
+	if t.max <= 0 || a.alone == 0 {
 		return false
 	}
 	d := t.flight.Deliveries[it.delivery]
 	if it.event {
-		return d.Event.Attempts+1 >= t.max
+		return d.Event.Alone+1 >= t.max
 	}
-	youngest := slices.MinFunc(d.Attributes, func(a, b store.Change) int { return a.Attempts - b.Attempts })
-	return youngest.Attempts+1 >= t.max
+	youngest := slices.MinFunc(d.Attributes, func(a, b store.Change) int { return a.Alone - b.Alone })
+	return youngest.Alone+1 >= t.max
 }
 
 // excuse says beside what is undecided of a refused request why it waits, without an attempt being

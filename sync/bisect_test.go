@@ -207,8 +207,8 @@ func TestAttemptsOfAttributesAreTheYoungests(t *testing.T) {
 		return a
 	})
 	j.max = 3
-	j.flight.Deliveries[0].Attributes = []store.Change{{Attempts: 9}, {Attempts: 1}}
-	j.flight.Deliveries[0].Event = &store.Change{Attempts: 2}
+	j.flight.Deliveries[0].Attributes = []store.Change{{Alone: 9}, {Alone: 1}}
+	j.flight.Deliveries[0].Event = &store.Change{Alone: 2}
 	j.deliver(j.items)
 	if a, e := j.results[0].Attributes, j.results[0].Event; a.Verdict != store.Uncertain || e.Verdict != store.Parked || e.Reason != codeAttempts {
 		t.Errorf("attributes %+v\nevent %+v", a, e)

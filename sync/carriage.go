@@ -22,6 +22,7 @@ const (
 	keySince  = "since"
 	keyProbe  = "next_probe"
 	keyFlight = "flight"
+	keyName   = "name"
 )
 
 // carriage brings one flight to MoEngage and back to the outbox.
@@ -49,6 +50,7 @@ func (c *carriage) carry() (back bool) {
 		max:     c.cfg.MaxAttempts,
 		results: make([]store.Settlement, len(c.flight.Deliveries)),
 	}
+	c.s.caution(c.flight)
 	t.reject(c.load.faults)
 	t.deliver(t.items)
 	if !c.begun {
@@ -61,8 +63,8 @@ func (c *carriage) carry() (back bool) {
 
 // post makes one request of some of the flight's elements, and tells the road what came of it.
 func (c *carriage) post(items []item) answer {
-	users, events := weigh(items)
-	g, ok := c.pass(users, events)
+	users, events := count(items)
+	g, ok := c.pass(c.load.weigh(items))
 	if !ok {
 		return answer{Meaning: rows[codeStay], at: time.Now()}
 	}
@@ -80,7 +82,7 @@ func (c *carriage) post(items []item) answer {
 
 // pass waits until the meter has room for a request. The first one has its grant already. The others,
 // which are a search, go on only while the road does not wait for something.
-func (c *carriage) pass(users, events int) (grant, bool) {
+func (c *carriage) pass(need grant) (grant, bool) {
 	if c.ctx.Err() != nil {
 		return grant{}, false
 	}
@@ -93,7 +95,7 @@ func (c *carriage) pass(users, events int) (grant, bool) {
 		if c.s.waits(now) {
 			return grant{}, false
 		}
-		g, again := c.s.meter.admit(users, events, now)
+		g, again := c.s.meter.admit(need, now)
 		if again.IsZero() {
 			return g, true
 		}

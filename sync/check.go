@@ -50,6 +50,8 @@ var reservedNames = map[string]bool{
 	"user_attribute_user_last_name": true, "user_attribute_user_bday": true, "user_attribute_notification_pref": true,
 	"user_attribute_old_id": true, "user_attribute_dnd_start_time": true, "user_attribute_dnd_end_time": true,
 	"install": true, "update": true, "status": true, "user_id": true, "source": true,
+	// Set when a user is made, and never again.
+	"publisher_name": true, "campaign_name": true, "u_l_a": true, "cr_t": true, "advertising_identifier": true,
 }
 
 // AttributeName returns the name under which a user attribute is sent and unset. It is name itself,
@@ -60,16 +62,20 @@ func AttributeName(name string) string {
 	if isRefusedName(name) || reservedNames[strings.ToLower(name)] {
 		name = renamedPrefix + name
 	}
-	if len(name) <= MaxNameLength {
-		return name
+	return firstCharacters(name, MaxNameLength)
+}
+
+// firstCharacters cuts s behind its n-th character.
+func firstCharacters(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	n := 0
-	for i := range name {
-		if n++; n > MaxNameLength {
-			return name[:i]
+	for i := range s {
+		if n--; n < 0 {
+			return s[:i]
 		}
 	}
-	return name
+	return s
 }
 
 // isRefusedName reports whether MoEngage refuses any attribute of this name, of a user or an event:

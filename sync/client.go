@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"personasync/store"
 )
 
 // userAgent names us in the logs of whoever runs the proxy.
@@ -53,7 +55,7 @@ func newClient(c Config, transport http.RoundTripper) *client {
 	auth := base64.StdEncoding.EncodeToString([]byte(c.WorkspaceID + ":" + c.APIKey))
 	return &client{
 		transport: transport,
-		url:       c.transitionURL(),
+		url:       c.url(),
 		header:    c.header("Basic " + auth),
 		timeout:   c.Timeout,
 		secrets:   masking(c.APIKey, auth),
@@ -73,8 +75,11 @@ func masking(secrets ...string) *strings.Replacer {
 // mask stands where a secret stood.
 const mask = "********"
 
-// transitionURL is the address of the bulk endpoint.
-func (c Config) transitionURL() string {
+// url is the address that a road's requests go to: the bulk endpoint, or Cohort Sync.
+func (c Config) url() string {
+	if c.Road == store.RoadCohort {
+		return strings.TrimRight(c.BaseURL, "/") + "/v1/integrations/cohortsync"
+	}
 	return strings.TrimRight(c.BaseURL, "/") + "/v1/transition/" + url.PathEscape(c.WorkspaceID)
 }
 

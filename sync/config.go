@@ -3,12 +3,16 @@ package syncer
 import (
 	"net/http"
 	"time"
+
+	"personasync/store"
 )
 
 // Config says where MoEngage is and how it wants to be treated. BaseURL, WorkspaceID and APIKey have
 // no defaults. Timeout, Concurrency, MaxRequestBytes and the backoffs, when zero, take the values of
 // agent.example.toml; a limit of zero is no limit, and a MaxDelay of zero is no delay.
 type Config struct {
+	Road store.Road // that the sender serves; zero is RoadTransition
+
 	BaseURL     string // scheme and host, such as https://api-01.moengage.com
 	WorkspaceID string
 	APIKey      string // of the Data API
@@ -17,6 +21,7 @@ type Config struct {
 	Concurrency     int           // requests in flight
 	UsersPerMinute  int           // customer elements
 	EventsPerMinute int           // actions
+	CallsPerMinute  int           // requests
 	MaxRequestBytes int           // of one body
 
 	UpdateExistingOnly bool // MoEngage skips attributes of users it does not know
@@ -42,13 +47,16 @@ type Config struct {
 type Report struct {
 	Code          string // of the failure table; "accepted" if all went well
 	Status        int    // 0 without an answer
-	Users, Events int
+	Users, Events int    // Users are members on the road of cohorts
 	Bytes         int
 	Took          time.Duration
 }
 
 // withDefaults returns c with its gaps filled.
 func (c Config) withDefaults() Config {
+	if c.Road == 0 {
+		c.Road = store.RoadTransition
+	}
 	if c.Timeout <= 0 {
 		c.Timeout = 30 * time.Second
 	}
@@ -71,5 +79,5 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) encoder() encoder {
-	return encoder{updateExistingOnly: c.UpdateExistingOnly, realTimeAction: c.RealTimeAction}
+	return encoder{road: c.Road, updateExistingOnly: c.UpdateExistingOnly, realTimeAction: c.RealTimeAction}
 }

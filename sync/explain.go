@@ -50,6 +50,10 @@ var consequences = map[action]Explanation{
 		Data: "parked, with its bytes", Lane: "goes on", Attempts: "none is spent where it never became a request",
 		Do: "See it with `personasync outbox show ID`. Mend the cause, then `personasync outbox retry ID`; or give it up with `personasync outbox drop ID`.",
 	},
+	actWarn: {
+		Data: "delivered, and MoEngage keeps less of it than was sent", Lane: "goes on", Attempts: "counted as one",
+		Do: "Shorten it where Segment makes it, or leave it out with forward_traits. `personasync audience verify KEY` shows what MoEngage kept.",
+	},
 	actStay: {
 		Data: "stays", Lane: "as it was", Attempts: "none is spent",
 		Do: "Nothing.",

@@ -35,7 +35,7 @@ type Reader struct {
 // NewReader makes a reader of the workspace of c.
 func NewReader(c Config) *Reader {
 	r := new(Reader)
-	r.meter.limit(exportsPerMinute, 0)
+	r.meter.limit(grant{users: exportsPerMinute})
 	r.Reconfigure(c)
 	return r
 }
@@ -117,12 +117,12 @@ func (r *Reader) Read(ctx context.Context, users, names []string) ([]Held, error
 
 // ask makes one request as soon as the limit has room for it.
 func (r *Reader) ask(ctx context.Context, c *client, users int, body []byte) (a answer, text []byte, err error) {
-	g, again := r.meter.admit(users, 0, time.Now())
+	g, again := r.meter.admit(grant{users: users}, time.Now())
 	for !again.IsZero() {
 		if err := sleep(ctx, time.Until(again)); err != nil {
 			return a, nil, err
 		}
-		g, again = r.meter.admit(users, 0, time.Now())
+		g, again = r.meter.admit(grant{users: users}, time.Now())
 	}
 	a, text = c.exchange(ctx, body, readExport)
 	r.meter.settle(g, a.mayHaveLeft(), time.Now())

@@ -26,10 +26,11 @@ const (
 // unlimited is the share of a limit that is not set. Two of them still make an int.
 const unlimited = math.MaxInt32 / 2
 
-// meter keeps both limits. Its methods may be called concurrently.
+// meter keeps the limits. Its methods may be called concurrently.
 type meter struct {
 	mu            sync.Mutex
 	users, events window // guarded by mu
+	calls         window // requests, where these are what is limited
 }
 
 // window is one limit: what one request may take of it, what is in flight, and what still counts.
@@ -52,16 +53,16 @@ type use struct {
 	n     int
 }
 
-// grant is a reservation: at most so many users and events.
-type grant struct{ users, events int }
+// grant is a reservation: at most so many users, events and requests.
+type grant struct{ users, events, calls int }
 
 func (g grant) empty() bool { return g.users <= 0 && g.events <= 0 }
 
 // limit sets the limits; what was spent stays spent.
-func (m *meter) limit(users, events int) {
+func (m *meter) limit(g grant) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.users.limit, m.events.limit = max(users, 0), max(events, 0)
+	m.users.limit, m.events.limit, m.calls.limit = max(g.users, 0), max(g.events, 0), max(g.calls, 0)
 }
 
 // restore counts what left before a restart. The seconds are whole; each counts from its end.
@@ -75,6 +76,7 @@ func (m *meter) restore(sent []store.SentSecond, now time.Time) {
 		}
 		m.users.spend(end, s.Users)
 		m.events.spend(end, s.Events)
+		m.calls.spend(end, s.Cohorts)
 	}
 }
 
@@ -83,9 +85,11 @@ func (m *meter) restore(sent []store.SentSecond, now time.Time) {
 func (m *meter) reserve(now time.Time) (g grant, again time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g = grant{users: m.users.room(now), events: m.events.room(now)}
-	m.users.open += g.users
-	m.events.open += g.events
+	if m.calls.room(now) == 0 {
+		return grant{}, m.calls.opens(now)
+	}
+	g = grant{users: m.users.room(now), events: m.events.room(now), calls: 1}
+	m.open(g)
 	if g.users > 0 && g.events > 0 {
 		return g, time.Time{}
 	}
@@ -93,27 +97,39 @@ func (m *meter) reserve(now time.Time) (g grant, again time.Time) {
 }
 
 // keep gives back what a reservation leaves unused, and sets the pace by what it used.
-func (m *meter) keep(g grant, users, events int, now time.Time) grant {
+func (m *meter) keep(g, used grant, now time.Time) grant {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.users.open -= g.users - users
-	m.events.open -= g.events - events
-	m.users.pace(users, now)
-	m.events.pace(events, now)
-	return grant{users: users, events: events}
+	m.close(g)
+	m.open(used)
+	m.users.pace(used.users, now)
+	m.events.pace(used.events, now)
+	m.calls.pace(used.calls, now)
+	return used
+}
+
+// open and close begin and end a reservation. mu is held.
+func (m *meter) open(g grant) {
+	m.users.open += g.users
+	m.events.open += g.events
+	m.calls.open += g.calls
+}
+
+func (m *meter) close(g grant) {
+	m.open(grant{-g.users, -g.events, -g.calls})
 }
 
 // admit reserves exactly so much, for a smaller request made of one that was refused, or says when to
 // ask again.
-func (m *meter) admit(users, events int, now time.Time) (g grant, again time.Time) {
+func (m *meter) admit(g grant, now time.Time) (_ grant, again time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if at := latest(m.users.fits(users, now), m.events.fits(events, now)); at.After(now) {
+	at := latest(m.users.fits(g.users, now), m.events.fits(g.events, now))
+	if at = latest(at, m.calls.fits(g.calls, now)); at.After(now) {
 		return grant{}, at
 	}
-	m.users.open += users
-	m.events.open += events
-	return grant{users: users, events: events}, time.Time{}
+	m.open(g)
+	return g, time.Time{}
 }
 
 // settle ends a reservation. What never left costs nothing; everything else is counted from now,
@@ -121,20 +137,20 @@ func (m *meter) admit(users, events int, now time.Time) (g grant, again time.Tim
 func (m *meter) settle(g grant, left bool, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.users.open -= g.users
-	m.events.open -= g.events
+	m.close(g)
 	if !left {
 		return
 	}
 	m.users.spend(now, g.users)
 	m.events.spend(now, g.events)
+	m.calls.spend(now, g.calls)
 }
 
 // ease forgets the pressure, once everything due has left.
 func (m *meter) ease() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.users.pressed, m.events.pressed = false, false
+	m.users.pressed, m.events.pressed, m.calls.pressed = false, false, false
 }
 
 // share is what one request may carry of the limit.

@@ -14,7 +14,7 @@ func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 	for range 20 {
 		limit := 1 + rand.IntN(500)
 		var m meter
-		m.limit(limit, 0)
+		m.limit(grant{users: limit, events: 0})
 		type trip struct {
 			g              grant
 			left, answered time.Time
@@ -33,9 +33,9 @@ func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 			var g grant
 			if rand.IntN(2) == 0 {
 				g, _ = m.reserve(now)
-				g = m.keep(g, min(g.users, rand.IntN(limit+1)), 0, now)
+				g = m.keep(g, grant{users: min(g.users, rand.IntN(limit+1))}, now)
 			} else {
-				g, _ = m.admit(1+rand.IntN(limit), 0, now)
+				g, _ = m.admit(grant{users: 1 + rand.IntN(limit)}, now)
 			}
 			if g.users > 0 {
 				open = append(open, trip{g: g, left: now})
@@ -58,11 +58,11 @@ func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 
 func TestAnEmptyGrantSaysWhenToAskAgain(t *testing.T) {
 	var m meter
-	m.limit(60, 120)
+	m.limit(grant{users: 60, events: 120})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for range 60 {
 		g, _ := m.reserve(now)
-		m.settle(m.keep(g, 1, 2, now), true, now)
+		m.settle(m.keep(g, grant{users: 1, events: 2}, now), true, now)
 	}
 	g, again := m.reserve(now)
 	if !g.empty() || again.Before(now.Add(windowLength)) || again.After(now.Add(windowLength+2*grain)) {
@@ -78,11 +78,11 @@ func TestAnEmptyGrantSaysWhenToAskAgain(t *testing.T) {
 
 func TestUsersMayBeSpentWhileEventsAreNot(t *testing.T) {
 	var m meter
-	m.limit(60, 600)
+	m.limit(grant{users: 60, events: 600})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for range 60 {
 		g, _ := m.reserve(now)
-		m.settle(m.keep(g, 1, 0, now), true, now)
+		m.settle(m.keep(g, grant{users: 1, events: 0}, now), true, now)
 	}
 	g, again := m.reserve(now)
 	if g.users != 0 || g.events != 10 || again.IsZero() {
@@ -92,14 +92,14 @@ func TestUsersMayBeSpentWhileEventsAreNot(t *testing.T) {
 
 func TestWhatNeverLeftCostsNothing(t *testing.T) {
 	var m meter
-	m.limit(60, 60)
+	m.limit(grant{users: 60, events: 60})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for range 1000 {
 		g, _ := m.reserve(now)
 		if g.empty() {
 			t.Fatal("a request that never left was counted")
 		}
-		m.settle(m.keep(g, 1, 1, now), false, now)
+		m.settle(m.keep(g, grant{users: 1, events: 1}, now), false, now)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestNoLimitIsNoLimit(t *testing.T) {
 		if g.users < 1_000_000 || g.events < 1_000_000 {
 			t.Fatalf("grant %+v", g)
 		}
-		m.settle(m.keep(g, 800, 800, now), true, now)
+		m.settle(m.keep(g, grant{users: 800, events: 800}, now), true, now)
 	}
 	if len(m.users.past) != 0 {
 		t.Error("what is not limited is remembered")
@@ -120,7 +120,7 @@ func TestNoLimitIsNoLimit(t *testing.T) {
 
 func TestAClockSetBackDoesNotStopTheMeter(t *testing.T) {
 	var m meter
-	m.limit(60, 60)
+	m.limit(grant{users: 60, events: 60})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	m.restore([]store.SentSecond{{At: now.Add(time.Hour), Users: 60, Events: 60}}, now)
 	if g, again := m.reserve(now); !g.empty() || again.After(now.Add(windowLength+2*grain)) {
@@ -130,7 +130,7 @@ func TestAClockSetBackDoesNotStopTheMeter(t *testing.T) {
 
 func TestTheMeterIsBounded(t *testing.T) {
 	var m meter
-	m.limit(10_000_000, 0)
+	m.limit(grant{users: 10_000_000, events: 0})
 	now := time.Now()
 	for range 100_000 {
 		now = now.Add(time.Millisecond)

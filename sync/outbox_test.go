@@ -119,7 +119,7 @@ func entered(seq uint64, user string) store.Change {
 	}
 }
 
-func (s *shelf) Wake() <-chan struct{} { return s.wake }
+func (s *shelf) Wake(store.Road) <-chan struct{} { return s.wake }
 
 func (s *shelf) Sent(since time.Time) ([]store.SentSecond, error) { return s.sent, nil }
 
@@ -302,6 +302,9 @@ func (s *shelf) close(p *person, half string, r store.Result, remove func(), cha
 		s.setRetry(p, latest(p.retry, r.RetryAt))
 		for i := range changes {
 			changes[i].Attempts++
+			if r.Alone {
+				changes[i].Alone++
+			}
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"unicode/utf8"
 
 	"personasync/store"
@@ -16,13 +18,15 @@ var errUnencodable = errors.New("the value is not valid JSON")
 // encoder writes elements of a /v1/transition request by appending, without reflection: a backlog
 // leaves at tens of thousands of users a second. The zero value is usable. It has no state of its own.
 type encoder struct {
+	road               store.Road
 	updateExistingOnly bool
 	realTimeAction     bool
 }
 
 // appendAttributes appends the customer element of one user:
 //
-//	{"type":"customer","customer_id":"u","update_existing_only":true,"attributes":{"a":1},
+//	{"type":"customer","customer_id":"u","update_existing_only":true,"attributes":{"a":1,
+//	 "addValueToArrayField":{"segment_audiences":["vip"]}},
 //	 "unset_attributes":[{"type":"equals","attr":"b","case_sensitive":true}]}
 //
 // Names are those of AttributeName. A change whose value is null becomes an entry of unset_attributes, early access at MoEngage: where
@@ -37,9 +41,13 @@ func (e encoder) appendAttributes(b []byte, user string, changes []store.Change)
 		b = append(b, `,"update_existing_only":true`...)
 	}
 	b = append(b, `,"attributes":{`...)
-	first, unsets := true, 0
+	first, unsets, entries := true, 0, 0
 	for i := range changes {
-		if isNull(changes[i].Value) {
+		switch {
+		case changes[i].Kind == store.KindList:
+			entries++
+			continue
+		case isNull(changes[i].Value):
 			unsets++
 			continue
 		}
@@ -54,11 +62,62 @@ func (e encoder) appendAttributes(b []byte, user string, changes []store.Change)
 		b = append(b, ':')
 		b = appendValue(b, changes[i].Value)
 	}
+	if entries > 0 {
+		b = appendLists(b, changes, !first)
+	}
 	b = append(b, '}')
 	if unsets > 0 {
 		b = appendUnsets(b, changes)
 	}
 	return append(b, '}'), nil
+}
+
+// appendLists appends what enters and leaves the list attributes, among the other attributes. MoEngage
+// refuses an element that does both to one list (ArrayFieldError); the outbox gives out no such thing.
+func appendLists(b []byte, changes []store.Change, comma bool) []byte {
+	for _, direction := range [...]struct {
+		field      string
+		transition store.Transition
+	}{{"addValueToArrayField", store.TransitionEnter}, {"removeValueFromArrayField", store.TransitionExit}} {
+		keys := make(map[string][]string)
+		for i := range changes {
+			if c := &changes[i]; c.Kind == store.KindList && c.Transition == direction.transition {
+				name := AttributeName(c.Name)
+				keys[name] = append(keys[name], c.Computation)
+			}
+		}
+		if len(keys) == 0 {
+			continue
+		}
+		if comma {
+			b = append(b, ',')
+		}
+		comma = true
+		b = append(b, '"')
+		b = append(b, direction.field...)
+		b = append(b, `":`...)
+		b = appendKeys(b, keys)
+	}
+	return b
+}
+
+// appendKeys appends an object of lists of strings.
+func appendKeys(b []byte, keys map[string][]string) []byte {
+	b = append(b, '{')
+	for i, name := range slices.Sorted(maps.Keys(keys)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, name), `:[`...)
+		for j, key := range keys[name] {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = appendString(b, key)
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
 }
 
 // appendUnsets lists the attributes to remove. Only the form "equals" is used: the others (prefix,

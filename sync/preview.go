@@ -23,8 +23,9 @@ type Preview struct {
 // by what one request may take of the limits. The error names every change that would be parked
 // instead of sent; the requests come with it.
 func (c Config) Preview(f *store.Flight) ([]Preview, error) {
+	c.Road = f.Road
 	c = c.withDefaults()
-	share := grant{users: shareOf(c.UsersPerMinute), events: shareOf(c.EventsPerMinute)}
+	share := grant{users: shareOf(c.UsersPerMinute), events: shareOf(c.EventsPerMinute), calls: 1}
 	var (
 		previews []Preview
 		faults   []error
@@ -62,7 +63,7 @@ func shareOf(limit int) int {
 func (c Config) preview(l *load) Preview {
 	return Preview{
 		Method: http.MethodPost,
-		URL:    c.transitionURL(),
+		URL:    c.url(),
 		Header: c.header("Basic " + mask),
 		Body:   l.request(l.items),
 		Users:  l.users,

@@ -13,10 +13,15 @@ const (
 )
 
 // leastElement is shorter than any element of a request, so that a limit in bytes bounds their number.
-const leastElement = len(`{"type":"customer","customer_id":"","attributes":{}}`)
+func (c Config) leastElement() int {
+	if c.Road == store.RoadCohort {
+		return len(`{"uid":"ab"},`)
+	}
+	return len(`{"type":"customer","customer_id":"","attributes":{}}`)
+}
 
-// item is one element of a request: the attributes of a delivery, or its event. They are told apart
-// because MoEngage may refuse one and take the other.
+// item is one element of a request: the attributes of a delivery, its event, or a member of a cohort.
+// They are told apart because MoEngage may refuse one and take the other.
 type item struct {
 	delivery int  // index into Flight.Deliveries
 	event    bool // else its attributes
@@ -28,6 +33,8 @@ type item struct {
 type load struct {
 	enc   encoder
 	limit int // bytes of the whole body
+
+	head, tail string // what stands around the elements
 
 	body   []byte // head and elements with commas; the tail is put on when it leaves
 	items  []item
@@ -54,12 +61,23 @@ func (f fault) sentence() string {
 }
 
 func newLoad(enc encoder, limit int) *load {
-	return &load{enc: enc, limit: limit, body: append(make([]byte, 0, min(limit, 4096)), envelopeHead...)}
+	l := &load{body: make([]byte, 0, min(limit, 4096))}
+	l.reset(enc, limit)
+	return l
 }
 
 // reset empties l for another flight and keeps its memory.
 func (l *load) reset(enc encoder, limit int) {
-	*l = load{enc: enc, limit: limit, body: append(l.body[:0], envelopeHead...), items: l.items[:0], faults: l.faults[:0]}
+	*l = load{enc: enc, limit: limit, body: l.body[:0], items: l.items[:0], faults: l.faults[:0]}
+	if enc.road != store.RoadCohort { // else the first member says which cohort
+		l.begin(envelopeHead, envelopeTail)
+	}
+}
+
+// begin sets what stands around the elements, before the first of them.
+func (l *load) begin(head, tail string) {
+	l.head, l.tail = head, tail
+	l.body = append(l.body[:0], head...)
 }
 
 // add takes a delivery into the request and reports whether it did. It refuses one that would make the
@@ -67,6 +85,9 @@ func (l *load) reset(enc encoder, limit int) {
 // sent as a fault. Of a delivery whose halves fit only one by one, the attributes go and the event,
 // which has neither item nor fault then, stays for the next request.
 func (l *load) add(d store.Delivery) bool {
+	if l.enc.road == store.RoadCohort {
+		return l.addMember(d)
+	}
 	mark := *l
 	fits := true
 	if len(d.Attributes) > 0 {
@@ -84,6 +105,30 @@ func (l *load) add(d store.Delivery) bool {
 	return true
 }
 
+// addMember is add on the road of cohorts: it also refuses whoever changes in another cohort, or in the
+// other direction.
+func (l *load) addMember(d store.Delivery) bool {
+	if len(d.Attributes) != 1 {
+		l.faults = append(l.faults, fault{delivery: l.added, code: codeUnencodable}) // no outbox gives out such a thing
+		l.added++
+		return true
+	}
+	head := cohortHead(&d.Attributes[0])
+	switch {
+	case len(l.items) == 0:
+		l.begin(head, cohortTail)
+	case l.head != head:
+		return false
+	}
+	mark := *l
+	fits := l.element(false, func(b []byte) ([]byte, error) { return appendMember(b, d.User) })
+	if !fits && mark.added > 0 {
+		return false
+	}
+	l.added++
+	return true
+}
+
 // element appends one element by write. It reports false when the element is fine but the request is
 // full; what MoEngage would never take becomes a fault and costs the request nothing.
 func (l *load) element(event bool, write func([]byte) ([]byte, error)) bool {
@@ -95,13 +140,13 @@ func (l *load) element(event bool, write func([]byte) ([]byte, error)) bool {
 	body, err := write(l.body)
 	l.body = body
 	size := len(body) - from
-	alone := len(envelopeHead) + size + len(envelopeTail)
+	alone := len(l.head) + size + len(l.tail)
 	switch {
 	case err != nil:
 		l.faults = append(l.faults, fault{delivery: l.added, event: event, code: codeUnencodable})
 	case alone > l.limit:
 		l.faults = append(l.faults, fault{delivery: l.added, event: event, code: codeTooLarge, bytes: alone, limit: l.limit})
-	case len(body)+len(envelopeTail) > l.limit:
+	case len(body)+len(l.tail) > l.limit:
 		l.body = body[:before]
 		return false
 	default:
@@ -125,25 +170,33 @@ func (l *load) count(event bool) {
 // keep: a transport may read it after the answer has come.
 func (l *load) request(items []item) []byte {
 	if len(items) == len(l.items) {
-		return append(slices.Clip(l.body), envelopeTail...)
+		return append(slices.Clip(l.body), l.tail...)
 	}
-	size := len(envelopeHead) + len(envelopeTail)
+	size := len(l.head) + len(l.tail)
 	for _, it := range items {
 		size += it.to - it.from + 1
 	}
-	b := append(make([]byte, 0, size), envelopeHead...)
+	b := append(make([]byte, 0, size), l.head...)
 	for i, it := range items {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(b, l.body[it.from:it.to]...)
 	}
-	return append(b, envelopeTail...)
+	return append(b, l.tail...)
 }
 
-// weigh counts the users and events of some items as MoEngage's limits do: a customer element is a
-// user, an action is an event.
-func weigh(items []item) (users, events int) {
+// weigh counts a request with some of the items as MoEngage's limits do: a customer element is a user,
+// an action is an event; where it counts requests, whoever is in one is not counted.
+func (l *load) weigh(items []item) grant {
+	users, events := count(items)
+	if l.enc.road == store.RoadCohort {
+		users, events = 0, 0
+	}
+	return grant{users: users, events: events, calls: min(len(items), 1)}
+}
+
+func count(items []item) (users, events int) {
 	for _, it := range items {
 		if it.event {
 			events++

@@ -23,9 +23,9 @@ type Outbox interface {
 	// called again.
 	Settle(context.Context, store.Outcome) error
 
-	// Wake receives after a commit that made something newly due. A slow reader may miss
+	// Wake receives after a commit that made something newly due on a road. A slow reader may miss
 	// repetitions, never the last.
-	Wake() <-chan struct{}
+	Wake(store.Road) <-chan struct{}
 
 	// Sent returns what left in each second since then.
 	Sent(since time.Time) ([]store.SentSecond, error)
@@ -45,7 +45,8 @@ const (
 	faltering = 30 * time.Second
 )
 
-// Sender brings changes from an outbox to MoEngage. Its methods may be called concurrently.
+// Sender brings changes from an outbox to MoEngage, on one road: what is wrong with the other is none of
+// its business. Its methods may be called concurrently.
 //
 // One goroutine, Run's, asks the outbox and decides what leaves. Each flight that it gets is carried
 // by a goroutine of its own (carriage.go), which settles it and then pokes the first one.
@@ -54,6 +55,7 @@ type Sender struct {
 	log       *slog.Logger
 	transport *http.Transport // ours, unless the configuration brings its own
 	meter     meter
+	wake      <-chan struct{}
 	poke      chan struct{} // wakes the loop after a change of what mu guards; buffer of one
 
 	mu     sync.Mutex
@@ -62,9 +64,11 @@ type Sender struct {
 	road   road
 	gates  gates
 	doubt  suspects
-	force  bool            // an operator's flush: take users before their retry time, once
-	air    map[uint64]bool // flights that are not settled yet
-	stale  bool            // something came back since the gates were last told what waits
+
+	cautions cautions        // what was said about what MoEngage does not keep
+	force    bool            // an operator's flush: take users before their retry time, once
+	air      map[uint64]bool // flights that are not settled yet
+	stale    bool            // something came back since the gates were last told what waits
 
 	// Run's own; nothing else reads or writes these.
 	plan   load      // measures deliveries for Take; kept for its memory
@@ -82,8 +86,10 @@ func New(c Config, o Outbox, log *slog.Logger) *Sender {
 		road:      road{health: Health{State: stateUnknown}},
 		air:       make(map[uint64]bool),
 		doubt:     make(suspects),
+		cautions:  newCautions(),
 	}
 	s.configure(c)
+	s.wake = o.Wake(s.cfg.Road)
 	return s
 }
 
@@ -105,7 +111,7 @@ func (s *Sender) configure(c Config) {
 	s.cfg = c
 	s.client = newClient(c, transport)
 	s.road.hurry()
-	s.meter.limit(c.UsersPerMinute, c.EventsPerMinute)
+	s.meter.limit(grant{users: c.UsersPerMinute, events: c.EventsPerMinute, calls: c.CallsPerMinute})
 }
 
 // Open lets what a job received up to upTo leave, and closes drained once none of it is left: it was
@@ -173,7 +179,7 @@ func (s *Sender) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.outbox.Wake():
+		case <-s.wake:
 		case <-s.poke:
 		case <-timer.C:
 		}
@@ -234,7 +240,7 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 			return s.falter(ctx, now, err)
 		}
 		s.faults = 0
-		g = s.meter.keep(g, haul.load.users, haul.load.events, now)
+		g = s.meter.keep(g, haul.load.weigh(haul.load.items), now)
 		if haul.flight != nil {
 			s.launch(&carriage{s: s, clearance: c, ctx: ctx, lasting: lasting, haul: haul, grant: g}, flights)
 		}
@@ -285,7 +291,7 @@ func (s *Sender) peeks(now time.Time) bool {
 // peek tells the gates what waits in the outbox, and takes nothing.
 func (s *Sender) peek(ctx context.Context, now time.Time) error {
 	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
-		Road: store.RoadTransition,
+		Road: s.cfg.Road,
 		Now:  now,
 		Due:  func(string) time.Time { return time.Time{} },
 		Fit:  func(store.Delivery) bool { return false },
@@ -329,9 +335,9 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 	s.plan.reset(c.cfg.encoder(), c.cfg.MaxRequestBytes)
 	more := false
 	var with company
-	g = g.within(c.cfg.MaxRequestBytes / leastElement)
+	g = g.within(c.cfg.MaxRequestBytes / c.cfg.leastElement())
 	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
-		Road:      store.RoadTransition,
+		Road:      c.cfg.Road,
 		Now:       now,
 		Due:       c.due,
 		Force:     c.force,
@@ -353,6 +359,9 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		}
 	}
 	h.more = more || h.load.users >= g.users || h.load.events >= g.events
+	if c.cfg.Road == store.RoadCohort {
+		h.more = f != nil // a request speaks of one cohort; another may be due
+	}
 	return h, nil
 }
 
@@ -368,7 +377,9 @@ func (s *Sender) joins(with *company, user string, add func() bool) bool {
 }
 
 // within bounds a grant, so that the outbox need not look for more than can possibly fit.
-func (g grant) within(n int) grant { return grant{users: min(g.users, n), events: min(g.events, n)} }
+func (g grant) within(n int) grant {
+	return grant{users: min(g.users, n), events: min(g.events, n), calls: g.calls}
+}
 
 // admits holds the outbox to the limits that it was given.
 func (g grant) admits(l *load, d store.Delivery) bool {

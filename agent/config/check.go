@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"personasync/store"
 )
 
 // check refuses what a single value cannot show: values of some form, and values beside each other.
@@ -32,7 +35,7 @@ func (l *loader) check() {
 	for i := range l.cfg.Computations {
 		l.checkComputation(&l.cfg.Computations[i], l.prefixes[i])
 	}
-	l.checkAttributes()
+	l.checkNames()
 }
 
 // leastDataBytes is two files of the store with a step to grow each, and half of it for what they hold.
@@ -197,6 +200,7 @@ func (l *loader) checkComputation(c *Computation, prefix string) {
 		}
 	}
 	l.checkAttribute(c, prefix)
+	l.checkCohort(c, prefix)
 }
 
 // checkPolicy checks the names in a policy where they were given: what a section inherited has been
@@ -210,6 +214,10 @@ func (l *loader) checkPolicy(policy []field) {
 		switch _, word := splitKey(f.key); word {
 		case "enter_event", "exit_event", "trait_event":
 			if err = eventName(*f.ptr.(*string)); err != nil {
+				err = fmt.Errorf("%w: choose another name", err)
+			}
+		case "list_attribute":
+			if err = attributeName(*f.ptr.(*string)); err != nil {
 				err = fmt.Errorf("%w: choose another name", err)
 			}
 		case "forward_traits":
@@ -235,25 +243,66 @@ func (l *loader) checkAttribute(c *Computation, prefix string) {
 	}
 }
 
-// checkAttributes refuses two sections that would write one attribute.
-func (l *loader) checkAttributes() {
+// checkCohort checks the name of a computation's cohort, its own key if need be.
+func (l *loader) checkCohort(c *Computation, prefix string) {
+	switch {
+	case l.given(prefix + "cohort_name"):
+		if err := cohortName(c.CohortName); err != nil {
+			l.refuse(keyed(c, prefix, "cohort_name"), err.Error())
+		}
+	case c.Key != "" && c.Send.Has(store.SendCohort):
+		if err := cohortName(c.Key); err != nil {
+			l.refuse(keyed(c, prefix, "key"), fmt.Sprintf("names the cohort too, and %v as cohort_name", err))
+		}
+	}
+}
+
+// checkNames refuses two sections that would write one attribute, or change one cohort. Lists share
+// their attribute with each other and with nobody else.
+func (l *loader) checkNames() {
+	l.checkApart("attribute", "writes the attribute", sendsAttribute, func(c *Computation) string { return c.Attribute })
+	l.checkApart("cohort_name", "changes the cohort",
+		func(set store.Channels) bool { return set.Has(store.SendCohort) }, func(c *Computation) string { return c.CohortName })
+	for i := range l.cfg.Computations {
+		c := &l.cfg.Computations[i]
+		name := cmp.Or(c.Attribute, c.Key)
+		for _, p := range l.policies() {
+			if sendsAttribute(c.Send) && p.Send.Has(store.SendList) && p.ListAttribute == name {
+				l.refuse(keyed(c, l.prefixes[i], "attribute"), fmt.Sprintf("writes the attribute %q, which holds a list of audiences (list_attribute): give it another attribute", shorten(name)))
+				break
+			}
+		}
+	}
+}
+
+// policies lists every policy there is.
+func (l *loader) policies() []*Policy {
+	all := []*Policy{&l.cfg.Defaults}
+	for i := range l.cfg.Computations {
+		all = append(all, &l.cfg.Computations[i].Policy)
+	}
+	return all
+}
+
+// checkApart refuses two sections that resolve to one name, which is the word's value, else the key.
+func (l *loader) checkApart(word, does string, sends func(store.Channels) bool, value func(*Computation) string) {
 	owners := map[string]*Computation{}
 	for i := range l.cfg.Computations {
 		c := &l.cfg.Computations[i]
-		name, word := c.Attribute, "attribute"
+		name, at := value(c), word
 		if name == "" {
-			name, word = c.Key, "key"
+			name, at = c.Key, "key"
 		}
-		if name == "" || !sendsAttribute(c.Send) {
+		if name == "" || !sends(c.Send) {
 			continue
 		}
 		switch owner := owners[name]; {
 		case owner == nil:
 			owners[name] = c
 		case owner.Name() != c.Name(): // else it is one computation twice, which is another fault
-			l.refuse(keyed(c, l.prefixes[i], word), fmt.Sprintf(
-				"writes the attribute %q, and so does %s.%s: give one of them another attribute",
-				shorten(name), computations, bareKey(owner.Name())))
+			l.refuse(keyed(c, l.prefixes[i], at), fmt.Sprintf(
+				"%s %q, and so does %s.%s: give one of them another %s",
+				does, shorten(name), computations, bareKey(owner.Name()), word))
 		}
 	}
 }

@@ -43,6 +43,7 @@ type Config struct {
 	Retention    Retention     `toml:"retention"`
 	Verify       Verify        `toml:"verify"`
 	Defaults     Policy        `toml:"defaults"`
+	Guard        Guard         `toml:"guard"`
 	Computations []Computation `toml:"computation"`
 
 	origins map[string]origin // by full key; a key that is not in it has its default
@@ -91,6 +92,7 @@ type MoEngage struct {
 	Concurrency        int      `toml:"concurrency" min:"1" max:"64"`
 	UsersPerMinute     int      `toml:"users_per_minute" min:"1"`
 	EventsPerMinute    int      `toml:"events_per_minute" min:"1"`
+	CohortsPerMinute   int      `toml:"cohorts_per_minute" min:"1"`
 	MaxRequestBytes    int      `toml:"max_request_bytes" min:"1000" max:"131072"`
 	UpdateExistingOnly bool     `toml:"update_existing_only"`
 	RealTimeAction     bool     `toml:"real_time_action"`
@@ -121,6 +123,13 @@ type Retention struct {
 	Parked        Duration `toml:"parked"`               // 0: for ever
 	ExMembers     Duration `toml:"ex_members"`           // 0: for ever
 	MaxDataBytes  int64    `toml:"max_data_bytes" min:"0"`
+}
+
+// Guard is when too many exits of an audience at once are held for the operator to decide.
+type Guard struct {
+	ExitShare float64  `toml:"exit_share" min:"0" max:"1"` // 0: never
+	ExitCount int      `toml:"exit_count" min:"1"`
+	Window    Duration `toml:"window" min:"1s"`
 }
 
 // Verify is when a sample of each computation is read back from MoEngage unasked.
@@ -155,6 +164,7 @@ type Computation struct {
 	Attribute  string `toml:"attribute"` // "": the computation's key
 	CohortName string `toml:"cohort_name"`
 	Schedule   string `toml:"schedule"` // "": [schedule]
+	Guard      bool   `toml:"guard"`    // false: [guard] does not watch it
 }
 
 // Name is what the section calls its computation: the id, else the key. No two sections share one.
@@ -185,7 +195,9 @@ func Default() *Config {
 			// The lower of the limits that MoEngage's pages give; the newest allow 60,000 of each.
 			UsersPerMinute:  10_000,
 			EventsPerMinute: 30_000,
-			MaxRequestBytes: 100_000, // "100 KB" in MoEngage's words, read the careful way
+			// Requests of Cohort Sync, of thousands of users each.
+			CohortsPerMinute: 300,
+			MaxRequestBytes:  100_000, // "100 KB" in MoEngage's words, read the careful way
 		},
 		Schedule: Schedule{
 			Mode:     "realtime",
@@ -202,6 +214,7 @@ func Default() *Config {
 			MessageIDs:    Duration{48 * time.Hour},
 			Parked:        Duration{720 * time.Hour},
 		},
+		Guard:  Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
 		Verify: Verify{Sample: 1000},
 		Defaults: Policy{
 			Send:          store.SendAsReceived,

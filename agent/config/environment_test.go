@@ -47,7 +47,7 @@ func TestBadVariablesAreFaultsThatNameThem(t *testing.T) {
 		"PERSONASYNC_DEFAULTS_COLLAPSE=1",
 		"PERSONASYNC_INGEST_WRITE_KEYS=hunter2,,",
 		"PERSONASYNC_SCHEDULE_TIMEZONE=Nowhere",
-		"PERSONASYNC_GUARD_WINDOW=1h",
+		"PERSONASYNC_GUARD_EXIT_SHARE=30",
 		"PERSONASYNC_RETENTION_EX_MEMBERS=1h")
 	want := []string{
 		`env PERSONASYNC_LOG_LEVEL: log.level = "": must be debug, info, warn or error`,
@@ -55,7 +55,7 @@ func TestBadVariablesAreFaultsThatNameThem(t *testing.T) {
 		`env PERSONASYNC_MOENGAGE_TIMEOUT: moengage.timeout = "soon": must be a duration like "30s", "15m" or "72h" (a day is 24h)`,
 		`env PERSONASYNC_MOENGAGE_CONCURRENCY: moengage.concurrency = "0x4": must be a whole number`,
 		`env PERSONASYNC_DEFAULTS_COLLAPSE: defaults.collapse = "1": must be true or false, without quotes`,
-		`env PERSONASYNC_GUARD_WINDOW: not built yet in this version: leave it out`,
+		`env PERSONASYNC_GUARD_EXIT_SHARE: guard.exit_share = "30": must be from 0 to 1`,
 		`env PERSONASYNC_SCHEDULE_TIMEZONE: schedule.timezone = "Nowhere": is no known time zone: write a name like "Europe/Berlin", or "UTC"`,
 		`env PERSONASYNC_RETENTION_EX_MEMBERS: retention.ex_members = "1h": not built yet in this version: leave it out`,
 	}

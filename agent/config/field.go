@@ -15,7 +15,7 @@ import (
 // field is one key of the configuration: its full name, where its value lives, and what it may be.
 type field struct {
 	key string
-	ptr any // *string, *bool, *int, *int64, *Duration, *Secret, *[]string or *store.Channels
+	ptr any // *string, *bool, *int, *int64, *float64, *Duration, *Secret, *[]string or *store.Channels
 	tag reflect.StructTag
 }
 
@@ -79,6 +79,8 @@ func (f field) set(v value) error {
 		return setInt(f, p, v)
 	case *int64:
 		return setInt(f, p, v)
+	case *float64:
+		return f.setShare(p, v)
 	case *Duration:
 		return f.setDuration(p, v)
 	case *Secret:
@@ -137,6 +139,20 @@ func setInt[T int | int64](f field, p *T, v value) error {
 		return fmt.Errorf("must be %s or more", lowest)
 	}
 	*p = T(n)
+	return nil
+}
+
+// setShare stores a number that may have a fraction. Its tags bound it in whole numbers.
+func (f field) setShare(p *float64, v value) error {
+	n, err := strconv.ParseFloat(strings.ReplaceAll(v.text, "_", ""), 64)
+	if err != nil || v.kind != integer && v.kind != other && v.kind != untyped {
+		return errors.New("must be a number like 0.3, without quotes")
+	}
+	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
+	if !(n >= float64(mustInt(lowest)) && n <= float64(mustInt(highest))) { // NaN is neither
+		return fmt.Errorf("must be from %s to %s", lowest, highest)
+	}
+	*p = n
 	return nil
 }
 

@@ -143,25 +143,36 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"reserved trait", lines("[defaults]", `forward_traits = ["plan", "status"]`),
 			[]string{`agent.toml:2: defaults.forward_traits = ["plan", "status"]: "status" cannot be an attribute: "status" is reserved by MoEngage`}},
 
+		{"cohort that MoEngage refuses", lines("[[computation]]", `key = "vip"`, `cohort_name = ".High: value?"`),
+			[]string{`agent.toml:3: computation.vip.cohort_name = ".High: value?": MoEngage refuses it as a cohort's name, which has none of |*?\:<>=$", no period at its beginning and no blank around it: write "High_ value_"`}},
+		{"key that names a cohort", lines("[[computation]]", `key = "a|b"`, `send = "cohort"`),
+			[]string{`agent.toml:2: computation."a|b".key = "a|b": names the cohort too, and MoEngage refuses it as a cohort's name, which has none of |*?\:<>=$", no period at its beginning and no blank around it: write "a_b" as cohort_name`}},
+		{"one cohort of two", lines("[defaults]", `send = "cohort"`, "[[computation]]", `key = "a"`, `cohort_name = "b"`, "[[computation]]", `key = "b"`),
+			[]string{`agent.toml:7: computation.b.key = "b": changes the cohort "b", and so does computation.a: give one of them another cohort_name`}},
+		{"list that is an attribute", lines("[defaults]", `send = ["attribute", "list"]`, "[[computation]]", `key = "segment_audiences"`),
+			[]string{`computation.segment_audiences.attribute = "": writes the attribute "segment_audiences", which holds a list of audiences (list_attribute): give it another attribute`}},
+		{"list that MoEngage reserves", lines("[defaults]", `list_attribute = "status"`),
+			[]string{`agent.toml:2: defaults.list_attribute = "status": "status" is reserved by MoEngage: choose another name`}},
+
 		{"verification", lines("[verify]", `schedule = "TZ=UTC 0 4 * * *"`, "sample = 0"),
 			[]string{
 				`agent.toml:2: verify.schedule = "TZ=UTC 0 4 * * *": the time zone does not belong into the spec; set the schedule's timezone instead`,
 				`agent.toml:3: verify.sample = 0: must be from 1 to 1000000`,
 			}},
 		{"features to come", lines(
-			"[defaults]", `send = ["attribute", "cohort", "list"]`, `list_attribute = "audiences"`,
 			"[retention]", `ex_members = "1h"`,
-			"[guard]", "exit_share = 0.1",
-			"[[computation]]", `key = "vip"`, `cohort_name = "VIP"`, "guard = false", `send = "cohort"`),
+		), []string{
+			`agent.toml:2: retention.ex_members = "1h": not built yet in this version: leave it out`,
+		}},
+
+		{"a share that is none", lines("[guard]", "exit_share = 30", "exit_count = 0", `window = "1ms"`),
 			[]string{
-				`agent.toml:2: defaults.send = ["attribute", "cohort", "list"]: cohort and list: not built yet in this version: leave it out`,
-				`agent.toml:3: defaults.list_attribute = "audiences": not built yet in this version: leave it out`,
-				`agent.toml:5: retention.ex_members = "1h": not built yet in this version: leave it out`,
-				`agent.toml:6: [guard]: not built yet in this version: leave it out`,
-				`agent.toml:10: computation.vip.cohort_name = "VIP": not built yet in this version: leave it out`,
-				`agent.toml:11: computation.vip.guard: not built yet in this version: leave it out`,
-				`agent.toml:12: computation.vip.send = "cohort": cohort: not built yet in this version: leave it out`,
+				`agent.toml:2: guard.exit_share = 30: must be from 0 to 1`,
+				`agent.toml:3: guard.exit_count = 0: must be 1 or more`,
+				`agent.toml:4: guard.window = "1ms": must be 1s or more`,
 			}},
+		{"a share in quotes", lines("[guard]", `exit_share = "0.3"`),
+			[]string{`agent.toml:2: guard.exit_share = "0.3": must be a number like 0.3, without quotes`}},
 
 		{"a limit of nothing", lines("[retention]", "max_data_bytes = 1000000"),
 			[]string{`agent.toml:2: retention.max_data_bytes = 1000000: must be 0, for no limit, or 67108864 (64 MiB) or more: the files grow in steps of 16 MiB`}},
@@ -275,7 +286,8 @@ func TestEveryFormOfTOMLMeansTheSame(t *testing.T) {
 
 func TestComputationInheritsFromDefaultsWhereverTheyStand(t *testing.T) {
 	c := mustRead(t, lines(
-		"[[computation]]", `key = "vip"`, `send = "both"`, `schedule = "0 3 * * *"`, `attribute = "is_vip"`,
+		"[[computation]]", `key = "vip"`, `send = "both"`, `schedule = "0 3 * * *"`, `attribute = "is_vip"`, "guard = false",
+		"[guard]", "exit_share = 0.25",
 		"[[computation]]", `id = "aud_1"`,
 		"[defaults]", `on_null = "empty"`, `anonymous = "use_anonymous_id"`, `forward_traits = ["plan"]`, `send = "event"`),
 		"PERSONASYNC_DEFAULTS_MAX_EVENT_AGE=1h")
@@ -286,11 +298,12 @@ func TestComputationInheritsFromDefaultsWhereverTheyStand(t *testing.T) {
 		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", Collapse: true,
 	}
 	vip := defaults
-	vip.Send, vip.Attribute, vip.Job = store.SendBoth, "is_vip", "vip"
+	vip.Send, vip.Attribute, vip.Job, vip.Unguarded = store.SendBoth, "is_vip", "vip", true
 	want := store.Rules{
 		Defaults:   defaults,
 		Sections:   []store.Section{{Key: "vip", Policy: vip}, {ID: "aud_1", Policy: defaults}},
 		OnDelete:   "forget",
+		Guard:      store.Guard{Share: 0.25, Count: 1000, Window: time.Hour},
 		MessageIDs: 48 * time.Hour,
 	}
 	if diff := cmp.Diff(want, c.Rules()); diff != "" {
@@ -473,7 +486,7 @@ func TestTagsAreSound(t *testing.T) {
 	for _, f := range fields(Default(), "") {
 		bound := func(name string) {
 			switch s := f.tag.Get(name); f.ptr.(type) {
-			case *int, *int64:
+			case *int, *int64, *float64:
 				if s != "" {
 					mustInt(s)
 				}

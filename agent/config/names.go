@@ -51,6 +51,28 @@ func anyName(name string) error {
 	return nil
 }
 
+// cohortRefused are the characters that MoEngage's page "Cohort Sync" forbids in the name of a cohort.
+const cohortRefused = `|*?\:<>=$"`
+
+// cohortName reports why a cohort cannot be called so, and what it could be called.
+func cohortName(name string) error {
+	escaped := strings.TrimSpace(strings.TrimLeft(strings.Map(func(r rune) rune {
+		if r < ' ' || strings.ContainsRune(cohortRefused, r) {
+			return '_'
+		}
+		return r
+	}, name), "."))
+	switch n := utf8.RuneCountInString(name); {
+	case escaped == "":
+		return errors.New("must have a letter or a digit")
+	case escaped != name:
+		return fmt.Errorf("MoEngage refuses it as a cohort's name, which has none of %s, no period at its beginning and no blank around it: write %q", cohortRefused, escaped)
+	case n > maxName:
+		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", maxName, n)
+	}
+	return nil
+}
+
 // oddInEvent returns the characters of an event's name that MoEngage's naming page forbids. Blanks are
 // forbidden there too, but stand in MoEngage's own examples, and in Segment's names.
 func oddInEvent(name string) string {

@@ -7,6 +7,7 @@ func (c *Config) Rules() store.Rules {
 	r := store.Rules{
 		Defaults:   c.Defaults.rules(),
 		OnDelete:   c.Ingest.OnDelete,
+		Guard:      store.Guard{Share: c.Guard.ExitShare, Count: uint64(c.Guard.ExitCount), Window: c.Guard.Window.Duration},
 		MessageIDs: c.Retention.MessageIDs.Duration,
 	}
 	for i := range c.Computations {
@@ -19,6 +20,7 @@ func (c *Computation) section() store.Section {
 	p := c.Policy.rules()
 	p.Attribute = c.Attribute
 	p.CohortName = c.CohortName
+	p.Unguarded = !c.Guard
 	if c.Schedule != "" {
 		p.Job = c.Name()
 	}

@@ -21,7 +21,7 @@ func (l *loader) takeSections() {
 
 func (l *loader) takeSection(i int, entries []entry) {
 	c := &l.cfg.Computations[i]
-	c.Policy = l.cfg.Defaults
+	c.Policy, c.Guard = l.cfg.Defaults, true
 	prefix := l.prefix(i, entries)
 	l.prefixes[i] = prefix
 

@@ -105,6 +105,11 @@ func sendsAttribute(set store.Channels) bool {
 	return set&(store.SendAsReceived|store.SendAttribute) != 0
 }
 
+// sendsMembership reports whether only a membership can leave, and no trait.
+func sendsMembership(set store.Channels) bool {
+	return set != store.SendNone && set&^(store.SendCohort|store.SendList) == 0
+}
+
 // sendsEvent reports whether a transition may become an event.
 func sendsEvent(set store.Channels) bool {
 	return set&(store.SendAsReceived|store.SendEvent) != 0

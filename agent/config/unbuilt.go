@@ -3,27 +3,17 @@ package config
 import (
 	"reflect"
 	"strings"
-
-	"personasync/store"
 )
 
 // The configuration's names are fixed before all of its features are built. A key whose feature is
-// missing is refused by name rather than ignored: an operator who sets a guard must not believe in
-// one. Whoever builds a feature deletes its line here, and documents its keys in agent.example.toml.
+// missing is refused by name rather than ignored: an operator who sets one must not believe in
+// it. Whoever builds a feature deletes its line here, and documents its keys in agent.example.toml.
 
 // unbuilt are keys, and sections with everything in them. Setting one to its default does no harm
 // where the default is known here.
 var unbuilt = []string{
-	"guard",
 	"retention.ex_members",
-	"defaults.list_attribute",
-	"computation.list_attribute",
-	"computation.cohort_name",
-	"computation.guard",
 }
-
-// unbuiltChannels are words of "send".
-const unbuiltChannels = store.SendCohort | store.SendList
 
 const notBuilt = "not built yet in this version: leave it out"
 
@@ -46,13 +36,10 @@ func isUnbuilt(key string) bool {
 // untouched.
 func (l *loader) checkBuilt(all, defaults []field) {
 	for i, f := range all {
-		set, isSend := f.ptr.(*store.Channels)
 		switch {
 		case !l.given(f.key):
 		case isUnbuilt(f.key) && !reflect.DeepEqual(f.ptr, defaults[i].ptr):
 			l.refuse(f, notBuilt)
-		case isSend && *set&unbuiltChannels != 0:
-			l.refuse(f, strings.Join(channelWords(*set&unbuiltChannels), " and ")+": "+notBuilt)
 		}
 	}
 }

@@ -8,6 +8,9 @@ import (
 // newestLimit is the limit of users, and of events, per minute that MoEngage's newest pages give.
 const newestLimit = 60_000
 
+// cohortLimit is how many requests of Cohort Sync MoEngage takes a minute.
+const cohortLimit = 300
+
 // Warnings lists what is allowed and probably not meant, or has a price. Each is a sentence for people.
 func (c *Config) Warnings() []string {
 	var w []string
@@ -63,6 +66,9 @@ func (c *Config) warnMoEngage(say sayer) {
 	if m.EventsPerMinute > newestLimit {
 		say("moengage.events_per_minute is %d: MoEngage allows 60000 unless it raised your limit", m.EventsPerMinute)
 	}
+	if m.CohortsPerMinute > cohortLimit {
+		say("moengage.cohorts_per_minute is %d: MoEngage allows %d unless it raised your limit", m.CohortsPerMinute, cohortLimit)
+	}
 	if m.MaxRequestBytes > 100_000 {
 		say("moengage.max_request_bytes is %d: MoEngage's pages allow 100 KB, and refuse what is larger", m.MaxRequestBytes)
 	}
@@ -97,6 +103,10 @@ func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 
 	if c.MoEngage.UpdateExistingOnly && sendsEvent(p.Send) && differs(func(d *Policy) bool { return sendsEvent(d.Send) }) {
 		say("moengage.update_existing_only is on, but %s.send is %s: MoEngage creates unknown users for events all the same",
+			name, showChannels(p.Send))
+	}
+	if sendsMembership(p.Send) && differs(func(d *Policy) bool { return d.Send == p.Send }) {
+		say("%s.send is %s: that tells memberships alone, and no value of a computed trait; give traits a section of their own, with send = \"attribute\"",
 			name, showChannels(p.Send))
 	}
 	if p.OnNull == "unset" && differs(func(d *Policy) bool { return d.OnNull == p.OnNull }) {

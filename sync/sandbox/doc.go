@@ -51,7 +51,7 @@
 //	body=html, truncate           stores, then answers with a page or with half a body
 //	redirect=URL                  307
 //	user=ID                       refuses every request that holds this user
-//	on=cohortsync, every=3, first=10   which requests are hit
+//	on=cohortsync, every=3, first=10, at=7   which requests are hit
 //
 // # Caveats
 //

@@ -34,6 +34,7 @@ type Fault struct {
 	On    string // of this endpoint: transition, customer, event, cohortsync, export or authentication
 	Every int    // each so many-th of them
 	First int    // only the first so many of them, hit or not
+	At    int    // only the so many-th of them
 
 	// How long.
 	For   time.Duration // from Fail, or from New
@@ -65,6 +66,7 @@ var words = []word{
 	textWord("on", "ENDPOINT", func(f *Fault) *string { return &f.On }),
 	intWord("every", "N", func(f *Fault) *int { return &f.Every }),
 	intWord("first", "N", func(f *Fault) *int { return &f.First }),
+	intWord("at", "N", func(f *Fault) *int { return &f.At }),
 	durationWord("for", func(f *Fault) *time.Duration { return &f.For }),
 	intWord("count", "N", func(f *Fault) *int { return &f.Count }),
 }

@@ -28,6 +28,7 @@ func TestParseFault(t *testing.T) {
 		{"status=200,error=AttributeError", Fault{Status: 200, Error: "AttributeError"}},
 		{"status=400,type=Blacklisted", Fault{Status: 400, Type: "Blacklisted"}},
 		{"user=ID,every=2,first=9", Fault{User: "ID", Every: 2, First: 9}},
+		{"reset,at=7", Fault{Reset: true, At: 7}},
 		{"redirect=https://x/?a=b", Fault{Redirect: "https://x/?a=b"}},
 		{"status=429,ratelimit=epoch,on=cohortsync", Fault{Status: 429, RateLimit: "epoch", On: "cohortsync"}},
 	}
@@ -319,6 +320,7 @@ func TestWhichRequestsAreHit(t *testing.T) {
 		{"status=503,first=2", []int{503, 503, 200, 200, 200, 200}},
 		{"status=503,every=2,first=3", []int{200, 503, 200, 200, 200, 200}},
 		{"status=503,every=2,count=2", []int{200, 503, 200, 503, 200, 200}},
+		{"status=503,at=3", []int{200, 200, 503, 200, 200, 200}},
 		{"status=503,on=cohortsync", []int{200, 200, 200, 200, 200, 200}},
 	}
 	for _, tt := range tests {

@@ -83,6 +83,7 @@ func (a *active) end() time.Time {
 func (a *active) over(now time.Time) bool {
 	return a.Count > 0 && a.hits >= a.Count ||
 		a.First > 0 && a.seen >= a.First ||
+		a.At > 0 && a.seen >= a.At ||
 		a.For > 0 && now.Sub(a.since) >= a.For
 }
 
@@ -92,7 +93,7 @@ func (a *active) strikes(c *call) bool {
 		return false
 	}
 	a.seen++
-	if a.Every > 1 && a.seen%a.Every != 0 {
+	if a.Every > 1 && a.seen%a.Every != 0 || a.At > 0 && a.seen != a.At {
 		return false
 	}
 	a.hits++

@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// List is a file with the members of an audience: CSV, or one id a line.
+//
+// It is CSV when its name ends in .csv, or its first line has a comma or begins with a quote. The ids
+// stand in the column named Column, else in the first one whose title is a usual one, else in the
+// first. A title of that kind in the first line is no id.
+type List struct {
+	Name   string
+	Column string
+	Input  io.Reader
+
+	// Skipped is told of each id that MoEngage ignores, with the line and a sentence.
+	Skipped func(line int, sentence string)
+}
+
+// titles are what a column of ids is usually called, in lower case without spaces and underscores.
+var titles = []string{"userid", "user", "id", "customerid", "externalid", "uniqueid"}
+
+func isTitle(word string) bool {
+	return slices.Contains(titles, strings.ToLower(strings.NewReplacer(" ", "", "_", "", "-", "").Replace(word)))
+}
+
+// Users reads the file. Its error names the line, and what is wrong with it; nothing follows.
+func (l *List) Users() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		in := bufio.NewReaderSize(l.Input, 256<<10)
+		if start, _ := in.Peek(3); bytes.Equal(start, []byte("\xef\xbb\xbf")) {
+			in.Discard(3)
+		}
+		first, _ := in.Peek(64 << 10)
+		first, _, _ = bytes.Cut(first, []byte("\n"))
+		each := l.lines
+		if strings.EqualFold(filepath.Ext(l.Name), ".csv") || bytes.ContainsRune(first, ',') || bytes.HasPrefix(first, []byte(`"`)) {
+			each = l.records
+		}
+		err := each(in, func(line int, id string) error {
+			sentence, refused := judgeID(id)
+			switch {
+			case sentence == "":
+				if !yield(id, nil) {
+					return errEnough
+				}
+			case refused:
+				return l.fault(line, "%s", sentence)
+			case l.Skipped != nil:
+				l.Skipped(line, sentence)
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			yield("", err)
+		}
+	}
+}
+
+var errEnough = errors.New("enough")
+
+func (l *List) fault(line int, format string, args ...any) error {
+	return fmt.Errorf("%s, line %d: %s; nothing was changed", filepath.Base(l.Name), line, fmt.Sprintf(format, args...))
+}
+
+// judgeID says what is wrong with an id, and whether the list cannot be meant with it. MoEngage's
+// placeholders are in many exports.
+func judgeID(id string) (sentence string, refused bool) {
+	switch fault := syncer.CheckID(id); fault {
+	case "":
+		if strings.ContainsRune(id, 0) {
+			return "a zero byte: this is no text file", true
+		}
+		return "", false
+	case "id_too_long":
+		return fmt.Sprintf("an id of %d bytes, and the longest has %d", len(id), store.MaxUserID), true
+	case "id_invalid_utf8":
+		return "an id that is not valid UTF-8: convert the file", true
+	case "id_too_short":
+		return fmt.Sprintf("%q is left out: MoEngage needs an id of two characters or more", id), false
+	default:
+		return fmt.Sprintf("%q is left out: MoEngage ignores this id", id), false
+	}
+}
+
+// lines reads one id a line. Empty lines are passed over.
+func (l *List) lines(in *bufio.Reader, take func(line int, id string) error) error {
+	for n := 1; ; n++ {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return l.fault(n, "longer than any id")
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read %s: %w", filepath.Base(l.Name), err)
+		}
+		id := strings.TrimRight(string(line), "\r\n")
+		if id != "" && (n > 1 || !isTitle(id)) {
+			if err := take(n, id); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// records reads a column of CSV.
+func (l *List) records(in *bufio.Reader, take func(line int, id string) error) error {
+	r := csv.NewReader(in)
+	r.ReuseRecord, r.FieldsPerRecord = true, -1
+	for column, n := -1, 0; ; n++ {
+		record, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if bad := (*csv.ParseError)(nil); errors.As(err, &bad) {
+			return l.fault(bad.Line, "%v", bad.Err)
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", filepath.Base(l.Name), err)
+		}
+		line, _ := r.FieldPos(0)
+		if n == 0 {
+			titled := false
+			if column, titled = l.column(record); column < 0 {
+				return l.fault(line, "no column is called %q: there are %s", l.Column, strings.Join(record, ", "))
+			}
+			if titled {
+				continue
+			}
+		}
+		if column >= len(record) || record[column] == "" {
+			return l.fault(line, "no id in column %d", column+1)
+		}
+		if err := take(line, record[column]); err != nil {
+			return err
+		}
+	}
+}
+
+// column finds the ids in the first record, and says whether that is a line of titles.
+func (l *List) column(first []string) (column int, titled bool) {
+	if l.Column != "" {
+		column = slices.IndexFunc(first, func(title string) bool { return strings.EqualFold(title, l.Column) })
+		return column, true
+	}
+	if column = slices.IndexFunc(first, isTitle); column >= 0 {
+		return column, true
+	}
+	return 0, false
+}

@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"personasync/agent/config"
+	"personasync/store"
+	syncer "personasync/sync"
+)
+
+// senders are the ways to MoEngage, one sender each: attributes and events on the one, cohorts on the
+// other. They have their own limits, and what stops one does not stop the other.
+type senders struct{ transition, cohort *syncer.Sender }
+
+// roadConfig is the part of a configuration that the sender of a road needs.
+type roadConfig func(*config.Config, store.Road) syncer.Config
+
+func newSenders(c *config.Config, of roadConfig, o syncer.Outbox, log *slog.Logger) *senders {
+	return &senders{
+		transition: syncer.New(of(c, store.RoadTransition), o, log),
+		cohort:     syncer.New(of(c, store.RoadCohort), o, log.With("road", "cohort")),
+	}
+}
+
+// Run sends on all roads until ctx is done, or until one of them cannot go on.
+func (s *senders) Run(ctx context.Context) error {
+	roads, ctx := errgroup.WithContext(ctx)
+	roads.Go(func() error { return s.transition.Run(ctx) })
+	roads.Go(func() error { return s.cohort.Run(ctx) })
+	return roads.Wait()
+}
+
+func (s *senders) Reconfigure(c *config.Config, of roadConfig) {
+	s.transition.Reconfigure(of(c, store.RoadTransition))
+	s.cohort.Reconfigure(of(c, store.RoadCohort))
+}
+
+// Flush sends everything of one job, or of all when job is nil, now.
+func (s *senders) Flush(job *string) {
+	s.transition.Flush(job)
+	s.cohort.Flush(job)
+}
+
+// drain lets leave what a job received up to a moment, and waits until none of it is left. A cohort
+// change waits for its user's older changes on the other road, and while it does the road of cohorts
+// looks empty: so that is asked again when the other one is.
+func (s *senders) drain(ctx context.Context, job string, upTo time.Time) error {
+	s.cohort.Open(job, upTo)
+	for _, road := range []*syncer.Sender{s.transition, s.cohort} {
+		select {
+		case <-road.Open(job, upTo):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Health is that of the road that fails, of the first one if both do.
+func (s *senders) Health() syncer.Health {
+	h := s.transition.Health()
+	if other := s.cohort.Health(); h.State != "failing" && other.State == "failing" || h.State == "unknown" {
+		return other
+	}
+	return h
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+func (sh *shell) forgetCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "forget",
+		Usage:     "erase a user from the data directory",
+		ArgsUsage: "ID",
+		Description: "Cancels what waits, removes what is known and what was received, and compacts, so that the bytes\n" +
+			"are gone. What happened up to now is ignored when it is delivered later. It cannot be undone.\n\n" +
+			"Example: personasync user forget usr_48213",
+		Flags: []urfave.Flag{
+			yesFlag(), jsonFlag(),
+		},
+		Action: sh.userForget,
+	}
+}
+
+func (sh *shell) userForget(c *urfave.Context) error {
+	if err := arguments(c, "the ID of a user"); err != nil {
+		return err
+	}
+	id := c.Args().First()
+	if len(id) > store.MaxUserID {
+		return usage("an id has %d bytes at most", store.MaxUserID)
+	}
+	if !c.Bool("yes") {
+		if err := sh.inspect(c, func(i agent.Inspector) error { return sh.previewForget(c, i, id) }); err != nil {
+			return err
+		}
+		if err := sh.confirm("this user will be erased, which cannot be undone"); err != nil {
+			return err
+		}
+	}
+	return sh.order(c, func(o agent.Orders, bar *progressBar) error {
+		r, err := o.Forget(c.Context, id)
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(sh.out, forgetReceipt{r, outOfReach})
+		}
+		return sh.printForgotten(r)
+	})
+}
+
+// forgetReceipt is what can be put on file.
+type forgetReceipt struct {
+	store.ForgetReport
+	OutOfReach []string `json:"out_of_reach"`
+}
+
+var outOfReach = []string{
+	"MoEngage: what it was told stays there until it is erased there, too",
+	"backups: those made before hold the user, and restoring one brings him back",
+	"late deliveries: ignored, and their bytes go with the next erasure or with retention.received",
+}
+
+func (sh *shell) previewForget(c *urfave.Context, i agent.Inspector, id string) error {
+	u, err := i.User(c.Context, id)
+	if errors.Is(err, store.ErrNotFound) {
+		sh.remark("nothing is known of this user; what was received is searched all the same, and late deliveries are ignored")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	sh.remark("%s: %s, %s, %s not at MoEngage yet, %s or more done", plain(id),
+		plural(len(u.Memberships), "membership"), plural(len(u.Traits), "trait"), plural(len(u.Pending), "change"), plural(len(u.History), "change"))
+	return nil
+}
+
+func (sh *shell) printForgotten(r store.ForgetReport) error {
+	_, err := fmt.Fprintf(sh.out, "forgotten: %s erased, %s withdrawn, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
+		plural(r.Memberships, "value"), plural(r.Changes, "change"), plural(r.Records, "received record"),
+		store.Bytes(r.Before), store.Bytes(r.After), strings.Join(outOfReach, "\n  "))
+	return err
+}

@@ -1,0 +1,289 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"strings"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+func eventsFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "events", Usage: "queue enter and exit events, too: they may start campaigns", DisableDefaultText: true}
+}
+
+func columnFlag() *urfave.StringFlag {
+	return &urfave.StringFlag{Name: "column", Usage: "the ids stand in the CSV column titled `NAME` (default: the first that is called like an id, else the first)"}
+}
+
+func asOfFlag() *urfave.StringFlag {
+	return &urfave.StringFlag{Name: "as-of", Usage: "the list is from `TIME`, like 2026-03-14T09:26:53Z or 2026-03-14 (default: when FILE was last written)"}
+}
+
+// membershipCommands are the orders on the memberships of one audience.
+func (sh *shell) membershipCommands() []*urfave.Command {
+	return []*urfave.Command{
+		{
+			Name:      "import",
+			Usage:     "compare a full member list with what is known, and queue the difference",
+			ArgsUsage: "KEY FILE",
+			Description: "FILE names every member, one id a line or in a column of CSV. Members it does not name leave.\n" +
+				"What is known of a later time than the list's is left alone. Interrupted, give it again: what is\n" +
+				"done is not done twice. Events are not queued unless --events asks for them.\n\n" +
+				"Example: personasync audience import high_value_shoppers members.csv --dry-run",
+			Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), dryRunFlag(), jsonFlag()},
+			Action: sh.audienceImport("import"),
+		},
+		{
+			Name:      "baseline",
+			Usage:     "record a full member list that MoEngage knows already: nothing is sent",
+			ArgsUsage: "KEY FILE",
+			Description: "For the day of a switch-over: exits of members that the list names are sent from then on. KEY may\n" +
+				"be one that no event has named yet, if agent.toml has a [[computation]] of that key.\n\n" +
+				"Example: personasync audience baseline high_value_shoppers members.csv",
+			Flags:  []urfave.Flag{asOfFlag(), columnFlag(), dryRunFlag(), jsonFlag()},
+			Action: sh.audienceImport("baseline"),
+		},
+		{
+			Name:      "reconcile",
+			Usage:     "send again what MoEngage should know of an audience or a trait",
+			ArgsUsage: "KEY",
+			Description: "Members and ex-members alike, whatever MoEngage was told before: after a restore, a change of\n" +
+				"agent.toml, or a mishap at MoEngage.\n\n" +
+				"Example: personasync audience reconcile high_value_shoppers --dry-run",
+			Flags:  []urfave.Flag{eventsFlag(), dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("reconcile"),
+		},
+		{
+			Name:      "close",
+			Usage:     "queue an exit for every member",
+			ArgsUsage: "KEY",
+			Description: "Segment sends no exits when an audience is deleted there.\n\n" +
+				"Example: personasync audience close high_value_shoppers",
+			Flags:  []urfave.Flag{eventsFlag(), dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("close"),
+		},
+		{
+			Name:      "release",
+			Usage:     "send the exits that the guard holds",
+			ArgsUsage: "KEY",
+			Description: "When more members leave an audience at once than [guard] allows, its exits are held until you\n" +
+				"release or discard them.\n\n" +
+				"Example: personasync audience release high_value_shoppers",
+			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("release"),
+		},
+		{
+			Name:      "discard",
+			Usage:     "drop the exits that the guard holds: who left is a member again",
+			ArgsUsage: "KEY",
+			Description: "For an audience that was broken upstream. Later events of Segment decide anew.\n\n" +
+				"Example: personasync audience discard high_value_shoppers",
+			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("discard"),
+		},
+		{
+			Name:      "adopt",
+			Usage:     "have an audience that was made again in Segment continue the old one",
+			ArgsUsage: "KEY ID",
+			Description: "ID is that of the new computation of the same key; until now its changes are held as key_conflict.\n" +
+				"MoEngage is told the difference. Who was a member, and was not named since, stays one: `audience\n" +
+				"import` with a full list settles that.\n\n" +
+				"Example: personasync audience adopt high_value_shoppers aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
+			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("adopt"),
+		},
+	}
+}
+
+// order runs do with whoever can carry out an order.
+func (sh *shell) order(c *urfave.Context, do func(o agent.Orders, bar *progressBar) error) (err error) {
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	o, done, where, err := agent.OpenOrders(c.Context, places, Version())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	sh.remark("%s", where)
+	bar := sh.progress()
+	defer bar.end()
+	return inUse(do(o, bar))
+}
+
+func people(n int64) string { return count(n) + " users" }
+
+func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
+	return func(c *urfave.Context) error {
+		if err := arguments(c, "the KEY of an audience", "a FILE with its members"); err != nil {
+			return err
+		}
+		path := c.Args().Get(1)
+		file, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return &coded{ExitNothing, err}
+		}
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		asOf, err := listTime(c.String("as-of"), info)
+		if err != nil {
+			return err
+		}
+		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
+		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
+			skipped := &omissions{}
+			list := &agent.List{Name: path, Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
+			order.Users = finally(list.Users(), func() { bar.next(people) })
+			r, err := o.Order(c.Context, order, bar.tell)
+			bar.end()
+			skipped.remark(sh)
+			if err != nil {
+				return unknownKey(err, order.Key)
+			}
+			r.Skipped = skipped.n
+			return sh.printMembership(c, verb, r)
+		})
+	}
+}
+
+// listTime is when a list was true.
+func listTime(text string, info fs.FileInfo) (time.Time, error) {
+	if text == "" {
+		return info.ModTime(), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		t, err := time.Parse(layout, text)
+		switch {
+		case err != nil:
+		case t.After(time.Now()), t.Before(time.Unix(0, 0)):
+			return t, usage("--as-of %s is no time that a list can be from", text)
+		default:
+			return t, nil
+		}
+	}
+	return time.Time{}, usage("--as-of %s is no time: write 2026-03-14T09:26:53Z, or 2026-03-14 for its first moment in UTC", text)
+}
+
+// metered tells how much was read through it.
+type metered struct {
+	r          io.Reader
+	done, size int64
+	tell       func(done, total int64)
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	m.done += int64(n)
+	m.tell(m.done, m.size)
+	return n, err
+}
+
+// finally calls then behind the last of a sequence.
+func finally(list iter.Seq2[string, error], then func()) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		list(yield)
+		then()
+	}
+}
+
+// omissions is what was left out of a list.
+type omissions struct {
+	n     uint64
+	first []string
+}
+
+func (o *omissions) add(line int, sentence string) {
+	if o.n++; len(o.first) < 5 {
+		o.first = append(o.first, fmt.Sprintf("line %d: %s", line, sentence))
+	}
+}
+
+func (o *omissions) remark(sh *shell) {
+	for _, sentence := range o.first {
+		sh.remark("%s", plain(sentence))
+	}
+	if more := o.n - uint64(len(o.first)); more > 0 {
+		sh.remark("and %s more are left out", plural(more, "line"))
+	}
+}
+
+func (sh *shell) audienceOrder(verb string) urfave.ActionFunc {
+	return func(c *urfave.Context) error {
+		names := []string{"the KEY of a computation"}
+		if verb == "adopt" {
+			names = append(names, "the ID of the one that continues it")
+		}
+		if err := arguments(c, names...); err != nil {
+			return err
+		}
+		order := agent.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
+		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
+			bar.next(people)
+			r, err := o.Order(c.Context, order, bar.tell)
+			bar.end()
+			if err != nil {
+				return unknownKey(err, order.Key)
+			}
+			return sh.printMembership(c, verb, r)
+		})
+	}
+}
+
+func (sh *shell) printMembership(c *urfave.Context, verb string, r store.MembershipReport) error {
+	if c.Bool("json") {
+		return printJSON(sh.out, r)
+	}
+	var parts []string
+	part := func(n uint64, what string) {
+		if n > 0 {
+			parts = append(parts, count(n)+" "+what)
+		}
+	}
+	if verb == "import" || verb == "baseline" {
+		parts = append(parts, plural(r.Listed, "user")+" listed")
+		part(r.Repeated, "listed again")
+		part(r.Skipped, "left out")
+	}
+	part(r.Enters, "enter")
+	part(r.Exits, "leave")
+	part(r.Unchanged, "stay as they are")
+	part(r.Newer, "left alone: what is known of them is newer")
+	part(r.Again, "told again")
+	if verb == "adopt" {
+		part(r.Listed, "taken over")
+	}
+	if verb == "release" || verb == "discard" {
+		parts = []string{plural(r.Decided, "held exit") + map[bool]string{true: " discarded", false: " released"}[verb == "discard"]}
+	}
+	if len(parts) == 0 {
+		parts = []string{"nobody"}
+	}
+	end := plural(r.Created, "change") + " made"
+	switch {
+	case r.DryRun:
+		end = "nothing was done"
+	case r.Decided > 0 && r.Created == 0:
+		end = "a new window begins"
+	}
+	if r.Held > 0 {
+		end += "; " + sh.paint.yellow(plural(r.Held, "change")+" held") + " (`personasync outbox list --state held`)"
+	}
+	_, err := fmt.Fprintf(sh.out, "%s: %s; %s\n", plain(r.Key), strings.Join(parts, ", "), end)
+	return err
+}

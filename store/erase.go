@@ -1,0 +1,403 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Erasing takes the bytes of forgotten users out of the files. A deletion leaves them in free pages of
+// state.db, and in the received events, so both are written anew: the state by a compaction, and each
+// file of the inbox that speaks of such a user with those records blank. They keep their numbers, and
+// nothing that is not applied yet is touched. Who is meant is what the tombstones say, so that what
+// was delivered again since, and was ignored, goes with the next erasure.
+
+// metaErase is in meta while there is something to erase: when the first user was forgotten (8), and
+// how many have been since (8).
+var metaErase = []byte("erase")
+
+// eraseAfter is how long a user whom Segment had deleted waits for the one erasure a day.
+const eraseAfter = 24 * time.Hour
+
+// flightPoll is how often an erasure looks whether the requests under way have landed: until then
+// their rows name their users.
+const flightPoll = 50 * time.Millisecond
+
+// ForgetReport says what became of a user, and where the bytes went.
+type ForgetReport struct {
+	Memberships int    `json:"memberships"`
+	Changes     uint64 `json:"changes"` // that waited, were held or parked
+	Records     uint64 `json:"records"` // of the inbox that were blanked, those of others forgotten lately included
+	Before      int64  `json:"before"`  // bytes of state.db
+	After       int64  `json:"after"`
+}
+
+// Forget erases a user everywhere in the data directory. What happened up to now and is delivered
+// later is ignored; newer news start afresh. It returns once the bytes are gone, which waits for the
+// requests under way; cut short, it has forgotten all the same, and the bytes go within a day.
+func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err error) {
+	if user == "" || len(user) > MaxUserID {
+		return r, fmt.Errorf("an id has 1 to %d bytes", MaxUserID)
+	}
+	if err := s.Applied(ctx); err != nil {
+		return r, err
+	}
+	now := time.Now()
+	err = s.run(ctx, func(b *batch) error {
+		b.now = now
+		u, before := b.user(user), b.st.ledger.changes.Forgotten+b.st.ledger.events.Discarded
+		r.Memberships = 0
+		for _, n := range b.blockNumbers(u) {
+			r.Memberships += len(b.block(u, n).entries)
+		}
+		b.forget(u, now)
+		r.Changes = b.st.ledger.changes.Forgotten + b.st.ledger.events.Discarded - before
+		return nil
+	}, nil)
+	if err != nil {
+		return r, err
+	}
+	e, err := s.Erase(ctx)
+	r.Records, r.Before, r.After = e.Records, e.Before, e.After
+	return r, err
+}
+
+// EraseIfDue erases once a day what Segment had deleted.
+func (s *Store) EraseIfDue(ctx context.Context, now time.Time) error {
+	var since time.Time
+	err := s.look(func(tx *bolt.Tx) error {
+		if v := tx.Bucket(bucketMeta).Get(metaErase); len(v) == 16 {
+			since = time.Unix(0, int64(binary.BigEndian.Uint64(v)))
+		}
+		return nil
+	})
+	if err != nil || since.IsZero() || now.Sub(since) < eraseAfter {
+		return err
+	}
+	_, err = s.Erase(ctx)
+	return err
+}
+
+// Erase takes the bytes of everybody who was forgotten out of the files.
+func (s *Store) Erase(ctx context.Context) (r ForgetReport, err error) {
+	for {
+		err := s.beginUpkeep()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrUnderway) {
+			return r, err
+		}
+		if err := sleep(ctx, flightPoll); err != nil {
+			return r, err
+		}
+	}
+	defer s.upkeep.Unlock()
+	ctx, cancel := s.lifelong(ctx)
+	defer cancel()
+	before, err := s.eraseMark()
+	if err != nil {
+		return r, err
+	}
+	if err := s.landed(ctx); err != nil {
+		return r, err
+	}
+	if r.Records, err = s.eraseInbox(ctx); err != nil {
+		return r, fmt.Errorf("erase the received events: %w", translate(err))
+	}
+	c, err := s.compact(ctx, nil)
+	if err != nil {
+		return r, err
+	}
+	r.Before, r.After = c.Before, c.After
+	return r, s.run(ctx, func(b *batch) error {
+		meta := b.tx.Bucket(bucketMeta)
+		if bytes.Equal(meta.Get(metaErase), before) { // else somebody was forgotten meanwhile
+			b.remove(meta, metaErase)
+		}
+		return nil
+	}, nil)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Store) eraseMark() (mark []byte, err error) {
+	return mark, s.look(func(tx *bolt.Tx) error {
+		mark = bytes.Clone(tx.Bucket(bucketMeta).Get(metaErase))
+		return nil
+	})
+}
+
+// landed waits until every request is answered that is under way now.
+func (s *Store) landed(ctx context.Context) error {
+	until := uint64(0)
+	for first := true; ; first = false {
+		under := false
+		err := s.look(func(tx *bolt.Tx) error {
+			if first {
+				until = number(tx.Bucket(bucketMeta).Get(metaFlight))
+			}
+			k, _ := tx.Bucket(bucketFlights).Cursor().First()
+			under = k != nil && number(k) <= until
+			return nil
+		})
+		if err != nil || !under {
+			return err
+		}
+		if err := sleep(ctx, flightPoll); err != nil {
+			return err
+		}
+	}
+}
+
+// markErase notes that there is something to erase.
+func (b *batch) markErase(at time.Time) {
+	meta := b.tx.Bucket(bucketMeta)
+	since, n := uint64(at.UnixNano()), uint64(0)
+	if v := meta.Get(metaErase); len(v) == 16 {
+		since, n = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+	}
+	b.put(meta, metaErase, binary.BigEndian.AppendUint64(numberKey(since), n+1))
+}
+
+// eraseInbox blanks the records of forgotten users in all files but a new one that is begun for it.
+func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
+	if err := s.inbox.turnOver(); err != nil {
+		return 0, err
+	}
+	if err := s.Applied(ctx); err != nil {
+		return 0, err
+	}
+	segments := s.inbox.list()
+	for _, g := range segments[:len(segments)-1] {
+		n, err := s.eraseSegment(ctx, g)
+		if err != nil {
+			return erased, err
+		}
+		erased += n
+	}
+	return erased, nil
+}
+
+// turnOver begins a new file, unless the last is one.
+func (in *inbox) turnOver() error {
+	in.turn.Lock()
+	defer in.turn.Unlock()
+	s, err := in.newest()
+	if err != nil || s.first == 0 {
+		return err
+	}
+	_, err = in.goOver(s)
+	return err
+}
+
+// eraseSlice is how much of a file one transaction copies.
+const eraseSlice = 4 << 20
+
+// eraseSegment writes a file of the inbox anew, if it speaks of anybody who was forgotten. Prune takes
+// files away meanwhile, so one that is gone is no failure.
+func (s *Store) eraseSegment(ctx context.Context, g *segment) (erased uint64, err error) {
+	if erased, err = s.eraseChunks(ctx, g, nil); err != nil || erased == 0 {
+		return 0, err
+	}
+	if _, err := os.Stat(g.path); errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	err = createFile(g.path, func(db *bolt.DB) error {
+		if err := initFile(db, s.inbox.epoch, bucketRecords); err != nil {
+			return err
+		}
+		if _, err := s.eraseChunks(ctx, g, db); err != nil {
+			return err
+		}
+		return db.Update(func(tx *bolt.Tx) error { // the last commit, as segment.write leaves it
+			return errors.Join(tx.Bucket(bucketRecords).SetSequence(max(g.given, g.last)), stampCommit(tx))
+		})
+	})
+	if err != nil {
+		return 0, err
+	}
+	db, err := openSegmentFile(g.path, false)
+	if err != nil {
+		return 0, err
+	}
+	return erased, s.inbox.exchange(g, db)
+}
+
+// exchange puts another file in the place of a segment's.
+func (in *inbox) exchange(g *segment, db *bolt.DB) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, s := range in.segments {
+		if s == g {
+			g.db, db = db, g.db
+			return db.Close()
+		}
+	}
+	return errors.Join(db.Close(), os.Remove(g.path)) // pruned meanwhile, and made again by us
+}
+
+// eraseChunks walks a segment and counts what is to be blanked, and copies it so to another file.
+func (s *Store) eraseChunks(ctx context.Context, g *segment, to *bolt.DB) (erased uint64, err error) {
+	for from, more := uint64(0), true; more; {
+		if err := ctx.Err(); err != nil {
+			return erased, context.Cause(ctx)
+		}
+		var chunks []eraseChunk
+		if chunks, more, err = s.inbox.chunks(g, from); err != nil {
+			return erased, err
+		}
+		for i := range chunks {
+			n, err := s.blank(&chunks[i])
+			if err != nil {
+				return erased, err
+			}
+			erased += n
+			from = chunks[i].first + 1
+		}
+		if to == nil {
+			continue
+		}
+		err := to.Update(func(tx *bolt.Tx) error {
+			b := tx.Bucket(bucketRecords)
+			b.FillPercent = 1
+			for _, c := range chunks {
+				if err := b.Put(numberKey(c.first), c.bytes); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return erased, err
+		}
+	}
+	return erased, nil
+}
+
+type eraseChunk struct {
+	first uint64
+	bytes []byte
+}
+
+// chunks copies the next chunks of a segment.
+func (in *inbox) chunks(g *segment, from uint64) (list []eraseChunk, more bool, err error) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	err = g.db.View(func(tx *bolt.Tx) error {
+		size := 0
+		c := tx.Bucket(bucketRecords).Cursor()
+		for k, v := c.Seek(numberKey(from)); k != nil; k, v = c.Next() {
+			if more = size >= eraseSlice; more {
+				return nil
+			}
+			list = append(list, eraseChunk{number(k), bytes.Clone(v)})
+			size += len(v)
+		}
+		return nil
+	})
+	return list, more, err
+}
+
+// blank empties the records of forgotten users in a chunk. What cannot be read is left as it is.
+func (s *Store) blank(c *eraseChunk) (erased uint64, err error) {
+	var out []byte
+	err = s.look(func(tx *bolt.Tx) error {
+		t := tombs{tx.Bucket(bucketTombstones), tx.Bucket(bucketMeta).Get(metaSalt)}
+		f := frames{rest: c.bytes}
+		for f.next() {
+			frame, gone := t.blank(f.frame)
+			if gone {
+				erased++
+			}
+			out = putBytes(out, frame)
+		}
+		if f.err != nil {
+			out, erased = nil, 0
+		}
+		return nil
+	})
+	if erased > 0 {
+		c.bytes = out
+	}
+	return erased, err
+}
+
+// tombs answers who was forgotten, and when.
+type tombs struct {
+	bucket *bolt.Bucket
+	salt   []byte
+}
+
+func (t tombs) cover(user string, at time.Time) bool {
+	if user == "" {
+		return false
+	}
+	v := t.bucket.Get(tombstone(t.salt, user))
+	return len(v) == 8 && at.UnixNano() <= int64(binary.BigEndian.Uint64(v))
+}
+
+// blank returns what stays of a record.
+func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
+	rec, err := decodeRecord(0, frame)
+	switch {
+	case err != nil:
+	case rec.event != nil:
+		e := rec.event
+		if t.cover(e.User.ID, e.Time) || t.cover(e.Anonymous.ID, e.Time) || t.cover(e.Email.ID, e.Time) {
+			return seal([]byte{recordErased}, 0), true
+		}
+	case rec.repair != nil:
+		n := len(rec.repair.missing)
+		rec.repair.missing = slices.DeleteFunc(rec.repair.missing, func(m Told) bool { return t.cover(m.User, rec.repair.received) })
+		if len(rec.repair.missing) < n {
+			return rec.repair.encode(nil), true
+		}
+	case rec.order != nil:
+		n := len(rec.order.words)
+		rec.order.words = slices.DeleteFunc(rec.order.words, func(m mention) bool { return t.cover(m.user, rec.order.time) })
+		if len(rec.order.words) < n {
+			return appendOrder(nil, rec.order), true
+		}
+	}
+	return frame, false
+}
+
+// forgetDamaged removes what was set aside of a user.
+func (b *batch) forgetDamaged(u *user) {
+	bucket := b.tx.Bucket(bucketDamaged)
+	named := putString(nil, u.id)
+	var gone [][]byte
+	c := bucket.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if bytes.Contains(k, u.key) || bytes.Contains(v, named) {
+			gone = append(gone, bytes.Clone(k))
+		}
+	}
+	for _, k := range gone {
+		b.remove(bucket, k)
+	}
+}
+
+// removeHalfErased removes what a crash left of a file that was being written anew.
+func (s *Store) removeHalfErased() {
+	half, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern+".new"))
+	for _, path := range half {
+		os.Remove(path)
+	}
+}

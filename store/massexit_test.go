@@ -1,0 +1,227 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// watched is rules under which an audience may lose a third of its members, or one, an hour.
+func watched(send Channels) Rules {
+	r := rules(send)
+	r.Guard = Guard{Share: 0.34, Count: 2, Window: time.Hour}
+	return r
+}
+
+// peopled is a store with an audience of n members, MoEngage told of them, an hour and a half ago.
+func peopled(t *testing.T, r Rules, n int) *bench {
+	b := open(t, r)
+	for i := range n {
+		e := event(fmt.Sprint("user", i), "vip", true, 0)
+		e.Received = minute(0)
+		b.receive(e)
+	}
+	b.drainToday()
+	b.said()
+	return b
+}
+
+// at has an event be received at a minute.
+func at(m int) func(*Event) { return func(e *Event) { e.Received = minute(m) } }
+
+func leaves(user, m int) *Event { return event(fmt.Sprint("user", user), "vip", false, m, at(m)) }
+func enters(user, m int) *Event { return event(fmt.Sprint("user", user), "vip", true, m, at(m)) }
+
+func (b *bench) decide(discard bool) MembershipReport {
+	b.Helper()
+	r, err := b.Decide(context.Background(), "vip", discard, false, nil)
+	must(b, err)
+	return r
+}
+
+func (b *bench) wantHeld(want uint64) {
+	b.Helper()
+	if c := b.balance(); c.Changes.Held != want {
+		b.Errorf("%d changes are held, want %d", c.Changes.Held, want)
+	}
+	recount(b, b)
+}
+
+// swept waits until what waited when the guard tripped is held, too.
+func (b *bench) swept() {
+	b.Helper()
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		under := false
+		must(b, b.read(func(x *batch) error { under = len(x.st.sweeping) > 0; return nil }))
+		if !under {
+			return
+		}
+		if time.Since(begun) > 10*time.Second {
+			b.Fatal("the sweep does not end")
+		}
+	}
+}
+
+func TestAMassExitIsHeldAndReleased(t *testing.T) {
+	b := peopled(t, watched(SendBoth), 6)
+	b.receive(leaves(0, 70))
+	f, _, err := b.Take(context.Background(), everything(minute(70))) // in flight: it goes
+	must(t, err)
+	b.receive(leaves(1, 71), leaves(2, 72), leaves(3, 73), enters(9, 74))
+	b.swept()
+	b.wantHeld(6)
+	b.settle(f, Delivered)
+	b.drainToday()
+	b.wantSaid("user0.vip=false user0!Audience Exited user9.vip=true user9!Audience Entered")
+	b.reopen(watched(SendBoth))
+	b.receive(leaves(4, 80))
+	b.wantHeld(8)
+	info, err := b.Computations()
+	must(t, err)
+	if info[0].Held != 8 || info[0].ExitsHeldSince != timestamp(minute(72)) || info[0].Members != 2 {
+		t.Errorf("%+v", info[0])
+	}
+
+	r := b.decide(false)
+	if r.Decided != 8 || r.Held != 0 {
+		t.Errorf("%+v", r)
+	}
+	b.wantHeld(0)
+	b.drainToday()
+	if n := len(b.sent); n != 4 {
+		t.Errorf("%d users were told of, want 4: %s", n, b.said())
+	}
+	info, err = b.Computations()
+	must(t, err)
+	if info[0].Held != 0 || info[0].ExitsHeldSince != "" {
+		t.Errorf("%+v", info[0])
+	}
+}
+
+func TestAMassExitThatIsDiscardedNeverWas(t *testing.T) {
+	b := peopled(t, watched(SendBoth), 6)
+	b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
+	b.swept()
+	b.wantHeld(8)
+	b.receive(enters(3, 75))
+	b.wantHeld(6)
+	if r := b.decide(true); r.Decided != 6 {
+		t.Errorf("%+v", r)
+	}
+	b.wantHeld(0)
+	b.wantMembers("vip", "user0", "user1", "user2", "user3", "user4", "user5")
+	b.receive(leaves(0, 70), leaves(1, 71)) // delivered again
+	b.drainToday()
+	b.wantSaid("")
+	b.wantMembers("vip", "user0", "user1", "user2", "user3", "user4", "user5")
+	b.receive(leaves(0, 76))
+	b.drainToday()
+	b.wantSaid("user0.vip=false user0!Audience Exited")
+	recount(t, b)
+}
+
+func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
+	for _, send := range []Channels{SendAttribute, SendEvent, SendBoth, SendAsReceived} {
+		b := peopled(t, watched(send), 6)
+		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72))
+		b.receive(enters(0, 73), enters(1, 74), enters(2, 75))
+		b.swept()
+		b.drainToday()
+		b.wantSaid("")
+		b.wantHeld(0)
+	}
+}
+
+// TestAnExitThatTookThePlaceOfAnEnter: the enter was never sent when the exit came, and is when the
+// exit is discarded, or taken back.
+func TestAnExitThatTookThePlaceOfAnEnter(t *testing.T) {
+	for name, undo := range map[string]func(*bench){
+		"discarded":  func(b *bench) { b.decide(true) },
+		"taken back": func(b *bench) { b.receive(enters(9, 80)) },
+	} {
+		b := peopled(t, watched(SendAttribute), 6)
+		b.receive(enters(9, 70), leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(9, 73))
+		b.swept()
+		b.wantHeld(4)
+		undo(b)
+		b.drainToday()
+		if got := b.said(); got != "user9.vip=true" {
+			t.Errorf("%s: MoEngage was told %q", name, got)
+		}
+		recount(t, b)
+	}
+}
+
+func TestWhatDoesNotTripTheGuard(t *testing.T) {
+	for name, news := range map[string][]*Event{
+		"they come back":     {leaves(0, 70), leaves(1, 71), enters(0, 72), leaves(2, 73), enters(1, 74), leaves(3, 75)},
+		"in two windows":     {leaves(0, 70), leaves(1, 71), leaves(2, 130)},
+		"the same one":       {leaves(0, 70), enters(0, 71), leaves(0, 72), enters(0, 73), leaves(0, 74), leaves(1, 75)},
+		"few of them":        {leaves(0, 70), leaves(1, 71)},
+		"strangers' exits":   {leaves(11, 70), leaves(12, 71), leaves(13, 72), leaves(14, 73)},
+		"another audience's": {event("user0", "x", false, 70, at(70)), leaves(0, 71), leaves(1, 72)},
+	} {
+		b := peopled(t, watched(SendAttribute), 6)
+		b.receive(news...)
+		if c := b.balance(); c.Changes.Held != 0 {
+			t.Errorf("%s: %d held", name, c.Changes.Held)
+		}
+	}
+	for name, r := range map[string]func(*Rules){
+		"off": func(r *Rules) { r.Guard.Share = 0 },
+		"not his": func(r *Rules) {
+			r.Sections = []Section{{Key: "vip", Policy: r.Defaults}}
+			r.Sections[0].Policy.Unguarded = true
+		},
+	} {
+		g := watched(SendAttribute)
+		r(&g)
+		b := peopled(t, g, 4)
+		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
+		if c := b.balance(); c.Changes.Held != 0 {
+			t.Errorf("%s: %d held", name, c.Changes.Held)
+		}
+	}
+}
+
+func TestAnImportPassesTheGuardAndACloseDoesNotAsk(t *testing.T) {
+	b := peopled(t, watched(SendAttribute), 6)
+	r := b.imports(Import{Key: "vip", AsOf: minute(70), Users: users("user0", "user1")})
+	if r.Exits != 4 {
+		t.Errorf("%+v", r)
+	}
+	b.swept()
+	b.wantHeld(4)
+	_, err := b.CloseAudience(context.Background(), "vip", false, false, nil)
+	must(t, err)
+	b.wantHeld(4)
+	b.drainToday()
+	b.wantSaid("user0.vip=false user1.vip=false")
+}
+
+// TestASweepIsSlicedAndSurvivesARestart has many exits wait when the guard trips.
+func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
+	const n = 3 * sweepSlice
+	r := rules(SendAttribute)
+	r.Guard = Guard{Share: 0.5, Count: 10, Window: time.Hour}
+	b := open(t, r)
+	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
+	b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n-10, n)})
+	b.reopen(r)
+	f, _, err := b.Take(context.Background(), everything(time.Now().Add(time.Hour)))
+	must(t, err)
+	if f != nil {
+		t.Errorf("%d exits left though the guard holds them", len(f.Deliveries))
+	}
+	b.swept()
+	b.wantHeld(n - 10)
+	if r := b.decide(false); r.Decided != n-10 {
+		t.Errorf("%+v", r)
+	}
+	b.wantHeld(0)
+	b.drainToday()
+	if len(b.sent) != n-10 {
+		t.Errorf("%d of %d exits left", len(b.sent), n-10)
+	}
+}

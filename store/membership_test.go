@@ -1,0 +1,318 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// users is a list as an import takes it.
+func users(ids ...string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, id := range ids {
+			if !yield(id, nil) {
+				return
+			}
+		}
+	}
+}
+
+// numbered users from one number up to before another.
+func crowdOf(from, to int) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for i := from; i < to; i++ {
+			if !yield(fmt.Sprintf("user-%07d", i), nil) {
+				return
+			}
+		}
+	}
+}
+
+// minute is a moment of the tests.
+func minute(m int) time.Time { return noon.Add(time.Duration(m) * time.Minute) }
+
+func (b *bench) imports(o Import) MembershipReport {
+	b.Helper()
+	r, err := b.Import(context.Background(), o)
+	must(b, err)
+	return r
+}
+
+// drainToday is drain for what operators do, which is not done at noon.
+func (b *bench) drainToday() {
+	b.Helper()
+	for {
+		f, _, err := b.Take(context.Background(), everything(time.Now().Add(time.Hour)))
+		must(b, err)
+		if f == nil {
+			return
+		}
+		b.settle(f, Delivered)
+	}
+}
+
+func (b *bench) wantMembers(key string, want ...string) {
+	b.Helper()
+	page, _, err := b.Members(key, "", 1000)
+	must(b, err)
+	var got []string
+	for _, m := range page {
+		got = append(got, m.User)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		b.Errorf("the members of %s are %q, want %q", key, got, want)
+	}
+}
+
+func TestAnImportIsComparedWithWhatIsKnown(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("cid", "vip", true, 20), event("dan", "vip", false, 20))
+	b.drainToday()
+	b.said()
+	o := Import{Key: "vip", AsOf: minute(10), Users: users("eve", "dan", "ann", "eve")}
+
+	o.DryRun = true
+	rehearsed := b.imports(o)
+	b.wantMembers("vip", "ann", "bob", "cid")
+	o.DryRun = false
+	r := b.imports(o)
+	want := MembershipReport{Key: "vip", ID: "aud_vip", Listed: 3, Repeated: 1, Enters: 1, Exits: 1, Unchanged: 1, Newer: 2, Created: 2}
+	if r != want {
+		t.Errorf("reported %+v, want %+v", r, want)
+	}
+	want.DryRun, want.Created = true, 0
+	if rehearsed != want {
+		t.Errorf("rehearsed %+v, want %+v", rehearsed, want)
+	}
+	b.wantMembers("vip", "ann", "cid", "eve")
+	b.drainToday()
+	b.wantSaid("eve.vip=true bob.vip=false")
+
+	// News from before the list that come late do not undo it; later news do.
+	b.receive(event("ann", "vip", false, 5), event("bob", "vip", true, 5), event("eve", "vip", false, 11))
+	b.wantMembers("vip", "ann", "cid")
+	again := b.imports(o)
+	if again.Enters+again.Exits+again.Created != 0 {
+		t.Errorf("given again it does something: %+v", again)
+	}
+	b.balance()
+	recount(t, b)
+}
+
+func TestAnImportQueuesEventsOnlyWhereAsked(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 0))
+	b.drainToday()
+	b.said()
+	b.imports(Import{Key: "aud_vip", AsOf: minute(10), Users: users("bob"), Events: true})
+	b.drainToday()
+	b.wantSaid("bob.vip=true bob!Audience Entered ann.vip=false ann!Audience Exited")
+}
+
+func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0))
+	r := b.imports(Import{Key: "vip", AsOf: minute(10), Users: users("ann", "cid"), Baseline: true})
+	if r.Enters != 1 || r.Exits != 1 || r.Created != 0 {
+		t.Errorf("reported %+v", r)
+	}
+	b.wantMembers("vip", "ann", "cid")
+	if c := b.balance(); c.Changes.Cancelled != 2 || c.Changes.Pending != 2 {
+		t.Errorf("the two enters that waited were not cancelled, or their events were: %+v", c.Changes)
+	}
+	b.drainToday()
+	b.said()
+	b.receive(event("cid", "vip", false, 20), event("ann", "vip", true, 20))
+	b.drainToday()
+	b.wantSaid("cid.vip=false cid!Audience Exited")
+	recount(t, b)
+}
+
+// TestABaselineBeforeTheFirstEvent is a switch-over: the members are known before Segment says a word.
+func TestABaselineBeforeTheFirstEvent(t *testing.T) {
+	for _, send := range []Channels{SendAttribute, SendAsReceived} {
+		b := open(t, rules(send))
+		o := Import{Key: "vip", AsOf: minute(1), Users: users("ann", "bob"), Baseline: true}
+		if _, err := b.Import(context.Background(), o); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("a key that nobody knows is taken: %v", err)
+		}
+		o.Create = true
+		b.imports(o)
+		b.receive(event("ann", "vip", false, 5), event("bob", "vip", true, 5), event("cid", "vip", true, 5))
+		b.drainToday()
+		b.wantSaid("ann.vip=false cid.vip=true")
+		b.wantMembers("vip", "bob", "cid")
+		recount(t, b)
+	}
+}
+
+func TestABaselineDoesNotOverlookARequestUnderWay(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 0))
+	f := b.take()
+	b.imports(Import{Key: "vip", AsOf: minute(10), Users: users(), Baseline: true})
+	b.settle(f, Delivered)
+	b.drainToday()
+	b.wantSaid("ann.vip=true ann.vip=false")
+	recount(t, b)
+}
+
+func TestAReconcileTellsMembersAndExMembersAgain(t *testing.T) {
+	for _, tc := range []struct {
+		send   Channels
+		events bool
+		want   string
+	}{
+		{SendAttribute, false, "bob.vip=false ann.vip=true"},
+		{SendEvent, false, ""},
+		{SendBoth, true, "bob.vip=false bob!Audience Exited ann.vip=true ann!Audience Entered"},
+		{SendAsReceived, false, "bob.vip=false ann.vip=true"},
+	} {
+		b := open(t, rules(tc.send))
+		b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("bob", "other", true, 0))
+		b.drainToday()
+		b.receive(event("bob", "vip", false, 1), event("cid", "vip", false, 1))
+		b.drainToday()
+		b.said()
+		r, err := b.Reconcile(context.Background(), "vip", tc.events, true, nil)
+		must(t, err)
+		if r.Created != 0 {
+			t.Errorf("%v: a rehearsal created something: %+v", tc.send, r)
+		}
+		if _, err = b.Reconcile(context.Background(), "vip", tc.events, false, nil); err != nil {
+			t.Error(err)
+		}
+		b.drainToday()
+		b.wantSaid(tc.want)
+		b.balance()
+		recount(t, b)
+	}
+}
+
+func TestAReconcileOfATraitSendsItsColumns(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(trait("ann", "row", 0, "a", "1.50", "b", "null"))
+	b.drainToday()
+	b.said()
+	_, err := b.Reconcile(context.Background(), "row", false, false, nil)
+	must(t, err)
+	b.drainToday()
+	b.wantSaid("ann.a=1.50")
+	if _, err := b.Import(context.Background(), Import{Key: "row", AsOf: minute(1), Users: users("x")}); !errors.Is(err, ErrNoMembers) {
+		t.Errorf("members of a trait: %v", err)
+	}
+}
+
+func TestAClosedAudienceHasNoMembers(t *testing.T) {
+	for _, tc := range []struct {
+		send   Channels
+		events bool
+		want   string
+	}{
+		{SendBoth, false, "bob.vip=false ann.vip=false"},
+		{SendBoth, true, "bob.vip=false bob!Audience Exited ann.vip=false ann!Audience Exited"},
+		{SendAsReceived, false, "ann.vip=false"},
+		{SendAsReceived, true, "bob!Audience Exited ann.vip=false"},
+	} {
+		b := open(t, rules(tc.send))
+		b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0, asTrack("Moved")))
+		b.drainToday()
+		b.said()
+		r, err := b.CloseAudience(context.Background(), "vip", tc.events, false, nil)
+		must(t, err)
+		if r.Exits != 2 {
+			t.Errorf("%+v", r)
+		}
+		b.wantMembers("vip")
+		b.drainToday()
+		b.wantSaid(tc.want)
+		b.balance()
+		recount(t, b)
+	}
+}
+
+// TestALongListIsSortedOnDisk compares a list of many runs, in wild order and with repetitions, and
+// has it cut off and given again.
+func TestALongListIsSortedOnDisk(t *testing.T) {
+	const n = 20_000
+	b := open(t, rules(SendAttribute))
+	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
+	list := newRoster(b.dir)
+	list.size = 8 << 10
+	defer list.close()
+	mixed := rand.New(rand.NewPCG(1, 1)).Perm(n)
+	for _, i := range append(mixed, mixed[:100]...) {
+		must(t, list.add(fmt.Sprintf("user-%07d", n/2+i)))
+	}
+	if len(list.runs) < 20 {
+		t.Fatalf("%d runs prove nothing", len(list.runs))
+	}
+	c, err := b.commission(context.Background(), "vip", &order{verb: orderImport, time: minute(2)}, false, false)
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	err = c.compare(ctx, list, minute(2).UnixNano(), func(done, _ int64) {
+		if done == n/2 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	b.reopen(rules(SendAttribute))
+	r := b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n/2, n+n/2)})
+	if r.Listed != n || r.Enters == 0 || r.Enters == n/2 || r.Enters+r.Exits+r.Unchanged != n+n/2 {
+		t.Errorf("the second time: %+v", r)
+	}
+	if c := b.balance(); c.Changes.Created != n || c.Changes.Pending != n {
+		t.Errorf("%d enters and as many exits were to be queued: %+v", n/2, c.Changes)
+	}
+	info, err := b.Computations()
+	must(t, err)
+	if info[0].Members != n {
+		t.Errorf("%d members, want %d", info[0].Members, n)
+	}
+	recount(t, b)
+	if left, _ := filepath.Glob(filepath.Join(b.dir, "import-*")); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestAListThatCannotBeReadChangesNothing(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 0))
+	_, err := b.Import(context.Background(), Import{Key: "vip", AsOf: minute(5), Users: func(yield func(string, error) bool) {
+		if yield("bob", nil) {
+			yield("", os.ErrInvalid)
+		}
+	}})
+	if !errors.Is(err, os.ErrInvalid) {
+		t.Error(err)
+	}
+	b.wantMembers("vip", "ann")
+	if _, err := b.Import(context.Background(), Import{Key: "vip", AsOf: time.Now().Add(time.Hour), Users: users()}); err == nil {
+		t.Error("a list from the future is taken")
+	}
+}
+
+// TestALargeImport is an import of 200,000 users over as many, half of whom stay.
+func TestALargeImport(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const n = 100_000
+	b := open(t, rules(SendAttribute))
+	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
+	r := b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n/2, 5*n/2)})
+	if r.Listed != 2*n || r.Exits != n/2 || r.Enters != 3*n/2 || r.Unchanged != n/2 || r.Created != 2*n {
+		t.Errorf("%+v", r)
+	}
+	recount(t, b)
+}

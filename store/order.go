@@ -1,0 +1,341 @@
+package store
+
+import "time"
+
+// An order is an operator's word about the memberships of one computation, as a record of the inbox:
+// what it changes is then a function of the state and the record, like everything else. A command on
+// millions of users is many of them, each about few enough to be applied between two events.
+type order struct {
+	verb     verb
+	received time.Time
+	time     time.Time // of what is said: an import's --as-of
+	events   bool      // events are queued, too
+	field    uint32
+	key      string // orderName: of the computation that should exist
+	words    []mention
+	ids      []ID   // of changes: orderRelease and orderDiscard
+	other    uint32 // field: orderAdopt
+}
+
+// verb says what an order does. Numbers are on disk.
+type verb uint8
+
+const (
+	orderName      verb = 1 // the computation exists, if only by its key
+	orderImport    verb = 2 // who is a member, and who is not
+	orderBaseline  verb = 3 // the same, and MoEngage knows it
+	orderReconcile verb = 4 // say again what MoEngage should know of these users
+	orderClose     verb = 5 // these users are members no more
+	orderRelease   verb = 6 // exits that the guard holds may leave; without ids: from now on, none is held
+	orderDiscard   verb = 7 // they never were; likewise
+	orderAdopt     verb = 8 // what another computation knows of these users is this one's; without users: its id is, too
+)
+
+var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt"}
+
+func (v verb) String() string {
+	if int(v) < len(verbNames) {
+		return verbNames[v]
+	}
+	return ""
+}
+
+// mention is one user of an order.
+type mention struct {
+	user string
+	in   bool
+}
+
+const (
+	// orderWords bounds the users of one record. Its changes are numbered by 16 bits, and a user has a few.
+	orderWords = 512
+
+	// orderWeight is how much more a byte of an order writes than one of an event: twenty bytes of a user
+	// become a row, a place in the outbox and in three indexes. It keeps a batch at some thousand users.
+	orderWeight = 64
+)
+
+// appendOrder encodes o behind buf.
+//
+//	received, time, verb, events, field, key, words x (in, user), ids, of orderAdopt the other field
+func appendOrder(buf []byte, o *order) []byte {
+	start := len(buf)
+	buf = append(buf, recordOrder)
+	buf = putTime(putTime(buf, o.received), o.time)
+	buf = append(buf, byte(o.verb), boolByte(o.events))
+	buf = putUint(buf, uint64(o.field))
+	buf = putString(buf, o.key)
+	buf = putUint(buf, uint64(len(o.words)))
+	for i := range o.words {
+		buf = putString(append(buf, boolByte(o.words[i].in)), o.words[i].user)
+	}
+	buf = putUint(buf, uint64(len(o.ids)))
+	for _, id := range o.ids {
+		buf = putID(buf, id)
+	}
+	if o.verb == orderAdopt {
+		buf = putUint(buf, uint64(o.other))
+	}
+	return seal(buf, start)
+}
+
+// order reads one. The ids have no epoch yet: it is the store's.
+func (r *reader) order() *order {
+	o := &order{received: r.time(), time: r.time(), verb: verb(r.byte()), events: r.byte() == 1}
+	o.field = uint32(r.uint())
+	o.key = r.string()
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.bad = true
+		return o
+	}
+	o.words = make([]mention, n)
+	for i := range o.words {
+		o.words[i] = mention{in: r.byte() == 1, user: r.string()}
+	}
+	for n := r.uint(); n > 0 && !r.bad; n-- {
+		o.ids = append(o.ids, r.id(0))
+	}
+	if o.verb == orderAdopt {
+		o.other = uint32(r.uint())
+	}
+	return o
+}
+
+func (b *batch) applyOrder(seq uint64, o *order) {
+	b.now = o.received
+	if o.verb == orderName {
+		if len(b.st.registry.byKey[o.key]) == 0 {
+			b.newField(&field{key: o.key, class: ClassAudience})
+		}
+		return
+	}
+	f := b.fieldOf(o.field)
+	if f == nil {
+		return // only damage brings this about
+	}
+	p := b.st.rules.For(f.key, f.id)
+	c := &cause{seq: seq, unguarded: o.verb == orderClose}
+	switch o.verb {
+	case orderRelease, orderDiscard:
+		b.applyDecision(f, &p, c, o)
+		return
+	case orderAdopt:
+		b.applyAdoption(f, &p, c, o)
+		return
+	}
+	for i := range o.words {
+		w := &o.words[i]
+		c.event = &Event{Received: o.received, Time: o.time, Class: f.class, MessageID: o.verb.String(), Flag: FlagOut}
+		if w.in {
+			c.event.Flag = FlagIn
+		}
+		if o.verb != orderReconcile && b.forgotten(w.user, o.time) {
+			continue
+		}
+		b.obey(b.user(w.user), f, &p, c, o)
+	}
+}
+
+func (b *batch) applyDecision(f *field, p *Policy, c *cause, o *order) {
+	if len(o.ids) == 0 {
+		b.decide(f, c, o)
+	}
+	for _, id := range o.ids {
+		id.Epoch = b.st.epoch
+		b.letGo(f, p, c, id, o.verb == orderDiscard)
+	}
+}
+
+// obey carries out an order for one user.
+func (b *batch) obey(u *user, f *field, p *Policy, c *cause, o *order) {
+	en := b.entry(u, f.number)
+	switch o.verb {
+	case orderImport:
+		for _, sort := range f.states(p, en) {
+			b.member(u, f, p, c, sort, o.events)
+		}
+	case orderClose:
+		if s := en.newest(); s != nil && c.event.Time.UnixNano() < s.time {
+			c.event.Time = time.Unix(0, s.time).UTC() // at one moment an exit beats an enter
+		}
+		for _, sort := range f.states(p, en) {
+			if en.known(sort).in() {
+				b.member(u, f, p, c, sort, o.events)
+			}
+		}
+	case orderBaseline:
+		b.baseline(u, f, p, c)
+	case orderReconcile:
+		b.reconcile(u, f, p, c, o.events)
+	}
+}
+
+// states lists what an order speaks to: the one state of a computation, or those of identify and
+// track that have been received. Before the first event of such a computation it is one, which both
+// are compared with when they come.
+func (f *field) states(p *Policy, en *entry) (sorts []int) {
+	if p.Send.Has(SendAsReceived) {
+		for _, sort := range [...]int{keptIdentify, keptTrack} {
+			if f.heard&(1<<sort) != 0 || en.kept[sort] != nil {
+				sorts = append(sorts, sort)
+			}
+		}
+	}
+	if len(sorts) == 0 {
+		return []int{keptOne}
+	}
+	return sorts
+}
+
+// baseline takes in what an order says as known to MoEngage already.
+func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
+	en := b.entry(u, f.number)
+	wasIn, heard := en.newest().in(), false
+	word := memberWord(c)
+	for _, sort := range f.states(p, en) {
+		heard = en.hear(sort, word, true) != fateStale || heard
+	}
+	if !heard {
+		return
+	}
+	b.write(u, f.number)
+	b.countMember(f, wasIn, en.newest().in())
+	if word.in() {
+		b.cancelHeld(u, f, en, keptOne) // an exit that the guard holds would undo it
+	}
+	if p.sendsAttributes() {
+		b.assume(u, f, p, en, c, transitionOf(word), word.value)
+	}
+	t, value := en.membership()
+	for _, x := range b.channels(f, p) {
+		b.assume(u, x, p, b.entry(u, x.number), c, t, value)
+	}
+}
+
+// assume takes it that MoEngage was told a value by the field x.
+func (b *batch) assume(u *user, x *field, p *Policy, e *entry, c *cause, t Transition, value []byte) {
+	b.write(u, x.number)
+	if !e.flying.id.IsZero() || e.waiting.pending() && b.st.flying(x.road(), u.id, e.waiting.id) {
+		// What is on its way says something else, perhaps: MoEngage is told after it. Until then it knows
+		// this, or that.
+		if t == TransitionEnter || e.told.kind != toldNever {
+			e.told = told{kind: toldUncertain}
+		}
+		b.wantAttribute(u, x, p, e, c, t, value)
+		return
+	}
+	b.cancelWaiting(u, x, e)
+	if t == TransitionEnter || e.told.kind != toldNever {
+		e.told = tellValue(value)
+	}
+}
+
+func transitionOf(s statement) Transition {
+	if s.in() {
+		return TransitionEnter
+	}
+	return TransitionExit
+}
+
+// cancelWaiting closes the attribute change that waits in en, whether pending, parked or held, because
+// no net change remains. It must not be in a request under way.
+func (b *batch) cancelWaiting(u *user, f *field, en *entry) {
+	t := en.waiting
+	if t.id.IsZero() {
+		return
+	}
+	en.waiting = ticket{}
+	if t.pending() {
+		b.settlePending(u, f, &t)
+	}
+	ch := b.changeAt(u, f, &t)
+	if ch == nil {
+		return
+	}
+	if !t.pending() {
+		b.withdraw(ch)
+	}
+	b.close(u, ch, StateCancelled, b.now)
+}
+
+// reconcile has MoEngage told again what it should know of a user, the columns of a SQL trait
+// included. A change that waits, is parked or is held says it already, or will once it is decided on.
+func (b *batch) reconcile(u *user, f *field, p *Policy, c *cause, events bool) {
+	en := b.entry(u, f.number)
+	if f.class == ClassTrait {
+		b.reconcileValue(u, f, p, c, events)
+		return
+	}
+	s := en.newest()
+	if s == nil {
+		return
+	}
+	c.event.Time = time.Unix(0, s.since).UTC()
+	b.reconcileChannels(u, f, p, c, en)
+	if said := en.spoken(p, SendAttribute, keptIdentify); said != nil && !en.unheard(said, p) {
+		b.tellAgain(u, f, p, en, c, transitionOf(*said), said.value)
+	}
+	if said := en.spoken(p, SendEvent, keptTrack); events && said != nil && !en.unheard(said, p) {
+		b.wantEvent(u, f, p, c, transitionOf(*said), said.value, false)
+	}
+}
+
+// spoken returns the state that is told in one way: by its own channel, or as one of the two that are kept
+// apart; nil when there is none.
+func (e *entry) spoken(p *Policy, channel Channels, sort int) *statement {
+	switch {
+	case p.Send.Has(SendAsReceived) && sort == keptIdentify:
+		return e.known(sort)
+	case p.Send.Has(SendAsReceived):
+		return e.kept[sort]
+	case p.Send.Has(channel):
+		return e.newest()
+	}
+	return nil
+}
+
+// unheard reports whether s is an exit from an audience that MoEngage never knew the user in.
+func (e *entry) unheard(s *statement, p *Policy) bool {
+	return !s.in() && e.told.kind == toldNever && !p.UnknownExit
+}
+
+func (b *batch) reconcileChannels(u *user, f *field, p *Policy, c *cause, en *entry) {
+	t, value := en.membership()
+	for _, x := range b.channels(f, p) {
+		e := b.entry(u, x.number)
+		if t == TransitionExit && e.told.kind == toldNever && !p.UnknownExit {
+			continue
+		}
+		b.tellAgain(u, x, p, e, c, t, value)
+	}
+}
+
+func (b *batch) reconcileValue(u *user, f *field, p *Policy, c *cause, events bool) {
+	en := b.entry(u, f.number)
+	s := en.newest()
+	if s == nil {
+		return
+	}
+	value, send := p.sendable(s.value)
+	if !send {
+		return
+	}
+	c.event.Time = time.Unix(0, s.since).UTC()
+	if p.sendsAttributes() {
+		b.tellAgain(u, f, p, en, c, TransitionValue, value)
+	}
+	if events && p.Send.Has(SendEvent) {
+		b.wantEvent(u, f, p, c, TransitionValue, value, false)
+	}
+}
+
+// tellAgain has an attribute sent whatever MoEngage was last told.
+func (b *batch) tellAgain(u *user, f *field, p *Policy, en *entry, c *cause, t Transition, value []byte) {
+	if !en.waiting.id.IsZero() || en.loose > 0 {
+		return
+	}
+	en.told = told{kind: toldUncertain}
+	b.write(u, f.number)
+	b.wantAttribute(u, f, p, en, c, t, value)
+}

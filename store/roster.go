@@ -1,0 +1,179 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"container/heap"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+)
+
+// A roster puts the users of a list into the order of the rows, so that the two can be walked side by
+// side, in memory that does not grow with the list: what fills the arena is sorted and written to a
+// file of its own, and the files are merged. They have no name while they are written, so that no
+// crash leaves one behind.
+//
+//	run: ( length uvarint, userKey )*, ascending
+type roster struct {
+	dir   string
+	arena []byte
+	at    []uint32 // where each key begins: its length in two bytes, and the key
+	runs  []*os.File
+	size  int   // of the arena, at most
+	count int64 // users added
+}
+
+// rosterBytes is the arena: 64 MB of ids and their offsets make some 80 MB resident.
+const rosterBytes = 32 << 20
+
+func newRoster(dir string) *roster { return &roster{dir: dir, size: rosterBytes} }
+
+// add takes in a user, in any order and any number of times.
+func (r *roster) add(user string) error {
+	if user == "" || len(user) > MaxUserID {
+		return fmt.Errorf("an id has 1 to %d bytes, and the list has one of %d", MaxUserID, len(user))
+	}
+	if len(r.arena)+MaxUserID+16 > r.size {
+		if err := r.spill(); err != nil {
+			return err
+		}
+	}
+	if r.arena == nil {
+		r.arena = make([]byte, 0, r.size)
+	}
+	r.count++
+	key := userKey(user)
+	r.at = append(r.at, uint32(len(r.arena)))
+	r.arena = append(binary.BigEndian.AppendUint16(r.arena, uint16(len(key))), key...)
+	return nil
+}
+
+func (r *roster) key(at uint32) []byte {
+	n := uint32(binary.BigEndian.Uint16(r.arena[at:]))
+	return r.arena[at+2 : at+2+n]
+}
+
+func (r *roster) sort() {
+	slices.SortFunc(r.at, func(x, y uint32) int { return bytes.Compare(r.key(x), r.key(y)) })
+}
+
+// spill writes the arena to a run.
+func (r *roster) spill() error {
+	r.sort()
+	f, err := os.CreateTemp(r.dir, "import-*.tmp")
+	if err != nil {
+		return fmt.Errorf("sort the list: %w", translate(err))
+	}
+	r.runs = append(r.runs, f)
+	os.Remove(f.Name())
+	w := bufio.NewWriterSize(f, 256<<10)
+	for _, at := range r.at {
+		key := r.key(at)
+		w.Write(binary.AppendUvarint(w.AvailableBuffer(), uint64(len(key))))
+		w.Write(key)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("sort the list: %w", translate(err))
+	}
+	r.arena, r.at = r.arena[:0], r.at[:0]
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}
+
+func (r *roster) close() {
+	for _, f := range r.runs {
+		f.Close()
+	}
+}
+
+// sorted walks the user keys, each as often as it was added. A key is good until the next.
+func (r *roster) sorted() iter.Seq2[[]byte, error] {
+	r.sort()
+	return func(yield func([]byte, error) bool) {
+		m := merge{&memoryRun{r: r}}
+		for _, f := range r.runs {
+			m = append(m, &fileRun{r: bufio.NewReaderSize(f, 64<<10)})
+		}
+		for i := len(m) - 1; i >= 0; i-- {
+			if !m[i].next() {
+				m = slices.Delete(m, i, i+1)
+			}
+		}
+		heap.Init(&m)
+		for len(m) > 0 {
+			if err := m[0].failed(); err != nil {
+				yield(nil, fmt.Errorf("read the sorted list: %w", err))
+				return
+			}
+			if !yield(m[0].head(), nil) {
+				return
+			}
+			if m[0].next() {
+				heap.Fix(&m, 0)
+			} else {
+				heap.Pop(&m)
+			}
+		}
+	}
+}
+
+// run is a sorted part of a roster. next reports whether there is another key, or a failure to tell.
+type run interface {
+	next() bool
+	head() []byte
+	failed() error
+}
+
+type memoryRun struct {
+	r *roster
+	n int
+}
+
+func (m *memoryRun) next() bool    { m.n++; return m.n <= len(m.r.at) }
+func (m *memoryRun) head() []byte  { return m.r.key(m.r.at[m.n-1]) }
+func (m *memoryRun) failed() error { return nil }
+
+type fileRun struct {
+	r   *bufio.Reader
+	key []byte
+	err error
+}
+
+func (f *fileRun) next() bool {
+	n, err := binary.ReadUvarint(f.r)
+	if errors.Is(err, io.EOF) {
+		return false
+	}
+	if err == nil {
+		f.key = slices.Grow(f.key[:0], int(n))[:n]
+		_, err = io.ReadFull(f.r, f.key)
+	}
+	f.err = err
+	return true
+}
+
+func (f *fileRun) head() []byte  { return f.key }
+func (f *fileRun) failed() error { return f.err }
+
+// merge is a heap of runs, the least key on top; a failure is less than any.
+type merge []run
+
+func (m merge) Len() int { return len(m) }
+func (m merge) Less(i, j int) bool {
+	if m[i].failed() != nil || m[j].failed() != nil {
+		return m[i].failed() != nil
+	}
+	return bytes.Compare(m[i].head(), m[j].head()) < 0
+}
+func (m merge) Swap(i, j int) { m[i], m[j] = m[j], m[i] }
+func (m *merge) Push(x any)   { *m = append(*m, x.(run)) }
+func (m *merge) Pop() any {
+	last := (*m)[len(*m)-1]
+	*m = (*m)[:len(*m)-1]
+	return last
+}

@@ -1,0 +1,145 @@
+package syncer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"personasync/store"
+	"personasync/sync/sandbox"
+)
+
+// direct carries requests to a stand-in for MoEngage without a socket, so that fake time reaches both.
+type direct struct {
+	sandbox *sandbox.Sandbox
+	cut     atomic.Bool // nobody is reached
+}
+
+func (d *direct) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	if d.cut.Load() {
+		return nil, cut()
+	}
+	w := httptest.NewRecorder()
+	defer func() {
+		if broken := recover(); broken == nil {
+			return
+		} else if err, ok := broken.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			panic(broken)
+		}
+		if w.Body.Len() == 0 {
+			resp, err = nil, syscall.ECONNRESET
+			return
+		}
+		resp, err = w.Result(), nil
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(w.Body.Bytes()), tornReader{}))
+	}()
+	d.sandbox.ServeHTTP(w, req)
+	if err := req.Context().Err(); err != nil {
+		return nil, err
+	}
+	return w.Result(), nil
+}
+
+type tornReader struct{}
+
+func (tornReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// station is a store with the senders of both roads, before a stand-in for MoEngage, in one process
+// and in fake time.
+type station struct {
+	t        testing.TB
+	dir      string
+	rules    store.Rules
+	config   Config
+	moengage *sandbox.Sandbox
+	wire     *direct
+
+	store   *store.Store
+	senders []*Sender
+	stop    func()
+}
+
+func newStation(t testing.TB, rules store.Rules, so sandbox.Options, c Config) *station {
+	so.WorkspaceID, so.APIKey = "WS", "s3cret-key"
+	m := sandbox.New(so)
+	s := &station{t: t, dir: t.TempDir(), rules: rules, config: c, moengage: m, wire: &direct{sandbox: m}}
+	s.config.BaseURL, s.config.WorkspaceID, s.config.APIKey = "http://moengage.invalid", "WS", "s3cret-key"
+	s.config.Transport = s.wire
+	s.start()
+	return s
+}
+
+func (s *station) start() {
+	s.t.Helper()
+	var err error
+	if s.store, err = store.Open(s.dir, store.Options{Log: quiet()}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.must(s.store.SetRules(s.t.Context(), s.rules))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	s.senders = nil
+	for _, road := range []store.Road{store.RoadTransition, store.RoadCohort} {
+		c := s.config
+		c.Road = road
+		if road == store.RoadCohort {
+			c.UsersPerMinute, c.EventsPerMinute, c.CallsPerMinute, c.MaxRequestBytes = 0, 0, CohortCallsPerMinute, CohortRequestBytes
+		}
+		sender := New(c, s.store, quiet())
+		s.senders = append(s.senders, sender)
+		go func() { ended <- sender.Run(ctx) }()
+	}
+	s.stop = func() {
+		cancel()
+		s.must(errors.Join(<-ended, <-ended, s.store.Close()))
+	}
+}
+
+func (s *station) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *station) restart() {
+	s.t.Helper()
+	s.stop()
+	s.start()
+}
+
+func (s *station) counts() store.Counts {
+	s.t.Helper()
+	s.must(s.store.Applied(context.Background()))
+	c, err := s.store.Counts()
+	s.must(err)
+	return c
+}
+
+// drain waits until nothing is pending, in fake time and for at most so long.
+func (s *station) drain(most time.Duration) {
+	s.t.Helper()
+	for end := time.Now().Add(most); s.counts().Changes.Pending > 0; time.Sleep(time.Second) {
+		if time.Now().After(end) {
+			s.t.Fatalf("not drained within %v: %+v", most, s.counts().Changes)
+		}
+	}
+}
+
+// balanced checks both laws of the ledger, and the store against itself.
+func (s *station) balanced() store.Counts {
+	s.t.Helper()
+	r, err := s.store.Check(context.Background(), nil)
+	s.must(err)
+	for _, f := range r.Findings {
+		s.t.Errorf("check: %s", f.Message)
+	}
+	return s.counts()
+}
