@@ -182,7 +182,7 @@ func frame(kind, flags byte, stream uint32, payload string) string {
 	return string(binary.BigEndian.AppendUint32(b, stream)) + payload
 }
 
-// over2 speaks HTTP/2 as far as the first request's headers, and then does harm.
+// over2 speaks HTTP/2 as far as a request's headers, and then does harm, to each request anew.
 func over2(settings string, harm func(conn net.Conn, stream uint32)) func(*badPeer, net.Conn) {
 	return func(p *badPeer, raw net.Conn) {
 		conn := tls.Server(raw, p.tls)
@@ -201,7 +201,6 @@ func over2(settings string, harm func(conn net.Conn, stream uint32)) func(*badPe
 			}
 			if head[3] == h2Headers {
 				harm(conn, binary.BigEndian.Uint32(head[5:]))
-				return
 			}
 		}
 	}
