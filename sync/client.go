@@ -32,9 +32,12 @@ func newTransport() *http.Transport {
 		ExpectContinueTimeout: time.Second,
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   16,
-		DisableCompression:    true,
-		ForceAttemptHTTP2:     true,
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+
+		MaxResponseHeaderBytes: readBody, // net/http would take 10 MB of every answer
+
+		DisableCompression: true,
+		ForceAttemptHTTP2:  true,
+		HTTP2:              &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 	}
 }
 
@@ -116,6 +119,10 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 		return c.masked(failure(err, way.mayHaveLeft(), time.Now())), nil
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// What follows is the raw connection, which no timeout ends any more: whoever read it would hang.
+		return c.masked(read(resp.StatusCode, resp.Header, nil, time.Now())), nil
+	}
 	text, err = io.ReadAll(io.LimitReader(resp.Body, limit))
 	now := time.Now()
 	if err != nil && resp.StatusCode/100 == 2 {
