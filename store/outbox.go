@@ -140,7 +140,13 @@ func (b *batch) await(u *user, e *entry, ch *stored) {
 
 // change makes the change that a pending ticket stands for.
 func (b *batch) change(u *user, f *field, t *ticket) *stored {
-	ch := &stored{
+	ch := b.made(u, f, t)
+	return &ch
+}
+
+// made is change for whoever is done with it at once: it takes no memory of its own.
+func (b *batch) made(u *user, f *field, t *ticket) stored {
+	ch := stored{
 		Change: Change{
 			ID: t.id, Kind: f.kind(), User: u.id, Transition: t.transition, Name: t.name, Value: t.value,
 			EventTime: time.Unix(0, t.time).UTC(), Received: time.Unix(0, t.received).UTC(), MessageID: t.message, State: StatePending,
