@@ -65,6 +65,19 @@ type user struct {
 	owed   Backlog  // what the user added to the backlog then
 	blocks []*block // as they were first wanted
 	dirty  bool     // the head, and so perhaps the due index
+
+	unread []rawRow // rows seen on the way to the head and not wanted yet
+	whole  bool     // every row there is was seen
+	rows   int      // membership rows on disk, if whole
+
+	stood   [2]stand // memory of was and unread, for nearly everybody
+	passing [rowsAtOnce]rawRow
+}
+
+// rawRow is a membership row as it is on disk.
+type rawRow struct {
+	number uint16
+	frame  []byte // memory of the transaction
 }
 
 // changed reports whether anything of u is to be written back.
@@ -77,28 +90,48 @@ func (b *batch) user(id string) *user {
 		return u
 	}
 	u := &user{id: id, key: userKey(id)}
-	if u.head = b.readHead(u); u.head == nil {
-		u.head = new(head)
-	}
-	u.was, u.owed = u.head.stands(nil), u.head.backlog()
+	b.readRows(u)
+	u.was, u.owed = u.head.stands(u.stood[:0]), u.head.backlog()
 	b.users[id] = u
 	b.order = append(b.order, u)
 	return u
 }
 
-// readHead returns the head as it is on disk, nil when there is none or a damaged one.
-func (b *batch) readHead(u *user) *head {
-	key := b.rowKey(u, blockHead)
-	frame := get(b.row, key)
-	if frame == nil {
-		return nil
+// rowsAtOnce is how many rows of a user are read on the way to the head. Nearly everybody has one, so
+// that one descent of the tree finds all there is, or that there is nothing; a user in thousands of
+// audiences has many, and then each is asked for by its key.
+const rowsAtOnce = 4
+
+// readRows finds the head of a user, and with it the membership rows unless they are many.
+func (b *batch) readRows(u *user) {
+	u.head, u.unread = new(head), u.passing[:0]
+	k, frame := b.row.Seek(u.key)
+	for ; len(k) == len(u.key)+2 && bytes.HasPrefix(k, u.key); k, frame = b.row.Next() {
+		number := binary.BigEndian.Uint16(k[len(u.key):])
+		if number == blockHead {
+			b.readHead(u, frame)
+			break
+		}
+		if len(u.unread) == rowsAtOnce {
+			u.unread = nil
+			b.readHead(u, get(b.row, b.rowKey(u, blockHead)))
+			return
+		}
+		u.unread = append(u.unread, rawRow{number, frame})
 	}
-	h, err := decodeHead(key, frame)
+	u.whole, u.rows = true, len(u.unread)
+}
+
+func (b *batch) readHead(u *user, frame []byte) {
+	if frame == nil {
+		return
+	}
+	h, err := decodeHead(b.rowKey(u, blockHead), frame)
 	if err != nil {
 		b.quarantine(bucketRows, rowKey(u.key, blockHead), frame, err)
-		return nil
+		return
 	}
-	return h
+	u.head = h
 }
 
 func rowKey(user []byte, number uint16) []byte {
@@ -143,14 +176,20 @@ func (b *batch) block(u *user, number uint16) *block {
 
 // readBlock returns a row as it is on disk, nil when there is none or a damaged one.
 func (b *batch) readBlock(u *user, number uint16) *block {
-	key := b.rowKey(u, number)
-	frame := get(b.row, key)
-	if frame == nil {
+	key, frame := b.rowKey(u, number), []byte(nil)
+	if u.whole {
+		i := slices.IndexFunc(u.unread, func(r rawRow) bool { return r.number == number })
+		if i < 0 {
+			return nil
+		}
+		frame = u.unread[i].frame
+	} else if frame = get(b.row, key); frame == nil {
 		return nil
 	}
 	row, err := decodeBlock(key, frame, b.st.epoch)
 	if err != nil {
 		b.quarantine(bucketRows, rowKey(u.key, number), frame, err)
+		u.rows--
 		return nil
 	}
 	return row
@@ -251,10 +290,11 @@ func (b *batch) flushBlocks(u *user) {
 			if !row.stored && !b.hasRows(u) {
 				b.st.ledger.users++
 			}
+			u.rows += int(boolByte(!row.stored))
 			b.put(b.rows, key, frame)
 		case row.stored:
 			b.remove(b.rows, key)
-			if !b.hasRows(u) {
+			if u.rows--; !b.hasRows(u) {
 				b.st.ledger.users--
 			}
 		}
@@ -263,13 +303,17 @@ func (b *batch) flushBlocks(u *user) {
 
 // hasRows reports whether any membership row of u is on disk.
 func (b *batch) hasRows(u *user) bool {
+	if u.whole {
+		return u.rows > 0
+	}
 	k, _ := b.rows.Cursor().Seek(u.key)
 	return bytes.HasPrefix(k, u.key) && len(k) == len(u.key)+2 && binary.BigEndian.Uint16(k[len(u.key):]) != blockHead
 }
 
 // reindex moves u in the due index from where it was to where its head says.
 func (b *batch) reindex(u *user) {
-	now := u.head.stands(nil)
+	var room [2]stand
+	now := u.head.stands(room[:0])
 	for _, s := range u.was {
 		if !slices.Contains(now, s) {
 			b.remove(b.due, s.key(u.key))
