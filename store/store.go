@@ -41,6 +41,7 @@ type Options struct {
 	ReceivedFor   time.Duration // how long raw received events stay, once applied …
 	ReceivedBytes int64         // … and at most how many bytes of them
 	Parked        time.Duration
+	ExMembers     time.Duration // how long an exit is remembered
 
 	// MaxDataBytes is how much disk the data may take; 0: until the disk says no. See space.go.
 	MaxDataBytes int64
@@ -82,6 +83,7 @@ type Store struct {
 	upkeep    sync.Mutex     // held by a compaction, a backup or a check: one at a time
 	compacted atomic.Int64   // when it was last compacted unasked, ns
 	tail      atomic.Bool    // a backup reads the inbox: nothing of it is removed
+	exits     exitWalk       // of Prune
 	others    sync.WaitGroup // goroutines beside the writer and the committer
 
 	// The writer's own.
