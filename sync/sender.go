@@ -260,6 +260,7 @@ type clearance struct {
 	due    func(job string) time.Time
 	force  bool
 	wary   bool // the road is stopped: this request is a probe
+	weary  bool // so many were parked in a row that nothing is, before something is accepted
 }
 
 // cleared says whether a request may leave now. If not, at is when it may; zero is after a landing.
@@ -278,6 +279,7 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 		due:    s.cfg.due(s.gates.due(), now),
 		force:  s.force,
 		wary:   s.road.health.Stopped,
+		weary:  s.road.parked >= weariness,
 	}, time.Time{}, true
 }
 
