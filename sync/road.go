@@ -33,7 +33,12 @@ type road struct {
 	failed   time.Time // when the last of them was counted
 	resume   time.Time // no request before this moment
 	accepted time.Time // when MoEngage last took something
+	parked   int       // elements that were parked for its answers since then
 }
+
+// weariness is how many elements are parked in a row, for errors that MoEngage documents, before the
+// next is believed to be one more offender only if something else is accepted.
+const weariness = 3
 
 // turn says what a change of state is worth telling.
 type turn uint8
@@ -59,7 +64,7 @@ func (r *road) answered(now time.Time) turn {
 	if was == stateOK {
 		return turnNone
 	}
-	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError}, accepted: r.accepted}
+	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError}, accepted: r.accepted, parked: r.parked}
 	if was == stateFailing {
 		return turnHealed
 	}
