@@ -24,6 +24,10 @@ type departure struct {
 	visited int
 }
 
+// aheadOfClock is how far ahead of now a receipt is still believed. One beyond it was written before the
+// clock was set back, and must not wait for what may take the clock years to show again.
+const aheadOfClock = time.Minute
+
 // visits bounds how many users one Take looks at.
 const visits = 8192
 
@@ -82,6 +86,21 @@ func (d *departure) until(lane uint32) int64 {
 	return s
 }
 
+// beyond returns the unix second behind which a lane's times are not believed, and so are due.
+func (d *departure) beyond(lane uint32) int64 {
+	switch {
+	case lane != laneRetry && d.until(lane) >= 0:
+		return d.o.Now.Add(aheadOfClock).Unix()
+	case lane == laneRetry && d.o.Longest > 0:
+		return d.o.Now.Add(d.o.Longest + aheadOfClock).Unix()
+	}
+	return int64(notYet)
+}
+
+func (d *departure) isDue(lane, due uint32) bool {
+	return int64(due) <= d.until(lane) || int64(due) > d.beyond(lane) && due != notYet
+}
+
 // collect takes the users due in one lane, until the request is full.
 func (d *departure) collect(lane uint32) {
 	for _, key := range d.dueKeys(lane) {
@@ -100,13 +119,21 @@ func (d *departure) collect(lane uint32) {
 	}
 }
 
-// dueKeys copies the index entries worth visiting.
+// dueKeys copies the index entries worth visiting: those whose time has come, and those whose time is
+// not to be believed, at the other end of the lane.
 func (d *departure) dueKeys(lane uint32) (keys [][]byte) {
-	until := d.until(lane)
+	keys = d.dueFrom(keys, lane, 0)
+	if from := d.beyond(lane) + 1; from < int64(notYet) && from > d.until(lane) {
+		keys = d.dueFrom(keys, lane, uint32(from))
+	}
+	return keys
+}
+
+func (d *departure) dueFrom(keys [][]byte, lane, from uint32) [][]byte {
 	c := d.b.due.Cursor()
-	for k, _ := c.Seek(dueKey(d.o.Road, lane, 0, nil)); len(k) > 9; k, _ = c.Next() {
+	for k, _ := c.Seek(dueKey(d.o.Road, lane, from, nil)); len(k) > 9; k, _ = c.Next() {
 		l, due, _ := dueParts(k)
-		if Road(k[0]) != d.o.Road || l != lane || int64(due) > until || len(keys) > d.o.MaxUsers+d.o.MaxEvents || d.visited > visits {
+		if Road(k[0]) != d.o.Road || l != lane || !d.isDue(lane, due) || len(keys) > d.o.MaxUsers+d.o.MaxEvents || d.visited > visits {
 			break
 		}
 		d.visited++
@@ -163,7 +190,7 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 	retry := lane == laneRetry
 	lists := make(map[string]Transition)
 	ready := func(lane, due uint32, tried bool) bool {
-		return tried && retry || int64(due) <= d.until(lane)
+		return tried && retry || d.isDue(lane, due)
 	}
 	for _, number := range u.head.pendingFields() {
 		t, f := &d.b.entry(u, number).waiting, d.b.fieldOf(number)
@@ -276,7 +303,7 @@ func (d *departure) remember() {
 }
 
 // countSent adds to what left in a second, or takes away what did not leave after all, and forgets
-// what left two minutes ago.
+// what left two minutes ago, or so far ahead of a clock that was set back since.
 func (b *batch) countSent(second uint64, more SentSecond) {
 	sent := b.tx.Bucket(bucketSent)
 	key := numberKey(second)
@@ -289,6 +316,9 @@ func (b *batch) countSent(second uint64, more SentSecond) {
 	c := sent.Cursor()
 	var old [][]byte
 	for k, _ := c.First(); k != nil && number(k)+120 < second; k, _ = c.Next() {
+		old = append(old, bytes.Clone(k))
+	}
+	for k, _ := c.Last(); k != nil && number(k) > second+120; k, _ = c.Prev() {
 		old = append(old, bytes.Clone(k))
 	}
 	for _, k := range old {
