@@ -41,5 +41,5 @@ torture: export PERSONASYNC_TORTURE = 1
 torture: export PERSONASYNC_TORTURE_SEED = $(SEED)
 torture: export PERSONASYNC_TORTURE_BOX = $(BOX)
 torture:
-	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamageIsNeverSilent)' ./cli/personasync ./store
+	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamage)' ./cli/personasync ./store
 	cd torture && go test -count=1 -timeout=1h -parallel=5 -v .
