@@ -152,6 +152,7 @@ func (p *process) assemble(c *config.Config) error {
 	p.open = make(chan struct{})
 	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
+	p.door.clock = newDoorClock(p.store.Written())
 	p.door.SetUnready("starting")
 	var err error
 	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {

@@ -117,7 +117,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	if b.forgotten(who.ID, e.Time) {
 		return fateIgnored
 	}
-	if f.lastEvent.Before(e.Received) {
+	if f.lastEvent.Before(e.Received) || f.lastEvent.After(e.Received.Add(aheadOfClock)) {
 		f.lastEvent = e.Received
 		b.touch(f)
 	}

@@ -215,7 +215,7 @@ func (d *departure) ripen() {
 			continue
 		}
 		u.head.road(RoadCohort).retry = 0
-		if int64(u.head.aside) <= d.o.Now.Unix() {
+		if d.isDue(laneRetry, u.head.aside) && !d.o.Force || int64(u.head.aside) <= d.o.Now.Unix() {
 			u.head.aside = 0
 		}
 		u.dirty = true

@@ -33,10 +33,12 @@ func (c *cause) next(epoch uint32) ID {
 	return id
 }
 
-// sendTime is the time MoEngage is told: it refuses events from the future.
+// sendTime is the time MoEngage is told: it refuses events from the future. A time that the door
+// believed although it is far ahead of the receipt is not: there the clock is behind, or was set back.
 func sendTime(e *Event) time.Time {
-	if latest := e.Received.Add(-time.Second); e.Time.After(latest) {
-		return latest
+	ahead := e.Time.Sub(e.Received)
+	if ahead > -time.Second && ahead <= MaxAhead {
+		return e.Received.Add(-time.Second)
 	}
 	return e.Time
 }

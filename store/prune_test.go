@@ -26,8 +26,10 @@ func TestADamagedParkedItemKeepsNoOtherFromExpiring(t *testing.T) {
 		broken[len(broken)-1] ^= 1
 		return x.parked.Put(append([]byte(nil), k...), broken)
 	}, nil))
-	_, err := b.Prune(t.Context(), noon.Add(48*time.Hour))
-	must(t, err)
+	for _, at := range []time.Duration{time.Hour, 48 * time.Hour} { // the first call announces it
+		_, err := b.Prune(t.Context(), noon.Add(at))
+		must(t, err)
+	}
 	c, err := b.Counts()
 	must(t, err)
 	if c.Events.Discarded != 1 || c.Events.Parked != 1 {
@@ -48,8 +50,8 @@ func TestWhatExpiresIsAnnouncedAWeekBefore(t *testing.T) {
 		keep time.Duration
 		want uint64
 	}{
-		{"more than a week before", goes.Add(-expiryNotice - time.Second), keep, 0},
-		{"a week before", goes.Add(-expiryNotice), keep, 2},
+		{"more than a week before", goes.Add(-noticeLead - time.Second), keep, 0},
+		{"a week before", goes.Add(-noticeLead), keep, 2},
 		{"six days before", goes.Add(-6 * 24 * time.Hour), keep, 3},
 		{"kept for ever", goes, 0, 0},
 	} {

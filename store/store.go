@@ -60,6 +60,7 @@ type Store struct {
 	log       *slog.Logger
 	dir       string
 	lock      *os.File
+	written   time.Time // see Written
 
 	commands chan *command
 	closing  chan struct{}    // closed by Close; ends the writer
@@ -121,6 +122,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.retention.Store(&o)
+	s.written = lastWritten(dir)
 	if err := s.open(); err != nil {
 		lock.Close()
 		return nil, err
@@ -128,6 +130,23 @@ func Open(dir string, o Options) (s *Store, err error) {
 	go s.writeLoop()
 	s.others.Go(s.watchRoom)
 	return s, nil
+}
+
+// Written is when the files were last written to before they were opened, by the clock of then; the zero
+// time if there were none. A clock that shows less now was set back.
+func (s *Store) Written() time.Time { return s.written }
+
+func lastWritten(dir string) (last time.Time) {
+	paths, err := dataFiles(dir)
+	if err != nil {
+		return last // whoever reads them next says why
+	}
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last
 }
 
 func (s *Store) openFiles() error {

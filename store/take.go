@@ -25,6 +25,10 @@ type departure struct {
 	fields  []uint32 // see pack
 }
 
+// aheadOfClock is how far ahead of now a receipt is still believed. One beyond it was written before the
+// clock was set back, and must not wait for what may take the clock years to show again.
+const aheadOfClock = time.Minute
+
 // visits bounds how many users one Take looks at.
 const visits = 8192
 
@@ -83,6 +87,21 @@ func (d *departure) until(lane uint32) int64 {
 	return s
 }
 
+// beyond returns the unix second behind which a lane's times are not believed, and so are due.
+func (d *departure) beyond(lane uint32) int64 {
+	switch {
+	case lane != laneRetry && d.until(lane) >= 0:
+		return d.o.Now.Add(aheadOfClock).Unix()
+	case lane == laneRetry && d.o.Longest > 0:
+		return d.o.Now.Add(d.o.Longest + aheadOfClock).Unix()
+	}
+	return int64(notYet)
+}
+
+func (d *departure) isDue(lane, due uint32) bool {
+	return int64(due) <= d.until(lane) || int64(due) > d.beyond(lane) && due != notYet
+}
+
 // collect takes the users due in one lane, until the request is full.
 func (d *departure) collect(lane uint32) {
 	for _, at := range d.due(lane) {
@@ -102,14 +121,23 @@ type duty struct {
 	stand
 }
 
-// due lists the index entries worth visiting. One that names nobody, as after damage, is removed.
-func (d *departure) due(lane uint32) (list []duty) {
-	until := d.until(lane)
+// due lists the index entries worth visiting: those whose time has come, and those whose time is not to
+// be believed, at the other end of the lane.
+func (d *departure) due(lane uint32) []duty {
+	list := d.dueFrom(nil, lane, 0)
+	if from := d.beyond(lane) + 1; from < int64(notYet) && from > d.until(lane) {
+		list = d.dueFrom(list, lane, uint32(from))
+	}
+	return list
+}
+
+// dueFrom is due from a second on. An entry that names nobody, as after damage, is removed.
+func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 	var torn [][]byte
 	c := d.b.due.Cursor()
-	for k, _ := c.Seek(dueKey(d.o.Road, lane, 0, nil)); len(k) > 9; k, _ = c.Next() {
+	for k, _ := c.Seek(dueKey(d.o.Road, lane, from, nil)); len(k) > 9; k, _ = c.Next() {
 		l, second, _ := dueParts(k)
-		if Road(k[0]) != d.o.Road || l != lane || int64(second) > until || len(list) > d.o.MaxUsers+d.o.MaxEvents || d.visited > visits {
+		if Road(k[0]) != d.o.Road || l != lane || !d.isDue(lane, second) || len(list) > d.o.MaxUsers+d.o.MaxEvents || d.visited > visits {
 			break
 		}
 		d.visited++
@@ -171,7 +199,7 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 	retry := lane == laneRetry
 	lists := make(map[string]Transition)
 	ready := func(lane, due uint32, tried bool) bool {
-		return tried && retry || int64(due) <= d.until(lane)
+		return tried && retry || d.isDue(lane, due)
 	}
 	d.fields = u.head.pendingFields(d.fields[:0])
 	for _, number := range d.fields {
@@ -288,7 +316,7 @@ func (d *departure) remember() {
 }
 
 // countSent adds to what left in a second, or takes away what did not leave after all, and forgets
-// what left two minutes ago.
+// what left two minutes ago, or so far ahead of a clock that was set back since.
 func (b *batch) countSent(second uint64, more SentSecond) {
 	sent := b.tx.Bucket(bucketSent)
 	key := numberKey(second)
@@ -301,6 +329,9 @@ func (b *batch) countSent(second uint64, more SentSecond) {
 	c := sent.Cursor()
 	var old [][]byte
 	for k, _ := c.First(); k != nil && number(k)+120 < second; k, _ = c.Next() {
+		old = append(old, bytes.Clone(k))
+	}
+	for k, _ := c.Last(); k != nil && number(k) > second+120; k, _ = c.Prev() {
 		old = append(old, bytes.Clone(k))
 	}
 	for _, k := range old {

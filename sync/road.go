@@ -125,6 +125,11 @@ func (r *road) fail(a answer, now time.Time, stopped bool) turn {
 // hurry lets the next request leave now: an operator's wish, or a new configuration.
 func (r *road) hurry() { r.resume = time.Time{} }
 
+// longestPause is the longest that this sender ever puts anything off.
+func (c Config) longestPause() time.Duration {
+	return max(c.MaxBackoff, longestWish, probeEvery+probeJitter) + 2*c.MinBackoff
+}
+
 // backoff is a full-jitter pause: anything between nothing and a ceiling that doubles with each
 // failure, so that agents which failed together do not come back together.
 func backoff(c Config, failures int) time.Duration {

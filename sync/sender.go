@@ -343,6 +343,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		Road:      c.cfg.Road,
 		Now:       now,
 		Due:       c.due,
+		Longest:   c.cfg.longestPause(),
 		Force:     c.force,
 		MaxUsers:  g.users,
 		MaxEvents: g.events,
