@@ -205,7 +205,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 	}
 	p.ingest = p.serve("ingest", l, p.door)
 	if c.Ingest.TLSCert != "" {
-		if p.certs, err = newCertificates(c.Ingest.TLSCert, c.Ingest.TLSKey); err != nil {
+		if p.certs, err = newCertificates(&c.Ingest); err != nil {
 			return err
 		}
 		p.ingest.http.TLSConfig = p.certs.config()
