@@ -485,8 +485,8 @@ func openError(dir string, err error) error {
 		return fmt.Errorf("data_dir %s is read-only for the agent: %s: %w", dir, remedy, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, whoMay(dir), err)
-	case errors.Is(err, syscall.ENOSPC):
-		return fmt.Errorf("data_dir %s has no room for the agent to start: make some, and start again: %w", dir, err)
+	case errors.Is(err, store.ErrNoRoom):
+		return fmt.Errorf("make room in data_dir %s and start again: %w", dir, err)
 	case errors.Is(err, store.ErrInUse):
 		return fmt.Errorf("%w: stop that agent, or give this one a data_dir of its own", err)
 	}
