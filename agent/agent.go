@@ -206,7 +206,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 	}
 	p.ingest = p.serve("ingest", l, p.door)
 	if c.Ingest.TLSCert != "" {
-		if p.certs, err = newCertificates(c.Ingest.TLSCert, c.Ingest.TLSKey); err != nil {
+		if p.certs, err = newCertificates(&c.Ingest); err != nil {
 			return err
 		}
 		p.ingest.http.TLSConfig = p.certs.config()
@@ -506,8 +506,8 @@ func openError(dir string, err error) error {
 		return fmt.Errorf("data_dir %s is read-only for the agent: %s: %w", dir, remedy, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, whoMay(dir), err)
-	case errors.Is(err, syscall.ENOSPC):
-		return fmt.Errorf("data_dir %s has no room for the agent to start: make some, and start again: %w", dir, err)
+	case errors.Is(err, store.ErrNoRoom):
+		return fmt.Errorf("make room in data_dir %s and start again: %w", dir, err)
 	case errors.Is(err, store.ErrInUse):
 		return fmt.Errorf("%w: stop that agent, or give this one a data_dir of its own", err)
 	}

@@ -179,7 +179,8 @@ func whoMay(path string) string {
 // ownerOf names the user of a file, and how to become that user.
 func ownerOf(info fs.FileInfo) string {
 	name := ownerName(info)
-	if name == "" {
+	switch name {
+	case "", "nobody", "65534": // so a unit with PrivateUsers= sees whoever is not its own user
 		return "its owner"
 	}
 	return fmt.Sprintf("%s (sudo -u %s personasync ...)", name, name)

@@ -87,6 +87,12 @@ func TestOwnDataDirectoryIsFine(t *testing.T) {
 	if err := checkOwner(dir); !errors.Is(err, ErrForeignData) {
 		t.Errorf("root takes over another user's data: %v", err)
 	}
+	if err := os.Chown(dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkOwner(dir); err == nil || !contains(err.Error(), "be its owner") {
+		t.Errorf("of whom the unit does not see it says: %v", err)
+	}
 }
 
 // TestAReaderOfFilesLetsAnAgentStart: an agent finds its files free between the parts of a long count,

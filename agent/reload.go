@@ -49,7 +49,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	pair, err := p.certs.read()
+	pair, err := p.certs.read(&next.Ingest)
 	if err != nil {
 		return err
 	}

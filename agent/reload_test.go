@@ -126,8 +126,16 @@ func TestRefusedReloadKeepsTheCertificate(t *testing.T) {
 	}
 	reload(s.load(over...))
 	log.await(t, "configuration reloaded")
-	if presented() == first {
+	second := presented()
+	if second == first {
 		t.Error("a reload left the old certificate")
+	}
+	cert3, key3, _ := selfSigned(t)
+	reload(s.load(append(over, "PERSONASYNC_INGEST_TLS_CERT="+cert3, "PERSONASYNC_INGEST_TLS_KEY="+key3)...))
+	for deadline := time.Now().Add(10 * time.Second); presented() == second; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("a reload left the certificate where the old configuration had it:\n%s", log)
+		}
 	}
 }
 

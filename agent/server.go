@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"personasync/agent/config"
 )
 
 // Timeouts of every server. A delivery is at most a few megabytes, and Segment gives up after 5 s to
@@ -119,13 +121,12 @@ func (s *server) stop(patience time.Duration) error {
 
 // certificates is a key pair on disk, read again on a reload: connections from then on get the new one.
 type certificates struct {
-	cert, key string
-	current   atomic.Pointer[tls.Certificate]
+	current atomic.Pointer[tls.Certificate]
 }
 
-func newCertificates(cert, key string) (*certificates, error) {
-	c := &certificates{cert: cert, key: key}
-	pair, err := c.read()
+func newCertificates(in *config.Ingest) (*certificates, error) {
+	c := new(certificates)
+	pair, err := c.read(in)
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +134,12 @@ func newCertificates(cert, key string) (*certificates, error) {
 	return c, nil
 }
 
-// read returns what the files hold now; without TLS, on a nil c, there is nothing to read.
-func (c *certificates) read() (*tls.Certificate, error) {
+// read returns what the files of in hold now; without TLS, on a nil c, there is nothing to read.
+func (c *certificates) read(in *config.Ingest) (*tls.Certificate, error) {
 	if c == nil {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := tls.LoadX509KeyPair(in.TLSCert, in.TLSKey)
 	if err != nil {
 		return nil, fmt.Errorf("read ingest.tls_cert and ingest.tls_key: %w", err)
 	}

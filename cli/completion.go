@@ -127,7 +127,7 @@ no colours
 
 .SH FILES
 .TP
-./agent.toml, /etc/personasync/agent.toml
+\&./agent.toml, /etc/personasync/agent.toml
 the configuration
 .TP
 /var/lib/personasync

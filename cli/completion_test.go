@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -69,4 +70,19 @@ func examples(commands []*urfave.Command, path string) (missing []string) {
 		}
 	}
 	return missing
+}
+
+// TestManualPageLosesNoLine: a line that begins with a dot is an order to roff, and one it does not
+// know takes the line away.
+func TestManualPageLosesNoLine(t *testing.T) {
+	page, err := (&shell{}).app().ToManWithSection(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := regexp.MustCompile(`^\.(nh|TH|SH|SS|PP|TP|RS|RE|EX|EE|IP|br|fi|nf) ?`)
+	for line := range strings.Lines(page + manEnd) {
+		if strings.HasPrefix(line, ".") && !known.MatchString(line) {
+			t.Errorf("the manual page loses the line %q", line)
+		}
+	}
 }

@@ -63,7 +63,7 @@ func exitCode(err error) int {
 		return ExitNoAgent
 	case errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission),
 		errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EADDRINUSE),
-		errors.Is(err, store.ErrNewer), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
+		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrNoRoom), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
 		return ExitUsage
 	}
 	return ExitFailed

@@ -35,9 +35,12 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 	if format == 0 {
 		return fmt.Errorf("%s has format 0, which never was", filepath.Base(db.Path()))
 	}
+	if err := roomToMigrate(db); err != nil {
+		return err
+	}
 	backup := filepath.Join(filepath.Dir(db.Path()), fmt.Sprintf("before-format-%d.db", latest))
 	if err := copyFile(db, backup); err != nil {
-		return fmt.Errorf("copy the state before its migration: %w", err)
+		return roomless(fmt.Errorf("copy the state before its migration: %w", err))
 	}
 	Reach(PointMigrationCopied)
 	log.Info("migrating the data", "from_format", format, "to_format", latest, "backup", backup)
@@ -54,9 +57,27 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("migrate the data, which stays as it was: %w", err)
+		return roomless(fmt.Errorf("migrate the data, which stays as it was: %w", err))
 	}
 	log.Info("the data is migrated; remove the backup when you are content", "format", latest, "backup", backup)
+	return nil
+}
+
+// roomToMigrate refuses before gigabytes are written what would not fit: the copy, and as much again for
+// what a step writes anew.
+func roomToMigrate(db *bolt.DB) error {
+	info, err := os.Stat(db.Path())
+	if err != nil {
+		return err
+	}
+	free, _, err := freeBytes(filepath.Dir(db.Path()))
+	if err != nil {
+		return err
+	}
+	if need := 2 * onDisk(info); free < need {
+		return fmt.Errorf("%w: this version brings the data up to date and keeps a copy of it, which takes %s, and %s are free: make room, or install the version before",
+			ErrNoRoom, Bytes(need), Bytes(free))
+	}
 	return nil
 }
 

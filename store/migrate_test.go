@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -15,7 +16,13 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
+// TestEveryFormatHasTheStepThatLeadsThere, and a store of it that opens for ever.
 func TestEveryFormatHasTheStepThatLeadsThere(t *testing.T) {
+	for n := range Format {
+		if _, err := os.Stat(fmt.Sprintf("testdata/v%d/state.db.gz", n+1)); err != nil {
+			t.Errorf("there is no store of format %d: %v", n+1, err)
+		}
+	}
 	if int(Format) != len(migrations)+1 {
 		t.Errorf("Format is %d and there are %d migrations: each leads from one format to the next", Format, len(migrations))
 	}
@@ -105,6 +112,39 @@ func TestMigrationStopsWithoutACopy(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 	})
+}
+
+// TestMigrationWithoutRoomWritesNothing: a disk that an upgrade fills is a second outage.
+func TestMigrationWithoutRoomWritesNothing(t *testing.T) {
+	disk := tinyDisk(t, "4m")
+	from, path := stateFileOf(t), filepath.Join(disk, stateFile)
+	state, err := os.ReadFile(from)
+	must(t, err)
+	must(t, os.WriteFile(path, state, 0o600))
+	fillDisk(t, disk)
+	withState(t, path, func(db *bolt.DB) {
+		err := migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler))
+		if !errors.Is(err, ErrNoRoom) || noted(t, db, "two") || formatOf(t, db) != 1 {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+	if left, _ := filepath.Glob(filepath.Join(disk, "before-format*")); len(left) > 0 {
+		t.Errorf("it began to copy: %v", left)
+	}
+}
+
+// TestNoRoomForANewStoreIsNoFullDisk: nothing is received yet, so nothing is lost by not starting.
+func TestNoRoomForANewStoreIsNoFullDisk(t *testing.T) {
+	disk := tinyDisk(t, "4m")
+	fillDisk(t, disk)
+	_, err := Open(filepath.Join(disk, "data"), Options{Log: slog.New(slog.DiscardHandler)})
+	if !errors.Is(err, ErrNoRoom) {
+		t.Errorf("it ended with %v", err)
+	}
+	emptyDisk(t, disk)
+	s, err := Open(filepath.Join(disk, "data"), Options{Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	must(t, s.Close())
 }
 
 // TestKilledWhileMigrating kills a process before and behind the writes of a migration, and at any moment.

@@ -28,6 +28,7 @@ var (
 	ErrNotFound = errors.New("nothing there")
 	ErrBusy     = errors.New("the inbox is full") // try again in a moment
 	ErrFull     = errors.New("the disk is full")
+	ErrNoRoom   = errors.New("there is no room to start") // to make a store in, or to migrate one
 	ErrClosed   = errors.New("the store is closed")
 	ErrNewer    = errors.New("the data was written by a newer version")
 	ErrNoData   = errors.New("no data here yet")
@@ -107,11 +108,11 @@ type Store struct {
 // see Salvage. ErrInUse, ErrNewer and ErrUnsalvageable, damage of which nothing can be saved, are told apart.
 func Open(dir string, o Options) (s *Store, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
+		return nil, roomless(fmt.Errorf("make the data directory: %w", err))
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
-		return nil, err
+		return nil, roomless(err)
 	}
 	s = &Store{
 		log: o.Log, dir: dir, lock: lock,
@@ -157,6 +158,9 @@ func (s *Store) openFiles() error {
 	inbox, err := openInbox(s.dir, epoch, s.state.applied+1)
 	if err != nil {
 		s.db.Close()
+		if s.state.applied == 0 {
+			err = roomless(err)
+		}
 		return err
 	}
 	inbox.enough.Store(s.room.segment())
@@ -181,10 +185,10 @@ func (s *Store) openState() (epoch uint32, err error) {
 	}
 	if !found {
 		if strays, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern)); len(strays) > 0 {
-			return 0, fmt.Errorf("%s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", s.dir, stateFile)
+			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, stateFile)
 		}
 		if err := createFile(path, func(db *bolt.DB) error { return initState(db, rand.Uint32()|1) }); err != nil {
-			return 0, err
+			return 0, roomless(err)
 		}
 	}
 	db, err := openBolt(path, stateMmap, false)
@@ -212,6 +216,15 @@ func (s *Store) openState() (epoch uint32, err error) {
 		return 0, err
 	}
 	return epoch, nil
+}
+
+// roomless tells a start that a full disk ends from those that it does not: nothing is received yet, or
+// nothing can be until the data is migrated, so there is no use in trying again unasked.
+func roomless(err error) error {
+	if errors.Is(translate(err), ErrFull) {
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
+	return err
 }
 
 // recover settles the flights that were under way when the last process ended. Without any it writes

@@ -9,8 +9,9 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 	for _, f := range fields(running, "") {
 		was[f.key] = f
 	}
+	sameScheme := (running.Ingest.TLSCert != "") == (c.Ingest.TLSCert != "")
 	for _, f := range fields(c, "") {
-		if !f.fixed() {
+		if !f.fixed(sameScheme) {
 			continue
 		}
 		mine, theirs := f.ptr.(*string), was[f.key].ptr.(*string)
@@ -38,11 +39,14 @@ func (c *Config) ListenAt(address string) error {
 	return c.Validate()
 }
 
-// fixed reports whether only a restart changes the field: what is locked or listened on.
-func (f field) fixed() bool {
+// fixed reports whether only a restart changes the field: what is locked or listened on, and whether
+// that speaks HTTPS. Where it goes on doing so, or not, the certificate may come from other files.
+func (f field) fixed(sameScheme bool) bool {
 	switch f.key {
-	case "data_dir", "ingest.listen", "ingest.tls_cert", "ingest.tls_key", "admin.listen", "admin.socket":
+	case "data_dir", "ingest.listen", "admin.listen", "admin.socket":
 		return true
+	case "ingest.tls_cert", "ingest.tls_key":
+		return !sameScheme
 	}
 	return false
 }

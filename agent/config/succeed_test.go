@@ -64,3 +64,27 @@ func TestSuccessorKeepsWhatOnlyARestartChanges(t *testing.T) {
 		t.Errorf("the second time it keeps %v, %v", again, err)
 	}
 }
+
+// TestCertificateMayMove: renewed ones come under new names, too. Only whether there is one is fixed.
+func TestCertificateMayMove(t *testing.T) {
+	with := func(cert string) *Config {
+		c := Default()
+		c.blind = true // there are no such files
+		if cert != "" {
+			c.Ingest.TLSCert, c.Ingest.TLSKey = cert, cert+".key"
+		}
+		return c
+	}
+	for _, c := range []struct{ running, next, want string }{
+		{"old", "new", "new"}, {"old", "", "old"}, {"", "new", ""},
+	} {
+		next := with(c.next)
+		kept, err := next.Succeed(with(c.running))
+		if err != nil || next.Ingest.TLSCert != c.want || next.Ingest.TLSKey == "" != (c.want == "") {
+			t.Errorf("from %q to %q: it is %q with %q, %v", c.running, c.next, next.Ingest.TLSCert, next.Ingest.TLSKey, err)
+		}
+		if moved := c.next == c.want; moved != (len(kept) == 0) {
+			t.Errorf("from %q to %q: for a restart it keeps %v", c.running, c.next, kept)
+		}
+	}
+}

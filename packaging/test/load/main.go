@@ -2,22 +2,33 @@
 // checks that nothing of those was lost.
 //
 //	load post URL CLIENTS NOTES    until SIGTERM; prints how many were taken and how many failed
+//	load one URL SECRET            one delivery signed with SECRET; prints the status it is answered with
 //	load check NOTES SANDBOX       every user noted is on standard input (audience members --json), and at MoEngage
+//	load certificate DIR           writes DIR/cert.pem and DIR/key.pem for 127.0.0.1
 package main
 
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha1"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,12 +37,16 @@ import (
 )
 
 func main() {
-	err := errors.New("usage: load post URL CLIENTS NOTES | load check NOTES SANDBOX")
+	err := errors.New("usage: load post URL CLIENTS NOTES | one URL SECRET | check NOTES SANDBOX | certificate DIR")
 	switch args := os.Args[1:]; {
 	case len(args) == 4 && args[0] == "post":
 		err = post(args[1], args[2], args[3])
 	case len(args) == 3 && args[0] == "check":
 		err = check(args[1], args[2])
+	case len(args) == 3 && args[0] == "one":
+		err = one(args[1], args[2])
+	case len(args) == 2 && args[0] == "certificate":
+		err = certificate(args[1])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -76,7 +91,10 @@ func post(url, clients, path string) error {
 			client := &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}
 			for i := 0; ctx.Err() == nil; i++ {
 				user := fmt.Sprintf("usr_%d_%d_%d", run, c, i)
-				err := deliver(client, url, user)
+				status, err := deliver(client, url, "hush", user)
+				if err == nil && status != http.StatusOK {
+					err = fmt.Errorf("HTTP %d", status)
+				}
 				n.note(user, err)
 				pause := 10 * time.Millisecond // a steady load, not a benchmark
 				if err != nil {
@@ -94,28 +112,55 @@ func post(url, clients, path string) error {
 	return file.Close()
 }
 
-func deliver(client *http.Client, url, user string) error {
+func deliver(client *http.Client, url, secret, user string) (status int, err error) {
 	body := `{"type":"identify","userId":"` + user + `","messageId":"m-` + user + `","timestamp":"` + time.Now().UTC().Format(time.RFC3339Nano) +
 		`","traits":{"vip":true},"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"spa_1"}}}`
-	mac := hmac.New(sha1.New, []byte("hush"))
+	mac := hmac.New(sha1.New, []byte(secret))
 	_, _ = io.WriteString(mac, body)
 	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	req.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+func one(url, secret string) error {
+	status, err := deliver(http.DefaultClient, url, secret, fmt.Sprintf("usr_one_%d", time.Now().UnixNano()))
+	if err == nil {
+		fmt.Println(status)
+	}
+	return err
+}
+
+func certificate(dir string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("HTTP %d", resp.StatusCode)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		Subject:     pkix.Name{CommonName: "127.0.0.1"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
-	return nil
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o644),
+		os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o640),
+	)
 }
 
 func check(path, sandbox string) error {
