@@ -579,7 +579,7 @@ func (s *soak) judge() {
 		{"goroutines", 1, 0.15, 8, false, func(o soakSample) float64 { return o.goroutines }},
 		{"file descriptors", 1, 0.15, 8, false, func(o soakSample) float64 { return o.descriptors }},
 		{"threads", 1, 0.25, 4, false, func(o soakSample) float64 { return o.threads }},
-		{"state.db, MiB", 1 << 20, 0.15, 16 << 20, true, func(o soakSample) float64 { return o.stateBytes }},
+		{"state.db, MiB", 1 << 20, 0.15, 64 << 20, true, func(o soakSample) float64 { return o.stateBytes }},
 		{"inbox, MiB", 1 << 20, 0.15, 64 << 20, true, func(o soakSample) float64 { return o.inbox }},
 		{"other files, MiB", 1 << 20, 0.15, 4 << 20, true, func(o soakSample) float64 { return o.others }},
 		{"changes pending", 1, 0.5, 1e4, true, func(o soakSample) float64 { return o.pending }},
