@@ -65,7 +65,12 @@ func (g *gate) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-func (g *gate) leave() { <-g.places }
+func (g *gate) leave() {
+	select {
+	case <-g.places:
+	default: // one place too many is better than a connection that never ends
+	}
+}
 
 func (g *gate) complain(now time.Time) {
 	last := g.said.Load()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -278,4 +279,64 @@ func TestHeadersBeyondTheLimitAreRefused(t *testing.T) {
 			t.Errorf("answered %s", resp.Status)
 		}
 	})
+}
+
+// TestOneConnectionHasSoManyRequests: on HTTP/2 one connection would bring as many as it likes.
+func TestOneConnectionHasSoManyRequests(t *testing.T) {
+	cert, key, trust := selfSigned(t)
+	pair, err := newCertificates(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := openDoor(nil)
+	s := (&process{log: slog.New(slog.DiscardHandler)}).serve("ingest", l, 2, w)
+	s.http.TLSConfig = pair.config()
+	ended := make(chan error)
+	go func() { ended <- s.run() }()
+
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1,
+		HTTP2: &http.HTTP2Config{StrictMaxConcurrentRequests: true}} // or it opened another connection
+	ctx, cancel := context.WithCancel(t.Context())
+	var asked sync.WaitGroup
+	for range 2 * maxStreams2 {
+		body, never := io.Pipe()
+		defer never.Close()
+		asked.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+l.Addr().String()+"/segment/webhook", body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("X-Signature", "00")
+			if resp, err := transport.RoundTrip(req); err == nil {
+				resp.Body.Close()
+			}
+		})
+	}
+	for deadline := time.Now().Add(20 * time.Second); w.room.requests.Load() == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(300 * time.Millisecond) // all would be here by now; those beyond were refused
+	if n, conns := w.room.requests.Load(), s.open.Load(); n > maxStreams2 || n == 0 || conns != 1 {
+		t.Errorf("%d requests are under way on %d connections, not up to %d on one", n, conns, maxStreams2)
+	}
+	cancel()
+	asked.Wait()
+	transport.CloseIdleConnections()
+	if err := s.stop(time.Second); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); len(s.listener.places) > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(s.listener.places); n != 0 {
+		t.Errorf("%d places are taken for ever", n)
+	}
 }
