@@ -410,6 +410,20 @@ func (v *victim) forgedSignatures(t *testing.T) {
 		t.Errorf("a forged event reached MoEngage: %v", u.Attributes)
 	}
 
+	erase := `{"batch":[{"type":"delete","userId":"honest-0","messageId":"d1"}]}`
+	if status, _, body := ask(t, v.ingest, request("POST /v1/batch HTTP/1.1", erase, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("wk:")))); status != 200 {
+		t.Errorf("a delete under a write key: answered %d %s", status, body)
+	}
+	behind := "[" + event + `,{"type":"delete","userId":"honest-1","messageId":"d2"}]` // Segment signs the first alone
+	if status, _, body := ask(t, v.ingest, request("POST /segment/webhook HTTP/1.1", behind, "X-Signature: "+good)); status != 200 {
+		t.Errorf("a delete behind a signed event: answered %d %s", status, body)
+	}
+	for _, user := range []string{"honest-0", "honest-1"} {
+		if out, err := v.command("user", "show", user).CombinedOutput(); err != nil {
+			t.Errorf("%s was erased by somebody who may not: %s", user, out)
+		}
+	}
+
 	before := v.transitions(t)
 	for range 200 {
 		if status, _, body := ask(t, v.ingest, request("POST /segment/webhook HTTP/1.1", other, "X-Signature: "+sign(other))); status != 200 {
