@@ -44,3 +44,13 @@ torture:
 	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamage)' ./cli/personasync ./store
 	go test -count=1 -timeout=2h -v -run='^(TestMoEngageEndsAsTheModelSays|TestTheWholeWay|TestAnOutage)' ./sync
 	cd torture && go test -count=1 -timeout=1h -parallel=5 -v .
+
+# One agent under half the load that it can take, for an hour, while MoEngage comes and goes: it must not
+# grow. Ends by itself.
+#	make soak BOX=20m RATE=1500 SAMPLES=soak.csv	as long, at so many events a second, with a row each 5 s
+.PHONY: soak
+soak: export PERSONASYNC_SOAK = $(or $(BOX),1h)
+soak: export PERSONASYNC_SOAK_RATE = $(RATE)
+soak: export PERSONASYNC_SOAK_SAMPLES = $(abspath $(SAMPLES))
+soak:
+	cd torture && go test -count=1 -timeout=0 -v -run='^TestSoak$$' .

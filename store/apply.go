@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 )
 
 // Applying is a pure function of the state and the record: no clock, no random, no look outside. The
@@ -98,6 +99,9 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 		return b.applyDelete(c, park)
 	case e.Class == ClassNone:
 		return fateIgnored
+	}
+	if b.overflows(e) {
+		return park("too_many_names", fmt.Sprintf("it names a computation, a column or a trait that is not known yet, and %d of them are known, the most there may be: find out who makes them up", maxFields))
 	}
 	f, ambiguous := b.resolve(e)
 	if ambiguous {

@@ -41,7 +41,7 @@ type host struct {
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	gone chan struct{}
-	log  bytes.Buffer // of the last life
+	log  lockedBuffer // of the last life
 
 	rounds  int
 	posted  uint64         // transitions, on this disk
