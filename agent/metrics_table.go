@@ -52,7 +52,7 @@ var metricTable = []metric{
 
 	{"personasync_disk_free_bytes", "gauge", nil, "Free on the file system of data_dir."},
 	{"personasync_disk_reserve_bytes", "gauge", nil, "Below so much free, events are refused with 503: it is for bookkeeping."},
-	{"personasync_data_bytes", "gauge", nil, "What data_dir takes."},
+	{"personasync_data_bytes", "gauge", nil, "What the data takes: the received events and state.db. Files kept aside are not counted."},
 	{"personasync_data_limit_bytes", "gauge", nil, "retention.max_data_bytes; 0 without a limit. Events are refused at nine tenths of it."},
 	{"personasync_inbox_bytes", "gauge", nil, "Of that, received events."},
 	{"personasync_state_bytes", "gauge", nil, "Of that, state.db."},

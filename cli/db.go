@@ -131,7 +131,7 @@ func (sh *shell) printCheck(r *store.CheckReport, json bool) error {
 		fmt.Fprintf(sh.out, "%s set aside earlier\n", plural(r.Damaged, "damaged row"))
 	}
 	if !r.Pages {
-		sh.remark("the pages of the files are followed only while the agent is stopped")
+		sh.remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", store.Bytes(r.Grew))
 	}
 	return nil
 }

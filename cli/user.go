@@ -68,8 +68,18 @@ func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
 		sh.section("Memberships", memberships, rows),
 		sh.printTraits(u, wide),
 		sh.section("Waiting", sh.newTable(wide, stateTable...), stateRows(u.Pending)),
+		sh.printMore(u),
 		sh.section("History", sh.newTable(wide, stateTable...), stateRows(u.History)),
 	)
+}
+
+// printMore says where the rest is of what waits for a user, when it is too much for a page.
+func (sh *shell) printMore(u *store.UserInfo) error {
+	if !u.PendingMore {
+		return nil
+	}
+	_, err := fmt.Fprintf(sh.out, "and more: `personasync outbox list --user %s --limit N` goes on\n", plain(u.User))
+	return err
 }
 
 func (sh *shell) printTraits(u *store.UserInfo, wide bool) error {

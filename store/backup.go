@@ -76,21 +76,32 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 	defer s.tail.Store(false)
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
-	had := s.Full() == nil
-	before := onDiskAt(filepath.Join(s.dir, stateFile))
-	r, err = s.View.backup(ctx, w, progress, func() error {
+	halt, grew := s.longRead()
+	r, err = s.View.backup(ctx, w, progress, halt)
+	r.Grew = grew()
+	return r, err
+}
+
+// longRead bounds a reader of all there is at one moment: pages that are freed meanwhile are not used again,
+// so that state.db grows by what is written. halt says when that uses up the room for events; grew, by how
+// much the file did.
+func (s *Store) longRead() (halt func() error, grew func() int64) {
+	path, had := filepath.Join(s.dir, stateFile), s.Full() == nil
+	before := onDiskAt(path)
+	return func() error {
 		if full := s.Full(); had && full != nil {
 			return full
 		}
 		return nil
-	})
-	r.Grew = onDiskAt(filepath.Join(s.dir, stateFile)) - before
-	return r, err
+	}, func() int64 { return onDiskAt(path) - before }
 }
+
+// untilDone is the halt of a reader in whose way nobody writes.
+func untilDone() error { return nil }
 
 // Backup writes a backup of the files of a stopped agent.
 func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (BackupReport, error) {
-	return v.backup(ctx, w, progress, func() error { return nil })
+	return v.backup(ctx, w, progress, untilDone)
 }
 
 func onDiskAt(path string) int64 {

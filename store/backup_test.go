@@ -247,33 +247,41 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 
 // TestKilledDuringARestore kills a process at every step of putting a restored store in place: there
 // is a whole store after each, the old one or the new one.
+//
+// The backup may be another store's, as on a machine where the agent was started before the restore.
 func TestKilledDuringARestore(t *testing.T) {
 	for step, restored := range map[Point]bool{PointRestoreAside: false, PointRestorePlaced: true, PointRestoreMoved: true} {
-		t.Run(string(step), func(t *testing.T) {
-			t.Parallel()
-			b := open(t, rules(SendBoth))
-			b.receive(event("ann", "vip", true, 1))
-			path := backUp(t, b)
-			b.receive(event("bob", "vip", true, 1))
-			must(t, b.Store.Close())
-			child := exec.Command(os.Args[0], "-test.run=^TestRestoreChild$")
-			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+string(step), "STORE_BACKUP="+path)
-			out, err := child.CombinedOutput()
-			var died *exec.ExitError
-			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-				t.Fatalf("the child was to be killed: %v\n%s", err, out)
-			}
-			b = adopt(t, b.dir)
-			_, err = b.User("bob")
-			if restored != errors.Is(err, ErrNotFound) {
-				t.Errorf("after %s: bob: %v", step, err)
-			}
-			b.receive(event("cid", "vip", true, 1))
-			b.balance()
-			if _, err := os.Stat(filepath.Join(b.dir, restoreDir)); err == nil {
-				t.Error("the half-made store is still there")
-			}
-		})
+		t.Run(string(step), func(t *testing.T) { killRestore(t, step, restored, false) })
+		t.Run(string(step)+", of another store", func(t *testing.T) { killRestore(t, step, restored, true) })
+	}
+}
+
+func killRestore(t *testing.T, step Point, restored, another bool) {
+	t.Parallel()
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 1))
+	path := backUp(t, b)
+	if another {
+		b = open(t, rules(SendBoth))
+	}
+	b.receive(event("bob", "vip", true, 1))
+	must(t, b.Store.Close())
+	child := exec.Command(os.Args[0], "-test.run=^TestRestoreChild$")
+	child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+string(step), "STORE_BACKUP="+path)
+	out, err := child.CombinedOutput()
+	var died *exec.ExitError
+	if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the child was to be killed: %v\n%s", err, out)
+	}
+	b = adopt(t, b.dir)
+	_, err = b.User("bob")
+	if restored != errors.Is(err, ErrNotFound) {
+		t.Errorf("after %s: bob: %v", step, err)
+	}
+	b.receive(event("cid", "vip", true, 1))
+	b.balance()
+	if _, err := os.Stat(filepath.Join(b.dir, restoreDir)); err == nil {
+		t.Error("the half-made store is still there")
 	}
 }
 

@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -226,6 +228,12 @@ func (b *batch) remove(from *bolt.Bucket, key []byte) {
 // quarantine sets a damaged row aside, so that it harms nobody else and nothing is thrown away.
 // The user counts as never seen: what comes next is sent again, which MoEngage can take.
 func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
+	if errors.Is(cause, ErrNewer) { // whole, and another program's: what it says must not be lost by a downgrade
+		if b.err == nil {
+			b.err = fmt.Errorf("%w: an entry of %s is of a version that this program does not know: install the newer version again", ErrNewer, bucket)
+		}
+		return
+	}
 	b.log.Error("a damaged row was set aside", "bucket", string(bucket), "err", cause)
 	b.st.ledger.damaged++
 	if !b.tx.Writable() {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -44,6 +43,7 @@ type CheckReport struct {
 	Due      uint64    `json:"due"`
 	Records  uint64    `json:"records"`  // in the inbox
 	Damaged  uint64    `json:"damaged"`  // frames set aside earlier
+	Grew     int64     `json:"grew"`     // what state.db took more of the disk meanwhile, while an agent writes
 	Faults   uint64    `json:"faults"`   // all of them
 	Findings []Finding `json:"findings"` // the first maxFindings
 
@@ -227,24 +227,11 @@ func containsName(names [][]byte, name []byte) bool {
 
 // lockToRead takes a file as a reader of bbolt's does, so that no agent writes to it meanwhile.
 func lockToRead(path string) (unlock func(), err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
-	}
-	for until := time.Now().Add(lockPatience(true)); ; time.Sleep(20 * time.Millisecond) {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(until) {
-			f.Close()
-			return nil, ErrInUse
-		}
-	}
+	return lockAsBolt(path, syscall.LOCK_SH, lockPatience(true), func(time.Duration) {})
 }
 
-// Check checks a store that is at work, all but bbolt's page links, at one moment: pages that are
-// freed meanwhile are not used again before it ends, so that state.db grows by what is written.
+// Check checks a store that is at work, all but bbolt's page links, at one moment: like a backup it is a
+// long reader, and gives up when what is written meanwhile uses up the room for events.
 func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*CheckReport, error) {
 	if err := s.beginUpkeep(); err != nil {
 		return nil, err
@@ -252,11 +239,17 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*C
 	defer s.upkeep.Unlock()
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
-	return s.View.check(ctx, progress)
+	halt, grew := s.longRead()
+	r, err := s.View.check(ctx, progress, halt)
+	if err == nil {
+		r.Grew = grew()
+	}
+	return r, err
 }
 
-func (v *View) check(ctx context.Context, progress func(done, total int64)) (*CheckReport, error) {
+func (v *View) check(ctx context.Context, progress func(done, total int64), halt func() error) (*CheckReport, error) {
 	c := newChecker(ctx, new(CheckReport), progress)
+	c.halt = halt
 	segments := v.inbox.list()
 	c.total = c.measure(v, segments)
 	c.r.file = stateFile
@@ -276,7 +269,7 @@ func (v *View) check(ctx context.Context, progress func(done, total int64)) (*Ch
 
 func newChecker(ctx context.Context, r *CheckReport, progress func(done, total int64)) *checker {
 	r.Findings, r.DamagedFiles = []Finding{}, []string{}
-	return &checker{ctx: ctx, progress: progress, r: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	return &checker{ctx: ctx, halt: untilDone, progress: progress, r: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
 }
 
 // list is the chain as it is now.
@@ -289,6 +282,7 @@ func (in *inbox) list() []*segment {
 // checker is one check.
 type checker struct {
 	ctx         context.Context
+	halt        func() error // why to give up; nil to go on
 	progress    func(done, total int64)
 	done, total int64
 	steps       int
@@ -342,7 +336,7 @@ func (c *checker) step(k, v []byte) error {
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
-	return nil
+	return c.halt()
 }
 
 func (c *checker) tell(more int64) {

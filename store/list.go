@@ -113,7 +113,6 @@ func (l *Listing) slice(b *batch) error {
 	switch {
 	case l.filter.User != "":
 		l.ofUser(b)
-		l.done = true
 	case l.filter.State == StatePending:
 		l.pending(b)
 	case l.filter.State == StateParked:
@@ -140,18 +139,22 @@ func (l *Listing) add(ch *stored, at cursor) {
 // pending walks the due index, user by user.
 func (l *Listing) pending(b *batch) {
 	c := b.due.Cursor()
-	k, _ := c.Seek(l.at.key)
-	if l.at.shown == shownAll && bytes.Equal(k, l.at.key) {
+	from, _ := cutDue(l.at.key)
+	k, _ := c.Seek(from)
+	if l.at.shown == shownAll && bytes.Equal(k, from) {
 		k, _ = c.Next()
 	}
-	for n := 0; k != nil && n < pageScan && !l.full(); k, _ = c.Next() {
-		n++
-		skip := uint32(0)
-		if bytes.Equal(k, l.at.key) {
-			skip = l.at.shown
+	for n := 0; k != nil && n < pageScan && !l.full(); {
+		at := cursor{key: bytes.Clone(k)}
+		if bytes.Equal(k, from) {
+			at = l.at
 		}
-		l.pendingOf(b, bytes.Clone(k), skip)
+		looked, done := l.pendingOf(b, at, pageScan-n)
+		if n += looked; !done {
+			return
+		}
 		l.at = cursor{bytes.Clone(k), shownAll}
+		k, _ = c.Next()
 	}
 	l.done = k == nil
 }
@@ -159,40 +162,70 @@ func (l *Listing) pending(b *batch) {
 // shownAll is the cursor behind all changes under a key.
 const shownAll = ^uint32(0)
 
-// pendingOf adds what one user has waiting under a key of the due index: all of it if it is a retry,
-// else what waits in that lane.
-func (l *Listing) pendingOf(b *batch, key []byte, skip uint32) {
+// cutDue parts the key of a cursor among the pending into that of the due index and, once it has come to the
+// user's queue, the place behind which to go on there.
+func cutDue(key []byte) (due, place []byte) {
+	if len(key) < 9 {
+		return key, nil
+	}
+	_, place, _ = userOf(key[9:])
+	return key[:len(key)-len(place)], place
+}
+
+// pendingOf adds what one user has waiting under a key of the due index: all of it if it is a retry, else
+// what waits in that lane; attributes by field, and then the queue. It looks at no more than most of that,
+// and says how much it was, and whether there is nothing more.
+func (l *Listing) pendingOf(b *batch, at cursor, most int) (looked int, done bool) {
+	key, place := cutDue(at.key)
 	lane, _, user := dueParts(key)
 	id, _, ok := userOf(user)
 	if !ok {
-		return
+		return 1, true
 	}
-	shown := uint32(0)
-	b.eachPending(b.user(id), func(ch *stored) bool {
-		if ch.road != Road(key[0]) || ch.lane != lane && lane != laneRetry {
-			return true
+	u, first := b.user(id), lane
+	if lane == laneRetry {
+		first = laneDefault
+	}
+	due := func(ch *stored) bool { return ch.road == Road(key[0]) && (ch.lane == lane || lane == laneRetry) }
+	if len(place) == 0 {
+		if l.ticketsDue(b, u, at, due); l.full() {
+			return 1, false
 		}
-		if shown++; shown > skip {
-			l.add(ch, cursor{key, shown})
-		}
-		return !l.full()
-	})
-}
-
-// eachPending walks what a user has waiting: attributes by field, then the queue by lane and id.
-func (b *batch) eachPending(u *user, visit func(*stored) bool) {
-	for _, ch := range b.tickets(u) {
-		if ch.State == StatePending && !visit(ch) {
-			return
-		}
+		place = binary.BigEndian.AppendUint32(nil, first)
 	}
 	c := b.queue.Cursor()
-	for k, v := c.Seek(u.key); bytes.HasPrefix(k, u.key); k, v = c.Next() {
-		_, _, frame := parseQueueValue(v)
-		if frame == nil {
-			continue // parked or held: only points there
+	behind := slices.Concat(u.key, place)
+	k, v := c.Seek(behind)
+	if bytes.Equal(k, behind) {
+		k, v = c.Next()
+	}
+	for looked = 1; bytes.HasPrefix(k, u.key); k, v = c.Next() {
+		ch, state := b.queuedAt(u, k, v)
+		if state != StatePending || lane != laneRetry && binary.BigEndian.Uint32(k[len(u.key):]) != lane {
+			break
 		}
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil && !visit(ch) {
+		l.at = cursor{key: slices.Concat(key, k[len(u.key):])}
+		if ch != nil && due(ch) {
+			l.add(ch, l.at)
+		}
+		if looked++; looked > most || l.full() {
+			return looked, false
+		}
+	}
+	return looked, true
+}
+
+// ticketsDue adds the attributes of a user that are due under the key of a cursor, and were not shown yet.
+func (l *Listing) ticketsDue(b *batch, u *user, at cursor, due func(*stored) bool) {
+	shown := uint32(0)
+	for _, ch := range b.tickets(u) {
+		if ch.State != StatePending || !due(ch) {
+			continue
+		}
+		if shown++; shown <= at.shown {
+			continue
+		}
+		if l.add(ch, cursor{at.key, shown}); l.full() {
 			return
 		}
 	}
@@ -220,25 +253,27 @@ func (b *batch) tickets(u *user) (list []*stored) {
 	return list
 }
 
-// waiting returns everything open of a user, by id.
-func (b *batch) waiting(u *user) []*stored {
-	list := b.tickets(u)
-	b.eachPending(u, func(ch *stored) bool {
-		if ch.Kind != KindAttribute || ch.loose {
-			list = append(list, ch)
-		}
-		return true
-	})
-	for lane, kept := range map[uint32]*bolt.Bucket{laneParked: b.parked, laneHeld: b.held} {
-		prefix := binary.BigEndian.AppendUint32(slices.Clone(u.key), lane)
-		for _, key := range keysWithPrefix(b.queue, prefix) {
-			if ch := b.fetch(kept, key[len(prefix):]); ch != nil {
+// waiting returns what is open of a user, by id: what is kept in the rows, and of the queue as much as makes
+// most; more says that there is more.
+func (b *batch) waiting(u *user, most int) (list []*stored, more bool) {
+	list = b.tickets(u)
+	for _, s := range [...]State{StateHeld, StateParked, StatePending} {
+		c := b.queue.Cursor()
+		for k, v := c.Seek(s.queueOf(u)); bytes.HasPrefix(k, u.key); k, v = c.Next() {
+			ch, place := b.queuedAt(u, k, v)
+			if place != s {
+				break
+			}
+			if more = len(list) >= most; more {
+				break
+			}
+			if ch != nil {
 				list = append(list, ch)
 			}
 		}
 	}
-	slices.SortFunc(list, func(x, y *stored) int { return bytes.Compare(idKey(x.ID), idKey(y.ID)) })
-	return list
+	slices.SortFunc(list, byID)
+	return list, more
 }
 
 // kept walks the parked or the held, by id.
@@ -277,28 +312,106 @@ func (l *Listing) closed(b *batch) {
 	l.done = k == nil
 }
 
-// ofUser lists the changes of one user, who has few enough to be read at once.
+// ofUser lists the changes of one user: of what waits, is parked or is held, attributes first, by id, and
+// then what is in the user's queue, which may be very much.
 func (l *Listing) ofUser(b *batch) {
-	u, shown := b.user(l.filter.User), uint32(0)
-	add := func(ch *stored) {
-		if shown++; shown > l.at.shown || len(l.at.key) == 0 {
-			l.add(ch, cursor{[]byte{1}, shown})
-		}
-	}
-	if l.filter.State <= StateParked {
-		for _, ch := range b.waiting(u) {
-			add(ch)
-		}
+	u := b.user(l.filter.User)
+	if l.filter.State > StateParked {
+		l.closedOf(b, u)
 		return
 	}
-	for n := u.head.history; n != 0 && !l.full(); {
-		ch := b.fetch(b.history, numberKey(n))
-		if ch == nil {
+	if len(l.at.key) <= len(inRows) {
+		if l.ticketsOf(b, u); l.full() {
 			return
 		}
-		add(ch)
-		n = ch.prev
+		l.at = cursor{key: l.filter.State.queueOf(u)}
 	}
+	l.queueOf(b, u)
+}
+
+// inRows is the key of a cursor that has not come to the user's queue yet.
+var inRows = []byte{1}
+
+func (l *Listing) ticketsOf(b *batch, u *user) {
+	list := b.tickets(u)
+	slices.SortFunc(list, byID)
+	for i, ch := range list {
+		if uint32(i) < l.at.shown {
+			continue
+		}
+		if l.add(ch, cursor{inRows, uint32(i) + 1}); l.full() {
+			return
+		}
+	}
+}
+
+func byID(x, y *stored) int { return bytes.Compare(idKey(x.ID), idKey(y.ID)) }
+
+// queueOf is where a user's queue begins with what is in a state.
+func (s State) queueOf(u *user) []byte {
+	lane := laneDefault
+	switch s {
+	case StateParked:
+		lane = laneParked
+	case StateHeld:
+		lane = laneHeld
+	}
+	return binary.BigEndian.AppendUint32(slices.Clone(u.key), lane)
+}
+
+// queueOf goes on in the user's queue.
+func (l *Listing) queueOf(b *batch, u *user) {
+	c := b.queue.Cursor()
+	k, v := c.Seek(l.at.key)
+	if l.at.shown == shownAll && bytes.Equal(k, l.at.key) {
+		k, v = c.Next()
+	}
+	n, size := 0, 0
+	for ; bytes.HasPrefix(k, u.key) && n < pageScan && size < pageBytes && !l.full(); k, v = c.Next() {
+		ch, place := b.queuedAt(u, k, v)
+		if place != l.filter.State {
+			k = nil // what follows is in another state
+			break
+		}
+		n, l.at = n+1, cursor{bytes.Clone(k), shownAll}
+		if ch != nil {
+			size += len(ch.raw) + len(ch.Value) + len(ch.Props)
+			l.add(ch, l.at)
+		}
+	}
+	l.done = !bytes.HasPrefix(k, u.key)
+}
+
+// queuedAt reads an entry of a user's queue, and in which state what stands there is. Of a damaged one there
+// is no change.
+func (b *batch) queuedAt(u *user, k, v []byte) (*stored, State) {
+	switch lane, id := binary.BigEndian.Uint32(k[len(u.key):]), k[len(u.key)+4:]; lane {
+	case laneParked:
+		return b.fetch(b.parked, id), StateParked
+	case laneHeld:
+		return b.fetch(b.held, id), StateHeld
+	}
+	_, _, frame := parseQueueValue(v)
+	return b.decode(frame), StatePending
+}
+
+// closedOf walks the user's history, the newest first.
+func (l *Listing) closedOf(b *batch, u *user) {
+	n := u.head.history
+	if len(l.at.key) > 0 {
+		n = number(l.at.key)
+	}
+	for i := 0; n != 0 && i < pageScan && !l.full(); i++ {
+		ch := b.fetch(b.history, numberKey(n))
+		if ch == nil {
+			n = 0 // what was before is past its retention
+			break
+		}
+		n = ch.prev
+		l.at = cursor{numberKey(n), shownAll}
+		l.add(ch, l.at)
+	}
+	l.done = n == 0
 }
 
 // Stats groups what waits, is held or is parked, by state, kind, computation and reason.

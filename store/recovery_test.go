@@ -12,8 +12,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -306,4 +308,48 @@ func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAStartWaitsForABackupOfTheFiles: it gave up after half a minute, with the code of what a restart
+// does not cure, and the agent stayed down.
+func TestAStartWaitsForABackupOfTheFiles(t *testing.T) {
+	t.Parallel()
+	b := open(t, rules(SendNone))
+	must(t, b.Store.Close())
+	v, err := OpenReadOnly(b.dir)
+	must(t, err)
+	var said journal
+	opened := make(chan error, 1)
+	go func() {
+		s, err := Open(b.dir, Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
+		b.Store = s
+		opened <- err
+	}()
+	for !strings.Contains(said.String(), "the start waits for it") {
+		select {
+		case err := <-opened:
+			t.Fatalf("it did not wait: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	must(t, v.Close())
+	must(t, <-opened)
+}
+
+// journal is a log that may be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }

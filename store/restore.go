@@ -165,6 +165,34 @@ func (re *restoration) settle(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
+// finishRestore moves aside what a restore that was cut off left of the inbox of another store. Of the same
+// store it may stay: its numbers lie below those that come.
+func (s *Store) finishRestore(aside string) {
+	epoch, _ := s.stateKnows()
+	inboxes, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern))
+	for _, path := range inboxes {
+		if its := segmentEpoch(path); epoch == 0 || its == 0 || its == epoch {
+			continue
+		}
+		if err := os.Rename(path, filepath.Join(aside, filepath.Base(path))); err != nil {
+			s.log.Error("the inbox of the store that was replaced could not be moved aside", "file", filepath.Base(path), "err", err)
+		}
+	}
+}
+
+// segmentEpoch reads which store an inbox file belongs to; 0 when that cannot be had.
+func segmentEpoch(path string) (epoch uint32) {
+	if glanceAt(path) != nil {
+		return 0
+	}
+	seg, epoch, err := openSegment(path, true)
+	if err != nil {
+		return 0
+	}
+	seg.db.Close()
+	return epoch
+}
+
 // structural reports whether a file cannot be opened, or its pages followed: no store can work with it.
 func (r *CheckReport) structural() bool {
 	for _, f := range r.Findings {

@@ -187,6 +187,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 		if strays, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern)); len(strays) > 0 {
 			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, stateFile)
 		}
+		s.tellOfBeginning()
 		if err := createFile(path, func(db *bolt.DB) error { return initState(db, rand.Uint32()|1) }); err != nil {
 			return 0, roomless(err)
 		}
@@ -225,6 +226,16 @@ func roomless(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	return err
+}
+
+// tellOfBeginning says that a store begins with nothing, and whether there was one before.
+func (s *Store) tellOfBeginning() {
+	if s.watch.last == (lastRun{}) {
+		s.log.Info("a new store begins", "dir", s.dir)
+		return
+	}
+	s.log.Error("an agent has run on this directory, and its data is gone: beginning with nothing, so that every membership is unknown; "+
+		"if that is not what you want, stop and restore a backup", "dir", s.dir)
 }
 
 // recover settles the flights that were under way when the last process ended. Without any it writes

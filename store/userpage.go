@@ -11,6 +11,7 @@ import (
 const (
 	historyShown = 50
 	eventsShown  = 200
+	waitingShown = 1000
 )
 
 // User returns everything known of one user, or ErrNotFound.
@@ -20,7 +21,6 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 		u := b.user(id)
 		info = &UserInfo{User: id, Memberships: []MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
 		setBy = b.showRows(u, info)
-		b.showWaiting(u, info)
 		b.showHistory(u, info)
 		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
 			return ErrNotFound
@@ -38,13 +38,17 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 	return info, nil
 }
 
-// showRows returns the number of the record that set each membership, beside filling the page.
+// showRows fills the page with what waits and what is known, and returns the number of the record that set
+// each membership.
 func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 	type computation struct{ key, id string }
 	open := make(map[computation]bool) // with something on the way
-	for _, ch := range b.waiting(u) {
+	waiting, more := b.waiting(u, waitingShown)
+	for _, ch := range waiting {
+		info.Pending = append(info.Pending, ch.Describe())
 		open[computation{ch.Computation, ch.ComputedBy}] = true
 	}
+	info.PendingMore = more
 	for _, n := range b.blockNumbers(u) {
 		row := b.block(u, n)
 		for _, e := range row.entries {
@@ -63,7 +67,7 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 			}
 			info.Memberships = append(info.Memberships, MembershipInfo{
 				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
-				Delivered: !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
+				Delivered: !more && !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
 			})
 			setBy = append(setBy, s.seq)
 		}
@@ -93,12 +97,6 @@ func (b *batch) knowsChannel(u *user, f *field, column string, s *statement) boo
 		return !s.in()
 	}
 	return e.told.is(s.value)
-}
-
-func (b *batch) showWaiting(u *user, info *UserInfo) {
-	for _, ch := range b.waiting(u) {
-		info.Pending = append(info.Pending, ch.Describe())
-	}
 }
 
 func (b *batch) showHistory(u *user, info *UserInfo) {

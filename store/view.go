@@ -124,7 +124,8 @@ type UserInfo struct {
 	User        string                     `json:"user"`
 	Memberships []MembershipInfo           `json:"memberships"`
 	Traits      map[string]json.RawMessage `json:"traits"`
-	Pending     []ChangeInfo               `json:"pending"` // pending, held and parked
+	Pending     []ChangeInfo               `json:"pending"`                // pending, held and parked
+	PendingMore bool                       `json:"pending_more,omitempty"` // there is more: `outbox list --user` has all of it
 	History     []ChangeInfo               `json:"history"`
 }
 
