@@ -425,3 +425,15 @@ func (s *Store) stateKnows() (epoch uint32, applied uint64) {
 	}
 	return epoch, applied
 }
+
+// removeLeftovers removes what a crash left half done. The directory is locked: nobody is at it.
+func (s *Store) removeLeftovers() {
+	os.Remove(filepath.Join(s.dir, compactFile))
+	os.Remove(filepath.Join(s.dir, stateFile+".new"))
+	s.removeHalfErased()
+	os.RemoveAll(filepath.Join(s.dir, restoreDir))
+	if aside, _ := filepath.Glob(filepath.Join(s.dir, replacedPattern)); len(aside) > 0 {
+		s.log.Warn("an interrupted restore left the files it replaced: remove them when you are content", "dirs", aside)
+		s.finishRestore(aside[len(aside)-1])
+	}
+}

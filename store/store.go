@@ -462,26 +462,6 @@ type SentSecond struct {
 	Cohorts       int // requests on the road of cohorts
 }
 
-// JobRun is the last run of a scheduled job, kept so that a run missed while down is known.
-type JobRun struct {
-	Job      string    `json:"job"`
-	Started  time.Time `json:"started"`  // the scheduled time of the last run that began
-	Finished time.Time `json:"finished"` // zero while it is under way
-	Missed   uint64    `json:"missed"`   // runs that fell into downtime, ever
-}
-
-// SetJobRun records a run.
-func (s *Store) SetJobRun(ctx context.Context, r JobRun) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return s.run(ctx, func(b *batch) error {
-		b.put(b.tx.Bucket(bucketRuns), []byte(runOfJob+r.Job), text)
-		return nil
-	}, nil)
-}
-
 // AmbiguousError says that a key names several computations.
 type AmbiguousError struct {
 	Key string
