@@ -219,7 +219,17 @@ func (sh *shell) dbRestore(c *urfave.Context) error {
 		fmt.Fprintf(sh.out, "%s waited then: what of them left since is sent again, under the same change ids\n", plural(r.Pending, "change"))
 	}
 	if r.Faults > 0 {
-		fmt.Fprintf(sh.out, "%s came with the backup: `personasync db check` lists them\n", sh.paint.yellow(plural(r.Faults, "fault")))
+		fmt.Fprintf(sh.out, "%s came with the backup:\n", sh.paint.yellow(plural(r.Faults, "fault")))
+		for _, f := range r.Findings {
+			fmt.Fprintf(sh.out, "  %-8s %s\n", f.Code, plain(f.Message))
+		}
+	}
+	for i := range r.Salvages {
+		if s := &r.Salvages[i]; s.Whole() {
+			fmt.Fprintf(sh.out, "%s was made anew from what could be read of it; nothing was lost\n", plain(s.File))
+		} else {
+			fmt.Fprintf(sh.out, "%s was made anew from what could be read of it; %s\n", plain(s.File), sh.paint.red("lost: "+lossText(s)))
+		}
 	}
 	sh.remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
 	return nil

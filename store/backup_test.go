@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // backUp writes a backup of b and returns its path.
@@ -243,6 +245,31 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	if n := b.inbox.oldest(); n != 2 {
 		t.Errorf("file 1 stays for ever")
 	}
+}
+
+// TestARestoreSaysWhatADamagedBackupHadLost: what the disk had spoiled when the backup was made is salvaged on
+// the way, and the report was silent about what that could not save.
+func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
+	t.Parallel()
+	b := open(t, rules(SendNone))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
+	key := rowKey(userKey("ann"), 0)
+	must(t, b.db.Update(func(tx *bolt.Tx) error {
+		row := bytes.Clone(tx.Bucket(bucketRows).Get(key))
+		row[3] ^= 0xFF
+		return tx.Bucket(bucketRows).Put(key, row)
+	}))
+	dir := filepath.Join(t.TempDir(), "data")
+	r, err := Restore(context.Background(), backUp(t, b), dir, nil)
+	must(t, err)
+	if r.Faults == 0 || len(r.Salvages) != 1 || r.Salvages[0].Lost.Users != 1 || r.Salvages[0].Lost.Members != 1 {
+		t.Errorf("%d faults, salvaged %+v", r.Faults, r.Salvages)
+	}
+	restored := adopt(t, dir)
+	if _, err := restored.User("bob"); err != nil {
+		t.Error(err)
+	}
+	soundness(t, restored)
 }
 
 // TestKilledDuringARestore kills a process at every step of putting a restored store in place: there

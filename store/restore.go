@@ -40,6 +40,7 @@ type RestoreReport struct {
 	Next     uint64        `json:"next_record"` // number of the next record
 	Faults   uint64        `json:"faults"`      // what a check of the restored files found
 	Findings []Finding     `json:"findings"`
+	Salvages []Salvage     `json:"salvages"` // … and what became of it: the damaged file itself is in the backup alone
 	Took     time.Duration `json:"took_ns"`
 }
 
@@ -154,7 +155,13 @@ func (re *restoration) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err = s.Applied(ctx); err == nil {
+	re.report.Salvages = []Salvage{}
+	list, err := s.Salvages()
+	if err == nil {
+		re.report.Salvages = append(re.report.Salvages, list...)
+		err = s.Applied(ctx)
+	}
+	if err == nil {
 		err = s.run(ctx, func(b *batch) error {
 			re.report.Replayed = b.st.applied - re.report.BackupInfo.Applied
 			b.st.applied = max(b.st.applied, uint64(re.now.UnixMicro()))
