@@ -41,7 +41,7 @@ func FuzzList(f *testing.F) {
 					t.Fatalf("%s: id %q came out", name, id)
 				}
 			}
-			if err != nil && !strings.Contains(err.Error(), name+", line ") {
+			if err != nil && !strings.Contains(err.Error(), name+", line ") && (len(ids) > 0 || !strings.Contains(err.Error(), "names nobody")) {
 				t.Fatalf("%s: %v does not say where", name, err)
 			}
 		}
@@ -60,6 +60,9 @@ func FuzzList(f *testing.F) {
 		w.Flush()
 		for i, id := range want {
 			want[i] = strings.ReplaceAll(id, "\r", "")
+		}
+		if len(want) == 0 { // which is refused
+			return
 		}
 		if slices.ContainsFunc(want, func(id string) bool { return syncer.CheckID(id) != "" }) {
 			return
