@@ -145,9 +145,10 @@ func modelRules(send store.Channels) store.Rules {
 }
 
 func (o *ordeal) run() {
-	for range 40 {
+	for range 50 {
 		o.step()
-		time.Sleep(time.Duration(o.rnd.IntN(20_000)) * time.Millisecond)
+		most := []int{500, 500, 20_000}[o.rnd.IntN(3)] // so that much happens between a failure and its retry
+		time.Sleep(time.Duration(o.rnd.IntN(most)) * time.Millisecond)
 	}
 	o.wire.cut.Store(false)
 	o.moengage.Heal()
@@ -244,7 +245,7 @@ func (o *ordeal) trouble() {
 	switch {
 	case o.hands && o.rnd.IntN(4) == 0:
 		specs = poison
-	case !o.certain && o.rnd.IntN(2) == 0:
+	case !o.certain && o.rnd.IntN(4) > 0:
 		specs = uncertainFaults
 	}
 	f, err := sandbox.ParseFault(specs[o.rnd.IntN(len(specs))])
