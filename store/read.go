@@ -13,6 +13,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // View answers questions about the state. It reads and never changes anything. Every method is a few
@@ -71,9 +72,14 @@ func (v *View) Close() error {
 // every event that comes in.
 func (v *View) LastRecord() uint64 { return v.inbox.last() }
 
-// look runs one read transaction. A damaged page is an error like any other.
+// look runs one read transaction. A damaged page is an error like any other; a store that was closed is
+// ErrClosed.
 func (v *View) look(f func(tx *bolt.Tx) error) error {
-	return guarded(func() error { return v.db.View(f) })
+	err := guarded(func() error { return v.db.View(f) })
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
 }
 
 // Counts returns the ledgers and gauges.

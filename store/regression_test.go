@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -238,5 +239,17 @@ func TestSamplesOfACauseAreAFew(t *testing.T) {
 	}
 	if want := (StatLine{State: "parked", Reason: "r", Count: 5, Samples: []string{"1", "2", "3"}}); len(all) != 1 || !reflect.DeepEqual(all[0], want) {
 		t.Errorf("%+v, want %+v", all, want)
+	}
+}
+
+func TestAClosedStoreSaysSoToWhoeverReads(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 0))
+	must(t, b.Close())
+	if _, err := b.Sent(noon); !errors.Is(err, ErrClosed) {
+		t.Errorf("what left: %v", err)
+	}
+	if _, err := b.Counts(); !errors.Is(err, ErrClosed) {
+		t.Errorf("the counts: %v", err)
 	}
 }

@@ -407,7 +407,7 @@ func (s *Store) empty(road Road) (empty bool, err error) {
 		return false, ErrClosed
 	default:
 	}
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.look(func(tx *bolt.Tx) error {
 		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(road)})
 		empty = k == nil || Road(k[0]) != road
 		return nil

@@ -170,6 +170,7 @@ func TestRules(t *testing.T) {
 	a := startAgent(t)
 	a.tell("ann", true, "hush")
 	a.until(`personasync_changes_closed_total{outcome="delivered"} 1`)
+	a.until(`personasync_verify_differing_users{computation="vip"} 0`)
 	well := a.scrape()
 
 	for range 60 {
@@ -221,6 +222,8 @@ func TestRules(t *testing.T) {
 		{"our own limit is near", steady(well.with("personasync_data_limit_bytes", 100<<20).with("personasync_data_bytes", 90<<20), 8), []string{"PersonasyncDiskLow"}},
 		{"runs were missed", between(well, well.with("personasync_job_missed_runs_total", 2), 10), []string{"PersonasyncMissedRuns"}},
 		{"a computation fell silent", steady(well.with("personasync_computation_last_event_timestamp_seconds", float64(time.Now().Unix()-4*day*60)), 70), []string{"PersonasyncComputationSilent"}},
+		{"MoEngage lost something", steady(well.with("personasync_verify_compared_users", 1000).with("personasync_verify_differing_users", 11), 2), []string{"PersonasyncVerifyDiffers"}},
+		{"MoEngage lost next to nothing", steady(well.with("personasync_verify_compared_users", 1000).with("personasync_verify_differing_users", 9), 2), nil},
 		{"the store does not answer", between(well, well.with("personasync_scrape_errors_total", 20), 30), []string{"PersonasyncScrapeErrors"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -352,7 +355,7 @@ func startAgent(t *testing.T) *agent {
 	run.Env = append(os.Environ(),
 		"PERSONASYNC_DATA_DIR="+filepath.Join(dir, "data"), "PERSONASYNC_INGEST_LISTEN="+a.ingest, "PERSONASYNC_ADMIN_LISTEN="+a.admin,
 		"PERSONASYNC_INGEST_SHARED_SECRET=hush", "PERSONASYNC_MOENGAGE_WORKSPACE_ID=WS", "PERSONASYNC_MOENGAGE_API_KEY=key",
-		"PERSONASYNC_MOENGAGE_BASE_URL="+server.URL, "PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s")
+		"PERSONASYNC_MOENGAGE_BASE_URL="+server.URL, "PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s")
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
 	}
