@@ -19,6 +19,8 @@ func TestCandidatesAreWhatMayStandThere(t *testing.T) {
 		{"outbox list --st", "--state"},
 		{"outbox list --state p", "pending parked"},
 		{"outbox --state parked li", "list"},
+		{"outbox list --state=p", "--state=pending --state=parked"},
+		{"tail --f", "--follow"},
 		{"outbox list --user usr_1 --comp", "--computation"},
 		{"outbox show 9c41e2f0-3e8-0 ", ""},
 		{"completion ", "bash fish zsh"},

@@ -20,6 +20,7 @@ type column struct {
 	title    string
 	flexible bool // is cut to make the table fit
 	right    bool // numbers
+	least    int  // wide at least, for rows that come later
 	paint    func(string) string
 }
 
@@ -83,7 +84,7 @@ func (t *table) measure(rows [][]string) {
 	t.widths = make([]int, len(t.columns))
 	total := 2 * (len(t.columns) - 1)
 	for i := range t.columns {
-		t.widths[i] = utf8.RuneCountInString(t.columns[i].title)
+		t.widths[i] = max(utf8.RuneCountInString(t.columns[i].title), t.columns[i].least)
 		for _, row := range rows {
 			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(row[i]))
 		}
