@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,4 +88,16 @@ func TestManualPageLosesNoLine(t *testing.T) {
 			t.Errorf("the manual page loses the line %q", line)
 		}
 	}
+}
+
+// TestWhateverShowsSomethingSpeaksJSON: who adds a command that does not says so here.
+func TestWhateverShowsSomethingSpeaksJSON(t *testing.T) {
+	silent := []string{"run", "demo", "sandbox", "config init", "service install", "service uninstall", "completion", "man", "check-files"}
+	app := (&shell{out: io.Discard, err: io.Discard}).app()
+	eachLeaf(app.Commands, nil, func(path []string, c *urfave.Command) {
+		name := strings.Join(path, " ")
+		if has := hasFlag(c.Flags, "json"); has == slices.Contains(silent, name) {
+			t.Errorf("`personasync %s` has --json: %t", name, has)
+		}
+	})
 }
