@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -252,4 +251,4 @@ func wrap(text string, width int) string {
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 // seen is how many columns a word takes on a terminal.
-func seen(word string) int { return utf8.RuneCountInString(colour.ReplaceAllString(word, "")) }
+func seen(word string) int { return width(colour.ReplaceAllString(word, "")) }
