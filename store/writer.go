@@ -172,6 +172,7 @@ func (s *Store) write(commands []*command, apply bool) error {
 
 func (s *Store) transact(commands []*command, apply bool) error {
 	var touched []spot
+	var parked []*stored
 	var woke [2]bool
 	rejected, flown := s.rejected.Swap(0), s.state.flight
 	err := translate(s.update(func(tx *bolt.Tx) error {
@@ -200,7 +201,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 				c.after(b)
 			}
 		}
-		woke = b.woke
+		woke, parked = b.woke, b.parkings
 		Reach(PointStateWritten)
 		return b.err
 	}))
@@ -214,6 +215,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	}
 	Reach(PointCommitted)
 	s.stranded, s.adrift = false, nil
+	s.parkings.merge(parked)
 	s.applied.Store(s.state.applied)
 	for i := range woke {
 		if woke[i] {
