@@ -33,13 +33,14 @@ release-test:
 systemd-test:
 	packaging/test/systemd
 
-# Everything that is to be survived, the long way: kill -9, power loss, a failing disk, damage. About ten
-# minutes; each test prints its seed. Power loss and disk take root and /dev/fuse.
+# Everything that is to be survived, the long way: kill -9, power loss, a failing disk, damage, and all that
+# MoEngage, the network and an operator may do. About half an hour; each test prints its seed. Power loss and disk take root and /dev/fuse.
 #	make torture SEED=4726765 BOX=2m	the same random choices again, at most two minutes a test
 .PHONY: torture
 torture: export PERSONASYNC_TORTURE = 1
 torture: export PERSONASYNC_TORTURE_SEED = $(SEED)
 torture: export PERSONASYNC_TORTURE_BOX = $(BOX)
 torture:
-	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamageIsNeverSilent)' ./cli/personasync ./store
+	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamage)' ./cli/personasync ./store
+	go test -count=1 -timeout=2h -v -run='^(TestMoEngageEndsAsTheModelSays|TestTheWholeWay|TestAnOutage)' ./sync
 	cd torture && go test -count=1 -timeout=1h -parallel=5 -v .

@@ -152,6 +152,7 @@ func (p *process) assemble(c *config.Config) error {
 	p.open = make(chan struct{})
 	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
+	p.door.clock = newDoorClock(p.store.Written())
 	p.door.SetUnready("starting")
 	var err error
 	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
@@ -239,6 +240,7 @@ func (p *process) inspector() *Local {
 		process: p.facts,
 		rules:   func() store.Rules { return p.config.Load().Rules() },
 		limits:  func() config.MoEngage { return p.config.Load().MoEngage },
+		keep:    func() config.Retention { return p.config.Load().Retention },
 		syncer:  func(road store.Road) syncer.Config { return senderConfig(p.config.Load(), road) },
 		plan:    p.livePlan,
 		pace:    p.pace,
@@ -408,7 +410,12 @@ func (p *process) ready() {
 
 // housekeeping removes what retention no longer covers, and gives the room back.
 func (p *process) housekeeping(ctx context.Context) error {
+	var announced time.Time
 	for {
+		if now := time.Now(); now.Sub(announced) >= announceEvery {
+			announced = now
+			p.announceExpiry(now)
+		}
 		if err := p.prune(ctx); err != nil {
 			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
 		}
@@ -422,6 +429,20 @@ func (p *process) housekeeping(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// announceEvery is how often parked items that will expire within a week are spoken of.
+const announceEvery = 24 * time.Hour
+
+// announceExpiry says in time what retention is about to take: nothing that waits for a decision goes in
+// silence.
+func (p *process) announceExpiry(now time.Time) {
+	e, err := p.store.Expiring(now, p.config.Load().Retention.Parked.Duration)
+	if err != nil || e == nil {
+		return // housekeeping says what is wrong with the store
+	}
+	p.log.Warn("parked items will expire within a week, unless you retry or drop them, or raise retention.parked",
+		"count", e.Count, "and_more", e.More, "first", e.First.UTC().Format(time.RFC3339))
 }
 
 // prune works off what is to be removed, a slice at a time. A stop waits for the slice under way:
@@ -500,6 +521,7 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 		ReceivedFor:   c.Retention.Received.Duration,
 		ReceivedBytes: c.Retention.ReceivedBytes,
 		Parked:        c.Retention.Parked.Duration,
+		ExMembers:     c.Retention.ExMembers.Duration,
 		MaxDataBytes:  c.Retention.MaxDataBytes,
 	}
 }

@@ -172,6 +172,9 @@ func (d *doctor) checkStatus(s Status, running bool) {
 	if s.Parked > 0 {
 		d.find("outbox", "warn", "`personasync outbox stats` shows why", "%d parked", s.Parked)
 	}
+	if e := s.Expiring; e != nil {
+		d.find("outbox", "warn", "decide on them, or raise retention.parked", "%s within a week, the first on %s", expiryOf(e), e.First.UTC().Format("2 January 2006"))
+	}
 	if s.Held > 0 {
 		d.find("outbox", "warn", "`personasync outbox list --state held`", "%d held until an operator decides", s.Held)
 	}

@@ -23,7 +23,7 @@ func saidBy(findings []Finding, check, state string) string {
 
 func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 	s := newSite(t)
-	c := s.load("PERSONASYNC_RETRY_MIN_BACKOFF=1h", "PERSONASYNC_RETRY_MAX_BACKOFF=1h")
+	c := s.load("PERSONASYNC_RETRY_MIN_BACKOFF=1h", "PERSONASYNC_RETRY_MAX_BACKOFF=1h", "PERSONASYNC_RETENTION_PARKED=100h")
 	a := s.start(c, RunOptions{})
 	if found := Diagnose(t.Context(), c, nil, "1.0"); !Healthy(found) || saidBy(found, "socket", "ok") == "" || saidBy(found, "clock", "ok") == "" {
 		t.Errorf("of a healthy agent: %+v", found)
@@ -43,6 +43,7 @@ func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 	must("moengage", "fail", "credentials")
 	must("delivery", "fail", "not been answering")
 	must("outbox", "warn", "1 parked")
+	must("outbox", "warn", "1 expires within a week")
 	s.box.Heal()
 	a.stop()
 	must("agent", "warn", "not running")

@@ -47,6 +47,7 @@ const defaultMaxBody = 8 << 20
 // 5xx. Every answer is JSON.
 type Door struct {
 	inbox      Inbox
+	clock      *doorClock
 	complaints doorComplaints
 	config     atomic.Pointer[DoorConfig]
 	unready    atomic.Pointer[string] // why; nil or "" is ready
@@ -57,7 +58,7 @@ type Door struct {
 
 // NewDoor returns a door that accepts events at once.
 func NewDoor(c DoorConfig, in Inbox, log *slog.Logger) *Door {
-	d := &Door{inbox: in, complaints: doorComplaints{log: log}}
+	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), complaints: doorComplaints{log: log}}
 	d.Reconfigure(c)
 	return d
 }
@@ -185,7 +186,7 @@ func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
 
 // webhook takes what a Segment Webhook destination sends.
 func (d *Door) webhook(r *http.Request, c *DoorConfig, _ store.Call) doorAnswer {
-	received := time.Now()
+	received, latest := d.clock.read()
 	if bad := c.checkBeforeBody(r); bad != nil {
 		return *bad
 	}
@@ -206,6 +207,7 @@ func (d *Door) webhook(r *http.Request, c *DoorConfig, _ store.Call) doorAnswer 
 		events[i] = segment.Read(item, segment.Reading{
 			Route:    segment.RouteWebhook,
 			Received: received,
+			Latest:   latest,
 			Verified: covered == coversAll || i == 0,
 			CheckID:  c.CheckID,
 		})

@@ -89,6 +89,7 @@ type Local struct {
 	process func() Process
 	rules   func() store.Rules
 	limits  func() config.MoEngage
+	keep    func() config.Retention
 	syncer  func(store.Road) syncer.Config
 	plan    func(*store.View) ([]planned, error)
 	pace    *pacer // nil: reading disturbs nobody
@@ -158,6 +159,9 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		s = newStatus(counts, sent, l.process(), l.limits(), l.version, now)
 		s.Guard, s.Staleness = guarded(list), staleness(list, now)
 		s.Verify = verifyStatus(verified)
+		if s.Expiring, err = v.Expiring(now, l.keep().Parked.Duration); err != nil {
+			return err
+		}
 		if s.Salvages, err = v.Salvages(); err != nil {
 			return err
 		}

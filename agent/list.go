@@ -18,9 +18,12 @@ import (
 
 // List is a file with the members of an audience: CSV, or one id a line.
 //
-// It is CSV when its name ends in .csv, or its first line has a comma or begins with a quote. The ids
-// stand in the column named Column, else in the first one whose title is a usual one, else in the
-// first. A title of that kind in the first line is no id.
+// It is CSV when its name ends in .csv or .tsv, or its first line has a comma or a tab or begins with a
+// quote. Where the first line has no comma, tabs separate, and in a .csv semicolons do, as where the
+// comma stands in numbers. The ids stand in the column named Column, else in the first one whose title
+// is a usual one, else in the first. A title of that kind in the first line is no id.
+//
+// A list of nobody is refused: a file that an export left empty would have every member leave.
 type List struct {
 	Name   string
 	Column string
@@ -28,6 +31,8 @@ type List struct {
 
 	// Skipped is told of each id that MoEngage ignores, with the line and a sentence.
 	Skipped func(line int, sentence string)
+
+	separator rune // of the columns
 }
 
 // titles are what a column of ids is usually called, in lower case without spaces and underscores.
@@ -46,15 +51,15 @@ func (l *List) Users() iter.Seq2[string, error] {
 		}
 		first, _ := in.Peek(64 << 10)
 		first, _, _ = bytes.Cut(first, []byte("\n"))
-		each := l.lines
-		if strings.EqualFold(filepath.Ext(l.Name), ".csv") || bytes.ContainsRune(first, ',') || bytes.HasPrefix(first, []byte(`"`)) {
+		each, named := l.lines, 0
+		if l.separator = separatorOf(l.Name, first); l.separator != 0 {
 			each = l.records
 		}
 		err := each(in, func(line int, id string) error {
 			sentence, refused := judgeID(id)
 			switch {
 			case sentence == "":
-				if !yield(id, nil) {
+				if named++; !yield(id, nil) {
 					return errEnough
 				}
 			case refused:
@@ -64,10 +69,29 @@ func (l *List) Users() iter.Seq2[string, error] {
 			}
 			return nil
 		})
+		if err == nil && named == 0 {
+			err = fmt.Errorf("%s names nobody; nothing was changed: `personasync audience close KEY` has every member leave", filepath.Base(l.Name))
+		}
 		if err != nil && !errors.Is(err, errEnough) {
 			yield("", err)
 		}
 	}
+}
+
+// separatorOf returns what separates the columns of a file, 0 if it has one id a line.
+func separatorOf(name string, first []byte) rune {
+	ext := strings.ToLower(filepath.Ext(name))
+	switch {
+	case bytes.ContainsRune(first, ','):
+		return ','
+	case bytes.ContainsRune(first, '\t'), ext == ".tsv":
+		return '\t'
+	case ext == ".csv" && bytes.ContainsRune(first, ';'):
+		return ';'
+	case ext == ".csv", bytes.HasPrefix(first, []byte(`"`)):
+		return ','
+	}
+	return 0
 }
 
 var errEnough = errors.New("enough")
@@ -121,7 +145,7 @@ func (l *List) lines(in *bufio.Reader, take func(line int, id string) error) err
 // records reads a column of CSV.
 func (l *List) records(in *bufio.Reader, take func(line int, id string) error) error {
 	r := csv.NewReader(in)
-	r.ReuseRecord, r.FieldsPerRecord = true, -1
+	r.ReuseRecord, r.FieldsPerRecord, r.Comma = true, -1, l.separator
 	for column, n := -1, 0; ; n++ {
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {

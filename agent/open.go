@@ -81,6 +81,7 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		process: func() Process { return stopped(c.DataDir) },
 		rules:   c.Rules,
 		limits:  func() config.MoEngage { return c.MoEngage },
+		keep:    func() config.Retention { return c.Retention },
 		syncer:  func(road store.Road) syncer.Config { return senderConfig(c, road) },
 		plan:    filedPlan(c),
 		version: version,

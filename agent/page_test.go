@@ -256,6 +256,9 @@ func TestVerdicts(t *testing.T) {
 		{name: "old changes without an outage", snapshot: well(func(s *Snapshot) { s.Status.OldestPendingS, s.Status.Pending = 3600, 5 }), want: []string{"warn The oldest of 5 changes has waited for 1 h 0 min"}},
 		{name: "old changes that wait for a schedule", cron: true, snapshot: well(func(s *Snapshot) { s.Status.OldestPendingS, s.Status.Pending = 3600, 1 }), want: []string{"ok 1 change is on the way"}},
 		{name: "held", snapshot: well(func(s *Snapshot) { s.Status.Held = 2 }), want: []string{"warn 2 changes are held"}},
+		{name: "parked, and about to expire", snapshot: well(func(s *Snapshot) {
+			s.Status.Parked, s.Status.Expiring = 2100, &store.Expiring{Count: 2000, More: true, First: two}
+		}), want: []string{"warn 2,100 items could not be used or delivered: parked until you decide. Undecided, more than 2,000 expire within a week, the first on 1 March."}},
 		{name: "behind", snapshot: well(func(s *Snapshot) { s.Status.Unapplied = 300_000 }), want: []string{"warn 300,000 events are received and not applied"}},
 		{name: "the disk ends soon", snapshot: well(func(s *Snapshot) { s.Forecast = Forecast{Disk: "about 3 h 0 min", DiskS: 10800} }), want: []string{"warn At the growth of the last hour the disk lasts about 3 h"}},
 	} {

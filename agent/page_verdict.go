@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"personasync/store"
 )
 
 // Verdict is one answer to the question that brings people to the status page: is anyone's membership
@@ -43,7 +45,11 @@ func verdicts(s *Snapshot, stopped, realtime bool) []Verdict {
 		warn = append(warn, Verdict{"warn", fmt.Sprintf("The oldest of %s has waited for %s, although MoEngage answers.", quantity(st.Pending, "change"), forPeople(oldest)), "personasync outbox list"})
 	}
 	if st.Parked > 0 {
-		warn = append(warn, Verdict{"warn", fmt.Sprintf("%s could not be used or delivered: parked until you decide.", quantity(st.Parked, "item")), "personasync outbox stats"})
+		text := fmt.Sprintf("%s could not be used or delivered: parked until you decide.", quantity(st.Parked, "item"))
+		if e := st.Expiring; e != nil {
+			text += fmt.Sprintf(" Undecided, %s within a week, the first on %s.", expiryOf(e), e.First.UTC().Format("2 January"))
+		}
+		warn = append(warn, Verdict{"warn", text, "personasync outbox stats"})
 	}
 	if st.Held > 0 {
 		warn = append(warn, Verdict{"warn", fmt.Sprintf("%s held back, waiting for your decision.", are(st.Held, "change")), "personasync outbox list --state held"})
@@ -77,6 +83,17 @@ func ended(text string) string {
 		return ""
 	}
 	return strings.TrimRight(text, ". ") + ". "
+}
+
+// expiryOf says how many parked items will expire: "3 expire".
+func expiryOf(e *store.Expiring) string {
+	switch {
+	case e.More:
+		return "more than " + thousands(e.Count) + " expire"
+	case e.Count == 1:
+		return "1 expires"
+	}
+	return thousands(e.Count) + " expire"
 }
 
 // quantity counts things in words: "1 change", "1,204 changes".

@@ -39,25 +39,20 @@ func (s *senders) Reconfigure(c *config.Config, of roadConfig) {
 	s.cohort.Reconfigure(of(c, store.RoadCohort))
 }
 
-// Flush sends everything of one job, or of all when job is nil, now.
+// Flush sends everything of one job, or of all when job is nil, now; what waits until MoEngage knows its
+// user, as soon as it does.
 func (s *senders) Flush(job *string) {
-	s.transition.Flush(job)
-	s.cohort.Flush(job)
+	s.cohort.Flush(job, s.transition.Flush(job, nil))
 }
 
-// drain lets leave what a job received up to a moment, and waits until none of it is left. A cohort
-// change waits for its user's older changes on the other road, and while it does the road of cohorts
-// looks empty: so that is asked again when the other one is.
+// drain lets leave what a job received up to a moment, and waits until none of it is left.
 func (s *senders) drain(ctx context.Context, job string, upTo time.Time) error {
-	s.cohort.Open(job, upTo)
-	for _, road := range []*syncer.Sender{s.transition, s.cohort} {
-		select {
-		case <-road.Open(job, upTo):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	select {
+	case <-s.cohort.Open(job, upTo, s.transition.Open(job, upTo, nil)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return nil
 }
 
 // Health is that of the road that fails, of the first one if both do.

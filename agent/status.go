@@ -41,6 +41,8 @@ type Status struct {
 	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
 	// it was looked at.
 	Salvages []store.Salvage `json:"salvages"`
+
+	Expiring *store.Expiring `json:"expiring"` // of what is parked, within a week; null when nothing is
 }
 
 // Staleness is how long no event of a computation has come. Silent says that it is worth a look: nothing

@@ -28,7 +28,7 @@ var (
 // trackingCall takes one event. What Segment's API refuses is refused with a code; what only we cannot
 // use is taken, and parked.
 func (d *Door) trackingCall(r *http.Request, c *DoorConfig, call store.Call) doorAnswer {
-	received := time.Now()
+	received, latest := d.clock.read()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
@@ -43,7 +43,7 @@ func (d *Door) trackingCall(r *http.Request, c *DoorConfig, call store.Call) doo
 	if !c.mayWrite(r, key) {
 		return badWriteKey
 	}
-	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, CheckID: c.CheckID, Call: call})
+	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, Call: call})
 	if segment.Refuses(e.Fault) {
 		return doorRefusal(http.StatusBadRequest, e.Fault, e.Sentence)
 	}
@@ -53,7 +53,7 @@ func (d *Door) trackingCall(r *http.Request, c *DoorConfig, call store.Call) doo
 // trackingBatch takes a batch whole: items that Segment's API would refuse are parked, because a refusal
 // would lose the others.
 func (d *Door) trackingBatch(r *http.Request, c *DoorConfig, _ store.Call) doorAnswer {
-	received := time.Now()
+	received, latest := d.clock.read()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
@@ -70,7 +70,7 @@ func (d *Door) trackingBatch(r *http.Request, c *DoorConfig, _ store.Call) doorA
 	}
 	events := make([]*store.Event, len(batch.Items))
 	for i, item := range batch.Items {
-		events[i] = segment.Read(item.Raw, segment.Reading{Route: segment.RouteTracking, Received: received, CheckID: c.CheckID, Size: item.Size})
+		events[i] = segment.Read(item.Raw, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, Size: item.Size})
 	}
 	return d.take(r.Context(), events)
 }

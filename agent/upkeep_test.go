@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -161,4 +162,18 @@ func (a *started) readyz() (code int, body string) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 	return resp.StatusCode, string(text)
+}
+
+// TestTheLogAnnouncesWhatWillExpire: what waits for a decision does not go unannounced.
+func TestTheLogAnnouncesWhatWillExpire(t *testing.T) {
+	s := newSite(t)
+	c := s.load("PERSONASYNC_RETENTION_PARKED=100h")
+	a := s.start(c, RunOptions{})
+	a.tell(strings.Replace(news("cid", true, time.Now()), `"vip":true`, `"x":1`, 1))
+	i, _ := open(t, c)
+	eventually(t, i, "it is parked, and announced", func(st Status) bool { return st.Parked == 1 && st.Expiring != nil && st.Expiring.Count == 1 })
+	a.stop()
+	log := new(journal)
+	s.start(c, RunOptions{Log: slog.New(slog.NewTextHandler(log, nil))})
+	log.await(t, "parked items will expire within a week")
 }

@@ -57,7 +57,7 @@ type Agreement struct {
 // Difference is one attribute that MoEngage does not hold as it was told.
 type Difference struct {
 	User      string          `json:"user"`
-	Attribute string          `json:"attribute"` // its name in MoEngage
+	Attribute string          `json:"attribute"` // its name in MoEngage; of an entry in a list, NAME[ENTRY], which is there or not
 	Want      json.RawMessage `json:"want"`      // null: it should hold none
 	Got       json.RawMessage `json:"got"`       // null: it holds none
 	Why       string          `json:"why"`       // unknown_user | missing | other_value
@@ -103,7 +103,7 @@ func (v *verifier) begin(o VerifyOrder) (*VerifyReport, error) {
 		return nil, err
 	}
 	if !sends {
-		return nil, fmt.Errorf("%w: %s does not leave as an attribute, and MoEngage tells of attributes alone", ErrUnreadable, o.Key)
+		return nil, fmt.Errorf("%w: %s leaves neither as an attribute nor in a list, and MoEngage tells of attributes alone", ErrUnreadable, o.Key)
 	}
 	seen, err := v.store.Computations()
 	if err != nil {
@@ -260,16 +260,27 @@ func (v *verification) compare(ctx context.Context, told []store.ToldUser, names
 	return v.mend(ctx, missing)
 }
 
-func sameTold(a, b store.Told) bool { return a.Name == b.Name && string(a.Value) == string(b.Value) }
+func sameTold(a, b store.Told) bool {
+	return a.Name == b.Name && a.Entry == b.Entry && string(a.Value) == string(b.Value)
+}
 
 // differences are the attributes that MoEngage does not hold as it was told.
 func differences(told store.ToldUser, held syncer.Held) (missing []store.Told) {
 	for _, a := range told.Attributes {
-		if !syncer.Agrees(a.Value, held.Attributes[syncer.AttributeName(a.Name)]) {
+		if !syncer.Agrees(a.Value, found(a, held)) {
 			missing = append(missing, a)
 		}
 	}
 	return missing
+}
+
+// found is what MoEngage holds of an attribute, or whether an entry is in its list.
+func found(a store.Told, held syncer.Held) json.RawMessage {
+	value := held.Attributes[syncer.AttributeName(a.Name)]
+	if a.Entry == "" {
+		return value
+	}
+	return json.RawMessage(strconv.FormatBool(syncer.Lists(value, a.Entry)))
 }
 
 func (v *verification) note(missing []store.Told, held syncer.Held) {
@@ -277,12 +288,14 @@ func (v *verification) note(missing []store.Told, held syncer.Held) {
 		if len(v.report.Differences) == MaxDifferences {
 			return
 		}
-		name := syncer.AttributeName(a.Name)
-		d := Difference{User: a.User, Attribute: name, Want: a.Value, Got: held.Attributes[name], Why: "other_value"}
+		d := Difference{User: a.User, Attribute: syncer.AttributeName(a.Name), Want: a.Value, Got: found(a, held), Why: "other_value"}
+		if a.Entry != "" {
+			d.Attribute += "[" + a.Entry + "]"
+		}
 		switch {
 		case !held.Known:
 			d.Why = "unknown_user"
-		case d.Got == nil:
+		case d.Got == nil, a.Entry != "" && string(a.Value) == "true":
 			d.Why = "missing"
 		}
 		if d.Got == nil {

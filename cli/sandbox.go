@@ -25,13 +25,14 @@ func (sh *shell) sandboxCommand() *urfave.Command {
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "listen", Value: "127.0.0.1:8490", Usage: "listen on `ADDRESS`"},
 			&urfave.DurationFlag{Name: "latency", Usage: "answer `DURATION` late"},
+			&urfave.DurationFlag{Name: "delay", Usage: "know users and events only `DURATION` after accepting them"},
 			&urfave.StringSliceFlag{Name: "fail", Usage: "misbehave as `SPEC` says, for example status=429,retry_after=3; may be repeated"},
 			&urfave.IntFlag{Name: "users-per-minute", Usage: "answer 429 above `N`; 0: MoEngage's limit"},
 			&urfave.IntFlag{Name: "events-per-minute", Usage: "answer 429 above `N`; 0: MoEngage's limit"},
 			&urfave.IntFlag{Name: "cohorts-per-minute", Usage: "answer 429 above `N` requests of Cohort Sync; 0: MoEngage's limit"},
 			&urfave.StringFlag{Name: "workspace-id", Usage: "accept this workspace `ID` alone"},
 			&urfave.StringFlag{Name: "api-key", Usage: "accept this `KEY` alone"},
-			&urfave.BoolFlag{Name: "strict", Usage: "refuse what MoEngage takes in silence and then ignores", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "strict", Usage: "refuse a whole bulk request for one bad element, instead of dropping that in silence: MoEngage documents both", DisableDefaultText: true},
 		},
 		Action: sh.sandbox,
 	}
@@ -43,7 +44,7 @@ func (sh *shell) sandbox(c *urfave.Context) error {
 	}
 	options := sandbox.Options{
 		WorkspaceID: c.String("workspace-id"), APIKey: c.String("api-key"),
-		Latency:        c.Duration("latency"),
+		Latency: c.Duration("latency"), Delay: c.Duration("delay"),
 		UsersPerMinute: c.Int("users-per-minute"), EventsPerMinute: c.Int("events-per-minute"), CohortsPerMinute: c.Int("cohorts-per-minute"),
 		Strict: c.Bool("strict"),
 		Log:    newLogger(sh.err, "auto", slog.LevelInfo, sh.errPaint.on),

@@ -55,6 +55,9 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	line("received", plural(s.Received, "event")+"; "+count(s.Rejected)+" requests refused at the door; "+count(s.Unapplied)+" events not applied yet")
 	line("pending", sh.pendingText(s))
 	line("parked", alarm(sh.paint.yellow, s.Parked)+" (`personasync outbox list --state parked`)")
+	if e := s.Expiring; e != nil {
+		line("expiring", sh.paint.yellow(expiringText(e)))
+	}
 	line("held", alarm(sh.paint.yellow, s.Held))
 	for _, g := range s.Guard {
 		line("guard", sh.paint.red("exits of "+plain(g.Key)+" are held")+" since "+minute(g.Since)+": too many members left at once; `personasync audience release` or `discard` decides")
@@ -148,6 +151,15 @@ func (sh *shell) pendingText(s agent.Status) string {
 		return "0"
 	}
 	return count(s.Pending) + ", the oldest for " + ago(s.OldestPendingS) + drainText(s.Drain)
+}
+
+// expiringText announces what of the parked is about to expire.
+func expiringText(e *store.Expiring) string {
+	much := count(e.Count)
+	if e.More {
+		much = "more than " + much
+	}
+	return much + " of the parked within a week, the first on " + e.First.UTC().Format(time.RFC3339) + ", unless you decide"
 }
 
 // drainText forecasts when what is pending is gone; of what is gone in a minute there is nothing to say.

@@ -117,7 +117,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	if b.forgotten(who.ID, e.Time) {
 		return fateIgnored
 	}
-	if f.lastEvent.Before(e.Received) {
+	if f.lastEvent.Before(e.Received) || f.lastEvent.After(e.Received.Add(aheadOfClock)) {
 		f.lastEvent = e.Received
 		b.touch(f)
 	}
@@ -207,7 +207,7 @@ func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, even
 	en, sort := b.entry(u, f.number), sortOf(p, c.event)
 	first := en.known(sort) == nil
 	result := en.hear(sort, word, false)
-	if result == fateStale || result == fateDuplicate {
+	if result == fateStale || result == fateDuplicate && !en.agree(sort, word) {
 		return result
 	}
 	b.write(u, f.number)
@@ -250,6 +250,18 @@ func (e *entry) hear(sort int, word statement, membership bool) fate {
 		e.keep(sort, &word)
 		return fateTransition
 	}
+}
+
+// agree notes that a value was said again of the same moment, and reports whether that changes anything.
+// Another value of that moment must beat the greatest of the messages that agree: else it would matter
+// which of them came first.
+func (e *entry) agree(sort int, word statement) bool {
+	known := e.known(sort)
+	if word.message <= known.message {
+		return false
+	}
+	known.message = word.message
+	return true
 }
 
 func sortOf(p *Policy, e *Event) int {

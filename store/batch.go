@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -19,11 +18,13 @@ type batch struct {
 	st    *state
 	log   *slog.Logger
 	users map[string]*user
+	order []*user         // the same, as they were first met
 	moved map[*field]bool // fields to write back
 	key   []byte          // see rowKey
 	arena []byte          // see frame
 
 	rows, queue, due, locator, parked, held, history *bolt.Bucket
+	row                                              *bolt.Cursor // of rows, see get
 
 	now  time.Time // receipt of the record being applied
 	dry  bool      // decide, and write nothing
@@ -36,13 +37,23 @@ type batch struct {
 }
 
 func newBatch(tx *bolt.Tx, st *state, log *slog.Logger) *batch {
+	rows := tx.Bucket(bucketRows)
 	return &batch{
 		dry: !tx.Writable(),
 		tx:  tx, st: st, log: log,
 		users: make(map[string]*user), moved: make(map[*field]bool),
-		rows: tx.Bucket(bucketRows), queue: tx.Bucket(bucketQueue), due: tx.Bucket(bucketDue),
+		rows: rows, row: rows.Cursor(), queue: tx.Bucket(bucketQueue), due: tx.Bucket(bucketDue),
 		locator: tx.Bucket(bucketLocator), parked: tx.Bucket(bucketParked), held: tx.Bucket(bucketHeld), history: tx.Bucket(bucketHistory),
 	}
+}
+
+// get is Bucket.Get by a cursor that is used again: bbolt makes one for every call, in four pieces, and
+// a drain asks for two rows a user.
+func get(c *bolt.Cursor, key []byte) []byte {
+	if k, v := c.Seek(key); bytes.Equal(k, key) {
+		return v
+	}
+	return nil
 }
 
 // user is one user within a batch: decoded once, changed in memory, written once.
@@ -50,28 +61,77 @@ type user struct {
 	id     string
 	key    []byte
 	head   *head
-	was    [][]byte // where the user stood in the due index when loaded
+	was    []stand  // where the user stood in the due index when loaded
 	owed   Backlog  // what the user added to the backlog then
 	blocks []*block // as they were first wanted
 	dirty  bool     // the head, and so perhaps the due index
+
+	unread []rawRow // rows seen on the way to the head and not wanted yet
+	whole  bool     // every row there is was seen
+	rows   int      // membership rows on disk, if whole
+
+	stood   [2]stand // memory of was and unread, for nearly everybody
+	passing [rowsAtOnce]rawRow
+}
+
+// rawRow is a membership row as it is on disk.
+type rawRow struct {
+	number uint16
+	frame  []byte // memory of the transaction
+}
+
+// changed reports whether anything of u is to be written back.
+func (u *user) changed() bool {
+	return u.dirty || slices.ContainsFunc(u.blocks, func(row *block) bool { return row.dirty })
 }
 
 func (b *batch) user(id string) *user {
 	if u := b.users[id]; u != nil {
 		return u
 	}
-	u := &user{id: id, key: userKey(id), head: new(head)}
-	if frame := b.rows.Get(b.rowKey(u, blockHead)); frame != nil {
-		h, err := decodeHead(rowKey(u.key, blockHead), frame)
-		if err != nil {
-			b.quarantine(bucketRows, rowKey(u.key, blockHead), frame, err)
-			h = new(head)
-		}
-		u.head = h
-	}
-	u.was, u.owed = u.head.dueKeys(u.key), u.head.backlog()
+	u := &user{id: id, key: userKey(id)}
+	b.readRows(u)
+	u.was, u.owed = u.head.stands(u.stood[:0]), u.head.backlog()
 	b.users[id] = u
+	b.order = append(b.order, u)
 	return u
+}
+
+// rowsAtOnce is how many rows of a user are read on the way to the head. Nearly everybody has one, so
+// that one descent of the tree finds all there is, or that there is nothing; a user in thousands of
+// audiences has many, and then each is asked for by its key.
+const rowsAtOnce = 4
+
+// readRows finds the head of a user, and with it the membership rows unless they are many.
+func (b *batch) readRows(u *user) {
+	u.head, u.unread = new(head), u.passing[:0]
+	k, frame := b.row.Seek(u.key)
+	for ; len(k) == len(u.key)+2 && bytes.HasPrefix(k, u.key); k, frame = b.row.Next() {
+		number := binary.BigEndian.Uint16(k[len(u.key):])
+		if number == blockHead {
+			b.readHead(u, frame)
+			break
+		}
+		if len(u.unread) == rowsAtOnce {
+			u.unread = nil
+			b.readHead(u, get(b.row, b.rowKey(u, blockHead)))
+			return
+		}
+		u.unread = append(u.unread, rawRow{number, frame})
+	}
+	u.whole, u.rows = true, len(u.unread)
+}
+
+func (b *batch) readHead(u *user, frame []byte) {
+	if frame == nil {
+		return
+	}
+	h, err := decodeHead(b.rowKey(u, blockHead), frame)
+	if err != nil {
+		b.quarantine(bucketRows, rowKey(u.key, blockHead), frame, err)
+		return
+	}
+	u.head = h
 }
 
 func rowKey(user []byte, number uint16) []byte {
@@ -106,16 +166,32 @@ func (b *batch) block(u *user, number uint16) *block {
 			return row
 		}
 	}
-	row := &block{number: number}
-	if frame := b.rows.Get(b.rowKey(u, number)); frame != nil {
-		decoded, err := decodeBlock(b.rowKey(u, number), frame, b.st.epoch)
-		if err != nil {
-			b.quarantine(bucketRows, rowKey(u.key, number), frame, err)
-		} else {
-			row = decoded
-		}
+	row := b.readBlock(u, number)
+	if row == nil {
+		row = &block{number: number}
 	}
 	u.blocks = append(u.blocks, row)
+	return row
+}
+
+// readBlock returns a row as it is on disk, nil when there is none or a damaged one.
+func (b *batch) readBlock(u *user, number uint16) *block {
+	key, frame := b.rowKey(u, number), []byte(nil)
+	if u.whole {
+		i := slices.IndexFunc(u.unread, func(r rawRow) bool { return r.number == number })
+		if i < 0 {
+			return nil
+		}
+		frame = u.unread[i].frame
+	} else if frame = get(b.row, key); frame == nil {
+		return nil
+	}
+	row, err := decodeBlock(key, frame, b.st.epoch)
+	if err != nil {
+		b.quarantine(bucketRows, rowKey(u.key, number), frame, err)
+		u.rows--
+		return nil
+	}
 	return row
 }
 
@@ -161,11 +237,11 @@ func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
 
 // flush writes everything back.
 func (b *batch) flush() error {
-	for i, id := range b.sortedUsers() {
+	for i, u := range b.changedUsers() {
 		yield(i)
-		b.flushUser(b.users[id])
+		b.flushUser(u)
 	}
-	b.users = make(map[string]*user)
+	b.users, b.order = make(map[string]*user), nil
 	fields := b.tx.Bucket(bucketFields)
 	for f := range b.moved {
 		b.put(fields, binary.BigEndian.AppendUint32(nil, f.number), f.encode(nil))
@@ -179,10 +255,11 @@ func (b *batch) flush() error {
 	return b.err
 }
 
-func (b *batch) sortedUsers() []string {
-	return slices.SortedFunc(maps.Keys(b.users), func(x, y string) int {
-		return bytes.Compare(b.users[x].key, b.users[y].key)
-	})
+// changedUsers returns those to be written back, by key.
+func (b *batch) changedUsers() []*user {
+	list := slices.DeleteFunc(b.order, func(u *user) bool { return !u.changed() })
+	slices.SortFunc(list, func(x, y *user) int { return bytes.Compare(x.key, y.key) })
+	return list
 }
 
 func (b *batch) flushUser(u *user) {
@@ -213,10 +290,11 @@ func (b *batch) flushBlocks(u *user) {
 			if !row.stored && !b.hasRows(u) {
 				b.st.ledger.users++
 			}
+			u.rows += int(boolByte(!row.stored))
 			b.put(b.rows, key, frame)
 		case row.stored:
 			b.remove(b.rows, key)
-			if !b.hasRows(u) {
+			if u.rows--; !b.hasRows(u) {
 				b.st.ledger.users--
 			}
 		}
@@ -225,26 +303,26 @@ func (b *batch) flushBlocks(u *user) {
 
 // hasRows reports whether any membership row of u is on disk.
 func (b *batch) hasRows(u *user) bool {
+	if u.whole {
+		return u.rows > 0
+	}
 	k, _ := b.rows.Cursor().Seek(u.key)
 	return bytes.HasPrefix(k, u.key) && len(k) == len(u.key)+2 && binary.BigEndian.Uint16(k[len(u.key):]) != blockHead
 }
 
 // reindex moves u in the due index from where it was to where its head says.
 func (b *batch) reindex(u *user) {
-	now := u.head.dueKeys(u.key)
-	for _, key := range u.was {
-		if !containsKey(now, key) {
-			b.remove(b.due, key)
+	var room [2]stand
+	now := u.head.stands(room[:0])
+	for _, s := range u.was {
+		if !slices.Contains(now, s) {
+			b.remove(b.due, s.key(u.key))
 		}
 	}
-	for _, key := range now {
-		if !containsKey(u.was, key) {
-			b.put(b.due, key, nil)
-			b.woke[key[0]-1] = true
+	for _, s := range now {
+		if !slices.Contains(u.was, s) {
+			b.put(b.due, s.key(u.key), nil)
+			b.woke[s.road-1] = true
 		}
 	}
-}
-
-func containsKey(keys [][]byte, key []byte) bool {
-	return slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
 }

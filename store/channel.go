@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -184,46 +185,41 @@ func (h *head) setAside(due uint32) {
 // user waits on the other road.
 const notYet = ^uint32(0)
 
-// cohortKeys returns where a user stands in the due index of the cohort road: once in the lane of
+// cohortStands appends where a user stands in the due index of the cohort road: once in the lane of
 // retries while there is a moment to wait for, else once a lane.
-func (h *head) cohortKeys(user []byte) (keys [][]byte) {
+func (h *head) cohortStands(list []stand) []stand {
 	rh := h.road(RoadCohort)
 	if len(rh.lanes) == 0 {
-		return nil
+		return list
 	}
 	if wait := max(rh.retry, h.aside); wait != 0 {
-		return [][]byte{dueKey(RoadCohort, laneRetry, wait, user)}
+		return append(list, stand{RoadCohort, laneRetry, wait})
 	}
 	for _, l := range rh.lanes {
 		due := l.due
 		if h.strangers(l) {
 			due = notYet
 		}
-		keys = append(keys, dueKey(RoadCohort, l.number, due, user))
+		list = append(list, stand{RoadCohort, l.number, due})
 	}
-	return keys
+	return list
 }
 
 // ripen moves the users whose wait is over into the lanes of their cohorts. An operator's flush ends
 // the wait for a retry, and not the one for being known.
 func (d *departure) ripen() {
-	for _, key := range d.dueKeys(laneRetry) {
-		id, _, ok := userOf(key[9:])
-		if !ok {
-			d.b.remove(d.b.due, key)
-			continue
-		}
-		u := d.b.user(id)
-		if !containsKey(u.was, key) {
-			d.b.remove(d.b.due, key)
+	for _, at := range d.due(laneRetry) {
+		u := d.b.user(at.user)
+		if !slices.Contains(u.was, at.stand) {
+			d.b.remove(d.b.due, at.key(u.key))
 			continue
 		}
 		u.head.road(RoadCohort).retry = 0
-		if int64(u.head.aside) <= d.o.Now.Unix() {
+		if d.isDue(laneRetry, u.head.aside) && !d.o.Force || int64(u.head.aside) <= d.o.Now.Unix() {
 			u.head.aside = 0
 		}
 		u.dirty = true
 		d.b.reindex(u)
-		u.was = u.head.dueKeys(u.key)
+		u.was = u.head.stands(u.was[:0])
 	}
 }

@@ -569,9 +569,9 @@ func (c *checker) head(k, frame []byte) {
 	if len(h.blocks) != len(u.blocks) {
 		c.r.find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.blocks), len(u.blocks))
 	}
-	for number, bits := range h.blocks {
-		if u.blocks[number] != bits {
-			c.r.find("pointer", "head %x: in row %d the attributes %x wait, the head says %x", k, number, u.blocks[number], bits)
+	for _, p := range h.blocks {
+		if u.blocks[p.number] != p.bits {
+			c.r.find("pointer", "head %x: in row %d the attributes %x wait, the head says %x", k, p.number, u.blocks[p.number], p.bits)
 		}
 	}
 	counted := make(map[uint32]uint32)
@@ -589,9 +589,9 @@ func (c *checker) head(k, frame []byte) {
 	for lane, n := range counted {
 		c.r.find("pointer", "head %x says that %d changes wait in lane %d, there are none", k, n, lane)
 	}
-	for _, key := range h.dueKeys(u.key) {
+	for _, s := range h.stands(nil) {
 		c.due++
-		if c.tx.Bucket(bucketDue).Get(key) == nil {
+		if c.tx.Bucket(bucketDue).Get(s.key(u.key)) == nil {
 			c.r.find("due", "head %x is due and the index does not say so", k)
 		}
 	}

@@ -121,7 +121,7 @@ func (s *Store) sparse(size, live int64, now time.Time) bool {
 		return true
 	}
 	last := time.Unix(0, s.compacted.Load())
-	return size > sparseBytes && float64(live) < sparseShare*float64(size) && now.Sub(last) > sparseRest
+	return size > sparseBytes && float64(live) < sparseShare*float64(size) && now.Sub(last).Abs() > sparseRest // however the clock was set
 }
 
 // beginUpkeep takes the upkeep lock, if it is free and the store is open.

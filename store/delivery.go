@@ -14,6 +14,10 @@ type TakeOptions struct {
 	// The job "" is the default schedule. A retry is due by its own stored time and is not asked about.
 	Due func(job string) time.Time
 
+	// Longest is the longest that anything is put off for a retry. What would wait for longer is due: the
+	// clock was ahead when it was put off. Zero believes every time.
+	Longest time.Duration
+
 	// Force takes users whose retry time has not come, too: an operator's flush.
 	Force bool
 

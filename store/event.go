@@ -71,12 +71,16 @@ type Identifier struct {
 	Fault string
 }
 
+// MaxAhead is how far an event may be ahead of its receipt before it is not believed: an event of next
+// year would otherwise beat every later one.
+const MaxAhead = 5 * time.Minute
+
 // Event is one delivery as it was read at the door. Everything that needs a clock, a parser or a
 // rule of MoEngage happened before the event became a record; applying it needs only this and the state.
 // An Event is immutable once appended.
 type Event struct {
 	Received time.Time // receipt: the only "now" that apply knows
-	Time     time.Time // when it happened, clamped to Received if more than 5 minutes ahead of it
+	Time     time.Time // when it happened; more than MaxAhead ahead of Received only where the clock was set back
 
 	Call      Call
 	MessageID string // never empty: the door gives one to an event that has none

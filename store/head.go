@@ -2,7 +2,7 @@ package store
 
 import (
 	"encoding/binary"
-	"maps"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -12,14 +12,20 @@ import (
 //
 //	rows: userKey | 0xFFFF -> frame( history, blocks x (number, bits), roads x (retry, lanes), accepted, aside )
 //
-// The due index is a function of the head (dueKeys), so the two cannot disagree.
+// The due index is a function of the head (stands), so the two cannot disagree.
 type head struct {
-	history uint64            // number of the newest entry of the user's chain in the history; 0: none
-	blocks  map[uint16]uint64 // which fields have a pending attribute change, by block
-	roads   [2]roadHead       // by Road - 1
+	history uint64         // number of the newest entry of the user's chain in the history; 0: none
+	blocks  []pendingBlock // which fields have a pending attribute change, by block
+	roads   [2]roadHead    // by Road - 1
 
 	accepted uint32 // unix second in which MoEngage last accepted an attribute or event of the user; 0: not known
 	aside    uint32 // unix second before which no cohort change leaves; 0: none waits for that
+}
+
+// pendingBlock is a membership row in which attribute changes are pending: a bit for each column.
+type pendingBlock struct {
+	number uint16
+	bits   uint64
 }
 
 // headVersion 1 ended with the roads.
@@ -71,46 +77,49 @@ func (rh *roadHead) remove(number uint32) {
 	}
 }
 
-// dueKeys returns where the user stands in the due index: once while a retry is waited for, else
+// stand is one place of a user in the due index.
+type stand struct {
+	road         Road
+	lane, second uint32
+}
+
+func (s stand) key(user []byte) []byte { return dueKey(s.road, s.lane, s.second, user) }
+
+// stands appends where the user stands in the due index: once while a retry is waited for, else
 // once a lane. A user in flight stays where he is; take passes over him.
-func (h *head) dueKeys(user []byte) (keys [][]byte) {
-	for i := range h.roads {
-		rh, road := &h.roads[i], Road(i+1)
-		switch {
-		case road == RoadCohort:
-			keys = append(keys, h.cohortKeys(user)...)
-		case len(rh.lanes) == 0:
-		case rh.retry != 0:
-			keys = append(keys, dueKey(road, laneRetry, rh.retry, user))
-		default:
-			for _, l := range rh.lanes {
-				keys = append(keys, dueKey(road, l.number, l.due, user))
-			}
+func (h *head) stands(list []stand) []stand {
+	switch rh := h.road(RoadTransition); {
+	case len(rh.lanes) == 0:
+	case rh.retry != 0:
+		list = append(list, stand{RoadTransition, laneRetry, rh.retry})
+	default:
+		for _, l := range rh.lanes {
+			list = append(list, stand{RoadTransition, l.number, l.due})
 		}
 	}
-	return keys
+	return h.cohortStands(list)
 }
 
 func (h *head) setPending(field uint32, on bool) {
 	number, bit := uint16(field/blockSize), uint64(1)<<(field%blockSize)
-	if !on {
-		h.blocks[number] &^= bit
-		if h.blocks[number] == 0 {
-			delete(h.blocks, number)
+	i, found := slices.BinarySearchFunc(h.blocks, number, func(p pendingBlock, n uint16) int { return int(p.number) - int(n) })
+	switch {
+	case on && found:
+		h.blocks[i].bits |= bit
+	case on:
+		h.blocks = slices.Insert(h.blocks, i, pendingBlock{number, bit})
+	case found:
+		if h.blocks[i].bits &^= bit; h.blocks[i].bits == 0 {
+			h.blocks = slices.Delete(h.blocks, i, i+1)
 		}
-		return
 	}
-	if h.blocks == nil {
-		h.blocks = make(map[uint16]uint64)
-	}
-	h.blocks[number] |= bit
 }
 
-// pendingFields lists the fields with a pending attribute change, in order.
-func (h *head) pendingFields() (fields []uint32) {
-	for _, number := range slices.Sorted(maps.Keys(h.blocks)) {
-		for set := h.blocks[number]; set != 0; set &= set - 1 {
-			fields = append(fields, uint32(number)*blockSize+uint32(bits.TrailingZeros64(set)))
+// pendingFields appends the fields with a pending attribute change, in order.
+func (h *head) pendingFields(fields []uint32) []uint32 {
+	for _, p := range h.blocks {
+		for set := p.bits; set != 0; set &= set - 1 {
+			fields = append(fields, uint32(p.number)*blockSize+uint32(bits.TrailingZeros64(set)))
 		}
 	}
 	return fields
@@ -120,8 +129,8 @@ func (h *head) pendingFields() (fields []uint32) {
 // event until it lands.
 func (h *head) backlog() (b Backlog) {
 	rows, waiting := uint64(0), uint64(0)
-	for _, set := range h.blocks {
-		rows += uint64(bits.OnesCount64(set))
+	for _, p := range h.blocks {
+		rows += uint64(bits.OnesCount64(p.bits))
 	}
 	for _, l := range h.roads[0].lanes {
 		waiting += uint64(l.count)
@@ -159,9 +168,8 @@ func (h *head) encode(buf, key []byte) []byte {
 	buf = append(buf, headVersion)
 	buf = putUint(buf, h.history)
 	buf = putUint(buf, uint64(len(h.blocks)))
-	for _, number := range slices.Sorted(maps.Keys(h.blocks)) {
-		buf = putUint(buf, uint64(number))
-		buf = binary.BigEndian.AppendUint64(buf, h.blocks[number])
+	for _, p := range h.blocks {
+		buf = binary.BigEndian.AppendUint64(putUint(buf, uint64(p.number)), p.bits)
 	}
 	for i := range h.roads {
 		rh := &h.roads[i]
@@ -186,14 +194,11 @@ func decodeHead(key, frame []byte) (*head, error) {
 	h := &head{history: r.uint()}
 	n := r.uint()
 	for i := uint64(0); i < n && !r.bad; i++ {
-		number := uint16(r.uint())
-		if len(r.b) < 8 {
+		number := r.uint()
+		if len(r.b) < 8 || number > math.MaxUint16 || len(h.blocks) > 0 && uint16(number) <= h.blocks[len(h.blocks)-1].number {
 			return nil, errDamaged
 		}
-		if h.blocks == nil {
-			h.blocks = make(map[uint16]uint64)
-		}
-		h.blocks[number] = binary.BigEndian.Uint64(r.b)
+		h.blocks = append(h.blocks, pendingBlock{uint16(number), binary.BigEndian.Uint64(r.b)})
 		r.b = r.b[8:]
 	}
 	for i := range h.roads {

@@ -64,6 +64,8 @@ func (b *batch) openWindow(f *field, c *cause) {
 		return // until somebody decides
 	case w.since.IsZero():
 		*w = exitWatch{since: at}
+	case at.Before(w.since.Add(-length)): // the clock was set back: else this window would last for as long
+		*w = exitWatch{since: at}
 	case at.Sub(w.since) < length:
 		return
 	default:

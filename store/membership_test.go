@@ -211,6 +211,23 @@ func TestAReconcileOfATraitSendsItsColumns(t *testing.T) {
 	}
 }
 
+// What identify and track said of a trait are two states, and only the one is an attribute.
+func TestAReconcileOfATraitAsReceivedSendsWhatIdentifySaid(t *testing.T) {
+	b := open(t, rules(SendAsReceived))
+	b.receive(trait("ann", "spent", 1, "spent", "10"))
+	e := trait("ann", "spent", 2, "spent", "20")
+	asTrack("Trait Computed")(e)
+	b.receive(e)
+	b.drainToday()
+	b.wantSaid("ann.spent=10 ann!Trait Computed")
+	for _, events := range []bool{false, true} {
+		_, err := b.Reconcile(context.Background(), "spent", events, false, nil)
+		must(t, err)
+		b.drainToday()
+		b.wantSaid(map[bool]string{false: "ann.spent=10", true: "ann.spent=10 ann!Trait Computed"}[events])
+	}
+}
+
 func TestAClosedAudienceHasNoMembers(t *testing.T) {
 	for _, tc := range []struct {
 		send   Channels

@@ -1,14 +1,17 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -144,35 +147,103 @@ func TestNoRoomForANewStoreIsNoFullDisk(t *testing.T) {
 	must(t, s.Close())
 }
 
-// TestKilledWhileMigrating kills a process before and behind the writes of a migration. The state is of
-// the old format, with its copy beside it, and the next start brings it to the new one.
+// TestKilledWhileMigrating kills a process before and behind the writes of a migration, and at any moment.
+// The state is of one format, the old or the new; of the old one, the program that wrote it opens it, finds
+// everything, and its ledger balances; and the next start brings it to the new one.
 func TestKilledWhileMigrating(t *testing.T) {
-	for _, point := range []Point{PointMigrationCopied, PointMigrationWritten} {
+	kills, anyMoment := 1, Point("any moment")
+	if os.Getenv("PERSONASYNC_TORTURE") != "" {
+		kills = 40
+	}
+	origin := sample(t, 30)
+	sound := filepath.Join(fastDir(t), "data")
+	copyStore(t, origin, sound)
+	s := openQuietly(t, sound)
+	must(t, s.Applied(t.Context()))
+	want := facts(t, s)
+	must(t, s.Close())
+	for _, point := range []Point{PointMigrationCopied, PointMigrationWritten, anyMoment} {
 		t.Run(string(point), func(t *testing.T) {
 			t.Parallel()
-			path := stateFileOf(t)
-			child := exec.Command(os.Args[0], "-test.run=^TestMigrationChild$")
-			child.Env = append(os.Environ(), "STORE_STATE="+path, "STORE_STEP="+string(point))
-			out, err := child.CombinedOutput()
-			var died *exec.ExitError
-			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-				t.Fatalf("the child was to be killed: %v\n%s", err, out)
-			}
-			for _, of := range []string{path, filepath.Join(filepath.Dir(path), "before-format-2.db")} {
-				withState(t, of, func(db *bolt.DB) {
-					if formatOf(t, db) != 1 || noted(t, db, "two") {
-						t.Errorf("%s is half migrated", filepath.Base(of))
-					}
-				})
-			}
-			withState(t, path, func(db *bolt.DB) {
-				must(t, migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler)))
-				if formatOf(t, db) != 2 || !noted(t, db, "two") {
-					t.Error("the next start does not migrate it")
+			done := 0
+			for range kills {
+				dir := filepath.Join(fastDir(t), "data")
+				copyStore(t, origin, dir)
+				path := filepath.Join(dir, stateFile)
+				child := exec.Command(os.Args[0], "-test.run=^TestMigrationChild$")
+				child.Env = append(os.Environ(), "STORE_STATE="+path, "STORE_STEP="+string(point))
+				var out bytes.Buffer
+				child.Stdout, child.Stderr = &out, &out
+				must(t, child.Start())
+				if point == anyMoment {
+					time.Sleep(rand.N(150 * time.Millisecond))
+					_ = child.Process.Kill()
 				}
-			})
+				err := child.Wait()
+				var died *exec.ExitError
+				if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+					t.Fatalf("the child was to be killed: %v\n%s", err, &out)
+				}
+				done += migratesAfter(t, dir, want)
+			}
+			t.Logf("%d kills, %d of them behind the migration", kills, done)
 		})
 	}
+}
+
+// migratesAfter looks at what a killed migration left, and goes on with it.
+func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) {
+	t.Helper()
+	path := filepath.Join(dir, stateFile)
+	withState(t, path, func(db *bolt.DB) {
+		if done = int(formatOf(t, db)) - 1; noted(t, db, "two") != (done == 1) {
+			t.Errorf("of format %d, and half migrated", done+1)
+		}
+	})
+	backup := filepath.Join(dir, "before-format-2.db")
+	if _, err := os.Stat(backup); err == nil {
+		withState(t, backup, func(db *bolt.DB) {
+			if formatOf(t, db) != 1 || noted(t, db, "two") {
+				t.Error("the copy is migrated")
+			}
+		})
+	} else if done == 1 {
+		t.Errorf("migrated without a copy: %v", err)
+	}
+	if done == 0 {
+		s, err := Open(dir, Options{Log: slog.New(slog.DiscardHandler)})
+		must(t, err)
+		must(t, s.Applied(t.Context()))
+		if lost, wrong := missing(want, facts(t, s)); len(lost)+len(wrong) > 0 {
+			t.Errorf("lost: %v, wrong: %v", lost, wrong)
+		}
+		c, err := s.Counts()
+		must(t, err)
+		if !c.Events.Balances() || !c.Changes.Balances() {
+			t.Errorf("the ledger does not balance: %+v %+v", c.Events, c.Changes)
+		}
+		must(t, s.Close())
+	}
+	withState(t, path, func(db *bolt.DB) {
+		must(t, migrate(db, []migration{rewrite}, slog.New(slog.DiscardHandler)))
+		if formatOf(t, db) != 2 || !noted(t, db, "two") {
+			t.Error("the next start does not migrate it")
+		}
+	})
+	return done
+}
+
+// rewrite is a migration that touches every row, and leaves a trace.
+func rewrite(tx *bolt.Tx) error {
+	for _, name := range [][]byte{bucketRows, bucketQueue, bucketHistory} {
+		b := tx.Bucket(name)
+		for _, k := range keysWithPrefix(b, nil) {
+			if err := b.Put(k, bytes.Clone(b.Get(k))); err != nil {
+				return err
+			}
+		}
+	}
+	return note("two")(tx)
 }
 
 // TestMigrationChild is the process that TestKilledWhileMigrating kills.
@@ -188,7 +259,10 @@ func TestMigrationChild(t *testing.T) {
 		}
 	})
 	withState(t, path, func(db *bolt.DB) {
-		err := migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler))
-		t.Fatalf("step %q never came: %v", step, err)
+		if err := migrate(db, []migration{rewrite}, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
 	})
+	time.Sleep(time.Second) // until it is killed
+	t.Fatalf("step %q never came", step)
 }

@@ -313,20 +313,17 @@ func (b *batch) reconcileChannels(u *user, f *field, p *Policy, c *cause, en *en
 
 func (b *batch) reconcileValue(u *user, f *field, p *Policy, c *cause, events bool) {
 	en := b.entry(u, f.number)
-	s := en.newest()
-	if s == nil {
-		return
+	if s := en.spoken(p, SendAttribute, keptIdentify); s != nil {
+		if value, send := p.sendable(s.value); send {
+			c.event.Time = time.Unix(0, s.since).UTC()
+			b.tellAgain(u, f, p, en, c, TransitionValue, value)
+		}
 	}
-	value, send := p.sendable(s.value)
-	if !send {
-		return
-	}
-	c.event.Time = time.Unix(0, s.since).UTC()
-	if p.sendsAttributes() {
-		b.tellAgain(u, f, p, en, c, TransitionValue, value)
-	}
-	if events && p.Send.Has(SendEvent) {
-		b.wantEvent(u, f, p, c, TransitionValue, value, false)
+	if s := en.spoken(p, SendEvent, keptTrack); events && s != nil {
+		if value, send := p.sendable(s.value); send {
+			c.event.Time = time.Unix(0, s.since).UTC()
+			b.wantEvent(u, f, p, c, TransitionValue, value, false)
+		}
 	}
 }
 

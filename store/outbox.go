@@ -33,10 +33,12 @@ func (c *cause) next(epoch uint32) ID {
 	return id
 }
 
-// sendTime is the time MoEngage is told: it refuses events from the future.
+// sendTime is the time MoEngage is told: it refuses events from the future. A time that the door
+// believed although it is far ahead of the receipt is not: there the clock is behind, or was set back.
 func sendTime(e *Event) time.Time {
-	if latest := e.Received.Add(-time.Second); e.Time.After(latest) {
-		return latest
+	ahead := e.Time.Sub(e.Received)
+	if ahead > -time.Second && ahead <= MaxAhead {
+		return e.Received.Add(-time.Second)
 	}
 	return e.Time
 }
@@ -140,7 +142,13 @@ func (b *batch) await(u *user, e *entry, ch *stored) {
 
 // change makes the change that a pending ticket stands for.
 func (b *batch) change(u *user, f *field, t *ticket) *stored {
-	ch := &stored{
+	ch := b.made(u, f, t)
+	return &ch
+}
+
+// made is change for whoever is done with it at once: it takes no memory of its own.
+func (b *batch) made(u *user, f *field, t *ticket) stored {
+	ch := stored{
 		Change: Change{
 			ID: t.id, Kind: f.kind(), User: u.id, Transition: t.transition, Name: t.name, Value: t.value,
 			EventTime: time.Unix(0, t.time).UTC(), Received: time.Unix(0, t.received).UTC(), MessageID: t.message, State: StatePending,

@@ -18,19 +18,26 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error)
 		b.now = now
 		more = b.pruneHistory(now, keep.Delivered) || more
 		more = b.pruneParked(now, keep.Parked) || more
-		b.pruneMessages(now)
+		more = b.pruneMessages(now) || more
 		return b.err
 	}, func(b *batch) { applied = b.st.applied })
 	if err != nil {
 		return false, err
 	}
+	walking, err := s.forgetExits(ctx, now, keep.ExMembers)
+	if err != nil {
+		return false, err
+	}
+	more = more || walking
 	if s.tail.Load() { // only now: what was applied later, a backup that began meanwhile has in its state
 		return more, nil
 	}
 	return more, s.inbox.trim(applied, now, keep.ReceivedFor, keep.ReceivedBytes)
 }
 
-// pruneHistory deletes what was closed long enough ago: a prefix, for the history is in that order.
+// pruneHistory deletes what was closed long enough ago: a prefix, for the history is in that order. What
+// was closed under a clock that has been set back since would stand in the way until the clock is there
+// again, so it counts as closed now.
 func (b *batch) pruneHistory(now time.Time, keep time.Duration) (more bool) {
 	if keep <= 0 {
 		return false
@@ -39,20 +46,28 @@ func (b *batch) pruneHistory(now time.Time, keep time.Duration) (more bool) {
 		number uint64
 		change *stored // nil: damaged
 	}
-	var gone []entry
+	var gone, ahead []entry
 	c := b.history.Cursor()
 	for k, frame := c.First(); k != nil; k, frame = c.Next() {
 		ch, err := decodeChange(frame, b.st.epoch)
 		if err != nil {
 			b.log.Error("a damaged entry of the history was removed", "err", err)
 			ch = nil
-		} else if now.Sub(ch.Closed) < keep {
+		} else if age := now.Sub(ch.Closed); age < keep && age >= -aheadOfClock {
 			break
 		}
-		if more = len(gone) == pruneSlice; more {
+		if more = len(gone)+len(ahead) == pruneSlice; more {
 			break
 		}
-		gone = append(gone, entry{number(k), ch})
+		if ch != nil && ch.Closed.After(now) {
+			ahead = append(ahead, entry{number(k), ch})
+		} else {
+			gone = append(gone, entry{number(k), ch})
+		}
+	}
+	for _, e := range ahead {
+		e.change.Closed = now
+		b.put(b.history, numberKey(e.number), b.frame(e.change.encode))
 	}
 	for _, e := range gone {
 		b.remove(b.history, numberKey(e.number))
@@ -72,59 +87,31 @@ func (b *batch) endChain(n uint64, ch *stored) {
 	}
 }
 
-// pruneParked expires what nobody decided on. It is counted: nothing goes in silence.
-func (b *batch) pruneParked(now time.Time, keep time.Duration) (more bool) {
-	if keep <= 0 {
-		return false
-	}
-	var gone []*stored
-	c := b.parked.Cursor()
-	for k, frame := c.First(); k != nil; k, frame = c.Next() {
-		ch, err := decodeChange(frame, b.st.epoch)
-		if err != nil || now.Sub(ch.Received) < keep {
-			break
-		}
-		if more = len(gone) == pruneSlice; more {
-			break
-		}
-		gone = append(gone, ch)
-	}
-	for _, ch := range gone {
-		b.expire(ch, now)
-	}
-	if len(gone) > 0 {
-		b.log.Warn("parked items expired", "count", len(gone))
-	}
-	return more
-}
-
-func (b *batch) expire(ch *stored, now time.Time) {
-	b.withdraw(ch)
-	if ch.User != "" && len(ch.User) <= MaxUserID {
-		b.remove(b.queue, queueKey(userKey(ch.User), laneParked, ch.ID))
-	}
-	if ch.Kind == KindReceived {
-		b.st.ledger.events.Discarded++
-		return
-	}
-	u := b.user(ch.User)
-	if e := b.entry(u, ch.field); e.waiting.id == ch.ID {
-		e.waiting = ticket{}
-		b.write(u, ch.field)
-	}
-	b.close(u, ch, StateExpired, now)
-}
-
-// pruneMessages forgets the message ids of days that are over, one day's bucket at a time.
-func (b *batch) pruneMessages(now time.Time) {
+// pruneMessages forgets the message ids of days that are over, the oldest first: the ids of a day, a slice
+// at a time, and at last its bucket. Dropped whole, one of many millions would have the writer free
+// hundreds of thousands of pages in one transaction.
+func (b *batch) pruneMessages(now time.Time) (more bool) {
 	oldest := uint64(max(now.Add(-b.st.rules.MessageIDs).Unix(), 0)) / uint64(day/time.Second)
 	days := b.tx.Bucket(bucketMessages)
 	k, _ := days.Cursor().First()
-	if k == nil || binary.BigEndian.Uint64(k) >= oldest || b.st.rules.MessageIDs <= 0 {
-		return
+	if k == nil || binary.BigEndian.Uint64(k) >= oldest || b.st.rules.MessageIDs <= 0 || b.err != nil {
+		return false
 	}
-	if b.err == nil {
-		b.noteDrop(bucketMessages, k)
-		b.err = days.DeleteBucket(bytes.Clone(k))
+	over := bytes.Clone(k)
+	ids := days.Bucket(over)
+	var gone [][]byte
+	c := ids.Cursor()
+	for id, _ := c.First(); id != nil && len(gone) < pruneSlice; id, _ = c.Next() {
+		gone = append(gone, bytes.Clone(id))
 	}
+	for _, id := range gone {
+		b.remove(ids, id)
+	}
+	if len(gone) == pruneSlice || b.err != nil {
+		return true
+	}
+	b.noteDrop(bucketMessages, over)
+	b.err = days.DeleteBucket(over)
+	next, _ := days.Cursor().First()
+	return next != nil && binary.BigEndian.Uint64(next) < oldest
 }

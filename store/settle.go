@@ -116,7 +116,7 @@ func (l *landing) attribute(s seat, r Result) (again time.Time) {
 
 // closeTicket closes an attribute change. An overtaken one is not what waits any more.
 func (l *landing) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s State) {
-	ch := l.b.change(l.u, f, t)
+	ch := l.b.made(l.u, f, t)
 	if overtaken {
 		ch.Successor = e.waiting.id
 		l.b.st.ledger.changes.Pending--
@@ -128,7 +128,7 @@ func (l *landing) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s S
 	if s == StateDelivered {
 		ch.Successor = ID{}
 	}
-	l.b.close(l.u, ch, s, l.at)
+	l.b.close(l.u, &ch, s, l.at)
 }
 
 // attempted notes an attempt. One that never left is none, but why it did not may be worth knowing.

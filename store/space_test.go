@@ -103,6 +103,8 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 	b.drain()
 	b.wantSaid("ann.vip=true ann!Audience Entered")
 
+	_, err = b.Prune(context.Background(), noon.Add(time.Hour)) // says what will expire
+	must(t, err)
 	for more := true; more; {
 		more, err = b.Prune(context.Background(), noon.Add(2*time.Hour))
 		must(t, err)

@@ -42,6 +42,7 @@ type Options struct {
 	ReceivedFor   time.Duration // how long raw received events stay, once applied …
 	ReceivedBytes int64         // … and at most how many bytes of them
 	Parked        time.Duration
+	ExMembers     time.Duration // how long an exit is remembered
 
 	// MaxDataBytes is how much disk the data may take; 0: until the disk says no. See space.go.
 	MaxDataBytes int64
@@ -60,6 +61,7 @@ type Store struct {
 	log       *slog.Logger
 	dir       string
 	lock      *os.File
+	written   time.Time // see Written
 
 	commands chan *command
 	closing  chan struct{}    // closed by Close; ends the writer
@@ -83,6 +85,7 @@ type Store struct {
 	upkeep    sync.Mutex     // held by a compaction, a backup or a check: one at a time
 	compacted atomic.Int64   // when it was last compacted unasked, ns
 	tail      atomic.Bool    // a backup reads the inbox: nothing of it is removed
+	exits     exitWalk       // of Prune
 	others    sync.WaitGroup // goroutines beside the writer and the committer
 
 	// The writer's own.
@@ -120,6 +123,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.retention.Store(&o)
+	s.written = lastWritten(dir)
 	if err := s.open(); err != nil {
 		lock.Close()
 		return nil, err
@@ -127,6 +131,23 @@ func Open(dir string, o Options) (s *Store, err error) {
 	go s.writeLoop()
 	s.others.Go(s.watchRoom)
 	return s, nil
+}
+
+// Written is when the files were last written to before they were opened, by the clock of then; the zero
+// time if there were none. A clock that shows less now was set back.
+func (s *Store) Written() time.Time { return s.written }
+
+func lastWritten(dir string) (last time.Time) {
+	paths, err := dataFiles(dir)
+	if err != nil {
+		return last // whoever reads them next says why
+	}
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last
 }
 
 func (s *Store) openFiles() error {

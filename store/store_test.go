@@ -287,6 +287,27 @@ func TestTheNewestWordWinsInEveryOrderOfArrival(t *testing.T) {
 	}
 }
 
+// Between values of one moment the greatest message wins, those that say the same taken together: else
+// it would matter which of them came first.
+func TestValuesOfOneMomentDoNotDependOnTheirOrder(t *testing.T) {
+	said := func(message, value string) *Event {
+		e := trait("ann", "spent", 1, "spent", value)
+		e.MessageID = message
+		return e
+	}
+	all := []*Event{said("a", "1"), said("b", "2"), said("c", "1")}
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		b := open(t, rules(SendAttribute))
+		for _, i := range order {
+			b.receive(all[i])
+		}
+		b.drain()
+		if got := b.told("spent", "ann", afterwards); got != "spent=1" {
+			t.Errorf("in the order %v: %s", order, got)
+		}
+	}
+}
+
 func TestAnExitOfSomebodyNeverSeenIsRecordedAndNotSent(t *testing.T) {
 	r := rules(SendBoth)
 	b := open(t, r)

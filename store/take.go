@@ -22,7 +22,12 @@ type departure struct {
 	full    bool
 	latest  map[uint32]int64 // by lane: the unix second up to which changes are due; -1: closed
 	visited int
+	fields  []uint32 // see pack
 }
+
+// aheadOfClock is how far ahead of now a receipt is still believed. One beyond it was written before the
+// clock was set back, and must not wait for what may take the clock years to show again.
+const aheadOfClock = time.Minute
 
 // visits bounds how many users one Take looks at.
 const visits = 8192
@@ -82,48 +87,79 @@ func (d *departure) until(lane uint32) int64 {
 	return s
 }
 
+// beyond returns the unix second behind which a lane's times are not believed, and so are due.
+func (d *departure) beyond(lane uint32) int64 {
+	switch {
+	case lane != laneRetry && d.until(lane) >= 0:
+		return d.o.Now.Add(aheadOfClock).Unix()
+	case lane == laneRetry && d.o.Longest > 0:
+		return d.o.Now.Add(d.o.Longest + aheadOfClock).Unix()
+	}
+	return int64(notYet)
+}
+
+func (d *departure) isDue(lane, due uint32) bool {
+	return int64(due) <= d.until(lane) || int64(due) > d.beyond(lane) && due != notYet
+}
+
 // collect takes the users due in one lane, until the request is full.
 func (d *departure) collect(lane uint32) {
-	for _, key := range d.dueKeys(lane) {
+	for _, at := range d.due(lane) {
 		if d.full {
 			return
 		}
-		id, _, ok := userOf(key[9:])
-		if !ok {
-			d.b.remove(d.b.due, key)
-			continue
-		}
-		if d.taken[id] {
+		if d.taken[at.user] {
 			continue // from another lane, a moment ago
 		}
-		d.visit(d.b.user(id), lane, key)
+		d.visit(d.b.user(at.user), lane, at.stand)
 	}
 }
 
-// dueKeys copies the index entries worth visiting.
-func (d *departure) dueKeys(lane uint32) (keys [][]byte) {
-	until := d.until(lane)
+// duty is an entry of the due index.
+type duty struct {
+	user string
+	stand
+}
+
+// due lists the index entries worth visiting: those whose time has come, and those whose time is not to
+// be believed, at the other end of the lane.
+func (d *departure) due(lane uint32) []duty {
+	list := d.dueFrom(nil, lane, 0)
+	if from := d.beyond(lane) + 1; from < int64(notYet) && from > d.until(lane) {
+		list = d.dueFrom(list, lane, uint32(from))
+	}
+	return list
+}
+
+// dueFrom is due from a second on. An entry that names nobody, as after damage, is removed.
+func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
+	var torn [][]byte
 	c := d.b.due.Cursor()
-	for k, _ := c.Seek(dueKey(d.o.Road, lane, 0, nil)); len(k) > 9; k, _ = c.Next() {
-		l, due, _ := dueParts(k)
-		if Road(k[0]) != d.o.Road || l != lane || int64(due) > until || len(keys) > d.o.MaxUsers+d.o.MaxEvents || d.visited > visits {
+	for k, _ := c.Seek(dueKey(d.o.Road, lane, from, nil)); len(k) > 9; k, _ = c.Next() {
+		l, second, _ := dueParts(k)
+		if Road(k[0]) != d.o.Road || l != lane || !d.isDue(lane, second) || len(list) > d.o.MaxUsers+d.o.MaxEvents || d.visited > visits {
 			break
 		}
 		d.visited++
-		if id, _, ok := userOf(k[9:]); ok && d.b.st.aboard[passenger{d.o.Road, id}] != nil {
-			continue
+		switch id, _, ok := userOf(k[9:]); {
+		case !ok:
+			torn = append(torn, bytes.Clone(k))
+		case d.b.st.aboard[passenger{d.o.Road, id}] == nil:
+			list = append(list, duty{id, stand{d.o.Road, lane, second}})
 		}
-		keys = append(keys, bytes.Clone(k))
 	}
-	return keys
+	for _, k := range torn {
+		d.b.remove(d.b.due, k)
+	}
+	return list
 }
 
 // visit adds what is due of one user. An index entry that its head knows nothing of, as after damage,
 // is removed.
-func (d *departure) visit(u *user, lane uint32, key []byte) {
+func (d *departure) visit(u *user, lane uint32, at stand) {
 	rh := u.head.road(d.o.Road)
-	if !containsKey(u.was, key) {
-		d.b.remove(d.b.due, key)
+	if !slices.Contains(u.was, at) {
+		d.b.remove(d.b.due, at.key(u.key))
 		return
 	}
 	if !d.b.dry {
@@ -163,9 +199,10 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 	retry := lane == laneRetry
 	lists := make(map[string]Transition)
 	ready := func(lane, due uint32, tried bool) bool {
-		return tried && retry || int64(due) <= d.until(lane)
+		return tried && retry || d.isDue(lane, due)
 	}
-	for _, number := range u.head.pendingFields() {
+	d.fields = u.head.pendingFields(d.fields[:0])
+	for _, number := range d.fields {
 		t, f := &d.b.entry(u, number).waiting, d.b.fieldOf(number)
 		if f == nil || !t.pending() { // only damage brings this about
 			u.head.setPending(number, false)
@@ -179,7 +216,7 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 			if f.kind() == KindList {
 				lists[t.name] = t.transition
 			}
-			delivery.Attributes = append(delivery.Attributes, d.b.change(u, f, t).Change)
+			delivery.Attributes = append(delivery.Attributes, d.b.made(u, f, t).Change)
 			seats.attributes = append(seats.attributes, seat{number, t.id})
 		}
 	}
@@ -209,6 +246,9 @@ func fitsList(lists map[string]Transition, f *field, t *ticket) bool {
 
 // firstQueued returns the earliest of the queue's heads that are due, one head a lane.
 func (d *departure) firstQueued(u *user, ready func(lane, due uint32, tried bool) bool) (first seat, found bool) {
+	if d.o.Road == RoadCohort || u.head.backlog().Events == 0 {
+		return first, false // nothing is queued
+	}
 	for _, l := range u.head.road(d.o.Road).lanes {
 		id, due, tried, ok := d.b.queueHead(u, l.number)
 		if ok && ready(l.number, due, tried) && (!found || bytes.Compare(idKey(id), idKey(first.id)) < 0) {
@@ -244,7 +284,7 @@ func (b *batch) retime(u *user, road Road) {
 			earliest[lane] = due
 		}
 	}
-	for _, number := range u.head.pendingFields() {
+	for _, number := range u.head.pendingFields(nil) {
 		f := b.fieldOf(number)
 		if t := b.entry(u, number).waiting; f != nil && f.road() == road && t.pending() {
 			note(t.lane, t.due)
@@ -276,7 +316,7 @@ func (d *departure) remember() {
 }
 
 // countSent adds to what left in a second, or takes away what did not leave after all, and forgets
-// what left two minutes ago.
+// what left two minutes ago, or so far ahead of a clock that was set back since.
 func (b *batch) countSent(second uint64, more SentSecond) {
 	sent := b.tx.Bucket(bucketSent)
 	key := numberKey(second)
@@ -289,6 +329,9 @@ func (b *batch) countSent(second uint64, more SentSecond) {
 	c := sent.Cursor()
 	var old [][]byte
 	for k, _ := c.First(); k != nil && number(k)+120 < second; k, _ = c.Next() {
+		old = append(old, bytes.Clone(k))
+	}
+	for k, _ := c.Last(); k != nil && number(k) > second+120; k, _ = c.Prev() {
 		old = append(old, bytes.Clone(k))
 	}
 	for _, k := range old {

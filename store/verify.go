@@ -15,11 +15,13 @@ import (
 // A verification reads back from MoEngage what it was told. The store says whom and what it was told,
 // keeps what came of it, and queues again what MoEngage does not hold.
 
-// Told is one attribute of one user that MoEngage was told of, and should hold.
+// Told is one attribute of one user that MoEngage was told of, and should hold; or one entry of a list
+// attribute.
 type Told struct {
 	User  string
 	Name  string          // of the attribute, before syncer.AttributeName
 	Value json.RawMessage // null: it should hold none
+	Entry string          // unless "": Name is a list, and Value says whether this is in it
 
 	field uint32
 }
@@ -65,20 +67,25 @@ func (v *View) ToldUsers(key, cursor string) (users []string, next string, err e
 	return users, next, err
 }
 
-// attributesOf returns the numbers of the fields that are sent as attributes of a computation.
+// attributesOf returns the numbers of the fields that are sent as attributes of a computation, the list
+// among them. A cohort is none: nobody can read back who is in it.
 func (b *batch) attributesOf(key string) (map[uint32]bool, error) {
 	f, err := b.st.registry.one(key)
 	if err != nil {
 		return nil, err
 	}
+	p := b.st.rules.For(f.key, f.id)
 	numbers := make(map[uint32]bool)
 	for _, x := range b.st.registry.fields {
-		if x.space == f.space && x.key == f.key && x.id == f.id {
+		if x.space == f.space && x.key == f.key && x.id == f.id && p.readable(x) {
 			numbers[x.number] = true
 		}
 	}
 	return numbers, nil
 }
+
+// readable reports whether what x tells can be read back.
+func (p *Policy) readable(x *field) bool { return x.kind() != KindCohort && p.tells(x) }
 
 // toldIn reports whether a row says that MoEngage was told of one of the fields.
 func (b *batch) toldIn(key, frame []byte, fields map[uint32]bool) bool {
@@ -140,7 +147,11 @@ func (b *batch) toldUser(id string, numbers map[uint32]bool, settled time.Time) 
 			t.Moving = t.Moving || e.moving()
 			p := b.st.rules.For(f.key, f.id)
 			if value, known := e.expected(&p); known {
-				t.Attributes = append(t.Attributes, Told{User: id, Name: f.attribute(&p), Value: bytes.Clone(value), field: f.number})
+				told := Told{User: id, Name: f.attribute(&p), Value: bytes.Clone(value), field: f.number}
+				if f.kind() == KindList {
+					told.Entry = f.key
+				}
+				t.Attributes = append(t.Attributes, told)
 			}
 		}
 	}
@@ -184,7 +195,7 @@ func (b *batch) toldSince(u *user, numbers map[uint32]bool, settled time.Time) b
 		if ch == nil || !ch.Closed.After(settled) {
 			return false
 		}
-		if ch.State == StateDelivered && ch.Kind == KindAttribute && numbers[ch.field] {
+		if ch.State == StateDelivered && ch.Kind != KindEvent && numbers[ch.field] {
 			return true
 		}
 		n = ch.prev
@@ -192,14 +203,14 @@ func (b *batch) toldSince(u *user, numbers map[uint32]bool, settled time.Time) b
 	return false
 }
 
-// SendsAttributes reports whether a computation's changes leave as attributes, which are all that can
-// be read back. An unknown key is ErrNotFound, an ambiguous one an *AmbiguousError.
+// SendsAttributes reports whether a computation's changes leave as attributes, or as entries of a list,
+// which are all that can be read back. An unknown key is ErrNotFound, an ambiguous one an *AmbiguousError.
 func (v *View) SendsAttributes(key string) (yes bool, err error) {
 	err = v.read(func(b *batch) error {
 		f, err := b.st.registry.one(key)
 		if err == nil {
 			p := b.st.rules.For(f.key, f.id)
-			yes = p.sendsAttributes()
+			yes = p.sendsAttributes() || p.Send.Has(SendList)
 		}
 		return err
 	})
@@ -268,10 +279,10 @@ func (b *batch) applyRepair(seq uint64, r *repair) {
 		}
 		p, e := b.st.rules.For(f.key, f.id), b.entry(u, f.number)
 		value, known := e.expected(&p)
-		if !known || e.moving() || !p.sendsAttributes() {
+		if !known || e.moving() || !p.readable(f) {
 			continue
 		}
-		t, s := TransitionValue, e.said(&p)
+		t, s := TransitionValue, b.entry(u, b.st.registry.speaker(f).number).said(&p)
 		if f.class != ClassTrait {
 			if t = TransitionExit; bytes.Equal(value, jsonTrue) {
 				t = TransitionEnter

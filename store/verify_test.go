@@ -98,6 +98,51 @@ func TestWhatWasReceivedAsEventsAloneIsNoAttribute(t *testing.T) {
 	}
 }
 
+// A list can be read back, entry by entry; who is in a cohort cannot, whatever its name is.
+func TestAListIsReadBackAndACohortIsNot(t *testing.T) {
+	r := rules(SendBoth | SendList | SendCohort)
+	r.Defaults.CohortName = "VIPs"
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 0), event("ann", "new", true, 0))
+	them := newMoengage()
+	b.tell(them)
+	told := func() string {
+		list, err := b.Told("vip", []string{"ann"}, afterwards)
+		must(t, err)
+		var words []string
+		for _, a := range list[0].Attributes {
+			words = append(words, fmt.Sprintf("%s[%s]=%s", a.Name, a.Entry, a.Value))
+		}
+		return strings.Join(words, " ")
+	}
+	if got := told(); got != "vip[]=true segment_audiences[vip]=true" {
+		t.Errorf("told %q", got)
+	}
+	list, err := b.Told("vip", []string{"ann"}, afterwards)
+	must(t, err)
+	must(t, b.Repair(context.Background(), noon, list[0].Attributes))
+	must(t, b.Applied(context.Background()))
+	if c := b.balance().Changes; c.Pending != 2 {
+		t.Errorf("an attribute and an entry were to be sent again: %+v", c)
+	}
+	b.sent = nil
+	b.drain()
+	b.wantSaid("ann.vip=true ann.segment_audiences=true")
+
+	alone := open(t, rules(SendList))
+	alone.receive(event("ann", "vip", true, 0))
+	if yes, err := alone.SendsAttributes("vip"); !yes || err != nil {
+		t.Errorf("a list can be read back: %v, %v", yes, err)
+	}
+	alone.drain()
+	if got := alone.told("vip", "ann", afterwards); got != "segment_audiences=true" {
+		t.Errorf("told %q", got)
+	}
+	if got := fmt.Sprint(alone.allTold("vip")); got != "[ann]" {
+		t.Errorf("told of %s", got)
+	}
+}
+
 func TestColumnsOfOneUserAreOneAnswer(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	for i := range 70 { // fields of other blocks between them

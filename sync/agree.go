@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math/big"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -18,6 +19,15 @@ func Agrees(want, got json.RawMessage) bool {
 	w, errW := decodeValue(want)
 	g, errG := decodeValue(got)
 	return errW == nil && errG == nil && equalValues(w, g)
+}
+
+// Lists reports whether a list attribute, as MoEngage told it, has an entry; nil is one that is not there.
+func Lists(got json.RawMessage, entry string) bool {
+	var list []any
+	if json.Unmarshal(got, &list) != nil {
+		return false
+	}
+	return slices.ContainsFunc(list, func(v any) bool { s, ok := v.(string); return ok && equalTexts(entry, s) })
 }
 
 func decodeValue(raw json.RawMessage) (v any, err error) {

@@ -45,3 +45,14 @@ func TestValuesAgreeByMeaning(t *testing.T) {
 		})
 	}
 }
+
+func TestAListHasAnEntry(t *testing.T) {
+	for got, want := range map[string]bool{`["new","vip"]`: true, `["VIP","vip "]`: false, `[]`: false, `"vip"`: false, `null`: false, `[1,"vip",null]`: true} {
+		if Lists([]byte(got), "vip") != want {
+			t.Errorf("%s: want %v", got, want)
+		}
+	}
+	if Lists(nil, "vip") {
+		t.Error("an attribute that is not there has an entry")
+	}
+}

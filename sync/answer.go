@@ -104,8 +104,8 @@ var table = []Meaning{
 	{codeTLS, "No trusted TLS connection could be made: certificate, clock or a proxy that intercepts.", doStop, actStop},
 	{codeUnexpected, "An answer that MoEngage documents nowhere.", doStop, actStop},
 
-	{"http_413", "The request was too large for MoEngage.", "Halves the request. A single element that is still too large is parked as too_large.", actSplit},
-	{codeData, "MoEngage refused the data (400 with MissingAttributeError, AttributeError, ArrayFieldError or TypeError), without saying whose.", "Finds the offender by halving the request, parks it with MoEngage's words, and delivers the others; their attempts are not counted.", actBisect},
+	{"http_413", "The request was too large for MoEngage.", "Halves the request. A single element that is still too large is parked as too_large; one below 64 KB, which MoEngage would not refuse for its size, only if another one is accepted beside it. If everything is refused, as by a proxy: stops the road, parks nothing, and tries again once a minute.", actSplit},
+	{codeData, "MoEngage refused the data (400 with MissingAttributeError, AttributeError, ArrayFieldError or TypeError), without saying whose.", "Finds the offender by halving the request, parks it with MoEngage's words, and delivers the others; their attempts are not counted. After three in a row with nothing accepted between them the next is parked only beside one that is accepted: if everything is refused, stops the road and tries again once a minute.", actBisect},
 	{codeAccount, "MoEngage refused the account or the configuration (400 with Blacklisted, InvalidParams or ParamsRequired).", "Parks a change only if another one was accepted beside it. If everything is refused: stops the road, parks nothing, and tries again once a minute.", actSuspect},
 	{codeUnexplained, "MoEngage answered 400 in a way that it documents nowhere, or without JSON.", "Looks for an offender as with data_refused, but parks a change only if another one was accepted beside it. If everything is refused: stops the road, parks nothing, and tries again once a minute.", actSuspect},
 
@@ -120,8 +120,12 @@ var table = []Meaning{
 	{cautionValue, "MoEngage keeps the first 512 characters of a string, and this value is longer.", doWarn, actWarn},
 	{cautionURL, "MoEngage drops a URL of more than 512 characters, and answers 200 all the same.", doWarn, actWarn},
 	{cautionArray, "MoEngage allows 50 elements in an array, and this value has more.", doWarn, actWarn},
+	{cautionMixed, "MoEngage wants all elements of an array to be of one type, and this value has several.", doWarn, actWarn},
+	{cautionRenamed, "MoEngage reserves or blocks this name, and drops what bears it: status, source, user_id, id, and whatever begins with moe_, among others.", "Sends it as segment_ and the name, and says so in the log, once for each name.", actWarn},
+	{cautionName, "MoEngage keeps the first 200 characters of a name, and this one is longer.", doWarn, actWarn},
 	{cautionAttributes, "A workspace has 256 custom user attributes, and this agent alone has sent more since its start; MoEngage drops new ones, and answers 200 all the same.", doWarn + " Use send = \"list\" or \"cohort\", or ask MoEngage for more.", actWarn},
 	{cautionEvents, "A workspace has 512 names of events, and this agent alone has sent more since its start; MoEngage drops new ones, and answers 200 all the same.", doWarn + " Use send = \"event\", which has one name for all audiences, or ask MoEngage for more.", actWarn},
+	{cautionCohorts, "A workspace has 1,000 active segments of all kinds, and this agent alone has filled more since its start.", doWarn + " Use send = \"list\" for some, or archive segments in MoEngage.", actWarn},
 	{cautionProperties, "MoEngage keeps 100 attributes of an event.", "Leaves out the properties beyond that, and says so in the log, once for each name.", actWarn},
 
 	{codeStay, "The request was not sent, because the agent was stopping or the road had failed meanwhile.", "Leaves the changes where they are; no attempt is spent.", actStay},

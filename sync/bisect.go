@@ -27,6 +27,7 @@ type trip struct {
 	post    func([]item) answer // makes one request; actStay when it may not be made now
 	halt    func(answer)        // stops the road, because everything is refused
 	wary    bool                // the road is stopped: ask whether anything is accepted before searching
+	weary   bool                // so many were parked in a row that the next may not be the one to blame
 	max     int                 // attempts; 0: for ever
 	results []store.Settlement
 
@@ -62,12 +63,18 @@ func (t *trip) reject(faults []fault) {
 // split sends both halves of what was too large as a whole.
 func (t *trip) split(items []item, a answer) {
 	if len(items) == 1 {
-		t.park(items[0], codeTooLarge, a)
+		t.convict(items[0], codeTooLarge, a)
 		return
 	}
+	if t.wary && !t.proven {
+		if !t.prove(items, a) {
+			return
+		}
+		items = t.open(items)
+	}
 	half := len(items) / 2
-	t.deliver(items[:half])
-	t.deliver(items[half:])
+	t.deliver(t.open(items[:half]))
+	t.deliver(t.open(items[half:]))
 }
 
 // search finds one offender among items, which were refused as a whole.
@@ -104,7 +111,33 @@ func (t *trip) search(items []item, refusal answer) {
 // unlikely reports whether a refusal is most likely about everything. Asking whether any single
 // element is accepted tells that more cheaply than a search.
 func (t *trip) unlikely(refusal answer) bool {
-	return refusal.act == actSuspect && !t.proven && (t.wary || refusal.Code == codeAccount)
+	return !t.proven && (t.weary || refusal.act == actSuspect && (t.wary || refusal.Code == codeAccount))
+}
+
+// plausible is the least size of an element whose 413 is MoEngage's: its limits are 100 KB and 128 KB. Of
+// a smaller one it is a proxy's on the way, which may have a limit that nothing passes.
+const plausible = 64 << 10
+
+// damning reports whether a refusal of one element alone is enough to park it. A documented data error
+// is, unless it is what everything has got lately: whoever changes what it takes refuses everybody's
+// data, in just these words.
+func (t *trip) damning(it item, refusal answer) bool {
+	switch {
+	case t.proven:
+		return true
+	case t.weary:
+		return false
+	case refusal.act == actSplit:
+		return it.to-it.from >= plausible
+	}
+	return refusal.act == actBisect
+}
+
+// convict parks an element that was refused by itself, once that is known to be about it.
+func (t *trip) convict(it item, code string, refusal answer) {
+	if t.damning(it, refusal) || t.prove(t.others(it), refusal) {
+		t.park(it, code, refusal)
+	}
 }
 
 // accuse parks the offender that a search ended at. A documented data error is enough for that. Any
@@ -120,10 +153,7 @@ func (t *trip) accuse(offender item, refusal answer, alone bool) {
 		}
 		refusal = a
 	}
-	if refusal.act == actSuspect && !t.proven && !t.prove(t.others(offender), refusal) {
-		return
-	}
-	t.park(offender, refusal.Code, refusal)
+	t.convict(offender, refusal.Code, refusal)
 }
 
 // acquit deals with an element that, by itself, was not refused for its data.
@@ -132,7 +162,7 @@ func (t *trip) acquit(it item, a answer) {
 	case actTake:
 		t.take([]item{it}, a)
 	case actSplit:
-		t.park(it, codeTooLarge, a)
+		t.convict(it, codeTooLarge, a)
 	default:
 		t.abandon([]item{it}, a)
 	}
@@ -154,10 +184,12 @@ func (t *trip) prove(candidates []item, refusal answer) bool {
 		}
 		control := pool[i]
 		pool = slices.Delete(pool, i, i+1)
-		switch a := t.post([]item{control}); a.act {
-		case actBisect:
+		switch a := t.post([]item{control}); {
+		case a.act == actBisect && t.damning(control, a):
 			t.park(control, a.Code, a)
-		case actSuspect:
+		case a.act == actSplit && t.damning(control, a):
+			t.park(control, codeTooLarge, a)
+		case a.act == actBisect, a.act == actSuspect, a.act == actSplit:
 			refusal = a
 		default:
 			t.acquit(control, a)

@@ -36,6 +36,8 @@ type carriage struct {
 	grant   grant           // of the first request
 	begun   bool            // the first request was made
 	left    bool            // a request may have reached MoEngage
+	judged  *answer         // on a stopped road: that MoEngage judged the data
+	halted  bool            // … and of what everything got
 }
 
 // carry makes the requests, and settles the flight whatever came of them. It reports whether any of
@@ -47,6 +49,7 @@ func (c *carriage) carry() (back bool) {
 		post:    c.post,
 		halt:    c.halt,
 		wary:    c.wary,
+		weary:   c.weary,
 		max:     c.cfg.MaxAttempts,
 		results: make([]store.Settlement, len(c.flight.Deliveries)),
 	}
@@ -56,7 +59,8 @@ func (c *carriage) carry() (back bool) {
 	if !c.begun {
 		c.s.meter.settle(c.grant, false, time.Now())
 	}
-	c.tellParked(t.results)
+	c.reopen()
+	c.tellParked(t.results, t.proven)
 	c.settle(store.Outcome{Flight: c.flight.ID, At: time.Now(), NotSent: !c.left, Results: t.results})
 	return t.back()
 }
@@ -132,11 +136,13 @@ func (c *carriage) note(a answer, users []string, started time.Time) answer {
 	was := c.s.road.health.Since
 	switch a.act {
 	case actTake:
-		c.s.road.accepted = a.at
+		c.s.road.accepted, c.s.road.parked = a.at, 0
 		c.s.doubt.accept(users)
 		c.s.tell(c.s.road.answered(a.at), a, was)
 	case actBisect, actSplit:
-		c.s.tell(c.s.road.answered(a.at), a, was)
+		if c.judged = &a; !c.wary {
+			c.s.tell(c.s.road.answered(a.at), a, was)
+		}
 	case actRetry, actUnsure:
 		c.s.force = false
 		return c.failed(a, users, started)
@@ -178,10 +184,21 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 	return a
 }
 
+// reopen takes a road that was stopped for a sound one if MoEngage judged the data on it, and not
+// everything alike.
+func (c *carriage) reopen() {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if c.wary && c.judged != nil && !c.halted {
+		c.s.tell(c.s.road.answered(c.judged.at), *c.judged, c.s.road.health.Since)
+	}
+}
+
 // halt stops the road after a search in which nothing was accepted.
 func (c *carriage) halt(a answer) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
+	c.halted = true
 	c.s.force = false
 	c.s.tell(c.s.road.stop(a, time.Now()), a, time.Time{})
 }
@@ -214,15 +231,24 @@ func (c *carriage) observe(r Report) {
 	}
 }
 
-// tellParked logs how many changes a flight lost to parking: somebody has to look at them.
-func (c *carriage) tellParked(results []store.Settlement) {
-	n, reason := 0, ""
+// tellParked logs how many changes a flight lost to parking: somebody has to look at them. The road
+// remembers those that MoEngage would not take while it took nothing else.
+func (c *carriage) tellParked(results []store.Settlement, proven bool) {
+	n, answered, reason := 0, 0, ""
 	for _, r := range results {
 		for _, half := range [...]store.Result{r.Attributes, r.Event} {
-			if half.Verdict == store.Parked {
-				n, reason = n+1, half.Reason
+			if half.Verdict != store.Parked {
+				continue
+			}
+			if n, reason = n+1, half.Reason; half.Answer.Status != 0 && reason != codeAttempts {
+				answered++
 			}
 		}
+	}
+	if !proven {
+		c.s.mu.Lock()
+		c.s.road.parked += answered
+		c.s.mu.Unlock()
 	}
 	if n > 0 {
 		c.s.log.Warn("elements were parked; see outbox list --state parked", keyCount, n, keyCode, reason)

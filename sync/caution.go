@@ -13,10 +13,11 @@ import (
 // limits on names are the workspace's, of which others use a part that nobody here knows. But it is
 // said, once for each rule and name.
 const (
-	maxValueLength    = 512 // characters of a string
-	maxArrayLength    = 50  // elements
-	maxAttributeNames = 256 // custom user attributes of a workspace
-	maxEventNames     = 512 // of a workspace
+	maxValueLength    = 512  // characters of a string
+	maxArrayLength    = 50   // elements
+	maxAttributeNames = 256  // custom user attributes of a workspace
+	maxEventNames     = 512  // of a workspace
+	maxCohorts        = 1000 // active segments of a workspace, of all kinds
 )
 
 // Codes of the cautions; the failure table says what they mean.
@@ -24,8 +25,12 @@ const (
 	cautionValue      = "value_too_long"
 	cautionURL        = "url_too_long"
 	cautionArray      = "array_too_long"
+	cautionMixed      = "array_mixed"
+	cautionRenamed    = "name_reserved"
+	cautionName       = "name_cut"
 	cautionAttributes = "attribute_limit"
 	cautionEvents     = "event_name_limit"
+	cautionCohorts    = "cohort_limit"
 	cautionProperties = "event_attributes"
 )
 
@@ -40,39 +45,79 @@ type cautions struct {
 	said       map[caution]bool
 	attributes map[string]bool
 	events     map[string]bool
+	cohorts    map[string]bool
+	news       []caution // of the flight that is looked at
 }
 
 func newCautions() cautions {
-	return cautions{said: map[caution]bool{}, attributes: map[string]bool{}, events: map[string]bool{}}
+	return cautions{said: map[caution]bool{}, attributes: map[string]bool{}, events: map[string]bool{}, cohorts: map[string]bool{}}
 }
 
 // look returns what is new about a flight.
 func (cs *cautions) look(f *store.Flight) (news []caution) {
-	say := func(code, name string) {
-		c := caution{code, name}
-		if code == "" || cs.said[c] || len(cs.said) >= mostCautions {
-			return
-		}
-		cs.said[c] = true
-		news = append(news, c)
-	}
+	cs.news = nil
 	for i := range f.Deliveries {
 		d := &f.Deliveries[i]
 		for j := range d.Attributes {
-			c := &d.Attributes[j]
-			if c.Kind == store.KindCohort {
-				continue
-			}
-			name := AttributeName(c.Name)
-			say(judgeValue(c.Value), name)
-			say(fresh(cs.attributes, name, maxAttributeNames, cautionAttributes), name)
+			cs.lookAtAttribute(&d.Attributes[j])
 		}
-		if c := d.Event; c != nil {
-			say(fresh(cs.events, c.Name, maxEventNames, cautionEvents), c.Name)
-			say(judgeProperties(c.Props), c.Name)
+		if d.Event != nil {
+			cs.lookAtEvent(d.Event)
 		}
 	}
-	return news
+	return cs.news
+}
+
+func (cs *cautions) lookAtAttribute(c *store.Change) {
+	if c.Kind == store.KindCohort {
+		cs.say(fresh(cs.cohorts, CohortName(c.Name), maxCohorts, cautionCohorts), c.Name)
+		return
+	}
+	name := AttributeName(c.Name)
+	if name != c.Name {
+		cs.say(judgeName(c.Name, isReservedAttribute(c.Name)), c.Name)
+	}
+	cs.say(judgeValue(c.Value), name)
+	cs.say(fresh(cs.attributes, name, maxAttributeNames, cautionAttributes), name)
+}
+
+func (cs *cautions) lookAtEvent(c *store.Change) {
+	name := EventName(c.Name)
+	if name != c.Name {
+		cs.say(judgeName(c.Name, isRefusedName(c.Name)), c.Name)
+	}
+	cs.say(fresh(cs.events, name, maxEventNames, cautionEvents), name)
+	cs.say(judgeValue(c.Value), name)
+	cs.lookAtProperties(c)
+}
+
+// lookAtProperties judges an event's own properties. Nearly all of them are too short for any rule.
+func (cs *cautions) lookAtProperties(c *store.Change) {
+	raw := bytes.TrimSpace(c.Props)
+	if len(raw) == 0 || raw[0] != '{' || !validJSON(raw) {
+		return // without any, or parked as such
+	}
+	n := 3 // ours
+	for key, value := range members(raw) {
+		n++
+		name := unquote(key)
+		cs.say(judgeName(name, isRefusedName(name)), name)
+		cs.say(judgeValue(value), name)
+	}
+	if n > maxEventAttributes {
+		cs.say(cautionProperties, c.Name)
+	}
+}
+
+func (cs *cautions) say(code, name string) {
+	if code == "" || len(cs.said) >= mostCautions {
+		return
+	}
+	c := caution{code, firstCharacters(name, MaxNameLength)}
+	if !cs.said[c] {
+		cs.said[c] = true
+		cs.news = append(cs.news, c)
+	}
 }
 
 // fresh notes a name, and returns the code if it is one beyond the limit.
@@ -87,7 +132,18 @@ func fresh(names map[string]bool, name string, limit int, code string) string {
 	return ""
 }
 
-// judgeValue says what MoEngage will not keep of an attribute's value; "" if it keeps it.
+// judgeName says what becomes of a name that is not sent as it is.
+func judgeName(name string, reserved bool) string {
+	switch {
+	case reserved:
+		return cautionRenamed
+	case utf8.RuneCountInString(name) > MaxNameLength:
+		return cautionName
+	}
+	return ""
+}
+
+// judgeValue says what MoEngage will not keep of a value; "" if it keeps it.
 func judgeValue(raw []byte) string {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) <= maxValueLength && (len(raw) == 0 || raw[0] != '[') {
@@ -95,43 +151,51 @@ func judgeValue(raw []byte) string {
 	}
 	switch raw[0] {
 	case '[':
-		if !validJSON(raw) {
-			return "" // parked as such
-		}
-		n := 0
-		for range elements(raw) {
-			n++
-		}
-		if n > maxArrayLength {
-			return cautionArray
+		if validJSON(raw) { // else parked as such
+			return judgeArray(raw)
 		}
 	case '"':
-		s := unquote(raw)
-		switch {
-		case utf8.RuneCountInString(s) <= maxValueLength:
-		case strings.HasPrefix(s, "http://"), strings.HasPrefix(s, "https://"):
-			return cautionURL
-		default:
-			return cautionValue
-		}
+		return judgeText(unquote(raw))
 	case '{':
 		return cautionValue // an object leaves as a string
 	}
 	return ""
 }
 
-// judgeProperties says what of an event's own properties is left out; ours come first.
-func judgeProperties(raw []byte) string {
-	raw = bytes.TrimSpace(raw)
-	if len(raw) < 5*maxEventAttributes || raw[0] != '{' || !validJSON(raw) { // "a":1,
+func judgeText(s string) string {
+	switch {
+	case utf8.RuneCountInString(s) <= maxValueLength:
 		return ""
+	case strings.HasPrefix(s, "http://"), strings.HasPrefix(s, "https://"):
+		return cautionURL
 	}
-	n := 3 // ours
-	for range members(raw) {
+	return cautionValue
+}
+
+// judgeArray judges an array as it leaves: without nulls, and with texts for objects and arrays.
+func judgeArray(raw []byte) string {
+	n, sorts := 0, map[byte]bool{}
+	for v := range elements(raw) {
+		switch v[0] {
+		case 'n':
+			continue
+		case '"', '{', '[':
+			sorts['"'] = true
+			if len(v) > maxValueLength && (v[0] != '"' || judgeText(unquote(v)) != "") {
+				return cautionValue
+			}
+		case 't', 'f':
+			sorts['t'] = true
+		default:
+			sorts['0'] = true
+		}
 		n++
 	}
-	if n > maxEventAttributes {
-		return cautionProperties
+	switch {
+	case n > maxArrayLength:
+		return cautionArray
+	case len(sorts) > 1:
+		return cautionMixed
 	}
 	return ""
 }

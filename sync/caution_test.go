@@ -18,6 +18,8 @@ func TestWhatMoEngageDropsInSilenceIsSaidOnce(t *testing.T) {
 		" ":          "[" + strings.Repeat("1,", 49) + "1]",
 		"  ":         `"` + strings.Repeat(`\u00e9`, 512) + `"`,
 		"   ":        "true",
+		"    ":       `["a",null,{"b":1},["c"]]`, // an object leaves as a text
+		cautionMixed: `["a",1]`,
 	} {
 		if got := judgeValue([]byte(value)); got != strings.TrimSpace(want) {
 			t.Errorf("%.40s: %q, want %q", value, got, want)
@@ -46,14 +48,59 @@ func TestTheWorkspacesNamesAreCounted(t *testing.T) {
 	}
 }
 
-func TestPropertiesThatAreLeftOutAreSaid(t *testing.T) {
-	for n, want := range map[int]string{97: "", 98: cautionProperties} {
+// Whatever MoEngage does to an event after its 200 is said, of each property by its name.
+func TestWhatMoEngageDropsOfAnEventIsSaid(t *testing.T) {
+	many := func(n int) string {
 		var props []string
 		for i := range n {
 			props = append(props, fmt.Sprintf(`"p%d":%d`, i, i))
 		}
-		if got := judgeProperties([]byte("{" + strings.Join(props, ",") + "}")); got != want {
-			t.Errorf("%d properties: %q, want %q", n, got, want)
+		return "{" + strings.Join(props, ",") + "}"
+	}
+	long := strings.Repeat("a", 513)
+	for _, tt := range []struct{ name, props, want string }{
+		{"Moved", many(97), "[]"},
+		{"Moved", many(98), "[{event_attributes Moved}]"},
+		{"Moved", `{"plan":"gold","audience_key":"vip"}`, "[]"},
+		{"Moved", `{"bio":"` + long + `","page":"https://` + long + `"}`, "[{value_too_long bio} {url_too_long page}]"},
+		{"Moved", `{"tags":[1,"a"],"ids":[` + strings.Repeat("1,", 50) + `1]}`, "[{array_mixed tags} {array_too_long ids}]"},
+		{"Moved", `{"texts":["` + long + `"]}`, "[{value_too_long texts}]"},
+		{"Moved", `{"id":1,"MOE_x":2}`, "[{name_reserved id} {name_reserved MOE_x}]"},
+		{"moe_moved", `{}`, "[{name_reserved moe_moved}]"},
+		{strings.Repeat("m", 201), `{}`, "[{name_cut " + strings.Repeat("m", 200) + "}]"},
+		{"Moved", `{"` + strings.Repeat("p", 201) + `":1}`, "[{name_cut " + strings.Repeat("p", 200) + "}]"},
+	} {
+		cs := newCautions()
+		f := &store.Flight{Deliveries: []store.Delivery{{User: "ann", Event: &store.Change{Name: tt.name, Props: []byte(tt.props)}}}}
+		if got := fmt.Sprint(cs.look(f)); got != tt.want {
+			t.Errorf("%.30s %.60s: %s, want %s", tt.name, tt.props, got, tt.want)
 		}
+	}
+}
+
+func TestARenamedAttributeIsSaid(t *testing.T) {
+	for name, want := range map[string]string{
+		"status":                      "[{name_reserved status}]",
+		"addValueToArrayField":        "[{name_reserved addValueToArrayField}]",
+		strings.Repeat("n", 201):      "[{name_cut " + strings.Repeat("n", 200) + "}]",
+		"segment_status":              "[]",
+		strings.Repeat("\u00e9", 200): "[]",
+	} {
+		cs := newCautions()
+		f := &store.Flight{Deliveries: []store.Delivery{{User: "ann", Attributes: []store.Change{{Name: name, Value: []byte("true")}}}}}
+		if got := fmt.Sprint(cs.look(f)); got != want {
+			t.Errorf("%.30s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestTheWorkspacesCohortsAreCounted(t *testing.T) {
+	cs := newCautions()
+	var f store.Flight
+	for i := range 1002 {
+		f.Deliveries = append(f.Deliveries, store.Delivery{User: "ann", Attributes: []store.Change{{Kind: store.KindCohort, Name: fmt.Sprint("c", i), Value: []byte("true")}}})
+	}
+	if got := fmt.Sprint(cs.look(&f)); got != "[{cohort_limit c1000} {cohort_limit c1001}]" {
+		t.Error(got)
 	}
 }

@@ -50,6 +50,8 @@ var reservedNames = map[string]bool{
 	"user_attribute_user_last_name": true, "user_attribute_user_bday": true, "user_attribute_notification_pref": true,
 	"user_attribute_old_id": true, "user_attribute_dnd_start_time": true, "user_attribute_dnd_end_time": true,
 	"install": true, "update": true, "status": true, "user_id": true, "source": true,
+	// Not names: what they hold is added to lists, and taken out.
+	"addvaluetoarrayfield": true, "removevaluefromarrayfield": true,
 	// Set when a user is made, and never again.
 	"publisher_name": true, "campaign_name": true, "u_l_a": true, "cr_t": true, "advertising_identifier": true,
 }
@@ -59,7 +61,20 @@ var reservedNames = map[string]bool{
 // left out in silence. MoEngage cuts what is longer than MaxNameLength, and so does this, so that
 // setting and unsetting mean the same attribute.
 func AttributeName(name string) string {
-	if isRefusedName(name) || reservedNames[strings.ToLower(name)] {
+	if isReservedAttribute(name) {
+		name = renamedPrefix + name
+	}
+	return firstCharacters(name, MaxNameLength)
+}
+
+func isReservedAttribute(name string) bool {
+	return isRefusedName(name) || reservedNames[strings.ToLower(name)]
+}
+
+// EventName returns the name under which an event is sent, by the same rules: MoEngage drops events
+// whose names it blocks, and answers 200.
+func EventName(name string) string {
+	if isRefusedName(name) {
 		name = renamedPrefix + name
 	}
 	return firstCharacters(name, MaxNameLength)
@@ -78,7 +93,7 @@ func firstCharacters(s string, n int) string {
 	return s
 }
 
-// isRefusedName reports whether MoEngage refuses any attribute of this name, of a user or an event:
+// isRefusedName reports whether MoEngage refuses an event, or any attribute of a user or an event, of this name:
 // three names answer 400 or vanish, and the prefix moe_ is subject to "periodic blacklisting without
 // prior communication".
 func isRefusedName(name string) bool {

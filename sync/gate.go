@@ -16,11 +16,18 @@ import (
 // back. After a flight of which something did come back the outbox has to be asked whose it is, even
 // while nothing may leave: else a gate would stay open through the trouble of another job, whose
 // changes are always in flight when the outbox is asked for something to send.
+//
+// A gate may come after another road's: a cohort change waits for its user's older changes there, and
+// while it does the road of cohorts looks empty. Then it is drained when its queue is empty after the
+// other gate was.
 type gate struct {
 	job     string
 	every   bool // all jobs
 	upTo    time.Time
+	after   <-chan struct{} // closed when the other gate is drained; nil: there is none
 	drained chan struct{}
+
+	last bool // the other gate was drained before the outbox was last asked
 
 	// air holds the flights that have not landed of those in the air when the gate's queue was seen
 	// empty; nil while it was not. What left later cannot be the gate's.
@@ -33,8 +40,11 @@ func (g *gate) opens(job string) bool { return g.every || g.job == job }
 type gates []*gate
 
 // due returns how far the gates let each job's changes out now, as a function that may be used
-// without the lock.
+// without the lock. The outbox is asked with it next.
 func (gs gates) due() func(job string) time.Time {
+	for _, g := range gs {
+		g.last = g.last || g.after == nil || isClosed(g.after)
+	}
 	if len(gs) == 0 {
 		return func(string) time.Time { return time.Time{} }
 	}
@@ -54,7 +64,7 @@ func (gs gates) due() func(job string) time.Time {
 func (gs *gates) look(next store.Next, air map[uint64]bool) {
 	for _, g := range *gs {
 		switch {
-		case g.waiting(next):
+		case !g.last, g.waiting(next):
 			g.air = nil
 		case g.air == nil:
 			g.air = maps.Clone(air)
@@ -85,6 +95,15 @@ func (gs *gates) closeDrained() {
 		close(g.drained)
 		return true
 	})
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 func (g *gate) waiting(next store.Next) bool {

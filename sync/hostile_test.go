@@ -339,7 +339,7 @@ func suffer(t *testing.T, p *badPeer, url string, trust *x509.CertPool, code str
 
 	p.good.Store(true)
 	p.hangUp()
-	s.Flush(nil) // a stopped road tries once a minute: see TestAStoppedRoadParksNothingProbesAndHeals
+	s.Flush(nil, nil) // a stopped road tries once a minute: see TestAStoppedRoadParksNothingProbesAndHeals
 	await(t, "everything is delivered", o.drained)
 	if seen := o.seen(); seen.delivered != 2*users || len(seen.parked) != 0 {
 		t.Errorf("in the end: %+v", seen)

@@ -20,9 +20,11 @@ import (
 type direct struct {
 	sandbox *sandbox.Sandbox
 	cut     atomic.Bool // nobody is reached
+	tries   atomic.Int64
 }
 
 func (d *direct) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	d.tries.Add(1)
 	if d.cut.Load() {
 		return nil, cut()
 	}
@@ -64,6 +66,7 @@ type station struct {
 	store   *store.Store
 	senders []*Sender
 	stop    func()
+	crash   func() // ends with requests in flight, and starts again
 }
 
 func newStation(t testing.TB, rules store.Rules, so sandbox.Options, c Config) *station {
@@ -99,6 +102,16 @@ func (s *station) start() {
 	s.stop = func() {
 		cancel()
 		s.must(errors.Join(<-ended, <-ended, s.store.Close()))
+	}
+	s.crash = func() {
+		s.must(s.store.Close()) // so that no outcome of what is in flight is written
+		for range 2 {
+			if err := <-ended; !errors.Is(err, store.ErrClosed) {
+				s.t.Errorf("a sender whose outbox was gone ended with %v", err)
+			}
+		}
+		cancel()
+		s.start()
 	}
 }
 

@@ -38,7 +38,8 @@ type window struct {
 	limit int // a minute; 0: none
 	open  int // reserved by requests in flight
 	past  []use
-	spent int // sum of past
+	spent int       // sum of past
+	since time.Time // when first something was spent: grains are counted from here
 
 	// pressed says that the limit was met and not all of the backlog has left since. What leaves
 	// then keeps a distance: one request, then the time that its share takes at the limit's rate.
@@ -47,7 +48,8 @@ type window struct {
 	paced   time.Time
 }
 
-// use is what counts until a moment.
+// use is what counts until a moment, which has a monotonic reading like the time that it was spent at: a
+// clock that is set must neither end a window nor make it last.
 type use struct {
 	until time.Time
 	n     int
@@ -70,10 +72,8 @@ func (m *meter) restore(sent []store.SentSecond, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range sent {
-		end := s.At.Add(time.Second)
-		if end.After(now) {
-			end = now // a clock that was set back does not stop the road for longer than a window
-		}
+		// A clock that was set back does not stop the road for longer than a window.
+		end := now.Add(-max(now.Sub(s.At.Add(time.Second)), 0))
 		m.users.spend(end, s.Users)
 		m.events.spend(end, s.Events)
 		m.calls.spend(end, s.Cohorts)
@@ -223,7 +223,10 @@ func (w *window) spend(at time.Time, n int) {
 	if w.limit == 0 || n == 0 {
 		return
 	}
-	until := at.Add(windowLength).Truncate(grain).Add(grain)
+	if w.since.IsZero() {
+		w.since = at
+	}
+	until := w.since.Add((at.Sub(w.since) + windowLength).Truncate(grain) + grain) // Time.Truncate drops the monotonic reading
 	w.spent += n
 	if last := len(w.past) - 1; last >= 0 && !w.past[last].until.Before(until) {
 		w.past[last].n += n

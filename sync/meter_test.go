@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +126,48 @@ func TestAClockSetBackDoesNotStopTheMeter(t *testing.T) {
 	m.restore([]store.SentSecond{{At: now.Add(time.Hour), Users: 60, Events: 60}}, now)
 	if g, again := m.reserve(now); !g.empty() || again.After(now.Add(windowLength+2*grain)) {
 		t.Errorf("grant %+v, again in %v", g, again.Sub(now))
+	}
+}
+
+// TestTheMeterDoesNotGoByTheWallClock: set back by a year, it would stop the road for as long. Times
+// without a monotonic reading are compared by the wall clock.
+func TestTheMeterDoesNotGoByTheWallClock(t *testing.T) {
+	var m meter
+	m.limit(grant{users: 60, events: 60, calls: 60})
+	now := time.Now()
+	m.restore([]store.SentSecond{{At: now.Add(-time.Second).Round(0), Users: 60, Events: 60, Cohorts: 60}}, now)
+	g, again := m.reserve(now)
+	if !g.empty() {
+		t.Fatalf("granted %+v of nothing", g)
+	}
+	for name, w := range map[string]*window{"users": &m.users, "events": &m.events, "calls": &m.calls} {
+		if !strings.Contains(w.past[0].until.String(), " m=") {
+			t.Errorf("%s count until %s, by the wall clock", name, w.past[0].until)
+		}
+	}
+	if !strings.Contains(again.String(), " m=") {
+		t.Errorf("to be asked again at %s, by the wall clock", again)
+	}
+}
+
+// TestNothingIsPutOffForLongerThanTheOutboxBelieves: it takes what waits for longer to be of a clock that
+// was ahead.
+func TestNothingIsPutOffForLongerThanTheOutboxBelieves(t *testing.T) {
+	now := time.Now()
+	for _, c := range []Config{{}, {MinBackoff: time.Minute, MaxBackoff: 6 * time.Hour}, {MinBackoff: 2 * time.Hour, MaxBackoff: 2 * time.Hour}} {
+		c = c.withDefaults()
+		for range 100 {
+			var r road
+			a := answer{Meaning: rows[codeStay], pause: longestWish}
+			for range rand.IntN(20) {
+				a.pause = longestWish * time.Duration(rand.IntN(2))
+				r.retry(c, a, now, now)
+			}
+			r.stop(a, now)
+			if put := r.resume.Add(c.MinBackoff).Sub(now); put > c.longestPause() {
+				t.Fatalf("put off for %s, believed are %s", put, c.longestPause())
+			}
+		}
 	}
 }
 

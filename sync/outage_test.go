@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +17,7 @@ import (
 // PERSONASYNC_TORTURE=1 makes it three days, with 200,000 transitions of 20,000 users.
 func TestAnOutageCostsItsNetDifference(t *testing.T) {
 	users, outage := 1000, 5*time.Hour
-	if os.Getenv("PERSONASYNC_TORTURE") == "1" {
+	if torturing() {
 		users, outage = 22_000, 72*time.Hour
 	}
 	synctest.Test(t, func(t *testing.T) { goWithout(t, users, outage) })

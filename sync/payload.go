@@ -154,7 +154,7 @@ func (e encoder) appendEvent(b []byte, user string, c *store.Change) ([]byte, er
 	b = append(b, `{"type":"event","customer_id":`...)
 	b = appendString(b, user)
 	b = append(b, `,"actions":[{"action":`...)
-	b = appendString(b, c.Name)
+	b = appendString(b, EventName(c.Name))
 	if e.realTimeAction {
 		b = append(b, `,"real_time_action":"true"`...)
 	}

@@ -33,7 +33,12 @@ type road struct {
 	failed   time.Time // when the last of them was counted
 	resume   time.Time // no request before this moment
 	accepted time.Time // when MoEngage last took something
+	parked   int       // elements that were parked for its answers since then
 }
+
+// weariness is how many elements are parked in a row, for errors that MoEngage documents, before the
+// next is believed to be one more offender only if something else is accepted.
+const weariness = 3
 
 // turn says what a change of state is worth telling.
 type turn uint8
@@ -59,7 +64,7 @@ func (r *road) answered(now time.Time) turn {
 	if was == stateOK {
 		return turnNone
 	}
-	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError}, accepted: r.accepted}
+	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError}, accepted: r.accepted, parked: r.parked}
 	if was == stateFailing {
 		return turnHealed
 	}
@@ -119,6 +124,11 @@ func (r *road) fail(a answer, now time.Time, stopped bool) turn {
 
 // hurry lets the next request leave now: an operator's wish, or a new configuration.
 func (r *road) hurry() { r.resume = time.Time{} }
+
+// longestPause is the longest that this sender ever puts anything off.
+func (c Config) longestPause() time.Duration {
+	return max(c.MaxBackoff, longestWish, probeEvery+probeJitter) + 2*c.MinBackoff
+}
 
 // backoff is a full-jitter pause: anything between nothing and a ceiling that doubles with each
 // failure, so that agents which failed together do not come back together.

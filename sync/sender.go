@@ -116,17 +116,18 @@ func (s *Sender) configure(c Config) {
 
 // Open lets what a job received up to upTo leave, and closes drained once none of it is left: it was
 // delivered, parked, or superseded, retries included. It never closes if the sender stops first.
-// Opening a job that is open already adds to it.
-func (s *Sender) Open(job string, upTo time.Time) (drained <-chan struct{}) {
-	return s.open(&gate{job: job, upTo: upTo, drained: make(chan struct{})})
+// Opening a job that is open already adds to it. after, unless nil, is what the other road's Open of
+// the job returned: until it is closed, something may come here from there.
+func (s *Sender) Open(job string, upTo time.Time, after <-chan struct{}) (drained <-chan struct{}) {
+	return s.open(&gate{job: job, upTo: upTo, after: after, drained: make(chan struct{})})
 }
 
 // Flush sends everything received up to now, of one job or of all, now: what waits for company or for
 // its cron, and, when it is for all, for a retry. Whoever waits for a retry may have changes of several
 // jobs, so a flush of one leaves retries to their time. A road that is stopped or waiting is tried at
-// once. The limits hold.
-func (s *Sender) Flush(job *string) {
-	g := &gate{every: job == nil, upTo: time.Now(), drained: make(chan struct{})}
+// once. The limits hold. after and drained are as of Open.
+func (s *Sender) Flush(job *string, after <-chan struct{}) (drained <-chan struct{}) {
+	g := &gate{every: job == nil, upTo: time.Now(), after: after, drained: make(chan struct{})}
 	if job != nil {
 		g.job = *job
 	}
@@ -134,7 +135,7 @@ func (s *Sender) Flush(job *string) {
 	s.force = s.force || g.every
 	s.road.hurry()
 	s.mu.Unlock()
-	s.open(g)
+	return s.open(g)
 }
 
 func (s *Sender) open(g *gate) <-chan struct{} {
@@ -259,6 +260,7 @@ type clearance struct {
 	due    func(job string) time.Time
 	force  bool
 	wary   bool // the road is stopped: this request is a probe
+	weary  bool // so many were parked in a row that nothing is, before something is accepted
 }
 
 // cleared says whether a request may leave now. If not, at is when it may; zero is after a landing.
@@ -277,6 +279,7 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 		due:    s.cfg.due(s.gates.due(), now),
 		force:  s.force,
 		wary:   s.road.health.Stopped,
+		weary:  s.road.parked >= weariness,
 	}, time.Time{}, true
 }
 
@@ -340,6 +343,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		Road:      c.cfg.Road,
 		Now:       now,
 		Due:       c.due,
+		Longest:   c.cfg.longestPause(),
 		Force:     c.force,
 		MaxUsers:  g.users,
 		MaxEvents: g.events,

@@ -644,7 +644,7 @@ func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		o.put("late", "nightly", true, false)
 		down.Store(true)
-		drained := s.Open("nightly", upTo)
+		drained := s.Open("nightly", upTo, nil)
 		time.Sleep(30 * time.Second)
 		select {
 		case <-drained:
@@ -660,11 +660,11 @@ func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
 		if len(w.taken()) != 3 {
 			t.Errorf("accepted %v: a drained gate is open", w.taken())
 		}
-		<-s.Open("nightly", time.Now())
+		<-s.Open("nightly", time.Now(), nil)
 		if len(w.taken()) != 4 {
 			t.Errorf("accepted %v", w.taken())
 		}
-		<-s.Open("nightly", time.Now()) // of an empty queue: at once
+		<-s.Open("nightly", time.Now(), nil) // of an empty queue: at once
 	})
 }
 
@@ -685,9 +685,9 @@ func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
 		defer stop()
 		o.put("bob", "two", true, false)
 		time.Sleep(2 * time.Second)
-		trouble := s.Open("two", time.Now())
+		trouble := s.Open("two", time.Now(), nil)
 		time.Sleep(time.Minute)
-		drained := s.Open("one", time.Now())
+		drained := s.Open("one", time.Now(), nil)
 		select {
 		case <-drained:
 		case <-time.After(20 * time.Minute):
@@ -724,13 +724,13 @@ func TestFlushSendsWhatWaitsForAnything(t *testing.T) {
 		if n := w.count(); n != 1 {
 			t.Fatalf("%d requests before the flush", n)
 		}
-		s.Flush(nil)
+		s.Flush(nil, nil)
 		time.Sleep(5 * time.Second)
 		if n := w.count(); n != 2 {
 			t.Fatalf("%d requests by a flush into an outage, want one", n-1)
 		}
 		down.Store(false)
-		s.Flush(nil)
+		s.Flush(nil, nil)
 		eventually(t, time.Second, o.drained)
 	})
 }
@@ -746,7 +746,7 @@ func TestFlushOfOneJobLeavesTheOthers(t *testing.T) {
 		o.put("bob", "two", true, false)
 		time.Sleep(time.Second)
 		one := "one"
-		s.Flush(&one)
+		s.Flush(&one, nil)
 		time.Sleep(time.Minute)
 		if !slices.Equal(w.taken(), []string{"ann"}) {
 			t.Errorf("accepted %v, want ann alone", w.taken())
@@ -771,7 +771,7 @@ func TestFlushOfOneJobLeavesTheRetriesOfOthers(t *testing.T) {
 		o.put("ann", "one", true, false)
 		time.Sleep(5 * time.Second)
 		one := "one"
-		s.Flush(&one)
+		s.Flush(&one, nil)
 		time.Sleep(time.Minute)
 		if !slices.Equal(w.taken(), []string{"ann"}) || w.count() != 2 {
 			t.Errorf("accepted %v in %d requests, want ann, and bob's retry left to its time", w.taken(), w.count())

@@ -6,6 +6,8 @@
 //
 //	a write      is found, if its file was synced since; else any of its sectors of 512 bytes may be, or not
 //	a new size   likewise; a part that never arrived reads as zeros
+//	a failed     sync: what it was to bring to the disk never gets there, unless it is written again, and
+//	             the next sync succeeds without it, as the page cache of Linux has it
 //	a name       (create, rename, link, unlink) is found, if its folder was synced since; else the names are
 //	             as after any number of the changes since, in their order, as a journal leaves them
 package torture
@@ -13,6 +15,7 @@ package torture
 import (
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -159,10 +162,14 @@ func (d *Disk) sync(f *file, name string) syscall.Errno {
 	defer d.mu.Unlock()
 	n := len(f.log) // what is written while this takes its time is not in it
 	errno := d.may(OpSync, name)
+	n = min(n, len(f.log)) // another sync was faster
 	if errno != 0 {
+		f.log = slices.DeleteFunc(slices.Clone(f.log), func(c change) bool {
+			n--
+			return n >= 0 && c.data != nil
+		})
 		return errno
 	}
-	n = min(n, len(f.log)) // another sync was faster
 	for _, c := range f.log[:n] {
 		f.stable.apply(c)
 	}

@@ -30,6 +30,7 @@ import (
 // host is a machine with one agent, whose data is on a Disk, and the MoEngage that it talks to.
 type host struct {
 	dir, binary, ingest string
+	broken              bool // the binary is: what it answers is not held against it
 	rnd                 *rand.Rand
 	box                 *sandbox.Sandbox
 
@@ -90,6 +91,9 @@ min_backoff = "50ms"
 max_backoff = "500ms"
 [defaults]
 send = "both"
+[retention]
+received_bytes = 1048576
+max_data_bytes = 300000000
 `, h.ingest, dir, server.URL)
 	if err := os.WriteFile(filepath.Join(dir, "agent.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -102,6 +106,9 @@ send = "both"
 			t.Logf("the agent's last log ends:\n%s", text[max(0, len(text)-6000):])
 		}
 		for code, n := range h.odd {
+			if h.broken {
+				break
+			}
 			t.Errorf("answered %d times: %s", n, code)
 		}
 		if err := os.RemoveAll(dir); err != nil {

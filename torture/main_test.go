@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -79,6 +80,36 @@ func withoutFsync(t *testing.T) string {
 	}
 	binary := filepath.Join(dir, "personasync")
 	if err := build(binary, "-modfile="+filepath.Join(dir, "go.mod"), "-mod=mod"); err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// withoutFolderSync builds the agent with a store that gives files names and does not wait for those.
+func withoutFolderSync(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	path, err := filepath.Abs("../store/file.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sync = "func syncDir(dir string) error {\n"
+	if !strings.Contains(string(text), sync) {
+		t.Fatalf("%s does not say %q any more", path, sync)
+	}
+	patched := filepath.Join(dir, "file.go")
+	overlay := filepath.Join(dir, "overlay.json")
+	binary := filepath.Join(dir, "personasync")
+	err = errors.Join(
+		os.WriteFile(patched, []byte(strings.Replace(string(text), sync, sync+"\tif dir != \"\" {\n\t\treturn nil\n\t}\n", 1)), 0o600),
+		os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace":{%q:%q}}`, path, patched), 0o600),
+		build(binary, "-overlay="+overlay),
+	)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return binary

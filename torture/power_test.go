@@ -2,7 +2,10 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -12,24 +15,33 @@ import (
 )
 
 // When the power goes, and how many operations of the disk later at most.
-var moments = []struct {
+type moment struct {
 	name   string
 	within int
-}{
-	{"during the first start", 40},
+}
+
+var moments = []moment{
+	{"during the first start", 60},
+	{"soon after the first start", 130}, // which takes 59
 	{"during a start", 30},
 	{"at work", 200},
 	{"during a compaction", 60},
 	{"at work, soon", 40},
+	{"as an inbox file fills up", 60},
+	{"after an fsync that failed", 20},
+}
+
+func momentNamed(name string) moment {
+	return moments[slices.IndexFunc(moments, func(m moment) bool { return m.name == name })]
 }
 
 // TestPowerLoss cuts the power of an agent's host at any operation of its disk, and starts it on what
 // the disk may hold then. It opens without any salvage, what was acknowledged is at MoEngage in each
 // user's order and was applied once, and the ledger balances.
 func TestPowerLoss(t *testing.T) {
-	p := planned(t, 20, 400)
+	p := planned(t, 24, 480)
 	var turn, cuts, repeats atomic.Int64
-	var tally [5]atomic.Int64
+	tally := make([]atomic.Int64, len(moments))
 	began := time.Now()
 	t.Run("hosts", func(t *testing.T) {
 		for i := range 4 {
@@ -41,7 +53,7 @@ func TestPowerLoss(t *testing.T) {
 					if int64(n) >= p.count {
 						break
 					}
-					if err := h.powerLoss(n % len(moments)); err != nil {
+					if err := h.powerLoss(moments[n%len(moments)]); err != nil {
 						t.Fatalf("cut %d, %s: %v", n, moments[n%len(moments)].name, err)
 					}
 					cuts.Add(1)
@@ -61,29 +73,41 @@ func TestPowerLoss(t *testing.T) {
 // disk must fail, and soon, at every moment.
 func TestPowerLossIsNoticedWithoutFsync(t *testing.T) {
 	p := planned(t, 20, 20)
-	binary := withoutFsync(t)
-	for moment, m := range moments {
+	control(t, p, withoutFsync(t), moments)
+}
+
+// TestPowerLossIsNoticedWithoutFsyncOfTheFolder is the control for names: an agent that syncs its files and
+// not the folder that they are in must fail where files get names.
+func TestPowerLossIsNoticedWithoutFsyncOfTheFolder(t *testing.T) {
+	p := planned(t, 60, 60)
+	control(t, p, withoutFolderSync(t), []moment{momentNamed("soon after the first start")})
+}
+
+// control cuts the power of a broken agent at each moment until the test notices.
+func control(t *testing.T, p plan, binary string, at []moment) {
+	for i, m := range at {
 		t.Run(m.name, func(t *testing.T) {
-			h := newHost(t, binary, p.seed+uint64(moment))
+			h := newHost(t, binary, p.seed+uint64(i))
+			h.broken = true
 			for n := range p.count {
-				if err := h.powerLoss(moment); err != nil {
+				if err := h.powerLoss(m); err != nil {
 					t.Logf("cut %d: %s", n+1, brief(err))
 					return
 				}
 			}
-			t.Errorf("an agent without fsync survived %d cuts: the test proves nothing", p.count)
+			t.Errorf("the broken agent survived %d cuts: the test proves nothing", p.count)
 		})
 	}
 }
 
 // powerLoss is one cut, and the life after it.
-func (h *host) powerLoss(moment int) error {
-	m := moments[moment]
-	if h.unmount == nil || m.name == "during the first start" {
+func (h *host) powerLoss(m moment) error {
+	fresh := strings.HasSuffix(m.name, "the first start")
+	if h.unmount == nil || fresh {
 		h.down()
 		h.posted = 0
 		disk := NewDisk(4 << 30)
-		if m.name == "during the first start" {
+		if fresh {
 			h.cutAfter(disk, 1+h.rnd.IntN(m.within))
 		}
 		if err := h.up(disk); err != nil {
@@ -97,15 +121,31 @@ func (h *host) powerLoss(moment int) error {
 			return err
 		}
 	}
-	if m.name == "during a compaction" || strings.HasPrefix(m.name, "at work") {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	fat := 0
+	switch {
+	case m.name == "after an fsync that failed":
+		if err := h.failedFsync(ctx, 1+h.rnd.IntN(m.within)); err != nil {
+			return err
+		}
+		h.cutAfter(h.disk, 1+h.rnd.IntN(m.within))
+	case m.name == "as an inbox file fills up":
+		fat = 3
+		if err := h.fatten(ctx, 4); err != nil {
+			return err
+		}
+		fallthrough
+	case m.name == "during a compaction", strings.HasPrefix(m.name, "at work"):
 		if _, err := h.until("the agent", idle); err != nil {
 			return err
 		}
 		h.cutAfter(h.disk, 1+h.rnd.IntN(m.within))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	posters, posted := h.posting(ctx, 10)
+	if fat > 0 {
+		_ = h.fatten(ctx, fat) // until the power is cut
+	}
 	if m.name == "during a compaction" {
 		_ = h.command("db", "compact").Run() // it may lose its agent
 	}
@@ -131,6 +171,42 @@ func (h *host) powerLoss(moment int) error {
 	if err != nil {
 		return err
 	}
+	return h.compare(posters, s)
+}
+
+// fatten posts n ordinary events of 4 MiB, so that a file of the inbox is soon full.
+func (h *host) fatten(ctx context.Context, n int) error {
+	body := fmt.Appendf(nil, `{"type":"track","userId":"fat","event":"Fat","messageId":"fat","timestamp":"2026-01-02T03:04:05Z","properties":{"pad":%q}}`, strings.Repeat("x", 4<<20))
+	for range n {
+		if h.postOnce(ctx, body) != http.StatusOK {
+			return errors.New("an event of 4 MiB was not accepted")
+		}
+	}
+	return nil
+}
+
+// failedFsync has the nth fsync from now fail, once, and waits until all is well again: but for what that
+// fsync was to bring to the disk.
+func (h *host) failedFsync(ctx context.Context, n int) error {
+	if _, err := h.until("the agent", idle); err != nil {
+		return err
+	}
+	var syncs atomic.Int64
+	h.disk.Before(func(op Op, _ string, _ int) syscall.Errno {
+		if op == OpSync && syncs.Add(1) == int64(n) {
+			return syscall.EIO
+		}
+		return 0
+	})
+	posters, posted := h.posting(ctx, 5)
+	if err := posted(); err != nil {
+		return fmt.Errorf("%w: %v", err, h.answers)
+	}
+	s, err := h.until("everything to be delivered", idle)
+	if err != nil {
+		return err
+	}
+	h.disk.Before(nil)
 	return h.compare(posters, s)
 }
 

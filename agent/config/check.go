@@ -29,8 +29,10 @@ func (l *loader) check() {
 	if n := l.cfg.Retention.MaxDataBytes; n > 0 && n < leastDataBytes {
 		l.refuseKey("retention.max_data_bytes", "must be 0, for no limit, or %d (64 MiB) or more: the files grow in steps of 16 MiB", leastDataBytes)
 	}
+	if d := l.cfg.Retention.ExMembers.Duration; d > 0 && d < leastExMembers {
+		l.refuseKey("retention.ex_members", `must be "0s", for ever, or 24h or more: what Segment delivers late is known by it`)
+	}
 	l.checkSchedule()
-	l.checkBuilt(fields(l.cfg, ""), fields(Default(), ""))
 	l.checkPolicy(fields(&l.cfg.Defaults, "defaults."))
 	for i := range l.cfg.Computations {
 		l.checkComputation(&l.cfg.Computations[i], l.prefixes[i])
@@ -40,6 +42,9 @@ func (l *loader) check() {
 
 // leastDataBytes is two files of the store with a step to grow each, and half of it for what they hold.
 const leastDataBytes = 64 << 20
+
+// leastExMembers is longer than Segment goes on delivering an event, and than a window of the guard should be.
+const leastExMembers = 24 * time.Hour
 
 const unixPrefix = "unix:"
 
@@ -191,8 +196,6 @@ func (l *loader) checkSchedule() {
 }
 
 func (l *loader) checkComputation(c *Computation, prefix string) {
-	defaults := &Computation{Policy: Default().Defaults}
-	l.checkBuilt(fields(c, prefix), fields(defaults, prefix))
 	l.checkPolicy(fields(&c.Policy, prefix))
 	if c.Schedule != "" {
 		if err := parseSchedule(c.Schedule, l.cfg.Location()); err != nil {

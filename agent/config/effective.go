@@ -15,16 +15,12 @@ type Setting struct {
 func (c *Config) Effective() []Setting {
 	var all []Setting
 	for _, f := range fields(c, "") {
-		if !isUnbuilt(f.key) {
-			all = append(all, c.setting(f))
-		}
+		all = append(all, c.setting(f))
 	}
 	for i := range c.Computations {
 		s := &c.Computations[i]
 		for _, f := range fields(s, computations+"."+bareKey(s.Name())+".") {
-			if !isUnbuilt(f.key) {
-				all = append(all, c.inheritedSetting(f))
-			}
+			all = append(all, c.inheritedSetting(f))
 		}
 	}
 	return all

@@ -52,15 +52,9 @@ func (l *loader) takeEnvironment() {
 	}
 }
 
-// unknownVariable only warns, unless the variable asks for something that cannot be done yet: such
-// variables are inherited from anywhere, and one of a newer version must not keep an agent down.
+// unknownVariable only warns: such variables are inherited from anywhere, and one of a newer version must
+// not keep an agent down.
 func (l *loader) unknownVariable(name string) {
-	for _, key := range unbuilt {
-		if name == variable(key) || strings.HasPrefix(name, variable(key)+"_") {
-			l.add(origin{kind: fromEnv, name: name}.fault("", "", notBuilt))
-			return
-		}
-	}
 	// Compared without the prefix: letters that are always right must not make room for wrong ones.
 	names := []string{strings.TrimPrefix(fileVariable, envPrefix)}
 	for _, f := range fields(l.cfg, "") {

@@ -222,8 +222,6 @@ func (l *loader) checkHeader(e entry) {
 		problem = "must be written [[computation]], with key = \"…\" or id = \"…\" below it: there may be several"
 	case isKey:
 		problem = "is a key, not a section"
-	case isUnbuilt(key):
-		problem = notBuilt
 	case !l.isSection(key):
 		problem = "there is no such section" + hint(nearest(key, l.sectionNames()), "[%s]")
 	case e.array:
@@ -248,8 +246,6 @@ func (l *loader) inReported(path []string) bool {
 func (l *loader) unknown(e entry) {
 	key := e.key()
 	switch {
-	case isUnbuilt(key):
-		l.add(l.at(e).fault(key, "", notBuilt))
 	case key == computations:
 		l.add(l.at(e).fault(key, "", "must be written as sections, [[computation]] with its keys below"))
 	case l.isSection(key):
@@ -269,7 +265,6 @@ func (l *loader) suggest(key string) string {
 	for _, f := range fields(l.cfg, "") {
 		s, w := splitKey(f.key)
 		switch {
-		case isUnbuilt(f.key):
 		case s == section:
 			here = append(here, w)
 		case w == word:

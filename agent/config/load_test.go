@@ -159,11 +159,8 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 				`agent.toml:2: verify.schedule = "TZ=UTC 0 4 * * *": the time zone does not belong into the spec; set the schedule's timezone instead`,
 				`agent.toml:3: verify.sample = 0: must be from 1 to 1000000`,
 			}},
-		{"features to come", lines(
-			"[retention]", `ex_members = "1h"`,
-		), []string{
-			`agent.toml:2: retention.ex_members = "1h": not built yet in this version: leave it out`,
-		}},
+		{"exits forgotten before their redeliveries have come", lines("[retention]", `ex_members = "1h"`),
+			[]string{`agent.toml:2: retention.ex_members = "1h": must be "0s", for ever, or 24h or more: what Segment delivers late is known by it`}},
 
 		{"a share that is none", lines("[guard]", "exit_share = 30", "exit_count = 0", `window = "1ms"`),
 			[]string{
@@ -324,10 +321,6 @@ func TestChannelsCombine(t *testing.T) {
 			t.Errorf("send = %s is %v, want %v", doc, got, want)
 		}
 	}
-}
-
-func TestUnbuiltKeysMayBeSetToTheirDefault(t *testing.T) {
-	mustRead(t, lines("[retention]", `ex_members = "0s"`, "[defaults]", `list_attribute = "segment_audiences"`))
 }
 
 func TestRelativePathsBeginAtTheFile(t *testing.T) {

@@ -40,8 +40,6 @@ func (l *loader) takeSection(i int, entries []entry) {
 			l.set(f, e)
 		case ok:
 			l.addOnce(l.at(e).fault(key, "", "is a key, not a section"))
-		case isUnbuilt(key):
-			l.addOnce(l.at(e).fault(key, "", notBuilt))
 		default:
 			l.addOnce(l.at(e).fault(key, "", "there is no such key"+hint(nearest(e.path[0], plainWords(known)), "%s")))
 		}
@@ -78,9 +76,8 @@ func nameOf(entries []entry) string {
 func plainWords(known map[string]field) []string {
 	var words []string
 	for key := range known {
-		if _, word := splitKey(key); !isUnbuilt(key) {
-			words = append(words, word)
-		}
+		_, word := splitKey(key)
+		words = append(words, word)
 	}
 	slices.Sort(words) // so that of two equally near words always the same is suggested
 	return words

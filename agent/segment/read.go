@@ -33,6 +33,11 @@ type Reading struct {
 	Route    Route
 	Received time.Time
 
+	// Latest is the latest that it can be, where a clock that was set back shows less; zero is Received.
+	// An event of that time is no event of the future, and one without a time is not older than those
+	// that came before it.
+	Latest time.Time
+
 	// Verified says that a signature, a token or the operator's word (auth = "off") covers exactly
 	// these bytes. Only a delete needs it.
 	Verified bool
@@ -60,7 +65,9 @@ type Reading struct {
 //   - A CheckID verdict never becomes the event's Fault: another identifier may serve.
 func Read(raw []byte, how Reading) *store.Event {
 	e := &store.Event{Received: how.Received.UTC().Round(0), Raw: raw}
-	e.Time = e.Received
+	if e.Time = e.Received; how.Latest.After(e.Received) {
+		e.Time = how.Latest.UTC().Round(0)
+	}
 	r := reader{raw: raw, how: how, event: e}
 	if r.scan() {
 		r.envelope()

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -303,7 +304,13 @@ func reference(raw []byte, received time.Time) gist {
 	return g
 }
 
+// leap is a time within a second numbered 60.
+var leap = regexp.MustCompile(`^(.{17})60([.,](\d+))?(\D.*)?$`)
+
 func referenceTime(text string) (time.Time, bool) {
+	if m := leap.FindStringSubmatch(text); m != nil {
+		text = m[1] + "59.999999" + m[3] + m[4]
+	}
 	for _, layout := range append([]string{time.RFC3339Nano}, layouts[:]...) {
 		if t, err := time.Parse(layout, text); err == nil {
 			t = t.UTC()

@@ -6,10 +6,6 @@ import (
 	"personasync/store"
 )
 
-// maxAhead is how far an event may be ahead of its receipt before it is not believed: an event of next
-// year would otherwise beat every later one.
-const maxAhead = 5 * time.Minute
-
 // layouts are the spellings of ISO 8601 that are accepted beside RFC 3339. Go's parser takes a fraction
 // of any length behind the seconds, whether or not the layout shows one.
 var layouts = [...]string{
@@ -22,14 +18,15 @@ var layouts = [...]string{
 }
 
 // time sets when the event happened. originalTimestamp has nanoseconds where timestamp was cut to
-// milliseconds, and two transitions of one user can share a millisecond.
+// milliseconds, and two transitions of one user can share a millisecond. Until then it is the latest
+// that it can have happened.
 func (r *reader) time() {
 	e := r.event
 	t, ok := r.timestamp(r.top.originalTimestamp)
 	if !ok {
 		t, ok = r.timestamp(r.top.timestamp)
 	}
-	if ok && !t.After(e.Received.Add(maxAhead)) {
+	if ok && !t.After(e.Time.Add(store.MaxAhead)) {
 		e.Time = t
 	}
 }
@@ -43,7 +40,9 @@ func (r *reader) timestamp(at store.Span) (t time.Time, ok bool) {
 	text := r.decoded(at)
 	if t.UnmarshalText(text) != nil {
 		if t, ok = parseLoosely(string(text)); !ok {
-			return t, false
+			if t, ok = parseLeapSecond(string(text)); !ok {
+				return t, false
+			}
 		}
 	}
 	t = t.UTC()
@@ -57,4 +56,23 @@ func parseLoosely(text string) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+// parseLeapSecond reads a time within a second numbered 60, which Go does not know. It becomes the last
+// microsecond of the second before, so that it stays behind what happened before it and ahead of what
+// happened after, and keeps the order within.
+func parseLeapSecond(text string) (time.Time, bool) {
+	const at = len("2006-01-02T15:04:")
+	if len(text) < at+2 || text[at:at+2] != "60" {
+		return time.Time{}, false
+	}
+	text = text[:at] + "59" + text[at+2:]
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if ok := err == nil; !ok {
+		if t, ok = parseLoosely(text); !ok {
+			return time.Time{}, false
+		}
+	}
+	within := time.Duration(t.Nanosecond())
+	return t.Add(-within + time.Second - time.Microsecond + within/1e6), true
 }

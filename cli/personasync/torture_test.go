@@ -20,6 +20,7 @@ import (
 
 	"personasync/agent"
 	"personasync/store"
+	"personasync/sync/sandbox"
 )
 
 // deathEnv names a file that says where this process is to end itself: "COUNT POINT", the COUNTth time
@@ -110,6 +111,16 @@ func planned(t *testing.T, short, long int64) plan {
 	return p
 }
 
+// troubles are what MoEngage does in half of the rounds while the agent is killed.
+var troubles = []sandbox.Fault{
+	{Status: http.StatusServiceUnavailable, Every: 2},
+	{Status: http.StatusTooManyRequests, RetryAfter: time.Second, First: 2},
+	{Status: http.StatusInternalServerError, When: "after", Every: 3}, // it has taken the request all the same
+	{Reset: true, When: "after", Every: 2},
+	{Truncate: true, Every: 3},
+	{Slow: 30 * time.Millisecond},
+}
+
 // TestKilledAtEveryPoint posts to an agent that ends itself with SIGKILL at each named point between two
 // writes, or is killed at any moment, and starts it again. After each death everything that was posted
 // is at MoEngage, in each user's order, was applied once, and the ledger balances.
@@ -186,6 +197,9 @@ func (v *victim) dies(point store.Point) (there bool) {
 	v.Helper()
 	v.rounds++
 	posters := v.posters()
+	if n := v.rnd.IntN(2 * len(troubles)); n < len(troubles) {
+		v.box.Fail(troubles[n])
+	}
 	if point == store.PointTrimmed || point == store.PointSegmentNamed {
 		v.fatten(point)
 	}
@@ -225,6 +239,7 @@ func (v *victim) dies(point store.Point) (there bool) {
 	}
 	v.start()
 	posting.Wait()
+	v.box.Heal()
 	s := v.settled()
 	for _, p := range posters {
 		v.repeats += p.compare(v.T, v.box)
@@ -338,6 +353,7 @@ func (v *victim) fatten(point store.Point) {
 		v.postOnce(fmt.Appendf(nil, `{"type":"track","userId":"fat","event":"Fat","messageId":"fat","timestamp":"2026-01-02T03:04:05Z","properties":{"pad":%q}}`, pad))
 	}
 	if point == store.PointTrimmed {
+		v.box.Heal()
 		v.settled()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -116,8 +117,8 @@ func resetValue(now time.Time, left time.Duration, epoch bool) string {
 	return strconv.FormatInt(min(seconds, 59), 10)
 }
 
-// write sends the answer or breaks the connection.
-func (a answer) write(w http.ResponseWriter) {
+// write sends the answer or breaks the connection. The body takes drip, if that is not zero.
+func (a answer) write(w http.ResponseWriter, wait func(time.Duration), drip time.Duration) {
 	if a.status == 0 {
 		breakOff(w)
 		return
@@ -129,13 +130,31 @@ func (a answer) write(w http.ResponseWriter) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	}
 	w.WriteHeader(a.status)
-	if !a.truncate {
-		_, _ = w.Write(a.body) // the client may have gone
-		return
+	body := a.body
+	if a.truncate {
+		body = body[:len(body)/2]
 	}
-	_, _ = w.Write(a.body[:len(a.body)/2])
-	_ = http.NewResponseController(w).Flush()
-	panic(http.ErrAbortHandler) // net/http's way to break off without a word
+	for piece := range slices.Chunk(body, pieceOf(len(body), drip)) {
+		_, _ = w.Write(piece) // the client may have gone
+		if drip > 0 {
+			_ = http.NewResponseController(w).Flush()
+			wait(drip / drops)
+		}
+	}
+	if a.truncate {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler) // net/http's way to break off without a word
+	}
+}
+
+// drops is in about how many pieces a body drips.
+const drops = 16
+
+func pieceOf(n int, drip time.Duration) int {
+	if drip == 0 {
+		return max(n, 1)
+	}
+	return n/drops + 1
 }
 
 // breakOff resets the connection, so that the client sees an error and not an end.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -16,10 +17,22 @@ func (s *Sandbox) acceptData(c *call) ([]byte, *refusal) {
 	if r := s.meterData(c); r != nil {
 		return nil, r
 	}
-	for i := range c.elements {
-		s.apply(c, &c.elements[i])
-	}
+	s.queue = append(s.queue, c)
+	s.catchUp(c.At)
 	return acceptedBody(c.ID), nil
+}
+
+// catchUp applies what was accepted a delay ago, in order of arrival. It comes before everything that
+// looks at what is known.
+func (s *Sandbox) catchUp(now time.Time) {
+	done := 0
+	for ; done < len(s.queue) && now.Sub(s.queue[done].At) >= s.options.Delay; done++ {
+		c := s.queue[done]
+		for i := range c.elements {
+			s.apply(c, &c.elements[i])
+		}
+	}
+	s.queue = slices.Delete(s.queue, 0, done)
 }
 
 // refuseElements returns the first bad element's refusal in strict validation. In lenient validation

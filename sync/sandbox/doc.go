@@ -21,7 +21,9 @@
 // Where the documents leave a choice: a bulk request over 102,400 bytes is refused and one over
 // 100,000 recorded (both readings of 100 KB), the others at 131,072 and 128,000; a refused request
 // costs nothing of the limits; single and bulk requests share them; one customer element is one
-// user and one action is one event; events without current_time happened on receipt.
+// user and one action is one event; events without current_time happened on receipt. How long after
+// its 200 MoEngage knows a user is not documented either: at once, or after [Options.Delay], until
+// when a cohort passes the user over and reading back does not find what was sent.
 //
 // # Looking into it
 //
@@ -48,6 +50,7 @@
 //	reset,when=after              stores, then breaks the connection
 //	hang,for=5s                   answers nothing until then, and breaks the connection
 //	slow=2s                       answers two seconds late
+//	drip=2s                       takes two seconds over the body, a few bytes at a time
 //	body=html, truncate           stores, then answers with a page or with half a body
 //	redirect=URL                  307
 //	user=ID                       refuses every request that holds this user

@@ -11,6 +11,7 @@ import (
 func (s *Sandbox) Lose(user string, attributes ...string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.catchUp(s.now())
 	p := s.state.users[user]
 	if p == nil {
 		return false

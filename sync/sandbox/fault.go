@@ -12,7 +12,8 @@ import (
 // Fault is one way to misbehave: what happens, to which requests, and for how long. Its zero value
 // does nothing. It lasts until For or Count is used up, or until Heal.
 type Fault struct {
-	// What happens. Reset, Hang and the rest exclude each other; Slow goes with all of them.
+	// What happens. Reset, Hang and the rest exclude each other; Slow goes with all of them, and Drip
+	// with every answer.
 	Status     int           // answer this status, in MoEngage's words for it
 	Type       string        // answer this documented error, see [refusal]
 	Error      string        // answer 200 with status "fail" and this type
@@ -24,6 +25,7 @@ type Fault struct {
 	Reset      bool          // break the connection instead of answering
 	Hang       bool          // answer nothing until the fault ends, then break the connection
 	Slow       time.Duration // answer so much later
+	Drip       time.Duration // take so long over the body, a few bytes at a time
 
 	// When says whether the request takes effect all the same: "before" it does not, "after" it does.
 	// Empty is "after" for a damaged answer (HTML or Truncate alone) and "before" otherwise.
@@ -61,6 +63,7 @@ var words = []word{
 	bareWord("reset", func(f *Fault) *bool { return &f.Reset }),
 	bareWord("hang", func(f *Fault) *bool { return &f.Hang }),
 	durationWord("slow", func(f *Fault) *time.Duration { return &f.Slow }),
+	durationWord("drip", func(f *Fault) *time.Duration { return &f.Drip }),
 	textWord("when", "before|after", func(f *Fault) *string { return &f.When }),
 	textWord("user", "ID", func(f *Fault) *string { return &f.User }),
 	textWord("on", "ENDPOINT", func(f *Fault) *string { return &f.On }),
@@ -122,8 +125,8 @@ func (f Fault) check() error {
 	}
 	_, known := byType(f.Type)
 	switch {
-	case endings == 0 && f.Slow == 0 && f.User == "":
-		return fmt.Errorf("nothing happens: add one of status, type, error, body, truncate, redirect, reset, hang, slow or user")
+	case endings == 0 && f.Slow == 0 && f.Drip == 0 && f.User == "":
+		return fmt.Errorf("nothing happens: add one of status, type, error, body, truncate, redirect, reset, hang, slow, drip or user")
 	case endings > 1:
 		return fmt.Errorf("reset, hang and an answer exclude each other: start them as separate faults")
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
@@ -159,7 +162,9 @@ func (f Fault) answers() bool {
 }
 
 // ends reports whether the fault decides the request's fate, rather than only its delay.
-func (f Fault) ends() bool { return f.answers() || f.Reset || f.Hang || f.User != "" && f.Slow == 0 }
+func (f Fault) ends() bool {
+	return f.answers() || f.Reset || f.Hang || f.User != "" && f.Slow == 0 && f.Drip == 0
+}
 
 // refusalName is the type of the refusal that the fault answers with, if that is what it does.
 func (f Fault) refusalName() string {

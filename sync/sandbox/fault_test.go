@@ -23,6 +23,7 @@ func TestParseFault(t *testing.T) {
 		{"reset,when=after", Fault{Reset: true, When: "after"}},
 		{"hang,for=5s", Fault{Hang: true, For: 5 * time.Second}},
 		{"slow=2s", Fault{Slow: 2 * time.Second}},
+		{"drip=2s,count=3", Fault{Drip: 2 * time.Second, Count: 3}},
 		{"body=html", Fault{HTML: true}},
 		{"truncate", Fault{Truncate: true}},
 		{"status=200,error=AttributeError", Fault{Status: 200, Error: "AttributeError"}},
@@ -242,6 +243,18 @@ func TestSlowAddsToLatencyAndStoresAtOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestABodyDripsAndIsWhole(t *testing.T) {
+	s := serve(t, Options{Faults: []Fault{{Drip: 100 * time.Millisecond, Count: 1}, {Status: 503, Count: 1}}})
+	began := time.Now()
+	r := s.bulk(fine)
+	if took := time.Since(began); took < 100*time.Millisecond {
+		t.Errorf("the body took %v, and should take 100ms", took)
+	}
+	if wantStatus(t, r, 503); !strings.Contains(r.body, "Server Error") {
+		t.Errorf("body %q", r.body)
+	}
 }
 
 func TestAnswersThatAreNotMoEngages(t *testing.T) {

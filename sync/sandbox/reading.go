@@ -79,6 +79,7 @@ func (s *Sandbox) violate(c *call, rule Rule, user, detail string) {
 func (s *Sandbox) User(id string) (Profile, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.catchUp(s.now())
 	return s.state.profile(id)
 }
 
@@ -86,6 +87,7 @@ func (s *Sandbox) User(id string) (Profile, bool) {
 func (s *Sandbox) Events(user string) []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.catchUp(s.now())
 	if p := s.state.users[user]; p != nil {
 		return p.copyEvents()
 	}
@@ -96,6 +98,7 @@ func (s *Sandbox) Events(user string) []Event {
 func (s *Sandbox) Cohort(id string) (Cohort, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.catchUp(s.now())
 	return s.state.cohort(id)
 }
 
@@ -114,6 +117,7 @@ func (s *Sandbox) Violations() []Violation { return s.lastViolations(-1) }
 func (s *Sandbox) lastViolations(n int) []Violation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.catchUp(s.now())
 	return s.violations.last(n)
 }
 
@@ -121,6 +125,7 @@ func (s *Sandbox) lastViolations(n int) []Violation {
 func (s *Sandbox) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.catchUp(s.now())
 	s.trouble.prune(s.now())
 	out := s.total
 	out.ByStatus = maps.Clone(out.ByStatus)

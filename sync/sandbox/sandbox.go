@@ -14,6 +14,7 @@ type Options struct {
 	APIKey      string // "" accepts any but an empty one
 
 	Latency time.Duration // of every answer
+	Delay   time.Duration // between accepting users and events and knowing them: 200 means queued
 	Faults  []Fault       // from the start
 
 	// Limits in any 60 seconds: zero is the documented default, negative is none.
@@ -61,7 +62,8 @@ type Sandbox struct {
 	events      meter
 	cohortCalls meter
 	exports     meter
-	total       Stats // only its counts that go up
+	queue       []*call // accepted and not yet applied, with Options.Delay; oldest first
+	total       Stats   // only its counts that go up
 }
 
 // New makes a sandbox. Its faults begin now.
@@ -127,7 +129,7 @@ func only(method string, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method {
 			w.Header().Set("Allow", method)
-			refuse(byStatus(http.StatusMethodNotAllowed), "").write(w)
+			refuse(byStatus(http.StatusMethodNotAllowed), "").write(w, nil, 0)
 			return
 		}
 		h(w, r)
@@ -135,7 +137,7 @@ func only(method string, h http.HandlerFunc) http.HandlerFunc {
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
-	refuse(byStatus(http.StatusNotFound), "").write(w)
+	refuse(byStatus(http.StatusNotFound), "").write(w, nil, 0)
 }
 
 // ServeHTTP answers as MoEngage would, unless a fault says otherwise. It may panic with
@@ -151,7 +153,7 @@ func (s *Sandbox) serve(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	s.leave(c)
 	s.log.Debug("request answered", "number", c.Number, "endpoint", c.Endpoint, "status", c.Status,
 		"users", c.Users, "events", c.Events, "bytes", c.Bytes, "fault", c.Fault)
-	a.write(w)
+	a.write(w, func(d time.Duration) { pause(c.ctx, d, m.healed) }, m.drip)
 }
 
 // decide gives a request its number, its effect and its answer, and records them.
@@ -163,6 +165,7 @@ func (s *Sandbox) decide(c *call) (answer, misfortune) {
 	c.Number = s.total.Requests
 	c.ID = requestID(c.Number)
 	s.enter(c)
+	s.catchUp(c.At)
 
 	s.trouble.prune(c.At)
 	m := s.trouble.strike(c)

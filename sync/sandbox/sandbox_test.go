@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -98,6 +99,28 @@ func TestCohortTakesKnownUsersOnly(t *testing.T) {
 	if _, ok := s.Cohort("c2"); ok {
 		t.Error("c2 exists")
 	}
+}
+
+// 200 means queued: until a user is known, a cohort passes him over and reading back does not find him.
+func TestAcceptedIsNotYetKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Delay: 10 * time.Second})
+		wantStatus(t, send(t, s, fine), 200)
+		time.Sleep(9 * time.Second)
+		if _, known := s.User("user-1"); known {
+			t.Error("known after 9s")
+		}
+		wantStatus(t, record(s, newRequest(t, "http://sandbox"+cohortsPath, fineCohort)), 200)
+		wantRules(t, s, UnknownUID)
+		time.Sleep(time.Second)
+		if _, known := s.User("user-1"); !known {
+			t.Error("not known after 10s")
+		}
+		wantStatus(t, record(s, newRequest(t, "http://sandbox"+cohortsPath, fineCohort)), 200)
+		if c, _ := s.Cohort("c1"); !cmp.Equal(c.Members, []string{"user-1"}) {
+			t.Errorf("members %v", c.Members)
+		}
+	})
 }
 
 func TestExportReadsBackWhatIsStored(t *testing.T) {

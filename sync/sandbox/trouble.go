@@ -23,6 +23,7 @@ type active struct {
 type misfortune struct {
 	fault  *Fault        // decides the answer; nil: none does
 	delay  time.Duration // of all that are slow, together
+	drip   time.Duration // likewise, of the body
 	until  time.Time     // when hanging ends; zero: when healed
 	healed <-chan struct{}
 	spec   string // for the record
@@ -50,6 +51,7 @@ func (t *trouble) strike(c *call) misfortune {
 			continue
 		}
 		m.delay += a.Slow
+		m.drip += a.Drip
 		specs = append(specs, a.String())
 		if a.ends() {
 			m.fault = &a.Fault

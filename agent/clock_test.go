@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// setClock is a clock that can be set while time passes.
+type setClock struct{ wall, passed time.Duration }
+
+func (c *setClock) pass(d time.Duration) { c.wall, c.passed = c.wall+d, c.passed+d }
+
+var clockEpoch = time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
+
+func (c *setClock) doorClock(shown time.Time) *doorClock {
+	return &doorClock{
+		wall:  func() time.Time { return clockEpoch.Add(c.wall) },
+		past:  func() time.Duration { return c.passed },
+		shown: shown,
+	}
+}
+
+func TestTheDoorRemembersTheLatestThatItsClockHasShown(t *testing.T) {
+	var c setClock
+	d := c.doorClock(time.Time{})
+	want := func(what string, now, latest time.Duration) {
+		t.Helper()
+		gotNow, gotLatest := d.read()
+		if !gotNow.Equal(clockEpoch.Add(now)) || !gotLatest.Equal(clockEpoch.Add(latest)) {
+			t.Errorf("%s: %s, at the latest %s; want %s and %s", what, gotNow.Sub(clockEpoch), gotLatest.Sub(clockEpoch), now, latest)
+		}
+	}
+	want("at first", 0, 0)
+	c.pass(time.Hour)
+	want("an hour later", time.Hour, time.Hour)
+	c.wall -= 24 * time.Hour
+	want("set back by a day", -23*time.Hour, time.Hour)
+	c.pass(time.Minute)
+	want("a minute later", -23*time.Hour+time.Minute, time.Hour+time.Minute)
+	c.wall += 48 * time.Hour
+	want("set ahead by two", 25*time.Hour+time.Minute, 25*time.Hour+time.Minute)
+	d = c.doorClock(clockEpoch.Add(100 * time.Hour))
+	want("started behind what the files say", 25*time.Hour+time.Minute, 100*time.Hour+c.passed)
+}
+
+// TestAClockSetBackMakesNoEventStale: while the clock of the agent is behind, or was set back, transitions
+// keep the order in which they happened, because their own times are believed as far as the clock has
+// been; and an event of next year is still not.
+func TestAClockSetBackMakesNoEventStale(t *testing.T) {
+	for _, back := range []time.Duration{0, time.Minute, time.Hour, 25 * time.Hour, 10 * 366 * 24 * time.Hour} {
+		t.Run(back.String(), func(t *testing.T) {
+			var c setClock
+			w := openDoor(nil)
+			w.Door.clock = c.doorClock(time.Time{})
+			post := func(fields string) time.Time {
+				t.Helper()
+				body := fmt.Appendf(nil, `{"type":"identify","userId":"u",%s"traits":{"k":true},"context":{"personas":{"computation_class":"audience","computation_key":"k","computation_id":"i","space_id":"s"}}}`, fields)
+				mac := hmac.New(sha1.New, []byte(doorSecret))
+				mac.Write(body)
+				r := httptest.NewRequest(http.MethodPost, "/segment/webhook", bytes.NewReader(body))
+				r.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
+				if a := w.knock(t, r); a.Status != http.StatusOK {
+					t.Fatalf("answered %d", a.Status)
+				}
+				return w.events[len(w.events)-1].Time
+			}
+			truth := func() string {
+				return fmt.Sprintf(`"originalTimestamp":%q,`, clockEpoch.Add(c.passed).Format(time.RFC3339Nano))
+			}
+			last := post(truth())
+			c.pass(time.Hour)
+			c.wall -= back
+			for i, fields := range []string{"", "", `"x":1,`, `"originalTimestamp":"2099-01-01T00:00:00Z",`, ""} {
+				c.pass(10 * time.Second)
+				at := post(cmp.Or(fields, truth()))
+				if !at.After(last) || at.After(clockEpoch.Add(c.passed)) {
+					t.Errorf("event %d is taken to be of %s, the one before of %s, and it is %s", i, at, last, clockEpoch.Add(c.passed))
+				}
+				last = at
+			}
+		})
+	}
+}

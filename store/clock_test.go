@@ -1,0 +1,217 @@
+package store
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+)
+
+// received has an event come in while the clock is off by so much.
+func received(off time.Duration) func(*Event) {
+	return func(e *Event) { e.Received = e.Received.Add(off) }
+}
+
+// jumps are how far a clock is off: an hour, a day of the year on which clocks change, years.
+var jumps = []time.Duration{time.Hour, 25 * time.Hour, 366 * 24 * time.Hour, 20 * 366 * 24 * time.Hour}
+
+// TestWhatCameInUnderAClockThatWasAheadLeavesOnceItIsSetBack: its due time lies years ahead, and is not
+// waited for; in each lane, and in order with what comes in afterwards.
+func TestWhatCameInUnderAClockThatWasAheadLeavesOnceItIsSetBack(t *testing.T) {
+	for _, off := range jumps {
+		t.Run(off.String(), func(t *testing.T) {
+			b := open(t, rules(SendBoth))
+			b.receive(event("ann", "vip", true, 1, received(off)), event("bob", "vip", true, 2, received(off)))
+			b.receive(event("ann", "vip", false, 3), event("cid", "vip", true, 3))
+			b.drain()
+			b.wantSaid("ann!Audience Entered cid.vip=true cid!Audience Entered bob.vip=true bob!Audience Entered ann!Audience Exited")
+			b.balance()
+		})
+	}
+}
+
+// TestACronJobLetsOutWhatCameInUnderAClockThatWasAhead, and not before its time.
+func TestACronJobLetsOutWhatCameInUnderAClockThatWasAhead(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1, received(24*time.Hour)))
+	o := everything(noon.Add(time.Hour))
+	o.Due = func(string) time.Time { return time.Time{} }
+	if f, _, err := b.Take(t.Context(), o); err != nil || f != nil {
+		t.Fatalf("it left while its job was closed: %v", err)
+	}
+	o.Due = func(string) time.Time { return noon.Add(40 * time.Minute) }
+	if f, _, err := b.Take(t.Context(), o); err != nil || f == nil {
+		t.Fatalf("its job's run let nothing out: %v", err)
+	}
+}
+
+// TestARetryPutOffUnderAClockThatWasAheadIsDue, while one whose time can be true waits for it.
+func TestARetryPutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	b.receive(event("ann", "vip", true, 1))
+	f := b.take()
+	at := noon.Add(24 * time.Hour)
+	must(t, b.Settle(t.Context(), Outcome{Flight: f.ID, At: at, Results: []Settlement{{Event: Result{Verdict: Refused, RetryAt: at.Add(time.Minute)}}}}))
+	o := everything(noon.Add(time.Hour))
+	o.Longest = 25 * time.Hour
+	if f, _, err := b.Take(t.Context(), o); err != nil || f != nil {
+		t.Fatalf("a retry left before its time: %v", err)
+	}
+	o.Longest = time.Hour
+	if f, _, err := b.Take(t.Context(), o); err != nil || f == nil {
+		t.Fatalf("a retry waits for the time of another clock: %v", err)
+	}
+}
+
+// TestACohortChangePutOffUnderAClockThatWasAheadIsDue: MoEngage accepted the user, by that clock,
+// tomorrow.
+func TestACohortChangePutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
+	b := open(t, rules(SendBoth|SendCohort))
+	b.receive(event("ann", "vip", true, 1))
+	for f := b.take(); f != nil; f = b.take() {
+		o := Outcome{Flight: f.ID, At: noon.Add(24 * time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+		for i := range o.Results {
+			o.Results[i] = Settlement{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+		}
+		must(t, b.Settle(t.Context(), o))
+	}
+	o := onCohorts(noon.Add(time.Hour))
+	o.Longest = time.Hour
+	if f, _, err := b.Take(t.Context(), o); err != nil || f == nil {
+		t.Fatalf("the cohort waits for the time of another clock: %v", err)
+	}
+}
+
+// TestHistoryClosedUnderAClockThatWasAheadDoesNotBlockRetention.
+func TestHistoryClosedUnderAClockThatWasAheadDoesNotBlockRetention(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.SetRetention(Options{Delivered: time.Hour})
+	close := func(user string, at time.Time) {
+		b.receive(event(user, "vip", true, 1))
+		f := b.take()
+		must(t, b.Settle(t.Context(), Outcome{Flight: f.ID, At: at, Results: []Settlement{{Attributes: Result{Verdict: Delivered}}}}))
+	}
+	close("ann", noon.Add(366*24*time.Hour))
+	close("bob", noon.Add(time.Hour))
+	inspectable := func(user string) int {
+		info, err := b.User(user)
+		must(t, err)
+		return len(info.History)
+	}
+	for _, step := range []struct {
+		at       time.Duration
+		ann, bob int
+	}{{time.Hour + time.Minute, 1, 1}, {2 * time.Hour, 1, 1}, {3 * time.Hour, 0, 0}} {
+		_, err := b.Prune(t.Context(), noon.Add(step.at))
+		must(t, err)
+		if ann, bob := inspectable("ann"), inspectable("bob"); ann != step.ann || bob != step.bob {
+			t.Errorf("after %s there are %d and %d, want %d and %d", step.at, ann, bob, step.ann, step.bob)
+		}
+	}
+	b.balance()
+}
+
+// TestAClockThatJumpsAheadExpiresNothingUnannounced: what it makes look old enough is announced, which is
+// taken back with the clock; and by an honest clock it takes its month, of which the last week is announced.
+func TestAClockThatJumpsAheadExpiresNothingUnannounced(t *testing.T) {
+	b := &bench{TB: t, dir: t.TempDir()}
+	var err error
+	b.Store, err = Open(b.dir, Options{Log: slog.New(slog.DiscardHandler), Parked: 30 * day})
+	must(t, err)
+	t.Cleanup(func() { b.Store.Close() })
+	must(t, b.SetRules(t.Context(), rules(SendBoth)))
+	fault := func(e *Event) { e.Fault = "undetermined" }
+	b.receive(event("ann", "vip", true, 1, fault))
+	discarded := func(at time.Time) uint64 {
+		t.Helper()
+		_, err := b.Prune(t.Context(), at)
+		must(t, err)
+		c, err := b.Counts()
+		must(t, err)
+		return c.Events.Discarded
+	}
+	for _, off := range jumps {
+		for _, at := range []time.Duration{off, off + time.Hour, off + 6*day, 0} {
+			if discarded(noon.Add(time.Hour+at)) != 0 {
+				t.Fatalf("it expired %s after it came in, unannounced", at)
+			}
+		}
+	}
+	for d := range 35 {
+		at := noon.Add(time.Duration(d)*day + time.Hour)
+		gone := discarded(at) == 1
+		said, err := b.Expiring(at, 30*day)
+		must(t, err)
+		if want := d >= 31; gone != want && d != 30 {
+			t.Errorf("on day %d it is gone: %v", d, gone)
+		}
+		if want := d >= 23 && !gone; (said != nil) != want && d != 22 {
+			t.Errorf("on day %d it is announced: %v", d, said)
+		}
+	}
+	b.balance()
+}
+
+// TestTheGuardCountsAnewOnceTheClockIsSetBack: else one window would last for a year, and churn that is
+// usual within a year would trip it.
+func TestTheGuardCountsAnewOnceTheClockIsSetBack(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	guarded := rules(SendBoth)
+	guarded.Guard = Guard{Share: 0.3, Count: 3, Window: time.Hour}
+	must(t, b.SetRules(t.Context(), guarded))
+	for i := range 6 {
+		b.receive(event(fmt.Sprint("user", i), "vip", true, 1))
+	}
+	b.receive(event("user0", "vip", false, 2, received(366*24*time.Hour)))
+	for i := 1; i < 4; i++ { // one a day
+		b.receive(event(fmt.Sprint("user", i), "vip", false, 3, received(time.Duration(i)*24*time.Hour)))
+	}
+	if c := b.balance(); c.Changes.Held != 0 {
+		t.Errorf("%d changes are held", c.Changes.Held)
+	}
+}
+
+// TestWhatLeftUnderAClockThatWasAheadIsForgotten: it does not count against the limits at each start
+// until the clock is there.
+func TestWhatLeftUnderAClockThatWasAheadIsForgotten(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	fly := func(user string, at time.Time) {
+		b.receive(event(user, "vip", true, 1))
+		f, _, err := b.Take(t.Context(), everything(at))
+		must(t, err)
+		b.settle(f, Delivered)
+	}
+	fly("ann", noon.Add(24*time.Hour))
+	fly("bob", noon.Add(time.Hour))
+	sent, err := b.Sent(time.Time{})
+	must(t, err)
+	if len(sent) != 1 || !sent[0].At.Equal(noon.Add(time.Hour)) {
+		t.Errorf("remembered is %+v", sent)
+	}
+}
+
+// TestATimeBelievedAgainstTheClockIsSentAsItIs: sent with the time of a clock that is a year behind, it
+// would look older at MoEngage than what was sent before.
+func TestATimeBelievedAgainstTheClockIsSentAsItIs(t *testing.T) {
+	for _, c := range []struct{ ahead, sent time.Duration }{
+		{-time.Hour, -time.Hour}, {0, -time.Second}, {MaxAhead, -time.Second}, {366 * 24 * time.Hour, 366 * 24 * time.Hour},
+	} {
+		if got := sendTime(&Event{Received: noon, Time: noon.Add(c.ahead)}); !got.Equal(noon.Add(c.sent)) {
+			t.Errorf("%s ahead is sent as %s ahead", c.ahead, got.Sub(noon))
+		}
+	}
+}
+
+// TestTheStoreKnowsWhenItWasWrittenTo, for the clock of a start that may be behind.
+func TestTheStoreKnowsWhenItWasWrittenTo(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	if !b.Written().IsZero() {
+		t.Errorf("a new store was written to at %s", b.Written())
+	}
+	before := time.Now().Add(-time.Second)
+	b.receive(event("ann", "vip", true, 1))
+	b.reopen(rules(SendAttribute))
+	if b.Written().Before(before) || b.Written().After(time.Now()) {
+		t.Errorf("it was written to at %s, not before %s", b.Written(), before)
+	}
+}

@@ -1,0 +1,580 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"personasync/store"
+	"personasync/sync/sandbox"
+)
+
+// TestMoEngageEndsAsTheModelSays lets random news in random order, repeated and late, pass through
+// outages, restarts, crashes and an operator's hands, and compares what MoEngage holds in the end with
+// the model: all of it, each event once (at least once where a request was in doubt), in each user's
+// order, with no rule broken on the way and no limit exceeded.
+//
+// `make torture` does it with thousands of seeds: PERSONASYNC_TORTURE_SEED is the first of them, and
+// with PERSONASYNC_TORTURE_BOX it goes on until the time is over. To see one again:
+//
+//	PERSONASYNC_TORTURE_SEED=4711 go test ./sync -run 'TestMoEngageEndsAsTheModelSays/seed_4711$'
+func TestMoEngageEndsAsTheModelSays(t *testing.T) {
+	first, count, until := 0, 32, time.Now().Add(time.Hour)
+	if testing.Short() {
+		count = 16
+	}
+	long := torturing()
+	if long {
+		first, count = rand.IntN(1<<30), 3000
+	}
+	if text := os.Getenv("PERSONASYNC_TORTURE_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 62)
+		if err != nil {
+			t.Fatalf("PERSONASYNC_TORTURE_SEED: %v", err)
+		}
+		first = int(seed)
+	}
+	if text := os.Getenv("PERSONASYNC_TORTURE_BOX"); text != "" && long {
+		box, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("PERSONASYNC_TORTURE_BOX: %v", err)
+		}
+		count, until = 1<<30, time.Now().Add(box)
+	}
+	t.Logf("PERSONASYNC_TORTURE_SEED=%d", first)
+	done := 0
+	for ; done < count && time.Now().Before(until); done++ {
+		seed := first + done
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newOrdeal(t, seed).run() })
+		})
+	}
+	t.Logf("%d seeds", done)
+}
+
+// ordeal is one run, with what it allows itself by its seed.
+type ordeal struct {
+	*station
+	*model
+	rnd  *rand.Rand
+	past []*store.Event
+
+	certain bool // no request leaves in doubt: then every event arrives just once
+	hands   bool // the operator parks, retries, drops, forgets, and says what is not so
+	guarded bool // a mass of exits is held
+	cron    bool // one audience waits for its hour
+
+	jumbled map[string]bool            // users whose events an operator sent again out of turn
+	perhaps map[string]bool            // events that were dropped and may have arrived before
+	then    map[string]sandbox.Profile // what MoEngage held of users when they were forgotten
+}
+
+var modelChannels = []store.Channels{
+	store.SendAttribute, store.SendEvent, store.SendBoth, store.SendAsReceived, store.SendList,
+	store.SendAttribute | store.SendCohort, store.SendBoth | store.SendCohort | store.SendList,
+	store.SendAsReceived | store.SendCohort | store.SendList,
+}
+
+// certainFaults leave no doubt whether a request was taken, the others do.
+var (
+	certainFaults = []string{
+		"status=503,for=30s", "status=429,retry_after=3,for=5s", "status=429,ratelimit=epoch,for=5s", "status=401,for=2m",
+		"status=403,for=90s", "status=400,type=Blacklisted,for=70s", "slow=2s,for=20s", "on=cohortsync,status=409,for=2m",
+		"user=user-1,status=503,for=40s", "status=413,count=2",
+	}
+	uncertainFaults = []string{
+		"reset,for=10s", "reset,when=after,for=10s", "hang,for=40s", "truncate,count=2", "body=html,count=2",
+		"status=500,for=10s", "status=502,when=after,for=10s", "status=200,error=AttributeError,count=2",
+		"user=user-2,status=500,for=30s", "user=user-3,reset,for=20s",
+	}
+	// poison has the changes of a user parked.
+	poison = []string{"user=user-1,for=20s", "user=user-4,for=1m", "user=user-5,on=cohortsync,for=1m"}
+)
+
+// nightly is the job of the audience that waits for its hour.
+const nightly = "nightly"
+
+func newOrdeal(t *testing.T, seed int) *ordeal {
+	rnd := rand.New(rand.NewPCG(uint64(seed), 4))
+	send := modelChannels[seed%len(modelChannels)]
+	o := &ordeal{
+		model:   &model{send: send, words: map[string]word{}, events: map[string][]passage{}, seen: map[string]bool{}, gone: map[string]bool{}},
+		rnd:     rnd,
+		certain: seed/len(modelChannels)%2 == 0,
+		hands:   seed/len(modelChannels)/2%2 == 1,
+		guarded: rnd.IntN(3) == 0,
+		cron:    rnd.IntN(3) == 0,
+		jumbled: map[string]bool{}, perhaps: map[string]bool{}, then: map[string]sandbox.Profile{},
+	}
+	rules := modelRules(send)
+	if o.guarded {
+		rules.Guard = store.Guard{Share: 0.3, Count: 1, Window: time.Hour}
+	}
+	if o.cron {
+		late := rules.Defaults
+		late.Job = nightly
+		rules.Sections = []store.Section{{Key: "aud0", Policy: late}}
+	}
+	limit := []int{60, 600}[rnd.IntN(2)]
+	o.station = newStation(t, rules,
+		sandbox.Options{
+			KeepAll: true, Strict: seed%3 == 0, UsersPerMinute: limit, EventsPerMinute: limit,
+			Delay: time.Duration(rnd.IntN(2)*rnd.IntN(50)) * time.Second,
+		},
+		Config{
+			MaxDelay: time.Second, UsersPerMinute: limit, EventsPerMinute: limit, MaxRequestBytes: 2000, Concurrency: 3,
+			Realtime: func(job string) bool { return job != nightly },
+		})
+	return o
+}
+
+func modelRules(send store.Channels) store.Rules {
+	return store.Rules{OnDelete: "forget", MessageIDs: 48 * time.Hour, Defaults: store.Policy{
+		Send: send, Anonymous: store.IdentityPark, EmailOnly: store.IdentityPark, OnNull: store.NullSkip, Collapse: true,
+		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", ListAttribute: "segment_audiences",
+	}}
+}
+
+func (o *ordeal) run() {
+	for range 40 {
+		o.step()
+		time.Sleep(time.Duration(o.rnd.IntN(20_000)) * time.Millisecond)
+	}
+	o.wire.cut.Store(false)
+	o.moengage.Heal()
+	o.settleDown()
+	time.Sleep(time.Minute)
+	o.compare()
+	o.stop()
+}
+
+func (o *ordeal) step() {
+	switch n := o.rnd.IntN(14); {
+	case n < 7:
+		o.must(o.store.Append(context.Background(), o.news()...))
+	case n < 9:
+		o.trouble()
+	case n == 9 && !o.certain && o.rnd.IntN(2) == 0:
+		o.crash()
+	case n == 9:
+		o.restart()
+	case n == 10:
+		o.senders[1].Flush(nil, o.senders[0].Flush(nil, nil))
+	case n == 11:
+		o.wire.cut.Store(o.rnd.IntN(2) == 0)
+	case n == 12:
+		o.hour()
+	default:
+		o.order()
+	}
+}
+
+// news makes a few events, some of them again, and tells the model.
+func (o *ordeal) news() (events []*store.Event) {
+	for range 1 + o.rnd.IntN(8) {
+		at := o.rnd.IntN(200)
+		switch n := o.rnd.IntN(16); {
+		case n < 4 && len(o.past) > 0:
+			again := *o.past[o.rnd.IntN(len(o.past))]
+			events = append(events, &again)
+		case n < 6:
+			events = append(events, scored(o.anybody(), o.rnd.IntN(4), o.rnd.IntN(2) == 0, at/20)) // often of one moment
+		default:
+			events = append(events, moved(o.anybody(), o.audience(), o.rnd.IntN(2) == 0, o.rnd.IntN(2) == 0, at))
+		}
+	}
+	for i, e := range events {
+		e.Received = time.Now().Add(time.Duration(i) * time.Microsecond) // tells their effects apart
+		value := string(e.Bytes(e.Object))
+		value = strings.TrimSuffix(value[strings.IndexByte(value, ':')+1:], "}")
+		o.hear(e.User.ID, e.Key, e.Call == store.CallTrack, word{int(e.Time.Sub(modelStart)), value, e.MessageID}, true)
+	}
+	o.past = append(o.past, events...)
+	return events
+}
+
+func (o *ordeal) anybody() string  { return fmt.Sprint("user-", o.rnd.IntN(6)) }
+func (o *ordeal) audience() string { return fmt.Sprint("aud", o.rnd.IntN(4)) }
+
+// modelStart is when fake time begins; what happened, happened in the hour before.
+var modelStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Hour)
+
+func moved(user, key string, in, track bool, second int) *store.Event {
+	e := segmentEvent(user, key, fmt.Sprint(in), track, second)
+	e.Class, e.ComputationID, e.Flag = store.ClassAudience, "aud_"+key, store.FlagOut
+	if in {
+		e.Flag = store.FlagIn
+	}
+	return e
+}
+
+// scored is a computed trait.
+func scored(user string, value int, track bool, second int) *store.Event {
+	e := segmentEvent(user, "score", fmt.Sprint(value, ".50"), track, second)
+	e.Class, e.ComputationID = store.ClassTrait, "tra_score"
+	e.Columns = []store.Column{{Name: "score", Value: store.Span{Off: e.Object.Off + uint32(len(`{"score":`)), Len: e.Object.Len - uint32(len(`{"score":}`))}}}
+	return e
+}
+
+func segmentEvent(user, key, value string, track bool, second int) *store.Event {
+	e := &store.Event{
+		Received: time.Now(), Time: modelStart.Add(time.Duration(second) * time.Second), Call: store.CallIdentify,
+		User: store.Identifier{ID: user}, MessageID: fmt.Sprint(user, key, value, track, second), Space: "spa_1", Key: key,
+	}
+	if track {
+		e.Call, e.Name = store.CallTrack, "Moved"
+	}
+	object := fmt.Sprintf(`{%q:%s}`, key, value)
+	e.Raw = []byte(`{"o":` + object + `}`)
+	e.Object = store.Span{Off: 5, Len: uint32(len(object))}
+	return e
+}
+
+func (o *ordeal) trouble() {
+	specs := certainFaults
+	switch {
+	case o.hands && o.rnd.IntN(4) == 0:
+		specs = poison
+	case !o.certain && o.rnd.IntN(2) == 0:
+		specs = uncertainFaults
+	}
+	f, err := sandbox.ParseFault(specs[o.rnd.IntN(len(specs))])
+	o.must(err)
+	o.moengage.Fail(f)
+}
+
+// hour is when the job that waits for it runs.
+func (o *ordeal) hour() {
+	o.senders[1].Open(nightly, time.Now(), o.senders[0].Open(nightly, time.Now(), nil))
+}
+
+// order is an operator's word. Under as_received an import speaks to the states that were received,
+// which is more than the model knows.
+func (o *ordeal) order() {
+	one, tell := !o.send.Has(store.SendAsReceived), o.rnd.IntN(2) == 0
+	switch n := o.rnd.IntN(12); {
+	case n < 3 && one:
+		o.imports(store.Import{Key: o.audience(), Events: tell, Create: true})
+	case n == 3 && one:
+		o.closes(o.audience(), tell)
+	case n < 6:
+		_, err := o.store.Reconcile(context.Background(), o.audience(), false, false, nil)
+		o.mustKnow(err)
+	case n == 6:
+		_, err := o.store.Decide(context.Background(), o.audience(), false, false, nil)
+		o.mustKnow(err)
+	case n == 7 && one:
+		o.discards(o.audience())
+	case n == 8 && o.hands:
+		o.retries()
+	case n == 9 && o.hands:
+		o.drops()
+	case n == 10 && o.hands && one:
+		o.imports(store.Import{Key: o.audience(), Baseline: true, Create: true})
+	case n == 11 && o.hands:
+		o.forgets(o.anybody())
+	}
+}
+
+// mustKnow fails the test for any error but that nothing was ever heard of an audience.
+func (o *ordeal) mustKnow(err error) {
+	o.t.Helper()
+	if !errors.Is(err, store.ErrNotFound) {
+		o.must(err)
+	}
+}
+
+func (o *ordeal) imports(i store.Import) {
+	var listed []string
+	for user := range 6 {
+		if o.rnd.IntN(2) == 0 {
+			listed = append(listed, fmt.Sprint("user-", user))
+		}
+	}
+	at := o.rnd.IntN(200)
+	i.AsOf = modelStart.Add(time.Duration(at) * time.Second)
+	i.Users = func(yield func(string, error) bool) {
+		for _, user := range listed {
+			if !yield(user, nil) {
+				return
+			}
+		}
+	}
+	_, err := o.store.Import(context.Background(), i)
+	o.must(err)
+	o.list(i.Key, int(i.AsOf.Sub(modelStart)), listed, i.Events)
+}
+
+func (o *ordeal) closes(key string, tell bool) {
+	at := int(time.Since(modelStart))
+	_, err := o.store.CloseAudience(context.Background(), key, tell, false, nil)
+	o.mustKnow(err)
+	for _, user := range o.members(key) {
+		o.hear(user, key, false, word{at, "false", "close"}, tell)
+	}
+}
+
+// discards has the exits that are held never have happened.
+func (o *ordeal) discards(key string) {
+	held := o.changes(store.StateHeld, "")
+	_, err := o.store.Decide(context.Background(), key, true, false, nil)
+	o.mustKnow(err)
+	for _, c := range held {
+		if c.Computation != key {
+			continue
+		}
+		if w := o.words[o.name(c.User, key, false)]; w.value == "false" {
+			o.words[o.name(c.User, key, false)] = word{w.at + 1, "true", w.message}
+		}
+		if c.Kind == store.KindEvent && !o.strike(c.User, o.passage(c)) {
+			o.t.Errorf("%s: %v was held, and never happened", c.User, o.passage(c))
+		}
+	}
+}
+
+// retries sends what is parked again.
+func (o *ordeal) retries() {
+	var ids []store.ID
+	for _, c := range o.changes(store.StateParked, "") {
+		ids = append(ids, c.ID)
+		o.jumbled[c.User] = true
+	}
+	o.must(o.store.Retry(context.Background(), time.Now(), ids))
+}
+
+// drops throws away something that waits.
+func (o *ordeal) drops() {
+	waiting := slices.Concat(o.changes(store.StatePending, ""), o.changes(store.StateParked, ""), o.changes(store.StateHeld, ""))
+	if len(waiting) == 0 {
+		return
+	}
+	c := waiting[o.rnd.IntN(len(waiting))]
+	o.must(o.store.Drop(context.Background(), time.Now(), []store.ID{c.ID}))
+	now, _, err := o.store.Change(c.ID)
+	o.must(err)
+	if c.Kind != store.KindEvent || now.State != store.StateDropped {
+		return
+	}
+	if o.perhaps[c.ID.String()] = true; !o.strike(c.User, o.passage(c)) {
+		o.t.Errorf("%s: %v waited, and never happened", c.User, o.passage(c))
+	}
+}
+
+func (o *ordeal) forgets(user string) {
+	_, err := o.store.Forget(context.Background(), user)
+	o.must(err)
+	o.gone[user] = true
+	time.Sleep(time.Minute) // what it has accepted, it may apply
+	o.then[user], _ = o.moengage.User(user)
+}
+
+// changes lists all changes in a state.
+func (o *ordeal) changes(state store.State, user string) (list []*store.Change) {
+	o.t.Helper()
+	o.must(o.store.Applied(context.Background()))
+	for cursor, more := "", true; more; more = cursor != "" {
+		page, next, err := o.store.Changes(store.OutboxFilter{State: state, User: user, Cursor: cursor})
+		o.must(err)
+		for _, info := range page {
+			id, err := store.ParseID(info.ID)
+			o.must(err)
+			c, _, err := o.store.Change(id)
+			o.must(err)
+			list = append(list, c)
+		}
+		cursor = next
+	}
+	return list
+}
+
+// passage is what the model should call an event.
+func (o *ordeal) passage(c *store.Change) passage {
+	p := passage{c.Computation, string(c.Value), c.MessageID, int(c.EventTime.Sub(modelStart))}
+	for _, known := range o.events[c.User] {
+		if p.message == "close" && known.String() == p.String() {
+			return known // which happened now, and is told as of a second ago
+		}
+	}
+	return p
+}
+
+// settleDown lets everything leave that may, after an operator has decided on the rest.
+func (o *ordeal) settleDown() {
+	for i := range 4 {
+		_, err := o.store.Decide(context.Background(), fmt.Sprint("aud", i), false, false, nil)
+		o.mustKnow(err)
+	}
+	o.retries()
+	o.drain()
+	if !o.hands {
+		return
+	}
+	for _, key := range []string{"aud0", "aud1", "aud2", "aud3", "score"} {
+		_, err := o.store.Reconcile(context.Background(), key, false, false, nil)
+		o.mustKnow(err)
+	}
+	o.drain()
+}
+
+// drain lets everything leave, within a few hours of fake time.
+func (o *ordeal) drain() {
+	o.t.Helper()
+	o.hour()
+	for end := time.Now().Add(5 * time.Hour); o.counts().Changes.Pending > 0; time.Sleep(time.Second) {
+		if time.Now().After(end) {
+			for _, c := range o.changes(store.StatePending, "") {
+				o.t.Errorf("not sent within hours: %+v", *c)
+			}
+			return
+		}
+	}
+}
+
+func (o *ordeal) compare() {
+	o.strikeCancelled()
+	for name := range o.seen {
+		user, key, _ := strings.Cut(name, " ")
+		if !o.gone[user] {
+			o.compareState(user, key)
+		}
+	}
+	for user := range 6 {
+		o.compareEvents(fmt.Sprint("user-", user))
+	}
+	for user, was := range o.then {
+		if is, _ := o.moengage.User(user); !slices.EqualFunc(is.Events, was.Events, sameEvent) || fmt.Sprint(is.Attributes, is.Cohorts) != fmt.Sprint(was.Attributes, was.Cohorts) {
+			o.t.Errorf("%s was forgotten, and MoEngage heard of him afterwards:\n%+v\n%+v", user, was, is)
+		}
+	}
+	for _, v := range o.moengage.Violations() {
+		if v.Rule != sandbox.UnknownUID || !o.hands { // whoever drops what makes a user known, or has it parked, gets this
+			o.t.Errorf("violation: %+v", v)
+		}
+	}
+	if n := o.moengage.Stats().Limited; n > 0 {
+		o.t.Errorf("%d requests were over MoEngage's limit", n)
+	}
+	if c := o.balanced().Changes; c.Parked+c.Held > 0 {
+		o.t.Errorf("parked or held: %+v", c)
+	}
+}
+
+func (o *ordeal) compareState(user, key string) {
+	p, _ := o.moengage.User(user)
+	if want, sent := o.attribute(user, key); sent && want != "" {
+		if got := string(p.Attributes[key]); got != want && (got != "" || want != "false") {
+			o.t.Errorf("%s: attribute %s is %q, want %s", user, key, got, want)
+		}
+	}
+	in := o.newest(user, key).value == "true"
+	if got := slices.Contains(p.Cohorts, key); o.send.Has(store.SendCohort) && got != in {
+		o.t.Errorf("%s: in the cohort %s: %v, want %v", user, key, got, in)
+	}
+	if got := strings.Contains(string(p.Attributes["segment_audiences"]), `"`+key+`"`); o.send.Has(store.SendList) && got != in {
+		o.t.Errorf("%s: the list is %s, and %s should be in it: %v", user, p.Attributes["segment_audiences"], key, in)
+	}
+}
+
+// strikeCancelled takes out what the guard's rule spares: an exit that was held when its user came back,
+// and the enter that came then.
+func (o *ordeal) strikeCancelled() {
+	groups := map[string]int{} // user, computation and moment -> index of the last exit, while others are struck
+	for _, c := range o.changes(store.StateCancelled, "") {
+		if c.Kind != store.KindEvent {
+			continue
+		}
+		group := fmt.Sprint(c.User, " ", c.Computation, " ", c.Closed)
+		list := o.events[c.User]
+		i := slices.Index(list, o.passage(c))
+		if i < 0 {
+			o.t.Errorf("%s: %v was cancelled, and never happened", c.User, o.passage(c))
+			continue
+		}
+		list[i].message += " (cancelled)"
+		groups[group] = max(groups[group], i)
+	}
+	for group, exit := range groups {
+		user, rest, _ := strings.Cut(group, " ")
+		key, _, _ := strings.Cut(rest, " ")
+		list := o.events[user]
+		for i := exit + 1; i < len(list); i++ {
+			if list[i].key == key {
+				list[i].message += " (cancelled)"
+				break
+			}
+		}
+	}
+	for user, list := range o.events {
+		o.events[user] = slices.DeleteFunc(list, func(p passage) bool { return strings.HasSuffix(p.message, " (cancelled)") })
+	}
+}
+
+// compareEvents compares a user's events and their order. What waits for its hour, or is held, holds
+// nothing else back: then each computation is in order by itself. What an operator sent again may come
+// at any time.
+func (o *ordeal) compareEvents(user string) {
+	p, _ := o.moengage.User(user)
+	if o.gone[user] {
+		return
+	}
+	got, repeats := o.eventsOf(p)
+	var want []string
+	for _, p := range o.events[user] {
+		want = append(want, p.String())
+	}
+	byKey := func(a, b string) int {
+		return strings.Compare(a[:strings.IndexByte(a, ' ')], b[:strings.IndexByte(b, ' ')])
+	}
+	switch {
+	case o.jumbled[user]:
+		slices.Sort(got)
+		slices.Sort(want)
+	case o.guarded || o.cron:
+		slices.SortStableFunc(got, byKey)
+		slices.SortStableFunc(want, byKey)
+	}
+	if !slices.Equal(got, want) {
+		o.t.Errorf("%s: events\n%s\nwant\n%s", user, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if o.certain && repeats > 0 {
+		o.t.Errorf("%s: %d events arrived twice, although no request was in doubt", user, repeats)
+	}
+}
+
+// eventsOf returns a user's events, a repeat counted and left out. A repeat may only be of what was
+// sent last: what is older was answered.
+func (o *ordeal) eventsOf(p sandbox.Profile) (list []string, repeats int) {
+	last, seen := "", map[string]bool{}
+	for _, e := range p.Events {
+		var a map[string]json.RawMessage
+		o.must(json.Unmarshal(e.Attributes, &a))
+		text := func(name string) string { return strings.Trim(string(a[name]), `"`) }
+		id := text("change_id")
+		if id == last || o.jumbled[p.ID] && seen[id] {
+			repeats++
+			continue
+		}
+		last, seen[id] = id, true
+		if o.perhaps[id] && !o.certain {
+			continue
+		}
+		key := text("audience_key") + text("trait_key")
+		value := string(a["value"])
+		if value == "" {
+			value = string(a[key])
+		}
+		list = append(list, passage{key: key, value: value, message: text("message_id")}.String())
+	}
+	return list, repeats
+}
+
+func sameEvent(a, b sandbox.Event) bool { return a.Write == b.Write }
