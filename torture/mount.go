@@ -166,6 +166,9 @@ func (n *node) attr(out *fuse.Attr) {
 	defer n.disk.mu.Unlock()
 	out.Ino, out.Mode, out.Nlink = n.file.number, syscall.S_IFREG|n.file.mode, 1
 	out.Size, out.Blocks = uint64(n.file.live.size), uint64(n.file.live.bytes()/512)
+	if written := n.file.written; !written.IsZero() {
+		out.SetTimes(nil, &written, nil)
+	}
 }
 
 func (n *node) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
