@@ -31,6 +31,8 @@ type batch struct {
 	woke [2]bool   // something became due that was not, by Road - 1
 	err  error     // the first write that failed; the transaction is lost
 
+	aside bool // a damaged row was set aside
+
 	tracing bool // a compaction wants to know what is written: see trace.go
 	touched []spot
 	buckets map[*bolt.Bucket]spot // where the buckets met so far are
@@ -226,8 +228,10 @@ func (b *batch) remove(from *bolt.Bucket, key []byte) {
 // quarantine sets a damaged row aside, so that it harms nobody else and nothing is thrown away.
 // The user counts as never seen: what comes next is sent again, which MoEngage can take.
 func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
-	b.log.Error("a damaged row was set aside", "bucket", string(bucket), "err", cause)
+	b.log.Error("a damaged row was set aside; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",
+		"bucket", string(bucket), "err", cause)
 	b.st.ledger.damaged++
+	b.aside = true
 	if !b.tx.Writable() {
 		return
 	}
