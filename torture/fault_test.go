@@ -179,7 +179,7 @@ func (h *host) startWithoutRoom(n int, first bool) (ended bool, err error) {
 	_, err = h.until("an answer", func(agent.Status) bool { return true })
 	disk.Before(nil)
 	if ended = h.ended(); ended {
-		if !strings.Contains(h.log.String(), "has no room for the agent to start: make some, and start again") || strings.Contains(h.log.String(), "no such file") {
+		if !strings.Contains(h.log.String(), "there is no room to start") || strings.Contains(h.log.String(), "no such file") {
 			return ended, fmt.Errorf("it does not say well why it ended:\n%s", h.log.String())
 		}
 		err = h.start()

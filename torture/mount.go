@@ -13,8 +13,10 @@ import (
 // Mount makes d the folder dir. It takes root and /dev/fuse. This process must not touch what is in dir:
 // who serves a page fault of its own waits for ever.
 func (d *Disk) Mount(dir string) (unmount func() error, err error) {
+	// The cache is told of no change but by the agent's own writes: looked at for its mtime, which its writes
+	// change, a file would be read anew, and a write that failed would vanish from under a map of it.
 	server, err := fs.Mount(dir, &folder{disk: d}, &fs.Options{MountOptions: fuse.MountOptions{
-		DirectMountStrict: true, FsName: "torture", Name: "torture", MaxWrite: 1 << 20, DisableXAttrs: true, Debug: false,
+		DirectMountStrict: true, FsName: "torture", Name: "torture", MaxWrite: 1 << 20, DisableXAttrs: true, ExplicitDataCacheControl: true,
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("mount at %s: %w", dir, err)
