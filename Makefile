@@ -35,8 +35,9 @@ release-test:
 systemd-test:
 	packaging/test/systemd
 
-# Everything that is to be survived, the long way: kill -9, power loss, a failing disk, damage, and all that
-# MoEngage, the network and an operator may do. About half an hour; each test prints its seed. Power loss and disk take root and /dev/fuse.
+# Everything that is to be survived, the long way: kill -9, power loss, a failing disk, damage, a clock that
+# is set, and all that MoEngage, the network and an operator may do. See docs/RELIABILITY.md. Each test prints
+# its seed. Power loss, disk and clock take root and /dev/fuse.
 #	make torture SEED=4726765 BOX=2m	the same random choices again, at most two minutes a test
 .PHONY: torture
 torture: export PERSONASYNC_TORTURE = 1

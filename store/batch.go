@@ -37,6 +37,8 @@ type batch struct {
 	woke [2]bool   // something became due that was not, by Road - 1
 	err  error     // the first write that failed; the transaction is lost
 
+	aside bool // a damaged row was set aside
+
 	tracing bool // a compaction wants to know what is written: see trace.go
 	touched []spot
 	buckets map[*bolt.Bucket]spot // where the buckets met so far are
@@ -238,8 +240,10 @@ func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
 		}
 		return
 	}
-	b.log.Error("a damaged row was set aside", "bucket", string(bucket), "err", cause)
+	b.log.Error("a damaged row was set aside; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",
+		"bucket", string(bucket), "err", cause)
 	b.st.ledger.damaged++
+	b.aside = true
 	if !b.tx.Writable() {
 		return
 	}

@@ -359,7 +359,11 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	if newest {
 		g.given, g.sure = max(g.given, applied), applied // the newest file holds all that was applied last
 	}
-	if err := errors.Join(g.finish(applied), db.Update(stampCommit)); err != nil {
+	err = g.finish(applied)
+	if err == nil {
+		err = db.Update(stampCommit)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if g.empty() {
