@@ -81,64 +81,6 @@ func (sh *shell) completionCommand() *urfave.Command {
 	}
 }
 
-func (sh *shell) manCommand() *urfave.Command {
-	return &urfave.Command{
-		Name:        "man",
-		Usage:       "print the manual page",
-		Description: "Example: personasync man | man -l -",
-		Action: func(c *urfave.Context) error {
-			if err := arguments(c); err != nil {
-				return err
-			}
-			page, err := c.App.ToManWithSection(1)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprint(sh.out, page, manEnd)
-			return err
-		},
-	}
-}
-
-// manEnd is what the commands' own texts do not say.
-const manEnd = `
-.SH EXIT STATUS
-.TP
-0
-done
-.TP
-1
-failed
-.TP
-2
-wrong usage or configuration, missing permission, a second instance: a restart cannot cure it
-.TP
-3
-nothing there: no such change, user, audience or data
-.TP
-4
-the agent is needed and not running
-
-.SH ENVIRONMENT
-.TP
-PERSONASYNC_CONFIG
-the configuration file
-.TP
-PERSONASYNC_SECTION_KEY
-overrides a key of the configuration, such as PERSONASYNC_INGEST_LISTEN
-.TP
-NO_COLOR
-no colours
-
-.SH FILES
-.TP
-\&./agent.toml, /etc/personasync/agent.toml
-the configuration
-.TP
-/var/lib/personasync
-the data
-`
-
 // complete answers a shell.
 func (sh *shell) complete(app *urfave.App, typed []string) error {
 	typed = joined(typed)
