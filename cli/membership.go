@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -151,9 +150,6 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 			skipped := &omissions{}
 			list := &agent.List{Name: path, Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
 			order.Users = finally(list.Users(), func() { bar.next(people) })
-			if verb == "import" {
-				order.Users = somebody(order.Users, path, order.Key)
-			}
 			rewind := func() error {
 				*skipped = omissions{}
 				list.Input = &metered{r: file, size: info.Size(), tell: bar.tell}
@@ -238,22 +234,6 @@ func finally(list iter.Seq2[string, error], then func()) iter.Seq2[string, error
 	return func(yield func(string, error) bool) {
 		list(yield)
 		then()
-	}
-}
-
-// somebody refuses a list of nobody: an export that failed looks like that, and everybody would leave.
-func somebody(list iter.Seq2[string, error], path, key string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		empty := true
-		for id, err := range list {
-			empty = false
-			if !yield(id, err) {
-				return
-			}
-		}
-		if empty {
-			yield("", fmt.Errorf("%s names nobody, so that everybody would leave; nothing was changed. If that is meant: `personasync audience close %s`", filepath.Base(path), key))
-		}
 	}
 }
 
