@@ -29,7 +29,9 @@ release:
 release-test:
 	packaging/test/reproducible
 
-# The packages in a real systemd, booted for it. As root; about two minutes.
+# The packages in a real systemd, booted for it: deb, rpm, and the program without one. As root; about five
+# minutes.
+#	make systemd-test LIVES=rpm	one of them
 systemd-test:
 	packaging/test/systemd
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -57,7 +58,7 @@ func (sh *shell) dbCommand() *urfave.Command {
 					"What was received after it was made is not in it: let Segment replay that time, or run\n" +
 					"`personasync audience reconcile`. What left after it was made is sent again, under the same change ids.\n\n" +
 					"Example: systemctl stop personasync && personasync db restore /var/backups/personasync-2026-03-14.tar",
-				Flags:  []urfave.Flag{jsonFlag()},
+				Flags:  []urfave.Flag{yesFlag(), jsonFlag()},
 				Action: sh.dbRestore,
 			},
 		},
@@ -201,6 +202,14 @@ func (sh *shell) dbRestore(c *urfave.Context) error {
 	places, err := sh.loadPlaces(c)
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(c.Args().First()); errors.Is(err, fs.ErrNotExist) {
+		return &coded{ExitNothing, err}
+	}
+	if sh.attended() && !c.Bool("yes") {
+		if err := sh.confirm("everything in " + plain(places.DataDir) + " will be replaced by the backup " + plain(c.Args().First())); err != nil {
+			return err
+		}
 	}
 	bar := sh.progress()
 	r, err := agent.Restore(c.Context, places, c.Args().First(), Version(), bar.tell)

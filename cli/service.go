@@ -231,15 +231,22 @@ func (sh *shell) serviceUninstall(c *urfave.Context) error {
 	for _, name := range systemd.Units {
 		paths = append(paths, filepath.Join(serviceUnits, name))
 	}
-	for _, path := range paths {
-		if err := ignoreMissing(os.Remove(filepath.Join(root, path))); err != nil {
+	for i, path := range paths {
+		paths[i] = filepath.Join(root, path)
+	}
+	enabled, err := filepath.Glob(filepath.Join(root, serviceUnits, "*.wants", "personasync@*"))
+	if err != nil {
+		return fmt.Errorf("uninstall: %w", err)
+	}
+	for _, path := range append(paths, enabled...) {
+		if err := ignoreMissing(os.Remove(path)); err != nil {
 			return fmt.Errorf("uninstall: %w", err)
 		}
 	}
 	if err := sh.system(c, root, "systemctl", "daemon-reload"); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(sh.out, "uninstalled. The configuration in /etc/personasync, the data in /var/lib/personasync and the user personasync are kept.")
+	_, err = fmt.Fprintln(sh.out, "uninstalled. The configuration in /etc/personasync, the data in /var/lib/personasync and the user personasync are kept.")
 	return err
 }
 

@@ -28,6 +28,10 @@ type batch struct {
 	rows, queue, due, locator, parked, held, history *bolt.Bucket
 	row                                              *bolt.Cursor // of rows, see get
 
+	fates     []byte // verdicts on the records from firstFate on: see trail.go
+	firstFate uint64
+	parkings  []*stored // parked in this transaction
+
 	now  time.Time // receipt of the record being applied
 	dry  bool      // decide, and write nothing
 	woke [2]bool   // something became due that was not, by Road - 1
@@ -254,6 +258,7 @@ func (b *batch) flush() error {
 		b.flushUser(u)
 	}
 	b.users, b.order = make(map[string]*user), nil
+	b.flushVerdicts()
 	fields := b.tx.Bucket(bucketFields)
 	for f := range b.moved {
 		b.put(fields, binary.BigEndian.AppendUint32(nil, f.number), f.encode(nil))

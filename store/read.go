@@ -20,8 +20,9 @@ import (
 // short read transactions, so that no writer waits for a reader; a page of a listing is consistent in
 // itself. All methods may be called concurrently.
 type View struct {
-	db    *stateDB
-	inbox *inbox
+	db       *stateDB
+	inbox    *inbox
+	parkings *parkings // lately, by this process; nil: none
 }
 
 // OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
@@ -313,6 +314,9 @@ func (c *Change) Describe() ChangeInfo {
 	}
 	if info.Value == nil {
 		info.Value = json.RawMessage("null")
+	}
+	if cause := c.cause(); c.State == StateParked && cause != c.Reason {
+		info.Cause = cause
 	}
 	return info
 }

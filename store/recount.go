@@ -397,6 +397,11 @@ func (c *checker) rest() error {
 				c.r.find("frame", "samples %x: not a sample", k)
 			}
 		},
+		string(bucketVerdicts): func(k, v []byte) {
+			if len(k) != 8 || len(v) == 0 || len(v) > verdictsOf {
+				c.r.find("frame", "verdicts %x: not those of %d records", k, verdictsOf)
+			}
+		},
 		string(bucketDamaged): func([]byte, []byte) { c.r.Damaged++ },
 	} {
 		if c.tx.Bucket([]byte(bucket)) == nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -130,6 +131,15 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 	dir := filepath.Join(fastDir(t), "data")
 	copyStore(t, sample(t, 12), dir)
+	before, err := Open(dir, Options{Log: discard})
+	must(t, err)
+	kept, err := before.Sample(time.Now())
+	must(t, err)
+	must(t, before.KeepSample(t.Context(), kept))
+	trail, err := before.Trail(TrailFilter{})
+	must(t, err)
+	must(t, before.Close())
+	must(t, os.Remove(filepath.Join(dir, "running"))) // as if nobody knew how the last run ended
 	var children int
 	o := Options{Log: discard, CheckInChild: func(ctx context.Context, _ string) (*CheckReport, error) {
 		children++
@@ -143,6 +153,12 @@ func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 		must(t, err)
 		if len(list) != 1 || !list[0].Whole() || list[0].Saved.Users == 0 {
 			t.Errorf("%+v", list)
+		}
+		if samples, err := s.Samples(time.Time{}); err != nil || len(samples) != 1 {
+			t.Errorf("%d samples were saved, error %v", len(samples), err)
+		}
+		if after, err := s.Trail(TrailFilter{}); err != nil || !reflect.DeepEqual(after.Items, trail.Items) || len(trail.Items) == 0 {
+			t.Errorf("the trail is another: %v\n%+v\n%+v", err, after.Items, trail.Items)
 		}
 		must(t, s.Close())
 	}

@@ -215,9 +215,9 @@ func TestStatsInPartsAreTheStats(t *testing.T) {
 	whole, err := b.Stats()
 	must(t, err)
 	want := []StatLine{
-		{"parked", "received", "vip", "undetermined", 1, nil},
-		{"pending", "attribute", "gold", "", 1, nil}, {"pending", "attribute", "vip", "", 1, nil},
-		{"pending", "event", "gold", "", 1, nil}, {"pending", "event", "vip", "", 1, nil},
+		{State: "parked", Kind: "received", Computation: "vip", Reason: "undetermined", Cause: "undetermined", Count: 1},
+		{State: "pending", Kind: "attribute", Computation: "gold", Count: 1}, {State: "pending", Kind: "attribute", Computation: "vip", Count: 1},
+		{State: "pending", Kind: "event", Computation: "gold", Count: 1}, {State: "pending", Kind: "event", Computation: "vip", Count: 1},
 	}
 	if len(whole) != len(want) {
 		t.Fatalf("%+v", whole)
@@ -226,6 +226,10 @@ func TestStatsInPartsAreTheStats(t *testing.T) {
 		if len(whole[i].Samples) != 1 {
 			t.Errorf("%+v has no sample", whole[i])
 		}
+		if whole[i].First == "" || whole[i].First != whole[i].Last {
+			t.Errorf("%+v does not say when", whole[i])
+		}
+		whole[i].First, whole[i].Last = "", ""
 		if whole[i].Samples = nil; !reflect.DeepEqual(whole[i], want[i]) {
 			t.Errorf("%+v, want %+v", whole[i], want[i])
 		}

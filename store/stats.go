@@ -38,7 +38,8 @@ func (v *View) StatsPage(after string) (lines []StatLine, next string, err error
 	}
 	for _, line := range l.page {
 		i := &line.info
-		lines = append(lines, StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason, Count: 1, Samples: []string{i.ID}})
+		lines = append(lines, StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason, Cause: cmp.Or(i.Cause, i.Reason),
+			Count: 1, First: i.ReceivedAt, Last: i.ReceivedAt, Samples: []string{i.ID}})
 	}
 	if l.full() { // within one user
 		l.at, l.done = l.page[len(l.page)-1].at, false
@@ -55,15 +56,32 @@ func (v *View) StatsPage(after string) (lines []StatLine, next string, err error
 // statSamples is how many ids a line of the statistics names.
 const statSamples = 3
 
+// statCauses bounds how many causes of one reason are told apart: what is beyond shares one.
+const statCauses = 50
+
+// otherCauses is the cause of what is beyond.
+func otherCauses(reason string) string { return reason + ": other words" }
+
 // MergeStats adds up lines of one kind, in the order that a listing shows.
 func MergeStats(a, b []StatLine) []StatLine {
-	type cause struct{ state, kind, computation, reason string }
-	place := make(map[cause]int)
+	type reason struct{ state, kind, computation, reason string }
+	type cause struct {
+		reason
+		words string
+	}
+	place, causes := make(map[cause]int), make(map[reason]int)
 	lines := make([]StatLine, 0, len(a)+1)
 	for _, line := range slices.Concat(a, b) {
-		c := cause{line.State, line.Kind, line.Computation, line.Reason}
+		of := reason{line.State, line.Kind, line.Computation, line.Reason}
+		c := cause{of, line.Cause}
 		at, met := place[c]
+		if !met && causes[of] >= statCauses {
+			line.Cause = otherCauses(line.Reason)
+			c.words = line.Cause
+			at, met = place[c]
+		}
 		if !met {
+			causes[of]++
 			place[c] = len(lines)
 			line.Samples = slices.Clone(line.Samples)
 			lines = append(lines, line)
@@ -71,10 +89,11 @@ func MergeStats(a, b []StatLine) []StatLine {
 		}
 		same := &lines[at]
 		same.Count += line.Count
+		same.First, same.Last = min(same.First, line.First), max(same.Last, line.Last)
 		same.Samples = append(same.Samples, line.Samples[:min(len(line.Samples), statSamples-min(statSamples, len(same.Samples)))]...)
 	}
 	slices.SortFunc(lines, func(a, b StatLine) int {
-		return cmp.Or(strings.Compare(a.State, b.State), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Computation, b.Computation), strings.Compare(a.Reason, b.Reason))
+		return cmp.Or(strings.Compare(a.State, b.State), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Computation, b.Computation), strings.Compare(a.Reason, b.Reason), strings.Compare(a.Cause, b.Cause))
 	})
 	return lines
 }

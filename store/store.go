@@ -165,6 +165,9 @@ func (s *Store) openFiles() error {
 	}
 	inbox.enough.Store(s.room.segment())
 	s.inbox = inbox
+	if s.parkings == nil {
+		s.parkings = newParkings(time.Now())
+	}
 	s.applied.Store(s.state.applied)
 	s.lookAround()
 	if err := guarded(s.recover); err != nil {

@@ -173,6 +173,7 @@ func (s *Store) write(commands []*command, apply bool) error {
 
 func (s *Store) transact(commands []*command, apply bool) error {
 	var touched []spot
+	var parked []*stored
 	var woke [2]bool
 	aside := false
 	rejected, flown := s.rejected.Swap(0), s.state.flight
@@ -202,7 +203,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 				c.after(b)
 			}
 		}
-		woke, aside = b.woke, b.aside
+		woke, parked, aside = b.woke, b.parkings, b.aside
 		Reach(PointStateWritten)
 		return b.err
 	}))
@@ -219,6 +220,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		s.watch.note(fmt.Errorf("%w: a row was set aside", errDamaged))
 	}
 	s.stranded, s.adrift = false, nil
+	s.parkings.merge(parked)
 	s.applied.Store(s.state.applied)
 	for i := range woke {
 		if woke[i] {

@@ -171,14 +171,16 @@ func TestRules(t *testing.T) {
 	a.tell("ann", true, "hush")
 	a.until(`personasync_changes_closed_total{outcome="delivered"} 1`)
 	a.until(`personasync_verify_differing_users{computation="vip"} 0`)
-	well := a.scrape()
+	// A busy machine misses a run of a job each second; that is a story of its own below.
+	const missed = "personasync_job_missed_runs_total"
+	well := a.scrape().with(missed, 0)
 
 	for range 60 {
 		a.tell("eve", true, "wrong")
 	}
 	a.post("/v1/track", `{}`, nil) // no write key is configured: 503
 	a.until("personasync_requests_rejected_total 60")
-	refused := a.scrape()
+	refused := a.scrape().with(missed, 0)
 
 	a.tellRaw(`{"type":"identify","userId":"bob","messageId":"m-9","traits":{},"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"s"}}}`, "hush")
 	a.until(`personasync_parked{cause="undetermined"} 1`)
@@ -355,7 +357,7 @@ func startAgent(t *testing.T) *agent {
 	run.Env = append(os.Environ(),
 		"PERSONASYNC_DATA_DIR="+filepath.Join(dir, "data"), "PERSONASYNC_INGEST_LISTEN="+a.ingest, "PERSONASYNC_ADMIN_LISTEN="+a.admin,
 		"PERSONASYNC_INGEST_SHARED_SECRET=hush", "PERSONASYNC_MOENGAGE_WORKSPACE_ID=WS", "PERSONASYNC_MOENGAGE_API_KEY=key",
-		"PERSONASYNC_MOENGAGE_BASE_URL="+server.URL, "PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s")
+		"PERSONASYNC_MOENGAGE_BASE_URL="+server.URL, "PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s", "PERSONASYNC_VERIFY_SCHEDULE=@every 5s")
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
 	}
