@@ -35,8 +35,9 @@ release-test:
 systemd-test:
 	packaging/test/systemd
 
-# Everything that is to be survived, the long way: kill -9, power loss, a failing disk, damage, and all that
-# MoEngage, the network and an operator may do. About half an hour; each test prints its seed. Power loss and disk take root and /dev/fuse.
+# Everything that is to be survived, the long way: kill -9, power loss, a failing disk, damage, a clock that
+# is set, and all that MoEngage, the network and an operator may do. See docs/RELIABILITY.md. Each test prints
+# its seed. Power loss, disk and clock take root and /dev/fuse.
 #	make torture SEED=4726765 BOX=2m	the same random choices again, at most two minutes a test
 .PHONY: torture
 torture: export PERSONASYNC_TORTURE = 1
@@ -46,3 +47,13 @@ torture:
 	go test -count=1 -timeout=1h -parallel=4 -v -run='^(TestKilled|TestDamage)' ./cli/personasync ./store
 	go test -count=1 -timeout=2h -v -run='^(TestMoEngageEndsAsTheModelSays|TestTheWholeWay|TestAnOutage)' ./sync
 	cd torture && go test -count=1 -timeout=1h -parallel=5 -v .
+
+# One agent under half the load that it can take, for an hour, while MoEngage comes and goes: it must not
+# grow. Ends by itself.
+#	make soak BOX=20m RATE=1500 SAMPLES=soak.csv	as long, at so many events a second, with a row each 5 s
+.PHONY: soak
+soak: export PERSONASYNC_SOAK = $(or $(BOX),1h)
+soak: export PERSONASYNC_SOAK_RATE = $(RATE)
+soak: export PERSONASYNC_SOAK_SAMPLES = $(abspath $(SAMPLES))
+soak:
+	cd torture && go test -count=1 -timeout=0 -v -run='^TestSoak$$' .

@@ -126,6 +126,7 @@ func (a *Admin) users(mux *http.ServeMux, door func(http.HandlerFunc) http.Handl
 		"GET /api/members": a.members,
 		"GET /api/user":    a.user,
 		"GET /api/dry-run": a.dryRun,
+		"GET /api/trail":   a.trail,
 	} {
 		mux.HandleFunc(pattern, door(a.answer(answer)))
 	}
@@ -214,6 +215,15 @@ func (a *Admin) dryRun(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return a.Inspect.DryRun(r.Context(), q.Get("computation"), limit)
+}
+
+func (a *Admin) trail(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	limit, err := readLimit(q)
+	if err != nil {
+		return nil, err
+	}
+	return a.Inspect.Trail(r.Context(), store.TrailFilter{User: q.Get("user"), Computation: q.Get("computation"), Limit: limit, Cursor: q.Get("cursor")})
 }
 
 func (a *Admin) flush(r *http.Request) (any, error) {

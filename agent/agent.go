@@ -188,14 +188,15 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	p.socket = p.serve("socket", socket, windows.Socket())
+	atDoor, atWindow := connectionLimits()
+	p.socket = p.serve("socket", socket, atWindow, windows.Socket())
 	p.socket.http.ConnContext = withPeer
 	if c.Admin.Listen != "" {
 		l, err := listen(ctx, "admin.listen", c.Admin.Listen)
 		if err != nil {
 			return err
 		}
-		p.admin = p.serve("admin", l, windows.Listener(hostNames(c.Admin.Listen)...))
+		p.admin = p.serve("admin", l, atWindow, windows.Listener(hostNames(c.Admin.Listen)...))
 		p.admin.http.RegisterOnShutdown(p.page.close)
 	}
 	l := p.o.Ingest
@@ -204,7 +205,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 			return err
 		}
 	}
-	p.ingest = p.serve("ingest", l, p.door)
+	p.ingest = p.serve("ingest", l, atDoor, p.door)
 	if c.Ingest.TLSCert != "" {
 		if p.certs, err = newCertificates(&c.Ingest); err != nil {
 			return err

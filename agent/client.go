@@ -118,6 +118,14 @@ func (c *Client) Change(ctx context.Context, id store.ID) (*ChangePage, error) {
 	return one[ChangePage](ctx, c, "/api/change", url.Values{"id": {id.String()}})
 }
 
+// Trail implements Inspector.
+func (c *Client) Trail(ctx context.Context, f store.TrailFilter) (t store.Trail, err error) {
+	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}, "cursor": {f.Cursor}}
+	err = c.get(ctx, "/api/trail", q, &t)
+	t.Items = whole(t.Items)
+	return t, err
+}
+
 // Stats implements Inspector.
 func (c *Client) Stats(ctx context.Context) (lines []store.StatLine, err error) {
 	err = c.get(ctx, "/api/stats", nil, &lines)

@@ -74,7 +74,7 @@ func TestEveryReasonToParkIsExplained(t *testing.T) {
 		segment.FaultInvalidJSON, segment.FaultNotAnObject, segment.FaultInvalidUTF8, segment.FaultTooDeep, segment.FaultUnknownClass,
 		segment.FaultMissingKey, segment.FaultNameTooLong, segment.FaultUnknownType, segment.FaultAccountLevel, segment.FaultBadUserID,
 		segment.FaultNoIdentifier, segment.FaultUndetermined, segment.FaultNoValues, segment.FaultTooManyVals, segment.FaultUnverified,
-		segment.FaultEventTooLarge, "anonymous", "email_only", "ambiguous_key", "corrupt",
+		segment.FaultEventTooLarge, "anonymous", "email_only", "ambiguous_key", "too_many_names", "corrupt",
 	}
 	park := regexp.MustCompile(`(?m)^\t\{("?\w+"?), .*act(?:Park|Bisect|Suspect)\},$`)
 	answers := read(t, "../sync/answer.go")

@@ -51,6 +51,7 @@ type Door struct {
 	complaints doorComplaints
 	config     atomic.Pointer[DoorConfig]
 	unready    atomic.Pointer[string] // why; nil or "" is ready
+	room       room
 
 	// observe is told of every request once it was decided; nil where nobody counts. Set before serving.
 	observe func(path string, known bool, status int, took time.Duration)
@@ -88,9 +89,15 @@ func withoutEmpty(list []string) []string {
 // SetUnready makes every event route answer 503 and why, until it is called with "".
 func (d *Door) SetUnready(why string) { d.unready.Store(&why) }
 
+// knock is one request at the door.
+type knock struct {
+	*http.Request
+	claim claim
+}
+
 // doorRoute is what one path takes. A zero answer function is a path that is not ours.
 type doorRoute struct {
-	answer func(d *Door, r *http.Request, c *DoorConfig, call store.Call) doorAnswer
+	answer func(d *Door, k *knock, c *DoorConfig, call store.Call) doorAnswer
 	call   store.Call // that the path implies
 	public bool       // browsers of other origins may post here
 }
@@ -150,8 +157,17 @@ func (d *Door) decide(r *http.Request, route doorRoute, known bool) doorAnswer {
 	if why := d.unready.Load(); why != nil && *why != "" {
 		return doorUnwell("unready", "Not accepting events now: "+*why+".", 10*time.Second)
 	}
-	return route.answer(d, r, d.config.Load(), route.call)
+	c := d.config.Load()
+	claim, ok := d.room.enter(c.MaxBodyBytes)
+	if !ok {
+		return doorCrowded
+	}
+	k := &knock{r, claim}
+	defer k.claim.release()
+	return route.answer(d, k, c, route.call)
 }
+
+var doorCrowded = doorUnwell("crowded", "More is being received at once than there is room for. Send the events again in a moment.", time.Second)
 
 func methodNotAllowed(route doorRoute) doorAnswer {
 	a := doorAnswer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "Events are posted: use POST.", allow: "POST"}
@@ -185,22 +201,25 @@ func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
 }
 
 // webhook takes what a Segment Webhook destination sends.
-func (d *Door) webhook(r *http.Request, c *DoorConfig, _ store.Call) doorAnswer {
+func (d *Door) webhook(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 	received, latest := d.clock.read()
-	if bad := c.checkBeforeBody(r); bad != nil {
+	if bad := c.checkBeforeBody(k.Request); bad != nil {
 		return *bad
 	}
-	body, err := readDoorBody(r, c.MaxBodyBytes)
+	body, err := readDoorBody(k, c.MaxBodyBytes)
 	if err != nil {
 		return unreadableBody(err, webhookTooLarge(c.MaxBodyBytes))
 	}
 	items, array, err := segment.Split(body)
-	covered := c.covered(r, body, items, array)
+	covered := c.covered(k.Request, body, items, array)
 	if covered == coversNothing {
 		return doorRefusal(http.StatusUnauthorized, "invalid_signature", "The X-Signature does not match this body. Compare the shared secret in Segment's webhook settings with ingest.shared_secret, and let no proxy change the body.")
 	}
 	if err != nil {
 		return notEvents(err, http.StatusRequestEntityTooLarge)
+	}
+	if !k.claim.take(int64(len(items)*eventCost + len(body))) {
+		return doorCrowded
 	}
 	events := make([]*store.Event, len(items))
 	for i, item := range items {
@@ -212,7 +231,7 @@ func (d *Door) webhook(r *http.Request, c *DoorConfig, _ store.Call) doorAnswer 
 			CheckID:  c.CheckID,
 		})
 	}
-	return d.take(r.Context(), events)
+	return d.take(k.Context(), events)
 }
 
 func webhookTooLarge(limit int64) doorAnswer {

@@ -31,7 +31,7 @@ func doorUnwell(code, message string, retryAfter time.Duration) doorAnswer {
 // refused reports whether the request was refused for good, by an event route.
 func (a *doorAnswer) refused() bool {
 	switch a.status {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestEntityTooLarge:
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge:
 		return true
 	}
 	return false

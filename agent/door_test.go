@@ -274,6 +274,7 @@ func TestWebhookCredentials(t *testing.T) {
 		{"both are needed: wrong signature", both, two, []string{"Authorization", "tok", "X-Signature", doorSign("x", two)}, 401, "invalid_signature"},
 
 		{"off", off, two, nil, 200, all},
+		{"off, for a web page", off, two, []string{"Origin", "https://evil.example"}, 403, "web_page"},
 		{"nothing configured", none, two, []string{"X-Signature", doorSign("", two)}, 503, "no_credentials"},
 	}
 	for _, c := range cases {

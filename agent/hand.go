@@ -15,7 +15,7 @@ import (
 )
 
 // HandOrder says which changes an operator wants retried or dropped: those of IDs; or, to be retried,
-// all that are parked, or all that are parked for a reason.
+// all that are parked, or all that are parked for a reason or a cause.
 type HandOrder struct {
 	IDs    []string `json:"ids"`
 	All    bool     `json:"all"`
@@ -111,7 +111,7 @@ func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) err
 		}
 		for _, c := range page {
 			id, err := store.ParseID(c.ID)
-			if err == nil && h.fits(c, nil) == "" && (o.All || c.Reason == o.Reason) {
+			if err == nil && h.fits(c, nil) == "" && (o.All || c.Reason == o.Reason || c.Cause == o.Reason) {
 				ids = append(ids, id)
 			}
 		}

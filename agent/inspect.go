@@ -41,6 +41,9 @@ type Inspector interface {
 	// users and never more than MaxRehearsal. Later events of the same user follow in later requests. computation "" is everything.
 	DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error)
 
+	// Trail returns what happened lately, or since a cursor.
+	Trail(ctx context.Context, f store.TrailFilter) (store.Trail, error)
+
 	// Schedule lists the jobs, each with so many of its next runs.
 	Schedule(ctx context.Context, next int) ([]JobInfo, error)
 
@@ -231,17 +234,35 @@ func (l *Local) Members(ctx context.Context, key, after string, limit int) (page
 // User implements Inspector.
 func (l *Local) User(ctx context.Context, id string) (u *store.UserInfo, err error) {
 	err = l.look(ctx, func(v *store.View) error {
-		u, err = v.User(id)
+		if u, err = v.User(id); err != nil {
+			return err
+		}
+		plan, err := l.plan(v)
+		for i := range u.Pending {
+			u.Pending[i].Waits = waitText(&u.Pending[i], plan)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	u.Memberships, u.Pending, u.History = whole(u.Memberships), lines(u.Pending), lines(u.History)
+	u.Memberships, u.Pending, u.History = whole(u.Memberships), whole(u.Pending), whole(u.History)
 	if u.Traits == nil {
 		u.Traits = map[string]json.RawMessage{}
 	}
 	return u, nil
+}
+
+// Trail implements Inspector. It gives way to events like a listing: whoever follows asks again and again.
+func (l *Local) Trail(ctx context.Context, f store.TrailFilter) (t store.Trail, err error) {
+	read := false
+	err = l.inParts(ctx, func(v *store.View) error {
+		t, err = v.Trail(f)
+		read = true
+		return err
+	}, func() bool { return read })
+	t.Items = whole(t.Items)
+	return t, err
 }
 
 // DryRun implements Inspector.

@@ -144,12 +144,17 @@ func (l *List) lines(in *bufio.Reader, take func(line int, id string) error) err
 
 // records reads a column of CSV.
 func (l *List) records(in *bufio.Reader, take func(line int, id string) error) error {
-	r := csv.NewReader(in)
+	bound := &boundRecord{in: in}
+	r := csv.NewReader(bound)
 	r.ReuseRecord, r.FieldsPerRecord, r.Comma = true, -1, l.separator
-	for column, n := -1, 0; ; n++ {
+	for column, n, line := -1, 0, 0; ; n++ {
+		bound.left = maxRecord
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if errors.Is(err, errLongRecord) {
+			return l.fault(line+1, "%v", err)
 		}
 		if bad := (*csv.ParseError)(nil); errors.As(err, &bad) {
 			return l.fault(bad.Line, "%v", bad.Err)
@@ -157,7 +162,7 @@ func (l *List) records(in *bufio.Reader, take func(line int, id string) error) e
 		if err != nil {
 			return fmt.Errorf("read %s: %w", filepath.Base(l.Name), err)
 		}
-		line, _ := r.FieldPos(0)
+		line, _ = r.FieldPos(0)
 		if n == 0 {
 			titled := false
 			if column, titled = l.column(record); column < 0 {
@@ -174,6 +179,26 @@ func (l *List) records(in *bufio.Reader, take func(line int, id string) error) e
 			return err
 		}
 	}
+}
+
+// A quote that is never closed makes the rest of the file one record, and would take as much memory.
+const maxRecord = 1 << 20
+
+var errLongRecord = errors.New("a record of more than a megabyte: is a quote not closed?")
+
+// boundRecord reads no further than left.
+type boundRecord struct {
+	in   io.Reader
+	left int
+}
+
+func (b *boundRecord) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errLongRecord
+	}
+	n, err := b.in.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 // column finds the ids in the first record, and says whether that is a line of titles.

@@ -146,6 +146,12 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	c.computations(list)
+	verified, err := r.p.store.Verifications()
+	if err != nil {
+		r.failed.Inc()
+		return
+	}
+	c.verifications(verified)
 }
 
 func (c *reading) gauge(name string, v float64, labels ...string) {
@@ -269,6 +275,21 @@ func labelled(list []store.ComputationInfo) (picked []store.ComputationInfo) {
 		}
 	}
 	return picked
+}
+
+// verifications tells of those that differ most, one of each key.
+func (c *reading) verifications(list []store.Verification) {
+	slices.SortStableFunc(list, func(a, b store.Verification) int { return cmp.Compare(b.Differ, a.Differ) })
+	seen := make(map[string]bool)
+	for _, v := range list {
+		if v.Key == "" || seen[v.Key] || len(seen) == maxLabelled {
+			continue
+		}
+		seen[v.Key] = true
+		c.gauge("personasync_verify_compared_users", float64(v.Compared), v.Key)
+		c.gauge("personasync_verify_differing_users", float64(v.Differ), v.Key)
+		c.gauge("personasync_verify_last_timestamp_seconds", float64(v.At.Unix()), v.Key)
+	}
 }
 
 func (c *reading) computation(info store.ComputationInfo) {

@@ -50,9 +50,13 @@ var metricTable = []metric{
 	{"personasync_moengage_limit_per_minute", "gauge", []string{"kind"}, "The limits configured: moengage.users_per_minute and events_per_minute."},
 	{"personasync_moengage_used_last_minute", "gauge", []string{"kind"}, "How much of them the last minute used."},
 
+	{"personasync_verify_compared_users", "gauge", []string{"computation"}, "Users whom the last verification of a computation read back from MoEngage and compared. Those of the 200 computations that differ most."},
+	{"personasync_verify_differing_users", "gauge", []string{"computation"}, "Of those, the users of whom MoEngage does not hold what it was told."},
+	{"personasync_verify_last_timestamp_seconds", "gauge", []string{"computation"}, "When that verification ended."},
+
 	{"personasync_disk_free_bytes", "gauge", nil, "Free on the file system of data_dir."},
 	{"personasync_disk_reserve_bytes", "gauge", nil, "Below so much free, events are refused with 503: it is for bookkeeping."},
-	{"personasync_data_bytes", "gauge", nil, "What data_dir takes."},
+	{"personasync_data_bytes", "gauge", nil, "What the data takes: the received events and state.db. Files kept aside are not counted."},
 	{"personasync_data_limit_bytes", "gauge", nil, "retention.max_data_bytes; 0 without a limit. Events are refused at nine tenths of it."},
 	{"personasync_inbox_bytes", "gauge", nil, "Of that, received events."},
 	{"personasync_state_bytes", "gauge", nil, "Of that, state.db."},

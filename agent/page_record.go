@@ -228,6 +228,9 @@ func (r *recorder) countCauses(ctx context.Context, t parkedTotals) ([]Cause, er
 		if err != nil {
 			return nil, err
 		}
+		for i := range some {
+			some[i].Cause = "" // the other side's words may name somebody
+		}
 		lines, cursor = store.MergeStats(lines, some), next
 	}
 	var causes []Cause

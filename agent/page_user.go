@@ -33,9 +33,13 @@ func maskUser(u *store.UserInfo) {
 	for i := range u.Memberships {
 		u.Memberships[i].Event = "" // a message id is the sender's to make, and may be made of the user's
 	}
-	for _, list := range [][]store.ChangeInfo{u.Pending, u.History} {
+	for _, list := range [][]store.UserChange{u.Pending, u.History} {
 		for i := range list {
-			list[i].User = u.User
+			list[i].User, list[i].Answer = u.User, nil // MoEngage repeats what it was sent
+			list[i].Sentence, list[i].Cause = "", ""
+			if list[i].Wait == store.WaitParked {
+				list[i].Waits = "it could not be used or delivered: " + list[i].Reason
+			}
 			if v := string(bytes.TrimSpace(list[i].Value)); v != "true" && v != "false" && v != "null" && v != "" {
 				list[i].Value = json.RawMessage(`"` + masked + `"`)
 			}

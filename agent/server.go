@@ -21,13 +21,16 @@ const (
 	bodyTimeout   = time.Minute
 	answerWithin  = 2 * time.Minute
 	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10
+	maxHeader     = 16 << 10
+
+	// maxStreams2 bounds the requests under way on one connection of HTTP/2.
+	maxStreams2 = 100
 )
 
 // server is an HTTP server with its listener.
 type server struct {
 	name     string
-	listener net.Listener
+	listener *gate
 	http     *http.Server
 
 	draining atomic.Bool
@@ -37,8 +40,9 @@ type server struct {
 // serve makes a server for h. What is no HTTP request net/http refuses by itself, with 400 or 431 in
 // plain text, before a handler could answer in JSON; it says so in the log, at debug, because anybody
 // who reaches the port can make it.
-func (p *process) serve(name string, l net.Listener, h http.Handler) *server {
-	s := &server{name: name, listener: l}
+func (p *process) serve(name string, l net.Listener, most int, h http.Handler) *server {
+	log := p.log.With("part", name)
+	s := &server{name: name, listener: newGate(l, most, log)}
 	s.http = &http.Server{
 		Handler:           s.lastAnswers(h),
 		ConnState:         s.count,
@@ -48,7 +52,10 @@ func (p *process) serve(name string, l net.Listener, h http.Handler) *server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       withPeer,
-		ErrorLog:          slog.NewLogLogger(p.log.With("part", name).Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // net/http would answer OPTIONS * itself, and not in JSON
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams2},
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return s
 }
@@ -60,6 +67,7 @@ func (s *server) count(_ net.Conn, state http.ConnState) {
 		s.open.Add(1)
 	case http.StateClosed, http.StateHijacked:
 		s.open.Add(-1)
+		s.listener.leave()
 	}
 }
 

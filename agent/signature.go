@@ -34,6 +34,10 @@ const (
 
 // checkBeforeBody refuses a webhook request that no body could save.
 func (c *DoorConfig) checkBeforeBody(r *http.Request) *doorAnswer {
+	if !c.AuthRequired && r.Header.Get("Origin") != "" { // nothing else keeps out a page that any browser here has open
+		a := doorRefusal(http.StatusForbidden, "web_page", "With ingest.auth = off web pages may not post here.")
+		return &a
+	}
 	if !c.AuthRequired {
 		return nil
 	}

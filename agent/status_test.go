@@ -129,3 +129,35 @@ func TestSilenceIsOfOneAmongOthers(t *testing.T) {
 		}
 	}
 }
+
+// The names of the other listings, likewise.
+func TestListingsKeepTheirNames(t *testing.T) {
+	change := store.UserChange{ChangeInfo: store.ChangeInfo{Value: json.RawMessage("true")}}
+	for name, c := range map[string]struct {
+		item any
+		keys string
+	}{
+		"outbox list":      {change.ChangeInfo, "id state kind user computation transition value event_time received_at attempts next_attempt reason"},
+		"audience list":    {store.ComputationInfo{}, "key id space class members entered exited held last_event"},
+		"audience members": {store.MemberInfo{}, "user since"},
+		"user show":        {store.UserInfo{}, "user memberships traits pending history"},
+		"a membership":     {store.MembershipInfo{}, "computation in since delivered"},
+		"a user's change":  {change, "id state kind user computation transition value event_time received_at attempts next_attempt reason"},
+		"tail":             {store.Happening{}, "at what state kind user computation transition id reason changes message_id attempts"},
+		"outbox stats":     {store.StatLine{}, "state kind computation reason cause count first last samples"},
+	} {
+		text, err := json.Marshal(c.item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]json.RawMessage)
+		if err := json.Unmarshal(text, &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range strings.Fields(c.keys) {
+			if _, there := got[key]; !there {
+				t.Errorf("%s has lost %q: %s", name, key, text)
+			}
+		}
+	}
+}

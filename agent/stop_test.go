@@ -45,7 +45,7 @@ func TestPartThatFailsEndsTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	p.ingest.listener = brokenListener{p.ingest.listener, broken}
+	p.ingest.listener.Listener = brokenListener{p.ingest.listener.Listener, broken}
 	if err := p.run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("it ended with %v", err)
 	}

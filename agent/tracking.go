@@ -27,12 +27,12 @@ var (
 
 // trackingCall takes one event. What Segment's API refuses is refused with a code; what only we cannot
 // use is taken, and parked.
-func (d *Door) trackingCall(r *http.Request, c *DoorConfig, call store.Call) doorAnswer {
+func (d *Door) trackingCall(k *knock, c *DoorConfig, call store.Call) doorAnswer {
 	received, latest := d.clock.read()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
-	body, err := readDoorBody(r, maxTrackingCall)
+	body, err := readDoorBody(k, maxTrackingCall)
 	if err != nil {
 		return unreadableBody(err, callTooLarge)
 	}
@@ -40,24 +40,24 @@ func (d *Door) trackingCall(r *http.Request, c *DoorConfig, call store.Call) doo
 	if err != nil {
 		return notEvents(err, http.StatusBadRequest)
 	}
-	if !c.mayWrite(r, key) {
+	if !c.mayWrite(k.Request, key) {
 		return badWriteKey
 	}
 	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, Call: call})
 	if segment.Refuses(e.Fault) {
 		return doorRefusal(http.StatusBadRequest, e.Fault, e.Sentence)
 	}
-	return d.take(r.Context(), []*store.Event{e})
+	return d.take(k.Context(), []*store.Event{e})
 }
 
 // trackingBatch takes a batch whole: items that Segment's API would refuse are parked, because a refusal
 // would lose the others.
-func (d *Door) trackingBatch(r *http.Request, c *DoorConfig, _ store.Call) doorAnswer {
+func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 	received, latest := d.clock.read()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
-	body, err := readDoorBody(r, maxTrackingBatch)
+	body, err := readDoorBody(k, maxTrackingBatch)
 	if err != nil {
 		return unreadableBody(err, batchTooLarge)
 	}
@@ -65,18 +65,25 @@ func (d *Door) trackingBatch(r *http.Request, c *DoorConfig, _ store.Call) doorA
 	if err != nil {
 		return notEvents(err, http.StatusBadRequest)
 	}
-	if !c.mayWrite(r, batch.WriteKey) {
+	if !c.mayWrite(k.Request, batch.WriteKey) {
 		return badWriteKey
+	}
+	size := 0
+	for _, item := range batch.Items {
+		size += eventCost + 2*len(item.Raw) // its own memory when the batch's context was merged into it, and its copy
+	}
+	if !k.claim.take(int64(size)) {
+		return doorCrowded
 	}
 	events := make([]*store.Event, len(batch.Items))
 	for i, item := range batch.Items {
 		events[i] = segment.Read(item.Raw, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, Size: item.Size})
 	}
-	return d.take(r.Context(), events)
+	return d.take(k.Context(), events)
 }
 
 // trackingMetrics takes what Analytics.js measures about itself, and drops it.
-func (d *Door) trackingMetrics(*http.Request, *DoorConfig, store.Call) doorAnswer { return doorTaken }
+func (d *Door) trackingMetrics(*knock, *DoorConfig, store.Call) doorAnswer { return doorTaken }
 
 // checkWriteKeys answers 503 while no key is configured: SDKs keep their events for that.
 func (c *DoorConfig) checkWriteKeys() *doorAnswer {

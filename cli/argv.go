@@ -66,6 +66,10 @@ func split(args []string, takesValue map[string]bool) (l commandLine, err error)
 			l.help = true
 			continue
 		}
+		if len(l.words) == 0 && (name == "v" || name == "version") {
+			l.words = append(l.words, "version") // what everybody types
+			continue
+		}
 		if takesValue[name] && !hasValue {
 			if i++; i == len(args) {
 				return l, usage("--%s needs a value", name)
@@ -104,12 +108,23 @@ func resolve(app *urfave.App, l commandLine) (command *urfave.Command, path, res
 		next := find(commands, rest[0])
 		if next == nil {
 			typed := strings.Join(append([]string{app.Name}, append(path, rest[0])...), " ")
-			return nil, nil, nil, usage("there is no command `%s`%s", typed, didYouMean(rest[0], names(commands), ""))
+			return nil, nil, nil, usage("there is no command `%s`%s", typed, orElse(didYouMean(rest[0], names(commands), ""), append([]string{app.Name}, path...), command))
 		}
 		command, commands = next, next.Subcommands
 		path, rest = append(path, rest[0]), rest[1:]
 	}
 	return command, path, rest, nil
+}
+
+// orElse is a hint, or without one where to look.
+func orElse(hint string, path []string, group *urfave.Command) string {
+	switch {
+	case hint != "":
+		return hint
+	case group == nil:
+		return ": `personasync help` lists those there are"
+	}
+	return ": there are " + commandList(strings.Join(path, " "), group)
 }
 
 func find(commands []*urfave.Command, name string) *urfave.Command {
@@ -129,10 +144,10 @@ func names(commands []*urfave.Command) (list []string) {
 }
 
 // commandList spells out the commands of a group.
-func commandList(group *urfave.Command) string {
+func commandList(name string, group *urfave.Command) string {
 	var list []string
 	for _, c := range group.Subcommands {
-		list = append(list, "`"+group.HelpName+" "+c.Name+"`")
+		list = append(list, "`"+name+" "+c.Name+"`")
 	}
 	return strings.Join(list, ", ")
 }

@@ -19,7 +19,8 @@ func (sh *shell) audienceCommand() *urfave.Command {
 			{
 				Name:  "list",
 				Usage: "list every audience and trait seen, with its members",
-				Description: "A computation appears with its first event; nothing need be configured for it.\n\n" +
+				Description: "A computation appears with its first event; nothing need be configured for it. --wide shows the ids,\n" +
+					"too.\n\n" +
 					"Example: personasync audience list",
 				Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
 				Action: sh.audienceList,
@@ -73,14 +74,18 @@ func (sh *shell) audienceList(c *urfave.Context) error {
 func (sh *shell) printComputations(wide bool, list []store.ComputationInfo) error {
 	t := sh.newTable(wide, column{title: "KEY", flexible: true}, column{title: "CLASS"},
 		column{title: "MEMBERS", right: true}, column{title: "ENTERED", right: true}, column{title: "EXITED", right: true}, column{title: "HELD", right: true},
-		column{title: "LAST EVENT"}, column{title: "ID", flexible: true})
+		column{title: "LAST EVENT"})
+	if wide { // a key that is cut cannot be typed
+		t.columns = append(t.columns, column{title: "ID"})
+	}
 	var rows [][]string
 	for _, l := range list {
 		members := count(l.Members)
 		if l.Class == "trait" {
 			members = ""
 		}
-		rows = append(rows, []string{l.Key, l.Class, members, count(l.Entered), count(l.Exited), count(l.Held), minute(l.LastEvent), l.ID})
+		row := []string{l.Key, l.Class, members, count(l.Entered), count(l.Exited), count(l.Held), minute(l.LastEvent), l.ID}
+		rows = append(rows, row[:len(t.columns)])
 	}
 	return t.print(rows)
 }
@@ -123,14 +128,30 @@ func (sh *shell) audienceMembers(c *urfave.Context) error {
 			}
 			return anys(page), more, err
 		})
-		return unknownKey(err, key)
+		return sh.unknownKey(c, err, key)
 	})
 }
 
 // unknownKey says what to do about a key that nobody knows.
-func unknownKey(err error, key string) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return nothing("no event has named a computation %q: `personasync audience list` shows those that are known", key)
+func (sh *shell) unknownKey(c *urfave.Context, err error, key string) error {
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
 	}
-	return err
+	hint := "`personasync audience list` shows those that are known"
+	if near := didYouMean(strings.ToLower(key), sh.knownKeys(c), ""); near != "" {
+		hint = strings.TrimPrefix(near, ": ")
+	}
+	return nothing("no event has named a computation %q: %s", key, hint)
+}
+
+// knownKeys lists the keys of the computations, or none if nobody answers.
+func (sh *shell) knownKeys(c *urfave.Context) (keys []string) {
+	_ = sh.quietly(c, func(i agent.Inspector) error { // it is a hint only
+		list, err := i.Computations(c.Context)
+		for _, l := range list {
+			keys = append(keys, l.Key)
+		}
+		return err
+	})
+	return keys
 }

@@ -85,6 +85,7 @@ func (sh *shell) app() *urfave.App {
 			sh.outboxCommand(),
 			sh.audienceCommand(),
 			sh.userCommand(),
+			sh.tailCommand(),
 			sh.flushCommand(),
 			sh.scheduleCommand(),
 			sh.dbCommand(),
@@ -117,7 +118,7 @@ func tidy(commands []*urfave.Command) {
 
 // groupAction answers a group named without one of its commands.
 func groupAction(c *urfave.Context) error {
-	return usage("say which: %s", commandList(c.Command))
+	return usage("say which: %s", commandList(c.Command.HelpName, c.Command))
 }
 
 // jsonFlag is on every command that shows something.
@@ -126,7 +127,7 @@ func jsonFlag() *urfave.BoolFlag {
 }
 
 func limitFlag(what string) *urfave.IntFlag {
-	return &urfave.IntFlag{Name: "limit", Value: store.DefaultLimit, Usage: "show at most `N` " + what}
+	return &urfave.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: store.DefaultLimit, Usage: "show at most `N` " + what}
 }
 
 // limit reads --limit.

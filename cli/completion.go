@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/agent/config"
 )
 
 // completeWord is the command that the shells ask, with what was typed so far: every word behind the
@@ -76,72 +81,97 @@ func (sh *shell) completionCommand() *urfave.Command {
 	}
 }
 
-func (sh *shell) manCommand() *urfave.Command {
-	return &urfave.Command{
-		Name:        "man",
-		Usage:       "print the manual page",
-		Description: "Example: personasync man | man -l -",
-		Action: func(c *urfave.Context) error {
-			if err := arguments(c); err != nil {
-				return err
-			}
-			page, err := c.App.ToManWithSection(1)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprint(sh.out, page, manEnd)
-			return err
-		},
-	}
-}
-
-// manEnd is what the commands' own texts do not say.
-const manEnd = `
-.SH EXIT STATUS
-.TP
-0
-done
-.TP
-1
-failed
-.TP
-2
-wrong usage or configuration, missing permission, a second instance: a restart cannot cure it
-.TP
-3
-nothing there: no such change, user, audience or data
-.TP
-4
-the agent is needed and not running
-
-.SH ENVIRONMENT
-.TP
-PERSONASYNC_CONFIG
-the configuration file
-.TP
-PERSONASYNC_SECTION_KEY
-overrides a key of the configuration, such as PERSONASYNC_INGEST_LISTEN
-.TP
-NO_COLOR
-no colours
-
-.SH FILES
-.TP
-\&./agent.toml, /etc/personasync/agent.toml
-the configuration
-.TP
-/var/lib/personasync
-the data
-`
-
 // complete answers a shell.
 func (sh *shell) complete(app *urfave.App, typed []string) error {
-	for _, candidate := range candidates(app, typed) {
+	typed = joined(typed)
+	for _, candidate := range append(candidates(app, typed), sh.keys(app, typed)...) {
 		if _, err := fmt.Fprintln(sh.out, candidate); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// joined leaves out the "=" that bash makes a word of.
+func joined(typed []string) (words []string) {
+	for i, w := range typed {
+		if w == "=" && i > 0 && i < len(typed)-1 && strings.HasPrefix(typed[i-1], "-") {
+			continue
+		}
+		words = append(words, w)
+	}
+	return words
+}
+
+// keyPatience is how long a person who pressed the key waits for the audiences.
+const keyPatience = time.Second
+
+// keys lists the computations where one of them may stand. Whatever is wrong, there are none then.
+func (sh *shell) keys(app *urfave.App, typed []string) (list []string) {
+	if len(typed) == 0 {
+		return nil
+	}
+	before, word := typed[:len(typed)-1], typed[len(typed)-1]
+	flag, value, _ := strings.Cut(word, "=")
+	switch {
+	case strings.HasPrefix(word, "-"):
+		if word = value; flag != "--computation" {
+			return nil
+		}
+		flag += "="
+	case len(before) > 0 && before[len(before)-1] == "--computation":
+		flag = ""
+	case wantsKey(app, before):
+		flag = ""
+	default:
+		return nil
+	}
+	conf, err := config.LoadWithoutSecrets(configNamed(before, sh), sh.environ)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keyPatience)
+	defer cancel()
+	i, done, _, err := agent.Open(ctx, conf, Version())
+	if err != nil {
+		return nil
+	}
+	defer done.Close()
+	all, err := i.Computations(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, c := range all {
+		list = append(list, flag+plain(c.Key)+"\t"+c.Class)
+	}
+	return matching(slices.Compact(list), flag+word)
+}
+
+// wantsKey reports whether the next argument is the key of a computation.
+func wantsKey(app *urfave.App, before []string) bool {
+	line, err := split(before, valueFlags(app))
+	if err != nil {
+		return false
+	}
+	command, path, rest, err := resolve(app, line)
+	return err == nil && command != nil && len(rest) == 0 && path[0] == "audience" && strings.HasPrefix(command.ArgsUsage, "KEY")
+}
+
+// configNamed is the configuration file that a command line would read; "" for none.
+func configNamed(words []string, sh *shell) string {
+	given := ""
+	for i, w := range words {
+		if v, found := strings.CutPrefix(w, "--config="); found {
+			given = v
+		} else if w == "--config" && i+1 < len(words) {
+			given = words[i+1]
+		}
+	}
+	path, err := config.Find(given, sh.getenv)
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // candidates lists what may stand in the place of the last word.
@@ -156,6 +186,12 @@ func candidates(app *urfave.App, typed []string) (list []string) {
 	takesValue := valueFlags(app)
 	if n := len(before); n > 0 && isValueFlag(before[n-1], takesValue) {
 		return matching(valuesOf(before[n-1]), word)
+	}
+	if flag, value, found := strings.Cut(word, "="); found && isValueFlag(flag, takesValue) {
+		for _, v := range matching(valuesOf(flag), value) {
+			list = append(list, flag+"="+v)
+		}
+		return list
 	}
 	line, err := split(before, takesValue)
 	if err != nil {

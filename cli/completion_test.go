@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,8 @@ func TestCandidatesAreWhatMayStandThere(t *testing.T) {
 		{"outbox list --st", "--state"},
 		{"outbox list --state p", "pending parked"},
 		{"outbox --state parked li", "list"},
+		{"outbox list --state=p", "--state=pending --state=parked"},
+		{"tail --f", "--follow"},
 		{"outbox list --user usr_1 --comp", "--computation"},
 		{"outbox show 9c41e2f0-3e8-0 ", ""},
 		{"completion ", "bash fish zsh"},
@@ -85,4 +88,16 @@ func TestManualPageLosesNoLine(t *testing.T) {
 			t.Errorf("the manual page loses the line %q", line)
 		}
 	}
+}
+
+// TestWhateverShowsSomethingSpeaksJSON: who adds a command that does not says so here.
+func TestWhateverShowsSomethingSpeaksJSON(t *testing.T) {
+	silent := []string{"run", "demo", "sandbox", "config init", "service install", "service uninstall", "completion", "man", "check-files"}
+	app := (&shell{out: io.Discard, err: io.Discard}).app()
+	eachLeaf(app.Commands, nil, func(path []string, c *urfave.Command) {
+		name := strings.Join(path, " ")
+		if has := hasFlag(c.Flags, "json"); has == slices.Contains(silent, name) {
+			t.Errorf("`personasync %s` has --json: %t", name, has)
+		}
+	})
 }

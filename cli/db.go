@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -57,7 +58,7 @@ func (sh *shell) dbCommand() *urfave.Command {
 					"What was received after it was made is not in it: let Segment replay that time, or run\n" +
 					"`personasync audience reconcile`. What left after it was made is sent again, under the same change ids.\n\n" +
 					"Example: systemctl stop personasync && personasync db restore /var/backups/personasync-2026-03-14.tar",
-				Flags:  []urfave.Flag{jsonFlag()},
+				Flags:  []urfave.Flag{yesFlag(), jsonFlag()},
 				Action: sh.dbRestore,
 			},
 		},
@@ -131,7 +132,7 @@ func (sh *shell) printCheck(r *store.CheckReport, json bool) error {
 		fmt.Fprintf(sh.out, "%s set aside earlier\n", plural(r.Damaged, "damaged row"))
 	}
 	if !r.Pages {
-		sh.remark("the pages of the files are followed only while the agent is stopped")
+		sh.remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", store.Bytes(r.Grew))
 	}
 	return nil
 }
@@ -202,6 +203,14 @@ func (sh *shell) dbRestore(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(c.Args().First()); errors.Is(err, fs.ErrNotExist) {
+		return &coded{ExitNothing, err}
+	}
+	if sh.attended() && !c.Bool("yes") {
+		if err := sh.confirm("everything in " + plain(places.DataDir) + " will be replaced by the backup " + plain(c.Args().First())); err != nil {
+			return err
+		}
+	}
 	bar := sh.progress()
 	r, err := agent.Restore(c.Context, places, c.Args().First(), Version(), bar.tell)
 	bar.end()
@@ -219,7 +228,17 @@ func (sh *shell) dbRestore(c *urfave.Context) error {
 		fmt.Fprintf(sh.out, "%s waited then: what of them left since is sent again, under the same change ids\n", plural(r.Pending, "change"))
 	}
 	if r.Faults > 0 {
-		fmt.Fprintf(sh.out, "%s came with the backup: `personasync db check` lists them\n", sh.paint.yellow(plural(r.Faults, "fault")))
+		fmt.Fprintf(sh.out, "%s came with the backup:\n", sh.paint.yellow(plural(r.Faults, "fault")))
+		for _, f := range r.Findings {
+			fmt.Fprintf(sh.out, "  %-8s %s\n", f.Code, plain(f.Message))
+		}
+	}
+	for i := range r.Salvages {
+		if s := &r.Salvages[i]; s.Whole() {
+			fmt.Fprintf(sh.out, "%s was made anew from what could be read of it; nothing was lost\n", plain(s.File))
+		} else {
+			fmt.Fprintf(sh.out, "%s was made anew from what could be read of it; %s\n", plain(s.File), sh.paint.red("lost: "+lossText(s)))
+		}
 	}
 	sh.remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
 	return nil

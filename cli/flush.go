@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -15,19 +17,24 @@ func (sh *shell) flushCommand() *urfave.Command {
 		Usage: "send what waits now, whatever its schedule says",
 		Description: "Asks the running agent to send at once, retries that wait included, and returns without\n" +
 			"waiting for MoEngage. With --computation, everything that shares its schedule leaves.\n" +
-			"--dry-run prints the first requests instead, secrets masked, and sends nothing; the agent\n" +
-			"need not run for that.\n\n" +
-			"Example: personasync flush --dry-run",
+			"--wait goes on until what waited has left, with a progress bar at a terminal; interrupted, the agent\n" +
+			"goes on alone. --dry-run prints the first requests instead, secrets masked, and sends nothing; the\n" +
+			"agent need not run for that.\n\n" +
+			"Example: personasync flush --wait",
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "computation", Usage: "the schedule of the computation with this `KEY` or id"},
 			&urfave.BoolFlag{Name: "dry-run", Usage: "print the requests, send nothing", DisableDefaultText: true},
+			&urfave.BoolFlag{Name: "wait", Usage: "until everything that waits now has left", DisableDefaultText: true},
 			limitFlag("users of a dry run"), jsonFlag(),
 		},
 		Action: func(c *urfave.Context) error {
 			if err := arguments(c); err != nil {
 				return err
 			}
-			if c.Bool("dry-run") {
+			switch {
+			case c.Bool("wait") && (c.Bool("dry-run") || c.String("computation") != ""):
+				return usage("--wait is for everything: it goes neither with --dry-run nor with --computation")
+			case c.Bool("dry-run"):
 				return sh.dryRun(c)
 			}
 			return sh.flush(c)
@@ -48,12 +55,27 @@ func (sh *shell) flush(c *urfave.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	var before agent.Status
+	if c.Bool("wait") {
+		if before, err = client.Status(c.Context); err != nil {
+			return err
+		}
+	}
 	receipt, err := client.Flush(c.Context, c.String("computation"))
 	if err != nil {
-		return unknownKey(err, c.String("computation"))
+		return sh.unknownKey(c, err, c.String("computation"))
+	}
+	if c.Bool("wait") {
+		if err := sh.drain(c.Context, client, before); err != nil {
+			return err
+		}
 	}
 	if c.Bool("json") {
 		return printJSON(sh.out, receipt)
+	}
+	if c.Bool("wait") {
+		_, err = fmt.Fprintf(sh.out, "flushed: %s left\n", plural(before.Changes.Pending, "change"))
+		return err
 	}
 	what := "everything"
 	if receipt.Job != "" {
@@ -61,6 +83,40 @@ func (sh *shell) flush(c *urfave.Context) (err error) {
 	}
 	_, err = fmt.Fprintf(sh.out, "flushing %s; %s in the outbox\n", plain(what), plural(receipt.Pending, "pending change"))
 	return err
+}
+
+// drainPoll is how often a drain is looked at.
+const drainPoll = 250 * time.Millisecond
+
+// drain waits until as many changes came to an end as waited before: what arrives meanwhile may wait on.
+func (sh *shell) drain(ctx context.Context, client *agent.Client, before agent.Status) error {
+	bar := sh.progress()
+	bar.unit = func(n int64) string { return plural(n, "change") }
+	defer bar.end()
+	ended := func(s agent.Status) int64 { return int64(s.Changes.Created - s.Changes.Pending) }
+	failing := false
+	for {
+		s, err := client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		done, total := ended(s)-ended(before), int64(before.Changes.Pending)
+		if done >= total || s.Changes.Pending == 0 {
+			return nil
+		}
+		if now := s.MoEngage.State == "failing"; now != failing {
+			failing = now
+			if bar.end(); failing {
+				sh.remark("MoEngage takes nothing at the moment: %s", plain(s.MoEngage.LastError))
+			}
+		}
+		bar.tell(done, total)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(drainPoll):
+		}
+	}
 }
 
 func (sh *shell) dryRun(c *urfave.Context) error {
@@ -74,7 +130,7 @@ func (sh *shell) dryRun(c *urfave.Context) error {
 	return sh.inspect(c, func(i agent.Inspector) error {
 		r, err := i.DryRun(c.Context, c.String("computation"), n)
 		if err != nil {
-			return unknownKey(err, c.String("computation"))
+			return sh.unknownKey(c, err, c.String("computation"))
 		}
 		if c.Bool("json") {
 			return printJSON(sh.out, r)

@@ -37,7 +37,7 @@ func (sh *shell) retryCommand() *urfave.Command {
 			"Example: personasync outbox retry --reason data_refused",
 		Flags: []urfave.Flag{
 			&urfave.BoolFlag{Name: "all", Usage: "all that are parked", DisableDefaultText: true},
-			&urfave.StringFlag{Name: "reason", Usage: "all that are parked for `REASON`, as `outbox stats` shows it"},
+			&urfave.StringFlag{Name: "reason", Usage: "all that are parked for `REASON`, or for one cause as `outbox stats --wide` shows it"},
 			yesFlag(), dryRunFlag(), jsonFlag(),
 		},
 		Action: func(c *urfave.Context) error {
@@ -78,7 +78,9 @@ func (sh *shell) dropCommand() *urfave.Command {
 // hand previews, asks if need be, and does it.
 func (sh *shell) hand(c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
-		if _, err := store.ParseID(id); err != nil {
+		if _, err := store.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
+			return usage("%w; what is parked for a reason is named by --reason %s", err, id)
+		} else if err != nil {
 			return usage("%w", err)
 		}
 	}
@@ -99,6 +101,9 @@ func (sh *shell) hand(c *urfave.Context, o agent.HandOrder, done string, asks bo
 	r, err := do(client, c.Context, preview)
 	if err != nil {
 		return unknownChange(err)
+	}
+	if o.Reason != "" && r.Done == 0 {
+		return nothing("no change is parked for %q: `personasync outbox stats` shows the reasons and causes that there are", o.Reason)
 	}
 	if c.Bool("dry-run") {
 		return sh.printHand(c, r, "would be "+done)
@@ -132,9 +137,12 @@ func (sh *shell) printHand(c *urfave.Context, r *agent.HandReceipt, done string)
 	return err
 }
 
+// attended reports whether somebody sits at the terminal, to be asked.
+func (sh *shell) attended() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
+
 // confirm asks the person at the terminal. Where nobody sits, --yes must have said so.
 func (sh *shell) confirm(what string) error {
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
+	if !sh.attended() {
 		return usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
 	}
 	fmt.Fprintf(sh.err, "%s. Go on? [y/N] ", what)

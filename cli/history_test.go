@@ -13,12 +13,12 @@ func TestPassages(t *testing.T) {
 			{Computation: "quiet", In: true, Since: "2026-03-15T00:00:00Z"},
 			{Computation: "again", In: true, Since: "2026-03-17T00:00:00Z"},
 		},
-		Pending: []store.ChangeInfo{{ID: "3", Kind: "event", State: "parked", Computation: "vip", Transition: "exit", EventTime: "2026-03-16T00:00:00Z"}},
-		History: []store.ChangeInfo{
-			{ID: "4", Kind: "attribute", State: "delivered", Computation: "vip", Transition: "exit", EventTime: "2026-03-16T00:00:00Z"},
-			{ID: "2", Kind: "attribute", State: "delivered", Computation: "spent", Transition: "value", EventTime: "2026-03-15T00:00:00Z"},
-			{ID: "1", Kind: "event", State: "delivered", Computation: "vip", Transition: "enter", EventTime: "2026-03-14T00:00:00Z"},
-			{ID: "0", Kind: "event", State: "delivered", Computation: "again", Transition: "exit", EventTime: "2026-03-13T00:00:00Z"},
+		Pending: []store.UserChange{{ChangeInfo: store.ChangeInfo{ID: "3", Kind: "event", State: "parked", Computation: "vip", Transition: "exit", EventTime: "2026-03-16T00:00:00Z"}}},
+		History: []store.UserChange{
+			{ChangeInfo: store.ChangeInfo{ID: "4", Kind: "attribute", State: "delivered", Computation: "vip", Transition: "exit", EventTime: "2026-03-16T00:00:00Z"}},
+			{ChangeInfo: store.ChangeInfo{ID: "2", Kind: "attribute", State: "delivered", Computation: "spent", Transition: "value", EventTime: "2026-03-15T00:00:00Z"}},
+			{ChangeInfo: store.ChangeInfo{ID: "1", Kind: "event", State: "delivered", Computation: "vip", Transition: "enter", EventTime: "2026-03-14T00:00:00Z"}},
+			{ChangeInfo: store.ChangeInfo{ID: "0", Kind: "event", State: "delivered", Computation: "again", Transition: "exit", EventTime: "2026-03-13T00:00:00Z"}},
 		},
 	}
 	var got []string

@@ -39,7 +39,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"What is known of a later time than the list's is left alone. Interrupted, give it again: what is\n" +
 				"done is not done twice. Events are not queued unless --events asks for them.\n\n" +
 				"Example: personasync audience import high_value_shoppers members.csv --dry-run",
-			Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceImport("import"),
 		},
 		{
@@ -59,7 +59,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			Description: "Members and ex-members alike, whatever MoEngage was told before: after a restore, a change of\n" +
 				"agent.toml, or a mishap at MoEngage.\n\n" +
 				"Example: personasync audience reconcile high_value_shoppers --dry-run",
-			Flags:  []urfave.Flag{eventsFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{eventsFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("reconcile"),
 		},
 		{
@@ -68,7 +68,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			ArgsUsage: "KEY",
 			Description: "Segment sends no exits when an audience is deleted there.\n\n" +
 				"Example: personasync audience close high_value_shoppers",
-			Flags:  []urfave.Flag{eventsFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{eventsFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("close"),
 		},
 		{
@@ -78,7 +78,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			Description: "When more members leave an audience at once than [guard] allows, its exits are held until you\n" +
 				"release or discard them.\n\n" +
 				"Example: personasync audience release high_value_shoppers",
-			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("release"),
 		},
 		{
@@ -87,7 +87,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			ArgsUsage: "KEY",
 			Description: "For an audience that was broken upstream. Later events of Segment decide anew.\n\n" +
 				"Example: personasync audience discard high_value_shoppers",
-			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("discard"),
 		},
 		{
@@ -98,7 +98,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"MoEngage is told the difference. Who was a member, and was not named since, stays one: `audience\n" +
 				"import` with a full list settles that.\n\n" +
 				"Example: personasync audience adopt high_value_shoppers aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
-			Flags:  []urfave.Flag{dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("adopt"),
 		},
 	}
@@ -150,16 +150,51 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 			skipped := &omissions{}
 			list := &agent.List{Name: path, Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
 			order.Users = finally(list.Users(), func() { bar.next(people) })
-			r, err := o.Order(c.Context, order, bar.tell)
+			rewind := func() error {
+				*skipped = omissions{}
+				list.Input = &metered{r: file, size: info.Size(), tell: bar.tell}
+				bar.next(store.Bytes)
+				_, err := file.Seek(0, io.SeekStart)
+				return err
+			}
+			r, err := sh.carryOut(c, o, order, bar, rewind)
 			bar.end()
 			skipped.remark(sh)
 			if err != nil {
-				return unknownKey(err, order.Key)
+				return sh.unknownKey(c, err, order.Key)
 			}
 			r.Skipped = skipped.n
 			return sh.printMembership(c, verb, r)
 		})
 	}
+}
+
+// carryOut has an order carried out. Who sits at a terminal is shown first what it comes to, and asked;
+// a script is taken at its word. rewind makes the order ready for a second time.
+func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, bar *progressBar, rewind func() error) (r store.MembershipReport, err error) {
+	if order.DryRun || order.Verb == "baseline" || c.Bool("yes") || !sh.attended() {
+		return o.Order(c.Context, order, bar.tell)
+	}
+	preview := order
+	preview.DryRun = true
+	r, err = o.Order(c.Context, preview, bar.tell)
+	bar.end()
+	if err != nil {
+		return r, err
+	}
+	if changesAnything(r) {
+		if err := sh.confirm(membershipText(order.Verb, r)); err != nil {
+			return r, err
+		}
+	}
+	if err := rewind(); err != nil {
+		return r, err
+	}
+	return o.Order(c.Context, order, bar.tell)
+}
+
+func changesAnything(r store.MembershipReport) bool {
+	return r.Enters+r.Exits+r.Again+r.Decided+r.Created+r.Held > 0
 }
 
 // listTime is when a list was true.
@@ -235,10 +270,10 @@ func (sh *shell) audienceOrder(verb string) urfave.ActionFunc {
 		order := agent.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
 		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
 			bar.next(people)
-			r, err := o.Order(c.Context, order, bar.tell)
+			r, err := sh.carryOut(c, o, order, bar, func() error { return nil })
 			bar.end()
 			if err != nil {
-				return unknownKey(err, order.Key)
+				return sh.unknownKey(c, err, order.Key)
 			}
 			return sh.printMembership(c, verb, r)
 		})
@@ -249,6 +284,23 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 	if c.Bool("json") {
 		return printJSON(sh.out, r)
 	}
+	text := membershipText(verb, r)
+	end := plural(r.Created, "change") + " made"
+	switch {
+	case r.DryRun:
+		end = "nothing was done"
+	case r.Decided > 0 && r.Created == 0:
+		end = "a new window begins"
+	}
+	if r.Held > 0 {
+		end += "; " + sh.paint.yellow(plural(r.Held, "change")+" held") + " (`personasync outbox list --state held`)"
+	}
+	_, err := fmt.Fprintf(sh.out, "%s; %s\n", text, end)
+	return err
+}
+
+// membershipText counts who is concerned.
+func membershipText(verb string, r store.MembershipReport) string {
 	var parts []string
 	part := func(n uint64, what string) {
 		if n > 0 {
@@ -274,16 +326,5 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 	if len(parts) == 0 {
 		parts = []string{"nobody"}
 	}
-	end := plural(r.Created, "change") + " made"
-	switch {
-	case r.DryRun:
-		end = "nothing was done"
-	case r.Decided > 0 && r.Created == 0:
-		end = "a new window begins"
-	}
-	if r.Held > 0 {
-		end += "; " + sh.paint.yellow(plural(r.Held, "change")+" held") + " (`personasync outbox list --state held`)"
-	}
-	_, err := fmt.Fprintf(sh.out, "%s: %s; %s\n", plain(r.Key), strings.Join(parts, ", "), end)
-	return err
+	return plain(r.Key) + ": " + strings.Join(parts, ", ")
 }

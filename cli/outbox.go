@@ -50,9 +50,11 @@ func (sh *shell) outboxCommand() *urfave.Command {
 			},
 			{
 				Name:  "stats",
-				Usage: "count what waits, by state, computation and reason",
-				Description: "A reason is why a change was refused, waits or is parked: `outbox explain-code` says more of it,\n" +
-					"`outbox retry --reason` sends again what is parked for it.\n\nExample: personasync outbox stats",
+				Usage: "count what waits, by state, computation and cause",
+				Description: "A cause is the reason why a change was refused, waits or is parked, and of what is parked the words of\n" +
+					"MoEngage, less ids and numbers. `outbox explain-code` says more of a reason; `outbox retry --reason`\n" +
+					"sends again what is parked for a reason, or for one cause as --wide and --json show it.\n\n" +
+					"Example: personasync outbox stats --wide",
 				Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
 				Action: sh.outboxStats,
 			},
@@ -65,6 +67,9 @@ func (sh *shell) outboxCommand() *urfave.Command {
 }
 
 func (sh *shell) outboxList(c *urfave.Context) error {
+	if _, ok := store.ParseState(c.Args().First()); ok {
+		return usage("a state is named by --state: `personasync outbox list --state %s`", c.Args().First())
+	}
 	if err := arguments(c); err != nil {
 		return err
 	}
@@ -210,7 +215,9 @@ func (sh *shell) printChange(p *agent.ChangePage) error {
 	line("attempts", count(p.Attempts))
 	line("next attempt", p.NextAttempt)
 	line("reason", p.Reason)
-	line("", p.Sentence)
+	if p.Sentence != "" {
+		fmt.Fprintf(&b, "%-14s%s\n", "", strings.ReplaceAll(wrap(plain(p.Sentence), tableWidth-14), "\n", "\n"+strings.Repeat(" ", 14)))
+	}
 	sh.writeAnswer(&b, p.Answer)
 	fmt.Fprintf(&b, "\n%s\n%s\n", sh.paint.bold("Event, as received"), eventText(p))
 	fmt.Fprintf(&b, "\n%s\n%s\n", sh.paint.bold("Request to MoEngage"), requestText(p.Request, p.NoRequest))
@@ -222,10 +229,19 @@ func (sh *shell) writeAnswer(b *bytes.Buffer, a *store.Answer) {
 	if a == nil {
 		return
 	}
-	fmt.Fprintf(b, "%-14sHTTP %d at %s %s\n", "last answer", a.Status, a.At.Format("2006-01-02T15:04:05Z07:00"), plain(inBrackets(a.RequestID)))
+	fmt.Fprintf(b, "%-14s%s\n", "last answer", answerText(a))
 	if a.Body != "" {
 		fmt.Fprintf(b, "%-14s%s\n", "", plain(a.Body))
 	}
+}
+
+// answerText says how MoEngage answered, and when.
+func answerText(a *store.Answer) string {
+	what := "none"
+	if a.Status != 0 {
+		what = fmt.Sprintf("HTTP %d", a.Status)
+	}
+	return strings.TrimSpace(what + " at " + a.At.Format("2006-01-02T15:04:05Z07:00") + " " + plain(inBrackets(a.RequestID)))
 }
 
 func (sh *shell) stateText(state string) string {
@@ -290,10 +306,10 @@ func (sh *shell) outboxStats(c *urfave.Context) error {
 			sh.remark("nothing waits, is held or is parked")
 		}
 		t := sh.newTable(c.Bool("wide"), column{title: "STATE"}, column{title: "KIND"},
-			column{title: "COMPUTATION", flexible: true}, column{title: "REASON", flexible: true}, column{title: "COUNT", right: true}, column{title: "FOR EXAMPLE"})
+			column{title: "COMPUTATION", flexible: true}, column{title: "CAUSE", flexible: true}, column{title: "COUNT", right: true}, column{title: "FOR EXAMPLE"})
 		var rows [][]string
 		for _, l := range lines {
-			rows = append(rows, []string{l.State, l.Kind, l.Computation, l.Reason, count(l.Count), first(l.Samples)})
+			rows = append(rows, []string{l.State, l.Kind, l.Computation, l.Cause, count(l.Count), first(l.Samples)})
 		}
 		return t.print(rows)
 	})

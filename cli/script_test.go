@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +36,8 @@ import (
 //	post FILE              delivers a file to it, signed
 //	lose USER [ATTRIBUTE]  makes the sandbox forget what it accepted
 //	until FIELD N          waits until a top-level number of its status is N
+//	stranger CODE PATTERN COMMAND...  runs the program as a user who may see nothing; root can
+//	unread COMMAND...      runs the program with nobody to read what it says
 //	every STATE            runs every command, which must be as states says of this state
 //
 // and a sandbox of their own.
@@ -47,7 +51,13 @@ func TestScripts(t *testing.T) {
 			"post":  scriptPost,
 			"until": scriptUntil,
 			"lose":  scriptLose,
-			"every": scriptEvery,
+			"every": scriptEvery, "stranger": scriptStranger, "unread": scriptUnread,
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("there is no condition %q", name)
 		},
 	})
 }
@@ -88,6 +98,55 @@ func setupScript(env *testscript.Env) error {
 	env.Setenv("PERSONASYNC_MOENGAGE_WORKSPACE_ID", "WS")
 	env.Setenv("PERSONASYNC_MOENGAGE_API_KEY", "key-that-must-not-show")
 	return nil
+}
+
+// stranger is a user who owns nothing here.
+const stranger = 65534
+
+// scriptStranger runs the program, which lies where a stranger has no way to, through its open file.
+func scriptStranger(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: stranger CODE PATTERN COMMAND...")
+	}
+	work := ts.MkAbs(".")
+	for _, dir := range []string{work, filepath.Dir(work)} {
+		ts.Check(os.Chmod(dir, 0o755))
+	}
+	program, err := os.Open(ts.Getenv("BINARY"))
+	ts.Check(err)
+	defer program.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), hangs)
+	defer cancel()
+	c := exec.CommandContext(ctx, "/proc/self/fd/3", args[2:]...)
+	c.Args[0] = "personasync" // by which testscript knows what to be
+	c.Dir, c.ExtraFiles = work, []*os.File{program}
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
+	c.Env = []string{"PERSONASYNC_INGEST_SHARED_SECRET=hush", "PERSONASYNC_MOENGAGE_WORKSPACE_ID=WS", "PERSONASYNC_MOENGAGE_API_KEY=key-that-must-not-show"}
+	out, _ := c.CombinedOutput() // its exit code tells
+	if code := c.ProcessState.ExitCode(); strconv.Itoa(code) != args[0] || !regexp.MustCompile(args[1]).Match(out) || unfit.Match(out) {
+		ts.Fatalf("a stranger's %q ended with %d, not %s and %q; it said:\n%s", args[2:], code, args[0], args[1], out)
+	}
+}
+
+// scriptUnread expects of a command whose reader has gone that it ends at once, well and in silence.
+func scriptUnread(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: unread COMMAND...")
+	}
+	reader, writer, err := os.Pipe()
+	ts.Check(err)
+	ts.Check(reader.Close())
+	defer writer.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), hangs)
+	defer cancel()
+	var said strings.Builder
+	c := exec.CommandContext(ctx, ts.Getenv("BINARY"), args...)
+	c.Dir, c.Stdout, c.Stderr = ts.MkAbs("."), writer, &said
+	c.Env = append(os.Environ(), "PERSONASYNC_INGEST_SHARED_SECRET=hush", "PERSONASYNC_MOENGAGE_WORKSPACE_ID=WS", "PERSONASYNC_MOENGAGE_API_KEY=key-that-must-not-show")
+	_ = c.Run() // its exit code tells
+	if code := c.ProcessState.ExitCode(); code != 0 || strings.Contains(said.String(), "broken pipe") || unfit.MatchString(said.String()) {
+		ts.Fatalf("unread, %q ended with %d and said:\n%s", args, code, said.String())
+	}
 }
 
 func scriptExits(ts *testscript.TestScript, neg bool, args []string) {

@@ -51,6 +51,7 @@ var states = []stateCase{
 	{"audience adopt vip aud_2 --dry-run", "3 with that id", "3 with that id", "2 in use", "3 with that id"},
 	{"user show usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann"},
 	{"user forget --yes usr_cid", "0 forgotten", "0 forgotten", "2 in use", "0 forgotten"},
+	{"tail", "0 parked +usr_bob", "0 parked +usr_bob", "0 parked +usr_bob", "0 parked +usr_bob"},
 	{"flush", "0 flushing everything", "4 --dry-run", "4 is starting", "4 --dry-run"},
 	{"schedule", "0 nothing is scheduled", "0 nothing is scheduled", "0 nothing is scheduled", "0 nothing is scheduled"},
 	{"db check", "0 everything is as it should be", "0 everything is as it should be", "0 everything is as it should be", "0 everything is as it should be"},

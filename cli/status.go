@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func (sh *shell) statusCommand() *urfave.Command {
 
 func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	var b bytes.Buffer
-	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, text) }
+	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, beside(text, 12)) }
 
 	line("events", sh.readyText(s))
 	line("MoEngage", sh.reachText(s.MoEngage))
@@ -215,12 +216,16 @@ func (sh *shell) ledger(title, whole string, total uint64, terms []portion) stri
 	if len(parts) == 0 {
 		parts = []string{"nothing"}
 	}
-	text := wrap(fmt.Sprintf("%s %s = %s", count(total), whole, strings.Join(parts, " + ")), tableWidth-12)
 	verdict := sh.paint.green("balances")
 	if off := balance(total, terms); off != 0 {
 		verdict = sh.paint.red(fmt.Sprintf("DOES NOT BALANCE, by %d: please report it", off))
 	}
-	return fmt.Sprintf("%-12s%s: %s\n", title, strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", 12)), verdict)
+	return fmt.Sprintf("%-12s%s\n", title, beside(fmt.Sprintf("%s %s = %s: %s", count(total), whole, strings.Join(parts, " + "), verdict), 12))
+}
+
+// beside wraps text that stands behind a margin.
+func beside(text string, margin int) string {
+	return strings.ReplaceAll(wrap(text, tableWidth-margin), "\n", "\n"+strings.Repeat(" ", margin))
 }
 
 // wrap breaks text at spaces into lines of at most width characters.
@@ -230,7 +235,7 @@ func wrap(text string, width int) string {
 	for i, word := range strings.Fields(text) {
 		switch {
 		case i == 0:
-		case column+1+len(word) > width:
+		case column+1+seen(word) > width:
 			b.WriteByte('\n')
 			column = 0
 		default:
@@ -238,7 +243,12 @@ func wrap(text string, width int) string {
 			column++
 		}
 		b.WriteString(word)
-		column += len(word)
+		column += seen(word)
 	}
 	return b.String()
 }
+
+var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// seen is how many columns a word takes on a terminal.
+func seen(word string) int { return width(colour.ReplaceAllString(word, "")) }

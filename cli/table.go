@@ -3,7 +3,6 @@ package cli
 import (
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 	"os"
@@ -20,6 +19,7 @@ type column struct {
 	title    string
 	flexible bool // is cut to make the table fit
 	right    bool // numbers
+	least    int  // wide at least, for rows that come later
 	paint    func(string) string
 }
 
@@ -83,9 +83,9 @@ func (t *table) measure(rows [][]string) {
 	t.widths = make([]int, len(t.columns))
 	total := 2 * (len(t.columns) - 1)
 	for i := range t.columns {
-		t.widths[i] = utf8.RuneCountInString(t.columns[i].title)
+		t.widths[i] = max(width(t.columns[i].title), t.columns[i].least)
 		for _, row := range rows {
-			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(row[i]))
+			t.widths[i] = max(t.widths[i], width(row[i]))
 		}
 		total += t.widths[i]
 	}
@@ -110,7 +110,7 @@ func (t *table) line(cells []string, title bool) error {
 		if t.fit > 0 && c.flexible {
 			cell = cut(cell, t.widths[i])
 		}
-		gap := strings.Repeat(" ", max(0, t.widths[i]-utf8.RuneCountInString(cell)))
+		gap := strings.Repeat(" ", max(0, t.widths[i]-width(cell)))
 		switch {
 		case title:
 			cell = t.paint.bold(cell)
@@ -129,10 +129,16 @@ func (t *table) line(cells []string, title bool) error {
 	return err
 }
 
-// cut shortens s to n characters, the last of which then says so.
+// cut shortens s to n columns, the last of which then says so.
 func cut(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
+	if width(s) <= n {
 		return s
 	}
-	return string([]rune(s)[:n-1]) + "…"
+	taken := 0
+	for i, r := range s {
+		if taken += width(string(r)); taken > n-1 {
+			return s[:i] + "…"
+		}
+	}
+	return s
 }

@@ -46,6 +46,19 @@ func TestTableFitsUnlessItIsToBeWide(t *testing.T) {
 	}
 }
 
+func TestCharactersThatTakeTwoColumnsFitToo(t *testing.T) {
+	wide := [][]string{{"id", strings.Repeat("会員", 60), strings.Repeat("한국", 40), "1"}, {"id", "e\u0301va", "🙂🙂", "22"}}
+	lines := strings.Split(strings.TrimSpace(printTable(t, testShell(), false, wide)), "\n")
+	for _, line := range lines {
+		if n := width(line); n > tableWidth {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
+	}
+	if last := lines[len(lines)-1]; width(last) != width(lines[0]) {
+		t.Errorf("out of line:\n%s", strings.Join(lines, "\n"))
+	}
+}
+
 func TestTableWithoutRowsIsNothing(t *testing.T) {
 	if got := printTable(t, testShell(), false, nil); got != "" {
 		t.Errorf("got %q", got)

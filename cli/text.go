@@ -130,3 +130,20 @@ func minute(timestamp string) string {
 	}
 	return timestamp[:10] + " " + timestamp[11:16]
 }
+
+// wideScripts are written in characters that take two columns of a terminal.
+var wideScripts = []*unicode.RangeTable{unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana}
+
+// width is how many columns s takes on a terminal.
+func width(s string) (n int) {
+	for _, r := range s {
+		switch {
+		case unicode.Is(unicode.Mn, r), r == '\u200d', r == '\ufe0f':
+		case unicode.In(r, wideScripts...), r >= 0xff01 && r <= 0xff60, r >= 0x1f300 && r <= 0x1faff:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -46,8 +47,23 @@ func (sh *shell) userShow(c *urfave.Context) error {
 		if c.Bool("json") {
 			return printJSON(sh.out, u)
 		}
-		return sh.printUser(u, c.Bool("wide"))
+		if err := sh.printUser(u, c.Bool("wide")); err != nil {
+			return err
+		}
+		return sh.remarkRoad(c, i, len(u.Pending) > 0)
 	})
+}
+
+// remarkRoad says that nothing leaves at all, if something waits: only a running agent knows.
+func (sh *shell) remarkRoad(c *urfave.Context, i agent.Inspector, waits bool) error {
+	if !waits {
+		return nil
+	}
+	s, err := i.Status(c.Context)
+	if err == nil && s.MoEngage.State == "failing" {
+		sh.remark("MoEngage takes nothing since %s: %s", s.MoEngage.Since, plain(s.MoEngage.LastError))
+	}
+	return err
 }
 
 func unknownUser(id string) error {
@@ -67,9 +83,59 @@ func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
 	return cmp.Or(
 		sh.section("Memberships", memberships, rows),
 		sh.printTraits(u, wide),
-		sh.section("Waiting", sh.newTable(wide, stateTable...), stateRows(u.Pending)),
+		sh.printWaiting(u.Pending, wide),
+		sh.printMore(u),
 		sh.section("History", sh.newTable(wide, stateTable...), stateRows(u.History)),
 	)
+}
+
+// printMore says where the rest is of what waits for a user, when it is too much for a page.
+func (sh *shell) printMore(u *store.UserInfo) error {
+	if !u.PendingMore {
+		return nil
+	}
+	_, err := fmt.Fprintf(sh.out, "and more: `personasync outbox list --user %s --limit N` goes on\n", plain(u.User))
+	return err
+}
+
+// printWaiting lists what MoEngage was not told, each with why, and with MoEngage's last word about it.
+func (sh *shell) printWaiting(list []store.UserChange, wide bool) error {
+	if err := sh.section("Waiting", sh.newTable(wide, waitingTable...), waitingRows(list)); err != nil || len(list) == 0 {
+		return err
+	}
+	var b bytes.Buffer
+	b.WriteByte('\n')
+	for _, v := range list[:min(len(list), explained)] {
+		fmt.Fprintf(&b, "%s\n", hanging(plain(v.ID+" ("+v.State+"): "+v.Waits)))
+		if v.Answer != nil {
+			fmt.Fprintf(&b, "%s\n", hanging("last answer: "+answerText(v.Answer)+" "+plain(v.Answer.Body)))
+		}
+	}
+	if more := len(list) - explained; more > 0 {
+		fmt.Fprintf(&b, "and %s: `personasync outbox show ID` explains each\n", plural(more, "more"))
+	}
+	_, err := sh.out.Write(b.Bytes())
+	return err
+}
+
+// explained is how many changes of a user are explained at length.
+const explained = 20
+
+// hanging wraps a text to 80 columns, the lines below the first indented.
+func hanging(text string) string {
+	return "  " + strings.ReplaceAll(wrap(text, tableWidth-4), "\n", "\n    ")
+}
+
+var waitingTable = []column{
+	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION", flexible: true}, {title: "KIND"},
+	{title: "CHANGE"}, {title: "EVENT TIME"}, {title: "TRIED", right: true},
+}
+
+func waitingRows(changes []store.UserChange) (rows [][]string) {
+	for _, v := range changes {
+		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, minute(v.EventTime), count(v.Attempts)})
+	}
+	return rows
 }
 
 func (sh *shell) printTraits(u *store.UserInfo, wide bool) error {
@@ -86,13 +152,9 @@ var stateTable = []column{
 	{title: "CHANGE"}, {title: "EVENT TIME"}, {title: "WHY", flexible: true},
 }
 
-func stateRows(changes []store.ChangeInfo) (rows [][]string) {
+func stateRows(changes []store.UserChange) (rows [][]string) {
 	for _, v := range changes {
-		why := whyText(v)
-		if v.NextAttempt != "" {
-			why += ", next " + minute(v.NextAttempt)
-		}
-		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, minute(v.EventTime), why})
+		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, minute(v.EventTime), whyText(v.ChangeInfo)})
 	}
 	return rows
 }

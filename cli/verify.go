@@ -60,7 +60,7 @@ func (sh *shell) audienceVerify(c *urfave.Context) (err error) {
 	bar.unit = users
 	r, err := client.Verify(c.Context, o, bar.tell)
 	if bar.end(); err != nil {
-		return unknownKey(err, o.Key)
+		return sh.unknownKey(c, err, o.Key)
 	}
 	if c.Bool("json") {
 		return printJSON(sh.out, r)

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 )
 
 // Applying is a pure function of the state and the record: no clock, no random, no look outside. The
 // record's receipt is the only "now". So the same records give the same state in whatever batches,
 // and a crash between two commits repeats the work and not its effect.
 
-// fate is the term of the ledger that an accepted event ends in, the weightier the greater.
+// fate is the term of the ledger that an accepted event ends in, the weightier the greater. Numbers are on
+// disk, one greater.
 type fate uint8
 
 const (
@@ -48,7 +50,9 @@ func (b *batch) apply(rec record, frame []byte) {
 	}
 	b.now = rec.event.Received
 	l.Accepted++
-	switch b.applyEvent(&cause{seq: rec.seq, event: rec.event}, frame) {
+	came := b.applyEvent(&cause{seq: rec.seq, event: rec.event}, frame)
+	b.verdict(rec.seq, came)
+	switch came {
 	case fateTransition:
 		l.Transitions++
 	case fateUnchanged:
@@ -70,6 +74,7 @@ func (b *batch) applyDamaged(seq uint64, frame []byte, cause error) {
 	b.st.ledger.events.Accepted++
 	b.st.ledger.events.Parked++
 	b.log.Error("a damaged record of the inbox was parked", "record", seq, "err", cause)
+	b.verdict(seq, fateParked)
 	b.parkEvent(seq, frame, &Event{Received: b.now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
 }
 
@@ -98,6 +103,9 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 		return b.applyDelete(c, park)
 	case e.Class == ClassNone:
 		return fateIgnored
+	}
+	if b.overflows(e) {
+		return park("too_many_names", fmt.Sprintf("it names a computation, a column or a trait that is not known yet, and %d of them are known, the most there may be: find out who makes them up", maxFields))
 	}
 	f, ambiguous := b.resolve(e)
 	if ambiguous {

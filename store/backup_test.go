@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // backUp writes a backup of b and returns its path.
@@ -245,35 +247,68 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	}
 }
 
+// TestARestoreSaysWhatADamagedBackupHadLost: what the disk had spoiled when the backup was made is salvaged on
+// the way, and the report was silent about what that could not save.
+func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
+	t.Parallel()
+	b := open(t, rules(SendNone))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
+	key := rowKey(userKey("ann"), 0)
+	must(t, b.db.Update(func(tx *bolt.Tx) error {
+		row := bytes.Clone(tx.Bucket(bucketRows).Get(key))
+		row[3] ^= 0xFF
+		return tx.Bucket(bucketRows).Put(key, row)
+	}))
+	dir := filepath.Join(t.TempDir(), "data")
+	r, err := Restore(context.Background(), backUp(t, b), dir, nil)
+	must(t, err)
+	if r.Faults == 0 || len(r.Salvages) != 1 || r.Salvages[0].Lost.Users != 1 || r.Salvages[0].Lost.Members != 1 {
+		t.Errorf("%d faults, salvaged %+v", r.Faults, r.Salvages)
+	}
+	restored := adopt(t, dir)
+	if _, err := restored.User("bob"); err != nil {
+		t.Error(err)
+	}
+	soundness(t, restored)
+}
+
 // TestKilledDuringARestore kills a process at every step of putting a restored store in place: there
 // is a whole store after each, the old one or the new one.
+//
+// The backup may be another store's, as on a machine where the agent was started before the restore.
 func TestKilledDuringARestore(t *testing.T) {
 	for step, restored := range map[Point]bool{PointRestoreAside: false, PointRestorePlaced: true, PointRestoreMoved: true} {
-		t.Run(string(step), func(t *testing.T) {
-			t.Parallel()
-			b := open(t, rules(SendBoth))
-			b.receive(event("ann", "vip", true, 1))
-			path := backUp(t, b)
-			b.receive(event("bob", "vip", true, 1))
-			must(t, b.Store.Close())
-			child := exec.Command(os.Args[0], "-test.run=^TestRestoreChild$")
-			child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+string(step), "STORE_BACKUP="+path)
-			out, err := child.CombinedOutput()
-			var died *exec.ExitError
-			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-				t.Fatalf("the child was to be killed: %v\n%s", err, out)
-			}
-			b = adopt(t, b.dir)
-			_, err = b.User("bob")
-			if restored != errors.Is(err, ErrNotFound) {
-				t.Errorf("after %s: bob: %v", step, err)
-			}
-			b.receive(event("cid", "vip", true, 1))
-			b.balance()
-			if _, err := os.Stat(filepath.Join(b.dir, restoreDir)); err == nil {
-				t.Error("the half-made store is still there")
-			}
-		})
+		t.Run(string(step), func(t *testing.T) { killRestore(t, step, restored, false) })
+		t.Run(string(step)+", of another store", func(t *testing.T) { killRestore(t, step, restored, true) })
+	}
+}
+
+func killRestore(t *testing.T, step Point, restored, another bool) {
+	t.Parallel()
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 1))
+	path := backUp(t, b)
+	if another {
+		b = open(t, rules(SendBoth))
+	}
+	b.receive(event("bob", "vip", true, 1))
+	must(t, b.Store.Close())
+	child := exec.Command(os.Args[0], "-test.run=^TestRestoreChild$")
+	child.Env = append(os.Environ(), "STORE_DIR="+b.dir, "STORE_STEP="+string(step), "STORE_BACKUP="+path)
+	out, err := child.CombinedOutput()
+	var died *exec.ExitError
+	if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the child was to be killed: %v\n%s", err, out)
+	}
+	b = adopt(t, b.dir)
+	_, err = b.User("bob")
+	if restored != errors.Is(err, ErrNotFound) {
+		t.Errorf("after %s: bob: %v", step, err)
+	}
+	b.receive(event("cid", "vip", true, 1))
+	b.balance()
+	if _, err := os.Stat(filepath.Join(b.dir, restoreDir)); err == nil {
+		t.Error("the half-made store is still there")
 	}
 }
 

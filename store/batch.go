@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -26,10 +28,16 @@ type batch struct {
 	rows, queue, due, locator, parked, held, history *bolt.Bucket
 	row                                              *bolt.Cursor // of rows, see get
 
+	fates     []byte // verdicts on the records from firstFate on: see trail.go
+	firstFate uint64
+	parkings  []*stored // parked in this transaction
+
 	now  time.Time // receipt of the record being applied
 	dry  bool      // decide, and write nothing
 	woke [2]bool   // something became due that was not, by Road - 1
 	err  error     // the first write that failed; the transaction is lost
+
+	aside bool // a damaged row was set aside
 
 	tracing bool // a compaction wants to know what is written: see trace.go
 	touched []spot
@@ -226,8 +234,16 @@ func (b *batch) remove(from *bolt.Bucket, key []byte) {
 // quarantine sets a damaged row aside, so that it harms nobody else and nothing is thrown away.
 // The user counts as never seen: what comes next is sent again, which MoEngage can take.
 func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
-	b.log.Error("a damaged row was set aside", "bucket", string(bucket), "err", cause)
+	if errors.Is(cause, ErrNewer) { // whole, and another program's: what it says must not be lost by a downgrade
+		if b.err == nil {
+			b.err = fmt.Errorf("%w: an entry of %s is of a version that this program does not know: install the newer version again", ErrNewer, bucket)
+		}
+		return
+	}
+	b.log.Error("a damaged row was set aside; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",
+		"bucket", string(bucket), "err", cause)
 	b.st.ledger.damaged++
+	b.aside = true
 	if !b.tx.Writable() {
 		return
 	}
@@ -242,6 +258,7 @@ func (b *batch) flush() error {
 		b.flushUser(u)
 	}
 	b.users, b.order = make(map[string]*user), nil
+	b.flushVerdicts()
 	fields := b.tx.Bucket(bucketFields)
 	for f := range b.moved {
 		b.put(fields, binary.BigEndian.AppendUint32(nil, f.number), f.encode(nil))

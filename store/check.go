@@ -1,19 +1,12 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -44,6 +37,7 @@ type CheckReport struct {
 	Due      uint64    `json:"due"`
 	Records  uint64    `json:"records"`  // in the inbox
 	Damaged  uint64    `json:"damaged"`  // frames set aside earlier
+	Grew     int64     `json:"grew"`     // what state.db took more of the disk meanwhile, while an agent writes
 	Faults   uint64    `json:"faults"`   // all of them
 	Findings []Finding `json:"findings"` // the first maxFindings
 
@@ -95,156 +89,8 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 	return c.r, nil
 }
 
-// dataFiles lists the files there are: the inbox in order, then the state.
-func dataFiles(dir string) (paths []string, err error) {
-	if paths, err = filepath.Glob(filepath.Join(dir, inboxPattern)); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(paths, func(a, b string) int { return int(segmentNumber(a)) - int(segmentNumber(b)) })
-	found, err := exists(filepath.Join(dir, stateFile))
-	if found {
-		paths = append(paths, filepath.Join(dir, stateFile))
-	}
-	return paths, err
-}
-
-// files reads every file: its pages, and then, the state first, what is in it.
-func (c *checker) files(paths []string) error {
-	sound := make(map[string]bool)
-	for _, path := range paths {
-		c.r.file = filepath.Base(path)
-		unlock, err := lockToRead(path)
-		if err != nil {
-			return err
-		}
-		sound[path], err = c.pages(path)
-		unlock()
-		if err != nil {
-			return err
-		}
-		c.tell(fileSize(path))
-	}
-	state := paths[len(paths)-1]
-	epoch := uint32(0)
-	if c.r.file = stateFile; sound[state] {
-		db, err := openBolt(state, 0, true)
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		if epoch, err = c.epoch(db); err != nil {
-			return err
-		}
-		if epoch != 0 {
-			if err := db.View(c.state); err != nil {
-				return err
-			}
-		}
-	}
-	for _, path := range paths[:len(paths)-1] {
-		if c.r.file = filepath.Base(path); !sound[path] {
-			c.next = 0
-			continue
-		}
-		if err := c.inboxFile(path, epoch); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// epoch reads what a file says of itself; 0 when that does not hold.
-func (c *checker) epoch(db *bolt.DB) (uint32, error) {
-	epoch, err := fileEpoch(db)
-	switch {
-	case errors.Is(err, errDamaged):
-		c.r.find("frame", "%s: %v", c.r.file, err)
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
-	return epoch, nil
-}
-
-func (c *checker) inboxFile(path string, of uint32) error {
-	s, epoch, err := openSegment(path, true)
-	switch {
-	case errors.Is(err, errDamaged):
-		c.r.find("open", "%v", err)
-		return nil
-	case err != nil:
-		return err
-	}
-	defer s.db.Close()
-	if of != 0 && epoch != of {
-		return foreignEpoch(path, epoch, of)
-	}
-	return c.segment(s)
-}
-
-// pages follows the pages of a file, whatever they say, and reports whether bbolt can be let near it.
-func (c *checker) pages(path string) (sound bool, err error) {
-	file, err := openPages(path)
-	if err != nil {
-		return false, fmt.Errorf("open %s: %w", c.r.file, err)
-	}
-	defer file.close()
-	before := c.r.Faults
-	if err := file.glance(); err != nil {
-		c.r.find("pages", "%s: %v", c.r.file, err)
-		return false, nil
-	}
-	m, _ := file.newest()
-	wanted := [][]byte{bucketMeta, bucketRecords}
-	if c.r.file == stateFile {
-		wanted = append([][]byte{bucketMeta}, stateBuckets...)
-		wanted = slices.DeleteFunc(wanted, func(b []byte) bool { return containsName(lateBuckets, b) })
-	}
-	known := 0
-	w := treeWalk{
-		file: file, meta: m, fault: func(err error) { c.r.find("pages", "%s: %v", c.r.file, err) },
-		leaf: func(uint64, []string, []element) {},
-		bucket: func(path []string, _ uint64) {
-			if len(path) == 1 && containsName(wanted, []byte(path[0])) {
-				known++
-			}
-		},
-	}
-	w.walk()
-	if sound = c.r.Faults == before; sound && known == 0 {
-		return false, fmt.Errorf("%w: %s", errForeign, c.r.file)
-	}
-	if sound && known < len(wanted) {
-		c.r.find("pages", "%s: %d of its %d buckets are there", c.r.file, known, len(wanted))
-		return false, nil
-	}
-	return sound, nil
-}
-
-func containsName(names [][]byte, name []byte) bool {
-	return slices.ContainsFunc(names, func(n []byte) bool { return bytes.Equal(n, name) })
-}
-
-// lockToRead takes a file as a reader of bbolt's does, so that no agent writes to it meanwhile.
-func lockToRead(path string) (unlock func(), err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
-	}
-	for until := time.Now().Add(lockPatience(true)); ; time.Sleep(20 * time.Millisecond) {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(until) {
-			f.Close()
-			return nil, ErrInUse
-		}
-	}
-}
-
-// Check checks a store that is at work, all but bbolt's page links, at one moment: pages that are
-// freed meanwhile are not used again before it ends, so that state.db grows by what is written.
+// Check checks a store that is at work, all but bbolt's page links, at one moment: like a backup it is a
+// long reader, and gives up when what is written meanwhile uses up the room for events.
 func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*CheckReport, error) {
 	if err := s.beginUpkeep(); err != nil {
 		return nil, err
@@ -252,11 +98,17 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*C
 	defer s.upkeep.Unlock()
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
-	return s.View.check(ctx, progress)
+	halt, grew := s.longRead()
+	r, err := s.View.check(ctx, progress, halt)
+	if err == nil {
+		r.Grew = grew()
+	}
+	return r, err
 }
 
-func (v *View) check(ctx context.Context, progress func(done, total int64)) (*CheckReport, error) {
+func (v *View) check(ctx context.Context, progress func(done, total int64), halt func() error) (*CheckReport, error) {
 	c := newChecker(ctx, new(CheckReport), progress)
+	c.halt = halt
 	segments := v.inbox.list()
 	c.total = c.measure(v, segments)
 	c.r.file = stateFile
@@ -276,7 +128,7 @@ func (v *View) check(ctx context.Context, progress func(done, total int64)) (*Ch
 
 func newChecker(ctx context.Context, r *CheckReport, progress func(done, total int64)) *checker {
 	r.Findings, r.DamagedFiles = []Finding{}, []string{}
-	return &checker{ctx: ctx, progress: progress, r: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	return &checker{ctx: ctx, halt: untilDone, progress: progress, r: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
 }
 
 // list is the chain as it is now.
@@ -289,6 +141,7 @@ func (in *inbox) list() []*segment {
 // checker is one check.
 type checker struct {
 	ctx         context.Context
+	halt        func() error // why to give up; nil to go on
 	progress    func(done, total int64)
 	done, total int64
 	steps       int
@@ -306,17 +159,6 @@ type checker struct {
 	due     uint64   // due entries that the heads ask for
 	user    checkedUser
 	next    uint64 // number of the record that should come next in the inbox
-}
-
-// tally tells whether two sets of ids are the same without keeping them: their number, and the sum
-// of their hashes.
-type tally struct{ n, sum uint64 }
-
-func (t *tally) add(id []byte) {
-	h := fnv.New64a()
-	h.Write(id)
-	t.n++
-	t.sum += h.Sum64()
 }
 
 // measure is how much there is to read.
@@ -342,481 +184,11 @@ func (c *checker) step(k, v []byte) error {
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
-	return nil
+	return c.halt()
 }
 
 func (c *checker) tell(more int64) {
 	if c.done += more; c.progress != nil {
 		c.progress(min(c.done, c.total), c.total)
-	}
-}
-
-// each calls f for every key of a bucket.
-func (c *checker) each(bucket []byte, f func(k, v []byte)) error {
-	return c.tx.Bucket(bucket).ForEach(func(k, v []byte) error {
-		f(k, v)
-		return c.step(k, v)
-	})
-}
-
-func (c *checker) state(tx *bolt.Tx) (err error) {
-	c.tx = tx
-	if c.st, err = loadState(tx); err != nil {
-		c.r.find("frame", "%s: %v", stateFile, err)
-		return nil
-	}
-	for _, part := range []func() error{c.kept, c.closed, c.rows, c.queue, c.locator, c.dueIndex, c.flights, c.rest} {
-		if err := part(); err != nil {
-			return err
-		}
-	}
-	c.ledger()
-	c.fields()
-	return nil
-}
-
-// keptPlaces are the buckets of changes that are not with their user, by place less placeParked.
-var keptPlaces = [2]struct {
-	bucket []byte
-	state  State
-}{{bucketParked, StateParked}, {bucketHeld, StateHeld}}
-
-// kept reads what is parked or held.
-func (c *checker) kept() error {
-	counts, received := [2]uint64{}, uint64(0)
-	for i, p := range keptPlaces {
-		err := c.each(p.bucket, func(k, frame []byte) {
-			ch, err := decodeChange(frame, c.st.epoch)
-			if err != nil {
-				c.r.find("frame", "%s %x: %v", p.bucket, k, err)
-				return
-			}
-			if ch.State != p.state || !bytes.Equal(idKey(ch.ID), k) {
-				c.r.find("pointer", "change %s is %s and stands among the %s as %x", ch.ID, ch.State, p.state, k)
-			}
-			if p.state == StateHeld {
-				c.held[ch.field]++
-			}
-			if ch.Kind == KindReceived {
-				if received++; ch.User == "" || len(ch.User) > MaxUserID {
-					return // nobody's
-				}
-			} else {
-				counts[i]++
-				c.located[0].add(k)
-			}
-			c.there[i].add(k)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	c.r.Parked, c.r.Held = counts[0]+received, counts[1]
-	l := &c.st.ledger
-	c.equal("changes parked", l.changes.Parked, counts[0])
-	c.equal("changes held", l.changes.Held, counts[1])
-	c.equal("events parked", l.events.Parked, received)
-	return nil
-}
-
-func (c *checker) equal(what string, said, counted uint64) {
-	if said != counted {
-		c.r.find("ledger", "%s: the ledger says %d, there are %d", what, said, counted)
-	}
-}
-
-func (c *checker) closed() error {
-	return c.each(bucketHistory, func(k, frame []byte) {
-		c.r.History++
-		ch, err := decodeChange(frame, c.st.epoch)
-		if err != nil {
-			c.r.find("frame", "history %x: %v", k, err)
-			return
-		}
-		c.located[0].add(idKey(ch.ID))
-		switch {
-		case ch.State == StatePending, ch.State == StateHeld, ch.State == StateParked:
-			c.r.find("pointer", "change %s is %s and stands in the history", ch.ID, ch.State)
-		case number(k) > c.st.closed:
-			c.r.find("pointer", "entry %d of the history lies behind its end at %d", number(k), c.st.closed)
-		}
-	})
-}
-
-// checkedUser is what a user's rows say, to be held against the queue and the head, which comes last.
-type checkedUser struct {
-	id      string
-	key     []byte
-	blocks  map[uint16]uint64 // fields with an attribute that waits
-	loose   map[uint32]uint32 // by field: attributes that are said to be queued
-	waiting map[uint32]uint32 // by lane: changes that wait
-	rows    int
-	headed  bool
-}
-
-// begin goes over to the next user.
-func (c *checker) begin(id string, key []byte) {
-	if u := &c.user; !u.headed && len(u.waiting)+len(u.loose) > 0 {
-		c.r.find("pointer", "something waits for user %x, who has no head", u.key)
-	}
-	c.user = checkedUser{
-		id: id, key: bytes.Clone(key),
-		blocks: make(map[uint16]uint64), loose: make(map[uint32]uint32), waiting: make(map[uint32]uint32),
-	}
-}
-
-// rows reads every user: the membership rows come first, and the head behind them.
-func (c *checker) rows() error {
-	err := c.each(bucketRows, func(k, frame []byte) {
-		c.r.Rows++
-		id, rest, ok := userOf(k)
-		if !ok || len(rest) != 2 {
-			c.r.find("frame", "rows %x: not the key of a row", k)
-			return
-		}
-		if key := k[:len(k)-2]; !bytes.Equal(key, c.user.key) {
-			c.begin(id, key)
-		}
-		if number := binary.BigEndian.Uint16(rest); number != blockHead {
-			c.block(k, number, frame)
-			return
-		}
-		c.head(k, frame)
-	})
-	c.begin("", nil)
-	return err
-}
-
-func (c *checker) block(k []byte, number uint16, frame []byte) {
-	if c.user.rows++; c.user.rows == 1 {
-		c.r.Users++
-	}
-	row, err := decodeBlock(k, frame, c.st.epoch)
-	if err != nil {
-		c.r.find("frame", "rows %x: %v", k, err)
-		return
-	}
-	for _, e := range row.entries {
-		field := row.field(e)
-		if int64(field) >= int64(len(c.st.registry.fields)) {
-			c.r.find("members", "rows %x speaks of field %d, which nobody knows", k, field)
-			continue
-		}
-		if c.st.registry.fields[field].class != ClassTrait && e.newest().in() {
-			c.members[field]++
-		}
-		c.ticket(&e.waiting, field)
-		c.ticket(&e.flying, field)
-		if e.waiting.pending() {
-			c.user.blocks[number] |= 1 << e.column
-		}
-		if !e.flying.id.IsZero() && !c.st.flying(c.st.registry.fields[field].road(), c.user.id, e.flying.id) {
-			c.r.find("pointer", "change %s is said to be in a request under way, and is in none", e.flying.id)
-		}
-		if e.loose > 0 {
-			c.user.loose[field] = e.loose
-		}
-	}
-}
-
-// ticket counts an attribute change that waits, or follows one that is kept elsewhere.
-func (c *checker) ticket(t *ticket, field uint32) {
-	switch {
-	case t.id.IsZero():
-	case t.pending():
-		c.r.Pending++
-		c.located[0].add(idKey(t.id))
-		c.user.waiting[t.lane]++
-	default:
-		ch := c.follow(t.place, idKey(t.id))
-		if ch != nil && (ch.field != field || ch.loose || ch.User != c.user.id) {
-			c.r.find("pointer", "a row points at change %s, which is another's", t.id)
-		}
-	}
-}
-
-// follow fetches what is parked or held, and counts that something points at it.
-func (c *checker) follow(place byte, id []byte) *stored {
-	if place != placeParked && place != placeHeld {
-		c.r.find("pointer", "%x is said to be in place %d, which is none", id, place)
-		return nil
-	}
-	p := keptPlaces[place-placeParked]
-	frame := c.tx.Bucket(p.bucket).Get(id)
-	if frame == nil {
-		c.r.find("pointer", "change %s is pointed at and is not among the %s", idFromKey(id, c.st.epoch), p.state)
-		return nil
-	}
-	c.meant[place-placeParked].add(id)
-	ch, err := decodeChange(frame, c.st.epoch)
-	if err != nil {
-		return nil // found where it is
-	}
-	return ch
-}
-
-// head holds a user's head against the rows before it, the queue, and the due index.
-func (c *checker) head(k, frame []byte) {
-	u := &c.user
-	u.headed = true
-	h, err := decodeHead(k, frame)
-	if err != nil {
-		c.r.find("frame", "rows %x: %v", k, err)
-		return
-	}
-	c.backlog.move(Backlog{}, h.backlog())
-	c.userQueue()
-	if len(h.blocks) != len(u.blocks) {
-		c.r.find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.blocks), len(u.blocks))
-	}
-	for _, p := range h.blocks {
-		if u.blocks[p.number] != p.bits {
-			c.r.find("pointer", "head %x: in row %d the attributes %x wait, the head says %x", k, p.number, u.blocks[p.number], p.bits)
-		}
-	}
-	counted := make(map[uint32]uint32)
-	for i := range h.roads {
-		for _, l := range h.roads[i].lanes {
-			counted[l.number] += l.count
-		}
-	}
-	for lane, n := range u.waiting {
-		if counted[lane] != n {
-			c.r.find("pointer", "head %x: %d changes wait in lane %d, the head says %d", k, n, lane, counted[lane])
-		}
-		delete(counted, lane)
-	}
-	for lane, n := range counted {
-		c.r.find("pointer", "head %x says that %d changes wait in lane %d, there are none", k, n, lane)
-	}
-	for _, s := range h.stands(nil) {
-		c.due++
-		if c.tx.Bucket(bucketDue).Get(s.key(u.key)) == nil {
-			c.r.find("due", "head %x is due and the index does not say so", k)
-		}
-	}
-	if h.history != 0 && c.tx.Bucket(bucketHistory).Get(numberKey(h.history)) == nil {
-		c.r.find("pointer", "head %x begins its history with entry %d, which is not there", k, h.history)
-	}
-}
-
-// userQueue counts what is in the user's queue, and holds the loose attributes in it against the rows.
-func (c *checker) userQueue() {
-	u := &c.user
-	for _, key := range keysWithPrefix(c.tx.Bucket(bucketQueue), u.key) {
-		lane := binary.BigEndian.Uint32(key[len(u.key):])
-		if lane == laneParked || lane == laneHeld {
-			continue
-		}
-		c.queued++
-		u.waiting[lane]++
-		_, _, frame := parseQueueValue(c.tx.Bucket(bucketQueue).Get(key))
-		if ch, err := decodeChange(frame, c.st.epoch); err == nil && ch.loose {
-			if u.loose[ch.field]--; u.loose[ch.field] == 0 {
-				delete(u.loose, ch.field)
-			}
-		}
-	}
-	for field, n := range u.loose {
-		c.r.find("pointer", "user %x: the row of field %d and the queue differ by %d attributes", u.key, field, int32(n))
-	}
-	clear(u.loose)
-}
-
-// queue reads the events that wait, and follows what the queues point at.
-func (c *checker) queue() error {
-	waiting := uint64(0)
-	err := c.each(bucketQueue, func(k, v []byte) {
-		c.r.Queued++
-		user, rest, ok := userOf(k)
-		if !ok || len(rest) != 14 {
-			c.r.find("frame", "queue %x: not an entry of a queue", k)
-			return
-		}
-		var ch *stored
-		switch lane := binary.BigEndian.Uint32(rest); lane {
-		case laneParked:
-			ch = c.follow(placeParked, rest[4:])
-		case laneHeld:
-			ch = c.follow(placeHeld, rest[4:])
-		default:
-			waiting++
-			c.located[0].add(rest[4:])
-			due, tried, frame := parseQueueValue(v)
-			var err error
-			if ch, err = decodeChange(frame, c.st.epoch); err != nil {
-				c.r.find("frame", "queue %x: %v", k, err)
-				return
-			}
-			if due != second(ch.Received) || tried != (ch.Attempts > 0) {
-				c.r.find("frame", "queue %x: it is not due when its change says", k)
-			}
-			if ch.lane != lane || ch.State != StatePending {
-				c.r.find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.lane, lane)
-			}
-		}
-		if ch != nil && (ch.User != user || !bytes.Equal(idKey(ch.ID), rest[4:])) {
-			c.r.find("pointer", "the queue entry %x leads to change %s, which is another's", k, ch.ID)
-		}
-	})
-	c.r.Pending += waiting
-	c.equal("changes pending", c.st.ledger.changes.Pending, c.r.Pending)
-	if waiting != c.queued {
-		c.r.find("pointer", "%d events are queued, the users' heads lead to %d", waiting, c.queued)
-	}
-	for i, p := range keptPlaces {
-		if c.there[i] != c.meant[i] {
-			c.r.find("pointer", "%d changes are %s, %d are pointed at, and they are not the same", c.there[i].n, p.state, c.meant[i].n)
-		}
-	}
-	return err
-}
-
-// locator holds the index by id against the changes there are.
-func (c *checker) locator() error {
-	err := c.each(bucketLocator, func(k, v []byte) {
-		c.located[1].add(k)
-		if len(v) < 5 || v[0] != locatedInRow && v[0] != locatedInQueue {
-			c.r.find("frame", "locator %x: not the place of a change", k)
-		}
-	})
-	if c.located[0] != c.located[1] {
-		c.r.find("pointer", "there are %d changes of users, the locator knows %d, and they are not the same", c.located[0].n, c.located[1].n)
-	}
-	return err
-}
-
-func (c *checker) dueIndex() error {
-	err := c.each(bucketDue, func(k, _ []byte) { c.r.Due++ })
-	if c.r.Due != c.due {
-		c.r.find("due", "the due index has %d entries, the users' heads ask for %d", c.r.Due, c.due)
-	}
-	return err
-}
-
-func (c *checker) flights() error {
-	return c.each(bucketFlights, func(k, frame []byte) {
-		if _, err := decodeFlight(number(k), frame, c.st.epoch); err != nil {
-			c.r.find("frame", "flight %x: %v", k, err)
-		}
-	})
-}
-
-// rest reads what stands by itself.
-func (c *checker) rest() error {
-	stones := uint64(0)
-	for bucket, f := range map[string]func(k, v []byte){
-		string(bucketTombstones): func(k, v []byte) {
-			if stones++; len(k) != 16 || len(v) != 8 {
-				c.r.find("frame", "tombstones %x: not a tombstone", k)
-			}
-		},
-		string(bucketSent): func(k, v []byte) {
-			if len(k) != 8 || len(v) != 8 && len(v) != 12 {
-				c.r.find("frame", "sent %x: not a second", k)
-			}
-		},
-		string(bucketRuns): func(k, v []byte) {
-			if !json.Valid(v) {
-				c.r.find("frame", "runs %s: not the record of a run", k)
-			}
-		},
-		string(bucketSamples): func(k, frame []byte) {
-			if _, err := decodeSample(frame); err != nil || len(k) != 8 {
-				c.r.find("frame", "samples %x: not a sample", k)
-			}
-		},
-		string(bucketDamaged): func([]byte, []byte) { c.r.Damaged++ },
-	} {
-		if c.tx.Bucket([]byte(bucket)) == nil {
-			continue // of an older version, which had none
-		}
-		if err := c.each([]byte(bucket), f); err != nil {
-			return err
-		}
-	}
-	c.equal("tombstones", c.st.ledger.tombstones, stones)
-	days := c.tx.Bucket(bucketMessages)
-	return days.ForEachBucket(func(day []byte) error {
-		return days.Bucket(day).ForEach(func(k, v []byte) error {
-			if len(k) != 16 {
-				c.r.find("frame", "messages %x: not a message id", k)
-			}
-			return c.step(k, v)
-		})
-	})
-}
-
-// ledger adds both laws up.
-func (c *checker) ledger() {
-	e, h := &c.st.ledger.events, &c.st.ledger.changes
-	if !e.Balances() {
-		c.r.find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.terms())
-	}
-	if !h.Balances() {
-		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, h.terms())
-	}
-	c.equal("users", c.st.ledger.users, c.r.Users)
-	if c.st.ledger.uncounted {
-		return
-	}
-	said, counted := c.st.ledger.backlog, c.backlog
-	c.equal("users that wait", said.Users, counted.Users)
-	c.equal("events that wait", said.Events, counted.Events)
-	c.equal("members of cohorts that wait", said.Members, counted.Members)
-}
-
-// fields holds the counters of every computation against its rows.
-func (c *checker) fields() {
-	for _, f := range c.st.registry.fields {
-		if f.members != c.members[f.number] {
-			c.r.find("members", "%q has %d members by its counter and %d by the rows", f.key, f.members, c.members[f.number])
-		}
-		if f.held != c.held[f.number] {
-			c.r.find("members", "%q has %d held changes by its counter, there are %d", f.key, f.held, c.held[f.number])
-		}
-	}
-}
-
-// segment reads one file of the inbox: every record, and that none is missing up to what is there.
-func (c *checker) segment(s *segment) error {
-	name := filepath.Base(s.path)
-	return s.db.View(func(tx *bolt.Tx) error {
-		records := tx.Bucket(bucketRecords)
-		err := records.ForEach(func(k, chunk []byte) error {
-			if len(k) != 8 {
-				c.r.find("inbox", "%s: %x is not the number of a record", name, k)
-				return nil
-			}
-			c.chunk(name, number(k), chunk, records.Sequence())
-			return c.step(k, chunk)
-		})
-		if given := records.Sequence(); c.next != 0 && given >= c.next {
-			c.r.find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, given)
-			c.next = given + 1
-		}
-		return err
-	})
-}
-
-func (c *checker) chunk(name string, first uint64, chunk []byte, given uint64) {
-	switch {
-	case c.next == 0 && c.st != nil && first > c.st.applied+1:
-		c.r.find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.applied)
-	case c.next != 0 && first != c.next && (first < c.next+restoreJump || given < first):
-		c.r.find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
-	}
-	c.next = first
-	for f := (frames{rest: chunk}); ; c.next++ {
-		if !f.next() {
-			if f.err != nil {
-				c.r.find("inbox", "%s: the chunk of record %d is cut short", name, first)
-			}
-			return
-		}
-		c.r.Records++
-		if _, err := decodeRecord(c.next, f.frame); err != nil {
-			c.r.find("record", "%s: record %d: %v", name, c.next, err)
-		}
 	}
 }

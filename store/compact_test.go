@@ -365,3 +365,36 @@ func TestCompactionChild(t *testing.T) {
 	_, err = s.Compact(context.Background(), nil)
 	t.Fatalf("step %q never came: %v", step, err)
 }
+
+// TestFreelistsThatCostMoreThanACompactionEndInOne: within the hour between two compactions a freelist
+// grew by itself until it took 3 MB of every commit, and the file 1.7 GB for 200 MB.
+func TestFreelistsThatCostMoreThanACompactionEndInOne(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	now := noon
+	b.compacted.Store(now.UnixNano()) // the other rule rests
+	const live, size = 200 << 20, 350 << 20
+	if b.sparse(size, live, now) {
+		t.Error("a compaction although freelists cost nothing yet")
+	}
+	b.db.toll.Store(5 * live)
+	if !b.sparse(size, live, now) {
+		t.Error("no compaction although freelists cost five times as much")
+	}
+	if b.sparse(live+1<<20, live, now) {
+		t.Error("a compaction that gives a megabyte back")
+	}
+
+	b.db.toll.Store(0)
+	b.receive(event("ann", "vip", true, 1))
+	b.drain()
+	if b.db.toll.Load() == 0 {
+		t.Error("commits write freelists, and it is not counted")
+	}
+	b.db.toll.Store(1 << 40)
+	if _, err := b.Compact(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if toll := b.db.toll.Load(); toll > 1<<30 {
+		t.Errorf("after a compaction %d bytes are still on the bill", toll)
+	}
+}

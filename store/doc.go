@@ -34,7 +34,8 @@
 //
 // Bytes of deleted values stay in free pages of a bbolt file until it is compacted. Values inside a
 // transaction share memory with the file; everything that leaves one is a copy. No transaction of a
-// reader lasts longer than a page of a listing, because a writer may have to wait for it.
+// reader lasts longer than a page of a listing, because a writer may have to wait for it; a backup and a
+// check do, and end when the file has grown by as much as there is room for.
 //
 // FORMAT.md describes the files.
 package store

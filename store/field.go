@@ -213,14 +213,13 @@ func (r *registry) computations(key string) []*field {
 	return nil
 }
 
-// resolve finds the computation that an event speaks of, or adds it. An event without
-// context.personas has only a key, and says ambiguous when that names several.
-func (b *batch) resolve(e *Event) (f *field, ambiguous bool) {
-	r := b.st.registry
+// find returns the computation that an event speaks of, nil when it is not known yet. An event without
+// context.personas has only a key, and is ambiguous when that names several.
+func (r *registry) find(e *Event) (f *field, ambiguous bool) {
 	if e.Space == "" && e.ComputationID == "" {
 		switch known := r.byKey[e.Key]; len(known) {
 		case 0:
-			return b.newField(&field{key: e.Key, class: e.Class}), false
+			return nil, false
 		case 1:
 			return known[0], false
 		default:
@@ -235,15 +234,63 @@ func (b *batch) resolve(e *Event) (f *field, ambiguous bool) {
 	}
 	for _, f := range known {
 		if f.id == "" || e.ComputationID == "" {
-			return b.identify(f, e), false
+			return f, false
 		}
 	}
 	for _, f := range r.byName[fieldName{"", e.Key, ""}] {
 		if f.id == "" { // so far known by its key alone: it takes the first space and id that come
-			return b.identify(f, e), false
+			return f, false
 		}
 	}
-	return b.newField(&field{space: e.Space, key: e.Key, id: e.ComputationID, class: e.Class}), false
+	return nil, false
+}
+
+// resolve is find for an event that is applied: what is not known yet is added, and what was known by
+// less is completed.
+func (b *batch) resolve(e *Event) (f *field, ambiguous bool) {
+	f, ambiguous = b.st.registry.find(e)
+	switch {
+	case ambiguous:
+		return nil, true
+	case f == nil:
+		return b.newField(&field{space: e.Space, key: e.Key, id: e.ComputationID, class: e.Class}), false
+	}
+	return b.identify(f, e), false
+}
+
+// maxFields bounds the registry, which whoever looks at the state reads whole: some 5 KB a field pass
+// through memory, once a second. Workspaces have hundreds; whoever has a write key could make millions.
+var maxFields = 1 << 15 // tests make it small
+
+// overflows reports whether e would make the registry larger than it may be.
+func (b *batch) overflows(e *Event) bool {
+	const shortest = len(`"":0,`) // a trait
+	r := b.st.registry
+	if len(r.fields)+1+len(e.Columns)+int(e.Object.Len)/shortest <= maxFields {
+		return false
+	}
+	f, ambiguous := r.find(e)
+	if ambiguous {
+		return false
+	}
+	fresh, key, id := 0, e.Key, e.ComputationID
+	if f != nil {
+		key, id = f.key, f.id
+	} else {
+		fresh++
+	}
+	for _, col := range e.Columns {
+		if col.Name != e.Key && (f == nil || r.beside(f, columnName(col.Name)) == nil) {
+			fresh++
+		}
+	}
+	p := b.st.rules.For(key, id)
+	for _, name := range sortedNames(p.forwardedTraits(key, e)) {
+		if len(r.byName[fieldName{column: name}]) == 0 && !r.spoken(name) {
+			fresh++
+		}
+	}
+	return fresh > 0 && len(r.fields)+fresh > maxFields
 }
 
 func (b *batch) newField(f *field) *field {
@@ -276,9 +323,11 @@ func (b *batch) rename(f *field, space, id string) {
 
 // column finds or adds the field of one column of computation f.
 func (b *batch) column(f *field, name string) *field {
-	name = strings.TrimLeft(name, channelMark)
-	return b.beside(f, name, ClassTrait)
+	return b.beside(f, columnName(name), ClassTrait)
 }
+
+// columnName keeps a column's name apart from those of channels.
+func columnName(name string) string { return strings.TrimLeft(name, channelMark) }
 
 // beside finds or adds a field of computation f.
 func (b *batch) beside(f *field, name string, class Class) *field {

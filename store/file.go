@@ -61,6 +61,27 @@ func lockPatience(readOnly bool) time.Duration {
 	return 30 * time.Second
 }
 
+// lockAsBolt takes the lock of a file that bbolt takes: LOCK_SH to read, LOCK_EX to write. waiting is told now
+// and then how long it is in vain.
+func lockAsBolt(path string, how int, patience time.Duration, waiting func(since time.Duration)) (unlock func(), err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
+	}
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		since := time.Since(begun)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || since > patience {
+			f.Close()
+			return nil, ErrInUse
+		}
+		waiting(since)
+	}
+}
+
 // openBolt opens path, and falls back to a map of the file's size where the address space is limited.
 func openBolt(path string, mmap int, readOnly bool) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, boltOptions(mmap, readOnly))

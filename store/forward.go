@@ -2,26 +2,15 @@ package store
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 )
 
 // forwardTraits sends along the other traits of an identify that the policy names.
 func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fate) {
-	e := c.event
-	if len(p.ForwardTraits) == 0 || e.Call != CallIdentify || p.Send == SendNone || e.Object.Len == 0 {
-		return fateIgnored
-	}
-	var traits map[string]json.RawMessage
-	if json.Unmarshal(e.Bytes(e.Object), &traits) != nil {
-		return fateIgnored
-	}
-	all := slices.Contains(p.ForwardTraits, "*")
+	traits := p.forwardedTraits(f.key, c.event)
 	for _, name := range sortedNames(traits) {
-		own := name == f.key || slices.ContainsFunc(e.Columns, func(c Column) bool { return c.Name == name })
-		if own || !all && !slices.Contains(p.ForwardTraits, name) {
-			continue
-		}
-		if owner := b.st.registry.owners[claim{KindAttribute, name}]; owner != nil && !owner.forwarded() {
+		if b.st.registry.spoken(name) {
 			continue // a computation of its own says this better
 		}
 		forwarded := *p
@@ -31,6 +20,29 @@ func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fa
 		}
 	}
 	return result
+}
+
+// forwardedTraits are the traits of an event of the computation key that the policy sends along.
+func (p *Policy) forwardedTraits(key string, e *Event) map[string]json.RawMessage {
+	if len(p.ForwardTraits) == 0 || e.Call != CallIdentify || p.Send == SendNone || e.Object.Len == 0 {
+		return nil
+	}
+	var traits map[string]json.RawMessage
+	if json.Unmarshal(e.Bytes(e.Object), &traits) != nil {
+		return nil
+	}
+	all := slices.Contains(p.ForwardTraits, "*")
+	maps.DeleteFunc(traits, func(name string, _ json.RawMessage) bool {
+		own := name == key || slices.ContainsFunc(e.Columns, func(c Column) bool { return c.Name == name })
+		return own || !all && !slices.Contains(p.ForwardTraits, name)
+	})
+	return traits
+}
+
+// spoken reports whether a computation speaks under the name of an attribute.
+func (r *registry) spoken(name string) bool {
+	owner := r.owners[claim{KindAttribute, name}]
+	return owner != nil && !owner.forwarded()
 }
 
 func sortedNames(m map[string]json.RawMessage) []string {

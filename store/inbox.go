@@ -378,6 +378,18 @@ func lastRecord(segments []*segment) uint64 {
 	return 0
 }
 
+// first is the number of the oldest record that is kept, 0 without any.
+func (in *inbox) first() uint64 {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	for _, s := range in.segments {
+		if s.first > 0 {
+			return s.first
+		}
+	}
+	return 0
+}
+
 // lastGiven is the highest number ever given to a record of these segments.
 func lastGiven(segments []*segment) (last uint64) {
 	for _, s := range segments {

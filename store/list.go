@@ -2,12 +2,10 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"slices"
-	"strings"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -113,7 +111,6 @@ func (l *Listing) slice(b *batch) error {
 	switch {
 	case l.filter.User != "":
 		l.ofUser(b)
-		l.done = true
 	case l.filter.State == StatePending:
 		l.pending(b)
 	case l.filter.State == StateParked:
@@ -140,18 +137,22 @@ func (l *Listing) add(ch *stored, at cursor) {
 // pending walks the due index, user by user.
 func (l *Listing) pending(b *batch) {
 	c := b.due.Cursor()
-	k, _ := c.Seek(l.at.key)
-	if l.at.shown == shownAll && bytes.Equal(k, l.at.key) {
+	from, _ := cutDue(l.at.key)
+	k, _ := c.Seek(from)
+	if l.at.shown == shownAll && bytes.Equal(k, from) {
 		k, _ = c.Next()
 	}
-	for n := 0; k != nil && n < pageScan && !l.full(); k, _ = c.Next() {
-		n++
-		skip := uint32(0)
-		if bytes.Equal(k, l.at.key) {
-			skip = l.at.shown
+	for n := 0; k != nil && n < pageScan && !l.full(); {
+		at := cursor{key: bytes.Clone(k)}
+		if bytes.Equal(k, from) {
+			at = l.at
 		}
-		l.pendingOf(b, bytes.Clone(k), skip)
+		looked, done := l.pendingOf(b, at, pageScan-n)
+		if n += looked; !done {
+			return
+		}
 		l.at = cursor{bytes.Clone(k), shownAll}
+		k, _ = c.Next()
 	}
 	l.done = k == nil
 }
@@ -159,86 +160,73 @@ func (l *Listing) pending(b *batch) {
 // shownAll is the cursor behind all changes under a key.
 const shownAll = ^uint32(0)
 
-// pendingOf adds what one user has waiting under a key of the due index: all of it if it is a retry,
-// else what waits in that lane.
-func (l *Listing) pendingOf(b *batch, key []byte, skip uint32) {
+// cutDue parts the key of a cursor among the pending into that of the due index and, once it has come to the
+// user's queue, the place behind which to go on there.
+func cutDue(key []byte) (due, place []byte) {
+	if len(key) < 9 {
+		return key, nil
+	}
+	_, place, _ = userOf(key[9:])
+	return key[:len(key)-len(place)], place
+}
+
+// pendingOf adds what one user has waiting under a key of the due index: all of it if it is a retry, else
+// what waits in that lane; attributes by field, and then the queue. It looks at no more than most of that,
+// and says how much it was, and whether there is nothing more.
+func (l *Listing) pendingOf(b *batch, at cursor, most int) (looked int, done bool) {
+	key, place := cutDue(at.key)
 	lane, _, user := dueParts(key)
 	id, _, ok := userOf(user)
 	if !ok {
-		return
+		return 1, true
 	}
-	shown := uint32(0)
-	b.eachPending(b.user(id), func(ch *stored) bool {
-		if ch.road != Road(key[0]) || ch.lane != lane && lane != laneRetry {
-			return true
+	u, first := b.user(id), lane
+	if lane == laneRetry {
+		first = laneDefault
+	}
+	due := func(ch *stored) bool { return ch.road == Road(key[0]) && (ch.lane == lane || lane == laneRetry) }
+	if len(place) == 0 {
+		if l.ticketsDue(b, u, at, due); l.full() {
+			return 1, false
 		}
-		if shown++; shown > skip {
-			l.add(ch, cursor{key, shown})
-		}
-		return !l.full()
-	})
-}
-
-// eachPending walks what a user has waiting: attributes by field, then the queue by lane and id.
-func (b *batch) eachPending(u *user, visit func(*stored) bool) {
-	for _, ch := range b.tickets(u) {
-		if ch.State == StatePending && !visit(ch) {
-			return
-		}
+		place = binary.BigEndian.AppendUint32(nil, first)
 	}
 	c := b.queue.Cursor()
-	for k, v := c.Seek(u.key); bytes.HasPrefix(k, u.key); k, v = c.Next() {
-		_, _, frame := parseQueueValue(v)
-		if frame == nil {
-			continue // parked or held: only points there
+	behind := slices.Concat(u.key, place)
+	k, v := c.Seek(behind)
+	if bytes.Equal(k, behind) {
+		k, v = c.Next()
+	}
+	for looked = 1; bytes.HasPrefix(k, u.key); k, v = c.Next() {
+		ch, state := b.queuedAt(u, k, v)
+		if state != StatePending || lane != laneRetry && binary.BigEndian.Uint32(k[len(u.key):]) != lane {
+			break
 		}
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil && !visit(ch) {
+		l.at = cursor{key: slices.Concat(key, k[len(u.key):])}
+		if ch != nil && due(ch) {
+			l.add(ch, l.at)
+		}
+		if looked++; looked > most || l.full() {
+			return looked, false
+		}
+	}
+	return looked, true
+}
+
+// ticketsDue adds the attributes of a user that are due under the key of a cursor, and were not shown yet.
+func (l *Listing) ticketsDue(b *batch, u *user, at cursor, due func(*stored) bool) {
+	shown := uint32(0)
+	for _, ch := range b.tickets(u) {
+		if ch.State != StatePending || !due(ch) {
+			continue
+		}
+		if shown++; shown <= at.shown {
+			continue
+		}
+		if l.add(ch, cursor{at.key, shown}); l.full() {
 			return
 		}
 	}
-}
-
-// tickets returns a user's attribute changes that wait, are parked or are held, by field.
-func (b *batch) tickets(u *user) (list []*stored) {
-	for _, n := range b.blockNumbers(u) {
-		row := b.block(u, n)
-		for _, e := range row.entries {
-			f := b.fieldOf(row.field(e))
-			if f == nil {
-				continue
-			}
-			for _, t := range []*ticket{&e.flying, &e.waiting} {
-				if t.id.IsZero() {
-					continue
-				}
-				if ch := b.changeAt(u, f, t); ch != nil {
-					list = append(list, ch)
-				}
-			}
-		}
-	}
-	return list
-}
-
-// waiting returns everything open of a user, by id.
-func (b *batch) waiting(u *user) []*stored {
-	list := b.tickets(u)
-	b.eachPending(u, func(ch *stored) bool {
-		if ch.Kind != KindAttribute || ch.loose {
-			list = append(list, ch)
-		}
-		return true
-	})
-	for lane, kept := range map[uint32]*bolt.Bucket{laneParked: b.parked, laneHeld: b.held} {
-		prefix := binary.BigEndian.AppendUint32(slices.Clone(u.key), lane)
-		for _, key := range keysWithPrefix(b.queue, prefix) {
-			if ch := b.fetch(kept, key[len(prefix):]); ch != nil {
-				list = append(list, ch)
-			}
-		}
-	}
-	slices.SortFunc(list, func(x, y *stored) int { return bytes.Compare(idKey(x.ID), idKey(y.ID)) })
-	return list
 }
 
 // kept walks the parked or the held, by id.
@@ -275,101 +263,4 @@ func (l *Listing) closed(b *batch) {
 		}
 	}
 	l.done = k == nil
-}
-
-// ofUser lists the changes of one user, who has few enough to be read at once.
-func (l *Listing) ofUser(b *batch) {
-	u, shown := b.user(l.filter.User), uint32(0)
-	add := func(ch *stored) {
-		if shown++; shown > l.at.shown || len(l.at.key) == 0 {
-			l.add(ch, cursor{[]byte{1}, shown})
-		}
-	}
-	if l.filter.State <= StateParked {
-		for _, ch := range b.waiting(u) {
-			add(ch)
-		}
-		return
-	}
-	for n := u.head.history; n != 0 && !l.full(); {
-		ch := b.fetch(b.history, numberKey(n))
-		if ch == nil {
-			return
-		}
-		add(ch)
-		n = ch.prev
-	}
-}
-
-// Stats groups what waits, is held or is parked, by state, kind, computation and reason.
-func (v *View) Stats() ([]StatLine, error) {
-	var all []StatLine
-	for cursor, first := "", true; first || cursor != ""; first = false {
-		lines, next, err := v.StatsPage(cursor)
-		if err != nil {
-			return nil, err
-		}
-		all, cursor = MergeStats(all, lines), next
-	}
-	return all, nil
-}
-
-// StatsPage is Stats of a part of what there is, for readers that must not look for long at a time;
-// MergeStats puts the parts together. next is the cursor of the next part, "" at the end.
-func (v *View) StatsPage(after string) (lines []StatLine, next string, err error) {
-	s := StatePending
-	if state, rest, found := strings.Cut(after, ":"); found {
-		if s, found = ParseState(state); !found {
-			return nil, "", ErrBadCursor
-		}
-		after = rest
-	}
-	l := &Listing{filter: OutboxFilter{State: s, Limit: 2 * pageScan}}
-	if l.at, err = parseCursor(after); err != nil {
-		return nil, "", err
-	}
-	if err := v.read(l.slice); err != nil {
-		return nil, "", err
-	}
-	for _, line := range l.page {
-		i := &line.info
-		lines = append(lines, StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason, Count: 1, Samples: []string{i.ID}})
-	}
-	if l.full() { // within one user
-		l.at, l.done = l.page[len(l.page)-1].at, false
-	}
-	switch {
-	case !l.done:
-		next = s.String() + ":" + l.at.String()
-	case s < StateParked:
-		next = (s + 1).String() + ":"
-	}
-	return MergeStats(nil, lines), next, nil
-}
-
-// statSamples is how many ids a line of the statistics names.
-const statSamples = 3
-
-// MergeStats adds up lines of one kind, in the order that a listing shows.
-func MergeStats(a, b []StatLine) []StatLine {
-	type cause struct{ state, kind, computation, reason string }
-	place := make(map[cause]int)
-	lines := make([]StatLine, 0, len(a)+1)
-	for _, line := range slices.Concat(a, b) {
-		c := cause{line.State, line.Kind, line.Computation, line.Reason}
-		at, met := place[c]
-		if !met {
-			place[c] = len(lines)
-			line.Samples = slices.Clone(line.Samples)
-			lines = append(lines, line)
-			continue
-		}
-		same := &lines[at]
-		same.Count += line.Count
-		same.Samples = append(same.Samples, line.Samples[:min(len(line.Samples), statSamples-min(statSamples, len(same.Samples)))]...)
-	}
-	slices.SortFunc(lines, func(a, b StatLine) int {
-		return cmp.Or(strings.Compare(a.State, b.State), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Computation, b.Computation), strings.Compare(a.Reason, b.Reason))
-	})
-	return lines
 }

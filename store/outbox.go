@@ -394,6 +394,7 @@ func (b *batch) parkEvent(seq uint64, frame []byte, e *Event, userID, reason, se
 		raw:   frame,
 	}
 	b.put(b.parked, idKey(ch.ID), ch.encode(nil))
+	b.parkedNow(ch)
 	if userID != "" && len(userID) <= MaxUserID {
 		b.put(b.queue, queueKey(userKey(userID), laneParked, ch.ID), nil)
 	}

@@ -19,6 +19,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error)
 		more = b.pruneHistory(now, keep.Delivered) || more
 		more = b.pruneParked(now, keep.Parked) || more
 		more = b.pruneMessages(now) || more
+		b.pruneVerdicts(s.inbox.first())
 		return b.err
 	}, func(b *batch) { applied = b.st.applied })
 	if err != nil {

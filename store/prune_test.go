@@ -68,6 +68,7 @@ func TestWhatExpiresIsAnnouncedAWeekBefore(t *testing.T) {
 // TestMessageIdsAreForgottenInSlices: a day of them dropped whole would be one long transaction.
 func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 	b := open(t, rules(SendAsReceived))
+	must(t, b.Applied(t.Context()))
 	must(t, b.run(t.Context(), func(x *batch) error {
 		for d := range 2 {
 			ids, err := x.tx.Bucket(bucketMessages).CreateBucket(numberKey(uint64(noon.Add(-10*day).Unix()/86400) + uint64(d)))

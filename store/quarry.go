@@ -234,6 +234,11 @@ func (q *quarry) takePlain(path []string, bucket string, k, v []byte) bool {
 		return q.takeMessage(path, k)
 	case len(k) == 8 && (len(v) == 8 || len(v) == 12) && (bucket == string(bucketSent) || bucket == ""):
 		return q.put(bucketSent, k, v)
+	case bucket == string(bucketSamples) && len(k) == 8:
+		_, err := decodeSample(v)
+		return err == nil && q.put(bucketSamples, k, v)
+	case bucket == string(bucketVerdicts) && len(k) == 8 && len(v) > 0 && len(v) <= verdictsOf:
+		return q.put(bucketVerdicts, k, v)
 	case bucket == string(bucketDamaged):
 		return q.put(bucketDamaged, k, v)
 	}

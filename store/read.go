@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -14,14 +13,16 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // View answers questions about the state. It reads and never changes anything. Every method is a few
 // short read transactions, so that no writer waits for a reader; a page of a listing is consistent in
 // itself. All methods may be called concurrently.
 type View struct {
-	db    *stateDB
-	inbox *inbox
+	db       *stateDB
+	inbox    *inbox
+	parkings *parkings // lately, by this process; nil: none
 }
 
 // OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
@@ -72,9 +73,14 @@ func (v *View) Close() error {
 // every event that comes in.
 func (v *View) LastRecord() uint64 { return v.inbox.last() }
 
-// look runs one read transaction. A damaged page is an error like any other.
+// look runs one read transaction. A damaged page is an error like any other; a store that was closed is
+// ErrClosed.
 func (v *View) look(f func(tx *bolt.Tx) error) error {
-	return guarded(func() error { return v.db.View(f) })
+	err := guarded(func() error { return v.db.View(f) })
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
 }
 
 // Counts returns the ledgers and gauges.
@@ -259,90 +265,6 @@ func (b *batch) heldOf(f *field) (held uint64) {
 	return held
 }
 
-// Members lists the members of one computation; after is the user behind whom to go on, "" for the
-// first page. An unknown key is ErrNotFound; an ambiguous one is an *AmbiguousError.
-func (v *View) Members(key, after string, limit int) (page []MemberInfo, more bool, err error) {
-	l := NewRoll(key, after, limit)
-	for err == nil && !l.Done() {
-		err = l.Read(v)
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	page, more = l.Page()
-	return page, more, nil
-}
-
-// Roll is a page of Members in the making, as Listing is one of Changes.
-type Roll struct {
-	key   string
-	from  []byte // row to go on with
-	limit int
-	page  []MemberInfo
-	done  bool
-}
-
-// NewRoll begins the page that Members would return.
-func NewRoll(key, after string, limit int) *Roll {
-	if limit <= 0 {
-		limit = DefaultLimit
-	}
-	l := &Roll{key: key, limit: limit}
-	if after != "" {
-		l.from = rowKey(userKey(after), blockHead)
-	}
-	return l
-}
-
-// Done reports whether the page is there.
-func (l *Roll) Done() bool { return l.done || len(l.page) > l.limit }
-
-// Page is what Members returns.
-func (l *Roll) Page() (page []MemberInfo, more bool) {
-	return l.page[:min(len(l.page), l.limit)], len(l.page) > l.limit
-}
-
-// Read goes on with the page, for one read transaction over a bounded number of rows.
-func (l *Roll) Read(v *View) error {
-	return v.look(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
-		if err != nil {
-			return err
-		}
-		f, err := st.registry.one(l.key)
-		if err != nil {
-			return err
-		}
-		c := tx.Bucket(bucketRows).Cursor()
-		k, frame := c.Seek(l.from)
-		for n := 0; k != nil && n < pageScan && !l.Done(); k, frame = c.Next() {
-			n++
-			if m, ok := memberOf(k, frame, f, st.epoch); ok {
-				l.page = append(l.page, m)
-			}
-		}
-		l.from, l.done = bytes.Clone(k), k == nil
-		return nil
-	})
-}
-
-// memberOf reads a member of f from a row, if it is a row of f's block and its user is one.
-func memberOf(k, frame []byte, f *field, epoch uint32) (m MemberInfo, ok bool) {
-	id, rest, ok := userOf(k)
-	if !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) != uint16(f.number/blockSize) {
-		return m, false
-	}
-	row, err := decodeBlock(k, frame, epoch)
-	if err != nil {
-		return m, false // set aside when next written; doctor counts it
-	}
-	e := row.find(uint8(f.number % blockSize))
-	if e == nil || f.class == ClassTrait || !e.newest().in() {
-		return m, false
-	}
-	return MemberInfo{User: id, Since: timestamp(time.Unix(0, e.newest().since))}, true
-}
-
 // one returns the only computation that key names.
 func (r *registry) one(key string) (*field, error) {
 	switch known := r.computations(key); len(known) {
@@ -383,21 +305,6 @@ func (v *View) Sent(since time.Time) (list []SentSecond, err error) {
 	return list, err
 }
 
-// JobRuns lists the jobs' last runs, by name.
-func (v *View) JobRuns() (runs []JobRun, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		return forEachRun(tx, runOfJob, func(text []byte) error {
-			var r JobRun
-			if err := json.Unmarshal(text, &r); err != nil {
-				return fmt.Errorf("the record of a job's run: %w", err)
-			}
-			runs = append(runs, r)
-			return nil
-		})
-	})
-	return runs, err
-}
-
 // Describe turns a change into its line of a listing.
 func (c *Change) Describe() ChangeInfo {
 	info := ChangeInfo{
@@ -407,6 +314,9 @@ func (c *Change) Describe() ChangeInfo {
 	}
 	if info.Value == nil {
 		info.Value = json.RawMessage("null")
+	}
+	if cause := c.cause(); c.State == StateParked && cause != c.Reason {
+		info.Cause = cause
 	}
 	return info
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -33,6 +34,9 @@ func (s *Store) open() (err error) {
 	why := s.watch.suspicion()
 	if err := s.watch.begin(why != ""); err != nil { // as on a full disk: the next start reads the files
 		s.log.Warn("how this run ends could not be noted", "err", err)
+	}
+	if err := s.awaitReaders(); err != nil {
+		return errors.Join(err, s.watch.giveUp())
 	}
 	defer func() {
 		switch {
@@ -62,6 +66,36 @@ func (s *Store) open() (err error) {
 	}
 	if err := s.watch.opened(); err != nil {
 		s.log.Warn("how this run ends could not be noted", "err", err)
+	}
+	return nil
+}
+
+const (
+	// readerPatience is how long a start waits for those who read the files, as `db backup` of a stopped agent
+	// does from its first byte to its last; a command that lists holds them for moments.
+	readerPatience = time.Hour
+	readerNoted    = 2 * time.Second // before that, nothing is said
+	readerNotedAt  = 30 * time.Second
+)
+
+// awaitReaders waits until nobody reads the files. Another agent does not: the directory is locked.
+func (s *Store) awaitReaders() error {
+	paths, err := dataFiles(s.dir)
+	if err != nil {
+		return fmt.Errorf("look for the files: %w", err)
+	}
+	next := readerNoted
+	for _, path := range paths {
+		unlock, err := lockAsBolt(path, syscall.LOCK_EX, readerPatience, func(since time.Duration) {
+			if since > next {
+				next += readerNotedAt
+				s.log.Warn("another process reads the files, a backup perhaps: the start waits for it", "file", filepath.Base(path), "for", since.Round(time.Second).String())
+			}
+		})
+		if err != nil {
+			return err
+		}
+		unlock()
 	}
 	return nil
 }
@@ -325,7 +359,11 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	if newest {
 		g.given, g.sure = max(g.given, applied), applied // the newest file holds all that was applied last
 	}
-	if err := errors.Join(g.finish(applied), db.Update(stampCommit)); err != nil {
+	err = g.finish(applied)
+	if err == nil {
+		err = db.Update(stampCommit)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if g.empty() {
@@ -390,4 +428,16 @@ func (s *Store) stateKnows() (epoch uint32, applied uint64) {
 		return 0, 0
 	}
 	return epoch, applied
+}
+
+// removeLeftovers removes what a crash left half done. The directory is locked: nobody is at it.
+func (s *Store) removeLeftovers() {
+	os.Remove(filepath.Join(s.dir, compactFile))
+	os.Remove(filepath.Join(s.dir, stateFile+".new"))
+	s.removeHalfErased()
+	os.RemoveAll(filepath.Join(s.dir, restoreDir))
+	if aside, _ := filepath.Glob(filepath.Join(s.dir, replacedPattern)); len(aside) > 0 {
+		s.log.Warn("an interrupted restore left the files it replaced: remove them when you are content", "dirs", aside)
+		s.finishRestore(aside[len(aside)-1])
+	}
 }

@@ -11,9 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -128,6 +131,15 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 	dir := filepath.Join(fastDir(t), "data")
 	copyStore(t, sample(t, 12), dir)
+	before, err := Open(dir, Options{Log: discard})
+	must(t, err)
+	kept, err := before.Sample(time.Now())
+	must(t, err)
+	must(t, before.KeepSample(t.Context(), kept))
+	trail, err := before.Trail(TrailFilter{})
+	must(t, err)
+	must(t, before.Close())
+	must(t, os.Remove(filepath.Join(dir, "running"))) // as if nobody knew how the last run ended
 	var children int
 	o := Options{Log: discard, CheckInChild: func(ctx context.Context, _ string) (*CheckReport, error) {
 		children++
@@ -141,6 +153,12 @@ func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 		must(t, err)
 		if len(list) != 1 || !list[0].Whole() || list[0].Saved.Users == 0 {
 			t.Errorf("%+v", list)
+		}
+		if samples, err := s.Samples(time.Time{}); err != nil || len(samples) != 1 {
+			t.Errorf("%d samples were saved, error %v", len(samples), err)
+		}
+		if after, err := s.Trail(TrailFilter{}); err != nil || !reflect.DeepEqual(after.Items, trail.Items) || len(trail.Items) == 0 {
+			t.Errorf("the trail is another: %v\n%+v\n%+v", err, after.Items, trail.Items)
 		}
 		must(t, s.Close())
 	}
@@ -306,4 +324,73 @@ func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAStartWaitsForABackupOfTheFiles: it gave up after half a minute, with the code of what a restart
+// does not cure, and the agent stayed down.
+func TestAStartWaitsForABackupOfTheFiles(t *testing.T) {
+	t.Parallel()
+	b := open(t, rules(SendNone))
+	must(t, b.Store.Close())
+	v, err := OpenReadOnly(b.dir)
+	must(t, err)
+	var said journal
+	opened := make(chan error, 1)
+	go func() {
+		s, err := Open(b.dir, Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
+		b.Store = s
+		opened <- err
+	}()
+	for !strings.Contains(said.String(), "the start waits for it") {
+		select {
+		case err := <-opened:
+			t.Fatalf("it did not wait: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	must(t, v.Close())
+	must(t, <-opened)
+}
+
+// journal is a log that may be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// TestADamagedRowMetAtWorkIsSalvagedByTheNextStart: what waited for its user was out of reach for ever, and
+// counted as pending, because nobody took a row that was set aside for a reason to read the files.
+func TestADamagedRowMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
+	must(t, b.run(t.Context(), func(x *batch) error {
+		key := rowKey(userKey("ann"), blockHead)
+		row := bytes.Clone(x.rows.Get(key))
+		row[2] ^= 0xFF
+		return x.rows.Put(key, row)
+	}, nil))
+	b.drain()
+	if c, err := b.Counts(); err != nil || c.Changes.Pending == 0 {
+		t.Fatalf("the damage did no harm: %+v %v", c.Changes, err)
+	}
+	must(t, b.Close())
+	s := openQuietly(t, b.dir)
+	reports, err := s.Salvages()
+	must(t, err)
+	if len(reports) != 1 {
+		t.Fatalf("%d salvages", len(reports))
+	}
+	serves(t, s, blow{file: "a row set aside at work"})
 }

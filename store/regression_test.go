@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -214,9 +215,9 @@ func TestStatsInPartsAreTheStats(t *testing.T) {
 	whole, err := b.Stats()
 	must(t, err)
 	want := []StatLine{
-		{"parked", "received", "vip", "undetermined", 1, nil},
-		{"pending", "attribute", "gold", "", 1, nil}, {"pending", "attribute", "vip", "", 1, nil},
-		{"pending", "event", "gold", "", 1, nil}, {"pending", "event", "vip", "", 1, nil},
+		{State: "parked", Kind: "received", Computation: "vip", Reason: "undetermined", Cause: "undetermined", Count: 1},
+		{State: "pending", Kind: "attribute", Computation: "gold", Count: 1}, {State: "pending", Kind: "attribute", Computation: "vip", Count: 1},
+		{State: "pending", Kind: "event", Computation: "gold", Count: 1}, {State: "pending", Kind: "event", Computation: "vip", Count: 1},
 	}
 	if len(whole) != len(want) {
 		t.Fatalf("%+v", whole)
@@ -225,6 +226,10 @@ func TestStatsInPartsAreTheStats(t *testing.T) {
 		if len(whole[i].Samples) != 1 {
 			t.Errorf("%+v has no sample", whole[i])
 		}
+		if whole[i].First == "" || whole[i].First != whole[i].Last {
+			t.Errorf("%+v does not say when", whole[i])
+		}
+		whole[i].First, whole[i].Last = "", ""
 		if whole[i].Samples = nil; !reflect.DeepEqual(whole[i], want[i]) {
 			t.Errorf("%+v, want %+v", whole[i], want[i])
 		}
@@ -238,5 +243,17 @@ func TestSamplesOfACauseAreAFew(t *testing.T) {
 	}
 	if want := (StatLine{State: "parked", Reason: "r", Count: 5, Samples: []string{"1", "2", "3"}}); len(all) != 1 || !reflect.DeepEqual(all[0], want) {
 		t.Errorf("%+v, want %+v", all, want)
+	}
+}
+
+func TestAClosedStoreSaysSoToWhoeverReads(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 0))
+	must(t, b.Close())
+	if _, err := b.Sent(noon); !errors.Is(err, ErrClosed) {
+		t.Errorf("what left: %v", err)
+	}
+	if _, err := b.Counts(); !errors.Is(err, ErrClosed) {
+		t.Errorf("the counts: %v", err)
 	}
 }

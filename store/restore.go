@@ -40,6 +40,7 @@ type RestoreReport struct {
 	Next     uint64        `json:"next_record"` // number of the next record
 	Faults   uint64        `json:"faults"`      // what a check of the restored files found
 	Findings []Finding     `json:"findings"`
+	Salvages []Salvage     `json:"salvages"` // … and what became of it: the damaged file itself is in the backup alone
 	Took     time.Duration `json:"took_ns"`
 }
 
@@ -154,7 +155,13 @@ func (re *restoration) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err = s.Applied(ctx); err == nil {
+	re.report.Salvages = []Salvage{}
+	list, err := s.Salvages()
+	if err == nil {
+		re.report.Salvages = append(re.report.Salvages, list...)
+		err = s.Applied(ctx)
+	}
+	if err == nil {
 		err = s.run(ctx, func(b *batch) error {
 			re.report.Replayed = b.st.applied - re.report.BackupInfo.Applied
 			b.st.applied = max(b.st.applied, uint64(re.now.UnixMicro()))
@@ -163,6 +170,34 @@ func (re *restoration) settle(ctx context.Context) error {
 		}, nil)
 	}
 	return errors.Join(err, s.Close())
+}
+
+// finishRestore moves aside what a restore that was cut off left of the inbox of another store. Of the same
+// store it may stay: its numbers lie below those that come.
+func (s *Store) finishRestore(aside string) {
+	epoch, _ := s.stateKnows()
+	inboxes, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern))
+	for _, path := range inboxes {
+		if its := segmentEpoch(path); epoch == 0 || its == 0 || its == epoch {
+			continue
+		}
+		if err := os.Rename(path, filepath.Join(aside, filepath.Base(path))); err != nil {
+			s.log.Error("the inbox of the store that was replaced could not be moved aside", "file", filepath.Base(path), "err", err)
+		}
+	}
+}
+
+// segmentEpoch reads which store an inbox file belongs to; 0 when that cannot be had.
+func segmentEpoch(path string) (epoch uint32) {
+	if glanceAt(path) != nil {
+		return 0
+	}
+	seg, epoch, err := openSegment(path, true)
+	if err != nil {
+		return 0
+	}
+	seg.db.Close()
+	return epoch
 }
 
 // structural reports whether a file cannot be opened, or its pages followed: no store can work with it.

@@ -61,7 +61,10 @@ func segmentNumber(path string) (number uint64) {
 func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	path := segmentPath(dir, number)
 	err := createFile(path, func(db *bolt.DB) error {
-		return errors.Join(initFile(db, epoch, bucketRecords), db.Update(stampCommit))
+		if err := initFile(db, epoch, bucketRecords); err != nil {
+			return err // on a full disk: then there is no bucket to stamp
+		}
+		return db.Update(stampCommit)
 	})
 	if err != nil {
 		return nil, err

@@ -211,6 +211,7 @@ func (l *landing) park(ch *stored) {
 	ch.State, ch.NextAttempt = StateParked, time.Time{}
 	l.b.st.ledger.changes.Parked++
 	l.b.put(l.b.parked, idKey(ch.ID), ch.encode(nil))
+	l.b.parkedNow(ch)
 }
 
 // strand settles a flight that a crash cut off: nobody knows how far it came.

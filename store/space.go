@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,7 +12,8 @@ import (
 )
 
 // Room. Events are refused before the disk is full, so that what the store owes for those it took, it
-// can still write: applying, settling, parking, pruning and compacting go on in the reserve.
+// can still write: applying, settling, parking and pruning go on in the reserve, and so does compacting as
+// far as a copy fits into it.
 //
 //	0 ............................... 85 % ....... 90 % ....... 100 % of MaxDataBytes
 //	          events are taken         | as it was | refused: the rest is for bookkeeping
@@ -45,7 +45,7 @@ const (
 
 // Space is what the data takes, and what there is.
 type Space struct {
-	DataBytes      int64 // on the disk, all files; the copy that a compaction makes is left out
+	DataBytes      int64 // on the disk, of the files in use: copies in the making, and what is kept aside for people, are left out
 	MaxDataBytes   int64 // 0: no limit
 	FreeBytes      int64 // of the file system, to us
 	FloorBytes     int64 // the least of it that stays free of events
@@ -238,12 +238,17 @@ func (s *Store) lookAround() {
 }
 
 // shedInbox removes received events that are applied, before their retention is over: the copies that
-// inspection likes to have are the first to go, rather than events that nobody has yet.
+// inspection likes to have are the first to go, rather than events that nobody has yet. The newest file is
+// among them once it is worth it. So a disk that a backlog filled is at peace again when that is
+// delivered, even if state.db, where its pages are free now, is too large to be copied without them.
 func (s *Store) shedInbox(applied uint64) (shed bool) {
 	if s.tail.Load() {
 		return false
 	}
 	before := s.inbox.oldest()
+	if s.inbox.idles(applied) {
+		_ = s.inbox.turnOver() // a disk that has no room for that either has none to give back
+	}
 	if err := s.inbox.trim(applied, time.Now(), 0, 1); err != nil {
 		s.log.Error("applied inbox files could not be removed", "err", err)
 	}
@@ -269,14 +274,12 @@ func (s *Store) measure() (m Space, applied uint64, err error) {
 		if err != nil {
 			continue // removed a moment ago
 		}
-		inbox, _ := filepath.Match(inboxPattern, e.Name())
-		switch {
-		case inbox:
+		if inbox, _ := filepath.Match(inboxPattern, e.Name()); inbox {
 			m.InboxBytes += onDisk(info)
-		case strings.HasPrefix(e.Name(), stateFile+"."): // a copy in the making
-			continue
+			m.DataBytes += onDisk(info)
+		} else if e.Name() == stateFile {
+			m.DataBytes += onDisk(info)
 		}
-		m.DataBytes += onDisk(info)
 	}
 	if m.StateBytes, m.LiveBytes, err = s.db.fill(); err != nil {
 		return m, 0, err
@@ -302,6 +305,14 @@ func freeBytes(dir string) (free, floor int64, err error) {
 	}
 	block := int64(fs.Bsize)
 	return int64(fs.Bavail) * block, min(floorBytes, int64(fs.Blocks)*block/floorShare), nil
+}
+
+// idles reports whether the newest file holds much, and nothing that is still to be applied.
+func (in *inbox) idles(applied uint64) bool {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	newest := in.segments[len(in.segments)-1]
+	return newest.last > 0 && newest.last <= applied && onDiskAt(newest.path) > smallestSegment
 }
 
 // oldest is the number of the first file of the chain.

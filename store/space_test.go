@@ -147,6 +147,30 @@ func TestReceivedEventsGiveWayBeforeEventsAreRefused(t *testing.T) {
 	}
 }
 
+// TestADiskThatTheNewestInboxFileFillsRecoversByItself: that file was never removed, however much of it was
+// applied.
+func TestADiskThatTheNewestInboxFileFillsRecoversByItself(t *testing.T) {
+	t.Parallel()
+	disk := tinyDisk(t, "128m")
+	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
+	b.reopen(rules(SendBoth))
+	t.Cleanup(func() { b.Store.Close() })
+	for range 40 {
+		b.receive(large("bob", 1<<20, false))
+	}
+	fillDisk(t, disk)
+	must(t, os.Truncate(filepath.Join(disk, "ballast"), onDiskAt(filepath.Join(disk, "ballast"))-(1<<20)))
+	b.lookAround()
+	must(t, b.Full())
+	if b.inbox.oldest() == 1 {
+		t.Errorf("%+v", b.Space())
+	}
+	b.receive(event("ann", "vip", true, 1))
+	b.drain()
+	b.wantSaid("ann.vip=true ann!Audience Entered")
+	soundness(t, b)
+}
+
 // tinyDisk mounts a file system of its own. Only root may.
 func tinyDisk(t *testing.T, size string) string {
 	t.Helper()

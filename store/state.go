@@ -27,13 +27,14 @@ var (
 	bucketJobs       = []byte("jobs")
 	bucketRuns       = []byte("runs")
 	bucketSamples    = []byte("samples")
+	bucketVerdicts   = []byte("verdicts")
 	bucketDamaged    = []byte("damaged")
 
 	stateBuckets = [][]byte{bucketFields, bucketRows, bucketQueue, bucketDue, bucketLocator, bucketParked, bucketHeld, bucketHistory,
-		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketSamples, bucketDamaged}
+		bucketFlights, bucketMessages, bucketTombstones, bucketSent, bucketJobs, bucketRuns, bucketSamples, bucketVerdicts, bucketDamaged}
 
 	// lateBuckets came after the first version: a file that it wrote lacks them until it is opened.
-	lateBuckets = [][]byte{bucketSamples}
+	lateBuckets = [][]byte{bucketSamples, bucketVerdicts}
 
 	metaApplied = []byte("applied")
 	metaLedger  = []byte("ledger")

@@ -10,7 +10,10 @@ import (
 
 // stateDB is state.db, whichever file bears the name: a compaction puts another in its place while
 // readers come and go. Only the writer's goroutine calls Update and replace.
-type stateDB struct{ db atomic.Pointer[bolt.DB] }
+type stateDB struct {
+	db   atomic.Pointer[bolt.DB]
+	toll atomic.Int64 // bytes of lists of free pages written to this file, one with every commit
+}
 
 func newStateDB(db *bolt.DB) *stateDB {
 	f := new(stateDB)
@@ -32,10 +35,19 @@ func (f *stateDB) View(look func(tx *bolt.Tx) error) error {
 }
 
 // Update runs one transaction.
-func (f *stateDB) Update(do func(tx *bolt.Tx) error) error { return f.db.Load().Update(do) }
+func (f *stateDB) Update(do func(tx *bolt.Tx) error) error {
+	db := f.db.Load()
+	err := db.Update(do)
+	stats := db.Stats()
+	f.toll.Add(int64(stats.FreelistInuse))
+	return err
+}
 
 // replace makes db the state, and returns what was. Closing that waits for its last readers.
-func (f *stateDB) replace(db *bolt.DB) (was *bolt.DB) { return f.db.Swap(db) }
+func (f *stateDB) replace(db *bolt.DB) (was *bolt.DB) {
+	f.toll.Store(0)
+	return f.db.Swap(db)
+}
 
 // Close waits for the readers.
 func (f *stateDB) Close() error { return f.db.Load().Close() }

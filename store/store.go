@@ -165,6 +165,9 @@ func (s *Store) openFiles() error {
 	}
 	inbox.enough.Store(s.room.segment())
 	s.inbox = inbox
+	if s.parkings == nil {
+		s.parkings = newParkings(time.Now())
+	}
 	s.applied.Store(s.state.applied)
 	s.lookAround()
 	if err := guarded(s.recover); err != nil {
@@ -187,6 +190,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 		if strays, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern)); len(strays) > 0 {
 			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, stateFile)
 		}
+		s.tellOfBeginning()
 		if err := createFile(path, func(db *bolt.DB) error { return initState(db, rand.Uint32()|1) }); err != nil {
 			return 0, roomless(err)
 		}
@@ -225,6 +229,16 @@ func roomless(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	return err
+}
+
+// tellOfBeginning says that a store begins with nothing, and whether there was one before.
+func (s *Store) tellOfBeginning() {
+	if s.watch.last == (lastRun{}) {
+		s.log.Info("a new store begins", "dir", s.dir)
+		return
+	}
+	s.log.Error("an agent has run on this directory, and its data is gone: beginning with nothing, so that every membership is unknown; "+
+		"if that is not what you want, stop and restore a backup", "dir", s.dir)
 }
 
 // recover settles the flights that were under way when the last process ended. Without any it writes
@@ -396,7 +410,7 @@ func (s *Store) empty(road Road) (empty bool, err error) {
 		return false, ErrClosed
 	default:
 	}
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.look(func(tx *bolt.Tx) error {
 		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(road)})
 		empty = k == nil || Road(k[0]) != road
 		return nil
@@ -449,26 +463,6 @@ type SentSecond struct {
 	At            time.Time
 	Users, Events int
 	Cohorts       int // requests on the road of cohorts
-}
-
-// JobRun is the last run of a scheduled job, kept so that a run missed while down is known.
-type JobRun struct {
-	Job      string    `json:"job"`
-	Started  time.Time `json:"started"`  // the scheduled time of the last run that began
-	Finished time.Time `json:"finished"` // zero while it is under way
-	Missed   uint64    `json:"missed"`   // runs that fell into downtime, ever
-}
-
-// SetJobRun records a run.
-func (s *Store) SetJobRun(ctx context.Context, r JobRun) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return s.run(ctx, func(b *batch) error {
-		b.put(b.tx.Bucket(bucketRuns), []byte(runOfJob+r.Job), text)
-		return nil
-	}, nil)
 }
 
 // AmbiguousError says that a key names several computations.

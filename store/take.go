@@ -35,27 +35,37 @@ const visits = 8192
 // take gathers the deliveries that are due, retries first, and has them remembered as a flight. It
 // returns nil when nothing is due.
 func (b *batch) take(o TakeOptions) *Flight {
-	d := &departure{b: b, o: o, flight: &Flight{Road: o.Road}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
-	d.latest[laneRetry] = o.Now.Unix()
-	if o.Force {
-		d.latest[laneRetry] = 1<<32 - 1
-	}
-	if o.Road == RoadCohort {
-		d.ripen()
-	}
-	lanes := b.dueLanes(o.Road)
-	slices.SortStableFunc(lanes, func(x, y uint32) int { return int(boolByte(y == laneRetry)) - int(boolByte(x == laneRetry)) })
-	for _, lane := range lanes {
-		if o.Road == RoadCohort && (lane == laneRetry || len(d.list) > 0) {
-			continue // not ripe; or another cohort than this request's
-		}
-		d.collect(lane)
-	}
+	d := newDeparture(b, o)
+	d.gather()
 	if len(d.flight.Deliveries) == 0 {
 		return nil
 	}
 	d.remember()
 	return d.flight
+}
+
+func newDeparture(b *batch, o TakeOptions) *departure {
+	d := &departure{b: b, o: o, flight: &Flight{Road: o.Road}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
+	d.latest[laneRetry] = o.Now.Unix()
+	if o.Force {
+		d.latest[laneRetry] = 1<<32 - 1
+	}
+	return d
+}
+
+// gather visits the lanes, that of retries first.
+func (d *departure) gather() {
+	if d.o.Road == RoadCohort {
+		d.ripen()
+	}
+	lanes := d.b.dueLanes(d.o.Road)
+	slices.SortStableFunc(lanes, func(x, y uint32) int { return int(boolByte(y == laneRetry)) - int(boolByte(x == laneRetry)) })
+	for _, lane := range lanes {
+		if d.o.Road == RoadCohort && (lane == laneRetry || len(d.list) > 0) {
+			continue // not ripe; or another cohort than this request's
+		}
+		d.collect(lane)
+	}
 }
 
 // dueLanes lists the lanes in which somebody waits on a road: one seek each.
@@ -373,8 +383,8 @@ func earliest(jobs map[string]time.Time, job string, due uint32) {
 	}
 }
 
-// retryJobsScan bounds how many users in retry are asked whose jobs they wait for.
-const retryJobsScan = 4096
+// retryJobsScan bounds how many users in retry are asked whose jobs they wait for: no more than a Take takes.
+const retryJobsScan = 1000
 
 // retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
 // users to ask. Retries go before anything else, so that it is hardly ever.

@@ -11,6 +11,7 @@ import (
 const (
 	historyShown = 50
 	eventsShown  = 200
+	waitingShown = 1000
 )
 
 // User returns everything known of one user, or ErrNotFound.
@@ -18,9 +19,8 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 	var setBy []uint64
 	err = v.read(func(b *batch) error {
 		u := b.user(id)
-		info = &UserInfo{User: id, Memberships: []MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
+		info = &UserInfo{User: id, Memberships: []MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []UserChange{}, History: []UserChange{}}
 		setBy = b.showRows(u, info)
-		b.showWaiting(u, info)
 		b.showHistory(u, info)
 		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
 			return ErrNotFound
@@ -38,13 +38,20 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 	return info, nil
 }
 
-// showRows returns the number of the record that set each membership, beside filling the page.
+// showRows fills the page with what waits and what is known, and returns the number of the record that set
+// each membership.
 func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 	type computation struct{ key, id string }
 	open := make(map[computation]bool) // with something on the way
-	for _, ch := range b.waiting(u) {
+	waiting, more := b.waiting(u, waitingShown)
+	b.showWaiting(u, waiting, info)
+	for _, ch := range waiting {
+		if ch.Kind == KindReceived {
+			continue // it changed nothing
+		}
 		open[computation{ch.Computation, ch.ComputedBy}] = true
 	}
+	info.PendingMore = more
 	for _, n := range b.blockNumbers(u) {
 		row := b.block(u, n)
 		for _, e := range row.entries {
@@ -63,7 +70,7 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 			}
 			info.Memberships = append(info.Memberships, MembershipInfo{
 				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
-				Delivered: !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
+				Delivered: !more && !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
 			})
 			setBy = append(setBy, s.seq)
 		}
@@ -95,10 +102,59 @@ func (b *batch) knowsChannel(u *user, f *field, column string, s *statement) boo
 	return e.told.is(s.value)
 }
 
-func (b *batch) showWaiting(u *user, info *UserInfo) {
-	for _, ch := range b.waiting(u) {
-		info.Pending = append(info.Pending, ch.Describe())
+func (b *batch) showWaiting(u *user, all []*stored, info *UserInfo) {
+	for _, ch := range all {
+		c := ch.ofUser()
+		b.explainWait(u, ch, all, &c)
+		info.Pending = append(info.Pending, c)
 	}
+}
+
+func (ch *stored) ofUser() UserChange {
+	c := UserChange{ChangeInfo: ch.Describe(), Sentence: ch.Sentence}
+	if ch.Answer != (Answer{}) {
+		answer := ch.Answer
+		answer.At = answer.At.UTC().Round(0)
+		c.Answer = &answer
+	}
+	return c
+}
+
+// explainWait says why ch waits, among all that the user has waiting.
+func (b *batch) explainWait(u *user, ch *stored, all []*stored, c *UserChange) {
+	switch {
+	case ch.State == StateParked:
+		c.Wait = WaitParked
+	case ch.State == StateHeld:
+		c.Wait = WaitHeld
+	case b.st.underWay(ch.road, u.id, ch.ID):
+		c.Wait = WaitUnderWay
+	case b.goesFirst(ch, all) != nil:
+		c.Wait, c.Behind = WaitBehind, b.goesFirst(ch, all).ID.String()
+	case ch.Attempts > 0:
+		c.Wait = WaitRetry
+	case ch.Kind == KindCohort && (u.head.stranger() || u.head.aside > 0):
+		c.Wait, c.Job = WaitAccount, b.st.job(ch.lane)
+	default:
+		c.Wait, c.Job = WaitDue, b.st.job(ch.lane)
+	}
+}
+
+// goesFirst is the earlier event of the same user and road that has failed and waits: it holds up those
+// behind it. nil: there is none.
+func (b *batch) goesFirst(ch *stored, all []*stored) *stored {
+	if ch.Kind != KindEvent {
+		return nil
+	}
+	for _, other := range all {
+		if other.ID == ch.ID {
+			return nil // all are in the order of their ids
+		}
+		if other.Kind == KindEvent && other.State == StatePending && other.road == ch.road && other.Attempts > 0 {
+			return other
+		}
+	}
+	return nil
 }
 
 func (b *batch) showHistory(u *user, info *UserInfo) {
@@ -107,7 +163,7 @@ func (b *batch) showHistory(u *user, info *UserInfo) {
 		if ch == nil {
 			return
 		}
-		info.History = append(info.History, ch.Describe())
+		info.History = append(info.History, ch.ofUser())
 		n = ch.prev
 	}
 }

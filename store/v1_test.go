@@ -23,7 +23,27 @@ type summary struct {
 	Computations []ComputationInfo
 	Members      []MemberInfo
 	Changes      map[string][]ChangeInfo
-	User         *UserInfo
+	User         pageOfV1
+}
+
+// pageOfV1 is a user's page as the first version knew it: more is said of a change since.
+type pageOfV1 struct {
+	User        string                     `json:"user"`
+	Memberships []MembershipInfo           `json:"memberships"`
+	Traits      map[string]json.RawMessage `json:"traits"`
+	Pending     []ChangeInfo               `json:"pending"`
+	History     []ChangeInfo               `json:"history"`
+}
+
+func newPageOfV1(u *UserInfo) pageOfV1 {
+	page := pageOfV1{User: u.User, Memberships: u.Memberships, Traits: u.Traits, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
+	for _, c := range u.Pending {
+		page.Pending = append(page.Pending, c.ChangeInfo)
+	}
+	for _, c := range u.History {
+		page.History = append(page.History, c.ChangeInfo)
+	}
+	return page
 }
 
 func summarize(t testing.TB, s *Store) []byte {
@@ -41,8 +61,9 @@ func summarize(t testing.TB, s *Store) []byte {
 		sum.Changes[state.String()], _, err = s.Changes(OutboxFilter{State: state, Limit: 1000})
 		must(t, err)
 	}
-	sum.User, err = s.User("user-0004")
+	user, err := s.User("user-0004")
 	must(t, err)
+	sum.User = newPageOfV1(user)
 	text, err := json.MarshalIndent(sum, "", " ")
 	must(t, err)
 	return append(text, '\n')

@@ -338,20 +338,3 @@ func (v *View) Verifications() (list []Verification, err error) {
 	})
 	return list, err
 }
-
-// The bucket of runs holds what ran last, of each kind under its own prefix.
-const (
-	runOfJob          = "job:"
-	runOfVerification = "verify:"
-)
-
-// forEachRun calls f with the value of every run of one kind.
-func forEachRun(tx *bolt.Tx, kind string, f func(text []byte) error) error {
-	c := tx.Bucket(bucketRuns).Cursor()
-	for k, text := c.Seek([]byte(kind)); bytes.HasPrefix(k, []byte(kind)); k, text = c.Next() {
-		if err := f(text); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -86,6 +86,7 @@ type ChangeInfo struct {
 	Attempts    int             `json:"attempts"`
 	NextAttempt string          `json:"next_attempt"`
 	Reason      string          `json:"reason"`
+	Cause       string          `json:"cause,omitempty"` // of what is parked with words of the other side: the reason and these, less what names this change
 }
 
 // ComputationInfo is one line of `audience list`.
@@ -124,9 +125,34 @@ type UserInfo struct {
 	User        string                     `json:"user"`
 	Memberships []MembershipInfo           `json:"memberships"`
 	Traits      map[string]json.RawMessage `json:"traits"`
-	Pending     []ChangeInfo               `json:"pending"` // pending, held and parked
-	History     []ChangeInfo               `json:"history"`
+	Pending     []UserChange               `json:"pending"`                // pending, held and parked
+	PendingMore bool                       `json:"pending_more,omitempty"` // there is more: `outbox list --user` has all of it
+	History     []UserChange               `json:"history"`
 }
+
+// UserChange is a change on the page of its user: what MoEngage said of it, and why it waits.
+type UserChange struct {
+	ChangeInfo
+	Wait     Wait    `json:"wait,omitempty"`   // empty when it is over
+	Behind   string  `json:"behind,omitempty"` // id of the change that goes first
+	Job      string  `json:"job,omitempty"`    // schedule that it leaves by
+	Waits    string  `json:"waits,omitempty"`  // the same for people; not of the store's making
+	Sentence string  `json:"sentence,omitempty"`
+	Answer   *Answer `json:"answer,omitempty"`
+}
+
+// Wait says why MoEngage was not told of a change yet.
+type Wait string
+
+const (
+	WaitUnderWay Wait = "under_way" // it is in a request that was not answered yet
+	WaitBehind   Wait = "behind"    // an earlier event of the user goes first
+	WaitRetry    Wait = "retry"     // an attempt failed
+	WaitAccount  Wait = "user"      // of a cohort: MoEngage must have come to know the user first
+	WaitDue      Wait = "due"       // nothing but its schedule
+	WaitHeld     Wait = "held"
+	WaitParked   Wait = "parked"
+)
 
 // OutboxFilter narrows a listing. The zero value is every pending change.
 type OutboxFilter struct {
@@ -143,7 +169,10 @@ type StatLine struct {
 	Kind        string `json:"kind"`
 	Computation string `json:"computation"`
 	Reason      string `json:"reason"`
+	Cause       string `json:"cause"` // of what is parked, else the reason
 	Count       uint64 `json:"count"`
+	First       string `json:"first"` // receipt of the oldest
+	Last        string `json:"last"`  // … and of the newest of them
 
 	Samples []string `json:"samples"` // ids of a few of them
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -172,7 +173,9 @@ func (s *Store) write(commands []*command, apply bool) error {
 
 func (s *Store) transact(commands []*command, apply bool) error {
 	var touched []spot
+	var parked []*stored
 	var woke [2]bool
+	aside := false
 	rejected, flown := s.rejected.Swap(0), s.state.flight
 	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
@@ -200,7 +203,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 				c.after(b)
 			}
 		}
-		woke = b.woke
+		woke, parked, aside = b.woke, b.parkings, b.aside
 		Reach(PointStateWritten)
 		return b.err
 	}))
@@ -213,7 +216,11 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		return err
 	}
 	Reach(PointCommitted)
+	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
+		s.watch.note(fmt.Errorf("%w: a row was set aside", errDamaged))
+	}
 	s.stranded, s.adrift = false, nil
+	s.parkings.merge(parked)
 	s.applied.Store(s.state.applied)
 	for i := range woke {
 		if woke[i] {

@@ -408,7 +408,7 @@ func (a answer) sentence() string {
 	if a.words == "" {
 		return a.Means
 	}
-	return a.Means + " It said: " + a.words
+	return a.Means + store.Said + a.words
 }
 
 // kept is the answer as the outbox keeps it with one change.

@@ -157,6 +157,7 @@ func (c *carriage) note(a answer, users []string, started time.Time) answer {
 // they may try again. Sender.mu is held.
 func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 	s := c.s
+	s.wished = max(s.wished, a.pause)
 	own, repeated := false, false
 	if a.incriminates() {
 		var news bool

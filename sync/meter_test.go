@@ -164,8 +164,8 @@ func TestNothingIsPutOffForLongerThanTheOutboxBelieves(t *testing.T) {
 				r.retry(c, a, now, now)
 			}
 			r.stop(a, now)
-			if put := r.resume.Add(c.MinBackoff).Sub(now); put > c.longestPause() {
-				t.Fatalf("put off for %s, believed are %s", put, c.longestPause())
+			if put := r.resume.Add(c.MinBackoff).Sub(now); put > c.longestPause(longestWish) {
+				t.Fatalf("put off for %s, believed are %s", put, c.longestPause(longestWish))
 			}
 		}
 	}

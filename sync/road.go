@@ -125,9 +125,9 @@ func (r *road) fail(a answer, now time.Time, stopped bool) turn {
 // hurry lets the next request leave now: an operator's wish, or a new configuration.
 func (r *road) hurry() { r.resume = time.Time{} }
 
-// longestPause is the longest that this sender ever puts anything off.
-func (c Config) longestPause() time.Duration {
-	return max(c.MaxBackoff, longestWish, probeEvery+probeJitter) + 2*c.MinBackoff
+// longestPause is the longest that a sender puts anything off when MoEngage asked for wished at most.
+func (c Config) longestPause(wished time.Duration) time.Duration {
+	return max(c.MaxBackoff, wished, probeEvery+probeJitter) + 2*c.MinBackoff
 }
 
 // backoff is a full-jitter pause: anything between nothing and a ceiling that doubles with each

@@ -68,6 +68,7 @@ type Sender struct {
 	cautions cautions        // what was said about what MoEngage does not keep
 	force    bool            // an operator's flush: take users before their retry time, once
 	air      map[uint64]bool // flights that are not settled yet
+	wished   time.Duration   // the longest that MoEngage asked for
 	stale    bool            // something came back since the gates were last told what waits
 
 	// Run's own; nothing else reads or writes these.
@@ -261,6 +262,8 @@ type clearance struct {
 	force  bool
 	wary   bool // the road is stopped: this request is a probe
 	weary  bool // so many were parked in a row that nothing is, before something is accepted
+
+	longest time.Duration // that anything was put off by this process
 }
 
 // cleared says whether a request may leave now. If not, at is when it may; zero is after a landing.
@@ -280,6 +283,8 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 		force:  s.force,
 		wary:   s.road.health.Stopped,
 		weary:  s.road.parked >= weariness,
+
+		longest: s.cfg.longestPause(s.wished),
 	}, time.Time{}, true
 }
 
@@ -343,7 +348,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		Road:      c.cfg.Road,
 		Now:       now,
 		Due:       c.due,
-		Longest:   c.cfg.longestPause(),
+		Longest:   c.longest,
 		Force:     c.force,
 		MaxUsers:  g.users,
 		MaxEvents: g.events,

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,10 +26,11 @@ func TestARefusalThatEverythingGetsParksAFewAndStops(t *testing.T) {
 	for name, refusal := range refusals {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				refused := true
+				var refused atomic.Bool
+				refused.Store(true)
 				o := newShelf(t)
 				w := &wire{t: t, latency: 5 * time.Millisecond, answer: func(sentRequest) (*http.Response, error) {
-					if refused {
+					if refused.Load() {
 						return refusal.answer(), nil
 					}
 					return ok(), nil
@@ -49,7 +51,7 @@ func TestARefusalThatEverythingGetsParksAFewAndStops(t *testing.T) {
 					t.Errorf("%d requests in ten minutes in which everything is refused", n)
 				}
 				parked := len(o.seen().parked)
-				refused = false
+				refused.Store(false)
 				eventually(t, 10*time.Minute, o.drained)
 				if s.Health().Stopped || len(o.seen().parked) != parked {
 					t.Errorf("%d parked after it was over, health %+v", len(o.seen().parked), s.Health())

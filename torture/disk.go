@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
@@ -56,6 +57,7 @@ type file struct {
 	live, stable content
 	log          []change // that stable lacks
 	mode         uint32
+	written      time.Time // when last
 }
 
 // change is a write, or, without data, a new size.
@@ -130,7 +132,7 @@ func (d *Disk) write(f *file, name string, data []byte, at int64) syscall.Errno 
 	}
 	c := change{at: at, data: append([]byte(nil), data...)}
 	f.live.apply(c)
-	f.log = append(f.log, c)
+	f.log, f.written = append(f.log, c), time.Now()
 	return 0
 }
 
@@ -257,7 +259,7 @@ func (f *file) after(rnd *rand.Rand, arrived float64) *file {
 			from = to
 		}
 	}
-	return &file{number: f.number, live: left, stable: left.clone(), mode: f.mode}
+	return &file{number: f.number, live: left, stable: left.clone(), mode: f.mode, written: f.written}
 }
 
 // Reboot makes the agent's note of the machine's run one of another run.

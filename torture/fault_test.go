@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -32,7 +33,7 @@ var faults = []struct {
 }
 
 // TestDiskFaults has the disk fail from the 1st operation on, then from the 2nd, and so on, while
-// deliveries come in, and heals it. The agent answers 200 or 503 with Retry-After, goes on by itself,
+// deliveries come in, and in every second round a compaction is under way, and heals it. The agent answers 200 or 503 with Retry-After, goes on by itself,
 // and nothing that it acknowledged is lost.
 func TestDiskFaults(t *testing.T) {
 	p := planned(t, 2, 60)
@@ -59,7 +60,8 @@ func TestDiskFaults(t *testing.T) {
 			if struck == 0 || !fault.once && h.answers[http.StatusServiceUnavailable] == 0 {
 				t.Errorf("nothing was ever struck: %v", h.answers)
 			}
-			t.Logf("%d rounds, %d of them struck, in %s; answers by status %v; 0 restarts", rounds, struck, time.Since(began).Round(time.Second), h.answers)
+			t.Logf("%d rounds, %d of them struck, in %s; answers by status %v; %d of %d compactions failed; 0 restarts",
+				rounds, struck, time.Since(began).Round(time.Second), h.answers, h.refused, rounds/2)
 		})
 	}
 }
@@ -80,6 +82,12 @@ func (h *host) strike(errno syscall.Errno, once bool, n int, ops map[Op]bool) (h
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	posters, posted := h.posting(ctx, 5)
+	compacted := make(chan error, 1)
+	if n%2 == 0 { // its writes are to be struck, too
+		go func() { _, err := h.command("db", "compact").CombinedOutput(); compacted <- err }()
+	} else {
+		compacted <- nil
+	}
 	select {
 	case <-first:
 		if !once {
@@ -90,6 +98,9 @@ func (h *host) strike(errno syscall.Errno, once bool, n int, ops map[Op]bool) (h
 	h.disk.Before(nil)
 	if err := posted(); err != nil {
 		return hit.Load(), fmt.Errorf("%w: %v", err, h.answers)
+	}
+	if <-compacted != nil { // refused or cut off by the disk: it leaves everything as it was
+		h.refused++
 	}
 	s, err := h.until("everything to be delivered", idle)
 	if err != nil {
@@ -102,15 +113,21 @@ func (h *host) strike(errno syscall.Errno, once bool, n int, ops map[Op]bool) (h
 // answers 503 until there is room. Without, it may end, saying why, and leaves nothing in the way of the
 // next start.
 func TestFullDiskAtTheStart(t *testing.T) {
-	p := planned(t, 3, 40)
+	const operations = 60 // of a first start
+	p := planned(t, 3, operations)
 	for _, first := range []bool{true, false} {
 		t.Run(map[bool]string{true: "the first", false: "a later one"}[first], func(t *testing.T) {
 			h := newHost(t, product, p.seed)
 			ended, waited := 0, 0
-			for n := 1; n <= int(p.count) && time.Now().Before(p.until); n++ {
-				did, err := h.startWithoutRoom(n, first)
+			from := h.rnd.Perm(operations)[:p.count] // all of them, or a few
+			slices.Sort(from)
+			for _, n := range from {
+				if time.Now().After(p.until) {
+					break
+				}
+				did, err := h.startWithoutRoom(n+1, first)
 				if err != nil {
-					t.Fatalf("from operation %d on: %v", n, err)
+					t.Fatalf("from operation %d on: %v", n+1, err)
 				}
 				if did {
 					ended++
@@ -162,7 +179,7 @@ func (h *host) startWithoutRoom(n int, first bool) (ended bool, err error) {
 	_, err = h.until("an answer", func(agent.Status) bool { return true })
 	disk.Before(nil)
 	if ended = h.ended(); ended {
-		if !strings.Contains(h.log.String(), "has no room for the agent to start: make some, and start again") || strings.Contains(h.log.String(), "no such file") {
+		if !strings.Contains(h.log.String(), "there is no room to start") || strings.Contains(h.log.String(), "no such file") {
 			return ended, fmt.Errorf("it does not say well why it ended:\n%s", h.log.String())
 		}
 		err = h.start()

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/hanwen/go-fuse/v2 v2.12.1
+	go.uber.org/goleak v1.3.0
 	personasync v0.0.0
 )
 

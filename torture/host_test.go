@@ -30,7 +30,8 @@ import (
 // host is a machine with one agent, whose data is on a Disk, and the MoEngage that it talks to.
 type host struct {
 	dir, binary, ingest string
-	broken              bool // the binary is: what it answers is not held against it
+	env                 []string // of the agent
+	broken              bool     // the binary is: what it answers is not held against it
 	rnd                 *rand.Rand
 	box                 *sandbox.Sandbox
 
@@ -41,13 +42,14 @@ type host struct {
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	gone chan struct{}
-	log  bytes.Buffer // of the last life
+	log  lockedBuffer // of the last life
 
 	rounds  int
 	posted  uint64         // transitions, on this disk
 	answers map[int]int    // how often each status was answered; 0: not at all
 	odd     map[string]int // answers that break the contract
 	repeats int
+	refused int // compactions
 }
 
 func newHost(t *testing.T, binary string, seed uint64) *host {
@@ -138,6 +140,7 @@ func (h *host) up(disk *Disk) error {
 func (h *host) command(args ...string) *exec.Cmd {
 	c := exec.Command(h.binary, args...)
 	c.Env = append(os.Environ(), "PERSONASYNC_CONFIG="+filepath.Join(h.dir, "agent.toml"), "PERSONASYNC_DATA_DIR="+h.data())
+	c.Env = append(c.Env, h.env...)
 	return c
 }
 
@@ -259,13 +262,20 @@ const crowd = 6
 // posting posts a round of transitions of new users, until all of it is accepted or ctx ends.
 func (h *host) posting(ctx context.Context, each int) (posters []*poster, wait func() error) {
 	h.rounds++
-	errs := make(chan error, crowd)
 	for i := range crowd {
 		p := &poster{rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), uint64(i))), in: map[string]bool{}, posted: map[string][]string{}, clock: time.Now().Add(-time.Hour)}
 		for j := range 2 {
 			p.users = append(p.users, fmt.Sprintf("u-%d-%d-%d", h.rounds, i, j))
 		}
 		posters = append(posters, p)
+	}
+	return posters, h.postingBy(ctx, posters, each)
+}
+
+// postingBy has each of the posters post that much at once with the others.
+func (h *host) postingBy(ctx context.Context, posters []*poster, each int) (wait func() error) {
+	errs := make(chan error, len(posters))
+	for _, p := range posters {
 		go func() {
 			var err error
 			for range each {
@@ -274,8 +284,8 @@ func (h *host) posting(ctx context.Context, each int) (posters []*poster, wait f
 			errs <- err
 		}()
 	}
-	return posters, func() (err error) {
-		for range crowd {
+	return func() (err error) {
+		for range posters {
 			err = errors.Join(err, <-errs)
 		}
 		return err
@@ -309,6 +319,7 @@ type poster struct {
 	in     map[string]bool     // user -> last membership posted
 	posted map[string][]string // user -> transitions, in order
 	clock  time.Time
+	now    func() time.Time // instead of clock, where it matters
 	count  int
 }
 
@@ -317,7 +328,9 @@ func (p *poster) next() []byte {
 	user := p.users[p.rnd.IntN(len(p.users))]
 	p.in[user] = !p.in[user]
 	p.count++
-	p.clock = p.clock.Add(time.Millisecond)
+	if p.clock = p.clock.Add(time.Millisecond); p.now != nil {
+		p.clock = p.now()
+	}
 	p.posted[user] = append(p.posted[user], map[bool]string{true: "Audience Entered", false: "Audience Exited"}[p.in[user]])
 	return fmt.Appendf(nil, `{"type":"identify","userId":%q,"messageId":"m-%s-%d","originalTimestamp":%q,"traits":{"vip":%v},`+
 		`"context":{"personas":{"computation_class":"audience","computation_id":"aud_vip","computation_key":"vip","space_id":"spa_1"},"pad":%q}}`,

@@ -101,6 +101,7 @@ schedule = "0 3 * * *"
   await page.fill('#user-id', 'usr_1')
   await page.click('#user-form button')
   await shows(page, '#user', 'Memberships')
+  await shows(page, '#user', 'it waits for the schedule nightly_winback') // why a change waits
 
   await accessible(page, 'light, 1280')
   await shot(page, 'light-1280')

@@ -80,8 +80,8 @@ function tiles(s) {
   const m = { ok: 'answers', failing: 'failing', unknown: 'not asked yet' }[st.moengage.state]
   const asked = s.requests_last_minute, answered = asked > s.failures_last_minute
   return [
-    tile('Events', st.ready ? 'accepted' : 'refused', st.unapplied ? `${number(st.unapplied)} not applied yet` : '', st.ready ? 'words' : 'words alarm'),
-    tile('MoEngage', m, asked ? `${number(asked)} requests, ${number(s.failures_last_minute)} failed, last minute` : 'no request in the last minute', st.moengage.state === 'failing' ? 'words alarm' : 'words'),
+    tile('Events', st.ready ? 'accepted' : 'refused', st.unapplied ? `${number(st.unapplied)} not applied yet` : '', st.ready ? 'words good' : 'words alarm'),
+    tile('MoEngage', m, asked ? `${number(asked)} requests, ${number(s.failures_last_minute)} failed, last minute` : 'no request in the last minute', { failing: 'words alarm', ok: 'words good' }[st.moengage.state] ?? 'words'),
     tile('Pending changes', number(st.pending), 'drain: ' + s.forecast.drain),
     tile('Oldest pending', span(st.oldest_pending_s), st.next_flush ? 'next flush ' + clock(Date.parse(st.next_flush)) + ' UTC' : ''),
     tile('Parked', number(st.parked), st.parked ? 'wait for a decision' : '', st.parked ? 'attention' : ''),
@@ -96,7 +96,7 @@ function tiles(s) {
 function tile(name, value, more, kind) {
   const d = el('div', {}, el('dt', {}, name))
   const classes = (kind ?? '').split(' ')
-  for (const c of classes) if (c === 'alarm' || c === 'attention') d.classList.add(c)
+  for (const c of classes) if (c === 'alarm' || c === 'attention' || c === 'good') d.classList.add(c)
   d.append(el('dd', classes.includes('words') ? { class: 'words' } : {}, value))
   if (more) d.append(el('dd', { class: 'small' }, more))
   return d
@@ -132,7 +132,7 @@ function showComputations(s, now) {
 function ledger(st) {
   const book = (name, sum, terms) => {
     const p = el('p', { class: 'books' }, el('span', { class: 'sum' }, `${name} ${whole.format(sum)} =`))
-    for (const [k, v] of Object.entries(terms)) p.append(el('span', {}, `${whole.format(v)} `, el('i', {}, k)))
+    for (const [k, v] of Object.entries(terms).filter(([, v]) => v > 0)) p.append(el('span', {}, `${whole.format(v)} `, el('i', {}, k)))
     return p
   }
   const { accepted, ...events } = st.events
@@ -151,6 +151,15 @@ const charts = [
 let seconds = 3600
 let chosen = false // the range, by somebody
 let past = null
+
+// span of the charts: the range chosen, or as much of it as there is, so that a young agent's day is no
+// empty picture with a line at its edge.
+function frame(at) {
+  const end = Date.now()
+  const start = end - seconds * 1000
+  return { start: at.length > 0 ? Math.min(Math.max(start, at[0]), end - 120e3) : start, end }
+}
+const tick = (ms, f) => new Date(ms).toISOString().slice(11, f.end - f.start < 360e3 ? 19 : 16)
 
 // draw fits the charts to the room they have, so that their text is as large as all other.
 function draw() {
@@ -205,7 +214,7 @@ function runsOf(at, values) {
 
 function chart(c, series, W) {
   const at = series.at
-  const end = Date.now(), start = end - seconds * 1000
+  const f = frame(at), { start, end } = f
   const top = (c.nice ?? nice)(Math.max(...c.lines.flatMap(([, column]) => series[column]), 0))
   const x = (ms) => LEFT + (ms - start) / (end - start) * (W - LEFT - RIGHT)
   const y = (v) => H - BOTTOM - v / top * (H - TOP - BOTTOM)
@@ -216,7 +225,7 @@ function chart(c, series, W) {
   }
   for (let i = 0; i <= 3; i++) {
     const ms = start + (end - start) * i / 3
-    picture.append(svg('text', { x: x(ms), y: H - 4, 'text-anchor': i === 0 ? 'start' : i === 3 ? 'end' : 'middle' }, clock(ms)))
+    picture.append(svg('text', { x: x(ms), y: H - 4, 'text-anchor': i === 0 ? 'start' : i === 3 ? 'end' : 'middle' }, tick(ms, f)))
   }
   const caption = el('figcaption', {}, c.title)
   const told = []
@@ -239,7 +248,7 @@ function chart(c, series, W) {
   const read = el('span', { class: 'read' })
   caption.append(read)
   point(picture, W, at, x, (i) => {
-    read.textContent = i < 0 ? '' : `${clock(at[i])} UTC: ${c.lines.map(([, column]) => c.text(series[column][i])).join(', ')}`
+    read.textContent = i < 0 ? '' : `${new Date(at[i]).toISOString().slice(11, 19)} UTC: ${c.lines.map(([, column]) => c.text(series[column][i])).join(', ')}`
   })
   return el('figure', {}, caption, picture)
 }
@@ -270,7 +279,7 @@ const SW = 144, SH = 26
 function spark(at, a) {
   const known = a.members.filter((m) => m !== null)
   const low = Math.min(...known), high = Math.max(...known)
-  const end = Date.now(), start = end - seconds * 1000
+  const { start, end } = frame(at)
   const x = (ms) => (ms - start) / (end - start) * SW
   const y = (v) => high === low ? SH / 2 : SH - 3 - (v - low) / (high - low) * (SH - 6)
   const picture = svg('svg', { viewBox: `0 0 ${SW} ${SH}`, role: 'img', 'aria-label': `members of ${a.key}: from ${number(known[0] ?? 0)} to ${number(known.at(-1) ?? 0)}` })
@@ -285,7 +294,7 @@ function spark(at, a) {
 // moves draws enters upwards and exits downwards, in at most 36 bars.
 function moves(at, a) {
   const bars = 36, up = new Array(bars).fill(0), down = new Array(bars).fill(0)
-  const end = Date.now(), start = end - seconds * 1000
+  const { start, end } = frame(at)
   at.forEach((ms, i) => {
     const b = Math.min(bars - 1, Math.max(0, Math.floor((ms - start) / (end - start) * bars)))
     up[b] += a.entered[i]
@@ -341,14 +350,15 @@ $('user-form').addEventListener('submit', async (e) => {
 
 function showUser(u) {
   const value = (v) => v === null ? '' : typeof v === 'string' ? v : JSON.stringify(v)
-  const change = (c) => [c.id, c.state, c.kind, c.computation, c.transition, value(c.value), moment(c.event_time), String(c.attempts), moment(c.next_attempt), c.reason]
-  const head = ['Change', 'State', 'Kind', 'Computation', 'Transition', 'Value', 'Event time', 'Attempts', 'Next attempt', 'Reason']
+  const change = (c) => [c.id, c.state, c.kind, c.computation, c.transition, value(c.value), moment(c.event_time)]
+  const head = ['Change', 'State', 'Kind', 'Computation', 'Transition', 'Value', 'Event time']
+  const outcome = (c) => [c.reason, c.attempts > 1 ? `after ${c.attempts} attempts` : ''].filter(Boolean).join(' ')
   $('user').replaceChildren(
     el('p', {}, 'User ', el('span', { class: 'id' }, u.user), present && !present.show_users ? '. Identifiers and values are masked here; personasync user show ID shows them.' : ''),
     ...section('Memberships', ['Computation', 'In', 'Since', 'MoEngage was told'], u.memberships.map((m) => [m.computation, m.in ? 'in' : 'out', moment(m.since), m.delivered ? 'yes' : 'not yet'])),
     ...section('Traits', ['Trait', 'Value'], Object.entries(u.traits).map(([k, v]) => [k, value(v)])),
-    ...section('Not done yet', head, u.pending.map(change)),
-    ...section('Done', head, u.history.map(change)),
+    ...section('Waiting', [...head, 'Why it waits'], u.pending.map((c) => [...change(c), c.waits ?? ''])),
+    ...section('History', [...head, 'Why'], u.history.map((c) => [...change(c), outcome(c)])),
   )
 }
 
@@ -356,7 +366,7 @@ function section(title, head, list) {
   if (list.length === 0) return []
   return [el('h3', {}, title), el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': title }, el('table', {},
     el('thead', {}, el('tr', {}, ...head.map((h) => el('th', { scope: 'col' }, h)))),
-    el('tbody', {}, ...list.map((cells) => el('tr', {}, ...cells.map((c, i) => el(i ? 'td' : 'th', i ? {} : { scope: 'row', class: 'id' }, c)))))))]
+    el('tbody', {}, ...list.map((cells) => el('tr', {}, ...cells.map((c, i) => el(i ? 'td' : 'th', i ? (c.length > 40 ? { class: 'long' } : {}) : { scope: 'row', class: 'id' }, c)))))))]
 }
 
 // --- live ---

@@ -137,7 +137,7 @@ send = "both"
 	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if w.log, err = os.Create(filepath.Join(dir, "agent.log")); err != nil {
+	if w.log, err = os.OpenFile(filepath.Join(dir, "agent.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.end)

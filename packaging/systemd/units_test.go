@@ -3,7 +3,11 @@ package systemd
 import (
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestTheTemplateIsTheServiceWithItsName: what is tightened in one must not stay open in the other.
 func TestTheTemplateIsTheServiceWithItsName(t *testing.T) {

@@ -1,0 +1,343 @@
+package agent
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"personasync/agent/config"
+	"personasync/store"
+)
+
+// pipes is a network within the process, for a clock that a test moves.
+type pipes struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (p *pipes) dial() net.Conn {
+	ours, theirs := net.Pipe()
+	p.conns <- theirs
+	return ours
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil }
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// atDoor serves a door as the agent does, at most so many connections at a time.
+func atDoor(t *testing.T, most int, do func(w *doorway, p *pipes)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w, p := openDoor(nil), newPipes()
+		s := (&process{log: slog.New(slog.NewTextHandler(&w.log, nil))}).serve("ingest", p, most, w)
+		ended := make(chan error)
+		go func() { ended <- s.run() }()
+		do(w, p)
+		if err := s.stop(0); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // net/http lingers a moment over a connection that it cuts
+		if open := s.open.Load(); open != 0 || len(s.listener.places) != 0 {
+			t.Errorf("%d connections are left, %d places taken", open, len(s.listener.places))
+		}
+	})
+}
+
+// lasts is how long a connection is left open while trickle writes to it, once a second, and nothing
+// of the answer is read.
+func lasts(p *pipes, first string, trickle string, reads bool) time.Duration {
+	c := p.dial()
+	defer c.Close()
+	began, over := time.Now(), make(chan struct{})
+	if reads {
+		go func() {
+			defer close(over)
+			_, _ = io.Copy(io.Discard, c)
+		}()
+	}
+	_, err := io.WriteString(c, first)
+	for err == nil && time.Since(began) < time.Hour {
+		select {
+		case <-over:
+			return time.Since(began)
+		case <-time.After(time.Second):
+		}
+		if trickle != "" {
+			_, err = io.WriteString(c, trickle)
+		}
+	}
+	return time.Since(began)
+}
+
+func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
+	const head = "POST /segment/webhook HTTP/1.1\r\nHost: agent\r\nX-Signature: 00\r\n"
+	for _, c := range []struct {
+		name, first, trickle string
+		within               time.Duration
+	}{
+		{"says nothing", "", "", headerTimeout},
+		{"half a line, and nothing more", "POST /segm", "", headerTimeout},
+		{"a header that drips", head + "X-Pad: ", "x", headerTimeout},
+		{"headers that drip", head, "X-Pad: x\r\n", headerTimeout},
+		{"a body that never comes", head + "Content-Length: 100000\r\n\r\n", "", bodyTimeout},
+		{"a body that drips", head + "Content-Length: 100000\r\n\r\n", " ", bodyTimeout},
+		{"chunks that drip", head + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", bodyTimeout},
+		{"an answer, and then nothing", "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n", "", idleTimeout},
+		{"an answer, and then a header that drips", "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\nPOST /v1/m HTTP/1.1\r\nX-Pad: ", "x", headerTimeout},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			atDoor(t, 10, func(_ *doorway, p *pipes) {
+				if took := lasts(p, c.first, c.trickle, true); took > c.within+2*time.Second {
+					t.Errorf("was left open for %s, not %s", took, c.within)
+				}
+			})
+		})
+	}
+	t.Run("takes no answer", func(t *testing.T) {
+		atDoor(t, 10, func(_ *doorway, p *pipes) {
+			ask := strings.Repeat("POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n", 2)
+			if took := lasts(p, ask, "POST", false); took > answerWithin+2*time.Second {
+				t.Errorf("was waited for for %s, not %s", took, answerWithin)
+			}
+		})
+	})
+}
+
+// TestManyConnectionsLeaveRoomForFiles: whoever comes when the door is full waits, and is served once
+// somebody was let go for being silent.
+func TestManyConnectionsLeaveRoomForFiles(t *testing.T) {
+	atDoor(t, 3, func(w *doorway, p *pipes) {
+		for range 3 {
+			go lasts(p, "POST", "", true)
+		}
+		synctest.Wait()
+		late := p.dialLate()
+		began := time.Now()
+		_, _ = io.WriteString(<-late, "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		if took := time.Since(began); took == 0 || took > headerTimeout+time.Second {
+			t.Errorf("waited %s", took)
+		}
+		if !strings.Contains(w.log.String(), "connections=3") {
+			t.Errorf("the operator is not told: %s", &w.log)
+		}
+	})
+	for _, c := range []struct {
+		descriptors  uint64
+		door, window int
+	}{{1 << 30, maxAtDoor, maxAtWindow}, {20_000, maxAtDoor, maxAtWindow}, {4096, 2048, 512}, {1024, 512, 128}} {
+		if door, window := limitsWithin(c.descriptors); door != c.door || window != c.window {
+			t.Errorf("of %d descriptors the door gets %d, a window %d", c.descriptors, door, window)
+		}
+	}
+}
+
+func (p *pipes) dialLate() <-chan net.Conn {
+	c := make(chan net.Conn, 1)
+	go func() { c <- p.dial() }()
+	return c
+}
+
+// TestBodiesOfStrangersAreBoundedTogether: a hundred bodies of 8 MB, sent to the last byte but one and
+// signed by nobody, were a gigabyte.
+func TestBodiesOfStrangersAreBoundedTogether(t *testing.T) {
+	w := openDoor(nil)
+	good := signedDoorPost(doorPayload(t, "audience-identify-enter.json"))
+	gate := make(chan struct{})
+	codes := make(chan string)
+	const knocks = 60
+	var arrived sync.WaitGroup
+	for range knocks {
+		arrived.Add(1)
+		r := doorPost("/segment/webhook", nil, "X-Signature", "00")
+		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 7<<20)), stuck{arrived.Done, gate}))
+		go func() { codes <- w.knock(t, r).Code }()
+	}
+	arrived.Wait()
+	if held := w.room.bytes.Load(); held > maxBodies || held < maxBodies/2 {
+		t.Errorf("%d bytes are held", held)
+	}
+	if a := w.knock(t, good); a.Status != 200 {
+		t.Errorf("a single event finds no room beside them: %+v", a)
+	}
+	close(gate)
+	seen := map[string]int{}
+	for range knocks {
+		seen[<-codes]++
+	}
+	if seen["crowded"] == 0 || seen["invalid_signature"] == 0 || len(seen) != 2 || w.rejected != seen["invalid_signature"] {
+		t.Errorf("answers %v, %d counted as refused", seen, w.rejected)
+	}
+	if held, requests := w.room.bytes.Load(), w.room.requests.Load(); held != 0 || requests != 0 {
+		t.Errorf("%d bytes of %d requests are held for ever", held, requests)
+	}
+}
+
+// stuck reads to its end only when it may.
+type stuck struct {
+	arrived func()
+	gate    chan struct{}
+}
+
+func (s stuck) Read([]byte) (int, error) {
+	s.arrived()
+	<-s.gate
+	return 0, io.EOF
+}
+
+// TestEventsReadFromSmallBodiesAreBoundedTogether: 2,500 events that share one context are 14 times what
+// was sent, and wait for the disk.
+func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
+	w := openDoor(nil)
+	written := make(chan struct{})
+	var waiting sync.WaitGroup
+	w.inbox = fakeInbox{
+		append:   func(context.Context, ...*store.Event) error { waiting.Done(); <-written; return nil },
+		rejected: func() {},
+	}
+	body := []byte(`{"context":{"pad":"` + strings.Repeat("x", 2500) + `"},"batch":[` + strings.Repeat(`{"type":"track","event":"E","userId":"u"},`, 2499) + `{}]}`)
+	codes := make(chan string)
+	const knocks = 60
+	waiting.Add(knocks)
+	for range knocks {
+		go func() {
+			a := w.knock(t, doorPost("/v1/batch", body, "Authorization", doorBasicKey))
+			if a.Code == "crowded" {
+				waiting.Done()
+			}
+			codes <- a.Code
+		}()
+	}
+	waiting.Wait()
+	if held := w.room.bytes.Load(); held > maxBodies {
+		t.Errorf("%d bytes are held", held)
+	}
+	close(written)
+	seen := map[string]int{}
+	for range knocks {
+		seen[<-codes]++
+	}
+	if seen["crowded"] == 0 || seen[""] == 0 || len(seen) != 2 {
+		t.Errorf("answers %v", seen)
+	}
+}
+
+func TestRequestsAreBounded(t *testing.T) {
+	w := openDoor(nil)
+	w.room.requests.Store(maxRequests)
+	if a := w.knock(t, signedDoorPost([]byte(`{}`))); a.Status != 503 || a.Code != "crowded" || w.rejected != 0 {
+		t.Errorf("%+v", a)
+	}
+	if n := w.room.requests.Load(); n != maxRequests {
+		t.Errorf("a request that was sent away is counted: %d", n)
+	}
+}
+
+func TestHeadersBeyondTheLimitAreRefused(t *testing.T) {
+	atDoor(t, 10, func(_ *doorway, p *pipes) {
+		c := p.dial()
+		defer c.Close()
+		go func() {
+			_, _ = io.WriteString(c, "POST /v1/m HTTP/1.1\r\nHost: agent\r\n")
+			for range 1 << 20 {
+				if _, err := fmt.Fprintf(c, "X-Pad: %s\r\n", strings.Repeat("x", 1000)); err != nil {
+					return
+				}
+			}
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("answered %s", resp.Status)
+		}
+	})
+}
+
+// TestOneConnectionHasSoManyRequests: on HTTP/2 one connection would bring as many as it likes.
+func TestOneConnectionHasSoManyRequests(t *testing.T) {
+	cert, key, trust := selfSigned(t)
+	pair, err := newCertificates(&config.Ingest{TLSCert: cert, TLSKey: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := openDoor(nil)
+	s := (&process{log: slog.New(slog.DiscardHandler)}).serve("ingest", l, 2, w)
+	s.http.TLSConfig = pair.config()
+	ended := make(chan error)
+	go func() { ended <- s.run() }()
+
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1,
+		HTTP2: &http.HTTP2Config{StrictMaxConcurrentRequests: true}} // or it opened another connection
+	ctx, cancel := context.WithCancel(t.Context())
+	var asked sync.WaitGroup
+	for range 2 * maxStreams2 {
+		body, never := io.Pipe()
+		defer never.Close()
+		asked.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+l.Addr().String()+"/segment/webhook", body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("X-Signature", "00")
+			if resp, err := transport.RoundTrip(req); err == nil {
+				resp.Body.Close()
+			}
+		})
+	}
+	for deadline := time.Now().Add(20 * time.Second); w.room.requests.Load() == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(300 * time.Millisecond) // all would be here by now; those beyond were refused
+	if n, conns := w.room.requests.Load(), s.open.Load(); n > maxStreams2 || n == 0 || conns != 1 {
+		t.Errorf("%d requests are under way on %d connections, not up to %d on one", n, conns, maxStreams2)
+	}
+	cancel()
+	asked.Wait()
+	transport.CloseIdleConnections()
+	if err := s.stop(time.Second); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); len(s.listener.places) > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(s.listener.places); n != 0 {
+		t.Errorf("%d places are taken for ever", n)
+	}
+}

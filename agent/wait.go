@@ -1,0 +1,84 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"personasync/store"
+)
+
+// waitText says in a sentence why a change waits, when it goes on, and what to type if it does not. It
+// rests on the store and the configuration alone, so that it is the same whether the agent runs.
+func waitText(c *store.UserChange, plan []planned) string {
+	switch c.Wait {
+	case store.WaitUnderWay:
+		return "it is in a request under way"
+	case store.WaitBehind:
+		return "an earlier event of this user goes first: " + c.Behind
+	case store.WaitRetry:
+		return fmt.Sprintf("%s; tried again from %s on", troubleText(c), stampText(c.NextAttempt))
+	case store.WaitAccount:
+		return "a cohort takes users that MoEngage knows: it leaves 60 s after the user's other changes were accepted"
+	case store.WaitHeld:
+		return heldText(c)
+	case store.WaitParked:
+		return parkedText(c)
+	}
+	for _, p := range plan {
+		if p.Job == jobTitle(c.Job) {
+			return scheduleText(p)
+		}
+	}
+	return "it leaves with the agent's next request"
+}
+
+// troubleText says what came of the attempts so far.
+func troubleText(c *store.UserChange) string {
+	text := quantity(uint64(c.Attempts), "attempt") + " failed, the last with " + cmp.Or(c.Reason, "no answer")
+	if c.Answer != nil && c.Answer.Status != 0 && !strings.Contains(c.Reason, fmt.Sprint(c.Answer.Status)) {
+		text += fmt.Sprintf(" (HTTP %d)", c.Answer.Status)
+	}
+	return text
+}
+
+func heldText(c *store.UserChange) string {
+	switch c.Reason {
+	case "mass_exit":
+		return "too many members left " + c.Computation + " at once: `personasync audience release` or `discard` decides"
+	case "key_conflict":
+		return "another computation writes the same name: `personasync audience adopt` continues the old one, or name them apart in the configuration"
+	}
+	return "held for " + c.Reason
+}
+
+func parkedText(c *store.UserChange) string {
+	if c.Kind == "received" {
+		return "it could not be used: " + cmp.Or(c.Sentence, c.Reason)
+	}
+	return "it could not be delivered: " + cmp.Or(c.Sentence, c.Reason) + "; mend the cause, then `personasync outbox retry " + c.ID + "`"
+}
+
+func scheduleText(p planned) string {
+	switch {
+	case p.Running:
+		return "it leaves with the run of the schedule " + p.Job + " that is under way"
+	case p.Next.IsZero():
+		return "it waits for the schedule " + p.Job
+	}
+	text := fmt.Sprintf("it waits for the schedule %s (%s), next at %s", p.Job, p.Spec, p.Next.UTC().Format("2006-01-02 15:04 UTC"))
+	if at := p.Next.Format("15:04 -0700"); p.Next.Location() != time.UTC {
+		text += ", there " + at
+	}
+	return text
+}
+
+// stampText writes a time of a listing for people.
+func stampText(stamp string) string {
+	at, err := time.Parse(time.RFC3339Nano, stamp)
+	if err != nil {
+		return "now"
+	}
+	return at.UTC().Format("2006-01-02 15:04:05 UTC")
+}

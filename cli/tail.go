@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+// followEvery is how often a followed trail is asked for what is new.
+const followEvery = 500 * time.Millisecond
+
+func (sh *shell) tailCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "tail",
+		Usage: "show what happened last: a line for each event accepted, superseded, sent, parked",
+		Description: "An accepted event says what it came to: a transition, or unchanged, duplicate, stale, ignored. A\n" +
+			"change says how it ended and why. The newest line is the last. --follow goes on as things happen,\n" +
+			"while the agent stops and starts, too; what is faster than anybody reads is left out and counted.\n" +
+			"With --json each line is an object.\n\n" +
+			"Example: personasync tail --follow --computation high_value_shoppers",
+		Flags: []urfave.Flag{
+			&urfave.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what happens, until interrupted", DisableDefaultText: true},
+			&urfave.StringFlag{Name: "user", Usage: "of `USER` only"},
+			&urfave.StringFlag{Name: "computation", Usage: "of the computation with this `KEY` or id only"},
+			limitFlag("lines"), wideFlag(), jsonFlag(),
+		},
+		Action: sh.tail,
+	}
+}
+
+func (sh *shell) tail(c *urfave.Context) error {
+	if err := arguments(c); err != nil {
+		return err
+	}
+	n, err := limit(c)
+	if err != nil {
+		return err
+	}
+	t := &tailing{sh: sh, c: c, filter: store.TrailFilter{User: c.String("user"), Computation: c.String("computation"), Limit: min(n, agent.MaxRehearsal)}}
+	t.table = sh.newTable(c.Bool("wide"), tailColumns(sh)...)
+	if n > agent.MaxRehearsal {
+		sh.remark("the newest %d lines are shown at most", agent.MaxRehearsal)
+	}
+	if err := sh.inspect(c, t.look); err != nil {
+		return err
+	}
+	if !c.Bool("follow") {
+		if t.shown == 0 {
+			sh.remark("nothing has happened yet")
+		}
+		return nil
+	}
+	return t.follow()
+}
+
+func tailColumns(sh *shell) []column {
+	return []column{
+		{title: "TIME", least: len("2006-01-02 15:04:05")}, {title: "WHAT", least: len("superseded")}, {title: "USER", flexible: true, least: 8},
+		{title: "COMPUTATION", flexible: true}, {title: "CHANGE", least: len("value")}, {title: "WHY", flexible: true, least: len("2 changes made")},
+	}
+}
+
+// tailing is a trail being shown.
+type tailing struct {
+	sh     *shell
+	c      *urfave.Context
+	filter store.TrailFilter
+	table  *table
+	shown  int
+	away   bool // nobody could be asked the last time
+}
+
+// look shows what is new.
+func (t *tailing) look(i agent.Inspector) error {
+	for more := true; more; {
+		if err := t.c.Context.Err(); err != nil {
+			return err
+		}
+		page, err := i.Trail(t.c.Context, t.filter)
+		if err != nil {
+			return err
+		}
+		if page.Skipped > 0 && t.filter.Cursor != "" {
+			t.sh.remark("%s left out: they happened faster than they can be shown", plural(page.Skipped, "line"))
+		}
+		if err := t.show(page.Items); err != nil {
+			return err
+		}
+		t.filter.Cursor, more = page.Next, page.More && t.c.Bool("follow")
+	}
+	return nil
+}
+
+func (t *tailing) show(list []store.Happening) error {
+	t.shown += len(list)
+	if !t.c.Bool("json") {
+		rows := make([][]string, len(list))
+		for i := range list {
+			h := &list[i]
+			rows[i] = []string{toSecond(h.At), h.What, h.User, h.Computation, h.Transition, happenedText(h)}
+		}
+		return t.table.print(rows)
+	}
+	for i := range list {
+		line, err := jsonLine(list[i])
+		if err != nil {
+			return err
+		}
+		if _, err := t.sh.out.Write(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow goes on until interrupted. An agent that stops is waited for; meanwhile its files are looked at.
+func (t *tailing) follow() error {
+	for {
+		select {
+		case <-t.c.Context.Done():
+			return nil
+		case <-time.After(followEvery):
+		}
+		if readerGone(t.sh.out) { // who writes nothing would never be told
+			return nil
+		}
+		err := t.sh.quietly(t.c, t.look)
+		switch {
+		case t.c.Context.Err() != nil:
+			return nil
+		case err == nil:
+			t.away = false
+		case brokenPipe(err) || exitCode(err) == ExitUsage && !errors.Is(err, store.ErrInUse):
+			return err
+		case !t.away:
+			t.sh.remark("cannot be asked, and asked again until it can: %v", err)
+			t.away = true
+		}
+	}
+}
+
+// readerGone reports whether nobody can read what is written to w any more.
+func readerGone(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	poll := []unix.PollFd{{Fd: int32(f.Fd())}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0 && poll[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
+}
+
+// quietly is inspect without a word about who answers.
+func (sh *shell) quietly(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
+	places, err := sh.loadPlaces(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
+	defer cancel()
+	i, done, _, err := agent.Open(ctx, places, Version())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	return ask(i)
+}
+
+// happenedText says what an event came to, or how a change ended, in few words.
+func happenedText(h *store.Happening) string {
+	switch {
+	case h.What == "accepted" && len(h.Changes) > 0:
+		return plural(len(h.Changes), "change") + " made"
+	case h.What == "accepted":
+		return h.Reason
+	}
+	text := strings.TrimSpace(h.Kind + " " + h.Reason)
+	if h.Kind == "received" {
+		text = h.Reason
+	}
+	if h.Attempts > 1 {
+		text += " after " + plural(h.Attempts, "attempt")
+	}
+	return text
+}
+
+// toSecond cuts a time to the second: "2026-03-14 09:26:53".
+func toSecond(timestamp string) string {
+	if len(timestamp) < len("2026-03-14T09:26:53") {
+		return timestamp
+	}
+	return timestamp[:10] + " " + timestamp[11:19]
+}

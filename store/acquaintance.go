@@ -1,0 +1,141 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"iter"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// acquaintance is what the rows know of a user and a computation.
+type acquaintance struct {
+	key  []byte
+	in   bool
+	told bool  // MoEngage was told something, or may have been, by whatever channel
+	time int64 // of the newest word, ns
+	old  bool  // a state that is kept is from before the time asked about
+}
+
+// acquaintances reads a page of those that the rows know of a computation, in the order of their keys,
+// and where to go on: nil at the end. voices are the numbers of its own field and of its channels.
+func (v *View) acquaintances(voices []uint32, before int64, from []byte) (page []acquaintance, next []byte, err error) {
+	err = v.look(func(tx *bolt.Tx) error {
+		var m meeting
+		c := tx.Bucket(bucketRows).Cursor()
+		k, frame := c.Seek(from)
+		for n := 0; k != nil; k, frame = c.Next() {
+			n++
+			end := len(k) - 2
+			if end < 3 {
+				continue
+			}
+			if !bytes.Equal(k[:end], m.key) { // the rows of a user stand together
+				page = m.appendTo(page, before)
+				if m = (meeting{key: k[:end]}); n > pageScan {
+					next = bytes.Clone(k)
+					return nil
+				}
+			}
+			m.read(k, frame, voices, v.inbox.epoch)
+		}
+		page = m.appendTo(page, before)
+		return nil
+	})
+	return page, next, err
+}
+
+// meeting is what the rows of one user say of a computation and its channels.
+type meeting struct {
+	key  []byte
+	own  *entry
+	told bool
+}
+
+func (m *meeting) read(k, frame []byte, voices []uint32, epoch uint32) {
+	number := binary.BigEndian.Uint16(k[len(k)-2:])
+	if !slices.ContainsFunc(voices, func(n uint32) bool { return uint16(n/blockSize) == number }) {
+		return
+	}
+	row, err := decodeBlock(k, frame, epoch)
+	if err != nil {
+		return // set aside when next written; doctor counts it
+	}
+	for i, n := range voices {
+		if uint16(n/blockSize) != number {
+			continue
+		}
+		e := row.find(uint8(n % blockSize))
+		m.told = m.told || e != nil && e.told.kind != toldNever
+		if i == 0 {
+			m.own = e
+		}
+	}
+}
+
+func (m *meeting) appendTo(page []acquaintance, before int64) []acquaintance {
+	if m.own == nil || m.own.newest() == nil {
+		return page
+	}
+	a := m.own.acquaint(bytes.Clone(m.key), before)
+	a.told = m.told
+	return append(page, a)
+}
+
+func (e *entry) acquaint(key []byte, before int64) acquaintance {
+	a := acquaintance{key: key, in: e.newest().in(), time: e.newest().time}
+	for _, s := range e.kept {
+		a.old = a.old || s != nil && s.time < before
+	}
+	return a
+}
+
+// everybody visits all that the rows know of the computation.
+func (c *commission) everybody(ctx context.Context, progress func(done, total int64), visit func(*acquaintance) error) error {
+	if err := c.s.Applied(ctx); err != nil {
+		return err
+	}
+	for a, err := range c.known(ctx, 0) {
+		if err == nil {
+			err = visit(a)
+		}
+		if err != nil {
+			return err
+		}
+		if progress != nil {
+			progress(int64(min(c.done.Again+c.done.Exits, c.members)), int64(c.members))
+		}
+	}
+	return nil
+}
+
+// known walks all that the rows know of the computation.
+func (c *commission) known(ctx context.Context, before int64) iter.Seq2[*acquaintance, error] {
+	return func(yield func(*acquaintance, error) bool) {
+		if c.o.field == fieldNone {
+			return
+		}
+		voices := []uint32{c.o.field} // or a column
+		if c.o.field == c.voices[0] {
+			voices = c.voices
+		}
+		for from, more := []byte(nil), true; more; {
+			page, next, err := c.s.acquaintances(voices, before, from)
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i := range page {
+				if !yield(&page[i], nil) {
+					return
+				}
+			}
+			from, more = next, next != nil
+		}
+	}
+}

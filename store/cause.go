@@ -1,0 +1,77 @@
+package store
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Said stands in a sentence between what it means here and the other side's own words.
+const Said = " It said: "
+
+// causeLength bounds a cause, in characters.
+const causeLength = 120
+
+// cause is why a change is parked, so that those parked for the same have the same one: the reason, and
+// the other side's words less what names this one change: its user, addresses, and numbers.
+func (c *Change) cause() string {
+	_, words, found := strings.Cut(c.Sentence, Said)
+	if !found {
+		return c.Reason
+	}
+	if len(c.User) > 1 {
+		words = strings.ReplaceAll(words, c.User, "…")
+	}
+	var b strings.Builder
+	b.WriteString(c.Reason)
+	b.WriteByte(':')
+	for _, word := range strings.Fields(words) {
+		b.WriteByte(' ')
+		b.WriteString(normalWord(word))
+	}
+	return shortened(strings.TrimRight(b.String(), " .:"), causeLength)
+}
+
+// normalWord replaces what differs from one change to the next.
+func normalWord(word string) string {
+	core := strings.TrimFunc(word, unicode.IsPunct)
+	switch {
+	case core == "":
+		return word
+	case strings.Contains(core, "@"), isHex(core):
+		return strings.Replace(word, core, "…", 1)
+	}
+	var b strings.Builder
+	digits := false
+	for _, r := range word {
+		if !unicode.IsDigit(r) {
+			b.WriteRune(r)
+		} else if !digits {
+			b.WriteByte('#')
+		}
+		digits = unicode.IsDigit(r)
+	}
+	return b.String()
+}
+
+// isHex reports whether word is an id of hexadecimal digits, in groups or not.
+func isHex(word string) bool {
+	digits := 0
+	for _, r := range word {
+		switch {
+		case r >= '0' && r <= '9':
+			digits++
+		case r >= 'a' && r <= 'f', r >= 'A' && r <= 'F', r == '-':
+		default:
+			return false
+		}
+	}
+	return len(word) >= 8 && digits > 0
+}
+
+func shortened(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most-1]) + "…"
+}

@@ -1,0 +1,193 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// How a check reads the files: their pages by itself, and the inbox record by record.
+
+// dataFiles lists the files there are: the inbox in order, then the state.
+func dataFiles(dir string) (paths []string, err error) {
+	if paths, err = filepath.Glob(filepath.Join(dir, inboxPattern)); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(paths, func(a, b string) int { return int(segmentNumber(a)) - int(segmentNumber(b)) })
+	found, err := exists(filepath.Join(dir, stateFile))
+	if found {
+		paths = append(paths, filepath.Join(dir, stateFile))
+	}
+	return paths, err
+}
+
+// files reads every file: its pages, and then, the state first, what is in it.
+func (c *checker) files(paths []string) error {
+	sound := make(map[string]bool)
+	for _, path := range paths {
+		c.r.file = filepath.Base(path)
+		unlock, err := lockToRead(path)
+		if err != nil {
+			return err
+		}
+		sound[path], err = c.pages(path)
+		unlock()
+		if err != nil {
+			return err
+		}
+		c.tell(fileSize(path))
+	}
+	state := paths[len(paths)-1]
+	epoch := uint32(0)
+	if c.r.file = stateFile; sound[state] {
+		db, err := openBolt(state, 0, true)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		if epoch, err = c.epoch(db); err != nil {
+			return err
+		}
+		if epoch != 0 {
+			if err := db.View(c.state); err != nil {
+				return err
+			}
+		}
+	}
+	for _, path := range paths[:len(paths)-1] {
+		if c.r.file = filepath.Base(path); !sound[path] {
+			c.next = 0
+			continue
+		}
+		if err := c.inboxFile(path, epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// epoch reads what a file says of itself; 0 when that does not hold.
+func (c *checker) epoch(db *bolt.DB) (uint32, error) {
+	epoch, err := fileEpoch(db)
+	switch {
+	case errors.Is(err, errDamaged):
+		c.r.find("frame", "%s: %v", c.r.file, err)
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return epoch, nil
+}
+
+func (c *checker) inboxFile(path string, of uint32) error {
+	s, epoch, err := openSegment(path, true)
+	switch {
+	case errors.Is(err, errDamaged):
+		c.r.find("open", "%v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	defer s.db.Close()
+	if of != 0 && epoch != of {
+		return foreignEpoch(path, epoch, of)
+	}
+	return c.segment(s)
+}
+
+// pages follows the pages of a file, whatever they say, and reports whether bbolt can be let near it.
+func (c *checker) pages(path string) (sound bool, err error) {
+	file, err := openPages(path)
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", c.r.file, err)
+	}
+	defer file.close()
+	before := c.r.Faults
+	if err := file.glance(); err != nil {
+		c.r.find("pages", "%s: %v", c.r.file, err)
+		return false, nil
+	}
+	m, _ := file.newest()
+	wanted := [][]byte{bucketMeta, bucketRecords}
+	if c.r.file == stateFile {
+		wanted = append([][]byte{bucketMeta}, stateBuckets...)
+		wanted = slices.DeleteFunc(wanted, func(b []byte) bool { return containsName(lateBuckets, b) })
+	}
+	known := 0
+	w := treeWalk{
+		file: file, meta: m, fault: func(err error) { c.r.find("pages", "%s: %v", c.r.file, err) },
+		leaf: func(uint64, []string, []element) {},
+		bucket: func(path []string, _ uint64) {
+			if len(path) == 1 && containsName(wanted, []byte(path[0])) {
+				known++
+			}
+		},
+	}
+	w.walk()
+	if sound = c.r.Faults == before; sound && known == 0 {
+		return false, fmt.Errorf("%w: %s", errForeign, c.r.file)
+	}
+	if sound && known < len(wanted) {
+		c.r.find("pages", "%s: %d of its %d buckets are there", c.r.file, known, len(wanted))
+		return false, nil
+	}
+	return sound, nil
+}
+
+func containsName(names [][]byte, name []byte) bool {
+	return slices.ContainsFunc(names, func(n []byte) bool { return bytes.Equal(n, name) })
+}
+
+// lockToRead takes a file as a reader of bbolt's does, so that no agent writes to it meanwhile.
+func lockToRead(path string) (unlock func(), err error) {
+	return lockAsBolt(path, syscall.LOCK_SH, lockPatience(true), func(time.Duration) {})
+}
+
+// segment reads one file of the inbox: every record, and that none is missing up to what is there.
+func (c *checker) segment(s *segment) error {
+	name := filepath.Base(s.path)
+	return s.db.View(func(tx *bolt.Tx) error {
+		records := tx.Bucket(bucketRecords)
+		err := records.ForEach(func(k, chunk []byte) error {
+			if len(k) != 8 {
+				c.r.find("inbox", "%s: %x is not the number of a record", name, k)
+				return nil
+			}
+			c.chunk(name, number(k), chunk, records.Sequence())
+			return c.step(k, chunk)
+		})
+		if given := records.Sequence(); c.next != 0 && given >= c.next {
+			c.r.find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, given)
+			c.next = given + 1
+		}
+		return err
+	})
+}
+
+func (c *checker) chunk(name string, first uint64, chunk []byte, given uint64) {
+	switch {
+	case c.next == 0 && c.st != nil && first > c.st.applied+1:
+		c.r.find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.applied)
+	case c.next != 0 && first != c.next && (first < c.next+restoreJump || given < first):
+		c.r.find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
+	}
+	c.next = first
+	for f := (frames{rest: chunk}); ; c.next++ {
+		if !f.next() {
+			if f.err != nil {
+				c.r.find("inbox", "%s: the chunk of record %d is cut short", name, first)
+			}
+			return
+		}
+		c.r.Records++
+		if _, err := decodeRecord(c.next, f.frame); err != nil {
+			c.r.find("record", "%s: record %d: %v", name, c.next, err)
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// commission is an order being carried out: users are gathered, written to the inbox some at a time,
+// and applied before more follow, so that no event waits for more than two batches of them.
+type commission struct {
+	s       *Store
+	o       *order
+	key     string
+	class   Class
+	fields  []uint32 // the computation's own, and those of its columns
+	voices  []uint32 // its own, and its channels
+	members uint64
+	created uint64 // changes before it began
+	dry     bool
+	done    MembershipReport
+
+	words []mention
+	ahead uint64 // number of the last record of the batch before this one
+}
+
+// commissionBatch is how many users are appended at once. Twice as many wait to be applied at most.
+const commissionBatch = 4096
+
+// commission finds the computation that key names and prepares an order on it.
+func (s *Store) commission(ctx context.Context, key string, o *order, create, dry bool) (*commission, error) {
+	c := &commission{s: s, o: o, dry: dry}
+	err := s.meet(c, key)
+	if errors.Is(err, ErrNotFound) && create {
+		if dry { // nothing is known of it, and nothing shall be
+			c.key, c.o.field = key, fieldNone
+			return c, nil
+		}
+		frame := appendOrder(nil, &order{verb: orderName, received: time.Now(), key: key})
+		if err := s.order(ctx, frame); err != nil {
+			return nil, err
+		}
+		if err := s.Applied(ctx); err != nil {
+			return nil, err
+		}
+		err = s.meet(c, key)
+	}
+	return c, err
+}
+
+func (s *Store) meet(c *commission, key string) error {
+	return s.read(func(b *batch) error {
+		f, err := b.st.registry.one(key)
+		if err != nil {
+			return err
+		}
+		c.o.field, c.key, c.class, c.members = f.number, f.key, f.class, f.members
+		c.done.Held = b.heldOf(f)
+		c.done.ID, c.created = f.id, b.st.ledger.changes.Created
+		for _, x := range b.st.registry.fields {
+			if x == f || x.space == f.space && x.key == f.key && x.id == f.id && x.sqlColumn() != "" {
+				c.fields = append(c.fields, x.number)
+			}
+		}
+		for _, x := range b.st.registry.voices(f) {
+			c.voices = append(c.voices, x.number)
+		}
+		return nil
+	})
+}
+
+// order appends records of orders.
+func (s *Store) order(ctx context.Context, frames ...[]byte) error {
+	if err := s.room.refusal(); err != nil {
+		return err
+	}
+	s.inbox.ordered.Add(uint64(len(frames)))
+	return translate(s.inbox.appendOther(ctx, frames...))
+}
+
+// say has a user be mention of.
+func (c *commission) say(ctx context.Context, key []byte, in bool) error {
+	if c.dry {
+		return ctx.Err()
+	}
+	user, _, _ := userOf(key)
+	if c.words = append(c.words, mention{user, in}); len(c.words) < commissionBatch {
+		return nil
+	}
+	return c.flush(ctx)
+}
+
+func (c *commission) flush(ctx context.Context) error {
+	if len(c.words) == 0 {
+		return ctx.Err()
+	}
+	c.o.received = time.Now()
+	var frames [][]byte
+	for from := 0; from < len(c.words); from += orderWords {
+		part := *c.o
+		part.words = c.words[from:min(from+orderWords, len(c.words))]
+		frames = append(frames, appendOrder(nil, &part))
+	}
+	if err := c.s.order(ctx, frames...); err != nil {
+		return err
+	}
+	c.words = c.words[:0]
+	before := c.ahead
+	c.ahead = c.s.inbox.last()
+	return c.s.appliedUpTo(ctx, before)
+}
+
+// report ends a commission.
+func (c *commission) report(ctx context.Context, err error) (MembershipReport, error) {
+	if err == nil && !c.dry {
+		if err = c.flush(ctx); err == nil {
+			err = c.s.Applied(ctx)
+		}
+	}
+	if err != nil {
+		return MembershipReport{}, err
+	}
+	c.done.Key, c.done.DryRun = c.key, c.dry
+	if c.o.field == fieldNone {
+		return c.done, nil
+	}
+	return c.done, c.s.read(func(b *batch) error {
+		c.done.Created, c.done.Held = b.st.ledger.changes.Created-c.created, b.heldOf(b.fieldOf(c.o.field))
+		return nil
+	})
+}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"bytes"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// numbering gives every chunk of a file its place. Keys have no checksum, but no number is ever left out:
+// a chunk that fits exactly between its neighbours belongs there, whatever its key says.
+type numbering struct {
+	next  uint64 // the number that should come next; 0: not known yet
+	given uint64 // the last number given in this file; 0: not known
+	sure  uint64 // one that was given for certain; 0: not known
+	most  uint64 // records that the file can hold at all
+
+	lost   []RecordRange
+	strays []placed // chunks whose key cannot be
+	moves  []placed
+}
+
+// placed is a chunk: its key, how many records of it count, and where they go.
+type placed struct {
+	key   uint64
+	count uint64
+	skip  int // records at its front that another chunk has
+	at    uint64
+}
+
+func (g *gleaner) renumber(b *bolt.Bucket, n *numbering, applied uint64) error {
+	var list []placed
+	c := b.Cursor()
+	for k, chunk := c.First(); k != nil; k, chunk = c.Next() {
+		frames, _ := framesOf(chunk)
+		list = append(list, placed{key: number(k), count: uint64(len(frames))})
+	}
+	if n.next == 0 && g.oldest && len(list) > 0 && list[0].key > applied+1 && list[0].key-applied <= n.most {
+		n.next = applied + 1 // nothing before it is left, and the state waits for these
+	}
+	for i := range list {
+		n.place(list, i)
+	}
+	n.fill()
+	g.report.Saved.Records = 0
+	for i := range list {
+		g.report.Saved.Records += list[i].count
+	}
+	return n.move(b)
+}
+
+func (n *numbering) place(list []placed, i int) {
+	p := list[i]
+	end := n.given + 1
+	if i+1 < len(list) {
+		end = list[i+1].key
+	}
+	switch {
+	case n.next == 0 || p.key == n.next:
+		n.put(p, p.key)
+	case p.key > n.next && n.next+p.count == end:
+		n.put(p, n.next)
+	case p.key < n.next: // an older try at the same numbers, which was never acknowledged
+		p.skip = int(min(p.count, n.next-p.key))
+		p.count -= uint64(p.skip)
+		n.put(p, n.next)
+		list[i].count = p.count
+	case p.key-n.next > n.most && (n.given < p.key || p.key-n.next < restoreJump), n.given != 0 && p.key > n.given:
+		n.strays = append(n.strays, p)
+	case p.key-n.next >= restoreJump:
+		n.put(p, p.key)
+	default:
+		n.lost = append(n.lost, RecordRange{n.next, p.key - 1})
+		n.put(p, p.key)
+	}
+}
+
+// restoreJump is a jump in the numbers that only a restore makes: it goes on at the microseconds since 1970.
+const restoreJump = 1 << 40
+
+func (n *numbering) put(p placed, at uint64) {
+	if p.at = at; p.at != p.key || p.skip > 0 {
+		n.moves = append(n.moves, p)
+	}
+	n.next = at + p.count
+}
+
+// fill puts strays into holes of their size, and the others behind everything: applied again, they
+// change nothing that is newer. What then is missing up to the last number given is lost.
+func (n *numbering) fill() {
+	for _, p := range n.strays {
+		hole := slices.IndexFunc(n.lost, func(r RecordRange) bool { return r.Last-r.First+1 == p.count })
+		if hole >= 0 {
+			p.at = n.lost[hole].First
+			n.lost = slices.Delete(n.lost, hole, hole+1)
+			n.moves = append(n.moves, p)
+			continue
+		}
+		n.put(p, n.next)
+	}
+	if n.given != 0 && n.next == 0 && n.given <= n.most {
+		n.next = 1
+	}
+	if n.next != 0 && n.given >= n.next && (n.given-n.next < n.most || n.given == n.sure && n.given < restoreJump) {
+		n.lost = append(n.lost, RecordRange{n.next, n.given})
+		n.next = n.given + 1
+	}
+}
+
+// move writes the chunks that stand elsewhere now.
+func (n *numbering) move(b *bolt.Bucket) error {
+	chunks := make([][]byte, len(n.moves))
+	for i, p := range n.moves {
+		list, _ := framesOf(bytes.Clone(b.Get(numberKey(p.key))))
+		chunks[i] = joinFrames(list[p.skip:])
+	}
+	for _, p := range n.moves {
+		if err := b.Delete(numberKey(p.key)); err != nil {
+			return err
+		}
+	}
+	for i, p := range n.moves {
+		if len(chunks[i]) == 0 {
+			continue
+		}
+		if err := b.Put(numberKey(p.at), chunks[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

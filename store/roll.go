@@ -1,0 +1,93 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Members lists the members of one computation; after is the user behind whom to go on, "" for the
+// first page. An unknown key is ErrNotFound; an ambiguous one is an *AmbiguousError.
+func (v *View) Members(key, after string, limit int) (page []MemberInfo, more bool, err error) {
+	l := NewRoll(key, after, limit)
+	for err == nil && !l.Done() {
+		err = l.Read(v)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	page, more = l.Page()
+	return page, more, nil
+}
+
+// Roll is a page of Members in the making, as Listing is one of Changes.
+type Roll struct {
+	key   string
+	from  []byte // row to go on with
+	limit int
+	page  []MemberInfo
+	done  bool
+}
+
+// NewRoll begins the page that Members would return.
+func NewRoll(key, after string, limit int) *Roll {
+	if limit <= 0 {
+		limit = DefaultLimit
+	}
+	l := &Roll{key: key, limit: limit}
+	if after != "" {
+		l.from = rowKey(userKey(after), blockHead)
+	}
+	return l
+}
+
+// Done reports whether the page is there.
+func (l *Roll) Done() bool { return l.done || len(l.page) > l.limit }
+
+// Page is what Members returns.
+func (l *Roll) Page() (page []MemberInfo, more bool) {
+	return l.page[:min(len(l.page), l.limit)], len(l.page) > l.limit
+}
+
+// Read goes on with the page, for one read transaction over a bounded number of rows.
+func (l *Roll) Read(v *View) error {
+	return v.look(func(tx *bolt.Tx) error {
+		st, err := loadState(tx)
+		if err != nil {
+			return err
+		}
+		f, err := st.registry.one(l.key)
+		if err != nil {
+			return err
+		}
+		c := tx.Bucket(bucketRows).Cursor()
+		k, frame := c.Seek(l.from)
+		for n := 0; k != nil && n < pageScan && !l.Done(); k, frame = c.Next() {
+			n++
+			if m, ok := memberOf(k, frame, f, st.epoch); ok {
+				l.page = append(l.page, m)
+			}
+		}
+		l.from, l.done = bytes.Clone(k), k == nil
+		return nil
+	})
+}
+
+// memberOf reads a member of f from a row, if it is a row of f's block and its user is one.
+func memberOf(k, frame []byte, f *field, epoch uint32) (m MemberInfo, ok bool) {
+	id, rest, ok := userOf(k)
+	if !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) != uint16(f.number/blockSize) {
+		return m, false
+	}
+	row, err := decodeBlock(k, frame, epoch)
+	if err != nil {
+		return m, false // set aside when next written; doctor counts it
+	}
+	e := row.find(uint8(f.number % blockSize))
+	if e == nil || f.class == ClassTrait || !e.newest().in() {
+		return m, false
+	}
+	return MemberInfo{User: id, Since: timestamp(time.Unix(0, e.newest().since))}, true
+}

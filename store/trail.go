@@ -1,0 +1,440 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// The trail is what happened, a line for each event that was applied and each change that is over or was
+// parked. It is read out of what is there anyway: the inbox, the history and the parked. One thing these do
+// not know, what an event came to, is kept beside: a byte for each record of the inbox.
+
+// Happening is one line of the trail; its JSON names are the contract's.
+type Happening struct {
+	At          string   `json:"at"`
+	What        string   `json:"what"`  // accepted, sent, parked, superseded, cancelled, dropped, expired
+	State       string   `json:"state"` // of the change; empty for an event
+	Kind        string   `json:"kind"`  // of the change; empty for an event
+	User        string   `json:"user"`
+	Computation string   `json:"computation"`
+	Transition  string   `json:"transition"`
+	ID          string   `json:"id"`      // of the change, or of the parked event
+	Reason      string   `json:"reason"`  // what the event came to, or why the change ended so
+	Changes     []string `json:"changes"` // that an event made, as long as they are remembered
+	MessageID   string   `json:"message_id"`
+	Attempts    int      `json:"attempts"`
+
+	at time.Time
+}
+
+// TrailFilter narrows the trail. The zero value is its newest lines.
+type TrailFilter struct {
+	User        string
+	Computation string // key or id
+	Limit       int    // 0: 100
+	Cursor      string // as Trail returned it: what happened since; "" for the newest lines
+}
+
+// Trail is a part of the trail, in the order in which it happened.
+type Trail struct {
+	Items   []Happening `json:"items"`
+	Next    string      `json:"next"`    // cursor of what happens from now on
+	More    bool        `json:"more"`    // there is more behind Next already
+	Skipped uint64      `json:"skipped"` // that happened faster than anybody reads, and are left out
+}
+
+const (
+	// trailScan bounds what one look takes from each source.
+	trailScan = 1000
+	// trailBehind is how far behind a reader may be: beyond, nobody could read it anyway.
+	trailBehind = 20_000
+)
+
+// trailCursor says how far a reader has come in each source.
+type trailCursor struct{ record, closed, parking uint64 }
+
+func (c trailCursor) String() string {
+	var b []byte
+	for _, n := range [...]uint64{c.record, c.closed, c.parking} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return hex.EncodeToString(b)
+}
+
+func parseTrailCursor(s string) (c trailCursor, err error) {
+	raw, err := hex.DecodeString(s)
+	if err != nil || len(raw) != 24 {
+		return c, ErrBadCursor
+	}
+	return trailCursor{number(raw[:8]), number(raw[8:16]), number(raw[16:])}, nil
+}
+
+// Trail returns the newest lines, or what happened since a cursor.
+func (v *View) Trail(f TrailFilter) (t Trail, err error) {
+	if f.Limit <= 0 {
+		f.Limit = DefaultLimit
+	}
+	r := &trailReader{v: v, filter: f, first: f.Cursor == ""}
+	if !r.first {
+		if r.from, err = parseTrailCursor(f.Cursor); err != nil {
+			return t, err
+		}
+	}
+	parkings := v.parkings.number()
+	if err := v.read(r.begin); err != nil {
+		return t, err
+	}
+	if err := r.records(); err != nil {
+		return t, err
+	}
+	if err := v.read(r.changes); err != nil {
+		return t, err
+	}
+	if !r.first {
+		r.parkings()
+	} else {
+		r.to.parking = parkings
+	}
+	slices.SortStableFunc(r.lines, func(a, b Happening) int { return a.at.Compare(b.at) })
+	if r.first {
+		r.lines = r.lines[max(0, len(r.lines)-f.Limit):]
+	}
+	return Trail{Items: r.lines, Next: r.to.String(), More: r.more, Skipped: r.skipped}, nil
+}
+
+// trailReader is a look at the trail in progress.
+type trailReader struct {
+	v        *View
+	filter   TrailFilter
+	first    bool        // the newest lines are wanted, not what is new
+	from, to trailCursor // behind which to begin, and how far it came
+	applied  uint64
+	lines    []Happening
+	more     bool
+	skipped  uint64
+	verdicts verdicts
+}
+
+// begin finds where to go on. Whoever is too far behind is told how much is left out; a cursor of a
+// store that was restored since begins anew.
+func (r *trailReader) begin(b *batch) error {
+	r.applied = b.st.applied
+	r.verdicts = readVerdicts(b.tx.Bucket(bucketVerdicts), r.applied)
+	scan := uint64(trailScan)
+	if !r.first {
+		scan = trailBehind
+	}
+	for _, at := range [...]struct {
+		from *uint64
+		last uint64
+	}{{&r.from.record, b.st.applied}, {&r.from.closed, b.st.closed}} {
+		if r.first || *at.from > at.last {
+			*at.from = at.last - min(at.last, scan)
+			continue
+		}
+		if at.last-*at.from > scan {
+			r.skipped += at.last - scan - *at.from
+			*at.from = at.last - scan
+		}
+	}
+	r.to = r.from
+	return nil
+}
+
+// records adds the events that were applied.
+func (r *trailReader) records() error {
+	for n := 0; r.to.record < r.applied && n < trailScan; {
+		list, err := r.v.inbox.read(r.to.record+1, 256<<10)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			r.to.record = r.applied // retention took them
+			return nil
+		}
+		for _, rec := range list {
+			if rec.seq > r.applied || n >= trailScan {
+				break
+			}
+			n, r.to.record = n+1, rec.seq
+			r.event(rec)
+		}
+	}
+	r.more = r.more || r.to.record < r.applied
+	return nil
+}
+
+func (r *trailReader) event(rec numbered) {
+	read, err := decodeRecord(rec.seq, rec.frame)
+	if err != nil || read.event == nil {
+		return
+	}
+	e, f := read.event, r.verdicts.of(rec.seq)
+	if f == fateParked {
+		return // the parked say more of it
+	}
+	line := Happening{
+		What: "accepted", User: cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), Computation: e.Key, Transition: eventTransition(e).String(),
+		ID: ID{Epoch: r.v.inbox.epoch, Seq: rec.seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID, at: e.Received,
+	}
+	r.add(line, e.ComputationID)
+}
+
+// eventTransition is what an event says, whatever it came to.
+func eventTransition(e *Event) Transition {
+	switch {
+	case e.Class == ClassNone:
+		return 0
+	case e.Class == ClassTrait:
+		return TransitionValue
+	case e.Flag == FlagIn:
+		return TransitionEnter
+	case e.Flag == FlagOut:
+		return TransitionExit
+	}
+	return 0
+}
+
+func (r *trailReader) add(line Happening, computedBy string) {
+	f := &r.filter
+	if f.User != "" && f.User != line.User || f.Computation != "" && f.Computation != line.Computation && f.Computation != computedBy {
+		return
+	}
+	line.At = timestamp(line.at)
+	if line.Changes == nil {
+		line.Changes = []string{}
+	}
+	r.lines = append(r.lines, line)
+}
+
+// changes adds what is closed, at the first look what is parked, and the changes that events made.
+func (r *trailReader) changes(b *batch) error {
+	c := b.history.Cursor()
+	for k, frame := c.Seek(numberKey(r.from.closed + 1)); k != nil; k, frame = c.Next() {
+		if number(k)-r.from.closed > trailScan {
+			r.more = true
+			break
+		}
+		r.to.closed = number(k)
+		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+			r.add(happened(ch), ch.ComputedBy)
+		}
+	}
+	if r.first {
+		r.newestParked(b)
+	}
+	for i := range r.lines {
+		if line := &r.lines[i]; line.What == "accepted" {
+			line.Changes = made(b.locator, line.ID)
+			line.ID = ""
+		}
+	}
+	return nil
+}
+
+// newestParked adds what is parked, of those with the newest ids.
+func (r *trailReader) newestParked(b *batch) {
+	c, size := b.parked.Cursor(), 0
+	k, frame := c.Last()
+	for n := 0; k != nil && n < trailScan && size < pageBytes; k, frame = c.Prev() {
+		n, size = n+1, size+len(frame)
+		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+			r.add(happened(ch), ch.ComputedBy)
+		}
+	}
+}
+
+// parkings adds what was parked since the cursor.
+func (r *trailReader) parkings() {
+	for _, ch := range r.v.parkings.since(r.from.parking, &r.to.parking) {
+		r.add(happened(ch), ch.ComputedBy)
+	}
+}
+
+// happened is the line of a change that is closed or parked.
+func happened(ch *stored) Happening {
+	line := Happening{
+		What: ch.State.String(), State: ch.State.String(), Kind: ch.Kind.String(), User: ch.User, Computation: ch.Computation,
+		Transition: ch.Transition.String(), ID: ch.ID.String(), Reason: ch.Reason, MessageID: ch.MessageID, Attempts: ch.Attempts, at: ch.Closed,
+	}
+	switch {
+	case ch.State == StateDelivered:
+		line.What, line.Reason = "sent", ""
+	case ch.State == StateSuperseded && !ch.Successor.IsZero():
+		line.Reason = "by " + ch.Successor.String()
+	case ch.State == StateParked:
+		line.at = ch.Received
+		if ch.Answer.At.After(line.at) {
+			line.at = ch.Answer.At
+		}
+	}
+	return line
+}
+
+// made lists the changes that the record of id made.
+func made(locator *bolt.Bucket, id string) []string {
+	list := []string{}
+	at, err := ParseID(id)
+	if err != nil || locator == nil {
+		return list
+	}
+	prefix := idKey(at)[:8]
+	c := locator.Cursor()
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && len(k) == 10 && len(list) < 100; k, _ = c.Next() {
+		list = append(list, ID{Epoch: at.Epoch, Seq: at.Seq, Slot: binary.BigEndian.Uint16(k[8:])}.String())
+	}
+	return list
+}
+
+// fateNames are what an event came to, in the words of the ledger.
+var fateNames = map[fate]string{
+	fateIgnored: "ignored", fateStale: "stale", fateDuplicate: "duplicate", fateUnchanged: "unchanged", fateTransition: "transition", fateParked: "parked",
+}
+
+func (f fate) String() string { return fateNames[f] }
+
+// fateUnknown is that of a record whose verdict nobody kept: an older version applied it.
+const fateUnknown fate = 255
+
+// verdictsOf is how many records share a value of the bucket: 0 for no verdict, else the fate and one.
+const verdictsOf = 1024
+
+// verdicts are the fates of the records around one.
+type verdicts struct {
+	bucket map[uint64][]byte
+}
+
+// readVerdicts copies those of the records up to applied that a reader may still want.
+func readVerdicts(bucket *bolt.Bucket, applied uint64) verdicts {
+	v := verdicts{make(map[uint64][]byte)}
+	if bucket == nil {
+		return v
+	}
+	last := applied / verdictsOf
+	for n := last - min(last, trailBehind/verdictsOf+1); n <= last; n++ {
+		if value := bucket.Get(numberKey(n)); value != nil {
+			v.bucket[n] = bytes.Clone(value)
+		}
+	}
+	return v
+}
+
+func (v verdicts) of(record uint64) fate {
+	value := v.bucket[record/verdictsOf]
+	if at := record % verdictsOf; at < uint64(len(value)) && value[at] > 0 {
+		return fate(value[at] - 1)
+	}
+	return fateUnknown
+}
+
+// verdict notes what a record came to; flushVerdicts writes it.
+func (b *batch) verdict(record uint64, f fate) {
+	if gap := record - b.firstFate - uint64(len(b.fates)); gap > verdictsOf {
+		b.flushVerdicts() // after a restore the numbers go on far away
+	}
+	if len(b.fates) == 0 {
+		b.firstFate = record
+	}
+	for b.firstFate+uint64(len(b.fates)) < record {
+		b.fates = append(b.fates, 0)
+	}
+	b.fates = append(b.fates, byte(f)+1)
+}
+
+func (b *batch) flushVerdicts() {
+	bucket := b.tx.Bucket(bucketVerdicts)
+	if bucket == nil || b.dry { // an older store on a disk that had no room for it: see addBuckets
+		b.fates = b.fates[:0]
+		return
+	}
+	for at := b.firstFate; len(b.fates) > 0; {
+		n, within := at/verdictsOf, int(at%verdictsOf)
+		some := b.fates[:min(len(b.fates), verdictsOf-within)]
+		value := make([]byte, within, verdictsOf)
+		copy(value, bucket.Get(numberKey(n)))
+		b.put(bucket, numberKey(n), append(value, some...))
+		b.fates, at = b.fates[len(some):], at+uint64(len(some))
+	}
+}
+
+// pruneVerdicts lets go of those of records that the inbox does not keep any more.
+func (b *batch) pruneVerdicts(first uint64) {
+	bucket := b.tx.Bucket(bucketVerdicts)
+	if bucket == nil {
+		return
+	}
+	var gone [][]byte
+	c := bucket.Cursor()
+	for k, _ := c.First(); k != nil && len(gone) < pruneSlice && number(k)+1 <= first/verdictsOf; k, _ = c.Next() {
+		gone = append(gone, bytes.Clone(k))
+	}
+	for _, k := range gone {
+		b.remove(bucket, k)
+	}
+}
+
+// parkings remembers what was parked lately, for those who follow: the parked are in the order of their
+// ids. A nil one, of a stopped agent's files, remembers nothing. Its methods may be called concurrently.
+type parkings struct {
+	mu   sync.Mutex
+	list []*stored
+	last uint64 // number of the last of list
+}
+
+const parkingsKept = 2000
+
+// newParkings begins to count where no process before could have come to, so that a cursor of one is older.
+func newParkings(now time.Time) *parkings { return &parkings{last: uint64(now.UnixMicro())} }
+
+func (p *parkings) number() uint64 {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
+}
+
+func (p *parkings) merge(list []*stored) {
+	if p == nil || len(list) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last += uint64(len(list))
+	p.list = append(p.list, list[max(0, len(list)-parkingsKept):]...)
+	p.list = slices.Delete(p.list, 0, max(0, len(p.list)-parkingsKept))
+}
+
+// since returns what is behind a number, and sets to to the last one.
+func (p *parkings) since(from uint64, to *uint64) []*stored {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*to = p.last
+	if from >= p.last {
+		return nil
+	}
+	return slices.Clone(p.list[max(0, len(p.list)-int(min(p.last-from, parkingsKept))):])
+}
+
+// parkedNow notes a parked change for who follows, without the bytes that it keeps.
+func (b *batch) parkedNow(ch *stored) {
+	if b.dry || len(b.parkings) >= parkingsKept {
+		return
+	}
+	b.parkings = append(b.parkings, &stored{Change: Change{
+		ID: ch.ID, Kind: ch.Kind, State: StateParked, User: strings.Clone(ch.User), Computation: ch.Computation, ComputedBy: ch.ComputedBy,
+		Transition: ch.Transition, Received: ch.Received, MessageID: ch.MessageID, Reason: ch.Reason, Attempts: ch.Attempts, Answer: Answer{At: ch.Answer.At},
+	}})
+}

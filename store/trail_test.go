@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// trailOf renders a trail, a word for each line.
+func trailOf(t *testing.T, b *bench, f TrailFilter) (lines []string, next string) {
+	t.Helper()
+	trail, err := b.Trail(f)
+	must(t, err)
+	for _, h := range trail.Items {
+		lines = append(lines, strings.Join(strings.Fields(fmt.Sprint(h.What, " ", h.User, " ", h.Computation, " ", h.Transition, " ", h.Reason)), " "))
+	}
+	return lines, trail.Next
+}
+
+func wantLines(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func TestTheTrailSaysWhatAnEventCameTo(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 0), event("ann", "vip", true, 1), event("ann", "vip", true, 0), event("bob", "vip", false, 2), event("ann", "vip", false, -1))
+	got, next := trailOf(t, b, TrailFilter{})
+	wantLines(t, got, "accepted ann vip enter transition", "accepted ann vip enter unchanged", "accepted ann vip enter stale",
+		"accepted bob vip exit unchanged", "accepted ann vip exit stale")
+
+	broken := event("ann", "vip", true, 5)
+	broken.Fault, broken.Sentence = "undetermined", "it does not say"
+	b.receive(event("ann", "vip", false, 4), broken)
+	got, next = trailOf(t, b, TrailFilter{Cursor: next})
+	for i := range got {
+		got[i], _, _ = strings.Cut(got[i], " by ") // an id
+	}
+	wantLines(t, got, "accepted ann vip exit transition", "superseded ann vip enter", "cancelled ann vip exit", "parked ann vip undetermined")
+	if got, _ := trailOf(t, b, TrailFilter{Cursor: next}); len(got) > 0 {
+		t.Errorf("told twice: %v", got)
+	}
+	got, _ = trailOf(t, b, TrailFilter{User: "bob"})
+	wantLines(t, got, "accepted bob vip exit unchanged")
+	got, _ = trailOf(t, b, TrailFilter{Limit: 1})
+	if len(got) != 1 {
+		t.Errorf("of the newest line: %v", got)
+	}
+
+	// The same from the files, and after a restart.
+	want, _ := trailOf(t, b, TrailFilter{})
+	b.reopen(rules(SendAttribute))
+	got, _ = trailOf(t, b, TrailFilter{})
+	wantLines(t, got, want...)
+	soundness(t, b)
+}
+
+func TestATrailThatIsTooLongIsCounted(t *testing.T) {
+	b := open(t, rules(SendNone))
+	_, next := trailOf(t, b, TrailFilter{})
+	var many []*Event
+	for i := range trailBehind + 500 {
+		many = append(many, event(fmt.Sprintf("u%d", i%50), "vip", i%2 == 0, i))
+	}
+	for part := range slices.Chunk(many, 1000) {
+		b.receive(part...)
+	}
+	shown, skipped, last := 0, uint64(0), ""
+	for more := true; more; {
+		trail, err := b.Trail(TrailFilter{Cursor: next})
+		must(t, err)
+		shown, skipped, more, next = shown+len(trail.Items), skipped+trail.Skipped, trail.More, trail.Next
+		if len(trail.Items) > 2*trailScan {
+			t.Fatalf("%d lines at once", len(trail.Items))
+		}
+		for _, h := range trail.Items {
+			if h.Reason == "" {
+				t.Fatalf("a line without a reason: %+v", h)
+			}
+			last = h.User
+		}
+	}
+	if shown != trailBehind || skipped < 500 || skipped > 501 || last != "u49" {
+		t.Errorf("%d lines shown, %d left out, the last of %s", shown, skipped, last)
+	}
+}
+
+func TestVerdictsGoWithTheirRecords(t *testing.T) {
+	b := open(t, rules(SendNone))
+	var many []*Event
+	for i := range 3 * verdictsOf {
+		many = append(many, event("ann", "vip", i%2 == 0, i))
+	}
+	b.receive(many...)
+	must(t, b.run(context.Background(), func(b *batch) error {
+		b.pruneVerdicts(2*verdictsOf + 5)
+		return b.err
+	}, nil))
+	must(t, b.look(func(tx *bolt.Tx) error {
+		first, _ := tx.Bucket(bucketVerdicts).Cursor().First()
+		if number(first) != 2 {
+			t.Errorf("the oldest kept is %d", number(first))
+		}
+		return nil
+	}))
+	soundness(t, b)
+}
+
+// Numbers go on far away after a restore: what lies between is not filled up.
+func TestVerdictsOfNumbersFarAway(t *testing.T) {
+	b := open(t, rules(SendNone))
+	b.receive(event("ann", "vip", true, 0))
+	must(t, b.run(context.Background(), func(b *batch) error {
+		b.verdict(5, fateStale)
+		b.verdict(1<<50, fateDuplicate)
+		return nil
+	}, nil))
+	must(t, b.look(func(tx *bolt.Tx) error {
+		v := readVerdicts(tx.Bucket(bucketVerdicts), 1<<50)
+		if v.of(1<<50) != fateDuplicate || v.of(1<<50-1) != fateUnknown {
+			t.Errorf("%v", v.bucket)
+		}
+		return nil
+	}))
+}
+
+func TestACursorThatIsNone(t *testing.T) {
+	b := open(t, rules(SendNone))
+	for _, cursor := range []string{"x", "00", strings.Repeat("0", 50)} {
+		if _, err := b.Trail(TrailFilter{Cursor: cursor}); err == nil {
+			t.Errorf("%q is taken for a cursor", cursor)
+		}
+	}
+}
+
+func TestWhoFollowsIsToldOnceWhatIsParked(t *testing.T) {
+	p := newParkings(time.Now())
+	first, to := p.number(), uint64(0)
+	for i := range 3 * parkingsKept / 2 {
+		p.merge([]*stored{{Change: Change{ID: ID{Seq: uint64(i)}}}})
+	}
+	if list := p.since(first, &to); len(list) != parkingsKept || list[len(list)-1].ID.Seq != 3*parkingsKept/2-1 || to != p.number() {
+		t.Errorf("%d of them, up to %d", len(list), to)
+	}
+	if list := p.since(to-2, &to); len(list) != 2 {
+		t.Errorf("%d of the last 2", len(list))
+	}
+	if list := p.since(to, &to); len(list) != 0 {
+		t.Errorf("%d of none", len(list))
+	}
+}
