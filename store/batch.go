@@ -37,7 +37,7 @@ type batch struct {
 	woke [2]bool   // something became due that was not, by Road - 1
 	err  error     // the first write that failed; the transaction is lost
 
-	aside bool // a damaged row was set aside
+	aside bool // a damaged row or change was met
 
 	tracing bool // a compaction wants to know what is written: see trace.go
 	touched []spot

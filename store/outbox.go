@@ -338,7 +338,8 @@ func (b *batch) decode(frame []byte) *stored {
 	}
 	ch, err := decodeChange(frame, b.st.epoch)
 	if err != nil {
-		b.log.Error("a damaged change is passed over", "err", err)
+		b.log.Error("a damaged change is passed over: start the agent again, which then reads the files and saves what can be saved", "err", err)
+		b.aside = true
 		return nil
 	}
 	return ch

@@ -370,6 +370,38 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
+// TestADamagedEventMetAtWorkIsSalvagedByTheNextStart: it was taken out of its user's queue, counted as
+// pending for ever, and nothing said that a start would mend it.
+func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
+	for name, damage := range map[string]func(v []byte) []byte{
+		"flipped": func(v []byte) []byte { v[len(v)/2] ^= 0xFF; return v },
+		"cut":     func(v []byte) []byte { return v[:3] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, rules(SendEvent))
+			b.receive(event("ann", "vip", true, 1), event("ann", "vip", false, 2), event("bob", "vip", true, 1))
+			must(t, b.run(t.Context(), func(x *batch) error {
+				k, v := x.queue.Cursor().Seek(userKey("ann"))
+				return x.queue.Put(bytes.Clone(k), damage(bytes.Clone(v)))
+			}, nil))
+			b.drain()
+			c, err := b.Counts()
+			must(t, err)
+			if c.Changes.Delivered != 2 || c.Changes.Pending != 1 {
+				t.Fatalf("what is whole did not leave, or what is not did: %+v", c.Changes)
+			}
+			must(t, b.Close())
+			s := openQuietly(t, b.dir)
+			reports, err := s.Salvages()
+			must(t, err)
+			if len(reports) != 1 || reports[0].Whole() {
+				t.Fatalf("%d salvages: %+v", len(reports), reports)
+			}
+			serves(t, s, blow{file: "a damaged event met at work"})
+		})
+	}
+}
+
 // TestADamagedRowMetAtWorkIsSalvagedByTheNextStart: what waited for its user was out of reach for ever, and
 // counted as pending, because nobody took a row that was set aside for a reason to read the files.
 func TestADamagedRowMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {

@@ -83,6 +83,9 @@ func (l *landing) attribute(s seat, r Result) (again time.Time) {
 		return // forgotten meanwhile
 	}
 	l.b.write(l.u, s.number)
+	if r.Verdict == Delivered && l.unknown(f, &t) {
+		r = Result{Verdict: Untried}
+	}
 	t.trouble = attempted(t.trouble, r, l.at)
 	switch r.Verdict {
 	case Delivered:

@@ -237,7 +237,7 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 	ch := d.b.fetchQueued(queueKey(u.key, s.number, s.id))
 	switch {
 	case ch == nil: // likewise
-		d.b.leaveQueue(u, d.o.Road, s.number, s.id)
+		d.b.missQueued(u, d.o.Road, s.number, s.id)
 	case !ch.loose:
 		delivery.Event, seats.queued = &ch.Change, s
 	case !slices.ContainsFunc(delivery.Attributes, func(a Change) bool { return a.Name == ch.Name }):
@@ -273,6 +273,14 @@ func (b *batch) leaveQueue(u *user, road Road, lane uint32, id ID) {
 	b.remove(b.queue, queueKey(u.key, lane, id))
 	u.head.road(road).remove(lane)
 	u.dirty = true
+}
+
+// missQueued sets a damaged event aside, so that what stands behind it can go. The ledger still counts it:
+// what became of it is for the next start to find out.
+func (b *batch) missQueued(u *user, road Road, lane uint32, id ID) {
+	key := queueKey(u.key, lane, id)
+	b.quarantine(bucketQueue, key, b.queue.Get(key), errDamaged)
+	b.leaveQueue(u, road, lane, id)
 }
 
 func (b *batch) queueHead(u *user, lane uint32) (id ID, due uint32, tried, ok bool) {

@@ -217,7 +217,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	}
 	Reach(PointCommitted)
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
-		s.watch.note(fmt.Errorf("%w: a row was set aside", errDamaged))
+		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", errDamaged))
 	}
 	s.stranded, s.adrift = false, nil
 	s.parkings.merge(parked)
