@@ -17,6 +17,7 @@ type acquaintance struct {
 	told bool  // MoEngage was told something, or may have been, by whatever channel
 	time int64 // of the newest word, ns
 	old  bool  // a state that is kept is from before the time asked about
+	some bool  // a state that is kept is in, if not the newest
 }
 
 // acquaintances reads a page of those that the rows know of a computation, in the order of their keys,
@@ -88,6 +89,7 @@ func (e *entry) acquaint(key []byte, before int64) acquaintance {
 	a := acquaintance{key: key, in: e.newest().in(), time: e.newest().time}
 	for _, s := range e.kept {
 		a.old = a.old || s != nil && s.time < before
+		a.some = a.some || s.in()
 	}
 	return a
 }

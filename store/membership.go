@@ -97,7 +97,7 @@ func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, 
 	}
 	for _, c.o.field = range c.fields {
 		err := c.everybody(ctx, progress, func(a *acquaintance) error {
-			if a.in || a.told || c.class == ClassTrait {
+			if a.some || a.told || c.class == ClassTrait {
 				c.done.Again++
 				return c.say(ctx, a.key, a.in)
 			}

@@ -197,6 +197,20 @@ func TestAReconcileTellsMembersAndExMembersAgain(t *testing.T) {
 	}
 }
 
+// Under as_received the newest word may be the track's, out, while the attribute is identify's, in: that was
+// told again only of whom MoEngage had been told something before.
+func TestAReconcileAsReceivedTellsWhatIdentifySaidOfWhomTrackSaysIsOut(t *testing.T) {
+	b := open(t, rules(SendAsReceived))
+	out := event("ann", "vip", false, 2)
+	asTrack("Audience Exited")(out)
+	b.receive(event("ann", "vip", true, 1), out)
+	must(t, b.Drop(context.Background(), noon, b.ids(StatePending)))
+	_, err := b.Reconcile(context.Background(), "vip", false, false, nil)
+	must(t, err)
+	b.drainToday()
+	b.wantSaid("ann.vip=true")
+}
+
 func TestAReconcileOfATraitSendsItsColumns(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(trait("ann", "row", 0, "a", "1.50", "b", "null"))
