@@ -34,7 +34,7 @@ func (b *batch) apply(rec record, frame []byte) {
 		b.applyRepair(rec.seq, rec.repair)
 		return
 	case rec.hand != nil:
-		b.applyHand(rec.hand)
+		b.applyHand(rec.seq, rec.hand)
 		return
 	case rec.order != nil:
 		b.applyOrder(rec.seq, rec.order)

@@ -355,3 +355,56 @@ func TestABaselineCancelsTheHeldExit(t *testing.T) {
 		}
 	}
 }
+
+// TestARetryTellsTheCohortsOfWhomMoEngageDidNotKnow: the attribute that would have made the user known was
+// parked, the cohort change left, MoEngage passed over it, and nobody told it again after the retry.
+func TestARetryTellsTheCohortsOfWhomMoEngageDidNotKnow(t *testing.T) {
+	ctx := context.Background()
+	for name, landed := range map[string]bool{"the cohort was told before": true, "the cohort is being told": false} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, rules(SendBoth|SendCohort))
+			b.receive(event("ann", "vip", true, 1))
+			b.settle(b.take(), Parked)
+			if f := b.take(); f != nil { // the event, where it travels alone
+				b.settle(f, Parked)
+			}
+			f := b.takeCohort(time.Hour)
+			wantText(t, passengers(f), "[vip enter] [ann]")
+			if landed {
+				b.settle(f, Delivered)
+			}
+			must(t, b.Retry(ctx, noon.Add(time.Hour), b.ids(StateParked)))
+			if !landed {
+				b.settle(f, Delivered)
+			}
+			if again := b.takeCohort(2 * time.Hour); again != nil {
+				t.Fatalf("it left before the user is known: %s", passengers(again))
+			}
+			b.drain()
+			wantText(t, passengers(b.takeCohort(2*time.Hour)), "[vip enter] [ann]")
+			b.sound()
+		})
+	}
+}
+
+// What MoEngage accepted before makes the user known, whatever is parked afterwards.
+func TestARetryTellsNoCohortTwiceOfWhomMoEngageKnows(t *testing.T) {
+	b := open(t, rules(SendAttribute|SendCohort))
+	b.receive(event("ann", "vip", true, 1))
+	b.drain()
+	f := b.takeCohort(2 * time.Hour)
+	wantText(t, passengers(f), "[vip enter] [ann]")
+	b.settle(f, Delivered)
+	e := event("ann", "new", true, 2)
+	e.Received = noon.Add(3 * time.Hour)
+	b.receive(e)
+	b.settle(b.take(), Parked)
+	for f := b.takeCohort(4 * time.Hour); f != nil; f = b.takeCohort(4 * time.Hour) {
+		b.settle(f, Delivered)
+	}
+	must(t, b.Retry(context.Background(), noon.Add(4*time.Hour), b.ids(StateParked)))
+	b.drain()
+	if f := b.takeCohort(5 * time.Hour); f != nil {
+		t.Errorf("told again: %s", passengers(f))
+	}
+}

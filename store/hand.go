@@ -78,8 +78,9 @@ func (r *reader) hand(epoch uint32) *hand {
 	return h
 }
 
-func (b *batch) applyHand(h *hand) {
+func (b *batch) applyHand(seq uint64, h *hand) {
 	b.now = h.received
+	c := &cause{seq: seq, unguarded: true}
 	for _, id := range h.ids {
 		id.Epoch = b.st.epoch
 		ch := b.find(id)
@@ -87,6 +88,7 @@ func (b *batch) applyHand(h *hand) {
 		case ch == nil:
 		case h.verb == handRetry && ch.State == StateParked && ch.Kind != KindReceived:
 			b.retry(ch)
+			b.repeatCohorts(c, ch)
 		case h.verb == handDrop:
 			b.drop(ch, h.received)
 		}
@@ -113,6 +115,30 @@ func (b *batch) retry(ch *stored) {
 		b.write(u, ch.field)
 	}
 	b.enqueue(u, ch)
+}
+
+// repeatCohorts has a user's cohorts told again behind a change that is sent again. While that change was
+// parked it held nothing back, and what they were told then went by a user whom MoEngage may not have known,
+// without a word. Of a user whom MoEngage accepted something of before, and nothing since, this is not so.
+func (b *batch) repeatCohorts(c *cause, retried *stored) {
+	u := b.user(retried.User)
+	if last := u.head.accepted; retried.road != RoadTransition || last != 0 && last < second(retried.Received) {
+		return
+	}
+	for _, x := range b.st.registry.fields {
+		if x.kind() != KindCohort {
+			continue
+		}
+		f := b.st.registry.speaker(x)
+		p := b.st.rules.For(f.key, f.id)
+		e, s := b.entry(u, x.number), b.entry(u, f.number).newest()
+		if !p.Send.Has(SendCohort) || s == nil || e.told.kind == toldNever || c.slots == maxSlots {
+			continue
+		}
+		c.event = &Event{Received: b.now, Time: time.Unix(0, s.since).UTC(), Class: f.class, MessageID: "retry"}
+		t, value := b.entry(u, f.number).membership()
+		b.tellAgain(u, x, &p, e, c, t, value)
+	}
 }
 
 // drop closes a change that is not in a request under way.

@@ -27,6 +27,9 @@ type cause struct {
 	unguarded bool // an operator has decided: its exits are not held
 }
 
+// maxSlots is how many changes one record can bring about.
+const maxSlots = 1<<16 - 1
+
 func (c *cause) next(epoch uint32) ID {
 	id := ID{Epoch: epoch, Seq: c.seq, Slot: c.slots}
 	c.slots++

@@ -117,6 +117,13 @@ func (l *landing) attribute(s seat, r Result) (again time.Time) {
 	return
 }
 
+// unknown reports whether a cohort change was delivered before the first thing that MoEngage will be told of
+// the user: an operator sent that again while the request was under way. It goes once more, behind it; see
+// repeatCohorts.
+func (l *landing) unknown(f *field, t *ticket) bool {
+	return f.kind() == KindCohort && l.u.head.accepted == 0 && l.u.head.strangers(lane{due: t.due})
+}
+
 // closeTicket closes an attribute change. An overtaken one is not what waits any more.
 func (l *landing) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s State) {
 	ch := l.b.made(l.u, f, t)
@@ -169,8 +176,12 @@ func (l *landing) dropNeedless(f *field, e *entry) {
 func (l *landing) queued(s seat, r Result) (again time.Time) {
 	key := queueKey(l.u.key, s.number, s.id)
 	ch := l.b.fetchQueued(key)
-	if ch == nil {
+	switch {
+	case l.b.queue.Get(key) == nil:
 		return // forgotten meanwhile
+	case ch == nil: // only damage brings this about
+		l.b.missQueued(l.u, l.road, s.number, s.id)
+		return
 	}
 	if r.Verdict == Untried {
 		if r.Reason != "" {
