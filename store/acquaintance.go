@@ -96,9 +96,6 @@ func (e *entry) acquaint(key []byte, before int64) acquaintance {
 
 // everybody visits all that the rows know of the computation.
 func (c *commission) everybody(ctx context.Context, progress func(done, total int64), visit func(*acquaintance) error) error {
-	if err := c.s.Applied(ctx); err != nil {
-		return err
-	}
 	for a, err := range c.known(ctx, 0) {
 		if err == nil {
 			err = visit(a)

@@ -30,7 +30,7 @@ const commissionBatch = 4096
 // commission finds the computation that key names and prepares an order on it.
 func (s *Store) commission(ctx context.Context, key string, o *order, create, dry bool) (*commission, error) {
 	c := &commission{s: s, o: o, dry: dry}
-	err := s.meet(c, key)
+	err := s.meet(ctx, c, key)
 	if errors.Is(err, ErrNotFound) && create {
 		if dry { // nothing is known of it, and nothing shall be
 			c.key, c.o.field = key, fieldNone
@@ -40,15 +40,17 @@ func (s *Store) commission(ctx context.Context, key string, o *order, create, dr
 		if err := s.order(ctx, frame); err != nil {
 			return nil, err
 		}
-		if err := s.Applied(ctx); err != nil {
-			return nil, err
-		}
-		err = s.meet(c, key)
+		err = s.meet(ctx, c, key)
 	}
 	return c, err
 }
 
-func (s *Store) meet(c *commission, key string) error {
+// meet finds what is known of a computation once all is applied that was acknowledged: an event may be the
+// first that is heard of it.
+func (s *Store) meet(ctx context.Context, c *commission, key string) error {
+	if err := s.Applied(ctx); err != nil {
+		return err
+	}
 	return s.read(func(b *batch) error {
 		f, err := b.st.registry.one(key)
 		if err != nil {

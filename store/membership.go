@@ -63,7 +63,7 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 		verb = orderBaseline
 	}
 	c := &commission{s: s, o: &order{verb: verb, time: o.AsOf, events: o.Events}, dry: o.DryRun}
-	if err := s.meet(c, o.Key); err != nil && !(o.Create && errors.Is(err, ErrNotFound)) {
+	if err := s.meet(ctx, c, o.Key); err != nil && !(o.Create && errors.Is(err, ErrNotFound)) {
 		return r, err
 	}
 	if c.class == ClassTrait {
@@ -78,9 +78,6 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 		if err != nil {
 			return r, err
 		}
-	}
-	if err := s.Applied(ctx); err != nil {
-		return r, err
 	}
 	if c, err = s.commission(ctx, o.Key, c.o, o.Create, o.DryRun); err != nil {
 		return r, err
