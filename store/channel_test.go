@@ -387,6 +387,26 @@ func TestARetryTellsTheCohortsOfWhomMoEngageDidNotKnow(t *testing.T) {
 	}
 }
 
+// Likewise, when the parked attribute gives way to another value.
+func TestAValueInPlaceOfAParkedOneTellsTheCohortsOfWhomMoEngageDidNotKnow(t *testing.T) {
+	b := open(t, rules(SendAttribute|SendCohort))
+	b.receive(event("ann", "vip", true, 1), trait("ann", "spent", 1, "spent", "10"))
+	b.settle(b.take(), Parked)
+	for f := b.takeCohort(2 * time.Hour); f != nil; f = b.takeCohort(2 * time.Hour) {
+		b.settle(f, Delivered)
+	}
+	b.receive(trait("ann", "spent", 2, "spent", "20"))
+	b.drain()
+	var told []string
+	for f := b.takeCohort(3 * time.Hour); f != nil; f = b.takeCohort(3 * time.Hour) {
+		told = append(told, passengers(f))
+		b.settle(f, Delivered)
+	}
+	slices.Sort(told)
+	wantText(t, fmt.Sprint(told), "[[vip enter] [ann]]")
+	b.sound()
+}
+
 // What MoEngage accepted before makes the user known, whatever is parked afterwards.
 func TestARetryTellsNoCohortTwiceOfWhomMoEngageKnows(t *testing.T) {
 	b := open(t, rules(SendAttribute|SendCohort))

@@ -80,7 +80,7 @@ func (r *reader) hand(epoch uint32) *hand {
 
 func (b *batch) applyHand(seq uint64, h *hand) {
 	b.now = h.received
-	c := &cause{seq: seq, unguarded: true}
+	c := &cause{seq: seq}
 	for _, id := range h.ids {
 		id.Epoch = b.st.epoch
 		ch := b.find(id)
@@ -117,14 +117,17 @@ func (b *batch) retry(ch *stored) {
 	b.enqueue(u, ch)
 }
 
-// repeatCohorts has a user's cohorts told again behind a change that is sent again. While that change was
-// parked it held nothing back, and what they were told then went by a user whom MoEngage may not have known,
-// without a word. Of a user whom MoEngage accepted something of before, and nothing since, this is not so.
-func (b *batch) repeatCohorts(c *cause, retried *stored) {
-	u := b.user(retried.User)
-	if last := u.head.accepted; retried.road != RoadTransition || last != 0 && last < second(retried.Received) {
+// repeatCohorts has a user's cohorts told again behind a change that was parked, and is sent after all or has
+// given way to another. It held nothing back meanwhile, and what the cohorts were told then went by a user
+// whom MoEngage may not have known, without a word. Of a user whom MoEngage accepted something of before that
+// change, and nothing since, this is not so.
+func (b *batch) repeatCohorts(c *cause, was *stored) {
+	u := b.user(was.User)
+	if last := u.head.accepted; was.road != RoadTransition || last != 0 && last < second(was.Received) {
 		return
 	}
+	again := &cause{seq: c.seq, slots: c.slots, unguarded: true} // an exit that was told is told
+	defer func() { c.slots = again.slots }()
 	for _, x := range b.st.registry.fields {
 		if x.kind() != KindCohort {
 			continue
@@ -132,12 +135,12 @@ func (b *batch) repeatCohorts(c *cause, retried *stored) {
 		f := b.st.registry.speaker(x)
 		p := b.st.rules.For(f.key, f.id)
 		e, s := b.entry(u, x.number), b.entry(u, f.number).newest()
-		if !p.Send.Has(SendCohort) || s == nil || e.told.kind == toldNever || c.slots == maxSlots {
+		if !p.Send.Has(SendCohort) || s == nil || e.told.kind == toldNever || again.slots == maxSlots {
 			continue
 		}
-		c.event = &Event{Received: b.now, Time: time.Unix(0, s.since).UTC(), Class: f.class, MessageID: "retry"}
+		again.event = &Event{Received: b.now, Time: time.Unix(0, s.since).UTC(), Class: f.class, MessageID: "retry"}
 		t, value := b.entry(u, f.number).membership()
-		b.tellAgain(u, x, &p, e, c, t, value)
+		b.tellAgain(u, x, &p, e, again, t, value)
 	}
 }
 

@@ -110,13 +110,16 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 		b.enqueue(u, ch)
 		return
 	}
-	b.supersede(u, f, e, ch.ID)
+	parked := b.supersede(u, f, e, ch.ID)
 	if e.flying.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
 		b.locate(ch)
 		b.close(u, ch, StateCancelled, c.event.Received)
 		return
 	}
 	b.await(u, e, ch)
+	if parked != nil {
+		b.repeatCohorts(c, parked)
+	}
 }
 
 // needless reports whether MoEngage needs no telling.
@@ -279,29 +282,33 @@ func (b *batch) release(u *user, f *field, p *Policy, ch *stored, at time.Time) 
 }
 
 // supersede closes whatever attribute change waits in e, because successor takes its place. One that
-// is in a request under way stays until the answer comes.
-func (b *batch) supersede(u *user, f *field, e *entry, successor ID) {
+// is in a request under way stays until the answer comes. One that was parked is returned.
+func (b *batch) supersede(u *user, f *field, e *entry, successor ID) (parked *stored) {
 	t := e.waiting
 	e.waiting = ticket{}
 	switch {
 	case t.id.IsZero():
-		return
+		return nil
 	case t.pending() && b.st.flying(f.road(), u.id, t.id):
 		e.flying = t
 		u.head.setPending(f.number, false)
-		return
+		return nil
 	case t.pending():
 		b.settlePending(u, f, &t)
 	}
 	ch := b.changeAt(u, f, &t)
 	if ch == nil {
-		return
+		return nil
 	}
 	ch.Successor = successor
 	if !t.pending() {
 		b.withdraw(ch)
 	}
 	b.close(u, ch, StateSuperseded, b.now)
+	if t.place == placeParked {
+		return ch
+	}
+	return nil
 }
 
 // settlePending takes an attribute change out of what waits.
