@@ -134,12 +134,13 @@ func (b *batch) repeatCohorts(c *cause, was *stored) {
 		}
 		f := b.st.registry.speaker(x)
 		p := b.st.rules.For(f.key, f.id)
-		e, s := b.entry(u, x.number), b.entry(u, f.number).newest()
+		e, en := b.entry(u, x.number), b.entry(u, f.number)
+		s := en.newest()
 		if !p.Send.Has(SendCohort) || s == nil || e.told.kind == toldNever || again.slots == maxSlots {
 			continue
 		}
 		again.event = &Event{Received: b.now, Time: time.Unix(0, s.since).UTC(), Class: f.class, MessageID: "retry"}
-		t, value := b.entry(u, f.number).membership()
+		t, value := en.membership()
 		b.tellAgain(u, x, &p, e, again, t, value)
 	}
 }

@@ -137,9 +137,6 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 	if discard {
 		o.verb = orderDiscard
 	}
-	if err := s.Applied(ctx); err != nil {
-		return r, err
-	}
 	c, err := s.commission(ctx, key, o, false, dryRun)
 	if err != nil {
 		return r, err

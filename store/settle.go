@@ -176,10 +176,7 @@ func (l *landing) dropNeedless(f *field, e *entry) {
 func (l *landing) queued(s seat, r Result) (again time.Time) {
 	key := queueKey(l.u.key, s.number, s.id)
 	ch := l.b.fetchQueued(key)
-	switch {
-	case l.b.queue.Get(key) == nil:
-		return // forgotten meanwhile
-	case ch == nil: // only damage brings this about
+	if ch == nil { // forgotten meanwhile, or damaged
 		l.b.missQueued(l.u, l.road, s.number, s.id)
 		return
 	}

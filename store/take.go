@@ -275,11 +275,15 @@ func (b *batch) leaveQueue(u *user, road Road, lane uint32, id ID) {
 	u.dirty = true
 }
 
-// missQueued sets a damaged event aside, so that what stands behind it can go. The ledger still counts it:
-// what became of it is for the next start to find out.
+// missQueued sets an event aside that is damaged, and not just gone, so that what stands behind it can go.
+// The ledger still counts it: what became of it is for the next start to find out.
 func (b *batch) missQueued(u *user, road Road, lane uint32, id ID) {
 	key := queueKey(u.key, lane, id)
-	b.quarantine(bucketQueue, key, b.queue.Get(key), errDamaged)
+	frame := b.queue.Get(key)
+	if frame == nil {
+		return
+	}
+	b.quarantine(bucketQueue, key, frame, errDamaged)
 	b.leaveQueue(u, road, lane, id)
 }
 
