@@ -2,6 +2,7 @@ package store
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -31,4 +32,25 @@ func TestAPortionIsSmallWhileSomebodyPostsUnlessTheLagGrows(t *testing.T) {
 	}
 	step(false, 0, patience, portionMost/2)
 	step(false, 0, patience, portionMost/4)
+}
+
+func TestApplyRestsLessTheLongerItIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			waited time.Duration // of the oldest record that is not applied
+			rest   time.Duration // after a batch of 10 ms
+		}{
+			{0, 40 * time.Millisecond},
+			{patience / 4, 30 * time.Millisecond},
+			{patience * 3 / 4, minRest},
+			{patience, 0},
+			{time.Hour, 0},
+			{-time.Hour, 40 * time.Millisecond}, // the clock was set back
+		} {
+			s := &Store{reached: time.Now().Add(-c.waited)}
+			if rest := s.restAfter(10*time.Millisecond, 10, 10); rest != c.rest {
+				t.Errorf("%v behind it rests %v, want %v", c.waited, rest, c.rest)
+			}
+		}
+	})
 }
