@@ -417,7 +417,7 @@ func (o *ordeal) settleDown() {
 		_, err := o.store.Decide(context.Background(), fmt.Sprint("aud", i), false, false, nil)
 		o.mustKnow(err)
 	}
-	o.drain() // a request that is under way may still be refused
+	time.Sleep(10 * time.Minute) // a request that is under way may still be refused
 	o.retries()
 	o.drain()
 	if !o.hands {
