@@ -120,7 +120,8 @@ func (b *batch) holdExit(u *user, f *field, ch *stored, e *entry) {
 }
 
 // holdWaiting holds the exits of f that wait for a user since the window began, those in a request
-// under way excepted.
+// under way excepted, and events behind which that of his return waits already: held, they would leave
+// after it, and MoEngage would take a member for one who left.
 func (b *batch) holdWaiting(u *user, f *field) {
 	for _, x := range b.st.registry.voices(f) {
 		e := b.entry(u, x.number)
@@ -131,9 +132,10 @@ func (b *batch) holdWaiting(u *user, f *field) {
 			b.write(u, x.number)
 		}
 	}
-	for _, key := range keysWithPrefix(b.queue, u.key) {
-		ch := b.fetchQueued(key)
-		if ch == nil || ch.field != f.number || ch.Transition != TransitionExit || ch.ID.Seq < f.watch.seq || b.st.underWay(ch.road, u.id, ch.ID) {
+	queued := b.queuedOf(u, f)
+	back := map[bool]uint64{true: lastEnter(queued, true), false: lastEnter(queued, false)}
+	for _, ch := range queued {
+		if ch.Transition != TransitionExit || ch.ID.Seq < f.watch.seq || ch.ID.Seq < back[ch.loose] || b.st.underWay(ch.road, u.id, ch.ID) {
 			continue
 		}
 		b.leaveQueue(u, ch.road, ch.lane, ch.ID)
@@ -141,6 +143,27 @@ func (b *batch) holdWaiting(u *user, f *field) {
 		b.looseLess(u, ch)
 		b.holdExit(u, f, ch, nil)
 	}
+}
+
+// queuedOf returns what waits for a user in the queue and is of f.
+func (b *batch) queuedOf(u *user, f *field) (list []*stored) {
+	for _, key := range keysWithPrefix(b.queue, u.key) {
+		if ch := b.fetchQueued(key); ch != nil && ch.field == f.number {
+			list = append(list, ch)
+		}
+	}
+	return list
+}
+
+// lastEnter returns the number of the record of the last enter among changes of one user and audience,
+// 0 if there is none.
+func lastEnter(changes []*stored, loose bool) (seq uint64) {
+	for _, ch := range changes {
+		if ch.Transition == TransitionEnter && ch.loose == loose {
+			seq = max(seq, ch.ID.Seq)
+		}
+	}
+	return seq
 }
 
 // looseLess counts an attribute that leaves the queue.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -129,6 +130,26 @@ func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
 		b.swept()
 		b.drainToday()
 		b.wantSaid("")
+		b.wantHeld(0)
+	}
+}
+
+// TestAnExitBehindWhichTheReturnWaitsIsNotHeld: the user is back when the guard trips, and MoEngage has
+// heard of neither.
+func TestAnExitBehindWhichTheReturnWaitsIsNotHeld(t *testing.T) {
+	const told = "user0!Audience Exited user0!Audience Entered"
+	for send, want := range map[Channels]string{SendAttribute: "", SendEvent: told, SendBoth: told} {
+		b := peopled(t, watched(send), 6)
+		b.receive(leaves(0, 70), enters(0, 71), leaves(1, 72), leaves(2, 73), leaves(3, 74))
+		b.swept()
+		b.drainToday()
+		b.wantSaid(want)
+		b.wantMembers("vip", "user0", "user4", "user5")
+		b.decide(false)
+		b.drainToday()
+		if got := b.said(); strings.Contains(got, "user0") {
+			t.Errorf("told of a member once the exits were let go: %s", got)
+		}
 		b.wantHeld(0)
 	}
 }
