@@ -37,6 +37,7 @@ type inbox struct {
 	commits  atomic.Uint64 // how many there were
 	finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
 	buf      []byte        // for chunks; belongs to the turn
+	brake    brake
 
 	others  atomic.Int64  // records appended by this process and not applied yet that are no events
 	ordered atomic.Uint64 // orders appended by this process, ever
@@ -223,6 +224,7 @@ func (in *inbox) drain() {
 
 // commitOnce commits a group of what waits, and reports whether anything did.
 func (in *inbox) commitOnce() bool {
+	in.brakes()
 	group, size := []*appendRequest(nil), 0
 	for size < groupBytes {
 		select {
@@ -237,6 +239,18 @@ func (in *inbox) commitOnce() bool {
 		in.commit(group)
 	}
 	return len(group) > 0
+}
+
+// brakes waits until the brake allows the next commit, unless the inbox closes.
+func (in *inbox) brakes() {
+	pause := in.brake.pause(time.Now())
+	if pause <= 0 || len(in.requests) == 0 {
+		return
+	}
+	select {
+	case <-time.After(pause):
+	case <-in.closing:
+	}
 }
 
 func (in *inbox) commit(group []*appendRequest) {
@@ -281,6 +295,7 @@ func (in *inbox) write(group []*appendRequest) error {
 	in.mu.Unlock()
 	in.next.Store(first + count)
 	in.commits.Add(1)
+	in.brake.received(count, time.Now())
 	return nil
 }
 

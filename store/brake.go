@@ -1,0 +1,119 @@
+package store
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// brake keeps the lag bounded under a load that does not end. A burst is acknowledged as fast as the
+// inbox can, whatever apply does: it has time for that later. Under a load that stays there is no
+// later, and what the inbox takes of the disk and the processors apply does not have. So once records
+// have waited for brakeAge, and have for brakeAfter, no more are received in a second than are applied,
+// somewhat less while the lag is longer than brakeLag and somewhat more while it is shorter: there they
+// meet. Nobody is refused for it. Whoever sends waits a little longer for the next commit, which then
+// gathers more.
+//
+// The writer learns, the committer obeys.
+type brake struct {
+	rate atomic.Int64 // records a second that may be received; 0: as many as come
+
+	since  time.Time     // since when it is time to turn, zero when it is not; the writer's
+	pace   pace          // the writer's
+	behind time.Duration // how long it takes to apply what waits, as it was last seen; the writer's
+
+	due time.Time // when the next group may be committed; belongs to the turn
+}
+
+const (
+	brakeAge   = 10 * time.Second
+	brakeAfter = 20 * time.Second
+	brakeLag   = 3 * time.Second
+	brakeOff   = time.Second     // a lag that is less …
+	brakeOver  = 5 * time.Second // … for so long says that the load is over; so does none, at once
+
+	brakeLeast = 100         // records a second: who asks whether the inbox works is not kept waiting for long
+	brakePause = time.Second // the longest before a commit
+)
+
+// on reports whether less is received than comes.
+func (k *brake) on() bool { return k.rate.Load() > 0 }
+
+// learn takes how many records were applied so far, how many wait, and how long the oldest has. It
+// reports whether the brake was put on or let go.
+func (k *brake) learn(applied, waiting uint64, age time.Duration, now time.Time) (turned bool) {
+	rate := k.pace.learn(applied, now)
+	if rate == 0 {
+		return false
+	}
+	k.behind = time.Duration(float64(waiting) / rate * float64(time.Second))
+	if !k.on() {
+		turned = k.lasts(age >= brakeAge, brakeAfter, now)
+	} else if k.lasts(k.behind < brakeOff, brakeOver, now) || waiting == 0 {
+		k.since = time.Time{}
+		k.rate.Store(0)
+		return true
+	}
+	if turned || k.on() {
+		share := max(1.5-0.5*k.behind.Seconds()/brakeLag.Seconds(), 0.5)
+		k.rate.Store(max(int64(share*rate), brakeLeast))
+	}
+	return turned
+}
+
+// lasts reports whether something is so, and has been for a while. Then it begins anew.
+func (k *brake) lasts(so bool, long time.Duration, now time.Time) bool {
+	switch {
+	case !so:
+		k.since = time.Time{}
+	case k.since.IsZero():
+		k.since = now
+	case now.Sub(k.since) >= long:
+		k.since = time.Time{}
+		return true
+	}
+	return false
+}
+
+// pause is how long the next commit has to wait.
+func (k *brake) pause(now time.Time) time.Duration {
+	if !k.on() {
+		return 0
+	}
+	return min(k.due.Sub(now), brakePause)
+}
+
+// received takes that a group of so many records was committed.
+func (k *brake) received(records uint64, now time.Time) {
+	rate := k.rate.Load()
+	if rate == 0 {
+		return
+	}
+	if k.due.Before(now) {
+		k.due = now
+	}
+	k.due = k.due.Add(time.Duration(float64(records) / float64(rate) * float64(time.Second)))
+}
+
+// pace is how many records are applied a second, over windows of paceWindow and more: a batch comes all
+// at once.
+type pace struct {
+	since  time.Time
+	before uint64 // applied at since
+	rate   float64
+}
+
+const paceWindow = 2 * time.Second
+
+func (p *pace) learn(applied uint64, now time.Time) float64 {
+	took := now.Sub(p.since)
+	switch {
+	case p.since.IsZero() || took < 0:
+		p.rate = 0
+	case took < paceWindow:
+		return p.rate
+	default:
+		p.rate = float64(applied-p.before) / took.Seconds()
+	}
+	p.since, p.before = now, applied
+	return p.rate
+}
