@@ -17,17 +17,15 @@ import (
 type brake struct {
 	rate atomic.Int64 // records a second that may be received; 0: as many as come
 
-	since  time.Time     // since when it is time to turn, zero when it is not; the writer's
-	pace   pace          // the writer's
-	behind time.Duration // how long it takes to apply what waits, as it was last seen; the writer's
-
-	due time.Time // when the next group may be committed; belongs to the turn
+	since time.Time // since when it is time to turn, zero when it is not; the writer's
+	pace  pace      // the writer's
+	due   time.Time // when the next group may be committed; belongs to the turn
 }
 
 const (
 	brakeAge   = 10 * time.Second
 	brakeAfter = 20 * time.Second
-	brakeLag   = 3 * time.Second
+	brakeLag   = 4 * time.Second
 	brakeOff   = time.Second     // a lag that is less …
 	brakeOver  = 5 * time.Second // … for so long says that the load is over; so does none, at once
 
@@ -45,16 +43,16 @@ func (k *brake) learn(applied, waiting uint64, age time.Duration, now time.Time)
 	if rate == 0 {
 		return false
 	}
-	k.behind = time.Duration(float64(waiting) / rate * float64(time.Second))
+	behind := time.Duration(float64(waiting) / rate * float64(time.Second))
 	if !k.on() {
 		turned = k.lasts(age >= brakeAge, brakeAfter, now)
-	} else if k.lasts(k.behind < brakeOff, brakeOver, now) || waiting == 0 {
+	} else if k.lasts(behind < brakeOff, brakeOver, now) || waiting == 0 {
 		k.since = time.Time{}
 		k.rate.Store(0)
 		return true
 	}
 	if turned || k.on() {
-		share := max(1.5-0.5*k.behind.Seconds()/brakeLag.Seconds(), 0.5)
+		share := max(1.5-0.5*behind.Seconds()/brakeLag.Seconds(), 0.5)
 		k.rate.Store(max(int64(share*rate), brakeLeast))
 	}
 	return turned

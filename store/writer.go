@@ -111,23 +111,20 @@ func (s *Store) learn() {
 
 // restAfter is how long apply rests after a batch that took so long, while so many events arrived.
 func (s *Store) restAfter(took time.Duration, arrived int64, commits uint64) time.Duration {
-	waited, limit, braked := max(time.Since(s.reached), 0), patience, s.inbox.brake.on()
-	if braked {
-		waited, limit = s.inbox.brake.behind, brakeLag
-	}
 	switch {
 	case s.starved:
 		return writeRetry
 	case arrived <= 0 && s.lag() > 0:
 		return 0 // nobody is waiting for the disk
-	case braked && waited >= limit:
-		return 0
+	case s.inbox.brake.on():
+		return 0 // no more comes than is applied: a rest would be one for both
 	}
+	waited := max(time.Since(s.reached), 0)
 	factor, longest := float64(restFactor), maxRest
 	if arrived >= crowd*int64(commits) {
 		factor, longest = crowdFactor, crowdRest
 	}
-	factor *= max(1-waited.Seconds()/limit.Seconds(), 0)
+	factor *= max(1-waited.Seconds()/patience.Seconds(), 0)
 	return min(max(time.Duration(factor*float64(took)), minRest), longest)
 }
 
