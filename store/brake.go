@@ -15,7 +15,7 @@ import (
 //
 // The writer learns, the committer obeys.
 type brake struct {
-	rate atomic.Int64 // records a second that may be received; 0: as many as come
+	rate atomic.Int64 // events a second that may be received; 0: as many as come
 
 	since time.Time // since when it is time to turn, zero when it is not; the writer's
 	pace  pace      // the writer's
@@ -27,7 +27,7 @@ const (
 	brakeAfter = 20 * time.Second
 	brakeLag   = 4 * time.Second
 	brakeOff   = time.Second     // a lag that is less …
-	brakeOver  = 5 * time.Second // … for so long says that the load is over; so does none, at once
+	brakeOver  = 5 * time.Second // … for so long says that the load is over
 
 	brakeLeast = 100         // records a second: who asks whether the inbox works is not kept waiting for long
 	brakePause = time.Second // the longest before a commit
@@ -36,26 +36,29 @@ const (
 // on reports whether less is received than comes.
 func (k *brake) on() bool { return k.rate.Load() > 0 }
 
-// learn takes how many records were applied so far, how many wait, and how long the oldest has. It
-// reports whether the brake was put on or let go.
-func (k *brake) learn(applied, waiting uint64, age time.Duration, now time.Time) (turned bool) {
-	rate := k.pace.learn(applied, now)
+// learn takes how many records were applied so far, how many wait, how long the oldest has, and whether
+// none come any more. It reports whether the brake was put on or let go.
+func (k *brake) learn(applied, waiting uint64, age time.Duration, over bool, now time.Time) (turned bool) {
+	rate, was := k.pace.learn(applied, now), k.on()
+	if over {
+		k.since = time.Time{}
+		k.rate.Store(0)
+		return was
+	}
 	if rate == 0 {
 		return false
 	}
 	behind := time.Duration(float64(waiting) / rate * float64(time.Second))
-	if !k.on() {
-		turned = k.lasts(age >= brakeAge, brakeAfter, now)
-	} else if k.lasts(behind < brakeOff, brakeOver, now) || waiting == 0 {
-		k.since = time.Time{}
+	switch {
+	case was && k.lasts(behind < brakeOff, brakeOver, now):
 		k.rate.Store(0)
 		return true
-	}
-	if turned || k.on() {
+	case was || k.lasts(age >= brakeAge, brakeAfter, now):
 		share := max(1.5-0.5*behind.Seconds()/brakeLag.Seconds(), 0.5)
 		k.rate.Store(max(int64(share*rate), brakeLeast))
+		return !was
 	}
-	return turned
+	return false
 }
 
 // lasts reports whether something is so, and has been for a while. Then it begins anew.
@@ -80,8 +83,8 @@ func (k *brake) pause(now time.Time) time.Duration {
 	return min(k.due.Sub(now), brakePause)
 }
 
-// received takes that a group of so many records was committed.
-func (k *brake) received(records uint64, now time.Time) {
+// received takes that a group of so many events was committed.
+func (k *brake) received(events int, now time.Time) {
 	rate := k.rate.Load()
 	if rate == 0 {
 		return
@@ -89,7 +92,7 @@ func (k *brake) received(records uint64, now time.Time) {
 	if k.due.Before(now) {
 		k.due = now
 	}
-	k.due = k.due.Add(time.Duration(float64(records) / float64(rate) * float64(time.Second)))
+	k.due = k.due.Add(time.Duration(float64(events) / float64(rate) * float64(time.Second)))
 }
 
 // pace is how many records are applied a second, over windows of paceWindow and more: a batch comes all

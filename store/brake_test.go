@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 )
@@ -34,7 +36,7 @@ func (r *road) drive(come, apply float64, long time.Duration) {
 		r.applied = min(r.applied+apply*r.now.Sub(last).Seconds(), r.received)
 		waiting := r.received - r.applied
 		age := time.Duration(waiting / come * float64(time.Second))
-		if r.k.learn(uint64(r.applied), uint64(waiting), age, r.now) {
+		if r.k.learn(uint64(r.applied), uint64(waiting), age, false, r.now) {
 			r.turns++
 		}
 		if len(r.behind) < int(long.Seconds()-end.Sub(r.now).Seconds()) {
@@ -71,7 +73,7 @@ func TestTheBrakeIsLetGoWhenTheLoadIsOver(t *testing.T) {
 		"less comes": func(r *road) { r.drive(1_000, 2_000, 10*time.Minute) },
 		"nothing comes": func(r *road) {
 			r.now = r.now.Add(time.Minute)
-			r.k.learn(uint64(r.received), 0, 0, r.now)
+			r.k.learn(uint64(r.received), 0, 0, true, r.now)
 		},
 	} {
 		r := &road{now: noon}
@@ -82,5 +84,23 @@ func TestTheBrakeIsLetGoWhenTheLoadIsOver(t *testing.T) {
 		if over(r); r.k.on() || r.k.pause(r.now) > 0 {
 			t.Errorf("%s: it is still on", name)
 		}
+	}
+}
+
+// TestOrdersHaveNoEventWait: an import beside events is not their load.
+func TestOrdersHaveNoEventWait(t *testing.T) {
+	in, err := openInbox(t.TempDir(), 1, 1)
+	must(t, err)
+	defer in.close()
+	in.brake.rate.Store(brakeLeast)
+	frame := appendEvent(nil, event("ann", "vip", true, 0))
+	must(t, in.appendOther(context.Background(), frame, frame, frame))
+	if pause := in.brake.pause(time.Now()); pause > 0 {
+		t.Errorf("what comes behind an order waits %v", pause)
+	}
+	frames := slices.Repeat([][]byte{frame}, 100)
+	must(t, in.append(context.Background(), frames...))
+	if pause := in.brake.pause(time.Now()); pause <= 0 {
+		t.Error("what comes behind 100 events at 100 a second does not wait")
 	}
 }

@@ -50,6 +50,7 @@ type inbox struct {
 // appendRequest is one caller of append, waiting.
 type appendRequest struct {
 	frames [][]byte
+	events int // how many of them the brake counts
 	size   int
 	done   chan error // buffer of one
 }
@@ -137,8 +138,11 @@ func closeSegments(segments []*segment) {
 
 // append waits until records, encoded as frames, are on disk.
 func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
-	req := &appendRequest{frames: frames, done: make(chan error, 1)}
-	for _, f := range frames {
+	return in.await(ctx, &appendRequest{frames: frames, events: len(frames), done: make(chan error, 1)})
+}
+
+func (in *inbox) await(ctx context.Context, req *appendRequest) error {
+	for _, f := range req.frames {
 		req.size += len(f)
 	}
 	if err := in.enqueue(req); err != nil {
@@ -153,10 +157,11 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 	}
 }
 
-// appendOther is append for what is no event.
+// appendOther is append for what is no event. The brake does not count it: an import would have the
+// events wait that come between its parts.
 func (in *inbox) appendOther(ctx context.Context, frames ...[]byte) error {
 	in.others.Add(int64(len(frames)))
-	err := in.append(ctx, frames...)
+	err := in.await(ctx, &appendRequest{frames: frames, done: make(chan error, 1)})
 	if err != nil {
 		in.others.Add(-int64(len(frames)))
 	}
@@ -273,9 +278,10 @@ func (in *inbox) write(group []*appendRequest) error {
 	if err != nil {
 		return err
 	}
-	first, count, newest := in.next.Load(), uint64(0), int64(0)
+	first, count, events, newest := in.next.Load(), uint64(0), 0, int64(0)
 	for _, req := range group {
 		count += uint64(len(req.frames))
+		events += req.events
 		for _, f := range req.frames {
 			newest = receiptOf(f, newest)
 		}
@@ -295,7 +301,7 @@ func (in *inbox) write(group []*appendRequest) error {
 	in.mu.Unlock()
 	in.next.Store(first + count)
 	in.commits.Add(1)
-	in.brake.received(count, time.Now())
+	in.brake.received(events, time.Now())
 	return nil
 }
 
