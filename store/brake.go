@@ -17,9 +17,10 @@ import (
 type brake struct {
 	rate atomic.Int64 // events a second that may be received; 0: as many as come
 
-	since time.Time // since when it is time to turn, zero when it is not; the writer's
-	pace  pace      // the writer's
-	due   time.Time // when the next group may be committed; belongs to the turn
+	since   time.Time // since when it is time to turn, zero when it is not; the writer's
+	learned time.Time // when the last batch was applied; the writer's
+	pace    pace      // the writer's
+	due     time.Time // when the next group may be committed; belongs to the turn
 }
 
 const (
@@ -27,7 +28,7 @@ const (
 	brakeAfter = 20 * time.Second
 	brakeLag   = 4 * time.Second
 	brakeOff   = time.Second     // a lag that is less …
-	brakeOver  = 5 * time.Second // … for so long says that the load is over
+	brakeOver  = 5 * time.Second // … for so long, or no batch, says that the load is over
 
 	brakeLeast = 100         // records a second: who asks whether the inbox works is not kept waiting for long
 	brakePause = time.Second // the longest before a commit
@@ -36,15 +37,17 @@ const (
 // on reports whether less is received than comes.
 func (k *brake) on() bool { return k.rate.Load() > 0 }
 
-// learn takes how many records were applied so far, how many wait, how long the oldest has, and whether
-// none come any more. It reports whether the brake was put on or let go.
-func (k *brake) learn(applied, waiting uint64, age time.Duration, over bool, now time.Time) (turned bool) {
-	rate, was := k.pace.learn(applied, now), k.on()
-	if over {
-		k.since = time.Time{}
+// learn takes, after a batch, how many records were applied so far, how many wait, and how long the
+// oldest has. It reports whether the brake was put on or let go.
+func (k *brake) learn(applied, waiting uint64, age time.Duration, now time.Time) (turned bool) {
+	was, idle := k.on(), now.Sub(k.learned) >= brakeOver
+	k.learned = now
+	if idle { // nothing came, or nothing could be applied: this is another load
+		k.since, k.pace = time.Time{}, pace{since: now, before: applied}
 		k.rate.Store(0)
 		return was
 	}
+	rate := k.pace.learn(applied, now)
 	if rate == 0 {
 		return false
 	}

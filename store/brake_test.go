@@ -36,7 +36,7 @@ func (r *road) drive(come, apply float64, long time.Duration) {
 		r.applied = min(r.applied+apply*r.now.Sub(last).Seconds(), r.received)
 		waiting := r.received - r.applied
 		age := time.Duration(waiting / come * float64(time.Second))
-		if r.k.learn(uint64(r.applied), uint64(waiting), age, false, r.now) {
+		if r.k.learn(uint64(r.applied), uint64(waiting), age, r.now) {
 			r.turns++
 		}
 		if len(r.behind) < int(long.Seconds()-end.Sub(r.now).Seconds()) {
@@ -73,7 +73,7 @@ func TestTheBrakeIsLetGoWhenTheLoadIsOver(t *testing.T) {
 		"less comes": func(r *road) { r.drive(1_000, 2_000, 10*time.Minute) },
 		"nothing comes": func(r *road) {
 			r.now = r.now.Add(time.Minute)
-			r.k.learn(uint64(r.received), 0, 0, true, r.now)
+			r.k.learn(uint64(r.received), 0, 0, r.now)
 		},
 	} {
 		r := &road{now: noon}

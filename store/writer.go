@@ -86,7 +86,7 @@ func (s *Store) writeLoop() {
 		if apply || len(s.state.sweeping) > 0 {
 			rested = false
 			arrived := s.inbox.events() - received
-			s.learn(arrived)
+			s.learn()
 			s.portion.adapt(arrived <= 0, s.inbox.brake.on(), s.lag(), time.Now())
 			rest.Reset(s.restAfter(time.Since(began), arrived, s.inbox.commits.Load()-commits))
 		}
@@ -96,10 +96,10 @@ func (s *Store) writeLoop() {
 // lag is how many records the inbox holds that are not applied yet.
 func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied }
 
-// learn has the brake see how far apply is after a batch, while so many events arrived.
-func (s *Store) learn(arrived int64) {
+// learn has the brake see how far apply is after a batch.
+func (s *Store) learn() {
 	k, lag := &s.inbox.brake, s.lag()
-	if !k.learn(s.state.applied, lag, time.Since(s.reached), arrived <= 0 && lag == 0, time.Now()) {
+	if !k.learn(s.state.applied, lag, time.Since(s.reached), time.Now()) {
 		return
 	}
 	if k.on() {
