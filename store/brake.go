@@ -27,8 +27,8 @@ const (
 	brakeAge   = 10 * time.Second
 	brakeAfter = 20 * time.Second
 	brakeLag   = 4 * time.Second
-	brakeOff   = time.Second     // a lag that is less …
-	brakeOver  = 5 * time.Second // … for so long, or no batch, says that the load is over
+	brakeOff   = time.Second      // a lag that is less …
+	brakeOver  = 10 * time.Second // … for so long, or no batch, says that the load is over; apply rests for less
 
 	brakeLeast = 100         // records a second: who asks whether the inbox works is not kept waiting for long
 	brakePause = time.Second // the longest before a commit
