@@ -30,8 +30,9 @@ const (
 	brakeOff   = time.Second      // a lag that is less …
 	brakeOver  = 10 * time.Second // … for so long, or no batch, says that the load is over; apply rests for less
 
-	brakeLeast = 100         // records a second: who asks whether the inbox works is not kept waiting for long
-	brakePause = time.Second // the longest before a commit
+	brakeLeast = 100                   // records a second: who asks whether the inbox works is not kept waiting for long
+	brakePause = time.Second           // the longest before a commit
+	brakeSlack = 50 * time.Millisecond // what commits took is made up for, but not a time without any
 )
 
 // on reports whether less is received than comes.
@@ -92,8 +93,8 @@ func (k *brake) received(events int, now time.Time) {
 	if rate == 0 {
 		return
 	}
-	if k.due.Before(now) {
-		k.due = now
+	if earliest := now.Add(-brakeSlack); k.due.Before(earliest) {
+		k.due = earliest
 	}
 	k.due = k.due.Add(time.Duration(float64(events) / float64(rate) * float64(time.Second)))
 }
