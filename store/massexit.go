@@ -120,8 +120,8 @@ func (b *batch) holdExit(u *user, f *field, ch *stored, e *entry) {
 }
 
 // holdWaiting holds the exits of f that wait for a user since the window began, those in a request
-// under way excepted, and events behind which that of his return waits already: held, they would leave
-// after it, and MoEngage would take a member for one who left.
+// under way excepted, and those in the queue behind which his return waits already: held, they would
+// leave after it, and MoEngage would take a member for one who left.
 func (b *batch) holdWaiting(u *user, f *field) {
 	for _, x := range b.st.registry.voices(f) {
 		e := b.entry(u, x.number)
@@ -133,7 +133,7 @@ func (b *batch) holdWaiting(u *user, f *field) {
 		}
 	}
 	queued := b.queuedOf(u, f)
-	back := map[bool]uint64{true: lastEnter(queued, true), false: lastEnter(queued, false)}
+	back := lastEnters(queued)
 	for _, ch := range queued {
 		if ch.Transition != TransitionExit || ch.ID.Seq < f.watch.seq || ch.ID.Seq < back[ch.loose] || b.st.underWay(ch.road, u.id, ch.ID) {
 			continue
@@ -155,15 +155,16 @@ func (b *batch) queuedOf(u *user, f *field) (list []*stored) {
 	return list
 }
 
-// lastEnter returns the number of the record of the last enter among changes of one user and audience,
-// 0 if there is none.
-func lastEnter(changes []*stored, loose bool) (seq uint64) {
+// lastEnters returns the number of the record of the last enter among changes of one user and audience,
+// of what is loose and of events.
+func lastEnters(changes []*stored) map[bool]uint64 {
+	seqs := make(map[bool]uint64, 2)
 	for _, ch := range changes {
-		if ch.Transition == TransitionEnter && ch.loose == loose {
-			seq = max(seq, ch.ID.Seq)
+		if ch.Transition == TransitionEnter {
+			seqs[ch.loose] = max(seqs[ch.loose], ch.ID.Seq)
 		}
 	}
-	return seq
+	return seqs
 }
 
 // looseLess counts an attribute that leaves the queue.

@@ -138,12 +138,22 @@ func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
 // heard of neither.
 func TestAnExitBehindWhichTheReturnWaitsIsNotHeld(t *testing.T) {
 	const told = "user0!Audience Exited user0!Audience Entered"
-	for send, want := range map[Channels]string{SendAttribute: "", SendEvent: told, SendBoth: told} {
-		b := peopled(t, watched(send), 6)
+	every := watched(SendAttribute)
+	every.Defaults.Collapse = false
+	for _, c := range []struct {
+		rules Rules
+		want  string
+	}{
+		{watched(SendAttribute), ""},
+		{watched(SendEvent), told},
+		{watched(SendBoth), told},
+		{every, "user0.vip=false user0.vip=true"},
+	} {
+		b := peopled(t, c.rules, 6)
 		b.receive(leaves(0, 70), enters(0, 71), leaves(1, 72), leaves(2, 73), leaves(3, 74))
 		b.swept()
 		b.drainToday()
-		b.wantSaid(want)
+		b.wantSaid(c.want)
 		b.wantMembers("vip", "user0", "user4", "user5")
 		b.decide(false)
 		b.drainToday()
