@@ -114,7 +114,13 @@ const rowsAtOnce = 4
 func (b *batch) readRows(u *user) {
 	u.head, u.unread = new(head), u.passing[:0]
 	k, frame := b.row.Seek(u.key)
-	for ; len(k) == len(u.key)+2 && bytes.HasPrefix(k, u.key); k, frame = b.row.Next() {
+	for ; bytes.HasPrefix(k, u.key); k, frame = b.row.Next() {
+		if len(k) != len(u.key)+2 {
+			b.contradiction("a key among the rows of a user that is none of theirs")
+			u.unread = nil
+			b.readHead(u, get(b.row, b.rowKey(u, blockHead)))
+			return
+		}
 		number := binary.BigEndian.Uint16(k[len(u.key):])
 		if number == blockHead {
 			b.readHead(u, frame)
@@ -249,6 +255,18 @@ func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
 	}
 	b.put(b.tx.Bucket(bucketDamaged), slices.Concat(bucket, []byte{0}, key), bytes.Clone(frame))
 	b.remove(b.tx.Bucket(bucket), key)
+}
+
+// contradiction says that what is written does not go together, which only damage brings about: checksums
+// hold what is read, and cannot miss what a damaged page hides. What hangs on it waits for the next start,
+// which reads the files and recounts. It is said once.
+func (b *batch) contradiction(found string) {
+	if !b.tx.Writable() || b.st.contradicted {
+		return
+	}
+	b.log.Error("the state contradicts itself; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",
+		"found", found)
+	b.st.contradicted, b.aside = true, true
 }
 
 // flush writes everything back.

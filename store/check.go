@@ -56,6 +56,11 @@ func (r *CheckReport) OK() bool { return r.Faults == 0 }
 
 func (r *CheckReport) find(code, format string, args ...any) {
 	if r.Faults++; len(r.Findings) < maxFindings {
+		for i, arg := range args {
+			if key, ok := arg.([]byte); ok { // a damaged page may call megabytes a key
+				args[i] = key[:min(len(key), MaxUserID+32)]
+			}
+		}
 		r.Findings = append(r.Findings, Finding{r.file, code, fmt.Sprintf(format, args...)})
 	}
 	if code != "record" && !slices.Contains(r.DamagedFiles, r.file) {

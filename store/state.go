@@ -135,6 +135,8 @@ type state struct {
 	wrecks   []uint64                // flights whose row is damaged
 	salt     []byte                  // of the tombstones
 	sweeping []*field                // whose waiting exits are being held: see guard.go
+
+	contradicted bool // damage showed, and was told of; not on disk
 }
 
 // job returns the name of the job whose schedule a lane waits for. A lane whose job the rules do not

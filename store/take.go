@@ -159,6 +159,7 @@ func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 		}
 	}
 	for _, k := range torn {
+		d.b.contradiction("somebody is due who has no id")
 		d.b.remove(d.b.due, k)
 	}
 	return list
@@ -169,6 +170,7 @@ func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 func (d *departure) visit(u *user, lane uint32, at stand) {
 	rh := u.head.road(d.o.Road)
 	if !slices.Contains(u.was, at) {
+		d.b.contradiction("a user is due for whom nothing waits then")
 		d.b.remove(d.b.due, at.key(u.key))
 		return
 	}
@@ -214,7 +216,8 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 	d.fields = u.head.pendingFields(d.fields[:0])
 	for _, number := range d.fields {
 		t, f := &d.b.entry(u, number).waiting, d.b.fieldOf(number)
-		if f == nil || !t.pending() { // only damage brings this about
+		if f == nil || !t.pending() {
+			d.b.contradiction("an attribute is said to wait that does not")
 			u.head.setPending(number, false)
 			u.dirty = true
 			continue
@@ -236,7 +239,8 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 	}
 	ch := d.b.fetchQueued(queueKey(u.key, s.number, s.id))
 	switch {
-	case ch == nil: // likewise
+	case ch == nil:
+		d.b.contradiction("an event that waits cannot be read")
 		d.b.missQueued(u, d.o.Road, s.number, s.id)
 	case !ch.loose:
 		delivery.Event, seats.queued = &ch.Change, s
@@ -297,7 +301,7 @@ func (b *batch) queueHead(u *user, lane uint32) (id ID, due uint32, tried, ok bo
 	return idFromKey(k[len(prefix):], b.st.epoch), due, tried, true
 }
 
-// retime sets each lane's time to the earliest of what still waits in it.
+// retime sets each lane's time to the earliest of what still waits in it. A lane in which nothing does goes.
 func (b *batch) retime(u *user, road Road) {
 	rh := u.head.road(road)
 	earliest := make(map[uint32]uint32, len(rh.lanes))
@@ -317,10 +321,15 @@ func (b *batch) retime(u *user, road Road) {
 			note(l.number, due)
 		}
 	}
-	for i := range rh.lanes {
-		if due, known := earliest[rh.lanes[i].number]; known {
-			rh.lanes[i].due = due
+	rh.lanes = slices.DeleteFunc(rh.lanes, func(l lane) bool {
+		_, known := earliest[l.number]
+		if !known {
+			b.contradiction("a change is said to wait that does not")
 		}
+		return !known
+	})
+	for i, l := range rh.lanes {
+		rh.lanes[i].due = earliest[l.number]
 	}
 	u.dirty = true
 }
