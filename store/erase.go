@@ -198,7 +198,7 @@ func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
 // turnOver begins a new file, unless the last is one.
 func (in *inbox) turnOver() error {
 	in.turn.Lock()
-	defer in.turn.Unlock()
+	defer in.giveBack()
 	s, err := in.newest()
 	if err != nil || s.first == 0 {
 		return err

@@ -152,3 +152,31 @@ func TestAForgetWaitsForTheRequestUnderWay(t *testing.T) {
 	b.balance()
 	recount(t, b)
 }
+
+// TestASenderIsNotForgottenWhileAForgetTurnsTheInboxOver: a sender that came while a forget had the inbox's
+// turn found it taken, and nobody looked at the queue behind it. The event was not acknowledged until
+// another came.
+func TestASenderIsNotForgottenWhileAForgetTurnsTheInboxOver(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 1))
+	answer := make(chan error, 1)
+	OnPoint(func(p Point) {
+		if p != PointSegmentNamed {
+			return
+		}
+		OnPoint(nil)
+		go func() { answer <- b.Append(t.Context(), event("bob", "vip", true, 2)) }()
+		for len(b.inbox.requests) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond) // until it has found the turn taken
+	})
+	defer OnPoint(nil)
+	must(t, b.inbox.turnOver())
+	select {
+	case err := <-answer:
+		must(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the event was never acknowledged")
+	}
+}

@@ -181,14 +181,18 @@ func (in *inbox) enqueue(req *appendRequest) error {
 }
 
 // lead commits what waits, once, if nobody is at it. What came meanwhile is the committer's.
-//
-// Nobody is left waiting: a sender that finds the turn taken has queued its request before the turn is
-// given back, and whoever gives it back looks at the queue after that.
 func (in *inbox) lead() {
 	if !in.turn.TryLock() {
 		return
 	}
 	in.commitOnce()
+	in.giveBack()
+}
+
+// giveBack lets others have the turn. A sender that finds it taken has queued its request before, and
+// leaves it at that: so whoever had the turn, and for whatever, looks at the queue after giving it back,
+// and nobody is left waiting.
+func (in *inbox) giveBack() {
 	in.turn.Unlock()
 	if len(in.requests) > 0 {
 		select {
@@ -454,7 +458,7 @@ func (in *inbox) stop() {
 	close(in.closing)
 	<-in.gone
 	in.turn.Lock()
-	defer in.turn.Unlock()
+	defer in.turn.Unlock() // nobody waits any more
 	// One more commit, of nothing: so the last one, which a later damage could make look unfinished,
 	// brought no record. What it comes to grief over is nobody's loss.
 	_ = in.write(nil)
