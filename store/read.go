@@ -22,7 +22,8 @@ import (
 type View struct {
 	db       *stateDB
 	inbox    *inbox
-	parkings *parkings // lately, by this process; nil: none
+	parkings *parkings       // lately, by this process; nil: none
+	damaged  func(err error) // is told of damage that was met; nil: nobody
 }
 
 // OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
@@ -79,6 +80,9 @@ func (v *View) look(f func(tx *bolt.Tx) error) error {
 	err := guarded(func() error { return v.db.View(f) })
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed
+	}
+	if errors.Is(err, errDamaged) && v.damaged != nil {
+		v.damaged(err)
 	}
 	return err
 }

@@ -468,3 +468,25 @@ func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		})
 	}
 }
+
+// TestDamageThatAReaderMeetsIsSalvagedByTheNextStart: a start that trusted its files could show nothing for
+// ever where a page was damaged that only questions read, and nothing asked for another start.
+func TestDamageThatAReaderMeetsIsSalvagedByTheNextStart(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(event("ann", "vip", true, 1))
+	b.drain()
+	if err := b.look(func(*bolt.Tx) error { panic("as bbolt does about a page") }); !errors.Is(err, errDamaged) {
+		t.Fatal(err)
+	}
+	must(t, b.Close())
+	checked := 0
+	s, err := Open(b.dir, Options{Log: discard, CheckInChild: func(context.Context, string) (*CheckReport, error) {
+		checked++
+		return &CheckReport{}, nil
+	}})
+	must(t, err)
+	must(t, s.Close())
+	if checked != 1 {
+		t.Errorf("the next start read the files %d times", checked)
+	}
+}

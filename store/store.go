@@ -79,6 +79,7 @@ type Store struct {
 	checkInChild func(ctx context.Context, dir string) (*CheckReport, error)
 	broken       chan struct{} // closed when damage was met at work
 	brokenOnce   sync.Once
+	unreadable   sync.Once
 
 	life      context.Context // ends with Close
 	end       context.CancelFunc
@@ -128,6 +129,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 		lock.Close()
 		return nil, err
 	}
+	s.damaged = s.noteRead
 	go s.writeLoop()
 	s.others.Go(s.watchRoom)
 	return s, nil

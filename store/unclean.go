@@ -193,14 +193,27 @@ func (s *Store) note(err error) {
 	s.watch.note(err)
 	if errors.Is(err, errDamaged) {
 		s.brokenOnce.Do(func() {
-			stack := ""
-			if f := new(fault); errors.As(err, &f) {
-				stack = string(f.stack)
-			}
-			s.log.Error("the files are damaged; start the agent again: it then saves what can be saved", "err", err, "stack", stack)
+			s.log.Error("the files are damaged; start the agent again: it then saves what can be saved", "err", err, "stack", stackOf(err))
 			close(s.broken)
 		})
 	}
+}
+
+// noteRead remembers damage that a reader met for the next start, and says so once. The writer goes on: it
+// may never come to that place.
+func (s *Store) noteRead(err error) {
+	s.watch.note(err)
+	s.unreadable.Do(func() {
+		s.log.Error("what is asked for is damaged; start the agent again, which then reads the files and saves what can be saved", "err", err, "stack", stackOf(err))
+	})
+}
+
+// stackOf is where a panic came from that became an error.
+func stackOf(err error) string {
+	if f := new(fault); errors.As(err, &f) {
+		return string(f.stack)
+	}
+	return ""
 }
 
 // Broken is closed when damage was met at work. The store answers errors from then on; the next Open
