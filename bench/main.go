@@ -78,7 +78,7 @@ func readOptions(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "", "measure `NAME,…` alone: "+measureNames())
 	flags.BoolVar(&o.quick, "quick", false, "a minute, one repetition, small counts: the figures are rough")
-	flags.BoolVar(&o.large, "large", false, "with 20 million users stored, too: half an hour and 10 GB more")
+	flags.BoolVar(&o.large, "large", false, "with 20 million users stored, too: an hour more, and 20 GB")
 	flags.IntVar(&o.reps, "reps", 5, "repeat `N` times; what takes minutes, three times at most")
 	seconds := flags.Float64("seconds", 4, "put load on for `N` seconds at a time")
 	flags.StringVar(&o.out, "out", "", "write the report to `FILE` (default docs/BENCHMARKS.md when everything is measured)")
