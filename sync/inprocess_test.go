@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -81,6 +83,9 @@ func newStation(t testing.TB, rules store.Rules, so sandbox.Options, c Config) *
 
 func (s *station) start() {
 	s.t.Helper()
+	if text, err := os.ReadFile(filepath.Join(s.dir, "running")); err == nil && bytes.Contains(text, []byte("trouble")) {
+		s.t.Errorf("the store took for damage what nobody damaged: %s", bytes.TrimSpace(text))
+	}
 	var err error
 	if s.store, err = store.Open(s.dir, store.Options{Log: quiet()}); err != nil {
 		s.t.Fatal(err)
