@@ -261,7 +261,7 @@ func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
 // hold what is read, and cannot miss what a damaged page hides. What hangs on it waits for the next start,
 // which reads the files and recounts. It is said once.
 func (b *batch) contradiction(found string) {
-	if !b.tx.Writable() || b.st.contradicted {
+	if !b.tx.Writable() || b.st.contradicted || b.err != nil {
 		return
 	}
 	b.log.Error("the state contradicts itself; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",

@@ -211,6 +211,7 @@ func (d *departure) ripen() {
 	for _, at := range d.due(laneRetry) {
 		u := d.b.user(at.user)
 		if !slices.Contains(u.was, at.stand) {
+			d.b.contradiction("a user is due for whom nothing waits then")
 			d.b.remove(d.b.due, at.key(u.key))
 			continue
 		}

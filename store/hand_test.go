@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -82,6 +85,36 @@ func TestWhatIsDroppedIsNotSentAndNothingElseIsForgotten(t *testing.T) {
 		b.receive(event("ann", "vip", false, 1), event("ann", "vip", true, 2))
 		b.drain()
 		b.sound()
+	}
+}
+
+// TestADropBesideWhatWasOvertakenInARequestIsSound: a change that was overtaken while it is in a request
+// waits nowhere that a drop looks, and is counted until the request is answered.
+func TestADropBesideWhatWasOvertakenInARequestIsSound(t *testing.T) {
+	for _, send := range []Channels{SendAttribute, SendCohort} {
+		b := open(t, rules(send))
+		b.receive(event("ann", "vip", true, 0))
+		o := everything(noon.Add(time.Hour))
+		if send == SendCohort {
+			o = onCohorts(o.Now)
+		}
+		f, _, err := b.Take(t.Context(), o)
+		must(t, err)
+		if f == nil {
+			t.Fatalf("%v: nothing was taken", send)
+		}
+		b.receive(event("ann", "vip", false, 1))
+		overtaking := slices.DeleteFunc(b.ids(StatePending), func(id ID) bool { return id.Seq < 3 })
+		must(t, b.Drop(t.Context(), noon, overtaking))
+		b.sound()
+		if text, err := os.ReadFile(filepath.Join(b.dir, runFile)); err != nil || strings.Contains(string(text), "trouble") {
+			t.Errorf("%v: taken for damage: %s %v", send, text, err)
+		}
+		b.settle(f, Delivered)
+		b.sound()
+		if c := b.balance(); c.Changes.Delivered != 1 || c.Changes.Dropped != 1 || c.Changes.Pending != 0 {
+			t.Errorf("%v: %+v", send, c.Changes)
+		}
 	}
 }
 

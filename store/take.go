@@ -321,15 +321,18 @@ func (b *batch) retime(u *user, road Road) {
 			note(l.number, due)
 		}
 	}
+	aboard := b.st.aboard[passenger{road, u.id}] != nil // what was overtaken in a request is still counted
 	rh.lanes = slices.DeleteFunc(rh.lanes, func(l lane) bool {
-		_, known := earliest[l.number]
-		if !known {
-			b.contradiction("a change is said to wait that does not")
+		if _, known := earliest[l.number]; known || aboard {
+			return false
 		}
-		return !known
+		b.contradiction("a change is said to wait that does not")
+		return true
 	})
-	for i, l := range rh.lanes {
-		rh.lanes[i].due = earliest[l.number]
+	for i := range rh.lanes {
+		if due, known := earliest[rh.lanes[i].number]; known {
+			rh.lanes[i].due = due
+		}
 	}
 	u.dirty = true
 }
