@@ -240,10 +240,8 @@ func (b *batch) remove(from *bolt.Bucket, key []byte) {
 // quarantine sets a damaged row aside, so that it harms nobody else and nothing is thrown away.
 // The user counts as never seen: what comes next is sent again, which MoEngage can take.
 func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
-	if errors.Is(cause, ErrNewer) { // whole, and another program's: what it says must not be lost by a downgrade
-		if b.err == nil {
-			b.err = fmt.Errorf("%w: an entry of %s is of a version that this program does not know: install the newer version again", ErrNewer, bucket)
-		}
+	if errors.Is(cause, ErrNewer) {
+		b.meetNewer("an entry of " + string(bucket))
 		return
 	}
 	b.log.Error("a damaged row was set aside; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",
@@ -255,6 +253,14 @@ func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
 	}
 	b.put(b.tx.Bucket(bucketDamaged), slices.Concat(bucket, []byte{0}, key), bytes.Clone(frame))
 	b.remove(b.tx.Bucket(bucket), key)
+}
+
+// meetNewer fails the transaction: something is whole, and another program's, and what it says must not be
+// lost by a downgrade.
+func (b *batch) meetNewer(what string) {
+	if b.err == nil {
+		b.err = fmt.Errorf("%w: %s is of a version that this program does not know: install the newer version again", ErrNewer, what)
+	}
 }
 
 // contradiction says that what is written does not go together, which only damage brings about: checksums

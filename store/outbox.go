@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -347,6 +348,10 @@ func (b *batch) decode(frame []byte) *stored {
 		return nil
 	}
 	ch, err := decodeChange(frame, b.st.epoch)
+	if errors.Is(err, ErrNewer) {
+		b.meetNewer("a change")
+		return nil
+	}
 	if err != nil {
 		b.log.Error("a damaged change is passed over: start the agent again, which then reads the files and saves what can be saved", "err", err)
 		b.aside = true

@@ -284,7 +284,7 @@ func (b *batch) leaveQueue(u *user, road Road, lane uint32, id ID) {
 func (b *batch) missQueued(u *user, road Road, lane uint32, id ID) {
 	key := queueKey(u.key, lane, id)
 	frame := b.queue.Get(key)
-	if frame == nil {
+	if frame == nil || b.err != nil {
 		return
 	}
 	b.quarantine(bucketQueue, key, frame, errDamaged)

@@ -360,3 +360,31 @@ func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
 		return nil
 	}))
 }
+
+// TestAnEventOfANewerProgramIsNotSetAside either: it was thrown out of its queue as damaged.
+func TestAnEventOfANewerProgramIsNotSetAside(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	b.receive(event("ann", "vip", true, 1))
+	var key, newer []byte
+	must(t, b.run(t.Context(), func(x *batch) error {
+		k, v := x.queue.Cursor().Seek(userKey("ann"))
+		_, _, frame := parseQueueValue(v)
+		head := len(v) - len(frame)
+		newer = bytes.Clone(v[:len(v)-4])
+		newer[head]++
+		key, newer = bytes.Clone(k), seal(newer, head)
+		return x.queue.Put(key, newer)
+	}, nil))
+	if _, _, err := b.Take(t.Context(), everything(noon.Add(time.Hour))); !errors.Is(err, ErrNewer) {
+		t.Errorf("a take ended with %v", err)
+	}
+	must(t, b.look(func(tx *bolt.Tx) error {
+		if !bytes.Equal(tx.Bucket(bucketQueue).Get(key), newer) {
+			t.Error("the event is another, or gone")
+		}
+		return nil
+	}))
+	if text, err := os.ReadFile(filepath.Join(b.dir, runFile)); err != nil || bytes.Contains(text, []byte("trouble")) {
+		t.Errorf("taken for damage: %s %v", text, err)
+	}
+}
