@@ -37,7 +37,6 @@ type inbox struct {
 	commits  atomic.Uint64 // how many there were
 	finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
 	buf      []byte        // for chunks; belongs to the turn
-	brake    brake
 
 	others  atomic.Int64  // records appended by this process and not applied yet that are no events
 	ordered atomic.Uint64 // orders appended by this process, ever
@@ -50,7 +49,6 @@ type inbox struct {
 // appendRequest is one caller of append, waiting.
 type appendRequest struct {
 	frames [][]byte
-	events int // how many of them the brake counts
 	size   int
 	done   chan error // buffer of one
 }
@@ -138,11 +136,8 @@ func closeSegments(segments []*segment) {
 
 // append waits until records, encoded as frames, are on disk.
 func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
-	return in.await(ctx, &appendRequest{frames: frames, events: len(frames), done: make(chan error, 1)})
-}
-
-func (in *inbox) await(ctx context.Context, req *appendRequest) error {
-	for _, f := range req.frames {
+	req := &appendRequest{frames: frames, done: make(chan error, 1)}
+	for _, f := range frames {
 		req.size += len(f)
 	}
 	if err := in.enqueue(req); err != nil {
@@ -157,11 +152,10 @@ func (in *inbox) await(ctx context.Context, req *appendRequest) error {
 	}
 }
 
-// appendOther is append for what is no event. The brake does not count it: an import would have the
-// events wait that come between its parts.
+// appendOther is append for what is no event.
 func (in *inbox) appendOther(ctx context.Context, frames ...[]byte) error {
 	in.others.Add(int64(len(frames)))
-	err := in.await(ctx, &appendRequest{frames: frames, done: make(chan error, 1)})
+	err := in.append(ctx, frames...)
 	if err != nil {
 		in.others.Add(-int64(len(frames)))
 	}
@@ -233,12 +227,11 @@ func (in *inbox) drain() {
 
 // commitOnce commits a group of what waits, and reports whether anything did.
 func (in *inbox) commitOnce() bool {
-	in.brakes()
-	group, size, events := []*appendRequest(nil), 0, 0
-	for most := in.brake.most(); size < groupBytes && events < most; {
+	group, size := []*appendRequest(nil), 0
+	for size < groupBytes {
 		select {
 		case req := <-in.requests:
-			group, size, events = append(group, req), size+req.size, events+req.events
+			group, size = append(group, req), size+req.size
 			continue
 		default:
 		}
@@ -248,18 +241,6 @@ func (in *inbox) commitOnce() bool {
 		in.commit(group)
 	}
 	return len(group) > 0
-}
-
-// brakes waits until the brake allows the next commit, unless the inbox closes.
-func (in *inbox) brakes() {
-	pause := in.brake.pause(time.Now())
-	if pause <= 0 || len(in.requests) == 0 {
-		return
-	}
-	select {
-	case <-time.After(pause):
-	case <-in.closing:
-	}
 }
 
 func (in *inbox) commit(group []*appendRequest) {
@@ -282,10 +263,9 @@ func (in *inbox) write(group []*appendRequest) error {
 	if err != nil {
 		return err
 	}
-	first, count, events, newest := in.next.Load(), uint64(0), 0, int64(0)
+	first, count, newest := in.next.Load(), uint64(0), int64(0)
 	for _, req := range group {
 		count += uint64(len(req.frames))
-		events += req.events
 		for _, f := range req.frames {
 			newest = receiptOf(f, newest)
 		}
@@ -305,7 +285,6 @@ func (in *inbox) write(group []*appendRequest) error {
 	in.mu.Unlock()
 	in.next.Store(first + count)
 	in.commits.Add(1)
-	in.brake.received(events, time.Now())
 	return nil
 }
 

@@ -12,7 +12,7 @@ func TestAPortionIsSmallWhileSomebodyPostsUnlessTheLagGrows(t *testing.T) {
 	step := func(alone bool, lag uint64, after time.Duration, want int) {
 		t.Helper()
 		now = now.Add(after)
-		if p.adapt(alone, false, lag, now); p.bytes() != want {
+		if p.adapt(alone, lag, now); p.bytes() != want {
 			t.Errorf("lag %d, alone %v: %d bytes, want %d", lag, alone, p.bytes(), want)
 		}
 	}
@@ -32,10 +32,6 @@ func TestAPortionIsSmallWhileSomebodyPostsUnlessTheLagGrows(t *testing.T) {
 	}
 	step(false, 0, patience, portionMost/2)
 	step(false, 0, patience, portionMost/4)
-	now = now.Add(patience)
-	if p.adapt(false, true, 0, now); p.bytes() != portionMost/2 {
-		t.Errorf("while the brake is on, which keeps the lag from growing, it is left at %d", p.bytes())
-	}
 }
 
 func TestApplyRestsLessTheLongerItIsBehind(t *testing.T) {
