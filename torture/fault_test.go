@@ -114,9 +114,9 @@ func (h *host) strike(errno syscall.Errno, once bool, n int, ops map[Op]bool) (h
 // next start.
 func TestFullDiskAtTheStart(t *testing.T) {
 	const operations = 60 // of a first start
-	p := planned(t, 3, operations)
 	for _, first := range []bool{true, false} {
 		t.Run(map[bool]string{true: "the first", false: "a later one"}[first], func(t *testing.T) {
+			p := planned(t, 3, operations)
 			h := newHost(t, product, p.seed)
 			ended, waited := 0, 0
 			from := h.rnd.Perm(operations)[:p.count] // all of them, or a few
@@ -138,6 +138,7 @@ func TestFullDiskAtTheStart(t *testing.T) {
 			if !first && ended > 0 {
 				t.Errorf("%d starts ended, although there is data", ended)
 			}
+			p.did(t, ended+waited)
 			t.Logf("%d starts: %d ended saying why, %d went on once there was room", ended+waited, ended, waited)
 		})
 	}

@@ -126,6 +126,14 @@ type plan struct {
 	until time.Time
 }
 
+// did fails a test whose time box was over before it had done anything: that proves nothing.
+func (p plan) did(t *testing.T, times int) {
+	t.Helper()
+	if times == 0 {
+		t.Error("the time box was over before anything was done: make PERSONASYNC_TORTURE_BOX longer")
+	}
+}
+
 func planned(t *testing.T, short, long int64) plan {
 	t.Helper()
 	p := plan{seed: rand.Uint64() >> 32, count: short, until: time.Now().Add(time.Hour)}

@@ -63,6 +63,7 @@ func TestPowerLoss(t *testing.T) {
 			})
 		}
 	})
+	p.did(t, int(cuts.Load()))
 	t.Logf("%d cuts in %s, %d events came twice", cuts.Load(), time.Since(began).Round(time.Second), repeats.Load())
 	for i, m := range moments {
 		t.Logf("%5d %s, within %d operations", tally[i].Load(), m.name, m.within)
