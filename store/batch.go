@@ -275,6 +275,12 @@ func (b *batch) contradiction(found string) {
 	b.st.contradicted, b.aside = true, true
 }
 
+// nobodyIsDue reports whether the due index is empty. It is behind until flush.
+func (b *batch) nobodyIsDue() bool {
+	k, _ := b.due.Cursor().First()
+	return k == nil
+}
+
 // flush writes everything back.
 func (b *batch) flush() error {
 	for i, u := range b.changedUsers() {

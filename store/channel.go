@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"cmp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -210,9 +209,7 @@ func (h *head) cohortStands(list []stand) []stand {
 func (d *departure) ripen() {
 	for _, at := range d.due(laneRetry) {
 		u := d.b.user(at.user)
-		if !slices.Contains(u.was, at.stand) {
-			d.b.contradiction("a user is due for whom nothing waits then")
-			d.b.remove(d.b.due, at.key(u.key))
+		if d.strays(u, at.stand) {
 			continue
 		}
 		u.head.road(RoadCohort).retry = 0

@@ -1,11 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -30,6 +30,14 @@ func (b *bench) sound() {
 	must(b, err)
 	for _, f := range r.Findings {
 		b.Errorf("%s: %s", f.Code, f.Message)
+	}
+}
+
+// wantNoTrouble fails when something was taken for damage, for which the next start would read the files.
+func (b *bench) wantNoTrouble() {
+	b.Helper()
+	if text, err := os.ReadFile(filepath.Join(b.dir, runFile)); err != nil || bytes.Contains(text, []byte("trouble")) {
+		b.Errorf("taken for damage: %s %v", text, err)
 	}
 }
 
@@ -107,9 +115,7 @@ func TestADropBesideWhatWasOvertakenInARequestIsSound(t *testing.T) {
 		overtaking := slices.DeleteFunc(b.ids(StatePending), func(id ID) bool { return id.Seq < 3 })
 		must(t, b.Drop(t.Context(), noon, overtaking))
 		b.sound()
-		if text, err := os.ReadFile(filepath.Join(b.dir, runFile)); err != nil || strings.Contains(string(text), "trouble") {
-			t.Errorf("%v: taken for damage: %s %v", send, text, err)
-		}
+		b.wantNoTrouble()
 		b.settle(f, Delivered)
 		b.sound()
 		if c := b.balance(); c.Changes.Delivered != 1 || c.Changes.Dropped != 1 || c.Changes.Pending != 0 {

@@ -165,15 +165,23 @@ func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 	return list
 }
 
-// visit adds what is due of one user. An index entry that its head knows nothing of, as after damage,
-// is removed.
+// strays removes an index entry that its user's head knows nothing of, as after damage, and reports
+// whether it was one.
+func (d *departure) strays(u *user, at stand) bool {
+	if slices.Contains(u.was, at) {
+		return false
+	}
+	d.b.contradiction("a user is due for whom nothing waits then")
+	d.b.remove(d.b.due, at.key(u.key))
+	return true
+}
+
+// visit adds what is due of one user.
 func (d *departure) visit(u *user, lane uint32, at stand) {
-	rh := u.head.road(d.o.Road)
-	if !slices.Contains(u.was, at) {
-		d.b.contradiction("a user is due for whom nothing waits then")
-		d.b.remove(d.b.due, at.key(u.key))
+	if d.strays(u, at) {
 		return
 	}
+	rh := u.head.road(d.o.Road)
 	if !d.b.dry {
 		d.b.holdSwept(u)
 	}

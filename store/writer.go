@@ -203,7 +203,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		if err := b.flush(); err != nil {
 			return err
 		}
-		if due, _ := b.due.Cursor().First(); due == nil && b.st.ledger.changes.Pending > 0 {
+		if b.st.ledger.changes.Pending > 0 && b.nobodyIsDue() {
 			b.contradiction("changes wait, by the ledger, and no user is due")
 		}
 		for _, c := range commands {
