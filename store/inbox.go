@@ -23,6 +23,8 @@ type inbox struct {
 
 	requests chan *appendRequest
 	turn     sync.Mutex    // held while committing
+	apart    atomic.Int64  // ns from the beginning of one commit to that of the next, at least; see pacing
+	began    time.Time     // when the last one did; belongs to the turn
 	waiting  chan struct{} // buffer of one: somebody waits and nobody has the turn
 	closing  chan struct{} // closed by close; stops the committer once requests is drained
 	gone     chan struct{} // closed when the committer has ended
@@ -60,6 +62,9 @@ const (
 
 	// groupBytes bounds one commit, so that the first of a long queue is not kept waiting by the last.
 	groupBytes = 8 << 20
+
+	// turnLength is how many groups the committer commits before others may have the turn.
+	turnLength = 16
 )
 
 // openInbox opens the chain. A new one begins with record number first.
@@ -215,11 +220,12 @@ func (in *inbox) commitLoop() {
 	}
 }
 
-// drain commits until nobody waits.
+// drain commits until nobody waits. It lets go of the turn now and then: under a load that does not end
+// somebody always waits, and a forget wants it, too.
 func (in *inbox) drain() {
 	for len(in.requests) > 0 {
 		in.turn.Lock()
-		for in.commitOnce() {
+		for n := 0; n < turnLength && in.commitOnce(); n++ {
 		}
 		in.turn.Unlock()
 	}
@@ -227,6 +233,10 @@ func (in *inbox) drain() {
 
 // commitOnce commits a group of what waits, and reports whether anything did.
 func (in *inbox) commitOnce() bool {
+	if len(in.requests) == 0 {
+		return false
+	}
+	in.keepApart()
 	group, size := []*appendRequest(nil), 0
 	for size < groupBytes {
 		select {
@@ -241,6 +251,18 @@ func (in *inbox) commitOnce() bool {
 		in.commit(group)
 	}
 	return len(group) > 0
+}
+
+// keepApart waits until the next commit may begin, unless the inbox closes.
+func (in *inbox) keepApart() {
+	apart := time.Duration(in.apart.Load())
+	if wait := time.Until(in.began.Add(apart)); apart > 0 && wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-in.closing:
+		}
+	}
+	in.began = time.Now()
 }
 
 func (in *inbox) commit(group []*appendRequest) {

@@ -93,9 +93,9 @@ type Store struct {
 	state    *state
 	starved  bool      // the last batch found none of the records it looked for
 	reached  time.Time // receipt of the newest record applied by this process
-	portion  portion   // of the inbox to apply in the next batch
-	adrift   []uint64  // flights that nobody was given: they are still to be put back
-	stranded bool      // flights that the last process left are still to be settled: there was no room
+	pacing   pacing
+	adrift   []uint64 // flights that nobody was given: they are still to be put back
+	stranded bool     // flights that the last process left are still to be settled: there was no room
 	between  chan func()
 	trace    *trace // what a compaction must copy again; nil without one
 	arena    []byte // memory of the last batch, for the next

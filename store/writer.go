@@ -21,27 +21,6 @@ type command struct {
 }
 
 const (
-	// portionLeast and portionMost bound how much of the inbox one transaction applies; see portion.
-	portionLeast = 1 << 20
-	portionMost  = 8 << 20
-
-	// While events are being acknowledged, apply shares processors and disk with them, and yields: after
-	// a batch it rests some times as long as the batch took, and the next batch gathers more records for
-	// the pages it writes. In a crowd, when commits of the inbox gather crowd records and more, whoever
-	// sends is waiting for the disk: apply rests longer then. It rests less the longer the oldest record
-	// has waited, and not at all once that is patience: so a burst is acknowledged as fast as the inbox
-	// can, and under a load that stays a record waits about so long where apply keeps up: two minutes of as
-	// much as 64 connections can send left 4 to 6 s with nothing stored. With 20 million users they left
-	// 8 s after a fresh start, and 15 to 19 s behind a burst. With 10 s of patience, and a rest all the
-	// same, it was 16 to 35 s.
-	restFactor  = 4
-	minRest     = 20 * time.Millisecond
-	maxRest     = 500 * time.Millisecond
-	crowd       = 12
-	crowdFactor = 19
-	crowdRest   = 4 * time.Second
-	patience    = 6 * time.Second
-
 	// writeRetry is how long the writer waits after a failed transaction, as on a full disk.
 	writeRetry = time.Second
 )
@@ -88,7 +67,7 @@ func (s *Store) writeLoop() {
 		if apply || len(s.state.sweeping) > 0 {
 			rested = false
 			arrived := s.inbox.events() - received
-			s.portion.adapt(arrived <= 0, s.lag(), time.Now())
+			s.pace(arrived <= 0)
 			rest.Reset(s.restAfter(time.Since(began), arrived, s.inbox.commits.Load()-commits))
 		}
 	}
@@ -97,60 +76,17 @@ func (s *Store) writeLoop() {
 // lag is how many records the inbox holds that are not applied yet.
 func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied }
 
-// restAfter is how long apply rests after a batch that took so long, while so many events arrived.
-func (s *Store) restAfter(took time.Duration, arrived int64, commits uint64) time.Duration {
-	waited := max(time.Since(s.reached), 0)
-	switch {
-	case s.starved:
-		return writeRetry
-	case arrived <= 0 && s.lag() > 0:
-		return 0 // nobody is waiting for the disk
-	case waited >= patience:
-		return 0
+// pace learns of a batch: whether anything came meanwhile, and how far apply is.
+func (s *Store) pace(alone bool) {
+	was := s.pacing.apart
+	s.pacing.adapt(time.Now(), progress{alone, s.lag(), s.waited(), s.inbox.commits.Load()})
+	s.inbox.apart.Store(int64(s.pacing.apart))
+	switch is := s.pacing.apart; {
+	case was == 0 && is > 0:
+		s.log.Warn("events come faster than they can be applied, and have for long: acknowledgements are given a little later, in larger groups", "unapplied", s.lag())
+	case was > 0 && is == 0:
+		s.log.Info("events are acknowledged as fast as they come again", "unapplied", s.lag())
 	}
-	factor, longest := float64(restFactor), maxRest
-	if arrived >= crowd*int64(commits) {
-		factor, longest = crowdFactor, crowdRest
-	}
-	factor *= 1 - waited.Seconds()/patience.Seconds()
-	return min(max(time.Duration(factor*float64(took)), minRest), longest)
-}
-
-// portion is how many bytes of the inbox the next batch applies. A large one writes fewer pages a record;
-// but every commit of the inbox waits for what the state has under way on the same disk, so a small one
-// keeps the slowest answers quick. With a million records to apply and 64 connections, 8 MiB applied
-// 36,000 a second at a p99 of 32 ms, 1 MiB 18,000 at 8 ms; with nothing to apply the p99 was 6 ms.
-//
-// So while nobody posts it is large, and while somebody does it is small, and grows as long as more
-// comes than is applied.
-type portion struct {
-	alone  bool
-	beside int // while somebody posts; 0 is portionLeast
-	since  time.Time
-	lag    uint64 // at since
-}
-
-func (p *portion) bytes() int {
-	if p.alone {
-		return portionMost
-	}
-	return max(p.beside, portionLeast)
-}
-
-// adapt learns of a batch: whether anything came meanwhile, and how many records are not applied.
-func (p *portion) adapt(alone bool, lag uint64, now time.Time) {
-	p.alone = alone
-	if now.Sub(p.since) < patience {
-		return
-	}
-	switch {
-	case p.since.IsZero():
-	case lag > p.lag:
-		p.beside = min(2*max(p.beside, portionLeast), portionMost)
-	default:
-		p.beside = max(p.beside/2, portionLeast)
-	}
-	p.since, p.lag = now, lag
 }
 
 // gather takes the other commands that wait by now.
@@ -252,7 +188,7 @@ func (s *Store) pauseWriter(f func()) error {
 
 // applyNext applies the next records of the inbox, if there are any.
 func (s *Store) applyNext(b *batch) error {
-	records, err := s.inbox.read(b.st.applied+1, s.portion.bytes())
+	records, err := s.inbox.read(b.st.applied+1, s.pacing.portion())
 	if err != nil { // outcomes and takes must not wait for it
 		s.log.Error("the inbox could not be read; trying again", "err", err)
 		s.starved = true

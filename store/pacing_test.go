@@ -1,0 +1,251 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAPortionIsSmallWhileSomebodyPostsUnlessTheLagGrows(t *testing.T) {
+	var p pacing
+	now := noon
+	step := func(alone bool, lag uint64, after time.Duration, want int) {
+		t.Helper()
+		now = now.Add(after)
+		if p.adapt(now, progress{alone: alone, lag: lag}); p.portion() != want {
+			t.Errorf("lag %d, alone %v: %d bytes, want %d", lag, alone, p.portion(), want)
+		}
+	}
+	if p.portion() != portionLeast {
+		t.Errorf("it begins with %d", p.portion())
+	}
+	step(false, 1_000_000, 0, portionLeast)
+	step(false, 2_000_000, time.Second, portionLeast) // too early to tell
+	step(true, 1_500_000, time.Second, portionMost)
+	step(false, 1_400_000, time.Second, portionLeast)
+	step(false, 1_500_000, patience, 2*portionLeast)
+	for range 5 {
+		step(false, p.lag+1, patience, min(2*p.portion(), portionMost))
+	}
+	if p.portion() != portionMost {
+		t.Errorf("a lag that goes on growing leaves it at %d", p.portion())
+	}
+	step(false, 0, patience, portionMost/2)
+	step(false, 0, patience, portionMost/4)
+}
+
+func TestApplyRestsLessTheLongerItIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			waited time.Duration // of the oldest record that is not applied
+			rest   time.Duration // after a batch of 10 ms
+		}{
+			{0, 40 * time.Millisecond},
+			{patience / 4, 30 * time.Millisecond},
+			{patience * 3 / 4, minRest},
+			{patience, 0},
+			{time.Hour, 0},
+			{-time.Hour, 40 * time.Millisecond}, // the clock was set back
+		} {
+			s := &Store{reached: time.Now().Add(-c.waited)}
+			if rest := s.restAfter(10*time.Millisecond, 10, 10); rest != c.rest {
+				t.Errorf("%v behind it rests %v, want %v", c.waited, rest, c.rest)
+			}
+		}
+	})
+}
+
+// host is what senders and apply do with its disk and processors, records a second. Each of its senders
+// sends its next event once the last is acknowledged.
+type host struct {
+	senders float64
+	quick   float64 // received while apply rests
+	beside  float64 // received while it works
+	slow    float64 // applied while so many are received
+	alone   float64 // applied while nothing is
+}
+
+var (
+	empty   = host{64, 27_000, 13_000, 18_000, 34_000} // nothing stored; see docs/BENCHMARKS.md
+	full    = host{64, 25_000, 13_000, 10_000, 16_000} // 20 million users
+	oldFull = host{64, 13_000, 8_000, 3_000, 7_000}    // half as fast
+	crowded = host{4_000, 25_000, 13_000, 10_000, 16_000}
+	hosts   = []host{empty, full, oldFull, crowded}
+)
+
+// road is a store as pacing sees it.
+type road struct {
+	host     host
+	pacing   pacing
+	now      time.Time
+	received float64
+	applied  float64
+	commits  float64
+	stamps   []stamp
+	ages     []time.Duration // of the oldest record that waits, after each batch
+	widest   time.Duration   // that commits were apart
+}
+
+// stamp says when so many were received.
+type stamp struct {
+	received float64
+	at       time.Time
+}
+
+func (r *road) age() time.Duration {
+	for len(r.stamps) > 1 && r.stamps[1].received <= r.applied {
+		r.stamps = r.stamps[1:]
+	}
+	if len(r.stamps) == 0 || r.received-r.applied < 1 {
+		return 0
+	}
+	return r.now.Sub(r.stamps[0].at)
+}
+
+// receive has senders send for a while, as many a second as the host can take and at most as many as come.
+// Half of them find room in a commit; all of them do when it waits for them.
+func (r *road) receive(most, come float64, long time.Duration) (count float64) {
+	rate := min(most, come)
+	interval := r.host.senders / 2 / rate
+	if r.pacing.apart.Seconds() > interval {
+		interval = r.pacing.apart.Seconds()
+		rate = min(rate, r.host.senders/interval)
+	}
+	count = rate * long.Seconds()
+	r.now = r.now.Add(long)
+	r.received, r.commits = r.received+count, r.commits+long.Seconds()/interval
+	r.stamps = append(r.stamps, stamp{r.received, r.now})
+	return count
+}
+
+// drive has at most so many records come a second, for as long.
+func (r *road) drive(come float64, long time.Duration) {
+	const work = 50 * time.Millisecond // a batch
+	for end := r.now.Add(long); r.now.Before(end); {
+		share := r.receive(r.host.beside, come, work) / work.Seconds() / r.host.beside
+		r.applied = min(r.applied+(r.host.alone-(r.host.alone-r.host.slow)*share)*work.Seconds(), r.received)
+		age := r.age()
+		r.pacing.adapt(r.now, progress{false, uint64(r.received - r.applied), age, uint64(r.commits)})
+		r.ages, r.widest = append(r.ages, age), max(r.widest, r.pacing.apart)
+		rest := time.Duration(crowdFactor * max(0, 1-age.Seconds()/patience.Seconds()) * float64(work))
+		if age < patience {
+			r.receive(r.host.quick, come, min(max(rest, minRest), crowdRest))
+		}
+	}
+}
+
+func newRoad(h host) *road { return &road{host: h, now: noon} }
+
+const flood = 1e9
+
+// TestABurstIsNotSlowedDown: it has half a minute.
+func TestABurstIsNotSlowedDown(t *testing.T) {
+	for _, h := range hosts {
+		r := newRoad(h)
+		if r.drive(flood, 30*time.Second); r.widest > 0 {
+			t.Errorf("%+v: commits were %v apart", h, r.widest)
+		}
+	}
+}
+
+// TestTheLagOfALoadThatStaysIsBounded: a host that is slow enough takes minutes for what came before.
+func TestTheLagOfALoadThatStaysIsBounded(t *testing.T) {
+	for _, h := range hosts {
+		r := newRoad(h)
+		r.drive(flood, 10*time.Minute)
+		before := len(r.ages)
+		r.drive(flood, 20*time.Minute)
+		if worst := slices.Max(r.ages[before:]); worst > 15*time.Second {
+			t.Errorf("%+v: records wait for up to %v, in the end", h, worst)
+		}
+	}
+}
+
+// TestApplyThatKeepsUpWithoutRestsIsNotHelped: there the rests alone keep the lag.
+func TestApplyThatKeepsUpWithoutRestsIsNotHelped(t *testing.T) {
+	r := newRoad(empty)
+	if r.drive(flood, 40*time.Minute); r.widest > 0 {
+		t.Errorf("commits were %v apart", r.widest)
+	}
+}
+
+// TestABacklogThatShrinksSlowsNobodyDown: as after an outage of the state, and beside a load that apply can bear.
+func TestABacklogThatShrinksSlowsNobodyDown(t *testing.T) {
+	r := newRoad(empty)
+	r.receive(200_000, flood, 5*time.Second)
+	r.now = r.now.Add(time.Minute)
+	if r.drive(flood, 10*time.Minute); r.widest > 0 {
+		t.Errorf("commits were %v apart", r.widest)
+	}
+}
+
+func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
+	for name, over := range map[string]func(r *road){
+		"less comes":    func(r *road) { r.drive(1_000, 10*time.Minute) },
+		"nothing comes": func(r *road) { r.pacing.adapt(r.now, progress{alone: true, lag: 1_000, waited: time.Hour}) },
+		"applied":       func(r *road) { r.pacing.adapt(r.now, progress{waited: time.Second}) },
+	} {
+		r := newRoad(oldFull)
+		r.drive(flood, 3*time.Minute)
+		if r.pacing.apart == 0 {
+			t.Fatalf("%s: they never were", name)
+		}
+		if over(r); r.pacing.apart > 0 {
+			t.Errorf("%s: they are %v apart", name, r.pacing.apart)
+		}
+	}
+}
+
+// TestCommitsComeApart: the second of two senders in a row waits, and all that came meanwhile are with it.
+func TestCommitsComeApart(t *testing.T) {
+	const apart = 50 * time.Millisecond
+	in, err := openInbox(t.TempDir(), 1, 1)
+	must(t, err)
+	defer in.close()
+	in.apart.Store(int64(apart))
+	frame := appendEvent(nil, event("ann", "vip", true, 0))
+	began := time.Now()
+	for range 4 {
+		must(t, in.append(context.Background(), frame))
+	}
+	if took := time.Since(began); took < 3*apart {
+		t.Errorf("four commits took %v", took)
+	}
+	before := in.commits.Load()
+	in.turn.Lock() // a commit under way
+	var senders sync.WaitGroup
+	for range 20 {
+		senders.Go(func() {
+			if err := in.append(context.Background(), frame); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for len(in.requests) < 20 {
+		time.Sleep(time.Millisecond)
+	}
+	in.giveBack()
+	senders.Wait()
+	if n := in.commits.Load() - before; n != 1 {
+		t.Errorf("20 senders took %d commits", n)
+	}
+}
+
+// TestAnInboxThatClosesDoesNotKeepCommitsApart: whoever waits is answered at once.
+func TestAnInboxThatClosesDoesNotKeepCommitsApart(t *testing.T) {
+	in, err := openInbox(t.TempDir(), 1, 1)
+	must(t, err)
+	frame := appendEvent(nil, event("ann", "vip", true, 0))
+	must(t, in.append(context.Background(), frame))
+	in.apart.Store(int64(time.Hour))
+	answered := make(chan error, 1)
+	go func() { answered <- in.append(context.Background(), frame) }()
+	for len(in.requests) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	in.close()
+	must(t, <-answered)
+}
