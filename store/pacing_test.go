@@ -249,3 +249,27 @@ func TestAnInboxThatClosesDoesNotKeepCommitsApart(t *testing.T) {
 	in.close()
 	must(t, <-answered)
 }
+
+// TestTheCommitterLetsOthersHaveTheTurn: under a load that does not end somebody always waits, and a forget
+// would wait for ever.
+func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
+	in, err := openInbox(t.TempDir(), 1, 1)
+	must(t, err)
+	defer in.close()
+	frame := appendEvent(nil, event("ann", "vip", true, 0))
+	const many = 20 * turnLength
+	in.turn.Lock()
+	for range many { // each fills a group
+		must(t, in.enqueue(&appendRequest{frames: [][]byte{frame}, size: groupBytes, done: make(chan error, 1)}))
+	}
+	in.giveBack()
+	for in.commits.Load() == 0 {
+		time.Sleep(100 * time.Microsecond)
+	}
+	in.turn.Lock()
+	left := len(in.requests)
+	in.giveBack()
+	if left == 0 {
+		t.Errorf("the turn was free once all %d groups were committed", many)
+	}
+}
