@@ -29,8 +29,16 @@ const (
 	// for the least: Segment has patience for seconds.
 	widest = 500 * time.Millisecond
 
-	// burst is for how long records may wait for patience and more before anybody is slowed down for it.
+	// tooLong is how long a record waits where resting less was not enough. It is beyond patience, where the
+	// wait settles if that is enough.
+	tooLong = patience * 5 / 4
+
+	// burst is for how long records may wait tooLong before anybody is slowed down for it.
 	burst = 4 * patience
+
+	// catchUp is which part of what is applied is to have waited before, while records wait tooLong: it is
+	// not enough then that no more of them do.
+	catchUp = 8
 )
 
 // restAfter is how long apply rests after a batch that took so long, while so many events arrived.
@@ -62,7 +70,8 @@ func (s *Store) waited() time.Duration { return max(time.Since(s.reached), 0) }
 // under way on the same disk, so a small one keeps the slowest answers quick. With a million records to
 // apply and 64 connections, 8 MiB applied 36,000 a second at a p99 of 32 ms, 1 MiB 18,000 at 8 ms; with
 // nothing to apply the p99 was 6 ms. So while nobody posts it is large, and while somebody does it is
-// small, and grows as long as more comes than is applied.
+// small, and grows as long as more comes than is applied, and does not shrink while
+// records wait tooLong.
 //
 // If more comes all the same, commits of the inbox are spaced out: each then gathers more, for the same
 // pages and the same wait for the disk, and whoever sends one event after another sends fewer. Nobody is
@@ -74,16 +83,16 @@ type pacing struct {
 	beside int           // the portion while somebody posts; 0 is portionLeast
 	apart  time.Duration // from the beginning of one commit to that of the next, at least
 
-	since   time.Time // of the last look
-	late    time.Time // since which one records wait for patience and more; zero when they do not
-	lag     uint64    // at since
-	commits uint64    // at since
+	since time.Time // of the last look
+	then  progress  // at since
+	late  time.Time // since which look records wait tooLong; zero when they do not
 }
 
 // progress is what pacing is told after a batch.
 type progress struct {
 	alone   bool          // nothing came meanwhile
 	lag     uint64        // records not applied
+	applied uint64        // the number of the last that is
 	waited  time.Duration // see Store.waited
 	commits uint64        // of the inbox, ever
 }
@@ -105,21 +114,25 @@ func (p *pacing) adapt(now time.Time, m progress) {
 	if took < patience {
 		return
 	}
-	late := m.waited >= patience
+	late := m.waited >= tooLong
 	switch {
 	case !late:
 		p.late = time.Time{}
 	case p.late.IsZero():
 		p.late = now
 	}
-	switch grew := m.lag > p.lag; {
+	less := uint64(0) // how many fewer must wait by now
+	if late {
+		less = (m.applied - p.then.applied) / catchUp
+	}
+	switch growing := m.lag+less > p.then.lag; {
 	case p.since.IsZero():
-	case grew && p.beside < portionMost:
+	case growing && p.beside < portionMost:
 		p.beside = 2 * max(p.beside, portionLeast)
-	case grew && late && now.Sub(p.late) >= burst:
-		p.widen(took, m.commits-p.commits)
-	case grew, p.apart > 0 && late:
-		// it is early to tell; or more is applied than comes, as things are
+	case growing && late && now.Sub(p.late) >= burst:
+		p.widen(took, m.commits-p.then.commits)
+	case growing, late:
+		// it is early to tell; or fewer and fewer wait, as things are
 	case p.apart > 0:
 		if p.apart = p.apart * 4 / 5; p.apart < time.Millisecond { // as long as a commit takes
 			p.apart = 0
@@ -127,7 +140,7 @@ func (p *pacing) adapt(now time.Time, m progress) {
 	default:
 		p.beside = max(p.beside/2, portionLeast)
 	}
-	p.since, p.lag, p.commits = now, m.lag, m.commits
+	p.since, p.then = now, m
 }
 
 // widen has half as much time again between commits as there was.

@@ -79,7 +79,7 @@ func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied 
 // pace learns of a batch: whether anything came meanwhile, and how far apply is.
 func (s *Store) pace(alone bool) {
 	was := s.pacing.apart
-	s.pacing.adapt(time.Now(), progress{alone, s.lag(), s.waited(), s.inbox.commits.Load()})
+	s.pacing.adapt(time.Now(), progress{alone, s.lag(), s.state.applied, s.waited(), s.inbox.commits.Load()})
 	s.inbox.apart.Store(int64(s.pacing.apart))
 	switch is := s.pacing.apart; {
 	case was == 0 && is > 0:
