@@ -4,8 +4,8 @@ import "time"
 
 // Apply and acknowledgements share a host's processors and its disk. A burst is acknowledged as fast as
 // the inbox can, and applied later. Under a load that stays there is no later, so apply is given more and
-// more, in this order, the longer it is behind: its rests vanish, its portions grow, and where that is not
-// enough the inbox commits less often.
+// more, in this order, the longer it is behind: its rests dwindle, its portions grow, its rests end, and where
+// that is not enough the inbox commits less often.
 
 const (
 	// portionLeast and portionMost bound how much of the inbox one transaction applies; see pacing.
@@ -15,14 +15,16 @@ const (
 	// While events are being acknowledged, apply yields: after a batch it rests some times as long as the
 	// batch took, and the next batch gathers more records for the pages it writes. In a crowd, when commits
 	// of the inbox gather crowd records and more, whoever sends is waiting for the disk: apply rests longer
-	// then. It rests less the longer the oldest record has waited, and not at all once that is patience: so
-	// under a load that stays a record waits about so long where apply keeps up.
+	// then. It rests less the longer the oldest record has waited, very little once that is patience, and
+	// not at all once it has been for a while: so under a load that stays a record waits about so long where
+	// apply keeps up.
 	restFactor  = 4
 	minRest     = 20 * time.Millisecond
 	maxRest     = 500 * time.Millisecond
 	crowd       = 12
 	crowdFactor = 19
 	crowdRest   = 4 * time.Second
+	leastFactor = 1.0 / 3
 	patience    = 6 * time.Second
 
 	// widest bounds the time from one commit of the inbox to the next, of all that an acknowledgement waits
@@ -33,7 +35,8 @@ const (
 	// wait settles if that is enough.
 	tooLong = patience * 5 / 4
 
-	// burst is for how long records may wait tooLong before anybody is slowed down for it.
+	// burst is for how long records may wait tooLong before apply stops resting; after as long again whoever
+	// sends is slowed down for it.
 	burst = 4 * patience
 
 	// catchUp is which part of what is applied is to have waited before, while records wait tooLong: it is
@@ -49,14 +52,14 @@ func (s *Store) restAfter(took time.Duration, arrived int64, commits uint64) tim
 		return writeRetry
 	case arrived <= 0 && s.lag() > 0:
 		return 0 // nobody is waiting for the disk
-	case waited >= patience:
+	case waited >= patience && s.pacing.lasts(time.Now()):
 		return 0
 	}
 	factor, longest := float64(restFactor), maxRest
 	if arrived >= crowd*int64(commits) {
 		factor, longest = crowdFactor, crowdRest
 	}
-	factor *= 1 - waited.Seconds()/patience.Seconds()
+	factor = max(factor*(1-waited.Seconds()/patience.Seconds()), leastFactor)
 	return min(max(time.Duration(factor*float64(took)), minRest), longest)
 }
 
@@ -85,7 +88,7 @@ type pacing struct {
 
 	since time.Time // of the last look
 	then  progress  // at since
-	late  time.Time // since which look records wait tooLong; zero when they do not
+	late  time.Time // when this load first had records wait tooLong; zero when it did not
 }
 
 // progress is what pacing is told after a batch.
@@ -107,19 +110,16 @@ func (p *pacing) portion() int {
 // adapt learns of a batch.
 func (p *pacing) adapt(now time.Time, m progress) {
 	p.alone = m.alone
-	if m.alone || m.waited < patience/2 {
-		p.apart = 0 // the load is over, or another
+	late := m.waited >= tooLong
+	switch {
+	case m.alone, m.waited < patience/2: // the load is over, or another
+		p.apart, p.late = 0, time.Time{}
+	case late && p.late.IsZero():
+		p.late = now
 	}
 	took := now.Sub(p.since)
 	if took < patience {
 		return
-	}
-	late := m.waited >= tooLong
-	switch {
-	case !late:
-		p.late = time.Time{}
-	case p.late.IsZero():
-		p.late = now
 	}
 	less := uint64(0) // how many fewer must wait by now
 	if late {
@@ -129,7 +129,7 @@ func (p *pacing) adapt(now time.Time, m progress) {
 	case p.since.IsZero():
 	case growing && p.beside < portionMost:
 		p.beside = 2 * max(p.beside, portionLeast)
-	case growing && late && now.Sub(p.late) >= burst:
+	case growing && late && p.lasts(now.Add(-burst)): // and resting less has had its time
 		p.widen(took, m.commits-p.then.commits)
 	case growing, late:
 		// it is early to tell; or fewer and fewer wait, as things are
@@ -142,6 +142,9 @@ func (p *pacing) adapt(now time.Time, m progress) {
 	}
 	p.since, p.then = now, m
 }
+
+// lasts reports whether the load that has records wait too long is no burst any more.
+func (p *pacing) lasts(now time.Time) bool { return !p.late.IsZero() && now.Sub(p.late) >= burst }
 
 // widen has half as much time again between commits as there was.
 func (p *pacing) widen(took time.Duration, commits uint64) {

@@ -46,13 +46,17 @@ func TestApplyRestsLessTheLongerItIsBehind(t *testing.T) {
 			{0, 40 * time.Millisecond},
 			{patience / 4, 30 * time.Millisecond},
 			{patience * 3 / 4, minRest},
-			{patience, 0},
-			{time.Hour, 0},
+			{patience, minRest},
+			{time.Hour, minRest},
 			{-time.Hour, 40 * time.Millisecond}, // the clock was set back
 		} {
 			s := &Store{reached: time.Now().Add(-c.waited)}
 			if rest := s.restAfter(10*time.Millisecond, 10, 10); rest != c.rest {
 				t.Errorf("%v behind it rests %v, want %v", c.waited, rest, c.rest)
+			}
+			s.pacing.late = time.Now().Add(-burst)
+			if rest := s.restAfter(10*time.Millisecond, 10, 10); (rest == 0) != (c.waited >= patience) {
+				t.Errorf("%v behind for long it rests %v", c.waited, rest)
 			}
 		}
 	})
@@ -130,10 +134,11 @@ func (r *road) drive(come float64, long time.Duration) {
 		age := r.age()
 		r.pacing.adapt(r.now, progress{false, uint64(r.received - r.applied), uint64(r.applied), age, uint64(r.commits)})
 		r.ages, r.widest = append(r.ages, age), max(r.widest, r.pacing.apart)
-		rest := time.Duration(crowdFactor * max(0, 1-age.Seconds()/patience.Seconds()) * float64(work))
-		if age < patience {
-			r.receive(r.host.quick, come, min(max(rest, minRest), crowdRest))
+		if age >= patience && r.pacing.lasts(r.now) {
+			continue
 		}
+		factor := max(crowdFactor*(1-age.Seconds()/patience.Seconds()), leastFactor)
+		r.receive(r.host.quick, come, min(max(time.Duration(factor*float64(work)), minRest), crowdRest))
 	}
 }
 
