@@ -64,7 +64,7 @@ const (
 	groupBytes = 8 << 20
 
 	// turnLength is how many groups the committer commits before others may have the turn.
-	turnLength = 16
+	turnLength = 64
 )
 
 // openInbox opens the chain. A new one begins with record number first.

@@ -262,7 +262,7 @@ func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
 	must(t, err)
 	defer in.close()
 	frame := appendEvent(nil, event("ann", "vip", true, 0))
-	const many = 20 * turnLength
+	const many = 8 * turnLength
 	in.turn.Lock()
 	for range many { // each fills a group
 		must(t, in.enqueue(&appendRequest{frames: [][]byte{frame}, size: groupBytes, done: make(chan error, 1)}))
