@@ -27,8 +27,8 @@ const (
 	leastFactor = 1.0 / 3
 	patience    = 6 * time.Second
 
-	// widest bounds the time from one commit of the inbox to the next, of all that an acknowledgement waits
-	// for the least: Segment has patience for seconds.
+	// widest bounds the time from one commit of the inbox to the next, and so what an acknowledgement may
+	// have to wait for it: well below the seconds after which senders give up.
 	widest = 500 * time.Millisecond
 
 	// tooLong is how long a record waits where resting less was not enough. It is beyond patience, where the
@@ -73,8 +73,7 @@ func (s *Store) waited() time.Duration { return max(time.Since(s.reached), 0) }
 // under way on the same disk, so a small one keeps the slowest answers quick. With a million records to
 // apply and 64 connections, 8 MiB applied 36,000 a second at a p99 of 32 ms, 1 MiB 18,000 at 8 ms; with
 // nothing to apply the p99 was 6 ms. So while nobody posts it is large, and while somebody does it is
-// small, and grows as long as more comes than is applied, and does not shrink while
-// records wait tooLong.
+// small, grows as long as more comes than is applied, and does not shrink while records wait tooLong.
 //
 // If more comes all the same, commits of the inbox are spaced out: each then gathers more, for the same
 // pages and the same wait for the disk, and whoever sends one event after another sends fewer. Nobody is
