@@ -247,10 +247,8 @@ func (in *inbox) commitOnce() bool {
 		}
 		break
 	}
-	if len(group) > 0 {
-		in.commit(group)
-	}
-	return len(group) > 0
+	in.commit(group)
+	return true
 }
 
 // keepApart waits until the next commit may begin, unless the inbox closes.

@@ -44,23 +44,30 @@ const (
 	catchUp = 8
 )
 
+// pace learns of a batch: whether anything came meanwhile, and how far apply is.
+func (s *Store) pace(alone bool) {
+	was := s.pacing.apart
+	s.pacing.adapt(time.Now(), progress{
+		alone: alone, lag: s.lag(), applied: s.state.applied, waited: s.waited(), commits: s.inbox.commits.Load(),
+	})
+	s.inbox.apart.Store(int64(s.pacing.apart))
+	switch is := s.pacing.apart; {
+	case was == 0 && is > 0:
+		s.log.Warn("events come faster than they can be applied, and have for long: acknowledgements are given a little later, in larger groups", "unapplied", s.lag())
+	case was > 0 && is == 0:
+		s.log.Info("events are acknowledged as fast as they come again", "unapplied", s.lag())
+	}
+}
+
 // restAfter is how long apply rests after a batch that took so long, while so many events arrived.
 func (s *Store) restAfter(took time.Duration, arrived int64, commits uint64) time.Duration {
-	waited := s.waited()
 	switch {
 	case s.starved:
 		return writeRetry
 	case arrived <= 0 && s.lag() > 0:
 		return 0 // nobody is waiting for the disk
-	case waited >= patience && s.pacing.lasts(time.Now()):
-		return 0
 	}
-	factor, longest := float64(restFactor), maxRest
-	if arrived >= crowd*int64(commits) {
-		factor, longest = crowdFactor, crowdRest
-	}
-	factor = max(factor*(1-waited.Seconds()/patience.Seconds()), leastFactor)
-	return min(max(time.Duration(factor*float64(took)), minRest), longest)
+	return s.pacing.rest(took, s.waited(), arrived >= crowd*int64(commits), time.Now())
 }
 
 // waited is how long the newest record that is applied had to wait, and so about how long the oldest one
@@ -104,6 +111,20 @@ func (p *pacing) portion() int {
 		return portionMost
 	}
 	return max(p.beside, portionLeast)
+}
+
+// rest is how long apply rests after a batch that took so long, whose newest record waited so long, in a
+// crowd or not.
+func (p *pacing) rest(took, waited time.Duration, crowded bool, now time.Time) time.Duration {
+	if waited >= patience && p.lasts(now) {
+		return 0
+	}
+	factor, longest := float64(restFactor), maxRest
+	if crowded {
+		factor, longest = crowdFactor, crowdRest
+	}
+	factor = max(factor*(1-waited.Seconds()/patience.Seconds()), leastFactor)
+	return min(max(time.Duration(factor*float64(took)), minRest), longest)
 }
 
 // adapt learns of a batch.

@@ -134,11 +134,9 @@ func (r *road) drive(come float64, long time.Duration) {
 		age := r.age()
 		r.pacing.adapt(r.now, progress{false, uint64(r.received - r.applied), uint64(r.applied), age, uint64(r.commits)})
 		r.ages, r.widest = append(r.ages, age), max(r.widest, r.pacing.apart)
-		if age >= patience && r.pacing.lasts(r.now) {
-			continue
+		if rest := r.pacing.rest(work, age, true, r.now); rest > 0 {
+			r.receive(r.host.quick, come, rest)
 		}
-		factor := max(crowdFactor*(1-age.Seconds()/patience.Seconds()), leastFactor)
-		r.receive(r.host.quick, come, min(max(time.Duration(factor*float64(work)), minRest), crowdRest))
 	}
 }
 
@@ -202,6 +200,24 @@ func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
 			t.Errorf("%s: they are %v apart", name, r.pacing.apart)
 		}
 	}
+}
+
+// TestTheStoreKeepsCommitsApart: what pacing says reaches the inbox, and is taken back.
+func TestTheStoreKeepsCommitsApart(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	for n := range catchUp {
+		b.receive(event("ann", "vip", n%2 == 0, n))
+	}
+	must(t, b.Store.pauseWriter(func() {
+		long := time.Now().Add(-time.Hour)
+		b.reached, b.pacing = long, pacing{beside: portionMost, since: long, late: long}
+		if b.pace(false); b.inbox.apart.Load() != int64(widest) {
+			t.Errorf("commits are %v apart, want %v", time.Duration(b.inbox.apart.Load()), widest)
+		}
+		if b.pace(true); b.inbox.apart.Load() != 0 {
+			t.Error("commits are kept apart when nothing comes")
+		}
+	}))
 }
 
 // TestCommitsComeApart: the second of two senders in a row waits, and all that came meanwhile are with it.

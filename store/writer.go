@@ -76,19 +76,6 @@ func (s *Store) writeLoop() {
 // lag is how many records the inbox holds that are not applied yet.
 func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied }
 
-// pace learns of a batch: whether anything came meanwhile, and how far apply is.
-func (s *Store) pace(alone bool) {
-	was := s.pacing.apart
-	s.pacing.adapt(time.Now(), progress{alone, s.lag(), s.state.applied, s.waited(), s.inbox.commits.Load()})
-	s.inbox.apart.Store(int64(s.pacing.apart))
-	switch is := s.pacing.apart; {
-	case was == 0 && is > 0:
-		s.log.Warn("events come faster than they can be applied, and have for long: acknowledgements are given a little later, in larger groups", "unapplied", s.lag())
-	case was > 0 && is == 0:
-		s.log.Info("events are acknowledged as fast as they come again", "unapplied", s.lag())
-	}
-}
-
 // gather takes the other commands that wait by now.
 func (s *Store) gather(first *command) []*command {
 	commands := []*command{first}
