@@ -24,7 +24,7 @@ const (
 	crowd       = 12
 	crowdFactor = 19
 	crowdRest   = 4 * time.Second
-	leastFactor = 1.0 / 3
+	leastFactor = 0.4
 	patience    = 6 * time.Second
 
 	// widest bounds the time from one commit of the inbox to the next, and so what an acknowledgement may
