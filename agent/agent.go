@@ -105,6 +105,10 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 	if err != nil && o.Ingest != nil {
 		_ = o.Ingest.Close()
 	}
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+		o.Log.Info("stopped before the start was over")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -131,6 +135,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	}
 	options := storeOptions(c, o.Log)
 	options.CheckInChild = o.CheckInChild
+	options.Start = ctx
 	if p.store, err = store.Open(c.DataDir, options); err != nil {
 		return nil, openError(c.DataDir, err)
 	}

@@ -26,7 +26,7 @@ import (
 // memberships says nothing new (judge.go); only the sums of events count them twice, and are settled.
 
 // open opens the files, salvaging first what is damaged.
-func (s *Store) open() (err error) {
+func (s *Store) open(start context.Context) (err error) {
 	s.removeLeftovers()
 	if s.watch, err = openWatch(s.dir); err != nil {
 		return err
@@ -51,12 +51,12 @@ func (s *Store) open() (err error) {
 			return err
 		}
 	}
-	if err := s.inspect(why); err != nil {
+	if err := s.inspect(start, why); err != nil {
 		return err
 	}
 	err = guarded(s.openFiles)
 	if looksDamaged(err) && why == "" {
-		if err := s.inspect(err.Error()); err != nil {
+		if err := s.inspect(start, err.Error()); err != nil {
 			return err
 		}
 		err = guarded(s.openFiles)
@@ -115,7 +115,7 @@ func looksDamaged(err error) bool {
 }
 
 // inspect glances at every file, reads them all if there is a reason, and salvages what is damaged.
-func (s *Store) inspect(why string) error {
+func (s *Store) inspect(start context.Context, why string) error {
 	paths, err := dataFiles(s.dir)
 	if err != nil {
 		return fmt.Errorf("look for the files: %w", err)
@@ -129,7 +129,7 @@ func (s *Store) inspect(why string) error {
 	if why == "" || len(paths) == 0 || paths[len(paths)-1] != state { // an inbox alone is refused later
 		return nil
 	}
-	r, err := s.readAll(why)
+	r, err := s.readAll(start, why)
 	if err == nil {
 		s.tellOfRecords(r)
 	}
@@ -193,7 +193,7 @@ const (
 )
 
 // readAll checks the files, in a child where there is one to be had.
-func (s *Store) readAll(why string) (r *CheckReport, err error) {
+func (s *Store) readAll(start context.Context, why string) (r *CheckReport, err error) {
 	size := int64(0)
 	paths, _ := dataFiles(s.dir)
 	for _, path := range paths {
@@ -201,11 +201,14 @@ func (s *Store) readAll(why string) (r *CheckReport, err error) {
 	}
 	s.log.Warn("reading all files before they are trusted", "why", why, "bytes", size, "in_child", s.checkInChild != nil)
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(s.life, checkPatience+time.Duration(size/checkSpeed)*time.Second)
+	ctx, cancel := context.WithTimeout(start, checkPatience+time.Duration(size/checkSpeed)*time.Second)
 	defer cancel()
 	defer s.sayStill(begun)()
 	if s.checkInChild != nil {
 		r, err = s.checkInChild(ctx, s.dir)
+		if start.Err() != nil {
+			return nil, context.Cause(start)
+		}
 		if err != nil && !refusal(err) {
 			s.log.Error("the process that was to check the files did not; they are read here, page by page", "err", err)
 			died := errors.Is(err, errReaderDied)

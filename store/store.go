@@ -51,6 +51,10 @@ type Options struct {
 	// the function CheckInChild. It is called only when there is a reason to doubt the files.
 	// nil: they are checked in this process.
 	CheckInChild func(ctx context.Context, dir string) (*CheckReport, error)
+
+	// Start is done when Open is not to go on with a check, which takes minutes where there is much: it
+	// returns the cause then, and the next Open checks again. nil: never.
+	Start context.Context
 }
 
 // Store is the durable state of one agent: the inbox, and what follows from it.
@@ -122,10 +126,13 @@ func Open(dir string, o Options) (s *Store, err error) {
 		room:    newRoom(o.MaxDataBytes),
 		broken:  make(chan struct{}), checkInChild: o.CheckInChild,
 	}
+	if o.Start == nil {
+		o.Start = context.Background()
+	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.retention.Store(&o)
 	s.written = lastWritten(dir)
-	if err := s.open(); err != nil {
+	if err := s.open(o.Start); err != nil {
 		lock.Close()
 		return nil, err
 	}
