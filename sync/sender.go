@@ -57,6 +57,7 @@ type Sender struct {
 	meter     meter
 	wake      <-chan struct{}
 	poke      chan struct{} // wakes the loop after a change of what mu guards; buffer of one
+	ended     chan struct{} // closed when Run has ended
 
 	mu     sync.Mutex
 	cfg    Config
@@ -84,6 +85,7 @@ func New(c Config, o Outbox, log *slog.Logger) *Sender {
 		log:       log,
 		transport: newTransport(),
 		poke:      make(chan struct{}, 1),
+		ended:     make(chan struct{}),
 		road:      road{health: Health{State: stateUnknown}},
 		air:       make(map[uint64]bool),
 		doubt:     make(suspects),
@@ -144,7 +146,20 @@ func (s *Sender) open(g *gate) <-chan struct{} {
 	s.gates = append(s.gates, g)
 	s.mu.Unlock()
 	s.nudge()
+	if g.after != nil {
+		go s.nudgeAfter(g.after)
+	}
 	return g.drained
+}
+
+// nudgeAfter makes the loop look again once the other road's gate is drained, which the loop itself does not
+// notice.
+func (s *Sender) nudgeAfter(gate <-chan struct{}) {
+	select {
+	case <-gate:
+		s.nudge()
+	case <-s.ended:
+	}
 }
 
 // Health says how the road is.
@@ -164,8 +179,10 @@ func (s *Sender) nudge() {
 
 // Run sends until ctx is done. Then it starts no new request, lets those in flight finish within their
 // timeout, settles them, and returns nil; every goroutine it started has ended by then. It returns an
-// error only if the outbox is closed under it, or cannot say what left in the last minute.
+// error only if the outbox is closed under it, or cannot say what left in the last minute. It can be called
+// once.
 func (s *Sender) Run(ctx context.Context) error {
+	defer close(s.ended)
 	defer s.transport.CloseIdleConnections()
 	if err := s.remember(); err != nil {
 		return err

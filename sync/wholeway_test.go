@@ -214,6 +214,23 @@ func TestARunBringsTheCohortAlong(t *testing.T) {
 	}
 }
 
+// The road of cohorts asks what waits before the other one is drained, and must learn when it is: a run that
+// is not over keeps the next from its time.
+func TestARunWithNothingToSendIsOverAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStation(t, modelRules(store.SendAttribute), sandbox.Options{}, Config{Realtime: func(string) bool { return false }})
+		for range 20 {
+			time.Sleep(time.Minute + time.Duration(rand.Int64N(int64(time.Second))))
+			began := time.Now()
+			<-s.senders[1].Open("", time.Now(), s.senders[0].Open("", time.Now(), nil))
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("it took %v", took)
+			}
+		}
+		s.stop()
+	})
+}
+
 // enterMore appends so many memberships of other users.
 func (s *station) enterMore(users int) {
 	s.t.Helper()
