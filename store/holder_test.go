@@ -2,17 +2,21 @@ package store
 
 import (
 	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
 
-func TestHolderIsWhoHasTheLock(t *testing.T) {
+func needsListOfLocks(t *testing.T) {
+	t.Helper()
 	if _, err := os.Stat(locksFile); err != nil {
 		t.Skip("this kernel does not list locks")
 	}
+}
+
+func TestHolderIsWhoHasTheLock(t *testing.T) {
+	needsListOfLocks(t)
 	dir := t.TempDir()
 	if _, held := Holder(dir); held {
 		t.Error("a directory without a lock is held")
@@ -35,21 +39,19 @@ func TestHolderIsWhoHasTheLock(t *testing.T) {
 // TestHolderIsSeenWhileOtherLocksComeAndGo: a list of locks that is read in pieces passes over one whenever
 // one before it is released meanwhile.
 func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
-	if _, err := os.Stat(locksFile); err != nil {
-		t.Skip("this kernel does not list locks")
-	}
+	needsListOfLocks(t)
 	dir := t.TempDir()
 	lock, err := lockDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	done := make(chan struct{})
+	var over atomic.Bool
 	var others sync.WaitGroup
-	for i := range 2 {
+	for range 2 {
 		var files []*os.File
-		for j := range 20 {
-			file, err := os.Create(filepath.Join(t.TempDir(), strconv.Itoa(i)+"-"+strconv.Itoa(j)))
+		for range 20 {
+			file, err := os.CreateTemp(t.TempDir(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,14 +59,9 @@ func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
 			files = append(files, file)
 		}
 		others.Go(func() {
-			for how := syscall.LOCK_EX; ; how ^= syscall.LOCK_EX ^ syscall.LOCK_UN {
+			for how := syscall.LOCK_EX; !over.Load(); how ^= syscall.LOCK_EX ^ syscall.LOCK_UN {
 				for _, file := range files {
-					select {
-					case <-done:
-						return
-					default:
-						_ = syscall.Flock(int(file.Fd()), how)
-					}
+					_ = syscall.Flock(int(file.Fd()), how)
 				}
 			}
 		})
@@ -75,7 +72,7 @@ func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
 			missed++
 		}
 	}
-	close(done)
+	over.Store(true)
 	others.Wait()
 	if missed > 0 {
 		t.Errorf("the lock was missed %d times of 2000", missed)

@@ -206,10 +206,7 @@ func (s *Store) readAll(start context.Context, why string) (r *CheckReport, err 
 	defer s.sayStill(begun)()
 	if s.checkInChild != nil {
 		r, err = s.checkInChild(ctx, s.dir)
-		if start.Err() != nil {
-			return nil, context.Cause(start)
-		}
-		if err != nil && !refusal(err) {
+		if err != nil && !refusal(err) && start.Err() == nil {
 			s.log.Error("the process that was to check the files did not; they are read here, page by page", "err", err)
 			died := errors.Is(err, errReaderDied)
 			if r, err = s.readPages(ctx); err == nil && r.OK() && died { // what ends a reader ends the agent, too

@@ -173,13 +173,16 @@ func TestTheWholeWayKeepsToTheLimitAndUsesIt(t *testing.T) {
 	}
 }
 
+// open lets out what both roads hold by now, as a run of a schedule does.
+func (s *station) open() <-chan struct{} {
+	return s.senders[1].Open("", time.Now(), s.senders[0].Open("", time.Now(), nil))
+}
+
 // A cohort change waits until MoEngage knows its user, and so for the other road: a run of its schedule,
 // or a flush, waits for it.
 func TestARunBringsTheCohortAlong(t *testing.T) {
 	runs := map[string]func(*station) <-chan struct{}{
-		"a schedule's run": func(s *station) <-chan struct{} {
-			return s.senders[1].Open("", time.Now(), s.senders[0].Open("", time.Now(), nil))
-		},
+		"a schedule's run": (*station).open,
 		"a flush": func(s *station) <-chan struct{} {
 			return s.senders[1].Flush(nil, s.senders[0].Flush(nil, nil))
 		},
@@ -222,7 +225,7 @@ func TestARunWithNothingToSendIsOverAtOnce(t *testing.T) {
 		for range 20 {
 			time.Sleep(time.Minute + time.Duration(rand.Int64N(int64(time.Second))))
 			began := time.Now()
-			<-s.senders[1].Open("", time.Now(), s.senders[0].Open("", time.Now(), nil))
+			<-s.open()
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("it took %v", took)
 			}
