@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -121,6 +122,15 @@ var doorRoutes = map[string]doorRoute{
 	"/v1/m":      {answer: (*Door).trackingMetrics, public: true},
 }
 
+// methods are what a path can be asked with. PUT and PATCH mean what POST does: the mapping of Webhooks
+// (Actions) lets its user choose among the three (action-destinations, webhook/send).
+func (r doorRoute) methods() []string {
+	if r.public {
+		return []string{http.MethodOptions, http.MethodPost}
+	}
+	return []string{http.MethodPatch, http.MethodPost, http.MethodPut}
+}
+
 func trackingRoute(call store.Call) doorRoute {
 	return doorRoute{answer: (*Door).trackingCall, call: call, public: true}
 }
@@ -151,7 +161,7 @@ func (d *Door) decide(r *http.Request, route doorRoute, known bool) doorAnswer {
 		return doorAnswer{status: http.StatusNotFound, code: "not_found", message: "There is nothing here. Events go to /segment/webhook, or to the /v1/ routes of Segment's Tracking API."}
 	case r.Method == http.MethodOptions && route.public:
 		return doorTaken
-	case r.Method != http.MethodPost:
+	case !slices.Contains(route.methods(), r.Method):
 		return methodNotAllowed(route)
 	}
 	if why := d.unready.Load(); why != nil && *why != "" {
@@ -170,11 +180,7 @@ func (d *Door) decide(r *http.Request, route doorRoute, known bool) doorAnswer {
 var doorCrowded = doorUnwell("crowded", "More is being received at once than there is room for. Send the events again in a moment.", time.Second)
 
 func methodNotAllowed(route doorRoute) doorAnswer {
-	a := doorAnswer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "Events are posted: use POST.", allow: "POST"}
-	if route.public {
-		a.allow = "OPTIONS, POST"
-	}
-	return a
+	return doorAnswer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "Events are posted: use POST.", allow: strings.Join(route.methods(), ", ")}
 }
 
 // take puts events on disk and answers for it.

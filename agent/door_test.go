@@ -420,8 +420,8 @@ func TestOtherPathsAndMethods(t *testing.T) {
 		{"POST", "/segment", 404, ""},
 		{"POST", "/v1/batch/more", 404, ""},
 		{"POST", "//v1/batch", 404, ""},
-		{"GET", "/segment/webhook", 405, "POST"},
-		{"OPTIONS", "/segment/webhook", 405, "POST"},
+		{"GET", "/segment/webhook", 405, "PATCH, POST, PUT"},
+		{"OPTIONS", "/segment/webhook", 405, "PATCH, POST, PUT"},
 		{"PUT", "/v1/track", 405, "OPTIONS, POST"},
 		{"DELETE", "/v1/import/", 405, "OPTIONS, POST"},
 	}
@@ -430,6 +430,19 @@ func TestOtherPathsAndMethods(t *testing.T) {
 		a := w.knock(t, httptest.NewRequest(c.method, "http://agent"+c.path, nil))
 		if a.Status != c.status || a.Header.Get("Allow") != c.allow || w.rejected != 0 {
 			t.Errorf("%s %s: %+v", c.method, c.path, a)
+		}
+	}
+}
+
+// Webhooks (Actions) lets the user of a mapping choose among three methods. An answer of 405 loses the event.
+func TestEveryMethodOfWebhooksActionsIsTaken(t *testing.T) {
+	for _, method := range []string{"POST", "PUT", "PATCH"} {
+		w := openDoor(nil)
+		body := []byte(`{"type":"identify","userId":"u1","traits":{"vip":true}}`)
+		r := signedDoorPost(body)
+		r.Method = method
+		if a := w.knock(t, r); a.Status != 200 || w.appends != 1 {
+			t.Errorf("%s: %+v, %d appends", method, a, w.appends)
 		}
 	}
 }

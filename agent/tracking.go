@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -112,8 +113,10 @@ func basicUser(r *http.Request) string {
 	return user
 }
 
-// allowOrigin lets pages of any origin post: that is what Analytics.js in a browser needs, and a write
-// key is public there. No cookies are involved.
+// allowOrigin lets pages of any origin post: Analytics.js in a browser needs it, and a write key is public
+// there. A preflight may name any header, because deliveryStrategy.config.headers of Analytics.js adds what
+// its user likes, and a refused one loses every event. Credentials are allowed for its setting
+// credentials = "include"; they open nothing, because no cookie is looked at.
 func allowOrigin(h http.Header, r *http.Request) {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -121,10 +124,16 @@ func allowOrigin(h http.Header, r *http.Request) {
 	}
 	h.Add("Vary", "Origin")
 	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
 	if r.Method != http.MethodOptions {
+		h.Set("Access-Control-Expose-Headers", "Retry-After")
 		return
 	}
+	h.Add("Vary", "Access-Control-Request-Headers")
 	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "authorization, content-type, content-encoding, x-retry-count")
+	h.Set("Access-Control-Allow-Headers", cmp.Or(strings.Join(r.Header.Values("Access-Control-Request-Headers"), ","), usualHeaders))
 	h.Set("Access-Control-Max-Age", "86400")
 }
+
+// usualHeaders are what SDKs send when a preflight does not say.
+const usualHeaders = "authorization, content-type, content-encoding, x-retry-count"

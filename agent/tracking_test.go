@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -186,6 +187,9 @@ func TestBrowsersMayPost(t *testing.T) {
 			t.Errorf("%s is not allowed: %v", name, a.Header)
 		}
 	}
+	if methods := a.Header.Get("Access-Control-Allow-Methods"); !strings.Contains(methods, "POST") {
+		t.Errorf("a preflight allows %q", methods)
+	}
 	// A page must be able to read a refusal too.
 	a = w.knock(t, doorPost("/v1/t", []byte(`{}`), "Origin", "https://shop.example"))
 	if a.Status != 401 || a.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" {
@@ -193,6 +197,37 @@ func TestBrowsersMayPost(t *testing.T) {
 	}
 	if a = w.knock(t, doorPost("/segment/webhook", nil, "Origin", "https://shop.example")); a.Header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("pages are let into the webhook route: %v", a.Header)
+	}
+}
+
+// Analytics.js adds the headers of its setting deliveryStrategy.config.headers to each request, and cookies
+// with credentials = "include". What the preflight does not allow, the browser does not send.
+func TestBrowsersMaySendHeadersOfTheirOwnAndCredentials(t *testing.T) {
+	w := openDoor(nil)
+	r := httptest.NewRequest("OPTIONS", "/v1/t", nil)
+	r.Header.Set("Origin", "https://shop.example")
+	r.Header.Set("Access-Control-Request-Method", "POST")
+	r.Header.Set("Access-Control-Request-Headers", "authorization,content-type,x-api-key,x-shop-region")
+	a := w.knock(t, r)
+	for _, name := range []string{"authorization", "content-type", "x-api-key", "x-shop-region"} {
+		if !slices.Contains(strings.Split(a.Header.Get("Access-Control-Allow-Headers"), ","), name) {
+			t.Errorf("a preflight that asks for %s allows %q", name, a.Header.Get("Access-Control-Allow-Headers"))
+		}
+	}
+	if vary := a.Header.Values("Vary"); !slices.Contains(vary, "Origin") || !slices.Contains(vary, "Access-Control-Request-Headers") {
+		t.Errorf("a cache may give this answer to another page: Vary %q", vary)
+	}
+	for _, r := range []*http.Request{r, doorPost("/v1/t", []byte(`{}`), "Origin", "https://shop.example")} {
+		a := w.knock(t, r)
+		if a.Header.Get("Access-Control-Allow-Credentials") != "true" || a.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" {
+			t.Errorf("%s: credentials are not allowed with the page's own origin: %v", r.Method, a.Header)
+		}
+	}
+	w = openDoor(nil)
+	w.SetUnready("starting")
+	a = w.knock(t, doorPost("/v1/t", []byte(`{}`), "Origin", "https://shop.example"))
+	if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Header.Get("Access-Control-Expose-Headers") != "Retry-After" {
+		t.Errorf("a page cannot read when to try again: %+v", a)
 	}
 }
 
