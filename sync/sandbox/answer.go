@@ -31,6 +31,15 @@ func refuse(r refusal, requestID string) answer {
 	return a
 }
 
+// refuse answers a call in the form that its endpoint has for the status.
+func (c *call) refuse(r refusal) answer {
+	a := refuse(r, c.ID)
+	if c.titled && (r.status == http.StatusTooManyRequests || r.status >= http.StatusInternalServerError) {
+		a.body = r.titledBody()
+	}
+	return a
+}
+
 const page = "<!DOCTYPE html>\n<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>\n"
 
 // distort turns an answer into what the fault orders.
@@ -49,9 +58,9 @@ func (f *Fault) distort(a answer, c *call) answer {
 		a = refuse(r, c.ID)
 	case f.Type != "":
 		r, _ := byType(f.Type)
-		a = refuse(r, c.ID)
+		a = c.refuse(r)
 	case f.Status != 0 && f.Status != http.StatusOK:
-		a = refuse(byStatus(f.Status), c.ID)
+		a = c.refuse(byStatus(f.Status))
 	case !f.HTML && !f.Truncate: // a user is poison
 		a = refuse(wrongType, c.ID)
 	}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"mime"
@@ -15,6 +16,7 @@ type endpoint struct {
 	name       string
 	inURL      bool // the workspace is in the path or in ?app_id=
 	appKey     bool // MOE-APPKEY is required
+	titled     bool // its 429 and 500 have title and description where the others have error
 	soft, hard int  // bytes: the safe and the generous reading of the documented limit
 
 	read  func(c *call) *refusal                       // the schema; must not touch the sandbox
@@ -42,9 +44,18 @@ var (
 		read: readExport, serve: (*Sandbox).exportUsers}
 	authentication = &endpoint{name: "authentication", appKey: true, soft: soft, hard: hard,
 		read: readAuthentication, serve: (*Sandbox).testConnection}
+	partner = &endpoint{name: "segment", inURL: true, soft: soft, hard: hard,
+		read: readPartner, serve: (*Sandbox).acceptData}
+	trackDevice = &endpoint{name: "device", inURL: true, soft: soft, hard: hard,
+		read:  func(c *call) (r *refusal) { c.elements, r = readSingle(c.body, device); return r },
+		serve: (*Sandbox).acceptDevice}
+	deletionOfUser = &endpoint{name: "delete", inURL: true, titled: true, soft: soft, hard: hard,
+		read: readDeletion, serve: (*Sandbox).acceptDeletion}
+	merger = &endpoint{name: "merge", inURL: true, soft: soft, hard: hard,
+		read: readMerger, serve: (*Sandbox).acceptMerger}
 )
 
-var endpoints = []*endpoint{transition, trackUser, trackEvent, cohortSync, export, authentication}
+var endpoints = []*endpoint{transition, trackUser, trackEvent, cohortSync, export, authentication, partner, trackDevice, deletionOfUser, merger}
 
 // Request is what became of one request.
 type Request struct {
@@ -52,7 +63,7 @@ type Request struct {
 	At       time.Time `json:"at"`
 	Method   string    `json:"method"`
 	Path     string    `json:"path"`
-	Endpoint string    `json:"endpoint"` // transition, customer, event, cohortsync, export or authentication
+	Endpoint string    `json:"endpoint"` // the name of one of endpoints
 	Status   int       `json:"status"`   // as decided; 0 when the connection was broken instead
 	Type     string    `json:"type,omitempty"`
 	ID       string    `json:"request_id"`
@@ -89,7 +100,7 @@ func readCall(e *endpoint, r *http.Request) *call {
 		endpoint: e,
 		ctx:      r.Context(),
 		header:   r.Header,
-		query:    r.URL.Query().Get("app_id"),
+		query:    appID(r),
 		pathApp:  r.PathValue("ws"),
 	}
 	body, err := readBody(r, e.hard)
@@ -108,6 +119,12 @@ func readCall(e *endpoint, r *http.Request) *call {
 		c.count(el)
 	}
 	return c
+}
+
+// appID is the workspace in a query, which Segment's destination spells in its own way.
+func appID(r *http.Request) string {
+	q := r.URL.Query()
+	return cmp.Or(q.Get("app_id"), q.Get("appId"))
 }
 
 // readBody reads at most one byte more than is allowed.

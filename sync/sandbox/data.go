@@ -33,6 +33,7 @@ func (s *Sandbox) catchUp(now time.Time) {
 		}
 	}
 	s.queue = slices.Delete(s.queue, 0, done)
+	s.bury(now)
 }
 
 // refuseElements returns the first bad element's refusal in strict validation. In lenient validation

@@ -12,6 +12,10 @@
 //	POST /v1/integrations/cohortsync         members of a custom segment
 //	POST /v1/customers/export?app_id=        read back, 20 users a request
 //	POST /v1/integrations/authentication     test of the credentials
+//	POST /v1/integrations/segment?appId=     one call of Segment's own MoEngage destination; GET .../auth
+//	POST /v1/device/{workspace}              one device
+//	POST /v1/customer/delete?app_id=         deletes a user, 24 hours later
+//	POST /v1/customer/merge?app_id=          merges pairs of users, 50 a request
 //
 // The first three take the workspace as ?app_id= too. Another path is 404, another method 405. A
 // request is checked in this order: Content-Type, credentials, size, JSON, schema, limits. The bodies

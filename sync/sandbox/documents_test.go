@@ -37,6 +37,9 @@ var (
 	exportPath   = "/v1/customers/export?app_id=" + workspace
 	customerPath = "/v1/customer/" + workspace
 	eventPath    = "/v1/event/" + workspace
+	deletePath   = "/v1/customer/delete?app_id=" + workspace
+	mergePath    = "/v1/customer/merge?app_id=" + workspace
+	partnerPath  = "/v1/integrations/segment?appId=" + workspace
 )
 
 func TestDocumentedErrors(t *testing.T) {
@@ -125,7 +128,15 @@ func TestDocumentedErrors(t *testing.T) {
 			`{"app_id":"WS1","app_secret":"other","source":"agent","region":"01"}`, nil, 401,
 			failure(badAuth, "App Secret key mismatch. Please login to the dashboard to verify key", "")},
 		{"an unknown path", "/v1/nothing", "{}", nil, 404, failure("Not Found", "Not Found", "")},
-		{"merging, which is not built", "/v1/customer/merge?app_id=WS1", "{}", nil, 404, failure("Not Found", "Not Found", "")},
+		{"a path that there is not", "/v1/opengdpr_requests/WS1", "{}", nil, 404, failure("Not Found", "Not Found", "")},
+		{"deleting an unknown user", deletePath, `{"identity_type":"customer_id","identity_value":"user-1"}`, nil, 400,
+			failure("Not Found", "User doesn't exists with customer id user-1", "")},
+		{"deleting nobody", deletePath, `{"identity_type":"customer_id"}`, nil, 400,
+			failure("MissingAttributeError", "identity_value is not found in the payload", "identity_value")},
+		{"merging 51 pairs", mergePath, `{"merge_data":[` + strings.Repeat(`{"merged_user":"old","retained_user":"new"},`, 50) + `{"merged_user":"old","retained_user":"new"}]}`, nil, 400,
+			failure("LimitBreached", "max limit allowed is 50", "merge_data")},
+		{"a customer at the device endpoint", "/v1/device/" + workspace, fine, nil, 400,
+			failure("AttributeError", "type should be device", "type")},
 		{"another method", bulkPath, "", func(r *http.Request) { r.Method = http.MethodPut }, 405,
 			failure("Method Not Allowed", "Method Not Allowed", "")},
 	}

@@ -17,20 +17,12 @@ func (s *Sandbox) Lose(user string, attributes ...string) bool {
 		return false
 	}
 	if len(attributes) == 0 {
-		s.state.lose(p)
+		s.state.forget(p)
 		return true
 	}
 	before := len(p.attrs)
 	p.attrs = slices.DeleteFunc(p.attrs, func(a attribute) bool { return slices.Contains(attributes, a.name) })
 	return len(p.attrs) < before
-}
-
-// lose takes a user away who may come back: the ring of the newest then holds an empty profile, whose
-// turn to be evicted must not take the new one.
-func (st *state) lose(p *profile) {
-	gone := *p
-	st.forget(&gone)
-	p.id, p.attrs, p.events = "", nil, nil
 }
 
 // handleLose answers POST /sandbox/lose?user=ID&attribute=NAME.

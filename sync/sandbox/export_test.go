@@ -37,7 +37,7 @@ func TestWhatWasLostIsNotExported(t *testing.T) {
 func TestALostUserWhoCameBackIsEvictedInTurn(t *testing.T) {
 	st := newState(2, 10)
 	st.ensure("ann")
-	st.lose(st.users["ann"])
+	st.forget(st.users["ann"])
 	st.ensure("bob")
 	st.ensure("ann") // evicts the empty profile
 	if st.users["ann"] == nil || st.users["bob"] == nil || len(st.users) != 2 {

@@ -66,7 +66,7 @@ func TestParseFaultSaysWhatIsKnown(t *testing.T) {
 		{"type=Nonsense", `type "Nonsense" is not documented; known are MissingAttributeError, `},
 		{"error=X,status=400", "use type for other statuses"},
 		{"reset,when=then", "write before or after"},
-		{"reset,on=device", "known are transition, customer, event, cohortsync, export, authentication"},
+		{"reset,on=nothing", "known are transition, customer, event, cohortsync, export, authentication, segment, device, delete, merge"},
 		{"body=xml", "body=xml is not known; write body=html"},
 		{"status=429,ratelimit=x", "write seconds, epoch or none"},
 		{"status=429,retry_after=-1", "not a number of seconds"},

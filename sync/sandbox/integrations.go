@@ -59,11 +59,9 @@ func readMembers(c *call, raw []byte) *refusal {
 
 // acceptCohort changes a cohort, and skips users that are not known, without saying so.
 func (s *Sandbox) acceptCohort(c *call) ([]byte, *refusal) {
-	if s.cohortCalls.wait(c.At, 1) > 0 {
-		r := overLimit("cohorts")
-		return nil, &r
+	if r := spend(&s.cohortCalls, c, 1, "cohorts"); r != nil {
+		return nil, r
 	}
-	s.cohortCalls.spend(c.At, 1)
 	co := s.state.cohorts[c.cohort.id]
 	if co == nil {
 		co = &cohort{members: map[string]bool{}}
@@ -109,11 +107,9 @@ func readExport(c *call) *refusal {
 
 // exportUsers answers Get User: the only proof of storage that MoEngage gives.
 func (s *Sandbox) exportUsers(c *call) ([]byte, *refusal) {
-	if s.exports.wait(c.At, len(c.elements)) > 0 {
-		r := overLimit("customers")
-		return nil, &r
+	if r := spend(&s.exports, c, len(c.elements), "customers"); r != nil {
+		return nil, r
 	}
-	s.exports.spend(c.At, len(c.elements))
 
 	type identifier struct {
 		Type string `json:"identifier_type"`

@@ -109,3 +109,12 @@ func (r refusal) body(requestID string) []byte {
 	}{"fail", inner{r.attribute, r.message, r.kind, requestID}})
 	return body
 }
+
+// titledBody is the other form of a refusal, which the OpenAPI file has for Delete User.
+func (r refusal) titledBody() []byte {
+	body, _ := json.Marshal(struct { // cannot fail: strings only
+		Title       string `json:"title"`
+		Description string `json:"description"`
+	}{r.kind, r.message})
+	return body
+}

@@ -62,8 +62,12 @@ type Sandbox struct {
 	events      meter
 	cohortCalls meter
 	exports     meter
-	queue       []*call // accepted and not yet applied, with Options.Delay; oldest first
-	total       Stats   // only its counts that go up
+	deletions   meter
+	mergers     meter
+	devices     meter
+	dying       []deletion // oldest first
+	queue       []*call    // accepted and not yet applied, with Options.Delay; oldest first
+	total       Stats      // only its counts that go up
 }
 
 // New makes a sandbox. Its faults begin now.
@@ -79,6 +83,9 @@ func New(o Options) *Sandbox {
 		events:      meter{limit: orDefault(o.EventsPerMinute, 60_000)},
 		cohortCalls: meter{limit: orDefault(o.CohortsPerMinute, 300)},
 		exports:     meter{limit: orDefault(o.ExportsPerMinute, 1_000)},
+		deletions:   meter{limit: 5_000},
+		mergers:     meter{limit: 1_000},
+		devices:     meter{limit: 10_000},
 		total:       newStats(),
 	}
 	if s.log == nil {
@@ -116,11 +123,15 @@ func (s *Sandbox) route() {
 		"/v1/integrations/cohortsync":     cohortSync,
 		"/v1/customers/export":            export,
 		"/v1/integrations/authentication": authentication,
+		"/v1/integrations/segment":        partner,
+		"/v1/device/{ws}":                 trackDevice,
+		"/v1/device":                      trackDevice,
+		"/v1/customer/delete":             deletionOfUser,
+		"/v1/customer/merge":              merger,
 	} {
 		s.mux.HandleFunc(path, only(http.MethodPost, func(w http.ResponseWriter, r *http.Request) { s.serve(e, w, r) }))
 	}
-	s.mux.HandleFunc("/v1/customer/merge", notFound) // MoEngage has these, the sandbox does not:
-	s.mux.HandleFunc("/v1/customer/delete", notFound)
+	s.mux.HandleFunc("/v1/integrations/segment/auth", only(http.MethodGet, s.partnerAuthentication))
 	s.mux.HandleFunc("/", notFound)
 	s.routeReading()
 }
@@ -192,7 +203,7 @@ func (s *Sandbox) judge(c *call) answer {
 	}
 	for _, check := range checks {
 		if r := check(); r != nil {
-			return refuse(*r, c.ID)
+			return c.refuse(*r)
 		}
 	}
 	s.checkManners(c)
@@ -201,7 +212,7 @@ func (s *Sandbox) judge(c *call) answer {
 		if r.status == http.StatusTooManyRequests {
 			s.total.Limited++
 		}
-		return refuse(*r, c.ID)
+		return c.refuse(*r)
 	}
 	c.Stored = true
 	return jsonAnswer(http.StatusOK, body)
@@ -239,6 +250,12 @@ func (s *Sandbox) meterOf(c *call) (m *meter, need int) {
 		return &s.cohortCalls, 1
 	case export:
 		return &s.exports, len(c.elements)
+	case deletionOfUser:
+		return &s.deletions, 1
+	case merger:
+		return &s.mergers, len(c.elements) / 2
+	case trackDevice:
+		return &s.devices, 1
 	case authentication:
 		return nil, 0
 	}

@@ -96,7 +96,12 @@ func (st *state) ensure(id string) *profile {
 	return p
 }
 
+// forget removes a profile. A profile that was removed before, and whose turn to be evicted comes now, may
+// have a successor with the same id, which stays.
 func (st *state) forget(p *profile) {
+	if st.users[p.id] != p {
+		return
+	}
 	delete(st.users, p.id)
 	for _, c := range st.cohorts {
 		delete(c.members, p.id)
