@@ -136,7 +136,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	options := storeOptions(c, o.Log)
 	options.CheckInChild = o.CheckInChild
 	options.Start = ctx
-	if p.store, err = store.Open(c.DataDir, options); err != nil {
+	if p.store, err = p.openStore(ctx, c.DataDir, options); err != nil {
 		return nil, openError(c.DataDir, err)
 	}
 	p.pulse = p.store.Pulse
@@ -504,6 +504,10 @@ func checkOwner(dir string) error {
 // openError says what to do about data that cannot be opened.
 func openError(dir string, err error) error {
 	switch {
+	case errors.Is(err, store.ErrNoPlace):
+		return err
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("data_dir %s is not a folder: name one in the configuration, or remove the file: %w", dir, err)
 	case errors.Is(err, syscall.EROFS):
 		remedy := "mount it for writing"
 		if state := os.Getenv("STATE_DIRECTORY"); state != "" {

@@ -141,10 +141,12 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		return
 	}
 	defer done.Close()
-	if pid, held := store.Holder(d.config.DataDir); running {
+	if by, held := store.Holder(d.config.DataDir); running {
 		d.find("socket", "ok", "", "%s: %s", socket, i.Where())
+	} else if held && by.IsAgent() {
+		d.find("agent", "warn", "wait, and look at its log: after a power failure it reads all its files first", "it is starting (%v holds the data), and does not answer yet", by)
 	} else if held {
-		d.find("agent", "warn", "wait, and look at its log: after a power failure it reads all its files first", "it is starting (process %d holds the data), and does not answer yet", pid)
+		d.find("agent", "warn", "wait until that command has ended: an agent that is started meanwhile waits for it", "it is not running; %v works on the data", by)
 	} else {
 		d.find("agent", "warn", "start it: Segment's deliveries are refused meanwhile, and it repeats them for some hours only", "it is not running; the data can be opened")
 	}

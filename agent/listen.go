@@ -16,6 +16,9 @@ import (
 // maxSocketPath is what a unix address holds on Linux, its closing zero byte included.
 const maxSocketPath = 108
 
+// ErrSocketPath says that no socket can have the path it is given.
+var ErrSocketPath = errors.New("socket path cannot be used")
+
 // listen opens the address that key of the configuration has: host:port, or unix:/path.
 func listen(ctx context.Context, key, address string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -36,7 +39,7 @@ func listen(ctx context.Context, key, address string) (net.Listener, error) {
 // nobody slips in between.
 func listenSocket(path string) (net.Listener, error) {
 	if len(path)+len(".new") >= maxSocketPath {
-		return nil, fmt.Errorf("socket path %s is longer than %d bytes: set a shorter one", path, maxSocketPath-1-len(".new"))
+		return nil, fmt.Errorf("%w: %s is longer than %d bytes: set a shorter one", ErrSocketPath, path, maxSocketPath-1-len(".new"))
 	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = conn.Close()

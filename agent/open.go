@@ -45,7 +45,7 @@ func Open(ctx context.Context, c *config.Config, version string) (i Inspector, d
 			return nil, nil, false, err
 		}
 		if time.Now().After(deadline) {
-			return nil, nil, false, fmt.Errorf("%w, and nobody answers at %s: is an agent with another admin.socket running?", err, socket)
+			return nil, nil, false, inUseError(c.DataDir, socket, err)
 		}
 		if err := pause(ctx, lockPoll); err != nil {
 			return nil, nil, false, err
@@ -53,25 +53,41 @@ func Open(ctx context.Context, c *config.Config, version string) (i Inspector, d
 	}
 }
 
-// ErrStarting says that a process has the data, and answers nobody yet.
-var ErrStarting = errors.New("the agent is starting, or a command is at work on its data")
+// inUseError says why data in dir can be asked neither at socket nor in its files.
+func inUseError(dir, socket string, err error) error {
+	if by, held := store.Holder(dir); held && !by.IsAgent() {
+		return fmt.Errorf("%w: %v works on them: ask again when it has ended", err, by)
+	}
+	return fmt.Errorf("%w, and nobody answers at %s: is an agent with another admin.socket running?", err, socket)
+}
+
+// ErrStarting says that an agent has the data, and answers nobody yet.
+var ErrStarting = errors.New("the agent is starting")
 
 // DialAgent greets the agent of c, for what it alone can do. While it starts, which takes a while when
 // it reads all its files first, the answer is ErrStarting, else as Dial's.
 func DialAgent(ctx context.Context, c *config.Config, version string) (*Client, error) {
 	client, err := Dial(ctx, c.Socket(os.Getenv), version)
-	if pid, held := store.Holder(c.DataDir); held && errors.Is(err, ErrNotRunning) {
-		return nil, fmt.Errorf("%w: process %d holds it and does not answer yet; try again in a moment", ErrStarting, pid)
+	by, held := store.Holder(c.DataDir)
+	switch {
+	case !held || !errors.Is(err, ErrNotRunning):
+		return client, err
+	case by.IsAgent():
+		return nil, fmt.Errorf("%w: %v holds the data and does not answer yet; try again in a moment", ErrStarting, by)
 	}
-	return client, err
+	return nil, fmt.Errorf("%w; %v works on its data: start it when that has ended", err, by)
 }
 
 // absent says why the agent with data in dir does not answer.
 func absent(dir string) string {
-	if pid, held := store.Holder(dir); held {
-		return fmt.Sprintf("%v (process %d)", ErrStarting, pid)
+	by, held := store.Holder(dir)
+	switch {
+	case !held:
+		return ErrNotRunning.Error()
+	case by.IsAgent():
+		return fmt.Sprintf("%v (%v)", ErrStarting, by)
 	}
-	return ErrNotRunning.Error()
+	return fmt.Sprintf("%v, and %v works on its data", ErrNotRunning, by)
 }
 
 // openLocal answers from the files of c's data directory, after one look that they can be read.

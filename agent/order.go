@@ -96,7 +96,7 @@ func (d orders) Forget(ctx context.Context, user string) (store.ForgetReport, er
 
 // Forget implements Orders.
 func (f files) Forget(ctx context.Context, user string) (r store.ForgetReport, err error) {
-	err = f.open(ctx, func(s *store.Store) error {
+	err = f.open(ctx, "user forget", func(s *store.Store) error {
 		r, err = s.Forget(ctx, user)
 		return err
 	})
@@ -111,7 +111,7 @@ func isConfigured(rules store.Rules, key string) bool {
 
 // Order implements Orders. It applies what the agent left in its inbox first, as its start would.
 func (f files) Order(ctx context.Context, o Order, progress func(done, total int64)) (r store.MembershipReport, err error) {
-	err = f.open(ctx, func(s *store.Store) error {
+	err = f.open(ctx, "audience "+o.Verb, func(s *store.Store) error {
 		if err := s.SetRules(ctx, f.config.Rules()); err != nil {
 			return fmt.Errorf("record the rules: %w", err)
 		}
@@ -121,17 +121,26 @@ func (f files) Order(ctx context.Context, o Order, progress func(done, total int
 	return r, err
 }
 
-// open opens the store of a stopped agent, with what was received applied.
-func (f files) open(ctx context.Context, do func(*store.Store) error) error {
+// open opens the store of a stopped agent, with what was received applied, for a command that the lock
+// names to others. A command that has the files is waited for.
+func (f files) open(ctx context.Context, command string, do func(*store.Store) error) error {
 	if err := checkOwner(f.config.DataDir); err != nil {
 		return err
 	}
-	if v, err := store.OpenReadOnly(f.config.DataDir); err != nil { // Open would make what is missing
-		return f.explain(err)
-	} else if err := v.Close(); err != nil {
+	options := storeOptions(f.config, slog.New(slog.DiscardHandler))
+	options.Command = command
+	var s *store.Store
+	err := waitForCommand(ctx, f.config.DataDir, func(store.Holding, time.Duration) {}, func() (err error) {
+		v, err := store.OpenReadOnly(f.config.DataDir) // Open would make what is missing
+		if err != nil {
+			return err
+		}
+		if err := v.Close(); err != nil {
+			return err
+		}
+		s, err = store.Open(f.config.DataDir, options)
 		return err
-	}
-	s, err := store.Open(f.config.DataDir, storeOptions(f.config, slog.New(slog.DiscardHandler)))
+	})
 	if err != nil {
 		return f.explain(err)
 	}

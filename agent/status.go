@@ -154,7 +154,7 @@ type Process struct {
 // stopped is what an agent that does not answer would say, its data being in dir.
 func stopped(dir string) Process {
 	unready := "stopped"
-	if _, held := store.Holder(dir); held {
+	if by, held := store.Holder(dir); held && by.IsAgent() {
 		unready = "starting"
 	}
 	return Process{Unready: unready, MoEngage: Reachability{State: "unknown"}}

@@ -56,7 +56,12 @@ func Restore(ctx context.Context, c *config.Config, path, version string, progre
 	if err := checkOwner(c.DataDir); err != nil {
 		return store.RestoreReport{}, err
 	}
-	return store.Restore(ctx, path, c.DataDir, progress)
+	var r store.RestoreReport
+	err = waitForCommand(ctx, c.DataDir, func(store.Holding, time.Duration) {}, func() error {
+		r, err = store.Restore(ctx, path, c.DataDir, progress)
+		return err
+	})
+	return r, err
 }
 
 // files is the data of a stopped agent.
@@ -70,7 +75,7 @@ func (f files) Check(ctx context.Context, progress func(done, total int64)) (*st
 
 // Compact implements Upkeep. It applies what the agent left in its inbox on the way, as its start would.
 func (f files) Compact(ctx context.Context, progress func(done, total int64)) (r store.CompactReport, err error) {
-	err = f.open(ctx, func(s *store.Store) error {
+	err = f.open(ctx, "db compact", func(s *store.Store) error {
 		r, err = s.Compact(ctx, progress)
 		return err
 	})

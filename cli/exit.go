@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -16,7 +18,7 @@ import (
 const (
 	ExitDone    = 0
 	ExitFailed  = 1
-	ExitUsage   = 2 // a restart cannot cure it: usage, configuration, permissions, a second instance
+	ExitUsage   = 2 // a restart cannot fix it: usage, configuration, permissions, a second agent
 	ExitNothing = 3 // no such change, user, audience or data file
 	ExitNoAgent = 4 // the agent is needed and not running
 )
@@ -61,12 +63,25 @@ func exitCode(err error) int {
 		return ExitNothing
 	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrStarting):
 		return ExitNoAgent
-	case errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission),
-		errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EADDRINUSE),
-		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrNoRoom), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
+	case errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission), isMistake(err),
+		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
 		return ExitUsage
 	}
 	return ExitFailed
+}
+
+// mistakes are answers of the kernel that stay as they are until somebody changes the configuration: a
+// file in place of a folder, a path that no file can have, a kind of address that this machine lacks.
+// An address in use, a disk that is full, read-only or not mounted yet are not among them: they pass.
+var mistakes = []error{
+	syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP, syscall.ENOSYS,
+	agent.ErrSocketPath,
+}
+
+// isMistake reports whether err is one of mistakes, or an address that is none.
+func isMistake(err error) bool {
+	var address *net.AddrError
+	return errors.As(err, &address) || slices.ContainsFunc(mistakes, func(m error) bool { return errors.Is(err, m) })
 }
 
 // report tells the person what went wrong and returns the exit code.

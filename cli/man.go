@@ -33,7 +33,7 @@ done
 failed
 .TP
 2
-wrong usage or configuration, missing permission, a second instance: a restart cannot cure it
+wrong usage or configuration, missing permission, a second agent on the same data: a restart cannot fix it
 .TP
 3
 nothing there: no such change, user, audience or data

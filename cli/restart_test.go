@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,10 +112,29 @@ func (m *host) config() string { return filepath.Join(m.dir, "agent.toml") }
 // start does not wait until the agent is there: nor does systemd keep the clients away until then.
 func (m *host) start() {
 	m.t.Helper()
+	m.startTo(m.t.Output())
+}
+
+// startHeard starts it and waits until its log has what says matches.
+func (m *host) startHeard(says *regexp.Regexp) *heard {
+	m.t.Helper()
+	done := make(chan struct{})
+	said := &heard{until: says, then: func() { close(done) }}
+	m.startTo(said)
+	select {
+	case <-done:
+	case <-time.After(hangs):
+		m.t.Fatalf("it never said %q, but:\n%s", says, said)
+	}
+	return said
+}
+
+func (m *host) startTo(log io.Writer) {
+	m.t.Helper()
 	m.agent = exec.Command("sh", "-c", `LISTEN_PID=$$ exec personasync run --config "$0"`, m.config())
 	m.agent.Env = append(os.Environ(), "LISTEN_FDS=1", "GORACE=atexit_sleep_ms=0")
 	m.agent.ExtraFiles = []*os.File{m.socket}
-	m.agent.Stderr = m.t.Output()
+	m.agent.Stderr = log
 	if err := m.agent.Start(); err != nil {
 		m.t.Fatal(err)
 	}

@@ -58,8 +58,8 @@ func (sh *shell) run(c *urfave.Context) error {
 		Load:         func() (*config.Config, error) { return sh.reload(c) },
 		CheckInChild: sh.checker(),
 	})
-	if errors.Is(err, store.ErrInUse) || errors.Is(err, store.ErrUnsalvageable) {
-		return incurable(err) // another agent has it, and goes on having it; or nothing is left to start with
+	if held := (*store.InUseError)(nil); errors.As(err, &held) && held.IsAgent() {
+		return incurable(err) // it goes on having it
 	}
 	return err
 }

@@ -207,25 +207,27 @@ func checkMeta(tx *bolt.Tx) error {
 	return nil
 }
 
-// lockDir takes the directory for this process. The kernel drops the lock with the process, so a
-// crash leaves nothing to clean up.
-func lockDir(dir string) (*os.File, error) {
+// lockDir takes the directory for this process and says in the lock file what that is for: command is
+// what a person would type, "" for the agent. The kernel drops the lock with the process, so a crash
+// leaves nothing to clean up.
+func lockDir(dir, command string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder := make([]byte, 32)
-		n, _ := f.ReadAt(holder, 0)
+		text := make([]byte, maxLockText)
+		n, _ := f.ReadAt(text, 0)
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: %s is held by process %s", ErrInUse, dir, orUnknown(holder[:n]))
+			return nil, &InUseError{dir, readHolding(text[:n])}
 		}
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
-	pid := fmt.Appendf(nil, "%d", os.Getpid())
-	// The lock is the kernel's, the text is for people: a full disk takes only the text away.
-	if err := translate(errors.Join(f.Truncate(0), writeAt(f, pid))); err != nil && !errors.Is(err, ErrFull) {
+	// The lock is the kernel's, the text is for people: a full disk takes only the text away. It is
+	// written over the old one, which needs no room.
+	text := Holding{os.Getpid(), command}.lockText()
+	if err := translate(errors.Join(writeAt(f, text), f.Truncate(int64(len(text))))); err != nil && !errors.Is(err, ErrFull) {
 		f.Close()
 		return nil, fmt.Errorf("write the lock file: %w", err)
 	}
@@ -235,13 +237,6 @@ func lockDir(dir string) (*os.File, error) {
 func writeAt(f *os.File, b []byte) error {
 	_, err := f.WriteAt(b, 0)
 	return err
-}
-
-func orUnknown(pid []byte) string {
-	if len(pid) == 0 {
-		return "unknown"
-	}
-	return string(pid)
 }
 
 // syncDir makes names created in dir survive power loss.

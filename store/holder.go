@@ -10,39 +10,96 @@ import (
 	"syscall"
 )
 
+// Holding is who has the lock of a data directory.
+type Holding struct {
+	PID     int    // 0: it did not say
+	Command string // such as "user forget"; "" for an agent
+}
+
+// IsAgent reports whether an agent has the directory, which keeps it for as long as it runs. A command
+// has it for as long as its work takes.
+func (h Holding) IsAgent() bool { return h.PID != 0 && h.Command == "" }
+
+// String names the process and what it does.
+func (h Holding) String() string {
+	switch {
+	case h.PID == 0:
+		return "another process"
+	case h.Command == "":
+		return fmt.Sprintf("process %d", h.PID)
+	}
+	return fmt.Sprintf("process %d (`personasync %s`)", h.PID, h.Command)
+}
+
+// maxLockText is more than any lock file has.
+const maxLockText = 256
+
+// lockText is a lock file: the process id, and of a command its words on a second line. Versions that
+// knew only the first line wrote it without an end.
+func (h Holding) lockText() []byte {
+	if h.Command == "" {
+		return fmt.Appendf(nil, "%d", h.PID)
+	}
+	return fmt.Appendf(nil, "%d\n%s\n", h.PID, h.Command)
+}
+
+// readHolding reads a lock file; what it does not understand is nobody.
+func readHolding(text []byte) (h Holding) {
+	first, rest, _ := bytes.Cut(text, []byte("\n"))
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(first)))
+	if err != nil {
+		return h
+	}
+	return Holding{pid, string(bytes.TrimSpace(rest))}
+}
+
+// InUseError says who holds a data directory. It is ErrInUse.
+type InUseError struct {
+	Dir string
+	Holding
+}
+
+// Error implements error.
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("%v: %s is held by %v", ErrInUse, e.Dir, e.Holding)
+}
+
+// Unwrap makes it ErrInUse.
+func (e *InUseError) Unwrap() error { return ErrInUse }
+
 // locksFile is where Linux lists the locks of all processes.
 const locksFile = "/proc/locks"
 
 // Holder returns the process that holds dir, which an agent does from the first moment of its start.
 // It asks the kernel: trying the lock would turn away an agent that starts at that moment. held is
 // false, too, where the kernel does not say.
-func Holder(dir string) (pid int, held bool) {
+func Holder(dir string) (h Holding, held bool) {
 	path := filepath.Join(dir, lockFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return 0, false
+		return h, false
 	}
-	if pid, err = strconv.Atoi(string(bytes.TrimSpace(text))); err != nil {
-		return 0, false
+	if h = readHolding(text); h.PID == 0 {
+		return h, false
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return 0, false
+		return h, false
 	}
 	sys, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return 0, false
+		return h, false
 	}
 	for range looks {
 		locks, whole := readLocks()
-		if lists(locks, pid, sys.Ino) {
-			return pid, true
+		if lists(locks, h.PID, sys.Ino) {
+			return h, true
 		}
 		if whole {
 			break
 		}
 	}
-	return 0, false
+	return Holding{}, false
 }
 
 // looks is how often a list that came in pieces is read for a lock before that counts as free.

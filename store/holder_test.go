@@ -21,18 +21,18 @@ func TestHolderIsWhoHasTheLock(t *testing.T) {
 	if _, held := Holder(dir); held {
 		t.Error("a directory without a lock is held")
 	}
-	lock, err := lockDir(dir)
+	lock, err := lockDir(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pid, held := Holder(dir); !held || pid != os.Getpid() {
-		t.Errorf("held: %t, by %d", held, pid)
+	if by, held := Holder(dir); !held || by != (Holding{PID: os.Getpid()}) {
+		t.Errorf("held: %t, by %v", held, by)
 	}
 	if err := lock.Close(); err != nil { // as a crash leaves it: the number stays
 		t.Fatal(err)
 	}
-	if pid, held := Holder(dir); held {
-		t.Errorf("a lock that %d left behind holds", pid)
+	if by, held := Holder(dir); held {
+		t.Errorf("a lock that %v left behind holds", by)
 	}
 }
 
@@ -41,7 +41,7 @@ func TestHolderIsWhoHasTheLock(t *testing.T) {
 func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
 	needsListOfLocks(t)
 	dir := t.TempDir()
-	lock, err := lockDir(dir)
+	lock, err := lockDir(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

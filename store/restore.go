@@ -49,10 +49,10 @@ type RestoreReport struct {
 // an agent holds the directory.
 func Restore(ctx context.Context, path, dir string, progress func(done, total int64)) (r RestoreReport, err error) {
 	begun := time.Now()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return r, fmt.Errorf("make the data directory: %w", err)
+	if err := makeDir(dir); err != nil {
+		return r, err
 	}
-	lock, err := lockDir(dir)
+	lock, err := lockDir(dir, "db restore")
 	if err != nil {
 		return r, fmt.Errorf("%w: stop the agent first", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -32,11 +33,16 @@ var (
 	ErrClosed   = errors.New("the store is closed")
 	ErrNewer    = errors.New("the data was written by a newer version")
 	ErrNoData   = errors.New("no data here yet")
+	ErrNoPlace  = errors.New("the data directory cannot be made yet") // a disk that is not mounted, perhaps
 )
 
 // Options opens a store. Log is required; a zero retention keeps things for ever.
 type Options struct {
 	Log *slog.Logger
+
+	// Command is what the store is opened for, as a person would type it: the lock says it to whoever
+	// finds the directory in use. "" is the agent.
+	Command string
 
 	Delivered     time.Duration // how long closed changes stay inspectable
 	ReceivedFor   time.Duration // how long raw received events stay, once applied …
@@ -108,14 +114,15 @@ type Store struct {
 	appended *Rules     // the newest rules in the inbox, nil while unknown
 }
 
-// Open locks dir, recovers what a crash left, and starts applying. The directory is made if missing.
+// Open locks dir, recovers what a crash left, and starts applying. The directory is made if missing, see
+// makeDir. A directory that is locked is an *InUseError.
 // Files that the last stop may have torn are checked first; what is damaged is salvaged and kept aside,
 // see Salvage. ErrInUse, ErrNewer and ErrUnsalvageable, damage of which nothing can be saved, are told apart.
 func Open(dir string, o Options) (s *Store, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, roomless(fmt.Errorf("make the data directory: %w", err))
+	if err := makeDir(dir); err != nil {
+		return nil, err
 	}
-	lock, err := lockDir(dir)
+	lock, err := lockDir(dir, o.Command)
 	if err != nil {
 		return nil, roomless(err)
 	}
@@ -140,6 +147,27 @@ func Open(dir string, o Options) (s *Store, err error) {
 	go s.writeLoop()
 	s.others.Go(s.watchRoom)
 	return s, nil
+}
+
+// makeDir makes dir where it is missing, but nothing above it: a folder that is missing there is a disk
+// that is not mounted yet, more often than not, and data beside its mount point would be out of sight
+// afterwards.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	_, there := os.Stat(dir)
+	switch {
+	case err == nil, there == nil:
+		return nil // what else is wrong with it, lockDir says
+	case !errors.Is(there, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s does not exist: mount its disk, or make that folder", ErrNoPlace, filepath.Dir(dir))
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%w: %s points to a folder that does not exist: mount its disk, or make that folder", ErrNoPlace, dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %s does not exist, and this user may not make it: mount its disk, or make it and give it to the agent's user",
+			ErrNoPlace, dir)
+	}
+	return roomless(fmt.Errorf("make the data directory: %w", err))
 }
 
 // Written is when the files were last written to before they were opened, by the clock of then; the zero

@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"personasync/store"
+)
+
+const (
+	// agentPatience is how long the lock of another agent is waited for: one that is stopping lets go
+	// of it, and a command that has just taken it has not yet said that it is one.
+	agentPatience = time.Second
+
+	// unknownPatience is how long a lock is waited for whose holder is not known.
+	unknownPatience = 30 * time.Second
+
+	// waitNotedEvery is how often the agent says what its start waits for.
+	waitNotedEvery = 10 * time.Second
+)
+
+// waitForCommand has open try again for as long as a command holds the data in dir: its work comes to
+// an end. An agent has them for good, so that its lock is an error. waiting is told every 50 ms who
+// holds the data, and how long that has been waited for.
+func waitForCommand(ctx context.Context, dir string, waiting func(store.Holding, time.Duration), open func() error) error {
+	for begun := time.Now(); ; {
+		err := open()
+		if !errors.Is(err, store.ErrInUse) {
+			return err
+		}
+		by, since := holding(dir, err), time.Since(begun)
+		if by.IsAgent() && since > agentPatience || by.PID == 0 && since > unknownPatience {
+			return err
+		}
+		if since > agentPatience {
+			waiting(by, since)
+		}
+		if pause(ctx, lockPoll) != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// holding is who holds dir, which err says or the list of locks.
+func holding(dir string, err error) store.Holding {
+	if held := (*store.InUseError)(nil); errors.As(err, &held) {
+		return held.Holding
+	}
+	by, _ := store.Holder(dir) // nobody: a command that reads has no lock on the directory
+	return by
+}
+
+// openStore opens the agent's store, and waits for a command that works on it.
+func (p *process) openStore(ctx context.Context, dir string, o store.Options) (s *store.Store, err error) {
+	next := time.Duration(0)
+	err = waitForCommand(ctx, dir, func(by store.Holding, since time.Duration) {
+		if since < next {
+			return
+		}
+		next = since + waitNotedEvery
+		p.log.Warn("the data is in use: the start waits until that command has ended", "holder", by.String(), "for", since.Round(time.Second).String())
+		p.tellManager(fmt.Sprintf("STATUS=waiting for %v, which works on the data", by), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (2*waitNotedEvery).Microseconds()))
+	}, func() (err error) {
+		s, err = store.Open(dir, o)
+		return err
+	})
+	return s, err
+}

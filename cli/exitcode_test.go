@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"personasync/store"
+)
+
+// TestExitCodesTellWhatARestartCures: the unit starts an agent again after 1 and never after 2, so a
+// fault that passes by itself must not end with 2, nor one that stays with 1.
+func TestExitCodesTellWhatARestartCures(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		root bool                                            // it takes root to bring about
+		make func(t *testing.T, dir string) (lines []string) // of agent.toml
+		code int
+		says string
+	}{
+		{"the folder of data_dir does not exist: its disk is not mounted yet", false, func(*testing.T, string) []string {
+			return []string{`data_dir = "disk/data"`}
+		}, 1, `disk does not exist: mount its disk`},
+		{"data_dir is a link to a disk that is not mounted yet", false, func(t *testing.T, dir string) []string {
+			must(t, os.Symlink(filepath.Join(dir, "disk", "data"), filepath.Join(dir, "data")))
+			return nil
+		}, 1, `points to a folder that does not exist`},
+		{"data_dir is to be made in root's mount point", true, func(t *testing.T, dir string) []string {
+			must(t, os.Mkdir(filepath.Join(dir, "disk"), 0o755))
+			return []string{`data_dir = "disk/data"`}
+		}, 1, `this user may not make it: mount its disk`},
+		{"data_dir is a file", false, func(t *testing.T, dir string) []string {
+			must(t, os.WriteFile(filepath.Join(dir, "data"), nil, 0o600))
+			return nil
+		}, 2, `data_dir .*data is not a folder: `},
+		{"data_dir may not be written", true, func(t *testing.T, dir string) []string {
+			must(t, os.Mkdir(filepath.Join(dir, "data"), 0o555))
+			must(t, os.Chown(filepath.Join(dir, "data"), stranger, stranger))
+			return nil
+		}, 2, `may not be written by this user`},
+		{"the ingest address is taken", false, func(t *testing.T, _ string) []string {
+			return []string{"[ingest]", fmt.Sprintf("listen = %q", taken(t))}
+		}, 1, `ingest.listen = .* is taken by another process`},
+		{"the admin address is taken", false, func(t *testing.T, _ string) []string {
+			return []string{"[ingest]", `listen = "127.0.0.1:0"`, "[admin]", fmt.Sprintf("listen = %q", taken(t))}
+		}, 1, `admin.listen = .* is taken by another process`},
+		{"the ingest address is not there yet", false, func(*testing.T, string) []string {
+			return []string{"[ingest]", `listen = "192.0.2.1:8480"`, "behind_proxy = true"}
+		}, 1, `ingest.listen = .* cannot be opened`},
+		{"the admin socket is taken", false, func(t *testing.T, dir string) []string {
+			l, err := net.Listen("unix", filepath.Join(dir, "s"))
+			must(t, err)
+			t.Cleanup(func() { _ = l.Close() })
+			return []string{"[ingest]", `listen = "127.0.0.1:0"`, "[admin]", `socket = "s"`, `listen = ""`}
+		}, 1, `socket .* is in use by another process`},
+		{"no socket can have that path", false, func(_ *testing.T, dir string) []string {
+			path := filepath.Join(dir, strings.Repeat("s", 106-len(dir)))
+			return []string{"[ingest]", `listen = "127.0.0.1:0"`, "[admin]", fmt.Sprintf("socket = %q", path), `listen = ""`}
+		}, 2, `longer than`},
+		{"another agent has the data", false, func(t *testing.T, dir string) []string {
+			hold(t, filepath.Join(dir, "data"), "")
+			return nil
+		}, 2, `is held by process [0-9]+: stop that agent`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.root && os.Geteuid() != 0 {
+				t.Skip("it takes root")
+			}
+			dir := shortDir(t)
+			must(t, os.Chmod(dir, 0o755))
+			must(t, os.WriteFile(filepath.Join(dir, "agent.toml"), []byte(strings.Join(c.make(t, dir), "\n")), 0o644))
+			code, said := runUntilEnd(t, dir, c.root)
+			if code != c.code || !regexp.MustCompile(c.says).MatchString(said) {
+				t.Errorf("it ended with %d, not %d and %q; it said:\n%s", code, c.code, c.says, said)
+			}
+		})
+	}
+}
+
+// TestExitCodesOfWhatTheKernelSays are those that a test cannot bring about.
+func TestExitCodesOfWhatTheKernelSays(t *testing.T) {
+	for err, want := range map[error]int{
+		syscall.EROFS: 1, syscall.EIO: 1, syscall.ENOSPC: 1, syscall.EADDRINUSE: 1, syscall.EADDRNOTAVAIL: 1, syscall.ESTALE: 1, syscall.ENOTCONN: 1,
+		store.ErrNoRoom: 1, store.ErrInUse: 1, &store.InUseError{Holding: store.Holding{PID: 7, Command: "db compact"}}: 1,
+		syscall.EACCES: 2, syscall.EPERM: 2, syscall.ENOTDIR: 2, syscall.ELOOP: 2, syscall.ENAMETOOLONG: 2, syscall.EAFNOSUPPORT: 2,
+		store.ErrNewer: 2, store.ErrUnsalvageable: 2,
+	} {
+		if code := exitCode(fmt.Errorf("open it: %w", err)); code != want {
+			t.Errorf("%v ends with %d, not %d", err, code, want)
+		}
+	}
+}
+
+// TestAStartWaitsForACommandThatHasTheData: it ended with 2, after which the unit stops for good.
+func TestAStartWaitsForACommandThatHasTheData(t *testing.T) {
+	m := newHost(t)
+	command := hold(t, filepath.Join(m.dir, "data"), "user forget")
+	said := m.startHeard(regexp.MustCompile(fmt.Sprintf("holder=.*process %d .*personasync user forget", os.Getpid())))
+	must(t, command.Close())
+	if s := m.accepted(); s != 0 {
+		t.Errorf("a new store has %d events", s)
+	}
+	m.stop()
+	if text := said.String(); !strings.Contains(text, "waits until that command has ended") || !strings.Contains(text, "msg=stopped") {
+		t.Errorf("it said:\n%s", text)
+	}
+}
+
+// shortDir is a folder whose path leaves room for a socket's.
+func shortDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "exit")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// taken is an address at which somebody listens.
+func taken(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+// hold opens the data in dir as a command does, or as an agent.
+func hold(t *testing.T, dir, command string) *store.Store {
+	t.Helper()
+	s, err := store.Open(dir, store.Options{Log: newLogger(t.Output(), "text", nil, false), Command: command})
+	must(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// runUntilEnd runs the agent of dir/agent.toml, as a stranger if it is to have no rights.
+func runUntilEnd(t *testing.T, dir string, asStranger bool) (code int, said string) {
+	t.Helper()
+	program, err := exec.LookPath("personasync")
+	must(t, err)
+	binary, err := os.Open(program)
+	must(t, err)
+	defer binary.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), hangs)
+	defer cancel()
+	c := exec.CommandContext(ctx, "/proc/self/fd/3", "run")
+	c.Args[0], c.Dir, c.ExtraFiles = "personasync", dir, []*os.File{binary}
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0", "PERSONASYNC_INGEST_SHARED_SECRET=hush", "PERSONASYNC_MOENGAGE_WORKSPACE_ID=WS", "PERSONASYNC_MOENGAGE_API_KEY=key"}
+	if !strings.Contains(readFile(t, filepath.Join(dir, "agent.toml")), "data_dir") {
+		c.Env = append(c.Env, "PERSONASYNC_DATA_DIR=data")
+	}
+	if asStranger {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
+	}
+	out, _ := c.CombinedOutput() // its exit code tells
+	return c.ProcessState.ExitCode(), string(out)
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must(t, err)
+	return string(text)
+}
