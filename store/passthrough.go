@@ -33,19 +33,24 @@ func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
 
 const day = 24 * time.Hour
 
+// dayKey names the bucket of the day that t is in.
+func dayKey(t time.Time) []byte {
+	return numberKey(uint64(max(t.Unix(), 0)) / uint64(day/time.Second))
+}
+
 // firstSight remembers a message id, and reports whether it is new. Ids are kept in one bucket a day,
-// so that forgetting them drops a bucket.
+// so that forgetting them drops a bucket. Only the days that have a bucket are looked at: retention may
+// be given in years.
 func (b *batch) firstSight(e *Event) bool {
 	sum := sha256.Sum256([]byte(e.MessageID))
 	days := b.tx.Bucket(bucketMessages)
-	today := e.Received.Unix() / int64(day/time.Second)
-	oldest := e.Received.Add(-b.st.rules.MessageIDs).Unix() / int64(day/time.Second)
-	for d := oldest; d <= today; d++ {
-		if ids := days.Bucket(numberKey(uint64(d))); ids != nil && ids.Get(sum[:16]) != nil {
+	c := days.Cursor()
+	for k, _ := c.Seek(dayKey(e.Received.Add(-b.st.rules.MessageIDs))); k != nil; k, _ = c.Next() {
+		if days.Bucket(k).Get(sum[:16]) != nil {
 			return false
 		}
 	}
-	ids, err := days.CreateBucketIfNotExists(numberKey(uint64(today)))
+	ids, err := days.CreateBucketIfNotExists(dayKey(e.Received))
 	if err != nil {
 		b.err = err
 		return true

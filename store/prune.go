@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"time"
 )
 
@@ -92,10 +91,10 @@ func (b *batch) endChain(n uint64, ch *stored) {
 // at a time, and at last its bucket. Dropped whole, one of many millions would have the writer free
 // hundreds of thousands of pages in one transaction.
 func (b *batch) pruneMessages(now time.Time) (more bool) {
-	oldest := uint64(max(now.Add(-b.st.rules.MessageIDs).Unix(), 0)) / uint64(day/time.Second)
+	oldest := dayKey(now.Add(-b.st.rules.MessageIDs))
 	days := b.tx.Bucket(bucketMessages)
 	k, _ := days.Cursor().First()
-	if k == nil || binary.BigEndian.Uint64(k) >= oldest || b.st.rules.MessageIDs <= 0 || b.err != nil {
+	if k == nil || bytes.Compare(k, oldest) >= 0 || b.st.rules.MessageIDs <= 0 || b.err != nil {
 		return false
 	}
 	over := bytes.Clone(k)
@@ -114,5 +113,5 @@ func (b *batch) pruneMessages(now time.Time) (more bool) {
 	b.noteDrop(bucketMessages, over)
 	b.err = days.DeleteBucket(over)
 	next, _ := days.Cursor().First()
-	return next != nil && binary.BigEndian.Uint64(next) < oldest
+	return next != nil && bytes.Compare(next, oldest) < 0
 }

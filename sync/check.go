@@ -3,6 +3,8 @@ package syncer
 import (
 	"strings"
 	"unicode/utf8"
+
+	"personasync/store"
 )
 
 // MaxIDBytes is the longest customer id that is sent. MoEngage documents no limit of its own; values
@@ -58,7 +60,7 @@ var reservedNames = map[string]bool{
 
 // AttributeName returns the name under which a user attribute is sent and unset. It is name itself,
 // unless MoEngage refuses or reserves it: then it bears the prefix "segment_", because data is never
-// left out in silence. MoEngage cuts what is longer than MaxNameLength, and so does this, so that
+// left out in silence. MoEngage's own attributes that may be updated keep their names. MoEngage cuts what is longer than MaxNameLength, and so does this, so that
 // setting and unsetting mean the same attribute.
 func AttributeName(name string) string {
 	if isReservedAttribute(name) {
@@ -68,7 +70,7 @@ func AttributeName(name string) string {
 }
 
 func isReservedAttribute(name string) bool {
-	return isRefusedName(name) || reservedNames[strings.ToLower(name)]
+	return !store.UpdatableAttribute(name) && (isRefusedName(name) || reservedNames[strings.ToLower(name)])
 }
 
 // EventName returns the name under which an event is sent, by the same rules: MoEngage drops events

@@ -43,7 +43,11 @@ func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
 		"": "segment_", "id": "segment_id", "_id": "segment__id", "moe_x": "segment_moe_x", "MOE_GAID": "segment_MOE_GAID",
 		"status": "segment_status", "source": "segment_source", "user_id": "segment_user_id", "INSTALL": "segment_INSTALL",
 		"USER_ATTRIBUTE_USER_BDAY": "segment_USER_ATTRIBUTE_USER_BDAY",
-		"vip":                      "vip", "email": "email", "moe": "moe", "status_2": "status_2", long: long, long + "x": long,
+		"moe_unsubscribe":          "moe_unsubscribe", "moe_spam": "moe_spam", "moe_hard_bounce": "moe_hard_bounce",
+		"moe_em_unsub_categories": "moe_em_unsub_categories", "moe_sms_subscription": "moe_sms_subscription",
+		"moe_wa_subscription": "moe_wa_subscription", "moe_sub_w": "moe_sub_w",
+		"moe_email_open_tracking_consent": "moe_email_open_tracking_consent", "MOE_SPAM": "segment_MOE_SPAM",
+		"vip": "vip", "email": "email", "moe": "moe", "status_2": "status_2", long: long, long + "x": long,
 	} {
 		if got := AttributeName(name); got != want {
 			t.Errorf("%q is sent as %q, want %q", name, got, want)

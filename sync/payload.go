@@ -143,9 +143,9 @@ func appendUnsets(b []byte, changes []store.Change) []byte {
 // appendEvent appends the event element of one user, with exactly one action:
 //
 //	{"type":"event","customer_id":"u","actions":[{"action":"Audience Entered","real_time_action":"true",
-//	 "attributes":{…},"platform":"unknown","current_time":"2026-08-01T12:34:56Z"}]}
+//	 "attributes":{…},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]}
 //
-// The time is given in whole seconds of UTC, the one form that all of MoEngage's pages agree on.
+// The time is given in milliseconds of UTC, so that an enter and an exit within a second keep their order.
 // The platform is unknown because a wrong one breaks campaigns that ask for a platform.
 func (e encoder) appendEvent(b []byte, user string, c *store.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
@@ -166,7 +166,7 @@ func (e encoder) appendEvent(b []byte, user string, c *store.Change) ([]byte, er
 	b = append(b, `,"platform":"unknown"`...)
 	if !c.EventTime.IsZero() {
 		b = append(b, `,"current_time":"`...)
-		b = c.EventTime.UTC().AppendFormat(b, "2006-01-02T15:04:05Z")
+		b = c.EventTime.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
 		b = append(b, '"')
 	}
 	return append(b, `}]}`...), nil

@@ -101,7 +101,7 @@ func TestEventElements(t *testing.T) {
 	const ours = `"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"`
 	const made = `"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,` + ours
 	element := func(action, attributes string) string {
-		return `{"type":"event","customer_id":"user-1001","actions":[{"action":"` + action + `","attributes":{` + attributes + `},"platform":"unknown","current_time":"2026-08-01T12:34:56Z"}]}`
+		return `{"type":"event","customer_id":"user-1001","actions":[{"action":"` + action + `","attributes":{` + attributes + `},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]}`
 	}
 	tests := []struct {
 		name   string
@@ -111,7 +111,7 @@ func TestEventElements(t *testing.T) {
 		{"synthesised", synthesised(), element("Audience Entered", made)},
 		{"of a trait", trait, element("Trait Computed", `"computation_key":"ltv","computation_id":"aud_2abCdEf","value":1.10,"trait_key":"ltv","change_id":"9c41e2f0-3e8-2","message_id":"m-1"`)},
 		{"without a value", gone, element("Audience Entered", `"computation_key":"high_value",`+ours)},
-		{"without a time", timeless, strings.Replace(element("Audience Entered", made), `,"current_time":"2026-08-01T12:34:56Z"`, "", 1)},
+		{"without a time", timeless, strings.Replace(element("Audience Entered", made), `,"current_time":"2026-08-01T12:34:56.789Z"`, "", 1)},
 
 		{"received", received(`{"high_value":true,"total": 12.50 ,"tags":["a"]}`), element("Audience Entered", ours+`,"high_value":true,"total":12.50,"tags":["a"]`)},
 		{"received without properties", received(`{}`), element("Audience Entered", ours)},
@@ -187,7 +187,7 @@ func TestWhatMakesNoElement(t *testing.T) {
 // documented is the bulk request of MoEngage's own documentation.
 const documented = `{"type":"transition","elements":[` +
 	`{"type":"customer","customer_id":"user-1001","attributes":{"seg_high_value":true,"ltv":120.5}},` +
-	`{"type":"event","customer_id":"user-1001","actions":[{"action":"Audience Entered","attributes":{"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"},"platform":"unknown","current_time":"2026-08-01T12:34:56Z"}]},` +
+	`{"type":"event","customer_id":"user-1001","actions":[{"action":"Audience Entered","attributes":{"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]},` +
 	`{"type":"customer","customer_id":"user-1002","attributes":{"seg_high_value":false}}]}`
 
 func documentedFlight() *store.Flight {
@@ -312,5 +312,21 @@ func BenchmarkReceivedEvent(b *testing.B) {
 		if buf, err = (encoder{}).appendEvent(buf[:0], "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", c); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestAnEnterAndAnExitWithinASecondBearDifferentTimes(t *testing.T) {
+	var at [2]string
+	for i := range at {
+		c := synthesised()
+		c.EventTime = eventTime.Add(time.Duration(i) * 40 * time.Millisecond)
+		b, err := encoder{}.appendEvent(nil, "u1", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, at[i], _ = strings.Cut(string(b), `"current_time":`)
+	}
+	if want := `"2026-08-01T12:34:56.829Z"}]}`; at[0] == at[1] || at[1] != want {
+		t.Errorf("%v, want the second to be %s", at, want)
 	}
 }

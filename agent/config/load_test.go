@@ -308,6 +308,15 @@ func TestComputationInheritsFromDefaultsWhereverTheyStand(t *testing.T) {
 	}
 }
 
+func TestMoEngagesUpdatableAttributesMayBeNamed(t *testing.T) {
+	c := mustRead(t, lines("[defaults]", `forward_traits = ["moe_sms_subscription", "moe_em_unsub_categories"]`, `list_attribute = "moe_em_unsub_categories"`,
+		"[[computation]]", `key = "opted_out"`, `attribute = "moe_unsubscribe"`))
+	r := c.Rules()
+	if p := r.For("opted_out", ""); p.Attribute != "moe_unsubscribe" || len(p.ForwardTraits) != 2 {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestChannelsCombine(t *testing.T) {
 	for doc, want := range map[string]store.Channels{
 		`"as_received"`:          store.SendAsReceived,

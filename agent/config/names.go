@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"personasync/store"
 )
 
 // MoEngage's rules for names, by its pages "Data overview", "Data tracking policies" and "Event naming
@@ -25,6 +27,9 @@ var reservedNames = []string{
 
 // attributeName reports why a user attribute cannot be called so.
 func attributeName(name string) error {
+	if store.UpdatableAttribute(name) {
+		return nil
+	}
 	if err := anyName(name); err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ var reservedNames = setOf("USER_ATTRIBUTE_UNIQUE_ID", "USER_ATTRIBUTE_USER_EMAIL
 // standardNames are MoEngage's own attributes that the API may update; they do not count as custom.
 var standardNames = setOf("u_mb", "uid", "u_bd", "u_em", "u_n", "u_ln", "u_gd", "u_fn", "name", "first_name", "last_name",
 	"email", "mobile", "gender", "age", "platforms", "moe_wa_subscription", "moe_em_unsub_categories", "moe_sub_w",
-	"moe_spam", "moe_unsubscribe", "moe_hard_bounce", "moe_sms_subscription")
+	"moe_spam", "moe_unsubscribe", "moe_hard_bounce", "moe_sms_subscription", "moe_email_open_tracking_consent")
 
 // createOnlyNames are kept from the request that makes a user, and never updated.
 var createOnlyNames = setOf("publisher_name", "campaign_name", "u_l_a", "cr_t", "moe_gaid", "advertising_identifier", "moe_mweb")
