@@ -71,9 +71,9 @@ func (a *Admin) Listener(names ...string) http.Handler {
 	return a.guard(mux, func(r *http.Request) bool { return isProbe(r.URL.Path) || knownHost(r.Host, names) })
 }
 
-// isProbe reports whether path is for load balancers and the like, which call us by names of their
-// own. It tells nothing worth stealing.
-func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" }
+// isProbe reports whether path is for load balancers, Prometheus and the like, which call us by names of
+// their own. It tells of no user.
+func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/metrics" }
 
 // hostNames are the names by which a listener at address may be called: its host, or those of the
 // machine when it listens everywhere.

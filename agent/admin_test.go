@@ -98,6 +98,7 @@ func ask(h http.Handler, method, target string, header ...string) *httptest.Resp
 
 func TestAdminRefusesWebPages(t *testing.T) {
 	a := testAdmin(&answers{})
+	a.Metrics = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	for _, c := range []struct {
 		name   string
 		target string
@@ -113,6 +114,8 @@ func TestAdminRefusesWebPages(t *testing.T) {
 		{"the name in capitals", "http://Admin.Internal:8481/api/status", nil, 200},
 		{"a load balancer that asks for life", "http://agents.example.com/healthz", nil, 200},
 		{"a load balancer that asks for readiness", "http://agents.example.com:8481/readyz", nil, 200},
+		{"a Prometheus that found us by a service name", "http://personasync.monitoring.svc:8481/metrics", nil, 200},
+		{"a page that was rebound to our metrics", "http://evil.example:8481/metrics", []string{"Origin", "http://other.example"}, 403},
 		{"another site's page that asks for life", "http://127.0.0.1:8481/healthz", []string{"Origin", "https://evil.example"}, 403},
 		{"another site's page", "http://127.0.0.1:8481/api/status", []string{"Origin", "https://evil.example"}, 403},
 		{"a page without an origin of its own", "http://127.0.0.1:8481/api/status", []string{"Origin", "null"}, 403},

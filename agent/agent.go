@@ -261,6 +261,7 @@ func (p *process) facts() Process {
 	return Process{
 		Unready: p.readiness.unready(), Started: p.started,
 		NextFlush: nextFlush(p.scheduler.Plan()),
+		Intake:    p.door.intake.lately(time.Now()),
 		MoEngage:  Reachability{State: health.State, LastError: health.LastError, Since: timestamp(health.Since.Truncate(time.Second))},
 	}
 }

@@ -21,8 +21,8 @@ type Inbox interface {
 	// them: ErrBusy, ErrFull and ErrClosed of package store ask it to try again.
 	Append(ctx context.Context, events ...*store.Event) error
 
-	// CountRejected counts one request that was refused for good. It never blocks.
-	CountRejected()
+	// CountRefusal counts one request that was refused for good. It waits for no disk.
+	CountRefusal(store.Refusal)
 }
 
 // DoorConfig is the part of [ingest] that requests are held against. Of each list every entry is
@@ -50,6 +50,7 @@ type Door struct {
 	inbox      Inbox
 	clock      *doorClock
 	complaints doorComplaints
+	intake     *intake
 	config     atomic.Pointer[DoorConfig]
 	unready    atomic.Pointer[string] // why; nil or "" is ready
 	room       room
@@ -60,7 +61,7 @@ type Door struct {
 
 // NewDoor returns a door that accepts events at once.
 func NewDoor(c DoorConfig, in Inbox, log *slog.Logger) *Door {
-	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), complaints: doorComplaints{log: log}}
+	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), complaints: doorComplaints{log: log}, intake: newIntake(time.Now())}
 	d.Reconfigure(c)
 	return d
 }
@@ -103,11 +104,13 @@ type doorRoute struct {
 	public bool       // browsers of other origins may post here
 }
 
+const pathWebhook = "/segment/webhook"
+
 // doorRoutes are the paths of ingest.listen, without a trailing slash: with one they are the same, since
 // the Java SDK posts to /v1/import/. http.ServeMux would answer some requests with HTML and redirects,
 // on which SDKs lose the body.
 var doorRoutes = map[string]doorRoute{
-	"/segment/webhook": {answer: (*Door).webhook},
+	pathWebhook: {answer: (*Door).webhook},
 
 	"/v1/identify": trackingRoute(store.CallIdentify), "/v1/i": trackingRoute(store.CallIdentify),
 	"/v1/track": trackingRoute(store.CallTrack), "/v1/t": trackingRoute(store.CallTrack),
@@ -143,11 +146,15 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		allowOrigin(w.Header(), r)
 	}
 	a := d.decide(r, route, known)
+	lost := a.refused() && a.lostDelivery(r, known)
 	if a.refused() {
-		d.inbox.CountRejected()
+		d.inbox.CountRefusal(store.Refusal{Route: routeName(path, known), Status: a.status, Code: a.code, Delivery: lost, Last: time.Now().UTC()})
 	}
-	if known {
-		d.complaints.note(path, a, time.Now())
+	if r.Method != http.MethodOptions {
+		d.intake.answered(routeIndex(path, known), a.status, lost, began)
+	}
+	if lost || known && a.status != http.StatusMethodNotAllowed {
+		d.complaints.note(path, known, a, began)
 	}
 	if d.observe != nil {
 		d.observe(path, known, a.status, time.Since(began))
@@ -237,7 +244,11 @@ func (d *Door) webhook(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 			CheckID:  c.CheckID,
 		})
 	}
-	return d.take(k.Context(), events)
+	a := d.take(k.Context(), events)
+	if a.status == http.StatusOK {
+		d.intake.webhook(events, received)
+	}
+	return a
 }
 
 func webhookTooLarge(limit int64) doorAnswer {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -28,13 +29,23 @@ func doorUnwell(code, message string, retryAfter time.Duration) doorAnswer {
 	return doorAnswer{status: http.StatusServiceUnavailable, code: code, message: message, retryAfter: retryAfter}
 }
 
-// refused reports whether the request was refused for good, by an event route.
+// refused reports whether the request was refused for good. A body that ended early (408) is sent again.
 func (a *doorAnswer) refused() bool {
-	switch a.status {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge:
-		return true
+	return a.status >= 400 && a.status < 500 && a.status != http.StatusRequestTimeout
+}
+
+// lostDelivery reports whether a refused request looked like a delivery, so that Segment discards its
+// events. On an event route that is whatever has a body, but for web pages. On other paths it is what
+// Segment or one of its SDKs sends, by signature or User-Agent: the URL set there is wrong. Scanners
+// that try paths at random, and people who open the URL, lose nothing.
+func (a *doorAnswer) lostDelivery(r *http.Request, known bool) bool {
+	switch r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+	default:
+		return false
 	}
-	return false
+	agent := r.Header.Get("User-Agent")
+	return known && a.code != "web_page" || r.Header.Get("X-Signature") != "" || strings.HasPrefix(agent, "Segment") || strings.HasPrefix(agent, "analytics-")
 }
 
 // write answers in the form that every Segment SDK can read: Python's wants code and message, Ruby's

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 )
@@ -26,9 +25,14 @@ type doorComplaint struct {
 }
 
 // note logs an answer that is worth it.
-func (c *doorComplaints) note(route string, a doorAnswer, now time.Time) {
-	if a.code == "" || a.code == "unready" || a.status == http.StatusMethodNotAllowed {
+//
+// The path of a route that is not ours is the sender's to make, so that it is left out.
+func (c *doorComplaints) note(route string, known bool, a doorAnswer, now time.Time) {
+	if a.code == "" || a.code == "unready" {
 		return
+	}
+	if !known {
+		route = routeOther
 	}
 	silent, ok := c.due(route+" "+a.code, now)
 	if !ok {

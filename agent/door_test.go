@@ -35,14 +35,14 @@ const (
 
 // fakeInbox is an Inbox of funcs.
 type fakeInbox struct {
-	append   func(ctx context.Context, events ...*store.Event) error
-	rejected func()
+	append  func(ctx context.Context, events ...*store.Event) error
+	refused func(store.Refusal)
 }
 
 func (f fakeInbox) Append(ctx context.Context, events ...*store.Event) error {
 	return f.append(ctx, events...)
 }
-func (f fakeInbox) CountRejected() { f.rejected() }
+func (f fakeInbox) CountRefusal(one store.Refusal) { f.refused(one) }
 
 // doorway is a door and what came through it.
 type doorway struct {
@@ -53,6 +53,7 @@ type doorway struct {
 	events   []*store.Event
 	appends  int
 	rejected int
+	refused  []store.Refusal
 	fail     error // what Append answers
 }
 
@@ -72,10 +73,11 @@ func openDoor(change func(*DoorConfig)) *doorway {
 			}
 			return w.fail
 		},
-		rejected: func() {
+		refused: func(one store.Refusal) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.rejected++
+			w.refused = append(w.refused, one)
 		},
 	}
 	w.Door = NewDoor(c, in, slog.New(slog.NewTextHandler(&w.log, nil)))
@@ -428,7 +430,7 @@ func TestOtherPathsAndMethods(t *testing.T) {
 	for _, c := range cases {
 		w := openDoor(nil)
 		a := w.knock(t, httptest.NewRequest(c.method, "http://agent"+c.path, nil))
-		if a.Status != c.status || a.Header.Get("Allow") != c.allow || w.rejected != 0 {
+		if a.Status != c.status || a.Header.Get("Allow") != c.allow || w.rejected != 1 {
 			t.Errorf("%s %s: %+v", c.method, c.path, a)
 		}
 	}

@@ -218,8 +218,8 @@ func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
 	written := make(chan struct{})
 	var waiting sync.WaitGroup
 	w.inbox = fakeInbox{
-		append:   func(context.Context, ...*store.Event) error { waiting.Done(); <-written; return nil },
-		rejected: func() {},
+		append:  func(context.Context, ...*store.Event) error { waiting.Done(); <-written; return nil },
+		refused: func(store.Refusal) {},
 	}
 	body := []byte(`{"context":{"pad":"` + strings.Repeat("x", 2500) + `"},"batch":[` + strings.Repeat(`{"type":"track","event":"E","userId":"u"},`, 2499) + `{}]}`)
 	codes := make(chan string)

@@ -80,13 +80,7 @@ const (
 
 // ingest counts one request at the door.
 func (m *metrics) ingest(path string, known bool, status int, took time.Duration) {
-	route := routeOther
-	switch {
-	case known && path == "/segment/webhook":
-		route = routeWebhook
-	case known:
-		route = routeTracking
-	}
+	route := routeName(path, known)
 	m.ingested.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	m.ingestTook.WithLabelValues(route).Observe(took.Seconds())
 }
@@ -218,6 +212,11 @@ func (c *reading) jobs() {
 
 func (c *reading) counts(n *store.Counts, now time.Time) {
 	c.counter("personasync_requests_rejected_total", n.Rejected)
+	for i := range n.Refusals {
+		if r := &n.Refusals[i]; r.Route != "" {
+			c.counter("personasync_requests_refused_total", r.Count, r.Route, strconv.Itoa(r.Status), r.Code, strconv.FormatBool(r.Delivery))
+		}
+	}
 	c.counter("personasync_events_received_total", n.Received)
 	c.gauge("personasync_events_unapplied", float64(n.Unapplied))
 	e := &n.Events

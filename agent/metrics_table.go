@@ -21,7 +21,8 @@ var metricTable = []metric{
 
 	{"personasync_ingest_requests_total", "counter", []string{"route", "code"}, "Requests that Segment's side made, by route (webhook, tracking, other) and status of the answer."},
 	{"personasync_ingest_request_duration_seconds", "histogram", []string{"route"}, "How long they took, the fsync included."},
-	{"personasync_requests_rejected_total", "counter", nil, "Requests refused at the door for good (400, 401, 413), over restarts."},
+	{"personasync_requests_rejected_total", "counter", nil, "Requests refused at the door for good (every 4xx but 408, which is sent again), over restarts."},
+	{"personasync_requests_refused_total", "counter", []string{"route", "status", "code", "delivery"}, "The same by route (webhook, tracking, other: a path that takes no events), status, code, and whether they looked like deliveries, so that Segment discarded events. Over restarts."},
 	{"personasync_events_received_total", "counter", nil, "Events put on disk and acknowledged, over restarts."},
 	{"personasync_events_settled_total", "counter", []string{"outcome"}, "Events applied, by what they came to: transition, unchanged, duplicate, stale, ignored, discarded (parked, and then dropped, expired or forgotten)."},
 	{"personasync_events_unapplied", "gauge", nil, "Records received that the state does not know yet."},

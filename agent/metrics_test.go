@@ -63,8 +63,8 @@ scrape_configs:
       - targets: ["127.0.0.1:8481"]
 ` + "```" + `
 
-The agent answers to addresses, to ` + "`localhost`" + ` and to the name in ` + "`admin.listen`" + ` (listening everywhere: to the name of its machine); to
-another name it answers 403, because a web page may have made it up. Where ` + "`admin.listen`" + ` is off:
+` + "`/metrics`, `/healthz` and `/readyz`" + ` are answered by whatever name the agent is called, so that a service name will do. Everything else
+on ` + "`admin.listen`" + ` is answered to addresses, to ` + "`localhost`" + ` and to the name in it (listening everywhere: to the name of its machine) only. Where ` + "`admin.listen`" + ` is off:
 ` + "`curl --unix-socket DATA_DIR/admin.sock http://agent/metrics`" + `.
 
 No label holds a user id. There are at most 200 computations with metrics of their own; codes, outcomes, causes and jobs are as many as the
@@ -81,6 +81,7 @@ func busySite(t *testing.T) *started {
 	a := s.start(s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s"), RunOptions{})
 	a.tell(news("ann", true, time.Now().Add(-time.Minute)))
 	a.tell(strings.ReplaceAll(news("bob", true, time.Now()), `"vip":true`, `"other":true`)) // undetermined
+	a.deliver("POST", "/segment/webhook", "{}")
 	waitFor(t, "a delivery, a verification, and a count of what is parked", func() bool {
 		text := scrape(t, "http://"+a.Admin.String()+"/metrics")
 		return strings.Contains(text, `personasync_changes_closed_total{outcome="delivered"} 1`) &&

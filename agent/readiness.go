@@ -33,8 +33,8 @@ func (r *readiness) Append(ctx context.Context, events ...*store.Event) error {
 	return err
 }
 
-// CountRejected implements Inbox.
-func (r *readiness) CountRejected() { r.store.CountRejected() }
+// CountRefusal implements Inbox.
+func (r *readiness) CountRefusal(one store.Refusal) { r.store.CountRefusal(one) }
 
 // note remembers how an append went. A sender that hung up or a moment of crowding says nothing
 // about the agent's health.

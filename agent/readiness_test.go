@@ -14,7 +14,7 @@ import (
 type inboxFunc func() error
 
 func (f inboxFunc) Append(context.Context, ...*store.Event) error { return f() }
-func (f inboxFunc) CountRejected()                                {}
+func (f inboxFunc) CountRefusal(store.Refusal)                    {}
 
 func TestReadinessFollowsWhatAppendsMeet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

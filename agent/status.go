@@ -15,16 +15,19 @@ type Status struct {
 	Version string `json:"version"`
 	UptimeS int64  `json:"uptime_s"`
 
-	Received       uint64 `json:"received"`
-	Rejected       uint64 `json:"rejected"`
-	Unapplied      uint64 `json:"unapplied"`
-	Pending        uint64 `json:"pending"`
-	Held           uint64 `json:"held"`
-	Parked         uint64 `json:"parked"` // events and changes together
-	Delivered      uint64 `json:"delivered"`
-	OldestPendingS int64  `json:"oldest_pending_s"`
-	Users          uint64 `json:"users"`
-	Audiences      uint64 `json:"audiences"`
+	Received       uint64          `json:"received"`
+	Rejected       uint64          `json:"rejected"`
+	Refusals       []store.Refusal `json:"refusals"`      // the rejected requests by kind, the most frequent first
+	Heard          *time.Time      `json:"last_received"` // receipt of the newest event applied; null before the first
+	Intake         *Intake         `json:"intake"`        // what came lately; null of a stopped agent
+	Unapplied      uint64          `json:"unapplied"`
+	Pending        uint64          `json:"pending"`
+	Held           uint64          `json:"held"`
+	Parked         uint64          `json:"parked"` // events and changes together
+	Delivered      uint64          `json:"delivered"`
+	OldestPendingS int64           `json:"oldest_pending_s"`
+	Users          uint64          `json:"users"`
+	Audiences      uint64          `json:"audiences"`
 
 	SentLastMinute Sent       `json:"sent_last_minute"`
 	NextFlush      *time.Time `json:"next_flush"` // of a cron; null when none is planned
@@ -149,6 +152,7 @@ type Process struct {
 	Started   time.Time
 	NextFlush time.Time // zero: none planned
 	MoEngage  Reachability
+	Intake    *Intake
 }
 
 // stopped is what an agent that does not answer would say, its data being in dir.
@@ -174,6 +178,11 @@ func newStatus(c store.Counts, sent []store.SentSecond, p Process, m config.MoEn
 		MoEngage:       p.MoEngage,
 		UptimeS:        age(p.Started, now),
 		OldestPendingS: age(c.OldestPending, now),
+		Refusals:       whole(c.Refusals),
+		Intake:         p.Intake,
+	}
+	if !c.Heard.IsZero() {
+		s.Heard = &c.Heard
 	}
 	for _, second := range sent {
 		s.SentLastMinute.Users += second.Users

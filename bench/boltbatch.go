@@ -84,5 +84,5 @@ func boltApply(membership, outbox *bolt.Bucket, e *store.Event) error {
 	return outbox.Put(binary.BigEndian.AppendUint64(nil, number), e.Raw)
 }
 
-// CountRejected implements agent.Inbox.
-func (boltInbox) CountRejected() {}
+// CountRefusal implements agent.Inbox.
+func (boltInbox) CountRefusal(store.Refusal) {}

@@ -51,7 +51,7 @@ func (k kept) Append(_ context.Context, events ...*store.Event) error {
 	return nil
 }
 
-func (k kept) CountRejected() {}
+func (k kept) CountRefusal(store.Refusal) {}
 
 var _ agent.Inbox = kept{}
 

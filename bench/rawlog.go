@@ -74,8 +74,8 @@ func (in rawInbox) Append(ctx context.Context, events ...*store.Event) error {
 	return in.submit(ctx, all)
 }
 
-// CountRejected implements agent.Inbox.
-func (rawInbox) CountRejected() {}
+// CountRefusal implements agent.Inbox.
+func (rawInbox) CountRefusal(store.Refusal) {}
 
 // unreadHandler appends bodies as they come, whatever is in them.
 func unreadHandler(dir string, _ *slog.Logger) (http.Handler, func() error, error) {

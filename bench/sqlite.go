@@ -85,8 +85,8 @@ func (in *sqliteInbox) Append(ctx context.Context, events ...*store.Event) error
 	return in.committer.submit(ctx, events)
 }
 
-// CountRejected implements agent.Inbox.
-func (in *sqliteInbox) CountRejected() {}
+// CountRefusal implements agent.Inbox.
+func (in *sqliteInbox) CountRefusal(store.Refusal) {}
 
 func (in *sqliteInbox) close() error {
 	in.committer.close()

@@ -54,6 +54,9 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	line("next flush", flushText(s.NextFlush, now))
 	b.WriteByte('\n')
 	line("received", plural(s.Received, "event")+"; "+count(s.Rejected)+" requests refused at the door; "+count(s.Unapplied)+" events not applied yet")
+	for i := range s.Refusals[:min(len(s.Refusals), refusalRows)] {
+		line("refused", refusalText(&s.Refusals[i], now))
+	}
 	line("pending", sh.pendingText(s))
 	line("parked", alarm(sh.paint.yellow, s.Parked)+" (`personasync outbox list --state parked`)")
 	if e := s.Expiring; e != nil {
@@ -83,6 +86,21 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	}
 	_, err := sh.out.Write(b.Bytes())
 	return err
+}
+
+// refusalRows is how many kinds of refused requests are shown; --json has all.
+const refusalRows = 6
+
+// refusalText says how often requests of a kind were refused.
+func refusalText(r *store.Refusal, now time.Time) string {
+	if r.Route == "" {
+		return count(r.Count) + ", by an older version, which did not count why"
+	}
+	text := fmt.Sprintf("%s, HTTP %d %s at %s, the last %s ago", count(r.Count), r.Status, plain(r.Code), plain(r.Route), ago(int64(max(0, now.Sub(r.Last))/time.Second)))
+	if !r.Delivery {
+		text += "; no deliveries of Segment's"
+	}
+	return text
 }
 
 func (sh *shell) readyText(s agent.Status) string {

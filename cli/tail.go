@@ -21,9 +21,10 @@ const followEvery = 500 * time.Millisecond
 func (sh *shell) tailCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "tail",
-		Usage: "show what happened last: a line for each event accepted, superseded, sent, parked",
+		Usage: "show what happened last: a line for each event accepted, refused, superseded, sent, parked",
 		Description: "An accepted event says what it came to: a transition, or unchanged, duplicate, stale, ignored. A\n" +
-			"change says how it ended and why. The newest line is the last. --follow goes on as things happen,\n" +
+			"change says how it ended and why. Requests that were refused for good have a line for each kind, and\n" +
+			"with --follow one each, or one each ten seconds in a flood. The newest line is the last. --follow goes on as things happen,\n" +
 			"while the agent stops and starts, too; what is faster than anybody reads is left out and counted.\n" +
 			"With --json each line is an object.\n\n" +
 			"Example: personasync tail --follow --computation high_value_shoppers",
@@ -182,6 +183,8 @@ func happenedText(h *store.Happening) string {
 		return plural(len(h.Changes), "change") + " made"
 	case h.What == "accepted":
 		return h.Reason
+	case h.What == "refused" && h.Count > 1:
+		return count(h.Count) + " times " + h.Reason
 	}
 	text := strings.TrimSpace(h.Kind + " " + h.Reason)
 	if h.Kind == "received" {

@@ -245,7 +245,7 @@ func (q *quarry) takePlain(path []string, bucket string, k, v []byte) bool {
 	return false
 }
 
-var metaKeys = [][]byte{metaFormat, metaEpoch, metaSeal, metaApplied, metaLedger, metaRules, metaSalt, metaFlight, metaClosed, metaSalvage, metaNotices}
+var metaKeys = [][]byte{metaFormat, metaEpoch, metaSeal, metaApplied, metaLedger, metaRules, metaSalt, metaFlight, metaClosed, metaSalvage, metaNotices, metaRefusals}
 
 func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })

@@ -23,6 +23,7 @@ type View struct {
 	db       *stateDB
 	inbox    *inbox
 	parkings *parkings       // lately, by this process; nil: none
+	refused  *refusals       // at the door; nil: read of the files
 	damaged  func(err error) // is told of damage that was met; nil: nobody
 }
 
@@ -92,7 +93,11 @@ func (v *View) Counts() (c Counts, err error) {
 	last, others := v.inbox.last(), v.inbox.others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
-		c = Counts{Rejected: l.rejected, Users: l.users, Events: l.events, Changes: l.changes, Backlog: l.backlog}
+		refusals, heard, err := v.refusals(b)
+		if err != nil {
+			return err
+		}
+		c = Counts{Rejected: sumRefusals(refusals), Refusals: refusals, Heard: heard, Users: l.users, Events: l.events, Changes: l.changes, Backlog: l.backlog}
 		if last > b.st.applied {
 			c.Unapplied = last - b.st.applied
 		}
@@ -106,6 +111,17 @@ func (v *View) Counts() (c Counts, err error) {
 		return nil
 	})
 	return c, err
+}
+
+// refusals lists what was refused at the door: a running store knows more than its file.
+func (v *View) refusals(b *batch) (list []Refusal, heard time.Time, err error) {
+	if v.refused != nil {
+		list, heard = v.refused.list()
+		return list, heard, nil
+	}
+	list, heard, err = readRefusals(b.tx, b.st.ledger.rejected)
+	sortRefusals(list)
+	return list, heard, err
 }
 
 // retryScan bounds how many users in retry are looked at for the oldest pending change. Retries are

@@ -134,6 +134,7 @@ func (q *quarry) settleMeta(inbox []*segment) error {
 		q.epoch = rand.Uint32() | 1
 	}
 	_, ledgerErr := decodeLedger(q.meta[string(metaLedger)])
+	_, _, refusalsErr := decodeRefusals(q.meta[string(metaRefusals)])
 	q.report.LedgerLost = ledgerErr != nil
 	applied, flight := number(q.meta[string(metaApplied)]), number(q.meta[string(metaFlight)])
 	if q.position = applied; !trusted || applied < q.highest {
@@ -157,6 +158,7 @@ func (q *quarry) settleMeta(inbox []*segment) error {
 		}
 		return errors.Join(
 			keep(metaLedger, q.meta[string(metaLedger)], ledgerErr == nil),
+			keep(metaRefusals, q.meta[string(metaRefusals)], refusalsErr == nil),
 			keep(metaRules, rules, json.Valid(rules)),
 			keep(metaSalt, q.meta[string(metaSalt)], len(q.meta[string(metaSalt)]) == 16),
 			keep(metaSalvage, q.meta[string(metaSalvage)], json.Valid(q.meta[string(metaSalvage)])),

@@ -56,8 +56,12 @@ func (v *View) Sample(now time.Time) (s Sample, err error) {
 	last, rules := v.inbox.last(), v.inbox.others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
+		refusals, _, err := v.refusals(b)
+		if err != nil {
+			return err
+		}
 		s = Sample{
-			At: now, Rejected: l.rejected, Created: l.changes.Created, Delivered: l.changes.Delivered,
+			At: now, Rejected: sumRefusals(refusals), Created: l.changes.Created, Delivered: l.changes.Delivered,
 			Pending: l.changes.Pending, Held: l.changes.Held, Parked: l.events.Parked + l.changes.Parked,
 		}
 		if last > b.st.applied {

@@ -79,7 +79,6 @@ type Store struct {
 	wake     [2]chan struct{} // by Road - 1; buffers of one
 	once     sync.Once
 
-	rejected atomic.Uint64 // refused at the door since the last transaction
 	applied  atomic.Uint64 // number of the last record applied, on disk
 	finished atomic.Uint64 // transactions of the writer that came to an end, good or bad
 	beat     beat          // of Pulse
@@ -205,6 +204,14 @@ func (s *Store) openFiles() error {
 	if s.parkings == nil {
 		s.parkings = newParkings(time.Now())
 	}
+	if s.refused == nil {
+		s.refused = newRefusals(time.Now())
+		if err := s.look(func(tx *bolt.Tx) error { return s.refused.load(tx, s.state.ledger.rejected) }); err != nil {
+			inbox.close()
+			s.db.Close()
+			return err
+		}
+	}
 	s.applied.Store(s.state.applied)
 	s.lookAround()
 	if err := guarded(s.recover); err != nil {
@@ -320,7 +327,7 @@ func (s *Store) Close() (err error) {
 		s.others.Wait()
 		s.upkeep.Lock() // for good: what waits for it finds the store closed
 		defer s.upkeep.Unlock()
-		if s.rejected.Load() > 0 && !s.isBroken() {
+		if s.refused.unwritten() && !s.isBroken() {
 			err = s.write(nil, false)
 		}
 		s.inbox.closeFiles()
@@ -421,8 +428,8 @@ func (s *Store) appliedRules() (known *Rules, err error) {
 	return known, err
 }
 
-// CountRejected adds to the count of requests refused at the door. It is cheap and never blocks.
-func (s *Store) CountRejected() { s.rejected.Add(1) }
+// CountRefusal counts one request that was refused for good, at its Last. It waits for no disk.
+func (s *Store) CountRefusal(r Refusal) { s.refused.count(r) }
 
 // Take commits a flight of due deliveries and returns it, or nil when nothing is due. Users of a
 // flight are out of reach of further Takes on its road until it is settled.

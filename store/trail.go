@@ -20,15 +20,16 @@ import (
 // Happening is one line of the trail; its JSON names are the contract's.
 type Happening struct {
 	At          string   `json:"at"`
-	What        string   `json:"what"`  // accepted, sent, parked, superseded, cancelled, dropped, expired
+	What        string   `json:"what"`  // accepted, refused, sent, parked, superseded, cancelled, dropped, expired
 	State       string   `json:"state"` // of the change; empty for an event
 	Kind        string   `json:"kind"`  // of the change; empty for an event
 	User        string   `json:"user"`
 	Computation string   `json:"computation"`
 	Transition  string   `json:"transition"`
-	ID          string   `json:"id"`      // of the change, or of the parked event
-	Reason      string   `json:"reason"`  // what the event came to, or why the change ended so
-	Changes     []string `json:"changes"` // that an event made, as long as they are remembered
+	ID          string   `json:"id"`              // of the change, or of the parked event
+	Count       uint64   `json:"count,omitempty"` // of requests refused, if the line stands for several
+	Reason      string   `json:"reason"`          // what the event came to, or why the change ended so
+	Changes     []string `json:"changes"`         // that an event made, as long as they are remembered
 	MessageID   string   `json:"message_id"`
 	Attempts    int      `json:"attempts"`
 
@@ -59,11 +60,11 @@ const (
 )
 
 // trailCursor says how far a reader has come in each source.
-type trailCursor struct{ record, closed, parking uint64 }
+type trailCursor struct{ record, closed, parking, refusal uint64 }
 
 func (c trailCursor) String() string {
 	var b []byte
-	for _, n := range [...]uint64{c.record, c.closed, c.parking} {
+	for _, n := range [...]uint64{c.record, c.closed, c.parking, c.refusal} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
 	return hex.EncodeToString(b)
@@ -71,10 +72,13 @@ func (c trailCursor) String() string {
 
 func parseTrailCursor(s string) (c trailCursor, err error) {
 	raw, err := hex.DecodeString(s)
-	if err != nil || len(raw) != 24 {
+	if err == nil && len(raw) == 24 { // of an older program, which knew no refusals
+		raw = append(raw, numberKey(0)...)
+	}
+	if err != nil || len(raw) != 32 {
 		return c, ErrBadCursor
 	}
-	return trailCursor{number(raw[:8]), number(raw[8:16]), number(raw[16:])}, nil
+	return trailCursor{number(raw[:8]), number(raw[8:16]), number(raw[16:24]), number(raw[24:])}, nil
 }
 
 // Trail returns the newest lines, or what happened since a cursor.
@@ -88,7 +92,7 @@ func (v *View) Trail(f TrailFilter) (t Trail, err error) {
 			return t, err
 		}
 	}
-	parkings := v.parkings.number()
+	parkings, refusals := v.parkings.number(), v.refused.number()
 	if err := v.read(r.begin); err != nil {
 		return t, err
 	}
@@ -100,8 +104,9 @@ func (v *View) Trail(f TrailFilter) (t Trail, err error) {
 	}
 	if !r.first {
 		r.parkings()
+		r.refusals()
 	} else {
-		r.to.parking = parkings
+		r.to.parking, r.to.refusal = parkings, refusals
 	}
 	slices.SortStableFunc(r.lines, func(a, b Happening) int { return a.at.Compare(b.at) })
 	if r.first {
@@ -230,6 +235,9 @@ func (r *trailReader) changes(b *batch) error {
 	}
 	if r.first {
 		r.newestParked(b)
+		if err := r.refusedSoFar(b); err != nil {
+			return err
+		}
 	}
 	for i := range r.lines {
 		if line := &r.lines[i]; line.What == "accepted" {
@@ -256,6 +264,28 @@ func (r *trailReader) newestParked(b *batch) {
 func (r *trailReader) parkings() {
 	for _, ch := range r.v.parkings.since(r.from.parking, &r.to.parking) {
 		r.add(happened(ch), ch.ComputedBy)
+	}
+}
+
+// refusedSoFar adds a line for each kind of request that was refused, at the last of them.
+func (r *trailReader) refusedSoFar(b *batch) error {
+	list, _, err := r.v.refusals(b)
+	for i := range list {
+		r.refusal(&list[i])
+	}
+	return err
+}
+
+// refusals adds what was refused since the cursor.
+func (r *trailReader) refusals() {
+	for _, one := range r.v.refused.since(r.from.refusal, &r.to.refusal, time.Now()) {
+		r.refusal(&one)
+	}
+}
+
+func (r *trailReader) refusal(one *Refusal) {
+	if !one.Last.IsZero() { // else an older program counted it
+		r.add(Happening{What: "refused", Reason: one.sentence(), Count: one.Count, at: one.Last}, "")
 	}
 }
 

@@ -59,9 +59,11 @@ func (l *ChangeLedger) Balances() bool { return l.Created == l.terms() }
 
 // Counts is what the store knows of itself at one moment.
 type Counts struct {
-	Received  uint64 // events accepted at the door, applied or not
-	Unapplied uint64 // records in the inbox that the state does not know yet
-	Rejected  uint64 // requests refused at the door
+	Received  uint64    // events accepted at the door, applied or not
+	Unapplied uint64    // records in the inbox that the state does not know yet
+	Rejected  uint64    // requests refused at the door
+	Refusals  []Refusal `json:"-"` // these by kind, the most frequent first
+	Heard     time.Time `json:"-"` // receipt of the newest event applied; zero before the first
 	Users     uint64
 	Audiences uint64
 

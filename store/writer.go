@@ -104,7 +104,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	var parked []*stored
 	var woke [2]bool
 	aside := false
-	rejected, flown := s.rejected.Swap(0), s.state.flight
+	flown := s.state.flight
 	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		b.tracing = s.trace != nil
@@ -122,7 +122,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 			}
 		}
 		b.sweep()
-		b.st.ledger.rejected += rejected
+		s.refused.write(b)
 		if err := b.flush(); err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	s.finished.Add(1)
 	s.trace.merge(touched) // after the commit: whoever takes a key now also reads what was written
 	if err != nil {
-		s.rejected.Add(rejected)
+		s.refused.failed()
 		s.reload()
 		s.seeAdrift(flown)
 		return err
@@ -184,6 +184,8 @@ func (s *Store) applyNext(b *batch) error {
 	if s.starved = len(records) == 0; s.starved {
 		s.log.Error("records that were received are not in the inbox", "from", b.st.applied+1)
 	}
+	var heard time.Time
+	defer func() { s.refused.hear(heard) }()
 	for i, r := range records {
 		yield(i)
 		rec, err := decodeRecord(r.seq, r.frame)
@@ -192,6 +194,9 @@ func (s *Store) applyNext(b *batch) error {
 			continue
 		}
 		b.apply(rec, r.frame)
+		if rec.event != nil && rec.event.Received.After(heard) {
+			heard = rec.event.Received
+		}
 		s.reached = b.now
 		if rec.outsider() && s.inbox.others.Load() > 0 {
 			s.inbox.others.Add(-1)

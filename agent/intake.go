@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"bytes"
+	"net/http"
+	"sync"
+	"time"
+
+	"personasync/store"
+)
+
+// Intake is what came to the door lately: what conditions judge. It is the running agent's; counts begin
+// with the process.
+type Intake struct {
+	Since  time.Time     `json:"since"` // of the counts: an hour ago, or the start
+	Routes []IntakeRoute `json:"routes"`
+
+	WebhookEvents   uint64 `json:"webhook_events"`   // of them:
+	WebhookOrdinary uint64 `json:"webhook_ordinary"` // that name no computation, and are ignored
+	NoPersonas      uint64 `json:"no_personas"`      // of these, without context.personas
+}
+
+// IntakeRoute is one route's part.
+type IntakeRoute struct {
+	Route        string    `json:"route"` // webhook, tracking, other
+	Accepted     uint64    `json:"accepted"`
+	Lost         uint64    `json:"lost"`          // deliveries refused for good
+	Deferred     uint64    `json:"deferred"`      // answered with 5xx: they are sent again
+	LastAccepted time.Time `json:"last_accepted"` // zero: none since the start
+	LastDeferred time.Time `json:"last_deferred"`
+	DeferredFrom time.Time `json:"deferred_from"` // when the first of those in a row was
+}
+
+const intakeWindow = time.Hour
+
+var intakeRoutes = [...]string{routeWebhook, routeTracking, routeOther}
+
+// intake counts what comes to the door, by the minute. Its methods may be called concurrently.
+type intake struct {
+	mu      sync.Mutex
+	start   time.Time
+	minutes [intakeWindow / time.Minute]intakeMinute
+	last    [len(intakeRoutes)]struct{ accepted, deferred, from time.Time }
+}
+
+type intakeMinute struct {
+	at                         int64 // since 1970
+	accepted, lost, deferred   [len(intakeRoutes)]uint64
+	events, ordinary, personas uint64
+}
+
+func newIntake(start time.Time) *intake { return &intake{start: start} }
+
+// routeIndex is the place of a path's route in intakeRoutes.
+func routeIndex(path string, known bool) int {
+	switch {
+	case known && path == pathWebhook:
+		return 0
+	case known:
+		return 1
+	}
+	return 2
+}
+
+func routeName(path string, known bool) string { return intakeRoutes[routeIndex(path, known)] }
+
+// minute is that of now. mu is held.
+func (in *intake) minute(now time.Time) *intakeMinute {
+	at := now.Unix() / 60
+	m := &in.minutes[uint64(at)%uint64(len(in.minutes))]
+	if m.at != at {
+		*m = intakeMinute{at: at}
+	}
+	return m
+}
+
+// answered counts an answer that was given at the door.
+func (in *intake) answered(route, status int, lost bool, now time.Time) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	m, last := in.minute(now), &in.last[route]
+	switch {
+	case lost:
+		m.lost[route]++
+	case status >= http.StatusInternalServerError:
+		m.deferred[route]++
+		if last.deferred = now; last.from.IsZero() {
+			last.from = now
+		}
+	case status == http.StatusOK:
+		m.accepted[route]++
+		last.accepted, last.from = now, time.Time{}
+	}
+}
+
+// webhook counts the events of a webhook delivery that was accepted, by whether they name a computation.
+func (in *intake) webhook(events []*store.Event, now time.Time) {
+	ordinary, without := uint64(0), uint64(0)
+	for _, e := range events {
+		if e.Class == store.ClassNone && e.Fault == "" && e.Call != store.CallDelete {
+			ordinary++
+			if !bytes.Contains(e.Raw, []byte(`"personas"`)) {
+				without++
+			}
+		}
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	m := in.minute(now)
+	m.events += uint64(len(events))
+	m.ordinary += ordinary
+	m.personas += without
+}
+
+// lately sums up the window that ends now.
+func (in *intake) lately(now time.Time) *Intake {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	from := now.Add(-intakeWindow)
+	if in.start.After(from) {
+		from = in.start
+	}
+	sum := &Intake{Since: from.UTC().Truncate(time.Second), Routes: make([]IntakeRoute, len(intakeRoutes))}
+	for i, name := range intakeRoutes {
+		last := &in.last[i]
+		sum.Routes[i] = IntakeRoute{Route: name, LastAccepted: last.accepted.UTC(), LastDeferred: last.deferred.UTC(), DeferredFrom: last.from.UTC()}
+	}
+	for i := range in.minutes {
+		m := &in.minutes[i]
+		if age := now.Unix()/60 - m.at; age < 0 || age >= int64(len(in.minutes)) {
+			continue
+		}
+		for r := range sum.Routes {
+			sum.Routes[r].Accepted += m.accepted[r]
+			sum.Routes[r].Lost += m.lost[r]
+			sum.Routes[r].Deferred += m.deferred[r]
+		}
+		sum.WebhookEvents += m.events
+		sum.WebhookOrdinary += m.ordinary
+		sum.NoPersonas += m.personas
+	}
+	return sum
+}

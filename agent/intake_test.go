@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"personasync/store"
+)
+
+// deliver sends a request to the door of a running agent, and returns the status of the answer.
+func (a *started) deliver(method, path, body string, header ...string) int {
+	a.t.Helper()
+	req, err := http.NewRequest(method, "http://"+a.Ingest.String()+path, strings.NewReader(body))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// refusedAs finds the count of one kind of refusal.
+func refusedAs(list []store.Refusal, route string, status int, delivery bool) (n uint64) {
+	for _, r := range list {
+		if r.Route == route && r.Status == status && r.Delivery == delivery {
+			n += r.Count
+		}
+	}
+	return n
+}
+
+// TestARefusedDeliveryIsCountedAtOnceByItsCode: the count of refused deliveries was late by a minute, knew no
+// codes, and did not know 404 and 405 at all.
+func TestARefusedDeliveryIsCountedAtOnceByItsCode(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	for range 11 {
+		a.deliver("POST", "/segment/webhook", `{}`, "X-Signature", doorSign("another secret", []byte(`{}`)), "User-Agent", "Segment.io/1.0")
+	}
+	a.deliver("POST", "/webhook", `{}`, "User-Agent", "Segment (Actions)")
+	a.deliver("POST", "/wp-login.php", `{}`, "User-Agent", "zgrab/0.x")
+	a.deliver("GET", "/segment/webhook", "")
+	a.deliver("DELETE", "/v1/track", "")
+	check := func(when string, st Status, err error) {
+		t.Helper()
+		if err != nil || st.Rejected != 15 {
+			t.Errorf("%s: %d requests are counted as refused, not 15 (%v)", when, st.Rejected, err)
+		}
+		for _, want := range []struct {
+			route    string
+			status   int
+			delivery bool
+			count    uint64
+		}{{"webhook", 401, true, 11}, {"other", 404, true, 1}, {"other", 404, false, 1}, {"webhook", 405, false, 1}, {"tracking", 405, false, 1}} {
+			if got := refusedAs(st.Refusals, want.route, want.status, want.delivery); got != want.count {
+				t.Errorf("%s: %d of %+v", when, got, want)
+			}
+		}
+	}
+	st, err := i.Status(t.Context())
+	check("at once", st, err)
+	metrics := scrape(t, "http://"+a.Admin.String()+"/metrics")
+	if !strings.Contains(metrics, `personasync_requests_refused_total{code="invalid_signature",delivery="true",route="webhook",status="401"} 11`) {
+		t.Errorf("the metrics do not tell of the refusals at once")
+	}
+	a.stop()
+	i, _ = open(t, c)
+	st, err = i.Status(t.Context())
+	check("from the files", st, err)
+	s.start(c, RunOptions{})
+	i, _ = open(t, c)
+	st, err = i.Status(t.Context())
+	check("after a restart", st, err)
+}
+
+// TestTailShowsRefusalsAndNoFlood: tail was silent about refused deliveries.
+func TestTailShowsRefusalsAndNoFlood(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	first, err := i.Trail(t.Context(), store.TrailFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		a.deliver("POST", "/segment/webhook", `{}`, "X-Signature", doorSign("another secret", []byte(`{}`)))
+	}
+	for n := range 300 {
+		a.deliver("GET", fmt.Sprintf("/path/%d", n), "")
+	}
+	seen, err := i.Trail(t.Context(), store.TrailFilter{Cursor: first.Next})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := map[string]int{}
+	for _, h := range seen.Items {
+		if h.What != "refused" || h.At == "" || h.User != "" {
+			t.Errorf("a line of the trail is %+v", h)
+		}
+		lines[h.Reason]++
+	}
+	if lines["401 invalid_signature at webhook"] != 3 {
+		t.Errorf("three refused deliveries made the lines %v", lines)
+	}
+	if n := lines["404 not_found at other, no delivery of Segment's"]; n == 0 || n > 20 {
+		t.Errorf("a scanner's 300 requests made %d lines", n)
+	}
+	if again, err := i.Trail(t.Context(), store.TrailFilter{User: "ann", Cursor: first.Next}); err != nil || len(again.Items) != 0 {
+		t.Errorf("of one user, %+v, %v", again.Items, err)
+	}
+	newest, err := i.Trail(t.Context(), store.TrailFilter{})
+	if err != nil || len(newest.Items) != 2 || newest.Items[0].Count != 3 || newest.Items[1].Count != 300 {
+		t.Errorf("the newest lines are %+v, %v", newest.Items, err)
+	}
+	a.stop()
+	i, _ = open(t, c)
+	filed, err := i.Trail(t.Context(), store.TrailFilter{})
+	if d := cmp.Diff(newest.Items, filed.Items, cmpopts.IgnoreUnexported(store.Happening{})); err != nil || d != "" {
+		t.Errorf("from the files other lines than from the agent: %v\n%s", err, d)
+	}
+}
+
+// TestTheIntakeForgetsWhatIsAnHourOld, and keeps when a route last took something.
+func TestTheIntakeForgetsWhatIsAnHourOld(t *testing.T) {
+	in := newIntake(two)
+	in.answered(0, 401, true, two.Add(time.Minute))
+	in.answered(0, 200, false, two.Add(2*time.Minute))
+	in.answered(1, 503, false, two.Add(2*time.Minute))
+	in.answered(1, 503, false, two.Add(3*time.Minute))
+	now := in.lately(two.Add(4 * time.Minute))
+	if w, tr := now.Routes[0], now.Routes[1]; w.Lost != 1 || w.Accepted != 1 || tr.Deferred != 2 || !tr.DeferredFrom.Equal(two.Add(2*time.Minute)) || !now.Since.Equal(two) {
+		t.Errorf("lately %+v", now)
+	}
+	later := in.lately(two.Add(2 * time.Hour))
+	if w := later.Routes[0]; w.Lost != 0 || w.Accepted != 0 || !w.LastAccepted.Equal(two.Add(2*time.Minute)) || !later.Since.Equal(two.Add(time.Hour)) {
+		t.Errorf("two hours later %+v", later)
+	}
+}

@@ -1,0 +1,248 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A Refusal is one kind of request that was refused for good, how often, and when last. It holds no
+// user id: route, code and status are of the program's own lists.
+type Refusal struct {
+	Route    string    `json:"route"`    // webhook, tracking, or other: a path that takes no events; "" for those that an older program counted, without a kind
+	Status   int       `json:"status"`   // of HTTP
+	Code     string    `json:"code"`     // of the answer
+	Delivery bool      `json:"delivery"` // it looked like a delivery of Segment's, so that an event was lost
+	Count    uint64    `json:"count"`    // ever
+	Last     time.Time `json:"last"`
+}
+
+func (r *Refusal) kind() Refusal {
+	return Refusal{Route: r.Route, Status: r.Status, Code: r.Code, Delivery: r.Delivery}
+}
+
+// sentence names a kind in few words: "401 invalid_signature at webhook".
+func (r *Refusal) sentence() string {
+	text := fmt.Sprintf("%d %s at %s", r.Status, r.Code, r.Route)
+	if !r.Delivery {
+		text += ", no delivery of Segment's"
+	}
+	return text
+}
+
+// refusals counts the requests that were refused, as they are refused: the writer puts the counts on
+// disk with its next transaction. Its methods may be called concurrently.
+//
+// Those who follow the trail get a line for each refusal of a kind until refusalBurst lines went out;
+// beyond, a line each refusalPause with the number of those between. So a flood takes a line each ten
+// seconds, and hides nothing else.
+type refusals struct {
+	mu    sync.Mutex
+	kinds map[Refusal]*refusalKind
+	heard time.Time // receipt of the newest event applied
+	dirty bool      // not all of it is on disk
+
+	lines []Refusal // lately; Count is of the line
+	last  uint64    // number of the last of lines
+}
+
+type refusalKind struct {
+	Refusal
+	tokens float64   // lines that may go out at once
+	filled time.Time // when tokens was reckoned
+	silent uint64    // refusals without a line yet
+}
+
+const (
+	refusalBurst  = 5
+	refusalPause  = 10 * time.Second
+	refusalsKept  = 500
+	refusalsFrame = byte(1)
+)
+
+// metaRefusals has the counts. An older program passes over it.
+var metaRefusals = []byte("refusals")
+
+// newRefusals begins its lines where no process before could have come to, like newParkings.
+func newRefusals(now time.Time) *refusals {
+	return &refusals{kinds: make(map[Refusal]*refusalKind), last: uint64(now.UnixMicro())}
+}
+
+// load takes over what is on disk. The ledger's total is older than the kinds.
+func (r *refusals) load(tx *bolt.Tx, total uint64) error {
+	list, heard, err := readRefusals(tx, total)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = heard
+	for i := range list {
+		r.kinds[list[i].kind()] = &refusalKind{Refusal: list[i], tokens: refusalBurst}
+	}
+	return nil
+}
+
+// readRefusals reads the counts by kind, and adds what the ledger counted without one.
+func readRefusals(tx *bolt.Tx, total uint64) (list []Refusal, heard time.Time, err error) {
+	if frame := tx.Bucket(bucketMeta).Get(metaRefusals); frame != nil {
+		if list, heard, err = decodeRefusals(frame); err != nil {
+			return nil, heard, fmt.Errorf("the refusals: %w", err)
+		}
+	}
+	if known := sumRefusals(list); total > known {
+		list = append(list, Refusal{Count: total - known})
+	}
+	return list, heard, nil
+}
+
+func sumRefusals(list []Refusal) (sum uint64) {
+	for i := range list {
+		sum += list[i].Count
+	}
+	return sum
+}
+
+// count adds one refusal at its Last.
+func (r *refusals) count(one Refusal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.kinds[one.kind()]
+	if k == nil {
+		k = &refusalKind{Refusal: one.kind(), tokens: refusalBurst, filled: one.Last}
+		r.kinds[one.kind()] = k
+	}
+	k.Count++
+	k.Last = one.Last
+	k.silent++
+	r.dirty = true
+	r.speak(k, one.Last)
+}
+
+// speak writes a line about what has none yet, if one is due. mu is held.
+func (r *refusals) speak(k *refusalKind, now time.Time) {
+	k.tokens = min(refusalBurst, k.tokens+max(0, float64(now.Sub(k.filled))/float64(refusalPause)))
+	k.filled = now
+	if k.silent == 0 || k.tokens < 1 {
+		return
+	}
+	line := k.Refusal
+	line.Count = k.silent
+	r.lines = append(r.lines, line)
+	r.lines = slices.Delete(r.lines, 0, max(0, len(r.lines)-refusalsKept))
+	r.last++
+	k.tokens--
+	k.silent = 0
+}
+
+// hear notes the receipt of an event that is being applied.
+func (r *refusals) hear(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at.After(r.heard) {
+		r.heard, r.dirty = at, true
+	}
+}
+
+// list returns every kind, the most frequent first, and when an event was heard last.
+func (r *refusals) list() (list []Refusal, heard time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.kinds {
+		list = append(list, k.Refusal)
+	}
+	sortRefusals(list)
+	return list, r.heard
+}
+
+func sortRefusals(list []Refusal) {
+	slices.SortFunc(list, func(a, b Refusal) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Route, b.Route), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code), cmp.Compare(boolByte(b.Delivery), boolByte(a.Delivery)))
+	})
+}
+
+// unwritten reports whether something is to be put on disk.
+func (r *refusals) unwritten() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dirty
+}
+
+// write puts the counts into b's transaction. failed takes that back.
+func (r *refusals) write(b *batch) {
+	r.mu.Lock()
+	dirty := r.dirty
+	r.dirty = false
+	r.mu.Unlock()
+	if !dirty {
+		return
+	}
+	list, heard := r.list()
+	b.st.ledger.rejected = sumRefusals(list)
+	b.put(b.tx.Bucket(bucketMeta), metaRefusals, encodeRefusals(list, heard))
+}
+
+func (r *refusals) failed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dirty = true
+}
+
+func encodeRefusals(list []Refusal, heard time.Time) []byte {
+	buf := putTime([]byte{refusalsFrame}, heard)
+	buf = putUint(buf, uint64(len(list)))
+	for i := range list {
+		r := &list[i]
+		buf = putUint(putString(buf, r.Route), uint64(r.Status))
+		buf = putString(buf, r.Code)
+		buf = append(buf, boolByte(r.Delivery))
+		buf = putTime(putUint(buf, r.Count), r.Last)
+	}
+	return seal(buf, 0)
+}
+
+func decodeRefusals(frame []byte) (list []Refusal, heard time.Time, err error) {
+	r, err := unseal(frame, refusalsFrame)
+	if err != nil {
+		return nil, heard, err
+	}
+	heard = r.time()
+	for n := r.uint(); n > 0 && !r.bad; n-- {
+		list = append(list, Refusal{Route: r.string(), Status: int(r.uint()), Code: r.string(), Delivery: r.byte() == 1, Count: r.uint(), Last: r.time()})
+	}
+	return list, heard, r.done()
+}
+
+// number is that of the last line.
+func (r *refusals) number() uint64 {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// since returns the lines behind a number, and sets to to the last one. Refusals that got no line yet
+// get one as soon as it is due, with the next refusal or look.
+func (r *refusals) since(from uint64, to *uint64, now time.Time) []Refusal {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.kinds {
+		if k.silent > 0 {
+			r.speak(k, now)
+		}
+	}
+	*to = r.last
+	if from >= r.last {
+		return nil
+	}
+	return slices.Clone(r.lines[max(0, len(r.lines)-int(min(r.last-from, refusalsKept))):])
+}

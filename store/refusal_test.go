@@ -1,0 +1,63 @@
+package store
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	bolt "go.etcd.io/bbolt"
+)
+
+// TestRefusalsKeepWhatAnOlderProgramCounted: it counted them in the ledger alone.
+func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	one := Refusal{Route: "webhook", Status: 401, Code: "invalid_signature", Delivery: true, Last: noon}
+	b.CountRefusal(one)
+	must(t, b.Close())
+	db, err := bolt.Open(filepath.Join(b.dir, stateFile), 0o600, nil)
+	must(t, err)
+	must(t, db.Update(func(tx *bolt.Tx) error { // as if the older program had run since
+		meta := tx.Bucket(bucketMeta)
+		l, err := decodeLedger(meta.Get(metaLedger))
+		if l.rejected != 1 {
+			t.Errorf("the ledger counts %d refused", l.rejected)
+		}
+		l.rejected += 7
+		return firstError(err, meta.Put(metaLedger, l.encode()), sealTx(tx))
+	}))
+	must(t, db.Close())
+	b.Store = nil
+	b.reopen(rules(SendAttribute))
+	b.CountRefusal(one)
+	b.receive(event("ann", "vip", true, 1))
+	c, err := b.Counts()
+	must(t, err)
+	one.Count = 2
+	if d := cmp.Diff([]Refusal{{Count: 7}, one}, c.Refusals); d != "" || c.Rejected != 9 {
+		t.Errorf("%d are refused\n%s", c.Rejected, d)
+	}
+	if c.Heard.IsZero() {
+		t.Error("an event was applied, and no time of it is known")
+	}
+}
+
+// TestRefusalsFloodIsAFewLines: a scanner does not drown what else the trail shows.
+func TestRefusalsFloodIsAFewLines(t *testing.T) {
+	r := newRefusals(noon)
+	from := r.number()
+	for i := range 600 { // ten a second for a minute
+		r.count(Refusal{Route: "other", Status: 404, Code: "not_found", Last: noon.Add(time.Duration(i) * 100 * time.Millisecond)})
+	}
+	var to, sum uint64
+	lines := r.since(from, &to, noon.Add(2*time.Minute))
+	for i := range lines {
+		sum += lines[i].Count
+	}
+	if len(lines) > refusalBurst+7 || sum != 600 {
+		t.Errorf("600 refusals made %d lines, which tell of %d", len(lines), sum)
+	}
+	if again := r.since(to, &to, noon.Add(time.Hour)); len(again) != 0 {
+		t.Errorf("told twice: %+v", again)
+	}
+}
