@@ -41,6 +41,9 @@ type RunOptions struct {
 	// listens at ingest.listen. Run closes it.
 	Ingest net.Listener
 
+	// Missed says why Ingest is nil although it should not be: the agent is unready and says so.
+	Missed string
+
 	// Reload asks for the configuration to be read again by Load; nil: never.
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
@@ -66,6 +69,12 @@ const (
 	// drainPatience is how long a stop waits for deliveries that are being received. A delivery takes
 	// one fsync; this is for a slow sender.
 	drainPatience = 10 * time.Second
+
+	// windowPatience is how long a stop waits for answers of the admin side, each of the two.
+	windowPatience = time.Second
+
+	// closePatience is what the store may take to close, and the log to be read to its end.
+	closePatience = 5 * time.Second
 
 	housekeepingEvery = time.Minute
 )
@@ -133,6 +142,9 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 			return nil, err
 		}
 	}
+	if o.Missed != "" {
+		p.log.Error("no socket was inherited: events are taken at ingest.listen alone, and the agent is unready", "ingest.listen", c.Ingest.Listen, "why", o.Missed)
+	}
 	options := storeOptions(c, o.Log)
 	options.CheckInChild = o.CheckInChild
 	options.Start = ctx
@@ -155,7 +167,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 // assemble makes the parts and connects them; nothing runs yet.
 func (p *process) assemble(c *config.Config) error {
 	p.open = make(chan struct{})
-	p.readiness = &readiness{store: p.store, full: p.store.Full, now: time.Now, phase: "starting"}
+	p.readiness = &readiness{store: p.store, full: p.store.Full, missed: p.o.Missed, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.clock = newDoorClock(p.store.Written())
 	p.door.SetUnready("starting")
@@ -325,7 +337,7 @@ func (p *process) run(ctx context.Context) error {
 	})
 	err := lanes.Wait()
 
-	err = errors.Join(ignoreEnd(err), p.socket.stop(time.Second), p.admin.stop(time.Second))
+	err = errors.Join(ignoreEnd(err), p.socket.stop(windowPatience), p.admin.stop(windowPatience))
 	endSupervision()
 	err = errors.Join(err, windows.Wait(), p.store.Close())
 	p.verifier.reader.Close()

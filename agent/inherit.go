@@ -1,19 +1,35 @@
 package agent
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
 
 	"personasync/agent/config"
 )
 
-// Inherited returns the socket that the service manager opened for ingest before it started this
-// process, or nil when it did not (sd_listen_fds(3)). It is for the start of the process, and answers
-// once. The manager keeps its own copy, so that connections wait through a restart instead of being
-// refused.
-func Inherited() (net.Listener, error) {
+// Inheritance is what the service manager left this process to listen with (sd_listen_fds(3)).
+type Inheritance struct {
+	// Ingest is the socket that was opened for ingest before the start; nil: none. The manager keeps its
+	// own copy, so that connections wait through a restart instead of being refused.
+	Ingest net.Listener
+
+	// Missed says why there is none although there should be; "" while all is as it should be. The
+	// agent then listens at ingest.listen, which is not where deliveries are sent to.
+	Missed string
+}
+
+// Inherited returns what this process inherited. It is for the start of the process, and answers once.
+func Inherited() (i Inheritance, err error) {
+	promised, to := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID")
 	files := activation.Files(true)
 	defer func() {
 		for _, f := range files {
@@ -22,15 +38,84 @@ func Inherited() (net.Listener, error) {
 	}()
 	switch len(files) {
 	case 0:
-		return nil, nil
+		i.Missed = missedSocket(promised, to, unitSocket())
+		return i, nil
 	case 1:
-		l, err := net.FileListener(files[0])
-		if err != nil {
-			return nil, fmt.Errorf("use the socket that systemd handed over: %w: it must be a ListenStream=", err)
-		}
-		return l, nil
+		i.Ingest, err = streamListener(files[0])
+		return i, err
 	}
-	return nil, fmt.Errorf("systemd handed %d sockets over, and there is one door: keep a single ListenStream= in the socket unit", len(files))
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	return i, fmt.Errorf("systemd handed %d sockets over (%s), and ingest has one: keep a single ListenStream= in the socket unit",
+		len(files), strings.Join(names, ", "))
+}
+
+// missedSocket says why no socket was handed over although LISTEN_FDS and LISTEN_PID promised one, or
+// a socket unit of the service is enabled.
+func missedSocket(promised, to, unit string) string {
+	if promised != "" && promised != "0" {
+		return fmt.Sprintf("systemd has a socket for process %q, and this is process %d, which cannot use it: "+
+			"let ExecStart= run personasync itself, or let the shell between them `exec` it", to, os.Getpid())
+	}
+	if unit == "" {
+		return ""
+	}
+	service := strings.TrimSuffix(unit, ".socket") + ".service"
+	return fmt.Sprintf("%s is enabled and did not start, so that deliveries sent to its address do not arrive: see `systemctl status %s`, "+
+		"then `systemctl stop %s; systemctl start %s %s`", unit, unit, service, unit, service)
+}
+
+// unitSocket names the enabled socket unit of the service that this process is; "" when there is none.
+func unitSocket() string {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil || os.Getenv("INVOCATION_ID") == "" {
+		return ""
+	}
+	return enabledSocket("/", text)
+}
+
+// enabledSocket looks below root for the socket unit of the service that cgroup is about, as systemd
+// enables it.
+func enabledSocket(root string, cgroup []byte) string {
+	for line := range bytes.Lines(cgroup) {
+		name, isService := strings.CutSuffix(path.Base(strings.TrimSpace(string(line))), ".service")
+		if !isService {
+			continue
+		}
+		for _, dir := range []string{"etc", "run", "usr/lib", "lib"} {
+			if _, err := os.Lstat(filepath.Join(root, dir, "systemd/system/sockets.target.wants", name+".socket")); err == nil {
+				return name + ".socket"
+			}
+		}
+	}
+	return ""
+}
+
+// streamListener makes a listener of an inherited file. net.FileListener takes sockets that nobody can
+// connect to, and fails only when a connection is accepted.
+func streamListener(f *os.File) (net.Listener, error) {
+	refuse := func(err error) (net.Listener, error) {
+		return nil, fmt.Errorf("use the socket %s that systemd handed over: %w: it must be a ListenStream=, with Accept=no", f.Name(), err)
+	}
+	fd := int(f.Fd())
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return refuse(err)
+	}
+	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
+		return refuse(err)
+	}
+	if kind != unix.SOCK_STREAM || listens == 0 {
+		return refuse(errors.New("nobody can connect to it"))
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return refuse(err)
+	}
+	return l, nil
 }
 
 // listenAddress writes the address of l as ingest.listen has it.

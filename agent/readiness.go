@@ -20,6 +20,8 @@ type readiness struct {
 	full  func() error // why the store has no room for events; nil while it has, or where nobody asks
 	now   func() time.Time
 
+	missed string // why deliveries may not arrive here, for as long as the process runs, see Inheritance
+
 	mu    sync.Mutex
 	phase string // starting, stopping; empty in between
 	fault string // of the last append
@@ -73,5 +75,5 @@ func (r *readiness) unready() string {
 	if r.fault != "" && r.now().Sub(r.since) < unwellFor {
 		return r.fault
 	}
-	return ""
+	return r.missed
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -48,5 +49,26 @@ func TestPartThatFailsEndsTheAgent(t *testing.T) {
 	p.ingest.listener.Listener = brokenListener{p.ingest.listener.Listener, broken}
 	if err := p.run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// TestTheUnitWaitsForTheLongestStop: systemd kills what takes longer, with requests to MoEngage under way,
+// which are then sent twice. The unit's time must cover the longest moengage.timeout.
+func TestTheUnitWaitsForTheLongestStop(t *testing.T) {
+	const longestRequest = 45 * time.Second // CONTRACT.md, moengage.timeout
+	longest := longestRequest + drainIdle + drainPatience + 2*windowPatience + closePatience
+	for path, key := range map[string]string{
+		"../packaging/systemd/personasync.service": "TimeoutStopSec=", "../packaging/systemd/personasync@.service": "TimeoutStopSec=",
+		"../packaging/container/compose.yaml": "stop_grace_period: ",
+	} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), key)
+		value, _, _ := strings.Cut(rest, "\n")
+		if given, err := time.ParseDuration(value); err != nil || given < longest {
+			t.Errorf("%s gives a stop %s, which may take %s (%v)", path, value, longest, err)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -33,6 +34,10 @@ type Streams struct {
 	// Again returns a process of this program with other arguments; nil: it is never started. It is
 	// given by the program's main and by nobody else.
 	Again func(ctx context.Context, args ...string) *exec.Cmd
+
+	// Hangup has a SIGHUP that was caught, which asks `run` to reload. Any other command ends by one. nil:
+	// none is caught.
+	Hangup chan os.Signal
 }
 
 // System is the streams of this process.
@@ -43,7 +48,7 @@ func System() Streams {
 // Run runs one command line, args[0] being the program's name, and returns its exit code: one of the
 // Exit constants. It ends early when ctx does.
 func Run(ctx context.Context, args []string, s Streams) int {
-	sh := &shell{out: s.Out, err: s.Err, environ: s.Environ, again: s.Again}
+	sh := &shell{out: s.Out, err: s.Err, environ: s.Environ, again: s.Again, hangup: s.Hangup}
 	sh.paint, sh.errPaint = newPalette(s.Out, sh.getenv), newPalette(s.Err, sh.getenv)
 	app := sh.app()
 	if len(args) > 1 && args[1] == completeWord {
@@ -61,6 +66,7 @@ type shell struct {
 	out, err        io.Writer
 	environ         []string
 	again           func(ctx context.Context, args ...string) *exec.Cmd // see Streams
+	hangup          chan os.Signal                                      // see Streams
 	paint, errPaint palette                                             // colours for out and err
 }
 
@@ -76,6 +82,7 @@ func (sh *shell) app() *urfave.App {
 		DisableSliceFlagSeparator: true, // a fault of the sandbox has commas in it
 		HideHelpCommand:           true,
 		ExitErrHandler:            func(*urfave.Context, error) {}, // Run reports
+		Before:                    sh.mindHangup,
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "config", Usage: "read `FILE` (default: $PERSONASYNC_CONFIG, ./agent.toml, /etc/personasync/agent.toml)"},
 		},
@@ -102,6 +109,21 @@ func (sh *shell) app() *urfave.App {
 	}
 	tidy(app.Commands)
 	return app
+}
+
+// mindHangup leaves SIGHUP to `run`. It ends every other command, as it ends programs of a terminal that
+// is closed.
+func (sh *shell) mindHangup(c *urfave.Context) error {
+	if sh.hangup == nil || c.Args().First() == "run" {
+		return nil
+	}
+	signal.Reset(syscall.SIGHUP)
+	select {
+	case <-sh.hangup:
+		return context.Canceled
+	default:
+		return nil
+	}
 }
 
 // tidy sets what holds for every command: mistakes are errors of ours, and `help` is no argument.

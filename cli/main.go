@@ -12,6 +12,8 @@ import (
 // asks it to stop; the next one is not caught and ends the process.
 // again is how the program starts itself once more, see Streams; nil in tests.
 func Main(again func(ctx context.Context, args ...string) *exec.Cmd) int {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // before all else: uncaught it ends the process, and a unit counts that as a clean end
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -19,6 +21,6 @@ func Main(again func(ctx context.Context, args ...string) *exec.Cmd) int {
 	// not end an agent whose log nobody reads any more. Uncaught, the signal would end both.
 	signal.Ignore(syscall.SIGPIPE)
 	s := System()
-	s.Again = again
+	s.Again, s.Hangup = again, hangup
 	return Run(ctx, os.Args, s)
 }

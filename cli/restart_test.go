@@ -131,12 +131,38 @@ func (m *host) startHeard(says *regexp.Regexp) *heard {
 
 func (m *host) startTo(log io.Writer) {
 	m.t.Helper()
-	m.agent = exec.Command("sh", "-c", `LISTEN_PID=$$ exec personasync run --config "$0"`, m.config())
-	m.agent.Env = append(os.Environ(), "LISTEN_FDS=1", "GORACE=atexit_sleep_ms=0")
-	m.agent.ExtraFiles = []*os.File{m.socket}
+	m.agent = m.inheriting(m.socket)
 	m.agent.Stderr = log
 	if err := m.agent.Start(); err != nil {
 		m.t.Fatal(err)
+	}
+}
+
+// inheriting is an agent that systemd hands files over to.
+func (m *host) inheriting(files ...*os.File) *exec.Cmd {
+	c := exec.Command("sh", "-c", `LISTEN_PID=$$ exec personasync run --config "$0"`, m.config())
+	c.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(files)), "GORACE=atexit_sleep_ms=0")
+	c.ExtraFiles = files
+	return c
+}
+
+// command begins a command, an agent or another, as a shell does.
+func (m *host) command(name string, environ ...string) {
+	m.t.Helper()
+	m.agent = exec.Command("personasync", name, "--config", m.config())
+	m.agent.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), environ...)
+	m.agent.Stderr = m.t.Output()
+	must(m.t, m.agent.Start())
+}
+
+// endBy has it get a signal, which it must die of.
+func (m *host) endBy(s syscall.Signal) {
+	m.t.Helper()
+	must(m.t, m.agent.Process.Signal(s))
+	err := m.agent.Wait()
+	m.agent = nil
+	if failed := (*exec.ExitError)(nil); !errors.As(err, &failed) || failed.Sys().(syscall.WaitStatus).Signal() != s {
+		m.t.Errorf("it ended with %v", err)
 	}
 }
 

@@ -3,9 +3,7 @@ package cli
 import (
 	"errors"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -46,15 +44,12 @@ func (sh *shell) run(c *urfave.Context) error {
 	if os.Geteuid() == 0 {
 		log.Warn("running as root, which nothing here needs: use a user of its own")
 	}
-	ingest, err := agent.Inherited()
+	inherited, err := agent.Inherited()
 	if err != nil {
 		return incurable(err)
 	}
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Relog: relog, Version: Version(), Ingest: ingest, Reload: hangup,
+		Log: log, Relog: relog, Version: Version(), Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: sh.hangup,
 		Load:         func() (*config.Config, error) { return sh.reload(c) },
 		CheckInChild: sh.checker(),
 	})

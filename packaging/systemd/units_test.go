@@ -47,3 +47,16 @@ func TestFilesAreMadeForTheProgramsPlace(t *testing.T) {
 		t.Error("the service starts another program")
 	}
 }
+
+// TestUnitsSurviveWhatPasses: a socket for an address that comes up late failed for good, and a reload
+// in the first moments of a start ended the service as if it had been stopped.
+func TestUnitsSurviveWhatPasses(t *testing.T) {
+	for name, want := range map[string]string{
+		"personasync.socket": "FreeBind=yes", "personasync@.socket": "FreeBind=yes",
+		"personasync.service": "RestartForceExitStatus=SIGHUP", "personasync@.service": "RestartForceExitStatus=SIGHUP",
+	} {
+		if !strings.Contains(settings(File(name, packaged))+"\n", "\n"+want+"\n") {
+			t.Errorf("%s lacks %s", name, want)
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestASocketUnitThatIsEnabledIsExpected: an address that came up late made personasync.socket fail for
+// good, and the agent said that all was well.
+func TestASocketUnitThatIsEnabledIsExpected(t *testing.T) {
+	root := t.TempDir()
+	wants := filepath.Join(root, "etc/systemd/system/sockets.target.wants")
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"personasync.socket", `personasync@brand\x2done.socket`} {
+		if err := os.Symlink("/gone/"+name, filepath.Join(wants, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for cgroup, want := range map[string]string{
+		"0::/system.slice/personasync.service\n":                                        "personasync.socket",
+		"0::/system.slice/system-personasync.slice/personasync@brand\\x2done.service\n": `personasync@brand\x2done.socket`,
+		"12:cpu:/x\n1:name=systemd:/system.slice/personasync.service\n":                 "personasync.socket",
+		"0::/system.slice/other.service\n":                                              "",
+		"0::/user.slice/user-0.slice/session-1.scope\n":                                 "",
+		"": "",
+	} {
+		if got := enabledSocket(root, []byte(cgroup)); got != want {
+			t.Errorf("of %q it expects %q, not %q", cgroup, got, want)
+		}
+	}
+	why := missedSocket("", "", "personasync.socket")
+	if !strings.Contains(why, "systemctl status personasync.socket") || !strings.Contains(why, "systemctl start personasync.socket personasync.service") {
+		t.Errorf("it says %q", why)
+	}
+	if why := missedSocket("", "", ""); why != "" {
+		t.Errorf("without a socket unit it says %q", why)
+	}
+}
+
+// TestAnAgentWithoutItsSocketTakesEventsAndIsUnready: events that find it are taken, and whoever watches
+// it is told.
+func TestAnAgentWithoutItsSocketTakesEventsAndIsUnready(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{Missed: "personasync.socket did not start"})
+	i, _ := open(t, c)
+	status, err := i.Status(t.Context())
+	if err != nil || status.Ready || status.Unready != "personasync.socket did not start" {
+		t.Errorf("status says %+v, %v", status, err)
+	}
+	a.tell(news("ann", true, time.Now()))
+}
