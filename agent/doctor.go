@@ -186,7 +186,22 @@ func (d *doctor) checkStatus(s Status, running bool) {
 	if s.MoEngage.State == "failing" {
 		d.find("delivery", "fail", "see below whether the credentials are good", "MoEngage has not been answering well since %s: %s", s.MoEngage.Since, s.MoEngage.LastError)
 	}
-	if v := s.Verify; v != nil && v.Differ > 0 {
+	d.checkVerify(s.Verify)
+	for _, j := range s.FailedJobs {
+		d.find("jobs", "warn", "see what it says; `personasync schedule` shows when it runs next", "the last run of %s failed at %s (%s): %s", j.Job, j.FailedAt, j.Code, j.Error)
+	}
+}
+
+// checkVerify says what the last verifications proved, and what they did not.
+func (d *doctor) checkVerify(v *VerifyStatus) {
+	if v == nil {
+		return
+	}
+	if v.Failed > 0 {
+		d.find("verify", "warn", "`personasync outbox explain-code "+v.Code+"` says what to do, then `personasync audience verify "+v.FailedKey+"`",
+			"%s could not be verified, which proves nothing about them: %s", quantity(uint64(v.Failed), "computation"), v.Error)
+	}
+	if v.Differ > 0 {
 		d.find("verify", "warn", "personasync audience verify "+v.Worst+" --repair", "of %d users read back, %d are not as MoEngage was told", v.Compared, v.Differ)
 	}
 }

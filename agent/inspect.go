@@ -162,6 +162,11 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		s = newStatus(counts, sent, l.process(), l.limits(), l.version, now)
 		s.Guard, s.Staleness = guarded(list), staleness(list, now)
 		s.Verify = verifyStatus(verified)
+		jobs, err := l.plan(v)
+		if err != nil {
+			return err
+		}
+		s.FailedJobs = failedJobs(jobs)
 		if s.Expiring, err = v.Expiring(now, l.keep().Parked.Duration); err != nil {
 			return err
 		}

@@ -156,12 +156,12 @@ func (c *reading) counter(name string, v uint64, labels ...string) {
 	c.out <- prometheus.MustNewConstMetric(c.desc[name], prometheus.CounterValue, float64(v), labels...)
 }
 
-func (c *reading) truth(name string, v bool) {
+func (c *reading) truth(name string, v bool, labels ...string) {
 	if v {
-		c.gauge(name, 1)
+		c.gauge(name, 1, labels...)
 		return
 	}
-	c.gauge(name, 0)
+	c.gauge(name, 0, labels...)
 }
 
 func (c *reading) process() {
@@ -206,6 +206,8 @@ func (c *reading) jobs() {
 		if !p.Last.Started.IsZero() {
 			c.gauge("personasync_job_last_run_timestamp_seconds", float64(p.Last.Started.Unix()), p.Job)
 		}
+		c.truth("personasync_job_failed", !p.Last.FailedAt.IsZero(), p.Job)
+		c.counter("personasync_job_failed_runs_total", p.Last.Failed, p.Job)
 		c.counter("personasync_job_missed_runs_total", p.Last.Missed, p.Job)
 	}
 }
@@ -276,9 +278,11 @@ func labelled(list []store.ComputationInfo) (picked []store.ComputationInfo) {
 	return picked
 }
 
-// verifications tells of those that differ most, one of each key.
+// verifications tells of those that failed or differ most, one of each key.
 func (c *reading) verifications(list []store.Verification) {
-	slices.SortStableFunc(list, func(a, b store.Verification) int { return cmp.Compare(b.Differ, a.Differ) })
+	slices.SortStableFunc(list, func(a, b store.Verification) int {
+		return cmp.Or(-cmp.Compare(min(len(a.Code), 1), min(len(b.Code), 1)), cmp.Compare(b.Differ, a.Differ))
+	})
 	seen := make(map[string]bool)
 	for _, v := range list {
 		if v.Key == "" || seen[v.Key] || len(seen) == maxLabelled {
@@ -288,6 +292,7 @@ func (c *reading) verifications(list []store.Verification) {
 		c.gauge("personasync_verify_compared_users", float64(v.Compared), v.Key)
 		c.gauge("personasync_verify_differing_users", float64(v.Differ), v.Key)
 		c.gauge("personasync_verify_last_timestamp_seconds", float64(v.At.Unix()), v.Key)
+		c.truth("personasync_verify_failed", v.Code != "", v.Key)
 	}
 }
 

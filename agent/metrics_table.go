@@ -54,6 +54,7 @@ var metricTable = []metric{
 	{"personasync_verify_compared_users", "gauge", []string{"computation"}, "Users whom the last verification of a computation read back from MoEngage and compared. Those of the 200 computations that differ most."},
 	{"personasync_verify_differing_users", "gauge", []string{"computation"}, "Of those, the users of whom MoEngage does not hold what it was told."},
 	{"personasync_verify_last_timestamp_seconds", "gauge", []string{"computation"}, "When that verification ended."},
+	{"personasync_verify_failed", "gauge", []string{"computation"}, "1 when that verification failed, as when MoEngage refuses to read users back: then it proves nothing. `status` has the code."},
 
 	{"personasync_disk_free_bytes", "gauge", nil, "Free on the file system of data_dir."},
 	{"personasync_disk_reserve_bytes", "gauge", nil, "Below so much free, events are refused with 503: it is for bookkeeping."},
@@ -65,6 +66,8 @@ var metricTable = []metric{
 
 	{"personasync_job_next_run_timestamp_seconds", "gauge", []string{"job"}, "When a scheduled job runs next."},
 	{"personasync_job_last_run_timestamp_seconds", "gauge", []string{"job"}, "The scheduled time of its last run that began."},
+	{"personasync_job_failed", "gauge", []string{"job"}, "1 when the last run of a scheduled job that ended failed. `personasync schedule` has the code."},
+	{"personasync_job_failed_runs_total", "counter", []string{"job"}, "Runs that ended with an error, over restarts."},
 	{"personasync_job_missed_runs_total", "counter", []string{"job"}, "Runs that fell into downtime, or into the run before."},
 	{"personasync_scrape_errors_total", "counter", nil, "Scrapes to which the store gave no answer."},
 }

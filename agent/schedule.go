@@ -22,6 +22,31 @@ type JobInfo struct {
 	CatchUp  bool     `json:"catch_up"` // a run makes up for missed ones
 	Next     []string `json:"next"`     // in the zone
 	NextUTC  []string `json:"next_utc"`
+
+	Failed   uint64 `json:"failed"`    // runs that ended with an error, ever
+	FailedAt string `json:"failed_at"` // when the last run that ended failed; "" if it did not
+	Code     string `json:"code"`      // of that failure
+	Error    string `json:"error"`
+}
+
+// FailedJob is a scheduled job whose last run that ended failed.
+type FailedJob struct {
+	Job      string `json:"job"`
+	FailedAt string `json:"failed_at"` // RFC 3339
+	Code     string `json:"code"`      // of MoEngage's answer, as explain-code knows it, "panic", or "failed"
+	Error    string `json:"error"`
+	Failed   uint64 `json:"failed"` // runs that ended with an error, ever
+}
+
+// failedJobs lists those of a plan whose last run that ended failed.
+func failedJobs(all []planned) []FailedJob {
+	failed := []FailedJob{}
+	for i := range all {
+		if last := &all[i].Last; !last.FailedAt.IsZero() {
+			failed = append(failed, FailedJob{all[i].Job, timestamp(last.FailedAt), last.Code, last.Error, last.Failed})
+		}
+	}
+	return failed
 }
 
 // MaxNext is how many runs ahead can be asked for.
@@ -90,6 +115,7 @@ func (p *planned) info(next int) JobInfo {
 	info := JobInfo{
 		Job: p.Job, Spec: p.Spec, Running: p.Running, Missed: p.Last.Missed, CatchUp: p.catchUp,
 		Last: timestamp(p.Last.Started), Next: []string{}, NextUTC: []string{},
+		Failed: p.Last.Failed, FailedAt: timestamp(p.Last.FailedAt), Code: p.Last.Code, Error: p.Last.Error,
 	}
 	if !p.Last.Started.IsZero() {
 		info.Finished = timestamp(p.Last.Finished)

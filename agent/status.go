@@ -41,6 +41,8 @@ type Status struct {
 	Staleness []Staleness       `json:"staleness"` // of every computation seen
 	Verify    *VerifyStatus     `json:"verify"`    // null when nothing was ever verified
 
+	FailedJobs []FailedJob `json:"failed_jobs"` // scheduled jobs whose last run that ended failed
+
 	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
 	// it was looked at.
 	Salvages []store.Salvage `json:"salvages"`

@@ -85,15 +85,29 @@ func (v *verifier) verify(ctx context.Context, o VerifyOrder, progress func(done
 		return nil, err
 	}
 	run := &verification{verifier: v, order: o, report: r, progress: progress}
-	if err := run.all(ctx); err != nil {
-		if r.Asked > 0 {
-			err = fmt.Errorf("after %d of %d users: %w", r.Asked, run.total, err)
-		}
-		return nil, err
+	err = run.all(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // cut off: what the last one found stands
+	}
+	if err != nil && r.Asked > 0 {
+		err = fmt.Errorf("after %d of %d users: %w", r.Asked, run.total, err)
 	}
 	r.At = time.Now().UTC().Truncate(time.Second)
+	if err != nil {
+		r.Code, r.Error = failureCode(err), err.Error()
+		return nil, errors.Join(err, v.store.SetVerification(ctx, r.Verification))
+	}
 	r.Agreement = agreement(&r.Verification)
 	return r, v.store.SetVerification(ctx, r.Verification)
+}
+
+// failureCode is the code under which a failed verification is recorded: that of MoEngage's answer, if it
+// was one.
+func failureCode(err error) string {
+	if refused := (*syncer.ReadError)(nil); errors.As(err, &refused) {
+		return refused.Code
+	}
+	return scheduler.CodeFailed
 }
 
 // begin finds the computation.
@@ -355,7 +369,7 @@ func (v *verifier) everything(sample func() int) func(context.Context, time.Time
 		if err != nil {
 			return err
 		}
-		var failed []error
+		failed, first := 0, error(nil)
 		for _, c := range seen {
 			key := c.ID
 			if key == "" {
@@ -367,22 +381,30 @@ func (v *verifier) everything(sample func() int) func(context.Context, time.Time
 				return ctx.Err()
 			case errors.Is(err, ErrUnreadable):
 			case err != nil:
-				failed = append(failed, fmt.Errorf("verify %s: %w", c.Key, err))
+				if failed++; first == nil {
+					first = fmt.Errorf("%s: %w", c.Key, err)
+				}
 			default:
 				v.tell(r)
 			}
 		}
-		return errors.Join(failed...)
+		if first == nil {
+			return nil
+		}
+		return &scheduler.Failure{Code: failureCode(first), Err: fmt.Errorf("%s could not be verified, the first of them %w", quantity(uint64(failed), "computation"), first)}
 	}
 }
 
 func (v *verifier) tell(r *VerifyReport) {
 	attrs := []any{"computation", r.Key, "id", r.ID, "compared", r.Compared, "agree", r.Agree, "differ", r.Differ, "moving", r.Moving}
-	if r.Differ > 0 {
+	switch {
+	case r.Differ > 0:
 		v.log.Warn("MoEngage does not hold all it was told: `personasync audience verify KEY` lists what differs, --repair sends it again", attrs...)
-		return
+	case r.Compared == 0:
+		v.log.Info("a verification compared no users, so it proves nothing", attrs...)
+	default:
+		v.log.Info("a computation was verified", attrs...)
 	}
-	v.log.Info("a computation was verified", attrs...)
 }
 
 // job is the nightly verification, if one is configured.
@@ -404,6 +426,17 @@ type VerifyStatus struct {
 	Differ       uint64    `json:"differ"`
 	At           time.Time `json:"at"`    // of the newest
 	Worst        string    `json:"worst"` // key of the computation with the largest share that differs; "" when nothing does
+
+	// Unproven counts the computations of which no user was compared, and Failed those whose last
+	// verification failed: neither says anything about what MoEngage holds.
+	Unproven int `json:"unproven"`
+	Failed   int `json:"failed"`
+
+	// Of the newest failure; empty without one. explain-code knows Code.
+	FailedKey string     `json:"failed_key"`
+	FailedAt  *time.Time `json:"failed_at"`
+	Code      string     `json:"code"`
+	Error     string     `json:"error"`
 }
 
 // verifyStatus sums up; nil when nothing was ever verified.
@@ -421,6 +454,16 @@ func verifyStatus(list []store.Verification) *VerifyStatus {
 		}
 		if v.Differ > 0 && float64(v.Differ)/float64(v.Compared) > worst {
 			worst, s.Worst = float64(v.Differ)/float64(v.Compared), v.Key
+		}
+		switch {
+		case v.Code == "" && v.Compared == 0:
+			s.Unproven++
+		case v.Code == "":
+		case s.Failed == 0, v.At.After(*s.FailedAt):
+			s.FailedKey, s.FailedAt, s.Code, s.Error = v.Key, &v.At, v.Code, v.Error
+			fallthrough
+		default:
+			s.Failed++
 		}
 	}
 	return s

@@ -1,11 +1,18 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"personasync/store"
 )
@@ -97,15 +104,101 @@ func TestTheNightlyVerificationTellsInStatusWhatDiffers(t *testing.T) {
 	}
 }
 
+// MoEngage has not enabled Get User for the workspace: the nightly verification proves nothing, and
+// everything that shows it says so, with the code.
+func TestARefusedVerificationDoesNotReadAsAgreement(t *testing.T) {
+	s := newSite(t)
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/customers/export" {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"status":"fail","error":{"type":"BlockedClient","message":"Get User is not enabled"}}`)
+			return
+		}
+		s.box.ServeHTTP(w, r)
+	}))
+	t.Cleanup(refuses.Close)
+	s.url = refuses.URL
+	conf := s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s")
+	a := s.start(conf, RunOptions{})
+	i, _ := open(t, conf)
+	a.tell(news("usr_ann", true, time.Now().Add(-time.Hour)))
+	eventually(t, i, "it has left", func(st Status) bool { return st.Delivered == 1 })
+	if _, err := i.(*Client).Verify(t.Context(), VerifyOrder{Key: "vip"}, nil); err == nil || !strings.Contains(err.Error(), "Get User is not enabled") {
+		t.Errorf("the order returned %v, want MoEngage's words", err)
+	}
+	failed := func(st Status) bool { return st.Verify != nil && st.Verify.Failed == 1 }
+	eventually(t, i, "the failure is known", failed)
+	a.stop()
+	files, _ := open(t, conf)
+	st, err := files.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := st.Verify; v == nil || v.Failed != 1 || v.FailedKey != "vip" || v.Code == "" || v.FailedAt == nil || v.Compared != 0 || !strings.Contains(v.Error, "Get User is not enabled") {
+		t.Errorf("verify is %+v, want a failure of vip with its code", st.Verify)
+	}
+}
+
+// A scheduled job that fails is in status with its code, running or stopped, and a metric says so.
+func TestAFailedJobIsNotShownAsDone(t *testing.T) {
+	s := newSite(t)
+	conf := s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s")
+	a := s.start(conf, RunOptions{})
+	i, _ := open(t, conf)
+	a.tell(news("usr_ann", true, time.Now().Add(-time.Hour)))
+	eventually(t, i, "it has left", func(st Status) bool { return st.Delivered == 1 })
+	a.stop()
+	db, err := store.Open(conf.DataDir, store.Options{Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	err = db.SetJobRun(t.Context(), store.JobRun{Job: verifyJob, Started: now, Finished: now, Failed: 2, FailedAt: now, Code: "http_403", Error: "refused"})
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	conf = s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=0 0 29 2 *")
+	want := []FailedJob{{Job: verifyJob, FailedAt: timestamp(now), Code: "http_403", Error: "refused", Failed: 2}}
+	files, _ := open(t, conf)
+	st, err := files.Status(t.Context())
+	if err != nil || !slices.Equal(st.FailedJobs, want) {
+		t.Errorf("stopped: %+v, %v, want %+v", st.FailedJobs, err, want)
+	}
+	a = s.start(conf, RunOptions{})
+	i, _ = open(t, conf)
+	if st, err = i.Status(t.Context()); err != nil || !slices.Equal(st.FailedJobs, want) {
+		t.Errorf("running: %+v, %v, want %+v", st.FailedJobs, err, want)
+	}
+	found := Diagnose(t.Context(), conf, nil, "1.0")
+	if !slices.ContainsFunc(found, func(f Finding) bool {
+		return f.Check == "jobs" && f.State != "ok" && strings.Contains(f.Message, "http_403")
+	}) {
+		t.Errorf("doctor does not name the failed job: %+v", found)
+	}
+	resp, err := http.Get("http://" + a.Admin.String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(text), `personasync_job_failed{job="[verify]"} 1`) {
+		t.Errorf("no metric says that the job failed: %v", err)
+	}
+}
+
 func TestTheSumOfVerificationsNamesTheWorst(t *testing.T) {
 	at := time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC)
 	got := verifyStatus([]store.Verification{
 		{Key: "a", Compared: 1000, Differ: 5, At: at},
 		{Key: "b", Compared: 10, Differ: 1, At: at.Add(time.Minute)},
 		{Key: "c", At: at},
+		{Key: "d", At: at, Code: "http_500"},
+		{Key: "e", At: at.Add(time.Second), Asked: 20, Compared: 20, Code: "http_403", Error: "refused"},
 	})
-	if want := (VerifyStatus{Computations: 3, Compared: 1010, Differ: 6, At: at.Add(time.Minute), Worst: "b"}); *got != want {
-		t.Errorf("sum %+v, want %+v", *got, want)
+	failed := at.Add(time.Second)
+	want := VerifyStatus{Computations: 5, Compared: 1030, Differ: 6, At: at.Add(time.Minute), Worst: "b", Unproven: 1,
+		Failed: 2, FailedKey: "e", FailedAt: &failed, Code: "http_403", Error: "refused"}
+	if diff := cmp.Diff(want, *got); diff != "" {
+		t.Errorf("sum (-want +got):\n%s", diff)
 	}
 	if verifyStatus(nil) != nil {
 		t.Error("a sum of nothing")

@@ -44,7 +44,10 @@ func (sh *shell) schedule(c *urfave.Context) error {
 		if len(jobs) == 0 {
 			sh.remark("nothing is scheduled: with mode = \"realtime\" changes leave as they come")
 		}
-		return sh.printJobs(jobs, n, c.Bool("wide"))
+		if err := sh.printJobs(jobs, n, c.Bool("wide")); err != nil {
+			return err
+		}
+		return sh.printFailures(jobs)
 	})
 }
 
@@ -54,8 +57,11 @@ func (sh *shell) printJobs(jobs []agent.JobInfo, n int, wide bool) error {
 	var rows [][]string
 	for _, j := range jobs {
 		last := minute(j.Last)
-		if j.Running {
+		switch {
+		case j.Running:
 			last = "under way"
+		case j.FailedAt != "":
+			last += " failed"
 		}
 		row := []string{j.Job, j.Spec, last, count(j.Missed), "", ""}
 		for i := range j.Next {
@@ -68,6 +74,20 @@ func (sh *shell) printJobs(jobs []agent.JobInfo, n int, wide bool) error {
 		}
 	}
 	return t.print(rows)
+}
+
+// printFailures says of each job whose last run that ended failed why it did.
+func (sh *shell) printFailures(jobs []agent.JobInfo) error {
+	for _, j := range jobs {
+		if j.FailedAt == "" {
+			continue
+		}
+		text := fmt.Sprintf("%s failed at %s (%s): %s", plain(j.Job), minute(j.FailedAt), plain(j.Code), plain(j.Error))
+		if _, err := fmt.Fprintln(sh.out, sh.paint.red(wrap(text, tableWidth))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clock writes the time of day in UTC; the day is that of the zone's column, or next to it.

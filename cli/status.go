@@ -77,6 +77,9 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	if s.Verify != nil {
 		line("verified", sh.verifiedText(s.Verify))
 	}
+	for _, j := range s.FailedJobs {
+		line("job failed", sh.paint.red(plain(j.Job))+" at "+minute(j.FailedAt)+" ("+plain(j.Code)+"): "+plain(j.Error)+"; `personasync schedule`")
+	}
 	b.WriteByte('\n')
 	b.WriteString(sh.ledger("events", "accepted", s.Events.Accepted, eventTerms(s.Events)))
 	b.WriteString(sh.ledger("changes", "created", s.Changes.Created, changeTerms(s.Changes)))

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -157,8 +158,27 @@ func percent(share float64) string {
 	return fmt.Sprintf("%.2f %%", p)
 }
 
+// verifiedText says what the last verifications proved. What they did not prove is never called agreement.
 func (sh *shell) verifiedText(v *agent.VerifyStatus) string {
-	text := fmt.Sprintf("%s of %s, %s UTC: ", plural(v.Compared, "user"), plural(v.Computations, "computation"), v.At.Format("2006-01-02 15:04"))
+	var parts []string
+	if v.Failed > 0 {
+		parts = append(parts, sh.paint.red(fmt.Sprintf("%s could not be verified", plural(v.Failed, "computation")))+
+			fmt.Sprintf(" (%s: %s)", plain(v.Code), strings.TrimRight(plain(v.Error), ".")))
+	}
+	if v.Compared > 0 || v.Failed == 0 {
+		parts = append(parts, sh.comparedText(v))
+	}
+	if v.Unproven > 0 && v.Compared > 0 {
+		parts = append(parts, fmt.Sprintf("of %s no user was compared", plural(v.Unproven, "computation")))
+	}
+	return v.At.Format("2006-01-02 15:04") + " UTC: " + strings.Join(parts, "; ")
+}
+
+func (sh *shell) comparedText(v *agent.VerifyStatus) string {
+	if v.Compared == 0 {
+		return sh.paint.yellow("no user was compared, so nothing is proven")
+	}
+	text := fmt.Sprintf("%s of %s, ", plural(v.Compared, "user"), plural(v.Computations-v.Failed-v.Unproven, "computation"))
 	if v.Differ == 0 {
 		return text + sh.paint.green("all agree")
 	}

@@ -40,7 +40,7 @@
 //     host asleep for longer than [Job] tells, or the job's previous run still under way. Missed times
 //     are counted, and either caught up by one run for all of them, in the name of the last, or skipped.
 //   - A run that a crash or a stop cut off is run again at the next start, also where missed ones are
-//     skipped: it had begun. One that returned an error or panicked is over.
+//     skipped: it had begun. One that returned an error or panicked is over, and the ledger says so.
 //   - A job owes nothing for the time before it was first seen, which the ledger also keeps, nor for
 //     the time in which [Scheduler.Replace] had taken it away.
 //   - A failing ledger is logged and delays nothing; what it did not keep may run again, or be missed

@@ -32,7 +32,7 @@ type Job struct {
 	// Do does the job. scheduled is the time of the schedule that the run stands for (of several missed
 	// ones the last), or, when it was triggered, the time it begins. It must return soon after ctx is
 	// done: an error then means that the work was cut off, and is to be run again at the next start.
-	// Any other error, and a panic, is logged and ends the run like success.
+	// Any other error, and a panic, is logged and recorded (see [Run] and [Failure]), and ends the run.
 	Do func(ctx context.Context, scheduled time.Time) error
 }
 
@@ -124,6 +124,7 @@ func (t *task) begin(now time.Time) (r Run, ok bool) {
 		return Run{}, false
 	}
 	r = t.owed
+	r.inherit(t.last)
 	t.owed, t.asked = Run{}, false
 	t.last, t.running = r, true
 	return r, true

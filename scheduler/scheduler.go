@@ -265,7 +265,7 @@ func (s *Scheduler) perform(ctx context.Context, t *task, j Job, r Run) {
 	if err != nil {
 		log.Error("the run failed", "err", err)
 	}
-	r.Finished = s.now()
+	r.end(s.now(), err)
 	s.record(ctx, r)
 	log.Debug("the run is over", "missed_ever", r.Missed)
 	s.finish(t, r)
@@ -275,7 +275,7 @@ func (s *Scheduler) perform(ctx context.Context, t *task, j Job, r Run) {
 func do(ctx context.Context, j Job, scheduled time.Time) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = &Failure{CodePanic, fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 		}
 	}()
 	return j.Do(ctx, scheduled)

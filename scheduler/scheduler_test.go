@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -455,6 +456,44 @@ func TestFailureIsLoggedAndTheJobGoesOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A run that fails is not recorded as done: its record says that it failed, when and why, over restarts
+// and while the next one is under way, until one ends well.
+func TestAFailedRunIsNotRecordedAsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newShelf()
+		var outcome func() error
+		takes := time.Minute
+		job := Job{Name: "job", Schedule: mustParse(t, "@hourly", "UTC"), Do: func(context.Context, time.Time) error {
+			time.Sleep(takes)
+			return outcome()
+		}}
+		returns := func(err error) func() error { return func() error { return err } }
+		check := func(hour int, failed uint64, code, text string) {
+			t.Helper()
+			sleepUntil(at(hour, 2))
+			r := l.run("job")
+			if r.Failed != failed || r.Code != code || r.Error != text || r.FailedAt.IsZero() != (code == "") {
+				t.Errorf("at %d:02 the record is %+v, want %d failed, code %q, error %q", hour, r, failed, code, text)
+			}
+		}
+		outcome = returns(fmt.Errorf("wrapped: %w", &Failure{"http_403", errors.New("refused\nand more")}))
+		_, stop := begin(t, l, job)
+		check(1, 1, "http_403", "wrapped: refused")
+		takes = 30 * time.Minute
+		check(2, 1, "http_403", "wrapped: refused") // the next run is under way
+		outcome, takes = func() error { panic("no such thing") }, time.Minute
+		sleepUntil(at(2, 50))
+		stop()
+		_, stop = begin(t, l, job)
+		check(3, 3, CodePanic, "panic: no such thing")
+		outcome = returns(errors.New("plain"))
+		check(4, 4, CodeFailed, "plain")
+		outcome = returns(nil)
+		check(5, 4, "", "")
+		stop()
+	})
 }
 
 func TestFailingLedgerStopsNothing(t *testing.T) {

@@ -33,6 +33,12 @@ type JobRun struct {
 	Started  time.Time `json:"started"`  // the scheduled time of the last run that began
 	Finished time.Time `json:"finished"` // zero while it is under way
 	Missed   uint64    `json:"missed"`   // runs that fell into downtime, ever
+	Failed   uint64    `json:"failed"`   // runs that ended with an error, ever
+
+	// Of the last run that ended, if it ended with an error; FailedAt is zero if it did not.
+	FailedAt time.Time `json:"failed_at"`
+	Code     string    `json:"code,omitempty"`
+	Error    string    `json:"error,omitempty"`
 }
 
 // SetJobRun records a run.

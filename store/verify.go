@@ -310,6 +310,10 @@ type Verification struct {
 	Agree    uint64    `json:"agree"`
 	Differ   uint64    `json:"differ"`
 	Repaired uint64    `json:"repaired"` // users whose attributes were queued again
+
+	// Code and Error say why the verification failed. The counts are then those of the part before.
+	Code  string `json:"code,omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 // SetVerification keeps v in place of the last one of its computation.

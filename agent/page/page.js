@@ -64,7 +64,8 @@ function show(s) {
   $('parked-note').textContent = s.parked.length === 0 ? 'Nothing is parked.'
     : (s.parked_more ? `${s.parked_more} more causes. ` : '') + 'personasync outbox list --state parked'
   rows('jobs', s.jobs.map((j) => [[j.job, 'wide id'], [j.spec, 'id'], [j.running ? 'running' : j.next ? `${j.local}, in ${span((Date.parse(j.next) - now) / 1000)}` : 'on demand', 'n wrap'], [j.last ? ago(j.last, now) : 'never', 'n'], [number(j.missed), 'n']]))
-  $('jobs-note').textContent = s.jobs.length === 0 ? 'No schedule: changes leave as they come.' : ''
+  $('jobs-note').textContent = s.jobs.length === 0 ? 'No schedule: changes leave as they come.'
+    : st.failed_jobs.map((j) => `${j.job} failed ${ago(j.failed_at, now)} (${j.code}): ${j.error}`).join(' ')
   ledger(st)
 }
 
