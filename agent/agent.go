@@ -25,6 +25,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"personasync/agent/config"
 	"personasync/scheduler"
@@ -498,7 +499,9 @@ func ignoreEnd(err error) error {
 // there, its owner could not read.
 var ErrForeignData = errors.New("the data directory belongs to another user")
 
-// checkOwner refuses a data directory of another user, which only root gets as far as opening.
+// checkOwner refuses root a data directory of another user: that one could not read what root wrote there.
+// Anybody else may work in a folder that is not their own where they may write, as in a volume that belongs to
+// root and to a group of theirs.
 func checkOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -507,11 +510,16 @@ func checkOwner(dir string) error {
 	if err != nil {
 		return fmt.Errorf("look at data_dir: %w", err)
 	}
-	sys, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(sys.Uid) == os.Geteuid() {
-		return nil
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && sys.Uid != 0 {
+		return fmt.Errorf("%w: %s: be %s", ErrForeignData, dir, ownerOf(info))
 	}
-	return fmt.Errorf("%w: %s: be %s", ErrForeignData, dir, ownerOf(info))
+	if !info.IsDir() {
+		return nil // opening it says so
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return openError(dir, err)
+	}
+	return nil
 }
 
 // openError says what to do about data that cannot be opened.

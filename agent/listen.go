@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -22,7 +23,11 @@ var ErrSocketPath = errors.New("socket path cannot be used")
 // listen opens the address that key of the configuration has: host:port, or unix:/path.
 func listen(ctx context.Context, key, address string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return listenSocket(path)
+		l, err := listenSocket(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s = %s: %w", key, address, err)
+		}
+		return l, nil
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	switch {
@@ -35,44 +40,135 @@ func listen(ctx context.Context, key, address string) (net.Listener, error) {
 }
 
 // listenSocket opens a unix socket that owner and group may use. One that a crash left is replaced,
-// one that somebody answers is not. The socket gets its name only when its mode is right, so that
-// nobody slips in between.
-func listenSocket(path string) (net.Listener, error) {
-	if len(path)+len(".new") >= maxSocketPath {
-		return nil, fmt.Errorf("%w: %s is longer than %d bytes: set a shorter one", ErrSocketPath, path, maxSocketPath-1-len(".new"))
+// one that somebody answers is not, and neither is anything that is no socket.
+func listenSocket(path string) (*socketListener, error) {
+	l := &socketListener{path: path}
+	var err error
+	if l.current, l.own, err = bindSocket(path); err != nil {
+		return nil, err
 	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("socket %s is in use by another process: %w", path, syscall.EADDRINUSE)
+	return l, nil
+}
+
+// bindSocket makes the socket. It gets its name only when its mode is right, so that nobody slips in between.
+func bindSocket(path string) (*net.UnixListener, fs.FileInfo, error) {
+	if len(path)+len(".new") >= maxSocketPath {
+		return nil, nil, fmt.Errorf("%w: %s is longer than %d bytes: set a shorter one", ErrSocketPath, path, maxSocketPath-1-len(".new"))
 	}
 	next := path + ".new"
+	for _, name := range []string{path, next} {
+		if err := vacant(name); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open socket: %w", err)
+		return nil, nil, fmt.Errorf("open socket: %w", err)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: next, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("open socket in %s: %w", filepath.Dir(path), err)
+		return nil, nil, fmt.Errorf("open socket in %s: %w", filepath.Dir(path), err)
 	}
 	l.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(next, 0o660), os.Rename(next, path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("open socket: %w", err), l.Close(), os.Remove(next))
+	own, err := os.Lstat(next)
+	if err = errors.Join(err, os.Chmod(next, 0o660), os.Rename(next, path)); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open socket: %w", err), l.Close(), os.Remove(next))
 	}
-	return &socketListener{l, path}, nil
+	return l, own, nil
 }
 
-// socketListener removes its file when it closes, under the name it has now.
+// vacant returns nil where path names nothing, or a socket that nobody answers.
+func vacant(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("open socket: %w", err)
+	case info.Mode()&fs.ModeSocket == 0:
+		return fmt.Errorf("%w: %s names %s, which was left as it is: choose a path where nothing is, or move that away", ErrSocketPath, path, kindOf(info.Mode()))
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = conn.Close()
+	}
+	if err == nil || errors.Is(err, syscall.EAGAIN) { // its queue is full
+		return fmt.Errorf("socket %s is in use by another process (ss -lxp shows which): stop it, or choose another path: %w", path, syscall.EADDRINUSE)
+	}
+	return nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode.IsRegular():
+		return "a file"
+	case mode&fs.ModeSymlink != 0:
+		return "a link"
+	}
+	return "something else"
+}
+
+// socketListener listens at a path, and goes on listening there: see renew.
 type socketListener struct {
-	*net.UnixListener
 	path string
+
+	mu      sync.Mutex // covers the rest
+	current *net.UnixListener
+	own     fs.FileInfo // of the socket
+	closed  bool
 }
 
 // Addr returns the path that clients dial.
 func (l *socketListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
-// Close stops listening.
-func (l *socketListener) Close() error {
-	if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, l.UnixListener.Close())
+// Accept waits for a connection, on whichever socket has the name.
+func (l *socketListener) Accept() (net.Conn, error) {
+	for {
+		now := l.listener()
+		conn, err := now.Accept()
+		if err == nil || now == l.listener() {
+			return conn, err
+		}
 	}
-	return l.UnixListener.Close()
+}
+
+func (l *socketListener) listener() *net.UnixListener {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current
+}
+
+// renew makes a new socket when the one there was has lost its name, because somebody removed it, or mounted
+// or moved something over its folder. It reports whether it did; the error says why nobody can connect.
+func (l *socketListener) renew() (renewed bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.named() {
+		return false, nil
+	}
+	next, own, err := bindSocket(l.path)
+	if err != nil {
+		return false, err
+	}
+	_ = l.current.Close()
+	l.current, l.own = next, own
+	return true, nil
+}
+
+// named reports whether the path leads to the socket.
+func (l *socketListener) named() bool {
+	info, err := os.Lstat(l.path)
+	return err == nil && os.SameFile(info, l.own)
+}
+
+// Close stops listening. It removes the socket, and nothing that has taken its place.
+func (l *socketListener) Close() (err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed && l.named() {
+		err = os.Remove(l.path)
+	}
+	l.closed = true
+	return errors.Join(err, l.current.Close())
 }

@@ -65,8 +65,8 @@ func (sh *shell) dbCommand() *urfave.Command {
 	}
 }
 
-// upkeep runs do with whoever can look after the data.
-func (sh *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, bar *progressBar) error) (err error) {
+// upkeep runs do with whoever can look after the data, which is in dir.
+func (sh *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *progressBar) error) (err error) {
 	places, err := sh.loadPlaces(c)
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (sh *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, bar *progress
 	sh.remark("%s", where)
 	bar := sh.progress()
 	defer bar.end()
-	return inUse(do(u, bar))
+	return inUse(do(u, places.DataDir, bar))
 }
 
 // inUse gives a directory that somebody else holds the code of what a second try does not cure.
@@ -94,7 +94,7 @@ func (sh *shell) dbCheck(c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	return sh.upkeep(c, func(u agent.Upkeep, bar *progressBar) error {
+	return sh.upkeep(c, func(u agent.Upkeep, _ string, bar *progressBar) error {
 		r, err := u.Check(c.Context, bar.tell)
 		if bar.end(); err != nil {
 			return err
@@ -141,7 +141,7 @@ func (sh *shell) dbCompact(c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	return sh.upkeep(c, func(u agent.Upkeep, bar *progressBar) error {
+	return sh.upkeep(c, func(u agent.Upkeep, _ string, bar *progressBar) error {
 		r, err := u.Compact(c.Context, bar.tell)
 		if bar.end(); err != nil {
 			return err
@@ -174,9 +174,9 @@ func (sh *shell) dbBackup(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	return sh.upkeep(c, func(u agent.Upkeep, bar *progressBar) error {
+	return sh.upkeep(c, func(u agent.Upkeep, dir string, bar *progressBar) error {
 		var r store.BackupReport
-		err := store.CreateBackup(path, func(w io.Writer) (err error) {
+		err := store.CreateBackup(dir, path, func(w io.Writer) (err error) {
 			r, err = u.Backup(c.Context, w, bar.tell)
 			return err
 		})

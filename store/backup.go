@@ -250,9 +250,13 @@ func (o *backupWriter) inbox(in *inbox, applied, last uint64) error {
 	return nil
 }
 
-// CreateBackup has fill write a backup, and gives it its name once it is whole and on disk. What bears
-// the name already is replaced only if it is a backup itself.
-func CreateBackup(path string, fill func(w io.Writer) error) (err error) {
+// CreateBackup has fill write a backup of the store in dir, and gives it its name once it is whole and on disk.
+// What bears the name already is replaced only if it is a backup itself. A name that the store gives to its
+// own files is refused: the next start would take the backup for one of them.
+func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
+	if name := ownName(dir, path); name != "" {
+		return fmt.Errorf("%s: the agent keeps files of its own under %s in its data directory: choose another name", path, name)
+	}
 	if err := replaceable(path); err != nil {
 		return err
 	}
@@ -265,6 +269,9 @@ func CreateBackup(path string, fill func(w io.Writer) error) (err error) {
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		Reach(PointBackupSynced)
+		err = replaceable(path) // still: a large one takes minutes
+	}
+	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {

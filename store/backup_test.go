@@ -22,7 +22,7 @@ import (
 func backUp(t testing.TB, b *bench) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "backup.tar")
-	must(t, CreateBackup(path, func(w io.Writer) error {
+	must(t, CreateBackup(b.dir, path, func(w io.Writer) error {
 		_, err := b.Backup(context.Background(), w, nil)
 		return err
 	}))
@@ -204,14 +204,14 @@ func TestABackupReplacesOnlyABackup(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(path, []byte("somebody's thesis"), 0o600))
 	fill := func(w io.Writer) error { _, err := b.Backup(context.Background(), w, nil); return err }
-	if err := CreateBackup(path, fill); err == nil {
+	if err := CreateBackup(b.dir, path, fill); err == nil {
 		t.Error("overwrote what is no backup")
 	}
 	must(t, os.Remove(path))
-	must(t, CreateBackup(path, fill))
-	must(t, CreateBackup(path, fill))
+	must(t, CreateBackup(b.dir, path, fill))
+	must(t, CreateBackup(b.dir, path, fill))
 	cut := errors.New("the pipe broke")
-	if err := CreateBackup(path, func(w io.Writer) error { _, _ = w.Write([]byte("half")); return cut }); !errors.Is(err, cut) {
+	if err := CreateBackup(b.dir, path, func(w io.Writer) error { _, _ = w.Write([]byte("half")); return cut }); !errors.Is(err, cut) {
 		t.Error(err)
 	}
 	if _, err := VerifyBackup(path, nil); err != nil {

@@ -37,7 +37,8 @@ type batch struct {
 	woke [2]bool   // something became due that was not, by Road - 1
 	err  error     // the first write that failed; the transaction is lost
 
-	aside bool // a damaged row or change was met
+	aside     bool  // a damaged row or change was met
+	outsiders int64 // records applied in this transaction that are no events
 
 	tracing bool // a compaction wants to know what is written: see trace.go
 	touched []spot

@@ -16,10 +16,9 @@ import (
 
 // dataFiles lists the files there are: the inbox in order, then the state.
 func dataFiles(dir string) (paths []string, err error) {
-	if paths, err = filepath.Glob(filepath.Join(dir, inboxPattern)); err != nil {
+	if paths, _, err = segmentFiles(dir); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(paths, func(a, b string) int { return int(segmentNumber(a)) - int(segmentNumber(b)) })
 	found, err := exists(filepath.Join(dir, stateFile))
 	if found {
 		paths = append(paths, filepath.Join(dir, stateFile))

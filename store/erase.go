@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -397,7 +396,7 @@ func (b *batch) forgetDamaged(u *user) {
 
 // removeHalfErased removes what a crash left of a file that was being written anew.
 func (s *Store) removeHalfErased() {
-	half, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern+".new"))
+	half, _ := named(s.dir, "inbox-*.db.new")
 	for _, path := range half {
 		os.Remove(path)
 	}

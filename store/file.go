@@ -20,9 +20,8 @@ import (
 const Format = 1
 
 const (
-	stateFile    = "state.db"
-	lockFile     = "lock"
-	inboxPattern = "inbox-*.db"
+	stateFile = "state.db"
+	lockFile  = "lock"
 )
 
 // errForeign is about a file without the buckets of ours: somebody else's, or one that lost their names.
@@ -247,6 +246,52 @@ func syncDir(dir string) error {
 	}
 	defer f.Close()
 	return f.Sync()
+}
+
+// ownNames fit the names that this program gives to files and folders of the data directory.
+var ownNames = []string{lockFile, runFile, stateFile + "*", "inbox-*", "before-format-*", "import-*.tmp", restoreDir, replacedPattern, "*.damaged-*", "admin.sock*"}
+
+// ownName returns the name directly under dir that path leads through, if it is one of ownNames, else "". The
+// path may come to dir by another way: relative, or through a link.
+func ownName(dir, path string) string {
+	data, err := os.Stat(dir)
+	if err != nil {
+		return ""
+	}
+	above, err := filepath.Abs(filepath.Dir(path))
+	if err == nil {
+		above, err = filepath.EvalSymlinks(above)
+	}
+	for name := filepath.Base(path); err == nil; above, name = filepath.Dir(above), filepath.Base(above) {
+		if info, failed := os.Stat(above); failed == nil && os.SameFile(info, data) {
+			for _, pattern := range ownNames {
+				if fits, _ := filepath.Match(pattern, name); fits {
+					return name
+				}
+			}
+			return ""
+		}
+		if above == filepath.Dir(above) {
+			return ""
+		}
+	}
+	return ""
+}
+
+// named lists the paths in dir whose last element fits pattern, in order of the alphabet. It reads the folder,
+// because filepath.Glob takes a [ in the name of the folder itself for a pattern and ignores what it may not
+// read: a store that finds none of its files begins anew over them. A missing folder holds nothing.
+func named(dir, pattern string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the data directory: %w", err)
+	}
+	for _, e := range entries {
+		if fits, _ := filepath.Match(pattern, e.Name()); fits {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
 }
 
 func exists(path string) (bool, error) {

@@ -2,10 +2,11 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,7 +85,7 @@ func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
 		return nil, err
 	}
 	if len(segments) == 0 {
-		s, err := createSegment(dir, 1, epoch)
+		s, err := createSegment(dir, freeNumber(dir, 1), epoch)
 		if err != nil {
 			return nil, err
 		}
@@ -104,7 +105,7 @@ func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment,
 			segments = nil
 		}
 	}()
-	paths, err := filepath.Glob(filepath.Join(dir, inboxPattern))
+	paths, _, err := segmentFiles(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,6 @@ func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment,
 			}
 		}
 	}
-	slices.SortFunc(segments, func(a, b *segment) int { return int(a.number) - int(b.number) })
 	return segments, nil
 }
 
@@ -361,7 +361,7 @@ func (in *inbox) prepare(number uint64) {
 	in.making.Add(1)
 	go func() {
 		defer in.making.Done()
-		if s, err := createSegment(in.dir, number, in.epoch); err == nil {
+		if s, err := createSegment(in.dir, freeNumber(in.dir, number), in.epoch); err == nil {
 			in.spare <- s
 		}
 		in.preparing.Store(false)
@@ -374,7 +374,18 @@ func (in *inbox) nextSegment(number uint64) (*segment, error) {
 	case s := <-in.spare:
 		return s, nil
 	default:
-		return createSegment(in.dir, number, in.epoch)
+		return createSegment(in.dir, freeNumber(in.dir, number), in.epoch)
+	}
+}
+
+// freeNumber is the first number from number on whose name nobody has taken: a file that is put in place would
+// destroy what is there.
+func freeNumber(dir string, number uint64) uint64 {
+	for {
+		if _, err := os.Lstat(segmentPath(dir, number)); err != nil {
+			return number
+		}
+		number++
 	}
 }
 
@@ -393,13 +404,11 @@ func (in *inbox) last() uint64 {
 	return lastRecord(in.segments)
 }
 
-func lastRecord(segments []*segment) uint64 {
-	for _, s := range slices.Backward(segments) {
-		if s.last > 0 {
-			return s.last
-		}
+func lastRecord(segments []*segment) (last uint64) {
+	for _, s := range segments { // the newest has it, unless somebody put a copy of an older one beside it
+		last = max(last, s.last)
 	}
-	return 0
+	return last
 }
 
 // first is the number of the oldest record that is kept, 0 without any.
@@ -455,10 +464,10 @@ func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keep
 			return nil
 		}
 		total -= fileSize(s.path)
-		s.db.Close()
-		if err := os.Remove(s.path); err != nil {
-			return fmt.Errorf("remove an applied inbox file: %w", err)
+		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove an applied inbox file: %w", err) // it can still be read
 		}
+		s.db.Close()
 		Reach(PointTrimmed)
 		in.segments = in.segments[1:]
 	}

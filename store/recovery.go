@@ -28,6 +28,11 @@ import (
 // open opens the files, salvaging first what is damaged.
 func (s *Store) open(start context.Context) (err error) {
 	s.removeLeftovers()
+	if _, strays, err := segmentFiles(s.dir); err != nil {
+		return err
+	} else if len(strays) > 0 {
+		s.log.Warn("these are called like files of the inbox and are none: they are left alone; move them away when they are not needed", "files", strays)
+	}
 	if s.watch, err = openWatch(s.dir); err != nil {
 		return err
 	}
@@ -293,7 +298,7 @@ func (s *Store) salvage(path string, faults []string) (report *Salvage, err erro
 
 // readableInbox opens the inbox files for reading, with the epoch that they agree on, 0 if none.
 func (s *Store) readableInbox() (list []*segment, epoch uint32, err error) {
-	paths, err := filepath.Glob(filepath.Join(s.dir, inboxPattern))
+	paths, _, err := segmentFiles(s.dir)
 	for _, path := range paths {
 		seg, e, failed := openSegment(path, true)
 		if failed == nil && epoch != 0 && e != epoch {
@@ -306,7 +311,6 @@ func (s *Store) readableInbox() (list []*segment, epoch uint32, err error) {
 		}
 		list, epoch = append(list, seg), e
 	}
-	slices.SortFunc(list, func(a, b *segment) int { return int(a.number) - int(b.number) })
 	return list, epoch, err
 }
 
@@ -436,7 +440,7 @@ func (s *Store) removeLeftovers() {
 	os.Remove(filepath.Join(s.dir, stateFile+".new"))
 	s.removeHalfErased()
 	os.RemoveAll(filepath.Join(s.dir, restoreDir))
-	if aside, _ := filepath.Glob(filepath.Join(s.dir, replacedPattern)); len(aside) > 0 {
+	if aside, _ := named(s.dir, replacedPattern); len(aside) > 0 {
 		s.log.Warn("an interrupted restore left the files it replaced: remove them when you are content", "dirs", aside)
 		s.finishRestore(aside[len(aside)-1])
 	}

@@ -57,6 +57,9 @@ func Restore(ctx context.Context, path, dir string, progress func(done, total in
 		return r, fmt.Errorf("%w: stop the agent first", err)
 	}
 	defer lock.Close()
+	if ownName(dir, path) == restoreDir {
+		return r, fmt.Errorf("the backup %s lies in %s, where a restore builds the store: move it out of there first", path, restoreDir)
+	}
 	re := &restoration{dir: dir, staging: filepath.Join(dir, restoreDir), now: begun, report: &r}
 	if err := os.RemoveAll(re.staging); err != nil {
 		return r, fmt.Errorf("remove what an interrupted restore left: %w", err)
@@ -176,7 +179,7 @@ func (re *restoration) settle(ctx context.Context) error {
 // store it may stay: its numbers lie below those that come.
 func (s *Store) finishRestore(aside string) {
 	epoch, _ := s.stateKnows()
-	inboxes, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern))
+	inboxes, _, _ := segmentFiles(s.dir)
 	for _, path := range inboxes {
 		if its := segmentEpoch(path); epoch == 0 || its == 0 || its == epoch {
 			continue
@@ -230,7 +233,7 @@ func (re *restoration) replace() error {
 		return fmt.Errorf("put the restored state in place (what was there is in %s): %w", aside, err)
 	}
 	Reach(PointRestorePlaced)
-	inboxes, err := filepath.Glob(filepath.Join(re.dir, inboxPattern))
+	inboxes, _, err := segmentFiles(re.dir)
 	for _, path := range inboxes {
 		err = errors.Join(err, os.Rename(path, filepath.Join(aside, filepath.Base(path))))
 	}

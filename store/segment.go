@@ -1,10 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -49,12 +53,38 @@ func segmentPath(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("inbox-%08d.db", number))
 }
 
-// segmentNumber is the number of a file of the inbox, 0 when path is none.
+// segmentNumber is the number of a file of the inbox, 0 when path has not exactly the name of one: a copy that
+// somebody made beside it is none.
 func segmentNumber(path string) (number uint64) {
-	if _, err := fmt.Sscanf(filepath.Base(path), "inbox-%d.db", &number); err != nil {
+	_, err := fmt.Sscanf(filepath.Base(path), "inbox-%d.db", &number)
+	if err != nil || filepath.Base(segmentPath("", number)) != filepath.Base(path) {
 		return 0
 	}
 	return number
+}
+
+// segmentFiles lists the files of the inbox in dir, oldest first, and what is called like one and is none.
+func segmentFiles(dir string) (paths, strays []string, err error) {
+	names, err := named(dir, "inbox-*.db")
+	for _, path := range names {
+		info, failed := os.Stat(path)
+		switch {
+		case failed == nil && info.Mode().IsRegular() && segmentNumber(path) > 0:
+			paths = append(paths, path)
+		case errors.Is(failed, fs.ErrNotExist) && !isLink(path): // removed a moment ago
+		case failed != nil && segmentNumber(path) > 0:
+			return nil, nil, fmt.Errorf("look at %s: %w", filepath.Base(path), failed)
+		default:
+			strays = append(strays, filepath.Base(path))
+		}
+	}
+	slices.SortFunc(paths, func(a, b string) int { return cmp.Compare(segmentNumber(a), segmentNumber(b)) })
+	return paths, strays, err
+}
+
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
 // createSegment makes an empty segment that survives power loss.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -274,7 +273,7 @@ func (s *Store) measure() (m Space, applied uint64, err error) {
 		if err != nil {
 			continue // removed a moment ago
 		}
-		if inbox, _ := filepath.Match(inboxPattern, e.Name()); inbox {
+		if segmentNumber(e.Name()) > 0 {
 			m.InboxBytes += onDisk(info)
 			m.DataBytes += onDisk(info)
 		} else if e.Name() == stateFile {

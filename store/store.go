@@ -100,6 +100,8 @@ type Store struct {
 
 	// The writer's own.
 	state    *state
+	unread   bool      // a transaction failed, and state was not read back since: see readBack
+	flown    uint64    // the last flight before that transaction
 	starved  bool      // the last batch found none of the records it looked for
 	reached  time.Time // receipt of the newest record applied by this process
 	pacing   pacing
@@ -111,6 +113,7 @@ type Store struct {
 
 	rulesMu  sync.Mutex // orders SetRules
 	appended *Rules     // the newest rules in the inbox, nil while unknown
+	unsure   bool       // an append of rules failed, and may have reached the inbox all the same
 }
 
 // Open locks dir, recovers what a crash left, and starts applying. The directory is made if missing, see
@@ -231,7 +234,9 @@ func (s *Store) openState() (epoch uint32, err error) {
 		return 0, fmt.Errorf("look for the state: %w", err)
 	}
 	if !found {
-		if strays, _ := filepath.Glob(filepath.Join(s.dir, inboxPattern)); len(strays) > 0 {
+		if inboxes, _, err := segmentFiles(s.dir); err != nil {
+			return 0, err
+		} else if len(inboxes) > 0 {
 			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, stateFile)
 		}
 		s.tellOfBeginning()
@@ -384,10 +389,10 @@ func translate(err error) error {
 func (s *Store) SetRules(ctx context.Context, r Rules) error {
 	s.rulesMu.Lock()
 	defer s.rulesMu.Unlock()
-	if s.appended != nil && sameRules(s.appended, &r) {
+	if s.appended != nil && !s.unsure && sameRules(s.appended, &r) {
 		return nil
 	}
-	if s.appended == nil { // since start: what is applied counts, if that is all there is
+	if s.appended == nil && !s.unsure { // since start: what is applied counts, if that is all there is
 		known, err := s.appliedRules()
 		if err != nil {
 			return err
@@ -402,9 +407,10 @@ func (s *Store) SetRules(ctx context.Context, r Rules) error {
 		return err
 	}
 	if err := s.inbox.appendOther(ctx, frame); err != nil {
+		s.unsure = true
 		return translate(err)
 	}
-	s.appended = &r
+	s.appended, s.unsure = &r, false
 	return nil
 }
 

@@ -171,7 +171,7 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 			return atPointOf(PointCompactReplayed, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
 		},
 		"backup to the same disk": func(b *bench, disk string, full func()) error {
-			return CreateBackup(filepath.Join(disk, "backup.tar"), func(w io.Writer) error {
+			return CreateBackup(b.dir, filepath.Join(disk, "backup.tar"), func(w io.Writer) error {
 				_, err := b.Backup(context.Background(), &filling{w: w, after: 100 << 10, full: full}, nil)
 				return err
 			})

@@ -45,6 +45,15 @@ func (s *Store) writeLoop() {
 		case <-s.closing:
 			return
 		}
+		if err := s.readBack(); err != nil {
+			answer(commands, err)
+			if s.isBroken() {
+				return
+			}
+			rested = false
+			rest.Reset(writeRetry)
+			continue
+		}
 		held := s.trace.full()
 		if held {
 			rest.Reset(minRest)
@@ -93,17 +102,24 @@ func (s *Store) gather(first *command) []*command {
 // found no room for a batch finds it for commands: they go alone while apply rests after a failure.
 func (s *Store) write(commands []*command, apply bool) error {
 	err := s.transact(commands, apply)
-	for _, c := range commands {
-		c.done <- err
-	}
+	answer(commands, err)
 	return err
 }
 
+func answer(commands []*command, err error) {
+	for _, c := range commands {
+		c.done <- err
+	}
+}
+
 func (s *Store) transact(commands []*command, apply bool) error {
+	if err := s.readBack(); err != nil {
+		return err
+	}
 	var touched []spot
 	var parked []*stored
 	var woke [2]bool
-	aside := false
+	aside, outsiders := false, int64(0)
 	flown := s.state.flight
 	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
@@ -134,7 +150,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 				c.after(b)
 			}
 		}
-		woke, parked, aside = b.woke, b.parkings, b.aside
+		woke, parked, aside, outsiders = b.woke, b.parkings, b.aside, b.outsiders
 		Reach(PointStateWritten)
 		return b.err
 	}))
@@ -142,11 +158,12 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	s.trace.merge(touched) // after the commit: whoever takes a key now also reads what was written
 	if err != nil {
 		s.refused.failed()
-		s.reload()
-		s.seeAdrift(flown)
+		s.unread, s.flown = true, flown
+		_ = s.readBack() // else before the next transaction
 		return err
 	}
 	Reach(PointCommitted)
+	s.inbox.others.Add(-min(outsiders, s.inbox.others.Load()))
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", errDamaged))
 	}
@@ -198,8 +215,8 @@ func (s *Store) applyNext(b *batch) error {
 			heard = rec.event.Received
 		}
 		s.reached = b.now
-		if rec.outsider() && s.inbox.others.Load() > 0 {
-			s.inbox.others.Add(-1)
+		if rec.outsider() {
+			b.outsiders++
 		}
 	}
 	return b.err
@@ -214,8 +231,12 @@ func yield(i int) {
 	}
 }
 
-// reload reads the state back after a transaction that failed.
-func (s *Store) reload() {
+// readBack reads the state from the file after a transaction that failed. Until it succeeds there is no
+// other transaction: what the failed one left in memory would be written by the next.
+func (s *Store) readBack() error {
+	if !s.unread {
+		return nil
+	}
 	err := s.look(func(tx *bolt.Tx) error {
 		st, err := loadCounted(tx)
 		if err == nil {
@@ -224,8 +245,13 @@ func (s *Store) reload() {
 		return err
 	})
 	if err != nil {
-		s.log.Error("the state could not be read back", "err", err)
+		s.note(err)
+		s.log.Error("the state could not be read back after a transaction that failed; trying again", "err", err)
+		return fmt.Errorf("read the state back after a transaction that failed: %w", err)
 	}
+	s.unread = false
+	s.seeAdrift(s.flown)
+	return nil
 }
 
 // seeAdrift notes the flights of a transaction that failed at its very end, and is in the file all the

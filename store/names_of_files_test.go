@@ -1,0 +1,190 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestACopyBesideAnInboxFileIsNoneOfThem: a name that only looks like one was read as a second file of that
+// number, or ended the start.
+func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	must(t, b.Store.Close())
+	body, err := os.ReadFile(segmentPath(b.dir, 1))
+	must(t, err)
+	strays := []string{"inbox-1.db", "inbox-0000001 (copy).db", "inbox-00000001 (copy).db", "inbox-000000001.db", "inbox-+0000002.db", "inbox-00000000.db", "inbox-.db"}
+	for _, name := range append(strays, "inbox-00000001.db.bak", "inbox-00000001.db~") {
+		must(t, os.WriteFile(filepath.Join(b.dir, name), body, 0o600))
+	}
+	must(t, os.WriteFile(filepath.Join(b.dir, "inbox-old.db"), []byte("notes"), 0o600))
+	for _, name := range []string{"inbox-00000002.db", "inbox-x.db"} {
+		must(t, os.MkdirAll(filepath.Join(b.dir, name, "inside"), 0o700))
+	}
+	var logged bytes.Buffer
+	b.Store, err = Open(b.dir, Options{Log: slog.New(slog.NewTextHandler(&logged, nil))})
+	must(t, err)
+	if n := len(b.inbox.list()); n != 1 {
+		t.Errorf("%d files are taken for the inbox", n)
+	}
+	for _, name := range append(strays, "inbox-old.db", "inbox-00000002.db", "inbox-x.db") {
+		if !strings.Contains(logged.String(), name) {
+			t.Errorf("nothing is said of %s", name)
+		}
+	}
+	must(t, b.inbox.turnOver()) // over the folder that has the name of the next
+	b.receive(event("bob", "vip", true, 2))
+	must(t, b.Store.Close())
+	if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+		t.Errorf("check: %+v, %v", r, err)
+	}
+	b.Store = nil
+	b.reopen(rules(SendAttribute))
+	b.wantMembers("vip", "ann", "bob")
+	b.balance()
+	for _, name := range strays {
+		if _, err := os.Stat(filepath.Join(b.dir, name)); err != nil {
+			t.Errorf("%s was not left alone: %v", name, err)
+		}
+	}
+}
+
+// TestTheNextInboxFileIsPutOverNoOther: one that was copied into the folder meanwhile was destroyed.
+func TestTheNextInboxFileIsPutOverNoOther(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	copied := segmentPath(b.dir, 2)
+	must(t, os.WriteFile(copied, []byte("somebody's"), 0o600))
+	must(t, b.inbox.turnOver())
+	if got, err := os.ReadFile(copied); string(got) != "somebody's" {
+		t.Errorf("it holds %q: %v", firstBytes(string(got), 20), err)
+	}
+}
+
+// TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox: [1] was read as a pattern, so that a start found no
+// inbox, and began a new one over the acknowledged events.
+func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
+	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data[1]*?")}
+	b.reopen(rules(SendAttribute))
+	t.Cleanup(func() { b.Store.Close() })
+	must(t, b.Applied(t.Context()))
+	epoch, next := b.state.epoch, b.inbox.next.Load()
+	must(t, b.Store.Close())
+	in, err := openInbox(b.dir, epoch, next)
+	must(t, err)
+	must(t, in.append(t.Context(), appendEvent(nil, event("ann", "vip", true, 1))))
+	in.close()
+	b.Store = nil
+	b.reopen(rules(SendAttribute))
+	must(t, b.Applied(t.Context()))
+	b.wantMembers("vip", "ann")
+}
+
+// TestABackupTakesNoNameOfTheStoresOwn: the next start took it for a file of the inbox, or removed it.
+func TestABackupTakesNoNameOfTheStoresOwn(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	must(t, b.Applied(t.Context()))
+	fill := func(w io.Writer) error { _, err := b.Backup(context.Background(), w, nil); return err }
+	link := filepath.Join(t.TempDir(), "link")
+	must(t, os.Symlink(b.dir, link))
+	must(t, os.Mkdir(filepath.Join(b.dir, restoreDir), 0o700))
+	must(t, os.Link(filepath.Join(b.dir, stateFile), filepath.Join(t.TempDir(), "hard")))
+	t.Chdir(b.dir)
+	for _, path := range []string{
+		filepath.Join(b.dir, "inbox-00000009.db"), filepath.Join(b.dir, stateFile), filepath.Join(b.dir, "state.db.new"), filepath.Join(b.dir, "lock"),
+		filepath.Join(link, "inbox-00000002.db"), "inbox-00000002.db", "./../" + filepath.Base(b.dir) + "/state.db.compact",
+		filepath.Join(restoreDir, "backup.tar"), "admin.sock", "running",
+	} {
+		before, _ := os.ReadFile(path)
+		if err := CreateBackup(b.dir, path, fill); err == nil {
+			t.Errorf("it was written to %s", path)
+		}
+		if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+			t.Errorf("%s changed", path)
+		}
+	}
+	must(t, CreateBackup(b.dir, filepath.Join(b.dir, "monday.tar"), fill))
+	inside := filepath.Join(b.dir, restoreDir, "kept.tar")
+	must(t, os.Rename("monday.tar", inside))
+	must(t, b.Store.Close())
+	if _, err := Restore(t.Context(), inside, b.dir, nil); err == nil || !strings.Contains(err.Error(), "move it out") {
+		t.Errorf("a restore of what it removes first: %v", err)
+	}
+	if _, err := os.Stat(inside); err != nil {
+		t.Errorf("the backup is gone: %v", err)
+	}
+}
+
+// TestAFullOrClosedInboxRefuses: an event that found no place in the queue must not be answered with success.
+func TestAFullOrClosedInboxRefuses(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.inbox.turn.Lock()
+	for len(b.inbox.requests) < queueLength {
+		if err := b.Append(gone, event("bob", "vip", true, 1)); !errors.Is(err, context.Canceled) {
+			t.Fatalf("a caller that has gone got %v", err)
+		}
+	}
+	if err := b.Append(t.Context(), event("cid", "vip", true, 1)); !errors.Is(err, ErrBusy) {
+		t.Errorf("with a full queue it answers %v", err)
+	}
+	for b.inbox.commitOnce() {
+	}
+	b.inbox.giveBack()
+	b.receive(event("dan", "vip", true, 1))
+	b.wantMembers("vip", "ann", "bob", "dan")
+	must(t, b.Store.Close())
+	if err := b.Append(t.Context(), event("eve", "vip", true, 1)); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed inbox answers %v", err)
+	}
+}
+
+// TestAnAppliedInboxFileStaysForItsRetention: it is the safety net of state.db.
+func TestAnAppliedInboxFileStaysForItsRetention(t *testing.T) {
+	for _, tc := range []struct {
+		age   time.Duration
+		bytes int64
+		want  int
+	}{{time.Hour, 0, 2}, {24 * time.Hour, 0, 2}, {25 * time.Hour, 0, 1}, {time.Hour, 1 << 30, 2}, {time.Hour, 1, 1}} {
+		b := open(t, rules(SendAttribute))
+		b.receive(event("ann", "vip", true, 1))
+		must(t, b.inbox.turnOver())
+		b.SetRetention(Options{ReceivedFor: 24 * time.Hour, ReceivedBytes: tc.bytes})
+		_, err := b.Prune(t.Context(), noon.Add(tc.age))
+		must(t, err)
+		if n := len(b.inbox.list()); n != tc.want {
+			t.Errorf("%s after its receipt, %d bytes to keep: %d files, want %d", tc.age, tc.bytes, n, tc.want)
+		}
+		if _, err := os.Stat(segmentPath(b.dir, 1)); (err == nil) != (tc.want == 2) {
+			t.Errorf("%s after its receipt: %v", tc.age, err)
+		}
+	}
+}
+
+// TestMessageIdsStayForTheirTime: forgotten early, an event that passes through undiffed leaves twice.
+func TestMessageIdsStayForTheirTime(t *testing.T) {
+	b := open(t, rules(SendAsReceived))
+	through := event("ann", "vip", true, 1, func(e *Event) { e.Call, e.PassThrough, e.Name = CallTrack, true, "Journey" })
+	b.receive(through)
+	b.drain()
+	for _, age := range []time.Duration{time.Hour, 47 * time.Hour} {
+		for more := true; more; {
+			var err error
+			more, err = b.Prune(t.Context(), noon.Add(age))
+			must(t, err)
+		}
+		b.receive(through)
+		b.drain()
+	}
+	b.wantSaid("ann!Journey")
+}

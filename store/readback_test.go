@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// failing ends the transaction it rides in with an error, after everything was applied and written.
+func failing(then func()) *command {
+	return &command{
+		do:    func(*batch) error { return nil },
+		after: func(b *batch) { then(); b.err = errors.New("the disk failed") },
+		done:  make(chan error, 1),
+	}
+}
+
+// unreadable puts a file that cannot be read in the place of the state, until mended is called.
+func (b *bench) unreadable() (mended func()) {
+	b.Helper()
+	closed, err := openBolt(filepath.Join(b.dir, "closed.db"), 0, false)
+	must(b, err)
+	must(b, closed.Close())
+	was := b.db.replace(closed)
+	return func() { b.db.replace(was) }
+}
+
+// TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext: when the state could not be read back either,
+// the next transaction wrote a position that nothing had been applied up to, and acknowledged events were gone.
+func TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	mended := func() {}
+	must(t, b.pauseWriter(func() {
+		must(t, b.Append(t.Context(), event("bob", "vip", true, 2))) // waits to be applied
+		err := b.write([]*command{failing(func() { mended = b.unreadable() })}, true)
+		if err == nil {
+			t.Error("the transaction did not fail")
+		}
+		if err := b.transact(nil, false); err == nil {
+			t.Error("a transaction came to an end while the state could not be read back")
+		}
+		mended()
+	}))
+	b.receive(event("cid", "vip", true, 3))
+	b.wantMembers("vip", "ann", "bob", "cid")
+	b.balance()
+	b.drain()
+	b.wantSaid("bob.vip=true ann.vip=true cid.vip=true")
+	b.reopen(rules(SendAttribute))
+	b.wantMembers("vip", "ann", "bob", "cid")
+	recount(t, b)
+}
+
+// TestACommandIsRefusedWhileTheStateCannotBeReadBack, and the writer goes on by itself once it can.
+func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	mended := func() {}
+	must(t, b.pauseWriter(func() {
+		must(t, b.Append(t.Context(), event("ann", "vip", true, 1)))
+		_ = b.write([]*command{failing(func() { mended = b.unreadable() })}, true)
+	}))
+	if err := b.run(t.Context(), func(*batch) error { t.Error("it was done"); return nil }, nil); err == nil {
+		t.Error("a command was carried out on a state that was not read back")
+	}
+	mended()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must(t, b.Applied(ctx))
+	b.wantMembers("vip", "ann")
+}
+
+// TestAFailedTransactionCountsNoOrderTwice: the records that are no events were taken off the count before
+// the commit, so that a commit which failed made events of the next orders.
+func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	must(t, b.pauseWriter(func() {
+		for range 3 {
+			must(t, b.inbox.appendOther(t.Context(), mustRules(t, rules(SendAttribute))))
+		}
+		for range 2 {
+			_ = b.write([]*command{failing(func() {})}, true)
+		}
+		c, err := b.Counts()
+		must(t, err)
+		if c.Received != 1 {
+			t.Errorf("%d events were received, by the count, of 1", c.Received)
+		}
+	}))
+	must(t, b.Applied(t.Context()))
+	if n := b.inbox.others.Load(); n != 0 {
+		t.Errorf("%d orders wait, by the count, after all were applied", n)
+	}
+}
+
+func mustRules(t testing.TB, r Rules) []byte {
+	t.Helper()
+	frame, err := appendRules(nil, &r)
+	must(t, err)
+	return frame
+}
+
+// TestRulesWhoseAppendMayHaveFailedAreWrittenAgain: a change that was cut short may be in the inbox all the
+// same, so that the rules before it are not known to be in force.
+func TestRulesWhoseAppendMayHaveFailedAreWrittenAgain(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	must(t, b.Applied(t.Context()))
+	b.inbox.turn.Lock()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.SetRules(ctx, rules(SendEvent)); err == nil {
+		t.Error("it was not cut short")
+	}
+	for b.inbox.commitOnce() {
+	}
+	b.inbox.giveBack()
+	must(t, b.SetRules(t.Context(), rules(SendAttribute)))
+	must(t, b.Applied(t.Context()))
+	known, err := b.appliedRules()
+	must(t, err)
+	if known == nil || known.Defaults.Send != SendAttribute {
+		t.Errorf("in force are %+v", known)
+	}
+}
+
+// TestAnInboxFileThatCannotBeRemovedCanStillBeRead: it was closed first, and every look at its records
+// failed from then on.
+func TestAnInboxFileThatCannotBeRemovedCanStillBeRead(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	must(t, b.inbox.turnOver())
+	path := b.inbox.segments[0].path
+	b.inbox.segments[0].path = b.dir // which is not empty
+	if err := b.inbox.trim(b.applied.Load(), time.Now(), time.Hour, 0); err == nil {
+		t.Fatal("it was removed")
+	}
+	if _, err := b.inbox.read(1, 1); err != nil {
+		t.Errorf("a file that is still there cannot be read: %v", err)
+	}
+	b.inbox.segments[0].path = path
+}
