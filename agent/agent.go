@@ -52,6 +52,9 @@ type RunOptions struct {
 	// Relog makes Log follow [log] of a new configuration; may be nil.
 	Relog func(config.Log)
 
+	// LinesDropped is how many lines Log has lost because nobody read them; nil: it does not lose any.
+	LinesDropped func() uint64
+
 	// CheckInChild is store.Options's; nil: files that may be damaged are checked in this process.
 	CheckInChild func(ctx context.Context, dir string) (*store.CheckReport, error)
 

@@ -166,6 +166,11 @@ func (c *reading) truth(name string, v bool, labels ...string) {
 
 func (c *reading) process() {
 	health := c.p.senders.Health()
+	if dropped := c.p.o.LinesDropped; dropped != nil {
+		c.counter("personasync_log_lines_dropped_total", dropped())
+	} else {
+		c.counter("personasync_log_lines_dropped_total", 0)
+	}
 	c.truth("personasync_ready", c.p.readiness.unready() == "")
 	c.truth("personasync_moengage_failing", health.State == "failing")
 	c.truth("personasync_moengage_stopped", health.State == "failing" && health.Stopped)

@@ -58,7 +58,11 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	if err == nil {
 		err = app.RunContext(ctx, arranged)
 	}
-	return sh.report(err)
+	code := sh.report(err)
+	if sh.log != nil {
+		sh.log.close()
+	}
+	return code
 }
 
 // shell is one command line being run.
@@ -67,6 +71,7 @@ type shell struct {
 	environ         []string
 	again           func(ctx context.Context, args ...string) *exec.Cmd // see Streams
 	hangup          chan os.Signal                                      // see Streams
+	log             *logQueue                                           // of `run`; nil before there is one
 	paint, errPaint palette                                             // colours for out and err
 }
 

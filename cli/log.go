@@ -2,41 +2,58 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/lmittmann/tint"
 
 	"personasync/agent/config"
 )
 
-// newLog makes the log that c asks for, and what makes it follow another [log] while it is in use.
-func newLog(w io.Writer, c config.Log, colours bool) (*slog.Logger, func(config.Log)) {
-	level, current := new(slog.LevelVar), new(atomic.Pointer[slog.Handler])
+// newLog makes the log that c asks for, and what makes it follow another [log] while it is in use. It is
+// written by queue, which newLog sets to work.
+func newLog(queue *logQueue, c config.Log, colours bool) (*slog.Logger, func(config.Log)) {
+	level, current, direct := new(slog.LevelVar), new(atomic.Pointer[slog.Handler]), new(atomic.Pointer[slog.Handler])
 	follow := func(c config.Log) {
 		_ = level.UnmarshalText([]byte(c.Level)) // config.Load has checked it
-		h := newHandler(w, c.Format, level, colours)
+		format := formatFor(queue.w, c.Format)
+		h, d := newHandler(queue, format, level, colours), newHandler(queue.w, format, level, colours)
 		current.Store(&h)
+		direct.Store(&d)
 	}
 	follow(c)
-	return slog.New(&followingHandler{current: current, level: level}), follow
+	fold := new(folder)
+	queue.tellLost = func(n uint64) {
+		slog.New(*direct.Load()).Warn("log lines were dropped: nobody read the log, and work goes on without", "lines", n)
+	}
+	queue.everySecond = func(now time.Time) { fold.flush(now, false) }
+	queue.atEnd = func() { fold.flush(time.Now(), true) }
+	go queue.run()
+	return slog.New(&followingHandler{current: current, level: level, fold: fold}), follow
 }
 
 // newLogger writes a log whose form stays.
 func newLogger(w io.Writer, format string, level slog.Leveler, colours bool) *slog.Logger {
-	return slog.New(newHandler(w, format, level, colours))
+	return slog.New(newHandler(w, formatFor(w, format), level, colours))
 }
 
-// newHandler writes the log as log.format wants it: tint for a person at a terminal, text or JSON for
-// whatever collects it.
-func newHandler(w io.Writer, format string, level slog.Leveler, colours bool) slog.Handler {
-	if format == "auto" {
-		format = "text"
-		if isTerminal(w) {
-			format = "tint"
-		}
+// formatFor resolves log.format for what the log is written to.
+func formatFor(w io.Writer, format string) string {
+	switch {
+	case format != "auto":
+		return format
+	case isTerminal(w):
+		return "tint"
 	}
+	return "text"
+}
+
+// newHandler writes the log in a format: tint for a person at a terminal, text or JSON for whatever
+// collects it.
+func newHandler(w io.Writer, format string, level slog.Leveler, colours bool) slog.Handler {
 	switch format {
 	case "tint":
 		return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !colours})
@@ -53,11 +70,20 @@ type followingHandler struct {
 	current *atomic.Pointer[slog.Handler]
 	level   slog.Leveler
 	given   []func(slog.Handler) slog.Handler
+	fold    *folder
+	origin  string // the attributes given, as text
 }
 
 func (f *followingHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= f.level.Level() }
 
 func (f *followingHandler) Handle(ctx context.Context, r slog.Record) error {
+	if f.fold.admits(f.origin, r, func(r slog.Record) { _ = f.write(context.Background(), r) }) {
+		return f.write(ctx, r)
+	}
+	return nil
+}
+
+func (f *followingHandler) write(ctx context.Context, r slog.Record) error {
 	h := *f.current.Load()
 	for _, give := range f.given {
 		h = give(h)
@@ -66,14 +92,16 @@ func (f *followingHandler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (f *followingHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return f.with(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+	next := f.with(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+	next.origin += fmt.Sprint(attrs)
+	return next
 }
 
 func (f *followingHandler) WithGroup(name string) slog.Handler {
 	return f.with(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
 }
 
-func (f *followingHandler) with(give func(slog.Handler) slog.Handler) slog.Handler {
+func (f *followingHandler) with(give func(slog.Handler) slog.Handler) *followingHandler {
 	next := *f
 	next.given = append(f.given[:len(f.given):len(f.given)], give)
 	return &next

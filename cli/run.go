@@ -37,7 +37,9 @@ func (sh *shell) run(c *urfave.Context) error {
 	if err := conf.Complete(); err != nil {
 		return incurable(err)
 	}
-	log, relog := newLog(sh.err, conf.Log, sh.errPaint.on)
+	sh.log = newLogQueue(sh.err)
+	sh.err = sh.log // what is told at the end comes behind it, and is not waited for any longer
+	log, relog := newLog(sh.log, conf.Log, sh.errPaint.on)
 	for _, w := range conf.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}
@@ -49,7 +51,7 @@ func (sh *shell) run(c *urfave.Context) error {
 		return incurable(err)
 	}
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Relog: relog, Version: Version(), Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: sh.hangup,
+		Log: log, Relog: relog, Version: Version(), LinesDropped: sh.log.dropped.Load, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: sh.hangup,
 		Load:         func() (*config.Config, error) { return sh.reload(c) },
 		CheckInChild: sh.checker(),
 	})

@@ -28,7 +28,7 @@ func (h Holding) String() string {
 	case h.Command == "":
 		return fmt.Sprintf("process %d", h.PID)
 	}
-	return fmt.Sprintf("process %d (`personasync %s`)", h.PID, h.Command)
+	return fmt.Sprintf("process %d (`%s`)", h.PID, "personasync "+h.Command)
 }
 
 // maxLockText is more than any lock file has.

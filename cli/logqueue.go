@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxQueued is how many bytes of log wait for their reader. It is minutes of a busy log.
+	maxQueued = 1 << 20
+
+	// flushPatience is how long the end of the process waits for the reader of its log.
+	flushPatience = 2 * time.Second
+)
+
+// logQueue writes a log in the background, so that a reader that stops costs lines and nothing else:
+// log calls are made under locks, by the goroutines that answer Segment and that commit. Lines keep
+// their order. Those that find the queue full are dropped and counted, and the log says so when it goes
+// on.
+type logQueue struct {
+	w       io.Writer
+	dropped atomic.Uint64 // lines, since the start
+
+	mu    sync.Mutex
+	lines [][]byte
+	size  int    // of lines, in bytes
+	lost  uint64 // dropped behind lines, and not yet told of
+
+	// Of newLog, before run: tellLost writes to w that so many lines were dropped; everySecond and atEnd
+	// may write further lines.
+	tellLost    func(n uint64)
+	everySecond func(now time.Time)
+	atEnd       func()
+
+	more  chan struct{} // has a token when there are lines
+	end   chan struct{} // closed by close
+	ended chan struct{}
+}
+
+// newLogQueue begins a queue that close ends.
+func newLogQueue(w io.Writer) *logQueue {
+	return &logQueue{w: w, more: make(chan struct{}, 1), end: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// Write implements io.Writer for whole lines. It never waits and never fails.
+func (q *logQueue) Write(line []byte) (int, error) {
+	q.mu.Lock()
+	if q.size+len(line) > maxQueued {
+		q.lost++
+		q.dropped.Add(1)
+	} else {
+		q.lines = append(q.lines, append([]byte(nil), line...))
+		q.size += len(line)
+	}
+	q.mu.Unlock()
+	select {
+	case q.more <- struct{}{}:
+	default:
+	}
+	return len(line), nil
+}
+
+// run writes what comes, until close.
+func (q *logQueue) run() {
+	defer close(q.ended)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-q.more:
+			q.drain()
+		case now := <-tick.C:
+			q.everySecond(now)
+		case <-q.end:
+			q.atEnd()
+			q.drain()
+			return
+		}
+	}
+}
+
+// drain writes what is there. A line that w does not take counts as dropped: the log of a full disk
+// goes on when there is room.
+func (q *logQueue) drain() {
+	for {
+		q.mu.Lock()
+		lines, lost := q.lines, q.lost
+		q.lines, q.size, q.lost = nil, 0, 0
+		q.mu.Unlock()
+		if len(lines) == 0 && lost == 0 {
+			return
+		}
+		failed := uint64(0)
+		for _, line := range lines {
+			if _, err := q.w.Write(line); err != nil {
+				failed++
+			}
+		}
+		if failed > 0 {
+			q.dropped.Add(failed)
+			q.mu.Lock()
+			q.lost += lost + failed // told of when a later line can be written
+			q.mu.Unlock()
+			return
+		}
+		if lost > 0 {
+			q.tellLost(lost)
+		}
+	}
+}
+
+// close writes what is left, at most for flushPatience. Lines that come afterwards are lost.
+func (q *logQueue) close() {
+	close(q.end)
+	late := time.NewTimer(flushPatience)
+	defer late.Stop()
+	select {
+	case <-q.ended:
+	case <-late.C:
+	}
+}
