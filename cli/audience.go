@@ -72,7 +72,7 @@ func (sh *shell) audienceList(c *urfave.Context) error {
 }
 
 func (sh *shell) printComputations(wide bool, list []store.ComputationInfo) error {
-	t := sh.newTable(wide, column{title: "KEY", flexible: true}, column{title: "CLASS"},
+	t := sh.newTable(wide, column{title: "KEY"}, column{title: "CLASS"},
 		column{title: "MEMBERS", right: true}, column{title: "ENTERED", right: true}, column{title: "EXITED", right: true}, column{title: "HELD", right: true},
 		column{title: "LAST EVENT"})
 	if wide { // a key that is cut cannot be typed
@@ -121,7 +121,7 @@ func (sh *shell) audienceMembers(c *urfave.Context) error {
 	key := c.Args().First()
 	return sh.inspect(c, func(i agent.Inspector) error {
 		after := ""
-		err := sh.listing(c, n, memberTable, func(want int) ([]any, bool, error) {
+		err := sh.listing(c, n, memberTable, nil, func(want int) ([]any, bool, error) {
 			page, more, err := i.Members(c.Context, key, after, want)
 			if len(page) > 0 {
 				after = page[len(page)-1].User

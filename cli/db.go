@@ -57,8 +57,10 @@ func (sh *shell) dbCommand() *urfave.Command {
 				Description: "The agent must be stopped. The backup is read, checked and opened before anything is replaced.\n" +
 					"What was received after it was made is not in it: let Segment replay that time, or run\n" +
 					"`personasync audience reconcile`. What left after it was made is sent again, under the same change ids.\n\n" +
-					"Example: systemctl stop personasync && personasync db restore /var/backups/personasync-2026-03-14.tar",
-				Flags:  []urfave.Flag{yesFlag(), jsonFlag()},
+					"As a service, stop the socket as well, or the next delivery starts the agent; and restore as the user\n" +
+					"that owns the data: `runuser -u personasync -- personasync db restore FILE`.\n\n" +
+					"Example: personasync db restore /var/backups/personasync-2026-03-14.tar --dry-run",
+				Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
 				Action: sh.dbRestore,
 			},
 		},
@@ -206,7 +208,10 @@ func (sh *shell) dbRestore(c *urfave.Context) error {
 	if _, err := os.Stat(c.Args().First()); errors.Is(err, fs.ErrNotExist) {
 		return &coded{ExitNothing, err}
 	}
-	if sh.attended() && !c.Bool("yes") {
+	if c.Bool("dry-run") {
+		return sh.previewRestore(c, places.DataDir)
+	}
+	if !c.Bool("yes") {
 		if err := sh.confirm("everything in " + plain(places.DataDir) + " will be replaced by the backup " + plain(c.Args().First())); err != nil {
 			return err
 		}
@@ -242,4 +247,20 @@ func (sh *shell) dbRestore(c *urfave.Context) error {
 	}
 	sh.remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
 	return nil
+}
+
+// previewRestore reads a whole backup, checks its sums, and says what it would put in place of the data.
+func (sh *shell) previewRestore(c *urfave.Context, dataDir string) error {
+	bar := sh.progress()
+	info, err := store.VerifyBackup(c.Args().First(), bar.tell)
+	bar.end()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(sh.out, info)
+	}
+	_, err = fmt.Fprintf(sh.out, "%s would be put in place of everything in %s: %s and %s as of %s; a dry run: nothing was changed\n",
+		plain(c.Args().First()), plain(dataDir), plural(info.Users, "user"), plural(info.Received, "received event"), info.Made.Format(time.RFC3339))
+	return err
 }

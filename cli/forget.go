@@ -20,7 +20,7 @@ func (sh *shell) forgetCommand() *urfave.Command {
 			"are gone. What happened up to now is ignored when it is delivered later. It cannot be undone.\n\n" +
 			"Example: personasync user forget usr_48213",
 		Flags: []urfave.Flag{
-			yesFlag(), jsonFlag(),
+			yesFlag(), dryRunFlag(), jsonFlag(),
 		},
 		Action: sh.userForget,
 	}
@@ -34,8 +34,8 @@ func (sh *shell) userForget(c *urfave.Context) error {
 	if len(id) > store.MaxUserID {
 		return usage("an id has %d bytes at most", store.MaxUserID)
 	}
-	if !c.Bool("yes") {
-		if err := sh.inspect(c, func(i agent.Inspector) error { return sh.previewForget(c, i, id) }); err != nil {
+	if dry := c.Bool("dry-run"); dry || !c.Bool("yes") {
+		if err := sh.inspect(c, func(i agent.Inspector) error { return sh.previewForget(c, i, id) }); err != nil || dry {
 			return err
 		}
 		if err := sh.confirm("this user will be erased, which cannot be undone"); err != nil {
@@ -47,10 +47,14 @@ func (sh *shell) userForget(c *urfave.Context) error {
 		if err != nil {
 			return err
 		}
+		print := func() error { return sh.printForgotten(r) }
 		if c.Bool("json") {
-			return printJSON(sh.out, forgetReceipt{r, outOfReach})
+			print = func() error { return printJSON(sh.out, forgetReceipt{r, outOfReach}) }
 		}
-		return sh.printForgotten(r)
+		if err := print(); err != nil || found(r) {
+			return err
+		}
+		return unknownUser(id)
 	})
 }
 
@@ -68,6 +72,9 @@ var outOfReach = []string{
 
 func (sh *shell) previewForget(c *urfave.Context, i agent.Inspector, id string) error {
 	u, err := i.User(c.Context, id)
+	if errors.Is(err, store.ErrNotFound) && c.Bool("dry-run") {
+		return unknownUser(id)
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		sh.remark("nothing is known of this user; what was received is searched all the same, and late deliveries are ignored")
 		return nil
@@ -80,7 +87,14 @@ func (sh *shell) previewForget(c *urfave.Context, i agent.Inspector, id string) 
 	return nil
 }
 
+// found reports whether there was anything to erase.
+func found(r store.ForgetReport) bool { return r.Memberships > 0 || r.Changes > 0 || r.Records > 0 }
+
 func (sh *shell) printForgotten(r store.ForgetReport) error {
+	if !found(r) {
+		_, err := fmt.Fprintln(sh.out, "nothing was known of this user; what happened up to now and is delivered later is ignored")
+		return err
+	}
 	_, err := fmt.Fprintf(sh.out, "forgotten: %s erased, %s withdrawn, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
 		plural(r.Memberships, "value"), plural(r.Changes, "change"), plural(r.Records, "received record"),
 		store.Bytes(r.Before), store.Bytes(r.After), strings.Join(outOfReach, "\n  "))

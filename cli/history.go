@@ -58,7 +58,7 @@ func (sh *shell) audienceHistory(c *urfave.Context) error {
 		if len(list) == 0 {
 			sh.remark("none: this user has never been in an audience, as far as is remembered")
 		}
-		t := sh.newTable(c.Bool("wide"), column{title: "EVENT TIME"}, column{title: "COMPUTATION", flexible: true},
+		t := sh.newTable(c.Bool("wide"), column{title: "EVENT TIME"}, column{title: "COMPUTATION"},
 			column{title: "CHANGE"}, column{title: "AT MOENGAGE", flexible: true})
 		var rows [][]string
 		for _, p := range list {

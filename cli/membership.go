@@ -169,10 +169,10 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 	}
 }
 
-// carryOut has an order carried out. Who sits at a terminal is shown first what it comes to, and asked;
-// a script is taken at its word. rewind makes the order ready for a second time.
+// carryOut has an order carried out. It shows first what the order comes to, and asks, unless --yes; where
+// nobody can be asked it refuses then. rewind makes the order ready for a second time.
 func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, bar *progressBar, rewind func() error) (r store.MembershipReport, err error) {
-	if order.DryRun || order.Verb == "baseline" || c.Bool("yes") || !sh.attended() {
+	if order.DryRun || order.Verb == "baseline" || c.Bool("yes") {
 		return o.Order(c.Context, order, bar.tell)
 	}
 	preview := order
@@ -288,7 +288,7 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 	end := plural(r.Created, "change") + " made"
 	switch {
 	case r.DryRun:
-		end = "nothing was done"
+		end = "a dry run: nothing was changed"
 	case r.Decided > 0 && r.Created == 0:
 		end = "a new window begins"
 	}
@@ -299,9 +299,15 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 	return err
 }
 
-// membershipText counts who is concerned.
+// membershipText counts the users concerned: what became of them, or in a dry run what would.
 func membershipText(verb string, r store.MembershipReport) string {
 	var parts []string
+	words := func(done, would string) string {
+		if r.DryRun {
+			return would
+		}
+		return done
+	}
 	part := func(n uint64, what string) {
 		if n > 0 {
 			parts = append(parts, count(n)+" "+what)
@@ -312,16 +318,16 @@ func membershipText(verb string, r store.MembershipReport) string {
 		part(r.Repeated, "listed again")
 		part(r.Skipped, "left out")
 	}
-	part(r.Enters, "enter")
-	part(r.Exits, "leave")
-	part(r.Unchanged, "stay as they are")
-	part(r.Newer, "left alone: what is known of them is newer")
-	part(r.Again, "told again")
+	part(r.Enters, words("entered", "would enter"))
+	part(r.Exits, words("left", "would leave"))
+	part(r.Unchanged, words("stayed as they were", "would stay as they are"))
+	part(r.Newer, words("left alone", "would be left alone")+": what is known of them is newer")
+	part(r.Again, words("told again", "would be told again"))
 	if verb == "adopt" {
-		part(r.Listed, "taken over")
+		part(r.Listed, words("taken over", "would be taken over"))
 	}
 	if verb == "release" || verb == "discard" {
-		parts = []string{plural(r.Decided, "held exit") + map[bool]string{true: " discarded", false: " released"}[verb == "discard"]}
+		parts = []string{plural(r.Decided, "held exit") + words(" ", " would be ") + verb + map[string]string{"release": "d", "discard": "ed"}[verb]}
 	}
 	if len(parts) == 0 {
 		parts = []string{"nobody"}

@@ -83,7 +83,7 @@ func (sh *shell) outboxList(c *urfave.Context) error {
 	}
 	filter := store.OutboxFilter{State: state, User: c.String("user"), Computation: c.String("computation")}
 	return sh.inspect(c, func(i agent.Inspector) error {
-		return sh.listing(c, n, changeTable, func(want int) (rows []any, more bool, err error) {
+		return sh.listing(c, n, changeTable, func() error { return sh.otherStates(c, i, filter) }, func(want int) (rows []any, more bool, err error) {
 			filter.Limit = want
 			page, next, err := i.Changes(c.Context, filter)
 			filter.Cursor = next
@@ -92,8 +92,38 @@ func (sh *shell) outboxList(c *urfave.Context) error {
 	})
 }
 
-// listing prints up to n items, page by page, as a table or as JSON; fetch returns the next ones.
-func (sh *shell) listing(c *urfave.Context, n int, columns []column, fetch func(want int) (page []any, more bool, err error)) error {
+// otherStates says, where no change is in the state that was asked for, in which states there are some.
+func (sh *shell) otherStates(c *urfave.Context, i agent.Inspector, asked store.OutboxFilter) error {
+	for _, state := range []store.State{store.StatePending, store.StateHeld, store.StateParked} {
+		filter := store.OutboxFilter{State: state, User: asked.User, Computation: asked.Computation, Limit: 1}
+		if state == asked.State {
+			continue
+		}
+		page, _, err := i.Changes(c.Context, filter)
+		if err != nil {
+			return err
+		}
+		if len(page) > 0 {
+			sh.remark("some are %s: `personasync outbox list --state %s%s`", state, state, narrowed(asked))
+		}
+	}
+	return nil
+}
+
+// narrowed are the flags of `outbox list` that a filter came from, the state aside.
+func narrowed(f store.OutboxFilter) (flags string) {
+	if f.User != "" {
+		flags += " --user " + argument(f.User)
+	}
+	if f.Computation != "" {
+		flags += " --computation " + argument(f.Computation)
+	}
+	return flags
+}
+
+// listing prints up to n items, page by page, as a table or as JSON; fetch returns the next ones, and empty
+// says more where there is none; it may be nil.
+func (sh *shell) listing(c *urfave.Context, n int, columns []column, empty func() error, fetch func(want int) (page []any, more bool, err error)) error {
 	t := sh.newTable(c.Bool("wide"), columns...)
 	list := &jsonList{w: sh.out}
 	for shown := 0; ; {
@@ -112,6 +142,9 @@ func (sh *shell) listing(c *urfave.Context, n int, columns []column, fetch func(
 			err = list.end()
 		} else if shown == 0 {
 			sh.remark("none")
+			if empty != nil {
+				err = empty()
+			}
 		}
 		if more {
 			sh.remark("these are the first %d: --limit shows more", shown)
@@ -145,11 +178,11 @@ func anys[T any](page []T) []any {
 }
 
 var changeTable = []column{
-	{title: "ID"}, {title: "USER", flexible: true}, {title: "COMPUTATION", flexible: true},
+	{title: "ID"}, {title: "USER"}, {title: "COMPUTATION"},
 	{title: "KIND"}, {title: "CHANGE"}, {title: "EVENT TIME"}, {title: "WHY", flexible: true},
 }
 
-var memberTable = []column{{title: "USER", flexible: true}, {title: "SINCE"}}
+var memberTable = []column{{title: "USER"}, {title: "SINCE"}}
 
 // cells is one item of a listing as a row of its table.
 func cells(item any) []string {
@@ -306,7 +339,7 @@ func (sh *shell) outboxStats(c *urfave.Context) error {
 			sh.remark("nothing waits, is held or is parked")
 		}
 		t := sh.newTable(c.Bool("wide"), column{title: "STATE"}, column{title: "KIND"},
-			column{title: "COMPUTATION", flexible: true}, column{title: "CAUSE", flexible: true}, column{title: "COUNT", right: true}, column{title: "FOR EXAMPLE"})
+			column{title: "COMPUTATION"}, column{title: "CAUSE", flexible: true}, column{title: "COUNT", right: true}, column{title: "FOR EXAMPLE"})
 		var rows [][]string
 		for _, l := range lines {
 			rows = append(rows, []string{l.State, l.Kind, l.Computation, l.Cause, count(l.Count), first(l.Samples)})

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// tableWidth is what a table fits into when the terminal does not say: a page, a pipe, a test.
+// tableWidth is what a table and the lines beside it fit into on the narrowest terminal.
 const tableWidth = 80
 
 // minFlexible is how narrow a column may become to make a table fit.
@@ -17,7 +17,7 @@ const minFlexible = 8
 // column is one column of a table.
 type column struct {
 	title    string
-	flexible bool // is cut to make the table fit
+	flexible bool // is cut to make the table fit; never an id or a key, which people type again
 	right    bool // numbers
 	least    int  // wide at least, for rows that come later
 	paint    func(string) string
@@ -33,14 +33,13 @@ type table struct {
 	widths  []int
 }
 
-// newTable makes a table for out that fits its terminal, or 80 characters; wide lets it grow.
+// newTable makes a table for out that fits its terminal. What is no terminal is a program or a file, and
+// gets everything; so does wide.
 func (sh *shell) newTable(wide bool, columns ...column) *table {
-	t := &table{out: sh.out, columns: columns, fit: tableWidth, paint: sh.paint}
-	if wide {
-		t.fit = 0
-	} else if f, ok := sh.out.(*os.File); ok {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > tableWidth {
-			t.fit = w
+	t := &table{out: sh.out, columns: columns, paint: sh.paint}
+	if f, ok := sh.out.(*os.File); ok && !wide {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			t.fit = max(w, tableWidth)
 		}
 	}
 	return t

@@ -3,15 +3,18 @@ package cli
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"unicode/utf8"
 )
 
-func printTable(t *testing.T, sh *shell, wide bool, pages ...[][]string) string {
+// printTable prints pages as on a terminal of so many columns; 0 is a pipe.
+func printTable(t *testing.T, sh *shell, terminal int, pages ...[][]string) string {
 	t.Helper()
-	table := sh.newTable(wide, column{title: "ID"}, column{title: "USER", flexible: true}, column{title: "WHY", flexible: true}, column{title: "N", right: true})
+	table := sh.newTable(false, column{title: "ID"}, column{title: "NOTE", flexible: true}, column{title: "WHY", flexible: true}, column{title: "N", right: true})
+	table.fit = terminal
 	for _, rows := range pages {
 		if err := table.print(rows); err != nil {
 			t.Fatal(err)
@@ -21,10 +24,10 @@ func printTable(t *testing.T, sh *shell, wide bool, pages ...[][]string) string 
 }
 
 func TestTableLinesUp(t *testing.T) {
-	got := printTable(t, testShell(), false,
+	got := printTable(t, testShell(), tableWidth,
 		[][]string{{"1", "ann", "", "7"}, {"22", "bob", "http_503", "1,000"}},
 		[][]string{{"3", "a later page", "stays in line", "5"}})
-	want := `ID  USER  WHY           N
+	want := `ID  NOTE  WHY           N
 1   ann                 7
 22  bob   http_503  1,000
 3   a l…  stays i…      5
@@ -34,21 +37,47 @@ func TestTableLinesUp(t *testing.T) {
 	}
 }
 
-func TestTableFitsUnlessItIsToBeWide(t *testing.T) {
+func TestTableFitsItsTerminal(t *testing.T) {
 	long := [][]string{{"id", strings.Repeat("ü", 300), strings.Repeat("y", 60), "1"}}
-	for _, line := range strings.Split(printTable(t, testShell(), false, long), "\n") {
+	for _, line := range strings.Split(printTable(t, testShell(), tableWidth, long), "\n") {
 		if n := utf8.RuneCountInString(line); n > tableWidth {
 			t.Errorf("a line of %d columns", n)
 		}
 	}
-	if got := printTable(t, testShell(), true, long); !strings.Contains(got, long[0][1]) {
-		t.Error("the wide table is cut")
+}
+
+// A table that goes into a pipe or a file was cut to 80 columns, ids included.
+func TestNothingIsCutInAPipe(t *testing.T) {
+	sh := testShell()
+	table := sh.newTable(false, changeTable...)
+	row := make([]string, len(changeTable))
+	for i := range row {
+		row[i] = strings.Repeat("x", 100) + string(rune('a'+i))
+	}
+	if err := table.print([][]string{row}); err != nil {
+		t.Fatal(err)
+	}
+	for _, cell := range row {
+		if got := sh.out.(*strings.Builder).String(); !strings.Contains(got, cell) {
+			t.Errorf("%q is cut:\n%s", cell, got)
+		}
+	}
+}
+
+// An id or a key that is cut cannot be typed again, on a terminal either.
+func TestIdsAndKeysAreNeverCut(t *testing.T) {
+	for name, columns := range map[string][]column{"changes": changeTable, "members": memberTable, "waiting": waitingTable, "states": stateTable, "tail": tailColumns(testShell())} {
+		for _, c := range columns {
+			if c.flexible && slices.Contains([]string{"ID", "USER", "COMPUTATION", "KEY", "TRAIT", "ATTRIBUTE"}, c.title) {
+				t.Errorf("%s: the column %s is cut to fit", name, c.title)
+			}
+		}
 	}
 }
 
 func TestCharactersThatTakeTwoColumnsFitToo(t *testing.T) {
 	wide := [][]string{{"id", strings.Repeat("会員", 60), strings.Repeat("한국", 40), "1"}, {"id", "e\u0301va", "🙂🙂", "22"}}
-	lines := strings.Split(strings.TrimSpace(printTable(t, testShell(), false, wide)), "\n")
+	lines := strings.Split(strings.TrimSpace(printTable(t, testShell(), tableWidth, wide)), "\n")
 	for _, line := range lines {
 		if n := width(line); n > tableWidth {
 			t.Errorf("a line of %d columns: %s", n, line)
@@ -60,7 +89,7 @@ func TestCharactersThatTakeTwoColumnsFitToo(t *testing.T) {
 }
 
 func TestTableWithoutRowsIsNothing(t *testing.T) {
-	if got := printTable(t, testShell(), false, nil); got != "" {
+	if got := printTable(t, testShell(), tableWidth, nil); got != "" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -24,8 +24,9 @@ func (sh *shell) tailCommand() *urfave.Command {
 		Usage: "show what happened last: a line for each event accepted, refused, superseded, sent, parked",
 		Description: "An accepted event says what it came to: a transition, or unchanged, duplicate, stale, ignored. A\n" +
 			"change says how it ended and why. Requests that were refused for good have a line for each kind, and\n" +
-			"with --follow one each, or one each ten seconds in a flood. The newest line is the last. --follow goes on as things happen,\n" +
-			"while the agent stops and starts, too; what is faster than anybody reads is left out and counted.\n" +
+			"with --follow one each, or one each ten seconds in a flood. The newest line is the last. --follow goes\n" +
+			"on as things happen, while the agent stops and starts, too; what is faster than anybody reads is left\n" +
+			"out and counted.\n" +
 			"With --json each line is an object.\n\n" +
 			"Example: personasync tail --follow --computation high_value_shoppers",
 		Flags: []urfave.Flag{
@@ -65,8 +66,8 @@ func (sh *shell) tail(c *urfave.Context) error {
 
 func tailColumns(sh *shell) []column {
 	return []column{
-		{title: "TIME", least: len("2006-01-02 15:04:05")}, {title: "WHAT", least: len("superseded")}, {title: "USER", flexible: true, least: 8},
-		{title: "COMPUTATION", flexible: true}, {title: "CHANGE", least: len("value")}, {title: "WHY", flexible: true, least: len("2 changes made")},
+		{title: "TIME", least: len("2006-01-02 15:04:05")}, {title: "WHAT", least: len("superseded")}, {title: "USER", least: 8},
+		{title: "COMPUTATION"}, {title: "CHANGE", least: len("value")}, {title: "WHY", flexible: true, least: len("2 changes made")},
 	}
 }
 

@@ -33,6 +33,16 @@ func escape(s string, lines bool) string {
 	return b.String()
 }
 
+// argument writes s as one word of a command that a person may copy into a shell.
+func argument(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.:/@+%,=", r)
+	}) && s[0] != '-' {
+		return s
+	}
+	return "'" + strings.ReplaceAll(plain(s), "'", `'\''`) + "'"
+}
+
 // indented lays JSON out for people, behind margin.
 func indented(raw []byte, margin string) string {
 	var b bytes.Buffer

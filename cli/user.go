@@ -74,7 +74,7 @@ func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
 	if _, err := fmt.Fprintf(sh.out, "user %s\n", plain(u.User)); err != nil {
 		return err
 	}
-	memberships := sh.newTable(wide, column{title: "COMPUTATION", flexible: true}, column{title: "IN"},
+	memberships := sh.newTable(wide, column{title: "COMPUTATION"}, column{title: "IN"},
 		column{title: "SINCE"}, column{title: "MOENGAGE KNOWS"}, column{title: "SET BY", flexible: true})
 	var rows [][]string
 	for _, m := range u.Memberships {
@@ -127,7 +127,7 @@ func hanging(text string) string {
 }
 
 var waitingTable = []column{
-	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION", flexible: true}, {title: "KIND"},
+	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION"}, {title: "KIND"},
 	{title: "CHANGE"}, {title: "EVENT TIME"}, {title: "TRIED", right: true},
 }
 
@@ -139,7 +139,7 @@ func waitingRows(changes []store.UserChange) (rows [][]string) {
 }
 
 func (sh *shell) printTraits(u *store.UserInfo, wide bool) error {
-	traits := sh.newTable(wide, column{title: "TRAIT", flexible: true}, column{title: "VALUE", flexible: true})
+	traits := sh.newTable(wide, column{title: "TRAIT"}, column{title: "VALUE", flexible: true})
 	var rows [][]string
 	for _, name := range sortedKeys(u.Traits) {
 		rows = append(rows, []string{name, string(u.Traits[name])})
@@ -148,7 +148,7 @@ func (sh *shell) printTraits(u *store.UserInfo, wide bool) error {
 }
 
 var stateTable = []column{
-	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION", flexible: true}, {title: "KIND"},
+	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION"}, {title: "KIND"},
 	{title: "CHANGE"}, {title: "EVENT TIME"}, {title: "WHY", flexible: true},
 }
 

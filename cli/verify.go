@@ -100,7 +100,7 @@ func (sh *shell) printVerification(r *agent.VerifyReport, o agent.VerifyOrder, s
 		return err
 	}
 	fmt.Fprintln(sh.out, sh.agreementText(r))
-	t := sh.newTable(wide, column{title: "USER", flexible: true}, column{title: "ATTRIBUTE", flexible: true},
+	t := sh.newTable(wide, column{title: "USER"}, column{title: "ATTRIBUTE"},
 		column{title: "TOLD", flexible: true}, column{title: "HOLDS", flexible: true})
 	var rows [][]string
 	for _, d := range r.Differences[:min(shown, len(r.Differences))] {

@@ -62,6 +62,9 @@ func reference(t *testing.T) string {
 		if !known {
 			t.Errorf("agent.example.toml does not have %s", f.key)
 		}
+		if note == "" {
+			t.Errorf("agent.example.toml does not say what %s is", f.key)
+		}
 		note = strings.TrimPrefix(note, strings.ReplaceAll(f.tag.Get("one"), "|", " | ")) // has a column of its own
 		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", word, code(defaultOf(f)), mayBe(f), variable(f.key), cell(strings.TrimLeft(note, ":; ")))
 	}
@@ -153,9 +156,14 @@ func remarks(example string) (notes, intros map[string]string) {
 			above = nil
 			continue
 		}
+		indent := len(text) - len(strings.TrimLeft(text, " "))
 		text = strings.TrimPrefix(strings.TrimSpace(text), ">>> ")
-		if words := strings.Fields(text); strings.HasPrefix(line, "#   ") && len(words) > 1 { // a list of words with what they mean
+		switch words := strings.Fields(text); {
+		case indent == 3 && len(words) > 1: // a list of words with what they mean
 			text = "`" + words[0] + "`: " + strings.Join(words[1:], " ") + ";"
+		case indent > 3 && len(above) > 0: // goes on with the last of them
+			above[len(above)-1] = strings.TrimSuffix(above[len(above)-1], ";") + " " + text + ";"
+			continue
 		}
 		above = append(above, text)
 	}
