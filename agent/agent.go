@@ -576,7 +576,7 @@ func senderConfig(c *config.Config, road store.Road) syncer.Config {
 	m := &c.MoEngage
 	s := syncer.Config{
 		Road:    road,
-		BaseURL: c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(),
+		BaseURL: c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(), ForwardedFor: m.ForwardedFor,
 		Timeout: m.Timeout.Duration, Concurrency: m.Concurrency,
 		UsersPerMinute: m.UsersPerMinute, EventsPerMinute: m.EventsPerMinute, MaxRequestBytes: m.MaxRequestBytes,
 		UpdateExistingOnly: m.UpdateExistingOnly, RealTimeAction: m.RealTimeAction,

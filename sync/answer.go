@@ -1,13 +1,12 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +60,8 @@ const (
 	codeUnencodable = "unencodable"
 	codeAttempts    = "attempts_exhausted"
 	codeStay        = "not_sent"
+	codeAddress     = "ip_validation_required"
+	codeReadBack    = "get_user_refused"
 )
 
 // What the agent does, where several rows say the same.
@@ -95,6 +96,7 @@ var table = []Meaning{
 
 	{"http_401", "MoEngage does not accept the credentials: wrong workspace id, wrong or regenerated API key, or the wrong data center.", doStop + " Check moengage.workspace_id, api_key and data_center.", actStop},
 	{"http_403", "MoEngage accepts the credentials but not this use of them: account suspended, key without the Data scope, or this host's address is not on the workspace's allow-list.", doStop, actStop},
+	{codeAddress, "MoEngage's IP whitelisting for Data APIs refuses this host: its address is not on the workspace's list, or the request does not name it in X-Forwarded-For.", doStop, actStop},
 	{"http_409", "The workspace id in the address and in the credentials differ, or the API key is not set in MoEngage.", doStop + " Check moengage.workspace_id and api_key.", actStop},
 	{"http_404", "There is no such address at this host: wrong base_url or data center.", doStop + " Check moengage.base_url and data_center.", actStop},
 	{"http_405", "The address does not take POST: wrong base_url.", doStop + " Check moengage.base_url.", actStop},
@@ -103,6 +105,8 @@ var table = []Meaning{
 	{codeDNS, "The name of MoEngage's host could not be resolved.", doStop + " Check moengage.base_url or data_center, and this host's DNS.", actStop},
 	{codeTLS, "No trusted TLS connection could be made: certificate, clock or a proxy that intercepts.", doStop, actStop},
 	{codeUnexpected, "An answer that MoEngage documents nowhere.", doStop, actStop},
+
+	{codeReadBack, "MoEngage refuses to read users back. Since August 2026 Get User is off until MoEngage's support enables it for the workspace; a rule of the API Firewall or the scope of the key can refuse it, too.", "Records the verification as failed: it proves nothing. Sending goes on.", actStop},
 
 	{"http_413", "The request was too large for MoEngage.", "Halves the request. A single element that is still too large is parked as too_large; one below 64 KB, which MoEngage would not refuse for its size, only if another one is accepted beside it. If everything is refused, as by a proxy: stops the road, parks nothing, and tries again once a minute.", actSplit},
 	{codeData, "MoEngage refused the data (400 with MissingAttributeError, AttributeError, ArrayFieldError or TypeError), without saying whose.", "Finds the offender by halving the request, parks it with MoEngage's words, and delivers the others; their attempts are not counted. After three in a row with nothing accepted between them the next is parked only beside one that is accepted: if everything is refused, stops the road and tries again once a minute.", actBisect},
@@ -152,14 +156,24 @@ var errorTypes = map[string]string{
 	"paramsrequired":        codeAccount,
 }
 
+// documentedTypes sorts the other types of errors that MoEngage documents. They come with a status that
+// already says what to do, so they are for Explain alone, except codeAddress.
+var documentedTypes = map[string]string{
+	"authenticationrequired": "http_401", "blockedclient": "http_403", "accountsuspended": "http_403", "accounttemporarilysuspended": "http_403",
+	"ipvalidationrequired": codeAddress, "authenticationmismatch": "http_409", "appsecretkeyisnotset": "http_409",
+	"payloadtoolarge": "http_413", "ratelimitsexceeded": "http_429", "ratelimitexceeded": "http_429", "ratelimiterror": "http_429",
+	"servererror": "http_500", "limitbreached": codeUnexplained, "malformedjson": codeUnexplained, "emptyrequestbody": codeUnexplained,
+	"bodytypeisnotjson": codeUnexplained, "missingheadervalue": codeUnexplained, "notfound": "http_404",
+}
+
 // Explain says what a code means. It takes the codes of [Codes], a bare HTTP status ("503"), and the
-// error types that MoEngage documents for a 400 ("MissingAttributeError").
+// error types that MoEngage documents ("MissingAttributeError", "IP Validation Required").
 func Explain(code string) (Meaning, bool) {
 	code = strings.ToLower(strings.TrimSpace(code))
 	if row, ok := rows[code]; ok {
 		return *row, true
 	}
-	if of, ok := errorTypes[letters(code)]; ok {
+	if of := cmp.Or(errorTypes[letters(code)], documentedTypes[letters(code)]); of != "" {
 		return *rows[of], true
 	}
 	status, err := strconv.Atoi(strings.TrimPrefix(code, "http_"))
@@ -202,10 +216,11 @@ type answer struct {
 	status    int
 	requestID string
 	body      string        // what was read of it
-	words     string        // MoEngage's own, or the error's
+	words     string        // MoEngage's own, or the error's; they may name users
 	pause     time.Duration // MoEngage's own wish, zero when it has none
 	at        time.Time
 
+	said   string    // what it means and what it said, without users, for the log and the status; "" if accepted
 	resume time.Time // set by the road: not before this moment
 	alone  int       // how often the user of this request has failed alone; 0: there was company
 }
@@ -221,7 +236,7 @@ const (
 func read(status int, header http.Header, body []byte, at time.Time) answer {
 	a := answer{Meaning: byStatus(status), status: status, at: at, body: string(body)}
 	said, ok := parseEnvelope(body)
-	a.requestID, a.words = said.requestID, said.words
+	a.requestID, a.words = said.requestID, said.text()
 	switch {
 	case a.Code == codeAccepted && !ok:
 		a.Meaning = rows[codeUnreadable]
@@ -231,58 +246,14 @@ func read(status int, header http.Header, body []byte, at time.Time) answer {
 		if of, known := errorTypes[letters(said.kind)]; known {
 			a.Meaning = rows[of]
 		}
+	case status == http.StatusForbidden && documentedTypes[letters(said.name)] == codeAddress:
+		a.Meaning = rows[codeAddress]
 	}
-	if a.act == actRetry || a.act == actUnsure {
+	switch a.act {
+	case actRetry, actUnsure, actStop:
 		a.pause = wish(status, header, at)
 	}
 	return a
-}
-
-// said is what MoEngage's envelope says: {"status":…,"message":…,"request_id":…,"error":{…}}.
-type said struct {
-	status, requestID, kind, words string
-}
-
-// parseEnvelope reads an answer's body. It is lenient about everything but the status: an answer is
-// MoEngage's only if it is a JSON object.
-func parseEnvelope(body []byte) (said, bool) {
-	var e struct {
-		Status, Message json.RawMessage
-		RequestID       json.RawMessage `json:"request_id"`
-		Error           json.RawMessage
-	}
-	if json.Unmarshal(body, &e) != nil {
-		return said{}, false
-	}
-	s := said{status: asText(e.Status), requestID: asText(e.RequestID), words: asText(e.Message)}
-	var f struct {
-		Type, Message, Attribute json.RawMessage
-		RequestID                json.RawMessage `json:"request_id"`
-	}
-	if json.Unmarshal(e.Error, &f) != nil {
-		s.words += asText(e.Error)
-		return s, true
-	}
-	s.kind = asText(f.Type)
-	if id := asText(f.RequestID); id != "" {
-		s.requestID = id
-	}
-	words := []string{s.kind, asText(f.Message)}
-	if name := asText(f.Attribute); name != "" {
-		words = append(words, "attribute "+name)
-	}
-	words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
-	s.words = strings.Join(words, ": ")
-	return s, true
-}
-
-// asText returns a JSON string's text, and nothing for any other JSON.
-func asText(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return ""
-	}
-	return s
 }
 
 // letters folds a type to what all of MoEngage's spellings share.
@@ -322,8 +293,8 @@ func wish(status int, h http.Header, now time.Time) time.Duration {
 	if status != http.StatusTooManyRequests {
 		return 0
 	}
-	n, err := strconv.ParseInt(strings.TrimSpace(h.Get("X-Ratelimit-Reset")), 10, 64)
-	if err != nil || n < 0 {
+	n, ok := wholeSeconds(h.Get("X-Ratelimit-Reset"))
+	if !ok {
 		return 0
 	}
 	left := time.Duration(n) * time.Second
@@ -334,14 +305,30 @@ func wish(status int, h http.Header, now time.Time) time.Duration {
 }
 
 func retryAfter(v string, now time.Time) (time.Duration, bool) {
-	v = strings.TrimSpace(v)
-	if n, err := strconv.Atoi(v); err == nil && n >= 0 {
-		return time.Duration(min(n, int(longestWish/time.Second))) * time.Second, true
+	if n, ok := wholeSeconds(v); ok {
+		return min(time.Duration(min(n, int64(longestWish/time.Second)))*time.Second, longestWish), true
 	}
-	if at, err := http.ParseTime(v); err == nil {
-		return at.Sub(now), true
+	if at, err := http.ParseTime(strings.TrimSpace(v)); err == nil {
+		return at.Sub(now), true // Sub saturates
 	}
 	return 0, false
+}
+
+// mostSeconds is year 9999 in seconds since 1970: more than that fits no arithmetic with times.
+const mostSeconds = 253402300799
+
+// wholeSeconds reads a number of seconds, however large; a fraction is left out.
+func wholeSeconds(v string) (int64, bool) {
+	v, fraction, _ := strings.Cut(strings.TrimSpace(v), ".")
+	digits := func(s string) bool { return strings.Trim(s, "0123456789") == "" }
+	if v == "" || !digits(v) || !digits(fraction) {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n > mostSeconds { // of digits alone, all that can be wrong is the range
+		n = mostSeconds
+	}
+	return n, true
 }
 
 // failure makes an answer of an error. left says that bytes of the request may have left this host;
@@ -404,11 +391,19 @@ func (a answer) incriminates() bool {
 func (a answer) judges() bool { return a.act == actBisect || a.act == actSuspect }
 
 // sentence is what a person reads beside the reason of a change.
-func (a answer) sentence() string {
-	if a.words == "" {
+func (a answer) sentence() string { return a.saying(a.words) }
+
+// public is sentence for the log and the status, where no user is named: users were in the request.
+func (a answer) public(users []string) string { return a.saying(a.anonymous(users)) }
+
+func (a answer) saying(words string) string {
+	if words == "" && a.status != 0 && strings.TrimSpace(a.body) == "" {
+		words = "nothing; the answer was empty"
+	}
+	if words == "" {
 		return a.Means
 	}
-	return a.Means + store.Said + a.words
+	return a.Means + store.Said + clip(words, keepWords)
 }
 
 // kept is the answer as the outbox keeps it with one change.

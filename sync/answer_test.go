@@ -103,6 +103,65 @@ func TestAnswersKeepMoEngagesWords(t *testing.T) {
 	}
 }
 
+// Whatever form an answer has, the operator sees what it said.
+func TestTheWordsOfAnAnswerAreFoundInAnyForm(t *testing.T) {
+	tests := []struct {
+		name   string
+		status int
+		body   string
+		code   string
+		words  string
+	}{
+		{"IP whitelisting, as documented", 403, `{"error": "IP Validation Required", "message": "IP Validation Failed. Please check your IP!!"}`,
+			codeAddress, "IP Validation Required: IP Validation Failed. Please check your IP!!"},
+		{"a 429 of deletions", 429, `{"title":"Too Many Requests","description":"Rate limit reached"}`, "http_429", "Too Many Requests: Rate limit reached"},
+		{"a 500 of deletions", 500, `{"title":"Internal Server Error","description":"Something went wrong"}`, "http_500", "Internal Server Error: Something went wrong"},
+		{"title inside the error", 500, `{"error":{"title":"Oops","description":"later"}}`, "http_500", "Oops: later"},
+		{"an error that is a list", 403, `{"status":"fail","error":["no such key","ask"]}`, "http_403", "no such key"},
+		{"a list of errors", 403, `[{"message":"denied","code":7}]`, "http_403", "denied"},
+		{"errors", 403, `{"errors":[{"detail":"denied"}]}`, "http_403", "denied"},
+		{"a string", 403, `"denied"`, "http_403", "denied"},
+		{"a number as the error", 403, `{"error":7,"message":"denied"}`, "http_403", "denied"},
+		{"said twice", 403, `{"error":"denied","message":"denied"}`, "http_403", "denied"},
+		{"a proxy's page", 403, "<html>\n<head><title>403 Forbidden</title></head><body><h1>Forbidden</h1></body></html>", "http_403", "a page, 403 Forbidden"},
+		{"a page without a title", 503, "<!doctype html><p>Down for <b>maintenance</b> &amp; repair</p>", "http_503", "a page, Down for maintenance & repair"},
+		{"a portal's page", 200, "<html><h1 class=x>Log in</h1>", codeUnreadable, "a page, Log in"},
+		{"plain text", 502, "upstream connect error\r\nreset", "http_502", "upstream connect error reset"},
+		{"a byte order mark", 403, "\uFEFF" + `{"message":"denied"}`, "http_403", "denied"},
+		{"deeper than anybody reads", 403, strings.Repeat(`{"error":`, 50) + `"x"` + strings.Repeat("}", 50), "http_403", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := read(tt.status, http.Header{}, []byte(tt.body), time.Now())
+			if a.Code != tt.code || a.words != tt.words {
+				t.Errorf("read as %s with the words %q, want %s with %q", a.Code, a.words, tt.code, tt.words)
+			}
+			if tt.words != "" && !strings.Contains(a.sentence(), tt.words) {
+				t.Errorf("the sentence is %q", a.sentence())
+			}
+		})
+	}
+	if s := read(403, http.Header{}, nil, time.Now()).sentence(); !strings.Contains(s, "the answer was empty") {
+		t.Errorf("an empty answer reads %q", s)
+	}
+}
+
+// What an operator finds in MoEngage's words can be looked up as it is written there.
+func TestExplainKnowsMoEngagesOwnNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"IP Validation Required": codeAddress, "ip_validation_required": codeAddress, "Account Temporarily Suspended": "http_403",
+		"Rate Limits Exceeded": "http_429", "Authentication required": "http_401", "PayloadTooLarge": "http_413", "get_user_refused": codeReadBack,
+		"App Secret key is not set": "http_409", "Server Error": "http_500",
+	} {
+		if m, ok := Explain(name); !ok || m.Code != want {
+			t.Errorf("%q explains as %q, want %s", name, m.Code, want)
+		}
+	}
+	if do := rows[codeAddress].Explanation().Do; !strings.Contains(do, "moengage.forwarded_for") {
+		t.Errorf("nobody says what to set: %s", do)
+	}
+}
+
 func TestFailures(t *testing.T) {
 	tests := []struct {
 		name string
@@ -151,6 +210,16 @@ func TestWishes(t *testing.T) {
 		{503, "Retry-After", "-5", 0},
 		{503, "Retry-After", "soon", 0},
 		{503, "Retry-After", "99999999999", time.Hour},
+		{503, "Retry-After", "9223372036854775807", time.Hour},
+		{503, "Retry-After", "99999999999999999999999", time.Hour}, // beyond int64
+		{503, "Retry-After", "12.5", 12 * time.Second},
+		{503, "Retry-After", "1e9", 0},
+		{503, "Retry-After", "0x10", 0},
+		{503, "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT", time.Hour},
+		{503, "Retry-After", "Monday, 23-Nov-26 12:00:30 GMT", 30 * time.Second},
+		{403, "Retry-After", "120", 2 * time.Minute},
+		{429, "x-ratelimit-reset", "9223372036854775807", time.Minute},
+		{429, "x-ratelimit-reset", "99999999999999999999999", time.Minute},
 		{503, "Retry-After", "Mon, 23 Nov 2026 12:00:30 GMT", 30 * time.Second},
 		{503, "Retry-After", "Mon, 23 Nov 2026 11:00:00 GMT", 0},
 		{429, "x-ratelimit-reset", "41", 41 * time.Second},

@@ -25,7 +25,7 @@ func Authenticate(ctx context.Context, c Config, region string) (theirs time.Tim
 	client := newClient(c, dated{c.Transport, &theirs})
 	client.url = strings.TrimRight(c.BaseURL, "/") + "/v1/integrations/authentication"
 	if a := client.post(ctx, body); a.act != actTake {
-		return theirs, &ReadError{a.Code, a.sentence()}
+		return theirs, &ReadError{a.Code, a.public(nil)}
 	}
 	return theirs, nil
 }

@@ -79,7 +79,11 @@ func (c *carriage) post(items []item) answer {
 	store.Reach(store.PointAnswered)
 	c.left = c.left || a.mayHaveLeft()
 	c.s.meter.settle(g, a.mayHaveLeft(), a.at)
-	a = c.note(a, c.users(items), started)
+	names := c.users(items)
+	if a.act != actTake {
+		a.said = a.public(names)
+	}
+	a = c.note(a, names, started)
 	c.observe(Report{Code: a.Code, Status: a.status, Users: users, Events: events, Bytes: len(body), Took: a.at.Sub(started)})
 	return a
 }
@@ -204,15 +208,14 @@ func (c *carriage) halt(a answer) {
 	c.s.tell(c.s.road.stop(a, time.Now()), a, time.Time{})
 }
 
-// tell logs a change of the road's state: one line for each, however many requests fail. MoEngage's
-// words are left out where they may name a user.
+// tell logs a change of the road's state: one line for each, however many requests fail.
 func (s *Sender) tell(t turn, a answer, since time.Time) {
 	attrs := []any{keyCode, a.Code}
 	if a.status != 0 {
 		attrs = append(attrs, keyStatus, a.status)
 	}
-	if a.words != "" && !a.judges() {
-		attrs = append(attrs, keyError, a.words)
+	if a.said != "" {
+		attrs = append(attrs, keyError, a.said)
 	}
 	switch t {
 	case turnFailing:

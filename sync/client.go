@@ -92,6 +92,9 @@ func (c Config) header(authorization string) http.Header {
 	h.Set("Content-Type", "application/json")
 	h.Set("Accept", "application/json")
 	h.Set("User-Agent", userAgent)
+	if c.ForwardedFor != "" {
+		h.Set("X-Forwarded-For", c.ForwardedFor)
+	}
 	return h
 }
 
@@ -134,11 +137,11 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 	return c.masked(read(resp.StatusCode, resp.Header, text, now)), text
 }
 
-// masked cuts an answer to what is worth keeping, after removing our own credentials, which a chatty
-// proxy may have echoed.
+// masked removes our own credentials from an answer, which a chatty proxy may have echoed, and cuts its
+// body to what is worth keeping.
 func (c *client) masked(a answer) answer {
 	a.body = clip(c.secrets.Replace(a.body), keepBody)
-	a.words = clip(c.secrets.Replace(a.words), keepWords)
+	a.words = c.secrets.Replace(a.words)
 	return a
 }
 

@@ -17,6 +17,10 @@ type Config struct {
 	WorkspaceID string
 	APIKey      string // of the Data API
 
+	// ForwardedFor, unless "", is sent as X-Forwarded-For. MoEngage's IP whitelisting wants the address
+	// that it sees this host under there.
+	ForwardedFor string
+
 	Timeout         time.Duration // of one request, from dialling to the end of the answer
 	Concurrency     int           // requests in flight
 	UsersPerMinute  int           // customer elements

@@ -1,5 +1,7 @@
 package syncer
 
+import "cmp"
+
 // Explanation is a row of the failure table, spelled out for an operator.
 type Explanation struct {
 	Meaning
@@ -13,7 +15,24 @@ type Explanation struct {
 func (m Meaning) Explanation() Explanation {
 	e := consequences[m.act]
 	e.Meaning = m
+	own := particular[m.Code]
+	e.Data, e.Lane, e.Attempts, e.Do = cmp.Or(own.Data, e.Data), cmp.Or(own.Lane, e.Lane), cmp.Or(own.Attempts, e.Attempts), cmp.Or(own.Do, e.Do)
 	return e
+}
+
+// firewall is what else a 4xx may mean.
+const firewall = "If it is one road alone, look at Settings, Account, Security, API Firewall in MoEngage: it shuts categories of APIs, each by itself, for hosts that are not on its list. Then `personasync flush` tries at once."
+
+// particular holds what is to be said of one code beyond what its action says.
+var particular = map[string]Explanation{
+	"http_401": {Do: "Check moengage.workspace_id, the API key and moengage.data_center, then reload with `systemctl reload personasync` (`kill -HUP` without systemd): the agent then tries at once. `personasync doctor` tests the credentials."},
+	"http_403": {Do: "Look in MoEngage whether the account is suspended and whether the key may use this API. " + firewall},
+	"http_404": {Do: "Check moengage.base_url and moengage.data_center with `personasync config show`. " + firewall},
+	codeAddress: {Do: "In MoEngage, have this host's public address put on the list of IP whitelisting for Data APIs (by support ticket), and set moengage.forwarded_for " +
+		"to the same address in agent.toml. Then `personasync config check`, and reload with `systemctl reload personasync` (`kill -HUP` without systemd)."},
+	codeUnexpected: {Do: "See what it said with `personasync status`. " + firewall},
+	codeReadBack: {Data: "was delivered before; whether MoEngage holds it is not known", Lane: "goes on", Do: "If `personasync status` says that MoEngage takes requests, ask MoEngage's support to enable Get User for the workspace. " +
+		"Then `personasync audience verify KEY`. " + firewall},
 }
 
 // consequences say of each action what the sender does about an answer that calls for it.
@@ -32,7 +51,7 @@ var consequences = map[action]Explanation{
 	},
 	actStop: {
 		Data: "stays", Lane: "stops, and tries one request a minute until it is answered", Attempts: "none is spent",
-		Do: "Mend the cause. It goes on by itself; `personasync flush` tries at once.",
+		Do: "Fix the cause. It goes on by itself; `personasync flush` tries at once.",
 	},
 	actSplit: {
 		Data: "goes in smaller requests; a single element that is still too large is parked", Lane: "goes on", Attempts: "not counted for those that fit",

@@ -105,14 +105,34 @@ func (r *Reader) Read(ctx context.Context, users, names []string) ([]Held, error
 			}
 			a.Meaning, a.words = rows[codeUnreadable], err.Error()
 		}
-		if a.act != actRetry && a.act != actUnsure || try == exportTries {
-			return nil, &ReadError{a.Code, a.sentence()}
+		if a.act != actRetry && a.act != actUnsure || try == exportTries || a.pause > longestRead {
+			return nil, readError(a, users)
 		}
 		if err := sleep(ctx, max(a.pause, backoff)); err != nil {
 			return nil, err
 		}
 		backoff = min(2*backoff, longest)
 	}
+}
+
+// longestRead is the longest pause that MoEngage may ask for before Read gives up.
+const longestRead = time.Minute
+
+// readError says why users could not be read back. Get User is the one endpoint that MoEngage enables by
+// ticket, so any refusal of it may mean that, and nothing documents which.
+func readError(a answer, users []string) *ReadError {
+	if a.status/100 == 4 && (a.act == actStop && a.Code != codeAddress && a.Code != "http_401" || a.Code == codeUnexplained) {
+		a.words = strings.TrimSpace(fmt.Sprintf("HTTP %d %s", a.status, a.words))
+		a.Meaning = rows[codeReadBack]
+	}
+	more := ""
+	switch {
+	case a.Code == "http_401":
+		more = "; if sending works, ask MoEngage's support to enable Get User, which is off until then"
+	case a.pause > longestRead:
+		more = fmt.Sprintf("; it wants to be left alone for %s, so verify again after that", a.pause)
+	}
+	return &ReadError{a.Code, strings.TrimRight(a.public(users), ". ") + more}
 }
 
 // ask makes one request as soon as the limit has room for it.

@@ -141,10 +141,38 @@ func TestReadingBackGivesUpWithACode(t *testing.T) {
 	}
 }
 
+// Get User is off until a ticket enables it; nothing documents what a workspace without it answers.
+func TestARefusalToReadBackSaysThatGetUserMayBeOff(t *testing.T) {
+	for _, spec := range []string{"status=403", "status=404", "status=405", "status=409", "status=422", "status=400,type=LimitBreached", "status=401"} {
+		synctest.Test(t, func(t *testing.T) {
+			r, m := library(t, 3, sandbox.Options{})
+			m.Fail(trouble(t, spec))
+			_, err := r.Read(t.Context(), userRange(0, 3), []string{"vip"})
+			refused := (*ReadError)(nil)
+			if !errors.As(err, &refused) || !strings.Contains(err.Error(), "Get User") || refused.Code != codeReadBack && spec != "status=401" {
+				t.Errorf("%s: %v", spec, err)
+			}
+		})
+	}
+}
+
+// A Retry-After of an hour is no reason to sit there for hours: whoever reads back is told.
+func TestReadingBackDoesNotSleepForHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := library(t, 3, sandbox.Options{})
+		m.Fail(trouble(t, "status=429,retry_after=3000"))
+		began := time.Now()
+		_, err := r.Read(t.Context(), userRange(0, 3), []string{"vip"})
+		if err == nil || !strings.Contains(err.Error(), "50m0s") || time.Since(began) > time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
 func TestReadingBackStopsWhenNobodyWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := library(t, 3, sandbox.Options{})
-		m.Fail(trouble(t, "status=503,retry_after=600"))
+		m.Fail(trouble(t, "status=503,retry_after=50"))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := r.Read(ctx, userRange(0, 3), []string{"vip"}); !errors.Is(err, context.DeadlineExceeded) {

@@ -94,7 +94,7 @@ func (r *road) stop(a answer, now time.Time) turn {
 	turned := r.fail(a, now, true)
 	r.failures++
 	r.failed = now
-	r.resume = now.Add(probeEvery + rand.N(probeJitter))
+	r.resume = now.Add(max(probeEvery+rand.N(probeJitter), a.pause))
 	r.health.NextProbe = r.resume
 	return turned
 }
@@ -102,10 +102,7 @@ func (r *road) stop(a answer, now time.Time) turn {
 // fail moves the state and says whether that is news.
 func (r *road) fail(a answer, now time.Time, stopped bool) turn {
 	was := r.health
-	r.health.LastError = a.Code + ": " + a.Means
-	if !a.judges() {
-		r.health.LastError = a.Code + ": " + a.sentence()
-	}
+	r.health.LastError = a.Code + ": " + a.said
 	r.health.Stopped = stopped
 	if !stopped {
 		r.health.NextProbe = time.Time{}

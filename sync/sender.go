@@ -59,7 +59,7 @@ type Sender struct {
 	poke      chan struct{} // wakes the loop after a change of what mu guards; buffer of one
 	ended     chan struct{} // closed when Run has ended
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards everything down to Run's own; a clearance has copies of cfg and client
 	cfg    Config
 	client *client
 	road   road
@@ -241,8 +241,8 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 	for ctx.Err() == nil {
 		now := time.Now()
 		c, at, ok := s.cleared(now)
-		if !ok && s.peeks(now) {
-			if err := s.peek(lasting, now); err != nil {
+		if road, peeks := s.peeks(now); !ok && peeks {
+			if err := s.peek(lasting, road, now); err != nil {
 				return s.falter(ctx, now, err)
 			}
 		}
@@ -305,18 +305,18 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 	}, time.Time{}, true
 }
 
-// peeks reports whether the gates need to know what waits although nothing may leave: the road waits,
-// and something came back from it.
-func (s *Sender) peeks(now time.Time) bool {
+// peeks reports whether the gates need to know what waits although nothing may leave: the road, which it
+// names, waits, and something came back from it.
+func (s *Sender) peeks(now time.Time) (store.Road, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stale && s.gates.blind() && s.road.resume.After(now) && s.faults == 0
+	return s.cfg.Road, s.stale && s.gates.blind() && s.road.resume.After(now) && s.faults == 0
 }
 
-// peek tells the gates what waits in the outbox, and takes nothing.
-func (s *Sender) peek(ctx context.Context, now time.Time) error {
+// peek tells the gates what waits in the outbox for a road, and takes nothing.
+func (s *Sender) peek(ctx context.Context, road store.Road, now time.Time) error {
 	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
-		Road: s.cfg.Road,
+		Road: road,
 		Now:  now,
 		Due:  func(string) time.Time { return time.Time{} },
 		Fit:  func(store.Delivery) bool { return false },

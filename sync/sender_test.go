@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -355,6 +356,41 @@ func TestANewConfigurationIsTriedAtOnce(t *testing.T) {
 			t.Errorf("health %+v", s.Health())
 		}
 	})
+}
+
+// A peek reads the configuration while a reload may replace it: run with -race.
+func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
+	c := testConfig(&wire{t: t})
+	c.Road = store.RoadCohort
+	o := &askedRoads{shelf: newShelf(t)}
+	s := New(c, o, quiet())
+	var reloads sync.WaitGroup
+	reloads.Go(func() {
+		for range 100 {
+			s.Reconfigure(c)
+		}
+	})
+	for range 100 {
+		road, _ := s.peeks(time.Now())
+		if err := s.peek(t.Context(), road, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reloads.Wait()
+	if len(o.asked) != 100 || slices.ContainsFunc(o.asked, func(r store.Road) bool { return r != store.RoadCohort }) {
+		t.Errorf("asked about the roads %v, want that of cohorts 100 times", o.asked)
+	}
+}
+
+// askedRoads is a shelf that notes the roads it is asked about.
+type askedRoads struct {
+	*shelf
+	asked []store.Road
+}
+
+func (o *askedRoads) Take(ctx context.Context, opts store.TakeOptions) (*store.Flight, store.Next, error) {
+	o.asked = append(o.asked, opts.Road)
+	return o.shelf.Take(ctx, opts)
 }
 
 // poisoned answers as MoEngage does when some elements are bad: all or nothing, without saying which.

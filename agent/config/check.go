@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -161,6 +162,9 @@ func (l *loader) checkMoEngage() {
 	// The id is a piece of the URL's path, and the user of Basic authentication.
 	if strings.ContainsFunc(m.WorkspaceID, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/?#%:", r) }) {
 		l.refuseKey("moengage.workspace_id", "has a character that no workspace id has: copy it from MoEngage: Settings, Account, APIs")
+	}
+	if _, err := netip.ParseAddr(m.ForwardedFor); m.ForwardedFor != "" && err != nil {
+		l.refuseKey("moengage.forwarded_for", `must be the one address that MoEngage sees this host under, like "203.0.113.7", or "" to send none`)
 	}
 	if m.BaseURL == "" {
 		return

@@ -87,8 +87,9 @@ type MoEngage struct {
 	APIKey             Secret   `toml:"api_key" credential:"moengage_api_key"`
 	APIKeyFile         string   `toml:"api_key_file" path:"file"`
 	DataCenter         string   `toml:"data_center" one:"01|02|03|04|05|06|101"`
-	BaseURL            string   `toml:"base_url"` // "": that of DataCenter; see Config.BaseURL
-	Timeout            Duration `toml:"timeout" min:"1ms"`
+	BaseURL            string   `toml:"base_url"`                    // "": that of DataCenter; see Config.BaseURL
+	ForwardedFor       string   `toml:"forwarded_for"`               // "": no X-Forwarded-For
+	Timeout            Duration `toml:"timeout" min:"1ms" max:"45s"` // a stop waits for it
 	Concurrency        int      `toml:"concurrency" min:"1" max:"64"`
 	UsersPerMinute     int      `toml:"users_per_minute" min:"1"`
 	EventsPerMinute    int      `toml:"events_per_minute" min:"1"`

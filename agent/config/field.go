@@ -164,7 +164,13 @@ func (f field) setDuration(p *Duration, v value) error {
 	if err := d.UnmarshalText([]byte(v.text)); err != nil {
 		return err
 	}
-	if lowest := f.tag.Get("min"); lowest != "" && d.Duration < mustDuration(lowest) {
+	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
+	tooLow := lowest != "" && d.Duration < mustDuration(lowest)
+	tooHigh := highest != "" && d.Duration > mustDuration(highest)
+	switch {
+	case tooHigh, tooLow && highest != "":
+		return fmt.Errorf("must be from %s to %s", lowest, highest)
+	case tooLow:
 		return fmt.Errorf("must be %s or more", lowest)
 	}
 	*p = d
