@@ -51,6 +51,8 @@ type Door struct {
 	clock      *doorClock
 	complaints doorComplaints
 	intake     *intake
+	times      doorTimes
+	oddTime    func(segment.OddTime) // times.note
 	config     atomic.Pointer[DoorConfig]
 	unready    atomic.Pointer[string] // why; nil or "" is ready
 	room       room
@@ -61,7 +63,8 @@ type Door struct {
 
 // NewDoor returns a door that accepts events at once.
 func NewDoor(c DoorConfig, in Inbox, log *slog.Logger) *Door {
-	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), complaints: doorComplaints{log: log}, intake: newIntake(time.Now())}
+	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), complaints: doorComplaints{log: log}, times: doorTimes{log: log}, intake: newIntake(time.Now())}
+	d.oddTime = d.times.note
 	d.Reconfigure(c)
 	return d
 }
@@ -198,6 +201,7 @@ func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
 	err := d.inbox.Append(ctx, events...)
 	switch {
 	case err == nil:
+		d.times.count(events)
 		return doorTaken
 	case errors.Is(err, store.ErrBusy):
 		return doorUnwell("busy", "More events are coming in than can be written. Send them again in a moment.", time.Second)
@@ -242,6 +246,8 @@ func (d *Door) webhook(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 			Latest:   latest,
 			Verified: covered == coversAll || i == 0,
 			CheckID:  c.CheckID,
+			Position: i,
+			OddTime:  d.oddTime,
 		})
 	}
 	a := d.take(k.Context(), events)

@@ -74,6 +74,8 @@ type ChangePage struct {
 	Class         string          `json:"class"`
 	Name          string          `json:"name"` // of the attribute or event at MoEngage
 	MessageID     string          `json:"message_id"`
+	TimeSource    string          `json:"event_time_source,omitempty"` // what event_time rests on; "" for the event's own, and once retention took that
+	TimeSentence  string          `json:"event_time_sentence,omitempty"`
 	Sentence      string          `json:"sentence"`
 	Answer        *store.Answer   `json:"answer"` // MoEngage's last one; null before any
 	Closed        string          `json:"closed"`
@@ -353,6 +355,7 @@ func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 		ChangeInfo:    lines([]store.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
 		Sentence: c.Sentence, Closed: timestamp(c.Closed), Event: printable(raw),
+		TimeSource: c.TimeSource.String(), TimeSentence: c.TimeSource.Sentence(),
 	}
 	if c.Answer != (store.Answer{}) {
 		answer := c.Answer

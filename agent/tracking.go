@@ -44,7 +44,7 @@ func (d *Door) trackingCall(k *knock, c *DoorConfig, call store.Call) doorAnswer
 	if !c.mayWrite(k.Request, key) {
 		return badWriteKey
 	}
-	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, Call: call})
+	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, Call: call, OddTime: d.oddTime})
 	if segment.Refuses(e.Fault) {
 		return doorRefusal(http.StatusBadRequest, e.Fault, e.Sentence)
 	}
@@ -76,9 +76,12 @@ func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 	if !k.claim.take(int64(size)) {
 		return doorCrowded
 	}
+	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, OddTime: d.oddTime}
+	how.SentAt, how.SentAtUnreadable = batch.SentAt(how.OddTime)
 	events := make([]*store.Event, len(batch.Items))
 	for i, item := range batch.Items {
-		events[i] = segment.Read(item.Raw, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, Size: item.Size})
+		how.Position, how.Size = i, item.Size
+		events[i] = segment.Read(item.Raw, how)
 	}
 	return d.take(k.Context(), events)
 }

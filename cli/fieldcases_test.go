@@ -71,9 +71,6 @@ var stillWrong = map[string]bool{
 	"personas-no-class":                     true,
 	"id-blank":                              true,
 	"id-nul":                                true,
-	"time-swift-colon":                      true,
-	"time-lower":                            true,
-	"time-unreadable-is-said":               true, // such a time is read, and said all the same: CONTRACT wants the first, the case the second
 	"value-lone-surrogate":                  true,
 	"door-bom":                              true,
 	"import-segment-unformatted":            true,

@@ -242,7 +242,7 @@ func (sh *shell) printChange(p *agent.ChangePage) error {
 	line("transition", p.Transition)
 	line("kind", strings.TrimSpace(p.Kind+" "+p.Name))
 	line("value", string(p.Value))
-	line("event time", p.EventTime)
+	line("event time", strings.TrimSpace(p.EventTime+" "+inBrackets(p.TimeSentence)))
 	line("received", p.ReceivedAt)
 	line("message id", p.MessageID)
 	line("attempts", count(p.Attempts))

@@ -181,9 +181,9 @@ func (sh *shell) quietly(c *urfave.Context, ask func(agent.Inspector) error) (er
 func happenedText(h *store.Happening) string {
 	switch {
 	case h.What == "accepted" && len(h.Changes) > 0:
-		return plural(len(h.Changes), "change") + " made"
+		return plural(len(h.Changes), "change") + " made" + unreadTime(h.TimeSource)
 	case h.What == "accepted":
-		return h.Reason
+		return h.Reason + unreadTime(h.TimeSource)
 	case h.What == "refused" && h.Count > 1:
 		return count(h.Count) + " times " + h.Reason
 	}
@@ -195,6 +195,14 @@ func happenedText(h *store.Happening) string {
 		text += " after " + plural(h.Attempts, "attempt")
 	}
 	return text
+}
+
+// unreadTime says that a time of an event could not be read.
+func unreadTime(source string) string {
+	if source == "" {
+		return ""
+	}
+	return ", event time " + source
 }
 
 // toSecond cuts a time to the second: "2026-03-14 09:26:53".

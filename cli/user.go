@@ -78,7 +78,7 @@ func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
 		column{title: "SINCE"}, column{title: "MOENGAGE KNOWS"}, column{title: "SET BY", flexible: true})
 	var rows [][]string
 	for _, m := range u.Memberships {
-		rows = append(rows, []string{m.Computation, yesNo(m.In), minute(m.Since), yesNo(m.Delivered), m.Event})
+		rows = append(rows, []string{m.Computation, yesNo(m.In), minute(m.Since) + unreadTime(m.TimeSource), yesNo(m.Delivered), m.Event})
 	}
 	return cmp.Or(
 		sh.section("Memberships", memberships, rows),

@@ -142,6 +142,8 @@ type Change struct {
 	Received  time.Time
 	MessageID string
 
+	TimeSource TimeSource // of the event that caused it, where View.Change shows it and the event is still kept
+
 	Attempts    int
 	Alone       int       // of these, the ones with no other user in the request
 	NextAttempt time.Time // zero before a first attempt

@@ -75,12 +75,61 @@ type Identifier struct {
 // year would otherwise beat every later one.
 const MaxAhead = 5 * time.Minute
 
+// TimeSource says what an event's time rests on. Numbers are on disk.
+type TimeSource uint8
+
+const (
+	TimeOwn         TimeSource = 0 // on its originalTimestamp, or on its timestamp where it has no other
+	TimeNone        TimeSource = 1 // on its receipt: it has no time
+	TimeUnreadable  TimeSource = 2 // on its receipt: the time that it has cannot be read
+	TimeSecond      TimeSource = 3 // on its timestamp: its originalTimestamp cannot be read
+	TimeUncorrected TimeSource = 4 // on the client's clock: its sentAt cannot be read
+)
+
+var timeSourceNames = [...]string{"", "receipt", "unreadable", "timestamp", "uncorrected"}
+
+// String returns the source's code; it is "" for the event's own time.
+func (s TimeSource) String() string {
+	if int(s) < len(timeSourceNames) {
+		return timeSourceNames[s]
+	}
+	return ""
+}
+
+var timeSourceSentences = [...]string{
+	"", "the event has no time: this is its receipt", "the event's time cannot be read: this is its receipt",
+	"its originalTimestamp cannot be read: this is its timestamp", "its sentAt cannot be read: the client's clock was believed",
+}
+
+// Sentence is the source for people; it is "" for the event's own time.
+func (s TimeSource) Sentence() string {
+	if int(s) < len(timeSourceSentences) {
+		return timeSourceSentences[s]
+	}
+	return ""
+}
+
+// Unread reports whether a time of the event could not be read.
+func (s TimeSource) Unread() bool { return s >= TimeUnreadable }
+
+// unread is the code of a time that could not be read, and "" of any other.
+func (s TimeSource) unread() string {
+	if !s.Unread() {
+		return ""
+	}
+	return s.String()
+}
+
 // Event is one delivery as it was read at the door. Everything that needs a clock, a parser or a
 // rule of MoEngage happened before the event became a record; applying it needs only this and the state.
 // An Event is immutable once appended.
 type Event struct {
 	Received time.Time // receipt: the only "now" that apply knows
 	Time     time.Time // when it happened; more than MaxAhead ahead of Received only where the clock was set back
+
+	TimeSource TimeSource
+	ClockShift time.Duration // by sentAt, added to the client's time; a retry finds the same time with it
+	Tracking   bool          // it came by a Tracking route
 
 	Call      Call
 	MessageID string // never empty: the door gives one to an event that has none

@@ -180,7 +180,7 @@ func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 		c = &ch.Change
 		if ch.Kind == KindReceived {
 			if rec, err := decodeRecord(id.Seq, ch.raw); err == nil && rec.event != nil {
-				raw = rec.event.Raw
+				raw, c.TimeSource = rec.event.Raw, rec.event.TimeSource
 			}
 		}
 		return nil
@@ -188,7 +188,10 @@ func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 	if err != nil || raw != nil {
 		return c, raw, err
 	}
-	return c, v.rawEvent(id.Seq), nil
+	if e := v.received(id.Seq); e != nil {
+		raw, c.TimeSource = e.Raw, e.TimeSource
+	}
+	return c, raw, nil
 }
 
 // read runs one read transaction with everything a decision needs.
@@ -234,14 +237,6 @@ func (b *batch) find(id ID) *stored {
 			return ch
 		}
 		n = ch.prev
-	}
-	return nil
-}
-
-// rawEvent returns a received event's own bytes, or nil when they are gone.
-func (v *View) rawEvent(seq uint64) []byte {
-	if e := v.received(seq); e != nil {
-		return e.Raw
 	}
 	return nil
 }

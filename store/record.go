@@ -3,19 +3,21 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // A record of the inbox is whatever can change the state: an event, new rules, a repair, the operator's
 // hand on changes, or an order on memberships. Its frame begins with the kind, which is also its
 // version: a new shape takes a new number.
 const (
-	recordEvent  byte = 1
+	recordEvent1 byte = 1 // an event without TimeSource, ClockShift and Tracking
 	recordRules  byte = 2
 	recordLost   byte = 3 // stands for a record that damage took: a salvage writes it
 	recordRepair byte = 4
 	recordHand   byte = 5
 	recordOrder  byte = 6
 	recordErased byte = 7 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
+	recordEvent  byte = 8
 )
 
 // record is one decoded inbox record; one of its pointers is set, or none when it stands for a lost one
@@ -38,13 +40,16 @@ func (r *record) outsider() bool {
 
 // appendEvent encodes e behind buf.
 //
-//	received, time, call, messageId, name, 3 x (id, fault), class, space, key, computation id,
+//	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key, computation id,
 //	flags, columns x (name, off, len), object off, len, fault, sentence, raw
 func appendEvent(buf []byte, e *Event) []byte {
 	start := len(buf)
 	buf = append(buf, recordEvent)
 	buf = putTime(buf, e.Received)
 	buf = putTime(buf, e.Time)
+	buf = append(buf, byte(e.TimeSource))
+	buf = putInt(buf, int64(e.ClockShift))
+	buf = append(buf, boolByte(e.Tracking))
 	buf = append(buf, byte(e.Call), byte(e.Class), byte(e.Flag), boolByte(e.PassThrough))
 	buf = putString(buf, e.MessageID)
 	buf = putString(buf, e.Name)
@@ -82,8 +87,11 @@ func (r *reader) span() Span {
 	return Span{Off: uint32(r.uint()), Len: uint32(r.uint())}
 }
 
-func (r *reader) event() *Event {
+func (r *reader) event(version byte) *Event {
 	e := &Event{Received: r.time(), Time: r.time()}
+	if version != recordEvent1 {
+		e.TimeSource, e.ClockShift, e.Tracking = TimeSource(r.byte()), time.Duration(r.int()), r.byte() == 1
+	}
 	e.Call, e.Class, e.Flag, e.PassThrough = Call(r.byte()), Class(r.byte()), Flag(r.byte()), r.byte() == 1
 	e.MessageID, e.Name = r.string(), r.string()
 	for _, id := range [...]*Identifier{&e.User, &e.Anonymous, &e.Email} {
@@ -128,8 +136,8 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 	}
 	rec := record{seq: seq}
 	switch frame[0] {
-	case recordEvent:
-		rec.event = r.event()
+	case recordEvent, recordEvent1:
+		rec.event = r.event(frame[0])
 	case recordRules:
 		rec.rules = new(Rules)
 		if json.Unmarshal(r.bytes(), rec.rules) != nil {

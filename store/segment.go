@@ -284,7 +284,7 @@ func (f *frames) next() bool {
 
 // receiptOf reads an event frame's receipt time without decoding the rest; others keep was.
 func receiptOf(frame []byte, was int64) int64 {
-	if len(frame) < 2 || frame[0] != recordEvent {
+	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != recordEvent1 {
 		return was
 	}
 	r := reader{b: frame[1:]}

@@ -31,6 +31,7 @@ type Happening struct {
 	Reason      string   `json:"reason"`          // what the event came to, or why the change ended so
 	Changes     []string `json:"changes"`         // that an event made, as long as they are remembered
 	MessageID   string   `json:"message_id"`
+	TimeSource  string   `json:"event_time_source,omitempty"` // of an event with a time that cannot be read: see TimeSource
 	Attempts    int      `json:"attempts"`
 
 	at time.Time
@@ -188,7 +189,8 @@ func (r *trailReader) event(rec numbered) {
 	}
 	line := Happening{
 		What: "accepted", User: cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), Computation: e.Key, Transition: eventTransition(e).String(),
-		ID: ID{Epoch: r.v.inbox.epoch, Seq: rec.seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID, at: e.Received,
+		ID: ID{Epoch: r.v.inbox.epoch, Seq: rec.seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
+		TimeSource: e.TimeSource.unread(), at: e.Received,
 	}
 	r.add(line, e.ComputationID)
 }

@@ -32,7 +32,7 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 	}
 	for i, seq := range setBy[:min(len(setBy), eventsShown)] {
 		if e := v.received(seq); e != nil {
-			info.Memberships[i].Event = e.MessageID
+			info.Memberships[i].Event, info.Memberships[i].TimeSource = e.MessageID, e.TimeSource.unread()
 		}
 	}
 	return info, nil

@@ -118,8 +118,9 @@ type MembershipInfo struct {
 	Computation string `json:"computation"`
 	In          bool   `json:"in"`
 	Since       string `json:"since"`
-	Delivered   bool   `json:"delivered"` // MoEngage was told of just this
-	Event       string `json:"event"`     // message id of the event that set it, while that is kept
+	Delivered   bool   `json:"delivered"`                   // MoEngage was told of just this
+	Event       string `json:"event"`                       // message id of the event that set it, while that is kept
+	TimeSource  string `json:"event_time_source,omitempty"` // of that event, if a time of it cannot be read: see TimeSource
 }
 
 // UserInfo is the page of one user.

@@ -182,11 +182,31 @@ func FuzzSample(f *testing.F) {
 func TestAnEventSurvivesTheRecord(t *testing.T) {
 	e := trait("ann", "zendesk", 3, "a", "1.50", "b", `"x"`)
 	e.Anonymous, e.Email = Identifier{"anon", ""}, Identifier{"a@example.com", "id_too_long"}
+	e.TimeSource, e.ClockShift, e.Tracking = TimeUncorrected, -3*time.Hour, true
 	e.Name, e.PassThrough, e.Fault, e.Sentence = "Name", true, "undetermined", "no flag"
 	rec, err := decodeRecord(9, appendEvent(nil, e))
 	must(t, err)
 	if !reflect.DeepEqual(rec.event, e) {
 		t.Errorf("got %+v\nwant %+v", rec.event, e)
+	}
+}
+
+func TestAnEventOfTheFirstFormatIsRead(t *testing.T) {
+	e := trait("ann", "zendesk", 3, "a", "1.50", "b", `"x"`)
+	frame := appendEvent(nil, e)
+	r := reader{b: frame[1:]}
+	r.time()
+	r.time()
+	times := len(frame) - len(r.b)
+	old := append([]byte{recordEvent1}, frame[1:times]...)
+	old = append(old, frame[times+3:len(frame)-4]...) // without source, shift and route
+	rec, err := decodeRecord(9, seal(old, 0))
+	must(t, err)
+	if !reflect.DeepEqual(rec.event, e) {
+		t.Errorf("got %+v\nwant %+v", rec.event, e)
+	}
+	if got := receiptOf(old, 0); got != e.Received.UnixNano() {
+		t.Errorf("its receipt is read as %d", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"personasync/store"
 )
@@ -31,6 +32,9 @@ var (
 type Batch struct {
 	WriteKey string // "" when the body has none
 	Items    []Item
+
+	body   []byte
+	sentAt store.Span
 }
 
 // Item is one event of a batch. Raw is as it was sent, sharing the body's memory, unless the batch's own
@@ -57,11 +61,24 @@ func ParseBatch(body []byte) (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Batch{WriteKey: e.writeKey, Items: make([]Item, len(spans))}
+	b := &Batch{WriteKey: e.writeKey, Items: make([]Item, len(spans)), body: body, sentAt: e.sentAt}
 	for i, at := range spans {
 		b.Items[i] = Item{Raw: cut(body, at), Size: int(at.Len)}
 	}
 	return b, b.share(e.shared())
+}
+
+// SentAt returns when the batch was sent, by the client's clock: the zero time where the body does not
+// say, or says it in a way that cannot be read. odd is told of an odd one; it may be nil.
+func (b *Batch) SentAt(odd func(OddTime)) (t time.Time, unreadable bool) {
+	t, spelling, source := readTime(b.body, b.sentAt, func(at store.Span) []byte { return []byte(decodeString(cut(b.body, at))) })
+	if spelling != "" && odd != nil {
+		odd(OddTime{"sentAt", spelling, source == store.TimeOwn})
+	}
+	if source != store.TimeOwn {
+		return time.Time{}, source == store.TimeUnreadable
+	}
+	return t, false
 }
 
 // WriteKey returns the writeKey in the body of a single call, "" when it has none. The error is a *NotJSON.
@@ -78,6 +95,7 @@ type tracking struct {
 	body                         []byte
 	writeKey                     string
 	batch, context, integrations store.Span
+	sentAt                       store.Span
 }
 
 func readEnvelope(body []byte) tracking {
@@ -90,6 +108,8 @@ func readEnvelope(body []byte) tracking {
 			e.context = m.value
 		case "integrations":
 			e.integrations = m.value
+		case "sentAt":
+			e.sentAt = m.value
 		case "writeKey":
 			e.writeKey = ""
 			if text := cut(body, m.value); text[0] == '"' {

@@ -48,6 +48,17 @@ type Reading struct {
 	// Call is what a Tracking path implies; it goes before the event's own type.
 	Call store.Call
 
+	// Position is the event's place in its delivery, from 0. Events without a time keep that order.
+	Position int
+
+	// SentAt is when a batch was sent, by the client's clock; zero where the batch does not say. It is
+	// asked on Tracking routes only. SentAtUnreadable says that the batch has one all the same.
+	SentAt           time.Time
+	SentAtUnreadable bool
+
+	// OddTime is told of times that cannot be read, or that were read by a guess. It may be nil.
+	OddTime func(OddTime)
+
 	// Size is how long the event was when it was sent, where raw has grown since by what a batch shares
 	// among its items. Zero: raw is as it was sent.
 	Size int
@@ -64,7 +75,7 @@ type Reading struct {
 //     names its computation itself (see computation.go) or Segment's Tracking API would refuse it.
 //   - A CheckID verdict never becomes the event's Fault: another identifier may serve.
 func Read(raw []byte, how Reading) *store.Event {
-	e := &store.Event{Received: how.Received.UTC().Round(0), Raw: raw}
+	e := &store.Event{Received: how.Received.UTC().Round(0), Tracking: how.Route == RouteTracking, Raw: raw}
 	if e.Time = e.Received; how.Latest.After(e.Received) {
 		e.Time = how.Latest.UTC().Round(0)
 	}
@@ -96,7 +107,8 @@ type reader struct {
 type parts struct {
 	whole                                store.Span
 	kind, userID, anonymousID, messageID store.Span
-	name, originalTimestamp, timestamp   store.Span
+	name                                 store.Span
+	originalTimestamp, timestamp, sentAt store.Span
 	context, traits, properties, group   store.Span
 	contextTraits, personas              store.Span
 	userIDIsOdd                          bool // neither a text, nor a number, nor null
@@ -156,6 +168,8 @@ func (r *reader) topMember(m *members) {
 		t.originalTimestamp = m.value
 	case "timestamp":
 		t.timestamp = m.value
+	case "sentAt":
+		t.sentAt = m.value
 	case "context":
 		t.context = m.value
 	case "traits":

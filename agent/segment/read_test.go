@@ -173,8 +173,37 @@ func TestTime(t *testing.T) {
 		{"half of a leap second", `"timestamp":"2016-12-31T23:59:60.5Z"`, at("2016-12-31T23:59:59.9999995Z")},
 		{"a leap second elsewhere", `"timestamp":"2017-01-01T05:29:60.25+0530"`, at("2016-12-31T23:59:59.99999925Z")},
 		{"a leap minute", `"timestamp":"2016-12-31T23:60:00Z"`, received},
+		{"in lower case", `"timestamp":"2026-03-14t09:26:53.589z"`, at("2026-03-14T09:26:53.589Z")},
+		{"without seconds", `"timestamp":"2026-03-14T09:26Z"`, at("2026-03-14T09:26:00Z")},
+		{"without seconds, far away", `"timestamp":"2026-03-14T10:26+01:00"`, at("2026-03-14T09:26:00Z")},
+		{"without a zone", `"timestamp":"2026-03-14T09:26:53.589"`, at("2026-03-14T09:26:53.589Z")},
+		{"without punctuation", `"timestamp":"20260314T092653.589Z"`, at("2026-03-14T09:26:53.589Z")},
+		{"without punctuation and T", `"timestamp":"20260314092653"`, at("2026-03-14T09:26:53Z")},
+		{"without punctuation and seconds", `"timestamp":"20260314T1026+0100"`, at("2026-03-14T09:26:00Z")},
+		{"a comma for the point", `"timestamp":"2026-03-14T09:26:53,5Z"`, at("2026-03-14T09:26:53.5Z")},
+		{"a colon before the Z", `"timestamp":"2026-03-14T09:26:53.589:Z"`, at("2026-03-14T09:26:53.589Z")},
+		{"a colon for the point", `"timestamp":"2026-03-14T09:26:53:589Z"`, at("2026-03-14T09:26:53.589Z")},
+		{"Arabic digits", `"timestamp":"٢٠٢٦-٠٣-١٤T٠٩:٢٦:٥٣٫٥٨٩Z"`, at("2026-03-14T09:26:53.589Z")},
+		{"Persian digits", `"timestamp":"۲۰۲۶-۰۳-۱۴T۰۹:۲۶:۵۳Z"`, at("2026-03-14T09:26:53Z")},
+		{"Devanagari digits", `"timestamp":"२०२६-०३-१४T०९:२६:५३Z"`, at("2026-03-14T09:26:53Z")},
+		{"Chakma digits, beyond 16 bits", `"timestamp":"𑄸𑄶𑄸𑄼-𑄶𑄹-𑄷𑄺T𑄶𑄿:𑄸𑄼:𑄻𑄹Z"`, at("2026-03-14T09:26:53Z")},
+		{"marks of direction", `"timestamp":"\u200f2026-03-14T09:26:53Z\u200e"`, at("2026-03-14T09:26:53Z")},
+		{"blanks around", `"timestamp":" 2026-03-14T09:26:53Z\n"`, at("2026-03-14T09:26:53Z")},
+		{"UTC by its name", `"timestamp":"2026-03-14 09:26:53 UTC"`, at("2026-03-14T09:26:53Z")},
+		{"epoch seconds", `"timestamp":1773480413`, at("2026-03-14T09:26:53Z")},
+		{"epoch seconds with a fraction", `"timestamp":1773480413.589`, at("2026-03-14T09:26:53.589Z")},
+		{"epoch milliseconds", `"timestamp":1773480413589`, at("2026-03-14T09:26:53.589Z")},
+		{"epoch milliseconds, as a double", `"timestamp":1.773480413589e12`, at("2026-03-14T09:26:53.589Z")},
+		{"epoch milliseconds as text", `"originalTimestamp":"1773480413589"`, at("2026-03-14T09:26:53.589Z")},
+		{"epoch seconds as text", `"originalTimestamp":"1773480413"`, at("2026-03-14T09:26:53Z")},
+		{"zero", `"originalTimestamp":0,"timestamp":"2026-03-14T09:26:53Z"`, at("2026-03-14T09:26:53Z")},
+		{"a huge number", `"timestamp":1e400`, received},
+		{"a date alone", `"timestamp":"2026-03-14"`, received},
+		{"February 30", `"timestamp":"2026-02-30T09:26:53Z"`, received},
+		{"a zone by a name", `"timestamp":"2026-03-14T09:26:53 CET"`, received},
+		{"half a number", `"timestamp":"17734804"`, received},
+		{"an object", `"timestamp":{"$date":1773480413589}`, received},
 		{"second 61", `"timestamp":"2016-12-31T23:59:61Z"`, received},
-		{"a number", `"timestamp":1773480413`, received},
 		{"year one", `"originalTimestamp":"0001-01-01T00:00:00Z","timestamp":"2026-03-14T09:26:53Z"`, at("2026-03-14T09:26:53Z")},
 		{"before 1970 by its offset", `"timestamp":"1970-01-01T00:00:00+01:00"`, received},
 		{"five minutes ahead is believed", `"timestamp":"2026-03-14T09:32:00Z"`, at("2026-03-14T09:32:00Z")},
@@ -312,6 +341,112 @@ func TestSentencesTellNoOneWhoItIs(t *testing.T) {
 	for _, private := range []string{"usr_ann", "ann@", "secret-value"} {
 		if strings.Contains(e.Sentence, private) {
 			t.Errorf("%q is in %q", private, e.Sentence)
+		}
+	}
+}
+
+func TestATimeThatCannotBeReadIsSaid(t *testing.T) {
+	cases := []struct {
+		name, fields string
+		want         store.TimeSource
+		odd          string // field and spelling, + where it was read
+	}{
+		{"its own", `"timestamp":"2026-03-14T09:26:53Z"`, store.TimeOwn, ""},
+		{"lower case is RFC 3339", `"timestamp":"2026-03-14t09:26:53z"`, store.TimeOwn, ""},
+		{"none", `"timestamp":null,"originalTimestamp":""`, store.TimeNone, ""},
+		{"a word", `"timestamp":"yesterday at ann@example.com"`, store.TimeUnreadable, "timestamp=aaaaaaaaa aa aaa@aaaaaaa.aaa"},
+		{"a zero value", `"originalTimestamp":"0001-01-01T00:00:00Z"`, store.TimeUnreadable, "originalTimestamp=0000-00-00T00:00:00Z"},
+		{"an object", `"timestamp":{"a":"ann@example.com"}`, store.TimeUnreadable, "timestamp=an object"},
+		{"control characters", `"timestamp":"a\u0000\nb"`, store.TimeUnreadable, "timestamp=a??a"},
+		{"a long text", `"timestamp":"` + strings.Repeat("1", 500) + `"`, store.TimeUnreadable, "timestamp=" + strings.Repeat("0", 40)},
+		{"the other one", `"originalTimestamp":"28.11.2026","timestamp":"2026-03-14T09:26:53Z"`, store.TimeSecond, "originalTimestamp=00.00.0000"},
+		{"neither", `"originalTimestamp":"28.11.2026","timestamp":"Sat Nov 28"`, store.TimeUnreadable, "originalTimestamp=00.00.0000 timestamp=aaa aaa 00"},
+		{"a guess", `"timestamp":"٢٠٢٦-٠٣-١٤T٠٩:٢٦:٥٣Z"`, store.TimeOwn, "timestamp=٠٠٠٠-٠٠-٠٠T٠٠:٠٠:٠٠Z+"},
+		{"seconds", `"timestamp":1773480413`, store.TimeOwn, "timestamp=0000000000+"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var odd []string
+			e := Read([]byte(`{"type":"track",`+c.fields+`}`), Reading{Received: received, OddTime: func(o OddTime) {
+				said := o.Field + "=" + o.Spelling
+				if o.Read {
+					said += "+"
+				}
+				odd = append(odd, said)
+			}})
+			if got := strings.Join(odd, " "); e.TimeSource != c.want || got != c.odd {
+				t.Errorf("%q %q", e.TimeSource, got)
+			}
+		})
+	}
+}
+
+func TestAnArrayWithoutTimesKeepsItsOrder(t *testing.T) {
+	var last time.Time
+	for i, fields := range []string{`"x":1`, `"timestamp":"never"`, `"timestamp":"2126-03-14T09:26:53Z"`} {
+		e := Read([]byte(`{`+fields+`}`), Reading{Received: received, Position: i})
+		if i > 0 && !e.Time.After(last) || e.Time.Sub(received) > time.Microsecond {
+			t.Errorf("event %d is of %v, the one before of %v", i, e.Time, last)
+		}
+		last = e.Time
+	}
+}
+
+// The client's clock is an hour ahead: what it did two minutes before it sent, it did two minutes before the receipt.
+func TestSentAtCorrectsTheClockOfAClient(t *testing.T) {
+	const event = `{"userId":"ann","timestamp":"2026-03-14T10:25:00Z"%s}`
+	sent := time.Date(2026, 3, 14, 10, 27, 0, 0, time.UTC)
+	cases := []struct {
+		name, fields string
+		how          Reading
+		want         time.Time
+		source       store.TimeSource
+	}{
+		{"in the event", `,"sentAt":"2026-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received.Add(-2 * time.Minute), store.TimeOwn},
+		{"of the batch", ``, Reading{Route: RouteTracking, SentAt: sent}, received.Add(-2 * time.Minute), store.TimeOwn},
+		{"of the batch before an older one", `,"sentAt":"2020-03-14T10:27:00Z"`, Reading{Route: RouteTracking, SentAt: sent}, received.Add(-2 * time.Minute), store.TimeOwn},
+		{"as milliseconds", `,"sentAt":1773484020000`, Reading{Route: RouteTracking}, received.Add(-2 * time.Minute), store.TimeOwn},
+		{"with originalTimestamp", `,"originalTimestamp":"2026-03-14T10:26:00.000000001Z","sentAt":"2026-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received.Add(1 - time.Minute), store.TimeOwn},
+		{"null, as Engage has it", `,"sentAt":null`, Reading{Route: RouteTracking}, received, store.TimeOwn},
+		{"unreadable", `,"sentAt":"soon"`, Reading{Route: RouteTracking}, received, store.TimeUncorrected},
+		{"of the batch, unreadable", ``, Reading{Route: RouteTracking, SentAtUnreadable: true}, received, store.TimeUncorrected},
+		{"kept for a year and posted again", `,"sentAt":"2025-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, store.TimeOwn},
+		{"absurd", `,"sentAt":"9999-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, store.TimeOwn},
+		{"on the webhook route, where Segment has used it", `,"sentAt":"2026-03-14T10:27:00Z"`, Reading{}, received, store.TimeOwn},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			c.how.Received = received
+			e := Read(fmt.Appendf(nil, event, c.fields), c.how)
+			if !e.Time.Equal(c.want) || e.TimeSource != c.source {
+				t.Errorf("%v %q, want %v", e.Time, e.TimeSource, c.want)
+			}
+			if e.ClockShift != 0 {
+				again := c.how
+				again.SentAt = e.Received.Add(-e.ClockShift)
+				if e2 := Read(e.Raw, again); !e2.Time.Equal(e.Time) {
+					t.Errorf("read again, it is of %v", e2.Time)
+				}
+			}
+		})
+	}
+}
+
+func TestABatchSaysWhenItWasSent(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"batch":[],"sentAt":"2026-03-14T10:27:00Z"}`:  "2026-03-14T10:27:00Z false",
+		`{"batch":[],"sentAt":"2026-03-14T10:27:00:Z"}`: "2026-03-14T10:27:00Z false",
+		`{"batch":[],"sentAt":null}`:                    "0001-01-01T00:00:00Z false",
+		`{"batch":[]}`:                                  "0001-01-01T00:00:00Z false",
+		`{"batch":[],"sentAt":"soon"}`:                  "0001-01-01T00:00:00Z true",
+	} {
+		b, err := ParseBatch([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, unreadable := b.SentAt(nil)
+		if got := fmt.Sprint(at.Format(time.RFC3339), " ", unreadable); got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
 		}
 	}
 }

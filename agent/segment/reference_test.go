@@ -1,14 +1,16 @@
 package segment
 
 import (
+	"cmp"
 	"encoding/json"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/go-cmp/cmp"
+	diff "github.com/google/go-cmp/cmp"
 
 	"personasync/store"
 )
@@ -131,7 +133,11 @@ func reference(raw []byte, received time.Time) gist {
 		g.Call = store.CallIdentify
 	}
 	for _, field := range []string{"timestamp", "originalTimestamp"} {
-		if t, ok := referenceTime(top.string(field)); ok {
+		text := top.string(field)
+		if raw := top[field]; len(raw) > 0 && strings.ContainsRune("-0123456789", rune(raw[0])) {
+			text = string(raw)
+		}
+		if t, ok := referenceTime(text); ok {
 			if g.Time = t; t.After(received.Add(5 * time.Minute)) {
 				g.Time = received
 			}
@@ -304,20 +310,42 @@ func reference(raw []byte, received time.Time) gist {
 	return g
 }
 
-// leap is a time within a second numbered 60.
-var leap = regexp.MustCompile(`^(.{17})60([.,](\d+))?(\D.*)?$`)
+// moment is a date and a time; the two forms of each are with punctuation and without.
+var moment = regexp.MustCompile(`^(\d{4})(?:-(\d\d)-(\d\d)[Tt ]|(\d\d)(\d\d)[Tt ]?)` +
+	`(?:(\d\d):(\d\d)(?::(\d\d)(?:[.,:](\d+))?)?|(\d\d)(\d\d)(?:(\d\d)(?:[.,:](\d+))?)?)` +
+	`:? ?(?:[Zz]|(?i:utc|gmt)|([+-]\d\d)(?::?(\d\d))?)?$`)
 
-func referenceTime(text string) (time.Time, bool) {
-	if m := leap.FindStringSubmatch(text); m != nil {
-		text = m[1] + "59.999999" + m[3] + m[4]
+var epoch = regexp.MustCompile(`^([1-9]\d{9}|[1-9]\d{12})(?:\.(\d*))?$`)
+
+func referenceTime(text string) (t time.Time, ok bool) {
+	text = asciiTime(strings.TrimSpace(text))
+	if f, err := strconv.ParseFloat(text, 64); err == nil && strings.ContainsAny(text, "eE") && f >= 1e9 && f < 1e13 {
+		text = strconv.FormatFloat(f, 'f', -1, 64)
 	}
-	for _, layout := range append([]string{time.RFC3339Nano}, layouts[:]...) {
-		if t, err := time.Parse(layout, text); err == nil {
-			t = t.UTC()
-			return t, t.Year() >= 1970 && t.Year() <= 9999
+	if m := epoch.FindStringSubmatch(text); m != nil {
+		whole, fraction := m[1], (m[2] + "000000000")[:9]
+		if len(whole) == 13 {
+			whole, fraction = whole[:10], (whole[10:] + fraction)[:9]
 		}
+		s, err1 := strconv.ParseInt(whole, 10, 64)
+		ns, err2 := strconv.ParseInt(fraction, 10, 64)
+		return time.Unix(s, ns).UTC(), err1 == nil && err2 == nil
 	}
-	return time.Time{}, false
+	m := moment.FindStringSubmatch(text)
+	if m == nil {
+		return t, false
+	}
+	second, fraction := cmp.Or(m[8], m[12], "00"), m[9]+m[13]
+	if second == "60" {
+		second, fraction = "59", "999999"+fraction
+	}
+	zone := "Z"
+	if m[14] != "" {
+		zone = m[14] + ":" + cmp.Or(m[15], "00")
+	}
+	t, err := time.Parse(time.RFC3339Nano, m[1]+"-"+m[2]+m[4]+"-"+m[3]+m[5]+"T"+m[6]+m[10]+":"+m[7]+m[11]+":"+second+"."+cmp.Or(fraction, "0")+zone)
+	t = t.UTC()
+	return t, err == nil && t.Year() >= 1970 && t.Year() <= 9999
 }
 
 // nesting is the most brackets open at once in valid JSON.
@@ -342,13 +370,13 @@ func nesting(raw []byte) (deepest int) {
 
 func compareWithReference(t *testing.T, raw []byte) {
 	t.Helper()
-	if diff := diffFromReference(raw); diff != "" {
-		t.Errorf("reading %q differs from the reference (-reference +Read):\n%s", clip(raw), diff)
+	if d := diffFromReference(raw); d != "" {
+		t.Errorf("reading %q differs from the reference (-reference +Read):\n%s", clip(raw), d)
 	}
 }
 
 func diffFromReference(raw []byte) string {
-	return cmp.Diff(reference(raw, received), gistOf(Read(raw, Reading{Received: received})))
+	return diff.Diff(reference(raw, received), gistOf(Read(raw, Reading{Received: received})))
 }
 
 func clip(raw []byte) []byte { return raw[:min(len(raw), 2000)] }

@@ -1,78 +1,353 @@
 package segment
 
 import (
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"personasync/store"
 )
 
-// layouts are the spellings of ISO 8601 that are accepted beside RFC 3339. Go's parser takes a fraction
-// of any length behind the seconds, whether or not the layout shows one.
-var layouts = [...]string{
-	"2006-01-02T15:04:05Z0700",
-	"2006-01-02T15:04:05Z07",
-	"2006-01-02T15:04:05", // no zone: UTC
-	"2006-01-02 15:04:05Z07:00",
-	"2006-01-02 15:04:05Z0700",
-	"2006-01-02 15:04:05",
+// When an event happened
+//
+// originalTimestamp has nanoseconds where timestamp was cut to milliseconds, and two transitions of one
+// user can share a millisecond, so it is asked first. An event without either happened at its receipt,
+// plus its position in the delivery, so that an array without times keeps its order.
+//
+// On Tracking routes sentAt shows how far the client's clock is off, and the time is corrected by that as
+// Segment does: receipt - (sentAt - time). The sentAt of a batch goes before that of an event in it,
+// which can only be left from an earlier sender. On the webhook route sentAt was used up by Segment.
+// A clock that is behind looks like a request that was kept and is posted again. The store recognises a
+// repeat by its messageId as long as these are remembered, so a sentAt from before that corrects nothing:
+// a replay of last year's requests must not become today's news.
+
+// maxBehind is how far behind a client's clock may be; retention.message_ids is as long by default.
+const maxBehind = 48 * time.Hour
+
+// OddTime is a time whose spelling people should know of.
+type OddTime struct {
+	Field    string // originalTimestamp, timestamp, sentAt
+	Spelling string // the text's form: what it holds may be personal
+	Read     bool   // it was read, by a guess; else it cannot be read
 }
 
-// time sets when the event happened. originalTimestamp has nanoseconds where timestamp was cut to
-// milliseconds, and two transitions of one user can share a millisecond. Until then it is the latest
-// that it can have happened.
+// time sets when the event happened.
 func (r *reader) time() {
 	e := r.event
-	t, ok := r.timestamp(r.top.originalTimestamp)
-	if !ok {
-		t, ok = r.timestamp(r.top.timestamp)
+	receipt := e.Time
+	e.Time = receipt.Add(time.Duration(r.how.Position))
+	first, given := r.timestamp("originalTimestamp", r.top.originalTimestamp)
+	t, source := first, given
+	if given != store.TimeOwn {
+		t, source = r.timestamp("timestamp", r.top.timestamp)
+		switch {
+		case given == store.TimeUnreadable && source == store.TimeOwn:
+			source = store.TimeSecond
+		case given == store.TimeUnreadable:
+			source = given
+		}
 	}
-	if ok && !t.After(e.Time.Add(store.MaxAhead)) {
-		e.Time = t
+	if e.TimeSource = source; source == store.TimeOwn || source == store.TimeSecond {
+		if t = r.corrected(t, receipt); !t.After(receipt.Add(store.MaxAhead)) {
+			e.Time = t
+		}
 	}
 }
 
-// timestamp reads one time, in UTC. One that cannot be read is as good as none, and so is a year that
-// no event can be of: the zero values of SDKs and databases.
-func (r *reader) timestamp(at store.Span) (t time.Time, ok bool) {
-	if r.first(at) != '"' {
+// corrected is a client's time by the clock of the receipt.
+func (r *reader) corrected(t, receipt time.Time) time.Time {
+	if r.how.Route != RouteTracking {
+		return t
+	}
+	sent, given := r.how.SentAt, store.TimeOwn
+	switch {
+	case r.how.SentAtUnreadable:
+		given = store.TimeUnreadable
+	case sent.IsZero():
+		sent, given = r.timestamp("sentAt", r.top.sentAt)
+	}
+	if given == store.TimeUnreadable {
+		r.event.TimeSource = store.TimeUncorrected
+	}
+	shift := receipt.Sub(sent)
+	if given != store.TimeOwn || shift > maxBehind || !possible(t.Add(shift)) {
+		return t
+	}
+	r.event.ClockShift = shift
+	return t.Add(shift)
+}
+
+// timestamp reads one time, in UTC: it is the event's own, missing, or unreadable.
+func (r *reader) timestamp(field string, at store.Span) (time.Time, store.TimeSource) {
+	t, spelling, source := readTime(r.raw, at, r.decoded)
+	if spelling != "" && r.how.OddTime != nil {
+		r.how.OddTime(OddTime{field, spelling, source == store.TimeOwn})
+	}
+	return t, source
+}
+
+// readTime reads the time that stands in text. The spelling is "" unless it is odd.
+func readTime(text []byte, at store.Span, decoded func(store.Span) []byte) (t time.Time, spelling string, source store.TimeSource) {
+	if at.Len == 0 || text[at.Off] == 'n' {
+		return t, "", store.TimeNone
+	}
+	var given string
+	switch c := text[at.Off]; {
+	case c == '"':
+		content := decoded(at)
+		if t.UnmarshalText(content) == nil && possible(t) {
+			return t.UTC(), "", store.TimeOwn
+		}
+		if given = strings.TrimSpace(string(content)); given == "" {
+			return t, "", store.TimeNone
+		}
+	case c == '-', isDigit(c):
+		given = string(cut(text, at))
+	default:
+		return t, shownValue(text, at), store.TimeUnreadable
+	}
+	t, odd, ok := parseTime(given)
+	switch {
+	case !ok || !possible(t):
+		return t, spellingOf(given), store.TimeUnreadable
+	case odd:
+		return t, spellingOf(given), store.TimeOwn
+	}
+	return t, "", store.TimeOwn
+}
+
+// possible reports whether an event can be of a time. The zero values of SDKs and databases are before.
+func possible(t time.Time) bool {
+	y := t.UTC().Year()
+	return 1970 <= y && y <= 9999
+}
+
+// parseTime reads ISO 8601 as it is met, and epochs: in lower case, in any digits, without zone (UTC),
+// seconds or punctuation, with a colon or a comma for the decimal point, and with a colon before the Z as
+// an old Swift SDK wrote it. Whatever is more than another spelling of RFC 3339 is odd.
+func parseTime(text string) (t time.Time, odd, ok bool) {
+	plain := asciiTime(text)
+	if t, ok := parseEpoch(plain); ok {
+		return t, true, true
+	}
+	p := timeParser{s: plain}
+	t, ok = p.parse()
+	return t, p.odd || plain != text, ok
+}
+
+// asciiTime writes digits and signs of other scripts in ASCII. Marks of the direction of writing, which
+// some platforms put between them, are left out.
+func asciiTime(text string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c < 0x80:
+			return c
+		case c == '٫':
+			return '.'
+		case c == '−':
+			return '-'
+		case unicode.Is(unicode.Cf, c):
+			return -1
+		case unicode.IsDigit(c):
+			return '0' + digitValue(c)
+		}
+		return c
+	}, text)
+}
+
+// digitValue is what a decimal digit of any script is worth: each range of them begins with a zero.
+func digitValue(c rune) rune {
+	for _, r := range unicode.Nd.R16 {
+		if rune(r.Lo) <= c && c <= rune(r.Hi) {
+			return (c - rune(r.Lo)) % 10
+		}
+	}
+	for _, r := range unicode.Nd.R32 {
+		if rune(r.Lo) <= c && c <= rune(r.Hi) {
+			return (c - rune(r.Lo)) % 10
+		}
+	}
+	return 0
+}
+
+// parseEpoch reads seconds since 1970 of ten digits (from 2001 to 2286), or milliseconds of thirteen,
+// with or without a fraction. 12 and 14 digits are a date.
+func parseEpoch(text string) (t time.Time, ok bool) {
+	if strings.ContainsAny(text, "eE") { // a JSON number such as 1.7e12
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil || f < 1e9 || f >= 1e13 {
+			return t, false
+		}
+		text = strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	whole, fraction, _ := strings.Cut(text, ".")
+	if !allDigits(whole+fraction) || whole == "" || whole[0] == '0' {
 		return t, false
 	}
-	text := r.decoded(at)
-	if t.UnmarshalText(text) != nil {
-		if t, ok = parseLoosely(string(text)); !ok {
-			if t, ok = parseLeapSecond(string(text)); !ok {
-				return t, false
-			}
-		}
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return t, false
 	}
-	t = t.UTC()
-	return t, t.Year() >= 1970 && t.Year() <= 9999
+	part := nanoseconds(fraction)
+	switch len(whole) {
+	case 10:
+		return time.Unix(n, part).UTC(), true
+	case 13:
+		return time.UnixMilli(n).Add(time.Duration(part / 1000)).UTC(), true
+	}
+	return t, false
 }
 
-func parseLoosely(text string) (time.Time, bool) {
-	for _, layout := range layouts {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, true
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if !isDigit(s[i]) {
+			return false
 		}
 	}
-	return time.Time{}, false
+	return true
 }
 
-// parseLeapSecond reads a time within a second numbered 60, which Go does not know. It becomes the last
-// microsecond of the second before, so that it stays behind what happened before it and ahead of what
-// happened after, and keeps the order within.
-func parseLeapSecond(text string) (time.Time, bool) {
-	const at = len("2006-01-02T15:04:")
-	if len(text) < at+2 || text[at:at+2] != "60" {
-		return time.Time{}, false
-	}
-	text = text[:at] + "59" + text[at+2:]
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if ok := err == nil; !ok {
-		if t, ok = parseLoosely(text); !ok {
-			return time.Time{}, false
+// nanoseconds is a fraction of a second by its digits.
+func nanoseconds(digits string) (n int64) {
+	for i := range 9 {
+		n *= 10
+		if i < len(digits) {
+			n += int64(digits[i] - '0')
 		}
 	}
-	within := time.Duration(t.Nanosecond())
-	return t.Add(-within + time.Second - time.Microsecond + within/1e6), true
+	return n
+}
+
+// A timeParser reads one date and time, front to back.
+type timeParser struct {
+	s   string
+	i   int
+	odd bool
+}
+
+func (p *timeParser) parse() (t time.Time, ok bool) {
+	year, ok1 := p.number(4)
+	dashes := p.skip("-")
+	month, ok2 := p.number(2)
+	if !ok1 || !ok2 || p.skip("-") != dashes {
+		return t, false
+	}
+	day, ok := p.number(2)
+	if !ok || !p.skip("Tt ") && (dashes || len(p.s)-p.i < 4) {
+		return t, false
+	}
+	hour, ok1 := p.number(2)
+	colons := p.skip(":")
+	minute, ok2 := p.number(2)
+	if !ok1 || !ok2 {
+		return t, false
+	}
+	second, fraction, ok := p.seconds(colons)
+	zone, known := p.zone()
+	if !ok || !known || p.i < len(p.s) || hour > 23 || minute > 59 || second > 60 {
+		return t, false
+	}
+	leap := second == 60
+	t = time.Date(year, time.Month(month), day, hour, minute, min(second, 59), 0, time.UTC)
+	if t.Day() != day || int(t.Month()) != month {
+		return t, false
+	}
+	if leap { // Go knows none: the last microsecond of the second before keeps the order within and around
+		return t.Add(time.Second - time.Microsecond + fraction/1e6 - zone), true
+	}
+	return t.Add(fraction - zone), true
+}
+
+// number reads exactly n digits.
+func (p *timeParser) number(n int) (v int, ok bool) {
+	if len(p.s)-p.i < n || !allDigits(p.s[p.i:p.i+n]) {
+		return 0, false
+	}
+	v, err := strconv.Atoi(p.s[p.i : p.i+n])
+	p.i += n
+	return v, err == nil
+}
+
+// skip goes over one byte if it is one of these.
+func (p *timeParser) skip(any string) bool {
+	if p.i == len(p.s) || strings.IndexByte(any, p.s[p.i]) < 0 {
+		return false
+	}
+	p.i++
+	return true
+}
+
+func (p *timeParser) digitAt(i int) bool { return i < len(p.s) && isDigit(p.s[i]) }
+
+// seconds reads what may follow the minutes: the seconds, and their fraction behind a point, a comma or a colon.
+func (p *timeParser) seconds(colons bool) (second int, fraction time.Duration, ok bool) {
+	if colons && !(p.i < len(p.s) && p.s[p.i] == ':' && p.digitAt(p.i+1)) || !colons && !p.digitAt(p.i) {
+		return 0, 0, true
+	}
+	p.skip(":")
+	if second, ok = p.number(2); !ok || !p.digitAt(p.i+1) || !strings.ContainsRune(".,:", rune(p.s[p.i])) {
+		return second, 0, ok
+	}
+	p.odd = p.odd || p.s[p.i] == ':'
+	from := p.i + 1
+	for p.i = from; p.digitAt(p.i); p.i++ {
+	}
+	return second, time.Duration(nanoseconds(p.s[from:p.i])), true
+}
+
+// zone reads the distance from UTC, which is nothing where there is none.
+func (p *timeParser) zone() (east time.Duration, ok bool) {
+	if p.skip(":") {
+		p.odd = true
+	}
+	p.skip(" ")
+	switch rest := p.s[p.i:]; strings.ToUpper(rest) {
+	case "", "Z", "UTC", "GMT":
+		p.i = len(p.s)
+		return 0, true
+	}
+	west := p.i < len(p.s) && p.s[p.i] == '-'
+	if !p.skip("+-") {
+		return 0, false
+	}
+	hours, ok := p.number(2)
+	minutes := 0
+	if ok && (p.skip(":") || p.digitAt(p.i)) {
+		minutes, ok = p.number(2)
+	}
+	east = time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute
+	if west {
+		east = -east
+	}
+	return east, ok && hours <= 23 && minutes <= 59
+}
+
+// mostSpelling is how many characters of a spelling are shown.
+const mostSpelling = 40
+
+// spellingOf is the form of a text without what it says: digits are 0 of their script, letters are a, but
+// for a T or a Z behind a digit or a sign.
+func spellingOf(text string) string {
+	n, before := 0, ' '
+	return strings.Map(func(c rune) rune {
+		if n++; n > mostSpelling {
+			return -1
+		}
+		last := before
+		before = c
+		switch {
+		case c < 0x80 && isDigit(byte(c)):
+			return '0'
+		case unicode.IsDigit(c):
+			return c - digitValue(c)
+		case strings.ContainsRune("TZtz", c) && last != ' ' && !unicode.IsLetter(last):
+			return c
+		case unicode.IsLetter(c), unicode.IsMark(c):
+			return 'a'
+		case unicode.IsPrint(c):
+			return c
+		}
+		return '?'
+	}, text)
 }

@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// The receipt took the place of such a time in silence, and an older exit that came later won.
+func TestAnUnreadableTimeIsLoggedOnceForEachSpellingAndCounted(t *testing.T) {
+	w := openDoor(nil)
+	post := func(timestamp string) {
+		body := []byte(fmt.Sprintf(`{"type":"identify","userId":"usr_private","timestamp":%q}`, timestamp))
+		if a := w.knock(t, signedDoorPost(body)); a.Status != 200 {
+			t.Fatalf("%+v", a)
+		}
+	}
+	for i := range 5 {
+		post(fmt.Sprintf("%02d.03.2026 ann@example.com", i+10))
+	}
+	post("2026-03-14T09:26:53Z")
+	post("٢٠٢٦-٠٣-١٤T٠٩:٢٦:٥٣Z")
+	log := w.log.String()
+	if n := strings.Count(log, "level=WARN"); n != 2 || !strings.Contains(log, "00.00.0000 aaa@aaaaaaa.aaa") || strings.Contains(log, "ann@") || strings.Contains(log, "usr_private") {
+		t.Errorf("%d lines:\n%s", n, log)
+	}
+	if n := w.times.unread.Load(); n != 5 {
+		t.Errorf("%d events are counted", n)
+	}
+}
+
+func TestSpellingsOfTimesAreBounded(t *testing.T) {
+	w := openDoor(nil)
+	for i := range 3 * mostSpellings {
+		w.knock(t, signedDoorPost([]byte(fmt.Sprintf(`{"type":"identify","userId":"ann","timestamp":"%s"}`, strings.Repeat("-", i%39)+strings.Repeat("/", i/39)))))
+	}
+	if n := strings.Count(w.log.String(), "level=WARN"); n != mostSpellings+1 {
+		t.Errorf("%d lines of log", n)
+	}
+	if n := w.times.unread.Load(); n != 3*mostSpellings-1 { // the first of them is empty: no time at all
+		t.Errorf("%d events are counted", n)
+	}
+}
+
+func TestABatchesSentAtCorrectsItsEvents(t *testing.T) {
+	w := openDoor(nil)
+	w.knock(t, doorPost("/v1/batch", []byte(`{"writeKey":"`+doorKey+`","sentAt":"2120-01-01T00:01:00Z","batch":[
+		{"type":"identify","userId":"ann","timestamp":"2120-01-01T00:00:00Z"},{"type":"identify","userId":"ann","timestamp":"2120-01-01T00:00:59Z"}]}`)))
+	if len(w.events) != 2 {
+		t.Fatalf("%d events", len(w.events))
+	}
+	for i, want := range []string{"1m0s", "1s"} {
+		if e := w.events[i]; e.Received.Sub(e.Time).String() != want {
+			t.Errorf("event %d is %s older than its receipt, want %s", i, e.Received.Sub(e.Time), want)
+		}
+	}
+}
+
+func TestTheOrderOfAnArrayWithoutTimesArrives(t *testing.T) {
+	w := openDoor(nil)
+	w.knock(t, signedDoorPost([]byte(`[{"userId":"ann","traits":{"a":1}},{"userId":"ann","traits":{"a":2}},{"userId":"ann","traits":{"a":3}}]`)))
+	for i, e := range w.events {
+		if e.Time.Sub(e.Received) != 0 && i == 0 || i > 0 && !e.Time.After(w.events[i-1].Time) {
+			t.Errorf("event %d is of %v", i, e.Time)
+		}
+	}
+	if len(w.events) != 3 {
+		t.Errorf("%d events", len(w.events))
+	}
+}
