@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,17 +27,19 @@ var ErrNotRunning = errors.New("the agent is not running")
 const versionHeader = "Personasync-Version"
 
 const (
-	dialTimeout   = 2 * time.Second
 	answerTimeout = time.Minute
 	maxAnswer     = 64 << 20 // a page of a thousand changes is far below
 )
 
 // Client asks the running agent over its unix socket. It may be used concurrently.
 type Client struct {
-	http    *http.Client
-	patient *http.Client // the same, for what takes as long as it takes
-	version string       // ours
-	hello   Hello
+	http     *http.Client
+	patient  *http.Client // the same, for what takes as long as it takes
+	version  string       // ours
+	hello    Hello
+	socket   string
+	patience time.Duration // see frozen.go
+	pid      atomic.Int32  // of whoever listens at socket, once connected; 0 where the kernel does not say
 }
 
 // Hello is how an agent introduces itself.
@@ -45,22 +48,48 @@ type Hello struct {
 	PID     int    `json:"pid"`
 }
 
-// Dial greets the agent at socket. It answers ErrNotRunning when nobody listens there, and an error
-// that is fs.ErrPermission when the caller may not ask.
+// Dial greets the agent at socket. It answers ErrNotRunning when nobody listens there, ErrFrozen when
+// the agent has not answered after some seconds, and an error that is fs.ErrPermission when the caller
+// may not ask.
 func Dial(ctx context.Context, socket, version string) (*Client, error) {
+	return dialWith(ctx, socket, version, patience)
+}
+
+func dialWith(ctx context.Context, socket, version string, patience time.Duration) (*Client, error) {
+	c := &Client{version: version, socket: socket, patience: patience}
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			d := net.Dialer{Timeout: dialTimeout}
-			return d.DialContext(ctx, "unix", socket)
-		},
+		DialContext:  func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connect(ctx) },
 		MaxIdleConns: 1, IdleConnTimeout: answerTimeout, ExpectContinueTimeout: answerTimeout,
 	}
-	c := &Client{http: &http.Client{Transport: transport, Timeout: answerTimeout}, patient: &http.Client{Transport: transport}, version: version}
-	if err := c.get(ctx, "/api/hello", nil, &c.hello); err != nil {
+	c.http, c.patient = &http.Client{Transport: transport, Timeout: answerTimeout}, &http.Client{Transport: transport}
+	greeting, cancel := context.WithTimeoutCause(ctx, patience, ErrFrozen)
+	defer cancel()
+	err := c.get(greeting, "/api/hello", nil, &c.hello)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(greeting), ErrFrozen) {
+		err = c.frozen()
+	} else if err != nil {
+		err = dialError(socket, err)
+	}
+	if err != nil {
 		_ = c.Close()
-		return nil, dialError(socket, err)
+		return nil, err
 	}
 	return c, nil
+}
+
+// connect opens a connection. Where so many wait already that there is no room for another, the one who
+// should take them is silent: it tries again for as long as ctx lasts.
+func (c *Client) connect(ctx context.Context) (net.Conn, error) {
+	for {
+		conn, err := (&net.Dialer{Timeout: c.patience}).DialContext(ctx, "unix", c.socket)
+		if errors.Is(err, syscall.EAGAIN) && pause(ctx, lockPoll) == nil {
+			continue
+		}
+		if err == nil {
+			c.pid.Store(peerOf(withPeer(ctx, conn)).pid)
+		}
+		return conn, err
+	}
 }
 
 func dialError(socket string, err error) error {
@@ -197,17 +226,29 @@ func (c *Client) get(ctx context.Context, path string, q url.Values, into any) e
 }
 
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader, into any) error {
+	v, client := c.question(), c.http
+	if method != http.MethodGet {
+		v, client = c.command(), c.patient
+	}
+	ctx, end := v.begin(ctx)
+	defer end()
 	req, err := http.NewRequestWithContext(ctx, method, "http://personasync"+path, body)
 	if err != nil {
 		return err
 	}
 	req.Header.Set(versionHeader, c.version)
-	resp, err := c.http.Do(req)
+	resp, err := client.Do(req)
+	if netErr := net.Error(nil); errors.As(err, &netErr) && netErr.Timeout() && ctx.Err() == nil {
+		return fmt.Errorf("the agent (process %d) lives, and has not answered this for %v: ask again when it has less to do", c.pid.Load(), answerTimeout)
+	}
 	if err != nil {
-		return unwrapURL(err)
+		return causeOf(ctx, err)
 	}
 	defer resp.Body.Close()
-	return c.read(resp, into)
+	if err := c.read(resp, into); err != nil {
+		return causeOf(ctx, err)
+	}
+	return nil
 }
 
 // read takes an answer, or the problem in its place.

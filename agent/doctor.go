@@ -136,6 +136,9 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	case errors.Is(err, fs.ErrPermission):
 		d.find("socket", "fail", "be the user or in the group it names", "%v", err)
 		return
+	case errors.Is(err, ErrFrozen):
+		d.find("agent", "fail", "", "%v", err)
+		return
 	case err != nil:
 		d.find("agent", "fail", "`personasync db check` looks at the data", "%v", err)
 		return
@@ -151,6 +154,10 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		d.find("agent", "warn", "start it: Segment's deliveries are refused meanwhile, and it repeats them for some hours only", "it is not running; the data can be opened")
 	}
 	s, err := i.Status(ctx)
+	if errors.Is(err, ErrFrozen) {
+		d.find("agent", "fail", "", "%v", err)
+		return
+	}
 	if err != nil {
 		d.find("data", "fail", "`personasync db check` looks at the data", "%v", err)
 		return

@@ -225,10 +225,14 @@ func (c *Client) order(ctx context.Context, path string, body io.Reader) (*http.
 	if body != nil {
 		req.Header.Set("Expect", "100-continue") // what is refused at once need not be sent
 	}
-	resp, err := c.patient.Do(req)
+	v := c.command()
+	ctx, end := v.begin(ctx)
+	resp, err := c.patient.Do(req.WithContext(ctx))
 	if err != nil {
-		return nil, unwrapURL(err)
+		end()
+		return nil, inDoubt(causeOf(ctx, err))
 	}
+	resp.Body = &watchedBody{resp.Body, ctx, &v.heard, end}
 	if resp.StatusCode == http.StatusOK && resp.Header.Get(versionHeader) != "" {
 		return resp, nil
 	}
@@ -250,6 +254,9 @@ func (c *Client) listen(ctx context.Context, path string, body io.Reader, progre
 		line, err := lines.ReadBytes('\n')
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, ErrFrozen) {
+			return inDoubt(err)
 		}
 		if err != nil {
 			return fmt.Errorf("the agent stopped in the middle of it: %w", err)

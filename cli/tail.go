@@ -167,7 +167,7 @@ func (sh *shell) quietly(c *urfave.Context, ask func(agent.Inspector) error) (er
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.Context, askTimeout)
 	defer cancel()
 	i, done, _, err := agent.Open(ctx, places, Version())
 	if err != nil {

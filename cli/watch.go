@@ -15,6 +15,10 @@ import (
 // watchEvery is how often a watched status is asked for.
 const watchEvery = time.Second
 
+// askTimeout bounds one question of a command that asks again and again. It is more than it takes to find
+// out that an agent does not answer.
+const askTimeout = 30 * time.Second
+
 // On a terminal each screen takes the place of the last one; elsewhere they follow each other.
 const (
 	cursorHome = "\x1b[H"
@@ -66,7 +70,7 @@ func (sh *shell) statusOnce(c *urfave.Context) (text []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.Context, askTimeout)
 	defer cancel()
 	i, done, _, err := agent.Open(ctx, places, Version())
 	if err != nil {

@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+// hanging is an agent's socket where some questions have no answer until the test ends.
+func hanging(t *testing.T, hangs func(path string) bool) string {
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	socket := testAdmin(&answers{}).Socket()
+	return serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hangs(r.URL.Path) {
+			select {
+			case <-over:
+			case <-r.Context().Done():
+			}
+			return
+		}
+		socket.ServeHTTP(w, r)
+	}))
+}
+
+func dialBriefly(t *testing.T, path string) *Client {
+	t.Helper()
+	c, err := dialWith(t.Context(), path, "1.0", 500*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// TestAnAgentThatHangsIsGivenUp, be it at a lock that every question needs, or altogether.
+func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
+	t.Run("from the start", func(t *testing.T) {
+		_, err := dialWith(t.Context(), hanging(t, func(string) bool { return true }), "1.0", 50*time.Millisecond)
+		if !errors.Is(err, ErrFrozen) || errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "kill -ABRT") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("but for greetings", func(t *testing.T) {
+		c := dialBriefly(t, hanging(t, func(path string) bool { return path != "/api/hello" }))
+		if _, err := c.Stats(t.Context()); !errors.Is(err, ErrFrozen) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("in the middle of an order", func(t *testing.T) {
+		var frozen atomic.Bool
+		c := dialBriefly(t, hanging(t, func(path string) bool { return frozen.Load() || path == "/api/db/compact" }))
+		frozen.Store(true)
+		if _, err := c.Compact(t.Context(), nil); !errors.Is(err, ErrFrozen) || !strings.Contains(err.Error(), "not known") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestASlowAnswerOfALiveAgentIsWaitedFor: of a question and of an order, for as long as greetings are
+// answered.
+func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
+	var signs atomic.Int32
+	socket := testAdmin(&answers{stats: []store.StatLine{{State: "pending", Count: 1}}}).Socket()
+	slow := func(ctx context.Context) {
+		for signs.Load() < 3 && ctx.Err() == nil { // the greeting, and two beside the question
+			time.Sleep(time.Millisecond)
+		}
+	}
+	path := serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/api/hello", "/api/status":
+			signs.Add(1)
+		default:
+			slow(r.Context())
+		}
+		socket.ServeHTTP(w, r)
+	}))
+	c := dialBriefly(t, path)
+	if list, err := c.Stats(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("a question: %v, %v", list, err)
+	}
+	signs.Store(1)
+	if r, err := c.Flush(t.Context(), ""); err != nil || r.Pending != 7 {
+		t.Errorf("an order: %+v, %v", r, err)
+	}
+}
+
+func TestTheStateOfAProcessIsRead(t *testing.T) {
+	if state := processState(os.Getpid()); state != 'R' && state != 'S' && state != 'D' {
+		t.Errorf("this process is in state %q", state)
+	}
+}

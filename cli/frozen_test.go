@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// TestAFrozenAgentIsNamedByEveryCommand: each waited for 60 s and said nothing. A process is stopped here;
+// one that hangs or waits for a disk is as silent.
+func TestAFrozenAgentIsNamedByEveryCommand(t *testing.T) {
+	m := newHost(t)
+	m.startHeard(regexp.MustCompile("msg=ready"))
+	pid := m.agent.Process.Pid
+	freeze(t, pid)
+	list := filepath.Join(m.dir, "list.txt")
+	must(t, os.WriteFile(list, []byte("usr_ann\n"), 0o600))
+	want := regexp.MustCompile(fmt.Sprintf("process %d has .*kill -CONT %d", pid, pid))
+	var all errgroup.Group
+	all.SetLimit(16)
+	for _, line := range []string{
+		"status", "outbox list", "outbox show 00000001-1-0", "outbox stats", "outbox retry 00000001-1-0", "outbox drop --yes 00000001-1-0",
+		"outbox export --state parked", "audience list", "audience members vip", "audience history usr_ann", "audience import vip LIST --dry-run",
+		"audience reconcile vip --dry-run", "audience verify vip", "user show usr_ann", "user forget --yes usr_ann", "tail", "tail --follow",
+		"flush", "flush --wait", "schedule", "db check", "db compact", "db backup " + filepath.Join(m.dir, "b.tar"), "doctor",
+	} {
+		all.Go(func() error {
+			code, said := m.try(hangs, strings.Fields(strings.ReplaceAll(line, "LIST", list))...)
+			if code != 1 || !want.MatchString(strings.Join(strings.Fields(said), " ")) {
+				t.Errorf("`personasync %s` ended with %d and said:\n%s", line, code, said)
+			}
+			return nil
+		})
+	}
+	_ = all.Wait()
+}
+
+// TestAnAgentThatFreezesUnderAWatchIsNamed, and the watch goes on when it is back.
+func TestAnAgentThatFreezesUnderAWatchIsNamed(t *testing.T) {
+	for _, line := range []string{"status --watch", "tail --follow"} {
+		t.Run(line, func(t *testing.T) {
+			m := newHost(t)
+			m.startHeard(regexp.MustCompile("msg=ready"))
+			pid := m.agent.Process.Pid
+			named := make(chan struct{})
+			said := &heard{until: regexp.MustCompile(fmt.Sprintf("kill -CONT %d", pid)), then: func() { close(named) }}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			c := exec.CommandContext(ctx, "personasync", append(strings.Fields(line), "--config", m.config())...)
+			c.Stdout, c.Stderr = said, said
+			c.Cancel = func() error { return c.Process.Signal(syscall.SIGINT) }
+			must(t, c.Start())
+			freeze(t, pid)
+			select {
+			case <-named:
+			case <-time.After(hangs):
+				t.Errorf("it says:\n%s", said)
+			}
+			cancel()
+			_ = c.Wait()
+		})
+	}
+}
+
+// freeze stops a process until the test ends.
+func freeze(t *testing.T, pid int) {
+	must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+}
+
+// try runs a command, and returns -1 if it had to be killed.
+func (m *host) try(limit time.Duration, args ...string) (code int, said string) {
+	ctx, cancel := context.WithTimeout(m.t.Context(), limit)
+	defer cancel()
+	c := exec.CommandContext(ctx, "personasync", append(args, "--config", m.config())...)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr, c.Dir = &out, &out, m.dir
+	_ = c.Run() // its exit code tells
+	return c.ProcessState.ExitCode(), out.String()
+}
