@@ -95,8 +95,10 @@ type process struct {
 	senders   *senders
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
-	certs     *certificates // nil without TLS
-	outdated  atomic.Bool   // the last reload was refused
+	certs     *certificates                 // nil without TLS
+	refused   atomic.Pointer[RefusedReload] // the last reload was; nil: it was not
+	missed    missedRuns
+	dropped   grown // lines of the log
 	recorder  *recorder
 	metrics   *metrics
 	page      *statusPage
@@ -187,6 +189,11 @@ func (p *process) assemble(c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	runs, err := runsOf(&p.store.View)
+	if err != nil {
+		return err
+	}
+	p.missed.begin(runs)
 	p.scheduler = scheduler.New(p.log.With("part", "scheduler"), ledger{p.store}, list...)
 	return nil
 }
@@ -273,13 +280,36 @@ func (p *process) inspector() *Local {
 
 // facts is what the process knows beyond its store.
 func (p *process) facts() Process {
-	health := p.senders.Health()
-	return Process{
+	now, c, health, plan := time.Now(), p.config.Load(), p.senders.Health(), p.scheduler.Plan()
+	facts := Process{
 		Unready: p.readiness.unready(), Started: p.started,
-		NextFlush: nextFlush(p.scheduler.Plan()),
-		Intake:    p.door.intake.lately(time.Now()),
-		MoEngage:  Reachability{State: health.State, LastError: health.LastError, Since: timestamp(health.Since.Truncate(time.Second))},
+		NextFlush: nextFlush(plan),
+		MoEngage: Reachability{
+			State: health.State, LastError: health.LastError, Since: timestamp(health.Since.Truncate(time.Second)),
+			LastErrorAt: timestamp(health.LastErrorAt.Truncate(time.Second)), Stopped: health.State == "failing" && health.Stopped,
+		},
+		Intake:  p.door.intake.lately(now),
+		DataDir: c.DataDir, Realtime: c.Schedule.Mode != "cron" && len(plan) == 0, LastFlush: lastFlush(plan),
+		Refused: p.refused.Load(),
+		Missed:  p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),
 	}
+	if facts.MoEngage.State == "failing" {
+		facts.MoEngage.NextTry = timestamp(health.NextProbe.Truncate(time.Second))
+	}
+	facts.NoSocket = p.o.Missed
+	if dropped := p.linesDropped(); p.dropped.lately(dropped, now) {
+		facts.LinesDropped = dropped
+	}
+	facts.Space, facts.Forecast = p.diskFacts(now, c.MoEngage)
+	return facts
+}
+
+// linesDropped counts the lines of the log that were lost.
+func (p *process) linesDropped() uint64 {
+	if p.o.LinesDropped == nil {
+		return 0
+	}
+	return p.o.LinesDropped()
 }
 
 // flush is the operator's: everything now, or what leaves with one computation.

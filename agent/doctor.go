@@ -21,6 +21,8 @@ type Finding struct {
 	State   string `json:"state"` // ok | warn | fail | skip
 	Message string `json:"message"`
 	Do      string `json:"do"` // what to do about it; "" when nothing is to be done
+
+	Condition string `json:"condition,omitempty"` // its name, where the finding is one of the list of conditions
 }
 
 // Healthy reports whether no check failed.
@@ -152,6 +154,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		d.find("agent", "warn", "wait until that command has ended: an agent that is started meanwhile waits for it", "it is not running; %v works on the data", by)
 	} else {
 		d.find("agent", "warn", "start it: Segment's deliveries are refused meanwhile, and it repeats them for some hours only", "it is not running; the data can be opened")
+		d.findings[len(d.findings)-1].Condition = conditionNotRunning
 	}
 	s, err := i.Status(ctx)
 	if errors.Is(err, ErrFrozen) {
@@ -160,57 +163,49 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	}
 	if err != nil {
 		d.find("data", "fail", "`personasync db check` looks at the data", "%v", err)
+		d.findings[len(d.findings)-1].Condition = conditionUnreadable
 		return
 	}
-	d.checkStatus(s, running)
+	d.checkStatus(s)
 }
 
-// oldPending is how long a change may wait for MoEngage before that is worth a word.
-const oldPending = int64(time.Hour / time.Second)
-
-func (d *doctor) checkStatus(s Status, running bool) {
-	if running && !s.Ready {
-		d.find("agent", "fail", "see what it says; `personasync status` shows when it is over", "it accepts no events: %s", s.Unready)
+func (d *doctor) checkStatus(s Status) {
+	if s.Events.Balances() && s.Changes.Balances() {
+		d.find("data", "ok", "", "%d events and %d changes: the ledgers balance", s.Events.Accepted, s.Changes.Created)
 	}
-	e, c := s.Events, s.Changes
-	if !e.Balances() || !c.Balances() {
-		d.find("data", "fail", "`personasync db check`, and please report it", "the ledger does not balance")
-	} else {
-		d.find("data", "ok", "", "%d events and %d changes: the ledgers balance", e.Accepted, c.Created)
-	}
-	if s.Parked > 0 {
-		d.find("outbox", "warn", "`personasync outbox stats` shows why", "%d parked", s.Parked)
-	}
-	if e := s.Expiring; e != nil {
-		d.find("outbox", "warn", "decide on them, or raise retention.parked", "%s within a week, the first on %s", expiryOf(e), e.First.UTC().Format("2 January 2006"))
-	}
-	if s.Held > 0 {
-		d.find("outbox", "warn", "`personasync outbox list --state held`", "%d held until an operator decides", s.Held)
-	}
-	if s.Pending > 0 && s.OldestPendingS > oldPending {
-		d.find("outbox", "warn", "`personasync outbox stats` shows why, `personasync schedule` when the next run is", "the oldest of %d pending changes waits for %s", s.Pending, time.Duration(s.OldestPendingS)*time.Second)
-	}
-	if s.MoEngage.State == "failing" {
-		d.find("delivery", "fail", "see below whether the credentials are good", "MoEngage has not been answering well since %s: %s", s.MoEngage.Since, s.MoEngage.LastError)
-	}
-	d.checkVerify(s.Verify)
-	for _, j := range s.FailedJobs {
-		d.find("jobs", "warn", "see what it says; `personasync schedule` shows when it runs next", "the last run of %s failed at %s (%s): %s", j.Job, j.FailedAt, j.Code, j.Error)
+	for i := range s.Conditions {
+		d.findCondition(&s.Conditions[i])
 	}
 }
 
-// checkVerify says what the last verifications proved, and what they did not.
-func (d *doctor) checkVerify(v *VerifyStatus) {
-	if v == nil {
+// findCondition passes on what the agent, or its files, say of themselves. Whether it runs at all was
+// found out before.
+func (d *doctor) findCondition(c *Condition) {
+	if c.Name == conditionNotRunning {
 		return
 	}
-	if v.Failed > 0 {
-		d.find("verify", "warn", "`personasync outbox explain-code "+v.Code+"` says what to do, then `personasync audience verify "+v.FailedKey+"`",
-			"%s could not be verified, which proves nothing about them: %s", quantity(uint64(v.Failed), "computation"), v.Error)
+	state := "warn"
+	if c.Severity == critical {
+		state = "fail"
 	}
-	if v.Differ > 0 {
-		d.find("verify", "warn", "personasync audience verify "+v.Worst+" --repair", "of %d users read back, %d are not as MoEngage was told", v.Compared, v.Differ)
+	do := ""
+	for i, command := range c.Commands {
+		if i > 0 {
+			do += ", "
+		}
+		do += "`" + command + "`"
 	}
+	d.findings = append(d.findings, Finding{Check: checkOf(c.Name), Condition: c.Name, State: state, Message: c.Text, Do: do})
+}
+
+// checkOf is the check under which the doctor tells of a condition.
+func checkOf(name string) string {
+	for _, k := range conditionKinds {
+		if k.name == name {
+			return k.check
+		}
+	}
+	return "agent" // of a newer agent
 }
 
 // maxSkew is how far the clocks may be apart. MoEngage refuses events from its future.

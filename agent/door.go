@@ -154,7 +154,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.inbox.CountRefusal(store.Refusal{Route: routeName(path, known), Status: a.status, Code: a.code, Delivery: lost, Last: time.Now().UTC()})
 	}
 	if r.Method != http.MethodOptions {
-		d.intake.answered(routeIndex(path, known), a.status, lost, began)
+		d.intake.answered(routeIndex(path, known), a, lost, lost && !likeSegment(r, path), began)
 	}
 	if lost || known && a.status != http.StatusMethodNotAllowed {
 		d.complaints.note(path, known, a, began)

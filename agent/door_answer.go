@@ -17,6 +17,9 @@ type doorAnswer struct {
 	cause         error // for the log alone
 }
 
+// codeNoCredentials answers on a route for which none are configured.
+const codeNoCredentials = "no_credentials"
+
 var doorTaken = doorAnswer{status: http.StatusOK}
 
 // doorRefusal answers a request that will fare no better when it is sent again.
@@ -36,16 +39,27 @@ func (a *doorAnswer) refused() bool {
 
 // lostDelivery reports whether a refused request looked like a delivery, so that Segment discards its
 // events. On an event route that is whatever has a body, but for web pages. On other paths it is what
-// Segment or one of its SDKs sends, by signature or User-Agent: the URL set there is wrong. Scanners
-// that try paths at random, and people who open the URL, lose nothing.
+// looks like Segment: the URL set there is wrong. Scanners that try paths at random, and people who open
+// the URL, lose nothing.
 func (a *doorAnswer) lostDelivery(r *http.Request, known bool) bool {
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
-	default:
-		return false
+		return known && a.code != "web_page" || !known && likeSegment(r, "")
 	}
+	return false
+}
+
+// likeSegment reports whether the sender of a request looks like Segment or one of its SDKs, by its
+// User-Agent or the credentials that it brings. SDKs may bring theirs in the body.
+func likeSegment(r *http.Request, path string) bool {
 	agent := r.Header.Get("User-Agent")
-	return known && a.code != "web_page" || r.Header.Get("X-Signature") != "" || strings.HasPrefix(agent, "Segment") || strings.HasPrefix(agent, "analytics-")
+	switch {
+	case strings.HasPrefix(agent, "Segment"), strings.HasPrefix(agent, "analytics-"), r.Header.Get("X-Signature") != "":
+		return true
+	case path == pathWebhook:
+		return r.Header.Get("Authorization") != ""
+	}
+	return path != ""
 }
 
 // write answers in the form that every Segment SDK can read: Python's wants code and message, Ruby's

@@ -161,7 +161,8 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
-		s = newStatus(counts, sent, l.process(), l.limits(), l.version, now)
+		process := l.process()
+		s = newStatus(counts, sent, process, l.limits(), l.version, now)
 		s.Guard, s.Staleness = guarded(list), staleness(list, now)
 		s.Verify = verifyStatus(verified)
 		jobs, err := l.plan(v)
@@ -176,6 +177,8 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 			return err
 		}
 		s.Salvages = whole(s.Salvages)
+		f := &facts{now: now, status: &s, process: process, computations: list}
+		s.Conditions = f.judge()
 		return nil
 	})
 	return s, err

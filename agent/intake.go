@@ -25,9 +25,11 @@ type IntakeRoute struct {
 	Route        string    `json:"route"` // webhook, tracking, other
 	Accepted     uint64    `json:"accepted"`
 	Lost         uint64    `json:"lost"`          // deliveries refused for good
+	Strangers    uint64    `json:"strangers"`     // of these, whose senders do not look like Segment
 	Deferred     uint64    `json:"deferred"`      // answered with 5xx: they are sent again
 	LastAccepted time.Time `json:"last_accepted"` // zero: none since the start
 	LastDeferred time.Time `json:"last_deferred"`
+	DeferredCode string    `json:"deferred_code"` // of the last of those
 	DeferredFrom time.Time `json:"deferred_from"` // when the first of those in a row was
 }
 
@@ -40,13 +42,18 @@ type intake struct {
 	mu      sync.Mutex
 	start   time.Time
 	minutes [intakeWindow / time.Minute]intakeMinute
-	last    [len(intakeRoutes)]struct{ accepted, deferred, from time.Time }
+	last    [len(intakeRoutes)]intakeLast
 }
 
 type intakeMinute struct {
-	at                         int64 // since 1970
-	accepted, lost, deferred   [len(intakeRoutes)]uint64
-	events, ordinary, personas uint64
+	at                              int64 // since 1970
+	accepted, lost, alien, deferred [len(intakeRoutes)]uint64
+	events, ordinary, personas      uint64
+}
+
+type intakeLast struct {
+	accepted, deferred, from time.Time
+	code                     string
 }
 
 func newIntake(start time.Time) *intake { return &intake{start: start} }
@@ -74,20 +81,24 @@ func (in *intake) minute(now time.Time) *intakeMinute {
 	return m
 }
 
-// answered counts an answer that was given at the door.
-func (in *intake) answered(route, status int, lost bool, now time.Time) {
+// answered counts an answer that was given at the door. lost: a delivery was refused; alien: its sender
+// does not look like Segment.
+func (in *intake) answered(route int, a doorAnswer, lost, alien bool, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	m, last := in.minute(now), &in.last[route]
 	switch {
 	case lost:
 		m.lost[route]++
-	case status >= http.StatusInternalServerError:
+		if alien {
+			m.alien[route]++
+		}
+	case a.status >= http.StatusInternalServerError:
 		m.deferred[route]++
-		if last.deferred = now; last.from.IsZero() {
+		if last.deferred, last.code = now, a.code; last.from.IsZero() {
 			last.from = now
 		}
-	case status == http.StatusOK:
+	case a.status == http.StatusOK:
 		m.accepted[route]++
 		last.accepted, last.from = now, time.Time{}
 	}
@@ -123,7 +134,7 @@ func (in *intake) lately(now time.Time) *Intake {
 	sum := &Intake{Since: from.UTC().Truncate(time.Second), Routes: make([]IntakeRoute, len(intakeRoutes))}
 	for i, name := range intakeRoutes {
 		last := &in.last[i]
-		sum.Routes[i] = IntakeRoute{Route: name, LastAccepted: last.accepted.UTC(), LastDeferred: last.deferred.UTC(), DeferredFrom: last.from.UTC()}
+		sum.Routes[i] = IntakeRoute{Route: name, LastAccepted: last.accepted.UTC(), LastDeferred: last.deferred.UTC(), DeferredCode: last.code, DeferredFrom: last.from.UTC()}
 	}
 	for i := range in.minutes {
 		m := &in.minutes[i]
@@ -133,6 +144,7 @@ func (in *intake) lately(now time.Time) *Intake {
 		for r := range sum.Routes {
 			sum.Routes[r].Accepted += m.accepted[r]
 			sum.Routes[r].Lost += m.lost[r]
+			sum.Routes[r].Strangers += m.alien[r]
 			sum.Routes[r].Deferred += m.deferred[r]
 		}
 		sum.WebhookEvents += m.events

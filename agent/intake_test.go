@@ -139,12 +139,12 @@ func TestTailShowsRefusalsAndNoFlood(t *testing.T) {
 // TestTheIntakeForgetsWhatIsAnHourOld, and keeps when a route last took something.
 func TestTheIntakeForgetsWhatIsAnHourOld(t *testing.T) {
 	in := newIntake(two)
-	in.answered(0, 401, true, two.Add(time.Minute))
-	in.answered(0, 200, false, two.Add(2*time.Minute))
-	in.answered(1, 503, false, two.Add(2*time.Minute))
-	in.answered(1, 503, false, two.Add(3*time.Minute))
+	in.answered(0, doorAnswer{status: 401}, true, true, two.Add(time.Minute))
+	in.answered(0, doorTaken, false, false, two.Add(2*time.Minute))
+	in.answered(1, doorCrowded, false, false, two.Add(2*time.Minute))
+	in.answered(1, doorCrowded, false, false, two.Add(3*time.Minute))
 	now := in.lately(two.Add(4 * time.Minute))
-	if w, tr := now.Routes[0], now.Routes[1]; w.Lost != 1 || w.Accepted != 1 || tr.Deferred != 2 || !tr.DeferredFrom.Equal(two.Add(2*time.Minute)) || !now.Since.Equal(two) {
+	if w, tr := now.Routes[0], now.Routes[1]; w.Lost != 1 || w.Strangers != 1 || w.Accepted != 1 || tr.DeferredCode != "crowded" || tr.Deferred != 2 || !tr.DeferredFrom.Equal(two.Add(2*time.Minute)) || !now.Since.Equal(two) {
 		t.Errorf("lately %+v", now)
 	}
 	later := in.lately(two.Add(2 * time.Hour))

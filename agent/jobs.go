@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"personasync/agent/config"
@@ -81,6 +82,72 @@ func nextFlush(plan []scheduler.Planned) (next time.Time) {
 		}
 	}
 	return next
+}
+
+// lastFlush is the time since when every schedule by which changes leave has run; zero when one has not.
+func lastFlush(plan []scheduler.Planned) (last time.Time) {
+	for _, p := range plan {
+		if p.Job == verifyJob {
+			continue
+		}
+		if p.Last.Started.IsZero() {
+			return time.Time{}
+		}
+		if last.IsZero() || p.Last.Started.Before(last) {
+			last = p.Last.Started
+		}
+	}
+	return last
+}
+
+// grown is a counter that conditions speak of while it grew lately. Its methods may be called concurrently.
+type grown struct {
+	mu    sync.Mutex
+	count uint64
+	at    time.Time // when it was seen to grow
+}
+
+// lately reports whether count grew within the last hour.
+func (g *grown) lately(count uint64, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if count > g.count {
+		g.at = now
+	}
+	g.count = count
+	return !g.at.IsZero() && now.Sub(g.at) < time.Hour
+}
+
+// missedRuns are the missed runs of each job.
+type missedRuns struct {
+	mu   sync.Mutex
+	jobs map[string]*grown
+}
+
+// begin takes over what was missed before the last stop.
+func (m *missedRuns) begin(runs []scheduler.Run) {
+	m.jobs = make(map[string]*grown, len(runs))
+	for _, r := range runs {
+		m.jobs[r.Job] = &grown{count: r.Missed}
+	}
+}
+
+// lately lists the jobs that missed a run in the last hour. A job that was never seen before has missed
+// nothing yet.
+func (m *missedRuns) lately(plan []scheduler.Planned, now time.Time) (jobs []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range plan {
+		g := m.jobs[p.Job]
+		if g == nil {
+			g = &grown{count: p.Last.Missed}
+			m.jobs[p.Job] = g
+		}
+		if g.lately(p.Last.Missed, now) {
+			jobs = append(jobs, p.Job)
+		}
+	}
+	return jobs
 }
 
 // ledger keeps the scheduler's runs in the store.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"runtime"
 	"slices"
@@ -128,6 +129,12 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 	c.space(r.p.store.Space())
 	c.jobs()
 	c.gauge("personasync_build_info", 1, r.p.o.Version, runtime.Version())
+	status, err := r.p.inspector().Status(context.Background())
+	c.conditions(status.Conditions, err)
+	if err != nil {
+		r.failed.Inc()
+		return
+	}
 	counts, err := r.p.store.Counts()
 	if err != nil {
 		r.failed.Inc()
@@ -164,13 +171,23 @@ func (c *reading) truth(name string, v bool, labels ...string) {
 	c.gauge(name, 0, labels...)
 }
 
+// conditions tells of each condition in each severity that it can have, whether it holds.
+func (c *reading) conditions(hold []Condition, unread error) {
+	if unread != nil {
+		hold = []Condition{{Name: conditionUnreadable, Severity: critical}}
+	}
+	for _, k := range conditionKinds {
+		for _, severity := range k.severities {
+			c.truth("personasync_condition", slices.ContainsFunc(hold, func(h Condition) bool {
+				return h.Name == k.name && h.Severity == severity
+			}), k.name, severity)
+		}
+	}
+}
+
 func (c *reading) process() {
 	health := c.p.senders.Health()
-	if dropped := c.p.o.LinesDropped; dropped != nil {
-		c.counter("personasync_log_lines_dropped_total", dropped())
-	} else {
-		c.counter("personasync_log_lines_dropped_total", 0)
-	}
+	c.counter("personasync_log_lines_dropped_total", c.p.linesDropped())
 	c.truth("personasync_ready", c.p.readiness.unready() == "")
 	c.truth("personasync_moengage_failing", health.State == "failing")
 	c.truth("personasync_moengage_stopped", health.State == "failing" && health.Stopped)

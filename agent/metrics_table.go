@@ -18,6 +18,7 @@ const maxLabelled = 200
 var metricTable = []metric{
 	{"personasync_build_info", "gauge", []string{"version", "goversion"}, "1; the labels say which build runs."},
 	{"personasync_ready", "gauge", nil, "1 while events are being accepted, as /readyz says."},
+	{"personasync_condition", "gauge", []string{"name", "severity"}, "1 while a condition holds, as `status` tells of it: docs/operating.md has a page for each. Alerts go by it."},
 
 	{"personasync_ingest_requests_total", "counter", []string{"route", "code"}, "Requests that Segment's side made, by route (webhook, tracking, other) and status of the answer."},
 	{"personasync_ingest_request_duration_seconds", "histogram", []string{"route"}, "How long they took, the fsync included."},

@@ -171,7 +171,7 @@ func (s *statusPage) look(now time.Time) (*Snapshot, error) {
 		Parked: causes[:min(len(causes), pageRows)], ParkedMore: max(len(causes)-pageRows, 0),
 		Jobs: plannedJobs(s.p.scheduler.Plan()), Computations: list, More: all - len(list),
 	}
-	snap.Verdicts = verdicts(snap, s.p.senders.Health().Stopped, c.Schedule.Mode != "cron" && len(snap.Jobs) == 0)
+	snap.Verdicts = verdicts(&status)
 	return snap, nil
 }
 

@@ -40,8 +40,9 @@ type recorder struct {
 	minutes []store.Sample
 	calls   []call // of the last minute
 	causes  []Cause
-	counted parkedTotals // what the causes were counted of
-	next    time.Time    // no count before this moment
+	counted parkedTotals  // what the causes were counted of
+	next    time.Time     // no count before this moment
+	silence time.Duration // see usualSilence
 }
 
 // call is one request to MoEngage that was answered, or was not.
@@ -179,6 +180,42 @@ func (r *recorder) series(from time.Time) []store.Sample {
 		}
 	}
 	return list
+}
+
+// enoughDeliveries are the minutes with events that a day must have for its pauses to say anything.
+const enoughDeliveries = 100
+
+// usualSilence is the longest pause between events of the day before the last one; 0 if too few came.
+func (r *recorder) usualSilence() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.minutes); n > 1 && r.minutes[n-1].Received > r.minutes[n-2].Received || r.silence == 0 {
+		r.silence = longestPause(r.minutes) // while nothing comes, the day before stays the same one
+	}
+	return r.silence
+}
+
+// longestPause is the longest time between two minutes with events, those in which no sample was taken left out.
+func longestPause(minutes []store.Sample) (longest time.Duration) {
+	var last time.Time
+	busy := 0
+	for i := range minutes[min(1, len(minutes)):] {
+		before, now := &minutes[i], &minutes[i+1]
+		if now.At.Sub(before.At) > 3*time.Minute {
+			last = time.Time{}
+		}
+		if now.Received <= before.Received {
+			continue
+		}
+		if busy++; !last.IsZero() {
+			longest = max(longest, now.At.Sub(last))
+		}
+		last = now.At
+	}
+	if busy < enoughDeliveries {
+		return 0
+	}
+	return max(longest, time.Minute)
 }
 
 // parkedTotals tells whether what is parked may be another than before.

@@ -230,55 +230,6 @@ func TestHistorySurvivesARestart(t *testing.T) {
 	}
 }
 
-func TestVerdicts(t *testing.T) {
-	well := func(change func(*Snapshot)) *Snapshot {
-		s := &Snapshot{Status: Status{Ready: true, MoEngage: Reachability{State: "ok"}}}
-		change(s)
-		return s
-	}
-	for _, c := range []struct {
-		name     string
-		snapshot *Snapshot
-		stopped  bool
-		cron     bool
-		want     []string // level and a part of the text
-	}{
-		{name: "nothing to do", snapshot: well(func(*Snapshot) {}), want: []string{"ok MoEngage was told everything"}},
-		{name: "on the way", snapshot: well(func(s *Snapshot) { s.Status.Pending = 1204 }), want: []string{"ok 1,204 changes are on the way"}},
-		{name: "refusing events", snapshot: well(func(s *Snapshot) { s.Status.Ready, s.Status.Unready = false, "the disk is full" }), want: []string{"bad Events are not being accepted: the disk is full"}},
-		{name: "wrong credentials come before what is parked", stopped: true, snapshot: well(func(s *Snapshot) {
-			s.Status.Parked = 1
-			s.Status.MoEngage = Reachability{State: "failing", LastError: "http_401: no", Since: "2026-03-01T10:02:00Z"}
-		}), want: []string{"bad MoEngage refuses everything since 10:02 UTC, 1 March. http_401: no. Nothing is lost", "warn 1 item could not"}},
-		{name: "an outage explains old changes", snapshot: well(func(s *Snapshot) {
-			s.Status.MoEngage.State, s.Status.OldestPendingS, s.Status.Pending = "failing", 9999, 5
-		}), want: []string{"warn MoEngage does not take requests"}},
-		{name: "old changes without an outage", snapshot: well(func(s *Snapshot) { s.Status.OldestPendingS, s.Status.Pending = 3600, 5 }), want: []string{"warn The oldest of 5 changes has waited for 1 h 0 min"}},
-		{name: "old changes that wait for a schedule", cron: true, snapshot: well(func(s *Snapshot) { s.Status.OldestPendingS, s.Status.Pending = 3600, 1 }), want: []string{"ok 1 change is on the way"}},
-		{name: "held", snapshot: well(func(s *Snapshot) { s.Status.Held = 2 }), want: []string{"warn 2 changes are held"}},
-		{name: "parked, and about to expire", snapshot: well(func(s *Snapshot) {
-			s.Status.Parked, s.Status.Expiring = 2100, &store.Expiring{Count: 2000, More: true, First: two}
-		}), want: []string{"warn 2,100 items could not be used or delivered: parked until you decide. Undecided, more than 2,000 expire within a week, the first on 1 March."}},
-		{name: "behind", snapshot: well(func(s *Snapshot) { s.Status.Unapplied = 300_000 }), want: []string{"warn 300,000 events are received and not applied"}},
-		{name: "the disk ends soon", snapshot: well(func(s *Snapshot) { s.Forecast = Forecast{Disk: "about 3 h 0 min", DiskS: 10800} }), want: []string{"warn At the growth of the last hour the disk lasts about 3 h"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got := verdicts(c.snapshot, c.stopped, !c.cron)
-			if len(got) != len(c.want) {
-				t.Fatalf("judged %+v", got)
-			}
-			for i, v := range got {
-				if !strings.HasPrefix(v.Level+" "+v.Text, c.want[i]) {
-					t.Errorf("judged %+v, want %s", v, c.want[i])
-				}
-				if v.Level != "ok" && v.Command == "" {
-					t.Errorf("nothing is said to type: %+v", v)
-				}
-			}
-		})
-	}
-}
-
 var two = time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 
 func TestForecasts(t *testing.T) {

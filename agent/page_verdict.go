@@ -11,9 +11,11 @@ import (
 // Verdict is one answer to the question that brings people to the status page: is anyone's membership
 // wrong in MoEngage, why, and what do I type?
 type Verdict struct {
-	Level   string `json:"level"` // ok | warn | bad
-	Text    string `json:"text"`
-	Command string `json:"command"` // what to type; may be empty
+	Name     string   `json:"name"`  // of the condition; empty when all is well
+	Level    string   `json:"level"` // ok | warn | bad
+	Text     string   `json:"text"`
+	Command  string   `json:"command"`  // the first of them; may be empty
+	Commands []string `json:"commands"` // what to type
 }
 
 const (
@@ -26,47 +28,26 @@ const (
 	behind = 200_000
 )
 
-// verdicts judges a snapshot, the worst first. stopped: MoEngage refuses in a way that waiting does not
-// cure. realtime: no change waits for a schedule.
-func verdicts(s *Snapshot, stopped, realtime bool) []Verdict {
-	var bad, warn []Verdict
-	st := &s.Status
-	if !st.Ready {
-		bad = append(bad, Verdict{"bad", "Events are not being accepted: " + st.Unready + ". Segment keeps them and tries again for about four hours.", "personasync status"})
-	}
-	failing := st.MoEngage.State == "failing"
-	switch {
-	case stopped:
-		bad = append(bad, Verdict{"bad", "MoEngage refuses everything" + sinceText(st.MoEngage.Since) + ". " + ended(st.MoEngage.LastError) + "Nothing is lost; one request a minute tries whether it is mended.", "personasync config check"})
-	case failing:
-		warn = append(warn, Verdict{"warn", "MoEngage does not take requests" + sinceText(st.MoEngage.Since) + ". " + ended(st.MoEngage.LastError) + "Changes wait and are tried again.", "personasync outbox list"})
-	}
-	if oldest := time.Duration(st.OldestPendingS) * time.Second; realtime && !failing && oldest > slow {
-		warn = append(warn, Verdict{"warn", fmt.Sprintf("The oldest of %s has waited for %s, although MoEngage answers.", quantity(st.Pending, "change"), forPeople(oldest)), "personasync outbox list"})
-	}
-	if st.Parked > 0 {
-		text := fmt.Sprintf("%s could not be used or delivered: parked until you decide.", quantity(st.Parked, "item"))
-		if e := st.Expiring; e != nil {
-			text += fmt.Sprintf(" Undecided, %s within a week, the first on %s.", expiryOf(e), e.First.UTC().Format("2 January"))
+// verdicts shows the conditions. Only where there is none, all is well.
+func verdicts(st *Status) []Verdict {
+	var all []Verdict
+	for _, c := range st.Conditions {
+		v := Verdict{Name: c.Name, Level: "warn", Text: c.Text, Commands: c.Commands}
+		if c.Severity == critical {
+			v.Level = "bad"
 		}
-		warn = append(warn, Verdict{"warn", text, "personasync outbox stats"})
+		if len(c.Commands) > 0 {
+			v.Command = c.Commands[0]
+		}
+		all = append(all, v)
 	}
-	if st.Held > 0 {
-		warn = append(warn, Verdict{"warn", fmt.Sprintf("%s held back, waiting for your decision.", are(st.Held, "change")), "personasync outbox list --state held"})
-	}
-	if st.Unapplied > behind {
-		warn = append(warn, Verdict{"warn", fmt.Sprintf("%s received and not applied yet: membership lags behind.", are(st.Unapplied, "event")), "personasync status"})
-	}
-	if f := s.Forecast; f.DiskS > 0 && f.DiskS < int64(diskSoon/time.Second) {
-		warn = append(warn, Verdict{"warn", fmt.Sprintf("At the growth of the last hour the disk lasts %s. Then events are refused with 503.", f.Disk), "df -h"})
-	}
-	if all := append(bad, warn...); len(all) > 0 {
+	switch {
+	case len(all) > 0:
 		return all
+	case st.Pending > 0:
+		return []Verdict{{Level: "ok", Text: fmt.Sprintf("%s on the way to MoEngage. Nothing is stuck.", are(st.Pending, "change")), Commands: []string{}}}
 	}
-	if st.Pending > 0 {
-		return []Verdict{{"ok", fmt.Sprintf("%s on the way to MoEngage. Nothing is stuck.", are(st.Pending, "change")), ""}}
-	}
-	return []Verdict{{"ok", "MoEngage was told everything. Nothing waits, nothing is parked.", ""}}
+	return []Verdict{{Level: "ok", Text: "MoEngage was told everything. Nothing waits, nothing is parked.", Commands: []string{}}}
 }
 
 func sinceText(since string) string {
@@ -100,6 +81,9 @@ func expiryOf(e *store.Expiring) string {
 func quantity(n uint64, thing string) string {
 	if n == 1 {
 		return "1 " + thing
+	}
+	if stem, found := strings.CutSuffix(thing, "y"); found {
+		return thousands(n) + " " + stem + "ies"
 	}
 	return thousands(n) + " " + thing + "s"
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -26,12 +28,19 @@ func (p *process) reloads(ctx context.Context) error {
 		if err == nil {
 			err = p.reload(ctx, next)
 		}
-		p.outdated.Store(err != nil)
+		p.refused.Store(refusedReload(err))
 		p.tellManager(daemon.SdNotifyReady, p.statusLine())
 		if err != nil && ctx.Err() == nil {
 			p.log.Error("the configuration was not reloaded, the old one goes on", "error", err)
 		}
 	}
+}
+
+func refusedReload(err error) *RefusedReload {
+	if err == nil {
+		return nil
+	}
+	return &RefusedReload{At: time.Now(), Error: strings.Join(strings.Fields(err.Error()), " ")}
 }
 
 // reload puts next in force, all but what needs a restart. Whatever can be refused comes first, so

@@ -42,7 +42,7 @@ func (c *DoorConfig) checkBeforeBody(r *http.Request) *doorAnswer {
 		return nil
 	}
 	if len(c.SharedSecrets) == 0 && len(c.BearerTokens) == 0 {
-		a := doorUnwell("no_credentials", "Neither ingest.shared_secret nor ingest.bearer_token is set here, so nothing can be checked. The sender keeps its events.", time.Minute)
+		a := doorUnwell(codeNoCredentials, "Neither ingest.shared_secret nor ingest.bearer_token is set here, so nothing can be checked. The sender keeps its events.", time.Minute)
 		return &a
 	}
 	if len(c.BearerTokens) > 0 && !c.bearer(r) {

@@ -47,6 +47,10 @@ type Status struct {
 	// it was looked at.
 	Salvages []store.Salvage `json:"salvages"`
 
+	// Conditions are what an operator should know of, the most severe first; docs/operating.md has a page
+	// for each.
+	Conditions []Condition `json:"conditions"`
+
 	Expiring *store.Expiring `json:"expiring"` // of what is parked, within a week; null when nothing is
 }
 
@@ -146,6 +150,10 @@ type Reachability struct {
 	State     string `json:"state"`
 	LastError string `json:"last_error"`
 	Since     string `json:"since"` // RFC 3339; empty when unknown
+
+	LastErrorAt string `json:"last_error_at"` // when LastError was; it is kept after recovery
+	Stopped     bool   `json:"stopped"`       // it refuses in a way that waiting does not cure
+	NextTry     string `json:"next_try"`      // while it fails; empty when unknown
 }
 
 // Process is what only the running agent knows of itself.
@@ -154,12 +162,32 @@ type Process struct {
 	Started   time.Time
 	NextFlush time.Time // zero: none planned
 	MoEngage  Reachability
-	Intake    *Intake
+
+	// What conditions are judged by; all zero of a stopped agent.
+	DataDir      string
+	Realtime     bool      // no change waits for a schedule
+	LastFlush    time.Time // since when every schedule has run; zero: not known
+	Space        *store.Space
+	Forecast     Forecast
+	Refused      *RefusedReload
+	Missed       []string      // jobs that missed a run in the last hour
+	NoSocket     string        // why systemd's socket was not inherited; "" where it was, or none was to be
+	LinesDropped uint64        // of the log since the start, if the last hour has some
+	UsualSilence time.Duration // the longest pause between deliveries of the day before; 0: too few came
+	Intake       *Intake
 }
+
+// RefusedReload is the last reload, when it was refused.
+type RefusedReload struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
+}
+
+const unreadyStopped = "stopped"
 
 // stopped is what an agent that does not answer would say, its data being in dir.
 func stopped(dir string) Process {
-	unready := "stopped"
+	unready := unreadyStopped
 	if by, held := store.Holder(dir); held && by.IsAgent() {
 		unready = "starting"
 	}

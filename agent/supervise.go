@@ -40,7 +40,7 @@ func (p *process) statusLine() string {
 		line += fmt.Sprintf("; %d changes pending, %d parked", c.Changes.Pending, c.Events.Parked+c.Changes.Parked)
 	}
 	line += "; MoEngage " + p.senders.Health().State
-	if p.outdated.Load() {
+	if p.refused.Load() != nil {
 		line += "; the last reload was refused, see the log"
 	}
 	return "STATUS=" + line

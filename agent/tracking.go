@@ -94,7 +94,7 @@ func (c *DoorConfig) checkWriteKeys() *doorAnswer {
 	if !c.AuthRequired || len(c.WriteKeys) > 0 {
 		return nil
 	}
-	a := doorUnwell("no_credentials", "No ingest.write_keys are set here, so nothing can be checked. The sender keeps its events.", time.Minute)
+	a := doorUnwell(codeNoCredentials, "No ingest.write_keys are set here, so nothing can be checked. The sender keeps its events.", time.Minute)
 	return &a
 }
 

@@ -49,6 +49,12 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	var b bytes.Buffer
 	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, beside(text, 12)) }
 
+	for i := range s.Conditions {
+		b.WriteString(sh.conditionText(&s.Conditions[i]))
+	}
+	if len(s.Conditions) > 0 {
+		b.WriteByte('\n')
+	}
 	line("events", sh.readyText(s))
 	line("MoEngage", sh.reachText(s.MoEngage))
 	line("next flush", flushText(s.NextFlush, now))
@@ -59,18 +65,7 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	}
 	line("pending", sh.pendingText(s))
 	line("parked", alarm(sh.paint.yellow, s.Parked)+" (`personasync outbox list --state parked`)")
-	if e := s.Expiring; e != nil {
-		line("expiring", sh.paint.yellow(expiringText(e)))
-	}
 	line("held", alarm(sh.paint.yellow, s.Held))
-	for _, g := range s.Guard {
-		line("guard", sh.paint.red("exits of "+plain(g.Key)+" are held")+" since "+minute(g.Since)+": too many members left at once; `personasync audience release` or `discard` decides")
-	}
-	for _, c := range s.Staleness {
-		if c.Silent {
-			line("silent", sh.paint.yellow("no event of "+plain(c.Key)+" for "+ago(c.AgeS))+": is it still on in Segment?")
-		}
-	}
 	line("delivered", count(s.Delivered))
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", plural(s.SentLastMinute.Users, "user"), plural(s.SentLastMinute.Events, "event")))
 	line("known", plural(s.Users, "user")+", "+plural(s.Audiences, "audience"))
@@ -102,6 +97,19 @@ func refusalText(r *store.Refusal, now time.Time) string {
 	text := fmt.Sprintf("%s, HTTP %d %s at %s, the last %s ago", count(r.Count), r.Status, plain(r.Code), plain(r.Route), ago(int64(max(0, now.Sub(r.Last))/time.Second)))
 	if !r.Delivery {
 		text += "; no deliveries of Segment's"
+	}
+	return text
+}
+
+// conditionText shows a condition and what to type about it.
+func (sh *shell) conditionText(c *agent.Condition) string {
+	paint := sh.paint.yellow
+	if c.Severity == "critical" {
+		paint = sh.paint.red
+	}
+	text := wrap(paint(c.Severity)+": "+plain(c.Text)+" ("+plain(c.Name)+")", tableWidth) + "\n"
+	for _, command := range c.Commands {
+		text += "    " + plain(command) + "\n"
 	}
 	return text
 }
@@ -155,8 +163,16 @@ func (sh *shell) reachText(r agent.Reachability) string {
 	if r.Since != "" {
 		text += " since " + plain(r.Since)
 	}
-	if r.LastError != "" {
-		text += "; last error: " + plain(r.LastError)
+	if r.LastError == "" {
+		return text
+	}
+	text += "; last error"
+	if r.LastErrorAt != "" {
+		text += " at " + plain(r.LastErrorAt)
+	}
+	text += ": " + plain(r.LastError)
+	if r.NextTry != "" {
+		text += "; next try at " + plain(r.NextTry)
 	}
 	return text
 }
@@ -173,15 +189,6 @@ func (sh *shell) pendingText(s agent.Status) string {
 		return "0"
 	}
 	return count(s.Pending) + ", the oldest for " + ago(s.OldestPendingS) + drainText(s.Drain)
-}
-
-// expiringText announces what of the parked is about to expire.
-func expiringText(e *store.Expiring) string {
-	much := count(e.Count)
-	if e.More {
-		much = "more than " + much
-	}
-	return much + " of the parked within a week, the first on " + e.First.UTC().Format(time.RFC3339) + ", unless you decide"
 }
 
 // drainText forecasts when what is pending is gone; of what is gone in a minute there is nothing to say.

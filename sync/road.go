@@ -7,11 +7,12 @@ import (
 
 // Health is what the sender thinks of MoEngage.
 type Health struct {
-	State     string // ok | failing | unknown
-	LastError string // code and sentence of the last failure; kept after recovery until the next one
-	Since     time.Time
-	Stopped   bool      // failing in a way that only a person, or MoEngage, can mend
-	NextProbe time.Time // while stopped: the next real request that tries
+	State       string    // ok | failing | unknown
+	LastError   string    // code and sentence of the last failure; kept after recovery until the next one
+	LastErrorAt time.Time // when that was
+	Since       time.Time
+	Stopped     bool      // failing in a way that only a person, or MoEngage, can mend
+	NextProbe   time.Time // while stopped: the next real request that tries
 }
 
 const (
@@ -64,7 +65,7 @@ func (r *road) answered(now time.Time) turn {
 	if was == stateOK {
 		return turnNone
 	}
-	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError}, accepted: r.accepted, parked: r.parked}
+	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError, LastErrorAt: r.health.LastErrorAt}, accepted: r.accepted, parked: r.parked}
 	if was == stateFailing {
 		return turnHealed
 	}
@@ -102,7 +103,7 @@ func (r *road) stop(a answer, now time.Time) turn {
 // fail moves the state and says whether that is news.
 func (r *road) fail(a answer, now time.Time, stopped bool) turn {
 	was := r.health
-	r.health.LastError = a.Code + ": " + a.said
+	r.health.LastError, r.health.LastErrorAt = a.Code+": "+a.said, now
 	r.health.Stopped = stopped
 	if !stopped {
 		r.health.NextProbe = time.Time{}

@@ -72,7 +72,7 @@ function show(s) {
 function verdict(v) {
   const word = { ok: 'Good.', warn: 'Look:', bad: 'Act:' }[v.level]
   const li = el('li', { class: 'verdict ' + v.level }, el('span', { class: 'text' }, el('span', { class: 'word' }, word), v.text))
-  if (v.command) li.append(el('code', {}, v.command))
+  for (const c of v.commands) li.append(el('code', {}, c))
   return li
 }
 
@@ -87,7 +87,7 @@ function tiles(s) {
     tile('Oldest pending', span(st.oldest_pending_s), st.next_flush ? 'next flush ' + clock(Date.parse(st.next_flush)) + ' UTC' : ''),
     tile('Parked', number(st.parked), st.parked ? 'wait for a decision' : '', st.parked ? 'attention' : ''),
     tile('Held', number(st.held), st.held ? 'wait for a decision' : '', st.held ? 'attention' : ''),
-    tile('Received a minute', number(s.received_per_minute), `${number(st.received)} ever, ${number(st.rejected)} refused`),
+    tile('Received a minute', number(s.received_per_minute), `${number(st.received)} ever, ${number(st.rejected)} refused`, st.conditions.some((c) => c.name === 'intake_refused') ? 'attention' : ''),
     tile('Delivered a minute', number(s.delivered_per_minute), `${number(st.delivered)} ever`),
     tile('MoEngage answers in', answered ? millis(s.latency_p50_ms) : '–', answered ? `95 % within ${millis(s.latency_p95_ms)}` : ''),
     tile('Disk lasts', s.forecast.disk, `data ${bytes(s.space.data_bytes)}${s.space.max_data_bytes ? ' of ' + bytes(s.space.max_data_bytes) : ''}, ${bytes(s.space.free_bytes)} free`, 'words'),

@@ -60,6 +60,22 @@ func (s scraped) with(metric string, value float64) scraped {
 	return out
 }
 
+// holding returns s with a condition that holds, in one of its severities.
+func (s scraped) holding(name, severity string) scraped { return s.condition(name, severity, 1) }
+
+func (s scraped) condition(name, severity string, value float64) scraped {
+	out, found := maps.Clone(s), false
+	for key, x := range s {
+		if x.labels.Get(model.MetricNameLabel) == "personasync_condition" && x.labels.Get("name") == name && x.labels.Get("severity") == severity {
+			out[key], found = sample{x.labels, value}, true
+		}
+	}
+	if !found {
+		panic("the agent has no condition " + name + ", " + severity)
+	}
+	return out
+}
+
 // history is what Prometheus has stored: one scrape a minute.
 type history []scraped
 
@@ -172,24 +188,24 @@ func TestRules(t *testing.T) {
 	a.until(`personasync_changes_closed_total{outcome="delivered"} 1`)
 	a.until(`personasync_verify_differing_users{computation="vip"} 0`)
 	// A busy machine misses a run of a job each second; that is a story of its own below.
-	const missed = "personasync_job_missed_runs_total"
-	well := a.scrape().with(missed, 0)
+	punctual := func(s scraped) scraped { return s.condition("runs_missed", "warning", 0) }
+	well := punctual(a.scrape())
 
 	for range 60 {
 		a.tell("eve", true, "wrong")
 	}
 	a.post("/v1/track", `{}`, nil) // no write key is configured: 503
-	a.until("personasync_requests_rejected_total 60")
-	refused := a.scrape().with(missed, 0)
+	a.until(`personasync_condition{name="intake_refused",severity="critical"} 1`)
+	refused := punctual(a.scrape())
 
 	a.tellRaw(`{"type":"identify","userId":"bob","messageId":"m-9","traits":{},"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"s"}}}`, "hush")
 	a.until(`personasync_parked{cause="undetermined"} 1`)
-	parked := a.scrape()
+	parked := punctual(a.scrape()).condition("intake_refused", "critical", 0).condition("intake_deferred", "warning", 0)
 
 	a.moengage.Store(http.StatusUnauthorized)
 	a.tell("carl", true, "hush")
-	a.until("personasync_moengage_stopped 1")
-	stopped := a.scrape()
+	a.until(`personasync_condition{name="moengage_refusing",severity="critical"} 1`)
+	stopped := punctual(a.scrape()).condition("intake_refused", "critical", 0).condition("intake_deferred", "warning", 0)
 	gone := scraped{}
 	a.stop()
 	if _, err := a.fetch(); err == nil {
@@ -201,8 +217,6 @@ func TestRules(t *testing.T) {
 		}
 	}
 
-	const day = 24 * 60
-	full := well.with("personasync_disk_free_bytes", 300<<20)
 	for _, c := range []struct {
 		name string
 		h    history
@@ -210,23 +224,34 @@ func TestRules(t *testing.T) {
 	}{
 		{"all is well", steady(well, 90), nil},
 		{"the agent is gone", steady(gone, 5), []string{"PersonasyncDown"}},
-		{"the door refuses", between(well, refused, 40), []string{"PersonasyncDoorRefuses", "PersonasyncRefusesEvents"}},
+		{"the door refuses", steady(refused, 8), []string{"PersonasyncDoorRefuses", "PersonasyncRefusesEvents"}},
+		{"the door refuses a few", steady(well.holding("intake_refused", "warning"), 8), []string{"PersonasyncDoorRefuses"}},
+		{"everything is ignored", steady(well.holding("intake_ignored", "critical"), 8), []string{"PersonasyncIntakeIgnored"}},
+		{"nothing came in a day", steady(well.holding("no_event_yet", "warning"), 24*60+2), []string{"PersonasyncNoEventYet"}},
+		{"nothing came in an hour yet", steady(well.holding("no_event_yet", "warning"), 60), nil},
+		{"Segment is silent", steady(well.holding("nothing_received", "warning"), 15), []string{"PersonasyncNothingReceived"}},
+		{"a computation fell silent", steady(well.holding("computation_silent", "info"), 70), []string{"PersonasyncComputationSilent"}},
 		{"something is parked", steady(parked, 30), []string{"PersonasyncParked"}},
-		{"credentials are refused", steady(stopped, 30), []string{"PersonasyncMoEngageFailing", "PersonasyncMoEngageRefuses", "PersonasyncParked"}},
-		{"MoEngage is away for some minutes", steady(well.with("personasync_moengage_failing", 1), 10), nil},
-		{"events are not accepted", steady(well.with("personasync_ready", 0), 5), []string{"PersonasyncNotReady"}},
-		{"changes wait", steady(well.with("personasync_oldest_pending_age_seconds", 1000), 10), []string{"PersonasyncLag"}},
-		{"changes wait a little", steady(well.with("personasync_oldest_pending_age_seconds", 800), 10), nil},
-		{"changes are held", steady(well.with("personasync_changes_open", 3), 20), []string{"PersonasyncHeld"}},
-		{"apply is behind", steady(well.with("personasync_events_unapplied", 300_000), 15), []string{"PersonasyncBehind"}},
-		{"the disk is nearly full", steady(full, 8), []string{"PersonasyncDiskLow"}},
-		{"the disk fills", between(well.with("personasync_disk_free_bytes", 20<<30), well.with("personasync_disk_free_bytes", 10<<30), 6*60), []string{"PersonasyncDiskFills"}},
-		{"our own limit is near", steady(well.with("personasync_data_limit_bytes", 100<<20).with("personasync_data_bytes", 90<<20), 8), []string{"PersonasyncDiskLow"}},
-		{"runs were missed", between(well, well.with("personasync_job_missed_runs_total", 2), 10), []string{"PersonasyncMissedRuns"}},
-		{"a computation fell silent", steady(well.with("personasync_computation_last_event_timestamp_seconds", float64(time.Now().Unix()-4*day*60)), 70), []string{"PersonasyncComputationSilent"}},
-		{"MoEngage lost something", steady(well.with("personasync_verify_compared_users", 1000).with("personasync_verify_differing_users", 11), 2), []string{"PersonasyncVerifyDiffers"}},
-		{"MoEngage lost next to nothing", steady(well.with("personasync_verify_compared_users", 1000).with("personasync_verify_differing_users", 9), 2), nil},
-		{"the store does not answer", between(well, well.with("personasync_scrape_errors_total", 20), 30), []string{"PersonasyncScrapeErrors"}},
+		{"credentials are refused", steady(stopped, 30), []string{"PersonasyncMoEngageRefuses", "PersonasyncParked"}},
+		{"MoEngage is away for some minutes", steady(well.holding("moengage_failing", "warning"), 10), nil},
+		{"MoEngage is away", steady(well.holding("moengage_failing", "warning"), 20), []string{"PersonasyncMoEngageFailing"}},
+		{"events are not accepted", steady(well.holding("not_ready", "critical"), 5), []string{"PersonasyncNotReady"}},
+		{"changes wait", steady(well.holding("lag", "critical"), 10), []string{"PersonasyncLag"}},
+		{"changes are held", steady(well.holding("held", "warning"), 20), []string{"PersonasyncHeld"}},
+		{"apply is behind", steady(well.holding("behind", "warning"), 15), []string{"PersonasyncBehind"}},
+		{"the disk is nearly full", steady(well.holding("disk", "critical"), 8), []string{"PersonasyncDiskLow"}},
+		{"the disk fills", steady(well.holding("disk", "warning"), 70), []string{"PersonasyncDiskFills"}},
+		{"the ledger is off", steady(well.holding("ledger", "critical"), 2), []string{"PersonasyncLedger"}},
+		{"a file was damaged", steady(well.holding("damage", "warning"), 2), []string{"PersonasyncDamage"}},
+		{"a reload was refused", steady(well.holding("config_refused", "warning"), 10), []string{"PersonasyncConfigRefused"}},
+		{"the socket is missing", steady(well.holding("socket_missing", "critical"), 5), []string{"PersonasyncSocketMissing"}},
+		{"nothing can be read back", steady(well.holding("verify_impossible", "warning"), 10), []string{"PersonasyncVerifyImpossible"}},
+		{"a job failed", steady(well.holding("job_failed", "warning"), 10), []string{"PersonasyncJobFailed"}},
+		{"the log lost lines", steady(well.holding("log_dropped", "info"), 2), []string{"PersonasyncLogDropped"}},
+		{"runs were missed", steady(well.holding("runs_missed", "warning"), 2), []string{"PersonasyncMissedRuns"}},
+		{"MoEngage lost something", steady(well.holding("verify_differs", "warning"), 2), []string{"PersonasyncVerifyDiffers"}},
+		{"MoEngage lost next to nothing", steady(well.holding("verify_differs", "info"), 2), nil},
+		{"the store does not answer", steady(well.holding("store_unreadable", "critical"), 10), []string{"PersonasyncScrapeErrors"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := load(t, c.h)
@@ -237,6 +262,13 @@ func TestRules(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an alert is as severe as its condition", func(t *testing.T) {
+		for name, r := range rules(t) {
+			if _, own := r.Labels["severity"]; own != (name == "PersonasyncDown") {
+				t.Errorf("%s has the labels %v", name, r.Labels)
+			}
+		}
+	})
 	t.Run("every rule has fired", func(t *testing.T) {
 		tried := strings.Join(strings.Fields(source(t)), " ")
 		for name := range rules(t) {

@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// seenFromOutside are conditions of which an agent's own metric cannot tell, and why.
+var seenFromOutside = map[string]string{conditionNotRunning: "an agent that is gone answers no scrape"}
+
+// TestConditionsAlertsAndRunbookHaveTheSameNames: whoever is woken by one finds the others.
+func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	alert := regexp.MustCompile(`(?s)- alert: (\w+)\n\s+expr: ([^\n]+)\n.*?condition: (\w+)\n\s+runbook: docs/operating\.md#(\w+)`)
+	byAlert := make(map[string]string)
+	told := make(map[string]bool) // conditions that have an alert
+	rules := read("../packaging/prometheus/rules.yml")
+	for _, m := range alert.FindAllStringSubmatch(rules, -1) {
+		name, expr, condition := m[1], m[2], m[3]
+		byAlert[name], told[condition] = condition, true
+		if seenFromOutside[condition] == "" && !strings.HasPrefix(expr, `personasync_condition{name="`+condition+`"`) {
+			t.Errorf("%s is for the condition %s, and fires by %s", name, condition, expr)
+		}
+		if m[4] != strings.ToLower(name) {
+			t.Errorf("%s leads to the page %s", name, m[4])
+		}
+	}
+	if n := strings.Count(rules, "- alert: "); n != len(byAlert) {
+		t.Errorf("%d of %d alerts name their condition", len(byAlert), n)
+	}
+	pages := make(map[string]string)
+	for _, m := range regexp.MustCompile("(?m)^### (Personasync\\w+)\nCondition `(\\w+)`\\.$").FindAllStringSubmatch(read("../docs/operating.md"), -1) {
+		pages[m[1]] = m[2]
+	}
+	for name, condition := range byAlert {
+		if pages[name] != condition {
+			t.Errorf("the page of %s is about %q, not %s", name, pages[name], condition)
+		}
+		if !slices.ContainsFunc(conditionKinds, func(k conditionKind) bool { return k.name == condition }) {
+			t.Errorf("%s names the condition %s, and there is none", name, condition)
+		}
+	}
+	for name := range pages {
+		if byAlert[name] == "" {
+			t.Errorf("the runbook has a page on %s, and there is no such alert", name)
+		}
+	}
+	for _, k := range conditionKinds {
+		if !told[k.name] {
+			t.Errorf("there is no alert for %s", k.name)
+		}
+	}
+}

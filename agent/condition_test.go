@@ -1,0 +1,330 @@
+package agent
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+// wellAt is an agent to whom nothing is wrong, at the moment two: it runs for a day, and heard an event a minute ago.
+func wellAt() *facts {
+	heard := two.Add(-time.Minute)
+	in := newIntake(two.Add(-24 * time.Hour))
+	in.answered(0, doorTaken, false, false, heard)
+	return &facts{
+		now: two,
+		status: &Status{
+			Ready: true, Received: 100, Heard: &heard, Intake: in.lately(two), MoEngage: Reachability{State: "ok"},
+			Events: store.EventLedger{Accepted: 100, Transitions: 60, Ignored: 40}, Changes: store.ChangeLedger{Created: 60, Delivered: 60},
+		},
+		process: Process{
+			Started: two.Add(-24 * time.Hour), Realtime: true, DataDir: "/var/lib/personasync",
+			Space: &store.Space{FreeBytes: 100 << 30, FloorBytes: 1 << 30, DataBytes: 1 << 30},
+		},
+	}
+}
+
+func refusedKind(route string, status int, code string, count uint64, ago time.Duration) store.Refusal {
+	return store.Refusal{Route: route, Status: status, Code: code, Delivery: true, Count: count, Last: two.Add(-ago)}
+}
+
+// webhookIntake is an hour in which the webhook took some deliveries and refused others.
+func webhookIntake(accepted, lost, strangers int, last time.Duration) *Intake {
+	return &Intake{Since: two.Add(-time.Hour), Routes: []IntakeRoute{{Route: routeWebhook, Accepted: uint64(accepted), Lost: uint64(lost), Strangers: uint64(strangers), LastAccepted: since0(accepted, last)}, {Route: routeTracking}, {Route: routeOther}}}
+}
+
+func since0(accepted int, last time.Duration) time.Time {
+	if accepted == 0 {
+		return time.Time{}
+	}
+	return two.Add(-last)
+}
+
+// conditionCases is an example of every condition, and of what is none.
+var conditionCases = []struct {
+	name  string
+	facts func(f *facts)
+	want  []string // name, severity, and parts of the sentence in order, or of the commands
+}{
+	{"all is well", func(*facts) {}, nil},
+	{"changes on their way", func(f *facts) { f.status.Pending = 1204 }, nil},
+	{"the agent is stopped", func(f *facts) {
+		f.process = Process{}
+		f.status.Ready, f.status.Unready, f.status.Intake = false, unreadyStopped, nil
+	}, []string{"not_running critical.*four hours.*systemctl start personasync"}},
+	{"events are not accepted", func(f *facts) { f.status.Ready, f.status.Unready = false, "the disk is full" }, []string{"not_ready critical.*not being accepted: the disk is full. Segment keeps.*personasync doctor"}},
+
+	{"a wrong secret, and nothing gets in", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
+		f.status.Intake, f.status.Heard = webhookIntake(0, 11, 0, 0), nil
+	}, []string{"intake_refused critical.*11 of 11 deliveries to /segment/webhook in the last hour were refused for good.*at 01:59:00 UTC, 1 March.*401 invalid_signature: 11 so far.*ingest.shared_secret.*tail --follow"}},
+	{"a wrong secret in the night, the agent restarted since, and nothing came in", func(f *facts) {
+		old := two.Add(-9 * time.Hour)
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 8*time.Hour)}
+		f.status.Intake, f.status.Heard = webhookIntake(0, 0, 0, 0), &old
+	}, []string{"intake_refused critical.*Deliveries to /segment/webhook were refused for good"}},
+	{"of the webhook everything is refused, while an SDK gets in", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
+		f.status.Intake = webhookIntake(0, 11, 0, 0)
+		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 100_000, LastAccepted: two}
+	}, []string{"intake_refused critical.*11 of 11 deliveries"}},
+	{"a batch too large among thousands", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 413, "body_too_large", 1, 2*time.Minute)}
+		f.status.Intake = webhookIntake(2000, 1, 0, time.Minute)
+	}, []string{"intake_refused warning.*1 of 2,001 deliveries.*ingest.max_body_bytes"}},
+	{"the secret was corrected", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 20*time.Minute)}
+		f.status.Intake = webhookIntake(3, 11, 0, time.Minute)
+	}, nil},
+	{"Segment has a wrong URL", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
+		f.status.Intake, f.status.Heard = webhookIntake(0, 0, 0, 0), nil
+		f.status.Intake.Routes[2].Lost = 5
+	}, []string{"intake_refused critical.*5 deliveries to paths that take no events.*URL in Segment to end in /segment/webhook"}},
+	{"a scanner tries paths", func(f *facts) {
+		f.status.Refusals = []store.Refusal{{Route: routeOther, Status: 404, Code: "not_found", Count: 100_000, Last: two}}
+	}, nil},
+	{"a stranger knows the webhook", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "missing_signature", 500, time.Minute)}
+		f.status.Intake = webhookIntake(3, 500, 500, 10*time.Minute)
+	}, []string{"intake_refused warning.*None of the senders looks like Segment"}},
+	{"refused a month ago, and nothing since", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 30*24*time.Hour)}
+		f.status.Intake = webhookIntake(0, 0, 0, 0)
+	}, nil},
+
+	{"a mapping that loses context.personas", func(f *facts) {
+		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas = 100, 100, 100
+	}, []string{"intake_ignored critical.*All 100 events that came to /segment/webhook in the last hour were ignored: they have no context.personas.*Map the whole event"}},
+	{"a mapping that empties context.personas", func(f *facts) {
+		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary = 100, 100
+	}, []string{"intake_ignored critical.*neither class, id nor key"}},
+	{"ordinary events among others", func(f *facts) {
+		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas = 100, 99, 99
+	}, nil},
+	{"the first test event", func(f *facts) {
+		f.status.Received, f.status.Events = 1, store.EventLedger{Accepted: 1, Ignored: 1}
+	}, []string{"intake_ignored warning.*All of the 1 event received so far"}},
+
+	{"a route without credentials", func(f *facts) {
+		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Deferred: 7, DeferredCode: codeNoCredentials, LastDeferred: two, DeferredFrom: two.Add(-10 * time.Minute)}
+	}, []string{"intake_deferred warning.*tracking route.*no_credentials.*ingest.write_keys"}},
+	{"the same for an hour", func(f *facts) {
+		f.status.Intake.Routes[0] = IntakeRoute{Route: routeWebhook, Deferred: 7, DeferredCode: codeNoCredentials, LastDeferred: two, DeferredFrom: two.Add(-2 * time.Hour)}
+	}, []string{"intake_deferred critical.*ingest.shared_secret or"}},
+	{"a moment of crowding, over", func(f *facts) {
+		f.status.Intake.Routes[0] = IntakeRoute{Route: routeWebhook, Deferred: 7, DeferredCode: "crowded", LastDeferred: two.Add(-time.Minute)}
+	}, nil},
+
+	{"a fresh agent that heard nothing", func(f *facts) {
+		f.status.Received, f.status.Events, f.status.Heard = 0, store.EventLedger{}, nil
+	}, []string{"no_event_yet warning.*No event was ever received.*/segment/webhook"}},
+	{"silence for two days", func(f *facts) {
+		heard := two.Add(-49 * time.Hour)
+		f.status.Heard = &heard
+	}, []string{"nothing_received warning.*nothing since 01:00:00 UTC, 27 February"}},
+	{"silence for two hours, where something comes each minute", func(f *facts) {
+		heard := two.Add(-2 * time.Hour)
+		f.status.Heard, f.process.UsualSilence = &heard, 3*time.Minute
+	}, []string{"nothing_received warning.*no pause was longer than 3 min"}},
+	{"silence for two hours, where that happens", func(f *facts) {
+		heard := two.Add(-2 * time.Hour)
+		f.status.Heard, f.process.UsualSilence = &heard, time.Hour
+	}, nil},
+	{"one audience is silent", func(f *facts) { f.status.Staleness = []Staleness{{Key: "vip", Silent: true}, {Key: "gold"}} }, []string{"computation_silent info.*No event of vip for more than two days"}},
+
+	{"wrong credentials come before what is parked", func(f *facts) {
+		f.status.Parked = 1
+		f.status.MoEngage = Reachability{State: "failing", Stopped: true, LastError: "http_401: no", Since: "2026-03-01T00:02:00Z", LastErrorAt: "2026-03-01T01:59:00Z", NextTry: "2026-03-01T02:01:00Z"}
+	}, []string{"moengage_refusing critical.*refuses everything since 00:02 UTC, 1 March. Its last error, at 01:59:00 UTC, 1 March, was http_401: no. Nothing is lost.*next at 02:01:00 UTC.*explain-code http_401", "parked warning.*1 item could not"}},
+	{"an outage explains old changes", func(f *facts) {
+		f.status.MoEngage = Reachability{State: "failing", LastError: "http_503: away"}
+		f.status.OldestPendingS, f.status.Pending = 9999, 5
+	}, []string{"lag critical.*because MoEngage does not take requests", "moengage_failing warning.*retried"}},
+	{"old changes without an outage", func(f *facts) { f.status.OldestPendingS, f.status.Pending = 3600, 5 }, []string{"lag critical.*The oldest of 5 pending changes has waited for 1 h 0 min, although MoEngage answers"}},
+	{"old changes that wait for a schedule", func(f *facts) {
+		f.process.Realtime, f.process.LastFlush = false, two.Add(-2*time.Hour)
+		f.status.OldestPendingS, f.status.Pending = 3600, 1
+	}, nil},
+	{"old changes that a run did not take", func(f *facts) {
+		f.process.Realtime, f.process.LastFlush = false, two.Add(-time.Minute)
+		f.status.OldestPendingS, f.status.Pending = 3600, 1
+	}, []string{"lag critical"}},
+	{"behind", func(f *facts) { f.status.Unapplied = 300_000 }, []string{"behind warning.*300,000 events are received and not applied"}},
+
+	{"the disk is nearly full", func(f *facts) { f.process.Space.FreeBytes = 3 << 29 }, []string{"disk critical.*1.5 GiB free.*df -h /var/lib/personasync"}},
+	{"our own limit is near", func(f *facts) { f.process.Space.MaxDataBytes = 5<<28 - 1 }, []string{"disk critical.*retention.max_data_bytes"}},
+	{"the disk ends soon", func(f *facts) { f.process.Forecast = Forecast{Disk: "about 47 h 0 min", DiskS: 47 * 3600} }, []string{"disk warning.*lasts about 47 h"}},
+	{"the disk ends, but not soon", func(f *facts) { f.process.Forecast = Forecast{Disk: "about 2 d 1 h", DiskS: 49 * 3600} }, nil},
+	{"the ledger is off", func(f *facts) { f.status.Changes.Created++ }, []string{"ledger critical.*db check"}},
+	{"a damaged file is kept", func(f *facts) { f.status.Salvages = []store.Salvage{{File: "state.db", KeptAs: "state.db.damaged-1"}} }, []string{"damage warning.*remove state.db.damaged-1"}},
+	{"a reload was refused", func(f *facts) {
+		f.process.Refused = &RefusedReload{At: two.Add(-time.Hour), Error: "schedule.cron: bad"}
+	}, []string{"config_refused warning.*reload of 01:00:00 UTC, 1 March.*schedule.cron: bad. .*personasync config check"}},
+
+	{"exits are held", func(f *facts) {
+		f.status.Held = 350
+		f.status.Guard = []GuardedAudience{{Key: "big spenders", ID: "aud_1", Held: 350, Since: "2026-03-01T01:00:00Z"}}
+	}, []string{"held warning.*exits of big spenders \\(350 changes since 01:00 UTC, 1 March\\) are held.*personasync audience release 'big spenders';personasync audience discard 'big spenders'"}},
+	{"exits of a key that two audiences have", func(f *facts) {
+		f.status.Held = 350
+		f.status.Guard = []GuardedAudience{{Key: "vip", ID: "aud_1", Held: 350, Since: "2026-03-01T01:00:00Z"}}
+		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
+	}, []string{"held warning.*personasync audience release aud_1;"}},
+	{"something else is held", func(f *facts) { f.status.Held = 2 }, []string{"held warning.*2 changes are held.*outbox list --state held"}},
+	{"parked, and about to expire", func(f *facts) {
+		f.status.Parked, f.status.Expiring = 2100, &store.Expiring{Count: 2000, More: true, First: two}
+	}, []string{"parked warning.*2,100 items could not be used or delivered: parked until you decide. Undecided, more than 2,000 expire within a week, the first on 1 March."}},
+	{"MoEngage lost something", func(f *facts) { f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 11, Worst: "vip", At: two} }, []string{"verify_differs warning.*11 do not hold.*audience verify vip --repair"}},
+	{"MoEngage lost next to nothing", func(f *facts) { f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 1, Worst: "vip", At: two} }, []string{"verify_differs info.*1 does not hold"}},
+	{"systemd handed over no socket", func(f *facts) {
+		f.process.NoSocket = "personasync.socket is enabled and did not start: see `systemctl status personasync.service`"
+		f.status.Ready, f.status.Unready = false, f.process.NoSocket
+	}, []string{"socket_missing critical.*deliveries do not arrive: personasync.socket is enabled.*;systemctl status personasync.socket"}},
+	{"MoEngage refuses to be read", func(f *facts) {
+		f.status.Verify = &VerifyStatus{Computations: 3, Failed: 2, FailedKey: "vip", FailedAt: &two, Code: "http_403", Error: "Get User is off"}
+	}, []string{"verify_impossible warning.*2 computations could not be verified.*of vip, at 02:00:00 UTC, 1 March, Get User is off.*explain-code http_403;personasync audience verify vip"}},
+	{"a job failed", func(f *facts) {
+		f.status.FailedJobs = []FailedJob{{Job: "[verify]", FailedAt: "2026-03-01T01:00:00Z", Code: "failed", Error: "no route"}, {Job: "b", FailedAt: "2026-02-01T01:00:00Z"}}
+	}, []string{"job_failed warning.*The last run of \\[verify\\], b failed. That of \\[verify\\], at 01:00:00 UTC, 1 March \\(failed\\): no route.*personasync schedule"}},
+	{"lines of the log were lost", func(f *facts) { f.process.LinesDropped = 485 }, []string{"log_dropped info.*485 since the start"}},
+	{"runs were missed", func(f *facts) { f.process.Missed = []string{"a", "b", "c", "d"} }, []string{"runs_missed warning.*Runs of a, b, c and 1 more.*personasync schedule"}},
+}
+
+// TestConditions: whatever is wrong has its sentence and its command, and beside it nothing is called good.
+func TestConditions(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, c := range conditionCases {
+		t.Run(c.name, func(t *testing.T) {
+			f := wellAt()
+			c.facts(f)
+			got := f.judge()
+			if len(got) != len(c.want) {
+				t.Fatalf("judged %+v", got)
+			}
+			f.status.Conditions = got
+			shown := verdicts(f.status)
+			if good := shown[0].Level == "ok"; good != (len(got) == 0) {
+				t.Errorf("the page says %+v", shown)
+			}
+			for i, h := range got {
+				seen[h.Name+" "+h.Severity] = true
+				text := fmt.Sprintf("%s %s %s %s", h.Name, h.Severity, h.Text, strings.Join(h.Commands, ";"))
+				if !regexp.MustCompile(c.want[i]).MatchString(text) {
+					t.Errorf("judged\n%s\nwant\n%s", text, c.want[i])
+				}
+				if len(h.Commands) == 0 || h.Text != strings.TrimSpace(h.Text) || strings.Contains(h.Text, "  ") {
+					t.Errorf("not fit to be read: %+v", h)
+				}
+				if checkOf(h.Name) == "" || !slices.ContainsFunc(conditionKinds, func(k conditionKind) bool {
+					return k.name == h.Name && slices.Contains(k.severities, h.Severity)
+				}) {
+					t.Errorf("%s %s is not in the list", h.Name, h.Severity)
+				}
+			}
+		})
+	}
+	for _, k := range conditionKinds {
+		for _, severity := range k.severities {
+			if k.judge != nil && !seen[k.name+" "+severity] {
+				t.Errorf("there is no example of %s, %s", k.name, severity)
+			}
+		}
+	}
+}
+
+// TestAWrongSecretIsNowhereCalledGood: 11 of 11 deliveries were refused for good, and the page said "Good",
+// doctor was green, and no metric told of it.
+func TestAWrongSecretIsNowhereCalledGood(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	eventually(t, i, "it says that it heard nothing", func(fresh Status) bool {
+		return len(fresh.Conditions) == 1 && fresh.Conditions[0].Name == "no_event_yet"
+	})
+	for range 11 {
+		a.deliver("POST", "/segment/webhook", `{}`, "X-Signature", doorSign("another secret", []byte(`{}`)), "User-Agent", "Segment.io/1.0")
+	}
+	st, err := i.Status(t.Context())
+	if err != nil || len(st.Conditions) == 0 || st.Conditions[0].Name != "intake_refused" || st.Conditions[0].Severity != critical {
+		t.Errorf("status has %+v, %v", st.Conditions, err)
+	}
+	waitFor(t, "a snapshot of the page that knows", func() bool { // one is a second old at most
+		var snap Snapshot
+		getJSON(t, "http://"+a.Admin.String()+"/api/page", &snap)
+		return snap.Verdicts[0].Level == "bad" && strings.HasPrefix(snap.Verdicts[0].Text, "11 of 11 deliveries")
+	})
+	findings := Diagnose(t.Context(), c, nil, "1.0")
+	if Healthy(findings) || !strings.Contains(saidBy(findings, "intake", "fail"), "11 of 11 deliveries") {
+		t.Errorf("the doctor found %+v", findings)
+	}
+	if text := scrape(t, "http://"+a.Admin.String()+"/metrics"); !strings.Contains(text, `personasync_condition{name="intake_refused",severity="critical"} 1`) ||
+		!strings.Contains(text, `personasync_condition{name="parked",severity="warning"} 0`) {
+		t.Error("the metrics do not tell of it")
+	}
+}
+
+// TestAMappingThatLosesThePersonasIsNotGood: 100 of 100 ignored events were "Good".
+func TestAMappingThatLosesThePersonasIsNotGood(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	a.tell(news("ann", true, time.Now()))
+	eventually(t, i, "the first is applied", func(st Status) bool { return st.Events.Accepted == 1 })
+	if st, err := i.Status(t.Context()); err != nil || len(st.Conditions) != 0 {
+		t.Errorf("of a healthy agent: %+v, %v", st.Conditions, err)
+	}
+	a.stop()
+	a = s.start(c, RunOptions{})
+	i, _ = open(t, c)
+	for n := range 100 {
+		a.tell(fmt.Sprintf(`{"type":"identify","userId":"ann","messageId":"m%d","traits":{"vip":true}}`, n))
+	}
+	eventually(t, i, "the others are applied", func(st Status) bool { return st.Events.Ignored == 100 })
+	st, err := i.Status(t.Context())
+	if err != nil || len(st.Conditions) != 1 || st.Conditions[0].Name != "intake_ignored" || !strings.Contains(st.Conditions[0].Text, "no context.personas") {
+		t.Errorf("status has %+v, %v", st.Conditions, err)
+	}
+}
+
+// TestTheUsualSilenceIsOfTheDayBefore, and of time in which somebody listened.
+func TestTheUsualSilenceIsOfTheDayBefore(t *testing.T) {
+	var minutes []store.Sample
+	at, received := two, uint64(0)
+	step := func(n int, each uint64) {
+		for range n {
+			at, received = at.Add(time.Minute), received+each
+			minutes = append(minutes, store.Sample{At: at, Received: received})
+		}
+	}
+	step(50, 3)
+	if longestPause(minutes) != 0 {
+		t.Error("50 minutes are enough to know what is usual")
+	}
+	step(20, 0)
+	step(60, 3)
+	at = at.Add(5 * time.Hour) // stopped
+	step(60, 3)
+	if got := longestPause(minutes); got != 21*time.Minute {
+		t.Errorf("the longest pause was %s", got)
+	}
+	step(300, 0) // going on
+	if got := longestPause(minutes); got != 21*time.Minute {
+		t.Errorf("with the present silence, the longest pause was %s", got)
+	}
+}
+
+func TestShellWords(t *testing.T) {
+	for in, want := range map[string]string{"vip": "vip", "aud_1": "aud_1", "big spenders": "'big spenders'", "it's": `'it'\''s'`, "": "''", "-f": "'-f'", "a;rm": "'a;rm'", "éa": "'éa'"} {
+		if got := shellWord(in); got != want {
+			t.Errorf("%q is typed as %s, want %s", in, got, want)
+		}
+	}
+}
