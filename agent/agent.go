@@ -109,6 +109,7 @@ type process struct {
 	pulse   func(context.Context) error // of the store: nil while commits come to an end
 
 	ingest, admin, socket *server // admin nil when it is off
+	sockets               []*socketListener
 }
 
 // Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine
@@ -173,7 +174,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 // assemble makes the parts and connects them; nothing runs yet.
 func (p *process) assemble(c *config.Config) error {
 	p.open = make(chan struct{})
-	p.readiness = &readiness{store: p.store, full: p.store.Full, missed: p.o.Missed, now: time.Now, phase: "starting"}
+	p.readiness = &readiness{store: p.store, refusal: p.store.Refusal, missed: p.o.Missed, now: time.Now, phase: "starting"}
 	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
 	p.door.clock = newDoorClock(p.store.Written())
 	p.door.SetUnready("starting")
@@ -217,6 +218,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	atDoor, atWindow := connectionLimits()
+	p.keep(socket, false)
 	p.socket = p.serve("socket", socket, atWindow, windows.Socket())
 	p.socket.http.ConnContext = withPeer
 	if c.Admin.Listen != "" {
@@ -224,6 +226,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		if err != nil {
 			return err
 		}
+		p.keep(l, false)
 		p.admin = p.serve("admin", l, atWindow, windows.Listener(hostNames(c.Admin.Listen)...))
 		p.admin.http.RegisterOnShutdown(p.page.close)
 	}
@@ -232,6 +235,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		if l, err = listen(ctx, "ingest.listen", c.Ingest.Listen); err != nil {
 			return err
 		}
+		p.keep(l, true)
 	}
 	p.ingest = p.serve("ingest", l, atDoor, p.door)
 	if c.Ingest.TLSCert != "" {
@@ -241,6 +245,14 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		p.ingest.http.TLSConfig = p.certs.config()
 	}
 	return nil
+}
+
+// keep has keepSockets look after l, if it is a unix socket.
+func (p *process) keep(l net.Listener, ingest bool) {
+	if socket, ok := l.(*socketListener); ok {
+		socket.ingest = ingest
+		p.sockets = append(p.sockets, socket)
+	}
 }
 
 // windows is the admin side of p.
@@ -356,6 +368,7 @@ func (p *process) run(ctx context.Context) error {
 	lanes.Go(func() error { return p.serveIngest(work) })
 	lanes.Go(func() error { return p.housekeeping(work) })
 	lanes.Go(func() error { return p.recorder.run(work) })
+	lanes.Go(func() error { return p.keepSockets(work) })
 	lanes.Go(func() error { return p.endWhenBroken(work) })
 	lanes.Go(func() error {
 		err := p.accept(work)

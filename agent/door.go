@@ -207,6 +207,8 @@ func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
 		return doorUnwell("busy", "More events are coming in than can be written. Send them again in a moment.", time.Second)
 	case errors.Is(err, store.ErrFull):
 		return doorUnwell("full", "There is no room for more events. Send them again later.", time.Minute)
+	case errors.Is(err, store.ErrMoved):
+		return doorUnwell("unready", "The agent's data is not where it was. Send the events again later.", 10*time.Second)
 	case errors.Is(err, store.ErrClosed):
 		return doorUnwell("stopping", "The agent is stopping. Send the events again in a moment.", 10*time.Second)
 	case ctx.Err() != nil:

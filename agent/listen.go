@@ -111,7 +111,8 @@ func kindOf(mode fs.FileMode) string {
 
 // socketListener listens at a path, and goes on listening there: see renew.
 type socketListener struct {
-	path string
+	path   string
+	ingest bool // events come in here
 
 	mu      sync.Mutex // covers the rest
 	current *net.UnixListener

@@ -34,6 +34,7 @@ var codes = []struct {
 	{"no_successor", http.StatusNotFound, store.ErrNoSuccessor},
 	{"unreadable", http.StatusConflict, ErrUnreadable},
 	{"full", http.StatusInsufficientStorage, store.ErrFull},
+	{"moved", http.StatusServiceUnavailable, store.ErrMoved},
 	{"usage", http.StatusBadRequest, errUsage},
 	{"bad_cursor", http.StatusBadRequest, store.ErrBadCursor},
 	{"closed", http.StatusServiceUnavailable, store.ErrClosed},

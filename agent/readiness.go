@@ -17,8 +17,9 @@ const unwellFor = 10 * time.Second
 // store, because that is where it shows.
 type readiness struct {
 	store Inbox
-	full  func() error // why the store has no room for events; nil while it has, or where nobody asks
 	now   func() time.Time
+
+	refusal func() error // why the store takes no events, as long as that lasts; may be nil
 
 	missed string // why deliveries may not arrive here, for as long as the process runs, see Inheritance
 
@@ -26,6 +27,7 @@ type readiness struct {
 	phase string // starting, stopping; empty in between
 	fault string // of the last append
 	since time.Time
+	lost  string // why nobody can connect to ingest.listen; empty while they can
 }
 
 // Append implements Inbox.
@@ -46,7 +48,7 @@ func (r *readiness) note(ctx context.Context, err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil || r.full != nil && errors.Is(err, store.ErrFull) { // the store says that itself, as long as it lasts
+	if err == nil || r.refusal != nil && (errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrMoved)) { // the store says that itself
 		r.fault = ""
 		return
 	}
@@ -60,6 +62,13 @@ func (r *readiness) enter(phase string) {
 	r.phase = phase
 }
 
+// miss notes why nobody can connect to ingest.listen; empty when they can.
+func (r *readiness) miss(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = why
+}
+
 // unready says why events are not being accepted; empty when they are.
 func (r *readiness) unready() string {
 	r.mu.Lock()
@@ -67,13 +76,16 @@ func (r *readiness) unready() string {
 	if r.phase != "" {
 		return r.phase
 	}
-	if r.full != nil {
-		if err := r.full(); err != nil {
+	if r.refusal != nil {
+		if err := r.refusal(); err != nil {
 			return err.Error()
 		}
 	}
 	if r.fault != "" && r.now().Sub(r.since) < unwellFor {
 		return r.fault
+	}
+	if r.lost != "" {
+		return "no delivery reaches ingest.listen: " + r.lost
 	}
 	return r.missed
 }

@@ -62,7 +62,7 @@ func TestReadinessFollowsWhatAppendsMeet(t *testing.T) {
 // TestAStoreWithoutRoomIsUnreadyAsLongAsItSaysSo: no sender has to find out, and none is waited for.
 func TestAStoreWithoutRoomIsUnreadyAsLongAsItSaysSo(t *testing.T) {
 	var full error
-	r := &readiness{store: inboxFunc(func() error { return full }), full: func() error { return full }, now: time.Now}
+	r := &readiness{store: inboxFunc(func() error { return full }), refusal: func() error { return full }, now: time.Now}
 	full = &store.FullError{Reason: "3 bytes are free"}
 	if got := r.unready(); got != "3 bytes are free" {
 		t.Errorf("unready says %q", got)

@@ -142,6 +142,9 @@ type compaction struct {
 }
 
 func (c *compaction) run(ctx context.Context) (err error) {
+	if err := c.s.lookForFiles(); err != nil {
+		return err
+	}
 	if err := c.checkRoom(); err != nil {
 		return err
 	}
@@ -298,17 +301,36 @@ func (c *compaction) swap() (old *bolt.DB, err error) {
 		return nil, err
 	}
 	Reach(PointCompactSynced)
-	if err := os.Rename(c.path, filepath.Join(c.s.dir, stateFile)); err != nil {
+	if old, err = c.takeName(); err != nil {
 		return nil, err
 	}
-	Reach(PointCompactRenamed)
-	c.s.trace = nil
-	old = c.s.db.replace(c.to)
 	if err := syncDir(c.s.dir); err != nil {
 		return old, fmt.Errorf("sync the data directory: %w", err)
 	}
 	Reach(PointCompactSwapped)
 	return old, nil
+}
+
+// takeName puts the copy in the place of the state.
+func (c *compaction) takeName() (old *bolt.DB, err error) {
+	at := c.s.place
+	at.naming.Lock()
+	defer at.naming.Unlock()
+	path := filepath.Join(c.s.dir, stateFile)
+	if err := isStill(path, at.state); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(c.path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Rename(c.path, path); err != nil {
+		return nil, err
+	}
+	Reach(PointCompactRenamed)
+	c.s.trace = nil
+	at.state = info
+	return c.s.db.replace(c.to), nil
 }
 
 // finish lets go of the file that was, once its last reader is done.

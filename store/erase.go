@@ -215,10 +215,8 @@ func (s *Store) eraseSegment(ctx context.Context, g *segment) (erased uint64, er
 	if erased, err = s.eraseChunks(ctx, g, nil); err != nil || erased == 0 {
 		return 0, err
 	}
-	if _, err := os.Stat(g.path); errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	err = createFile(g.path, func(db *bolt.DB) error {
+	temporary := g.path + ".new"
+	err = fillFile(temporary, func(db *bolt.DB) error {
 		if err := initFile(db, s.inbox.epoch, bucketRecords); err != nil {
 			return err
 		}
@@ -232,24 +230,34 @@ func (s *Store) eraseSegment(ctx context.Context, g *segment) (erased uint64, er
 	if err != nil {
 		return 0, err
 	}
-	db, err := openSegmentFile(g.path, false)
+	db, err := openSegmentFile(temporary, false)
 	if err != nil {
+		return 0, errors.Join(err, os.Remove(temporary))
+	}
+	if err := s.inbox.exchange(g, db, temporary); err != nil {
 		return 0, err
 	}
-	return erased, s.inbox.exchange(g, db)
+	return erased, syncDir(s.dir)
 }
 
-// exchange puts another file in the place of a segment's.
-func (in *inbox) exchange(g *segment, db *bolt.DB) error {
+// exchange puts the file at path, which db is, in the place of a segment's, unless the segment was pruned
+// meanwhile.
+func (in *inbox) exchange(g *segment, db *bolt.DB, path string) (err error) {
+	in.place.naming.Lock()
+	defer in.place.naming.Unlock()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for _, s := range in.segments {
-		if s == g {
-			g.db, db = db, g.db
+	info, err := os.Stat(path)
+	if err == nil && slices.Contains(in.segments, g) {
+		if err = isStill(g.path, g.info); err == nil {
+			err = os.Rename(path, g.path)
+		}
+		if err == nil {
+			g.info, g.db, db = info, db, g.db
 			return db.Close()
 		}
 	}
-	return errors.Join(db.Close(), os.Remove(g.path)) // pruned meanwhile, and made again by us
+	return errors.Join(err, db.Close(), os.Remove(path))
 }
 
 // eraseChunks walks a segment and counts what is to be blanked, and copies it so to another file.

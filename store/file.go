@@ -99,13 +99,7 @@ func openBolt(path string, mmap int, readOnly bool) (*bolt.DB, error) {
 // createFile makes a file under another name first, so that a crash leaves either all of it or none.
 func createFile(path string, fill func(*bolt.DB) error) error {
 	temporary := path + ".new"
-	os.Remove(temporary)
-	db, err := openBolt(temporary, 0, false)
-	if err != nil {
-		os.Remove(temporary) // a full disk leaves half of one
-		return err
-	}
-	err = errors.Join(fill(db), db.Close())
+	err := fillFile(temporary, fill)
 	if err == nil {
 		err = os.Rename(temporary, path)
 	}
@@ -118,6 +112,19 @@ func createFile(path string, fill func(*bolt.DB) error) error {
 		return fmt.Errorf("create %s: %w", filepath.Base(path), err)
 	}
 	return nil
+}
+
+// fillFile makes a file, or none.
+func fillFile(path string, fill func(*bolt.DB) error) error {
+	os.Remove(path)
+	db, err := openBolt(path, 0, false)
+	if err == nil {
+		err = errors.Join(fill(db), db.Close())
+	}
+	if err != nil {
+		os.Remove(path) // a full disk leaves half of one
+	}
+	return err
 }
 
 // initFile writes format and epoch into a new file, and the buckets it needs, in one transaction.

@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -43,6 +41,9 @@ type inbox struct {
 
 	others  atomic.Int64  // records appended by this process and not applied yet that are no events
 	ordered atomic.Uint64 // orders appended by this process, ever
+
+	place       *place       // where the files are; nil: nobody looks
+	afterCommit func() error // asked before a commit is answered; may be nil
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
@@ -145,7 +146,11 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 	for _, f := range frames {
 		req.size += len(f)
 	}
-	if err := in.enqueue(req); err != nil {
+	err := in.place.refusal()
+	if err == nil {
+		err = in.enqueue(req)
+	}
+	if err != nil {
 		return err
 	}
 	in.lead()
@@ -265,6 +270,9 @@ func (in *inbox) keepApart() {
 
 func (in *inbox) commit(group []*appendRequest) {
 	err := in.write(group)
+	if err == nil && in.afterCommit != nil {
+		err = in.afterCommit()
+	}
 	in.finished.Add(1)
 	for _, req := range group {
 		req.done <- err
@@ -361,7 +369,7 @@ func (in *inbox) prepare(number uint64) {
 	in.making.Add(1)
 	go func() {
 		defer in.making.Done()
-		if s, err := createSegment(in.dir, freeNumber(in.dir, number), in.epoch); err == nil {
+		if s, err := in.makeSegment(number); err == nil {
 			in.spare <- s
 		}
 		in.preparing.Store(false)
@@ -372,10 +380,21 @@ func (in *inbox) nextSegment(number uint64) (*segment, error) {
 	in.making.Wait()
 	select {
 	case s := <-in.spare:
-		return s, nil
+		if s.hasName() {
+			return s, nil
+		}
+		s.db.Close()
 	default:
-		return createSegment(in.dir, freeNumber(in.dir, number), in.epoch)
 	}
+	return in.makeSegment(number)
+}
+
+// makeSegment makes a file with that number, or the next that is free.
+func (in *inbox) makeSegment(number uint64) (*segment, error) {
+	if err := in.place.check(); err != nil {
+		return nil, err
+	}
+	return createSegment(in.dir, freeNumber(in.dir, number), in.epoch)
 }
 
 // freeNumber is the first number from number on whose name nobody has taken: a file that is put in place would
@@ -450,6 +469,9 @@ func readRecords(segments []*segment, from uint64, maxBytes int) ([]numbered, er
 // trim removes segments whose records are all applied, once they are older than keepFor, or once the
 // whole chain is larger than keepBytes. The segment being written stays.
 func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) error {
+	if err := in.place.check(); err != nil {
+		return err
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	total := int64(0)
@@ -464,8 +486,10 @@ func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keep
 			return nil
 		}
 		total -= fileSize(s.path)
-		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove an applied inbox file: %w", err) // it can still be read
+		if s.hasName() {
+			if err := os.Remove(s.path); err != nil {
+				return fmt.Errorf("remove an applied inbox file: %w", err) // it can still be read
+			}
 		}
 		s.db.Close()
 		Reach(PointTrimmed)

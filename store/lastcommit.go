@@ -204,7 +204,11 @@ func (s *segment) seeHead() {
 
 // withdraw takes back the commit whose flush failed. Nobody may be reading the segment.
 func (s *segment) withdraw() error {
-	if err := errors.Join(s.db.Close(), takeBack(s.path, s.doubt)); err != nil {
+	err := isStill(s.path, s.info)
+	if err == nil {
+		err = errors.Join(s.db.Close(), takeBack(s.path, s.doubt))
+	}
+	if err != nil {
 		return fmt.Errorf("take back a commit that was not flushed: %w", err)
 	}
 	db, err := openSegmentFile(s.path, false)

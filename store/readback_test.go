@@ -132,13 +132,14 @@ func TestAnInboxFileThatCannotBeRemovedCanStillBeRead(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.inbox.turnOver())
-	path := b.inbox.segments[0].path
-	b.inbox.segments[0].path = b.dir // which is not empty
+	first := b.inbox.segments[0]
+	path, info := first.path, first.info
+	first.path, first.info = b.dir, b.place.home // which is not empty
 	if err := b.inbox.trim(b.applied.Load(), time.Now(), time.Hour, 0); err == nil {
 		t.Fatal("it was removed")
 	}
 	if _, err := b.inbox.read(1, 1); err != nil {
 		t.Errorf("a file that is still there cannot be read: %v", err)
 	}
-	b.inbox.segments[0].path = path
+	first.path, first.info = path, info
 }

@@ -47,6 +47,7 @@ func (s *Store) open(start context.Context) (err error) {
 		switch {
 		case looksDamaged(err): // the next start reads the files: bbolt may keep hold of one that it stumbled over
 			s.watch.note(fmt.Errorf("%w: %w", errDamaged, err))
+			_ = s.watch.close()
 		case err != nil:
 			err = errors.Join(err, s.watch.giveUp())
 		}

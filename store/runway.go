@@ -31,28 +31,31 @@ var zeros = make([]byte, runwayBytes)
 
 // lay makes sure that a transaction of about size bytes behind used finds written blocks. The zeros
 // reach the disk with that transaction's own fdatasync.
-func (r *runway) lay(path string, used int64, size int) {
+func (r *runway) lay(s *segment, size int) {
 	if r.off || size > runwayGroup {
 		return
 	}
-	if need := used + 2*int64(size) + 64<<10; need < r.end {
+	if need := s.used + 2*int64(size) + 64<<10; need < r.end {
 		return
 	}
-	if err := r.extend(path); err != nil {
+	if err := r.extend(s); err != nil {
 		r.close()
 		r.off = true // the transaction itself will say what is wrong, if anything is
 	}
 }
 
-func (r *runway) extend(path string) (err error) {
+func (r *runway) extend(s *segment) (err error) {
 	if r.file == nil {
-		if r.file, err = os.OpenFile(path, os.O_WRONLY, 0); err != nil {
+		if r.file, err = os.OpenFile(s.path, os.O_WRONLY, 0); err != nil {
 			return fmt.Errorf("lay a runway: %w", err)
 		}
 	}
 	info, err := r.file.Stat()
 	if err != nil {
 		return err
+	}
+	if !os.SameFile(info, s.info) {
+		return fmt.Errorf("lay a runway: %w", ErrMoved)
 	}
 	if r.end = info.Size(); r.end >= 2*segmentBytes {
 		return nil

@@ -23,6 +23,7 @@ import (
 type segment struct {
 	number uint64
 	path   string
+	info   fs.FileInfo // of the file that db is
 	db     *bolt.DB
 	first  uint64 // number of the first record; 0 while empty
 	last   uint64 // number of the last record; 0 while empty
@@ -103,7 +104,12 @@ func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &segment{number: number, path: path, db: db}, nil
+	s := &segment{number: number, path: path, db: db}
+	if s.info, err = os.Stat(path); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // openSegment opens an existing file and reads how far it goes.
@@ -122,7 +128,10 @@ func openSegment(path string, readOnly bool) (*segment, uint32, error) {
 		return nil, 0, err
 	}
 	s := &segment{number: number, path: path, db: db}
-	if err := guarded(s.bounds); err != nil {
+	if s.info, err = os.Stat(path); err == nil {
+		err = guarded(s.bounds)
+	}
+	if err != nil {
 		db.Close()
 		return nil, 0, fmt.Errorf("read %s: %w", filepath.Base(path), err)
 	}
@@ -154,7 +163,7 @@ func (s *segment) bounds() error {
 // buf is memory for the chunks; what it became is returned, to be used again after the commit.
 func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byte, error) {
 	chunks := chunkGroup(first, group, buf[:0])
-	s.runway.lay(s.path, s.used, len(chunks.buf))
+	s.runway.lay(s, len(chunks.buf))
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		s.used, s.txid = tx.Size(), uint64(tx.ID())
 		b := tx.Bucket(bucketRecords)

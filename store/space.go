@@ -212,7 +212,9 @@ func (s *Store) watchRoom() {
 		case <-s.life.Done():
 			return
 		}
-		s.lookAround()
+		if s.place.refusal() == nil { // else what is there is not ours
+			s.lookAround()
+		}
 	}
 }
 

@@ -70,8 +70,10 @@ type Store struct {
 	retention atomic.Pointer[Options]
 	log       *slog.Logger
 	dir       string
-	lock      *os.File
-	written   time.Time // see Written
+	lock      *os.File   // belongs to looking, once the store is open
+	place     *place     // of the files
+	looking   sync.Mutex // held while they are compared with their names
+	written   time.Time  // see Written
 
 	commands chan *command
 	closing  chan struct{}    // closed by Close; ends the writer
@@ -141,13 +143,17 @@ func Open(dir string, o Options) (s *Store, err error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.retention.Store(&o)
 	s.written = lastWritten(dir)
-	if err := s.open(o.Start); err != nil {
+	if s.place, err = newPlace(dir); err == nil {
+		err = s.open(o.Start)
+	}
+	if err != nil {
 		lock.Close()
 		return nil, err
 	}
 	s.damaged = s.noteRead
 	go s.writeLoop()
 	s.others.Go(s.watchRoom)
+	s.others.Go(s.watchPlace)
 	return s, nil
 }
 
@@ -203,6 +209,7 @@ func (s *Store) openFiles() error {
 		return err
 	}
 	inbox.enough.Store(s.room.segment())
+	inbox.place, inbox.afterCommit = s.place, s.afterCommit
 	s.inbox = inbox
 	if s.parkings == nil {
 		s.parkings = newParkings(time.Now())
@@ -249,6 +256,10 @@ func (s *Store) openState() (epoch uint32, err error) {
 		return 0, err
 	}
 	s.db = newStateDB(db)
+	if s.place.state, err = os.Stat(path); err != nil {
+		s.db.Close()
+		return 0, err
+	}
 	err = guarded(func() error {
 		if err := migrate(db, migrations, s.log); err != nil {
 			return err
@@ -351,13 +362,14 @@ func (s *Store) SetRetention(o Options) {
 }
 
 // Append puts events on disk, in order, and returns once they are: after a nil error they survive
-// kill -9 and power loss. Nothing of a failed Append is applied, unless the process died in it or
-// the caller stopped waiting. ErrBusy, ErrFull and ErrClosed ask the sender to try again.
+// kill -9 and power loss. Nothing of a failed Append is applied, unless the process died in it, the
+// caller stopped waiting, or the answer is ErrMoved. ErrBusy, ErrFull, ErrMoved and ErrClosed ask the
+// sender to try again.
 func (s *Store) Append(ctx context.Context, events ...*Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	if err := s.room.refusal(); err != nil {
+	if err := s.Refusal(); err != nil {
 		return err
 	}
 	frames, size := make([][]byte, len(events)), 0

@@ -23,7 +23,8 @@ type watch struct {
 	boot string // of this machine's run; empty where the kernel does not say
 
 	mu   sync.Mutex
-	last lastRun // as it was found
+	file *os.File // kept open: what its name leads to later may be of another store; nil until written to
+	last lastRun  // as it was found
 	now  lastRun
 }
 
@@ -110,7 +111,14 @@ func (w *watch) ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now.Phase, w.now.Unclean = phaseStopped, 0
-	return w.write(w.now, true)
+	return errors.Join(w.write(w.now, true), w.close())
+}
+
+func (w *watch) close() error {
+	if w.file == nil {
+		return nil
+	}
+	return w.file.Close()
 }
 
 // giveUp puts back what was found: a start that was refused says nothing about the files.
@@ -119,11 +127,11 @@ func (w *watch) giveUp() error {
 	defer w.mu.Unlock()
 	if w.last == (lastRun{}) {
 		if err := os.Remove(w.path); !errors.Is(err, os.ErrNotExist) { // a full disk may have refused it its name
-			return err
+			return errors.Join(err, w.close())
 		}
-		return nil
+		return w.close()
 	}
-	return w.write(w.last, true)
+	return errors.Join(w.write(w.last, true), w.close())
 }
 
 // note records an error, if it is one that speaks of damage. The first is kept.
@@ -144,19 +152,20 @@ func (w *watch) write(l lastRun, sync bool) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(w.path, os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("remember that the agent runs: %w", err)
+	if w.file == nil {
+		if w.file, err = os.OpenFile(w.path, os.O_WRONLY|os.O_CREATE, 0o600); err != nil {
+			w.file = nil
+			return fmt.Errorf("remember that the agent runs: %w", err)
+		}
 	}
-	defer f.Close()
 	padding := bytes.Repeat([]byte(" "), max(0, runFileSize-len(text)))
-	if _, err := f.WriteAt(append(text, padding...), 0); err != nil {
+	if _, err := w.file.WriteAt(append(text, padding...), 0); err != nil {
 		return fmt.Errorf("remember that the agent runs: %w", err)
 	}
 	if !sync {
 		return nil
 	}
-	if err := f.Sync(); err != nil {
+	if err := w.file.Sync(); err != nil {
 		return fmt.Errorf("remember that the agent runs: %w", err)
 	}
 	return nil

@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// until polls for a condition that must come true.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func (a *started) isReady() bool {
+	code, _ := a.readyz()
+	return code == http.StatusOK
+}
+
+// TestAnAgentWhoseDataWasMovedAwayAcknowledgesNothing: it answered 200, was ready, and lost everything at the
+// next start. It takes events again once the data is back.
+func TestAnAgentWhoseDataWasMovedAwayAcknowledgesNothing(t *testing.T) {
+	s := newSite(t)
+	a := s.start(s.load(), RunOptions{})
+	data := filepath.Join(s.dir, "data")
+	post := func(user string) int { return a.post(http.DefaultClient, "http", news(user, true, time.Now())) }
+	if got := post("ann"); got != http.StatusOK {
+		t.Fatalf("answered %d", got)
+	}
+	if err := os.Rename(data, data+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if got := post("bob"); got != http.StatusServiceUnavailable {
+		t.Errorf("without its data it answers %d", got)
+	}
+	if code, why := a.readyz(); code != http.StatusServiceUnavailable || !contains(why, data) {
+		t.Errorf("without its data /readyz answers %d, %s", code, why)
+	}
+	if err := os.Rename(data+".away", data); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "ready again", a.isReady)
+	if got := post("cid"); got != http.StatusOK {
+		t.Errorf("with its data back it answers %d", got)
+	}
+}
+
+// TestAnAgentWhoseSocketsWereRemovedMakesThemAgain: it went on listening where neither Segment's events nor a
+// command could find it, and was ready.
+func TestAnAgentWhoseSocketsWereRemovedMakesThemAgain(t *testing.T) {
+	s := newSite(t)
+	ingest := filepath.Join(s.dir, "in")
+	a := s.start(s.load("PERSONASYNC_INGEST_LISTEN=unix:"+ingest), RunOptions{})
+	reached := func(path string) bool {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}
+	for _, path := range []string{ingest, a.Socket} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "both sockets", func() bool { return reached(ingest) && reached(a.Socket) })
+	if err := os.Remove(ingest); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(ingest, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "unready", func() bool { return !a.isReady() })
+	if err := os.Remove(ingest); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "ready again", func() bool { return a.isReady() && reached(ingest) })
+}
