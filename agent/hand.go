@@ -11,7 +11,9 @@ import (
 	"slices"
 	"time"
 
+	"personasync/agent/segment"
 	"personasync/store"
+	syncer "personasync/sync"
 )
 
 // HandOrder says which changes an operator wants retried or dropped: those of IDs; or, to be retried,
@@ -28,6 +30,7 @@ type HandReceipt struct {
 	Done    int          `json:"done"`
 	Samples []string     `json:"samples"` // ids of the first few of them
 	Skipped []SkippedOne `json:"skipped"` // of those named one by one
+	Parked  int          `json:"parked"`  // events that were read again and cannot be used still
 }
 
 // SkippedOne is a change that was left alone.
@@ -45,21 +48,40 @@ const (
 type hand struct {
 	inspect Inspector
 	does    func(ctx context.Context, now time.Time, ids []store.ID) error
-	fits    func(c store.ChangeInfo, page *ChangePage) (why string) // "": it can be done
+	reads   func(ctx context.Context, now time.Time, ids []store.ID) (parked []store.ID, err error) // of events; nil: does takes them, too
+	fits    func(c store.ChangeInfo, page *ChangePage) (why string)                                 // "": it can be done
 }
 
 func (p *process) retries() *hand {
-	return &hand{inspect: p.inspector(), does: p.store.Retry, fits: func(c store.ChangeInfo, page *ChangePage) string {
+	reads := func(ctx context.Context, now time.Time, ids []store.ID) ([]store.ID, error) {
+		return p.store.ReadAgain(ctx, now, ids, readAgain)
+	}
+	return &hand{inspect: p.inspector(), does: p.store.Retry, reads: reads, fits: func(c store.ChangeInfo, page *ChangePage) string {
 		switch {
 		case c.State == "superseded" && page != nil:
 			return "superseded by " + page.SupersededBy + ", which says what is true now"
 		case c.State != "parked":
 			return "it is " + c.State + ", and only what is parked can be retried"
-		case c.Kind == "received":
-			return "it is an event that could not be used, and not a change: mend the cause and have Segment replay it, or drop it"
 		}
 		return ""
 	}}
+}
+
+// readAgain reads an event as it would be read today, had it come when it came. A delete is never carried out
+// so: what covered its bytes then is not known any more.
+func readAgain(e *store.Event) *store.Event {
+	how := segment.Reading{Received: e.Received, CheckID: syncer.CheckID, Call: e.Call}
+	if e.Tracking || segment.Refuses(e.Fault) { // an older version did not note the route; no other one parks for this
+		how.Route = segment.RouteTracking
+	}
+	if e.ClockShift != 0 {
+		how.SentAt = e.Received.Add(-e.ClockShift)
+	}
+	now := segment.Read(e.Raw, how)
+	if now.MessageID = e.MessageID; now.TimeSource == store.TimeNone || now.TimeSource == store.TimeUnreadable {
+		now.Time = e.Time // its receipt and its place in the delivery
+	}
+	return now
 }
 
 func (p *process) drops() *hand {
@@ -78,7 +100,7 @@ func (h *hand) carryOut(ctx context.Context, o HandOrder) (*HandReceipt, error) 
 	if o.All || o.Reason != "" {
 		return r, h.everyParked(ctx, o, r)
 	}
-	var ids []store.ID
+	var ids picked
 	for _, text := range o.IDs {
 		id, err := store.ParseID(text)
 		if err != nil {
@@ -95,15 +117,26 @@ func (h *hand) carryOut(ctx context.Context, o HandOrder) (*HandReceipt, error) 
 			r.Skipped = append(r.Skipped, SkippedOne{text, why})
 			continue
 		}
-		ids = append(ids, id)
+		ids.add(id, page.Kind)
 	}
 	return r, h.do(ctx, o, ids, r)
+}
+
+// picked are the ids of changes and of events that an order concerns.
+type picked struct{ changes, events []store.ID }
+
+func (p *picked) add(id store.ID, kind string) {
+	if kind == "received" {
+		p.events = append(p.events, id)
+		return
+	}
+	p.changes = append(p.changes, id)
 }
 
 // everyParked walks what is parked, and does as much at once as the store takes. What is retried leaves
 // the listing, which goes on behind it.
 func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) error {
-	var ids []store.ID
+	var ids picked
 	for cursor, more := "", true; more; more = cursor != "" {
 		page, next, err := h.inspect.Changes(ctx, store.OutboxFilter{State: store.StateParked, Limit: pageLimit, Cursor: cursor})
 		if err != nil {
@@ -112,32 +145,67 @@ func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) err
 		for _, c := range page {
 			id, err := store.ParseID(c.ID)
 			if err == nil && h.fits(c, nil) == "" && (o.All || c.Reason == o.Reason || c.Cause == o.Reason) {
-				ids = append(ids, id)
+				ids.add(id, c.Kind)
 			}
 		}
-		if cursor = next; len(ids)+pageLimit > store.MaxHand {
+		if cursor = next; len(ids.changes)+len(ids.events)+pageLimit > store.MaxHand {
 			if err := h.do(ctx, o, ids, r); err != nil {
 				return err
 			}
-			ids = ids[:0]
+			ids = picked{}
 		}
 	}
 	return h.do(ctx, o, ids, r)
 }
 
-func (h *hand) do(ctx context.Context, o HandOrder, ids []store.ID, r *HandReceipt) error {
-	for part := range slices.Chunk(ids, store.MaxHand) {
-		if !o.DryRun {
+func (h *hand) do(ctx context.Context, o HandOrder, ids picked, r *HandReceipt) error {
+	if h.reads == nil {
+		ids = picked{changes: slices.Concat(ids.changes, ids.events)}
+	}
+	done := slices.Concat(ids.changes, ids.events)
+	if !o.DryRun {
+		for part := range slices.Chunk(ids.changes, store.MaxHand) {
 			if err := h.does(ctx, time.Now(), part); err != nil {
 				return err
 			}
 		}
+		parked, err := h.readEvents(ctx, o, ids.events, r)
+		if err != nil {
+			return err
+		}
+		still := make(map[store.ID]bool, len(parked))
+		for _, id := range parked {
+			still[id] = true
+		}
+		done = slices.DeleteFunc(done, func(id store.ID) bool { return still[id] })
 	}
-	r.Done += len(ids)
-	for _, id := range ids[:min(len(ids), samplesKept-min(samplesKept, len(r.Samples)))] {
+	r.Done += len(done)
+	for _, id := range done[:min(len(done), samplesKept-min(samplesKept, len(r.Samples)))] {
 		r.Samples = append(r.Samples, id.String())
 	}
 	return nil
+}
+
+// readEvents has parked events read again. Of those named one by one the receipt says why they stay parked.
+func (h *hand) readEvents(ctx context.Context, o HandOrder, ids []store.ID, r *HandReceipt) (parked []store.ID, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	if parked, err = h.reads(ctx, time.Now(), ids); err != nil {
+		return nil, err
+	}
+	r.Parked += len(parked)
+	if len(o.IDs) == 0 {
+		return parked, nil
+	}
+	for _, id := range parked {
+		page, err := h.inspect.Change(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		r.Skipped = append(r.Skipped, SkippedOne{id.String(), "it was read again and is parked still (" + page.Reason + "): " + page.Sentence})
+	}
+	return parked, nil
 }
 
 // handle answers an order over the socket.

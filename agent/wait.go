@@ -54,10 +54,11 @@ func heldText(c *store.UserChange) string {
 }
 
 func parkedText(c *store.UserChange) string {
+	what := "it could not be delivered: "
 	if c.Kind == "received" {
-		return "it could not be used: " + cmp.Or(c.Sentence, c.Reason)
+		what = "it could not be used: "
 	}
-	return "it could not be delivered: " + cmp.Or(c.Sentence, c.Reason) + "; mend the cause, then `personasync outbox retry " + c.ID + "`"
+	return what + cmp.Or(c.Sentence, c.Reason) + "; remove the cause, then `personasync outbox retry " + c.ID + "`"
 }
 
 func scheduleText(p planned) string {

@@ -33,7 +33,8 @@ func (sh *shell) retryCommand() *urfave.Command {
 		Usage:     "send parked changes again",
 		ArgsUsage: "ID... | --all | --reason R",
 		Description: "They wait again like changes that were never tried. --all and --reason say how many there are, and\n" +
-			"ask, unless --yes. An event that could not be used is no change, and is left alone.\n\n" +
+			"ask, unless --yes. An event that could not be used is read again, under today's configuration and\n" +
+			"by this version; if it cannot be used still, it stays parked.\n\n" +
 			"Example: personasync outbox retry --reason data_refused",
 		Flags: []urfave.Flag{
 			&urfave.BoolFlag{Name: "all", Usage: "all that are parked", DisableDefaultText: true},
@@ -132,6 +133,9 @@ func (sh *shell) printHand(c *urfave.Context, r *agent.HandReceipt, done string)
 	}
 	for _, s := range r.Skipped {
 		sh.remark("%s is left alone: %s", s.ID, plain(s.Why))
+	}
+	if still := r.Parked - len(r.Skipped); still > 0 {
+		sh.remark("%s read again and parked still: `personasync outbox stats` shows why", plural(still, "event"))
 	}
 	_, err := fmt.Fprintf(sh.out, "%s %s\n", plural(r.Done, "change"), done)
 	return err

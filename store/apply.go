@@ -43,6 +43,10 @@ func (b *batch) apply(rec record, frame []byte) {
 		return // and so applied before
 	}
 	l := &b.st.ledger.events
+	if rec.again != nil {
+		b.applyAgain(rec.seq, rec.again)
+		return
+	}
 	if rec.event == nil { // acknowledged, and lost before it was applied
 		l.Accepted++
 		l.Lost++
@@ -52,6 +56,11 @@ func (b *batch) apply(rec record, frame []byte) {
 	l.Accepted++
 	came := b.applyEvent(&cause{seq: rec.seq, event: rec.event}, frame)
 	b.verdict(rec.seq, came)
+	l.count(came)
+}
+
+// count adds one to the term of what an event came to.
+func (l *EventLedger) count(came fate) {
 	switch came {
 	case fateTransition:
 		l.Transitions++
@@ -75,7 +84,7 @@ func (b *batch) applyDamaged(seq uint64, frame []byte, cause error) {
 	b.st.ledger.events.Parked++
 	b.log.Error("a damaged record of the inbox was parked", "record", seq, "err", cause)
 	b.verdict(seq, fateParked)
-	b.parkEvent(seq, frame, &Event{Received: b.now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
+	b.parkEvent(ID{Epoch: b.st.epoch, Seq: seq}, frame, &Event{Received: b.now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
 }
 
 func (b *batch) applyRules(r *Rules) {
@@ -93,7 +102,7 @@ func (b *batch) applyRules(r *Rules) {
 func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	e := c.event
 	park := func(reason, sentence string) fate {
-		b.parkEvent(c.seq, frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
+		b.parkEvent(c.parkedAs(b.st.epoch), frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
 		return fateParked
 	}
 	switch {
@@ -125,7 +134,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	if b.forgotten(who.ID, e.Time) {
 		return fateIgnored
 	}
-	if f.lastEvent.Before(e.Received) || f.lastEvent.After(e.Received.Add(aheadOfClock)) {
+	if f.lastEvent.Before(e.Received) || f.lastEvent.After(b.now.Add(aheadOfClock)) {
 		f.lastEvent = e.Received
 		b.touch(f)
 	}

@@ -360,14 +360,17 @@ func (t tombs) cover(user string, at time.Time) bool {
 	return len(v) == 8 && at.UnixNano() <= int64(binary.BigEndian.Uint64(v))
 }
 
+func (t tombs) coverEvent(e *Event) bool {
+	return t.cover(e.User.ID, e.Time) || t.cover(e.Anonymous.ID, e.Time) || t.cover(e.Email.ID, e.Time)
+}
+
 // blank returns what stays of a record.
 func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 	rec, err := decodeRecord(0, frame)
 	switch {
 	case err != nil:
-	case rec.event != nil:
-		e := rec.event
-		if t.cover(e.User.ID, e.Time) || t.cover(e.Anonymous.ID, e.Time) || t.cover(e.Email.ID, e.Time) {
+	case rec.event != nil, rec.again != nil:
+		if t.coverEvent(rec.told()) {
 			return seal([]byte{recordErased}, 0), true
 		}
 	case rec.repair != nil:

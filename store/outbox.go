@@ -26,6 +26,15 @@ type cause struct {
 	event *Event
 
 	unguarded bool // an operator has decided: its exits are not held
+	parked    ID   // the event was parked under this id and is read again; zero otherwise
+}
+
+// parkedAs is the id under which the event is parked if it cannot be used: that of its record, unless it has one.
+func (c *cause) parkedAs(epoch uint32) ID {
+	if c.parked.IsZero() {
+		return ID{Epoch: epoch, Seq: c.seq}
+	}
+	return c.parked
 }
 
 // maxSlots is how many changes one record can bring about.
@@ -399,10 +408,10 @@ func (b *batch) close(u *user, ch *stored, s State, at time.Time) {
 }
 
 // parkEvent keeps an event that cannot be used, with its bytes, under the user it names if any.
-func (b *batch) parkEvent(seq uint64, frame []byte, e *Event, userID, reason, sentence string) {
+func (b *batch) parkEvent(id ID, frame []byte, e *Event, userID, reason, sentence string) {
 	ch := &stored{
 		Change: Change{
-			ID: ID{Epoch: b.st.epoch, Seq: seq}, Kind: KindReceived, State: StateParked, User: userID,
+			ID: id, Kind: KindReceived, State: StateParked, User: userID,
 			Computation: e.Key, ComputedBy: e.ComputationID, Class: e.Class, Name: e.Name,
 			EventTime: e.Time, Received: e.Received, MessageID: e.MessageID, Reason: reason, Sentence: sentence,
 		},

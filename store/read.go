@@ -251,7 +251,7 @@ func (v *View) received(seq uint64) *Event {
 	if err != nil {
 		return nil
 	}
-	return rec.event
+	return rec.told()
 }
 
 // Computations lists every computation seen, by key.

@@ -18,6 +18,7 @@ const (
 	recordOrder  byte = 6
 	recordErased byte = 7 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
 	recordEvent  byte = 8
+	recordAgain  byte = 9 // an event that was parked, in a new reading
 )
 
 // record is one decoded inbox record; one of its pointers is set, or none when it stands for a lost one
@@ -29,13 +30,22 @@ type record struct {
 	repair *repair
 	hand   *hand
 	order  *order
+	again  *reread
 
 	erased bool
 }
 
+// told is the event of the record, at its first reading or a later one; nil when it has none.
+func (r *record) told() *Event {
+	if r.again != nil {
+		return r.again.event
+	}
+	return r.event
+}
+
 // outsider reports whether the record is none of the events that were received.
 func (r *record) outsider() bool {
-	return r.rules != nil || r.repair != nil || r.hand != nil || r.order != nil
+	return r.rules != nil || r.repair != nil || r.hand != nil || r.order != nil || r.again != nil
 }
 
 // appendEvent encodes e behind buf.
@@ -149,6 +159,8 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		rec.hand = r.hand(0)
 	case recordOrder:
 		rec.order = r.order()
+	case recordAgain:
+		rec.again = r.again(seq)
 	case recordErased:
 		rec.erased = true
 	case recordLost:
