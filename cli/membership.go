@@ -85,7 +85,9 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			Name:      "discard",
 			Usage:     "drop the exits that the guard holds: who left is a member again",
 			ArgsUsage: "KEY",
-			Description: "For an audience that was broken upstream. Later events of Segment decide anew.\n\n" +
+			Description: "For an audience that was broken upstream. Everybody who left in the guard's window is a member again,\n" +
+				"also those of whom MoEngage was told before the guard held anything: it is told the difference, and no\n" +
+				"event. Later events of Segment decide anew. Interrupted, give it again.\n\n" +
 				"Example: personasync audience discard high_value_shoppers",
 			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("discard"),
@@ -326,8 +328,12 @@ func membershipText(verb string, r store.MembershipReport) string {
 	if verb == "adopt" {
 		part(r.Listed, words("taken over", "would be taken over"))
 	}
-	if verb == "release" || verb == "discard" {
-		parts = []string{plural(r.Decided, "held exit") + words(" ", " would be ") + verb + map[string]string{"release": "d", "discard": "ed"}[verb]}
+	switch verb {
+	case "release":
+		parts = []string{plural(r.Decided, "held exit") + words(" released", " would be released")}
+	case "discard":
+		parts = []string{plural(r.Enters, "user") + words(" readmitted", " would be readmitted"),
+			plural(r.Decided, "held exit") + words(" discarded", " would be discarded")}
 	}
 	if len(parts) == 0 {
 		parts = []string{"nobody"}

@@ -14,10 +14,11 @@ import (
 type acquaintance struct {
 	key  []byte
 	in   bool
-	told bool  // MoEngage was told something, or may have been, by whatever channel
-	time int64 // of the newest word, ns
-	old  bool  // a state that is kept is from before the time asked about
-	some bool  // a state that is kept is in, if not the newest
+	told bool   // MoEngage was told something, or may have been, by whatever channel
+	time int64  // of the newest word, ns
+	old  bool   // a state that is kept is from before the time asked about
+	some bool   // a state that is kept is in, if not the newest
+	left uint64 // the record that ended the membership under the guard's eyes
 }
 
 // acquaintances reads a page of those that the rows know of a computation, in the order of their keys,
@@ -86,7 +87,7 @@ func (m *meeting) appendTo(page []acquaintance, before int64) []acquaintance {
 }
 
 func (e *entry) acquaint(key []byte, before int64) acquaintance {
-	a := acquaintance{key: key, in: e.newest().in(), time: e.newest().time}
+	a := acquaintance{key: key, in: e.newest().in(), time: e.newest().time, left: e.left}
 	for _, s := range e.kept {
 		a.old = a.old || s != nil && s.time < before
 		a.some = a.some || s.in()

@@ -182,7 +182,7 @@ func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *ord
 		b.touch(from)
 	}
 	kept := e.kept
-	e.kept = [3]*statement{}
+	e.kept, e.left = [3]*statement{}, 0
 	b.write(u, from.number)
 	for sort, s := range kept {
 		if s == nil {

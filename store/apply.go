@@ -182,8 +182,9 @@ func memberWord(c *cause) statement {
 // member applies a membership to one of the states that are kept. tell is false when no event is to be
 // made of it: it is sent on by itself, or nobody wants one.
 func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) fate {
+	b.readmitFirst(u, f, p, c)
 	en, word := b.entry(u, f.number), memberWord(c)
-	wasIn, first, leftAt := en.newest().in(), en.known(sort) == nil, en.leftAt()
+	wasIn, first := en.newest().in(), en.known(sort) == nil
 	if f.hear(sort, c.event.Call) {
 		b.touch(f)
 	}
@@ -192,7 +193,7 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 		b.openWindow(f, c)
 	}
 	if f.watch.swept != nil {
-		b.holdWaiting(u, f)
+		b.holdWaiting(u, f, f.watch.seq)
 	}
 	result := en.hear(sort, word, true)
 	if result == fateStale || result == fateDuplicate {
@@ -202,7 +203,12 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	isIn := en.newest().in()
 	b.countMember(f, wasIn, isIn)
 	if watched {
-		b.watchMember(f, wasIn, isIn, leftAt, c)
+		b.watchMember(f, en, wasIn, isIn, c)
+	}
+	if isIn {
+		if en.left = 0; !wasIn {
+			b.comeBack(u, f, p, en, c, sort)
+		}
 	}
 	if result == fateTransition || isIn != wasIn {
 		b.tellChannels(u, f, p, en, c)
@@ -300,6 +306,7 @@ func (b *batch) countMember(f *field, was, is bool) {
 	case is && !was:
 		f.members++
 		f.entered++
+		f.watch.members = max(f.watch.members, f.members)
 	case was && !is:
 		f.members--
 		f.exited++

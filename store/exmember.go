@@ -128,14 +128,14 @@ func (e *entry) settledOut() bool {
 	return !e.moving() && (e.told.kind == toldNever || e.told.is(jsonFalse))
 }
 
-// forgetExitsOf forgets the exits of a user from before a time, on every channel, and counts them. While an
-// audience has something held, what is decided about it needs to know who left.
+// forgetExitsOf forgets the exits of a user from before a time, on every channel, and counts them. What is
+// decided about an audience that has something held, and about a window of the guard, needs to know who left.
 func (b *batch) forgetExitsOf(u *user, before int64) (n uint64) {
 	for _, number := range b.blockNumbers(u) {
 		row := b.block(u, number)
 		for _, e := range slices.Clone(row.entries) { // a channel's may be added on the way
 			f := b.fieldOf(row.field(e))
-			if f == nil || !f.audience() || !e.over(before) || b.heldOf(f) > 0 || !b.channelsOut(u, f) {
+			if f == nil || !f.audience() || !e.over(before) || f.watch.mayUndo(e.left, before) || b.heldOf(f) > 0 || !b.channelsOut(u, f) {
 				continue
 			}
 			for _, x := range b.st.registry.voices(f) {

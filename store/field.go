@@ -34,8 +34,8 @@ type field struct {
 	watch     exitWatch
 }
 
-// fieldVersion 1 ended with the last event.
-const fieldVersion byte = 2
+// fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet.
+const fieldVersion byte = 3
 
 // hear notes the call that a state was told by, and reports whether that is news.
 func (f *field) hear(sort int, call Call) bool {
@@ -86,8 +86,8 @@ func fieldKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, 
 
 func decodeField(number uint32, frame []byte) (*field, error) {
 	version := fieldVersion
-	if len(frame) > 0 && frame[0] == 1 {
-		version = 1
+	if len(frame) > 0 && frame[0] >= 1 && frame[0] < fieldVersion {
+		version = frame[0]
 	}
 	r, err := unsealKeyed(frame, version, fieldKey(number))
 	if err != nil {
@@ -99,6 +99,9 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	f.lastEvent = r.time()
 	if version > 1 {
 		f.heard, f.watch = r.byte(), r.watch()
+	}
+	if version > 2 {
+		f.watch.undone = recordRange{r.uint(), r.uint()}
 	}
 	return f, r.done()
 }

@@ -19,7 +19,7 @@ import (
 
 // Guard is when an audience's exits are held. The zero value never does.
 type Guard struct {
-	Share  float64       `json:"share"` // hold when more than this share of the members leaves; 0: off …
+	Share  float64       `json:"share"` // hold when more than this share of the most members leaves; 0: off …
 	Count  uint64        `json:"count"` // … and at least this many …
 	Window time.Duration `json:"window"`
 }
@@ -28,19 +28,27 @@ type Guard struct {
 type exitWatch struct {
 	since   time.Time // when the window began, by receipt; zero before the first
 	seq     uint64    // number of the record that it began with
-	members uint64    // at its start
+	members uint64    // the most there were in it
 	left    uint64    // who left in it and has not come back
 	tripped time.Time // zero while exits go
 	until   uint64    // number of the record that tripped it
 	swept   []byte    // sweep: key of the locator where to go on; nil when none is under way
+	undone  recordRange
 }
+
+// recordRange is the records of a window that an operator discarded, while some who left in it are not
+// readmitted yet: from up to before until. The zero value is no window.
+type recordRange struct{ from, until uint64 }
+
+func (r recordRange) has(seq uint64) bool { return seq >= r.from && seq < r.until }
 
 const reasonMassExit = "mass_exit"
 
 func (w *exitWatch) encode(buf []byte) []byte {
 	buf = putUint(putTime(buf, w.since), w.seq)
 	buf = putUint(putUint(buf, w.members), w.left)
-	return putBytes(putUint(putTime(buf, w.tripped), w.until), w.swept)
+	buf = putBytes(putUint(putTime(buf, w.tripped), w.until), w.swept)
+	return putUint(putUint(buf, w.undone.from), w.undone.until)
 }
 
 func (r *reader) watch() (w exitWatch) {
@@ -51,60 +59,60 @@ func (r *reader) watch() (w exitWatch) {
 	return w
 }
 
+// begin starts a window.
+func (w *exitWatch) begin(since time.Time, seq, members uint64) {
+	*w = exitWatch{since: since, seq: seq, members: members, undone: w.undone}
+}
+
+// mayUndo reports whether a discard may make one a member again who left by the record seq. A window from
+// before a time is over, unless it tripped.
+func (w *exitWatch) mayUndo(seq uint64, before int64) bool {
+	open := !w.tripped.IsZero() || w.since.UnixNano() >= before
+	return seq != 0 && seq >= w.seq && open || w.undone.has(seq)
+}
+
 func (r *Rules) guards(p *Policy) bool {
 	return r.Guard.Share > 0 && r.Guard.Window > 0 && !p.Unguarded && p.Send != SendNone
 }
 
 // openWindow sees to it that the record being applied falls into f's window.
 func (b *batch) openWindow(f *field, c *cause) {
-	w, length := &f.watch, b.st.rules.Guard.Window
-	at := c.event.Received
+	w, length, at := &f.watch, b.st.rules.Guard.Window, c.event.Received
+	since := at
 	switch {
 	case !w.tripped.IsZero():
 		return // until somebody decides
-	case w.since.IsZero():
-		*w = exitWatch{since: at}
-	case at.Before(w.since.Add(-length)): // the clock was set back: else this window would last for as long
-		*w = exitWatch{since: at}
+	case w.since.IsZero(), at.Before(w.since.Add(-length)): // the clock was set back: else this window would last for as long
 	case at.Sub(w.since) < length:
 		return
 	default:
-		*w = exitWatch{since: w.since.Add(at.Sub(w.since) / length * length)}
+		since = w.since.Add(at.Sub(w.since) / length * length)
 	}
-	w.seq, w.members = c.seq, f.members
+	w.begin(since, c.seq, f.members)
 	b.touch(f)
 }
 
-// watchMember counts who leaves and who comes back. leftAt is the record that had the user leave, 0
-// if he was in.
-func (b *batch) watchMember(f *field, was, is bool, leftAt uint64, c *cause) {
+// watchMember counts who leaves and who comes back. A membership is the newest of identify and track, so
+// a user counts once however many calls say it.
+func (b *batch) watchMember(f *field, en *entry, was, is bool, c *cause) {
 	w, g := &f.watch, &b.st.rules.Guard
 	switch {
 	case was && !is:
+		en.left = c.seq
 		w.left++
-	case !was && is && leftAt >= w.seq && w.left > 0:
+	case !was && is && en.left >= w.seq && w.left > 0:
 		w.left--
 	default:
 		return
 	}
 	b.touch(f)
-	if is || !w.tripped.IsZero() || w.members == 0 || w.left < g.Count || float64(w.left) <= g.Share*float64(w.members) {
+	if is || !w.tripped.IsZero() || w.left < g.Count || float64(w.left) <= g.Share*float64(w.members) {
 		return
 	}
 	w.tripped, w.until, w.swept = c.event.Received, c.seq, idKey(ID{Seq: w.seq})
 	b.st.sweeping = append(b.st.sweeping, f)
 	b.log.Warn("too many members left an audience at once: its exits are held until you release or discard them",
 		"computation", f.key, "id", f.id, "left", w.left, "members", w.members, "since", w.since)
-}
-
-// leftAt returns the number of the record that had a user leave, 0 of a member.
-func (e *entry) leftAt() (seq uint64) {
-	for _, s := range e.kept {
-		if s != nil && !s.in() && (seq == 0 || s.seq < seq) {
-			seq = s.seq
-		}
-	}
-	return seq
 }
 
 // withholds reports whether a transition of f is not to leave for now.
@@ -119,13 +127,13 @@ func (b *batch) holdExit(u *user, f *field, ch *stored, e *entry) {
 	b.hold(u, f, ch, e)
 }
 
-// holdWaiting holds the exits of f that wait for a user since the window began, those in a request
-// under way excepted, and those in the queue behind which his return waits already: held, they would
-// leave after it, and MoEngage would take a member for one who left.
-func (b *batch) holdWaiting(u *user, f *field) {
+// holdWaiting holds the exits of f that wait for a user since the record from, those in a request under
+// way excepted. An exit behind which the user's return waits is not held: it would leave after the
+// return, and MoEngage would take a member for one who left.
+func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	for _, x := range b.st.registry.voices(f) {
 		e := b.entry(u, x.number)
-		if t := e.waiting; t.pending() && t.transition == TransitionExit && t.id.Seq >= f.watch.seq && !b.st.flying(x.road(), u.id, t.id) {
+		if t := e.waiting; t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !b.st.flying(x.road(), u.id, t.id) {
 			ch := b.change(u, x, &t)
 			b.settlePending(u, x, &t)
 			b.holdExit(u, x, ch, e)
@@ -135,7 +143,7 @@ func (b *batch) holdWaiting(u *user, f *field) {
 	queued := b.queuedOf(u, f)
 	back := lastEnters(queued)
 	for _, ch := range queued {
-		if ch.Transition != TransitionExit || ch.ID.Seq < f.watch.seq || ch.ID.Seq < back[ch.loose] || b.st.underWay(ch.road, u.id, ch.ID) {
+		if ch.Transition != TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || b.st.underWay(ch.road, u.id, ch.ID) {
 			continue
 		}
 		b.leaveQueue(u, ch.road, ch.lane, ch.ID)
@@ -178,7 +186,7 @@ func (b *batch) looseLess(u *user, ch *stored) {
 // holdSwept holds what a sweep under way would hold of a user.
 func (b *batch) holdSwept(u *user) {
 	for _, f := range b.st.sweeping {
-		b.holdWaiting(u, f)
+		b.holdWaiting(u, f, f.watch.seq)
 	}
 }
 
@@ -199,7 +207,7 @@ func (b *batch) sweep() {
 	}
 	for _, s := range spots {
 		if len(s.at) >= 5 && b.concerns(f, s) {
-			b.holdWaiting(b.user(string(s.at[5:])), f)
+			b.holdWaiting(b.user(string(s.at[5:])), f, f.watch.seq)
 		}
 	}
 	b.touch(f)
@@ -232,34 +240,100 @@ func (b *batch) endSweep(f *field) {
 // cancelHeld closes the exits of f that the guard holds for a user who is a member again, on the
 // channels of a state, and reports on which there were any.
 func (b *batch) cancelHeld(u *user, f *field, en *entry, sort int) (attribute, event bool) {
+	return b.closeHeld(u, f, en, sort, ^uint64(0), StateCancelled)
+}
+
+// closeHeld closes the exits of f that the guard holds for a user since before the record until.
+func (b *batch) closeHeld(u *user, f *field, en *entry, sort int, until uint64, as State) (attribute, event bool) {
 	if f.held == 0 {
 		return false, false
 	}
-	if en.waiting.place == placeHeld && sort != keptTrack {
-		if ch := b.fetch(b.held, idKey(en.waiting.id)); ch != nil && ch.Reason == reasonMassExit {
+	if t := en.waiting; t.place == placeHeld && sort != keptTrack && t.id.Seq < until {
+		if ch := b.fetch(b.held, idKey(t.id)); ch != nil && ch.Reason == reasonMassExit {
 			attribute = true
-			b.cancelWaiting(u, f, en)
+			b.endHeld(u, f, en, ch, as)
 		}
 	}
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.key), laneHeld)
 	for _, key := range keysWithPrefix(b.queue, prefix) {
 		ch := b.fetch(b.held, key[len(prefix):])
-		if ch == nil || ch.field != f.number || ch.Reason != reasonMassExit || ch.loose && sort == keptTrack || !ch.loose && sort == keptIdentify {
+		if ch == nil || ch.field != f.number || ch.Reason != reasonMassExit || ch.ID.Seq >= until ||
+			ch.loose && sort == keptTrack || !ch.loose && sort == keptIdentify {
 			continue
 		}
 		attribute, event = attribute || ch.loose, event || !ch.loose
-		b.withdraw(ch)
-		b.remove(b.queue, key)
-		b.close(u, ch, StateCancelled, b.now)
+		b.endHeld(u, f, en, ch, as)
 	}
 	return attribute, event
 }
 
-// decide ends what the guard holds of f: what was held is let go or given up by the orders that
-// follow, and a new window begins.
+// endHeld closes one change of f that is held.
+func (b *batch) endHeld(u *user, f *field, e *entry, ch *stored, as State) {
+	b.withdraw(ch)
+	if e.waiting.id == ch.ID {
+		e.waiting = ticket{}
+		b.write(u, f.number)
+	} else {
+		b.remove(b.queue, queueKey(u.key, laneHeld, ch.ID))
+	}
+	b.close(u, ch, as, b.now)
+}
+
+// comeBack takes a user who is a member again for one by the other call, too, where the guard held the exit
+// that it brought: MoEngage never heard of that exit, and the enter that may follow by that call is no news.
+func (b *batch) comeBack(u *user, f *field, p *Policy, en *entry, c *cause, sort int) {
+	for other, s := range en.kept {
+		if other == sort || s == nil || s.in() {
+			continue
+		}
+		attribute, event := b.cancelHeld(u, f, en, other)
+		if !attribute && !event {
+			continue
+		}
+		s.readmit(c.seq)
+		if attribute {
+			b.wantMember(u, f, p, en, c)
+		}
+	}
+}
+
+// readmit makes an exit a membership again. Its time stays, so that a newer event decides, but for a
+// nanosecond: at the same moment an exit beats an enter, and the exit may be delivered again.
+func (s *statement) readmit(seq uint64) {
+	s.value, s.time, s.seq = jsonTrue, s.time+1, seq
+	s.since = s.time
+}
+
+// wantMember has a target told that a user is a member, unless what MoEngage knows once everything pending
+// has left is just that.
+func (b *batch) wantMember(u *user, x *field, p *Policy, e *entry, c *cause) {
+	if e.loose > 0 {
+		last := TransitionExit
+		for _, ch := range b.queuedOf(u, x) {
+			if ch.loose {
+				last = ch.Transition
+			}
+		}
+		if last == TransitionEnter {
+			return
+		}
+	} else if e.expects(TransitionEnter, jsonTrue, false) {
+		return
+	}
+	b.wantAttribute(u, x, p, e, c, TransitionEnter, jsonTrue)
+	b.write(u, x.number)
+}
+
+// decide ends what the guard holds of f, and begins a new window. What was held is let go or given up by
+// the orders that follow. Until these have come to all who left in a discarded window, a user who is met
+// first is readmitted first, so that it makes no difference when they come.
 func (b *batch) decide(f *field, c *cause, o *order) {
 	b.endSweep(f)
-	f.watch = exitWatch{since: o.received, seq: c.seq, members: f.members}
+	f.watch.undone = recordRange{}
+	if o.verb == orderDiscard && !f.watch.tripped.IsZero() {
+		f.watch.undone = recordRange{f.watch.seq, c.seq}
+	}
+	f.watch.begin(o.received, c.seq, f.members)
 	b.touch(f)
 }
 
@@ -274,25 +348,71 @@ func (b *batch) letGo(f *field, p *Policy, c *cause, id ID, discard bool) {
 		return
 	}
 	u := b.user(ch.User)
-	b.withdraw(ch)
-	if !discard {
-		b.release(u, x, p, ch, b.now)
+	if discard {
+		window := f.watch.undone
+		if !window.has(id.Seq) {
+			window = recordRange{id.Seq, id.Seq + 1}
+		}
+		b.readmit(u, f, p, c, window)
 		return
 	}
-	e := b.entry(u, x.number)
-	if e.waiting.id == id {
-		e.waiting = ticket{}
-		b.write(u, x.number)
-	} else {
-		b.remove(b.queue, queueKey(u.key, laneHeld, id))
+	b.withdraw(ch)
+	b.release(u, x, p, ch, b.now)
+}
+
+// readmitFirst readmits a user who is met before a discard has come to them.
+func (b *batch) readmitFirst(u *user, f *field, p *Policy, c *cause) {
+	if f.watch.undone != (recordRange{}) {
+		b.readmit(u, f, p, c, f.watch.undone)
 	}
-	b.close(u, ch, StateDropped, b.now)
+}
+
+// readmit makes a user a member of f again who left in a window that an operator discarded, on every
+// target. What is held goes, what has left is corrected by the net difference, and no event is made.
+func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRange) {
 	en := b.entry(u, f.number)
-	b.readmit(u, f, en, id.Seq)
-	if en.newest().in() && p.tells(x) && ch.Kind != KindEvent && !e.told.is(jsonTrue) && e.waiting.id.IsZero() {
-		c.event = &Event{Received: b.now, Time: time.Unix(0, en.newest().time), Class: f.class, MessageID: orderDiscard.String()}
-		b.wantAttribute(u, x, p, e, c, TransitionEnter, jsonTrue) // the exit had taken the place of an enter
+	left := window.has(en.left)
+	if left {
+		b.holdWaiting(u, f, window.from) // an exit that came back from a request
 	}
+	attribute, event := b.closeHeld(u, f, en, keptOne, window.until, StateDropped)
+	for _, x := range b.st.registry.voices(f)[1:] {
+		held, _ := b.closeHeld(u, x, b.entry(u, x.number), keptOne, window.until, StateDropped)
+		left = left || held && !en.newest().in()
+	}
+	if !left && !attribute && !event {
+		return
+	}
+	was := en.newest().in()
+	for sort, s := range en.kept {
+		if s != nil && !s.in() && (left || attribute && sort != keptTrack || event && sort != keptIdentify) {
+			s.readmit(c.seq)
+		}
+	}
+	b.write(u, f.number)
+	if en.newest().in() {
+		en.left = 0
+		b.countReadmitted(f, was)
+	}
+	again := &cause{seq: c.seq, slots: c.slots, event: &Event{
+		Received: b.now, Time: time.Unix(0, en.newest().time).UTC(), Class: f.class, MessageID: orderDiscard.String(),
+	}}
+	b.tellChannels(u, f, p, en, again)
+	if said := en.spoken(p, SendAttribute, keptIdentify); said.in() {
+		b.wantMember(u, f, p, en, again)
+	}
+	c.slots = again.slots
+}
+
+// countReadmitted counts a member who never left, after all.
+func (b *batch) countReadmitted(f *field, was bool) {
+	if was {
+		return
+	}
+	f.members++
+	f.exited--
+	f.watch.members = max(f.watch.members, f.members)
+	b.touch(f)
 }
 
 // tells reports whether a computation's membership is told by x: its own field or a channel.
@@ -304,23 +424,4 @@ func (p *Policy) tells(x *field) bool {
 		return p.Send.Has(SendList)
 	}
 	return p.sendsAttributes()
-}
-
-// readmit makes a user a member again who left by the record seq. The event time stays, but for a
-// nanosecond: at the same moment an exit beats an enter, and the exit may be delivered again.
-func (b *batch) readmit(u *user, f *field, en *entry, seq uint64) {
-	was := en.newest().in()
-	for _, s := range en.kept {
-		if s != nil && !s.in() && s.seq == seq {
-			s.value, s.time = jsonTrue, s.time+1
-			s.since = s.time
-		}
-	}
-	b.write(u, f.number)
-	if !was && en.newest().in() {
-		f.members++
-		f.exited--
-		f.watch.members++
-		b.touch(f)
-	}
 }

@@ -256,3 +256,117 @@ func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
 		t.Errorf("%d of %d exits left", len(b.sent), n-10)
 	}
 }
+
+// TestAnAudienceThatGrewDoesNotTripOnAFew: six of a thousand are no mass exit, whatever there were when the
+// window began.
+func TestAnAudienceThatGrewDoesNotTripOnAFew(t *testing.T) {
+	b := peopled(t, watched(SendAttribute), 10)
+	var grown []*Event
+	for i := range 1000 {
+		grown = append(grown, enters(10+i, 70))
+	}
+	b.receive(grown...)
+	b.receive(leaves(0, 71), leaves(1, 71), leaves(2, 71), leaves(3, 71), leaves(4, 71), leaves(5, 71))
+	b.wantHeld(0)
+}
+
+// TestTheFirstWindowIsGuarded: everybody who came leaves again before the first window is over.
+func TestTheFirstWindowIsGuarded(t *testing.T) {
+	b := peopled(t, watched(SendAttribute), 20)
+	var gone []*Event
+	for i := range 20 {
+		gone = append(gone, leaves(i, 10))
+	}
+	b.receive(gone...)
+	b.swept()
+	b.wantHeld(20)
+	b.drainToday()
+	b.wantSaid("")
+}
+
+// TestTheGuardCountsOnlyLeavers has the traffic of others between the exits: they trip it at the same one.
+func TestTheGuardCountsOnlyLeavers(t *testing.T) {
+	for _, send := range []Channels{SendAttribute, SendAsReceived} {
+		for _, mixed := range []bool{false, true} {
+			b := peopled(t, watched(send), 30)
+			trippedBy := 0
+			for i := range 12 {
+				if mixed { // repeats of members, a repeat of one who left, and one who comes and goes
+					b.receive(enters(25+i%5, 70), leaves(i/2, 69), event("comes", "vip", true, 70+2*i, at(70)))
+					b.receive(event("comes", "vip", false, 71+2*i, at(70)))
+					b.receive(event("comes", "vip", true, 71+2*i, at(70), func(e *Event) { e.Time = e.Time.Add(time.Second) }))
+				}
+				exit := leaves(i, 70)
+				if mixed && i%2 == 1 {
+					asTrack("Left")(exit)
+				}
+				if b.receive(exit); trippedBy == 0 && b.guardHolds() {
+					trippedBy = i + 1
+				}
+			}
+			want := 11 // the least that is more than 0.34 of 30
+			if trippedBy != want {
+				t.Errorf("send %d, mixed %v: tripped by exit %d, want %d", send, mixed, trippedBy, want)
+			}
+			recount(t, b)
+		}
+	}
+}
+
+func (b *bench) guardHolds() bool {
+	b.Helper()
+	info, err := b.Computations()
+	must(b, err)
+	return info[0].ExitsHeldSince != ""
+}
+
+// TestOneWhoComesBackByTheOtherCallIsNotCounted has identify and track of one user in two windows.
+func TestOneWhoComesBackByTheOtherCallIsNotCounted(t *testing.T) {
+	b := peopled(t, watched(SendAsReceived), 6)
+	track := func(e *Event) *Event { asTrack("Moved")(e); return e }
+	b.receive(track(enters(0, 1)), track(leaves(0, 2)), enters(0, 3)) // out by track, and in by identify
+	b.receive(leaves(0, 70), enters(0, 71), leaves(1, 72), leaves(2, 73))
+	b.wantHeld(0)
+	b.receive(leaves(3, 74))
+	b.swept()
+	if !b.guardHolds() {
+		t.Error("three of six left, and nothing is held")
+	}
+}
+
+// TestAReenterCancelsTheHeldExitOfTheOtherCall: of a computation that sends as received, an identify cancels
+// the held event too, and the track that follows it makes none.
+func TestAReenterCancelsTheHeldExitOfTheOtherCall(t *testing.T) {
+	track := func(e *Event) *Event { asTrack("Moved")(e); return e }
+	for name, back := range map[string][]*Event{
+		"identify first": {enters(0, 80), track(enters(0, 80))},
+		"track first":    {track(enters(0, 80)), enters(0, 80)},
+		"identify alone": {enters(0, 80)},
+		"track alone":    {track(enters(0, 80))},
+	} {
+		b := open(t, watched(SendAsReceived|SendCohort))
+		b.receive(enters(0, 0), track(enters(0, 0)), enters(1, 0), track(enters(1, 0)), enters(2, 0), track(enters(2, 0)),
+			enters(3, 0), track(enters(3, 0)), enters(4, 0), enters(5, 0))
+		them := newMoengage()
+		b.tell(them)
+		b.receive(leaves(0, 70), track(leaves(0, 70)), leaves(1, 70), track(leaves(1, 70)), leaves(2, 70), track(leaves(2, 70)),
+			leaves(3, 70), track(leaves(3, 70)))
+		b.swept()
+		b.wantHeld(12)
+		sent := len(them.events["user0"])
+		b.receive(back...)
+		b.wantHeld(9)
+		b.tell(them)
+		if got := len(them.events["user0"]) - sent; got != 0 {
+			t.Errorf("%s: %d events were sent, want none", name, got)
+		}
+		if them.attributes["user0.vip"] != "true" || them.cohorts["user0.vip"] != "true" {
+			t.Errorf("%s: MoEngage holds %q and %q", name, them.attributes["user0.vip"], them.cohorts["user0.vip"])
+		}
+		b.decide(false)
+		b.tell(them)
+		if them.attributes["user0.vip"] != "true" || len(them.events["user0"]) != sent {
+			t.Errorf("%s: the release told of user0", name)
+		}
+	}
+}

@@ -130,8 +130,8 @@ func (s *Store) CloseAudience(ctx context.Context, key string, events, dryRun bo
 	}))
 }
 
-// Decide ends what the guard holds of an audience: its exits leave, or, discarded, never happened. A
-// new window begins.
+// Decide ends what the guard holds of an audience: its exits leave, or, discarded, all who left in the
+// window are members again. A new window begins. A discard that was cut short is finished first.
 func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
 	o := &order{verb: orderRelease, received: time.Now()}
 	if discard {
@@ -141,36 +141,136 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 	if err != nil {
 		return r, err
 	}
-	until := s.inbox.last()
+	if discard {
+		return c.report(ctx, c.discard(ctx, progress))
+	}
 	if !dryRun {
 		if err := s.order(ctx, appendOrder(nil, o)); err != nil {
 			return r, err
 		}
-		until = s.inbox.last()
 	}
+	return c.report(ctx, c.decideHeld(ctx, s.inbox.last(), progress))
+}
+
+// decideHeld gives the order about every exit that the guard holds, of records up to until.
+func (c *commission) decideHeld(ctx context.Context, until uint64, progress func(done, total int64)) error {
 	for from, more := []byte(nil), true; more; {
-		var page []ID
-		if page, from, err = s.heldExits(c.voices, until, from); err != nil {
-			return r, err
+		page, next, err := c.s.heldExits(c.voices, until, from)
+		if err != nil {
+			return err
 		}
+		from, more = next, next != nil
 		c.done.Decided += uint64(len(page))
-		more = from != nil
-		if len(page) == 0 || dryRun {
+		if len(page) == 0 || c.dry {
 			continue
 		}
-		part := *o
+		part := *c.o
 		part.ids = page
-		if err := s.order(ctx, appendOrder(nil, &part)); err != nil {
-			return r, err
+		if err := c.s.order(ctx, appendOrder(nil, &part)); err != nil {
+			return err
 		}
-		if err := s.Applied(ctx); err != nil {
-			return r, err
+		if err := c.s.Applied(ctx); err != nil {
+			return err
 		}
 		if progress != nil {
 			progress(int64(c.done.Decided), int64(max(c.done.Held, c.done.Decided)))
 		}
 	}
-	return c.report(ctx, nil)
+	return nil
+}
+
+// discard makes everybody a member again who left in the window.
+func (c *commission) discard(ctx context.Context, progress func(done, total int64)) error {
+	w, err := c.watch(ctx)
+	if err == nil && w.undone != (recordRange{}) && !c.dry {
+		err = c.readmit(ctx, w.undone, progress)
+	}
+	if err != nil {
+		return err
+	}
+	if c.dry {
+		if !w.tripped.IsZero() {
+			w.undone = recordRange{w.seq, c.s.inbox.last() + 1}
+		}
+		return c.readmit(ctx, w.undone, progress)
+	}
+	if err := c.s.order(ctx, appendOrder(nil, c.o)); err != nil {
+		return err
+	}
+	if err := c.s.Applied(ctx); err != nil {
+		return err
+	}
+	if w, err = c.watch(ctx); err != nil {
+		return err
+	}
+	return c.readmit(ctx, w.undone, progress)
+}
+
+// watch reads what the guard keeps of the audience, once it holds all that it will hold.
+func (c *commission) watch(ctx context.Context) (w exitWatch, err error) {
+	for {
+		err = c.s.read(func(b *batch) error {
+			w = b.fieldOf(c.o.field).watch
+			return nil
+		})
+		if err != nil || w.swept == nil {
+			return w, err
+		}
+		if err := sleep(ctx, flightPoll); err != nil {
+			return w, err
+		}
+	}
+}
+
+// readmit has everybody be a member again who left in a discarded window: first those of whom the rows
+// say so, then the few of whom an exit is held that ended no membership.
+func (c *commission) readmit(ctx context.Context, window recordRange, progress func(done, total int64)) error {
+	held := *c
+	held.dry = true
+	until := max(window.until, 1) - 1
+	if window == (recordRange{}) { // an older program stopped in the middle
+		until = c.s.inbox.last()
+	}
+	if err := held.decideHeld(ctx, until, nil); err != nil {
+		return err
+	}
+	c.done.Decided = held.done.Decided
+	if window != (recordRange{}) {
+		if err := c.readmitLeft(ctx, window, progress); err != nil {
+			return err
+		}
+	}
+	if c.dry {
+		return nil
+	}
+	if err := c.decideHeld(ctx, until, nil); err != nil {
+		return err
+	}
+	c.done.Decided = held.done.Decided
+	end := order{verb: orderDiscarded, received: time.Now(), field: c.o.field}
+	return c.s.order(ctx, appendOrder(nil, &end))
+}
+
+func (c *commission) readmitLeft(ctx context.Context, window recordRange, progress func(done, total int64)) error {
+	for a, err := range c.known(ctx, 0) {
+		if err == nil && window.has(a.left) {
+			c.done.Enters++
+			err = c.say(ctx, a.key, true)
+		}
+		if err != nil {
+			return err
+		}
+		if progress != nil {
+			progress(int64(c.done.Enters), int64(max(c.done.Enters, c.done.Decided)))
+		}
+	}
+	if c.dry {
+		return nil
+	}
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	return c.s.Applied(ctx)
 }
 
 // heldExits reads a page of the exits that the guard holds of some fields and a record up to until

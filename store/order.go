@@ -27,11 +27,12 @@ const (
 	orderReconcile verb = 4 // say again what MoEngage should know of these users
 	orderClose     verb = 5 // these users are members no more
 	orderRelease   verb = 6 // exits that the guard holds may leave; without ids: from now on, none is held
-	orderDiscard   verb = 7 // they never were; likewise
+	orderDiscard   verb = 7 // they never were; likewise; with users: of these
 	orderAdopt     verb = 8 // what another computation knows of these users is this one's; without users: its id is, too
+	orderDiscarded verb = 9 // the discard has come to all who left
 )
 
-var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt"}
+var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded"}
 
 func (v verb) String() string {
 	if int(v) < len(verbNames) {
@@ -120,6 +121,10 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 	case orderRelease, orderDiscard:
 		b.applyDecision(f, &p, c, o)
 		return
+	case orderDiscarded:
+		f.watch.undone = recordRange{}
+		b.touch(f)
+		return
 	case orderAdopt:
 		b.applyAdoption(f, &p, c, o)
 		return
@@ -138,8 +143,11 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 }
 
 func (b *batch) applyDecision(f *field, p *Policy, c *cause, o *order) {
-	if len(o.ids) == 0 {
+	if len(o.ids)+len(o.words) == 0 {
 		b.decide(f, c, o)
+	}
+	for i := range o.words {
+		b.readmitFirst(b.user(o.words[i].user), f, p, c)
 	}
 	for _, id := range o.ids {
 		id.Epoch = b.st.epoch
@@ -149,6 +157,7 @@ func (b *batch) applyDecision(f *field, p *Policy, c *cause, o *order) {
 
 // obey carries out an order for one user.
 func (b *batch) obey(u *user, f *field, p *Policy, c *cause, o *order) {
+	b.readmitFirst(u, f, p, c)
 	en := b.entry(u, f.number)
 	switch o.verb {
 	case orderImport:
@@ -199,6 +208,7 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 	if !heard {
 		return
 	}
+	en.left = 0 // as the operator says
 	b.write(u, f.number)
 	b.countMember(f, wasIn, en.newest().in())
 	if word.in() {

@@ -12,11 +12,12 @@ import (
 // one row; a user in ten thousand audiences has many, each small enough to rewrite for one event.
 //
 //	rows: userKey | block (2 bytes) -> frame( entry* )
-//	entry: column, shape, [statement] x up to 3, [told], [waiting], [flying]
+//	entry: column, shape, [statement] x up to 3, [told], [waiting], [flying], [loose], [left]
 //
 // The row with block 0xFFFF is the user's head: see head.go.
 
-const rowVersion byte = 1
+// rowVersion 1 had no left.
+const rowVersion byte = 2
 
 const (
 	blockSize = 64
@@ -39,6 +40,7 @@ type entry struct {
 	waiting ticket // the attribute change that waits, in a request under way or not, is parked or is held
 	flying  ticket // one in a request under way that a newer one has overtaken since
 	loose   uint32 // changes that wait in the queue instead, because the computation did not collapse
+	left    uint64 // the record that ended the membership under the guard's eyes, 0 of a member
 }
 
 // newest returns the newest word of what is kept, nil when nothing is.
@@ -186,6 +188,7 @@ const (
 	shapeWaiting
 	shapeFlying
 	shapeLoose
+	shapeLeft
 )
 
 // encode seals the row under its key.
@@ -222,6 +225,9 @@ func (e *entry) encode(buf []byte) []byte {
 	if e.loose > 0 {
 		shape |= shapeLoose
 	}
+	if e.left > 0 && e.newest() != nil {
+		shape |= shapeLeft
+	}
 	buf = append(buf, e.column, shape)
 	for _, s := range e.kept {
 		if s != nil {
@@ -239,6 +245,9 @@ func (e *entry) encode(buf []byte) []byte {
 	}
 	if shape&shapeLoose != 0 {
 		buf = putUint(buf, uint64(e.loose))
+	}
+	if shape&shapeLeft != 0 {
+		buf = putInt(buf, int64(e.left-e.newest().seq)) // nearly always 0
 	}
 	return buf
 }
@@ -298,13 +307,20 @@ func (t *trouble) encode(buf []byte) []byte {
 
 func decodeBlock(key, frame []byte, epoch uint32) (*block, error) {
 	b := &block{number: binary.BigEndian.Uint16(key[len(key)-2:]), stored: true}
-	r, err := unsealKeyed(frame, rowVersion, key)
+	version := rowVersion
+	if len(frame) > 0 && frame[0] == 1 {
+		version = 1
+	}
+	r, err := unsealKeyed(frame, version, key)
 	if err != nil {
 		return nil, err
 	}
 	for len(r.b) > 0 && !r.bad {
 		e := &entry{column: r.byte()}
 		r.entry(e, epoch)
+		if s := e.newest(); version == 1 && s != nil && !s.in() && e.told.kind != toldNever {
+			e.left = s.seq
+		}
 		b.entries = append(b.entries, e)
 	}
 	return b, r.done()
@@ -328,6 +344,12 @@ func (r *reader) entry(e *entry, epoch uint32) {
 	}
 	if shape&shapeLoose != 0 {
 		e.loose = uint32(r.uint())
+	}
+	if shape&shapeLeft != 0 {
+		e.left = uint64(r.int())
+		if s := e.newest(); s != nil {
+			e.left += s.seq
+		}
 	}
 }
 

@@ -1,0 +1,216 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// methods is every way to send a membership, and two together.
+var methods = map[string]Channels{
+	"attribute": SendAttribute, "event": SendEvent, "both": SendBoth, "cohort": SendCohort, "list": SendList,
+	"as received": SendAsReceived, "all": SendBoth | SendCohort | SendList, "as received and cohort": SendAsReceived | SendCohort,
+}
+
+const peopleOf = 100
+
+// massExit is a store of an audience of a hundred whom MoEngage knows, of whom sixty leave: the exits of
+// twenty have left for MoEngage when the guard trips, ten more are in a request that ends as verdict.
+func massExit(t *testing.T, send Channels, collapse bool, verdict Verdict) (*bench, *moengage) {
+	t.Helper()
+	r := watched(send)
+	r.Defaults.Collapse = collapse
+	b, them := open(t, r), newMoengage()
+	moved := func(from, to, m int, in bool) {
+		var list []*Event
+		for i := from; i < to; i++ {
+			e := event(fmt.Sprintf("user%02d", i), "vip", in, m, at(m))
+			if list = append(list, e); send.Has(SendAsReceived) {
+				e := *e
+				asTrack("Moved")(&e)
+				list = append(list, &e)
+			}
+		}
+		b.receive(list...)
+	}
+	moved(0, peopleOf, 0, true)
+	b.tell(them)
+	moved(0, 20, 70, false)
+	b.tell(them)
+	moved(20, 30, 71, false)
+	var flights []*Flight
+	for _, o := range []TakeOptions{everything(time.Now().Add(2 * time.Hour)), onCohorts(time.Now().Add(4 * time.Hour))} {
+		f, _, err := b.Take(context.Background(), o)
+		must(t, err)
+		if f != nil {
+			flights = append(flights, f)
+		}
+	}
+	moved(30, 60, 72, false)
+	for _, f := range flights {
+		if verdict != Refused {
+			for _, d := range f.Deliveries {
+				them.take(d)
+			}
+		}
+		b.settle(f, verdict)
+	}
+	b.swept()
+	if !b.guardHolds() {
+		t.Fatal("the guard holds nothing")
+	}
+	return b, them
+}
+
+// wantAll fails the test unless MoEngage holds everybody for a member by each way that it is told of.
+func (m *moengage) wantAll(t *testing.T, name string, send Channels) {
+	t.Helper()
+	for channel, held := range map[Channels]map[string]string{SendAttribute | SendAsReceived: m.attributes, SendCohort: m.cohorts, SendList: m.lists} {
+		if send&channel == 0 {
+			continue
+		}
+		members := 0
+		for _, value := range held {
+			if value == "true" {
+				members++
+			}
+		}
+		if members != peopleOf {
+			t.Errorf("%s: MoEngage holds %d members on channel %d, want %d", name, members, channel, peopleOf)
+		}
+	}
+}
+
+// TestADiscardReadmitsEverybodyWhoLeft: those whose exits had left before the guard tripped, those of whom
+// only the event was held, and those in a request under way; by every method, and no event is made of it.
+func TestADiscardReadmitsEverybodyWhoLeft(t *testing.T) {
+	for name, send := range methods {
+		for _, verdict := range []Verdict{Delivered, Refused, Uncertain} {
+			for _, collapse := range []bool{true, false} {
+				name := fmt.Sprintf("%s, verdict %d, collapse %v", name, verdict, collapse)
+				b, them := massExit(t, send, collapse, verdict)
+				sent := them.exits()
+				r := b.decide(true)
+				if r.Enters != 60 || r.Held != 0 {
+					t.Errorf("%s: %+v", name, r)
+				}
+				b.wantHeld(0)
+				var want []string
+				for i := range peopleOf {
+					want = append(want, fmt.Sprintf("user%02d", i))
+				}
+				b.wantMembers("vip", want...)
+				b.tell(them)
+				them.wantAll(t, name, send)
+				if got := them.exits(); !slices.Equal(got, sent) {
+					t.Errorf("%s: events were sent that nobody received: %q, before %q", name, got, sent)
+				}
+				if c := b.balance(); c.Changes.Pending+c.Changes.Held != 0 {
+					t.Errorf("%s: left over %+v", name, c.Changes)
+				}
+				recount(t, b)
+				if t.Failed() {
+					return
+				}
+			}
+		}
+	}
+}
+
+// exits lists the events that MoEngage got beside the first enters, in order.
+func (m *moengage) exits() (list []string) {
+	for user, ids := range m.events {
+		for _, id := range ids[min(1, len(ids)):] {
+			list = append(list, user+" "+id)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// TestADiscardThatIsCutShortIsFinished: the agent ends behind the first record of the order. A user who is
+// met before the order is given again is readmitted first, and a newer exit of theirs stands.
+func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
+	b, them := massExit(t, SendBoth|SendCohort, true, Delivered)
+	c, err := b.commission(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
+	must(t, err)
+	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
+	must(t, b.Applied(context.Background()))
+	b.reopen(watched(SendBoth | SendCohort))
+	b.receive(event("user00", "vip", false, 80, at(80)), event("user01", "vip", false, 60, at(80)), event("user40", "vip", false, 80, at(80)))
+	r := b.decide(true)
+	if r.Enters != 57 || r.Held != 0 {
+		t.Errorf("%+v", r)
+	}
+	b.wantHeld(0)
+	if again := b.decide(true); again.Enters+again.Decided+again.Created != 0 {
+		t.Errorf("given once more: %+v", again)
+	}
+	b.tell(them)
+	for user, want := range map[string]string{"user00.vip": "false", "user40.vip": "false", "user01.vip": "true", "user59.vip": "true", "user99.vip": "true"} {
+		if got := them.attributes[user]; got != want {
+			t.Errorf("MoEngage holds %s %q, want %q", user, got, want)
+		}
+	}
+	recount(t, b)
+}
+
+// TestADiscardMakesNobodyAMemberWhoNeverWas: Segment fans exits out to identifiers that nobody has heard of.
+func TestADiscardMakesNobodyAMemberWhoNeverWas(t *testing.T) {
+	b := peopled(t, watched(SendAttribute), 6)
+	b.receive(leaves(11, 70), leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(12, 73))
+	b.swept()
+	b.decide(true)
+	b.wantMembers("vip", "user0", "user1", "user2", "user3", "user4", "user5")
+	b.drainToday()
+	b.wantSaid("")
+	recount(t, b)
+}
+
+// TestADiscardDoesNotDependOnBatches applies the records of a mass exit and its discard one by one, and all
+// at once, with events between the pages of the order.
+func TestADiscardDoesNotDependOnBatches(t *testing.T) {
+	var dumps []string
+	for _, alone := range []bool{true, false} {
+		b := open(t, watched(SendBoth|SendList))
+		var frames [][]byte
+		add := func(e *Event) { frames = append(frames, appendEvent(nil, e)) }
+		say := func(o order) {
+			o.received = minute(75)
+			frames = append(frames, appendOrder(nil, &o))
+		}
+		for i := range 8 {
+			add(event(fmt.Sprint("user", i), "vip", true, 0, at(0)))
+		}
+		for i := range 5 {
+			add(leaves(i, 70))
+		}
+		say(order{verb: orderDiscard})
+		add(leaves(0, 76))
+		add(enters(1, 76))
+		say(order{verb: orderDiscard, words: []mention{{"user0", true}, {"user2", true}, {"user7", true}}})
+		add(leaves(3, 76))
+		say(order{verb: orderDiscard, words: []mention{{"user3", true}, {"user4", true}}})
+		say(order{verb: orderDiscarded})
+		if alone {
+			for _, f := range frames {
+				must(t, b.order(context.Background(), f))
+				must(t, b.Applied(context.Background()))
+				b.swept()
+			}
+		} else {
+			must(t, b.order(context.Background(), frames...))
+			must(t, b.Applied(context.Background()))
+		}
+		b.wantMembers("vip", "user1", "user2", "user4", "user5", "user6", "user7")
+		b.drainToday()
+		said := b.said()
+		recount(t, b)
+		dumps = append(dumps, said)
+	}
+	if dumps[0] != dumps[1] {
+		t.Errorf("one by one MoEngage is told %q, all at once %q", dumps[0], dumps[1])
+	}
+}
