@@ -235,7 +235,7 @@ func (v *verification) still(told []store.ToldUser) (still []store.ToldUser, nam
 		}
 		still = append(still, u)
 		for _, a := range u.Attributes {
-			names = append(names, syncer.AttributeName(a.Name))
+			names = append(names, store.AttributeName(a.Name))
 		}
 	}
 	slices.Sort(names)
@@ -290,7 +290,7 @@ func differences(told store.ToldUser, held syncer.Held) (missing []store.Told) {
 
 // found is what MoEngage holds of an attribute, or whether an entry is in its list.
 func found(a store.Told, held syncer.Held) json.RawMessage {
-	value := held.Attributes[syncer.AttributeName(a.Name)]
+	value := held.Attributes[store.AttributeName(a.Name)]
 	if a.Entry == "" {
 		return value
 	}
@@ -302,7 +302,7 @@ func (v *verification) note(missing []store.Told, held syncer.Held) {
 		if len(v.report.Differences) == MaxDifferences {
 			return
 		}
-		d := Difference{User: a.User, Attribute: syncer.AttributeName(a.Name), Want: a.Value, Got: found(a, held), Why: "other_value"}
+		d := Difference{User: a.User, Attribute: store.AttributeName(a.Name), Want: a.Value, Got: found(a, held), Why: "other_value"}
 		if a.Entry != "" {
 			d.Attribute += "[" + a.Entry + "]"
 		}

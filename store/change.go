@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -20,6 +21,11 @@ type ID struct {
 // String returns the text form that people and MoEngage (event attribute change_id) see.
 func (id ID) String() string {
 	return fmt.Sprintf("%08x-%x-%x", id.Epoch, id.Seq, id.Slot)
+}
+
+// Compare orders ids as their changes were made.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(cmp.Compare(id.Epoch, other.Epoch), cmp.Compare(id.Seq, other.Seq), cmp.Compare(id.Slot, other.Slot))
 }
 
 // IsZero reports whether id names nothing.

@@ -131,7 +131,7 @@ func (r *registry) index(f *field) {
 	}
 }
 
-// claim is a name in MoEngage that only one computation may speak under.
+// claim is a name in MoEngage, as it leaves, that only one computation may speak under.
 type claim struct {
 	kind Kind
 	name string
@@ -140,8 +140,9 @@ type claim struct {
 // claims returns the names that f speaks under. An entry of a list has one of its own, and one of the
 // attribute, which lists share with each other and with nobody else.
 func (f *field) claims(p *Policy) []claim {
-	name := f.attribute(p)
-	switch kind := f.kind(); {
+	kind := f.kind()
+	name := SentName(kind, f.attribute(p))
+	switch {
 	case kind == KindCohort && p.Send.Has(SendCohort):
 		return []claim{{KindCohort, name}}
 	case kind == KindList && p.Send.Has(SendList):
@@ -157,6 +158,19 @@ func (f *field) shares(c claim, owner *field) bool {
 	return c.kind == KindAttribute && f.kind() == KindList && owner.kind() == KindList
 }
 
+// rank orders those who would speak under one name. A computation goes before a column, because an event
+// that lost its own key makes columns of whatever stands beside it; a forwarded trait is last. Of one rank,
+// the first keeps the name.
+func (f *field) rank() int {
+	switch {
+	case f.forwarded():
+		return 0
+	case f.sqlColumn() != "":
+		return 1
+	}
+	return 2
+}
+
 // settleOwners works out whose each name is. Two computations that resolve to one would overwrite each
 // other for ever, so the later one's changes are held until an operator decides.
 func (r *registry) settleOwners(rules *Rules) {
@@ -167,9 +181,12 @@ func (r *registry) settleOwners(rules *Rules) {
 }
 
 func (r *registry) claim(f *field, rules *Rules) {
+	if f.former() {
+		return // another field continues it, under the same names
+	}
 	p := rules.For(f.key, f.id)
 	for _, c := range f.claims(&p) {
-		if owner := r.owners[c]; owner == nil || owner.forwarded() { // a forwarded trait gives way
+		if owner := r.owners[c]; owner == nil || owner.rank() < f.rank() {
 			r.owners[c] = f
 		}
 	}
@@ -177,23 +194,30 @@ func (r *registry) claim(f *field, rules *Rules) {
 
 func (p *Policy) sendsAttributes() bool { return p.Send&(SendAttribute|SendAsReceived) != 0 }
 
-// conflicted reports whether f would fight with another computation: over a name that the other spoke
-// under first, or over a key that the other had first and that the config does not tell apart.
-func (r *registry) conflicted(f *field, p *Policy, rules *Rules) bool {
+// rival returns the field that f would fight with, nil when there is none: over a name that the other
+// speaks under by right, or over a key that the other had first and that the config does not tell apart.
+func (r *registry) rival(f *field, p *Policy, rules *Rules) *field {
 	for _, c := range f.claims(p) {
-		if owner := r.owners[c]; owner != nil && owner != f && !owner.forwarded() && !f.shares(c, owner) {
-			return true
+		if owner := r.owners[c]; owner != nil && owner != f && owner.rank() >= f.rank() && !f.shares(c, owner) {
+			return owner
 		}
 	}
 	if f.column != "" || f.forwarded() {
-		return false
+		return nil
 	}
 	if f.former() {
-		return true
+		return f
 	}
 	first := r.byKey[f.key][0]
 	firstPolicy := rules.For(first.key, first.id)
-	return first != f && first.attribute(&firstPolicy) == f.attribute(p)
+	if first != f && AttributeName(first.attribute(&firstPolicy)) == AttributeName(f.attribute(p)) {
+		return first
+	}
+	return nil
+}
+
+func (r *registry) conflicted(f *field, p *Policy, rules *Rules) bool {
+	return r.rival(f, p, rules) != nil
 }
 
 func (r *registry) add(f *field, rules *Rules) *field {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -39,10 +40,11 @@ func (p *Policy) forwardedTraits(key string, e *Event) map[string]json.RawMessag
 	return traits
 }
 
-// spoken reports whether a computation speaks under the name of an attribute.
+// spoken reports whether a computation, or a column of one, is called like a trait and speaks under its
+// name. It says the trait better. Another's name that the trait would only be renamed to is a conflict.
 func (r *registry) spoken(name string) bool {
-	owner := r.owners[claim{KindAttribute, name}]
-	return owner != nil && !owner.forwarded()
+	owner := r.owners[claim{KindAttribute, AttributeName(name)}]
+	return owner != nil && !owner.forwarded() && cmp.Or(owner.sqlColumn(), owner.key) == name
 }
 
 func sortedNames(m map[string]json.RawMessage) []string {

@@ -86,7 +86,7 @@ func (l *Listing) ticketsOf(b *batch, u *user) {
 	}
 }
 
-func byID(x, y *stored) int { return bytes.Compare(idKey(x.ID), idKey(y.ID)) }
+func byID(x, y *stored) int { return x.ID.Compare(y.ID) }
 
 // queueOf is where a user's queue begins with what is in a state.
 func (s State) queueOf(u *user) []byte {

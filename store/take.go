@@ -217,7 +217,7 @@ func (d *departure) add(delivery Delivery, seats boarding) {
 func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boarding) {
 	delivery.User, seats.user = u.id, u.id
 	retry := lane == laneRetry
-	lists := make(map[string]Transition)
+	said := make(sayings)
 	ready := func(lane, due uint32, tried bool) bool {
 		return tried && retry || d.isDue(lane, due)
 	}
@@ -230,13 +230,17 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 			u.dirty = true
 			continue
 		}
-		if f.road() != d.o.Road || f.kind() == KindCohort && t.lane != lane || !fitsList(lists, f, t) {
+		if f.road() != d.o.Road || f.kind() == KindCohort && t.lane != lane || !ready(t.lane, t.due, t.tried()) {
 			continue
 		}
-		if ready(t.lane, t.due, t.tried()) && len(seats.attributes) < MaxAttributes {
-			if f.kind() == KindList {
-				lists[t.name] = t.transition
+		if said.has(f, t) {
+			if at := said.later(&delivery, f, t); at >= 0 {
+				delivery.Attributes[at], seats.attributes[at] = d.b.made(u, f, t).Change, seat{number, t.id}
 			}
+			continue
+		}
+		if len(seats.attributes) < MaxAttributes {
+			said.add(f, t, len(seats.attributes))
 			delivery.Attributes = append(delivery.Attributes, d.b.made(u, f, t).Change)
 			seats.attributes = append(seats.attributes, seat{number, t.id})
 		}
@@ -252,18 +256,51 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 		d.b.missQueued(u, d.o.Road, s.number, s.id)
 	case !ch.loose:
 		delivery.Event, seats.queued = &ch.Change, s
-	case !slices.ContainsFunc(delivery.Attributes, func(a Change) bool { return a.Name == ch.Name }):
+	case !said.names(KindAttribute, ch.Name):
 		delivery.Attributes = append(delivery.Attributes, ch.Change)
 		seats.queued, seats.loose = s, true
 	}
 	return delivery, seats
 }
 
-// fitsList reports whether an element can say this beside what it says of the same list: MoEngage
-// refuses one that both adds to a list and removes from it, so the one waits for the other.
-func fitsList(lists map[string]Transition, f *field, t *ticket) bool {
-	said, known := lists[t.name]
-	return f.kind() != KindList || !known || said == t.transition
+// sayings is what an element says, by the name that stands in it. A name stands there once: where two
+// changes of two fields bear one name, as after a change of the rules, the second waits for the first. And
+// MoEngage refuses an element that both adds to a list and removes from it, so the one waits for the other.
+type sayings map[string]saying
+
+type saying struct {
+	at   int        // the change's place in the delivery
+	list Transition // the direction of a list's entries; zero for an attribute
+}
+
+// has reports whether the element says something under the name of t that t cannot stand beside.
+func (s sayings) has(f *field, t *ticket) bool {
+	before, known := s[SentName(f.kind(), t.name)]
+	return known && (f.kind() != KindList || before.list != t.transition)
+}
+
+// later returns the place of an attribute that is newer than t and bears its name, -1 when there is none. It
+// gives way, because what is sent last is what MoEngage keeps.
+func (s sayings) later(d *Delivery, f *field, t *ticket) (at int) {
+	before := s[SentName(f.kind(), t.name)]
+	if f.kind() == KindList || before.list != 0 || d.Attributes[before.at].ID.Compare(t.id) < 0 {
+		return -1
+	}
+	return before.at
+}
+
+func (s sayings) add(f *field, t *ticket, at int) {
+	said := saying{at: at}
+	if f.kind() == KindList {
+		said.list = t.transition
+	}
+	s[SentName(f.kind(), t.name)] = said
+}
+
+// names reports whether the element says anything under a name.
+func (s sayings) names(kind Kind, name string) bool {
+	_, known := s[SentName(kind, name)]
+	return known
 }
 
 // firstQueued returns the earliest of the queue's heads that are due, one head a lane.

@@ -19,7 +19,7 @@ import (
 // attribute.
 type Told struct {
 	User  string
-	Name  string          // of the attribute, before syncer.AttributeName
+	Name  string          // of the attribute, before AttributeName
 	Value json.RawMessage // null: it should hold none
 	Entry string          // unless "": Name is a list, and Value says whether this is in it
 

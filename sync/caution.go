@@ -70,22 +70,18 @@ func (cs *cautions) look(f *store.Flight) (news []caution) {
 
 func (cs *cautions) lookAtAttribute(c *store.Change) {
 	if c.Kind == store.KindCohort {
-		cs.say(fresh(cs.cohorts, CohortName(c.Name), maxCohorts, cautionCohorts), c.Name)
+		cs.say(fresh(cs.cohorts, store.CohortName(c.Name), maxCohorts, cautionCohorts), c.Name)
 		return
 	}
-	name := AttributeName(c.Name)
-	if name != c.Name {
-		cs.say(judgeName(c.Name, isReservedAttribute(c.Name)), c.Name)
-	}
+	name := store.AttributeName(c.Name)
+	cs.say(judgeName(c.Name, name), c.Name)
 	cs.say(judgeValue(c.Value), name)
 	cs.say(fresh(cs.attributes, name, maxAttributeNames, cautionAttributes), name)
 }
 
 func (cs *cautions) lookAtEvent(c *store.Change) {
-	name := EventName(c.Name)
-	if name != c.Name {
-		cs.say(judgeName(c.Name, isRefusedName(c.Name)), c.Name)
-	}
+	name := store.EventName(c.Name)
+	cs.say(judgeName(c.Name, name), c.Name)
 	cs.say(fresh(cs.events, name, maxEventNames, cautionEvents), name)
 	cs.say(judgeValue(c.Value), name)
 	cs.lookAtProperties(c)
@@ -101,7 +97,7 @@ func (cs *cautions) lookAtProperties(c *store.Change) {
 	for key, value := range members(raw) {
 		n++
 		name := unquote(key)
-		cs.say(judgeName(name, isRefusedName(name)), name)
+		cs.say(judgeName(name, store.EventName(name)), name)
 		cs.say(judgeValue(value), name)
 	}
 	if n > maxEventAttributes {
@@ -113,7 +109,7 @@ func (cs *cautions) say(code, name string) {
 	if code == "" || len(cs.said) >= mostCautions {
 		return
 	}
-	c := caution{code, firstCharacters(name, MaxNameLength)}
+	c := caution{code, store.CutName(name)}
 	if !cs.said[c] {
 		cs.said[c] = true
 		cs.news = append(cs.news, c)
@@ -132,15 +128,15 @@ func fresh(names map[string]bool, name string, limit int, code string) string {
 	return ""
 }
 
-// judgeName says what becomes of a name that is not sent as it is.
-func judgeName(name string, reserved bool) string {
+// judgeName says what becomes of a name that leaves as another.
+func judgeName(name, sent string) string {
 	switch {
-	case reserved:
-		return cautionRenamed
-	case utf8.RuneCountInString(name) > MaxNameLength:
+	case sent == name:
+		return ""
+	case strings.HasPrefix(name, sent):
 		return cautionName
 	}
-	return ""
+	return cautionRenamed
 }
 
 // judgeValue says what MoEngage will not keep of a value; "" if it keeps it.

@@ -38,7 +38,7 @@ func TestCheckID(t *testing.T) {
 
 // A computation may bear a name that MoEngage refuses or reserves. It is sent, and unset, under another.
 func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
-	long := strings.Repeat("ä", MaxNameLength)
+	long := strings.Repeat("ä", store.MaxName)
 	for name, want := range map[string]string{
 		"": "segment_", "id": "segment_id", "_id": "segment__id", "moe_x": "segment_moe_x", "MOE_GAID": "segment_MOE_GAID",
 		"status": "segment_status", "source": "segment_source", "user_id": "segment_user_id", "INSTALL": "segment_INSTALL",
@@ -49,7 +49,7 @@ func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
 		"moe_email_open_tracking_consent": "moe_email_open_tracking_consent", "MOE_SPAM": "segment_MOE_SPAM",
 		"vip": "vip", "email": "email", "moe": "moe", "status_2": "status_2", long: long, long + "x": long,
 	} {
-		if got := AttributeName(name); got != want {
+		if got := store.AttributeName(name); got != want {
 			t.Errorf("%q is sent as %q, want %q", name, got, want)
 		}
 		for _, value := range []string{"true", "null"} {

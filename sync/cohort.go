@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"strings"
 	"unicode/utf8"
 
 	"personasync/store"
@@ -33,7 +32,7 @@ func cohortHead(c *store.Change) string {
 	if c.Transition == store.TransitionExit {
 		action = "remove_members"
 	}
-	name := CohortName(c.Name)
+	name := store.CohortName(c.Name)
 	b := []byte(`{"action":"` + action + `","partner":"` + cohortPartner + `","parameters":{"cohort_name":`)
 	b = appendString(b, name)
 	b = append(b, `,"cohort_id":`...)
@@ -48,24 +47,4 @@ func appendMember(b []byte, user string) ([]byte, error) {
 	}
 	b = append(b, `{"uid":`...)
 	return append(appendString(b, user), '}'), nil
-}
-
-// cohortRefused are the characters that no name of a cohort may have (the page "Cohort Sync").
-const cohortRefused = `|*?\:<>=$"`
-
-// CohortName returns the name under which a cohort is kept: name itself, unless MoEngage refuses it.
-// Refused characters become underscores; a period at the beginning is taken off, because MoEngage's
-// pages disagree whether one must be there or must not; what is over 200 characters is cut.
-func CohortName(name string) string {
-	safe := strings.Map(func(r rune) rune {
-		if r < ' ' || strings.ContainsRune(cohortRefused, r) || r == utf8.RuneError {
-			return '_'
-		}
-		return r
-	}, name)
-	safe = strings.TrimSpace(strings.TrimLeft(safe, "."))
-	if safe == "" {
-		safe = renamedPrefix + "cohort"
-	}
-	return firstCharacters(safe, MaxNameLength)
 }

@@ -79,7 +79,7 @@ type Held struct {
 	Attributes map[string]json.RawMessage
 }
 
-// Read asks for at most MaxExport users, and answers in their order. names are as AttributeName
+// Read asks for at most MaxExport users, and answers in their order. names are as store.AttributeName
 // returns them. It waits for the limits, and through trouble that passes within a few tries; what does
 // not is a *ReadError.
 func (r *Reader) Read(ctx context.Context, users, names []string) ([]Held, error) {

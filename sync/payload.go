@@ -29,7 +29,7 @@ type encoder struct {
 //	 "addValueToArrayField":{"segment_audiences":["vip"]}},
 //	 "unset_attributes":[{"type":"equals","attr":"b","case_sensitive":true}]}
 //
-// Names are those of AttributeName. A change whose value is null becomes an entry of unset_attributes, early access at MoEngage: where
+// Names are those of store.AttributeName. A change whose value is null becomes an entry of unset_attributes, early access at MoEngage: where
 // it is not enabled, MoEngage ignores the list. On error b holds a torn element; the caller cuts it.
 func (e encoder) appendAttributes(b []byte, user string, changes []store.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
@@ -58,7 +58,7 @@ func (e encoder) appendAttributes(b []byte, user string, changes []store.Change)
 			b = append(b, ',')
 		}
 		first = false
-		b = appendString(b, AttributeName(changes[i].Name))
+		b = appendString(b, store.AttributeName(changes[i].Name))
 		b = append(b, ':')
 		b = appendValue(b, changes[i].Value)
 	}
@@ -82,7 +82,7 @@ func appendLists(b []byte, changes []store.Change, comma bool) []byte {
 		keys := make(map[string][]string)
 		for i := range changes {
 			if c := &changes[i]; c.Kind == store.KindList && c.Transition == direction.transition {
-				name := AttributeName(c.Name)
+				name := store.AttributeName(c.Name)
 				keys[name] = append(keys[name], c.Computation)
 			}
 		}
@@ -134,7 +134,7 @@ func appendUnsets(b []byte, changes []store.Change) []byte {
 		}
 		first = false
 		b = append(b, `{"type":"equals","attr":`...)
-		b = appendString(b, AttributeName(changes[i].Name))
+		b = appendString(b, store.AttributeName(changes[i].Name))
 		b = append(b, `,"case_sensitive":true}`...)
 	}
 	return append(b, ']')
@@ -154,7 +154,7 @@ func (e encoder) appendEvent(b []byte, user string, c *store.Change) ([]byte, er
 	b = append(b, `{"type":"event","customer_id":`...)
 	b = appendString(b, user)
 	b = append(b, `,"actions":[{"action":`...)
-	b = appendString(b, EventName(c.Name))
+	b = appendString(b, store.EventName(c.Name))
 	if e.realTimeAction {
 		b = append(b, `,"real_time_action":"true"`...)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
+	"slices"
+	"strconv"
 
 	"personasync/store"
 )
@@ -18,7 +20,8 @@ const maxEventAttributes = 100
 // would refuse or drop them:
 //
 //   - a name of ours: ours stands, theirs is left out
-//   - the names "", "id", "_id", and names beginning with "moe_" in any case: kept behind "segment_"
+//   - a name that MoEngage refuses or cuts: as store.EventName says; behind "segment_2_" and so on where
+//     that is the name of another property. No name stands in the object twice
 //   - null: left out, since an absent attribute is what it becomes anyway
 //   - an object: a string of its JSON; in an array, likewise (see appendValue)
 //   - everything after the hundredth attribute, ours included: left out
@@ -99,24 +102,59 @@ func (w *attributeWriter) properties(c *store.Change) error {
 	if raw[0] != '{' || !json.Valid(raw) {
 		return errUnencodable
 	}
-	for key, v := range members(raw) {
+	for _, p := range propertiesOf(raw, c) {
 		if w.n == maxEventAttributes {
 			return nil
 		}
-		name := unquote(key)
-		if v[0] == 'n' || isOurs(name, c) {
-			continue
-		}
 		w.comma()
-		if isRefusedName(name) {
-			w.b = appendString(w.b, renamedPrefix+name)
-		} else {
-			w.b = appendRaw(w.b, key)
-		}
+		w.b = appendString(w.b, p.name)
 		w.b = append(w.b, ':')
-		w.b = appendValue(w.b, v)
+		w.b = appendValue(w.b, p.value)
 	}
 	return nil
+}
+
+// property is one of Segment's own, under the name it leaves by.
+type property struct {
+	name  string
+	value []byte
+}
+
+// propertiesOf lists the properties that leave, each by a name of its own. Of a name that stands in the
+// object twice the last counts, as for every reader of JSON.
+func propertiesOf(raw []byte, c *store.Change) (list []property) {
+	last := make(map[string]int)
+	for key, v := range members(raw) {
+		name := unquote(key)
+		if at, twice := last[name]; twice {
+			list[at].value = v
+			continue
+		}
+		last[name] = len(list)
+		list = append(list, property{name, v})
+	}
+	list = slices.DeleteFunc(list, func(p property) bool {
+		out := p.value[0] == 'n' || isOurs(p.name, c)
+		if out || store.EventName(p.name) != p.name {
+			delete(last, p.name)
+		}
+		return out
+	})
+	for i := range list {
+		raw := list[i].name
+		name := store.EventName(raw)
+		if name == raw {
+			continue
+		}
+		for n := 2; ; n++ {
+			if _, taken := last[name]; !taken {
+				break
+			}
+			name = store.CutName(store.RenamedPrefix + strconv.Itoa(n) + "_" + raw)
+		}
+		last[name], list[i].name = i, name
+	}
+	return list
 }
 
 // isOurs reports whether an event as received already carries name from us.

@@ -264,17 +264,17 @@ func (l *loader) checkCohort(c *Computation, prefix string) {
 	}
 }
 
-// checkNames refuses two sections that would write one attribute, or change one cohort. Lists share
-// their attribute with each other and with nobody else.
+// checkNames refuses two sections that would write one attribute, or change one cohort, after names that
+// MoEngage would refuse or cut are changed. Lists share their attribute with each other and with nobody else.
 func (l *loader) checkNames() {
-	l.checkApart("attribute", "writes the attribute", sendsAttribute, func(c *Computation) string { return c.Attribute })
+	l.checkApart("attribute", "writes the attribute", sendsAttribute, func(c *Computation) string { return c.Attribute }, store.AttributeName)
 	l.checkApart("cohort_name", "changes the cohort",
-		func(set store.Channels) bool { return set.Has(store.SendCohort) }, func(c *Computation) string { return c.CohortName })
+		func(set store.Channels) bool { return set.Has(store.SendCohort) }, func(c *Computation) string { return c.CohortName }, store.CohortName)
 	for i := range l.cfg.Computations {
 		c := &l.cfg.Computations[i]
-		name := cmp.Or(c.Attribute, c.Key)
+		name := store.AttributeName(cmp.Or(c.Attribute, c.Key))
 		for _, p := range l.policies() {
-			if sendsAttribute(c.Send) && p.Send.Has(store.SendList) && p.ListAttribute == name {
+			if sendsAttribute(c.Send) && p.Send.Has(store.SendList) && store.AttributeName(p.ListAttribute) == name {
 				l.refuse(keyed(c, l.prefixes[i], "attribute"), fmt.Sprintf("writes the attribute %q, which holds a list of audiences (list_attribute): give it another attribute", shorten(name)))
 				break
 			}
@@ -291,8 +291,9 @@ func (l *loader) policies() []*Policy {
 	return all
 }
 
-// checkApart refuses two sections that resolve to one name, which is the word's value, else the key.
-func (l *loader) checkApart(word, does string, sends func(store.Channels) bool, value func(*Computation) string) {
+// checkApart refuses two sections that resolve to one name, which is the word's value, else the key, as it
+// is sent.
+func (l *loader) checkApart(word, does string, sends func(store.Channels) bool, value func(*Computation) string, sent func(string) string) {
 	owners := map[string]*Computation{}
 	for i := range l.cfg.Computations {
 		c := &l.cfg.Computations[i]
@@ -303,6 +304,7 @@ func (l *loader) checkApart(word, does string, sends func(store.Channels) bool, 
 		if name == "" || !sends(c.Send) {
 			continue
 		}
+		name = sent(name)
 		switch owner := owners[name]; {
 		case owner == nil:
 			owners[name] = c

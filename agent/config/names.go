@@ -16,9 +16,6 @@ import (
 // all the same, so that a bad name must not get as far as a request. The errors say what is wrong; what
 // to do depends on where the name stands.
 
-// maxName is how many characters of a name MoEngage keeps.
-const maxName = 200
-
 // reservedNames are attributes that MoEngage uses itself, or sets once and never again.
 var reservedNames = []string{
 	"status", "user_id", "source", "INSTALL", "UPDATE",
@@ -50,30 +47,21 @@ func anyName(name string) error {
 		return fmt.Errorf("%q is reserved by MoEngage", name)
 	case strings.HasPrefix(strings.ToLower(name), "moe_"):
 		return errors.New("MoEngage blocks names that begin with moe_")
-	case n > maxName:
-		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", maxName, n)
+	case n > store.MaxName:
+		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", store.MaxName, n)
 	}
 	return nil
 }
 
-// cohortRefused are the characters that MoEngage's page "Cohort Sync" forbids in the name of a cohort.
-const cohortRefused = `|*?\:<>=$"`
-
 // cohortName reports why a cohort cannot be called so, and what it could be called.
 func cohortName(name string) error {
-	escaped := strings.TrimSpace(strings.TrimLeft(strings.Map(func(r rune) rune {
-		if r < ' ' || strings.ContainsRune(cohortRefused, r) {
-			return '_'
-		}
-		return r
-	}, name), "."))
-	switch n := utf8.RuneCountInString(name); {
-	case escaped == "":
+	switch n, sent := utf8.RuneCountInString(name), store.CohortName(name); {
+	case strings.Trim(name, ". ") == "":
 		return errors.New("must have a letter or a digit")
-	case escaped != name:
-		return fmt.Errorf("MoEngage refuses it as a cohort's name, which has none of %s, no period at its beginning and no blank around it: write %q", cohortRefused, escaped)
-	case n > maxName:
-		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", maxName, n)
+	case n > store.MaxName:
+		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", store.MaxName, n)
+	case sent != name:
+		return fmt.Errorf("MoEngage refuses it as a cohort's name, which has none of %s, no period at its beginning and no blank around it: write %q", store.CohortRefused, sent)
 	}
 	return nil
 }

@@ -1,0 +1,164 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// drainNames delivers everything, and fails if an element says two things under one name. The names are
+// those that leave, by the tests' own list of what MoEngage refuses or cuts.
+func (b *bench) drainNames(as map[string]string) {
+	b.Helper()
+	for f := b.take(); f != nil; f = b.take() {
+		for _, d := range f.Deliveries {
+			seen := map[string]bool{}
+			for _, a := range d.Attributes {
+				name := a.Name
+				if n, renamed := as[name]; renamed {
+					name = n
+				}
+				if a.Kind != KindList && seen[name] {
+					b.Errorf("one element says %q twice: %+v", name, d.Attributes)
+				}
+				seen[name] = true
+			}
+		}
+		b.settle(f, Delivered)
+	}
+}
+
+// heldReasons lists what is held, as kind, computation, column and reason.
+func (b *bench) heldReasons() (list []string) {
+	b.Helper()
+	page, _, err := b.Changes(OutboxFilter{State: StateHeld})
+	must(b, err)
+	for _, c := range page {
+		list = append(list, c.Kind+" "+c.Computation+" "+c.Reason)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// TestTwoOwnersOfOneNameAsItLeaves: names were compared before they are renamed and cut, so status and
+// segment_status, and names equal in their first 200 characters, overwrote each other.
+func TestTwoOwnersOfOneNameAsItLeaves(t *testing.T) {
+	long := strings.Repeat("n", 200)
+	as := map[string]string{"status": "segment_status", "id": "segment_id", "moe_x": "segment_moe_x", long + "_1": long, long + "_2": long}
+	forwarding := rules(SendAttribute)
+	forwarding.Defaults.ForwardTraits = []string{"*"}
+	beside := func(object string) func(*Event) {
+		return func(e *Event) { e.Raw, e.Object = []byte(object), Span{0, uint32(len(object))} }
+	}
+	listed := rules(SendAttribute | SendList)
+	listed.Defaults.ListAttribute = "status"
+	for name, c := range map[string]struct {
+		rules  Rules
+		events []*Event
+		said   string
+		held   []string
+	}{
+		"two traits": {rules(SendAttribute), []*Event{trait("ann", "status", 1, "status", `"gold"`), trait("ann", "segment_status", 2, "segment_status", `"silver"`)},
+			`ann.status="gold"`, []string{"attribute segment_status key_conflict"}},
+		"the other way round": {rules(SendAttribute), []*Event{trait("ann", "segment_status", 1, "segment_status", `"silver"`), trait("ann", "status", 2, "status", `"gold"`)},
+			`ann.segment_status="silver"`, []string{"attribute status key_conflict"}},
+		"an audience and a trait": {rules(SendAttribute), []*Event{event("ann", "id", true, 1), trait("ann", "segment_id", 2, "segment_id", "7")},
+			`ann.id=true`, []string{"attribute segment_id key_conflict"}},
+		"equal in 200 characters": {rules(SendAttribute), []*Event{event("ann", long+"_1", true, 1), event("ann", long+"_2", true, 2)},
+			"ann." + long + "_1=true", []string{"attribute " + long + "_2 key_conflict"}},
+		"columns of two SQL traits": {rules(SendAttribute), []*Event{trait("ann", "a", 1, "moe_x", "1"), trait("ann", "b", 2, "segment_moe_x", "2", "y", "3")},
+			`ann.moe_x=1 ann.y=3`, []string{"attribute b key_conflict"}},
+		"two columns of one row": {rules(SendAttribute), []*Event{trait("ann", "a", 1, "moe_x", "1", "segment_moe_x", "2")},
+			`ann.moe_x=1`, []string{"attribute a key_conflict"}},
+		"two forwarded traits": {forwarding, []*Event{event("ann", "vip", true, 1, beside(`{"vip":true,"segment_status":2,"status":1}`))},
+			`ann.vip=true ann.segment_status=2`, []string{"attribute  key_conflict"}},
+		"a forwarded trait and a computation of another name": {forwarding, []*Event{trait("ann", "segment_status", 1, "segment_status", `"silver"`), event("ann", "vip", true, 2, beside(`{"vip":true,"status":1}`))},
+			`ann.segment_status="silver" ann.vip=true`, []string{"attribute  key_conflict"}},
+		"a list and an attribute": {listed, []*Event{event("ann", "vip", true, 1), trait("ann", "segment_status", 2, "segment_status", "2")},
+			`ann.vip=true ann.status=true`, []string{"attribute segment_status key_conflict"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, c.rules)
+			b.receive(c.events...)
+			b.drainNames(as)
+			b.wantSaid(c.said)
+			if held := b.heldReasons(); !slices.Equal(held, c.held) {
+				t.Errorf("held %q, want %q", held, c.held)
+			}
+			b.balance()
+			recount(t, b)
+			b.reopen(c.rules)
+			if held := b.heldReasons(); !slices.Equal(held, c.held) {
+				t.Errorf("held after a restart: %q, want %q", held, c.held)
+			}
+		})
+	}
+}
+
+// TestCohortsOfOneNameAsItLeaves: seg:gold and seg_gold are one cohort, and leaving the one removed the
+// members of the other.
+func TestCohortsOfOneNameAsItLeaves(t *testing.T) {
+	b := open(t, rules(SendCohort))
+	b.receive(event("ann", "seg:gold", true, 1), event("ann", "seg_gold", true, 2), event("ann", "seg_gold", false, 3), event("bea", ".seg:gold ", true, 3))
+	var said []string
+	for {
+		f, _, err := b.Take(context.Background(), onCohorts(noon.Add(2*day)))
+		must(t, err)
+		if f == nil {
+			break
+		}
+		for _, d := range f.Deliveries {
+			said = append(said, d.User+" "+d.Attributes[0].Name+" "+d.Attributes[0].Transition.String())
+		}
+		b.settle(f, Delivered)
+	}
+	if !slices.Equal(said, []string{"ann seg:gold enter"}) {
+		t.Errorf("cohorts were told %q", said)
+	}
+	if held := b.heldReasons(); !slices.Equal(held, []string{"cohort .seg:gold  key_conflict", "cohort seg_gold key_conflict"}) {
+		t.Errorf("held %q", held)
+	}
+	b.balance()
+}
+
+// TestAColumnGivesWayToAComputation: the event of a trait that lost its own key makes columns of what stands
+// beside it. It took the name of an audience, whose changes were held for good.
+func TestAColumnGivesWayToAComputation(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(trait("ann", "last_product", 1, "vip", "true"))
+	b.receive(event("bea", "vip", true, 2))
+	b.drainNames(nil)
+	b.wantSaid("ann.vip=true bea.vip=true")
+	if held := b.heldReasons(); len(held) > 0 {
+		t.Errorf("held %q", held)
+	}
+	b.receive(trait("ann", "last_product", 3, "vip", "false"), event("ann", "vip", true, 4))
+	b.drainNames(nil)
+	b.wantSaid("ann.vip=true")
+	if held := b.heldReasons(); !slices.Equal(held, []string{"attribute last_product key_conflict"}) {
+		t.Errorf("held %q", held)
+	}
+	b.balance()
+	recount(t, b)
+}
+
+// TestOneNameIsSaidOnceInAnElement: after a change of the rules two changes that wait bear one name. They
+// leave one after the other, the newer last.
+func TestOneNameIsSaidOnceInAnElement(t *testing.T) {
+	r := rules(SendAttribute)
+	named := func(key, attribute string) Section {
+		p := policy(SendAttribute)
+		p.Attribute = attribute
+		return Section{Key: key, Policy: p}
+	}
+	r.Sections = []Section{named("a", "status"), named("b", "other")}
+	b := open(t, r)
+	b.receive(trait("ann", "b", 1, "b", "1"), trait("ann", "a", 2, "a", `"old"`))
+	r.Sections = []Section{named("a", "another"), named("b", "segment_status")}
+	must(t, b.SetRules(context.Background(), r))
+	b.receive(trait("ann", "b", 3, "b", `"new"`))
+	b.drainNames(map[string]string{"status": "segment_status"})
+	b.wantSaid(`ann.status="old" ann.segment_status="new"`)
+	b.balance()
+}

@@ -1,0 +1,93 @@
+package syncer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"personasync/store"
+)
+
+// TestAPropertyRenamedOntoAnotherOfTheEvent: id became segment_id beside the customer's own segment_id, and
+// a JSON object had a name twice, of which every reader takes another one.
+func TestAPropertyRenamedOntoAnotherOfTheEvent(t *testing.T) {
+	long := strings.Repeat("ä", 200)
+	for props, want := range map[string]map[string]any{
+		`{"id":"A","segment_id":"B"}`:                                {"segment_2_id": "A", "segment_id": "B"},
+		`{"segment_id":"B","id":"A"}`:                                {"segment_2_id": "A", "segment_id": "B"},
+		`{"id":"A","segment_id":null}`:                               {"segment_id": "A"},
+		`{"id":1,"segment_id":2,"segment_segment_id":3}`:             {"segment_id": 2., "segment_segment_id": 3., "segment_2_id": 1.},
+		`{"_id":3,"moe_x":1,"segment_moe_x":2}`:                      {"segment__id": 3., "segment_2_moe_x": 1., "segment_moe_x": 2.},
+		`{"a":1,"a":2}`:                                              {"a": 2.},
+		`{"a":1,"\u0061":2}`:                                         {"a": 2.},
+		`{"a":1,"a":null}`:                                           {},
+		`{"` + long + `":1,"` + long + `x":2}`:                       {long: 1., store.CutName("segment_2_" + long): 2.},
+		`{"` + long + `y":1,"` + long + `x":2}`:                      {long: 1., store.CutName("segment_2_" + long): 2.},
+		`{"change_id":"theirs","message_id":"theirs","trait_key":1}`: {"trait_key": 1.},
+	} {
+		c := &store.Change{Kind: store.KindEvent, Name: "Audience Entered", Class: store.ClassAudience, Computation: "vip", MessageID: "m-1", Props: json.RawMessage(props)}
+		b, err := appendEventAttributes(nil, c)
+		if err != nil {
+			t.Errorf("%s: %v", props, err)
+			continue
+		}
+		wantNamesOnce(t, b)
+		got := map[string]any{}
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatalf("%s: %v", b, err)
+		}
+		for _, ours := range []string{"audience_key", "change_id", "message_id"} {
+			if got[ours] == nil || got[ours] == "theirs" {
+				t.Errorf("%s: %s is %v", props, ours, got[ours])
+			}
+			delete(got, ours)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s leaves as %s:\n%s", props, b, d)
+		}
+	}
+}
+
+// wantNamesOnce fails if an object of a JSON text has a name twice.
+func wantNamesOnce(t *testing.T, text []byte) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(text))
+	var names []map[string]bool // of the objects around; nil for an array
+	isName := []bool{false}
+	for {
+		token, err := d.Token()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		switch depth := len(names); token {
+		case json.Delim('{'):
+			names, isName = append(names, map[string]bool{}), append(isName, true)
+			continue
+		case json.Delim('['):
+			names, isName = append(names, nil), append(isName, false)
+			continue
+		case json.Delim('}'), json.Delim(']'):
+			names, isName = names[:depth-1], isName[:depth]
+		default:
+			if isName[depth] {
+				name := fmt.Sprint(token)
+				if names[depth-1][name] {
+					t.Errorf("%s has %q twice", text, name)
+				}
+				names[depth-1][name], isName[depth] = true, false
+				continue
+			}
+		}
+		if n := len(names); n > 0 && names[n-1] != nil {
+			isName[n] = true
+		}
+	}
+}
