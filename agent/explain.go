@@ -2,22 +2,86 @@ package agent
 
 import syncer "personasync/sync"
 
-// ExplainCode says what an answer of MoEngage means and what the agent does about it, from the one
-// table that it goes by.
+// ExplainCode says what a code means and what the agent does about it: an answer of MoEngage, from the one
+// table that the sender works by, or a reason of our own. ok is false for an unknown code.
 func ExplainCode(code string) (e syncer.Explanation, ok bool) {
-	m, ok := syncer.Explain(code)
-	if !ok {
-		return e, false
+	if m, known := syncer.Explain(code); known {
+		return m.Explanation(), true
 	}
-	return m.Explanation(), true
+	for i := range reasons {
+		if reasons[i].code == code {
+			return reasons[i].explanation(), true
+		}
+	}
+	return e, false
 }
 
-// ExplainCodes is ExplainCode of everything there is, in the order of the table.
+// ExplainCodes is ExplainCode of everything there is: MoEngage's answers in the order of their table, and then
+// our own reasons.
 func ExplainCodes() []syncer.Explanation {
 	var all []syncer.Explanation
 	for _, code := range syncer.Codes() {
 		e, _ := ExplainCode(code)
 		all = append(all, e)
 	}
+	for i := range reasons {
+		all = append(all, reasons[i].explanation())
+	}
 	return all
+}
+
+// reason is why an event or a change goes no further before MoEngage was asked at all.
+type reason struct {
+	code  string
+	means string
+	do    string
+	held  bool // a change that is held; else an event, or a change, that is parked
+}
+
+// retryEvent ends what is to be done about a parked event.
+const retryEvent = " Then `personasync outbox retry --reason CODE` reads the events again."
+
+// mapWhole is what the most frequent fault of a mapping takes.
+const mapWhole = "Map the whole event ($.) in Segment's webhook settings."
+
+var reasons = []reason{
+	{code: "undetermined", means: "The event names an audience and does not say whether the user is in it. That is never taken for an exit.", do: "Map traits and properties whole in Segment's webhook settings." + retryEvent},
+	{code: "missing_key", means: "context.personas has no computation_key, so nothing says which computation the event is about.", do: mapWhole + retryEvent},
+	{code: "missing_name", means: "The event is sent on by itself, and has neither a name nor a membership that would give it one.", do: "Map the event's name in Segment's webhook settings." + retryEvent},
+	{code: "unknown_class", means: "context.personas has a computation_class that is none of audience, trait and journey_step.", do: "Install a newer version if Segment has a new class." + retryEvent},
+	{code: "unknown_type", means: "Membership and traits come in identify, track and group calls, and this is another.", do: "Look at what builds these events." + retryEvent},
+	{code: "class_conflict", means: "The event is of another class than the computation it names: a trait's event with an audience's id, for example. It changed nothing.", do: "Look at what builds these events; if Segment gave the key to a new computation, rename one of the two." + retryEvent},
+	{code: "ambiguous_key", means: "The event names only a key, and several computations have that key.", do: "Send context.personas along. " + mapWhole + retryEvent},
+	{code: "no_identifier", means: "The event has no userId, no anonymousId and no e-mail address, so it is about nobody.", do: "Choose an identifier for this destination in Segment." + retryEvent},
+	{code: "anonymous", means: "The event has an anonymousId and no userId.", do: "Set anonymous = \"use_anonymous_id\" or \"ignore\" in [defaults] or in the computation's section." + retryEvent},
+	{code: "email_only", means: "The event names its user by an e-mail address alone.", do: "Set email_only = \"use_email\" or \"ignore\" in [defaults] or in the computation's section." + retryEvent},
+	{code: "bad_user_id", means: "The userId is neither a text nor a number.", do: "Correct the mapping of userId in Segment." + retryEvent},
+	{code: "account_level", means: "The event is about an account, and MoEngage knows users only.", do: "Turn on identify or track calls for this audience in Segment."},
+	{code: "no_values", means: "The event of a trait has no value.", do: "Map traits and properties whole in Segment's webhook settings." + retryEvent},
+	{code: "too_many_values", means: "The row of a SQL trait has more than 1,000 columns; Segment's have at most 25.", do: "Look at what builds these events." + retryEvent},
+	{code: "too_many_names", means: "The event names a computation, a column or a trait that is not known yet, and 32,768 of them are known, the most there may be.", do: "Find out what makes them up, and rotate its write key; name what you want in forward_traits instead of \"*\"." + retryEvent},
+	{code: "name_too_long", means: "The name of a computation or of a column has more than 512 bytes.", do: "Look at what builds these events: Segment's own names are short." + retryEvent},
+	{code: "too_deep", means: "The event's JSON is nested too deeply to be read.", do: "Look at what builds these events."},
+	{code: "invalid_utf8", means: "The event is not valid UTF-8.", do: "Look at what changes events on their way from Segment."},
+	{code: "invalid_json", means: "The item of a batch is not JSON.", do: "Look at what changes events on their way from Segment."},
+	{code: "not_an_object", means: "The item of a batch is no JSON object.", do: "Look at what builds these events."},
+	{code: "unverified_delete", means: "A delete came that neither a signature nor a token covers: Segment signs the first event of an array only.", do: "Set ingest.bearer_token and the Authorization header in Segment's webhook settings; carry this one out with `personasync user forget ID` if it is meant."},
+	{code: "no_user_anon_id", means: "The item of a batch has neither userId nor anonymousId, which Segment's Tracking API refuses.", do: "Correct what sends these events."},
+	{code: "no_event_name", means: "The track call of a batch has no event name, which Segment's Tracking API refuses.", do: "Correct what sends these events."},
+	{code: "event_too_large", means: "The item of a batch has more than 32 KB, which Segment's Tracking API refuses.", do: "Send less in an event."},
+	{code: "corrupt", means: "The checksum of the event's record does not hold: the disk changed it after it was written.", do: "Run `personasync db check`, and look at the disk. Have Segment replay the time in question."},
+
+	{code: "mass_exit", held: true, means: "More members left the audience at once than [guard] allows, so its exits wait for a decision.", do: "`personasync audience release KEY` sends them, `personasync audience discard KEY` makes the users members again."},
+	{code: "key_conflict", held: true, means: "Another computation, known before, is sent under the same name at MoEngage; both would overwrite each other.", do: "`personasync audience adopt KEY ID` if it continues the other one; else give the two different names in the configuration."},
+}
+
+func (r *reason) explanation() syncer.Explanation {
+	e := syncer.Explanation{
+		Data: "parked, with its bytes", Lane: "goes on", Attempts: "none is spent", Do: r.do,
+		Meaning: syncer.Meaning{Code: r.code, Means: r.means, Agent: "Parks it with this reason. It blocks nothing else."},
+	}
+	if r.held {
+		e.Data, e.Agent = "held", "Holds the change until it is decided. It blocks nothing else."
+	}
+	return e
 }

@@ -12,10 +12,10 @@ import (
 func (sh *shell) explainCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:      "explain-code",
-		Usage:     "say what an answer of MoEngage means, and what the agent does with it",
+		Usage:     "say what an answer of MoEngage or a reason means, and what to do",
 		ArgsUsage: "[CODE]",
-		Description: "CODE is the reason of a change, an HTTP status, or the type of a 400 as MoEngage names it. Without\n" +
-			"one, all that the agent tells apart are listed. Needs no configuration.\n\n" +
+		Description: "CODE is the reason of a change or of a parked event, an HTTP status, or the type of a 400 as\n" +
+			"MoEngage names it. Without one, all that the agent tells apart are listed. Needs no configuration.\n\n" +
 			"Example: personasync outbox explain-code 413",
 		Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
 		Action: sh.explain,
@@ -31,8 +31,7 @@ func (sh *shell) explain(c *urfave.Context) error {
 	}
 	e, ok := agent.ExplainCode(c.Args().First())
 	if !ok {
-		return nothing("no answer of MoEngage has the code %q: `personasync outbox explain-code` lists those there are; "+
-			"of a change that never left, `personasync outbox show ID` says why", c.Args().First())
+		return nothing("neither an answer of MoEngage nor a reason has the code %q: `personasync outbox explain-code` lists those there are", c.Args().First())
 	}
 	if c.Bool("json") {
 		return printJSON(sh.out, e)
