@@ -80,9 +80,10 @@ type ChangePage struct {
 	Answer        *store.Answer   `json:"answer"` // MoEngage's last one; null before any
 	Closed        string          `json:"closed"`
 	SupersededBy  string          `json:"superseded_by"`
-	Event         json.RawMessage `json:"event"`      // as received, null once retention took it; a string if it is not plain JSON
-	Request       *syncer.Preview `json:"request"`    // that would carry it alone, now
-	NoRequest     string          `json:"no_request"` // why there is none
+	OrderedBy     string          `json:"ordered_by,omitempty"` // the command that caused it instead of an event
+	Event         json.RawMessage `json:"event"`                // as received, null once retention took it; a string if it is not plain JSON
+	Request       *syncer.Preview `json:"request"`              // that would carry it alone, now
+	NoRequest     string          `json:"no_request"`           // why there is none
 }
 
 // Local answers from the store itself: the running agent from its live one, a command from the
@@ -358,7 +359,7 @@ func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 		ChangeInfo:    lines([]store.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
 		Sentence: c.Sentence, Closed: timestamp(c.Closed), Event: printable(raw),
-		TimeSource: c.TimeSource.String(), TimeSentence: c.TimeSource.Sentence(),
+		OrderedBy: c.OrderedBy, TimeSource: c.TimeSource.String(), TimeSentence: c.TimeSource.Sentence(),
 	}
 	if c.Answer != (store.Answer{}) {
 		answer := c.Answer

@@ -295,6 +295,9 @@ func inBrackets(s string) string {
 }
 
 func eventText(p *agent.ChangePage) string {
+	if p.OrderedBy != "" {
+		return fmt.Sprintf("  none: it was made by `personasync %s` at %s", p.OrderedBy, p.ReceivedAt)
+	}
 	if len(p.Event) == 0 || string(p.Event) == "null" {
 		return "  no longer kept: received events stay for retention.received"
 	}

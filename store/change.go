@@ -149,6 +149,7 @@ type Change struct {
 	MessageID string
 
 	TimeSource TimeSource // of the event that caused it, where View.Change shows it and the event is still kept
+	OrderedBy  string     // the command that caused it instead of an event, likewise; "" when an event did
 
 	Attempts    int
 	Alone       int       // of these, the ones with no other user in the request

@@ -188,7 +188,9 @@ func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 	if err != nil || raw != nil {
 		return c, raw, err
 	}
-	if e := v.received(id.Seq); e != nil {
+	rec := v.record(id.Seq)
+	c.OrderedBy = rec.orderedBy()
+	if e := rec.told(); e != nil {
 		raw, c.TimeSource = e.Raw, e.TimeSource
 	}
 	return c, raw, nil
@@ -241,17 +243,17 @@ func (b *batch) find(id ID) *stored {
 	return nil
 }
 
-// received returns an event of the inbox, or nil when it is gone.
-func (v *View) received(seq uint64) *Event {
+// record returns a record of the inbox; it is empty when it is gone.
+func (v *View) record(seq uint64) record {
 	records, err := v.inbox.read(seq, 1)
 	if err != nil || len(records) == 0 || records[0].seq != seq {
-		return nil
+		return record{}
 	}
 	rec, err := decodeRecord(seq, records[0].frame)
 	if err != nil {
-		return nil
+		return record{}
 	}
-	return rec.told()
+	return rec
 }
 
 // Computations lists every computation seen, by key.

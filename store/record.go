@@ -43,6 +43,21 @@ func (r *record) told() *Event {
 	return r.event
 }
 
+// orderedBy is the operator's command that the record came of, or "" for an event.
+func (r *record) orderedBy() string {
+	switch {
+	case r.order != nil && r.order.verb == orderDiscarded:
+		return "audience " + orderDiscard.String()
+	case r.order != nil:
+		return "audience " + r.order.verb.String()
+	case r.repair != nil:
+		return "audience verify --repair"
+	case r.hand != nil && r.hand.verb == handRetry:
+		return "outbox retry"
+	}
+	return ""
+}
+
 // outsider reports whether the record is none of the events that were received.
 func (r *record) outsider() bool {
 	return r.rules != nil || r.repair != nil || r.hand != nil || r.order != nil || r.again != nil

@@ -31,7 +31,9 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 		return nil, err
 	}
 	for i, seq := range setBy[:min(len(setBy), eventsShown)] {
-		if e := v.received(seq); e != nil {
+		rec := v.record(seq)
+		info.Memberships[i].Event = rec.orderedBy()
+		if e := rec.told(); e != nil {
 			info.Memberships[i].Event, info.Memberships[i].TimeSource = e.MessageID, e.TimeSource.unread()
 		}
 	}

@@ -119,7 +119,7 @@ type MembershipInfo struct {
 	In          bool   `json:"in"`
 	Since       string `json:"since"`
 	Delivered   bool   `json:"delivered"`                   // MoEngage was told of just this
-	Event       string `json:"event"`                       // message id of the event that set it, while that is kept
+	Event       string `json:"event"`                       // message id of the event that set it, or the command that did, while that is kept
 	TimeSource  string `json:"event_time_source,omitempty"` // of that event, if a time of it cannot be read: see TimeSource
 }
 
