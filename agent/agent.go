@@ -305,7 +305,7 @@ func (p *process) facts() Process {
 		Refused: p.refused.Load(),
 		Missed:  p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),
 	}
-	if facts.MoEngage.State == "failing" {
+	if facts.MoEngage.State == "failing" && health.NextProbe.After(now) { // one that is past had nothing to send
 		facts.MoEngage.NextTry = timestamp(health.NextProbe.Truncate(time.Second))
 	}
 	facts.NoSocket = p.o.Missed
@@ -619,7 +619,7 @@ func senderConfig(c *config.Config, road store.Road) syncer.Config {
 	m := &c.MoEngage
 	s := syncer.Config{
 		Road:    road,
-		BaseURL: c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(), ForwardedFor: m.ForwardedFor,
+		BaseURL: c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(), ForwardedFor: m.ForwardedFor, Region: m.DataCenter,
 		Timeout: m.Timeout.Duration, Concurrency: m.Concurrency,
 		UsersPerMinute: m.UsersPerMinute, EventsPerMinute: m.EventsPerMinute, MaxRequestBytes: m.MaxRequestBytes,
 		UpdateExistingOnly: m.UpdateExistingOnly, RealTimeAction: m.RealTimeAction,

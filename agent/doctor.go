@@ -218,7 +218,7 @@ func (d *doctor) checkMoEngage(ctx context.Context, unread error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	theirs, err := syncer.Authenticate(ctx, senderConfig(d.config, store.RoadTransition), d.config.MoEngage.DataCenter)
+	theirs, err := syncer.Authenticate(ctx, senderConfig(d.config, store.RoadTransition))
 	if refused := (*syncer.ReadError)(nil); errors.As(err, &refused) {
 		m, _ := ExplainCode(refused.Code)
 		d.find("moengage", "fail", m.Do+" `personasync outbox explain-code "+refused.Code+"` says more.", "%s: %s", d.config.BaseURL(), refused.Sentence)

@@ -21,6 +21,9 @@ type TakeOptions struct {
 	// Force takes users whose retry time has not come, too: an operator's flush.
 	Force bool
 
+	// Skip, unless nil, leaves out users who may not be in this request. It must not call the store.
+	Skip func(user string) bool
+
 	MaxUsers  int // deliveries with attributes, at most
 	MaxEvents int // deliveries with an event, at most
 

@@ -154,6 +154,7 @@ func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 		switch id, _, ok := userOf(k[9:]); {
 		case !ok:
 			torn = append(torn, bytes.Clone(k))
+		case d.o.Skip != nil && d.o.Skip(id):
 		case d.b.st.aboard[passenger{d.o.Road, id}] == nil:
 			list = append(list, duty{id, stand{d.o.Road, lane, second}})
 		}

@@ -222,6 +222,7 @@ type answer struct {
 
 	said   string    // what it means and what it said, without users, for the log and the status; "" if accepted
 	resume time.Time // set by the road: not before this moment
+	again  bool      // the only user of the request was refused before, and something else accepted since
 	alone  int       // how often the user of this request has failed alone; 0: there was company
 }
 
@@ -389,6 +390,17 @@ func (a answer) incriminates() bool {
 
 // judges reports whether the answer speaks of the data, so that its words may name a user.
 func (a answer) judges() bool { return a.act == actBisect || a.act == actSuspect }
+
+// refuses reports whether the answer refuses what was in the request, and not the road.
+func (a answer) refuses() bool { return a.judges() || a.act == actSplit }
+
+// parkedAs is the reason of a change that is parked for the answer.
+func (a answer) parkedAs() string {
+	if a.act == actSplit {
+		return codeTooLarge
+	}
+	return a.Code
+}
 
 // sentence is what a person reads beside the reason of a change.
 func (a answer) sentence() string { return a.saying(a.words) }

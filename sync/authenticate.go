@@ -11,14 +11,14 @@ import (
 // Authenticate tests credentials at MoEngage's own endpoint for that, which changes nothing there. It
 // answers the time by MoEngage's clock, zero when it does not say, and a *ReadError when MoEngage does
 // not take them or cannot be asked.
-func Authenticate(ctx context.Context, c Config, region string) (theirs time.Time, err error) {
+func Authenticate(ctx context.Context, c Config) (theirs time.Time, err error) {
 	c = c.withDefaults()
 	if c.Transport == nil {
 		t := newTransport()
 		defer t.CloseIdleConnections()
 		c.Transport = t
 	}
-	body, err := json.Marshal(map[string]string{"app_id": c.WorkspaceID, "app_secret": c.APIKey, "source": userAgent, "region": region})
+	body, err := json.Marshal(map[string]string{"app_id": c.WorkspaceID, "app_secret": c.APIKey, "source": userAgent, "region": c.Region})
 	if err != nil {
 		return theirs, err
 	}

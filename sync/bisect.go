@@ -26,13 +26,16 @@ type trip struct {
 	items   []item              // all elements of the flight
 	post    func([]item) answer // makes one request; actStay when it may not be made now
 	halt    func(answer)        // stops the road, because everything is refused
+	known   map[string]bool     // users who were refused by themselves before this trip
 	wary    bool                // the road is stopped: ask whether anything is accepted before searching
+	tired   bool                // users were parked in a row: likewise
 	weary   bool                // so many were parked in a row that the next may not be the one to blame
 	max     int                 // attempts; 0: for ever
 	results []store.Settlement
 
-	proven bool // something was accepted on this trip, so a refusal is about the data
-	over   bool // no further request on this trip
+	proven   bool // something was accepted on this trip, so a refusal is about the data
+	over     bool // no further request on this trip
+	unproven int  // users parked although nothing says that MoEngage takes anything
 }
 
 // deliver sends items and deals with the answer.
@@ -63,7 +66,7 @@ func (t *trip) reject(faults []fault) {
 // split sends both halves of what was too large as a whole.
 func (t *trip) split(items []item, a answer) {
 	if len(items) == 1 {
-		t.convict(items[0], codeTooLarge, a)
+		t.convict(items[0], a)
 		return
 	}
 	if t.wary && !t.proven {
@@ -111,7 +114,7 @@ func (t *trip) search(items []item, refusal answer) {
 // unlikely reports whether a refusal is most likely about everything. Asking whether any single
 // element is accepted tells that more cheaply than a search.
 func (t *trip) unlikely(refusal answer) bool {
-	return !t.proven && (t.weary || refusal.act == actSuspect && (t.wary || refusal.Code == codeAccount))
+	return !t.proven && (t.tired || refusal.act == actSuspect && (t.wary || refusal.Code == codeAccount))
 }
 
 // plausible is the least size of an element whose 413 is MoEngage's: its limits are 100 KB and 128 KB. Of
@@ -123,7 +126,7 @@ const plausible = 64 << 10
 // data, in just these words.
 func (t *trip) damning(it item, refusal answer) bool {
 	switch {
-	case t.proven:
+	case t.proven, refusal.again:
 		return true
 	case t.weary:
 		return false
@@ -134,9 +137,9 @@ func (t *trip) damning(it item, refusal answer) bool {
 }
 
 // convict parks an element that was refused by itself, once that is known to be about it.
-func (t *trip) convict(it item, code string, refusal answer) {
+func (t *trip) convict(it item, refusal answer) {
 	if t.damning(it, refusal) || t.prove(t.others(it), refusal) {
-		t.park(it, code, refusal)
+		t.park(it, refusal.parkedAs(), refusal)
 	}
 }
 
@@ -153,7 +156,7 @@ func (t *trip) accuse(offender item, refusal answer, alone bool) {
 		}
 		refusal = a
 	}
-	t.convict(offender, refusal.Code, refusal)
+	t.convict(offender, refusal)
 }
 
 // acquit deals with an element that, by itself, was not refused for its data.
@@ -162,7 +165,7 @@ func (t *trip) acquit(it item, a answer) {
 	case actTake:
 		t.take([]item{it}, a)
 	case actSplit:
-		t.convict(it, codeTooLarge, a)
+		t.convict(it, a)
 	default:
 		t.abandon([]item{it}, a)
 	}
@@ -174,22 +177,21 @@ func (t *trip) acquit(it item, a answer) {
 const controls = 2
 
 // prove looks for an element that MoEngage accepts. Without one it stops the road, unless the trip is
-// over for another reason.
+// over for another reason, or parked what it tried.
 func (t *trip) prove(candidates []item, refusal answer) bool {
-	pool := slices.Clone(candidates)
+	pool, parked := slices.Clone(candidates), false
 	for range controls {
-		i, ok := draw(pool)
+		i, ok := t.draw(pool)
 		if !ok {
 			break
 		}
 		control := pool[i]
 		pool = slices.Delete(pool, i, i+1)
 		switch a := t.post([]item{control}); {
-		case a.act == actBisect && t.damning(control, a):
-			t.park(control, a.Code, a)
-		case a.act == actSplit && t.damning(control, a):
-			t.park(control, codeTooLarge, a)
-		case a.act == actBisect, a.act == actSuspect, a.act == actSplit:
+		case a.refuses() && t.damning(control, a):
+			t.park(control, a.parkedAs(), a)
+			parked = true
+		case a.refuses():
 			refusal = a
 		default:
 			t.acquit(control, a)
@@ -200,18 +202,27 @@ func (t *trip) prove(candidates []item, refusal answer) bool {
 	}
 	t.over = true
 	t.excuse(t.items, refusal)
-	t.halt(refusal)
+	if !parked {
+		t.halt(refusal)
+	}
 	return false
 }
 
 // draw picks an element that may go before the others: not a user's event while the same user's
-// attributes, which come first, are in the pool.
-func draw(pool []item) (index int, ok bool) {
-	var eligible []int
+// attributes, which come first, are in the pool. One of a user who was never refused is worth more.
+func (t *trip) draw(pool []item) (index int, ok bool) {
+	var eligible, known []int
 	for i, it := range pool {
-		if !it.event || i == 0 || pool[i-1].delivery != it.delivery {
+		switch {
+		case it.event && i > 0 && pool[i-1].delivery == it.delivery:
+		case t.known[t.flight.Deliveries[it.delivery].User]:
+			known = append(known, i)
+		default:
 			eligible = append(eligible, i)
 		}
+	}
+	if len(eligible) == 0 {
+		eligible = known
 	}
 	if len(eligible) == 0 {
 		return 0, false
@@ -245,6 +256,9 @@ func (t *trip) take(items []item, a answer) {
 }
 
 func (t *trip) park(it item, code string, a answer) {
+	if !t.proven && !a.again {
+		t.unproven++
+	}
 	*t.result(it) = store.Result{Verdict: store.Parked, Reason: code, Sentence: a.sentence(), Answer: a.kept(keepBody)}
 }
 

@@ -38,6 +38,7 @@ type carriage struct {
 	left    bool            // a request may have reached MoEngage
 	judged  *answer         // on a stopped road: that MoEngage judged the data
 	halted  bool            // … and of what everything got
+	fresh   bool            // some users of the flight were never refused by themselves before it
 }
 
 // carry makes the requests, and settles the flight whatever came of them. It reports whether any of
@@ -48,7 +49,9 @@ func (c *carriage) carry() (back bool) {
 		items:   c.load.items,
 		post:    c.post,
 		halt:    c.halt,
+		known:   c.knownBad(),
 		wary:    c.wary,
+		tired:   c.tired,
 		weary:   c.weary,
 		max:     c.cfg.MaxAttempts,
 		results: make([]store.Settlement, len(c.flight.Deliveries)),
@@ -60,9 +63,24 @@ func (c *carriage) carry() (back bool) {
 		c.s.meter.settle(c.grant, false, time.Now())
 	}
 	c.reopen()
-	c.tellParked(t.results, t.proven)
+	c.relax()
+	c.tellParked(t)
 	c.settle(store.Outcome{Flight: c.flight.ID, At: time.Now(), NotSent: !c.left, Results: t.results})
 	return t.back()
+}
+
+// knownBad tells which users of the flight were refused by themselves before it.
+func (c *carriage) knownBad() map[string]bool {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	known := make(map[string]bool)
+	for i := range c.flight.Deliveries {
+		if u := c.flight.Deliveries[i].User; c.s.bad.has(u) {
+			known[u] = true
+		}
+	}
+	c.fresh = len(known) < len(c.flight.Deliveries)
+	return known
 }
 
 // post makes one request of some of the flight's elements, and tells the road what came of it.
@@ -138,10 +156,14 @@ func (c *carriage) note(a answer, users []string, started time.Time) answer {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	was := c.s.road.health.Since
+	if a.refuses() && len(users) == 1 {
+		a.again = c.s.bad.note(users[0], c.s.road.accepted, a.at)
+	}
 	switch a.act {
 	case actTake:
 		c.s.road.accepted, c.s.road.parked = a.at, 0
 		c.s.doubt.accept(users)
+		c.s.bad.accept(users)
 		c.s.tell(c.s.road.answered(a.at), a, was)
 	case actBisect, actSplit:
 		if c.judged = &a; !c.wary {
@@ -171,9 +193,12 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 			s.log.Warn("one user's changes fail by themselves while others are accepted; they go alone from now on", keyCode, a.Code, keyStatus, a.status)
 		}
 	}
+	if a.act == actUnsure && !s.doubt.repeated(users) {
+		s.road.unsure++
+	}
 	a.alone = s.doubt.fail(users, a.incriminates(), a.at)
 	// Who is alone waits longer each time; who is still in company is worth finding out about soon.
-	pause := backoff(c.cfg, max(a.alone, 1))
+	pause := backoff(c.cfg.MinBackoff, c.cfg.MaxBackoff, max(a.alone, 1))
 	if own {
 		a.resume = a.at.Add(max(pause, a.pause))
 		return a
@@ -183,8 +208,9 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 	a.resume = s.road.resume
 	if repeated {
 		// Others try the road first: retries are taken before everything else, so that those who always
-		// fail would otherwise be the only ones to try it.
-		a.resume = latest(s.road.resume.Add(c.cfg.MinBackoff), a.at.Add(pause))
+		// fail would otherwise be the only ones to try it. Where there are no others, the road is still to
+		// be tried once a minute.
+		a.resume = s.road.resume.Add(min(c.cfg.MinBackoff, time.Second))
 	}
 	return a
 }
@@ -199,13 +225,32 @@ func (c *carriage) reopen() {
 	}
 }
 
+// relax lets users try who are not uncertain yet, if the suspects have failed alone time and again and yet
+// MoEngage takes a test of the credentials: then it may be their payloads, and not an outage.
+func (c *carriage) relax() {
+	c.s.mu.Lock()
+	ask := c.sparse && c.s.road.unsure > 0 && c.s.doubt.exhausted()
+	c.s.mu.Unlock()
+	if !ask || c.ctx.Err() != nil {
+		return
+	}
+	test := c.cfg
+	test.Transport = c.client.transport
+	if _, err := Authenticate(c.lasting, test); err != nil {
+		return
+	}
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.road.unsure = min(c.s.road.unsure, c.cfg.Concurrency-1) // one request
+}
+
 // halt stops the road after a search in which nothing was accepted.
 func (c *carriage) halt(a answer) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.halted = true
 	c.s.force = false
-	c.s.tell(c.s.road.stop(a, time.Now()), a, time.Time{})
+	c.s.tell(c.s.road.halt(c.cfg, a, c.fresh, time.Now()), a, time.Time{})
 }
 
 // tell logs a change of the road's state: one line for each, however many requests fail.
@@ -236,22 +281,19 @@ func (c *carriage) observe(r Report) {
 }
 
 // tellParked logs how many changes a flight lost to parking: somebody has to look at them. The road
-// remembers those that MoEngage would not take while it took nothing else.
-func (c *carriage) tellParked(results []store.Settlement, proven bool) {
-	n, answered, reason := 0, 0, ""
-	for _, r := range results {
+// remembers how many users MoEngage would not take while it took nothing else.
+func (c *carriage) tellParked(t *trip) {
+	n, reason := 0, ""
+	for _, r := range t.results {
 		for _, half := range [...]store.Result{r.Attributes, r.Event} {
-			if half.Verdict != store.Parked {
-				continue
-			}
-			if n, reason = n+1, half.Reason; half.Answer.Status != 0 && reason != codeAttempts {
-				answered++
+			if half.Verdict == store.Parked {
+				n, reason = n+1, half.Reason
 			}
 		}
 	}
-	if !proven {
+	if !t.proven && t.unproven > 0 {
 		c.s.mu.Lock()
-		c.s.road.parked += answered
+		c.s.road.parked += t.unproven
 		c.s.mu.Unlock()
 	}
 	if n > 0 {

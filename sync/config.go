@@ -16,6 +16,7 @@ type Config struct {
 	BaseURL     string // scheme and host, such as https://api-01.moengage.com
 	WorkspaceID string
 	APIKey      string // of the Data API
+	Region      string // the data center's number, which a test of the credentials names; zero is 01
 
 	// ForwardedFor, unless "", is sent as X-Forwarded-For. MoEngage's IP whitelisting wants the address
 	// that it sees this host under there.
@@ -60,6 +61,9 @@ type Report struct {
 func (c Config) withDefaults() Config {
 	if c.Road == 0 {
 		c.Road = store.RoadTransition
+	}
+	if c.Region == "" {
+		c.Region = "01"
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 30 * time.Second

@@ -468,7 +468,7 @@ func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 		if a := newClient(c.withDefaults(), c.Transport).post(t.Context(), []byte("{}")); a.Code != codeRedirected || a.act != actStop {
 			t.Errorf("%d: %s", status, a.Code)
 		}
-		if _, err := Authenticate(t.Context(), c, "DC_01"); err == nil {
+		if _, err := Authenticate(t.Context(), c); err == nil {
 			t.Errorf("%d: credentials were found good", status)
 		}
 		if _, err := NewReader(c).Read(t.Context(), []string{"ann"}, []string{"vip"}); err == nil {

@@ -185,7 +185,7 @@ func (p *person) delivery(o store.TakeOptions) (store.Delivery, bool) {
 	if !p.retry.IsZero() {
 		due = o.Force || !p.retry.After(o.Now)
 	}
-	if !due || p.flying || p.empty() {
+	if !due || p.flying || p.empty() || o.Skip != nil && o.Skip(p.name) {
 		return store.Delivery{}, false
 	}
 	d := store.Delivery{User: p.name, Attributes: slices.Clone(p.attributes)}
@@ -280,6 +280,9 @@ func (s *shelf) setRetry(p *person, at time.Time) {
 		s.retrying++
 	}
 	p.retry = at
+	if whole := at.Truncate(time.Second); whole.Before(at) {
+		p.retry = whole.Add(time.Second) // as the store keeps it
+	}
 }
 
 func (s *shelf) close(p *person, half string, r store.Result, remove func(), changes []store.Change) {

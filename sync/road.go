@@ -11,8 +11,8 @@ type Health struct {
 	LastError   string    // code and sentence of the last failure; kept after recovery until the next one
 	LastErrorAt time.Time // when that was
 	Since       time.Time
-	Stopped     bool      // failing in a way that only a person, or MoEngage, can mend
-	NextProbe   time.Time // while stopped: the next real request that tries
+	Stopped     bool      // failing in a way that only a person, or MoEngage, can cure
+	NextProbe   time.Time // while failing: when the next real request tries, at the latest
 }
 
 const (
@@ -21,10 +21,12 @@ const (
 	stateFailing = "failing"
 )
 
-// A stopped road is tried about once a minute; the jitter keeps several agents from doing it together.
+// A road that fails is tried at least once a minute, unless MoEngage asks for more: mostPause leaves room
+// for whole seconds in the outbox. The jitter keeps several agents from doing it together.
 const (
 	probeEvery  = 50 * time.Second
-	probeJitter = 20 * time.Second
+	probeJitter = 8 * time.Second
+	mostPause   = 55 * time.Second
 )
 
 // road is the state of the way to MoEngage. It is a plain value: Sender.mu guards it.
@@ -34,12 +36,19 @@ type road struct {
 	failed   time.Time // when the last of them was counted
 	resume   time.Time // no request before this moment
 	accepted time.Time // when MoEngage last took something
-	parked   int       // elements that were parked for its answers since then
+	parked   int       // users parked for its answers since then, without proof that it takes anything
+	unsure   int       // requests since then that left users uncertain who were not before
+	halts    int       // searches since then in which nothing was accepted, with users never refused before
+	probe    time.Time // after a halt: users who were refused by themselves are not tried before this moment
 }
 
-// weariness is how many elements are parked in a row, for errors that MoEngage documents, before the
-// next is believed to be one more offender only if something else is accepted.
-const weariness = 3
+// How many users are parked in a row, for errors that MoEngage documents, before the next one is doubted:
+// from wariness on, single elements are tried before a search; from weariness on, the next is believed
+// to be one more offender only if something else is accepted.
+const (
+	wariness  = 3
+	weariness = 32
+)
 
 // turn says what a change of state is worth telling.
 type turn uint8
@@ -65,7 +74,8 @@ func (r *road) answered(now time.Time) turn {
 	if was == stateOK {
 		return turnNone
 	}
-	*r = road{health: Health{State: stateOK, Since: now, LastError: r.health.LastError, LastErrorAt: r.health.LastErrorAt}, accepted: r.accepted, parked: r.parked}
+	healed := Health{State: stateOK, Since: now, LastError: r.health.LastError, LastErrorAt: r.health.LastErrorAt}
+	*r = road{health: healed, accepted: r.accepted, parked: r.parked}
 	if was == stateFailing {
 		return turnHealed
 	}
@@ -81,12 +91,16 @@ func (r *road) retry(c Config, a answer, started, now time.Time) turn {
 	}
 	r.failures++
 	r.failed = now
-	pause := backoff(c, r.failures)
+	resume := now.Add(backoff(c.MinBackoff, min(c.MaxBackoff, mostPause), r.failures))
+	if latestStart := started.Add(mostPause); resume.After(latestStart) {
+		resume = latest(latestStart, now.Add(time.Millisecond)) // a timeout is part of the pause
+	}
 	if a.pause > 0 {
 		// MoEngage's own word counts more than our guess. A little jitter on top: others got the same.
-		pause = a.pause + rand.N(c.MinBackoff)
+		resume = now.Add(a.pause + rand.N(c.MinBackoff))
 	}
-	r.resume = latest(r.resume, now.Add(pause))
+	r.resume = latest(r.resume, resume)
+	r.health.NextProbe = r.resume
 	return turned
 }
 
@@ -100,14 +114,28 @@ func (r *road) stop(a answer, now time.Time) turn {
 	return turned
 }
 
+// halt notes a search in which nothing was accepted. Users who were refused by themselves wait for the
+// next probe, so that they stop nobody else. Users who were not may try soon: fresh says that some of
+// them took part, and then everything may be refused, so that they, too, wait longer each time.
+func (r *road) halt(c Config, a answer, fresh bool, now time.Time) turn {
+	turned := r.fail(a, now, true)
+	pause := c.MinBackoff
+	if fresh {
+		r.halts++
+		pause = ceiling(c.MinBackoff, mostPause, r.halts)
+		pause -= rand.N(pause/4 + 1)
+	}
+	r.resume = now.Add(min(pause, mostPause))
+	r.probe = now.Add(probeEvery + rand.N(probeJitter))
+	r.health.NextProbe = r.probe
+	return turned
+}
+
 // fail moves the state and says whether that is news.
 func (r *road) fail(a answer, now time.Time, stopped bool) turn {
 	was := r.health
 	r.health.LastError, r.health.LastErrorAt = a.Code+": "+a.said, now
 	r.health.Stopped = stopped
-	if !stopped {
-		r.health.NextProbe = time.Time{}
-	}
 	if was.State != stateFailing {
 		r.health.State, r.health.Since = stateFailing, now
 	}
@@ -120,20 +148,25 @@ func (r *road) fail(a answer, now time.Time, stopped bool) turn {
 	return turnNone
 }
 
-// hurry lets the next request leave now: an operator's wish, or a new configuration.
-func (r *road) hurry() { r.resume = time.Time{} }
+// hurry lets the next request leave now, whoever is in it: an operator's wish, or a new configuration.
+func (r *road) hurry() { r.resume, r.probe = time.Time{}, time.Time{} }
 
 // longestPause is the longest that a sender puts anything off when MoEngage asked for wished at most.
 func (c Config) longestPause(wished time.Duration) time.Duration {
 	return max(c.MaxBackoff, wished, probeEvery+probeJitter) + 2*c.MinBackoff
 }
 
-// backoff is a full-jitter pause: anything between nothing and a ceiling that doubles with each
-// failure, so that agents which failed together do not come back together.
-func backoff(c Config, failures int) time.Duration {
-	ceiling := c.MinBackoff
-	for i := 1; i < failures && ceiling < c.MaxBackoff; i++ {
-		ceiling *= 2
+// ceiling is the longest pause after some failures in a row: it doubles with each of them.
+func ceiling(least, most time.Duration, failures int) time.Duration {
+	pause := least
+	for i := 1; i < failures && pause < most; i++ {
+		pause *= 2
 	}
-	return rand.N(min(ceiling, c.MaxBackoff)) + time.Millisecond
+	return min(pause, most)
+}
+
+// backoff is a full-jitter pause: anything between nothing and the ceiling, so that agents which failed
+// together do not come back together.
+func backoff(least, most time.Duration, failures int) time.Duration {
+	return rand.N(ceiling(least, most, failures)) + time.Millisecond
 }

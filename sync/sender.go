@@ -65,6 +65,7 @@ type Sender struct {
 	road   road
 	gates  gates
 	doubt  suspects
+	bad    refused
 
 	cautions cautions        // what was said about what MoEngage does not keep
 	force    bool            // an operator's flush: take users before their retry time, once
@@ -76,6 +77,7 @@ type Sender struct {
 	plan   load      // measures deliveries for Take; kept for its memory
 	ask    time.Time // the outbox is not asked before this moment
 	faults int       // failures of the outbox in a row
+	woken  bool      // something became due since the outbox was last asked
 }
 
 // New makes a sender. Nothing happens before Run. log must not be nil.
@@ -89,6 +91,7 @@ func New(c Config, o Outbox, log *slog.Logger) *Sender {
 		road:      road{health: Health{State: stateUnknown}},
 		air:       make(map[uint64]bool),
 		doubt:     make(suspects),
+		bad:       make(refused),
 		cautions:  newCautions(),
 	}
 	s.configure(c)
@@ -199,6 +202,7 @@ func (s *Sender) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.wake:
+			s.woken = true
 		case <-s.poke:
 		case <-timer.C:
 		}
@@ -264,7 +268,7 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 			s.launch(&carriage{s: s, clearance: c, ctx: ctx, lasting: lasting, haul: haul, grant: g}, flights)
 		}
 		if haul.flight == nil || !haul.more {
-			return s.rest(now, haul, again), nil
+			return s.rest(now, c, haul, again), nil
 		}
 	}
 	return time.Now().Add(sweep), nil
@@ -278,7 +282,11 @@ type clearance struct {
 	due    func(job string) time.Time
 	force  bool
 	wary   bool // the road is stopped: this request is a probe
+	tired  bool // users were parked in a row: single elements are tried before a search
 	weary  bool // so many were parked in a row that nothing is, before something is accepted
+
+	skip   func(user string) bool // users who may not be in this request; nil: none
+	sparse bool                   // … because there was an outage: what is not uncertain must not become so
 
 	longest time.Duration // that anything was put off by this process
 }
@@ -293,16 +301,39 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 	if at := latest(s.road.resume, s.ask); at.After(now) {
 		return clearance{}, at, false
 	}
-	return clearance{
+	c = clearance{
 		cfg:    s.cfg,
 		client: s.client,
 		due:    s.cfg.due(s.gates.due(), now),
 		force:  s.force,
 		wary:   s.road.health.Stopped,
+		tired:  s.road.parked >= wariness,
 		weary:  s.road.parked >= weariness,
 
 		longest: s.cfg.longestPause(s.wished),
-	}, time.Time{}, true
+	}
+	switch {
+	case s.road.health.State == stateFailing && s.road.unsure >= s.cfg.Concurrency:
+		// An outage. The pause is the road's, so it does not matter when each suspect's own ends.
+		c.skip, c.sparse, c.force = s.unlessSuspected, true, true
+	case s.road.probe.After(now) && len(s.bad) > 0:
+		c.skip = s.ifRefused
+	}
+	return c, time.Time{}, true
+}
+
+// unlessSuspected skips everybody who is not uncertain already.
+func (s *Sender) unlessSuspected(user string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.doubt.company(user) == 0
+}
+
+// ifRefused skips users who were refused by themselves.
+func (s *Sender) ifRefused(user string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bad.has(user)
 }
 
 // peeks reports whether the gates need to know what waits although nothing may leave: the road, which it
@@ -365,6 +396,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		Road:      c.cfg.Road,
 		Now:       now,
 		Due:       c.due,
+		Skip:      c.skip,
 		Longest:   c.longest,
 		Force:     c.force,
 		MaxUsers:  g.users,
@@ -433,14 +465,19 @@ func (s *Sender) landed(flight uint64, back bool) {
 
 // rest is reached when nothing more can leave for now. It returns when something may; again is when
 // the meter has room for what it kept out, if it did.
-func (s *Sender) rest(now time.Time, h haul, again time.Time) time.Time {
+func (s *Sender) rest(now time.Time, c clearance, h haul, again time.Time) time.Time {
 	s.ask = now.Add(lull)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !h.more {
+		s.gates.look(h.next, s.air)
+	}
+	if c.skip != nil && h.flight == nil {
+		return soonest(now, s.onlySkipped(now, c))
+	}
+	if !h.more && c.skip == nil {
 		s.force = false
 		s.meter.ease()
-		s.gates.look(h.next, s.air)
 	}
 	at := h.next.Retry
 	for job, received := range h.next.Jobs {
@@ -454,6 +491,20 @@ func (s *Sender) rest(now time.Time, h haul, again time.Time) time.Time {
 		at = now.Add(time.Second)
 	}
 	return soonest(now, earliest(at, again))
+}
+
+// onlySkipped is reached when nobody is due but users who were skipped, if anybody is. It says when to
+// look again. mu is held.
+func (s *Sender) onlySkipped(now time.Time, c clearance) time.Time {
+	switch {
+	case c.sparse:
+		s.road.unsure = 0 // what was uncertain waits no more: it was overtaken, or dropped
+		return now
+	case s.woken:
+		s.woken = false // what was received a moment ago may wait for company; times are whole seconds
+		return earliest(s.road.probe, now.Add(c.cfg.MaxDelay+time.Second))
+	}
+	return s.road.probe
 }
 
 // soonest bounds a time to look again: not before a moment has passed, not after a sweep.

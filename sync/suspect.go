@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"slices"
 	"time"
 )
 
@@ -13,9 +14,10 @@ import (
 //     offender among n is alone after ceil(log2 n) + 2 failures at most, counting the first two.
 //   - Whoever is accepted is none any more.
 //
-// In an outage that makes no storm: the road still lets one request at a time try, after its pause. Of
-// the requests that failed each leaves at most two behind, and who was not tried yet leaves in full
-// ones as soon as the road works.
+// In an outage that makes no storm: the road still lets one request at a time try, after its pause. Once
+// as many requests are uncertain as may be in flight, it is the suspects alone who try, because what is
+// uncertain already cannot become so (see Sender.skip). Of the requests that failed each leaves at most
+// two behind, and who was not tried yet leaves in full ones as soon as the road works.
 type suspect struct {
 	company int       // most users of a request with this one; 0: any number, and no suspect
 	failed  time.Time // last
@@ -27,9 +29,23 @@ type suspect struct {
 // search is made again, which costs the same few requests.
 type suspects map[string]*suspect
 
-// mostSuspects bounds the memory. An outage makes a few requests full of them; beyond that it is
-// cheaper to begin anew.
-const mostSuspects = 1 << 14
+// mostSuspects bounds the memory. An outage makes as many requests full of them as may be in flight;
+// beyond that it is cheaper to begin anew.
+const mostSuspects = 1 << 16
+
+// triedAlone is how often every suspect fails alone before one of them may be all that is wrong.
+const triedAlone = 8
+
+// exhausted reports whether nothing more is to be found out with the suspects: each has failed alone time
+// and again.
+func (ss suspects) exhausted() bool {
+	for _, one := range ss {
+		if one.company > 0 && one.alone < triedAlone {
+			return false
+		}
+	}
+	return true
+}
 
 // fail notes a failed request of these users, and returns how often the only one of them has failed
 // alone; 0 if there were more. Where incriminating is false the failure is the road's: it is counted,
@@ -73,12 +89,7 @@ func (ss suspects) accept(users []string) {
 // repeated reports whether all of these users failed before, in requests that may have been theirs to
 // fail.
 func (ss suspects) repeated(users []string) bool {
-	for _, u := range users {
-		if one := ss[u]; one == nil || one.company == 0 {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(users, func(u string) bool { return ss.company(u) == 0 })
 }
 
 // own reports whether a failure of these users is theirs and not the road's: all of them failed

@@ -20,7 +20,7 @@ func TestARefusalThatEverythingGetsParksAFewAndStops(t *testing.T) {
 		answer func() *http.Response
 		most   int // changes that may be parked for it
 	}{
-		"a documented data error": {func() *http.Response { return fail(400, "AttributeError", "platform is not known") }, weariness + 3},
+		"a documented data error": {func() *http.Response { return fail(400, "AttributeError", "platform is not known") }, weariness + 2*4}, // four requests at once, two of each
 		"too large, for a proxy":  {func() *http.Response { return reply(413, "<html>") }, 0},
 	}
 	for name, refusal := range refusals {
@@ -47,7 +47,7 @@ func TestARefusalThatEverythingGetsParksAFewAndStops(t *testing.T) {
 				if h := s.Health(); !h.Stopped || h.NextProbe.IsZero() {
 					t.Errorf("the road goes on: %+v", h)
 				}
-				if n := w.count(); n > 150 {
+				if n := w.count(); n > 180 {
 					t.Errorf("%d requests in ten minutes in which everything is refused", n)
 				}
 				parked := len(o.seen().parked)

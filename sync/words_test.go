@@ -64,7 +64,7 @@ func TestIPWhitelistingIsSaidOnEveryWay(t *testing.T) {
 			return readCode(err)
 		},
 		"the test of credentials": func(t *testing.T, c Config) string {
-			_, err := Authenticate(t.Context(), c, "01")
+			_, err := Authenticate(t.Context(), c)
 			return readCode(err)
 		},
 	}

@@ -1,0 +1,119 @@
+package syncer
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Eight users whose data MoEngage refuses, and nobody else: an error that MoEngage documents parks each
+// of them, and what it does not document stops nobody who comes later.
+func TestAFewRefusedUsersStopTheRoadForEverybody(t *testing.T) {
+	tests := map[string]struct {
+		refusal    func() *http.Response
+		documented bool
+	}{
+		"documented":      {func() *http.Response { return fail(400, "AttributeError", "platform is not known") }, true},
+		"undocumented":    {func() *http.Response { return fail(400, "Surprise", "no") }, false},
+		"not JSON":        {func() *http.Response { return reply(400, "<html>Bad Request") }, false},
+		"account":         {func() *http.Response { return fail(400, "InvalidParams", "given app_id is invalid") }, false},
+		"a small request": {func() *http.Response { return reply(413, "") }, false},
+	}
+	for name, tt := range tests {
+		for _, events := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, events %v", name, events), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o := newShelf(t)
+					w := &wire{t: t, latency: 20 * time.Millisecond, answer: func(r sentRequest) (*http.Response, error) {
+						if slices.ContainsFunc(r.ids, func(id string) bool { return strings.Contains(id, "bad-") }) {
+							return tt.refusal(), nil
+						}
+						return ok(), nil
+					}}
+					s, stop := run(t, testConfig(w), o)
+					defer stop()
+					for i := range 8 {
+						o.put(fmt.Sprint("bad-", i), "", true, events)
+					}
+					time.Sleep(5 * time.Minute)
+					halves := 8
+					if events {
+						halves = 16
+					}
+					if n := len(o.seen().parked); tt.documented && n != halves || !tt.documented && n != 0 {
+						t.Errorf("%d are parked before anything was accepted", n)
+					}
+					if tt.documented && s.Health().State != stateOK {
+						t.Errorf("health %+v", s.Health())
+					}
+					o.attribute("good")
+					eventually(t, 3*time.Second, func() bool { return slices.Contains(w.taken(), "good") })
+					eventually(t, 5*time.Second, o.drained)
+					if n := len(o.seen().parked); n != halves || o.seen().delivered != 1 {
+						t.Errorf("%d are parked and %d delivered in the end", n, o.seen().delivered)
+					}
+					if s.Health().State != stateOK {
+						t.Errorf("health %+v in the end", s.Health())
+					}
+				})
+			})
+		}
+	}
+}
+
+// As many as may come of one broken computation are parked, each for its own documented error, and the
+// outbox is empty: a flush that waits comes to an end.
+func TestDocumentedErrorsOfAFewUsersDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newShelf(t)
+		w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) { return fail(400, "AttributeError", "no"), nil }}
+		s, stop := run(t, testConfig(w), o)
+		defer stop()
+		for i := range weariness - 8 {
+			o.attribute(fmt.Sprint("bad-", i))
+		}
+		select {
+		case <-s.Flush(nil, nil):
+		case <-time.After(time.Minute):
+			t.Errorf("not drained, %d parked, health %+v", len(o.seen().parked), s.Health())
+		}
+	})
+}
+
+// An account that is blocked refuses everybody. Whoever was refused before it was blocked, in a day that
+// is long over, is not parked for that.
+func TestABlockedAccountParksNobodyForOldRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		blocked := false
+		o := newShelf(t)
+		w := &wire{t: t, answer: func(r sentRequest) (*http.Response, error) {
+			if blocked {
+				return fail(400, "Blacklisted", "Your account is blacklisted"), nil
+			}
+			return ok(), nil
+		}}
+		s, stop := run(t, testConfig(w), o)
+		defer stop()
+		blocked = true
+		o.attribute("ann")
+		time.Sleep(5 * time.Minute)
+		blocked = false
+		eventually(t, 2*time.Minute, o.drained)
+		time.Sleep(time.Hour)
+		blocked = true
+		for i := range 20 {
+			o.attribute("ann")
+			o.attribute(fmt.Sprint("user-", i))
+			time.Sleep(time.Minute)
+		}
+		if n := len(o.seen().parked); n != 0 || !s.Health().Stopped {
+			t.Errorf("%d parked by a blocked account, health %+v", n, s.Health())
+		}
+		blocked = false
+		eventually(t, 2*time.Minute, o.drained)
+	})
+}
