@@ -66,8 +66,8 @@ const (
 
 // What the agent does, where several rows say the same.
 const (
-	doRetry  = "Tries again after a growing, jittered pause (retry.min_backoff to retry.max_backoff), or when Retry-After says so; only one request at a time until one is answered. Nothing is given up."
-	doUnsure = "Treats the changes as perhaps delivered: attributes are sent again whatever they say, events may arrive twice. Tries again after a growing, jittered pause, and in ever smaller company if it goes on, so that a payload which MoEngage cannot bear delays nobody else."
+	doRetry  = "Tries again after a growing, jittered pause, at least once a minute while everything fails, or when Retry-After says so; only one request at a time until one is answered. Nothing is given up."
+	doUnsure = "Treats the changes as perhaps delivered: attributes are sent again whatever they say, events may arrive twice. Tries again after a growing, jittered pause, at least once a minute while everything fails, with nobody new once as many requests are uncertain as may be in flight, and in ever smaller company if it goes on, so that a payload which MoEngage cannot bear delays nobody else."
 	doStop   = "Stops the road, parks nothing and spends no attempt, tries one real request a minute, and goes on by itself once that is answered."
 	doWarn   = "Sends it all the same and says so in the log, once for each name."
 	doPark   = "Parks the change with this reason. After the cause is mended: outbox retry."
@@ -109,9 +109,9 @@ var table = []Meaning{
 	{codeReadBack, "MoEngage refuses to read users back. Since August 2026 Get User is off until MoEngage's support enables it for the workspace; a rule of the API Firewall or the scope of the key can refuse it, too.", "Records the verification as failed: it proves nothing. Sending goes on.", actStop},
 
 	{"http_413", "The request was too large for MoEngage.", "Halves the request. A single element that is still too large is parked as too_large; one below 64 KB, which MoEngage would not refuse for its size, only if another one is accepted beside it. If everything is refused, as by a proxy: stops the road, parks nothing, and tries again once a minute.", actSplit},
-	{codeData, "MoEngage refused the data (400 with MissingAttributeError, AttributeError, ArrayFieldError or TypeError), without saying whose.", "Finds the offender by halving the request, parks it with MoEngage's words, and delivers the others; their attempts are not counted. After three in a row with nothing accepted between them the next is parked only beside one that is accepted: if everything is refused, stops the road and tries again once a minute.", actBisect},
-	{codeAccount, "MoEngage refused the account or the configuration (400 with Blacklisted, InvalidParams or ParamsRequired).", "Parks a change only if another one was accepted beside it. If everything is refused: stops the road, parks nothing, and tries again once a minute.", actSuspect},
-	{codeUnexplained, "MoEngage answered 400 in a way that it documents nowhere, or without JSON.", "Looks for an offender as with data_refused, but parks a change only if another one was accepted beside it. If everything is refused: stops the road, parks nothing, and tries again once a minute.", actSuspect},
+	{codeData, "MoEngage refused the data (400 with MissingAttributeError, AttributeError, ArrayFieldError or TypeError), without saying whose.", "Finds the offender by halving the request, parks it with MoEngage's words, and delivers the others; their attempts are not counted. After 32 users in a row with nothing accepted between them the next is parked only once something else is accepted: if everything is refused, stops the road and goes on trying, with users who were never refused first.", actBisect},
+	{codeAccount, "MoEngage refused the account or the configuration (400 with Blacklisted, InvalidParams or ParamsRequired).", "Parks a change only if another one was accepted beside it or after it. If everything is refused: stops the road, parks nothing, and goes on trying, at least once a minute and with users who were never refused first.", actSuspect},
+	{codeUnexplained, "MoEngage answered 400 in a way that it documents nowhere, or without JSON.", "Looks for an offender as with data_refused, but parks a change only if another one was accepted beside it or after it. If everything is refused: stops the road, parks nothing, and goes on trying, at least once a minute and with users who were never refused first.", actSuspect},
 
 	{codeTooLarge, "The element alone is larger than moengage.max_request_bytes, or than MoEngage allows.", doPark, actPark},
 	{codeUnencodable, "The value or the properties are not valid JSON, so no request can carry them.", doPark, actPark},

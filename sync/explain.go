@@ -62,7 +62,7 @@ var consequences = map[action]Explanation{
 		Do: "Look at what is parked: `personasync outbox list --state parked`, then `personasync outbox show ID`. Mend the cause, then `personasync outbox retry ID`.",
 	},
 	actSuspect: {
-		Data: "an offender is parked if another element was accepted beside it, else all stays", Lane: "stops if everything is refused, and tries again once a minute", Attempts: "counted for an offender alone",
+		Data: "an offender is parked if another element was accepted beside it, else all stays", Lane: "stops if everything is refused; users who were never refused go first", Attempts: "counted for an offender alone",
 		Do: "If everything is refused, look at the account in MoEngage. If something is parked: `personasync outbox show ID`.",
 	},
 	actPark: {
