@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -282,9 +283,27 @@ func (sh *shell) audienceOrder(verb string) urfave.ActionFunc {
 	}
 }
 
+// idle is the error of an order that found nothing to act on; nil where it did.
+func idle(verb string, r store.MembershipReport) error {
+	key := plain(r.Key)
+	switch {
+	case changesAnything(r):
+	case verb == "close":
+		return nothing("%s has no members, so nobody leaves", key)
+	case verb == "reconcile":
+		return nothing("nothing is known of %s that MoEngage should be told", key)
+	case (verb == "release" || verb == "discard") && !r.Tripped:
+		return nothing("no exits of %s are held: `personasync audience list` shows where there are some", key)
+	}
+	return nil
+}
+
 func (sh *shell) printMembership(c *urfave.Context, verb string, r store.MembershipReport) error {
 	if c.Bool("json") {
-		return printJSON(sh.out, r)
+		return cmp.Or(printJSON(sh.out, r), idle(verb, r))
+	}
+	if err := idle(verb, r); err != nil {
+		return err
 	}
 	text := membershipText(verb, r)
 	end := plural(r.Created, "change") + " made"

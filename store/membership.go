@@ -33,6 +33,7 @@ type MembershipReport struct {
 	Decided   uint64 `json:"decided"` // held exits that were released or discarded
 	Created   uint64 `json:"created"` // changes that came of it, or of events meanwhile
 	Held      uint64 `json:"held"`    // of the computation, afterwards
+	Tripped   bool   `json:"tripped"` // of a release or a discard: the guard was holding exits until then
 }
 
 // Import is a full list of an audience's members.
@@ -139,6 +140,12 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 	}
 	c, err := s.commission(ctx, key, o, false, dryRun)
 	if err != nil {
+		return r, err
+	}
+	if err := s.read(func(b *batch) error {
+		c.done.Tripped = !b.fieldOf(c.o.field).watch.tripped.IsZero()
+		return nil
+	}); err != nil {
 		return r, err
 	}
 	if discard {
