@@ -75,10 +75,10 @@ func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
 		return err
 	}
 	memberships := sh.newTable(wide, column{title: "COMPUTATION"}, column{title: "IN"},
-		column{title: "SINCE"}, column{title: "MOENGAGE KNOWS"}, column{title: "SET BY", flexible: true})
+		column{title: "SINCE"}, column{title: "MOENGAGE WAS TOLD"}, column{title: "SET BY", flexible: true})
 	var rows [][]string
 	for _, m := range u.Memberships {
-		rows = append(rows, []string{m.Computation, yesNo(m.In), minute(m.Since) + unreadTime(m.TimeSource), yesNo(m.Delivered), m.Event})
+		rows = append(rows, []string{m.Computation, yesNo(m.In), minute(m.Since) + unreadTime(m.TimeSource), toldText(&m), m.Event})
 	}
 	return cmp.Or(
 		sh.section("Memberships", memberships, rows),
@@ -87,6 +87,18 @@ func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
 		sh.printMore(u),
 		sh.section("History", sh.newTable(wide, stateTable...), stateRows(u.History)),
 	)
+}
+
+// toldText says what MoEngage was told of a membership, and whether that is the last word.
+func toldText(m *store.MembershipInfo) string {
+	text := map[string]string{"in": "yes", "out": "no", "nothing": "nothing", "uncertain": "not certain"}[m.Told]
+	switch {
+	case m.Delivered:
+		return cmp.Or(text, yesNo(m.In))
+	case text == "":
+		return "not yet"
+	}
+	return text + ", not this yet"
 }
 
 // printMore says where the rest is of what waits for a user, when it is too much for a page.

@@ -370,3 +370,31 @@ func TestAReenterCancelsTheHeldExitOfTheOtherCall(t *testing.T) {
 		}
 	}
 }
+
+// TestAHeldExitDoesNotHideWhatMoEngageWasTold: the page of a user said "no" of what MoEngage knows, which reads
+// as if it knew of the exit.
+func TestAHeldExitDoesNotHideWhatMoEngageWasTold(t *testing.T) {
+	told := func(b *bench, user string) string {
+		info, err := b.User(user)
+		must(t, err)
+		return info.Memberships[0].Told
+	}
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", false, 1))
+	if told(b, "ann") != "nothing" || told(b, "bob") != "nothing" {
+		t.Errorf("before anything was sent: ann %q, bob %q", told(b, "ann"), told(b, "bob"))
+	}
+	b.settle(b.take(), Uncertain)
+	if told(b, "ann") != "uncertain" {
+		t.Errorf("without an answer: %q", told(b, "ann"))
+	}
+	b.drain()
+	b.receive(event("ann", "vip", false, 2))
+	if told(b, "ann") != "in" {
+		t.Errorf("with an exit that waits: %q", told(b, "ann"))
+	}
+	b.drain()
+	if told(b, "ann") != "out" {
+		t.Errorf("after the exit: %q", told(b, "ann"))
+	}
+}

@@ -70,10 +70,12 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 				info.Traits[name] = bytes.Clone(s.value)
 				continue
 			}
-			info.Memberships = append(info.Memberships, MembershipInfo{
+			m := MembershipInfo{
 				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
 				Delivered: !more && !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
-			})
+			}
+			m.Told = b.toldOf(u, f, e, &m)
+			info.Memberships = append(info.Memberships, m)
 			setBy = append(setBy, s.seq)
 		}
 	}
@@ -92,12 +94,47 @@ func (b *batch) knows(u *user, f *field, e *entry, s *statement) bool {
 	return !p.sendsAttributes() || e.told.is(s.value) || e.told.kind == toldNever && !s.in() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
 }
 
-func (b *batch) knowsChannel(u *user, f *field, column string, s *statement) bool {
+// toldOf says what MoEngage was last told of a membership: in, out, nothing, or uncertain where an answer is
+// missing. Of what leaves by events alone there is no last value: then it is the membership once nothing
+// of it is under way, and "" before.
+func (b *batch) toldOf(u *user, f *field, e *entry, m *MembershipInfo) string {
+	t := e.told
+	for _, column := range []string{cohortColumn, listColumn} {
+		if c := b.channelEntry(u, f, column); t.kind == toldNever && c != nil {
+			t = c.told
+		}
+	}
+	switch {
+	case t.kind == toldUncertain:
+		return "uncertain"
+	case t.is([]byte("true")):
+		return "in"
+	case t.is([]byte("false")):
+		return "out"
+	}
+	p := b.st.rules.For(f.key, f.id)
+	switch {
+	case p.sendsAttributes() || p.Send.Has(SendCohort) || p.Send.Has(SendList) || !m.Delivered && !p.Send.Has(SendEvent):
+		return "nothing"
+	case !m.Delivered:
+		return ""
+	case m.In:
+		return "in"
+	}
+	return "out"
+}
+
+// channelEntry is the entry of a user in the column beside f that a cohort or list has; nil: none.
+func (b *batch) channelEntry(u *user, f *field, column string) *entry {
 	channel := b.st.registry.beside(f, column)
 	if channel == nil {
-		return !s.in()
+		return nil
 	}
-	e := b.block(u, uint16(channel.number/blockSize)).find(uint8(channel.number % blockSize))
+	return b.block(u, uint16(channel.number/blockSize)).find(uint8(channel.number % blockSize))
+}
+
+func (b *batch) knowsChannel(u *user, f *field, column string, s *statement) bool {
+	e := b.channelEntry(u, f, column)
 	if e == nil || e.told.kind == toldNever {
 		return !s.in()
 	}

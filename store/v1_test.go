@@ -37,6 +37,9 @@ type pageOfV1 struct {
 
 func newPageOfV1(u *UserInfo) pageOfV1 {
 	page := pageOfV1{User: u.User, Memberships: u.Memberships, Traits: u.Traits, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
+	for i := range page.Memberships {
+		page.Memberships[i].Told = "" // no part of the first version's page
+	}
 	for _, c := range u.Pending {
 		page.Pending = append(page.Pending, c.ChangeInfo)
 	}

@@ -356,7 +356,7 @@ function showUser(u) {
   const outcome = (c) => [c.reason, c.attempts > 1 ? `after ${c.attempts} attempts` : ''].filter(Boolean).join(' ')
   $('user').replaceChildren(
     el('p', {}, 'User ', el('span', { class: 'id' }, u.user), present && !present.show_users ? '. Identifiers and values are masked here; personasync user show ID shows them.' : ''),
-    ...section('Memberships', ['Computation', 'In', 'Since', 'MoEngage was told'], u.memberships.map((m) => [m.computation, m.in ? 'in' : 'out', moment(m.since), m.delivered ? 'yes' : 'not yet'])),
+    ...section('Memberships', ['Computation', 'In', 'Since', 'MoEngage was told'], u.memberships.map((m) => [m.computation, m.in ? 'in' : 'out', moment(m.since), ({ in: 'in', out: 'out', nothing: 'nothing', uncertain: 'not certain' }[m.told] ?? '') + (m.delivered ? '' : ' (not this yet)')])),
     ...section('Traits', ['Trait', 'Value'], Object.entries(u.traits).map(([k, v]) => [k, value(v)])),
     ...section('Waiting', [...head, 'Why it waits'], u.pending.map((c) => [...change(c), c.waits ?? ''])),
     ...section('History', [...head, 'Why'], u.history.map((c) => [...change(c), outcome(c)])),
