@@ -25,7 +25,7 @@ const (
 )
 
 func (b *batch) apply(rec record, frame []byte) {
-	b.st.applied = rec.seq
+	b.st.applied, b.bulk = rec.seq, rec.event == nil
 	switch {
 	case rec.rules != nil:
 		b.applyRules(rec.rules)

@@ -33,6 +33,7 @@ type batch struct {
 	parkings  []*stored // parked in this transaction
 
 	now  time.Time // receipt of the record being applied
+	bulk bool      // it is no event: its changes leave behind the live ones
 	dry  bool      // decide, and write nothing
 	woke [2]bool   // something became due that was not, by Road - 1
 	err  error     // the first write that failed; the transaction is lost
@@ -79,7 +80,7 @@ type user struct {
 	whole  bool     // every row there is was seen
 	rows   int      // membership rows on disk, if whole
 
-	stood   [2]stand // memory of was and unread, for nearly everybody
+	stood   [standsAtOnce]stand // memory of was and unread, for nearly everybody
 	passing [rowsAtOnce]rawRow
 }
 
@@ -360,16 +361,16 @@ func (b *batch) hasRows(u *user) bool {
 
 // reindex moves u in the due index from where it was to where its head says.
 func (b *batch) reindex(u *user) {
-	var room [2]stand
+	var room [4]stand
 	now := u.head.stands(room[:0])
 	for _, s := range u.was {
 		if !slices.Contains(now, s) {
-			b.remove(b.due, s.key(u.key))
+			b.removeDue(s, u.key)
 		}
 	}
 	for _, s := range now {
 		if !slices.Contains(u.was, s) {
-			b.put(b.due, s.key(u.key), nil)
+			b.putDue(s, u.key)
 			b.woke[s.road-1] = true
 		}
 	}

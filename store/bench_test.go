@@ -79,13 +79,31 @@ func BenchmarkApply(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
-// BenchmarkDrain takes and settles one attribute of each of b.N users, 800 a request.
+// BenchmarkDrain takes and settles attributes of b.N users, 800 a request: of one audience, of ten audiences
+// that every user is in, and of a thousand audiences that share the users.
 func BenchmarkDrain(b *testing.B) {
+	for name, keys := range map[string]func(i int) []string{
+		"one audience": func(int) []string { return []string{"high_value_shoppers"} },
+		"ten audiences each": func(int) (keys []string) {
+			for k := range 10 {
+				keys = append(keys, fmt.Sprint("audience_", k))
+			}
+			return keys
+		},
+		"a thousand audiences": func(i int) []string { return []string{fmt.Sprint("audience_", i%1000)} },
+	} {
+		b.Run(name, func(b *testing.B) { drainBenchmark(b, keys) })
+	}
+}
+
+func drainBenchmark(b *testing.B, keys func(i int) []string) {
 	s := openForBenchmark(b, SendAttribute)
 	for i := 0; i < b.N; i += 1000 {
 		var events []*Event
 		for j := i; j < min(i+1000, b.N); j++ {
-			events = append(events, realistic(j))
+			for _, key := range keys(j) {
+				events = append(events, event(fmt.Sprintf("usr_%08d", j), key, true, 1))
+			}
 		}
 		if err := s.Append(context.Background(), events...); err != nil {
 			b.Fatal(err)

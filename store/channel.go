@@ -122,7 +122,8 @@ func (e *entry) expects(t Transition, want []byte, unknownExit bool) bool {
 }
 
 // A request speaks of one cohort and either adds or removes. So on the road of cohorts a lane is a job,
-// a cohort and a direction: who leaves together stands together in the due index.
+// a cohort and a direction: who leaves together stands together in the due index. Older files name such a
+// lane like a job; so do very many jobs or fields, for which a lane's number has no room.
 func cohortLane(job string, f *field, t Transition) string {
 	direction := "+"
 	if t == TransitionExit {
@@ -192,7 +193,7 @@ func (h *head) cohortStands(list []stand) []stand {
 		return list
 	}
 	if wait := max(rh.retry, h.aside); wait != 0 {
-		return append(list, stand{RoadCohort, laneRetry, wait})
+		return append(list, stand{RoadCohort, rh.retryLane(false), wait})
 	}
 	for _, l := range rh.lanes {
 		due := l.due
@@ -207,17 +208,23 @@ func (h *head) cohortStands(list []stand) []stand {
 // ripen moves the users whose wait is over into the lanes of their cohorts. An operator's flush ends
 // the wait for a retry, and not the one for being known.
 func (d *departure) ripen() {
-	for _, at := range d.due(laneRetry) {
-		u := d.b.user(at.user)
-		if d.strays(u, at.stand) {
-			continue
+	for _, lane := range [...]uint32{laneRetry, laneRetryBulk} {
+		for _, at := range d.due(lane, classRetry) {
+			d.ripenOne(at)
 		}
-		u.head.road(RoadCohort).retry = 0
-		if d.isDue(laneRetry, u.head.aside) && !d.o.Force || int64(u.head.aside) <= d.o.Now.Unix() {
-			u.head.aside = 0
-		}
-		u.dirty = true
-		d.b.reindex(u)
-		u.was = u.head.stands(u.was[:0])
 	}
+}
+
+func (d *departure) ripenOne(at duty) {
+	u := d.b.user(at.user)
+	if d.strays(u, at.stand) {
+		return
+	}
+	u.head.road(RoadCohort).retry = 0
+	if d.isDue(laneRetry, u.head.aside) && !d.o.Force || int64(u.head.aside) <= d.o.Now.Unix() {
+		u.head.aside = 0
+	}
+	u.dirty = true
+	d.b.reindex(u)
+	u.was = u.head.stands(u.was[:0])
 }

@@ -86,7 +86,7 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			for ; len(v) == 0; k, v = c.Next() {
 			}
 			return tx.Bucket(bucketQueue).Delete(k)
-		}, "changes wait in lane 0"},
+		}, "1 changes wait in lane 2147483648, the head says 2"},
 		{"a head that is gone", func(tx *bolt.Tx) error {
 			return tx.Bucket(bucketRows).Delete(rowKey(userKey("ann"), blockHead))
 		}, "who has no head"},

@@ -103,6 +103,7 @@ func (b *batch) retry(ch *stored) {
 	}
 	e := b.entry(u, ch.field)
 	b.withdraw(ch)
+	ch.lane = b.laneOf(u, f, b.st.rules.For(f.key, f.id).Job, ch.Transition)
 	ch.State, ch.Attempts, ch.Alone, ch.Reason, ch.Sentence, ch.Answer = StatePending, 0, 0, "", "", Answer{}
 	if ch.inRow() {
 		b.await(u, e, ch)

@@ -37,7 +37,7 @@ type roadHead struct {
 	lanes []lane // by lane number
 }
 
-// lane counts what waits on one job's schedule.
+// lane counts what waits in one lane of the due index.
 type lane struct {
 	number uint32
 	due    uint32 // unix second: the earliest of what waits
@@ -85,19 +85,85 @@ type stand struct {
 
 func (s stand) key(user []byte) []byte { return dueKey(s.road, s.lane, s.second, user) }
 
-// stands appends where the user stands in the due index: once while a retry is waited for, else
-// once a lane. A user in flight stays where he is; take passes over him.
+// stands appends where the user stands in the due index: once while a retry is waited for, else by
+// lane. A user in flight stays where they are; take passes over them.
 func (h *head) stands(list []stand) []stand {
-	switch rh := h.road(RoadTransition); {
+	rh, urgent := h.road(RoadTransition), h.urgent()
+	switch {
 	case len(rh.lanes) == 0:
 	case rh.retry != 0:
-		list = append(list, stand{RoadTransition, laneRetry, rh.retry})
+		list = append(list, stand{RoadTransition, rh.retryLane(urgent), rh.retry})
 	default:
 		for _, l := range rh.lanes {
-			list = append(list, stand{RoadTransition, l.number, l.due})
+			if s := rh.reachedBy(l, urgent); !slices.Contains(list, s) {
+				list = append(list, s)
+			}
 		}
 	}
 	return h.cohortStands(list)
+}
+
+// standsAtOnce is how many places a user has on the transition endpoint for one job: in the lane that has
+// waited the longest, and in the others that are newest. A request carries whatever is due of a user, so
+// more places would cost more writes than they save time.
+const standsAtOnce = 3
+
+// reachedBy returns the place by which Take finds the changes of a lane of the transition endpoint. An urgent
+// user's bulk changes leave among the live ones.
+func (rh *roadHead) reachedBy(l lane, urgent bool) stand {
+	at := func(l lane) stand {
+		if urgent {
+			l.number = liveTwin(l.number)
+		}
+		return stand{RoadTransition, l.number, l.due}
+	}
+	if len(rh.lanes) <= standsAtOnce {
+		return at(l)
+	}
+	own, oldest, newer := at(l), l, 0
+	for _, other := range rh.lanes {
+		switch {
+		case laneGroup(at(other).lane) != laneGroup(own.lane) || other == l:
+		case other.due > l.due || other.due == l.due && other.number > l.number:
+			newer++
+		case other.due < oldest.due || other.due == oldest.due && other.number < oldest.number:
+			oldest = other
+		}
+	}
+	if newer < standsAtOnce-1 {
+		return own
+	}
+	return at(oldest)
+}
+
+// under lists the lanes whose changes a place in the due index stands for.
+func (h *head) under(at stand) (numbers []uint32) {
+	rh, urgent := h.road(at.road), h.urgent()
+	for _, l := range rh.lanes {
+		switch {
+		case isRetry(at.lane), at.road == RoadCohort && l.number == at.lane, at.road == RoadTransition && rh.reachedBy(l, urgent) == at:
+			numbers = append(numbers, l.number)
+		}
+	}
+	return numbers
+}
+
+// urgent reports whether a live change of a cohort waits for the user's changes on the transition endpoint.
+func (h *head) urgent() bool {
+	for _, l := range h.road(RoadCohort).lanes {
+		if !isBulk(l.number) && h.strangers(l) {
+			return true
+		}
+	}
+	return false
+}
+
+// retryLane is where the user waits for a retry: bulk changes alone do not go among those of live ones.
+func (rh *roadHead) retryLane(urgent bool) uint32 {
+	if urgent || slices.ContainsFunc(rh.lanes, func(l lane) bool { return !isBulk(l.number) }) {
+		return laneRetry
+	}
+	return laneRetryBulk
 }
 
 func (h *head) setPending(field uint32, on bool) {
@@ -204,7 +270,11 @@ func decodeHead(key, frame []byte) (*head, error) {
 	for i := range h.roads {
 		rh := &h.roads[i]
 		rh.retry = uint32(r.uint())
-		for n := r.uint(); n > 0 && !r.bad; n-- {
+		n := r.uint()
+		if n > 0 {
+			rh.lanes = make([]lane, 0, min(n, lanesOfUser+1))
+		}
+		for ; n > 0 && !r.bad; n-- {
 			rh.lanes = append(rh.lanes, lane{uint32(r.uint()), uint32(r.uint()), uint32(r.uint())})
 		}
 	}

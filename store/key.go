@@ -48,14 +48,6 @@ func idFromKey(k []byte, epoch uint32) ID {
 	return ID{Epoch: epoch, Seq: binary.BigEndian.Uint64(k), Slot: binary.BigEndian.Uint16(k[8:])}
 }
 
-// A lane is a job's number; three numbers stand for no job.
-const (
-	laneDefault uint32 = 0
-	laneParked  uint32 = 0xFFFFFFFD
-	laneHeld    uint32 = 0xFFFFFFFE
-	laneRetry   uint32 = 0xFFFFFFFF
-)
-
 // queueKey places an event of a user within a lane, in applied order.
 func queueKey(user []byte, lane uint32, id ID) []byte {
 	k := make([]byte, 0, len(user)+14)
@@ -66,7 +58,10 @@ func queueKey(user []byte, lane uint32, id ID) []byte {
 
 // dueKey places a user in the index of what may leave: road, lane, second, user.
 func dueKey(road Road, lane, second uint32, user []byte) []byte {
-	k := make([]byte, 0, 9+len(user))
+	return appendDueKey(make([]byte, 0, 9+len(user)), road, lane, second, user)
+}
+
+func appendDueKey(k []byte, road Road, lane, second uint32, user []byte) []byte {
 	k = append(k, byte(road))
 	k = binary.BigEndian.AppendUint32(k, lane)
 	k = binary.BigEndian.AppendUint32(k, second)

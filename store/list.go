@@ -134,27 +134,27 @@ func (l *Listing) add(ch *stored, at cursor) {
 	}
 }
 
-// pending walks the due index, user by user.
+// pending walks the due index, user by user, as they are due.
 func (l *Listing) pending(b *batch) {
-	c := b.due.Cursor()
 	from, _ := cutDue(l.at.key)
-	k, _ := c.Seek(from)
-	if l.at.shown == shownAll && bytes.Equal(k, from) {
-		k, _ = c.Next()
-	}
-	for n := 0; k != nil && n < pageScan && !l.full(); {
+	n := 0
+	for k := range b.inDueOrder(from) {
+		if n >= pageScan || l.full() {
+			return
+		}
 		at := cursor{key: bytes.Clone(k)}
 		if bytes.Equal(k, from) {
-			at = l.at
+			if at = l.at; at.shown == shownAll {
+				continue
+			}
 		}
 		looked, done := l.pendingOf(b, at, pageScan-n)
 		if n += looked; !done {
 			return
 		}
 		l.at = cursor{bytes.Clone(k), shownAll}
-		k, _ = c.Next()
 	}
-	l.done = k == nil
+	l.done = true
 }
 
 // shownAll is the cursor behind all changes under a key.
@@ -170,21 +170,21 @@ func cutDue(key []byte) (due, place []byte) {
 	return key[:len(key)-len(place)], place
 }
 
-// pendingOf adds what one user has waiting under a key of the due index: all of it if it is a retry, else
-// what waits in that lane; attributes by field, and then the queue. It looks at no more than most of that,
-// and says how much it was, and whether there is nothing more.
+// pendingOf adds what one user has waiting under a key of the due index: attributes by field, and then the
+// queue. It looks at no more than most of that, and says how much it was, and whether there is nothing more.
 func (l *Listing) pendingOf(b *batch, at cursor, most int) (looked int, done bool) {
 	key, place := cutDue(at.key)
-	lane, _, user := dueParts(key)
+	lane, second, user := dueParts(key)
 	id, _, ok := userOf(user)
 	if !ok {
 		return 1, true
 	}
-	u, first := b.user(id), lane
-	if lane == laneRetry {
-		first = laneDefault
+	u, first := b.user(id), laneDefault
+	lanes := u.head.under(stand{Road(key[0]), lane, second})
+	if slices.Equal(lanes, []uint32{lane}) {
+		first = lane
 	}
-	due := func(ch *stored) bool { return ch.road == Road(key[0]) && (ch.lane == lane || lane == laneRetry) }
+	due := func(ch *stored) bool { return ch.road == Road(key[0]) && slices.Contains(lanes, ch.lane) }
 	if len(place) == 0 {
 		if l.ticketsDue(b, u, at, due); l.full() {
 			return 1, false
@@ -199,7 +199,7 @@ func (l *Listing) pendingOf(b *batch, at cursor, most int) (looked int, done boo
 	}
 	for looked = 1; bytes.HasPrefix(k, u.key); k, v = c.Next() {
 		ch, state := b.queuedAt(u, k, v)
-		if state != StatePending || lane != laneRetry && binary.BigEndian.Uint32(k[len(u.key):]) != lane {
+		if state != StatePending || first == lane && binary.BigEndian.Uint32(k[len(u.key):]) != lane {
 			break
 		}
 		l.at = cursor{key: slices.Concat(key, k[len(u.key):])}

@@ -68,30 +68,15 @@ func (b *batch) draft(u *user, f *field, p *Policy, c *cause, kind Kind, t Trans
 	}
 	ch.about(f)
 	if kind == KindCohort {
-		ch.road, ch.lane = RoadCohort, b.lane(cohortLane(p.Job, f, t))
-	} else {
-		ch.lane = b.lane(p.Job)
+		ch.road = RoadCohort
 	}
+	ch.lane = b.laneOf(u, f, p.Job, t)
 	return ch
 }
 
 // about says which field a change speaks of.
 func (c *stored) about(f *field) {
 	c.field, c.Computation, c.ComputedBy, c.Column, c.Class = f.number, f.key, f.id, f.sqlColumn(), f.class
-}
-
-// lane returns the number of a lane by its name, which is the job's (but see cohortLane), giving it one
-// on first sight.
-func (b *batch) lane(job string) uint32 {
-	for n, name := range b.st.jobs {
-		if name == job {
-			return uint32(n)
-		}
-	}
-	n := uint32(len(b.st.jobs))
-	b.st.jobs = append(b.st.jobs, job)
-	b.put(b.tx.Bucket(bucketJobs), binary.BigEndian.AppendUint32(nil, n), []byte(job))
-	return n
 }
 
 func second(t time.Time) uint32 { return uint32(t.Unix()) }
@@ -271,6 +256,7 @@ func (b *batch) releaseConflicts() {
 // release has a change that was held wait like any other, unless MoEngage needs no telling by now.
 func (b *batch) release(u *user, f *field, p *Policy, ch *stored, at time.Time) {
 	ch.Reason, ch.Sentence = "", ""
+	ch.lane = b.laneOf(u, f, p.Job, ch.Transition)
 	e := b.entry(u, f.number)
 	if ch.inRow() {
 		b.write(u, f.number)

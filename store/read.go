@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -124,47 +125,49 @@ func (v *View) refusals(b *batch) (list []Refusal, heard time.Time, err error) {
 	return list, heard, err
 }
 
-// retryScan bounds how many users in retry are looked at for the oldest pending change. Retries are
-// taken before anything else, so there are hardly more of them than fit the requests of one moment.
+// retryScan bounds how many users in retry are looked at for the oldest pending change. Each of them took
+// an attempt, so there are hardly more than fit the requests of a few minutes.
 const retryScan = 10_000
 
 // oldest returns the receipt of the oldest pending change, to the second: the lanes are in order of
-// receipt, and whoever waits for a retry says it in the head.
+// receipt, and users who wait for a retry say it in the head.
 func oldest(b *batch) time.Time {
-	first := ^uint32(0)
+	first := notYet
 	for _, road := range []Road{RoadTransition, RoadCohort} {
-		for _, lane := range b.dueLanes(road) {
-			c := b.due.Cursor()
-			k, _ := c.Seek(dueKey(road, lane, 0, nil))
-			if lane != laneRetry {
-				_, due, _ := dueParts(k)
-				first = min(first, due)
+		for lane, l := range b.lanes(road) {
+			if !isRetry(lane) {
+				first = min(first, l.first)
 				continue
 			}
-			for n := 0; len(k) > 9 && Road(k[0]) == road && n < retryScan; k, _ = c.Next() {
-				n++
-				first = min(first, b.oldestOf(k, road))
+			for h := range b.heads(road, lane, retryScan) {
+				for _, l := range h.road(road).lanes {
+					first = min(first, l.due)
+				}
 			}
 		}
 	}
-	if first == ^uint32(0) {
+	if first == notYet {
 		return time.Time{}
 	}
 	return time.Unix(int64(first), 0).UTC()
 }
 
-// oldestOf returns the second of the oldest change of the user in a due key.
-func (b *batch) oldestOf(key []byte, road Road) uint32 {
-	first := ^uint32(0)
-	headKey := rowKey(key[9:], blockHead)
-	h, err := decodeHead(headKey, b.rows.Get(headKey))
-	if err != nil {
-		return first
+// heads reads the heads of the first users of a lane, at most so many.
+func (b *batch) heads(road Road, lane uint32, most int) iter.Seq[*head] {
+	return func(yield func(*head) bool) {
+		c := b.due.Cursor()
+		k, _ := c.Seek(dueKey(road, lane, 0, nil))
+		for n := 0; len(k) > 9 && Road(k[0]) == road && n < most; k, _ = c.Next() {
+			l, _, user := dueParts(k)
+			if n++; l != lane {
+				return
+			}
+			key := rowKey(user, blockHead)
+			if h, err := decodeHead(key, b.rows.Get(key)); err == nil && !yield(h) {
+				return
+			}
+		}
 	}
-	for _, l := range h.road(road).lanes {
-		first = min(first, l.due)
-	}
-	return first
 }
 
 // Change returns one change, wherever it is, and the raw event that caused it while that is kept.
@@ -301,7 +304,7 @@ func (r *registry) one(key string) (*field, error) {
 // Preview returns the flight that Take would commit, and changes nothing.
 func (v *View) Preview(o TakeOptions) (f *Flight, err error) {
 	err = v.read(func(b *batch) error {
-		f = b.take(o)
+		f, _ = b.take(o)
 		return nil
 	})
 	return f, err

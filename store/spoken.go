@@ -61,7 +61,7 @@ func (s *spoken) read(tx *bolt.Tx) {
 		if err != nil || ch.Kind == KindReceived {
 			return nil
 		}
-		s.fields, s.lanes = max(s.fields, ch.field+1), max(s.lanes, ch.lane+1)
+		s.fields, s.lanes = max(s.fields, ch.field+1), max(s.lanes, laneJob(ch.lane)+1)
 		s.about[ch.field] = ch
 		return nil
 	}
@@ -79,7 +79,7 @@ func (s *spoken) read(tx *bolt.Tx) {
 		}
 		for _, e := range row.entries {
 			s.fields = max(s.fields, row.field(e)+1)
-			s.lanes = max(s.lanes, e.waiting.lane+1, e.flying.lane+1)
+			s.lanes = max(s.lanes, laneJob(e.waiting.lane)+1, laneJob(e.flying.lane)+1)
 		}
 		return nil
 	})

@@ -127,7 +127,7 @@ type state struct {
 	rules    Rules
 	ledger   ledger
 	registry *registry
-	jobs     []string // name of each lane; lane 0 is the default schedule, ""
+	jobs     []string // name of each job, and of each lane by cohortLane; 0 is the default schedule, ""
 	flight   uint64   // number of the last flight
 	closed   uint64   // number of the last entry of the history
 	flights  map[uint64]*flight
@@ -136,16 +136,22 @@ type state struct {
 	salt     []byte                  // of the tombstones
 	sweeping []*field                // whose waiting exits are being held: see guard.go
 
+	jobNumbers map[string]uint32        // the same by name; nil until asked for
+	lanes      [2]map[uint32]*laneState // of the due index, by Road - 1; nil until asked for
+	turns      uint64                   // how many there were, to find whose is next
+	shares     [2]shares                // by Road - 1
+
 	contradicted bool // damage showed, and was told of; not on disk
 }
 
 // job returns the name of the job whose schedule a lane waits for. A lane whose job the rules do not
 // know any more waits for the default schedule, so that a change of config strands nothing.
 func (st *state) job(lane uint32) string {
-	if int64(lane) >= int64(len(st.jobs)) {
+	n := laneJob(lane)
+	if int64(n) >= int64(len(st.jobs)) {
 		return ""
 	}
-	name := jobOfLane(st.jobs[lane])
+	name := jobOfLane(st.jobs[n])
 	known := st.rules.Defaults.Job == name || slices.ContainsFunc(st.rules.Sections, func(s Section) bool { return s.Policy.Job == name })
 	if !known {
 		return ""

@@ -455,10 +455,12 @@ func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, 
 	if empty, err := s.empty(o.Road); empty || err != nil {
 		return nil, Next{}, err // an idle agent writes nothing
 	}
+	more := false
 	err = s.run(ctx, func(b *batch) error {
-		f = b.take(o)
+		f, more = b.take(o)
 		return nil
 	}, func(b *batch) { next = b.next(o.Road) })
+	next.More = more
 	if err != nil {
 		return nil, Next{}, err
 	}
@@ -488,6 +490,9 @@ type Next struct {
 	// RetryJobs is the same for what waits for a retry. It is nil when nothing does, and when those are
 	// more users than were looked at.
 	RetryJobs map[string]time.Time
+
+	// More says that the Take looked at as much as one may, and something else may be due.
+	More bool
 }
 
 // Settle writes what became of a flight. After it returns, the outcome survives a crash.

@@ -20,7 +20,9 @@ type departure struct {
 	users   int // deliveries with attributes so far
 	events  int // deliveries with an event so far
 	full    bool
-	latest  map[uint32]int64 // by lane: the unix second up to which changes are due; -1: closed
+	more    bool             // not every lane was looked at to its end
+	most    int              // visited may not exceed it in this class
+	latest  map[uint32]int64 // by job: the unix second up to which changes are due; -1: closed
 	visited int
 	fields  []uint32 // see pack
 }
@@ -29,19 +31,19 @@ type departure struct {
 // clock was set back, and must not wait for what may take the clock years to show again.
 const aheadOfClock = time.Minute
 
-// visits bounds how many users one Take looks at.
+// visits bounds how many users one Take looks at, in each class.
 const visits = 8192
 
-// take gathers the deliveries that are due, retries first, and has them remembered as a flight. It
-// returns nil when nothing is due.
-func (b *batch) take(o TakeOptions) *Flight {
+// take gathers the deliveries that are due, in fair turns (see turn.go), and has them remembered as a
+// flight. It returns nil when nothing is due. more says that something due was not looked at.
+func (b *batch) take(o TakeOptions) (f *Flight, more bool) {
 	d := newDeparture(b, o)
 	d.gather()
 	if len(d.flight.Deliveries) == 0 {
-		return nil
+		return nil, d.more
 	}
 	d.remember()
-	return d.flight
+	return d.flight, d.more
 }
 
 func newDeparture(b *batch, o TakeOptions) *departure {
@@ -53,38 +55,28 @@ func newDeparture(b *batch, o TakeOptions) *departure {
 	return d
 }
 
-// gather visits the lanes, that of retries first.
+// gather visits the lanes, class by class, each in its turn.
 func (d *departure) gather() {
+	d.most = visits
 	if d.o.Road == RoadCohort {
 		d.ripen()
 	}
-	lanes := d.b.dueLanes(d.o.Road)
-	slices.SortStableFunc(lanes, func(x, y uint32) int { return int(boolByte(y == laneRetry)) - int(boolByte(x == laneRetry)) })
-	for _, lane := range lanes {
-		if d.o.Road == RoadCohort && (lane == laneRetry || len(d.list) > 0) {
-			continue // not ripe; or another cohort than this request's
+	waiting := d.turns()
+	for _, class := range d.b.st.shares[d.o.Road-1].order(&waiting) {
+		d.most = d.visited + visits
+		for _, lane := range waiting[class] {
+			if d.full || d.o.Road == RoadCohort && len(d.list) > 0 {
+				return // a request speaks of one cohort
+			}
+			d.collect(class, lane)
 		}
-		d.collect(lane)
 	}
-}
-
-// dueLanes lists the lanes in which somebody waits on a road: one seek each.
-func (b *batch) dueLanes(road Road) (lanes []uint32) {
-	c := b.due.Cursor()
-	for k, _ := c.Seek([]byte{byte(road)}); len(k) > 9 && Road(k[0]) == road; {
-		lane, _, _ := dueParts(k)
-		lanes = append(lanes, lane)
-		if lane == laneRetry {
-			return lanes
-		}
-		k, _ = c.Seek(dueKey(road, lane+1, 0, nil))
-	}
-	return lanes
 }
 
 // until returns the unix second up to which a lane's changes are due.
 func (d *departure) until(lane uint32) int64 {
-	if s, known := d.latest[lane]; known {
+	job := laneJob(lane)
+	if s, known := d.latest[job]; known {
 		return s
 	}
 	s := int64(-1)
@@ -93,16 +85,16 @@ func (d *departure) until(lane uint32) int64 {
 			s = t.Unix()
 		}
 	}
-	d.latest[lane] = s
+	d.latest[job] = s
 	return s
 }
 
 // beyond returns the unix second behind which a lane's times are not believed, and so are due.
 func (d *departure) beyond(lane uint32) int64 {
 	switch {
-	case lane != laneRetry && d.until(lane) >= 0:
+	case !isRetry(lane) && d.until(lane) >= 0:
 		return d.o.Now.Add(aheadOfClock).Unix()
-	case lane == laneRetry && d.o.Longest > 0:
+	case isRetry(lane) && d.o.Longest > 0:
 		return d.o.Now.Add(d.o.Longest + aheadOfClock).Unix()
 	}
 	return int64(notYet)
@@ -112,17 +104,22 @@ func (d *departure) isDue(lane, due uint32) bool {
 	return int64(due) <= d.until(lane) || int64(due) > d.beyond(lane) && due != notYet
 }
 
-// collect takes the users due in one lane, until the request is full.
-func (d *departure) collect(lane uint32) {
-	for _, at := range d.due(lane) {
+// collect takes the users due in one lane, until the request is full or has no room for the next of them. A
+// lane that gave something, or had nothing to give, has had its turn.
+func (d *departure) collect(c class, lane uint32) {
+	before, stopped := len(d.list), false
+	for _, at := range d.due(lane, c) {
 		if d.full {
-			return
+			break
 		}
 		if d.taken[at.user] {
 			continue // from another lane, a moment ago
 		}
-		d.visit(d.b.user(at.user), lane, at.stand)
+		if stopped = !d.visit(d.b.user(at.user), lane, at.stand); stopped {
+			break
+		}
 	}
+	d.served(c, lane, len(d.list)-before, stopped)
 }
 
 // duty is an entry of the due index.
@@ -131,26 +128,40 @@ type duty struct {
 	stand
 }
 
-// due lists the index entries worth visiting: those whose time has come, and those whose time is not to
-// be believed, at the other end of the lane.
-func (d *departure) due(lane uint32) []duty {
-	list := d.dueFrom(nil, lane, 0)
+// due lists the index entries of a lane worth visiting for a class: those whose time has come, and those
+// whose time is not to be believed, at the other end of the lane. The latter are not fresh.
+func (d *departure) due(lane uint32, c class) []duty {
+	list := d.dueFrom(nil, lane, d.from(c))
+	if c == classFresh {
+		return slices.DeleteFunc(list, func(at duty) bool { return int64(at.second) > d.until(lane) })
+	}
 	if from := d.beyond(lane) + 1; from < int64(notYet) && from > d.until(lane) {
 		list = d.dueFrom(list, lane, uint32(from))
 	}
 	return list
 }
 
-// dueFrom is due from a second on. An entry that names nobody, as after damage, is removed.
+// dueFrom is due without regard to what is beyond. An entry that names no user, as after damage, is removed.
 func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 	var torn [][]byte
+	known, room := d.b.lanes(d.o.Road)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
 	c := d.b.due.Cursor()
-	for k, _ := c.Seek(dueKey(d.o.Road, lane, from, nil)); len(k) > 9; k, _ = c.Next() {
+	k, _ := c.Seek(dueKey(d.o.Road, lane, from, nil))
+	if known == nil {
+		return list // nothing ever stood there
+	}
+	if from <= known.first {
+		known.note(d.o.Road, lane, k)
+	}
+	for ; len(k) > 9; k, _ = c.Next() {
 		l, second, _ := dueParts(k)
-		if Road(k[0]) != d.o.Road || l != lane || !d.isDue(lane, second) || len(list) > d.o.MaxUsers+d.o.MaxEvents || d.visited > visits {
+		if Road(k[0]) != d.o.Road || l != lane || !d.isDue(lane, second) || len(list) > room {
 			break
 		}
-		d.visited++
+		if d.visited++; d.visited > d.most {
+			d.more = true
+			break
+		}
 		switch id, _, ok := userOf(k[9:]); {
 		case !ok:
 			torn = append(torn, bytes.Clone(k))
@@ -162,6 +173,7 @@ func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 	for _, k := range torn {
 		d.b.contradiction("somebody is due who has no id")
 		d.b.remove(d.b.due, k)
+		known.gone = true
 	}
 	return list
 }
@@ -173,14 +185,14 @@ func (d *departure) strays(u *user, at stand) bool {
 		return false
 	}
 	d.b.contradiction("a user is due for whom nothing waits then")
-	d.b.remove(d.b.due, at.key(u.key))
+	d.b.removeDue(at, u.key)
 	return true
 }
 
-// visit adds what is due of one user.
-func (d *departure) visit(u *user, lane uint32, at stand) {
+// visit adds what is due of one user, and reports whether the lane can go on.
+func (d *departure) visit(u *user, lane uint32, at stand) (goOn bool) {
 	if d.strays(u, at) {
-		return
+		return true
 	}
 	rh := u.head.road(d.o.Road)
 	if !d.b.dry {
@@ -188,17 +200,21 @@ func (d *departure) visit(u *user, lane uint32, at stand) {
 	}
 	delivery, seats := d.pack(u, lane)
 	if len(delivery.Attributes) == 0 && delivery.Event == nil {
-		if lane == laneRetry {
+		if isRetry(lane) {
 			rh.retry = 0
 		}
 		d.b.retime(u, d.o.Road)
-		return
+		return true
 	}
-	if len(delivery.Attributes) > 0 && d.users >= d.o.MaxUsers || delivery.Event != nil && d.events >= d.o.MaxEvents || !d.o.Fit(delivery) {
+	if len(delivery.Attributes) > 0 && d.users >= d.o.MaxUsers || delivery.Event != nil && d.events >= d.o.MaxEvents {
+		return false // another lane may have what this limit has room for
+	}
+	if !d.o.Fit(delivery) {
 		d.full = true
-		return
+		return false
 	}
 	d.add(delivery, seats)
+	return true
 }
 
 func (d *departure) add(delivery Delivery, seats boarding) {
@@ -211,13 +227,14 @@ func (d *departure) add(delivery Delivery, seats boarding) {
 	d.flight.Deliveries = append(d.flight.Deliveries, delivery)
 	d.list = append(d.list, seats)
 	d.taken[delivery.User] = true
+	d.full = d.users >= d.o.MaxUsers && d.events >= d.o.MaxEvents
 }
 
 // pack reads what is due of one user: the attributes, and the first event in applied order; or on the
 // road of cohorts, the one change of the lane.
 func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boarding) {
 	delivery.User, seats.user = u.id, u.id
-	retry := lane == laneRetry
+	retry := isRetry(lane)
 	said := make(sayings)
 	ready := func(lane, due uint32, tried bool) bool {
 		return tried && retry || d.isDue(lane, due)
@@ -433,15 +450,23 @@ func sentIn(v []byte) (s SentSecond) {
 // next says what waits after a Take.
 func (b *batch) next(road Road) Next {
 	n := Next{Jobs: make(map[string]time.Time)}
-	for _, lane := range b.dueLanes(road) {
-		k, _ := b.due.Cursor().Seek(dueKey(road, lane, 0, nil))
-		_, due, _ := dueParts(k)
-		if lane == laneRetry {
-			n.Retry = time.Unix(int64(due), 0)
+	first := make(map[uint32]uint32) // by job, because a job may have thousands of lanes
+	for number, l := range b.lanes(road) {
+		second := b.firstDue(road, number, l)
+		if second == notYet {
+			continue
+		}
+		if known, some := first[laneJob(number)]; !some || second < known {
+			first[laneJob(number)] = second
+		}
+	}
+	for job, second := range first {
+		if job == laneRetry {
+			n.Retry = time.Unix(int64(second), 0)
 			n.RetryJobs = b.retryJobs(road)
 			continue
 		}
-		earliest(n.Jobs, b.st.job(lane), due)
+		earliest(n.Jobs, b.st.job(job), second)
 	}
 	return n
 }
@@ -457,23 +482,18 @@ func earliest(jobs map[string]time.Time, job string, due uint32) {
 const retryJobsScan = 1000
 
 // retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
-// users to ask. Retries go before anything else, so that it is hardly ever.
+// users to ask.
 func (b *batch) retryJobs(road Road) map[string]time.Time {
 	jobs := make(map[string]time.Time)
-	c := b.due.Cursor()
 	n := 0
-	for k, _ := c.Seek(dueKey(road, laneRetry, 0, nil)); len(k) > 9 && Road(k[0]) == road; k, _ = c.Next() {
-		if n++; n > retryJobsScan {
-			return nil
-		}
-		_, _, user := dueParts(k)
-		key := rowKey(user, blockHead)
-		h, err := decodeHead(key, b.rows.Get(key))
-		if err != nil {
-			continue
-		}
-		for _, l := range h.road(road).lanes {
-			earliest(jobs, b.st.job(l.number), l.due)
+	for _, lane := range [...]uint32{laneRetry, laneRetryBulk} {
+		for h := range b.heads(road, lane, retryJobsScan+1) {
+			if n++; n > retryJobsScan {
+				return nil
+			}
+			for _, l := range h.road(road).lanes {
+				earliest(jobs, b.st.job(l.number), l.due)
+			}
 		}
 	}
 	return jobs

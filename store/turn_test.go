@@ -1,0 +1,315 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// What leaves first while more waits than the limit lets out. Elements are counted, not time: with requests of
+// a sixtieth of a minute's limit, a window is sixty of them.
+
+// today has an event come in so long ago.
+func today(ago time.Duration) func(*Event) {
+	return func(e *Event) { e.Received = time.Now().Add(-ago) }
+}
+
+// floods appends an enter of so many users, received so long ago, which no request has carried yet.
+func (b *bench) floods(key string, n int, ago time.Duration) {
+	b.Helper()
+	for at := 0; at < n; at += 1000 {
+		var events []*Event
+		for i := at; i < min(at+1000, n); i++ {
+			events = append(events, event(fmt.Sprintf("user-%07d", i), key, true, 1, today(ago)))
+		}
+		must(b, b.Append(context.Background(), events...))
+	}
+	must(b, b.Applied(context.Background()))
+}
+
+// backfills imports the same users.
+func (b *bench) backfills(key string, n int, events bool) {
+	b.Helper()
+	b.imports(Import{Key: key, AsOf: noon, Users: crowdOf(0, n), Create: true, Events: events})
+}
+
+const perRequest = 50
+
+// request is one request of a sender that is short of both limits, accepted in full.
+func (b *bench) request(road Road, verdict Verdict) *Flight {
+	b.Helper()
+	o := everything(time.Now().Add(time.Minute / 2))
+	o.Road, o.MaxUsers, o.MaxEvents, o.Longest = road, perRequest, perRequest, time.Hour
+	f, _, err := b.Take(context.Background(), o)
+	must(b, err)
+	if f == nil {
+		return nil
+	}
+	out := Outcome{Flight: f.ID, At: time.Now(), Results: make([]Settlement, len(f.Deliveries))}
+	r := Result{Verdict: verdict}
+	if verdict != Delivered {
+		r.Reason, r.RetryAt = "test", time.Now().Add(time.Minute)
+	}
+	for i := range out.Results {
+		out.Results[i] = Settlement{Attributes: r, Event: r}
+	}
+	must(b, b.Settle(context.Background(), out))
+	return f
+}
+
+// requestsUntil is how many requests leave before what is wanted has: at most sixty.
+func (b *bench) requestsUntil(road Road, wanted func(Delivery) bool) (n int) {
+	b.Helper()
+	for n = 1; n <= 60; n++ {
+		f := b.request(road, Delivered)
+		if f == nil {
+			b.Fatalf("nothing was due after %d requests, and what is wanted had not left", n)
+		}
+		if slices.ContainsFunc(f.Deliveries, wanted) {
+			return n
+		}
+	}
+	b.Errorf("it had not left after %d requests", n-1)
+	return n
+}
+
+func says(user, key string) func(Delivery) bool {
+	return func(d Delivery) bool {
+		about := func(c Change) bool { return c.Computation == key }
+		return d.User == user && (slices.ContainsFunc(d.Attributes, about) || d.Event != nil && about(*d.Event))
+	}
+}
+
+// TestAFreshTransitionDoesNotWaitForABacklog of whatever kind: it leaves with one of the next requests.
+func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
+	const many = 4000
+	scheduled := func(send Channels) Rules {
+		r := rules(send)
+		p := policy(send)
+		p.Job = "computation:gold"
+		r.Sections = []Section{{Key: "gold", Policy: p}}
+		return r
+	}
+	for _, tc := range []struct {
+		name    string
+		rules   Rules
+		road    Road
+		backlog func(b *bench)
+		fresh   *Event
+	}{
+		{name: "an import of attributes", rules: rules(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) }},
+		{name: "an import of events", rules: rules(SendEvent), backlog: func(b *bench) { b.backfills("vip", many, true) }},
+		{name: "an import of both", rules: rules(SendBoth), backlog: func(b *bench) { b.backfills("vip", many, true) }},
+		{name: "an import, and a schedule of its own", rules: scheduled(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) }},
+		{name: "an import that the user is in, too", rules: rules(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) },
+			fresh: event(fmt.Sprintf("user-%07d", many-1), "gold", true, 2)},
+		{name: "an import of events that the user is in, too", rules: rules(SendEvent), backlog: func(b *bench) { b.backfills("vip", many, true) },
+			fresh: event(fmt.Sprintf("user-%07d", many-1), "gold", true, 2)},
+		{name: "a reconcile", rules: rules(SendAttribute), backlog: func(b *bench) {
+			b.floods("vip", many, time.Hour)
+			b.deliverAll()
+			_, err := b.Reconcile(context.Background(), "vip", false, false, nil)
+			must(b, err)
+		}},
+		{name: "a close of the same audience", rules: rules(SendAttribute), fresh: event("fresh", "vip", true, 0), backlog: func(b *bench) {
+			b.floods("vip", many, time.Hour)
+			b.deliverAll()
+			_, err := b.CloseAudience(context.Background(), "vip", false, false, nil)
+			must(b, err)
+		}},
+		{name: "an outage of another audience", rules: rules(SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
+		{name: "an outage of the same audience", rules: rules(SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour) },
+			fresh: event("fresh", "vip", true, 2)},
+		{name: "retries of another audience", rules: rules(SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour); b.failAll() }},
+		{name: "retries of an import", rules: rules(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false); b.failAll() }},
+		{name: "an import of a cohort", rules: rules(SendCohort), road: RoadCohort, backlog: func(b *bench) { b.backfills("vip", many, false) }},
+		{name: "imports of many cohorts", rules: rules(SendCohort), road: RoadCohort, backlog: func(b *bench) {
+			for i := range 40 {
+				b.backfills(fmt.Sprint("vip-", i), 60, false)
+			}
+		}},
+		{name: "an outage of another cohort", rules: rules(SendCohort), road: RoadCohort, backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, tc.rules)
+			tc.backlog(b)
+			road := max(tc.road, RoadTransition)
+			for range 3 {
+				b.request(road, Delivered)
+			}
+			fresh := tc.fresh
+			if fresh == nil {
+				fresh = event("fresh", "gold", true, 2)
+			}
+			today(0)(fresh)
+			fresh.Time = fresh.Received
+			b.receive(fresh)
+			if n := b.requestsUntil(road, says(fresh.User.ID, fresh.Key)); n > 6 {
+				t.Errorf("%d requests left before it", n-1)
+			}
+			for range 3 {
+				if f := b.request(road, Delivered); f == nil || len(f.Deliveries) < perRequest && road == RoadTransition {
+					t.Error("the backlog does not fill the requests behind it")
+				}
+			}
+			b.balance()
+		})
+	}
+}
+
+// deliverAll and failAll have everything that waits leave once.
+func (b *bench) deliverAll() { b.leaveOnce(Delivered) }
+func (b *bench) failAll()    { b.leaveOnce(Refused) }
+
+func (b *bench) leaveOnce(v Verdict) {
+	b.Helper()
+	for {
+		f, _, err := b.Take(context.Background(), everything(time.Now()))
+		must(b, err)
+		if f == nil {
+			return
+		}
+		o := Outcome{Flight: f.ID, At: time.Now(), Results: make([]Settlement, len(f.Deliveries))}
+		r := Result{Verdict: v}
+		if v == Refused {
+			r.Reason, r.RetryAt = "test", time.Now().Add(2*time.Second)
+		}
+		for i := range o.Results {
+			o.Results[i] = Settlement{Attributes: r, Event: r}
+		}
+		must(b, b.Settle(context.Background(), o))
+	}
+}
+
+// TestABulkOrderGetsHalfOfTheBudget however many live transitions there are, and they the other half.
+func TestABulkOrderGetsHalfOfTheBudget(t *testing.T) {
+	for name, live := range map[string]time.Duration{"fresh": 0, "of an outage": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, rules(SendAttribute))
+			b.imports(Import{Key: "vip", AsOf: noon, Users: crowdOf(10_000, 12_000), Create: true})
+			b.floods("gold", 2000, live)
+			had := map[string]int{}
+			for range 20 {
+				for _, d := range b.request(RoadTransition, Delivered).Deliveries {
+					had[d.Attributes[0].Computation]++
+				}
+			}
+			if got := had["vip"] + had["gold"]; got != 20*perRequest || had["vip"] < got/2-perRequest || had["gold"] < got/2-perRequest {
+				t.Errorf("of %d elements, %d were the import's and %d live", got, had["vip"], had["gold"])
+			}
+		})
+	}
+}
+
+// TestComputationsTakeTurns after an outage: what one has little of does not wait for what another has much of.
+func TestComputationsTakeTurns(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.floods("busy", 4000, 2*time.Hour)
+	for i := range 10 {
+		b.receive(event(fmt.Sprint("some-", i), fmt.Sprint("quiet-", i), true, 1, today(time.Hour)))
+	}
+	left := 10
+	for n := 1; left > 0; n++ {
+		for _, d := range b.request(RoadTransition, Delivered).Deliveries {
+			if d.Attributes[0].Computation != "busy" {
+				left--
+			}
+		}
+		if n == 6 && left > 0 {
+			t.Fatalf("after %d requests %d of 10 computations had not had a turn", n, left)
+		}
+	}
+}
+
+// TestAUserOfManyComputationsKeepsASmallHead: their changes share lanes, and all of them leave.
+func TestAUserOfManyComputationsKeepsASmallHead(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	for i := range 200 {
+		b.receive(event("ann", fmt.Sprint("audience-", i), true, 1))
+	}
+	must(t, b.read(func(x *batch) error {
+		if n := len(x.user("ann").head.road(RoadTransition).lanes); n > lanesOfUser+1 {
+			t.Errorf("the head lists %d lanes", n)
+		}
+		return nil
+	}))
+	if f := b.take(); len(f.Deliveries) != 1 || len(f.Deliveries[0].Attributes) != 200 {
+		t.Errorf("%d attributes left", len(f.Deliveries[0].Attributes))
+	}
+	b.balance()
+}
+
+// TestALiveCohortChangeHurriesItsUsersBulkChanges: it leaves after them, and they would wait for the bulk.
+func TestALiveCohortChangeHurriesItsUsersBulkChanges(t *testing.T) {
+	r := rules(SendAttribute)
+	r.Sections = []Section{{Key: "gold", Policy: policy(SendCohort)}}
+	b := open(t, r)
+	b.backfills("vip", 4000, false)
+	user := fmt.Sprintf("user-%07d", 3999)
+	b.receive(event(user, "gold", true, 2, today(0)))
+	if n := b.requestsUntil(RoadTransition, says(user, "vip")); n > 6 {
+		t.Errorf("%d requests left before it", n-1)
+	}
+	page, _, err := b.Changes(OutboxFilter{Limit: 10_000})
+	must(t, err)
+	seen := map[string]bool{}
+	for _, c := range page {
+		if seen[c.ID] {
+			t.Fatalf("change %s is listed twice", c.ID)
+		}
+		seen[c.ID] = true
+	}
+	if want := int(b.balance().Changes.Pending); len(seen) != want {
+		t.Errorf("%d of %d pending changes are listed", len(seen), want)
+	}
+	b.balance()
+}
+
+// TestPendingChangesAreListedAsTheyAreDueWhateverTheirComputation, page by page.
+func TestPendingChangesAreListedAsTheyAreDueWhateverTheirComputation(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	for i := range 40 {
+		b.receive(event(fmt.Sprint("user-", i), fmt.Sprint("audience-", i%7), true, 1, received(time.Duration(i)*time.Second)))
+	}
+	var got []string
+	for cursor := ""; ; {
+		page, next, err := b.Changes(OutboxFilter{Limit: 3, Cursor: cursor})
+		must(t, err)
+		for _, c := range page {
+			got = append(got, c.ReceivedAt)
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	if len(got) != 80 || !slices.IsSorted(got) {
+		t.Errorf("%d changes, received at %q", len(got), got)
+	}
+}
+
+// TestAUsersPageSaysWhatAChangeWaitsFor when the limits are short: whether it is bulk, and that a failure of the
+// user's other changes holds it up.
+func TestAUsersPageSaysWhatAChangeWaitsFor(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.backfills("vip", 3, false)
+	b.receive(event("user-0000000", "gold", true, 1, today(0)))
+	wantWaits := func(want string) {
+		t.Helper()
+		u, err := b.User("user-0000000")
+		must(t, err)
+		var got string
+		for _, c := range u.Pending {
+			got += fmt.Sprintf("%s %s %v %v;", c.Computation, c.Wait, c.Bulk, c.Until != "")
+		}
+		if got != want {
+			t.Errorf("it says %q, want %q", got, want)
+		}
+	}
+	wantWaits("vip due true false;gold due false false;")
+	b.failAll()
+	b.receive(event("user-0000000", "silver", true, 1, today(0)))
+	wantWaits("vip retry false false;gold retry false false;silver user_retry false true;")
+}
