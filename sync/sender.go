@@ -267,11 +267,20 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 		if haul.flight != nil {
 			s.launch(&carriage{s: s, clearance: c, ctx: ctx, lasting: lasting, haul: haul, grant: g}, flights)
 		}
+		s.look(haul.next)
 		if haul.flight == nil || !haul.more {
 			return s.rest(now, c, haul, again), nil
 		}
 	}
 	return time.Now().Add(sweep), nil
+}
+
+// look tells the gates what waits, with much else before the limit or not: a gate does not wait for what is
+// none of its own.
+func (s *Sender) look(next store.Next) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gates.look(next, s.air)
 }
 
 // clearance is what holds for one request: taken once, so that a new configuration cannot change it
@@ -416,7 +425,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 			h.load.add(d)
 		}
 	}
-	h.more = more || h.load.users >= g.users || h.load.events >= g.events
+	h.more = more || next.More || h.load.users >= g.users || h.load.events >= g.events
 	if c.cfg.Road == store.RoadCohort {
 		h.more = f != nil // a request speaks of one cohort; another may be due
 	}
