@@ -19,6 +19,8 @@ func waitText(c *store.UserChange, plan []planned) string {
 		return "an earlier event of this user goes first: " + c.Behind
 	case store.WaitRetry:
 		return fmt.Sprintf("%s; tried again from %s on", troubleText(c), stampText(c.NextAttempt))
+	case store.WaitUser:
+		return "an attempt at another change of this user failed: all of them wait until " + stampText(c.Until)
 	case store.WaitAccount:
 		return "a cohort takes users that MoEngage knows: it leaves 60 s after the user's other changes were accepted"
 	case store.WaitHeld:
@@ -31,7 +33,10 @@ func waitText(c *store.UserChange, plan []planned) string {
 			return scheduleText(p)
 		}
 	}
-	return "it leaves with the agent's next request"
+	if c.Bulk {
+		return "it comes of an operator's order or a repair, and leaves behind live changes, which get at most half of the limits; `personasync status` says how long all of it takes"
+	}
+	return "it leaves with one of the agent's next requests, ahead of what orders and repairs queued; computations with many pending changes take turns"
 }
 
 // troubleText says what came of the attempts so far.

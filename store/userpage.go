@@ -172,10 +172,12 @@ func (b *batch) explainWait(u *user, ch *stored, all []*stored, c *UserChange) {
 		c.Wait, c.Behind = WaitBehind, b.goesFirst(ch, all).ID.String()
 	case ch.Attempts > 0:
 		c.Wait = WaitRetry
+	case u.head.road(ch.road).retry > 0:
+		c.Wait, c.Until = WaitUser, timestamp(time.Unix(int64(u.head.road(ch.road).retry), 0))
 	case ch.Kind == KindCohort && (u.head.stranger() || u.head.aside > 0):
 		c.Wait, c.Job = WaitAccount, b.st.job(ch.lane)
 	default:
-		c.Wait, c.Job = WaitDue, b.st.job(ch.lane)
+		c.Wait, c.Job, c.Bulk = WaitDue, b.st.job(ch.lane), isBulk(ch.lane) && !u.head.urgent()
 	}
 }
 

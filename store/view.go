@@ -140,6 +140,8 @@ type UserChange struct {
 	Wait     Wait    `json:"wait,omitempty"`   // empty when it is over
 	Behind   string  `json:"behind,omitempty"` // id of the change that goes first
 	Job      string  `json:"job,omitempty"`    // schedule that it leaves by
+	Bulk     bool    `json:"bulk,omitempty"`   // it comes of an order or a repair, and leaves behind live changes
+	Until    string  `json:"until,omitempty"`  // until when the user's changes wait after a failure of another one
 	Waits    string  `json:"waits,omitempty"`  // the same for people; not of the store's making
 	Sentence string  `json:"sentence,omitempty"`
 	Answer   *Answer `json:"answer,omitempty"`
@@ -149,11 +151,12 @@ type UserChange struct {
 type Wait string
 
 const (
-	WaitUnderWay Wait = "under_way" // it is in a request that was not answered yet
-	WaitBehind   Wait = "behind"    // an earlier event of the user goes first
-	WaitRetry    Wait = "retry"     // an attempt failed
-	WaitAccount  Wait = "user"      // of a cohort: MoEngage must have come to know the user first
-	WaitDue      Wait = "due"       // nothing but its schedule
+	WaitUnderWay Wait = "under_way"  // it is in a request that was not answered yet
+	WaitBehind   Wait = "behind"     // an earlier event of the user goes first
+	WaitRetry    Wait = "retry"      // an attempt failed
+	WaitUser     Wait = "user_retry" // an attempt at another change of the user failed
+	WaitAccount  Wait = "user"       // of a cohort: MoEngage must have come to know the user first
+	WaitDue      Wait = "due"        // nothing but its schedule
 	WaitHeld     Wait = "held"
 	WaitParked   Wait = "parked"
 )
