@@ -131,7 +131,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	case identityParked:
 		return park(who.Fault, identitySentence(who.Fault))
 	}
-	if b.forgotten(who.ID, e.Time) {
+	if b.forgotten(who.ID, e.Time, b.believable(c)) {
 		return fateIgnored
 	}
 	if f.lastEvent.Before(e.Received) || f.lastEvent.After(b.now.Add(aheadOfClock)) {
@@ -195,7 +195,7 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	if f.watch.swept != nil {
 		b.holdWaiting(u, f, f.watch.seq)
 	}
-	result := en.hear(sort, word, true)
+	result := en.hear(sort, word, true, b.believable(c))
 	if result == fateStale || result == fateDuplicate {
 		return result
 	}
@@ -232,7 +232,7 @@ func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, even
 	word := statement{value: bytes.Clone(value), time: at, since: at, message: c.event.MessageID, seq: c.seq}
 	en, sort := b.entry(u, f.number), sortOf(p, c.event)
 	first := en.known(sort) == nil
-	result := en.hear(sort, word, false)
+	result := en.hear(sort, word, false, b.believable(c))
 	if result == fateStale || result == fateDuplicate && !en.agree(sort, word) {
 		return result
 	}
@@ -260,9 +260,15 @@ func (p *Policy) sendable(value []byte) (_ []byte, send bool) {
 	return nil, false
 }
 
-// hear takes in a word, and says what it amounts to.
-func (e *entry) hear(sort int, word statement, membership bool) fate {
+// hear takes in a word, and says what it amounts to. What is kept of a time beyond believable is older.
+func (e *entry) hear(sort int, word statement, membership bool, believable int64) fate {
 	known := e.known(sort)
+	if known != nil && known.time > believable {
+		k := *known
+		k.before(word.time)
+		known = &k
+	}
+	came := fateTransition
 	switch judge(known, word, membership) {
 	case rulingStale:
 		return fateStale
@@ -270,12 +276,15 @@ func (e *entry) hear(sort int, word statement, membership bool) fate {
 		return fateDuplicate
 	case rulingUnchanged:
 		word.since, word.seq = known.since, known.seq
-		e.keep(sort, &word)
-		return fateUnchanged
-	default:
-		e.keep(sort, &word)
-		return fateTransition
+		came = fateUnchanged
 	}
+	for _, s := range e.kept { // of the other call, too: else it would hide this word
+		if s != nil && s.time > believable {
+			s.before(word.time)
+		}
+	}
+	e.keep(sort, &word)
+	return came
 }
 
 // agree notes that a value was said again of the same moment, and reports whether that changes anything.

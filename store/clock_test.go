@@ -215,3 +215,104 @@ func TestTheStoreKnowsWhenItWasWrittenTo(t *testing.T) {
 		t.Errorf("it was written to at %s, not before %s", b.Written(), before)
 	}
 }
+
+// untimed has an event come in without a time of its own while the clock is off: its time is its receipt.
+func untimed(off time.Duration) func(*Event) {
+	return func(e *Event) { e.Received = noon.Add(30*time.Minute + off); e.Time = e.Received }
+}
+
+// TestAWordOfAClockThatWasAheadBlocksNoMembership: whatever was said in those two seconds made everything stale
+// until the clock was there, a year later, also after a restart.
+func TestAWordOfAClockThatWasAheadBlocksNoMembership(t *testing.T) {
+	for _, send := range []Channels{SendAttribute, SendBoth | SendCohort, SendAsReceived} {
+		for _, off := range append(jumps, MaxAhead+31*time.Minute) {
+			t.Run(fmt.Sprint(send, off), func(t *testing.T) {
+				b := open(t, rules(send))
+				b.receive(event("ann", "vip", true, 0, untimed(off)), event("bob", "vip", false, 0, untimed(off)), event("cid", "vip", true, 0, untimed(off)))
+				b.receive(event("cid", "vip", true, 10, asTrack("Seen"), untimed(off)))
+				b.reopen(rules(send))
+				b.receive(event("ann", "vip", false, 20), event("bob", "vip", true, 20), event("cid", "vip", false, 20), event("cid", "vip", false, 20, asTrack("Seen")))
+				b.wantMembers("vip", "bob")
+				b.receive(event("ann", "vip", true, 19), event("bob", "vip", false, 19)) // older than what is believed now
+				b.wantMembers("vip", "bob")
+				b.receive(event("ann", "vip", true, 21))
+				b.wantMembers("vip", "ann", "bob")
+				b.balance()
+				recount(t, b)
+			})
+		}
+	}
+}
+
+// TestOfTwoCallsTheOneOfAClockThatWasAheadHidesNotTheOther: identify and track are kept apart, and the newest
+// of both is what is shown.
+func TestOfTwoCallsTheOneOfAClockThatWasAheadHidesNotTheOther(t *testing.T) {
+	b := open(t, rules(SendAsReceived))
+	b.receive(event("ann", "vip", true, 0, untimed(366*24*time.Hour)))
+	b.receive(event("ann", "vip", false, 20, asTrack("Gone")))
+	b.wantMembers("vip")
+	b.balance()
+	recount(t, b)
+}
+
+// TestAStoredTimeIsBelievedUpToFiveMinutesAhead: clocks differ that much without being wrong.
+func TestAStoredTimeIsBelievedUpToFiveMinutesAhead(t *testing.T) {
+	for ahead, want := range map[time.Duration][]string{MaxAhead: {"ann"}, MaxAhead + time.Second: nil} {
+		b := open(t, rules(SendAttribute))
+		b.receive(event("ann", "vip", true, 30, func(e *Event) { e.Time = e.Time.Add(ahead) }))
+		b.receive(event("ann", "vip", false, 30))
+		b.wantMembers("vip", want...)
+	}
+}
+
+// TestADeletionUnderAClockThatWasAheadIgnoresNobodyForAYear, of Segment or of an operator.
+func TestADeletionUnderAClockThatWasAheadIgnoresNobodyForAYear(t *testing.T) {
+	for name, remove := range map[string]func(b *bench){
+		"Segment's": func(b *bench) {
+			b.receive(&Event{Call: CallDelete, User: Identifier{ID: "ann"}, MessageID: "d", Raw: []byte(`{}`), Received: noon.Add(366 * 24 * time.Hour), Time: noon})
+		},
+		"an operator's": func(b *bench) {
+			b.Store.now = func() time.Time { return noon.Add(366 * 24 * time.Hour) }
+			_, err := b.Forget(b.Context(), "ann")
+			must(b, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, rules(SendAttribute))
+			b.receive(event("ann", "vip", true, 1))
+			remove(b)
+			b.wantMembers("vip")
+			b.reopen(rules(SendAttribute))
+			b.receive(event("ann", "vip", true, 29))
+			b.wantMembers("vip", "ann")
+			b.balance()
+		})
+	}
+}
+
+// TestAForgetUnderAClockThatIsBehindLetsNoOlderEventIn: the tombstone was older than the events from before it.
+func TestAForgetUnderAClockThatIsBehindLetsNoOlderEventIn(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 20))
+	b.Store.now = func() time.Time { return noon.Add(-time.Hour) }
+	_, err := b.Forget(t.Context(), "ann")
+	must(t, err)
+	b.receive(event("ann", "vip", true, 10), event("ann", "vip", true, 25)) // heard of until half past
+	b.wantMembers("vip")
+	b.receive(event("ann", "vip", true, 31, untimed(2*time.Minute)))
+	b.wantMembers("vip", "ann")
+}
+
+// TestAListIsTakenInOverAWordOfAClockThatWasAhead: it counted as newer, for as long.
+func TestAListIsTakenInOverAWordOfAClockThatWasAhead(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	ahead := func(e *Event) { e.Received = time.Now().Add(366 * 24 * time.Hour); e.Time = e.Received }
+	b.receive(event("ann", "vip", false, 0, ahead), event("bob", "vip", true, 0, ahead))
+	if r := b.imports(Import{Key: "vip", AsOf: time.Now(), Users: users("ann")}); r.Newer != 0 || r.Enters != 1 || r.Exits != 1 {
+		t.Errorf("%+v", r)
+	}
+	b.wantMembers("vip", "ann")
+	_, err := b.CloseAudience(t.Context(), "vip", false, false, nil)
+	must(t, err)
+	b.wantMembers("vip")
+}

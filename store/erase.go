@@ -49,7 +49,7 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 	if err := s.Applied(ctx); err != nil {
 		return r, err
 	}
-	now := time.Now()
+	now := s.now()
 	err = s.run(ctx, func(b *batch) error {
 		b.now = now
 		u, before := b.user(user), b.st.ledger.changes.Forgotten+b.st.ledger.events.Discarded

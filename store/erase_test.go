@@ -89,7 +89,7 @@ func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
 	}
 	b.imports(Import{Key: "vip", AsOf: minute(6), Users: users(gone, stays)})
 	b.wantMembers("vip", stays)
-	must(t, b.EraseIfDue(ctx, time.Now()))
+	must(t, b.EraseIfDue(ctx, b.now()))
 	if left := b.mentions(gone); left == nil {
 		t.Error("the late delivery left no trace: this shows nothing")
 	}

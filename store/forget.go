@@ -28,7 +28,11 @@ func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) f
 // forget erases everything of a user from the state and leaves a tombstone, so that what Segment
 // delivers late does not bring the user back. The bytes stay in free pages until the file is
 // compacted.
+//
+// The tombstone is not older than what is known of the user and was heard of their computations: under a clock
+// that is behind, it would let in news from before it.
 func (b *batch) forget(u *user, at time.Time) {
+	stone := max(at.UnixNano(), b.heardUpTo(u))
 	b.forgetRows(u)
 	b.forgetQueue(u)
 	b.forgetHistory(u)
@@ -41,7 +45,23 @@ func (b *batch) forget(u *user, at time.Time) {
 	if stones.Get(key) == nil {
 		b.st.ledger.tombstones++
 	}
-	b.put(stones, key, binary.BigEndian.AppendUint64(nil, uint64(at.UnixNano())))
+	b.put(stones, key, binary.BigEndian.AppendUint64(nil, uint64(stone)))
+}
+
+// heardUpTo is the time of the newest word of u, or of the last event of a computation that has one.
+func (b *batch) heardUpTo(u *user) (last int64) {
+	for _, number := range b.blockNumbers(u) {
+		row := b.block(u, number)
+		for _, e := range row.entries {
+			if s := e.newest(); s != nil {
+				last = max(last, s.time)
+			}
+			if f := b.fieldOf(row.field(e)); f != nil && !f.lastEvent.IsZero() {
+				last = max(last, f.lastEvent.UnixNano())
+			}
+		}
+	}
+	return last
 }
 
 func (b *batch) forgetRows(u *user) {
@@ -153,11 +173,16 @@ func tombstone(salt []byte, id string) []byte {
 	return sum[:16]
 }
 
-// forgotten reports whether an event is from before its user was forgotten.
-func (b *batch) forgotten(id string, at time.Time) bool {
+// forgotten reports whether an event is from before its user was forgotten. A tombstone from beyond believable
+// was set under a clock that was ahead; it ignores nothing.
+func (b *batch) forgotten(id string, at time.Time, believable int64) bool {
 	if b.st.ledger.tombstones == 0 {
 		return false
 	}
 	v := b.tx.Bucket(bucketTombstones).Get(tombstone(b.st.salt, id))
-	return len(v) == 8 && at.UnixNano() <= int64(binary.BigEndian.Uint64(v))
+	if len(v) != 8 {
+		return false
+	}
+	stone := int64(binary.BigEndian.Uint64(v))
+	return stone <= believable && at.UnixNano() <= stone
 }

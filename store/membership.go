@@ -352,8 +352,9 @@ func (c *commission) compare(ctx context.Context, list *roster, asOf int64, prog
 // move the fence: news from before the list that come late must not undo it.
 func (c *commission) judge(ctx context.Context, a *acquaintance, listed bool, asOf int64) error {
 	d := &c.done
+	believable := max(asOf, time.Now().UnixNano()) + int64(MaxAhead)
 	switch {
-	case a.time > asOf, a.time == asOf && listed && !a.in: // at one moment an exit beats an enter
+	case a.time > asOf && a.time <= believable, a.time == asOf && listed && !a.in: // at one moment an exit beats an enter
 		d.Newer++
 		if !a.old {
 			return nil

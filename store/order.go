@@ -135,7 +135,7 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 		if w.in {
 			c.event.Flag = FlagIn
 		}
-		if o.verb != orderReconcile && b.forgotten(w.user, o.time) {
+		if o.verb != orderReconcile && b.forgotten(w.user, o.time, b.believable(c)) {
 			continue
 		}
 		b.obey(b.user(w.user), f, &p, c, o)
@@ -165,7 +165,7 @@ func (b *batch) obey(u *user, f *field, p *Policy, c *cause, o *order) {
 			b.member(u, f, p, c, sort, o.events)
 		}
 	case orderClose:
-		if s := en.newest(); s != nil && c.event.Time.UnixNano() < s.time {
+		if s := en.newest(); s != nil && c.event.Time.UnixNano() < s.time && s.time <= b.believable(c) {
 			c.event.Time = time.Unix(0, s.time).UTC() // at one moment an exit beats an enter
 		}
 		for _, sort := range f.states(p, en) {
@@ -203,7 +203,7 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 	wasIn, heard := en.newest().in(), false
 	word := memberWord(c)
 	for _, sort := range f.states(p, en) {
-		heard = en.hear(sort, word, true) != fateStale || heard
+		heard = en.hear(sort, word, true, b.believable(c)) != fateStale || heard
 	}
 	if !heard {
 		return

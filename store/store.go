@@ -70,10 +70,11 @@ type Store struct {
 	retention atomic.Pointer[Options]
 	log       *slog.Logger
 	dir       string
-	lock      *os.File   // belongs to looking, once the store is open
-	place     *place     // of the files
-	looking   sync.Mutex // held while they are compared with their names
-	written   time.Time  // see Written
+	lock      *os.File         // belongs to looking, once the store is open
+	place     *place           // of the files
+	now       func() time.Time // of a command; time.Now but in tests
+	looking   sync.Mutex       // held while they are compared with their names
+	written   time.Time        // see Written
 
 	commands chan *command
 	closing  chan struct{}    // closed by Close; ends the writer
@@ -131,7 +132,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 		return nil, roomless(err)
 	}
 	s = &Store{
-		log: o.Log, dir: dir, lock: lock,
+		log: o.Log, dir: dir, lock: lock, now: time.Now,
 		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		between: make(chan func()),
 		room:    newRoom(o.MaxDataBytes),
