@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -17,14 +15,17 @@ func (sh *shell) flushCommand() *urfave.Command {
 		Usage: "send what waits now, whatever its schedule says",
 		Description: "Asks the running agent to send at once, retries that wait included, and returns without\n" +
 			"waiting for MoEngage. With --computation, everything that shares its schedule leaves.\n" +
-			"--wait goes on until what waited has left, with a progress bar at a terminal; interrupted, the agent\n" +
-			"goes on alone. --dry-run prints the first requests instead, secrets masked, and sends nothing; the\n" +
-			"agent need not run for that.\n\n" +
+			"--wait goes on until what waited has left, with a progress bar at a terminal, and says what it waits\n" +
+			"for. It ends with 1 if MoEngage refuses everything, if all that is left waits for a retry of its own,\n" +
+			"or after --timeout; the agent goes on alone, also when it is interrupted.\n" +
+			"--dry-run prints the first requests instead, secrets masked, and sends nothing; the agent need not\n" +
+			"run for that.\n\n" +
 			"Example: personasync flush --wait",
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "computation", Usage: "the schedule of the computation with this `KEY` or id"},
 			&urfave.BoolFlag{Name: "dry-run", Usage: "print the requests, send nothing", DisableDefaultText: true},
 			&urfave.BoolFlag{Name: "wait", Usage: "until everything that waits now has left", DisableDefaultText: true},
+			&urfave.DurationFlag{Name: "timeout", Usage: "with --wait: give up after `D`", DefaultText: "never"},
 			limitFlag("users of a dry run"), jsonFlag(),
 		},
 		Action: func(c *urfave.Context) error {
@@ -34,6 +35,8 @@ func (sh *shell) flushCommand() *urfave.Command {
 			switch {
 			case c.Bool("wait") && (c.Bool("dry-run") || c.String("computation") != ""):
 				return usage("--wait is for everything: it goes neither with --dry-run nor with --computation")
+			case c.IsSet("timeout") && (!c.Bool("wait") || c.Duration("timeout") <= 0):
+				return usage("--timeout goes with --wait, and is a duration such as 10m")
 			case c.Bool("dry-run"):
 				return sh.dryRun(c)
 			}
@@ -66,7 +69,7 @@ func (sh *shell) flush(c *urfave.Context) (err error) {
 		return sh.unknownKey(c, err, c.String("computation"))
 	}
 	if c.Bool("wait") {
-		if err := sh.drain(c.Context, client, before); err != nil {
+		if err := sh.drain(c.Context, client, before, c.Duration("timeout")); err != nil {
 			return err
 		}
 	}
@@ -83,40 +86,6 @@ func (sh *shell) flush(c *urfave.Context) (err error) {
 	}
 	_, err = fmt.Fprintf(sh.out, "flushing %s; %s in the outbox\n", plain(what), plural(receipt.Pending, "pending change"))
 	return err
-}
-
-// drainPoll is how often a drain is looked at.
-const drainPoll = 250 * time.Millisecond
-
-// drain waits until as many changes came to an end as waited before: what arrives meanwhile may wait on.
-func (sh *shell) drain(ctx context.Context, client *agent.Client, before agent.Status) error {
-	bar := sh.progress()
-	bar.unit = func(n int64) string { return plural(n, "change") }
-	defer bar.end()
-	ended := func(s agent.Status) int64 { return int64(s.Changes.Created - s.Changes.Pending) }
-	failing := false
-	for {
-		s, err := client.Status(ctx)
-		if err != nil {
-			return err
-		}
-		done, total := ended(s)-ended(before), int64(before.Changes.Pending)
-		if done >= total || s.Changes.Pending == 0 {
-			return nil
-		}
-		if now := s.MoEngage.State == "failing"; now != failing {
-			failing = now
-			if bar.end(); failing {
-				sh.remark("MoEngage takes nothing at the moment: %s", plain(s.MoEngage.LastError))
-			}
-		}
-		bar.tell(done, total)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(drainPoll):
-		}
-	}
 }
 
 func (sh *shell) dryRun(c *urfave.Context) error {

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"post":  scriptPost,
 			"until": scriptUntil,
 			"lose":  scriptLose,
+			"fault": scriptFault,
 			"every": scriptEvery, "stranger": scriptStranger, "unread": scriptUnread,
 		},
 		Condition: func(name string) (bool, error) {
@@ -224,6 +225,24 @@ func scriptLose(ts *testscript.TestScript, _ bool, args []string) {
 	http.DefaultClient.CloseIdleConnections()
 	if resp.StatusCode != http.StatusOK {
 		ts.Fatalf("there was nothing to lose: HTTP %d", resp.StatusCode)
+	}
+}
+
+// scriptFault has the sandbox misbehave until `fault off`.
+func scriptFault(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: fault SPEC, or fault off")
+	}
+	path := "/sandbox/fail?" + url.Values{"spec": args}.Encode()
+	if args[0] == "off" {
+		path = "/sandbox/heal"
+	}
+	resp, err := http.Post(ts.Getenv("PERSONASYNC_MOENGAGE_BASE_URL")+path, "", nil)
+	ts.Check(err)
+	ts.Check(resp.Body.Close())
+	http.DefaultClient.CloseIdleConnections()
+	if resp.StatusCode != http.StatusOK {
+		ts.Fatalf("the sandbox does not take the fault %q: HTTP %d", args[0], resp.StatusCode)
 	}
 }
 

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"personasync/agent"
+	"personasync/store"
+)
+
+const (
+	// drainPoll is how often a drain is looked at.
+	drainPoll = 250 * time.Millisecond
+	// drainStill is how long nothing leaves before a drain says what it waits for.
+	drainStill = 5 * time.Second
+	// drainOver is how long nothing but retries is left, and none of them succeeds, before a drain ends.
+	drainOver = 30 * time.Second
+	// probeOver is longer than a stopped road goes without a try.
+	probeOver = 70 * time.Second
+)
+
+// drain waits until as many changes came to an end as waited before: what arrives meanwhile may wait on. A
+// timeout of zero is none.
+func (sh *shell) drain(ctx context.Context, client *agent.Client, before agent.Status, timeout time.Duration) error {
+	bar := sh.progress()
+	bar.unit = func(n int64) string { return plural(n, "change") }
+	defer bar.end()
+	ended := func(s agent.Status) int64 { return int64(s.Changes.Created - s.Changes.Pending) }
+	began, moved, last, said := time.Now(), time.Now(), int64(-1), ""
+	for {
+		s, err := client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		done, total := ended(s)-ended(before), int64(before.Changes.Pending)
+		if done >= total || s.Changes.Pending == 0 {
+			return nil
+		}
+		if done != last {
+			last, moved, said = done, time.Now(), ""
+		}
+		w, err := newWait(ctx, client, &s, &before, time.Since(moved))
+		if err != nil {
+			return err
+		}
+		if timedOut := timeout > 0 && time.Since(began) >= timeout; w.over || timedOut {
+			return w.end(&s, timedOut)
+		}
+		if w.text != "" && w.kind != said {
+			said = w.kind
+			bar.end()
+			sh.remark("%s", w.text)
+		}
+		bar.tell(done, total)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(drainPoll):
+		}
+	}
+}
+
+// wait is what a drain waits for: text says it, and is said again when its kind changes.
+type wait struct {
+	kind, text string
+	over       bool   // it is not worth waiting for
+	command    string // what to do about it
+}
+
+// newWait finds out what the changes wait for that were pending before, when none has left for some time.
+func newWait(ctx context.Context, client agent.Inspector, s, before *agent.Status, still time.Duration) (wait, error) {
+	m, was := &s.MoEngage, &before.MoEngage
+	tried := m.LastErrorAt != was.LastErrorAt || m.NextTry != was.NextTry // since the flush
+	switch {
+	case m.State == "failing" && m.Stopped:
+		return wait{
+			kind: "stopped", text: "MoEngage refuses everything: " + troubleText(m),
+			over:    still >= drainStill && tried || still >= probeOver,
+			command: "`personasync outbox explain-code " + errorCode(m.LastError) + "` says what to do",
+		}, nil
+	case m.State == "failing":
+		return wait{kind: "failing", text: "MoEngage takes nothing at the moment: " + troubleText(m), command: "`personasync status --watch` follows it"}, nil
+	case still < drainStill:
+		return wait{}, nil
+	}
+	pending, more, err := client.Changes(ctx, store.OutboxFilter{State: store.StatePending})
+	if err != nil {
+		return wait{}, err
+	}
+	return waitOf(pending, more != "", still), nil
+}
+
+// waitOf says what pending changes, of which there may be more, wait for while MoEngage answers.
+func waitOf(pending []store.ChangeInfo, more bool, still time.Duration) wait {
+	first, reason := "", ""
+	for i := range pending {
+		c := &pending[i]
+		if c.NextAttempt == "" {
+			return wait{
+				kind: "due", text: "MoEngage answers, and what is left waits for a limit, for an earlier change of its user, or until MoEngage knows the user (cohorts, a minute)",
+				command: "`personasync outbox list` lists it, `personasync user show " + argument(c.User) + "` says why one waits",
+			}
+		}
+		if first == "" || c.NextAttempt < first {
+			first, reason = c.NextAttempt, c.Reason
+		}
+	}
+	return wait{
+		kind: "retry", text: fmt.Sprintf("MoEngage answers, and what is left failed by itself and waits for a retry, the next at %s (%s)", plain(first), plain(reason)),
+		over: len(pending) > 0 && !more && still >= drainOver, command: "`personasync outbox list` lists it, `personasync outbox explain-code " + argument(reason) + "` says what to do",
+	}
+}
+
+// end is the error of a drain that gives up.
+func (w *wait) end(s *agent.Status, timedOut bool) error {
+	why := w.text
+	if why == "" {
+		why = "it was leaving"
+	}
+	if timedOut {
+		why = "the time given by --timeout is over: " + why
+	}
+	next := w.command
+	if next == "" {
+		next = "`personasync outbox list` lists it"
+	}
+	return fmt.Errorf("%s still pending: %s. Nothing is lost, and the agent goes on by itself. %s; `personasync flush --wait` waits again",
+		are(s.Changes.Pending, "change"), strings.TrimRight(why, ". "), next)
+}
+
+func are(n uint64, one string) string {
+	if n == 1 {
+		return "1 " + one + " is"
+	}
+	return plural(n, one) + " are"
+}
+
+// troubleText says what the last error was, and when MoEngage is tried next.
+func troubleText(m *agent.Reachability) string {
+	text := strings.TrimRight(plain(m.LastError), ". ")
+	if m.NextTry != "" {
+		text += "; the next try is at " + plain(m.NextTry)
+	}
+	return text
+}
+
+// errorCode is the code that a last error begins with.
+func errorCode(lastError string) string {
+	code, _, _ := strings.Cut(lastError, ":")
+	return argument(code)
+}
