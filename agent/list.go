@@ -103,11 +103,11 @@ func (l *List) fault(line int, format string, args ...any) error {
 // judgeID says what is wrong with an id, and whether the list cannot be meant with it. MoEngage's
 // placeholders are in many exports.
 func judgeID(id string) (sentence string, refused bool) {
+	if strings.ContainsRune(id, 0) {
+		return "a zero byte: this is no text file", true
+	}
 	switch fault := syncer.CheckID(id); fault {
 	case "":
-		if strings.ContainsRune(id, 0) {
-			return "a zero byte: this is no text file", true
-		}
 		return "", false
 	case "id_too_long":
 		return fmt.Sprintf("an id of %d bytes, and the longest has %d", len(id), store.MaxUserID), true

@@ -34,6 +34,21 @@ func (sh *shell) userForget(c *urfave.Context) error {
 	if len(id) > store.MaxUserID {
 		return usage("an id has %d bytes at most", store.MaxUserID)
 	}
+	if clean := store.CleanID(id); clean != id {
+		if err := sh.inspect(c, func(i agent.Inspector) error {
+			_, err := i.User(c.Context, id)
+			switch {
+			case !errors.Is(err, store.ErrNotFound):
+				return err // an older version took such an id letter for letter
+			case clean == "":
+				return usage("blanks name nobody: give the ID of a user, as Segment's userId has it")
+			}
+			id = clean // as the ids of events are read, so that later deliveries are ignored
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
 	if dry := c.Bool("dry-run"); dry || !c.Bool("yes") {
 		if err := sh.inspect(c, func(i agent.Inspector) error { return sh.previewForget(c, i, id) }); err != nil || dry {
 			return err

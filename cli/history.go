@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -44,10 +43,7 @@ func (sh *shell) audienceHistory(c *urfave.Context) error {
 	}
 	id := c.Args().First()
 	return sh.inspect(c, func(i agent.Inspector) error {
-		u, err := i.User(c.Context, id)
-		if errors.Is(err, store.ErrNotFound) {
-			return unknownUser(id)
-		}
+		u, err := findUser(c.Context, i, id)
 		if err != nil {
 			return err
 		}

@@ -81,7 +81,11 @@ func (sh *shell) outboxList(c *urfave.Context) error {
 	if !ok {
 		return usage("--state %s is no state: pending, held, parked, delivered, superseded, cancelled, dropped or expired", c.String("state"))
 	}
-	filter := store.OutboxFilter{State: state, User: c.String("user"), Computation: c.String("computation")}
+	user, err := userFlag(c)
+	if err != nil {
+		return err
+	}
+	filter := store.OutboxFilter{State: state, User: user, Computation: c.String("computation")}
 	return sh.inspect(c, func(i agent.Inspector) error {
 		return sh.listing(c, n, changeTable, func() error { return sh.otherStates(c, i, filter) }, func(want int) (rows []any, more bool, err error) {
 			filter.Limit = want

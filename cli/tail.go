@@ -47,7 +47,11 @@ func (sh *shell) tail(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	t := &tailing{sh: sh, c: c, filter: store.TrailFilter{User: c.String("user"), Computation: c.String("computation"), Limit: min(n, agent.MaxRehearsal)}}
+	user, err := userFlag(c)
+	if err != nil {
+		return err
+	}
+	t := &tailing{sh: sh, c: c, filter: store.TrailFilter{User: user, Computation: c.String("computation"), Limit: min(n, agent.MaxRehearsal)}}
 	t.table = sh.newTable(c.Bool("wide"), tailColumns(sh)...)
 	if n > agent.MaxRehearsal {
 		sh.remark("the newest %d lines are shown at most", agent.MaxRehearsal)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -37,10 +38,7 @@ func (sh *shell) userShow(c *urfave.Context) error {
 	}
 	id := c.Args().First()
 	return sh.inspect(c, func(i agent.Inspector) error {
-		u, err := i.User(c.Context, id)
-		if errors.Is(err, store.ErrNotFound) {
-			return unknownUser(id)
-		}
+		u, err := findUser(c.Context, i, id)
 		if err != nil {
 			return err
 		}
@@ -64,6 +62,27 @@ func (sh *shell) remarkRoad(c *urfave.Context, i agent.Inspector, waits bool) er
 		sh.remark("MoEngage takes nothing since %s: %s", s.MoEngage.Since, plain(s.MoEngage.LastError))
 	}
 	return err
+}
+
+// findUser shows the user whom a person means by id: letter for letter, else as an event's id is read.
+func findUser(ctx context.Context, i agent.Inspector, id string) (*store.UserInfo, error) {
+	u, err := i.User(ctx, id)
+	if clean := store.CleanID(id); errors.Is(err, store.ErrNotFound) && clean != id && clean != "" {
+		u, err = i.User(ctx, clean)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, unknownUser(id)
+	}
+	return u, err
+}
+
+// userFlag is the user that --user names. One that names nobody is refused: without it, a filter takes everybody.
+func userFlag(c *urfave.Context) (string, error) {
+	id := c.String("user")
+	if c.IsSet("user") && store.CleanID(id) == "" {
+		return "", usage("--user is empty, which names nobody: give the ID of a user, or leave --user out")
+	}
+	return id, nil
 }
 
 func unknownUser(id string) error {

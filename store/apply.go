@@ -275,7 +275,7 @@ func (e *entry) hear(sort int, word statement, membership bool, believable int64
 	case rulingDuplicate:
 		return fateDuplicate
 	case rulingUnchanged:
-		word.since, word.seq = known.since, known.seq
+		word.value, word.since, word.seq = known.value, known.since, known.seq // 450.0 is still the 450 that was sent
 		came = fateUnchanged
 	}
 	for _, s := range e.kept { // of the other call, too: else it would hide this word

@@ -1,5 +1,11 @@
 package store
 
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
 type identityVerdict uint8
 
 const (
@@ -39,10 +45,11 @@ var identitySentences = map[string]string{
 	"anonymous":       `the event has no userId: set anonymous = "use_anonymous_id" to send under its anonymousId, or "ignore"`,
 	"email_only":      `the event has no userId, only an e-mail address: set email_only = "use_email" to send under it, or "ignore"`,
 	"no_identifier":   "the event names nobody: no userId, no anonymousId, no e-mail address",
-	"id_blocked":      "MoEngage ignores this id: it is on its list of placeholder ids",
+	"id_blocked":      "this id is a placeholder, such as null or undefined, and no user",
 	"id_too_short":    "MoEngage needs an id of two characters or more",
 	"id_too_long":     "the id is longer than 512 bytes",
 	"id_invalid_utf8": "the id is not valid UTF-8",
+	"bad_user_id":     "the id has control characters, so that no command could name the user",
 }
 
 func identitySentence(reason string) string {
@@ -50,4 +57,19 @@ func identitySentence(reason string) string {
 		return s
 	}
 	return "MoEngage does not take this id: " + reason
+}
+
+// CleanID returns what a text means as the id of a user. Blanks alone name nobody. An e-mail address has no
+// blanks around it. Any other id is taken letter for letter: blanks are part of it, as they are to Segment.
+func CleanID(text string) string {
+	inner := strings.TrimFunc(text, func(c rune) bool { return unicode.IsSpace(c) || unicode.Is(unicode.Cf, c) })
+	if inner == "" || strings.Contains(inner, "@") {
+		return inner
+	}
+	return text
+}
+
+// Nameable reports whether a person can name an id in a command: it is UTF-8 without control characters.
+func Nameable(id string) bool {
+	return utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }

@@ -58,7 +58,7 @@ func judge(known *statement, word statement, membership bool) ruling {
 		return rulingMoved
 	case word.time < known.time:
 		return rulingStale
-	case bytes.Equal(word.value, known.value):
+	case SameValue(word.value, known.value):
 		if word.time == known.time {
 			return rulingDuplicate
 		}

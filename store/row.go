@@ -99,11 +99,13 @@ func tellValue(v []byte) told {
 
 // is reports whether MoEngage certainly knows just v.
 func (t told) is(v []byte) bool {
-	if t.kind != toldValue && t.kind != toldDigest {
-		return false
+	switch t.kind {
+	case toldValue:
+		return SameValue(t.value, v)
+	case toldDigest:
+		return bytes.Equal(t.value, tellValue(v).value)
 	}
-	other := tellValue(v)
-	return t.kind == other.kind && bytes.Equal(t.value, other.value)
+	return false
 }
 
 // ticket is an attribute change that waits. While it is pending, the row is all there is of it, so

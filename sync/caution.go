@@ -24,6 +24,7 @@ const (
 const (
 	cautionValue      = "value_too_long"
 	cautionURL        = "url_too_long"
+	cautionBroken     = "text_broken"
 	cautionArray      = "array_too_long"
 	cautionMixed      = "array_mixed"
 	cautionRenamed    = "name_reserved"
@@ -142,6 +143,9 @@ func judgeName(name, sent string) string {
 // judgeValue says what MoEngage will not keep of a value; "" if it keeps it.
 func judgeValue(raw []byte) string {
 	raw = bytes.TrimSpace(raw)
+	if store.LoneSurrogate(raw) >= 0 {
+		return cautionBroken
+	}
 	if len(raw) <= maxValueLength && (len(raw) == 0 || raw[0] != '[') {
 		return "" // the common case: too short for any of it
 	}

@@ -11,15 +11,17 @@ import (
 func TestWhatMoEngageDropsInSilenceIsSaidOnce(t *testing.T) {
 	long := strings.Repeat("é", 513)
 	for want, value := range map[string]string{
-		"":           `"` + strings.Repeat("é", 512) + `"`,
-		cautionValue: `"` + long + `"`,
-		cautionURL:   `"https://` + long + `"`,
-		cautionArray: "[" + strings.Repeat("1,", 50) + "1]",
-		" ":          "[" + strings.Repeat("1,", 49) + "1]",
-		"  ":         `"` + strings.Repeat(`\u00e9`, 512) + `"`,
-		"   ":        "true",
-		"    ":       `["a",null,{"b":1},["c"]]`, // an object leaves as a text
-		cautionMixed: `["a",1]`,
+		"":            `"` + strings.Repeat("é", 512) + `"`,
+		cautionValue:  `"` + long + `"`,
+		cautionURL:    `"https://` + long + `"`,
+		cautionArray:  "[" + strings.Repeat("1,", 50) + "1]",
+		" ":           "[" + strings.Repeat("1,", 49) + "1]",
+		"  ":          `"` + strings.Repeat(`\u00e9`, 512) + `"`,
+		"   ":         "true",
+		"    ":        `["a",null,{"b":1},["c"]]`, // an object leaves as a text
+		cautionMixed:  `["a",1]`,
+		cautionBroken: `["a","\ud83d"]`,
+		"     ":       `"\ud83d\ude00"`,
 	} {
 		if got := judgeValue([]byte(value)); got != strings.TrimSpace(want) {
 			t.Errorf("%.40s: %q, want %q", value, got, want)

@@ -3,6 +3,8 @@ package syncer
 import (
 	"strings"
 	"unicode/utf8"
+
+	"personasync/store"
 )
 
 // MaxIDBytes is the longest customer id that is sent. MoEngage documents no limit of its own; values
@@ -18,6 +20,9 @@ var blockedIDs = map[string]bool{
 	"id": true, "uid": true, "userid": true, "user_id": true, "customer_id": true,
 	"user_attribute_unique_id": true, "dummy_seller_code": true,
 	`""`: true, "(empty)": true, // the page writes the empty id in both ways; as ids they mean nobody, too
+
+	// What programs write where they have no id. MoEngage would take these, and make one profile of many people.
+	"undefined": true, "nan": true, "nil": true, "<nil>": true, "(null)": true, "[object object]": true,
 }
 
 // CheckID judges a customer id by MoEngage's rules, before anything is sent. It returns the empty
@@ -28,7 +33,9 @@ func CheckID(id string) (fault string) {
 		return "id_too_long"
 	case !utf8.ValidString(id):
 		return "id_invalid_utf8"
-	case blockedIDs[strings.ToLower(id)]:
+	case !store.Nameable(id):
+		return "bad_user_id"
+	case blockedIDs[strings.ToLower(strings.TrimSpace(id))]:
 		return "id_blocked"
 	case utf8.RuneCountInString(id) < 2:
 		return "id_too_short"

@@ -192,10 +192,11 @@ func isNull(raw []byte) bool {
 
 // appendValue appends a JSON value as MoEngage takes it: scalars as they stand, so that numbers keep
 // their digits; an object as a string of its JSON, because MoEngage ignores objects unless a workspace
-// has asked for them; an array without nulls, its objects and arrays made strings likewise.
+// has asked for them; an array without nulls, its objects and arrays made strings likewise. Halves of UTF-16
+// pairs, which parsers refuse or read in different ways, become U+FFFD; a caution says so.
 // raw must be valid JSON and not null.
 func appendValue(b, raw []byte) []byte {
-	raw = bytes.TrimSpace(raw)
+	raw = store.WellFormed(bytes.TrimSpace(raw))
 	switch raw[0] {
 	case '{':
 		return appendString(b, string(raw))

@@ -330,3 +330,24 @@ func TestAnEnterAndAnExitWithinASecondBearDifferentTimes(t *testing.T) {
 		t.Errorf("%v, want the second to be %s", at, want)
 	}
 }
+
+// A text cut inside an emoji left as it was, and MoEngage could refuse all that stood beside it.
+func TestNoHalfOfACharacterLeaves(t *testing.T) {
+	for value, want := range map[string]string{
+		`"caf\u00e9 \ud83d"`:        `"caf\u00e9 \ufffd"`,
+		`"\ud83d\ude00"`:            `"\ud83d\ude00"`,
+		`["\ud83d",{"a":"\ude00"}]`: `["\ufffd","{\"a\":\"\\ufffd\"}"]`,
+		`{"\ud83d":1}`:              `"{\"\\ufffd\":1}"`,
+	} {
+		b, err := encoder{}.appendAttributes(nil, "u1", []store.Change{{Name: "a", Value: []byte(value)}})
+		if err != nil || !strings.Contains(string(b), `"a":`+want+`}`) {
+			t.Errorf("%s leaves as %s, %v", value, b, err)
+		}
+		c := synthesised()
+		c.Props = []byte(`{"a":` + value + `,"b\ud83d":1}`)
+		b, err = encoder{}.appendEvent(nil, "u1", c)
+		if err != nil || !strings.Contains(string(b), `"a":`+want+`,"b`) || store.LoneSurrogate(b) >= 0 {
+			t.Errorf("%s leaves as %s, %v", value, b, err)
+		}
+	}
+}

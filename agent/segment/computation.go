@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"strings"
 
 	"personasync/store"
@@ -8,8 +9,9 @@ import (
 
 // What an event means
 //
-// context.personas makes an event an Engage event and names the computation. Without it, on the webhook
-// route, an event still speaks of a computation when an object of it has an audience_key, or a
+// context.personas makes an event an Engage event and names the computation. One without a class still does
+// where the rest of the event shows the class. Without class, id and key it is as if it were not there. Then,
+// on the webhook route, an event still speaks of a computation when an object of it has an audience_key, or a
 // trait_key, and the value that this key names. Everything else is ordinary.
 //
 // The objects, in the order in which they are asked:
@@ -28,8 +30,6 @@ type personas struct {
 }
 
 func (r *reader) readPersonas() {
-	c := r.first(r.top.personas)
-	r.personas.present = c != 0 && c != 'n'
 	p := &r.personas
 	for m := r.walk(r.top.personas); m.next(); {
 		switch string(m.name) {
@@ -47,6 +47,22 @@ func (r *reader) readPersonas() {
 			p.emitter = m.value
 		}
 	}
+	p.present = r.text(p.class) != "" || r.text(p.id) != "" || r.text(p.key) != "" || r.text(p.emitter) != ""
+}
+
+// name reads the name of a computation. Blanks are none. One with control characters cannot be named in a
+// command, and of two with half a character nobody could tell which is which: such a name is taken away, and
+// faults the event.
+func (r *reader) name(at store.Span) string {
+	name := r.text(at)
+	if name == "" || strings.TrimSpace(name) == "" {
+		return ""
+	}
+	if !store.Nameable(name) || store.LoneSurrogate(cut(r.raw, at)) >= 0 {
+		r.fault(FaultInvalidUTF8, "A name of the computation has control characters or half a character in it. Look at what builds these events: Segment's own names have none.")
+		return ""
+	}
+	return name
 }
 
 // meaning reads what the event says of a computation.
@@ -77,15 +93,22 @@ func (r *reader) deletion() {
 func (r *reader) engage() {
 	e, p := r.event, &r.personas
 	e.Class = classOf(r.text(p.class))
-	e.ComputationID = r.text(p.id)
-	e.Key = r.text(p.key)
-	if e.Space = r.text(p.space); e.Space == "" {
-		e.Space = r.text(p.namespace)
+	e.ComputationID = r.name(p.id)
+	e.Key = r.name(p.key)
+	if e.Space = r.name(p.space); e.Space == "" {
+		e.Space = r.name(p.namespace)
 	}
-	e.PassThrough = e.Call == store.CallTrack && (e.Class == store.ClassJourneyStep || r.text(p.emitter) != "")
+	emitter := r.name(p.emitter)
+	e.PassThrough = e.Call == store.CallTrack && (e.Class == store.ClassJourneyStep || emitter != "")
 	e.Object, _ = r.objects()
+	if r.text(p.class) == "" {
+		e.Class = r.impliedClass()
+	}
 	if e.Key == "" {
 		e.Key = r.keyInObjects()
+	}
+	if e.Key == "" && e.PassThrough { // it is an event all the same, and goes by what else names its source
+		e.Key = cmp.Or(e.ComputationID, emitter, e.Class.String())
 	}
 	if !r.shortNames() {
 		return
@@ -98,6 +121,24 @@ func (r *reader) engage() {
 		r.fault(FaultMissingKey, "context.personas has no computation_key, so nothing says which computation this is. Map the whole event ($.) in Segment's webhook settings.")
 	}
 	r.computed()
+}
+
+// impliedClass is the class of a computation whose context.personas has none: a narrow mapping may have left
+// it out. The name under which the key stands says it, else the head of its id.
+func (r *reader) impliedClass() store.Class {
+	own, other := r.objects()
+	for _, object := range [...]store.Span{own, other} {
+		if _, class := r.namedIn(object); class != store.ClassNone {
+			return class
+		}
+	}
+	switch id := r.event.ComputationID; {
+	case strings.HasPrefix(id, "tra_"):
+		return store.ClassTrait
+	case strings.HasPrefix(id, "aud_"), r.event.PassThrough:
+		return store.ClassAudience
+	}
+	return store.ClassNone
 }
 
 func classOf(name string) store.Class {
@@ -136,22 +177,58 @@ func (r *reader) computed() {
 	r.needsIdentifier()
 	if e.Class == store.ClassTrait {
 		r.values()
-		return
+	} else {
+		r.membership()
 	}
-	r.membership()
+	if e.PassThrough && strings.TrimSpace(e.Name) == "" {
+		if e.Name = ""; e.Flag == store.FlagSilent && len(e.Columns) == 0 {
+			r.fault(FaultMissingName, "The event has no name and says no membership, so nothing says what happened. Map event in Segment's webhook settings.")
+		}
+	}
+	r.numbers()
 }
 
-// needsIdentifier faults an event that is about nobody. A userId that is an object, an array or a bool
-// faults it whatever other identifiers there are: it is about a known user whom we cannot name, and the
-// anonymousId would make an anonymous one of him.
+// numbers faults an event whose traits or properties hold a number that no double does. Whoever reads it
+// makes infinity of it, or refuses all that stands beside it.
+func (r *reader) numbers() {
+	if !r.hugeNumber || r.event.Object.Len == 0 {
+		return // the common case: there is none in the whole event
+	}
+	s := scanner{b: cut(r.raw, r.event.Object), open: r.room[:0]}
+	if s.value() && s.hugeNumber {
+		r.fault(FaultBadValue, "A value of the event is a number beyond 1.8e308, which JSON's readers do not hold. Look at what computes it.")
+	}
+}
+
+// needsIdentifier faults an event that is about nobody. A userId that cannot be used faults it whatever
+// other identifiers there are: it is about a known user whom we cannot name, and the anonymousId would make
+// them an anonymous one. An odd anonymousId goes before an e-mail address for the same reason.
 func (r *reader) needsIdentifier() {
-	e := r.event
-	if r.top.userIDIsOdd {
-		r.fault(FaultBadUserID, "The userId is "+shownValue(r.raw, r.top.userID)+"; it must be a text or a number. Correct the mapping of userId in Segment.")
+	e, t := r.event, &r.top
+	if t.userIDIsOdd {
+		r.oddIdentifier("userId", t.userID)
+	}
+	if e.User.ID == "" && t.anonymousIDIsOdd {
+		r.oddIdentifier("anonymousId", t.anonymousID)
+	}
+	if e.User.ID == "" && e.Anonymous.ID == "" && t.emailIsOdd {
+		r.oddIdentifier("e-mail address", r.email())
 	}
 	if e.User.ID == "" && e.Anonymous.ID == "" && e.Email.ID == "" {
 		r.fault(FaultNoIdentifier, "The event has no userId, no anonymousId and no e-mail address, so it is about nobody. Choose at least one identifier for this destination in Segment.")
 	}
+}
+
+func (r *reader) oddIdentifier(name string, at store.Span) {
+	what := shownValue(r.raw, at) + "; it must be a text or a number"
+	switch r.first(at) {
+	case '"':
+		what = "a text with control characters or half a character in it, so that nobody could name this user, and two could look like one"
+	case '{', '[', 't', 'f':
+	default:
+		what = "a number that cannot be written out without an exponent"
+	}
+	r.fault(FaultBadUserID, "The "+name+" is "+what+". Correct its mapping in Segment.")
 }
 
 // shortNames faults names that no computation has, and takes them away: they become keys of the store.
@@ -185,11 +262,11 @@ func (r *reader) objects() (own, other store.Span) {
 
 // namedIn reads the computation that an object names itself.
 func (r *reader) namedIn(object store.Span) (key string, class store.Class) {
-	if at, _ := r.member(object, "audience_key"); at.Len > 2 && r.first(at) == '"' {
-		return r.text(at), store.ClassAudience
+	if at, _ := r.member(object, "audience_key"); strings.TrimSpace(r.text(at)) != "" {
+		return r.name(at), store.ClassAudience
 	}
-	if at, _ := r.member(object, "trait_key"); at.Len > 2 && r.first(at) == '"' {
-		return r.text(at), store.ClassTrait
+	if at, _ := r.member(object, "trait_key"); strings.TrimSpace(r.text(at)) != "" {
+		return r.name(at), store.ClassTrait
 	}
 	return "", store.ClassNone
 }
@@ -324,6 +401,10 @@ func (r *reader) row(object store.Span) {
 		}
 		if len(m.name) > maxName {
 			r.faultf(FaultNameTooLong, "The column name %s has %d bytes; at most %d are taken. Rename the column in the SQL trait.", shown(string(m.name)), len(m.name), maxName)
+			continue
+		}
+		if store.LoneSurrogate(cut(r.raw, m.label)) >= 0 {
+			r.fault(FaultInvalidUTF8, "A column's name has half a character in it, so that two could look like one. Rename the column in the SQL trait.")
 			continue
 		}
 		e.Columns = append(e.Columns, store.Column{Name: string(m.name), Value: m.value})

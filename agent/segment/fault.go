@@ -16,6 +16,8 @@ const (
 	FaultTooDeep      = "too_deep"
 	FaultUnknownClass = "unknown_class"
 	FaultMissingKey   = "missing_key"
+	FaultMissingName  = "missing_name"
+	FaultBadValue     = "bad_value"
 	FaultNameTooLong  = "name_too_long"
 	FaultUnknownType  = "unknown_type"
 	FaultAccountLevel = "account_level"

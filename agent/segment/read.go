@@ -67,8 +67,9 @@ type Reading struct {
 // Read reads one event. It never fails, and the event keeps raw, without copying it: an event that
 // cannot be used carries a Fault, and whatever else could be read of it.
 //
-//   - A userId, anonymousId or messageId that is a number is taken by its digits, as they stand; "" and
-//     null are nobody. An e-mail address is kept as it is written: its local part is case-sensitive by
+//   - A userId, anonymousId or messageId that is a number is taken as it is written out, 48213.0 as 48213;
+//     "", blanks and null are nobody. An e-mail address is taken without blanks around it, and else kept as
+//     it is written: its local part is case-sensitive by
 //     RFC 5321, and MoEngage compares ids byte by byte, so lowering it could name somebody else.
 //   - The traits.email of a group call is the account's, not the user's, and is not taken.
 //   - An event without context.personas is ordinary, and no fault is found with what it lacks, unless it
@@ -97,10 +98,11 @@ type reader struct {
 	how   Reading
 	event *store.Event
 
-	top      parts
-	personas personas
-	broken   bool     // raw is not valid UTF-8
-	room     [32]byte // for the brackets of one walk at a time
+	top        parts
+	personas   personas
+	broken     bool     // raw is not valid UTF-8
+	hugeNumber bool     // raw has a number that no double holds
+	room       [32]byte // for the brackets of one walk at a time
 }
 
 // parts is where the parts of an event are in its bytes. An absent part has no length.
@@ -111,7 +113,8 @@ type parts struct {
 	originalTimestamp, timestamp, sentAt store.Span
 	context, traits, properties, group   store.Span
 	contextTraits, personas              store.Span
-	userIDIsOdd                          bool // neither a text, nor a number, nor null
+	userIDIsOdd                          bool // it names somebody, and cannot be used
+	anonymousIDIsOdd, emailIsOdd         bool
 }
 
 // scan reads raw from end to end and notes where the envelope's parts are. It reports whether there is
@@ -134,6 +137,7 @@ func (r *reader) scan() bool {
 	if r.broken = m.badUTF8; r.broken {
 		r.fault(FaultInvalidUTF8, "The event holds bytes that are not UTF-8, so its texts cannot be trusted. Send JSON in UTF-8.")
 	}
+	r.hugeNumber = m.hugeNumber
 	if m.deepest > maxDepth {
 		r.faultf(FaultTooDeep, "The event nests %d levels deep; at most %d are read. Flatten what is mapped into it.", m.deepest, maxDepth)
 	}
@@ -191,12 +195,9 @@ func (r *reader) envelope() {
 		e.Name = r.text(t.name)
 	}
 	r.time()
-	e.User = r.identifier(r.id(t.userID))
-	e.Anonymous = r.identifier(r.id(t.anonymousID))
-	e.Email = r.identifier(r.email())
-	if c := r.first(t.userID); e.User.ID == "" && c != 0 && c != '"' && c != 'n' {
-		t.userIDIsOdd = true
-	}
+	e.User, t.userIDIsOdd = r.identifier(t.userID)
+	e.Anonymous, t.anonymousIDIsOdd = r.identifier(t.anonymousID)
+	e.Email, t.emailIsOdd = r.identifier(r.email())
 }
 
 // context notes where context.personas and context.traits are.
@@ -253,7 +254,7 @@ func (r *reader) shape() store.Call {
 	switch {
 	case r.first(t.name) == '"', r.first(t.properties) == '{':
 		return store.CallTrack
-	case r.first(t.traits) == '{' && r.id(t.group) != "":
+	case r.first(t.traits) == '{' && r.hasID(t.group):
 		return store.CallGroup
 	case r.first(t.traits) == '{':
 		return store.CallIdentify
@@ -261,10 +262,11 @@ func (r *reader) shape() store.Call {
 	return store.CallUnknown
 }
 
-// messageID is the event's own unless it is too long to be remembered for each event. Then, and when
+// messageID is the event's own unless it is too long to be remembered for each event, or has half a
+// character, so that two would look the same. Then, and when
 // there is none, the bytes name the event: sent again they are the same event.
 func (r *reader) messageID() string {
-	if id := r.id(r.top.messageID); len(id) <= maxMessageID {
+	if id, odd := r.id(r.top.messageID); !odd && len(id) <= maxMessageID {
 		return id
 	}
 	return ""
@@ -277,7 +279,7 @@ func nameless(raw []byte) string {
 
 // email is traits.email of an identify, context.traits.email of a track: that is where Engage puts it
 // (using-engage-data, "Email as an identifier"). Each falls back on the other place.
-func (r *reader) email() string {
+func (r *reader) email() store.Span {
 	first, second := r.top.traits, r.top.contextTraits
 	switch r.event.Call {
 	case store.CallGroup:
@@ -285,19 +287,23 @@ func (r *reader) email() string {
 	case store.CallTrack:
 		first, second = second, first
 	}
-	if at, _ := r.member(first, "email"); r.first(at) == '"' && at.Len > 2 {
-		return r.text(at)
+	if at, _ := r.member(first, "email"); r.first(at) == '"' && store.CleanID(r.text(at)) != "" {
+		return at
 	}
-	at, _ := r.member(second, "email")
-	return r.text(at)
+	if at, _ := r.member(second, "email"); r.first(at) == '"' {
+		return at
+	}
+	return store.Span{}
 }
 
-func (r *reader) identifier(id string) store.Identifier {
-	i := store.Identifier{ID: id}
-	if id != "" && r.how.CheckID != nil {
-		i.Fault = r.how.CheckID(id)
+// identifier reads one way in which an event names its user. Odd is one that names somebody, and cannot
+// be used.
+func (r *reader) identifier(at store.Span) (i store.Identifier, odd bool) {
+	i.ID, odd = r.id(at)
+	if i.ID != "" && r.how.CheckID != nil {
+		i.Fault = r.how.CheckID(i.ID)
 	}
-	return i
+	return i, odd
 }
 
 // refusals are the checks of Segment's Tracking API on one event.
@@ -319,7 +325,7 @@ func (r *reader) refusals() {
 	if e.Call == store.CallDelete {
 		return
 	}
-	if e.User.ID == "" && e.Anonymous.ID == "" {
+	if e.User.ID == "" && e.Anonymous.ID == "" && !r.top.userIDIsOdd && !r.top.anonymousIDIsOdd {
 		r.fault(FaultNoUserAnonID, "The event has neither a userId nor an anonymousId. Give it one of them.")
 	}
 	if e.Call == store.CallTrack && e.Name == "" {
@@ -382,10 +388,27 @@ func (r *reader) decoded(at store.Span) []byte {
 	return []byte(decodeString(cut(r.raw, at)))
 }
 
-// id is a text, or a number by its digits: what Segment's own code would make of it.
-func (r *reader) id(at store.Span) string {
-	if c := r.first(at); c == '-' || isDigit(c) {
-		return string(cut(r.raw, at))
+// id is a text, or a number as it is written out: what Segment's own code would make of it. Odd is one that
+// names somebody, and cannot be used: of another kind, with half a character or control characters in it,
+// or a number that cannot be written out.
+func (r *reader) id(at store.Span) (id string, odd bool) {
+	switch c := r.first(at); {
+	case c == 0, c == 'n':
+		return "", false
+	case c == '"':
+		id = store.CleanID(string(r.decoded(at)))
+		if odd = !store.Nameable(id) || store.LoneSurrogate(cut(r.raw, at)) >= 0; odd {
+			return "", true
+		}
+		return id, false
+	case c == '-', isDigit(c):
+		id = store.PlainNumber(string(cut(r.raw, at)))
+		return id, id == ""
 	}
-	return r.text(at)
+	return "", true
+}
+
+func (r *reader) hasID(at store.Span) bool {
+	id, _ := r.id(at)
+	return id != ""
 }

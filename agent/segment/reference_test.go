@@ -43,15 +43,25 @@ func (o object) string(name string) string {
 	return *s
 }
 
-func (o object) id(name string) string {
-	if s := o.string(name); s != "" {
-		return s
-	}
+// id is "" for one that cannot be used, which odd tells from none.
+func (o object) id(name string) (id string, odd bool) {
+	raw := string(o[name])
 	var n json.Number
-	if raw := o[name]; len(raw) > 0 && raw[0] != '"' && json.Unmarshal(raw, &n) == nil {
-		return n.String()
+	switch {
+	case raw == "", raw == "null":
+		return "", false
+	case raw[0] == '"':
+		id = store.CleanID(o.string(name))
+	case json.Unmarshal(o[name], &n) == nil:
+		id = store.PlainNumber(n.String())
+		return id, id == ""
+	default:
+		return "", true
 	}
-	return ""
+	if !store.Nameable(id) {
+		return "", true
+	}
+	return id, false
 }
 
 // gist is what is compared of an event: spans by their bytes.
@@ -84,9 +94,15 @@ func gistOf(e *store.Event) gist {
 	return g
 }
 
-// beyondReference reports whether an object may be a row that Read does not take whole.
+var hugeNumber = regexp.MustCompile(`\d[eE]\+?\d{3}|\d{300}`)
+
+// beyondReference reports whether an object may be a row that Read does not take whole, or has what
+// encoding/json does not tell from something else.
 func beyondReference(raw []byte) bool {
 	top := parseObject(raw)
+	if store.LoneSurrogate(raw) >= 0 || hugeNumber.Match(raw) {
+		return true
+	}
 	for _, o := range []object{top.object("traits"), top.object("properties")} {
 		if len(o) > maxValues {
 			return true
@@ -101,9 +117,10 @@ func beyondReference(raw []byte) bool {
 }
 
 // reference reads a valid event of the webhook route that is not beyondReference.
-func reference(raw []byte, received time.Time) gist {
+func reference(raw []byte, received time.Time) (g gist) {
 	top := parseObject(raw)
-	g := gist{Time: received, MessageID: top.id("messageId")}
+	g.Time = received
+	g.MessageID, _ = top.id("messageId")
 	if g.MessageID == "" || len(g.MessageID) > 256 {
 		g.MessageID = nameless(raw)
 	}
@@ -127,9 +144,11 @@ func reference(raw []byte, received time.Time) gist {
 		g.Call = callOf(top.string("type"))
 	case strings.HasPrefix(string(top["event"]), `"`), properties != nil:
 		g.Call = store.CallTrack
-	case traits != nil && top.id("groupId") != "":
-		g.Call = store.CallGroup
 	case traits != nil:
+		if group, _ := top.id("groupId"); group != "" {
+			g.Call = store.CallGroup
+			break
+		}
 		g.Call = store.CallIdentify
 	}
 	for _, field := range []string{"timestamp", "originalTimestamp"} {
@@ -143,25 +162,27 @@ func reference(raw []byte, received time.Time) gist {
 			}
 		}
 	}
-	g.User, g.Anonymous = top.id("userId"), top.id("anonymousId")
-	switch own, other := traits.string("email"), context.object("traits").string("email"); g.Call {
+	var oddUser, oddAnonymous, oddEmail bool
+	g.User, oddUser = top.id("userId")
+	g.Anonymous, oddAnonymous = top.id("anonymousId")
+	own, other := traits, context.object("traits")
+	switch g.Call {
 	case store.CallGroup:
-		g.Email = other
+		own = other
 	case store.CallTrack:
-		if g.Email = other; other == "" {
-			g.Email = own
-		}
-	default:
-		if g.Email = own; own == "" {
-			g.Email = other
-		}
+		own, other = other, own
 	}
-	odd := g.User == "" && top.has("userId") && !strings.HasPrefix(string(top["userId"]), `"`) && string(top["userId"]) != "null"
+	if store.CleanID(own.string("email")) == "" {
+		own = other
+	}
+	if own.string("email") != "" {
+		g.Email, oddEmail = own.id("email")
+	}
 	needID := func() {
-		if odd {
+		switch {
+		case oddUser, g.User == "" && oddAnonymous, g.User+g.Anonymous == "" && oddEmail:
 			fault(FaultBadUserID)
-		}
-		if g.User+g.Anonymous+g.Email == "" {
+		case g.User+g.Anonymous+g.Email == "":
 			fault(FaultNoIdentifier)
 		}
 	}
@@ -179,12 +200,23 @@ func reference(raw []byte, received time.Time) gist {
 	if g.Call == store.CallTrack {
 		objects = []object{properties, traits}
 	}
-	named := func(o object) (string, store.Class) {
-		if key := o.string("audience_key"); key != "" {
-			return key, store.ClassAudience
+	name := func(o object, member string) string {
+		name := o.string(member)
+		if strings.TrimSpace(name) == "" {
+			return ""
 		}
-		if key := o.string("trait_key"); key != "" {
-			return key, store.ClassTrait
+		if !store.Nameable(name) {
+			fault(FaultInvalidUTF8)
+			return ""
+		}
+		return name
+	}
+	named := func(o object) (string, store.Class) {
+		if strings.TrimSpace(o.string("audience_key")) != "" {
+			return name(o, "audience_key"), store.ClassAudience
+		}
+		if strings.TrimSpace(o.string("trait_key")) != "" {
+			return name(o, "trait_key"), store.ClassTrait
 		}
 		return "", store.ClassNone
 	}
@@ -201,7 +233,7 @@ func reference(raw []byte, received time.Time) gist {
 	// alias is the key that an object itself gives.
 	alias := func() string {
 		for _, o := range objects {
-			if key, _ := named(o); key != "" {
+			if key, class := named(o); class != store.ClassNone {
 				return key
 			}
 		}
@@ -209,18 +241,40 @@ func reference(raw []byte, received time.Time) gist {
 	}
 
 	personas := context.object("personas")
-	if raw := context["personas"]; len(raw) > 0 && string(raw) != "null" {
+	engage := false
+	for _, member := range []string{"computation_class", "computation_id", "computation_key", "event_emitter_id"} {
+		engage = engage || personas.string(member) != ""
+	}
+	if engage {
 		g.Class = map[string]store.Class{
 			"audience": store.ClassAudience, "trait": store.ClassTrait,
 			"computed_trait": store.ClassTrait, "journey_step": store.ClassJourneyStep,
 		}[personas.string("computation_class")]
-		g.Key, g.ComputationID = personas.string("computation_key"), personas.string("computation_id")
-		if g.Space = personas.string("space_id"); g.Space == "" {
-			g.Space = personas.string("namespace")
+		g.Key, g.ComputationID = name(personas, "computation_key"), name(personas, "computation_id")
+		if g.Space = name(personas, "space_id"); g.Space == "" {
+			g.Space = name(personas, "namespace")
 		}
-		g.PassThrough = g.Call == store.CallTrack && (g.Class == store.ClassJourneyStep || personas.string("event_emitter_id") != "")
+		emitter := name(personas, "event_emitter_id")
+		g.PassThrough = g.Call == store.CallTrack && (g.Class == store.ClassJourneyStep || emitter != "")
+		if personas.string("computation_class") == "" {
+			for _, o := range []object{objects[1], objects[0]} {
+				if _, class := named(o); class != store.ClassNone {
+					g.Class = class
+				}
+			}
+			switch {
+			case g.Class != store.ClassNone:
+			case strings.HasPrefix(g.ComputationID, "tra_"):
+				g.Class = store.ClassTrait
+			case strings.HasPrefix(g.ComputationID, "aud_"), g.PassThrough:
+				g.Class = store.ClassAudience
+			}
+		}
 		if g.Key == "" {
 			g.Key = alias()
+		}
+		if g.Key == "" && g.PassThrough {
+			g.Key = cmp.Or(g.ComputationID, emitter, g.Class.String())
 		}
 		if !shorten() {
 			return g
@@ -256,7 +310,7 @@ func reference(raw []byte, received time.Time) gist {
 	switch g.Call {
 	case store.CallIdentify, store.CallTrack:
 	case store.CallGroup:
-		if g.User == "" && !odd {
+		if g.User == "" && !oddUser {
 			fault(FaultAccountLevel)
 		}
 	default:
@@ -272,6 +326,13 @@ func reference(raw []byte, received time.Time) gist {
 		}
 		return "", false
 	}
+	defer func() {
+		if g.PassThrough && strings.TrimSpace(g.Name) == "" {
+			if g.Name = ""; g.Flag == store.FlagSilent && len(g.Columns) == 0 {
+				fault(FaultMissingName)
+			}
+		}
+	}()
 	v, ok := value(g.Key)
 	if g.Class == store.ClassTrait {
 		g.Columns = map[string]string{}
@@ -294,7 +355,7 @@ func reference(raw []byte, received time.Time) gist {
 		}
 		return g
 	}
-	if !ok && personas != nil {
+	if !ok && engage {
 		v, _ = value(alias())
 	}
 	var text string

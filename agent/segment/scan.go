@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"personasync/store"
@@ -27,15 +28,17 @@ func (e *NotJSON) Error() string {
 // A scanner reads JSON text once, front to back, and decides whether it is JSON. It needs no stack of
 // its own to do so: open brackets are bytes in a slice, so text nested a million deep costs a megabyte.
 //
-// Two things do not stop it, because the text is JSON all the same and its bytes can be kept: broken
-// UTF-8 inside a string, and nesting beyond maxDepth. They are noted.
+// Three things do not stop it, because the text is JSON all the same and its bytes can be kept: broken
+// UTF-8 inside a string, nesting beyond maxDepth, and numbers beyond a double. They are noted.
 type scanner struct {
 	b       []byte
 	i       int    // the next byte to read
 	open    []byte // brackets not yet closed, outermost first
 	deepest int    // most brackets ever open
 	badUTF8 bool
-	want    string // after a failure: what byte i should have been
+
+	hugeNumber bool   // a number that no double holds, such as 1e400
+	want       string // after a failure: what byte i should have been
 }
 
 func (s *scanner) err() error { return &NotJSON{Offset: s.i, Want: s.want} }
@@ -286,6 +289,7 @@ func (s *scanner) literal(word string) bool {
 
 // number reads -?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?
 func (s *scanner) number() bool {
+	start := s.i
 	if s.at('-') {
 		s.i++
 	}
@@ -305,9 +309,21 @@ func (s *scanner) number() bool {
 		if s.at('+') || s.at('-') {
 			s.i++
 		}
-		return s.digits("a digit")
+		if !s.digits("a digit") {
+			return false
+		}
+		s.weigh(start)
+	} else if s.i-start > 300 {
+		s.weigh(start)
 	}
 	return true
+}
+
+// weigh notes whether the number from start on is beyond what a double holds.
+func (s *scanner) weigh(start int) {
+	if _, err := strconv.ParseFloat(string(s.b[start:s.i]), 64); err != nil {
+		s.hugeNumber = true
+	}
 }
 
 func (s *scanner) at(c byte) bool { return s.i < len(s.b) && s.b[s.i] == c }
