@@ -110,6 +110,8 @@ type process struct {
 
 	ingest, admin, socket *server // admin nil when it is off
 	sockets               []*socketListener
+
+	doubted string // why the clock may be wrong, as it was last said; belongs to housekeeping
 }
 
 // Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine
@@ -302,8 +304,9 @@ func (p *process) facts() Process {
 		},
 		Intake:  p.door.intake.lately(now),
 		DataDir: c.DataDir, Realtime: c.Schedule.Mode != "cron" && len(plan) == 0, LastFlush: lastFlush(plan),
-		Refused: p.refused.Load(),
-		Missed:  p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),
+		Refused:    p.refused.Load(),
+		ClockDoubt: p.door.clock.doubt(),
+		Missed:     p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),
 	}
 	if facts.MoEngage.State == "failing" && health.NextProbe.After(now) { // one that is past had nothing to send
 		facts.MoEngage.NextTry = timestamp(health.NextProbe.Truncate(time.Second))
@@ -482,6 +485,7 @@ func (p *process) housekeeping(ctx context.Context) error {
 			announced = now
 			p.announceExpiry(now)
 		}
+		p.watchClock()
 		if err := p.prune(ctx); err != nil {
 			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
 		}
@@ -511,10 +515,22 @@ func (p *process) announceExpiry(now time.Time) {
 		"count", e.Count, "and_more", e.More, "first", e.First.UTC().Format(time.RFC3339))
 }
 
+// watchClock says when the clock becomes doubtful, and when it no longer is.
+func (p *process) watchClock() {
+	was := p.doubted
+	p.doubted = p.door.clock.doubt()
+	switch {
+	case p.doubted != "" && was == "":
+		p.log.Warn("the clock may be wrong: set it, and keep it with NTP", "why", p.doubted)
+	case p.doubted == "" && was != "":
+		p.log.Info("the clock is as it should be again")
+	}
+}
+
 // prune works off what is to be removed, a slice at a time. A stop waits for the slice under way:
 // it is bounded, and a command that nobody waits for must not outlive its caller in the store.
 func (p *process) prune(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && p.door.clock.settled() {
 		more, err := p.store.Prune(context.WithoutCancel(ctx), time.Now())
 		if err != nil || !more {
 			return err

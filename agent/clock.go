@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"fmt"
 	"sync"
 	"time"
+
+	"personasync/store"
 )
 
 // A clock that is set back makes every event look as if it came from the future, and one that is believed
@@ -11,6 +14,11 @@ import (
 // which a clock that is set does not change. Until the clock is there again, that is the latest that an
 // event can be of. Across a restart it is known from the files when they were last written to; how long
 // the agent was down then is not.
+//
+// A clock that jumps ahead may be wrong for a moment. The time it shows is the receipt of what comes in, but it
+// is remembered as shown, and anything expires by it, only after it has held for clockSettles. At a start the
+// files say when they were last written to, so that the first look at a clock that is a year ahead is a jump,
+// too, and so is the end of a long downtime, which costs an hour of keeping things longer.
 type doorClock struct {
 	wall func() time.Time     // without a monotonic reading
 	past func() time.Duration // since some moment, however the wall clock is set
@@ -18,7 +26,13 @@ type doorClock struct {
 	mu    sync.Mutex
 	shown time.Time     // the latest that wall has shown …
 	at    time.Duration // … when past said so
+	off   time.Duration // how far wall was from that, less what has passed, at the last look
+	since time.Duration // when past said at first that wall is ahead; counts while off is above MaxAhead
+	filed bool          // shown is from the files
 }
+
+// clockSettles is how long a clock must hold after it jumped ahead.
+const clockSettles = time.Hour
 
 // newDoorClock makes a clock that is known to have shown a time before; the zero time if none is known.
 func newDoorClock(shown time.Time) *doorClock {
@@ -27,6 +41,7 @@ func newDoorClock(shown time.Time) *doorClock {
 		wall:  func() time.Time { return time.Now().Round(0) },
 		past:  func() time.Duration { return time.Since(start) },
 		shown: shown.Round(0),
+		filed: true,
 	}
 }
 
@@ -34,10 +49,42 @@ func newDoorClock(shown time.Time) *doorClock {
 func (c *doorClock) read() (now, latest time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	past := c.past()
+	past, was := c.past(), c.off
 	now, latest = c.wall(), c.shown.Add(past-c.at)
-	if !now.Before(latest) {
-		c.shown, c.at, latest = now, past, now
+	c.off = now.Sub(latest)
+	if c.off < 0 {
+		return now, latest
 	}
-	return now, latest
+	if was <= store.MaxAhead {
+		c.since = past
+	}
+	if c.off <= store.MaxAhead || c.shown.IsZero() || past-c.since >= clockSettles {
+		c.shown, c.at, c.off, c.filed = now, past, 0, false
+	}
+	return now, now
+}
+
+// settled reports whether things may expire by the time that the clock shows.
+func (c *doorClock) settled() bool {
+	c.read()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.off <= store.MaxAhead
+}
+
+// doubt says why the clock may be wrong; empty when nothing speaks against it.
+func (c *doorClock) doubt() string {
+	c.read()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	off := c.off.Round(time.Second)
+	switch {
+	case c.off > store.MaxAhead && !c.filed:
+		return fmt.Sprintf("the clock jumped ahead by %s: until it has held for an hour, nothing expires", off)
+	case c.off < -store.MaxAhead && c.filed:
+		return fmt.Sprintf("the clock shows a time that is %s before the files were last written to: it is behind now, or was ahead then", -off)
+	case c.off < -store.MaxAhead:
+		return fmt.Sprintf("the clock was set back by %s: it is behind now, or was ahead before", -off)
+	}
+	return ""
 }

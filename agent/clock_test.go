@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"personasync/store"
 )
 
 // setClock is a clock that can be set while time passes.
@@ -87,5 +90,79 @@ func TestAClockSetBackMakesNoEventStale(t *testing.T) {
 				last = at
 			}
 		})
+	}
+}
+
+// TestAClockThatIsAheadForAMomentIsNotRemembered: events without a time were put a year ahead from then on, also
+// after a restart.
+func TestAClockThatIsAheadForAMomentIsNotRemembered(t *testing.T) {
+	var c setClock
+	d := c.doorClock(time.Time{})
+	d.read()
+	for _, off := range []time.Duration{6 * time.Minute, time.Hour, 366 * 24 * time.Hour} {
+		c.pass(time.Second)
+		c.wall += off
+		if now, latest := d.read(); !now.Equal(clockEpoch.Add(c.wall)) || !latest.Equal(now) {
+			t.Errorf("ahead by %s it reads %s, at the latest %s", off, now, latest)
+		}
+		if d.doubt() == "" || d.settled() {
+			t.Errorf("ahead by %s there is no doubt", off)
+		}
+		c.pass(2 * time.Second)
+		c.wall -= off
+		if now, latest := d.read(); !latest.Equal(now) || !now.Equal(clockEpoch.Add(c.wall)) {
+			t.Errorf("back from %s ahead it reads %s, at the latest %s", off, now, latest)
+		}
+		if why := d.doubt(); why != "" || !d.settled() {
+			t.Errorf("back from %s ahead: %s", off, why)
+		}
+	}
+	c.wall -= time.Hour
+	if d.doubt() == "" {
+		t.Error("a clock that was set back is in no doubt")
+	}
+}
+
+// TestNothingExpiresOnTheFirstLookAtAClockThatJumped: a restart under a wrong clock expired history and message
+// ids at once.
+func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
+	s := newSite(t)
+	a := s.start(s.load(), RunOptions{})
+	a.tell(news("ann", true, time.Now()))
+	client, err := Dial(t.Context(), a.Socket, "1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, client, "ann is delivered", func(st Status) bool { return st.Delivered == 1 })
+	_ = client.Close()
+	a.stop()
+	data, err := store.Open(filepath.Join(s.dir, "data"), store.Options{Log: quiet(), Delivered: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer data.Close()
+	c := setClock{wall: 366 * 24 * time.Hour}
+	p := &process{log: quiet(), store: data, door: &Door{clock: c.doorClock(clockEpoch)}}
+	kept := func() int {
+		t.Helper()
+		if err := p.prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		user, err := data.User("ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(user.History)
+	}
+	if kept() != 1 {
+		t.Error("history expired on the first look")
+	}
+	c.pass(59 * time.Minute)
+	if kept() != 1 {
+		t.Error("history expired before the clock had held for an hour")
+	}
+	c.pass(time.Minute)
+	if kept() != 0 {
+		t.Error("history never expires")
 	}
 }

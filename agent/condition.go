@@ -71,6 +71,7 @@ var conditionKinds = []conditionKind{
 	{"verify_impossible", []string{warning}, "verify", (*facts).verifyImpossible},
 	{"job_failed", []string{warning}, "jobs", (*facts).jobFailed},
 	{"runs_missed", []string{warning}, "jobs", (*facts).runsMissed},
+	{"clock", []string{warning}, "clock", (*facts).clock},
 	{"log_dropped", []string{info}, "log", (*facts).logDropped},
 }
 
@@ -565,6 +566,14 @@ func (f *facts) jobFailed() *Condition {
 	last := slices.MaxFunc(list, func(a, b FailedJob) int { return cmp.Compare(a.FailedAt, b.FailedAt) })
 	return condition(warning, last.FailedAt, []string{"personasync schedule"},
 		"The last run of %s failed. That of %s, at %s (%s): %s", some(names), last.Job, atOf(last.FailedAt), last.Code, ended(last.Error))
+}
+
+func (f *facts) clock() *Condition {
+	if f.process.ClockDoubt == "" {
+		return nil
+	}
+	return condition(warning, "", []string{"timedatectl", "personasync doctor"},
+		"The time may be wrong: %s. Event times are judged by it. Set the clock, and keep it with NTP.", f.process.ClockDoubt)
 }
 
 func (f *facts) logDropped() *Condition {

@@ -193,6 +193,7 @@ var conditionCases = []struct {
 		f.status.FailedJobs = []FailedJob{{Job: "[verify]", FailedAt: "2026-03-01T01:00:00Z", Code: "failed", Error: "no route"}, {Job: "b", FailedAt: "2026-02-01T01:00:00Z"}}
 	}, []string{"job_failed warning.*The last run of \\[verify\\], b failed. That of \\[verify\\], at 01:00:00 UTC, 1 March \\(failed\\): no route.*personasync schedule"}},
 	{"lines of the log were lost", func(f *facts) { f.process.LinesDropped = 485 }, []string{"log_dropped info.*485 since the start"}},
+	{"the clock was set back", func(f *facts) { f.process.ClockDoubt = "the clock was set back by 2h0m0s" }, []string{"clock warning.*may be wrong: the clock was set back by 2h.*timedatectl;personasync doctor"}},
 	{"runs were missed", func(f *facts) { f.process.Missed = []string{"a", "b", "c", "d"} }, []string{"runs_missed warning.*Runs of a, b, c and 1 more.*personasync schedule"}},
 }
 

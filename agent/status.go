@@ -175,6 +175,7 @@ type Process struct {
 	LinesDropped uint64        // of the log since the start, if the last hour has some
 	UsualSilence time.Duration // the longest pause between deliveries of the day before; 0: too few came
 	Intake       *Intake
+	ClockDoubt   string // why the clock may be wrong; "" when nothing speaks against it
 }
 
 // RefusedReload is the last reload, when it was refused.

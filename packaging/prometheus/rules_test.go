@@ -247,6 +247,7 @@ func TestRules(t *testing.T) {
 		{"the socket is missing", steady(well.holding("socket_missing", "critical"), 5), []string{"PersonasyncSocketMissing"}},
 		{"nothing can be read back", steady(well.holding("verify_impossible", "warning"), 10), []string{"PersonasyncVerifyImpossible"}},
 		{"a job failed", steady(well.holding("job_failed", "warning"), 10), []string{"PersonasyncJobFailed"}},
+		{"the clock was set back", steady(well.holding("clock", "warning"), 2), []string{"PersonasyncClock"}},
 		{"the log lost lines", steady(well.holding("log_dropped", "info"), 2), []string{"PersonasyncLogDropped"}},
 		{"runs were missed", steady(well.holding("runs_missed", "warning"), 2), []string{"PersonasyncMissedRuns"}},
 		{"MoEngage lost something", steady(well.holding("verify_differs", "warning"), 2), []string{"PersonasyncVerifyDiffers"}},
