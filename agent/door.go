@@ -229,7 +229,7 @@ func (d *Door) webhook(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 	if err != nil {
 		return unreadableBody(err, webhookTooLarge(c.MaxBodyBytes))
 	}
-	items, array, err := segment.Split(body)
+	items, array, err := segment.Split(withoutMark(body))
 	covered := c.covered(k.Request, body, items, array)
 	if covered == coversNothing {
 		return doorRefusal(http.StatusUnauthorized, "invalid_signature", "The X-Signature does not match this body. Compare the shared secret in Segment's webhook settings with ingest.shared_secret, and let no proxy change the body.")

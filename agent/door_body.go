@@ -41,6 +41,10 @@ func readDoorBody(k *knock, limit int64) ([]byte, error) {
 	return nil, errBodyEncoding
 }
 
+// withoutMark cuts a byte order mark off a body. RFC 8259 lets a reader ignore one, and some senders and
+// proxies put it before JSON.
+func withoutMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
+
 func gunzipBody(k *knock, zipped []byte, limit int64) ([]byte, error) {
 	z, err := gzip.NewReader(bytes.NewReader(zipped))
 	if err != nil {

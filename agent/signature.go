@@ -96,10 +96,11 @@ func (c *DoorConfig) covered(r *http.Request, body []byte, items [][]byte, array
 	if err != nil {
 		return coversNothing
 	}
-	if c.signed(body, signature) {
+	text := withoutMark(body) // who put a mark before it did so before signing, or after
+	if c.signed(body, signature) || len(text) < len(body) && c.signed(text, signature) {
 		return coversAll
 	}
-	if !array || len(items) == 0 || !c.signed(segment.FirstElement(body), signature) && !c.signed(items[0], signature) {
+	if !array || len(items) == 0 || !c.signed(segment.FirstElement(text), signature) && !c.signed(items[0], signature) {
 		return coversNothing
 	}
 	if len(c.BearerTokens) > 0 {

@@ -37,6 +37,7 @@ func (d *Door) trackingCall(k *knock, c *DoorConfig, call store.Call) doorAnswer
 	if err != nil {
 		return unreadableBody(err, callTooLarge)
 	}
+	body = withoutMark(body)
 	key, err := segment.WriteKey(body)
 	if err != nil {
 		return notEvents(err, http.StatusBadRequest)
@@ -62,6 +63,7 @@ func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 	if err != nil {
 		return unreadableBody(err, batchTooLarge)
 	}
+	body = withoutMark(body)
 	batch, err := segment.ParseBatch(body)
 	if err != nil {
 		return notEvents(err, http.StatusBadRequest)

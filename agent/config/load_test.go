@@ -357,6 +357,17 @@ func TestRelativePathsBeginAtTheFile(t *testing.T) {
 	}
 }
 
+func TestAByteOrderMarkBeforeTheConfigurationIsIgnored(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "agent.toml")
+	if err := os.WriteFile(path, []byte("\ufeffdata_dir = \"/data\"\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path, nil)
+	if err != nil || c.DataDir != "/data" {
+		t.Fatalf("%+v, %v", c, err)
+	}
+}
+
 func TestLoadWithoutAFileIsDefaultsAndEnvironment(t *testing.T) {
 	c, err := Load("", []string{"PERSONASYNC_LOG_LEVEL=debug"})
 	if err != nil {
