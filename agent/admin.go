@@ -24,6 +24,7 @@ import (
 type Admin struct {
 	Inspect   Inspector
 	Unready   func() string // empty: events are being accepted
+	Refused   func() *RefusedReload
 	Flush     func(ctx context.Context, computation string) (FlushReceipt, error)
 	Retry     func(context.Context, HandOrder) (*HandReceipt, error)
 	Drop      func(context.Context, HandOrder) (*HandReceipt, error)
@@ -140,6 +141,9 @@ func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
 	why := a.Unready()
 	if why == "" {
 		answer := map[string]any{"ready": true}
+		if refused := a.Refused(); refused != nil {
+			answer["config_refused"] = refused // ready all the same: the configuration of before goes on
+		}
 		if list, err := a.Inspect.Computations(r.Context()); err == nil && len(guarded(list)) > 0 {
 			answer["guard"] = guarded(list) // ready all the same: it speaks of accepting events
 		}

@@ -73,6 +73,7 @@ func testAdmin(i Inspector) *Admin {
 	return &Admin{
 		Inspect:   i,
 		Unready:   func() string { return "" },
+		Refused:   func() *RefusedReload { return nil },
 		Flush:     func(context.Context, string) (FlushReceipt, error) { return FlushReceipt{Pending: 7}, nil },
 		Version:   "1.0",
 		ShowUsers: func() bool { return false },

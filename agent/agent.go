@@ -262,6 +262,7 @@ func (p *process) windows() *Admin {
 	return &Admin{
 		Inspect:   p.inspector(),
 		Unready:   p.readiness.unready,
+		Refused:   p.refused.Load,
 		Flush:     p.flush,
 		Retry:     p.retries().carryOut,
 		Drop:      p.drops().carryOut,

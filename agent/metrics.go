@@ -187,6 +187,7 @@ func (c *reading) conditions(hold []Condition, unread error) {
 
 func (c *reading) process() {
 	health := c.p.senders.Health()
+	c.truth("personasync_config_reload_refused", c.p.refused.Load() != nil)
 	c.counter("personasync_log_lines_dropped_total", c.p.linesDropped())
 	c.truth("personasync_ready", c.p.readiness.unready() == "")
 	c.truth("personasync_moengage_failing", health.State == "failing")

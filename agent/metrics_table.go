@@ -71,6 +71,7 @@ var metricTable = []metric{
 	{"personasync_job_failed", "gauge", []string{"job"}, "1 when the last run of a scheduled job that ended failed. `personasync schedule` has the code."},
 	{"personasync_job_failed_runs_total", "counter", []string{"job"}, "Runs that ended with an error, over restarts."},
 	{"personasync_job_missed_runs_total", "counter", []string{"job"}, "Runs that fell into downtime, or into the run before."},
+	{"personasync_config_reload_refused", "gauge", nil, "1 while the last reload was refused, so that the configuration of before goes on; status says why."},
 	{"personasync_log_lines_dropped_total", "counter", nil, "Lines of the log that were lost because nobody read it; work goes on without them."},
 	{"personasync_scrape_errors_total", "counter", nil, "Scrapes to which the store gave no answer."},
 }

@@ -17,7 +17,7 @@ import (
 
 // reloads reads the configuration again whenever it is asked to. A bad file changes nothing.
 func (p *process) reloads(ctx context.Context) error {
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -31,7 +31,7 @@ func (p *process) reloads(ctx context.Context) error {
 		p.refused.Store(refusedReload(err))
 		p.tellManager(daemon.SdNotifyReady, p.statusLine())
 		if err != nil && ctx.Err() == nil {
-			p.log.Error("the configuration was not reloaded, the old one goes on", "error", err)
+			p.log.Error("the configuration was not reloaded, the old one goes on", "reload", n, "error", err)
 		}
 	}
 }

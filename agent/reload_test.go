@@ -3,10 +3,12 @@ package agent
 import (
 	"bytes"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -168,5 +170,74 @@ func TestReloadTakesTheRetention(t *testing.T) {
 	}
 	if counts, err := p.store.Counts(); err != nil || counts.Events.Parked != 0 {
 		t.Errorf("it is still parked: %+v, %v", counts.Events, err)
+	}
+}
+
+// TestAGoodReloadLeavesNoLineOfABadOne: nor one about rules that did not change.
+func TestAGoodReloadLeavesNoLineOfABadOne(t *testing.T) {
+	s := newSite(t)
+	_, log, reload := s.reloadable(s.load())
+	reload(s.load("PERSONASYNC_RETENTION_PARKED=1h"))
+	log.await(t, "configuration reloaded")
+	reload(s.load()) // the first is over when the second has begun
+	for _, line := range []string{"was not reloaded", "rules changed", "takes effect at the next start only"} {
+		if strings.Contains(log.String(), line) {
+			t.Errorf("it says %q:\n%s", line, log)
+		}
+	}
+	reload(s.load("PERSONASYNC_DEFAULTS_SEND=event"))
+	log.await(t, "rules changed")
+	log.await(t, "(defaults)")
+}
+
+// TestACertificateThatCannotBeReadRefusesTheReload, and so changes nothing: the refusal is in the log, the
+// status, the metrics and /readyz until a good one is taken.
+func TestACertificateThatCannotBeReadRefusesTheReload(t *testing.T) {
+	cert, key, _ := selfSigned(t)
+	s := newSite(t)
+	over := []string{"PERSONASYNC_INGEST_TLS_CERT=" + cert, "PERSONASYNC_INGEST_TLS_KEY=" + key}
+	c := s.load(over...)
+	a, log, reload := s.reloadable(c)
+	i, _ := open(t, c)
+	next := s.load(append(over, "PERSONASYNC_SCHEDULE_MODE=cron")...)
+	if err := os.Rename(cert, cert+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	reload(next)
+	log.await(t, "was not reloaded")
+	if strings.Contains(log.String(), "configuration reloaded") {
+		t.Errorf("it was put in force:\n%s", log)
+	}
+	shown := func(path string) string {
+		resp, err := http.Get("http://" + a.Admin.String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer http.DefaultClient.CloseIdleConnections()
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	refused := func(s Status) bool {
+		return slices.ContainsFunc(s.Conditions, func(c Condition) bool { return c.Name == "config_refused" && strings.Contains(c.Text, "ingest.tls_cert") })
+	}
+	eventually(t, i, "the status says so", refused)
+	if text := shown("/readyz"); !strings.Contains(text, "config_refused") || !strings.Contains(text, `"ready":true`) {
+		t.Errorf("/readyz says %s", text)
+	}
+	if text := shown("/metrics"); !strings.Contains(text, "\npersonasync_config_reload_refused 1\n") {
+		t.Error("/metrics does not say so")
+	}
+	if err := os.Rename(cert+".gone", cert); err != nil {
+		t.Fatal(err)
+	}
+	reload(next)
+	log.await(t, "configuration reloaded")
+	eventually(t, i, "the status does not say so any more", func(s Status) bool { return !refused(s) })
+	if text := shown("/readyz") + shown("/metrics"); strings.Contains(text, "config_refused\":{") || !strings.Contains(text, "\npersonasync_config_reload_refused 0\n") {
+		t.Error("/readyz or /metrics still says so")
 	}
 }
