@@ -22,9 +22,13 @@ import (
 // alone takes orders, and one for admin.listen, which anybody who reaches the port can look through.
 // Through the second nobody sees a user id unless show_users says so.
 type Admin struct {
-	Inspect   Inspector
-	Unready   func() string // empty: events are being accepted
-	Refused   func() *RefusedReload
+	Inspect Inspector
+	Unready func() string // empty: events are being accepted
+	Refused func() *RefusedReload
+
+	Configuration func() Configuration
+	Authenticate  func(context.Context) Authentication
+
 	Flush     func(ctx context.Context, computation string) (FlushReceipt, error)
 	Retry     func(context.Context, HandOrder) (*HandReceipt, error)
 	Drop      func(context.Context, HandOrder) (*HandReceipt, error)
@@ -48,6 +52,7 @@ func (a *Admin) Socket() http.Handler {
 	mux := http.NewServeMux()
 	a.public(mux)
 	a.users(mux, func(h http.HandlerFunc) http.HandlerFunc { return h })
+	a.asked(mux)
 	mux.HandleFunc("POST /api/flush", a.order(a.answer(a.flush)))
 	mux.HandleFunc("POST /api/order", a.order(a.carryOut))
 	mux.HandleFunc("POST /api/user/forget", a.order(a.forgetUser))

@@ -260,9 +260,13 @@ func (p *process) keep(l net.Listener, ingest bool) {
 // windows is the admin side of p.
 func (p *process) windows() *Admin {
 	return &Admin{
-		Inspect:   p.inspector(),
-		Unready:   p.readiness.unready,
-		Refused:   p.refused.Load,
+		Inspect: p.inspector(),
+		Unready: p.readiness.unready,
+		Refused: p.refused.Load,
+
+		Configuration: p.configuration,
+		Authenticate:  func(ctx context.Context) Authentication { return authenticate(ctx, p.config.Load()) },
+
 		Flush:     p.flush,
 		Retry:     p.retries().carryOut,
 		Drop:      p.drops().carryOut,

@@ -12,7 +12,6 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
-	syncer "personasync/sync"
 )
 
 // Finding is what one check of the doctor found.
@@ -51,7 +50,11 @@ func (d *doctor) find(check, state, do, message string, args ...any) {
 // MoEngage is the test of credentials that MoEngage has for that.
 func Diagnose(ctx context.Context, c *config.Config, unread error, version string) []Finding {
 	d := &doctor{config: c, version: version}
-	d.checkConfig(unread)
+	note, err := BorrowSecrets(ctx, c, version)
+	if unread != nil && err == nil && c.Refused() == nil && c.Unread() == nil {
+		unread = nil
+	}
+	d.checkConfig(unread, note)
 	d.checkData()
 	d.checkDisk()
 	d.checkAgent(ctx)
@@ -59,7 +62,11 @@ func Diagnose(ctx context.Context, c *config.Config, unread error, version strin
 	return d.findings
 }
 
-func (d *doctor) checkConfig(unread error) {
+func (d *doctor) checkConfig(unread error, borrowed string) {
+	if err := d.config.Refused(); err != nil {
+		d.find("config", "fail", "correct it, then `personasync config check`: neither a start nor a reload takes it", "%v", err)
+		return
+	}
 	if unread != nil {
 		d.find("config", "skip", "run doctor as the user of the agent", "its secrets cannot be read: %v", unread)
 		return
@@ -74,6 +81,9 @@ func (d *doctor) checkConfig(unread error) {
 	from := d.config.Path
 	if from == "" {
 		from = "defaults and environment"
+	}
+	if borrowed != "" {
+		from += ". " + borrowed
 	}
 	d.find("config", "ok", "", "%s", from)
 }
@@ -208,26 +218,40 @@ func checkOf(name string) string {
 	return "agent" // of a newer agent
 }
 
+// authenticate has the running agent test its credentials, because it has them; else those of the
+// configuration are tested, if they can be read.
+func (d *doctor) authenticate(ctx context.Context, unread error) (a Authentication, asked bool) {
+	if client, err := Dial(ctx, d.config.Socket(os.Getenv), d.version); err == nil {
+		defer client.Close()
+		if a, err = client.Authenticate(ctx); err == nil {
+			return a, true
+		}
+	}
+	if unread != nil || d.config.Refused() != nil || d.config.MoEngage.APIKey.Current() == "" || d.config.Complete() != nil {
+		return a, false
+	}
+	return authenticate(ctx, d.config), true
+}
+
 // maxSkew is how far the clocks may be apart. MoEngage refuses events from its future.
 const maxSkew = time.Minute
 
 func (d *doctor) checkMoEngage(ctx context.Context, unread error) {
-	if unread != nil || d.config.Complete() != nil {
+	a, asked := d.authenticate(ctx, unread)
+	switch {
+	case !asked:
 		d.find("moengage", "skip", "", "not asked, for want of credentials")
 		return
+	case a.Code != "":
+		m, _ := ExplainCode(a.Code)
+		d.find("moengage", "fail", m.Do+" `personasync outbox explain-code "+a.Code+"` says more.", "%s: %s", a.BaseURL, a.Sentence)
+	case a.Error != "":
+		d.find("moengage", "fail", "", "%s", a.Error)
+	default:
+		d.find("moengage", "ok", "", "%s takes the credentials", a.BaseURL)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	theirs, err := syncer.Authenticate(ctx, senderConfig(d.config, store.RoadTransition))
-	if refused := (*syncer.ReadError)(nil); errors.As(err, &refused) {
-		m, _ := ExplainCode(refused.Code)
-		d.find("moengage", "fail", m.Do+" `personasync outbox explain-code "+refused.Code+"` says more.", "%s: %s", d.config.BaseURL(), refused.Sentence)
-	} else if err != nil {
-		d.find("moengage", "fail", "", "%v", err)
-	} else {
-		d.find("moengage", "ok", "", "%s takes the credentials", d.config.BaseURL())
-	}
-	switch skew := time.Since(theirs); {
+	theirs := a.Date
+	switch skew := a.Now.Sub(theirs); {
 	case theirs.IsZero():
 		d.find("clock", "skip", "", "nobody to compare it with")
 	case skew.Abs() > maxSkew:

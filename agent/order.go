@@ -124,6 +124,9 @@ func (f files) Order(ctx context.Context, o Order, progress func(done, total int
 // open opens the store of a stopped agent, with what was received applied, for a command that the lock
 // names to others. A command that has the files is waited for.
 func (f files) open(ctx context.Context, command string, do func(*store.Store) error) error {
+	if err := f.config.Refused(); err != nil {
+		return fmt.Errorf("the agent is not running, and its files are worked on with a faultless configuration alone: %w", err)
+	}
 	if err := checkOwner(f.config.DataDir); err != nil {
 		return err
 	}

@@ -222,7 +222,9 @@ func TestACertificateThatCannotBeReadRefusesTheReload(t *testing.T) {
 		return string(text)
 	}
 	refused := func(s Status) bool {
-		return slices.ContainsFunc(s.Conditions, func(c Condition) bool { return c.Name == "config_refused" && strings.Contains(c.Text, "ingest.tls_cert") })
+		return slices.ContainsFunc(s.Conditions, func(c Condition) bool {
+			return c.Name == "config_refused" && strings.Contains(c.Text, "ingest.tls_cert")
+		})
 	}
 	eventually(t, i, "the status says so", refused)
 	if text := shown("/readyz"); !strings.Contains(text, "config_refused") || !strings.Contains(text, `"ready":true`) {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -71,6 +72,7 @@ type shell struct {
 	environ         []string
 	again           func(ctx context.Context, args ...string) *exec.Cmd // see Streams
 	hangup          chan os.Signal                                      // see Streams
+	warned          bool                                                // see warnOnce
 	log             *logQueue                                           // of `run`; nil before there is one
 	paint, errPaint palette                                             // colours for out and err
 }
@@ -204,10 +206,44 @@ func (sh *shell) loadConfig(c *urfave.Context) (*config.Config, error) {
 	return sh.load(c, config.Load)
 }
 
-// loadPlaces reads the configuration for who only wants to find the agent: an operator need not be
-// able to read its secrets.
+// loadPlaces reads the configuration for a command that looks for the agent and its data. An operator
+// need not be able to read its secrets, and a fault elsewhere in it is a warning.
 func (sh *shell) loadPlaces(c *urfave.Context) (*config.Config, error) {
-	return sh.load(c, config.LoadWithoutSecrets)
+	conf, err := sh.load(c, config.LoadPlaces)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, config.ErrNoFile) {
+		return sh.servicePlaces(err)
+	}
+	if err == nil && conf.Refused() != nil {
+		sh.warnOnce("the configuration has faults, which neither a start nor a reload takes (`personasync config check` names them all); "+
+			"this command goes by data_dir %s and the socket %s:\n  %s", conf.DataDir, conf.Socket(sh.getenv), strings.ReplaceAll(conf.Refused().Error(), "\n", "\n  "))
+	}
+	return conf, err
+}
+
+// servicePlaces stands in for a configuration that cannot be read, where the socket of the service is
+// there to be asked: what its agent does it knows itself.
+func (sh *shell) servicePlaces(unread error) (*config.Config, error) {
+	if _, err := os.Stat(serviceSocket); err != nil {
+		return nil, unread
+	}
+	conf, err := config.LoadPlaces("", sh.environ)
+	if err != nil {
+		return nil, unread
+	}
+	if conf.Admin.Socket == "" {
+		conf.Admin.Socket = serviceSocket
+	}
+	conf.Refuse(unread)
+	sh.warnOnce("%v; the agent at %s is asked", unread, conf.Admin.Socket)
+	return conf, nil
+}
+
+// warnOnce warns on standard error, once for a command that reads the configuration again and again.
+func (sh *shell) warnOnce(format string, args ...any) {
+	if !sh.warned {
+		sh.warned = true
+		fmt.Fprintln(sh.err, sh.errPaint.yellow("warning:"), fmt.Sprintf(format, args...))
+	}
 }
 
 func (sh *shell) load(c *urfave.Context, load func(string, []string) (*config.Config, error)) (*config.Config, error) {

@@ -126,7 +126,7 @@ func (sh *shell) keys(app *urfave.App, typed []string) (list []string) {
 	default:
 		return nil
 	}
-	conf, err := config.LoadWithoutSecrets(configNamed(before, sh), sh.environ)
+	conf, err := config.LoadPlaces(configNamed(before, sh), sh.environ)
 	if err != nil {
 		return nil
 	}

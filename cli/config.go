@@ -8,6 +8,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/agent"
 	"personasync/agent/config"
 )
 
@@ -60,7 +61,10 @@ func (sh *shell) configCheck(c *urfave.Context) error {
 		return err
 	}
 	result := checked{File: path, Warnings: []string{}}
-	conf, err := config.Load(path, sh.environ)
+	conf, note, err := sh.loadAsAgent(c, path)
+	if note != "" {
+		sh.remark("%s", note)
+	}
 	if err == nil {
 		result.Warnings = append(result.Warnings, conf.Warnings()...)
 		err = conf.Complete()
@@ -83,6 +87,28 @@ func (sh *shell) configCheck(c *urfave.Context) error {
 	return err
 }
 
+// loadAsAgent reads the configuration as `run` would. What this shell may not see, a credential or a file
+// of the agent's user, the running agent is asked for: note says so.
+func (sh *shell) loadAsAgent(c *urfave.Context, path string) (conf *config.Config, note string, err error) {
+	conf, unread := config.Load(path, sh.environ)
+	if faults := (*config.Faults)(nil); unread != nil && errors.As(unread, &faults) && faults.OnlyUnread() {
+		conf, err = config.LoadWithoutSecrets(path, sh.environ)
+	} else {
+		err = unread
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	note, asked := agent.BorrowSecrets(c.Context, conf, Version())
+	switch {
+	case asked == nil && conf.Unread() == nil:
+		return conf, note, nil
+	case unread == nil && asked != nil && conf.Complete() != nil:
+		note = "no running agent could be asked for what its service alone may see, such as credentials of systemd: " + asked.Error()
+	}
+	return conf, note, unread
+}
+
 func fileText(path string) string {
 	if path == "" {
 		return "no file; defaults and environment"
@@ -94,9 +120,12 @@ func (sh *shell) configShow(c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	conf, err := sh.loadPlaces(c)
+	conf, err := sh.load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return err
+	}
+	if note, _ := agent.BorrowSecrets(c.Context, conf, Version()); note != "" { // without an agent there is nothing to add
+		sh.remark("%s", note)
 	}
 	settings := conf.Effective()
 	if c.Bool("json") {

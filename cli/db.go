@@ -12,6 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/config"
 	"personasync/store"
 )
 
@@ -201,7 +202,7 @@ func (sh *shell) dbRestore(c *urfave.Context) error {
 	if err := arguments(c, "FILE"); err != nil {
 		return err
 	}
-	places, err := sh.loadPlaces(c)
+	places, err := sh.load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (sh *shell) doctor(c *urfave.Context) error {
 	}
 	conf, unread := config.Load(path, sh.environ)
 	if unread != nil {
-		if conf, err = config.LoadWithoutSecrets(path, sh.environ); err != nil {
+		if conf, err = config.LoadPlaces(path, sh.environ); err != nil {
 			return incurable(err)
 		}
 	}

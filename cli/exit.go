@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"personasync/agent"
+	"personasync/agent/config"
 	"personasync/store"
 )
 
@@ -54,6 +55,7 @@ func nothing(format string, args ...any) error {
 func exitCode(err error) int {
 	var own *coded
 	var ambiguous *store.AmbiguousError
+	var faults *config.Faults
 	switch {
 	case err == nil, brokenPipe(err):
 		return ExitDone
@@ -63,7 +65,7 @@ func exitCode(err error) int {
 		return ExitNothing
 	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrStarting):
 		return ExitNoAgent
-	case errors.As(err, &ambiguous), errors.Is(err, fs.ErrPermission), isMistake(err),
+	case errors.As(err, &ambiguous), errors.As(err, &faults), errors.Is(err, config.ErrNoFile), errors.Is(err, fs.ErrPermission), isMistake(err),
 		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
 		return ExitUsage
 	}

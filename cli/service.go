@@ -54,6 +54,9 @@ func (sh *shell) serviceCommand() *urfave.Command {
 	}
 }
 
+// serviceSocket is where the packaged units and the configuration of the service have the socket.
+var serviceSocket = "/run/personasync/admin.sock"
+
 // Where `service install` puts things. A package puts them below /usr.
 const (
 	serviceBinary   = "/usr/local/bin/personasync"
@@ -78,7 +81,7 @@ func serviceFile(name, binary string) string {
 // serviceExample is the example with the socket where the unit has it: the unit's $RUNTIME_DIRECTORY is
 // unknown to a shell, and an operator's command must find the agent.
 func serviceExample() []byte {
-	return bytes.Replace(config.Example(), []byte(`socket     = "" `), []byte(`socket     = "/run/personasync/admin.sock" `), 1)
+	return bytes.Replace(config.Example(), []byte(`socket     = "" `), []byte(`socket     = "`+serviceSocket+`" `), 1)
 }
 
 func (sh *shell) servicePrint(c *urfave.Context) error {

@@ -86,15 +86,19 @@ func (l *loader) checkTLS() {
 	case l.cfg.blind:
 		return
 	}
+	found := len(l.faults.All)
 	if _, err := os.Stat(in.TLSCert); err != nil {
+		defer l.deny(found, err)
 		l.refuseKey("ingest.tls_cert", "cannot be read: %v", reason(err))
 		return
 	}
 	if err := checkPrivate(in.TLSKey); err != nil {
+		defer l.deny(found, err)
 		l.refuseKey("ingest.tls_key", "%v", err)
 		return
 	}
 	if _, err := tls.LoadX509KeyPair(in.TLSCert, in.TLSKey); err != nil {
+		defer l.deny(found, err)
 		l.refuseKey("ingest.tls_cert", "cannot be used with ingest.tls_key: %v", reason(err))
 	}
 }

@@ -49,6 +49,9 @@ type Config struct {
 	origins map[string]origin // by full key; a key that is not in it has its default
 	notes   []string          // warnings that only reading could find
 	blind   bool              // read without secrets: their absence says nothing
+	refused error             // see Refused
+
+	borrowed map[string]Setting // secrets that the running agent has, see Borrow
 }
 
 // Log is how the agent writes its log.

@@ -104,6 +104,7 @@ func (s source) place() string {
 }
 
 func (l *loader) refuseSource(s source, err error) {
+	defer l.deny(len(l.faults.All), err)
 	if s.from.kind == fromCredential {
 		l.add(s.from.fault(s.field.key, "", fmt.Sprintf("%s %v", s.path, err)))
 		return
@@ -149,9 +150,19 @@ func checkPrivate(path string) error {
 	return nil
 }
 
+// errDenied is about a file that another user may well be able to read.
+var errDenied = errors.New("this user may not read it: make its group that of the agent, with mode 0640")
+
+// deny notes that the faults from n on are of a file that may not be read, if err says so.
+func (l *loader) deny(n int, err error) {
+	for i := n; i < len(l.faults.All); i++ {
+		l.faults.All[i].denied = errors.Is(err, errDenied) || errors.Is(err, fs.ErrPermission)
+	}
+}
+
 func unreadable(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return errors.New("this user may not read it: make its group that of the agent, with mode 0640")
+		return errDenied
 	}
 	return fmt.Errorf("cannot be read: %w", reason(err))
 }

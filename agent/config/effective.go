@@ -27,6 +27,9 @@ func (c *Config) Effective() []Setting {
 }
 
 func (c *Config) setting(f field) Setting {
+	if s, ok := c.borrowed[f.key]; ok {
+		return s
+	}
 	value, from := f.show(), c.origins[f.key]
 	if c.blind && f.isSecret() && (from.kind == fromSecretFile || from.kind == fromCredential) {
 		value = "(not read)"

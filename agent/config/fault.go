@@ -17,6 +17,7 @@ type Fault struct {
 	Problem string `json:"problem"`
 
 	column int
+	denied bool // this user may not read the file, and the agent's may
 }
 
 // String is one line; a fault of syntax adds the line of the file that it is about.

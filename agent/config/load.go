@@ -156,6 +156,17 @@ func (l *loader) read(doc []byte) (*Config, error) {
 		return nil, &l.faults // nothing behind a syntax error can be trusted to be what it seems
 	}
 
+	l.lay(entries)
+	if len(l.faults.All) > 0 {
+		l.faults.sort()
+		return nil, &l.faults
+	}
+	l.notePermissions()
+	return l.cfg, nil
+}
+
+// lay makes the configuration of a document's entries and the environment, and notes what is wrong.
+func (l *loader) lay(entries []entry) {
 	for _, e := range entries {
 		l.take(e)
 	}
@@ -164,13 +175,6 @@ func (l *loader) read(doc []byte) (*Config, error) {
 	l.takeSecrets()
 	l.takeSections() // after the environment: they inherit its [defaults]
 	l.check()
-
-	if len(l.faults.All) > 0 {
-		l.faults.sort()
-		return nil, &l.faults
-	}
-	l.notePermissions()
-	return l.cfg, nil
 }
 
 // take uses one entry; those of a [[computation]] are put aside for later.

@@ -33,10 +33,10 @@ func (c *Config) warnIngest(say sayer) {
 		say("ingest.auth is off: every program on this machine can post events")
 	case c.blind:
 	default:
-		if len(in.SharedSecret) == 0 && len(in.BearerToken) == 0 {
+		if !c.has("ingest.shared_secret", in.SharedSecret) && !c.has("ingest.bearer_token", in.BearerToken) {
 			say("neither ingest.shared_secret nor ingest.bearer_token is set: POST /segment/webhook will answer 503")
 		}
-		if len(in.WriteKeys) == 0 {
+		if !c.has("ingest.write_keys", in.WriteKeys) {
 			say("ingest.write_keys is not set: the Tracking API routes (/v1/…) will answer 503")
 		}
 	}
@@ -151,7 +151,7 @@ func (c *Config) missing() []field {
 	if c.MoEngage.WorkspaceID == "" {
 		missing = append(missing, keyed(&c.MoEngage, "moengage.", "workspace_id"))
 	}
-	if len(c.MoEngage.APIKey) == 0 && !c.blind {
+	if !c.has("moengage.api_key", c.MoEngage.APIKey) && !c.blind {
 		missing = append(missing, keyed(&c.MoEngage, "moengage.", "api_key"))
 	}
 	return missing
