@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/hex"
@@ -288,8 +289,8 @@ func (f *field) post(path string, body []byte) int {
 	if strings.HasPrefix(path, "/v1/") {
 		req.SetBasicAuth("wk", "")
 	}
-	transport := &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) {
-		return net.Dial("unix", filepath.Join(f.dir, "in.sock"))
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(f.dir, "in.sock"))
 	}}
 	return do(f.t, &http.Client{Transport: transport}, req)
 }
