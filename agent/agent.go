@@ -317,6 +317,7 @@ func (p *process) facts() Process {
 		facts.MoEngage.NextTry = timestamp(health.NextProbe.Truncate(time.Second))
 	}
 	facts.NoSocket = p.o.Missed
+	facts.DataMoved = errors.Is(p.store.Refusal(), store.ErrMoved)
 	if dropped := p.linesDropped(); p.dropped.lately(dropped, now) {
 		facts.LinesDropped = dropped
 	}

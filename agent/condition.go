@@ -50,6 +50,7 @@ var conditionKinds = []conditionKind{
 	{conditionNotRunning, []string{critical}, "agent", (*facts).notRunning},
 	{conditionUnreadable, []string{critical}, "data", nil}, // there are no facts then: see readings.conditions
 	{"socket_missing", []string{critical}, "socket", (*facts).socketMissing},
+	{"data_moved", []string{critical}, "data", (*facts).dataMoved},
 	{"not_ready", []string{critical}, "agent", (*facts).notReady},
 	{"intake_refused", []string{critical, warning}, "intake", (*facts).intakeRefused},
 	{"intake_ignored", []string{critical, warning}, "intake", (*facts).intakeIgnored},
@@ -65,6 +66,7 @@ var conditionKinds = []conditionKind{
 	{"ledger", []string{critical}, "data", (*facts).unbalanced},
 	{"damage", []string{warning}, "data", (*facts).damage},
 	{"config_refused", []string{warning}, "config", (*facts).configRefused},
+	{"key_conflict", []string{warning}, "outbox", (*facts).keyConflict},
 	{"held", []string{warning}, "outbox", (*facts).held},
 	{"parked", []string{warning}, "outbox", (*facts).parked},
 	{"verify_differs", []string{warning, info}, "verify", (*facts).verifyDiffers},
@@ -115,11 +117,21 @@ func (f *facts) notRunning() *Condition {
 }
 
 func (f *facts) notReady() *Condition {
-	if !f.running() || f.status.Ready || f.status.Unready == f.process.NoSocket {
+	if !f.running() || f.status.Ready || f.process.DataMoved || f.status.Unready == f.process.NoSocket {
 		return nil
 	}
 	return condition(critical, "", []string{"personasync doctor"},
 		"Events are not being accepted: %sSegment keeps them and sends them again for about four hours.", ended(f.status.Unready))
+}
+
+// dataMoved holds while the open files are not the ones in data_dir.
+func (f *facts) dataMoved() *Condition {
+	if !f.process.DataMoved {
+		return nil
+	}
+	dir := shellWord(f.process.DataDir)
+	return condition(critical, "", []string{"ls -la " + dir, "findmnt -T " + dir, "personasync db backup personasync-backup.tar"},
+		"Events are not being accepted: %sPut the files back, and the agent goes on within a second. If they cannot come back, make a backup before the agent stops: it still has them open.", ended(f.status.Unready))
 }
 
 // socketMissing holds where systemd was to hand over the socket of ingest, and did not.
@@ -474,14 +486,50 @@ func (f *facts) configRefused() *Condition {
 		"The configuration was refused at the reload of %s, and the one before it goes on: %s", at(r.At), ended(r.Error))
 }
 
+// conflicting lists the computations whose changes are held for the name of another.
+func (f *facts) conflicting() (list []store.ComputationInfo) {
+	for _, c := range f.computations {
+		if c.Conflict != nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// keyConflict names both computations. Where they share the key, one may be the other made again.
+func (f *facts) keyConflict() *Condition {
+	list := f.conflicting()
+	if len(list) == 0 {
+		return nil
+	}
+	var parts, commands []string
+	for _, c := range list[:min(len(list), 3)] {
+		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, quantity(c.Held, "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
+		if c.Key == c.Conflict.Key && c.ID != c.Conflict.ID {
+			commands = append(commands, "personasync audience adopt "+shellWord(c.Key)+" "+shellWord(c.ID))
+		}
+		commands = append(commands, "personasync outbox list --state held --computation "+shellWord(cmp.Or(c.ID, c.Key)))
+	}
+	more := ""
+	if n := len(list) - len(parts); n > 0 {
+		more = fmt.Sprintf("; and %s more", quantity(uint64(n), "conflict"))
+	}
+	return condition(warning, "", commands,
+		"%s%s. The changes of the one that came later are held. If it was made again in Segment, `adopt` has it continue the other; else give it a name of its own in a [[computation]] section of the configuration.", strings.Join(parts, "; "), more)
+}
+
 // held names the audiences whose exits the guard holds, and both ways out.
 func (f *facts) held() *Condition {
 	st := f.status
-	if st.Held == 0 && len(st.Guard) == 0 {
-		return nil
-	}
 	if len(st.Guard) == 0 {
-		return condition(warning, "", []string{"personasync outbox list --state held"}, "%s held back, waiting for your decision.", are(st.Held, "change"))
+		conflicts := uint64(0)
+		for _, c := range f.conflicting() {
+			conflicts += c.Held
+		}
+		if st.Held <= conflicts {
+			return nil // key_conflict speaks of them
+		}
+		return condition(warning, "", []string{"personasync outbox list --state held"}, "%s held back, waiting for your decision.", are(st.Held-conflicts, "change"))
 	}
 	var commands []string
 	var parts []string

@@ -1,13 +1,18 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"personasync/agent/config"
 	"personasync/store"
 )
 
@@ -167,6 +172,17 @@ var conditionCases = []struct {
 		f.process.Refused = &RefusedReload{At: two.Add(-time.Hour), Error: "schedule.cron: bad"}
 	}, []string{"config_refused warning.*reload of 01:00:00 UTC, 1 March.*schedule.cron: bad. .*personasync config check"}},
 
+	{"the data was moved away", func(f *facts) {
+		f.process.DataMoved, f.status.Ready, f.status.Unready = true, false, "the data was moved or removed while the agent runs: /var/lib/personasync"
+	}, []string{"data_moved critical.*not being accepted: the data was moved.*findmnt -T /var/lib/personasync;personasync db backup"}},
+	{"an audience was made again", func(f *facts) {
+		f.status.Held = 3
+		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2", Held: 3, Conflict: &store.Conflict{Key: "vip", ID: "aud_1", Name: "vip"}}}
+	}, []string{"key_conflict warning.*vip \\(id aud_2, 3 changes held\\) and vip \\(id aud_1\\) would both be sent as vip.*personasync audience adopt vip aud_2;personasync outbox list --state held --computation aud_2"}},
+	{"two names become one, and something else is held", func(f *facts) {
+		f.status.Held = 4
+		f.computations = []store.ComputationInfo{{Key: "segment_status", ID: "aud_2", Held: 3, Conflict: &store.Conflict{Key: "status", ID: "aud_1", Name: "segment_status"}}}
+	}, []string{"key_conflict warning.*segment_status \\(id aud_2, 3 changes held\\) and status \\(id aud_1\\) would both be sent as segment_status", "held warning.*1 change is held"}},
 	{"exits are held", func(f *facts) {
 		f.status.Held = 350
 		f.status.Guard = []GuardedAudience{{Key: "big spenders", ID: "aud_1", Held: 350, Since: "2026-03-01T01:00:00Z"}}
@@ -293,6 +309,71 @@ func TestAMappingThatLosesThePersonasIsNotGood(t *testing.T) {
 	if err != nil || len(st.Conditions) != 1 || st.Conditions[0].Name != "intake_ignored" || !strings.Contains(st.Conditions[0].Text, "no context.personas") {
 		t.Errorf("status has %+v, %v", st.Conditions, err)
 	}
+}
+
+// TestAKeyConflictNamesBothAndTheCommand: the hint had no arguments.
+func TestAKeyConflictNamesBothAndTheCommand(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	a.tell(news("ann", true, time.Now()))
+	eventually(t, i, "the first is delivered", func(st Status) bool { return st.Delivered == 1 })
+	a.tell(strings.Replace(news("ann", true, time.Now()), `"aud_1"`, `"aud_2"`, 1))
+	eventually(t, i, "the second is held", func(st Status) bool { return st.Held > 0 && st.Unapplied == 0 })
+	check := func(when string) {
+		t.Helper()
+		st, err := i.Status(t.Context())
+		at := slices.IndexFunc(st.Conditions, func(c Condition) bool { return c.Name == "key_conflict" })
+		if err != nil || at < 0 {
+			t.Fatalf("%s: status has %+v, %v", when, st.Conditions, err)
+		}
+		got := st.Conditions[at]
+		if !strings.Contains(got.Text, "vip (id aud_2, 1 change held) and vip (id aud_1)") || got.Commands[0] != "personasync audience adopt vip aud_2" {
+			t.Errorf("%s: %+v", when, got)
+		}
+	}
+	check("while it runs")
+	a.stop()
+	i, _ = open(t, c)
+	check("from the files")
+}
+
+// TestARefusedReloadIsACondition: it left a line of the log, and nothing else.
+func TestARefusedReloadIsACondition(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	hup := make(chan os.Signal)
+	a := s.start(c, RunOptions{Reload: hup, Load: func() (*config.Config, error) { return nil, errors.New("schedule.cron: 61 is no minute") }})
+	i, _ := open(t, c)
+	hup <- syscall.SIGHUP
+	eventually(t, i, "the reload was refused", func(st Status) bool {
+		return slices.ContainsFunc(st.Conditions, func(c Condition) bool {
+			return c.Name == "config_refused" && strings.Contains(c.Text, "61 is no minute")
+		})
+	})
+	if text := scrape(t, "http://"+a.Admin.String()+"/metrics"); !strings.Contains(text, `personasync_condition{name="config_refused",severity="warning"} 1`) {
+		t.Error("the metrics do not tell of it")
+	}
+}
+
+// TestDataThatWasMovedIsACondition, for as long as it is away.
+func TestDataThatWasMovedIsACondition(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	data := filepath.Join(s.dir, "data")
+	if err := os.Rename(data, data+".away"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, i, "it says that its data is away", func(st Status) bool {
+		return len(st.Conditions) > 0 && st.Conditions[0].Name == "data_moved" && strings.Contains(st.Conditions[0].Text, data)
+	})
+	if err := os.Rename(data+".away", data); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, i, "it has its data", func(st Status) bool { return st.Ready })
 }
 
 // TestTheUsualSilenceIsOfTheDayBefore, and of time in which somebody listened.

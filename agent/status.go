@@ -165,6 +165,7 @@ type Process struct {
 
 	// What conditions are judged by; all zero of a stopped agent.
 	DataDir      string
+	DataMoved    bool      // the open files are not the ones there
 	Realtime     bool      // no change waits for a schedule
 	LastFlush    time.Time // since when every schedule has run; zero: not known
 	Space        *store.Space

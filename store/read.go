@@ -265,7 +265,7 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && !f.former() {
 				list = append(list, ComputationInfo{
-					Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
+					Conflict: b.conflictOf(f), Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
 					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f), LastEvent: timestamp(f.lastEvent),
 					ExitsHeldSince: timestamp(f.watch.tripped),
 				})
@@ -275,6 +275,20 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 	})
 	slices.SortStableFunc(list, func(a, b ComputationInfo) int { return strings.Compare(a.Key, b.Key) })
 	return list, err
+}
+
+// conflictOf names the computation that f would overwrite, and what under; nil where nothing is held for it.
+func (b *batch) conflictOf(f *field) *Conflict {
+	p := b.st.rules.For(f.key, f.id)
+	for _, x := range b.st.registry.voices(f) {
+		if x.held == 0 {
+			continue
+		}
+		if rival := b.st.registry.rival(x, &p, &b.st.rules); rival != nil && rival != x {
+			return &Conflict{Key: rival.key, ID: rival.id, Name: SentName(x.kind(), x.attribute(&p))}
+		}
+	}
+	return nil
 }
 
 // heldOf counts what is held of a computation, on all channels.

@@ -105,6 +105,16 @@ type ComputationInfo struct {
 
 	// ExitsHeldSince is when the guard found that too many members left at once; "" while exits go.
 	ExitsHeldSince string `json:"exits_held_since,omitempty"`
+
+	// Conflict is set while changes are held because another computation has the name: key_conflict.
+	Conflict *Conflict `json:"conflict,omitempty"`
+}
+
+// Conflict is the computation that has a name already under which another one would be sent.
+type Conflict struct {
+	Key  string `json:"key"`
+	ID   string `json:"id"`
+	Name string `json:"name"` // as it leaves
 }
 
 // MemberInfo is one line of `audience members KEY`.

@@ -237,6 +237,8 @@ func TestRules(t *testing.T) {
 		{"MoEngage is away", steady(well.holding("moengage_failing", "warning"), 20), []string{"PersonasyncMoEngageFailing"}},
 		{"events are not accepted", steady(well.holding("not_ready", "critical"), 5), []string{"PersonasyncNotReady"}},
 		{"changes wait", steady(well.holding("lag", "critical"), 10), []string{"PersonasyncLag"}},
+		{"the data was moved", steady(well.holding("data_moved", "critical"), 5), []string{"PersonasyncDataMoved"}},
+		{"two computations have one name", steady(well.holding("key_conflict", "warning"), 20), []string{"PersonasyncKeyConflict"}},
 		{"changes are held", steady(well.holding("held", "warning"), 20), []string{"PersonasyncHeld"}},
 		{"apply is behind", steady(well.holding("behind", "warning"), 15), []string{"PersonasyncBehind"}},
 		{"the disk is nearly full", steady(well.holding("disk", "critical"), 8), []string{"PersonasyncDiskLow"}},
