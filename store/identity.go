@@ -62,11 +62,16 @@ func identitySentence(reason string) string {
 // CleanID returns what a text means as the id of a user. Blanks alone name nobody. An e-mail address has no
 // blanks around it. Any other id is taken letter for letter: blanks are part of it, as they are to Segment.
 func CleanID(text string) string {
-	inner := strings.TrimFunc(text, func(c rune) bool { return unicode.IsSpace(c) || unicode.Is(unicode.Cf, c) })
+	inner := strings.TrimFunc(text, IsBlank)
 	if inner == "" || strings.Contains(inner, "@") {
 		return inner
 	}
 	return text
+}
+
+// IsBlank reports whether a character shows nothing: white space, a mark of the direction of writing, and the like.
+func IsBlank(c rune) bool {
+	return c <= ' ' && unicode.IsSpace(c) || c > '~' && (unicode.IsSpace(c) || unicode.Is(unicode.Cf, c))
 }
 
 // Nameable reports whether a person can name an id in a command: it is UTF-8 without control characters.

@@ -47,17 +47,17 @@ func (r *reader) readPersonas() {
 			p.emitter = m.value
 		}
 	}
-	p.present = r.text(p.class) != "" || r.text(p.id) != "" || r.text(p.key) != "" || r.text(p.emitter) != ""
+	p.present = r.says(p.class) || r.says(p.id) || r.says(p.key) || r.says(p.emitter)
 }
 
 // name reads the name of a computation. Blanks are none. One with control characters cannot be named in a
 // command, and of two with half a character nobody could tell which is which: such a name is taken away, and
 // faults the event.
 func (r *reader) name(at store.Span) string {
-	name := r.text(at)
-	if name == "" || strings.TrimSpace(name) == "" {
+	if !r.says(at) {
 		return ""
 	}
+	name := r.text(at)
 	if !store.Nameable(name) || store.LoneSurrogate(cut(r.raw, at)) >= 0 {
 		r.fault(FaultInvalidUTF8, "A name of the computation has control characters or half a character in it. Look at what builds these events: Segment's own names have none.")
 		return ""
@@ -101,7 +101,7 @@ func (r *reader) engage() {
 	emitter := r.name(p.emitter)
 	e.PassThrough = e.Call == store.CallTrack && (e.Class == store.ClassJourneyStep || emitter != "")
 	e.Object, _ = r.objects()
-	if r.text(p.class) == "" {
+	if !r.says(p.class) {
 		e.Class = r.impliedClass()
 	}
 	if e.Key == "" {
@@ -180,7 +180,7 @@ func (r *reader) computed() {
 	} else {
 		r.membership()
 	}
-	if e.PassThrough && strings.TrimSpace(e.Name) == "" {
+	if e.PassThrough && !r.says(r.top.name) {
 		if e.Name = ""; e.Flag == store.FlagSilent && len(e.Columns) == 0 {
 			r.fault(FaultMissingName, "The event has no name and says no membership, so nothing says what happened. Map event in Segment's webhook settings.")
 		}
@@ -262,10 +262,10 @@ func (r *reader) objects() (own, other store.Span) {
 
 // namedIn reads the computation that an object names itself.
 func (r *reader) namedIn(object store.Span) (key string, class store.Class) {
-	if at, _ := r.member(object, "audience_key"); strings.TrimSpace(r.text(at)) != "" {
+	if at, _ := r.member(object, "audience_key"); r.says(at) {
 		return r.name(at), store.ClassAudience
 	}
-	if at, _ := r.member(object, "trait_key"); strings.TrimSpace(r.text(at)) != "" {
+	if at, _ := r.member(object, "trait_key"); r.says(at) {
 		return r.name(at), store.ClassTrait
 	}
 	return "", store.ClassNone

@@ -287,7 +287,7 @@ func (r *reader) email() store.Span {
 	case store.CallTrack:
 		first, second = second, first
 	}
-	if at, _ := r.member(first, "email"); r.first(at) == '"' && store.CleanID(r.text(at)) != "" {
+	if at, _ := r.member(first, "email"); r.says(at) {
 		return at
 	}
 	if at, _ := r.member(second, "email"); r.first(at) == '"' {
@@ -366,6 +366,11 @@ func (r *reader) first(at store.Span) byte {
 		return 0
 	}
 	return r.raw[at.Off]
+}
+
+// says reports whether the value is a text that is more than blanks.
+func (r *reader) says(at store.Span) bool {
+	return r.first(at) == '"' && bytes.IndexFunc(r.decoded(at), func(c rune) bool { return !store.IsBlank(c) }) >= 0
 }
 
 // text is the value's text, or "" when it is not a text.

@@ -116,6 +116,8 @@ func beyondReference(raw []byte) bool {
 	return false
 }
 
+func says(text string) bool { return strings.TrimFunc(text, store.IsBlank) != "" }
+
 // reference reads a valid event of the webhook route that is not beyondReference.
 func reference(raw []byte, received time.Time) (g gist) {
 	top := parseObject(raw)
@@ -202,7 +204,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 	}
 	name := func(o object, member string) string {
 		name := o.string(member)
-		if strings.TrimSpace(name) == "" {
+		if !says(name) {
 			return ""
 		}
 		if !store.Nameable(name) {
@@ -212,10 +214,10 @@ func reference(raw []byte, received time.Time) (g gist) {
 		return name
 	}
 	named := func(o object) (string, store.Class) {
-		if strings.TrimSpace(o.string("audience_key")) != "" {
+		if says(o.string("audience_key")) {
 			return name(o, "audience_key"), store.ClassAudience
 		}
-		if strings.TrimSpace(o.string("trait_key")) != "" {
+		if says(o.string("trait_key")) {
 			return name(o, "trait_key"), store.ClassTrait
 		}
 		return "", store.ClassNone
@@ -243,7 +245,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 	personas := context.object("personas")
 	engage := false
 	for _, member := range []string{"computation_class", "computation_id", "computation_key", "event_emitter_id"} {
-		engage = engage || personas.string(member) != ""
+		engage = engage || says(personas.string(member))
 	}
 	if engage {
 		g.Class = map[string]store.Class{
@@ -256,7 +258,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 		}
 		emitter := name(personas, "event_emitter_id")
 		g.PassThrough = g.Call == store.CallTrack && (g.Class == store.ClassJourneyStep || emitter != "")
-		if personas.string("computation_class") == "" {
+		if !says(personas.string("computation_class")) {
 			for _, o := range []object{objects[1], objects[0]} {
 				if _, class := named(o); class != store.ClassNone {
 					g.Class = class
@@ -327,7 +329,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 		return "", false
 	}
 	defer func() {
-		if g.PassThrough && strings.TrimSpace(g.Name) == "" {
+		if g.PassThrough && !says(g.Name) {
 			if g.Name = ""; g.Flag == store.FlagSilent && len(g.Columns) == 0 {
 				fault(FaultMissingName)
 			}
