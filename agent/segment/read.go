@@ -325,7 +325,7 @@ func (r *reader) refusals() {
 	if e.Call == store.CallDelete {
 		return
 	}
-	if e.User.ID == "" && e.Anonymous.ID == "" && !r.top.userIDIsOdd && !r.top.anonymousIDIsOdd {
+	if !r.given(r.top.userID) && !r.given(r.top.anonymousID) {
 		r.fault(FaultNoUserAnonID, "The event has neither a userId nor an anonymousId. Give it one of them.")
 	}
 	if e.Call == store.CallTrack && e.Name == "" {
@@ -411,6 +411,12 @@ func (r *reader) id(at store.Span) (id string, odd bool) {
 		return id, id == ""
 	}
 	return "", true
+}
+
+// given reports whether there is a value at all: neither null nor an empty text.
+func (r *reader) given(at store.Span) bool {
+	c := r.first(at)
+	return c != 0 && c != 'n' && (c != '"' || at.Len > 2)
 }
 
 func (r *reader) hasID(at store.Span) bool {
