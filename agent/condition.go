@@ -32,6 +32,7 @@ const (
 type facts struct {
 	now          time.Time
 	status       *Status
+	heard        store.Heard
 	process      Process
 	computations []store.ComputationInfo
 }
@@ -166,13 +167,21 @@ const (
 )
 
 // intakeRefused judges each route by itself: what one takes says nothing of another.
-func (f *facts) intakeRefused() (worst *Condition) {
+func (f *facts) intakeRefused() (all *Condition) {
 	for _, name := range intakeRoutes {
-		if c := f.routeRefused(name); c != nil && (worst == nil || worst.Severity != critical && c.Severity == critical) {
-			worst = c
+		c := f.routeRefused(name)
+		switch {
+		case c == nil:
+			continue
+		case all == nil:
+			all = c
+			continue
+		case c.Severity == critical:
+			all.Severity = critical
 		}
+		all.Text += " " + c.Text
 	}
-	return worst
+	return all
 }
 
 func (f *facts) routeRefused(name string) *Condition {
@@ -197,40 +206,33 @@ func (f *facts) routeRefused(name string) *Condition {
 	case !healed, route.Lost*manyRefused >= all:
 		severity = critical
 	}
-	return condition(severity, timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow"},
+	return condition(severity, timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
 		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), cureOf(&kinds[0], &route))
 }
 
-// route is what came to a route lately, and when it last took something.
+// route is what came to a route lately, and when it last took something. A wrong URL is healed where the
+// right one is.
 func (f *facts) route(name string) (r IntakeRoute, accepted time.Time) {
-	if f.status.Heard != nil {
-		accepted = *f.status.Heard
+	switch name {
+	case routeWebhook:
+		accepted = f.heard.Webhook
+	case routeTracking:
+		accepted = f.heard.Tracking
+	default:
+		accepted = f.heard.Last()
 	}
-	in := f.status.Intake
-	if in == nil {
+	if f.status.Intake == nil {
 		return r, accepted
 	}
-	for _, one := range in.Routes {
+	for _, one := range f.status.Intake.Routes {
 		if one.Route == name {
 			r = one
 		}
-		if name == routeOther && one.LastAccepted.After(accepted) { // a wrong URL is healed where the right one is
+		if (one.Route == name || name == routeOther) && one.LastAccepted.After(accepted) {
 			accepted = one.LastAccepted
 		}
 	}
-	if in.AcceptedBefore(name) {
-		accepted = r.LastAccepted
-	}
 	return r, accepted
-}
-
-// AcceptedBefore reports whether any route took something since the start, so that the last time of name
-// is known: before that, only the time of the last event of all is.
-func (in *Intake) AcceptedBefore(name string) bool {
-	if name == routeOther {
-		return false
-	}
-	return slices.ContainsFunc(in.Routes, func(r IntakeRoute) bool { return !r.LastAccepted.IsZero() })
 }
 
 func refusedShare(r *IntakeRoute, name string) string {
@@ -326,8 +328,8 @@ func (f *facts) intakeDeferred() *Condition {
 }
 
 func (f *facts) noEventYet() *Condition {
-	if !f.running() || f.status.Received > 0 || f.status.Events.Accepted > 0 {
-		return nil
+	if !f.running() || f.status.Received > 0 || f.status.Events.Accepted > 0 || f.intakeRefused() != nil || f.intakeDeferred() != nil {
+		return nil // they say what becomes of what reaches it
 	}
 	return condition(warning, timestamp(f.process.Started.Truncate(time.Second)), []string{"personasync tail --follow"},
 		"No event was ever received, so nothing says that Segment reaches this agent. Connect it to %s, and send a test event from Segment.", pathWebhook)

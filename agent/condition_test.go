@@ -22,7 +22,7 @@ func wellAt() *facts {
 	in := newIntake(two.Add(-24 * time.Hour))
 	in.answered(0, doorTaken, false, false, heard)
 	return &facts{
-		now: two,
+		now: two, heard: store.Heard{Webhook: heard},
 		status: &Status{
 			Ready: true, Received: 100, Heard: &heard, Intake: in.lately(two), MoEngage: Reachability{State: "ok"},
 			Events: store.EventLedger{Accepted: 100, Transitions: 60, Ignored: 40}, Changes: store.ChangeLedger{Created: 60, Delivered: 60},
@@ -66,16 +66,17 @@ var conditionCases = []struct {
 
 	{"a wrong secret, and nothing gets in", func(f *facts) {
 		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
-		f.status.Intake, f.status.Heard = webhookIntake(0, 11, 0, 0), nil
+		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), store.Heard{}
 	}, []string{"intake_refused critical.*11 of 11 deliveries to /segment/webhook in the last hour were refused for good.*at 01:59:00 UTC, 1 March.*401 invalid_signature: 11 so far.*ingest.shared_secret.*tail --follow"}},
 	{"a wrong secret in the night, the agent restarted since, and nothing came in", func(f *facts) {
 		old := two.Add(-9 * time.Hour)
+		f.heard = store.Heard{Webhook: old, Tracking: two}
 		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 8*time.Hour)}
 		f.status.Intake, f.status.Heard = webhookIntake(0, 0, 0, 0), &old
 	}, []string{"intake_refused critical.*Deliveries to /segment/webhook were refused for good"}},
 	{"of the webhook everything is refused, while an SDK gets in", func(f *facts) {
 		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
-		f.status.Intake = webhookIntake(0, 11, 0, 0)
+		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), store.Heard{Tracking: two}
 		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 100_000, LastAccepted: two}
 	}, []string{"intake_refused critical.*11 of 11 deliveries"}},
 	{"a batch too large among thousands", func(f *facts) {
@@ -88,9 +89,19 @@ var conditionCases = []struct {
 	}, nil},
 	{"Segment has a wrong URL", func(f *facts) {
 		f.status.Refusals = []store.Refusal{refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
-		f.status.Intake, f.status.Heard = webhookIntake(0, 0, 0, 0), nil
+		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), store.Heard{}
 		f.status.Intake.Routes[2].Lost = 5
 	}, []string{"intake_refused critical.*5 deliveries to paths that take no events.*URL in Segment to end in /segment/webhook"}},
+	{"a wrong URL beside a wrong secret", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute), refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
+		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), store.Heard{}
+		f.status.Intake.Routes[2].Lost = 5
+	}, []string{"intake_refused critical.*11 of 11 deliveries.*ingest.shared_secret.* 5 deliveries to paths"}},
+	{"refused before the start, accepted before it, too, and another route took something since", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 48*time.Hour)}
+		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), store.Heard{Webhook: two.Add(-24 * time.Hour)}
+		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 1, LastAccepted: two}
+	}, nil},
 	{"a scanner tries paths", func(f *facts) {
 		f.status.Refusals = []store.Refusal{{Route: routeOther, Status: 404, Code: "not_found", Count: 100_000, Last: two}}
 	}, nil},

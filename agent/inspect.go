@@ -178,7 +178,7 @@ func (l *Local) Status(ctx context.Context) (s Status, err error) {
 			return err
 		}
 		s.Salvages = whole(s.Salvages)
-		f := &facts{now: now, status: &s, process: process, computations: list}
+		f := &facts{now: now, status: &s, heard: counts.Heard, process: process, computations: list}
 		s.Conditions = f.judge()
 		return nil
 	})

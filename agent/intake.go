@@ -24,13 +24,13 @@ type Intake struct {
 type IntakeRoute struct {
 	Route        string    `json:"route"` // webhook, tracking, other
 	Accepted     uint64    `json:"accepted"`
-	Lost         uint64    `json:"lost"`          // deliveries refused for good
-	Strangers    uint64    `json:"strangers"`     // of these, whose senders do not look like Segment
-	Deferred     uint64    `json:"deferred"`      // answered with 5xx: they are sent again
-	LastAccepted time.Time `json:"last_accepted"` // zero: none since the start
-	LastDeferred time.Time `json:"last_deferred"`
-	DeferredCode string    `json:"deferred_code"` // of the last of those
-	DeferredFrom time.Time `json:"deferred_from"` // when the first of those in a row was
+	Lost         uint64    `json:"lost"`                   // deliveries refused for good
+	Strangers    uint64    `json:"strangers"`              // of these, whose senders do not look like Segment
+	Deferred     uint64    `json:"deferred"`               // answered with 5xx: they are sent again
+	LastAccepted time.Time `json:"last_accepted,omitzero"` // absent: none since the start
+	LastDeferred time.Time `json:"last_deferred,omitzero"`
+	DeferredCode string    `json:"deferred_code,omitempty"` // of the last of those
+	DeferredFrom time.Time `json:"deferred_from,omitzero"`  // when the first of those in a row was
 }
 
 const intakeWindow = time.Hour

@@ -118,7 +118,7 @@ func TestTailShowsRefusalsAndNoFlood(t *testing.T) {
 	if lines["401 invalid_signature at webhook"] != 3 {
 		t.Errorf("three refused deliveries made the lines %v", lines)
 	}
-	if n := lines["404 not_found at other, no delivery of Segment's"]; n == 0 || n > 20 {
+	if n := lines["404 not_found at a path that takes no events, no delivery of Segment's"]; n == 0 || n > 20 {
 		t.Errorf("a scanner's 300 requests made %d lines", n)
 	}
 	if again, err := i.Trail(t.Context(), store.TrailFilter{User: "ann", Cursor: first.Next}); err != nil || len(again.Items) != 0 {

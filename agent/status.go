@@ -213,8 +213,8 @@ func newStatus(c store.Counts, sent []store.SentSecond, p Process, m config.MoEn
 		Refusals:       whole(c.Refusals),
 		Intake:         p.Intake,
 	}
-	if !c.Heard.IsZero() {
-		s.Heard = &c.Heard
+	if last := c.Heard.Last(); !last.IsZero() {
+		s.Heard = &last
 	}
 	for _, second := range sent {
 		s.SentLastMinute.Users += second.Users

@@ -128,11 +128,7 @@ func refusalText(r *store.Refusal, now time.Time) string {
 	if r.Route == "" {
 		return count(r.Count) + ", by an older version, which did not count why"
 	}
-	text := fmt.Sprintf("%s, HTTP %d %s at %s, the last %s ago", count(r.Count), r.Status, plain(r.Code), plain(r.Route), ago(int64(max(0, now.Sub(r.Last))/time.Second)))
-	if !r.Delivery {
-		text += "; no deliveries of Segment's"
-	}
-	return text
+	return fmt.Sprintf("%s, the last %s ago: HTTP %s", count(r.Count), ago(int64(max(0, now.Sub(r.Last))/time.Second)), plain(r.Sentence()))
 }
 
 // conditionText shows a condition and what to type about it.

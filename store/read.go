@@ -115,7 +115,7 @@ func (v *View) Counts() (c Counts, err error) {
 }
 
 // refusals lists what was refused at the door: a running store knows more than its file.
-func (v *View) refusals(b *batch) (list []Refusal, heard time.Time, err error) {
+func (v *View) refusals(b *batch) (list []Refusal, heard Heard, err error) {
 	if v.refused != nil {
 		list, heard = v.refused.list()
 		return list, heard, nil

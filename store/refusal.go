@@ -25,13 +25,39 @@ func (r *Refusal) kind() Refusal {
 	return Refusal{Route: r.Route, Status: r.Status, Code: r.Code, Delivery: r.Delivery}
 }
 
-// sentence names a kind in few words: "401 invalid_signature at webhook".
-func (r *Refusal) sentence() string {
-	text := fmt.Sprintf("%d %s at %s", r.Status, r.Code, r.Route)
+// Sentence names a kind in few words: "401 invalid_signature at webhook".
+func (r *Refusal) Sentence() string {
+	route := r.Route
+	if route == "other" {
+		route = "a path that takes no events"
+	}
+	text := fmt.Sprintf("%d %s at %s", r.Status, r.Code, route)
 	if !r.Delivery {
 		text += ", no delivery of Segment's"
 	}
 	return text
+}
+
+// Heard is when the newest event applied was received, of each route; zero before the first.
+type Heard struct{ Webhook, Tracking time.Time }
+
+// Last is the later of both.
+func (h Heard) Last() time.Time {
+	if h.Tracking.After(h.Webhook) {
+		return h.Tracking
+	}
+	return h.Webhook
+}
+
+// note adds an event.
+func (h *Heard) note(e *Event) {
+	at := &h.Webhook
+	if e.Tracking {
+		at = &h.Tracking
+	}
+	if e.Received.After(*at) {
+		*at = e.Received
+	}
 }
 
 // refusals counts the requests that were refused, as they are refused: the writer puts the counts on
@@ -43,8 +69,8 @@ func (r *Refusal) sentence() string {
 type refusals struct {
 	mu    sync.Mutex
 	kinds map[Refusal]*refusalKind
-	heard time.Time // receipt of the newest event applied
-	dirty bool      // not all of it is on disk
+	heard Heard
+	dirty bool // not all of it is on disk
 
 	lines []Refusal // lately; Count is of the line
 	last  uint64    // number of the last of lines
@@ -88,7 +114,7 @@ func (r *refusals) load(tx *bolt.Tx, total uint64) error {
 }
 
 // readRefusals reads the counts by kind, and adds what the ledger counted without one.
-func readRefusals(tx *bolt.Tx, total uint64) (list []Refusal, heard time.Time, err error) {
+func readRefusals(tx *bolt.Tx, total uint64) (list []Refusal, heard Heard, err error) {
 	if frame := tx.Bucket(bucketMeta).Get(metaRefusals); frame != nil {
 		if list, heard, err = decodeRefusals(frame); err != nil {
 			return nil, heard, fmt.Errorf("the refusals: %w", err)
@@ -139,17 +165,17 @@ func (r *refusals) speak(k *refusalKind, now time.Time) {
 	k.silent = 0
 }
 
-// hear notes the receipt of an event that is being applied.
-func (r *refusals) hear(at time.Time) {
+// hear notes what is heard with a batch of events.
+func (r *refusals) hear(heard Heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at.After(r.heard) {
-		r.heard, r.dirty = at, true
+	if r.heard != heard {
+		r.heard, r.dirty = heard, true
 	}
 }
 
-// list returns every kind, the most frequent first, and when an event was heard last.
-func (r *refusals) list() (list []Refusal, heard time.Time) {
+// list returns every kind, the most frequent first, and what was heard last.
+func (r *refusals) list() (list []Refusal, heard Heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, k := range r.kinds {
@@ -192,8 +218,8 @@ func (r *refusals) failed() {
 	r.dirty = true
 }
 
-func encodeRefusals(list []Refusal, heard time.Time) []byte {
-	buf := putTime([]byte{refusalsFrame}, heard)
+func encodeRefusals(list []Refusal, heard Heard) []byte {
+	buf := putTime(putTime([]byte{refusalsFrame}, heard.Webhook), heard.Tracking)
 	buf = putUint(buf, uint64(len(list)))
 	for i := range list {
 		r := &list[i]
@@ -205,12 +231,12 @@ func encodeRefusals(list []Refusal, heard time.Time) []byte {
 	return seal(buf, 0)
 }
 
-func decodeRefusals(frame []byte) (list []Refusal, heard time.Time, err error) {
+func decodeRefusals(frame []byte) (list []Refusal, heard Heard, err error) {
 	r, err := unseal(frame, refusalsFrame)
 	if err != nil {
 		return nil, heard, err
 	}
-	heard = r.time()
+	heard = Heard{Webhook: r.time(), Tracking: r.time()}
 	for n := r.uint(); n > 0 && !r.bad; n-- {
 		list = append(list, Refusal{Route: r.string(), Status: int(r.uint()), Code: r.string(), Delivery: r.byte() == 1, Count: r.uint(), Last: r.time()})
 	}

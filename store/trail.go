@@ -287,7 +287,7 @@ func (r *trailReader) refusals() {
 
 func (r *trailReader) refusal(one *Refusal) {
 	if !one.Last.IsZero() { // else an older program counted it
-		r.add(Happening{What: "refused", Reason: one.sentence(), Count: one.Count, at: one.Last}, "")
+		r.add(Happening{What: "refused", Reason: one.Sentence(), Count: one.Count, at: one.Last}, "")
 	}
 }
 

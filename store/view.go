@@ -63,7 +63,7 @@ type Counts struct {
 	Unapplied uint64    // records in the inbox that the state does not know yet
 	Rejected  uint64    // requests refused at the door
 	Refusals  []Refusal `json:"-"` // these by kind, the most frequent first
-	Heard     time.Time `json:"-"` // receipt of the newest event applied; zero before the first
+	Heard     Heard     `json:"-"` // when the newest event applied was received
 	Users     uint64
 	Audiences uint64
 

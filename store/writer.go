@@ -201,7 +201,7 @@ func (s *Store) applyNext(b *batch) error {
 	if s.starved = len(records) == 0; s.starved {
 		s.log.Error("records that were received are not in the inbox", "from", b.st.applied+1)
 	}
-	var heard time.Time
+	_, heard := s.refused.list()
 	defer func() { s.refused.hear(heard) }()
 	for i, r := range records {
 		yield(i)
@@ -211,8 +211,8 @@ func (s *Store) applyNext(b *batch) error {
 			continue
 		}
 		b.apply(rec, r.frame)
-		if rec.event != nil && rec.event.Received.After(heard) {
-			heard = rec.event.Received
+		if rec.event != nil {
+			heard.note(rec.event)
 		}
 		s.reached = b.now
 		if rec.outsider() {
