@@ -382,7 +382,10 @@ func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 	case rec.order != nil:
 		n := len(rec.order.words)
 		rec.order.words = slices.DeleteFunc(rec.order.words, func(m mention) bool { return t.cover(m.user, rec.order.time) })
-		if len(rec.order.words) < n {
+		switch left := len(rec.order.words); {
+		case left == 0 && n > 0: // without users an order may mean something else
+			return seal([]byte{recordErased}, 0), true
+		case left < n:
 			return appendOrder(nil, rec.order), true
 		}
 	}

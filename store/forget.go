@@ -11,7 +11,12 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// applyDelete erases a user on Segment's word.
+// applyDelete erases a user on Segment's word, once. Segment tells one deletion once for each source, and may
+// deliver each again; a replay may come years later. What was acknowledged since must survive that. So a
+// deletion of a time up to which the user is erased already erases nothing, for as long as the tombstone is
+// kept, which is for ever. The time in Segment's own deletes is all that tells two of them apart. One that
+// bears none is known by its message id, or its body, for as long as message ids are remembered: after that
+// it counts as a new one, because a person's wish to be erased must not be passed over.
 func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) fate {
 	e := c.event
 	if b.st.rules.OnDelete == "ignore" {
@@ -20,6 +25,12 @@ func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) f
 	id := cmp.Or(e.User.ID, e.Anonymous.ID)
 	if id == "" || len(id) > MaxUserID {
 		return park("no_identifier", "a delete that names nobody cannot be carried out")
+	}
+	if b.forgotten(id, e.Time) {
+		return fateStale
+	}
+	if !b.remember(e.Received, tombstone(b.st.salt, id+"\x00"+e.MessageID)) {
+		return fateDuplicate
 	}
 	b.forget(b.user(id), e.Received)
 	return fateIgnored

@@ -38,23 +38,28 @@ func dayKey(t time.Time) []byte {
 	return numberKey(uint64(max(t.Unix(), 0)) / uint64(day/time.Second))
 }
 
-// firstSight remembers a message id, and reports whether it is new. Ids are kept in one bucket a day,
-// so that forgetting them drops a bucket. Only the days that have a bucket are looked at: retention may
-// be given in years.
+// firstSight remembers the message id of an event, and reports whether it is new.
 func (b *batch) firstSight(e *Event) bool {
 	sum := sha256.Sum256([]byte(e.MessageID))
+	return b.remember(e.Received, sum[:16])
+}
+
+// remember keeps a hash, and reports whether it is new. Hashes are kept in one bucket a day, so that
+// forgetting them drops a bucket. Only the days that have a bucket are looked at: retention may be given
+// in years.
+func (b *batch) remember(received time.Time, id []byte) bool {
 	days := b.tx.Bucket(bucketMessages)
 	c := days.Cursor()
-	for k, _ := c.Seek(dayKey(e.Received.Add(-b.st.rules.MessageIDs))); k != nil; k, _ = c.Next() {
-		if days.Bucket(k).Get(sum[:16]) != nil {
+	for k, _ := c.Seek(dayKey(received.Add(-b.st.rules.MessageIDs))); k != nil; k, _ = c.Next() {
+		if days.Bucket(k).Get(id) != nil {
 			return false
 		}
 	}
-	ids, err := days.CreateBucketIfNotExists(dayKey(e.Received))
+	ids, err := days.CreateBucketIfNotExists(dayKey(received))
 	if err != nil {
 		b.err = err
 		return true
 	}
-	b.put(ids, sum[:16], []byte{})
+	b.put(ids, id, []byte{})
 	return true
 }
