@@ -16,12 +16,13 @@ import (
 	syncer "personasync/sync"
 )
 
-// List is a file with the members of an audience: CSV, or one id a line.
+// List is a file with the members of an audience: CSV with a line of titles, or one id a line.
 //
-// It is CSV when its name ends in .csv or .tsv, or its first line has a comma or a tab or begins with a
-// quote. Where the first line has no comma, tabs separate, and in a .csv semicolons do, as where the
-// comma stands in numbers. The ids stand in the column named Column, else in the first one whose title
-// is a usual one, else in the first. A title of that kind in the first line is no id.
+// It is CSV when its name ends in .csv or .tsv, when a column is named, or when its first line has a comma or
+// a tab, begins with a quote, or is cut into columns of which one is called like an id by a semicolon or a
+// bar. The ids stand in the column named Column, else in the one that is called like an id, the best such name
+// first; a CSV without one is refused, for a title or an address must not become a member. A line without an
+// id is left out.
 //
 // A list of nobody is refused: a file that an export left empty would have every member leave.
 type List struct {
@@ -29,43 +30,46 @@ type List struct {
 	Column string
 	Input  io.Reader
 
-	// Skipped is told of each id that MoEngage ignores, with the line and a sentence.
+	// Skipped is told of each line that is left out, with a sentence.
 	Skipped func(line int, sentence string)
 
+	// Read says how the file was read, as far as it was.
+	Read ListReading
+
 	separator rune // of the columns
+	before    int  // lines before those that the reader of CSV counts
 }
 
-// titles are what a column of ids is usually called, in lower case without spaces and underscores.
-var titles = []string{"userid", "user", "id", "customerid", "externalid", "uniqueid"}
-
-func isTitle(word string) bool {
-	return slices.Contains(titles, strings.ToLower(strings.NewReplacer(" ", "", "_", "", "-", "").Replace(word)))
+// ListReading says which column the ids were read from, "" of a list with one id a line, and the first two.
+type ListReading struct {
+	Column string
+	First  []string
 }
 
 // Users reads the file. Its error names the line, and what is wrong with it; nothing follows.
 func (l *List) Users() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		in := bufio.NewReaderSize(l.Input, 256<<10)
-		if start, _ := in.Peek(3); bytes.Equal(start, []byte("\xef\xbb\xbf")) {
-			in.Discard(3)
+		l.Read, l.before = ListReading{}, 0
+		in, err := listText(l.Input)
+		if err != nil {
+			yield("", l.fault(1, "%v", err))
+			return
 		}
-		first, _ := in.Peek(64 << 10)
-		first, _, _ = bytes.Cut(first, []byte("\n"))
-		each, named := l.lines, 0
-		if l.separator = separatorOf(l.Name, first); l.separator != 0 {
-			each = l.records
-		}
-		err := each(in, func(line int, id string) error {
+		named := 0
+		err = l.form(in)(in, func(line int, id string) error {
 			sentence, refused := judgeID(id)
 			switch {
 			case sentence == "":
-				if named++; !yield(id, nil) {
+				if named++; named <= 2 {
+					l.Read.First = append(l.Read.First, id)
+				}
+				if !yield(id, nil) {
 					return errEnough
 				}
 			case refused:
 				return l.fault(line, "%s", sentence)
-			case l.Skipped != nil:
-				l.Skipped(line, sentence)
+			default:
+				l.skip(line, sentence)
 			}
 			return nil
 		})
@@ -78,9 +82,49 @@ func (l *List) Users() iter.Seq2[string, error] {
 	}
 }
 
+func (l *List) skip(line int, sentence string) {
+	if l.Skipped != nil {
+		l.Skipped(line, sentence)
+	}
+}
+
+// form decides by the first line how the file is read.
+func (l *List) form(in *bufio.Reader) func(*bufio.Reader, func(int, string) error) error {
+	first := firstLine(in)
+	if sep, ok := bytes.CutPrefix(bytes.ToLower(bytes.TrimSpace(first)), []byte("sep=")); ok && len(sep) <= 1 { // a word to Excel
+		l.separator = '\t'
+		if len(sep) == 1 {
+			l.separator = rune(sep[0])
+		}
+		l.before, _ = 1, discardLine(in)
+		return l.records
+	}
+	if l.separator = l.separatorOf(first); l.separator == 0 {
+		return l.lines
+	}
+	return l.records
+}
+
+func firstLine(in *bufio.Reader) []byte {
+	first, _ := in.Peek(64 << 10)
+	first, _, _ = bytes.Cut(bytes.TrimLeft(first, "\n"), []byte("\n"))
+	return first
+}
+
+func discardLine(in *bufio.Reader) error {
+	_, err := in.ReadSlice('\n')
+	return err
+}
+
 // separatorOf returns what separates the columns of a file, 0 if it has one id a line.
-func separatorOf(name string, first []byte) rune {
-	ext := strings.ToLower(filepath.Ext(name))
+func (l *List) separatorOf(first []byte) rune {
+	for _, sep := range ",\t;|" {
+		titles := cells(first, sep)
+		if len(titles) > 1 && slices.ContainsFunc(titles, l.names) {
+			return sep
+		}
+	}
+	ext := strings.ToLower(filepath.Ext(l.Name))
 	switch {
 	case bytes.ContainsRune(first, ','):
 		return ','
@@ -88,10 +132,23 @@ func separatorOf(name string, first []byte) rune {
 		return '\t'
 	case ext == ".csv" && bytes.ContainsRune(first, ';'):
 		return ';'
-	case ext == ".csv", bytes.HasPrefix(first, []byte(`"`)):
+	case ext == ".csv", l.Column != "", bytes.HasPrefix(first, []byte(`"`)):
 		return ','
 	}
 	return 0
+}
+
+// cells cuts a line of titles. It need not read quotes well, only find a title.
+func cells(line []byte, sep rune) (titles []string) {
+	for cell := range strings.SplitSeq(string(line), string(sep)) {
+		titles = append(titles, plainTitle(cell))
+	}
+	return titles
+}
+
+// names reports whether a plain title is one of a column that may be read.
+func (l *List) names(title string) bool {
+	return slices.Contains(idTitles, title) || title == externalIDs || l.Column != "" && title == plainTitle(l.Column)
 }
 
 var errEnough = errors.New("enough")
@@ -108,6 +165,9 @@ func judgeID(id string) (sentence string, refused bool) {
 	}
 	switch fault := syncer.CheckID(id); fault {
 	case "":
+		if spoilt.MatchString(id) {
+			return fmt.Sprintf("%q is what a spreadsheet made of a number: export the ids as text", id), true
+		}
 		return "", false
 	case "id_too_long":
 		return fmt.Sprintf("an id of %d bytes, and the longest has %d", len(id), store.MaxUserID), true
@@ -120,8 +180,9 @@ func judgeID(id string) (sentence string, refused bool) {
 	}
 }
 
-// lines reads one id a line. Empty lines are passed over.
+// lines reads one id a line. Empty lines are passed over, and so is the title again where files were joined.
 func (l *List) lines(in *bufio.Reader, take func(line int, id string) error) error {
+	title, begun := "", false
 	for n := 1; ; n++ {
 		line, err := in.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
@@ -130,8 +191,17 @@ func (l *List) lines(in *bufio.Reader, take func(line int, id string) error) err
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read %s: %w", filepath.Base(l.Name), err)
 		}
-		id := strings.TrimRight(string(line), "\r\n")
-		if id != "" && (n > 1 || !isTitle(id)) {
+		id := plainCell(string(line))
+		if id != "" && !begun {
+			begun = true
+			switch plain := plainTitle(id); {
+			case slices.Contains(lineTitles, plain):
+				title = id
+			case slices.Contains(otherTitles, plain):
+				return l.fault(n, "the title %q stands above no ids: say `--column %s` if they are", id, id)
+			}
+		}
+		if id != "" && id != title {
 			if err := take(n, id); err != nil {
 				return err
 			}
@@ -142,43 +212,67 @@ func (l *List) lines(in *bufio.Reader, take func(line int, id string) error) err
 	}
 }
 
-// records reads a column of CSV.
+// records reads the ids of CSV.
 func (l *List) records(in *bufio.Reader, take func(line int, id string) error) error {
 	bound := &boundRecord{in: in}
 	r := csv.NewReader(bound)
 	r.ReuseRecord, r.FieldsPerRecord, r.Comma = true, -1, l.separator
-	for column, n, line := -1, 0, 0; ; n++ {
+	var c columns
+	var ids []string
+	for n, line := 0, 0; ; n++ {
 		bound.left = maxRecord
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if errors.Is(err, errLongRecord) {
-			return l.fault(line+1, "%v", err)
+			return l.fault(l.before+line+1, "%v", err)
 		}
 		if bad := (*csv.ParseError)(nil); errors.As(err, &bad) {
-			return l.fault(bad.Line, "%v", bad.Err)
+			return l.fault(l.before+bad.Line, "%v", bad.Err)
 		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", filepath.Base(l.Name), err)
 		}
 		line, _ = r.FieldPos(0)
 		if n == 0 {
-			titled := false
-			if column, titled = l.column(record); column < 0 {
-				return l.fault(line, "no column is called %q: there are %s", l.Column, strings.Join(record, ", "))
+			titled := true
+			if c, titled, err = l.titles(record); err != nil {
+				return l.fault(l.before+line, "%v", err)
 			}
 			if titled {
 				continue
 			}
 		}
-		if column >= len(record) || record[column] == "" {
-			return l.fault(line, "no id in column %d", column+1)
+		if slices.Equal(record, c.titles) {
+			continue // files were joined
 		}
-		if err := take(line, record[column]); err != nil {
-			return err
+		if ids, err = c.read(record, ids[:0]); err != nil {
+			return l.fault(l.before+line, "%v", err)
+		}
+		if len(ids) == 0 {
+			l.skip(l.before+line, "no id")
+		}
+		for _, id := range ids {
+			if err := take(l.before+line, id); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// titles reads the first record. A single column of quoted ids needs no title, unless the file is called CSV.
+func (l *List) titles(first []string) (c columns, titled bool, err error) {
+	c, err = l.columns(first)
+	l.Read.Column = c.name
+	if ext := strings.ToLower(filepath.Ext(l.Name)); err == nil || len(first) > 1 || l.Column != "" || ext == ".csv" || ext == ".tsv" {
+		return c, true, err
+	}
+	plain := plainTitle(first[0])
+	if slices.Contains(otherTitles, plain) {
+		return c, true, err
+	}
+	return columns{ids: []int{0}, external: -1, titles: make([]string, 1)}, slices.Contains(lineTitles, plain), nil
 }
 
 // A quote that is never closed makes the rest of the file one record, and would take as much memory.
@@ -199,16 +293,4 @@ func (b *boundRecord) Read(p []byte) (int, error) {
 	n, err := b.in.Read(p[:min(len(p), b.left)])
 	b.left -= n
 	return n, err
-}
-
-// column finds the ids in the first record, and says whether that is a line of titles.
-func (l *List) column(first []string) (column int, titled bool) {
-	if l.Column != "" {
-		column = slices.IndexFunc(first, func(title string) bool { return strings.EqualFold(title, l.Column) })
-		return column, true
-	}
-	if column = slices.IndexFunc(first, isTitle); column >= 0 {
-		return column, true
-	}
-	return 0, false
 }

@@ -22,7 +22,7 @@ func eventsFlag() *urfave.BoolFlag {
 }
 
 func columnFlag() *urfave.StringFlag {
-	return &urfave.StringFlag{Name: "column", Usage: "the ids stand in the CSV column titled `NAME` (default: the first that is called like an id, else the first)"}
+	return &urfave.StringFlag{Name: "column", Usage: "the ids stand in the CSV column titled `NAME` (default: the best that is called like an id)"}
 }
 
 func asOfFlag() *urfave.StringFlag {
@@ -36,7 +36,8 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			Name:      "import",
 			Usage:     "compare a full member list with what is known, and queue the difference",
 			ArgsUsage: "KEY FILE",
-			Description: "FILE names every member, one id a line or in a column of CSV. Members it does not name leave.\n" +
+			Description: "FILE names every member: one id a line, or CSV with a line of titles, Segment's own download included, whose\n" +
+				"user_id or external_ids are read. Members it does not name leave.\n" +
 				"What is known of a later time than the list's is left alone. Interrupted, give it again: what is\n" +
 				"done is not done twice. Events are not queued unless --events asks for them.\n\n" +
 				"Example: personasync audience import high_value_shoppers members.csv --dry-run",
@@ -160,21 +161,26 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 				_, err := file.Seek(0, io.SeekStart)
 				return err
 			}
-			r, err := sh.carryOut(c, o, order, bar, rewind)
+			shown := func() { sh.remarkReading(list.Read, true) }
+			r, err := sh.carryOut(c, o, order, bar, shown, rewind)
 			bar.end()
 			skipped.remark(sh)
 			if err != nil {
 				return sh.unknownKey(c, err, order.Key)
 			}
-			r.Skipped = skipped.n
+			if order.DryRun || c.Bool("yes") || verb == "baseline" {
+				sh.remarkReading(list.Read, order.DryRun)
+			}
+			r.Skipped, r.Column = skipped.n, list.Read.Column
 			return sh.printMembership(c, verb, r)
 		})
 	}
 }
 
 // carryOut has an order carried out. It shows first what the order comes to, and asks, unless --yes; where
-// nobody can be asked it refuses then. rewind makes the order ready for a second time.
-func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, bar *progressBar, rewind func() error) (r store.MembershipReport, err error) {
+// nobody can be asked it refuses then. shown is called before it asks; rewind makes the order ready for a second
+// time.
+func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, bar *progressBar, shown func(), rewind func() error) (r store.MembershipReport, err error) {
 	if order.DryRun || order.Verb == "baseline" || c.Bool("yes") {
 		return o.Order(c.Context, order, bar.tell)
 	}
@@ -186,6 +192,7 @@ func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, 
 		return r, err
 	}
 	if changesAnything(r) {
+		shown()
 		if err := sh.confirm(membershipText(order.Verb, r)); err != nil {
 			return r, err
 		}
@@ -232,6 +239,19 @@ func (m *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// remarkReading says how a list was read. Its first ids are for the operator who looks at a preview: what a
+// script does goes to a log.
+func (sh *shell) remarkReading(r agent.ListReading, ids bool) {
+	where := "one id a line"
+	if r.Column != "" {
+		where = fmt.Sprintf("the ids in column %q", plain(r.Column))
+	}
+	if ids && len(r.First) > 0 {
+		where += ": " + plain(strings.Join(r.First, ", ")) + ", …"
+	}
+	sh.remark("read %s", where)
+}
+
 // finally calls then behind the last of a sequence.
 func finally(list iter.Seq2[string, error], then func()) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
@@ -273,7 +293,7 @@ func (sh *shell) audienceOrder(verb string) urfave.ActionFunc {
 		order := agent.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
 		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
 			bar.next(people)
-			r, err := sh.carryOut(c, o, order, bar, func() error { return nil })
+			r, err := sh.carryOut(c, o, order, bar, func() {}, func() error { return nil })
 			bar.end()
 			if err != nil {
 				return sh.unknownKey(c, err, order.Key)

@@ -26,7 +26,7 @@ func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) f
 	if id == "" || len(id) > MaxUserID {
 		return park("no_identifier", "a delete that names nobody cannot be carried out")
 	}
-	if b.forgotten(id, e.Time) {
+	if b.forgotten(id, e.Time, b.believable(c)) {
 		return fateStale
 	}
 	if !b.remember(e.Received, tombstone(b.st.salt, id+"\x00"+e.MessageID)) {

@@ -22,9 +22,10 @@ type MembershipReport struct {
 	Key       string `json:"key"`
 	ID        string `json:"id"`
 	DryRun    bool   `json:"dry_run"`
-	Listed    uint64 `json:"listed"`   // users of the list
-	Repeated  uint64 `json:"repeated"` // lines that named a user again
-	Skipped   uint64 `json:"skipped"`  // lines with an id that MoEngage ignores
+	Listed    uint64 `json:"listed"`           // users of the list
+	Repeated  uint64 `json:"repeated"`         // lines that named a user again
+	Skipped   uint64 `json:"skipped"`          // lines without an id, or with one that MoEngage ignores
+	Column    string `json:"column,omitempty"` // that the ids were read from
 	Enters    uint64 `json:"enters"`
 	Exits     uint64 `json:"exits"`
 	Unchanged uint64 `json:"unchanged"`

@@ -1,0 +1,211 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// What columns of ids are called, the best first, as plainTitle returns them. Segment's key is none: it is
+// Segment's own id of the profile.
+var idTitles = []string{"userid", "customerid", "externalid", "uniqueid", "uid", "user", "id"}
+
+// Titles of a list that has one id a line. The first stand above ids, the others above something else.
+var (
+	lineTitles  = append(slices.Clone(idTitles), "userids", "users", "ids", "memberid", "memberids", "members", "customers")
+	otherTitles = []string{"key", "externalids", "email", "emailaddress", "emails", "name", "firstname", "lastname", "phone", "anonymousid", "groupid", "accountid"}
+)
+
+const externalIDs = "externalids"
+
+// moreUserIDs are the columns in which Segment puts the second userId of a profile, and those behind it.
+var moreUserIDs = regexp.MustCompile(`^userid[0-9]+$`)
+
+// plainTitle is a title without case, blanks and punctuation.
+func plainTitle(title string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, title)
+}
+
+// columns says where the ids of a record stand.
+type columns struct {
+	name     string
+	ids      []int
+	external int // column of Segment's external_ids, which serves where the others are empty; -1: none
+	titles   []string
+}
+
+// columns finds the ids in the line of titles.
+func (l *List) columns(first []string) (c columns, err error) {
+	c = columns{external: -1, titles: slices.Clone(first)}
+	plain := make([]string, len(first))
+	for i, title := range first {
+		plain[i] = plainTitle(title)
+	}
+	external := slices.Index(plain, externalIDs)
+	if l.Column != "" {
+		return c, c.choose(first, plain, l.Column)
+	}
+	ranks := idTitles
+	if external >= 0 { // Segment's export: its other columns are traits, whatever they are called
+		ranks, c.external = idTitles[:1], external
+	}
+	for _, rank := range ranks {
+		found := indexesOf(plain, rank)
+		if len(found) > 1 {
+			return c, fmt.Errorf("%d columns are called like %q: leave one of them, or name it exactly with --column", len(found), first[found[0]])
+		}
+		if c.ids = found; len(found) == 1 {
+			break
+		}
+	}
+	if len(c.ids) == 0 || plain[c.ids[0]] == idTitles[0] {
+		for i, title := range plain {
+			if moreUserIDs.MatchString(title) {
+				c.ids = append(c.ids, i)
+			}
+		}
+	}
+	switch {
+	case len(c.ids) > 0:
+		c.name = first[c.ids[0]]
+	case external >= 0:
+		c.name = first[external]
+	default:
+		return c, fmt.Errorf("no column is called like an id (user_id, customer_id, id): there are %s; name one with --column, or write one id a line in a file that is not called .csv%s", shortList(first), keyNote(plain))
+	}
+	return c, nil
+}
+
+// choose takes the column that the operator named: by its exact title if there is one.
+func (c *columns) choose(first, plain []string, name string) error {
+	found := indexesOf(first, name)
+	if len(found) == 0 {
+		found = indexesOf(plain, plainTitle(name))
+	}
+	switch {
+	case len(found) == 0:
+		return fmt.Errorf("no column is called %q: there are %s", name, shortList(first))
+	case len(found) > 1:
+		return fmt.Errorf("%d columns are called %q: leave one of them", len(found), name)
+	}
+	c.name = first[found[0]]
+	switch plain[found[0]] {
+	case externalIDs:
+		c.external = found[0]
+		return nil
+	case "key":
+		if slices.Contains(plain, externalIDs) {
+			return fmt.Errorf("%q is Segment's own id of a profile, and no userId: leave --column out, and the ids are read from %q", c.name, first[slices.Index(plain, externalIDs)])
+		}
+	}
+	c.ids = found
+	return nil
+}
+
+func keyNote(plain []string) string {
+	if slices.Contains(plain, "key") {
+		return ". In an export of Segment `key` is its own id of the profile: choose external ids, or user_id, when you export"
+	}
+	return ""
+}
+
+func indexesOf(titles []string, title string) (found []int) {
+	for i, t := range titles {
+		if t == title && t != "" {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// shortList names the first few cells of a line.
+func shortList(cells []string) string {
+	const most, longest = 12, 40
+	var out []string
+	for _, cell := range cells[:min(len(cells), most)] {
+		if r := []rune(cell); len(r) > longest {
+			cell = string(r[:longest]) + "…"
+		}
+		out = append(out, cell)
+	}
+	if len(cells) > most {
+		out = append(out, "…")
+	}
+	return strings.Join(out, ", ")
+}
+
+// read appends the ids of a record to ids.
+func (c *columns) read(record, ids []string) ([]string, error) {
+	for i := len(c.titles); i < len(record); i++ {
+		if plainCell(record[i]) != "" {
+			return nil, fmt.Errorf("%d cells, and the first line has %d: is a cell with a separator not quoted?", len(record), len(c.titles))
+		}
+	}
+	for _, i := range c.ids {
+		if i < len(record) {
+			if id := plainCell(record[i]); id != "" {
+				ids = append(ids, id)
+			}
+		}
+	}
+	if len(ids) > 0 || c.external < 0 || c.external >= len(record) {
+		return ids, nil
+	}
+	return externalUserIDs(plainCell(record[c.external]), ids)
+}
+
+// externalUserIDs reads Segment's {"user_id":["u1","u2"],"email":[…]}.
+func externalUserIDs(cell string, ids []string) ([]string, error) {
+	if cell == "" {
+		return ids, nil
+	}
+	var all map[string]any
+	d := json.NewDecoder(bytes.NewReader([]byte(cell)))
+	d.UseNumber()
+	if err := d.Decode(&all); err != nil {
+		return nil, fmt.Errorf("external_ids is not JSON: %w", err)
+	}
+	values, isList := all["user_id"].([]any)
+	if !isList {
+		values = []any{all["user_id"]}
+	}
+	for _, v := range values {
+		switch v := v.(type) {
+		case string:
+			if v = plainCell(v); v != "" {
+				ids = append(ids, v)
+			}
+		case json.Number:
+			ids = append(ids, v.String())
+		}
+	}
+	return ids, nil
+}
+
+// noIDs are what programs write into a cell that is empty.
+var noIDs = []string{`\N`, "#N/A", "#REF!", "#VALUE!", "#NAME?", "NaN", "(null)", "<null>"}
+
+// plainCell is a cell without what surrounds its content: blanks, a mark in the middle of a joined file, and
+// the formula by which a spreadsheet is kept from counting with it. It is empty when there is none.
+func plainCell(cell string) string {
+	cell = strings.TrimFunc(cell, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' || r == '\u200b' })
+	if inner, ok := strings.CutPrefix(cell, `="`); ok && strings.HasSuffix(inner, `"`) {
+		cell = strings.TrimSuffix(inner, `"`)
+	}
+	if slices.Contains(noIDs, cell) {
+		return ""
+	}
+	return cell
+}
+
+// spoilt is what is left of a number that a spreadsheet, or a program that takes ids for numbers, has written.
+var spoilt = regexp.MustCompile(`^[0-9](\.[0-9]+)?[Ee]\+[0-9]+$|^[0-9]+\.0+$`)
