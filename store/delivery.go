@@ -24,6 +24,9 @@ type TakeOptions struct {
 	// Skip, unless nil, leaves out users who may not be in this request. It must not call the store.
 	Skip func(user string) bool
 
+	// Pass, unless nil, leaves out a delivery that may not be in this request. It must not call the store.
+	Pass func(Delivery) bool
+
 	MaxUsers  int // deliveries with attributes, at most
 	MaxEvents int // deliveries with an event, at most
 

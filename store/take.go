@@ -206,6 +206,9 @@ func (d *departure) visit(u *user, lane uint32, at stand) (goOn bool) {
 		d.b.retime(u, d.o.Road)
 		return true
 	}
+	if d.o.Pass != nil && d.o.Pass(delivery) {
+		return true
+	}
 	if len(delivery.Attributes) > 0 && d.users >= d.o.MaxUsers || delivery.Event != nil && d.events >= d.o.MaxEvents {
 		return false // another lane may have what this limit has room for
 	}

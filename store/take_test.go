@@ -100,3 +100,39 @@ func (b *bench) measure(do func(x *batch)) effort {
 	tx := after.TxStats.Sub(&before.TxStats)
 	return effort{lookups: tx.GetCursorCount(), nodes: tx.GetNodeCount(), pages: tx.GetPageCount()}
 }
+
+// Who is skipped, or passed over, stays in the outbox, and nobody behind them waits for it.
+func TestTakeGoesOnBehindWhoIsSkipped(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	must(t, b.Append(context.Background(), event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("cid", "vip", true, 1)))
+	must(t, b.Applied(context.Background()))
+	take := func(skip func(string) bool, pass func(Delivery) bool) (users []string) {
+		t.Helper()
+		f, _, err := b.Take(context.Background(), TakeOptions{
+			Road: RoadTransition, Now: noon.Add(time.Hour), MaxUsers: 1, MaxEvents: 1, Skip: skip, Pass: pass,
+			Due: func(string) time.Time { return noon.Add(time.Hour) }, Fit: func(Delivery) bool { return true },
+		})
+		must(t, err)
+		if f == nil {
+			return nil
+		}
+		for _, d := range f.Deliveries {
+			users = append(users, d.User)
+		}
+		return users
+	}
+	all := map[string]bool{"ann": true, "bob": true, "cid": true}
+	delete(all, "bob")
+	if got := take(func(u string) bool { return all[u] }, nil); len(got) != 1 || got[0] != "bob" {
+		t.Errorf("took %v, want bob alone", got)
+	}
+	if got := take(nil, func(d Delivery) bool { return d.User != "cid" }); len(got) != 1 || got[0] != "cid" {
+		t.Errorf("took %v, want cid alone", got)
+	}
+	if got := take(func(string) bool { return true }, nil); got != nil {
+		t.Errorf("took %v of users who are all skipped", got)
+	}
+	if got := take(nil, nil); len(got) != 1 || got[0] != "ann" {
+		t.Errorf("took %v afterwards, want ann", got)
+	}
+}

@@ -221,10 +221,11 @@ type answer struct {
 	pause     time.Duration // MoEngage's own wish, zero when it has none
 	at        time.Time
 
-	said   string    // what it means and what it said, without users, for the log and the status; "" if accepted
-	resume time.Time // set by the road: not before this moment
-	again  bool      // the only user of the request was refused before, and something else accepted since
-	alone  int       // how often the user of this request has failed alone; 0: there was company
+	said    string    // what it means and what it said, without users, for the log and the status; "" if accepted
+	resume  time.Time // set by the road: not before this moment
+	untried bool      // on the road of cohorts: a member of the request was never in one before
+	again   bool      // the only user of the request was refused before, and something else accepted since
+	alone   int       // how often the user of this request has failed alone; 0: there was company
 }
 
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"personasync/store"
@@ -101,6 +102,7 @@ func (c *carriage) post(items []item) answer {
 	if a.act != actTake {
 		a.said = a.public(names)
 	}
+	a.untried = c.cfg.Road == store.RoadCohort && slices.ContainsFunc(items, func(it item) bool { return untried(c.flight.Deliveries[it.delivery]) })
 	a = c.note(a, names, started)
 	c.observe(Report{Code: a.Code, Status: a.status, Users: users, Events: events, Bytes: len(body), Took: a.at.Sub(started)})
 	return a
@@ -193,7 +195,7 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 			s.log.Warn("one user's changes fail by themselves while others are accepted; they go alone from now on", keyCode, a.Code, keyStatus, a.status)
 		}
 	}
-	if a.act == actUnsure && !s.doubt.repeated(users) {
+	if a.act == actUnsure && (a.untried || !s.doubt.repeated(users)) {
 		s.road.unsure++
 	}
 	a.alone = s.doubt.fail(users, a.incriminates(), a.at)

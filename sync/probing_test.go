@@ -1,13 +1,18 @@
 package syncer
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"personasync/store"
+	"personasync/sync/sandbox"
 )
 
 // outages are ways in which MoEngage fails as a whole. Those that leave it open whether a request was
@@ -69,6 +74,61 @@ func TestAnOutageMakesNoMoreRequestsUncertainThanMayBeInFlight(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The same of the store itself, which keeps retry times in whole seconds and takes in turns, on both roads.
+func TestAnOutageMakesNoMoreRequestsUncertainOnEitherRoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Config{MaxDelay: time.Second, MaxRequestBytes: 1000, Concurrency: 4}
+		s := newStation(t, modelRules(store.SendAttribute|store.SendCohort), sandbox.Options{KeepBodies: true}, c)
+		s.moengage.Fail(trouble(t, "on=transition,status=500,when=after"))
+		tell := func(key string, second int) {
+			var events []*store.Event
+			for i := range 60 {
+				events = append(events, moved(fmt.Sprint("user-", i), key, true, false, second))
+			}
+			s.must(s.store.Append(context.Background(), events...))
+		}
+		tell("vip", 0)
+		time.Sleep(10 * time.Minute)
+		if n := firstBodies(s.moengage.Requests(), "transition"); n > 4 || n == 0 {
+			t.Errorf("%d requests of transitions were made uncertain, want 4 at most", n)
+		}
+		s.moengage.Heal()
+		s.drain(time.Hour)
+
+		s.moengage.Fail(trouble(t, "on=cohortsync,status=504,when=after"))
+		before := len(s.moengage.Requests())
+		for i := range 8 {
+			tell(fmt.Sprint("cohort-", i), 1+i)
+		}
+		time.Sleep(20 * time.Minute)
+		if n := firstBodies(s.moengage.Requests()[before:], "cohortsync"); n > 4 || n == 0 {
+			t.Errorf("%d requests of cohorts were made uncertain, want 4 at most", n)
+		}
+		s.moengage.Heal()
+		s.drain(time.Hour)
+		s.balanced()
+		s.stop()
+	})
+}
+
+// firstBodies is firstTries of what a sandbox saw at one endpoint; a member is known by their cohort, too.
+func firstBodies(requests []sandbox.Request, endpoint string) int {
+	ids := regexp.MustCompile(`"(?:customer_id|uid)":"([^"]*)"`)
+	cohort := regexp.MustCompile(`"cohort_id":"([^"]*)"`)
+	var seen []sentRequest
+	for _, r := range requests {
+		if r.Endpoint != endpoint {
+			continue
+		}
+		var one sentRequest
+		for _, id := range ids.FindAllStringSubmatch(r.Body, -1) {
+			one.ids = append(one.ids, cohort.FindString(r.Body)+id[1])
+		}
+		seen = append(seen, one)
+	}
+	return firstTries(seen)
 }
 
 // firstTries counts the requests with somebody who was in none before.

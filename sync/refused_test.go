@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,23 +89,23 @@ func TestDocumentedErrorsOfAFewUsersDrain(t *testing.T) {
 // is long over, is not parked for that.
 func TestABlockedAccountParksNobodyForOldRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		blocked := false
+		var blocked atomic.Bool
 		o := newShelf(t)
 		w := &wire{t: t, answer: func(r sentRequest) (*http.Response, error) {
-			if blocked {
+			if blocked.Load() {
 				return fail(400, "Blacklisted", "Your account is blacklisted"), nil
 			}
 			return ok(), nil
 		}}
 		s, stop := run(t, testConfig(w), o)
 		defer stop()
-		blocked = true
+		blocked.Store(true)
 		o.attribute("ann")
 		time.Sleep(5 * time.Minute)
-		blocked = false
+		blocked.Store(false)
 		eventually(t, 2*time.Minute, o.drained)
 		time.Sleep(time.Hour)
-		blocked = true
+		blocked.Store(true)
 		for i := range 20 {
 			o.attribute("ann")
 			o.attribute(fmt.Sprint("user-", i))
@@ -113,7 +114,7 @@ func TestABlockedAccountParksNobodyForOldRefusals(t *testing.T) {
 		if n := len(o.seen().parked); n != 0 || !s.Health().Stopped {
 			t.Errorf("%d parked by a blocked account, health %+v", n, s.Health())
 		}
-		blocked = false
+		blocked.Store(false)
 		eventually(t, 2*time.Minute, o.drained)
 	})
 }

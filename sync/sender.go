@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,6 +72,7 @@ type Sender struct {
 	force    bool            // an operator's flush: take users before their retry time, once
 	air      map[uint64]bool // flights that are not settled yet
 	wished   time.Duration   // the longest that MoEngage asked for
+	backs    uint64          // flights of which something came back
 	stale    bool            // something came back since the gates were last told what waits
 
 	// Run's own; nothing else reads or writes these.
@@ -267,7 +269,7 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 		if haul.flight != nil {
 			s.launch(&carriage{s: s, clearance: c, ctx: ctx, lasting: lasting, haul: haul, grant: g}, flights)
 		}
-		s.look(haul.next)
+		s.look(c.backs, haul.next)
 		if haul.flight == nil || !haul.more {
 			return s.rest(now, c, haul, again), nil
 		}
@@ -277,10 +279,18 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 
 // look tells the gates what waits, with much else before the limit or not: a gate does not wait for what is
 // none of its own.
-func (s *Sender) look(next store.Next) {
+func (s *Sender) look(backs uint64, next store.Next) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gates.look(next, s.air)
+	s.lookLocked(backs, next)
+}
+
+// lookLocked is look while mu is held. What came back since the outbox was asked is neither in the air any
+// more nor in what the outbox said: then the next answer tells.
+func (s *Sender) lookLocked(backs uint64, next store.Next) {
+	if s.backs == backs {
+		s.gates.look(next, s.air)
+	}
 }
 
 // clearance is what holds for one request: taken once, so that a new configuration cannot change it
@@ -298,6 +308,7 @@ type clearance struct {
 	sparse bool                   // … because there was an outage: what is not uncertain must not become so
 
 	longest time.Duration // that anything was put off by this process
+	backs   uint64        // of the sender, when it was taken
 }
 
 // cleared says whether a request may leave now. If not, at is when it may; zero is after a landing.
@@ -320,6 +331,7 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 		weary:  s.road.parked >= weariness,
 
 		longest: s.cfg.longestPause(s.wished),
+		backs:   s.backs,
 	}
 	switch {
 	case s.road.health.State == stateFailing && s.road.unsure >= s.cfg.Concurrency:
@@ -329,6 +341,20 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 		c.skip = s.ifRefused
 	}
 	return c, time.Time{}, true
+}
+
+// pass leaves out, on the road of cohorts after an outage, changes of suspects that were not tried yet: what
+// is uncertain there is a member of one cohort.
+func (c *clearance) pass() func(store.Delivery) bool {
+	if !c.sparse || c.cfg.Road != store.RoadCohort {
+		return nil
+	}
+	return untried
+}
+
+// untried reports whether a delivery, of one change, was in no request yet.
+func untried(d store.Delivery) bool {
+	return !slices.ContainsFunc(d.Attributes, func(a store.Change) bool { return a.Attempts > 0 })
 }
 
 // unlessSuspected skips everybody who is not uncertain already.
@@ -355,6 +381,9 @@ func (s *Sender) peeks(now time.Time) (store.Road, bool) {
 
 // peek tells the gates what waits in the outbox for a road, and takes nothing.
 func (s *Sender) peek(ctx context.Context, road store.Road, now time.Time) error {
+	s.mu.Lock()
+	backs := s.backs
+	s.mu.Unlock()
 	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
 		Road: road,
 		Now:  now,
@@ -369,8 +398,8 @@ func (s *Sender) peek(ctx context.Context, road store.Road, now time.Time) error
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stale = false
-	s.gates.look(next, s.air)
+	s.stale = s.backs != backs
+	s.lookLocked(backs, next)
 	return nil
 }
 
@@ -406,6 +435,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		Now:       now,
 		Due:       c.due,
 		Skip:      c.skip,
+		Pass:      c.pass(),
 		Longest:   c.longest,
 		Force:     c.force,
 		MaxUsers:  g.users,
@@ -467,7 +497,10 @@ func (s *Sender) landed(flight uint64, back bool) {
 	s.mu.Lock()
 	delete(s.air, flight)
 	s.gates.landed(flight, back)
-	s.stale = s.stale || back
+	if back {
+		s.backs++
+		s.stale = true
+	}
 	s.mu.Unlock()
 	s.nudge()
 }
@@ -478,9 +511,6 @@ func (s *Sender) rest(now time.Time, c clearance, h haul, again time.Time) time.
 	s.ask = now.Add(lull)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !h.more {
-		s.gates.look(h.next, s.air)
-	}
 	if c.skip != nil && h.flight == nil {
 		return soonest(now, s.onlySkipped(now, c))
 	}

@@ -738,6 +738,48 @@ func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
 	})
 }
 
+// More users wait for a retry than the outbox asks for their jobs: a gate is open until none does.
+func TestAGateIsOpenWhileNobodySaysWhoseRetriesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		down.Store(true)
+		o := &manyRetries{newShelf(t)}
+		w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) {
+			if down.Load() {
+				return reply(503, ""), nil
+			}
+			return ok(), nil
+		}}
+		c := testConfig(w)
+		c.Realtime = func(string) bool { return false }
+		s, stop := run(t, c, o)
+		defer stop()
+		o.put("ann", "nightly", true, false)
+		time.Sleep(2 * time.Second)
+		drained := s.Open("nightly", time.Now(), nil)
+		select {
+		case <-drained:
+			t.Error("drained while a change of unknown job waits for a retry")
+		case <-time.After(10 * time.Minute):
+		}
+		down.Store(false)
+		select {
+		case <-drained:
+		case <-time.After(2 * time.Minute):
+			t.Error("not drained when nothing is left")
+		}
+	})
+}
+
+// manyRetries is a shelf that says of no retry whose it is, as the store does of too many.
+type manyRetries struct{ *shelf }
+
+func (o *manyRetries) Take(ctx context.Context, opts store.TakeOptions) (*store.Flight, store.Next, error) {
+	f, next, err := o.shelf.Take(ctx, opts)
+	next.RetryJobs = nil
+	return f, next, err
+}
+
 func TestFlushSendsWhatWaitsForAnything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool

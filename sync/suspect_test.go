@@ -100,3 +100,17 @@ func TestAnOutageLeavesFewSmallRequests(t *testing.T) {
 		}
 	})
 }
+
+// A first failure in company may be chance: it makes nobody's company smaller. The second one halves it.
+func TestAFirstFailureInCompanyHalvesNothing(t *testing.T) {
+	ss, now := make(suspects), time.Now()
+	users := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	for failures, want := range []int{8, 4} {
+		ss.fail(users, true, now)
+		for _, u := range users {
+			if got := ss.company(u); got != want {
+				t.Errorf("after %d failures %s may have %d in company, want %d", failures+1, u, got, want)
+			}
+		}
+	}
+}
