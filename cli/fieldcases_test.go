@@ -62,9 +62,7 @@ type fieldOutcome struct {
 }
 
 // stillWrong names the cases that do not end as they should yet.
-var stillWrong = map[string]bool{
-	"space-full-then-bare": true,
-}
+var stillWrong = map[string]bool{}
 
 func TestFieldCases(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "field-cases", "MANIFEST.json"))
@@ -238,6 +236,9 @@ func (f *field) deliver(c fieldCase) {
 			}
 			if got := f.post(c.Path, one); got != want {
 				f.wrong = append(f.wrong, fmt.Sprintf("a delivery was answered %d, not %d", got, want))
+			}
+			if c.OneByOne {
+				f.settle() // an exit that follows an enter at once would leave nothing to send
 			}
 		}
 	}

@@ -43,7 +43,7 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 		}
 		c.o.field, c.key, c.class = into.number, into.key, into.class
 		c.done.ID, c.created = id, b.st.ledger.changes.Created
-		traded = into.id == id
+		traded = len(from) == 0 || from[0].former()
 		for _, f := range from {
 			others, c.members = append(others, f.number), c.members+f.members
 		}
@@ -73,30 +73,29 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 	return c.report(ctx, nil)
 }
 
-// adoption finds the audience that key names, and who continues it under id. If that came about before,
-// from are the former computations of the key, of which something may be left.
+// adoption finds the audience that key names, and who continues it under id. That may be a second
+// computation of the same id, as there are from before an event without a space was known by its id. If it
+// came about before, from are the former computations of the key, of which something may be left.
 func (r *registry) adoption(key, id string) (into *field, from []*field, err error) {
 	known := r.computations(key)
 	if len(known) == 0 {
 		return nil, nil, ErrNotFound
 	}
 	into = known[0]
+	for _, f := range r.byID[id] {
+		if f != into && f.key == into.key && !f.former() {
+			return into, []*field{f}, nil
+		}
+	}
+	if into.id != id {
+		return nil, nil, ErrNoSuccessor
+	}
 	for _, f := range r.fields {
-		switch {
-		case f.column != "" || f.forwarded() || f == into:
-		case into.id == id && f.key == into.key && f.former():
-			from = append(from, f)
-		case into.id != id && f.id == id && !f.former():
+		if f.column == "" && f.key == into.key && f.former() {
 			from = append(from, f)
 		}
 	}
-	switch {
-	case into.id == id:
-		return into, from, nil
-	case len(from) == 0 || from[0].key != into.key:
-		return nil, nil, ErrNoSuccessor
-	}
-	return into, from[:1], nil
+	return into, from, nil
 }
 
 // inherit says everybody whom the other computation has heard of.
@@ -151,8 +150,9 @@ func (b *batch) trade(into, from *field) {
 	for _, x := range theirs {
 		b.rename(x, space, id)
 	}
+	r.unname(from)
 	from.heard |= formerMark
-	r.byKey[from.key] = slices.DeleteFunc(r.byKey[from.key], func(x *field) bool { return x == from })
+	r.enter(from)
 	r.settleOwners(&b.st.rules)
 }
 
@@ -178,7 +178,7 @@ func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *ord
 	b.cancelHeldEvents(u, from)
 	e := b.entry(u, from.number)
 	if e.newest().in() {
-		from.members--
+		from.leave()
 		b.touch(from)
 	}
 	kept := e.kept

@@ -113,13 +113,18 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	case e.Class == ClassNone:
 		return fateIgnored
 	}
-	if b.overflows(e) {
+	f, ambiguous := b.st.registry.find(e)
+	other := b.st.registry.otherClass(f, e)
+	switch {
+	case ambiguous:
+		return park("ambiguous_key", "several computations may be meant by the space, the id and the key that the event names: send the whole of context.personas along")
+	case other != nil:
+		return park("class_conflict", fmt.Sprintf("the event is of class %s, and the computation %q that it names is of class %s: nothing was changed; look at what builds this event",
+			e.Class, other.key, other.class))
+	case b.overflows(f, e):
 		return park("too_many_names", fmt.Sprintf("it names a computation, a column or a trait that is not known yet, and %d of them are known, the most there may be: find out who makes them up", maxFields))
 	}
-	f, ambiguous := b.resolve(e)
-	if ambiguous {
-		return park("ambiguous_key", "the event names no computation but this key, and several computations have it: send context.personas along")
-	}
+	f = b.resolve(f, e)
 	if f.former() {
 		return fateIgnored // late news of an audience that was made again
 	}
@@ -317,7 +322,7 @@ func (b *batch) countMember(f *field, was, is bool) {
 		f.entered++
 		f.watch.members = max(f.watch.members, f.members)
 	case was && !is:
-		f.members--
+		f.leave()
 		f.exited++
 	default:
 		return

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ type field struct {
 
 // fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet.
 const fieldVersion byte = 3
+
+// leave counts a member less, never below none: an earlier version could damage the counter.
+func (f *field) leave() { f.members -= min(f.members, 1) }
 
 // hear notes the call that a state was told by, and reports whether that is news.
 func (f *field) hear(sort int, call Call) bool {
@@ -97,6 +101,9 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	f.space, f.key, f.column, f.id = r.string(), r.string(), r.string(), r.string()
 	f.members, f.entered, f.exited, f.held = r.uint(), r.uint(), r.uint(), r.uint()
 	f.lastEvent = r.time()
+	if f.class == ClassTrait || f.members > math.MaxInt64 { // events of another class once counted past it
+		f.members = 0
+	}
 	if version > 1 {
 		f.heard, f.watch = r.byte(), r.watch()
 	}
@@ -111,11 +118,12 @@ type registry struct {
 	fields []*field // by number
 	byName map[fieldName][]*field
 	byKey  map[string][]*field // computations only, and no former ones
+	byID   map[string][]*field // computations only
 	owners map[claim]*field    // whose a name in MoEngage is under today's rules: the first computation's to use it
 }
 
 func newRegistry(fields []*field, rules *Rules) *registry {
-	r := &registry{byName: make(map[fieldName][]*field), byKey: make(map[string][]*field)}
+	r := &registry{byName: make(map[fieldName][]*field), byKey: make(map[string][]*field), byID: make(map[string][]*field)}
 	for _, f := range fields {
 		r.index(f)
 	}
@@ -125,9 +133,39 @@ func newRegistry(fields []*field, rules *Rules) *registry {
 
 func (r *registry) index(f *field) {
 	r.fields = append(r.fields, f)
-	r.byName[f.name()] = append(r.byName[f.name()], f)
-	if f.column == "" && !f.former() {
-		r.byKey[f.key] = append(r.byKey[f.key], f)
+	r.enter(f)
+}
+
+// enter has f found by its name, key and id, in the order of the numbers, whenever it got its name.
+func (r *registry) enter(f *field) {
+	insert(r.byName, f.name(), f)
+	if f.column != "" || f.forwarded() {
+		return
+	}
+	if f.id != "" {
+		insert(r.byID, f.id, f)
+	}
+	if !f.former() {
+		insert(r.byKey, f.key, f)
+	}
+}
+
+// unname undoes enter, before the name changes.
+func (r *registry) unname(f *field) {
+	remove(r.byName, f.name(), f)
+	remove(r.byID, f.id, f)
+	remove(r.byKey, f.key, f)
+}
+
+func insert[K comparable](fields map[K][]*field, key K, f *field) {
+	at, _ := slices.BinarySearchFunc(fields[key], f.number, func(x *field, n uint32) int { return cmp.Compare(x.number, n) })
+	fields[key] = slices.Insert(fields[key], at, f)
+}
+
+func remove[K comparable](fields map[K][]*field, key K, f *field) {
+	fields[key] = slices.DeleteFunc(fields[key], func(x *field) bool { return x == f })
+	if len(fields[key]) == 0 {
+		delete(fields, key)
 	}
 }
 
@@ -232,72 +270,115 @@ func (r *registry) computations(key string) []*field {
 	if found := r.byKey[key]; len(found) > 0 {
 		return found
 	}
-	for _, f := range r.fields {
-		if f.column == "" && f.id != "" && f.id == key && !f.former() {
+	for _, f := range r.byID[key] {
+		if !f.former() {
 			return []*field{f}
 		}
 	}
 	return nil
 }
 
-// find returns the computation that an event speaks of, nil when it is not known yet. An event without
-// context.personas has only a key, and is ambiguous when that names several.
+// find returns the computation that an event speaks of, nil when it is not known yet:
+//
+//	by space, key and id
+//	by its id: an event may name no space, and a computation that was named without takes the first that comes
+//	by its key: the only computation that may be meant, by the space and the id as far as they are known
+//
+// Where several may be meant it is ambiguous. A former computation is found by its id alone.
 func (r *registry) find(e *Event) (f *field, ambiguous bool) {
-	if e.Space == "" && e.ComputationID == "" {
-		switch known := r.byKey[e.Key]; len(known) {
-		case 0:
-			return nil, false
-		case 1:
-			return known[0], false
-		default:
-			return nil, true
+	if e.ComputationID != "" {
+		if f, ambiguous = r.identified(e); f != nil || ambiguous {
+			return f, ambiguous
 		}
 	}
-	known := r.byName[fieldName{e.Space, e.Key, ""}]
-	for _, f := range known {
-		if f.id == e.ComputationID {
-			return f, false
-		}
-	}
-	for _, f := range known {
-		if f.id == "" || e.ComputationID == "" {
-			return f, false
-		}
-	}
-	for _, f := range r.byName[fieldName{"", e.Key, ""}] {
-		if f.id == "" { // so far known by its key alone: it takes the first space and id that come
-			return f, false
-		}
-	}
-	return nil, false
+	return r.keyed(e)
 }
 
-// resolve is find for an event that is applied: what is not known yet is added, and what was known by
-// less is completed.
-func (b *batch) resolve(e *Event) (f *field, ambiguous bool) {
-	f, ambiguous = b.st.registry.find(e)
-	switch {
-	case ambiguous:
-		return nil, true
-	case f == nil:
-		return b.newField(&field{space: e.Space, key: e.Key, id: e.ComputationID, class: e.Class}), false
+// identified is find by an id. Of two that are one, as known from before spaces were compared so, the
+// event's own space decides, and then the first.
+func (r *registry) identified(e *Event) (found *field, ambiguous bool) {
+	for _, f := range r.byID[e.ComputationID] {
+		if e.Space != "" && (f.key != e.Key || !mayBeOne(f.space, e.Space)) {
+			continue
+		}
+		ambiguous = ambiguous || found != nil && !found.former() && !f.former() && !mayBeOne(found.space, f.space)
+		if found == nil || f.precedes(found, e) {
+			found = f
+		}
 	}
-	return b.identify(f, e), false
+	if ambiguous {
+		return nil, true
+	}
+	return found, false
+}
+
+// precedes reports whether an event of the id of f and other means f, which is known for less long.
+func (f *field) precedes(other *field, e *Event) bool {
+	switch {
+	case f.former() != other.former():
+		return other.former()
+	case e.Space != "":
+		return f.space == e.Space && other.space == ""
+	}
+	return f.key == e.Key && other.key != e.Key
+}
+
+// keyed is find by a key.
+func (r *registry) keyed(e *Event) (found *field, ambiguous bool) {
+	for _, f := range r.byKey[e.Key] {
+		switch {
+		case !mayBeOne(f.space, e.Space), !mayBeOne(f.id, e.ComputationID):
+		case found == nil, f.space == e.Space && found.space == "":
+			found, ambiguous = f, false
+		case found.space == e.Space && f.space == "", found.id != "" && found.id == f.id && mayBeOne(found.space, f.space):
+		default:
+			ambiguous = true
+		}
+	}
+	if ambiguous {
+		return nil, true
+	}
+	return found, false
+}
+
+// mayBeOne reports whether two names of a space, or two ids, can be of one computation: "" is not known.
+func mayBeOne(x, y string) bool { return x == "" || y == "" || x == y }
+
+// membership reports whether a computation of the class is something that users are in. A journey's steps
+// are told by either class (research: journeys of the first kind), so the two are one.
+func (c Class) membership() bool { return c != ClassTrait }
+
+// otherClass returns the computation that an event would make values of a membership for, or the other way
+// round, nil when there is none. f is what the event speaks of, nil when that is not known; its id may still
+// be known with another key.
+func (r *registry) otherClass(f *field, e *Event) *field {
+	if f != nil {
+		return f.unlessOf(e.Class)
+	}
+	for _, x := range r.byID[e.ComputationID] {
+		if mayBeOne(x.space, e.Space) && x.unlessOf(e.Class) != nil {
+			return x
+		}
+	}
+	return nil
+}
+
+func (f *field) unlessOf(c Class) *field {
+	if f.class.membership() == c.membership() {
+		return nil
+	}
+	return f
 }
 
 // maxFields bounds the registry, which whoever looks at the state reads whole: some 5 KB a field pass
 // through memory, once a second. Workspaces have hundreds; whoever has a write key could make millions.
 var maxFields = 1 << 15 // tests make it small
 
-// overflows reports whether e would make the registry larger than it may be.
-func (b *batch) overflows(e *Event) bool {
+// overflows reports whether e, which speaks of f, would make the registry larger than it may be.
+func (b *batch) overflows(f *field, e *Event) bool {
 	const shortest = len(`"":0,`) // a trait
 	r := b.st.registry
 	if len(r.fields)+1+len(e.Columns)+int(e.Object.Len)/shortest <= maxFields {
-		return false
-	}
-	f, ambiguous := r.find(e)
-	if ambiguous {
 		return false
 	}
 	fresh, key, id := 0, e.Key, e.ComputationID
@@ -326,14 +407,16 @@ func (b *batch) newField(f *field) *field {
 	return f
 }
 
-// identify completes a computation's name from an event that knows more of it.
-func (b *batch) identify(f *field, e *Event) *field {
-	if f.id == "" && e.ComputationID != "" || f.space == "" && e.Space != "" {
-		space, key, id := f.space, f.key, f.id
-		for _, x := range b.st.registry.fields { // its columns are the computation's, too
-			if x.space == space && x.key == key && x.id == id {
-				b.rename(x, e.Space, e.ComputationID)
-			}
+// resolve returns the computation of an event that is applied: f, which find found, by a name that is
+// completed from an event that knows more of it, or a new one.
+func (b *batch) resolve(f *field, e *Event) *field {
+	if f == nil {
+		return b.newField(&field{space: e.Space, key: e.Key, id: e.ComputationID, class: e.Class})
+	}
+	space, id := cmp.Or(f.space, e.Space), cmp.Or(f.id, e.ComputationID)
+	if space != f.space || id != f.id {
+		for _, x := range b.st.registry.family(f) {
+			b.rename(x, space, id)
 		}
 		b.st.registry.settleOwners(&b.st.rules)
 	}
@@ -341,10 +424,10 @@ func (b *batch) identify(f *field, e *Event) *field {
 }
 
 func (b *batch) rename(f *field, space, id string) {
-	byName := b.st.registry.byName
-	byName[f.name()] = slices.DeleteFunc(byName[f.name()], func(x *field) bool { return x == f })
+	r := b.st.registry
+	r.unname(f)
 	f.space, f.id = space, id
-	byName[f.name()] = append(byName[f.name()], f)
+	r.enter(f)
 	b.touch(f)
 }
 

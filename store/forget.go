@@ -81,7 +81,7 @@ func (b *batch) forgetRows(u *user) {
 		for _, e := range row.entries {
 			f := b.fieldOf(row.field(e))
 			if f != nil && f.class != ClassTrait && e.newest().in() {
-				f.members--
+				f.leave()
 				b.touch(f)
 			}
 			b.forgetTicket(&e.waiting)

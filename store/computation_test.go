@@ -1,0 +1,216 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// parkedReasons lists why events are parked, in order.
+func (b *bench) parkedReasons() (list []string) {
+	b.Helper()
+	page, _, err := b.Changes(OutboxFilter{State: StateParked})
+	must(b, err)
+	for _, c := range page {
+		list = append(list, c.Reason)
+	}
+	return list
+}
+
+// computations lists what is known, as space, key, id, class and members.
+func (b *bench) computations() (list []string) {
+	b.Helper()
+	all, err := b.Computations()
+	must(b, err)
+	for _, c := range all {
+		list = append(list, fmt.Sprintf("%s/%s %s %s %d", c.Space, c.Key, c.ID, c.Class, c.Members))
+	}
+	return list
+}
+
+func (b *bench) wantComputations(want ...string) {
+	b.Helper()
+	if got := b.computations(); !slices.Equal(got, want) {
+		b.Errorf("known are %q, want %q", got, want)
+	}
+}
+
+// wantToldAll compares what was delivered, users in any order.
+func (b *bench) wantToldAll(want string) {
+	b.Helper()
+	words, wants := strings.Fields(b.said()), strings.Fields(want)
+	slices.Sort(words)
+	slices.Sort(wants)
+	if !slices.Equal(words, wants) {
+		b.Errorf("MoEngage was told %q, want %q", words, wants)
+	}
+}
+
+// calling has an event name a computation by other names. Empty ones are left out by the sender.
+func calling(space, id string) func(*Event) {
+	return func(e *Event) { e.Space, e.ComputationID = space, id }
+}
+
+func with(e *Event, options ...func(*Event)) *Event {
+	for _, o := range options {
+		o(e)
+	}
+	return e
+}
+
+// TestATraitOverwritesNoAudience: an event of class trait with an audience's key and id overwrote the
+// membership past the counter of members, which fell below zero.
+func TestATraitOverwritesNoAudience(t *testing.T) {
+	for name, other := range map[string]*Event{
+		"by key and id":              with(trait("ann", "vip", 5, "vip", `"gold"`), calling("spa_1", "aud_vip")),
+		"a true value":               with(trait("bob", "vip", 5, "vip", "true"), calling("spa_1", "aud_vip")),
+		"a false value":              with(trait("ann", "vip", 5, "vip", "false"), calling("spa_1", "aud_vip")),
+		"a null":                     with(trait("ann", "vip", 5, "vip", "null"), calling("spa_1", "aud_vip")),
+		"by track":                   with(trait("ann", "vip", 5, "vip", `"gold"`), calling("spa_1", "aud_vip"), func(e *Event) { e.Call = CallTrack }),
+		"by a pass-through":          with(trait("ann", "vip", 5, "vip", `"gold"`), calling("spa_1", "aud_vip"), passThrough("p1")),
+		"by its key alone":           with(trait("ann", "vip", 5, "vip", `"gold"`), calling("", "")),
+		"by space and key":           with(trait("ann", "vip", 5, "vip", `"gold"`), calling("spa_1", "")),
+		"by its id alone":            with(trait("ann", "vip", 5, "vip", `"gold"`), calling("", "aud_vip")),
+		"by its id with another key": with(trait("ann", "other", 5, "other", `"gold"`, "vip", "false"), calling("spa_1", "aud_vip")),
+		"by its id in no space, with another key": with(trait("ann", "other", 5, "other", `"gold"`), calling("", "aud_vip")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, rules(SendBoth))
+			b.receive(event("ann", "vip", true, 1), event("bob", "vip", false, 1))
+			b.drain()
+			b.said()
+			b.receive(other)
+			if got := b.parkedReasons(); !slices.Equal(got, []string{"class_conflict"}) {
+				t.Errorf("parked for %q", got)
+			}
+			b.wantComputations("spa_1/vip aud_vip audience 1")
+			b.wantMembers("vip", "ann")
+			b.receive(event("ann", "vip", false, 9), event("bob", "vip", false, 9))
+			b.drain()
+			b.wantSaid("ann.vip=false ann!Audience Exited")
+			b.wantComputations("spa_1/vip aud_vip audience 0")
+			b.balance()
+			recount(t, b)
+		})
+	}
+}
+
+// TestAnAudienceOverwritesNoTrait is the other way round: it made members of a trait.
+func TestAnAudienceOverwritesNoTrait(t *testing.T) {
+	for name, other := range map[string]*Event{
+		"audience":          with(event("ann", "tier", true, 5), calling("spa_1", "tra_tier")),
+		"journey step":      with(event("ann", "tier", true, 5), calling("spa_1", "tra_tier"), func(e *Event) { e.Class = ClassJourneyStep }),
+		"bare audience_key": with(event("ann", "tier", true, 5), calling("", "")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, rules(SendAttribute))
+			b.receive(trait("ann", "tier", 1, "tier", `"gold"`), other)
+			b.drain()
+			b.wantSaid(`ann.tier="gold"`)
+			if got := b.parkedReasons(); !slices.Equal(got, []string{"class_conflict"}) {
+				t.Errorf("parked for %q", got)
+			}
+			b.wantComputations("spa_1/tier tra_tier trait 0")
+			b.balance()
+			recount(t, b)
+		})
+	}
+}
+
+// TestAJourneyIsToldByEitherClass: Segment sends a journey's membership as class audience, and its steps as
+// class journey_step. Both are memberships.
+func TestAJourneyIsToldByEitherClass(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "j_o_1", true, 1), with(event("ann", "j_o_1", false, 2), func(e *Event) { e.Class = ClassJourneyStep }))
+	b.receive(with(event("bob", "step", true, 1), func(e *Event) { e.Class = ClassJourneyStep }), with(event("bob", "step", false, 2), calling("", "")))
+	b.wantComputations("spa_1/j_o_1 aud_j_o_1 audience 0", "spa_1/step aud_step journey_step 0")
+	if got := b.parkedReasons(); len(got) > 0 {
+		t.Errorf("parked for %q", got)
+	}
+	recount(t, b)
+}
+
+// TestATraitOfAnAudiencesKeyIsHeld: with an id of its own it is another computation, which MoEngage would be
+// told of under the same name.
+func TestATraitOfAnAudiencesKeyIsHeld(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1), trait("ann", "vip", 2, "vip", `"gold"`))
+	b.drain()
+	b.wantSaid("ann.vip=true")
+	if held := b.heldReasons(); !slices.Equal(held, []string{"attribute vip key_conflict"}) {
+		t.Errorf("held %q", held)
+	}
+	recount(t, b)
+}
+
+// TestOneComputationWithAndWithoutItsSpace: of the same id and key, with and without space_id, there became
+// two. The exit of the one was the exit of somebody unknown to the other.
+func TestOneComputationWithAndWithoutItsSpace(t *testing.T) {
+	full, spaceless, keyOnly, idless := calling("spa_1", "aud_vip"), calling("", "aud_vip"), calling("", ""), calling("spa_1", "")
+	ways := map[string]func(*Event){"full": full, "without space": spaceless, "key only": keyOnly, "without id": idless}
+	for first, as := range ways {
+		for second, then := range ways {
+			t.Run(first+", then "+second, func(t *testing.T) {
+				b := open(t, rules(SendAttribute))
+				b.receive(event("ann", "vip", true, 1, as), event("bob", "vip", true, 1, as))
+				b.drain()
+				b.receive(event("ann", "vip", false, 2, then))
+				b.reopen(rules(SendAttribute))
+				b.receive(event("bob", "vip", false, 3, full))
+				b.drain()
+				b.wantToldAll("ann.vip=true bob.vip=true ann.vip=false bob.vip=false")
+				b.wantComputations("spa_1/vip aud_vip audience 0")
+				b.balance()
+				recount(t, b)
+			})
+		}
+	}
+}
+
+// TestSpacesThatAreNamedKeepComputationsApart: one key in two spaces is two computations, also if their ids
+// are one, as those of journeys are. An event that names neither space is about either.
+func TestSpacesThatAreNamedKeepComputationsApart(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "step", true, 1, calling("spa_1", "step")), event("ann", "step", false, 2, calling("spa_2", "step")))
+	b.wantComputations("spa_1/step step audience 1", "spa_2/step step audience 0")
+	b.receive(event("ann", "step", false, 3, calling("", "step")), event("ann", "step", false, 4, calling("", "")))
+	if got := b.parkedReasons(); !slices.Equal(got, []string{"ambiguous_key", "ambiguous_key"}) {
+		t.Errorf("parked for %q", got)
+	}
+	b.receive(event("ann", "step", false, 5, calling("spa_1", "")))
+	b.wantComputations("spa_1/step step audience 0", "spa_2/step step audience 0")
+	recount(t, b)
+}
+
+// TestTwoOfOneIDFromBeforeAreAdopted: an older version made two computations of one id. An event without a
+// space is about the first; what the second one holds is shown, and adopted like an audience made again.
+func TestTwoOfOneIDFromBeforeAreAdopted(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1, calling("", "aud_vip")), event("bob", "vip", true, 1, calling("", "aud_vip")))
+	b.measure(func(x *batch) { x.newField(&field{space: "spa_1", key: "vip", id: "aud_vip", class: ClassAudience}) })
+	b.drain()
+	b.wantToldAll("ann.vip=true bob.vip=true")
+	b.receive(event("ann", "vip", false, 2, calling("spa_1", "aud_vip")), event("bob", "vip", false, 3, calling("", "")), event("cid", "vip", true, 3, calling("spa_1", "aud_vip")))
+	b.drain()
+	b.wantSaid("bob.vip=false")
+	b.wantComputations("/vip aud_vip audience 1", "spa_1/vip aud_vip audience 1")
+	if held := b.heldReasons(); !slices.Equal(held, []string{"attribute vip key_conflict"}) {
+		t.Errorf("held %q", held)
+	}
+	b.reopen(rules(SendAttribute))
+	if _, err := b.Adopt(context.Background(), "vip", "aud_vip", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.receive(event("dan", "vip", true, 4, calling("spa_1", "aud_vip")), event("eve", "vip", true, 4, calling("", "aud_vip")))
+	b.drain()
+	b.wantComputations("spa_1/vip aud_vip audience 3")
+	b.wantMembers("vip", "cid", "dan", "eve")
+	b.wantToldAll("ann.vip=false cid.vip=true dan.vip=true eve.vip=true")
+	if held := b.heldReasons(); len(held) > 0 {
+		t.Errorf("held %q", held)
+	}
+	b.balance()
+	recount(t, b)
+}
