@@ -103,6 +103,7 @@ type process struct {
 	metrics   *metrics
 	page      *statusPage
 	pace      *pacer
+	shared    sharedAnswers
 
 	opening sync.Once
 	open    chan struct{}               // closed once there is an answer to give at the door
@@ -292,6 +293,7 @@ func (p *process) inspector() *Local {
 		syncer:  func(road store.Road) syncer.Config { return senderConfig(p.config.Load(), road) },
 		plan:    p.livePlan,
 		pace:    p.pace,
+		shared:  &p.shared,
 		version: p.o.Version,
 		where:   "this is the agent",
 	}

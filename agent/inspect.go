@@ -98,7 +98,8 @@ type Local struct {
 	keep    func() config.Retention
 	syncer  func(store.Road) syncer.Config
 	plan    func(*store.View) ([]planned, error)
-	pace    *pacer // nil: reading disturbs nobody
+	pace    *pacer         // nil: reading disturbs nobody
+	shared  *sharedAnswers // nil: there is but one asker
 	version string
 	where   string
 }
@@ -143,7 +144,14 @@ func (l *Local) inParts(ctx context.Context, read func(*store.View) error, done 
 }
 
 // Status implements Inspector.
-func (l *Local) Status(ctx context.Context) (s Status, err error) {
+func (l *Local) Status(ctx context.Context) (Status, error) {
+	if l.shared == nil {
+		return l.readStatus(ctx)
+	}
+	return l.shared.status.get(ctx, func() (Status, error) { return l.readStatus(ctx) })
+}
+
+func (l *Local) readStatus(ctx context.Context) (s Status, err error) {
 	now := time.Now()
 	err = l.look(ctx, func(v *store.View) error {
 		counts, err := v.Counts()
@@ -211,9 +219,17 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 	return page, err
 }
 
-// Stats implements Inspector. It is one answer, but many looks: with a long backlog it takes a while,
-// and an agent that starts meanwhile finds its files free between two of them.
-func (l *Local) Stats(ctx context.Context) (stats []store.StatLine, err error) {
+// Stats implements Inspector.
+func (l *Local) Stats(ctx context.Context) ([]store.StatLine, error) {
+	if l.shared == nil {
+		return l.readStats(ctx)
+	}
+	return l.shared.stats.get(ctx, func() ([]store.StatLine, error) { return l.readStats(ctx) })
+}
+
+// readStats makes one answer by many looks: with a long backlog it takes a while, and an agent that starts
+// meanwhile finds its files free between two of them.
+func (l *Local) readStats(ctx context.Context) (stats []store.StatLine, err error) {
 	cursor, more := "", true
 	err = l.inParts(ctx, func(v *store.View) error {
 		page, next, err := v.StatsPage(cursor)

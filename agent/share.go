@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"personasync/store"
+)
+
+const (
+	// sharedFrom is what an answer must take to be given to others: a cheap one is made anew, and is of
+	// this moment.
+	sharedFrom = 50 * time.Millisecond
+	// sharedMost is how old an answer may be at most when it is given to others.
+	sharedMost = 5 * time.Second
+)
+
+// shared is an answer that looks at everything there is, and so is made for one asker at a time. The others wait
+// for it, and it serves those who ask for as long again as it took. So however many ask, and however often, at
+// most half of one processor reads. The zero value is ready for use, by many at once.
+type shared[T any] struct {
+	mu     sync.Mutex
+	making chan struct{} // closed when the answer being made is done; nil when none is
+	last   T
+	until  time.Time // while last serves
+}
+
+// sharedAnswers are those of a running agent.
+type sharedAnswers struct {
+	stats  shared[[]store.StatLine]
+	status shared[Status]
+}
+
+// get returns the answer of another asker, or makes one. Where its maker fails or goes away, the next asker makes
+// it.
+func (s *shared[T]) get(ctx context.Context, produce func() (T, error)) (T, error) {
+	for {
+		s.mu.Lock()
+		if time.Now().Before(s.until) {
+			defer s.mu.Unlock()
+			return s.last, nil
+		}
+		if s.making == nil {
+			s.making = make(chan struct{})
+			s.mu.Unlock()
+			return s.fill(produce)
+		}
+		making := s.making
+		s.mu.Unlock()
+		select {
+		case <-making:
+		case <-ctx.Done():
+			var none T
+			return none, ctx.Err()
+		}
+	}
+}
+
+func (s *shared[T]) fill(produce func() (T, error)) (answer T, err error) {
+	began, done := time.Now(), false
+	defer func() { // a panic must not leave the others waiting
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if took := time.Since(began); done && err == nil && took >= sharedFrom {
+			s.last, s.until = answer, time.Now().Add(min(took, sharedMost))
+		}
+		close(s.making)
+		s.making = nil
+	}()
+	answer, err = produce()
+	done = true
+	return answer, err
+}
