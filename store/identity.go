@@ -49,7 +49,6 @@ var identitySentences = map[string]string{
 	"id_too_short":    "MoEngage needs an id of two characters or more",
 	"id_too_long":     "the id is longer than 512 bytes",
 	"id_invalid_utf8": "the id is not valid UTF-8",
-	"bad_user_id":     "the id has control characters, so that no command could name the user",
 }
 
 func identitySentence(reason string) string {

@@ -3,8 +3,6 @@ package syncer
 import (
 	"strings"
 	"unicode/utf8"
-
-	"personasync/store"
 )
 
 // MaxIDBytes is the longest customer id that is sent. MoEngage documents no limit of its own; values
@@ -33,8 +31,6 @@ func CheckID(id string) (fault string) {
 		return "id_too_long"
 	case !utf8.ValidString(id):
 		return "id_invalid_utf8"
-	case !store.Nameable(id):
-		return "bad_user_id"
 	case blockedIDs[strings.ToLower(strings.TrimSpace(id))]:
 		return "id_blocked"
 	case utf8.RuneCountInString(id) < 2:

@@ -266,7 +266,7 @@ func (r *reader) shape() store.Call {
 // character, so that two would look the same. Then, and when
 // there is none, the bytes name the event: sent again they are the same event.
 func (r *reader) messageID() string {
-	if id, odd := r.id(r.top.messageID); !odd && len(id) <= maxMessageID {
+	if id, _ := r.id(r.top.messageID); len(id) <= maxMessageID {
 		return id
 	}
 	return ""

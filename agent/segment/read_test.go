@@ -500,3 +500,12 @@ func TestABatchSaysWhenItWasSent(t *testing.T) {
 		}
 	}
 }
+
+// Two messages with half a character in their ids became one, and the second was taken for a repeat.
+func TestMessagesWithHalfACharacterStayTwo(t *testing.T) {
+	a := Read([]byte(`{"type":"track","userId":"u","messageId":"m\ud83d"}`), Reading{Received: received})
+	b := Read([]byte(`{"type":"track","userId":"u","messageId":"m\ud83e"}`), Reading{Received: received})
+	if a.MessageID == b.MessageID {
+		t.Errorf("both are %q", a.MessageID)
+	}
+}
