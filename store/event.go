@@ -84,9 +84,10 @@ const (
 	TimeUnreadable  TimeSource = 2 // on its receipt: the time that it has cannot be read
 	TimeSecond      TimeSource = 3 // on its timestamp: its originalTimestamp cannot be read
 	TimeUncorrected TimeSource = 4 // on the client's clock: its sentAt cannot be read
+	TimeAhead       TimeSource = 5 // on its receipt: its own time is more than MaxAhead ahead of that
 )
 
-var timeSourceNames = [...]string{"", "receipt", "unreadable", "timestamp", "uncorrected"}
+var timeSourceNames = [...]string{"", "receipt", "unreadable", "timestamp", "uncorrected", "ahead"}
 
 // String returns the source's code; it is "" for the event's own time.
 func (s TimeSource) String() string {
@@ -99,6 +100,7 @@ func (s TimeSource) String() string {
 var timeSourceSentences = [...]string{
 	"", "the event has no time: this is its receipt", "the event's time cannot be read: this is its receipt",
 	"its originalTimestamp cannot be read: this is its timestamp", "its sentAt cannot be read: the client's clock was believed",
+	"the event's time is more than five minutes ahead of its receipt: this is the receipt",
 }
 
 // Sentence is the source for people; it is "" for the event's own time.
@@ -110,11 +112,11 @@ func (s TimeSource) Sentence() string {
 }
 
 // Unread reports whether a time of the event could not be read.
-func (s TimeSource) Unread() bool { return s >= TimeUnreadable }
+func (s TimeSource) Unread() bool { return s >= TimeUnreadable && s <= TimeUncorrected }
 
-// unread is the code of a time that could not be read, and "" of any other.
+// unread is the code of a time that could not be read, or not be believed, and "" of any other.
 func (s TimeSource) unread() string {
-	if !s.Unread() {
+	if s < TimeUnreadable {
 		return ""
 	}
 	return s.String()

@@ -31,7 +31,7 @@ type Happening struct {
 	Reason      string   `json:"reason"`          // what the event came to, or why the change ended so
 	Changes     []string `json:"changes"`         // that an event made, as long as they are remembered
 	MessageID   string   `json:"message_id"`
-	TimeSource  string   `json:"event_time_source,omitempty"` // of an event with a time that cannot be read: see TimeSource
+	TimeSource  string   `json:"event_time_source,omitempty"` // of an event with a time that cannot be read or believed: see TimeSource
 	Attempts    int      `json:"attempts"`
 
 	at time.Time

@@ -131,7 +131,7 @@ type MembershipInfo struct {
 	Delivered   bool   `json:"delivered"`                   // MoEngage was told of just this
 	Told        string `json:"told,omitempty"`              // what it was last told: in, out, nothing, uncertain; "" while that is under way as events
 	Event       string `json:"event"`                       // message id of the event that set it, or the command that did, while that is kept
-	TimeSource  string `json:"event_time_source,omitempty"` // of that event, if a time of it cannot be read: see TimeSource
+	TimeSource  string `json:"event_time_source,omitempty"` // of that event, if a time of it cannot be read or believed: see TimeSource
 }
 
 // UserInfo is the page of one user.

@@ -412,6 +412,7 @@ func TestATimeThatCannotBeReadIsSaid(t *testing.T) {
 		{"the other one", `"originalTimestamp":"28.11.2026","timestamp":"2026-03-14T09:26:53Z"`, store.TimeSecond, "originalTimestamp=00.00.0000"},
 		{"neither", `"originalTimestamp":"28.11.2026","timestamp":"Sat Nov 28"`, store.TimeUnreadable, "originalTimestamp=00.00.0000 timestamp=aaa aaa 00"},
 		{"a guess", `"timestamp":"٢٠٢٦-٠٣-١٤T٠٩:٢٦:٥٣Z"`, store.TimeOwn, "timestamp=٠٠٠٠-٠٠-٠٠T٠٠:٠٠:٠٠Z+"},
+		{"a year of another calendar", `"timestamp":"2569-03-14T09:26:53Z"`, store.TimeAhead, ""},
 		{"seconds", `"timestamp":1773480413`, store.TimeOwn, "timestamp=0000000000+"},
 	}
 	for _, c := range cases {
@@ -457,12 +458,12 @@ func TestSentAtCorrectsTheClockOfAClient(t *testing.T) {
 		{"of the batch before an older one", `,"sentAt":"2020-03-14T10:27:00Z"`, Reading{Route: RouteTracking, SentAt: sent}, received.Add(-2 * time.Minute), store.TimeOwn},
 		{"as milliseconds", `,"sentAt":1773484020000`, Reading{Route: RouteTracking}, received.Add(-2 * time.Minute), store.TimeOwn},
 		{"with originalTimestamp", `,"originalTimestamp":"2026-03-14T10:26:00.000000001Z","sentAt":"2026-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received.Add(1 - time.Minute), store.TimeOwn},
-		{"null, as Engage has it", `,"sentAt":null`, Reading{Route: RouteTracking}, received, store.TimeOwn},
+		{"null, as Engage has it", `,"sentAt":null`, Reading{Route: RouteTracking}, received, store.TimeAhead},
 		{"unreadable", `,"sentAt":"soon"`, Reading{Route: RouteTracking}, received, store.TimeUncorrected},
 		{"of the batch, unreadable", ``, Reading{Route: RouteTracking, SentAtUnreadable: true}, received, store.TimeUncorrected},
-		{"kept for a year and posted again", `,"sentAt":"2025-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, store.TimeOwn},
-		{"absurd", `,"sentAt":"9999-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, store.TimeOwn},
-		{"on the webhook route, where Segment has used it", `,"sentAt":"2026-03-14T10:27:00Z"`, Reading{}, received, store.TimeOwn},
+		{"kept for a year and posted again", `,"sentAt":"2025-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, store.TimeAhead},
+		{"absurd", `,"sentAt":"9999-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, store.TimeAhead},
+		{"on the webhook route, where Segment has used it", `,"sentAt":"2026-03-14T10:27:00Z"`, Reading{}, received, store.TimeAhead},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -49,8 +49,11 @@ func (r *reader) time() {
 		}
 	}
 	if e.TimeSource = source; source == store.TimeOwn || source == store.TimeSecond {
-		if t = r.corrected(t, receipt); !t.After(receipt.Add(store.MaxAhead)) {
+		switch t = r.corrected(t, receipt); {
+		case !t.After(receipt.Add(store.MaxAhead)):
 			e.Time = t
+		case e.TimeSource == store.TimeOwn:
+			e.TimeSource = store.TimeAhead
 		}
 	}
 }
