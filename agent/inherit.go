@@ -85,12 +85,22 @@ func enabledSocket(root string, cgroup []byte) string {
 			continue
 		}
 		for _, dir := range []string{"etc", "run", "usr/lib", "lib"} {
-			if _, err := os.Lstat(filepath.Join(root, dir, "systemd/system/sockets.target.wants", name+".socket")); err == nil {
+			if _, err := os.Lstat(filepath.Join(root, dir, "systemd/system/sockets.target.wants", name+".socket")); err == nil && !isMasked(root, name+".socket") {
 				return name + ".socket"
 			}
 		}
 	}
 	return ""
+}
+
+// isMasked reports whether `systemctl mask` keeps a unit from being started.
+func isMasked(root, unit string) bool {
+	for _, dir := range []string{"etc", "run"} {
+		if to, err := os.Readlink(filepath.Join(root, dir, "systemd/system", unit)); err == nil && to == os.DevNull {
+			return true
+		}
+	}
+	return false
 }
 
 // streamListener makes a listener of an inherited file. net.FileListener takes sockets that nobody can

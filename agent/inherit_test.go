@@ -33,6 +33,12 @@ func TestASocketUnitThatIsEnabledIsExpected(t *testing.T) {
 			t.Errorf("of %q it expects %q, not %q", cgroup, got, want)
 		}
 	}
+	if err := os.Symlink(os.DevNull, filepath.Join(root, "etc/systemd/system/personasync.socket")); err != nil {
+		t.Fatal(err)
+	}
+	if got := enabledSocket(root, []byte("0::/system.slice/personasync.service\n")); got != "" {
+		t.Errorf("of a masked socket it expects %q", got)
+	}
 	why := missedSocket("", "", "personasync.socket")
 	if !strings.Contains(why, "systemctl status personasync.socket") || !strings.Contains(why, "systemctl start personasync.socket personasync.service") {
 		t.Errorf("it says %q", why)

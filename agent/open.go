@@ -167,6 +167,14 @@ func openFiles(dir string) (*store.View, func() error, error) {
 	return v, v.Close, nil
 }
 
+// DeniedConfig says who may read a configuration, if that is what err is about.
+func DeniedConfig(err error) error {
+	if at := (*fs.PathError)(nil); errors.As(err, &at) && errors.Is(err, fs.ErrPermission) {
+		return deniedError("the configuration", at.Path, err)
+	}
+	return err
+}
+
 // deniedError says who may read path.
 func deniedError(what, path string, err error) error {
 	return fmt.Errorf("%s, %s, may not be read by you: be %s: %w", what, path, whoMay(path), err)

@@ -131,7 +131,7 @@ func (f files) open(ctx context.Context, command string, do func(*store.Store) e
 		return err
 	}
 	options := storeOptions(f.config, slog.New(slog.DiscardHandler))
-	options.Command = command
+	options.Command, options.Start = command, ctx
 	var s *store.Store
 	err := waitForCommand(ctx, f.config.DataDir, func(store.Holding, time.Duration) {}, func() (err error) {
 		v, err := store.OpenReadOnly(f.config.DataDir) // Open would make what is missing

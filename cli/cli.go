@@ -223,6 +223,7 @@ func (sh *shell) loadPlaces(c *urfave.Context) (*config.Config, error) {
 // servicePlaces stands in for a configuration that cannot be read, where the socket of the service is
 // there to be asked: what its agent does it knows itself.
 func (sh *shell) servicePlaces(unread error) (*config.Config, error) {
+	unread = incurable(agent.DeniedConfig(unread))
 	if _, err := os.Stat(serviceSocket); err != nil {
 		return nil, unread
 	}

@@ -64,6 +64,22 @@ func TestExitCodesTellWhatARestartCures(t *testing.T) {
 			path := filepath.Join(dir, strings.Repeat("s", 106-len(dir)))
 			return []string{"[ingest]", `listen = "127.0.0.1:0"`, "[admin]", fmt.Sprintf("socket = %q", path), `listen = ""`}
 		}, 2, `longer than`},
+		{"the admin socket names a file", false, func(t *testing.T, dir string) []string {
+			must(t, os.WriteFile(filepath.Join(dir, "s"), nil, 0o600))
+			return []string{"[ingest]", `listen = "127.0.0.1:0"`, "[admin]", `socket = "s"`, `listen = ""`}
+		}, 2, `names a file`},
+		{"the folder of the admin socket is not there yet", false, func(*testing.T, string) []string {
+			return []string{"[ingest]", `listen = "127.0.0.1:0"`, "[admin]", `socket = "later/s"`, `listen = ""`}
+		}, 1, `open socket`},
+		{"state.db is a folder", false, func(t *testing.T, dir string) []string {
+			must(t, os.MkdirAll(filepath.Join(dir, "data", "state.db"), 0o700))
+			return nil
+		}, 2, `.`},
+		{"state.db is something else", false, func(t *testing.T, dir string) []string {
+			must(t, os.Mkdir(filepath.Join(dir, "data"), 0o700))
+			must(t, os.WriteFile(filepath.Join(dir, "data", "state.db"), []byte(strings.Repeat("no database ", 5000)), 0o600))
+			return nil
+		}, 2, `.`},
 		{"another agent has the data", false, func(t *testing.T, dir string) []string {
 			hold(t, filepath.Join(dir, "data"), "")
 			return nil

@@ -221,19 +221,7 @@ func TestAFullPipeOfTheLogStopsNothing(t *testing.T) {
 	if n := m.accepted(); n != c.taken.Load() {
 		t.Errorf("%d events were answered 200, the agent holds %d", c.taken.Load(), n)
 	}
-	stopped := make(chan error, 1)
-	agent := m.agent
-	must(t, agent.Process.Signal(syscall.SIGTERM))
-	go func() { stopped <- agent.Wait() }()
-	select {
-	case err := <-stopped:
-		m.agent = nil
-		if err != nil {
-			t.Errorf("it ended with %v", err)
-		}
-	case <-time.After(hangs):
-		t.Fatal("it does not stop")
-	}
+	m.stop()
 	must(t, writer.Close())
 	rest, err := io.ReadAll(reader)
 	must(t, err)

@@ -38,8 +38,11 @@ type kind struct {
 
 // admits reports whether r is to be written now. write is what writes it later.
 func (f *folder) admits(origin string, r slog.Record, write func(slog.Record)) bool {
+	if r.Level < slog.LevelInfo {
+		return true
+	}
 	name, ordered := kindOf(&r)
-	if r.Level < slog.LevelInfo || ordered {
+	if ordered {
 		return true
 	}
 	name = origin + " " + name

@@ -172,12 +172,14 @@ func (m *host) endBy(s syscall.Signal) {
 	}
 }
 
+// stop has the agent end, which it must do well and in time.
 func (m *host) stop() {
 	m.t.Helper()
-	if err := m.agent.Process.Signal(syscall.SIGTERM); err != nil {
-		m.t.Fatal(err)
-	}
-	if err := m.agent.Wait(); err != nil {
+	must(m.t, m.agent.Process.Signal(syscall.SIGTERM))
+	late := time.AfterFunc(hangs, func() { _ = m.agent.Process.Kill() })
+	err := m.agent.Wait()
+	late.Stop()
+	if err != nil {
 		m.t.Errorf("the agent ended with %v", err)
 	}
 	m.agent = nil

@@ -68,6 +68,19 @@ func TestAStartThatWaitsForACommandCanBeStopped(t *testing.T) {
 	m.stop()
 }
 
+// TestAStartThatWaitsForABackupCanBeStopped: a backup of the files of a stopped agent holds their locks for
+// as long as it takes, and the start was deaf meanwhile.
+func TestAStartThatWaitsForABackupCanBeStopped(t *testing.T) {
+	m := newHost(t)
+	must(t, hold(t, filepath.Join(m.dir, "data"), "").Close())
+	file, err := os.Open(filepath.Join(m.dir, "data", "state.db"))
+	must(t, err)
+	defer file.Close()
+	must(t, syscall.Flock(int(file.Fd()), syscall.LOCK_SH))
+	m.startHeard(regexp.MustCompile("another process reads the files"))
+	m.stop()
+}
+
 // TestOtherCommandsEndByAHangup: the terminal is gone.
 func TestOtherCommandsEndByAHangup(t *testing.T) {
 	m := newHost(t)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -145,7 +146,7 @@ func containsName(names [][]byte, name []byte) bool {
 
 // lockToRead takes a file as a reader of bbolt's does, so that no agent writes to it meanwhile.
 func lockToRead(path string) (unlock func(), err error) {
-	return lockAsBolt(path, syscall.LOCK_SH, lockPatience(true), func(time.Duration) {})
+	return lockAsBolt(context.Background(), path, syscall.LOCK_SH, lockPatience(true), func(time.Duration) {})
 }
 
 // segment reads one file of the inbox: every record, and that none is missing up to what is there.

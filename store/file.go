@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -61,8 +62,8 @@ func lockPatience(readOnly bool) time.Duration {
 }
 
 // lockAsBolt takes the lock of a file that bbolt takes: LOCK_SH to read, LOCK_EX to write. waiting is told now
-// and then how long it is in vain.
-func lockAsBolt(path string, how int, patience time.Duration, waiting func(since time.Duration)) (unlock func(), err error) {
+// and then how long it is in vain. It ends early, with the cause, when ctx does.
+func lockAsBolt(ctx context.Context, path string, how int, patience time.Duration, waiting func(since time.Duration)) (unlock func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
@@ -76,6 +77,10 @@ func lockAsBolt(path string, how int, patience time.Duration, waiting func(since
 		if !errors.Is(err, syscall.EWOULDBLOCK) || since > patience {
 			f.Close()
 			return nil, ErrInUse
+		}
+		if ctx.Err() != nil {
+			f.Close()
+			return nil, context.Cause(ctx)
 		}
 		waiting(since)
 	}

@@ -40,7 +40,7 @@ func (s *Store) open(start context.Context) (err error) {
 	if err := s.watch.begin(why != ""); err != nil { // as on a full disk: the next start reads the files
 		s.log.Warn("how this run ends could not be noted", "err", err)
 	}
-	if err := s.awaitReaders(); err != nil {
+	if err := s.awaitReaders(start); err != nil {
 		return errors.Join(err, s.watch.giveUp())
 	}
 	defer func() {
@@ -85,14 +85,14 @@ const (
 )
 
 // awaitReaders waits until nobody reads the files. Another agent does not: the directory is locked.
-func (s *Store) awaitReaders() error {
+func (s *Store) awaitReaders(start context.Context) error {
 	paths, err := dataFiles(s.dir)
 	if err != nil {
 		return fmt.Errorf("look for the files: %w", err)
 	}
 	next := readerNoted
 	for _, path := range paths {
-		unlock, err := lockAsBolt(path, syscall.LOCK_EX, readerPatience, func(since time.Duration) {
+		unlock, err := lockAsBolt(start, path, syscall.LOCK_EX, readerPatience, func(since time.Duration) {
 			if since > next {
 				next += readerNotedAt
 				s.log.Warn("another process reads the files, a backup perhaps: the start waits for it", "file", filepath.Base(path), "for", since.Round(time.Second).String())

@@ -37,7 +37,7 @@ func Find(flag string, getenv func(string) string) (path string, err error) {
 		case err == nil:
 			return path, nil
 		case !errors.Is(err, fs.ErrNotExist):
-			return "", fmt.Errorf("look for %s: %w", path, reason(err))
+			return "", &fs.PathError{Op: "look for", Path: path, Err: reason(err)}
 		}
 	}
 	return "", fmt.Errorf("%w, neither here nor at %s: write one with `personasync config init`, or name one with --config", ErrNoFile, systemFile)
@@ -84,7 +84,7 @@ const maxFile = 4 << 20
 func readFile(path string) (doc []byte, mode fs.FileMode, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
+		return nil, 0, &fs.PathError{Op: "read", Path: path, Err: reason(err)}
 	}
 	defer f.Close()
 	info, err := f.Stat()
