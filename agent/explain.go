@@ -1,6 +1,9 @@
 package agent
 
-import syncer "personasync/sync"
+import (
+	"personasync/scheduler"
+	syncer "personasync/sync"
+)
 
 // ExplainCode says what a code means and what the agent does about it: an answer of MoEngage, from the one
 // table that the sender works by, or a reason of our own. ok is false for an unknown code.
@@ -36,6 +39,7 @@ type reason struct {
 	means string
 	do    string
 	held  bool // a change that is held; else an event, or a change, that is parked
+	job   bool // a run of a scheduled job, or a verification, that failed
 }
 
 // retryEvent ends what is to be done about a parked event.
@@ -74,12 +78,18 @@ var reasons = []reason{
 
 	{code: "mass_exit", held: true, means: "More members left the audience at once than [guard] allows, so its exits wait for a decision.", do: "`personasync audience release KEY` sends them, `personasync audience discard KEY` makes the users members again."},
 	{code: "key_conflict", held: true, means: "Another computation, known before, is sent under the same name at MoEngage; both would overwrite each other.", do: "`personasync audience adopt KEY ID` if it continues the other one; else give the two different names in the configuration."},
+
+	{code: scheduler.CodeFailed, job: true, means: "A run of a scheduled job, or a verification, failed for a reason that is no answer of MoEngage.", do: "Read the error beside it: `personasync schedule` has it, and the log."},
+	{code: scheduler.CodePanic, job: true, means: "A run of a scheduled job failed by a fault of the program.", do: "Report it, with the trace in the log. The agent goes on."},
 }
 
 func (r *reason) explanation() syncer.Explanation {
 	e := syncer.Explanation{
 		Data: "parked, with its bytes", Lane: "goes on", Attempts: "none is spent", Do: r.do,
 		Meaning: syncer.Meaning{Code: r.code, Means: r.means, Agent: "Parks it with this reason. It blocks nothing else."},
+	}
+	if r.job {
+		e.Data, e.Agent = "no change is touched", "Records the run as failed, and runs the job again at its next time."
 	}
 	if r.held {
 		e.Data, e.Agent = "held", "Holds the change until it is decided. It blocks nothing else."

@@ -26,10 +26,10 @@ func (sh *shell) explain(c *urfave.Context) error {
 	if c.NArg() == 0 {
 		return sh.explainAll(c)
 	}
-	if err := arguments(c, "a CODE"); err != nil {
+	e, ok := agent.ExplainCode(strings.Join(c.Args().Slice(), " ")) // as MoEngage writes it: IP Validation Required
+	if err := arguments(c, "a CODE"); err != nil && !ok {
 		return err
 	}
-	e, ok := agent.ExplainCode(c.Args().First())
 	if !ok {
 		return nothing("neither an answer of MoEngage nor a reason has the code %q: `personasync outbox explain-code` lists those there are", c.Args().First())
 	}

@@ -74,6 +74,9 @@ func (c *carriage) carry() (back bool) {
 func (c *carriage) knownBad() map[string]bool {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
+	if c.fresh = len(c.s.bad) == 0; c.fresh {
+		return nil
+	}
 	known := make(map[string]bool)
 	for i := range c.flight.Deliveries {
 		if u := c.flight.Deliveries[i].User; c.s.bad.has(u) {

@@ -167,7 +167,7 @@ func (l *loader) checkMoEngage() {
 	if strings.ContainsFunc(m.WorkspaceID, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/?#%:", r) }) {
 		l.refuseKey("moengage.workspace_id", "has a character that no workspace id has: copy it from MoEngage: Settings, Account, APIs")
 	}
-	if _, err := netip.ParseAddr(m.ForwardedFor); m.ForwardedFor != "" && err != nil {
+	if at, err := netip.ParseAddr(m.ForwardedFor); m.ForwardedFor != "" && (err != nil || at.Zone() != "" || at.IsUnspecified()) {
 		l.refuseKey("moengage.forwarded_for", `must be the one address that MoEngage sees this host under, like "203.0.113.7", or "" to send none`)
 	}
 	if m.BaseURL == "" {

@@ -77,6 +77,8 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 			[]string{`agent.toml:2: moengage.timeout = "0s": must be from 1ms to 45s`}},
 		{"a timeout longer than a stop may wait", lines("[moengage]", `timeout = "46s"`),
 			[]string{`agent.toml:2: moengage.timeout = "46s": must be from 1ms to 45s`}},
+		{"an address with a zone for X-Forwarded-For", lines("[moengage]", `forwarded_for = "fe80::1%eth0"`),
+			[]string{`agent.toml:2: moengage.forwarded_for = "fe80::1%eth0": must be the one address that MoEngage sees this host under, like "203.0.113.7", or "" to send none`}},
 		{"two addresses for X-Forwarded-For", lines("[moengage]", `forwarded_for = "203.0.113.7, 10.0.0.1"`),
 			[]string{`agent.toml:2: moengage.forwarded_for = "203.0.113.7, 10.0.0.1": must be the one address that MoEngage sees this host under, like "203.0.113.7", or "" to send none`}},
 		{"backoff upside down", lines("[retry]", `min_backoff = "1m"`, `max_backoff = "30s"`),

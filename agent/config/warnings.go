@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 )
 
@@ -57,6 +58,9 @@ func (c *Config) warnAdmin(say sayer) {
 
 func (c *Config) warnMoEngage(say sayer) {
 	m := &c.MoEngage
+	if at, err := netip.ParseAddr(m.ForwardedFor); err == nil && (at.IsPrivate() || at.IsLoopback() || at.IsLinkLocalUnicast()) {
+		say("moengage.forwarded_for is %s, an address of a private network: MoEngage compares the public one that this host is seen under", m.ForwardedFor)
+	}
 	for _, f := range c.missing() {
 		say("%s is not set: `personasync run` will not start", f.key)
 	}

@@ -44,6 +44,9 @@ func TestWarnings(t *testing.T) {
 		{"plain http", complete + `moengage.base_url = "http://proxy:8080"` + "\nmoengage.data_center = \"02\"", []string{
 			"moengage.data_center is not used, because moengage.base_url is set",
 			"moengage.base_url is plain http: the API key and all users cross the network unencrypted"}},
+		{"a private address for MoEngage", complete + `moengage.forwarded_for = "10.0.0.5"`, []string{
+			"moengage.forwarded_for is 10.0.0.5, an address of a private network: MoEngage compares the public one that this host is seen under"}},
+		{"a public address for MoEngage", complete + `moengage.forwarded_for = "203.0.113.7"`, nil},
 		{"plain http at home", complete + `moengage.base_url = "http://[::1]:8490"`, nil},
 		{"real time", complete + `moengage.real_time_action = true`, []string{
 			"moengage.real_time_action: MoEngage's pages disagree about it, so try it in a test workspace first"}},
