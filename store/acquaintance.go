@@ -26,6 +26,7 @@ type acquaintance struct {
 func (v *View) acquaintances(voices []uint32, before int64, from []byte) (page []acquaintance, next []byte, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		var m meeting
+		ids := epochsIn(tx)
 		c := tx.Bucket(bucketRows).Cursor()
 		k, frame := c.Seek(from)
 		for n := 0; k != nil; k, frame = c.Next() {
@@ -41,7 +42,7 @@ func (v *View) acquaintances(voices []uint32, before int64, from []byte) (page [
 					return nil
 				}
 			}
-			m.read(k, frame, voices, v.inbox.epoch)
+			m.read(k, frame, voices, ids)
 		}
 		page = m.appendTo(page, before)
 		return nil
@@ -56,7 +57,7 @@ type meeting struct {
 	told bool
 }
 
-func (m *meeting) read(k, frame []byte, voices []uint32, epoch uint32) {
+func (m *meeting) read(k, frame []byte, voices []uint32, epoch epochs) {
 	number := binary.BigEndian.Uint16(k[len(k)-2:])
 	if !slices.ContainsFunc(voices, func(n uint32) bool { return uint16(n/blockSize) == number }) {
 		return

@@ -109,7 +109,7 @@ func (a *reread) encode(buf []byte) []byte {
 }
 
 func (r *reader) again(seq uint64) *reread {
-	a := &reread{received: r.time(), id: r.id(0), frame: r.bytes()}
+	a := &reread{received: r.time(), id: r.id(nil), frame: r.bytes()}
 	rec, err := decodeRecord(seq, a.frame)
 	if a.event = rec.event; err != nil || a.event == nil {
 		r.bad = true
@@ -121,7 +121,7 @@ func (r *reader) again(seq uint64) *reread {
 // was received: the ledger moves it from one term to the other.
 func (b *batch) applyAgain(seq uint64, a *reread) {
 	b.now = a.received
-	a.id.Epoch = b.st.epoch
+	a.id.Epoch = b.st.epochs.of(a.id.Seq)
 	ch := b.fetch(b.parked, idKey(a.id))
 	if ch == nil || ch.Kind != KindReceived {
 		return

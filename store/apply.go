@@ -84,7 +84,7 @@ func (b *batch) applyDamaged(seq uint64, frame []byte, cause error) {
 	b.st.ledger.events.Parked++
 	b.log.Error("a damaged record of the inbox was parked", "record", seq, "err", cause)
 	b.verdict(seq, fateParked)
-	b.parkEvent(ID{Epoch: b.st.epoch, Seq: seq}, frame, &Event{Received: b.now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
+	b.parkEvent(ID{Epoch: b.st.epochs.of(seq), Seq: seq}, frame, &Event{Received: b.now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
 }
 
 func (b *batch) applyRules(r *Rules) {
@@ -102,7 +102,7 @@ func (b *batch) applyRules(r *Rules) {
 func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	e := c.event
 	park := func(reason, sentence string) fate {
-		b.parkEvent(c.parkedAs(b.st.epoch), frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
+		b.parkEvent(c.parkedAs(b.st.epochs), frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
 		return fateParked
 	}
 	switch {

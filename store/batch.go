@@ -202,7 +202,7 @@ func (b *batch) readBlock(u *user, number uint16) *block {
 	} else if frame = get(b.row, key); frame == nil {
 		return nil
 	}
-	row, err := decodeBlock(key, frame, b.st.epoch)
+	row, err := decodeBlock(key, frame, b.st.epochs)
 	if err != nil {
 		b.quarantine(bucketRows, rowKey(u.key, number), frame, err)
 		u.rows--

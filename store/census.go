@@ -17,7 +17,7 @@ func (r *rebuilder) count(b *batch) *census {
 	c := &census{in: make(map[uint32]uint64), held: make(map[uint32]uint64)}
 	last := []byte(nil)
 	_ = b.rows.ForEach(func(k, frame []byte) error {
-		row, err := decodeBlock(k, frame, b.st.epoch)
+		row, err := decodeBlock(k, frame, b.st.epochs)
 		if err != nil {
 			return nil // a head
 		}
@@ -40,7 +40,7 @@ func (r *rebuilder) count(b *batch) *census {
 	})
 	for i, p := range keptPlaces {
 		_ = b.tx.Bucket(p.bucket).ForEach(func(_, frame []byte) error {
-			switch ch, err := decodeChange(frame, b.st.epoch); {
+			switch ch, err := decodeChange(frame, b.st.epochs); {
 			case err != nil:
 			case ch.Kind == KindReceived:
 				c.received++
@@ -54,7 +54,7 @@ func (r *rebuilder) count(b *batch) *census {
 		})
 	}
 	_ = b.history.ForEach(func(_, frame []byte) error {
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+		if ch, err := decodeChange(frame, b.st.epochs); err == nil {
 			c.history++
 			*c.closed.of(ch.State)++
 		}

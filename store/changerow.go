@@ -56,13 +56,13 @@ func (r *reader) answer() Answer {
 }
 
 // decodeChange copies everything it keeps: a change leaves its transaction.
-func decodeChange(frame []byte, epoch uint32) (*stored, error) {
+func decodeChange(frame []byte, epoch epochs) (*stored, error) {
 	return peekChange(bytes.Clone(frame), epoch)
 }
 
 // peekChange is decodeChange without the copy: the value, the properties and the raw bytes of the change
 // lie in frame, and are good for as long as that is.
-func peekChange(frame []byte, epoch uint32) (*stored, error) {
+func peekChange(frame []byte, epoch epochs) (*stored, error) {
 	version := changeVersion
 	if len(frame) > 0 && frame[0] == 1 {
 		version = 1

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,13 +67,13 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 		}, "pointer: change"},
 		{"a held change that nobody points at", func(tx *bolt.Tx) error {
 			k, v := first(tx.Bucket(bucketHeld))
-			ch, err := decodeChange(v, epochOf(tx))
+			ch, err := decodeChange(v, epochsIn(tx))
 			ch.ID.Slot++
 			return firstError(err, tx.Bucket(bucketHeld).Put(idKey(ch.ID), ch.encode(nil)), tx.Bucket(bucketHeld).Delete(k))
 		}, "is not among the held"},
 		{"a parked change that nobody points at", func(tx *bolt.Tx) error {
 			k, _ := first(tx.Bucket(bucketParked))
-			return tx.Bucket(bucketQueue).Delete(queueKey(userKey("dan"), laneParked, idFromKey(k, epochOf(tx))))
+			return tx.Bucket(bucketQueue).Delete(queueKey(userKey("dan"), laneParked, idFromKey(k, epochsIn(tx))))
 		}, "pointer: 1 changes are parked, 0 are pointed at"},
 		{"an id that the locator does not know", func(tx *bolt.Tx) error {
 			k, _ := first(tx.Bucket(bucketLocator))
@@ -141,10 +140,6 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
-}
-
-func epochOf(tx *bolt.Tx) uint32 {
-	return binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(metaEpoch))
 }
 
 func firstError(errs ...error) error {

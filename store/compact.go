@@ -330,6 +330,10 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 	Reach(PointCompactRenamed)
 	c.s.trace = nil
 	at.state = info
+	if c.s.arrival == nil {
+		c.s.arrival = new(arrival)
+	}
+	c.s.arrival.home = homeOf(info)
 	return c.s.db.replace(c.to), nil
 }
 

@@ -167,7 +167,7 @@ func facts(t testing.TB, s *Store) map[string]string {
 						continue
 					}
 				}
-				ch, err := decodeChange(v, st.epoch)
+				ch, err := decodeChange(v, st.epochs)
 				if err != nil {
 					return err
 				}

@@ -93,7 +93,7 @@ func (v *View) exMembers(from []byte, before int64) (users []string, next []byte
 			if !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) == blockHead || len(users) > 0 && users[len(users)-1] == id {
 				continue
 			}
-			row, err := decodeBlock(k, frame, b.st.epoch)
+			row, err := decodeBlock(k, frame, b.st.epochs)
 			if err != nil {
 				continue // set aside when next written; doctor counts it
 			}

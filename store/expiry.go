@@ -38,7 +38,7 @@ func (b *batch) pruneParked(now time.Time, keep time.Duration) (more bool) {
 	var gone []*stored
 	c := b.parked.Cursor()
 	for k, frame := c.First(); k != nil; k, frame = c.Next() {
-		ch, err := decodeChange(frame, b.st.epoch)
+		ch, err := decodeChange(frame, b.st.epochs)
 		if err != nil {
 			continue
 		}
@@ -128,10 +128,10 @@ func (v *View) Expiring(now time.Time, keep time.Duration) (e *Expiring, err err
 		return nil, nil
 	}
 	err = v.look(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketParked).Cursor()
+		ids, c := epochsIn(tx), tx.Bucket(bucketParked).Cursor()
 		k, frame := c.First()
 		for n, size := 0, 0; k != nil; k, frame = c.Next() {
-			ch, err := peekChange(frame, v.inbox.epoch)
+			ch, err := peekChange(frame, ids)
 			if n, size = n+1, size+len(frame); err != nil {
 				continue
 			}

@@ -47,9 +47,9 @@ func (f *flight) encode() []byte {
 
 func (s seat) encode(buf []byte) []byte { return putID(putUint(buf, uint64(s.number)), s.id) }
 
-func (r *reader) seat(epoch uint32) seat { return seat{number: uint32(r.uint()), id: r.id(epoch)} }
+func (r *reader) seat(epoch epochs) seat { return seat{number: uint32(r.uint()), id: r.id(epoch)} }
 
-func decodeFlight(number uint64, frame []byte, epoch uint32) (*flight, error) {
+func decodeFlight(number uint64, frame []byte, epoch epochs) (*flight, error) {
 	r, err := unseal(frame, flightVersion)
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (f *flight) counts() (s SentSecond) {
 func (st *state) loadFlights(tx *bolt.Tx) error {
 	st.flights, st.aboard, st.wrecks = make(map[uint64]*flight), make(map[passenger]*boarding), nil
 	return tx.Bucket(bucketFlights).ForEach(func(k, frame []byte) error {
-		if f, err := decodeFlight(number(k), frame, st.epoch); err == nil {
+		if f, err := decodeFlight(number(k), frame, st.epochs); err == nil {
 			st.board(f)
 		} else {
 			st.wrecks = append(st.wrecks, number(k))

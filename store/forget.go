@@ -111,7 +111,7 @@ func (b *batch) blockNumbers(u *user) []uint16 {
 func (b *batch) forgetQueue(u *user) {
 	for _, key := range keysWithPrefix(b.queue, u.key) {
 		lane := binary.BigEndian.Uint32(key[len(u.key):])
-		id := idFromKey(key[len(u.key)+4:], b.st.epoch)
+		id := idFromKey(key[len(u.key)+4:], b.st.epochs)
 		switch lane {
 		case laneParked:
 			b.forgetKept(b.parked, id)

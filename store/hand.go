@@ -65,7 +65,7 @@ func (h *hand) encode(buf []byte) []byte {
 	return seal(buf, start)
 }
 
-func (r *reader) hand(epoch uint32) *hand {
+func (r *reader) hand(epoch epochs) *hand {
 	h := &hand{received: r.time(), verb: handVerb(r.byte())}
 	n := r.uint()
 	if n > uint64(len(r.b)) || n > MaxHand {
@@ -82,7 +82,7 @@ func (b *batch) applyHand(seq uint64, h *hand) {
 	b.now = h.received
 	c := &cause{seq: seq}
 	for _, id := range h.ids {
-		id.Epoch = b.st.epoch
+		id.Epoch = b.st.epochs.of(id.Seq)
 		ch := b.find(id)
 		switch {
 		case ch == nil:

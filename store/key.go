@@ -41,11 +41,11 @@ func idKey(id ID) []byte {
 	return binary.BigEndian.AppendUint16(k, id.Slot)
 }
 
-func idFromKey(k []byte, epoch uint32) ID {
+func idFromKey(k []byte, epoch epochs) ID {
 	if len(k) != 10 {
 		return ID{}
 	}
-	return ID{Epoch: epoch, Seq: binary.BigEndian.Uint64(k), Slot: binary.BigEndian.Uint16(k[8:])}
+	return ID{Epoch: epoch.of(binary.BigEndian.Uint64(k)), Seq: binary.BigEndian.Uint64(k), Slot: binary.BigEndian.Uint16(k[8:])}
 }
 
 // queueKey places an event of a user within a lane, in applied order.

@@ -239,7 +239,7 @@ func (l *Listing) kept(b *batch, bucket *bolt.Bucket) {
 	for n, size := 0, 0; k != nil && n < pageScan && size < pageBytes && !l.full(); k, frame = c.Next() {
 		n, size = n+1, size+len(frame)
 		l.at = cursor{bytes.Clone(k), shownAll}
-		if ch, err := peekChange(frame, b.st.epoch); err == nil {
+		if ch, err := peekChange(frame, b.st.epochs); err == nil {
 			l.add(ch, l.at)
 		}
 	}
@@ -258,7 +258,7 @@ func (l *Listing) closed(b *batch) {
 	for n := 0; k != nil && n < pageScan && !l.full(); k, frame = c.Prev() {
 		n++
 		l.at = cursor{bytes.Clone(k), shownAll}
-		if ch, err := peekChange(frame, b.st.epoch); err == nil {
+		if ch, err := peekChange(frame, b.st.epochs); err == nil {
 			l.add(ch, l.at)
 		}
 	}

@@ -228,7 +228,7 @@ func (b *batch) concerns(f *field, s sweepSpot) bool {
 		x := b.fieldOf(number)
 		return x != nil && b.st.registry.speaker(x) == f
 	}
-	ch := b.fetchQueued(queueKey(userKey(string(s.at[5:])), number, idFromKey(s.id, b.st.epoch)))
+	ch := b.fetchQueued(queueKey(userKey(string(s.at[5:])), number, idFromKey(s.id, b.st.epochs)))
 	return ch != nil && ch.field == f.number
 }
 

@@ -285,14 +285,14 @@ func (c *commission) readmitLeft(ctx context.Context, window recordRange, progre
 // caused, and where to go on.
 func (v *View) heldExits(numbers []uint32, until uint64, from []byte) (page []ID, next []byte, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketHeld).Cursor()
+		ids, c := epochsIn(tx), tx.Bucket(bucketHeld).Cursor()
 		k, frame := c.Seek(from)
 		for n := 0; k != nil && binary.BigEndian.Uint64(k) <= until; k, frame = c.Next() {
 			if n++; n > pageScan {
 				next = bytes.Clone(k)
 				return nil
 			}
-			ch, err := decodeChange(frame, v.inbox.epoch)
+			ch, err := decodeChange(frame, ids)
 			if err == nil && slices.Contains(numbers, ch.field) && ch.Reason == reasonMassExit {
 				page = append(page, ch.ID)
 			}

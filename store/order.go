@@ -95,7 +95,7 @@ func (r *reader) order() *order {
 		o.words[i] = mention{in: r.byte() == 1, user: r.string()}
 	}
 	for n := r.uint(); n > 0 && !r.bad; n-- {
-		o.ids = append(o.ids, r.id(0))
+		o.ids = append(o.ids, r.id(nil))
 	}
 	if o.verb == orderAdopt {
 		o.other = uint32(r.uint())
@@ -150,7 +150,7 @@ func (b *batch) applyDecision(f *field, p *Policy, c *cause, o *order) {
 		b.readmitFirst(b.user(o.words[i].user), f, p, c)
 	}
 	for _, id := range o.ids {
-		id.Epoch = b.st.epoch
+		id.Epoch = b.st.epochs.of(id.Seq)
 		b.letGo(f, p, c, id, o.verb == orderDiscard)
 	}
 }

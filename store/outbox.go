@@ -30,9 +30,9 @@ type cause struct {
 }
 
 // parkedAs is the id under which the event is parked if it cannot be used: that of its record, unless it has one.
-func (c *cause) parkedAs(epoch uint32) ID {
+func (c *cause) parkedAs(epoch epochs) ID {
 	if c.parked.IsZero() {
-		return ID{Epoch: epoch, Seq: c.seq}
+		return ID{Epoch: epoch.of(c.seq), Seq: c.seq}
 	}
 	return c.parked
 }
@@ -40,8 +40,8 @@ func (c *cause) parkedAs(epoch uint32) ID {
 // maxSlots is how many changes one record can bring about.
 const maxSlots = 1<<16 - 1
 
-func (c *cause) next(epoch uint32) ID {
-	id := ID{Epoch: epoch, Seq: c.seq, Slot: c.slots}
+func (c *cause) next(epoch epochs) ID {
+	id := ID{Epoch: epoch.of(c.seq), Seq: c.seq, Slot: c.slots}
 	c.slots++
 	return id
 }
@@ -60,7 +60,7 @@ func sendTime(e *Event) time.Time {
 func (b *batch) draft(u *user, f *field, p *Policy, c *cause, kind Kind, t Transition) *stored {
 	ch := &stored{
 		Change: Change{
-			ID: c.next(b.st.epoch), Kind: kind, User: u.id, Transition: t,
+			ID: c.next(b.st.epochs), Kind: kind, User: u.id, Transition: t,
 			EventTime: sendTime(c.event), Received: c.event.Received, MessageID: c.event.MessageID,
 			State: StatePending,
 		},
@@ -342,7 +342,7 @@ func (b *batch) decode(frame []byte) *stored {
 	if frame == nil {
 		return nil
 	}
-	ch, err := decodeChange(frame, b.st.epoch)
+	ch, err := decodeChange(frame, b.st.epochs)
 	if errors.Is(err, ErrNewer) {
 		b.meetNewer("a change")
 		return nil

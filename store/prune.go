@@ -49,7 +49,7 @@ func (b *batch) pruneHistory(now time.Time, keep time.Duration) (more bool) {
 	var gone, ahead []entry
 	c := b.history.Cursor()
 	for k, frame := c.First(); k != nil; k, frame = c.Next() {
-		ch, err := decodeChange(frame, b.st.epoch)
+		ch, err := decodeChange(frame, b.st.epochs)
 		if err != nil {
 			b.log.Error("a damaged entry of the history was removed", "err", err)
 			ch = nil

@@ -188,7 +188,7 @@ func (q *quarry) take(path []string, k, v []byte) bool {
 			return err == nil && o.lastEvent.After(f.lastEvent)
 		})
 	case len(k) == 8 && (bucket == string(bucketFlights) || bucket == ""):
-		if _, err := decodeFlight(number(k), v, q.epoch); err == nil {
+		if _, err := decodeFlight(number(k), v, epochs{{0, q.epoch}}); err == nil {
 			return q.put(bucketFlights, k, v)
 		}
 	}
@@ -245,7 +245,7 @@ func (q *quarry) takePlain(path []string, bucket string, k, v []byte) bool {
 	return false
 }
 
-var metaKeys = [][]byte{metaFormat, metaEpoch, metaSeal, metaApplied, metaLedger, metaRules, metaSalt, metaFlight, metaClosed, metaSalvage, metaNotices, metaRefusals}
+var metaKeys = [][]byte{metaFormat, metaEpoch, metaSeal, metaApplied, metaLedger, metaRules, metaSalt, metaFlight, metaClosed, metaSalvage, metaNotices, metaRefusals, metaEpochs, metaHome}
 
 func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })
@@ -278,7 +278,7 @@ func (q *quarry) takeChange(k, v []byte) bool {
 	if _, rest, ok := userOf(k); ok && len(rest) == 14 && len(v) > 5 {
 		_, _, frame = parseQueueValue(v)
 	}
-	ch, err := decodeChange(frame, q.epoch)
+	ch, err := decodeChange(frame, epochs{{0, q.epoch}})
 	if err != nil || !q.begin() {
 		return false
 	}
@@ -323,7 +323,7 @@ func (q *quarry) newestIn(k, v []byte) (newest uint64, ok bool) {
 	if !ok || len(rest) != 2 || !bytes.HasPrefix(k, userKey(id)) {
 		return 0, false
 	}
-	row, err := decodeBlock(k, v, q.epoch)
+	row, err := decodeBlock(k, v, epochs{{0, q.epoch}})
 	if err != nil {
 		return 0, false
 	}

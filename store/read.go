@@ -173,7 +173,7 @@ func (b *batch) heads(road Road, lane uint32, most int) iter.Seq[*head] {
 // Change returns one change, wherever it is, and the raw event that caused it while that is kept.
 func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 	err = v.read(func(b *batch) error {
-		if b.st.epoch != id.Epoch {
+		if b.st.epochs.of(id.Seq) != id.Epoch {
 			return ErrNotFound
 		}
 		ch := b.find(id)

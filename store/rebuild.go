@@ -116,7 +116,7 @@ func (r *rebuilder) met(b *batch, ch *stored) (before bool) {
 
 // closed puts an entry of the history at the end of its user's chain.
 func (r *rebuilder) closed(b *batch, k, frame []byte) {
-	ch, err := decodeChange(frame, b.st.epoch)
+	ch, err := decodeChange(frame, b.st.epochs)
 	if err != nil || r.met(b, ch) {
 		b.remove(b.history, k)
 		return
@@ -240,7 +240,7 @@ func (r *rebuilder) strand(b *batch, u *user, f *field, e *entry) {
 
 // kept has whoever a parked or held change belongs to point at it.
 func (r *rebuilder) kept(b *batch, k, frame []byte) {
-	ch, err := decodeChange(frame, b.st.epoch)
+	ch, err := decodeChange(frame, b.st.epochs)
 	if err != nil {
 		return
 	}
@@ -286,7 +286,7 @@ func (r *rebuilder) queued(b *batch, k, v []byte) {
 		return // made in the pass before
 	}
 	due, _, frame := parseQueueValue(v)
-	ch, err := decodeChange(frame, b.st.epoch)
+	ch, err := decodeChange(frame, b.st.epochs)
 	if err != nil || r.met(b, ch) {
 		b.remove(b.queue, k)
 		return

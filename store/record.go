@@ -171,7 +171,7 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 	case recordRepair:
 		rec.repair = r.repair()
 	case recordHand:
-		rec.hand = r.hand(0)
+		rec.hand = r.hand(nil)
 	case recordOrder:
 		rec.order = r.order()
 	case recordAgain:

@@ -57,7 +57,7 @@ func (c *checker) kept() error {
 	counts, received := [2]uint64{}, uint64(0)
 	for i, p := range keptPlaces {
 		err := c.each(p.bucket, func(k, frame []byte) {
-			ch, err := decodeChange(frame, c.st.epoch)
+			ch, err := decodeChange(frame, c.st.epochs)
 			if err != nil {
 				c.r.find("frame", "%s %x: %v", p.bucket, k, err)
 				return
@@ -99,7 +99,7 @@ func (c *checker) equal(what string, said, counted uint64) {
 func (c *checker) closed() error {
 	return c.each(bucketHistory, func(k, frame []byte) {
 		c.r.History++
-		ch, err := decodeChange(frame, c.st.epoch)
+		ch, err := decodeChange(frame, c.st.epochs)
 		if err != nil {
 			c.r.find("frame", "history %x: %v", k, err)
 			return
@@ -162,7 +162,7 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 	if c.user.rows++; c.user.rows == 1 {
 		c.r.Users++
 	}
-	row, err := decodeBlock(k, frame, c.st.epoch)
+	row, err := decodeBlock(k, frame, c.st.epochs)
 	if err != nil {
 		c.r.find("frame", "rows %x: %v", k, err)
 		return
@@ -215,11 +215,11 @@ func (c *checker) follow(place byte, id []byte) *stored {
 	p := keptPlaces[place-placeParked]
 	frame := c.tx.Bucket(p.bucket).Get(id)
 	if frame == nil {
-		c.r.find("pointer", "change %s is pointed at and is not among the %s", idFromKey(id, c.st.epoch), p.state)
+		c.r.find("pointer", "change %s is pointed at and is not among the %s", idFromKey(id, c.st.epochs), p.state)
 		return nil
 	}
 	c.meant[place-placeParked].add(id)
-	ch, err := decodeChange(frame, c.st.epoch)
+	ch, err := decodeChange(frame, c.st.epochs)
 	if err != nil {
 		return nil // found where it is
 	}
@@ -282,7 +282,7 @@ func (c *checker) userQueue() {
 		c.queued++
 		u.waiting[lane]++
 		_, _, frame := parseQueueValue(c.tx.Bucket(bucketQueue).Get(key))
-		if ch, err := decodeChange(frame, c.st.epoch); err == nil && ch.loose {
+		if ch, err := decodeChange(frame, c.st.epochs); err == nil && ch.loose {
 			if u.loose[ch.field]--; u.loose[ch.field] == 0 {
 				delete(u.loose, ch.field)
 			}
@@ -315,7 +315,7 @@ func (c *checker) queue() error {
 			c.located[0].add(rest[4:])
 			due, tried, frame := parseQueueValue(v)
 			var err error
-			if ch, err = decodeChange(frame, c.st.epoch); err != nil {
+			if ch, err = decodeChange(frame, c.st.epochs); err != nil {
 				c.r.find("frame", "queue %x: %v", k, err)
 				return
 			}
@@ -367,7 +367,7 @@ func (c *checker) dueIndex() error {
 
 func (c *checker) flights() error {
 	return c.each(bucketFlights, func(k, frame []byte) {
-		if _, err := decodeFlight(number(k), frame, c.st.epoch); err != nil {
+		if _, err := decodeFlight(number(k), frame, c.st.epochs); err != nil {
 			c.r.find("frame", "flight %x: %v", k, err)
 		}
 	})

@@ -154,7 +154,7 @@ func (re *restoration) settle(ctx context.Context) error {
 	if re.report.Faults, re.report.Findings = check.Faults, check.Findings; check.structural() {
 		return fmt.Errorf("the state in the backup is damaged, and was when it was made: %s", check.Findings[0].Message)
 	}
-	s, err := Open(re.staging, Options{Log: slog.New(slog.DiscardHandler)})
+	s, err := Open(re.staging, Options{restoring: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (l *Roll) Read(v *View) error {
 		k, frame := c.Seek(l.from)
 		for n := 0; k != nil && n < pageScan && !l.Done(); k, frame = c.Next() {
 			n++
-			if m, ok := memberOf(k, frame, f, st.epoch); ok {
+			if m, ok := memberOf(k, frame, f, st.epochs); ok {
 				l.page = append(l.page, m)
 			}
 		}
@@ -76,7 +76,7 @@ func (l *Roll) Read(v *View) error {
 }
 
 // memberOf reads a member of f from a row, if it is a row of f's block and its user is one.
-func memberOf(k, frame []byte, f *field, epoch uint32) (m MemberInfo, ok bool) {
+func memberOf(k, frame []byte, f *field, epoch epochs) (m MemberInfo, ok bool) {
 	id, rest, ok := userOf(k)
 	if !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) != uint16(f.number/blockSize) {
 		return m, false

@@ -307,7 +307,7 @@ func (t *trouble) encode(buf []byte) []byte {
 	return buf
 }
 
-func decodeBlock(key, frame []byte, epoch uint32) (*block, error) {
+func decodeBlock(key, frame []byte, epoch epochs) (*block, error) {
 	b := &block{number: binary.BigEndian.Uint16(key[len(key)-2:]), stored: true}
 	version := rowVersion
 	if len(frame) > 0 && frame[0] == 1 {
@@ -328,7 +328,7 @@ func decodeBlock(key, frame []byte, epoch uint32) (*block, error) {
 	return b, r.done()
 }
 
-func (r *reader) entry(e *entry, epoch uint32) {
+func (r *reader) entry(e *entry, epoch epochs) {
 	shape := r.byte()
 	for i := range e.kept {
 		if shape&(1<<i) != 0 {
@@ -363,7 +363,7 @@ func (r *reader) statement() *statement {
 	return s
 }
 
-func (r *reader) ticket(epoch uint32) ticket {
+func (r *reader) ticket(epoch epochs) ticket {
 	t := ticket{id: r.id(epoch), place: r.byte(), transition: Transition(r.byte())}
 	shape := r.byte()
 	if t.place != placePending {

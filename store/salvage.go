@@ -162,6 +162,7 @@ func (q *quarry) settleMeta(inbox []*segment) error {
 			keep(metaRules, rules, json.Valid(rules)),
 			keep(metaSalt, q.meta[string(metaSalt)], len(q.meta[string(metaSalt)]) == 16),
 			keep(metaSalvage, q.meta[string(metaSalvage)], json.Valid(q.meta[string(metaSalvage)])),
+			keep(metaEpochs, q.meta[string(metaEpochs)], len(q.meta[string(metaEpochs)])%12 == 0),
 			meta.Put(metaEpoch, binary.BigEndian.AppendUint32(nil, q.epoch)),
 			meta.Put(metaApplied, numberKey(q.position)),
 			meta.Put(metaClosed, numberKey(q.newest)),

@@ -57,7 +57,7 @@ func (s *spoken) read(tx *bolt.Tx) {
 		s.lanes = binary.BigEndian.Uint32(k) + 1
 	}
 	change := func(_, frame []byte) error {
-		ch, err := decodeChange(frame, s.epoch)
+		ch, err := decodeChange(frame, epochs{{0, s.epoch}})
 		if err != nil || ch.Kind == KindReceived {
 			return nil
 		}
@@ -73,7 +73,7 @@ func (s *spoken) read(tx *bolt.Tx) {
 		return change(k, frame)
 	})
 	_ = tx.Bucket(bucketRows).ForEach(func(k, frame []byte) error {
-		row, err := decodeBlock(k, frame, s.epoch)
+		row, err := decodeBlock(k, frame, epochs{{0, s.epoch}})
 		if err != nil {
 			return nil
 		}

@@ -122,7 +122,9 @@ func (c *ChangeLedger) of(s State) *uint64 {
 // state is what apply keeps in memory beside the file: all of it can be read back, and is when a
 // transaction fails. Only the writer's goroutine touches it.
 type state struct {
-	epoch    uint32
+	epoch    uint32 // of the store, and of its files
+	epochs   epochs // of change ids
+	home     []byte // where it last ran: see homeOf
 	applied  uint64 // number of the last record applied
 	rules    Rules
 	ledger   ledger
@@ -202,8 +204,9 @@ func loadState(tx *bolt.Tx) (*state, error) {
 	if err := checkMeta(tx); err != nil {
 		return nil, err
 	}
-	st := &state{epoch: binary.BigEndian.Uint32(meta.Get(metaEpoch)), jobs: []string{""}}
+	st := &state{epoch: binary.BigEndian.Uint32(meta.Get(metaEpoch)), epochs: epochsIn(tx), jobs: []string{""}}
 	st.salt = append(st.salt, meta.Get(metaSalt)...)
+	st.home = append(st.home, meta.Get(metaHome)...)
 	st.applied = number(meta.Get(metaApplied))
 	st.flight = number(meta.Get(metaFlight))
 	st.closed = number(meta.Get(metaClosed))

@@ -61,6 +61,8 @@ type Options struct {
 	// Start is done when Open is not to go on with a check, which takes minutes where there is much: it
 	// returns the cause then, and the next Open checks again. nil: never.
 	Start context.Context
+
+	restoring bool // the files are those of a restore, which moves the numbers on
 }
 
 // Store is the durable state of one agent: the inbox, and what follows from it.
@@ -104,6 +106,7 @@ type Store struct {
 	// The writer's own.
 	state    *state
 	unread   bool      // a transaction failed, and state was not read back since: see readBack
+	arrival  *arrival  // still to be noted; nil: nothing is
 	flown    uint64    // the last flight before that transaction
 	starved  bool      // the last batch found none of the records it looked for
 	reached  time.Time // receipt of the newest record applied by this process
@@ -224,6 +227,7 @@ func (s *Store) openFiles() error {
 		}
 	}
 	s.applied.Store(s.state.applied)
+	s.arrive()
 	s.lookAround()
 	if err := guarded(s.recover); err != nil {
 		inbox.close()
@@ -344,8 +348,10 @@ func (s *Store) Close() (err error) {
 		s.others.Wait()
 		s.upkeep.Lock() // for good: what waits for it finds the store closed
 		defer s.upkeep.Unlock()
-		if s.refused.unwritten() && !s.isBroken() {
-			err = s.write(nil, false)
+		if counts := s.refused.unwritten(); (counts || s.arrival != nil) && !s.isBroken() {
+			if err = s.write(nil, false); !counts {
+				err = nil // the next start arrives once more
+			}
 		}
 		s.inbox.closeFiles()
 		err = errors.Join(err, s.closeState(), s.watch.ended(), s.lock.Close())

@@ -364,7 +364,7 @@ func (b *batch) queueHead(u *user, lane uint32) (id ID, due uint32, tried, ok bo
 		return ID{}, 0, false, false
 	}
 	due, tried, _ = parseQueueValue(v)
-	return idFromKey(k[len(prefix):], b.st.epoch), due, tried, true
+	return idFromKey(k[len(prefix):], b.st.epochs), due, tried, true
 }
 
 // retime sets each lane's time to the earliest of what still waits in it. A lane in which nothing does goes.

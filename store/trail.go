@@ -127,12 +127,14 @@ type trailReader struct {
 	more     bool
 	skipped  uint64
 	verdicts verdicts
+	epochs   epochs
 }
 
 // begin finds where to go on. Whoever is too far behind is told how much is left out; a cursor of a
 // store that was restored since begins anew.
 func (r *trailReader) begin(b *batch) error {
 	r.applied = b.st.applied
+	r.epochs = b.st.epochs
 	r.verdicts = readVerdicts(b.tx.Bucket(bucketVerdicts), r.applied)
 	scan := uint64(trailScan)
 	if !r.first {
@@ -189,7 +191,7 @@ func (r *trailReader) event(rec numbered) {
 	}
 	line := Happening{
 		What: "accepted", User: cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), Computation: e.Key, Transition: eventTransition(e).String(),
-		ID: ID{Epoch: r.v.inbox.epoch, Seq: rec.seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
+		ID: ID{Epoch: r.epochs.of(rec.seq), Seq: rec.seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
 		TimeSource: e.TimeSource.unread(), at: e.Received,
 	}
 	r.add(line, e.ComputationID)
@@ -231,7 +233,7 @@ func (r *trailReader) changes(b *batch) error {
 			break
 		}
 		r.to.closed = number(k)
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+		if ch, err := decodeChange(frame, b.st.epochs); err == nil {
 			r.add(happened(ch), ch.ComputedBy)
 		}
 	}
@@ -256,7 +258,7 @@ func (r *trailReader) newestParked(b *batch) {
 	k, frame := c.Last()
 	for n := 0; k != nil && n < trailScan && size < pageBytes; k, frame = c.Prev() {
 		n, size = n+1, size+len(frame)
-		if ch, err := decodeChange(frame, b.st.epoch); err == nil {
+		if ch, err := decodeChange(frame, b.st.epochs); err == nil {
 			r.add(happened(ch), ch.ComputedBy)
 		}
 	}

@@ -93,7 +93,7 @@ func (b *batch) toldIn(key, frame []byte, fields map[uint32]bool) bool {
 	if n == blockHead || !anyIn(fields, n) {
 		return false
 	}
-	row, err := decodeBlock(key, frame, b.st.epoch)
+	row, err := decodeBlock(key, frame, b.st.epochs)
 	if err != nil {
 		return false // set aside when next written; doctor counts it
 	}

@@ -102,12 +102,12 @@ func (r *reader) time() time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
-func (r *reader) id(epoch uint32) ID {
+func (r *reader) id(epoch epochs) ID {
 	seq, slot := r.uint(), r.uint()
 	if seq == 0 {
 		return ID{}
 	}
-	return ID{Epoch: epoch, Seq: seq, Slot: uint16(slot)}
+	return ID{Epoch: epoch.of(seq), Seq: seq, Slot: uint16(slot)}
 }
 
 // done reports damage: fields that were missing, or bytes nobody read.

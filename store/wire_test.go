@@ -84,7 +84,7 @@ var annsRow, annsHead = rowKey(userKey("ann"), 0), rowKey(userKey("ann"), blockH
 func FuzzRow(f *testing.F) {
 	f.Add([]byte{rowVersion, 3, shapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		row, err := decodeBlock(annsRow, rekeyed(body, annsRow), 7)
+		row, err := decodeBlock(annsRow, rekeyed(body, annsRow), epochs{{0, 7}})
 		if err != nil {
 			return
 		}
@@ -92,7 +92,7 @@ func FuzzRow(f *testing.F) {
 		if len(frame) == 0 {
 			return
 		}
-		again, err := decodeBlock(annsRow, frame, 7)
+		again, err := decodeBlock(annsRow, frame, epochs{{0, 7}})
 		if err != nil || !bytes.Equal(again.encode(nil, annsRow), frame) {
 			t.Errorf("row %x became %x: %v", body, frame, err)
 		}
@@ -119,11 +119,11 @@ func FuzzChange(f *testing.F) {
 	c := &stored{Change: Change{ID: ID{7, 1, 0}, Kind: KindEvent, User: "ann"}}
 	f.Add(unsealed(c.encode(nil)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, err := decodeChange(resealed(body), 7)
+		c, err := decodeChange(resealed(body), epochs{{0, 7}})
 		if err != nil {
 			return
 		}
-		again, err := decodeChange(c.encode(nil), 7)
+		again, err := decodeChange(c.encode(nil), epochs{{0, 7}})
 		if err != nil || !reflect.DeepEqual(c, again) {
 			t.Errorf("%+v became %+v: %v", c, again, err)
 		}
@@ -133,11 +133,11 @@ func FuzzChange(f *testing.F) {
 func FuzzFlight(f *testing.F) {
 	f.Add(unsealed((&flight{road: RoadTransition, list: []boarding{{user: "ann", attributes: []seat{{3, ID{7, 1, 0}}}}}}).encode()))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		flown, err := decodeFlight(1, resealed(body), 7)
+		flown, err := decodeFlight(1, resealed(body), epochs{{0, 7}})
 		if err != nil {
 			return
 		}
-		again, err := decodeFlight(1, flown.encode(), 7)
+		again, err := decodeFlight(1, flown.encode(), epochs{{0, 7}})
 		if err != nil || !reflect.DeepEqual(flown, again) {
 			t.Errorf("%+v became %+v: %v", flown, again, err)
 		}

@@ -60,7 +60,7 @@ func (s *Store) writeLoop() {
 		}
 		apply := rested && s.lag() > 0 && !held
 		sweep := rested && len(s.state.sweeping) > 0
-		if len(commands) == 0 && !apply && !sweep && !(rested && (s.stranded || len(s.adrift) > 0)) {
+		if len(commands) == 0 && !apply && !sweep && !(rested && (s.stranded || s.arrival != nil || len(s.adrift) > 0)) {
 			continue
 		}
 		began, received, commits := time.Now(), s.inbox.events(), s.inbox.commits.Load()
@@ -126,6 +126,9 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		b.tracing = s.trace != nil
 		b.arena = s.arena[:0]
 		defer func() { s.arena, touched = b.arena, b.touched }()
+		if s.arrival != nil {
+			b.moveIn(s.arrival)
+		}
 		s.strand(b)
 		for _, c := range commands {
 			if err := c.do(b); err != nil {
@@ -167,7 +170,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", errDamaged))
 	}
-	s.stranded, s.adrift = false, nil
+	s.stranded, s.arrival, s.adrift = false, nil, nil
 	s.parkings.merge(parked)
 	s.applied.Store(s.state.applied)
 	for i := range woke {

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Change ids are made of record numbers, and files that are copied back, or a machine that goes back to a snapshot,
+// give the same numbers a second time: to other records, whose changes nobody downstream could tell from those
+// of before. So the state remembers where it last ran, and from the first number that a start on other files
+// may give, ids bear another epoch. Those of before keep theirs, with what waits and may have left among them;
+// records that wait to be applied are the same ones, and make the same ids.
+//
+// A restore, which has no file to compare, moves the numbers on instead: see restore.go.
+
+// epochs are the epochs of record numbers, the oldest first.
+type epochs []epochFrom
+
+type epochFrom struct {
+	first uint64 // the first record number that has it
+	epoch uint32
+}
+
+// of returns the epoch of the changes that a record makes; 0 without any.
+func (e epochs) of(seq uint64) uint32 {
+	for i := len(e) - 1; i >= 0; i-- {
+		if seq >= e[i].first {
+			return e[i].epoch
+		}
+	}
+	return 0
+}
+
+var (
+	metaEpochs = []byte("epochs") // those beyond the first: ( first record number 8 | epoch 4 )*
+	metaHome   = []byte("home")   // see homeOf
+)
+
+func epochsIn(tx *bolt.Tx) epochs {
+	meta := tx.Bucket(bucketMeta)
+	list := epochs{{0, binary.BigEndian.Uint32(meta.Get(metaEpoch))}}
+	for v := meta.Get(metaEpochs); len(v) >= 12; v = v[12:] {
+		list = append(list, epochFrom{binary.BigEndian.Uint64(v), binary.BigEndian.Uint32(v[8:])})
+	}
+	return list
+}
+
+func (e epochs) encode() (v []byte) {
+	for _, one := range e[1:] {
+		v = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(v, one.first), one.epoch)
+	}
+	return v
+}
+
+// homeOf says where a file is: its inode, and the run of the machine.
+func homeOf(info os.FileInfo) []byte {
+	boot, _ := os.ReadFile(bootFile)
+	home := []byte(strings.TrimSpace(string(boot)))
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		home = binary.BigEndian.AppendUint64(home, sys.Ino)
+	}
+	return home
+}
+
+// copiedOver reports whether a file may have been written by somebody else: writing sets both of its times, and a
+// copy that keeps the time of the original sets one of them back. A file that gets another name a moment after
+// it was written is none.
+func copiedOver(info os.FileInfo) bool {
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	return ok && time.Duration(sys.Ctim.Nano()-sys.Mtim.Nano()).Abs() > 2*time.Second
+}
+
+// arrival is a start on files that are not where they last ran, until the state has it.
+type arrival struct {
+	home  []byte
+	first uint64 // the first record number that this run gives
+	epoch uint32 // from there on; 0: the one that is
+}
+
+// arrive compares where the state is with where it last ran. A state of a version that did not note it is
+// where it was.
+func (s *Store) arrive() {
+	info, home := s.place.state, homeOf(s.place.state)
+	moved := !bytes.Equal(home, s.state.home) || copiedOver(info)
+	if !moved {
+		return
+	}
+	s.arrival = &arrival{home: home, first: s.inbox.next.Load()}
+	if len(s.state.home) > 0 && !s.retention.Load().restoring {
+		s.arrival.epoch = rand.Uint32() | 1
+		s.log.Info("the files are a copy, or the machine has started anew: change ids made from now on bear another epoch", "epoch", fmt.Sprintf("%08x", s.arrival.epoch),
+			"first_record", s.arrival.first)
+	}
+}
+
+// moveIn notes where the state runs.
+func (b *batch) moveIn(a *arrival) {
+	meta := b.tx.Bucket(bucketMeta)
+	b.st.home = a.home
+	b.put(meta, metaHome, a.home)
+	if a.epoch == 0 {
+		return
+	}
+	if last := len(b.st.epochs) - 1; last > 0 && b.st.epochs[last].first == a.first {
+		b.st.epochs = b.st.epochs[:last] // it gave no number
+	}
+	b.st.epochs = append(b.st.epochs[:len(b.st.epochs):len(b.st.epochs)], epochFrom{a.first, a.epoch})
+	b.put(meta, metaEpochs, b.st.epochs.encode())
+}

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// idsOf lists the ids of the changes of a user that b knows, pending or closed.
+func (b *bench) idsOf(user string) (ids []string) {
+	b.Helper()
+	info, err := b.User(user)
+	must(b, err)
+	for _, list := range [][]UserChange{info.Pending, info.History} {
+		for _, c := range list {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
+func (b *bench) oneID(user string) string {
+	b.Helper()
+	ids := b.idsOf(user)
+	if len(ids) != 1 {
+		b.Fatalf("%s has the changes %q", user, ids)
+	}
+	return ids[0]
+}
+
+// copyBack has the folder of b hold what it held when it was copied to from.
+func copyBack(t *testing.T, from, to string) {
+	t.Helper()
+	must(t, errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(from))))
+}
+
+// TestAFolderThatIsCopiedBackReusesNoChangeID: it went on counting where the copy was made, and gave the ids of
+// changes that had left to others. Those of before keep their ids.
+func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
+	for name, back := range map[string]func(t *testing.T, from, dir string){
+		"a copy in its place": copyBack,
+		"a copy over it, with the times of the original": func(t *testing.T, from, dir string) {
+			for _, path := range []string{stateFile, "inbox-00000001.db", runFile} {
+				body, err := os.ReadFile(filepath.Join(from, path))
+				must(t, err)
+				info, err := os.Stat(filepath.Join(from, path))
+				must(t, err)
+				must(t, errors.Join(os.WriteFile(filepath.Join(dir, path), body, 0o600), os.Chtimes(filepath.Join(dir, path), info.ModTime(), info.ModTime().Add(-time.Hour)))) // made an hour ago
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
+			b.reopen(rules(SendEvent))
+			t.Cleanup(func() { b.Store.Close() })
+			b.receive(event("ann", "vip", true, 1))
+			ann := b.oneID("ann")
+			must(t, b.Store.Close())
+			copied := filepath.Join(t.TempDir(), "copy")
+			must(t, os.CopyFS(copied, os.DirFS(b.dir)))
+			seen := map[string]string{}
+			for _, user := range []string{"bob", "cid", "dan"} {
+				b.Store = nil
+				b.reopen(rules(SendEvent))
+				b.receive(event(user, "vip", true, 2))
+				id := b.oneID(user)
+				if other := seen[id]; other != "" {
+					t.Errorf("%s and %s have a change %s", user, other, id)
+				}
+				seen[id] = user
+				if got := b.oneID("ann"); got != ann {
+					t.Errorf("the change of before is called %s, and was %s", got, ann)
+				}
+				for _, id := range []string{ann, id} {
+					parsed, err := ParseID(id)
+					must(t, err)
+					if _, _, err := b.Change(parsed); err != nil {
+						t.Errorf("change %s: %v", id, err)
+					}
+				}
+				b.drain()
+				recount(t, b)
+				must(t, b.Store.Close())
+				back(t, copied, b.dir)
+			}
+			b.Store = nil
+			b.reopen(rules(SendEvent))
+		})
+	}
+}
+
+// TestAMachineThatWentBackToASnapshotReusesNoChangeID: the files have the inode that they had; the machine has
+// started since.
+func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	b.receive(event("ann", "vip", true, 1))
+	ann := b.oneID("ann")
+	must(t, b.run(t.Context(), func(x *batch) error {
+		home := append([]byte("another run of the machine"), x.st.home[len(x.st.home)-8:]...)
+		x.put(x.tx.Bucket(bucketMeta), metaHome, home)
+		return nil
+	}, nil))
+	b.reopen(rules(SendEvent))
+	b.receive(event("bob", "vip", true, 1))
+	if bob := b.oneID("bob"); b.oneID("ann") != ann || strings.HasPrefix(bob, ann[:9]) {
+		t.Errorf("the ids are %s and %s, and were %s", b.oneID("ann"), bob, ann)
+	}
+}
+
+// TestFilesThatStayedOrWereMovedKeepTheirEpoch: nothing is new about them.
+func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
+	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
+	b.reopen(rules(SendEvent))
+	t.Cleanup(func() { b.Store.Close() })
+	b.receive(event("ann", "vip", true, 1))
+	ann := b.oneID("ann")
+	b.reopen(rules(SendEvent))
+	must(t, b.Store.Close())
+	must(t, os.Rename(b.dir, b.dir+".moved"))
+	b.dir, b.Store = b.dir+".moved", nil
+	b.reopen(rules(SendEvent))
+	b.receive(event("bob", "vip", true, 1))
+	if bob := b.oneID("bob"); !strings.HasPrefix(bob, ann[:9]) {
+		t.Errorf("after %s comes %s", ann, bob)
+	}
+	must(t, b.look(func(tx *bolt.Tx) error {
+		if n := len(epochsIn(tx)); n != 1 {
+			t.Errorf("it has %d epochs", n)
+		}
+		return nil
+	}))
+}
