@@ -47,15 +47,15 @@ const defaultMaxBody = 8 << 20
 // because Segment throws away events that are answered with most 4xx and keeps trying for four hours on
 // 5xx. Every answer is JSON.
 type Door struct {
-	inbox      Inbox
-	clock      *doorClock
-	complaints doorComplaints
-	intake     *intake
-	times      doorTimes
-	oddTime    func(segment.OddTime) // times.note
-	config     atomic.Pointer[DoorConfig]
-	unready    atomic.Pointer[string] // why; nil or "" is ready
-	room       room
+	inbox   Inbox
+	clock   *doorClock
+	log     *slog.Logger
+	intake  *intake
+	times   doorTimes
+	oddTime func(segment.OddTime) // times.note
+	config  atomic.Pointer[DoorConfig]
+	unready atomic.Pointer[string] // why; nil or "" is ready
+	room    room
 
 	// observe is told of every request once it was decided; nil where nobody counts. Set before serving.
 	observe func(path string, known bool, status int, took time.Duration)
@@ -63,7 +63,7 @@ type Door struct {
 
 // NewDoor returns a door that accepts events at once.
 func NewDoor(c DoorConfig, in Inbox, log *slog.Logger) *Door {
-	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), complaints: doorComplaints{log: log}, times: doorTimes{log: log}, intake: newIntake(time.Now())}
+	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), log: log, times: doorTimes{log: log}, intake: newIntake(time.Now())}
 	d.oddTime = d.times.note
 	d.Reconfigure(c)
 	return d
@@ -157,7 +157,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.intake.answered(routeIndex(path, known), a, lost, lost && !likeSegment(r, path), began)
 	}
 	if lost || known && a.status != http.StatusMethodNotAllowed {
-		d.complaints.note(path, known, a, began)
+		d.complain(path, known, a)
 	}
 	if d.observe != nil {
 		d.observe(path, known, a.status, time.Since(began))

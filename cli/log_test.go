@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"regexp"
 	"strconv"
@@ -199,6 +200,40 @@ func TestDifferentFaultsAreNotFolded(t *testing.T) {
 		}
 		queue.close()
 	})
+}
+
+// TestRefusedDeliveriesAreALineAndACount: a stranger at the door, or a wrong secret, is told of when it
+// begins, and how often there was more of it when that ends or the minute is over.
+func TestRefusedDeliveriesAreALineAndACount(t *testing.T) {
+	m := newHost(t)
+	said := m.startHeard(regexp.MustCompile("msg=ready"))
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for range 50 {
+		resp, err := client.Post("http://"+m.addr+"/segment/webhook", "application/json", strings.NewReader("{}"))
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Fatalf("answered %d", resp.StatusCode)
+		}
+	}
+	m.stop()
+	lines, counted := 0, 0
+	for line := range strings.Lines(said.String()) {
+		if strings.Contains(line, "request not taken") {
+			n := 0
+			if found := regexp.MustCompile(`repeated=(\d+)`).FindStringSubmatch(line); found != nil {
+				n, _ = strconv.Atoi(found[1])
+			} else {
+				n = 1
+			}
+			lines, counted = lines+1, counted+n
+		}
+	}
+	if lines != 2 || counted != 50 {
+		t.Errorf("%d lines speak of %d refusals:\n%s", lines, counted, said)
+	}
 }
 
 // TestAFullPipeOfTheLogStopsNothing: with nobody reading standard error the agent neither started, nor
