@@ -40,7 +40,7 @@ const turnsAtOnce = 64
 // dueLanes is the lanes in which something may be due, by class, in the order of their turns.
 type dueLanes [classes][]uint32
 
-// turns finds out what waits.
+// turns finds the lanes in which something may be due.
 func (d *departure) turns() (w dueLanes) {
 	lanes := d.b.lanes(d.o.Road)
 	for number, l := range lanes {

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -124,6 +126,23 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 			fresh: event("fresh", "vip", true, 2)},
 		{name: "retries of another audience", rules: rules(SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour); b.failAll() }},
 		{name: "retries of an import", rules: rules(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false); b.failAll() }},
+		{name: "a retry of everything that was parked", rules: rules(SendBoth), backlog: func(b *bench) {
+			b.floods("vip", many, time.Hour)
+			b.leaveOnce(Parked)
+			b.retriesParked()
+		}},
+		{name: "a repair", rules: rules(SendAttribute), backlog: func(b *bench) {
+			b.floods("vip", many, time.Hour)
+			b.deliverAll()
+			var missing []Told
+			for i := range many {
+				users, err := b.Told("vip", []string{fmt.Sprintf("user-%07d", i)}, time.Now())
+				must(b, err)
+				missing = append(missing, users[0].Attributes...)
+			}
+			must(b, b.Repair(context.Background(), time.Now(), missing))
+			must(b, b.Applied(context.Background()))
+		}},
 		{name: "an import of a cohort", rules: rules(SendCohort), road: RoadCohort, backlog: func(b *bench) { b.backfills("vip", many, false) }},
 		{name: "imports of many cohorts", rules: rules(SendCohort), road: RoadCohort, backlog: func(b *bench) {
 			for i := range 40 {
@@ -182,6 +201,23 @@ func (b *bench) leaveOnce(v Verdict) {
 		}
 		must(b, b.Settle(context.Background(), o))
 	}
+}
+
+// retriesParked has an operator retry all that is parked.
+func (b *bench) retriesParked() {
+	b.Helper()
+	page, _, err := b.Changes(OutboxFilter{State: StateParked, Limit: 100_000})
+	must(b, err)
+	for list := range slices.Chunk(page, MaxHand) {
+		var ids []ID
+		for _, c := range list {
+			id, err := ParseID(c.ID)
+			must(b, err)
+			ids = append(ids, id)
+		}
+		must(b, b.Retry(context.Background(), time.Now(), ids))
+	}
+	must(b, b.Applied(context.Background()))
 }
 
 // TestABulkOrderGetsHalfOfTheBudget however many live transitions there are, and they the other half.
@@ -312,4 +348,88 @@ func TestAUsersPageSaysWhatAChangeWaitsFor(t *testing.T) {
 	b.failAll()
 	b.receive(event("user-0000000", "silver", true, 1, today(0)))
 	wantWaits("vip retry false false;gold retry false false;silver user_retry false true;")
+}
+
+// TestTurnsKeepTheStateWhole has users of many computations, on both endpoints, go through orders, failures, parking
+// and restarts in any order: nothing is lost, and the due index is what the heads say. So it is with the lanes of
+// older files, which are those of very many jobs.
+func TestTurnsKeepTheStateWhole(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 22))
+			r := rules(SendBoth)
+			for i, send := range []Channels{SendAttribute | SendCohort, SendCohort, SendList | SendEvent, SendAsReceived} {
+				p := policy(send)
+				p.Job = []string{"", "late", "nightly"}[i%3]
+				p.Collapse = i != 3
+				r.Sections = append(r.Sections, Section{Key: fmt.Sprint("audience-", i), Policy: p})
+			}
+			b := open(t, r)
+			if seed%2 == 1 {
+				must(t, b.run(context.Background(), func(x *batch) error {
+					for i := range laneJobs {
+						x.jobNumber(fmt.Sprint("former-", i))
+					}
+					return nil
+				}, nil))
+			}
+			for step := range 60 {
+				user, key := fmt.Sprintf("user-%07d", rnd.IntN(12)), fmt.Sprint("audience-", rnd.IntN(14))
+				switch rnd.IntN(10) {
+				default:
+					b.receive(event(user, key, rnd.IntN(3) > 0, step, today(time.Duration(rnd.IntN(300))*time.Second)))
+				case 0:
+					b.imports(Import{Key: key, AsOf: time.Now(), Users: crowdOf(0, rnd.IntN(12)), Create: true, Events: rnd.IntN(2) == 0})
+				case 1:
+					if _, err := b.Reconcile(context.Background(), key, true, false, nil); err != nil && !errors.Is(err, ErrNotFound) {
+						t.Fatal(err)
+					}
+				case 2:
+					b.retriesParked()
+				case 3:
+					b.reopen(r)
+				case 4, 5, 6:
+					for _, road := range []Road{RoadTransition, RoadCohort} {
+						b.request(road, []Verdict{Delivered, Refused, Parked, Uncertain}[rnd.IntN(4)])
+					}
+				}
+			}
+			b.wantWhole()
+			b.retriesParked()
+			end := time.Now()
+			for idle := 0; idle < 3; end = end.Add(2 * time.Minute) {
+				idle++
+				for _, road := range []Road{RoadTransition, RoadCohort} {
+					o := everything(end)
+					o.Road, o.Force = road, true
+					f, _, err := b.Take(context.Background(), o)
+					must(t, err)
+					if f == nil {
+						continue
+					}
+					idle = 0
+					out := Outcome{Flight: f.ID, At: end, Results: make([]Settlement, len(f.Deliveries))}
+					for i := range out.Results {
+						out.Results[i] = Settlement{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+					}
+					must(t, b.Settle(context.Background(), out))
+				}
+			}
+			if c := b.wantWhole(); c.Changes.Pending > 0 || c.Changes.Created == 0 {
+				t.Errorf("%+v", c.Changes)
+			}
+		})
+	}
+}
+
+// wantWhole is balance, and the store checked against itself.
+func (b *bench) wantWhole() Counts {
+	b.Helper()
+	r, err := b.Check(context.Background(), nil)
+	must(b, err)
+	for _, f := range r.Findings {
+		b.Errorf("check: %s: %s", f.Code, f.Message)
+	}
+	return b.balance()
 }

@@ -277,8 +277,8 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 	return time.Now().Add(sweep), nil
 }
 
-// look tells the gates what waits, with much else before the limit or not: a gate does not wait for what is
-// none of its own.
+// look tells the gates which changes are pending, also while the limits keep others back: a gate waits for its
+// own alone.
 func (s *Sender) look(backs uint64, next store.Next) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
