@@ -185,6 +185,7 @@ func (p *process) assemble(c *config.Config) error {
 	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
 		return err
 	}
+	p.recorder.settled = func(l store.EventLedger) { p.door.intake.applied(l, time.Now()) }
 	p.metrics = newMetrics(p)
 	p.door.observe = p.metrics.ingest
 	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
@@ -310,7 +311,7 @@ func (p *process) facts() Process {
 			LastErrorAt: timestamp(health.LastErrorAt.Truncate(time.Second)), Stopped: health.State == "failing" && health.Stopped,
 		},
 		Intake:  p.door.intake.lately(now),
-		DataDir: c.DataDir, Realtime: c.Schedule.Mode != "cron" && len(plan) == 0, LastFlush: lastFlush(plan),
+		DataDir: c.DataDir, Schedules: schedules(c, p.senders),
 		Refused:    p.refused.Load(),
 		ClockDoubt: p.door.clock.doubt(),
 		Missed:     p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),

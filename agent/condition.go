@@ -33,6 +33,7 @@ type facts struct {
 	now          time.Time
 	status       *Status
 	heard        store.Heard
+	oldest       map[string]time.Time // receipt of the oldest pending change of each job
 	process      Process
 	computations []store.ComputationInfo
 }
@@ -282,7 +283,7 @@ const enoughEvents = 10
 
 func (f *facts) intakeIgnored() *Condition {
 	e, in := &f.status.Events, f.status.Intake
-	hour := in != nil && in.WebhookEvents >= enoughEvents && in.WebhookOrdinary == in.WebhookEvents
+	hour := in != nil && in.WebhookEvents >= enoughEvents && (in.WebhookOrdinary == in.WebhookEvents || in.Settled >= enoughEvents && in.Ignored == in.Settled)
 	ever := e.Accepted > 0 && e.Ignored == e.Accepted
 	if !hour && !ever {
 		return nil
@@ -290,6 +291,10 @@ func (f *facts) intakeIgnored() *Condition {
 	severity, much := critical, "All of the "+quantity(e.Accepted, "event")+" received so far"
 	if hour {
 		much = "All " + quantity(in.WebhookEvents, "event") + " that came to " + pathWebhook + " in the last hour"
+		if in.WebhookOrdinary < in.WebhookEvents {
+			return condition(severity, "", []string{"personasync tail", "personasync config show"},
+				"%s were ignored. %s of them name no computation; the others have no userId, and `anonymous` or `email_only` of the configuration ignores such, or are about users who were erased. Map userId in Segment.", much, thousands(in.WebhookOrdinary))
+		}
 	} else if e.Accepted < enoughEvents {
 		severity = warning
 	}
@@ -416,25 +421,28 @@ func nextTryText(m *Reachability) string {
 	return ""
 }
 
-// lag holds where a change waits for longer than it should. One that waits for a schedule should have left
-// with the runs since.
+// lag holds where a change waits for longer than it should, be it for the next run of its schedule.
 func (f *facts) lag() *Condition {
 	st := f.status
-	oldest := time.Duration(st.OldestPendingS) * time.Second
-	if st.Pending == 0 || oldest <= slow || !f.running() {
-		return nil
-	}
-	if !f.process.Realtime {
-		if run := f.process.LastFlush; run.IsZero() || f.now.Add(-oldest).After(run.Add(-slow)) {
-			return nil
+	var oldest time.Time
+	for job, at := range f.oldest {
+		due := at
+		if schedule, waits := f.process.Schedules[job]; waits {
+			due = schedule.Next(at)
 		}
+		if f.now.Sub(due) > slow && (oldest.IsZero() || at.Before(oldest)) {
+			oldest = at
+		}
+	}
+	if oldest.IsZero() || !f.running() {
+		return nil
 	}
 	why := "although MoEngage answers"
 	if st.MoEngage.State == "failing" {
 		why = "because MoEngage does not take requests"
 	}
-	return condition(critical, timestamp(f.now.Add(-oldest).Truncate(time.Second)), []string{"personasync outbox list", "personasync outbox stats"},
-		"The oldest of %s has waited for %s, %s: so late is what MoEngage knows of memberships.", quantity(st.Pending, "pending change"), forPeople(oldest), why)
+	return condition(critical, timestamp(oldest.Truncate(time.Second)), []string{"personasync outbox list", "personasync outbox stats"},
+		"The oldest of %s that should have left has waited for %s, %s: so late is what MoEngage knows of memberships.", quantity(st.Pending, "pending change"), forPeople(f.now.Sub(oldest)), why)
 }
 
 func (f *facts) behind() *Condition {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/scheduler"
 	"personasync/store"
 )
 
@@ -28,7 +29,7 @@ func wellAt() *facts {
 			Events: store.EventLedger{Accepted: 100, Transitions: 60, Ignored: 40}, Changes: store.ChangeLedger{Created: 60, Delivered: 60},
 		},
 		process: Process{
-			Started: two.Add(-24 * time.Hour), Realtime: true, DataDir: "/var/lib/personasync",
+			Started: two.Add(-24 * time.Hour), DataDir: "/var/lib/personasync",
 			Space: &store.Space{FreeBytes: 100 << 30, FloorBytes: 1 << 30, DataBytes: 1 << 30},
 		},
 	}
@@ -41,6 +42,18 @@ func refusedKind(route string, status int, code string, count uint64, ago time.D
 // webhookIntake is an hour in which the webhook took some deliveries and refused others.
 func webhookIntake(accepted, lost, strangers int, last time.Duration) *Intake {
 	return &Intake{Since: two.Add(-time.Hour), Routes: []IntakeRoute{{Route: routeWebhook, Accepted: uint64(accepted), Lost: uint64(lost), Strangers: uint64(strangers), LastAccepted: since0(accepted, last)}, {Route: routeTracking}, {Route: routeOther}}}
+}
+
+func waiting(job string, ago time.Duration) map[string]time.Time {
+	return map[string]time.Time{job: two.Add(-ago)}
+}
+
+func mustSchedule(spec string) scheduler.Schedule {
+	s, err := scheduler.Parse(spec, time.UTC)
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 func since0(accepted int, last time.Duration) time.Time {
@@ -120,6 +133,10 @@ var conditionCases = []struct {
 	{"a mapping that empties context.personas", func(f *facts) {
 		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary = 100, 100
 	}, []string{"intake_ignored critical.*neither class, id nor key"}},
+	{"a mapping that loses userId, where such are ignored", func(f *facts) {
+		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.Settled, f.status.Intake.Ignored = 100, 2, 100, 100
+	}, []string{"intake_ignored critical.*All 100 events.* 2 of them name no computation; the others have no userId"}},
+	{"an SDK's ordinary traffic", func(f *facts) { f.status.Intake.Settled, f.status.Intake.Ignored = 1000, 1000 }, nil},
 	{"ordinary events among others", func(f *facts) {
 		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas = 100, 99, 99
 	}, nil},
@@ -160,17 +177,27 @@ var conditionCases = []struct {
 	}, []string{"moengage_refusing critical.*refuses everything since 00:02 UTC, 1 March. Its last error, at 01:59:00 UTC, 1 March, was http_401: no. Nothing is lost.*next at 02:01:00 UTC.*explain-code http_401", "parked warning.*1 item could not"}},
 	{"an outage explains old changes", func(f *facts) {
 		f.status.MoEngage = Reachability{State: "failing", LastError: "http_503: away"}
-		f.status.OldestPendingS, f.status.Pending = 9999, 5
+		f.status.Pending, f.oldest = 5, waiting("", 9999*time.Second)
 	}, []string{"lag critical.*because MoEngage does not take requests", "moengage_failing warning.*retried"}},
-	{"old changes without an outage", func(f *facts) { f.status.OldestPendingS, f.status.Pending = 3600, 5 }, []string{"lag critical.*The oldest of 5 pending changes has waited for 1 h 0 min, although MoEngage answers"}},
+	{"old changes without an outage", func(f *facts) { f.status.Pending, f.oldest = 5, waiting("", time.Hour) }, []string{"lag critical.*The oldest of 5 pending changes that should have left has waited for 1 h 0 min, although MoEngage answers"}},
+	{"young changes", func(f *facts) { f.status.Pending, f.oldest = 5, waiting("", slow) }, nil},
 	{"old changes that wait for a schedule", func(f *facts) {
-		f.process.Realtime, f.process.LastFlush = false, two.Add(-2*time.Hour)
-		f.status.OldestPendingS, f.status.Pending = 3600, 1
+		f.process.Schedules = map[string]scheduler.Schedule{"": mustSchedule("0 3 * * *")}
+		f.status.Pending, f.oldest = 1, waiting("", 22*time.Hour)
+	}, nil},
+	{"a run is draining what waited for it", func(f *facts) {
+		f.process.Schedules = map[string]scheduler.Schedule{"": mustSchedule("50 1 * * *")}
+		f.status.Pending, f.oldest = 1, waiting("", 22*time.Hour)
 	}, nil},
 	{"old changes that a run did not take", func(f *facts) {
-		f.process.Realtime, f.process.LastFlush = false, two.Add(-time.Minute)
-		f.status.OldestPendingS, f.status.Pending = 3600, 1
-	}, []string{"lag critical"}},
+		f.process.Schedules = map[string]scheduler.Schedule{"": mustSchedule("0 1 * * *")}
+		f.status.Pending, f.oldest = 1, waiting("", 22*time.Hour)
+	}, []string{"lag critical.*waited for 22 h"}},
+	{"a nightly computation beside others that leave at once", func(f *facts) {
+		f.process.Schedules = map[string]scheduler.Schedule{"vip": mustSchedule("0 3 * * *")}
+		f.status.Pending, f.oldest = 2, waiting("vip", 20*time.Hour)
+		f.oldest[""] = two.Add(-30 * time.Minute)
+	}, []string{"lag critical.*waited for 30 min"}},
 	{"behind", func(f *facts) { f.status.Unapplied = 300_000 }, []string{"behind warning.*300,000 events are received and not applied"}},
 
 	{"the disk is nearly full", func(f *facts) { f.process.Space.FreeBytes = 3 << 29 }, []string{"disk critical.*1.5 GiB free.*df -h /var/lib/personasync"}},

@@ -186,7 +186,7 @@ func (l *Local) readStatus(ctx context.Context) (s Status, err error) {
 			return err
 		}
 		s.Salvages = whole(s.Salvages)
-		f := &facts{now: now, status: &s, heard: counts.Heard, process: process, computations: list}
+		f := &facts{now: now, status: &s, heard: counts.Heard, oldest: counts.OldestOfJobs, process: process, computations: list}
 		s.Conditions = f.judge()
 		return nil
 	})

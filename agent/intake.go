@@ -18,6 +18,9 @@ type Intake struct {
 	WebhookEvents   uint64 `json:"webhook_events"`   // of them:
 	WebhookOrdinary uint64 `json:"webhook_ordinary"` // that name no computation, and are ignored
 	NoPersonas      uint64 `json:"no_personas"`      // of these, without context.personas
+
+	Settled uint64 `json:"settled"` // events applied, of every route
+	Ignored uint64 `json:"ignored"` // of them
 }
 
 // IntakeRoute is one route's part.
@@ -43,12 +46,14 @@ type intake struct {
 	start   time.Time
 	minutes [intakeWindow / time.Minute]intakeMinute
 	last    [len(intakeRoutes)]intakeLast
+	ledger  *store.EventLedger // at the last look; nil before the first
 }
 
 type intakeMinute struct {
 	at                              int64 // since 1970
 	accepted, lost, alien, deferred [len(intakeRoutes)]uint64
 	events, ordinary, personas      uint64
+	settled, ignored                uint64
 }
 
 type intakeLast struct {
@@ -123,6 +128,18 @@ func (in *intake) webhook(events []*store.Event, now time.Time) {
 	m.personas += without
 }
 
+// applied takes what the ledger counted since the last look.
+func (in *intake) applied(l store.EventLedger, now time.Time) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.ledger != nil {
+		m := in.minute(now)
+		m.settled += rise(in.ledger.Accepted, l.Accepted)
+		m.ignored += rise(in.ledger.Ignored, l.Ignored)
+	}
+	in.ledger = &l
+}
+
 // lately sums up the window that ends now.
 func (in *intake) lately(now time.Time) *Intake {
 	in.mu.Lock()
@@ -150,6 +167,8 @@ func (in *intake) lately(now time.Time) *Intake {
 		sum.WebhookEvents += m.events
 		sum.WebhookOrdinary += m.ordinary
 		sum.NoPersonas += m.personas
+		sum.Settled += m.settled
+		sum.Ignored += m.ignored
 	}
 	return sum
 }

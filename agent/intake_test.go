@@ -143,7 +143,12 @@ func TestTheIntakeForgetsWhatIsAnHourOld(t *testing.T) {
 	in.answered(0, doorTaken, false, false, two.Add(2*time.Minute))
 	in.answered(1, doorCrowded, false, false, two.Add(2*time.Minute))
 	in.answered(1, doorCrowded, false, false, two.Add(3*time.Minute))
+	in.applied(store.EventLedger{Accepted: 90, Ignored: 80}, two)
+	in.applied(store.EventLedger{Accepted: 100, Ignored: 83}, two.Add(2*time.Minute))
 	now := in.lately(two.Add(4 * time.Minute))
+	if now.Settled != 10 || now.Ignored != 3 {
+		t.Errorf("of ten events, three ignored: %+v", now)
+	}
 	if w, tr := now.Routes[0], now.Routes[1]; w.Lost != 1 || w.Strangers != 1 || w.Accepted != 1 || tr.DeferredCode != "crowded" || tr.Deferred != 2 || !tr.DeferredFrom.Equal(two.Add(2*time.Minute)) || !now.Since.Equal(two) {
 		t.Errorf("lately %+v", now)
 	}

@@ -84,20 +84,21 @@ func nextFlush(plan []scheduler.Planned) (next time.Time) {
 	return next
 }
 
-// lastFlush is the time since when every schedule by which changes leave has run; zero when one has not.
-func lastFlush(plan []scheduler.Planned) (last time.Time) {
-	for _, p := range plan {
-		if p.Job == verifyJob {
-			continue
-		}
-		if p.Last.Started.IsZero() {
-			return time.Time{}
-		}
-		if last.IsZero() || p.Last.Started.Before(last) {
-			last = p.Last.Started
-		}
+// schedules are those by which changes leave, by job of the store.
+func schedules(c *config.Config, s *senders) map[string]scheduler.Schedule {
+	list, err := jobs(c, s)
+	if err != nil {
+		return nil // such a configuration is not in force
 	}
-	return last
+	byJob := make(map[string]scheduler.Schedule, len(list))
+	for _, j := range list {
+		name := j.Name
+		if name == defaultJob {
+			name = ""
+		}
+		byJob[name] = j.Schedule
+	}
+	return byJob
 }
 
 // grown is a counter that conditions speak of while it grew lately. Its methods may be called concurrently.

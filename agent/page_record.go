@@ -35,6 +35,8 @@ type recorder struct {
 	store *store.Store
 	log   *slog.Logger
 
+	settled func(store.EventLedger) // is told of the ledger at each sample; nil where nobody asks
+
 	mu      sync.Mutex // covers what follows
 	recent  []store.Sample
 	minutes []store.Sample
@@ -225,6 +227,9 @@ func (t parkedTotals) parked() uint64 { return t.events + t.changes }
 
 func (r *recorder) totals() (parkedTotals, error) {
 	c, err := r.store.Counts()
+	if err == nil && r.settled != nil {
+		r.settled(c.Events)
+	}
 	return parkedTotals{c.Events.Parked, c.Changes.Parked, c.Events.Discarded + c.Changes.Dropped + c.Changes.Expired + c.Changes.Delivered}, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/scheduler"
 	"personasync/store"
 )
 
@@ -165,9 +166,8 @@ type Process struct {
 
 	// What conditions are judged by; all zero of a stopped agent.
 	DataDir      string
-	DataMoved    bool      // the open files are not the ones there
-	Realtime     bool      // no change waits for a schedule
-	LastFlush    time.Time // since when every schedule has run; zero: not known
+	DataMoved    bool                          // the open files are not the ones there
+	Schedules    map[string]scheduler.Schedule // of the jobs of the store that have one; the others leave at once
 	Space        *store.Space
 	Forecast     Forecast
 	Refused      *RefusedReload

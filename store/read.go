@@ -103,7 +103,7 @@ func (v *View) Counts() (c Counts, err error) {
 			c.Unapplied = last - b.st.applied
 		}
 		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(others, 0)))
-		c.OldestPending = oldest(b)
+		c.OldestPending, c.OldestOfJobs = oldest(b), oldestOfJobs(b)
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && f.class != ClassTrait {
 				c.Audiences++
@@ -129,27 +129,36 @@ func (v *View) refusals(b *batch) (list []Refusal, heard Heard, err error) {
 // an attempt, so there are hardly more than fit the requests of a few minutes.
 const retryScan = 10_000
 
-// oldest returns the receipt of the oldest pending change, to the second: the lanes are in order of
-// receipt, and users who wait for a retry say it in the head.
-func oldest(b *batch) time.Time {
-	first := notYet
+// oldest returns the receipt of the oldest pending change, to the second.
+func oldest(b *batch) (first time.Time) {
+	for _, at := range oldestOfJobs(b) {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first.UTC()
+}
+
+// oldestOfJobs returns the receipt of the oldest pending change of each job that has one, to the second: the
+// lanes are in order of receipt, and users who wait for a retry say it in the head.
+func oldestOfJobs(b *batch) map[string]time.Time {
+	jobs := make(map[string]time.Time)
 	for _, road := range []Road{RoadTransition, RoadCohort} {
 		for lane, l := range b.lanes(road) {
+			if !isRetry(lane) && l.first != notYet {
+				earliest(jobs, b.st.job(lane), l.first)
+			}
 			if !isRetry(lane) {
-				first = min(first, l.first)
 				continue
 			}
 			for h := range b.heads(road, lane, retryScan) {
 				for _, l := range h.road(road).lanes {
-					first = min(first, l.due)
+					earliest(jobs, b.st.job(l.number), l.due)
 				}
 			}
 		}
 	}
-	if first == notYet {
-		return time.Time{}
-	}
-	return time.Unix(int64(first), 0).UTC()
+	return jobs
 }
 
 // heads reads the heads of the first users of a lane, at most so many.

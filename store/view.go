@@ -71,7 +71,8 @@ type Counts struct {
 	Changes ChangeLedger
 	Backlog Backlog `json:"-"`
 
-	OldestPending time.Time // receipt of the oldest pending change; zero when there is none
+	OldestPending time.Time            // receipt of the oldest pending change; zero when there is none
+	OldestOfJobs  map[string]time.Time `json:"-"` // the same of each job that has one; "" is the default schedule
 }
 
 // ChangeInfo is one line of `outbox list`.
