@@ -57,6 +57,7 @@ func (l *List) Users() iter.Seq2[string, error] {
 		}
 		named := 0
 		err = l.form(in)(in, func(line int, id string) error {
+			id = store.CleanID(id) // as the same id is read in an event
 			sentence, refused := judgeID(id)
 			switch {
 			case sentence == "":
@@ -165,6 +166,9 @@ func judgeID(id string) (sentence string, refused bool) {
 	}
 	switch fault := syncer.CheckID(id); fault {
 	case "":
+		if !store.Nameable(id) {
+			return fmt.Sprintf("%q is left out: an id with control characters is no user's", id), false
+		}
 		if spoilt.MatchString(id) {
 			return fmt.Sprintf("%q is what a spreadsheet made of a number: export the ids as text", id), true
 		}

@@ -76,6 +76,7 @@ func TestListsAreReadInTheirManyForms(t *testing.T) {
 		{"an error page", "m.csv", "<!DOCTYPE html>\n<p>a,b\n", "", "! m.csv, line 1: this is a web page: was the download an error page?; nothing was changed"},
 		{"export of nobody", "m.csv", "key,external_ids\n", "", "! m.csv names nobody; nothing was changed: `personasync audience close KEY` has every member leave"},
 		{"placeholders are left out", "m.txt", "null\nann\n1\n", "", "ann"},
+		{"ids are read as those of events are", "m.txt", "undefined\n \u00a0\n ann@example.com \n u1\nbea\x1b[1m\n", "", "ann@example.com u1"},
 
 		{"nothing", "m.txt", "", "", "! m.txt names nobody; nothing was changed: `personasync audience close KEY` has every member leave"},
 		{"a title alone", "m.csv", "user_id\n", "", "! m.csv names nobody; nothing was changed: `personasync audience close KEY` has every member leave"},
