@@ -224,6 +224,7 @@ func TestTime(t *testing.T) {
 		{"Persian digits", `"timestamp":"۲۰۲۶-۰۳-۱۴T۰۹:۲۶:۵۳Z"`, at("2026-03-14T09:26:53Z")},
 		{"Devanagari digits", `"timestamp":"२०२६-०३-१४T०९:२६:५३Z"`, at("2026-03-14T09:26:53Z")},
 		{"Chakma digits, beyond 16 bits", `"timestamp":"𑄸𑄶𑄸𑄼-𑄶𑄹-𑄷𑄺T𑄶𑄿:𑄸𑄼:𑄻𑄹Z"`, at("2026-03-14T09:26:53Z")},
+		{"full width", `"timestamp":"２０２６－０３－１４Ｔ０９：２６：５３．５８９Ｚ"`, at("2026-03-14T09:26:53.589Z")},
 		{"marks of direction", `"timestamp":"\u200f2026-03-14T09:26:53Z\u200e"`, at("2026-03-14T09:26:53Z")},
 		{"blanks around", `"timestamp":" 2026-03-14T09:26:53Z\n"`, at("2026-03-14T09:26:53Z")},
 		{"UTC by its name", `"timestamp":"2026-03-14 09:26:53 UTC"`, at("2026-03-14T09:26:53Z")},

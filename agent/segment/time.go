@@ -150,6 +150,8 @@ func asciiTime(text string) string {
 			return '.'
 		case c == '−':
 			return '-'
+		case '！' <= c && c <= '～': // of full width
+			return c - '！' + '!'
 		case unicode.Is(unicode.Cf, c):
 			return -1
 		case unicode.IsDigit(c):
