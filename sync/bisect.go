@@ -27,6 +27,7 @@ type trip struct {
 	post    func([]item) answer // makes one request; actStay when it may not be made now
 	halt    func(answer)        // stops the road, because everything is refused
 	known   map[string]bool     // users who were refused by themselves before this trip
+	blamed  map[string]bool     // computations of elements that were tried by themselves
 	wary    bool                // the road is stopped: ask whether anything is accepted before searching
 	tired   bool                // users were parked in a row: likewise
 	weary   bool                // so many were parked in a row that the next may not be the one to blame
@@ -138,6 +139,7 @@ func (t *trip) damning(it item, refusal answer) bool {
 
 // convict parks an element that was refused by itself, once that is known to be about it.
 func (t *trip) convict(it item, refusal answer) {
+	t.blame(it)
 	if t.damning(it, refusal) || t.prove(t.others(it), refusal) {
 		t.park(it, refusal.parkedAs(), refusal)
 	}
@@ -187,6 +189,7 @@ func (t *trip) prove(candidates []item, refusal answer) bool {
 		}
 		control := pool[i]
 		pool = slices.Delete(pool, i, i+1)
+		t.blame(control)
 		switch a := t.post([]item{control}); {
 		case a.refuses() && t.damning(control, a):
 			t.park(control, a.parkedAs(), a)
@@ -209,25 +212,48 @@ func (t *trip) prove(candidates []item, refusal answer) bool {
 }
 
 // draw picks an element that may go before the others: not a user's event while the same user's
-// attributes, which come first, are in the pool. One of a user who was never refused is worth more.
+// attributes, which come first, are in the pool. One of a user who was never refused is worth more, and
+// most if no computation that was refused on this trip is in it: it may be that one's doing.
 func (t *trip) draw(pool []item) (index int, ok bool) {
-	var eligible, known []int
+	var ranks [3][]int
 	for i, it := range pool {
+		if it.event && i > 0 && pool[i-1].delivery == it.delivery {
+			continue
+		}
+		rank := 0
 		switch {
-		case it.event && i > 0 && pool[i-1].delivery == it.delivery:
 		case t.known[t.flight.Deliveries[it.delivery].User]:
-			known = append(known, i)
-		default:
-			eligible = append(eligible, i)
+			rank = 2
+		case slices.ContainsFunc(t.changes(it), func(c store.Change) bool { return t.blamed[c.Computation] }):
+			rank = 1
+		}
+		ranks[rank] = append(ranks[rank], i)
+	}
+	for _, eligible := range ranks {
+		if len(eligible) > 0 {
+			return eligible[rand.IntN(len(eligible))], true
 		}
 	}
-	if len(eligible) == 0 {
-		eligible = known
+	return 0, false
+}
+
+// blame notes what an element is about that is tried by itself, or was refused by itself.
+func (t *trip) blame(it item) {
+	if t.blamed == nil {
+		t.blamed = make(map[string]bool)
 	}
-	if len(eligible) == 0 {
-		return 0, false
+	for _, c := range t.changes(it) {
+		t.blamed[c.Computation] = true
 	}
-	return eligible[rand.IntN(len(eligible))], true
+}
+
+// changes are what an element says.
+func (t *trip) changes(it item) []store.Change {
+	d := &t.flight.Deliveries[it.delivery]
+	if it.event {
+		return []store.Change{*d.Event}
+	}
+	return d.Attributes
 }
 
 // open returns those of items whose fate is not decided yet.

@@ -122,7 +122,7 @@ const longestRead = time.Minute
 // ticket, so any refusal of it may mean that, and nothing documents which.
 func readError(a answer, users []string) *ReadError {
 	if a.status/100 == 4 && (a.act == actStop && a.Code != codeAddress && a.Code != "http_401" || a.Code == codeUnexplained) {
-		a.words = strings.TrimSpace(fmt.Sprintf("HTTP %d %s", a.status, a.words))
+		a.words = strings.TrimRight(fmt.Sprintf("HTTP %d, %s", a.status, a.words), ", ")
 		a.Meaning = rows[codeReadBack]
 	}
 	more := ""

@@ -66,6 +66,48 @@ func TestAFewRefusedUsersStopTheRoadForEverybody(t *testing.T) {
 	}
 }
 
+// One computation's values are refused for thousands of users, more than are parked in a row. Users of
+// another computation, who are in the same requests, do not wait for all of them.
+func TestABrokenComputationStopsTheOthers(t *testing.T) {
+	for name, refusal := range map[string]func() *http.Response{
+		"documented":   func() *http.Response { return fail(400, "AttributeError", "no") },
+		"undocumented": func() *http.Response { return reply(400, "<html>Bad Request") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := newShelf(t)
+				w := &wire{t: t, latency: 5 * time.Millisecond, answer: func(r sentRequest) (*http.Response, error) {
+					if slices.ContainsFunc(r.ids, func(id string) bool { return strings.Contains(id, "bad-") }) {
+						return refusal(), nil
+					}
+					return ok(), nil
+				}}
+				for i := range 2000 {
+					user, computation := fmt.Sprint("bad-", i), "broken"
+					if i%100 == 0 {
+						user, computation = fmt.Sprint("good-", i), "sound"
+					}
+					o.attribute(user)
+					o.mu.Lock()
+					o.byName[user].attributes[0].Computation = computation
+					o.mu.Unlock()
+				}
+				_, stop := run(t, testConfig(w), o)
+				defer stop()
+				eventually(t, 10*time.Minute, func() bool {
+					n := 0
+					for _, id := range w.taken() {
+						if strings.HasPrefix(id, "good-") {
+							n++
+						}
+					}
+					return n == 20
+				})
+			})
+		})
+	}
+}
+
 // As many as may come of one broken computation are parked, each for its own documented error, and the
 // outbox is empty: a flush that waits comes to an end.
 func TestDocumentedErrorsOfAFewUsersDrain(t *testing.T) {
