@@ -204,7 +204,7 @@ func (f *facts) routeRefused(name string) *Condition {
 	severity := warning
 	switch all := route.Lost + route.Accepted; {
 	case route.Lost > 0 && route.Strangers == route.Lost: // nothing says that events are lost
-	case !healed, route.Lost*manyRefused >= all:
+	case !healed, all > 0 && route.Lost*manyRefused >= all:
 		severity = critical
 	}
 	return condition(severity, timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
@@ -288,15 +288,18 @@ func (f *facts) intakeIgnored() *Condition {
 	if !hour && !ever {
 		return nil
 	}
-	severity, much := critical, "All of the "+quantity(e.Accepted, "event")+" received so far"
+	severity, much := critical, "All "+quantity(e.Accepted, "event")+" received so far were ignored"
 	if hour {
-		much = "All " + quantity(in.WebhookEvents, "event") + " that came to " + pathWebhook + " in the last hour"
+		much = "All " + quantity(in.WebhookEvents, "event") + " that came to " + pathWebhook + " in the last hour were ignored"
 		if in.WebhookOrdinary < in.WebhookEvents {
 			return condition(severity, "", []string{"personasync tail", "personasync config show"},
-				"%s were ignored. %s of them name no computation; the others have no userId, and `anonymous` or `email_only` of the configuration ignores such, or are about users who were erased. Map userId in Segment.", much, thousands(in.WebhookOrdinary))
+				"%s. %s of them name no computation; the others have no userId, and `anonymous` or `email_only` of the configuration ignores such, or are about users who were erased. Map userId in Segment.", much, thousands(in.WebhookOrdinary))
 		}
 	} else if e.Accepted < enoughEvents {
 		severity = warning
+	}
+	if !hour && e.Accepted == 1 {
+		much = "The only event received so far was ignored"
 	}
 	missing := "they name no computation"
 	if in != nil && in.WebhookOrdinary > 0 {
@@ -305,7 +308,7 @@ func (f *facts) intakeIgnored() *Condition {
 		}
 	}
 	return condition(severity, "", []string{"personasync tail"},
-		"%s were ignored: %s, so nothing says which audience they are about, and no membership changes. Map the whole event ($.) in Segment, and send audiences of Engage to this destination.", much, missing)
+		"%s: %s, so nothing says which audience they are about, and no membership changes. Map the whole event ($.) in Segment, and send audiences of Engage to this destination.", much, missing)
 }
 
 func (f *facts) intakeDeferred() *Condition {

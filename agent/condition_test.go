@@ -115,6 +115,10 @@ var conditionCases = []struct {
 		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), store.Heard{Webhook: two.Add(-24 * time.Hour)}
 		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 1, LastAccepted: two}
 	}, nil},
+	{"refused a moment before the stop, and accepted since", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 10*time.Minute)}
+		f.status.Intake = nil
+	}, []string{"intake_refused warning"}},
 	{"a scanner tries paths", func(f *facts) {
 		f.status.Refusals = []store.Refusal{{Route: routeOther, Status: 404, Code: "not_found", Count: 100_000, Last: two}}
 	}, nil},
@@ -142,7 +146,7 @@ var conditionCases = []struct {
 	}, nil},
 	{"the first test event", func(f *facts) {
 		f.status.Received, f.status.Events = 1, store.EventLedger{Accepted: 1, Ignored: 1}
-	}, []string{"intake_ignored warning.*All of the 1 event received so far"}},
+	}, []string{"intake_ignored warning.*The only event received so far was ignored: they"}},
 
 	{"a route without credentials", func(f *facts) {
 		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Deferred: 7, DeferredCode: codeNoCredentials, LastDeferred: two, DeferredFrom: two.Add(-10 * time.Minute)}
