@@ -316,3 +316,23 @@ func TestAListIsTakenInOverAWordOfAClockThatWasAhead(t *testing.T) {
 	must(t, err)
 	b.wantMembers("vip")
 }
+
+// TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture: what it heard under a clock that was ahead is not
+// believed, and the time of the command still holds.
+func TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 20), event("bob", "vip", true, 0, untimed(366*24*time.Hour)))
+	for range 2 { // the second time from a clock that is behind
+		_, err := b.Forget(t.Context(), "ann")
+		must(t, err)
+		b.Store.now = func() time.Time { return noon.Add(-time.Hour) }
+	}
+	b.receive(event("ann", "vip", true, 25))
+	b.wantMembers("vip", "bob")
+	b.receive(event("ann", "vip", true, 32, untimed(2*time.Minute)))
+	b.wantMembers("vip", "ann", "bob")
+	must(t, b.Store.Close())
+	if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+		t.Errorf("check: %+v, %v", r, err)
+	}
+}

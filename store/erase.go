@@ -356,8 +356,7 @@ func (t tombs) cover(user string, at time.Time) bool {
 	if user == "" {
 		return false
 	}
-	v := t.bucket.Get(tombstone(t.salt, user))
-	return len(v) == 8 && at.UnixNano() <= int64(binary.BigEndian.Uint64(v))
+	return slices.ContainsFunc(stoneTimes(t.bucket.Get(tombstone(t.salt, user))), func(stone int64) bool { return at.UnixNano() <= stone })
 }
 
 func (t tombs) coverEvent(e *Event) bool {

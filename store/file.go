@@ -308,7 +308,7 @@ func named(dir, pattern string) (paths []string, err error) {
 
 func exists(path string) (bool, error) {
 	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !isLink(path) { // one that leads nowhere is no reason to begin anew
 		return false, nil
 	}
 	return err == nil, err

@@ -40,10 +40,11 @@ func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) f
 // delivers late does not bring the user back. The bytes stay in free pages until the file is
 // compacted.
 //
-// The tombstone is not older than what is known of the user and was heard of their computations: under a clock
-// that is behind, it would let in news from before it.
+// Beside its time the tombstone keeps the latest that was known of the user and heard of their computations, if
+// that is later: a clock that is behind would let in news from before. It is not in its place: that may be
+// the word of a clock that was ahead.
 func (b *batch) forget(u *user, at time.Time) {
-	stone := max(at.UnixNano(), b.heardUpTo(u))
+	heard := b.heardUpTo(u)
 	b.forgetRows(u)
 	b.forgetQueue(u)
 	b.forgetHistory(u)
@@ -53,10 +54,11 @@ func (b *batch) forget(u *user, at time.Time) {
 	u.dirty = true
 	key := tombstone(b.st.salt, u.id)
 	stones := b.tx.Bucket(bucketTombstones)
-	if stones.Get(key) == nil {
+	was := stones.Get(key)
+	if was == nil {
 		b.st.ledger.tombstones++
 	}
-	b.put(stones, key, binary.BigEndian.AppendUint64(nil, uint64(stone)))
+	b.put(stones, key, setStone(at.UnixNano(), append(stoneTimes(was), heard)))
 }
 
 // heardUpTo is the time of the newest word of u, or of the last event of a computation that has one.
@@ -184,16 +186,41 @@ func tombstone(salt []byte, id string) []byte {
 	return sum[:16]
 }
 
-// forgotten reports whether an event is from before its user was forgotten. A tombstone from beyond believable
-// was set under a clock that was ahead; it ignores nothing.
+// maxStone bounds the times of a tombstone.
+const maxStone = 3
+
+// setStone is a tombstone of a time, and of the first and the last of others that are later.
+func setStone(at int64, others []int64) []byte {
+	others = slices.DeleteFunc(others, func(t int64) bool { return t <= at })
+	slices.Sort(others)
+	if others = slices.Compact(others); len(others) >= maxStone {
+		others = []int64{others[0], others[len(others)-1]}
+	}
+	stone := numberKey(uint64(at))
+	for _, t := range others {
+		stone = binary.BigEndian.AppendUint64(stone, uint64(t))
+	}
+	return stone
+}
+
+// isStone reports whether v can be a tombstone.
+func isStone(v []byte) bool { return len(v) > 0 && len(v)%8 == 0 && len(v) <= 8*maxStone }
+
+// stoneTimes are the times up to which a tombstone ignores events: one, or a few.
+func stoneTimes(v []byte) (times []int64) {
+	for ; len(v) >= 8; v = v[8:] {
+		times = append(times, int64(binary.BigEndian.Uint64(v)))
+	}
+	return times
+}
+
+// forgotten reports whether an event is from before its user was forgotten. A time from beyond believable was
+// written under a clock that was ahead; it ignores nothing.
 func (b *batch) forgotten(id string, at time.Time, believable int64) bool {
 	if b.st.ledger.tombstones == 0 {
 		return false
 	}
-	v := b.tx.Bucket(bucketTombstones).Get(tombstone(b.st.salt, id))
-	if len(v) != 8 {
-		return false
-	}
-	stone := int64(binary.BigEndian.Uint64(v))
-	return stone <= believable && at.UnixNano() <= stone
+	return slices.ContainsFunc(stoneTimes(b.tx.Bucket(bucketTombstones).Get(tombstone(b.st.salt, id))), func(stone int64) bool {
+		return stone <= believable && at.UnixNano() <= stone
+	})
 }

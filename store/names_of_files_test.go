@@ -188,3 +188,17 @@ func TestMessageIdsStayForTheirTime(t *testing.T) {
 	}
 	b.wantSaid("ann!Journey")
 }
+
+// TestALinkThatLeadsNowhereIsNoNewStore: state.db, or a file of the inbox, on a disk that is not mounted yet was
+// taken for missing.
+func TestALinkThatLeadsNowhereIsNoNewStore(t *testing.T) {
+	for _, name := range []string{stateFile, "inbox-00000001.db"} {
+		dir := t.TempDir()
+		must(t, os.Symlink(filepath.Join(dir, "disk", name), filepath.Join(dir, name)))
+		s, err := Open(dir, Options{Log: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			must(t, s.Close())
+			t.Errorf("a new store began over the link %s", name)
+		}
+	}
+}

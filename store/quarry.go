@@ -228,7 +228,7 @@ func (q *quarry) takePlain(path []string, bucket string, k, v []byte) bool {
 		return q.put(bucketJobs, k, v)
 	case bucket == string(bucketRuns), bucket == "" && bytes.HasPrefix(k, []byte("job:")):
 		return json.Valid(v) && q.put(bucketRuns, k, v)
-	case len(k) == 16 && len(v) == 8 && (bucket == string(bucketTombstones) || bucket == ""):
+	case len(k) == 16 && isStone(v) && (bucket == string(bucketTombstones) || bucket == ""):
 		return q.putNewer(bucketTombstones, k, v, func(old []byte) bool { return bytes.Compare(old, v) > 0 })
 	case len(k) == 16 && len(v) == 0 && (bucket == string(bucketMessages) || bucket == ""):
 		return q.takeMessage(path, k)

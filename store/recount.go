@@ -378,7 +378,7 @@ func (c *checker) rest() error {
 	stones := uint64(0)
 	for bucket, f := range map[string]func(k, v []byte){
 		string(bucketTombstones): func(k, v []byte) {
-			if stones++; len(k) != 16 || len(v) != 8 {
+			if stones++; len(k) != 16 || !isStone(v) {
 				c.r.find("frame", "tombstones %x: not a tombstone", k)
 			}
 		},
