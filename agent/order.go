@@ -24,7 +24,7 @@ import (
 
 // Order is what an operator wants done to the memberships of one computation.
 type Order struct {
-	Verb   string // import, baseline, reconcile, close, release, discard, adopt
+	Verb   string // import, baseline, reconcile, close, release, discard, adopt, forget
 	Key    string // of the computation, or its id
 	ID     string // adopt: of the computation that continues it
 	AsOf   time.Time
@@ -83,6 +83,8 @@ func (d orders) Order(ctx context.Context, o Order, progress func(done, total in
 		return d.store.CloseAudience(ctx, o.Key, o.Events, o.DryRun, progress)
 	case "adopt":
 		return d.store.Adopt(ctx, o.Key, o.ID, o.DryRun, progress)
+	case "forget":
+		return d.store.Remove(ctx, o.Key, o.DryRun)
 	case "release", "discard":
 		return d.store.Decide(ctx, o.Key, o.Verb == "discard", o.DryRun, progress)
 	}

@@ -31,6 +31,7 @@ var codes = []struct {
 	{"no_data", http.StatusNotFound, store.ErrNoData},
 	{"underway", http.StatusConflict, store.ErrUnderway},
 	{"no_members", http.StatusBadRequest, store.ErrNoMembers},
+	{"referred_to", http.StatusConflict, store.ErrReferredTo},
 	{"no_successor", http.StatusNotFound, store.ErrNoSuccessor},
 	{"unreadable", http.StatusConflict, ErrUnreadable},
 	{"full", http.StatusInsufficientStorage, store.ErrFull},

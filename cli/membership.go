@@ -105,6 +105,17 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("adopt"),
 		},
+		{
+			Name:      "forget",
+			Usage:     "remove a computation that nothing refers to any more, so that its names are free again",
+			ArgsUsage: "KEY",
+			Description: "For names that were used by mistake, or made up by somebody: there may be 32,768. It must have no\n" +
+				"members, and nothing that is pending, held or parked. KEY may be the name of a forwarded trait. An\n" +
+				"event that names it again begins a new computation.\n\n" +
+				"Example: personasync audience forget made_up",
+			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
+			Action: sh.audienceOrder("forget"),
+		},
 	}
 }
 
@@ -204,7 +215,7 @@ func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, 
 }
 
 func changesAnything(r store.MembershipReport) bool {
-	return r.Enters+r.Exits+r.Again+r.Decided+r.Created+r.Held > 0
+	return r.Enters+r.Exits+r.Again+r.Decided+r.Created+r.Held+r.Removed > 0
 }
 
 // listTime is when a list was true.
@@ -330,6 +341,8 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 	switch {
 	case r.DryRun:
 		end = "a dry run: nothing was changed"
+	case verb == "forget":
+		end = plural(r.Removed, "name") + " free again"
 	case r.Decided > 0 && r.Created == 0:
 		end = "a new window begins"
 	}
@@ -368,6 +381,8 @@ func membershipText(verb string, r store.MembershipReport) string {
 		part(r.Listed, words("taken over", "would be taken over"))
 	}
 	switch verb {
+	case "forget":
+		parts = []string{words("removed", "would be removed")}
 	case "release":
 		parts = []string{plural(r.Decided, "held exit") + words(" released", " would be released")}
 	case "discard":

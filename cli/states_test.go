@@ -50,6 +50,7 @@ var states = []stateCase{
 	{"audience release vip --dry-run", "3 no exits of vip are held", "3 no exits of vip are held", "2 in use", "3 no exits of vip are held"},
 	{"audience discard vip --dry-run", "3 no exits of vip are held", "3 no exits of vip are held", "2 in use", "3 no exits of vip are held"},
 	{"audience adopt vip aud_2 --dry-run", "3 with that id", "3 with that id", "2 in use", "3 with that id"},
+	{"audience forget vip --dry-run", "1 vip has members", "1 vip has members", "2 in use", "1 vip has members"},
 	{"user show usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann", "0 user usr_ann"},
 	{"user forget --yes usr_cid", "3 nothing was known", "3 nothing was known", "2 in use", "3 nothing was known"},
 	{"tail", "0 parked +usr_bob", "0 parked +usr_bob", "0 parked +usr_bob", "0 parked +usr_bob"},

@@ -23,10 +23,16 @@ import (
 // ErrNoSuccessor says that there is no computation of the key and the id that are to continue another.
 var ErrNoSuccessor = errors.New("no event has named a computation of that key with that id")
 
-// formerMark in field.heard says that another field continues the computation.
-const formerMark = 1 << 7
+// Marks in field.heard.
+const (
+	formerMark = 1 << 7 // another field continues the computation
+	goneMark   = 1 << 6 // an operator removed it: nothing finds it any more
+)
 
-func (f *field) former() bool { return f.heard&formerMark != 0 }
+// former reports whether the computation that f was is no more, or is another field's.
+func (f *field) former() bool { return f.heard&(formerMark|goneMark) != 0 }
+
+func (f *field) gone() bool { return f.heard&goneMark != 0 }
 
 // Adopt has the computation id continue the audience key. Cut short, it is simply given again.
 func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
@@ -91,7 +97,7 @@ func (r *registry) adoption(key, id string) (into *field, from []*field, err err
 		return nil, nil, ErrNoSuccessor
 	}
 	for _, f := range r.fields {
-		if f.column == "" && f.key == into.key && f.former() {
+		if f.column == "" && f.key == into.key && f.former() && !f.gone() {
 			from = append(from, f)
 		}
 	}
@@ -158,8 +164,11 @@ func (b *batch) trade(into, from *field) {
 
 // family returns the fields of a computation: its own, its columns and its channels.
 func (r *registry) family(f *field) (fields []*field) {
+	if f.forwarded() {
+		return []*field{f}
+	}
 	for _, x := range r.fields {
-		if x.space == f.space && x.key == f.key && x.id == f.id {
+		if x.space == f.space && x.key == f.key && x.id == f.id && !x.gone() {
 			fields = append(fields, x)
 		}
 	}

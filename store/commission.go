@@ -60,7 +60,7 @@ func (s *Store) meet(ctx context.Context, c *commission, key string) error {
 		c.done.Held = b.heldOf(f)
 		c.done.ID, c.created = f.id, b.st.ledger.changes.Created
 		for _, x := range b.st.registry.fields {
-			if x == f || x.space == f.space && x.key == f.key && x.id == f.id && x.sqlColumn() != "" {
+			if x == f || !x.gone() && x.space == f.space && x.key == f.key && x.id == f.id && x.sqlColumn() != "" {
 				c.fields = append(c.fields, x.number)
 			}
 		}

@@ -110,7 +110,9 @@ func (v *View) exMembers(from []byte, before int64) (users []string, next []byte
 }
 
 // audience reports whether f is a computation that has members.
-func (f *field) audience() bool { return f.column == "" && !f.forwarded() && f.class != ClassTrait }
+func (f *field) audience() bool {
+	return f.column == "" && !f.forwarded() && f.class != ClassTrait && !f.former()
+}
 
 // over reports whether all that is known of a membership is that it ended before a time, and nothing is
 // to be said about it any more.

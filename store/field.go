@@ -31,7 +31,7 @@ type field struct {
 	exited    uint64
 	held      uint64
 	lastEvent time.Time // receipt of the newest event about it
-	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by; formerMark
+	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by; formerMark, goneMark
 	watch     exitWatch
 }
 
@@ -119,6 +119,7 @@ type registry struct {
 	byName map[fieldName][]*field
 	byKey  map[string][]*field // computations only, and no former ones
 	byID   map[string][]*field // computations only
+	gone   int                 // fields that were removed
 	owners map[claim]*field    // whose a name in MoEngage is under today's rules: the first computation's to use it
 }
 
@@ -138,6 +139,10 @@ func (r *registry) index(f *field) {
 
 // enter has f found by its name, key and id, in the order of the numbers, whenever it got its name.
 func (r *registry) enter(f *field) {
+	if f.gone() {
+		r.gone++
+		return
+	}
 	insert(r.byName, f.name(), f)
 	if f.column != "" || f.forwarded() {
 		return
@@ -374,11 +379,16 @@ func (f *field) unlessOf(c Class) *field {
 // through memory, once a second. Workspaces have hundreds; whoever has a write key could make millions.
 var maxFields = 1 << 15 // tests make it small
 
+// manyFields is how many times as many fields there may have been: one that is gone leaves its number behind,
+// because rows and history still speak of it, and a hundred bytes.
+const manyFields = 16
+
 // overflows reports whether e, which speaks of f, would make the registry larger than it may be.
 func (b *batch) overflows(f *field, e *Event) bool {
 	const shortest = len(`"":0,`) // a trait
 	r := b.st.registry
-	if len(r.fields)+1+len(e.Columns)+int(e.Object.Len)/shortest <= maxFields {
+	known := len(r.fields) - r.gone
+	if known+1+len(e.Columns)+int(e.Object.Len)/shortest <= maxFields && len(r.fields) < manyFields*maxFields {
 		return false
 	}
 	fresh, key, id := 0, e.Key, e.ComputationID
@@ -398,7 +408,7 @@ func (b *batch) overflows(f *field, e *Event) bool {
 			fresh++
 		}
 	}
-	return fresh > 0 && len(r.fields)+fresh > maxFields
+	return fresh > 0 && (known+fresh > maxFields || len(r.fields) >= manyFields*maxFields)
 }
 
 func (b *batch) newField(f *field) *field {

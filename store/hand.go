@@ -130,7 +130,7 @@ func (b *batch) repeatCohorts(c *cause, was *stored) {
 	again := &cause{seq: c.seq, slots: c.slots, unguarded: true} // an exit that was told is told
 	defer func() { c.slots = again.slots }()
 	for _, x := range b.st.registry.fields {
-		if x.kind() != KindCohort {
+		if x.kind() != KindCohort || x.gone() {
 			continue
 		}
 		f := b.st.registry.speaker(x)

@@ -65,6 +65,7 @@ func parseCursor(s string) (c cursor, err error) {
 // that who opens the files for it need not keep them.
 type Listing struct {
 	filter OutboxFilter
+	fields map[uint32]bool // whose changes are wanted; nil: everything
 	at     cursor
 	page   []line
 	done   bool // there is nothing behind what was read
@@ -127,7 +128,7 @@ func (l *Listing) full() bool { return len(l.page) > l.filter.Limit }
 
 func (l *Listing) add(ch *stored, at cursor) {
 	f := &l.filter
-	if ch.State == f.State && (f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy) {
+	if ch.State == f.State && (l.fields == nil || ch.Kind != KindReceived && l.fields[ch.field]) && (f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy) {
 		info := ch.Describe()
 		info.Value = bytes.Clone(info.Value)
 		l.page = append(l.page, line{info, at})

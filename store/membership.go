@@ -34,6 +34,7 @@ type MembershipReport struct {
 	Decided   uint64 `json:"decided"` // held exits that were released or discarded
 	Created   uint64 `json:"created"` // changes that came of it, or of events meanwhile
 	Held      uint64 `json:"held"`    // of the computation, afterwards
+	Removed   uint64 `json:"removed"` // names of a computation that is forgotten: its own, its columns, cohort and list
 	Tripped   bool   `json:"tripped"` // of a release or a discard: the guard was holding exits until then
 }
 

@@ -21,18 +21,19 @@ type order struct {
 type verb uint8
 
 const (
-	orderName      verb = 1 // the computation exists, if only by its key
-	orderImport    verb = 2 // who is a member, and who is not
-	orderBaseline  verb = 3 // the same, and MoEngage knows it
-	orderReconcile verb = 4 // say again what MoEngage should know of these users
-	orderClose     verb = 5 // these users are members no more
-	orderRelease   verb = 6 // exits that the guard holds may leave; without ids: from now on, none is held
-	orderDiscard   verb = 7 // they never were; likewise; with users: of these
-	orderAdopt     verb = 8 // what another computation knows of these users is this one's; without users: its id is, too
-	orderDiscarded verb = 9 // the discard has come to all who left
+	orderName      verb = 1  // the computation exists, if only by its key
+	orderImport    verb = 2  // who is a member, and who is not
+	orderBaseline  verb = 3  // the same, and MoEngage knows it
+	orderReconcile verb = 4  // say again what MoEngage should know of these users
+	orderClose     verb = 5  // these users are members no more
+	orderRelease   verb = 6  // exits that the guard holds may leave; without ids: from now on, none is held
+	orderDiscard   verb = 7  // they never were; likewise; with users: of these
+	orderAdopt     verb = 8  // what another computation knows of these users is this one's; without users: its id is, too
+	orderDiscarded verb = 9  // the discard has come to all who left
+	orderForget    verb = 10 // the computation is removed, if its last event is of the order's time
 )
 
-var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded"}
+var verbNames = [...]string{"", "name", "import", "baseline", "reconcile", "close", "release", "discard", "adopt", "discarded", "forget"}
 
 func (v verb) String() string {
 	if int(v) < len(verbNames) {
@@ -124,6 +125,9 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 	case orderDiscarded:
 		f.watch.undone = recordRange{}
 		b.touch(f)
+		return
+	case orderForget:
+		b.applyRemoval(f, o)
 		return
 	case orderAdopt:
 		b.applyAdoption(f, &p, c, o)

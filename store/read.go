@@ -105,7 +105,7 @@ func (v *View) Counts() (c Counts, err error) {
 		c.Received = l.events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(others, 0)))
 		c.OldestPending, c.OldestOfJobs = oldest(b), oldestOfJobs(b)
 		for _, f := range b.st.registry.fields {
-			if f.column == "" && f.class != ClassTrait {
+			if f.audience() {
 				c.Audiences++
 			}
 		}

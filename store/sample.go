@@ -80,7 +80,7 @@ func (v *View) Sample(now time.Time) (s Sample, err error) {
 // largest returns the audiences with the most members.
 func largest(r *registry, n int) (list []AudienceSample) {
 	for _, f := range r.fields {
-		if f.column == "" && !f.forwarded() && f.class != ClassTrait {
+		if f.audience() {
 			list = append(list, AudienceSample{f.space, f.key, f.id, f.members, f.entered, f.exited, f.number})
 		}
 	}

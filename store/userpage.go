@@ -58,7 +58,7 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 		row := b.block(u, n)
 		for _, e := range row.entries {
 			f := b.fieldOf(row.field(e))
-			if f == nil || e.newest() == nil {
+			if f == nil || f.gone() || e.newest() == nil {
 				continue
 			}
 			s := e.newest()

@@ -77,7 +77,7 @@ func (b *batch) attributesOf(key string) (map[uint32]bool, error) {
 	p := b.st.rules.For(f.key, f.id)
 	numbers := make(map[uint32]bool)
 	for _, x := range b.st.registry.fields {
-		if x.space == f.space && x.key == f.key && x.id == f.id && p.readable(x) {
+		if x.space == f.space && x.key == f.key && x.id == f.id && !x.gone() && p.readable(x) {
 			numbers[x.number] = true
 		}
 	}

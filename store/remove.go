@@ -1,0 +1,118 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Names come with events, and there is an end to them (maxFields). One that came by mistake, or from somebody
+// who made names up, is removed once nothing refers to it. Its field stays where it is, because rows and the
+// history speak of it by its number; nothing finds it by its names any more, so that an event that names the
+// computation again begins a new one.
+
+// ErrReferredTo says that something still refers to a computation that is to be removed.
+var ErrReferredTo = errors.New("only what nothing refers to can be removed")
+
+// ErrHeardOf says that an event named a computation while it was to be removed.
+var ErrHeardOf = errors.New("an event named it meanwhile, so it stays")
+
+// Remove removes the computation of a key or an id that has no members and nothing pending, held or parked,
+// with its columns; or else the forwarded trait of a name.
+func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r MembershipReport, err error) {
+	if err := s.Applied(ctx); err != nil {
+		return r, err
+	}
+	o := &order{verb: orderForget, received: time.Now()}
+	r.Key, r.DryRun = key, dryRun
+	fields := make(map[uint32]bool)
+	var members uint64
+	err = s.read(func(b *batch) error {
+		f, err := b.st.registry.removable(key)
+		if err != nil {
+			return err
+		}
+		for _, x := range b.st.registry.family(f) {
+			fields[x.number] = true
+			members += x.members
+		}
+		o.field, o.time = f.number, f.lastEvent
+		r.Key, r.ID, r.Removed = cmp.Or(f.key, f.column), f.id, uint64(len(fields))
+		return nil
+	})
+	if err != nil {
+		return r, err
+	}
+	if err := s.unreferred(ctx, &r, members, fields); err != nil || dryRun {
+		return r, err
+	}
+	if err := s.order(ctx, appendOrder(nil, o)); err != nil {
+		return r, err
+	}
+	if err := s.Applied(ctx); err != nil {
+		return r, err
+	}
+	return r, s.read(func(b *batch) error {
+		if f := b.fieldOf(o.field); f != nil && !f.gone() {
+			return fmt.Errorf("%s: %w", r.Key, ErrHeardOf)
+		}
+		return nil
+	})
+}
+
+// removable finds a computation, or a forwarded trait.
+func (r *registry) removable(key string) (*field, error) {
+	f, err := r.one(key)
+	if known := r.byName[fieldName{column: key}]; errors.Is(err, ErrNotFound) && len(known) > 0 {
+		return known[0], nil
+	}
+	return f, err
+}
+
+// unreferred fails if something refers to one of the fields.
+func (s *Store) unreferred(ctx context.Context, r *MembershipReport, members uint64, fields map[uint32]bool) error {
+	if members > 0 {
+		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, r.Key)
+	}
+	for state := StatePending; state <= StateParked; state++ {
+		l := &Listing{filter: OutboxFilter{State: state, Limit: 1}, fields: fields}
+		var err error
+		for err == nil && !l.Done() && len(l.page) == 0 {
+			if err = l.Read(&s.View); err == nil {
+				err = ctx.Err()
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if len(l.page) > 0 {
+			return fmt.Errorf("%w: %s has changes that are %s; `personasync outbox list --state %s --computation %s` shows them, and `personasync outbox drop ID` removes one that is not to be sent",
+				ErrReferredTo, r.Key, state, state, r.Key)
+		}
+	}
+	return nil
+}
+
+// applyRemoval removes a computation of which nothing was heard since the order was given.
+func (b *batch) applyRemoval(f *field, o *order) {
+	r := b.st.registry
+	family := r.family(f)
+	for _, x := range family {
+		if x.members > 0 || x.held > 0 {
+			return
+		}
+	}
+	if f.former() || !f.lastEvent.Equal(o.time) {
+		return
+	}
+	for _, x := range family {
+		r.unname(x)
+		x.heard |= goneMark
+		r.enter(x)
+		b.touch(x)
+	}
+	r.settleOwners(&b.st.rules)
+	b.releaseConflicts() // the name is free for another
+}
