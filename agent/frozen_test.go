@@ -30,13 +30,11 @@ func hanging(t *testing.T, hangs func(path string) bool) string {
 	}))
 }
 
-func dialBriefly(t *testing.T, path string) *Client {
+// dialBriefly greets an agent with all the patience there is, and has little from then on.
+func dialBriefly(t *testing.T, path string, patience time.Duration) *Client {
 	t.Helper()
-	c, err := dialWith(t.Context(), path, "1.0", 500*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
+	c := dial(t, path)
+	c.patience = patience
 	return c
 }
 
@@ -49,14 +47,14 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 		}
 	})
 	t.Run("but for greetings", func(t *testing.T) {
-		c := dialBriefly(t, hanging(t, func(path string) bool { return path != "/api/hello" }))
+		c := dialBriefly(t, hanging(t, func(path string) bool { return path != "/api/hello" }), 200*time.Millisecond)
 		if _, err := c.Stats(t.Context()); !errors.Is(err, ErrFrozen) {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("in the middle of an order", func(t *testing.T) {
 		var frozen atomic.Bool
-		c := dialBriefly(t, hanging(t, func(path string) bool { return frozen.Load() || path == "/api/db/compact" }))
+		c := dialBriefly(t, hanging(t, func(path string) bool { return frozen.Load() || path == "/api/db/compact" }), 200*time.Millisecond)
 		frozen.Store(true)
 		if _, err := c.Compact(t.Context(), nil); !errors.Is(err, ErrFrozen) || !strings.Contains(err.Error(), "not known") {
 			t.Errorf("got %v", err)
@@ -70,7 +68,7 @@ func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 	var signs atomic.Int32
 	socket := testAdmin(&answers{stats: []store.StatLine{{State: "pending", Count: 1}}}).Socket()
 	slow := func(ctx context.Context) {
-		for signs.Load() < 3 && ctx.Err() == nil { // the greeting, and two beside the question
+		for signs.Load() < 2 && ctx.Err() == nil { // the greeting, and one beside the question
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -83,7 +81,7 @@ func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 		}
 		socket.ServeHTTP(w, r)
 	}))
-	c := dialBriefly(t, path)
+	c := dialBriefly(t, path, 2*time.Second)
 	if list, err := c.Stats(t.Context()); err != nil || len(list) != 1 {
 		t.Errorf("a question: %v, %v", list, err)
 	}

@@ -172,6 +172,20 @@ func TestAFaultThatComesAndGoesIsALineAndACount(t *testing.T) {
 	})
 }
 
+// TestAStrangerCannotMakeKindsOfLines: a refusal quotes what was sent.
+func TestAStrangerCannotMakeKindsOfLines(t *testing.T) {
+	var b bytes.Buffer
+	queue := newLogQueue(&b)
+	log, _ := newLog(queue, config.Log{Level: "info", Format: "text"}, false)
+	for _, c := range "abcdefghijklmnopqrstuvwxyz" {
+		log.Warn("request not taken", "route", "/v1/track", "status", 400, "code", "bad_json", "reason", fmt.Sprintf("invalid character %q", c))
+	}
+	queue.close()
+	if n := strings.Count(b.String(), "request not taken"); n != 2 {
+		t.Errorf("%d lines:\n%s", n, &b)
+	}
+}
+
 // TestDifferentFaultsAreNotFolded, nor what operators order, nor what goes well.
 func TestDifferentFaultsAreNotFolded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

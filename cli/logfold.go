@@ -101,21 +101,26 @@ func (f *folder) flush(now time.Time, all bool) {
 	}
 }
 
-// kindOf names what a record says, without what differs from one time to the next: numbers, times and
-// durations. ordered says that a person asked for it: it names their user id.
+// kindOf names what a record says, without what differs from one time to the next: numbers, times,
+// durations, and a reason, which may quote what a stranger sent. ordered says that a person asked for it:
+// it names their user id.
 func kindOf(r *slog.Record) (name string, ordered bool) {
 	var b strings.Builder
 	fmt.Fprint(&b, r.Level, " ", r.Message)
 	r.Attrs(func(a slog.Attr) bool {
 		ordered = ordered || a.Key == "uid" || a.Key == "reload"
-		switch v := a.Value.Resolve(); v.Kind() {
-		case slog.KindString, slog.KindBool, slog.KindAny:
+		switch v := a.Value.Resolve(); {
+		case a.Key == "reason":
+		case slices.Contains(telling, v.Kind()):
 			fmt.Fprint(&b, " ", a.Key, "=", withoutNumbers(v.String()))
 		}
 		return true
 	})
 	return b.String(), ordered
 }
+
+// telling are the kinds of values that tell one fault from another.
+var telling = []slog.Kind{slog.KindString, slog.KindBool, slog.KindAny}
 
 // withoutNumbers puts one # in place of the digits that stand together.
 func withoutNumbers(text string) string {
