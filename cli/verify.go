@@ -162,8 +162,11 @@ func percent(share float64) string {
 func (sh *shell) verifiedText(v *agent.VerifyStatus) string {
 	var parts []string
 	if v.Failed > 0 {
-		parts = append(parts, sh.paint.red(fmt.Sprintf("%s could not be verified", plural(v.Failed, "computation")))+
-			fmt.Sprintf(" (%s: %s)", plain(v.Code), strings.TrimRight(plain(v.Error), ".")))
+		why := strings.TrimRight(plain(v.Error), ".")
+		if !strings.Contains(why, v.Code) {
+			why = plain(v.Code) + ": " + why
+		}
+		parts = append(parts, sh.paint.red(plural(v.Failed, "computation")+" could not be verified")+" ("+why+")")
 	}
 	if v.Compared > 0 || v.Failed == 0 {
 		parts = append(parts, sh.comparedText(v))

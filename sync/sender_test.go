@@ -531,7 +531,7 @@ func TestAttemptsCanRunOut(t *testing.T) {
 		o.attribute("ann")
 		eventually(t, time.Minute, o.drained)
 		r := o.seen().parked["ann/attributes"]
-		if r.Reason != codeAttempts || w.count() != 3 || r.Answer.Status != 500 {
+		if want := "The last answer: " + rows["http_500"].Means; r.Reason != codeAttempts || w.count() != 3 || r.Answer.Status != 500 || !strings.Contains(r.Sentence, want) {
 			t.Errorf("parked as %+v after %d requests", r, w.count())
 		}
 	})
@@ -946,6 +946,33 @@ func TestAFailingOutboxIsTriedAgain(t *testing.T) {
 		broken.Store(false)
 		eventually(t, time.Minute, o.drained)
 	})
+}
+
+// An outbox that fails says so at once, and once, whichever way it fails.
+func TestAFailingOutboxIsInTheLogFromTheFirstFaultOn(t *testing.T) {
+	broken := func() error { return errors.New("no space left on device") }
+	for name, fail := range map[string]func(o *shelf){
+		"take":   func(o *shelf) { o.fail(broken, nil) },
+		"settle": func(o *shelf) { o.fail(nil, broken) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				o, w := newShelf(t), &wire{t: t}
+				fail(o)
+				_, stop := runLogged(t, testConfig(w), o, slog.New(slog.NewTextHandler(&log, nil)))
+				o.attribute("ann")
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				if n := strings.Count(log.String(), "no space left on device"); n != 1 {
+					t.Errorf("said %d times:\n%s", n, &log)
+				}
+				o.fail(nil, nil)
+				eventually(t, time.Minute, o.drained)
+				stop()
+			})
+		})
+	}
 }
 
 func TestAClosedOutboxEndsTheRun(t *testing.T) {
