@@ -429,19 +429,25 @@ func TestTheUsualSilenceIsOfTheDayBefore(t *testing.T) {
 		}
 	}
 	step(50, 3)
-	if longestPause(minutes) != 0 {
-		t.Error("50 minutes are enough to know what is usual")
-	}
 	step(20, 0)
 	step(60, 3)
+	if longestPause(minutes) != 0 {
+		t.Error("two hours are enough to know what is usual")
+	}
 	at = at.Add(5 * time.Hour) // stopped
-	step(60, 3)
+	step(14*60, 3)
 	if got := longestPause(minutes); got != 21*time.Minute {
 		t.Errorf("the longest pause was %s", got)
 	}
 	step(300, 0) // going on
 	if got := longestPause(minutes); got != 21*time.Minute {
 		t.Errorf("with the present silence, the longest pause was %s", got)
+	}
+	minutes, received = minutes[:0], 0
+	step(22*60, 0)
+	step(enoughDeliveries-1, 1)
+	if longestPause(minutes) != 0 {
+		t.Error("a few events are enough to know what is usual")
 	}
 }
 

@@ -187,7 +187,8 @@ func (r *recorder) series(from time.Time) []store.Sample {
 // enoughDeliveries are the minutes with events that a day must have for its pauses to say anything.
 const enoughDeliveries = 100
 
-// usualSilence is the longest pause between events of the day before the last one; 0 if too few came.
+// usualSilence is the longest pause between events of the day before the last one; 0 if too
+// few came, or less than that is known.
 func (r *recorder) usualSilence() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -196,6 +197,9 @@ func (r *recorder) usualSilence() time.Duration {
 	}
 	return r.silence
 }
+
+// wholeDay is how much of the past must be known: an agent that has seen no night knows no usual pause.
+const wholeDay = minutesKept - 4*time.Hour
 
 // longestPause is the longest time between two minutes with events, those in which no sample was taken left out.
 func longestPause(minutes []store.Sample) (longest time.Duration) {
@@ -214,7 +218,7 @@ func longestPause(minutes []store.Sample) (longest time.Duration) {
 		}
 		last = now.At
 	}
-	if busy < enoughDeliveries {
+	if busy < enoughDeliveries || minutes[len(minutes)-1].At.Sub(minutes[0].At) < wholeDay {
 		return 0
 	}
 	return max(longest, time.Minute)
