@@ -48,6 +48,7 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 			return err
 		}
 		c.o.field, c.key, c.class = into.number, into.key, into.class
+		c.most = b.st.registry.perRecord(orderWords)
 		c.done.ID, c.created = id, b.st.ledger.changes.Created
 		traded = len(from) == 0 || from[0].former()
 		for _, f := range from {

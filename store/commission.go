@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,7 @@ type commission struct {
 	done    MembershipReport
 
 	words []mention
+	most  int    // users of one record
 	ahead uint64 // number of the last record of the batch before this one
 }
 
@@ -57,6 +59,7 @@ func (s *Store) meet(ctx context.Context, c *commission, key string) error {
 			return err
 		}
 		c.o.field, c.key, c.class, c.members = f.number, f.key, f.class, f.members
+		c.most = b.st.registry.perRecord(orderWords)
 		c.done.Held = b.heldOf(f)
 		c.done.ID, c.created = f.id, b.st.ledger.changes.Created
 		for _, x := range b.st.registry.fields {
@@ -98,9 +101,9 @@ func (c *commission) flush(ctx context.Context) error {
 	}
 	c.o.received = time.Now()
 	var frames [][]byte
-	for from := 0; from < len(c.words); from += orderWords {
+	for words := range slices.Chunk(c.words, c.most) {
 		part := *c.o
-		part.words = c.words[from:min(from+orderWords, len(c.words))]
+		part.words = words
 		frames = append(frames, appendOrder(nil, &part))
 	}
 	if err := c.s.order(ctx, frames...); err != nil {

@@ -115,12 +115,13 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 
 // registry is every field known, in memory: there are as many as computations, not users.
 type registry struct {
-	fields []*field // by number
-	byName map[fieldName][]*field
-	byKey  map[string][]*field // computations only, and no former ones
-	byID   map[string][]*field // computations only
-	gone   int                 // fields that were removed
-	owners map[claim]*field    // whose a name in MoEngage is under today's rules: the first computation's to use it
+	fields  []*field // by number
+	byName  map[fieldName][]*field
+	byKey   map[string][]*field // computations only, and no former ones
+	byID    map[string][]*field // computations only
+	cohorts []*field            // channels to a cohort
+	gone    int                 // fields that were removed
+	owners  map[claim]*field    // whose a name in MoEngage is under today's rules: the first computation's to use it
 }
 
 func newRegistry(fields []*field, rules *Rules) *registry {
@@ -144,6 +145,9 @@ func (r *registry) enter(f *field) {
 		return
 	}
 	insert(r.byName, f.name(), f)
+	if f.kind() == KindCohort {
+		r.cohorts = insertField(r.cohorts, f)
+	}
 	if f.column != "" || f.forwarded() {
 		return
 	}
@@ -158,13 +162,19 @@ func (r *registry) enter(f *field) {
 // unname undoes enter, before the name changes.
 func (r *registry) unname(f *field) {
 	remove(r.byName, f.name(), f)
+	r.cohorts = slices.DeleteFunc(r.cohorts, func(x *field) bool { return x == f })
 	remove(r.byID, f.id, f)
 	remove(r.byKey, f.key, f)
 }
 
 func insert[K comparable](fields map[K][]*field, key K, f *field) {
-	at, _ := slices.BinarySearchFunc(fields[key], f.number, func(x *field, n uint32) int { return cmp.Compare(x.number, n) })
-	fields[key] = slices.Insert(fields[key], at, f)
+	fields[key] = insertField(fields[key], f)
+}
+
+// insertField keeps a list in the order of the numbers.
+func insertField(list []*field, f *field) []*field {
+	at, _ := slices.BinarySearchFunc(list, f.number, func(x *field, n uint32) int { return cmp.Compare(x.number, n) })
+	return slices.Insert(list, at, f)
 }
 
 func remove[K comparable](fields map[K][]*field, key K, f *field) {

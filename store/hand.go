@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -49,7 +50,15 @@ func (s *Store) handle(ctx context.Context, h hand) error {
 	case len(h.ids) > MaxHand:
 		return fmt.Errorf("%d changes are too many at once", len(h.ids))
 	}
-	if err := translate(s.inbox.appendOther(ctx, h.encode(nil))); err != nil {
+	most := 0
+	if err := s.read(func(b *batch) error { most = b.st.registry.perRecord(MaxHand); return nil }); err != nil {
+		return err
+	}
+	var frames [][]byte
+	for part := range slices.Chunk(h.ids, most) {
+		frames = append(frames, (&hand{h.received, h.verb, part}).encode(nil))
+	}
+	if err := translate(s.inbox.appendOther(ctx, frames...)); err != nil {
 		return err
 	}
 	return s.Applied(ctx)
@@ -87,6 +96,10 @@ func (b *batch) applyHand(seq uint64, h *hand) {
 		switch {
 		case ch == nil:
 		case h.verb == handRetry && ch.State == StateParked && ch.Kind != KindReceived:
+			if c.room() < len(b.st.registry.cohorts) { // an older program made one record of too many
+				b.log.Warn("a parked change was not retried, because its order has no numbers left for all cohorts: retry it again", "change", id.String())
+				continue
+			}
 			b.retry(ch)
 			b.repeatCohorts(c, ch)
 		case h.verb == handDrop:
@@ -127,17 +140,19 @@ func (b *batch) repeatCohorts(c *cause, was *stored) {
 	if last := u.head.accepted; was.road != RoadTransition || last != 0 && last < second(was.Received) {
 		return
 	}
+	if c.room() < len(b.st.registry.cohorts) {
+		b.log.Error("cohorts are not told again of a user whom MoEngage may not have known, because one order has no numbers left for it: reconcile the audiences that are sent to cohorts",
+			"change", was.ID.String())
+		return
+	}
 	again := &cause{seq: c.seq, slots: c.slots, unguarded: true} // an exit that was told is told
 	defer func() { c.slots = again.slots }()
-	for _, x := range b.st.registry.fields {
-		if x.kind() != KindCohort || x.gone() {
-			continue
-		}
+	for _, x := range b.st.registry.cohorts {
 		f := b.st.registry.speaker(x)
 		p := b.st.rules.For(f.key, f.id)
 		e, en := b.entry(u, x.number), b.entry(u, f.number)
 		s := en.newest()
-		if !p.Send.Has(SendCohort) || s == nil || e.told.kind == toldNever || again.slots == maxSlots {
+		if !p.Send.Has(SendCohort) || s == nil || e.told.kind == toldNever {
 			continue
 		}
 		again.event = &Event{Received: b.now, Time: time.Unix(0, s.since).UTC(), Class: f.class, MessageID: "retry"}

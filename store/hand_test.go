@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,4 +137,47 @@ func TestWhatIsUnderWayIsNotDropped(t *testing.T) {
 	}
 	must(t, b.Drop(context.Background(), noon, b.ids(StateDelivered)))
 	b.sound()
+}
+
+// TestOneOrderTellsAllCohortsAgain: however many changes an order is about, and however many cohorts their users
+// are in, each cohort is told again. A record has numbers for so many changes, here for 20, and an order of
+// forty needs several.
+func TestOneOrderTellsAllCohortsAgain(t *testing.T) {
+	defer func(n int) { maxSlots = n }(maxSlots)
+	maxSlots = 20
+	const users, cohorts = 8, 5
+	for name, again := range map[string]func(*bench){
+		"retry": func(b *bench) { must(b, b.Retry(context.Background(), noon.Add(time.Hour), b.ids(StateParked))) },
+		"close": func(b *bench) { // an exit takes the place of what is parked
+			_, err := b.CloseAudience(context.Background(), "vip", false, false, nil)
+			must(b, err)
+		},
+	} {
+		r := rules(SendCohort)
+		r.Sections = []Section{{Key: "vip", Policy: policy(SendAttribute)}}
+		r.Sections[0].Policy.UnknownExit = true
+		b := open(t, r)
+		var first, clubs []*Event
+		for u := range users {
+			first = append(first, event(fmt.Sprint("user", u), "vip", true, 0))
+			for c := range cohorts {
+				clubs = append(clubs, event(fmt.Sprint("user", u), fmt.Sprint("club", c), true, 1))
+			}
+		}
+		b.receive(first...)
+		b.settle(b.take(), Parked)
+		b.receive(clubs...)
+		them := newMoengage()
+		b.tell(them) // by which MoEngage learnt nothing: it knows none of them
+		if len(them.cohorts) != users*cohorts {
+			t.Fatalf("%d memberships of cohorts were told", len(them.cohorts))
+		}
+		again(b)
+		them = newMoengage()
+		b.tell(them)
+		if len(them.attributes) != users || len(them.cohorts) != users*cohorts {
+			t.Errorf("%s: %d attributes and %d memberships of cohorts were told again, want %d and %d", name, len(them.attributes), len(them.cohorts), users, users*cohorts)
+		}
+		recount(t, b)
+	}
 }

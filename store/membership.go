@@ -173,9 +173,13 @@ func (c *commission) decideHeld(ctx context.Context, until uint64, progress func
 		if len(page) == 0 || c.dry {
 			continue
 		}
-		part := *c.o
-		part.ids = page
-		if err := c.s.order(ctx, appendOrder(nil, &part)); err != nil {
+		var frames [][]byte
+		for ids := range slices.Chunk(page, c.most) {
+			part := *c.o
+			part.ids = ids
+			frames = append(frames, appendOrder(nil, &part))
+		}
+		if err := c.s.order(ctx, frames...); err != nil {
 			return err
 		}
 		if err := c.s.Applied(ctx); err != nil {

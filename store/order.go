@@ -49,7 +49,7 @@ type mention struct {
 }
 
 const (
-	// orderWords bounds the users of one record. Its changes are numbered by 16 bits, and a user has a few.
+	// orderWords bounds the users of one record; see perRecord.
 	orderWords = 512
 
 	// orderWeight is how much more a byte of an order writes than one of an event: twenty bytes of a user

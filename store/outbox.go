@@ -37,8 +37,22 @@ func (c *cause) parkedAs(epoch epochs) ID {
 	return c.parked
 }
 
-// maxSlots is how many changes one record can bring about.
-const maxSlots = 1<<16 - 1
+// maxSlots is how many changes one record can bring about: their ids have 16 bits for it.
+var maxSlots = 1<<16 - 1 // tests make it small
+
+// room is how many changes the record can still bring about.
+func (c *cause) room() int { return maxSlots - int(c.slots) }
+
+// changesOfUser is how many changes an order makes of one user, those aside that tell cohorts again: the
+// attribute, the event, the cohort and the entry of the list.
+const changesOfUser = 4
+
+// perRecord is how many users one record of an order may be about, at most most: each may have all of their
+// cohorts told again (repeatCohorts). Half of the slots stay free, for cohorts that appear before the record
+// is applied.
+func (r *registry) perRecord(most int) int {
+	return max(1, min(most, maxSlots/2/(changesOfUser+len(r.cohorts))))
+}
 
 func (c *cause) next(epoch epochs) ID {
 	id := ID{Epoch: epoch.of(c.seq), Seq: c.seq, Slot: c.slots}
