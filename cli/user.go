@@ -105,6 +105,7 @@ func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
 		sh.printWaiting(u.Pending, wide),
 		sh.printMore(u),
 		sh.section("History", sh.newTable(wide, stateTable...), stateRows(u.History)),
+		sh.printMoreHistory(u),
 	)
 }
 
@@ -118,6 +119,19 @@ func toldText(m *store.MembershipInfo) string {
 		return "not yet"
 	}
 	return text + ", not this yet"
+}
+
+// printMoreHistory says what of a page's events and history is left out.
+func (sh *shell) printMoreHistory(u *store.UserInfo) error {
+	var b bytes.Buffer
+	if u.HistoryMore {
+		fmt.Fprintf(&b, "and more: `personasync outbox list --user %s --state delivered --limit N`, and likewise superseded, cancelled and dropped\n", plain(u.User))
+	}
+	if u.EventsMore {
+		fmt.Fprintln(&b, "the event is looked up for the first 200 memberships only")
+	}
+	_, err := sh.out.Write(b.Bytes())
+	return err
 }
 
 // printMore says where the rest is of what waits for a user, when it is too much for a page.

@@ -30,7 +30,8 @@ type batch struct {
 
 	fates     []byte // verdicts on the records from firstFate on: see trail.go
 	firstFate uint64
-	parkings  []*stored // parked in this transaction
+	parkings  []*stored // parked in this transaction, the first parkingsKept
+	parkedAll uint64    // how many that were
 
 	now  time.Time // receipt of the record being applied
 	bulk bool      // it is no event: its changes leave behind the live ones

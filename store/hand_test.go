@@ -181,3 +181,21 @@ func TestOneOrderTellsAllCohortsAgain(t *testing.T) {
 		recount(t, b)
 	}
 }
+
+// TestAUsersPageSaysThatItsHistoryIsCut: beyond so many entries, and of so many memberships.
+func TestAUsersPageSaysThatItsHistoryIsCut(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	var events []*Event
+	for i := range historyShown {
+		events = append(events, event("ann", fmt.Sprint("aud", i), true, 0), event("bob", fmt.Sprint("aud", i), true, 0))
+	}
+	b.receive(append(events, event("ann", "one_more", true, 0))...)
+	b.drain()
+	for user, want := range map[string]bool{"ann": true, "bob": false} {
+		info, err := b.User(user)
+		must(t, err)
+		if len(info.History) != historyShown || info.HistoryMore != want {
+			t.Errorf("%s: %d entries, more: %v", user, len(info.History), info.HistoryMore)
+		}
+	}
+}

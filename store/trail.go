@@ -266,7 +266,9 @@ func (r *trailReader) newestParked(b *batch) {
 
 // parkings adds what was parked since the cursor.
 func (r *trailReader) parkings() {
-	for _, ch := range r.v.parkings.since(r.from.parking, &r.to.parking) {
+	list, skipped := r.v.parkings.since(r.from.parking, &r.to.parking)
+	r.skipped += skipped
+	for _, ch := range list {
 		r.add(happened(ch), ch.ComputedBy)
 	}
 }
@@ -418,15 +420,18 @@ func (b *batch) pruneVerdicts(first uint64) {
 // parkings remembers what was parked lately, for those who follow: the parked are in the order of their
 // ids. A nil one, of a stopped agent's files, remembers nothing. Its methods may be called concurrently.
 type parkings struct {
-	mu   sync.Mutex
-	list []*stored
-	last uint64 // number of the last of list
+	mu    sync.Mutex
+	list  []*stored
+	first uint64 // where this process began to count
+	last  uint64 // number of the last of list
 }
 
 const parkingsKept = 2000
 
 // newParkings begins to count where no process before could have come to, so that a cursor of one is older.
-func newParkings(now time.Time) *parkings { return &parkings{last: uint64(now.UnixMicro())} }
+func newParkings(now time.Time) *parkings {
+	return &parkings{first: uint64(now.UnixMicro()), last: uint64(now.UnixMicro())}
+}
 
 func (p *parkings) number() uint64 {
 	if p == nil {
@@ -437,34 +442,37 @@ func (p *parkings) number() uint64 {
 	return p.last
 }
 
-func (p *parkings) merge(list []*stored) {
+// merge adds what a transaction parked: all of it were so many, of which list has the first.
+func (p *parkings) merge(list []*stored, all uint64) {
 	if p == nil || len(list) == 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last += uint64(len(list))
+	p.last += all
 	p.list = append(p.list, list[max(0, len(list)-parkingsKept):]...)
 	p.list = slices.Delete(p.list, 0, max(0, len(p.list)-parkingsKept))
 }
 
-// since returns what is behind a number, and sets to to the last one.
-func (p *parkings) since(from uint64, to *uint64) []*stored {
+// since returns what is behind a number, and of how many more it remembers nothing, and sets to to the last one.
+func (p *parkings) since(from uint64, to *uint64) (list []*stored, skipped uint64) {
 	if p == nil {
-		return nil
+		return nil, 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	*to = p.last
 	if from >= p.last {
-		return nil
+		return nil, 0
 	}
-	return slices.Clone(p.list[max(0, len(p.list)-int(min(p.last-from, parkingsKept))):])
+	list = slices.Clone(p.list[max(0, len(p.list)-int(min(p.last-from, parkingsKept))):])
+	behind := p.last - max(from, p.first)
+	return list, behind - min(behind, uint64(len(list)))
 }
 
 // parkedNow notes a parked change for who follows, without the bytes that it keeps.
 func (b *batch) parkedNow(ch *stored) {
-	if b.dry || len(b.parkings) >= parkingsKept {
+	if b.parkedAll++; b.dry || len(b.parkings) >= parkingsKept {
 		return
 	}
 	b.parkings = append(b.parkings, &stored{Change: Change{

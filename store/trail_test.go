@@ -144,15 +144,19 @@ func TestWhoFollowsIsToldOnceWhatIsParked(t *testing.T) {
 	p := newParkings(time.Now())
 	first, to := p.number(), uint64(0)
 	for i := range 3 * parkingsKept / 2 {
-		p.merge([]*stored{{Change: Change{ID: ID{Seq: uint64(i)}}}})
+		p.merge([]*stored{{Change: Change{ID: ID{Seq: uint64(i)}}}}, 1)
 	}
-	if list := p.since(first, &to); len(list) != parkingsKept || list[len(list)-1].ID.Seq != 3*parkingsKept/2-1 || to != p.number() {
+	if list, skipped := p.since(first, &to); len(list) != parkingsKept || skipped != parkingsKept/2 || list[len(list)-1].ID.Seq != 3*parkingsKept/2-1 || to != p.number() {
 		t.Errorf("%d of them, up to %d", len(list), to)
 	}
-	if list := p.since(to-2, &to); len(list) != 2 {
+	if list, skipped := p.since(to-2, &to); len(list) != 2 || skipped != 0 {
 		t.Errorf("%d of the last 2", len(list))
 	}
-	if list := p.since(to, &to); len(list) != 0 {
+	if list, _ := p.since(to, &to); len(list) != 0 {
 		t.Errorf("%d of none", len(list))
+	}
+	p.merge(make([]*stored, parkingsKept), parkingsKept+7) // more in one transaction than are remembered
+	if list, skipped := p.since(to, &to); len(list) != parkingsKept || skipped != 7 {
+		t.Errorf("%d of a large transaction, %d left out", len(list), skipped)
 	}
 }

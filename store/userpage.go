@@ -30,6 +30,7 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 	if err != nil {
 		return nil, err
 	}
+	info.EventsMore = len(setBy) > eventsShown
 	for i, seq := range setBy[:min(len(setBy), eventsShown)] {
 		rec := v.record(seq)
 		info.Memberships[i].Event = rec.orderedBy()
@@ -199,9 +200,9 @@ func (b *batch) goesFirst(ch *stored, all []*stored) *stored {
 }
 
 func (b *batch) showHistory(u *user, info *UserInfo) {
-	for n := u.head.history; n != 0 && len(info.History) < historyShown; {
+	for n := u.head.history; n != 0; {
 		ch := b.fetch(b.history, numberKey(n))
-		if ch == nil {
+		if info.HistoryMore = ch != nil && len(info.History) == historyShown; ch == nil || info.HistoryMore {
 			return
 		}
 		info.History = append(info.History, ch.ofUser())

@@ -141,6 +141,8 @@ type UserInfo struct {
 	Memberships []MembershipInfo           `json:"memberships"`
 	Traits      map[string]json.RawMessage `json:"traits"`
 	Pending     []UserChange               `json:"pending"`                // pending, held and parked
+	HistoryMore bool                       `json:"history_more,omitempty"` // there is more, likewise
+	EventsMore  bool                       `json:"events_more,omitempty"`  // of memberships behind the first 200 the event is not looked up
 	PendingMore bool                       `json:"pending_more,omitempty"` // there is more: `outbox list --user` has all of it
 	History     []UserChange               `json:"history"`
 }

@@ -118,6 +118,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	}
 	var touched []spot
 	var parked []*stored
+	var parkedAll uint64
 	var woke [2]bool
 	aside, outsiders := false, int64(0)
 	flown := s.state.flight
@@ -154,6 +155,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 			}
 		}
 		woke, parked, aside, outsiders = b.woke, b.parkings, b.aside, b.outsiders
+		parkedAll = b.parkedAll
 		Reach(PointStateWritten)
 		return b.err
 	}))
@@ -171,7 +173,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", errDamaged))
 	}
 	s.stranded, s.arrival, s.adrift = false, nil, nil
-	s.parkings.merge(parked)
+	s.parkings.merge(parked, parkedAll)
 	s.applied.Store(s.state.applied)
 	for i := range woke {
 		if woke[i] {
