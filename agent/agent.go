@@ -103,7 +103,7 @@ type process struct {
 	metrics   *metrics
 	page      *statusPage
 	pace      *pacer
-	shared    sharedAnswers
+	shared    *sharedAnswers
 
 	opening sync.Once
 	open    chan struct{}               // closed once there is an answer to give at the door
@@ -162,7 +162,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 		return nil, openError(c.DataDir, err)
 	}
 	p.pulse = p.store.Pulse
-	p.pace = &pacer{received: p.store.LastRecord}
+	p.pace, p.shared = &pacer{received: p.store.LastRecord}, newSharedAnswers()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.abandon())
@@ -294,7 +294,7 @@ func (p *process) inspector() *Local {
 		syncer:  func(road store.Road) syncer.Config { return senderConfig(p.config.Load(), road) },
 		plan:    p.livePlan,
 		pace:    p.pace,
-		shared:  &p.shared,
+		shared:  p.shared,
 		version: p.o.Version,
 		where:   "this is the agent",
 	}

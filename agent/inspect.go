@@ -124,7 +124,7 @@ func (l *Local) look(ctx context.Context, read func(*store.View) error) (err err
 func (l *Local) inParts(ctx context.Context, read func(*store.View) error, done func() bool) error {
 	for patience := pacePatience; !done(); {
 		if l.pace == nil {
-			if err := l.look(ctx, read); err != nil {
+			if err := l.part(ctx, read); err != nil {
 				return err
 			}
 			continue
@@ -134,13 +134,27 @@ func (l *Local) inParts(ctx context.Context, read func(*store.View) error, done 
 			return err
 		}
 		began := time.Now()
-		err = l.look(ctx, read)
+		err = l.part(ctx, read)
 		l.pace.end(time.Since(began))
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// part is look, one at a time: a filter that hardly anything passes reads all there is, and however many ask for
+// that, they have one processor between them.
+func (l *Local) part(ctx context.Context, read func(*store.View) error) error {
+	if l.shared != nil {
+		select {
+		case l.shared.part <- struct{}{}:
+			defer func() { <-l.shared.part }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return l.look(ctx, read)
 }
 
 // Status implements Inspector.

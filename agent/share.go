@@ -30,7 +30,10 @@ type shared[T any] struct {
 type sharedAnswers struct {
 	stats  shared[[]store.StatLine]
 	status shared[Status]
+	part   chan struct{} // of one place, for a part of a listing: see Local.part
 }
+
+func newSharedAnswers() *sharedAnswers { return &sharedAnswers{part: make(chan struct{}, 1)} }
 
 // get returns the answer of another asker, or makes one. Where its maker fails or goes away, the next asker makes
 // it.

@@ -39,7 +39,7 @@ func TestEverythingIsScannedOnceForEverybodyWhoAsks(t *testing.T) {
 					limits:  func() config.MoEngage { return config.MoEngage{} },
 					keep:    func() config.Retention { return config.Retention{} },
 					plan:    func(*store.View) ([]planned, error) { return nil, nil },
-					shared:  new(sharedAnswers),
+					shared:  newSharedAnswers(),
 				}
 				var all sync.WaitGroup
 				asked := func(n int) int64 {
@@ -90,6 +90,35 @@ func TestAnAskerWhoGoesAwayLeavesTheAnswerToTheNext(t *testing.T) {
 		time.AfterFunc(time.Second, cancel)
 		if n, err := s.get(t.Context(), func() (int, error) { return 2, nil }); n != 2 || err != nil {
 			t.Errorf("the next was told %d, %v", n, err)
+		}
+	})
+}
+
+// TestListingsHaveOneProcessorBetweenThem, however many ask for what looks at everything.
+func TestListingsHaveOneProcessorBetweenThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := store.Open(t.TempDir(), store.Options{Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		var reading, most atomic.Int64
+		l := &Local{shared: newSharedAnswers(), open: func() (*store.View, func() error, error) {
+			most.Store(max(most.Load(), reading.Add(1)))
+			time.Sleep(time.Second)
+			return &s.View, func() error { reading.Add(-1); return nil }, nil
+		}}
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if _, _, err := l.Changes(t.Context(), store.OutboxFilter{Computation: "rare"}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := most.Load(); n != 1 {
+			t.Errorf("%d read at once", n)
 		}
 	})
 }
