@@ -1,0 +1,207 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"personasync/store"
+)
+
+// The conditions of what leaves, and of what waits for a decision.
+
+func (f *facts) moengageRefusing() *Condition {
+	if m := &f.status.MoEngage; m.State == "failing" && m.Stopped {
+		return condition(critical, m.Since, []string{"personasync outbox explain-code " + codeOf(m.LastError)},
+			"MoEngage refuses everything%s. %sNothing is lost: changes wait, and one request a minute tries whether it is over%s.", sinceText(m.Since), lastErrorText(m), nextTryText(m))
+	}
+	return nil
+}
+
+func (f *facts) moengageFailing() *Condition {
+	if m := &f.status.MoEngage; m.State == "failing" && !m.Stopped {
+		return condition(warning, m.Since, []string{"personasync outbox explain-code " + codeOf(m.LastError)},
+			"MoEngage does not take requests%s. %sChanges wait and are retried%s.", sinceText(m.Since), lastErrorText(m), nextTryText(m))
+	}
+	return nil
+}
+
+// codeOf is the code that a last error begins with.
+func codeOf(lastError string) string {
+	code, _, _ := strings.Cut(lastError, ":")
+	return shellWord(cmp.Or(code, "unreachable"))
+}
+
+func lastErrorText(m *Reachability) string {
+	if m.LastError == "" {
+		return ""
+	}
+	text := "Its last error"
+	if when := atOf(m.LastErrorAt); when != "" {
+		text += ", at " + when
+	}
+	return text + ", was " + ended(m.LastError)
+}
+
+func nextTryText(m *Reachability) string {
+	if when := atOf(m.NextTry); when != "" {
+		return ", next at " + when
+	}
+	return ""
+}
+
+// lag holds where a change waits for longer than it should, be it for the next run of its schedule.
+func (f *facts) lag() *Condition {
+	st := f.status
+	var oldest time.Time
+	for job, at := range f.oldest {
+		due := at
+		if schedule, waits := f.process.Schedules[job]; waits {
+			due = schedule.Next(at)
+		}
+		if f.now.Sub(due) > slow && (oldest.IsZero() || at.Before(oldest)) {
+			oldest = at
+		}
+	}
+	if oldest.IsZero() || !f.running() {
+		return nil
+	}
+	why := "although MoEngage answers"
+	if st.MoEngage.State == "failing" {
+		why = "because MoEngage does not take requests"
+	}
+	return condition(critical, timestamp(oldest.Truncate(time.Second)), []string{"personasync outbox list", "personasync outbox stats"},
+		"The oldest of %s that should have left has waited for %s, %s: so late is what MoEngage knows of memberships.", quantity(st.Pending, "pending change"), forPeople(f.now.Sub(oldest)), why)
+}
+
+func (f *facts) behind() *Condition {
+	if f.status.Unapplied <= behind {
+		return nil
+	}
+	return condition(warning, "", []string{"personasync status --watch"},
+		"%s received and not applied yet: they are safe, and membership lags behind.", are(f.status.Unapplied, "event"))
+}
+
+// conflicting lists the computations whose changes are held for the name of another.
+func (f *facts) conflicting() (list []store.ComputationInfo) {
+	for _, c := range f.computations {
+		if c.Conflict != nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// keyConflict names both computations. Where they share the key, one may be the other made again.
+func (f *facts) keyConflict() *Condition {
+	list := f.conflicting()
+	if len(list) == 0 {
+		return nil
+	}
+	var parts, commands []string
+	for _, c := range list[:min(len(list), 3)] {
+		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, quantity(c.Held, "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
+		if c.Key == c.Conflict.Key && c.ID != c.Conflict.ID {
+			commands = append(commands, "personasync audience adopt "+shellWord(c.Key)+" "+shellWord(c.ID))
+		}
+		commands = append(commands, "personasync outbox list --state held --computation "+shellWord(cmp.Or(c.ID, c.Key)))
+	}
+	more := ""
+	if n := len(list) - len(parts); n > 0 {
+		more = fmt.Sprintf("; and %s more", quantity(uint64(n), "conflict"))
+	}
+	return condition(warning, "", commands,
+		"%s%s. The changes of the one that came later are held. If it was made again in Segment, `adopt` has it continue the other; else give it a name of its own in a [[computation]] section of the configuration.", strings.Join(parts, "; "), more)
+}
+
+// held names the audiences whose exits the guard holds, and both ways out.
+func (f *facts) held() *Condition {
+	st := f.status
+	if len(st.Guard) == 0 {
+		conflicts := uint64(0)
+		for _, c := range f.conflicting() {
+			conflicts += c.Held
+		}
+		if st.Held <= conflicts {
+			return nil // key_conflict speaks of them
+		}
+		return condition(warning, "", []string{"personasync outbox list --state held"}, "%s held back, waiting for your decision.", are(st.Held-conflicts, "change"))
+	}
+	var commands []string
+	var parts []string
+	for i := range st.Guard {
+		g := &st.Guard[i]
+		if i < 3 {
+			key := shellWord(f.nameOf(g))
+			commands = append(commands, "personasync audience release "+key, "personasync audience discard "+key)
+			parts = append(parts, fmt.Sprintf("%s (%s%s)", g.Key, quantity(g.Held, "change"), sinceText(g.Since)))
+		}
+	}
+	more := ""
+	if n := len(st.Guard) - len(parts); n > 0 {
+		more = fmt.Sprintf(" and %d more audiences", n)
+		commands = append(commands, "personasync audience list")
+	}
+	return condition(warning, st.Guard[0].Since, commands,
+		"Too many members left at once, and exits of %s%s are held. `release` sends them; `discard` makes those who left members again.", strings.Join(parts, ", "), more)
+}
+
+// nameOf is what an audience is called on a command line: its key, or its id where several share the key.
+func (f *facts) nameOf(g *GuardedAudience) string {
+	for _, c := range f.computations {
+		if c.Key == g.Key && c.ID != g.ID {
+			return g.ID
+		}
+	}
+	return cmp.Or(g.Key, g.ID)
+}
+
+func (f *facts) parked() *Condition {
+	st := f.status
+	if st.Parked == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%s could not be used or delivered: parked until you decide.", quantity(st.Parked, "item"))
+	if e := st.Expiring; e != nil {
+		text += fmt.Sprintf(" Undecided, %s within a week, the first on %s.", expiryOf(e), e.First.UTC().Format("2 January"))
+	}
+	return condition(warning, "", []string{"personasync outbox stats", "personasync outbox list --state parked"}, "%s", text)
+}
+
+// manyDiffer is the share, one in so many, beyond which differences are no accident of the sample.
+const manyDiffer = 100
+
+func (f *facts) verifyDiffers() *Condition {
+	v := f.status.Verify
+	if v == nil || v.Differ == 0 {
+		return nil
+	}
+	severity := info
+	if v.Differ*manyDiffer > v.Compared {
+		severity = warning
+	}
+	return condition(severity, timestamp(v.At), []string{"personasync audience verify " + shellWord(v.Worst), "personasync audience verify " + shellWord(v.Worst) + " --repair"},
+		"Of %s read back from MoEngage, %s not hold what it was told; %s is the worst.", quantity(v.Compared, "user"), does(v.Differ), v.Worst)
+}
+
+// verifyImpossible holds while the last verification of a computation failed: it proves nothing.
+func (f *facts) verifyImpossible() *Condition {
+	v := f.status.Verify
+	if v == nil || v.Failed == 0 {
+		return nil
+	}
+	since := ""
+	if v.FailedAt != nil {
+		since = timestamp(*v.FailedAt)
+	}
+	return condition(warning, since, []string{"personasync outbox explain-code " + shellWord(v.Code), "personasync audience verify " + shellWord(v.FailedKey)},
+		"%s could not be verified, so nothing says whether MoEngage holds what it was told: of %s, at %s, %s", quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))
+}
+
+func does(n uint64) string {
+	if n == 1 {
+		return "1 does"
+	}
+	return thousands(n) + " do"
+}

@@ -1,0 +1,240 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"personasync/store"
+)
+
+// The conditions of what comes in.
+
+const (
+	// refusedLately is how long a refusal counts although deliveries are accepted again.
+	refusedLately = 15 * time.Minute
+	// refusedEver is how long it counts when nothing was accepted since.
+	refusedEver = 7 * 24 * time.Hour
+	// manyRefused is the share of deliveries, one in so many, beyond which refusals are no exception.
+	manyRefused = 10
+	// longDeferred is how long Segment may be kept waiting: it gives up after about four hours.
+	longDeferred = time.Hour
+)
+
+// intakeRefused judges each route by itself: what one takes says nothing of another.
+func (f *facts) intakeRefused() (all *Condition) {
+	for _, name := range intakeRoutes {
+		c := f.routeRefused(name)
+		switch {
+		case c == nil:
+			continue
+		case all == nil:
+			all = c
+			continue
+		case c.Severity == critical:
+			all.Severity = critical
+		}
+		all.Text += " " + c.Text
+	}
+	return all
+}
+
+func (f *facts) routeRefused(name string) *Condition {
+	var kinds []store.Refusal
+	var last time.Time
+	for _, r := range f.status.Refusals {
+		if r.Route == name && r.Delivery && f.now.Sub(r.Last) < refusedEver {
+			if kinds = append(kinds, r); r.Last.After(last) {
+				last = r.Last
+			}
+		}
+	}
+	route, accepted := f.route(name)
+	healed := accepted.After(last)
+	if len(kinds) == 0 || healed && f.now.Sub(last) > refusedLately {
+		return nil
+	}
+	slices.SortStableFunc(kinds, func(a, b store.Refusal) int { return b.Last.Compare(a.Last) })
+	severity := warning
+	switch all := route.Lost + route.Accepted; {
+	case route.Lost > 0 && route.Strangers == route.Lost: // nothing says that events are lost
+	case !healed, all > 0 && route.Lost*manyRefused >= all:
+		severity = critical
+	}
+	return condition(severity, timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
+		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), cureOf(&kinds[0], &route))
+}
+
+// route is what came to a route lately, and when it last took something. A wrong URL is healed where the
+// right one is.
+func (f *facts) route(name string) (r IntakeRoute, accepted time.Time) {
+	switch name {
+	case routeWebhook:
+		accepted = f.heard.Webhook
+	case routeTracking:
+		accepted = f.heard.Tracking
+	default:
+		accepted = f.heard.Last()
+	}
+	if f.status.Intake == nil {
+		return r, accepted
+	}
+	for _, one := range f.status.Intake.Routes {
+		if one.Route == name {
+			r = one
+		}
+		if (one.Route == name || name == routeOther) && one.LastAccepted.After(accepted) {
+			accepted = one.LastAccepted
+		}
+	}
+	return r, accepted
+}
+
+func refusedShare(r *IntakeRoute, name string) string {
+	where := map[string]string{routeWebhook: pathWebhook, routeTracking: "the Tracking API's routes", routeOther: "paths that take no events"}[name]
+	if r.Lost == 0 {
+		return "Deliveries to " + where + " were refused for good"
+	}
+	if name == routeOther {
+		return fmt.Sprintf("%s to %s in the last hour", quantity(r.Lost, "delivery"), where) + " were refused for good"
+	}
+	return fmt.Sprintf("%s of %s to %s in the last hour were refused for good", thousands(r.Lost), quantity(r.Lost+r.Accepted, "delivery"), where)
+}
+
+func kindsText(kinds []store.Refusal) string {
+	var parts []string
+	for _, k := range kinds[:min(len(kinds), 3)] {
+		parts = append(parts, fmt.Sprintf("%d %s: %s so far", k.Status, k.Code, thousands(k.Count)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// cureOf says what to change for the refusal that came last.
+func cureOf(k *store.Refusal, r *IntakeRoute) string {
+	text := "The answer says what is wrong with them."
+	switch {
+	case k.Status == 404:
+		text = "Set the URL in Segment to end in " + pathWebhook + "."
+	case k.Status == 405:
+		text = "Set the method in Segment to POST."
+	case k.Status == 413:
+		text = "Lower the batch size in Segment's settings, or raise ingest.max_body_bytes."
+	case k.Code == "invalid_token":
+		text = "Compare the Authorization header in Segment's settings with ingest.bearer_token."
+	case k.Code == "invalid_write_key":
+		text = "Compare the write key of the sender with ingest.write_keys."
+	case k.Status == 401:
+		text = "Compare the shared secret in Segment's settings with ingest.shared_secret; a batch needs ingest.bearer_token."
+	}
+	if r.Lost > 0 && r.Strangers == r.Lost {
+		text += " None of the senders looks like Segment: it may be a stranger, or a forwarder of yours."
+	}
+	return text
+}
+
+// enoughEvents are no accident when all of them are ignored.
+const enoughEvents = 10
+
+func (f *facts) intakeIgnored() *Condition {
+	e, in := &f.status.Events, f.status.Intake
+	hour := in != nil && in.WebhookEvents >= enoughEvents && (in.WebhookOrdinary == in.WebhookEvents || in.Settled >= enoughEvents && in.Ignored == in.Settled)
+	ever := e.Accepted > 0 && e.Ignored == e.Accepted
+	if !hour && !ever {
+		return nil
+	}
+	severity, much := critical, "All "+quantity(e.Accepted, "event")+" received so far were ignored"
+	if hour {
+		much = "All " + quantity(in.WebhookEvents, "event") + " that came to " + pathWebhook + " in the last hour were ignored"
+		if in.WebhookOrdinary < in.WebhookEvents {
+			return condition(severity, "", []string{"personasync tail", "personasync config show"},
+				"%s. %s of them name no computation; the others have no userId, and `anonymous` or `email_only` of the configuration ignores such, or are about users who were erased. Map userId in Segment.", much, thousands(in.WebhookOrdinary))
+		}
+	} else if e.Accepted < enoughEvents {
+		severity = warning
+	}
+	if !hour && e.Accepted == 1 {
+		much = "The only event received so far was ignored"
+	}
+	missing := "they name no computation"
+	if in != nil && in.WebhookOrdinary > 0 {
+		if missing = "their context.personas has neither class, id nor key"; in.NoPersonas == in.WebhookOrdinary {
+			missing = "they have no context.personas"
+		}
+	}
+	return condition(severity, "", []string{"personasync tail"},
+		"%s: %s, so nothing says which audience they are about, and no membership changes. Map the whole event ($.) in Segment, and send audiences of Engage to this destination.", much, missing)
+}
+
+func (f *facts) intakeDeferred() *Condition {
+	in := f.status.Intake
+	if in == nil || !f.status.Ready {
+		return nil // not_ready says why
+	}
+	for _, r := range in.Routes {
+		if r.DeferredFrom.IsZero() || f.now.Sub(r.LastDeferred) > refusedLately {
+			continue
+		}
+		severity := warning
+		if f.now.Sub(r.DeferredFrom) > longDeferred {
+			severity = critical
+		}
+		cure := "The log says why."
+		if r.DeferredCode == codeNoCredentials {
+			cure = map[string]string{routeWebhook: "Set ingest.shared_secret or ingest.bearer_token.", routeTracking: "Set ingest.write_keys."}[r.Route]
+		}
+		return condition(severity, timestamp(r.DeferredFrom.Truncate(time.Second)), []string{"personasync config check"},
+			"Deliveries to the %s route are answered with 5xx (%s) since %s: %s in the last hour. Segment sends them again for about four hours, then it discards them. %s",
+			r.Route, r.DeferredCode, at(r.DeferredFrom), thousands(r.Deferred), cure)
+	}
+	return nil
+}
+
+func (f *facts) noEventYet() *Condition {
+	if !f.running() || f.status.Received > 0 || f.status.Events.Accepted > 0 || f.intakeRefused() != nil || f.intakeDeferred() != nil {
+		return nil // they say what becomes of what reaches it
+	}
+	return condition(warning, timestamp(f.process.Started.Truncate(time.Second)), []string{"personasync tail --follow"},
+		"No event was ever received, so nothing says that Segment reaches this agent. Connect it to %s, and send a test event from Segment.", pathWebhook)
+}
+
+func (f *facts) nothingReceived() *Condition {
+	heard := f.status.Heard
+	if !f.running() || heard == nil || f.status.Unapplied > 0 {
+		return nil
+	}
+	limit := silentAfter
+	if usual := f.process.UsualSilence; usual > 0 {
+		limit = min(limit, max(minSilence, silences*usual))
+	}
+	silence := f.now.Sub(*heard)
+	if silence < limit {
+		return nil
+	}
+	text := "it sends something at least once a day"
+	if limit < silentAfter {
+		text = "in the day before, no pause was longer than " + forPeople(f.process.UsualSilence)
+	}
+	return condition(warning, timestamp(heard.Truncate(time.Second)), []string{"personasync tail --follow"},
+		"Segment has sent nothing since %s (%s), and %s. Look in Segment's Event Delivery whether its requests reach this agent.", at(*heard), forPeople(silence), text)
+}
+
+const (
+	// minSilence and silences are when a silence is longer than usual.
+	minSilence = time.Hour
+	silences   = 4
+)
+
+func (f *facts) computationSilent() *Condition {
+	var keys []string
+	for _, s := range f.status.Staleness {
+		if s.Silent {
+			keys = append(keys, s.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	return condition(info, "", []string{"personasync audience list"},
+		"No event of %s for more than two days, while Segment sends others. Look in Segment whether it is still computed, and connected to this destination.", some(keys))
+}
