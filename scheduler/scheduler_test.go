@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -463,13 +464,14 @@ func TestFailureIsLoggedAndTheJobGoesOn(t *testing.T) {
 func TestAFailedRunIsNotRecordedAsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newShelf()
-		var outcome func() error
-		takes := time.Minute
+		var next atomic.Pointer[func() error] // what the next run does
 		job := Job{Name: "job", Schedule: mustParse(t, "@hourly", "UTC"), Do: func(context.Context, time.Time) error {
-			time.Sleep(takes)
-			return outcome()
+			return (*next.Load())()
 		}}
-		returns := func(err error) func() error { return func() error { return err } }
+		does := func(f func() error) { next.Store(&f) }
+		returns := func(err error, after time.Duration) {
+			does(func() error { time.Sleep(after); return err })
+		}
 		check := func(hour int, failed uint64, code, text string) {
 			t.Helper()
 			sleepUntil(at(hour, 2))
@@ -478,19 +480,20 @@ func TestAFailedRunIsNotRecordedAsDone(t *testing.T) {
 				t.Errorf("at %d:02 the record is %+v, want %d failed, code %q, error %q", hour, r, failed, code, text)
 			}
 		}
-		outcome = returns(fmt.Errorf("wrapped: %w", &Failure{"http_403", errors.New("refused\nand more")}))
+		refused := fmt.Errorf("wrapped: %w", &Failure{"http_403", errors.New("refused\nand more")})
+		returns(refused, time.Minute)
 		_, stop := begin(t, l, job)
 		check(1, 1, "http_403", "wrapped: refused")
-		takes = 30 * time.Minute
+		returns(refused, 30*time.Minute)
 		check(2, 1, "http_403", "wrapped: refused") // the next run is under way
-		outcome, takes = func() error { panic("no such thing") }, time.Minute
+		does(func() error { panic("no such thing") })
 		sleepUntil(at(2, 50))
 		stop()
 		_, stop = begin(t, l, job)
 		check(3, 3, CodePanic, "panic: no such thing")
-		outcome = returns(errors.New("plain"))
+		returns(errors.New("plain"), time.Minute)
 		check(4, 4, CodeFailed, "plain")
-		outcome = returns(nil)
+		returns(nil, time.Minute)
 		check(5, 4, "", "")
 		stop()
 	})

@@ -45,6 +45,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if len(r.ids) > 0 {
 		w.requests = append(w.requests, r)
 	}
+	latency := w.latency
 	w.flying++
 	w.widest = max(w.widest, w.flying)
 	w.mu.Unlock()
@@ -54,7 +55,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		w.mu.Unlock()
 	}()
 	select {
-	case <-time.After(w.latency):
+	case <-time.After(latency):
 	case <-req.Context().Done():
 		return nil, req.Context().Err()
 	}
