@@ -593,6 +593,21 @@ func checkOwner(dir string) error {
 	return nil
 }
 
+// isBareMountPoint reports whether dir is empty and belongs to root, as the folder is that a disk will be
+// mounted on. A unit with PrivateUsers= sees root as nobody.
+func isBareMountPoint(dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	entries, err := os.ReadDir(dir)
+	return ok && (sys.Uid == 0 || sys.Uid == nobody) && err == nil && len(entries) == 0
+}
+
+// nobody stands for users whom a process cannot see.
+const nobody = 65534
+
 // openError says what to do about data that cannot be opened.
 func openError(dir string, err error) error {
 	switch {
@@ -606,6 +621,8 @@ func openError(dir string, err error) error {
 			remedy = "the unit lets the agent write to " + state + " alone: make that data_dir"
 		}
 		return fmt.Errorf("data_dir %s is read-only for the agent: %s: %w", dir, remedy, err)
+	case errors.Is(err, fs.ErrPermission) && isBareMountPoint(dir):
+		return fmt.Errorf("%w: %s is an empty folder of root: mount its disk there, or give it to the agent's user", store.ErrNoPlace, dir)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, whoMay(dir), err)
 	case errors.Is(err, store.ErrNoRoom):

@@ -36,13 +36,21 @@ func TestExitCodesTellWhatARestartCures(t *testing.T) {
 			must(t, os.Mkdir(filepath.Join(dir, "disk"), 0o755))
 			return []string{`data_dir = "disk/data"`}
 		}, 1, `this user may not make it: mount its disk`},
+		{"data_dir is root's mount point, with nothing mounted", true, func(t *testing.T, dir string) []string {
+			must(t, os.Mkdir(filepath.Join(dir, "data"), 0o755))
+			return nil
+		}, 1, `is an empty folder of root: mount its disk there`},
+		{"data_dir is root's and has something in it", true, func(t *testing.T, dir string) []string {
+			must(t, os.MkdirAll(filepath.Join(dir, "data", "something"), 0o755))
+			return nil
+		}, 2, `may not be written by this user`},
 		{"data_dir is a file", false, func(t *testing.T, dir string) []string {
 			must(t, os.WriteFile(filepath.Join(dir, "data"), nil, 0o600))
 			return nil
 		}, 2, `data_dir .*data is not a folder: `},
 		{"data_dir may not be written", true, func(t *testing.T, dir string) []string {
-			must(t, os.Mkdir(filepath.Join(dir, "data"), 0o555))
-			must(t, os.Chown(filepath.Join(dir, "data"), stranger, stranger))
+			must(t, os.Mkdir(filepath.Join(dir, "data"), 0o755))
+			must(t, os.Chown(filepath.Join(dir, "data"), 12345, 12345))
 			return nil
 		}, 2, `may not be written by this user`},
 		{"the ingest address is taken", false, func(t *testing.T, _ string) []string {

@@ -42,6 +42,12 @@ func TestAFrozenAgentIsNamedByEveryCommand(t *testing.T) {
 			return nil
 		})
 	}
+	all.Go(func() error { // a person who pressed a key is told nothing, and does not wait
+		if code, said := m.try(hangs, "__complete", "audience", "close", ""); code != 0 || said != "" {
+			t.Errorf("completion ended with %d and said %q", code, said)
+		}
+		return nil
+	})
 	_ = all.Wait()
 }
 
@@ -82,7 +88,8 @@ func freeze(t *testing.T, pid int) {
 func (m *host) try(limit time.Duration, args ...string) (code int, said string) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), limit)
 	defer cancel()
-	c := exec.CommandContext(ctx, "personasync", append(args, "--config", m.config())...)
+	c := exec.CommandContext(ctx, "personasync", args...)
+	c.Env = append(os.Environ(), "PERSONASYNC_CONFIG="+m.config(), "GORACE=atexit_sleep_ms=0")
 	var out bytes.Buffer
 	c.Stdout, c.Stderr, c.Dir = &out, &out, m.dir
 	_ = c.Run() // its exit code tells

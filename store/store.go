@@ -33,7 +33,7 @@ var (
 	ErrClosed   = errors.New("the store is closed")
 	ErrNewer    = errors.New("the data was written by a newer version")
 	ErrNoData   = errors.New("no data here yet")
-	ErrNoPlace  = errors.New("the data directory cannot be made yet") // a disk that is not mounted, perhaps
+	ErrNoPlace  = errors.New("the data directory is not there yet") // a disk that is not mounted, perhaps
 )
 
 // Options opens a store. Log is required; a zero retention keeps things for ever.
