@@ -212,9 +212,8 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 	s.tell(s.road.retry(c.cfg, a, started, a.at), a, was)
 	a.resume = s.road.resume
 	if repeated {
-		// Others try the road first: retries are taken before everything else, so that those who always
-		// fail would otherwise be the only ones to try it. Where there are no others, the road is still to
-		// be tried once a minute.
+		// Others try the endpoint first: retries have turns of their own, so that those who always fail could
+		// otherwise be the only ones to try it.
 		a.resume = s.road.resume.Add(min(c.cfg.MinBackoff, time.Second))
 	}
 	return a
