@@ -213,7 +213,8 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 	a.resume = s.road.resume
 	if repeated {
 		// Others try the endpoint first: retries have turns of their own, so that those who always fail could
-		// otherwise be the only ones to try it.
+		// otherwise be the only ones to try it. Where there are no others, the road is still to be tried once a
+		// minute.
 		a.resume = s.road.resume.Add(min(c.cfg.MinBackoff, time.Second))
 	}
 	return a
