@@ -30,7 +30,7 @@ func (f *facts) moengageFailing() *Condition {
 // codeOf is the code that a last error begins with.
 func codeOf(lastError string) string {
 	code, _, _ := strings.Cut(lastError, ":")
-	return shellWord(cmp.Or(code, "unreachable"))
+	return store.ShellWord(cmp.Or(code, "unreachable"))
 }
 
 func lastErrorText(m *Reachability) string {
@@ -102,10 +102,10 @@ func (f *facts) keyConflict() *Condition {
 	var parts, commands []string
 	for _, c := range list[:min(len(list), 3)] {
 		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, quantity(c.Held, "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
-		if c.Key == c.Conflict.Key && c.ID != c.Conflict.ID {
-			commands = append(commands, "personasync audience adopt "+shellWord(c.Key)+" "+shellWord(c.ID))
+		if c.Key == c.Conflict.Key && c.ID != "" && c.Class != store.ClassTrait.String() {
+			commands = append(commands, "personasync audience adopt "+store.ShellWord(c.Key)+" "+store.ShellWord(c.ID))
 		}
-		commands = append(commands, "personasync outbox list --state held --computation "+shellWord(cmp.Or(c.ID, c.Key)))
+		commands = append(commands, "personasync outbox list --state held --computation "+store.ShellWord(cmp.Or(c.ID, c.Key)))
 	}
 	more := ""
 	if n := len(list) - len(parts); n > 0 {
@@ -133,7 +133,7 @@ func (f *facts) held() *Condition {
 	for i := range st.Guard {
 		g := &st.Guard[i]
 		if i < 3 {
-			key := shellWord(f.nameOf(g))
+			key := store.ShellWord(f.nameOf(g))
 			commands = append(commands, "personasync audience release "+key, "personasync audience discard "+key)
 			parts = append(parts, fmt.Sprintf("%s (%s%s)", g.Key, quantity(g.Held, "change"), sinceText(g.Since)))
 		}
@@ -181,7 +181,7 @@ func (f *facts) verifyDiffers() *Condition {
 	if v.Differ*manyDiffer > v.Compared {
 		severity = warning
 	}
-	return condition(severity, timestamp(v.At), []string{"personasync audience verify " + shellWord(v.Worst), "personasync audience verify " + shellWord(v.Worst) + " --repair"},
+	return condition(severity, timestamp(v.At), []string{"personasync audience verify " + store.ShellWord(v.Worst), "personasync audience verify " + store.ShellWord(v.Worst) + " --repair"},
 		"Of %s read back from MoEngage, %s not hold what it was told; %s is the worst.", quantity(v.Compared, "user"), does(v.Differ), v.Worst)
 }
 
@@ -195,7 +195,7 @@ func (f *facts) verifyImpossible() *Condition {
 	if v.FailedAt != nil {
 		since = timestamp(*v.FailedAt)
 	}
-	return condition(warning, since, []string{"personasync outbox explain-code " + shellWord(v.Code), "personasync audience verify " + shellWord(v.FailedKey)},
+	return condition(warning, since, []string{"personasync outbox explain-code " + store.ShellWord(v.Code), "personasync audience verify " + store.ShellWord(v.FailedKey)},
 		"%s could not be verified, so nothing says whether MoEngage holds what it was told: of %s, at %s, %s", quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))
 }
 

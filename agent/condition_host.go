@@ -33,7 +33,7 @@ func (f *facts) dataMoved() *Condition {
 	if !f.process.DataMoved {
 		return nil
 	}
-	dir := shellWord(f.process.DataDir)
+	dir := store.ShellWord(f.process.DataDir)
 	return condition(critical, "", []string{"ls -la " + dir, "findmnt -T " + dir, "personasync db backup personasync-backup.tar"},
 		"Events are not being accepted: %sPut the files back, and the agent goes on within a second. If they cannot come back, make a backup before the agent stops: it still has them open.", ended(f.status.Unready))
 }
@@ -64,7 +64,7 @@ func (f *facts) disk() *Condition {
 	if s == nil {
 		return nil
 	}
-	commands := []string{"df -h " + shellWord(f.process.DataDir), "personasync db compact"}
+	commands := []string{"df -h " + store.ShellWord(f.process.DataDir), "personasync db compact"}
 	switch soon := time.Duration(f.process.Forecast.DiskS) * time.Second; {
 	case s.FreeBytes < 2*s.FloorBytes:
 		return condition(critical, "", commands, "The disk of %s has %s free: below %s events are refused with 503.", f.process.DataDir, store.Bytes(s.FreeBytes), store.Bytes(s.FloorBytes))

@@ -51,9 +51,10 @@ func troubleText(c *store.UserChange) string {
 func heldText(c *store.UserChange) string {
 	switch c.Reason {
 	case "mass_exit":
-		return "too many members left " + c.Computation + " at once: `personasync audience release` or `discard` decides"
+		key := store.ShellWord(c.Computation)
+		return "too many members left " + c.Computation + " at once: `personasync audience release " + key + "` sends the exits, `personasync audience discard " + key + "` drops them"
 	case "key_conflict":
-		return "another computation writes the same name: `personasync audience adopt` continues the old one, or name them apart in the configuration"
+		return c.Sentence
 	}
 	return "held for " + c.Reason
 }

@@ -127,3 +127,36 @@ func TestEveryAlertHasAPageOfTheRunbook(t *testing.T) {
 		t.Errorf("alerts %v, pages %v", alerts, pages)
 	}
 }
+
+// TestExamplesNameOneComputation: the examples are tried one after the other, with one agent. A key that comes
+// with another id, or in another space, is a key conflict, and the second one seems to do nothing.
+func TestExamplesNameOneComputation(t *testing.T) {
+	full := regexp.MustCompile(`"computation_id":"(\w+)","computation_key":"(\w+)","space_id":"(\w+)"`)
+	short := regexp.MustCompile(`personas\('(\w+)', '(\w+)'\)`)
+	space := regexp.MustCompile(`space_id: '(\w+)'`)
+	type where struct{ id, space, path string }
+	known := map[string]where{}
+	note := func(key string, w where) {
+		if was, twice := known[key]; twice && (was.id != w.id || was.space != w.space) {
+			t.Errorf("%s is %s in %s by %s, and %s in %s by %s", key, was.id, was.space, was.path, w.id, w.space, w.path)
+		}
+		known[key] = w
+	}
+	n := 0
+	for path, text := range sources(t) {
+		if !strings.HasSuffix(path, ".md") {
+			continue
+		}
+		for _, m := range full.FindAllStringSubmatch(text, -1) {
+			note(m[2], where{m[1], m[3], path})
+			n++
+		}
+		for _, m := range short.FindAllStringSubmatch(text, -1) {
+			note(m[1], where{m[2], space.FindStringSubmatch(text)[1], path})
+			n++
+		}
+	}
+	if n < 3 {
+		t.Errorf("only %d examples were found", n)
+	}
+}

@@ -225,10 +225,11 @@ const (
 // holdConflict keeps a change whose name is another computation's. e is nil for an event.
 func (b *batch) holdConflict(u *user, f *field, ch *stored, e *entry) {
 	ch.Reason = reasonConflict
-	ch.Sentence = "another computation speaks under this name already: name them apart in the config"
+	p := b.st.rules.For(f.key, f.id)
+	ch.Sentence = b.st.registry.conflictSentence(f, &p, &b.st.rules)
 	if f.held == 0 {
-		b.log.Warn("two computations send to one name; the later one's changes are held: adopt it, or name them apart in the config",
-			"computation", f.key, "id", f.id, "name", ch.Name)
+		b.log.Warn("two computations send to one name; the later one's changes are held", "computation", f.key, "id", f.id, "column", f.sqlColumn(),
+			"name", SentName(f.kind(), f.attribute(&p)), "why", ch.Sentence)
 	}
 	b.hold(u, f, ch, e)
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -271,11 +272,12 @@ func (v *View) record(seq uint64) record {
 // Computations lists every computation seen, by key.
 func (v *View) Computations() (list []ComputationInfo, err error) {
 	err = v.read(func(b *batch) error {
+		columns := b.st.registry.heldColumns()
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && !f.former() {
 				list = append(list, ComputationInfo{
-					Conflict: b.conflictOf(f), Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
-					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f), LastEvent: timestamp(f.lastEvent),
+					Conflict: b.conflictOf(append(b.st.registry.voices(f), columns[f]...)), Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
+					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f) + sumHeld(columns[f]), LastEvent: timestamp(f.lastEvent),
 					ExitsHeldSince: timestamp(f.watch.tripped),
 				})
 			}
@@ -286,26 +288,41 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 	return list, err
 }
 
-// conflictOf names the computation that f would overwrite, and what under; nil where nothing is held for it.
-func (b *batch) conflictOf(f *field) *Conflict {
-	p := b.st.rules.For(f.key, f.id)
-	for _, x := range b.st.registry.voices(f) {
+// conflictOf names the computation that the fields of another would overwrite, and what under; nil where nothing
+// is held for it.
+func (b *batch) conflictOf(fields []*field) *Conflict {
+	for _, x := range fields {
 		if x.held == 0 {
 			continue
 		}
+		p := b.st.rules.For(x.key, x.id)
 		if rival := b.st.registry.rival(x, &p, &b.st.rules); rival != nil && rival != x {
-			return &Conflict{Key: rival.key, ID: rival.id, Name: SentName(x.kind(), x.attribute(&p))}
+			return &Conflict{Key: cmp.Or(rival.key, rival.column), ID: rival.id, Name: SentName(x.kind(), x.attribute(&p))}
 		}
 	}
 	return nil
 }
 
 // heldOf counts what is held of a computation, on all channels.
-func (b *batch) heldOf(f *field) (held uint64) {
-	for _, x := range b.st.registry.voices(f) {
+func (b *batch) heldOf(f *field) uint64 { return sumHeld(b.st.registry.voices(f)) }
+
+func sumHeld(fields []*field) (held uint64) {
+	for _, x := range fields {
 		held += x.held
 	}
 	return held
+}
+
+// heldColumns returns the columns of which something is held, by their computation.
+func (r *registry) heldColumns() map[*field][]*field {
+	columns := make(map[*field][]*field)
+	for _, x := range r.fields {
+		if x.held > 0 && x.sqlColumn() != "" && !x.forwarded() {
+			f := r.beside(x, "")
+			columns[f] = append(columns[f], x)
+		}
+	}
+	return columns
 }
 
 // one returns the only computation that key names.

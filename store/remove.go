@@ -74,7 +74,7 @@ func (r *registry) removable(key string) (*field, error) {
 // unreferred fails if something refers to one of the fields.
 func (s *Store) unreferred(ctx context.Context, r *MembershipReport, members uint64, fields map[uint32]bool) error {
 	if members > 0 {
-		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, r.Key)
+		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, ShellWord(r.Key))
 	}
 	for state := StatePending; state <= StateParked; state++ {
 		l := &Listing{filter: OutboxFilter{State: state, Limit: 1}, fields: fields}
@@ -89,7 +89,7 @@ func (s *Store) unreferred(ctx context.Context, r *MembershipReport, members uin
 		}
 		if len(l.page) > 0 {
 			return fmt.Errorf("%w: %s has changes that are %s; `personasync outbox list --state %s --computation %s` shows them, and `personasync outbox drop ID` removes one that is not to be sent",
-				ErrReferredTo, r.Key, state, state, r.Key)
+				ErrReferredTo, r.Key, state, state, ShellWord(r.Key))
 		}
 	}
 	return nil

@@ -162,3 +162,74 @@ func TestOneNameIsSaidOnceInAnElement(t *testing.T) {
 	b.wantSaid(`ann.status="old" ann.segment_status="new"`)
 	b.balance()
 }
+
+// TestAConflictSaysWhatToType: the sentence named no computation, and the command had no arguments.
+func TestAConflictSaysWhatToType(t *testing.T) {
+	forwarding := rules(SendAttribute)
+	forwarding.Defaults.ForwardTraits = []string{"*"}
+	beside := func(e *Event) {
+		e.Raw = []byte(`{"vip":true,"status":1}`)
+		e.Object = Span{0, uint32(len(e.Raw))}
+	}
+	for name, c := range map[string]struct {
+		rules  Rules
+		events []*Event
+		want   string
+	}{
+		"made again": {rules(SendAttribute), []*Event{event("ann", "my vip's", true, 1), event("ann", "my vip's", true, 2, again)},
+			`"my vip's" is sent by my vip's (id aud_my vip's) already: if Segment made it again, ` + "`personasync audience adopt 'my vip'\\''s' aud_again`" +
+				` has the new id continue it; else give my vip's (id aud_again) another attribute in a [[computation]] section with id = "aud_again"`},
+		"cohorts": {rules(SendCohort), []*Event{event("ann", "seg:gold", true, 1), event("ann", "seg_gold", true, 2)},
+			`"seg_gold" is sent by seg:gold (id aud_seg:gold) already: give seg_gold (id aud_seg_gold) another cohort_name in a [[computation]] section with id = "aud_seg_gold"`},
+		"a trait of an audience's key": {rules(SendAttribute), []*Event{event("ann", "vip", true, 1), trait("ann", "vip", 2, "vip", "1")},
+			`"vip" is sent by vip (id aud_vip) already: give vip (id tra_vip) another attribute in a [[computation]] section with id = "tra_vip"`},
+		"a column": {rules(SendAttribute), []*Event{event("ann", "vip", true, 1), trait("ann", "row", 2, "vip", "1")},
+			`"vip" is sent by vip (id aud_vip) already: rename the column "vip" in Segment, or give vip (id aud_vip) another attribute in a [[computation]] section with id = "aud_vip"`},
+		"two columns": {rules(SendAttribute), []*Event{trait("ann", "row", 1, "x", "1"), trait("ann", "other", 2, "x", "1")},
+			`"x" is sent by the column "x" of row already: rename one of the two in Segment`},
+		"a forwarded trait": {forwarding, []*Event{trait("ann", "segment_status", 1, "segment_status", "1"), event("ann", "vip", true, 2, beside)},
+			`"segment_status" is sent by segment_status (id tra_segment_status) already: leave "status" out of forward_traits, or rename the trait`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, c.rules)
+			b.receive(c.events...)
+			page, _, err := b.Changes(OutboxFilter{State: StateHeld})
+			must(t, err)
+			if len(page) != 1 {
+				t.Fatalf("held are %+v", page)
+			}
+			id, err := ParseID(page[0].ID)
+			must(t, err)
+			held, _, err := b.Change(id)
+			must(t, err)
+			if held.Sentence != c.want {
+				t.Errorf("held for\n%s, want\n%s", held.Sentence, c.want)
+			}
+		})
+	}
+}
+
+// TestWhatIsHeldOfAColumnIsHeldOfItsTrait: the list of computations showed none.
+func TestWhatIsHeldOfAColumnIsHeldOfItsTrait(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1), trait("ann", "row", 2, "vip", "1", "x", "2"))
+	list, err := b.Computations()
+	must(t, err)
+	row := list[slices.IndexFunc(list, func(c ComputationInfo) bool { return c.Key == "row" })]
+	if row.Held != 1 || row.Conflict == nil || row.Conflict.Key != "vip" || row.Conflict.Name != "vip" {
+		t.Errorf("%+v", row)
+	}
+}
+
+// TestAnAdoptedAudienceIsOne: status counted the one that it continues as well.
+func TestAnAdoptedAudienceIsOne(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 2, again))
+	if c := b.balance(); c.Audiences != 2 {
+		t.Fatalf("%d audiences", c.Audiences)
+	}
+	b.adopts(false)
+	if c := b.balance(); c.Audiences != 1 {
+		t.Errorf("%d audiences", c.Audiences)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"personasync/store"
 )
 
 // worldReadable is the permission that no file with a secret may give.
@@ -143,7 +145,7 @@ func checkPrivate(path string) error {
 	case !info.Mode().IsRegular():
 		return errors.New("is not a plain file: name the file that holds the secret")
 	case info.Mode()&worldReadable != 0:
-		return fmt.Errorf("everyone on this machine can read it (mode %04o): type chmod o-r %s", info.Mode().Perm(), shellWord(path))
+		return fmt.Errorf("everyone on this machine can read it (mode %04o): type chmod o-r %s", info.Mode().Perm(), store.ShellWord(path))
 	case info.Size() > maxSecret:
 		return fmt.Errorf("has %d bytes, so hardly a secret: name the file that holds it", info.Size())
 	}

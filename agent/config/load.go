@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"personasync/store"
 )
 
 // ErrNoFile says that there is no agent.toml at any of the places where one is looked for.
@@ -367,21 +369,8 @@ func (l *loader) notePermissions() {
 		secret, ok := f.ptr.(*Secret)
 		if ok && len(*secret) > 0 && l.cfg.origins[f.key].kind == fromFile {
 			l.cfg.notes = append(l.cfg.notes, fmt.Sprintf(
-				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", l.cfg.Path, f.key, shellWord(l.cfg.Path)))
+				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", l.cfg.Path, f.key, store.ShellWord(l.cfg.Path)))
 			return
 		}
 	}
-}
-
-// shellWord quotes a path for a command that people paste.
-func shellWord(path string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+@%", r)
-	}
-	for _, r := range path {
-		if !plain(r) {
-			return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-		}
-	}
-	return path
 }

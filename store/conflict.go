@@ -1,0 +1,68 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// conflictSentence says with whom f shares a name, and what to do about it, so that it can be typed.
+func (r *registry) conflictSentence(f *field, p *Policy, rules *Rules) string {
+	other := cmp.Or(r.rival(f, p, rules), f)
+	name := SentName(f.kind(), f.attribute(p))
+	taken := fmt.Sprintf("%q is sent by %s already", name, other.titled())
+	word := "attribute"
+	switch f.kind() {
+	case KindCohort:
+		word = "cohort_name"
+	case KindList:
+		word = "list_attribute"
+	}
+	apart := func(x *field) string {
+		return fmt.Sprintf("give %s another %s in a [[computation]] section with %s", x.titled(), word, x.section())
+	}
+	switch {
+	case f.forwarded():
+		return fmt.Sprintf("%s: leave %q out of forward_traits, or rename the trait", taken, f.column)
+	case f.sqlColumn() != "" && other.kind() == KindAttribute && other.column == "":
+		return fmt.Sprintf("%s: rename the column %q in Segment, or %s", taken, f.column, apart(other))
+	case f.sqlColumn() != "":
+		return fmt.Sprintf("%s: rename one of the two in Segment", taken)
+	case f.key == other.key && f.class.membership() && f.id != "":
+		return fmt.Sprintf("%s: if Segment made it again, `personasync audience adopt %s %s` has the new id continue it; else %s",
+			taken, ShellWord(f.key), ShellWord(f.id), apart(f))
+	}
+	return taken + ": " + apart(f)
+}
+
+// titled names a field in a sentence.
+func (f *field) titled() string {
+	switch {
+	case f.forwarded():
+		return fmt.Sprintf("the forwarded trait %q", f.column)
+	case f.sqlColumn() != "":
+		return fmt.Sprintf("the column %q of %s", f.column, f.key)
+	case f.id == "":
+		return f.key
+	}
+	return fmt.Sprintf("%s (id %s)", f.key, f.id)
+}
+
+// section is the line by which the config tells f from others of its key.
+func (f *field) section() string {
+	if f.id == "" {
+		return fmt.Sprintf("key = %q", f.key)
+	}
+	return fmt.Sprintf("id = %q", f.id)
+}
+
+// ShellWord quotes an argument that a shell would not take as one word.
+func ShellWord(s string) string {
+	plain := s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:@%+,=", r))
+	})
+	if plain && !strings.HasPrefix(s, "-") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
