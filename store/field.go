@@ -107,6 +107,9 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	if version > 1 {
 		f.heard, f.watch = r.byte(), r.watch()
 	}
+	if f.watch.members > math.MaxInt64 { // likewise
+		f.watch.members = f.members
+	}
 	if version > 2 {
 		f.watch.undone = recordRange{r.uint(), r.uint()}
 	}
