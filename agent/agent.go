@@ -622,7 +622,7 @@ func openError(dir string, err error) error {
 		}
 		return fmt.Errorf("data_dir %s is read-only for the agent: %s: %w", dir, remedy, err)
 	case errors.Is(err, fs.ErrPermission) && isBareMountPoint(dir):
-		return fmt.Errorf("%w: %s is an empty folder of root: mount its disk there, or give it to the agent's user", store.ErrNoPlace, dir)
+		return fmt.Errorf("%w: %s is an empty folder of root, and may not be written by this user: mount its disk there, or give it to the agent's user", store.ErrNoPlace, dir)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, whoMay(dir), err)
 	case errors.Is(err, store.ErrNoRoom):
