@@ -200,6 +200,8 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 			[]string{`agent.toml:5: computation.aud_1.attribute = "vip": writes the attribute "vip", and so does computation.vip: give one of them another attribute`}},
 		{"one key in two spaces, one attribute", lines("[[computation]]", `key = "vip"`, `id = "aud_1"`, "[[computation]]", `key = "vip"`, `id = "aud_2"`),
 			[]string{`agent.toml:5: computation.aud_2.key = "vip": writes the attribute "vip", and so does computation.aud_1: give one of them another attribute`}},
+		{"two whose attributes become one", lines("[[computation]]", `key = "Status"`, "[[computation]]", `key = "segment_Status"`),
+			[]string{`agent.toml:4: computation.segment_Status.key = "segment_Status": writes the attribute "segment_Status", and so does computation.Status: give one of them another attribute`}},
 		{"reserved attribute", lines("[[computation]]", `key = "vip"`, `attribute = "user_id"`),
 			[]string{`agent.toml:3: computation.vip.attribute = "user_id": "user_id" is reserved by MoEngage: choose another name`}},
 		{"key that cannot be an attribute", lines("[[computation]]", `key = "status"`),
