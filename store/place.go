@@ -29,7 +29,8 @@ var ErrMoved = errors.New("the data was moved or removed while the agent runs")
 
 // place is where the files of a running store are. Its methods work on a nil place, which is never left.
 type place struct {
-	dir string
+	dir  string
+	held *os.File // dir
 
 	naming sync.RWMutex // held while a file takes the name of another; covers state
 	state  fs.FileInfo  // of state.db
@@ -60,9 +61,18 @@ func stampOf(dir string) (dirStamp, error) {
 	return dirStamp{uint64(st.Dev), st.Ino, st.Mtim, st.Ctim}, nil
 }
 
+// newPlace holds dir open: some file systems give a folder another inode once nobody has it open.
 func newPlace(dir string) (*place, error) {
+	held, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
 	home, err := os.Stat(dir)
-	return &place{dir: dir, home: home}, err
+	if err != nil {
+		held.Close()
+		return nil, err
+	}
+	return &place{dir: dir, held: held, home: home}, nil
 }
 
 // refusal says why nothing is acknowledged; nil when all is where it belongs.

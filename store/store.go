@@ -147,10 +147,12 @@ func Open(dir string, o Options) (s *Store, err error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.retention.Store(&o)
 	s.written = lastWritten(dir)
-	if s.place, err = newPlace(dir); err == nil {
-		err = s.open(o.Start)
+	if s.place, err = newPlace(dir); err != nil {
+		lock.Close()
+		return nil, err
 	}
-	if err != nil {
+	if err := s.open(o.Start); err != nil {
+		s.place.held.Close()
 		lock.Close()
 		return nil, err
 	}
@@ -354,7 +356,7 @@ func (s *Store) Close() (err error) {
 			}
 		}
 		s.inbox.closeFiles()
-		err = errors.Join(err, s.closeState(), s.watch.ended(), s.lock.Close())
+		err = errors.Join(err, s.closeState(), s.watch.ended(), s.place.held.Close(), s.lock.Close())
 	})
 	return err
 }
