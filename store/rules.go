@@ -72,7 +72,14 @@ type Rules struct {
 	OnDelete   string        `json:"on_delete"` // forget | ignore
 	Guard      Guard         `json:"guard"`
 	MessageIDs time.Duration `json:"message_ids"` // how long a pass-through event's messageId is remembered
+
+	// Names says how names are compared. SetRules sets it, so that a version that compares them otherwise
+	// decides anew about what is held for a name.
+	Names int `json:"names,omitempty"`
 }
+
+// namesAsSent is the comparison of names as they leave; 0 was that of names as they are given.
+const namesAsSent = 1
 
 // For returns the policy of a computation: the section naming its id, else the one naming its key,
 // else the defaults.

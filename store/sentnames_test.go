@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -232,4 +233,37 @@ func TestAnAdoptedAudienceIsOne(t *testing.T) {
 	if c := b.balance(); c.Audiences != 1 {
 		t.Errorf("%d audiences", c.Audiences)
 	}
+}
+
+// TestWhatAnOlderVersionHeldIsDecidedAnew: a column had the name of an audience, whose changes were held; by
+// today's rules the audience has it. Nothing would have released them but a change of the config.
+func TestWhatAnOlderVersionHeldIsDecidedAnew(t *testing.T) {
+	r := rules(SendAttribute)
+	b := open(t, r)
+	b.receive(trait("ann", "row", 1, "vip", "1"))
+	b.drain()
+	b.said()
+	b.measure(func(x *batch) { // as it was before: the rules without a word on names, the column first
+		x.st.rules.Names = 0
+		text, err := json.Marshal(&x.st.rules)
+		must(t, err)
+		x.put(x.tx.Bucket(bucketMeta), metaRules, text)
+		f := x.newField(&field{space: "spa_1", key: "vip", id: "aud_vip", class: ClassAudience})
+		u, p := x.user("bob"), x.st.rules.For("vip", "aud_vip")
+		e := event("bob", "vip", true, 2)
+		ch := x.draft(u, f, &p, &cause{seq: x.st.applied, slots: 9, event: e}, KindAttribute, TransitionEnter)
+		ch.Name, ch.Value = "vip", jsonTrue
+		x.st.ledger.changes.Created++
+		x.holdConflict(u, f, ch, x.entry(u, f.number))
+		x.write(u, f.number)
+	})
+	b.reopen(r)
+	must(t, b.Applied(context.Background()))
+	b.drain()
+	b.wantSaid("bob.vip=true")
+	if held := b.heldReasons(); len(held) > 0 {
+		t.Errorf("held %q", held)
+	}
+	b.balance()
+	recount(t, b)
 }

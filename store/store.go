@@ -410,6 +410,7 @@ func translate(err error) error {
 func (s *Store) SetRules(ctx context.Context, r Rules) error {
 	s.rulesMu.Lock()
 	defer s.rulesMu.Unlock()
+	r.Names = namesAsSent
 	if s.appended != nil && !s.unsure && sameRules(s.appended, &r) {
 		return nil
 	}
