@@ -333,7 +333,7 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 	if c.s.arrival == nil {
 		c.s.arrival = new(arrival)
 	}
-	c.s.arrival.home = homeOf(info)
+	c.s.arrival.home = homeOf(path)
 	return c.s.db.replace(c.to), nil
 }
 

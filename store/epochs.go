@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
 // Change ids are made of record numbers, and files that are copied back, or a machine that goes back to a snapshot,
@@ -60,14 +62,18 @@ func (e epochs) encode() (v []byte) {
 	return v
 }
 
-// homeOf says where a file is: its inode, and the run of the machine.
-func homeOf(info os.FileInfo) []byte {
+// homeOf says where the file at path is: the run of the machine, its inode, and when that was made. The last is
+// there because a file system gives the number of a removed file to the next one; where it keeps no such time,
+// it is zero.
+func homeOf(path string) []byte {
 	boot, _ := os.ReadFile(bootFile)
 	home := []byte(strings.TrimSpace(string(boot)))
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		home = binary.BigEndian.AppendUint64(home, sys.Ino)
+	var at unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_INO|unix.STATX_BTIME, &at) != nil {
+		return home
 	}
-	return home
+	home = binary.BigEndian.AppendUint64(home, at.Ino)
+	return binary.BigEndian.AppendUint64(home, uint64(at.Btime.Sec)*uint64(time.Second)+uint64(at.Btime.Nsec))
 }
 
 // copiedOver reports whether a file may have been written by somebody else: writing sets both of its times, and a
@@ -88,7 +94,7 @@ type arrival struct {
 // arrive compares where the state is with where it last ran. A state of a version that did not note it is
 // where it was.
 func (s *Store) arrive() {
-	info, home := s.place.state, homeOf(s.place.state)
+	info, home := s.place.state, homeOf(filepath.Join(s.dir, stateFile))
 	moved := !bytes.Equal(home, s.state.home) || copiedOver(info)
 	if !moved {
 		return

@@ -101,7 +101,7 @@ func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	ann := b.oneID("ann")
 	must(t, b.run(t.Context(), func(x *batch) error {
-		home := append([]byte("another run of the machine"), x.st.home[len(x.st.home)-8:]...)
+		home := append([]byte("another run of the machine"), x.st.home[len(x.st.home)-16:]...)
 		x.put(x.tx.Bucket(bucketMeta), metaHome, home)
 		return nil
 	}, nil))
