@@ -18,7 +18,7 @@ import (
 )
 
 // Format is the version of the files. It changes when an older binary could not read them.
-const Format = 1
+const Format = 2
 
 const (
 	stateFile = "state.db"

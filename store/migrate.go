@@ -17,7 +17,13 @@ import (
 
 // migrations lead on, the first from format 1 to format 2. Each changes a state.db within the
 // transaction that it is given, and may assume that of the format before.
-var migrations []migration
+var migrations = []migration{
+	toFormat2,
+}
+
+// toFormat2 changes nothing: what is there is read as it stands. A program of format 1 would park new records
+// of the inbox as corrupt, and set rows aside as damaged, because their versions are higher than it knows.
+func toFormat2(*bolt.Tx) error { return nil }
 
 type migration func(tx *bolt.Tx) error
 
@@ -51,6 +57,9 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 			}
 		}
 		if err := tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, latest)); err != nil {
+			return err
+		}
+		if err := sealTx(tx); err != nil {
 			return err
 		}
 		Reach(PointMigrationWritten)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -44,6 +45,12 @@ func withState(t *testing.T, path string, do func(db *bolt.DB)) {
 	do(db)
 }
 
+// steps are the migrations there are, and more that lead on.
+func steps(more ...migration) []migration { return append(slices.Clone(migrations), more...) }
+
+// copyBefore is the name of the copy that a migration to a format leaves.
+func copyBefore(format int) string { return fmt.Sprintf("before-format-%d.db", format) }
+
 // note is a migration that leaves a trace.
 func note(name string) migration {
 	return func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put([]byte(name), []byte("was here")) }
@@ -66,24 +73,24 @@ func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
 	path := stateFileOf(t)
 	quiet := slog.New(slog.DiscardHandler)
 	withState(t, path, func(db *bolt.DB) {
-		must(t, migrate(db, []migration{note("two")}, quiet))
-		must(t, migrate(db, []migration{func(*bolt.Tx) error { return errors.New("a second time") }, note("three")}, quiet))
-		if !noted(t, db, "two") || !noted(t, db, "three") || formatOf(t, db) != 3 {
+		must(t, migrate(db, steps(note("two")), quiet))
+		must(t, migrate(db, steps(func(*bolt.Tx) error { return errors.New("a second time") }, note("three")), quiet))
+		if !noted(t, db, "two") || !noted(t, db, "three") || formatOf(t, db) != Format+2 {
 			t.Errorf("after two steps the format is %d", formatOf(t, db))
 		}
 	})
-	withState(t, filepath.Join(filepath.Dir(path), "before-format-2.db"), func(db *bolt.DB) {
-		if noted(t, db, "two") || formatOf(t, db) != 1 {
+	withState(t, filepath.Join(filepath.Dir(path), copyBefore(Format+1)), func(db *bolt.DB) {
+		if noted(t, db, "two") || formatOf(t, db) != Format {
 			t.Errorf("the first copy has format %d", formatOf(t, db))
 		}
 	})
-	withState(t, filepath.Join(filepath.Dir(path), "before-format-3.db"), func(db *bolt.DB) {
-		if !noted(t, db, "two") || noted(t, db, "three") || formatOf(t, db) != 2 {
+	withState(t, filepath.Join(filepath.Dir(path), copyBefore(Format+2)), func(db *bolt.DB) {
+		if !noted(t, db, "two") || noted(t, db, "three") || formatOf(t, db) != Format+1 {
 			t.Errorf("the second copy has format %d", formatOf(t, db))
 		}
 	})
 
-	_, err := Open(filepath.Dir(path), Options{Log: quiet}) // this program knows format 1
+	_, err := Open(filepath.Dir(path), Options{Log: quiet}) // this program knows no format after its own
 	if !errors.Is(err, ErrNewer) {
 		t.Errorf("the older program opens it with %v", err)
 	}
@@ -93,8 +100,8 @@ func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
 func TestMigrationThatFailsChangesNothing(t *testing.T) {
 	path, broken := stateFileOf(t), errors.New("broken")
 	withState(t, path, func(db *bolt.DB) {
-		err := migrate(db, []migration{note("two"), func(*bolt.Tx) error { return broken }}, slog.New(slog.DiscardHandler))
-		if !errors.Is(err, broken) || noted(t, db, "two") || formatOf(t, db) != 1 {
+		err := migrate(db, steps(note("two"), func(*bolt.Tx) error { return broken }), slog.New(slog.DiscardHandler))
+		if !errors.Is(err, broken) || noted(t, db, "two") || formatOf(t, db) != Format {
 			t.Errorf("it ended with %v, at format %d", err, formatOf(t, db))
 		}
 	})
@@ -107,8 +114,8 @@ func TestMigrationThatFailsChangesNothing(t *testing.T) {
 func TestMigrationStopsWithoutACopy(t *testing.T) {
 	path := stateFileOf(t)
 	withState(t, path, func(db *bolt.DB) {
-		must(t, os.MkdirAll(filepath.Join(filepath.Dir(path), "before-format-2.db", "in-the-way"), 0o700))
-		if err := migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler)); err == nil || noted(t, db, "two") {
+		must(t, os.MkdirAll(filepath.Join(filepath.Dir(path), copyBefore(Format+1), "in-the-way"), 0o700))
+		if err := migrate(db, steps(note("two")), slog.New(slog.DiscardHandler)); err == nil || noted(t, db, "two") {
 			t.Errorf("it ended with %v", err)
 		}
 	})
@@ -123,8 +130,8 @@ func TestMigrationWithoutRoomWritesNothing(t *testing.T) {
 	must(t, os.WriteFile(path, state, 0o600))
 	fillDisk(t, disk)
 	withState(t, path, func(db *bolt.DB) {
-		err := migrate(db, []migration{note("two")}, slog.New(slog.DiscardHandler))
-		if !errors.Is(err, ErrNoRoom) || noted(t, db, "two") || formatOf(t, db) != 1 {
+		err := migrate(db, steps(note("two")), slog.New(slog.DiscardHandler))
+		if !errors.Is(err, ErrNoRoom) || noted(t, db, "two") || formatOf(t, db) != Format {
 			t.Errorf("it ended with %v", err)
 		}
 	})
@@ -196,14 +203,14 @@ func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) 
 	t.Helper()
 	path := filepath.Join(dir, stateFile)
 	withState(t, path, func(db *bolt.DB) {
-		if done = int(formatOf(t, db)) - 1; noted(t, db, "two") != (done == 1) {
-			t.Errorf("of format %d, and half migrated", done+1)
+		if done = int(formatOf(t, db)) - Format; noted(t, db, "two") != (done == 1) {
+			t.Errorf("of format %d, and half migrated", done+Format)
 		}
 	})
-	backup := filepath.Join(dir, "before-format-2.db")
+	backup := filepath.Join(dir, copyBefore(Format+1))
 	if _, err := os.Stat(backup); err == nil {
 		withState(t, backup, func(db *bolt.DB) {
-			if formatOf(t, db) != 1 || noted(t, db, "two") {
+			if formatOf(t, db) != Format || noted(t, db, "two") {
 				t.Error("the copy is migrated")
 			}
 		})
@@ -225,8 +232,8 @@ func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) 
 		must(t, s.Close())
 	}
 	withState(t, path, func(db *bolt.DB) {
-		must(t, migrate(db, []migration{rewrite}, slog.New(slog.DiscardHandler)))
-		if formatOf(t, db) != 2 || !noted(t, db, "two") {
+		must(t, migrate(db, steps(rewrite), slog.New(slog.DiscardHandler)))
+		if formatOf(t, db) != Format+1 || !noted(t, db, "two") {
 			t.Error("the next start does not migrate it")
 		}
 	})
@@ -259,7 +266,7 @@ func TestMigrationChild(t *testing.T) {
 		}
 	})
 	withState(t, path, func(db *bolt.DB) {
-		if err := migrate(db, []migration{rewrite}, slog.New(slog.DiscardHandler)); err != nil {
+		if err := migrate(db, steps(rewrite), slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -5,17 +5,22 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
 )
 
-// The store in testdata/v1 was written by the first version of format 1. It has something of
+// The store in testdata/vN was written by the first version of format N. It has something of
 // everything, records that were not applied yet among them, and opens for ever. It was made with
-// PERSONASYNC_MAKE_TESTDATA=1, once: it is never made again.
+// PERSONASYNC_MAKE_TESTDATA=N, once: it is never made again.
+func testdataOf(format int) string { return fmt.Sprintf("testdata/v%d", format) }
+
 const v1 = "testdata/v1"
 
 // summary is what people are shown of a store.
@@ -76,26 +81,36 @@ func summarize(t testing.TB, s *Store) []byte {
 	return append(text, '\n')
 }
 
-func TestAStoreOfTheFirstVersionOpens(t *testing.T) {
+func TestAStoreOfEveryFormatOpens(t *testing.T) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("bbolt writes its pages in the byte order of the machine")
 	}
-	if os.Getenv("PERSONASYNC_MAKE_TESTDATA") != "" {
-		makeV1(t)
+	for format := 1; format <= Format; format++ {
+		t.Run(fmt.Sprint("format ", format), func(t *testing.T) {
+			folder := testdataOf(format)
+			if os.Getenv("PERSONASYNC_MAKE_TESTDATA") == fmt.Sprint(format) {
+				makeTestdata(t, folder)
+			}
+			dir := unpack(t, folder)
+			s := openQuietly(t, dir)
+			want, err := os.ReadFile(filepath.Join(folder, "want.json"))
+			must(t, err)
+			if got, want := byIDs(t, summarize(t, s)), byIDs(t, want); !bytes.Equal(got, want) {
+				t.Errorf("it reads otherwise than it did: %s", firstDifference(string(want), string(got)))
+			}
+			r, err := s.Check(t.Context(), nil)
+			must(t, err)
+			if !r.OK() || r.Records == 0 || r.Users == 0 {
+				t.Fatalf("%+v", r)
+			}
+			withState(t, filepath.Join(unpack(t, folder), stateFile), func(db *bolt.DB) {
+				if got := formatOf(t, db); got != uint32(format) {
+					t.Errorf("the state is of format %d", got)
+				}
+			})
+			serves(t, s, blow{file: folder})
+		})
 	}
-	dir := unpackV1(t)
-	r, err := Check(t.Context(), dir, nil)
-	must(t, err)
-	if !r.OK() || r.Records == 0 || r.Users == 0 {
-		t.Fatalf("%+v", r)
-	}
-	s := openQuietly(t, dir)
-	want, err := os.ReadFile(filepath.Join(v1, "want.json"))
-	must(t, err)
-	if got, want := byIDs(t, summarize(t, s)), byIDs(t, want); !bytes.Equal(got, want) {
-		t.Errorf("it reads otherwise than it did: %s", firstDifference(string(want), string(got)))
-	}
-	serves(t, s, blow{file: v1})
 }
 
 // byIDs sorts the changes of a summary: changes made since the first version stand in other lanes, and so
@@ -115,8 +130,14 @@ func byIDs(t testing.TB, text []byte) []byte {
 // unpackV1 copies the store of testdata/v1 to where it may be changed.
 func unpackV1(t testing.TB) (dir string) {
 	t.Helper()
+	return unpack(t, v1)
+}
+
+// unpack copies a store of testdata to where it may be changed.
+func unpack(t testing.TB, folder string) (dir string) {
+	t.Helper()
 	dir = fastDir(t)
-	packed, err := filepath.Glob(filepath.Join(v1, "*.gz"))
+	packed, err := filepath.Glob(filepath.Join(folder, "*.gz"))
 	must(t, err)
 	for _, path := range packed {
 		f, err := os.Open(path)
@@ -131,7 +152,7 @@ func unpackV1(t testing.TB) (dir string) {
 	return dir
 }
 
-func makeV1(t testing.TB) {
+func makeTestdata(t testing.TB, folder string) {
 	origin := sample(t, 16)
 	s := openQuietly(t, origin) // what was in flight is uncertain, and waits again
 	must(t, s.Applied(t.Context()))
@@ -142,7 +163,7 @@ func makeV1(t testing.TB) {
 	in.close()
 	dir := filepath.Join(fastDir(t), "copy")
 	copyStore(t, origin, dir)
-	must(t, os.MkdirAll(v1, 0o755))
+	must(t, os.MkdirAll(folder, 0o755))
 	for _, name := range []string{stateFile, "inbox-00000001.db"} {
 		body, err := os.ReadFile(filepath.Join(dir, name))
 		must(t, err)
@@ -152,7 +173,7 @@ func makeV1(t testing.TB) {
 		_, err = z.Write(body)
 		must(t, err)
 		must(t, z.Close())
-		must(t, os.WriteFile(filepath.Join(v1, name+".gz"), packed.Bytes(), 0o644))
+		must(t, os.WriteFile(filepath.Join(folder, name+".gz"), packed.Bytes(), 0o644))
 	}
-	must(t, os.WriteFile(filepath.Join(v1, "want.json"), summarize(t, openQuietly(t, dir)), 0o644))
+	must(t, os.WriteFile(filepath.Join(folder, "want.json"), summarize(t, openQuietly(t, dir)), 0o644))
 }
