@@ -21,8 +21,6 @@ import (
 // PERSONASYNC_MAKE_TESTDATA=N, once: it is never made again.
 func testdataOf(format int) string { return fmt.Sprintf("testdata/v%d", format) }
 
-const v1 = "testdata/v1"
-
 // summary is what people are shown of a store.
 type summary struct {
 	Counts       Counts
@@ -125,12 +123,6 @@ func byIDs(t testing.TB, text []byte) []byte {
 	text, err := json.MarshalIndent(sum, "", " ")
 	must(t, err)
 	return text
-}
-
-// unpackV1 copies the store of testdata/v1 to where it may be changed.
-func unpackV1(t testing.TB) (dir string) {
-	t.Helper()
-	return unpack(t, v1)
 }
 
 // unpack copies a store of testdata to where it may be changed.
