@@ -398,3 +398,25 @@ func TestAHeldExitDoesNotHideWhatMoEngageWasTold(t *testing.T) {
 		t.Errorf("after the exit: %q", told(b, "ann"))
 	}
 }
+
+// TestAnExitHeldBehindAnEnterInFlightLeavesTheHeadRight: the user's head went on to say that an attribute waits,
+// because nothing wrote it, and the next start would have taken that for damage.
+func TestAnExitHeldBehindAnEnterInFlightLeavesTheHeadRight(t *testing.T) {
+	r := rules(SendAttribute)
+	r.Guard = Guard{Share: 0.3, Count: 1, Window: time.Hour}
+	b := open(t, r)
+	b.receive(event("bob", "vip", true, 0))
+	b.drain()
+	b.receive(event("bob", "vip", false, 1), event("ann", "vip", true, 1))
+	f := b.take()
+	if f == nil || len(b.ids(StateHeld)) != 1 {
+		t.Fatalf("taken %+v, held %v: the guard has not tripped", f, b.ids(StateHeld))
+	}
+	b.receive(event("ann", "vip", false, 2))
+	b.settle(f, Delivered)
+	if held := b.ids(StateHeld); len(held) != 2 {
+		t.Errorf("held %v", held)
+	}
+	b.sound()
+	b.wantNoTrouble()
+}

@@ -303,6 +303,7 @@ func (b *batch) supersede(u *user, f *field, e *entry, successor ID) (parked *st
 	case t.pending() && b.st.flying(f.road(), u.id, t.id):
 		e.flying = t
 		u.head.setPending(f.number, false)
+		u.dirty = true // the successor may be held, and not touch the head
 		return nil
 	case t.pending():
 		b.settlePending(u, f, &t)
