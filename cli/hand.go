@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -128,8 +129,12 @@ func unknownChange(err error) error {
 }
 
 func (sh *shell) printHand(c *urfave.Context, r *agent.HandReceipt, done string) error {
+	idle := error(nil)
+	if r.Done == 0 && r.Parked == 0 && len(r.Skipped) > 0 {
+		idle = nothing("none of the changes named could be taken: `personasync outbox show %s` says more", r.Skipped[0].ID)
+	}
 	if c.Bool("json") {
-		return printJSON(sh.out, r)
+		return cmp.Or(printJSON(sh.out, r), idle)
 	}
 	for _, s := range r.Skipped {
 		sh.remark("%s is left alone: %s", s.ID, plain(s.Why))
@@ -138,7 +143,7 @@ func (sh *shell) printHand(c *urfave.Context, r *agent.HandReceipt, done string)
 		sh.remark("%s read again and parked still: `personasync outbox stats` shows why", plural(still, "event"))
 	}
 	_, err := fmt.Fprintf(sh.out, "%s %s\n", plural(r.Done, "change"), done)
-	return err
+	return cmp.Or(err, idle)
 }
 
 // attended reports whether somebody sits at the terminal, to be asked.

@@ -202,7 +202,7 @@ func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, 
 	if err != nil {
 		return r, err
 	}
-	if changesAnything(r) {
+	if changesAnything(r) || order.Verb == "adopt" { // the ID of an audience is another afterwards, whoever is in it
 		shown()
 		if err := sh.confirm(membershipText(order.Verb, r)); err != nil {
 			return r, err
