@@ -158,6 +158,9 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	options := storeOptions(c, o.Log)
 	options.CheckInChild = o.CheckInChild
 	options.Start = ctx
+	if err := orElsewhere(ctx, c, nil); err != nil {
+		return nil, err // else an empty folder is made where the other's is to come back
+	}
 	if p.store, err = p.openStore(ctx, c.DataDir, options); err != nil {
 		return nil, openError(c.DataDir, err)
 	}

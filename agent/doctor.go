@@ -93,6 +93,9 @@ func (d *doctor) checkData() {
 	dir := d.config.DataDir
 	info, err := os.Stat(dir)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && elsewhere(context.Background(), d.config) != nil:
+		d.find("permissions", "fail", "put it back: start no other agent, which would make it anew and empty", "data_dir %s is not there, although an agent is running", dir)
+		return
 	case errors.Is(err, fs.ErrNotExist):
 		d.find("permissions", "warn", "start the agent, which makes it", "data_dir %s does not exist yet", dir)
 		return
@@ -148,7 +151,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	case errors.Is(err, fs.ErrPermission):
 		d.find("socket", "fail", "be the user or in the group it names", "%v", err)
 		return
-	case errors.Is(err, ErrFrozen):
+	case errors.Is(err, ErrFrozen), errors.Is(err, ErrElsewhere):
 		d.find("agent", "fail", "", "%v", err)
 		return
 	case err != nil:
@@ -163,7 +166,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	} else if held {
 		d.find("agent", "warn", "wait until that command has ended: an agent that is started meanwhile waits for it", "it is not running; %v works on the data", by)
 	} else {
-		d.find("agent", "warn", "start it: Segment's deliveries are refused meanwhile, and it repeats them for some hours only", "it is not running; the data can be opened")
+		d.find("agent", "fail", "start it, `personasync run` or `systemctl start personasync`: Segment repeats its deliveries for some hours only", "it is not running; the data can be opened")
 		d.findings[len(d.findings)-1].Condition = conditionNotRunning
 	}
 	s, err := i.Status(ctx)

@@ -52,7 +52,7 @@ func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 	must("outbox", "warn", "1 expires within a week")
 	s.box.Heal()
 	a.stop()
-	must("agent", "warn", "not running")
+	must("agent", "fail", "not running")
 
 	if err := os.Chmod(c.DataDir, 0o755); err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func Open(ctx context.Context, c *config.Config, version string) (i Inspector, d
 			return local, io.NopCloser(nil), false, nil
 		}
 		if !errors.Is(err, store.ErrInUse) {
-			return nil, nil, false, err
+			return nil, nil, false, orElsewhere(ctx, c, err)
 		}
 		if time.Now().After(deadline) {
 			return nil, nil, false, inUseError(c.DataDir, socket, err)
@@ -70,8 +70,10 @@ func DialAgent(ctx context.Context, c *config.Config, version string) (*Client, 
 	client, err := Dial(ctx, c.Socket(os.Getenv), version)
 	by, held := store.Holder(c.DataDir)
 	switch {
-	case !held || !errors.Is(err, ErrNotRunning):
+	case !errors.Is(err, ErrNotRunning):
 		return client, err
+	case !held:
+		return nil, orElsewhere(ctx, c, err)
 	case by.IsAgent():
 		return nil, fmt.Errorf("%w: %v holds the data and does not answer yet; try again in a moment", ErrStarting, by)
 	}
@@ -160,11 +162,15 @@ func openFiles(dir string) (*store.View, func() error, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, nil, deniedError("the agent's data", dir, err)
 	case errors.Is(err, store.ErrNoData):
-		return nil, nil, fmt.Errorf("%w in %s: no agent has run with this data_dir", err, dir)
+		return nil, nil, noDataError(dir, err)
 	case err != nil:
 		return nil, nil, fmt.Errorf("open %s: %w", dir, err)
 	}
 	return v, v.Close, nil
+}
+
+func noDataError(dir string, err error) error {
+	return fmt.Errorf("%w in %s: no agent has run with this data_dir; start one with `personasync run`, or name the folder that has the data", err, dir)
 }
 
 // DeniedConfig says who may read a configuration, if that is what err is about.

@@ -98,7 +98,7 @@ func (f files) explain(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return deniedError("the agent's data", f.config.DataDir, err)
 	case errors.Is(err, store.ErrNoData):
-		return fmt.Errorf("%w in %s: no agent has run with this data_dir", err, f.config.DataDir)
+		return orElsewhere(context.Background(), f.config, noDataError(f.config.DataDir, err))
 	}
 	return err
 }

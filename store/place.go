@@ -118,6 +118,15 @@ func (s *Store) afterCommit() error {
 	return s.lookForFiles()
 }
 
+// wayIn says how commands reach the agent where its folder is gone, and its socket with it: it makes another
+// socket in whatever folder is there.
+func (s *Store) wayIn() string {
+	if _, err := os.Stat(s.dir); !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return fmt.Sprintf("`install -d -m 700 -o %d %s`, so that commands reach it, ", os.Getuid(), ShellWord(s.dir))
+}
+
 // lookForFiles compares everything, says so when the answer is another than before, and returns it.
 func (s *Store) lookForFiles() error {
 	s.looking.Lock()
@@ -130,8 +139,8 @@ func (s *Store) lookForFiles() error {
 	}
 	was := s.place.refusal()
 	if err != nil {
-		err = fmt.Errorf("%w: put it back where it was, and the agent goes on; or save what it has acknowledged with `personasync db backup FILE`, "+
-			"stop it, and `personasync db restore FILE`", err)
+		err = fmt.Errorf("%w: put it back where it was, and the agent goes on; or %ssave what it has acknowledged with `personasync db backup FILE`, "+
+			"stop it, and `personasync db restore FILE`", err, s.wayIn())
 		s.place.lost.Store(&err)
 		s.place.seen.Store(nil)
 		if was == nil {

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"time"
+
+	"personasync/agent/config"
+	"personasync/store"
+)
+
+// ErrElsewhere says that an agent is running whose data is not in data_dir. As a rule the folder was moved, and
+// the agent's socket with it, so that commands do not reach the agent.
+var ErrElsewhere = errors.New("an agent is running, and its data is not in data_dir")
+
+// elsewherePatience is how long admin.listen may take to answer: it is on this machine, as a rule.
+const elsewherePatience = 2 * time.Second
+
+// orElsewhere is ErrElsewhere where data_dir has no data and an agent answers at admin.listen; else err, which says
+// that there is no data, or no agent.
+func orElsewhere(ctx context.Context, c *config.Config, err error) error {
+	if _, missing := os.Stat(c.DataDir); !errors.Is(err, store.ErrNoData) && !errors.Is(missing, fs.ErrNotExist) {
+		return err
+	}
+	if where := elsewhere(ctx, c); where != nil {
+		return where
+	}
+	return err
+}
+
+// elsewhere asks at admin.listen for an agent, and says what it answers; nil when none does.
+func elsewhere(ctx context.Context, c *config.Config) error {
+	if c.Admin.Listen == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, elsewherePatience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Admin.Listen+"/readyz", nil)
+	if err != nil {
+		return nil
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy
+	answer, err := client.Do(r)
+	if err != nil {
+		return nil
+	}
+	defer answer.Body.Close()
+	var ready struct {
+		Ready  *bool  `json:"ready"`
+		Reason string `json:"reason"`
+	}
+	if json.NewDecoder(io.LimitReader(answer.Body, 1<<16)).Decode(&ready) != nil || ready.Ready == nil {
+		return nil // something else
+	}
+	says := ready.Reason
+	if *ready.Ready {
+		says = "ready. Its configuration names another data_dir, or another admin.socket"
+	}
+	return fmt.Errorf("%w, %s. It answers at admin.listen = %s: %s", ErrElsewhere, c.DataDir, c.Admin.Listen, says)
+}
