@@ -27,6 +27,7 @@ import (
 // A list of nobody is refused: a file that an export left empty would have every member leave.
 type List struct {
 	Name   string
+	Key    string // of the audience: a column called so says who is in it
 	Column string
 	Input  io.Reader
 
@@ -169,8 +170,8 @@ func judgeID(id string) (sentence string, refused bool) {
 		if !store.Nameable(id) {
 			return fmt.Sprintf("%q is left out: an id with control characters is no user's", id), false
 		}
-		if spoilt.MatchString(id) {
-			return fmt.Sprintf("%q is what a spreadsheet made of a number: export the ids as text", id), true
+		if what := spoiltBy(id); what != "" {
+			return fmt.Sprintf("%q %s", id, what), true
 		}
 		return "", false
 	case "id_too_long":
@@ -276,7 +277,7 @@ func (l *List) titles(first []string) (c columns, titled bool, err error) {
 	if slices.Contains(otherTitles, plain) {
 		return c, true, err
 	}
-	return columns{ids: []int{0}, external: -1, titles: make([]string, 1)}, slices.Contains(lineTitles, plain), nil
+	return columns{ids: []int{0}, external: -1, kind: -1, flag: -1, titles: make([]string, 1)}, slices.Contains(lineTitles, plain), nil
 }
 
 // A quote that is never closed makes the rest of the file one record, and would take as much memory.

@@ -101,6 +101,49 @@ func TestListsAreReadInTheirManyForms(t *testing.T) {
 	}
 }
 
+// TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember: the lines that psql, mysql and sqlcmd draw, the
+// numbers of a spreadsheet that writes a decimal comma, and the rows of Segment's tables that are about somebody
+// who has left, or about an address.
+func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.T) {
+	const (
+		drawn   = " is drawn for people: have the database write CSV (psql --csv, mysql --batch); nothing was changed"
+		counted = " is what a database says of its answer: have it write the rows only (psql --csv, sqlcmd with SET NOCOUNT ON); nothing was changed"
+		rounded = " is what a spreadsheet made of a number: export the ids as text; nothing was changed"
+		left    = ": this user is no member; list the members only, or leave the column out; nothing was changed"
+	)
+	for _, tt := range []struct{ name, file, text, column, want string }{
+		{"mysql", "m.txt", "+---------+\n| user_id |\n+---------+\n| ann     |\n", "", `! m.txt, line 1: "+---------+"` + drawn},
+		{"psql", "m.txt", " user_id | name \n---------+------\n ann     | Ann\n(1 row)\n", "", `! m.txt, line 2: "---------+------"` + drawn},
+		{"sqlcmd", "m.txt", "user_id\n----------\nann\n", "", `! m.txt, line 2: "----------"` + drawn},
+		{"psql, unaligned", "m.csv", "user_id|name\nann|Ann\n(1 row)\n", "", `ann ! m.csv, line 3: "(1 row)"` + counted},
+		{"sqlcmd, as CSV", "m.csv", "user_id,name\nann,Ann\n\n(1 rows affected)\n", "", `ann ! m.csv, line 4: "(1 rows affected)"` + counted},
+		{"mysql's last line", "m.txt", "user_id\nann\n2 rows in set (0.00 sec)\n", "", `ann ! m.txt, line 3: "2 rows in set (0.00 sec)"` + counted},
+		{"an id that speaks of rows", "m.txt", "user_id\n2-rows\n4 rowsons\n", "", "2-rows 4 rowsons"},
+		{"a decimal comma", "m.csv", "user_id;n\n4,82131E+15;1\n", "", `! m.csv, line 2: "4,82131E+15"` + rounded},
+		{"a column too narrow", "m.csv", "user_id\n########\n", "", `! m.csv, line 2: "########"` + rounded},
+		{"single quotes", "m.csv", "'user_id','name'\n'ann','Ann'\n", "", `! m.csv, line 2: "'ann'" stands in single quotes, which would become part of the id: CSV knows double quotes only; nothing was changed`},
+		{"a warehouse's flag", "m.csv", "id,user_id,Gold_Members\nm1,ann,true\nm2,bob,false\n", "", `ann ! m.csv, line 3: column "Gold_Members" says "false"` + left},
+		{"a flag of nobody", "m.csv", "user_id,gold_members\nann,1\nbob,\n", "", `ann ! m.csv, line 3: column "gold_members" says ""` + left},
+		{"the flag of another audience", "m.csv", "user_id,silver\nann,true\nbob,false\n", "", "ann bob"},
+		{"Profiles Sync", "m.csv", "external_id,external_id_type\nann,user_id\na@example.org,email\nf3a1,anonymous_id\n", "", "ann"},
+		{"by its column", "m.csv", "segment_id,external_id_type,external_id_value\nuse_1,email,a@example.org\nuse_1,user_id,ann\n", "external_id_value", "ann"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := List{Name: tt.file, Key: "gold_members", Column: tt.column, Input: strings.NewReader(tt.text)}
+			var got []string
+			for id, err := range l.Users() {
+				if err != nil {
+					id = fmt.Sprint("! ", err)
+				}
+				got = append(got, id)
+			}
+			if got := strings.Join(got, " "); got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestAListSaysHowItWasRead: which column, the first two ids, and what was left out.
 func TestAListSaysHowItWasRead(t *testing.T) {
 	var skipped []int

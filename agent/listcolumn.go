@@ -40,15 +40,20 @@ type columns struct {
 	name     string
 	ids      []int
 	external int // column of Segment's external_ids, which serves where the others are empty; -1: none
+	kind     int // column of Segment's external_id_type, which says what the id of a row is; -1: none
+	flag     int // column called like the audience: whether the row's user is in it; -1: none
 	titles   []string
 }
 
 // columns finds the ids in the line of titles.
 func (l *List) columns(first []string) (c columns, err error) {
-	c = columns{external: -1, titles: slices.Clone(first)}
 	plain := make([]string, len(first))
 	for i, title := range first {
 		plain[i] = plainTitle(title)
+	}
+	c = columns{external: -1, kind: slices.Index(plain, "externalidtype"), flag: -1, titles: slices.Clone(first)}
+	if key := plainTitle(l.Key); key != "" && !slices.Contains(idTitles, key) {
+		c.flag = slices.Index(plain, key)
 	}
 	external := slices.Index(plain, externalIDs)
 	if l.Column != "" {
@@ -150,6 +155,12 @@ func (c *columns) read(record, ids []string) ([]string, error) {
 			return nil, fmt.Errorf("%d cells, and the first line has %d: is a cell with a separator not quoted?", len(record), len(c.titles))
 		}
 	}
+	if said := c.cell(record, c.flag); c.flag >= 0 && (said == "" || slices.Contains(notIn, strings.ToLower(said))) {
+		return nil, fmt.Errorf("column %q says %q: this user is no member; list the members only, or leave the column out", c.titles[c.flag], said)
+	}
+	if c.kind >= 0 && plainTitle(c.cell(record, c.kind)) != idTitles[0] {
+		return ids, nil // an address, or the id of a device
+	}
 	for _, i := range c.ids {
 		if i < len(record) {
 			if id := plainCell(record[i]); id != "" {
@@ -161,6 +172,17 @@ func (c *columns) read(record, ids []string) ([]string, error) {
 		return ids, nil
 	}
 	return externalUserIDs(plainCell(record[c.external]), ids)
+}
+
+// notIn are the words by which a row says that its user is not in the audience; an empty cell says so, too.
+var notIn = []string{"false", "f", "0", "no", "n", "null"}
+
+// cell is one of a record, without what surrounds its content.
+func (c *columns) cell(record []string, i int) string {
+	if i < 0 || i >= len(record) {
+		return ""
+	}
+	return plainCell(record[i])
 }
 
 // externalUserIDs reads Segment's {"user_id":["u1","u2"],"email":[…]}.
@@ -207,5 +229,23 @@ func plainCell(cell string) string {
 	return cell
 }
 
-// spoilt is what is left of a number that a spreadsheet, or a program that takes ids for numbers, has written.
-var spoilt = regexp.MustCompile(`^[0-9](\.[0-9]+)?[Ee]\+[0-9]+$|^[0-9]+\.0+$`)
+// spoilt are cells that hold no id any more, or never did, and what has happened to them.
+var spoilt = []struct {
+	is   *regexp.Regexp
+	what string
+}{
+	{regexp.MustCompile(`^[0-9]([.,][0-9]+)?[Ee]\+[0-9]+$|^[0-9]+[.,]0+$|^##+$`), "is what a spreadsheet made of a number: export the ids as text"},
+	{regexp.MustCompile(`^[-+=|\s]{3,}$`), "is drawn for people: have the database write CSV (psql --csv, mysql --batch)"},
+	{regexp.MustCompile(`(?i)^\(?[0-9]+ row(s|\(s\))?([ )].*)?$`), "is what a database says of its answer: have it write the rows only (psql --csv, sqlcmd with SET NOCOUNT ON)"},
+	{regexp.MustCompile(`^'.+'$`), "stands in single quotes, which would become part of the id: CSV knows double quotes only"},
+}
+
+// spoiltBy says what has happened to an id, "" if nothing.
+func spoiltBy(id string) string {
+	for _, s := range spoilt {
+		if s.is.MatchString(id) {
+			return s.what
+		}
+	}
+	return ""
+}

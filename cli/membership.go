@@ -163,7 +163,7 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
 		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
 			skipped := &omissions{}
-			list := &agent.List{Name: path, Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
+			list := &agent.List{Name: path, Key: order.Key, Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
 			order.Users = finally(list.Users(), func() { bar.next(people) })
 			rewind := func() error {
 				*skipped = omissions{}
