@@ -71,7 +71,7 @@ var conditionKinds = []conditionKind{
 	{"held", []string{warning}, "outbox", (*facts).held},
 	{"parked", []string{warning}, "outbox", (*facts).parked},
 	{"verify_differs", []string{warning, info}, "verify", (*facts).verifyDiffers},
-	{"verify_impossible", []string{warning}, "verify", (*facts).verifyImpossible},
+	{"verify_impossible", []string{warning, info}, "verify", (*facts).verifyImpossible},
 	{"job_failed", []string{warning}, "jobs", (*facts).jobFailed},
 	{"runs_missed", []string{warning}, "jobs", (*facts).runsMissed},
 	{"clock", []string{warning}, "clock", (*facts).clock},

@@ -188,8 +188,12 @@ func (f *facts) verifyDiffers() *Condition {
 // verifyImpossible holds while the last verification of a computation failed: it proves nothing.
 func (f *facts) verifyImpossible() *Condition {
 	v := f.status.Verify
-	if v == nil || v.Failed == 0 {
+	if v == nil || v.Failed == 0 && v.UnprovenKey == "" {
 		return nil
+	}
+	if v.Failed == 0 {
+		return condition(info, timestamp(v.At), []string{"personasync audience verify " + store.ShellWord(v.UnprovenKey)},
+			"The last verification of %s compared none of the users that MoEngage was told of: of each something was on the way, or too lately. So it proves nothing about what MoEngage holds.", v.UnprovenKey)
 	}
 	since := ""
 	if v.FailedAt != nil {

@@ -140,21 +140,25 @@ func (f *facts) intakeIgnored() *Condition {
 	e, in := &f.status.Events, f.status.Intake
 	hour := in != nil && in.WebhookEvents >= enoughEvents && (in.WebhookOrdinary == in.WebhookEvents || in.Settled >= enoughEvents && in.Ignored == in.Settled)
 	ever := e.Accepted > 0 && e.Ignored == e.Accepted
-	if !hour && !ever {
+	turned := in != nil && in.OrdinaryRun >= enoughEvents && in.OrdinaryRun == in.WebhookOrdinary // before that none was
+	if !hour && !ever && !turned {
 		return nil
 	}
 	severity, much := critical, "All "+quantity(e.Accepted, "event")+" received so far were ignored"
-	if hour {
+	switch {
+	case hour:
 		much = "All " + quantity(in.WebhookEvents, "event") + " that came to " + pathWebhook + " in the last hour were ignored"
 		if in.WebhookOrdinary < in.WebhookEvents {
 			return condition(severity, "", []string{"personasync tail", "personasync config show"},
 				"%s. %s of them name no computation; the others have no userId, and `anonymous` or `email_only` of the configuration ignores such, or are about users who were erased. Map userId in Segment.", much, thousands(in.WebhookOrdinary))
 		}
-	} else if e.Accepted < enoughEvents {
+	case !ever:
+		severity, much = warning, "The last "+quantity(in.OrdinaryRun, "event")+" that came to "+pathWebhook+" were ignored, and none before them in the last hour"
+	case e.Accepted < enoughEvents:
 		severity = warning
-	}
-	if !hour && e.Accepted == 1 {
-		much = "The only event received so far was ignored"
+		if e.Accepted == 1 {
+			much = "The only event received so far was ignored"
+		}
 	}
 	missing := "they name no computation"
 	if in != nil && in.WebhookOrdinary > 0 {

@@ -144,6 +144,12 @@ var conditionCases = []struct {
 	{"ordinary events among others", func(f *facts) {
 		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas = 100, 99, 99
 	}, nil},
+	{"a mapping that lost context.personas a minute ago", func(f *facts) {
+		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas, f.status.Intake.OrdinaryRun = 500, 100, 100, 100
+	}, []string{"intake_ignored warning.*The last 100 events that came to /segment/webhook were ignored, and none before them.*no context.personas.*Map the whole event"}},
+	{"ordinary events among others, the last ones in a row", func(f *facts) {
+		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas, f.status.Intake.OrdinaryRun = 500, 101, 101, 100
+	}, nil},
 	{"the first test event", func(f *facts) {
 		f.status.Received, f.status.Events = 1, store.EventLedger{Accepted: 1, Ignored: 1}
 	}, []string{"intake_ignored warning.*The only event received so far was ignored: they"}},
@@ -247,6 +253,10 @@ var conditionCases = []struct {
 	{"MoEngage refuses to be read", func(f *facts) {
 		f.status.Verify = &VerifyStatus{Computations: 3, Failed: 2, FailedKey: "vip", FailedAt: &two, Code: "http_403", Error: "Get User is off"}
 	}, []string{"verify_impossible warning.*2 computations could not be verified.*of vip, at 02:00:00 UTC, 1 March, Get User is off.*explain-code http_403;personasync audience verify vip"}},
+	{"a verification that compared nobody of those MoEngage was told of", func(f *facts) {
+		f.status.Verify = &VerifyStatus{Computations: 3, Compared: 7, Unproven: 2, UnprovenKey: "big spenders", At: two}
+	}, []string{"verify_impossible info.*last verification of big spenders compared none of the users that MoEngage was told of.*proves nothing.*personasync audience verify 'big spenders'"}},
+	{"a verification of what nobody was told of", func(f *facts) { f.status.Verify = &VerifyStatus{Computations: 1, Unproven: 1, At: two} }, nil},
 	{"a job failed", func(f *facts) {
 		f.status.FailedJobs = []FailedJob{{Job: "[verify]", FailedAt: "2026-03-01T01:00:00Z", Code: "failed", Error: "no route"}, {Job: "b", FailedAt: "2026-02-01T01:00:00Z"}}
 	}, []string{"job_failed warning.*The last run of \\[verify\\], b failed. That of \\[verify\\], at 01:00:00 UTC, 1 March \\(failed\\): no route.*personasync schedule"}},

@@ -39,22 +39,28 @@ func (a *doorAnswer) refused() bool {
 
 // lostDelivery reports whether a refused request looked like a delivery, so that Segment discards its
 // events. On an event route that is whatever has a body, but for web pages. On other paths it is what
-// looks like Segment: the URL set there is wrong. Scanners that try paths at random, and people who open
-// the URL, lose nothing.
+// looks like Segment: the URL set there is wrong. So is the method, where Segment itself uses another one.
+// Scanners that try paths at random, people who open the URL, and SDKs that ask for settings lose nothing.
 func (a *doorAnswer) lostDelivery(r *http.Request, known bool) bool {
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 		return known && a.code != "web_page" || !known && likeSegment(r, "")
+	case http.MethodHead, http.MethodOptions:
+		return false
 	}
-	return false
+	return fromSegment(r)
+}
+
+// fromSegment reports whether the sender of a request looks like Segment's own servers.
+func fromSegment(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("User-Agent"), "Segment") || r.Header.Get("X-Signature") != ""
 }
 
 // likeSegment reports whether the sender of a request looks like Segment or one of its SDKs, by its
 // User-Agent or the credentials that it brings. SDKs may bring theirs in the body.
 func likeSegment(r *http.Request, path string) bool {
-	agent := r.Header.Get("User-Agent")
 	switch {
-	case strings.HasPrefix(agent, "Segment"), strings.HasPrefix(agent, "analytics-"), r.Header.Get("X-Signature") != "":
+	case fromSegment(r), strings.HasPrefix(r.Header.Get("User-Agent"), "analytics-"):
 		return true
 	case path == pathWebhook:
 		return r.Header.Get("Authorization") != ""

@@ -18,6 +18,7 @@ type Intake struct {
 	WebhookEvents   uint64 `json:"webhook_events"`   // of them:
 	WebhookOrdinary uint64 `json:"webhook_ordinary"` // that name no computation, and are ignored
 	NoPersonas      uint64 `json:"no_personas"`      // of these, without context.personas
+	OrdinaryRun     uint64 `json:"ordinary_run"`     // those since the last event of the webhook that named a computation
 
 	Settled uint64 `json:"settled"` // events applied, of every route
 	Ignored uint64 `json:"ignored"` // of them
@@ -47,6 +48,7 @@ type intake struct {
 	minutes [intakeWindow / time.Minute]intakeMinute
 	last    [len(intakeRoutes)]intakeLast
 	ledger  *store.EventLedger // at the last look; nil before the first
+	run     uint64             // see Intake.OrdinaryRun
 }
 
 type intakeMinute struct {
@@ -111,9 +113,12 @@ func (in *intake) answered(route int, a doorAnswer, lost, alien bool, now time.T
 
 // webhook counts the events of a webhook delivery that was accepted, by whether they name a computation.
 func (in *intake) webhook(events []*store.Event, now time.Time) {
-	ordinary, without := uint64(0), uint64(0)
+	ordinary, without, row := uint64(0), uint64(0), uint64(0)
 	for _, e := range events {
-		if e.Class == store.ClassNone && e.Fault == "" && e.Call != store.CallDelete {
+		row++
+		if e.Class != store.ClassNone || e.Fault != "" || e.Call == store.CallDelete {
+			row = 0
+		} else {
 			ordinary++
 			if !bytes.Contains(e.Raw, []byte(`"personas"`)) {
 				without++
@@ -126,6 +131,9 @@ func (in *intake) webhook(events []*store.Event, now time.Time) {
 	m.events += uint64(len(events))
 	m.ordinary += ordinary
 	m.personas += without
+	if in.run += row; row < uint64(len(events)) {
+		in.run = row
+	}
 }
 
 // applied takes what the ledger counted since the last look.
@@ -148,7 +156,7 @@ func (in *intake) lately(now time.Time) *Intake {
 	if in.start.After(from) {
 		from = in.start
 	}
-	sum := &Intake{Since: from.UTC().Truncate(time.Second), Routes: make([]IntakeRoute, len(intakeRoutes))}
+	sum := &Intake{Since: from.UTC().Truncate(time.Second), OrdinaryRun: in.run, Routes: make([]IntakeRoute, len(intakeRoutes))}
 	for i, name := range intakeRoutes {
 		last := &in.last[i]
 		sum.Routes[i] = IntakeRoute{Route: name, LastAccepted: last.accepted.UTC(), LastDeferred: last.deferred.UTC(), DeferredCode: last.code, DeferredFrom: last.from.UTC()}

@@ -88,6 +88,26 @@ func TestARefusedDeliveryIsCountedAtOnceByItsCode(t *testing.T) {
 	check("after a restart", st, err)
 }
 
+// TestAMethodThatSegmentWasGivenIsALostDelivery: with the method DELETE or GET set in Segment every delivery was
+// answered with 405 and discarded, and no condition held, because only POST, PUT and PATCH counted.
+func TestAMethodThatSegmentWasGivenIsALostDelivery(t *testing.T) {
+	s := newSite(t)
+	a := s.start(s.load(), RunOptions{})
+	i, _ := open(t, s.load())
+	a.deliver("DELETE", "/segment/webhook", `{}`, "User-Agent", "Segment (Actions)")
+	a.deliver("GET", "/segment/webhook", "", "X-Signature", "00")
+	a.deliver("GET", "/v1/projects/KEY/settings", "", "User-Agent", "analytics-kotlin/1.0") // loses nothing
+	a.deliver("OPTIONS", "/segment/webhook", "", "User-Agent", "Segment (Actions)")
+	a.deliver("GET", "/segment/webhook", "", "User-Agent", "Mozilla/5.0")
+	st, err := i.Status(t.Context())
+	if err != nil || refusedAs(st.Refusals, "webhook", 405, true) != 2 || refusedAs(st.Refusals, "other", 404, true) != 0 {
+		t.Errorf("the refusals are %+v, %v", st.Refusals, err)
+	}
+	if c := st.Conditions; len(c) == 0 || c[0].Name != "intake_refused" || c[0].Severity != critical || !strings.Contains(c[0].Text, "Set the method in Segment to POST") {
+		t.Errorf("the conditions are %+v", c)
+	}
+}
+
 // TestTailShowsRefusalsAndNoFlood: tail was silent about refused deliveries.
 func TestTailShowsRefusalsAndNoFlood(t *testing.T) {
 	s := newSite(t)

@@ -429,8 +429,9 @@ type VerifyStatus struct {
 
 	// Unproven counts the computations of which no user was compared, and Failed those whose last
 	// verification failed: neither says anything about what MoEngage holds.
-	Unproven int `json:"unproven"`
-	Failed   int `json:"failed"`
+	Unproven    int    `json:"unproven"`
+	UnprovenKey string `json:"unproven_key"` // the first of those although MoEngage was told of users; "" without one
+	Failed      int    `json:"failed"`
 
 	// Of the newest failure; empty without one. explain-code knows Code.
 	FailedKey string     `json:"failed_key"`
@@ -457,7 +458,9 @@ func verifyStatus(list []store.Verification) *VerifyStatus {
 		}
 		switch {
 		case v.Code == "" && v.Compared == 0:
-			s.Unproven++
+			if s.Unproven++; v.Told > 0 && s.UnprovenKey == "" {
+				s.UnprovenKey = v.Key
+			}
 		case v.Code == "":
 		case s.Failed == 0, v.At.After(*s.FailedAt):
 			s.FailedKey, s.FailedAt, s.Code, s.Error = v.Key, &v.At, v.Code, v.Error
