@@ -193,7 +193,7 @@ func (f *facts) verifyImpossible() *Condition {
 	}
 	if v.Failed == 0 {
 		return condition(info, timestamp(v.At), []string{"personasync audience verify " + store.ShellWord(v.UnprovenKey)},
-			"The last verification of %s compared none of the users that MoEngage was told of: of each something was on the way, or too lately. So it proves nothing about what MoEngage holds.", v.UnprovenKey)
+			"The last verification of %s compared none of the users that MoEngage was told of: of each something was on the way, or was sent too lately. So it proves nothing about what MoEngage holds.", v.UnprovenKey)
 	}
 	since := ""
 	if v.FailedAt != nil {

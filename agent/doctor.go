@@ -51,7 +51,7 @@ func (d *doctor) find(check, state, do, message string, args ...any) {
 func Diagnose(ctx context.Context, c *config.Config, unread error, version string) []Finding {
 	d := &doctor{config: c, version: version}
 	note, err := BorrowSecrets(ctx, c, version)
-	if unread != nil && err == nil && c.Refused() == nil && c.Unread() == nil {
+	if unread != nil && err == nil && hiddenOnly(unread) && c.Refused() == nil && c.Unread() == nil {
 		unread = nil
 	}
 	d.checkConfig(unread, note)
@@ -62,9 +62,20 @@ func Diagnose(ctx context.Context, c *config.Config, unread error, version strin
 	return d.findings
 }
 
+// hiddenOnly reports whether a configuration is unread only because its secrets may not be seen by this user. A
+// secret's file that is not there stops the agent's next start, whatever the running one still has.
+func hiddenOnly(unread error) bool {
+	faults := (*config.Faults)(nil)
+	return !errors.As(unread, &faults) || faults.OnlyUnread()
+}
+
 func (d *doctor) checkConfig(unread error, borrowed string) {
 	if err := d.config.Refused(); err != nil {
 		d.find("config", "fail", "correct it, then `personasync config check`: neither a start nor a reload takes it", "%v", err)
+		return
+	}
+	if unread != nil && !hiddenOnly(unread) {
+		d.find("config", "fail", "correct it, then `personasync config check`: neither a start nor a reload takes it", "%v", unread)
 		return
 	}
 	if unread != nil {

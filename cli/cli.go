@@ -203,7 +203,8 @@ func isSetting(variable string) bool { return strings.HasPrefix(variable, "PERSO
 
 // loadConfig reads the configuration that `run` would.
 func (sh *shell) loadConfig(c *urfave.Context) (*config.Config, error) {
-	return sh.load(c, config.Load)
+	conf, err := sh.load(c, config.Load)
+	return conf, agent.DeniedConfig(err)
 }
 
 // loadPlaces reads the configuration for a command that looks for the agent and its data. An operator

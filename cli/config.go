@@ -94,7 +94,7 @@ func (sh *shell) loadAsAgent(c *urfave.Context, path string) (conf *config.Confi
 	if faults := (*config.Faults)(nil); unread != nil && errors.As(unread, &faults) && faults.OnlyUnread() {
 		conf, err = config.LoadWithoutSecrets(path, sh.environ)
 	} else {
-		err = unread
+		err = agent.DeniedConfig(unread)
 	}
 	if err != nil {
 		return nil, "", err
@@ -122,7 +122,7 @@ func (sh *shell) configShow(c *urfave.Context) error {
 	}
 	conf, err := sh.load(c, config.LoadWithoutSecrets)
 	if err != nil {
-		return err
+		return agent.DeniedConfig(err)
 	}
 	if note, _ := agent.BorrowSecrets(c.Context, conf, Version()); note != "" { // without an agent there is nothing to add
 		sh.remark("%s", note)

@@ -35,7 +35,7 @@ func (sh *shell) doctor(c *urfave.Context) error {
 	conf, unread := config.Load(path, sh.environ)
 	if unread != nil {
 		if conf, err = config.LoadPlaces(path, sh.environ); err != nil {
-			return incurable(err)
+			return incurable(agent.DeniedConfig(err))
 		}
 	}
 	findings := agent.Diagnose(c.Context, conf, unread, Version())

@@ -93,6 +93,9 @@ func readFile(path string) (doc []byte, mode fs.FileMode, err error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
 	}
+	if info.IsDir() {
+		return nil, 0, fmt.Errorf("read %s: it is a folder: name the file in it, which is called agent.toml as a rule", path)
+	}
 	doc, err = io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
