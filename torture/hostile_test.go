@@ -455,7 +455,7 @@ func (v *victim) foreignPages(t *testing.T) {
 		t.Errorf("a page may ask the webhook route: %d %v", status, head)
 	}
 	status, head, _ = ask(t, v.ingest, request("OPTIONS /v1/batch HTTP/1.1", "", origin, "Access-Control-Request-Method: POST"))
-	if status != 200 || head.Get("Access-Control-Allow-Origin") != "https://evil.example" || head.Get("Access-Control-Allow-Credentials") != "" {
+	if status != 200 || head.Get("Access-Control-Allow-Origin") != "https://evil.example" || head.Get("Access-Control-Allow-Credentials") != "true" {
 		t.Errorf("an SDK in a browser is told %d %v", status, head)
 	}
 	for name, text := range map[string]string{
@@ -463,7 +463,6 @@ func (v *victim) foreignPages(t *testing.T) {
 		"a sandboxed page":            "GET /api/status HTTP/1.1\r\nHost: " + v.admin + "\r\nOrigin: null\r\n\r\n",
 		"an image":                    "GET /icon.svg HTTP/1.1\r\nHost: " + v.admin + "\r\nSec-Fetch-Site: cross-site\r\n\r\n",
 		"a name that was rebound":     "GET / HTTP/1.1\r\nHost: rebound.example:8481\r\n\r\n",
-		"metrics by a rebound name":   "GET /metrics HTTP/1.1\r\nHost: rebound.example\r\n\r\n",
 		"a stream by a rebound name":  "GET /api/page/stream HTTP/1.1\r\nHost: rebound.example\r\n\r\n",
 		"an address in its name":      "GET / HTTP/1.1\r\nHost: 127.0.0.1.rebound.example\r\n\r\n",
 		"localhost in its name":       "GET / HTTP/1.1\r\nHost: localhost.rebound.example\r\n\r\n",
@@ -473,6 +472,12 @@ func (v *victim) foreignPages(t *testing.T) {
 	} {
 		if status, head, body := ask(t, v.admin, text); status != 403 || head.Get("Access-Control-Allow-Origin") != "" || strings.Contains(body, "honest") {
 			t.Errorf("%s: admin.listen answered %d %v %s", name, status, head, body)
+		}
+	}
+	// Prometheus scrapes by a service's name, and a load balancer asks by its own: neither answer names a user.
+	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+		if status, _, body := ask(t, v.admin, "GET "+path+" HTTP/1.1\r\nHost: personasync.monitoring.svc\r\nConnection: close\r\n\r\n"); status != 200 || strings.Contains(body, "honest-") {
+			t.Errorf("%s by a service's name: %d", path, status)
 		}
 	}
 	for _, path := range []string{"/api/flush", "/api/order", "/api/user/forget", "/api/outbox/drop", "/api/db/backup"} {
@@ -489,7 +494,9 @@ func (v *victim) injectedNames(t *testing.T) {
 	body := entering("evil-user"+evil, "evil-key"+evil)
 	parked := strings.Replace(entering("evil-parked"+evil, "vip"), `"userId"`, `"anonymousId"`, 1)
 	odd := `{"type":"evil-type` + "\\n\\u001b[2J" + `","userId":"evil-odd","messageId":"o1"}`
-	for _, b := range []string{body, parked, odd} {
+	// A computation of its own, of a user whose id can be used: a name with control characters is parked.
+	key := strings.Replace(entering("evil-member", "evil-key\"\u202e"), "aud_1", "aud_evil", 1)
+	for _, b := range []string{body, parked, odd, key} {
 		b = strings.NewReplacer(`\x1b`, `\u001b`, `\a`, `\u0007`, `\x7f`, `\u007f`).Replace(b) // as JSON escapes
 		if status, _, text := ask(t, v.ingest, request("POST /segment/webhook HTTP/1.1", b, "X-Signature: "+sign(b))); status != 200 {
 			t.Fatalf("answered %d %s", status, text)
@@ -507,7 +514,7 @@ func (v *victim) injectedNames(t *testing.T) {
 		if !strings.HasPrefix(l, "time=20") || strings.HasPrefix(l, "time=2026-01-01T00:00:00Z level=ERROR") || strings.ContainsFunc(strings.TrimSuffix(l, "\n"), unicode.IsControl) {
 			t.Errorf("somebody else wrote a line of the log: %q", l)
 		}
-		if strings.Contains(l, "evil-user") || strings.Contains(l, "evil-parked") {
+		if strings.Contains(l, "evil-user") || strings.Contains(l, "evil-parked") || strings.Contains(l, "evil-member") {
 			t.Errorf("a user id is in the log: %q", l)
 		}
 	}
@@ -519,7 +526,7 @@ func (v *victim) injectedNames(t *testing.T) {
 			t.Errorf("%v prints what a terminal obeys: %q", args, out[max(i-40, 0):min(i+40, len(out))])
 		}
 	}
-	if status, _, body := ask(t, v.admin, "GET /metrics HTTP/1.1\r\nHost: "+v.admin+"\r\nConnection: close\r\n\r\n"); status != 200 || !strings.Contains(body, `evil-keyx\n`) {
+	if status, _, body := ask(t, v.admin, "GET /metrics HTTP/1.1\r\nHost: "+v.admin+"\r\nConnection: close\r\n\r\n"); status != 200 || !strings.Contains(body, `evil-key\"`) {
 		t.Errorf("metrics: %d, the computation is not in them as one label", status)
 	}
 }
