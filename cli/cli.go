@@ -73,6 +73,7 @@ type shell struct {
 	again           func(ctx context.Context, args ...string) *exec.Cmd // see Streams
 	hangup          chan os.Signal                                      // see Streams
 	warned          bool                                                // see warnOnce
+	named           string                                              // file of --config; see typed
 	log             *logQueue                                           // of `run`; nil before there is one
 	paint, errPaint palette                                             // colours for out and err
 }
@@ -191,7 +192,8 @@ func (sh *shell) getenv(name string) string {
 
 // findConfig names the file that counts: "" when there is none and the environment takes its place.
 func (sh *shell) findConfig(c *urfave.Context) (string, error) {
-	path, err := config.Find(c.String("config"), sh.getenv)
+	sh.named = c.String("config")
+	path, err := config.Find(sh.named, sh.getenv)
 	if errors.Is(err, config.ErrNoFile) && slices.ContainsFunc(sh.environ, isSetting) {
 		return "", nil
 	}
@@ -244,7 +246,7 @@ func (sh *shell) servicePlaces(unread error) (*config.Config, error) {
 func (sh *shell) warnOnce(format string, args ...any) {
 	if !sh.warned {
 		sh.warned = true
-		fmt.Fprintln(sh.err, sh.errPaint.yellow("warning:"), fmt.Sprintf(format, args...))
+		fmt.Fprintln(sh.err, sh.errPaint.yellow("warning:"), sh.typed(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -274,7 +276,15 @@ func (sh *shell) inspect(c *urfave.Context, ask func(agent.Inspector) error) (er
 
 // remark tells the person at the terminal something that is not part of the output.
 func (sh *shell) remark(format string, args ...any) {
-	fmt.Fprintln(sh.err, sh.errPaint.dim(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(sh.err, sh.errPaint.dim(sh.typed(fmt.Sprintf(format, args...))))
+}
+
+// typed makes the commands in a text whole: where --config named the configuration, they go by it, too.
+func (sh *shell) typed(text string) string {
+	if sh.named == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, "`personasync ", "`personasync --config "+store.ShellWord(sh.named)+" ")
 }
 
 // brokenPipe reports whether the reader of the output has gone: it has what it wanted.

@@ -55,9 +55,9 @@ func (sh *shell) printFindings(findings []agent.Finding) error {
 	const margin = 19
 	hang := "\n" + strings.Repeat(" ", margin)
 	for _, f := range findings {
-		text := wrap(plain(f.Message), tableWidth-margin)
+		text := wrap(sh.typed(plain(f.Message)), tableWidth-margin)
 		if f.Do != "" {
-			text += "\n" + wrap("→ "+plain(f.Do), tableWidth-margin)
+			text += "\n" + wrap("→ "+sh.typed(plain(f.Do)), tableWidth-margin)
 		}
 		if _, err := fmt.Fprintf(sh.out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, strings.ReplaceAll(text, "\n", hang)); err != nil {
 			return err

@@ -100,6 +100,6 @@ func (sh *shell) report(err error) int {
 	case errors.As(err, &ambiguous):
 		text += ":\n  " + strings.Join(ambiguous.IDs, "\n  ")
 	}
-	fmt.Fprintln(sh.err, sh.errPaint.red("personasync:"), text)
+	fmt.Fprintln(sh.err, sh.errPaint.red("personasync:"), sh.typed(text))
 	return code
 }

@@ -137,9 +137,10 @@ func (sh *shell) conditionText(c *agent.Condition) string {
 	if c.Severity == "critical" {
 		paint = sh.paint.red
 	}
-	text := wrap(paint(c.Severity)+": "+plain(c.Text)+" ("+plain(c.Name)+")", tableWidth) + "\n"
+	text := wrap(paint(c.Severity)+": "+sh.typed(plain(c.Text))+" ("+plain(c.Name)+")", tableWidth) + "\n"
 	for _, command := range c.Commands {
-		text += "    " + plain(command) + "\n"
+		quoted := sh.typed("`" + plain(command) + "`")
+		text += "    " + quoted[1:len(quoted)-1] + "\n"
 	}
 	return text
 }
