@@ -65,7 +65,7 @@ var conditionKinds = []conditionKind{
 	{"behind", []string{warning}, "outbox", (*facts).behind},
 	{"disk", []string{critical, warning}, "disk", (*facts).disk},
 	{"ledger", []string{critical}, "data", (*facts).unbalanced},
-	{"damage", []string{warning}, "data", (*facts).damage},
+	{"damage", []string{critical, warning}, "data", (*facts).damage},
 	{"config_refused", []string{warning}, "config", (*facts).configRefused},
 	{"key_conflict", []string{warning}, "outbox", (*facts).keyConflict},
 	{"held", []string{warning}, "outbox", (*facts).held},

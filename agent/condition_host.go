@@ -87,9 +87,13 @@ func (f *facts) damage() *Condition {
 	if len(f.status.Salvages) == 0 {
 		return nil
 	}
-	s := &f.status.Salvages[0]
-	return condition(warning, timestamp(s.At), []string{"personasync status"},
-		"%s was damaged and made anew. `personasync status` lists what was lost; remove %s when you have looked at it.", s.File, s.KeptAs)
+	s, severity, lost := &f.status.Salvages[0], warning, "Nothing was lost"
+	if i := slices.IndexFunc(f.status.Salvages, func(s store.Salvage) bool { return !s.Whole() }); i >= 0 {
+		s, severity = &f.status.Salvages[i], critical
+		lost = "`personasync status` lists what was lost: memberships among it are wrong until the users' next events, or until `personasync audience import KEY FILE` takes a full list"
+	}
+	return condition(severity, timestamp(s.At), []string{"personasync status"},
+		"%s was damaged and made anew. %s; remove %s when you have looked at it.", s.File, lost, s.KeptAs)
 }
 
 func (f *facts) configRefused() *Condition {

@@ -215,7 +215,10 @@ var conditionCases = []struct {
 	{"the disk ends soon", func(f *facts) { f.process.Forecast = Forecast{Disk: "about 47 h 0 min", DiskS: 47 * 3600} }, []string{"disk warning.*lasts about 47 h"}},
 	{"the disk ends, but not soon", func(f *facts) { f.process.Forecast = Forecast{Disk: "about 2 d 1 h", DiskS: 49 * 3600} }, nil},
 	{"the ledger is off", func(f *facts) { f.status.Changes.Created++ }, []string{"ledger critical.*db check"}},
-	{"a damaged file is kept", func(f *facts) { f.status.Salvages = []store.Salvage{{File: "state.db", KeptAs: "state.db.damaged-1"}} }, []string{"damage warning.*remove state.db.damaged-1"}},
+	{"a damaged file is kept", func(f *facts) { f.status.Salvages = []store.Salvage{{File: "state.db", KeptAs: "state.db.damaged-1"}} }, []string{"damage warning.*Nothing was lost; remove state.db.damaged-1"}},
+	{"a damaged file cost memberships", func(f *facts) {
+		f.status.Salvages = []store.Salvage{{File: "state.db", KeptAs: "state.db.damaged-2"}, {File: "state.db", KeptAs: "state.db.damaged-1", Lost: store.Stock{Users: 3, Members: 3}}}
+	}, []string{"damage critical.*memberships among it are wrong until.*audience import KEY FILE.*remove state.db.damaged-1"}},
 	{"a reload was refused", func(f *facts) {
 		f.process.Refused = &RefusedReload{At: two.Add(-time.Hour), Error: "schedule.cron: bad"}
 	}, []string{"config_refused warning.*reload of 01:00:00 UTC, 1 March.*schedule.cron: bad. .*personasync config check"}},

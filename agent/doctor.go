@@ -105,7 +105,7 @@ func (d *doctor) checkData() {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && elsewhere(context.Background(), d.config) != nil:
-		d.find("permissions", "fail", "put it back: start no other agent, which would make it anew and empty", "data_dir %s is not there, although an agent is running", dir)
+		d.find("permissions", "fail", "see what the agent answers, below; start no other one, which would make an empty folder there", "data_dir %s is not there, although an agent is running", dir)
 		return
 	case errors.Is(err, fs.ErrNotExist):
 		d.find("permissions", "warn", "start the agent, which makes it", "data_dir %s does not exist yet", dir)

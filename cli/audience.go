@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,9 +60,14 @@ func (sh *shell) audienceList(c *urfave.Context) error {
 		if c.Bool("json") {
 			return printJSON(sh.out, list)
 		}
+		keys := shared(list)
 		for _, l := range list {
 			if l.ExitsHeldSince != "" {
-				sh.remark("too many members left %s at once, exits are held since %s: `personasync audience release` or `discard` decides", plain(l.Key), minute(l.ExitsHeldSince))
+				key := plain(store.ShellWord(l.Key))
+				if keys[l.Key] {
+					key = plain(store.ShellWord(l.ID))
+				}
+				sh.remark("too many members left %s at once, exits are held since %s: `personasync audience release %s` sends them, `personasync audience discard %s` drops them", plain(l.Key), minute(l.ExitsHeldSince), key, key)
 			}
 		}
 		if len(list) == 0 {
@@ -75,7 +81,7 @@ func (sh *shell) printComputations(wide bool, list []store.ComputationInfo) erro
 	t := sh.newTable(wide, column{title: "KEY"}, column{title: "CLASS"},
 		column{title: "MEMBERS", right: true}, column{title: "ENTERED", right: true}, column{title: "EXITED", right: true}, column{title: "HELD", right: true},
 		column{title: "LAST EVENT"})
-	if wide { // a key that is cut cannot be typed
+	if wide || len(shared(list)) > 0 {
 		t.columns = append(t.columns, column{title: "ID"})
 	}
 	var rows [][]string
@@ -88,6 +94,17 @@ func (sh *shell) printComputations(wide bool, list []store.ComputationInfo) erro
 		rows = append(rows, row[:len(t.columns)])
 	}
 	return t.print(rows)
+}
+
+// shared returns the keys that several computations have: they say not which.
+func shared(list []store.ComputationInfo) map[string]bool {
+	all := map[string]bool{}
+	for i := range list {
+		_, again := all[list[i].Key]
+		all[list[i].Key] = again
+	}
+	maps.DeleteFunc(all, func(_ string, several bool) bool { return !several })
+	return all
 }
 
 // neverSeen names the sections of the configuration whose computation no event has named yet.
