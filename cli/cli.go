@@ -284,7 +284,8 @@ func (sh *shell) typed(text string) string {
 	if sh.named == "" {
 		return text
 	}
-	return strings.ReplaceAll(text, "`personasync ", "`personasync --config "+store.ShellWord(sh.named)+" ")
+	const command = "`personasync "
+	return strings.ReplaceAll(text, command, command+"--config "+store.ShellWord(sh.named)+" ")
 }
 
 // brokenPipe reports whether the reader of the output has gone: it has what it wanted.
