@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -17,7 +16,7 @@ import (
 
 // Change ids are made of record numbers, and files that are copied back, or a machine that goes back to a snapshot,
 // give the same numbers a second time: to other records, whose changes nobody downstream could tell from those
-// of before. So the state remembers where it last ran, and from the first number that a start on other files
+// of before. So the state remembers where it last ran, the run how it left the state, and from the first number that a start on other files
 // may give, ids bear another epoch. Those of before keep theirs, with what waits and may have left among them;
 // records that wait to be applied are the same ones, and make the same ids.
 //
@@ -76,33 +75,41 @@ func homeOf(path string) []byte {
 	return binary.BigEndian.AppendUint64(home, uint64(at.Btime.Sec)*uint64(time.Second)+uint64(at.Btime.Nsec))
 }
 
-// copiedOver reports whether a file may have been written by somebody else: writing sets both of its times, and a
-// copy that keeps the time of the original sets one of them back. A file that gets another name a moment after
-// it was written is none.
-func copiedOver(info os.FileInfo) bool {
-	sys, ok := info.Sys().(*syscall.Stat_t)
-	return ok && time.Duration(sys.Ctim.Nano()-sys.Mtim.Nano()).Abs() > 2*time.Second
+// changedAt is when the file at path was last written, or got another name or owner: a time that nobody can set.
+// It is 0 where it cannot be told.
+func changedAt(path string) int64 {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	return st.Ctim.Nano()
 }
 
-// arrival is a start on files that are not where they last ran, until the state has it.
+// asLeft reports whether the state is as the last run left it: what is written over it later, even in its place
+// and with its times, is a copy. A run that was killed left no word of that.
+func (s *Store) asLeft() bool {
+	last := s.watch.last
+	return last.Phase == phaseStopped && last.Changed != 0 && last.Changed == changedAt(filepath.Join(s.dir, stateFile))
+}
+
+// arrival is a start on files that are not where they last ran, or not as that left them, until the state has it.
 type arrival struct {
 	home  []byte
 	first uint64 // the first record number that this run gives
 	epoch uint32 // from there on; 0: the one that is
 }
 
-// arrive compares where the state is with where it last ran. A state of a version that did not note it is
-// where it was.
+// arrive compares where the state is with where it last ran, and how it is with how that left it. A state of a
+// version that did not note it is where it was.
 func (s *Store) arrive() {
-	info, home := s.place.state, homeOf(filepath.Join(s.dir, stateFile))
-	moved := !bytes.Equal(home, s.state.home) || copiedOver(info)
-	if !moved {
+	home := homeOf(filepath.Join(s.dir, stateFile))
+	if bytes.Equal(home, s.state.home) && s.left {
 		return
 	}
 	s.arrival = &arrival{home: home, first: s.inbox.next.Load()}
 	if len(s.state.home) > 0 && !s.retention.Load().restoring {
 		s.arrival.epoch = rand.Uint32() | 1
-		s.log.Info("the files are a copy, or the machine has started anew: change ids made from now on bear another epoch", "epoch", fmt.Sprintf("%08x", s.arrival.epoch),
+		s.log.Info("the files may be a copy, or the last run was cut off: change ids made from now on bear another epoch", "epoch", fmt.Sprintf("%08x", s.arrival.epoch),
 			"first_record", s.arrival.first)
 	}
 }

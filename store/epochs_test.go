@@ -44,6 +44,21 @@ func copyBack(t *testing.T, from, to string) {
 func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
 	for name, back := range map[string]func(t *testing.T, from, dir string){
 		"a copy in its place": copyBack,
+		"its bytes over it, as cp without -p does": func(t *testing.T, from, dir string) {
+			for _, path := range []string{stateFile, "inbox-00000001.db", runFile} {
+				body, err := os.ReadFile(filepath.Join(from, path))
+				must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, path), body, 0o600)))
+			}
+		},
+		"its bytes over it, after a kill": func(t *testing.T, from, dir string) {
+			for _, path := range []string{stateFile, "inbox-00000001.db"} {
+				body, err := os.ReadFile(filepath.Join(from, path))
+				must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, path), body, 0o600)))
+			}
+			w, err := openWatch(dir)
+			must(t, err)
+			must(t, errors.Join(w.begin(false), w.opened(), w.close()))
+		},
 		"a copy over it, with the times of the original": func(t *testing.T, from, dir string) {
 			for _, path := range []string{stateFile, "inbox-00000001.db", runFile} {
 				body, err := os.ReadFile(filepath.Join(from, path))

@@ -380,7 +380,7 @@ func dump(t *testing.T, b *bench) string {
 func dumpBucket(out *bytes.Buffer, name string, bucket *bolt.Bucket) error {
 	return bucket.ForEach(func(k, v []byte) error {
 		switch {
-		case name == "tombstones" || name == "meta" && (string(k) == "epoch" || string(k) == "salt" || string(k) == "home" || string(k) == "seal"):
+		case name == "tombstones" || name == "meta" && (string(k) == "epoch" || string(k) == "salt" || string(k) == "home" || string(k) == "epochs" || string(k) == "seal"):
 			return nil
 		case v == nil:
 			return dumpBucket(out, name+"/"+fmt.Sprintf("%x", k), bucket.Bucket(k))

@@ -139,7 +139,7 @@ func (s *Store) lookForFiles() error {
 	}
 	was := s.place.refusal()
 	if err != nil {
-		err = fmt.Errorf("%w: put it back where it was, and the agent goes on; or %ssave what it has acknowledged with `personasync db backup FILE`, "+
+		err = fmt.Errorf("%w: put it back where it was (`umount -l` where something is mounted over it), and the agent goes on; or %ssave what it has acknowledged with `personasync db backup FILE`, "+
 			"stop it, and `personasync db restore FILE`", err, s.wayIn())
 		s.place.lost.Store(&err)
 		s.place.seen.Store(nil)

@@ -36,6 +36,7 @@ func (s *Store) open(start context.Context) (err error) {
 	if s.watch, err = openWatch(s.dir); err != nil {
 		return err
 	}
+	s.left = s.asLeft()
 	why := s.watch.suspicion()
 	if err := s.watch.begin(why != ""); err != nil { // as on a full disk: the next start reads the files
 		s.log.Warn("how this run ends could not be noted", "err", err)

@@ -106,6 +106,7 @@ type Store struct {
 	// The writer's own.
 	state    *state
 	unread   bool      // a transaction failed, and state was not read back since: see readBack
+	left     bool      // when it was opened, the state was as the last run left it
 	arrival  *arrival  // still to be noted; nil: nothing is
 	flown    uint64    // the last flight before that transaction
 	starved  bool      // the last batch found none of the records it looked for

@@ -34,6 +34,7 @@ type lastRun struct {
 	Phase   string `json:"phase"`
 	Unclean int    `json:"unclean"` // starts in a row, this one included, that no clean stop followed
 	Trouble string `json:"trouble,omitempty"`
+	Changed int64  `json:"state_changed,omitempty"` // when state.db was last changed, after a clean stop: see arrive
 }
 
 const (
@@ -106,11 +107,12 @@ func (w *watch) opened() error {
 	return w.write(w.now, false)
 }
 
-// ended says that everything is closed.
+// ended says that everything is closed, and how it left the state.
 func (w *watch) ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now.Phase, w.now.Unclean = phaseStopped, 0
+	w.now.Changed = changedAt(filepath.Join(filepath.Dir(w.path), stateFile))
 	return errors.Join(w.write(w.now, true), w.close())
 }
 
