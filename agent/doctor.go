@@ -38,6 +38,7 @@ func Healthy(findings []Finding) bool {
 type doctor struct {
 	config   *config.Config
 	version  string
+	frozen   error // an agent was asked and is silent; nil: it is asked
 	findings []Finding
 }
 
@@ -53,6 +54,9 @@ func Diagnose(ctx context.Context, c *config.Config, unread error, version strin
 	note, err := BorrowSecrets(ctx, c, version)
 	if unread != nil && err == nil && hiddenOnly(unread) && c.Refused() == nil && c.Unread() == nil {
 		unread = nil
+	}
+	if errors.Is(err, ErrFrozen) {
+		d.frozen = err // one silence is enough to wait for
 	}
 	d.checkConfig(unread, note)
 	d.checkData()
@@ -150,6 +154,10 @@ func (d *doctor) checkDisk() {
 
 // checkAgent asks whoever answers, which finds out about the lock and the socket.
 func (d *doctor) checkAgent(ctx context.Context) {
+	if d.frozen != nil {
+		d.find("agent", "fail", "", "%v", d.frozen)
+		return
+	}
 	socket := d.config.Socket(os.Getenv)
 	i, done, running, err := Open(ctx, d.config, d.version)
 	switch {
@@ -235,7 +243,9 @@ func checkOf(name string) string {
 // authenticate has the running agent test its credentials, because it has them; else those of the
 // configuration are tested, if they can be read.
 func (d *doctor) authenticate(ctx context.Context, unread error) (a Authentication, asked bool) {
-	if client, err := Dial(ctx, d.config.Socket(os.Getenv), d.version); err == nil {
+	if d.frozen != nil {
+		// it cannot be asked
+	} else if client, err := Dial(ctx, d.config.Socket(os.Getenv), d.version); err == nil {
 		defer client.Close()
 		if a, err = client.Authenticate(ctx); err == nil {
 			return a, true

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -94,5 +95,32 @@ func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 func TestTheStateOfAProcessIsRead(t *testing.T) {
 	if state := processState(os.Getpid()); state != 'R' && state != 'S' && state != 'D' {
 		t.Errorf("this process is in state %q", state)
+	}
+}
+
+// TestTheDoctorWaitsForOneSilence: it asked a frozen agent three times, and waited for 15 s.
+func TestTheDoctorWaitsForOneSilence(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	l, err := net.Listen("unix", c.Admin.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			defer conn.Close()
+		}
+	}()
+	found := Diagnose(t.Context(), c, nil, "1.0")
+	l.Close()
+	if n := asked.Load(); n > 2 || // the greeting, and the look at whose socket it is
+		!strings.Contains(saidBy(found, "agent", "fail"), "does not answer") {
+		t.Errorf("asked %d times, the doctor found %+v", n, found)
 	}
 }
