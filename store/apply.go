@@ -147,7 +147,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	if e.PassThrough {
 		return b.passThrough(u, f, &p, c)
 	}
-	if e.ClockShift != 0 && !b.firstSight(e) {
+	if e.ClockShift != 0 && !b.firstSight(u, f, e) {
 		return fateDuplicate // its time was corrected by its receipt, so a repeat bears another
 	}
 	return b.state(u, f, &p, c)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"crypto/sha256"
+	"strings"
 	"time"
 )
 
@@ -12,7 +13,7 @@ func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
 	if b.st.rules.MessageIDs > 0 && e.Received.Sub(e.Time) > b.st.rules.MessageIDs {
 		return fateStale // older than message ids are remembered: it cannot be told from a replay
 	}
-	if !b.firstSight(e) {
+	if !b.firstSight(u, f, e) {
 		return fateDuplicate
 	}
 	result, t, value := fateUnchanged, Transition(0), []byte(nil)
@@ -38,24 +39,38 @@ func dayKey(t time.Time) []byte {
 	return numberKey(uint64(max(t.Unix(), 0)) / uint64(day/time.Second))
 }
 
-// firstSight remembers the message id of an event, and reports whether it is new.
-func (b *batch) firstSight(e *Event) bool {
-	sum := sha256.Sum256([]byte(e.MessageID))
-	return b.remember(e.Received, sum[:16])
+// firstSight remembers an event by its message id, and reports whether it is new. A sender may give one message
+// id to what it says of several users or computations, or of one by identify and track: they are several events.
+//
+// Older versions remembered the message id alone. What they remember is a repeat, whatever it is of.
+func (b *batch) firstSight(u *user, f *field, e *Event) bool {
+	older := sha256.Sum256([]byte(e.MessageID))
+	if b.remembered(e.Received, older[:16]) {
+		return false
+	}
+	what := strings.Join([]string{"seen", callNames[e.Call], f.key, u.id, e.MessageID}, "\x00")
+	return b.remember(e.Received, tombstone(b.st.salt, what))
 }
 
-// remember keeps a hash, and reports whether it is new. Hashes are kept in one bucket a day, so that
-// forgetting them drops a bucket. Only the days that have a bucket are looked at: retention may be given
-// in years.
-func (b *batch) remember(received time.Time, id []byte) bool {
+// remembered looks a hash up. Hashes are kept in one bucket a day, so that forgetting them drops a bucket. Only
+// the days that have a bucket are looked at: retention may be given in years.
+func (b *batch) remembered(received time.Time, id []byte) bool {
 	days := b.tx.Bucket(bucketMessages)
 	c := days.Cursor()
 	for k, _ := c.Seek(dayKey(received.Add(-b.st.rules.MessageIDs))); k != nil; k, _ = c.Next() {
 		if days.Bucket(k).Get(id) != nil {
-			return false
+			return true
 		}
 	}
-	ids, err := days.CreateBucketIfNotExists(dayKey(received))
+	return false
+}
+
+// remember keeps a hash, and reports whether it is new.
+func (b *batch) remember(received time.Time, id []byte) bool {
+	if b.remembered(received, id) {
+		return false
+	}
+	ids, err := b.tx.Bucket(bucketMessages).CreateBucketIfNotExists(dayKey(received))
 	if err != nil {
 		b.err = err
 		return true
