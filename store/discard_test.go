@@ -214,3 +214,20 @@ func TestADiscardDoesNotDependOnBatches(t *testing.T) {
 		t.Errorf("one by one MoEngage is told %q, all at once %q", dumps[0], dumps[1])
 	}
 }
+
+// TestADiscardUnderWayDoesNotShrinkTheAudience: those who are still to be readmitted are members of the new
+// window, so that two who leave are not most of it.
+func TestADiscardUnderWayDoesNotShrinkTheAudience(t *testing.T) {
+	b := peopled(t, watched(SendAttribute), 10)
+	b.receive(leaves(0, 70), leaves(1, 70), leaves(2, 70), leaves(3, 70), leaves(4, 70), leaves(5, 70))
+	b.swept()
+	c, err := b.commission(context.Background(), "vip", &order{verb: orderDiscard, received: minute(75)}, false, false)
+	must(t, err)
+	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
+	must(t, b.Applied(context.Background()))
+	b.receive(leaves(6, 76), leaves(7, 76))
+	if b.guardHolds() {
+		t.Error("two of ten left, and the guard holds their exits")
+	}
+	recount(t, b)
+}

@@ -329,11 +329,13 @@ func (b *batch) wantMember(u *user, x *field, p *Policy, e *entry, c *cause) {
 // first is readmitted first, so that it makes no difference when they come.
 func (b *batch) decide(f *field, c *cause, o *order) {
 	b.endSweep(f)
+	members := f.members
 	f.watch.undone = recordRange{}
 	if o.verb == orderDiscard && !f.watch.tripped.IsZero() {
 		f.watch.undone = recordRange{f.watch.seq, c.seq}
+		members += f.watch.left // they are members in the new window, whenever the order comes to them
 	}
-	f.watch.begin(o.received, c.seq, f.members)
+	f.watch.begin(o.received, c.seq, members)
 	b.touch(f)
 }
 

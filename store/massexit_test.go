@@ -420,3 +420,25 @@ func TestAnExitHeldBehindAnEnterInFlightLeavesTheHeadRight(t *testing.T) {
 	b.sound()
 	b.wantNoTrouble()
 }
+
+// TestAReleasedExitLeavesBehindWhatIsQueued: without collapse every membership leaves, and an exit that was
+// held must not overtake the return that was queued before it.
+func TestAReleasedExitLeavesBehindWhatIsQueued(t *testing.T) {
+	r := watched(SendBoth)
+	r.Defaults.Collapse = false
+	b := peopled(t, r, 6)
+	b.receive(leaves(0, 70), enters(0, 71), leaves(1, 72), leaves(2, 73), leaves(3, 74), leaves(0, 75))
+	b.swept()
+	b.decide(false)
+	b.drainToday()
+	said := newMoengage()
+	for _, d := range b.sent {
+		said.take(d)
+	}
+	for i := range 4 {
+		if got := said.attributes[fmt.Sprintf("user%d.vip", i)]; got != "false" {
+			t.Errorf("user%d left, and MoEngage holds %q", i, got)
+		}
+	}
+	recount(t, b)
+}

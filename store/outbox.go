@@ -273,6 +273,9 @@ func (b *batch) release(u *user, f *field, p *Policy, ch *stored, at time.Time) 
 	ch.Reason, ch.Sentence = "", ""
 	ch.lane = b.laneOf(u, f, p.Job, ch.Transition)
 	e := b.entry(u, f.number)
+	if ch.inRow() && ch.Kind == KindAttribute && e.loose > 0 { // behind what is queued, which was said before it
+		e.waiting, ch.loose = ticket{}, true
+	}
 	if ch.inRow() {
 		b.write(u, f.number)
 		if e.flying.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
