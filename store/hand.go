@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -114,9 +115,19 @@ func (b *batch) retry(ch *stored) {
 	if f == nil {
 		return
 	}
-	e := b.entry(u, ch.field)
+	e, p := b.entry(u, ch.field), b.st.rules.For(f.key, f.id)
 	b.withdraw(ch)
-	ch.lane = b.laneOf(u, f, b.st.rules.For(f.key, f.id).Job, ch.Transition)
+	if b.outdated(u, f, e, &p, ch) {
+		if ch.inRow() {
+			e.waiting = ticket{}
+			b.write(u, ch.field)
+		} else {
+			b.remove(b.queue, queueKey(u.key, laneParked, ch.ID))
+		}
+		b.close(u, ch, StateSuperseded, b.now)
+		return
+	}
+	ch.lane = b.laneOf(u, f, p.Job, ch.Transition)
 	ch.State, ch.Attempts, ch.Alone, ch.Reason, ch.Sentence, ch.Answer = StatePending, 0, 0, "", "", Answer{}
 	if ch.inRow() {
 		b.await(u, e, ch)
@@ -129,6 +140,20 @@ func (b *batch) retry(ch *stored) {
 		b.write(u, ch.field)
 	}
 	b.enqueue(u, ch)
+}
+
+// outdated reports whether a newer value than a parked attribute's has left, or leaves first. Without collapse
+// that one has no successor, and MoEngage would keep it. What is queued later leaves behind it.
+func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) bool {
+	s := e.spoken(p, SendAttribute, keptIdentify)
+	if ch.Kind != KindAttribute || s == nil || s.seq <= ch.ID.Seq {
+		return false
+	}
+	if e.loose > 0 && slices.ContainsFunc(b.queuedOf(u, f), func(x *stored) bool { return x.loose && x.ID.Compare(ch.ID) > 0 }) {
+		return false
+	}
+	value, send := p.sendable(s.value)
+	return send && !bytes.Equal(value, ch.Value)
 }
 
 // repeatCohorts has a user's cohorts told again behind a change that was parked, and is sent after all or has

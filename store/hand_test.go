@@ -199,3 +199,34 @@ func TestAUsersPageSaysThatItsHistoryIsCut(t *testing.T) {
 		}
 	}
 }
+
+// TestARetriedChangeDoesNotUndoANewerOne: without collapse a parked exit has no successor, and what was said
+// after it has left by the time it is sent again.
+func TestARetriedChangeDoesNotUndoANewerOne(t *testing.T) {
+	r := rules(SendAttribute)
+	r.Defaults.Collapse = false
+	b := open(t, r)
+	b.receive(event("ann", "vip", true, 1))
+	b.drain()
+	b.receive(event("ann", "vip", false, 2))
+	b.settle(b.take(), Parked)
+	b.receive(event("ann", "vip", true, 3))
+	b.drain()
+	info, err := b.User("ann")
+	must(t, err)
+	for _, c := range info.Pending {
+		id, err := ParseID(c.ID)
+		must(t, err)
+		must(t, b.Retry(context.Background(), time.Now(), []ID{id}))
+	}
+	must(t, b.Applied(context.Background()))
+	b.drainToday()
+	them := newMoengage()
+	for _, d := range b.sent {
+		them.take(d)
+	}
+	if got := them.attributes["ann.vip"]; got != "true" {
+		t.Errorf("ann is a member, and MoEngage holds %q", got)
+	}
+	recount(t, b)
+}
