@@ -60,7 +60,7 @@ var reasons = []reason{
 	{code: "anonymous", means: "The event has an anonymousId and no userId.", do: "Set anonymous = \"use_anonymous_id\" or \"ignore\" in [defaults] or in the computation's section." + retryEvent},
 	{code: "email_only", means: "The event names its user by an e-mail address alone.", do: "Set email_only = \"use_email\" or \"ignore\" in [defaults] or in the computation's section." + retryEvent},
 	{code: "bad_user_id", means: "The id of the user is neither a text nor a number, or has control characters or half a character in it: no command could name the user, and two users could look like one.", do: "Correct the mapping of the id in Segment." + retryEvent},
-	{code: "bad_value", means: "A value of the event is a number beyond what a double holds (1.8e308), which readers of JSON refuse or make infinity of.", do: "Look at what computes the value." + retryEvent},
+	{code: "bad_value", means: "A value of the event is a number beyond what a double holds (1.8e308), which readers of JSON refuse or make infinity of.", do: "Look at what computes the value. The number stays in this event, so reading it again changes nothing: the next event about the user says anew what holds, and `personasync outbox drop ID` removes this one."},
 	{code: "account_level", means: "The event is about an account, and MoEngage knows users only.", do: "Turn on identify or track calls for this audience in Segment."},
 	{code: "no_values", means: "The event of a trait has no value.", do: "Map traits and properties whole in Segment's webhook settings." + retryEvent},
 	{code: "too_many_values", means: "The row of a SQL trait has more than 1,000 columns; Segment's have at most 25.", do: "Look at what builds these events." + retryEvent},

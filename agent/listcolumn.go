@@ -234,8 +234,8 @@ var spoilt = []struct {
 	is   *regexp.Regexp
 	what string
 }{
-	{regexp.MustCompile(`^[0-9]([.,][0-9]+)?[Ee]\+[0-9]+$|^[0-9]+[.,]0+$|^##+$`), "is what a spreadsheet made of a number: export the ids as text"},
-	{regexp.MustCompile(`^[-+=|\s]{3,}$`), "is drawn for people: have the database write CSV (psql --csv, mysql --batch)"},
+	{regexp.MustCompile(`^[0-9]([.,][0-9]+)?[Ee]\+[0-9]+$|^[0-9]+[.,]0+$|^[0-9]{1,3}(,[0-9]{3})+$|^##+$`), "is what a spreadsheet made of a number: export the ids as text"},
+	{regexp.MustCompile(`^[-+=|\s]{3,}$|^-\[ RECORD |^\*{3,} `), "is drawn for people: have the database write CSV (psql --csv, mysql --batch)"},
 	{regexp.MustCompile(`(?i)^\(?[0-9]+ row(s|\(s\))?([ )].*)?$`), "is what a database says of its answer: have it write the rows only (psql --csv, sqlcmd with SET NOCOUNT ON)"},
 	{regexp.MustCompile(`^'.+'$`), "stands in single quotes, which would become part of the id: CSV knows double quotes only"},
 }
