@@ -112,7 +112,7 @@ func (c *commission) flush(ctx context.Context) error {
 	c.words = c.words[:0]
 	before := c.ahead
 	c.ahead = c.s.inbox.last()
-	return c.s.appliedUpTo(ctx, before)
+	return c.s.appliedUpTo(ctx, before, true)
 }
 
 // report ends a commission.

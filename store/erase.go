@@ -46,7 +46,7 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 	if user == "" || len(user) > MaxUserID {
 		return r, fmt.Errorf("an id has 1 to %d bytes", MaxUserID)
 	}
-	if err := s.Applied(ctx); err != nil {
+	if err := s.appliedUpTo(ctx, s.inbox.last(), false); err != nil {
 		return r, err
 	}
 	now := s.now()

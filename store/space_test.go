@@ -285,3 +285,26 @@ func emptyDisk(t *testing.T, disk string) {
 	t.Helper()
 	must(t, os.Remove(filepath.Join(disk, "ballast")))
 }
+
+// TestAForgetOnAFullDiskSaysSo: it waited in silence for somebody to make room.
+func TestAForgetOnAFullDiskSaysSo(t *testing.T) {
+	disk := tinyDisk(t, "24m")
+	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
+	b.reopen(rules(SendBoth))
+	t.Cleanup(func() { b.Store.Close() })
+	must(t, b.pauseWriter(func() { // so that it has not applied them when the disk is full
+		for i := range 100 {
+			must(t, b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)))
+		}
+		fillDisk(t, disk)
+	}))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := b.Forget(ctx, "during0"); !errors.Is(err, ErrFull) {
+		t.Errorf("a forget on a full disk says %v", err)
+	}
+	emptyDisk(t, disk)
+	must(t, b.Applied(t.Context()))
+	_, err := b.Forget(t.Context(), "during0")
+	must(t, err)
+}

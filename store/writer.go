@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -68,11 +69,15 @@ func (s *Store) writeLoop() {
 			if s.isBroken() {
 				return
 			}
+			if errors.Is(err, ErrFull) {
+				s.noRoom.Store(&err)
+			}
 			s.log.Error("the state could not be written; trying again", "err", err)
 			rested = false
 			rest.Reset(writeRetry)
 			continue
 		}
+		s.noRoom.Store(nil)
 		if apply || len(s.state.sweeping) > 0 {
 			rested = false
 			arrived := s.inbox.events() - received
