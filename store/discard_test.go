@@ -157,6 +157,31 @@ func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
 	recount(t, b)
 }
 
+// TestAReleaseFinishesADiscardThatWasCutShort: it sent the exits that the discard had not come to, and nobody was
+// readmitted any more.
+func TestAReleaseFinishesADiscardThatWasCutShort(t *testing.T) {
+	b, them := massExit(t, SendBoth|SendCohort, true, Delivered)
+	c, err := b.commission(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
+	must(t, err)
+	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
+	must(t, b.Applied(context.Background()))
+	b.reopen(watched(SendBoth | SendCohort))
+	b.decide(false)
+	b.wantHeld(0)
+	list, err := b.Computations()
+	must(t, err)
+	if list[0].Members != 100 {
+		t.Errorf("%d of 100 are members", list[0].Members)
+	}
+	b.tell(them)
+	for _, user := range []string{"user00.vip", "user59.vip", "user99.vip"} {
+		if got := them.attributes[user]; got != "true" {
+			t.Errorf("MoEngage holds %s %q", user, got)
+		}
+	}
+	recount(t, b)
+}
+
 // TestADiscardMakesNobodyAMemberWhoNeverWas: Segment fans exits out to identifiers that nobody has heard of.
 func TestADiscardMakesNobodyAMemberWhoNeverWas(t *testing.T) {
 	b := peopled(t, watched(SendAttribute), 6)

@@ -139,6 +139,10 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 	o := &order{verb: orderRelease, received: time.Now()}
 	if discard {
 		o.verb = orderDiscard
+	} else if !dryRun { // a release would let go of what the discard had not come to
+		if err := s.finishDiscard(ctx, key, progress); err != nil {
+			return r, err
+		}
 	}
 	c, err := s.commission(ctx, key, o, false, dryRun)
 	if err != nil {
@@ -194,18 +198,18 @@ func (c *commission) decideHeld(ctx context.Context, until uint64, progress func
 
 // discard makes everybody a member again who left in the window.
 func (c *commission) discard(ctx context.Context, progress func(done, total int64)) error {
-	w, err := c.watch(ctx)
-	if err == nil && w.undone != (recordRange{}) && !c.dry {
-		err = c.readmit(ctx, w.undone, progress)
-	}
-	if err != nil {
-		return err
-	}
 	if c.dry {
+		w, err := c.watch(ctx)
+		if err != nil {
+			return err
+		}
 		if !w.tripped.IsZero() {
 			w.undone = recordRange{w.seq, c.s.inbox.last() + 1}
 		}
 		return c.readmit(ctx, w.undone, progress)
+	}
+	if err := c.finish(ctx, progress); err != nil {
+		return err
 	}
 	if err := c.s.order(ctx, appendOrder(nil, c.o)); err != nil {
 		return err
@@ -213,10 +217,29 @@ func (c *commission) discard(ctx context.Context, progress func(done, total int6
 	if err := c.s.Applied(ctx); err != nil {
 		return err
 	}
-	if w, err = c.watch(ctx); err != nil {
+	w, err := c.watch(ctx)
+	if err != nil {
 		return err
 	}
 	return c.readmit(ctx, w.undone, progress)
+}
+
+// finish readmits the users whom a discard that was cut short had not come to.
+func (c *commission) finish(ctx context.Context, progress func(done, total int64)) error {
+	w, err := c.watch(ctx)
+	if err != nil || w.undone == (recordRange{}) {
+		return err
+	}
+	return c.readmit(ctx, w.undone, progress)
+}
+
+// finishDiscard is finish for an order of another kind on the same audience.
+func (s *Store) finishDiscard(ctx context.Context, key string, progress func(done, total int64)) error {
+	c, err := s.commission(ctx, key, &order{verb: orderDiscard, received: time.Now()}, false, false)
+	if err != nil {
+		return err
+	}
+	return c.finish(ctx, progress)
 }
 
 // watch reads what the guard keeps of the audience, once it holds all that it will hold.
