@@ -143,13 +143,17 @@ func (b *batch) retry(ch *stored) {
 }
 
 // outdated reports whether a newer value than a parked attribute's has left, or leaves first. Without collapse
-// that one has no successor, and MoEngage would keep it. What is queued later leaves behind it.
+// that one has no successor, and MoEngage would keep it. A later one that is queued leaves behind it, unless it is
+// under way already.
 func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) bool {
 	s := e.spoken(p, SendAttribute, keptIdentify)
 	if ch.Kind != KindAttribute || s == nil || s.seq <= ch.ID.Seq {
 		return false
 	}
-	if e.loose > 0 && slices.ContainsFunc(b.queuedOf(u, f), func(x *stored) bool { return x.loose && x.ID.Compare(ch.ID) > 0 }) {
+	leavesBehind := func(x *stored) bool {
+		return x.loose && x.ID.Compare(ch.ID) > 0 && !b.st.underWay(x.road, u.id, x.ID)
+	}
+	if e.loose > 0 && slices.ContainsFunc(b.queuedOf(u, f), leavesBehind) {
 		return false
 	}
 	value, send := p.sendable(s.value)

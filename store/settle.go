@@ -85,6 +85,7 @@ func (l *landing) attribute(s seat, r Result) (again time.Time) {
 	l.b.write(l.u, s.number)
 	if r.Verdict == Delivered && l.unknown(f, &t) {
 		r = Result{Verdict: Untried}
+		e.told = told{kind: toldUncertain} // MoEngage may have known the user all the same
 	}
 	t.trouble = attempted(t.trouble, r, l.at)
 	switch r.Verdict {

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestARetriedAttributeDoesNotOverwriteANewerOne where attributes do not collapse: what was parked says what was true
+// then, and MoEngage keeps what comes last.
+func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
+	for _, send := range []Channels{SendAttribute, SendBoth, SendAsReceived} {
+		for _, turned := range []string{"off", "off later", "on later"} {
+			for _, underWay := range []bool{false, true} {
+				t.Run(fmt.Sprint(send, " ", turned, " ", underWay), func(t *testing.T) {
+					rulesOf := func(collapse bool) Rules {
+						r := rules(send)
+						r.Defaults.Collapse = collapse
+						return r
+					}
+					b, them := open(t, rulesOf(turned == "off later")), newMoengage()
+					b.receive(event("ann", "vip", true, 1))
+					b.tell(them)
+					b.receive(event("ann", "vip", false, 2))
+					b.settle(b.take(), Parked)
+					must(t, b.SetRules(t.Context(), rulesOf(turned == "on later")))
+					b.receive(event("ann", "vip", true, 3), event("ann", "vip", false, 4))
+					b.tell(them)
+					b.receive(event("ann", "vip", true, 5))
+					if f := b.take(); underWay {
+						b.retriesParked()
+						for _, d := range f.Deliveries {
+							them.take(d)
+						}
+						b.settle(f, Delivered)
+					} else {
+						b.settle(f, Delivered)
+						for _, d := range f.Deliveries {
+							them.take(d)
+						}
+						b.retriesParked()
+					}
+					b.tell(them)
+					if got := them.attributes["ann.vip"]; got != "true" {
+						t.Errorf("MoEngage holds %q of a member", got)
+					}
+					if c := b.balance(); c.Changes.Pending+c.Changes.Parked > 0 {
+						t.Errorf("%+v", c.Changes)
+					}
+					recount(t, b)
+				})
+			}
+		}
+	}
+}
+
+// TestAReleasedExitFollowsTheEnterThatIsStillQueued where attributes do not collapse: MoEngage knew of no membership
+// when the exit was released, so it was taken for needless, and the enter left all the same.
+func TestAReleasedExitFollowsTheEnterThatIsStillQueued(t *testing.T) {
+	for _, send := range []Channels{SendAttribute, SendBoth, SendAsReceived} {
+		r := watched(send)
+		r.Defaults.Collapse = false
+		b := peopled(t, r, 6)
+		them := newMoengage()
+		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
+		b.swept()
+		b.receive(enters(9, 74), leaves(9, 75))
+		b.decide(false)
+		b.tell(them)
+		if got := them.attributes["user9.vip"]; got == "true" {
+			t.Errorf("send %d: MoEngage holds %q of somebody who left", send, got)
+		}
+		b.balance()
+		recount(t, b)
+	}
+}
+
+// TestABaselineIsNotUndoneByWhatIsStillQueued where attributes do not collapse: what waits was true before the list.
+func TestABaselineIsNotUndoneByWhatIsStillQueued(t *testing.T) {
+	r := rules(SendAttribute)
+	r.Defaults.Collapse = false
+	b, them := open(t, r), newMoengage()
+	b.receive(event("ann", "vip", true, 1))
+	b.tell(them)
+	b.receive(event("ann", "vip", false, 2))
+	b.imports(Import{Key: "vip", AsOf: minute(3), Users: users("ann"), Baseline: true})
+	b.wantMembers("vip", "ann")
+	b.tell(them)
+	if got := them.attributes["ann.vip"]; got != "true" {
+		t.Errorf("MoEngage holds %q of a member", got)
+	}
+	b.balance()
+	recount(t, b)
+}
+
+// TestACohortThatTookAStrangerIsToldOfTheExit: what it was told counted as nothing, because MoEngage may not have
+// known the user; and it may have.
+func TestACohortThatTookAStrangerIsToldOfTheExit(t *testing.T) {
+	b, them := open(t, rules(SendAttribute|SendCohort)), newMoengage()
+	b.receive(event("ann", "vip", true, 1))
+	b.settle(b.take(), Parked)
+	f := b.takeCohort(3 * time.Hour)
+	b.retriesParked()
+	for _, d := range f.Deliveries {
+		them.take(d)
+	}
+	b.settle(f, Delivered)
+	b.settle(b.take(), Parked)
+	f = b.takeCohort(5 * time.Hour)
+	b.settle(f, Parked)
+	b.receive(event("ann", "vip", false, 2))
+	b.tell(them)
+	if got := them.cohorts["ann.vip"]; got != "false" {
+		t.Errorf("the cohort holds %q of somebody who left", got)
+	}
+	recount(t, b)
+}
