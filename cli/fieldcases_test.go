@@ -61,9 +61,6 @@ type fieldOutcome struct {
 	Exit           *int
 }
 
-// stillWrong names the cases that do not end as they should yet.
-var stillWrong = map[string]bool{}
-
 func TestFieldCases(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "field-cases", "MANIFEST.json"))
 	if err != nil {
@@ -80,12 +77,6 @@ func TestFieldCases(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			f := runFieldCase(t, c)
-			if stillWrong[c.Name] {
-				if len(f.wrong) == 0 {
-					t.Error("this case ends as it should: take it off the list of those that do not")
-				}
-				t.Skip("known to be wrong: ", strings.Join(f.wrong, "\n"))
-			}
 			for _, w := range f.wrong {
 				t.Error(w)
 			}
