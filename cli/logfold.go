@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -24,6 +25,7 @@ const (
 type folder struct {
 	mu    sync.Mutex
 	kinds map[string]*kind
+	seq   uint64 // of the repeat that was folded last
 }
 
 // kind is a line and its repeats.
@@ -33,6 +35,7 @@ type kind struct {
 	begun  time.Time
 	folded int
 	last   slog.Record
+	seq    uint64 // of last: two may bear one time
 	write  func(slog.Record)
 }
 
@@ -62,7 +65,8 @@ func (f *folder) admits(origin string, r slog.Record, write func(slog.Record)) b
 	if !k.fault && !f.repeats(origin) {
 		return true
 	}
-	k.folded, k.last, k.write = k.folded+1, r.Clone(), write
+	f.seq++
+	k.folded, k.last, k.seq, k.write = k.folded+1, r.Clone(), f.seq, write
 	return false
 }
 
@@ -94,7 +98,7 @@ func (f *folder) flush(now time.Time, all bool) {
 		}
 	}
 	f.mu.Unlock()
-	slices.SortFunc(folded, func(a, b kind) int { return a.last.Time.Compare(b.last.Time) })
+	slices.SortFunc(folded, func(a, b kind) int { return cmp.Compare(a.seq, b.seq) })
 	for _, k := range folded {
 		k.last.AddAttrs(slog.Int("repeated", k.folded))
 		k.write(k.last)
