@@ -87,18 +87,23 @@ func TestListsAreReadInTheirManyForms(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := List{Name: tt.file, Column: tt.column, Input: strings.NewReader(tt.text)}
-			var got []string
-			for id, err := range l.Users() {
-				if err != nil {
-					id = fmt.Sprint("! ", err)
-				}
-				got = append(got, id)
-			}
-			if got := strings.Join(got, " "); got != tt.want {
+			if got := idsAndErrors(&l); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}
+}
+
+// idsAndErrors reads a list to its end: its ids, and behind a "!" what is wrong with it.
+func idsAndErrors(l *List) string {
+	var got []string
+	for id, err := range l.Users() {
+		if err != nil {
+			id = fmt.Sprint("! ", err)
+		}
+		got = append(got, id)
+	}
+	return strings.Join(got, " ")
 }
 
 // TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember: the lines that psql, mysql and sqlcmd draw, the
@@ -133,14 +138,7 @@ func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := List{Name: tt.file, Key: "gold_members", Column: tt.column, Input: strings.NewReader(tt.text)}
-			var got []string
-			for id, err := range l.Users() {
-				if err != nil {
-					id = fmt.Sprint("! ", err)
-				}
-				got = append(got, id)
-			}
-			if got := strings.Join(got, " "); got != tt.want {
+			if got := idsAndErrors(&l); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})
