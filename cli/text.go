@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"personasync/store"
 )
 
 // plain makes s harmless on a terminal: user ids and payloads come from outside, and may hold what a
@@ -33,15 +35,8 @@ func escape(s string, lines bool) string {
 	return b.String()
 }
 
-// argument writes s as one word of a command that a person may copy into a shell.
-func argument(s string) string {
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.:/@+%,=", r)
-	}) && s[0] != '-' {
-		return s
-	}
-	return "'" + strings.ReplaceAll(plain(s), "'", `'\''`) + "'"
-}
+// argument writes s as one word of a command that a person may copy into a shell from their terminal.
+func argument(s string) string { return store.ShellWord(plain(s)) }
 
 // indented lays JSON out for people, behind margin.
 func indented(raw []byte, margin string) string {
