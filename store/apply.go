@@ -254,17 +254,6 @@ func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, even
 	return fateTransition
 }
 
-// sendable is what leaves of a trait's value; send is false when nothing does.
-func (p *Policy) sendable(value []byte) (_ []byte, send bool) {
-	switch {
-	case !bytes.Equal(value, jsonNull), p.OnNull == NullUnset:
-		return value, true
-	case p.OnNull == NullEmpty:
-		return jsonEmpty, true
-	}
-	return nil, false
-}
-
 // hear takes in a word, and says what it amounts to. What is kept of a time beyond believable is older.
 func (e *entry) hear(sort int, word statement, membership bool, believable int64) fate {
 	known := e.known(sort)
@@ -349,10 +338,6 @@ func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	if asEvent {
 		b.wantEvent(u, f, p, c, t, value, sort == keptTrack)
 	}
-}
-
-func (p *Policy) tooOld(e *Event) bool {
-	return p.MaxEventAge > 0 && e.Received.Sub(e.Time) > p.MaxEventAge
 }
 
 // wantEvent makes an event change: the event that was received, or one made up so that it is the same

@@ -38,14 +38,14 @@ func (c *stored) encode(buf []byte) []byte {
 	buf = putString(buf, c.MessageID)
 	buf = putTime(putUint(buf, uint64(c.Attempts)), c.NextAttempt)
 	buf = putString(putString(buf, c.Reason), c.Sentence)
-	buf = c.Answer.encode(buf)
+	buf = putAnswer(buf, &c.Answer)
 	buf = putTime(buf, c.Closed)
 	buf = putUint(putID(buf, c.Successor), c.prev)
 	buf = putBytes(buf, c.raw)
 	return seal(putUint(buf, uint64(c.Alone)), start)
 }
 
-func (a *Answer) encode(buf []byte) []byte {
+func putAnswer(buf []byte, a *Answer) []byte {
 	buf = putUint(buf, uint64(a.Status))
 	buf = putString(putString(buf, a.RequestID), a.Body)
 	return putTime(buf, a.At)

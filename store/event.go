@@ -166,3 +166,11 @@ func (e *Event) Bytes(s Span) []byte {
 	}
 	return e.Raw[s.Off : s.Off+s.Len : s.Off+s.Len]
 }
+
+// membership reports whether a computation of the class is something that users are in. A journey's steps
+// are told by either class (research: journeys of the first kind), so the two are one.
+func (c Class) membership() bool { return c != ClassTrait }
+
+// MaxUserID is the longest user id the store takes, in bytes; the door parks longer ones. bbolt would
+// refuse keys above 32 KiB, and the whole batch with them.
+const MaxUserID = 512

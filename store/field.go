@@ -248,8 +248,6 @@ func (r *registry) claim(f *field, rules *Rules) {
 	}
 }
 
-func (p *Policy) sendsAttributes() bool { return p.Send&(SendAttribute|SendAsReceived) != 0 }
-
 // rival returns the field that f would fight with, nil when there is none: over a name that the other
 // speaks under by right, or over a key that the other had first and that the config does not tell apart.
 func (r *registry) rival(f *field, p *Policy, rules *Rules) *field {
@@ -361,10 +359,6 @@ func (r *registry) keyed(e *Event) (found *field, ambiguous bool) {
 
 // mayBeOne reports whether two names of a space, or two ids, can be of one computation: "" is not known.
 func mayBeOne(x, y string) bool { return x == "" || y == "" || x == y }
-
-// membership reports whether a computation of the class is something that users are in. A journey's steps
-// are told by either class (research: journeys of the first kind), so the two are one.
-func (c Class) membership() bool { return c != ClassTrait }
 
 // otherClass returns the computation that an event would make values of a membership for, or the other way
 // round, nil when there is none. f is what the event speaks of, nil when that is not known; its id may still

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
 	"slices"
 )
 
@@ -21,23 +20,6 @@ func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fa
 		}
 	}
 	return result
-}
-
-// forwardedTraits are the traits of an event of the computation key that the policy sends along.
-func (p *Policy) forwardedTraits(key string, e *Event) map[string]json.RawMessage {
-	if len(p.ForwardTraits) == 0 || e.Call != CallIdentify || p.Send == SendNone || e.Object.Len == 0 {
-		return nil
-	}
-	var traits map[string]json.RawMessage
-	if json.Unmarshal(e.Bytes(e.Object), &traits) != nil {
-		return nil
-	}
-	all := slices.Contains(p.ForwardTraits, "*")
-	maps.DeleteFunc(traits, func(name string, _ json.RawMessage) bool {
-		own := name == key || slices.ContainsFunc(e.Columns, func(c Column) bool { return c.Name == name })
-		return own || !all && !slices.Contains(p.ForwardTraits, name)
-	})
-	return traits
 }
 
 // spoken reports whether a computation, or a column of one, is called like a trait and speaks under its

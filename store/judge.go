@@ -12,13 +12,6 @@ type statement struct {
 	seq     uint64 // inbox record that last changed the value
 }
 
-var (
-	jsonTrue  = []byte("true")
-	jsonFalse = []byte("false")
-	jsonNull  = []byte("null")
-	jsonEmpty = []byte(`""`)
-)
-
 func (s *statement) in() bool { return s != nil && bytes.Equal(s.value, jsonTrue) }
 
 // believable is the latest time that a word kept of a user can be of, as far as a record may know. What is

@@ -6,10 +6,6 @@ import "encoding/binary"
 // can be handed to a lane, a file or another engine later. It is on disk: it never changes.
 const Partitions = 64
 
-// MaxUserID is the longest user id the store takes, in bytes; the door parks longer ones. bbolt would
-// refuse keys above 32 KiB, and the whole batch with them.
-const MaxUserID = 512
-
 // userKey is where everything of a user sorts: partition, length, id. With the length before it no
 // id is a prefix of another's keys.
 func userKey(id string) []byte {

@@ -36,7 +36,7 @@ func (b *batch) waiting(u *user, most int) (list []*stored, more bool) {
 	list = b.tickets(u)
 	for _, s := range [...]State{StateHeld, StateParked, StatePending} {
 		c := b.queue.Cursor()
-		for k, v := c.Seek(s.queueOf(u)); bytes.HasPrefix(k, u.key); k, v = c.Next() {
+		for k, v := c.Seek(queueStart(s, u)); bytes.HasPrefix(k, u.key); k, v = c.Next() {
 			ch, place := b.queuedAt(u, k, v)
 			if place != s {
 				break
@@ -65,7 +65,7 @@ func (l *Listing) ofUser(b *batch) {
 		if l.ticketsOf(b, u); l.full() {
 			return
 		}
-		l.at = cursor{key: l.filter.State.queueOf(u)}
+		l.at = cursor{key: queueStart(l.filter.State, u)}
 	}
 	l.queueOf(b, u)
 }
@@ -88,8 +88,8 @@ func (l *Listing) ticketsOf(b *batch, u *user) {
 
 func byID(x, y *stored) int { return x.ID.Compare(y.ID) }
 
-// queueOf is where a user's queue begins with what is in a state.
-func (s State) queueOf(u *user) []byte {
+// queueStart is where a user's queue begins with what is in a state.
+func queueStart(s State, u *user) []byte {
 	lane := laneDefault
 	switch s {
 	case StateParked:

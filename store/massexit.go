@@ -17,13 +17,6 @@ import (
 // batches, in the order of the locator (sweep). Until that is done, whoever is touched or taken is
 // held first, so that when the sweep comes by makes no difference.
 
-// Guard is when an audience's exits are held. The zero value never does.
-type Guard struct {
-	Share  float64       `json:"share"` // hold when more than this share of the most members leaves; 0: off …
-	Count  uint64        `json:"count"` // … and at least this many …
-	Window time.Duration `json:"window"`
-}
-
 // exitWatch is what the guard keeps of an audience.
 type exitWatch struct {
 	since   time.Time // when the window began, by receipt; zero before the first
@@ -69,10 +62,6 @@ func (w *exitWatch) begin(since time.Time, seq, members uint64) {
 func (w *exitWatch) mayUndo(seq uint64, before int64) bool {
 	open := !w.tripped.IsZero() || w.since.UnixNano() >= before
 	return seq != 0 && seq >= w.seq && open || w.undone.has(seq)
-}
-
-func (r *Rules) guards(p *Policy) bool {
-	return r.Guard.Share > 0 && r.Guard.Window > 0 && !p.Unguarded && p.Send != SendNone
 }
 
 // openWindow sees to it that the record being applied falls into f's window.
@@ -417,9 +406,9 @@ func (b *batch) countReadmitted(f *field, was bool) {
 	b.touch(f)
 }
 
-// tells reports whether a computation's membership is told by x: its own field or a channel.
-func (p *Policy) tells(x *field) bool {
-	switch x.kind() {
+// toldBy reports whether a policy tells MoEngage what f holds: the membership itself, or a channel of it.
+func (f *field) toldBy(p *Policy) bool {
+	switch f.kind() {
 	case KindCohort:
 		return p.Send.Has(SendCohort)
 	case KindList:

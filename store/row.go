@@ -300,7 +300,7 @@ func (t *trouble) shape() byte {
 func (t *trouble) encode(buf []byte) []byte {
 	buf = putTime(putUint(buf, uint64(t.attempts)), t.next)
 	buf = putString(putString(buf, t.reason), t.sentence)
-	buf = t.answer.encode(buf)
+	buf = putAnswer(buf, &t.answer)
 	if t.shape() == troubleAlone {
 		buf = putUint(buf, uint64(t.alone))
 	}

@@ -1,6 +1,12 @@
 package store
 
-import "time"
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+)
 
 // Channels is the set of ways in which a computation's transitions leave. Numbers are on disk.
 type Channels uint8
@@ -98,4 +104,49 @@ func (r *Rules) For(key, id string) Policy {
 		return r.Sections[byKey].Policy
 	}
 	return r.Defaults
+}
+
+// Guard is when an audience's exits are held. The zero value never does.
+type Guard struct {
+	Share  float64       `json:"share"` // hold when more than this share of the most members leaves; 0: off …
+	Count  uint64        `json:"count"` // … and at least this many …
+	Window time.Duration `json:"window"`
+}
+
+func (p *Policy) sendsAttributes() bool { return p.Send&(SendAttribute|SendAsReceived) != 0 }
+
+// sendable is what leaves of a trait's value; send is false when nothing does.
+func (p *Policy) sendable(value []byte) (_ []byte, send bool) {
+	switch {
+	case !bytes.Equal(value, jsonNull), p.OnNull == NullUnset:
+		return value, true
+	case p.OnNull == NullEmpty:
+		return jsonEmpty, true
+	}
+	return nil, false
+}
+
+func (p *Policy) tooOld(e *Event) bool {
+	return p.MaxEventAge > 0 && e.Received.Sub(e.Time) > p.MaxEventAge
+}
+
+// forwardedTraits are the traits of an event of the computation key that the policy sends along.
+func (p *Policy) forwardedTraits(key string, e *Event) map[string]json.RawMessage {
+	if len(p.ForwardTraits) == 0 || e.Call != CallIdentify || p.Send == SendNone || e.Object.Len == 0 {
+		return nil
+	}
+	var traits map[string]json.RawMessage
+	if json.Unmarshal(e.Bytes(e.Object), &traits) != nil {
+		return nil
+	}
+	all := slices.Contains(p.ForwardTraits, "*")
+	maps.DeleteFunc(traits, func(name string, _ json.RawMessage) bool {
+		own := name == key || slices.ContainsFunc(e.Columns, func(c Column) bool { return c.Name == name })
+		return own || !all && !slices.Contains(p.ForwardTraits, name)
+	})
+	return traits
+}
+
+func (r *Rules) guards(p *Policy) bool {
+	return r.Guard.Share > 0 && r.Guard.Window > 0 && !p.Unguarded && p.Send != SendNone
 }

@@ -10,6 +10,13 @@ import (
 // Values are kept as the JSON text that Segment sent, so that numbers keep their digits, and compared as
 // values: 450, 450.0 and 4.5e2 are one.
 
+var (
+	jsonTrue  = []byte("true")
+	jsonFalse = []byte("false")
+	jsonNull  = []byte("null")
+	jsonEmpty = []byte(`""`)
+)
+
 // SameValue reports whether two JSON texts say the same value, at any depth. Members of objects may be in
 // any order. Texts that are not JSON are the same when their bytes are.
 func SameValue(a, b []byte) bool {

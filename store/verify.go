@@ -77,15 +77,15 @@ func (b *batch) attributesOf(key string) (map[uint32]bool, error) {
 	p := b.st.rules.For(f.key, f.id)
 	numbers := make(map[uint32]bool)
 	for _, x := range b.st.registry.fields {
-		if x.space == f.space && x.key == f.key && x.id == f.id && !x.gone() && p.readable(x) {
+		if x.space == f.space && x.key == f.key && x.id == f.id && !x.gone() && x.readableBy(&p) {
 			numbers[x.number] = true
 		}
 	}
 	return numbers, nil
 }
 
-// readable reports whether what x tells can be read back.
-func (p *Policy) readable(x *field) bool { return x.kind() != KindCohort && p.tells(x) }
+// readableBy reports whether a policy tells what f holds, so that it can be read back.
+func (f *field) readableBy(p *Policy) bool { return f.kind() != KindCohort && f.toldBy(p) }
 
 // toldIn reports whether a row says that MoEngage was told of one of the fields.
 func (b *batch) toldIn(key, frame []byte, fields map[uint32]bool) bool {
@@ -279,7 +279,7 @@ func (b *batch) applyRepair(seq uint64, r *repair) {
 		}
 		p, e := b.st.rules.For(f.key, f.id), b.entry(u, f.number)
 		value, known := e.expected(&p)
-		if !known || e.moving() || !p.readable(f) {
+		if !known || e.moving() || !f.readableBy(&p) {
 			continue
 		}
 		t, s := TransitionValue, b.entry(u, b.st.registry.speaker(f).number).said(&p)

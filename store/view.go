@@ -196,3 +196,27 @@ type StatLine struct {
 
 	Samples []string `json:"samples"` // ids of a few of them
 }
+
+// Describe turns a change into its line of a listing.
+func (c *Change) Describe() ChangeInfo {
+	info := ChangeInfo{
+		ID: c.ID.String(), State: c.State.String(), Kind: c.Kind.String(), User: c.User, Computation: c.Computation,
+		Transition: c.Transition.String(), Value: c.Value, EventTime: timestamp(c.EventTime), ReceivedAt: timestamp(c.Received),
+		Attempts: c.Attempts, NextAttempt: timestamp(c.NextAttempt), Reason: c.Reason,
+	}
+	if info.Value == nil {
+		info.Value = json.RawMessage("null")
+	}
+	if cause := c.cause(); c.State == StateParked && cause != c.Reason {
+		info.Cause = cause
+	}
+	return info
+}
+
+// timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
