@@ -8,13 +8,13 @@ test:
 race:
 	CGO_ENABLED=1 go test -race ./...
 
-# About 25 minutes; writes docs/BENCHMARKS.md. `go run ./bench -quick` takes one.
+# About 25 minutes; writes docs/BENCHMARKS.md. `go run -C bench . -quick` takes one.
 bench:
-	go run ./bench
+	go run -C bench .
 
 # With 20 million users stored, too: about an hour and 20 GB of disk.
 bench-large:
-	go run ./bench -large
+	go run -C bench . -large
 
 # The static binary with its deb and rpm, in dist/.
 .PHONY: package systemd-test release release-test

@@ -19,7 +19,7 @@ type bench struct {
 	options
 	book    book
 	began   time.Time
-	root    string   // module
+	root    string   // of the product's module
 	home    string   // of all our data
 	work    string   // of this run's
 	program string   // what children run
@@ -33,9 +33,9 @@ const workPrefix = "run-"
 
 func newBench(ctx context.Context, o options) (*bench, error) {
 	b := &bench{options: o, book: make(book), began: time.Now(), events: make(map[uint64]*events)}
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "personasync").Output()
 	if err != nil {
-		return nil, fmt.Errorf("find the module (run this within it, with go in the path): %w", err)
+		return nil, fmt.Errorf("find the source of personasync (run `go run -C bench .` within it, with go in the path): %w", err)
 	}
 	b.root = strings.TrimSpace(string(root))
 	if b.home = o.dir; b.home == "" {
@@ -97,7 +97,7 @@ func inMemory(dir string) bool {
 }
 
 // build makes the program that children run: this one, with SQLite where there is a C compiler. The
-// tag keeps SQLite's minute of C out of `go test ./...`.
+// tag keeps SQLite's minute of C out of vet and tests.
 func (b *bench) build(ctx context.Context) (err error) {
 	if b.program, err = os.Executable(); err != nil || haveSQLite {
 		return err
@@ -114,7 +114,7 @@ func (b *bench) build(ctx context.Context) (err error) {
 	}
 	b.say("building with SQLite; the first time takes a minute")
 	program := filepath.Join(b.work, "bench")
-	if err := b.goBuild(ctx, nil, "-tags", "sqlite", "-o", program, "./bench"); err != nil {
+	if err := b.goBuild(ctx, nil, "-C", "bench", "-tags", "sqlite", "-o", program, "."); err != nil {
 		b.notice("SQLite could not be built, so it is not compared with: %v", err)
 		return ctx.Err()
 	}

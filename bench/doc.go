@@ -2,9 +2,11 @@
 
 // Command bench measures the agent beside what else could have been built, side by side in one run:
 //
-//	go run ./bench                      everything, about 25 minutes on two cores; writes docs/BENCHMARKS.md
-//	go run ./bench -quick -only ack     a first look in half a minute
-//	go run ./bench -large               with 20 million users stored, too
+//	go run -C bench .                      everything, about 25 minutes on two cores; writes docs/BENCHMARKS.md
+//	go run -C bench . -quick -only ack     a first look in half a minute
+//	go run -C bench . -large               with 20 million users stored, too
+//
+// It is a module of its own, so that the product's go.mod lists only what the product needs.
 //
 // # Who runs
 //

@@ -9,10 +9,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"personasync/agent/segment"
@@ -246,19 +248,23 @@ func (b *bench) kept(ctx context.Context, name string, count int) (string, error
 
 // storeVersion names the source that decides what a seed looks like.
 func (b *bench) storeVersion() (string, error) {
-	files, err := filepath.Glob(filepath.Join(b.root, "store", "*.go"))
+	files := []string{filepath.Join(b.root, "bench", "seed.go"), filepath.Join(b.root, "bench", "event.go")}
+	err := filepath.WalkDir(filepath.Join(b.root, "store"), func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			files = append(files, path)
+		}
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
 	hash := sha256.New()
-	for _, f := range append(files, filepath.Join(b.root, "bench", "seed.go"), filepath.Join(b.root, "bench", "event.go")) {
+	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {
 			return "", err
 		}
-		if !bytes.HasSuffix([]byte(f), []byte("_test.go")) {
-			hash.Write(text)
-		}
+		hash.Write(text)
 	}
 	return fmt.Sprintf("%x", hash.Sum(nil)[:6]), nil
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Whole processes are compared in bench/; these measure one part each, for a profile.
+// Whole processes are compared by the module bench; these measure one part each, for a profile.
 
 func openForBenchmark(b *testing.B, send Channels) *Store {
 	b.Helper()
