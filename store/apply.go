@@ -11,19 +11,6 @@ import (
 // record's receipt is the only "now". So the same records give the same state in whatever batches,
 // and a crash between two commits repeats the work and not its effect.
 
-// fate is the term of the ledger that an accepted event ends in, the weightier the greater. Numbers are on
-// disk, one greater.
-type fate uint8
-
-const (
-	fateIgnored fate = iota
-	fateStale
-	fateDuplicate
-	fateUnchanged
-	fateTransition
-	fateParked
-)
-
 func (b *batch) apply(rec record, frame []byte) {
 	b.st.applied, b.bulk = rec.seq, rec.event == nil
 	switch {
@@ -57,24 +44,6 @@ func (b *batch) apply(rec record, frame []byte) {
 	came := b.applyEvent(&cause{seq: rec.seq, event: rec.event}, frame)
 	b.verdict(rec.seq, came)
 	l.count(came)
-}
-
-// count adds one to the term of what an event came to.
-func (l *EventLedger) count(came fate) {
-	switch came {
-	case fateTransition:
-		l.Transitions++
-	case fateUnchanged:
-		l.Unchanged++
-	case fateDuplicate:
-		l.Duplicate++
-	case fateStale:
-		l.Stale++
-	case fateParked:
-		l.Parked++
-	case fateIgnored:
-		l.Ignored++
-	}
 }
 
 // applyDamaged parks a record whose checksum does not hold. It was accepted, so it is accounted for.
@@ -366,4 +335,16 @@ func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, 
 	default:
 		b.enqueue(u, ch)
 	}
+}
+
+// believable is the latest time that a word kept of a user can be of, as far as a record may know. What is
+// kept beyond it was written under a clock that was ahead, and is no fence: else a moment of a wrong clock
+// would make everything stale until the clock is there. A record whose own time lies ahead of its receipt came
+// in under a clock that was set back, and vouches for the times before it.
+func (b *batch) believable(c *cause) int64 {
+	at := b.now
+	if c.event.Time.After(at) {
+		at = c.event.Time
+	}
+	return at.Add(MaxAhead).UnixNano()
 }

@@ -210,17 +210,6 @@ func (h *head) backlog() (b Backlog) {
 	return b
 }
 
-// move replaces what a user adds to the backlog.
-func (b *Backlog) move(was, now Backlog) {
-	for _, term := range [...]struct {
-		total    *uint64
-		was, now uint64
-	}{{&b.Users, was.Users, now.Users}, {&b.Events, was.Events, now.Events}, {&b.Members, was.Members, now.Members}} {
-		*term.total += term.now
-		*term.total -= min(*term.total, term.was)
-	}
-}
-
 func (h *head) empty() bool {
 	return h.history == 0 && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0
 }

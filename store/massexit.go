@@ -286,13 +286,6 @@ func (b *batch) comeBack(u *user, f *field, p *Policy, en *entry, c *cause, sort
 	}
 }
 
-// readmit makes an exit a membership again. Its time stays, so that a newer event decides, but for a
-// nanosecond: at the same moment an exit beats an enter, and the exit may be delivered again.
-func (s *statement) readmit(seq uint64) {
-	s.value, s.time, s.seq = jsonTrue, s.time+1, seq
-	s.since = s.time
-}
-
 // wantMember has a target told that a user is a member, unless what MoEngage knows once everything pending
 // has left is just that.
 func (b *batch) wantMember(u *user, x *field, p *Policy, e *entry, c *cause) {

@@ -233,7 +233,7 @@ func (e *entry) encode(buf []byte) []byte {
 	buf = append(buf, e.column, shape)
 	for _, s := range e.kept {
 		if s != nil {
-			buf = s.encode(buf)
+			buf = putStatement(buf, s)
 		}
 	}
 	if shape&shapeTold != 0 {
@@ -252,14 +252,6 @@ func (e *entry) encode(buf []byte) []byte {
 		buf = putInt(buf, int64(e.left-e.newest().seq)) // nearly always 0
 	}
 	return buf
-}
-
-func (s *statement) encode(buf []byte) []byte {
-	buf = putBytes(buf, s.value)
-	buf = putInt(buf, s.time)
-	buf = putInt(buf, s.time-s.since)
-	buf = putString(buf, s.message)
-	return putUint(buf, s.seq)
 }
 
 func (t *ticket) encode(buf []byte) []byte {
@@ -391,4 +383,12 @@ func (r *reader) uint32() uint32 {
 	v := binary.BigEndian.Uint32(r.b)
 	r.b = r.b[4:]
 	return v
+}
+
+func putStatement(buf []byte, s *statement) []byte {
+	buf = putBytes(buf, s.value)
+	buf = putInt(buf, s.time)
+	buf = putInt(buf, s.time-s.since)
+	buf = putString(buf, s.message)
+	return putUint(buf, s.seq)
 }

@@ -97,28 +97,6 @@ func decodeLedger(frame []byte) (l ledger, err error) {
 	return l, r.done()
 }
 
-// of returns the term that counts changes in state s.
-func (c *ChangeLedger) of(s State) *uint64 {
-	switch s {
-	case StatePending:
-		return &c.Pending
-	case StateHeld:
-		return &c.Held
-	case StateParked:
-		return &c.Parked
-	case StateDelivered:
-		return &c.Delivered
-	case StateSuperseded:
-		return &c.Superseded
-	case StateCancelled:
-		return &c.Cancelled
-	case StateDropped:
-		return &c.Dropped
-	default:
-		return &c.Expired
-	}
-}
-
 // state is what apply keeps in memory beside the file: all of it can be read back, and is when a
 // transaction fails. Only the writer's goroutine touches it.
 type state struct {

@@ -7,56 +7,6 @@ import (
 
 // The types in this file are what inspection shows; their JSON names are the contract's.
 
-// EventLedger counts what became of accepted events: Accepted is the sum of the others.
-type EventLedger struct {
-	Accepted    uint64 `json:"accepted"`
-	Transitions uint64 `json:"transitions"`
-	Unchanged   uint64 `json:"unchanged"`
-	Duplicate   uint64 `json:"duplicate"`
-	Stale       uint64 `json:"stale"`
-	Ignored     uint64 `json:"ignored"`
-	Parked      uint64 `json:"parked"`
-	Discarded   uint64 `json:"discarded"`
-	Lost        uint64 `json:"lost"` // to damage, before they were applied
-}
-
-// ChangeLedger counts what became of changes: Created is the sum of the others.
-type ChangeLedger struct {
-	Created    uint64 `json:"created"`
-	Delivered  uint64 `json:"delivered"`
-	Superseded uint64 `json:"superseded"`
-	Cancelled  uint64 `json:"cancelled"`
-	Dropped    uint64 `json:"dropped"`
-	Expired    uint64 `json:"expired"`
-	Forgotten  uint64 `json:"forgotten"`
-	Pending    uint64 `json:"pending"`
-	Held       uint64 `json:"held"`
-	Parked     uint64 `json:"parked"`
-	Lost       uint64 `json:"lost"` // to damage
-}
-
-// Backlog is what is pending as MoEngage's limits will count it: users with attributes that wait, events,
-// and members of cohorts.
-type Backlog struct {
-	Users   uint64 `json:"users"`
-	Events  uint64 `json:"events"`
-	Members uint64 `json:"members"`
-}
-
-func (l *EventLedger) terms() uint64 {
-	return l.Transitions + l.Unchanged + l.Duplicate + l.Stale + l.Ignored + l.Parked + l.Discarded + l.Lost
-}
-
-// Balances reports whether Accepted is the sum of the other terms.
-func (l *EventLedger) Balances() bool { return l.Accepted == l.terms() }
-
-func (l *ChangeLedger) terms() uint64 {
-	return l.Delivered + l.Superseded + l.Cancelled + l.Dropped + l.Expired + l.Forgotten + l.Pending + l.Held + l.Parked + l.Lost
-}
-
-// Balances reports whether Created is the sum of the other terms.
-func (l *ChangeLedger) Balances() bool { return l.Created == l.terms() }
-
 // Counts is what the store knows of itself at one moment.
 type Counts struct {
 	Received  uint64    // events accepted at the door, applied or not

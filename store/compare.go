@@ -14,22 +14,17 @@ type statement struct {
 
 func (s *statement) in() bool { return s != nil && bytes.Equal(s.value, jsonTrue) }
 
-// believable is the latest time that a word kept of a user can be of, as far as a record may know. What is
-// kept beyond it was written under a clock that was ahead, and is no fence: else a moment of a wrong clock
-// would make everything stale until the clock is there. A record whose own time lies ahead of its receipt came
-// in under a clock that was set back, and vouches for the times before it.
-func (b *batch) believable(c *cause) int64 {
-	at := b.now
-	if c.event.Time.After(at) {
-		at = c.event.Time
-	}
-	return at.Add(MaxAhead).UnixNano()
-}
-
 // before takes from a word the time that it cannot be of: it is older than a moment.
 func (s *statement) before(at int64) {
 	s.time = at - 1
 	s.since = min(s.since, s.time)
+}
+
+// readmit makes an exit a membership again. Its time stays, so that a newer event decides, but for a
+// nanosecond: at the same moment an exit beats an enter, and the exit may be delivered again.
+func (s *statement) readmit(seq uint64) {
+	s.value, s.time, s.seq = jsonTrue, s.time+1, seq
+	s.since = s.time
 }
 
 // ruling is what a new word means beside what is known.

@@ -1,0 +1,56 @@
+package store
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Refusal is one kind of request that was refused for good, how often, and when last. It holds no
+// user id: route, code and status are of the program's own lists.
+type Refusal struct {
+	Route    string    `json:"route"`    // webhook, tracking, or other: a path that takes no events; "" for those that an older program counted, without a kind
+	Status   int       `json:"status"`   // of HTTP
+	Code     string    `json:"code"`     // of the answer
+	Delivery bool      `json:"delivery"` // it looked like a delivery of Segment's, so that an event was lost
+	Count    uint64    `json:"count"`    // ever
+	Last     time.Time `json:"last"`
+}
+
+func (r *Refusal) kind() Refusal {
+	return Refusal{Route: r.Route, Status: r.Status, Code: r.Code, Delivery: r.Delivery}
+}
+
+// Sentence names a kind in few words: "401 invalid_signature at webhook".
+func (r *Refusal) Sentence() string {
+	route := r.Route
+	if route == "other" {
+		route = "a path that takes no events"
+	}
+	text := fmt.Sprintf("%d %s at %s", r.Status, r.Code, route)
+	if !r.Delivery {
+		text += ", no delivery of Segment's"
+	}
+	return text
+}
+
+// Heard is when the newest event applied was received, of each route; zero before the first.
+type Heard struct{ Webhook, Tracking time.Time }
+
+// Last is the later of both.
+func (h Heard) Last() time.Time {
+	if h.Tracking.After(h.Webhook) {
+		return h.Tracking
+	}
+	return h.Webhook
+}
+
+// note adds an event.
+func (h *Heard) note(e *Event) {
+	at := &h.Webhook
+	if e.Tracking {
+		at = &h.Tracking
+	}
+	if e.Received.After(*at) {
+		*at = e.Received
+	}
+}

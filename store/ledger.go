@@ -1,0 +1,117 @@
+package store
+
+// The two ledgers: every accepted event and every change that was made stands in one column, for ever.
+
+// EventLedger counts what became of accepted events: Accepted is the sum of the others.
+type EventLedger struct {
+	Accepted    uint64 `json:"accepted"`
+	Transitions uint64 `json:"transitions"`
+	Unchanged   uint64 `json:"unchanged"`
+	Duplicate   uint64 `json:"duplicate"`
+	Stale       uint64 `json:"stale"`
+	Ignored     uint64 `json:"ignored"`
+	Parked      uint64 `json:"parked"`
+	Discarded   uint64 `json:"discarded"`
+	Lost        uint64 `json:"lost"` // to damage, before they were applied
+}
+
+// fate is the term of the ledger that an accepted event ends in, the weightier the greater. Numbers are on
+// disk, one greater.
+type fate uint8
+
+const (
+	fateIgnored fate = iota
+	fateStale
+	fateDuplicate
+	fateUnchanged
+	fateTransition
+	fateParked
+)
+
+// count adds one to the term of what an event came to.
+func (l *EventLedger) count(came fate) {
+	switch came {
+	case fateTransition:
+		l.Transitions++
+	case fateUnchanged:
+		l.Unchanged++
+	case fateDuplicate:
+		l.Duplicate++
+	case fateStale:
+		l.Stale++
+	case fateParked:
+		l.Parked++
+	case fateIgnored:
+		l.Ignored++
+	}
+}
+
+func (l *EventLedger) terms() uint64 {
+	return l.Transitions + l.Unchanged + l.Duplicate + l.Stale + l.Ignored + l.Parked + l.Discarded + l.Lost
+}
+
+// Balances reports whether Accepted is the sum of the other terms.
+func (l *EventLedger) Balances() bool { return l.Accepted == l.terms() }
+
+// ChangeLedger counts what became of changes: Created is the sum of the others.
+type ChangeLedger struct {
+	Created    uint64 `json:"created"`
+	Delivered  uint64 `json:"delivered"`
+	Superseded uint64 `json:"superseded"`
+	Cancelled  uint64 `json:"cancelled"`
+	Dropped    uint64 `json:"dropped"`
+	Expired    uint64 `json:"expired"`
+	Forgotten  uint64 `json:"forgotten"`
+	Pending    uint64 `json:"pending"`
+	Held       uint64 `json:"held"`
+	Parked     uint64 `json:"parked"`
+	Lost       uint64 `json:"lost"` // to damage
+}
+
+// of returns the term that counts changes in state s.
+func (c *ChangeLedger) of(s State) *uint64 {
+	switch s {
+	case StatePending:
+		return &c.Pending
+	case StateHeld:
+		return &c.Held
+	case StateParked:
+		return &c.Parked
+	case StateDelivered:
+		return &c.Delivered
+	case StateSuperseded:
+		return &c.Superseded
+	case StateCancelled:
+		return &c.Cancelled
+	case StateDropped:
+		return &c.Dropped
+	default:
+		return &c.Expired
+	}
+}
+
+func (l *ChangeLedger) terms() uint64 {
+	return l.Delivered + l.Superseded + l.Cancelled + l.Dropped + l.Expired + l.Forgotten + l.Pending + l.Held + l.Parked + l.Lost
+}
+
+// Balances reports whether Created is the sum of the other terms.
+func (l *ChangeLedger) Balances() bool { return l.Created == l.terms() }
+
+// Backlog is what is pending as MoEngage's limits will count it: users with attributes that wait, events,
+// and members of cohorts.
+type Backlog struct {
+	Users   uint64 `json:"users"`
+	Events  uint64 `json:"events"`
+	Members uint64 `json:"members"`
+}
+
+// move replaces what a user adds to the backlog.
+func (b *Backlog) move(was, now Backlog) {
+	for _, term := range [...]struct {
+		total    *uint64
+		was, now uint64
+	}{{&b.Users, was.Users, now.Users}, {&b.Events, was.Events, now.Events}, {&b.Members, was.Members, now.Members}} {
+		*term.total += term.now
+		*term.total -= min(*term.total, term.was)
+	}
+}
