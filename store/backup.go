@@ -17,6 +17,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
 )
 
 // A backup is one tar file, written front to back, so that it can go through a pipe:
@@ -268,7 +270,7 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		Reach(PointBackupSynced)
+		crashpoint.Reach(crashpoint.PointBackupSynced)
 		err = replaceable(path) // still: a large one takes minutes
 	}
 	if err == nil {
@@ -277,7 +279,7 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 	if err != nil {
 		return errors.Join(translate(err), os.Remove(f.Name()))
 	}
-	Reach(PointBackupNamed)
+	crashpoint.Reach(crashpoint.PointBackupNamed)
 	return syncDir(filepath.Dir(path))
 }
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
 )
 
 // backUp writes a backup of b and returns its path.
@@ -277,13 +279,13 @@ func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
 //
 // The backup may be another store's, as on a machine where the agent was started before the restore.
 func TestKilledDuringARestore(t *testing.T) {
-	for step, restored := range map[Point]bool{PointRestoreAside: false, PointRestorePlaced: true, PointRestoreMoved: true} {
+	for step, restored := range map[crashpoint.Point]bool{crashpoint.PointRestoreAside: false, crashpoint.PointRestorePlaced: true, crashpoint.PointRestoreMoved: true} {
 		t.Run(string(step), func(t *testing.T) { killRestore(t, step, restored, false) })
 		t.Run(string(step)+", of another store", func(t *testing.T) { killRestore(t, step, restored, true) })
 	}
 }
 
-func killRestore(t *testing.T, step Point, restored, another bool) {
+func killRestore(t *testing.T, step crashpoint.Point, restored, another bool) {
 	t.Parallel()
 	b := open(t, rules(SendBoth))
 	b.receive(event("ann", "vip", true, 1))
@@ -318,8 +320,8 @@ func TestRestoreChild(t *testing.T) {
 	if path == "" {
 		return
 	}
-	OnPoint(func(at Point) {
-		if at == Point(step) {
+	crashpoint.OnPoint(func(at crashpoint.Point) {
+		if at == crashpoint.Point(step) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
 )
 
 // Compaction writes state.db anew, without its free pages, while the store works on:
@@ -215,7 +217,7 @@ func (c *compaction) begin() (err error) {
 	if err != nil {
 		return errors.Join(err, c.to.Close(), os.Remove(c.path))
 	}
-	Reach(PointCompactBegun)
+	crashpoint.Reach(crashpoint.PointCompactBegun)
 	return nil
 }
 
@@ -244,7 +246,7 @@ func (c *compaction) copyAll(ctx context.Context) error {
 		c.tell(items)
 		time.Sleep(max(slicePause, time.Since(begun)))
 	}
-	Reach(PointCompactCopied)
+	crashpoint.Reach(crashpoint.PointCompactCopied)
 	return nil
 }
 
@@ -267,7 +269,7 @@ func (c *compaction) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
-	Reach(PointCompactReplayed)
+	crashpoint.Reach(crashpoint.PointCompactReplayed)
 	return nil
 }
 
@@ -300,14 +302,14 @@ func (c *compaction) swap() (old *bolt.DB, err error) {
 	if err := c.replay(context.Background(), 1); err != nil {
 		return nil, err
 	}
-	Reach(PointCompactSynced)
+	crashpoint.Reach(crashpoint.PointCompactSynced)
 	if old, err = c.takeName(); err != nil {
 		return nil, err
 	}
 	if err := syncDir(c.s.dir); err != nil {
 		return old, fmt.Errorf("sync the data directory: %w", err)
 	}
-	Reach(PointCompactSwapped)
+	crashpoint.Reach(crashpoint.PointCompactSwapped)
 	return old, nil
 }
 
@@ -327,7 +329,7 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 	if err := os.Rename(c.path, path); err != nil {
 		return nil, err
 	}
-	Reach(PointCompactRenamed)
+	crashpoint.Reach(crashpoint.PointCompactRenamed)
 	c.s.trace = nil
 	at.state = info
 	if c.s.arrival == nil {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
 )
 
 // mixedEvents is n events of every sort about few users, in an order that seed decides.
@@ -170,12 +172,12 @@ func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
 	}
 	life(plain, func(do func()) { do() })
 	life(compacted, func(do func()) {
-		OnPoint(func(at Point) {
-			if at == PointCompactCopied {
+		crashpoint.OnPoint(func(at crashpoint.Point) {
+			if at == crashpoint.PointCompactCopied {
 				do()
 			}
 		})
-		defer OnPoint(nil)
+		defer crashpoint.OnPoint(nil)
 		_, err := compacted.Compact(context.Background(), nil)
 		must(t, err)
 	})
@@ -320,7 +322,7 @@ func TestWhenAFileIsSparse(t *testing.T) {
 // TestKilledDuringCompaction kills a process at every step of a compaction, and finds all it had
 // written, and one state.db.
 func TestKilledDuringCompaction(t *testing.T) {
-	for _, step := range []Point{PointCompactBegun, PointCompactCopied, PointCompactReplayed, PointCompactSynced, PointCompactRenamed, PointCompactSwapped} {
+	for _, step := range []crashpoint.Point{crashpoint.PointCompactBegun, crashpoint.PointCompactCopied, crashpoint.PointCompactReplayed, crashpoint.PointCompactSynced, crashpoint.PointCompactRenamed, crashpoint.PointCompactSwapped} {
 		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
 			b := open(t, rules(SendBoth))
@@ -354,8 +356,8 @@ func TestCompactionChild(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	OnPoint(func(at Point) {
-		if at == Point(step) {
+	crashpoint.OnPoint(func(at crashpoint.Point) {
+		if at == crashpoint.Point(step) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"personasync/store/crashpoint"
 )
 
 // mentions names the files that hold a text.
@@ -160,18 +162,18 @@ func TestASenderIsNotForgottenWhileAForgetTurnsTheInboxOver(t *testing.T) {
 	b := open(t, rules(SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	answer := make(chan error, 1)
-	OnPoint(func(p Point) {
-		if p != PointSegmentNamed {
+	crashpoint.OnPoint(func(p crashpoint.Point) {
+		if p != crashpoint.PointSegmentNamed {
 			return
 		}
-		OnPoint(nil)
+		crashpoint.OnPoint(nil)
 		go func() { answer <- b.Append(t.Context(), event("bob", "vip", true, 2)) }()
 		for len(b.inbox.requests) == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(20 * time.Millisecond) // until it has found the turn taken
 	})
-	defer OnPoint(nil)
+	defer crashpoint.OnPoint(nil)
 	must(t, b.inbox.turnOver())
 	select {
 	case err := <-answer:

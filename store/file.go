@@ -15,6 +15,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"personasync/store/crashpoint"
 )
 
 // Format is the version of the files. It changes when an older binary could not read them.
@@ -109,7 +111,7 @@ func createFile(path string, fill func(*bolt.DB) error) error {
 		err = os.Rename(temporary, path)
 	}
 	if err == nil {
-		Reach(PointSegmentNamed)
+		crashpoint.Reach(crashpoint.PointSegmentNamed)
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"personasync/store/crashpoint"
 )
 
 // inbox is the chain of segments that received records go through, in order. Whoever has the turn
@@ -304,7 +306,7 @@ func (in *inbox) write(group []*appendRequest) error {
 	if count == 0 { // a probe
 		return nil
 	}
-	Reach(PointAppended)
+	crashpoint.Reach(crashpoint.PointAppended)
 	in.mu.Lock()
 	if s.first == 0 {
 		s.first = first
@@ -492,7 +494,7 @@ func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keep
 			}
 		}
 		s.db.Close()
-		Reach(PointTrimmed)
+		crashpoint.Reach(crashpoint.PointTrimmed)
 		in.segments = in.segments[1:]
 	}
 	return nil

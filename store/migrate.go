@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
 )
 
 // An upgrade that changes how things are kept raises Format by one and adds the step that leads there.
@@ -48,7 +50,7 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 	if err := copyFile(db, backup); err != nil {
 		return roomless(fmt.Errorf("copy the state before its migration: %w", err))
 	}
-	Reach(PointMigrationCopied)
+	crashpoint.Reach(crashpoint.PointMigrationCopied)
 	log.Info("migrating the data", "from_format", format, "to_format", latest, "backup", backup)
 	err = db.Update(func(tx *bolt.Tx) error {
 		for i, step := range steps[format-1:] {
@@ -62,7 +64,7 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 		if err := sealTx(tx); err != nil {
 			return err
 		}
-		Reach(PointMigrationWritten)
+		crashpoint.Reach(crashpoint.PointMigrationWritten)
 		return nil
 	})
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
 )
 
 // TestEveryFormatHasTheStepThatLeadsThere, and a store of it that opens for ever.
@@ -158,7 +160,7 @@ func TestNoRoomForANewStoreIsNoFullDisk(t *testing.T) {
 // The state is of one format, the old or the new; of the old one, the program that wrote it opens it, finds
 // everything, and its ledger balances; and the next start brings it to the new one.
 func TestKilledWhileMigrating(t *testing.T) {
-	kills, anyMoment := 1, Point("any moment")
+	kills, anyMoment := 1, crashpoint.Point("any moment")
 	if os.Getenv("PERSONASYNC_TORTURE") != "" {
 		kills = 40
 	}
@@ -169,7 +171,7 @@ func TestKilledWhileMigrating(t *testing.T) {
 	must(t, s.Applied(t.Context()))
 	want := facts(t, s)
 	must(t, s.Close())
-	for _, point := range []Point{PointMigrationCopied, PointMigrationWritten, anyMoment} {
+	for _, point := range []crashpoint.Point{crashpoint.PointMigrationCopied, crashpoint.PointMigrationWritten, anyMoment} {
 		t.Run(string(point), func(t *testing.T) {
 			t.Parallel()
 			done := 0
@@ -259,8 +261,8 @@ func TestMigrationChild(t *testing.T) {
 	if path == "" {
 		return
 	}
-	OnPoint(func(at Point) {
-		if at == Point(step) {
+	crashpoint.OnPoint(func(at crashpoint.Point) {
+		if at == crashpoint.Point(step) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"personasync/store/crashpoint"
 )
 
 // A restore builds the store next to what is there, has it apply what the backup's inbox holds, checks
@@ -224,7 +226,7 @@ func (re *restoration) replace() error {
 	if err := os.Link(state, filepath.Join(aside, stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("keep the state aside: %w", err)
 	}
-	Reach(PointRestoreAside)
+	crashpoint.Reach(crashpoint.PointRestoreAside)
 	err := os.Rename(filepath.Join(re.staging, stateFile), state)
 	if err == nil {
 		err = syncDir(re.dir)
@@ -232,7 +234,7 @@ func (re *restoration) replace() error {
 	if err != nil {
 		return fmt.Errorf("put the restored state in place (what was there is in %s): %w", aside, err)
 	}
-	Reach(PointRestorePlaced)
+	crashpoint.Reach(crashpoint.PointRestorePlaced)
 	inboxes, _, err := segmentFiles(re.dir)
 	for _, path := range inboxes {
 		err = errors.Join(err, os.Rename(path, filepath.Join(aside, filepath.Base(path))))
@@ -240,6 +242,6 @@ func (re *restoration) replace() error {
 	if err = errors.Join(err, syncDir(re.dir)); err != nil {
 		return fmt.Errorf("move the old inbox aside (to %s): %w", aside, err)
 	}
-	Reach(PointRestoreMoved)
+	crashpoint.Reach(crashpoint.PointRestoreMoved)
 	return os.RemoveAll(aside)
 }

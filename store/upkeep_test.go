@@ -18,6 +18,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
 )
 
 // TestOrdersOfEverySortDuringUpkeep has operators give orders while the state is compacted and backed up
@@ -165,10 +167,10 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 	var whole string
 	for name, work := range map[string]func(b *bench, disk string, full func()) error{
 		"compaction, at its start": func(b *bench, _ string, full func()) error {
-			return atPointOf(PointCompactBegun, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
+			return atPointOf(crashpoint.PointCompactBegun, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
 		},
 		"compaction, before the swap": func(b *bench, _ string, full func()) error {
-			return atPointOf(PointCompactReplayed, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
+			return atPointOf(crashpoint.PointCompactReplayed, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
 		},
 		"backup to the same disk": func(b *bench, disk string, full func()) error {
 			return CreateBackup(b.dir, filepath.Join(disk, "backup.tar"), func(w io.Writer) error {
@@ -177,7 +179,7 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 			})
 		},
 		"forget": func(b *bench, _ string, full func()) error {
-			return atPointOf(PointCompactCopied, full, func() error { _, err := b.Forget(context.Background(), "user7"); return err })
+			return atPointOf(crashpoint.PointCompactCopied, full, func() error { _, err := b.Forget(context.Background(), "user7"); return err })
 		},
 		"import": func(b *bench, _ string, full func()) error {
 			full()
@@ -244,14 +246,14 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 }
 
 // atPointOf does something, and f once in the middle of it.
-func atPointOf(p Point, f func(), do func() error) error {
+func atPointOf(p crashpoint.Point, f func(), do func() error) error {
 	var once sync.Once
-	OnPoint(func(at Point) {
+	crashpoint.OnPoint(func(at crashpoint.Point) {
 		if at == p {
 			once.Do(f)
 		}
 	})
-	defer OnPoint(nil)
+	defer crashpoint.OnPoint(nil)
 	return do()
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
 )
 
 // One goroutine writes state.db. It applies what the inbox received, and it is the one door for
@@ -161,7 +163,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		}
 		woke, parked, aside, outsiders = b.woke, b.parkings, b.aside, b.outsiders
 		parkedAll = b.parkedAll
-		Reach(PointStateWritten)
+		crashpoint.Reach(crashpoint.PointStateWritten)
 		return b.err
 	}))
 	s.finished.Add(1)
@@ -172,7 +174,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		_ = s.readBack() // else before the next transaction
 		return err
 	}
-	Reach(PointCommitted)
+	crashpoint.Reach(crashpoint.PointCommitted)
 	s.inbox.others.Add(-min(outsiders, s.inbox.others.Load()))
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", errDamaged))

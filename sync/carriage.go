@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/crashpoint"
 )
 
 // Keys of log attributes. User ids have none: they are logged nowhere.
@@ -95,10 +96,10 @@ func (c *carriage) post(items []item) answer {
 		return answer{Meaning: rows[codeStay], at: time.Now()}
 	}
 	body := c.load.request(items)
-	store.Reach(store.PointDeparting)
+	crashpoint.Reach(crashpoint.PointDeparting)
 	started := time.Now()
 	a := c.client.post(c.lasting, body)
-	store.Reach(store.PointAnswered)
+	crashpoint.Reach(crashpoint.PointAnswered)
 	c.left = c.left || a.mayHaveLeft()
 	c.s.meter.settle(g, a.mayHaveLeft(), a.at)
 	names := c.users(items)
@@ -312,7 +313,7 @@ func (c *carriage) settle(o store.Outcome) {
 	for faults := 0; ; faults++ {
 		err := c.s.outbox.Settle(c.lasting, o)
 		if err == nil {
-			store.Reach(store.PointSettled)
+			crashpoint.Reach(crashpoint.PointSettled)
 			return
 		}
 		if c.lasting.Err() != nil || errors.Is(err, store.ErrClosed) {

@@ -20,6 +20,7 @@ import (
 
 	"personasync/agent"
 	"personasync/store"
+	"personasync/store/crashpoint"
 	"personasync/sync/sandbox"
 )
 
@@ -52,31 +53,31 @@ func obey(path string) {
 	}
 	var left atomic.Int64
 	left.Store(n)
-	store.OnPoint(func(p store.Point) {
-		if p == store.Point(point) && left.Add(-1) == 0 {
+	crashpoint.OnPoint(func(p crashpoint.Point) {
+		if p == crashpoint.Point(point) && left.Add(-1) == 0 {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
 	})
 }
 
-// How an agent ends beside at a store.Point.
+// How an agent ends beside at a Point.
 const (
-	killedAnywhere store.Point = "anywhere"
-	killedStarting store.Point = "while it starts"
-	killedSent     store.Point = "request sent"  // MoEngage never sees it
-	killedTaken    store.Point = "request taken" // MoEngage's answer is never read
+	killedAnywhere crashpoint.Point = "anywhere"
+	killedStarting crashpoint.Point = "while it starts"
+	killedSent     crashpoint.Point = "request sent"  // MoEngage never sees it
+	killedTaken    crashpoint.Point = "request taken" // MoEngage's answer is never read
 )
 
 // deaths is every way to end; those that need a day's worth of events come last.
-var deaths = []store.Point{
-	store.PointAppended, store.PointStateWritten, store.PointCommitted,
-	store.PointDeparting, killedSent, killedTaken, store.PointAnswered, store.PointSettled,
-	store.PointCompactBegun, store.PointCompactCopied, store.PointCompactReplayed,
-	store.PointCompactSynced, store.PointCompactRenamed, store.PointCompactSwapped,
-	store.PointBackupSynced, store.PointBackupNamed,
+var deaths = []crashpoint.Point{
+	crashpoint.PointAppended, crashpoint.PointStateWritten, crashpoint.PointCommitted,
+	crashpoint.PointDeparting, killedSent, killedTaken, crashpoint.PointAnswered, crashpoint.PointSettled,
+	crashpoint.PointCompactBegun, crashpoint.PointCompactCopied, crashpoint.PointCompactReplayed,
+	crashpoint.PointCompactSynced, crashpoint.PointCompactRenamed, crashpoint.PointCompactSwapped,
+	crashpoint.PointBackupSynced, crashpoint.PointBackupNamed,
 	killedAnywhere, killedStarting,
-	store.PointSegmentNamed, store.PointTrimmed,
+	crashpoint.PointSegmentNamed, crashpoint.PointTrimmed,
 }
 
 // plan is how long a torture test goes on: in its short form once through everything; in its long form,
@@ -129,7 +130,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	p := planned(t, int64(len(deaths)), 1000)
 	var turn, kills, missed, repeats atomic.Int64
 	var mu sync.Mutex
-	tally := map[store.Point]int{}
+	tally := map[crashpoint.Point]int{}
 	began := time.Now()
 	t.Run("worlds", func(t *testing.T) {
 		for i := range worlds {
@@ -191,22 +192,22 @@ func newVictim(t *testing.T, seed uint64) *victim {
 
 // dies brings the agent to its end at point while deliveries come in, starts it again, and looks whether
 // all is well. It reports whether the agent ended at that point.
-func (v *victim) dies(point store.Point) (there bool) {
+func (v *victim) dies(point crashpoint.Point) (there bool) {
 	v.Helper()
 	v.rounds++
 	posters := v.posters()
 	if n := v.rnd.IntN(2 * len(troubles)); n < len(troubles) {
 		v.box.Fail(troubles[n])
 	}
-	if point == store.PointTrimmed || point == store.PointSegmentNamed {
+	if point == crashpoint.PointTrimmed || point == crashpoint.PointSegmentNamed {
 		v.fatten(point)
 	}
 	switch point {
 	case killedSent, killedTaken:
 		v.ambush(point)
-	case store.PointBackupSynced, store.PointBackupNamed: // the command's, not the agent's
-	case killedAnywhere, killedStarting, store.PointSegmentNamed:
-	case store.PointTrimmed: // it comes with the start
+	case crashpoint.PointBackupSynced, crashpoint.PointBackupNamed: // the command's, not the agent's
+	case killedAnywhere, killedStarting, crashpoint.PointSegmentNamed:
+	case crashpoint.PointTrimmed: // it comes with the start
 		v.kill()
 		v.orderDeath(point, 1)
 		v.start()
@@ -264,7 +265,7 @@ func (v *victim) posters() []*poster {
 	return list
 }
 
-func (v *victim) orderDeath(point store.Point, count int) {
+func (v *victim) orderDeath(point crashpoint.Point, count int) {
 	v.Helper()
 	if err := os.WriteFile(v.order, fmt.Appendf(nil, "%d %s", count, point), 0o600); err != nil {
 		v.Fatal(err)
@@ -272,7 +273,7 @@ func (v *victim) orderDeath(point store.Point, count int) {
 }
 
 // awaitDeath does what the point takes, and waits for the end.
-func (v *victim) awaitDeath(point store.Point) bool {
+func (v *victim) awaitDeath(point crashpoint.Point) bool {
 	v.Helper()
 	switch {
 	case point == killedAnywhere:
@@ -297,7 +298,7 @@ func (v *victim) awaitDeath(point store.Point) bool {
 }
 
 // killBackup has the backup command die. What bears the backup's name is whole, or nothing does.
-func (v *victim) killBackup(point store.Point) bool {
+func (v *victim) killBackup(point crashpoint.Point) bool {
 	v.Helper()
 	v.orderDeath(point, 1)
 	path := filepath.Join(v.dir, fmt.Sprintf("backup-%d.tar", v.rounds))
@@ -306,7 +307,7 @@ func (v *victim) killBackup(point store.Point) bool {
 		return false
 	}
 	_, err = store.VerifyBackup(path, nil)
-	if missing := errors.Is(err, fs.ErrNotExist); missing != (point == store.PointBackupSynced) || !missing && err != nil {
+	if missing := errors.Is(err, fs.ErrNotExist); missing != (point == crashpoint.PointBackupSynced) || !missing && err != nil {
 		v.Errorf("after a death at %q the backup says: %v", point, err)
 	}
 	_ = os.Remove(path)
@@ -314,7 +315,7 @@ func (v *victim) killBackup(point store.Point) bool {
 }
 
 // ambush kills the agent when a request of its is on the way.
-func (v *victim) ambush(point store.Point) {
+func (v *victim) ambush(point crashpoint.Point) {
 	left := atomic.Int64{}
 	left.Store(int64(1 + v.rnd.IntN(3)))
 	handler := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -333,9 +334,9 @@ func (v *victim) ambush(point store.Point) {
 }
 
 // fatten fills a file of the inbox, so that the next one is begun and, for a trim, the full one may go.
-func (v *victim) fatten(point store.Point) {
+func (v *victim) fatten(point crashpoint.Point) {
 	v.Helper()
-	if point == store.PointSegmentNamed {
+	if point == crashpoint.PointSegmentNamed {
 		v.orderDeath(point, 1)
 		if err := v.agent.Process.Signal(syscall.SIGUSR2); err != nil {
 			v.Fatal(err)
@@ -350,7 +351,7 @@ func (v *victim) fatten(point store.Point) {
 		}
 		v.postOnce(fmt.Appendf(nil, `{"type":"track","userId":"fat","event":"Fat","messageId":"fat","timestamp":"2026-01-02T03:04:05Z","properties":{"pad":%q}}`, pad))
 	}
-	if point == store.PointTrimmed {
+	if point == crashpoint.PointTrimmed {
 		v.box.Heal()
 		v.settled()
 	}

@@ -1,4 +1,4 @@
-package store
+package crashpoint
 
 import "sync/atomic"
 
