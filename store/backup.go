@@ -270,7 +270,7 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		crashpoint.Reach(crashpoint.PointBackupSynced)
+		crashpoint.Reach(crashpoint.BackupSynced)
 		err = replaceable(path) // still: a large one takes minutes
 	}
 	if err == nil {
@@ -279,7 +279,7 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 	if err != nil {
 		return errors.Join(translate(err), os.Remove(f.Name()))
 	}
-	crashpoint.Reach(crashpoint.PointBackupNamed)
+	crashpoint.Reach(crashpoint.BackupNamed)
 	return syncDir(filepath.Dir(path))
 }
 

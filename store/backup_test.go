@@ -279,7 +279,7 @@ func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
 //
 // The backup may be another store's, as on a machine where the agent was started before the restore.
 func TestKilledDuringARestore(t *testing.T) {
-	for step, restored := range map[crashpoint.Point]bool{crashpoint.PointRestoreAside: false, crashpoint.PointRestorePlaced: true, crashpoint.PointRestoreMoved: true} {
+	for step, restored := range map[crashpoint.Point]bool{crashpoint.RestoreAside: false, crashpoint.RestorePlaced: true, crashpoint.RestoreMoved: true} {
 		t.Run(string(step), func(t *testing.T) { killRestore(t, step, restored, false) })
 		t.Run(string(step)+", of another store", func(t *testing.T) { killRestore(t, step, restored, true) })
 	}

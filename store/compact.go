@@ -217,7 +217,7 @@ func (c *compaction) begin() (err error) {
 	if err != nil {
 		return errors.Join(err, c.to.Close(), os.Remove(c.path))
 	}
-	crashpoint.Reach(crashpoint.PointCompactBegun)
+	crashpoint.Reach(crashpoint.CompactionBegun)
 	return nil
 }
 
@@ -246,7 +246,7 @@ func (c *compaction) copyAll(ctx context.Context) error {
 		c.tell(items)
 		time.Sleep(max(slicePause, time.Since(begun)))
 	}
-	crashpoint.Reach(crashpoint.PointCompactCopied)
+	crashpoint.Reach(crashpoint.CompactionCopied)
 	return nil
 }
 
@@ -269,7 +269,7 @@ func (c *compaction) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
-	crashpoint.Reach(crashpoint.PointCompactReplayed)
+	crashpoint.Reach(crashpoint.CompactionReplayed)
 	return nil
 }
 
@@ -302,14 +302,14 @@ func (c *compaction) swap() (old *bolt.DB, err error) {
 	if err := c.replay(context.Background(), 1); err != nil {
 		return nil, err
 	}
-	crashpoint.Reach(crashpoint.PointCompactSynced)
+	crashpoint.Reach(crashpoint.CompactionSynced)
 	if old, err = c.takeName(); err != nil {
 		return nil, err
 	}
 	if err := syncDir(c.s.dir); err != nil {
 		return old, fmt.Errorf("sync the data directory: %w", err)
 	}
-	crashpoint.Reach(crashpoint.PointCompactSwapped)
+	crashpoint.Reach(crashpoint.CompactionSwapped)
 	return old, nil
 }
 
@@ -329,7 +329,7 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 	if err := os.Rename(c.path, path); err != nil {
 		return nil, err
 	}
-	crashpoint.Reach(crashpoint.PointCompactRenamed)
+	crashpoint.Reach(crashpoint.CompactionRenamed)
 	c.s.trace = nil
 	at.state = info
 	if c.s.arrival == nil {

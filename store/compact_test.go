@@ -173,7 +173,7 @@ func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
 	life(plain, func(do func()) { do() })
 	life(compacted, func(do func()) {
 		crashpoint.OnPoint(func(at crashpoint.Point) {
-			if at == crashpoint.PointCompactCopied {
+			if at == crashpoint.CompactionCopied {
 				do()
 			}
 		})
@@ -322,7 +322,7 @@ func TestWhenAFileIsSparse(t *testing.T) {
 // TestKilledDuringCompaction kills a process at every step of a compaction, and finds all it had
 // written, and one state.db.
 func TestKilledDuringCompaction(t *testing.T) {
-	for _, step := range []crashpoint.Point{crashpoint.PointCompactBegun, crashpoint.PointCompactCopied, crashpoint.PointCompactReplayed, crashpoint.PointCompactSynced, crashpoint.PointCompactRenamed, crashpoint.PointCompactSwapped} {
+	for _, step := range []crashpoint.Point{crashpoint.CompactionBegun, crashpoint.CompactionCopied, crashpoint.CompactionReplayed, crashpoint.CompactionSynced, crashpoint.CompactionRenamed, crashpoint.CompactionSwapped} {
 		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
 			b := open(t, rules(SendBoth))

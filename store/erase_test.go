@@ -163,7 +163,7 @@ func TestASenderIsNotForgottenWhileAForgetTurnsTheInboxOver(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	answer := make(chan error, 1)
 	crashpoint.OnPoint(func(p crashpoint.Point) {
-		if p != crashpoint.PointSegmentNamed {
+		if p != crashpoint.SegmentNamed {
 			return
 		}
 		crashpoint.OnPoint(nil)

@@ -111,7 +111,7 @@ func createFile(path string, fill func(*bolt.DB) error) error {
 		err = os.Rename(temporary, path)
 	}
 	if err == nil {
-		crashpoint.Reach(crashpoint.PointSegmentNamed)
+		crashpoint.Reach(crashpoint.SegmentNamed)
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {

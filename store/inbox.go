@@ -306,7 +306,7 @@ func (in *inbox) write(group []*appendRequest) error {
 	if count == 0 { // a probe
 		return nil
 	}
-	crashpoint.Reach(crashpoint.PointAppended)
+	crashpoint.Reach(crashpoint.InboxCommitted)
 	in.mu.Lock()
 	if s.first == 0 {
 		s.first = first
@@ -494,7 +494,7 @@ func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keep
 			}
 		}
 		s.db.Close()
-		crashpoint.Reach(crashpoint.PointTrimmed)
+		crashpoint.Reach(crashpoint.InboxTrimmed)
 		in.segments = in.segments[1:]
 	}
 	return nil

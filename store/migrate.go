@@ -50,7 +50,7 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 	if err := copyFile(db, backup); err != nil {
 		return roomless(fmt.Errorf("copy the state before its migration: %w", err))
 	}
-	crashpoint.Reach(crashpoint.PointMigrationCopied)
+	crashpoint.Reach(crashpoint.MigrationCopied)
 	log.Info("migrating the data", "from_format", format, "to_format", latest, "backup", backup)
 	err = db.Update(func(tx *bolt.Tx) error {
 		for i, step := range steps[format-1:] {
@@ -64,7 +64,7 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 		if err := sealTx(tx); err != nil {
 			return err
 		}
-		crashpoint.Reach(crashpoint.PointMigrationWritten)
+		crashpoint.Reach(crashpoint.MigrationWritten)
 		return nil
 	})
 	if err != nil {

@@ -171,7 +171,7 @@ func TestKilledWhileMigrating(t *testing.T) {
 	must(t, s.Applied(t.Context()))
 	want := facts(t, s)
 	must(t, s.Close())
-	for _, point := range []crashpoint.Point{crashpoint.PointMigrationCopied, crashpoint.PointMigrationWritten, anyMoment} {
+	for _, point := range []crashpoint.Point{crashpoint.MigrationCopied, crashpoint.MigrationWritten, anyMoment} {
 		t.Run(string(point), func(t *testing.T) {
 			t.Parallel()
 			done := 0

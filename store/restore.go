@@ -226,7 +226,7 @@ func (re *restoration) replace() error {
 	if err := os.Link(state, filepath.Join(aside, stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("keep the state aside: %w", err)
 	}
-	crashpoint.Reach(crashpoint.PointRestoreAside)
+	crashpoint.Reach(crashpoint.RestoreAside)
 	err := os.Rename(filepath.Join(re.staging, stateFile), state)
 	if err == nil {
 		err = syncDir(re.dir)
@@ -234,7 +234,7 @@ func (re *restoration) replace() error {
 	if err != nil {
 		return fmt.Errorf("put the restored state in place (what was there is in %s): %w", aside, err)
 	}
-	crashpoint.Reach(crashpoint.PointRestorePlaced)
+	crashpoint.Reach(crashpoint.RestorePlaced)
 	inboxes, _, err := segmentFiles(re.dir)
 	for _, path := range inboxes {
 		err = errors.Join(err, os.Rename(path, filepath.Join(aside, filepath.Base(path))))
@@ -242,6 +242,6 @@ func (re *restoration) replace() error {
 	if err = errors.Join(err, syncDir(re.dir)); err != nil {
 		return fmt.Errorf("move the old inbox aside (to %s): %w", aside, err)
 	}
-	crashpoint.Reach(crashpoint.PointRestoreMoved)
+	crashpoint.Reach(crashpoint.RestoreMoved)
 	return os.RemoveAll(aside)
 }

@@ -167,10 +167,10 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 	var whole string
 	for name, work := range map[string]func(b *bench, disk string, full func()) error{
 		"compaction, at its start": func(b *bench, _ string, full func()) error {
-			return atPointOf(crashpoint.PointCompactBegun, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
+			return atPointOf(crashpoint.CompactionBegun, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
 		},
 		"compaction, before the swap": func(b *bench, _ string, full func()) error {
-			return atPointOf(crashpoint.PointCompactReplayed, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
+			return atPointOf(crashpoint.CompactionReplayed, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
 		},
 		"backup to the same disk": func(b *bench, disk string, full func()) error {
 			return CreateBackup(b.dir, filepath.Join(disk, "backup.tar"), func(w io.Writer) error {
@@ -179,7 +179,7 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 			})
 		},
 		"forget": func(b *bench, _ string, full func()) error {
-			return atPointOf(crashpoint.PointCompactCopied, full, func() error { _, err := b.Forget(context.Background(), "user7"); return err })
+			return atPointOf(crashpoint.CompactionCopied, full, func() error { _, err := b.Forget(context.Background(), "user7"); return err })
 		},
 		"import": func(b *bench, _ string, full func()) error {
 			full()

@@ -163,7 +163,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		}
 		woke, parked, aside, outsiders = b.woke, b.parkings, b.aside, b.outsiders
 		parkedAll = b.parkedAll
-		crashpoint.Reach(crashpoint.PointStateWritten)
+		crashpoint.Reach(crashpoint.StateWritten)
 		return b.err
 	}))
 	s.finished.Add(1)
@@ -174,7 +174,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		_ = s.readBack() // else before the next transaction
 		return err
 	}
-	crashpoint.Reach(crashpoint.PointCommitted)
+	crashpoint.Reach(crashpoint.StateCommitted)
 	s.inbox.others.Add(-min(outsiders, s.inbox.others.Load()))
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", errDamaged))

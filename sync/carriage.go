@@ -96,10 +96,10 @@ func (c *carriage) post(items []item) answer {
 		return answer{Meaning: rows[codeStay], at: time.Now()}
 	}
 	body := c.load.request(items)
-	crashpoint.Reach(crashpoint.PointDeparting)
+	crashpoint.Reach(crashpoint.RequestReady)
 	started := time.Now()
 	a := c.client.post(c.lasting, body)
-	crashpoint.Reach(crashpoint.PointAnswered)
+	crashpoint.Reach(crashpoint.AnswerRead)
 	c.left = c.left || a.mayHaveLeft()
 	c.s.meter.settle(g, a.mayHaveLeft(), a.at)
 	names := c.users(items)
@@ -313,7 +313,7 @@ func (c *carriage) settle(o store.Outcome) {
 	for faults := 0; ; faults++ {
 		err := c.s.outbox.Settle(c.lasting, o)
 		if err == nil {
-			crashpoint.Reach(crashpoint.PointSettled)
+			crashpoint.Reach(crashpoint.Settled)
 			return
 		}
 		if c.lasting.Err() != nil || errors.Is(err, store.ErrClosed) {

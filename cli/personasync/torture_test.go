@@ -71,13 +71,13 @@ const (
 
 // deaths is every way to end; those that need a day's worth of events come last.
 var deaths = []crashpoint.Point{
-	crashpoint.PointAppended, crashpoint.PointStateWritten, crashpoint.PointCommitted,
-	crashpoint.PointDeparting, killedSent, killedTaken, crashpoint.PointAnswered, crashpoint.PointSettled,
-	crashpoint.PointCompactBegun, crashpoint.PointCompactCopied, crashpoint.PointCompactReplayed,
-	crashpoint.PointCompactSynced, crashpoint.PointCompactRenamed, crashpoint.PointCompactSwapped,
-	crashpoint.PointBackupSynced, crashpoint.PointBackupNamed,
+	crashpoint.InboxCommitted, crashpoint.StateWritten, crashpoint.StateCommitted,
+	crashpoint.RequestReady, killedSent, killedTaken, crashpoint.AnswerRead, crashpoint.Settled,
+	crashpoint.CompactionBegun, crashpoint.CompactionCopied, crashpoint.CompactionReplayed,
+	crashpoint.CompactionSynced, crashpoint.CompactionRenamed, crashpoint.CompactionSwapped,
+	crashpoint.BackupSynced, crashpoint.BackupNamed,
 	killedAnywhere, killedStarting,
-	crashpoint.PointSegmentNamed, crashpoint.PointTrimmed,
+	crashpoint.SegmentNamed, crashpoint.InboxTrimmed,
 }
 
 // plan is how long a torture test goes on: in its short form once through everything; in its long form,
@@ -199,15 +199,15 @@ func (v *victim) dies(point crashpoint.Point) (there bool) {
 	if n := v.rnd.IntN(2 * len(troubles)); n < len(troubles) {
 		v.box.Fail(troubles[n])
 	}
-	if point == crashpoint.PointTrimmed || point == crashpoint.PointSegmentNamed {
+	if point == crashpoint.InboxTrimmed || point == crashpoint.SegmentNamed {
 		v.fatten(point)
 	}
 	switch point {
 	case killedSent, killedTaken:
 		v.ambush(point)
-	case crashpoint.PointBackupSynced, crashpoint.PointBackupNamed: // the command's, not the agent's
-	case killedAnywhere, killedStarting, crashpoint.PointSegmentNamed:
-	case crashpoint.PointTrimmed: // it comes with the start
+	case crashpoint.BackupSynced, crashpoint.BackupNamed: // the command's, not the agent's
+	case killedAnywhere, killedStarting, crashpoint.SegmentNamed:
+	case crashpoint.InboxTrimmed: // it comes with the start
 		v.kill()
 		v.orderDeath(point, 1)
 		v.start()
@@ -307,7 +307,7 @@ func (v *victim) killBackup(point crashpoint.Point) bool {
 		return false
 	}
 	_, err = store.VerifyBackup(path, nil)
-	if missing := errors.Is(err, fs.ErrNotExist); missing != (point == crashpoint.PointBackupSynced) || !missing && err != nil {
+	if missing := errors.Is(err, fs.ErrNotExist); missing != (point == crashpoint.BackupSynced) || !missing && err != nil {
 		v.Errorf("after a death at %q the backup says: %v", point, err)
 	}
 	_ = os.Remove(path)
@@ -336,7 +336,7 @@ func (v *victim) ambush(point crashpoint.Point) {
 // fatten fills a file of the inbox, so that the next one is begun and, for a trim, the full one may go.
 func (v *victim) fatten(point crashpoint.Point) {
 	v.Helper()
-	if point == crashpoint.PointSegmentNamed {
+	if point == crashpoint.SegmentNamed {
 		v.orderDeath(point, 1)
 		if err := v.agent.Process.Signal(syscall.SIGUSR2); err != nil {
 			v.Fatal(err)
@@ -351,7 +351,7 @@ func (v *victim) fatten(point crashpoint.Point) {
 		}
 		v.postOnce(fmt.Appendf(nil, `{"type":"track","userId":"fat","event":"Fat","messageId":"fat","timestamp":"2026-01-02T03:04:05Z","properties":{"pad":%q}}`, pad))
 	}
-	if point == crashpoint.PointTrimmed {
+	if point == crashpoint.InboxTrimmed {
 		v.box.Heal()
 		v.settled()
 	}

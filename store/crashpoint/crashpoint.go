@@ -2,42 +2,43 @@ package crashpoint
 
 import "sync/atomic"
 
-// A Point lies between two writes: a crash there leaves the one without the other. Each bears the name
-// of what was done last.
+// A Point lies between two writes. It is named after the write that was completed last.
 type Point string
 
 const (
-	PointSegmentNamed Point = "segment named" // its name is not on disk yet
-	PointAppended     Point = "inbox committed"
-	PointStateWritten Point = "state written" // not committed
-	PointCommitted    Point = "state committed"
-	PointTrimmed      Point = "inbox trimmed"
+	SegmentNamed   Point = "segment named" // the directory is not synced yet
+	InboxCommitted Point = "inbox committed"
+	StateWritten   Point = "state written" // not committed
+	StateCommitted Point = "state committed"
+	InboxTrimmed   Point = "inbox trimmed"
 
-	PointDeparting Point = "request ready" // its flight is on disk
-	PointAnswered  Point = "answer read"
-	PointSettled   Point = "settled"
+	RequestReady Point = "request ready" // its flight is on disk
+	AnswerRead   Point = "answer read"
+	Settled      Point = "settled"
 
-	PointCompactBegun    Point = "compaction begun"
-	PointCompactCopied   Point = "compaction copied"
-	PointCompactReplayed Point = "compaction replayed"
-	PointCompactSynced   Point = "compaction synced"
-	PointCompactRenamed  Point = "compaction renamed"
-	PointCompactSwapped  Point = "compaction swapped"
+	CompactionBegun    Point = "compaction begun"
+	CompactionCopied   Point = "compaction copied"
+	CompactionReplayed Point = "compaction replayed"
+	CompactionSynced   Point = "compaction synced"
+	CompactionRenamed  Point = "compaction renamed"
+	CompactionSwapped  Point = "compaction swapped"
 
-	PointBackupSynced Point = "backup synced"
-	PointBackupNamed  Point = "backup named"
+	BackupSynced Point = "backup synced"
+	BackupNamed  Point = "backup named"
 
-	PointRestoreAside  Point = "restore aside"
-	PointRestorePlaced Point = "restore placed"
-	PointRestoreMoved  Point = "restore moved"
+	RestoreAside  Point = "restore aside"
+	RestorePlaced Point = "restore placed"
+	RestoreMoved  Point = "restore moved"
 
-	PointMigrationCopied  Point = "migration copied"
-	PointMigrationWritten Point = "migration written" // not committed
+	MigrationCopied  Point = "migration copied"
+	MigrationWritten Point = "migration written" // not committed
 )
 
+// atPoint is the registered function, nil in the product.
 var atPoint atomic.Pointer[func(Point)]
 
-// OnPoint has f called at every Point from now on, for tests that end the process there; nil ends that.
+// OnPoint registers f, which is called at every Point from now on, in the goroutine that reached it. Nil
+// removes it.
 func OnPoint(f func(Point)) {
 	if f == nil {
 		atPoint.Store(nil)
@@ -46,7 +47,7 @@ func OnPoint(f func(Point)) {
 	atPoint.Store(&f)
 }
 
-// Reach says that a Point is reached. In the product nobody listens, and it costs a load.
+// Reach reports that a Point is reached.
 func Reach(p Point) {
 	if f := atPoint.Load(); f != nil {
 		(*f)(p)
