@@ -10,8 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"personasync/store/crashpoint"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A registered function is called with each point in turn, and no more once it is removed.
 func TestReachCallsWhatIsRegistered(t *testing.T) {
