@@ -537,6 +537,36 @@ func TestAttemptsCanRunOut(t *testing.T) {
 	})
 }
 
+// Parked changes need somebody to look at them, so the log says how many and why. A refused user may be named
+// in what MoEngage says, so nobody is named.
+func TestParkedElementsAreInTheLogWithTheirNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		bad := map[string]bool{"ann": true, "bob": true}
+		o, w := newShelf(t), &wire{t: t, answer: poisoned(bad, func() *http.Response { return fail(400, "AttributeError", "no") })}
+		_, stop := runLogged(t, testConfig(w), o, slog.New(slog.NewTextHandler(&log, nil)))
+		for _, u := range []string{"ann", "bob", "cid"} {
+			o.attribute(u)
+		}
+		eventually(t, time.Minute, o.drained)
+		stop()
+		parked, told := o.seen().parked, 0
+		for line := range strings.Lines(log.String()) {
+			if _, figures, found := strings.Cut(line, "elements were parked"); found {
+				_, figures, _ = strings.Cut(figures, " count=")
+				n := 0
+				if _, err := fmt.Sscanf(figures, "%d code="+codeData, &n); err != nil {
+					t.Errorf("%v: %s", err, line)
+				}
+				told += n
+			}
+		}
+		if len(parked) != 2 || told != 2 || strings.Contains(log.String(), "ann") {
+			t.Errorf("%d are parked; the log tells of %d, or names one:\n%s", len(parked), told, &log)
+		}
+	})
+}
+
 // Ten thousand users a minute, offered without end: no window of sixty seconds holds more, whether
 // MoEngage counts when a request arrives or when it answers, and the limit is used.
 func TestSustainedLimit(t *testing.T) {

@@ -42,6 +42,8 @@ func TestFaults(t *testing.T) {
 		{"null personas", `{"type":"track","context":{"personas":null}}`, ""},
 
 		{"personas without a class", `{"type":"track","userId":"u","context":{"personas":{"computation_key":"k"}},"properties":{"k":true}}`, FaultUnknownClass},
+		{"a trait_key that is no text names no trait", `{"type":"track","userId":"u","context":{"personas":{"computation_key":"k"}},"properties":{"trait_key":450,"k":true}}`, FaultUnknownClass},
+		{"an audience_key that is no text names no audience", `{"type":"track","userId":"u","context":{"personas":{"computation_key":"k"}},"properties":{"audience_key":450,"k":true}}`, FaultUnknownClass},
 		{"personas of nulls say nothing", `{"type":"track","userId":"u","context":{"personas":{"computation_class":null,"computation_key":null,"space_id":"s"}}}`, ""},
 		{"personas that are no object say nothing", `{"type":"track","userId":"u","context":{"personas":"yes"}}`, ""},
 		{"personas of a class alone", `{"type":"identify","userId":"u","context":{"personas":{"computation_class":"audience"}}}`, FaultMissingKey},
@@ -153,6 +155,8 @@ func TestMeaning(t *testing.T) {
 		{"audience_key alone", `{"type":"track","userId":"u","event":"E","properties":{"audience_key":"k","k":true}}`, "track audience k in"},
 		{"audience_key in traits", `{"type":"identify","userId":"u","traits":{"audience_key":"k","k":false}}`, "identify audience k out"},
 		{"trait_key alone", `{"type":"track","userId":"u","event":"E","properties":{"trait_key":"k","k":1.50}}`, "track trait k silent k=1.50"},
+		{"audience_key beside an object that names none", `{"type":"identify","userId":"u","traits":{"plan":"gold"},"properties":{"audience_key":"k","k":true}}`, "identify audience k in"},
+		{"audience_key twice, the flag beside the second", `{"type":"identify","userId":"u","traits":{"audience_key":"k"},"properties":{"audience_key":"k","k":true}}`, "identify audience k in"},
 		{"the properties are the whole body", `{"userId":"u","audience_key":"k","k":true}`, "track audience k in"},
 		{"no type, properties", `{"userId":"u","properties":{"audience_key":"k","k":true}}`, "track audience k in"},
 		{"no type, traits and a group", `{"userId":"u","groupId":"g","traits":{"audience_key":"k","k":true}}`, "group audience k in"},
@@ -353,11 +357,17 @@ func TestDeletes(t *testing.T) {
 
 func TestTrackingRoutes(t *testing.T) {
 	big := `{"type":"track","userId":"u","event":"E","x":"` + strings.Repeat("x", MaxEventBytes) + `"}`
+	ofBytes := func(n int) string { // one event of so many bytes
+		const head, tail = `{"type":"track","userId":"u","event":"E","x":"`, `"}`
+		return head + strings.Repeat("x", n-len(head)-len(tail)) + tail
+	}
 	cases := []struct {
 		name, raw string
 		how       Reading
 		fault     string
 	}{
+		{"as large as an event may be", ofBytes(MaxEventBytes), Reading{}, ""},
+		{"a byte too large", ofBytes(MaxEventBytes + 1), Reading{}, FaultEventTooLarge},
 		{"the path goes before the type", `{"type":"track","userId":"u"}`, Reading{Call: store.CallIdentify}, ""},
 		{"an item without a type", `{"userId":"u","traits":{}}`, Reading{}, FaultUnknownType},
 		{"no one", `{"type":"page"}`, Reading{}, FaultNoUserAnonID},
@@ -392,6 +402,31 @@ func TestSentencesTellNoOneWhoItIs(t *testing.T) {
 	for _, private := range []string{"usr_ann", "ann@", "secret-value"} {
 		if strings.Contains(e.Sentence, private) {
 			t.Errorf("%q is in %q", private, e.Sentence)
+		}
+	}
+}
+
+// TestASentenceSaysWhatStandsWhereAnotherValueBelongs: the kind of it, because the value may be personal.
+func TestASentenceSaysWhatStandsWhereAnotherValueBelongs(t *testing.T) {
+	for value, want := range map[string]string{
+		`450.5`:          "a number",
+		`-1`:             "a number",
+		`null`:           "null",
+		`["ann"]`:        "an array",
+		`{"name":"ann"}`: "an object",
+		`"ann"`:          "a text",
+	} {
+		e := Read([]byte(engaged("audience", `"type":"identify","traits":{"k":`+value+`}`)), Reading{})
+		if e.Fault != FaultUndetermined || !strings.Contains(e.Sentence, " is "+want+"; it must be true or false") {
+			t.Errorf("%s: %s: %q, want it to be called %s", value, e.Fault, e.Sentence, want)
+		}
+		if strings.Contains(e.Sentence, "ann") || strings.Contains(e.Sentence, "450") {
+			t.Errorf("the value is in %q", e.Sentence)
+		}
+	}
+	for event, want := range map[string]string{`true`: "true or false", ` 7 `: "a number", `[1]`: "an array"} {
+		if e := Read([]byte(event), Reading{}); e.Fault != FaultNotAnObject || !strings.Contains(e.Sentence, "this one is "+want) {
+			t.Errorf("%s: %s: %q, want it to be called %s", event, e.Fault, e.Sentence, want)
 		}
 	}
 }
