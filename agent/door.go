@@ -52,6 +52,7 @@ type Door struct {
 	log     *slog.Logger
 	intake  *intake
 	times   doorTimes
+	values  doorValues
 	oddTime func(segment.OddTime) // times.note
 	config  atomic.Pointer[DoorConfig]
 	unready atomic.Pointer[string] // why; nil or "" is ready
@@ -63,7 +64,7 @@ type Door struct {
 
 // NewDoor returns a door that accepts events at once.
 func NewDoor(c DoorConfig, in Inbox, log *slog.Logger) *Door {
-	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), log: log, times: doorTimes{log: log}, intake: newIntake(time.Now())}
+	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), log: log, times: doorTimes{log: log}, values: doorValues{log: log}, intake: newIntake(time.Now())}
 	d.oddTime = d.times.note
 	d.Reconfigure(c)
 	return d
@@ -202,6 +203,7 @@ func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
 	switch {
 	case err == nil:
 		d.times.count(events)
+		d.values.count(events)
 		return doorTaken
 	case errors.Is(err, store.ErrBusy):
 		return doorUnwell("busy", "More events are coming in than can be written. Send them again in a moment.", time.Second)

@@ -76,6 +76,7 @@ type ChangePage struct {
 	MessageID     string          `json:"message_id"`
 	TimeSource    string          `json:"event_time_source,omitempty"` // what event_time rests on; "" for the event's own, and once retention took that
 	TimeSentence  string          `json:"event_time_sentence,omitempty"`
+	LeftOut       []string        `json:"left_out,omitempty"` // names of the event's values that can be neither kept nor sent
 	Sentence      string          `json:"sentence"`
 	Answer        *store.Answer   `json:"answer"` // MoEngage's last one; null before any
 	Closed        string          `json:"closed"`
@@ -389,7 +390,7 @@ func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 		ChangeInfo:    lines([]store.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
 		Sentence: c.Sentence, Closed: timestamp(c.Closed), Event: printable(raw),
-		OrderedBy: c.OrderedBy, TimeSource: c.TimeSource.String(), TimeSentence: c.TimeSource.Sentence(),
+		OrderedBy: c.OrderedBy, TimeSource: c.TimeSource.String(), TimeSentence: c.TimeSource.Sentence(), LeftOut: c.LeftOut,
 	}
 	if c.Answer != (store.Answer{}) {
 		answer := c.Answer

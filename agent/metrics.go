@@ -245,6 +245,7 @@ func (c *reading) counts(n *store.Counts, now time.Time) {
 	c.counter("personasync_events_received_total", n.Received)
 	c.gauge("personasync_events_unapplied", float64(n.Unapplied))
 	c.counter("personasync_event_times_unread_total", c.p.door.times.unread.Load())
+	c.counter("personasync_values_left_out_total", c.p.door.values.leftOut.Load())
 	e := &n.Events
 	for outcome, v := range map[string]uint64{
 		"transition": e.Transitions, "unchanged": e.Unchanged, "duplicate": e.Duplicate,

@@ -26,6 +26,7 @@ var metricTable = []metric{
 	{"personasync_requests_refused_total", "counter", []string{"route", "status", "code", "delivery"}, "The same by route (webhook, tracking, other: a path that takes no events), status, code, and whether they looked like deliveries, so that Segment discarded events. Over restarts."},
 	{"personasync_events_received_total", "counter", nil, "Events put on disk and acknowledged, over restarts."},
 	{"personasync_event_times_unread_total", "counter", nil, "Events with a time that cannot be read: their receipt, or another time of theirs, was taken. The log names each spelling once."},
+	{"personasync_values_left_out_total", "counter", nil, "Values that were left out of events, whose other values count: a number beyond a double (1e400), or a name with half a character. The log names each once."},
 	{"personasync_events_settled_total", "counter", []string{"outcome"}, "Events applied, by what they came to: transition, unchanged, duplicate, stale, ignored, discarded (parked, and then dropped, expired or forgotten)."},
 	{"personasync_events_unapplied", "gauge", nil, "Records received that the state does not know yet."},
 

@@ -247,6 +247,7 @@ func (sh *shell) printChange(p *agent.ChangePage) error {
 	line("kind", strings.TrimSpace(p.Kind+" "+p.Name))
 	line("value", string(p.Value))
 	line("event time", strings.TrimSpace(p.EventTime+" "+inBrackets(p.TimeSentence)))
+	line("left out", strings.Join(p.LeftOut, ", "))
 	line("received", p.ReceivedAt)
 	line("message id", p.MessageID)
 	line("attempts", count(p.Attempts))

@@ -185,9 +185,9 @@ func (sh *shell) quietly(c *urfave.Context, ask func(agent.Inspector) error) (er
 func happenedText(h *store.Happening) string {
 	switch {
 	case h.What == "accepted" && len(h.Changes) > 0:
-		return plural(len(h.Changes), "change") + " made" + unreadTime(h.TimeSource)
+		return plural(len(h.Changes), "change") + " made" + oddities(h)
 	case h.What == "accepted":
-		return h.Reason + unreadTime(h.TimeSource)
+		return h.Reason + oddities(h)
 	case h.What == "refused" && h.Count > 1:
 		return count(h.Count) + " times " + h.Reason
 	}
@@ -199,6 +199,14 @@ func happenedText(h *store.Happening) string {
 		text += " after " + plural(h.Attempts, "attempt")
 	}
 	return text
+}
+
+// oddities says what of an event could not be taken as it came.
+func oddities(h *store.Happening) string {
+	if len(h.LeftOut) == 0 {
+		return unreadTime(h.TimeSource)
+	}
+	return unreadTime(h.TimeSource) + ", left out " + strings.Join(h.LeftOut, ", ")
 }
 
 // unreadTime says that a time of an event could not be read.

@@ -324,7 +324,7 @@ func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, 
 	}
 	if received {
 		ch.Name = cmp.Or(c.event.Name, ch.Name) // a narrow webhook mapping leaves the name out
-		ch.Props = bytes.Clone(c.event.Bytes(c.event.Object))
+		ch.Props = c.event.props()
 	}
 	b.st.ledger.changes.Created++
 	switch {

@@ -149,6 +149,7 @@ type Change struct {
 	MessageID string
 
 	TimeSource TimeSource // of the event that caused it, where View.Change shows it and the event is still kept
+	LeftOut    []string   // likewise: names of its values that can be neither kept nor sent
 	OrderedBy  string     // the command that caused it instead of an event, likewise; "" when an event did
 
 	Attempts    int

@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"bytes"
+	"slices"
+	"time"
+)
 
 // Call is what kind of message Segment sent. Numbers are on disk: never reuse one.
 type Call uint8
@@ -150,6 +154,7 @@ type Event struct {
 	Flag    Flag     // audience and journey step: the membership stated
 	Columns []Column // trait: the value, or every column of a SQL trait's row; Name equals Key for a plain computed trait
 	Object  Span     // the traits or properties object whole; Len 0 when there is none
+	LeftOut []Column // members of Object that can be neither kept nor sent: a number beyond a double, a name with half a character
 
 	// Fault says why the event cannot be used, whatever the configuration says: it is parked as Fault
 	// (a reason code such as "undetermined" or "unverified_delete") with Sentence for people.
@@ -174,3 +179,28 @@ func (c Class) membership() bool { return c != ClassTrait }
 // MaxUserID is the longest user id the store takes, in bytes; the door parks longer ones. bbolt would
 // refuse keys above 32 KiB, and the whole batch with them.
 const MaxUserID = 512
+
+// props copies Object as it can leave: what is left out is null there, which is no property of an event.
+func (e *Event) props() []byte {
+	object := bytes.Clone(e.Bytes(e.Object))
+	for i := len(e.LeftOut) - 1; i >= 0; i-- { // from the back, so that what is in front keeps its place
+		from := int64(e.LeftOut[i].Value.Off) - int64(e.Object.Off)
+		if to := from + int64(e.LeftOut[i].Value.Len); from >= 0 && to <= int64(len(object)) {
+			object = slices.Replace(object, int(from), int(to), jsonNull...)
+		}
+	}
+	return object
+}
+
+// leftOut lists the names of what is left out.
+func (e *Event) leftOut() (names []string) {
+	for _, c := range e.LeftOut {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// leavesOut reports whether the member of a name is left out.
+func (e *Event) leavesOut(name string) bool {
+	return slices.ContainsFunc(e.LeftOut, func(c Column) bool { return c.Name == name })
+}

@@ -203,7 +203,7 @@ func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 	rec := v.record(id.Seq)
 	c.OrderedBy = rec.orderedBy()
 	if e := rec.told(); e != nil {
-		raw, c.TimeSource = e.Raw, e.TimeSource
+		raw, c.TimeSource, c.LeftOut = e.Raw, e.TimeSource, e.leftOut()
 	}
 	return c, raw, nil
 }

@@ -66,7 +66,8 @@ func (r *record) outsider() bool {
 // appendEvent encodes e behind buf.
 //
 //	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key, computation id,
-//	flags, columns x (name, off, len), object off, len, fault, sentence, raw
+//	flags, columns x (name, off, len), object off, len, fault, sentence, raw,
+//	what is left out x (name, off, len); nothing stands for none
 func appendEvent(buf []byte, e *Event) []byte {
 	start := len(buf)
 	buf = append(buf, recordEvent)
@@ -85,16 +86,38 @@ func appendEvent(buf []byte, e *Event) []byte {
 	buf = putString(buf, e.Space)
 	buf = putString(buf, e.Key)
 	buf = putString(buf, e.ComputationID)
-	buf = putUint(buf, uint64(len(e.Columns)))
-	for i := range e.Columns {
-		buf = putString(buf, e.Columns[i].Name)
-		buf = putSpan(buf, e.Columns[i].Value)
-	}
+	buf = putColumns(buf, e.Columns)
 	buf = putSpan(buf, e.Object)
 	buf = putString(buf, e.Fault)
 	buf = putString(buf, e.Sentence)
 	buf = putBytes(buf, e.Raw)
+	if len(e.LeftOut) > 0 {
+		buf = putColumns(buf, e.LeftOut)
+	}
 	return seal(buf, start)
+}
+
+func putColumns(b []byte, columns []Column) []byte {
+	b = putUint(b, uint64(len(columns)))
+	for i := range columns {
+		b = putSpan(putString(b, columns[i].Name), columns[i].Value)
+	}
+	return b
+}
+
+func (r *reader) columns() []Column {
+	n := r.uint()
+	if n > uint64(len(r.b)) { // each column takes several bytes
+		r.bad = true
+	}
+	if n == 0 || r.bad {
+		return nil
+	}
+	columns := make([]Column, n)
+	for i := range columns {
+		columns[i] = Column{Name: r.string(), Value: r.span()}
+	}
+	return columns
 }
 
 func putSpan(b []byte, s Span) []byte {
@@ -123,20 +146,12 @@ func (r *reader) event(version byte) *Event {
 		id.ID, id.Fault = r.string(), r.string()
 	}
 	e.Space, e.Key, e.ComputationID = r.string(), r.string(), r.string()
-	n := r.uint()
-	if n > uint64(len(r.b)) { // each column takes several bytes
-		r.bad = true
-		return e
-	}
-	if n > 0 {
-		e.Columns = make([]Column, n)
-	}
-	for i := range e.Columns {
-		e.Columns[i] = Column{Name: r.string(), Value: r.span()}
-	}
-	e.Object = r.span()
+	e.Columns, e.Object = r.columns(), r.span()
 	e.Fault, e.Sentence = r.string(), r.string()
 	e.Raw = r.bytes()
+	if version != recordEvent1 && len(r.b) > 0 {
+		e.LeftOut = r.columns()
+	}
 	return e
 }
 

@@ -142,7 +142,7 @@ func (p *Policy) forwardedTraits(key string, e *Event) map[string]json.RawMessag
 	all := slices.Contains(p.ForwardTraits, "*")
 	maps.DeleteFunc(traits, func(name string, _ json.RawMessage) bool {
 		own := name == key || slices.ContainsFunc(e.Columns, func(c Column) bool { return c.Name == name })
-		return own || !all && !slices.Contains(p.ForwardTraits, name)
+		return own || e.leavesOut(name) || !all && !slices.Contains(p.ForwardTraits, name)
 	})
 	return traits
 }

@@ -32,6 +32,7 @@ type Happening struct {
 	Changes     []string `json:"changes"`         // that an event made, as long as they are remembered
 	MessageID   string   `json:"message_id"`
 	TimeSource  string   `json:"event_time_source,omitempty"` // of an event with a time that cannot be read or believed: see TimeSource
+	LeftOut     []string `json:"left_out,omitempty"`          // names of the event's values that can be neither kept nor sent
 	Attempts    int      `json:"attempts"`
 
 	at time.Time
@@ -192,7 +193,7 @@ func (r *trailReader) event(rec numbered) {
 	line := Happening{
 		What: "accepted", User: cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), Computation: e.Key, Transition: eventTransition(e).String(),
 		ID: ID{Epoch: r.epochs.of(rec.seq), Seq: rec.seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
-		TimeSource: e.TimeSource.unread(), at: e.Received,
+		TimeSource: e.TimeSource.unread(), LeftOut: e.leftOut(), at: e.Received,
 	}
 	r.add(line, e.ComputationID)
 }

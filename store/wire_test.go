@@ -13,6 +13,7 @@ import (
 func FuzzRecord(f *testing.F) {
 	frames := [][]byte{
 		appendEvent(nil, event("ann", "vip", true, 1)),
+		appendEvent(nil, event("ann", "vip", true, 1, func(e *Event) { e.LeftOut = []Column{{"score", Span{3, 5}}} })),
 		appendEvent(nil, trait("ann", "zendesk", 1, "a", "1", "b", "2")),
 		(&hand{noon, handRetry, []ID{{0, 1, 0}, {0, 7, 3}}}).encode(nil),
 		(&repair{received: noon, missing: []Told{{User: "ann", field: 3}}}).encode(nil),
@@ -43,7 +44,7 @@ func FuzzRecord(f *testing.F) {
 			for _, c := range e.Columns {
 				e.Bytes(c.Value)
 			}
-			e.Bytes(e.Object)
+			e.props()
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strconv"
+	"strings"
 
 	"personasync/store"
 )
@@ -121,11 +122,12 @@ type property struct {
 }
 
 // propertiesOf lists the properties that leave, each by a name of its own. Of a name that stands in the
-// object twice the last counts, as for every reader of JSON.
+// object twice the last counts, as for every reader of JSON. Names that differ in half a character are two,
+// although they would leave as one.
 func propertiesOf(raw []byte, c *store.Change) (list []property) {
 	last := make(map[string]int)
 	for key, v := range members(raw) {
-		name := unquote(key)
+		name := ownName(key)
 		if at, twice := last[name]; twice {
 			list[at].value = v
 			continue
@@ -135,15 +137,14 @@ func propertiesOf(raw []byte, c *store.Change) (list []property) {
 	}
 	list = slices.DeleteFunc(list, func(p property) bool {
 		out := p.value[0] == 'n' || isOurs(p.name, c)
-		if out || store.EventName(p.name) != p.name {
+		if out || sentName(p.name) != p.name {
 			delete(last, p.name)
 		}
 		return out
 	})
 	for i := range list {
-		raw := list[i].name
-		name := store.EventName(raw)
-		if name == raw {
+		name, raw := sentName(list[i].name), wholeName(list[i].name)
+		if name == list[i].name {
 			continue
 		}
 		for n := 2; ; n++ {
@@ -167,6 +168,41 @@ func isOurs(name string, c *store.Change) bool {
 	}
 	return c.Computation != "" && name == keyAttribute(c.Class)
 }
+
+// halfMark stands in a name for half a character, before its four digits. No text has this byte.
+const halfMark = "\xff"
+
+// ownName returns the text of a property's name, in which halves of characters are still told apart.
+func ownName(quoted []byte) string {
+	at := store.LoneSurrogate(quoted)
+	if at < 0 {
+		return unquote(quoted)
+	}
+	rest := quoted[1 : len(quoted)-1]
+	var name strings.Builder
+	for at = store.LoneSurrogate(rest); at >= 0; at = store.LoneSurrogate(rest) {
+		name.WriteString(unquote([]byte(`"` + string(rest[:at]) + `"`)))
+		name.WriteString(halfMark + strings.ToLower(string(rest[at+2:at+6])))
+		rest = rest[at+6:]
+	}
+	name.WriteString(unquote([]byte(`"` + string(rest) + `"`)))
+	return name.String()
+}
+
+// wholeName returns what ownName returned with U+FFFD for each half of a character.
+func wholeName(name string) string {
+	first, rest, halved := strings.Cut(name, halfMark)
+	for halved {
+		first += "\uFFFD"
+		var more string
+		more, rest, halved = strings.Cut(rest[min(4, len(rest)):], halfMark)
+		first += more
+	}
+	return first
+}
+
+// sentName returns the name under which a property leaves if no other does.
+func sentName(name string) string { return store.EventName(wholeName(name)) }
 
 // unquote returns the text of a JSON string. Nearly none has an escape.
 func unquote(quoted []byte) string {

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"personasync/store"
@@ -185,18 +186,38 @@ func (r *reader) computed() {
 			r.fault(FaultMissingName, "The event has no name and says no membership, so nothing says what happened. Map event in Segment's webhook settings.")
 		}
 	}
-	r.numbers()
+	r.leaveOut()
 }
 
-// numbers faults an event whose traits or properties hold a number that no double does. Whoever reads it
-// makes infinity of it, or refuses all that stands beside it.
-func (r *reader) numbers() {
-	if !r.hugeNumber || r.event.Object.Len == 0 {
+// leaveOut notes which members of the object can be neither kept nor sent, so that what stands beside them
+// counts all the same. A number beyond a double would have readers of JSON refuse the whole request. A name
+// with half a character reads like others, so that two traits would become one attribute; the properties of a
+// track leave under names of their own (see the sender). A trait of which nothing is left faults the event.
+func (r *reader) leaveOut() {
+	e := r.event
+	if !r.hugeNumber && !r.halfName || e.Object.Len == 0 {
 		return // the common case: there is none in the whole event
 	}
-	s := scanner{b: cut(r.raw, r.event.Object), open: r.room[:0]}
-	if s.value() && s.hugeNumber {
-		r.fault(FaultBadValue, "A value of the event is a number beyond 1.8e308, which JSON's readers do not hold. Look at what computes it.")
+	row := e.Class == store.ClassTrait && (len(e.Columns) != 1 || e.Columns[0].Name != e.Key)
+	halves := e.Call != store.CallTrack || row
+	huge := false
+	for m := r.walk(e.Object); m.next(); m.hugeNumber = false {
+		name := string(m.name)
+		e.LeftOut = slices.DeleteFunc(e.LeftOut, func(c store.Column) bool { return c.Name == name }) // the last counts
+		if m.hugeNumber || halves && m.halved() {
+			e.LeftOut = append(e.LeftOut, store.Column{Name: name, Value: m.value})
+			huge = huge || m.hugeNumber
+		}
+	}
+	e.Columns = slices.DeleteFunc(e.Columns, func(c store.Column) bool {
+		return slices.ContainsFunc(e.LeftOut, func(out store.Column) bool { return out.Value == c.Value })
+	})
+	switch {
+	case e.Class != store.ClassTrait || e.PassThrough || len(e.Columns) > 0 || len(e.LeftOut) == 0:
+	case huge:
+		r.fault(FaultBadValue, "The trait's value is, or holds, a number beyond 1.8e308, which JSON's readers do not hold. Look at what computes it.")
+	default:
+		r.fault(FaultInvalidUTF8, "The names of all columns have half a character in them, so that two could look like one. Rename the columns in the SQL trait.")
 	}
 }
 
@@ -372,7 +393,7 @@ func (r *reader) values() {
 	}
 	own, other := r.objects()
 	for _, object := range [...]store.Span{own, other} {
-		if r.row(object); len(e.Columns) > 0 || e.Fault == FaultTooManyVals {
+		if halved := r.row(object); halved || len(e.Columns) > 0 || e.Fault == FaultTooManyVals {
 			e.Object = object
 			return
 		}
@@ -382,12 +403,17 @@ func (r *reader) values() {
 	}
 }
 
-// row reads every member of an object but the two that are no columns.
-func (r *reader) row(object store.Span) {
+// row reads every member of an object but the two that are no columns. It reports whether it passed over
+// names with half a character.
+func (r *reader) row(object store.Span) (halved bool) {
 	e := r.event
 	var seen map[string]int // of long rows: where each name is
 	for m := r.walk(object); m.next(); {
 		if string(m.name) == "email" || string(m.name) == "trait_key" {
+			continue
+		}
+		if r.halfName && m.halved() {
+			halved = true
 			continue
 		}
 		if i := columnNamed(e.Columns, seen, m.name); i >= 0 {
@@ -397,19 +423,16 @@ func (r *reader) row(object store.Span) {
 		if len(e.Columns) == maxValues {
 			r.faultf(FaultTooManyVals, "The row of trait %s has more than %d columns; Segment's SQL traits have at most 25. Look at what builds these events.", shown(e.Key), maxValues)
 			e.Columns = nil
-			return
+			return halved
 		}
 		if len(m.name) > maxName {
 			r.faultf(FaultNameTooLong, "The column name %s has %d bytes; at most %d are taken. Rename the column in the SQL trait.", shown(string(m.name)), len(m.name), maxName)
 			continue
 		}
-		if store.LoneSurrogate(cut(r.raw, m.label)) >= 0 {
-			r.fault(FaultInvalidUTF8, "A column's name has half a character in it, so that two could look like one. Rename the column in the SQL trait.")
-			continue
-		}
 		e.Columns = append(e.Columns, store.Column{Name: string(m.name), Value: m.value})
 		seen = index(e.Columns, seen)
 	}
+	return halved
 }
 
 // shortRow is up to how many columns looking at each is quicker than a map. Segment's rows have at most 25.

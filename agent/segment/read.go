@@ -102,6 +102,7 @@ type reader struct {
 	personas   personas
 	broken     bool     // raw is not valid UTF-8
 	hugeNumber bool     // raw has a number that no double holds
+	halfName   bool     // raw has a member whose name has half a character in it
 	room       [32]byte // for the brackets of one walk at a time
 }
 
@@ -137,7 +138,7 @@ func (r *reader) scan() bool {
 	if r.broken = m.badUTF8; r.broken {
 		r.fault(FaultInvalidUTF8, "The event holds bytes that are not UTF-8, so its texts cannot be trusted. Send JSON in UTF-8.")
 	}
-	r.hugeNumber = m.hugeNumber
+	r.hugeNumber, r.halfName = m.hugeNumber, m.halfName
 	if m.deepest > maxDepth {
 		r.faultf(FaultTooDeep, "The event nests %d levels deep; at most %d are read. Flatten what is mapped into it.", m.deepest, maxDepth)
 	}
@@ -350,10 +351,10 @@ func (r *reader) walk(at store.Span) members {
 }
 
 // member finds the last member of an object that has this name. An object without one, and what is not
-// an object, has none.
+// an object, has none. A name with half a character is no other name, though it reads like one.
 func (r *reader) member(object store.Span, name string) (value store.Span, found bool) {
 	for m := r.walk(object); m.next(); {
-		if string(m.name) == name {
+		if string(m.name) == name && !(r.halfName && m.halved()) {
 			value, found = m.value, true
 		}
 	}

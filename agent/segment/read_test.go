@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestFaults(t *testing.T) {
 		{"an emitter without name and class", `{"type":"track","userId":"u","context":{"personas":{"event_emitter_id":"em"}},"properties":{"a":1}}`, FaultMissingName},
 
 		{"a number beyond a double", engaged("trait", `"type":"identify","traits":{"k":1e400}`), FaultBadValue},
-		{"a number beyond a double, far inside", engaged("audience", `"type":"track","event":"E","properties":{"k":true,"x":[{"y":-1e309}]}`), FaultBadValue},
+		{"a number beyond a double, in every column", engaged("trait", `"type":"identify","traits":{"a":1e400,"b":[{"y":-1e309}]}`), FaultBadValue},
 		{"a number of 400 digits", engaged("trait", `"type":"identify","traits":{"k":`+strings.Repeat("9", 400)+`}`), FaultBadValue},
 		{"a number beyond a double, where nothing is read", engaged("audience", `"type":"identify","traits":{"k":true},"x":1e400`), ""},
 		{"the largest double", engaged("trait", `"type":"identify","traits":{"k":1.7976931348623157e308}`), ""},
@@ -544,5 +545,55 @@ func TestMessagesWithHalfACharacterStayTwo(t *testing.T) {
 	b := Read([]byte(`{"type":"track","userId":"u","messageId":"m\ud83e"}`), Reading{Received: received})
 	if a.MessageID == b.MessageID {
 		t.Errorf("both are %q", a.MessageID)
+	}
+}
+
+// TestAMembershipIsNotLostForAnUnrelatedValue: a number that nobody can hold, or a column named by half a character,
+// parked the whole event, and no retry could help.
+func TestAMembershipIsNotLostForAnUnrelatedValue(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		event   string
+		flag    store.Flag
+		columns []string
+		leftOut []string
+	}{
+		{"beside a membership", engaged("audience", `"type":"identify","traits":{"k":true,"score":1e400,"ok":1}`), store.FlagIn, nil, []string{"score"}},
+		{"beside a false", engaged("audience", `"type":"track","event":"E","properties":{"score":-1e309,"k":false}`), store.FlagOut, nil, []string{"score"}},
+		{"far inside", engaged("audience", `"type":"track","event":"E","properties":{"k":true,"x":[{"y":-1e309}],"z":1}`), store.FlagIn, nil, []string{"x"}},
+		{"several", engaged("journey_step", `"type":"track","event":"E","properties":{"a":1e400,"k":true,"b":`+strings.Repeat("9", 400)+`}`), store.FlagIn, nil, []string{"a", "b"}},
+		{"beside a flag in a text", engaged("audience", `"type":"identify","traits":{"k":"true","\u0061":1e999}`), store.FlagIn, nil, []string{"a"}},
+		{"the last of one name counts", engaged("audience", `"type":"identify","traits":{"k":true,"a":1e400,"a":1}`), store.FlagIn, nil, nil},
+		{"the last of one name is bad", engaged("audience", `"type":"identify","traits":{"k":true,"a":1,"a":1e400}`), store.FlagIn, nil, []string{"a"}},
+		{"beside a trait", engaged("trait", `"type":"identify","traits":{"k":5,"other":1e400}`), 0, []string{"k"}, []string{"other"}},
+		{"a column of several", engaged("trait", `"type":"identify","traits":{"a":5,"b":1e400,"c":6}`), 0, []string{"a", "c"}, []string{"b"}},
+		{"a column named by half a character", engaged("trait", `"type":"identify","traits":{"a":5,"b\ud83d":1}`), 0, []string{"a"}, []string{"b\ufffd"}},
+		{"a trait named by half a character", engaged("audience", `"type":"identify","traits":{"k":true,"b\ud83d":1}`), store.FlagIn, nil, []string{"b\ufffd"}},
+		{"a pair is a character", engaged("audience", `"type":"identify","traits":{"k":true,"b\ud83d\ude00":1}`), store.FlagIn, nil, nil},
+		{"a property gets a name as it leaves", engaged("audience", `"type":"track","event":"E","properties":{"k":true,"b\ud83d":1}`), store.FlagIn, nil, nil},
+		{"without personas", `{"userId":"u","audience_key":"k","k":true,"score":1e400}`, store.FlagIn, nil, []string{"score"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := Read([]byte(tt.event), Reading{Received: received})
+			var columns, leftOut []string
+			for _, c := range e.Columns {
+				columns = append(columns, c.Name)
+			}
+			for _, c := range e.LeftOut {
+				leftOut = append(leftOut, c.Name)
+			}
+			if e.Fault != "" || e.Flag != tt.flag || !slices.Equal(columns, tt.columns) || !slices.Equal(leftOut, tt.leftOut) {
+				t.Errorf("fault %q, flag %d, columns %q, left out %q; want flag %d, columns %q, left out %q", e.Fault, e.Flag, columns, leftOut, tt.flag, tt.columns, tt.leftOut)
+			}
+		})
+	}
+}
+
+// TestANameWithHalfACharacterIsNotTheKey: it reads like a key that ends in U+FFFD, and its value was taken for the
+// membership.
+func TestANameWithHalfACharacterIsNotTheKey(t *testing.T) {
+	event := strings.Replace(engaged("audience", `"type":"identify","traits":{"k\ufffd":true,"k\ud83d":false}`), `"computation_key":"k"`, `"computation_key":"k\ufffd"`, 1)
+	if e := Read([]byte(event), Reading{Received: received}); e.Fault != "" || e.Flag != store.FlagIn {
+		t.Errorf("fault %q, flag %d", e.Fault, e.Flag)
 	}
 }

@@ -28,8 +28,9 @@ func (e *NotJSON) Error() string {
 // A scanner reads JSON text once, front to back, and decides whether it is JSON. It needs no stack of
 // its own to do so: open brackets are bytes in a slice, so text nested a million deep costs a megabyte.
 //
-// Three things do not stop it, because the text is JSON all the same and its bytes can be kept: broken
-// UTF-8 inside a string, nesting beyond maxDepth, and numbers beyond a double. They are noted.
+// Four things do not stop it, because the text is JSON all the same and its bytes can be kept: broken
+// UTF-8 inside a string, nesting beyond maxDepth, numbers beyond a double, and names with half a character.
+// They are noted.
 type scanner struct {
 	b       []byte
 	i       int    // the next byte to read
@@ -38,6 +39,7 @@ type scanner struct {
 	badUTF8 bool
 
 	hugeNumber bool   // a number that no double holds, such as 1e400
+	halfName   bool   // a member's name with half a UTF-16 pair
 	want       string // after a failure: what byte i should have been
 }
 
@@ -184,6 +186,7 @@ func (s *scanner) key() (name store.Span, plain, ok bool) {
 		return name, false, false
 	}
 	name = spanOf(start, s.i-1)
+	s.halfName = s.halfName || !plain && store.LoneSurrogate(cut(s.b, name)) >= 0
 	if s.peek() != ':' {
 		return name, false, s.fail("a colon")
 	}
@@ -382,6 +385,9 @@ func (m *members) next() bool {
 	}
 	return true
 }
+
+// halved reports whether the member's name has half a character in it: it reads like other such names.
+func (m *members) halved() bool { return store.LoneSurrogate(cut(m.b, m.label)) >= 0 }
 
 // advance reads what stands before a member's value: the bracket or the comma, and the key.
 func (m *members) advance() (name store.Span, plain, more bool) {
