@@ -83,6 +83,9 @@ const (
 	housekeepingEvery = time.Minute
 )
 
+// errStopping ends the orders that are being carried out at a stop.
+var errStopping = fmt.Errorf("the agent is stopping: %w", store.ErrClosed)
+
 // process is a running agent.
 type process struct {
 	log       *slog.Logger
@@ -228,6 +231,9 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 	p.keep(socket, false)
 	p.socket = p.serve("socket", socket, atWindow, windows.Socket())
 	p.socket.http.ConnContext = withPeer
+	orders, end := context.WithCancelCause(context.Background())
+	p.socket.http.BaseContext = func(net.Listener) context.Context { return orders }
+	p.socket.http.RegisterOnShutdown(func() { end(errStopping) })
 	if c.Admin.Listen != "" {
 		l, err := listen(ctx, "admin.listen", c.Admin.Listen)
 		if err != nil {

@@ -36,7 +36,7 @@ func (f *field) gone() bool { return f.heard&goneMark != 0 }
 
 // Adopt has the computation id continue the audience key. Cut short, it is simply given again.
 func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
-	if err := s.Applied(ctx); err != nil {
+	if err := s.caughtUp(ctx); err != nil {
 		return r, err
 	}
 	c := &commission{s: s, o: &order{verb: orderAdopt, received: time.Now()}, dry: dryRun}
@@ -65,16 +65,16 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 	if !dryRun && !traded {
 		trade := *c.o
 		trade.other = others[0]
-		if err := s.order(ctx, appendOrder(nil, &trade)); err != nil {
+		if err := c.order(ctx, appendOrder(nil, &trade)); err != nil {
 			return r, err
 		}
-		if err := s.Applied(ctx); err != nil {
+		if err := c.applied(ctx); err != nil {
 			return r, err
 		}
 	}
 	for _, c.o.other = range others {
 		if err := c.inherit(ctx, progress); err != nil {
-			return r, err
+			return c.report(ctx, err)
 		}
 	}
 	return c.report(ctx, nil)

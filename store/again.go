@@ -34,14 +34,16 @@ const (
 // anything else are passed over.
 func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []ID, read func(*Event) *Event) (parked []ID, err error) {
 	var frames [][]byte
-	size := 0
+	size, onDisk := 0, orderAbsent
 	flush := func() error {
 		if len(frames) == 0 {
 			return nil
 		}
-		err := translate(s.inbox.appendOther(ctx, frames...))
-		frames, size = nil, 0
-		return err
+		if err := translate(s.inbox.appendOther(ctx, frames...)); err != nil {
+			return s.cutShort(onDisk, err)
+		}
+		frames, size, onDisk = nil, 0, orderInPart
+		return nil
 	}
 	for some := range slices.Chunk(ids, againRead) {
 		events, err := s.parkedEvents(some)
@@ -65,7 +67,7 @@ func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []ID, read fun
 	if err := flush(); err != nil {
 		return nil, err
 	}
-	if err := s.Applied(ctx); err != nil {
+	if err := s.carriedOut(ctx); err != nil {
 		return nil, err
 	}
 	return s.stillParked(ids)

@@ -21,9 +21,10 @@ type commission struct {
 	dry     bool
 	done    MembershipReport
 
-	words []mention
-	most  int    // users of one record
-	ahead uint64 // number of the last record of the batch before this one
+	words  []mention
+	most   int    // users of one record
+	ahead  uint64 // number of the last record of the batch before this one
+	onDisk extent
 }
 
 // commissionBatch is how many users are appended at once. Twice as many wait to be applied at most.
@@ -40,7 +41,7 @@ func (s *Store) commission(ctx context.Context, key string, o *order, create, dr
 		}
 		frame := appendOrder(nil, &order{verb: orderName, received: time.Now(), key: key})
 		if err := s.order(ctx, frame); err != nil {
-			return nil, err
+			return nil, s.cutShort(orderAbsent, err)
 		}
 		err = s.meet(ctx, c, key)
 	}
@@ -50,7 +51,7 @@ func (s *Store) commission(ctx context.Context, key string, o *order, create, dr
 // meet finds what is known of a computation once all is applied that was acknowledged: an event may be the
 // first that is heard of it.
 func (s *Store) meet(ctx context.Context, c *commission, key string) error {
-	if err := s.Applied(ctx); err != nil {
+	if err := s.caughtUp(ctx); err != nil {
 		return err
 	}
 	return s.read(func(b *batch) error {
@@ -83,6 +84,20 @@ func (s *Store) order(ctx context.Context, frames ...[]byte) error {
 	return translate(s.inbox.appendOther(ctx, frames...))
 }
 
+// order appends records of a commission.
+func (c *commission) order(ctx context.Context, frames ...[]byte) error {
+	err := c.s.cutShort(c.onDisk, c.s.order(ctx, frames...))
+	if err == nil {
+		c.onDisk = orderInPart
+	}
+	return err
+}
+
+// applied waits for what the commission has appended.
+func (c *commission) applied(ctx context.Context) error {
+	return c.s.cutShort(c.onDisk, c.s.Applied(ctx))
+}
+
 // say has a user be mention of.
 func (c *commission) say(ctx context.Context, key []byte, in bool) error {
 	if c.dry {
@@ -106,21 +121,25 @@ func (c *commission) flush(ctx context.Context) error {
 		part.words = words
 		frames = append(frames, appendOrder(nil, &part))
 	}
-	if err := c.s.order(ctx, frames...); err != nil {
+	if err := c.order(ctx, frames...); err != nil {
 		return err
 	}
 	c.words = c.words[:0]
 	before := c.ahead
 	c.ahead = c.s.inbox.last()
-	return c.s.appliedUpTo(ctx, before, true)
+	return c.s.cutShort(c.onDisk, c.s.appliedUpTo(ctx, before))
 }
 
 // report ends a commission.
 func (c *commission) report(ctx context.Context, err error) (MembershipReport, error) {
 	if err == nil && !c.dry {
 		if err = c.flush(ctx); err == nil {
-			err = c.s.Applied(ctx)
+			c.onDisk = max(c.onDisk, orderWhole)
+			err = c.applied(ctx)
 		}
+	}
+	if errors.Is(err, context.Canceled) {
+		err = c.s.cutShort(c.onDisk, context.Cause(ctx))
 	}
 	if err != nil {
 		return MembershipReport{}, err

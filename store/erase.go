@@ -26,9 +26,8 @@ var metaErase = []byte("erase")
 // eraseAfter is how long a user whom Segment had deleted waits for the one erasure a day.
 const eraseAfter = 24 * time.Hour
 
-// flightPoll is how often an erasure looks whether the requests under way have landed: until then
-// their rows name their users.
-const flightPoll = 50 * time.Millisecond
+// upkeepPoll is how often an erasure looks whether other upkeep has ended.
+const upkeepPoll = 50 * time.Millisecond
 
 // ForgetReport says what became of a user, and where the bytes went.
 type ForgetReport struct {
@@ -46,7 +45,7 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 	if user == "" || len(user) > MaxUserID {
 		return r, fmt.Errorf("an id has 1 to %d bytes", MaxUserID)
 	}
-	if err := s.appliedUpTo(ctx, s.inbox.last(), false); err != nil {
+	if err := s.caughtUp(ctx); err != nil {
 		return r, err
 	}
 	now := s.now()
@@ -66,6 +65,9 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 	}
 	e, err := s.Erase(ctx)
 	r.Records, r.Before, r.After = e.Records, e.Before, e.After
+	if err != nil {
+		err = fmt.Errorf("the user is forgotten, but their bytes are in the files still; they go within a day, or when the order is given again: %w", err)
+	}
 	return r, err
 }
 
@@ -96,7 +98,7 @@ func (s *Store) Erase(ctx context.Context) (r ForgetReport, err error) {
 		if !errors.Is(err, ErrUnderway) {
 			return r, err
 		}
-		if err := sleep(ctx, flightPoll); err != nil {
+		if err := sleep(ctx, upkeepPoll); err != nil {
 			return r, err
 		}
 	}
@@ -143,26 +145,20 @@ func (s *Store) eraseMark() (mark []byte, err error) {
 	})
 }
 
-// landed waits until every request is answered that is under way now.
+// landed waits until every request is answered that is under way now: until then their rows name their users.
 func (s *Store) landed(ctx context.Context) error {
 	until := uint64(0)
-	for first := true; ; first = false {
-		under := false
-		err := s.look(func(tx *bolt.Tx) error {
-			if first {
+	return s.await(ctx, func() (landed bool, err error) {
+		err = s.look(func(tx *bolt.Tx) error {
+			if until == 0 {
 				until = number(tx.Bucket(bucketMeta).Get(metaFlight))
 			}
 			k, _ := tx.Bucket(bucketFlights).Cursor().First()
-			under = k != nil && number(k) <= until
+			landed = k == nil || number(k) > until
 			return nil
 		})
-		if err != nil || !under {
-			return err
-		}
-		if err := sleep(ctx, flightPoll); err != nil {
-			return err
-		}
-	}
+		return landed, err
+	})
 }
 
 // markErase notes that there is something to erase.

@@ -60,9 +60,9 @@ func (s *Store) handle(ctx context.Context, h hand) error {
 		frames = append(frames, (&hand{h.received, h.verb, part}).encode(nil))
 	}
 	if err := translate(s.inbox.appendOther(ctx, frames...)); err != nil {
-		return err
+		return s.cutShort(orderAbsent, err)
 	}
-	return s.Applied(ctx)
+	return s.carriedOut(ctx)
 }
 
 func (h *hand) encode(buf []byte) []byte {

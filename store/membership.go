@@ -107,7 +107,7 @@ func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, 
 			err = c.flush(ctx)
 		}
 		if err != nil {
-			return r, err
+			return c.report(ctx, err)
 		}
 	}
 	return c.report(ctx, nil)
@@ -158,7 +158,7 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 		return c.report(ctx, c.discard(ctx, progress))
 	}
 	if !dryRun {
-		if err := s.order(ctx, appendOrder(nil, o)); err != nil {
+		if err := c.order(ctx, appendOrder(nil, o)); err != nil {
 			return r, err
 		}
 	}
@@ -183,10 +183,10 @@ func (c *commission) decideHeld(ctx context.Context, until uint64, progress func
 			part.ids = ids
 			frames = append(frames, appendOrder(nil, &part))
 		}
-		if err := c.s.order(ctx, frames...); err != nil {
+		if err := c.order(ctx, frames...); err != nil {
 			return err
 		}
-		if err := c.s.Applied(ctx); err != nil {
+		if err := c.applied(ctx); err != nil {
 			return err
 		}
 		if progress != nil {
@@ -211,10 +211,10 @@ func (c *commission) discard(ctx context.Context, progress func(done, total int6
 	if err := c.finish(ctx, progress); err != nil {
 		return err
 	}
-	if err := c.s.order(ctx, appendOrder(nil, c.o)); err != nil {
+	if err := c.order(ctx, appendOrder(nil, c.o)); err != nil {
 		return err
 	}
-	if err := c.s.Applied(ctx); err != nil {
+	if err := c.applied(ctx); err != nil {
 		return err
 	}
 	w, err := c.watch(ctx)
@@ -244,18 +244,14 @@ func (s *Store) finishDiscard(ctx context.Context, key string, progress func(don
 
 // watch reads what the guard keeps of the audience, once it holds all that it will hold.
 func (c *commission) watch(ctx context.Context) (w exitWatch, err error) {
-	for {
-		err = c.s.read(func(b *batch) error {
+	err = c.s.await(ctx, func() (bool, error) {
+		err := c.s.read(func(b *batch) error {
 			w = b.fieldOf(c.o.field).watch
 			return nil
 		})
-		if err != nil || w.swept == nil {
-			return w, err
-		}
-		if err := sleep(ctx, flightPoll); err != nil {
-			return w, err
-		}
-	}
+		return w.swept == nil, err
+	})
+	return w, c.s.cutShort(c.onDisk, err)
 }
 
 // readmit has everybody be a member again who left in a discarded window: first those of whom the rows
@@ -284,7 +280,7 @@ func (c *commission) readmit(ctx context.Context, window recordRange, progress f
 	}
 	c.done.Decided = held.done.Decided
 	end := order{verb: orderDiscarded, received: time.Now(), field: c.o.field}
-	return c.s.order(ctx, appendOrder(nil, &end))
+	return c.order(ctx, appendOrder(nil, &end))
 }
 
 func (c *commission) readmitLeft(ctx context.Context, window recordRange, progress func(done, total int64)) error {
@@ -306,7 +302,7 @@ func (c *commission) readmitLeft(ctx context.Context, window recordRange, progre
 	if err := c.flush(ctx); err != nil {
 		return err
 	}
-	return c.s.Applied(ctx)
+	return c.applied(ctx)
 }
 
 // heldExits reads a page of the exits that the guard holds of some fields and a record up to until

@@ -22,7 +22,7 @@ var ErrHeardOf = errors.New("an event named it meanwhile, so it stays")
 // Remove removes the computation of a key or an id that has no members and nothing pending, held or parked,
 // with its columns; or else the forwarded trait of a name.
 func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r MembershipReport, err error) {
-	if err := s.Applied(ctx); err != nil {
+	if err := s.caughtUp(ctx); err != nil {
 		return r, err
 	}
 	o := &order{verb: orderForget, received: time.Now()}
@@ -49,9 +49,9 @@ func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r Membersh
 		return r, err
 	}
 	if err := s.order(ctx, appendOrder(nil, o)); err != nil {
-		return r, err
+		return r, s.cutShort(orderAbsent, err)
 	}
-	if err := s.Applied(ctx); err != nil {
+	if err := s.carriedOut(ctx); err != nil {
 		return r, err
 	}
 	return r, s.read(func(b *batch) error {

@@ -286,25 +286,48 @@ func emptyDisk(t *testing.T, disk string) {
 	must(t, os.Remove(filepath.Join(disk, "ballast")))
 }
 
-// TestAForgetOnAFullDiskSaysSo: it waited in silence for somebody to make room.
-func TestAForgetOnAFullDiskSaysSo(t *testing.T) {
+// TestOrdersOnAFullDiskSaySo: they waited in silence for somebody to make room.
+func TestOrdersOnAFullDiskSaySo(t *testing.T) {
 	disk := tinyDisk(t, "24m")
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
 	b.reopen(rules(SendBoth))
 	t.Cleanup(func() { b.Store.Close() })
+	b.receive(event("member", "vip", true, 1), event("parked", "vip", true, 1, unusable))
+	parked := b.ids(StateParked)
+	orders := map[string]func(context.Context) error{
+		"forget a user": func(ctx context.Context) error { _, err := b.Forget(ctx, "member"); return err },
+		"import": func(ctx context.Context) error {
+			_, err := b.Import(ctx, Import{Key: "vip", AsOf: time.Now(), Users: users("member")})
+			return err
+		},
+		"reconcile": func(ctx context.Context) error { _, err := b.Reconcile(ctx, "vip", false, false, nil); return err },
+		"close":     func(ctx context.Context) error { _, err := b.CloseAudience(ctx, "vip", false, false, nil); return err },
+		"release":   func(ctx context.Context) error { _, err := b.Decide(ctx, "vip", false, false, nil); return err },
+		"discard":   func(ctx context.Context) error { _, err := b.Decide(ctx, "vip", true, false, nil); return err },
+		"adopt":     func(ctx context.Context) error { _, err := b.Adopt(ctx, "vip", "other", false, nil); return err },
+		"remove":    func(ctx context.Context) error { _, err := b.Remove(ctx, "vip", false); return err },
+		"drop":      func(ctx context.Context) error { return b.Drop(ctx, time.Now(), parked) },
+		"read again": func(ctx context.Context) error {
+			_, err := b.ReadAgain(ctx, time.Now(), parked, func(e *Event) *Event { return e })
+			return err
+		},
+	}
 	must(t, b.pauseWriter(func() { // so that it has not applied them when the disk is full
 		for i := range 100 {
 			must(t, b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)))
 		}
 		fillDisk(t, disk)
 	}))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := b.Forget(ctx, "during0"); !errors.Is(err, ErrFull) {
-		t.Errorf("a forget on a full disk says %v", err)
+	for name, order := range orders {
+		err := order(ctx)
+		if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "nothing was done") && !strings.Contains(err.Error(), "is on disk") {
+			t.Errorf("on a full disk, the order to %s says %v", name, err)
+		}
 	}
 	emptyDisk(t, disk)
-	must(t, b.Applied(t.Context()))
-	_, err := b.Forget(t.Context(), "during0")
+	must(t, b.Applied(ctx))
+	_, err := b.Forget(ctx, "during0")
 	must(t, err)
 }

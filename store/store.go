@@ -85,6 +85,7 @@ type Store struct {
 	once     sync.Once
 
 	applied  atomic.Uint64 // number of the last record applied, on disk
+	round    atomic.Pointer[round]
 	finished atomic.Uint64 // transactions of the writer that came to an end, good or bad
 	beat     beat          // of Pulse
 
@@ -105,13 +106,12 @@ type Store struct {
 
 	// The writer's own.
 	state    *state
-	unread   bool                  // a transaction failed, and state was not read back since: see readBack
-	noRoom   atomic.Pointer[error] // an ErrFull: the last batch could not be applied
-	left     bool                  // when it was opened, the state was as the last run left it
-	arrival  *arrival              // still to be noted; nil: nothing is
-	flown    uint64                // the last flight before that transaction
-	starved  bool                  // the last batch found none of the records it looked for
-	reached  time.Time             // receipt of the newest record applied by this process
+	unread   bool      // a transaction failed, and state was not read back since: see readBack
+	left     bool      // when it was opened, the state was as the last run left it
+	arrival  *arrival  // still to be noted; nil: nothing is
+	flown    uint64    // the last flight before that transaction
+	starved  bool      // the last batch found none of the records it looked for
+	reached  time.Time // receipt of the newest record applied by this process
 	pacing   pacing
 	adrift   []uint64 // flights that nobody was given: they are still to be put back
 	stranded bool     // flights that the last process left are still to be settled: there was no room
@@ -159,6 +159,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 		return nil, err
 	}
 	s.damaged = s.noteRead
+	s.round.Store(newRound(nil))
 	go s.writeLoop()
 	s.others.Go(s.watchRoom)
 	s.others.Go(s.watchPlace)
@@ -510,31 +511,6 @@ type Next struct {
 // Settle writes what became of a flight. After it returns, the outcome survives a crash.
 func (s *Store) Settle(ctx context.Context, o Outcome) error {
 	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
-}
-
-// Applied waits until everything appended before the call has been applied.
-func (s *Store) Applied(ctx context.Context) error {
-	return s.appliedUpTo(ctx, s.inbox.last(), true)
-}
-
-// appliedUpTo waits until a record has been applied; unless patient, no longer than until the disk turns out to be
-// full, because that lasts until somebody makes room.
-func (s *Store) appliedUpTo(ctx context.Context, target uint64, patient bool) error {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for s.applied.Load() < target {
-		select {
-		case <-tick.C:
-			if err := s.noRoom.Load(); err != nil && !patient {
-				return fmt.Errorf("events that were received before cannot be applied, nothing was done: make room, and give the order again: %w", *err)
-			}
-		case <-s.gone:
-			return ErrClosed
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }
 
 // Wake returns a channel that receives after a commit that made something newly due on a road. It has

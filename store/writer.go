@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -50,6 +49,7 @@ func (s *Store) writeLoop() {
 		}
 		if err := s.readBack(); err != nil {
 			answer(commands, err)
+			s.endRound(err, true)
 			if s.isBroken() {
 				return
 			}
@@ -67,19 +67,17 @@ func (s *Store) writeLoop() {
 			continue
 		}
 		began, received, commits := time.Now(), s.inbox.events(), s.inbox.commits.Load()
-		if err := s.write(commands, apply); err != nil {
+		err := s.write(commands, apply)
+		s.endRound(err, apply)
+		if err != nil {
 			if s.isBroken() {
 				return
-			}
-			if errors.Is(err, ErrFull) {
-				s.noRoom.Store(&err)
 			}
 			s.log.Error("the state could not be written; trying again", "err", err)
 			rested = false
 			rest.Reset(writeRetry)
 			continue
 		}
-		s.noRoom.Store(nil)
 		if apply || len(s.state.sweeping) > 0 {
 			rested = false
 			arrived := s.inbox.events() - received

@@ -308,7 +308,8 @@ func (c *carriage) tellParked(t *trip) {
 }
 
 // settle writes the outcome, again and again if need be: until it is written, the flight's users are
-// out of reach. What cannot be written before the end is uncertain at the next start, which is safe.
+// out of reach. What cannot be written before the end is uncertain at the next start, which is safe. A stop does
+// not wait for a full disk.
 func (c *carriage) settle(o store.Outcome) {
 	for faults := 0; ; faults++ {
 		err := c.s.outbox.Settle(c.lasting, o)
@@ -316,15 +317,20 @@ func (c *carriage) settle(o store.Outcome) {
 			crashpoint.Reach(crashpoint.Settled)
 			return
 		}
-		if c.lasting.Err() != nil || errors.Is(err, store.ErrClosed) {
+		stopping := c.ctx.Err() != nil
+		if c.lasting.Err() != nil || errors.Is(err, store.ErrClosed) || stopping && errors.Is(err, store.ErrFull) {
 			c.s.log.Error("an outcome was not written; what it was about may be sent twice", keyFlight, o.Flight, keyError, err)
 			return
 		}
 		if faults == 0 {
 			c.s.log.Error("the outbox does not take an outcome; trying again", keyFlight, o.Flight, keyError, err)
 		}
+		stop := c.ctx.Done()
+		if stopping {
+			stop = c.lasting.Done()
+		}
 		select {
-		case <-c.lasting.Done():
+		case <-stop:
 		case <-time.After(min(100*time.Millisecond<<min(faults, 10), faltering)):
 		}
 	}

@@ -1005,6 +1005,22 @@ func TestAFailingOutboxIsInTheLogFromTheFirstFaultOn(t *testing.T) {
 	}
 }
 
+// TestAStopDoesNotWaitForAFullDisk: it waited for the longest request there may be.
+func TestAStopDoesNotWaitForAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newShelf(t)
+		o.fail(nil, func() error { return store.ErrFull })
+		_, stop := run(t, testConfig(&wire{t: t}), o)
+		o.attribute("ann")
+		time.Sleep(time.Minute)
+		began := time.Now()
+		stop()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+	})
+}
+
 func TestAClosedOutboxEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
