@@ -5,6 +5,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"personasync/store/internal/wire"
 )
 
 // Reading a parked event again
@@ -106,15 +108,15 @@ func (s *Store) stillParked(ids []ID) (parked []ID, err error) {
 
 func (a *reread) encode(buf []byte) []byte {
 	start := len(buf)
-	buf = putTime(append(buf, recordAgain), a.received)
-	return seal(putBytes(putID(buf, a.id), appendEvent(nil, a.event)), start)
+	buf = wire.AppendTime(append(buf, recordAgain), a.received)
+	return wire.Seal(wire.AppendBytes(putID(buf, a.id), appendEvent(nil, a.event)), start)
 }
 
-func (r *reader) again(seq uint64) *reread {
-	a := &reread{received: r.time(), id: r.id(nil), frame: r.bytes()}
+func readAgain(r *wire.Reader, seq uint64) *reread {
+	a := &reread{received: r.Time(), id: readID(r, nil), frame: r.Bytes()}
 	rec, err := decodeRecord(seq, a.frame)
 	if a.event = rec.event; err != nil || a.event == nil {
-		r.bad = true
+		r.Fail()
 	}
 	return a
 }

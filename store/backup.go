@@ -19,6 +19,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/wire"
 )
 
 // A backup is one tar file, written front to back, so that it can go through a pipe:
@@ -238,7 +239,7 @@ func (o *backupWriter) inbox(in *inbox, applied, last uint64) error {
 		first := next
 		for _, r := range records {
 			if r.seq <= last {
-				chunk, next = putBytes(chunk, r.frame), r.seq+1
+				chunk, next = wire.AppendBytes(chunk, r.frame), r.seq+1
 			}
 		}
 		err = o.entry(fmt.Sprintf("%s%d", backupInbox, first), int64(len(chunk)), func(w io.Writer) error {

@@ -1,6 +1,10 @@
 package store
 
-import "bytes"
+import (
+	"bytes"
+
+	"personasync/store/internal/wire"
+)
 
 // changeVersion 1 did not count the attempts alone.
 const changeVersion byte = 2
@@ -29,30 +33,30 @@ func (c *stored) encode(buf []byte) []byte {
 	buf = append(buf, changeVersion)
 	buf = putID(buf, c.ID)
 	buf = append(buf, byte(c.Kind), byte(c.State), byte(c.Transition), byte(c.Class), byte(c.road), boolByte(c.loose))
-	buf = putString(buf, c.User)
-	buf = putUint(putUint(buf, uint64(c.field)), uint64(c.lane))
-	buf = putString(putString(buf, c.Computation), c.ComputedBy)
-	buf = putString(putString(buf, c.Column), c.Name)
-	buf = putBytes(putBytes(buf, c.Value), c.Props)
-	buf = putTime(putTime(buf, c.EventTime), c.Received)
-	buf = putString(buf, c.MessageID)
-	buf = putTime(putUint(buf, uint64(c.Attempts)), c.NextAttempt)
-	buf = putString(putString(buf, c.Reason), c.Sentence)
+	buf = wire.AppendString(buf, c.User)
+	buf = wire.AppendUint(wire.AppendUint(buf, uint64(c.field)), uint64(c.lane))
+	buf = wire.AppendString(wire.AppendString(buf, c.Computation), c.ComputedBy)
+	buf = wire.AppendString(wire.AppendString(buf, c.Column), c.Name)
+	buf = wire.AppendBytes(wire.AppendBytes(buf, c.Value), c.Props)
+	buf = wire.AppendTime(wire.AppendTime(buf, c.EventTime), c.Received)
+	buf = wire.AppendString(buf, c.MessageID)
+	buf = wire.AppendTime(wire.AppendUint(buf, uint64(c.Attempts)), c.NextAttempt)
+	buf = wire.AppendString(wire.AppendString(buf, c.Reason), c.Sentence)
 	buf = putAnswer(buf, &c.Answer)
-	buf = putTime(buf, c.Closed)
-	buf = putUint(putID(buf, c.Successor), c.prev)
-	buf = putBytes(buf, c.raw)
-	return seal(putUint(buf, uint64(c.Alone)), start)
+	buf = wire.AppendTime(buf, c.Closed)
+	buf = wire.AppendUint(putID(buf, c.Successor), c.prev)
+	buf = wire.AppendBytes(buf, c.raw)
+	return wire.Seal(wire.AppendUint(buf, uint64(c.Alone)), start)
 }
 
 func putAnswer(buf []byte, a *Answer) []byte {
-	buf = putUint(buf, uint64(a.Status))
-	buf = putString(putString(buf, a.RequestID), a.Body)
-	return putTime(buf, a.At)
+	buf = wire.AppendUint(buf, uint64(a.Status))
+	buf = wire.AppendString(wire.AppendString(buf, a.RequestID), a.Body)
+	return wire.AppendTime(buf, a.At)
 }
 
-func (r *reader) answer() Answer {
-	return Answer{Status: int(r.uint()), RequestID: r.string(), Body: r.string(), At: r.time()}
+func readAnswer(r *wire.Reader) Answer {
+	return Answer{Status: int(r.Uint()), RequestID: r.Text(), Body: r.Text(), At: r.Time()}
 }
 
 // decodeChange copies everything it keeps: a change leaves its transaction.
@@ -67,30 +71,30 @@ func peekChange(frame []byte, epoch epochs) (*stored, error) {
 	if len(frame) > 0 && frame[0] == 1 {
 		version = 1
 	}
-	r, err := unseal(frame, version)
+	r, err := wire.Unseal(frame, version)
 	if err != nil {
 		return nil, err
 	}
-	c := &stored{Change: Change{ID: r.id(epoch)}}
-	c.Kind, c.State, c.Transition, c.Class = Kind(r.byte()), State(r.byte()), Transition(r.byte()), Class(r.byte())
-	c.road, c.loose = Road(r.byte()), r.byte() == 1
-	c.User = r.string()
-	c.field, c.lane = uint32(r.uint()), uint32(r.uint())
-	c.Computation, c.ComputedBy = r.string(), r.string()
-	c.Column, c.Name = r.string(), r.string()
-	c.Value, c.Props = nilIfEmpty(r.bytes()), nilIfEmpty(r.bytes())
-	c.EventTime, c.Received = r.time(), r.time()
-	c.MessageID = r.string()
-	c.Attempts, c.NextAttempt = int(r.uint()), r.time()
-	c.Reason, c.Sentence = r.string(), r.string()
-	c.Answer = r.answer()
-	c.Closed = r.time()
-	c.Successor, c.prev = r.id(epoch), r.uint()
-	c.raw = nilIfEmpty(r.bytes())
+	c := &stored{Change: Change{ID: readID(&r, epoch)}}
+	c.Kind, c.State, c.Transition, c.Class = Kind(r.Byte()), State(r.Byte()), Transition(r.Byte()), Class(r.Byte())
+	c.road, c.loose = Road(r.Byte()), r.Byte() == 1
+	c.User = r.Text()
+	c.field, c.lane = uint32(r.Uint()), uint32(r.Uint())
+	c.Computation, c.ComputedBy = r.Text(), r.Text()
+	c.Column, c.Name = r.Text(), r.Text()
+	c.Value, c.Props = nilIfEmpty(r.Bytes()), nilIfEmpty(r.Bytes())
+	c.EventTime, c.Received = r.Time(), r.Time()
+	c.MessageID = r.Text()
+	c.Attempts, c.NextAttempt = int(r.Uint()), r.Time()
+	c.Reason, c.Sentence = r.Text(), r.Text()
+	c.Answer = readAnswer(&r)
+	c.Closed = r.Time()
+	c.Successor, c.prev = readID(&r, epoch), r.Uint()
+	c.raw = nilIfEmpty(r.Bytes())
 	if version > 1 {
-		c.Alone = int(r.uint())
+		c.Alone = int(r.Uint())
 	}
-	return c, r.done()
+	return c, r.Done()
 }
 
 func nilIfEmpty(b []byte) []byte {

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // A check reads everything there is and counts again what the store says it counted: the pages as
@@ -85,7 +87,7 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 	}
 	c.total = 2 * c.r.Bytes
 	if err := guarded(func() error { return c.files(paths) }); err != nil {
-		if !errors.Is(err, errDamaged) {
+		if !errors.Is(err, wire.ErrDamaged) {
 			return nil, err
 		}
 		c.r.find("open", "%v", err)

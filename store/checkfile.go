@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // How a check reads the files: their pages by itself, and the inbox record by record.
@@ -76,7 +78,7 @@ func (c *checker) files(paths []string) error {
 func (c *checker) epoch(db *bolt.DB) (uint32, error) {
 	epoch, err := fileEpoch(db)
 	switch {
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, wire.ErrDamaged):
 		c.r.find("frame", "%s: %v", c.r.file, err)
 		return 0, nil
 	case err != nil:
@@ -88,7 +90,7 @@ func (c *checker) epoch(db *bolt.DB) (uint32, error) {
 func (c *checker) inboxFile(path string, of uint32) error {
 	s, epoch, err := openSegment(path, true)
 	switch {
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, wire.ErrDamaged):
 		c.r.find("open", "%v", err)
 		return nil
 	case err != nil:

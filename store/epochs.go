@@ -12,6 +12,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
+
+	"personasync/store/internal/wire"
 )
 
 // Change ids are made of record numbers, and files that are copied back, or a machine that goes back to a snapshot,
@@ -127,4 +129,18 @@ func (b *batch) moveIn(a *arrival) {
 	}
 	b.st.epochs = append(b.st.epochs[:len(b.st.epochs):len(b.st.epochs)], epochFrom{a.first, a.epoch})
 	b.put(meta, metaEpochs, b.st.epochs.encode())
+}
+
+// putID writes an id without its epoch, which follows from the number.
+func putID(b []byte, id ID) []byte {
+	return wire.AppendUint(wire.AppendUint(b, id.Seq), uint64(id.Slot))
+}
+
+// readID reads what putID wrote.
+func readID(r *wire.Reader, epoch epochs) ID {
+	seq, slot := r.Uint(), r.Uint()
+	if seq == 0 {
+		return ID{}
+	}
+	return ID{Epoch: epoch.of(seq), Seq: seq, Slot: uint16(slot)}
 }

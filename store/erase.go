@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // Erasing takes the bytes of forgotten users out of the files. A deletion leaves them in free pages of
@@ -329,7 +331,7 @@ func (s *Store) blank(c *eraseChunk) (erased uint64, err error) {
 			if gone {
 				erased++
 			}
-			out = putBytes(out, frame)
+			out = wire.AppendBytes(out, frame)
 		}
 		if f.err != nil {
 			out, erased = nil, 0
@@ -366,7 +368,7 @@ func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 	case err != nil:
 	case rec.event != nil, rec.again != nil:
 		if t.coverEvent(rec.told()) {
-			return seal([]byte{recordErased}, 0), true
+			return wire.Seal([]byte{recordErased}, 0), true
 		}
 	case rec.repair != nil:
 		n := len(rec.repair.missing)
@@ -379,7 +381,7 @@ func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 		rec.order.words = slices.DeleteFunc(rec.order.words, func(m mention) bool { return t.cover(m.user, rec.order.time) })
 		switch left := len(rec.order.words); {
 		case left == 0 && n > 0: // without users an order may mean something else
-			return seal([]byte{recordErased}, 0), true
+			return wire.Seal([]byte{recordErased}, 0), true
 		case left < n:
 			return appendOrder(nil, rec.order), true
 		}
@@ -390,7 +392,7 @@ func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 // forgetDamaged removes what was set aside of a user.
 func (b *batch) forgetDamaged(u *user) {
 	bucket := b.tx.Bucket(bucketDamaged)
-	named := putString(nil, u.id)
+	named := wire.AppendString(nil, u.id)
 	var gone [][]byte
 	c := bucket.Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {

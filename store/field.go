@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"personasync/store/internal/wire"
 )
 
 // A field is what one attribute can be made of: an audience, a computed trait, one column of a SQL
@@ -77,13 +79,13 @@ func (f *field) encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, fieldVersion, byte(f.class))
 	for _, s := range [...]string{f.space, f.key, f.column, f.id} {
-		buf = putString(buf, s)
+		buf = wire.AppendString(buf, s)
 	}
 	for _, n := range [...]uint64{f.members, f.entered, f.exited, f.held} {
-		buf = putUint(buf, n)
+		buf = wire.AppendUint(buf, n)
 	}
-	buf = f.watch.encode(append(putTime(buf, f.lastEvent), f.heard))
-	return sealKeyed(buf, start, fieldKey(f.number))
+	buf = f.watch.encode(append(wire.AppendTime(buf, f.lastEvent), f.heard))
+	return wire.SealKeyed(buf, start, fieldKey(f.number))
 }
 
 func fieldKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, number) }
@@ -93,27 +95,27 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	if len(frame) > 0 && frame[0] >= 1 && frame[0] < fieldVersion {
 		version = frame[0]
 	}
-	r, err := unsealKeyed(frame, version, fieldKey(number))
+	r, err := wire.UnsealKeyed(frame, version, fieldKey(number))
 	if err != nil {
 		return nil, err
 	}
-	f := &field{number: number, class: Class(r.byte())}
-	f.space, f.key, f.column, f.id = r.string(), r.string(), r.string(), r.string()
-	f.members, f.entered, f.exited, f.held = r.uint(), r.uint(), r.uint(), r.uint()
-	f.lastEvent = r.time()
+	f := &field{number: number, class: Class(r.Byte())}
+	f.space, f.key, f.column, f.id = r.Text(), r.Text(), r.Text(), r.Text()
+	f.members, f.entered, f.exited, f.held = r.Uint(), r.Uint(), r.Uint(), r.Uint()
+	f.lastEvent = r.Time()
 	if f.class == ClassTrait || f.members > math.MaxInt64 { // events of another class once counted past it
 		f.members = 0
 	}
 	if version > 1 {
-		f.heard, f.watch = r.byte(), r.watch()
+		f.heard, f.watch = r.Byte(), readWatch(&r)
 	}
 	if f.watch.members > math.MaxInt64 { // likewise
 		f.watch.members = f.members
 	}
 	if version > 2 {
-		f.watch.undone = recordRange{r.uint(), r.uint()}
+		f.watch.undone = recordRange{r.Uint(), r.Uint()}
 	}
-	return f, r.done()
+	return f, r.Done()
 }
 
 // registry is every field known, in memory: there are as many as computations, not users.

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/wire"
 )
 
 // Format is the version of the files. It changes when an older binary could not read them.
@@ -167,7 +167,7 @@ func fileEpoch(db *bolt.DB) (epoch uint32, err error) {
 			return fmt.Errorf("%w: %s", errForeign, filepath.Base(db.Path()))
 		}
 		if len(meta.Get(metaFormat)) != 4 || len(meta.Get(metaEpoch)) != 4 {
-			return fmt.Errorf("bucket meta: %w", errDamaged)
+			return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)
 		}
 		if v := binary.BigEndian.Uint32(meta.Get(metaFormat)); v > Format && !falseFormat(tx) {
 			return fmt.Errorf("%w: %s has format %d, this program knows %d: install the newer version again, or restore the backup made before its upgrade",
@@ -196,7 +196,7 @@ func metaSumWith(tx *bolt.Tx, format []byte) []byte {
 				v = format
 			}
 			if !bytes.Equal(k, metaSeal) {
-				sum = crc32.Update(crc32.Update(sum, castagnoli, k), castagnoli, v)
+				sum = wire.Checksum(wire.Checksum(sum, k), v)
 			}
 			return nil
 		})
@@ -215,7 +215,7 @@ func sealTx(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(metaSeal, meta
 
 func checkMeta(tx *bolt.Tx) error {
 	if !bytes.Equal(tx.Bucket(bucketMeta).Get(metaSeal), metaSum(tx)) {
-		return fmt.Errorf("bucket meta: %w", errDamaged)
+		return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)
 	}
 	return nil
 }

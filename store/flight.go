@@ -1,6 +1,10 @@
 package store
 
-import bolt "go.etcd.io/bbolt"
+import (
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
+)
 
 // flight is a request under way: who is on it, with which changes. It is a row of flights, written
 // before the request leaves; one found at start is uncertain. Whoever is on a flight is not taken
@@ -32,38 +36,40 @@ const flightVersion byte = 1
 
 func (f *flight) encode() []byte {
 	buf := []byte{flightVersion, byte(f.road)}
-	buf = putUint(putUint(buf, f.second), uint64(len(f.list)))
+	buf = wire.AppendUint(wire.AppendUint(buf, f.second), uint64(len(f.list)))
 	for i := range f.list {
 		p := &f.list[i]
-		buf = putString(buf, p.user)
-		buf = putUint(buf, uint64(len(p.attributes)))
+		buf = wire.AppendString(buf, p.user)
+		buf = wire.AppendUint(buf, uint64(len(p.attributes)))
 		for _, s := range p.attributes {
 			buf = s.encode(buf)
 		}
 		buf = append(p.queued.encode(buf), boolByte(p.loose))
 	}
-	return seal(buf, 0)
+	return wire.Seal(buf, 0)
 }
 
-func (s seat) encode(buf []byte) []byte { return putID(putUint(buf, uint64(s.number)), s.id) }
+func (s seat) encode(buf []byte) []byte { return putID(wire.AppendUint(buf, uint64(s.number)), s.id) }
 
-func (r *reader) seat(epoch epochs) seat { return seat{number: uint32(r.uint()), id: r.id(epoch)} }
+func readSeat(r *wire.Reader, epoch epochs) seat {
+	return seat{number: uint32(r.Uint()), id: readID(r, epoch)}
+}
 
 func decodeFlight(number uint64, frame []byte, epoch epochs) (*flight, error) {
-	r, err := unseal(frame, flightVersion)
+	r, err := wire.Unseal(frame, flightVersion)
 	if err != nil {
 		return nil, err
 	}
-	f := &flight{number: number, road: Road(r.byte()), second: r.uint()}
-	for n := r.uint(); n > 0 && !r.bad; n-- {
-		p := boarding{user: r.string()}
-		for m := r.uint(); m > 0 && !r.bad; m-- {
-			p.attributes = append(p.attributes, r.seat(epoch))
+	f := &flight{number: number, road: Road(r.Byte()), second: r.Uint()}
+	for n := r.Uint(); n > 0 && r.OK(); n-- {
+		p := boarding{user: r.Text()}
+		for m := r.Uint(); m > 0 && r.OK(); m-- {
+			p.attributes = append(p.attributes, readSeat(&r, epoch))
 		}
-		p.queued, p.loose = r.seat(epoch), r.byte() == 1
+		p.queued, p.loose = readSeat(&r, epoch), r.Byte() == 1
 		f.list = append(f.list, p)
 	}
-	return f, r.done()
+	return f, r.Done()
 }
 
 // passenger is somebody on a road's flight.

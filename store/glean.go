@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // A gleaner takes chunks of records out of a damaged inbox file. Numbers only grow and no chunk is
@@ -134,7 +135,7 @@ func (g *gleaner) takeMeta(e *element) {
 func (g *gleaner) epoch() uint32 {
 	sum := uint32(0)
 	for _, k := range [][]byte{metaEpoch, metaFormat} { // in the order of their keys, as metaSum
-		sum = crc32.Update(crc32.Update(sum, castagnoli, k), castagnoli, g.meta[string(k)])
+		sum = wire.Checksum(wire.Checksum(sum, k), g.meta[string(k)])
 	}
 	if e := g.meta[string(metaEpoch)]; len(e) == 4 && bytes.Equal(g.meta[string(metaSeal)], binary.BigEndian.AppendUint32(nil, sum)) {
 		return binary.BigEndian.Uint32(e)
@@ -272,12 +273,12 @@ const minRecord = 6
 
 // putLost puts records that stand for lost ones, in chunks like any others.
 func putLost(b *bolt.Bucket, r RecordRange) error {
-	frame := seal([]byte{recordLost}, 0)
+	frame := wire.Seal([]byte{recordLost}, 0)
 	for first := r.First; first <= r.Last; {
 		var chunk []byte
 		n := uint64(0)
 		for ; first+n <= r.Last && len(chunk) < chunkBytes; n++ {
-			chunk = putBytes(chunk, frame)
+			chunk = wire.AppendBytes(chunk, frame)
 		}
 		if err := b.Put(numberKey(first), chunk); err != nil {
 			return err
@@ -317,7 +318,7 @@ func (g *gleaner) mend(b *bolt.Bucket, first uint64, chunk []byte) error {
 
 func joinFrames(list [][]byte) (chunk []byte) {
 	for _, f := range list {
-		chunk = putBytes(chunk, f)
+		chunk = wire.AppendBytes(chunk, f)
 	}
 	return chunk
 }
@@ -327,17 +328,17 @@ func joinFrames(list [][]byte) (chunk []byte) {
 func aroundBreak(first uint64, chunk []byte) (before, behind [][]byte) {
 	rest := chunk
 	for len(rest) > 0 {
-		r := reader{b: rest}
-		f := r.bytes()
-		if _, err := decodeRecord(first, f); r.bad || err != nil {
+		r := wire.NewReader(rest)
+		f := r.Bytes()
+		if _, err := decodeRecord(first, f); !r.OK() || err != nil {
 			break
 		}
-		before, rest = append(before, f), r.b
+		before, rest = append(before, f), r.Rest()
 	}
 	for at := 1; at < len(rest); at++ {
-		r := reader{b: rest[at:]}
-		f := r.bytes()
-		if r.bad || len(f) < 5 {
+		r := wire.NewReader(rest[at:])
+		f := r.Bytes()
+		if !r.OK() || len(f) < 5 {
 			continue
 		}
 		if _, err := decodeRecord(first, f); err != nil {

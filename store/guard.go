@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+
+	"personasync/store/internal/wire"
 )
 
 // ErrUnsalvageable is about a file of which nothing can be saved: starting again does not help, an
@@ -29,5 +31,5 @@ type fault struct {
 	stack []byte
 }
 
-func (f *fault) Error() string { return fmt.Sprintf("%v: %v", errDamaged, f.value) }
-func (f *fault) Unwrap() error { return errDamaged }
+func (f *fault) Error() string { return fmt.Sprintf("%v: %v", wire.ErrDamaged, f.value) }
+func (f *fault) Unwrap() error { return wire.ErrDamaged }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"personasync/store/internal/wire"
 )
 
 // The operator's hand on single changes: to send again what is parked, or to throw away what waits. It
@@ -67,23 +69,23 @@ func (s *Store) handle(ctx context.Context, h hand) error {
 
 func (h *hand) encode(buf []byte) []byte {
 	start := len(buf)
-	buf = append(putTime(append(buf, recordHand), h.received), byte(h.verb))
-	buf = putUint(buf, uint64(len(h.ids)))
+	buf = append(wire.AppendTime(append(buf, recordHand), h.received), byte(h.verb))
+	buf = wire.AppendUint(buf, uint64(len(h.ids)))
 	for _, id := range h.ids {
 		buf = putID(buf, id)
 	}
-	return seal(buf, start)
+	return wire.Seal(buf, start)
 }
 
-func (r *reader) hand(epoch epochs) *hand {
-	h := &hand{received: r.time(), verb: handVerb(r.byte())}
-	n := r.uint()
-	if n > uint64(len(r.b)) || n > MaxHand {
-		r.bad = true
+func readHand(r *wire.Reader, epoch epochs) *hand {
+	h := &hand{received: r.Time(), verb: handVerb(r.Byte())}
+	n := r.Uint()
+	if n > uint64(r.Len()) || n > MaxHand {
+		r.Fail()
 		return h
 	}
 	for range n {
-		h.ids = append(h.ids, r.id(epoch))
+		h.ids = append(h.ids, readID(r, epoch))
 	}
 	return h
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"personasync/store/internal/wire"
 )
 
 // A head is the row of a user that says what waits for the user, and where the user's history ends.
@@ -221,20 +223,20 @@ func (h *head) encode(buf, key []byte) []byte {
 	}
 	start := len(buf)
 	buf = append(buf, headVersion)
-	buf = putUint(buf, h.history)
-	buf = putUint(buf, uint64(len(h.blocks)))
+	buf = wire.AppendUint(buf, h.history)
+	buf = wire.AppendUint(buf, uint64(len(h.blocks)))
 	for _, p := range h.blocks {
-		buf = binary.BigEndian.AppendUint64(putUint(buf, uint64(p.number)), p.bits)
+		buf = binary.BigEndian.AppendUint64(wire.AppendUint(buf, uint64(p.number)), p.bits)
 	}
 	for i := range h.roads {
 		rh := &h.roads[i]
-		buf = putUint(buf, uint64(rh.retry))
-		buf = putUint(buf, uint64(len(rh.lanes)))
+		buf = wire.AppendUint(buf, uint64(rh.retry))
+		buf = wire.AppendUint(buf, uint64(len(rh.lanes)))
 		for _, l := range rh.lanes {
-			buf = putUint(putUint(putUint(buf, uint64(l.number)), uint64(l.due)), uint64(l.count))
+			buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, uint64(l.number)), uint64(l.due)), uint64(l.count))
 		}
 	}
-	return sealKeyed(putUint(putUint(buf, uint64(h.accepted)), uint64(h.aside)), start, key)
+	return wire.SealKeyed(wire.AppendUint(wire.AppendUint(buf, uint64(h.accepted)), uint64(h.aside)), start, key)
 }
 
 func decodeHead(key, frame []byte) (*head, error) {
@@ -242,33 +244,32 @@ func decodeHead(key, frame []byte) (*head, error) {
 	if len(frame) > 0 && frame[0] < version {
 		version = frame[0]
 	}
-	r, err := unsealKeyed(frame, version, key)
+	r, err := wire.UnsealKeyed(frame, version, key)
 	if err != nil {
 		return nil, err
 	}
-	h := &head{history: r.uint()}
-	n := r.uint()
-	for i := uint64(0); i < n && !r.bad; i++ {
-		number := r.uint()
-		if len(r.b) < 8 || number > math.MaxUint16 || len(h.blocks) > 0 && uint16(number) <= h.blocks[len(h.blocks)-1].number {
-			return nil, errDamaged
+	h := &head{history: r.Uint()}
+	n := r.Uint()
+	for i := uint64(0); i < n && r.OK(); i++ {
+		number, next := r.Uint(), r.Uint64()
+		if !r.OK() || number > math.MaxUint16 || len(h.blocks) > 0 && uint16(number) <= h.blocks[len(h.blocks)-1].number {
+			return nil, wire.ErrDamaged
 		}
-		h.blocks = append(h.blocks, pendingBlock{uint16(number), binary.BigEndian.Uint64(r.b)})
-		r.b = r.b[8:]
+		h.blocks = append(h.blocks, pendingBlock{uint16(number), next})
 	}
 	for i := range h.roads {
 		rh := &h.roads[i]
-		rh.retry = uint32(r.uint())
-		n := r.uint()
+		rh.retry = uint32(r.Uint())
+		n := r.Uint()
 		if n > 0 {
 			rh.lanes = make([]lane, 0, min(n, lanesOfUser+1))
 		}
-		for ; n > 0 && !r.bad; n-- {
-			rh.lanes = append(rh.lanes, lane{uint32(r.uint()), uint32(r.uint()), uint32(r.uint())})
+		for ; n > 0 && r.OK(); n-- {
+			rh.lanes = append(rh.lanes, lane{uint32(r.Uint()), uint32(r.Uint()), uint32(r.Uint())})
 		}
 	}
 	if version > 1 {
-		h.accepted, h.aside = uint32(r.uint()), uint32(r.uint())
+		h.accepted, h.aside = uint32(r.Uint()), uint32(r.Uint())
 	}
-	return h, r.done()
+	return h, r.Done()
 }

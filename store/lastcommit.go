@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // The inbox flushes once a commit. bbolt flushes twice, first the pages and then the head that leads to
@@ -163,7 +165,7 @@ func takeBack(path string, txid uint64) error {
 	case file.metas[slot].txid != txid:
 		return f.Sync() // it was taken back before, and the flush of that may have failed
 	case !older.valid || older.txid == 0:
-		return fmt.Errorf("%w: it has no commit before the last", errDamaged)
+		return fmt.Errorf("%w: it has no commit before the last", wire.ErrDamaged)
 	}
 	head := make([]byte, pageHeader+metaSize)
 	if _, err := f.ReadAt(head, (1-slot)*file.pageSize); err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"time"
+
+	"personasync/store/internal/wire"
 )
 
 // The guard. An audience edited, emptied or broken upstream sends thousands of exits at once, and each
@@ -38,17 +40,17 @@ func (r recordRange) has(seq uint64) bool { return seq >= r.from && seq < r.unti
 const reasonMassExit = "mass_exit"
 
 func (w *exitWatch) encode(buf []byte) []byte {
-	buf = putUint(putTime(buf, w.since), w.seq)
-	buf = putUint(putUint(buf, w.members), w.left)
-	buf = putBytes(putUint(putTime(buf, w.tripped), w.until), w.swept)
-	return putUint(putUint(buf, w.undone.from), w.undone.until)
+	buf = wire.AppendUint(wire.AppendTime(buf, w.since), w.seq)
+	buf = wire.AppendUint(wire.AppendUint(buf, w.members), w.left)
+	buf = wire.AppendBytes(wire.AppendUint(wire.AppendTime(buf, w.tripped), w.until), w.swept)
+	return wire.AppendUint(wire.AppendUint(buf, w.undone.from), w.undone.until)
 }
 
-func (r *reader) watch() (w exitWatch) {
-	w.since, w.seq = r.time(), r.uint()
-	w.members, w.left = r.uint(), r.uint()
-	w.tripped, w.until = r.time(), r.uint()
-	w.swept = nilIfEmpty(bytes.Clone(r.bytes()))
+func readWatch(r *wire.Reader) (w exitWatch) {
+	w.since, w.seq = r.Time(), r.Uint()
+	w.members, w.left = r.Uint(), r.Uint()
+	w.tripped, w.until = r.Time(), r.Uint()
+	w.swept = nilIfEmpty(bytes.Clone(r.Bytes()))
 	return w
 }
 

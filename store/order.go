@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"personasync/store/internal/wire"
+)
 
 // An order is an operator's word about the memberships of one computation, as a record of the inbox:
 // what it changes is then a function of the state and the record, like everything else. A command on
@@ -63,43 +67,43 @@ const (
 func appendOrder(buf []byte, o *order) []byte {
 	start := len(buf)
 	buf = append(buf, recordOrder)
-	buf = putTime(putTime(buf, o.received), o.time)
+	buf = wire.AppendTime(wire.AppendTime(buf, o.received), o.time)
 	buf = append(buf, byte(o.verb), boolByte(o.events))
-	buf = putUint(buf, uint64(o.field))
-	buf = putString(buf, o.key)
-	buf = putUint(buf, uint64(len(o.words)))
+	buf = wire.AppendUint(buf, uint64(o.field))
+	buf = wire.AppendString(buf, o.key)
+	buf = wire.AppendUint(buf, uint64(len(o.words)))
 	for i := range o.words {
-		buf = putString(append(buf, boolByte(o.words[i].in)), o.words[i].user)
+		buf = wire.AppendString(append(buf, boolByte(o.words[i].in)), o.words[i].user)
 	}
-	buf = putUint(buf, uint64(len(o.ids)))
+	buf = wire.AppendUint(buf, uint64(len(o.ids)))
 	for _, id := range o.ids {
 		buf = putID(buf, id)
 	}
 	if o.verb == orderAdopt {
-		buf = putUint(buf, uint64(o.other))
+		buf = wire.AppendUint(buf, uint64(o.other))
 	}
-	return seal(buf, start)
+	return wire.Seal(buf, start)
 }
 
-// order reads one. The ids have no epoch yet: it is the store's.
-func (r *reader) order() *order {
-	o := &order{received: r.time(), time: r.time(), verb: verb(r.byte()), events: r.byte() == 1}
-	o.field = uint32(r.uint())
-	o.key = r.string()
-	n := r.uint()
-	if n > uint64(len(r.b)) {
-		r.bad = true
+// readOrder reads one. The ids have no epoch yet: it is the store's.
+func readOrder(r *wire.Reader) *order {
+	o := &order{received: r.Time(), time: r.Time(), verb: verb(r.Byte()), events: r.Byte() == 1}
+	o.field = uint32(r.Uint())
+	o.key = r.Text()
+	n := r.Uint()
+	if n > uint64(r.Len()) {
+		r.Fail()
 		return o
 	}
 	o.words = make([]mention, n)
 	for i := range o.words {
-		o.words[i] = mention{in: r.byte() == 1, user: r.string()}
+		o.words[i] = mention{in: r.Byte() == 1, user: r.Text()}
 	}
-	for n := r.uint(); n > 0 && !r.bad; n-- {
-		o.ids = append(o.ids, r.id(nil))
+	for n := r.Uint(); n > 0 && r.OK(); n-- {
+		o.ids = append(o.ids, readID(r, nil))
 	}
 	if o.verb == orderAdopt {
-		o.other = uint32(r.uint())
+		o.other = uint32(r.Uint())
 	}
 	return o
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // quarry takes entries out of a damaged state.db and puts them into a new one: whatever cannot be made
@@ -217,7 +219,7 @@ func (q *quarry) derived(bucket string, k, v []byte) bool {
 }
 
 func isFrame(v []byte) bool {
-	_, err := unseal(v, min(v[0], changeVersion))
+	_, err := wire.Unseal(v, min(v[0], changeVersion))
 	return err == nil
 }
 

@@ -15,6 +15,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"personasync/store/internal/wire"
 )
 
 // View answers questions about the state. It reads and never changes anything. Every method is a few
@@ -83,7 +85,7 @@ func (v *View) look(f func(tx *bolt.Tx) error) error {
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
-	if errors.Is(err, errDamaged) && v.damaged != nil {
+	if errors.Is(err, wire.ErrDamaged) && v.damaged != nil {
 		v.damaged(err)
 	}
 	return err

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"personasync/store/internal/wire"
 )
 
 // A record of the inbox is whatever can change the state: an event, new rules, a repair, the operator's
@@ -71,57 +73,57 @@ func (r *record) outsider() bool {
 func appendEvent(buf []byte, e *Event) []byte {
 	start := len(buf)
 	buf = append(buf, recordEvent)
-	buf = putTime(buf, e.Received)
-	buf = putTime(buf, e.Time)
+	buf = wire.AppendTime(buf, e.Received)
+	buf = wire.AppendTime(buf, e.Time)
 	buf = append(buf, byte(e.TimeSource))
-	buf = putInt(buf, int64(e.ClockShift))
+	buf = wire.AppendInt(buf, int64(e.ClockShift))
 	buf = append(buf, boolByte(e.Tracking))
 	buf = append(buf, byte(e.Call), byte(e.Class), byte(e.Flag), boolByte(e.PassThrough))
-	buf = putString(buf, e.MessageID)
-	buf = putString(buf, e.Name)
+	buf = wire.AppendString(buf, e.MessageID)
+	buf = wire.AppendString(buf, e.Name)
 	for _, id := range [...]*Identifier{&e.User, &e.Anonymous, &e.Email} {
-		buf = putString(buf, id.ID)
-		buf = putString(buf, id.Fault)
+		buf = wire.AppendString(buf, id.ID)
+		buf = wire.AppendString(buf, id.Fault)
 	}
-	buf = putString(buf, e.Space)
-	buf = putString(buf, e.Key)
-	buf = putString(buf, e.ComputationID)
+	buf = wire.AppendString(buf, e.Space)
+	buf = wire.AppendString(buf, e.Key)
+	buf = wire.AppendString(buf, e.ComputationID)
 	buf = putColumns(buf, e.Columns)
 	buf = putSpan(buf, e.Object)
-	buf = putString(buf, e.Fault)
-	buf = putString(buf, e.Sentence)
-	buf = putBytes(buf, e.Raw)
+	buf = wire.AppendString(buf, e.Fault)
+	buf = wire.AppendString(buf, e.Sentence)
+	buf = wire.AppendBytes(buf, e.Raw)
 	if len(e.LeftOut) > 0 {
 		buf = putColumns(buf, e.LeftOut)
 	}
-	return seal(buf, start)
+	return wire.Seal(buf, start)
 }
 
 func putColumns(b []byte, columns []Column) []byte {
-	b = putUint(b, uint64(len(columns)))
+	b = wire.AppendUint(b, uint64(len(columns)))
 	for i := range columns {
-		b = putSpan(putString(b, columns[i].Name), columns[i].Value)
+		b = putSpan(wire.AppendString(b, columns[i].Name), columns[i].Value)
 	}
 	return b
 }
 
-func (r *reader) columns() []Column {
-	n := r.uint()
-	if n > uint64(len(r.b)) { // each column takes several bytes
-		r.bad = true
+func readColumns(r *wire.Reader) []Column {
+	n := r.Uint()
+	if n > uint64(r.Len()) { // each column takes several bytes
+		r.Fail()
 	}
-	if n == 0 || r.bad {
+	if n == 0 || !r.OK() {
 		return nil
 	}
 	columns := make([]Column, n)
 	for i := range columns {
-		columns[i] = Column{Name: r.string(), Value: r.span()}
+		columns[i] = Column{Name: r.Text(), Value: readSpan(r)}
 	}
 	return columns
 }
 
 func putSpan(b []byte, s Span) []byte {
-	return putUint(putUint(b, uint64(s.Off)), uint64(s.Len))
+	return wire.AppendUint(wire.AppendUint(b, uint64(s.Off)), uint64(s.Len))
 }
 
 func boolByte(v bool) byte {
@@ -131,26 +133,26 @@ func boolByte(v bool) byte {
 	return 0
 }
 
-func (r *reader) span() Span {
-	return Span{Off: uint32(r.uint()), Len: uint32(r.uint())}
+func readSpan(r *wire.Reader) Span {
+	return Span{Off: uint32(r.Uint()), Len: uint32(r.Uint())}
 }
 
-func (r *reader) event(version byte) *Event {
-	e := &Event{Received: r.time(), Time: r.time()}
+func readEvent(r *wire.Reader, version byte) *Event {
+	e := &Event{Received: r.Time(), Time: r.Time()}
 	if version != recordEvent1 {
-		e.TimeSource, e.ClockShift, e.Tracking = TimeSource(r.byte()), time.Duration(r.int()), r.byte() == 1
+		e.TimeSource, e.ClockShift, e.Tracking = TimeSource(r.Byte()), time.Duration(r.Int()), r.Byte() == 1
 	}
-	e.Call, e.Class, e.Flag, e.PassThrough = Call(r.byte()), Class(r.byte()), Flag(r.byte()), r.byte() == 1
-	e.MessageID, e.Name = r.string(), r.string()
+	e.Call, e.Class, e.Flag, e.PassThrough = Call(r.Byte()), Class(r.Byte()), Flag(r.Byte()), r.Byte() == 1
+	e.MessageID, e.Name = r.Text(), r.Text()
 	for _, id := range [...]*Identifier{&e.User, &e.Anonymous, &e.Email} {
-		id.ID, id.Fault = r.string(), r.string()
+		id.ID, id.Fault = r.Text(), r.Text()
 	}
-	e.Space, e.Key, e.ComputationID = r.string(), r.string(), r.string()
-	e.Columns, e.Object = r.columns(), r.span()
-	e.Fault, e.Sentence = r.string(), r.string()
-	e.Raw = r.bytes()
-	if version != recordEvent1 && len(r.b) > 0 {
-		e.LeftOut = r.columns()
+	e.Space, e.Key, e.ComputationID = r.Text(), r.Text(), r.Text()
+	e.Columns, e.Object = readColumns(r), readSpan(r)
+	e.Fault, e.Sentence = r.Text(), r.Text()
+	e.Raw = r.Bytes()
+	if version != recordEvent1 && r.Len() > 0 {
+		e.LeftOut = readColumns(r)
 	}
 	return e
 }
@@ -162,40 +164,40 @@ func appendRules(buf []byte, rules *Rules) ([]byte, error) {
 	}
 	start := len(buf)
 	buf = append(buf, recordRules)
-	return seal(putBytes(buf, text), start), nil
+	return wire.Seal(wire.AppendBytes(buf, text), start), nil
 }
 
 // decodeRecord reads a frame; an event's raw bytes share memory with it.
 func decodeRecord(seq uint64, frame []byte) (record, error) {
 	if len(frame) == 0 {
-		return record{}, errDamaged
+		return record{}, wire.ErrDamaged
 	}
-	r, err := unseal(frame, frame[0])
+	r, err := wire.Unseal(frame, frame[0])
 	if err != nil {
 		return record{}, err
 	}
 	rec := record{seq: seq}
 	switch frame[0] {
 	case recordEvent, recordEvent1:
-		rec.event = r.event(frame[0])
+		rec.event = readEvent(&r, frame[0])
 	case recordRules:
 		rec.rules = new(Rules)
-		if json.Unmarshal(r.bytes(), rec.rules) != nil {
-			return record{}, errDamaged
+		if json.Unmarshal(r.Bytes(), rec.rules) != nil {
+			return record{}, wire.ErrDamaged
 		}
 	case recordRepair:
-		rec.repair = r.repair()
+		rec.repair = readRepair(&r)
 	case recordHand:
-		rec.hand = r.hand(nil)
+		rec.hand = readHand(&r, nil)
 	case recordOrder:
-		rec.order = r.order()
+		rec.order = readOrder(&r)
 	case recordAgain:
-		rec.again = r.again(seq)
+		rec.again = readAgain(&r, seq)
 	case recordErased:
 		rec.erased = true
 	case recordLost:
 	default:
 		return record{}, ErrNewer
 	}
-	return rec, r.done()
+	return rec, r.Done()
 }

@@ -12,6 +12,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"personasync/store/internal/wire"
 )
 
 // A start after an unclean stop reads the files before it trusts them: in a child process, because a
@@ -47,7 +49,7 @@ func (s *Store) open(start context.Context) (err error) {
 	defer func() {
 		switch {
 		case looksDamaged(err): // the next start reads the files: bbolt may keep hold of one that it stumbled over
-			s.watch.note(fmt.Errorf("%w: %w", errDamaged, err))
+			s.watch.note(fmt.Errorf("%w: %w", wire.ErrDamaged, err))
 			_ = s.watch.close()
 		case err != nil:
 			err = errors.Join(err, s.watch.giveUp())

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // lastRunOf writes what the last run is to have left behind.
@@ -92,7 +94,7 @@ func TestUncleanStopsInARowAreCounted(t *testing.T) {
 
 func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
 	for err, want := range map[error]bool{
-		fmt.Errorf("write: %w", syscall.EIO): true, fmt.Errorf("page 3: %w", errDamaged): true,
+		fmt.Errorf("write: %w", syscall.EIO): true, fmt.Errorf("page 3: %w", wire.ErrDamaged): true,
 		syscall.ENOSPC: false, ErrFull: false, io.EOF: false, ErrBusy: false,
 	} {
 		if got := isTrouble(err); got != want {
@@ -105,7 +107,7 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	err := b.run(t.Context(), func(*batch) error { panic("page 7 is not what it should be") }, nil)
-	if !errors.Is(err, errDamaged) {
+	if !errors.Is(err, wire.ErrDamaged) {
 		t.Errorf("the command was told %v", err)
 	}
 	<-b.Broken()
@@ -475,7 +477,7 @@ func TestDamageThatAReaderMeetsIsSalvagedByTheNextStart(t *testing.T) {
 	b := open(t, rules(SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
-	if err := b.look(func(*bolt.Tx) error { panic("as bbolt does about a page") }); !errors.Is(err, errDamaged) {
+	if err := b.look(func(*bolt.Tx) error { panic("as bbolt does about a page") }); !errors.Is(err, wire.ErrDamaged) {
 		t.Fatal(err)
 	}
 	must(t, b.Close())

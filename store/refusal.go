@@ -8,6 +8,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // refusals counts the requests that were refused, as they are refused: the writer puts the counts on
@@ -169,28 +171,28 @@ func (r *refusals) failed() {
 }
 
 func encodeRefusals(list []Refusal, heard Heard) []byte {
-	buf := putTime(putTime([]byte{refusalsFrame}, heard.Webhook), heard.Tracking)
-	buf = putUint(buf, uint64(len(list)))
+	buf := wire.AppendTime(wire.AppendTime([]byte{refusalsFrame}, heard.Webhook), heard.Tracking)
+	buf = wire.AppendUint(buf, uint64(len(list)))
 	for i := range list {
 		r := &list[i]
-		buf = putUint(putString(buf, r.Route), uint64(r.Status))
-		buf = putString(buf, r.Code)
+		buf = wire.AppendUint(wire.AppendString(buf, r.Route), uint64(r.Status))
+		buf = wire.AppendString(buf, r.Code)
 		buf = append(buf, boolByte(r.Delivery))
-		buf = putTime(putUint(buf, r.Count), r.Last)
+		buf = wire.AppendTime(wire.AppendUint(buf, r.Count), r.Last)
 	}
-	return seal(buf, 0)
+	return wire.Seal(buf, 0)
 }
 
 func decodeRefusals(frame []byte) (list []Refusal, heard Heard, err error) {
-	r, err := unseal(frame, refusalsFrame)
+	r, err := wire.Unseal(frame, refusalsFrame)
 	if err != nil {
 		return nil, heard, err
 	}
-	heard = Heard{Webhook: r.time(), Tracking: r.time()}
-	for n := r.uint(); n > 0 && !r.bad; n-- {
-		list = append(list, Refusal{Route: r.string(), Status: int(r.uint()), Code: r.string(), Delivery: r.byte() == 1, Count: r.uint(), Last: r.time()})
+	heard = Heard{Webhook: r.Time(), Tracking: r.Time()}
+	for n := r.Uint(); n > 0 && r.OK(); n-- {
+		list = append(list, Refusal{Route: r.Text(), Status: int(r.Uint()), Code: r.Text(), Delivery: r.Byte() == 1, Count: r.Uint(), Last: r.Time()})
 	}
-	return list, heard, r.done()
+	return list, heard, r.Done()
 }
 
 // number is that of the last line.

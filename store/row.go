@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"time"
+
+	"personasync/store/internal/wire"
 )
 
 // A membership row holds what is known of one user and one block of 64 fields. Nearly every user has
@@ -205,7 +207,7 @@ func (b *block) encode(buf, key []byte) []byte {
 	if len(buf) == start+1 {
 		return buf[:start]
 	}
-	return sealKeyed(buf, start, key)
+	return wire.SealKeyed(buf, start, key)
 }
 
 func (e *entry) encode(buf []byte) []byte {
@@ -237,7 +239,7 @@ func (e *entry) encode(buf []byte) []byte {
 		}
 	}
 	if shape&shapeTold != 0 {
-		buf = putBytes(append(buf, e.told.kind), e.told.value)
+		buf = wire.AppendBytes(append(buf, e.told.kind), e.told.value)
 	}
 	if shape&shapeWaiting != 0 {
 		buf = e.waiting.encode(buf)
@@ -246,10 +248,10 @@ func (e *entry) encode(buf []byte) []byte {
 		buf = e.flying.encode(buf)
 	}
 	if shape&shapeLoose != 0 {
-		buf = putUint(buf, uint64(e.loose))
+		buf = wire.AppendUint(buf, uint64(e.loose))
 	}
 	if shape&shapeLeft != 0 {
-		buf = putInt(buf, int64(e.left-e.newest().seq)) // nearly always 0
+		buf = wire.AppendInt(buf, int64(e.left-e.newest().seq)) // nearly always 0
 	}
 	return buf
 }
@@ -260,12 +262,12 @@ func (t *ticket) encode(buf []byte) []byte {
 	if t.place != placePending {
 		return buf
 	}
-	buf = putUint(buf, uint64(t.lane))
+	buf = wire.AppendUint(buf, uint64(t.lane))
 	buf = binary.BigEndian.AppendUint32(buf, t.due)
-	buf = putBytes(buf, t.value)
-	buf = putString(buf, t.name)
-	buf = putInt(putInt(buf, t.time), t.received-t.time)
-	buf = putString(buf, t.message)
+	buf = wire.AppendBytes(buf, t.value)
+	buf = wire.AppendString(buf, t.name)
+	buf = wire.AppendInt(wire.AppendInt(buf, t.time), t.received-t.time)
+	buf = wire.AppendString(buf, t.message)
 	if t.trouble != nil {
 		buf = t.trouble.encode(buf)
 	}
@@ -290,11 +292,11 @@ func (t *trouble) shape() byte {
 }
 
 func (t *trouble) encode(buf []byte) []byte {
-	buf = putTime(putUint(buf, uint64(t.attempts)), t.next)
-	buf = putString(putString(buf, t.reason), t.sentence)
+	buf = wire.AppendTime(wire.AppendUint(buf, uint64(t.attempts)), t.next)
+	buf = wire.AppendString(wire.AppendString(buf, t.reason), t.sentence)
 	buf = putAnswer(buf, &t.answer)
 	if t.shape() == troubleAlone {
-		buf = putUint(buf, uint64(t.alone))
+		buf = wire.AppendUint(buf, uint64(t.alone))
 	}
 	return buf
 }
@@ -305,90 +307,80 @@ func decodeBlock(key, frame []byte, epoch epochs) (*block, error) {
 	if len(frame) > 0 && frame[0] == 1 {
 		version = 1
 	}
-	r, err := unsealKeyed(frame, version, key)
+	r, err := wire.UnsealKeyed(frame, version, key)
 	if err != nil {
 		return nil, err
 	}
-	for len(r.b) > 0 && !r.bad {
-		e := &entry{column: r.byte()}
-		r.entry(e, epoch)
+	for r.Len() > 0 && r.OK() {
+		e := &entry{column: r.Byte()}
+		readEntry(&r, e, epoch)
 		if s := e.newest(); version == 1 && s != nil && !s.in() && e.told.kind != toldNever {
 			e.left = s.seq
 		}
 		b.entries = append(b.entries, e)
 	}
-	return b, r.done()
+	return b, r.Done()
 }
 
-func (r *reader) entry(e *entry, epoch epochs) {
-	shape := r.byte()
+func readEntry(r *wire.Reader, e *entry, epoch epochs) {
+	shape := r.Byte()
 	for i := range e.kept {
 		if shape&(1<<i) != 0 {
-			e.kept[i] = r.statement()
+			e.kept[i] = readStatement(r)
 		}
 	}
 	if shape&shapeTold != 0 {
-		e.told = told{r.byte(), bytes.Clone(r.bytes())}
+		e.told = told{r.Byte(), bytes.Clone(r.Bytes())}
 	}
 	if shape&shapeWaiting != 0 {
-		e.waiting = r.ticket(epoch)
+		e.waiting = readTicket(r, epoch)
 	}
 	if shape&shapeFlying != 0 {
-		e.flying = r.ticket(epoch)
+		e.flying = readTicket(r, epoch)
 	}
 	if shape&shapeLoose != 0 {
-		e.loose = uint32(r.uint())
+		e.loose = uint32(r.Uint())
 	}
 	if shape&shapeLeft != 0 {
-		e.left = uint64(r.int())
+		e.left = uint64(r.Int())
 		if s := e.newest(); s != nil {
 			e.left += s.seq
 		}
 	}
 }
 
-func (r *reader) statement() *statement {
-	s := &statement{value: bytes.Clone(r.bytes()), time: r.int()}
-	s.since = s.time - r.int()
-	s.message = r.string()
-	s.seq = r.uint()
+func readStatement(r *wire.Reader) *statement {
+	s := &statement{value: bytes.Clone(r.Bytes()), time: r.Int()}
+	s.since = s.time - r.Int()
+	s.message = r.Text()
+	s.seq = r.Uint()
 	return s
 }
 
-func (r *reader) ticket(epoch epochs) ticket {
-	t := ticket{id: r.id(epoch), place: r.byte(), transition: Transition(r.byte())}
-	shape := r.byte()
+func readTicket(r *wire.Reader, epoch epochs) ticket {
+	t := ticket{id: readID(r, epoch), place: r.Byte(), transition: Transition(r.Byte())}
+	shape := r.Byte()
 	if t.place != placePending {
 		return t
 	}
-	t.lane, t.due = uint32(r.uint()), r.uint32()
-	t.value, t.name = bytes.Clone(r.bytes()), r.string()
-	t.time = r.int()
-	t.received = t.time + r.int()
-	t.message = r.string()
+	t.lane, t.due = uint32(r.Uint()), r.Uint32()
+	t.value, t.name = bytes.Clone(r.Bytes()), r.Text()
+	t.time = r.Int()
+	t.received = t.time + r.Int()
+	t.message = r.Text()
 	if shape != troubleNone {
-		t.trouble = &trouble{attempts: int(r.uint()), next: r.time(), reason: r.string(), sentence: r.string(), answer: r.answer()}
+		t.trouble = &trouble{attempts: int(r.Uint()), next: r.Time(), reason: r.Text(), sentence: r.Text(), answer: readAnswer(r)}
 	}
 	if shape == troubleAlone {
-		t.trouble.alone = int(r.uint())
+		t.trouble.alone = int(r.Uint())
 	}
 	return t
 }
 
-func (r *reader) uint32() uint32 {
-	if len(r.b) < 4 {
-		r.bad = true
-		return 0
-	}
-	v := binary.BigEndian.Uint32(r.b)
-	r.b = r.b[4:]
-	return v
-}
-
 func putStatement(buf []byte, s *statement) []byte {
-	buf = putBytes(buf, s.value)
-	buf = putInt(buf, s.time)
-	buf = putInt(buf, s.time-s.since)
-	buf = putString(buf, s.message)
-	return putUint(buf, s.seq)
+	buf = wire.AppendBytes(buf, s.value)
+	buf = wire.AppendInt(buf, s.time)
+	buf = wire.AppendInt(buf, s.time-s.since)
+	buf = wire.AppendString(buf, s.message)
+	return wire.AppendUint(buf, s.seq)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // A Sample is what the agent looked like at one moment: counters as they stood, and gauges. One a
@@ -149,20 +151,20 @@ func (v *View) Samples(since time.Time) (list []Sample, err error) {
 
 func (s *Sample) encode(buf []byte) []byte {
 	start := len(buf)
-	buf = putTime(append(buf, sampleVersion), s.At)
+	buf = wire.AppendTime(append(buf, sampleVersion), s.At)
 	for _, n := range s.counts() {
-		buf = putUint(buf, *n)
+		buf = wire.AppendUint(buf, *n)
 	}
 	for _, n := range s.sizes() {
-		buf = putInt(buf, *n)
+		buf = wire.AppendInt(buf, *n)
 	}
-	buf = putUint(buf, uint64(len(s.Audiences)))
+	buf = wire.AppendUint(buf, uint64(len(s.Audiences)))
 	for i := range s.Audiences {
 		a := &s.Audiences[i]
 		buf = binary.AppendUvarint(buf, uint64(a.number))
-		buf = putUint(putUint(putUint(buf, a.Members), a.Entered), a.Exited)
+		buf = wire.AppendUint(wire.AppendUint(wire.AppendUint(buf, a.Members), a.Entered), a.Exited)
 	}
-	return seal(buf, start)
+	return wire.Seal(buf, start)
 }
 
 func (s *Sample) counts() [10]*uint64 {
@@ -176,25 +178,25 @@ func (s *Sample) sizes() [5]*int64 {
 }
 
 func decodeSample(frame []byte) (s Sample, err error) {
-	r, err := unseal(frame, sampleVersion)
+	r, err := wire.Unseal(frame, sampleVersion)
 	if err != nil {
 		return s, err
 	}
-	s.At = r.time()
+	s.At = r.Time()
 	for _, n := range s.counts() {
-		*n = r.uint()
+		*n = r.Uint()
 	}
 	for _, n := range s.sizes() {
-		*n = r.int()
+		*n = r.Int()
 	}
-	n := r.uint()
+	n := r.Uint()
 	if n > SampledAudiences {
-		return s, errDamaged
+		return s, wire.ErrDamaged
 	}
 	for range n {
-		s.Audiences = append(s.Audiences, AudienceSample{number: uint32(r.uint()), Members: r.uint(), Entered: r.uint(), Exited: r.uint()})
+		s.Audiences = append(s.Audiences, AudienceSample{number: uint32(r.Uint()), Members: r.Uint(), Entered: r.Uint(), Exited: r.Uint()})
 	}
-	return s, r.done()
+	return s, r.Done()
 }
 
 // addBuckets makes the buckets that an older version did not know. It writes nothing where they are

@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // A segment is one file of the inbox. Its bucket records maps the number of a chunk's first record to
@@ -205,7 +207,7 @@ func chunkGroup(seq uint64, group []*appendRequest, buf []byte) chunks {
 				c.list = append(c.list, open)
 				open = chunk{first: seq, start: open.end}
 			}
-			c.buf = putBytes(c.buf, frame)
+			c.buf = wire.AppendBytes(c.buf, frame)
 			seq++
 		}
 	}
@@ -282,13 +284,13 @@ func (f *frames) next() bool {
 	if len(f.rest) == 0 || f.err != nil {
 		return false
 	}
-	r := reader{b: f.rest}
-	f.frame = r.bytes()
-	f.rest = r.b
-	if r.bad {
-		f.err = errDamaged
+	r := wire.NewReader(f.rest)
+	f.frame = r.Bytes()
+	f.rest = r.Rest()
+	if !r.OK() {
+		f.err = wire.ErrDamaged
 	}
-	return !r.bad
+	return r.OK()
 }
 
 // receiptOf reads an event frame's receipt time without decoding the rest; others keep was.
@@ -296,8 +298,8 @@ func receiptOf(frame []byte, was int64) int64 {
 	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != recordEvent1 {
 		return was
 	}
-	r := reader{b: frame[1:]}
-	if ns := r.int(); !r.bad {
+	r := wire.NewReader(frame[1:])
+	if ns := r.Int(); r.OK() {
 		return ns
 	}
 	return was

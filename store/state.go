@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // Buckets of state.db. FORMAT.md says what is in them.
@@ -76,9 +78,9 @@ const ledgerVersion byte = 2
 func (l *ledger) encode() []byte {
 	buf := []byte{ledgerVersion}
 	for _, n := range l.terms() {
-		buf = putUint(buf, *n)
+		buf = wire.AppendUint(buf, *n)
 	}
-	return seal(buf, 0)
+	return wire.Seal(buf, 0)
 }
 
 func decodeLedger(frame []byte) (l ledger, err error) {
@@ -87,14 +89,14 @@ func decodeLedger(frame []byte) (l ledger, err error) {
 	if len(frame) > 0 && frame[0] == 1 {
 		version, known, l.uncounted = 1, terms[:24], true
 	}
-	r, err := unseal(frame, version)
+	r, err := wire.Unseal(frame, version)
 	if err != nil {
 		return l, fmt.Errorf("the ledger: %w", err)
 	}
 	for _, n := range known {
-		*n = r.uint()
+		*n = r.Uint()
 	}
-	return l, r.done()
+	return l, r.Done()
 }
 
 // state is what apply keeps in memory beside the file: all of it can be read back, and is when a
@@ -214,7 +216,7 @@ func loadState(tx *bolt.Tx) (*state, error) {
 	err = tx.Bucket(bucketFields).ForEach(func(k, frame []byte) error {
 		f, err := decodeField(binary.BigEndian.Uint32(k), frame)
 		if err == nil && int(f.number) != len(fields) { // rows speak of them by number
-			err = errDamaged
+			err = wire.ErrDamaged
 		}
 		fields = append(fields, f)
 		return err

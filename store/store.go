@@ -21,6 +21,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"personasync/store/internal/wire"
 )
 
 // Errors a caller can tell apart.
@@ -31,7 +33,7 @@ var (
 	ErrFull     = errors.New("the disk is full")
 	ErrNoRoom   = errors.New("there is no room to start") // to make a store in, or to migrate one
 	ErrClosed   = errors.New("the store is closed")
-	ErrNewer    = errors.New("the data was written by a newer version")
+	ErrNewer    = wire.ErrNewer
 	ErrNoData   = errors.New("no data here yet")
 	ErrNoPlace  = errors.New("the data directory is not there yet") // a disk that is not mounted, perhaps
 )
@@ -339,7 +341,7 @@ func (s *Store) strand(b *batch) {
 	}
 	for _, n := range s.state.wrecks {
 		key := numberKey(n)
-		b.quarantine(bucketFlights, key, b.tx.Bucket(bucketFlights).Get(key), errDamaged)
+		b.quarantine(bucketFlights, key, b.tx.Bucket(bucketFlights).Get(key), wire.ErrDamaged)
 	}
 }
 

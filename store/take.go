@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"time"
+
+	"personasync/store/internal/wire"
 )
 
 // MaxAttributes bounds the attributes of one delivery.
@@ -353,7 +355,7 @@ func (b *batch) missQueued(u *user, road Road, lane uint32, id ID) {
 	if frame == nil || b.err != nil {
 		return
 	}
-	b.quarantine(bucketQueue, key, frame, errDamaged)
+	b.quarantine(bucketQueue, key, frame, wire.ErrDamaged)
 	b.leaveQueue(u, road, lane, id)
 }
 

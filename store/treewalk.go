@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+
+	"personasync/store/internal/wire"
 )
 
 // A treeWalk visits the tree of one head and holds it against every rule that bbolt relies on. It goes
@@ -142,7 +144,7 @@ func (w *treeWalk) inline(e *element, path []string, depth int) {
 		err = w.inOrder(g, list, nil, nil)
 	}
 	if err != nil || depth > maxDepth {
-		w.tear(fmt.Errorf("bucket %q: %w", e.key, errors.Join(err, errDamaged)))
+		w.tear(fmt.Errorf("bucket %q: %w", e.key, errors.Join(err, wire.ErrDamaged)))
 		return
 	}
 	w.leaf(0, path, list)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // A watch remembers across processes how the last one ended, in the file "running" beside the data.
@@ -177,7 +179,7 @@ func firstBytes(s string, n int) string { return strings.ToValidUTF8(s[:min(len(
 
 // isTrouble reports whether err speaks of the disk's health or of damage. A full disk does not.
 func isTrouble(err error) bool {
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, wire.ErrDamaged) {
 		return true
 	}
 	for _, e := range []syscall.Errno{syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENXIO, syscall.EREMOTEIO, syscall.ESTALE} {
@@ -202,7 +204,7 @@ func (s *Store) note(err error) {
 		return
 	}
 	s.watch.note(err)
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, wire.ErrDamaged) {
 		s.brokenOnce.Do(func() {
 			s.log.Error("the files are damaged; start the agent again: it then saves what can be saved", "err", err, "stack", stackOf(err))
 			close(s.broken)

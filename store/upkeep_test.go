@@ -20,6 +20,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/wire"
 )
 
 // TestOrdersOfEverySortDuringUpkeep has operators give orders while the state is compacted and backed up
@@ -347,7 +348,7 @@ func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
 		frame := x.rows.Get(key)
 		newer = slices.Clone(frame[:len(frame)-4])
 		newer[0] = rowVersion + 1
-		newer = sealKeyed(newer, 0, key)
+		newer = wire.SealKeyed(newer, 0, key)
 		return x.rows.Put(key, newer)
 	}, nil))
 	must(t, b.Append(t.Context(), event("ann", "vip", false, 2)))
@@ -374,7 +375,7 @@ func TestAnEventOfANewerProgramIsNotSetAside(t *testing.T) {
 		head := len(v) - len(frame)
 		newer = bytes.Clone(v[:len(v)-4])
 		newer[head]++
-		key, newer = bytes.Clone(k), seal(newer, head)
+		key, newer = bytes.Clone(k), wire.Seal(newer, head)
 		return x.queue.Put(key, newer)
 	}, nil))
 	if _, _, err := b.Take(t.Context(), everything(noon.Add(time.Hour))); !errors.Is(err, ErrNewer) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wire"
 )
 
 // A verification reads back from MoEngage what it was told. The store says whom and what it was told,
@@ -246,23 +248,23 @@ func (s *Store) Repair(ctx context.Context, now time.Time, missing []Told) error
 
 func (r *repair) encode(buf []byte) []byte {
 	start := len(buf)
-	buf = putTime(append(buf, recordRepair), r.received)
-	buf = putUint(buf, uint64(len(r.missing)))
+	buf = wire.AppendTime(append(buf, recordRepair), r.received)
+	buf = wire.AppendUint(buf, uint64(len(r.missing)))
 	for i := range r.missing {
-		buf = putUint(putString(buf, r.missing[i].User), uint64(r.missing[i].field))
+		buf = wire.AppendUint(wire.AppendString(buf, r.missing[i].User), uint64(r.missing[i].field))
 	}
-	return seal(buf, start)
+	return wire.Seal(buf, start)
 }
 
-func (r *reader) repair() *repair {
-	rep := &repair{received: r.time()}
-	n := r.uint()
-	if n > uint64(len(r.b)) || n > MaxRepair {
-		r.bad = true
+func readRepair(r *wire.Reader) *repair {
+	rep := &repair{received: r.Time()}
+	n := r.Uint()
+	if n > uint64(r.Len()) || n > MaxRepair {
+		r.Fail()
 		return rep
 	}
 	for range n {
-		rep.missing = append(rep.missing, Told{User: r.string(), field: uint32(r.uint())})
+		rep.missing = append(rep.missing, Told{User: r.Text(), field: uint32(r.Uint())})
 	}
 	return rep
 }

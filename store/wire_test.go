@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"personasync/store/internal/wire"
 )
 
 // Every decoder of bytes from disk must take any bytes without a panic, and what it takes must come
@@ -19,7 +21,7 @@ func FuzzRecord(f *testing.F) {
 		(&repair{received: noon, missing: []Told{{User: "ann", field: 3}}}).encode(nil),
 		appendOrder(nil, &order{received: noon, time: noon, verb: orderImport, field: 2, key: "vip", words: []mention{{"ann", true}, {"bea", false}}}),
 		appendOrder(nil, &order{received: noon, verb: orderAdopt, ids: []ID{{0, 4, 0}}, other: 9}),
-		seal([]byte{recordLost}, 0), seal([]byte{recordErased}, 0),
+		wire.Seal([]byte{recordLost}, 0), wire.Seal([]byte{recordErased}, 0),
 	}
 	if frame, err := appendRules(nil, &Rules{Defaults: policy(SendBoth)}); err == nil {
 		frames = append(frames, frame)
@@ -66,19 +68,19 @@ func encodeRecord(rec *record) []byte {
 		}
 		return frame
 	case rec.erased:
-		return seal([]byte{recordErased}, 0)
+		return wire.Seal([]byte{recordErased}, 0)
 	}
-	return seal([]byte{recordLost}, 0)
+	return wire.Seal([]byte{recordLost}, 0)
 }
 
 // resealed makes fuzzed bytes pass the checksum, or the fuzzer would never get behind it.
-func resealed(b []byte) []byte { return seal(bytes.Clone(b), 0) }
+func resealed(b []byte) []byte { return wire.Seal(bytes.Clone(b), 0) }
 
 // unsealed is what resealed was before: a seed with its checksum in it would have one too many.
 func unsealed(frame []byte) []byte { return frame[:len(frame)-4] }
 
 // rekeyed is resealed for what is sealed under its key.
-func rekeyed(b, key []byte) []byte { return sealKeyed(bytes.Clone(b), 0, key) }
+func rekeyed(b, key []byte) []byte { return wire.SealKeyed(bytes.Clone(b), 0, key) }
 
 var annsRow, annsHead = rowKey(userKey("ann"), 0), rowKey(userKey("ann"), blockHead)
 
@@ -195,13 +197,13 @@ func TestAnEventSurvivesTheRecord(t *testing.T) {
 func TestAnEventOfTheFirstFormatIsRead(t *testing.T) {
 	e := trait("ann", "zendesk", 3, "a", "1.50", "b", `"x"`)
 	frame := appendEvent(nil, e)
-	r := reader{b: frame[1:]}
-	r.time()
-	r.time()
-	times := len(frame) - len(r.b)
+	r := wire.NewReader(frame[1:])
+	r.Time()
+	r.Time()
+	times := len(frame) - r.Len()
 	old := append([]byte{recordEvent1}, frame[1:times]...)
 	old = append(old, frame[times+3:len(frame)-4]...) // without source, shift and route
-	rec, err := decodeRecord(9, seal(old, 0))
+	rec, err := decodeRecord(9, wire.Seal(old, 0))
 	must(t, err)
 	if !reflect.DeepEqual(rec.event, e) {
 		t.Errorf("got %+v\nwant %+v", rec.event, e)

@@ -9,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/wire"
 )
 
 // One goroutine writes state.db. It applies what the inbox received, and it is the one door for
@@ -175,7 +176,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	crashpoint.Reach(crashpoint.StateCommitted)
 	s.inbox.others.Add(-min(outsiders, s.inbox.others.Load()))
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
-		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", errDamaged))
+		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}
 	s.stranded, s.arrival, s.adrift = false, nil, nil
 	s.parkings.merge(parked, parkedAll)
