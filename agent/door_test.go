@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -116,7 +117,8 @@ func readAnswer(t *testing.T, resp *http.Response) told {
 	if !a.Success && (a.Code == "" || a.Message == "" || a.Error == "") {
 		t.Errorf("an SDK cannot read this error: %+v", a)
 	}
-	if (a.Status == 503) != (resp.Header.Get("Retry-After") != "") {
+	again, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if a.Status == 503 && (err != nil || again < 1 || again > 60) || a.Status != 503 && resp.Header.Get("Retry-After") != "" {
 		t.Errorf("status %d with Retry-After %q", a.Status, resp.Header.Get("Retry-After"))
 	}
 	return a

@@ -248,6 +248,24 @@ func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
 	}
 }
 
+// TestARequestClaimsItsBodyAndItsEvents: while an array waits for the disk, its body and what was read from it
+// are in memory together.
+func TestARequestClaimsItsBodyAndItsEvents(t *testing.T) {
+	const events = 20
+	list := strings.Repeat(`,{"type":"track","event":"E","userId":"u","x":"`+strings.Repeat("x", 20<<10)+`"}`, events)[1:]
+	for path, body := range map[string]string{"/segment/webhook": "[" + list + "]", "/v1/batch": `{"batch":[` + list + `]}`} {
+		w, held := openDoor(nil), int64(0)
+		w.inbox = fakeInbox{append: func(context.Context, ...*store.Event) error { held = w.room.bytes.Load(); return nil }}
+		a := w.knock(t, doorPost(path, []byte(body), "X-Signature", doorSign(doorSecret, []byte(body)), "Authorization", doorBasicKey))
+		if least := int64(2*len(body) + events*eventCost - freeBytes); a.Status != 200 || held < least {
+			t.Errorf("%s: %d, %d bytes are claimed for a body of %d with %d events, want %d at least", path, a.Status, held, len(body), events, least)
+		}
+		if held := w.room.bytes.Load(); held != 0 {
+			t.Errorf("%s: %d bytes are claimed after the answer", path, held)
+		}
+	}
+}
+
 func TestRequestsAreBounded(t *testing.T) {
 	w := openDoor(nil)
 	w.room.requests.Store(maxRequests)
