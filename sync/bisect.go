@@ -30,7 +30,6 @@ type trip struct {
 	blamed  map[string]bool     // computations of elements that were tried by themselves
 	wary    bool                // the road is stopped: ask whether anything is accepted before searching
 	tired   bool                // users were parked in a row: likewise
-	weary   bool                // so many were parked in a row that the next may not be the one to blame
 	max     int                 // attempts; 0: for ever
 	results []store.Settlement
 
@@ -122,15 +121,11 @@ func (t *trip) unlikely(refusal answer) bool {
 // a smaller one it is a proxy's on the way, which may have a limit that nothing passes.
 const plausible = 64 << 10
 
-// damning reports whether a refusal of one element alone is enough to park it. A documented data error
-// is, unless it is what everything has got lately: whoever changes what it takes refuses everybody's
-// data, in just these words.
+// damning reports whether a refusal of one element alone is enough to park it. A documented data error is.
 func (t *trip) damning(it item, refusal answer) bool {
 	switch {
 	case t.proven, refusal.again:
 		return true
-	case t.weary:
-		return false
 	case refusal.act == actSplit:
 		return it.to-it.from >= plausible
 	}

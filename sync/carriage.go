@@ -54,7 +54,6 @@ func (c *carriage) carry() (back bool) {
 		known:   c.knownBad(),
 		wary:    c.wary,
 		tired:   c.tired,
-		weary:   c.weary,
 		max:     c.cfg.MaxAttempts,
 		results: make([]store.Settlement, len(c.flight.Deliveries)),
 	}
@@ -172,7 +171,8 @@ func (c *carriage) note(a answer, users []string, started time.Time) answer {
 		c.s.bad.accept(users)
 		c.s.tell(c.s.road.answered(a.at), a, was)
 	case actBisect, actSplit:
-		if c.judged = &a; !c.wary {
+		stopped := c.wary && (a.act == actSplit || !c.s.road.probe.IsZero()) // by a proxy, or for what refuses everything
+		if c.judged = &a; !stopped {
 			c.s.tell(c.s.road.answered(a.at), a, was)
 		}
 	case actRetry, actUnsure:

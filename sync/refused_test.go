@@ -108,15 +108,15 @@ func TestABrokenComputationStopsTheOthers(t *testing.T) {
 	}
 }
 
-// As many as may come of one broken computation are parked, each for its own documented error, and the
-// outbox is empty: a flush that waits comes to an end.
-func TestDocumentedErrorsOfAFewUsersDrain(t *testing.T) {
+// All users of one broken computation are parked, each for its own documented error, and the outbox is empty: a
+// flush that waits comes to an end.
+func TestDocumentedErrorsDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
 		w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) { return fail(400, "AttributeError", "no"), nil }}
 		s, stop := run(t, testConfig(w), o)
 		defer stop()
-		for i := range weariness - 8 {
+		for i := range 500 {
 			o.attribute(fmt.Sprint("bad-", i))
 		}
 		select {

@@ -42,13 +42,10 @@ type road struct {
 	probe    time.Time // after a halt: users who were refused by themselves are not tried before this moment
 }
 
-// How many users are parked in a row, for errors that MoEngage documents, before the next one is doubted:
-// from wariness on, single elements are tried before a search; from weariness on, the next is believed
-// to be one more offender only if something else is accepted.
-const (
-	wariness  = 3
-	weariness = 32
-)
+// wariness is how many users are parked in a row, with nothing accepted, before single elements are tried ahead of
+// a search: that costs fewer requests where everybody is refused. Errors that MoEngage documents never stop the
+// road, however many there are: they are about users.
+const wariness = 3
 
 // turn says what a change of state is worth telling.
 type turn uint8

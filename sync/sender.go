@@ -302,7 +302,6 @@ type clearance struct {
 	force  bool
 	wary   bool // the road is stopped: this request is a probe
 	tired  bool // users were parked in a row: single elements are tried before a search
-	weary  bool // so many were parked in a row that nothing is, before something is accepted
 
 	skip   func(user string) bool // users who may not be in this request; nil: none
 	sparse bool                   // … because there was an outage: what is not uncertain must not become so
@@ -328,7 +327,6 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 		force:  s.force,
 		wary:   s.road.health.Stopped,
 		tired:  s.road.parked >= wariness,
-		weary:  s.road.parked >= weariness,
 
 		longest: s.cfg.longestPause(s.wished),
 		backs:   s.backs,

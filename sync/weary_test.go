@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,8 +21,8 @@ func TestARefusalThatEverythingGetsParksAFewAndStops(t *testing.T) {
 		answer func() *http.Response
 		most   int // changes that may be parked for it
 	}{
-		"a documented data error": {func() *http.Response { return fail(400, "AttributeError", "platform is not known") }, weariness + 2*4}, // four requests at once, two of each
-		"too large, for a proxy":  {func() *http.Response { return reply(413, "<html>") }, 0},
+		"an error that nobody documents": {func() *http.Response { return fail(400, "Surprise", "platform is not known") }, 0},
+		"too large, for a proxy":         {func() *http.Response { return reply(413, "<html>") }, 0},
 	}
 	for name, refusal := range refusals {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +67,7 @@ func TestAStopIsSaidOnceForARefusalThatEverythingGets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		o := newShelf(t)
-		w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) { return fail(400, "TypeError", "expected string"), nil }}
+		w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) { return fail(400, "Surprise", "expected string"), nil }}
 		for i := range 100 {
 			o.attribute(fmt.Sprint("user-", i))
 		}
@@ -79,29 +80,62 @@ func TestAStopIsSaidOnceForARefusalThatEverythingGets(t *testing.T) {
 	})
 }
 
-// A few offenders one after the other, each alone in a quiet night, are parked as ever; the next waits
-// for company that is accepted.
-func TestOffendersInAQuietNight(t *testing.T) {
+// TestManyDocumentedRefusalsStopTheRoad: after 32 in a row, a user of whom MoEngage would have taken everything
+// waited for up to a minute, and MoEngage was said to refuse everything.
+func TestManyDocumentedRefusalsStopTheRoad(t *testing.T) {
+	const many = 200
+	for name, together := range map[string]bool{"all at once": true, "one by one, in a quiet night": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bad := map[string]bool{}
+				for i := range many {
+					bad[fmt.Sprint("bad-", i)] = true
+				}
+				o := newShelf(t)
+				w := &wire{t: t, latency: 5 * time.Millisecond, answer: poisoned(bad, func() *http.Response { return fail(400, "TypeError", "expected string") })}
+				s, stop := run(t, testConfig(w), o)
+				defer stop()
+				for i := range many {
+					o.attribute(fmt.Sprint("bad-", i))
+					if !together {
+						time.Sleep(5 * time.Minute)
+					}
+				}
+				o.attribute("good")
+				eventually(t, 5*time.Second, func() bool { return slices.Contains(w.taken(), "good") })
+				eventually(t, 2*time.Minute, o.drained)
+				if n := len(o.seen().parked); n != many || s.Health().State != stateOK {
+					t.Errorf("%d are parked in the end, want %d; health %+v", n, many, s.Health())
+				}
+			})
+		})
+	}
+}
+
+// TestADocumentedRefusalProvesThatTheKeyWorks: a road that a wrong key had stopped stayed so until a user's data
+// was accepted, though the answer about another's says that the key is right.
+func TestADocumentedRefusalProvesThatTheKeyWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bad := map[string]bool{}
+		var wrong atomic.Bool
+		wrong.Store(true)
 		o := newShelf(t)
-		w := &wire{t: t, answer: poisoned(bad, func() *http.Response { return fail(400, "TypeError", "expected string") })}
-		for i := range weariness + 2 {
-			bad[fmt.Sprint("bad-", i)] = true
-		}
+		w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) {
+			if wrong.Load() {
+				return fail(401, "Authentication required", "wrong key"), nil
+			}
+			return fail(400, "TypeError", "expected string"), nil
+		}}
 		s, stop := run(t, testConfig(w), o)
 		defer stop()
-		for i := range weariness + 2 {
-			o.attribute(fmt.Sprint("bad-", i))
-			time.Sleep(5 * time.Minute)
+		o.attribute("bad")
+		time.Sleep(time.Minute)
+		if !s.Health().Stopped {
+			t.Fatalf("health %+v", s.Health())
 		}
-		if n := len(o.seen().parked); n != weariness || !s.Health().Stopped {
-			t.Errorf("%d are parked before anything was accepted, want %d; health %+v", n, weariness, s.Health())
-		}
-		o.attribute("good")
-		eventually(t, 5*time.Minute, o.drained)
-		if n := len(o.seen().parked); n != weariness+2 || s.Health().Stopped {
-			t.Errorf("%d are parked in the end, want %d; health %+v", n, weariness+2, s.Health())
+		wrong.Store(false)
+		eventually(t, 2*time.Minute, o.drained)
+		if h := s.Health(); h.State != stateOK {
+			t.Errorf("health %+v", h)
 		}
 	})
 }

@@ -30,7 +30,7 @@ func TestWordsThatNameAUserAreShownWithoutThem(t *testing.T) {
 				o := newShelf(t)
 				w := &wire{t: t, answer: func(sentRequest) (*http.Response, error) { return answer(), nil }}
 				s, stop := runLogged(t, testConfig(w), o, slog.New(slog.NewTextHandler(&log, nil)))
-				for i := range 300 { // more than are parked before the road stops
+				for i := range 300 {
 					o.attribute(fmt.Sprint("user-", i))
 				}
 				o.attribute(user)
@@ -42,7 +42,7 @@ func TestWordsThatNameAUserAreShownWithoutThem(t *testing.T) {
 						t.Errorf("%q is named in the log or the status:\n%s", id, text)
 					}
 				}
-				if !strings.Contains(s.Health().LastError, store.Said) {
+				if name != "documented" && !strings.Contains(s.Health().LastError, store.Said) { // that one does not stop the road
 					t.Errorf("the status does not say what MoEngage said: %q", s.Health().LastError)
 				}
 			})
