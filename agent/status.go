@@ -27,6 +27,7 @@ type Status struct {
 	Parked         uint64          `json:"parked"` // events and changes together
 	Delivered      uint64          `json:"delivered"`
 	OldestPendingS int64           `json:"oldest_pending_s"`
+	OldestPending  *time.Time      `json:"oldest_pending"` // its receipt, to the second; null when nothing is pending
 	Users          uint64          `json:"users"`
 	Audiences      uint64          `json:"audiences"`
 
@@ -219,6 +220,9 @@ func newStatus(c store.Counts, sent []store.SentSecond, p Process, m config.MoEn
 	for _, second := range sent {
 		s.SentLastMinute.Users += second.Users
 		s.SentLastMinute.Events += second.Events
+	}
+	if oldest := c.OldestPending.UTC(); !oldest.IsZero() {
+		s.OldestPending = &oldest
 	}
 	if !p.NextFlush.IsZero() {
 		next := p.NextFlush.UTC().Truncate(time.Second)

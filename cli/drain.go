@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,27 +22,26 @@ const (
 	probeOver = 70 * time.Second
 )
 
-// drain waits until as many changes came to an end as waited before: what arrives meanwhile may wait on. A
-// timeout of zero is none.
-func (sh *shell) drain(ctx context.Context, client *agent.Client, before agent.Status, timeout time.Duration) error {
+// drain waits until what was pending before asked, the moment of the flush, came to an end: what arrives later
+// may wait on. A timeout of zero is none.
+func (sh *shell) drain(ctx context.Context, client *agent.Client, before agent.Status, asked time.Time, timeout time.Duration) error {
 	bar := sh.progress()
 	bar.unit = func(n int64) string { return plural(n, "change") }
 	defer bar.end()
-	ended := func(s agent.Status) int64 { return int64(s.Changes.Created - s.Changes.Pending) }
-	began, moved, last, said := time.Now(), time.Now(), int64(-1), ""
+	began, moved, last, said := time.Now(), time.Now(), left{}, ""
 	for {
 		s, err := client.Status(ctx)
 		if err != nil {
 			return err
 		}
-		done, total := ended(s)-ended(before), int64(before.Changes.Pending)
-		if done >= total || s.Changes.Pending == 0 {
+		now := leftOf(&s, &before, asked)
+		if now.drained {
 			return nil
 		}
-		if done != last {
-			last, moved, said = done, time.Now(), ""
+		if now != last {
+			last, moved, said = now, time.Now(), ""
 		}
-		w, err := newWait(ctx, client, &s, &before, time.Since(moved))
+		w, err := newWait(ctx, client, &s, &before, asked, time.Since(moved))
 		if err != nil {
 			return err
 		}
@@ -53,13 +53,34 @@ func (sh *shell) drain(ctx context.Context, client *agent.Client, before agent.S
 			bar.end()
 			sh.remark("%s", w.text)
 		}
-		bar.tell(done, total)
+		bar.tell(now.done, now.total)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(drainPoll):
 		}
 	}
+}
+
+// left is how far a drain has come.
+type left struct {
+	done, total int64
+	oldest      time.Time // receipt of the oldest pending change, to the second
+	drained     bool
+}
+
+// leftOf compares a status with the one before the flush. That as many changes came to an end as were pending is
+// not enough: live changes leave before bulk ones, so those that ended may have arrived later. The oldest that is
+// still pending tells.
+func leftOf(s, before *agent.Status, asked time.Time) left {
+	ended := func(s *agent.Status) int64 { return int64(s.Changes.Created - s.Changes.Pending) }
+	l := left{total: int64(before.Changes.Pending)}
+	l.done = min(ended(s)-ended(before), l.total)
+	if s.OldestPending != nil {
+		l.oldest = *s.OldestPending
+	}
+	l.drained = s.Changes.Pending == 0 || l.done == l.total && l.oldest.After(asked)
+	return l
 }
 
 // wait is what a drain waits for: text says it, and is said again when its kind changes.
@@ -69,8 +90,9 @@ type wait struct {
 	command    string // what to do about it
 }
 
-// newWait finds out what the changes wait for that were pending before, when none has left for some time.
-func newWait(ctx context.Context, client agent.Inspector, s, before *agent.Status, still time.Duration) (wait, error) {
+// newWait finds out what the changes wait for that were pending when the flush was asked for, when none has left
+// for some time.
+func newWait(ctx context.Context, client agent.Inspector, s, before *agent.Status, asked time.Time, still time.Duration) (wait, error) {
 	m, was := &s.MoEngage, &before.MoEngage
 	tried := m.LastErrorAt != was.LastErrorAt || m.NextTry != was.NextTry // since the flush
 	switch {
@@ -89,7 +111,15 @@ func newWait(ctx context.Context, client agent.Inspector, s, before *agent.Statu
 	if err != nil {
 		return wait{}, err
 	}
-	return waitOf(pending, more != "", still), nil
+	return waitOf(receivedBy(pending, asked), more != "", still), nil
+}
+
+// receivedBy leaves out the changes that were received later.
+func receivedBy(pending []store.ChangeInfo, asked time.Time) []store.ChangeInfo {
+	return slices.DeleteFunc(pending, func(c store.ChangeInfo) bool {
+		at, err := time.Parse(time.RFC3339Nano, c.ReceivedAt)
+		return err == nil && at.After(asked)
+	})
 }
 
 // waitOf says what pending changes, of which there may be more, wait for while MoEngage answers.

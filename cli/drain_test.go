@@ -42,3 +42,37 @@ func TestADrainSaysWhatItWaitsFor(t *testing.T) {
 		t.Errorf("the command is not whole: %s", w.command)
 	}
 }
+
+// TestAFlushThatWaitsDoesNotTakeLaterChangesForThoseItWaitsFor: live changes that arrived later leave before an
+// import that was pending, and were counted as it. So it said that the import had left.
+func TestAFlushThatWaitsDoesNotTakeLaterChangesForThoseItWaitsFor(t *testing.T) {
+	asked := time.Date(2026, 3, 14, 10, 0, 0, 5e8, time.UTC)
+	status := func(created, pending uint64, oldest time.Time) *agent.Status {
+		s := &agent.Status{OldestPending: &oldest}
+		s.Changes.Created, s.Changes.Pending = created, pending
+		return s
+	}
+	before := status(400, 400, asked.Add(-time.Minute))
+	for _, tt := range []struct {
+		name string
+		s    *agent.Status
+		done int64
+		over bool
+	}{
+		{"nothing has left", before, 0, false},
+		{"500 that came later have left", status(900, 400, asked.Add(-time.Minute)), 400, false},
+		{"some of both", status(900, 300, asked.Truncate(time.Second)), 400, false},
+		{"what is pending came later", status(900, 300, asked.Add(time.Minute)), 400, true},
+		{"what was pending is a moment old", status(900, 600, asked.Add(time.Minute)), 300, false},
+		{"nothing is pending", status(400, 0, time.Time{}), 400, true},
+	} {
+		if l := leftOf(tt.s, before, asked); l.drained != tt.over || l.done != tt.done || l.total != 400 {
+			t.Errorf("%s: %+v, want drained %v and %d done", tt.name, l, tt.over, tt.done)
+		}
+	}
+	late := store.ChangeInfo{ID: "1", User: "ann", ReceivedAt: "2026-03-14T10:00:01Z"}
+	old := store.ChangeInfo{ID: "2", User: "bob", ReceivedAt: "2026-03-14T09:59:00.25Z", NextAttempt: "2026-03-14T10:05:00Z", Reason: "http_500"}
+	if w := waitOf(receivedBy([]store.ChangeInfo{late, old}, asked), false, drainOver); !w.over {
+		t.Errorf("a change that came later keeps a drain waiting whose own wait for a retry: %+v", w)
+	}
+}

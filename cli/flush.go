@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -64,12 +65,13 @@ func (sh *shell) flush(c *urfave.Context) (err error) {
 			return err
 		}
 	}
+	asked := time.Now()
 	receipt, err := client.Flush(c.Context, c.String("computation"))
 	if err != nil {
 		return sh.unknownKey(c, err, c.String("computation"))
 	}
 	if c.Bool("wait") {
-		if err := sh.drain(c.Context, client, before, c.Duration("timeout")); err != nil {
+		if err := sh.drain(c.Context, client, before, asked, c.Duration("timeout")); err != nil {
 			return err
 		}
 	}
