@@ -30,13 +30,13 @@ func waitText(c *store.UserChange, plan []planned) string {
 	}
 	for _, p := range plan {
 		if p.Job == jobTitle(c.Job) {
-			return scheduleText(p)
+			return scheduleText(c, p)
 		}
 	}
 	if c.Bulk {
 		return "it comes of an operator's order or a repair, and leaves behind live changes, which get at most half of the limits; `personasync status` says how long all of it takes"
 	}
-	return "it leaves with one of the agent's next requests, ahead of what orders and repairs queued; computations with many pending changes take turns"
+	return "it is due and leaves in its turn, ahead of what orders and repairs queued: computations take turns, and of one the changes of the last minute and the oldest go first; `personasync status` says how long all of it takes"
 }
 
 // troubleText says what came of the attempts so far.
@@ -67,9 +67,12 @@ func parkedText(c *store.UserChange) string {
 	return what + cmp.Or(c.Sentence, c.Reason) + "; remove the cause, then `personasync outbox retry " + c.ID + "`"
 }
 
-func scheduleText(p planned) string {
+// scheduleText says which run of a schedule a change leaves with. A run that is under way sends what was received
+// before it was due.
+func scheduleText(c *store.UserChange, p planned) string {
+	received, err := time.Parse(time.RFC3339Nano, c.ReceivedAt)
 	switch {
-	case p.Running:
+	case p.Running && (err != nil || !received.After(p.Last.Started)):
 		return "it leaves with the run of the schedule " + p.Job + " that is under way"
 	case p.Next.IsZero():
 		return "it waits for the schedule " + p.Job

@@ -3,7 +3,9 @@ package agent
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"personasync/scheduler"
 	"personasync/store"
 )
 
@@ -19,8 +21,24 @@ func TestTheSentenceOnAWaitingChangeIsNoPromiseThatABacklogBreaks(t *testing.T) 
 		{"a bulk change", store.UserChange{Wait: store.WaitDue, Bulk: true}, "it comes of an operator's order or a repair, and leaves behind live changes"},
 		{"another change failed", store.UserChange{Wait: store.WaitUser, Until: "2026-03-14T12:00:05Z"}, "all of them wait until 2026-03-14 12:00:05 UTC"},
 	} {
-		if got := waitText(&tc.c, nil); !strings.Contains(got, tc.want) || got == "it leaves with the agent's next request" {
+		if got := waitText(&tc.c, nil); !strings.Contains(got, tc.want) || strings.Contains(got, "next request") {
 			t.Errorf("%s: %q", tc.name, got)
+		}
+	}
+}
+
+// TestAUsersPageNamesTheRunThatAChangeLeavesWith: a run that is under way lets out what was received before it was
+// due, and a change that came later was said to leave with it.
+func TestAUsersPageNamesTheRunThatAChangeLeavesWith(t *testing.T) {
+	due := time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
+	running := planned{Planned: scheduler.Planned{Job: jobTitle("computation:vip"), Spec: "0 3 * * *", Running: true, Last: scheduler.Run{Started: due}, Next: due.AddDate(0, 0, 1)}}
+	for received, want := range map[time.Time]string{
+		due.Add(-time.Second): "under way",
+		due.Add(time.Second):  "next at 2026-03-15 03:00 UTC",
+	} {
+		c := store.UserChange{ChangeInfo: store.ChangeInfo{ReceivedAt: received.Format(time.RFC3339Nano)}, Wait: store.WaitDue, Job: "computation:vip"}
+		if got := waitText(&c, []planned{running}); !strings.Contains(got, want) {
+			t.Errorf("received at %s: %q, want %q", received, got, want)
 		}
 	}
 }
