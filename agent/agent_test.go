@@ -321,6 +321,25 @@ func TestOwnCronLetsItsComputationLeave(t *testing.T) {
 	})
 }
 
+// TestALongRunOfAScheduleKeepsNoLaterChangeFromItsTime: an import takes hours at the limit, and one user's change may
+// fail for ever. What Segment said meanwhile of an audience with a schedule waited for the end of that run.
+func TestALongRunOfAScheduleKeepsNoLaterChangeFromItsTime(t *testing.T) {
+	s := newSite(t)
+	c := s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s")
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	s.box.Fail(sandbox.Fault{Hang: true, User: "ann"})
+	t.Cleanup(s.box.Heal)
+	a.tell(news("ann", true, time.Now()))
+	eventually(t, i, "a run is under way", func(Status) bool { return s.box.Stats().InFlight > 0 })
+	time.Sleep(1100 * time.Millisecond) // receipts are compared in whole seconds
+	a.tell(news("bob", true, time.Now()))
+	eventually(t, i, "what came later has left at its time", func(st Status) bool {
+		p, known := s.box.User("bob")
+		return known && string(p.Attributes["vip"]) == "true" && st.Pending == 1
+	})
+}
+
 func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	s := newSite(t)
 	c := s.load()

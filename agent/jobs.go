@@ -27,7 +27,7 @@ func jobs(c *config.Config, s *senders) ([]scheduler.Job, error) {
 		list = append(list, scheduler.Job{
 			Name: name, Schedule: schedule,
 			CatchUp: c.Schedule.CatchUp == "once",
-			Do:      drain(s, job),
+			Do:      drain(s, job, schedule),
 		})
 		return nil
 	}
@@ -58,11 +58,11 @@ func (p *process) jobs(c *config.Config) ([]scheduler.Job, error) {
 	return append(list, verify...), err
 }
 
-// drain lets leave what a job received until its time, and waits until none of it is left. The next
-// run of the job comes after that, however long MoEngage is away.
-func drain(s *senders, job string) func(context.Context, time.Time) error {
+// drain is a run of a job: it lets leave what was received until its time, and waits until none of it is left,
+// however long MoEngage is away.
+func drain(s *senders, job string, schedule scheduler.Schedule) func(context.Context, time.Time) error {
 	return func(ctx context.Context, scheduled time.Time) error {
-		return s.drain(ctx, job, scheduled)
+		return s.drain(ctx, job, scheduled, schedule)
 	}
 }
 

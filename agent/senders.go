@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"personasync/agent/config"
+	"personasync/scheduler"
 	"personasync/store"
 	syncer "personasync/sync"
 )
@@ -45,14 +46,41 @@ func (s *senders) Flush(job *string) {
 	s.cohort.Flush(job, s.transition.Flush(job, nil))
 }
 
-// drain lets leave what a job received up to a moment, and waits until none of it is left.
-func (s *senders) drain(ctx context.Context, job string, upTo time.Time) error {
-	select {
-	case <-s.cohort.Open(job, upTo, s.transition.Open(job, upTo, nil)):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// drain lets leave what a job received up to a moment, and waits until none of it is left. The job's next run comes
+// after that. So at each further time of its schedule, what came until then leaves, too: one run with a million
+// changes, or with one that fails again and again, must not keep later changes from their time.
+func (s *senders) drain(ctx context.Context, job string, upTo time.Time, schedule scheduler.Schedule) error {
+	drained := s.cohort.Open(job, upTo, s.transition.Open(job, upTo, nil))
+	for mark := upTo; ; {
+		timer := time.NewTimer(untilNext(schedule, time.Now()))
+		select {
+		case <-drained:
+			timer.Stop()
+			return nil
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		now := time.Now()
+		if at := schedule.Last(mark, now); !at.IsZero() {
+			s.transition.Widen(job, at)
+			s.cohort.Widen(job, at)
+		}
+		mark = now // also where the clock was set back
 	}
+}
+
+// clockLook is how often the clock is looked at by what waits for it: it may be set.
+const clockLook = time.Minute
+
+// untilNext is how long to wait for the next time of a schedule.
+func untilNext(s scheduler.Schedule, now time.Time) time.Duration {
+	next := s.Next(now)
+	if next.IsZero() {
+		return clockLook
+	}
+	return min(max(next.Sub(now), 0), clockLook)
 }
 
 // Health is that of the road that fails, of the first one if both do.

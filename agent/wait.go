@@ -68,11 +68,11 @@ func parkedText(c *store.UserChange) string {
 }
 
 // scheduleText says which run of a schedule a change leaves with. A run that is under way sends what was received
-// before it was due.
+// before it was due, and what was received before a later time of the schedule that is over.
 func scheduleText(c *store.UserChange, p planned) string {
 	received, err := time.Parse(time.RFC3339Nano, c.ReceivedAt)
 	switch {
-	case p.Running && (err != nil || !received.After(p.Last.Started)):
+	case p.Running && (err != nil || !received.After(p.Last.Started) || p.schedule.Next(received).Before(p.Next)):
 		return "it leaves with the run of the schedule " + p.Job + " that is under way"
 	case p.Next.IsZero():
 		return "it waits for the schedule " + p.Job

@@ -28,13 +28,18 @@ func TestTheSentenceOnAWaitingChangeIsNoPromiseThatABacklogBreaks(t *testing.T) 
 }
 
 // TestAUsersPageNamesTheRunThatAChangeLeavesWith: a run that is under way lets out what was received before it was
-// due, and a change that came later was said to leave with it.
+// due, or before a time of the schedule that fell into it. A change that came later was said to leave with it.
 func TestAUsersPageNamesTheRunThatAChangeLeavesWith(t *testing.T) {
 	due := time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)
-	running := planned{Planned: scheduler.Planned{Job: jobTitle("computation:vip"), Spec: "0 3 * * *", Running: true, Last: scheduler.Run{Started: due}, Next: due.AddDate(0, 0, 1)}}
+	daily, err := scheduler.Parse("0 3 * * *", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := planned{schedule: daily, Planned: scheduler.Planned{Job: jobTitle("computation:vip"), Spec: "0 3 * * *", Running: true, Last: scheduler.Run{Started: due}, Next: due.AddDate(0, 0, 2)}}
 	for received, want := range map[time.Time]string{
-		due.Add(-time.Second): "under way",
-		due.Add(time.Second):  "next at 2026-03-15 03:00 UTC",
+		due.Add(-time.Second):                 "under way",
+		due.Add(time.Second):                  "under way",
+		due.AddDate(0, 0, 1).Add(time.Second): "next at 2026-03-16 03:00 UTC",
 	} {
 		c := store.UserChange{ChangeInfo: store.ChangeInfo{ReceivedAt: received.Format(time.RFC3339Nano)}, Wait: store.WaitDue, Job: "computation:vip"}
 		if got := waitText(&c, []planned{running}); !strings.Contains(got, want) {

@@ -27,6 +27,12 @@ func (s Schedule) Next(after time.Time) time.Time {
 	return time.Time{}
 }
 
+// Last is the last time of the schedule later than after and not later than upTo; zero when there is none.
+func (s Schedule) Last(after, upTo time.Time) time.Time {
+	_, last := s.between(after, upTo)
+	return last
+}
+
 // between counts the times of the schedule later than after and not later than upTo, and tells the last.
 func (s Schedule) between(after, upTo time.Time) (n uint64, last time.Time) {
 	if s.every > 0 {

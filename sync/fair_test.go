@@ -85,3 +85,39 @@ func TestAFlushOfOneComputationDoesNotWaitForAnImport(t *testing.T) {
 		s.stop()
 	})
 }
+
+// What is let out of a schedule behind an import of the same computation leaves within a window, and the run waits
+// for the import alone.
+func TestARunThatIsWidenedLetsLaterChangesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := modelRules(store.SendAttribute)
+		r.Defaults.Job = "nightly"
+		s := newStation(t, r, sandbox.Options{}, Config{MaxDelay: time.Second, UsersPerMinute: 600, Realtime: func(string) bool { return false }})
+		_, err := s.store.Import(context.Background(), store.Import{Key: "vip", AsOf: time.Now(), Users: listOf(6000), Create: true})
+		s.must(err)
+		drained := s.senders[0].Open("nightly", time.Now(), nil)
+		time.Sleep(2 * time.Minute)
+		s.now("fresh", "vip")
+		time.Sleep(time.Minute)
+		if _, known := s.moengage.User("fresh"); known {
+			t.Error("it left before its time")
+		}
+		s.senders[0].Widen("nightly", time.Now())
+		time.Sleep(2 * time.Second)
+		s.now("late", "vip")
+		time.Sleep(time.Minute)
+		if p, _ := s.moengage.User("fresh"); string(p.Attributes["vip"]) != "true" {
+			t.Errorf("MoEngage knows %s of it a window later", p.Attributes["vip"])
+		}
+		time.Sleep(10 * time.Minute)
+		select {
+		case <-drained:
+		default:
+			t.Error("the run waits for what came after it")
+		}
+		if c := s.counts().Changes; c.Pending != 1 {
+			t.Errorf("%d changes wait, not only the one that came after all", c.Pending)
+		}
+		s.stop()
+	})
+}

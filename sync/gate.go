@@ -24,6 +24,7 @@ type gate struct {
 	job     string
 	every   bool // all jobs
 	upTo    time.Time
+	lets    time.Time       // what was received later, up to then, may leave, too; the gate does not wait for it
 	after   <-chan struct{} // closed when the other gate is drained; nil: there is none
 	drained chan struct{}
 
@@ -54,7 +55,7 @@ func (gs gates) due() func(job string) time.Time {
 		if g.every {
 			every = latest(every, g.upTo)
 		} else {
-			byJob[g.job] = latest(byJob[g.job], g.upTo)
+			byJob[g.job] = latest(byJob[g.job], latest(g.upTo, g.lets))
 		}
 	}
 	return func(job string) time.Time { return latest(every, byJob[job]) }
@@ -95,6 +96,15 @@ func (gs *gates) closeDrained() {
 		close(g.drained)
 		return true
 	})
+}
+
+// widen has the open gates of a job let out what was received up to a moment.
+func (gs gates) widen(job string, upTo time.Time) {
+	for _, g := range gs {
+		if !g.every && g.job == job {
+			g.lets = upTo
+		}
+	}
 }
 
 func isClosed(c <-chan struct{}) bool {

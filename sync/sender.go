@@ -130,6 +130,15 @@ func (s *Sender) Open(job string, upTo time.Time, after <-chan struct{}) (draine
 	return s.open(&gate{job: job, upTo: upTo, after: after, drained: make(chan struct{})})
 }
 
+// Widen lets leave what a job received up to upTo, too, for as long as an Open of it is not drained. The Open
+// does not wait for it.
+func (s *Sender) Widen(job string, upTo time.Time) {
+	s.mu.Lock()
+	s.gates.widen(job, upTo)
+	s.mu.Unlock()
+	s.nudge()
+}
+
 // Flush sends everything received up to now, of one job or of all, now: what waits for company or for
 // its cron, and, when it is for all, for a retry. Whoever waits for a retry may have changes of several
 // jobs, so a flush of one leaves retries to their time. A road that is stopped or waiting is tried at
