@@ -48,6 +48,17 @@ func laneJob(lane uint32) uint32 {
 	return lane >> 16 & laneJobs
 }
 
+// sameJob returns the lane that stands to another's job as the given one does to its own.
+func sameJob(lane, other uint32) uint32 {
+	switch {
+	case laneJob(lane) == laneJob(other):
+		return lane
+	case lane&other&laneOwn == 0:
+		return other
+	}
+	return lane&^(laneJobs<<16) | laneJob(other)<<16
+}
+
 // laneGroup is what the lanes of one job and class have in common.
 func laneGroup(lane uint32) uint32 {
 	if lane&laneOwn == 0 {

@@ -129,17 +129,21 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 // tell sends everything that waits, on both roads.
 func (b *bench) tell(them *moengage) {
 	b.Helper()
-	for end := time.Now().Add(time.Hour); ; {
-		f, _, err := b.Take(context.Background(), everything(end))
+	for end := time.Now().Add(time.Hour); b.leave(everything(end), them) || b.leave(onCohorts(end.Add(2*introduction*time.Second)), them); {
+		end = end.Add(2 * introduction * time.Second)
+	}
+}
+
+// leave sends what may leave, and reports whether there was any.
+func (b *bench) leave(o TakeOptions, them *moengage) (some bool) {
+	b.Helper()
+	for {
+		f, _, err := b.Take(context.Background(), o)
 		must(b, err)
 		if f == nil {
-			end = end.Add(2 * introduction * time.Second)
-			f, _, err = b.Take(context.Background(), onCohorts(end))
-			must(b, err)
+			return some
 		}
-		if f == nil {
-			return
-		}
+		some = true
 		for _, d := range f.Deliveries {
 			them.take(d)
 		}

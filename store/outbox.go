@@ -182,11 +182,66 @@ func (b *batch) made(u *user, f *field, t *ticket) stored {
 func (b *batch) enqueue(u *user, ch *stored) {
 	ch.State = StatePending
 	b.st.ledger.changes.Pending++
-	b.locate(ch)
 	due := second(ch.Received)
+	if ch.loose {
+		due = b.lineUp(u, ch)
+	}
+	b.locate(ch)
 	b.put(b.queue, queueKey(u.key, ch.lane, ch.ID), b.queueValue(due, ch))
 	u.head.road(ch.road).add(ch.lane, due)
 	u.dirty = true
+}
+
+// lineUp has a loose attribute wait for the schedule by which the user's other values of it wait, and returns when
+// it is due: not before the older ones, and not after the newer ones. MoEngage keeps the value that is sent last, so
+// a new schedule or a clock that was set back must not let one overtake another.
+func (b *batch) lineUp(u *user, ch *stored) (due uint32) {
+	e, least, most := b.entry(u, ch.field), second(ch.Received), notYet
+	if t := &e.waiting; t.pending() { // since before collapse was turned off
+		ch.lane, least = sameJob(ch.lane, t.lane), max(least, t.due)
+	}
+	if e.loose == 1 {
+		return least // it is the only one
+	}
+	for _, l := range u.head.road(ch.road).lanes {
+		older, newer := b.neighbours(u, ch, l.number)
+		if older != 0 || newer != notYet {
+			ch.lane = sameJob(ch.lane, l.number)
+		}
+		least, most = max(least, older), min(most, newer)
+	}
+	return min(least, most)
+}
+
+// neighbours returns when the next older and the next newer queued value of an attribute in a lane are due, 0 and
+// notYet when there is none.
+func (b *batch) neighbours(u *user, ch *stored, lane uint32) (older, newer uint32) {
+	c, at := b.queue.Cursor(), queueKey(u.key, lane, ch.ID)
+	prefix := at[:len(u.key)+4]
+	due := func(k, v []byte, step func() (k, v []byte)) (uint32, bool) {
+		for ; bytes.HasPrefix(k, prefix); k, v = step() {
+			due, _, frame := parseQueueValue(v)
+			if x := b.decode(frame); x != nil && x.loose && x.field == ch.field {
+				return due, true
+			}
+		}
+		return 0, false
+	}
+	before := c.Prev
+	k, v := c.Seek(at)
+	if k == nil {
+		before = c.Last
+	}
+	newer, found := due(k, v, c.Next)
+	if !found {
+		newer = notYet
+	}
+	if k != nil {
+		c.Seek(at)
+	}
+	k, v = before()
+	older, _ = due(k, v, c.Prev)
+	return older, newer
 }
 
 // A queue entry is when it is due, whether an attempt at it failed, and the change itself; of a change

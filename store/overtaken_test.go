@@ -115,3 +115,48 @@ func TestACohortThatTookAStrangerIsToldOfTheExit(t *testing.T) {
 	}
 	recount(t, b)
 }
+
+// TestAValueDoesNotOvertakeOneThatWaitsForAnotherSchedule where attributes do not collapse: MoEngage keeps what comes
+// last, and that was the value of before the schedule was changed.
+func TestAValueDoesNotOvertakeOneThatWaitsForAnotherSchedule(t *testing.T) {
+	for _, collapsed := range []bool{false, true} {
+		r := rules(SendBoth)
+		r.Defaults.Collapse = collapsed
+		b, them := open(t, r), newMoengage()
+		b.receive(event("ann", "vip", true, 1))
+		p := policy(SendBoth)
+		p.Job, p.Collapse = "computation:vip", false
+		r.Sections = []Section{{Key: "vip", Policy: p}}
+		must(t, b.SetRules(t.Context(), r))
+		b.receive(event("ann", "vip", false, 2))
+		o := everything(noon.Add(time.Hour))
+		o.Due = func(job string) time.Time {
+			if job == "" {
+				return time.Time{} // it is nightly
+			}
+			return o.Now
+		}
+		b.leave(o, them)
+		b.tell(them)
+		if got := them.attributes["ann.vip"]; got != "false" {
+			t.Errorf("collapsed before: %v: MoEngage holds %q of a user who left", collapsed, got)
+		}
+		recount(t, b)
+	}
+}
+
+// TestAValueDoesNotOvertakeOneThatCameUnderAClockAhead of the present one by seconds: the older value was not due yet.
+func TestAValueDoesNotOvertakeOneThatCameUnderAClockAhead(t *testing.T) {
+	r := rules(SendAttribute)
+	r.Defaults.Collapse = false
+	b, them := open(t, r), newMoengage()
+	ahead := time.Now()
+	b.imports(Import{Key: "vip", AsOf: ahead.Add(-time.Hour), Users: users("ann"), Create: true})
+	b.receive(event("ann", "vip", false, 0, func(e *Event) { e.Time, e.Received = ahead.Add(-time.Minute), ahead.Add(-20*time.Second) }))
+	b.leave(everything(ahead.Add(-10*time.Second)), them)
+	b.tell(them)
+	if got := them.attributes["ann.vip"]; got != "false" {
+		t.Errorf("MoEngage holds %q of a user who left", got)
+	}
+	recount(t, b)
+}

@@ -176,7 +176,8 @@ func (l *landing) dropNeedless(f *field, e *entry) {
 // queued settles an event, or a loose attribute.
 func (l *landing) queued(s seat, r Result) (again time.Time) {
 	key := queueKey(l.u.key, s.number, s.id)
-	ch := l.b.fetchQueued(key)
+	due, _, frame := parseQueueValue(l.b.queue.Get(key))
+	ch := l.b.decode(frame)
 	if ch == nil { // forgotten meanwhile, or damaged
 		l.b.missQueued(l.u, l.road, s.number, s.id)
 		return
@@ -184,7 +185,7 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	if r.Verdict == Untried {
 		if r.Reason != "" {
 			ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
-			l.b.put(l.b.queue, key, l.b.queueValue(second(ch.Received), ch))
+			l.b.put(l.b.queue, key, l.b.queueValue(due, ch))
 		}
 		if ch.Attempts > 0 {
 			return l.at
@@ -200,7 +201,7 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	}
 	if r.Verdict == Refused || r.Verdict == Uncertain {
 		ch.NextAttempt = later(l.at, r.RetryAt)
-		l.b.put(l.b.queue, key, l.b.queueValue(second(ch.Received), ch))
+		l.b.put(l.b.queue, key, l.b.queueValue(due, ch))
 		return ch.NextAttempt
 	}
 	l.b.leaveQueue(l.u, l.road, s.number, s.id)
