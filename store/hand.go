@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -159,7 +158,7 @@ func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) boo
 		return false
 	}
 	value, send := p.sendable(s.value)
-	return send && !bytes.Equal(value, ch.Value)
+	return send && !SameValue(value, ch.Value)
 }
 
 // repeatCohorts has a user's cohorts told again behind a change that was parked, and is sent after all or has

@@ -81,7 +81,7 @@ func (e *entry) empty() bool {
 // told is what MoEngage was last told about an attribute. Numbers are on disk.
 type told struct {
 	kind  byte
-	value []byte // toldValue: the raw JSON; toldDigest: the first 16 bytes of its SHA-256
+	value []byte // toldValue: the raw JSON; toldDigest: the first 16 bytes of the SHA-256 of its canonical text
 }
 
 const (
@@ -95,8 +95,13 @@ func tellValue(v []byte) told {
 	if len(v) <= 16 {
 		return told{toldValue, bytes.Clone(v)}
 	}
-	sum := sha256.Sum256(v)
-	return told{toldDigest, sum[:16]}
+	text, _ := canonical(v)
+	return told{toldDigest, digest(text)}
+}
+
+func digest(text []byte) []byte {
+	sum := sha256.Sum256(text)
+	return sum[:16]
 }
 
 // is reports whether MoEngage certainly knows just v.
@@ -105,7 +110,8 @@ func (t told) is(v []byte) bool {
 	case toldValue:
 		return SameValue(t.value, v)
 	case toldDigest:
-		return bytes.Equal(t.value, tellValue(v).value)
+		text, _ := canonical(v)
+		return bytes.Equal(t.value, digest(text)) || bytes.Equal(t.value, digest(v)) // older versions took the text as it came
 	}
 	return false
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,66 +25,86 @@ func SameValue(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	if plainValue(a) && plainValue(b) {
-		return false // the common case: two words, or two texts without escapes
+	if oneSpelling(a) && oneSpelling(b) {
+		return false // the common case, for which nothing is allocated
 	}
-	x, errX := decodeValue(a)
-	y, errY := decodeValue(b)
-	return errX == nil && errY == nil && equalValues(x, y)
+	x, okX := canonical(a)
+	y, okY := canonical(b)
+	return okX && okY && bytes.Equal(x, y)
 }
 
-// plainValue reports whether a value has no spelling but this one.
-func plainValue(raw []byte) bool {
-	if len(raw) == 0 {
-		return true
+// oneSpelling reports whether a value has no simpler spelling than this one: words, whole numbers, texts
+// without escapes, and arrays of these without blanks.
+func oneSpelling(raw []byte) bool {
+	quoted := false
+	for i, c := range raw {
+		switch {
+		case c == '\\':
+			return false
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '.', c == 'E', c <= ' ':
+			return false
+		case c == 'e' && i > 0 && '0' <= raw[i-1] && raw[i-1] <= '9':
+			return false
+		case c == '-' && i+1 < len(raw) && raw[i+1] == '0':
+			return false
+		}
 	}
-	switch raw[0] {
-	case 't', 'f', 'n':
-		return true
-	case '"':
-		return bytes.IndexByte(raw, '\\') < 0
-	}
-	return false
+	return true
 }
 
-func decodeValue(raw []byte) (v any, err error) {
+// canonical returns the one text of a value, whatever its spelling. It is raw itself where that is the
+// simplest one; it need not be JSON. ok is false for a text that is not JSON.
+func canonical(raw []byte) (text []byte, ok bool) {
+	if oneSpelling(raw) {
+		return raw, true
+	}
+	var v any
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
-	return v, d.Decode(&v)
+	if d.Decode(&v) != nil {
+		return raw, false
+	}
+	return appendCanonical(nil, v), true
 }
 
-func equalValues(a, b any) bool {
-	switch x := a.(type) {
+func appendCanonical(b []byte, v any) []byte {
+	switch v := v.(type) {
 	case json.Number:
-		y, ok := b.(json.Number)
-		return ok && parseDecimal(string(x)) == parseDecimal(string(y))
-	case []any:
-		y, ok := b.([]any)
-		if !ok || len(x) != len(y) {
-			return false
-		}
-		for i := range x {
-			if !equalValues(x[i], y[i]) {
-				return false
-			}
-		}
-		return true
-	case map[string]any:
-		y, ok := b.(map[string]any)
-		if !ok || len(x) != len(y) {
-			return false
-		}
-		for name := range x {
-			if v, there := y[name]; !there || !equalValues(x[name], v) {
-				return false
-			}
-		}
-		return true
+		return parseDecimal(string(v)).append(b)
 	case string:
-		y, ok := b.(string)
-		return ok && x == y
+		return appendCanonicalText(b, v)
+	case []any:
+		b = append(b, '[')
+		for i := range v {
+			b = append(appendCanonical(b, v[i]), ',')
+		}
+		return append(bytes.TrimSuffix(b, []byte(",")), ']')
+	case map[string]any:
+		b = append(b, '{')
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			b = append(appendCanonicalText(b, name), ':')
+			b = append(appendCanonical(b, v[name]), ',')
+		}
+		return append(b, '}')
+	case bool:
+		return strconv.AppendBool(b, v)
 	}
-	return a == b
+	return append(b, jsonNull...)
+}
+
+// appendCanonicalText quotes a text, and escapes only what could be taken for its end.
+func appendCanonicalText(b []byte, text string) []byte {
+	b = append(b, '"')
+	for i := range len(text) {
+		if c := text[i]; c == '"' || c == '\\' {
+			b = append(b, '\\')
+		}
+		b = append(b, text[i])
+	}
+	return append(b, '"')
 }
 
 // decimal is a number as 0.digits x 10^exponent. Digits have no zero at either end, so that equal numbers
@@ -117,6 +139,23 @@ func parseDecimal(number string) (d decimal) {
 		return decimal{}
 	}
 	return d
+}
+
+// append appends the one spelling of the number: all digits of a whole one.
+func (d decimal) append(b []byte) []byte {
+	const longest = 400 // digits; no double has more
+	switch {
+	case d.digits == "":
+		return append(b, '0')
+	case d.negative:
+		b = append(b, '-')
+	}
+	if zeros := d.exponent - len(d.digits); zeros >= 0 && d.exponent <= longest {
+		b = append(b, d.digits...)
+		return append(b, strings.Repeat("0", zeros)...)
+	}
+	b = append(append(b, '.'), d.digits...)
+	return strconv.AppendInt(append(b, 'e'), int64(d.exponent), 10)
 }
 
 // PlainNumber writes a JSON number without an exponent and without zeros at its end: 48213.0 is 48213. It

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"math/big"
 	"testing"
@@ -19,6 +20,9 @@ func TestValuesAreComparedAsValues(t *testing.T) {
 		{`1e1000000`, `10e999999`, true}, {`450`, `"450"`, false}, {`true`, `"true"`, false}, {`null`, `0`, false},
 		{`"é"`, `"\u00e9"`, true}, {`"é"`, `"e"`, false}, {`"a"`, `"b"`, false}, {`"\/"`, `"/"`, true},
 		{`[450, {"a":1,"b":2.0}]`, `[450.0,{"b":2,"a":1}]`, true}, {`[1,2]`, `[2,1]`, false}, {`[1]`, `[1,1]`, false},
+		{`{"a":[1,{"c":"é","b":[1.0,-0]}]}`, ` { "a" : [ 1e0 , {"b":[1,0],"c":"\u00e9"} ] } `, true}, {`["a\\"]`, `["a\u005c"]`, true}, {`["a","b"]`, `["a\",\"b"]`, false},
+		{`{"a":1,"b":2}`, `{"a":{"b":2}}`, false}, {`[]`, `[ ]`, true}, {`[[],1]`, `[1,[]]`, false}, {`[true,1e2]`, `[true,100]`, true}, {`1e21`, `1000000000000000000000`, true},
+		{`0.5`, `"0.5"`, false}, {`["1e2"]`, `["100"]`, false}, {`{"a":1,"a":2}`, `{"a":2}`, true}, {`[-0]`, `[0]`, true}, {`-12`, `-12.0`, true},
 		{`{"a":null}`, `{}`, false}, {`{"a":null}`, `{"b":null}`, false}, {`{}`, `[]`, false}, {``, `1`, false},
 	} {
 		if SameValue([]byte(c.a), []byte(c.b)) != c.want || SameValue([]byte(c.b), []byte(c.a)) != c.want {
@@ -102,4 +106,48 @@ func TestTheNetDifferenceIsOneOfValues(t *testing.T) {
 	b.receive(trait("ann", "spent", 1, "spent", "451"), trait("ann", "spent", 2, "spent", "450.0"))
 	b.drain()
 	b.wantSaid("ann.spent=450")
+}
+
+// TestAnArraySpelledInAnotherWayIsNotSentAgain: of a value too long to keep twice a digest of its bytes was kept, so
+// that another spelling of what MoEngage knows was sent to it again.
+func TestAnArraySpelledInAnotherWayIsNotSentAgain(t *testing.T) {
+	for name, values := range map[string][3]string{
+		"blanks":             {`["shoes","hats","gloves"]`, `["shoes"]`, `[ "shoes", "hats",   "gloves" ]`},
+		"shorter than kept":  {`[ 1, 2, 3, 4, 5, 6 ]`, `[1]`, `[1,2,3,4,5,6]`},
+		"longer than kept":   {`[1,2,3,4,5,6]`, `[1]`, `[ 1, 2, 3, 4, 5, 6 ]`},
+		"numbers inside":     {`["shoes","hats",450]`, `[1]`, `["shoes","hats",4.50e2]`},
+		"escapes":            {`["caf\u00e9 au lait","hats"]`, `[1]`, `["café au lait","\u0068ats"]`},
+		"order of members":   {`{"first":1,"second":{"b":2,"a":[3.0]}}`, `1`, `{"second":{"a":[3],"b":2},"first":1}`},
+		"a text":             {`"Straße der Nationen 12\/14"`, `1`, `"Stra\u00dfe der Nationen 12/14"`},
+		"a number of digits": {`0.12345678901234567890`, `1`, `12345678901234567890e-20`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, rules(SendAttribute))
+			b.receive(trait("ann", "spent", 0, "spent", values[0]))
+			b.drain()
+			b.receive(trait("ann", "spent", 1, "spent", values[1]), trait("ann", "spent", 2, "spent", values[2]))
+			b.drain()
+			b.wantSaid("ann.spent=" + values[0])
+			b.balance()
+		})
+	}
+}
+
+// TestADigestOfAnOlderVersionIsKnown: it was taken of the text as it came.
+func TestADigestOfAnOlderVersionIsKnown(t *testing.T) {
+	text := []byte(`[ "shoes", "hats", "gloves" ]`)
+	sum := sha256.Sum256(text)
+	if !(told{toldDigest, sum[:16]}).is(text) {
+		t.Error("what MoEngage was told would be sent again")
+	}
+}
+
+// TestComparingValuesAllocatesNothingAsARule: every event of a trait is compared.
+func TestComparingValuesAllocatesNothingAsARule(t *testing.T) {
+	for _, c := range [][2]string{{`true`, `false`}, {`450`, `451`}, {`"gold"`, `"silver"`}, {`["a","b"]`, `["a","c"]`}, {`-17`, `"x"`}, {`{"a":1}`, `{"a":1}`}} {
+		a, b := []byte(c[0]), []byte(c[1])
+		if n := testing.AllocsPerRun(100, func() { SameValue(a, b) }); n != 0 {
+			t.Errorf("comparing %s with %s allocates %v times", a, b, n)
+		}
+	}
 }
