@@ -73,7 +73,7 @@ func lockAsBolt(ctx context.Context, path string, how int, patience time.Duratio
 	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil
+			return func() { _ = dropLock(f) }, nil
 		}
 		since := time.Since(begun)
 		if !errors.Is(err, syscall.EWOULDBLOCK) || since > patience {
@@ -241,10 +241,16 @@ func lockDir(dir, command string) (*os.File, error) {
 	// written over the old one, which needs no room.
 	text := Holding{os.Getpid(), command}.lockText()
 	if err := translate(errors.Join(writeAt(f, text), f.Truncate(int64(len(text))))); err != nil && !errors.Is(err, ErrFull) {
-		f.Close()
+		_ = dropLock(f)
 		return nil, fmt.Errorf("write the lock file: %w", err)
 	}
 	return f, nil
+}
+
+// dropLock drops a lock and closes its file. Closing alone keeps the lock for as long as a process that is being
+// started at this moment has a copy of the descriptor, which is until it executes its program.
+func dropLock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 func writeAt(f *os.File, b []byte) error {

@@ -78,3 +78,16 @@ func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
 		t.Errorf("the lock was missed %d times of 2000", missed)
 	}
 }
+
+// TestALockEndsWithItsStoreWhileAProcessIsBeingStarted: a child that another goroutine starts has a copy of the
+// descriptor until it executes its program, and an Open right after Close was told that the folder is in use.
+func TestALockEndsWithItsStoreWhileAProcessIsBeingStarted(t *testing.T) {
+	b := open(t, rules(SendNone))
+	copied, err := syscall.Dup(int(b.lock.Fd())) // as fork does
+	must(t, err)
+	defer syscall.Close(copied)
+	must(t, b.Store.Close())
+	s, err := Open(b.dir, Options{Log: discard})
+	must(t, err)
+	b.Store = s
+}

@@ -206,7 +206,7 @@ func (s *Store) keepLock() error {
 	}
 	s.log.Warn("the lock file was removed while the agent runs; it was made again", "file", filepath.Join(s.dir, lockFile))
 	s.lock, lock = lock, s.lock
-	return lock.Close()
+	return dropLock(lock)
 }
 
 // watchPlace compares until the store closes.

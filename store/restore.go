@@ -58,7 +58,7 @@ func Restore(ctx context.Context, path, dir string, progress func(done, total in
 	if err != nil {
 		return r, fmt.Errorf("%w: stop the agent first", err)
 	}
-	defer lock.Close()
+	defer dropLock(lock)
 	if ownName(dir, path) == restoreDir {
 		return r, fmt.Errorf("the backup %s lies in %s, where a restore builds the store: move it out of there first", path, restoreDir)
 	}

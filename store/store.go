@@ -152,12 +152,12 @@ func Open(dir string, o Options) (s *Store, err error) {
 	s.retention.Store(&o)
 	s.written = lastWritten(dir)
 	if s.place, err = newPlace(dir); err != nil {
-		lock.Close()
+		_ = dropLock(lock)
 		return nil, err
 	}
 	if err := s.open(o.Start); err != nil {
 		s.place.held.Close()
-		lock.Close()
+		_ = dropLock(lock)
 		return nil, err
 	}
 	s.damaged = s.noteRead
@@ -361,7 +361,7 @@ func (s *Store) Close() (err error) {
 			}
 		}
 		s.inbox.closeFiles()
-		err = errors.Join(err, s.closeState(), s.watch.ended(), s.place.held.Close(), s.lock.Close())
+		err = errors.Join(err, s.closeState(), s.watch.ended(), s.place.held.Close(), dropLock(s.lock))
 	})
 	return err
 }
