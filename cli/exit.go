@@ -66,7 +66,7 @@ func exitCode(err error) int {
 	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrStarting):
 		return ExitNoAgent
 	case errors.As(err, &ambiguous), errors.As(err, &faults), errors.Is(err, config.ErrNoFile), errors.Is(err, fs.ErrPermission), isMistake(err),
-		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
+		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, store.ErrForeign), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
 		return ExitUsage
 	}
 	return ExitFailed

@@ -133,7 +133,7 @@ func (c *checker) pages(path string) (sound bool, err error) {
 	}
 	w.walk()
 	if sound = c.r.Faults == before; sound && known == 0 {
-		return false, fmt.Errorf("%w: %s", errForeign, c.r.file)
+		return false, notOurs(path)
 	}
 	if sound && known < len(wanted) {
 		c.r.find("pages", "%s: %d of its %d buckets are there", c.r.file, known, len(wanted))
@@ -176,6 +176,8 @@ func (c *checker) chunk(name string, first uint64, chunk []byte, given uint64) {
 	switch {
 	case c.next == 0 && c.st != nil && first > c.st.applied+1:
 		c.r.find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.applied)
+	case first < c.next:
+		c.r.find("inbox", "%s: record %d follows record %d: it is a copy of another file of the inbox, or was renamed; the next start of the agent sets a copy aside", name, first, c.next-1)
 	case c.next != 0 && first != c.next && (first < c.next+restoreJump || given < first):
 		c.r.find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
 	}

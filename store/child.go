@@ -28,7 +28,7 @@ type childAnswer struct {
 }
 
 // childErrors are told apart across the two processes.
-var childErrors = []error{ErrNewer, ErrInUse, ErrNoData, errForeign, os.ErrPermission}
+var childErrors = []error{ErrNewer, ErrInUse, ErrNoData, ErrForeign, os.ErrPermission}
 
 var errReaderDied = errors.New("reading the files ended the process that did")
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,4 +150,72 @@ func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// crash leaves the files of a store at rest as a kill does.
+func (s *Store) crash(t *testing.T) {
+	t.Helper()
+	s.inbox.close()
+	must(t, errors.Join(s.db.Close(), s.watch.close(), s.place.held.Close(), dropLock(s.lock)))
+}
+
+// TestAKillRightAfterTheStartReusesNoChangeID: the new epoch of files that were copied back was written by the first
+// transaction. A record that had been acknowledged before it was applied by the next start, under the epoch of before.
+func TestAKillRightAfterTheStartReusesNoChangeID(t *testing.T) {
+	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
+	b.reopen(rules(SendEvent))
+	t.Cleanup(func() { b.Store.Close() })
+	b.receive(event("ann", "vip", true, 1))
+	must(t, b.Store.Close())
+	copied := filepath.Join(t.TempDir(), "copy")
+	must(t, os.CopyFS(copied, os.DirFS(b.dir)))
+	b.Store = nil
+	b.reopen(rules(SendEvent))
+	b.receive(event("bob", "vip", true, 2))
+	left := b.oneID("bob")
+	must(t, b.Store.Close())
+	copyBack(t, copied, b.dir)
+
+	s, err := openAtRest(b.dir, Options{Log: discard})
+	must(t, err)
+	must(t, s.Append(t.Context(), event("cid", "vip", true, 3)))
+	s.crash(t)
+	b.Store = nil
+	b.reopen(rules(SendEvent))
+	must(t, b.Applied(t.Context()))
+	if got := b.oneID("cid"); got == left {
+		t.Errorf("the change that left as %s is bob's, and cid has one of that id", left)
+	}
+	b.receive(event("dan", "vip", true, 4))
+	if ids := []string{left, b.oneID("ann"), b.oneID("cid"), b.oneID("dan")}; len(slices.Compact(slices.Sorted(slices.Values(ids)))) != 4 {
+		t.Errorf("the ids are %q", ids)
+	}
+	recount(t, b)
+}
+
+// TestNothingIsTakenBeforeANewEpochIsNoted: on a disk that is too full for it a start goes on, and what it took would
+// have the ids of before.
+func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	b.receive(event("ann", "vip", true, 1))
+	must(t, b.Store.Close())
+	s, err := openAtRest(b.dir, Options{Log: discard})
+	must(t, err)
+	s.arrival = &arrival{home: make([]byte, 8<<20), first: s.inbox.next.Load(), epoch: 7} // for which the file must grow
+	s.db.db.Load().MaxSize = 1
+	must(t, s.recover())
+	s.db.db.Load().MaxSize = 0
+	bob := appendEvent(nil, event("bob", "vip", true, 1))
+	if err := s.inbox.append(t.Context(), bob); !errors.Is(err, ErrFull) {
+		t.Errorf("an event is answered with %v", err)
+	}
+	must(t, s.transact(nil, false))
+	must(t, s.inbox.append(t.Context(), bob))
+	s.crash(t)
+	b.Store = nil
+	b.reopen(rules(SendEvent))
+	must(t, b.Applied(t.Context()))
+	if id := b.oneID("bob"); !strings.HasPrefix(id, "00000007-") {
+		t.Errorf("its change is %s", id)
+	}
 }

@@ -27,8 +27,13 @@ const (
 	lockFile  = "lock"
 )
 
-// errForeign is about a file without the buckets of ours: somebody else's, or one that lost their names.
-var errForeign = errors.New("not a file of this program")
+// ErrForeign is about a file that is in the folder by mistake. It stays so until somebody moves it.
+var ErrForeign = errors.New("a file that does not belong here")
+
+// notOurs is about a file without the buckets of ours: somebody else's, or one that lost their names.
+func notOurs(path string) error {
+	return fmt.Errorf("%w: %s is not a file of this program: move it out of %s", ErrForeign, filepath.Base(path), filepath.Dir(path))
+}
 
 // Every file has the bucket meta: format, epoch, and for the state what meta.go lists.
 var (
@@ -164,7 +169,7 @@ func fileEpoch(db *bolt.DB) (epoch uint32, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil {
-			return fmt.Errorf("%w: %s", errForeign, filepath.Base(db.Path()))
+			return notOurs(db.Path())
 		}
 		if len(meta.Get(metaFormat)) != 4 || len(meta.Get(metaEpoch)) != 4 {
 			return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)

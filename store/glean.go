@@ -26,6 +26,7 @@ type gleaner struct {
 	torn    bool              // a part of the tree is out of reach
 	broken  map[uint64][]byte // chunks whose lengths do not add up, by their first number
 	pending map[uint64][]byte
+	again   bool // it held records that are elsewhere
 	err     error
 
 	nameless uint64 // chunks whose key is no number
@@ -263,7 +264,7 @@ func (g *gleaner) finish(applied uint64) error {
 				return err
 			}
 		}
-		g.report.RecordsLost = n.lost
+		g.report.RecordsLost, g.again = n.lost, n.again
 		return b.SetSequence(n.next - min(n.next, 1))
 	})
 }
@@ -290,7 +291,7 @@ func putLost(b *bolt.Bucket, r RecordRange) error {
 
 // empty reports whether nothing was found that speaks of a record.
 func (g *gleaner) empty() bool {
-	return g.report.EdgeLost && g.report.Saved.Records == 0
+	return g.report.EdgeLost && g.report.Saved.Records == 0 && !g.again
 }
 
 // mend saves the records before and behind a break in a chunk. Those behind it are numbered from the

@@ -44,6 +44,7 @@ type inbox struct {
 	others  atomic.Int64  // records appended by this process and not applied yet that are no events
 	ordered atomic.Uint64 // orders appended by this process, ever
 
+	barred      atomic.Bool  // nothing is taken: the epoch of the changes it would make is not on disk yet
 	place       *place       // where the files are; nil: nobody looks
 	afterCommit func() error // asked before a commit is answered; may be nil
 
@@ -131,8 +132,8 @@ func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment,
 }
 
 func foreignEpoch(path string, its, ours uint32) error {
-	return fmt.Errorf("%s belongs to another store (epoch %08x, the state has %08x): move it away, or restore both from one backup",
-		filepath.Base(path), its, ours)
+	return fmt.Errorf("%w: %s is of another store than %s (epochs %08x and %08x): move the one that was put here out of %s, or restore both from a backup with `personasync db restore FILE`",
+		ErrForeign, filepath.Base(path), stateFile, its, ours, filepath.Dir(path))
 }
 
 func closeSegments(segments []*segment) {
@@ -149,6 +150,9 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 		req.size += len(f)
 	}
 	err := in.place.refusal()
+	if err == nil && in.barred.Load() {
+		err = fmt.Errorf("%w: this run cannot be noted", ErrFull)
+	}
 	if err == nil {
 		err = in.enqueue(req)
 	}
@@ -396,7 +400,10 @@ func (in *inbox) makeSegment(number uint64) (*segment, error) {
 	if err := in.place.check(); err != nil {
 		return nil, err
 	}
-	return createSegment(in.dir, freeNumber(in.dir, number), in.epoch)
+	if number = freeNumber(in.dir, number); number > maxSegment {
+		return nil, fmt.Errorf("no number is left behind that of %s: stop the agent, and give the files of the inbox lower numbers, in their order", filepath.Base(segmentPath(in.dir, maxSegment)))
+	}
+	return createSegment(in.dir, number, in.epoch)
 }
 
 // freeNumber is the first number from number on whose name nobody has taken: a file that is put in place would

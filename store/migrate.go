@@ -131,7 +131,7 @@ func fileFormat(db *bolt.DB) (format uint32, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil || len(meta.Get(metaFormat)) != 4 {
-			return fmt.Errorf("%s is not a file of this program", filepath.Base(db.Path()))
+			return notOurs(db.Path())
 		}
 		format = binary.BigEndian.Uint32(meta.Get(metaFormat))
 		return nil

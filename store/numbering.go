@@ -16,6 +16,7 @@ type numbering struct {
 	most  uint64 // records that the file can hold at all
 
 	lost   []RecordRange
+	again  bool     // chunks were left out whose numbers other chunks, or the file before, have
 	strays []placed // chunks whose key cannot be
 	moves  []placed
 }
@@ -63,6 +64,7 @@ func (n *numbering) place(list []placed, i int) {
 	case p.key < n.next: // an older try at the same numbers, which was never acknowledged
 		p.skip = int(min(p.count, n.next-p.key))
 		p.count -= uint64(p.skip)
+		n.again = true
 		n.put(p, n.next)
 		list[i].count = p.count
 	case p.key-n.next > n.most && (n.given < p.key || p.key-n.next < restoreJump), n.given != 0 && p.key > n.given:

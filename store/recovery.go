@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,11 @@ func (s *Store) open(start context.Context) (err error) {
 			return err
 		}
 	}
+	misfiled, err := s.setCopiesAside()
+	if err != nil {
+		return err
+	}
+	why = cmp.Or(why, misfiled)
 	if err := s.inspect(start, why); err != nil {
 		return err
 	}
@@ -235,7 +241,7 @@ func (s *Store) readAll(start context.Context, why string) (r *CheckReport, err 
 
 // refusal reports whether a check ended with an answer that is no damage.
 func refusal(err error) bool {
-	return errors.Is(err, ErrNewer) || errors.Is(err, ErrInUse) || errors.Is(err, ErrNoData) || errors.Is(err, errForeign) || errors.Is(err, os.ErrPermission)
+	return errors.Is(err, ErrNewer) || errors.Is(err, ErrInUse) || errors.Is(err, ErrNoData) || errors.Is(err, ErrForeign) || errors.Is(err, os.ErrPermission)
 }
 
 // readPages is the part of a check that maps nothing.
@@ -378,7 +384,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 		return nil, fmt.Errorf("%w: no record can be read from %s (%d bytes), and those that were not applied yet are lost: "+
 			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", ErrUnsalvageable, path, file.size)
 	}
-	report.KeptAs = keptName(path, report.At)
+	report.KeptAs = keptName(path, "damaged", report.At)
 	return report, errors.Join(db.Sync(), db.Close(), replaceDamaged(path, report.KeptAs))
 }
 

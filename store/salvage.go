@@ -106,7 +106,7 @@ func (s *Store) salvageState(epoch uint32, inbox []*segment, faults []string) (*
 	if err := r.run(); err != nil {
 		return nil, fmt.Errorf("rebuild the indexes: %w", err)
 	}
-	report.KeptAs = keptName(path, report.At)
+	report.KeptAs = keptName(path, "damaged", report.At)
 	if err := addSalvage(db, report); err != nil {
 		return nil, err
 	}
@@ -226,9 +226,9 @@ func addSalvage(db *bolt.DB, report *Salvage) error {
 	})
 }
 
-// keptName is the name under which a damaged file stays.
-func keptName(path string, at time.Time) string {
-	first := filepath.Base(path) + ".damaged-" + at.Format("20060102T150405Z")
+// keptName is the name under which a file stays that is damaged, or a copy.
+func keptName(path, as string, at time.Time) string {
+	first := filepath.Base(path) + "." + as + "-" + at.Format("20060102T150405Z")
 	for n, name := 2, first; ; n++ {
 		if found, err := exists(filepath.Join(filepath.Dir(path), name)); !found && err == nil {
 			return name

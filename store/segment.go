@@ -50,6 +50,10 @@ const (
 
 	// segmentMmap leaves room for the largest single Append behind segmentBytes.
 	segmentMmap = 2 * segmentBytes
+
+	// maxSegment is the highest number of a segment: a name with a higher one is somebody else's, and could leave
+	// none for the next.
+	maxSegment = 1<<40 - 1
 )
 
 func segmentPath(dir string, number uint64) string {
@@ -60,7 +64,7 @@ func segmentPath(dir string, number uint64) string {
 // somebody made beside it is none.
 func segmentNumber(path string) (number uint64) {
 	_, err := fmt.Sscanf(filepath.Base(path), "inbox-%d.db", &number)
-	if err != nil || filepath.Base(segmentPath("", number)) != filepath.Base(path) {
+	if err != nil || number > maxSegment || filepath.Base(segmentPath("", number)) != filepath.Base(path) {
 		return 0
 	}
 	return number

@@ -130,7 +130,19 @@ type Store struct {
 // makeDir. A directory that is locked is an *InUseError.
 // Files that the last stop may have torn are checked first; what is damaged is salvaged and kept aside,
 // see Salvage. ErrInUse, ErrNewer and ErrUnsalvageable, damage of which nothing can be saved, are told apart.
-func Open(dir string, o Options) (s *Store, err error) {
+func Open(dir string, o Options) (*Store, error) {
+	s, err := openAtRest(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	go s.writeLoop()
+	s.others.Go(s.watchRoom)
+	s.others.Go(s.watchPlace)
+	return s, nil
+}
+
+// openAtRest is Open up to where it is ready to apply.
+func openAtRest(dir string, o Options) (s *Store, err error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
@@ -162,9 +174,6 @@ func Open(dir string, o Options) (s *Store, err error) {
 	}
 	s.damaged = s.noteRead
 	s.round.Store(newRound(nil))
-	go s.writeLoop()
-	s.others.Go(s.watchRoom)
-	s.others.Go(s.watchPlace)
 	return s, nil
 }
 
@@ -313,15 +322,18 @@ func (s *Store) tellOfBeginning() {
 		"if that is not what you want, stop and restore a backup", "dir", s.dir)
 }
 
-// recover settles the flights that were under way when the last process ended. Without any it writes
-// nothing, and on a full disk the writer does it later: a start needs no room.
+// recover settles the flights that were under way when the last process ended, and writes the epoch that this one
+// begins. Without either it writes nothing. On a full disk the writer does it later: a start needs no room. No
+// record is taken before the epoch is on disk: a crash would leave its change to the epoch of before.
 func (s *Store) recover() error {
-	if s.stranded = len(s.state.flights)+len(s.state.wrecks) > 0; !s.stranded {
+	begins := s.arrival != nil && s.arrival.epoch != 0
+	if s.stranded = len(s.state.flights)+len(s.state.wrecks) > 0; !s.stranded && !begins {
 		return nil
 	}
+	s.inbox.barred.Store(begins)
 	err := s.transact(nil, false)
 	if errors.Is(err, ErrFull) {
-		s.log.Error("the disk is full: requests that the last stop cut off are settled once there is room", "err", err)
+		s.log.Error("the disk is full: requests that the last stop cut off are settled, and events taken, once there is room", "err", err)
 		return nil
 	}
 	return err

@@ -179,6 +179,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}
 	s.stranded, s.arrival, s.adrift = false, nil, nil
+	s.inbox.barred.Store(false)
 	s.parkings.merge(parked, parkedAll)
 	s.applied.Store(s.state.applied)
 	for i := range woke {
@@ -216,6 +217,9 @@ func (s *Store) applyNext(b *batch) error {
 	defer func() { s.refused.hear(heard) }()
 	for i, r := range records {
 		yield(i)
+		if missing := r.seq - 1 - b.st.applied; missing > 0 {
+			b.applyMissing(missing)
+		}
 		rec, err := decodeRecord(r.seq, r.frame)
 		if err != nil {
 			b.applyDamaged(r.seq, r.frame, err)

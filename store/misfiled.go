@@ -1,0 +1,194 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// The files of the inbox follow one another: each begins behind the last record of those before it. A copy of one
+// that somebody puts beside it under another number begins again. If it were taken into the chain, new records
+// would go into the copy, and would leave with it; under a lower number it would hide the records of its neighbours.
+// So a start compares the files before it opens them to write:
+//
+//	all its records are in others     it is set aside under another name, which nothing reads
+//	all are older, and applied        likewise: a file of an older copy of the folder
+//	it begins again, and goes on      an older version took it for the newest: a salvage keeps what is its own
+//	older records, not applied yet    the start is refused: only a person knows where these belong
+//
+// Files without records, and the jump that a restore makes in the numbers, are no disorder.
+
+// extent is what a file of the inbox holds.
+type extent struct {
+	path        string
+	first, last uint64
+	runs        []RecordRange // of consecutive numbers, in order; nil while the files are in order
+}
+
+func (e *extent) name() string { return filepath.Base(e.path) }
+
+// setCopiesAside brings the files of the inbox back in order. It returns why all files must be read: one is to be
+// salvaged.
+func (s *Store) setCopiesAside() (why string, err error) {
+	epoch, applied := s.stateKnows()
+	if epoch == 0 {
+		return "", nil // a new store, or a state that is to be salvaged first
+	}
+	files, err := extentsIn(s.dir, epoch)
+	if err != nil {
+		return "", err
+	}
+	for i, j := outOfOrder(files); j > 0; i, j = outOfOrder(files) {
+		before, again := &files[i], &files[j]
+		own := ownRuns(files, j)
+		older := slices.IndexFunc(own, func(r RecordRange) bool { return r.First <= before.last && r.Last > applied })
+		newer := slices.IndexFunc(own, func(r RecordRange) bool { return r.First > before.last })
+		superfluous := j
+		switch {
+		case len(own) == 0:
+		case len(ownRuns(files, i)) == 0:
+			superfluous = i
+		case older >= 0:
+			return "", fmt.Errorf("%w: the records %d to %d in %s come before those of %s, and no other file has them: it was renamed, or is from another copy of this folder. "+
+				"Move the one of the two that does not belong here out of %s, or give the files numbers in the order of their records, then start the agent",
+				ErrForeign, own[older].First, own[older].Last, again.name(), before.name(), s.dir)
+		case newer >= 0:
+			why = fmt.Sprintf("%s begins with records that other files have, as a copy does", again.name())
+			again.runs, again.first = own[newer:], own[newer].First
+			continue
+		}
+		if err := s.setAside(&files[superfluous]); err != nil {
+			return "", err
+		}
+		files = slices.Delete(files, superfluous, superfluous+1)
+	}
+	return why, nil
+}
+
+func (s *Store) setAside(e *extent) error {
+	kept := keptName(e.path, "copy", time.Now().UTC())
+	err := os.Rename(e.path, filepath.Join(s.dir, kept))
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("set %s aside, whose records are in other files or applied: move it out of %s: %w", e.name(), s.dir, err)
+	}
+	s.log.Warn("a file among those of the inbox has no records of its own, as a copy has none; it was set aside, and nothing is lost: remove it when you have looked at it",
+		"file", e.name(), "kept_as", kept, "first_record", e.first, "last_record", e.last)
+	return nil
+}
+
+// outOfOrder returns the first file that begins no later than one before it ends, and that one; 0, 0 without any.
+func outOfOrder(files []extent) (before, again int) {
+	furthest := 0
+	for j := 1; j < len(files); j++ {
+		if files[j].first <= files[furthest].last {
+			return furthest, j
+		}
+		furthest = j
+	}
+	return 0, 0
+}
+
+// extentsIn reads how far the inbox files of dir go. It leaves out those without records, and those that cannot
+// be read or are of another store: opening these says why.
+func extentsIn(dir string, epoch uint32) (files []extent, err error) {
+	paths, _, err := segmentFiles(dir)
+	for _, path := range paths {
+		if glanceAt(path) != nil {
+			continue
+		}
+		seg, its, err := openSegment(path, true)
+		if err != nil {
+			continue
+		}
+		if seg.last > 0 && its == epoch {
+			files = append(files, extent{path: path, first: seg.first, last: seg.last})
+		}
+		seg.db.Close()
+	}
+	if _, again := outOfOrder(files); again == 0 {
+		return files, err
+	}
+	for i := range files {
+		if files[i].runs, err = runsIn(files[i].path); err != nil {
+			return nil, fmt.Errorf("compare %s with the other files of the inbox: %w", files[i].name(), err)
+		}
+	}
+	return files, nil
+}
+
+// runsIn reads which numbers the records of a file have.
+func runsIn(path string) (runs []RecordRange, err error) {
+	seg, _, err := openSegment(path, true)
+	if err != nil {
+		return nil, err
+	}
+	defer seg.db.Close()
+	err = guarded(func() error {
+		return seg.db.View(func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketRecords).ForEach(func(k, chunk []byte) error {
+				first, n := number(k), uint64(0)
+				for f := (frames{rest: chunk}); f.next(); {
+					n++
+				}
+				switch last := len(runs) - 1; {
+				case n == 0:
+				case last >= 0 && first == runs[last].Last+1:
+					runs[last].Last += n
+				default:
+					runs = append(runs, RecordRange{first, first + n - 1})
+				}
+				return nil
+			})
+		})
+	})
+	return runs, err
+}
+
+// ownRuns are the records of a file that no other has. A file with a gap in its numbers does not count as another:
+// what it holds is in no order. The jump that a restore makes is no gap.
+func ownRuns(files []extent, of int) []RecordRange {
+	own := slices.Clone(files[of].runs)
+	for i := range files {
+		if i != of && !hasGap(files[i].runs) {
+			own = without(own, files[i].runs)
+		}
+	}
+	return own
+}
+
+func hasGap(runs []RecordRange) bool {
+	for i := 1; i < len(runs); i++ {
+		if runs[i].First-runs[i-1].Last < restoreJump {
+			return true
+		}
+	}
+	return false
+}
+
+// without returns what of runs is not in taken.
+func without(runs, taken []RecordRange) (left []RecordRange) {
+	for _, t := range taken {
+		left = nil
+		for _, r := range runs {
+			if t.Last < r.First || t.First > r.Last {
+				left = append(left, r)
+				continue
+			}
+			if r.First < t.First {
+				left = append(left, RecordRange{r.First, t.First - 1})
+			}
+			if r.Last > t.Last {
+				left = append(left, RecordRange{t.Last + 1, r.Last})
+			}
+		}
+		runs = left
+	}
+	return runs
+}

@@ -1,0 +1,256 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// copyInbox puts a copy of one file of the inbox beside it, under another number.
+func copyInbox(t *testing.T, dir string, from, to uint64) {
+	t.Helper()
+	body, err := os.ReadFile(segmentPath(dir, from))
+	must(t, errors.Join(err, os.WriteFile(segmentPath(dir, to), body, 0o600)))
+}
+
+// inboxNames are the files that a start takes for the inbox.
+func inboxNames(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	paths, _, err := segmentFiles(dir)
+	must(t, err)
+	for _, path := range paths {
+		names = append(names, filepath.Base(path))
+	}
+	return names
+}
+
+// fourFiles is a stopped store with four files of its inbox, of which the last two have records that are not
+// applied yet.
+func fourFiles(t *testing.T) *bench {
+	t.Helper()
+	b := open(t, rules(SendAttribute))
+	for minute, user := range []string{"ann", "bob", "cid"} {
+		if minute > 0 {
+			must(t, b.inbox.turnOver())
+		}
+		b.receive(event(user, "vip", true, minute))
+	}
+	epoch, next := b.state.epoch, b.inbox.next.Load()
+	must(t, b.Store.Close())
+	in, err := openInbox(b.dir, epoch, next)
+	must(t, err)
+	must(t, in.append(t.Context(), appendEvent(nil, event("dan", "vip", true, 9))))
+	must(t, in.turnOver())
+	must(t, in.append(t.Context(), appendEvent(nil, event("eve", "vip", true, 9))))
+	in.close()
+	return b
+}
+
+// TestACopyOfAnInboxFileIsNotTakenIntoTheChain: it was, and was written to from then on: the check called it
+// damage for good, and who removed it later removed events with it. Under a lower number it hid the records
+// behind it, which were never applied.
+func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
+	all := []string{"inbox-00000001.db", "inbox-00000002.db", "inbox-00000003.db", "inbox-00000004.db"}
+	empty := func(t *testing.T, dir string, number uint64) {
+		s, err := createSegment(dir, number, segmentEpoch(segmentPath(dir, 1)))
+		must(t, err)
+		must(t, s.db.Close())
+	}
+	for name, tc := range map[string]struct {
+		put   func(t *testing.T, dir string)
+		files []string
+		kept  string
+	}{
+		"of the oldest, as the newest":  {func(t *testing.T, dir string) { copyInbox(t, dir, 1, 7) }, all, "inbox-00000007.db"},
+		"of the one that is written to": {func(t *testing.T, dir string) { copyInbox(t, dir, 4, 5) }, all, "inbox-00000005.db"},
+		"of each, some twice": {func(t *testing.T, dir string) {
+			copyInbox(t, dir, 1, 5)
+			copyInbox(t, dir, 4, 6)
+			copyInbox(t, dir, 2, 9)
+			copyInbox(t, dir, 1, 10)
+		}, all, "inbox-00000010.db"},
+		"of the newest, in place of the oldest":       {func(t *testing.T, dir string) { copyInbox(t, dir, 4, 1) }, all[1:], all[0]},
+		"under the highest number there is":           {func(t *testing.T, dir string) { copyInbox(t, dir, 1, 1<<64-1) }, all, ""},
+		"of an empty one":                             {func(t *testing.T, dir string) { empty(t, dir, 8) }, append(all[:4:4], "inbox-00000008.db"), ""},
+		"of an empty one, under the highest of names": {func(t *testing.T, dir string) { empty(t, dir, 1<<64-1) }, all, ""},
+	} {
+		for _, ended := range []string{"stopped", "killed", "of another run of the machine"} {
+			t.Run(name+", "+ended, func(t *testing.T) {
+				b := fourFiles(t)
+				tc.put(t, b.dir)
+				if ended != "stopped" {
+					endUncleanly(t, b.dir, ended == "killed")
+				}
+				b.Store = nil
+				b.reopen(rules(SendAttribute))
+				must(t, b.Applied(t.Context()))
+				b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve")
+				if got := inboxNames(t, b.dir); !slices.Equal(got, tc.files) {
+					t.Errorf("the inbox is %q, want %q", got, tc.files)
+				}
+				if aside, _ := filepath.Glob(filepath.Join(b.dir, tc.kept+".copy-*")); tc.kept != "" && len(aside) != 1 {
+					t.Errorf("%s is kept as %q", tc.kept, aside)
+				}
+				if list, err := b.Salvages(); err != nil || len(list) > 0 {
+					t.Errorf("damage is spoken of: %+v, %v", list, err)
+				}
+				must(t, b.inbox.turnOver())
+				b.receive(event("fay", "vip", true, 10))
+				must(t, b.Store.Close())
+				if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+					t.Errorf("check: %+v, %v", r, err)
+				}
+				b.Store = nil
+				b.reopen(rules(SendAttribute))
+				b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve", "fay")
+				b.balance()
+			})
+		}
+	}
+}
+
+// endUncleanly has the folder look as if its agent had been killed, or its machine had gone down.
+func endUncleanly(t *testing.T, dir string, killed bool) {
+	t.Helper()
+	w, err := openWatch(dir)
+	must(t, err)
+	if !killed {
+		w.boot = "another"
+	}
+	must(t, errors.Join(w.begin(false), w.opened(), w.close()))
+}
+
+// TestACopyThatAnOlderVersionWroteToIsTakenApart: its first records are those of another file, and the last are
+// nowhere else.
+func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
+	for name, from := range map[string]uint64{"a copy of the oldest": 1, "a copy of the newest": 4} {
+		t.Run(name, func(t *testing.T) {
+			b := fourFiles(t)
+			epoch := segmentEpoch(segmentPath(b.dir, 1))
+			copyInbox(t, b.dir, from, 7)
+			in, err := openInbox(b.dir, epoch, 0) // as it was done
+			must(t, err)
+			must(t, in.append(t.Context(), appendEvent(nil, event("fay", "vip", true, 10))))
+			in.close()
+			b.Store = nil
+			b.reopen(rules(SendAttribute))
+			must(t, b.Applied(t.Context()))
+			b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve", "fay")
+			b.receive(event("gil", "vip", true, 11))
+			must(t, b.Store.Close())
+			if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+				t.Errorf("check: %+v, %v", r, err)
+			}
+			b.Store = nil
+			b.reopen(rules(SendAttribute))
+			b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve", "fay", "gil")
+			b.balance()
+		})
+	}
+}
+
+// TestAnInboxFileOfElsewhereIsRefusedOrSetAside: what to do about it is said, with the names.
+func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
+	elsewhere := fourFiles(t)
+	for name, tc := range map[string]struct {
+		put     func(t *testing.T, dir string)
+		refused []string // what it says; nil: it starts
+	}{
+		"of another store": {func(t *testing.T, dir string) {
+			body, err := os.ReadFile(segmentPath(elsewhere.dir, 1))
+			must(t, errors.Join(err, os.WriteFile(segmentPath(dir, 4), body, 0o600)))
+		}, []string{"inbox-00000004.db is of another store", "move the one that was put here out of"}},
+		"a state of another store": {func(t *testing.T, dir string) {
+			body, err := os.ReadFile(filepath.Join(elsewhere.dir, stateFile))
+			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, stateFile), body, 0o600)))
+		}, []string{"inbox-00000001.db is of another store than state.db", "personasync db restore FILE"}},
+		"another program's": {func(t *testing.T, dir string) {
+			db, err := openBolt(segmentPath(dir, 4), 0, false)
+			must(t, err)
+			must(t, errors.Join(initFile(db, 1), db.Close()))
+			db, err = openBolt(segmentPath(dir, 5), 0, false)
+			must(t, errors.Join(err, db.Close()))
+		}, []string{"inbox-0000000", "move it out of"}},
+		"two that changed their names": {func(t *testing.T, dir string) {
+			must(t, errors.Join(os.Rename(segmentPath(dir, 2), segmentPath(dir, 9)), os.Rename(segmentPath(dir, 3), segmentPath(dir, 2)),
+				os.Rename(segmentPath(dir, 9), segmentPath(dir, 3)), os.Remove(filepath.Join(dir, stateFile))))
+			from := filepath.Join(dir, "first")
+			body, err := os.ReadFile(from)
+			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, stateFile), body, 0o600)))
+		}, []string{"in inbox-00000003.db come before those of inbox-00000002.db", "Move the one"}},
+		"one of before that is applied": {func(t *testing.T, dir string) {
+			must(t, os.Rename(segmentPath(dir, 1), segmentPath(dir, 4)))
+		}, nil},
+	} {
+		for _, ended := range []string{"stopped", "of another run of the machine"} {
+			t.Run(name+", "+ended, func(t *testing.T) {
+				b := open(t, rules(SendAttribute))
+				must(t, b.Store.Close())
+				body, err := os.ReadFile(filepath.Join(b.dir, stateFile))
+				must(t, errors.Join(err, os.WriteFile(filepath.Join(b.dir, "first"), body, 0o600)))
+				b.Store = nil
+				b.reopen(rules(SendAttribute))
+				for i, user := range []string{"ann", "bob", "cid"} {
+					b.receive(event(user, "vip", true, i))
+					must(t, b.inbox.turnOver())
+				}
+				must(t, b.Store.Close())
+				tc.put(t, b.dir)
+				before := inboxNames(t, b.dir)
+				if ended != "stopped" {
+					endUncleanly(t, b.dir, false)
+				}
+				s, err := Open(b.dir, Options{Log: discard})
+				if s != nil {
+					b.Store = s
+				}
+				if tc.refused == nil {
+					must(t, err)
+					b.wantMembers("vip", "ann", "bob", "cid")
+					return
+				}
+				if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), b.dir) {
+					t.Fatalf("the start said %v", err)
+				}
+				for _, want := range tc.refused {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("it does not say %q: %v", want, err)
+					}
+				}
+				if after := inboxNames(t, b.dir); !slices.Equal(before, after) {
+					t.Errorf("it left %q, there were %q", after, before)
+				}
+			})
+		}
+	}
+}
+
+// TestATornCopyOfAnInboxFileRefusesNoStart: one that cp made while the agent wrote has heads that lead nowhere.
+func TestATornCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
+	b := fourFiles(t)
+	body, err := os.ReadFile(segmentPath(b.dir, 4))
+	must(t, err)
+	page := os.Getpagesize()
+	clear(body[:2*page])
+	must(t, os.WriteFile(segmentPath(b.dir, 9), body, 0o600))
+	b.Store = nil
+	b.reopen(rules(SendAttribute))
+	must(t, b.Applied(t.Context()))
+	b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve")
+}
+
+// TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost: they were passed over, and nothing said so.
+func TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost(t *testing.T) {
+	b := fourFiles(t)
+	must(t, os.Remove(segmentPath(b.dir, 3)))
+	b.Store = nil
+	b.reopen(rules(SendAttribute))
+	must(t, b.Applied(t.Context()))
+	b.wantMembers("vip", "ann", "bob", "cid", "eve")
+	if c := b.balance(); c.Events.Lost != 1 || c.Events.Accepted != 5 {
+		t.Errorf("the ledger says %+v", c.Events)
+	}
+}
