@@ -99,6 +99,7 @@ type process struct {
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
 	certs     *certificates                 // nil without TLS
+	lost      atomic.Pointer[[]LostSocket]
 	refused   atomic.Pointer[RefusedReload] // the last reload was; nil: it was not
 	missed    missedRuns
 	dropped   grown // lines of the log
@@ -330,6 +331,9 @@ func (p *process) facts() Process {
 	}
 	facts.NoSocket = p.o.Missed
 	facts.DataMoved = errors.Is(p.store.Refusal(), store.ErrMoved)
+	if lost := p.lost.Load(); lost != nil {
+		facts.LostSockets = *lost
+	}
 	if dropped := p.linesDropped(); p.dropped.lately(dropped, now) {
 		facts.LinesDropped = dropped
 	}

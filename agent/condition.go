@@ -51,6 +51,7 @@ var conditionKinds = []conditionKind{
 	{conditionNotRunning, []string{critical}, "agent", (*facts).notRunning},
 	{conditionUnreadable, []string{critical}, "data", nil}, // there are no facts then: see readings.conditions
 	{"socket_missing", []string{critical}, "socket", (*facts).socketMissing},
+	{conditionSocketLost, []string{critical, warning}, "socket", (*facts).socketLost},
 	{"data_moved", []string{critical}, "data", (*facts).dataMoved},
 	{"not_ready", []string{critical}, "agent", (*facts).notReady},
 	{"intake_refused", []string{critical, warning}, "intake", (*facts).intakeRefused},
@@ -81,7 +82,10 @@ var conditionKinds = []conditionKind{
 // conditionUnreadable holds where the store gives no answer, so that nothing can be judged.
 const conditionUnreadable = "store_unreadable"
 
-const conditionNotRunning = "not_running"
+const (
+	conditionNotRunning = "not_running"
+	conditionSocketLost = "socket_lost"
+)
 
 // judge lists the conditions that hold, the most severe first. It is a pure function of its facts.
 func (f *facts) judge() []Condition {

@@ -21,7 +21,8 @@ func (f *facts) notRunning() *Condition {
 }
 
 func (f *facts) notReady() *Condition {
-	if !f.running() || f.status.Ready || f.process.DataMoved || f.status.Unready == f.process.NoSocket {
+	told := f.process.DataMoved || f.status.Unready == f.process.NoSocket || f.ingestLost()
+	if !f.running() || f.status.Ready || told {
 		return nil
 	}
 	return condition(critical, "", []string{"personasync doctor"},
@@ -46,6 +47,27 @@ func (f *facts) socketMissing() *Condition {
 	}
 	return condition(critical, timestamp(f.process.Started.Truncate(time.Second)), append(quoted(why), "systemctl status personasync.socket"),
 		"Segment's deliveries do not arrive: %s", ended(why))
+}
+
+func (f *facts) ingestLost() bool {
+	return slices.ContainsFunc(f.process.LostSockets, func(s LostSocket) bool { return s.Ingest })
+}
+
+// socketLost holds while the name of a unix socket leads to something else. That of the commands goes with its
+// folder where the data was moved, which is a condition of its own.
+func (f *facts) socketLost() *Condition {
+	list := slices.DeleteFunc(slices.Clone(f.process.LostSockets), func(s LostSocket) bool { return f.process.DataMoved && !s.Ingest })
+	if len(list) == 0 {
+		return nil
+	}
+	worst := max(0, slices.IndexFunc(list, func(s LostSocket) bool { return s.Ingest }))
+	s, severity, cost := &list[worst], warning, "No command reaches the agent; events are taken and sent."
+	if s.Ingest {
+		severity, cost = critical, "Segment's deliveries do not arrive; it sends them again for about four hours."
+	}
+	path := store.ShellWord(s.Path)
+	return condition(severity, timestamp(s.Since.Truncate(time.Second)), []string{"ls -ld " + path, "mv " + path + " " + store.ShellWord(s.Path+".aside")},
+		"%s Nobody can connect to %s: %sThe agent makes its socket again within a second once the name is free.", cost, s.Path, ended(s.Why))
 }
 
 // quoted lists the commands that a sentence quotes.

@@ -226,6 +226,17 @@ var conditionCases = []struct {
 	{"the data was moved away", func(f *facts) {
 		f.process.DataMoved, f.status.Ready, f.status.Unready = true, false, "the data was moved or removed while the agent runs: /var/lib/personasync"
 	}, []string{"data_moved critical.*not being accepted: the data was moved.*findmnt -T /var/lib/personasync;personasync db backup"}},
+	{"a file has the name of the agent's socket", func(f *facts) {
+		f.process.LostSockets = []LostSocket{{Path: "/run/personasync/admin.sock", Why: "it names a file", Since: two}}
+	}, []string{"socket_lost warning.*No command reaches the agent.*Nobody can connect to /run/personasync/admin.sock: it names a file.*;mv /run/personasync/admin.sock /run/personasync/admin.sock.aside"}},
+	{"files have the names of both its sockets", func(f *facts) {
+		f.process.LostSockets = []LostSocket{{Path: "/run/personasync/admin.sock", Why: "it names a file", Since: two}, {Path: "/run/in put", Ingest: true, Why: "it names a folder", Since: two}}
+		f.status.Ready, f.status.Unready = false, "no delivery reaches ingest.listen: it names a folder"
+	}, []string{"socket_lost critical.*deliveries do not arrive.*/run/in put: it names a folder.*;mv '/run/in put' '/run/in put.aside'"}},
+	{"the socket went with the data", func(f *facts) {
+		f.process.LostSockets = []LostSocket{{Path: "/var/lib/personasync/admin.sock", Why: "no such file", Since: two}}
+		f.process.DataMoved, f.status.Ready, f.status.Unready = true, false, "the data was moved or removed while the agent runs: /var/lib/personasync"
+	}, []string{"data_moved critical"}},
 	{"an audience was made again", func(f *facts) {
 		f.status.Held = 3
 		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2", Held: 3, Conflict: &store.Conflict{Key: "vip", ID: "aud_1", Name: "vip"}}}

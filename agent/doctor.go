@@ -164,6 +164,10 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	case errors.Is(err, store.ErrNoData):
 		d.find("agent", "warn", "start it: `personasync run`, or systemctl start personasync", "it has never run with this data_dir")
 		return
+	case errors.Is(err, errNoSocket):
+		d.find("socket", "fail", "", "%v", err)
+		d.findings[len(d.findings)-1].Condition = conditionSocketLost
+		return
 	case errors.Is(err, store.ErrInUse):
 		d.find("socket", "fail", "look at admin.socket of the running agent's configuration", "the data is locked by a process, and nobody answers at %s", socket)
 		return

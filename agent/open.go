@@ -58,7 +58,24 @@ func inUseError(dir, socket string, err error) error {
 	if by, held := store.Holder(dir); held && !by.IsAgent() {
 		return fmt.Errorf("%w: %v works on them: ask again when it has ended", err, by)
 	}
+	if err := noSocket(socket); err != nil {
+		return err
+	}
 	return fmt.Errorf("%w, and nobody answers at %s: is an agent with another admin.socket running?", err, socket)
+}
+
+// errNoSocket says that something else has the name of the agent's socket.
+var errNoSocket = errors.New("the agent cannot be reached")
+
+// noSocket returns errNoSocket where socket names something else; nil where nothing is, or a socket.
+func noSocket(socket string) error {
+	info, err := os.Lstat(socket)
+	if err != nil || info.Mode()&fs.ModeSocket != 0 {
+		return nil
+	}
+	path := store.ShellWord(socket)
+	return fmt.Errorf("%w: its socket %s is %s now: type mv %s %s, and a running agent makes its socket again within a second",
+		errNoSocket, socket, kindOf(info.Mode()), path, store.ShellWord(socket+".aside"))
 }
 
 // ErrStarting says that an agent has the data, and answers nobody yet.
@@ -74,6 +91,8 @@ func DialAgent(ctx context.Context, c *config.Config, version string) (*Client, 
 		return client, err
 	case !held:
 		return nil, orElsewhere(ctx, c, err)
+	case by.IsAgent() && noSocket(c.Socket(os.Getenv)) != nil:
+		return nil, noSocket(c.Socket(os.Getenv))
 	case by.IsAgent():
 		return nil, fmt.Errorf("%w: %v holds the data and does not answer yet; try again in a moment", ErrStarting, by)
 	}

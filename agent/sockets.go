@@ -2,39 +2,59 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
 // socketsEvery is how often the unix sockets are compared with their names.
 const socketsEvery = time.Second
 
+// LostSocket is a unix socket of the agent that nobody can connect to: its name leads to something else, or nowhere.
+type LostSocket struct {
+	Path   string
+	Ingest bool   // Segment's deliveries come in there; else the commands
+	Why    string // it cannot be made again
+	Since  time.Time
+}
+
 // keepSockets makes the unix sockets anew that lost their names, and says which of them nobody can reach. Without
 // the one of ingest.listen no event arrives, so the agent is unready.
 func (p *process) keepSockets(ctx context.Context) error {
-	said := make(map[*socketListener]string)
+	var lost []LostSocket
 	for pause(ctx, socketsEvery) == nil {
+		var still []LostSocket
 		for _, l := range p.sockets {
-			p.keepSocket(l, said)
+			if s := p.keepSocket(l, lost); s != nil {
+				still = append(still, *s)
+			}
 		}
+		lost = still
+		p.lost.Store(&still)
 	}
 	return nil
 }
 
-func (p *process) keepSocket(l *socketListener, said map[*socketListener]string) {
+// keepSocket returns nil once people can connect to l. lost are the sockets that could not be made the last time.
+func (p *process) keepSocket(l *socketListener, lost []LostSocket) *LostSocket {
 	renewed, err := l.renew()
-	why := ""
-	if err != nil {
-		why = err.Error()
-	}
 	if renewed {
 		p.log.Warn("a socket was removed or replaced while the agent runs; it was made again", "socket", l.path)
 	}
-	if why != "" && said[l] == "" {
+	if err == nil {
+		if l.ingest {
+			p.readiness.miss("")
+		}
+		return nil
+	}
+	s := &LostSocket{Path: l.path, Ingest: l.ingest, Why: err.Error(), Since: time.Now()}
+	if was := slices.IndexFunc(lost, func(other LostSocket) bool { return other.Path == l.path }); was >= 0 {
+		s.Since = lost[was].Since
+	} else {
 		p.log.Error("a socket was removed or replaced while the agent runs, and cannot be made again: nobody can connect there; it is tried again every second",
 			"socket", l.path, "error", err)
 	}
-	said[l] = why
 	if l.ingest {
-		p.readiness.miss(why)
+		p.readiness.miss(s.Why)
 	}
+	return s
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -82,4 +83,48 @@ func TestAnAgentWhoseSocketsWereRemovedMakesThemAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "ready again", func() bool { return a.isReady() && reached(ingest) })
+}
+
+// TestAFileInPlaceOfTheAdminSocketIsACondition: no command reached the agent, which was "starting" by their words, and
+// nothing on the page or in the metrics said so. The agent leaves the file alone.
+func TestAFileInPlaceOfTheAdminSocketIsACondition(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	conditions := func() string { return scrape(t, "http://"+a.Admin.String()+"/metrics") }
+	const holds = `personasync_condition{name="socket_lost",severity="warning"} 1`
+	for name, put := range map[string]func() error{
+		"a file":   func() error { return os.WriteFile(a.Socket, []byte("notes"), 0o600) },
+		"a folder": func() error { return os.Mkdir(a.Socket, 0o700) },
+		"a link":   func() error { return os.Symlink("/nowhere", a.Socket) },
+	} {
+		if err := os.Rename(a.Socket, a.Socket+".was"); err != nil {
+			t.Fatal(err)
+		}
+		if err := put(); err != nil {
+			_ = os.RemoveAll(a.Socket) // the agent was quicker
+			if err := put(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		until(t, name+" is a condition", func() bool { return contains(conditions(), holds) })
+		if !a.isReady() {
+			t.Errorf("with %s there it takes no events", name)
+		}
+		for asked, err := range map[string]error{
+			"the agent": func() error { _, err := DialAgent(t.Context(), c, "test"); return err }(),
+			"anybody":   func() error { _, _, _, err := Open(t.Context(), c, "test"); return err }(),
+		} {
+			if !errors.Is(err, errNoSocket) || !contains(err.Error(), "is "+name+" now: type mv "+a.Socket) {
+				t.Errorf("with %s there, who asks %s hears: %v", name, asked, err)
+			}
+		}
+		if err := os.RemoveAll(a.Socket); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the socket is made again", func() bool {
+			client, err := Dial(t.Context(), a.Socket, "test")
+			return err == nil && client.Close() == nil && !contains(conditions(), holds)
+		})
+	}
 }

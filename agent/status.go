@@ -172,8 +172,9 @@ type Process struct {
 	Space        *store.Space
 	Forecast     Forecast
 	Refused      *RefusedReload
-	Missed       []string      // jobs that missed a run in the last hour
-	NoSocket     string        // why systemd's socket was not inherited; "" where it was, or none was to be
+	Missed       []string // jobs that missed a run in the last hour
+	NoSocket     string   // why systemd's socket was not inherited; "" where it was, or none was to be
+	LostSockets  []LostSocket
 	LinesDropped uint64        // of the log since the start, if the last hour has some
 	UsualSilence time.Duration // the longest pause between deliveries of the day before; 0: too few came
 	Intake       *Intake
