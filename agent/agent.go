@@ -99,7 +99,7 @@ type process struct {
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
 	certs     *certificates                 // nil without TLS
-	lost      atomic.Pointer[[]LostSocket]
+	lost      atomic.Pointer[[]LostSocket]  // sockets that nobody can connect to
 	refused   atomic.Pointer[RefusedReload] // the last reload was; nil: it was not
 	missed    missedRuns
 	dropped   grown // lines of the log

@@ -22,14 +22,14 @@ import (
 //
 // Files without records, and the jump that a restore makes in the numbers, are no disorder.
 
-// extent is what a file of the inbox holds.
-type extent struct {
+// fileRange is what a file of the inbox holds.
+type fileRange struct {
 	path        string
 	first, last uint64
 	runs        []RecordRange // of consecutive numbers, in order; nil while the files are in order
 }
 
-func (e *extent) name() string { return filepath.Base(e.path) }
+func (e *fileRange) name() string { return filepath.Base(e.path) }
 
 // setCopiesAside brings the files of the inbox back in order. It returns why all files must be read: one is to be
 // salvaged.
@@ -38,7 +38,7 @@ func (s *Store) setCopiesAside() (why string, err error) {
 	if epoch == 0 {
 		return "", nil // a new store, or a state that is to be salvaged first
 	}
-	files, err := extentsIn(s.dir, epoch)
+	files, err := rangesIn(s.dir, epoch)
 	if err != nil {
 		return "", err
 	}
@@ -69,7 +69,7 @@ func (s *Store) setCopiesAside() (why string, err error) {
 	return why, nil
 }
 
-func (s *Store) setAside(e *extent) error {
+func (s *Store) setAside(e *fileRange) error {
 	kept := keptName(e.path, "copy", time.Now().UTC())
 	err := os.Rename(e.path, filepath.Join(s.dir, kept))
 	if err == nil {
@@ -84,7 +84,7 @@ func (s *Store) setAside(e *extent) error {
 }
 
 // outOfOrder returns the first file that begins no later than one before it ends, and that one; 0, 0 without any.
-func outOfOrder(files []extent) (before, again int) {
+func outOfOrder(files []fileRange) (before, again int) {
 	furthest := 0
 	for j := 1; j < len(files); j++ {
 		if files[j].first <= files[furthest].last {
@@ -95,9 +95,9 @@ func outOfOrder(files []extent) (before, again int) {
 	return 0, 0
 }
 
-// extentsIn reads how far the inbox files of dir go. It leaves out those without records, and those that cannot
+// rangesIn reads how far the inbox files of dir go. It leaves out those without records, and those that cannot
 // be read or are of another store: opening these says why.
-func extentsIn(dir string, epoch uint32) (files []extent, err error) {
+func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 	paths, _, err := segmentFiles(dir)
 	for _, path := range paths {
 		if glanceAt(path) != nil {
@@ -108,7 +108,7 @@ func extentsIn(dir string, epoch uint32) (files []extent, err error) {
 			continue
 		}
 		if seg.last > 0 && its == epoch {
-			files = append(files, extent{path: path, first: seg.first, last: seg.last})
+			files = append(files, fileRange{path: path, first: seg.first, last: seg.last})
 		}
 		seg.db.Close()
 	}
@@ -153,7 +153,7 @@ func runsIn(path string) (runs []RecordRange, err error) {
 
 // ownRuns are the records of a file that no other has. A file with a gap in its numbers does not count as another:
 // what it holds is in no order. The jump that a restore makes is no gap.
-func ownRuns(files []extent, of int) []RecordRange {
+func ownRuns(files []fileRange, of int) []RecordRange {
 	own := slices.Clone(files[of].runs)
 	for i := range files {
 		if i != of && !hasGap(files[i].runs) {
