@@ -32,10 +32,7 @@ func (b *bench) wholeInbox() {
 	for _, s := range b.inbox.list() {
 		file, err := openPages(s.path)
 		must(b, err)
-		newest := file.metas[0]
-		if file.metas[1].txid > newest.txid {
-			newest = file.metas[1]
-		}
+		newest, _ := file.heads()
 		if last, whole := commitIn(file, newest); !whole || last != s.last {
 			b.Errorf("%s: whole %v, and its last record is %d, not %d", filepath.Base(s.path), whole, last, s.last)
 		}

@@ -56,7 +56,7 @@ func (g *gleaner) read() error {
 		limit = min(limit, m.pages)
 	}
 	// With one head lost the last commit may be among the pages that the other calls free.
-	if oneHead := !g.file.metas[0].valid || !g.file.metas[1].valid; oneHead {
+	if newer, older := g.file.heads(); !newer.valid || !older.valid {
 		free, limit, g.torn, g.certain = nil, g.file.pagesInFile(), true, false
 	}
 	if g.torn {
@@ -91,7 +91,7 @@ func (g *gleaner) readOrphans(seen, free pageSet, limit uint64) {
 			g.report.Pages++
 			continue
 		}
-		if p.flags == pageBranch || p.flags == pageFreelist || p.flags == pageMeta {
+		if p.isStructure() {
 			continue
 		}
 		list, layout := p.elements()
@@ -102,9 +102,7 @@ func (g *gleaner) readOrphans(seen, free pageSet, limit uint64) {
 		}
 		g.takeAll(nil, list)
 		if layout == nil && err == nil {
-			for n := id; n <= id+p.overflow; n++ {
-				seen.add(n)
-			}
+			seen.addPage(p)
 		}
 	}
 }
@@ -113,7 +111,7 @@ func (g *gleaner) takeAll(path []string, list []element) {
 	for i := range list {
 		e := &list[i]
 		switch {
-		case e.flags == bucketElement:
+		case e.isBucket():
 			g.takeBucket(path, e)
 		case len(path) > 0 && path[0] == string(bucketMeta):
 			g.takeMeta(e)

@@ -5,14 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"os"
 	"path/filepath"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
-
-	"personasync/store/internal/wire"
 )
 
 // The inbox flushes once a commit. bbolt flushes twice, first the pages and then the head that leads to
@@ -69,10 +65,7 @@ func takeBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
 		return false, err
 	}
 	defer file.close()
-	newest, older := file.metas[0], file.metas[1]
-	if older.txid > newest.txid {
-		newest, older = older, newest
-	}
+	newest, older := file.heads()
 	if !newest.valid || !older.valid {
 		return false, nil // a head is one sector, which arrives whole or not at all: this is damage
 	}
@@ -144,43 +137,6 @@ func chunkHolds(next uint64, e *element) (uint64, bool) {
 		}
 	}
 	return next, f.err == nil
-}
-
-// takeBack makes the file at path end with the commit before txid, for good when it returns: the head of
-// txid gives way to one that leads where the other does. If txid is not the newest, nothing is changed.
-func takeBack(path string, txid uint64) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	file := &pageFile{f: f, pageSize: int64(os.Getpagesize())}
-	file.readMetas()
-	slot := int64(0)
-	if file.metas[1].txid > file.metas[0].txid {
-		slot = 1
-	}
-	older := file.metas[1-slot]
-	switch {
-	case file.metas[slot].txid != txid:
-		return f.Sync() // it was taken back before, and the flush of that may have failed
-	case !older.valid || older.txid == 0:
-		return fmt.Errorf("%w: it has no commit before the last", wire.ErrDamaged)
-	}
-	head := make([]byte, pageHeader+metaSize)
-	if _, err := f.ReadAt(head, (1-slot)*file.pageSize); err != nil {
-		return err
-	}
-	byteOrder.PutUint64(head, uint64(slot))
-	meta := head[pageHeader:]
-	byteOrder.PutUint64(meta[48:], older.txid-1)
-	sum := fnv.New64a()
-	sum.Write(meta[:56])
-	byteOrder.PutUint64(meta[56:], sum.Sum64())
-	if _, err := f.WriteAt(head, slot*file.pageSize); err != nil {
-		return err
-	}
-	return f.Sync()
 }
 
 // flush waits until the last commit is on disk. One whose flush failed is taken back before the next:

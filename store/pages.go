@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+
+	"personasync/store/internal/wire"
 )
 
 // This file reads bbolt's pages without bbolt, which trusts them: it maps the file and follows its
@@ -126,6 +128,14 @@ func (p *pageFile) newest() (m fileMeta, ok bool) {
 	return m, m.valid
 }
 
+// heads returns both heads, that of the newer commit first, readable or not.
+func (p *pageFile) heads() (newer, older fileMeta) {
+	if p.metas[1].txid > p.metas[0].txid {
+		return p.metas[1], p.metas[0]
+	}
+	return p.metas[0], p.metas[1]
+}
+
 // pagesInFile is how many whole pages the file has.
 func (p *pageFile) pagesInFile() uint64 { return uint64(p.size / p.pageSize) }
 
@@ -180,6 +190,14 @@ func (p *pageFile) read(id uint64) (*page, error) {
 	}
 	g.data = whole
 	return g, nil
+}
+
+// isLeaf reports whether the page has keys and values.
+func (g *page) isLeaf() bool { return g.flags == pageLeaf }
+
+// isStructure reports whether the page is of a kind that has no keys and values.
+func (g *page) isStructure() bool {
+	return g.flags == pageBranch || g.flags == pageFreelist || g.flags == pageMeta
 }
 
 // element is one entry of a page.
@@ -264,6 +282,9 @@ func (g *page) continuous(n int) (good int) {
 	return good
 }
 
+// isBucket reports whether the value is a bucket.
+func (e *element) isBucket() bool { return e.flags == bucketElement }
+
 // inline returns the page inside the value of a bucket that is small enough to have none of its own.
 func (e *element) inline() (*page, error) {
 	if len(e.value) < 2*pageHeader {
@@ -279,7 +300,7 @@ func (e *element) inline() (*page, error) {
 
 // bucket reads the value of a bucket's element: root 0 means that the bucket is inline.
 func (e *element) bucket() (root, sequence uint64, ok bool) {
-	if e.flags != bucketElement || len(e.value) < 16 {
+	if !e.isBucket() || len(e.value) < 16 {
 		return 0, 0, false
 	}
 	return byteOrder.Uint64(e.value), byteOrder.Uint64(e.value[8:]), true
@@ -297,6 +318,13 @@ func (s pageSet) has(id uint64) bool {
 func (s pageSet) add(id uint64) {
 	if id/64 < uint64(len(s)) {
 		s[id/64] |= 1 << (id % 64)
+	}
+}
+
+// addPage adds a page with its overflow.
+func (s pageSet) addPage(g *page) {
+	for id := g.id; id <= g.id+g.overflow; id++ {
+		s.add(id)
 	}
 }
 
@@ -329,8 +357,43 @@ func (p *pageFile) free(m fileMeta) (free, list pageSet, err error) {
 		free.add(id)
 		last = id
 	}
-	for id := m.freelist; id <= m.freelist+g.overflow; id++ {
-		list.add(id)
-	}
+	list.addPage(g)
 	return free, list, nil
+}
+
+// takeBack makes the file at path end with the commit before txid, for good when it returns: the head of
+// txid gives way to one that leads where the other does. If txid is not the newest, nothing is changed.
+func takeBack(path string, txid uint64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	file := &pageFile{f: f, pageSize: int64(os.Getpagesize())}
+	file.readMetas()
+	slot := int64(0)
+	if file.metas[1].txid > file.metas[0].txid {
+		slot = 1
+	}
+	older := file.metas[1-slot]
+	switch {
+	case file.metas[slot].txid != txid:
+		return f.Sync() // it was taken back before, and the flush of that may have failed
+	case !older.valid || older.txid == 0:
+		return fmt.Errorf("%w: it has no commit before the last", wire.ErrDamaged)
+	}
+	head := make([]byte, pageHeader+metaSize)
+	if _, err := f.ReadAt(head, (1-slot)*file.pageSize); err != nil {
+		return err
+	}
+	byteOrder.PutUint64(head, uint64(slot))
+	meta := head[pageHeader:]
+	byteOrder.PutUint64(meta[48:], older.txid-1)
+	sum := fnv.New64a()
+	sum.Write(meta[:56])
+	byteOrder.PutUint64(meta[56:], sum.Sum64())
+	if _, err := f.WriteAt(head, slot*file.pageSize); err != nil {
+		return err
+	}
+	return f.Sync()
 }

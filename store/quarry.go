@@ -82,7 +82,7 @@ func (q *quarry) digPage(w *treeWalk, id uint64, buckets bool) {
 		q.report.Pages++
 		return
 	}
-	if g.flags == pageBranch || g.flags == pageFreelist || g.flags == pageMeta {
+	if g.isStructure() {
 		return
 	}
 	list, layout := g.elements()
@@ -90,21 +90,19 @@ func (q *quarry) digPage(w *treeWalk, id uint64, buckets bool) {
 	if layout != nil {
 		list, of = g.remains()
 	}
-	if slices.ContainsFunc(list, func(e element) bool { return e.flags == bucketElement && knownBucket(e.key) }) != buckets {
+	if slices.ContainsFunc(list, func(e element) bool { return e.isBucket() && knownBucket(e.key) }) != buckets {
 		return
 	}
 	saved := q.takeAll(nil, list)
 	switch {
-	case saved == 0 && of > 0 || g.flags != pageLeaf:
+	case saved == 0 && of > 0 || !g.isLeaf():
 		q.report.Pages++
 	case saved < of:
 		q.report.Entries += uint64(of - saved)
 	}
 	w.seen.add(id)
 	if layout == nil && err == nil {
-		for n := id; n <= id+g.overflow; n++ {
-			w.seen.add(n)
-		}
+		w.seen.addPage(g)
 	}
 	for i := range list {
 		if root, _, ok := list[i].bucket(); ok && root != 0 && w.file != nil && knownBucket(list[i].key) && !w.seen.has(root) {
@@ -122,7 +120,7 @@ func (q *quarry) takeAll(path []string, list []element) (saved int) {
 	for i := range list {
 		e := &list[i]
 		switch {
-		case e.flags == bucketElement:
+		case e.isBucket():
 			saved++
 			q.takeInline(path, e)
 		case q.take(path, e.key, e.value):

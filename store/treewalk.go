@@ -77,10 +77,8 @@ func (w *treeWalk) visit(id uint64, path []string, low, high []byte, depth int) 
 		w.tear(err)
 		return
 	}
-	for n := id; n <= id+g.overflow; n++ {
-		w.seen.add(n)
-	}
-	if g.flags == pageLeaf {
+	w.seen.addPage(g)
+	if g.isLeaf() {
 		w.leaf(id, path, list)
 		w.buckets(list, path, depth)
 		return
@@ -114,7 +112,7 @@ func (w *treeWalk) inOrder(g *page, list []element, low, high []byte) error {
 func (w *treeWalk) buckets(list []element, path []string, depth int) {
 	for i := range list {
 		e := &list[i]
-		if e.flags != bucketElement {
+		if !e.isBucket() {
 			continue
 		}
 		root, sequence, ok := e.bucket()
