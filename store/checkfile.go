@@ -12,6 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
 
@@ -105,33 +106,33 @@ func (c *checker) inboxFile(path string, of uint32) error {
 
 // pages follows the pages of a file, whatever they say, and reports whether bbolt can be let near it.
 func (c *checker) pages(path string) (sound bool, err error) {
-	file, err := openPages(path)
+	file, err := boltpage.Open(path)
 	if err != nil {
 		return false, fmt.Errorf("open %s: %w", c.r.file, err)
 	}
-	defer file.close()
+	defer file.Close()
 	before := c.r.Faults
-	if err := file.glance(); err != nil {
+	if err := file.Glance(); err != nil {
 		c.r.find("pages", "%s: %v", c.r.file, err)
 		return false, nil
 	}
-	m, _ := file.newest()
+	m, _ := file.Newest()
 	wanted := [][]byte{bucketMeta, bucketRecords}
 	if c.r.file == stateFile {
 		wanted = append([][]byte{bucketMeta}, stateBuckets...)
 		wanted = slices.DeleteFunc(wanted, func(b []byte) bool { return containsName(lateBuckets, b) })
 	}
 	known := 0
-	w := treeWalk{
-		file: file, meta: m, fault: func(err error) { c.r.find("pages", "%s: %v", c.r.file, err) },
-		leaf: func(uint64, []string, []element) {},
-		bucket: func(path []string, _ uint64) {
+	w := boltpage.Walk{
+		File: file, Meta: m, Fault: func(err error) { c.r.find("pages", "%s: %v", c.r.file, err) },
+		Leaf: func(uint64, []string, []boltpage.Element) {},
+		Bucket: func(path []string, _ uint64) {
 			if len(path) == 1 && containsName(wanted, []byte(path[0])) {
 				known++
 			}
 		},
 	}
-	w.walk()
+	w.Run()
 	if sound = c.r.Faults == before; sound && known == 0 {
 		return false, notOurs(path)
 	}

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltpage"
 )
 
 // sampleRules has two computations that fight over an attribute, so that changes are held.
@@ -115,11 +117,11 @@ func copyStore(t testing.TB, from, to string) {
 
 // used is how much of a file its pages take up.
 func used(t testing.TB, path string) int64 {
-	p, err := openPages(path)
+	p, err := boltpage.Open(path)
 	must(t, err)
-	defer p.close()
-	m, _ := p.newest()
-	return int64(m.pages) * p.pageSize
+	defer p.Close()
+	m, _ := p.Newest()
+	return int64(m.Pages) * p.PageSize
 }
 
 // facts lists all that a store knows, one line each, so that what is gone can be named.
@@ -254,15 +256,15 @@ func blows(t testing.TB, dir string, flips, cuts int) (list []blow) {
 
 // livePages are the places of the pages in use: the others may say what they like.
 func livePages(t testing.TB, path string) (at []int64) {
-	p, err := openPages(path)
+	p, err := boltpage.Open(path)
 	must(t, err)
-	defer p.close()
-	m, _ := p.newest()
-	w := treeWalk{file: p, meta: m, fault: func(err error) { t.Error(err) }, leaf: func(uint64, []string, []element) {}}
-	w.walk()
-	for id := range m.pages {
-		if w.seen.has(id) || id == m.freelist {
-			at = append(at, int64(id)*p.pageSize)
+	defer p.Close()
+	m, _ := p.Newest()
+	w := boltpage.Walk{File: p, Meta: m, Fault: func(err error) { t.Error(err) }, Leaf: func(uint64, []string, []boltpage.Element) {}}
+	w.Run()
+	for id := range m.Pages {
+		if w.Seen.Has(id) || id == m.Freelist {
+			at = append(at, int64(id)*p.PageSize)
 		}
 	}
 	return at

@@ -37,5 +37,11 @@
 // reader lasts longer than a page of a listing, because a writer may have to wait for it; a backup and a
 // check do, and end when the file has grown by as much as there is room for.
 //
+// # Packages below
+//
+//   - internal/wire: fields, frames and their checksums. The store decides which fields a frame has.
+//   - internal/boltpage: the pages of a bbolt file, read without bbolt, so that damage is an error and no crash.
+//   - crashpoint: the places between two writes at which a test ends the process.
+//
 // FORMAT.md describes the files.
 package store

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/boltpage"
 )
 
 // mentions names the files that hold a text.
@@ -30,13 +31,13 @@ func (b *bench) mentions(text string) (files []string) {
 func (b *bench) wholeInbox() {
 	b.Helper()
 	for _, s := range b.inbox.list() {
-		file, err := openPages(s.path)
+		file, err := boltpage.Open(s.path)
 		must(b, err)
-		newest, _ := file.heads()
+		newest, _ := file.Heads()
 		if last, whole := commitIn(file, newest); !whole || last != s.last {
 			b.Errorf("%s: whole %v, and its last record is %d, not %d", filepath.Base(s.path), whole, last, s.last)
 		}
-		file.close()
+		file.Close()
 	}
 }
 

@@ -7,13 +7,14 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
 
 // A gleaner takes chunks of records out of a damaged inbox file. Numbers only grow and no chunk is
 // ever written twice, so a chunk that is whole is true wherever it is found.
 type gleaner struct {
-	file   *pageFile
+	file   *boltpage.File
 	db     *bolt.DB
 	report *Salvage
 
@@ -36,28 +37,28 @@ type gleaner struct {
 const noNumber = 1 << 56
 
 func (g *gleaner) read() error {
-	limit := g.file.pagesInFile()
-	seen := newPageSet(limit)
-	var free pageSet
-	m, ok := g.file.newest()
+	limit := g.file.Pages()
+	seen := boltpage.NewSet(limit)
+	var free boltpage.Set
+	m, ok := g.file.Newest()
 	g.torn = !ok
 	if ok {
 		given := make(map[string]uint64)
-		w := treeWalk{
-			file: g.file, meta: m, fault: func(error) {},
-			leaf: func(_ uint64, path []string, list []element) { g.takeAll(path, list) },
-			bucket: func(path []string, sequence uint64) {
+		w := boltpage.Walk{
+			File: g.file, Meta: m, Fault: func(error) {},
+			Leaf: func(_ uint64, path []string, list []boltpage.Element) { g.takeAll(path, list) },
+			Bucket: func(path []string, sequence uint64) {
 				given[path[0]] = sequence
 			},
 		}
-		w.walk()
+		w.Run()
 		g.learnGiven(given)
-		g.torn, seen, free = w.torn > 0, w.seen, w.free
-		limit = min(limit, m.pages)
+		g.torn, seen, free = w.Unreachable > 0, w.Seen, w.Free
+		limit = min(limit, m.Pages)
 	}
 	// With one head lost the last commit may be among the pages that the other calls free.
-	if newer, older := g.file.heads(); !newer.valid || !older.valid {
-		free, limit, g.torn, g.certain = nil, g.file.pagesInFile(), true, false
+	if newer, older := g.file.Heads(); !newer.Valid || !older.Valid {
+		free, limit, g.torn, g.certain = nil, g.file.Pages(), true, false
 	}
 	if g.torn {
 		g.readOrphans(seen, free, limit)
@@ -81,53 +82,53 @@ func (g *gleaner) learnGiven(sequences map[string]uint64) {
 	}
 }
 
-func (g *gleaner) readOrphans(seen, free pageSet, limit uint64) {
+func (g *gleaner) readOrphans(seen, free boltpage.Set, limit uint64) {
 	for id := uint64(2); id < limit; id++ {
-		if seen.has(id) || free != nil && free.has(id) {
+		if seen.Has(id) || free != nil && free.Has(id) {
 			continue
 		}
-		p, err := g.file.read(id)
+		p, err := g.file.Read(id)
 		if p == nil {
 			g.report.Pages++
 			continue
 		}
-		if p.isStructure() {
+		if p.IsStructure() {
 			continue
 		}
-		list, layout := p.elements()
+		list, layout := p.Elements()
 		if layout != nil {
 			of := 0
-			list, of = p.remains()
+			list, of = p.Remains()
 			g.report.Entries += uint64(of - len(list))
 		}
 		g.takeAll(nil, list)
 		if layout == nil && err == nil {
-			seen.addPage(p)
+			seen.AddPage(p)
 		}
 	}
 }
 
-func (g *gleaner) takeAll(path []string, list []element) {
+func (g *gleaner) takeAll(path []string, list []boltpage.Element) {
 	for i := range list {
 		e := &list[i]
 		switch {
-		case e.isBucket():
+		case e.IsBucket():
 			g.takeBucket(path, e)
 		case len(path) > 0 && path[0] == string(bucketMeta):
 			g.takeMeta(e)
-		case len(e.key) == 8:
-			g.takeChunk(number(e.key), e.value, len(path) > 0 && path[0] == string(bucketRecords))
+		case len(e.Key) == 8:
+			g.takeChunk(number(e.Key), e.Value, len(path) > 0 && path[0] == string(bucketRecords))
 		case len(path) == 0 || path[0] != string(bucketRecords):
 			g.takeMeta(e)
 		}
 	}
 }
 
-func (g *gleaner) takeMeta(e *element) {
+func (g *gleaner) takeMeta(e *boltpage.Element) {
 	if g.meta == nil {
 		g.meta = make(map[string][]byte)
 	}
-	g.meta[string(e.key)] = bytes.Clone(e.value)
+	g.meta[string(e.Key)] = bytes.Clone(e.Value)
 }
 
 // epoch returns the epoch that the file says, 0 if that cannot be relied on.
@@ -143,26 +144,26 @@ func (g *gleaner) epoch() uint32 {
 }
 
 // takeBucket looks into a bucket that is stored within its parent, which only a small one is.
-func (g *gleaner) takeBucket(path []string, e *element) {
-	root, sequence, ok := e.bucket()
+func (g *gleaner) takeBucket(path []string, e *boltpage.Element) {
+	root, sequence, ok := e.Bucket()
 	if !ok || len(path) > 0 {
 		return
 	}
-	if bytes.Equal(e.key, bucketRecords) { // that of meta counts commits
+	if bytes.Equal(e.Key, bucketRecords) { // that of meta counts commits
 		g.given = max(g.given, sequence)
 	}
 	if root != 0 {
 		return
 	}
-	if p, _ := e.inline(); p != nil {
-		list, err := p.elements()
+	if p, _ := e.Inline(); p != nil {
+		list, err := p.Elements()
 		if err != nil {
 			of := 0
-			list, of = p.remains()
+			list, of = p.Remains()
 			g.report.Entries += uint64(of - len(list))
 			g.torn = true
 		}
-		g.takeAll([]string{string(e.key)}, list)
+		g.takeAll([]string{string(e.Key)}, list)
 	}
 }
 
@@ -250,8 +251,8 @@ func (g *gleaner) finish(applied uint64) error {
 				}
 			}
 		}
-		m, _ := g.file.newest()
-		n := numbering{next: g.first, given: g.given, sure: g.sure, most: max(uint64(g.file.size), m.pages*uint64(g.file.pageSize)) / minRecord}
+		m, _ := g.file.Newest()
+		n := numbering{next: g.first, given: g.given, sure: g.sure, most: max(uint64(g.file.Size), m.Pages*uint64(g.file.PageSize)) / minRecord}
 		if err := g.renumber(b, &n, applied); err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltpage"
 )
 
 // The inbox flushes once a commit. bbolt flushes twice, first the pages and then the head that leads to
@@ -60,13 +62,13 @@ func takeBackUnfinished(dir string, applied uint64) (taken []string, err error) 
 }
 
 func takeBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
-	file, err := openPages(path)
+	file, err := boltpage.Open(path)
 	if err != nil {
 		return false, err
 	}
-	defer file.close()
-	newest, older := file.heads()
-	if !newest.valid || !older.valid {
+	defer file.Close()
+	newest, older := file.Heads()
+	if !newest.Valid || !older.Valid {
 		return false, nil // a head is one sector, which arrives whole or not at all: this is damage
 	}
 	if _, whole := commitIn(file, newest); whole {
@@ -76,28 +78,28 @@ func takeBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
 	if !sound || applied > before {
 		return false, nil // it was not the last commit's end that did this
 	}
-	return true, takeBack(path, newest.txid)
+	return true, boltpage.RollBack(path, newest.Txid)
 }
 
 // commitIn reads everything that a head of an inbox file leads to, and reports whether all of it is as it
 // was written, with the number of the last record given.
-func commitIn(file *pageFile, m fileMeta) (last uint64, whole bool) {
-	if m.pages > file.pagesInFile() {
+func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
+	if m.Pages > file.Pages() {
 		return 0, false
 	}
 	whole = true
 	next, newer := uint64(0), false
-	w := treeWalk{
-		file: file, meta: m, fault: func(error) { whole = false },
-		bucket: func(path []string, sequence uint64) {
+	w := boltpage.Walk{
+		File: file, Meta: m, Fault: func(error) { whole = false },
+		Bucket: func(path []string, sequence uint64) {
 			switch path[0] {
 			case string(bucketMeta): // a copy made by bbolt has an older head, too, that leads to the same
-				whole = whole && (sequence == m.txid || sequence == m.txid+1)
+				whole = whole && (sequence == m.Txid || sequence == m.Txid+1)
 			case string(bucketRecords):
 				last = sequence
 			}
 		},
-		leaf: func(_ uint64, path []string, list []element) {
+		Leaf: func(_ uint64, path []string, list []boltpage.Element) {
 			switch {
 			case len(path) == 0:
 				return
@@ -112,25 +114,25 @@ func commitIn(file *pageFile, m fileMeta) (last uint64, whole bool) {
 			}
 		},
 	}
-	w.walk()
+	w.Run()
 	return last, newer || whole && (next == 0 || next == last+1)
 }
 
 // saysNewer finds a format that this program does not know, whose commits are not its to judge.
-func saysNewer(meta []element) bool {
-	return slices.ContainsFunc(meta, func(e element) bool {
-		return bytes.Equal(e.key, metaFormat) && len(e.value) == 4 && binary.BigEndian.Uint32(e.value) > Format
+func saysNewer(meta []boltpage.Element) bool {
+	return slices.ContainsFunc(meta, func(e boltpage.Element) bool {
+		return bytes.Equal(e.Key, metaFormat) && len(e.Value) == 4 && binary.BigEndian.Uint32(e.Value) > Format
 	})
 }
 
 // chunkHolds reports whether an element is the chunk that comes next, with its records' checksums right;
 // 0 stands for not known.
-func chunkHolds(next uint64, e *element) (uint64, bool) {
-	if len(e.key) != 8 || next != 0 && number(e.key) != next {
+func chunkHolds(next uint64, e *boltpage.Element) (uint64, bool) {
+	if len(e.Key) != 8 || next != 0 && number(e.Key) != next {
 		return next, false
 	}
-	next = number(e.key)
-	f := frames{rest: e.value}
+	next = number(e.Key)
+	f := frames{rest: e.Value}
 	for ; f.next(); next++ {
 		if _, err := decodeRecord(next, f.frame); err != nil && !errors.Is(err, ErrNewer) {
 			return next, false
@@ -164,7 +166,7 @@ func (s *segment) seeHead() {
 func (s *segment) withdraw() error {
 	err := isStill(s.path, s.info)
 	if err == nil {
-		err = errors.Join(s.db.Close(), takeBack(s.path, s.doubt))
+		err = errors.Join(s.db.Close(), boltpage.RollBack(s.path, s.doubt))
 	}
 	if err != nil {
 		return fmt.Errorf("take back a commit that was not flushed: %w", err)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltpage"
 )
 
 const sector = 512
@@ -131,20 +133,20 @@ func TestAnOlderPageInANewersPlaceIsNoticed(t *testing.T) {
 	met := 0
 	for i := 1; i < len(images); i++ {
 		for j := range i {
-			if openImage(t, path, images[j]).root != openImage(t, path, images[i]).root {
+			if openImage(t, path, images[j]).Root != openImage(t, path, images[i]).Root {
 				continue
 			}
 			met++
 			body := slices.Clone(images[i])
 			copy(body[2*os.Getpagesize():], images[j][2*os.Getpagesize():]) // all but the heads
 			must(t, os.WriteFile(path, body, 0o600))
-			file, err := openPages(path)
+			file, err := boltpage.Open(path)
 			must(t, err)
-			m, _ := file.newest()
+			m, _ := file.Newest()
 			if end, whole := commitIn(file, m); whole {
 				t.Errorf("commit %d with the pages of commit %d passes for whole, up to record %d of %d", i, j, end, last[i])
 			}
-			file.close()
+			file.Close()
 		}
 	}
 	if met == 0 {
@@ -152,12 +154,12 @@ func TestAnOlderPageInANewersPlaceIsNoticed(t *testing.T) {
 	}
 }
 
-func openImage(t *testing.T, path string, image []byte) fileMeta {
+func openImage(t *testing.T, path string, image []byte) boltpage.Meta {
 	must(t, os.WriteFile(path, image, 0o600))
-	file, err := openPages(path)
+	file, err := boltpage.Open(path)
 	must(t, err)
-	defer file.close()
-	m, _ := file.newest()
+	defer file.Close()
+	m, _ := file.Newest()
 	return m
 }
 
@@ -225,7 +227,7 @@ func TestACommitWhoseFlushFailedIsTakenBackFirst(t *testing.T) {
 	if s.doubt != 0 {
 		t.Error("it is still in doubt")
 	}
-	must(t, errors.Join(takeBack(s.path, s.txid-1))) // not the newest: nothing is changed
+	must(t, errors.Join(boltpage.RollBack(s.path, s.txid-1))) // not the newest: nothing is changed
 	if records, err := in.read(1, 1<<20); err != nil || len(records) != 2 {
 		t.Errorf("%d records, %v", len(records), err)
 	}

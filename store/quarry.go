@@ -10,13 +10,14 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
 
 // quarry takes entries out of a damaged state.db and puts them into a new one: whatever cannot be made
 // anew. Heads, due index, locator and the pointers of the queue are left to the rebuilder.
 type quarry struct {
-	file   *pageFile
+	file   *boltpage.File
 	epoch  uint32
 	report *Salvage
 
@@ -42,14 +43,14 @@ const salvageChunk = 20000
 
 // dig reads everything that can be read of the file.
 func (q *quarry) dig() error {
-	m, ok := q.file.newest()
+	m, ok := q.file.Newest()
 	torn := !ok
-	limit := q.file.pagesInFile()
-	w := treeWalk{seen: newPageSet(limit)}
+	limit := q.file.Pages()
+	w := boltpage.Walk{Seen: boltpage.NewSet(limit)}
 	if ok {
-		w = treeWalk{file: q.file, meta: m, fault: func(error) {}, leaf: func(_ uint64, path []string, list []element) { q.takeAll(path, list) }}
-		w.walk()
-		torn, limit = w.torn > 0, min(limit, m.pages)
+		w = boltpage.Walk{File: q.file, Meta: m, Fault: func(error) {}, Leaf: func(_ uint64, path []string, list []boltpage.Element) { q.takeAll(path, list) }}
+		w.Run()
+		torn, limit = w.Unreachable > 0, min(limit, m.Pages)
 	}
 	if torn {
 		q.digOrphans(&w, limit)
@@ -60,53 +61,53 @@ func (q *quarry) dig() error {
 // digOrphans reads the pages that are in use and out of the tree's reach. While the list of free pages
 // is known these are exactly what the tree lost; else older versions are among them, and what the
 // tree still had wins. Pages that hold buckets go first: they say what the others are.
-func (q *quarry) digOrphans(w *treeWalk, limit uint64) {
+func (q *quarry) digOrphans(w *boltpage.Walk, limit uint64) {
 	q.orphan, q.lost, q.flightsLost = true, true, true
-	for id := limit; id < w.meta.pages; id++ {
-		if w.free == nil || !w.free.has(id) {
+	for id := limit; id < w.Meta.Pages; id++ {
+		if w.Free == nil || !w.Free.Has(id) {
 			q.report.Pages++ // cut off
 		}
 	}
 	for _, buckets := range []bool{true, false} {
 		for id := uint64(2); id < limit; id++ {
-			if !w.seen.has(id) && (w.free == nil || !w.free.has(id)) {
+			if !w.Seen.Has(id) && (w.Free == nil || !w.Free.Has(id)) {
 				q.digPage(w, id, buckets)
 			}
 		}
 	}
 }
 
-func (q *quarry) digPage(w *treeWalk, id uint64, buckets bool) {
-	g, err := q.file.read(id)
+func (q *quarry) digPage(w *boltpage.Walk, id uint64, buckets bool) {
+	g, err := q.file.Read(id)
 	if g == nil {
 		q.report.Pages++
 		return
 	}
-	if g.isStructure() {
+	if g.IsStructure() {
 		return
 	}
-	list, layout := g.elements()
+	list, layout := g.Elements()
 	of := len(list)
 	if layout != nil {
-		list, of = g.remains()
+		list, of = g.Remains()
 	}
-	if slices.ContainsFunc(list, func(e element) bool { return e.isBucket() && knownBucket(e.key) }) != buckets {
+	if slices.ContainsFunc(list, func(e boltpage.Element) bool { return e.IsBucket() && knownBucket(e.Key) }) != buckets {
 		return
 	}
 	saved := q.takeAll(nil, list)
 	switch {
-	case saved == 0 && of > 0 || !g.isLeaf():
+	case saved == 0 && of > 0 || !g.IsLeaf():
 		q.report.Pages++
 	case saved < of:
 		q.report.Entries += uint64(of - saved)
 	}
-	w.seen.add(id)
+	w.Seen.Add(id)
 	if layout == nil && err == nil {
-		w.seen.addPage(g)
+		w.Seen.AddPage(g)
 	}
 	for i := range list {
-		if root, _, ok := list[i].bucket(); ok && root != 0 && w.file != nil && knownBucket(list[i].key) && !w.seen.has(root) {
-			w.visit(root, []string{string(list[i].key)}, nil, nil, 0)
+		if root, _, ok := list[i].Bucket(); ok && root != 0 && w.File != nil && knownBucket(list[i].Key) && !w.Seen.Has(root) {
+			w.Visit(root, []string{string(list[i].Key)}, nil, nil, 0)
 		}
 	}
 }
@@ -116,14 +117,14 @@ func knownBucket(name []byte) bool {
 }
 
 // takeAll saves the entries of a page, and returns how many it could.
-func (q *quarry) takeAll(path []string, list []element) (saved int) {
+func (q *quarry) takeAll(path []string, list []boltpage.Element) (saved int) {
 	for i := range list {
 		e := &list[i]
 		switch {
-		case e.isBucket():
+		case e.IsBucket():
 			saved++
 			q.takeInline(path, e)
-		case q.take(path, e.key, e.value):
+		case q.take(path, e.Key, e.Value):
 			saved++
 		case !q.orphan:
 			q.report.Entries++
@@ -136,26 +137,26 @@ func (q *quarry) takeAll(path []string, list []element) (saved int) {
 
 // takeInline saves the entries of a bucket that is stored within its parent. The walk of the tree
 // comes to the sound ones by itself.
-func (q *quarry) takeInline(path []string, e *element) {
-	root, _, ok := e.bucket()
+func (q *quarry) takeInline(path []string, e *boltpage.Element) {
+	root, _, ok := e.Bucket()
 	if !ok || root != 0 {
 		return
 	}
-	g, err := e.inline()
+	g, err := e.Inline()
 	if g == nil {
 		return
 	}
-	list, layout := g.elements()
+	list, layout := g.Elements()
 	sound := err == nil && layout == nil
 	if sound && !q.orphan {
 		return
 	}
 	of := len(list)
 	if !sound {
-		list, of = g.remains()
+		list, of = g.Remains()
 		q.lost = true
 	}
-	below := append(path[:len(path):len(path)], string(e.key))
+	below := append(path[:len(path):len(path)], string(e.Key))
 	if saved := q.takeAll(below, list); !sound && saved < of {
 		q.report.Entries += uint64(of - saved)
 	}

@@ -14,6 +14,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
 
@@ -184,16 +185,16 @@ func (s *Store) tellOfRecords(r *CheckReport) {
 // glanceAt looks at what costs three reads: the heads, and the list of free pages, over which bbolt would
 // stumble while it holds the file.
 func glanceAt(path string) error {
-	file, err := openPages(path)
+	file, err := boltpage.Open(path)
 	if err != nil {
 		return err
 	}
-	defer file.close()
-	if err := file.glance(); err != nil {
+	defer file.Close()
+	if err := file.Glance(); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
-	m, _ := file.newest()
-	if _, _, err := file.free(m); err != nil {
+	m, _ := file.Newest()
+	if _, _, err := file.Free(m); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	return nil
@@ -342,11 +343,11 @@ func (s *Store) record(reports []*Salvage) error {
 // does not hold stays in it, and is parked with its bytes when it is applied; a number that has no
 // record gets one that says so.
 func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
-	file, err := openPages(path)
+	file, err := boltpage.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer file.close()
+	defer file.Close()
 	epoch, applied := s.stateKnows()
 	db, err := freshFile(path, segmentMmap)
 	if err != nil {
@@ -382,7 +383,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	}
 	if g.empty() {
 		return nil, fmt.Errorf("%w: no record can be read from %s (%d bytes), and those that were not applied yet are lost: "+
-			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", ErrUnsalvageable, path, file.size)
+			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", ErrUnsalvageable, path, file.Size)
 	}
 	report.KeptAs = keptName(path, "damaged", report.At)
 	return report, errors.Join(db.Sync(), db.Close(), replaceDamaged(path, report.KeptAs))

@@ -20,6 +20,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
 
@@ -303,20 +304,20 @@ func TestNewerFilesAreRefusedByName(t *testing.T) {
 // TestDamageThatACleanStopHidIsSalvagedToo hits the pages that every start reads.
 func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
 	origin := sample(t, 12)
-	for name, page := range map[string]func(m fileMeta) uint64{
-		"the root":               func(m fileMeta) uint64 { return m.root },
-		"the list of free pages": func(m fileMeta) uint64 { return m.freelist },
+	for name, page := range map[string]func(m boltpage.Meta) uint64{
+		"the root":               func(m boltpage.Meta) uint64 { return m.Root },
+		"the list of free pages": func(m boltpage.Meta) uint64 { return m.Freelist },
 	} {
 		for _, file := range []string{stateFile, "inbox-00000001.db"} {
 			t.Run(name+" of "+file, func(t *testing.T) {
 				dir := filepath.Join(fastDir(t), "data")
 				copyStore(t, origin, dir)
 				lastRunOf(t, dir, lastRun{Phase: phaseStopped})
-				p, err := openPages(filepath.Join(dir, file))
+				p, err := boltpage.Open(filepath.Join(dir, file))
 				must(t, err)
-				m, _ := p.newest()
-				p.close()
-				blow{file: file, at: int64(page(m))*p.pageSize + 8, value: 0xFF}.strike(t, dir) // what kind of page it is
+				m, _ := p.Newest()
+				p.Close()
+				blow{file: file, at: int64(page(m))*p.PageSize + 8, value: 0xFF}.strike(t, dir) // what kind of page it is
 				s := openQuietly(t, dir)
 				list, err := s.Salvages()
 				must(t, err)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltpage"
 )
 
 // Salvage is the record of one: what a damaged file still gave, and what is gone. The state keeps it
@@ -74,11 +76,11 @@ func less(a, b uint64) uint64 { return a - min(a, b) }
 // The damaged file stays beside it. The inbox is sound by then.
 func (s *Store) salvageState(epoch uint32, inbox []*segment, faults []string) (*Salvage, error) {
 	path := filepath.Join(s.dir, stateFile)
-	file, err := openPages(path)
+	file, err := boltpage.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer file.close()
+	defer file.Close()
 	db, err := freshFile(path, stateMmap)
 	if err != nil {
 		return nil, err
@@ -97,7 +99,7 @@ func (s *Store) salvageState(epoch uint32, inbox []*segment, faults []string) (*
 	}
 	if q.written == 0 && len(q.meta) == 0 {
 		return nil, fmt.Errorf("%w: nothing of this program can be read from %s (%d bytes): restore a backup with `personasync db restore FILE`, "+
-			"or move %s away to begin with nothing: every membership is then unknown", ErrUnsalvageable, path, file.size, s.dir)
+			"or move %s away to begin with nothing: every membership is then unknown", ErrUnsalvageable, path, file.Size, s.dir)
 	}
 	if err := q.settleMeta(inbox); err != nil {
 		return nil, fmt.Errorf("write what was saved: %w", err)

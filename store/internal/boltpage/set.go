@@ -1,0 +1,65 @@
+package boltpage
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A Set holds page numbers, one bit each: half a megabyte for a file of 16 GiB.
+type Set []uint64
+
+// NewSet makes an empty set for a file of that many pages.
+func NewSet(pages uint64) Set { return make(Set, pages/64+1) }
+
+// Has reports whether id is in the set. A number beyond the file is not.
+func (s Set) Has(id uint64) bool {
+	return id/64 < uint64(len(s)) && s[id/64]&(1<<(id%64)) != 0
+}
+
+// Add adds id. A number beyond the file is ignored.
+func (s Set) Add(id uint64) {
+	if id/64 < uint64(len(s)) {
+		s[id/64] |= 1 << (id % 64)
+	}
+}
+
+// AddPage adds a page with its overflow.
+func (s Set) AddPage(g *Page) {
+	for id := g.id; id <= g.id+g.overflow; id++ {
+		s.Add(id)
+	}
+}
+
+// Free reads the freelist that a meta page leads to. It returns the free pages, and the pages that the list
+// itself takes up.
+func (p *File) Free(m Meta) (free, list Set, err error) {
+	free, list = NewSet(m.Pages), NewSet(m.Pages)
+	if m.Freelist == noFreelist {
+		return nil, nil, errors.New("the list of free pages is not in the file")
+	}
+	g, err := p.Read(m.Freelist)
+	if err != nil {
+		return nil, nil, err
+	}
+	if g.flags != pageFreelist {
+		return nil, nil, fmt.Errorf("page %d should be the list of free pages", m.Freelist)
+	}
+	count, b := uint64(g.count), g.data[pageHeader:]
+	if g.count == 0xFFFF {
+		count, b = byteOrder.Uint64(b), b[8:]
+	}
+	if count > uint64(len(b)/8) {
+		return nil, nil, errors.New("the list of free pages is cut short")
+	}
+	last := uint64(1)
+	for i := range count {
+		id := byteOrder.Uint64(b[i*8:])
+		if id <= last || id >= m.Pages {
+			return nil, nil, fmt.Errorf("entry %d of the list of free pages is wrong", i)
+		}
+		free.Add(id)
+		last = id
+	}
+	list.AddPage(g)
+	return free, list, nil
+}
