@@ -508,6 +508,9 @@ func (p *process) housekeeping(ctx context.Context) error {
 			p.announceExpiry(now)
 		}
 		p.watchClock()
+		if seen, err := p.store.Computations(); err == nil { // prune says what is wrong with the store
+			p.door.intake.know(seen)
+		}
 		if err := p.prune(ctx); err != nil {
 			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
 		}

@@ -200,7 +200,7 @@ func (f *facts) verifyImpossible() *Condition {
 		since = timestamp(*v.FailedAt)
 	}
 	return condition(warning, since, []string{"personasync outbox explain-code " + store.ShellWord(v.Code), "personasync audience verify " + store.ShellWord(v.FailedKey)},
-		"%s could not be verified, so nothing says whether MoEngage holds what it was told: of %s, at %s, %s", quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))
+		"%s could not be verified, so nothing new says whether MoEngage holds what it was told: of %s, at %s, %s", quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))
 }
 
 func does(n uint64) string {

@@ -142,7 +142,7 @@ func (f *facts) intakeIgnored() *Condition {
 	ever := e.Accepted > 0 && e.Ignored == e.Accepted
 	turned := in != nil && in.OrdinaryRun >= enoughEvents && in.OrdinaryRun == in.WebhookOrdinary // before that none was
 	if !hour && !ever && !turned {
-		return nil
+		return ignoredAmongOthers(in)
 	}
 	severity, much := critical, "All "+quantity(e.Accepted, "event")+" received so far were ignored"
 	switch {
@@ -168,6 +168,21 @@ func (f *facts) intakeIgnored() *Condition {
 	}
 	return condition(severity, "", []string{"personasync tail"},
 		"%s: %s, so nothing says which audience they are about, and no membership changes. Map the whole event ($.) in Segment, and send audiences of Engage to this destination.", much, missing)
+}
+
+// ignoredAmongOthers holds where one audience's mapping is broken beside healthy ones: what names no computation
+// looks like an audience's all the same.
+func ignoredAmongOthers(in *Intake) *Condition {
+	if in == nil || in.Alike == 0 {
+		return nil
+	}
+	like := "bear a name that Segment gives the events of audiences"
+	if in.AlikeKey != "" {
+		like = "have true or false at the key of an audience, such as " + in.AlikeKey
+	}
+	return condition(warning, "", []string{"personasync tail", "personasync audience list"},
+		"%s of %s that came to %s in the last hour name no computation and were ignored, and at least %s of them %s. One destination or mapping in Segment may be broken: map the whole event ($.) there.",
+		thousands(in.WebhookOrdinary), quantity(in.WebhookEvents, "event"), pathWebhook, thousands(in.Alike), like)
 }
 
 func (f *facts) intakeDeferred() *Condition {

@@ -144,6 +144,9 @@ var conditionCases = []struct {
 	{"ordinary events among others", func(f *facts) {
 		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas = 100, 99, 99
 	}, nil},
+	{"one audience's mapping lost context.personas among healthy ones", func(f *facts) {
+		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.Alike, f.status.Intake.AlikeKey = 500, 40, 40, "vip"
+	}, []string{"intake_ignored warning.*40 of 500 events.*name no computation and were ignored.*such as vip"}},
 	{"a mapping that lost context.personas a minute ago", func(f *facts) {
 		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas, f.status.Intake.OrdinaryRun = 500, 100, 100, 100
 	}, []string{"intake_ignored warning.*The last 100 events that came to /segment/webhook were ignored, and none before them.*no context.personas.*Map the whole event"}},
@@ -374,6 +377,26 @@ func TestAMappingThatLosesThePersonasIsNotGood(t *testing.T) {
 	st, err := i.Status(t.Context())
 	if err != nil || len(st.Conditions) != 1 || st.Conditions[0].Name != "intake_ignored" || !strings.Contains(st.Conditions[0].Text, "no context.personas") {
 		t.Errorf("status has %+v, %v", st.Conditions, err)
+	}
+}
+
+// TestAMappingBrokenForOneAudienceIsSeen: among healthy ones nothing told of it.
+func TestAMappingBrokenForOneAudienceIsSeen(t *testing.T) {
+	for raw, key := range map[string]string{
+		`{"type":"identify","userId":"ann","traits":{"vip": true}}`:                  "vip",
+		`{"type":"identify","userId":"ann","traits":{"vip":"false"}}`:                "vip",
+		`{"type":"track","userId":"ann","event":"Audience Exited","properties":{}}`:  "",
+		`{"type":"identify","userId":"ann","traits":{"plan":"vip","vip":"Tuesday"}}`: "none",
+		`{"type":"identify","userId":"ann","traits":{"plan":true}}`:                  "none",
+		`{"type":"track","userId":"ann","event":"Order Completed"}`:                  "none",
+	} {
+		in, now := newIntake(time.Now()), time.Now()
+		in.know([]store.ComputationInfo{{Key: "vip", Class: "audience"}, {Key: "plan", Class: "trait"}})
+		in.webhook([]*store.Event{{Class: store.ClassAudience}, {Raw: []byte(raw)}, {Class: store.ClassAudience}}, now)
+		sum := in.lately(now)
+		if want := key != "none"; (sum.Alike == 1) != want || want && sum.AlikeKey != key {
+			t.Errorf("%s: alike %d, key %q", raw, sum.Alike, sum.AlikeKey)
+		}
 	}
 }
 

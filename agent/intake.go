@@ -2,7 +2,9 @@ package agent
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +20,8 @@ type Intake struct {
 	WebhookEvents   uint64 `json:"webhook_events"`   // of them:
 	WebhookOrdinary uint64 `json:"webhook_ordinary"` // that name no computation, and are ignored
 	NoPersonas      uint64 `json:"no_personas"`      // of these, without context.personas
+	Alike           uint64 `json:"alike"`            // of the ordinary ones, those that look like an audience's
+	AlikeKey        string `json:"alike_key"`        // a known key that one of these has a value at; "" without one
 	OrdinaryRun     uint64 `json:"ordinary_run"`     // those since the last event of the webhook that named a computation
 
 	Settled uint64 `json:"settled"` // events applied, of every route
@@ -49,12 +53,52 @@ type intake struct {
 	last    [len(intakeRoutes)]intakeLast
 	ledger  *store.EventLedger // at the last look; nil before the first
 	run     uint64             // see Intake.OrdinaryRun
+	keys    [][]byte           // quoted, of the audiences that are known
+	key     string             // see Intake.AlikeKey
+}
+
+// transitionNames are the names that Segment gives the events of audiences and traits.
+var transitionNames = [][]byte{[]byte(`"Audience Entered"`), []byte(`"Audience Exited"`), []byte(`"Trait Computed"`)}
+
+// mostAlike bounds how many ordinary events a minute are looked at more closely.
+const mostAlike = 64
+
+// know takes the computations that are known.
+func (in *intake) know(seen []store.ComputationInfo) {
+	keys := make([][]byte, 0, len(seen))
+	for _, c := range seen {
+		if quoted, err := json.Marshal(c.Key); err == nil && c.Key != "" && c.Class == store.ClassAudience.String() {
+			keys = append(keys, quoted)
+		}
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.keys = keys
+}
+
+// alike reports whether an event that names no computation looks like one of an audience, and by which key. mu is
+// held.
+func (in *intake) alike(e *store.Event) (key string, yes bool) {
+	if i := slices.IndexFunc(in.keys, func(key []byte) bool { return hasFlag(e.Raw, key) }); i >= 0 {
+		_ = json.Unmarshal(in.keys[i], &key)
+		return key, true
+	}
+	return "", slices.ContainsFunc(transitionNames, func(name []byte) bool { return bytes.Contains(e.Raw, name) })
+}
+
+// hasFlag reports whether a text has a key with a boolean as its value.
+func hasFlag(text, key []byte) bool {
+	_, rest, found := bytes.Cut(text, key)
+	rest, colon := bytes.CutPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":"))
+	rest = bytes.TrimLeft(rest, " \t\r\n\"")
+	return found && colon && (bytes.HasPrefix(rest, []byte("true")) || bytes.HasPrefix(rest, []byte("false")))
 }
 
 type intakeMinute struct {
 	at                              int64 // since 1970
 	accepted, lost, alien, deferred [len(intakeRoutes)]uint64
 	events, ordinary, personas      uint64
+	alike, looked                   uint64
 	settled, ignored                uint64
 }
 
@@ -116,7 +160,7 @@ func (in *intake) webhook(events []*store.Event, now time.Time) {
 	ordinary, without, row := uint64(0), uint64(0), uint64(0)
 	for _, e := range events {
 		row++
-		if e.Class != store.ClassNone || e.Fault != "" || e.Call == store.CallDelete {
+		if !isOrdinary(e) {
 			row = 0
 		} else {
 			ordinary++
@@ -131,9 +175,24 @@ func (in *intake) webhook(events []*store.Event, now time.Time) {
 	m.events += uint64(len(events))
 	m.ordinary += ordinary
 	m.personas += without
+	for _, e := range events {
+		if m.looked >= mostAlike || !isOrdinary(e) {
+			continue
+		}
+		m.looked++
+		if key, yes := in.alike(e); yes {
+			m.alike++
+			in.key = key
+		}
+	}
 	if in.run += row; row < uint64(len(events)) {
 		in.run = row
 	}
+}
+
+// isOrdinary reports whether an event names no computation, and is ignored.
+func isOrdinary(e *store.Event) bool {
+	return e.Class == store.ClassNone && e.Fault == "" && e.Call != store.CallDelete
 }
 
 // applied takes what the ledger counted since the last look.
@@ -156,7 +215,7 @@ func (in *intake) lately(now time.Time) *Intake {
 	if in.start.After(from) {
 		from = in.start
 	}
-	sum := &Intake{Since: from.UTC().Truncate(time.Second), OrdinaryRun: in.run, Routes: make([]IntakeRoute, len(intakeRoutes))}
+	sum := &Intake{Since: from.UTC().Truncate(time.Second), OrdinaryRun: in.run, AlikeKey: in.key, Routes: make([]IntakeRoute, len(intakeRoutes))}
 	for i, name := range intakeRoutes {
 		last := &in.last[i]
 		sum.Routes[i] = IntakeRoute{Route: name, LastAccepted: last.accepted.UTC(), LastDeferred: last.deferred.UTC(), DeferredCode: last.code, DeferredFrom: last.from.UTC()}
@@ -175,6 +234,7 @@ func (in *intake) lately(now time.Time) *Intake {
 		sum.WebhookEvents += m.events
 		sum.WebhookOrdinary += m.ordinary
 		sum.NoPersonas += m.personas
+		sum.Alike += m.alike
 		sum.Settled += m.settled
 		sum.Ignored += m.ignored
 	}

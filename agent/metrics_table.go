@@ -57,7 +57,7 @@ var metricTable = []metric{
 	{"personasync_verify_compared_users", "gauge", []string{"computation"}, "Users whom the last verification of a computation read back from MoEngage and compared. Those of the 200 computations that differ most."},
 	{"personasync_verify_differing_users", "gauge", []string{"computation"}, "Of those, the users of whom MoEngage does not hold what it was told."},
 	{"personasync_verify_last_timestamp_seconds", "gauge", []string{"computation"}, "When that verification ended."},
-	{"personasync_verify_failed", "gauge", []string{"computation"}, "1 when that verification failed, as when MoEngage refuses to read users back: then it proves nothing. `status` has the code."},
+	{"personasync_verify_failed", "gauge", []string{"computation"}, "1 when the last verification failed, as when MoEngage refuses to read users back: then it proves nothing, and differences found before it stay in the other values. `status` has the code."},
 
 	{"personasync_disk_free_bytes", "gauge", nil, "Free on the file system of data_dir."},
 	{"personasync_disk_reserve_bytes", "gauge", nil, "Below so much free, events are refused with 503: it is for bookkeeping."},

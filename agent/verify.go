@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -427,6 +428,8 @@ type VerifyStatus struct {
 	At           time.Time `json:"at"`    // of the newest
 	Worst        string    `json:"worst"` // key of the computation with the largest share that differs; "" when nothing does
 
+	Verified int `json:"verified"` // computations of which users were compared
+
 	// Unproven counts the computations of which no user was compared, and Failed those whose last
 	// verification failed: neither says anything about what MoEngage holds.
 	Unproven    int    `json:"unproven"`
@@ -449,6 +452,8 @@ func verifyStatus(list []store.Verification) *VerifyStatus {
 	worst := 0.0
 	for _, v := range list {
 		s.Compared += v.Compared
+		s.Verified += int(min(v.Compared, 1))
+		failedAt := cmp.Or(v.FailedAt, &v.At)
 		s.Differ += v.Differ
 		if v.At.After(s.At) {
 			s.At = v.At
@@ -462,8 +467,8 @@ func verifyStatus(list []store.Verification) *VerifyStatus {
 				s.UnprovenKey = v.Key
 			}
 		case v.Code == "":
-		case s.Failed == 0, v.At.After(*s.FailedAt):
-			s.FailedKey, s.FailedAt, s.Code, s.Error = v.Key, &v.At, v.Code, v.Error
+		case s.Failed == 0, failedAt.After(*s.FailedAt):
+			s.FailedKey, s.FailedAt, s.Code, s.Error = v.Key, failedAt, v.Code, v.Error
 			fallthrough
 		default:
 			s.Failed++

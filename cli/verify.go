@@ -166,7 +166,7 @@ func (sh *shell) verifiedText(v *agent.VerifyStatus) string {
 		if !strings.Contains(why, v.Code) {
 			why = plain(v.Code) + ": " + why
 		}
-		parts = append(parts, sh.paint.red(plural(v.Failed, "computation")+" could not be verified")+" ("+why+")")
+		parts = append(parts, sh.paint.red(plural(v.Failed, "computation")+" could not be verified")+" at "+v.FailedAt.Format("2006-01-02 15:04")+" UTC ("+why+")")
 	}
 	if v.Compared > 0 || v.Failed == 0 {
 		parts = append(parts, sh.comparedText(v))
@@ -181,7 +181,7 @@ func (sh *shell) comparedText(v *agent.VerifyStatus) string {
 	if v.Compared == 0 {
 		return sh.paint.yellow("no user was compared, so nothing is proven")
 	}
-	text := fmt.Sprintf("%s of %s, ", plural(v.Compared, "user"), plural(v.Computations-v.Failed-v.Unproven, "computation"))
+	text := fmt.Sprintf("%s of %s, ", plural(v.Compared, "user"), plural(v.Verified, "computation"))
 	if v.Differ == 0 {
 		return text + sh.paint.green("all agree")
 	}

@@ -313,20 +313,34 @@ type Verification struct {
 	Differ   uint64    `json:"differ"`
 	Repaired uint64    `json:"repaired"` // users whose attributes were queued again
 
-	// Code and Error say why the verification failed. The counts are then those of the part before.
-	Code  string `json:"code,omitempty"`
-	Error string `json:"error,omitempty"`
+	// Code and Error say why the verification failed. The counts are then those of the part before, or those of an
+	// earlier verification that found differences: it failed at FailedAt then, else at At.
+	Code     string     `json:"code,omitempty"`
+	Error    string     `json:"error,omitempty"`
+	FailedAt *time.Time `json:"failed_at,omitempty"`
 }
 
-// SetVerification keeps v in place of the last one of its computation.
-func (s *Store) SetVerification(ctx context.Context, v Verification) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return err
+// withFindings returns what is kept of v behind the last verification: one that failed says nothing about the
+// differences that were found before, so they stay.
+func (v Verification) withFindings(last Verification) Verification {
+	if v.Code == "" || v.Differ > 0 || last.Differ == 0 {
+		return v
 	}
+	last.Code, last.Error, last.FailedAt = v.Code, v.Error, &v.At
+	return last
+}
+
+// SetVerification keeps v in place of the last one of its computation, whose differences outlive a failure.
+func (s *Store) SetVerification(ctx context.Context, v Verification) error {
 	return s.run(ctx, func(b *batch) error {
-		b.put(b.tx.Bucket(bucketRuns), []byte(runOfVerification+v.Key+"\x00"+v.ID), text)
-		return nil
+		runs, key := b.tx.Bucket(bucketRuns), []byte(runOfVerification+v.Key+"\x00"+v.ID)
+		var last Verification
+		_ = json.Unmarshal(runs.Get(key), &last) // one that cannot be read has no findings
+		text, err := json.Marshal(v.withFindings(last))
+		if err == nil {
+			b.put(runs, key, text)
+		}
+		return err
 	}, nil)
 }
 

@@ -256,6 +256,32 @@ func TestTheLastVerificationOfEachComputationIsKept(t *testing.T) {
 	}
 }
 
+// TestAFailedVerificationHidesNoDifferences: it replaced what the one before it had found.
+func TestAFailedVerificationHidesNoDifferences(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	ctx, failed := t.Context(), Verification{Key: "vip", At: noon.Add(time.Hour), Code: "http_403", Error: "no"}
+	kept := func(v Verification) Verification {
+		must(t, b.SetVerification(ctx, v))
+		list, err := b.Verifications()
+		must(t, err)
+		return list[0]
+	}
+	kept(Verification{Key: "vip", At: noon, Told: 9, Compared: 3, Agree: 1, Differ: 2})
+	for range 2 {
+		if v := kept(failed); v.Differ != 2 || !v.At.Equal(noon) || v.Code != "http_403" || v.FailedAt == nil || !v.FailedAt.Equal(failed.At) {
+			t.Errorf("a failure leaves %+v", v)
+		}
+		failed.At = failed.At.Add(time.Hour)
+	}
+	failed.Compared, failed.Differ = 4, 4
+	if v := kept(failed); v.Differ != 4 || !v.At.Equal(failed.At) {
+		t.Errorf("a failure that found differences itself leaves %+v", v)
+	}
+	if v := kept(Verification{Key: "vip", At: noon, Compared: 3, Agree: 3}); v.Differ != 0 || v.Code != "" {
+		t.Errorf("one that found none leaves %+v", v)
+	}
+}
+
 func TestARepairReadsBackAsItWasWritten(t *testing.T) {
 	r := repair{received: noon, missing: []Told{{User: "ann", field: 3}, {User: "bob", field: 70}}}
 	frame := r.encode(nil)
