@@ -19,8 +19,9 @@ var arrows = map[string][]string{
 	"personasync/sync/sandbox":            {}, // knows the wire by MoEngage's documents, so that it checks the sender
 	"personasync/agent/segment":           {"store"},
 	"personasync/agent/config":            {"store", "scheduler"},
+	"personasync/agent/memberlist":        {"store", "sync"},
 	"personasync/agent":                   {"agent/config", "agent/segment", "scheduler", "store", "sync"},
-	"personasync/cli":                     {"agent", "agent/config", "scheduler", "store", "sync", "sync/sandbox", "packaging/systemd"},
+	"personasync/cli":                     {"agent", "agent/config", "agent/memberlist", "scheduler", "store", "sync", "sync/sandbox", "packaging/systemd"},
 	"personasync/packaging/systemd":       {}, // the units, embedded: the command installs what the packages do
 	"personasync/packaging/test/load":     {},
 	"personasync/cli/personasync":         {"cli"},

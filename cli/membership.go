@@ -14,6 +14,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/memberlist"
 	"personasync/store"
 )
 
@@ -163,7 +164,7 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
 		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
 			skipped := &omissions{}
-			list := &agent.List{Name: path, Key: order.Key, Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
+			list := &memberlist.List{Name: path, Key: order.Key, Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
 			order.Users = finally(list.Users(), func() { bar.next(people) })
 			rewind := func() error {
 				*skipped = omissions{}
@@ -252,7 +253,7 @@ func (m *metered) Read(p []byte) (int, error) {
 
 // remarkReading says how a list was read. Its first ids are for the operator who looks at a preview: what a
 // script does goes to a log.
-func (sh *shell) remarkReading(r agent.ListReading, ids bool) {
+func (sh *shell) remarkReading(r memberlist.Reading, ids bool) {
 	where := "one id a line"
 	if r.Column != "" {
 		where = fmt.Sprintf("the ids in column %q", plain(r.Column))

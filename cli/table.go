@@ -4,8 +4,9 @@ import (
 	"io"
 	"strings"
 
-	"golang.org/x/term"
 	"os"
+
+	"golang.org/x/term"
 )
 
 // tableWidth is what a table and the lines beside it fit into on the narrowest terminal.

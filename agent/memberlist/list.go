@@ -1,4 +1,4 @@
-package agent
+package memberlist
 
 import (
 	"bufio"
@@ -35,14 +35,14 @@ type List struct {
 	Skipped func(line int, sentence string)
 
 	// Read says how the file was read, as far as it was.
-	Read ListReading
+	Read Reading
 
 	separator rune // of the columns
 	before    int  // lines before those that the reader of CSV counts
 }
 
-// ListReading says which column the ids were read from, "" of a list with one id a line, and the first two.
-type ListReading struct {
+// Reading says which column the ids were read from, "" of a list with one id a line, and the first two.
+type Reading struct {
 	Column string
 	First  []string
 }
@@ -50,7 +50,7 @@ type ListReading struct {
 // Users reads the file. Its error names the line, and what is wrong with it; nothing follows.
 func (l *List) Users() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		l.Read, l.before = ListReading{}, 0
+		l.Read, l.before = Reading{}, 0
 		in, err := listText(l.Input)
 		if err != nil {
 			yield("", l.fault(1, "%v", err))
