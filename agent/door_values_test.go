@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -64,4 +65,20 @@ func TestAMembershipBesideAValueThatNobodyHoldsIsDelivered(t *testing.T) {
 	if !slices.Equal(leftOut, []string{"deep", "half\uFFFD", "score", "score"}) {
 		t.Errorf("tail names %q", leftOut)
 	}
+}
+
+// TestAnExitWithoutAClassIsAnExit: a mapping that drops computation_class had every event parked, although the
+// computation was known.
+func TestAnExitWithoutAClassIsAnExit(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	defer http.DefaultClient.CloseIdleConnections()
+	const classless = `{"type":"identify","userId":"ann","messageId":"m-%s","traits":{"vip":%s},"context":{"personas":{"computation_key":"vip","space_id":"spa_1"}}}`
+	i, _ := open(t, c)
+	a.tell(fmt.Sprintf(classless, "0", "true"))
+	eventually(t, i, "an event of an unknown computation is parked", func(s Status) bool { return s.Parked == 1 })
+	a.tell(`{"type":"identify","userId":"ann","messageId":"m-1","traits":{"vip":true},"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"spa_1"}}}`)
+	a.tell(fmt.Sprintf(classless, "2", "false"))
+	eventually(t, i, "the exit is one", func(s Status) bool { return s.Events.Transitions == 2 && s.Parked == 1 })
 }

@@ -79,6 +79,9 @@ func (b *batch) applyRules(r *Rules) {
 }
 
 func (b *batch) applyEvent(c *cause, frame []byte) fate {
+	if known := b.withClass(c.event); known != nil {
+		c.event = known
+	}
 	e := c.event
 	park := func(reason, sentence string) fate {
 		b.parkEvent(c.parkedAs(b.st.epochs), frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
@@ -130,6 +133,29 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 		return fateDuplicate // its time was corrected by its receipt, so a repeat bears another
 	}
 	return b.state(u, f, &p, c)
+}
+
+// withClass returns an event without a class as one of the computation that it names, nil where that is not known,
+// or where the event says nothing that this class reads. A step of a journey is not guessed: whether its event may
+// repeat on purpose depends on the class.
+func (b *batch) withClass(e *Event) *Event {
+	if e.Fault != UnknownClass || e.Flag == FlagSilent && len(e.Columns) == 0 {
+		return nil
+	}
+	f, ambiguous := b.st.registry.find(e)
+	if f == nil || ambiguous || f.former() || f.class == ClassJourneyStep {
+		return nil
+	}
+	known := *e
+	known.Class, known.Fault, known.Sentence = f.class, "", ""
+	if f.class == ClassTrait {
+		known.Flag = FlagSilent
+		return &known
+	}
+	if known.Columns = nil; known.Flag == FlagSilent {
+		return nil
+	}
+	return &known
 }
 
 // state diffs what the event says against what is kept.

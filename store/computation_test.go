@@ -214,3 +214,49 @@ func TestTwoOfOneIDFromBeforeAreAdopted(t *testing.T) {
 	b.balance()
 	recount(t, b)
 }
+
+// TestAnEventWithoutAClassIsOfTheKnownComputation: a mapping that drops computation_class lost every event of an
+// audience that had been heard of, exits included.
+func TestAnEventWithoutAClassIsOfTheKnownComputation(t *testing.T) {
+	classless := func(flag Flag, value string) func(*Event) {
+		return func(e *Event) {
+			e.Class, e.Fault, e.Sentence, e.Flag = ClassNone, UnknownClass, "no class", flag
+			e.Raw = []byte(value)
+			e.Columns = []Column{{e.Key, Span{0, uint32(len(value))}}}
+		}
+	}
+	either := func(user, key string, minute int, flag Flag, value string, more ...func(*Event)) *Event {
+		return event(user, key, false, minute, append([]func(*Event){classless(flag, value), calling("", "")}, more...)...)
+	}
+	b := open(t, rules(SendAttribute))
+	b.receive(either("ann", "vip", 0, FlagIn, "true"))
+	if got := b.parkedReasons(); !slices.Equal(got, []string{"unknown_class"}) {
+		t.Errorf("before the computation is known: parked for %q", got)
+	}
+	b.receive(
+		event("ann", "vip", true, 1), trait("ann", "spent", 1, "spent", "1"), trait("ann", "flagged", 1, "flagged", "true"), event("ann", "step", true, 1, func(e *Event) { e.Class = ClassJourneyStep }))
+	b.drain()
+	b.wantToldAll("ann.vip=true ann.spent=1 ann.flagged=true ann.step=true")
+
+	b.receive(either("ann", "vip", 2, FlagOut, "false"), either("bob", "vip", 2, FlagIn, `"true"`))
+	b.receive(either("ann", "spent", 2, FlagSilent, "2"), either("ann", "flagged", 2, FlagOut, "false"))
+	b.drain()
+	b.wantToldAll("ann.vip=false bob.vip=true ann.spent=2 ann.flagged=false")
+	b.receive(either("ann", "vip", 3, FlagIn, "true", calling("spa_1", "")))
+	b.drain()
+	b.wantToldAll("ann.vip=true")
+	if n := len(b.parkedReasons()); n != 1 {
+		t.Errorf("parked for %q", b.parkedReasons())
+	}
+
+	b.receive(
+		either("cid", "vip", 4, FlagIn, "true", calling("spa_1", "aud_third")), // another id
+		either("cid", "vip", 4, FlagSilent, "7"),                               // no membership
+		either("cid", "step", 4, FlagIn, "true"),                               // may repeat, or not
+		either("cid", "new", 4, FlagIn, "true"))
+	if n := len(b.parkedReasons()); n != 5 {
+		t.Errorf("%d are parked: %q", n, b.parkedReasons())
+	}
+	b.balance()
+	recount(t, b)
+}

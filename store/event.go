@@ -126,6 +126,10 @@ func (s TimeSource) unread() string {
 	return s.String()
 }
 
+// UnknownClass is the reason code of an event whose class is missing or not known. One without a class is applied
+// all the same where the only computation that it can be about is known.
+const UnknownClass = "unknown_class"
+
 // Event is one delivery as it was read at the door. Everything that needs a clock, a parser or a
 // rule of MoEngage happened before the event became a record; applying it needs only this and the state.
 // An Event is immutable once appended.
@@ -157,7 +161,8 @@ type Event struct {
 	LeftOut []Column // members of Object that can be neither kept nor sent: a number beyond a double, a name with half a character
 
 	// Fault says why the event cannot be used, whatever the configuration says: it is parked as Fault
-	// (a reason code such as "undetermined" or "unverified_delete") with Sentence for people.
+	// (a reason code such as "undetermined" or "unverified_delete") with Sentence for people. With UnknownClass,
+	// Flag and Columns are what the event says if it is a membership, and if it is a trait.
 	Fault    string
 	Sentence string
 

@@ -115,6 +115,9 @@ func (r *reader) engage() {
 		return
 	}
 	if e.Class == store.ClassNone {
+		if !r.says(p.class) && e.Key != "" {
+			r.eitherClass()
+		}
 		r.unknownClass()
 		return
 	}
@@ -163,19 +166,21 @@ func (r *reader) unknownClass() {
 	r.fault(FaultUnknownClass, "The computation class "+shown(name)+" is not known; audience, trait and journey_step are. A newer version may know it: then retry this event.")
 }
 
+// eitherClass reads an event without a class as a membership and as a trait: the store knows which it is if it
+// knows the computation.
+func (r *reader) eitherClass() {
+	r.about()
+	if at, object, found := r.keyed(r.event.Key); found {
+		r.event.Object, r.event.Flag = object, r.flag(at)
+	}
+	r.columns()
+	r.leaveOut()
+}
+
 // computed reads membership or values once class and key are known, and checks what both need.
 func (r *reader) computed() {
 	e := r.event
-	switch e.Call {
-	case store.CallIdentify, store.CallTrack:
-	case store.CallGroup:
-		if e.User.ID == "" && !r.top.userIDIsOdd {
-			r.fault(FaultAccountLevel, "The event is about an account, and MoEngage knows users only. Turn on identify or track calls for this audience in Segment.")
-		}
-	default:
-		r.unknownType("Membership and traits come in identify, track and group calls.")
-	}
-	r.needsIdentifier()
+	r.about()
 	if e.Class == store.ClassTrait {
 		r.values()
 	} else {
@@ -189,6 +194,21 @@ func (r *reader) computed() {
 	r.leaveOut()
 }
 
+// about checks that the event is about a user, and of a call that computations come in.
+func (r *reader) about() {
+	e := r.event
+	switch e.Call {
+	case store.CallIdentify, store.CallTrack:
+	case store.CallGroup:
+		if e.User.ID == "" && !r.top.userIDIsOdd {
+			r.fault(FaultAccountLevel, "The event is about an account, and MoEngage knows users only. Turn on identify or track calls for this audience in Segment.")
+		}
+	default:
+		r.unknownType("Membership and traits come in identify, track and group calls.")
+	}
+	r.needsIdentifier()
+}
+
 // leaveOut notes which members of the object can be neither kept nor sent, so that what stands beside them
 // counts all the same. A number beyond a double would have readers of JSON refuse the whole request. A name
 // with half a character reads like others, so that two traits would become one attribute; the properties of a
@@ -198,7 +218,8 @@ func (r *reader) leaveOut() {
 	if !r.hugeNumber && !r.halfName || e.Object.Len == 0 {
 		return // the common case: there is none in the whole event
 	}
-	row := e.Class == store.ClassTrait && (len(e.Columns) != 1 || e.Columns[0].Name != e.Key)
+	membership := e.Class == store.ClassAudience || e.Class == store.ClassJourneyStep
+	row := !membership && (len(e.Columns) != 1 || e.Columns[0].Name != e.Key)
 	halves := e.Call != store.CallTrack || row
 	huge := false
 	for m := r.walk(e.Object); m.next(); m.hugeNumber = false {
@@ -213,7 +234,7 @@ func (r *reader) leaveOut() {
 		return slices.ContainsFunc(e.LeftOut, func(out store.Column) bool { return out.Value == c.Value })
 	})
 	switch {
-	case e.Class != store.ClassTrait || e.PassThrough || len(e.Columns) > 0 || len(e.LeftOut) == 0:
+	case membership || e.PassThrough || len(e.Columns) > 0 || len(e.LeftOut) == 0:
 	case huge:
 		r.fault(FaultBadValue, "The trait's value is, or holds, a number beyond 1.8e308, which JSON's readers do not hold. Look at what computes it.")
 	default:
@@ -382,25 +403,30 @@ func (r *reader) flag(at store.Span) store.Flag {
 	return store.FlagSilent
 }
 
-// values reads a trait: the value under its key, or else a SQL trait's row, in which every member is a
-// column. A null is a value too: it says that there is none any more.
+// values reads a trait.
 func (r *reader) values() {
+	if found := r.columns(); !found && !r.event.PassThrough {
+		r.fault(FaultNoValues, "The event of trait "+shown(r.event.Key)+" has no value: traits and properties are missing or empty. Map them whole in Segment's webhook settings.")
+	}
+}
+
+// columns reads the value under the trait's key, or else a SQL trait's row, in which every member is a
+// column. A null is a value too: it says that there is none any more.
+func (r *reader) columns() (found bool) {
 	e := r.event
 	if at, object, found := r.keyed(e.Key); found {
 		e.Object = object
 		e.Columns = []store.Column{{Name: e.Key, Value: at}}
-		return
+		return true
 	}
 	own, other := r.objects()
 	for _, object := range [...]store.Span{own, other} {
 		if halved := r.row(object); halved || len(e.Columns) > 0 || e.Fault == FaultTooManyVals {
 			e.Object = object
-			return
+			return true
 		}
 	}
-	if !e.PassThrough {
-		r.fault(FaultNoValues, "The event of trait "+shown(e.Key)+" has no value: traits and properties are missing or empty. Map them whole in Segment's webhook settings.")
-	}
+	return false
 }
 
 // row reads every member of an object but the two that are no columns. It reports whether it passed over

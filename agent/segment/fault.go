@@ -14,7 +14,7 @@ const (
 	FaultNotAnObject  = "not_an_object"
 	FaultInvalidUTF8  = "invalid_utf8"
 	FaultTooDeep      = "too_deep"
-	FaultUnknownClass = "unknown_class"
+	FaultUnknownClass = store.UnknownClass
 	FaultMissingKey   = "missing_key"
 	FaultMissingName  = "missing_name"
 	FaultBadValue     = "bad_value"

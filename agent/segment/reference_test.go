@@ -281,7 +281,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 		if !shorten() {
 			return g
 		}
-		if g.Class == store.ClassNone {
+		if g.Class == store.ClassNone && (g.Key == "" || says(personas.string("computation_class"))) {
 			fault(FaultUnknownClass)
 			return g
 		}
@@ -336,7 +336,23 @@ func reference(raw []byte, received time.Time) (g gist) {
 		}
 	}()
 	v, ok := value(g.Key)
-	if g.Class == store.ClassTrait {
+	either := g.Class == store.ClassNone
+	flag := func() (said bool) {
+		var text string
+		_ = json.Unmarshal([]byte(v), &text)
+		switch {
+		case v == "true" || strings.EqualFold(text, "true"):
+			g.Flag = store.FlagIn
+		case v == "false" || strings.EqualFold(text, "false"):
+			g.Flag = store.FlagOut
+		}
+		return g.Flag != store.FlagSilent
+	}
+	if either {
+		flag()
+		defer fault(FaultUnknownClass)
+	}
+	if g.Class == store.ClassTrait || either {
 		g.Columns = map[string]string{}
 		if ok {
 			g.Columns[g.Key] = v
@@ -352,7 +368,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 				return g
 			}
 		}
-		if g.Columns = nil; !g.PassThrough {
+		if g.Columns = nil; !g.PassThrough && !either {
 			fault(FaultNoValues)
 		}
 		return g
@@ -360,14 +376,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 	if !ok && engage {
 		v, _ = value(alias())
 	}
-	var text string
-	_ = json.Unmarshal([]byte(v), &text)
-	switch {
-	case v == "true" || strings.EqualFold(text, "true"):
-		g.Flag = store.FlagIn
-	case v == "false" || strings.EqualFold(text, "false"):
-		g.Flag = store.FlagOut
-	case !g.PassThrough:
+	if !flag() && !g.PassThrough {
 		fault(FaultUndetermined)
 	}
 	return g
