@@ -256,3 +256,73 @@ func TestADiscardUnderWayDoesNotShrinkTheAudience(t *testing.T) {
 	}
 	recount(t, b)
 }
+
+// TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow: the guard held the exit that a reconcile repeated of them, and
+// the discard took it for one of the mass.
+func TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow(t *testing.T) {
+	for name, send := range methods {
+		for _, first := range []bool{false, true} {
+			b, them := peopled(t, watched(send), 6), newMoengage()
+			b.receive(leaves(5, 10))
+			b.tell(them)
+			b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
+			b.swept()
+			_, err := b.Reconcile(t.Context(), "vip", true, false, nil)
+			must(t, err)
+			if first { // they are met before the discard comes to them
+				b.receive(enters(5, 9))
+			}
+			b.decide(true)
+			b.wantMembers("vip", "user0", "user1", "user2", "user3", "user4")
+			b.tell(them)
+			if told := them.attributes["user5.vip"]; told == "true" || them.cohorts["user5.vip"] == "true" || them.lists["user5.vip"] == "true" {
+				t.Errorf("%s: MoEngage holds a user for a member who left before the window", name)
+			}
+			b.wantHeld(0)
+		}
+	}
+}
+
+// TestACloseIsNotHeldByAGuardThatTripsLater: the operator has decided about these exits, and a discard made some of
+// the users members again.
+func TestACloseIsNotHeldByAGuardThatTripsLater(t *testing.T) {
+	for name, send := range methods {
+		for _, collapse := range []bool{true, false} {
+			r := watched(send)
+			r.Defaults.Collapse = collapse
+			b, them := open(t, r), newMoengage()
+			say := func(user string, in bool) {
+				e := event(user, "vip", in, 0, func(e *Event) { e.Time, e.Received = time.Now(), time.Now() })
+				track := *e
+				asTrack("Moved")(&track)
+				b.receive(e, &track)
+			}
+			for i := range 4 {
+				say(fmt.Sprint("old", i), true)
+			}
+			_, err := b.CloseAudience(t.Context(), "vip", true, false, nil)
+			must(t, err)
+			for i := range 4 {
+				say(fmt.Sprint("new", i), true)
+			}
+			for i := range 3 {
+				say(fmt.Sprint("new", i), false)
+			}
+			b.swept()
+			if !b.guardHolds() {
+				t.Fatal("the guard holds nothing")
+			}
+			b.decide(true)
+			b.wantMembers("vip", "new0", "new1", "new2", "new3")
+			b.tell(them)
+			for held, who := range map[string]map[string]string{"attribute": them.attributes, "cohort": them.cohorts, "list": them.lists} {
+				for i := range 4 {
+					if who[fmt.Sprint("old", i, ".vip")] == "true" {
+						t.Errorf("%s, collapse %v: the %s holds a user of before the close for a member", name, collapse, held)
+					}
+				}
+			}
+			b.wantHeld(0)
+		}
+	}
+}

@@ -119,12 +119,13 @@ func (b *batch) holdExit(u *user, f *field, ch *stored, e *entry) {
 }
 
 // holdWaiting holds the exits of f that wait for a user since the record from, those in a request under
-// way excepted. An exit behind which the user's return waits is not held: it would leave after the
+// way and those of a close excepted. An exit behind which the user's return waits is not held: it would leave after the
 // return, and MoEngage would take a member for one who left.
 func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	for _, x := range b.st.registry.voices(f) {
 		e := b.entry(u, x.number)
-		if t := e.waiting; t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !b.st.flying(x.road(), u.id, t.id) {
+		t := e.waiting
+		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !ofClose(t.message) && !b.st.flying(x.road(), u.id, t.id) {
 			ch := b.change(u, x, &t)
 			b.settlePending(u, x, &t)
 			b.holdExit(u, x, ch, e)
@@ -134,7 +135,7 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	queued := b.queuedOf(u, f)
 	back := lastEnters(queued)
 	for _, ch := range queued {
-		if ch.Transition != TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || b.st.underWay(ch.road, u.id, ch.ID) {
+		if ch.Transition != TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || ofClose(ch.MessageID) || b.st.underWay(ch.road, u.id, ch.ID) {
 			continue
 		}
 		b.leaveQueue(u, ch.road, ch.lane, ch.ID)
@@ -143,6 +144,9 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 		b.holdExit(u, f, ch, nil)
 	}
 }
+
+// ofClose reports whether a change comes of a close, about which the operator has decided, by its message id.
+func ofClose(message string) bool { return message == orderClose.String() }
 
 // queuedOf returns what waits for a user in the queue and is of f.
 func (b *batch) queuedOf(u *user, f *field) (list []*stored) {
@@ -334,11 +338,11 @@ func (b *batch) letGo(f *field, p *Policy, c *cause, id ID, discard bool) {
 		return
 	}
 	u := b.user(ch.User)
-	if discard {
-		window := f.watch.undone
-		if !window.has(id.Seq) {
-			window = recordRange{id.Seq, id.Seq + 1}
-		}
+	window := f.watch.undone
+	if !window.has(id.Seq) {
+		window = recordRange{id.Seq, id.Seq + 1}
+	}
+	if discard && !b.entry(u, f.number).leftBefore(window) {
 		b.readmit(u, f, p, c, window)
 		return
 	}
@@ -348,9 +352,16 @@ func (b *batch) letGo(f *field, p *Policy, c *cause, id ID, discard bool) {
 
 // readmitFirst readmits a user who is met before a discard has come to them.
 func (b *batch) readmitFirst(u *user, f *field, p *Policy, c *cause) {
-	if f.watch.undone != (recordRange{}) {
+	if w := f.watch.undone; w != (recordRange{}) && !b.entry(u, f.number).leftBefore(w) {
 		b.readmit(u, f, p, c, f.watch.undone)
 	}
+}
+
+// leftBefore reports whether a user left before a window: a held exit of theirs repeats that (reconcile), and is
+// released when the window is discarded.
+func (e *entry) leftBefore(window recordRange) bool {
+	s := e.newest()
+	return s != nil && !s.in() && s.seq < window.from && !window.has(e.left)
 }
 
 // readmit makes a user a member of f again who left in a window that an operator discarded, on every
