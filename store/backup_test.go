@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -246,6 +247,30 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	must(t, err)
 	if n := b.inbox.oldest(); n != 2 {
 		t.Errorf("file 1 stays for ever")
+	}
+}
+
+// TestABackupsProgressEndsWithAllAndARestoreSalvagesNothing: the bar is full at the end, and the report of a
+// restore lists what was salvaged, even when that is none.
+func TestABackupsProgressEndsWithAllAndARestoreSalvagesNothing(t *testing.T) {
+	t.Parallel()
+	b := open(t, rules(SendNone))
+	b.receive(event("ann", "vip", true, 1))
+	var done, total int64
+	path := filepath.Join(t.TempDir(), "backup.tar")
+	must(t, CreateBackup(b.dir, path, func(w io.Writer) error {
+		r, err := b.Backup(t.Context(), w, func(d, t int64) { done, total = d, t })
+		if done != r.Bytes || total != r.Bytes {
+			t.Errorf("the progress ends at %d of %d, and %d bytes were written", done, total, r.Bytes)
+		}
+		return err
+	}))
+	r, err := Restore(t.Context(), path, filepath.Join(t.TempDir(), "data"), nil)
+	must(t, err)
+	text, err := json.Marshal(r)
+	must(t, err)
+	if !strings.Contains(string(text), `"salvages":[]`) {
+		t.Errorf("the report is %s", text)
 	}
 }
 

@@ -57,12 +57,36 @@ func TestARetriedChangeIsSentLikeANewOne(t *testing.T) {
 		}
 		must(t, b.Retry(context.Background(), noon, parked))
 		must(t, b.Retry(context.Background(), noon, parked)) // once more changes nothing
+		for _, id := range parked {
+			c, _, err := b.Change(id)
+			must(t, err)
+			if c.State != StatePending || c.Attempts != 0 || c.Alone != 0 || c.Reason != "" || !c.NextAttempt.IsZero() {
+				t.Errorf("collapse %v: the retried change is %+v", collapse, c)
+			}
+		}
 		b.sound()
 		b.drain()
 		if c := b.balance(); c.Changes.Delivered != 2 || c.Changes.Parked+c.Changes.Pending != 0 {
 			t.Errorf("collapse %v: %+v", collapse, c.Changes)
 		}
 		b.sound()
+	}
+}
+
+// TestTooManyChangesAtOnceAreRefused, because one record has no numbers for what they cause; and they are not
+// answered as done.
+func TestTooManyChangesAtOnceAreRefused(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	b.settle(b.take(), Parked)
+	many := append(b.ids(StateParked), make([]ID, MaxHand)...)
+	for name, do := range map[string]func(context.Context, time.Time, []ID) error{"retry": b.Retry, "drop": b.Drop} {
+		if err := do(t.Context(), noon, many); err == nil {
+			t.Errorf("%s takes %d changes at once", name, len(many))
+		}
+	}
+	if len(b.ids(StateParked)) != 1 {
+		t.Error("a refused order changed something")
 	}
 }
 

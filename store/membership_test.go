@@ -270,6 +270,40 @@ func TestAClosedAudienceHasNoMembers(t *testing.T) {
 	}
 }
 
+// TestWhatAnOrderClosesBearsTheTimeOfTheOrder: retention counts from it, and outbox show tells it. The record
+// before the order came long ago, and after a restart there is none.
+func TestWhatAnOrderClosesBearsTheTimeOfTheOrder(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		b := open(t, rules(SendAttribute))
+		b.receive(event("ann", "vip", true, 1))
+		pending := b.ids(StatePending)[0]
+		if restart {
+			b.reopen(rules(SendAttribute))
+		}
+		begun := time.Now().Truncate(time.Second)
+		_, err := b.CloseAudience(t.Context(), "vip", false, false, nil)
+		must(t, err)
+		c, _, err := b.Change(pending)
+		must(t, err)
+		if c.State == StatePending || c.Closed.Before(begun) || c.Closed.After(time.Now()) {
+			t.Errorf("restart %v: it is %v since %v, and the order came at %v", restart, c.State, c.Closed, begun)
+		}
+	}
+}
+
+// TestAnOrdersProgressEndsWithAll: the bar of a long decision is full at its end.
+func TestAnOrdersProgressEndsWithAll(t *testing.T) {
+	b := peopled(t, watched(SendBoth), 6)
+	b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
+	b.swept()
+	var done, total int64
+	r, err := b.Decide(t.Context(), "vip", false, false, func(d, t int64) { done, total = d, t })
+	must(t, err)
+	if done == 0 || done != total || uint64(done) != r.Decided {
+		t.Errorf("the progress ends at %d of %d, and %d exits were decided", done, total, r.Decided)
+	}
+}
+
 // TestALongListIsSortedOnDisk compares a list of many runs, in wild order and with repetitions, and
 // has it cut off and given again.
 func TestALongListIsSortedOnDisk(t *testing.T) {

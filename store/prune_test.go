@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -62,6 +63,32 @@ func TestWhatExpiresIsAnnouncedAWeekBefore(t *testing.T) {
 		case e == nil || e.Count != tc.want || e.More || !e.First.Equal(goes):
 			t.Errorf("%s: %+v, want %d from %s", tc.name, e, tc.want, goes)
 		}
+	}
+}
+
+// TestWhatExpiresIsAnnouncedOnceADay, however often the data is looked at: each notice is written into the state.
+func TestWhatExpiresIsAnnouncedOnceADay(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	const keep = 30 * 24 * time.Hour
+	b.SetRetention(Options{Parked: keep})
+	b.receive(parked("ann"))
+	for hours := range 72 {
+		_, err := b.Prune(t.Context(), noon.Add(keep-noticeLead).Add(time.Duration(hours)*time.Hour))
+		must(t, err)
+	}
+	var list []notice
+	must(t, b.look(func(tx *bolt.Tx) error { return json.Unmarshal(tx.Bucket(bucketMeta).Get(metaNotices), &list) }))
+	if n := len(list); n < 3 || n > 4 {
+		t.Errorf("72 looks in three days made %d notices", n)
+	}
+}
+
+func TestWhatExpiresIsNotGuessedOfAClosedStore(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	b.receive(parked("ann"))
+	must(t, b.Store.Close())
+	if e, err := b.Expiring(noon, time.Hour); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed store says %+v, %v", e, err)
 	}
 }
 

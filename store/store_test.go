@@ -355,6 +355,30 @@ func TestANewValueWhileOneIsInFlight(t *testing.T) {
 	}
 }
 
+// TestAChangeOvertakenInFlightNamesItsSuccessor, which outbox show and the refusal of a retry tell: not when it
+// was delivered, because then nothing took its place.
+func TestAChangeOvertakenInFlightNamesItsSuccessor(t *testing.T) {
+	for verdict, state := range map[Verdict]State{Refused: StateSuperseded, Uncertain: StateSuperseded, Delivered: StateDelivered} {
+		b := open(t, rules(SendAttribute))
+		b.receive(event("ann", "vip", true, 1))
+		first := b.ids(StatePending)[0]
+		f := b.take()
+		b.receive(event("ann", "vip", false, 2))
+		b.settle(f, verdict)
+		c, _, err := b.Change(first)
+		must(t, err)
+		if c.State != state || c.Successor.IsZero() != (state == StateDelivered) {
+			t.Errorf("after verdict %v it is %v with the successor %v", verdict, c.State, c.Successor)
+		}
+		if !c.Successor.IsZero() {
+			if newer, _, err := b.Change(c.Successor); err != nil || newer.User != "ann" || string(newer.Value) != "false" {
+				t.Errorf("after verdict %v its successor is %+v, %v", verdict, newer, err)
+			}
+		}
+		b.balance()
+	}
+}
+
 func TestAFlightFoundAtStartIsUncertain(t *testing.T) {
 	r := rules(SendBoth)
 	b := open(t, r)

@@ -282,6 +282,11 @@ func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
 	if len(in.segments) != 2 {
 		t.Error("a segment with a record not yet applied was removed")
 	}
+	must(t, in.trim(6, noon.Add(80*time.Minute), time.Hour, 0)) // its newest record came 50 minutes ago
+	must(t, in.trim(6, noon.Add(100*time.Hour), 0, 0))          // no limit
+	if len(in.segments) != 2 {
+		t.Error("a segment within its retention was removed: what state.db loses is not received any more")
+	}
 	must(t, in.trim(6, noon.Add(100*time.Hour), time.Hour, 0))
 	if len(in.segments) != 1 {
 		t.Error("an applied segment past its retention is still there")
