@@ -10,6 +10,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/store"
 )
 
 func (sh *shell) configCommand() *urfave.Command {
@@ -150,6 +151,9 @@ func (sh *shell) configInit(c *urfave.Context) error {
 	if path == "-" {
 		_, err := sh.out.Write(config.Example())
 		return err
+	}
+	if name := store.OwnName(path); name != "" {
+		return usage("%s: the agent keeps files of its own under %s in its data directory, and would take this one for one of them: give another name, such as agent.toml", path, name)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // it may come to hold secrets
 	if errors.Is(err, fs.ErrExist) {

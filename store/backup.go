@@ -2,6 +2,7 @@ package store
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -257,8 +258,8 @@ func (o *backupWriter) inbox(in *inbox, applied, last uint64) error {
 // What bears the name already is replaced only if it is a backup itself. A name that the store gives to its
 // own files is refused: the next start would take the backup for one of them.
 func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
-	if name := ownName(dir, path); name != "" {
-		return fmt.Errorf("%s: the agent keeps files of its own under %s in its data directory: choose another name", path, name)
+	if name := cmp.Or(ownName(dir, path), ownNameInData(path)); name != "" {
+		return fmt.Errorf("%s: the agent keeps files of its own under %s in a data directory: choose another name", path, name)
 	}
 	if err := replaceable(path); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -276,6 +277,35 @@ func syncDir(dir string) error {
 // ownNames fit the names that this program gives to files and folders of the data directory.
 var ownNames = []string{lockFile, runFile, stateFile + "*", "inbox-*", "before-format-*", "import-*.tmp", restoreDir, replacedPattern, "*.damaged-*", "admin.sock*"}
 
+// OwnName returns the name in path that this program gives to files of a data directory: the last of it, in whatever
+// folder, or one directly in a folder that is a data directory. It is "" when there is none.
+func OwnName(path string) string {
+	if name := filepath.Base(path); fitsOwn(name) {
+		return name
+	}
+	return ownNameInData(path)
+}
+
+func fitsOwn(name string) bool {
+	return slices.ContainsFunc(ownNames, func(pattern string) bool {
+		fits, _ := filepath.Match(pattern, name)
+		return fits
+	})
+}
+
+// ownNameInData is ownName for whichever data directory path leads into.
+func ownNameInData(path string) string {
+	above, err := filepath.Abs(filepath.Dir(path))
+	for ; err == nil && above != filepath.Dir(above); above = filepath.Dir(above) {
+		if found, _ := exists(filepath.Join(above, stateFile)); found {
+			if name := ownName(above, path); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
 // ownName returns the name directly under dir that path leads through, if it is one of ownNames, else "". The
 // path may come to dir by another way: relative, or through a link.
 func ownName(dir, path string) string {
@@ -289,10 +319,8 @@ func ownName(dir, path string) string {
 	}
 	for name := filepath.Base(path); err == nil; above, name = filepath.Dir(above), filepath.Base(above) {
 		if info, failed := os.Stat(above); failed == nil && os.SameFile(info, data) {
-			for _, pattern := range ownNames {
-				if fits, _ := filepath.Match(pattern, name); fits {
-					return name
-				}
+			if fitsOwn(name) {
+				return name
 			}
 			return ""
 		}

@@ -111,6 +111,10 @@ func TestABackupTakesNoNameOfTheStoresOwn(t *testing.T) {
 			t.Errorf("%s changed", path)
 		}
 	}
+	other := open(t, rules(SendNone))
+	if err := CreateBackup(b.dir, filepath.Join(other.dir, "inbox-00000009.db"), fill); err == nil {
+		t.Error("it was written among the files of another agent")
+	}
 	must(t, CreateBackup(b.dir, filepath.Join(b.dir, "monday.tar"), fill))
 	inside := filepath.Join(b.dir, restoreDir, "kept.tar")
 	must(t, os.Rename("monday.tar", inside))

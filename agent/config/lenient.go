@@ -11,8 +11,9 @@ import (
 
 // LoadPlaces is LoadWithoutSecrets for a command that asks the agent or reads its files. Such a command
 // needs data_dir and admin.socket: of a configuration with faults elsewhere it gets what is right, the
-// defaults in place of what is not, and Refused says what that is. Faults of these two keys come back
-// as *Faults.
+// defaults in place of what is not, and Refused says what that is. One of these two that stands at a wrong
+// place, or is misspelt, is taken all the same: the default in its stead would lead to other data. Faults
+// of their values come back as *Faults.
 func LoadPlaces(path string, environ []string) (*Config, error) {
 	c, err := LoadWithoutSecrets(path, environ)
 	faults := (*Faults)(nil)
@@ -31,6 +32,10 @@ func LoadPlaces(path string, environ []string) (*Config, error) {
 		return nil, err
 	}
 	l := newLoader(path, environ, true)
+	entries, sure := l.putRight(entries)
+	if !sure {
+		return nil, err
+	}
 	l.lay(entries)
 	if slices.ContainsFunc(l.faults.All, misplaces) {
 		return nil, err
@@ -38,6 +43,60 @@ func LoadPlaces(path string, environ []string) (*Config, error) {
 	l.dropFaulty()
 	l.cfg.refused = faults
 	return l.cfg, nil
+}
+
+// putRight gives the entries that are to be data_dir or admin.socket the place of these, unless there is one that
+// is right. sure is false when two of them say different things.
+func (l *loader) putRight(entries []entry) (right []entry, sure bool) {
+	given := make(map[string]string) // what the entries at wrong places say
+	for _, e := range entries {
+		if e.section == 0 && places[e.key()] {
+			given[e.key()] = ""
+		}
+	}
+	for place := range places {
+		if _, set := l.env[variable(place)]; set {
+			given[place] = ""
+		}
+	}
+	for _, e := range entries {
+		place := l.meantPlace(e)
+		switch was, known := given[place]; {
+		case place == "":
+			right = append(right, e)
+		case !known:
+			given[place] = e.value.text
+			e.path, e.section = strings.Split(place, "."), 0
+			right = append(right, e)
+		case was != "" && was != e.value.text:
+			return nil, false
+		}
+	}
+	return right, true
+}
+
+// places are the keys that LoadPlaces is for.
+var places = map[string]bool{"data_dir": true, "admin.socket": true}
+
+// meantPlace is the place that an entry with an unknown name is to be; "" for any other.
+func (l *loader) meantPlace(e entry) string {
+	if _, known := l.known[e.key()]; e.header || e.value.kind != text || known && e.section == 0 {
+		return ""
+	}
+	word := e.path[len(e.path)-1]
+	for place := range places {
+		if _, last := splitKey(place); last == word {
+			return place
+		}
+	}
+	meant := meantPlaces.FindStringSubmatch(l.suggest(e.key()))
+	switch {
+	case meant == nil || e.section > 0:
+		return ""
+	case meant[1] == "data_dir":
+		return "data_dir"
+	}
+	return "admin.socket"
 }
 
 // meantPlaces end the fault of a name that was probably to be one of the places.
