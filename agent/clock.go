@@ -47,13 +47,20 @@ func newDoorClock(shown time.Time) *doorClock {
 
 // read returns the time, and the latest that it can be.
 func (c *doorClock) read() (now, latest time.Time) {
+	now, latest, _ = c.receipt()
+	return now, latest
+}
+
+// receipt is read, and how far ahead the time may be because the clock jumped while the agent ran. A jump across a
+// restart is none: that may have been a long downtime.
+func (c *doorClock) receipt() (now, latest time.Time, ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	past, was := c.past(), c.off
 	now, latest = c.wall(), c.shown.Add(past-c.at)
 	c.off = now.Sub(latest)
 	if c.off < 0 {
-		return now, latest
+		return now, latest, 0
 	}
 	if was <= store.MaxAhead {
 		c.since = past
@@ -61,7 +68,10 @@ func (c *doorClock) read() (now, latest time.Time) {
 	if c.off <= store.MaxAhead || c.shown.IsZero() || past-c.since >= clockSettles {
 		c.shown, c.at, c.off, c.filed = now, past, 0, false
 	}
-	return now, now
+	if c.off > store.MaxAhead && !c.filed {
+		ahead = c.off
+	}
+	return now, now, ahead
 }
 
 // settled reports whether things may expire by the time that the clock shows.

@@ -166,3 +166,57 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 		t.Error("history never expires")
 	}
 }
+
+// TestAReceiptSaysByHowMuchTheClockJumped, so that what comes in under a clock that is ahead for a moment is not
+// taken to be old; a long downtime is no jump.
+func TestAReceiptSaysByHowMuchTheClockJumped(t *testing.T) {
+	const year = 366 * 24 * time.Hour
+	var c setClock
+	w := openDoor(nil)
+	w.Door.clock = c.doorClock(clockEpoch)
+	w.Door.clock.filed = true
+	post := func() (ahead time.Duration) {
+		t.Helper()
+		body := []byte(`{"type":"track","event":"Step","userId":"u","context":{"personas":{"computation_class":"journey_step","computation_key":"k"}}}`)
+		mac := hmac.New(sha1.New, []byte(doorSecret))
+		mac.Write(body)
+		webhook := httptest.NewRequest(http.MethodPost, "/segment/webhook", bytes.NewReader(body))
+		webhook.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
+		tracking := httptest.NewRequest(http.MethodPost, "/v1/track", bytes.NewReader(body))
+		tracking.SetBasicAuth(doorKey, "")
+		batch := httptest.NewRequest(http.MethodPost, "/v1/batch", bytes.NewReader(fmt.Appendf(nil, `{"batch":[%s]}`, body)))
+		batch.SetBasicAuth(doorKey, "")
+		for i, r := range []*http.Request{webhook, tracking, batch} {
+			if a := w.knock(t, r); a.Status != http.StatusOK {
+				t.Fatalf("%s answered %d", r.URL.Path, a.Status)
+			}
+			at := w.events[len(w.events)-1].ClockAhead
+			if i > 0 && at != ahead {
+				t.Errorf("%s says %s, the webhook %s", r.URL.Path, at, ahead)
+			}
+			ahead = at
+		}
+		return ahead
+	}
+	want := func(what string, want time.Duration) {
+		t.Helper()
+		if got := post(); got != want {
+			t.Errorf("%s: ahead by %s, want %s", what, got, want)
+		}
+	}
+	c.wall += 10 * time.Hour
+	want("after a downtime", 0)
+	c.pass(time.Hour)
+	want("an hour later", 0)
+	c.wall += year
+	want("ahead by a year", year)
+	c.pass(2 * time.Second)
+	c.wall -= year
+	want("back", 0)
+	c.wall += time.Minute
+	want("put right by a minute", 0)
+	c.wall += year
+	want("ahead again", year)
+	c.pass(time.Hour)
+	want("ahead for an hour", 0)
+}

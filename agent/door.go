@@ -223,7 +223,7 @@ func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
 
 // webhook takes what a Segment Webhook destination sends.
 func (d *Door) webhook(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
-	received, latest := d.clock.read()
+	received, latest, ahead := d.clock.receipt()
 	if bad := c.checkBeforeBody(k.Request); bad != nil {
 		return *bad
 	}
@@ -248,6 +248,7 @@ func (d *Door) webhook(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 			Route:    segment.RouteWebhook,
 			Received: received,
 			Latest:   latest,
+			Ahead:    ahead,
 			Verified: covered == coversAll || i == 0,
 			CheckID:  c.CheckID,
 			Position: i,

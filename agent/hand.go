@@ -70,7 +70,7 @@ func (p *process) retries() *hand {
 // readAgain reads an event as it would be read today, had it come when it came. A delete is never carried out
 // so: what covered its bytes then is not known any more.
 func readAgain(e *store.Event) *store.Event {
-	how := segment.Reading{Received: e.Received, CheckID: syncer.CheckID, Call: e.Call}
+	how := segment.Reading{Received: e.Received, Ahead: e.ClockAhead, CheckID: syncer.CheckID, Call: e.Call}
 	if e.Tracking || segment.Refuses(e.Fault) { // an older version did not note the route; no other one parks for this
 		how.Route = segment.RouteTracking
 	}

@@ -29,7 +29,7 @@ var (
 // trackingCall takes one event. What Segment's API refuses is refused with a code; what only we cannot
 // use is taken, and parked.
 func (d *Door) trackingCall(k *knock, c *DoorConfig, call store.Call) doorAnswer {
-	received, latest := d.clock.read()
+	received, latest, ahead := d.clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
@@ -45,7 +45,7 @@ func (d *Door) trackingCall(k *knock, c *DoorConfig, call store.Call) doorAnswer
 	if !c.mayWrite(k.Request, key) {
 		return badWriteKey
 	}
-	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, Call: call, OddTime: d.oddTime})
+	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, Call: call, OddTime: d.oddTime})
 	if segment.Refuses(e.Fault) {
 		return doorRefusal(http.StatusBadRequest, e.Fault, e.Sentence)
 	}
@@ -55,7 +55,7 @@ func (d *Door) trackingCall(k *knock, c *DoorConfig, call store.Call) doorAnswer
 // trackingBatch takes a batch whole: items that Segment's API would refuse are parked, because a refusal
 // would lose the others.
 func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
-	received, latest := d.clock.read()
+	received, latest, ahead := d.clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
@@ -78,7 +78,7 @@ func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 	if !k.claim.take(int64(size)) {
 		return doorCrowded
 	}
-	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, CheckID: c.CheckID, OddTime: d.oddTime}
+	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, OddTime: d.oddTime}
 	how.SentAt, how.SentAtUnreadable = batch.SentAt(how.OddTime)
 	events := make([]*store.Event, len(batch.Items))
 	for i, item := range batch.Items {

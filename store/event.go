@@ -139,6 +139,7 @@ type Event struct {
 
 	TimeSource TimeSource
 	ClockShift time.Duration // by sentAt, added to the client's time; a retry finds the same time with it
+	ClockAhead time.Duration // how far ahead Received may be, where the clock had jumped a moment before
 	Tracking   bool          // it came by a Tracking route
 
 	Call      Call
@@ -168,6 +169,12 @@ type Event struct {
 
 	Raw []byte // the event's own JSON, never re-encoded
 }
+
+// earliest is the earliest that the receipt can have been: a clock that jumped ahead makes nothing old.
+func (e *Event) earliest() time.Time { return e.Received.Add(-e.ClockAhead) }
+
+// age is how old the event was at its receipt, at the least.
+func (e *Event) age() time.Duration { return e.earliest().Sub(e.Time) }
 
 // Bytes returns the piece of the raw event that s spans. It shares memory with e.Raw.
 func (e *Event) Bytes(s Span) []byte {

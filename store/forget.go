@@ -29,7 +29,7 @@ func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) f
 	if b.forgotten(id, e.Time, b.believable(c)) {
 		return fateStale
 	}
-	if !b.remember(e.Received, tombstone(b.st.salt, id+"\x00"+e.MessageID)) {
+	if !b.remember(e, tombstone(b.st.salt, id+"\x00"+e.MessageID)) {
 		return fateDuplicate
 	}
 	b.forget(b.user(id), e.Received)

@@ -10,7 +10,7 @@ import (
 // it sets the membership, but does not decide whether it is sent.
 func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
 	e := c.event
-	if b.st.rules.MessageIDs > 0 && e.Received.Sub(e.Time) > b.st.rules.MessageIDs {
+	if b.st.rules.MessageIDs > 0 && e.age() > b.st.rules.MessageIDs {
 		return fateStale // older than message ids are remembered: it cannot be told from a replay
 	}
 	if !b.firstSight(u, f, e) {
@@ -45,19 +45,19 @@ func dayKey(t time.Time) []byte {
 // Older versions remembered the message id alone. What they remember is a repeat, whatever it is of.
 func (b *batch) firstSight(u *user, f *field, e *Event) bool {
 	older := sha256.Sum256([]byte(e.MessageID))
-	if b.remembered(e.Received, older[:16]) {
+	if b.remembered(e, older[:16]) {
 		return false
 	}
 	what := strings.Join([]string{"seen", callNames[e.Call], f.key, u.id, e.MessageID}, "\x00")
-	return b.remember(e.Received, tombstone(b.st.salt, what))
+	return b.remember(e, tombstone(b.st.salt, what))
 }
 
 // remembered looks a hash up. Hashes are kept in one bucket a day, so that forgetting them drops a bucket. Only
 // the days that have a bucket are looked at: retention may be given in years.
-func (b *batch) remembered(received time.Time, id []byte) bool {
+func (b *batch) remembered(e *Event, id []byte) bool {
 	days := b.tx.Bucket(bucketMessages)
 	c := days.Cursor()
-	for k, _ := c.Seek(dayKey(received.Add(-b.st.rules.MessageIDs))); k != nil; k, _ = c.Next() {
+	for k, _ := c.Seek(dayKey(e.earliest().Add(-b.st.rules.MessageIDs))); k != nil; k, _ = c.Next() {
 		if days.Bucket(k).Get(id) != nil {
 			return true
 		}
@@ -66,11 +66,11 @@ func (b *batch) remembered(received time.Time, id []byte) bool {
 }
 
 // remember keeps a hash, and reports whether it is new.
-func (b *batch) remember(received time.Time, id []byte) bool {
-	if b.remembered(received, id) {
+func (b *batch) remember(e *Event, id []byte) bool {
+	if b.remembered(e, id) {
 		return false
 	}
-	ids, err := b.tx.Bucket(bucketMessages).CreateBucketIfNotExists(dayKey(received))
+	ids, err := b.tx.Bucket(bucketMessages).CreateBucketIfNotExists(dayKey(e.Received))
 	if err != nil {
 		b.err = err
 		return true

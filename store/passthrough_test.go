@@ -100,3 +100,55 @@ func TestAMessageIDOfAnOlderVersionIsKnownStill(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// TestAClockThatJumpedAheadMakesNoNewsOld: for as long as the clock was ahead, an event that passes through counted
+// as a replay, and a transition as older than max_event_age. They were acknowledged and never sent. A replay is one
+// all the same.
+func TestAClockThatJumpedAheadMakesNoNewsOld(t *testing.T) {
+	r := rules(SendEvent)
+	r.MessageIDs, r.Defaults.MaxEventAge = 2*day, time.Hour
+	for _, tt := range []struct {
+		name               string
+		age, jump, noticed time.Duration
+		sent, stale        bool
+	}{
+		{"news", 10 * time.Second, 0, 0, true, false},
+		{"news, a year ahead", 10 * time.Second, 366 * day, 366 * day, true, false},
+		{"news, a year ahead by all that is known", 10 * time.Second, 366 * day, 0, false, true},
+		{"two hours old, a day ahead", 2 * time.Hour, day, day, false, false},
+		{"a replay, a year ahead", 3 * day, 366 * day, 366 * day, false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := open(t, r)
+			came := func(e *Event) *Event {
+				e.Received, e.ClockAhead = e.Time.Add(tt.age+tt.jump), tt.noticed
+				return e
+			}
+			b.receive(came(event("ann", "vip", true, 1)), came(event("bob", "step", true, 1, passThrough("m1"))))
+			sent := 0
+			if f := b.take(); f != nil {
+				sent = len(f.Deliveries)
+			}
+			if sent != 2 && tt.sent || sent != 0 && !tt.sent {
+				t.Errorf("%d users' events are sent", sent)
+			}
+			if e := b.balance().Events; (e.Stale == 1) != tt.stale {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+// A redelivery that comes in while the clock is ahead is still one, and so is one of what came in then.
+func TestAMessageIDIsKnownUnderAClockThatJumpedAhead(t *testing.T) {
+	b := open(t, rules(SendEvent))
+	step := func(id string, ahead time.Duration) *Event {
+		e := event("ann", "step", true, 0, passThrough(id))
+		e.Received, e.ClockAhead = e.Received.Add(ahead), ahead
+		return e
+	}
+	b.receive(step("m1", 0), step("m1", 366*day), step("m2", 366*day), step("m2", 366*day), step("m2", 0))
+	if e := b.balance().Events; e.Transitions != 2 || e.Duplicate != 3 {
+		t.Errorf("%+v", e)
+	}
+}

@@ -69,7 +69,7 @@ func (r *record) outsider() bool {
 //
 //	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key, computation id,
 //	flags, columns x (name, off, len), object off, len, fault, sentence, raw,
-//	what is left out x (name, off, len); nothing stands for none
+//	what is left out x (name, off, len), clock ahead; nothing stands for none
 func appendEvent(buf []byte, e *Event) []byte {
 	start := len(buf)
 	buf = append(buf, recordEvent)
@@ -93,8 +93,11 @@ func appendEvent(buf []byte, e *Event) []byte {
 	buf = wire.AppendString(buf, e.Fault)
 	buf = wire.AppendString(buf, e.Sentence)
 	buf = wire.AppendBytes(buf, e.Raw)
-	if len(e.LeftOut) > 0 {
+	if len(e.LeftOut) > 0 || e.ClockAhead != 0 {
 		buf = putColumns(buf, e.LeftOut)
+	}
+	if e.ClockAhead != 0 {
+		buf = wire.AppendInt(buf, int64(e.ClockAhead))
 	}
 	return wire.Seal(buf, start)
 }
@@ -153,6 +156,9 @@ func readEvent(r *wire.Reader, version byte) *Event {
 	e.Raw = r.Bytes()
 	if version != recordEvent1 && r.Len() > 0 {
 		e.LeftOut = readColumns(r)
+	}
+	if version != recordEvent1 && r.Len() > 0 {
+		e.ClockAhead = time.Duration(r.Int())
 	}
 	return e
 }

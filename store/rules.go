@@ -127,7 +127,7 @@ func (p *Policy) sendable(value []byte) (_ []byte, send bool) {
 }
 
 func (p *Policy) tooOld(e *Event) bool {
-	return p.MaxEventAge > 0 && e.Received.Sub(e.Time) > p.MaxEventAge
+	return p.MaxEventAge > 0 && e.age() > p.MaxEventAge
 }
 
 // forwardedTraits are the traits of an event of the computation key that the policy sends along.

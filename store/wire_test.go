@@ -187,6 +187,7 @@ func TestAnEventSurvivesTheRecord(t *testing.T) {
 	e.Anonymous, e.Email = Identifier{"anon", ""}, Identifier{"a@example.com", "id_too_long"}
 	e.TimeSource, e.ClockShift, e.Tracking = TimeUncorrected, -3*time.Hour, true
 	e.Name, e.PassThrough, e.Fault, e.Sentence = "Name", true, "undetermined", "no flag"
+	e.ClockAhead = 366 * 24 * time.Hour
 	rec, err := decodeRecord(9, appendEvent(nil, e))
 	must(t, err)
 	if !reflect.DeepEqual(rec.event, e) {

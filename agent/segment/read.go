@@ -38,6 +38,9 @@ type Reading struct {
 	// that came before it.
 	Latest time.Time
 
+	// Ahead is how far ahead Received may be, where the clock jumped a moment ago.
+	Ahead time.Duration
+
 	// Verified says that a signature, a token or the operator's word (auth = "off") covers exactly
 	// these bytes. Only a delete needs it.
 	Verified bool
@@ -76,7 +79,7 @@ type Reading struct {
 //     names its computation itself (see computation.go) or Segment's Tracking API would refuse it.
 //   - A CheckID verdict never becomes the event's Fault: another identifier may serve.
 func Read(raw []byte, how Reading) *store.Event {
-	e := &store.Event{Received: how.Received.UTC().Round(0), Tracking: how.Route == RouteTracking, Raw: raw}
+	e := &store.Event{Received: how.Received.UTC().Round(0), ClockAhead: how.Ahead, Tracking: how.Route == RouteTracking, Raw: raw}
 	if e.Time = e.Received; how.Latest.After(e.Received) {
 		e.Time = how.Latest.UTC().Round(0)
 	}
