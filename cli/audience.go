@@ -161,6 +161,25 @@ func (sh *shell) unknownKey(c *urfave.Context, err error, key string) error {
 	return nothing("no event has named a computation %q: %s", key, hint)
 }
 
+// keyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
+func (sh *shell) keyOf(c *urfave.Context, name string) (key string) {
+	key = name
+	_ = sh.quietly(c, func(i agent.Inspector) error { // the order itself says what is wrong with the name
+		list, err := i.Computations(c.Context)
+		for _, l := range list {
+			if l.Key == name {
+				key = name
+				break
+			}
+			if l.ID == name {
+				key = l.Key
+			}
+		}
+		return err
+	})
+	return key
+}
+
 // knownKeys lists the keys of the computations, or none if nobody answers.
 func (sh *shell) knownKeys(c *urfave.Context) (keys []string) {
 	_ = sh.quietly(c, func(i agent.Inspector) error { // it is a hint only

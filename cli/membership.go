@@ -112,7 +112,8 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			ArgsUsage: "KEY",
 			Description: "For names that were used by mistake, or made up by somebody: there may be 32,768. It must have no\n" +
 				"members, and nothing that is pending, held or parked. KEY may be the name of a forwarded trait. An\n" +
-				"event that names it again begins a new computation.\n\n" +
+				"event that names it again begins a new computation. That one does not know when users left: an enter\n" +
+				"from before an exit that arrives late makes a member.\n\n" +
 				"Example: personasync audience forget made_up",
 			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
 			Action: sh.audienceOrder("forget"),
@@ -164,7 +165,7 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
 		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
 			skipped := &omissions{}
-			list := &memberlist.List{Name: path, Key: order.Key, Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
+			list := &memberlist.List{Name: path, Key: sh.keyOf(c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
 			order.Users = finally(list.Users(), func() { bar.next(people) })
 			rewind := func() error {
 				*skipped = omissions{}
@@ -205,6 +206,7 @@ func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, 
 	}
 	if changesAnything(r) || order.Verb == "adopt" { // the ID of an audience is another afterwards, whoever is in it
 		shown()
+		sh.remarkExits(r)
 		if err := sh.confirm(membershipText(order.Verb, r)); err != nil {
 			return r, err
 		}
@@ -213,6 +215,14 @@ func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, 
 		return r, err
 	}
 	return o.Order(c.Context, order, bar.tell)
+}
+
+// remarkExits says what a forgotten audience does not remember any more.
+func (sh *shell) remarkExits(r store.MembershipReport) {
+	if r.Exited > 0 {
+		sh.remark("%s forgotten with %s: an enter from before one that arrives late makes a member again; %s",
+			plural(r.Exited, "exit"), plain(r.Key), "`personasync audience close "+store.ShellWord(r.Key)+"` ends such memberships")
+	}
 }
 
 func changesAnything(r store.MembershipReport) bool {
@@ -336,6 +346,9 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 	}
 	if err := idle(verb, r); err != nil {
 		return err
+	}
+	if r.DryRun || c.Bool("yes") { // else it was said with the question
+		sh.remarkExits(r)
 	}
 	text := membershipText(verb, r)
 	end := plural(r.Created, "change") + " made"

@@ -317,6 +317,31 @@ func TestAListIsTakenInOverAWordOfAClockThatWasAhead(t *testing.T) {
 	b.wantMembers("vip")
 }
 
+// TestAListThatAgreesTakesTheTimeOfAClockThatWasAhead: it left the time alone, and whatever happened until then
+// was older once the clock was there.
+func TestAListThatAgreesTakesTheTimeOfAClockThatWasAhead(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	year := 366 * 24 * time.Hour
+	ahead := func(e *Event) { e.Received = time.Now().Add(year); e.Time = e.Received }
+	b.receive(event("ann", "vip", true, 0, ahead), event("bob", "vip", false, 0, ahead))
+	asOf := time.Now()
+	if r := b.imports(Import{Key: "vip", AsOf: asOf, Users: users("ann")}); r.Unchanged != 2 || r.Newer != 0 {
+		t.Errorf("%+v", r)
+	}
+	for user, in := range map[string]bool{"ann": true, "bob": false} {
+		u, err := b.User(user)
+		must(t, err)
+		since, err := time.Parse(time.RFC3339Nano, u.Memberships[0].Since)
+		must(t, err)
+		if since.After(asOf) {
+			t.Errorf("%s is what they are since %s", user, since)
+		}
+		// The clock comes to the time that was stored, and what happened a moment before is told.
+		b.receive(event(user, "vip", !in, 0, func(e *Event) { e.Received = asOf.Add(year); e.Time = e.Received.Add(-time.Minute) }))
+	}
+	b.wantMembers("vip", "bob")
+}
+
 // TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture: what it heard under a clock that was ahead is not
 // believed, and the time of the command still holds.
 func TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture(t *testing.T) {

@@ -35,6 +35,7 @@ type MembershipReport struct {
 	Created   uint64 `json:"created"` // changes that came of it, or of events meanwhile
 	Held      uint64 `json:"held"`    // of the computation, afterwards
 	Removed   uint64 `json:"removed"` // names of a computation that is forgotten: its own, its columns, cohort and list
+	Exited    uint64 `json:"exited"`  // exits of a computation that is forgotten: their times are, too
 	Tripped   bool   `json:"tripped"` // of a release or a discard: the guard was holding exits until then
 }
 
@@ -374,7 +375,8 @@ func (c *commission) compare(ctx context.Context, list *roster, asOf int64, prog
 }
 
 // judge says what the list makes of one user. Whoever stays what he was is mention of, too, if only to
-// move the fence: news from before the list that come late must not undo it.
+// move the fence: news from before the list that come late must not undo it, and a time that is not believed must
+// not keep away what happens next.
 func (c *commission) judge(ctx context.Context, a *acquaintance, listed bool, asOf int64) error {
 	d := &c.done
 	believable := max(asOf, time.Now().UnixNano()) + int64(MaxAhead)
@@ -386,7 +388,7 @@ func (c *commission) judge(ctx context.Context, a *acquaintance, listed bool, as
 		}
 	case a.in == listed:
 		d.Unchanged++
-		if !a.old && c.o.verb != orderBaseline { // MoEngage may know no more of it than before
+		if !a.old && a.time <= believable && c.o.verb != orderBaseline { // MoEngage may know no more of it than before
 			return nil
 		}
 	case listed:

@@ -39,7 +39,7 @@ func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r Membersh
 			members += x.members
 		}
 		o.field, o.time = f.number, f.lastEvent
-		r.Key, r.ID, r.Removed = cmp.Or(f.key, f.column), f.id, uint64(len(fields))
+		r.Key, r.ID, r.Removed, r.Exited = cmp.Or(f.key, f.column), f.id, uint64(len(fields)), f.exited
 		return nil
 	})
 	if err != nil {

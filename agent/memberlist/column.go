@@ -112,7 +112,9 @@ func (c *columns) choose(first, plain []string, name string) error {
 			return fmt.Errorf("%q is Segment's own id of a profile, and no userId: leave --column out, and the ids are read from %q", c.name, first[slices.Index(plain, externalIDs)])
 		}
 	}
-	c.ids = found
+	if c.ids = found; c.flag == found[0] {
+		c.flag = -1
+	}
 	return nil
 }
 
@@ -155,8 +157,13 @@ func (c *columns) read(record, ids []string) ([]string, error) {
 			return nil, fmt.Errorf("%d cells, and the first line has %d: is a cell with a separator not quoted?", len(record), len(c.titles))
 		}
 	}
-	if said := c.cell(record, c.flag); c.flag >= 0 && (said == "" || slices.Contains(notIn, strings.ToLower(said))) {
-		return nil, fmt.Errorf("column %q says %q: this user is no member; list the members only, or leave the column out", c.titles[c.flag], said)
+	if c.flag >= 0 {
+		switch said := c.cell(record, c.flag); {
+		case said == "", slices.Contains(notIn, strings.ToLower(said)):
+			return nil, fmt.Errorf("column %q says %q: this user is no member; list the members only, or leave the column out", c.titles[c.flag], said)
+		case !slices.Contains(isIn, strings.ToLower(said)):
+			return nil, fmt.Errorf("column %q is called like the audience and says %q, which is neither true nor false: rename the column, or leave it out", c.titles[c.flag], said)
+		}
 	}
 	if c.kind >= 0 && plainTitle(c.cell(record, c.kind)) != idTitles[0] {
 		return ids, nil // an address, or the id of a device
@@ -174,8 +181,12 @@ func (c *columns) read(record, ids []string) ([]string, error) {
 	return externalUserIDs(plainCell(record[c.external]), ids)
 }
 
-// notIn are the words by which a row says that its user is not in the audience; an empty cell says so, too.
-var notIn = []string{"false", "f", "0", "no", "n", "null"}
+// notIn are the words by which a row says that its user is not in the audience; an empty cell says so, too. isIn
+// are those by which it says that its user is.
+var (
+	isIn  = []string{"true", "t", "1", "yes", "y"}
+	notIn = []string{"false", "f", "0", "no", "n", "null"}
+)
 
 // cell is one of a record, without what surrounds its content.
 func (c *columns) cell(record []string, i int) string {

@@ -132,6 +132,8 @@ func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.
 		{"single quotes", "m.csv", "'user_id','name'\n'ann','Ann'\n", "", `! m.csv, line 2: "'ann'" stands in single quotes, which would become part of the id: CSV knows double quotes only; nothing was changed`},
 		{"a warehouse's flag", "m.csv", "id,user_id,Gold_Members\nm1,ann,true\nm2,bob,false\n", "", `ann ! m.csv, line 3: column "Gold_Members" says "false"` + left},
 		{"a flag of nobody", "m.csv", "user_id,gold_members\nann,1\nbob,\n", "", `ann ! m.csv, line 3: column "gold_members" says ""` + left},
+		{"a flag that is neither", "m.csv", "user_id,gold_members\nann,1\nbob,out\n", "", `ann ! m.csv, line 3: column "gold_members" is called like the audience and says "out", which is neither true nor false: rename the column, or leave it out; nothing was changed`},
+		{"ids in a column called like the audience", "m.csv", "gold_members\nann\nbob\n", "gold_members", "ann bob"},
 		{"the flag of another audience", "m.csv", "user_id,silver\nann,true\nbob,false\n", "", "ann bob"},
 		{"Profiles Sync", "m.csv", "external_id,external_id_type\nann,user_id\na@example.org,email\nf3a1,anonymous_id\n", "", "ann"},
 		{"by its column", "m.csv", "segment_id,external_id_type,external_id_value\nuse_1,email,a@example.org\nuse_1,user_id,ann\n", "external_id_value", "ann"},
