@@ -49,6 +49,7 @@ type hand struct {
 	inspect Inspector
 	does    func(ctx context.Context, now time.Time, ids []store.ID) error
 	reads   func(ctx context.Context, now time.Time, ids []store.ID) (parked []store.ID, err error) // of events; nil: does takes them, too
+	foresee func(ids []store.ID) (parked []store.ID, err error)                                     // what reads would leave parked
 	fits    func(c store.ChangeInfo, page *ChangePage) (why string)                                 // "": it can be done
 }
 
@@ -56,7 +57,8 @@ func (p *process) retries() *hand {
 	reads := func(ctx context.Context, now time.Time, ids []store.ID) ([]store.ID, error) {
 		return p.store.ReadAgain(ctx, now, ids, readAgain)
 	}
-	return &hand{inspect: p.inspector(), does: p.store.Retry, reads: reads, fits: func(c store.ChangeInfo, page *ChangePage) string {
+	foresee := func(ids []store.ID) ([]store.ID, error) { return p.store.ForeseeAgain(ids, readAgain) }
+	return &hand{inspect: p.inspector(), does: p.store.Retry, reads: reads, foresee: foresee, fits: func(c store.ChangeInfo, page *ChangePage) string {
 		switch {
 		case c.State == "superseded" && page != nil:
 			return "superseded by " + page.SupersededBy + ", which says what is true now"
@@ -169,16 +171,16 @@ func (h *hand) do(ctx context.Context, o HandOrder, ids picked, r *HandReceipt) 
 				return err
 			}
 		}
-		parked, err := h.readEvents(ctx, o, ids.events, r)
-		if err != nil {
-			return err
-		}
-		still := make(map[store.ID]bool, len(parked))
-		for _, id := range parked {
-			still[id] = true
-		}
-		done = slices.DeleteFunc(done, func(id store.ID) bool { return still[id] })
 	}
+	parked, err := h.readEvents(ctx, o, ids.events, r)
+	if err != nil {
+		return err
+	}
+	still := make(map[store.ID]bool, len(parked))
+	for _, id := range parked {
+		still[id] = true
+	}
+	done = slices.DeleteFunc(done, func(id store.ID) bool { return still[id] })
 	r.Done += len(done)
 	for _, id := range done[:min(len(done), samplesKept-min(samplesKept, len(r.Samples)))] {
 		r.Samples = append(r.Samples, id.String())
@@ -186,12 +188,19 @@ func (h *hand) do(ctx context.Context, o HandOrder, ids picked, r *HandReceipt) 
 	return nil
 }
 
-// readEvents has parked events read again. Of those named one by one the receipt says why they stay parked.
+// readEvents has parked events read again, or foresees what would come of it. Of those named one by one the receipt says why they stay parked.
 func (h *hand) readEvents(ctx context.Context, o HandOrder, ids []store.ID, r *HandReceipt) (parked []store.ID, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	if parked, err = h.reads(ctx, time.Now(), ids); err != nil {
+	happens := "it was read again and is parked still"
+	if o.DryRun {
+		happens = "it would stay parked"
+		parked, err = h.foresee(ids)
+	} else {
+		parked, err = h.reads(ctx, time.Now(), ids)
+	}
+	if err != nil {
 		return nil, err
 	}
 	r.Parked += len(parked)
@@ -203,7 +212,7 @@ func (h *hand) readEvents(ctx context.Context, o HandOrder, ids []store.ID, r *H
 		if err != nil {
 			return nil, err
 		}
-		r.Skipped = append(r.Skipped, SkippedOne{id.String(), "it was read again and is parked still (" + page.Reason + "): " + page.Sentence})
+		r.Skipped = append(r.Skipped, SkippedOne{id.String(), happens + " (" + page.Reason + "): " + page.Sentence})
 	}
 	return parked, nil
 }

@@ -50,6 +50,7 @@ func System() Streams {
 // Exit constants. It ends early when ctx does.
 func Run(ctx context.Context, args []string, s Streams) int {
 	sh := &shell{out: s.Out, err: s.Err, environ: s.Environ, again: s.Again, hangup: s.Hangup}
+	sh.attached = isTerminal(s.Out)
 	sh.paint, sh.errPaint = newPalette(s.Out, sh.getenv), newPalette(s.Err, sh.getenv)
 	app := sh.app()
 	if len(args) > 1 && args[1] == completeWord {
@@ -76,6 +77,7 @@ type shell struct {
 	named           string                                              // file of --config; see typed
 	log             *logQueue                                           // of `run`; nil before there is one
 	paint, errPaint palette                                             // colours for out and err
+	attached        bool                                                // out is a terminal: text is wrapped to fit it
 }
 
 func (sh *shell) app() *urfave.App {

@@ -55,11 +55,11 @@ func (sh *shell) printFindings(findings []agent.Finding) error {
 	const margin = 19
 	hang := "\n" + strings.Repeat(" ", margin)
 	for _, f := range findings {
-		text := wrap(sh.typed(plain(f.Message)), tableWidth-margin)
+		text := sh.beside(sh.typed(plain(f.Message)), margin)
 		if f.Do != "" {
-			text += "\n" + wrap("→ "+sh.typed(plain(f.Do)), tableWidth-margin)
+			text += hang + sh.beside("→ "+sh.typed(plain(f.Do)), margin)
 		}
-		if _, err := fmt.Fprintf(sh.out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, strings.ReplaceAll(text, "\n", hang)); err != nil {
+		if _, err := fmt.Fprintf(sh.out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, text); err != nil {
 			return err
 		}
 	}

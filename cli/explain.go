@@ -37,8 +37,7 @@ func (sh *shell) explain(c *urfave.Context) error {
 		return printJSON(sh.out, e)
 	}
 	for _, line := range [...][2]string{{"code", e.Code}, {"means", e.Means}, {"agent", e.Agent}, {"data", e.Data}, {"lane", e.Lane}, {"attempts", e.Attempts}, {"to do", e.Do}} {
-		text := strings.ReplaceAll(wrap(line[1], tableWidth-10), "\n", "\n"+strings.Repeat(" ", 10))
-		if _, err := fmt.Fprintf(sh.out, "%-10s%s\n", line[0], text); err != nil {
+		if _, err := fmt.Fprintf(sh.out, "%-10s%s\n", line[0], sh.beside(line[1], 10)); err != nil {
 			return err
 		}
 	}

@@ -104,7 +104,7 @@ func (sh *shell) hand(c *urfave.Context, o agent.HandOrder, done string, asks bo
 	if err != nil {
 		return unknownChange(err)
 	}
-	if o.Reason != "" && r.Done == 0 {
+	if o.Reason != "" && r.Done+r.Parked == 0 {
 		return nothing("no change is parked for %q: `personasync outbox stats` shows the reasons and causes that there are", o.Reason)
 	}
 	if c.Bool("dry-run") {
@@ -140,7 +140,11 @@ func (sh *shell) printHand(c *urfave.Context, r *agent.HandReceipt, done string)
 		sh.remark("%s is left alone: %s", s.ID, plain(s.Why))
 	}
 	if still := r.Parked - len(r.Skipped); still > 0 {
-		sh.remark("%s read again and parked still: `personasync outbox stats` shows why", plural(still, "event"))
+		what := "read again and parked still"
+		if c.Bool("dry-run") {
+			what = "would stay parked"
+		}
+		sh.remark("%s %s: `personasync outbox stats` shows why", plural(still, "event"), what)
 	}
 	_, err := fmt.Fprintf(sh.out, "%s %s\n", plural(r.Done, "change"), done)
 	return cmp.Or(err, idle)

@@ -204,7 +204,7 @@ func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, 
 	if err != nil {
 		return r, err
 	}
-	if changesAnything(r) || order.Verb == "adopt" { // the ID of an audience is another afterwards, whoever is in it
+	if changesAnything(r) || order.Verb == "adopt" && !r.Already { // the ID of an audience is another afterwards, whoever is in it
 		shown()
 		sh.remarkExits(r)
 		if err := sh.confirm(membershipText(order.Verb, r)); err != nil {
@@ -329,6 +329,8 @@ func (sh *shell) audienceOrder(verb string) urfave.ActionFunc {
 func idle(verb string, r store.MembershipReport) error {
 	key := plain(r.Key)
 	switch {
+	case r.Already:
+		return nothing("%s has the id %s already: `personasync audience list --wide` shows the ids", key, plain(r.ID))
 	case changesAnything(r):
 	case verb == "close":
 		return nothing("%s has no members, so nobody leaves", key)

@@ -254,7 +254,7 @@ func (sh *shell) printChange(p *agent.ChangePage) error {
 	line("next attempt", p.NextAttempt)
 	line("reason", p.Reason)
 	if p.Sentence != "" {
-		fmt.Fprintf(&b, "%-14s%s\n", "", strings.ReplaceAll(wrap(plain(p.Sentence), tableWidth-14), "\n", "\n"+strings.Repeat(" ", 14)))
+		fmt.Fprintf(&b, "%-14s%s\n", "", sh.beside(plain(p.Sentence), 14))
 	}
 	sh.writeAnswer(&b, p.Answer)
 	fmt.Fprintf(&b, "\n%s\n%s\n", sh.paint.bold("Event, as received"), eventText(p))

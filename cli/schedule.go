@@ -83,7 +83,7 @@ func (sh *shell) printFailures(jobs []agent.JobInfo) error {
 			continue
 		}
 		text := fmt.Sprintf("%s failed at %s (%s): %s", plain(j.Job), minute(j.FailedAt), plain(j.Code), plain(j.Error))
-		if _, err := fmt.Fprintln(sh.out, sh.paint.red(wrap(text, tableWidth))); err != nil {
+		if _, err := fmt.Fprintln(sh.out, sh.paint.red(sh.beside(text, 0))); err != nil {
 			return err
 		}
 	}

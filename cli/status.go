@@ -81,7 +81,7 @@ func (sh *shell) checkStatus(c *urfave.Context) (err error) {
 
 func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	var b bytes.Buffer
-	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, beside(text, 12)) }
+	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, sh.beside(text, 12)) }
 
 	for i := range s.Conditions {
 		b.WriteString(sh.conditionText(&s.Conditions[i]))
@@ -114,7 +114,7 @@ func (sh *shell) printStatus(s agent.Status, now time.Time) error {
 	b.WriteString(sh.ledger("changes", "created", s.Changes.Created, changeTerms(s.Changes)))
 	for i := range s.Salvages {
 		b.WriteByte('\n')
-		b.WriteString(wrap("damage: "+sh.salvageText(&s.Salvages[i]), tableWidth) + "\n")
+		b.WriteString(sh.beside("damage: "+sh.salvageText(&s.Salvages[i]), 0) + "\n")
 	}
 	_, err := sh.out.Write(b.Bytes())
 	return err
@@ -137,7 +137,7 @@ func (sh *shell) conditionText(c *agent.Condition) string {
 	if c.Severity == "critical" {
 		paint = sh.paint.red
 	}
-	text := wrap(paint(c.Severity)+": "+sh.typed(plain(c.Text))+" ("+plain(c.Name)+")", tableWidth) + "\n"
+	text := sh.beside(paint(c.Severity)+": "+sh.typed(plain(c.Text))+" ("+plain(c.Name)+")", 0) + "\n"
 	for _, command := range c.Commands {
 		quoted := sh.typed("`" + plain(command) + "`")
 		text += "    " + quoted[1:len(quoted)-1] + "\n"
@@ -279,16 +279,26 @@ func (sh *shell) ledger(title, whole string, total uint64, terms []portion) stri
 	if off := balance(total, terms); off != 0 {
 		verdict = sh.paint.red(fmt.Sprintf("DOES NOT BALANCE, by %d: please report it", off))
 	}
-	return fmt.Sprintf("%-12s%s\n", title, beside(fmt.Sprintf("%s %s = %s: %s", count(total), whole, strings.Join(parts, " + "), verdict), 12))
+	return fmt.Sprintf("%-12s%s\n", title, sh.beside(fmt.Sprintf("%s %s = %s: %s", count(total), whole, strings.Join(parts, " + "), verdict), 12))
 }
 
-// beside wraps text that stands behind a margin.
-func beside(text string, margin int) string {
+// beside wraps text that stands behind a margin, for a terminal. Piped, it is one line.
+func (sh *shell) beside(text string, margin int) string {
+	if !sh.attached {
+		return text
+	}
 	return strings.ReplaceAll(wrap(text, tableWidth-margin), "\n", "\n"+strings.Repeat(" ", margin))
 }
 
-// wrap breaks text at spaces into lines of at most width characters.
+// wrap breaks text at spaces into lines of at most width characters. A command between backquotes stays whole,
+// whatever its width, so that it can be copied.
 func wrap(text string, width int) string {
+	const kept = "\x00" // a space that stays
+	parts := strings.Split(text, "`")
+	for i := 1; i+1 < len(parts); i += 2 {
+		parts[i] = strings.ReplaceAll(parts[i], " ", kept)
+	}
+	text = strings.Join(parts, "`")
 	var b strings.Builder
 	column := 0
 	for i, word := range strings.Fields(text) {
@@ -304,7 +314,7 @@ func wrap(text string, width int) string {
 		b.WriteString(word)
 		column += seen(word)
 	}
-	return b.String()
+	return strings.ReplaceAll(b.String(), kept, " ")
 }
 
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -151,9 +150,9 @@ func (sh *shell) printWaiting(list []store.UserChange, wide bool) error {
 	var b bytes.Buffer
 	b.WriteByte('\n')
 	for _, v := range list[:min(len(list), explained)] {
-		fmt.Fprintf(&b, "%s\n", hanging(plain(v.ID+" ("+v.State+"): "+v.Waits)))
+		fmt.Fprintf(&b, "%s\n", sh.hanging(plain(v.ID+" ("+v.State+"): "+v.Waits)))
 		if v.Answer != nil {
-			fmt.Fprintf(&b, "%s\n", hanging("last answer: "+answerText(v.Answer)+" "+plain(v.Answer.Body)))
+			fmt.Fprintf(&b, "%s\n", sh.hanging("last answer: "+answerText(v.Answer)+" "+plain(v.Answer.Body)))
 		}
 	}
 	if more := len(list) - explained; more > 0 {
@@ -166,10 +165,8 @@ func (sh *shell) printWaiting(list []store.UserChange, wide bool) error {
 // explained is how many changes of a user are explained at length.
 const explained = 20
 
-// hanging wraps a text to 80 columns, the lines below the first indented.
-func hanging(text string) string {
-	return "  " + strings.ReplaceAll(wrap(text, tableWidth-4), "\n", "\n    ")
-}
+// hanging indents a text, the lines below the first further.
+func (sh *shell) hanging(text string) string { return "  " + sh.beside(text, 4) }
 
 var waitingTable = []column{
 	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION"}, {title: "KIND"},

@@ -166,7 +166,11 @@ func (sh *shell) verifiedText(v *agent.VerifyStatus) string {
 		if !strings.Contains(why, v.Code) {
 			why = plain(v.Code) + ": " + why
 		}
-		parts = append(parts, sh.paint.red(plural(v.Failed, "computation")+" could not be verified")+" at "+v.FailedAt.Format("2006-01-02 15:04")+" UTC ("+why+")")
+		when := ""
+		if !v.FailedAt.Equal(v.At) {
+			when = " at " + v.FailedAt.Format("2006-01-02 15:04") + " UTC"
+		}
+		parts = append(parts, sh.paint.red(plural(v.Failed, "computation")+" could not be verified")+when+" ("+why+")")
 	}
 	if v.Compared > 0 || v.Failed == 0 {
 		parts = append(parts, sh.comparedText(v))

@@ -77,6 +77,7 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 			return c.report(ctx, err)
 		}
 	}
+	c.done.Already = traded && c.done.Listed == 0
 	return c.report(ctx, nil)
 }
 

@@ -75,6 +75,51 @@ func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []ID, read fun
 	return s.stillParked(ids)
 }
 
+// ForeseeAgain returns which of parked events ReadAgain would leave parked, and changes nothing.
+func (s *Store) ForeseeAgain(ids []ID, read func(*Event) *Event) (parked []ID, err error) {
+	for some := range slices.Chunk(ids, againRead) {
+		events, err := s.parkedEvents(some)
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range events {
+			if e != nil {
+				events[i] = read(e)
+			}
+		}
+		err = s.read(func(b *batch) error {
+			for i, e := range events {
+				if e == nil || b.wouldPark(e) {
+					parked = append(parked, some[i])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return parked, nil
+}
+
+// wouldPark reports whether applyEvent would park an event, as the state is now.
+func (b *batch) wouldPark(e *Event) bool {
+	if e.Fault != "" || e.Call == CallDelete || e.Class == ClassNone {
+		return e.Fault != ""
+	}
+	f, ambiguous := b.st.registry.find(e)
+	if ambiguous || b.st.registry.otherClass(f, e) != nil || b.overflows(f, e) {
+		return true
+	}
+	key, id := e.Key, e.ComputationID
+	if f != nil {
+		key, id = f.key, f.id
+	}
+	p := b.st.rules.For(key, id)
+	_, verdict := identifyUser(e, &p)
+	return verdict == identityParked && (f == nil || !f.former())
+}
+
 // parkedEvents copies the events that are parked under ids, in their order; nil stands for an id of anything else,
 // and for an event whose record is damaged.
 func (s *Store) parkedEvents(ids []ID) (events []*Event, err error) {

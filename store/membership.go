@@ -36,6 +36,7 @@ type MembershipReport struct {
 	Held      uint64 `json:"held"`    // of the computation, afterwards
 	Removed   uint64 `json:"removed"` // names of a computation that is forgotten: its own, its columns, cohort and list
 	Exited    uint64 `json:"exited"`  // exits of a computation that is forgotten: their times are, too
+	Already   bool   `json:"already"` // of an adoption: it came about before, and nothing of it is left to do
 	Tripped   bool   `json:"tripped"` // of a release or a discard: the guard was holding exits until then
 }
 
