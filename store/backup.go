@@ -20,6 +20,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -148,7 +149,7 @@ func (v *View) describe(tx *bolt.Tx, now time.Time) (BackupInfo, error) {
 	applied := number(meta.Get(metaApplied))
 	last := max(v.inbox.last(), applied)
 	return BackupInfo{
-		Format: backupFormat, StoreFormat: Format, Epoch: fmt.Sprintf("%08x", binary.BigEndian.Uint32(meta.Get(metaEpoch))), Made: now.UTC().Round(0),
+		Format: backupFormat, StoreFormat: Format, Epoch: fmt.Sprintf("%08x", binary.BigEndian.Uint32(meta.Get(boltfile.MetaEpoch))), Made: now.UTC().Round(0),
 		StateBytes: tx.Size(), Applied: applied, Last: last,
 		Received: l.events.Accepted + last - applied, Pending: l.changes.Pending, Users: l.users,
 	}, nil
@@ -282,7 +283,7 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 		return errors.Join(translate(err), os.Remove(f.Name()))
 	}
 	crashpoint.Reach(crashpoint.BackupNamed)
-	return syncDir(filepath.Dir(path))
+	return boltfile.SyncDir(filepath.Dir(path))
 }
 
 func replaceable(path string) error {

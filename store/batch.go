@@ -10,6 +10,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
 )
 
 // A batch is one transaction on state.db. Decisions are made in inbox order on users held in memory;
@@ -301,7 +303,7 @@ func (b *batch) flush() error {
 	b.put(meta, metaLedger, b.st.ledger.encode())
 	b.put(meta, metaApplied, numberKey(b.st.applied))
 	b.put(meta, metaClosed, numberKey(b.st.closed))
-	b.put(meta, metaSeal, metaSum(b.tx)) // last: it covers the others
+	b.put(meta, boltfile.MetaSeal, boltfile.Sum(b.tx)) // last: it covers the others
 	return b.err
 }
 

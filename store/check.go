@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -86,7 +87,7 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 		c.r.Bytes += fileSize(path)
 	}
 	c.total = 2 * c.r.Bytes
-	if err := guarded(func() error { return c.files(paths) }); err != nil {
+	if err := boltfile.Guard(func() error { return c.files(paths) }); err != nil {
 		if !errors.Is(err, wire.ErrDamaged) {
 			return nil, err
 		}
@@ -123,7 +124,7 @@ func (v *View) check(ctx context.Context, progress func(done, total int64), halt
 	for _, s := range segments {
 		if err == nil {
 			c.r.file = filepath.Base(s.path)
-			err = guarded(func() error { return c.segment(s) })
+			err = boltfile.Guard(func() error { return c.segment(s) })
 		}
 	}
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
 )
 
 // stocked is a store with something of everything: pending, in flight, parked, held, closed.
@@ -101,12 +103,12 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			l.changes.Pending++
 			l.changes.Created++
 			l.users--
-			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()), sealTx(tx))
+			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()), boltfile.Seal(tx))
 		}, "ledger: users"},
 		{"a law that is broken", func(tx *bolt.Tx) error {
 			l, err := decodeLedger(tx.Bucket(bucketMeta).Get(metaLedger))
 			l.events.Accepted++
-			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()), sealTx(tx))
+			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()), boltfile.Seal(tx))
 		}, "ledger: 8 events"},
 		{"a computation's members", func(tx *bolt.Tx) error {
 			k, v := first(tx.Bucket(bucketFields))

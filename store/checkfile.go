@@ -12,6 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
@@ -23,7 +24,7 @@ func dataFiles(dir string) (paths []string, err error) {
 	if paths, _, err = segmentFiles(dir); err != nil {
 		return nil, err
 	}
-	found, err := exists(filepath.Join(dir, stateFile))
+	found, err := boltfile.Exists(filepath.Join(dir, stateFile))
 	if found {
 		paths = append(paths, filepath.Join(dir, stateFile))
 	}
@@ -49,7 +50,7 @@ func (c *checker) files(paths []string) error {
 	state := paths[len(paths)-1]
 	epoch := uint32(0)
 	if c.r.file = stateFile; sound[state] {
-		db, err := openBolt(state, 0, true)
+		db, err := boltfile.Open(state, 0, true)
 		if err != nil {
 			return err
 		}
@@ -77,7 +78,7 @@ func (c *checker) files(paths []string) error {
 
 // epoch reads what a file says of itself; 0 when that does not hold.
 func (c *checker) epoch(db *bolt.DB) (uint32, error) {
-	epoch, err := fileEpoch(db)
+	epoch, err := boltfile.Epoch(db)
 	switch {
 	case errors.Is(err, wire.ErrDamaged):
 		c.r.find("frame", "%s: %v", c.r.file, err)
@@ -134,7 +135,7 @@ func (c *checker) pages(path string) (sound bool, err error) {
 	}
 	w.Run()
 	if sound = c.r.Faults == before; sound && known == 0 {
-		return false, notOurs(path)
+		return false, boltfile.NotOurs(path)
 	}
 	if sound && known < len(wanted) {
 		c.r.find("pages", "%s: %d of its %d buckets are there", c.r.file, known, len(wanted))
@@ -149,7 +150,7 @@ func containsName(names [][]byte, name []byte) bool {
 
 // lockToRead takes a file as a reader of bbolt's does, so that no agent writes to it meanwhile.
 func lockToRead(path string) (unlock func(), err error) {
-	return lockAsBolt(context.Background(), path, syscall.LOCK_SH, lockPatience(true), func(time.Duration) {})
+	return boltfile.Lock(context.Background(), path, syscall.LOCK_SH, boltfile.Patience(true), func(time.Duration) {})
 }
 
 // segment reads one file of the inbox: every record, and that none is missing up to what is there.

@@ -13,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/boltfile"
 )
 
 // Compaction writes state.db anew, without its free pages, while the store works on:
@@ -190,7 +191,7 @@ func (c *compaction) checkRoom() error {
 // begin makes the file, with the buckets, and has the writer trace what it touches.
 func (c *compaction) begin() (err error) {
 	os.Remove(c.path)
-	if c.to, err = openBolt(c.path, stateMmap, false); err != nil {
+	if c.to, err = boltfile.Open(c.path, stateMmap, false); err != nil {
 		return err
 	}
 	var names [][]byte
@@ -306,7 +307,7 @@ func (c *compaction) swap() (old *bolt.DB, err error) {
 	if old, err = c.takeName(); err != nil {
 		return nil, err
 	}
-	if err := syncDir(c.s.dir); err != nil {
+	if err := boltfile.SyncDir(c.s.dir); err != nil {
 		return old, fmt.Errorf("sync the data directory: %w", err)
 	}
 	crashpoint.Reach(crashpoint.CompactionSwapped)

@@ -13,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -49,7 +50,7 @@ var (
 
 func epochsIn(tx *bolt.Tx) epochs {
 	meta := tx.Bucket(bucketMeta)
-	list := epochs{{0, binary.BigEndian.Uint32(meta.Get(metaEpoch))}}
+	list := epochs{{0, binary.BigEndian.Uint32(meta.Get(boltfile.MetaEpoch))}}
 	for v := meta.Get(metaEpochs); len(v) >= 12; v = v[12:] {
 		list = append(list, epochFrom{binary.BigEndian.Uint64(v), binary.BigEndian.Uint32(v[8:])})
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
 )
 
 // idsOf lists the ids of the changes of a user that b knows, pending or closed.
@@ -156,7 +158,7 @@ func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 func (s *Store) crash(t *testing.T) {
 	t.Helper()
 	s.inbox.close()
-	must(t, errors.Join(s.db.Close(), s.watch.close(), s.place.held.Close(), dropLock(s.lock)))
+	must(t, errors.Join(s.db.Close(), s.watch.close(), s.place.held.Close(), boltfile.Unlock(s.lock)))
 }
 
 // TestAKillRightAfterTheStartReusesNoChangeID: the new epoch of files that were copied back was written by the first

@@ -12,6 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -214,8 +215,8 @@ func (s *Store) eraseSegment(ctx context.Context, g *segment) (erased uint64, er
 		return 0, err
 	}
 	temporary := g.path + ".new"
-	err = fillFile(temporary, func(db *bolt.DB) error {
-		if err := initFile(db, s.inbox.epoch, bucketRecords); err != nil {
+	err = boltfile.Fill(temporary, func(db *bolt.DB) error {
+		if err := boltfile.Init(db, s.inbox.epoch, bucketRecords); err != nil {
 			return err
 		}
 		if _, err := s.eraseChunks(ctx, g, db); err != nil {
@@ -235,7 +236,7 @@ func (s *Store) eraseSegment(ctx context.Context, g *segment) (erased uint64, er
 	if err := s.inbox.exchange(g, db, temporary); err != nil {
 		return 0, err
 	}
-	return erased, syncDir(s.dir)
+	return erased, boltfile.SyncDir(s.dir)
 }
 
 // exchange puts the file at path, which db is, in the place of a segment's, unless the segment was pruned
@@ -407,7 +408,7 @@ func (b *batch) forgetDamaged(u *user) {
 
 // removeHalfErased removes what a crash left of a file that was being written anew.
 func (s *Store) removeHalfErased() {
-	half, _ := named(s.dir, "inbox-*.db.new")
+	half, _ := boltfile.Named(s.dir, "inbox-*.db.new")
 	for _, path := range half {
 		os.Remove(path)
 	}

@@ -7,6 +7,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
@@ -134,10 +135,10 @@ func (g *gleaner) takeMeta(e *boltpage.Element) {
 // epoch returns the epoch that the file says, 0 if that cannot be relied on.
 func (g *gleaner) epoch() uint32 {
 	sum := uint32(0)
-	for _, k := range [][]byte{metaEpoch, metaFormat} { // in the order of their keys, as metaSum
+	for _, k := range [][]byte{boltfile.MetaEpoch, boltfile.MetaFormat} { // in the order of their keys, as metaSum
 		sum = wire.Checksum(wire.Checksum(sum, k), g.meta[string(k)])
 	}
-	if e := g.meta[string(metaEpoch)]; len(e) == 4 && bytes.Equal(g.meta[string(metaSeal)], binary.BigEndian.AppendUint32(nil, sum)) {
+	if e := g.meta[string(boltfile.MetaEpoch)]; len(e) == 4 && bytes.Equal(g.meta[string(boltfile.MetaSeal)], binary.BigEndian.AppendUint32(nil, sum)) {
 		return binary.BigEndian.Uint32(e)
 	}
 	return 0

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/boltfile"
 )
 
 // inbox is the chain of segments that received records go through, in order. Whoever has the turn
@@ -304,7 +305,7 @@ func (in *inbox) write(group []*appendRequest) error {
 			newest = receiptOf(f, newest)
 		}
 	}
-	if err = guarded(func() error { in.buf, err = s.write(first, group, in.buf); return err }); err != nil {
+	if err = boltfile.Guard(func() error { in.buf, err = s.write(first, group, in.buf); return err }); err != nil {
 		return fmt.Errorf("write the inbox: %w", err)
 	}
 	if count == 0 { // a probe
@@ -348,7 +349,7 @@ func (in *inbox) newest() (*segment, error) {
 	}
 	in.mu.Lock() // nobody reads it meanwhile
 	defer in.mu.Unlock()
-	if err := guarded(s.withdraw); err != nil {
+	if err := boltfile.Guard(s.withdraw); err != nil {
 		return nil, fmt.Errorf("write the inbox: %w", err)
 	}
 	return s, nil

@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 )
 
@@ -121,7 +122,7 @@ func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
 // saysNewer finds a format that this program does not know, whose commits are not its to judge.
 func saysNewer(meta []boltpage.Element) bool {
 	return slices.ContainsFunc(meta, func(e boltpage.Element) bool {
-		return bytes.Equal(e.Key, metaFormat) && len(e.Value) == 4 && binary.BigEndian.Uint32(e.Value) > Format
+		return bytes.Equal(e.Key, boltfile.MetaFormat) && len(e.Value) == 4 && binary.BigEndian.Uint32(e.Value) > Format
 	})
 }
 
@@ -181,7 +182,7 @@ func (s *segment) withdraw() error {
 
 // openSegmentFile opens an inbox file; who writes to it flushes by segment.flush.
 func openSegmentFile(path string, readOnly bool) (*bolt.DB, error) {
-	db, err := openBolt(path, segmentMmap, readOnly)
+	db, err := boltfile.Open(path, segmentMmap, readOnly)
 	if err == nil {
 		db.NoSync = !readOnly
 	}

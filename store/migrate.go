@@ -11,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/boltfile"
 )
 
 // An upgrade that changes how things are kept raises Format by one and adds the step that leads there.
@@ -58,10 +59,10 @@ func migrate(db *bolt.DB, steps []migration, log *slog.Logger) error {
 				return fmt.Errorf("to format %d: %w", int(format)+i+1, err)
 			}
 		}
-		if err := tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, latest)); err != nil {
+		if err := tx.Bucket(bucketMeta).Put(boltfile.MetaFormat, binary.BigEndian.AppendUint32(nil, latest)); err != nil {
 			return err
 		}
-		if err := sealTx(tx); err != nil {
+		if err := boltfile.Seal(tx); err != nil {
 			return err
 		}
 		crashpoint.Reach(crashpoint.MigrationWritten)
@@ -112,7 +113,7 @@ func copyFile(db *bolt.DB, path string) error {
 		err = os.Rename(temporary, path)
 	}
 	if err == nil {
-		return syncDir(filepath.Dir(path))
+		return boltfile.SyncDir(filepath.Dir(path))
 	}
 	os.Remove(temporary)
 	return translate(err)
@@ -130,10 +131,10 @@ func syncFile(path string) error {
 func fileFormat(db *bolt.DB) (format uint32, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		if meta == nil || len(meta.Get(metaFormat)) != 4 {
-			return notOurs(db.Path())
+		if meta == nil || len(meta.Get(boltfile.MetaFormat)) != 4 {
+			return boltfile.NotOurs(db.Path())
 		}
-		format = binary.BigEndian.Uint32(meta.Get(metaFormat))
+		format = binary.BigEndian.Uint32(meta.Get(boltfile.MetaFormat))
 		return nil
 	})
 	return format, err

@@ -17,6 +17,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/boltfile"
 )
 
 // TestEveryFormatHasTheStepThatLeadsThere, and a store of it that opens for ever.
@@ -41,7 +42,7 @@ func stateFileOf(t *testing.T) string {
 
 func withState(t *testing.T, path string, do func(db *bolt.DB)) {
 	t.Helper()
-	db, err := openBolt(path, 0, false)
+	db, err := boltfile.Open(path, 0, false)
 	must(t, err)
 	defer db.Close()
 	do(db)

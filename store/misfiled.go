@@ -8,6 +8,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
 )
 
 // The files of the inbox follow one another: each begins behind the last record of those before it. A copy of one
@@ -73,7 +75,7 @@ func (s *Store) setAside(e *fileRange) error {
 	kept := keptName(e.path, "copy", time.Now().UTC())
 	err := os.Rename(e.path, filepath.Join(s.dir, kept))
 	if err == nil {
-		err = syncDir(s.dir)
+		err = boltfile.SyncDir(s.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("set %s aside, whose records are in other files or applied: move it out of %s: %w", e.name(), s.dir, err)
@@ -130,7 +132,7 @@ func runsIn(path string) (runs []RecordRange, err error) {
 		return nil, err
 	}
 	defer seg.db.Close()
-	err = guarded(func() error {
+	err = boltfile.Guard(func() error {
 		return seg.db.View(func(tx *bolt.Tx) error {
 			return tx.Bucket(bucketRecords).ForEach(func(k, chunk []byte) error {
 				first, n := number(k), uint64(0)

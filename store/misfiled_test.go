@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"personasync/store/internal/boltfile"
 )
 
 // copyInbox puts a copy of one file of the inbox beside it, under another number.
@@ -168,10 +170,10 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, stateFile), body, 0o600)))
 		}, []string{"inbox-00000001.db is of another store than state.db", "personasync db restore FILE"}},
 		"another program's": {func(t *testing.T, dir string) {
-			db, err := openBolt(segmentPath(dir, 4), 0, false)
+			db, err := boltfile.Open(segmentPath(dir, 4), 0, false)
 			must(t, err)
-			must(t, errors.Join(initFile(db, 1), db.Close()))
-			db, err = openBolt(segmentPath(dir, 5), 0, false)
+			must(t, errors.Join(boltfile.Init(db, 1), db.Close()))
+			db, err = boltfile.Open(segmentPath(dir, 5), 0, false)
 			must(t, errors.Join(err, db.Close()))
 		}, []string{"inbox-0000000", "move it out of"}},
 		"two that changed their names": {func(t *testing.T, dir string) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"personasync/store/internal/boltfile"
 )
 
 // A process goes on writing to a file that was moved or removed: what it writes there the next start does not
@@ -206,7 +208,7 @@ func (s *Store) keepLock() error {
 	}
 	s.log.Warn("the lock file was removed while the agent runs; it was made again", "file", filepath.Join(s.dir, lockFile))
 	s.lock, lock = lock, s.lock
-	return dropLock(lock)
+	return boltfile.Unlock(lock)
 }
 
 // watchPlace compares until the store closes.

@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
@@ -246,7 +247,7 @@ func (q *quarry) takePlain(path []string, bucket string, k, v []byte) bool {
 	return false
 }
 
-var metaKeys = [][]byte{metaFormat, metaEpoch, metaSeal, metaApplied, metaLedger, metaRules, metaSalt, metaFlight, metaClosed, metaSalvage, metaNotices, metaRefusals, metaEpochs, metaHome}
+var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, metaApplied, metaLedger, metaRules, metaSalt, metaFlight, metaClosed, metaSalvage, metaNotices, metaRefusals, metaEpochs, metaHome}
 
 func isMetaKey(k []byte) bool {
 	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })

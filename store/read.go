@@ -16,6 +16,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -33,7 +34,7 @@ type View struct {
 // OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
 // no store in dir, and ErrInUse when an agent holds it.
 func OpenReadOnly(dir string) (v *View, err error) {
-	if err := guarded(func() error { v, err = openReadOnly(dir); return err }); err != nil {
+	if err := boltfile.Guard(func() error { v, err = openReadOnly(dir); return err }); err != nil {
 		return nil, err
 	}
 	return v, nil
@@ -41,18 +42,18 @@ func OpenReadOnly(dir string) (v *View, err error) {
 
 func openReadOnly(dir string) (*View, error) {
 	path := filepath.Join(dir, stateFile)
-	found, err := exists(path)
+	found, err := boltfile.Exists(path)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("open the data directory: %w", err)
 	}
 	if err != nil || !found {
 		return nil, errors.Join(ErrNoData, err)
 	}
-	db, err := openBolt(path, 0, true)
+	db, err := boltfile.Open(path, 0, true)
 	if err != nil {
 		return nil, err
 	}
-	epoch, err := fileEpoch(db)
+	epoch, err := boltfile.Epoch(db)
 	if err == nil {
 		err = checkMigrated(db)
 	}
@@ -81,7 +82,7 @@ func (v *View) LastRecord() uint64 { return v.inbox.last() }
 // look runs one read transaction. A damaged page is an error like any other; a store that was closed is
 // ErrClosed.
 func (v *View) look(f func(tx *bolt.Tx) error) error {
-	err := guarded(func() error { return v.db.View(f) })
+	err := boltfile.Guard(func() error { return v.db.View(f) })
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}

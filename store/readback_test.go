@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"personasync/store/internal/boltfile"
 )
 
 // failing ends the transaction it rides in with an error, after everything was applied and written.
@@ -20,7 +22,7 @@ func failing(then func()) *command {
 // unreadable puts a file that cannot be read in the place of the state, until mended is called.
 func (b *bench) unreadable() (mended func()) {
 	b.Helper()
-	closed, err := openBolt(filepath.Join(b.dir, "closed.db"), 0, false)
+	closed, err := boltfile.Open(filepath.Join(b.dir, "closed.db"), 0, false)
 	must(b, err)
 	must(b, closed.Close())
 	was := b.db.replace(closed)

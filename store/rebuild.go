@@ -6,6 +6,8 @@ import (
 	"log/slog"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
 )
 
 // A rebuilder makes a state whole again from the entries that were saved of it. What follows from
@@ -101,7 +103,7 @@ func (r *rebuilder) addMisfits() error {
 		if err := tx.Bucket(bucketMeta).Put(metaClosed, numberKey(r.newest)); err != nil {
 			return err
 		}
-		return sealTx(tx)
+		return boltfile.Seal(tx)
 	})
 }
 

@@ -14,9 +14,14 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
+
+// ErrUnsalvageable is about a file of which nothing can be saved: a restart does not help. An
+// operator must decide.
+var ErrUnsalvageable = errors.New("the data is damaged")
 
 // A start after an unclean stop reads the files before it trusts them: in a child process, because a
 // damaged page can kill the reader past every recover. What is damaged is salvaged: kept aside, and
@@ -70,12 +75,12 @@ func (s *Store) open(start context.Context) (err error) {
 	if err := s.inspect(start, why); err != nil {
 		return err
 	}
-	err = guarded(s.openFiles)
+	err = boltfile.Guard(s.openFiles)
 	if looksDamaged(err) && why == "" {
 		if err := s.inspect(start, err.Error()); err != nil {
 			return err
 		}
-		err = guarded(s.openFiles)
+		err = boltfile.Guard(s.openFiles)
 	}
 	if err != nil {
 		return err
@@ -102,7 +107,7 @@ func (s *Store) awaitReaders(start context.Context) error {
 	}
 	next := readerNoted
 	for _, path := range paths {
-		unlock, err := lockAsBolt(start, path, syscall.LOCK_EX, readerPatience, func(since time.Duration) {
+		unlock, err := boltfile.Lock(start, path, syscall.LOCK_EX, readerPatience, func(since time.Duration) {
 			if since > next {
 				next += readerNotedAt
 				s.log.Warn("another process reads the files, a backup perhaps: the start waits for it", "file", filepath.Base(path), "for", since.Round(time.Second).String())
@@ -291,7 +296,7 @@ func (r *CheckReport) faultsOf(path string) (list []string) {
 
 // salvage saves what is left of one file.
 func (s *Store) salvage(path string, faults []string) (report *Salvage, err error) {
-	err = guarded(func() error {
+	err = boltfile.Guard(func() error {
 		if filepath.Base(path) != stateFile {
 			report, err = s.salvageSegment(path, faults)
 			return err
@@ -327,13 +332,13 @@ func (s *Store) readableInbox() (list []*segment, epoch uint32, err error) {
 
 // record keeps what was salvaged of the inbox in the state, which is sound by now.
 func (s *Store) record(reports []*Salvage) error {
-	db, err := openBolt(filepath.Join(s.dir, stateFile), 0, false)
+	db, err := boltfile.Open(filepath.Join(s.dir, stateFile), 0, false)
 	if err != nil {
 		return err
 	}
 	for _, r := range reports {
 		if r.File != stateFile { // that has it since it was made
-			err = errors.Join(err, guarded(func() error { return addSalvage(db, r) }))
+			err = errors.Join(err, boltfile.Guard(func() error { return addSalvage(db, r) }))
 		}
 	}
 	return errors.Join(err, db.Close())
@@ -367,7 +372,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	case own == 0 && epoch == 0:
 		return nil, fmt.Errorf("%w: neither it nor %s says which store they belong to: restore a backup with `personasync db restore FILE`", ErrUnsalvageable, stateFile)
 	}
-	if err := initFile(db, max(epoch, own), bucketRecords); err != nil {
+	if err := boltfile.Init(db, max(epoch, own), bucketRecords); err != nil {
 		return nil, err
 	}
 	report.EdgeLost = g.torn && !g.certain
@@ -425,13 +430,13 @@ func (s *Store) stateKnows() (epoch uint32, applied uint64) {
 	if glanceAt(path) != nil {
 		return 0, 0
 	}
-	db, err := openBolt(path, 0, true)
+	db, err := boltfile.Open(path, 0, true)
 	if err != nil {
 		return 0, 0
 	}
 	defer db.Close()
-	err = guarded(func() (err error) {
-		if epoch, err = fileEpoch(db); err != nil {
+	err = boltfile.Guard(func() (err error) {
+		if epoch, err = boltfile.Epoch(db); err != nil {
 			return err
 		}
 		return db.View(func(tx *bolt.Tx) error {
@@ -451,7 +456,7 @@ func (s *Store) removeLeftovers() {
 	os.Remove(filepath.Join(s.dir, stateFile+".new"))
 	s.removeHalfErased()
 	os.RemoveAll(filepath.Join(s.dir, restoreDir))
-	if aside, _ := named(s.dir, replacedPattern); len(aside) > 0 {
+	if aside, _ := boltfile.Named(s.dir, replacedPattern); len(aside) > 0 {
 		s.log.Warn("an interrupted restore left the files it replaced: remove them when you are content", "dirs", aside)
 		s.finishRestore(aside[len(aside)-1])
 	}

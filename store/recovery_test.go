@@ -20,6 +20,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
@@ -177,7 +178,7 @@ func TestAProcessThatChecksFilesStartsNoOther(t *testing.T) {
 	if _, err := CheckInChild(t.Context(), exec.Command("touch", mark)); err == nil {
 		t.Error("no error")
 	}
-	if found, _ := exists(mark); found {
+	if found, _ := boltfile.Exists(mark); found {
 		t.Error("it did")
 	}
 }
@@ -290,7 +291,7 @@ func TestNewerFilesAreRefusedByName(t *testing.T) {
 			db, err := bolt.Open(filepath.Join(dir, name), 0o600, nil)
 			must(t, err)
 			must(t, db.Update(func(tx *bolt.Tx) error {
-				return firstError(tx.Bucket(bucketMeta).Put(metaFormat, []byte{0, 0, 0, Format + 1}), sealTx(tx))
+				return firstError(tx.Bucket(bucketMeta).Put(boltfile.MetaFormat, []byte{0, 0, 0, Format + 1}), boltfile.Seal(tx))
 			}))
 			must(t, db.Close())
 			_, err = Open(dir, Options{Log: slog.New(slog.DiscardHandler)})

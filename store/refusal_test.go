@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
 )
 
 // TestRefusalsKeepWhatAnOlderProgramCounted: it counted them in the ledger alone.
@@ -24,7 +26,7 @@ func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
 			t.Errorf("the ledger counts %d refused", l.rejected)
 		}
 		l.rejected += 7
-		return firstError(err, meta.Put(metaLedger, l.encode()), sealTx(tx))
+		return firstError(err, meta.Put(metaLedger, l.encode()), boltfile.Seal(tx))
 	}))
 	must(t, db.Close())
 	b.Store = nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/boltfile"
 )
 
 // A restore builds the store next to what is there, has it apply what the backup's inbox holds, checks
@@ -58,7 +59,7 @@ func Restore(ctx context.Context, path, dir string, progress func(done, total in
 	if err != nil {
 		return r, fmt.Errorf("%w: stop the agent first", err)
 	}
-	defer dropLock(lock)
+	defer boltfile.Unlock(lock)
 	if ownName(dir, path) == restoreDir {
 		return r, fmt.Errorf("the backup %s lies in %s, where a restore builds the store: move it out of there first", path, restoreDir)
 	}
@@ -229,7 +230,7 @@ func (re *restoration) replace() error {
 	crashpoint.Reach(crashpoint.RestoreAside)
 	err := os.Rename(filepath.Join(re.staging, stateFile), state)
 	if err == nil {
-		err = syncDir(re.dir)
+		err = boltfile.SyncDir(re.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("put the restored state in place (what was there is in %s): %w", aside, err)
@@ -239,7 +240,7 @@ func (re *restoration) replace() error {
 	for _, path := range inboxes {
 		err = errors.Join(err, os.Rename(path, filepath.Join(aside, filepath.Base(path))))
 	}
-	if err = errors.Join(err, syncDir(re.dir)); err != nil {
+	if err = errors.Join(err, boltfile.SyncDir(re.dir)); err != nil {
 		return fmt.Errorf("move the old inbox aside (to %s): %w", aside, err)
 	}
 	crashpoint.Reach(crashpoint.RestoreMoved)

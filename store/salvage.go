@@ -12,6 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 )
 
@@ -94,7 +95,7 @@ func (s *Store) salvageState(epoch uint32, inbox []*segment, faults []string) (*
 	if err := q.dig(); err != nil {
 		return nil, fmt.Errorf("save what is left: %w", err)
 	}
-	if v := q.meta[string(metaFormat)]; len(v) == 4 && binary.BigEndian.Uint32(v) > Format && q.metaHolds() {
+	if v := q.meta[string(boltfile.MetaFormat)]; len(v) == 4 && binary.BigEndian.Uint32(v) > Format && q.metaHolds() {
 		return nil, fmt.Errorf("%w: %s is damaged, too: repair it with that version", ErrNewer, stateFile)
 	}
 	if q.written == 0 && len(q.meta) == 0 {
@@ -119,7 +120,7 @@ func (s *Store) salvageState(epoch uint32, inbox []*segment, faults []string) (*
 // knows of it before.
 func freshFile(path string, mmap int) (*bolt.DB, error) {
 	os.Remove(path + ".new")
-	db, err := openBolt(path+".new", mmap, false)
+	db, err := boltfile.Open(path+".new", mmap, false)
 	if err == nil {
 		db.NoSync = true
 	}
@@ -129,7 +130,7 @@ func freshFile(path string, mmap int) (*bolt.DB, error) {
 // settleMeta writes the meta of the new file from what was found of the old one's.
 func (q *quarry) settleMeta(inbox []*segment) error {
 	trusted := q.metaHolds()
-	if v := q.meta[string(metaEpoch)]; q.epoch == 0 && len(v) == 4 {
+	if v := q.meta[string(boltfile.MetaEpoch)]; q.epoch == 0 && len(v) == 4 {
 		q.epoch = binary.BigEndian.Uint32(v)
 	}
 	if q.epoch == 0 {
@@ -165,11 +166,11 @@ func (q *quarry) settleMeta(inbox []*segment) error {
 			keep(metaSalt, q.meta[string(metaSalt)], len(q.meta[string(metaSalt)]) == 16),
 			keep(metaSalvage, q.meta[string(metaSalvage)], json.Valid(q.meta[string(metaSalvage)])),
 			keep(metaEpochs, q.meta[string(metaEpochs)], len(q.meta[string(metaEpochs)])%12 == 0),
-			meta.Put(metaEpoch, binary.BigEndian.AppendUint32(nil, q.epoch)),
+			meta.Put(boltfile.MetaEpoch, binary.BigEndian.AppendUint32(nil, q.epoch)),
 			meta.Put(metaApplied, numberKey(q.position)),
 			meta.Put(metaClosed, numberKey(q.newest)),
 			meta.Put(metaFlight, numberKey(flight)),
-			sealTx(tx),
+			boltfile.Seal(tx),
 		)
 	})
 }
@@ -204,7 +205,7 @@ func (q *quarry) metaHolds() (holds bool) {
 				return err
 			}
 		}
-		holds = checkMeta(tx) == nil
+		holds = boltfile.Check(tx) == nil
 		return errRollback
 	})
 	return holds
@@ -224,7 +225,7 @@ func addSalvage(db *bolt.DB, report *Salvage) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(meta.Put(metaSalvage, text), sealTx(tx))
+		return errors.Join(meta.Put(metaSalvage, text), boltfile.Seal(tx))
 	})
 }
 
@@ -232,7 +233,7 @@ func addSalvage(db *bolt.DB, report *Salvage) error {
 func keptName(path, as string, at time.Time) string {
 	first := filepath.Base(path) + "." + as + "-" + at.Format("20060102T150405Z")
 	for n, name := 2, first; ; n++ {
-		if found, err := exists(filepath.Join(filepath.Dir(path), name)); !found && err == nil {
+		if found, err := boltfile.Exists(filepath.Join(filepath.Dir(path), name)); !found && err == nil {
 			return name
 		}
 		name = fmt.Sprintf("%s-%d", first, n)
@@ -249,7 +250,7 @@ func replaceDamaged(path, kept string) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return fmt.Errorf("put the saved file in its place: %w", err)
 	}
-	return syncDir(dir)
+	return boltfile.SyncDir(dir)
 }
 
 // Salvages returns what was salvaged from files that are still kept aside, oldest first.
@@ -264,7 +265,7 @@ func (v *View) Salvages() (list []Salvage, err error) {
 		return nil
 	})
 	for _, r := range all {
-		if found, _ := exists(filepath.Join(dir, r.KeptAs)); found {
+		if found, _ := boltfile.Exists(filepath.Join(dir, r.KeptAs)); found {
 			list = append(list, r)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
 )
 
 func TestSamplesSurviveARestart(t *testing.T) {
@@ -62,7 +64,7 @@ func sampleCount(t *testing.T, b *bench) int {
 func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
 	b := open(t, rules(SendBoth))
 	must(t, b.Store.Close())
-	db, err := openBolt(b.dir+"/"+stateFile, 0, false)
+	db, err := boltfile.Open(b.dir+"/"+stateFile, 0, false)
 	must(t, err)
 	must(t, db.Update(func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketSamples) }))
 	must(t, db.Close())

@@ -12,6 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -72,13 +73,13 @@ func segmentNumber(path string) (number uint64) {
 
 // segmentFiles lists the files of the inbox in dir, oldest first, and what is called like one and is none.
 func segmentFiles(dir string) (paths, strays []string, err error) {
-	names, err := named(dir, "inbox-*.db")
+	names, err := boltfile.Named(dir, "inbox-*.db")
 	for _, path := range names {
 		info, failed := os.Stat(path)
 		switch {
 		case failed == nil && info.Mode().IsRegular() && segmentNumber(path) > 0:
 			paths = append(paths, path)
-		case errors.Is(failed, fs.ErrNotExist) && !isLink(path): // removed a moment ago
+		case errors.Is(failed, fs.ErrNotExist) && !boltfile.IsLink(path): // removed a moment ago
 		case failed != nil && segmentNumber(path) > 0:
 			return nil, nil, fmt.Errorf("look at %s: %w", filepath.Base(path), failed)
 		default:
@@ -89,16 +90,11 @@ func segmentFiles(dir string) (paths, strays []string, err error) {
 	return paths, strays, err
 }
 
-func isLink(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.Mode()&fs.ModeSymlink != 0
-}
-
 // createSegment makes an empty segment that survives power loss.
 func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	path := segmentPath(dir, number)
-	err := createFile(path, func(db *bolt.DB) error {
-		if err := initFile(db, epoch, bucketRecords); err != nil {
+	err := boltfile.Create(path, func(db *bolt.DB) error {
+		if err := boltfile.Init(db, epoch, bucketRecords); err != nil {
 			return err // on a full disk: then there is no bucket to stamp
 		}
 		return db.Update(stampCommit)
@@ -129,13 +125,13 @@ func openSegment(path string, readOnly bool) (*segment, uint32, error) {
 		return nil, 0, err
 	}
 	var epoch uint32
-	if err := guarded(func() (err error) { epoch, err = fileEpoch(db); return err }); err != nil {
+	if err := boltfile.Guard(func() (err error) { epoch, err = boltfile.Epoch(db); return err }); err != nil {
 		db.Close()
 		return nil, 0, err
 	}
 	s := &segment{number: number, path: path, db: db}
 	if s.info, err = os.Stat(path); err == nil {
-		err = guarded(s.bounds)
+		err = boltfile.Guard(s.bounds)
 	}
 	if err != nil {
 		db.Close()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
 )
 
 // computations fills the gaps in the numbers, because rows, changes and lanes speak of them by number.
@@ -41,7 +43,7 @@ func (r *rebuilder) computations() error {
 				}
 			}
 		}
-		return sealTx(tx)
+		return boltfile.Seal(tx)
 	})
 }
 

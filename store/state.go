@@ -9,6 +9,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -26,7 +27,8 @@ var (
 	bucketMessages   = []byte("messages")
 	bucketTombstones = []byte("tombstones")
 	bucketSent       = []byte("sent")
-	bucketJobs       = []byte("jobs")
+	bucketJobs       = boltfile.BucketJobs
+	bucketMeta       = boltfile.BucketMeta
 	bucketRuns       = []byte("runs")
 	bucketSamples    = []byte("samples")
 	bucketVerdicts   = []byte("verdicts")
@@ -116,7 +118,7 @@ type state struct {
 	aboard   map[passenger]*boarding // everybody on a flight
 	wrecks   []uint64                // flights whose row is damaged
 	salt     []byte                  // of the tombstones
-	sweeping []*field                // whose waiting exits are being held: see guard.go
+	sweeping []*field                // whose waiting exits are being held: see massexit.go
 
 	jobNumbers map[string]uint32        // the same by name; nil until asked for
 	lanes      [2]map[uint32]*laneState // of the due index, by Road - 1; nil until asked for
@@ -143,7 +145,7 @@ func (st *state) job(lane uint32) string {
 
 // initState writes what a new state.db needs.
 func initState(db *bolt.DB, epoch uint32) error {
-	if err := initFile(db, epoch, stateBuckets...); err != nil {
+	if err := boltfile.Init(db, epoch, stateBuckets...); err != nil {
 		return err
 	}
 	return db.Update(func(tx *bolt.Tx) error {
@@ -156,7 +158,7 @@ func initState(db *bolt.DB, epoch uint32) error {
 		if err := meta.Put(metaSalt, salt); err != nil {
 			return err
 		}
-		return sealTx(tx)
+		return boltfile.Seal(tx)
 	})
 }
 
@@ -181,10 +183,10 @@ func loadCounted(tx *bolt.Tx) (*state, error) {
 
 func loadState(tx *bolt.Tx) (*state, error) {
 	meta := tx.Bucket(bucketMeta)
-	if err := checkMeta(tx); err != nil {
+	if err := boltfile.Check(tx); err != nil {
 		return nil, err
 	}
-	st := &state{epoch: binary.BigEndian.Uint32(meta.Get(metaEpoch)), epochs: epochsIn(tx), jobs: []string{""}}
+	st := &state{epoch: binary.BigEndian.Uint32(meta.Get(boltfile.MetaEpoch)), epochs: epochsIn(tx), jobs: []string{""}}
 	st.salt = append(st.salt, meta.Get(metaSalt)...)
 	st.home = append(st.home, meta.Get(metaHome)...)
 	st.applied = number(meta.Get(metaApplied))

@@ -22,12 +22,13 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
 // Errors a caller can tell apart.
 var (
-	ErrInUse    = errors.New("the data directory is in use by another process")
+	ErrInUse    = boltfile.ErrInUse
 	ErrNotFound = errors.New("nothing there")
 	ErrBusy     = errors.New("the inbox is full") // try again in a moment
 	ErrFull     = errors.New("the disk is full")
@@ -164,12 +165,12 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 	s.retention.Store(&o)
 	s.written = lastWritten(dir)
 	if s.place, err = newPlace(dir); err != nil {
-		_ = dropLock(lock)
+		_ = boltfile.Unlock(lock)
 		return nil, err
 	}
 	if err := s.open(o.Start); err != nil {
 		s.place.held.Close()
-		_ = dropLock(lock)
+		_ = boltfile.Unlock(lock)
 		return nil, err
 	}
 	s.damaged = s.noteRead
@@ -245,7 +246,7 @@ func (s *Store) openFiles() error {
 	s.applied.Store(s.state.applied)
 	s.arrive()
 	s.lookAround()
-	if err := guarded(s.recover); err != nil {
+	if err := boltfile.Guard(s.recover); err != nil {
 		inbox.close()
 		s.db.Close()
 		return err
@@ -257,7 +258,7 @@ func (s *Store) openFiles() error {
 // a new store: starting empty would forget every membership in silence.
 func (s *Store) openState() (epoch uint32, err error) {
 	path := filepath.Join(s.dir, stateFile)
-	found, err := exists(path)
+	found, err := boltfile.Exists(path)
 	if err != nil {
 		return 0, fmt.Errorf("look for the state: %w", err)
 	}
@@ -268,11 +269,11 @@ func (s *Store) openState() (epoch uint32, err error) {
 			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, stateFile)
 		}
 		s.tellOfBeginning()
-		if err := createFile(path, func(db *bolt.DB) error { return initState(db, rand.Uint32()|1) }); err != nil {
+		if err := boltfile.Create(path, func(db *bolt.DB) error { return initState(db, rand.Uint32()|1) }); err != nil {
 			return 0, roomless(err)
 		}
 	}
-	db, err := openBolt(path, stateMmap, false)
+	db, err := boltfile.Open(path, stateMmap, false)
 	if err != nil {
 		return 0, err
 	}
@@ -281,11 +282,11 @@ func (s *Store) openState() (epoch uint32, err error) {
 		s.db.Close()
 		return 0, err
 	}
-	err = guarded(func() error {
+	err = boltfile.Guard(func() error {
 		if err := migrate(db, migrations, s.log); err != nil {
 			return err
 		}
-		if epoch, err = fileEpoch(db); err != nil {
+		if epoch, err = boltfile.Epoch(db); err != nil {
 			return err
 		}
 		if err := s.addBuckets(); err != nil {
@@ -373,7 +374,7 @@ func (s *Store) Close() (err error) {
 			}
 		}
 		s.inbox.closeFiles()
-		err = errors.Join(err, s.closeState(), s.watch.ended(), s.place.held.Close(), dropLock(s.lock))
+		err = errors.Join(err, s.closeState(), s.watch.ended(), s.place.held.Close(), boltfile.Unlock(s.lock))
 	})
 	return err
 }

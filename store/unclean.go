@@ -13,6 +13,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -193,7 +194,7 @@ func isTrouble(err error) bool {
 // update is one write transaction on state.db. What bbolt does about a damaged page, which is to
 // panic, ends the writer and not the process: see Broken.
 func (s *Store) update(f func(tx *bolt.Tx) error) error {
-	err := guarded(func() error { return s.db.Update(f) })
+	err := boltfile.Guard(func() error { return s.db.Update(f) })
 	s.note(err)
 	return err
 }
@@ -206,7 +207,7 @@ func (s *Store) note(err error) {
 	s.watch.note(err)
 	if errors.Is(err, wire.ErrDamaged) {
 		s.brokenOnce.Do(func() {
-			s.log.Error("the files are damaged; start the agent again: it then saves what can be saved", "err", err, "stack", stackOf(err))
+			s.log.Error("the files are damaged; start the agent again: it then saves what can be saved", "err", err, "stack", boltfile.Stack(err))
 			close(s.broken)
 		})
 	}
@@ -217,16 +218,8 @@ func (s *Store) note(err error) {
 func (s *Store) noteRead(err error) {
 	s.watch.note(err)
 	s.unreadable.Do(func() {
-		s.log.Error("what is asked for is damaged; start the agent again, which then reads the files and saves what can be saved", "err", err, "stack", stackOf(err))
+		s.log.Error("what is asked for is damaged; start the agent again, which then reads the files and saves what can be saved", "err", err, "stack", boltfile.Stack(err))
 	})
-}
-
-// stackOf is where a panic came from that became an error.
-func stackOf(err error) string {
-	if f := new(fault); errors.As(err, &f) {
-		return string(f.stack)
-	}
-	return ""
 }
 
 // Broken is closed when damage was met at work. The store answers errors from then on; the next Open
