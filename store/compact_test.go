@@ -269,6 +269,106 @@ func settings(db *bolt.DB) string {
 	return text
 }
 
+// outrunning is a context under which the writer touches as many keys as it may each time that the compaction
+// looks up: it is faster than any copy. It ends the compaction when that looks up too often.
+type outrunning struct {
+	context.Context
+	trace *trace
+	looks int
+}
+
+func (w *outrunning) Err() error {
+	if w.looks++; w.looks > 10*rounds {
+		return context.DeadlineExceeded
+	}
+	if !w.trace.full() {
+		w.trace.merge(manySpots())
+	}
+	return w.Context.Err()
+}
+
+// manySpots is as many keys of users as a replay takes at a time.
+func manySpots() (spots []spot) {
+	for i := range swapSpots + 1000 {
+		spots = append(spots, spot{bucket: string(bucketRows), key: fmt.Sprint("somebody", i)})
+	}
+	return spots
+}
+
+// copying is a compaction that has copied everything and has the keys of a busy writer to copy again.
+func copying(t *testing.T, b *bench) *compaction {
+	t.Helper()
+	c := &compaction{s: b.Store, path: filepath.Join(b.dir, compactFile)}
+	must(t, c.begin())
+	must(t, c.copyAll(t.Context()))
+	c.trace.merge(manySpots())
+	return c
+}
+
+// TestAWriterThatOutrunsTheCopyIsHeldAtLast: under steady writes the compaction would never end.
+func TestAWriterThatOutrunsTheCopyIsHeldAtLast(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	c := copying(t, b)
+	w := &outrunning{Context: t.Context(), trace: c.trace}
+	if err := c.catchUp(w); err != nil || c.trace.length() > swapSpots {
+		t.Errorf("after %d looks: %v, %d keys are left", w.looks, err, c.trace.length())
+	}
+	if w.looks <= rounds {
+		t.Errorf("the writer was held after %d rounds already", w.looks)
+	}
+	must(t, c.abandon())
+	b.receive(event("ann", "vip", false, 2)) // the writer goes on
+	b.wantMembers("vip")
+}
+
+// TestACompactionIsCancelledWhileItCatchesUp, as by a stop, which does not wait for it.
+func TestACompactionIsCancelledWhileItCatchesUp(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	c := copying(t, b)
+	why := errors.New("the agent stops")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	if err := c.catchUp(ctx); !errors.Is(err, why) {
+		t.Errorf("it ended with %v", err)
+	}
+	must(t, c.abandon())
+	b.receive(event("ann", "vip", false, 2))
+	b.wantMembers("vip")
+}
+
+// TestACompactionThatFailsSaysSo, at each of its steps, and leaves the file that was: `user forget` promises that
+// nothing is left in it.
+func TestACompactionThatFailsSaysSo(t *testing.T) {
+	t.Run("the copy cannot be made", func(t *testing.T) {
+		b := open(t, rules(SendAttribute))
+		b.receive(event("ann", "vip", true, 1))
+		must(t, os.MkdirAll(filepath.Join(b.dir, compactFile, "in the way"), 0o700))
+		if r, err := b.Compact(t.Context(), nil); err == nil {
+			t.Errorf("it succeeded: %+v", r)
+		}
+		b.receive(event("ann", "vip", false, 2))
+		b.wantMembers("vip")
+	})
+	t.Run("what was written meanwhile cannot be followed", func(t *testing.T) {
+		b := open(t, rules(SendAttribute))
+		b.receive(event("ann", "vip", true, 1))
+		c := copying(t, b)
+		must(t, c.catchUp(t.Context()))
+		c.trace.merge([]spot{{}})
+		var old *bolt.DB
+		var err error
+		must(t, b.pauseWriter(func() { old, err = c.swap() }))
+		if old != nil || !errors.Is(err, errUntraced) {
+			t.Errorf("it took the state's place: %v, %v", old, err)
+		}
+		must(t, c.abandon())
+		b.receive(event("ann", "vip", false, 2))
+		b.wantMembers("vip")
+	})
+}
+
 func TestOneUpkeepAtATime(t *testing.T) {
 	b := open(t, rules(SendNone))
 	b.upkeep.Lock()

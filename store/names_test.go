@@ -2,8 +2,21 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
+
+// TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits: what helps is the whole of context.personas, and not fewer names.
+func TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits(t *testing.T) {
+	defer func(n int) { maxFields = n }(maxFields)
+	maxFields = 2
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 2, func(e *Event) { e.Space, e.ComputationID = "spa_2", "aud_2" }))
+	b.receive(event("ann", "vip", false, 3, func(e *Event) { e.Space, e.ComputationID = "", "" }))
+	if got := b.parkedReasons(); !slices.Equal(got, []string{"ambiguous_key"}) {
+		t.Errorf("parked for %q", got)
+	}
+}
 
 // TestNamesFromOutsideAreBounded: whoever has a write key could make a computation of every event, and
 // every look at the state reads all of them.

@@ -357,6 +357,30 @@ func TestAStartWaitsForABackupOfTheFiles(t *testing.T) {
 	must(t, <-opened)
 }
 
+// TestAStartThatIsStoppedOpensNoFilesThatAreRead: else it would write to what a backup copies.
+func TestAStartThatIsStoppedOpensNoFilesThatAreRead(t *testing.T) {
+	t.Parallel()
+	b := open(t, rules(SendNone))
+	b.receive(event("ann", "vip", true, 1))
+	must(t, b.Store.Close())
+	v, err := OpenReadOnly(b.dir)
+	must(t, err)
+	defer v.Close()
+	why := errors.New("the agent stops")
+	start, stop := context.WithCancelCause(t.Context())
+	stop(why)
+	s, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler), Start: start})
+	if err == nil {
+		must(t, s.Close())
+	}
+	if !errors.Is(err, why) {
+		t.Errorf("the start ended with %v", err)
+	}
+	if _, err := v.User("ann"); err != nil {
+		t.Errorf("the reader cannot go on: %v", err)
+	}
+}
+
 // journal is a log that may be read while it is written.
 type journal struct {
 	mu   sync.Mutex

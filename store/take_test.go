@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -102,6 +103,33 @@ func (b *bench) measure(do func(x *batch)) effort {
 }
 
 // Who is skipped, or passed over, stays in the outbox, and nobody behind them waits for it.
+// TestAnAttributeThatIsOnlySaidToWaitIsSaidSoOnce: the row and the user's index disagree, as after damage. The
+// user's other changes leave, and the index is put right.
+func TestAnAttributeThatIsOnlySaidToWaitIsSaidSoOnce(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 1))
+	b.drain()
+	b.receive(event("ann", "gold", true, 2))
+	saidToWait := func(change func(h *head, number uint32)) {
+		must(t, b.run(t.Context(), func(x *batch) error {
+			u := x.user("ann")
+			change(u.head, x.st.registry.byKey["vip"][0].number)
+			u.dirty = true
+			return nil
+		}, nil))
+	}
+	saidToWait(func(h *head, number uint32) { h.setPending(number, true) })
+	b.said()
+	b.drain()
+	b.wantSaid("ann.gold=true")
+	saidToWait(func(h *head, number uint32) {
+		if slices.Contains(h.pendingFields(nil), number) {
+			t.Error("it is still said to wait")
+		}
+	})
+	b.balance()
+}
+
 func TestTakeGoesOnBehindWhoIsSkipped(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	must(t, b.Append(context.Background(), event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("cid", "vip", true, 1)))
