@@ -22,6 +22,7 @@ type moengage struct {
 	cohorts    map[string]string   // user.key -> whether the user is in
 	lists      map[string]string   // likewise
 	events     map[string][]string // user -> change ids with their transition, in order of arrival
+	retried    map[string]bool     // users of whom something was parked: their events may come in another order
 	guarded    bool                // a held exit goes when it may: then events are in order for each user and audience
 }
 
@@ -298,6 +299,9 @@ func compare(t *testing.T, b *bench, send Channels, model map[string]*word, them
 		}
 	}
 	for user, ids := range them.events {
+		if them.retried[user[:5]] {
+			continue
+		}
 		seen := map[string]bool{}
 		var once []ID
 		for _, line := range ids {
