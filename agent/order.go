@@ -149,7 +149,7 @@ func (f files) open(ctx context.Context, command string, do func(*store.Store) e
 	if err != nil {
 		return f.explain(err)
 	}
-	if err = s.Applied(ctx); err == nil {
+	if err = s.CaughtUp(ctx); err == nil {
 		err = do(s)
 	}
 	return errors.Join(err, s.Close())

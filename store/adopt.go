@@ -36,7 +36,7 @@ func (f *field) gone() bool { return f.heard&goneMark != 0 }
 
 // Adopt has the computation id continue the audience key. Cut short, it is simply given again.
 func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
-	if err := s.caughtUp(ctx); err != nil {
+	if err := s.CaughtUp(ctx); err != nil {
 		return r, err
 	}
 	c := &commission{s: s, o: &order{verb: orderAdopt, received: time.Now()}, dry: dryRun}

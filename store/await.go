@@ -97,8 +97,8 @@ func (s *Store) cutShort(onDisk extent, err error) error {
 	return fmt.Errorf("%w: nothing was done; %sgive the order again", err, room)
 }
 
-// caughtUp waits for what was received before an order, which it is to be compared with.
-func (s *Store) caughtUp(ctx context.Context) error { return s.cutShort(orderAbsent, s.Applied(ctx)) }
+// CaughtUp is Applied for an order that is still to be begun: its error says that nothing was done, and what to do.
+func (s *Store) CaughtUp(ctx context.Context) error { return s.cutShort(orderAbsent, s.Applied(ctx)) }
 
 // carriedOut waits for an order that is on disk.
 func (s *Store) carriedOut(ctx context.Context) error { return s.cutShort(orderWhole, s.Applied(ctx)) }

@@ -51,7 +51,7 @@ func (s *Store) commission(ctx context.Context, key string, o *order, create, dr
 // meet finds what is known of a computation once all is applied that was acknowledged: an event may be the
 // first that is heard of it.
 func (s *Store) meet(ctx context.Context, c *commission, key string) error {
-	if err := s.caughtUp(ctx); err != nil {
+	if err := s.CaughtUp(ctx); err != nil {
 		return err
 	}
 	return s.read(func(b *batch) error {

@@ -48,7 +48,7 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 	if user == "" || len(user) > MaxUserID {
 		return r, fmt.Errorf("an id has 1 to %d bytes", MaxUserID)
 	}
-	if err := s.caughtUp(ctx); err != nil {
+	if err := s.CaughtUp(ctx); err != nil {
 		return r, err
 	}
 	now := s.now()

@@ -22,7 +22,7 @@ var ErrHeardOf = errors.New("an event named it meanwhile, so it stays")
 // Remove removes the computation of a key or an id that has no members and nothing pending, held or parked,
 // with its columns; or else the forwarded trait of a name.
 func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r MembershipReport, err error) {
-	if err := s.caughtUp(ctx); err != nil {
+	if err := s.CaughtUp(ctx); err != nil {
 		return r, err
 	}
 	o := &order{verb: orderForget, received: time.Now()}

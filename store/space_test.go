@@ -295,7 +295,8 @@ func TestOrdersOnAFullDiskSaySo(t *testing.T) {
 	b.receive(event("member", "vip", true, 1), event("parked", "vip", true, 1, unusable))
 	parked := b.ids(StateParked)
 	orders := map[string]func(context.Context) error{
-		"forget a user": func(ctx context.Context) error { _, err := b.Forget(ctx, "member"); return err },
+		"stop waiting for those before it": b.CaughtUp,
+		"forget a user":                    func(ctx context.Context) error { _, err := b.Forget(ctx, "member"); return err },
 		"import": func(ctx context.Context) error {
 			_, err := b.Import(ctx, Import{Key: "vip", AsOf: time.Now(), Users: users("member")})
 			return err
