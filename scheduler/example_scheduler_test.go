@@ -1,0 +1,55 @@
+package scheduler_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"personasync/scheduler"
+)
+
+// ledger keeps runs in memory. The agent keeps them in its store, so that it knows after a restart what it
+// missed.
+type ledger map[string]scheduler.Run
+
+func (l ledger) Runs() (list []scheduler.Run, err error) {
+	for _, r := range l {
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+func (l ledger) Record(_ context.Context, r scheduler.Run) error {
+	l[r.Job] = r
+	return nil
+}
+
+// A job runs at the times of its schedule, and when it is triggered.
+func ExampleScheduler() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	yearly, err := scheduler.Parse("@yearly", time.UTC)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	kept := ledger{}
+	s := scheduler.New(slog.New(slog.DiscardHandler), kept, scheduler.Job{
+		Name: "flush", Schedule: yearly,
+		Do: func(context.Context, time.Time) error {
+			fmt.Println("the job runs")
+			stop()
+			return nil
+		},
+	})
+	fmt.Println("triggered:", s.Trigger("flush"))
+	if err := s.Run(ctx); err != nil { // returns once ctx is done and no job runs
+		fmt.Println(err)
+	}
+	fmt.Println("failed:", kept["flush"].Failed)
+	// Output:
+	// triggered: true
+	// the job runs
+	// failed: 0
+}
