@@ -92,14 +92,6 @@ func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, tota
 	return v.backup(ctx, w, progress, untilDone)
 }
 
-func onDiskAt(path string) int64 {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return onDisk(info)
-}
-
 func (v *View) backup(ctx context.Context, w io.Writer, progress func(done, total int64), halt func() error) (r BackupReport, err error) {
 	begun := time.Now()
 	out := &backupWriter{ctx: ctx, halt: halt, to: w, progress: progress}

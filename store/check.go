@@ -84,7 +84,7 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 	}
 	c := newChecker(ctx, &CheckReport{Pages: true}, progress)
 	for _, path := range paths {
-		c.r.Bytes += fileSize(path)
+		c.r.Bytes += boltfile.Size(path)
 	}
 	c.total = 2 * c.r.Bytes
 	if err := boltfile.Guard(func() error { return c.files(paths) }); err != nil {
@@ -139,13 +139,6 @@ func newChecker(ctx context.Context, r *CheckReport, progress func(done, total i
 	return &checker{ctx: ctx, halt: untilDone, progress: progress, r: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
 }
 
-// list is the chain as it is now.
-func (in *inbox) list() []*segment {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	return slices.Clone(in.segments)
-}
-
 // checker is one check.
 type checker struct {
 	ctx         context.Context
@@ -176,8 +169,8 @@ func (c *checker) measure(v *View, segments []*segment) (total int64) {
 		c.r.Bytes, total = size, live
 	}
 	for _, s := range segments {
-		c.r.Bytes += fileSize(s.path)
-		total += fileSize(s.path)
+		c.r.Bytes += boltfile.Size(s.path)
+		total += boltfile.Size(s.path)
 	}
 	return total
 }

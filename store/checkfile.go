@@ -45,7 +45,7 @@ func (c *checker) files(paths []string) error {
 		if err != nil {
 			return err
 		}
-		c.tell(fileSize(path))
+		c.tell(boltfile.Size(path))
 	}
 	state := paths[len(paths)-1]
 	epoch := uint32(0)

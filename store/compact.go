@@ -173,7 +173,7 @@ func (c *compaction) checkRoom() error {
 	if err != nil {
 		return err
 	}
-	c.report.Before = onDisk(info)
+	c.report.Before = boltfile.OnDisk(info)
 	if _, c.total, err = c.s.db.fill(); err != nil {
 		return err
 	}
@@ -320,7 +320,7 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 	at.naming.Lock()
 	defer at.naming.Unlock()
 	path := filepath.Join(c.s.dir, stateFile)
-	if err := isStill(path, at.state); err != nil {
+	if err := boltfile.IsStill(path, at.state); err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(c.path)
@@ -347,7 +347,7 @@ func (c *compaction) finish(old *bolt.DB) error {
 	if statErr != nil {
 		return errors.Join(err, statErr)
 	}
-	c.report.After = onDisk(info)
+	c.report.After = boltfile.OnDisk(info)
 	if c.progress != nil {
 		c.progress(c.total, c.total)
 	}

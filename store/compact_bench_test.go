@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"personasync/store/internal/boltfile"
 )
 
 // BenchmarkUpkeepWithAMillionUsers compacts and backs up a store of a million users, or as many as
@@ -25,7 +27,7 @@ func BenchmarkUpkeepWithAMillionUsers(b *testing.B) {
 	}
 	s := open(b, rules(SendBoth))
 	stock(s, users)
-	b.ReportMetric(float64(onDiskAt(filepath.Join(s.dir, stateFile)))/(1<<20), "state-MiB")
+	b.ReportMetric(float64(boltfile.OnDiskAt(filepath.Join(s.dir, stateFile)))/(1<<20), "state-MiB")
 	size, live, err := s.db.fill()
 	must(b, err)
 	b.ReportMetric(100*float64(live)/float64(size), "live-%")

@@ -193,18 +193,6 @@ func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
 	return erased, nil
 }
 
-// turnOver begins a new file, unless the last is one.
-func (in *inbox) turnOver() error {
-	in.turn.Lock()
-	defer in.giveBack()
-	s, err := in.newest()
-	if err != nil || s.first == 0 {
-		return err
-	}
-	_, err = in.goOver(s)
-	return err
-}
-
 // eraseSlice is how much of a file one transaction copies.
 const eraseSlice = 4 << 20
 
@@ -237,26 +225,6 @@ func (s *Store) eraseSegment(ctx context.Context, g *segment) (erased uint64, er
 		return 0, err
 	}
 	return erased, boltfile.SyncDir(s.dir)
-}
-
-// exchange puts the file at path, which db is, in the place of a segment's, unless the segment was pruned
-// meanwhile.
-func (in *inbox) exchange(g *segment, db *bolt.DB, path string) (err error) {
-	in.place.naming.Lock()
-	defer in.place.naming.Unlock()
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	info, err := os.Stat(path)
-	if err == nil && slices.Contains(in.segments, g) {
-		if err = isStill(g.path, g.info); err == nil {
-			err = os.Rename(path, g.path)
-		}
-		if err == nil {
-			g.info, g.db, db = info, db, g.db
-			return db.Close()
-		}
-	}
-	return errors.Join(err, db.Close(), os.Remove(path))
 }
 
 // eraseChunks walks a segment and counts what is to be blanked, and copies it so to another file.
@@ -295,30 +263,6 @@ func (s *Store) eraseChunks(ctx context.Context, g *segment, to *bolt.DB) (erase
 		}
 	}
 	return erased, nil
-}
-
-type eraseChunk struct {
-	first uint64
-	bytes []byte
-}
-
-// chunks copies the next chunks of a segment.
-func (in *inbox) chunks(g *segment, from uint64) (list []eraseChunk, more bool, err error) {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	err = g.db.View(func(tx *bolt.Tx) error {
-		size := 0
-		c := tx.Bucket(bucketRecords).Cursor()
-		for k, v := c.Seek(numberKey(from)); k != nil; k, v = c.Next() {
-			if more = size >= eraseSlice; more {
-				return nil
-			}
-			list = append(list, eraseChunk{number(k), bytes.Clone(v)})
-			size += len(v)
-		}
-		return nil
-	})
-	return list, more, err
 }
 
 // blank empties the records of forgotten users in a chunk. What cannot be read is left as it is.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"personasync/store/crashpoint"
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 )
 
@@ -119,9 +120,9 @@ func TestADeletionOfSegmentIsErasedWithinADay(t *testing.T) {
 	if left := b.mentions(gone); left != nil {
 		t.Errorf("still in %q", left)
 	}
-	size := fileSize(filepath.Join(b.dir, "state.db"))
+	size := boltfile.Size(filepath.Join(b.dir, "state.db"))
 	must(t, b.EraseIfDue(context.Background(), minute(31).Add(3*eraseAfter)))
-	if list := b.inbox.list(); len(list) != 2 || fileSize(filepath.Join(b.dir, "state.db")) != size {
+	if list := b.inbox.list(); len(list) != 2 || boltfile.Size(filepath.Join(b.dir, "state.db")) != size {
 		t.Errorf("erased again for nothing: %d files", len(list))
 	}
 	recount(t, b)

@@ -1,13 +1,18 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
 	"personasync/store/internal/boltfile"
@@ -418,14 +423,6 @@ func freeNumber(dir string, number uint64) uint64 {
 	}
 }
 
-func fileSize(path string) int64 {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
 // last returns the number of the newest record on disk, 0 when there is none.
 func (in *inbox) last() uint64 {
 	in.mu.RLock()
@@ -486,7 +483,7 @@ func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keep
 	defer in.mu.Unlock()
 	total := int64(0)
 	for _, s := range in.segments {
-		total += fileSize(s.path)
+		total += boltfile.Size(s.path)
 	}
 	for len(in.segments) > 1 {
 		s := in.segments[0]
@@ -495,7 +492,7 @@ func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keep
 		if s.last > applied || !old && !large {
 			return nil
 		}
-		total -= fileSize(s.path)
+		total -= boltfile.Size(s.path)
 		if s.hasName() {
 			if err := os.Remove(s.path); err != nil {
 				return fmt.Errorf("remove an applied inbox file: %w", err) // it can still be read
@@ -535,4 +532,134 @@ func (in *inbox) closeFiles() {
 	default:
 	}
 	closeSegments(in.segments)
+}
+
+// idles reports whether the newest file holds much, and nothing that is still to be applied.
+func (in *inbox) idles(applied uint64) bool {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	newest := in.segments[len(in.segments)-1]
+	return newest.last > 0 && newest.last <= applied && boltfile.OnDiskAt(newest.path) > smallestSegment
+}
+
+// oldest is the number of the first file of the chain.
+func (in *inbox) oldest() uint64 {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	return in.segments[0].number
+}
+
+// behind estimates the bytes of the records that follow applied, by the share of each file they are.
+func (in *inbox) behind(applied uint64) (bytes int64) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	for _, s := range in.segments {
+		if s.last <= applied {
+			continue
+		}
+		info, err := os.Stat(s.path)
+		if err != nil {
+			continue
+		}
+		waiting, all := s.last-max(applied, s.first-1), s.last-s.first+1
+		bytes += int64(float64(boltfile.OnDisk(info)) * float64(waiting) / float64(all))
+	}
+	return bytes
+}
+
+// turnOver begins a new file, unless the last is one.
+func (in *inbox) turnOver() error {
+	in.turn.Lock()
+	defer in.giveBack()
+	s, err := in.newest()
+	if err != nil || s.first == 0 {
+		return err
+	}
+	_, err = in.goOver(s)
+	return err
+}
+
+// exchange puts the file at path, which db is, in the place of a segment's, unless the segment was pruned
+// meanwhile.
+func (in *inbox) exchange(g *segment, db *bolt.DB, path string) (err error) {
+	in.place.naming.Lock()
+	defer in.place.naming.Unlock()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	info, err := os.Stat(path)
+	if err == nil && slices.Contains(in.segments, g) {
+		if err = boltfile.IsStill(g.path, g.info); err == nil {
+			err = os.Rename(path, g.path)
+		}
+		if err == nil {
+			g.info, g.db, db = info, db, g.db
+			return db.Close()
+		}
+	}
+	return errors.Join(err, db.Close(), os.Remove(path))
+}
+
+type eraseChunk struct {
+	first uint64
+	bytes []byte
+}
+
+// chunks copies the next chunks of a segment.
+func (in *inbox) chunks(g *segment, from uint64) (list []eraseChunk, more bool, err error) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	err = g.db.View(func(tx *bolt.Tx) error {
+		size := 0
+		c := tx.Bucket(bucketRecords).Cursor()
+		for k, v := c.Seek(numberKey(from)); k != nil; k, v = c.Next() {
+			if more = size >= eraseSlice; more {
+				return nil
+			}
+			list = append(list, eraseChunk{number(k), bytes.Clone(v)})
+			size += len(v)
+		}
+		return nil
+	})
+	return list, more, err
+}
+
+// compareFiles looks for the files of the inbox. One that is applied may be gone: it is kept for inspection.
+func (in *inbox) compareFiles(applied uint64) error {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	for i, s := range in.segments {
+		if err := boltfile.IsStill(s.path, s.info); err != nil && (s.last > applied || i == len(in.segments)-1) {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasName reports whether the name of a segment leads to its file.
+func (s *segment) hasName() bool { return boltfile.IsStill(s.path, s.info) == nil }
+
+// probe has the committer make an empty transaction, as if for a sender. It does not take the turn
+// itself: then it could not stop waiting for a disk that does not answer.
+func (in *inbox) probe(ctx context.Context) error {
+	req := &appendRequest{done: make(chan error, 1)}
+	if err := in.enqueue(req); err != nil {
+		return err
+	}
+	select {
+	case in.waiting <- struct{}{}:
+	default:
+	}
+	select {
+	case <-req.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// list is the chain as it is now.
+func (in *inbox) list() []*segment {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	return slices.Clone(in.segments)
 }

@@ -165,7 +165,7 @@ func (s *segment) seeHead() {
 
 // withdraw takes back the commit whose flush failed. Nobody may be reading the segment.
 func (s *segment) withdraw() error {
-	err := isStill(s.path, s.info)
+	err := boltfile.IsStill(s.path, s.info)
 	if err == nil {
 		err = errors.Join(s.db.Close(), boltpage.RollBack(s.path, s.doubt))
 	}

@@ -86,7 +86,7 @@ func roomToMigrate(db *bolt.DB) error {
 	if err != nil {
 		return err
 	}
-	if need := 2 * onDisk(info); free < need {
+	if need := 2 * boltfile.OnDisk(info); free < need {
 		return fmt.Errorf("%w: this version brings the data up to date and keeps a copy of it, which takes %s, and %s are free: make room, or install the version before",
 			ErrNoRoom, Bytes(need), Bytes(free))
 	}

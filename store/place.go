@@ -27,7 +27,7 @@ import (
 // being written to the open files, and files are neither made nor removed by name.
 
 // ErrMoved says that the files of the store are not where their names say.
-var ErrMoved = errors.New("the data was moved or removed while the agent runs")
+var ErrMoved = boltfile.ErrMoved
 
 // place is where the files of a running store are. Its methods work on a nil place, which is never left.
 type place struct {
@@ -94,21 +94,7 @@ func (p *place) check() error {
 	if p == nil {
 		return nil
 	}
-	return isStill(p.dir, p.home)
-}
-
-// isStill returns an error unless path leads to what was found there before.
-func isStill(path string, was fs.FileInfo) error {
-	is, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s is not there", ErrMoved, path)
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrMoved, err)
-	case !os.SameFile(was, is):
-		return fmt.Errorf("%w: %s is another one than the agent has open", ErrMoved, path)
-	}
-	return nil
+	return boltfile.IsStill(p.dir, p.home)
 }
 
 // afterCommit returns an error when a record that was just written is not where the next start looks for it.
@@ -137,7 +123,7 @@ func (s *Store) lookForFiles() error {
 	if err == nil {
 		err = s.compareFiles()
 	} else {
-		err = isStill(s.dir, s.place.home)
+		err = boltfile.IsStill(s.dir, s.place.home)
 	}
 	was := s.place.refusal()
 	if err != nil {
@@ -166,7 +152,7 @@ func (s *Store) compareFiles() error {
 		return err
 	}
 	s.place.naming.RLock()
-	err := isStill(filepath.Join(s.dir, stateFile), s.place.state)
+	err := boltfile.IsStill(filepath.Join(s.dir, stateFile), s.place.state)
 	if err == nil {
 		err = s.inbox.compareFiles(s.applied.Load())
 	}
@@ -177,18 +163,6 @@ func (s *Store) compareFiles() error {
 	return s.keepLock()
 }
 
-// compareFiles looks for the files of the inbox. One that is applied may be gone: it is kept for inspection.
-func (in *inbox) compareFiles(applied uint64) error {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	for i, s := range in.segments {
-		if err := isStill(s.path, s.info); err != nil && (s.last > applied || i == len(in.segments)-1) {
-			return err
-		}
-	}
-	return nil
-}
-
 // keepLock takes the lock of the directory anew where somebody removed its file: without it a second agent
 // could begin to start.
 func (s *Store) keepLock() error {
@@ -196,7 +170,7 @@ func (s *Store) keepLock() error {
 	if err != nil {
 		return fmt.Errorf("look at the lock: %w", err)
 	}
-	if isStill(filepath.Join(s.dir, lockFile), info) == nil {
+	if boltfile.IsStill(filepath.Join(s.dir, lockFile), info) == nil {
 		return nil
 	}
 	lock, err := lockDir(s.dir, s.retention.Load().Command)
@@ -233,6 +207,3 @@ func (s *Store) Refusal() error {
 	}
 	return s.room.refusal()
 }
-
-// hasName reports whether the name of a segment leads to its file.
-func (s *segment) hasName() bool { return isStill(s.path, s.info) == nil }

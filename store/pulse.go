@@ -35,25 +35,6 @@ func pulse(ctx context.Context, finished *atomic.Uint64, last *uint64, probe fun
 	return nil
 }
 
-// probe has the committer make an empty transaction, as if for a sender. It does not take the turn
-// itself: then it could not stop waiting for a disk that does not answer.
-func (in *inbox) probe(ctx context.Context) error {
-	req := &appendRequest{done: make(chan error, 1)}
-	if err := in.enqueue(req); err != nil {
-		return err
-	}
-	select {
-	case in.waiting <- struct{}{}:
-	default:
-	}
-	select {
-	case <-req.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // probe has the writer make an empty transaction. Other than run it does not wait for one that has
 // begun and does not end.
 func (s *Store) probe(ctx context.Context) error {

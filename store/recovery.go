@@ -218,7 +218,7 @@ func (s *Store) readAll(start context.Context, why string) (r *CheckReport, err 
 	size := int64(0)
 	paths, _ := dataFiles(s.dir)
 	for _, path := range paths {
-		size += fileSize(path)
+		size += boltfile.Size(path)
 	}
 	s.log.Warn("reading all files before they are trusted", "why", why, "bytes", size, "in_child", s.checkInChild != nil)
 	begun := time.Now()

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"personasync/store/internal/boltfile"
 )
 
 // Room. Events are refused before the disk is full, so that what the store owes for those it took, it
@@ -276,10 +278,10 @@ func (s *Store) measure() (m Space, applied uint64, err error) {
 			continue // removed a moment ago
 		}
 		if segmentNumber(e.Name()) > 0 {
-			m.InboxBytes += onDisk(info)
-			m.DataBytes += onDisk(info)
+			m.InboxBytes += boltfile.OnDisk(info)
+			m.DataBytes += boltfile.OnDisk(info)
 		} else if e.Name() == stateFile {
-			m.DataBytes += onDisk(info)
+			m.DataBytes += boltfile.OnDisk(info)
 		}
 	}
 	if m.StateBytes, m.LiveBytes, err = s.db.fill(); err != nil {
@@ -290,14 +292,6 @@ func (s *Store) measure() (m Space, applied uint64, err error) {
 	return m, applied, nil
 }
 
-// onDisk is what a file takes: bbolt's files have holes where they are going to grow.
-func onDisk(info os.FileInfo) int64 {
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		return sys.Blocks * 512
-	}
-	return info.Size()
-}
-
 // freeBytes says how much of dir's file system is free, and how much of that is to stay so.
 func freeBytes(dir string) (free, floor int64, err error) {
 	var fs syscall.Statfs_t
@@ -306,37 +300,4 @@ func freeBytes(dir string) (free, floor int64, err error) {
 	}
 	block := int64(fs.Bsize)
 	return int64(fs.Bavail) * block, min(floorBytes, int64(fs.Blocks)*block/floorShare), nil
-}
-
-// idles reports whether the newest file holds much, and nothing that is still to be applied.
-func (in *inbox) idles(applied uint64) bool {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	newest := in.segments[len(in.segments)-1]
-	return newest.last > 0 && newest.last <= applied && onDiskAt(newest.path) > smallestSegment
-}
-
-// oldest is the number of the first file of the chain.
-func (in *inbox) oldest() uint64 {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	return in.segments[0].number
-}
-
-// behind estimates the bytes of the records that follow applied, by the share of each file they are.
-func (in *inbox) behind(applied uint64) (bytes int64) {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	for _, s := range in.segments {
-		if s.last <= applied {
-			continue
-		}
-		info, err := os.Stat(s.path)
-		if err != nil {
-			continue
-		}
-		waiting, all := s.last-max(applied, s.first-1), s.last-s.first+1
-		bytes += int64(float64(onDisk(info)) * float64(waiting) / float64(all))
-	}
-	return bytes
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"personasync/store/internal/boltfile"
 )
 
 func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
@@ -159,7 +161,7 @@ func TestADiskThatTheNewestInboxFileFillsRecoversByItself(t *testing.T) {
 		b.receive(large("bob", 1<<20, false))
 	}
 	fillDisk(t, disk)
-	must(t, os.Truncate(filepath.Join(disk, "ballast"), onDiskAt(filepath.Join(disk, "ballast"))-(1<<20)))
+	must(t, os.Truncate(filepath.Join(disk, "ballast"), boltfile.OnDiskAt(filepath.Join(disk, "ballast"))-(1<<20)))
 	b.lookAround()
 	for range 1000 { // the store looks around, too, and one that finds the room already made does not see it
 		if b.Full() == nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+
+	"personasync/store/internal/boltfile"
 )
 
 // Upkeep is what is done about the data as a whole: a compaction, a backup, a check, an erasure. One of them at
@@ -36,13 +38,13 @@ func (s *Store) lifelong(ctx context.Context) (context.Context, context.CancelFu
 // much the file did.
 func (s *Store) longRead() (halt func() error, grew func() int64) {
 	path, had := filepath.Join(s.dir, stateFile), s.Full() == nil
-	before := onDiskAt(path)
+	before := boltfile.OnDiskAt(path)
 	return func() error {
 		if full := s.Full(); had && full != nil {
 			return full
 		}
 		return nil
-	}, func() int64 { return onDiskAt(path) - before }
+	}, func() int64 { return boltfile.OnDiskAt(path) - before }
 }
 
 // untilDone is the halt of a reader in whose way nobody writes.

@@ -306,3 +306,46 @@ func Stack(err error) string {
 	}
 	return ""
 }
+
+// ErrMoved is about a file that is not where its name says.
+var ErrMoved = errors.New("the data was moved or removed while the agent runs")
+
+// IsStill returns ErrMoved unless path leads to what was found there before.
+func IsStill(path string, was fs.FileInfo) error {
+	is, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s is not there", ErrMoved, path)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrMoved, err)
+	case !os.SameFile(was, is):
+		return fmt.Errorf("%w: %s is another one than the agent has open", ErrMoved, path)
+	}
+	return nil
+}
+
+// OnDisk is what a file takes: bbolt's files have holes where they are going to grow.
+func OnDisk(info os.FileInfo) int64 {
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		return sys.Blocks * 512
+	}
+	return info.Size()
+}
+
+// OnDiskAt is OnDisk of the file at path, 0 without one.
+func OnDiskAt(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return OnDisk(info)
+}
+
+// Size is the length of the file at path, 0 without one.
+func Size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
