@@ -232,7 +232,7 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	b.tail.Store(true)
 	b.SetRetention(Options{ReceivedBytes: 1})
 	b.receive(event("ann", "vip", true, 1))
-	next, err := createSegment(b.dir, 2, b.state.epoch)
+	next, err := createSegment(b.dir, 2, b.state.epoch, inboxRecords)
 	must(t, err)
 	b.inbox.mu.Lock()
 	b.inbox.segments = append(b.inbox.segments, next)

@@ -90,7 +90,7 @@ func (c *checker) epoch(db *bolt.DB) (uint32, error) {
 }
 
 func (c *checker) inboxFile(path string, of uint32) error {
-	s, epoch, err := openSegment(path, true)
+	s, epoch, err := openSegment(path, true, inboxRecords)
 	switch {
 	case errors.Is(err, wire.ErrDamaged):
 		c.r.find("open", "%v", err)

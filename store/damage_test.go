@@ -80,7 +80,7 @@ func sample(t testing.TB, users int) string {
 		t.Fatal("no flight", err)
 	}
 	must(t, b.Store.Close())
-	in, err := openInbox(b.dir, b.state.epoch, 1)
+	in, err := openInbox(b.dir, b.state.epoch, 1, inboxRecords)
 	must(t, err)
 	for i := range 12 { // as a crash leaves them: received, not applied
 		must(t, in.append(t.Context(), appendEvent(nil, event(name(i), "late", true, 7)), appendEvent(nil, event(name(i), "gold", i%3 == 0, 8))))

@@ -18,7 +18,7 @@ const Format = boltfile.Format
 var ErrForeign = boltfile.ErrForeign
 
 const (
-	stateFile = "state.db"
+	stateFile = boltfile.StateFile
 	lockFile  = "lock"
 )
 

@@ -234,7 +234,7 @@ func (s *Store) eraseChunks(ctx context.Context, g *segment, to *bolt.DB) (erase
 			return erased, context.Cause(ctx)
 		}
 		var chunks []eraseChunk
-		if chunks, more, err = s.inbox.chunks(g, from); err != nil {
+		if chunks, more, err = s.inbox.chunks(g, from, eraseSlice); err != nil {
 			return erased, err
 		}
 		for i := range chunks {

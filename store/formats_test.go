@@ -149,7 +149,7 @@ func makeTestdata(t testing.TB, folder string) {
 	s := openQuietly(t, origin) // what was in flight is uncertain, and waits again
 	must(t, s.Applied(t.Context()))
 	must(t, s.Close())
-	in, err := openInbox(origin, s.state.epoch, s.state.applied+1)
+	in, err := openInbox(origin, s.state.epoch, s.state.applied+1, inboxRecords)
 	must(t, err)
 	must(t, in.append(t.Context(), appendEvent(nil, event("user-0003", "vip", false, 28)), appendEvent(nil, event("yan", "vip", true, 28))))
 	in.close()

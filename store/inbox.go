@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"personasync/store/crashpoint"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wire"
 )
 
 // inbox is the chain of segments that received records go through, in order. Whoever has the turn
@@ -50,14 +52,39 @@ type inbox struct {
 	others  atomic.Int64  // records appended by this process and not applied yet that are no events
 	ordered atomic.Uint64 // orders appended by this process, ever
 
-	barred      atomic.Bool  // nothing is taken: the epoch of the changes it would make is not on disk yet
-	place       *place       // where the files are; nil: nobody looks
-	afterCommit func() error // asked before a commit is answered; may be nil
+	records records
+	hooks   hooks
 
 	spare     chan *segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
 	making    sync.WaitGroup // joins the maker
 }
+
+// records is what the inbox must know of the records that it keeps.
+type records struct {
+	weigh    func(frame []byte) int              // its size as far as applying it goes
+	received func(frame []byte, was int64) int64 // its receipt, ns; was if it has none
+}
+
+// hooks are what the owner of an inbox is asked, or does. Each may be nil.
+type hooks struct {
+	refuse      func() error // before records are taken: why they are not
+	home        func() error // before a file is made or removed by its name: why that must not be
+	naming      sync.Locker  // held while a file takes the name of another
+	afterCommit func() error // before a commit is answered
+}
+
+func ask(hook func() error) error {
+	if hook == nil {
+		return nil
+	}
+	return hook()
+}
+
+var (
+	errBusy   = errors.New("the inbox is full") // try again in a moment
+	errClosed = errors.New("the store is closed")
+)
 
 // appendRequest is one caller of append, waiting.
 type appendRequest struct {
@@ -79,9 +106,9 @@ const (
 )
 
 // openInbox opens the chain. A new one begins with record number first.
-func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
+func openInbox(dir string, epoch uint32, first uint64, records records) (*inbox, error) {
 	in := &inbox{
-		dir: dir, epoch: epoch,
+		dir: dir, epoch: epoch, records: records,
 		requests: make(chan *appendRequest, queueLength),
 		waiting:  make(chan struct{}, 1),
 		closing:  make(chan struct{}),
@@ -90,12 +117,12 @@ func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
 		spare:    make(chan *segment, 1),
 	}
 	in.enough.Store(segmentBytes)
-	segments, err := openSegments(dir, epoch, false)
+	segments, err := openSegments(dir, epoch, false, records)
 	if err != nil {
 		return nil, err
 	}
 	if len(segments) == 0 {
-		s, err := createSegment(dir, freeNumber(dir, 1), epoch)
+		s, err := createSegment(dir, freeNumber(dir, 1), epoch, records)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +135,7 @@ func openInbox(dir string, epoch uint32, first uint64) (*inbox, error) {
 }
 
 // openSegments opens every inbox file of dir, oldest first, and checks that they belong together.
-func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment, err error) {
+func openSegments(dir string, epoch uint32, readOnly bool, records records) (segments []*segment, err error) {
 	defer func() {
 		if err != nil {
 			closeSegments(segments)
@@ -120,7 +147,7 @@ func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment,
 		return nil, err
 	}
 	for _, path := range paths {
-		s, e, err := openSegment(path, readOnly)
+		s, e, err := openSegment(path, readOnly, records)
 		if err != nil {
 			return segments, err
 		}
@@ -139,7 +166,7 @@ func openSegments(dir string, epoch uint32, readOnly bool) (segments []*segment,
 
 func foreignEpoch(path string, its, ours uint32) error {
 	return fmt.Errorf("%w: %s is of another store than %s (epochs %08x and %08x): move the one that was put here out of %s, or restore both from a backup with `personasync db restore FILE`",
-		ErrForeign, filepath.Base(path), stateFile, its, ours, filepath.Dir(path))
+		boltfile.ErrForeign, filepath.Base(path), boltfile.StateFile, its, ours, filepath.Dir(path))
 }
 
 func closeSegments(segments []*segment) {
@@ -155,10 +182,7 @@ func (in *inbox) append(ctx context.Context, frames ...[]byte) error {
 	for _, f := range frames {
 		req.size += len(f)
 	}
-	err := in.place.refusal()
-	if err == nil && in.barred.Load() {
-		err = fmt.Errorf("%w: this run cannot be noted", ErrFull)
-	}
+	err := ask(in.hooks.refuse)
 	if err == nil {
 		err = in.enqueue(req)
 	}
@@ -192,13 +216,13 @@ func (in *inbox) enqueue(req *appendRequest) error {
 	in.senders.RLock()
 	defer in.senders.RUnlock()
 	if in.closed {
-		return ErrClosed
+		return errClosed
 	}
 	select {
 	case in.requests <- req:
 		return nil
 	default:
-		return ErrBusy
+		return errBusy
 	}
 }
 
@@ -282,8 +306,8 @@ func (in *inbox) keepApart() {
 
 func (in *inbox) commit(group []*appendRequest) {
 	err := in.write(group)
-	if err == nil && in.afterCommit != nil {
-		err = in.afterCommit()
+	if err == nil {
+		err = ask(in.hooks.afterCommit)
 	}
 	in.finished.Add(1)
 	for _, req := range group {
@@ -307,7 +331,7 @@ func (in *inbox) write(group []*appendRequest) error {
 	for _, req := range group {
 		count += uint64(len(req.frames))
 		for _, f := range req.frames {
-			newest = receiptOf(f, newest)
+			newest = in.records.received(f, newest)
 		}
 	}
 	if err = boltfile.Guard(func() error { in.buf, err = s.write(first, group, in.buf); return err }); err != nil {
@@ -403,13 +427,13 @@ func (in *inbox) nextSegment(number uint64) (*segment, error) {
 
 // makeSegment makes a file with that number, or the next that is free.
 func (in *inbox) makeSegment(number uint64) (*segment, error) {
-	if err := in.place.check(); err != nil {
+	if err := ask(in.hooks.home); err != nil {
 		return nil, err
 	}
 	if number = freeNumber(in.dir, number); number > maxSegment {
 		return nil, fmt.Errorf("no number is left behind that of %s: stop the agent, and give the files of the inbox lower numbers, in their order", filepath.Base(segmentPath(in.dir, maxSegment)))
 	}
-	return createSegment(in.dir, number, in.epoch)
+	return createSegment(in.dir, number, in.epoch, in.records)
 }
 
 // freeNumber is the first number from number on whose name nobody has taken: a file that is put in place would
@@ -476,7 +500,7 @@ func readRecords(segments []*segment, from uint64, maxBytes int) ([]numbered, er
 // trim removes segments whose records are all applied, once they are older than keepFor, or once the
 // whole chain is larger than keepBytes. The segment being written stays.
 func (in *inbox) trim(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) error {
-	if err := in.place.check(); err != nil {
+	if err := ask(in.hooks.home); err != nil {
 		return err
 	}
 	in.mu.Lock()
@@ -535,11 +559,11 @@ func (in *inbox) closeFiles() {
 }
 
 // idles reports whether the newest file holds much, and nothing that is still to be applied.
-func (in *inbox) idles(applied uint64) bool {
+func (in *inbox) idles(applied uint64, smallest int64) bool {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	newest := in.segments[len(in.segments)-1]
-	return newest.last > 0 && newest.last <= applied && boltfile.OnDiskAt(newest.path) > smallestSegment
+	return newest.last > 0 && newest.last <= applied && boltfile.OnDiskAt(newest.path) > smallest
 }
 
 // oldest is the number of the first file of the chain.
@@ -582,8 +606,8 @@ func (in *inbox) turnOver() error {
 // exchange puts the file at path, which db is, in the place of a segment's, unless the segment was pruned
 // meanwhile.
 func (in *inbox) exchange(g *segment, db *bolt.DB, path string) (err error) {
-	in.place.naming.Lock()
-	defer in.place.naming.Unlock()
+	in.hooks.naming.Lock()
+	defer in.hooks.naming.Unlock()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	info, err := os.Stat(path)
@@ -605,17 +629,20 @@ type eraseChunk struct {
 }
 
 // chunks copies the next chunks of a segment.
-func (in *inbox) chunks(g *segment, from uint64) (list []eraseChunk, more bool, err error) {
+func (in *inbox) chunks(g *segment, from uint64, maxBytes int) (list []eraseChunk, more bool, err error) {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	err = g.db.View(func(tx *bolt.Tx) error {
 		size := 0
 		c := tx.Bucket(bucketRecords).Cursor()
-		for k, v := c.Seek(numberKey(from)); k != nil; k, v = c.Next() {
-			if more = size >= eraseSlice; more {
+		for k, v := c.Seek(binary.BigEndian.AppendUint64(nil, from)); k != nil; k, v = c.Next() {
+			if more = size >= maxBytes; more {
 				return nil
 			}
-			list = append(list, eraseChunk{number(k), bytes.Clone(v)})
+			if len(k) != 8 {
+				return wire.ErrDamaged
+			}
+			list = append(list, eraseChunk{binary.BigEndian.Uint64(k), bytes.Clone(v)})
 			size += len(v)
 		}
 		return nil

@@ -12,6 +12,7 @@ import (
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/wire"
 )
 
 // The inbox flushes once a commit. bbolt flushes twice, first the pages and then the head that leads to
@@ -37,18 +38,15 @@ import (
 
 // stampCommit puts the number of the transaction on the page of the root, as the sequence of bucket meta.
 func stampCommit(tx *bolt.Tx) error {
-	return tx.Bucket(bucketMeta).SetSequence(uint64(tx.ID()))
+	return tx.Bucket(boltfile.BucketMeta).SetSequence(uint64(tx.ID()))
 }
 
 // takeBackUnfinished goes back by one commit in those inbox files of dir whose last one did not reach the
 // disk whole; applied is the state's position. Only the two newest can have one: the next file is made while this one is written to.
 func takeBackUnfinished(dir string, applied uint64) (taken []string, err error) {
-	paths, err := dataFiles(dir)
+	paths, _, err := segmentFiles(dir)
 	if err != nil {
 		return nil, err
-	}
-	if len(paths) > 0 && filepath.Base(paths[len(paths)-1]) == stateFile {
-		paths = paths[:len(paths)-1]
 	}
 	for _, path := range paths[max(0, len(paths)-2):] {
 		was, err := takeBackIfUnfinished(path, applied)
@@ -94,7 +92,7 @@ func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
 		File: file, Meta: m, Fault: func(error) { whole = false },
 		Bucket: func(path []string, sequence uint64) {
 			switch path[0] {
-			case string(bucketMeta): // a copy made by bbolt has an older head, too, that leads to the same
+			case string(boltfile.BucketMeta): // a copy made by bbolt has an older head, too, that leads to the same
 				whole = whole && (sequence == m.Txid || sequence == m.Txid+1)
 			case string(bucketRecords):
 				last = sequence
@@ -104,7 +102,7 @@ func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
 			switch {
 			case len(path) == 0:
 				return
-			case path[0] == string(bucketMeta):
+			case path[0] == string(boltfile.BucketMeta):
 				newer = newer || saysNewer(list)
 				return
 			}
@@ -122,20 +120,23 @@ func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
 // saysNewer finds a format that this program does not know, whose commits are not its to judge.
 func saysNewer(meta []boltpage.Element) bool {
 	return slices.ContainsFunc(meta, func(e boltpage.Element) bool {
-		return bytes.Equal(e.Key, boltfile.MetaFormat) && len(e.Value) == 4 && binary.BigEndian.Uint32(e.Value) > Format
+		return bytes.Equal(e.Key, boltfile.MetaFormat) && len(e.Value) == 4 && binary.BigEndian.Uint32(e.Value) > boltfile.Format
 	})
 }
 
 // chunkHolds reports whether an element is the chunk that comes next, with its records' checksums right;
 // 0 stands for not known.
 func chunkHolds(next uint64, e *boltpage.Element) (uint64, bool) {
-	if len(e.Key) != 8 || next != 0 && number(e.Key) != next {
+	if len(e.Key) != 8 || next != 0 && binary.BigEndian.Uint64(e.Key) != next {
 		return next, false
 	}
-	next = number(e.Key)
+	next = binary.BigEndian.Uint64(e.Key)
 	f := frames{rest: e.Value}
 	for ; f.next(); next++ {
-		if _, err := decodeRecord(next, f.frame); err != nil && !errors.Is(err, ErrNewer) {
+		if len(f.frame) == 0 {
+			return next, false
+		}
+		if _, err := wire.Unseal(f.frame, f.frame[0]); err != nil {
 			return next, false
 		}
 	}

@@ -23,7 +23,7 @@ const sector = 512
 // were acknowledged by then.
 func tornSegment(t *testing.T, n int, r *rand.Rand) (path string, images [][]byte, last []uint64) {
 	path = segmentPath(fastDir(t), 1)
-	s, err := createSegment(filepath.Dir(path), 1, 7)
+	s, err := createSegment(filepath.Dir(path), 1, 7, inboxRecords)
 	must(t, err)
 	defer s.db.Close()
 	next := uint64(1)
@@ -87,7 +87,7 @@ func TestACommitOfTheInboxIsWholeOrTakenBack(t *testing.T) {
 		if taken {
 			took++
 		}
-		s, _, err := openSegment(path, false)
+		s, _, err := openSegment(path, false, inboxRecords)
 		if err != nil {
 			t.Fatalf("commit %d, sectors %v: %v", i, arrived, err)
 		}
@@ -171,7 +171,7 @@ func TestATornCommitIsNoDamage(t *testing.T) {
 	path := segmentPath(dir, 1)
 	before, err := os.ReadFile(path)
 	must(t, err)
-	s, _, err := openSegment(path, false)
+	s, _, err := openSegment(path, false, inboxRecords)
 	must(t, err)
 	end := s.last
 	_, err = s.write(s.given+1, []*appendRequest{{frames: [][]byte{appendEvent(nil, event("torn", "vip", true, 1))}}}, nil)
@@ -204,7 +204,7 @@ func TestATornCommitIsNoDamage(t *testing.T) {
 // TestACommitWhoseFlushFailedIsTakenBackFirst: the kernel may have forgotten its pages, so nothing may be
 // built on them.
 func TestACommitWhoseFlushFailedIsTakenBackFirst(t *testing.T) {
-	in, err := openInbox(fastDir(t), 7, 1)
+	in, err := openInbox(fastDir(t), 7, 1, inboxRecords)
 	must(t, err)
 	defer in.close()
 	one := func(user string) []byte { return appendEvent(nil, event(user, "vip", true, 1)) }

@@ -105,7 +105,7 @@ func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 		if glanceAt(path) != nil {
 			continue
 		}
-		seg, its, err := openSegment(path, true)
+		seg, its, err := openSegment(path, true, inboxRecords)
 		if err != nil {
 			continue
 		}
@@ -127,7 +127,7 @@ func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 
 // runsIn reads which numbers the records of a file have.
 func runsIn(path string) (runs []RecordRange, err error) {
-	seg, _, err := openSegment(path, true)
+	seg, _, err := openSegment(path, true, inboxRecords)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func fourFiles(t *testing.T) *bench {
 	}
 	epoch, next := b.state.epoch, b.inbox.next.Load()
 	must(t, b.Store.Close())
-	in, err := openInbox(b.dir, epoch, next)
+	in, err := openInbox(b.dir, epoch, next, inboxRecords)
 	must(t, err)
 	must(t, in.append(t.Context(), appendEvent(nil, event("dan", "vip", true, 9))))
 	must(t, in.turnOver())
@@ -57,7 +57,7 @@ func fourFiles(t *testing.T) *bench {
 func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 	all := []string{"inbox-00000001.db", "inbox-00000002.db", "inbox-00000003.db", "inbox-00000004.db"}
 	empty := func(t *testing.T, dir string, number uint64) {
-		s, err := createSegment(dir, number, segmentEpoch(segmentPath(dir, 1)))
+		s, err := createSegment(dir, number, segmentEpoch(segmentPath(dir, 1)), inboxRecords)
 		must(t, err)
 		must(t, s.db.Close())
 	}
@@ -133,7 +133,7 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 			b := fourFiles(t)
 			epoch := segmentEpoch(segmentPath(b.dir, 1))
 			copyInbox(t, b.dir, from, 7)
-			in, err := openInbox(b.dir, epoch, 0) // as it was done
+			in, err := openInbox(b.dir, epoch, 0, inboxRecords) // as it was done
 			must(t, err)
 			must(t, in.append(t.Context(), appendEvent(nil, event("fay", "vip", true, 10))))
 			in.close()

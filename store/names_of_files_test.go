@@ -78,7 +78,7 @@ func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
 	must(t, b.Applied(t.Context()))
 	epoch, next := b.state.epoch, b.inbox.next.Load()
 	must(t, b.Store.Close())
-	in, err := openInbox(b.dir, epoch, next)
+	in, err := openInbox(b.dir, epoch, next, inboxRecords)
 	must(t, err)
 	must(t, in.append(t.Context(), appendEvent(nil, event("ann", "vip", true, 1))))
 	in.close()

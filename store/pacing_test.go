@@ -223,7 +223,7 @@ func TestTheStoreKeepsCommitsApart(t *testing.T) {
 // TestCommitsComeApart: the second of two senders in a row waits, and all that came meanwhile are with it.
 func TestCommitsComeApart(t *testing.T) {
 	const apart = 50 * time.Millisecond
-	in, err := openInbox(t.TempDir(), 1, 1)
+	in, err := openInbox(t.TempDir(), 1, 1, inboxRecords)
 	must(t, err)
 	defer in.close()
 	in.apart.Store(int64(apart))
@@ -257,7 +257,7 @@ func TestCommitsComeApart(t *testing.T) {
 
 // TestAnInboxThatClosesDoesNotKeepCommitsApart: whoever waits is answered at once.
 func TestAnInboxThatClosesDoesNotKeepCommitsApart(t *testing.T) {
-	in, err := openInbox(t.TempDir(), 1, 1)
+	in, err := openInbox(t.TempDir(), 1, 1, inboxRecords)
 	must(t, err)
 	frame := appendEvent(nil, event("ann", "vip", true, 0))
 	must(t, in.append(context.Background(), frame))
@@ -274,7 +274,7 @@ func TestAnInboxThatClosesDoesNotKeepCommitsApart(t *testing.T) {
 // TestTheCommitterLetsOthersHaveTheTurn: under a load that does not end somebody always waits, and a forget
 // would wait for ever.
 func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
-	in, err := openInbox(t.TempDir(), 1, 1)
+	in, err := openInbox(t.TempDir(), 1, 1, inboxRecords)
 	must(t, err)
 	defer in.close()
 	frame := appendEvent(nil, event("ann", "vip", true, 0))

@@ -61,7 +61,7 @@ func openReadOnly(dir string) (*View, error) {
 		db.Close()
 		return nil, err
 	}
-	segments, err := openSegments(dir, epoch, true)
+	segments, err := openSegments(dir, epoch, true, inboxRecords)
 	if err != nil {
 		db.Close()
 		return nil, err

@@ -207,3 +207,26 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 	}
 	return rec, r.Done()
 }
+
+// inboxRecords is what the inbox must know of records.
+var inboxRecords = records{weigh: weigh, received: receiptOf}
+
+// weigh is a record's size as far as applying it goes.
+func weigh(frame []byte) int {
+	if len(frame) > 0 && frame[0] == recordOrder {
+		return len(frame) * orderWeight
+	}
+	return len(frame)
+}
+
+// receiptOf reads an event frame's receipt time without decoding the rest; others keep was.
+func receiptOf(frame []byte, was int64) int64 {
+	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != recordEvent1 {
+		return was
+	}
+	r := wire.NewReader(frame[1:])
+	if ns := r.Int(); r.OK() {
+		return ns
+	}
+	return was
+}

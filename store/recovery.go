@@ -316,7 +316,7 @@ func (s *Store) salvage(path string, faults []string) (report *Salvage, err erro
 func (s *Store) readableInbox() (list []*segment, epoch uint32, err error) {
 	paths, _, err := segmentFiles(s.dir)
 	for _, path := range paths {
-		seg, e, failed := openSegment(path, true)
+		seg, e, failed := openSegment(path, true, inboxRecords)
 		if failed == nil && epoch != 0 && e != epoch {
 			seg.db.Close()
 			failed = foreignEpoch(path, e, epoch)
@@ -407,7 +407,7 @@ func (s *Store) neighbours(path string, g *gleaner) (newest bool) {
 		if n == 0 || other == path {
 			continue
 		}
-		seg, _, err := openSegment(other, true)
+		seg, _, err := openSegment(other, true, inboxRecords)
 		switch {
 		case n < segmentNumber(path):
 			g.oldest = false

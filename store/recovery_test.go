@@ -245,7 +245,7 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
-	in, err := openInbox(b.dir, b.state.epoch, 1)
+	in, err := openInbox(b.dir, b.state.epoch, 1, inboxRecords)
 	must(t, err)
 	for i := range 4 { // as a crash leaves them: appended, not applied
 		must(t, in.append(t.Context(), appendEvent(nil, event("bob", "vip", i%2 == 0, 2+i))))

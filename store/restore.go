@@ -141,7 +141,7 @@ func (re *restoration) writeState(from io.Reader) error {
 // writeRecords puts records where the store will look for them, under their own numbers.
 func (re *restoration) writeRecords(ctx context.Context, first uint64, frames [][]byte) (err error) {
 	if re.inbox == nil {
-		if re.inbox, err = openInbox(re.staging, re.epoch, first); err != nil {
+		if re.inbox, err = openInbox(re.staging, re.epoch, first, inboxRecords); err != nil {
 			return err
 		}
 	}
@@ -198,7 +198,7 @@ func segmentEpoch(path string) (epoch uint32) {
 	if glanceAt(path) != nil {
 		return 0
 	}
-	seg, epoch, err := openSegment(path, true)
+	seg, epoch, err := openSegment(path, true, inboxRecords)
 	if err != nil {
 		return 0
 	}

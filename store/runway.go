@@ -3,6 +3,8 @@ package store
 import (
 	"fmt"
 	"os"
+
+	"personasync/store/internal/boltfile"
 )
 
 // A runway is the part of a segment's file that is written with zeros ahead of its use. A commit that
@@ -55,7 +57,7 @@ func (r *runway) extend(s *segment) (err error) {
 		return err
 	}
 	if !os.SameFile(info, s.info) {
-		return fmt.Errorf("lay a runway: %w", ErrMoved)
+		return fmt.Errorf("lay a runway: %w", boltfile.ErrMoved)
 	}
 	if r.end = info.Size(); r.end >= 2*segmentBytes {
 		return nil

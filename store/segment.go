@@ -33,6 +33,8 @@ type segment struct {
 	given  uint64 // the highest number given to a record; beyond last only after damage
 	newest int64  // receipt of the newest chunk, ns
 
+	records records
+
 	used   int64  // bytes of the file that bbolt has given out; belongs to the turn, as do the next two
 	txid   uint64 // of the last commit
 	doubt  uint64 // the commit whose flush failed, which is to be taken back; 0: none
@@ -91,7 +93,7 @@ func segmentFiles(dir string) (paths, strays []string, err error) {
 }
 
 // createSegment makes an empty segment that survives power loss.
-func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
+func createSegment(dir string, number uint64, epoch uint32, records records) (*segment, error) {
 	path := segmentPath(dir, number)
 	err := boltfile.Create(path, func(db *bolt.DB) error {
 		if err := boltfile.Init(db, epoch, bucketRecords); err != nil {
@@ -106,7 +108,7 @@ func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &segment{number: number, path: path, db: db}
+	s := &segment{number: number, path: path, db: db, records: records}
 	if s.info, err = os.Stat(path); err != nil {
 		db.Close()
 		return nil, err
@@ -115,7 +117,7 @@ func createSegment(dir string, number uint64, epoch uint32) (*segment, error) {
 }
 
 // openSegment opens an existing file and reads how far it goes.
-func openSegment(path string, readOnly bool) (*segment, uint32, error) {
+func openSegment(path string, readOnly bool, records records) (*segment, uint32, error) {
 	number := segmentNumber(path)
 	if number == 0 {
 		return nil, 0, fmt.Errorf("%s: not the name of an inbox file", filepath.Base(path))
@@ -129,7 +131,7 @@ func openSegment(path string, readOnly bool) (*segment, uint32, error) {
 		db.Close()
 		return nil, 0, err
 	}
-	s := &segment{number: number, path: path, db: db}
+	s := &segment{number: number, path: path, db: db, records: records}
 	if s.info, err = os.Stat(path); err == nil {
 		err = boltfile.Guard(s.bounds)
 	}
@@ -155,7 +157,7 @@ func (s *segment) bounds() error {
 		frames := frames{rest: chunk}
 		for frames.next() {
 			s.last++
-			s.newest = receiptOf(frames.frame, s.newest)
+			s.newest = s.records.received(frames.frame, s.newest)
 		}
 		return frames.err
 	})
@@ -171,7 +173,7 @@ func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byt
 		b := tx.Bucket(bucketRecords)
 		b.FillPercent = 1 // keys only grow: full pages are never split again
 		for _, c := range chunks.list {
-			if err := b.Put(numberKey(c.first), chunks.buf[c.start:c.end]); err != nil {
+			if err := b.Put(binary.BigEndian.AppendUint64(nil, c.first), chunks.buf[c.start:c.end]); err != nil {
 				return err
 			}
 		}
@@ -237,7 +239,7 @@ func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error
 			for seq := binary.BigEndian.Uint64(k); frames.next(); seq++ {
 				if seq >= from && seq <= s.last {
 					records = append(records, numbered{seq, frames.frame})
-					size += weigh(frames.frame)
+					size += s.records.weigh(frames.frame)
 				}
 			}
 			if frames.err != nil {
@@ -247,14 +249,6 @@ func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error
 		return nil
 	})
 	return records, err
-}
-
-// weigh is a record's size as far as applying it goes.
-func weigh(frame []byte) int {
-	if len(frame) > 0 && frame[0] == recordOrder {
-		return len(frame) * orderWeight
-	}
-	return len(frame)
 }
 
 // seekChunk places c on the chunk that holds record seq, or behind the last.
@@ -291,16 +285,4 @@ func (f *frames) next() bool {
 		f.err = wire.ErrDamaged
 	}
 	return r.OK()
-}
-
-// receiptOf reads an event frame's receipt time without decoding the rest; others keep was.
-func receiptOf(frame []byte, was int64) int64 {
-	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != recordEvent1 {
-		return was
-	}
-	r := wire.NewReader(frame[1:])
-	if ns := r.Int(); r.OK() {
-		return ns
-	}
-	return was
 }

@@ -249,7 +249,7 @@ func (s *Store) shedInbox(applied uint64) (shed bool) {
 		return false
 	}
 	before := s.inbox.oldest()
-	if s.inbox.idles(applied) {
+	if s.inbox.idles(applied, smallestSegment) {
 		_ = s.inbox.turnOver() // a disk that has no room for that either has none to give back
 	}
 	if err := s.inbox.trim(applied, time.Now(), 0, 1); err != nil {

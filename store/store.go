@@ -30,10 +30,10 @@ import (
 var (
 	ErrInUse    = boltfile.ErrInUse
 	ErrNotFound = errors.New("nothing there")
-	ErrBusy     = errors.New("the inbox is full") // try again in a moment
+	ErrBusy     = errBusy // try again in a moment
 	ErrFull     = errors.New("the disk is full")
 	ErrNoRoom   = errors.New("there is no room to start") // to make a store in, or to migrate one
-	ErrClosed   = errors.New("the store is closed")
+	ErrClosed   = errClosed
 	ErrNewer    = wire.ErrNewer
 	ErrNoData   = errors.New("no data here yet")
 	ErrNoPlace  = errors.New("the data directory is not there yet") // a disk that is not mounted, perhaps
@@ -77,6 +77,7 @@ type Store struct {
 	dir       string
 	lock      *os.File         // belongs to looking, once the store is open
 	place     *place           // of the files
+	barred    atomic.Bool      // the inbox takes nothing: the epoch of the changes that it would make is not on disk yet
 	now       func() time.Time // of a command; time.Now but in tests
 	looking   sync.Mutex       // held while they are compared with their names
 	written   time.Time        // see Written
@@ -221,7 +222,7 @@ func (s *Store) openFiles() error {
 	if err != nil {
 		return err
 	}
-	inbox, err := openInbox(s.dir, epoch, s.state.applied+1)
+	inbox, err := openInbox(s.dir, epoch, s.state.applied+1, inboxRecords)
 	if err != nil {
 		s.db.Close()
 		if s.state.applied == 0 {
@@ -230,7 +231,7 @@ func (s *Store) openFiles() error {
 		return err
 	}
 	inbox.enough.Store(s.room.segment())
-	inbox.place, inbox.afterCommit = s.place, s.afterCommit
+	inbox.hooks = hooks{refuse: s.refuseRecords, home: s.place.check, naming: &s.place.naming, afterCommit: s.afterCommit}
 	s.inbox = inbox
 	if s.parkings == nil {
 		s.parkings = newParkings(time.Now())
@@ -328,10 +329,10 @@ func (s *Store) tellOfBeginning() {
 // record is taken before the epoch is on disk: a crash would leave its change to the epoch of before.
 func (s *Store) recover() error {
 	begins := s.arrival != nil && s.arrival.epoch != 0
+	s.barred.Store(begins)
 	if s.stranded = len(s.state.flights)+len(s.state.wrecks) > 0; !s.stranded && !begins {
 		return nil
 	}
-	s.inbox.barred.Store(begins)
 	err := s.transact(nil, false)
 	if errors.Is(err, ErrFull) {
 		s.log.Error("the disk is full: requests that the last stop cut off are settled, and events taken, once there is room", "err", err)
@@ -386,6 +387,17 @@ func (s *Store) SetRetention(o Options) {
 	s.room.limit.Store(o.MaxDataBytes)
 	s.inbox.enough.Store(s.room.segment())
 	s.room.look()
+}
+
+// refuseRecords says why the inbox takes nothing; nil when it does.
+func (s *Store) refuseRecords() error {
+	if err := s.place.refusal(); err != nil {
+		return err
+	}
+	if s.barred.Load() {
+		return fmt.Errorf("%w: this run cannot be noted", ErrFull)
+	}
+	return nil
 }
 
 // Append puts events on disk, in order, and returns once they are: after a nil error they survive

@@ -251,14 +251,14 @@ func TestADamagedRowHarmsNobodyElse(t *testing.T) {
 
 func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
 	dir := t.TempDir()
-	in, err := openInbox(dir, 7, 1)
+	in, err := openInbox(dir, 7, 1, inboxRecords)
 	must(t, err)
 	defer func() { in.close() }()
 	frame := appendEvent(nil, event("ann", "vip", true, 1))
 	for range 3 {
 		must(t, in.append(t.Context(), frame, frame))
 	}
-	next, err := createSegment(dir, 2, 7)
+	next, err := createSegment(dir, 2, 7, inboxRecords)
 	must(t, err)
 	in.mu.Lock()
 	in.segments = append(in.segments, next)
@@ -293,7 +293,7 @@ func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
 		t.Error("an applied segment past its retention is still there")
 	}
 	in.close()
-	again, err := openInbox(dir, 7, 1)
+	again, err := openInbox(dir, 7, 1, inboxRecords)
 	must(t, err)
 	in = again
 	if in.next.Load() != 8 {

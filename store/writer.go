@@ -179,7 +179,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}
 	s.stranded, s.arrival, s.adrift = false, nil, nil
-	s.inbox.barred.Store(false)
+	s.barred.Store(false)
 	s.parkings.merge(parked, parkedAll)
 	s.applied.Store(s.state.applied)
 	for i := range woke {

@@ -31,6 +31,9 @@ func NotOurs(path string) error {
 // Format is the version of the files. It changes when an older binary could not read them.
 const Format = 2
 
+// StateFile is the name of the state, beside which the files of the inbox lie.
+const StateFile = "state.db"
+
 // ErrInUse is about a file, or a directory, that another process has locked.
 var ErrInUse = errors.New("the data directory is in use by another process")
 
