@@ -105,6 +105,9 @@ func (sh *shell) dbCheck(c *urfave.Context) error {
 		if err := sh.printCheck(r, c.Bool("json")); err != nil || r.OK() {
 			return err
 		}
+		if r.OnlyCopies() {
+			return errors.New("no data is damaged, and a file among those of the inbox does not belong there: start the agent, which sets a copy aside, or says what to do")
+		}
 		return fmt.Errorf("the data is damaged (%s): keep a copy of the directory and restore the last good backup with `personasync db restore FILE`; "+
 			"or start the agent after removing the file \"running\" beside it: it then saves what can be read, keeps the damaged files aside, and says what was lost",
 			plural(r.Faults, "fault"))

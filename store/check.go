@@ -22,7 +22,7 @@ import (
 // Finding is one thing that is not as it should be.
 type Finding struct {
 	File    string `json:"file"`
-	Code    string `json:"code"` // open, pages, frame, ledger, pointer, due, members, inbox, record
+	Code    string `json:"code"` // open, pages, frame, ledger, pointer, due, members, inbox, record, copy
 	Message string `json:"message"`
 }
 
@@ -56,6 +56,14 @@ const maxFindings = 100
 
 // OK reports whether everything is as it should be.
 func (r *CheckReport) OK() bool { return r.Faults == 0 }
+
+// findCopy is the code of a file that holds what others hold. Nothing of it is damaged.
+const findCopy = "copy"
+
+// OnlyCopies reports whether nothing is wrong but that copies lie among the files.
+func (r *CheckReport) OnlyCopies() bool {
+	return r.Faults == uint64(len(r.Findings)) && !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Code != findCopy })
+}
 
 func (r *CheckReport) find(code, format string, args ...any) {
 	if r.Faults++; len(r.Findings) < maxFindings {

@@ -153,11 +153,16 @@ func lockToRead(path string) (unlock func(), err error) {
 	return boltfile.Lock(context.Background(), path, syscall.LOCK_SH, boltfile.Patience(true), func(time.Duration) {})
 }
 
-// segment reads one file of the inbox: every record, and that none is missing up to what is there.
+// segment reads one file of the inbox: every record, and that none is missing up to what is there. A file that
+// begins again is compared with itself alone: see setCopiesAside.
 func (c *checker) segment(s *segment) error {
 	name := filepath.Base(s.path)
 	return s.db.View(func(tx *bolt.Tx) error {
-		records := tx.Bucket(bucketRecords)
+		records, before := tx.Bucket(bucketRecords), c.next
+		if k, _ := records.Cursor().First(); len(k) == 8 && number(k) < before {
+			c.next = number(k)
+			c.r.find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, c.next, before-1)
+		}
 		err := records.ForEach(func(k, chunk []byte) error {
 			if len(k) != 8 {
 				c.r.find("inbox", "%s: %x is not the number of a record", name, k)
@@ -170,6 +175,7 @@ func (c *checker) segment(s *segment) error {
 			c.r.find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, given)
 			c.next = given + 1
 		}
+		c.next = max(c.next, before)
 		return err
 	})
 }
@@ -178,8 +184,6 @@ func (c *checker) chunk(name string, first uint64, chunk []byte, given uint64) {
 	switch {
 	case c.next == 0 && c.st != nil && first > c.st.applied+1:
 		c.r.find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.applied)
-	case first < c.next:
-		c.r.find("inbox", "%s: record %d follows record %d: it is a copy of another file of the inbox, or was renamed; the next start of the agent sets a copy aside", name, first, c.next-1)
 	case c.next != 0 && first != c.next && (first < c.next+restoreJump || given < first):
 		c.r.find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
 	}

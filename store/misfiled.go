@@ -51,6 +51,8 @@ func (s *Store) setCopiesAside() (why string, err error) {
 		newer := slices.IndexFunc(own, func(r RecordRange) bool { return r.First > before.last })
 		superfluous := j
 		switch {
+		case len(own) == 0 && boltfile.IsLink(before.path) && sameFile(before.path, again.path): // the file stays that it leads to
+			superfluous = i
 		case len(own) == 0:
 		case len(ownRuns(files, i)) == 0:
 			superfluous = i
@@ -83,6 +85,12 @@ func (s *Store) setAside(e *fileRange) error {
 	s.log.Warn("a file among those of the inbox has no records of its own, as a copy has none; it was set aside, and nothing is lost: remove it when you have looked at it",
 		"file", e.name(), "kept_as", kept, "first_record", e.first, "last_record", e.last)
 	return nil
+}
+
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	other, failed := os.Stat(b)
+	return err == nil && failed == nil && os.SameFile(one, other)
 }
 
 // outOfOrder returns the first file that begins no later than one before it ends, and that one; 0, 0 without any.

@@ -74,7 +74,12 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 			copyInbox(t, dir, 2, 9)
 			copyInbox(t, dir, 1, 10)
 		}, all, "inbox-00000010.db"},
-		"of the newest, in place of the oldest":       {func(t *testing.T, dir string) { copyInbox(t, dir, 4, 1) }, all[1:], all[0]},
+		"of the newest, in place of the oldest": {func(t *testing.T, dir string) { copyInbox(t, dir, 4, 1) }, all[1:], all[0]},
+		"by a link":                             {func(t *testing.T, dir string) { must(t, os.Symlink(segmentPath(dir, 2), segmentPath(dir, 6))) }, all, "inbox-00000006.db"},
+		"by a second name of the same file":     {func(t *testing.T, dir string) { must(t, os.Link(segmentPath(dir, 4), segmentPath(dir, 6))) }, all, "inbox-00000006.db"},
+		"by a link in its place": {func(t *testing.T, dir string) {
+			must(t, errors.Join(os.Rename(segmentPath(dir, 4), segmentPath(dir, 6)), os.Symlink(segmentPath(dir, 6), segmentPath(dir, 4))))
+		}, append(all[:3:3], "inbox-00000006.db"), "inbox-00000004.db"},
 		"under the highest number there is":           {func(t *testing.T, dir string) { copyInbox(t, dir, 1, 1<<64-1) }, all, ""},
 		"of an empty one":                             {func(t *testing.T, dir string) { empty(t, dir, 8) }, append(all[:4:4], "inbox-00000008.db"), ""},
 		"of an empty one, under the highest of names": {func(t *testing.T, dir string) { empty(t, dir, 1<<64-1) }, all, ""},
@@ -83,6 +88,9 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 			t.Run(name+", "+ended, func(t *testing.T) {
 				b := fourFiles(t)
 				tc.put(t, b.dir)
+				if r, err := Check(t.Context(), b.dir, nil); err != nil || r.OK() != (tc.kept == "") || !r.OnlyCopies() && tc.kept != all[0] {
+					t.Errorf("before the start the check says %+v, %v", r, err)
+				}
 				if ended != "stopped" {
 					endUncleanly(t, b.dir, ended == "killed")
 				}
