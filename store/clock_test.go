@@ -171,6 +171,27 @@ func TestTheGuardCountsAnewOnceTheClockIsSetBack(t *testing.T) {
 	}
 }
 
+// jumped has an event come in after the clock jumped ahead under a running agent.
+func jumped(by time.Duration) func(*Event) {
+	return func(e *Event) { e.Received, e.ClockAhead = e.Received.Add(by), by }
+}
+
+// TestAJumpOfTheClockOpensNoWindowOfTheGuard: an exit that came in under it began a new window, the next one another,
+// and those who had left before were not counted in them.
+func TestAJumpOfTheClockOpensNoWindowOfTheGuard(t *testing.T) {
+	b := open(t, rules(SendBoth))
+	guarded := rules(SendBoth)
+	guarded.Guard = Guard{Share: 0.3, Count: 3, Window: time.Hour}
+	must(t, b.SetRules(t.Context(), guarded))
+	for i := range 6 {
+		b.receive(event(fmt.Sprint("user", i), "vip", true, 1))
+	}
+	b.receive(event("user0", "vip", false, 2), event("user1", "vip", false, 3, jumped(366*day)), event("user2", "vip", false, 4))
+	if c := b.balance(); c.Changes.Held == 0 {
+		t.Error("the exits of half of the members are not held")
+	}
+}
+
 // TestWhatLeftUnderAClockThatWasAheadIsForgotten: it does not count against the limits at each start
 // until the clock is there.
 func TestWhatLeftUnderAClockThatWasAheadIsForgotten(t *testing.T) {

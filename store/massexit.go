@@ -68,7 +68,7 @@ func (w *exitWatch) mayUndo(seq uint64, before int64) bool {
 
 // openWindow sees to it that the record being applied falls into f's window.
 func (b *batch) openWindow(f *field, c *cause) {
-	w, length, at := &f.watch, b.st.rules.Guard.Window, c.event.Received
+	w, length, at := &f.watch, b.st.rules.Guard.Window, c.event.earliest()
 	since := at
 	switch {
 	case !w.tripped.IsZero():
