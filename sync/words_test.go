@@ -14,15 +14,18 @@ import (
 	"personasync/store"
 )
 
-// MoEngage's words about bad data may name a user: neither the log nor the status repeats the name, and
-// both repeat the rest.
+// MoEngage's words about bad data may name a user, of the request or another, or hold what is known of one:
+// neither the log nor the status repeats that, and both repeat the rest.
 func TestWordsThatNameAUserAreShownWithoutThem(t *testing.T) {
 	const user = "Bob.Miller+1@example.test"
 	for name, answer := range map[string]func() *http.Response{
-		"documented":   func() *http.Response { return fail(400, "AttributeError", "bad platform of "+user) },
-		"undocumented": func() *http.Response { return fail(400, "Surprise", "no place for "+strings.ToLower(user)) },
-		"a stop":       func() *http.Response { return fail(403, "BlockedClient", "because of <"+user+">") },
-		"in a page":    func() *http.Response { return reply(500, "<html><title>user Bob.Miller%2B1%40example.test</title>") },
+		"documented":               func() *http.Response { return fail(400, "AttributeError", "bad platform of "+user) },
+		"undocumented":             func() *http.Response { return fail(400, "Surprise", "no place for "+strings.ToLower(user)) },
+		"a number":                 func() *http.Response { return fail(400, "Surprise", "mobile 491701234567 is no number") },
+		"somebody else":            func() *http.Response { return fail(400, "Surprise", "is carol@shop.test already") },
+		"a stop for somebody else": func() *http.Response { return fail(403, "BlockedClient", "ask carol%40shop.test") },
+		"a stop":                   func() *http.Response { return fail(403, "BlockedClient", "because of <"+user+">") },
+		"in a page":                func() *http.Response { return reply(500, "<html><title>user Bob.Miller%2B1%40example.test</title>") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -37,7 +40,7 @@ func TestWordsThatNameAUserAreShownWithoutThem(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				stop()
 				text := log.String() + s.Health().LastError
-				for _, id := range []string{"Miller", "miller", "user-"} {
+				for _, id := range []string{"Miller", "miller", "user-", "carol", "49170"} {
 					if strings.Contains(text, id) {
 						t.Errorf("%q is named in the log or the status:\n%s", id, text)
 					}
