@@ -27,7 +27,7 @@ func jobs(c *config.Config, s *senders) ([]scheduler.Job, error) {
 		list = append(list, scheduler.Job{
 			Name: name, Schedule: schedule,
 			CatchUp: c.Schedule.CatchUp == "once",
-			Do:      drain(s, job, schedule),
+			Do:      drain(s, job),
 		})
 		return nil
 	}
@@ -60,9 +60,9 @@ func (p *process) jobs(c *config.Config) ([]scheduler.Job, error) {
 
 // drain is a run of a job: it lets leave what was received until its time, and waits until none of it is left,
 // however long MoEngage is away.
-func drain(s *senders, job string, schedule scheduler.Schedule) func(context.Context, time.Time) error {
+func drain(s *senders, job string) func(context.Context, time.Time) error {
 	return func(ctx context.Context, scheduled time.Time) error {
-		return s.drain(ctx, job, scheduled, schedule)
+		return s.drain(ctx, job, scheduled)
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,16 +16,22 @@ import (
 
 // senders are the ways to MoEngage, one sender each: attributes and events on the one, cohorts on the
 // other. They have their own limits, and what stops one does not stop the other.
-type senders struct{ transition, cohort *syncer.Sender }
+type senders struct {
+	transition, cohort *syncer.Sender
+
+	byJob atomic.Pointer[map[string]scheduler.Schedule] // the schedules in force: a run may outlast a reload
+}
 
 // roadConfig is the part of a configuration that the sender of a road needs.
 type roadConfig func(*config.Config, store.Road) syncer.Config
 
 func newSenders(c *config.Config, of roadConfig, o syncer.Outbox, log *slog.Logger) *senders {
-	return &senders{
+	s := &senders{
 		transition: syncer.New(of(c, store.RoadTransition), o, log),
 		cohort:     syncer.New(of(c, store.RoadCohort), o, log.With("road", "cohort")),
 	}
+	s.reschedule(c)
+	return s
 }
 
 // Run sends on all roads until ctx is done, or until one of them cannot go on.
@@ -35,7 +42,13 @@ func (s *senders) Run(ctx context.Context) error {
 	return roads.Wait()
 }
 
+func (s *senders) reschedule(c *config.Config) {
+	byJob := schedules(c, s)
+	s.byJob.Store(&byJob)
+}
+
 func (s *senders) Reconfigure(c *config.Config, of roadConfig) {
+	s.reschedule(c)
 	s.transition.Reconfigure(of(c, store.RoadTransition))
 	s.cohort.Reconfigure(of(c, store.RoadCohort))
 }
@@ -49,10 +62,10 @@ func (s *senders) Flush(job *string) {
 // drain lets leave what a job received up to a moment, and waits until none of it is left. The job's next run comes
 // after that. So at each further time of its schedule, what came until then leaves, too: one run with a million
 // changes, or with one that fails again and again, must not keep later changes from their time.
-func (s *senders) drain(ctx context.Context, job string, upTo time.Time, schedule scheduler.Schedule) error {
+func (s *senders) drain(ctx context.Context, job string, upTo time.Time) error {
 	drained := s.cohort.Open(job, upTo, s.transition.Open(job, upTo, nil))
 	for mark := upTo; ; {
-		timer := time.NewTimer(untilNext(schedule, time.Now()))
+		timer := time.NewTimer(untilNext((*s.byJob.Load())[job], time.Now()))
 		select {
 		case <-drained:
 			timer.Stop()
@@ -63,7 +76,7 @@ func (s *senders) drain(ctx context.Context, job string, upTo time.Time, schedul
 		case <-timer.C:
 		}
 		now := time.Now()
-		if at := schedule.Last(mark, now); !at.IsZero() {
+		if at := (*s.byJob.Load())[job].Last(mark, now); !at.IsZero() {
 			s.transition.Widen(job, at)
 			s.cohort.Widen(job, at)
 		}
