@@ -33,6 +33,9 @@ func (sh *shell) flushCommand() *urfave.Command {
 			if err := arguments(c); err != nil {
 				return err
 			}
+			if _, err := computationFlag(c); err != nil {
+				return err
+			}
 			switch {
 			case c.Bool("wait") && (c.Bool("dry-run") || c.String("computation") != ""):
 				return usage("--wait is for everything: it goes neither with --dry-run nor with --computation")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -85,7 +86,11 @@ func (sh *shell) outboxList(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	filter := store.OutboxFilter{State: state, User: user, Computation: c.String("computation")}
+	computation, err := computationFlag(c)
+	if err != nil {
+		return err
+	}
+	filter := store.OutboxFilter{State: state, User: user, Computation: computation}
 	return sh.inspect(c, func(i agent.Inspector) error {
 		return sh.listing(c, n, changeTable, func() error { return sh.otherStates(c, i, filter) }, func(want int) (rows []any, more bool, err error) {
 			filter.Limit = want
@@ -96,8 +101,10 @@ func (sh *shell) outboxList(c *urfave.Context) error {
 	})
 }
 
-// otherStates says, where no change is in the state that was asked for, in which states there are some.
+// otherStates says, where no change is in the state that was asked for, in which states there are some. It
+// fails where there are none because nobody knows the user or the computation that was asked for.
 func (sh *shell) otherStates(c *urfave.Context, i agent.Inspector, asked store.OutboxFilter) error {
+	some := false
 	for _, state := range []store.State{store.StatePending, store.StateHeld, store.StateParked} {
 		filter := store.OutboxFilter{State: state, User: asked.User, Computation: asked.Computation, Limit: 1}
 		if state == asked.State {
@@ -108,10 +115,43 @@ func (sh *shell) otherStates(c *urfave.Context, i agent.Inspector, asked store.O
 			return err
 		}
 		if len(page) > 0 {
+			some = true
 			sh.remark("some are %s: `personasync outbox list --state %s%s`", state, state, narrowed(asked))
 		}
 	}
-	return nil
+	if some {
+		return nil
+	}
+	return sh.unheardOf(c, i, asked.User, asked.Computation)
+}
+
+// unheardOf fails where nothing was found of a user or of a computation because nobody knows them: a name that
+// was mistyped must not read as if nothing waited. What was not asked for is empty.
+func (sh *shell) unheardOf(c *urfave.Context, i agent.Inspector, user, computation string) error {
+	if user != "" {
+		if _, err := i.User(c.Context, user); errors.Is(err, store.ErrNotFound) {
+			return unknownUser(user)
+		} else if err != nil {
+			return err
+		}
+	}
+	if computation == "" {
+		return nil
+	}
+	list, err := i.Computations(c.Context)
+	if err != nil || slices.ContainsFunc(list, func(l store.ComputationInfo) bool { return l.Key == computation || l.ID == computation }) {
+		return err
+	}
+	return sh.unknownKey(c, store.ErrNotFound, computation)
+}
+
+// computationFlag is the KEY of --computation.
+func computationFlag(c *urfave.Context) (string, error) {
+	key := c.String("computation")
+	if c.IsSet("computation") && strings.TrimSpace(key) == "" {
+		return "", usage("--computation is empty, which names nothing: give a KEY or id, or leave --computation out")
+	}
+	return key, nil
 }
 
 // narrowed are the flags of `outbox list` that a filter came from, the state aside.
@@ -146,9 +186,9 @@ func (sh *shell) listing(c *urfave.Context, n int, columns []column, empty func(
 			err = list.end()
 		} else if shown == 0 {
 			sh.remark("none")
-			if empty != nil {
-				err = empty()
-			}
+		}
+		if err == nil && shown == 0 && empty != nil {
+			err = empty()
 		}
 		if more {
 			sh.remark("these are the first %d: --limit shows more", shown)

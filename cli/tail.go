@@ -51,19 +51,31 @@ func (sh *shell) tail(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	t := &tailing{sh: sh, c: c, filter: store.TrailFilter{User: user, Computation: c.String("computation"), Limit: min(n, agent.MaxRehearsal)}}
+	computation, err := computationFlag(c)
+	if err != nil {
+		return err
+	}
+	t := &tailing{sh: sh, c: c, filter: store.TrailFilter{User: user, Computation: computation, Limit: min(n, agent.MaxRehearsal)}}
 	t.table = sh.newTable(c.Bool("wide"), tailColumns(sh)...)
 	if n > agent.MaxRehearsal {
 		sh.remark("the newest %d lines are shown at most", agent.MaxRehearsal)
 	}
-	if err := sh.inspect(c, t.look); err != nil {
-		return err
-	}
-	if !c.Bool("follow") {
-		if t.shown == 0 {
-			sh.remark("nothing has happened yet")
+	var unheard error
+	err = sh.inspect(c, func(i agent.Inspector) error {
+		if err := t.look(i); err != nil || t.shown > 0 {
+			return err
 		}
+		sh.remark("nothing has happened yet")
+		unheard = sh.unheardOf(c, i, user, computation)
 		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case !c.Bool("follow"):
+		return unheard
+	case unheard != nil:
+		sh.remark("%v", unheard) // they may come yet
 	}
 	return t.follow()
 }
