@@ -2,9 +2,12 @@ package memberlist
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"unicode/utf16"
 )
 
@@ -27,6 +30,10 @@ func TestListsAreReadInTheirManyForms(t *testing.T) {
 		{"one a line", "m.txt", "ann\nbob\n", "", "ann bob"},
 		{"lines of Windows behind a mark, and no end", "m.txt", "\xef\xbb\xbfann\r\n\r\nbob", "", "ann bob"},
 		{"a title", "m.txt", "user_id\nann\n", "", "ann"},
+		{"a comma makes it CSV, which has titles", "m.txt", "ann,1\nbob,2\n", "", "! m.txt, line 1: " + noColumn + "ann, 1; " + nameOne},
+		{"an id that ends in a quote", "m.txt", "tv-42\"\nbob\n", "", `tv-42" bob`},
+		{"half a character of UTF-16", "m.txt", utf16Of("ann\n") + "b\x00\x00\xdc\n\x00", "", "ann ! m.txt, line 2: an id that is not valid UTF-8: convert the file; nothing was changed"},
+		{"Segment's export, its ids first", "m.csv", "external_ids,customer_id\n\"{\"\"user_id\"\":[\"\"ann\"\"]}\",c1\n", "", "ann"},
 		{"a comma makes it CSV", "m.txt", "name,id\nAnn,ann\n", "", "ann"},
 		{"a tab does", "m.txt", "name\tuserId\nAnn\tann\n", "", "ann"},
 		{"TSV", "m.tsv", "user_id\nann\nbob\n", "", "ann bob"},
@@ -131,6 +138,7 @@ func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.
 		{"a column too narrow", "m.csv", "user_id\n########\n", "", `! m.csv, line 2: "########"` + rounded},
 		{"single quotes", "m.csv", "'user_id','name'\n'ann','Ann'\n", "", `! m.csv, line 2: "'ann'" stands in single quotes, which would become part of the id: CSV knows double quotes only; nothing was changed`},
 		{"a warehouse's flag", "m.csv", "id,user_id,Gold_Members\nm1,ann,true\nm2,bob,false\n", "", `ann ! m.csv, line 3: column "Gold_Members" says "false"` + left},
+		{"a flag in the first column", "m.csv", "gold_members,user_id\ntrue,ann\nfalse,bob\n", "", `ann ! m.csv, line 3: column "gold_members" says "false"` + left},
 		{"a flag of nobody", "m.csv", "user_id,gold_members\nann,1\nbob,\n", "", `ann ! m.csv, line 3: column "gold_members" says ""` + left},
 		{"a flag that is neither", "m.csv", "user_id,gold_members\nann,1\nbob,out\n", "", `ann ! m.csv, line 3: column "gold_members" is called like the audience and says "out", which is neither true nor false: rename the column, or leave it out; nothing was changed`},
 		{"ids in a column called like the audience", "m.csv", "gold_members\nann\nbob\n", "gold_members", "ann bob"},
@@ -144,6 +152,21 @@ func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestAListThatCannotBeReadToItsEndIsRefused: those whom the rest would have named would leave the audience.
+func TestAListThatCannotBeReadToItsEndIsRefused(t *testing.T) {
+	broken := errors.New("input/output error")
+	for _, text := range []string{"ann\nbob\nc", "user_id,n\nann,1\nbob,2\nc"} {
+		l := List{Name: "m", Input: io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken))}
+		var last error
+		for _, err := range l.Users() {
+			last = err
+		}
+		if !errors.Is(last, broken) {
+			t.Errorf("%q, and no more can be read: it ends with %v", text, last)
+		}
 	}
 }
 
