@@ -7,7 +7,9 @@ import (
 	"testing"
 )
 
-func testShell() *shell { return &shell{out: new(strings.Builder), err: new(strings.Builder)} }
+func testShell() *shell {
+	return &shell{terminal: &terminal{out: new(strings.Builder), err: new(strings.Builder)}}
+}
 
 func TestFlagsMayStandAnywhere(t *testing.T) {
 	for _, c := range []struct{ name, typed, arranged string }{
@@ -31,7 +33,7 @@ func TestFlagsMayStandAnywhere(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append([]string{"personasync"}, strings.Fields(c.typed)...)
-			got, err := arrange(testShell().app(), args)
+			got, err := arrange(newApp(testShell()), args)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +54,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"outbox list --limit", "--limit needs a value"},
 		{"status --confg x", "did you mean --config?"},
 	} {
-		_, err := arrange(testShell().app(), append([]string{"personasync"}, strings.Fields(c.typed)...))
+		_, err := arrange(newApp(testShell()), append([]string{"personasync"}, strings.Fields(c.typed)...))
 		var own *coded
 		if !errors.As(err, &own) || own.code != ExitUsage || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.typed, err, c.want)
@@ -75,7 +77,7 @@ func FuzzArrange(f *testing.F) {
 	for _, s := range []string{"outbox list --limit 5", "-- x", "--config", "help help", "- -", "user show --json=1 -- --", "-=x"} {
 		f.Add(s)
 	}
-	app := testShell().app()
+	app := newApp(testShell())
 	f.Fuzz(func(t *testing.T, typed string) {
 		got, err := arrange(app, append([]string{"p"}, strings.Split(typed, " ")...))
 		if err == nil && (len(got) == 0 || got[0] != "p") {

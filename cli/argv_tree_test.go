@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +11,7 @@ import (
 // Every flag of every command means the same behind an argument as before it. urfave/cli by itself
 // takes it for an argument, in silence.
 func TestEveryFlagMayStandBehindAnArgument(t *testing.T) {
-	app := (&shell{out: io.Discard, err: io.Discard}).app()
+	app := newApp(testShell())
 	checked := 0
 	eachLeaf(app.Commands, []string{app.Name}, func(path []string, c *urfave.Command) {
 		for _, f := range slices.Concat(c.Flags, app.Flags) {
@@ -42,7 +41,7 @@ func TestEveryFlagMayStandBehindAnArgument(t *testing.T) {
 
 // A flag's name takes a value in every command or in none: the line is split before the command is known.
 func TestFlagNamesMeanTheSameInEveryCommand(t *testing.T) {
-	app := (&shell{out: io.Discard, err: io.Discard}).app()
+	app := newApp(testShell())
 	values := valueFlags(app)
 	eachLeaf(app.Commands, []string{app.Name}, func(path []string, c *urfave.Command) {
 		for _, f := range c.Flags {

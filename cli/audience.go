@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -12,7 +11,7 @@ import (
 	"personasync/store"
 )
 
-func (sh *shell) audienceCommand() *urfave.Command {
+func audienceCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "audience",
 		Usage: "who is in which audience, as the agent knows it, and what it should know",
@@ -24,7 +23,7 @@ func (sh *shell) audienceCommand() *urfave.Command {
 					"too.\n\n" +
 					"Example: personasync audience list",
 				Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-				Action: sh.audienceList,
+				Action: env.action(audienceList),
 			},
 			{
 				Name:      "members",
@@ -33,32 +32,32 @@ func (sh *shell) audienceCommand() *urfave.Command {
 				Description: "KEY may be the computation's id. A trait has no members.\n\n" +
 					"Example: personasync audience members high_value_shoppers --limit 1000",
 				Flags:  []urfave.Flag{limitFlag("members"), wideFlag(), jsonFlag()},
-				Action: sh.audienceMembers,
+				Action: env.action(audienceMembers),
 			},
-			sh.audienceHistoryCommand(),
-			sh.audienceVerifyCommand(),
-		}, sh.membershipCommands()...),
+			audienceHistoryCommand(env),
+			audienceVerifyCommand(env),
+		}, membershipCommands(env)...),
 	}
 }
 
-func (sh *shell) audienceList(c *urfave.Context) error {
+func audienceList(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	conf, err := sh.loadPlaces(c)
+	conf, err := env.loadPlaces(c)
 	if err != nil {
 		return err
 	}
-	return sh.inspect(c, func(i agent.Inspector) error {
+	return env.inspect(c, func(i agent.Inspector) error {
 		list, err := i.Computations(c.Context)
 		if err != nil {
 			return err
 		}
 		if unseen := neverSeen(conf.Rules(), list); len(unseen) > 0 {
-			sh.remark("configured, but never seen in an event: %s", strings.Join(unseen, ", "))
+			env.remark("configured, but never seen in an event: %s", strings.Join(unseen, ", "))
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, list)
+			return printJSON(env.out, list)
 		}
 		keys := shared(list)
 		for _, l := range list {
@@ -67,18 +66,18 @@ func (sh *shell) audienceList(c *urfave.Context) error {
 				if keys[l.Key] {
 					key = plain(store.ShellWord(l.ID))
 				}
-				sh.remark("too many members left %s at once, exits are held since %s: `personasync audience release %s` sends them, `personasync audience discard %s` drops them", plain(l.Key), minute(l.ExitsHeldSince), key, key)
+				env.remark("too many members left %s at once, exits are held since %s: `personasync audience release %s` sends them, `personasync audience discard %s` drops them", plain(l.Key), minute(l.ExitsHeldSince), key, key)
 			}
 		}
 		if len(list) == 0 {
-			sh.remark("no event of an audience or trait has come yet")
+			env.remark("no event of an audience or trait has come yet")
 		}
-		return sh.printComputations(c.Bool("wide"), list)
+		return printComputations(env.terminal, c.Bool("wide"), list)
 	})
 }
 
-func (sh *shell) printComputations(wide bool, list []store.ComputationInfo) error {
-	t := sh.newTable(wide, column{title: "KEY"}, column{title: "CLASS"},
+func printComputations(w *terminal, wide bool, list []store.ComputationInfo) error {
+	t := w.newTable(wide, column{title: "KEY"}, column{title: "CLASS"},
 		column{title: "MEMBERS", right: true}, column{title: "ENTERED", right: true}, column{title: "EXITED", right: true}, column{title: "HELD", right: true},
 		column{title: "LAST EVENT"})
 	if wide || len(shared(list)) > 0 {
@@ -127,7 +126,11 @@ func neverSeen(rules store.Rules, seen []store.ComputationInfo) (missing []strin
 	return missing
 }
 
-func (sh *shell) audienceMembers(c *urfave.Context) error {
+var memberTable = []column{{title: "USER"}, {title: "SINCE"}}
+
+func memberRow(v store.MemberInfo) []string { return []string{v.User, v.Since} }
+
+func audienceMembers(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "the KEY of an audience"); err != nil {
 		return err
 	}
@@ -136,58 +139,16 @@ func (sh *shell) audienceMembers(c *urfave.Context) error {
 		return err
 	}
 	key := c.Args().First()
-	return sh.inspect(c, func(i agent.Inspector) error {
+	return env.inspect(c, func(i agent.Inspector) error {
 		after := ""
-		err := sh.listing(c, n, memberTable, nil, func(want int) ([]any, bool, error) {
+		list := listing[store.MemberInfo]{columns: memberTable, row: memberRow}
+		list.fetch = func(want int) ([]store.MemberInfo, bool, error) {
 			page, more, err := i.Members(c.Context, key, after, want)
 			if len(page) > 0 {
 				after = page[len(page)-1].User
 			}
-			return anys(page), more, err
-		})
-		return sh.unknownKey(c, err, key)
-	})
-}
-
-// unknownKey says what to do about a key that nobody knows.
-func (sh *shell) unknownKey(c *urfave.Context, err error, key string) error {
-	if !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	hint := "`personasync audience list` shows those that are known"
-	if near := didYouMean(strings.ToLower(key), sh.knownKeys(c), ""); near != "" {
-		hint = strings.TrimPrefix(near, ": ")
-	}
-	return nothing("no event has named a computation %q: %s", key, hint)
-}
-
-// keyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
-func (sh *shell) keyOf(c *urfave.Context, name string) (key string) {
-	key = name
-	_ = sh.quietly(c, func(i agent.Inspector) error { // the order itself says what is wrong with the name
-		list, err := i.Computations(c.Context)
-		for _, l := range list {
-			if l.Key == name {
-				key = name
-				break
-			}
-			if l.ID == name {
-				key = l.Key
-			}
+			return page, more, err
 		}
-		return err
+		return unknownKey(env, c, list.print(env.terminal, c, n), key)
 	})
-	return key
-}
-
-// knownKeys lists the keys of the computations, or none if nobody answers.
-func (sh *shell) knownKeys(c *urfave.Context) (keys []string) {
-	_ = sh.quietly(c, func(i agent.Inspector) error { // it is a hint only
-		list, err := i.Computations(c.Context)
-		for _, l := range list {
-			keys = append(keys, l.Key)
-		}
-		return err
-	})
-	return keys
 }

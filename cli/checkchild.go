@@ -13,7 +13,7 @@ import (
 // damaged, because that can end the process that does: it is not for people.
 const checkFiles = "check-files"
 
-func (sh *shell) checkFilesCommand() *urfave.Command {
+func checkFilesCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:   checkFiles,
 		Hidden: true,
@@ -22,18 +22,18 @@ func (sh *shell) checkFilesCommand() *urfave.Command {
 			if err := arguments(c, "a directory"); err != nil {
 				return err
 			}
-			return store.AnswerCheck(c.Context, sh.out, c.Args().First())
+			return store.AnswerCheck(c.Context, env.out, c.Args().First())
 		},
 	}
 }
 
 // checker has the files checked in a child; nil where this program cannot start itself.
-func (sh *shell) checker() func(ctx context.Context, dir string) (*store.CheckReport, error) {
-	if sh.again == nil || store.IsChecking() {
+func checker(env *shell) func(ctx context.Context, dir string) (*store.CheckReport, error) {
+	if env.again == nil || store.IsChecking() {
 		return nil
 	}
 	return func(ctx context.Context, dir string) (*store.CheckReport, error) {
-		return store.CheckInChild(ctx, sh.again(ctx, checkFiles, dir))
+		return store.CheckInChild(ctx, env.again(ctx, checkFiles, dir))
 	}
 }
 

@@ -59,7 +59,7 @@ complete -c personasync -a '(__personasync_complete)'
 `,
 }
 
-func (sh *shell) completionCommand() *urfave.Command {
+func completionCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:      "completion",
 		Usage:     "print what makes a shell complete commands and flags",
@@ -75,17 +75,17 @@ func (sh *shell) completionCommand() *urfave.Command {
 			if !ok {
 				return usage("there is no completion for %q: bash, zsh or fish", c.Args().First())
 			}
-			_, err := fmt.Fprint(sh.out, script)
+			_, err := fmt.Fprint(env.out, script)
 			return err
 		},
 	}
 }
 
 // complete answers a shell.
-func (sh *shell) complete(app *urfave.App, typed []string) error {
+func printCandidates(env *shell, app *urfave.App, typed []string) error {
 	typed = joined(typed)
-	for _, candidate := range append(candidates(app, typed), sh.keys(app, typed)...) {
-		if _, err := fmt.Fprintln(sh.out, candidate); err != nil {
+	for _, candidate := range append(candidates(app, typed), keysOf(env, app, typed)...) {
+		if _, err := fmt.Fprintln(env.out, candidate); err != nil {
 			return err
 		}
 	}
@@ -107,7 +107,7 @@ func joined(typed []string) (words []string) {
 const keyPatience = time.Second
 
 // keys lists the computations where one of them may stand. Whatever is wrong, there are none then.
-func (sh *shell) keys(app *urfave.App, typed []string) (list []string) {
+func keysOf(env *shell, app *urfave.App, typed []string) (list []string) {
 	if len(typed) == 0 {
 		return nil
 	}
@@ -126,7 +126,7 @@ func (sh *shell) keys(app *urfave.App, typed []string) (list []string) {
 	default:
 		return nil
 	}
-	conf, err := config.LoadPlaces(configNamed(before, sh), sh.environ)
+	conf, err := config.LoadPlaces(configNamed(before, env), env.environ)
 	if err != nil {
 		return nil
 	}
@@ -158,7 +158,7 @@ func wantsKey(app *urfave.App, before []string) bool {
 }
 
 // configNamed is the configuration file that a command line would read; "" for none.
-func configNamed(words []string, sh *shell) string {
+func configNamed(words []string, env *shell) string {
 	given := ""
 	for i, w := range words {
 		if v, found := strings.CutPrefix(w, "--config="); found {
@@ -167,7 +167,7 @@ func configNamed(words []string, sh *shell) string {
 			given = words[i+1]
 		}
 	}
-	path, err := config.Find(given, sh.getenv)
+	path, err := config.Find(given, env.getenv)
 	if err != nil {
 		return ""
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,7 +10,7 @@ import (
 )
 
 func TestCandidatesAreWhatMayStandThere(t *testing.T) {
-	sh := &shell{out: io.Discard, err: io.Discard}
+	sh := testShell()
 	for _, c := range []struct{ typed, want string }{
 		{"", "run status outbox"},
 		{"out", "outbox"},
@@ -32,7 +31,7 @@ func TestCandidatesAreWhatMayStandThere(t *testing.T) {
 		{"user show -- -", ""},
 	} {
 		var words []string
-		for _, line := range candidates(sh.app(), strings.Split(c.typed, " ")) {
+		for _, line := range candidates(newApp(sh), strings.Split(c.typed, " ")) {
 			word, _, _ := strings.Cut(line, "\t")
 			words = append(words, word)
 		}
@@ -48,8 +47,8 @@ func TestCandidatesAreWhatMayStandThere(t *testing.T) {
 
 // TestEveryCommandHasAnExample keeps the help texts useful.
 func TestEveryCommandHasAnExample(t *testing.T) {
-	sh := &shell{out: io.Discard, err: io.Discard}
-	for _, line := range examples(sh.app().Commands, "personasync") {
+	sh := testShell()
+	for _, line := range examples(newApp(sh).Commands, "personasync") {
 		t.Error(line)
 	}
 }
@@ -78,7 +77,7 @@ func examples(commands []*urfave.Command, path string) (missing []string) {
 // TestManualPageLosesNoLine: a line that begins with a dot is an order to roff, and one it does not
 // know takes the line away.
 func TestManualPageLosesNoLine(t *testing.T) {
-	page, err := (&shell{}).app().ToManWithSection(1)
+	page, err := newApp(testShell()).ToManWithSection(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +92,7 @@ func TestManualPageLosesNoLine(t *testing.T) {
 // TestWhateverShowsSomethingSpeaksJSON: who adds a command that does not says so here.
 func TestWhateverShowsSomethingSpeaksJSON(t *testing.T) {
 	silent := []string{"run", "demo", "sandbox", "config init", "service install", "service uninstall", "completion", "man", "check-files"}
-	app := (&shell{out: io.Discard, err: io.Discard}).app()
+	app := newApp(testShell())
 	eachLeaf(app.Commands, nil, func(path []string, c *urfave.Command) {
 		name := strings.Join(path, " ")
 		if has := hasFlag(c.Flags, "json"); has == slices.Contains(silent, name) {

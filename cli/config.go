@@ -13,7 +13,7 @@ import (
 	"personasync/store"
 )
 
-func (sh *shell) configCommand() *urfave.Command {
+func configCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "config",
 		Usage: "check, show or write the configuration",
@@ -24,14 +24,14 @@ func (sh *shell) configCommand() *urfave.Command {
 				Description: "Reads the file, the environment and the secrets as `run` would. Warnings do not fail it.\n\n" +
 					"Example: personasync config check --config agent.toml",
 				Flags:  []urfave.Flag{jsonFlag()},
-				Action: sh.configCheck,
+				Action: env.action(configCheck),
 			},
 			{
 				Name:        "show",
 				Usage:       "show every value in force and where it comes from",
 				Description: "Secrets are masked.\n\nExample: personasync config show --json",
 				Flags:       []urfave.Flag{wideFlag(), jsonFlag()},
-				Action:      sh.configShow,
+				Action:      env.action(configShow),
 			},
 			{
 				Name:      "init",
@@ -39,7 +39,7 @@ func (sh *shell) configCommand() *urfave.Command {
 				ArgsUsage: "[FILE]",
 				Description: "FILE is agent.toml unless given; - is the standard output. An existing file is left alone.\n\n" +
 					"Example: personasync config init /etc/personasync/agent.toml",
-				Action: sh.configInit,
+				Action: env.action(configInit),
 			},
 		},
 	}
@@ -53,18 +53,18 @@ type checked struct {
 	Warnings []string `json:"warnings"`
 }
 
-func (sh *shell) configCheck(c *urfave.Context) error {
+func configCheck(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	path, err := sh.findConfig(c)
+	path, err := env.findConfig(c)
 	if err != nil {
 		return err
 	}
 	result := checked{File: path, Warnings: []string{}}
-	conf, note, err := sh.loadAsAgent(c, path)
+	conf, note, err := loadAsAgent(env, c, path)
 	if note != "" {
-		sh.remark("%s", note)
+		env.remark("%s", note)
 	}
 	if err == nil {
 		result.Warnings = append(result.Warnings, conf.Warnings()...)
@@ -76,24 +76,24 @@ func (sh *shell) configCheck(c *urfave.Context) error {
 		err = incurable(err)
 	}
 	if c.Bool("json") {
-		return errors.Join(printJSON(sh.out, result), err)
+		return errors.Join(printJSON(env.out, result), err)
 	}
 	for _, w := range result.Warnings {
-		sh.remark("%s %s", sh.errPaint.yellow("warning:"), w)
+		env.remark("%s %s", env.errPaint.yellow("warning:"), w)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(sh.out, sh.paint.green("ok:"), fileText(path))
+	_, err = fmt.Fprintln(env.out, env.paint.green("ok:"), fileText(path))
 	return err
 }
 
 // loadAsAgent reads the configuration as `run` would. What this shell may not see, a credential or a file
 // of the agent's user, the running agent is asked for: note says so.
-func (sh *shell) loadAsAgent(c *urfave.Context, path string) (conf *config.Config, note string, err error) {
-	conf, unread := config.Load(path, sh.environ)
+func loadAsAgent(env *shell, c *urfave.Context, path string) (conf *config.Config, note string, err error) {
+	conf, unread := config.Load(path, env.environ)
 	if faults := (*config.Faults)(nil); unread != nil && errors.As(unread, &faults) && faults.OnlyUnread() {
-		conf, err = config.LoadWithoutSecrets(path, sh.environ)
+		conf, err = config.LoadWithoutSecrets(path, env.environ)
 	} else {
 		err = agent.DeniedConfig(unread)
 	}
@@ -117,22 +117,22 @@ func fileText(path string) string {
 	return plain(path)
 }
 
-func (sh *shell) configShow(c *urfave.Context) error {
+func configShow(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	conf, err := sh.load(c, config.LoadWithoutSecrets)
+	conf, err := env.load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return agent.DeniedConfig(err)
 	}
 	if note, _ := agent.BorrowSecrets(c.Context, conf, Version()); note != "" { // without an agent there is nothing to add
-		sh.remark("%s", note)
+		env.remark("%s", note)
 	}
 	settings := conf.Effective()
 	if c.Bool("json") {
-		return printJSON(sh.out, settings)
+		return printJSON(env.out, settings)
 	}
-	t := sh.newTable(c.Bool("wide"), column{title: "KEY"}, column{title: "VALUE", flexible: true}, column{title: "FROM", flexible: true})
+	t := env.newTable(c.Bool("wide"), column{title: "KEY"}, column{title: "VALUE", flexible: true}, column{title: "FROM", flexible: true})
 	var rows [][]string
 	for _, s := range settings {
 		rows = append(rows, []string{s.Key, s.Value, s.Origin})
@@ -140,7 +140,7 @@ func (sh *shell) configShow(c *urfave.Context) error {
 	return t.print(rows)
 }
 
-func (sh *shell) configInit(c *urfave.Context) error {
+func configInit(env *shell, c *urfave.Context) error {
 	path := "agent.toml"
 	if c.NArg() > 0 {
 		path = c.Args().First()
@@ -149,7 +149,7 @@ func (sh *shell) configInit(c *urfave.Context) error {
 		return arguments(c, "FILE")
 	}
 	if path == "-" {
-		_, err := sh.out.Write(config.Example())
+		_, err := env.out.Write(config.Example())
 		return err
 	}
 	if name := store.OwnName(path); name != "" {
@@ -168,6 +168,6 @@ func (sh *shell) configInit(c *urfave.Context) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(sh.out, "wrote %s: fill in [ingest] and [moengage], then `personasync config check`\n", plain(path))
+	_, err = fmt.Fprintf(env.out, "wrote %s: fill in [ingest] and [moengage], then `personasync config check`\n", plain(path))
 	return err
 }

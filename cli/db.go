@@ -16,7 +16,7 @@ import (
 	"personasync/store"
 )
 
-func (sh *shell) dbCommand() *urfave.Command {
+func dbCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "db",
 		Usage: "look after the data: check, compact, back up, restore",
@@ -29,7 +29,7 @@ func (sh *shell) dbCommand() *urfave.Command {
 					"Nothing is changed. Ends with 1 when something is wrong.\n\n" +
 					"Example: personasync db check --json",
 				Flags:  []urfave.Flag{jsonFlag()},
-				Action: sh.dbCheck,
+				Action: env.action(dbCheck),
 			},
 			{
 				Name:  "compact",
@@ -38,7 +38,7 @@ func (sh *shell) dbCommand() *urfave.Command {
 					"half of a large file is free. It needs 1.2 times what is live as free disk.\n\n" +
 					"Example: personasync db compact",
 				Flags:  []urfave.Flag{jsonFlag()},
-				Action: sh.dbCompact,
+				Action: env.action(dbCompact),
 			},
 			{
 				Name:      "backup",
@@ -49,7 +49,7 @@ func (sh *shell) dbCommand() *urfave.Command {
 					"It holds user ids, and everybody who was not yet forgotten.\n\n" +
 					"Example: personasync db backup /var/backups/personasync-$(date +%F).tar",
 				Flags:  []urfave.Flag{jsonFlag()},
-				Action: sh.dbBackup,
+				Action: env.action(dbBackup),
 			},
 			{
 				Name:      "restore",
@@ -62,47 +62,22 @@ func (sh *shell) dbCommand() *urfave.Command {
 					"that owns the data: `runuser -u personasync -- personasync db restore FILE`.\n\n" +
 					"Example: personasync db restore /var/backups/personasync-2026-03-14.tar --dry-run",
 				Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
-				Action: sh.dbRestore,
+				Action: env.action(dbRestore),
 			},
 		},
 	}
 }
 
-// upkeep runs do with whoever can look after the data, which is in dir.
-func (sh *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *progressBar) error) (err error) {
-	places, err := sh.loadPlaces(c)
-	if err != nil {
-		return err
-	}
-	u, done, where, err := agent.OpenUpkeep(c.Context, places, Version())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done.Close()) }()
-	sh.remark("%s", where)
-	bar := sh.progress()
-	defer bar.end()
-	return inUse(do(u, places.DataDir, bar))
-}
-
-// inUse gives a directory that somebody else holds the code of what a second try does not cure.
-func inUse(err error) error {
-	if errors.Is(err, store.ErrInUse) {
-		return &coded{ExitUsage, err}
-	}
-	return err
-}
-
-func (sh *shell) dbCheck(c *urfave.Context) error {
+func dbCheck(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	return sh.upkeep(c, func(u agent.Upkeep, _ string, bar *progressBar) error {
+	return env.upkeep(c, func(u agent.Upkeep, _ string, bar *progressBar) error {
 		r, err := u.Check(c.Context, bar.tell)
 		if bar.end(); err != nil {
 			return err
 		}
-		if err := sh.printCheck(r, c.Bool("json")); err != nil || r.OK() {
+		if err := printCheck(env.terminal, r, c.Bool("json")); err != nil || r.OK() {
 			return err
 		}
 		if r.OnlyCopies() {
@@ -114,48 +89,48 @@ func (sh *shell) dbCheck(c *urfave.Context) error {
 	})
 }
 
-func (sh *shell) printCheck(r *store.CheckReport, json bool) error {
+func printCheck(w *terminal, r *store.CheckReport, json bool) error {
 	if json {
-		return printJSON(sh.out, struct {
+		return printJSON(w.out, struct {
 			OK bool `json:"ok"`
 			*store.CheckReport
 		}{r.OK(), r})
 	}
-	verdict := sh.paint.green("everything is as it should be")
+	verdict := w.paint.green("everything is as it should be")
 	if !r.OK() {
-		verdict = sh.paint.red(plural(r.Faults, "fault"))
+		verdict = w.paint.red(plural(r.Faults, "fault"))
 	}
-	fmt.Fprintf(sh.out, "%s: %s in %s, %s pending, %s held, %s parked, %s closed, %s in the inbox; %s\n",
+	fmt.Fprintf(w.out, "%s: %s in %s, %s pending, %s held, %s parked, %s closed, %s in the inbox; %s\n",
 		store.Bytes(r.Bytes), plural(r.Users, "user"), plural(r.Rows, "row"), count(r.Pending), count(r.Held), count(r.Parked), count(r.History),
 		plural(r.Records, "record"), verdict)
 	for _, f := range r.Findings {
-		fmt.Fprintf(sh.out, "  %-8s %s\n", f.Code, plain(f.Message))
+		fmt.Fprintf(w.out, "  %-8s %s\n", f.Code, plain(f.Message))
 	}
 	if more := r.Faults - uint64(len(r.Findings)); more > 0 {
-		fmt.Fprintf(sh.out, "  and %s more\n", count(more))
+		fmt.Fprintf(w.out, "  and %s more\n", count(more))
 	}
 	if r.Damaged > 0 {
-		fmt.Fprintf(sh.out, "%s set aside earlier\n", plural(r.Damaged, "damaged row"))
+		fmt.Fprintf(w.out, "%s set aside earlier\n", plural(r.Damaged, "damaged row"))
 	}
 	if !r.Pages {
-		sh.remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", store.Bytes(r.Grew))
+		w.remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", store.Bytes(r.Grew))
 	}
 	return nil
 }
 
-func (sh *shell) dbCompact(c *urfave.Context) error {
+func dbCompact(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	return sh.upkeep(c, func(u agent.Upkeep, _ string, bar *progressBar) error {
+	return env.upkeep(c, func(u agent.Upkeep, _ string, bar *progressBar) error {
 		r, err := u.Compact(c.Context, bar.tell)
 		if bar.end(); err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, r)
+			return printJSON(env.out, r)
 		}
-		_, err = fmt.Fprintf(sh.out, "state.db had %s and has %s; it took %s, of which delivery stood still for %s\n",
+		_, err = fmt.Fprintf(env.out, "state.db had %s and has %s; it took %s, of which delivery stood still for %s\n",
 			store.Bytes(r.Before), store.Bytes(r.After), roughly(r.Took), roughly(r.Pause))
 		return err
 	})
@@ -172,7 +147,7 @@ func roughly(d time.Duration) time.Duration {
 	return d.Round(100 * time.Microsecond)
 }
 
-func (sh *shell) dbBackup(c *urfave.Context) error {
+func dbBackup(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "FILE"); err != nil {
 		return err
 	}
@@ -180,7 +155,7 @@ func (sh *shell) dbBackup(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	return sh.upkeep(c, func(u agent.Upkeep, dir string, bar *progressBar) error {
+	return env.upkeep(c, func(u agent.Upkeep, dir string, bar *progressBar) error {
 		var r store.BackupReport
 		err := store.CreateBackup(dir, path, func(w io.Writer) (err error) {
 			r, err = u.Backup(c.Context, w, bar.tell)
@@ -190,81 +165,81 @@ func (sh *shell) dbBackup(c *urfave.Context) error {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, struct {
+			return printJSON(env.out, struct {
 				File string `json:"file"`
 				store.BackupReport
 			}{path, r})
 		}
-		_, err = fmt.Fprintf(sh.out, "%s: %s with %s, %s pending and %s up to record %d; state.db grew by %s meanwhile\n",
+		_, err = fmt.Fprintf(env.out, "%s: %s with %s, %s pending and %s up to record %d; state.db grew by %s meanwhile\n",
 			plain(path), store.Bytes(r.Bytes), plural(r.Users, "user"), plural(r.Pending, "change"), plural(r.Received, "received event"), r.Last, store.Bytes(r.Grew))
 		return err
 	})
 }
 
-func (sh *shell) dbRestore(c *urfave.Context) error {
+func dbRestore(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "FILE"); err != nil {
 		return err
 	}
-	places, err := sh.load(c, config.LoadWithoutSecrets)
+	places, err := env.load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return err
 	}
 	if _, err := os.Stat(c.Args().First()); errors.Is(err, fs.ErrNotExist) {
-		return &coded{ExitNothing, err}
+		return withCode(ExitNothing, err)
 	}
 	if c.Bool("dry-run") {
-		return sh.previewRestore(c, places.DataDir)
+		return previewRestore(env.terminal, c, places.DataDir)
 	}
 	if !c.Bool("yes") {
-		if err := sh.confirm("everything in " + plain(places.DataDir) + " will be replaced by the backup " + plain(c.Args().First())); err != nil {
+		if err := confirm(env.terminal, "everything in "+plain(places.DataDir)+" will be replaced by the backup "+plain(c.Args().First())); err != nil {
 			return err
 		}
 	}
-	bar := sh.progress()
+	bar := env.progress()
 	r, err := agent.Restore(c.Context, places, c.Args().First(), Version(), bar.tell)
 	bar.end()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &coded{ExitNothing, err}
+		return withCode(ExitNothing, err)
 	case err != nil:
 		return inUse(err)
 	case c.Bool("json"):
-		return printJSON(sh.out, r)
+		return printJSON(env.out, r)
 	}
-	fmt.Fprintf(sh.out, "restored to %s: %s and %s as of %s\n", plain(places.DataDir), plural(r.Users, "user"), plural(r.Received, "received event"),
+	fmt.Fprintf(env.out, "restored to %s: %s and %s as of %s\n", plain(places.DataDir), plural(r.Users, "user"), plural(r.Received, "received event"),
 		r.Made.Format(time.RFC3339))
 	if r.Pending > 0 {
-		fmt.Fprintf(sh.out, "%s waited then: what of them left since is sent again, under the same change ids\n", plural(r.Pending, "change"))
+		fmt.Fprintf(env.out, "%s waited then: what of them left since is sent again, under the same change ids\n", plural(r.Pending, "change"))
 	}
 	if r.Faults > 0 {
-		fmt.Fprintf(sh.out, "%s came with the backup:\n", sh.paint.yellow(plural(r.Faults, "fault")))
+		fmt.Fprintf(env.out, "%s came with the backup:\n", env.paint.yellow(plural(r.Faults, "fault")))
 		for _, f := range r.Findings {
-			fmt.Fprintf(sh.out, "  %-8s %s\n", f.Code, plain(f.Message))
+			fmt.Fprintf(env.out, "  %-8s %s\n", f.Code, plain(f.Message))
 		}
 	}
 	for i := range r.Salvages {
 		if s := &r.Salvages[i]; s.Whole() {
-			fmt.Fprintf(sh.out, "%s was made anew from what could be read of it; nothing was lost\n", plain(s.File))
+			fmt.Fprintf(env.out, "%s was made anew from what could be read of it; nothing was lost\n", plain(s.File))
 		} else {
-			fmt.Fprintf(sh.out, "%s was made anew from what could be read of it; %s\n", plain(s.File), sh.paint.red("lost: "+lossText(s)))
+			fmt.Fprintf(env.out, "%s was made anew from what could be read of it; %s\n", plain(s.File), env.paint.red("lost: "+lossText(s)))
 		}
 	}
-	sh.remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
+	env.remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
 	return nil
 }
 
 // previewRestore reads a whole backup, checks its sums, and says what it would put in place of the data.
-func (sh *shell) previewRestore(c *urfave.Context, dataDir string) error {
-	bar := sh.progress()
+func previewRestore(w *terminal, c *urfave.Context, dataDir string) error {
+	bar := w.progress()
 	info, err := store.VerifyBackup(c.Args().First(), bar.tell)
 	bar.end()
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(sh.out, info)
+		return printJSON(w.out, info)
 	}
-	_, err = fmt.Fprintf(sh.out, "%s would be put in place of everything in %s: %s and %s as of %s; a dry run: nothing was changed\n",
+	_, err = fmt.Fprintf(w.out, "%s would be put in place of everything in %s: %s and %s as of %s; a dry run: nothing was changed\n",
 		plain(c.Args().First()), plain(dataDir), plural(info.Users, "user"), plural(info.Received, "received event"), info.Made.Format(time.RFC3339))
 	return err
 }

@@ -14,7 +14,7 @@ import (
 // a sandbox. What it prints it has read back from the agent and from the sandbox, and every promise
 // it makes is checked: what does not come true ends it with an error.
 
-func (sh *shell) demoCommand() *urfave.Command {
+func demoCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "demo",
 		Usage: "show the main job in a few seconds; needs no configuration and no network",
@@ -29,7 +29,7 @@ func (sh *shell) demoCommand() *urfave.Command {
 			if err := arguments(c); err != nil {
 				return err
 			}
-			return sh.demo(c.Context, c.Bool("keep"))
+			return runDemo(c.Context, env.terminal, c.Bool("keep"))
 		},
 	}
 }
@@ -37,12 +37,12 @@ func (sh *shell) demoCommand() *urfave.Command {
 // demoPatience is how long the whole demo may take. It needs a third of it on a busy machine.
 const demoPatience = 15 * time.Second
 
-func (sh *shell) demo(ctx context.Context, keep bool) (err error) {
+func runDemo(ctx context.Context, screen *terminal, keep bool) (err error) {
 	w, err := newWorld()
 	if err != nil {
 		return err
 	}
-	s := &story{world: w, narrator: newNarrator(sh)}
+	s := &story{world: w, narrator: newNarrator(screen)}
 	defer func() {
 		err = errors.Join(err, w.close())
 		if err == nil {

@@ -107,7 +107,7 @@ func (s *story) showSides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t := s.sh.newTable(false, column{title: "   " + shoppers}, column{title: "AGENT"}, column{title: "MOENGAGE"}, column{title: "EVENTS THERE"})
+	t := s.terminal.newTable(false, column{title: "   " + shoppers}, column{title: "AGENT"}, column{title: "MOENGAGE"}, column{title: "EVENTS THERE"})
 	var rows [][]string
 	var wrong []error
 	for _, user := range sortedKeys(s.expected.attributes) {
@@ -147,8 +147,8 @@ func (s *story) audit(ctx context.Context) error {
 		return err
 	}
 	for _, text := range []string{
-		s.sh.ledger("events", "accepted", status.Events.Accepted, eventTerms(status.Events)),
-		s.sh.ledger("changes", "created", status.Changes.Created, changeTerms(status.Changes)),
+		ledgerText(s.terminal, "events", "accepted", status.Events.Accepted, eventTerms(status.Events)),
+		ledgerText(s.terminal, "changes", "created", status.Changes.Created, changeTerms(status.Changes)),
 	} {
 		s.block(text)
 	}

@@ -10,17 +10,16 @@ import (
 
 // narrator prints the demo, one line an event, each with the seconds since the beginning.
 type narrator struct {
-	sh      *shell
-	paint   palette
+	*terminal
 	started time.Time
 	acts    int
 }
 
-func newNarrator(sh *shell) *narrator {
-	return &narrator{sh: sh, paint: sh.paint, started: time.Now()}
+func newNarrator(w *terminal) *narrator {
+	return &narrator{terminal: w, started: time.Now()}
 }
 
-func (n *narrator) printf(format string, args ...any) { fmt.Fprintf(n.sh.out, format, args...) }
+func (n *narrator) printf(format string, args ...any) { fmt.Fprintf(n.out, format, args...) }
 
 func (n *narrator) title(text string) { n.printf("%s\n\n", n.paint.bold(text)) }
 

@@ -46,7 +46,7 @@ func TestDemoNoticesWhatGoesWrong(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &story{world: w, narrator: newNarrator(testShell())}
+			s := &story{world: w, narrator: newNarrator(testShell().terminal)}
 			defer func() {
 				if err := w.close(); err != nil {
 					t.Error(err)

@@ -11,7 +11,7 @@ import (
 	"personasync/agent/config"
 )
 
-func (sh *shell) doctorCommand() *urfave.Command {
+func doctorCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "doctor",
 		Usage: "check everything that can be checked, and say what to do",
@@ -20,29 +20,29 @@ func (sh *shell) doctorCommand() *urfave.Command {
 			"of the credentials. Ends with 1 when a check failed; warnings do not fail it.\n\n" +
 			"Example: sudo -u personasync personasync doctor",
 		Flags:  []urfave.Flag{jsonFlag()},
-		Action: sh.doctor,
+		Action: env.action(diagnose),
 	}
 }
 
-func (sh *shell) doctor(c *urfave.Context) error {
+func diagnose(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	path, err := sh.findConfig(c)
+	path, err := env.findConfig(c)
 	if err != nil {
 		return err
 	}
-	conf, unread := config.Load(path, sh.environ)
+	conf, unread := config.Load(path, env.environ)
 	if unread != nil {
-		if conf, err = config.LoadPlaces(path, sh.environ); err != nil {
+		if conf, err = config.LoadPlaces(path, env.environ); err != nil {
 			return incurable(agent.DeniedConfig(err))
 		}
 	}
 	findings := agent.Diagnose(c.Context, conf, unread, Version())
 	if c.Bool("json") {
-		err = printJSON(sh.out, findings)
+		err = printJSON(env.out, findings)
 	} else {
-		err = sh.printFindings(findings)
+		err = printFindings(env.terminal, findings)
 	}
 	if err != nil || agent.Healthy(findings) {
 		return err
@@ -50,16 +50,16 @@ func (sh *shell) doctor(c *urfave.Context) error {
 	return errors.New("something is wrong: each line above says what to do")
 }
 
-func (sh *shell) printFindings(findings []agent.Finding) error {
-	paint := map[string]func(string) string{"ok": sh.paint.green, "warn": sh.paint.yellow, "fail": sh.paint.red, "skip": sh.paint.dim}
+func printFindings(w *terminal, findings []agent.Finding) error {
+	paint := map[string]func(string) string{"ok": w.paint.green, "warn": w.paint.yellow, "fail": w.paint.red, "skip": w.paint.dim}
 	const margin = 19
 	hang := "\n" + strings.Repeat(" ", margin)
 	for _, f := range findings {
-		text := sh.beside(sh.typed(plain(f.Message)), margin)
+		text := w.beside(w.typed(plain(f.Message)), margin)
 		if f.Do != "" {
-			text += hang + sh.beside("→ "+sh.typed(plain(f.Do)), margin)
+			text += hang + w.beside("→ "+w.typed(plain(f.Do)), margin)
 		}
-		if _, err := fmt.Fprintf(sh.out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, text); err != nil {
+		if _, err := fmt.Fprintf(w.out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, text); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,7 +20,7 @@ var (
 // TestCommandsThatAreNamedExist: whatever command a document, a message, an example or an alert names can be
 // typed as it stands there.
 func TestCommandsThatAreNamedExist(t *testing.T) {
-	app := (&shell{out: io.Discard, err: io.Discard}).app()
+	app := newApp(testShell())
 	checked := 0
 	for path, text := range sources(t) {
 		var found [][]string

@@ -24,8 +24,8 @@ const (
 
 // drain waits until what was pending before asked, the moment of the flush, came to an end: what arrives later
 // may wait on. A timeout of zero is none.
-func (sh *shell) drain(ctx context.Context, client *agent.Client, before agent.Status, asked time.Time, timeout time.Duration) error {
-	bar := sh.progress()
+func drain(ctx context.Context, w *terminal, client *agent.Client, before agent.Status, asked time.Time, timeout time.Duration) error {
+	bar := w.progress()
 	bar.unit = func(n int64) string { return plural(n, "change") }
 	defer bar.end()
 	began, moved, last, said := time.Now(), time.Now(), left{}, ""
@@ -41,17 +41,17 @@ func (sh *shell) drain(ctx context.Context, client *agent.Client, before agent.S
 		if now != last {
 			last, moved, said = now, time.Now(), ""
 		}
-		w, err := newWait(ctx, client, &s, &before, asked, time.Since(moved))
+		pause, err := newWait(ctx, client, &s, &before, asked, time.Since(moved))
 		if err != nil {
 			return err
 		}
-		if timedOut := timeout > 0 && time.Since(began) >= timeout; w.over || timedOut {
-			return w.end(&s, timedOut)
+		if timedOut := timeout > 0 && time.Since(began) >= timeout; pause.over || timedOut {
+			return pause.end(&s, timedOut)
 		}
-		if w.text != "" && w.kind != said {
-			said = w.kind
+		if pause.text != "" && pause.kind != said {
+			said = pause.kind
 			bar.end()
-			sh.remark("%s", w.text)
+			w.remark("%s", pause.text)
 		}
 		bar.tell(now.done, now.total)
 		select {

@@ -1,13 +1,12 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"slices"
-	"strings"
 	"syscall"
 
 	"personasync/agent"
@@ -33,9 +32,12 @@ type coded struct {
 func (c *coded) Error() string { return c.err.Error() }
 func (c *coded) Unwrap() error { return c.err }
 
+// withCode gives err an exit code that does not follow from what it wraps.
+func withCode(code int, err error) error { return &coded{code, err} }
+
 // usage is the error of a command line, or a configuration, that cannot be meant.
 func usage(format string, args ...any) error {
-	return &coded{ExitUsage, fmt.Errorf(format, args...)}
+	return withCode(ExitUsage, fmt.Errorf(format, args...))
 }
 
 // incurable marks an error that starting again would not help against.
@@ -43,12 +45,12 @@ func incurable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &coded{ExitUsage, err}
+	return withCode(ExitUsage, err)
 }
 
 // nothing is the error of a question about what does not exist.
 func nothing(format string, args ...any) error {
-	return &coded{ExitNothing, fmt.Errorf(format, args...)}
+	return withCode(ExitNothing, fmt.Errorf(format, args...))
 }
 
 // exitCode is the code that err ends the process with.
@@ -86,20 +88,7 @@ func isMistake(err error) bool {
 	return errors.As(err, &address) || slices.ContainsFunc(mistakes, func(m error) bool { return errors.Is(err, m) })
 }
 
-// report tells the person what went wrong and returns the exit code.
-func (sh *shell) report(err error) int {
-	code := exitCode(err)
-	if code == ExitDone {
-		return code
-	}
-	text := err.Error()
-	var ambiguous *store.AmbiguousError
-	switch {
-	case errors.Is(err, context.Canceled):
-		text = "interrupted"
-	case errors.As(err, &ambiguous):
-		text += ":\n  " + strings.Join(ambiguous.IDs, "\n  ")
-	}
-	fmt.Fprintln(sh.err, sh.errPaint.red("personasync:"), sh.typed(text))
-	return code
+// brokenPipe reports whether the reader of the output has gone: it has what it wanted.
+func brokenPipe(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe)
 }

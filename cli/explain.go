@@ -9,7 +9,7 @@ import (
 	"personasync/agent"
 )
 
-func (sh *shell) explainCommand() *urfave.Command {
+func explainCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:      "explain-code",
 		Usage:     "say what an answer of MoEngage or a reason means, and what to do",
@@ -18,13 +18,13 @@ func (sh *shell) explainCommand() *urfave.Command {
 			"MoEngage names it. Without one, all that the agent tells apart are listed. Needs no configuration.\n\n" +
 			"Example: personasync outbox explain-code 413",
 		Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-		Action: sh.explain,
+		Action: env.action(explainCode),
 	}
 }
 
-func (sh *shell) explain(c *urfave.Context) error {
+func explainCode(env *shell, c *urfave.Context) error {
 	if c.NArg() == 0 {
-		return sh.explainAll(c)
+		return explainAll(env, c)
 	}
 	e, ok := agent.ExplainCode(strings.Join(c.Args().Slice(), " ")) // as MoEngage writes it: IP Validation Required
 	if err := arguments(c, "a CODE"); err != nil && !ok {
@@ -34,22 +34,22 @@ func (sh *shell) explain(c *urfave.Context) error {
 		return nothing("neither an answer of MoEngage nor a reason has the code %q: `personasync outbox explain-code` lists those there are", c.Args().First())
 	}
 	if c.Bool("json") {
-		return printJSON(sh.out, e)
+		return printJSON(env.out, e)
 	}
 	for _, line := range [...][2]string{{"code", e.Code}, {"means", e.Means}, {"agent", e.Agent}, {"data", e.Data}, {"lane", e.Lane}, {"attempts", e.Attempts}, {"to do", e.Do}} {
-		if _, err := fmt.Fprintf(sh.out, "%-10s%s\n", line[0], sh.beside(line[1], 10)); err != nil {
+		if _, err := fmt.Fprintf(env.out, "%-10s%s\n", line[0], env.beside(line[1], 10)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (sh *shell) explainAll(c *urfave.Context) error {
+func explainAll(env *shell, c *urfave.Context) error {
 	all := agent.ExplainCodes()
 	if c.Bool("json") {
-		return printJSON(sh.out, all)
+		return printJSON(env.out, all)
 	}
-	t := sh.newTable(c.Bool("wide"), column{title: "CODE"}, column{title: "MEANS", flexible: true}, column{title: "DATA", flexible: true})
+	t := env.newTable(c.Bool("wide"), column{title: "CODE"}, column{title: "MEANS", flexible: true}, column{title: "DATA", flexible: true})
 	var rows [][]string
 	for _, e := range all {
 		rows = append(rows, []string{e.Code, e.Means, e.Data})

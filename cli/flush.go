@@ -10,7 +10,7 @@ import (
 	"personasync/agent"
 )
 
-func (sh *shell) flushCommand() *urfave.Command {
+func flushCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "flush",
 		Usage: "send what waits now, whatever its schedule says",
@@ -42,15 +42,15 @@ func (sh *shell) flushCommand() *urfave.Command {
 			case c.IsSet("timeout") && (!c.Bool("wait") || c.Duration("timeout") <= 0):
 				return usage("--timeout goes with --wait, and is a duration such as 10m")
 			case c.Bool("dry-run"):
-				return sh.dryRun(c)
+				return dryRun(env, c)
 			}
-			return sh.flush(c)
+			return runFlush(env, c)
 		},
 	}
 }
 
-func (sh *shell) flush(c *urfave.Context) (err error) {
-	places, err := sh.loadPlaces(c)
+func runFlush(env *shell, c *urfave.Context) (err error) {
+	places, err := env.loadPlaces(c)
 	if err != nil {
 		return err
 	}
@@ -71,61 +71,61 @@ func (sh *shell) flush(c *urfave.Context) (err error) {
 	asked := time.Now()
 	receipt, err := client.Flush(c.Context, c.String("computation"))
 	if err != nil {
-		return sh.unknownKey(c, err, c.String("computation"))
+		return unknownKey(env, c, err, c.String("computation"))
 	}
 	if c.Bool("wait") {
-		if err := sh.drain(c.Context, client, before, asked, c.Duration("timeout")); err != nil {
+		if err := drain(c.Context, env.terminal, client, before, asked, c.Duration("timeout")); err != nil {
 			return err
 		}
 	}
 	if c.Bool("json") {
-		return printJSON(sh.out, receipt)
+		return printJSON(env.out, receipt)
 	}
 	if c.Bool("wait") {
-		_, err = fmt.Fprintf(sh.out, "flushed: %s left\n", plural(before.Changes.Pending, "change"))
+		_, err = fmt.Fprintf(env.out, "flushed: %s left\n", plural(before.Changes.Pending, "change"))
 		return err
 	}
 	what := "everything"
 	if receipt.Job != "" {
 		what = "the schedule " + receipt.Job
 	}
-	_, err = fmt.Fprintf(sh.out, "flushing %s; %s in the outbox\n", plain(what), plural(receipt.Pending, "pending change"))
+	_, err = fmt.Fprintf(env.out, "flushing %s; %s in the outbox\n", plain(what), plural(receipt.Pending, "pending change"))
 	return err
 }
 
-func (sh *shell) dryRun(c *urfave.Context) error {
+func dryRun(env *shell, c *urfave.Context) error {
 	n, err := limit(c)
 	if err != nil {
 		return err
 	}
 	if n > agent.MaxRehearsal {
-		sh.remark("a dry run shows %s at most", plural(agent.MaxRehearsal, "user"))
+		env.remark("a dry run shows %s at most", plural(agent.MaxRehearsal, "user"))
 	}
-	return sh.inspect(c, func(i agent.Inspector) error {
+	return env.inspect(c, func(i agent.Inspector) error {
 		r, err := i.DryRun(c.Context, c.String("computation"), n)
 		if err != nil {
-			return sh.unknownKey(c, err, c.String("computation"))
+			return unknownKey(env, c, err, c.String("computation"))
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, r)
+			return printJSON(env.out, r)
 		}
-		return sh.printRehearsal(r)
+		return printRehearsal(env.terminal, r)
 	})
 }
 
-func (sh *shell) printRehearsal(r *agent.Rehearsal) error {
+func printRehearsal(w *terminal, r *agent.Rehearsal) error {
 	if len(r.Requests) == 0 {
-		sh.remark("nothing would be sent")
+		w.remark("nothing would be sent")
 	}
 	for i := range r.Requests {
 		p := &r.Requests[i]
 		title := fmt.Sprintf("Request %d of %d: %s, %s", i+1, len(r.Requests), plural(p.Users, "user"), plural(p.Events, "event"))
-		if _, err := fmt.Fprintf(sh.out, "%s\n%s\n\n", sh.paint.bold(title), requestText(p, "")); err != nil {
+		if _, err := fmt.Fprintf(w.out, "%s\n%s\n\n", w.paint.bold(title), requestText(p, "")); err != nil {
 			return err
 		}
 	}
 	for _, why := range r.WouldPark {
-		if _, err := fmt.Fprintln(sh.out, sh.paint.yellow(plain(why))); err != nil {
+		if _, err := fmt.Fprintln(w.out, w.paint.yellow(plain(why))); err != nil {
 			return err
 		}
 	}

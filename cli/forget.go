@@ -11,7 +11,7 @@ import (
 	"personasync/store"
 )
 
-func (sh *shell) forgetCommand() *urfave.Command {
+func forgetCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:      "forget",
 		Usage:     "erase a user from the data directory",
@@ -22,11 +22,11 @@ func (sh *shell) forgetCommand() *urfave.Command {
 		Flags: []urfave.Flag{
 			yesFlag(), dryRunFlag(), jsonFlag(),
 		},
-		Action: sh.userForget,
+		Action: env.action(userForget),
 	}
 }
 
-func (sh *shell) userForget(c *urfave.Context) error {
+func userForget(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "the ID of a user"); err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (sh *shell) userForget(c *urfave.Context) error {
 		return usage("an id has %d bytes at most", store.MaxUserID)
 	}
 	if clean := store.CleanID(id); clean != id {
-		if err := sh.inspect(c, func(i agent.Inspector) error {
+		if err := env.inspect(c, func(i agent.Inspector) error {
 			_, err := i.User(c.Context, id)
 			switch {
 			case !errors.Is(err, store.ErrNotFound):
@@ -50,21 +50,21 @@ func (sh *shell) userForget(c *urfave.Context) error {
 		}
 	}
 	if dry := c.Bool("dry-run"); dry || !c.Bool("yes") {
-		if err := sh.inspect(c, func(i agent.Inspector) error { return sh.previewForget(c, i, id) }); err != nil || dry {
+		if err := env.inspect(c, func(i agent.Inspector) error { return previewForget(env.terminal, c, i, id) }); err != nil || dry {
 			return err
 		}
-		if err := sh.confirm("this user will be erased, which cannot be undone"); err != nil {
+		if err := confirm(env.terminal, "this user will be erased, which cannot be undone"); err != nil {
 			return err
 		}
 	}
-	return sh.order(c, func(o agent.Orders, bar *progressBar) error {
+	return env.order(c, func(o agent.Orders, bar *progressBar) error {
 		r, err := o.Forget(c.Context, id)
 		if err != nil {
 			return err
 		}
-		print := func() error { return sh.printForgotten(r) }
+		print := func() error { return printForgotten(env.terminal, r) }
 		if c.Bool("json") {
-			print = func() error { return printJSON(sh.out, forgetReceipt{r, outOfReach}) }
+			print = func() error { return printJSON(env.out, forgetReceipt{r, outOfReach}) }
 		}
 		if err := print(); err != nil || found(r) {
 			return err
@@ -85,19 +85,19 @@ var outOfReach = []string{
 	"late deliveries: ignored, and their bytes go with the next erasure or with retention.received",
 }
 
-func (sh *shell) previewForget(c *urfave.Context, i agent.Inspector, id string) error {
+func previewForget(w *terminal, c *urfave.Context, i agent.Inspector, id string) error {
 	u, err := i.User(c.Context, id)
 	if errors.Is(err, store.ErrNotFound) && c.Bool("dry-run") {
 		return unknownUser(id)
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		sh.remark("nothing is known of this user; what was received is searched all the same, and late deliveries are ignored")
+		w.remark("nothing is known of this user; what was received is searched all the same, and late deliveries are ignored")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	sh.remark("%s: %s, %s, %s not at MoEngage yet, %s or more done", plain(id),
+	w.remark("%s: %s, %s, %s not at MoEngage yet, %s or more done", plain(id),
 		plural(len(u.Memberships), "membership"), plural(len(u.Traits), "trait"), plural(len(u.Pending), "change"), plural(len(u.History), "change"))
 	return nil
 }
@@ -105,12 +105,12 @@ func (sh *shell) previewForget(c *urfave.Context, i agent.Inspector, id string) 
 // found reports whether there was anything to erase.
 func found(r store.ForgetReport) bool { return r.Memberships > 0 || r.Changes > 0 || r.Records > 0 }
 
-func (sh *shell) printForgotten(r store.ForgetReport) error {
+func printForgotten(w *terminal, r store.ForgetReport) error {
 	if !found(r) {
-		_, err := fmt.Fprintln(sh.out, "nothing was known of this user; what happened up to now and is delivered later is ignored")
+		_, err := fmt.Fprintln(w.out, "nothing was known of this user; what happened up to now and is delivered later is ignored")
 		return err
 	}
-	_, err := fmt.Fprintf(sh.out, "forgotten: %s erased, %s withdrawn, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
+	_, err := fmt.Fprintf(w.out, "forgotten: %s erased, %s withdrawn, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
 		plural(r.Memberships, "value"), plural(r.Changes, "change"), plural(r.Records, "received record"),
 		store.Bytes(r.Before), store.Bytes(r.After), strings.Join(outOfReach, "\n  "))
 	return err

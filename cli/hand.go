@@ -7,12 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"personasync/agent"
 	"personasync/store"
@@ -20,15 +17,7 @@ import (
 
 type handWork = func(*agent.Client, context.Context, agent.HandOrder) (*agent.HandReceipt, error)
 
-func yesFlag() *urfave.BoolFlag {
-	return &urfave.BoolFlag{Name: "yes", Usage: "do it without asking", DisableDefaultText: true}
-}
-
-func dryRunFlag() *urfave.BoolFlag {
-	return &urfave.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", DisableDefaultText: true}
-}
-
-func (sh *shell) retryCommand() *urfave.Command {
+func retryCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:      "retry",
 		Usage:     "send parked changes again",
@@ -47,7 +36,7 @@ func (sh *shell) retryCommand() *urfave.Command {
 			if given(len(o.IDs) > 0)+given(o.All)+given(o.Reason != "") != 1 {
 				return usage("say which: IDs, or --all, or --reason R")
 			}
-			return sh.hand(c, o, "retried", len(o.IDs) == 0, (*agent.Client).Retry)
+			return actOnChanges(env, c, o, "retried", len(o.IDs) == 0, (*agent.Client).Retry)
 		},
 	}
 }
@@ -59,7 +48,7 @@ func given(b bool) int {
 	return 0
 }
 
-func (sh *shell) dropCommand() *urfave.Command {
+func dropCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:      "drop",
 		Usage:     "throw changes away that wait, are held or parked",
@@ -72,13 +61,13 @@ func (sh *shell) dropCommand() *urfave.Command {
 			if c.NArg() == 0 {
 				return usage("%s needs the ID of a change: see `%s --help`", c.Command.HelpName, c.Command.HelpName)
 			}
-			return sh.hand(c, agent.HandOrder{IDs: c.Args().Slice()}, "dropped", true, (*agent.Client).Drop)
+			return actOnChanges(env, c, agent.HandOrder{IDs: c.Args().Slice()}, "dropped", true, (*agent.Client).Drop)
 		},
 	}
 }
 
 // hand previews, asks if need be, and does it.
-func (sh *shell) hand(c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
+func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
 		if _, err := store.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
 			return usage("%w; what is parked for a reason is named by --reason %s", err, id)
@@ -86,7 +75,7 @@ func (sh *shell) hand(c *urfave.Context, o agent.HandOrder, done string, asks bo
 			return usage("%w", err)
 		}
 	}
-	places, err := sh.loadPlaces(c)
+	places, err := env.loadPlaces(c)
 	if err != nil {
 		return err
 	}
@@ -108,17 +97,17 @@ func (sh *shell) hand(c *urfave.Context, o agent.HandOrder, done string, asks bo
 		return nothing("no change is parked for %q: `personasync outbox stats` shows the reasons and causes that there are", o.Reason)
 	}
 	if c.Bool("dry-run") {
-		return sh.printHand(c, r, "would be "+done)
+		return printOutcome(env.terminal, c, r, "would be "+done)
 	}
 	if asks && r.Done > 0 && !c.Bool("yes") {
-		if err := sh.confirm(fmt.Sprintf("%s will be %s (%s)", plural(r.Done, "change"), done, strings.Join(r.Samples, ", "))); err != nil {
+		if err := confirm(env.terminal, fmt.Sprintf("%s will be %s (%s)", plural(r.Done, "change"), done, strings.Join(r.Samples, ", "))); err != nil {
 			return err
 		}
 	}
 	if r, err = do(client, c.Context, o); err != nil {
 		return unknownChange(err)
 	}
-	return sh.printHand(c, r, done)
+	return printOutcome(env.terminal, c, r, done)
 }
 
 func unknownChange(err error) error {
@@ -128,48 +117,29 @@ func unknownChange(err error) error {
 	return err
 }
 
-func (sh *shell) printHand(c *urfave.Context, r *agent.HandReceipt, done string) error {
+func printOutcome(w *terminal, c *urfave.Context, r *agent.HandReceipt, done string) error {
 	idle := error(nil)
 	if r.Done == 0 && r.Parked == 0 && len(r.Skipped) > 0 {
 		idle = nothing("none of the changes named could be taken: `personasync outbox show %s` says more", r.Skipped[0].ID)
 	}
 	if c.Bool("json") {
-		return cmp.Or(printJSON(sh.out, r), idle)
+		return cmp.Or(printJSON(w.out, r), idle)
 	}
 	for _, s := range r.Skipped {
-		sh.remark("%s is left alone: %s", s.ID, plain(s.Why))
+		w.remark("%s is left alone: %s", s.ID, plain(s.Why))
 	}
 	if still := r.Parked - len(r.Skipped); still > 0 {
 		what := "read again and parked still"
 		if c.Bool("dry-run") {
 			what = "would stay parked"
 		}
-		sh.remark("%s %s: `personasync outbox stats` shows why", plural(still, "event"), what)
+		w.remark("%s %s: `personasync outbox stats` shows why", plural(still, "event"), what)
 	}
-	_, err := fmt.Fprintf(sh.out, "%s %s\n", plural(r.Done, "change"), done)
+	_, err := fmt.Fprintf(w.out, "%s %s\n", plural(r.Done, "change"), done)
 	return cmp.Or(err, idle)
 }
 
-// attended reports whether somebody sits at the terminal, to be asked.
-func (sh *shell) attended() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
-
-// confirm asks the person at the terminal. Where nobody sits, --yes must have said so.
-func (sh *shell) confirm(what string) error {
-	if !sh.attended() {
-		return usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
-	}
-	fmt.Fprintf(sh.err, "%s. Go on? [y/N] ", what)
-	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-		return errors.New("nothing was done")
-	}
-	return nil
-}
-
-func (sh *shell) exportCommand() *urfave.Command {
+func exportCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "export",
 		Usage: "write changes as JSON, one a line, however many there are",
@@ -179,11 +149,11 @@ func (sh *shell) exportCommand() *urfave.Command {
 			&urfave.StringFlag{Name: "state", Value: "pending", Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"},
 			jsonFlag(),
 		},
-		Action: sh.outboxExport,
+		Action: env.action(outboxExport),
 	}
 }
 
-func (sh *shell) outboxExport(c *urfave.Context) error {
+func outboxExport(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
@@ -191,8 +161,8 @@ func (sh *shell) outboxExport(c *urfave.Context) error {
 	if !ok {
 		return usage("there is no state %q", c.String("state"))
 	}
-	return sh.inspect(c, func(i agent.Inspector) error {
-		out := bufio.NewWriter(sh.out)
+	return env.inspect(c, func(i agent.Inspector) error {
+		out := bufio.NewWriter(env.out)
 		e := json.NewEncoder(out)
 		e.SetEscapeHTML(false)
 		for cursor, more := "", true; more; more = cursor != "" {

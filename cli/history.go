@@ -10,7 +10,7 @@ import (
 	"personasync/store"
 )
 
-func (sh *shell) audienceHistoryCommand() *urfave.Command {
+func audienceHistoryCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:      "history",
 		Usage:     "list when a user entered and left audiences, and what MoEngage was told",
@@ -19,7 +19,7 @@ func (sh *shell) audienceHistoryCommand() *urfave.Command {
 			"50 changes of it. Where a user stands today is always there.\n\n" +
 			"Example: personasync audience history usr_48213",
 		Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-		Action: sh.audienceHistory,
+		Action: env.action(audienceHistory),
 	}
 }
 
@@ -37,24 +37,24 @@ type passageChange struct {
 	State string `json:"state"`
 }
 
-func (sh *shell) audienceHistory(c *urfave.Context) error {
+func audienceHistory(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "the ID of a user"); err != nil {
 		return err
 	}
 	id := c.Args().First()
-	return sh.inspect(c, func(i agent.Inspector) error {
+	return env.inspect(c, func(i agent.Inspector) error {
 		u, err := findUser(c.Context, i, id)
 		if err != nil {
 			return err
 		}
 		list := passages(u)
 		if c.Bool("json") {
-			return printJSON(sh.out, list)
+			return printJSON(env.out, list)
 		}
 		if len(list) == 0 {
-			sh.remark("none: this user has never been in an audience, as far as is remembered")
+			env.remark("none: this user has never been in an audience, as far as is remembered")
 		}
-		t := sh.newTable(c.Bool("wide"), column{title: "EVENT TIME"}, column{title: "COMPUTATION"},
+		t := env.newTable(c.Bool("wide"), column{title: "EVENT TIME"}, column{title: "COMPUTATION"},
 			column{title: "CHANGE"}, column{title: "AT MOENGAGE", flexible: true})
 		var rows [][]string
 		for _, p := range list {

@@ -7,7 +7,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 )
 
-func (sh *shell) manCommand() *urfave.Command {
+func manCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:        "man",
 		Usage:       "print the manual page",
@@ -16,7 +16,7 @@ func (sh *shell) manCommand() *urfave.Command {
 			if err := arguments(c); err != nil {
 				return err
 			}
-			_, err := fmt.Fprint(sh.out, manPage(c.App), manEnd)
+			_, err := fmt.Fprint(env.out, manPage(c.App), manEnd)
 			return err
 		},
 	}

@@ -31,7 +31,7 @@ func asOfFlag() *urfave.StringFlag {
 }
 
 // membershipCommands are the orders on the memberships of one audience.
-func (sh *shell) membershipCommands() []*urfave.Command {
+func membershipCommands(env *shell) []*urfave.Command {
 	return []*urfave.Command{
 		{
 			Name:      "import",
@@ -43,7 +43,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"done is not done twice. Events are not queued unless --events asks for them.\n\n" +
 				"Example: personasync audience import high_value_shoppers members.csv --dry-run",
 			Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
-			Action: sh.audienceImport("import"),
+			Action: audienceImport(env, "import"),
 		},
 		{
 			Name:      "baseline",
@@ -53,7 +53,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"be one that no event has named yet, if agent.toml has a [[computation]] of that key.\n\n" +
 				"Example: personasync audience baseline high_value_shoppers members.csv",
 			Flags:  []urfave.Flag{asOfFlag(), columnFlag(), dryRunFlag(), jsonFlag()},
-			Action: sh.audienceImport("baseline"),
+			Action: audienceImport(env, "baseline"),
 		},
 		{
 			Name:      "reconcile",
@@ -63,7 +63,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"agent.toml, or a mishap at MoEngage.\n\n" +
 				"Example: personasync audience reconcile high_value_shoppers --dry-run",
 			Flags:  []urfave.Flag{eventsFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
-			Action: sh.audienceOrder("reconcile"),
+			Action: audienceOrder(env, "reconcile"),
 		},
 		{
 			Name:      "close",
@@ -72,7 +72,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 			Description: "Segment sends no exits when an audience is deleted there.\n\n" +
 				"Example: personasync audience close high_value_shoppers",
 			Flags:  []urfave.Flag{eventsFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
-			Action: sh.audienceOrder("close"),
+			Action: audienceOrder(env, "close"),
 		},
 		{
 			Name:      "release",
@@ -82,7 +82,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"release or discard them.\n\n" +
 				"Example: personasync audience release high_value_shoppers",
 			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
-			Action: sh.audienceOrder("release"),
+			Action: audienceOrder(env, "release"),
 		},
 		{
 			Name:      "discard",
@@ -93,7 +93,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"event. Later events of Segment decide anew. Interrupted, give it again.\n\n" +
 				"Example: personasync audience discard high_value_shoppers",
 			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
-			Action: sh.audienceOrder("discard"),
+			Action: audienceOrder(env, "discard"),
 		},
 		{
 			Name:      "adopt",
@@ -104,7 +104,7 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"import` with a full list settles that.\n\n" +
 				"Example: personasync audience adopt high_value_shoppers aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
 			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
-			Action: sh.audienceOrder("adopt"),
+			Action: audienceOrder(env, "adopt"),
 		},
 		{
 			Name:      "forget",
@@ -116,31 +116,14 @@ func (sh *shell) membershipCommands() []*urfave.Command {
 				"from before an exit that arrives late makes a member.\n\n" +
 				"Example: personasync audience forget made_up",
 			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
-			Action: sh.audienceOrder("forget"),
+			Action: audienceOrder(env, "forget"),
 		},
 	}
 }
 
-// order runs do with whoever can carry out an order.
-func (sh *shell) order(c *urfave.Context, do func(o agent.Orders, bar *progressBar) error) (err error) {
-	places, err := sh.loadPlaces(c)
-	if err != nil {
-		return err
-	}
-	o, done, where, err := agent.OpenOrders(c.Context, places, Version())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done.Close()) }()
-	sh.remark("%s", where)
-	bar := sh.progress()
-	defer bar.end()
-	return inUse(do(o, bar))
-}
-
 func people(n int64) string { return count(n) + " users" }
 
-func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
+func audienceImport(env *shell, verb string) urfave.ActionFunc {
 	return func(c *urfave.Context) error {
 		if err := arguments(c, "the KEY of an audience", "a FILE with its members"); err != nil {
 			return err
@@ -148,7 +131,7 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 		path := c.Args().Get(1)
 		file, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return &coded{ExitNothing, err}
+			return withCode(ExitNothing, err)
 		}
 		if err != nil {
 			return err
@@ -163,9 +146,9 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 			return err
 		}
 		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
+		return env.order(c, func(o agent.Orders, bar *progressBar) error {
 			skipped := &omissions{}
-			list := &memberlist.List{Name: path, Key: sh.keyOf(c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
+			list := &memberlist.List{Name: path, Key: keyOf(env, c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
 			order.Users = finally(list.Users(), func() { bar.next(people) })
 			rewind := func() error {
 				*skipped = omissions{}
@@ -174,18 +157,18 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 				_, err := file.Seek(0, io.SeekStart)
 				return err
 			}
-			shown := func() { sh.remarkReading(list.Read, true) }
-			r, err := sh.carryOut(c, o, order, bar, shown, rewind)
+			shown := func() { remarkReading(env.terminal, list.Read, true) }
+			r, err := carryOut(env.terminal, c, o, order, bar, shown, rewind)
 			bar.end()
-			skipped.remark(sh)
+			skipped.remark(env.terminal)
 			if err != nil {
-				return sh.unknownKey(c, err, order.Key)
+				return unknownKey(env, c, err, order.Key)
 			}
 			if order.DryRun || c.Bool("yes") || verb == "baseline" {
-				sh.remarkReading(list.Read, order.DryRun)
+				remarkReading(env.terminal, list.Read, order.DryRun)
 			}
 			r.Skipped, r.Column = skipped.n, list.Read.Column
-			return sh.printMembership(c, verb, r)
+			return printMembership(env.terminal, c, verb, r)
 		})
 	}
 }
@@ -193,7 +176,7 @@ func (sh *shell) audienceImport(verb string) urfave.ActionFunc {
 // carryOut has an order carried out. It shows first what the order comes to, and asks, unless --yes; where
 // nobody can be asked it refuses then. shown is called before it asks; rewind makes the order ready for a second
 // time.
-func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, bar *progressBar, shown func(), rewind func() error) (r store.MembershipReport, err error) {
+func carryOut(w *terminal, c *urfave.Context, o agent.Orders, order agent.Order, bar *progressBar, shown func(), rewind func() error) (r store.MembershipReport, err error) {
 	if order.DryRun || order.Verb == "baseline" || c.Bool("yes") {
 		return o.Order(c.Context, order, bar.tell)
 	}
@@ -206,8 +189,8 @@ func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, 
 	}
 	if changesAnything(r) || order.Verb == "adopt" && !r.Already { // the ID of an audience is another afterwards, whoever is in it
 		shown()
-		sh.remarkExits(r)
-		if err := sh.confirm(membershipText(order.Verb, r)); err != nil {
+		remarkExits(w, r)
+		if err := confirm(w, membershipText(order.Verb, r)); err != nil {
 			return r, err
 		}
 	}
@@ -218,9 +201,9 @@ func (sh *shell) carryOut(c *urfave.Context, o agent.Orders, order agent.Order, 
 }
 
 // remarkExits says what a forgotten audience does not remember any more.
-func (sh *shell) remarkExits(r store.MembershipReport) {
+func remarkExits(w *terminal, r store.MembershipReport) {
 	if r.Exited > 0 {
-		sh.remark("%s forgotten with %s: an enter from before one that arrives late makes a member again; %s",
+		w.remark("%s forgotten with %s: an enter from before one that arrives late makes a member again; %s",
 			plural(r.Exited, "exit"), plain(r.Key), "`personasync audience close "+store.ShellWord(r.Key)+"` ends such memberships")
 	}
 }
@@ -263,7 +246,7 @@ func (m *metered) Read(p []byte) (int, error) {
 
 // remarkReading says how a list was read. Its first ids are for the operator who looks at a preview: what a
 // script does goes to a log.
-func (sh *shell) remarkReading(r memberlist.Reading, ids bool) {
+func remarkReading(w *terminal, r memberlist.Reading, ids bool) {
 	where := "one id a line"
 	if r.Column != "" {
 		where = fmt.Sprintf("the ids in column %q", plain(r.Column))
@@ -271,7 +254,7 @@ func (sh *shell) remarkReading(r memberlist.Reading, ids bool) {
 	if ids && len(r.First) > 0 {
 		where += ": " + plain(strings.Join(r.First, ", ")) + ", …"
 	}
-	sh.remark("read %s", where)
+	w.remark("read %s", where)
 }
 
 // finally calls then behind the last of a sequence.
@@ -294,16 +277,16 @@ func (o *omissions) add(line int, sentence string) {
 	}
 }
 
-func (o *omissions) remark(sh *shell) {
+func (o *omissions) remark(w *terminal) {
 	for _, sentence := range o.first {
-		sh.remark("%s", plain(sentence))
+		w.remark("%s", plain(sentence))
 	}
 	if more := o.n - uint64(len(o.first)); more > 0 {
-		sh.remark("and %s more are left out", plural(more, "line"))
+		w.remark("and %s more are left out", plural(more, "line"))
 	}
 }
 
-func (sh *shell) audienceOrder(verb string) urfave.ActionFunc {
+func audienceOrder(env *shell, verb string) urfave.ActionFunc {
 	return func(c *urfave.Context) error {
 		names := []string{"the KEY of a computation"}
 		if verb == "adopt" {
@@ -313,14 +296,14 @@ func (sh *shell) audienceOrder(verb string) urfave.ActionFunc {
 			return err
 		}
 		order := agent.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return sh.order(c, func(o agent.Orders, bar *progressBar) error {
+		return env.order(c, func(o agent.Orders, bar *progressBar) error {
 			bar.next(people)
-			r, err := sh.carryOut(c, o, order, bar, func() {}, func() error { return nil })
+			r, err := carryOut(env.terminal, c, o, order, bar, func() {}, func() error { return nil })
 			bar.end()
 			if err != nil {
-				return sh.unknownKey(c, err, order.Key)
+				return unknownKey(env, c, err, order.Key)
 			}
-			return sh.printMembership(c, verb, r)
+			return printMembership(env.terminal, c, verb, r)
 		})
 	}
 }
@@ -342,15 +325,15 @@ func idle(verb string, r store.MembershipReport) error {
 	return nil
 }
 
-func (sh *shell) printMembership(c *urfave.Context, verb string, r store.MembershipReport) error {
+func printMembership(w *terminal, c *urfave.Context, verb string, r store.MembershipReport) error {
 	if c.Bool("json") {
-		return cmp.Or(printJSON(sh.out, r), idle(verb, r))
+		return cmp.Or(printJSON(w.out, r), idle(verb, r))
 	}
 	if err := idle(verb, r); err != nil {
 		return err
 	}
 	if r.DryRun || c.Bool("yes") { // else it was said with the question
-		sh.remarkExits(r)
+		remarkExits(w, r)
 	}
 	text := membershipText(verb, r)
 	end := plural(r.Created, "change") + " made"
@@ -363,9 +346,9 @@ func (sh *shell) printMembership(c *urfave.Context, verb string, r store.Members
 		end = "a new window begins"
 	}
 	if r.Held > 0 {
-		end += "; " + sh.paint.yellow(plural(r.Held, "change")+" held") + " (`personasync outbox list --state held`)"
+		end += "; " + w.paint.yellow(plural(r.Held, "change")+" held") + " (`personasync outbox list --state held`)"
 	}
-	_, err := fmt.Fprintf(sh.out, "%s; %s\n", text, end)
+	_, err := fmt.Fprintf(w.out, "%s; %s\n", text, end)
 	return err
 }
 

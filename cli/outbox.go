@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -14,14 +13,7 @@ import (
 	syncer "personasync/sync"
 )
 
-// pageSize is how many items are asked for at once.
-const pageSize = 500
-
-func wideFlag() *urfave.BoolFlag {
-	return &urfave.BoolFlag{Name: "wide", Usage: "cut nothing to fit the terminal", DisableDefaultText: true}
-}
-
-func (sh *shell) outboxCommand() *urfave.Command {
+func outboxCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "outbox",
 		Usage: "the changes that MoEngage should know, and what became of them",
@@ -37,7 +29,7 @@ func (sh *shell) outboxCommand() *urfave.Command {
 					&urfave.StringFlag{Name: "computation", Usage: "of the computation with this `KEY` or id only"},
 					limitFlag("changes"), wideFlag(), jsonFlag(),
 				},
-				Action: sh.outboxList,
+				Action: env.action(outboxList),
 			},
 			{
 				Name:      "show",
@@ -47,7 +39,7 @@ func (sh *shell) outboxCommand() *urfave.Command {
 					"and the last answer, and what took its place if something did.\n\n" +
 					"Example: personasync outbox show 9c41e2f0-3e8-0",
 				Flags:  []urfave.Flag{jsonFlag()},
-				Action: sh.outboxShow,
+				Action: env.action(outboxShow),
 			},
 			{
 				Name:  "stats",
@@ -57,17 +49,17 @@ func (sh *shell) outboxCommand() *urfave.Command {
 					"sends again what is parked for a reason, or for one cause as --wide and --json show it.\n\n" +
 					"Example: personasync outbox stats --wide",
 				Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-				Action: sh.outboxStats,
+				Action: env.action(outboxStats),
 			},
-			sh.retryCommand(),
-			sh.dropCommand(),
-			sh.exportCommand(),
-			sh.explainCommand(),
+			retryCommand(env),
+			dropCommand(env),
+			exportCommand(env),
+			explainCommand(env),
 		},
 	}
 }
 
-func (sh *shell) outboxList(c *urfave.Context) error {
+func outboxList(env *shell, c *urfave.Context) error {
 	if _, ok := store.ParseState(c.Args().First()); ok {
 		return usage("a state is named by --state: `personasync outbox list --state %s`", c.Args().First())
 	}
@@ -91,19 +83,22 @@ func (sh *shell) outboxList(c *urfave.Context) error {
 		return err
 	}
 	filter := store.OutboxFilter{State: state, User: user, Computation: computation}
-	return sh.inspect(c, func(i agent.Inspector) error {
-		return sh.listing(c, n, changeTable, func() error { return sh.otherStates(c, i, filter) }, func(want int) (rows []any, more bool, err error) {
+	return env.inspect(c, func(i agent.Inspector) error {
+		list := listing[store.ChangeInfo]{columns: changeTable, row: changeRow}
+		list.empty = func() error { return otherStates(env, c, i, filter) }
+		list.fetch = func(want int) ([]store.ChangeInfo, bool, error) {
 			filter.Limit = want
 			page, next, err := i.Changes(c.Context, filter)
 			filter.Cursor = next
-			return anys(page), next != "", err
-		})
+			return page, next != "", err
+		}
+		return list.print(env.terminal, c, n)
 	})
 }
 
 // otherStates says, where no change is in the state that was asked for, in which states there are some. It
 // fails where there are none because nobody knows the user or the computation that was asked for.
-func (sh *shell) otherStates(c *urfave.Context, i agent.Inspector, asked store.OutboxFilter) error {
+func otherStates(env *shell, c *urfave.Context, i agent.Inspector, asked store.OutboxFilter) error {
 	some := false
 	for _, state := range []store.State{store.StatePending, store.StateHeld, store.StateParked} {
 		filter := store.OutboxFilter{State: state, User: asked.User, Computation: asked.Computation, Limit: 1}
@@ -116,42 +111,13 @@ func (sh *shell) otherStates(c *urfave.Context, i agent.Inspector, asked store.O
 		}
 		if len(page) > 0 {
 			some = true
-			sh.remark("some are %s: `personasync outbox list --state %s%s`", state, state, narrowed(asked))
+			env.remark("some are %s: `personasync outbox list --state %s%s`", state, state, narrowed(asked))
 		}
 	}
 	if some {
 		return nil
 	}
-	return sh.unheardOf(c, i, asked.User, asked.Computation)
-}
-
-// unheardOf fails where nothing was found of a user or of a computation because nobody knows them: a name that
-// was mistyped must not read as if nothing waited. What was not asked for is empty.
-func (sh *shell) unheardOf(c *urfave.Context, i agent.Inspector, user, computation string) error {
-	if user != "" {
-		if _, err := i.User(c.Context, user); errors.Is(err, store.ErrNotFound) {
-			return unknownUser(user)
-		} else if err != nil {
-			return err
-		}
-	}
-	if computation == "" {
-		return nil
-	}
-	list, err := i.Computations(c.Context)
-	if err != nil || slices.ContainsFunc(list, func(l store.ComputationInfo) bool { return l.Key == computation || l.ID == computation }) {
-		return err
-	}
-	return sh.unknownKey(c, store.ErrNotFound, computation)
-}
-
-// computationFlag is the KEY of --computation.
-func computationFlag(c *urfave.Context) (string, error) {
-	key := c.String("computation")
-	if c.IsSet("computation") && strings.TrimSpace(key) == "" {
-		return "", usage("--computation is empty, which names nothing: give a KEY or id, or leave --computation out")
-	}
-	return key, nil
+	return unheardOf(env, c, i, asked.User, asked.Computation)
 }
 
 // narrowed are the flags of `outbox list` that a filter came from, the state aside.
@@ -165,78 +131,13 @@ func narrowed(f store.OutboxFilter) (flags string) {
 	return flags
 }
 
-// listing prints up to n items, page by page, as a table or as JSON; fetch returns the next ones, and empty
-// says more where there is none; it may be nil.
-func (sh *shell) listing(c *urfave.Context, n int, columns []column, empty func() error, fetch func(want int) (page []any, more bool, err error)) error {
-	t := sh.newTable(c.Bool("wide"), columns...)
-	list := &jsonList{w: sh.out}
-	for shown := 0; ; {
-		page, more, err := fetch(min(n-shown, pageSize))
-		if err != nil {
-			return err
-		}
-		if err := sh.printPage(c, t, list, page); err != nil {
-			return err
-		}
-		shown += len(page)
-		if more && shown < n && len(page) > 0 {
-			continue
-		}
-		if c.Bool("json") {
-			err = list.end()
-		} else if shown == 0 {
-			sh.remark("none")
-		}
-		if err == nil && shown == 0 && empty != nil {
-			err = empty()
-		}
-		if more {
-			sh.remark("these are the first %d: --limit shows more", shown)
-		}
-		return err
-	}
-}
-
-func (sh *shell) printPage(c *urfave.Context, t *table, list *jsonList, page []any) error {
-	if !c.Bool("json") {
-		rows := make([][]string, len(page))
-		for i, item := range page {
-			rows[i] = cells(item)
-		}
-		return t.print(rows)
-	}
-	for _, item := range page {
-		if err := list.add(item); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func anys[T any](page []T) []any {
-	list := make([]any, len(page))
-	for i := range page {
-		list[i] = page[i]
-	}
-	return list
-}
-
 var changeTable = []column{
 	{title: "ID"}, {title: "USER"}, {title: "COMPUTATION"},
 	{title: "KIND"}, {title: "CHANGE"}, {title: "EVENT TIME"}, {title: "WHY", flexible: true},
 }
 
-var memberTable = []column{{title: "USER"}, {title: "SINCE"}}
-
-// cells is one item of a listing as a row of its table.
-func cells(item any) []string {
-	switch v := item.(type) {
-	case store.ChangeInfo:
-		return []string{v.ID, v.User, v.Computation, v.Kind, v.Transition, minute(v.EventTime), whyText(v)}
-	case store.MemberInfo:
-		return []string{v.User, v.Since}
-	}
-	return nil
+func changeRow(v store.ChangeInfo) []string {
+	return []string{v.ID, v.User, v.Computation, v.Kind, v.Transition, minute(v.EventTime), whyText(v)}
 }
 
 // whyText says why a change is not at MoEngage, in few words.
@@ -247,7 +148,7 @@ func whyText(v store.ChangeInfo) string {
 	return v.Reason + " after " + plural(v.Attempts, "attempt")
 }
 
-func (sh *shell) outboxShow(c *urfave.Context) error {
+func outboxShow(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "the ID of a change"); err != nil {
 		return err
 	}
@@ -255,7 +156,7 @@ func (sh *shell) outboxShow(c *urfave.Context) error {
 	if err != nil {
 		return usage("%w", err)
 	}
-	return sh.inspect(c, func(i agent.Inspector) error {
+	return env.inspect(c, func(i agent.Inspector) error {
 		page, err := i.Change(c.Context, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return nothing("there is no change %s: what is over is forgotten after retention.delivered; `personasync outbox list` shows what is there", id)
@@ -264,13 +165,13 @@ func (sh *shell) outboxShow(c *urfave.Context) error {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, page)
+			return printJSON(env.out, page)
 		}
-		return sh.printChange(page)
+		return printChange(env.terminal, page)
 	})
 }
 
-func (sh *shell) printChange(p *agent.ChangePage) error {
+func printChange(w *terminal, p *agent.ChangePage) error {
 	var b bytes.Buffer
 	line := func(title, text string) {
 		if text != "" {
@@ -278,7 +179,7 @@ func (sh *shell) printChange(p *agent.ChangePage) error {
 		}
 	}
 	line("change", p.ID)
-	fmt.Fprintf(&b, "%-14s%s\n", "state", sh.stateText(p.State))
+	fmt.Fprintf(&b, "%-14s%s\n", "state", stateText(w, p.State))
 	line("superseded by", p.SupersededBy)
 	line("closed", p.Closed)
 	line("user", p.User)
@@ -294,16 +195,16 @@ func (sh *shell) printChange(p *agent.ChangePage) error {
 	line("next attempt", p.NextAttempt)
 	line("reason", p.Reason)
 	if p.Sentence != "" {
-		fmt.Fprintf(&b, "%-14s%s\n", "", sh.beside(plain(p.Sentence), 14))
+		fmt.Fprintf(&b, "%-14s%s\n", "", w.beside(plain(p.Sentence), 14))
 	}
-	sh.writeAnswer(&b, p.Answer)
-	fmt.Fprintf(&b, "\n%s\n%s\n", sh.paint.bold("Event, as received"), eventText(p))
-	fmt.Fprintf(&b, "\n%s\n%s\n", sh.paint.bold("Request to MoEngage"), requestText(p.Request, p.NoRequest))
-	_, err := sh.out.Write(b.Bytes())
+	writeAnswer(&b, p.Answer)
+	fmt.Fprintf(&b, "\n%s\n%s\n", w.paint.bold("Event, as received"), eventText(p))
+	fmt.Fprintf(&b, "\n%s\n%s\n", w.paint.bold("Request to MoEngage"), requestText(p.Request, p.NoRequest))
+	_, err := w.out.Write(b.Bytes())
 	return err
 }
 
-func (sh *shell) writeAnswer(b *bytes.Buffer, a *store.Answer) {
+func writeAnswer(b *bytes.Buffer, a *store.Answer) {
 	if a == nil {
 		return
 	}
@@ -322,12 +223,12 @@ func answerText(a *store.Answer) string {
 	return strings.TrimSpace(what + " at " + a.At.Format("2006-01-02T15:04:05Z07:00") + " " + plain(inBrackets(a.RequestID)))
 }
 
-func (sh *shell) stateText(state string) string {
+func stateText(w *terminal, state string) string {
 	switch state {
 	case "delivered":
-		return sh.paint.green(state)
+		return w.paint.green(state)
 	case "parked", "held":
-		return sh.paint.yellow(state)
+		return w.paint.yellow(state)
 	}
 	return state
 }
@@ -371,22 +272,22 @@ func first(list []string) string {
 	return list[0]
 }
 
-func (sh *shell) outboxStats(c *urfave.Context) error {
+func outboxStats(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	return sh.inspect(c, func(i agent.Inspector) error {
+	return env.inspect(c, func(i agent.Inspector) error {
 		lines, err := i.Stats(c.Context)
 		if err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, lines)
+			return printJSON(env.out, lines)
 		}
 		if len(lines) == 0 {
-			sh.remark("nothing waits, is held or is parked")
+			env.remark("nothing waits, is held or is parked")
 		}
-		t := sh.newTable(c.Bool("wide"), column{title: "STATE"}, column{title: "KIND"},
+		t := env.newTable(c.Bool("wide"), column{title: "STATE"}, column{title: "KIND"},
 			column{title: "COMPUTATION"}, column{title: "CAUSE", flexible: true}, column{title: "COUNT", right: true}, column{title: "FOR EXAMPLE"})
 		var rows [][]string
 		for _, l := range lines {

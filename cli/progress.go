@@ -5,8 +5,6 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"personasync/store"
 )
 
 // progressBar shows on a terminal how far something long has come, how fast, and how long it may still
@@ -26,14 +24,6 @@ const (
 	redraw   = 100 * time.Millisecond
 	barWidth = 20
 )
-
-func (sh *shell) progress() *progressBar {
-	p := &progressBar{now: time.Now, unit: store.Bytes}
-	if isTerminal(sh.err) {
-		p.w = sh.err
-	}
-	return p
-}
 
 // tell takes in how much is done.
 func (p *progressBar) tell(done, total int64) {

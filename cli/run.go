@@ -12,34 +12,34 @@ import (
 	"personasync/store"
 )
 
-func (sh *shell) runCommand() *urfave.Command {
+func runCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "run",
 		Usage: "run the agent, in the foreground",
 		Description: "Takes Segment's deliveries in and keeps MoEngage informed until it is told to stop.\n" +
 			"SIGHUP reads the configuration and its secrets again; a second SIGINT or SIGTERM ends it at once.\n\n" +
 			"Example: personasync run --config /etc/personasync/agent.toml",
-		Action: sh.run,
+		Action: env.action(runAgent),
 	}
 }
 
-func (sh *shell) run(c *urfave.Context) error {
+func runAgent(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
 	// Go ends a panic, and a watchdog's SIGABRT, with exit code 2, which here says that no restart helps.
 	// So it dies of the signal instead, after the same dump.
 	debug.SetTraceback("crash")
-	conf, err := sh.loadConfig(c)
+	conf, err := env.loadConfig(c)
 	if err != nil {
 		return err
 	}
 	if err := conf.Complete(); err != nil {
 		return incurable(err)
 	}
-	sh.log = newLogQueue(sh.err)
-	sh.err = sh.log // what is told at the end comes behind it, and is not waited for any longer
-	log, relog := newLog(sh.log, conf.Log, sh.errPaint.on)
+	queue := newLogQueue(env.err)
+	env.err, env.atEnd = queue, queue.close // what is told at the end comes behind it, and is not waited for any longer
+	log, relog := newLog(queue, conf.Log, env.errPaint.on)
 	for _, w := range conf.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}
@@ -51,9 +51,9 @@ func (sh *shell) run(c *urfave.Context) error {
 		return incurable(err)
 	}
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Relog: relog, Version: Version(), LinesDropped: sh.log.dropped.Load, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: sh.hangup,
-		Load:         func() (*config.Config, error) { return sh.reload(c) },
-		CheckInChild: sh.checker(),
+		Log: log, Relog: relog, Version: Version(), LinesDropped: queue.dropped.Load, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.hangup,
+		Load:         func() (*config.Config, error) { return reload(env, c) },
+		CheckInChild: checker(env),
 	})
 	if held := (*store.InUseError)(nil); errors.As(err, &held) && held.IsAgent() {
 		return incurable(err) // it goes on having it
@@ -62,8 +62,8 @@ func (sh *shell) run(c *urfave.Context) error {
 }
 
 // reload reads the configuration again, and insists on all that a start insists on.
-func (sh *shell) reload(c *urfave.Context) (*config.Config, error) {
-	conf, err := sh.loadConfig(c)
+func reload(env *shell, c *urfave.Context) (*config.Config, error) {
+	conf, err := env.loadConfig(c)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	"personasync/sync/sandbox"
 )
 
-func (sh *shell) sandboxCommand() *urfave.Command {
+func sandboxCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "sandbox",
 		Usage: "run a stand-in for MoEngage that checks what it is sent",
@@ -34,11 +34,11 @@ func (sh *shell) sandboxCommand() *urfave.Command {
 			&urfave.StringFlag{Name: "api-key", Usage: "accept this `KEY` alone"},
 			&urfave.BoolFlag{Name: "strict", Usage: "refuse a whole bulk request for one bad element, instead of dropping that in silence: MoEngage documents both", DisableDefaultText: true},
 		},
-		Action: sh.sandbox,
+		Action: env.action(runSandbox),
 	}
 }
 
-func (sh *shell) sandbox(c *urfave.Context) error {
+func runSandbox(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (sh *shell) sandbox(c *urfave.Context) error {
 		Latency: c.Duration("latency"), Delay: c.Duration("delay"),
 		UsersPerMinute: c.Int("users-per-minute"), EventsPerMinute: c.Int("events-per-minute"), CohortsPerMinute: c.Int("cohorts-per-minute"),
 		Strict: c.Bool("strict"),
-		Log:    newLogger(sh.err, "auto", slog.LevelInfo, sh.errPaint.on),
+		Log:    newLogger(env.err, "auto", slog.LevelInfo, env.errPaint.on),
 	}
 	for _, spec := range c.StringSlice("fail") {
 		fault, err := sandbox.ParseFault(spec)
@@ -60,7 +60,7 @@ func (sh *shell) sandbox(c *urfave.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	if _, err := fmt.Fprintf(sh.out, "MoEngage sandbox on http://%s: set moengage.base_url to it\n", l.Addr()); err != nil {
+	if _, err := fmt.Fprintf(env.out, "MoEngage sandbox on http://%s: set moengage.base_url to it\n", l.Addr()); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	return serveUntil(c.Context, l, sandbox.New(options))

@@ -9,7 +9,7 @@ import (
 	"personasync/agent"
 )
 
-func (sh *shell) scheduleCommand() *urfave.Command {
+func scheduleCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "schedule",
 		Usage: "show the jobs: last run, next runs, runs missed while down",
@@ -21,11 +21,11 @@ func (sh *shell) scheduleCommand() *urfave.Command {
 			&urfave.IntFlag{Name: "next", Value: 1, Usage: "show the next `N` runs of each job"},
 			wideFlag(), jsonFlag(),
 		},
-		Action: sh.schedule,
+		Action: env.action(showSchedule),
 	}
 }
 
-func (sh *shell) schedule(c *urfave.Context) error {
+func showSchedule(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
@@ -33,26 +33,26 @@ func (sh *shell) schedule(c *urfave.Context) error {
 	if n < 1 || n > agent.MaxNext {
 		return usage("--next is from 1 to %d, not %d", agent.MaxNext, n)
 	}
-	return sh.inspect(c, func(i agent.Inspector) error {
+	return env.inspect(c, func(i agent.Inspector) error {
 		jobs, err := i.Schedule(c.Context, n)
 		if err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, jobs)
+			return printJSON(env.out, jobs)
 		}
 		if len(jobs) == 0 {
-			sh.remark("nothing is scheduled: with mode = \"realtime\" changes leave as they come")
+			env.remark("nothing is scheduled: with mode = \"realtime\" changes leave as they come")
 		}
-		if err := sh.printJobs(jobs, n, c.Bool("wide")); err != nil {
+		if err := printJobs(env.terminal, jobs, n, c.Bool("wide")); err != nil {
 			return err
 		}
-		return sh.printFailures(jobs)
+		return printFailures(env.terminal, jobs)
 	})
 }
 
-func (sh *shell) printJobs(jobs []agent.JobInfo, n int, wide bool) error {
-	t := sh.newTable(wide, column{title: "JOB", flexible: true}, column{title: "SPEC", flexible: true}, column{title: "LAST RUN"},
+func printJobs(w *terminal, jobs []agent.JobInfo, n int, wide bool) error {
+	t := w.newTable(wide, column{title: "JOB", flexible: true}, column{title: "SPEC", flexible: true}, column{title: "LAST RUN"},
 		column{title: "MISSED", right: true}, column{title: "NEXT RUN"}, column{title: "UTC"})
 	var rows [][]string
 	for _, j := range jobs {
@@ -77,13 +77,13 @@ func (sh *shell) printJobs(jobs []agent.JobInfo, n int, wide bool) error {
 }
 
 // printFailures says of each job whose last run that ended failed why it did.
-func (sh *shell) printFailures(jobs []agent.JobInfo) error {
+func printFailures(w *terminal, jobs []agent.JobInfo) error {
 	for _, j := range jobs {
 		if j.FailedAt == "" {
 			continue
 		}
 		text := fmt.Sprintf("%s failed at %s (%s): %s", plain(j.Job), minute(j.FailedAt), plain(j.Code), plain(j.Error))
-		if _, err := fmt.Fprintln(sh.out, sh.paint.red(sh.beside(text, 0))); err != nil {
+		if _, err := fmt.Fprintln(w.out, w.paint.red(w.beside(text, 0))); err != nil {
 			return err
 		}
 	}

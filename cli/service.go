@@ -20,7 +20,7 @@ import (
 	"personasync/packaging/systemd"
 )
 
-func (sh *shell) serviceCommand() *urfave.Command {
+func serviceCommand(env *shell) *urfave.Command {
 	root := &urfave.StringFlag{Name: "root", Usage: "work on the tree at `DIR`, as for an image: write files, run nothing"}
 	return &urfave.Command{
 		Name:  "service",
@@ -32,14 +32,14 @@ func (sh *shell) serviceCommand() *urfave.Command {
 				Description: "Needs root. A configuration that is there is kept; nothing is started. Run it again with a newer program to\n" +
 					"upgrade.\n\nExample: sudo ./personasync service install",
 				Flags:  []urfave.Flag{root},
-				Action: sh.serviceInstall,
+				Action: env.action(serviceInstall),
 			},
 			{
 				Name:        "uninstall",
 				Usage:       "stop the service and remove what install put there; configuration and data stay",
 				Description: "Example: sudo personasync service uninstall",
 				Flags:       []urfave.Flag{root},
-				Action:      sh.serviceUninstall,
+				Action:      env.action(serviceUninstall),
 			},
 			{
 				Name:      "print",
@@ -48,14 +48,11 @@ func (sh *shell) serviceCommand() *urfave.Command {
 				Description: "FILE is personasync.service unless given, or one of\n   " + strings.Join(serviceFiles()[1:], "\n   ") + "\n\n" +
 					"Example: personasync service print personasync.socket",
 				Flags:  []urfave.Flag{jsonFlag()},
-				Action: sh.servicePrint,
+				Action: env.action(servicePrint),
 			},
 		},
 	}
 }
-
-// serviceSocket is where the packaged units and the configuration of the service have the socket.
-var serviceSocket = "/run/personasync/admin.sock"
 
 // Where `service install` puts things. A package puts them below /usr.
 const (
@@ -84,7 +81,7 @@ func serviceExample() []byte {
 	return bytes.Replace(config.Example(), []byte(`socket     = "" `), []byte(`socket     = "`+serviceSocket+`" `), 1)
 }
 
-func (sh *shell) servicePrint(c *urfave.Context) error {
+func servicePrint(env *shell, c *urfave.Context) error {
 	name := serviceFiles()[0]
 	if c.NArg() > 0 {
 		name = c.Args().First()
@@ -97,13 +94,13 @@ func (sh *shell) servicePrint(c *urfave.Context) error {
 		return usage("there is no file %q of the service: there are %s", name, strings.Join(serviceFiles(), ", "))
 	}
 	if c.Bool("json") {
-		return printJSON(sh.out, map[string]string{"name": name, "text": text})
+		return printJSON(env.out, map[string]string{"name": name, "text": text})
 	}
-	_, err := io.WriteString(sh.out, text)
+	_, err := io.WriteString(env.out, text)
 	return err
 }
 
-func (sh *shell) serviceInstall(c *urfave.Context) error {
+func serviceInstall(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
@@ -122,16 +119,16 @@ func (sh *shell) serviceInstall(c *urfave.Context) error {
 	if err := install(filepath.Join(root, serviceSysusers), systemd.File(systemd.Sysusers, serviceBinary), 0o644); err != nil {
 		return err
 	}
-	if err := sh.system(c, root, "systemd-sysusers", serviceSysusers); err != nil {
+	if err := runOnHost(c, root, "systemd-sysusers", serviceSysusers); err != nil {
 		return err
 	}
 	if err := installConfig(root); err != nil {
 		return err
 	}
-	if err := sh.system(c, root, "systemctl", "daemon-reload"); err != nil {
+	if err := runOnHost(c, root, "systemctl", "daemon-reload"); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(sh.out, "installed. Fill in %s, let `personasync config check` read it, then\n  systemctl enable --now personasync.socket personasync.service\n"+
+	_, err := fmt.Fprintf(env.out, "installed. Fill in %s, let `personasync config check` read it, then\n  systemctl enable --now personasync.socket personasync.service\n"+
 		"A service that runs already goes on with the old program: systemctl restart personasync\n", serviceConfig)
 	return err
 }
@@ -216,7 +213,7 @@ func installConfig(root string) error {
 	return errors.Join(os.Chown(dir, 0, gid), os.Chown(path, 0, gid))
 }
 
-func (sh *shell) serviceUninstall(c *urfave.Context) error {
+func serviceUninstall(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
@@ -226,8 +223,8 @@ func (sh *shell) serviceUninstall(c *urfave.Context) error {
 	}
 	// Instances have names that only systemd knows; the pattern is its own.
 	for _, args := range [][]string{{"stop", "personasync@*.socket", "personasync@*.service"}, {"disable", "--now", "personasync.socket", "personasync.service"}} {
-		if err := sh.system(c, root, "systemctl", args...); err != nil {
-			sh.remark("%v", err)
+		if err := runOnHost(c, root, "systemctl", args...); err != nil {
+			env.remark("%v", err)
 		}
 	}
 	paths := []string{serviceSysusers, serviceBinary}
@@ -246,15 +243,15 @@ func (sh *shell) serviceUninstall(c *urfave.Context) error {
 			return fmt.Errorf("uninstall: %w", err)
 		}
 	}
-	if err := sh.system(c, root, "systemctl", "daemon-reload"); err != nil {
+	if err := runOnHost(c, root, "systemctl", "daemon-reload"); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(sh.out, "uninstalled. The configuration in /etc/personasync, the data in /var/lib/personasync and the user personasync are kept.")
+	_, err = fmt.Fprintln(env.out, "uninstalled. The configuration in /etc/personasync, the data in /var/lib/personasync and the user personasync are kept.")
 	return err
 }
 
 // system runs a command of the host, and nothing where the work is on another tree.
-func (sh *shell) system(c *urfave.Context, root, name string, args ...string) error {
+func runOnHost(c *urfave.Context, root, name string, args ...string) error {
 	if root != "" {
 		return nil
 	}

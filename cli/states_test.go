@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,7 +82,7 @@ func (s *stateCase) in(state string) string {
 
 // TestEveryCommandIsTriedInEveryState: whoever adds a command adds a line to states.
 func TestEveryCommandIsTriedInEveryState(t *testing.T) {
-	app := (&shell{out: io.Discard, err: io.Discard}).app()
+	app := newApp(testShell())
 	eachLeaf(app.Commands, nil, func(path []string, _ *urfave.Command) {
 		name := strings.Join(path, " ")
 		at := slices.IndexFunc(states, func(s stateCase) bool { return strings.HasPrefix(s.line+" ", name+" ") })

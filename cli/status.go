@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 	"personasync/store"
 )
 
-func (sh *shell) statusCommand() *urfave.Command {
+func statusCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "status",
 		Usage: "show the agent on one screen",
@@ -34,19 +33,19 @@ func (sh *shell) statusCommand() *urfave.Command {
 			}
 			switch {
 			case c.Bool("check"):
-				return sh.checkStatus(c)
+				return checkStatus(env, c)
 			case c.Bool("watch"):
-				return sh.watchStatus(c)
+				return watchStatus(env, c)
 			}
-			return sh.inspect(c, func(i agent.Inspector) error {
+			return env.inspect(c, func(i agent.Inspector) error {
 				s, err := i.Status(c.Context)
 				if err != nil {
 					return err
 				}
 				if c.Bool("json") {
-					return printJSON(sh.out, s)
+					return printJSON(env.out, s)
 				}
-				return sh.printStatus(s, time.Now())
+				return printStatus(env.terminal, s, time.Now())
 			})
 		},
 	}
@@ -54,14 +53,14 @@ func (sh *shell) statusCommand() *urfave.Command {
 
 // checkStatus asks the running agent alone: the files of one that has died are always there to be shown. A
 // start counts as well, because it may read for minutes after a loss of power, and ending it begins that anew.
-func (sh *shell) checkStatus(c *urfave.Context) (err error) {
-	places, err := sh.loadPlaces(c)
+func checkStatus(env *shell, c *urfave.Context) (err error) {
+	places, err := env.loadPlaces(c)
 	if err != nil {
 		return err
 	}
 	client, err := agent.DialAgent(c.Context, places, Version())
 	if errors.Is(err, agent.ErrStarting) {
-		_, err := fmt.Fprintln(sh.out, "starting")
+		_, err := fmt.Fprintln(env.out, "starting")
 		return err
 	}
 	if err != nil {
@@ -75,48 +74,48 @@ func (sh *shell) checkStatus(c *urfave.Context) (err error) {
 	if !s.Ready {
 		return fmt.Errorf("events are not accepted: %s; `personasync status` shows more", plain(s.Unready))
 	}
-	_, err = fmt.Fprintln(sh.out, "events are accepted")
+	_, err = fmt.Fprintln(env.out, "events are accepted")
 	return err
 }
 
-func (sh *shell) printStatus(s agent.Status, now time.Time) error {
+func printStatus(w *terminal, s agent.Status, now time.Time) error {
 	var b bytes.Buffer
-	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, sh.beside(text, 12)) }
+	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, w.beside(text, 12)) }
 
 	for i := range s.Conditions {
-		b.WriteString(sh.conditionText(&s.Conditions[i]))
+		b.WriteString(conditionText(w, &s.Conditions[i]))
 	}
 	if len(s.Conditions) > 0 {
 		b.WriteByte('\n')
 	}
-	line("events", sh.readyText(s))
-	line("MoEngage", sh.reachText(s.MoEngage))
+	line("events", readyText(w, s))
+	line("MoEngage", reachText(w, s.MoEngage))
 	line("next flush", flushText(s.NextFlush, now))
 	b.WriteByte('\n')
 	line("received", plural(s.Received, "event")+"; "+count(s.Rejected)+" requests refused at the door; "+count(s.Unapplied)+" events not applied yet")
 	for i := range s.Refusals[:min(len(s.Refusals), refusalRows)] {
 		line("refused", refusalText(&s.Refusals[i], now))
 	}
-	line("pending", sh.pendingText(s))
-	line("parked", alarm(sh.paint.yellow, s.Parked)+" (`personasync outbox list --state parked`)")
-	line("held", alarm(sh.paint.yellow, s.Held))
+	line("pending", pendingText(s))
+	line("parked", alarm(w.paint.yellow, s.Parked)+" (`personasync outbox list --state parked`)")
+	line("held", alarm(w.paint.yellow, s.Held))
 	line("delivered", count(s.Delivered))
 	line("rate", fmt.Sprintf("%s and %s left in the last minute", plural(s.SentLastMinute.Users, "user"), plural(s.SentLastMinute.Events, "event")))
 	line("known", plural(s.Users, "user")+", "+plural(s.Audiences, "audience"))
 	if s.Verify != nil {
-		line("verified", sh.verifiedText(s.Verify))
+		line("verified", verifiedText(w, s.Verify))
 	}
 	for _, j := range s.FailedJobs {
-		line("job failed", sh.paint.red(plain(j.Job))+" at "+minute(j.FailedAt)+" ("+plain(j.Code)+"): "+plain(j.Error)+"; `personasync schedule`")
+		line("job failed", w.paint.red(plain(j.Job))+" at "+minute(j.FailedAt)+" ("+plain(j.Code)+"): "+plain(j.Error)+"; `personasync schedule`")
 	}
 	b.WriteByte('\n')
-	b.WriteString(sh.ledger("events", "accepted", s.Events.Accepted, eventTerms(s.Events)))
-	b.WriteString(sh.ledger("changes", "created", s.Changes.Created, changeTerms(s.Changes)))
+	b.WriteString(ledgerText(w, "events", "accepted", s.Events.Accepted, eventTerms(s.Events)))
+	b.WriteString(ledgerText(w, "changes", "created", s.Changes.Created, changeTerms(s.Changes)))
 	for i := range s.Salvages {
 		b.WriteByte('\n')
-		b.WriteString(sh.beside("damage: "+sh.salvageText(&s.Salvages[i]), 0) + "\n")
+		b.WriteString(w.beside("damage: "+salvageText(w, &s.Salvages[i]), 0) + "\n")
 	}
-	_, err := sh.out.Write(b.Bytes())
+	_, err := w.out.Write(b.Bytes())
 	return err
 }
 
@@ -132,31 +131,31 @@ func refusalText(r *store.Refusal, now time.Time) string {
 }
 
 // conditionText shows a condition and what to type about it.
-func (sh *shell) conditionText(c *agent.Condition) string {
-	paint := sh.paint.yellow
+func conditionText(w *terminal, c *agent.Condition) string {
+	paint := w.paint.yellow
 	if c.Severity == "critical" {
-		paint = sh.paint.red
+		paint = w.paint.red
 	}
-	text := sh.beside(paint(c.Severity)+": "+sh.typed(plain(c.Text))+" ("+plain(c.Name)+")", 0) + "\n"
+	text := w.beside(paint(c.Severity)+": "+w.typed(plain(c.Text))+" ("+plain(c.Name)+")", 0) + "\n"
 	for _, command := range c.Commands {
-		quoted := sh.typed("`" + plain(command) + "`")
+		quoted := w.typed("`" + plain(command) + "`")
 		text += "    " + quoted[1:len(quoted)-1] + "\n"
 	}
 	return text
 }
 
-func (sh *shell) readyText(s agent.Status) string {
+func readyText(w *terminal, s agent.Status) string {
 	if s.Ready {
-		return sh.paint.green("accepted") + ", up " + ago(s.UptimeS) + ", version " + plain(s.Version)
+		return w.paint.green("accepted") + ", up " + ago(s.UptimeS) + ", version " + plain(s.Version)
 	}
-	return sh.paint.red("not accepted") + ": " + plain(s.Unready)
+	return w.paint.red("not accepted") + ": " + plain(s.Unready)
 }
 
 // salvageText says what became of a damaged file.
-func (sh *shell) salvageText(r *store.Salvage) string {
-	lost := sh.paint.yellow("nothing was lost")
+func salvageText(w *terminal, r *store.Salvage) string {
+	lost := w.paint.yellow("nothing was lost")
 	if !r.Whole() {
-		lost = sh.paint.red("lost: " + lossText(r))
+		lost = w.paint.red("lost: " + lossText(r))
 	}
 	return fmt.Sprintf("%s was damaged and made anew on %s; %s. The damaged file is %s: remove it, and this note goes",
 		plain(r.File), r.At.Format(time.RFC3339), lost, plain(r.KeptAs))
@@ -183,13 +182,13 @@ func lossText(r *store.Salvage) string {
 	return strings.Join(parts, ", ")
 }
 
-func (sh *shell) reachText(r agent.Reachability) string {
+func reachText(w *terminal, r agent.Reachability) string {
 	text := r.State
 	switch r.State {
 	case "ok":
-		text = sh.paint.green(text)
+		text = w.paint.green(text)
 	case "failing":
-		text = sh.paint.red(text)
+		text = w.paint.red(text)
 	}
 	if r.Since != "" {
 		text += " since " + plain(r.Since)
@@ -215,7 +214,7 @@ func flushText(next *time.Time, now time.Time) string {
 	return next.Format(time.RFC3339) + ", in " + ago(int64(max(0, next.Sub(now))/time.Second))
 }
 
-func (sh *shell) pendingText(s agent.Status) string {
+func pendingText(s agent.Status) string {
 	if s.Pending == 0 {
 		return "0"
 	}
@@ -265,7 +264,7 @@ func balance(total uint64, terms []portion) int64 {
 }
 
 // ledger writes a sum, its zero terms left out, within 80 columns.
-func (sh *shell) ledger(title, whole string, total uint64, terms []portion) string {
+func ledgerText(w *terminal, title, whole string, total uint64, terms []portion) string {
 	var parts []string
 	for _, t := range terms {
 		if t.n > 0 {
@@ -275,49 +274,9 @@ func (sh *shell) ledger(title, whole string, total uint64, terms []portion) stri
 	if len(parts) == 0 {
 		parts = []string{"nothing"}
 	}
-	verdict := sh.paint.green("balances")
+	verdict := w.paint.green("balances")
 	if off := balance(total, terms); off != 0 {
-		verdict = sh.paint.red(fmt.Sprintf("DOES NOT BALANCE, by %d: please report it", off))
+		verdict = w.paint.red(fmt.Sprintf("DOES NOT BALANCE, by %d: please report it", off))
 	}
-	return fmt.Sprintf("%-12s%s\n", title, sh.beside(fmt.Sprintf("%s %s = %s: %s", count(total), whole, strings.Join(parts, " + "), verdict), 12))
+	return fmt.Sprintf("%-12s%s\n", title, w.beside(fmt.Sprintf("%s %s = %s: %s", count(total), whole, strings.Join(parts, " + "), verdict), 12))
 }
-
-// beside wraps text that stands behind a margin, for a terminal. Piped, it is one line.
-func (sh *shell) beside(text string, margin int) string {
-	if !sh.attached {
-		return text
-	}
-	return strings.ReplaceAll(wrap(text, tableWidth-margin), "\n", "\n"+strings.Repeat(" ", margin))
-}
-
-// wrap breaks text at spaces into lines of at most width characters. A command between backquotes stays whole,
-// whatever its width, so that it can be copied.
-func wrap(text string, width int) string {
-	const kept = "\x00" // a space that stays
-	parts := strings.Split(text, "`")
-	for i := 1; i+1 < len(parts); i += 2 {
-		parts[i] = strings.ReplaceAll(parts[i], " ", kept)
-	}
-	text = strings.Join(parts, "`")
-	var b strings.Builder
-	column := 0
-	for i, word := range strings.Fields(text) {
-		switch {
-		case i == 0:
-		case column+1+seen(word) > width:
-			b.WriteByte('\n')
-			column = 0
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += seen(word)
-	}
-	return strings.ReplaceAll(b.String(), kept, " ")
-}
-
-var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
-
-// seen is how many columns a word takes on a terminal.
-func seen(word string) int { return width(colour.ReplaceAllString(word, "")) }

@@ -3,10 +3,6 @@ package cli
 import (
 	"io"
 	"strings"
-
-	"os"
-
-	"golang.org/x/term"
 )
 
 // tableWidth is what a table and the lines beside it fit into on the narrowest terminal.
@@ -32,18 +28,6 @@ type table struct {
 	fit     int // columns of characters; 0: as wide as it gets
 	paint   palette
 	widths  []int
-}
-
-// newTable makes a table for out that fits its terminal. What is no terminal is a program or a file, and
-// gets everything; so does wide.
-func (sh *shell) newTable(wide bool, columns ...column) *table {
-	t := &table{out: sh.out, columns: columns, paint: sh.paint}
-	if f, ok := sh.out.(*os.File); ok && !wide {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
-			t.fit = max(w, tableWidth)
-		}
-	}
-	return t
 }
 
 // print writes rows, the first time below the titles. Without rows it writes nothing.

@@ -66,7 +66,7 @@ func TestNothingIsCutInAPipe(t *testing.T) {
 
 // An id or a key that is cut cannot be typed again, on a terminal either.
 func TestIdsAndKeysAreNeverCut(t *testing.T) {
-	for name, columns := range map[string][]column{"changes": changeTable, "members": memberTable, "waiting": waitingTable, "states": stateTable, "tail": tailColumns(testShell())} {
+	for name, columns := range map[string][]column{"changes": changeTable, "members": memberTable, "waiting": waitingTable, "states": stateTable, "tail": tailColumns} {
 		for _, c := range columns {
 			if c.flexible && slices.Contains([]string{"ID", "USER", "COMPUTATION", "KEY", "TRAIT", "ATTRIBUTE"}, c.title) {
 				t.Errorf("%s: the column %s is cut to fit", name, c.title)
@@ -109,7 +109,7 @@ func TestColoursAreForTerminals(t *testing.T) {
 func TestClosedPipeEndsQuietly(t *testing.T) {
 	sh := testShell()
 	for _, err := range []error{syscall.EPIPE, io.ErrClosedPipe, errors.Join(syscall.EPIPE)} {
-		if code := sh.report(err); code != ExitDone {
+		if code := report(sh.terminal, err); code != ExitDone {
 			t.Errorf("%v ended with %d", err, code)
 		}
 	}

@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"context"
 	"errors"
-	"io"
-	"os"
 	"strings"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"personasync/agent"
 	"personasync/store"
@@ -18,7 +14,7 @@ import (
 // followEvery is how often a followed trail is asked for what is new.
 const followEvery = 500 * time.Millisecond
 
-func (sh *shell) tailCommand() *urfave.Command {
+func tailCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "tail",
 		Usage: "show what happened last: a line for each event accepted, refused, superseded, sent, parked",
@@ -35,11 +31,11 @@ func (sh *shell) tailCommand() *urfave.Command {
 			&urfave.StringFlag{Name: "computation", Usage: "of the computation with this `KEY` or id only"},
 			limitFlag("lines"), wideFlag(), jsonFlag(),
 		},
-		Action: sh.tail,
+		Action: env.action(runTail),
 	}
 }
 
-func (sh *shell) tail(c *urfave.Context) error {
+func runTail(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
@@ -55,18 +51,18 @@ func (sh *shell) tail(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	t := &tailing{sh: sh, c: c, filter: store.TrailFilter{User: user, Computation: computation, Limit: min(n, agent.MaxRehearsal)}}
-	t.table = sh.newTable(c.Bool("wide"), tailColumns(sh)...)
+	t := &tailing{env: env, c: c, filter: store.TrailFilter{User: user, Computation: computation, Limit: min(n, agent.MaxRehearsal)}}
+	t.table = env.newTable(c.Bool("wide"), tailColumns...)
 	if n > agent.MaxRehearsal {
-		sh.remark("the newest %d lines are shown at most", agent.MaxRehearsal)
+		env.remark("the newest %d lines are shown at most", agent.MaxRehearsal)
 	}
 	var unheard error
-	err = sh.inspect(c, func(i agent.Inspector) error {
+	err = env.inspect(c, func(i agent.Inspector) error {
 		if err := t.look(i); err != nil || t.shown > 0 {
 			return err
 		}
-		sh.remark("nothing has happened yet")
-		unheard = sh.unheardOf(c, i, user, computation)
+		env.remark("nothing has happened yet")
+		unheard = unheardOf(env, c, i, user, computation)
 		return nil
 	})
 	switch {
@@ -75,21 +71,19 @@ func (sh *shell) tail(c *urfave.Context) error {
 	case !c.Bool("follow"):
 		return unheard
 	case unheard != nil:
-		sh.remark("%v", unheard) // they may come yet
+		env.remark("%v", unheard) // they may come yet
 	}
 	return t.follow()
 }
 
-func tailColumns(sh *shell) []column {
-	return []column{
-		{title: "TIME", least: len("2006-01-02 15:04:05")}, {title: "WHAT", least: len("superseded")}, {title: "USER", least: 8},
-		{title: "COMPUTATION"}, {title: "CHANGE", least: len("value")}, {title: "WHY", flexible: true, least: len("2 changes made")},
-	}
+var tailColumns = []column{
+	{title: "TIME", least: len("2006-01-02 15:04:05")}, {title: "WHAT", least: len("superseded")}, {title: "USER", least: 8},
+	{title: "COMPUTATION"}, {title: "CHANGE", least: len("value")}, {title: "WHY", flexible: true, least: len("2 changes made")},
 }
 
 // tailing is a trail being shown.
 type tailing struct {
-	sh     *shell
+	env    *shell
 	c      *urfave.Context
 	filter store.TrailFilter
 	table  *table
@@ -108,7 +102,7 @@ func (t *tailing) look(i agent.Inspector) error {
 			return err
 		}
 		if page.Skipped > 0 && t.filter.Cursor != "" {
-			t.sh.remark("%s left out: they happened faster than they can be shown", plural(page.Skipped, "line"))
+			t.env.remark("%s left out: they happened faster than they can be shown", plural(page.Skipped, "line"))
 		}
 		if err := t.show(page.Items); err != nil {
 			return err
@@ -133,7 +127,7 @@ func (t *tailing) show(list []store.Happening) error {
 		if err != nil {
 			return err
 		}
-		if _, err := t.sh.out.Write(line); err != nil {
+		if _, err := t.env.out.Write(line); err != nil {
 			return err
 		}
 	}
@@ -148,10 +142,10 @@ func (t *tailing) follow() error {
 			return nil
 		case <-time.After(followEvery):
 		}
-		if readerGone(t.sh.out) { // who writes nothing would never be told
+		if readerGone(t.env.out) { // who writes nothing would never be told
 			return nil
 		}
-		err := t.sh.quietly(t.c, t.look)
+		err := t.env.quietly(t.c, t.look)
 		switch {
 		case t.c.Context.Err() != nil:
 			return nil
@@ -160,37 +154,10 @@ func (t *tailing) follow() error {
 		case brokenPipe(err) || exitCode(err) == ExitUsage && !errors.Is(err, store.ErrInUse):
 			return err
 		case !t.away:
-			t.sh.remark("cannot be asked, and asked again until it can: %v", err)
+			t.env.remark("cannot be asked, and asked again until it can: %v", err)
 			t.away = true
 		}
 	}
-}
-
-// readerGone reports whether nobody can read what is written to w any more.
-func readerGone(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	poll := []unix.PollFd{{Fd: int32(f.Fd())}}
-	n, err := unix.Poll(poll, 0)
-	return err == nil && n > 0 && poll[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
-}
-
-// quietly is inspect without a word about who answers.
-func (sh *shell) quietly(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
-	places, err := sh.loadPlaces(c)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(c.Context, askTimeout)
-	defer cancel()
-	i, done, _, err := agent.Open(ctx, places, Version())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done.Close()) }()
-	return ask(i)
 }
 
 // happenedText says what an event came to, or how a change ended, in few words.

@@ -15,7 +15,7 @@ import (
 	"personasync/store"
 )
 
-func (sh *shell) userCommand() *urfave.Command {
+func userCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:  "user",
 		Usage: "what is known of one user",
@@ -26,39 +26,39 @@ func (sh *shell) userCommand() *urfave.Command {
 			Description: "An id that begins with a dash goes behind --.\n\n" +
 				"Example: personasync user show usr_48213",
 			Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-			Action: sh.userShow,
-		}, sh.forgetCommand()},
+			Action: env.action(userShow),
+		}, forgetCommand(env)},
 	}
 }
 
-func (sh *shell) userShow(c *urfave.Context) error {
+func userShow(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "the ID of a user"); err != nil {
 		return err
 	}
 	id := c.Args().First()
-	return sh.inspect(c, func(i agent.Inspector) error {
+	return env.inspect(c, func(i agent.Inspector) error {
 		u, err := findUser(c.Context, i, id)
 		if err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(sh.out, u)
+			return printJSON(env.out, u)
 		}
-		if err := sh.printUser(u, c.Bool("wide")); err != nil {
+		if err := printUser(env.terminal, u, c.Bool("wide")); err != nil {
 			return err
 		}
-		return sh.remarkRoad(c, i, len(u.Pending) > 0)
+		return remarkRoad(env.terminal, c, i, len(u.Pending) > 0)
 	})
 }
 
 // remarkRoad says that nothing leaves at all, if something waits: only a running agent knows.
-func (sh *shell) remarkRoad(c *urfave.Context, i agent.Inspector, waits bool) error {
+func remarkRoad(w *terminal, c *urfave.Context, i agent.Inspector, waits bool) error {
 	if !waits {
 		return nil
 	}
 	s, err := i.Status(c.Context)
 	if err == nil && s.MoEngage.State == "failing" {
-		sh.remark("MoEngage takes nothing since %s: %s", s.MoEngage.Since, plain(s.MoEngage.LastError))
+		w.remark("MoEngage takes nothing since %s: %s", s.MoEngage.Since, plain(s.MoEngage.LastError))
 	}
 	return err
 }
@@ -75,36 +75,23 @@ func findUser(ctx context.Context, i agent.Inspector, id string) (*store.UserInf
 	return u, err
 }
 
-// userFlag is the user that --user names. One that names nobody is refused: without it, a filter takes everybody.
-func userFlag(c *urfave.Context) (string, error) {
-	id := c.String("user")
-	if c.IsSet("user") && store.CleanID(id) == "" {
-		return "", usage("--user is empty, which names nobody: give the ID of a user, or leave --user out")
-	}
-	return id, nil
-}
-
-func unknownUser(id string) error {
-	return nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
-}
-
-func (sh *shell) printUser(u *store.UserInfo, wide bool) error {
-	if _, err := fmt.Fprintf(sh.out, "user %s\n", plain(u.User)); err != nil {
+func printUser(w *terminal, u *store.UserInfo, wide bool) error {
+	if _, err := fmt.Fprintf(w.out, "user %s\n", plain(u.User)); err != nil {
 		return err
 	}
-	memberships := sh.newTable(wide, column{title: "COMPUTATION"}, column{title: "IN"},
+	memberships := w.newTable(wide, column{title: "COMPUTATION"}, column{title: "IN"},
 		column{title: "SINCE"}, column{title: "MOENGAGE WAS TOLD"}, column{title: "SET BY", flexible: true})
 	var rows [][]string
 	for _, m := range u.Memberships {
 		rows = append(rows, []string{m.Computation, yesNo(m.In), minute(m.Since) + unreadTime(m.TimeSource), toldText(&m), m.Event})
 	}
 	return cmp.Or(
-		sh.section("Memberships", memberships, rows),
-		sh.printTraits(u, wide),
-		sh.printWaiting(u.Pending, wide),
-		sh.printMore(u),
-		sh.section("History", sh.newTable(wide, stateTable...), stateRows(u.History)),
-		sh.printMoreHistory(u),
+		printSection(w, "Memberships", memberships, rows),
+		printTraits(w, u, wide),
+		printWaiting(w, u.Pending, wide),
+		printMore(w, u),
+		printSection(w, "History", w.newTable(wide, stateTable...), stateRows(u.History)),
+		printMoreHistory(w, u),
 	)
 }
 
@@ -121,7 +108,7 @@ func toldText(m *store.MembershipInfo) string {
 }
 
 // printMoreHistory says what of a page's events and history is left out.
-func (sh *shell) printMoreHistory(u *store.UserInfo) error {
+func printMoreHistory(w *terminal, u *store.UserInfo) error {
 	var b bytes.Buffer
 	if u.HistoryMore {
 		fmt.Fprintf(&b, "and more: `personasync outbox list --user %s --state delivered --limit N`, and likewise superseded, cancelled and dropped\n", plain(u.User))
@@ -129,36 +116,36 @@ func (sh *shell) printMoreHistory(u *store.UserInfo) error {
 	if u.EventsMore {
 		fmt.Fprintln(&b, "the event is looked up for the first 200 memberships only")
 	}
-	_, err := sh.out.Write(b.Bytes())
+	_, err := w.out.Write(b.Bytes())
 	return err
 }
 
 // printMore says where the rest is of what waits for a user, when it is too much for a page.
-func (sh *shell) printMore(u *store.UserInfo) error {
+func printMore(w *terminal, u *store.UserInfo) error {
 	if !u.PendingMore {
 		return nil
 	}
-	_, err := fmt.Fprintf(sh.out, "and more: `personasync outbox list --user %s --limit N` goes on\n", plain(u.User))
+	_, err := fmt.Fprintf(w.out, "and more: `personasync outbox list --user %s --limit N` goes on\n", plain(u.User))
 	return err
 }
 
 // printWaiting lists what MoEngage was not told, each with why, and with MoEngage's last word about it.
-func (sh *shell) printWaiting(list []store.UserChange, wide bool) error {
-	if err := sh.section("Waiting", sh.newTable(wide, waitingTable...), waitingRows(list)); err != nil || len(list) == 0 {
+func printWaiting(w *terminal, list []store.UserChange, wide bool) error {
+	if err := printSection(w, "Waiting", w.newTable(wide, waitingTable...), waitingRows(list)); err != nil || len(list) == 0 {
 		return err
 	}
 	var b bytes.Buffer
 	b.WriteByte('\n')
 	for _, v := range list[:min(len(list), explained)] {
-		fmt.Fprintf(&b, "%s\n", sh.hanging(plain(v.ID+" ("+v.State+"): "+v.Waits)))
+		fmt.Fprintf(&b, "%s\n", hangingText(w, plain(v.ID+" ("+v.State+"): "+v.Waits)))
 		if v.Answer != nil {
-			fmt.Fprintf(&b, "%s\n", sh.hanging("last answer: "+answerText(v.Answer)+" "+plain(v.Answer.Body)))
+			fmt.Fprintf(&b, "%s\n", hangingText(w, "last answer: "+answerText(v.Answer)+" "+plain(v.Answer.Body)))
 		}
 	}
 	if more := len(list) - explained; more > 0 {
 		fmt.Fprintf(&b, "and %s: `personasync outbox show ID` explains each\n", plural(more, "more"))
 	}
-	_, err := sh.out.Write(b.Bytes())
+	_, err := w.out.Write(b.Bytes())
 	return err
 }
 
@@ -166,7 +153,7 @@ func (sh *shell) printWaiting(list []store.UserChange, wide bool) error {
 const explained = 20
 
 // hanging indents a text, the lines below the first further.
-func (sh *shell) hanging(text string) string { return "  " + sh.beside(text, 4) }
+func hangingText(w *terminal, text string) string { return "  " + w.beside(text, 4) }
 
 var waitingTable = []column{
 	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION"}, {title: "KIND"},
@@ -180,13 +167,13 @@ func waitingRows(changes []store.UserChange) (rows [][]string) {
 	return rows
 }
 
-func (sh *shell) printTraits(u *store.UserInfo, wide bool) error {
-	traits := sh.newTable(wide, column{title: "TRAIT"}, column{title: "VALUE", flexible: true})
+func printTraits(w *terminal, u *store.UserInfo, wide bool) error {
+	traits := w.newTable(wide, column{title: "TRAIT"}, column{title: "VALUE", flexible: true})
 	var rows [][]string
 	for _, name := range sortedKeys(u.Traits) {
 		rows = append(rows, []string{name, string(u.Traits[name])})
 	}
-	return sh.section("Traits", traits, rows)
+	return printSection(w, "Traits", traits, rows)
 }
 
 var stateTable = []column{
@@ -202,13 +189,13 @@ func stateRows(changes []store.UserChange) (rows [][]string) {
 }
 
 // section prints a titled table, or nothing when it is empty.
-func (sh *shell) section(title string, t *table, rows [][]string) error {
+func printSection(w *terminal, title string, t *table, rows [][]string) error {
 	if len(rows) == 0 {
 		return nil
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "\n%s\n", sh.paint.bold(title))
-	if _, err := sh.out.Write(b.Bytes()); err != nil {
+	fmt.Fprintf(&b, "\n%s\n", w.paint.bold(title))
+	if _, err := w.out.Write(b.Bytes()); err != nil {
 		return err
 	}
 	return t.print(rows)

@@ -10,7 +10,7 @@ import (
 	"personasync/agent"
 )
 
-func (sh *shell) audienceVerifyCommand() *urfave.Command {
+func audienceVerifyCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:      "verify",
 		Usage:     "read back from MoEngage what it really holds",
@@ -28,11 +28,11 @@ func (sh *shell) audienceVerifyCommand() *urfave.Command {
 			&urfave.DurationFlag{Name: "settle", Value: agent.DefaultSettle, Usage: "leave out users told of less than `D` ago"},
 			limitFlag("differences"), wideFlag(), jsonFlag(),
 		},
-		Action: sh.audienceVerify,
+		Action: env.action(audienceVerify),
 	}
 }
 
-func (sh *shell) audienceVerify(c *urfave.Context) (err error) {
+func audienceVerify(env *shell, c *urfave.Context) (err error) {
 	if err := arguments(c, "the KEY of an audience or trait"); err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (sh *shell) audienceVerify(c *urfave.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	places, err := sh.loadPlaces(c)
+	places, err := env.loadPlaces(c)
 	if err != nil {
 		return err
 	}
@@ -56,17 +56,17 @@ func (sh *shell) audienceVerify(c *urfave.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	sh.remark("%s", client.Where())
-	bar := sh.progress()
+	env.remark("%s", client.Where())
+	bar := env.progress()
 	bar.unit = users
 	r, err := client.Verify(c.Context, o, bar.tell)
 	if bar.end(); err != nil {
-		return sh.unknownKey(c, err, o.Key)
+		return unknownKey(env, c, err, o.Key)
 	}
 	if c.Bool("json") {
-		return printJSON(sh.out, r)
+		return printJSON(env.out, r)
 	}
-	return sh.printVerification(r, o, shown, c.Bool("wide"))
+	return printVerification(env.terminal, r, o, shown, c.Bool("wide"))
 }
 
 func users(n int64) string { return plural(n, "user") }
@@ -88,19 +88,19 @@ func verifyOrder(c *urfave.Context, sample int) (o agent.VerifyOrder, err error)
 	return o, nil
 }
 
-func (sh *shell) printVerification(r *agent.VerifyReport, o agent.VerifyOrder, shown int, wide bool) error {
+func printVerification(w *terminal, r *agent.VerifyReport, o agent.VerifyOrder, shown int, wide bool) error {
 	if r.Told == 0 {
-		_, err := fmt.Fprintf(sh.out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", plain(r.Key))
+		_, err := fmt.Fprintf(w.out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", plain(r.Key))
 		return err
 	}
-	fmt.Fprintf(sh.out, "%s: MoEngage was told of %s; %s read back, %s compared, %s left out because more was on the way\n",
+	fmt.Fprintf(w.out, "%s: MoEngage was told of %s; %s read back, %s compared, %s left out because more was on the way\n",
 		plain(r.Key), users(int64(r.Told)), count(r.Asked), count(r.Compared), count(r.Moving))
 	if r.Agreement == nil {
-		_, err := fmt.Fprintln(sh.out, "nobody to compare: wait until what is on the way has arrived, or lower --settle")
+		_, err := fmt.Fprintln(w.out, "nobody to compare: wait until what is on the way has arrived, or lower --settle")
 		return err
 	}
-	fmt.Fprintln(sh.out, sh.agreementText(r))
-	t := sh.newTable(wide, column{title: "USER"}, column{title: "ATTRIBUTE"},
+	fmt.Fprintln(w.out, agreementText(w, r))
+	t := w.newTable(wide, column{title: "USER"}, column{title: "ATTRIBUTE"},
 		column{title: "TOLD", flexible: true}, column{title: "HOLDS", flexible: true})
 	var rows [][]string
 	for _, d := range r.Differences[:min(shown, len(r.Differences))] {
@@ -119,21 +119,21 @@ func (sh *shell) printVerification(r *agent.VerifyReport, o agent.VerifyOrder, s
 	switch {
 	case r.Differ == 0:
 	case o.Repair:
-		fmt.Fprintf(sh.out, "%s queued again: `personasync outbox list` shows what waits; verify once more when it has left\n", users(int64(r.Repaired)))
+		fmt.Fprintf(w.out, "%s queued again: `personasync outbox list` shows what waits; verify once more when it has left\n", users(int64(r.Repaired)))
 	default:
-		sh.remark("nothing was changed: --repair sends again what differs")
+		w.remark("nothing was changed: --repair sends again what differs")
 	}
 	if len(rows) < len(r.Differences) {
-		sh.remark("shown are %d of %s: --limit shows more", len(rows), plural(len(r.Differences), "difference"))
+		w.remark("shown are %d of %s: --limit shows more", len(rows), plural(len(r.Differences), "difference"))
 	}
 	return nil
 }
 
-func (sh *shell) agreementText(r *agent.VerifyReport) string {
+func agreementText(w *terminal, r *agent.VerifyReport) string {
 	a := r.Agreement
-	paint := sh.paint.green
+	paint := w.paint.green
 	if r.Differ > 0 {
-		paint = sh.paint.yellow
+		paint = w.paint.yellow
 	}
 	text := paint(fmt.Sprintf("%s agree", percent(a.Share)))
 	if a.Level == 1 {
@@ -159,7 +159,7 @@ func percent(share float64) string {
 }
 
 // verifiedText says what the last verifications proved. What they did not prove is never called agreement.
-func (sh *shell) verifiedText(v *agent.VerifyStatus) string {
+func verifiedText(w *terminal, v *agent.VerifyStatus) string {
 	var parts []string
 	if v.Failed > 0 {
 		why := strings.TrimRight(plain(v.Error), ".")
@@ -170,10 +170,10 @@ func (sh *shell) verifiedText(v *agent.VerifyStatus) string {
 		if !v.FailedAt.Equal(v.At) {
 			when = " at " + v.FailedAt.Format("2006-01-02 15:04") + " UTC"
 		}
-		parts = append(parts, sh.paint.red(plural(v.Failed, "computation")+" could not be verified")+when+" ("+why+")")
+		parts = append(parts, w.paint.red(plural(v.Failed, "computation")+" could not be verified")+when+" ("+why+")")
 	}
 	if v.Compared > 0 || v.Failed == 0 {
-		parts = append(parts, sh.comparedText(v))
+		parts = append(parts, comparedText(w, v))
 	}
 	if v.Unproven > 0 && v.Compared > 0 {
 		parts = append(parts, fmt.Sprintf("of %s no user was compared", plural(v.Unproven, "computation")))
@@ -181,13 +181,13 @@ func (sh *shell) verifiedText(v *agent.VerifyStatus) string {
 	return v.At.Format("2006-01-02 15:04") + " UTC: " + strings.Join(parts, "; ")
 }
 
-func (sh *shell) comparedText(v *agent.VerifyStatus) string {
+func comparedText(w *terminal, v *agent.VerifyStatus) string {
 	if v.Compared == 0 {
-		return sh.paint.yellow("no user was compared, so nothing is proven")
+		return w.paint.yellow("no user was compared, so nothing is proven")
 	}
 	text := fmt.Sprintf("%s of %s, ", plural(v.Compared, "user"), plural(v.Verified, "computation"))
 	if v.Differ == 0 {
-		return text + sh.paint.green("all agree")
+		return text + w.paint.green("all agree")
 	}
-	return text + sh.paint.yellow(differText(v.Differ)) + fmt.Sprintf(" (`personasync audience verify %s`)", plain(v.Worst))
+	return text + w.paint.yellow(differText(v.Differ)) + fmt.Sprintf(" (`personasync audience verify %s`)", plain(v.Worst))
 }

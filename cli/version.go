@@ -28,7 +28,7 @@ func Version() string {
 	return "dev"
 }
 
-func (sh *shell) versionCommand() *urfave.Command {
+func versionCommand(env *shell) *urfave.Command {
 	return &urfave.Command{
 		Name:        "version",
 		Usage:       "say which version this is",
@@ -39,12 +39,12 @@ func (sh *shell) versionCommand() *urfave.Command {
 				return err
 			}
 			if c.Bool("json") {
-				return printJSON(sh.out, map[string]any{
+				return printJSON(env.out, map[string]any{
 					"version": Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 					"data_format": store.Format, // the packages ask, before a downgrade
 				})
 			}
-			_, err := fmt.Fprintf(sh.out, "personasync %s (%s, %s/%s)\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(env.out, "personasync %s (%s, %s/%s)\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

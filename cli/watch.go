@@ -15,10 +15,6 @@ import (
 // watchEvery is how often a watched status is asked for.
 const watchEvery = time.Second
 
-// askTimeout bounds one question of a command that asks again and again. It is more than it takes to find
-// out that an agent does not answer.
-const askTimeout = 30 * time.Second
-
 // On a terminal each screen takes the place of the last one; elsewhere they follow each other.
 const (
 	cursorHome = "\x1b[H"
@@ -28,27 +24,27 @@ const (
 
 // watchStatus shows the status again and again, of an agent that may stop and start meanwhile. With
 // --json each is one line.
-func (sh *shell) watchStatus(c *urfave.Context) error {
-	screen := isTerminal(sh.out) && !c.Bool("json")
+func watchStatus(env *shell, c *urfave.Context) error {
+	screen := isTerminal(env.out) && !c.Bool("json")
 	if screen {
-		if _, err := io.WriteString(sh.out, "\x1b[2J"); err != nil {
+		if _, err := io.WriteString(env.out, "\x1b[2J"); err != nil {
 			return err
 		}
 	}
 	for first := true; ; first = false {
-		text, err := sh.statusOnce(c)
+		text, err := statusOnce(env, c)
 		switch {
 		case c.Context.Err() != nil && !first:
 			return nil // interrupted: that is how it ends
 		case err != nil && first:
 			return err
 		case err != nil:
-			text = []byte(sh.paint.red("cannot be asked") + ": " + plain(err.Error()) + "\n")
+			text = []byte(env.paint.red("cannot be asked") + ": " + plain(err.Error()) + "\n")
 		}
 		if screen {
 			text = redrawn(text)
 		}
-		if _, err := sh.out.Write(text); err != nil {
+		if _, err := env.out.Write(text); err != nil {
 			return err
 		}
 		select {
@@ -65,8 +61,8 @@ func redrawn(text []byte) []byte {
 	return append(append([]byte(cursorHome), text...), eraseBelow...)
 }
 
-func (sh *shell) statusOnce(c *urfave.Context) (text []byte, err error) {
-	places, err := sh.loadPlaces(c)
+func statusOnce(env *shell, c *urfave.Context) (text []byte, err error) {
+	places, err := env.loadPlaces(c)
 	if err != nil {
 		return nil, err
 	}
@@ -82,15 +78,15 @@ func (sh *shell) statusOnce(c *urfave.Context) (text []byte, err error) {
 		return nil, err
 	}
 	var out bytes.Buffer
-	once := *sh
+	once := *env.terminal
 	once.out = &out
 	if c.Bool("json") {
 		return jsonLine(s)
 	}
-	if err := once.printStatus(s, time.Now()); err != nil {
+	if err := printStatus(&once, s, time.Now()); err != nil {
 		return nil, err
 	}
-	if !isTerminal(sh.out) {
+	if !isTerminal(env.out) {
 		out.WriteByte('\n')
 	}
 	return out.Bytes(), nil

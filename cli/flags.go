@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"strings"
+
+	"personasync/store"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+// jsonFlag is on every command that shows something.
+func jsonFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}
+}
+
+func limitFlag(what string) *urfave.IntFlag {
+	return &urfave.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: store.DefaultLimit, Usage: "show at most `N` " + what}
+}
+
+// limit reads --limit.
+func limit(c *urfave.Context) (int, error) {
+	n := c.Int("limit")
+	if n < 1 {
+		return 0, usage("--limit is at least 1, not %d", n)
+	}
+	return n, nil
+}
+
+// arguments checks how many arguments there are; names are for the message.
+func arguments(c *urfave.Context, names ...string) error {
+	switch n := c.NArg(); {
+	case n < len(names):
+		return usage("%s needs %s: see `%s --help`", c.Command.HelpName, names[n], c.Command.HelpName)
+	case n > len(names):
+		return usage("%s does not take %q: see `%s --help`", c.Command.HelpName, c.Args().Get(len(names)), c.Command.HelpName)
+	}
+	return nil
+}
+
+func wideFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "wide", Usage: "cut nothing to fit the terminal", DisableDefaultText: true}
+}
+
+func yesFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "yes", Usage: "do it without asking", DisableDefaultText: true}
+}
+
+func dryRunFlag() *urfave.BoolFlag {
+	return &urfave.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", DisableDefaultText: true}
+}
+
+// userFlag is the user that --user names. One that names nobody is refused: without it, a filter takes everybody.
+func userFlag(c *urfave.Context) (string, error) {
+	id := c.String("user")
+	if c.IsSet("user") && store.CleanID(id) == "" {
+		return "", usage("--user is empty, which names nobody: give the ID of a user, or leave --user out")
+	}
+	return id, nil
+}
+
+// computationFlag is the KEY of --computation.
+func computationFlag(c *urfave.Context) (string, error) {
+	key := c.String("computation")
+	if c.IsSet("computation") && strings.TrimSpace(key) == "" {
+		return "", usage("--computation is empty, which names nothing: give a KEY or id, or leave --computation out")
+	}
+	return key, nil
+}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"personasync/agent"
+	"personasync/store"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+// unknownKey says what to do about a key that nobody knows.
+func unknownKey(env *shell, c *urfave.Context, err error, key string) error {
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	hint := "`personasync audience list` shows those that are known"
+	if near := didYouMean(strings.ToLower(key), knownKeys(env, c), ""); near != "" {
+		hint = strings.TrimPrefix(near, ": ")
+	}
+	return nothing("no event has named a computation %q: %s", key, hint)
+}
+
+// keyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
+func keyOf(env *shell, c *urfave.Context, name string) (key string) {
+	key = name
+	_ = env.quietly(c, func(i agent.Inspector) error { // the order itself says what is wrong with the name
+		list, err := i.Computations(c.Context)
+		for _, l := range list {
+			if l.Key == name {
+				key = name
+				break
+			}
+			if l.ID == name {
+				key = l.Key
+			}
+		}
+		return err
+	})
+	return key
+}
+
+// knownKeys lists the keys of the computations, or none if nobody answers.
+func knownKeys(env *shell, c *urfave.Context) (keys []string) {
+	_ = env.quietly(c, func(i agent.Inspector) error { // it is a hint only
+		list, err := i.Computations(c.Context)
+		for _, l := range list {
+			keys = append(keys, l.Key)
+		}
+		return err
+	})
+	return keys
+}
+
+// unheardOf fails where nothing was found of a user or of a computation because nobody knows them: a name that
+// was mistyped must not read as if nothing waited. What was not asked for is empty.
+func unheardOf(env *shell, c *urfave.Context, i agent.Inspector, user, computation string) error {
+	if user != "" {
+		if _, err := i.User(c.Context, user); errors.Is(err, store.ErrNotFound) {
+			return unknownUser(user)
+		} else if err != nil {
+			return err
+		}
+	}
+	if computation == "" {
+		return nil
+	}
+	list, err := i.Computations(c.Context)
+	if err != nil || slices.ContainsFunc(list, func(l store.ComputationInfo) bool { return l.Key == computation || l.ID == computation }) {
+		return err
+	}
+	return unknownKey(env, c, store.ErrNotFound, computation)
+}
+
+func unknownUser(id string) error {
+	return nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
+}

@@ -1,0 +1,69 @@
+package cli
+
+import urfave "github.com/urfave/cli/v2"
+
+// pageSize is how many items are asked for at once.
+const pageSize = 500
+
+// listing is a list whose items come page by page.
+type listing[T any] struct {
+	columns []column
+	row     func(T) []string // an item as a row of the table
+	empty   func() error     // says more where there is no item; may be nil
+
+	// fetch returns at most want further items, and whether there are more behind them.
+	fetch func(want int) (page []T, more bool, err error)
+}
+
+// print prints up to n items, as a table or as JSON.
+func (l *listing[T]) print(w *terminal, c *urfave.Context, n int) error {
+	t := w.newTable(c.Bool("wide"), l.columns...)
+	list := &jsonList{w: w.out}
+	for shown := 0; ; {
+		page, more, err := l.fetch(min(n-shown, pageSize))
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			err = addAll(list, page)
+		} else {
+			err = t.print(l.rows(page))
+		}
+		if err != nil {
+			return err
+		}
+		shown += len(page)
+		if more && shown < n && len(page) > 0 {
+			continue
+		}
+		if c.Bool("json") {
+			err = list.end()
+		} else if shown == 0 {
+			w.remark("none")
+		}
+		if err == nil && shown == 0 && l.empty != nil {
+			err = l.empty()
+		}
+		if more {
+			w.remark("these are the first %d: --limit shows more", shown)
+		}
+		return err
+	}
+}
+
+func (l *listing[T]) rows(page []T) [][]string {
+	rows := make([][]string, len(page))
+	for i := range page {
+		rows[i] = l.row(page[i])
+	}
+	return rows
+}
+
+func addAll[T any](list *jsonList, page []T) error {
+	for i := range page {
+		if err := list.add(page[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
