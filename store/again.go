@@ -41,7 +41,7 @@ func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []ID, read fun
 		if len(frames) == 0 {
 			return nil
 		}
-		if err := translate(s.inbox.appendOther(ctx, frames...)); err != nil {
+		if err := translate(s.inbox.AppendOther(ctx, frames...)); err != nil {
 			return s.cutShort(onDisk, err)
 		}
 		frames, size, onDisk = nil, 0, orderInPart

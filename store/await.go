@@ -64,7 +64,7 @@ func (s *Store) await(ctx context.Context, done func() (bool, error)) error {
 
 // Applied waits until everything appended before the call has been applied. It gives up when the disk is full: that
 // lasts until somebody makes room.
-func (s *Store) Applied(ctx context.Context) error { return s.appliedUpTo(ctx, s.inbox.last()) }
+func (s *Store) Applied(ctx context.Context) error { return s.appliedUpTo(ctx, s.inbox.Last()) }
 
 func (s *Store) appliedUpTo(ctx context.Context, target uint64) error {
 	return s.await(ctx, func() (bool, error) { return s.applied.Load() >= target, nil })

@@ -21,6 +21,7 @@ import (
 
 	"personasync/store/crashpoint"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -100,7 +101,7 @@ func (v *View) backup(ctx context.Context, w io.Writer, progress func(done, tota
 		if r.BackupInfo, err = v.describe(tx, begun); err != nil {
 			return err
 		}
-		out.total = r.StateBytes + v.inbox.behind(r.Applied)
+		out.total = r.StateBytes + v.inbox.Behind(r.Applied)
 		if progress != nil {
 			progress(0, out.total)
 		}
@@ -139,7 +140,7 @@ func (v *View) describe(tx *bolt.Tx, now time.Time) (BackupInfo, error) {
 		}
 	}
 	applied := number(meta.Get(metaApplied))
-	last := max(v.inbox.last(), applied)
+	last := max(v.inbox.Last(), applied)
 	return BackupInfo{
 		Format: backupFormat, StoreFormat: Format, Epoch: fmt.Sprintf("%08x", binary.BigEndian.Uint32(meta.Get(boltfile.MetaEpoch))), Made: now.UTC().Round(0),
 		StateBytes: tx.Size(), Applied: applied, Last: last,
@@ -220,20 +221,20 @@ func (o *backupWriter) json(name string, v any) error {
 }
 
 // inbox writes the records behind applied, up to last.
-func (o *backupWriter) inbox(in *inbox, applied, last uint64) error {
+func (o *backupWriter) inbox(in *wal.Log, applied, last uint64) error {
 	for next := applied + 1; next <= last; {
-		records, err := in.read(next, tailBytes)
+		records, err := in.Read(next, tailBytes)
 		if err != nil {
 			return fmt.Errorf("read the inbox: %w", err)
 		}
-		if len(records) == 0 || records[0].seq != next {
+		if len(records) == 0 || records[0].Seq != next {
 			return fmt.Errorf("record %d is missing in the inbox: `personasync db check` says more", next)
 		}
 		var chunk []byte
 		first := next
 		for _, r := range records {
-			if r.seq <= last {
-				chunk, next = wire.AppendBytes(chunk, r.frame), r.seq+1
+			if r.Seq <= last {
+				chunk, next = wire.AppendBytes(chunk, r.Frame), r.Seq+1
 			}
 		}
 		err = o.entry(fmt.Sprintf("%s%d", backupInbox, first), int64(len(chunk)), func(w io.Writer) error {

@@ -232,20 +232,16 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	b.tail.Store(true)
 	b.SetRetention(Options{ReceivedBytes: 1})
 	b.receive(event("ann", "vip", true, 1))
-	next, err := createSegment(b.dir, 2, b.state.epoch, inboxRecords)
+	must(t, b.inbox.TurnOver())
+	_, err := b.Prune(context.Background(), noon)
 	must(t, err)
-	b.inbox.mu.Lock()
-	b.inbox.segments = append(b.inbox.segments, next)
-	b.inbox.mu.Unlock()
-	_, err = b.Prune(context.Background(), noon)
-	must(t, err)
-	if n := b.inbox.oldest(); n != 1 {
+	if n := b.inbox.Oldest(); n != 1 {
 		t.Errorf("file 1 went away, the first is %d", n)
 	}
 	b.tail.Store(false)
 	_, err = b.Prune(context.Background(), noon)
 	must(t, err)
-	if n := b.inbox.oldest(); n != 2 {
+	if n := b.inbox.Oldest(); n != 2 {
 		t.Errorf("file 1 stays for ever")
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"personasync/store/internal/wal"
 )
 
 // backupSink is told what a backup holds, in order. nil functions pass over it.
@@ -146,7 +148,7 @@ func (r *backupReader) head(from io.Reader) error {
 
 // records checks one piece of the inbox and hands it on. Sixteen of the largest appends fit.
 func (r *backupReader) records(first uint64, size int64, from io.Reader) error {
-	if size > 16*groupBytes {
+	if size > 16*wal.GroupBytes {
 		return bad("entry %s%d is too large", backupInbox, first)
 	}
 	chunk, err := io.ReadAll(from)
@@ -154,11 +156,11 @@ func (r *backupReader) records(first uint64, size int64, from io.Reader) error {
 		return cutOff(err)
 	}
 	var list [][]byte
-	f := frames{rest: chunk}
-	for f.next() {
-		list = append(list, f.frame)
+	f := wal.Frames{Rest: chunk}
+	for f.Next() {
+		list = append(list, f.Frame)
 	}
-	if f.err != nil {
+	if f.Err != nil {
 		return bad("the records from %d cannot be read", first)
 	}
 	r.next += uint64(len(list))

@@ -11,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -125,13 +126,13 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*C
 func (v *View) check(ctx context.Context, progress func(done, total int64), halt func() error) (*CheckReport, error) {
 	c := newChecker(ctx, new(CheckReport), progress)
 	c.halt = halt
-	segments := v.inbox.list()
+	segments := v.inbox.List()
 	c.total = c.measure(v, segments)
 	c.r.file = stateFile
 	err := v.look(c.state)
 	for _, s := range segments {
 		if err == nil {
-			c.r.file = filepath.Base(s.path)
+			c.r.file = filepath.Base(s.Path)
 			err = boltfile.Guard(func() error { return c.segment(s) })
 		}
 	}
@@ -171,14 +172,14 @@ type checker struct {
 }
 
 // measure is how much there is to read.
-func (c *checker) measure(v *View, segments []*segment) (total int64) {
+func (c *checker) measure(v *View, segments []*wal.Segment) (total int64) {
 	size, live, err := v.db.fill()
 	if err == nil {
 		c.r.Bytes, total = size, live
 	}
 	for _, s := range segments {
-		c.r.Bytes += boltfile.Size(s.path)
-		total += boltfile.Size(s.path)
+		c.r.Bytes += boltfile.Size(s.Path)
+		total += boltfile.Size(s.Path)
 	}
 	return total
 }

@@ -11,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 )
 
 // stocked is a store with something of everything: pending, in flight, parked, held, closed.
@@ -123,11 +124,11 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b := stocked(t)
 			if tc.want == "inbox" {
-				must(t, b.inbox.segments[0].db.Update(func(tx *bolt.Tx) error {
-					k, v := first(tx.Bucket(bucketRecords))
+				must(t, b.inbox.List()[0].DB.Update(func(tx *bolt.Tx) error {
+					k, v := first(tx.Bucket(wal.BucketRecords))
 					bad := append([]byte(nil), v...)
 					bad[len(bad)/2] ^= 1
-					return tx.Bucket(bucketRecords).Put(k, bad)
+					return tx.Bucket(wal.BucketRecords).Put(k, bad)
 				}))
 			}
 			must(t, b.db.Update(tc.harm))

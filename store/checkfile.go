@@ -14,6 +14,7 @@ import (
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -21,7 +22,7 @@ import (
 
 // dataFiles lists the files there are: the inbox in order, then the state.
 func dataFiles(dir string) (paths []string, err error) {
-	if paths, _, err = segmentFiles(dir); err != nil {
+	if paths, _, err = wal.Files(dir); err != nil {
 		return nil, err
 	}
 	found, err := boltfile.Exists(filepath.Join(dir, stateFile))
@@ -90,7 +91,7 @@ func (c *checker) epoch(db *bolt.DB) (uint32, error) {
 }
 
 func (c *checker) inboxFile(path string, of uint32) error {
-	s, epoch, err := openSegment(path, true, inboxRecords)
+	s, epoch, err := wal.OpenSegment(path, true, inboxRecords)
 	switch {
 	case errors.Is(err, wire.ErrDamaged):
 		c.r.find("open", "%v", err)
@@ -98,9 +99,9 @@ func (c *checker) inboxFile(path string, of uint32) error {
 	case err != nil:
 		return err
 	}
-	defer s.db.Close()
+	defer s.DB.Close()
 	if of != 0 && epoch != of {
-		return foreignEpoch(path, epoch, of)
+		return wal.ForeignEpoch(path, epoch, of)
 	}
 	return c.segment(s)
 }
@@ -118,7 +119,7 @@ func (c *checker) pages(path string) (sound bool, err error) {
 		return false, nil
 	}
 	m, _ := file.Newest()
-	wanted := [][]byte{bucketMeta, bucketRecords}
+	wanted := [][]byte{bucketMeta, wal.BucketRecords}
 	if c.r.file == stateFile {
 		wanted = append([][]byte{bucketMeta}, stateBuckets...)
 		wanted = slices.DeleteFunc(wanted, func(b []byte) bool { return containsName(lateBuckets, b) })
@@ -155,10 +156,10 @@ func lockToRead(path string) (unlock func(), err error) {
 
 // segment reads one file of the inbox: every record, and that none is missing up to what is there. A file that
 // begins again is compared with itself alone: see setCopiesAside.
-func (c *checker) segment(s *segment) error {
-	name := filepath.Base(s.path)
-	return s.db.View(func(tx *bolt.Tx) error {
-		records, before := tx.Bucket(bucketRecords), c.next
+func (c *checker) segment(s *wal.Segment) error {
+	name := filepath.Base(s.Path)
+	return s.DB.View(func(tx *bolt.Tx) error {
+		records, before := tx.Bucket(wal.BucketRecords), c.next
 		if k, _ := records.Cursor().First(); len(k) == 8 && number(k) < before {
 			c.next = number(k)
 			c.r.find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, c.next, before-1)
@@ -188,15 +189,15 @@ func (c *checker) chunk(name string, first uint64, chunk []byte, given uint64) {
 		c.r.find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
 	}
 	c.next = first
-	for f := (frames{rest: chunk}); ; c.next++ {
-		if !f.next() {
-			if f.err != nil {
+	for f := (wal.Frames{Rest: chunk}); ; c.next++ {
+		if !f.Next() {
+			if f.Err != nil {
 				c.r.find("inbox", "%s: the chunk of record %d is cut short", name, first)
 			}
 			return
 		}
 		c.r.Records++
-		if _, err := decodeRecord(c.next, f.frame); err != nil {
+		if _, err := decodeRecord(c.next, f.Frame); err != nil {
 			c.r.find("record", "%s: record %d: %v", name, c.next, err)
 		}
 	}

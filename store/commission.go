@@ -80,8 +80,8 @@ func (s *Store) order(ctx context.Context, frames ...[]byte) error {
 	if err := s.room.refusal(); err != nil {
 		return err
 	}
-	s.inbox.ordered.Add(uint64(len(frames)))
-	return translate(s.inbox.appendOther(ctx, frames...))
+	s.inbox.Ordered.Add(uint64(len(frames)))
+	return translate(s.inbox.AppendOther(ctx, frames...))
 }
 
 // order appends records of a commission.
@@ -126,7 +126,7 @@ func (c *commission) flush(ctx context.Context) error {
 	}
 	c.words = c.words[:0]
 	before := c.ahead
-	c.ahead = c.s.inbox.last()
+	c.ahead = c.s.inbox.Last()
 	return c.s.cutShort(c.onDisk, c.s.appliedUpTo(ctx, before))
 }
 

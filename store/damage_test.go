@@ -23,6 +23,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/wal"
 )
 
 // sampleRules has two computations that fight over an attribute, so that changes are held.
@@ -80,12 +81,12 @@ func sample(t testing.TB, users int) string {
 		t.Fatal("no flight", err)
 	}
 	must(t, b.Store.Close())
-	in, err := openInbox(b.dir, b.state.epoch, 1, inboxRecords)
+	in, err := wal.Open(b.dir, b.state.epoch, 1, inboxRecords)
 	must(t, err)
 	for i := range 12 { // as a crash leaves them: received, not applied
-		must(t, in.append(t.Context(), appendEvent(nil, event(name(i), "late", true, 7)), appendEvent(nil, event(name(i), "gold", i%3 == 0, 8))))
+		must(t, in.Append(t.Context(), appendEvent(nil, event(name(i), "late", true, 7)), appendEvent(nil, event(name(i), "gold", i%3 == 0, 8))))
 	}
-	in.close()
+	in.Close()
 	return b.dir
 }
 
@@ -182,17 +183,17 @@ func facts(t testing.TB, s *Store) map[string]string {
 		return nil
 	}))
 	for from := uint64(1); ; {
-		records, err := s.inbox.read(from, 1<<20)
+		records, err := s.inbox.Read(from, 1<<20)
 		must(t, err)
 		if len(records) == 0 {
 			return known
 		}
 		for _, r := range records {
-			if rec, err := decodeRecord(r.seq, r.frame); err == nil && (rec.event != nil || rec.rules != nil) {
-				known[fmt.Sprint("record ", r.seq)] = string(r.frame)
+			if rec, err := decodeRecord(r.Seq, r.Frame); err == nil && (rec.event != nil || rec.rules != nil) {
+				known[fmt.Sprint("record ", r.Seq)] = string(r.Frame)
 			}
 		}
-		from = records[len(records)-1].seq + 1
+		from = records[len(records)-1].Seq + 1
 	}
 }
 

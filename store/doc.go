@@ -42,6 +42,7 @@
 //   - internal/wire: fields, frames and their checksums. The store decides which fields a frame has.
 //   - internal/boltfile: opening, creating, locking and syncing bbolt files, and the panics that their damage causes.
 //   - internal/boltpage: the pages of a bbolt file, read without bbolt, so that damage is an error and no crash.
+//   - internal/wal: the inbox, a log of numbered records with group commit. It knows frames, and no records.
 //   - crashpoint: the places between two writes at which a test ends the process.
 //
 // FORMAT.md describes the files.

@@ -109,7 +109,7 @@ func (s *Store) arrive() {
 	if bytes.Equal(home, s.state.home) && s.left {
 		return
 	}
-	s.arrival = &arrival{home: home, first: s.inbox.next.Load()}
+	s.arrival = &arrival{home: home, first: s.inbox.Next.Load()}
 	if len(s.state.home) > 0 && !s.retention.Load().restoring {
 		s.arrival.epoch = rand.Uint32() | 1
 		s.log.Info("the files may be a copy, or the last run was cut off: change ids made from now on bear another epoch", "epoch", fmt.Sprintf("%08x", s.arrival.epoch),

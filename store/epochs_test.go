@@ -157,7 +157,7 @@ func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 // crash leaves the files of a store at rest as a kill does.
 func (s *Store) crash(t *testing.T) {
 	t.Helper()
-	s.inbox.close()
+	s.inbox.Close()
 	must(t, errors.Join(s.db.Close(), s.watch.close(), s.place.held.Close(), boltfile.Unlock(s.lock)))
 }
 
@@ -203,16 +203,16 @@ func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
 	must(t, b.Store.Close())
 	s, err := openAtRest(b.dir, Options{Log: discard})
 	must(t, err)
-	s.arrival = &arrival{home: make([]byte, 8<<20), first: s.inbox.next.Load(), epoch: 7} // for which the file must grow
+	s.arrival = &arrival{home: make([]byte, 8<<20), first: s.inbox.Next.Load(), epoch: 7} // for which the file must grow
 	s.db.db.Load().MaxSize = 1
 	must(t, s.recover())
 	s.db.db.Load().MaxSize = 0
 	bob := appendEvent(nil, event("bob", "vip", true, 1))
-	if err := s.inbox.append(t.Context(), bob); !errors.Is(err, ErrFull) {
+	if err := s.inbox.Append(t.Context(), bob); !errors.Is(err, ErrFull) {
 		t.Errorf("an event is answered with %v", err)
 	}
 	must(t, s.transact(nil, false))
-	must(t, s.inbox.append(t.Context(), bob))
+	must(t, s.inbox.Append(t.Context(), bob))
 	s.crash(t)
 	b.Store = nil
 	b.reopen(rules(SendEvent))

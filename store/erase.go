@@ -13,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -176,13 +177,13 @@ func (b *batch) markErase(at time.Time) {
 
 // eraseInbox blanks the records of forgotten users in all files but a new one that is begun for it.
 func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
-	if err := s.inbox.turnOver(); err != nil {
+	if err := s.inbox.TurnOver(); err != nil {
 		return 0, err
 	}
 	if err := s.Applied(ctx); err != nil {
 		return 0, err
 	}
-	segments := s.inbox.list()
+	segments := s.inbox.List()
 	for _, g := range segments[:len(segments)-1] {
 		n, err := s.eraseSegment(ctx, g)
 		if err != nil {
@@ -198,43 +199,43 @@ const eraseSlice = 4 << 20
 
 // eraseSegment writes a file of the inbox anew, if it speaks of anybody who was forgotten. Prune takes
 // files away meanwhile, so one that is gone is no failure.
-func (s *Store) eraseSegment(ctx context.Context, g *segment) (erased uint64, err error) {
+func (s *Store) eraseSegment(ctx context.Context, g *wal.Segment) (erased uint64, err error) {
 	if erased, err = s.eraseChunks(ctx, g, nil); err != nil || erased == 0 {
 		return 0, err
 	}
-	temporary := g.path + ".new"
+	temporary := g.Path + ".new"
 	err = boltfile.Fill(temporary, func(db *bolt.DB) error {
-		if err := boltfile.Init(db, s.inbox.epoch, bucketRecords); err != nil {
+		if err := boltfile.Init(db, s.inbox.Epoch, wal.BucketRecords); err != nil {
 			return err
 		}
 		if _, err := s.eraseChunks(ctx, g, db); err != nil {
 			return err
 		}
 		return db.Update(func(tx *bolt.Tx) error { // the last commit, as segment.write leaves it
-			return errors.Join(tx.Bucket(bucketRecords).SetSequence(max(g.given, g.last)), stampCommit(tx))
+			return errors.Join(tx.Bucket(wal.BucketRecords).SetSequence(max(g.Given, g.Last)), wal.StampCommit(tx))
 		})
 	})
 	if err != nil {
 		return 0, err
 	}
-	db, err := openSegmentFile(temporary, false)
+	db, err := wal.OpenFile(temporary, false)
 	if err != nil {
 		return 0, errors.Join(err, os.Remove(temporary))
 	}
-	if err := s.inbox.exchange(g, db, temporary); err != nil {
+	if err := s.inbox.Exchange(g, db, temporary); err != nil {
 		return 0, err
 	}
 	return erased, boltfile.SyncDir(s.dir)
 }
 
 // eraseChunks walks a segment and counts what is to be blanked, and copies it so to another file.
-func (s *Store) eraseChunks(ctx context.Context, g *segment, to *bolt.DB) (erased uint64, err error) {
+func (s *Store) eraseChunks(ctx context.Context, g *wal.Segment, to *bolt.DB) (erased uint64, err error) {
 	for from, more := uint64(0), true; more; {
 		if err := ctx.Err(); err != nil {
 			return erased, context.Cause(ctx)
 		}
-		var chunks []eraseChunk
-		if chunks, more, err = s.inbox.chunks(g, from, eraseSlice); err != nil {
+		var chunks []wal.Chunk
+		if chunks, more, err = s.inbox.Chunks(g, from, eraseSlice); err != nil {
 			return erased, err
 		}
 		for i := range chunks {
@@ -243,16 +244,16 @@ func (s *Store) eraseChunks(ctx context.Context, g *segment, to *bolt.DB) (erase
 				return erased, err
 			}
 			erased += n
-			from = chunks[i].first + 1
+			from = chunks[i].First + 1
 		}
 		if to == nil {
 			continue
 		}
 		err := to.Update(func(tx *bolt.Tx) error {
-			b := tx.Bucket(bucketRecords)
+			b := tx.Bucket(wal.BucketRecords)
 			b.FillPercent = 1
 			for _, c := range chunks {
-				if err := b.Put(numberKey(c.first), c.bytes); err != nil {
+				if err := b.Put(numberKey(c.First), c.Bytes); err != nil {
 					return err
 				}
 			}
@@ -266,25 +267,25 @@ func (s *Store) eraseChunks(ctx context.Context, g *segment, to *bolt.DB) (erase
 }
 
 // blank empties the records of forgotten users in a chunk. What cannot be read is left as it is.
-func (s *Store) blank(c *eraseChunk) (erased uint64, err error) {
+func (s *Store) blank(c *wal.Chunk) (erased uint64, err error) {
 	var out []byte
 	err = s.look(func(tx *bolt.Tx) error {
 		t := tombs{tx.Bucket(bucketTombstones), tx.Bucket(bucketMeta).Get(metaSalt)}
-		f := frames{rest: c.bytes}
-		for f.next() {
-			frame, gone := t.blank(f.frame)
+		f := wal.Frames{Rest: c.Bytes}
+		for f.Next() {
+			frame, gone := t.blank(f.Frame)
 			if gone {
 				erased++
 			}
 			out = wire.AppendBytes(out, frame)
 		}
-		if f.err != nil {
+		if f.Err != nil {
 			out, erased = nil, 0
 		}
 		return nil
 	})
 	if erased > 0 {
-		c.bytes = out
+		c.Bytes = out
 	}
 	return erased, err
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wal"
 )
 
 // The store in testdata/vN was written by the first version of format N. It has something of
@@ -149,10 +151,10 @@ func makeTestdata(t testing.TB, folder string) {
 	s := openQuietly(t, origin) // what was in flight is uncertain, and waits again
 	must(t, s.Applied(t.Context()))
 	must(t, s.Close())
-	in, err := openInbox(origin, s.state.epoch, s.state.applied+1, inboxRecords)
+	in, err := wal.Open(origin, s.state.epoch, s.state.applied+1, inboxRecords)
 	must(t, err)
-	must(t, in.append(t.Context(), appendEvent(nil, event("user-0003", "vip", false, 28)), appendEvent(nil, event("yan", "vip", true, 28))))
-	in.close()
+	must(t, in.Append(t.Context(), appendEvent(nil, event("user-0003", "vip", false, 28)), appendEvent(nil, event("yan", "vip", true, 28))))
+	in.Close()
 	dir := filepath.Join(fastDir(t), "copy")
 	copyStore(t, origin, dir)
 	must(t, os.MkdirAll(folder, 0o755))

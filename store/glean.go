@@ -9,6 +9,7 @@ import (
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -70,7 +71,7 @@ func (g *gleaner) read() error {
 // learnGiven takes the last number given from the sequences of the buckets. A name may have been hit, but
 // not both.
 func (g *gleaner) learnGiven(sequences map[string]uint64) {
-	own, known := sequences[string(bucketRecords)]
+	own, known := sequences[string(wal.BucketRecords)]
 	if !known && len(sequences) > 1 {
 		for name, sequence := range sequences {
 			if name != string(bucketMeta) {
@@ -118,8 +119,8 @@ func (g *gleaner) takeAll(path []string, list []boltpage.Element) {
 		case len(path) > 0 && path[0] == string(bucketMeta):
 			g.takeMeta(e)
 		case len(e.Key) == 8:
-			g.takeChunk(number(e.Key), e.Value, len(path) > 0 && path[0] == string(bucketRecords))
-		case len(path) == 0 || path[0] != string(bucketRecords):
+			g.takeChunk(number(e.Key), e.Value, len(path) > 0 && path[0] == string(wal.BucketRecords))
+		case len(path) == 0 || path[0] != string(wal.BucketRecords):
 			g.takeMeta(e)
 		}
 	}
@@ -150,7 +151,7 @@ func (g *gleaner) takeBucket(path []string, e *boltpage.Element) {
 	if !ok || len(path) > 0 {
 		return
 	}
-	if bytes.Equal(e.Key, bucketRecords) { // that of meta counts commits
+	if bytes.Equal(e.Key, wal.BucketRecords) { // that of meta counts commits
 		g.given = max(g.given, sequence)
 	}
 	if root != 0 {
@@ -211,7 +212,7 @@ func (g *gleaner) flush() error {
 		return g.err
 	}
 	err := g.db.Update(func(tx *bolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(bucketRecords)
+		b, err := tx.CreateBucketIfNotExists(wal.BucketRecords)
 		if err != nil {
 			return err
 		}
@@ -232,18 +233,18 @@ func (g *gleaner) flush() error {
 
 // framesOf splits a chunk; whole says that its lengths add up.
 func framesOf(chunk []byte) (list [][]byte, whole bool) {
-	f := frames{rest: chunk}
-	for f.next() {
-		list = append(list, f.frame)
+	f := wal.Frames{Rest: chunk}
+	for f.Next() {
+		list = append(list, f.Frame)
 	}
-	return list, f.err == nil
+	return list, f.Err == nil
 }
 
 // finish numbers what the broken chunks still hold, puts a record that says so in the place of every
 // lost one, and counts these.
 func (g *gleaner) finish(applied uint64) error {
 	return g.db.Update(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketRecords)
+		b := tx.Bucket(wal.BucketRecords)
 		b.FillPercent = 1
 		for first, chunk := range g.broken {
 			if b.Get(numberKey(first)) == nil {
@@ -278,7 +279,7 @@ func putLost(b *bolt.Bucket, r RecordRange) error {
 	for first := r.First; first <= r.Last; {
 		var chunk []byte
 		n := uint64(0)
-		for ; first+n <= r.Last && len(chunk) < chunkBytes; n++ {
+		for ; first+n <= r.Last && len(chunk) < wal.ChunkBytes; n++ {
 			chunk = wire.AppendBytes(chunk, frame)
 		}
 		if err := b.Put(numberKey(first), chunk); err != nil {

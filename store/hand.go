@@ -60,7 +60,7 @@ func (s *Store) handle(ctx context.Context, h hand) error {
 	for part := range slices.Chunk(h.ids, most) {
 		frames = append(frames, (&hand{h.received, h.verb, part}).encode(nil))
 	}
-	if err := translate(s.inbox.appendOther(ctx, frames...)); err != nil {
+	if err := translate(s.inbox.AppendOther(ctx, frames...)); err != nil {
 		return s.cutShort(orderAbsent, err)
 	}
 	return s.carriedOut(ctx)

@@ -164,7 +164,7 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 			return r, err
 		}
 	}
-	return c.report(ctx, c.decideHeld(ctx, s.inbox.last(), progress))
+	return c.report(ctx, c.decideHeld(ctx, s.inbox.Last(), progress))
 }
 
 // decideHeld gives the order about every exit that the guard holds, of records up to until.
@@ -206,7 +206,7 @@ func (c *commission) discard(ctx context.Context, progress func(done, total int6
 			return err
 		}
 		if !w.tripped.IsZero() {
-			w.undone = recordRange{w.seq, c.s.inbox.last() + 1}
+			w.undone = recordRange{w.seq, c.s.inbox.Last() + 1}
 		}
 		return c.readmit(ctx, w.undone, progress)
 	}
@@ -263,7 +263,7 @@ func (c *commission) readmit(ctx context.Context, window recordRange, progress f
 	held.dry = true
 	until := max(window.until, 1) - 1
 	if window == (recordRange{}) { // an older program stopped in the middle
-		until = c.s.inbox.last()
+		until = c.s.inbox.Last()
 	}
 	if err := held.decideHeld(ctx, until, nil); err != nil {
 		return err

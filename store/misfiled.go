@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 )
 
 // The files of the inbox follow one another: each begins behind the last record of those before it. A copy of one
@@ -108,19 +109,19 @@ func outOfOrder(files []fileRange) (before, again int) {
 // rangesIn reads how far the inbox files of dir go. It leaves out those without records, and those that cannot
 // be read or are of another store: opening these says why.
 func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
-	paths, _, err := segmentFiles(dir)
+	paths, _, err := wal.Files(dir)
 	for _, path := range paths {
 		if glanceAt(path) != nil {
 			continue
 		}
-		seg, its, err := openSegment(path, true, inboxRecords)
+		seg, its, err := wal.OpenSegment(path, true, inboxRecords)
 		if err != nil {
 			continue
 		}
-		if seg.last > 0 && its == epoch {
-			files = append(files, fileRange{path: path, first: seg.first, last: seg.last})
+		if seg.Last > 0 && its == epoch {
+			files = append(files, fileRange{path: path, first: seg.First, last: seg.Last})
 		}
-		seg.db.Close()
+		seg.DB.Close()
 	}
 	if _, again := outOfOrder(files); again == 0 {
 		return files, err
@@ -135,16 +136,16 @@ func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 
 // runsIn reads which numbers the records of a file have.
 func runsIn(path string) (runs []RecordRange, err error) {
-	seg, _, err := openSegment(path, true, inboxRecords)
+	seg, _, err := wal.OpenSegment(path, true, inboxRecords)
 	if err != nil {
 		return nil, err
 	}
-	defer seg.db.Close()
+	defer seg.DB.Close()
 	err = boltfile.Guard(func() error {
-		return seg.db.View(func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketRecords).ForEach(func(k, chunk []byte) error {
+		return seg.DB.View(func(tx *bolt.Tx) error {
+			return tx.Bucket(wal.BucketRecords).ForEach(func(k, chunk []byte) error {
 				first, n := number(k), uint64(0)
-				for f := (frames{rest: chunk}); f.next(); {
+				for f := (wal.Frames{Rest: chunk}); f.Next(); {
 					n++
 				}
 				switch last := len(runs) - 1; {

@@ -8,20 +8,23 @@ import (
 	"strings"
 	"testing"
 
+	bolt "go.etcd.io/bbolt"
+
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 )
 
 // copyInbox puts a copy of one file of the inbox beside it, under another number.
 func copyInbox(t *testing.T, dir string, from, to uint64) {
 	t.Helper()
-	body, err := os.ReadFile(segmentPath(dir, from))
-	must(t, errors.Join(err, os.WriteFile(segmentPath(dir, to), body, 0o600)))
+	body, err := os.ReadFile(wal.Path(dir, from))
+	must(t, errors.Join(err, os.WriteFile(wal.Path(dir, to), body, 0o600)))
 }
 
 // inboxNames are the files that a start takes for the inbox.
 func inboxNames(t *testing.T, dir string) (names []string) {
 	t.Helper()
-	paths, _, err := segmentFiles(dir)
+	paths, _, err := wal.Files(dir)
 	must(t, err)
 	for _, path := range paths {
 		names = append(names, filepath.Base(path))
@@ -36,18 +39,18 @@ func fourFiles(t *testing.T) *bench {
 	b := open(t, rules(SendAttribute))
 	for minute, user := range []string{"ann", "bob", "cid"} {
 		if minute > 0 {
-			must(t, b.inbox.turnOver())
+			must(t, b.inbox.TurnOver())
 		}
 		b.receive(event(user, "vip", true, minute))
 	}
-	epoch, next := b.state.epoch, b.inbox.next.Load()
+	epoch, next := b.state.epoch, b.inbox.Next.Load()
 	must(t, b.Store.Close())
-	in, err := openInbox(b.dir, epoch, next, inboxRecords)
+	in, err := wal.Open(b.dir, epoch, next, inboxRecords)
 	must(t, err)
-	must(t, in.append(t.Context(), appendEvent(nil, event("dan", "vip", true, 9))))
-	must(t, in.turnOver())
-	must(t, in.append(t.Context(), appendEvent(nil, event("eve", "vip", true, 9))))
-	in.close()
+	must(t, in.Append(t.Context(), appendEvent(nil, event("dan", "vip", true, 9))))
+	must(t, in.TurnOver())
+	must(t, in.Append(t.Context(), appendEvent(nil, event("eve", "vip", true, 9))))
+	in.Close()
 	return b
 }
 
@@ -57,9 +60,9 @@ func fourFiles(t *testing.T) *bench {
 func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 	all := []string{"inbox-00000001.db", "inbox-00000002.db", "inbox-00000003.db", "inbox-00000004.db"}
 	empty := func(t *testing.T, dir string, number uint64) {
-		s, err := createSegment(dir, number, segmentEpoch(segmentPath(dir, 1)), inboxRecords)
-		must(t, err)
-		must(t, s.db.Close())
+		must(t, boltfile.Create(wal.Path(dir, number), func(db *bolt.DB) error {
+			return errors.Join(boltfile.Init(db, segmentEpoch(wal.Path(dir, 1)), wal.BucketRecords), db.Update(wal.StampCommit))
+		}))
 	}
 	for name, tc := range map[string]struct {
 		put   func(t *testing.T, dir string)
@@ -75,10 +78,10 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 			copyInbox(t, dir, 1, 10)
 		}, all, "inbox-00000010.db"},
 		"of the newest, in place of the oldest": {func(t *testing.T, dir string) { copyInbox(t, dir, 4, 1) }, all[1:], all[0]},
-		"by a link":                             {func(t *testing.T, dir string) { must(t, os.Symlink(segmentPath(dir, 2), segmentPath(dir, 6))) }, all, "inbox-00000006.db"},
-		"by a second name of the same file":     {func(t *testing.T, dir string) { must(t, os.Link(segmentPath(dir, 4), segmentPath(dir, 6))) }, all, "inbox-00000006.db"},
+		"by a link":                             {func(t *testing.T, dir string) { must(t, os.Symlink(wal.Path(dir, 2), wal.Path(dir, 6))) }, all, "inbox-00000006.db"},
+		"by a second name of the same file":     {func(t *testing.T, dir string) { must(t, os.Link(wal.Path(dir, 4), wal.Path(dir, 6))) }, all, "inbox-00000006.db"},
 		"by a link in its place": {func(t *testing.T, dir string) {
-			must(t, errors.Join(os.Rename(segmentPath(dir, 4), segmentPath(dir, 6)), os.Symlink(segmentPath(dir, 6), segmentPath(dir, 4))))
+			must(t, errors.Join(os.Rename(wal.Path(dir, 4), wal.Path(dir, 6)), os.Symlink(wal.Path(dir, 6), wal.Path(dir, 4))))
 		}, append(all[:3:3], "inbox-00000006.db"), "inbox-00000004.db"},
 		"under the highest number there is":           {func(t *testing.T, dir string) { copyInbox(t, dir, 1, 1<<64-1) }, all, ""},
 		"of an empty one":                             {func(t *testing.T, dir string) { empty(t, dir, 8) }, append(all[:4:4], "inbox-00000008.db"), ""},
@@ -107,7 +110,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 				if list, err := b.Salvages(); err != nil || len(list) > 0 {
 					t.Errorf("damage is spoken of: %+v, %v", list, err)
 				}
-				must(t, b.inbox.turnOver())
+				must(t, b.inbox.TurnOver())
 				b.receive(event("fay", "vip", true, 10))
 				must(t, b.Store.Close())
 				if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
@@ -139,12 +142,12 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 	for name, from := range map[string]uint64{"a copy of the oldest": 1, "a copy of the newest": 4} {
 		t.Run(name, func(t *testing.T) {
 			b := fourFiles(t)
-			epoch := segmentEpoch(segmentPath(b.dir, 1))
+			epoch := segmentEpoch(wal.Path(b.dir, 1))
 			copyInbox(t, b.dir, from, 7)
-			in, err := openInbox(b.dir, epoch, 0, inboxRecords) // as it was done
+			in, err := wal.Open(b.dir, epoch, 0, inboxRecords) // as it was done
 			must(t, err)
-			must(t, in.append(t.Context(), appendEvent(nil, event("fay", "vip", true, 10))))
-			in.close()
+			must(t, in.Append(t.Context(), appendEvent(nil, event("fay", "vip", true, 10))))
+			in.Close()
 			b.Store = nil
 			b.reopen(rules(SendAttribute))
 			must(t, b.Applied(t.Context()))
@@ -170,29 +173,29 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 		refused []string // what it says; nil: it starts
 	}{
 		"of another store": {func(t *testing.T, dir string) {
-			body, err := os.ReadFile(segmentPath(elsewhere.dir, 1))
-			must(t, errors.Join(err, os.WriteFile(segmentPath(dir, 4), body, 0o600)))
+			body, err := os.ReadFile(wal.Path(elsewhere.dir, 1))
+			must(t, errors.Join(err, os.WriteFile(wal.Path(dir, 4), body, 0o600)))
 		}, []string{"inbox-00000004.db is of another store", "move the one that was put here out of"}},
 		"a state of another store": {func(t *testing.T, dir string) {
 			body, err := os.ReadFile(filepath.Join(elsewhere.dir, stateFile))
 			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, stateFile), body, 0o600)))
 		}, []string{"inbox-00000001.db is of another store than state.db", "personasync db restore FILE"}},
 		"another program's": {func(t *testing.T, dir string) {
-			db, err := boltfile.Open(segmentPath(dir, 4), 0, false)
+			db, err := boltfile.Open(wal.Path(dir, 4), 0, false)
 			must(t, err)
 			must(t, errors.Join(boltfile.Init(db, 1), db.Close()))
-			db, err = boltfile.Open(segmentPath(dir, 5), 0, false)
+			db, err = boltfile.Open(wal.Path(dir, 5), 0, false)
 			must(t, errors.Join(err, db.Close()))
 		}, []string{"inbox-0000000", "move it out of"}},
 		"two that changed their names": {func(t *testing.T, dir string) {
-			must(t, errors.Join(os.Rename(segmentPath(dir, 2), segmentPath(dir, 9)), os.Rename(segmentPath(dir, 3), segmentPath(dir, 2)),
-				os.Rename(segmentPath(dir, 9), segmentPath(dir, 3)), os.Remove(filepath.Join(dir, stateFile))))
+			must(t, errors.Join(os.Rename(wal.Path(dir, 2), wal.Path(dir, 9)), os.Rename(wal.Path(dir, 3), wal.Path(dir, 2)),
+				os.Rename(wal.Path(dir, 9), wal.Path(dir, 3)), os.Remove(filepath.Join(dir, stateFile))))
 			from := filepath.Join(dir, "first")
 			body, err := os.ReadFile(from)
 			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, stateFile), body, 0o600)))
 		}, []string{"in inbox-00000003.db come before those of inbox-00000002.db", "Move the one"}},
 		"one of before that is applied": {func(t *testing.T, dir string) {
-			must(t, os.Rename(segmentPath(dir, 1), segmentPath(dir, 4)))
+			must(t, os.Rename(wal.Path(dir, 1), wal.Path(dir, 4)))
 		}, nil},
 	} {
 		for _, ended := range []string{"stopped", "of another run of the machine"} {
@@ -205,7 +208,7 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 				b.reopen(rules(SendAttribute))
 				for i, user := range []string{"ann", "bob", "cid"} {
 					b.receive(event(user, "vip", true, i))
-					must(t, b.inbox.turnOver())
+					must(t, b.inbox.TurnOver())
 				}
 				must(t, b.Store.Close())
 				tc.put(t, b.dir)
@@ -241,11 +244,11 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 // TestATornCopyOfAnInboxFileRefusesNoStart: one that cp made while the agent wrote has heads that lead nowhere.
 func TestATornCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 	b := fourFiles(t)
-	body, err := os.ReadFile(segmentPath(b.dir, 4))
+	body, err := os.ReadFile(wal.Path(b.dir, 4))
 	must(t, err)
 	page := os.Getpagesize()
 	clear(body[:2*page])
-	must(t, os.WriteFile(segmentPath(b.dir, 9), body, 0o600))
+	must(t, os.WriteFile(wal.Path(b.dir, 9), body, 0o600))
 	b.Store = nil
 	b.reopen(rules(SendAttribute))
 	must(t, b.Applied(t.Context()))
@@ -255,7 +258,7 @@ func TestATornCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 // TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost: they were passed over, and nothing said so.
 func TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost(t *testing.T) {
 	b := fourFiles(t)
-	must(t, os.Remove(segmentPath(b.dir, 3)))
+	must(t, os.Remove(wal.Path(b.dir, 3)))
 	b.Store = nil
 	b.reopen(rules(SendAttribute))
 	must(t, b.Applied(t.Context()))

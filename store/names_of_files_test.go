@@ -9,8 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"personasync/store/crashpoint"
+	"personasync/store/internal/wal"
 )
 
 // TestACopyBesideAnInboxFileIsNoneOfThem: a name that only looks like one was read as a second file of that
@@ -19,7 +23,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Store.Close())
-	body, err := os.ReadFile(segmentPath(b.dir, 1))
+	body, err := os.ReadFile(wal.Path(b.dir, 1))
 	must(t, err)
 	strays := []string{"inbox-1.db", "inbox-0000001 (copy).db", "inbox-00000001 (copy).db", "inbox-000000001.db", "inbox-+0000002.db", "inbox-00000000.db", "inbox-.db"}
 	for _, name := range append(strays, "inbox-00000001.db.bak", "inbox-00000001.db~") {
@@ -32,7 +36,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 	var logged bytes.Buffer
 	b.Store, err = Open(b.dir, Options{Log: slog.New(slog.NewTextHandler(&logged, nil))})
 	must(t, err)
-	if n := len(b.inbox.list()); n != 1 {
+	if n := len(b.inbox.List()); n != 1 {
 		t.Errorf("%d files are taken for the inbox", n)
 	}
 	for _, name := range append(strays, "inbox-old.db", "inbox-00000002.db", "inbox-x.db") {
@@ -40,7 +44,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 			t.Errorf("nothing is said of %s", name)
 		}
 	}
-	must(t, b.inbox.turnOver()) // over the folder that has the name of the next
+	must(t, b.inbox.TurnOver()) // over the folder that has the name of the next
 	b.receive(event("bob", "vip", true, 2))
 	must(t, b.Store.Close())
 	if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
@@ -61,9 +65,9 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 func TestTheNextInboxFileIsPutOverNoOther(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
-	copied := segmentPath(b.dir, 2)
+	copied := wal.Path(b.dir, 2)
 	must(t, os.WriteFile(copied, []byte("somebody's"), 0o600))
-	must(t, b.inbox.turnOver())
+	must(t, b.inbox.TurnOver())
 	if got, err := os.ReadFile(copied); string(got) != "somebody's" {
 		t.Errorf("it holds %q: %v", firstBytes(string(got), 20), err)
 	}
@@ -76,12 +80,12 @@ func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
 	b.reopen(rules(SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.Applied(t.Context()))
-	epoch, next := b.state.epoch, b.inbox.next.Load()
+	epoch, next := b.state.epoch, b.inbox.Next.Load()
 	must(t, b.Store.Close())
-	in, err := openInbox(b.dir, epoch, next, inboxRecords)
+	in, err := wal.Open(b.dir, epoch, next, inboxRecords)
 	must(t, err)
-	must(t, in.append(t.Context(), appendEvent(nil, event("ann", "vip", true, 1))))
-	in.close()
+	must(t, in.Append(t.Context(), appendEvent(nil, event("ann", "vip", true, 1))))
+	in.Close()
 	b.Store = nil
 	b.reopen(rules(SendAttribute))
 	must(t, b.Applied(t.Context()))
@@ -127,26 +131,50 @@ func TestABackupTakesNoNameOfTheStoresOwn(t *testing.T) {
 	}
 }
 
+// holdCommits appends an event of the user "held" and keeps its commit from ending until release is called.
+// Whatever is appended meanwhile is queued behind it.
+func (b *bench) holdCommits() (release func()) {
+	b.Helper()
+	var once sync.Once
+	begun, end, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	crashpoint.OnPoint(func(p crashpoint.Point) {
+		if p == crashpoint.InboxCommitted {
+			once.Do(func() { close(begun); <-end })
+		}
+	})
+	go func() { done <- b.Append(context.Background(), event("held", "vip", true, 1)) }()
+	<-begun
+	return func() {
+		crashpoint.OnPoint(nil)
+		close(end)
+		must(b, <-done)
+	}
+}
+
 // TestAFullOrClosedInboxRefuses: an event that found no place in the queue must not be answered with success.
 func TestAFullOrClosedInboxRefuses(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	b.inbox.turn.Lock()
-	for len(b.inbox.requests) < queueLength {
-		if err := b.Append(gone, event("bob", "vip", true, 1)); !errors.Is(err, context.Canceled) {
-			t.Fatalf("a caller that has gone got %v", err)
-		}
+	release := b.holdCommits()
+	err := error(context.Canceled)
+	for n := 0; n < 10_000 && errors.Is(err, context.Canceled); n++ { // a caller that has gone leaves its event in the queue
+		err = b.Append(gone, event("bob", "vip", true, 1))
+	}
+	if !errors.Is(err, ErrBusy) {
+		t.Errorf("with a full queue it answers %v", err)
 	}
 	if err := b.Append(t.Context(), event("cid", "vip", true, 1)); !errors.Is(err, ErrBusy) {
 		t.Errorf("with a full queue it answers %v", err)
 	}
-	for b.inbox.commitOnce() {
+	release()
+	for err = ErrBusy; errors.Is(err, ErrBusy); time.Sleep(time.Millisecond) { // until the queue is committed
+		err = b.Append(t.Context(), event("dan", "vip", true, 1))
 	}
-	b.inbox.giveBack()
-	b.receive(event("dan", "vip", true, 1))
-	b.wantMembers("vip", "ann", "bob", "dan")
+	must(t, err)
+	must(t, b.Applied(t.Context()))
+	b.wantMembers("vip", "ann", "bob", "dan", "held")
 	must(t, b.Store.Close())
 	if err := b.Append(t.Context(), event("eve", "vip", true, 1)); !errors.Is(err, ErrClosed) {
 		t.Errorf("a closed inbox answers %v", err)
@@ -162,14 +190,14 @@ func TestAnAppliedInboxFileStaysForItsRetention(t *testing.T) {
 	}{{time.Hour, 0, 2}, {24 * time.Hour, 0, 2}, {25 * time.Hour, 0, 1}, {time.Hour, 1 << 30, 2}, {time.Hour, 1, 1}} {
 		b := open(t, rules(SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
-		must(t, b.inbox.turnOver())
+		must(t, b.inbox.TurnOver())
 		b.SetRetention(Options{ReceivedFor: 24 * time.Hour, ReceivedBytes: tc.bytes})
 		_, err := b.Prune(t.Context(), noon.Add(tc.age))
 		must(t, err)
-		if n := len(b.inbox.list()); n != tc.want {
+		if n := len(b.inbox.List()); n != tc.want {
 			t.Errorf("%s after its receipt, %d bytes to keep: %d files, want %d", tc.age, tc.bytes, n, tc.want)
 		}
-		if _, err := os.Stat(segmentPath(b.dir, 1)); (err == nil) != (tc.want == 2) {
+		if _, err := os.Stat(wal.Path(b.dir, 1)); (err == nil) != (tc.want == 2) {
 			t.Errorf("%s after its receipt: %v", tc.age, err)
 		}
 	}

@@ -48,9 +48,9 @@ const (
 func (s *Store) pace(alone bool) {
 	was := s.pacing.apart
 	s.pacing.adapt(time.Now(), progress{
-		alone: alone, lag: s.lag(), applied: s.state.applied, waited: s.waited(), commits: s.inbox.commits.Load(),
+		alone: alone, lag: s.lag(), applied: s.state.applied, waited: s.waited(), commits: s.inbox.Commits.Load(),
 	})
-	s.inbox.apart.Store(int64(s.pacing.apart))
+	s.inbox.Apart.Store(int64(s.pacing.apart))
 	switch is := s.pacing.apart; {
 	case was == 0 && is > 0:
 		s.log.Warn("events come faster than they can be applied, and have for long: acknowledgements are given a little later, in larger groups", "unapplied", s.lag())

@@ -1,9 +1,7 @@
 package store
 
 import (
-	"context"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,86 +209,11 @@ func TestTheStoreKeepsCommitsApart(t *testing.T) {
 	must(t, b.Store.pauseWriter(func() {
 		long := time.Now().Add(-time.Hour)
 		b.reached, b.pacing = long, pacing{beside: portionMost, since: long, late: long}
-		if b.pace(false); b.inbox.apart.Load() != int64(widest) {
-			t.Errorf("commits are %v apart, want %v", time.Duration(b.inbox.apart.Load()), widest)
+		if b.pace(false); b.inbox.Apart.Load() != int64(widest) {
+			t.Errorf("commits are %v apart, want %v", time.Duration(b.inbox.Apart.Load()), widest)
 		}
-		if b.pace(true); b.inbox.apart.Load() != 0 {
+		if b.pace(true); b.inbox.Apart.Load() != 0 {
 			t.Error("commits are kept apart when nothing comes")
 		}
 	}))
-}
-
-// TestCommitsComeApart: the second of two senders in a row waits, and all that came meanwhile are with it.
-func TestCommitsComeApart(t *testing.T) {
-	const apart = 50 * time.Millisecond
-	in, err := openInbox(t.TempDir(), 1, 1, inboxRecords)
-	must(t, err)
-	defer in.close()
-	in.apart.Store(int64(apart))
-	frame := appendEvent(nil, event("ann", "vip", true, 0))
-	began := time.Now()
-	for range 4 {
-		must(t, in.append(context.Background(), frame))
-	}
-	if took := time.Since(began); took < 3*apart {
-		t.Errorf("four commits took %v", took)
-	}
-	before := in.commits.Load()
-	in.turn.Lock() // a commit under way
-	var senders sync.WaitGroup
-	for range 20 {
-		senders.Go(func() {
-			if err := in.append(context.Background(), frame); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for len(in.requests) < 20 {
-		time.Sleep(time.Millisecond)
-	}
-	in.giveBack()
-	senders.Wait()
-	if n := in.commits.Load() - before; n != 1 {
-		t.Errorf("20 senders took %d commits", n)
-	}
-}
-
-// TestAnInboxThatClosesDoesNotKeepCommitsApart: whoever waits is answered at once.
-func TestAnInboxThatClosesDoesNotKeepCommitsApart(t *testing.T) {
-	in, err := openInbox(t.TempDir(), 1, 1, inboxRecords)
-	must(t, err)
-	frame := appendEvent(nil, event("ann", "vip", true, 0))
-	must(t, in.append(context.Background(), frame))
-	in.apart.Store(int64(time.Hour))
-	answered := make(chan error, 1)
-	go func() { answered <- in.append(context.Background(), frame) }()
-	for len(in.requests) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	in.close()
-	must(t, <-answered)
-}
-
-// TestTheCommitterLetsOthersHaveTheTurn: under a load that does not end somebody always waits, and a forget
-// would wait for ever.
-func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
-	in, err := openInbox(t.TempDir(), 1, 1, inboxRecords)
-	must(t, err)
-	defer in.close()
-	frame := appendEvent(nil, event("ann", "vip", true, 0))
-	const many = 8 * turnLength
-	in.turn.Lock()
-	for range many { // each fills a group
-		must(t, in.enqueue(&appendRequest{frames: [][]byte{frame}, size: groupBytes, done: make(chan error, 1)}))
-	}
-	in.giveBack()
-	for in.commits.Load() == 0 {
-		time.Sleep(100 * time.Microsecond)
-	}
-	in.turn.Lock()
-	left := len(in.requests)
-	in.giveBack()
-	if left == 0 {
-		t.Errorf("the turn was free once all %d groups were committed", many)
-	}
 }

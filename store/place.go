@@ -154,7 +154,7 @@ func (s *Store) compareFiles() error {
 	s.place.naming.RLock()
 	err := boltfile.IsStill(filepath.Join(s.dir, stateFile), s.place.state)
 	if err == nil {
-		err = s.inbox.compareFiles(s.applied.Load())
+		err = s.inbox.CompareFiles(s.applied.Load())
 	}
 	s.place.naming.RUnlock()
 	if err != nil {

@@ -18,7 +18,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error)
 		more = b.pruneHistory(now, keep.Delivered) || more
 		more = b.pruneParked(now, keep.Parked) || more
 		more = b.pruneMessages(now) || more
-		b.pruneVerdicts(s.inbox.first())
+		b.pruneVerdicts(s.inbox.First())
 		return b.err
 	}, func(b *batch) { applied = b.st.applied })
 	if err != nil {
@@ -32,7 +32,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error)
 	if s.tail.Load() { // only now: what was applied later, a backup that began meanwhile has in its state
 		return more, nil
 	}
-	return more, s.inbox.trim(applied, now, keep.ReceivedFor, keep.ReceivedBytes)
+	return more, s.inbox.Trim(applied, now, keep.ReceivedFor, keep.ReceivedBytes)
 }
 
 // pruneHistory deletes what was closed long enough ago: a prefix, for the history is in that order. What

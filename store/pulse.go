@@ -13,7 +13,7 @@ import (
 //
 // Any error but ErrClosed says that commits do not come to an end within the patience of ctx.
 func (s *Store) Pulse(ctx context.Context) error {
-	if err := pulse(ctx, &s.inbox.finished, &s.beat.inbox, s.inbox.probe); err != nil {
+	if err := pulse(ctx, &s.inbox.Finished, &s.beat.inbox, s.inbox.Probe); err != nil {
 		return fmt.Errorf("the inbox does not finish what it writes: %w", err)
 	}
 	if err := pulse(ctx, &s.finished, &s.beat.state, s.probe); err != nil {

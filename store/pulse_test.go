@@ -14,11 +14,11 @@ func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
 	b := open(t, rules(SendEvent))
 	must(t, b.Applied(t.Context()))
 	must(t, b.Pulse(t.Context()))
-	segment := b.inbox.segments[0]
+	segment := b.inbox.List()[0]
 	for range 3 {
-		inbox, state := transaction(t, segment.db), transaction(t, b.db.db.Load())
+		inbox, state := transaction(t, segment.DB), transaction(t, b.db.db.Load())
 		must(t, b.Pulse(t.Context()))
-		if n := transaction(t, segment.db); n <= inbox {
+		if n := transaction(t, segment.DB); n <= inbox {
 			t.Errorf("the inbox stands at transaction %d still", n)
 		}
 		if n := transaction(t, b.db.db.Load()); n <= state {
@@ -43,9 +43,9 @@ func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
 	b := open(t, rules(SendEvent))
 	for i := range 3 {
 		b.receive(event("ann", "vip", true, i))
-		inbox := transaction(t, b.inbox.segments[0].db)
+		inbox := transaction(t, b.inbox.List()[0].DB)
 		must(t, b.Pulse(t.Context()))
-		if n := transaction(t, b.inbox.segments[0].db); n != inbox {
+		if n := transaction(t, b.inbox.List()[0].DB); n != inbox {
 			t.Errorf("the inbox was written to by a pulse, from transaction %d to %d", inbox, n)
 		}
 	}
@@ -55,7 +55,7 @@ func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
 func TestPulseStopsWithEitherFile(t *testing.T) {
 	b := open(t, rules(SendEvent))
 	must(t, b.Applied(t.Context()))
-	for name, db := range map[string]*bolt.DB{"inbox": b.inbox.segments[0].db, "state": b.db.db.Load()} {
+	for name, db := range map[string]*bolt.DB{"inbox": b.inbox.List()[0].DB, "state": b.db.db.Load()} {
 		must(t, b.Pulse(t.Context()))
 		stuck, err := db.Begin(true)
 		must(t, err)

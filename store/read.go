@@ -17,6 +17,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -25,7 +26,7 @@ import (
 // itself. All methods may be called concurrently.
 type View struct {
 	db       *stateDB
-	inbox    *inbox
+	inbox    *wal.Log
 	parkings *parkings       // lately, by this process; nil: none
 	refused  *refusals       // at the door; nil: read of the files
 	damaged  func(err error) // is told of damage that was met; nil: nobody
@@ -61,23 +62,23 @@ func openReadOnly(dir string) (*View, error) {
 		db.Close()
 		return nil, err
 	}
-	segments, err := openSegments(dir, epoch, true, inboxRecords)
+	inbox, err := wal.OpenReadOnly(dir, epoch, inboxRecords)
 	if err != nil {
 		db.Close()
 		return nil, err
 	}
-	return &View{db: newStateDB(db), inbox: &inbox{epoch: epoch, segments: segments}}, nil
+	return &View{db: newStateDB(db), inbox: inbox}, nil
 }
 
 // Close ends a read-only view.
 func (v *View) Close() error {
-	closeSegments(v.inbox.segments)
+	v.inbox.CloseFiles()
 	return v.db.Close()
 }
 
 // LastRecord returns the number of the last record received, which costs next to nothing: it grows with
 // every event that comes in.
-func (v *View) LastRecord() uint64 { return v.inbox.last() }
+func (v *View) LastRecord() uint64 { return v.inbox.Last() }
 
 // look runs one read transaction. A damaged page is an error like any other; a store that was closed is
 // ErrClosed.
@@ -94,7 +95,7 @@ func (v *View) look(f func(tx *bolt.Tx) error) error {
 
 // Counts returns the ledgers and gauges.
 func (v *View) Counts() (c Counts, err error) {
-	last, others := v.inbox.last(), v.inbox.others.Load()
+	last, others := v.inbox.Last(), v.inbox.Others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
 		refusals, heard, err := v.refusals(b)
@@ -260,11 +261,11 @@ func (b *batch) find(id ID) *stored {
 
 // record returns a record of the inbox; it is empty when it is gone.
 func (v *View) record(seq uint64) record {
-	records, err := v.inbox.read(seq, 1)
-	if err != nil || len(records) == 0 || records[0].seq != seq {
+	records, err := v.inbox.Read(seq, 1)
+	if err != nil || len(records) == 0 || records[0].Seq != seq {
 		return record{}
 	}
-	rec, err := decodeRecord(seq, records[0].frame)
+	rec, err := decodeRecord(seq, records[0].Frame)
 	if err != nil {
 		return record{}
 	}

@@ -81,7 +81,7 @@ func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.pauseWriter(func() {
 		for range 3 {
-			must(t, b.inbox.appendOther(t.Context(), mustRules(t, rules(SendAttribute))))
+			must(t, b.inbox.AppendOther(t.Context(), mustRules(t, rules(SendAttribute))))
 		}
 		for range 2 {
 			_ = b.write([]*command{failing(func() {})}, true)
@@ -93,7 +93,7 @@ func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
 		}
 	}))
 	must(t, b.Applied(t.Context()))
-	if n := b.inbox.others.Load(); n != 0 {
+	if n := b.inbox.Others.Load(); n != 0 {
 		t.Errorf("%d orders wait, by the count, after all were applied", n)
 	}
 }
@@ -110,15 +110,13 @@ func mustRules(t testing.TB, r Rules) []byte {
 func TestRulesWhoseAppendMayHaveFailedAreWrittenAgain(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	must(t, b.Applied(t.Context()))
-	b.inbox.turn.Lock()
+	release := b.holdCommits()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := b.SetRules(ctx, rules(SendEvent)); err == nil {
 		t.Error("it was not cut short")
 	}
-	for b.inbox.commitOnce() {
-	}
-	b.inbox.giveBack()
+	release()
 	must(t, b.SetRules(t.Context(), rules(SendAttribute)))
 	must(t, b.Applied(t.Context()))
 	known, err := b.appliedRules()
@@ -126,22 +124,4 @@ func TestRulesWhoseAppendMayHaveFailedAreWrittenAgain(t *testing.T) {
 	if known == nil || known.Defaults.Send != SendAttribute {
 		t.Errorf("in force are %+v", known)
 	}
-}
-
-// TestAnInboxFileThatCannotBeRemovedCanStillBeRead: it was closed first, and every look at its records
-// failed from then on.
-func TestAnInboxFileThatCannotBeRemovedCanStillBeRead(t *testing.T) {
-	b := open(t, rules(SendAttribute))
-	b.receive(event("ann", "vip", true, 1))
-	must(t, b.inbox.turnOver())
-	first := b.inbox.segments[0]
-	path, info := first.path, first.info
-	first.path, first.info = b.dir, b.place.home // which is not empty
-	if err := b.inbox.trim(b.applied.Load(), time.Now(), time.Hour, 0); err == nil {
-		t.Fatal("it was removed")
-	}
-	if _, err := b.inbox.read(1, 1); err != nil {
-		t.Errorf("a file that is still there cannot be read: %v", err)
-	}
-	first.path, first.info = path, info
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -209,7 +210,7 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 }
 
 // inboxRecords is what the inbox must know of records.
-var inboxRecords = records{weigh: weigh, received: receiptOf}
+var inboxRecords = wal.Records{Weigh: weigh, Received: receiptOf}
 
 // weigh is a record's size as far as applying it goes.
 func weigh(frame []byte) int {

@@ -16,6 +16,7 @@ import (
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -37,7 +38,7 @@ var ErrUnsalvageable = errors.New("the data is damaged")
 // open opens the files, salvaging first what is damaged.
 func (s *Store) open(start context.Context) (err error) {
 	s.removeLeftovers()
-	if _, strays, err := segmentFiles(s.dir); err != nil {
+	if _, strays, err := wal.Files(s.dir); err != nil {
 		return err
 	} else if len(strays) > 0 {
 		s.log.Warn("these are called like files of the inbox and are none: they are left alone; move them away when they are not needed", "files", strays)
@@ -123,7 +124,7 @@ func (s *Store) awaitReaders(start context.Context) error {
 
 func (s *Store) takeBackUnfinished() error {
 	_, applied := s.stateKnows()
-	taken, err := takeBackUnfinished(s.dir, applied)
+	taken, err := wal.RollBackUnfinished(s.dir, applied)
 	for _, file := range taken {
 		s.log.Warn("the last commit to the inbox did not reach the disk whole and was taken back; nobody had an answer to it yet", "file", file)
 	}
@@ -305,7 +306,7 @@ func (s *Store) salvage(path string, faults []string) (report *Salvage, err erro
 		if err != nil {
 			return err
 		}
-		defer closeSegments(inbox)
+		defer wal.CloseSegments(inbox)
 		report, err = s.salvageState(epoch, inbox, faults)
 		return err
 	})
@@ -313,16 +314,16 @@ func (s *Store) salvage(path string, faults []string) (report *Salvage, err erro
 }
 
 // readableInbox opens the inbox files for reading, with the epoch that they agree on, 0 if none.
-func (s *Store) readableInbox() (list []*segment, epoch uint32, err error) {
-	paths, _, err := segmentFiles(s.dir)
+func (s *Store) readableInbox() (list []*wal.Segment, epoch uint32, err error) {
+	paths, _, err := wal.Files(s.dir)
 	for _, path := range paths {
-		seg, e, failed := openSegment(path, true, inboxRecords)
+		seg, e, failed := wal.OpenSegment(path, true, inboxRecords)
 		if failed == nil && epoch != 0 && e != epoch {
-			seg.db.Close()
-			failed = foreignEpoch(path, e, epoch)
+			seg.DB.Close()
+			failed = wal.ForeignEpoch(path, e, epoch)
 		}
 		if failed != nil {
-			closeSegments(list)
+			wal.CloseSegments(list)
 			return nil, 0, failed
 		}
 		list, epoch = append(list, seg), e
@@ -354,7 +355,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	}
 	defer file.Close()
 	epoch, applied := s.stateKnows()
-	db, err := freshFile(path, segmentMmap)
+	db, err := freshFile(path, wal.Mmap)
 	if err != nil {
 		return nil, err
 	}
@@ -368,11 +369,11 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	own := g.epoch()
 	switch {
 	case own != 0 && epoch != 0 && own != epoch:
-		return nil, foreignEpoch(path, own, epoch)
+		return nil, wal.ForeignEpoch(path, own, epoch)
 	case own == 0 && epoch == 0:
 		return nil, fmt.Errorf("%w: neither it nor %s says which store they belong to: restore a backup with `personasync db restore FILE`", ErrUnsalvageable, stateFile)
 	}
-	if err := boltfile.Init(db, max(epoch, own), bucketRecords); err != nil {
+	if err := boltfile.Init(db, max(epoch, own), wal.BucketRecords); err != nil {
 		return nil, err
 	}
 	report.EdgeLost = g.torn && !g.certain
@@ -381,7 +382,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	}
 	err = g.finish(applied)
 	if err == nil {
-		err = db.Update(stampCommit)
+		err = db.Update(wal.StampCommit)
 	}
 	if err != nil {
 		return nil, err
@@ -398,27 +399,27 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 // any records.
 func (s *Store) neighbours(path string, g *gleaner) (newest bool) {
 	newest, g.oldest = true, true
-	if segmentNumber(path) == 1 {
+	if wal.Number(path) == 1 {
 		g.first = 1
 	}
 	paths, _ := dataFiles(s.dir)
 	for _, other := range paths {
-		n := segmentNumber(other)
+		n := wal.Number(other)
 		if n == 0 || other == path {
 			continue
 		}
-		seg, _, err := openSegment(other, true, inboxRecords)
+		seg, _, err := wal.OpenSegment(other, true, inboxRecords)
 		switch {
-		case n < segmentNumber(path):
+		case n < wal.Number(path):
 			g.oldest = false
-			if g.first = 0; err == nil && max(seg.last, seg.given) > 0 {
-				g.first = max(seg.last, seg.given) + 1
+			if g.first = 0; err == nil && max(seg.Last, seg.Given) > 0 {
+				g.first = max(seg.Last, seg.Given) + 1
 			}
-		case err != nil || seg.last > 0:
+		case err != nil || seg.Last > 0:
 			newest = false
 		}
 		if err == nil {
-			seg.db.Close()
+			seg.DB.Close()
 		}
 	}
 	return newest

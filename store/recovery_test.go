@@ -22,6 +22,7 @@ import (
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -245,12 +246,12 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
-	in, err := openInbox(b.dir, b.state.epoch, 1, inboxRecords)
+	in, err := wal.Open(b.dir, b.state.epoch, 1, inboxRecords)
 	must(t, err)
 	for i := range 4 { // as a crash leaves them: appended, not applied
-		must(t, in.append(t.Context(), appendEvent(nil, event("bob", "vip", i%2 == 0, 2+i))))
+		must(t, in.Append(t.Context(), appendEvent(nil, event("bob", "vip", i%2 == 0, 2+i))))
 	}
-	in.close()
+	in.Close()
 	path := filepath.Join(b.dir, "inbox-00000001.db")
 	body, err := os.ReadFile(path)
 	must(t, err)

@@ -14,6 +14,7 @@ import (
 
 	"personasync/store/crashpoint"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 )
 
 // A restore builds the store next to what is there, has it apply what the backup's inbox holds, checks
@@ -86,7 +87,7 @@ type restoration struct {
 	dir, staging string
 	now          time.Time
 	epoch        uint32
-	inbox        *inbox
+	inbox        *wal.Log
 	report       *RestoreReport
 }
 
@@ -94,7 +95,7 @@ type restoration struct {
 func (re *restoration) unpack(ctx context.Context, path string, progress func(done, total int64)) (err error) {
 	defer func() {
 		if re.inbox != nil {
-			re.inbox.close()
+			re.inbox.Close()
 		}
 	}()
 	re.report.BackupInfo, err = readBackup(ctx, path, progress, backupSink{
@@ -141,11 +142,11 @@ func (re *restoration) writeState(from io.Reader) error {
 // writeRecords puts records where the store will look for them, under their own numbers.
 func (re *restoration) writeRecords(ctx context.Context, first uint64, frames [][]byte) (err error) {
 	if re.inbox == nil {
-		if re.inbox, err = openInbox(re.staging, re.epoch, first, inboxRecords); err != nil {
+		if re.inbox, err = wal.Open(re.staging, re.epoch, first, inboxRecords); err != nil {
 			return err
 		}
 	}
-	return re.inbox.append(ctx, frames...)
+	return re.inbox.Append(ctx, frames...)
 }
 
 // settle checks what was unpacked, applies its inbox, and moves it beyond every number in use.
@@ -182,7 +183,7 @@ func (re *restoration) settle(ctx context.Context) error {
 // store it may stay: its numbers lie below those that come.
 func (s *Store) finishRestore(aside string) {
 	epoch, _ := s.stateKnows()
-	inboxes, _, _ := segmentFiles(s.dir)
+	inboxes, _, _ := wal.Files(s.dir)
 	for _, path := range inboxes {
 		if its := segmentEpoch(path); epoch == 0 || its == 0 || its == epoch {
 			continue
@@ -198,11 +199,11 @@ func segmentEpoch(path string) (epoch uint32) {
 	if glanceAt(path) != nil {
 		return 0
 	}
-	seg, epoch, err := openSegment(path, true, inboxRecords)
+	seg, epoch, err := wal.OpenSegment(path, true, inboxRecords)
 	if err != nil {
 		return 0
 	}
-	seg.db.Close()
+	seg.DB.Close()
 	return epoch
 }
 
@@ -236,7 +237,7 @@ func (re *restoration) replace() error {
 		return fmt.Errorf("put the restored state in place (what was there is in %s): %w", aside, err)
 	}
 	crashpoint.Reach(crashpoint.RestorePlaced)
-	inboxes, _, err := segmentFiles(re.dir)
+	inboxes, _, err := wal.Files(re.dir)
 	for _, path := range inboxes {
 		err = errors.Join(err, os.Rename(path, filepath.Join(aside, filepath.Base(path))))
 	}

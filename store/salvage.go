@@ -14,6 +14,7 @@ import (
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/wal"
 )
 
 // Salvage is the record of one: what a damaged file still gave, and what is gone. The state keeps it
@@ -75,7 +76,7 @@ func less(a, b uint64) uint64 { return a - min(a, b) }
 
 // salvageState makes a new state.db of what can be read of the damaged one, and puts it in its place.
 // The damaged file stays beside it. The inbox is sound by then.
-func (s *Store) salvageState(epoch uint32, inbox []*segment, faults []string) (*Salvage, error) {
+func (s *Store) salvageState(epoch uint32, inbox []*wal.Segment, faults []string) (*Salvage, error) {
 	path := filepath.Join(s.dir, stateFile)
 	file, err := boltpage.Open(path)
 	if err != nil {
@@ -128,7 +129,7 @@ func freshFile(path string, mmap int) (*bolt.DB, error) {
 }
 
 // settleMeta writes the meta of the new file from what was found of the old one's.
-func (q *quarry) settleMeta(inbox []*segment) error {
+func (q *quarry) settleMeta(inbox []*wal.Segment) error {
 	trusted := q.metaHolds()
 	if v := q.meta[string(boltfile.MetaEpoch)]; q.epoch == 0 && len(v) == 4 {
 		q.epoch = binary.BigEndian.Uint32(v)
@@ -176,18 +177,18 @@ func (q *quarry) settleMeta(inbox []*segment) error {
 }
 
 // rulesIn returns the newest rules in the inbox up to a record, or the first behind it; nil without any.
-func rulesIn(inbox []*segment, applied uint64) (text []byte) {
+func rulesIn(inbox []*wal.Segment, applied uint64) (text []byte) {
 	for from := uint64(1); ; {
-		records, err := readRecords(inbox, from, 1<<20)
+		records, err := wal.ReadRecords(inbox, from, 1<<20)
 		if err != nil || len(records) == 0 {
 			return text
 		}
 		for _, r := range records {
-			if rec, err := decodeRecord(r.seq, r.frame); err == nil && rec.rules != nil && (r.seq <= applied || text == nil) {
+			if rec, err := decodeRecord(r.Seq, r.Frame); err == nil && rec.rules != nil && (r.Seq <= applied || text == nil) {
 				text, _ = json.Marshal(rec.rules)
 			}
 		}
-		from = records[len(records)-1].seq + 1
+		from = records[len(records)-1].Seq + 1
 	}
 }
 

@@ -55,7 +55,7 @@ const (
 
 // Sample says how things are now, as far as the store knows.
 func (v *View) Sample(now time.Time) (s Sample, err error) {
-	last, rules := v.inbox.last(), v.inbox.others.Load()
+	last, rules := v.inbox.Last(), v.inbox.Others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
 		refusals, _, err := v.refusals(b)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 )
 
 // Room. Events are refused before the disk is full, so that what the store owes for those it took, it
@@ -87,9 +88,9 @@ func newRoom(limit int64) *room {
 func (r *room) segment() int64 {
 	limit := r.limit.Load()
 	if limit == 0 {
-		return segmentBytes
+		return wal.SegmentBytes
 	}
-	return min(segmentBytes, max(smallestSegment, limit/16))
+	return min(wal.SegmentBytes, max(smallestSegment, limit/16))
 }
 
 // refusal says why events are refused; nil when they are not.
@@ -248,14 +249,14 @@ func (s *Store) shedInbox(applied uint64) (shed bool) {
 	if s.tail.Load() {
 		return false
 	}
-	before := s.inbox.oldest()
-	if s.inbox.idles(applied, smallestSegment) {
-		_ = s.inbox.turnOver() // a disk that has no room for that either has none to give back
+	before := s.inbox.Oldest()
+	if s.inbox.Idles(applied, smallestSegment) {
+		_ = s.inbox.TurnOver() // a disk that has no room for that either has none to give back
 	}
-	if err := s.inbox.trim(applied, time.Now(), 0, 1); err != nil {
+	if err := s.inbox.Trim(applied, time.Now(), 0, 1); err != nil {
 		s.log.Error("applied inbox files could not be removed", "err", err)
 	}
-	after := s.inbox.oldest()
+	after := s.inbox.Oldest()
 	if after > before {
 		s.log.Warn("received events were removed before their retention to make room", "from_file", before, "to_file", after-1)
 	}
@@ -277,7 +278,7 @@ func (s *Store) measure() (m Space, applied uint64, err error) {
 		if err != nil {
 			continue // removed a moment ago
 		}
-		if segmentNumber(e.Name()) > 0 {
+		if wal.Number(e.Name()) > 0 {
 			m.InboxBytes += boltfile.OnDisk(info)
 			m.DataBytes += boltfile.OnDisk(info)
 		} else if e.Name() == stateFile {
@@ -288,7 +289,7 @@ func (s *Store) measure() (m Space, applied uint64, err error) {
 		return m, 0, err
 	}
 	applied = s.applied.Load()
-	m.UnappliedBytes = s.inbox.behind(applied)
+	m.UnappliedBytes = s.inbox.Behind(applied)
 	return m, applied, nil
 }
 

@@ -171,7 +171,7 @@ func TestADiskThatTheNewestInboxFileFillsRecoversByItself(t *testing.T) {
 		b.lookAround()
 	}
 	must(t, b.Full())
-	if b.inbox.oldest() == 1 {
+	if b.inbox.Oldest() == 1 {
 		t.Errorf("%+v", b.Space())
 	}
 	b.receive(event("ann", "vip", true, 1))

@@ -23,6 +23,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -30,10 +31,10 @@ import (
 var (
 	ErrInUse    = boltfile.ErrInUse
 	ErrNotFound = errors.New("nothing there")
-	ErrBusy     = errBusy // try again in a moment
+	ErrBusy     = wal.ErrBusy // try again in a moment
 	ErrFull     = errors.New("the disk is full")
 	ErrNoRoom   = errors.New("there is no room to start") // to make a store in, or to migrate one
-	ErrClosed   = errClosed
+	ErrClosed   = wal.ErrClosed
 	ErrNewer    = wire.ErrNewer
 	ErrNoData   = errors.New("no data here yet")
 	ErrNoPlace  = errors.New("the data directory is not there yet") // a disk that is not mounted, perhaps
@@ -222,7 +223,7 @@ func (s *Store) openFiles() error {
 	if err != nil {
 		return err
 	}
-	inbox, err := openInbox(s.dir, epoch, s.state.applied+1, inboxRecords)
+	inbox, err := wal.Open(s.dir, epoch, s.state.applied+1, inboxRecords)
 	if err != nil {
 		s.db.Close()
 		if s.state.applied == 0 {
@@ -230,8 +231,8 @@ func (s *Store) openFiles() error {
 		}
 		return err
 	}
-	inbox.enough.Store(s.room.segment())
-	inbox.hooks = hooks{refuse: s.refuseRecords, home: s.place.check, naming: &s.place.naming, afterCommit: s.afterCommit}
+	inbox.Enough.Store(s.room.segment())
+	inbox.Hooks = wal.Hooks{Refuse: s.refuseRecords, Home: s.place.check, Naming: &s.place.naming, AfterCommit: s.afterCommit}
 	s.inbox = inbox
 	if s.parkings == nil {
 		s.parkings = newParkings(time.Now())
@@ -239,7 +240,7 @@ func (s *Store) openFiles() error {
 	if s.refused == nil {
 		s.refused = newRefusals(time.Now())
 		if err := s.look(func(tx *bolt.Tx) error { return s.refused.load(tx, s.state.ledger.rejected) }); err != nil {
-			inbox.close()
+			inbox.Close()
 			s.db.Close()
 			return err
 		}
@@ -248,7 +249,7 @@ func (s *Store) openFiles() error {
 	s.arrive()
 	s.lookAround()
 	if err := boltfile.Guard(s.recover); err != nil {
-		inbox.close()
+		inbox.Close()
 		s.db.Close()
 		return err
 	}
@@ -264,7 +265,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 		return 0, fmt.Errorf("look for the state: %w", err)
 	}
 	if !found {
-		if inboxes, _, err := segmentFiles(s.dir); err != nil {
+		if inboxes, _, err := wal.Files(s.dir); err != nil {
 			return 0, err
 		} else if len(inboxes) > 0 {
 			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, stateFile)
@@ -362,7 +363,7 @@ func (s *Store) strand(b *batch) {
 // Close stops applying, waits for what is being written, and releases the directory.
 func (s *Store) Close() (err error) {
 	s.once.Do(func() {
-		s.inbox.stop()
+		s.inbox.Stop()
 		s.end()
 		close(s.closing)
 		<-s.gone
@@ -374,7 +375,7 @@ func (s *Store) Close() (err error) {
 				err = nil // the next start arrives once more
 			}
 		}
-		s.inbox.closeFiles()
+		s.inbox.CloseFiles()
 		err = errors.Join(err, s.closeState(), s.watch.ended(), s.place.held.Close(), boltfile.Unlock(s.lock))
 	})
 	return err
@@ -385,7 +386,7 @@ func (s *Store) Close() (err error) {
 func (s *Store) SetRetention(o Options) {
 	s.retention.Store(&o)
 	s.room.limit.Store(o.MaxDataBytes)
-	s.inbox.enough.Store(s.room.segment())
+	s.inbox.Enough.Store(s.room.segment())
 	s.room.look()
 }
 
@@ -416,7 +417,7 @@ func (s *Store) Append(ctx context.Context, events ...*Event) error {
 		frames[i] = appendEvent(make([]byte, 0, len(e.Raw)+512), e)
 		size += len(frames[i])
 	}
-	err := s.inbox.append(ctx, frames...)
+	err := s.inbox.Append(ctx, frames...)
 	s.note(err)
 	err = translate(err)
 	s.room.note(size, err)
@@ -458,7 +459,7 @@ func (s *Store) SetRules(ctx context.Context, r Rules) error {
 	if err != nil {
 		return err
 	}
-	if err := s.inbox.appendOther(ctx, frame); err != nil {
+	if err := s.inbox.AppendOther(ctx, frame); err != nil {
 		s.unsure = true
 		return translate(err)
 	}
@@ -477,7 +478,7 @@ func (s *Store) appliedRules() (known *Rules, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		text := meta.Get(metaRules)
-		if text == nil || number(meta.Get(metaApplied)) < s.inbox.last() {
+		if text == nil || number(meta.Get(metaApplied)) < s.inbox.Last() {
 			return nil
 		}
 		known = new(Rules)

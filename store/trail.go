@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/wal"
 )
 
 // The trail is what happened, a line for each event that was applied and each change that is over or was
@@ -161,7 +163,7 @@ func (r *trailReader) begin(b *batch) error {
 // records adds the events that were applied.
 func (r *trailReader) records() error {
 	for n := 0; r.to.record < r.applied && n < trailScan; {
-		list, err := r.v.inbox.read(r.to.record+1, 256<<10)
+		list, err := r.v.inbox.Read(r.to.record+1, 256<<10)
 		if err != nil {
 			return err
 		}
@@ -170,10 +172,10 @@ func (r *trailReader) records() error {
 			return nil
 		}
 		for _, rec := range list {
-			if rec.seq > r.applied || n >= trailScan {
+			if rec.Seq > r.applied || n >= trailScan {
 				break
 			}
-			n, r.to.record = n+1, rec.seq
+			n, r.to.record = n+1, rec.Seq
 			r.event(rec)
 		}
 	}
@@ -181,18 +183,18 @@ func (r *trailReader) records() error {
 	return nil
 }
 
-func (r *trailReader) event(rec numbered) {
-	read, err := decodeRecord(rec.seq, rec.frame)
+func (r *trailReader) event(rec wal.Record) {
+	read, err := decodeRecord(rec.Seq, rec.Frame)
 	if err != nil || read.event == nil {
 		return
 	}
-	e, f := read.event, r.verdicts.of(rec.seq)
+	e, f := read.event, r.verdicts.of(rec.Seq)
 	if f == fateParked {
 		return // the parked say more of it
 	}
 	line := Happening{
 		What: "accepted", User: cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), Computation: e.Key, Transition: eventTransition(e).String(),
-		ID: ID{Epoch: r.epochs.of(rec.seq), Seq: rec.seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
+		ID: ID{Epoch: r.epochs.of(rec.Seq), Seq: rec.Seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
 		TimeSource: e.TimeSource.unread(), LeftOut: e.leftOut(), at: e.Received,
 	}
 	r.add(line, e.ComputationID)

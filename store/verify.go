@@ -243,7 +243,7 @@ func (s *Store) Repair(ctx context.Context, now time.Time, missing []Told) error
 		return err
 	}
 	r := repair{received: now, missing: missing}
-	return translate(s.inbox.appendOther(ctx, r.encode(nil)))
+	return translate(s.inbox.AppendOther(ctx, r.encode(nil)))
 }
 
 func (r *repair) encode(buf []byte) []byte {

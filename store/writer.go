@@ -42,7 +42,7 @@ func (s *Store) writeLoop() {
 			f()
 			rest.Reset(0)
 			continue
-		case <-s.inbox.written:
+		case <-s.inbox.Written:
 		case <-rest.C:
 			rested = true
 		case <-s.closing:
@@ -67,7 +67,7 @@ func (s *Store) writeLoop() {
 		if len(commands) == 0 && !apply && !sweep && !(rested && (s.stranded || s.arrival != nil || len(s.adrift) > 0)) {
 			continue
 		}
-		began, received, commits := time.Now(), s.inbox.events(), s.inbox.commits.Load()
+		began, received, commits := time.Now(), s.inbox.Events(), s.inbox.Commits.Load()
 		err := s.write(commands, apply)
 		s.endRound(err, apply)
 		if err != nil {
@@ -81,15 +81,15 @@ func (s *Store) writeLoop() {
 		}
 		if apply || len(s.state.sweeping) > 0 {
 			rested = false
-			arrived := s.inbox.events() - received
+			arrived := s.inbox.Events() - received
 			s.pace(arrived <= 0)
-			rest.Reset(s.restAfter(time.Since(began), arrived, s.inbox.commits.Load()-commits))
+			rest.Reset(s.restAfter(time.Since(began), arrived, s.inbox.Commits.Load()-commits))
 		}
 	}
 }
 
 // lag is how many records the inbox holds that are not applied yet.
-func (s *Store) lag() uint64 { return s.inbox.next.Load() - 1 - s.state.applied }
+func (s *Store) lag() uint64 { return s.inbox.Next.Load() - 1 - s.state.applied }
 
 // gather takes the other commands that wait by now.
 func (s *Store) gather(first *command) []*command {
@@ -174,7 +174,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		return err
 	}
 	crashpoint.Reach(crashpoint.StateCommitted)
-	s.inbox.others.Add(-min(outsiders, s.inbox.others.Load()))
+	s.inbox.Others.Add(-min(outsiders, s.inbox.Others.Load()))
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}
@@ -204,7 +204,7 @@ func (s *Store) pauseWriter(f func()) error {
 
 // applyNext applies the next records of the inbox, if there are any.
 func (s *Store) applyNext(b *batch) error {
-	records, err := s.inbox.read(b.st.applied+1, s.pacing.portion())
+	records, err := s.inbox.Read(b.st.applied+1, s.pacing.portion())
 	if err != nil { // outcomes and takes must not wait for it
 		s.log.Error("the inbox could not be read; trying again", "err", err)
 		s.starved = true
@@ -217,15 +217,15 @@ func (s *Store) applyNext(b *batch) error {
 	defer func() { s.refused.hear(heard) }()
 	for i, r := range records {
 		yield(i)
-		if missing := r.seq - 1 - b.st.applied; missing > 0 {
+		if missing := r.Seq - 1 - b.st.applied; missing > 0 {
 			b.applyMissing(missing)
 		}
-		rec, err := decodeRecord(r.seq, r.frame)
+		rec, err := decodeRecord(r.Seq, r.Frame)
 		if err != nil {
-			b.applyDamaged(r.seq, r.frame, err)
+			b.applyDamaged(r.Seq, r.Frame, err)
 			continue
 		}
-		b.apply(rec, r.frame)
+		b.apply(rec, r.Frame)
 		if rec.event != nil {
 			heard.note(rec.event)
 		}

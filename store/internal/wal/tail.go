@@ -1,4 +1,4 @@
-package store
+package wal
 
 import (
 	"bytes"
@@ -36,20 +36,20 @@ import (
 // kill -9 leaves no such doubt, because the page cache keeps the order; nor does the state, which
 // flushes as bbolt does.
 
-// stampCommit puts the number of the transaction on the page of the root, as the sequence of bucket meta.
-func stampCommit(tx *bolt.Tx) error {
+// StampCommit puts the number of the transaction on the page of the root, as the sequence of bucket meta.
+func StampCommit(tx *bolt.Tx) error {
 	return tx.Bucket(boltfile.BucketMeta).SetSequence(uint64(tx.ID()))
 }
 
-// takeBackUnfinished goes back by one commit in those inbox files of dir whose last one did not reach the
+// RollBackUnfinished goes back by one commit in those inbox files of dir whose last one did not reach the
 // disk whole; applied is the state's position. Only the two newest can have one: the next file is made while this one is written to.
-func takeBackUnfinished(dir string, applied uint64) (taken []string, err error) {
-	paths, _, err := segmentFiles(dir)
+func RollBackUnfinished(dir string, applied uint64) (taken []string, err error) {
+	paths, _, err := Files(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, path := range paths[max(0, len(paths)-2):] {
-		was, err := takeBackIfUnfinished(path, applied)
+		was, err := rollBackIfUnfinished(path, applied)
 		if err != nil {
 			return taken, fmt.Errorf("take back the last commit of %s, which did not reach the disk whole: %w", filepath.Base(path), err)
 		}
@@ -60,7 +60,7 @@ func takeBackUnfinished(dir string, applied uint64) (taken []string, err error) 
 	return taken, nil
 }
 
-func takeBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
+func rollBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
 	file, err := boltpage.Open(path)
 	if err != nil {
 		return false, err
@@ -94,7 +94,7 @@ func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
 			switch path[0] {
 			case string(boltfile.BucketMeta): // a copy made by bbolt has an older head, too, that leads to the same
 				whole = whole && (sequence == m.Txid || sequence == m.Txid+1)
-			case string(bucketRecords):
+			case string(BucketRecords):
 				last = sequence
 			}
 		},
@@ -131,22 +131,22 @@ func chunkHolds(next uint64, e *boltpage.Element) (uint64, bool) {
 		return next, false
 	}
 	next = binary.BigEndian.Uint64(e.Key)
-	f := frames{rest: e.Value}
-	for ; f.next(); next++ {
-		if len(f.frame) == 0 {
+	f := Frames{Rest: e.Value}
+	for ; f.Next(); next++ {
+		if len(f.Frame) == 0 {
 			return next, false
 		}
-		if _, err := wire.Unseal(f.frame, f.frame[0]); err != nil {
+		if _, err := wire.Unseal(f.Frame, f.Frame[0]); err != nil {
 			return next, false
 		}
 	}
-	return next, f.err == nil
+	return next, f.Err == nil
 }
 
 // flush waits until the last commit is on disk. One whose flush failed is taken back before the next:
 // after an error the kernel may forget pages that it could not write and call the next flush a success.
-func (s *segment) flush() error {
-	if err := s.db.Sync(); err != nil {
+func (s *Segment) flush() error {
+	if err := s.DB.Sync(); err != nil {
 		s.doubt = s.txid
 		return fmt.Errorf("flush: %w", err)
 	}
@@ -155,8 +155,8 @@ func (s *segment) flush() error {
 
 // seeHead looks whether a commit that failed put its head into the file all the same: the disk took it
 // and did not confirm it. Such a commit is taken back like one whose flush failed.
-func (s *segment) seeHead() {
-	_ = s.db.View(func(tx *bolt.Tx) error {
+func (s *Segment) seeHead() {
+	_ = s.DB.View(func(tx *bolt.Tx) error {
 		if uint64(tx.ID()) == s.txid {
 			s.doubt = s.txid
 		}
@@ -165,25 +165,25 @@ func (s *segment) seeHead() {
 }
 
 // withdraw takes back the commit whose flush failed. Nobody may be reading the segment.
-func (s *segment) withdraw() error {
-	err := boltfile.IsStill(s.path, s.info)
+func (s *Segment) withdraw() error {
+	err := boltfile.IsStill(s.Path, s.info)
 	if err == nil {
-		err = errors.Join(s.db.Close(), boltpage.RollBack(s.path, s.doubt))
+		err = errors.Join(s.DB.Close(), boltpage.RollBack(s.Path, s.doubt))
 	}
 	if err != nil {
 		return fmt.Errorf("take back a commit that was not flushed: %w", err)
 	}
-	db, err := openSegmentFile(s.path, false)
+	db, err := OpenFile(s.Path, false)
 	if err != nil {
 		return err
 	}
-	s.db, s.doubt = db, 0
+	s.DB, s.doubt = db, 0
 	return nil
 }
 
-// openSegmentFile opens an inbox file; who writes to it flushes by segment.flush.
-func openSegmentFile(path string, readOnly bool) (*bolt.DB, error) {
-	db, err := boltfile.Open(path, segmentMmap, readOnly)
+// OpenFile opens an inbox file; who writes to it flushes by segment.flush.
+func OpenFile(path string, readOnly bool) (*bolt.DB, error) {
+	db, err := boltfile.Open(path, Mmap, readOnly)
 	if err == nil {
 		db.NoSync = !readOnly
 	}

@@ -1,15 +1,13 @@
-package store
+package wal
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -22,10 +20,10 @@ const sector = 512
 // tornSegment makes an inbox file, and returns its bytes after each of n commits, with how many records
 // were acknowledged by then.
 func tornSegment(t *testing.T, n int, r *rand.Rand) (path string, images [][]byte, last []uint64) {
-	path = segmentPath(fastDir(t), 1)
-	s, err := createSegment(filepath.Dir(path), 1, 7, inboxRecords)
+	path = Path(fastDir(t), 1)
+	s, err := createSegment(filepath.Dir(path), 1, 7, plain)
 	must(t, err)
-	defer s.db.Close()
+	defer s.DB.Close()
 	next := uint64(1)
 	keep := func() {
 		body, err := os.ReadFile(path)
@@ -36,7 +34,7 @@ func tornSegment(t *testing.T, n int, r *rand.Rand) (path string, images [][]byt
 	for i := range n {
 		req := new(appendRequest)
 		for j := range r.IntN(40) { // a commit may bring nothing
-			req.frames = append(req.frames, appendEvent(nil, event(fmt.Sprint("user-", i, "-", j), "vip", true, j)))
+			req.frames = append(req.frames, frame(fmt.Sprint("user-", i, "-", j)))
 		}
 		_, err := s.write(next, []*appendRequest{req}, nil)
 		must(t, err)
@@ -78,7 +76,7 @@ func TestACommitOfTheInboxIsWholeOrTakenBack(t *testing.T) {
 		}
 		must(t, os.WriteFile(path, body, 0o600))
 		cuts++
-		taken, err := takeBackIfUnfinished(path, 0)
+		taken, err := rollBackIfUnfinished(path, 0)
 		must(t, err)
 		want := last[i-1]
 		if len(arrived) == len(differing(images[i-1], images[i])) {
@@ -87,21 +85,21 @@ func TestACommitOfTheInboxIsWholeOrTakenBack(t *testing.T) {
 		if taken {
 			took++
 		}
-		s, _, err := openSegment(path, false, inboxRecords)
+		s, _, err := OpenSegment(path, false, plain)
 		if err != nil {
 			t.Fatalf("commit %d, sectors %v: %v", i, arrived, err)
 		}
-		defer s.db.Close()
-		if s.last != want && !(s.last == last[i] && !taken) || s.given != max(s.last, s.given) {
-			t.Errorf("commit %d, sectors %v: the last record is %d, want %d", i, arrived, s.last, want)
+		defer s.DB.Close()
+		if s.Last != want && !(s.Last == last[i] && !taken) || s.Given != max(s.Last, s.Given) {
+			t.Errorf("commit %d, sectors %v: the last record is %d, want %d", i, arrived, s.Last, want)
 		}
-		if records, err := s.read(1, 1<<30); err != nil || uint64(len(records)) != s.last {
-			t.Errorf("commit %d: %d records of %d, %v", i, len(records), s.last, err)
+		if records, err := s.read(1, 1<<30); err != nil || uint64(len(records)) != s.Last {
+			t.Errorf("commit %d: %d records of %d, %v", i, len(records), s.Last, err)
 		}
 		// It goes on from there, and what it writes is sound.
-		_, err = s.write(s.given+1, []*appendRequest{{frames: [][]byte{appendEvent(nil, event("next", "vip", true, 1))}}}, nil)
+		_, err = s.write(s.Given+1, []*appendRequest{{frames: [][]byte{frame("next")}}}, nil)
 		must(t, err)
-		must(t, s.db.View(func(tx *bolt.Tx) error {
+		must(t, s.DB.View(func(tx *bolt.Tx) error {
 			for err := range tx.Check() {
 				return err
 			}
@@ -163,72 +161,53 @@ func openImage(t *testing.T, path string, image []byte) boltpage.Meta {
 	return m
 }
 
-// TestATornCommitIsNoDamage: the start says what it did, keeps nothing aside, and loses nothing that was
-// applied.
-func TestATornCommitIsNoDamage(t *testing.T) {
-	dir := filepath.Join(fastDir(t), "data")
-	copyStore(t, sample(t, 12), dir)
-	path := segmentPath(dir, 1)
-	before, err := os.ReadFile(path)
-	must(t, err)
-	s, _, err := openSegment(path, false, inboxRecords)
-	must(t, err)
-	end := s.last
-	_, err = s.write(s.given+1, []*appendRequest{{frames: [][]byte{appendEvent(nil, event("torn", "vip", true, 1))}}}, nil)
-	must(t, err)
-	must(t, s.db.Close())
-	after, err := os.ReadFile(path)
-	must(t, err)
-	sectors := differing(before, after[:len(before)])
-	for _, from := range sectors[2:] { // the heads arrived, the pages did not
-		copy(after[from:from+sector], before[from:])
-	}
-	must(t, os.WriteFile(path, after, 0o600))
-	lastRunOf(t, dir, lastRun{Phase: phaseRunning, Boot: "another"})
-
-	var logged bytes.Buffer
-	st, err := Open(dir, Options{Log: slog.New(slog.NewTextHandler(&logged, nil))})
-	must(t, err)
-	defer st.Close()
-	if list, err := st.Salvages(); len(list) > 0 || err != nil {
-		t.Errorf("%v %v", list, err)
-	}
-	if !strings.Contains(logged.String(), "was taken back") {
-		t.Error(logged.String())
-	}
-	if got := st.inbox.last(); got != end {
-		t.Errorf("the inbox ends with record %d, want %d", got, end)
-	}
-}
-
 // TestACommitWhoseFlushFailedIsTakenBackFirst: the kernel may have forgotten its pages, so nothing may be
 // built on them.
 func TestACommitWhoseFlushFailedIsTakenBackFirst(t *testing.T) {
-	in, err := openInbox(fastDir(t), 7, 1, inboxRecords)
+	in, err := Open(fastDir(t), 7, 1, plain)
 	must(t, err)
-	defer in.close()
-	one := func(user string) []byte { return appendEvent(nil, event(user, "vip", true, 1)) }
-	must(t, in.append(t.Context(), one("first")))
+	defer in.Close()
+	must(t, in.Append(t.Context(), frame("first")))
 	s := in.segments[0]
 	in.turn.Lock()
-	_, err = s.write(2, []*appendRequest{{frames: [][]byte{one("unflushed")}}}, nil)
+	_, err = s.write(2, []*appendRequest{{frames: [][]byte{frame("unflushed")}}}, nil)
 	s.doubt = s.txid // as a flush that fails leaves it: bbolt has no seam for it
 	in.turn.Unlock()
 	must(t, err)
-	if records, err := in.read(1, 1<<20); err != nil || len(records) != 1 {
+	if records, err := in.Read(1, 1<<20); err != nil || len(records) != 1 {
 		t.Errorf("a record that is not flushed can be read: %d, %v", len(records), err)
 	}
-	must(t, in.append(t.Context(), one("second")))
-	records, err := in.read(1, 1<<20)
+	must(t, in.Append(t.Context(), frame("second")))
+	records, err := in.Read(1, 1<<20)
 	must(t, err)
-	if len(records) != 2 || !bytes.Contains(records[1].frame, []byte("second")) {
-		t.Errorf("%d records, the last is %q", len(records), records[len(records)-1].frame)
+	if len(records) != 2 || !bytes.Contains(records[1].Frame, []byte("second")) {
+		t.Errorf("%d records, the last is %q", len(records), records[len(records)-1].Frame)
 	}
 	if s.doubt != 0 {
 		t.Error("it is still in doubt")
 	}
-	must(t, errors.Join(boltpage.RollBack(s.path, s.txid-1))) // not the newest: nothing is changed
-	if records, err := in.read(1, 1<<20); err != nil || len(records) != 2 {
+	must(t, errors.Join(boltpage.RollBack(s.Path, s.txid-1))) // not the newest: nothing is changed
+	if records, err := in.Read(1, 1<<20); err != nil || len(records) != 2 {
 		t.Errorf("%d records, %v", len(records), err)
 	}
+}
+
+// fastDir is a directory in memory where there is one: these tests write little and sync much.
+func fastDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "wal-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// used is how much of a file its pages take up.
+func used(t testing.TB, path string) int64 {
+	p, err := boltpage.Open(path)
+	must(t, err)
+	defer p.Close()
+	m, _ := p.Newest()
+	return int64(m.Pages) * p.PageSize
 }

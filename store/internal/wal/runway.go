@@ -1,4 +1,4 @@
-package store
+package wal
 
 import (
 	"fmt"
@@ -33,7 +33,7 @@ var zeros = make([]byte, runwayBytes)
 
 // lay makes sure that a transaction of about size bytes behind used finds written blocks. The zeros
 // reach the disk with that transaction's own fdatasync.
-func (r *runway) lay(s *segment, size int) {
+func (r *runway) lay(s *Segment, size int) {
 	if r.off || size > runwayGroup {
 		return
 	}
@@ -46,9 +46,9 @@ func (r *runway) lay(s *segment, size int) {
 	}
 }
 
-func (r *runway) extend(s *segment) (err error) {
+func (r *runway) extend(s *Segment) (err error) {
 	if r.file == nil {
-		if r.file, err = os.OpenFile(s.path, os.O_WRONLY, 0); err != nil {
+		if r.file, err = os.OpenFile(s.Path, os.O_WRONLY, 0); err != nil {
 			return fmt.Errorf("lay a runway: %w", err)
 		}
 	}
@@ -59,7 +59,7 @@ func (r *runway) extend(s *segment) (err error) {
 	if !os.SameFile(info, s.info) {
 		return fmt.Errorf("lay a runway: %w", boltfile.ErrMoved)
 	}
-	if r.end = info.Size(); r.end >= 2*segmentBytes {
+	if r.end = info.Size(); r.end >= 2*SegmentBytes {
 		return nil
 	}
 	n, err := r.file.WriteAt(zeros, r.end)

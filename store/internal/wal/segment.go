@@ -1,4 +1,4 @@
-package store
+package wal
 
 import (
 	"cmp"
@@ -23,17 +23,17 @@ import (
 //	records: 8-byte number -> ( uvarint length | frame )*
 //
 // A segment is removed whole, by unlink, so it never has free pages to manage.
-type segment struct {
+type Segment struct {
 	number uint64
-	path   string
+	Path   string
 	info   fs.FileInfo // of the file that db is
-	db     *bolt.DB
-	first  uint64 // number of the first record; 0 while empty
-	last   uint64 // number of the last record; 0 while empty
-	given  uint64 // the highest number given to a record; beyond last only after damage
+	DB     *bolt.DB
+	First  uint64 // number of the first record; 0 while empty
+	Last   uint64 // number of the last record; 0 while empty
+	Given  uint64 // the highest number given to a record; beyond last only after damage
 	newest int64  // receipt of the newest chunk, ns
 
-	records records
+	records Records
 
 	used   int64  // bytes of the file that bbolt has given out; belongs to the turn, as do the next two
 	txid   uint64 // of the last commit
@@ -41,74 +41,75 @@ type segment struct {
 	runway runway
 }
 
-var bucketRecords = []byte("records")
+var BucketRecords = []byte("records")
 
 const (
 	// segmentBytes is when a segment has enough and the next one takes over.
-	segmentBytes = 256 << 20
+	SegmentBytes = 256 << 20
 
 	// chunkBytes bounds a chunk. A chunk shares its leaf page with its neighbour, which the next commit
 	// writes again, so larger ones cost bytes and smaller ones cost tree work.
-	chunkBytes = 16 << 10
+	ChunkBytes = 16 << 10
 
 	// segmentMmap leaves room for the largest single Append behind segmentBytes.
-	segmentMmap = 2 * segmentBytes
+	Mmap = 2 * SegmentBytes
 
 	// maxSegment is the highest number of a segment: a name with a higher one is somebody else's, and could leave
 	// none for the next.
 	maxSegment = 1<<40 - 1
 )
 
-func segmentPath(dir string, number uint64) string {
+// Path is where segment number lies in dir.
+func Path(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("inbox-%08d.db", number))
 }
 
-// segmentNumber is the number of a file of the inbox, 0 when path has not exactly the name of one: a copy that
+// Number is the number of a file of the inbox, 0 when path has not exactly the name of one: a copy that
 // somebody made beside it is none.
-func segmentNumber(path string) (number uint64) {
+func Number(path string) (number uint64) {
 	_, err := fmt.Sscanf(filepath.Base(path), "inbox-%d.db", &number)
-	if err != nil || number > maxSegment || filepath.Base(segmentPath("", number)) != filepath.Base(path) {
+	if err != nil || number > maxSegment || filepath.Base(Path("", number)) != filepath.Base(path) {
 		return 0
 	}
 	return number
 }
 
-// segmentFiles lists the files of the inbox in dir, oldest first, and what is called like one and is none.
-func segmentFiles(dir string) (paths, strays []string, err error) {
+// Files lists the files of the inbox in dir, oldest first, and what is called like one and is none.
+func Files(dir string) (paths, strays []string, err error) {
 	names, err := boltfile.Named(dir, "inbox-*.db")
 	for _, path := range names {
 		info, failed := os.Stat(path)
 		switch {
-		case failed == nil && info.Mode().IsRegular() && segmentNumber(path) > 0:
+		case failed == nil && info.Mode().IsRegular() && Number(path) > 0:
 			paths = append(paths, path)
 		case errors.Is(failed, fs.ErrNotExist) && !boltfile.IsLink(path): // removed a moment ago
-		case failed != nil && segmentNumber(path) > 0:
+		case failed != nil && Number(path) > 0:
 			return nil, nil, fmt.Errorf("look at %s: %w", filepath.Base(path), failed)
 		default:
 			strays = append(strays, filepath.Base(path))
 		}
 	}
-	slices.SortFunc(paths, func(a, b string) int { return cmp.Compare(segmentNumber(a), segmentNumber(b)) })
+	slices.SortFunc(paths, func(a, b string) int { return cmp.Compare(Number(a), Number(b)) })
 	return paths, strays, err
 }
 
 // createSegment makes an empty segment that survives power loss.
-func createSegment(dir string, number uint64, epoch uint32, records records) (*segment, error) {
-	path := segmentPath(dir, number)
+func createSegment(dir string, number uint64, epoch uint32, records Records) (*Segment, error) {
+	path := Path(dir, number)
 	err := boltfile.Create(path, func(db *bolt.DB) error {
-		if err := boltfile.Init(db, epoch, bucketRecords); err != nil {
+		if err := boltfile.Init(db, epoch, BucketRecords); err != nil {
 			return err // on a full disk: then there is no bucket to stamp
 		}
-		return db.Update(stampCommit)
+		return db.Update(StampCommit)
 	})
 	if err != nil {
 		return nil, err
 	}
-	db, err := openSegmentFile(path, false)
+	db, err := OpenFile(path, false)
 	if err != nil {
 		return nil, err
 	}
-	s := &segment{number: number, path: path, db: db, records: records}
+	s := &Segment{number: number, Path: path, DB: db, records: records}
 	if s.info, err = os.Stat(path); err != nil {
 		db.Close()
 		return nil, err
@@ -116,13 +117,13 @@ func createSegment(dir string, number uint64, epoch uint32, records records) (*s
 	return s, nil
 }
 
-// openSegment opens an existing file and reads how far it goes.
-func openSegment(path string, readOnly bool, records records) (*segment, uint32, error) {
-	number := segmentNumber(path)
+// OpenSegment opens an existing file and reads how far it goes.
+func OpenSegment(path string, readOnly bool, records Records) (*Segment, uint32, error) {
+	number := Number(path)
 	if number == 0 {
 		return nil, 0, fmt.Errorf("%s: not the name of an inbox file", filepath.Base(path))
 	}
-	db, err := openSegmentFile(path, readOnly)
+	db, err := OpenFile(path, readOnly)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -131,7 +132,7 @@ func openSegment(path string, readOnly bool, records records) (*segment, uint32,
 		db.Close()
 		return nil, 0, err
 	}
-	s := &segment{number: number, path: path, db: db, records: records}
+	s := &Segment{number: number, Path: path, DB: db, records: records}
 	if s.info, err = os.Stat(path); err == nil {
 		err = boltfile.Guard(s.bounds)
 	}
@@ -142,35 +143,35 @@ func openSegment(path string, readOnly bool, records records) (*segment, uint32,
 	return s, epoch, nil
 }
 
-func (s *segment) bounds() error {
-	return s.db.View(func(tx *bolt.Tx) error {
+func (s *Segment) bounds() error {
+	return s.DB.View(func(tx *bolt.Tx) error {
 		s.used = tx.Size()
-		c := tx.Bucket(bucketRecords).Cursor()
-		s.given = tx.Bucket(bucketRecords).Sequence()
+		c := tx.Bucket(BucketRecords).Cursor()
+		s.Given = tx.Bucket(BucketRecords).Sequence()
 		k, _ := c.First()
 		if k == nil {
 			return nil
 		}
-		s.first = binary.BigEndian.Uint64(k)
+		s.First = binary.BigEndian.Uint64(k)
 		k, chunk := c.Last()
-		s.last = binary.BigEndian.Uint64(k) - 1
-		frames := frames{rest: chunk}
-		for frames.next() {
-			s.last++
-			s.newest = s.records.received(frames.frame, s.newest)
+		s.Last = binary.BigEndian.Uint64(k) - 1
+		frames := Frames{Rest: chunk}
+		for frames.Next() {
+			s.Last++
+			s.newest = s.records.Received(frames.Frame, s.newest)
 		}
-		return frames.err
+		return frames.Err
 	})
 }
 
 // write puts the records of one group commit behind the last, and returns when they are on disk.
 // buf is memory for the chunks; what it became is returned, to be used again after the commit.
-func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byte, error) {
+func (s *Segment) write(first uint64, group []*appendRequest, buf []byte) ([]byte, error) {
 	chunks := chunkGroup(first, group, buf[:0])
 	s.runway.lay(s, len(chunks.buf))
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.DB.Update(func(tx *bolt.Tx) error {
 		s.used, s.txid = tx.Size(), uint64(tx.ID())
-		b := tx.Bucket(bucketRecords)
+		b := tx.Bucket(BucketRecords)
 		b.FillPercent = 1 // keys only grow: full pages are never split again
 		for _, c := range chunks.list {
 			if err := b.Put(binary.BigEndian.AppendUint64(nil, c.first), chunks.buf[c.start:c.end]); err != nil {
@@ -178,7 +179,7 @@ func (s *segment) write(first uint64, group []*appendRequest, buf []byte) ([]byt
 			}
 		}
 		// On a page that is written anyway: a lost right edge is known.
-		return errors.Join(b.SetSequence(chunks.last), stampCommit(tx))
+		return errors.Join(b.SetSequence(chunks.last), StampCommit(tx))
 	})
 	if err != nil {
 		s.seeHead()
@@ -204,7 +205,7 @@ func chunkGroup(seq uint64, group []*appendRequest, buf []byte) chunks {
 	open := chunk{first: seq}
 	for _, req := range group {
 		for _, frame := range req.frames {
-			if size := len(c.buf) - open.start; size > 0 && size+len(frame) > chunkBytes {
+			if size := len(c.buf) - open.start; size > 0 && size+len(frame) > ChunkBytes {
 				open.end = len(c.buf)
 				c.list = append(c.list, open)
 				open = chunk{first: seq, start: open.end}
@@ -221,29 +222,29 @@ func chunkGroup(seq uint64, group []*appendRequest, buf []byte) chunks {
 	return c
 }
 
-// numbered is a record's frame with its number.
-type numbered struct {
-	seq   uint64
-	frame []byte
+// A Record is a frame with its number.
+type Record struct {
+	Seq   uint64
+	Frame []byte
 }
 
 // read copies records from number from to s.last, at most about maxBytes of them but at least one. What
 // is behind s.last is not on disk yet.
-func (s *segment) read(from uint64, maxBytes int) (records []numbered, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketRecords).Cursor()
+func (s *Segment) read(from uint64, maxBytes int) (records []Record, err error) {
+	err = s.DB.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(BucketRecords).Cursor()
 		k, chunk := seekChunk(c, from)
 		size := 0
-		for ; k != nil && size < maxBytes && binary.BigEndian.Uint64(k) <= s.last; k, chunk = c.Next() {
-			frames := frames{rest: append([]byte(nil), chunk...)}
-			for seq := binary.BigEndian.Uint64(k); frames.next(); seq++ {
-				if seq >= from && seq <= s.last {
-					records = append(records, numbered{seq, frames.frame})
-					size += s.records.weigh(frames.frame)
+		for ; k != nil && size < maxBytes && binary.BigEndian.Uint64(k) <= s.Last; k, chunk = c.Next() {
+			frames := Frames{Rest: append([]byte(nil), chunk...)}
+			for seq := binary.BigEndian.Uint64(k); frames.Next(); seq++ {
+				if seq >= from && seq <= s.Last {
+					records = append(records, Record{seq, frames.Frame})
+					size += s.records.Weigh(frames.Frame)
 				}
 			}
-			if frames.err != nil {
-				return frames.err
+			if frames.Err != nil {
+				return frames.Err
 			}
 		}
 		return nil
@@ -267,22 +268,23 @@ func seekChunk(c *bolt.Cursor, seq uint64) (k, chunk []byte) {
 	return k, chunk
 }
 
-// frames walks a chunk.
-type frames struct {
-	rest  []byte
-	frame []byte
-	err   error
+// Frames walks a chunk, which begins as Rest.
+type Frames struct {
+	Rest  []byte
+	Frame []byte
+	Err   error
 }
 
-func (f *frames) next() bool {
-	if len(f.rest) == 0 || f.err != nil {
+// Next moves on to the next frame. It returns false at the end of the chunk, and at a frame that is cut short: then Err is set.
+func (f *Frames) Next() bool {
+	if len(f.Rest) == 0 || f.Err != nil {
 		return false
 	}
-	r := wire.NewReader(f.rest)
-	f.frame = r.Bytes()
-	f.rest = r.Rest()
+	r := wire.NewReader(f.Rest)
+	f.Frame = r.Bytes()
+	f.Rest = r.Rest()
 	if !r.OK() {
-		f.err = wire.ErrDamaged
+		f.Err = wire.ErrDamaged
 	}
 	return r.OK()
 }

@@ -1,0 +1,377 @@
+package wal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"personasync/store/crashpoint"
+	"personasync/store/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// frame is a record of these tests: its receipt, and a name.
+func frame(name string) []byte {
+	return wire.Seal(wire.AppendString(wire.AppendTime([]byte{1}, noon), name), 0)
+}
+
+var plain = Records{
+	Weigh: func(frame []byte) int { return len(frame) },
+	Received: func(frame []byte, was int64) int64 {
+		r := wire.NewReader(frame[1:])
+		return r.Time().UnixNano()
+	},
+}
+
+func open(t testing.TB, dir string) *Log {
+	t.Helper()
+	in, err := Open(dir, 7, 1, plain)
+	must(t, err)
+	return in
+}
+
+// namesIn reads all records from number from on, one at a time.
+func namesIn(t testing.TB, in *Log, from uint64) (names []string) {
+	t.Helper()
+	for {
+		records, err := in.Read(from, 1)
+		must(t, err)
+		if len(records) == 0 {
+			return names
+		}
+		for _, rec := range records {
+			if rec.Seq < from {
+				t.Fatalf("record %d was read for %d", rec.Seq, from)
+			}
+			from = rec.Seq + 1
+			r, err := wire.Unseal(rec.Frame, 1)
+			must(t, err)
+			r.Time()
+			names = append(names, r.Text())
+		}
+	}
+}
+
+func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
+	dir := t.TempDir()
+	in := open(t, dir)
+	defer func() { in.Close() }()
+	for i := range 3 {
+		must(t, in.Append(t.Context(), frame(fmt.Sprint(2*i+1)), frame(fmt.Sprint(2*i+2))))
+	}
+	must(t, in.TurnOver())
+	must(t, in.TurnOver()) // the last one is empty: there is nothing to do
+	must(t, in.Append(t.Context(), frame("7")))
+	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"1", "2", "3", "4", "5", "6", "7"}) {
+		t.Errorf("read %v", got)
+	}
+	if got := namesIn(t, in, 6); !slices.Equal(got, []string{"6", "7"}) {
+		t.Errorf("read from 6: %v", got)
+	}
+	must(t, in.Trim(5, noon.Add(100*time.Hour), time.Hour, 0)) // record 6 is not applied
+	if len(in.List()) != 2 {
+		t.Error("a segment with a record not yet applied was removed")
+	}
+	must(t, in.Trim(6, noon.Add(time.Hour), time.Hour, 0))
+	if len(in.List()) != 2 {
+		t.Error("a segment was removed before its time")
+	}
+	must(t, in.Trim(6, noon.Add(100*time.Hour), 0, 0))
+	if len(in.List()) != 2 {
+		t.Error("a segment was removed without a limit")
+	}
+	must(t, in.Trim(7, noon.Add(100*time.Hour), time.Hour, 0))
+	if list := in.List(); len(list) != 1 || in.Oldest() != 2 || in.First() != 7 {
+		t.Errorf("%d segments, the oldest is %d and begins with record %d", len(list), in.Oldest(), in.First())
+	}
+	in.Close()
+	if in = open(t, dir); in.Next.Load() != 8 {
+		t.Errorf("next record after reopening: %d", in.Next.Load())
+	}
+}
+
+// TestAFullOrClosedLogRefuses: a record that found no place in the queue must not be answered with success.
+func TestAFullOrClosedLogRefuses(t *testing.T) {
+	in := open(t, t.TempDir())
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	in.turn.Lock()
+	for len(in.requests) < queueLength {
+		if err := in.Append(gone, frame("gone")); !errors.Is(err, context.Canceled) {
+			t.Fatalf("a caller that has gone got %v", err)
+		}
+	}
+	if err := in.Append(t.Context(), frame("late")); !errors.Is(err, ErrBusy) {
+		t.Errorf("with a full queue it answers %v", err)
+	}
+	for in.commitOnce() {
+	}
+	in.giveBack()
+	must(t, in.Append(t.Context(), frame("next")))
+	in.Close()
+	if err := in.Append(t.Context(), frame("after")); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed log answers %v", err)
+	}
+}
+
+// TestHooksAreAsked: each may refuse, and what it refuses is not acknowledged.
+func TestHooksAreAsked(t *testing.T) {
+	in := open(t, t.TempDir())
+	defer in.Close()
+	no := errors.New("no")
+	in.Hooks.Refuse = func() error { return no }
+	if err := in.Append(t.Context(), frame("a")); !errors.Is(err, no) || in.Last() != 0 {
+		t.Errorf("refused: %v, and the last record is %d", err, in.Last())
+	}
+	in.Hooks = Hooks{AfterCommit: func() error { return no }}
+	if err := in.Append(t.Context(), frame("b")); !errors.Is(err, no) {
+		t.Errorf("acknowledged although the owner does not find it: %v", err)
+	}
+	in.Hooks = Hooks{Home: func() error { return no }}
+	if err := in.TurnOver(); !errors.Is(err, no) || len(in.List()) != 1 {
+		t.Errorf("a file was made where nothing may be: %v", err)
+	}
+	if err := in.Trim(9, noon, 0, 1); !errors.Is(err, no) {
+		t.Errorf("a file was removed where nothing may be: %v", err)
+	}
+}
+
+// TestCommitsComeApart: the second of two senders in a row waits, and all that came meanwhile are with it.
+func TestCommitsComeApart(t *testing.T) {
+	const apart = 50 * time.Millisecond
+	in := open(t, t.TempDir())
+	defer in.Close()
+	in.Apart.Store(int64(apart))
+	began := time.Now()
+	for range 4 {
+		must(t, in.Append(t.Context(), frame("ann")))
+	}
+	if took := time.Since(began); took < 3*apart {
+		t.Errorf("four commits took %v", took)
+	}
+	before := in.Commits.Load()
+	in.turn.Lock() // a commit under way
+	var senders sync.WaitGroup
+	for range 20 {
+		senders.Go(func() {
+			if err := in.Append(t.Context(), frame("bob")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for len(in.requests) < 20 {
+		time.Sleep(time.Millisecond)
+	}
+	in.giveBack()
+	senders.Wait()
+	if n := in.Commits.Load() - before; n != 1 {
+		t.Errorf("20 senders took %d commits", n)
+	}
+}
+
+// TestALogThatClosesDoesNotKeepCommitsApart: the senders that wait are answered at once.
+func TestALogThatClosesDoesNotKeepCommitsApart(t *testing.T) {
+	in := open(t, t.TempDir())
+	must(t, in.Append(t.Context(), frame("ann")))
+	in.Apart.Store(int64(time.Hour))
+	answered := make(chan error, 1)
+	go func() { answered <- in.Append(context.Background(), frame("bob")) }()
+	for len(in.requests) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	in.Close()
+	must(t, <-answered)
+}
+
+// TestTheCommitterLetsOthersHaveTheTurn: under a load that does not end somebody always waits, and a forget
+// would wait for ever.
+func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
+	in := open(t, t.TempDir())
+	defer in.Close()
+	const many = 8 * turnLength
+	in.turn.Lock()
+	for range many { // each fills a group
+		must(t, in.enqueue(&appendRequest{frames: [][]byte{frame("ann")}, size: GroupBytes, done: make(chan error, 1)}))
+	}
+	in.giveBack()
+	for in.Commits.Load() == 0 {
+		time.Sleep(100 * time.Microsecond)
+	}
+	in.turn.Lock()
+	left := len(in.requests)
+	in.giveBack()
+	if left == 0 {
+		t.Errorf("the turn was free once all %d groups were committed", many)
+	}
+}
+
+// TestASenderIsNotForgottenWhileTheLogIsTurnedOver: a sender that came while a forget had the turn found it
+// taken, and nobody looked at the queue behind it. The record was not acknowledged until another came.
+func TestASenderIsNotForgottenWhileTheLogIsTurnedOver(t *testing.T) {
+	in := open(t, t.TempDir())
+	defer in.Close()
+	must(t, in.Append(t.Context(), frame("ann")))
+	answer := make(chan error, 1)
+	crashpoint.OnPoint(func(p crashpoint.Point) {
+		if p != crashpoint.SegmentNamed {
+			return
+		}
+		crashpoint.OnPoint(nil)
+		go func() { answer <- in.Append(t.Context(), frame("bob")) }()
+		for len(in.requests) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond) // until it has found the turn taken
+	})
+	defer crashpoint.OnPoint(nil)
+	must(t, in.TurnOver())
+	select {
+	case err := <-answer:
+		must(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the record was never acknowledged")
+	}
+}
+
+// TestASegmentThatCannotBeRemovedCanStillBeRead: it was closed first, and every look at its records failed
+// from then on.
+func TestASegmentThatCannotBeRemovedCanStillBeRead(t *testing.T) {
+	dir := t.TempDir()
+	in := open(t, dir)
+	defer in.Close()
+	must(t, in.Append(t.Context(), frame("ann")))
+	must(t, in.TurnOver())
+	home, err := os.Stat(dir)
+	must(t, err)
+	first := in.segments[0]
+	first.Path, first.info = dir, home // which is not empty
+	if err := in.Trim(1, noon.Add(100*time.Hour), time.Hour, 0); err == nil {
+		t.Fatal("it was removed")
+	}
+	if _, err := in.Read(1, 1); err != nil {
+		t.Errorf("a file that is still there cannot be read: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(dir), ".*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestACommitThatFailedAfterItsHeadWasWrittenLosesNothing: the disk took the head of a file and did not
+// confirm it, so the callers are told to come again while the records are there. What was received after
+// that got the same numbers, and was passed over.
+func TestACommitThatFailedAfterItsHeadWasWrittenLosesNothing(t *testing.T) {
+	in := open(t, t.TempDir())
+	defer in.Close()
+	must(t, in.Append(t.Context(), frame("ann")))
+	group := []*appendRequest{{frames: [][]byte{frame("bob"), frame("cid")}}, {frames: [][]byte{frame("dan")}}}
+	in.turn.Lock()
+	s := in.segments[0]
+	_, err := s.write(in.Next.Load(), group, nil) // committed, and nobody knows
+	must(t, err)
+	if records, err := in.Read(in.Next.Load(), 1<<20); err != nil || len(records) != 0 {
+		t.Errorf("%d records are read that nobody counted yet, %v", len(records), err)
+	}
+	if s.seeHead(); s.doubt == 0 {
+		t.Error("a head that is in the file goes unnoticed")
+	}
+	in.turn.Unlock()
+	must(t, in.Append(t.Context(), frame("bob"), frame("cid"), frame("dan"))) // the callers come again
+	must(t, in.Append(t.Context(), frame("eve")))
+	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"ann", "bob", "cid", "dan", "eve"}) {
+		t.Errorf("read %v", got)
+	}
+}
+
+// TestACommitInDoubtDoesNotStayBehindInAFullFile: it made the file as large as files get, so the next one took
+// over, with the same numbers. The commit that nobody was answered for stayed.
+func TestACommitInDoubtDoesNotStayBehindInAFullFile(t *testing.T) {
+	dir := t.TempDir()
+	in := open(t, dir)
+	defer func() { in.Close() }()
+	must(t, in.Append(t.Context(), frame("ann")))
+	in.turn.Lock()
+	s := in.segments[0]
+	_, err := s.write(in.Next.Load(), []*appendRequest{{frames: [][]byte{frame("bob")}}}, nil)
+	must(t, err)
+	s.doubt = s.txid
+	in.Enough.Store(1)
+	in.turn.Unlock()
+	must(t, in.Append(t.Context(), frame("cid")))
+	if n := len(in.List()); n != 2 {
+		t.Fatalf("%d files", n)
+	}
+	in.Close()
+	in = open(t, dir)
+	must(t, in.Append(t.Context(), frame("dan")))
+	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"ann", "cid", "dan"}) {
+		t.Errorf("read %v", got)
+	}
+}
+
+// TestNamesOfSegments: a copy that somebody made beside one is none.
+func TestNamesOfSegments(t *testing.T) {
+	dir := t.TempDir()
+	for name, want := range map[string]uint64{
+		"inbox-00000001.db": 1, "inbox-123456789.db": 123456789, "inbox-1.db": 0, "inbox-00000000.db": 0,
+		"inbox-00000001.db.new": 0, "inbox-00000001 (copy).db": 0, "state.db": 0, "inbox-99999999999999.db": 0,
+	} {
+		path := filepath.Join(dir, name)
+		if got := Number(path); got != want {
+			t.Errorf("%s has the number %d, want %d", name, got, want)
+		}
+		must(t, os.WriteFile(path, nil, 0o600))
+	}
+	must(t, os.Mkdir(Path(dir, 5), 0o700))
+	paths, strays, err := Files(dir)
+	if want := []string{Path(dir, 1), Path(dir, 123456789)}; err != nil || !slices.Equal(paths, want) {
+		t.Errorf("files %v, %v", paths, err)
+	}
+	if len(strays) != 5 {
+		t.Errorf("called like one, and none: %q", strays)
+	}
+}
+
+// TestAnotherEpochIsRefused: a file of another store would be applied as if it were ours.
+func TestAnotherEpochIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir).Close()
+	if _, err := Open(dir, 8, 1, plain); err == nil {
+		t.Error("opened with another epoch")
+	}
+	in, err := OpenReadOnly(dir, 7, plain)
+	must(t, err)
+	in.CloseFiles()
+}
+
+// TestLargeRecordsAndChunks: a record larger than a chunk has one for itself, and numbers go on.
+func TestLargeRecordsAndChunks(t *testing.T) {
+	in := open(t, t.TempDir())
+	defer in.Close()
+	large := string(bytes.Repeat([]byte("x"), 2*ChunkBytes))
+	must(t, in.Append(t.Context(), frame("a"), frame(large), frame("b")))
+	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"a", large, "b"}) {
+		t.Errorf("%d records of lengths other than they were written", len(got))
+	}
+	if records, err := in.Read(2, 1<<20); err != nil || len(records) != 2 || records[0].Seq != 2 {
+		t.Errorf("from the second on: %d records, %v", len(records), err)
+	}
+}

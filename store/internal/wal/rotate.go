@@ -1,0 +1,177 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
+	"personasync/store/internal/boltfile"
+)
+
+// writable returns the segment to write to, going over to the next when this one has enough.
+func (in *Log) writable() (*Segment, error) {
+	s, err := in.newest()
+	if err != nil {
+		return nil, err
+	}
+	if s.used > in.Enough.Load()/2 {
+		in.prepare(s.number + 1)
+	}
+	if s.used < in.Enough.Load() {
+		return s, nil
+	}
+	return in.goOver(s)
+}
+
+// newest returns the last segment, without a commit in doubt: its numbers will be given again, be it in
+// the next file.
+func (in *Log) newest() (*Segment, error) {
+	in.mu.RLock()
+	s := in.segments[len(in.segments)-1]
+	in.mu.RUnlock()
+	if s.doubt == 0 {
+		return s, nil
+	}
+	in.mu.Lock() // nobody reads it meanwhile
+	defer in.mu.Unlock()
+	if err := boltfile.Guard(s.withdraw); err != nil {
+		return nil, fmt.Errorf("write the inbox: %w", err)
+	}
+	return s, nil
+}
+
+// goOver begins the segment behind s.
+func (in *Log) goOver(s *Segment) (*Segment, error) {
+	next, err := in.nextSegment(s.number + 1)
+	if err != nil {
+		return nil, fmt.Errorf("begin a new inbox file: %w", err)
+	}
+	s.runway.close()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.segments = append(in.segments, next)
+	return next, nil
+}
+
+// prepare makes a segment in the background, once, so that going over costs no fsync.
+func (in *Log) prepare(number uint64) {
+	if len(in.spare) > 0 || in.preparing.Swap(true) {
+		return
+	}
+	in.making.Add(1)
+	go func() {
+		defer in.making.Done()
+		if s, err := in.makeSegment(number); err == nil {
+			in.spare <- s
+		}
+		in.preparing.Store(false)
+	}()
+}
+
+func (in *Log) nextSegment(number uint64) (*Segment, error) {
+	in.making.Wait()
+	select {
+	case s := <-in.spare:
+		if s.hasName() {
+			return s, nil
+		}
+		s.DB.Close()
+	default:
+	}
+	return in.makeSegment(number)
+}
+
+// makeSegment makes a file with that number, or the next that is free.
+func (in *Log) makeSegment(number uint64) (*Segment, error) {
+	if err := ask(in.Hooks.Home); err != nil {
+		return nil, err
+	}
+	if number = freeNumber(in.dir, number); number > maxSegment {
+		return nil, fmt.Errorf("no number is left behind that of %s: stop the agent, and give the files of the inbox lower numbers, in their order", filepath.Base(Path(in.dir, maxSegment)))
+	}
+	return createSegment(in.dir, number, in.Epoch, in.records)
+}
+
+// freeNumber is the first number from number on whose name nobody has taken: a file that is put in place would
+// destroy what is there.
+func freeNumber(dir string, number uint64) uint64 {
+	for {
+		if _, err := os.Lstat(Path(dir, number)); err != nil {
+			return number
+		}
+		number++
+	}
+}
+
+// Trim removes segments whose records are all applied, once they are older than keepFor, or once the
+// whole chain is larger than keepBytes. The segment being written stays.
+func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) error {
+	if err := ask(in.Hooks.Home); err != nil {
+		return err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	total := int64(0)
+	for _, s := range in.segments {
+		total += boltfile.Size(s.Path)
+	}
+	for len(in.segments) > 1 {
+		s := in.segments[0]
+		old := keepFor > 0 && now.Sub(time.Unix(0, s.newest)) > keepFor
+		large := keepBytes > 0 && total > keepBytes
+		if s.Last > applied || !old && !large {
+			return nil
+		}
+		total -= boltfile.Size(s.Path)
+		if s.hasName() {
+			if err := os.Remove(s.Path); err != nil {
+				return fmt.Errorf("remove an applied inbox file: %w", err) // it can still be read
+			}
+		}
+		s.DB.Close()
+		crashpoint.Reach(crashpoint.InboxTrimmed)
+		in.segments = in.segments[1:]
+	}
+	return nil
+}
+
+// TurnOver begins a new file, unless the last is one.
+func (in *Log) TurnOver() error {
+	in.turn.Lock()
+	defer in.giveBack()
+	s, err := in.newest()
+	if err != nil || s.First == 0 {
+		return err
+	}
+	_, err = in.goOver(s)
+	return err
+}
+
+// Exchange puts the file at path, which db is, in the place of a segment's, unless the segment was pruned
+// meanwhile.
+func (in *Log) Exchange(g *Segment, db *bolt.DB, path string) (err error) {
+	in.Hooks.Naming.Lock()
+	defer in.Hooks.Naming.Unlock()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	info, err := os.Stat(path)
+	if err == nil && slices.Contains(in.segments, g) {
+		if err = boltfile.IsStill(g.Path, g.info); err == nil {
+			err = os.Rename(path, g.Path)
+		}
+		if err == nil {
+			g.info, g.DB, db = info, db, g.DB
+			return db.Close()
+		}
+	}
+	return errors.Join(err, db.Close(), os.Remove(path))
+}
+
+// hasName reports whether the name of a segment leads to its file.
+func (s *Segment) hasName() bool { return boltfile.IsStill(s.Path, s.info) == nil }
