@@ -86,19 +86,6 @@ func (in *Log) lead() {
 	in.giveBack()
 }
 
-// giveBack unlocks turn and wakes the committer if requests were queued meanwhile. A sender that loses the
-// TryLock relies on this: it has queued its request before, and waits. So every holder of turn gives it back
-// through here, or through drain.
-func (in *Log) giveBack() {
-	in.turn.Unlock()
-	if len(in.requests) > 0 {
-		select {
-		case in.waiting <- struct{}{}:
-		default:
-		}
-	}
-}
-
 func (in *Log) commitLoop() {
 	defer close(in.gone)
 	for {

@@ -57,12 +57,6 @@ type Log struct {
 	making    sync.WaitGroup // joins the maker
 }
 
-// Records says what the log must know of the records that it keeps.
-type Records struct {
-	Weigh    func(frame []byte) int              // its size as far as applying it goes
-	Received func(frame []byte, was int64) int64 // its receipt, ns; was if it has none
-}
-
 // Hooks are what the owner of a log is asked, or does. Each may be nil.
 type Hooks struct {
 	Refuse      func() error // before records are taken: why they are not
@@ -325,4 +319,17 @@ func (in *Log) List() []*Segment {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	return slices.Clone(in.segments)
+}
+
+// giveBack unlocks turn and wakes the committer if requests were queued meanwhile. A sender that loses the
+// TryLock relies on this: it has queued its request before, and waits. So every holder of turn gives it back
+// through here, or through drain.
+func (in *Log) giveBack() {
+	in.turn.Unlock()
+	if len(in.requests) > 0 {
+		select {
+		case in.waiting <- struct{}{}:
+		default:
+		}
+	}
 }

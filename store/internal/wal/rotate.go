@@ -98,17 +98,6 @@ func (in *Log) makeSegment(number uint64) (*Segment, error) {
 	return createSegment(in.dir, number, in.Epoch, in.records)
 }
 
-// freeNumber is the first number from number on whose name nobody has taken: a file that is put in place would
-// destroy what is there.
-func freeNumber(dir string, number uint64) uint64 {
-	for {
-		if _, err := os.Lstat(Path(dir, number)); err != nil {
-			return number
-		}
-		number++
-	}
-}
-
 // Trim removes segments whose records are all applied, once they are older than keepFor, or once the
 // whole chain is larger than keepBytes. The segment being written stays.
 func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) error {
@@ -172,6 +161,3 @@ func (in *Log) Exchange(g *Segment, db *bolt.DB, path string) (err error) {
 	}
 	return errors.Join(err, db.Close(), os.Remove(path))
 }
-
-// hasName reports whether the name of a segment leads to its file.
-func (s *Segment) hasName() bool { return boltfile.IsStill(s.Path, s.info) == nil }

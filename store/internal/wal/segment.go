@@ -13,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
 )
 
@@ -288,3 +289,75 @@ func (f *Frames) Next() bool {
 	}
 	return r.OK()
 }
+
+// StampCommit puts the number of the transaction on the page of the root, as the sequence of bucket meta.
+func StampCommit(tx *bolt.Tx) error {
+	return tx.Bucket(boltfile.BucketMeta).SetSequence(uint64(tx.ID()))
+}
+
+// flush waits until the last commit is on disk. One whose flush failed is taken back before the next:
+// after an error the kernel may forget pages that it could not write and call the next flush a success.
+func (s *Segment) flush() error {
+	if err := s.DB.Sync(); err != nil {
+		s.doubt = s.txid
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+// seeHead looks whether a commit that failed put its head into the file all the same: the disk took it
+// and did not confirm it. Such a commit is taken back like one whose flush failed.
+func (s *Segment) seeHead() {
+	_ = s.DB.View(func(tx *bolt.Tx) error {
+		if uint64(tx.ID()) == s.txid {
+			s.doubt = s.txid
+		}
+		return nil
+	})
+}
+
+// withdraw takes back the commit whose flush failed. Nobody may be reading the segment.
+func (s *Segment) withdraw() error {
+	err := boltfile.IsStill(s.Path, s.info)
+	if err == nil {
+		err = errors.Join(s.DB.Close(), boltpage.RollBack(s.Path, s.doubt))
+	}
+	if err != nil {
+		return fmt.Errorf("take back a commit that was not flushed: %w", err)
+	}
+	db, err := OpenFile(s.Path, false)
+	if err != nil {
+		return err
+	}
+	s.DB, s.doubt = db, 0
+	return nil
+}
+
+// OpenFile opens an inbox file; who writes to it flushes by segment.flush.
+func OpenFile(path string, readOnly bool) (*bolt.DB, error) {
+	db, err := boltfile.Open(path, Mmap, readOnly)
+	if err == nil {
+		db.NoSync = !readOnly
+	}
+	return db, err
+}
+
+// Records says what the log must know of the records that it keeps.
+type Records struct {
+	Weigh    func(frame []byte) int              // its size as far as applying it goes
+	Received func(frame []byte, was int64) int64 // its receipt, ns; was if it has none
+}
+
+// freeNumber is the first number from number on whose name nobody has taken: a file that is put in place would
+// destroy what is there.
+func freeNumber(dir string, number uint64) uint64 {
+	for {
+		if _, err := os.Lstat(Path(dir, number)); err != nil {
+			return number
+		}
+		number++
+	}
+}
+
+// hasName reports whether the name of a segment leads to its file.
+func (s *Segment) hasName() bool { return boltfile.IsStill(s.Path, s.info) == nil }

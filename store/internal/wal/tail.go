@@ -3,12 +3,9 @@ package wal
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
@@ -21,7 +18,7 @@ import (
 // and who opens the file after the machine went down finds out whether they all arrived:
 //
 //	whole    the pages follow from the head without a fault, the root names the transaction of the
-//	         head (stampCommit), and every record up to the last number given is there with its checksum
+//	         head (StampCommit), and every record up to the last number given is there with its checksum
 //	not      the commit was never acknowledged: nobody was answered before the flush came back. The
 //	         other head leads to the commit before it, whose pages nobody has written to since: bbolt
 //	         gives pages that a commit let go to the commit after the next. It takes over.
@@ -35,11 +32,6 @@ import (
 //
 // kill -9 leaves no such doubt, because the page cache keeps the order; nor does the state, which
 // flushes as bbolt does.
-
-// StampCommit puts the number of the transaction on the page of the root, as the sequence of bucket meta.
-func StampCommit(tx *bolt.Tx) error {
-	return tx.Bucket(boltfile.BucketMeta).SetSequence(uint64(tx.ID()))
-}
 
 // RollBackUnfinished goes back by one commit in those inbox files of dir whose last one did not reach the
 // disk whole; applied is the state's position. Only the two newest can have one: the next file is made while this one is written to.
@@ -141,51 +133,4 @@ func chunkHolds(next uint64, e *boltpage.Element) (uint64, bool) {
 		}
 	}
 	return next, f.Err == nil
-}
-
-// flush waits until the last commit is on disk. One whose flush failed is taken back before the next:
-// after an error the kernel may forget pages that it could not write and call the next flush a success.
-func (s *Segment) flush() error {
-	if err := s.DB.Sync(); err != nil {
-		s.doubt = s.txid
-		return fmt.Errorf("flush: %w", err)
-	}
-	return nil
-}
-
-// seeHead looks whether a commit that failed put its head into the file all the same: the disk took it
-// and did not confirm it. Such a commit is taken back like one whose flush failed.
-func (s *Segment) seeHead() {
-	_ = s.DB.View(func(tx *bolt.Tx) error {
-		if uint64(tx.ID()) == s.txid {
-			s.doubt = s.txid
-		}
-		return nil
-	})
-}
-
-// withdraw takes back the commit whose flush failed. Nobody may be reading the segment.
-func (s *Segment) withdraw() error {
-	err := boltfile.IsStill(s.Path, s.info)
-	if err == nil {
-		err = errors.Join(s.DB.Close(), boltpage.RollBack(s.Path, s.doubt))
-	}
-	if err != nil {
-		return fmt.Errorf("take back a commit that was not flushed: %w", err)
-	}
-	db, err := OpenFile(s.Path, false)
-	if err != nil {
-		return err
-	}
-	s.DB, s.doubt = db, 0
-	return nil
-}
-
-// OpenFile opens an inbox file; who writes to it flushes by segment.flush.
-func OpenFile(path string, readOnly bool) (*bolt.DB, error) {
-	db, err := boltfile.Open(path, Mmap, readOnly)
-	if err == nil {
-		db.NoSync = !readOnly
-	}
-	return db, err
 }
