@@ -103,7 +103,7 @@ func (f *facts) keyConflict() *Condition {
 	for _, c := range list[:min(len(list), 3)] {
 		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, quantity(c.Held, "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
 		if c.Key == c.Conflict.Key && c.ID != "" && c.Class != store.ClassTrait.String() {
-			commands = append(commands, "personasync audience adopt "+store.ShellWord(c.Key)+" "+store.ShellWord(c.ID))
+			commands = append(commands, "personasync audience adopt "+store.Arguments(c.Key, c.ID))
 		}
 		commands = append(commands, "personasync outbox list --state held --computation "+store.ShellWord(cmp.Or(c.ID, c.Key)))
 	}
@@ -133,7 +133,7 @@ func (f *facts) held() *Condition {
 	for i := range st.Guard {
 		g := &st.Guard[i]
 		if i < 3 {
-			key := store.ShellWord(f.nameOf(g))
+			key := store.Arguments(f.nameOf(g.Key, g.ID))
 			commands = append(commands, "personasync audience release "+key, "personasync audience discard "+key)
 			parts = append(parts, fmt.Sprintf("%s (%s%s)", g.Key, quantity(g.Held, "change"), sinceText(g.Since)))
 		}
@@ -147,14 +147,14 @@ func (f *facts) held() *Condition {
 		"Too many members left at once, and exits of %s%s are held. `release` sends them; `discard` makes those who left members again.", strings.Join(parts, ", "), more)
 }
 
-// nameOf is what an audience is called on a command line: its key, or its id where several share the key.
-func (f *facts) nameOf(g *GuardedAudience) string {
+// nameOf is what a computation is called on a command line: its key, or its id where several share the key.
+func (f *facts) nameOf(key, id string) string {
 	for _, c := range f.computations {
-		if c.Key == g.Key && c.ID != g.ID {
-			return g.ID
+		if c.Key == key && c.ID != id {
+			return cmp.Or(id, key)
 		}
 	}
-	return cmp.Or(g.Key, g.ID)
+	return cmp.Or(key, id)
 }
 
 func (f *facts) parked() *Condition {
@@ -181,7 +181,8 @@ func (f *facts) verifyDiffers() *Condition {
 	if v.Differ*manyDiffer > v.Compared {
 		severity = warning
 	}
-	return condition(severity, timestamp(v.At), []string{"personasync audience verify " + store.ShellWord(v.Worst), "personasync audience verify " + store.ShellWord(v.Worst) + " --repair"},
+	worst := store.Arguments(f.nameOf(v.Worst, v.WorstID))
+	return condition(severity, timestamp(v.At), []string{"personasync audience verify " + worst, "personasync audience verify --repair " + worst},
 		"Of %s read back from MoEngage, %s not hold what it was told; %s is the worst.", quantity(v.Compared, "user"), does(v.Differ), v.Worst)
 }
 
@@ -192,14 +193,14 @@ func (f *facts) verifyImpossible() *Condition {
 		return nil
 	}
 	if v.Failed == 0 {
-		return condition(info, timestamp(v.At), []string{"personasync audience verify " + store.ShellWord(v.UnprovenKey)},
+		return condition(info, timestamp(v.At), []string{"personasync audience verify " + store.Arguments(f.nameOf(v.UnprovenKey, v.UnprovenID))},
 			"The last verification of %s compared none of the users that MoEngage was told of: of each something was on the way, or was sent too lately. So it proves nothing about what MoEngage holds.", v.UnprovenKey)
 	}
 	since := ""
 	if v.FailedAt != nil {
 		since = timestamp(*v.FailedAt)
 	}
-	return condition(warning, since, []string{"personasync outbox explain-code " + store.ShellWord(v.Code), "personasync audience verify " + store.ShellWord(v.FailedKey)},
+	return condition(warning, since, []string{"personasync outbox explain-code " + store.ShellWord(v.Code), "personasync audience verify " + store.Arguments(f.nameOf(v.FailedKey, v.FailedID))},
 		"%s could not be verified, so nothing new says whether MoEngage holds what it was told: of %s, at %s, %s", quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))
 }
 

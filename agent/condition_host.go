@@ -86,12 +86,16 @@ func (f *facts) disk() *Condition {
 	if s == nil {
 		return nil
 	}
-	commands := []string{"df -h " + store.ShellWord(f.process.DataDir), "personasync db compact"}
+	dir := store.ShellWord(f.process.DataDir)
+	commands := []string{"df -h " + dir, "du -sh " + dir}
+	if s.FreeBytes > s.LiveBytes/5*6 {
+		commands = append(commands, "personasync db compact") // there is room for its copy
+	}
 	switch soon := time.Duration(f.process.Forecast.DiskS) * time.Second; {
 	case s.FreeBytes < 2*s.FloorBytes:
-		return condition(critical, "", commands, "The disk of %s has %s free: below %s events are refused with 503.", f.process.DataDir, store.Bytes(s.FreeBytes), store.Bytes(s.FloorBytes))
+		return condition(critical, "", commands, "The disk of %s has %s free: below %s events are refused with 503. Make room on it, or lower retention.received_bytes and reload.", f.process.DataDir, store.Bytes(s.FreeBytes), store.Bytes(s.FloorBytes))
 	case s.MaxDataBytes > 0 && s.DataBytes > s.MaxDataBytes/10*8:
-		return condition(critical, "", commands, "The data takes %s of the %s that retention.max_data_bytes allows: from nine tenths events are refused with 503.", store.Bytes(s.DataBytes), store.Bytes(s.MaxDataBytes))
+		return condition(critical, "", commands, "The data takes %s of the %s that retention.max_data_bytes allows: from nine tenths events are refused with 503. Raise it, or lower retention.received_bytes, and reload.", store.Bytes(s.DataBytes), store.Bytes(s.MaxDataBytes))
 	case soon > 0 && soon < diskSoon:
 		return condition(warning, "", commands, "At the growth of the last hour the disk lasts %s. Then events are refused with 503.", f.process.Forecast.Disk)
 	}

@@ -63,7 +63,7 @@ func (f *facts) routeRefused(name string) *Condition {
 		severity = critical
 	}
 	return condition(severity, timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
-		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), cureOf(&kinds[0], &route))
+		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), curesOf(kinds, &route))
 }
 
 // route is what came to a route lately, and when it last took something. A wrong URL is healed where the
@@ -102,16 +102,32 @@ func refusedShare(r *IntakeRoute, name string) string {
 	return fmt.Sprintf("%s of %s to %s in the last hour were refused for good", thousands(r.Lost), quantity(r.Lost+r.Accepted, "delivery"), where)
 }
 
+// kindsShown is how many kinds of refusals a condition names.
+const kindsShown = 3
+
 func kindsText(kinds []store.Refusal) string {
 	var parts []string
-	for _, k := range kinds[:min(len(kinds), 3)] {
+	for _, k := range kinds[:min(len(kinds), kindsShown)] {
 		parts = append(parts, fmt.Sprintf("%d %s: %s so far", k.Status, k.Code, thousands(k.Count)))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// cureOf says what to change for the refusal that came last.
-func cureOf(k *store.Refusal, r *IntakeRoute) string {
+// curesOf says what to change for each of the refusals that are named. Where one thing cures several it is said once.
+func curesOf(kinds []store.Refusal, r *IntakeRoute) string {
+	var cures []string
+	for i := range kinds[:min(len(kinds), kindsShown)] {
+		if cure := cureOf(&kinds[i]); !slices.Contains(cures, cure) {
+			cures = append(cures, cure)
+		}
+	}
+	if r.Lost > 0 && r.Strangers == r.Lost {
+		cures = append(cures, "None of the senders looks like Segment: it may be a stranger, or a forwarder of yours.")
+	}
+	return strings.Join(cures, " ")
+}
+
+func cureOf(k *store.Refusal) string {
 	text := "The answer says what is wrong with them."
 	switch {
 	case k.Status == 404:
@@ -126,9 +142,6 @@ func cureOf(k *store.Refusal, r *IntakeRoute) string {
 		text = "Compare the write key of the sender with ingest.write_keys."
 	case k.Status == 401:
 		text = "Compare the shared secret in Segment's settings with ingest.shared_secret; a batch needs ingest.bearer_token."
-	}
-	if r.Lost > 0 && r.Strangers == r.Lost {
-		text += " None of the senders looks like Segment: it may be a stranger, or a forwarder of yours."
 	}
 	return text
 }

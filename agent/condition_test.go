@@ -92,6 +92,10 @@ var conditionCases = []struct {
 		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), store.Heard{Tracking: two}
 		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 100_000, LastAccepted: two}
 	}, []string{"intake_refused critical.*11 of 11 deliveries"}},
+	{"a wrong secret, and a stray method after it", func(f *facts) {
+		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 2*time.Minute), refusedKind(routeWebhook, 405, "method_not_allowed", 1, time.Minute)}
+		f.status.Intake = webhookIntake(2, 12, 0, 5*time.Minute)
+	}, []string{"intake_refused critical.*Set the method in Segment to POST. Compare the shared secret"}},
 	{"a batch too large among thousands", func(f *facts) {
 		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 413, "body_too_large", 1, 2*time.Minute)}
 		f.status.Intake = webhookIntake(2000, 1, 0, time.Minute)
@@ -214,6 +218,9 @@ var conditionCases = []struct {
 	{"behind", func(f *facts) { f.status.Unapplied = 300_000 }, []string{"behind warning.*300,000 events are received and not applied"}},
 
 	{"the disk is nearly full", func(f *facts) { f.process.Space.FreeBytes = 3 << 29 }, []string{"disk critical.*1.5 GiB free.*df -h /var/lib/personasync"}},
+	{"the disk is full, and a compaction has no room", func(f *facts) {
+		f.process.Space.FreeBytes, f.process.Space.LiveBytes = 0, 1<<20
+	}, []string{"disk critical.*Make room on it, or lower retention.received_bytes and reload.*df -h /var/lib/personasync;du -sh /var/lib/personasync$"}},
 	{"our own limit is near", func(f *facts) { f.process.Space.MaxDataBytes = 5<<28 - 1 }, []string{"disk critical.*retention.max_data_bytes"}},
 	{"the disk ends soon", func(f *facts) { f.process.Forecast = Forecast{Disk: "about 47 h 0 min", DiskS: 47 * 3600} }, []string{"disk warning.*lasts about 47 h"}},
 	{"the disk ends, but not soon", func(f *facts) { f.process.Forecast = Forecast{Disk: "about 2 d 1 h", DiskS: 49 * 3600} }, nil},
@@ -257,11 +264,23 @@ var conditionCases = []struct {
 		f.status.Guard = []GuardedAudience{{Key: "vip", ID: "aud_1", Held: 350, Since: "2026-03-01T01:00:00Z"}}
 		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
 	}, []string{"held warning.*personasync audience release aud_1;"}},
+	{"what an audience is called looks like a flag", func(f *facts) {
+		f.status.Held = 350
+		f.status.Guard = []GuardedAudience{{Key: "--yes", ID: "aud_1", Held: 350, Since: "2026-03-01T01:00:00Z"}}
+	}, []string{"held warning.*personasync audience release -- '--yes';personasync audience discard -- '--yes'"}},
 	{"something else is held", func(f *facts) { f.status.Held = 2 }, []string{"held warning.*2 changes are held.*outbox list --state held"}},
 	{"parked, and about to expire", func(f *facts) {
 		f.status.Parked, f.status.Expiring = 2100, &store.Expiring{Count: 2000, More: true, First: two}
 	}, []string{"parked warning.*2,100 items could not be used or delivered: parked until you decide. Undecided, more than 2,000 expire within a week, the first on 1 March."}},
-	{"MoEngage lost something", func(f *facts) { f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 11, Worst: "vip", At: two} }, []string{"verify_differs warning.*11 do not hold.*audience verify vip --repair"}},
+	{"MoEngage lost something", func(f *facts) { f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 11, Worst: "vip", At: two} }, []string{"verify_differs warning.*11 do not hold.*audience verify --repair vip"}},
+	{"MoEngage lost something of a key that two computations have", func(f *facts) {
+		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
+		f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 11, Worst: "vip", WorstID: "aud_2", At: two, Failed: 1, FailedKey: "vip", FailedID: "aud_1", FailedAt: &two, Code: "http_403", Error: "no"}
+	}, []string{"verify_differs warning.*personasync audience verify aud_2;personasync audience verify --repair aud_2", "verify_impossible warning.*personasync audience verify aud_1$"}},
+	{"nobody of a key that two computations have was compared", func(f *facts) {
+		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
+		f.status.Verify = &VerifyStatus{Computations: 1, Unproven: 1, UnprovenKey: "vip", UnprovenID: "aud_2", At: two}
+	}, []string{"verify_impossible info.*personasync audience verify aud_2$"}},
 	{"MoEngage lost next to nothing", func(f *facts) { f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 1, Worst: "vip", At: two} }, []string{"verify_differs info.*1 does not hold"}},
 	{"systemd handed over no socket", func(f *facts) {
 		f.process.NoSocket = "personasync.socket is enabled and did not start: see `systemctl status personasync.service`"

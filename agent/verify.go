@@ -427,6 +427,7 @@ type VerifyStatus struct {
 	Differ       uint64    `json:"differ"`
 	At           time.Time `json:"at"`    // of the newest
 	Worst        string    `json:"worst"` // key of the computation with the largest share that differs; "" when nothing does
+	WorstID      string    `json:"worst_id"`
 
 	Verified int `json:"verified"` // computations of which users were compared
 
@@ -434,10 +435,12 @@ type VerifyStatus struct {
 	// verification failed: neither says anything about what MoEngage holds.
 	Unproven    int    `json:"unproven"`
 	UnprovenKey string `json:"unproven_key"` // the first of those although MoEngage was told of users; "" without one
+	UnprovenID  string `json:"unproven_id"`
 	Failed      int    `json:"failed"`
 
 	// Of the newest failure; empty without one. explain-code knows Code.
 	FailedKey string     `json:"failed_key"`
+	FailedID  string     `json:"failed_id"`
 	FailedAt  *time.Time `json:"failed_at"`
 	Code      string     `json:"code"`
 	Error     string     `json:"error"`
@@ -459,16 +462,16 @@ func verifyStatus(list []store.Verification) *VerifyStatus {
 			s.At = v.At
 		}
 		if v.Differ > 0 && float64(v.Differ)/float64(v.Compared) > worst {
-			worst, s.Worst = float64(v.Differ)/float64(v.Compared), v.Key
+			worst, s.Worst, s.WorstID = float64(v.Differ)/float64(v.Compared), v.Key, v.ID
 		}
 		switch {
 		case v.Code == "" && v.Compared == 0:
 			if s.Unproven++; v.Told > 0 && s.UnprovenKey == "" {
-				s.UnprovenKey = v.Key
+				s.UnprovenKey, s.UnprovenID = v.Key, v.ID
 			}
 		case v.Code == "":
 		case s.Failed == 0, failedAt.After(*s.FailedAt):
-			s.FailedKey, s.FailedAt, s.Code, s.Error = v.Key, failedAt, v.Code, v.Error
+			s.FailedKey, s.FailedID, s.FailedAt, s.Code, s.Error = v.Key, v.ID, failedAt, v.Code, v.Error
 			fallthrough
 		default:
 			s.Failed++

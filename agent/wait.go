@@ -51,7 +51,7 @@ func troubleText(c *store.UserChange) string {
 func heldText(c *store.UserChange) string {
 	switch c.Reason {
 	case "mass_exit":
-		key := store.ShellWord(c.Computation)
+		key := store.Arguments(cmp.Or(c.Argument, c.Computation))
 		return "too many members left " + c.Computation + " at once: `personasync audience release " + key + "` sends the exits, `personasync audience discard " + key + "` drops them"
 	case "key_conflict":
 		return c.Sentence

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -162,7 +163,12 @@ func assign(app *urfave.App, command *urfave.Command, path []string, flags []fla
 			global = append(global, f.text)
 		default:
 			known := append(flagNames(command.Flags), flagNames(app.Flags)...)
-			return nil, nil, usage("`%s %s` has no flag --%s%s", app.Name, strings.Join(path, " "), f.name, didYouMean(f.name, known, "--"))
+			name := app.Name + " " + strings.Join(path, " ")
+			hint := didYouMean(f.name, known, "--")
+			if hint == "" && command.ArgsUsage != "" {
+				hint = fmt.Sprintf("; an argument that begins with a dash stands behind --: `%s -- %s`", name, argument(f.text))
+			}
+			return nil, nil, usage("`%s` has no flag --%s%s", name, f.name, hint)
 		}
 	}
 	return global, local, nil

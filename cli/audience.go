@@ -62,9 +62,9 @@ func audienceList(env *shell, c *urfave.Context) error {
 		keys := shared(list)
 		for _, l := range list {
 			if l.ExitsHeldSince != "" {
-				key := plain(store.ShellWord(l.Key))
+				key := plain(store.Arguments(l.Key))
 				if keys[l.Key] {
-					key = plain(store.ShellWord(l.ID))
+					key = plain(store.Arguments(l.ID))
 				}
 				env.remark("too many members left %s at once, exits are held since %s: `personasync audience release %s` sends them, `personasync audience discard %s` drops them", plain(l.Key), minute(l.ExitsHeldSince), key, key)
 			}

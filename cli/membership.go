@@ -189,7 +189,7 @@ func carryOut(w *terminal, c *urfave.Context, o agent.Orders, order agent.Order,
 	}
 	if changesAnything(r) || order.Verb == "adopt" && !r.Already { // the ID of an audience is another afterwards, whoever is in it
 		shown()
-		remarkExits(w, r)
+		remarkExits(w, order.Key, r)
 		if err := confirm(w, membershipText(order.Verb, r)); err != nil {
 			return r, err
 		}
@@ -200,11 +200,11 @@ func carryOut(w *terminal, c *urfave.Context, o agent.Orders, order agent.Order,
 	return o.Order(c.Context, order, bar.tell)
 }
 
-// remarkExits says what a forgotten audience does not remember any more.
-func remarkExits(w *terminal, r store.MembershipReport) {
+// remarkExits says what a forgotten audience does not remember any more; named is what the operator called it.
+func remarkExits(w *terminal, named string, r store.MembershipReport) {
 	if r.Exited > 0 {
 		w.remark("%s forgotten with %s: an enter from before one that arrives late makes a member again; %s",
-			plural(r.Exited, "exit"), plain(r.Key), "`personasync audience close "+store.ShellWord(r.Key)+"` ends such memberships")
+			plural(r.Exited, "exit"), plain(r.Key), "`personasync audience close "+store.Arguments(named)+"` ends such memberships")
 	}
 }
 
@@ -333,7 +333,7 @@ func printMembership(w *terminal, c *urfave.Context, verb string, r store.Member
 		return err
 	}
 	if r.DryRun || c.Bool("yes") { // else it was said with the question
-		remarkExits(w, r)
+		remarkExits(w, c.Args().First(), r)
 	}
 	text := membershipText(verb, r)
 	end := plural(r.Created, "change") + " made"

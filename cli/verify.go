@@ -189,5 +189,5 @@ func comparedText(w *terminal, v *agent.VerifyStatus) string {
 	if v.Differ == 0 {
 		return text + w.paint.green("all agree")
 	}
-	return text + w.paint.yellow(differText(v.Differ)) + fmt.Sprintf(" (`personasync audience verify %s`)", plain(v.Worst))
+	return text + w.paint.yellow(differText(v.Differ)) + ", most of them of " + plain(v.Worst)
 }

@@ -102,7 +102,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 		return park("ambiguous_key", "several computations may be meant by the space, the id and the key that the event names: send the whole of context.personas along")
 	case other != nil:
 		return park("class_conflict", fmt.Sprintf("the event is of class %s, and the computation %q that it names is of class %s: nothing was changed; look at what builds this event, or, if the computation was made by mistake, remove it with `personasync audience forget %s` and retry the event",
-			e.Class, other.key, other.class, ShellWord(cmp.Or(other.id, other.key))))
+			e.Class, other.key, other.class, Arguments(cmp.Or(other.id, other.key))))
 	case b.overflows(f, e):
 		return park("too_many_names", fmt.Sprintf("it names a computation, a column or a trait that is not known yet, and %d of them are known, the most there may be: find out who makes them up", maxFields))
 	}

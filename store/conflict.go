@@ -29,8 +29,8 @@ func (r *registry) conflictSentence(f *field, p *Policy, rules *Rules) string {
 	case f.sqlColumn() != "":
 		return fmt.Sprintf("%s: rename one of the two in Segment", taken)
 	case f.key == other.key && f.class.membership() && f.id != "":
-		return fmt.Sprintf("%s: if Segment made it again, `personasync audience adopt %s %s` has the new id continue it; else %s",
-			taken, ShellWord(f.key), ShellWord(f.id), apart(f))
+		return fmt.Sprintf("%s: if Segment made it again, `personasync audience adopt %s` has the new id continue it; else %s",
+			taken, Arguments(f.key, f.id), apart(f))
 	}
 	return taken + ": " + apart(f)
 }
@@ -54,6 +54,17 @@ func (f *field) section() string {
 		return fmt.Sprintf("key = %q", f.key)
 	}
 	return fmt.Sprintf("id = %q", f.id)
+}
+
+// Arguments quotes the arguments of a command. Where one looks like a flag, "--" says before them that none is.
+func Arguments(words ...string) string {
+	quoted, dashes := make([]string, len(words)), ""
+	for i, w := range words {
+		if quoted[i] = ShellWord(w); strings.HasPrefix(w, "-") {
+			dashes = "-- "
+		}
+	}
+	return dashes + strings.Join(quoted, " ")
 }
 
 // ShellWord quotes an argument that a shell would not take as one word.

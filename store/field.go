@@ -296,6 +296,14 @@ func (r *registry) computations(key string) []*field {
 	return nil
 }
 
+// argument is what names a computation on a command line: its key, or its id where several share the key.
+func (r *registry) argument(key, id string) string {
+	if len(r.computations(key)) > 1 {
+		return cmp.Or(id, key)
+	}
+	return cmp.Or(key, id)
+}
+
 // find returns the computation that an event speaks of, nil when it is not known yet:
 //
 //	by space, key and id

@@ -45,7 +45,7 @@ func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r Membersh
 	if err != nil {
 		return r, err
 	}
-	if err := s.unreferred(ctx, &r, members, fields); err != nil || dryRun {
+	if err := s.unreferred(ctx, &r, key, members, fields); err != nil || dryRun {
 		return r, err
 	}
 	if err := s.order(ctx, appendOrder(nil, o)); err != nil {
@@ -71,10 +71,10 @@ func (r *registry) removable(key string) (*field, error) {
 	return f, err
 }
 
-// unreferred fails if something refers to one of the fields.
-func (s *Store) unreferred(ctx context.Context, r *MembershipReport, members uint64, fields map[uint32]bool) error {
+// unreferred fails if something refers to one of the fields. named is what the operator called the computation.
+func (s *Store) unreferred(ctx context.Context, r *MembershipReport, named string, members uint64, fields map[uint32]bool) error {
 	if members > 0 {
-		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, ShellWord(r.Key))
+		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, Arguments(named))
 	}
 	for state := StatePending; state <= StateParked; state++ {
 		l := &Listing{filter: OutboxFilter{State: state, Limit: 1}, fields: fields}
@@ -89,7 +89,7 @@ func (s *Store) unreferred(ctx context.Context, r *MembershipReport, members uin
 		}
 		if len(l.page) > 0 {
 			return fmt.Errorf("%w: %s has changes that are %s; `personasync outbox list --state %s --computation %s` shows them, and `personasync outbox drop ID` removes one that is not to be sent",
-				ErrReferredTo, r.Key, state, state, ShellWord(r.Key))
+				ErrReferredTo, r.Key, state, state, ShellWord(named))
 		}
 	}
 	return nil

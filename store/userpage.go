@@ -145,6 +145,7 @@ func (b *batch) knowsChannel(u *user, f *field, column string, s *statement) boo
 func (b *batch) showWaiting(u *user, all []*stored, info *UserInfo) {
 	for _, ch := range all {
 		c := ch.ofUser()
+		c.Argument = b.st.registry.argument(ch.Computation, ch.ComputedBy)
 		b.explainWait(u, ch, all, &c)
 		info.Pending = append(info.Pending, c)
 	}
