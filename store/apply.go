@@ -195,6 +195,7 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	b.readmitFirst(u, f, p, c)
 	en, word := b.entry(u, f.number), memberWord(c)
 	wasIn, first := en.newest().in(), en.known(sort) == nil
+	untold := sort == keptIdentify && word.in() && en.kept[sort] == nil // what a list said before told nobody
 	if f.hear(sort, c.event.Call) {
 		b.touch(f)
 	}
@@ -224,6 +225,9 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 		b.tellChannels(u, f, p, en, c)
 	}
 	if result != fateTransition {
+		if untold {
+			b.wantMember(u, f, p, en, c)
+		}
 		return result
 	}
 	t := TransitionEnter

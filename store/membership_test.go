@@ -154,6 +154,20 @@ func TestABaselineBeforeTheFirstEvent(t *testing.T) {
 	}
 }
 
+// TestAMemberOfAListFromBeforeTheFirstEventIsToldByIdentify is the default policy. Such a list speaks of states that
+// nobody has received, so it tells MoEngage nothing; and then what Segment said was no news, and never left.
+func TestAMemberOfAListFromBeforeTheFirstEventIsToldByIdentify(t *testing.T) {
+	b := open(t, rules(SendAsReceived))
+	b.imports(Import{Key: "vip", AsOf: minute(1), Users: users("ann", "bob", "cid"), Create: true})
+	b.receive(event("bob", "vip", true, 5, asTrack("Audience Entered")), event("ann", "vip", true, 5), event("cid", "vip", false, 5))
+	b.receive(event("ann", "vip", true, 6))
+	b.drainToday()
+	b.wantSaid("ann.vip=true")
+	b.wantMembers("vip", "ann", "bob")
+	b.balance()
+	recount(t, b)
+}
+
 func TestABaselineDoesNotOverlookARequestUnderWay(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 0))
@@ -222,6 +236,22 @@ func TestAReconcileOfATraitSendsItsColumns(t *testing.T) {
 	b.wantSaid("ann.a=1.50")
 	if _, err := b.Import(context.Background(), Import{Key: "row", AsOf: minute(1), Users: users("x")}); !errors.Is(err, ErrNoMembers) {
 		t.Errorf("members of a trait: %v", err)
+	}
+}
+
+// A trait that never had a value was not told, and a reconcile made a profile of the user to say that it is empty.
+func TestAReconcileTellsNoNullOfAValueThatWasNeverTold(t *testing.T) {
+	for _, null := range []NullPolicy{NullUnset, NullEmpty} {
+		r := rules(SendAttribute)
+		r.Defaults.OnNull = null
+		b := open(t, r)
+		b.receive(trait("ann", "ltv", 0, "ltv", "null"))
+		b.drainToday()
+		_, err := b.Reconcile(context.Background(), "ltv", false, false, nil)
+		must(t, err)
+		b.drainToday()
+		b.wantSaid("")
+		b.balance()
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"time"
 
 	"personasync/store/internal/wire"
@@ -331,7 +332,7 @@ func (b *batch) reconcileChannels(u *user, f *field, p *Policy, c *cause, en *en
 
 func (b *batch) reconcileValue(u *user, f *field, p *Policy, c *cause, events bool) {
 	en := b.entry(u, f.number)
-	if s := en.spoken(p, SendAttribute, keptIdentify); s != nil {
+	if s := en.spoken(p, SendAttribute, keptIdentify); s != nil && !(en.told.kind == toldNever && bytes.Equal(s.value, jsonNull)) {
 		if value, send := p.sendable(s.value); send {
 			c.event.Time = time.Unix(0, s.since).UTC()
 			b.tellAgain(u, f, p, en, c, TransitionValue, value)
