@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wal"
 )
 
@@ -266,4 +268,70 @@ func TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost(t *testing.T) {
 	if c := b.balance(); c.Events.Lost != 1 || c.Events.Accepted != 5 {
 		t.Errorf("the ledger says %+v", c.Events)
 	}
+}
+
+// TestADamagedCopyOfAnInboxFileRefusesNoStart: where a page between the first and the last was damaged, of the copy
+// or of the file that it was made of, no start could compare the two, and none salvaged either.
+func TestADamagedCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
+	for name, hit := range map[string]uint64{"the copy": 3, "the file that it was made of": 1} {
+		for _, ended := range []string{"stopped", "of another run of the machine"} {
+			t.Run(name+", "+ended, func(t *testing.T) {
+				b := open(t, rules(SendAttribute))
+				for i := range 100 { // more than one page of records
+					b.receive(event(fmt.Sprintf("user%02d", i), "vip", true, i))
+				}
+				must(t, b.inbox.TurnOver())
+				b.receive(event("last", "vip", true, 200))
+				must(t, b.Store.Close())
+				copyInbox(t, b.dir, 1, 3)
+				damageBetween(t, wal.Path(b.dir, hit))
+				if ended != "stopped" {
+					endUncleanly(t, b.dir, false)
+				}
+				b.Store = nil
+				b.reopen(rules(SendAttribute))
+				b.receive(event("new", "vip", true, 201))
+				list, err := b.Salvages()
+				must(t, err)
+				if !slices.ContainsFunc(list, func(s Salvage) bool { return s.File == filepath.Base(wal.Path("", hit)) }) {
+					t.Errorf("the damaged file is not among those salvaged: %+v", list)
+				}
+				must(t, b.Store.Close())
+				if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+					t.Errorf("check: %+v, %v", r, err)
+				}
+				b.Store = nil
+				b.reopen(rules(SendAttribute))
+				if c := b.balance(); c.Events.Accepted != 102 || c.Events.Lost != 0 {
+					t.Errorf("the ledger says %+v", c.Events)
+				}
+			})
+		}
+	}
+}
+
+// damageBetween spoils a page of records in the middle of a file of the inbox.
+func damageBetween(t *testing.T, path string) {
+	t.Helper()
+	file, err := boltpage.Open(path)
+	must(t, err)
+	m, _ := file.Newest()
+	var leaves []uint64
+	w := boltpage.Walk{
+		File: file, Meta: m, Fault: func(err error) { t.Fatal(err) }, Bucket: func([]string, uint64) {},
+		Leaf: func(page uint64, path []string, _ []boltpage.Element) {
+			if len(path) > 0 && path[0] == string(wal.BucketRecords) {
+				leaves = append(leaves, page)
+			}
+		},
+	}
+	w.Run()
+	file.Close()
+	if len(leaves) < 3 {
+		t.Fatalf("the records are on the pages %v", leaves)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteAt(make([]byte, os.Getpagesize()), int64(leaves[len(leaves)/2])*int64(os.Getpagesize()))
+	must(t, errors.Join(err, f.Close()))
 }

@@ -69,6 +69,12 @@ func (s *Store) open(start context.Context) (err error) {
 		}
 	}
 	misfiled, err := s.setCopiesAside()
+	if looksDamaged(err) { // a copy that was made while the agent wrote, perhaps: it is salvaged before it is compared
+		if err := s.inspect(start, err.Error()); err != nil {
+			return err
+		}
+		misfiled, err = s.setCopiesAside()
+	}
 	if err != nil {
 		return err
 	}
