@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -149,6 +150,9 @@ func (l *loader) checkAdmin() {
 			l.refuseKey("admin.socket", "%v", err)
 		}
 	}
+	if path, ok := strings.CutPrefix(l.cfg.Ingest.Listen, unixPrefix); ok && samePath(path, l.cfg.Socket(os.Getenv)) {
+		l.refuseKey("ingest.listen", "is the socket of the commands (admin.socket): choose another path")
+	}
 	if a.Listen == "" {
 		return
 	}
@@ -156,9 +160,48 @@ func (l *loader) checkAdmin() {
 		l.refuseKey("admin.listen", `%v; "" turns the status page off`, err)
 		return
 	}
-	if a.Listen == l.cfg.Ingest.Listen && !strings.HasSuffix(a.Listen, ":0") {
+	if sameAddress(a.Listen, l.cfg.Ingest.Listen) {
 		l.refuseKey("admin.listen", "is the address of ingest.listen: choose another port")
 	}
+}
+
+// sameAddress reports whether a listener at one address keeps another from listening at the other.
+func sameAddress(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	ipA, ipB := listenIP(hostA), listenIP(hostB)
+	if !ipA.IsValid() || !ipB.IsValid() {
+		return hostA == hostB
+	}
+	return ipA == ipB || ipA.IsUnspecified() || ipB.IsUnspecified()
+}
+
+// listenIP is the address that a listener takes for host; the zero Addr if that depends on the network.
+func listenIP(host string) netip.Addr {
+	switch host {
+	case "":
+		return netip.IPv6Unspecified()
+	case "localhost":
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	ip, _ := netip.ParseAddr(host)
+	return ip.Unmap()
+}
+
+// samePath reports whether two paths are one, as far as their text and the folders that are there say.
+func samePath(a, b string) bool {
+	if filepath.Base(a) != filepath.Base(b) {
+		return false
+	}
+	if filepath.Clean(a) == filepath.Clean(b) {
+		return true
+	}
+	one, err := os.Stat(filepath.Dir(a))
+	other, failed := os.Stat(filepath.Dir(b))
+	return err == nil && failed == nil && os.SameFile(one, other)
 }
 
 func (l *loader) checkMoEngage() {
