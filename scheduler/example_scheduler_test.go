@@ -9,8 +9,7 @@ import (
 	"personasync/scheduler"
 )
 
-// ledger keeps runs in memory. The agent keeps them in its store, so that it knows after a restart what it
-// missed.
+// ledger keeps runs in memory. The agent keeps them in its store, so that they survive a restart.
 type ledger map[string]scheduler.Run
 
 func (l ledger) Runs() (list []scheduler.Run, err error) {
@@ -44,7 +43,7 @@ func ExampleScheduler() {
 		},
 	})
 	fmt.Println("triggered:", s.Trigger("flush"))
-	if err := s.Run(ctx); err != nil { // returns once ctx is done and no job runs
+	if err := s.Run(ctx); err != nil { // returns once ctx is done and no job is running
 		fmt.Println(err)
 	}
 	fmt.Println("failed:", kept["flush"].Failed)

@@ -33,5 +33,5 @@ func ExampleParse_zoneInSpec() {
 	_, err := scheduler.Parse("TZ=Europe/Berlin 0 3 * * *", time.UTC)
 	fmt.Println(err)
 	// Output:
-	// schedule "TZ=Europe/Berlin 0 3 * * *": the time zone does not belong into the spec; set the schedule's timezone instead
+	// schedule "TZ=Europe/Berlin 0 3 * * *": the time zone does not belong in the spec; set the schedule's timezone instead
 }

@@ -5,52 +5,52 @@ import (
 	"time"
 )
 
-// heartbeat is the longest sleep. Timers stand still while a host is suspended and do not notice a
-// changed clock, so the wall clock is read at least this often.
+// heartbeat is the longest sleep. Timers stop while a host is suspended and ignore changes of the clock, so the
+// wall clock is read at least this often.
 const heartbeat = time.Minute
 
-// onTime is how late a run may begin and still be its time's own run rather than a missed one: a
-// heartbeat for a host that was just resumed, and as much again for a busy one.
+// onTime is how late a run may begin without its time counting as missed: one heartbeat for a host that just
+// resumed, and one for a busy host.
 const onTime = 2 * heartbeat
 
-// memory is how far back missed times are counted: a year of minutes takes a fraction of a second,
-// while a clock that starts at 1970 and is then put right would have half a century of them.
+// memory limits how far back missed times are counted. Counting a year of minutes takes a fraction of a second.
+// A clock that starts at 1970 and is then corrected would give half a century of them.
 const memory = 366 * 24 * time.Hour
 
-// Job is something to be done at the times of a schedule, and on demand.
+// Job is a function to run at the times of a schedule and on demand.
 type Job struct {
-	// Name identifies the job, in the ledger too.
+	// Name identifies the job, also in the ledger.
 	Name string
 
-	// Schedule is when to run it. With the zero Schedule it runs only when triggered.
+	// Schedule is when to run the job. With the zero Schedule it runs only when triggered.
 	Schedule Schedule
 
-	// CatchUp runs the job once after times were missed; else they are only counted. A time that is
-	// noticed within two minutes, as after a short suspension, is not missed: it runs late.
+	// CatchUp makes one run follow missed times. Otherwise they are only counted. A time noticed within two
+	// minutes, as after a short suspension, is not missed: its run starts late.
 	CatchUp bool
 
-	// Do does the job. scheduled is the time of the schedule that the run stands for (of several missed
-	// ones the last), or, when it was triggered, the time it begins. It must return soon after ctx is
-	// done: an error then means that the work was cut off, and is to be run again at the next start.
-	// Any other error, and a panic, is logged and recorded (see [Run] and [Failure]), and ends the run.
+	// Do runs the job. scheduled is the scheduled time that the run stands for: the last one, if it catches up
+	// several. For a triggered run it is the time the run begins. Do must return soon after ctx is done. An
+	// error returned then means that the run was interrupted, and it is run again at the next start. Any other
+	// error, and a panic, ends the run and is logged and recorded (see [Run] and [Failure]).
 	Do func(ctx context.Context, scheduled time.Time) error
 }
 
-// task is a job and what the scheduler knows of it. The scheduler's mutex covers it.
+// task is a job with its state. Scheduler.mu protects it.
 type task struct {
 	Job
 
-	listed  bool      // it is one of the present jobs; else it is remembered for its record only
-	running bool      // a run is under way
-	asked   bool      // a run was asked for and has not begun
+	listed  bool      // in the current configuration; otherwise kept for its record only
+	running bool      // a run is in progress
+	asked   bool      // a run was requested and has not begun
 	owed    Run       // the run to begin next, as it will be recorded; Started is zero if there is none
 	last    Run       // the last run that began, as the ledger has it; zero before the job was first seen
-	mark    time.Time // the schedule is settled up to here; zero until the scheduler runs
-	missed  uint64    // times missed up to mark, ever
+	mark    time.Time // times up to here are settled; zero until the scheduler runs
+	missed  uint64    // total of missed times up to mark
 }
 
-// resume takes the job up where the ledger left it: a run that was cut off is owed again, and every
-// time since is a missed one. A job without a record owes nothing.
+// resume restores the job from its ledger record. An interrupted run is owed again, and every time since then
+// is missed. A job without a record owes nothing.
 func (t *task) resume(now time.Time) (missed uint64) {
 	switch {
 	case t.last == Run{}:
@@ -69,8 +69,7 @@ func (t *task) resume(now time.Time) (missed uint64) {
 	return n
 }
 
-// settle looks at the times that came since the last look. One that is on time is owed a run; the
-// others are missed.
+// settle handles the times since the last call. A time that is on time is owed a run; the others are missed.
 func (t *task) settle(now time.Time) (missed uint64) {
 	n, scheduled := t.advance(now)
 	switch {
@@ -86,11 +85,10 @@ func (t *task) settle(now time.Time) (missed uint64) {
 	}
 }
 
-// advance moves the mark to now, and returns how many times of the schedule it passed, and the last.
+// advance moves mark to now. It returns how many scheduled times it passed and the last of them.
 //
-// A clock that was put back by no more than a heartbeat is waited for, so that its correction by
-// seconds repeats no run. Beyond that the mark goes back with it: a job must not stand still until a
-// year that was set by mistake.
+// If the clock went back by at most a heartbeat, mark stays, so that a small correction repeats no run. If it
+// went back further, mark follows it. Otherwise a job would wait for a year that was set by mistake.
 func (t *task) advance(now time.Time) (n uint64, scheduled time.Time) {
 	if t.mark.After(now) {
 		if t.mark.Sub(now) > heartbeat {
@@ -110,12 +108,12 @@ func (t *task) miss(n uint64, scheduled time.Time) {
 	}
 }
 
-// owe notes the run that answers for everything up to scheduled, taking the place of an earlier one.
+// owe sets the run that covers every time up to scheduled. It replaces an earlier one.
 func (t *task) owe(scheduled time.Time) {
 	t.owed = Run{Job: t.Name, Started: scheduled, Missed: t.missed}
 }
 
-// begin takes the run that is to start now, if there is one. The job must be settled up to now.
+// begin takes the run to start now, if there is one. The job must be settled up to now.
 func (t *task) begin(now time.Time) (r Run, ok bool) {
 	if t.asked {
 		t.owe(now)
@@ -130,10 +128,10 @@ func (t *task) begin(now time.Time) (r Run, ok bool) {
 	return r, true
 }
 
-// next is the first time of the schedule that is not settled yet.
+// next returns the first scheduled time that is not settled yet.
 func (t *task) next() time.Time { return t.Schedule.Next(t.mark) }
 
-// enlist makes the job one of the present ones from now on.
+// enlist adds the job to the configuration from now on.
 func (t *task) enlist(j Job, now time.Time) {
 	if !t.listed {
 		t.mark = now
@@ -141,7 +139,7 @@ func (t *task) enlist(j Job, now time.Time) {
 	t.Job, t.listed = j, true
 }
 
-// dismiss takes the job away, with what it is owed.
+// dismiss removes the job from the configuration, and the run it is owed.
 func (t *task) dismiss() {
 	t.listed, t.asked, t.owed = false, false, Run{}
 }

@@ -7,39 +7,39 @@ import (
 	"time"
 )
 
-// Run is one run of a job, and what a [Ledger] keeps of each job: the one that began last, and how the
-// last one ended.
+// Run is the record of one run. A [Ledger] keeps one for each job: the run that began last, with the outcome of
+// the last run that ended.
 type Run struct {
 	Job string
 
-	// Started is the time of the schedule that the run stands for, or, of one that was triggered, the
-	// time it began. Zero: the job has never run; Finished tells when it was first seen.
+	// Started is the scheduled time that the run stands for. For a triggered run it is the time the run began.
+	// Zero means that the job has never run; Finished is then the time it was first seen.
 	Started time.Time
 
-	// Finished is when the run ended, well or not; see FailedAt. Zero: it is under way, or was cut off.
+	// Finished is when the run ended, successfully or not; see FailedAt. Zero means in progress or interrupted.
 	Finished time.Time
 
-	// Missed counts the times of the schedule, up to Started and ever, at which no run of their own began.
+	// Missed is the total number of scheduled times up to Started for which no run began.
 	Missed uint64
 
-	// Failed counts the runs that ended with an error, ever.
+	// Failed is the total number of runs that ended with an error.
 	Failed uint64
 
-	// FailedAt is when the last run that ended did so with an error. Zero: it ended well, or none has
-	// ended. A run under way keeps the failure of the one before, until it ends itself.
+	// FailedAt is when the last finished run failed. Zero means that it succeeded, or that none has finished. A
+	// run in progress keeps the failure of the previous run until it ends.
 	FailedAt time.Time
-	Code     string // of that error, see Failure
+	Code     string // its code, see Failure
 	Error    string // its first line
 }
 
-// Codes of failures that do not bring one of their own.
+// Codes recorded for failures that have no code of their own.
 const (
 	CodeFailed = "failed"
 	CodePanic  = "panic"
 )
 
-// Failure is an error of a run with the code under which it is recorded. An error without one is
-// recorded as CodeFailed.
+// Failure is an error of a run with the code to record. An error that is not a Failure is recorded as
+// CodeFailed.
 type Failure struct {
 	Code string
 	Err  error
@@ -49,10 +49,10 @@ func (f *Failure) Error() string { return f.Err.Error() }
 
 func (f *Failure) Unwrap() error { return f.Err }
 
-// mostError bounds the text of an error that is recorded.
+// mostError is the largest length in bytes of a recorded error text.
 const mostError = 1000
 
-// end closes the record of a run that ended with err, or well.
+// end completes the record of a run. A nil err means success.
 func (r *Run) end(now time.Time, err error) {
 	r.Finished = now
 	r.FailedAt, r.Code, r.Error = time.Time{}, "", ""
@@ -68,17 +68,17 @@ func (r *Run) end(now time.Time, err error) {
 	r.Error = strings.ToValidUTF8(r.Error[:min(len(r.Error), mostError)], "")
 }
 
-// inherit takes over what is known of the runs before this one.
+// inherit copies the outcome of earlier runs into this record.
 func (r *Run) inherit(last Run) {
 	r.Failed, r.FailedAt, r.Code, r.Error = last.Failed, last.FailedAt, last.Code, last.Error
 }
 
-// Ledger keeps the last run of each job across restarts.
+// Ledger stores the last run of each job across restarts.
 type Ledger interface {
 	// Runs returns the record of every job that has one.
 	Runs() ([]Run, error)
 
-	// Record replaces the record of r.Job. It is called concurrently, for different jobs, and is
-	// expected to return within seconds; it is not cancelled when the scheduler stops.
+	// Record replaces the record of r.Job. Calls for different jobs are concurrent. It should return within
+	// seconds. Its context is not cancelled when the scheduler stops.
 	Record(ctx context.Context, r Run) error
 }

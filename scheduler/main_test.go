@@ -2,7 +2,7 @@ package scheduler
 
 import (
 	"testing"
-	_ "time/tzdata" // the tests name zones; the binary brings its own copy
+	_ "time/tzdata" // the tests name zones; the binary embeds its own copy
 
 	"go.uber.org/goleak"
 )

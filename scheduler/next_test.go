@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What the package promises for a day on which clocks change, told as times a person can check.
+// TestClockChanges checks the package's guarantees for the days on which clocks change.
 func TestClockChanges(t *testing.T) {
 	for _, c := range []struct {
 		story, spec, zone, after string
@@ -88,12 +88,12 @@ func TestClockChanges(t *testing.T) {
 	}
 }
 
-// rule is a spec and, for the model, the times of day that it means.
+// rule is a spec with the times of day it stands for. The model uses the latter.
 type rule struct {
 	spec    string
 	means   func(hour, minute int) bool
-	hourly  bool // follows real time: no time is made up for
-	repeats bool // counts in both of two repeated hours
+	hourly  bool // follows elapsed time: a gap is not made up for
+	repeats bool // due in both of two repeated hours
 }
 
 var rules = []rule{
@@ -114,7 +114,7 @@ var rules = []rule{
 	{"* * * * *", func(h, m int) bool { return true }, true, true},
 }
 
-// changes are days in the middle of which to look, one for each thing that a zone has done to its clocks.
+// changes lists days to check around, one for each kind of clock change.
 var changes = []struct{ zone, day string }{
 	{"UTC", "2026-03-29"},
 	{"Europe/Berlin", "2026-03-29"},
@@ -149,7 +149,7 @@ func TestNextAgreesWithTheModel(t *testing.T) {
 	}
 }
 
-// compare walks s from one time to the next, and also asks at odd moments.
+// compare walks s from one time to the next and also queries random moments in between.
 func compare(t *testing.T, s Schedule, want []time.Time, from, until time.Time) {
 	t.Helper()
 	at := from.Add(-1)
@@ -173,9 +173,8 @@ func compare(t *testing.T, s Schedule, want []time.Time, from, until time.Time) 
 	}
 }
 
-// model lists the times of r in [from, until) by looking at the wall clock once a minute. It knows
-// nothing of offsets: a wall time is due when clocks first show it or something later, which is the
-// first of two and the end of a gap.
+// model lists the times of r in [from, until) by reading the wall clock once a minute. It uses no offsets. A
+// wall time is due when clocks first show it or something later: the first of two, or the end of a gap.
 func model(r rule, zone *time.Location, from, until time.Time) []time.Time {
 	var due []time.Time
 	shown := reading(from.Add(-48*time.Hour), zone) // the latest reading so far
@@ -193,7 +192,7 @@ func model(r rule, zone *time.Location, from, until time.Time) []time.Time {
 	return due
 }
 
-// reading is the wall clock's, in a calendar without gaps.
+// reading returns the wall clock's reading as UTC, which has no gaps.
 func reading(at time.Time, zone *time.Location) time.Time {
 	l := at.In(zone)
 	return time.Date(l.Year(), l.Month(), l.Day(), l.Hour(), l.Minute(), 0, 0, time.UTC)

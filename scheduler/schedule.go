@@ -10,29 +10,29 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// usage ends every complaint about a spec, because whoever reads one needs to write another.
+// usage ends every parse error, because the reader has to write a valid spec next.
 const usage = `write minute, hour, day of month, month, day of week (as "0 3 * * *"), or @hourly, @daily, @every 5m`
 
 var (
-	errZone    = errors.New("the time zone does not belong into the spec; set the schedule's timezone instead")
+	errZone    = errors.New("the time zone does not belong in the spec; set the schedule's timezone instead")
 	errSeconds = errors.New("@every takes whole seconds, at least 1s")
 	errNever   = errors.New("it would never run: no year has such a day")
-	errEmpty   = errors.New("one of its fields allows no value at all")
+	errEmpty   = errors.New("one of its fields allows no value")
 )
 
 var parser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
-// Schedule tells when a job is due. It is a value, safe for concurrent use. The zero Schedule never
-// comes due; it serves jobs that only run on demand.
+// Schedule computes when a job is due. It is a value and safe for concurrent use. The zero Schedule is never
+// due; use it for jobs that only run on demand.
 type Schedule struct {
 	spec  string
 	zone  *time.Location
-	every time.Duration // of "@every"; else zero, and cal counts
+	every time.Duration // for "@every"; if zero, cal applies
 	cal   calendar
 }
 
-// Parse reads a spec (see the package's text) whose times are meant in zone; nil is UTC. It never
-// panics. A zone within the spec is refused, and so is a spec that can never come due.
+// Parse parses a spec (see the package documentation) whose times are in zone; nil means UTC. It never panics.
+// It returns an error for a spec that contains a zone or can never come due.
 func Parse(spec string, zone *time.Location) (Schedule, error) {
 	if zone == nil {
 		zone = time.UTC
@@ -44,7 +44,7 @@ func Parse(spec string, zone *time.Location) (Schedule, error) {
 	return s, nil
 }
 
-// String is the spec, with single spaces between its fields.
+// String returns the spec with single spaces between its fields.
 func (s Schedule) String() string { return s.spec }
 
 func (s *Schedule) parse() error {
@@ -67,7 +67,7 @@ func (s *Schedule) parse() error {
 	}
 }
 
-// parseCron makes an error of a panic in the parser, which has not been maintained since 2020.
+// parseCron turns a panic of the parser, which has not been maintained since 2020, into an error.
 func parseCron(spec string) (s cron.Schedule, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -77,8 +77,8 @@ func parseCron(spec string) (s cron.Schedule, err error) {
 	return parser.Parse(spec)
 }
 
-// checkEvery refuses what the parser rounded: fractions of a second, and anything below one, which
-// for it includes zero and negative durations.
+// checkEvery rejects durations that the parser rounded: fractions of a second, and anything below a second. The
+// parser turns zero and negative durations into one second.
 func checkEvery(spec string, parsed time.Duration) error {
 	written, err := time.ParseDuration(strings.TrimPrefix(spec, "@every "))
 	if err != nil || written != parsed {
@@ -87,16 +87,17 @@ func checkEvery(spec string, parsed time.Duration) error {
 	return nil
 }
 
-// calendar holds the values that each field of a spec allows, bit n for the value n.
+// calendar has the allowed values of each field: bit n stands for the value n.
 type calendar struct {
 	minute, hour, dom, month, dow uint64
 
-	// eitherDay: both day fields are restricted, and by cron's custom one of them suffices.
+	// eitherDay means that both day fields are restricted. By cron's convention a match of one is then enough.
 	eitherDay bool
 
-	// hourly: the spec comes in every hour, so that it follows real time and a gap takes nothing from it.
+	// hourly means that the spec is due in every hour. It follows elapsed time, and a gap takes nothing from
+	// it.
 	hourly bool
-	// repeats: the second pass through a repeated hour counts as well.
+	// repeats means that the second pass through a repeated hour counts too.
 	repeats bool
 }
 
@@ -120,23 +121,23 @@ func newCalendar(spec string, p *cron.SpecSchedule) calendar {
 	return c
 }
 
-// check refuses a calendar without a single time in it.
+// check rejects a calendar that is never due.
 func (c calendar) check() error {
 	for _, field := range []uint64{c.minute, c.hour, c.dom, c.month, c.dow} {
 		if bits.OnesCount64(field) == 0 {
 			return errEmpty
 		}
 	}
-	// Four years see every day that there is, 29 February among them; the days of the week cannot
-	// exclude one, because a restricted dow is an alternative to dom and not a further condition.
+	// Four years contain every date, 29 February included. The day of the week cannot exclude a date, because a
+	// restricted dow is an alternative to dom, not a further condition.
 	if _, ok := c.first(date(2000, time.January, 1), date(2004, time.January, 1)); !ok {
 		return errNever
 	}
 	return nil
 }
 
-// first finds the first minute at or after from, and before until, that the calendar allows. Both are
-// readings of a wall clock, written as if they were UTC, so that every minute exists exactly once.
+// first returns the first allowed minute in [from, until). Both are wall clock readings written as if they were
+// UTC, so that every minute exists exactly once.
 func (c calendar) first(from, until time.Time) (time.Time, bool) {
 	t := from.Truncate(time.Minute)
 	if t.Before(from) {

@@ -124,14 +124,14 @@ func TestZeroScheduleNeverComesDue(t *testing.T) {
 	}
 }
 
-// The parser's own arithmetic is right where clocks never change, and serves as a second opinion there.
+// The parser's own arithmetic is correct where clocks never change, so it serves as a second opinion there.
 func TestNextAgreesWithRobfigInUTC(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
 		spec := randomSpec(rng)
 		s, err := Parse(spec, time.UTC)
 		if err != nil {
-			continue // drawn a day that does not exist
+			continue // a day that does not exist
 		}
 		after := date(2020, 1, 1).Add(time.Duration(rng.Int64N(int64(5 * 366 * 24 * time.Hour))))
 		theirs, _ := parseCron(spec)
@@ -160,7 +160,7 @@ func randomSpec(rng *rand.Rand) string {
 	return strings.Join([]string{field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 6)}, " ")
 }
 
-// FuzzParse holds Parse to its word that it never panics, and Next to its word that it moves on.
+// FuzzParse checks that Parse never panics and that Next always moves forward.
 func FuzzParse(f *testing.F) {
 	for _, spec := range []string{
 		"*/5 * * * *", "30 2 * * *", "0 0 29 2 *", "0 0 30 2 *", "@every 1h30m", "@every 2562047h47m16s", "@yearly",

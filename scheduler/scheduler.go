@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// Scheduler runs jobs. Its methods may be called concurrently, by the jobs too.
+// Scheduler runs jobs. Its methods are safe for concurrent use, also from within a job.
 type Scheduler struct {
 	log    *slog.Logger
 	ledger Ledger
-	now    func() time.Time // the wall clock in UTC, without a monotonic reading: see heartbeat
+	now    func() time.Time // wall clock in UTC without a monotonic reading; see heartbeat
 
-	wake chan struct{}  // capacity 1: something changed, look again
-	runs sync.WaitGroup // runs under way; only Run's goroutine adds
+	wake chan struct{}  // capacity 1; makes Run check again
+	runs sync.WaitGroup // runs in progress; only Run's goroutine adds
 
-	mu      sync.Mutex // covers what follows
+	mu      sync.Mutex // protects the fields below
 	tasks   map[string]*task
-	jobs    []*task // the listed ones, in the order given
+	jobs    []*task // the listed ones, in the given order
 	loaded  bool    // the ledger has been read
 	started bool    // Run has been called
 }
 
-// New makes a scheduler of jobs; nothing happens until Run. Names are expected to be unique: of
-// several jobs with one name the last counts, and the log says so.
+// New returns a scheduler of jobs. Nothing runs until Run. Names should be unique: of several jobs with one
+// name the last is used, and the log says so.
 func New(log *slog.Logger, l Ledger, jobs ...Job) *Scheduler {
 	s := &Scheduler{
 		log:    log,
@@ -41,8 +41,8 @@ func New(log *slog.Logger, l Ledger, jobs ...Job) *Scheduler {
 	return s
 }
 
-// Run runs the jobs until ctx is done, and returns once every run has. It can be called once; a
-// further call is the only error.
+// Run runs the jobs until ctx is done and returns when every run in progress has ended. It can be called once;
+// a second call is its only error.
 func (s *Scheduler) Run(ctx context.Context) error {
 	if err := s.start(); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-s.wake:
 		case <-timer.C:
 		}
-		if ctx.Err() != nil { // select is fair: it may have seen the timer first
+		if ctx.Err() != nil { // select picks at random: the timer may have won
 			return nil
 		}
 		s.greet(ctx)
@@ -66,8 +66,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
-// Trigger asks for a run of the job as soon as no other run of it is under way. Requests that come
-// before that run begins are answered by it as well. It reports whether there is such a job.
+// Trigger requests a run of the job as soon as no other run of it is in progress. Requests made before that run
+// begins share it. Trigger reports whether the job exists.
 func (s *Scheduler) Trigger(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,9 +80,8 @@ func (s *Scheduler) Trigger(name string) bool {
 	return true
 }
 
-// Replace puts jobs in the place of the present ones. Runs under way finish, and a job of the same
-// name does not begin another before that. A job that stays keeps its record and what it is owed; its
-// new schedule counts from now.
+// Replace replaces the jobs. Runs in progress finish first; a job of the same name does not begin another run
+// before that. A job that stays keeps its record and the run it is owed. Its new schedule counts from now.
 func (s *Scheduler) Replace(jobs ...Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,17 +93,17 @@ func (s *Scheduler) Replace(jobs ...Job) {
 	s.rouse()
 }
 
-// Planned is a job as the scheduler sees it now.
+// Planned is the current state of a job.
 type Planned struct {
 	Job     string
 	Spec    string
-	Last    Run       // Started is zero before the first run; Missed includes what was missed since
-	Running bool      // Last is under way
+	Last    Run       // Started is zero before the first run; Missed includes times missed since
+	Running bool      // Last is in progress
 	Next    time.Time // in the schedule's zone; zero if the job only runs on demand
 }
 
-// Plan lists the jobs in the order they were given. Before Run it answers from the ledger, so that a
-// process that only wants to look sees what the next start will find.
+// Plan lists the jobs in the given order. Before Run it answers from the ledger, so that a process that only
+// reads sees what the next start will do.
 func (s *Scheduler) Plan() []Planned {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,20 +135,20 @@ func (s *Scheduler) start() error {
 	for _, t := range s.jobs {
 		s.tellMissed(t, t.resume(now))
 		if scheduled := t.owed.Started; !scheduled.IsZero() {
-			s.log.Info("a run from before the start is made up for", "job", t.Name, "scheduled", scheduled)
+			s.log.Info("a run missed or interrupted before the start is being caught up", "job", t.Name, "scheduled", scheduled)
 		}
 	}
 	return nil
 }
 
-// load reads the ledger, once. If it cannot be read, the jobs are as if first seen.
+// load reads the ledger once. If that fails, the jobs are treated as new.
 func (s *Scheduler) load() {
 	if s.loaded {
 		return
 	}
 	runs, err := s.ledger.Runs()
 	if err != nil {
-		s.log.Error("the record of past runs cannot be read; runs missed while down are not known", "err", err)
+		s.log.Error("cannot read the record of past runs; runs missed while the process was down are not counted", "err", err)
 		return
 	}
 	for _, r := range runs {
@@ -159,7 +158,7 @@ func (s *Scheduler) load() {
 	s.loaded = true
 }
 
-// task is what is known of the job of that name.
+// task returns the task of that name and creates it if needed.
 func (s *Scheduler) task(name string) *task {
 	t := s.tasks[name]
 	if t == nil {
@@ -169,14 +168,14 @@ func (s *Scheduler) task(name string) *task {
 	return t
 }
 
-// list makes jobs the present ones.
+// list replaces the listed jobs.
 func (s *Scheduler) list(jobs []Job, now time.Time) {
 	before := s.jobs
 	s.jobs = nil
 	for _, j := range jobs {
 		t := s.task(j.Name)
 		if slices.Contains(s.jobs, t) {
-			s.log.Error("two jobs have one name; the last counts", "job", j.Name)
+			s.log.Error("two jobs have the same name; using the last", "job", j.Name)
 		} else {
 			s.jobs = append(s.jobs, t)
 		}
@@ -189,16 +188,16 @@ func (s *Scheduler) list(jobs []Job, now time.Time) {
 	}
 }
 
-// greet records the jobs that were never seen before, so that from now on they can miss a run. It
-// happens ahead of their first run and on the same goroutine, lest it overwrite that one's record.
+// greet records jobs that have no record, so that they can miss runs from now on. It runs before their first
+// run and on the same goroutine, so that it cannot overwrite that run's record.
 func (s *Scheduler) greet(ctx context.Context) {
 	for _, r := range s.strangers() {
 		s.record(ctx, r)
 	}
 }
 
-// strangers are the first records of jobs that have none. While the ledger could not be read nobody is
-// known to be a stranger, and the record that may be there is not to be overwritten before a run.
+// strangers returns the first records of jobs that have none. It returns none if the ledger could not be read:
+// a record may exist there and must not be overwritten before a run.
 func (s *Scheduler) strangers() []Run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,7 +214,7 @@ func (s *Scheduler) strangers() []Run {
 	return seen
 }
 
-// step begins every run that is due, and returns how long to sleep.
+// step begins every run that is due and returns how long to sleep.
 func (s *Scheduler) step(ctx context.Context) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,7 +223,7 @@ func (s *Scheduler) step(ctx context.Context) time.Duration {
 	sleep := heartbeat
 	for _, t := range s.jobs {
 		if r, ok := t.begin(now); ok {
-			j := t.Job // t may be given another while the run is under way
+			j := t.Job // Replace may change t.Job during the run
 			s.runs.Go(func() { s.perform(ctx, t, j, r) })
 		}
 		if next := t.next(); !next.IsZero() {
@@ -240,25 +239,25 @@ func (s *Scheduler) settle(now time.Time) {
 	}
 }
 
-// tellMissed logs missed times. A job that is slower than its schedule misses one after the other, and
-// the run that takes so long is somebody else's news.
+// tellMissed logs missed times. A job that is slower than its schedule misses times regularly, so those are
+// only logged at debug level.
 func (s *Scheduler) tellMissed(t *task, missed uint64) {
 	switch {
 	case missed == 0:
 	case t.running:
-		s.log.Debug("the job is due while its last run is under way", "job", t.Name, "missed", missed, "catch_up", t.CatchUp)
+		s.log.Debug("the job is due while its previous run is in progress", "job", t.Name, "missed", missed, "catch_up", t.CatchUp)
 	default:
 		s.log.Warn("runs were missed", "job", t.Name, "missed", missed, "catch_up", t.CatchUp)
 	}
 }
 
-// perform makes one run of t as j, the job that it was when the run began.
+// perform executes one run of t. j is the job as it was when the run began.
 func (s *Scheduler) perform(ctx context.Context, t *task, j Job, r Run) {
 	s.record(ctx, r)
 	err := do(ctx, j, r.Started)
 	log := s.log.With("job", j.Name, "scheduled", r.Started)
 	if err != nil && ctx.Err() != nil {
-		log.Info("the run was cut off by the stop; it is run again at the next start", "err", err)
+		log.Info("the stop interrupted the run; it is repeated at the next start", "err", err)
 		s.finish(t, r)
 		return
 	}
@@ -267,11 +266,11 @@ func (s *Scheduler) perform(ctx context.Context, t *task, j Job, r Run) {
 	}
 	r.end(s.now(), err)
 	s.record(ctx, r)
-	log.Debug("the run is over", "missed_ever", r.Missed)
+	log.Debug("the run ended", "missed_ever", r.Missed)
 	s.finish(t, r)
 }
 
-// do makes an error of a panic.
+// do calls the job and returns a panic as an error.
 func do(ctx context.Context, j Job, scheduled time.Time) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -288,14 +287,14 @@ func (s *Scheduler) finish(t *task, r Run) {
 	s.rouse()
 }
 
-// record writes to the ledger, also while stopping: what has been done must not be done again.
+// record writes to the ledger, also while stopping. A completed run that is not recorded would be repeated.
 func (s *Scheduler) record(ctx context.Context, r Run) {
 	if err := s.ledger.Record(context.WithoutCancel(ctx), r); err != nil {
-		s.log.Error("a run cannot be recorded; after a restart it may be repeated, or a missed one not be known", "job", r.Job, "err", err)
+		s.log.Error("cannot record the run; after a restart it may be repeated, or missed runs may not be counted", "job", r.Job, "err", err)
 	}
 }
 
-// rouse has Run look again.
+// rouse makes Run check again.
 func (s *Scheduler) rouse() {
 	select {
 	case s.wake <- struct{}{}:

@@ -19,10 +19,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A story is told in the fake time of testing/synctest, which begins here.
+// midnight is where the fake time of testing/synctest begins.
 var midnight = date(2000, time.January, 1)
 
-// at is a time of the first day.
+// at returns a time of the first day.
 func at(hour, minute int) time.Time {
 	return midnight.Add(time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute)
 }
@@ -32,7 +32,7 @@ func sleepUntil(t time.Time) {
 	synctest.Wait()
 }
 
-// shelf is a ledger in memory that survives its scheduler, and can be made to fail.
+// shelf is an in-memory ledger that outlives its scheduler and can be made to fail.
 type shelf struct {
 	mu   sync.Mutex
 	runs map[string]Run
@@ -75,17 +75,17 @@ func (l *shelf) run(job string) Run {
 	return l.runs[job]
 }
 
-// asAfterACrash is what the disk holds now; what this process writes from here on never reaches it.
+// asAfterACrash returns a copy of the ledger. Later writes of this process do not reach it.
 func (l *shelf) asAfterACrash() *shelf {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return &shelf{runs: maps.Clone(l.runs)}
 }
 
-// begun is one beginning of a run: when, and on behalf of which time of the schedule.
+// begun is the start of a run: the time, and the scheduled time it stands for.
 type begun struct{ At, Scheduled time.Time }
 
-// promptly are runs that began at their times.
+// promptly returns runs that began on time.
 func promptly(times ...time.Time) []begun {
 	var all []begun
 	for _, at := range times {
@@ -94,14 +94,14 @@ func promptly(times ...time.Time) []begun {
 	return all
 }
 
-// worker does a job and notes what was asked of it.
+// worker runs a job and records its calls.
 type worker struct {
-	takes time.Duration // how long a run lasts, unless it is told to stop
+	takes time.Duration // how long a run lasts unless it is stopped
 	err   error
 
 	mu      sync.Mutex
 	runs    []begun
-	beside  int // runs under way
+	beside  int // runs in progress
 	crowded bool
 }
 
@@ -130,7 +130,7 @@ func (w *worker) leave() {
 	w.beside--
 }
 
-// expect compares the runs so far and forgets them.
+// expect compares the recorded runs with want and clears them.
 func (w *worker) expect(t *testing.T, want ...begun) {
 	t.Helper()
 	synctest.Wait()
@@ -145,15 +145,14 @@ func (w *worker) expect(t *testing.T, want ...begun) {
 	w.runs = nil
 }
 
-// job makes one called "job".
+// job returns a job named "job".
 func (w *worker) job(t testing.TB, spec string, catchUp bool) Job {
 	return Job{Name: "job", Schedule: mustParse(t, spec, "UTC"), CatchUp: catchUp, Do: w.Do}
 }
 
-// quiet discards what is logged.
 var quiet = slog.New(slog.DiscardHandler)
 
-// started runs s until stop, which waits for it, or until the test is over.
+// started runs s until stop is called or the test ends. stop waits for Run to return.
 func started(t *testing.T, s *Scheduler) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -170,7 +169,7 @@ func started(t *testing.T, s *Scheduler) (stop func()) {
 	return stop
 }
 
-// begin is New and started.
+// begin calls New and started.
 func begin(t *testing.T, l Ledger, jobs ...Job) (s *Scheduler, stop func()) {
 	t.Helper()
 	s = New(quiet, l, jobs...)
@@ -211,7 +210,7 @@ func TestNightJobInBerlinOnTheDayOfTheGap(t *testing.T) {
 	})
 }
 
-// setTo is a clock that shows begin now.
+// setTo returns a clock that shows begin now.
 func setTo(begin time.Time) func() time.Time {
 	since := time.Now()
 	return func() time.Time { return begin.Add(time.Since(since)).Round(0) }
@@ -233,7 +232,7 @@ func TestRunSlowerThanItsScheduleNeverOverlaps(t *testing.T) {
 				s, _ := begin(t, newShelf(), w.job(t, "*/5 * * * *", c.catchUp))
 				sleepUntil(at(0, 36))
 				w.expect(t, c.want...)
-				// Of seven times, those at which no run of their own began.
+				// Of seven times, count those for which no run began.
 				var own uint64
 				for _, r := range c.want {
 					if r.At.Equal(r.Scheduled) {
@@ -270,14 +269,14 @@ func TestTrigger(t *testing.T) {
 		}
 
 		sleepUntil(at(1, 0))
-		for range 3 { // they come before the run begins
+		for range 3 { // requested before the run begins
 			if !s.Trigger("job") {
 				t.Error("the job is not known")
 			}
 		}
 		w.expect(t, promptly(at(1, 0))...)
 
-		for range 3 { // they come during the run, and make one more
+		for range 3 { // requested during the run; they share one more
 			sleepUntil(time.Now().Add(30 * time.Second))
 			s.Trigger("job")
 		}
@@ -364,7 +363,7 @@ func TestFirstSightIsRemembered(t *testing.T) {
 		l := newShelf()
 		_, stop := begin(t, l, w.job(t, "0 3 * * *", true))
 		stop()
-		sleepUntil(at(8, 0)) // down at three, before the job ever ran
+		sleepUntil(at(8, 0)) // down at three, before the job has run
 		begin(t, l, w.job(t, "0 3 * * *", true))
 		w.expect(t, begun{at(8, 0), at(3, 0)})
 		if r := l.run("job"); r.Missed != 1 {
@@ -459,12 +458,12 @@ func TestFailureIsLoggedAndTheJobGoesOn(t *testing.T) {
 	}
 }
 
-// A run that fails is not recorded as done: its record says that it failed, when and why, over restarts
-// and while the next one is under way, until one ends well.
+// A failed run is recorded with its error, code and time. The record survives restarts and later runs in
+// progress, until a run succeeds.
 func TestAFailedRunIsNotRecordedAsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newShelf()
-		var next atomic.Pointer[func() error] // what the next run does
+		var next atomic.Pointer[func() error] // result of the next run
 		job := Job{Name: "job", Schedule: mustParse(t, "@hourly", "UTC"), Do: func(context.Context, time.Time) error {
 			return (*next.Load())()
 		}}
@@ -485,7 +484,7 @@ func TestAFailedRunIsNotRecordedAsDone(t *testing.T) {
 		_, stop := begin(t, l, job)
 		check(1, 1, "http_403", "wrapped: refused")
 		returns(refused, 30*time.Minute)
-		check(2, 1, "http_403", "wrapped: refused") // the next run is under way
+		check(2, 1, "http_403", "wrapped: refused") // the next run is in progress
 		does(func() error { panic("no such thing") })
 		sleepUntil(at(2, 50))
 		stop()
@@ -522,7 +521,7 @@ func TestFailingLedgerStopsNothing(t *testing.T) {
 	})
 }
 
-// clock is a wall clock that can be set while timers go on as they were.
+// clock is a wall clock that can be set without affecting timers.
 type clock struct {
 	mu  sync.Mutex
 	off time.Duration
@@ -546,7 +545,7 @@ func TestClockIsSet(t *testing.T) {
 		spec    string
 		catchUp bool
 		set     time.Duration // at a quarter past two
-		want    []time.Time   // what runs stood for, until 5:59 by the new clock
+		want    []time.Time   // scheduled times of the runs until 5:59 by the new clock
 		missed  uint64
 	}{
 		{"forward, to just after a run was due", "0 4 * * *", false, 105 * time.Minute, []time.Time{at(4, 0)}, 0},
@@ -565,7 +564,7 @@ func TestClockIsSet(t *testing.T) {
 				sleepUntil(at(2, 15))
 				clock.step(c.set)
 				if c.set < 0 {
-					s.rouse() // or the sleep might last until the clock is where it was
+					s.rouse() // otherwise the sleep may last until the clock is back where it was
 				}
 				sleepUntil(at(5, 59).Add(-c.set))
 				var got []time.Time
@@ -626,7 +625,7 @@ func TestReplace(t *testing.T) {
 			w.expect(t, promptly(at(1, 0))...)
 			sleepUntil(at(3, 1))
 			w.expect(t, promptly(at(3, 0))...)
-			if r := l.run("job"); !r.Started.Equal(at(3, 0)) || r.Missed != 1 { // 2:45; 2:00 was not its time
+			if r := l.run("job"); !r.Started.Equal(at(3, 0)) || r.Missed != 1 { // 2:45 was missed; 2:00 was not in its schedule
 				t.Errorf("recorded %+v", r)
 			}
 		})
@@ -722,14 +721,14 @@ func TestOfTwoJobsWithOneNameTheLastCounts(t *testing.T) {
 		stop()
 		first.expect(t)
 		last.expect(t, promptly(at(1, 0))...)
-		if !strings.Contains(out.String(), "two jobs have one name") {
+		if !strings.Contains(out.String(), "two jobs have the same name") {
 			t.Errorf("logged %s", &out)
 		}
 	})
 }
 
-// Whatever stops and crashes do: every time of the schedule since the job was first seen either had a
-// run of its own or is counted as missed, and none of them twice.
+// Across any stops and crashes, every scheduled time since the job was first seen either had a run of its own
+// or is counted as missed, never both.
 func TestEveryTimeIsRunOrMissed(t *testing.T) {
 	for seed := range uint64(100) {
 		synctest.Test(t, func(t *testing.T) {
@@ -739,7 +738,8 @@ func TestEveryTimeIsRunOrMissed(t *testing.T) {
 			own := make(map[time.Time]bool)
 			var now Planned
 			for range 12 {
-				// The millisecond keeps a run from ending just when the next is due, which would be both.
+				// The extra millisecond keeps a run from ending exactly when the next is due, which would count
+				// as both.
 				w := worker{takes: time.Duration(rng.IntN(20))*time.Minute + time.Millisecond}
 				s, stop := begin(t, disk, w.job(t, "*/7 * * * *", catchUp))
 				sleepUntil(time.Now().Add(time.Duration(1+rng.IntN(3600)) * time.Second))
@@ -753,7 +753,7 @@ func TestEveryTimeIsRunOrMissed(t *testing.T) {
 				}
 				time.Sleep(time.Duration(rng.IntN(3600)) * time.Second)
 			}
-			// The last process's own count, at the time it was asked: the counts of those before it are in it.
+			// The last process's count includes those of its predecessors.
 			want, _ := schedule.between(midnight, now.Next.Add(-1))
 			for at, prompt := range own {
 				if prompt && at.Before(now.Next) {

@@ -168,7 +168,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 
 		{"verification", lines("[verify]", `schedule = "TZ=UTC 0 4 * * *"`, "sample = 0"),
 			[]string{
-				`agent.toml:2: verify.schedule = "TZ=UTC 0 4 * * *": the time zone does not belong into the spec; set the schedule's timezone instead`,
+				`agent.toml:2: verify.schedule = "TZ=UTC 0 4 * * *": the time zone does not belong in the spec; set the schedule's timezone instead`,
 				`agent.toml:3: verify.sample = 0: must be from 1 to 1000000`,
 			}},
 		{"exits forgotten before their redeliveries have come", lines("[retention]", `ex_members = "1h"`),

@@ -10,11 +10,12 @@ import (
 	"unicode"
 )
 
-// What columns of ids are called, the best first, as plainTitle returns them. Segment's key is none: it is
-// Segment's own id of the profile.
+// idTitles are the titles of id columns as plainTitle returns them, best first. Segment's "key" is not among
+// them: it is Segment's own id of the profile.
 var idTitles = []string{"userid", "customerid", "externalid", "uniqueid", "uid", "user", "id"}
 
-// Titles of a list that has one id a line. The first stand above ids, the others above something else.
+// First lines of a list with one id a line that are titles. lineTitles are above ids, otherTitles above other
+// values.
 var (
 	lineTitles  = append(slices.Clone(idTitles), "userids", "users", "ids", "memberid", "memberids", "members", "customers")
 	otherTitles = []string{"key", "externalids", "email", "emailaddress", "emails", "name", "firstname", "lastname", "phone", "anonymousid", "groupid", "accountid"}
@@ -22,10 +23,10 @@ var (
 
 const externalIDs = "externalids"
 
-// moreUserIDs are the columns in which Segment puts the second userId of a profile, and those behind it.
+// moreUserIDs matches the columns in which Segment puts further userIds of a profile.
 var moreUserIDs = regexp.MustCompile(`^userid[0-9]+$`)
 
-// plainTitle is a title without case, blanks and punctuation.
+// plainTitle returns a title without case, blanks and punctuation.
 func plainTitle(title string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -35,17 +36,17 @@ func plainTitle(title string) string {
 	}, title)
 }
 
-// columns says where the ids of a record stand.
+// columns locates the ids in a record. -1 means that there is no such column.
 type columns struct {
 	name     string
 	ids      []int
-	external int // column of Segment's external_ids, which serves where the others are empty; -1: none
-	kind     int // column of Segment's external_id_type, which says what the id of a row is; -1: none
-	flag     int // column called like the audience: whether the row's user is in it; -1: none
+	external int // Segment's external_ids, used where the id columns are empty
+	kind     int // Segment's external_id_type: the kind of id in the row
+	flag     int // named like the audience: whether the user is a member
 	titles   []string
 }
 
-// columns finds the ids in the line of titles.
+// columns finds the id columns by their titles.
 func (l *List) columns(first []string) (c columns, err error) {
 	plain := make([]string, len(first))
 	for i, title := range first {
@@ -60,7 +61,7 @@ func (l *List) columns(first []string) (c columns, err error) {
 		return c, c.choose(first, plain, l.Column)
 	}
 	ranks := idTitles
-	if external >= 0 { // Segment's export: its other columns are traits, whatever they are called
+	if external >= 0 { // Segment's export: all other columns are traits, whatever their names
 		ranks, c.external = idTitles[:1], external
 	}
 	for _, rank := range ranks {
@@ -90,7 +91,7 @@ func (l *List) columns(first []string) (c columns, err error) {
 	return c, nil
 }
 
-// choose takes the column that the operator named: by its exact title if there is one.
+// choose takes the column that the operator named, preferring an exact match of the title.
 func (c *columns) choose(first, plain []string, name string) error {
 	found := indexesOf(first, name)
 	if len(found) == 0 {
@@ -134,7 +135,7 @@ func indexesOf(titles []string, title string) (found []int) {
 	return found
 }
 
-// shortList names the first few cells of a line.
+// shortList quotes the first few cells of a line for an error.
 func shortList(cells []string) string {
 	const most, longest = 12, 40
 	var out []string
@@ -166,7 +167,7 @@ func (c *columns) read(record, ids []string) ([]string, error) {
 		}
 	}
 	if c.kind >= 0 && plainTitle(c.cell(record, c.kind)) != idTitles[0] {
-		return ids, nil // an address, or the id of a device
+		return ids, nil // an address or a device id
 	}
 	for _, i := range c.ids {
 		if i < len(record) {
@@ -181,14 +182,14 @@ func (c *columns) read(record, ids []string) ([]string, error) {
 	return externalUserIDs(plainCell(record[c.external]), ids)
 }
 
-// notIn are the words by which a row says that its user is not in the audience; an empty cell says so, too. isIn
-// are those by which it says that its user is.
+// isIn are the values by which a row says that its user is a member of the audience. notIn are those by which
+// it says the opposite, as an empty cell does.
 var (
 	isIn  = []string{"true", "t", "1", "yes", "y"}
 	notIn = []string{"false", "f", "0", "no", "n", "null"}
 )
 
-// cell is one of a record, without what surrounds its content.
+// cell returns cell i of a record as plainCell does, and "" if there is none.
 func (c *columns) cell(record []string, i int) string {
 	if i < 0 || i >= len(record) {
 		return ""
@@ -224,11 +225,11 @@ func externalUserIDs(cell string, ids []string) ([]string, error) {
 	return ids, nil
 }
 
-// noIDs are what programs write into a cell that is empty.
+// noIDs are the values that programs write for an empty cell.
 var noIDs = []string{`\N`, "#N/A", "#REF!", "#VALUE!", "#NAME?", "NaN", "(null)", "<null>"}
 
-// plainCell is a cell without what surrounds its content: blanks, a mark in the middle of a joined file, and
-// the formula by which a spreadsheet is kept from counting with it. It is empty when there is none.
+// plainCell strips a cell of blanks, of a byte order mark left in a joined file, and of the formula (="…") that
+// stops a spreadsheet from reading an id as a number. It returns "" for an empty cell.
 func plainCell(cell string) string {
 	cell = strings.TrimFunc(cell, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' || r == '\u200b' })
 	if inner, ok := strings.CutPrefix(cell, `="`); ok && strings.HasSuffix(inner, `"`) {
@@ -240,7 +241,7 @@ func plainCell(cell string) string {
 	return cell
 }
 
-// spoilt are cells that hold no id any more, or never did, and what has happened to them.
+// spoilt are patterns of cells that are not ids, each with the reason.
 var spoilt = []struct {
 	is   *regexp.Regexp
 	what string
@@ -251,7 +252,7 @@ var spoilt = []struct {
 	{regexp.MustCompile(`^'.+'$`), "stands in single quotes, which would become part of the id: CSV knows double quotes only"},
 }
 
-// spoiltBy says what has happened to an id, "" if nothing.
+// spoiltBy returns the reason why an id is spoilt, or "".
 func spoiltBy(id string) string {
 	for _, s := range spoilt {
 		if s.is.MatchString(id) {

@@ -1,7 +1,7 @@
-// Package memberlist reads the list of an audience's members that an operator hands over: one id a line, or
-// CSV as Segment, a warehouse or a spreadsheet writes it.
+// Package memberlist reads a list of an audience's members from an operator's file: one id a line, or CSV as
+// written by Segment, a warehouse or a spreadsheet.
 //
-// A wrong guess here makes people leave an audience. So a file that can be read in two ways, or that shows a
-// trace of damage, is refused whole with the line and the reason; only a line without an id is left out, and
+// A wrong guess here removes users from an audience. So a file that can be read in two ways, or that shows a
+// sign of damage, is refused as a whole with the line and the reason. Only a line without an id is skipped, and
 // the caller is told of each.
 package memberlist

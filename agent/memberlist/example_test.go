@@ -8,7 +8,7 @@ import (
 	"personasync/agent/memberlist"
 )
 
-// The ids are read from the column that is called like one. A line without an id is left out, and told of.
+// The id column is found by its title. A line without an id is skipped and reported.
 func ExampleList() {
 	list := memberlist.List{
 		Name:    "vip.csv",

@@ -16,38 +16,39 @@ import (
 	syncer "personasync/sync"
 )
 
-// List is a file with the members of an audience: CSV with a line of titles, or one id a line.
+// List is a file of an audience's members: CSV with a title line, or one id a line. It is for one goroutine.
 //
-// It is CSV when its name ends in .csv or .tsv, when a column is named, or when its first line has a comma or
-// a tab, begins with a quote, or is cut into columns of which one is called like an id by a semicolon or a
-// bar. The ids stand in the column named Column, else in the one that is called like an id, the best such name
-// first; a CSV without one is refused, for a title or an address must not become a member. A line without an
-// id is left out.
+// A file is CSV if its name ends in .csv or .tsv, or Column is set. It is also CSV if its first line contains a
+// comma or a tab, begins with a quote, or has an id column when split at semicolons or bars.
 //
-// A list of nobody is refused: a file that an export left empty would have every member leave.
+// Ids are read from Column. If it is empty, they are read from the id column with the best name. A CSV file
+// without an id column is refused, because a title or an address must not become a member. A line without an id
+// is skipped.
+//
+// A list without members is refused: an empty export would remove every member.
 type List struct {
 	Name   string
-	Key    string // of the audience: a column called so says who is in it
+	Key    string // the audience's key; a column with this name flags its members
 	Column string
 	Input  io.Reader
 
-	// Skipped is told of each line that is left out, with a sentence.
+	// Skipped is called for each skipped line, with the reason as a sentence.
 	Skipped func(line int, sentence string)
 
-	// Read says how the file was read, as far as it was.
+	// Read describes how the file has been read so far.
 	Read Reading
 
-	separator rune // of the columns
-	before    int  // lines before those that the reader of CSV counts
+	separator rune // between columns
+	before    int  // lines before the CSV reader's first
 }
 
-// Reading says which column the ids were read from, "" of a list with one id a line, and the first two.
+// Reading names the column that the ids were read from and the first two ids. Column is "" for one id a line.
 type Reading struct {
 	Column string
 	First  []string
 }
 
-// Users reads the file. Its error names the line, and what is wrong with it; nothing follows.
+// Users yields the ids. An error is the last element; it names the file, the line and the reason.
 func (l *List) Users() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		l.Read, l.before = Reading{}, 0
@@ -58,7 +59,7 @@ func (l *List) Users() iter.Seq2[string, error] {
 		}
 		named := 0
 		err = l.form(in)(in, func(line int, id string) error {
-			id = store.CleanID(id) // as the same id is read in an event
+			id = store.CleanID(id) // the same normalization as for an event
 			sentence, refused := judgeID(id)
 			switch {
 			case sentence == "":
@@ -76,7 +77,7 @@ func (l *List) Users() iter.Seq2[string, error] {
 			return nil
 		})
 		if err == nil && named == 0 {
-			err = fmt.Errorf("%s names nobody; nothing was changed: `personasync audience close KEY` has every member leave", filepath.Base(l.Name))
+			err = fmt.Errorf("%s has no members; nothing was changed. To remove every member, use `personasync audience close KEY`", filepath.Base(l.Name))
 		}
 		if err != nil && !errors.Is(err, errEnough) {
 			yield("", err)
@@ -90,10 +91,10 @@ func (l *List) skip(line int, sentence string) {
 	}
 }
 
-// form decides by the first line how the file is read.
+// form chooses the parser by the first line.
 func (l *List) form(in *bufio.Reader) func(*bufio.Reader, func(int, string) error) error {
 	first := firstLine(in)
-	if sep, ok := bytes.CutPrefix(bytes.ToLower(bytes.TrimSpace(first)), []byte("sep=")); ok && len(sep) <= 1 { // a word to Excel
+	if sep, ok := bytes.CutPrefix(bytes.ToLower(bytes.TrimSpace(first)), []byte("sep=")); ok && len(sep) <= 1 { // a hint for Excel
 		l.separator = '\t'
 		if len(sep) == 1 {
 			l.separator = rune(sep[0])
@@ -118,7 +119,7 @@ func discardLine(in *bufio.Reader) error {
 	return err
 }
 
-// separatorOf returns what separates the columns of a file, 0 if it has one id a line.
+// separatorOf returns the column separator of a file, or 0 if it has one id a line.
 func (l *List) separatorOf(first []byte) rune {
 	for _, sep := range ",\t;|" {
 		titles := cells(first, sep)
@@ -140,7 +141,7 @@ func (l *List) separatorOf(first []byte) rune {
 	return 0
 }
 
-// cells cuts a line of titles. It need not read quotes well, only find a title.
+// cells splits a title line. It need not parse quotes correctly, only find a title.
 func cells(line []byte, sep rune) (titles []string) {
 	for cell := range strings.SplitSeq(string(line), string(sep)) {
 		titles = append(titles, plainTitle(cell))
@@ -148,7 +149,7 @@ func cells(line []byte, sep rune) (titles []string) {
 	return titles
 }
 
-// names reports whether a plain title is one of a column that may be read.
+// names reports whether a plain title belongs to an id column.
 func (l *List) names(title string) bool {
 	return slices.Contains(idTitles, title) || title == externalIDs || l.Column != "" && title == plainTitle(l.Column)
 }
@@ -159,8 +160,8 @@ func (l *List) fault(line int, format string, args ...any) error {
 	return fmt.Errorf("%s, line %d: %s; nothing was changed", filepath.Base(l.Name), line, fmt.Sprintf(format, args...))
 }
 
-// judgeID says what is wrong with an id, and whether the list cannot be meant with it. MoEngage's
-// placeholders are in many exports.
+// judgeID says what is wrong with an id, and whether the whole list must be refused for it. MoEngage's
+// placeholders are common in exports and only skip their line.
 func judgeID(id string) (sentence string, refused bool) {
 	if strings.ContainsRune(id, 0) {
 		return "a zero byte: this is no text file", true
@@ -185,7 +186,7 @@ func judgeID(id string) (sentence string, refused bool) {
 	}
 }
 
-// lines reads one id a line. Empty lines are passed over, and so is the title again where files were joined.
+// lines reads one id a line. It skips empty lines, and a title repeated where files were joined.
 func (l *List) lines(in *bufio.Reader, take func(line int, id string) error) error {
 	title, begun := "", false
 	for n := 1; ; n++ {
@@ -250,7 +251,7 @@ func (l *List) records(in *bufio.Reader, take func(line int, id string) error) e
 			}
 		}
 		if slices.Equal(record, c.titles) {
-			continue // files were joined
+			continue // a title repeated where files were joined
 		}
 		if ids, err = c.read(record, ids[:0]); err != nil {
 			return l.fault(l.before+line, "%v", err)
@@ -266,7 +267,7 @@ func (l *List) records(in *bufio.Reader, take func(line int, id string) error) e
 	}
 }
 
-// titles reads the first record. A single column of quoted ids needs no title, unless the file is called CSV.
+// titles reads the first record. A single column of quoted ids needs no title unless the file is named as CSV.
 func (l *List) titles(first []string) (c columns, titled bool, err error) {
 	c, err = l.columns(first)
 	l.Read.Column = c.name
@@ -280,12 +281,13 @@ func (l *List) titles(first []string) (c columns, titled bool, err error) {
 	return columns{ids: []int{0}, external: -1, kind: -1, flag: -1, titles: make([]string, 1)}, slices.Contains(lineTitles, plain), nil
 }
 
-// A quote that is never closed makes the rest of the file one record, and would take as much memory.
+// maxRecord limits the bytes of one record. A quote that is never closed would read the rest of the file into
+// memory.
 const maxRecord = 1 << 20
 
 var errLongRecord = errors.New("a record of more than a megabyte: is a quote not closed?")
 
-// boundRecord reads no further than left.
+// boundRecord is a reader that fails after left bytes.
 type boundRecord struct {
 	in   io.Reader
 	left int

@@ -16,7 +16,7 @@ const (
 	nameOne  = "name one with --column, or write one id a line in a file that is not called .csv; nothing was changed"
 )
 
-// utf16Of is a text as Excel saves it as "Unicode".
+// utf16Of encodes a text as Excel saves "Unicode" files.
 func utf16Of(text string) string {
 	out := []byte("\xff\xfe")
 	for _, unit := range utf16.Encode([]rune(text)) {
@@ -81,13 +81,13 @@ func TestListsAreReadInTheirManyForms(t *testing.T) {
 		{"gzip", "m.csv", "\x1f\x8b\x08\x00", "", "! m.csv, line 1: this is a gzip file: unpack it with `gunzip` first; nothing was changed"},
 		{"a workbook", "m.csv", "PK\x03\x04", "", "! m.csv, line 1: this is a ZIP archive or an Excel workbook: unpack it, or save it as CSV (UTF-8); nothing was changed"},
 		{"an error page", "m.csv", "<!DOCTYPE html>\n<p>a,b\n", "", "! m.csv, line 1: this is a web page: was the download an error page?; nothing was changed"},
-		{"export of nobody", "m.csv", "key,external_ids\n", "", "! m.csv names nobody; nothing was changed: `personasync audience close KEY` has every member leave"},
+		{"export of nobody", "m.csv", "key,external_ids\n", "", "! m.csv has no members; nothing was changed. To remove every member, use `personasync audience close KEY`"},
 		{"placeholders are left out", "m.txt", "null\nann\n1\n", "", "ann"},
 		{"ids are read as those of events are", "m.txt", "undefined\n \u00a0\n ann@example.com \n u1\nbea\x1b[1m\n", "", "ann@example.com u1"},
 
-		{"nothing", "m.txt", "", "", "! m.txt names nobody; nothing was changed: `personasync audience close KEY` has every member leave"},
-		{"a title alone", "m.csv", "user_id\n", "", "! m.csv names nobody; nothing was changed: `personasync audience close KEY` has every member leave"},
-		{"placeholders alone", "m.txt", "null\nna\n", "", "! m.txt names nobody; nothing was changed: `personasync audience close KEY` has every member leave"},
+		{"nothing", "m.txt", "", "", "! m.txt has no members; nothing was changed. To remove every member, use `personasync audience close KEY`"},
+		{"a title alone", "m.csv", "user_id\n", "", "! m.csv has no members; nothing was changed. To remove every member, use `personasync audience close KEY`"},
+		{"placeholders alone", "m.txt", "null\nna\n", "", "! m.txt has no members; nothing was changed. To remove every member, use `personasync audience close KEY`"},
 		{"a column that is not there", "m.csv", "id;crm\nann;x\n", "nick", `! m.csv, line 1: no column is called "nick": there are id, crm; nothing was changed`},
 		{"a short line", "m.csv", "name,id\nAnn\nBob,bob\n", "", "bob"},
 		{"two bytes a character", "m.txt", "a\x00n\x00n\x00\n", "", "! m.txt, line 1: a zero byte: this is no text file; nothing was changed"},
@@ -101,7 +101,7 @@ func TestListsAreReadInTheirManyForms(t *testing.T) {
 	}
 }
 
-// idsAndErrors reads a list to its end: its ids, and behind a "!" what is wrong with it.
+// idsAndErrors reads a whole list. It returns the ids, followed by "!" and the error.
 func idsAndErrors(l *List) string {
 	var got []string
 	for id, err := range l.Users() {
@@ -113,9 +113,8 @@ func idsAndErrors(l *List) string {
 	return strings.Join(got, " ")
 }
 
-// TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember: the lines that psql, mysql and sqlcmd draw, the
-// numbers of a spreadsheet that writes a decimal comma, and the rows of Segment's tables that are about somebody
-// who has left, or about an address.
+// Lines drawn by psql, mysql and sqlcmd, numbers with a decimal comma, and rows of Segment's tables about
+// former members or addresses must not become members.
 func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.T) {
 	const (
 		drawn   = " is drawn for people: have the database write CSV (psql --csv, mysql --batch); nothing was changed"
@@ -155,7 +154,7 @@ func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.
 	}
 }
 
-// TestAListThatCannotBeReadToItsEndIsRefused: those whom the rest would have named would leave the audience.
+// A list that cannot be read to its end would remove the members in the unread rest.
 func TestAListThatCannotBeReadToItsEndIsRefused(t *testing.T) {
 	broken := errors.New("input/output error")
 	for _, text := range []string{"ann\nbob\nc", "user_id,n\nann,1\nbob,2\nc"} {
@@ -170,7 +169,7 @@ func TestAListThatCannotBeReadToItsEndIsRefused(t *testing.T) {
 	}
 }
 
-// TestAListSaysHowItWasRead: which column, the first two ids, and what was left out.
+// A list reports its column, its first two ids and its skipped lines.
 func TestAListSaysHowItWasRead(t *testing.T) {
 	var skipped []int
 	l := List{

@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// What is no text is told by how it begins, before a line of it could become a member.
+// notText lists the beginnings of files that are not text, each with an instruction. Otherwise a line of one
+// could become a member.
 var notText = []struct{ start, what string }{
 	{"\x1f\x8b", "a gzip file: unpack it with `gunzip` first"},
 	{"\x28\xb5\x2f\xfd", "a zstd file: unpack it with `unzstd` first"},
@@ -26,8 +27,8 @@ var notText = []struct{ start, what string }{
 	{"<html", "a web page: was the download an error page?"},
 }
 
-// listText reads a file as UTF-8 whose lines end in \n: without a byte order mark, out of UTF-16 where one
-// says so, and with the line ends of Windows and of old Macs replaced.
+// listText reads a file as UTF-8 with \n line ends. It removes a byte order mark, decodes UTF-16 that has one,
+// and replaces the line ends of Windows and old Macs.
 func listText(in io.Reader) (*bufio.Reader, error) {
 	text := bufio.NewReaderSize(in, 256<<10)
 	start, _ := text.Peek(4 << 10)
@@ -54,13 +55,13 @@ func listText(in io.Reader) (*bufio.Reader, error) {
 	return bufio.NewReaderSize(&lineEnds{in: text}, 256<<10), nil
 }
 
-// utf16Reader reads UTF-16 as UTF-8. Half a pair of surrogates becomes a byte that is no UTF-8, so that an id
-// with it is refused.
+// utf16Reader decodes UTF-16 to UTF-8. An unpaired surrogate becomes an invalid UTF-8 byte, so that its id is
+// refused.
 type utf16Reader struct {
 	in    io.Reader
 	order binary.ByteOrder
-	out   []byte // decoded, and not read yet
-	half  rune   // the first of a pair
+	out   []byte // decoded but not read yet
+	half  rune   // first half of a surrogate pair
 }
 
 func (u *utf16Reader) Read(p []byte) (int, error) {
@@ -101,7 +102,7 @@ func (u *utf16Reader) take(r rune) {
 	}
 }
 
-// lineEnds reads \r\n, and a \r by itself, as \n.
+// lineEnds replaces \r\n, and \r alone, with \n.
 type lineEnds struct {
 	in io.Reader
 	cr bool // the last byte was a \r

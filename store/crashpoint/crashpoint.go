@@ -2,17 +2,17 @@ package crashpoint
 
 import "sync/atomic"
 
-// A Point lies between two writes. It is named after the write that was completed last.
+// A Point is a place between two writes, named after the write that completed last.
 type Point string
 
 const (
-	SegmentNamed   Point = "segment named" // the directory is not synced yet
+	SegmentNamed   Point = "segment named" // directory not synced yet
 	InboxCommitted Point = "inbox committed"
 	StateWritten   Point = "state written" // not committed
 	StateCommitted Point = "state committed"
 	InboxTrimmed   Point = "inbox trimmed"
 
-	RequestReady Point = "request ready" // its flight is on disk
+	RequestReady Point = "request ready" // its lease is on disk
 	AnswerRead   Point = "answer read"
 	Settled      Point = "settled"
 
@@ -34,11 +34,11 @@ const (
 	MigrationWritten Point = "migration written" // not committed
 )
 
-// atPoint is the registered function, nil in the product.
+// atPoint is the registered function. It is nil in production.
 var atPoint atomic.Pointer[func(Point)]
 
-// OnPoint registers f, which is called at every Point from now on, in the goroutine that reached it. Nil
-// removes it.
+// OnPoint registers f to be called at every Point, on the goroutine that reaches it. It replaces the function
+// registered before; nil removes it. It is safe for concurrent use.
 func OnPoint(f func(Point)) {
 	if f == nil {
 		atPoint.Store(nil)
@@ -47,7 +47,7 @@ func OnPoint(f func(Point)) {
 	atPoint.Store(&f)
 }
 
-// Reach reports that a Point is reached.
+// Reach calls the registered function, if any, with p. It is safe for concurrent use.
 func Reach(p Point) {
 	if f := atPoint.Load(); f != nil {
 		(*f)(p)

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A registered function is called with each point in turn, and no more once it is removed.
+// A registered function is called with each point in turn, and no longer after its removal.
 func TestReachCallsWhatIsRegistered(t *testing.T) {
 	var reached []crashpoint.Point
 	crashpoint.OnPoint(func(p crashpoint.Point) { reached = append(reached, p) })
@@ -36,8 +36,8 @@ func TestReachCostsNoAllocation(t *testing.T) {
 	}
 }
 
-// Each point stands at exactly one place of the product: at none, its tests kill nothing; at two, a test
-// that counts how often it is reached strikes the wrong one.
+// Each point is reached at exactly one place in the code. With none, its tests kill nothing. With two, a test
+// that counts how often it is reached kills at the wrong one.
 func TestEachPointIsReachedAtOnePlace(t *testing.T) {
 	reached := map[string]int{}
 	for _, dir := range []string{"..", "../../sync"} {
@@ -55,7 +55,7 @@ func TestEachPointIsReachedAtOnePlace(t *testing.T) {
 	}
 }
 
-// visit parses the sources of the product below dir.
+// visit parses the non-test sources below dir.
 func visit(t *testing.T, dir string, do func(*ast.File)) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -73,7 +73,7 @@ func visit(t *testing.T, dir string, do func(*ast.File)) {
 	}
 }
 
-// countPoints counts the calls crashpoint.Reach(crashpoint.X) by X.
+// countPoints counts calls of crashpoint.Reach(crashpoint.X) by X.
 func countPoints(f *ast.File, reached map[string]int) {
 	ast.Inspect(f, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
@@ -85,7 +85,7 @@ func countPoints(f *ast.File, reached map[string]int) {
 	})
 }
 
-// selected is X of crashpoint.X, and "" of anything else.
+// selected returns X for the expression crashpoint.X, and "" for any other.
 func selected(e ast.Expr) string {
 	if s, ok := e.(*ast.SelectorExpr); ok {
 		if x, ok := s.X.(*ast.Ident); ok && x.Name == "crashpoint" {

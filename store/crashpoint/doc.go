@@ -1,7 +1,7 @@
-// Package crashpoint names the places between two writes of the disk or the network, where a crash
-// leaves the one write without the other.
+// Package crashpoint names the places between two writes to the disk or the network. A crash there leaves the
+// first write without the second.
 //
-// The store and the sender call [Reach] at each [Point]. A test that registers a function with
-// [OnPoint] can end the process there, and so strikes the same place every time. In the product no
-// function is registered: a point costs one atomic load, and nothing else depends on it.
+// The store and the sender call [Reach] at each [Point]. A test that registers a function with [OnPoint] can
+// end the process there, always at the same place. In production no function is registered, so a point costs
+// one atomic load.
 package crashpoint

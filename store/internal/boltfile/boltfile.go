@@ -20,39 +20,40 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// ErrForeign is about a file that is in the folder by mistake. It stays so until somebody moves it.
+// ErrForeign means that a file is in the data directory by mistake. An operator has to move it.
 var ErrForeign = errors.New("a file that does not belong here")
 
-// NotOurs is the error about a file without our buckets: another program's, or one that lost their names.
+// NotOurs returns an ErrForeign for a file without our buckets: another program's, or one that lost their
+// names.
 func NotOurs(path string) error {
 	return fmt.Errorf("%w: %s is not a file of this program: move it out of %s", ErrForeign, filepath.Base(path), filepath.Dir(path))
 }
 
-// Format is the version of the files. It changes when an older binary could not read them.
+// Format is the version of the files. It is raised when an older binary could not read them.
 const Format = 2
 
-// StateFile is the name of the state, beside which the files of the inbox lie.
+// StateFile is the name of the state file. The inbox files are in the same directory.
 const StateFile = "state.db"
 
-// ErrInUse is about a file, or a directory, that another process has locked.
+// ErrInUse means that another process has locked the file or the directory.
 var ErrInUse = errors.New("the data directory is in use by another process")
 
-// Every file has the bucket meta with these keys. The state has more of its own there.
+// Every file has the bucket meta with these keys. The state file has more of them.
 var (
 	BucketMeta = []byte("meta")
 	MetaFormat = []byte("format")
 	MetaEpoch  = []byte("epoch")
 	MetaSeal   = []byte("seal")
 
-	// BucketJobs is the state's. The seal covers it, because it has no checksums of its own.
+	// BucketJobs is a bucket of the state file. The seal covers it because it has no checksums of its own.
 	BucketJobs = []byte("jobs")
 )
 
-// options returns the options of every bbolt file, for opening, compacting and restoring alike. There is
-// deliberately no way to turn fsync off. The inbox sets NoSync itself, and syncs each commit.
+// options returns the options of every bbolt file: to open, compact and restore it. It deliberately offers no
+// way to turn fsync off. The inbox sets NoSync itself and syncs each commit.
 //
-// mmap is the address space to reserve. A writer that must grow the map waits for every open reader (5 s
-// measured), so the map is made larger than the file gets. Reserved address space costs nothing.
+// mmap is the address space to reserve, in bytes. A writer that must grow the map waits for every open reader
+// (5 s measured), so the map is larger than the file gets. Reserved address space costs nothing.
 func options(mmap int, readOnly bool) *bolt.Options {
 	return &bolt.Options{
 		Timeout:         Patience(readOnly),
@@ -62,9 +63,9 @@ func options(mmap int, readOnly bool) *bolt.Options {
 	}
 }
 
-// Patience is how long Open waits for a file's lock. A writer holds the lock of the directory already, so
-// that only a reader of a page can be in the way, and not for long. A reader does not wait for the agent: it
-// asks it at its socket instead.
+// Patience returns how long Open waits for a file's lock. A writer already holds the lock of the directory, so
+// only a short read can be in its way. A reader does not wait for the agent; it asks the agent over its socket
+// instead.
 func Patience(readOnly bool) time.Duration {
 	if readOnly {
 		return time.Second
@@ -72,9 +73,8 @@ func Patience(readOnly bool) time.Duration {
 	return 30 * time.Second
 }
 
-// Lock takes the lock of a file that bbolt takes: LOCK_SH to read, LOCK_EX to write. It calls waiting now and
-// then, with how long it has waited in vain. It returns ErrInUse after patience, and the cause of ctx when
-// that ends.
+// Lock takes the flock that bbolt uses: how is LOCK_SH to read or LOCK_EX to write. It calls waiting every 20
+// ms with the time waited so far. It returns ErrInUse after patience, and the cause of ctx when ctx is done.
 func Lock(ctx context.Context, path string, how int, patience time.Duration, waiting func(since time.Duration)) (unlock func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -98,7 +98,8 @@ func Lock(ctx context.Context, path string, how int, patience time.Duration, wai
 	}
 }
 
-// Open opens path. Where the address space is limited it falls back to a map of the file's size.
+// Open opens path. If the address space is limited (ENOMEM), it maps no more than the file's size. It returns
+// ErrInUse if the lock is not free within Patience.
 func Open(path string, mmap int, readOnly bool) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, options(mmap, readOnly))
 	if errors.Is(err, syscall.ENOMEM) {
@@ -113,7 +114,8 @@ func Open(path string, mmap int, readOnly bool) (*bolt.DB, error) {
 	return db, nil
 }
 
-// Create makes a file under another name first and renames it, so that a crash leaves all of it or nothing.
+// Create creates the file at path under a temporary name and renames it, so a crash leaves all of it or
+// nothing. The file and its name are durable when it returns nil.
 func Create(path string, fill func(*bolt.DB) error) error {
 	temporary := path + ".new"
 	err := Fill(temporary, fill)
@@ -131,7 +133,7 @@ func Create(path string, fill func(*bolt.DB) error) error {
 	return nil
 }
 
-// Fill makes a file at path, in the place of any that is there, or none. The name is not durable yet.
+// Fill creates a file at path, replacing any other. On an error it leaves none. The name is not durable yet.
 func Fill(path string, fill func(*bolt.DB) error) error {
 	os.Remove(path)
 	db, err := Open(path, 0, false)
@@ -139,13 +141,13 @@ func Fill(path string, fill func(*bolt.DB) error) error {
 		err = errors.Join(fill(db), db.Close())
 	}
 	if err != nil {
-		os.Remove(path) // a full disk leaves half of one
+		os.Remove(path) // a full disk leaves a partial file
 	}
 	return err
 }
 
-// Init writes format and epoch into a new file, and makes the buckets it needs, in one transaction. A file
-// that has a format keeps what it has.
+// Init writes the format and epoch into a new file and creates the buckets, in one transaction. In a file that
+// has a format it only adds missing buckets.
 func Init(db *bolt.DB, epoch uint32, buckets ...[]byte) error {
 	return db.Update(func(tx *bolt.Tx) error {
 		meta, err := tx.CreateBucketIfNotExists(BucketMeta)
@@ -170,7 +172,7 @@ func Init(db *bolt.DB, epoch uint32, buckets ...[]byte) error {
 	})
 }
 
-// Epoch checks the format and the seal of a file and returns its epoch.
+// Epoch verifies the format and the seal of a file and returns its epoch.
 func Epoch(db *bolt.DB) (epoch uint32, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(BucketMeta)
@@ -190,11 +192,11 @@ func Epoch(db *bolt.DB) (epoch uint32, err error) {
 	return epoch, err
 }
 
-// Sum is the checksum of what has none of its own: of bucket meta without its seal, and of the jobs. The
-// position in the inbox is in there, which must never be believed when it is wrong.
+// Sum returns the checksum of the data without checksums of its own: the bucket meta except for its seal, and
+// the jobs. It protects the position in the inbox, which must never be trusted when it is wrong.
 func Sum(tx *bolt.Tx) []byte { return sumWith(tx, nil) }
 
-// sumWith is metaSum with another format in place of what the file says; nil: as it says.
+// sumWith is Sum with format in place of the format in the file; nil means as in the file.
 func sumWith(tx *bolt.Tx, format []byte) []byte {
 	sum := uint32(0)
 	for _, name := range [][]byte{BucketMeta, BucketJobs} {
@@ -202,7 +204,7 @@ func sumWith(tx *bolt.Tx, format []byte) []byte {
 		if b == nil {
 			continue
 		}
-		_ = b.ForEach(func(k, v []byte) error { // which never fails
+		_ = b.ForEach(func(k, v []byte) error { // never fails
 			if bytes.Equal(k, MetaFormat) && format != nil {
 				v = format
 			}
@@ -215,12 +217,13 @@ func sumWith(tx *bolt.Tx, format []byte) []byte {
 	return binary.BigEndian.AppendUint32(nil, sum)
 }
 
-// falseFormat reports whether a format that is too high is damage: with ours in its place the seal is right.
+// falseFormat reports whether a format that is too high is corrupt. Then the seal matches with our format
+// instead.
 func falseFormat(tx *bolt.Tx) bool {
 	return bytes.Equal(tx.Bucket(BucketMeta).Get(MetaSeal), sumWith(tx, binary.BigEndian.AppendUint32(nil, Format)))
 }
 
-// Seal writes the checksum of meta. A transaction that changes meta or the jobs does it last.
+// Seal writes the checksum of meta. A transaction that changes meta or the jobs must call it last.
 func Seal(tx *bolt.Tx) error { return tx.Bucket(BucketMeta).Put(MetaSeal, Sum(tx)) }
 
 // Check returns wire.ErrDamaged if the seal is wrong.
@@ -231,13 +234,13 @@ func Check(tx *bolt.Tx) error {
 	return nil
 }
 
-// Unlock drops a lock and closes its file. Closing alone keeps the lock for as long as a process that is being
-// started at this moment has a copy of the descriptor, which is until it executes its program.
+// Unlock releases a lock and closes its file. Closing alone is not enough: a child process that is being
+// started holds a copy of the descriptor, and so the lock, until it calls exec.
 func Unlock(f *os.File) error {
 	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
-// SyncDir makes names that were created in dir survive power loss.
+// SyncDir makes names created in dir durable.
 func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -247,9 +250,9 @@ func SyncDir(dir string) error {
 	return f.Sync()
 }
 
-// Named lists the paths in dir whose last element matches pattern, in alphabetical order. It reads the folder
-// itself: filepath.Glob takes a [ in the name of the folder for a pattern, and ignores what it may not read,
-// and a store that finds none of its files begins anew over them. A missing folder holds nothing.
+// Named lists the paths in dir whose last element matches pattern, sorted by name. It does not use
+// filepath.Glob, which treats a [ in the name of the directory as a pattern and ignores unreadable directories.
+// A store that finds none of its files would then create new ones over them. A missing directory has no files.
 func Named(dir, pattern string) (paths []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -263,8 +266,8 @@ func Named(dir, pattern string) (paths []string, err error) {
 	return paths, nil
 }
 
-// Exists reports whether a file is at path. A link that leads nowhere is an error: it stands for a file that
-// cannot be reached now.
+// Exists reports whether a file is at path. A dangling link is an error, because it stands for a file that is
+// temporarily unreachable.
 func Exists(path string) (bool, error) {
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) && !IsLink(path) {
@@ -279,8 +282,8 @@ func IsLink(path string) bool {
 	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
-// Guard runs f and returns a panic, or a fault of the memory map, as an error that is wire.ErrDamaged: what
-// bbolt does about a page that is not what it should be. It covers the calling goroutine only.
+// Guard runs f. It returns a panic, or a fault of the memory map, as an error that wraps wire.ErrDamaged,
+// because that is how bbolt reacts to a corrupt page. It covers the calling goroutine only.
 func Guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -291,8 +294,8 @@ func Guard(f func() error) (err error) {
 	return f()
 }
 
-// A fault is a panic as an error. Most are bbolt's about a damaged page. The stack tells those that are a
-// mistake of ours.
+// A fault is a panic as an error. Most are bbolt's about a corrupt page. The stack shows those that are our
+// bugs.
 type fault struct {
 	value any
 	stack []byte
@@ -302,7 +305,7 @@ func (f *fault) Error() string { return fmt.Sprintf("%v: %v", wire.ErrDamaged, f
 
 func (f *fault) Unwrap() error { return wire.ErrDamaged }
 
-// Stack is where the panic came from that Guard returned as err, "" if err is none.
+// Stack returns the stack of the panic that Guard returned as err, and "" for any other error.
 func Stack(err error) string {
 	if f := new(fault); errors.As(err, &f) {
 		return string(f.stack)
@@ -310,10 +313,10 @@ func Stack(err error) string {
 	return ""
 }
 
-// ErrMoved is about a file that is not where its name says.
+// ErrMoved means that a path no longer leads to the file that the agent opened.
 var ErrMoved = errors.New("the data was moved or removed while the agent runs")
 
-// IsStill returns ErrMoved unless path leads to what was found there before.
+// IsStill returns ErrMoved unless path still leads to the file was.
 func IsStill(path string, was fs.FileInfo) error {
 	is, err := os.Stat(path)
 	switch {
@@ -327,7 +330,8 @@ func IsStill(path string, was fs.FileInfo) error {
 	return nil
 }
 
-// OnDisk is what a file takes: bbolt's files have holes where they are going to grow.
+// OnDisk returns the bytes that a file occupies on disk. It is less than its size, because bbolt's files have
+// holes.
 func OnDisk(info os.FileInfo) int64 {
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 		return sys.Blocks * 512
@@ -335,7 +339,7 @@ func OnDisk(info os.FileInfo) int64 {
 	return info.Size()
 }
 
-// OnDiskAt is OnDisk of the file at path, 0 without one.
+// OnDiskAt is OnDisk for the file at path. It returns 0 if there is none.
 func OnDiskAt(path string) int64 {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -344,7 +348,7 @@ func OnDiskAt(path string) int64 {
 	return OnDisk(info)
 }
 
-// Size is the length of the file at path, 0 without one.
+// Size returns the length of the file at path, and 0 if there is none.
 func Size(path string) int64 {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -32,7 +32,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// newFile creates a file of epoch with the bucket b.
+// newFile creates a file with the bucket b.
 func newFile(t testing.TB) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "x.db")
@@ -54,7 +54,7 @@ func TestANewFileSaysWhatItIs(t *testing.T) {
 	if err != nil || got != epoch {
 		t.Errorf("epoch %#x, %v", got, err)
 	}
-	must(t, boltfile.Init(db, 7, []byte("b"), []byte("later"))) // adds a bucket, and leaves the epoch
+	must(t, boltfile.Init(db, 7, []byte("b"), []byte("later"))) // adds a bucket and keeps the epoch
 	if got, err = boltfile.Epoch(db); err != nil || got != epoch {
 		t.Errorf("after another bucket was added: epoch %#x, %v", got, err)
 	}
@@ -66,7 +66,7 @@ func TestANewFileSaysWhatItIs(t *testing.T) {
 	}))
 }
 
-// A file that could not be filled leaves nothing behind, nor does it harm what was there.
+// A file that could not be filled leaves nothing behind and does not harm the existing file.
 func TestCreateMakesAWholeFileOrNone(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.db")
@@ -91,7 +91,7 @@ func TestCreateMakesAWholeFileOrNone(t *testing.T) {
 	}
 }
 
-// change writes to the file as if by a fault, or by another program.
+// change writes to the file as a fault or another program would.
 func change(t testing.TB, db *bolt.DB, do func(meta *bolt.Bucket) error) {
 	t.Helper()
 	must(t, db.Update(func(tx *bolt.Tx) error { return do(tx.Bucket(boltfile.BucketMeta)) }))
@@ -148,7 +148,7 @@ func TestASealCoversEveryKeyOfMeta(t *testing.T) {
 	}
 }
 
-// A reader does not wait for the agent; it asks it at its socket instead.
+// A reader does not wait for the agent; it asks the agent over its socket instead.
 func TestAReaderIsRefusedWhileAWriterHasTheFile(t *testing.T) {
 	path := newFile(t)
 	open(t, path)
@@ -211,7 +211,7 @@ func TestGuardReturnsWhatBboltDiesOf(t *testing.T) {
 	must(t, f.Truncate(int64(os.Getpagesize())))
 	mapped, err := syscall.Mmap(int(f.Fd()), 0, os.Getpagesize(), syscall.PROT_READ, syscall.MAP_SHARED)
 	must(t, err)
-	must(t, errors.Join(f.Truncate(0), f.Close())) // what the map shows is cut off
+	must(t, errors.Join(f.Truncate(0), f.Close())) // cuts the file off under its map
 	sum := byte(0)
 	if err := boltfile.Guard(func() error { sum += mapped[0]; return nil }); !errors.Is(err, wire.ErrDamaged) {
 		t.Errorf("a fault of the map became %v", err)
@@ -226,7 +226,7 @@ func TestGuardReturnsWhatBboltDiesOf(t *testing.T) {
 	}
 }
 
-// filepath.Glob takes the [ for a pattern, finds nothing, and the store begins anew over its files.
+// filepath.Glob would take the [ for a pattern and find nothing, and the store would create new files.
 func TestNamedInAFolderWithABracketInItsName(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data [old")
 	if paths, err := boltfile.Named(dir, "*"); len(paths) > 0 || err != nil {
@@ -242,7 +242,7 @@ func TestNamedInAFolderWithABracketInItsName(t *testing.T) {
 	}
 }
 
-// A link that leads nowhere stands for a file on a disk that is not there: a store must not begin anew over it.
+// A dangling link stands for a file on a disk that is not mounted. A store must not create a new file over it.
 func TestALinkThatLeadsNowhereIsNoMissingFile(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "state.db")

@@ -27,7 +27,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// makeFile has bbolt write a file of several commits, with branch pages, values longer than a page, inline
+// makeFile makes bbolt write a file in several commits. It has branch pages, values longer than a page, inline
 // and nested buckets, and free pages.
 func makeFile(t testing.TB) (path string) {
 	t.Helper()
@@ -66,7 +66,7 @@ func commit(t testing.TB, path string, do func(*bolt.Tx) error) {
 	must(t, errors.Join(db.Update(do), db.Close()))
 }
 
-// read lists what bbolt says is in the file: the path of a bucket, or of a key with its value.
+// read lists the file's content as bbolt reads it: bucket paths, and key paths with their values.
 func read(t testing.TB, path string) map[string]string {
 	t.Helper()
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true})
@@ -92,7 +92,7 @@ func list(path string, b *bolt.Bucket, entries map[string]string) error {
 	})
 }
 
-// walk reads the file by its newest meta page.
+// walk reads the file from its newest meta page.
 func walk(t testing.TB, path string) (entries map[string]string, faults []string, w *Walk) {
 	t.Helper()
 	file, err := Open(path)
@@ -141,7 +141,7 @@ func damage(t testing.TB, path string, at int64, with ...byte) {
 	must(t, errors.Join(err, f.Close()))
 }
 
-// find returns the first page in use for which is says yes.
+// find returns the first used page for which is returns true.
 func find(t testing.TB, path string, is func(*Page) bool) (id uint64, pageSize int64) {
 	t.Helper()
 	_, _, w := walk(t, path)
@@ -166,10 +166,10 @@ func branchOf(n int) func(*Page) bool {
 }
 func freelist(g *Page) bool { return g.flags == pageFreelist }
 
-// A number of four bytes, as the file has it.
+// number encodes a number of four bytes as it is in the file.
 func number(n uint32) []byte { return byteOrder.AppendUint32(nil, n) }
 
-// keyOf is where the key of entry i of a page begins.
+// keyOf returns the offset of the key of entry i.
 func keyOf(i int) func(*Page) int64 {
 	return func(g *Page) int64 {
 		_, from, _, _ := g.element(i)
@@ -197,9 +197,9 @@ func TestEachKindOfDamageIsAFault(t *testing.T) {
 		"keys out of order":                 {leafOf(3), keyOf(1), []byte{0}, "out of order", true},
 		"a pointer that leads back":         {branchOf(1), byteAt(pageHeader + 8), number(0), "a pointer leads to page", true},
 		"a pointer beyond the file":         {branchOf(1), byteAt(pageHeader + 8), number(1 << 30), "a pointer leads to page", true},
-		"a freelist that is too long":       {freelist, byteAt(10), []byte{0xF0, 0x0F}, "list of free pages is cut short", false},
-		"a freelist with a meta page in it": {freelist, byteAt(pageHeader), number(1), "list of free pages is wrong", false},
-		"a freelist that is another's page": {freelist, byteAt(8), []byte{pageLeaf}, "should be the list of free pages", false},
+		"a freelist that is too long":       {freelist, byteAt(10), []byte{0xF0, 0x0F}, "freelist is cut short", false},
+		"a freelist with a meta page in it": {freelist, byteAt(pageHeader), number(1), "freelist is wrong", false},
+		"a freelist that is another's page": {freelist, byteAt(8), []byte{pageLeaf}, "should be the freelist", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := makeFile(t)
@@ -221,7 +221,7 @@ func TestEachKindOfDamageIsAFault(t *testing.T) {
 	}
 }
 
-// A page that is both in use and free is given out again by bbolt, and overwritten.
+// bbolt would reuse a page that is both in use and free, and overwrite it.
 func TestAUsedPageOnTheFreelistIsAFault(t *testing.T) {
 	path := makeFile(t)
 	used, _ := find(t, path, leafOf(3))
@@ -248,7 +248,7 @@ func TestAUsedPageOnTheFreelistIsAFault(t *testing.T) {
 	}
 }
 
-// A leaf whose layout is not right still gives the entries that are.
+// A leaf with a wrong layout still yields its correct entries.
 func TestRemainsOfALeaf(t *testing.T) {
 	path := makeFile(t)
 	id, size := find(t, path, leafOf(20))
@@ -303,11 +303,11 @@ func TestGlance(t *testing.T) {
 	must(t, err)
 	size := int64(os.Getpagesize())
 	damage(t, path, size+pageHeader+16, 0xFF)
-	if got := glance(); !strings.Contains(got, "one of the two heads") {
+	if got := glance(); !strings.Contains(got, "one of the two meta pages") {
 		t.Errorf("one meta page hit: %q", got)
 	}
 	damage(t, path, pageHeader+16, 0xFF)
-	if got := glance(); !strings.Contains(got, "neither head") {
+	if got := glance(); !strings.Contains(got, "neither meta page") {
 		t.Errorf("both meta pages hit: %q", got)
 	}
 	must(t, os.WriteFile(path, body[:4*size], 0o600))
@@ -316,7 +316,7 @@ func TestGlance(t *testing.T) {
 	}
 }
 
-// The page size of the file counts, not that of the machine.
+// The page size of the file is used, not that of the machine.
 func TestAFileOfAnotherPageSize(t *testing.T) {
 	for _, size := range []int{1024, 4096, 16384} {
 		path := filepath.Join(t.TempDir(), "x.db")
@@ -347,7 +347,7 @@ func TestRollBackBringsBackTheCommitBefore(t *testing.T) {
 	if !maps.Equal(read(t, path), after) {
 		t.Fatal("a commit that is not the newest was rolled back")
 	}
-	for range 2 { // the second time there is nothing to do
+	for range 2 { // the second call has nothing to do
 		must(t, RollBack(path, newer.Txid))
 		if !maps.Equal(read(t, path), before) {
 			t.Fatal("the file does not end with the commit before")
@@ -401,7 +401,7 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// FuzzPages gives the reader whatever a disk may give.
+// FuzzPages gives the reader arbitrary bytes.
 func FuzzPages(f *testing.F) {
 	whole := makeFile(f)
 	body, err := os.ReadFile(whole)

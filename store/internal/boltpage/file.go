@@ -9,7 +9,7 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A File is a bbolt file that is open for reading page by page.
+// A File is a bbolt file opened for reading page by page.
 type File struct {
 	f        *os.File
 	Size     int64 // when it was opened
@@ -17,16 +17,16 @@ type File struct {
 	metas    [2]Meta
 }
 
-// Meta is one of the two meta pages of a file. Commits write them in turn.
+// Meta is one of the two meta pages of a file. Commits alternate between them.
 type Meta struct {
-	Valid    bool // its checksum and its place are right
+	Valid    bool // checksum and position are correct
 	Root     uint64
 	Freelist uint64
 	Pages    uint64 // one more than the last page in use
 	Txid     uint64
 }
 
-// Open opens the file at path. A file without a readable meta page is no error: its other pages may be
+// Open opens the file at path. A file without a readable meta page is not an error: its other pages may be
 // readable.
 func Open(path string) (*File, error) {
 	f, err := os.Open(path)
@@ -43,10 +43,10 @@ func Open(path string) (*File, error) {
 	return p, nil
 }
 
-// Close closes the file. What was read stays good.
+// Close closes the file. Pages already read stay valid.
 func (p *File) Close() { p.f.Close() }
 
-// readMetas finds the page size and reads both meta pages with it.
+// readMetas finds the page size and reads both meta pages.
 func (p *File) readMetas() {
 	buf := make([]byte, pageHeader+metaSize)
 	for at := int64(0); at <= 16<<20; at = max(1024, at*2) { // the second meta page lies one page behind the first
@@ -60,8 +60,7 @@ func (p *File) readMetas() {
 	}
 }
 
-// metaAt reads a meta page. The page size that it returns is 0 if there is no valid one, an unreadable
-// sector included.
+// metaAt reads a meta page and returns its page size. It returns 0 if the page is invalid or unreadable.
 func (p *File) metaAt(at int64, buf []byte, m *Meta) (pageSize int64) {
 	if _, err := p.f.ReadAt(buf, at); err != nil {
 		return 0
@@ -82,7 +81,7 @@ func (p *File) metaAt(at int64, buf []byte, m *Meta) (pageSize int64) {
 	return size
 }
 
-// Newest returns the meta page of the last commit that can still be read.
+// Newest returns the readable meta page with the highest transaction id.
 func (p *File) Newest() (m Meta, ok bool) {
 	for _, c := range p.metas {
 		if c.Valid && (!m.Valid || c.Txid > m.Txid) {
@@ -92,7 +91,7 @@ func (p *File) Newest() (m Meta, ok bool) {
 	return m, m.Valid
 }
 
-// Heads returns both meta pages, that of the newer commit first, valid or not.
+// Heads returns both meta pages, the newer first, valid or not.
 func (p *File) Heads() (newer, older Meta) {
 	if p.metas[1].Txid > p.metas[0].Txid {
 		return p.metas[1], p.metas[0]
@@ -100,27 +99,27 @@ func (p *File) Heads() (newer, older Meta) {
 	return p.metas[0], p.metas[1]
 }
 
-// Pages is how many whole pages the file has.
+// Pages returns the number of whole pages in the file.
 func (p *File) Pages() uint64 { return uint64(p.Size / p.PageSize) }
 
-// Glance checks what costs two reads: that both meta pages are valid, and that nothing was cut off. bbolt
-// itself falls back to the other meta page if one is unreadable, and the last commit is lost without a word.
+// Glance makes the checks that cost two reads: both meta pages are valid, and the file is not cut off. bbolt
+// itself silently falls back to the other meta page if one is unreadable, and so loses the last commit.
 func (p *File) Glance() error {
 	m, ok := p.Newest()
 	switch {
 	case !ok:
-		return errors.New("neither head of the file is readable")
+		return errors.New("neither meta page of the file is readable")
 	case !p.metas[0].Valid || !p.metas[1].Valid:
-		return errors.New("one of the two heads of the file is unreadable")
+		return errors.New("one of the two meta pages of the file is unreadable")
 	case m.Pages > p.Pages():
 		return fmt.Errorf("the file was cut off: %d of its %d pages are there", p.Pages(), m.Pages)
 	}
 	return nil
 }
 
-// RollBack makes the file at path end with the commit before txid. It is durable when it returns: the meta
-// page of txid is replaced by one that leads where the other does. If txid is not the newest commit,
-// nothing is changed.
+// RollBack removes the last commit, txid, from the file at path. It overwrites the meta page of txid with a
+// copy of the other one. The change is durable when it returns. If txid is not the newest commit, nothing
+// changes.
 func RollBack(path string, txid uint64) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -136,7 +135,7 @@ func RollBack(path string, txid uint64) error {
 	older := file.metas[1-slot]
 	switch {
 	case file.metas[slot].Txid != txid:
-		return f.Sync() // it was rolled back before, and the flush of that may have failed
+		return f.Sync() // already rolled back, but the sync may have failed
 	case !older.Valid || older.Txid == 0:
 		return fmt.Errorf("%w: it has no commit before the last", wire.ErrDamaged)
 	}

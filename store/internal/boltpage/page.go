@@ -21,8 +21,8 @@ const (
 	boltVersion = 2
 	noFreelist  = ^uint64(0)
 
-	// maxPageBytes bounds one page with its overflow. The largest value is a webhook body of a few MiB,
-	// the largest freelist 8 bytes for each page of a 128 GiB file.
+	// maxPageBytes limits one page with its overflow. The largest value is a webhook body of a few MiB. The
+	// largest freelist has 8 bytes for each page of a 128 GiB file.
 	maxPageBytes = 256 << 20
 )
 
@@ -34,10 +34,10 @@ type Page struct {
 	flags    uint16
 	count    int
 	overflow uint64
-	data     []byte // whole, header included
+	data     []byte // including the header
 }
 
-// Read reads page id. On an error it returns what could be read along with it, nil if nothing could.
+// Read reads page id. With an error it also returns what could be read, or nil.
 func (p *File) Read(id uint64) (*Page, error) {
 	if id >= p.Pages() {
 		return nil, fmt.Errorf("page %d is behind the end of the file", id)
@@ -68,7 +68,7 @@ func (p *File) Read(id uint64) (*Page, error) {
 // IsLeaf reports whether the page has keys and values.
 func (g *Page) IsLeaf() bool { return g.flags == pageLeaf }
 
-// IsStructure reports whether the page is of a kind that has no keys and values.
+// IsStructure reports whether the page is a branch, freelist or meta page, which have no values.
 func (g *Page) IsStructure() bool {
 	return g.flags == pageBranch || g.flags == pageFreelist || g.flags == pageMeta
 }
@@ -80,11 +80,11 @@ type Element struct {
 	Key, Value []byte
 }
 
-// Elements returns the entries of a page. Their layout must be exactly what bbolt writes. They share memory
-// with the page.
+// Elements returns the entries of a page. It fails unless the layout is exactly what bbolt writes. The entries
+// share memory with the page.
 func (g *Page) Elements() ([]Element, error) {
 	if g.flags != pageBranch && g.flags != pageLeaf {
-		return nil, fmt.Errorf("page %d is of no known kind (%#x)", g.id, g.flags)
+		return nil, fmt.Errorf("page %d is of no known kind (flags %#x)", g.id, g.flags)
 	}
 	list := make([]Element, 0, g.count)
 	end := pageHeader + g.count*elementSize
@@ -98,7 +98,7 @@ func (g *Page) Elements() ([]Element, error) {
 	return list, nil
 }
 
-// element reads entry i, and where its bytes begin and end within the page.
+// element returns entry i, and the range of its bytes within the page.
 func (g *Page) element(i int) (e Element, from, to int, ok bool) {
 	at := pageHeader + i*elementSize
 	if at+elementSize > len(g.data) {
@@ -121,8 +121,8 @@ func (g *Page) element(i int) (e Element, from, to int, ok bool) {
 	return e, from, to, true
 }
 
-// Remains returns the entries that can be read of a leaf whose layout is not what bbolt writes. The caller
-// must be able to tell by itself which of them are whole. of is how many there were, as far as the page says.
+// Remains returns the readable entries of a leaf whose layout is not what bbolt writes. Some may be corrupt:
+// the caller must be able to tell. of is the number of entries that the page claims to have.
 func (g *Page) Remains() (list []Element, of int) {
 	if len(g.data) < pageHeader+elementSize {
 		return nil, 0
@@ -132,7 +132,7 @@ func (g *Page) Remains() (list []Element, of int) {
 	of = g.count
 	if first := int(byteOrder.Uint32(g.data[pageHeader+4:])); first > 0 && first%elementSize == 0 && first <= len(g.data)-pageHeader {
 		if end := first / elementSize; leaf.continuous(end) > leaf.continuous(of) {
-			of = end // the offset of the first entry knows the count too
+			of = end // the offset of the first entry implies the count
 		}
 	}
 	for i := range of {
@@ -143,7 +143,7 @@ func (g *Page) Remains() (list []Element, of int) {
 	return list, min(of, len(g.data)/elementSize)
 }
 
-// continuous counts the entries that lie where they should if there are n.
+// continuous counts the entries that are where they should be if the page has n.
 func (g *Page) continuous(n int) (good int) {
 	end := pageHeader + n*elementSize
 	for i := range n {
@@ -159,7 +159,7 @@ func (g *Page) continuous(n int) (good int) {
 // IsBucket reports whether the value is a bucket.
 func (e *Element) IsBucket() bool { return e.flags == bucketElement }
 
-// Inline returns the page inside the value of a bucket that is too small for a page of its own.
+// Inline returns the page stored in the value of a bucket that is too small for a page of its own.
 func (e *Element) Inline() (*Page, error) {
 	if len(e.Value) < 2*pageHeader {
 		return nil, fmt.Errorf("bucket %q is cut short", e.Key)
@@ -172,7 +172,7 @@ func (e *Element) Inline() (*Page, error) {
 	return g, nil
 }
 
-// Bucket reads the value of a bucket's element. Root 0 means that the bucket is inline.
+// Bucket decodes the value of a bucket's element. Root 0 means that the bucket is inline.
 func (e *Element) Bucket() (root, sequence uint64, ok bool) {
 	if !e.IsBucket() || len(e.Value) < 16 {
 		return 0, 0, false

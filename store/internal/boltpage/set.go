@@ -5,13 +5,13 @@ import (
 	"fmt"
 )
 
-// A Set holds page numbers, one bit each: half a megabyte for a file of 16 GiB.
+// A Set is a bitmap of page numbers. It takes half a megabyte for a file of 16 GiB.
 type Set []uint64
 
-// NewSet makes an empty set for a file of that many pages.
+// NewSet returns an empty set for a file of that many pages.
 func NewSet(pages uint64) Set { return make(Set, pages/64+1) }
 
-// Has reports whether id is in the set. A number beyond the file is not.
+// Has reports whether id is in the set. It is false for a number beyond the file.
 func (s Set) Has(id uint64) bool {
 	return id/64 < uint64(len(s)) && s[id/64]&(1<<(id%64)) != 0
 }
@@ -23,39 +23,38 @@ func (s Set) Add(id uint64) {
 	}
 }
 
-// AddPage adds a page with its overflow.
+// AddPage adds a page and its overflow pages.
 func (s Set) AddPage(g *Page) {
 	for id := g.id; id <= g.id+g.overflow; id++ {
 		s.Add(id)
 	}
 }
 
-// Free reads the freelist that a meta page leads to. It returns the free pages, and the pages that the list
-// itself takes up.
+// Free reads the freelist of a meta page. It returns the free pages, and the pages that the freelist occupies.
 func (p *File) Free(m Meta) (free, list Set, err error) {
 	free, list = NewSet(m.Pages), NewSet(m.Pages)
 	if m.Freelist == noFreelist {
-		return nil, nil, errors.New("the list of free pages is not in the file")
+		return nil, nil, errors.New("the freelist is not in the file")
 	}
 	g, err := p.Read(m.Freelist)
 	if err != nil {
 		return nil, nil, err
 	}
 	if g.flags != pageFreelist {
-		return nil, nil, fmt.Errorf("page %d should be the list of free pages", m.Freelist)
+		return nil, nil, fmt.Errorf("page %d should be the freelist", m.Freelist)
 	}
 	count, b := uint64(g.count), g.data[pageHeader:]
 	if g.count == 0xFFFF {
 		count, b = byteOrder.Uint64(b), b[8:]
 	}
 	if count > uint64(len(b)/8) {
-		return nil, nil, errors.New("the list of free pages is cut short")
+		return nil, nil, errors.New("the freelist is cut short")
 	}
 	last := uint64(1)
 	for i := range count {
 		id := byteOrder.Uint64(b[i*8:])
 		if id <= last || id >= m.Pages {
-			return nil, nil, fmt.Errorf("entry %d of the list of free pages is wrong", i)
+			return nil, nil, fmt.Errorf("entry %d of the freelist is wrong", i)
 		}
 		free.Add(id)
 		last = id

@@ -8,32 +8,32 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A Walk visits the tree that one meta page leads to, and checks every rule that bbolt relies on. It goes on
-// behind a fault as far as it can.
+// A Walk visits the tree below one meta page and checks every rule that bbolt relies on. It continues past a
+// fault as far as it can.
 type Walk struct {
 	File *File
 	Meta Meta
 
-	// Fault is called for everything that is wrong.
+	// Fault is called for each fault.
 	Fault func(err error)
 
-	// Leaf is called for every leaf that is as it should be. Its path names the bucket. The elements share
-	// memory with the page and may be kept. An inline page has id 0.
+	// Leaf is called for each correct leaf. path names the bucket. The elements share memory with the page and
+	// may be kept. An inline page has id 0.
 	Leaf func(id uint64, path []string, elements []Element)
 
-	// Bucket is called for every bucket, inline ones included. It may be nil.
+	// Bucket is called for each bucket, including inline ones. It may be nil.
 	Bucket func(path []string, sequence uint64)
 
-	// The results: the free pages, nil if the freelist is unreadable; the pages that were read or need not
-	// be; and how many faults have a part of the tree behind them that was not reached.
+	// The results. Free has the free pages and is nil if the freelist is unreadable. Seen has the pages that
+	// were read or belong to the structure. Unreachable counts the faults that hide a part of the tree.
 	Free, Seen  Set
 	Unreachable int
 }
 
-// maxDepth bounds pages below each other. bbolt needs fewer than ten, even for a full disk.
+// maxDepth limits the depth of the tree. bbolt needs fewer than ten levels even for a full disk.
 const maxDepth = 64
 
-// Run visits the whole tree, and then checks that each page of the file is either in use or free.
+// Run visits the whole tree, then checks that each page of the file is either in use or free.
 func (w *Walk) Run() {
 	w.Seen = NewSet(w.Meta.Pages)
 	w.Seen.Add(0)
@@ -52,22 +52,22 @@ func (w *Walk) Run() {
 		if reached == free.Has(id) {
 			w.Fault(fmt.Errorf("page %d is neither used nor free, or both", id))
 		}
-		if list.Has(id) { // it is no orphan
+		if list.Has(id) { // the freelist's own pages are not orphans
 			w.Seen.Add(id)
 		}
 	}
 }
 
-// unreachable reports a fault behind which a part of the tree is out of reach.
+// unreachable reports a fault that hides a part of the tree.
 func (w *Walk) unreachable(err error) {
 	w.Unreachable++
 	w.Fault(err)
 }
 
-// Visit visits page id and what is below. Its keys belong to [low, high); nil is no bound.
+// Visit visits page id and the pages below it. Its keys must lie in [low, high); nil means no bound.
 func (w *Walk) Visit(id uint64, path []string, low, high []byte, depth int) {
 	if id < 2 || id >= w.Meta.Pages || depth > maxDepth || w.Seen.Has(id) || w.Free != nil && w.Free.Has(id) {
-		w.unreachable(fmt.Errorf("a pointer leads to page %d, which cannot be", id))
+		w.unreachable(fmt.Errorf("a pointer leads to page %d, which is out of range, free or already visited", id))
 		return
 	}
 	g, err := w.File.Read(id)
@@ -97,13 +97,13 @@ func (w *Walk) Visit(id uint64, path []string, low, high []byte, depth int) {
 	}
 }
 
-// inOrder checks that keys grow, and that they lie within the bounds that the parent gave.
+// inOrder checks that keys ascend and lie within the bounds given by the parent.
 func (w *Walk) inOrder(g *Page, list []Element, low, high []byte) error {
 	if len(list) == 0 && (g.flags == pageBranch || low != nil) {
-		return fmt.Errorf("page %d leads nowhere", g.id)
+		return fmt.Errorf("page %d is empty", g.id)
 	}
-	if low != nil && !bytes.Equal(list[0].Key, low) { // bbolt finds a child's place in its parent by that key when it writes it
-		return fmt.Errorf("page %d begins with another key than its parent says", g.id)
+	if low != nil && !bytes.Equal(list[0].Key, low) { // on a write, bbolt locates the child in its parent by this key
+		return fmt.Errorf("page %d begins with another key than its parent has for it", g.id)
 	}
 	for i := range list {
 		k := list[i].Key
@@ -114,7 +114,7 @@ func (w *Walk) inOrder(g *Page, list []Element, low, high []byte) error {
 	return nil
 }
 
-// buckets goes down into the buckets of a leaf.
+// buckets descends into the buckets of a leaf.
 func (w *Walk) buckets(list []Element, path []string, depth int) {
 	for i := range list {
 		e := &list[i]
@@ -138,7 +138,7 @@ func (w *Walk) buckets(list []Element, path []string, depth int) {
 	}
 }
 
-// inline visits a bucket whose page lies in its value.
+// inline visits a bucket whose page is in its value.
 func (w *Walk) inline(e *Element, path []string, depth int) {
 	g, err := e.Inline()
 	var list []Element

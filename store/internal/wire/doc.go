@@ -1,11 +1,11 @@
-// Package wire reads and writes frames: the form in which every value lies on disk.
+// Package wire encodes and decodes frames. Every value on disk is a frame.
 //
 //	version 1 | fields | CRC32C of all before it, and of the key where the frame has one: 4, big-endian
 //
-// bbolt has no checksums of its own: a byte that changes inside a value passes its check. A frame that
-// does not add up is therefore the only notice of a damaged disk. What [Seal] or [SealKeyed] ended,
-// [Unseal] or [UnsealKeyed] returns unchanged or not at all.
+// bbolt has no checksums: a byte that changes inside a value passes its check. So the checksum of the frame is
+// the only sign of a damaged disk. [Unseal] or [UnsealKeyed] returns what [Seal] or [SealKeyed] wrote
+// unchanged, or an error.
 //
-// A [Reader] takes any bytes without a panic, and allocates no more than the bytes that it was given.
-// Which fields a frame has is known where it is written; FORMAT.md lists them all.
+// A [Reader] does not panic on any bytes and allocates no more than it was given. The fields of each frame are
+// defined where it is written; FORMAT.md lists them all.
 package wire

@@ -8,10 +8,10 @@ import (
 )
 
 var (
-	// ErrDamaged is about a frame whose checksum or shape is wrong.
+	// ErrDamaged means that the checksum or the fields of a frame are wrong.
 	ErrDamaged = errors.New("damaged record: its checksum or shape is wrong")
 
-	// ErrNewer is about a frame, or a file, of a version that this program does not know.
+	// ErrNewer means that a frame or a file has a version that this program does not know.
 	ErrNewer = errors.New("the data was written by a newer version")
 )
 
@@ -19,22 +19,23 @@ const sumSize = 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Checksum continues the CRC32C sum over b.
+// Checksum continues the CRC32C sum with b.
 func Checksum(sum uint32, b []byte) uint32 { return crc32.Update(sum, castagnoli, b) }
 
-// Seal ends the frame that began at buf[start:].
+// Seal appends the checksum to the frame that begins at buf[start:].
 func Seal(buf []byte, start int) []byte { return SealKeyed(buf, start, nil) }
 
-// SealKeyed ends a frame whose checksum covers its key too. A row that turns up under another user's key
-// is found to be damaged.
+// SealKeyed is Seal with a checksum that covers the key too. So a row found under another user's key is
+// reported as damaged.
 func SealKeyed(buf []byte, start int, key []byte) []byte {
 	return binary.BigEndian.AppendUint32(buf, Checksum(Checksum(0, buf[start:]), key))
 }
 
-// Unseal checks a frame and returns a reader of its fields. Its first byte must be version.
+// Unseal verifies a frame and returns a reader of its fields. It returns ErrDamaged if the frame is corrupt,
+// and ErrNewer if its first byte is not version.
 func Unseal(frame []byte, version byte) (Reader, error) { return UnsealKeyed(frame, version, nil) }
 
-// UnsealKeyed is Unseal for a frame that SealKeyed ended.
+// UnsealKeyed is Unseal for a frame written by SealKeyed.
 func UnsealKeyed(frame []byte, version byte, key []byte) (Reader, error) {
 	if len(frame) < 1+sumSize {
 		return Reader{}, ErrDamaged
@@ -49,30 +50,30 @@ func UnsealKeyed(frame []byte, version byte, key []byte) (Reader, error) {
 	return Reader{b: body[1:]}, nil
 }
 
-// A Reader consumes the fields of a frame in order. Once a field is missing, it and every later one read
-// as the zero value, so that a decoder checks once, with Done at the end.
+// A Reader reads the fields of a frame in order. After a missing field every read returns the zero value, so a
+// decoder needs one check: Done, at the end.
 type Reader struct {
 	b   []byte
 	bad bool
 }
 
-// NewReader reads fields that have no frame of their own.
+// NewReader returns a reader of fields that have no frame.
 func NewReader(b []byte) Reader { return Reader{b: b} }
 
-// Fail marks what was read as damaged: a value that no encoder writes.
+// Fail marks the frame as damaged. Decoders call it for a value that no encoder writes.
 func (r *Reader) Fail() { r.bad, r.b = true, nil }
 
-// OK reports whether every field so far was there. A loop over a count that was read asks it each time,
+// OK reports whether every field so far was present. Loops over a decoded count must check it each time,
 // because a damaged count may be huge.
 func (r *Reader) OK() bool { return !r.bad }
 
-// Len is how many bytes are left.
+// Len returns the number of unread bytes.
 func (r *Reader) Len() int { return len(r.b) }
 
-// Rest returns the bytes that are left, which share memory with the frame.
+// Rest returns the unread bytes. They share memory with the frame.
 func (r *Reader) Rest() []byte { return r.b }
 
-// Done returns ErrDamaged if a field was missing, or bytes are left that nobody read.
+// Done returns ErrDamaged if a field was missing or bytes are left unread.
 func (r *Reader) Done() error {
 	if r.bad || len(r.b) != 0 {
 		return ErrDamaged
@@ -80,7 +81,7 @@ func (r *Reader) Done() error {
 	return nil
 }
 
-// Uint reads what AppendUint wrote.
+// Uint reads a value written by AppendUint.
 func (r *Reader) Uint() uint64 {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
@@ -91,7 +92,7 @@ func (r *Reader) Uint() uint64 {
 	return v
 }
 
-// Int reads what AppendInt wrote.
+// Int reads a value written by AppendInt.
 func (r *Reader) Int() int64 {
 	v, n := binary.Varint(r.b)
 	if n <= 0 {
@@ -135,7 +136,7 @@ func (r *Reader) Uint64() uint64 {
 	return v
 }
 
-// Bytes reads what AppendBytes wrote. The field shares memory with the frame.
+// Bytes reads a value written by AppendBytes. It shares memory with the frame.
 func (r *Reader) Bytes() []byte {
 	n := r.Uint()
 	if n > uint64(len(r.b)) {
@@ -147,10 +148,10 @@ func (r *Reader) Bytes() []byte {
 	return v
 }
 
-// Text reads what AppendString wrote, as a copy.
+// Text reads a value written by AppendString and copies it.
 func (r *Reader) Text() string { return string(r.Bytes()) }
 
-// Time reads what AppendTime wrote, in UTC.
+// Time reads a value written by AppendTime, in UTC.
 func (r *Reader) Time() time.Time {
 	ns := r.Int()
 	if ns == 0 {
@@ -159,19 +160,19 @@ func (r *Reader) Time() time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
-// AppendUint writes a varint.
+// AppendUint appends v as a varint.
 func AppendUint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
 
-// AppendInt writes a zigzag varint.
+// AppendInt appends v as a zigzag varint.
 func AppendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 
-// AppendBytes writes v behind its length.
+// AppendBytes appends the length of v and v.
 func AppendBytes(b, v []byte) []byte { return append(AppendUint(b, uint64(len(v))), v...) }
 
-// AppendString writes v behind its length.
+// AppendString appends the length of v and v.
 func AppendString(b []byte, v string) []byte { return append(AppendUint(b, uint64(len(v))), v...) }
 
-// AppendTime writes t as nanoseconds since 1970; the zero time is 0.
+// AppendTime appends t as nanoseconds since 1970, and the zero time as 0.
 func AppendTime(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return AppendInt(b, 0)

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const version = 3
 
-// A fields is one value of each kind.
+// fields has one value of each kind.
 type fields struct {
 	u    uint64
 	i    int64
@@ -71,8 +71,8 @@ func TestFieldsAreReadAsTheyWereWritten(t *testing.T) {
 	}
 }
 
-// The bytes on disk of a frame, worked out by hand from FORMAT.md. The sum is the published check value of
-// CRC32C over "123456789", which is e3069283.
+// TestFrameOnDisk compares with bytes worked out by hand from FORMAT.md. e3069283 is the published check value
+// of CRC32C over "123456789".
 func TestFrameOnDisk(t *testing.T) {
 	if got := hex.EncodeToString(wire.Seal([]byte("123456789"), 0)); got != "313233343536373839"+"e3069283" {
 		t.Errorf("sealed: %s", got)
@@ -107,7 +107,7 @@ func TestAFrameUnderAnotherKeyIsDamaged(t *testing.T) {
 	}
 }
 
-// A frame of another version is whole, and must not be taken for a damaged one: salvage would drop it.
+// A frame of another version is intact. It must not be reported as damaged, because salvage would drop it.
 func TestAnotherVersionIsNotDamage(t *testing.T) {
 	for _, other := range []byte{0, version - 1, version + 1, 255} {
 		_, err := wire.Unseal(samples[1].frame(nil), other)
@@ -126,7 +126,7 @@ func TestAFrameCutShortIsDamaged(t *testing.T) {
 	}
 }
 
-// Fields that end early under a right checksum: a fault of an encoder, or a collision.
+// Fields that end early under a correct checksum mean a faulty encoder or a collision.
 func TestMissingFieldsAreDamage(t *testing.T) {
 	frame := samples[1].frame(nil)
 	body := frame[:len(frame)-4]
@@ -168,7 +168,7 @@ func TestFailIsDamageAndStopsTheReader(t *testing.T) {
 	}
 }
 
-// Appending to a field must not write over the frame behind it: rows are read where they lie in the file.
+// Appending to a field must not overwrite the frame behind it, because rows are read in place.
 func TestBytesCannotGrowIntoTheFrame(t *testing.T) {
 	b := wire.AppendBytes(wire.AppendBytes(nil, []byte("one")), []byte("two"))
 	r := wire.NewReader(b)
@@ -196,7 +196,7 @@ func TestReadingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// FuzzReader gives the reader any bytes: it must not panic, nor return more than it was given.
+// FuzzReader gives the reader arbitrary bytes. It must neither panic nor return more than it was given.
 func FuzzReader(f *testing.F) {
 	for _, s := range samples {
 		f.Add(s.frame(nil))
