@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 )
 
@@ -73,7 +75,7 @@ func split(args []string, takesValue map[string]bool) (l commandLine, err error)
 		}
 		if takesValue[name] && !hasValue {
 			if i++; i == len(args) {
-				return l, usage("--%s needs a value", name)
+				return l, exit.Usage("--%s needs a value", name)
 			}
 			arg += "=" + args[i]
 		}
@@ -109,7 +111,7 @@ func resolve(app *urfave.App, l commandLine) (command *urfave.Command, path, res
 		next := find(commands, rest[0])
 		if next == nil {
 			typed := strings.Join(append([]string{app.Name}, append(path, rest[0])...), " ")
-			return nil, nil, nil, usage("there is no command `%s`%s", typed, orElse(didYouMean(rest[0], names(commands), ""), append([]string{app.Name}, path...), command))
+			return nil, nil, nil, exit.Usage("there is no command `%s`%s", typed, orElse(didYouMean(rest[0], names(commands), ""), append([]string{app.Name}, path...), command))
 		}
 		command, commands = next, next.Subcommands
 		path, rest = append(path, rest[0]), rest[1:]
@@ -168,7 +170,7 @@ func assign(app *urfave.App, command *urfave.Command, path []string, flags []fla
 			if hint == "" && command.ArgsUsage != "" {
 				hint = fmt.Sprintf("; an argument that begins with a dash stands behind --: `%s -- %s`", name, argument(f.text))
 			}
-			return nil, nil, usage("`%s` has no flag --%s%s", name, f.name, hint)
+			return nil, nil, exit.Usage("`%s` has no flag --%s%s", name, f.name, hint)
 		}
 	}
 	return global, local, nil

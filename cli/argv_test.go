@@ -1,10 +1,11 @@
 package cli
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"personasync/cli/internal/exit"
 )
 
 func testShell() *shell {
@@ -55,8 +56,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"status --confg x", "did you mean --config?"},
 	} {
 		_, err := arrange(newApp(testShell()), append([]string{"personasync"}, strings.Fields(c.typed)...))
-		var own *coded
-		if !errors.As(err, &own) || own.code != ExitUsage || !strings.Contains(err.Error(), c.want) {
+		if err == nil || exit.Code(err) != exit.BadUsage || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.typed, err, c.want)
 		}
 	}

@@ -25,7 +25,8 @@ agent/segment: store
 agent/config: store scheduler
 agent/memberlist: store sync
 agent: agent/config agent/segment scheduler store sync
-cli: agent agent/config agent/memberlist scheduler store sync sync/sandbox packaging/systemd
+cli: agent agent/config agent/memberlist cli/internal/exit scheduler store sync sync/sandbox packaging/systemd
+cli/internal/exit: agent agent/config store
 packaging/systemd:   # the units, embedded: the command installs what the packages do
 packaging/test/load:
 cli/personasync: cli

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
 	"personasync/store"
 
 	urfave "github.com/urfave/cli/v2"
@@ -83,7 +84,7 @@ func (env *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, 
 // inUse gives a directory that somebody else holds the code of what a second try does not cure.
 func inUse(err error) error {
 	if errors.Is(err, store.ErrInUse) {
-		return withCode(ExitUsage, err)
+		return exit.With(exit.BadUsage, err)
 	}
 	return err
 }

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/store"
@@ -42,8 +44,8 @@ func System() Streams {
 	return Streams{Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()}
 }
 
-// Run runs one command line, args[0] being the program's name, and returns its exit code: one of the
-// Exit constants. It ends early when ctx does.
+// Run runs one command line, args[0] being the program's name, and returns its exit code, as
+// package exit has them. It ends early when ctx does.
 func Run(ctx context.Context, args []string, s Streams) int {
 	env := &shell{environ: s.Environ, again: s.Again, hangup: s.Hangup}
 	env.terminal = newTerminal(s.Out, s.Err, env.getenv)
@@ -122,7 +124,7 @@ func mindHangup(env *shell, c *urfave.Context) error {
 func tidy(commands []*urfave.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
-		c.OnUsageError = func(_ *urfave.Context, err error, _ bool) error { return usage("%w", err) }
+		c.OnUsageError = func(_ *urfave.Context, err error, _ bool) error { return exit.Usage("%w", err) }
 		if len(c.Subcommands) > 0 {
 			c.Action = groupAction
 		}
@@ -132,13 +134,13 @@ func tidy(commands []*urfave.Command) {
 
 // groupAction answers a group named without one of its commands.
 func groupAction(c *urfave.Context) error {
-	return usage("say which: %s", commandList(c.Command.HelpName, c.Command))
+	return exit.Usage("say which: %s", commandList(c.Command.HelpName, c.Command))
 }
 
 // report tells the person what went wrong and returns the exit code.
 func report(w *terminal, err error) int {
-	code := exitCode(err)
-	if code == ExitDone {
+	code := exit.Code(err)
+	if code == exit.Done {
 		return code
 	}
 	text := err.Error()

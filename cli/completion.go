@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -73,7 +75,7 @@ func completionCommand(env *shell) *urfave.Command {
 			}
 			script, ok := completionScripts[c.Args().First()]
 			if !ok {
-				return usage("there is no completion for %q: bash, zsh or fish", c.Args().First())
+				return exit.Usage("there is no completion for %q: bash, zsh or fish", c.Args().First())
 			}
 			_, err := fmt.Fprint(env.out, script)
 			return err

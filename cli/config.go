@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -73,7 +75,7 @@ func configCheck(env *shell, c *urfave.Context) error {
 	result.OK = err == nil
 	if err != nil {
 		result.Errors = err.Error()
-		err = incurable(err)
+		err = exit.Incurable(err)
 	}
 	if c.Bool("json") {
 		return errors.Join(printJSON(env.out, result), err)
@@ -153,11 +155,11 @@ func configInit(env *shell, c *urfave.Context) error {
 		return err
 	}
 	if name := store.OwnName(path); name != "" {
-		return usage("%s: the agent keeps files of its own under %s in its data directory, and would take this one for one of them: give another name, such as agent.toml", path, name)
+		return exit.Usage("%s: the agent keeps files of its own under %s in its data directory, and would take this one for one of them: give another name, such as agent.toml", path, name)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // it may come to hold secrets
 	if errors.Is(err, fs.ErrExist) {
-		return usage("%s exists already and is left alone: give another name, or - for the standard output", path)
+		return exit.Usage("%s exists already and is left alone: give another name, or - for the standard output", path)
 	}
 	if err != nil {
 		return err

@@ -9,12 +9,14 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"personasync/cli/internal/exit"
 )
 
 // confirm asks the person at the terminal. Where nobody sits, --yes must have said so.
 func confirm(w *terminal, what string) error {
 	if !attended() {
-		return usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
+		return exit.Usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
 	}
 	fmt.Fprintf(w.err, "%s. Go on? [y/N] ", what)
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -185,7 +187,7 @@ func dbRestore(env *shell, c *urfave.Context) error {
 		return err
 	}
 	if _, err := os.Stat(c.Args().First()); errors.Is(err, fs.ErrNotExist) {
-		return withCode(ExitNothing, err)
+		return exit.With(exit.NotFound, err)
 	}
 	if c.Bool("dry-run") {
 		return previewRestore(env.terminal, c, places.DataDir)
@@ -200,7 +202,7 @@ func dbRestore(env *shell, c *urfave.Context) error {
 	bar.end()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return withCode(ExitNothing, err)
+		return exit.With(exit.NotFound, err)
 	case err != nil:
 		return inUse(err)
 	case c.Bool("json"):

@@ -5,13 +5,15 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"personasync/cli/internal/exit"
 )
 
 func TestDemoKeepsItsPromises(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	var out, errs strings.Builder
 	code := Run(t.Context(), []string{"personasync", "demo"}, Streams{Out: &out, Err: &errs})
-	if code != ExitDone {
+	if code != exit.Done {
 		t.Fatalf("the demo ended with %d: %s\n%s", code, errs.String(), out.String())
 	}
 	for _, promise := range []string{"duplicate", "stale", "parked", "refused, HTTP 401", "had answered 503", "as before", "entered, exited, entered", "Everything above was checked"} {

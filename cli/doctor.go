@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -35,7 +37,7 @@ func diagnose(env *shell, c *urfave.Context) error {
 	conf, unread := config.Load(path, env.environ)
 	if unread != nil {
 		if conf, err = config.LoadPlaces(path, env.environ); err != nil {
-			return incurable(agent.DeniedConfig(err))
+			return exit.Incurable(agent.DeniedConfig(err))
 		}
 	}
 	findings := agent.Diagnose(c.Context, conf, unread, Version())

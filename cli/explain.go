@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -31,7 +33,7 @@ func explainCode(env *shell, c *urfave.Context) error {
 		return err
 	}
 	if !ok {
-		return nothing("neither an answer of MoEngage nor a reason has the code %q: `personasync outbox explain-code` lists those there are", c.Args().First())
+		return exit.Nothing("neither an answer of MoEngage nor a reason has the code %q: `personasync outbox explain-code` lists those there are", c.Args().First())
 	}
 	if c.Bool("json") {
 		return printJSON(env.out, e)

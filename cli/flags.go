@@ -3,6 +3,7 @@ package cli
 import (
 	"strings"
 
+	"personasync/cli/internal/exit"
 	"personasync/store"
 
 	urfave "github.com/urfave/cli/v2"
@@ -21,7 +22,7 @@ func limitFlag(what string) *urfave.IntFlag {
 func limit(c *urfave.Context) (int, error) {
 	n := c.Int("limit")
 	if n < 1 {
-		return 0, usage("--limit is at least 1, not %d", n)
+		return 0, exit.Usage("--limit is at least 1, not %d", n)
 	}
 	return n, nil
 }
@@ -30,9 +31,9 @@ func limit(c *urfave.Context) (int, error) {
 func arguments(c *urfave.Context, names ...string) error {
 	switch n := c.NArg(); {
 	case n < len(names):
-		return usage("%s needs %s: see `%s --help`", c.Command.HelpName, names[n], c.Command.HelpName)
+		return exit.Usage("%s needs %s: see `%s --help`", c.Command.HelpName, names[n], c.Command.HelpName)
 	case n > len(names):
-		return usage("%s does not take %q: see `%s --help`", c.Command.HelpName, c.Args().Get(len(names)), c.Command.HelpName)
+		return exit.Usage("%s does not take %q: see `%s --help`", c.Command.HelpName, c.Args().Get(len(names)), c.Command.HelpName)
 	}
 	return nil
 }
@@ -53,7 +54,7 @@ func dryRunFlag() *urfave.BoolFlag {
 func userFlag(c *urfave.Context) (string, error) {
 	id := c.String("user")
 	if c.IsSet("user") && store.CleanID(id) == "" {
-		return "", usage("--user is empty, which names nobody: give the ID of a user, or leave --user out")
+		return "", exit.Usage("--user is empty, which names nobody: give the ID of a user, or leave --user out")
 	}
 	return id, nil
 }
@@ -62,7 +63,7 @@ func userFlag(c *urfave.Context) (string, error) {
 func computationFlag(c *urfave.Context) (string, error) {
 	key := c.String("computation")
 	if c.IsSet("computation") && strings.TrimSpace(key) == "" {
-		return "", usage("--computation is empty, which names nothing: give a KEY or id, or leave --computation out")
+		return "", exit.Usage("--computation is empty, which names nothing: give a KEY or id, or leave --computation out")
 	}
 	return key, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -38,9 +40,9 @@ func flushCommand(env *shell) *urfave.Command {
 			}
 			switch {
 			case c.Bool("wait") && (c.Bool("dry-run") || c.String("computation") != ""):
-				return usage("--wait is for everything: it goes neither with --dry-run nor with --computation")
+				return exit.Usage("--wait is for everything: it goes neither with --dry-run nor with --computation")
 			case c.IsSet("timeout") && (!c.Bool("wait") || c.Duration("timeout") <= 0):
-				return usage("--timeout goes with --wait, and is a duration such as 10m")
+				return exit.Usage("--timeout goes with --wait, and is a duration such as 10m")
 			case c.Bool("dry-run"):
 				return dryRun(env, c)
 			}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -32,7 +34,7 @@ func userForget(env *shell, c *urfave.Context) error {
 	}
 	id := c.Args().First()
 	if len(id) > store.MaxUserID {
-		return usage("an id has %d bytes at most", store.MaxUserID)
+		return exit.Usage("an id has %d bytes at most", store.MaxUserID)
 	}
 	if clean := store.CleanID(id); clean != id {
 		if err := env.inspect(c, func(i agent.Inspector) error {
@@ -41,7 +43,7 @@ func userForget(env *shell, c *urfave.Context) error {
 			case !errors.Is(err, store.ErrNotFound):
 				return err // an older version took such an id letter for letter
 			case clean == "":
-				return usage("blanks name nobody: give the ID of a user, as Segment's userId has it")
+				return exit.Usage("blanks name nobody: give the ID of a user, as Segment's userId has it")
 			}
 			id = clean // as the ids of events are read, so that later deliveries are ignored
 			return nil

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -34,7 +36,7 @@ func retryCommand(env *shell) *urfave.Command {
 		Action: func(c *urfave.Context) error {
 			o := agent.HandOrder{IDs: c.Args().Slice(), All: c.Bool("all"), Reason: c.String("reason")}
 			if given(len(o.IDs) > 0)+given(o.All)+given(o.Reason != "") != 1 {
-				return usage("say which: IDs, or --all, or --reason R")
+				return exit.Usage("say which: IDs, or --all, or --reason R")
 			}
 			return actOnChanges(env, c, o, "retried", len(o.IDs) == 0, (*agent.Client).Retry)
 		},
@@ -59,7 +61,7 @@ func dropCommand(env *shell) *urfave.Command {
 		Flags: []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
 		Action: func(c *urfave.Context) error {
 			if c.NArg() == 0 {
-				return usage("%s needs the ID of a change: see `%s --help`", c.Command.HelpName, c.Command.HelpName)
+				return exit.Usage("%s needs the ID of a change: see `%s --help`", c.Command.HelpName, c.Command.HelpName)
 			}
 			return actOnChanges(env, c, agent.HandOrder{IDs: c.Args().Slice()}, "dropped", true, (*agent.Client).Drop)
 		},
@@ -70,9 +72,9 @@ func dropCommand(env *shell) *urfave.Command {
 func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
 		if _, err := store.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
-			return usage("%w; what is parked for a reason is named by --reason %s", err, id)
+			return exit.Usage("%w; what is parked for a reason is named by --reason %s", err, id)
 		} else if err != nil {
-			return usage("%w", err)
+			return exit.Usage("%w", err)
 		}
 	}
 	places, err := env.loadPlaces(c)
@@ -94,7 +96,7 @@ func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string,
 		return unknownChange(err)
 	}
 	if o.Reason != "" && r.Done+r.Parked == 0 {
-		return nothing("no change is parked for %q: `personasync outbox stats` shows the reasons and causes that there are", o.Reason)
+		return exit.Nothing("no change is parked for %q: `personasync outbox stats` shows the reasons and causes that there are", o.Reason)
 	}
 	if c.Bool("dry-run") {
 		return printOutcome(env.terminal, c, r, "would be "+done)
@@ -112,7 +114,7 @@ func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string,
 
 func unknownChange(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return nothing("%v: ids are those of `personasync outbox list`", err)
+		return exit.Nothing("%v: ids are those of `personasync outbox list`", err)
 	}
 	return err
 }
@@ -120,7 +122,7 @@ func unknownChange(err error) error {
 func printOutcome(w *terminal, c *urfave.Context, r *agent.HandReceipt, done string) error {
 	idle := error(nil)
 	if r.Done == 0 && r.Parked == 0 && len(r.Skipped) > 0 {
-		idle = nothing("none of the changes named could be taken: `personasync outbox show %s` says more", r.Skipped[0].ID)
+		idle = exit.Nothing("none of the changes named could be taken: `personasync outbox show %s` says more", r.Skipped[0].ID)
 	}
 	if c.Bool("json") {
 		return cmp.Or(printJSON(w.out, r), idle)
@@ -159,7 +161,7 @@ func outboxExport(env *shell, c *urfave.Context) error {
 	}
 	state, ok := store.ParseState(c.String("state"))
 	if !ok {
-		return usage("there is no state %q", c.String("state"))
+		return exit.Usage("there is no state %q", c.String("state"))
 	}
 	return env.inspect(c, func(i agent.Inspector) error {
 		out := bufio.NewWriter(env.out)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
 	"personasync/store"
 
 	urfave "github.com/urfave/cli/v2"
@@ -20,7 +21,7 @@ func unknownKey(env *shell, c *urfave.Context, err error, key string) error {
 	if near := didYouMean(strings.ToLower(key), knownKeys(env, c), ""); near != "" {
 		hint = strings.TrimPrefix(near, ": ")
 	}
-	return nothing("no event has named a computation %q: %s", key, hint)
+	return exit.Nothing("no event has named a computation %q: %s", key, hint)
 }
 
 // keyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
@@ -75,5 +76,5 @@ func unheardOf(env *shell, c *urfave.Context, i agent.Inspector, user, computati
 }
 
 func unknownUser(id string) error {
-	return nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
+	return exit.Nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
 }

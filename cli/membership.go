@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -131,7 +133,7 @@ func audienceImport(env *shell, verb string) urfave.ActionFunc {
 		path := c.Args().Get(1)
 		file, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return withCode(ExitNothing, err)
+			return exit.With(exit.NotFound, err)
 		}
 		if err != nil {
 			return err
@@ -222,12 +224,12 @@ func listTime(text string, info fs.FileInfo) (time.Time, error) {
 		switch {
 		case err != nil:
 		case t.After(time.Now()), t.Before(time.Unix(0, 0)):
-			return t, usage("--as-of %s is no time that a list can be from", text)
+			return t, exit.Usage("--as-of %s is no time that a list can be from", text)
 		default:
 			return t, nil
 		}
 	}
-	return time.Time{}, usage("--as-of %s is no time: write 2026-03-14T09:26:53Z, or 2026-03-14 for its first moment in UTC", text)
+	return time.Time{}, exit.Usage("--as-of %s is no time: write 2026-03-14T09:26:53Z, or 2026-03-14 for its first moment in UTC", text)
 }
 
 // metered tells how much was read through it.
@@ -313,14 +315,14 @@ func idle(verb string, r store.MembershipReport) error {
 	key := plain(r.Key)
 	switch {
 	case r.Already:
-		return nothing("%s has the id %s already: `personasync audience list --wide` shows the ids", key, plain(r.ID))
+		return exit.Nothing("%s has the id %s already: `personasync audience list --wide` shows the ids", key, plain(r.ID))
 	case changesAnything(r):
 	case verb == "close":
-		return nothing("%s has no members, so nobody leaves", key)
+		return exit.Nothing("%s has no members, so nobody leaves", key)
 	case verb == "reconcile":
-		return nothing("nothing is known of %s that MoEngage should be told", key)
+		return exit.Nothing("nothing is known of %s that MoEngage should be told", key)
 	case (verb == "release" || verb == "discard") && !r.Tripped:
-		return nothing("no exits of %s are held: `personasync audience list` shows where there are some", key)
+		return exit.Nothing("no exits of %s are held: `personasync audience list` shows where there are some", key)
 	}
 	return nil
 }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"strings"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/store"
+
 	syncer "personasync/sync"
 )
 
@@ -61,7 +64,7 @@ func outboxCommand(env *shell) *urfave.Command {
 
 func outboxList(env *shell, c *urfave.Context) error {
 	if _, ok := store.ParseState(c.Args().First()); ok {
-		return usage("a state is named by --state: `personasync outbox list --state %s`", c.Args().First())
+		return exit.Usage("a state is named by --state: `personasync outbox list --state %s`", c.Args().First())
 	}
 	if err := arguments(c); err != nil {
 		return err
@@ -72,7 +75,7 @@ func outboxList(env *shell, c *urfave.Context) error {
 	}
 	state, ok := store.ParseState(c.String("state"))
 	if !ok {
-		return usage("--state %s is no state: pending, held, parked, delivered, superseded, cancelled, dropped or expired", c.String("state"))
+		return exit.Usage("--state %s is no state: pending, held, parked, delivered, superseded, cancelled, dropped or expired", c.String("state"))
 	}
 	user, err := userFlag(c)
 	if err != nil {
@@ -154,12 +157,12 @@ func outboxShow(env *shell, c *urfave.Context) error {
 	}
 	id, err := store.ParseID(c.Args().First())
 	if err != nil {
-		return usage("%w", err)
+		return exit.Usage("%w", err)
 	}
 	return env.inspect(c, func(i agent.Inspector) error {
 		page, err := i.Change(c.Context, id)
 		if errors.Is(err, store.ErrNotFound) {
-			return nothing("there is no change %s: what is over is forgotten after retention.delivered; `personasync outbox list` shows what is there", id)
+			return exit.Nothing("there is no change %s: what is over is forgotten after retention.delivered; `personasync outbox list` shows what is there", id)
 		}
 		if err != nil {
 			return err

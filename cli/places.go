@@ -10,6 +10,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/exit"
 
 	urfave "github.com/urfave/cli/v2"
 )
@@ -21,7 +22,7 @@ func (env *shell) findConfig(c *urfave.Context) (string, error) {
 	if errors.Is(err, config.ErrNoFile) && slices.ContainsFunc(env.environ, isSetting) {
 		return "", nil
 	}
-	return path, incurable(err)
+	return path, exit.Incurable(err)
 }
 
 // isSetting reports whether a variable of the environment belongs to the configuration.
@@ -50,7 +51,7 @@ func (env *shell) loadPlaces(c *urfave.Context) (*config.Config, error) {
 // servicePlaces stands in for a configuration that cannot be read, where the socket of the service is
 // there to be asked: what its agent does it knows itself.
 func (env *shell) servicePlaces(unread error) (*config.Config, error) {
-	unread = incurable(agent.DeniedConfig(unread))
+	unread = exit.Incurable(agent.DeniedConfig(unread))
 	if _, err := os.Stat(serviceSocket); err != nil {
 		return nil, unread
 	}
@@ -80,7 +81,7 @@ func (env *shell) load(c *urfave.Context, load func(string, []string) (*config.C
 		return nil, err
 	}
 	conf, err := load(path, env.environ)
-	return conf, incurable(err)
+	return conf, exit.Incurable(err)
 }
 
 // serviceSocket is where the packaged units and the configuration of the service have the socket.

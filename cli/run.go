@@ -5,6 +5,8 @@ import (
 	"os"
 	"runtime/debug"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -35,7 +37,7 @@ func runAgent(env *shell, c *urfave.Context) error {
 		return err
 	}
 	if err := conf.Complete(); err != nil {
-		return incurable(err)
+		return exit.Incurable(err)
 	}
 	queue := newLogQueue(env.err)
 	env.err, env.atEnd = queue, queue.close // what is told at the end comes behind it, and is not waited for any longer
@@ -48,7 +50,7 @@ func runAgent(env *shell, c *urfave.Context) error {
 	}
 	inherited, err := agent.Inherited()
 	if err != nil {
-		return incurable(err)
+		return exit.Incurable(err)
 	}
 	err = agent.Run(c.Context, conf, agent.RunOptions{
 		Log: log, Relog: relog, Version: Version(), LinesDropped: queue.dropped.Load, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.hangup,
@@ -56,7 +58,7 @@ func runAgent(env *shell, c *urfave.Context) error {
 		CheckInChild: checker(env),
 	})
 	if held := (*store.InUseError)(nil); errors.As(err, &held) && held.IsAgent() {
-		return incurable(err) // it goes on having it
+		return exit.Incurable(err) // it goes on having it
 	}
 	return err
 }

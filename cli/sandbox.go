@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/sync/sandbox"
@@ -52,7 +54,7 @@ func runSandbox(env *shell, c *urfave.Context) error {
 	for _, spec := range c.StringSlice("fail") {
 		fault, err := sandbox.ParseFault(spec)
 		if err != nil {
-			return usage("--fail %s: %w", spec, err)
+			return exit.Usage("--fail %s: %w", spec, err)
 		}
 		options.Faults = append(options.Faults, fault)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -31,7 +33,7 @@ func showSchedule(env *shell, c *urfave.Context) error {
 	}
 	n := c.Int("next")
 	if n < 1 || n > agent.MaxNext {
-		return usage("--next is from 1 to %d, not %d", agent.MaxNext, n)
+		return exit.Usage("--next is from 1 to %d, not %d", agent.MaxNext, n)
 	}
 	return env.inspect(c, func(i agent.Inspector) error {
 		jobs, err := i.Schedule(c.Context, n)

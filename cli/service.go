@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent/config"
@@ -91,7 +93,7 @@ func servicePrint(env *shell, c *urfave.Context) error {
 	}
 	text := serviceFile(name, "/usr/bin/personasync")
 	if text == "" {
-		return usage("there is no file %q of the service: there are %s", name, strings.Join(serviceFiles(), ", "))
+		return exit.Usage("there is no file %q of the service: there are %s", name, strings.Join(serviceFiles(), ", "))
 	}
 	if c.Bool("json") {
 		return printJSON(env.out, map[string]string{"name": name, "text": text})
@@ -139,11 +141,11 @@ func mayInstall(root string) error {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return usage("the service belongs to the system: run this as root")
+		return exit.Usage("the service belongs to the system: run this as root")
 	}
 	for _, unit := range []string{"/usr/lib/systemd/system/personasync.service", "/lib/systemd/system/personasync.service"} {
 		if _, err := os.Stat(unit); err == nil {
-			return usage("a package has installed %s: upgrade or remove it by apt or dnf", unit)
+			return exit.Usage("a package has installed %s: upgrade or remove it by apt or dnf", unit)
 		}
 	}
 	return nil

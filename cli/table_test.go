@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"unicode/utf8"
+
+	"personasync/cli/internal/exit"
 )
 
 // printTable prints pages as on a terminal of so many columns; 0 is a pipe.
@@ -109,7 +111,7 @@ func TestColoursAreForTerminals(t *testing.T) {
 func TestClosedPipeEndsQuietly(t *testing.T) {
 	sh := testShell()
 	for _, err := range []error{syscall.EPIPE, io.ErrClosedPipe, errors.Join(syscall.EPIPE)} {
-		if code := report(sh.terminal, err); code != ExitDone {
+		if code := report(sh.terminal, err); code != exit.Done {
 			t.Errorf("%v ended with %d", err, code)
 		}
 	}

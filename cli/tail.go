@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -151,7 +153,7 @@ func (t *tailing) follow() error {
 			return nil
 		case err == nil:
 			t.away = false
-		case brokenPipe(err) || exitCode(err) == ExitUsage && !errors.Is(err, store.ErrInUse):
+		case exit.BrokenPipe(err) || exit.Code(err) == exit.BadUsage && !errors.Is(err, store.ErrInUse):
 			return err
 		case !t.away:
 			t.env.remark("cannot be asked, and asked again until it can: %v", err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"personasync/cli/internal/exit"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
@@ -75,11 +77,11 @@ func verifyOrder(c *urfave.Context, sample int) (o agent.VerifyOrder, err error)
 	o = agent.VerifyOrder{Key: c.Args().First(), Sample: sample, Repair: c.Bool("repair"), Settle: c.Duration("settle")}
 	switch {
 	case c.IsSet("sample") && c.Bool("all"):
-		return o, usage("--sample and --all do not go together")
+		return o, exit.Usage("--sample and --all do not go together")
 	case c.IsSet("sample") && c.Int("sample") < 1:
-		return o, usage("--sample is at least 1, not %d", c.Int("sample"))
+		return o, exit.Usage("--sample is at least 1, not %d", c.Int("sample"))
 	case o.Settle < 0:
-		return o, usage("--settle is a duration such as 1m, not %s", o.Settle)
+		return o, exit.Usage("--settle is a duration such as 1m, not %s", o.Settle)
 	case c.IsSet("sample"):
 		o.Sample = c.Int("sample")
 	case c.Bool("all"):

@@ -1,4 +1,4 @@
-package cli
+package exit
 
 import (
 	"errors"
@@ -16,11 +16,11 @@ import (
 
 // Exit codes, part of the contract with the outside.
 const (
-	ExitDone    = 0
-	ExitFailed  = 1
-	ExitUsage   = 2 // a restart cannot fix it: usage, configuration, permissions, a second agent
-	ExitNothing = 3 // no such change, user, audience or data file
-	ExitNoAgent = 4 // the agent is needed and not running
+	Done     = 0
+	Failed   = 1
+	BadUsage = 2 // a restart cannot fix it: usage, configuration, permissions, a second agent
+	NotFound = 3 // no such change, user, audience or data file
+	NoAgent  = 4 // the agent is needed and not running
 )
 
 // coded is an error whose exit code does not follow from what it wraps.
@@ -32,46 +32,46 @@ type coded struct {
 func (c *coded) Error() string { return c.err.Error() }
 func (c *coded) Unwrap() error { return c.err }
 
-// withCode gives err an exit code that does not follow from what it wraps.
-func withCode(code int, err error) error { return &coded{code, err} }
+// With gives err an exit code that does not follow from what it wraps.
+func With(code int, err error) error { return &coded{code, err} }
 
-// usage is the error of a command line, or a configuration, that cannot be meant.
-func usage(format string, args ...any) error {
-	return withCode(ExitUsage, fmt.Errorf(format, args...))
+// Usage is the error of a command line, or a configuration, that cannot be meant.
+func Usage(format string, args ...any) error {
+	return With(BadUsage, fmt.Errorf(format, args...))
 }
 
-// incurable marks an error that starting again would not help against.
-func incurable(err error) error {
+// Incurable marks an error that starting again would not help against.
+func Incurable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return withCode(ExitUsage, err)
+	return With(BadUsage, err)
 }
 
-// nothing is the error of a question about what does not exist.
-func nothing(format string, args ...any) error {
-	return withCode(ExitNothing, fmt.Errorf(format, args...))
+// Nothing is the error of a question about what does not exist.
+func Nothing(format string, args ...any) error {
+	return With(NotFound, fmt.Errorf(format, args...))
 }
 
-// exitCode is the code that err ends the process with.
-func exitCode(err error) int {
+// Code is the code that err ends the process with.
+func Code(err error) int {
 	var own *coded
 	var ambiguous *store.AmbiguousError
 	var faults *config.Faults
 	switch {
-	case err == nil, brokenPipe(err):
-		return ExitDone
+	case err == nil, BrokenPipe(err):
+		return Done
 	case errors.As(err, &own):
 		return own.code
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNoSuccessor), errors.Is(err, store.ErrNoData):
-		return ExitNothing
+		return NotFound
 	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrStarting):
-		return ExitNoAgent
+		return NoAgent
 	case errors.As(err, &ambiguous), errors.As(err, &faults), errors.Is(err, config.ErrNoFile), errors.Is(err, fs.ErrPermission), isMistake(err),
 		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, store.ErrForeign), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
-		return ExitUsage
+		return BadUsage
 	}
-	return ExitFailed
+	return Failed
 }
 
 // mistakes are answers of the kernel that stay as they are until somebody changes the configuration: a
@@ -88,7 +88,7 @@ func isMistake(err error) bool {
 	return errors.As(err, &address) || slices.ContainsFunc(mistakes, func(m error) bool { return errors.Is(err, m) })
 }
 
-// brokenPipe reports whether the reader of the output has gone: it has what it wanted.
-func brokenPipe(err error) bool {
+// BrokenPipe reports whether the reader of the output has gone: it has what it wanted.
+func BrokenPipe(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe)
 }
