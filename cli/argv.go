@@ -5,9 +5,10 @@ import (
 	"slices"
 	"strings"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 // urfave/cli takes flags only between a command and its arguments, and passes over those behind an
@@ -168,7 +169,7 @@ func assign(app *urfave.App, command *urfave.Command, path []string, flags []fla
 			name := app.Name + " " + strings.Join(path, " ")
 			hint := didYouMean(f.name, known, "--")
 			if hint == "" && command.ArgsUsage != "" {
-				hint = fmt.Sprintf("; an argument that begins with a dash stands behind --: `%s -- %s`", name, argument(f.text))
+				hint = fmt.Sprintf("; an argument that begins with a dash stands behind --: `%s -- %s`", name, term.Argument(f.text))
 			}
 			return nil, nil, exit.Usage("`%s` has no flag --%s%s", name, f.name, hint)
 		}

@@ -6,10 +6,11 @@ import (
 	"testing"
 
 	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 func testShell() *shell {
-	return &shell{terminal: &terminal{out: new(strings.Builder), err: new(strings.Builder)}}
+	return &shell{Terminal: &term.Terminal{Out: new(strings.Builder), Err: new(strings.Builder)}}
 }
 
 func TestFlagsMayStandAnywhere(t *testing.T) {

@@ -25,8 +25,9 @@ agent/segment: store
 agent/config: store scheduler
 agent/memberlist: store sync
 agent: agent/config agent/segment scheduler store sync
-cli: agent agent/config agent/memberlist cli/internal/exit scheduler store sync sync/sandbox packaging/systemd
+cli: agent agent/config agent/memberlist cli/internal/exit cli/internal/term scheduler store sync sync/sandbox packaging/systemd
 cli/internal/exit: agent agent/config store
+cli/internal/term: store   # its ledgers, and how it writes sizes and words of a shell
 packaging/systemd:   # the units, embedded: the command installs what the packages do
 packaging/test/load:
 cli/personasync: cli

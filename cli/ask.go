@@ -5,11 +5,12 @@ import (
 	"errors"
 	"time"
 
+	urfave "github.com/urfave/cli/v2"
+
 	"personasync/agent"
 	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
-
-	urfave "github.com/urfave/cli/v2"
 )
 
 // inspect asks whoever can answer, and says on standard error who that is.
@@ -23,7 +24,7 @@ func (env *shell) inspect(c *urfave.Context, ask func(agent.Inspector) error) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, done.Close()) }()
-	env.remark("%s", i.Where())
+	env.Remark("%s", i.Where())
 	return ask(i)
 }
 
@@ -48,7 +49,7 @@ func (env *shell) quietly(c *urfave.Context, ask func(agent.Inspector) error) (e
 const askTimeout = 30 * time.Second
 
 // order runs do with whoever can carry out an order.
-func (env *shell) order(c *urfave.Context, do func(o agent.Orders, bar *progressBar) error) (err error) {
+func (env *shell) order(c *urfave.Context, do func(o agent.Orders, bar *term.Bar) error) (err error) {
 	places, err := env.loadPlaces(c)
 	if err != nil {
 		return err
@@ -58,14 +59,14 @@ func (env *shell) order(c *urfave.Context, do func(o agent.Orders, bar *progress
 		return err
 	}
 	defer func() { err = errors.Join(err, done.Close()) }()
-	env.remark("%s", where)
-	bar := env.progress()
-	defer bar.end()
+	env.Remark("%s", where)
+	bar := env.Progress()
+	defer bar.End()
 	return inUse(do(o, bar))
 }
 
 // upkeep runs do with whoever can look after the data, which is in dir.
-func (env *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *progressBar) error) (err error) {
+func (env *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *term.Bar) error) (err error) {
 	places, err := env.loadPlaces(c)
 	if err != nil {
 		return err
@@ -75,9 +76,9 @@ func (env *shell) upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, 
 		return err
 	}
 	defer func() { err = errors.Join(err, done.Close()) }()
-	env.remark("%s", where)
-	bar := env.progress()
-	defer bar.end()
+	env.Remark("%s", where)
+	bar := env.Progress()
+	defer bar.End()
 	return inUse(do(u, places.DataDir, bar))
 }
 

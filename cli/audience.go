@@ -8,6 +8,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -54,45 +55,45 @@ func audienceList(env *shell, c *urfave.Context) error {
 			return err
 		}
 		if unseen := neverSeen(conf.Rules(), list); len(unseen) > 0 {
-			env.remark("configured, but never seen in an event: %s", strings.Join(unseen, ", "))
+			env.Remark("configured, but never seen in an event: %s", strings.Join(unseen, ", "))
 		}
 		if c.Bool("json") {
-			return printJSON(env.out, list)
+			return term.PrintJSON(env.Out, list)
 		}
 		keys := shared(list)
 		for _, l := range list {
 			if l.ExitsHeldSince != "" {
-				key := plain(store.Arguments(l.Key))
+				key := term.Plain(store.Arguments(l.Key))
 				if keys[l.Key] {
-					key = plain(store.Arguments(l.ID))
+					key = term.Plain(store.Arguments(l.ID))
 				}
-				env.remark("too many members left %s at once, exits are held since %s: `personasync audience release %s` sends them, `personasync audience discard %s` drops them", plain(l.Key), minute(l.ExitsHeldSince), key, key)
+				env.Remark("too many members left %s at once, exits are held since %s: `personasync audience release %s` sends them, `personasync audience discard %s` drops them", term.Plain(l.Key), term.Minute(l.ExitsHeldSince), key, key)
 			}
 		}
 		if len(list) == 0 {
-			env.remark("no event of an audience or trait has come yet")
+			env.Remark("no event of an audience or trait has come yet")
 		}
-		return printComputations(env.terminal, c.Bool("wide"), list)
+		return printComputations(env.Terminal, c.Bool("wide"), list)
 	})
 }
 
-func printComputations(w *terminal, wide bool, list []store.ComputationInfo) error {
-	t := w.newTable(wide, column{title: "KEY"}, column{title: "CLASS"},
-		column{title: "MEMBERS", right: true}, column{title: "ENTERED", right: true}, column{title: "EXITED", right: true}, column{title: "HELD", right: true},
-		column{title: "LAST EVENT"})
+func printComputations(w *term.Terminal, wide bool, list []store.ComputationInfo) error {
+	t := w.NewTable(wide, term.Column{Title: "KEY"}, term.Column{Title: "CLASS"},
+		term.Column{Title: "MEMBERS", Right: true}, term.Column{Title: "ENTERED", Right: true}, term.Column{Title: "EXITED", Right: true}, term.Column{Title: "HELD", Right: true},
+		term.Column{Title: "LAST EVENT"})
 	if wide || len(shared(list)) > 0 {
-		t.columns = append(t.columns, column{title: "ID"})
+		t.Columns = append(t.Columns, term.Column{Title: "ID"})
 	}
 	var rows [][]string
 	for _, l := range list {
-		members := count(l.Members)
+		members := term.Count(l.Members)
 		if l.Class == "trait" {
 			members = ""
 		}
-		row := []string{l.Key, l.Class, members, count(l.Entered), count(l.Exited), count(l.Held), minute(l.LastEvent), l.ID}
-		rows = append(rows, row[:len(t.columns)])
+		row := []string{l.Key, l.Class, members, term.Count(l.Entered), term.Count(l.Exited), term.Count(l.Held), term.Minute(l.LastEvent), l.ID}
+		rows = append(rows, row[:len(t.Columns)])
 	}
-	return t.print(rows)
+	return t.Print(rows)
 }
 
 // shared returns the keys that several computations have: they say not which.
@@ -126,7 +127,7 @@ func neverSeen(rules store.Rules, seen []store.ComputationInfo) (missing []strin
 	return missing
 }
 
-var memberTable = []column{{title: "USER"}, {title: "SINCE"}}
+var memberTable = []term.Column{{Title: "USER"}, {Title: "SINCE"}}
 
 func memberRow(v store.MemberInfo) []string { return []string{v.User, v.Since} }
 
@@ -149,6 +150,6 @@ func audienceMembers(env *shell, c *urfave.Context) error {
 			}
 			return page, more, err
 		}
-		return unknownKey(env, c, list.print(env.terminal, c, n), key)
+		return unknownKey(env, c, list.print(env.Terminal, c, n), key)
 	})
 }

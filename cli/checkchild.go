@@ -22,7 +22,7 @@ func checkFilesCommand(env *shell) *urfave.Command {
 			if err := arguments(c, "a directory"); err != nil {
 				return err
 			}
-			return store.AnswerCheck(c.Context, env.out, c.Args().First())
+			return store.AnswerCheck(c.Context, env.Out, c.Args().First())
 		},
 	}
 }

@@ -18,10 +18,10 @@ import (
 	"strings"
 	"syscall"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -48,16 +48,16 @@ func System() Streams {
 // package exit has them. It ends early when ctx does.
 func Run(ctx context.Context, args []string, s Streams) int {
 	env := &shell{environ: s.Environ, again: s.Again, hangup: s.Hangup}
-	env.terminal = newTerminal(s.Out, s.Err, env.getenv)
+	env.Terminal = term.New(s.Out, s.Err, env.getenv)
 	app := newApp(env)
 	if len(args) > 1 && args[1] == completeWord {
-		return report(env.terminal, printCandidates(env, app, args[2:]))
+		return report(env.Terminal, printCandidates(env, app, args[2:]))
 	}
 	arranged, err := arrange(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, arranged)
 	}
-	code := report(env.terminal, err)
+	code := report(env.Terminal, err)
 	if env.atEnd != nil {
 		env.atEnd()
 	}
@@ -70,8 +70,8 @@ func newApp(env *shell) *urfave.App {
 		Usage: "Segment Engage audiences and computed traits to MoEngage",
 		Description: "Receives what Segment computes about users, keeps every enter and exit on disk,\n" +
 			"and tells MoEngage. Start with `personasync demo`; it needs nothing.",
-		Writer:                    env.out,
-		ErrWriter:                 env.err,
+		Writer:                    env.Out,
+		ErrWriter:                 env.Err,
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true, // a fault of the sandbox has commas in it
 		HideHelpCommand:           true,
@@ -138,7 +138,7 @@ func groupAction(c *urfave.Context) error {
 }
 
 // report tells the person what went wrong and returns the exit code.
-func report(w *terminal, err error) int {
+func report(w *term.Terminal, err error) int {
 	code := exit.Code(err)
 	if code == exit.Done {
 		return code
@@ -151,6 +151,6 @@ func report(w *terminal, err error) int {
 	case errors.As(err, &ambiguous):
 		text += ":\n  " + strings.Join(ambiguous.IDs, "\n  ")
 	}
-	fmt.Fprintln(w.err, w.errPaint.red("personasync:"), w.typed(text))
+	fmt.Fprintln(w.Err, w.ErrPaint.Red("personasync:"), w.Typed(text))
 	return code
 }

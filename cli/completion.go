@@ -7,12 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 // completeWord is the command that the shells ask, with what was typed so far: every word behind the
@@ -77,7 +77,7 @@ func completionCommand(env *shell) *urfave.Command {
 			if !ok {
 				return exit.Usage("there is no completion for %q: bash, zsh or fish", c.Args().First())
 			}
-			_, err := fmt.Fprint(env.out, script)
+			_, err := fmt.Fprint(env.Out, script)
 			return err
 		},
 	}
@@ -87,7 +87,7 @@ func completionCommand(env *shell) *urfave.Command {
 func printCandidates(env *shell, app *urfave.App, typed []string) error {
 	typed = joined(typed)
 	for _, candidate := range append(candidates(app, typed), keysOf(env, app, typed)...) {
-		if _, err := fmt.Fprintln(env.out, candidate); err != nil {
+		if _, err := fmt.Fprintln(env.Out, candidate); err != nil {
 			return err
 		}
 	}
@@ -144,7 +144,7 @@ func keysOf(env *shell, app *urfave.App, typed []string) (list []string) {
 		return nil
 	}
 	for _, c := range all {
-		list = append(list, flag+plain(c.Key)+"\t"+c.Class)
+		list = append(list, flag+term.Plain(c.Key)+"\t"+c.Class)
 	}
 	return matching(slices.Compact(list), flag+word)
 }

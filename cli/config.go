@@ -6,12 +6,12 @@ import (
 	"io/fs"
 	"os"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -66,7 +66,7 @@ func configCheck(env *shell, c *urfave.Context) error {
 	result := checked{File: path, Warnings: []string{}}
 	conf, note, err := loadAsAgent(env, c, path)
 	if note != "" {
-		env.remark("%s", note)
+		env.Remark("%s", note)
 	}
 	if err == nil {
 		result.Warnings = append(result.Warnings, conf.Warnings()...)
@@ -78,15 +78,15 @@ func configCheck(env *shell, c *urfave.Context) error {
 		err = exit.Incurable(err)
 	}
 	if c.Bool("json") {
-		return errors.Join(printJSON(env.out, result), err)
+		return errors.Join(term.PrintJSON(env.Out, result), err)
 	}
 	for _, w := range result.Warnings {
-		env.remark("%s %s", env.errPaint.yellow("warning:"), w)
+		env.Remark("%s %s", env.ErrPaint.Yellow("warning:"), w)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(env.out, env.paint.green("ok:"), fileText(path))
+	_, err = fmt.Fprintln(env.Out, env.Paint.Green("ok:"), fileText(path))
 	return err
 }
 
@@ -116,7 +116,7 @@ func fileText(path string) string {
 	if path == "" {
 		return "no file; defaults and environment"
 	}
-	return plain(path)
+	return term.Plain(path)
 }
 
 func configShow(env *shell, c *urfave.Context) error {
@@ -128,18 +128,18 @@ func configShow(env *shell, c *urfave.Context) error {
 		return agent.DeniedConfig(err)
 	}
 	if note, _ := agent.BorrowSecrets(c.Context, conf, Version()); note != "" { // without an agent there is nothing to add
-		env.remark("%s", note)
+		env.Remark("%s", note)
 	}
 	settings := conf.Effective()
 	if c.Bool("json") {
-		return printJSON(env.out, settings)
+		return term.PrintJSON(env.Out, settings)
 	}
-	t := env.newTable(c.Bool("wide"), column{title: "KEY"}, column{title: "VALUE", flexible: true}, column{title: "FROM", flexible: true})
+	t := env.NewTable(c.Bool("wide"), term.Column{Title: "KEY"}, term.Column{Title: "VALUE", Flexible: true}, term.Column{Title: "FROM", Flexible: true})
 	var rows [][]string
 	for _, s := range settings {
 		rows = append(rows, []string{s.Key, s.Value, s.Origin})
 	}
-	return t.print(rows)
+	return t.Print(rows)
 }
 
 func configInit(env *shell, c *urfave.Context) error {
@@ -151,7 +151,7 @@ func configInit(env *shell, c *urfave.Context) error {
 		return arguments(c, "FILE")
 	}
 	if path == "-" {
-		_, err := env.out.Write(config.Example())
+		_, err := env.Out.Write(config.Example())
 		return err
 	}
 	if name := store.OwnName(path); name != "" {
@@ -170,6 +170,6 @@ func configInit(env *shell, c *urfave.Context) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(env.out, "wrote %s: fill in [ingest] and [moengage], then `personasync config check`\n", plain(path))
+	_, err = fmt.Fprintf(env.Out, "wrote %s: fill in [ingest] and [moengage], then `personasync config check`\n", term.Plain(path))
 	return err
 }

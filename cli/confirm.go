@@ -8,17 +8,16 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/term"
-
 	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 // confirm asks the person at the terminal. Where nobody sits, --yes must have said so.
-func confirm(w *terminal, what string) error {
-	if !attended() {
+func confirm(w *term.Terminal, what string) error {
+	if !term.Attended() {
 		return exit.Usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
 	}
-	fmt.Fprintf(w.err, "%s. Go on? [y/N] ", what)
+	fmt.Fprintf(w.Err, "%s. Go on? [y/N] ", what)
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -28,6 +27,3 @@ func confirm(w *terminal, what string) error {
 	}
 	return nil
 }
-
-// attended reports whether somebody sits at the terminal, to be asked.
-func attended() bool { return term.IsTerminal(int(os.Stdin.Fd())) }

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -74,12 +74,12 @@ func dbCheck(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	return env.upkeep(c, func(u agent.Upkeep, _ string, bar *progressBar) error {
-		r, err := u.Check(c.Context, bar.tell)
-		if bar.end(); err != nil {
+	return env.upkeep(c, func(u agent.Upkeep, _ string, bar *term.Bar) error {
+		r, err := u.Check(c.Context, bar.Tell)
+		if bar.End(); err != nil {
 			return err
 		}
-		if err := printCheck(env.terminal, r, c.Bool("json")); err != nil || r.OK() {
+		if err := printCheck(env.Terminal, r, c.Bool("json")); err != nil || r.OK() {
 			return err
 		}
 		if r.OnlyCopies() {
@@ -87,35 +87,35 @@ func dbCheck(env *shell, c *urfave.Context) error {
 		}
 		return fmt.Errorf("the data is damaged (%s): keep a copy of the directory and restore the last good backup with `personasync db restore FILE`; "+
 			"or start the agent after removing the file \"running\" beside it: it then saves what can be read, keeps the damaged files aside, and says what was lost",
-			plural(r.Faults, "fault"))
+			term.Plural(r.Faults, "fault"))
 	})
 }
 
-func printCheck(w *terminal, r *store.CheckReport, json bool) error {
+func printCheck(w *term.Terminal, r *store.CheckReport, json bool) error {
 	if json {
-		return printJSON(w.out, struct {
+		return term.PrintJSON(w.Out, struct {
 			OK bool `json:"ok"`
 			*store.CheckReport
 		}{r.OK(), r})
 	}
-	verdict := w.paint.green("everything is as it should be")
+	verdict := w.Paint.Green("everything is as it should be")
 	if !r.OK() {
-		verdict = w.paint.red(plural(r.Faults, "fault"))
+		verdict = w.Paint.Red(term.Plural(r.Faults, "fault"))
 	}
-	fmt.Fprintf(w.out, "%s: %s in %s, %s pending, %s held, %s parked, %s closed, %s in the inbox; %s\n",
-		store.Bytes(r.Bytes), plural(r.Users, "user"), plural(r.Rows, "row"), count(r.Pending), count(r.Held), count(r.Parked), count(r.History),
-		plural(r.Records, "record"), verdict)
+	fmt.Fprintf(w.Out, "%s: %s in %s, %s pending, %s held, %s parked, %s closed, %s in the inbox; %s\n",
+		store.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Rows, "row"), term.Count(r.Pending), term.Count(r.Held), term.Count(r.Parked), term.Count(r.History),
+		term.Plural(r.Records, "record"), verdict)
 	for _, f := range r.Findings {
-		fmt.Fprintf(w.out, "  %-8s %s\n", f.Code, plain(f.Message))
+		fmt.Fprintf(w.Out, "  %-8s %s\n", f.Code, term.Plain(f.Message))
 	}
 	if more := r.Faults - uint64(len(r.Findings)); more > 0 {
-		fmt.Fprintf(w.out, "  and %s more\n", count(more))
+		fmt.Fprintf(w.Out, "  and %s more\n", term.Count(more))
 	}
 	if r.Damaged > 0 {
-		fmt.Fprintf(w.out, "%s set aside earlier\n", plural(r.Damaged, "damaged row"))
+		fmt.Fprintf(w.Out, "%s set aside earlier\n", term.Plural(r.Damaged, "damaged row"))
 	}
 	if !r.Pages {
-		w.remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", store.Bytes(r.Grew))
+		w.Remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", store.Bytes(r.Grew))
 	}
 	return nil
 }
@@ -124,15 +124,15 @@ func dbCompact(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	return env.upkeep(c, func(u agent.Upkeep, _ string, bar *progressBar) error {
-		r, err := u.Compact(c.Context, bar.tell)
-		if bar.end(); err != nil {
+	return env.upkeep(c, func(u agent.Upkeep, _ string, bar *term.Bar) error {
+		r, err := u.Compact(c.Context, bar.Tell)
+		if bar.End(); err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(env.out, r)
+			return term.PrintJSON(env.Out, r)
 		}
-		_, err = fmt.Fprintf(env.out, "state.db had %s and has %s; it took %s, of which delivery stood still for %s\n",
+		_, err = fmt.Fprintf(env.Out, "state.db had %s and has %s; it took %s, of which delivery stood still for %s\n",
 			store.Bytes(r.Before), store.Bytes(r.After), roughly(r.Took), roughly(r.Pause))
 		return err
 	})
@@ -157,23 +157,23 @@ func dbBackup(env *shell, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	return env.upkeep(c, func(u agent.Upkeep, dir string, bar *progressBar) error {
+	return env.upkeep(c, func(u agent.Upkeep, dir string, bar *term.Bar) error {
 		var r store.BackupReport
 		err := store.CreateBackup(dir, path, func(w io.Writer) (err error) {
-			r, err = u.Backup(c.Context, w, bar.tell)
+			r, err = u.Backup(c.Context, w, bar.Tell)
 			return err
 		})
-		if bar.end(); err != nil {
+		if bar.End(); err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(env.out, struct {
+			return term.PrintJSON(env.Out, struct {
 				File string `json:"file"`
 				store.BackupReport
 			}{path, r})
 		}
-		_, err = fmt.Fprintf(env.out, "%s: %s with %s, %s pending and %s up to record %d; state.db grew by %s meanwhile\n",
-			plain(path), store.Bytes(r.Bytes), plural(r.Users, "user"), plural(r.Pending, "change"), plural(r.Received, "received event"), r.Last, store.Bytes(r.Grew))
+		_, err = fmt.Fprintf(env.Out, "%s: %s with %s, %s pending and %s up to record %d; state.db grew by %s meanwhile\n",
+			term.Plain(path), store.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Pending, "change"), term.Plural(r.Received, "received event"), r.Last, store.Bytes(r.Grew))
 		return err
 	})
 }
@@ -190,58 +190,58 @@ func dbRestore(env *shell, c *urfave.Context) error {
 		return exit.With(exit.NotFound, err)
 	}
 	if c.Bool("dry-run") {
-		return previewRestore(env.terminal, c, places.DataDir)
+		return previewRestore(env.Terminal, c, places.DataDir)
 	}
 	if !c.Bool("yes") {
-		if err := confirm(env.terminal, "everything in "+plain(places.DataDir)+" will be replaced by the backup "+plain(c.Args().First())); err != nil {
+		if err := confirm(env.Terminal, "everything in "+term.Plain(places.DataDir)+" will be replaced by the backup "+term.Plain(c.Args().First())); err != nil {
 			return err
 		}
 	}
-	bar := env.progress()
-	r, err := agent.Restore(c.Context, places, c.Args().First(), Version(), bar.tell)
-	bar.end()
+	bar := env.Progress()
+	r, err := agent.Restore(c.Context, places, c.Args().First(), Version(), bar.Tell)
+	bar.End()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return exit.With(exit.NotFound, err)
 	case err != nil:
 		return inUse(err)
 	case c.Bool("json"):
-		return printJSON(env.out, r)
+		return term.PrintJSON(env.Out, r)
 	}
-	fmt.Fprintf(env.out, "restored to %s: %s and %s as of %s\n", plain(places.DataDir), plural(r.Users, "user"), plural(r.Received, "received event"),
+	fmt.Fprintf(env.Out, "restored to %s: %s and %s as of %s\n", term.Plain(places.DataDir), term.Plural(r.Users, "user"), term.Plural(r.Received, "received event"),
 		r.Made.Format(time.RFC3339))
 	if r.Pending > 0 {
-		fmt.Fprintf(env.out, "%s waited then: what of them left since is sent again, under the same change ids\n", plural(r.Pending, "change"))
+		fmt.Fprintf(env.Out, "%s waited then: what of them left since is sent again, under the same change ids\n", term.Plural(r.Pending, "change"))
 	}
 	if r.Faults > 0 {
-		fmt.Fprintf(env.out, "%s came with the backup:\n", env.paint.yellow(plural(r.Faults, "fault")))
+		fmt.Fprintf(env.Out, "%s came with the backup:\n", env.Paint.Yellow(term.Plural(r.Faults, "fault")))
 		for _, f := range r.Findings {
-			fmt.Fprintf(env.out, "  %-8s %s\n", f.Code, plain(f.Message))
+			fmt.Fprintf(env.Out, "  %-8s %s\n", f.Code, term.Plain(f.Message))
 		}
 	}
 	for i := range r.Salvages {
 		if s := &r.Salvages[i]; s.Whole() {
-			fmt.Fprintf(env.out, "%s was made anew from what could be read of it; nothing was lost\n", plain(s.File))
+			fmt.Fprintf(env.Out, "%s was made anew from what could be read of it; nothing was lost\n", term.Plain(s.File))
 		} else {
-			fmt.Fprintf(env.out, "%s was made anew from what could be read of it; %s\n", plain(s.File), env.paint.red("lost: "+lossText(s)))
+			fmt.Fprintf(env.Out, "%s was made anew from what could be read of it; %s\n", term.Plain(s.File), env.Paint.Red("lost: "+lossText(s)))
 		}
 	}
-	env.remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
+	env.Remark("events received after %s are not in it: let Segment replay them, or reconcile the audiences", r.Made.Format(time.RFC3339))
 	return nil
 }
 
 // previewRestore reads a whole backup, checks its sums, and says what it would put in place of the data.
-func previewRestore(w *terminal, c *urfave.Context, dataDir string) error {
-	bar := w.progress()
-	info, err := store.VerifyBackup(c.Args().First(), bar.tell)
-	bar.end()
+func previewRestore(w *term.Terminal, c *urfave.Context, dataDir string) error {
+	bar := w.Progress()
+	info, err := store.VerifyBackup(c.Args().First(), bar.Tell)
+	bar.End()
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(w.out, info)
+		return term.PrintJSON(w.Out, info)
 	}
-	_, err = fmt.Fprintf(w.out, "%s would be put in place of everything in %s: %s and %s as of %s; a dry run: nothing was changed\n",
-		plain(c.Args().First()), plain(dataDir), plural(info.Users, "user"), plural(info.Received, "received event"), info.Made.Format(time.RFC3339))
+	_, err = fmt.Fprintf(w.Out, "%s would be put in place of everything in %s: %s and %s as of %s; a dry run: nothing was changed\n",
+		term.Plain(c.Args().First()), term.Plain(dataDir), term.Plural(info.Users, "user"), term.Plural(info.Received, "received event"), info.Made.Format(time.RFC3339))
 	return err
 }

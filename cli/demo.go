@@ -8,6 +8,8 @@ import (
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/cli/internal/term"
 )
 
 // The demo is the main job on one machine: real HTTP in, a real agent on real files, real HTTP out to
@@ -29,7 +31,7 @@ func demoCommand(env *shell) *urfave.Command {
 			if err := arguments(c); err != nil {
 				return err
 			}
-			return runDemo(c.Context, env.terminal, c.Bool("keep"))
+			return runDemo(c.Context, env.Terminal, c.Bool("keep"))
 		},
 	}
 }
@@ -37,7 +39,7 @@ func demoCommand(env *shell) *urfave.Command {
 // demoPatience is how long the whole demo may take. It needs a third of it on a busy machine.
 const demoPatience = 15 * time.Second
 
-func runDemo(ctx context.Context, screen *terminal, keep bool) (err error) {
+func runDemo(ctx context.Context, screen *term.Terminal, keep bool) (err error) {
 	w, err := newWorld()
 	if err != nil {
 		return err
@@ -170,7 +172,7 @@ func (s *story) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.line("stopped", "%s in its files", s.paint.yellow(plural(waiting, "pending change")))
+	s.line("stopped", "%s in its files", s.Paint.Yellow(term.Plural(waiting, "pending change")))
 	if err := s.startAgent(ctx); err != nil {
 		return err
 	}
@@ -181,7 +183,7 @@ func (s *story) restart(ctx context.Context) error {
 	if found != waiting || waiting == 0 {
 		return fmt.Errorf("%d changes were pending before the restart, %d after it", waiting, found)
 	}
-	s.line("started", "%s, as before", s.paint.yellow(plural(found, "pending change")))
+	s.line("started", "%s, as before", s.Paint.Yellow(term.Plural(found, "pending change")))
 	return s.post(ctx, enters, s.membership(identify, "usr_finn", shoppers, true))
 }
 
@@ -195,7 +197,7 @@ func (s *story) recovery(ctx context.Context) error {
 		return err
 	}
 	s.requests()
-	s.line("outbox", "%s after %d ms", s.paint.green("empty"), time.Since(began).Milliseconds())
+	s.line("outbox", "%s after %d ms", s.Paint.Green("empty"), time.Since(began).Milliseconds())
 	return s.netDifference()
 }
 
@@ -213,7 +215,7 @@ func (s *story) accounts(ctx context.Context) error {
 }
 
 func (s *story) closing() {
-	s.act(s.paint.green("Everything above was checked") + fmt.Sprintf(", in %.1f s", time.Since(s.started).Seconds()))
+	s.act(s.Paint.Green("Everything above was checked") + fmt.Sprintf(", in %.1f s", time.Since(s.started).Seconds()))
 	s.fact("next", "README.md: connect Segment and MoEngage")
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"personasync/cli/internal/term"
 	"personasync/sync/sandbox"
 )
 
@@ -107,10 +108,10 @@ func (s *story) showSides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t := s.terminal.newTable(false, column{title: "   " + shoppers}, column{title: "AGENT"}, column{title: "MOENGAGE"}, column{title: "EVENTS THERE"})
+	t := s.Terminal.NewTable(false, term.Column{Title: "   " + shoppers}, term.Column{Title: "AGENT"}, term.Column{Title: "MOENGAGE"}, term.Column{Title: "EVENTS THERE"})
 	var rows [][]string
 	var wrong []error
-	for _, user := range sortedKeys(s.expected.attributes) {
+	for _, user := range term.SortedKeys(s.expected.attributes) {
 		profile, _ := s.box.User(user)
 		there := string(profile.Attributes[shoppers])
 		if there != fmt.Sprint(in[user]) {
@@ -118,7 +119,7 @@ func (s *story) showSides(ctx context.Context) error {
 		}
 		rows = append(rows, []string{"   " + user, inOut(in[user]), there, arrows(profile.Events)})
 	}
-	return errors.Join(t.print(rows), errors.Join(wrong...))
+	return errors.Join(t.Print(rows), errors.Join(wrong...))
 }
 
 func inOut(in bool) string {
@@ -147,12 +148,12 @@ func (s *story) audit(ctx context.Context) error {
 		return err
 	}
 	for _, text := range []string{
-		ledgerText(s.terminal, "events", "accepted", status.Events.Accepted, eventTerms(status.Events)),
-		ledgerText(s.terminal, "changes", "created", status.Changes.Created, changeTerms(status.Changes)),
+		term.LedgerText(s.Terminal, "events", "accepted", status.Events.Accepted, term.EventTerms(status.Events)),
+		term.LedgerText(s.Terminal, "changes", "created", status.Changes.Created, term.ChangeTerms(status.Changes)),
 	} {
 		s.block(text)
 	}
-	if balance(status.Events.Accepted, eventTerms(status.Events)) != 0 || balance(status.Changes.Created, changeTerms(status.Changes)) != 0 {
+	if term.Balance(status.Events.Accepted, term.EventTerms(status.Events)) != 0 || term.Balance(status.Changes.Created, term.ChangeTerms(status.Changes)) != 0 {
 		return errors.New("the ledgers do not balance")
 	}
 	if status.Rejected != 1 {
@@ -165,6 +166,6 @@ func (s *story) audit(ctx context.Context) error {
 	if len(parked) != 1 || parked[0].Reason != "undetermined" {
 		return fmt.Errorf("parked should be the one event that said nothing, but there are %d: %v", len(parked), parked)
 	}
-	s.line("parked", "%s of %s: %s; kept, nothing lost", parked[0].ID, parked[0].User, s.paint.yellow(parked[0].Reason))
+	s.line("parked", "%s of %s: %s; kept, nothing lost", parked[0].ID, parked[0].User, s.Paint.Yellow(parked[0].Reason))
 	return nil
 }

@@ -5,23 +5,24 @@ import (
 	"strings"
 	"time"
 
+	"personasync/cli/internal/term"
 	"personasync/sync/sandbox"
 )
 
 // narrator prints the demo, one line an event, each with the seconds since the beginning.
 type narrator struct {
-	*terminal
+	*term.Terminal
 	started time.Time
 	acts    int
 }
 
-func newNarrator(w *terminal) *narrator {
-	return &narrator{terminal: w, started: time.Now()}
+func newNarrator(w *term.Terminal) *narrator {
+	return &narrator{Terminal: w, started: time.Now()}
 }
 
-func (n *narrator) printf(format string, args ...any) { fmt.Fprintf(n.out, format, args...) }
+func (n *narrator) printf(format string, args ...any) { fmt.Fprintf(n.Out, format, args...) }
 
-func (n *narrator) title(text string) { n.printf("%s\n\n", n.paint.bold(text)) }
+func (n *narrator) title(text string) { n.printf("%s\n\n", n.Paint.Bold(text)) }
 
 func (n *narrator) fact(name, format string, args ...any) {
 	n.printf("   %-9s %s\n", name, fmt.Sprintf(format, args...))
@@ -30,7 +31,7 @@ func (n *narrator) fact(name, format string, args ...any) {
 // act begins a chapter.
 func (n *narrator) act(text string) {
 	n.acts++
-	n.printf("\n%s %s\n", n.paint.bold(fmt.Sprintf("%d.", n.acts)), n.paint.bold(text))
+	n.printf("\n%s %s\n", n.Paint.Bold(fmt.Sprintf("%d.", n.acts)), n.Paint.Bold(text))
 }
 
 func (n *narrator) line(name, format string, args ...any) {
@@ -43,7 +44,7 @@ func (n *narrator) block(text string) {
 }
 
 func (n *narrator) clock() string {
-	return n.paint.dim(fmt.Sprintf("%5.2fs", time.Since(n.started).Seconds()))
+	return n.Paint.Dim(fmt.Sprintf("%5.2fs", time.Since(n.started).Seconds()))
 }
 
 // delivered tells of one event of Segment and what became of it.
@@ -58,15 +59,15 @@ func (n *narrator) delivered(d *delivery, v verdict, pending uint64) {
 func (n *narrator) verdict(v verdict) string {
 	switch v.word {
 	case enters.word, changes.word:
-		return n.paint.green(v.word)
+		return n.Paint.Green(v.word)
 	case exits.word:
-		return n.paint.cyan(v.word)
+		return n.Paint.Cyan(v.word)
 	case isParked.word:
-		return n.paint.yellow(v.word)
+		return n.Paint.Yellow(v.word)
 	case repeats.word, isStale.word:
-		return n.paint.dim(v.word)
+		return n.Paint.Dim(v.word)
 	}
-	return n.paint.red(v.word)
+	return n.Paint.Red(v.word)
 }
 
 // outbox draws how much waits.
@@ -75,23 +76,23 @@ func (n *narrator) outbox(pending uint64) string {
 		return ""
 	}
 	bar := strings.Repeat("▪", int(min(pending, 10)))
-	return "  " + n.paint.yellow(bar) + n.paint.dim(fmt.Sprintf(" %d wait", pending))
+	return "  " + n.Paint.Yellow(bar) + n.Paint.Dim(fmt.Sprintf(" %d wait", pending))
 }
 
 // request tells of one request that MoEngage got.
 func (n *narrator) request(r sandbox.Request) {
-	answer := n.paint.green(fmt.Sprint(r.Status))
+	answer := n.Paint.Green(fmt.Sprint(r.Status))
 	if !r.Stored {
-		answer = n.paint.red(fmt.Sprint(r.Status))
+		answer = n.Paint.Red(fmt.Sprint(r.Status))
 	}
-	n.line("MoEngage", "%s %s: %s, %s, %s bytes", answer, r.Path, plural(r.Users, "user"), plural(r.Events, "event"), count(r.Bytes))
+	n.line("MoEngage", "%s %s: %s, %s, %s bytes", answer, r.Path, term.Plural(r.Users, "user"), term.Plural(r.Events, "event"), term.Count(r.Bytes))
 }
 
 // requests tells of those that MoEngage got since the last time.
 func (s *story) requests() {
 	all := s.box.Requests()
 	if n := s.refusals(); n > 0 {
-		s.line("MoEngage", "%s", s.paint.dim(fmt.Sprintf("had answered 503 to %s", plural(n, "request"))))
+		s.line("MoEngage", "%s", s.Paint.Dim(fmt.Sprintf("had answered 503 to %s", term.Plural(n, "request"))))
 	}
 	for _, r := range all[s.sent:] {
 		if r.Stored {

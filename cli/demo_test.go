@@ -48,7 +48,7 @@ func TestDemoNoticesWhatGoesWrong(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &story{world: w, narrator: newNarrator(testShell().terminal)}
+			s := &story{world: w, narrator: newNarrator(testShell().Terminal)}
 			defer func() {
 				if err := w.close(); err != nil {
 					t.Error(err)

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"strings"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 func doctorCommand(env *shell) *urfave.Command {
@@ -42,9 +42,9 @@ func diagnose(env *shell, c *urfave.Context) error {
 	}
 	findings := agent.Diagnose(c.Context, conf, unread, Version())
 	if c.Bool("json") {
-		err = printJSON(env.out, findings)
+		err = term.PrintJSON(env.Out, findings)
 	} else {
-		err = printFindings(env.terminal, findings)
+		err = printFindings(env.Terminal, findings)
 	}
 	if err != nil || agent.Healthy(findings) {
 		return err
@@ -52,16 +52,16 @@ func diagnose(env *shell, c *urfave.Context) error {
 	return errors.New("something is wrong: each line above says what to do")
 }
 
-func printFindings(w *terminal, findings []agent.Finding) error {
-	paint := map[string]func(string) string{"ok": w.paint.green, "warn": w.paint.yellow, "fail": w.paint.red, "skip": w.paint.dim}
+func printFindings(w *term.Terminal, findings []agent.Finding) error {
+	paint := map[string]func(string) string{"ok": w.Paint.Green, "warn": w.Paint.Yellow, "fail": w.Paint.Red, "skip": w.Paint.Dim}
 	const margin = 19
 	hang := "\n" + strings.Repeat(" ", margin)
 	for _, f := range findings {
-		text := w.beside(w.typed(plain(f.Message)), margin)
+		text := w.Beside(w.Typed(term.Plain(f.Message)), margin)
 		if f.Do != "" {
-			text += hang + w.beside("→ "+w.typed(plain(f.Do)), margin)
+			text += hang + w.Beside("→ "+w.Typed(term.Plain(f.Do)), margin)
 		}
-		if _, err := fmt.Fprintf(w.out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, text); err != nil {
+		if _, err := fmt.Fprintf(w.Out, "%s  %-12s %s\n", paint[f.State](fmt.Sprintf("%-4s", f.State)), f.Check, text); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -24,10 +25,10 @@ const (
 
 // drain waits until what was pending before asked, the moment of the flush, came to an end: what arrives later
 // may wait on. A timeout of zero is none.
-func drain(ctx context.Context, w *terminal, client *agent.Client, before agent.Status, asked time.Time, timeout time.Duration) error {
-	bar := w.progress()
-	bar.unit = func(n int64) string { return plural(n, "change") }
-	defer bar.end()
+func drain(ctx context.Context, w *term.Terminal, client *agent.Client, before agent.Status, asked time.Time, timeout time.Duration) error {
+	bar := w.Progress()
+	bar.Unit = func(n int64) string { return term.Plural(n, "change") }
+	defer bar.End()
 	began, moved, last, said := time.Now(), time.Now(), left{}, ""
 	for {
 		s, err := client.Status(ctx)
@@ -50,10 +51,10 @@ func drain(ctx context.Context, w *terminal, client *agent.Client, before agent.
 		}
 		if pause.text != "" && pause.kind != said {
 			said = pause.kind
-			bar.end()
-			w.remark("%s", pause.text)
+			bar.End()
+			w.Remark("%s", pause.text)
 		}
-		bar.tell(now.done, now.total)
+		bar.Tell(now.done, now.total)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -130,7 +131,7 @@ func waitOf(pending []store.ChangeInfo, more bool, still time.Duration) wait {
 		if c.NextAttempt == "" {
 			return wait{
 				kind: "due", text: "MoEngage answers, and what is left waits for a limit, for an earlier change of its user, or until MoEngage knows the user (cohorts, a minute)",
-				command: "`personasync outbox list` lists it, `personasync user show " + argument(c.User) + "` says why one waits",
+				command: "`personasync outbox list` lists it, `personasync user show " + term.Argument(c.User) + "` says why one waits",
 			}
 		}
 		if first == "" || c.NextAttempt < first {
@@ -138,8 +139,8 @@ func waitOf(pending []store.ChangeInfo, more bool, still time.Duration) wait {
 		}
 	}
 	return wait{
-		kind: "retry", text: fmt.Sprintf("MoEngage answers, and what is left failed by itself and waits for a retry, the next at %s (%s)", plain(first), plain(reason)),
-		over: len(pending) > 0 && !more && still >= drainOver, command: "`personasync outbox list` lists it, `personasync outbox explain-code " + argument(reason) + "` says what to do",
+		kind: "retry", text: fmt.Sprintf("MoEngage answers, and what is left failed by itself and waits for a retry, the next at %s (%s)", term.Plain(first), term.Plain(reason)),
+		over: len(pending) > 0 && !more && still >= drainOver, command: "`personasync outbox list` lists it, `personasync outbox explain-code " + term.Argument(reason) + "` says what to do",
 	}
 }
 
@@ -164,14 +165,14 @@ func are(n uint64, one string) string {
 	if n == 1 {
 		return "1 " + one + " is"
 	}
-	return plural(n, one) + " are"
+	return term.Plural(n, one) + " are"
 }
 
 // troubleText says what the last error was, and when MoEngage is tried next.
 func troubleText(m *agent.Reachability) string {
-	text := strings.TrimRight(plain(m.LastError), ". ")
+	text := strings.TrimRight(term.Plain(m.LastError), ". ")
 	if m.NextTry != "" {
-		text += "; the next try is at " + plain(m.NextTry)
+		text += "; the next try is at " + term.Plain(m.NextTry)
 	}
 	return text
 }
@@ -179,5 +180,5 @@ func troubleText(m *agent.Reachability) string {
 // errorCode is the code that a last error begins with.
 func errorCode(lastError string) string {
 	code, _, _ := strings.Cut(lastError, ":")
-	return argument(code)
+	return term.Argument(code)
 }

@@ -6,11 +6,13 @@ import (
 	"os/exec"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/cli/internal/term"
 )
 
 // shell is one command line being run.
 type shell struct {
-	*terminal
+	*term.Terminal
 	environ []string
 	again   func(ctx context.Context, args ...string) *exec.Cmd // see Streams
 	hangup  chan os.Signal                                      // see Streams

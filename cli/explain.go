@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"strings"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 func explainCommand(env *shell) *urfave.Command {
@@ -36,10 +36,10 @@ func explainCode(env *shell, c *urfave.Context) error {
 		return exit.Nothing("neither an answer of MoEngage nor a reason has the code %q: `personasync outbox explain-code` lists those there are", c.Args().First())
 	}
 	if c.Bool("json") {
-		return printJSON(env.out, e)
+		return term.PrintJSON(env.Out, e)
 	}
 	for _, line := range [...][2]string{{"code", e.Code}, {"means", e.Means}, {"agent", e.Agent}, {"data", e.Data}, {"lane", e.Lane}, {"attempts", e.Attempts}, {"to do", e.Do}} {
-		if _, err := fmt.Fprintf(env.out, "%-10s%s\n", line[0], env.beside(line[1], 10)); err != nil {
+		if _, err := fmt.Fprintf(env.Out, "%-10s%s\n", line[0], env.Beside(line[1], 10)); err != nil {
 			return err
 		}
 	}
@@ -49,12 +49,12 @@ func explainCode(env *shell, c *urfave.Context) error {
 func explainAll(env *shell, c *urfave.Context) error {
 	all := agent.ExplainCodes()
 	if c.Bool("json") {
-		return printJSON(env.out, all)
+		return term.PrintJSON(env.Out, all)
 	}
-	t := env.newTable(c.Bool("wide"), column{title: "CODE"}, column{title: "MEANS", flexible: true}, column{title: "DATA", flexible: true})
+	t := env.NewTable(c.Bool("wide"), term.Column{Title: "CODE"}, term.Column{Title: "MEANS", Flexible: true}, term.Column{Title: "DATA", Flexible: true})
 	var rows [][]string
 	for _, e := range all {
 		rows = append(rows, []string{e.Code, e.Means, e.Data})
 	}
-	return t.print(rows)
+	return t.Print(rows)
 }

@@ -3,10 +3,10 @@ package cli
 import (
 	"strings"
 
+	urfave "github.com/urfave/cli/v2"
+
 	"personasync/cli/internal/exit"
 	"personasync/store"
-
-	urfave "github.com/urfave/cli/v2"
 )
 
 // jsonFlag is on every command that shows something.

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 func flushCommand(env *shell) *urfave.Command {
@@ -76,22 +76,22 @@ func runFlush(env *shell, c *urfave.Context) (err error) {
 		return unknownKey(env, c, err, c.String("computation"))
 	}
 	if c.Bool("wait") {
-		if err := drain(c.Context, env.terminal, client, before, asked, c.Duration("timeout")); err != nil {
+		if err := drain(c.Context, env.Terminal, client, before, asked, c.Duration("timeout")); err != nil {
 			return err
 		}
 	}
 	if c.Bool("json") {
-		return printJSON(env.out, receipt)
+		return term.PrintJSON(env.Out, receipt)
 	}
 	if c.Bool("wait") {
-		_, err = fmt.Fprintf(env.out, "flushed: %s left\n", plural(before.Changes.Pending, "change"))
+		_, err = fmt.Fprintf(env.Out, "flushed: %s left\n", term.Plural(before.Changes.Pending, "change"))
 		return err
 	}
 	what := "everything"
 	if receipt.Job != "" {
 		what = "the schedule " + receipt.Job
 	}
-	_, err = fmt.Fprintf(env.out, "flushing %s; %s in the outbox\n", plain(what), plural(receipt.Pending, "pending change"))
+	_, err = fmt.Fprintf(env.Out, "flushing %s; %s in the outbox\n", term.Plain(what), term.Plural(receipt.Pending, "pending change"))
 	return err
 }
 
@@ -101,7 +101,7 @@ func dryRun(env *shell, c *urfave.Context) error {
 		return err
 	}
 	if n > agent.MaxRehearsal {
-		env.remark("a dry run shows %s at most", plural(agent.MaxRehearsal, "user"))
+		env.Remark("a dry run shows %s at most", term.Plural(agent.MaxRehearsal, "user"))
 	}
 	return env.inspect(c, func(i agent.Inspector) error {
 		r, err := i.DryRun(c.Context, c.String("computation"), n)
@@ -109,25 +109,25 @@ func dryRun(env *shell, c *urfave.Context) error {
 			return unknownKey(env, c, err, c.String("computation"))
 		}
 		if c.Bool("json") {
-			return printJSON(env.out, r)
+			return term.PrintJSON(env.Out, r)
 		}
-		return printRehearsal(env.terminal, r)
+		return printRehearsal(env.Terminal, r)
 	})
 }
 
-func printRehearsal(w *terminal, r *agent.Rehearsal) error {
+func printRehearsal(w *term.Terminal, r *agent.Rehearsal) error {
 	if len(r.Requests) == 0 {
-		w.remark("nothing would be sent")
+		w.Remark("nothing would be sent")
 	}
 	for i := range r.Requests {
 		p := &r.Requests[i]
-		title := fmt.Sprintf("Request %d of %d: %s, %s", i+1, len(r.Requests), plural(p.Users, "user"), plural(p.Events, "event"))
-		if _, err := fmt.Fprintf(w.out, "%s\n%s\n\n", w.paint.bold(title), requestText(p, "")); err != nil {
+		title := fmt.Sprintf("Request %d of %d: %s, %s", i+1, len(r.Requests), term.Plural(p.Users, "user"), term.Plural(p.Events, "event"))
+		if _, err := fmt.Fprintf(w.Out, "%s\n%s\n\n", w.Paint.Bold(title), requestText(p, "")); err != nil {
 			return err
 		}
 	}
 	for _, why := range r.WouldPark {
-		if _, err := fmt.Fprintln(w.out, w.paint.yellow(plain(why))); err != nil {
+		if _, err := fmt.Fprintln(w.Out, w.Paint.Yellow(term.Plain(why))); err != nil {
 			return err
 		}
 	}

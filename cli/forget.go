@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"strings"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -52,21 +52,21 @@ func userForget(env *shell, c *urfave.Context) error {
 		}
 	}
 	if dry := c.Bool("dry-run"); dry || !c.Bool("yes") {
-		if err := env.inspect(c, func(i agent.Inspector) error { return previewForget(env.terminal, c, i, id) }); err != nil || dry {
+		if err := env.inspect(c, func(i agent.Inspector) error { return previewForget(env.Terminal, c, i, id) }); err != nil || dry {
 			return err
 		}
-		if err := confirm(env.terminal, "this user will be erased, which cannot be undone"); err != nil {
+		if err := confirm(env.Terminal, "this user will be erased, which cannot be undone"); err != nil {
 			return err
 		}
 	}
-	return env.order(c, func(o agent.Orders, bar *progressBar) error {
+	return env.order(c, func(o agent.Orders, bar *term.Bar) error {
 		r, err := o.Forget(c.Context, id)
 		if err != nil {
 			return err
 		}
-		print := func() error { return printForgotten(env.terminal, r) }
+		print := func() error { return printForgotten(env.Terminal, r) }
 		if c.Bool("json") {
-			print = func() error { return printJSON(env.out, forgetReceipt{r, outOfReach}) }
+			print = func() error { return term.PrintJSON(env.Out, forgetReceipt{r, outOfReach}) }
 		}
 		if err := print(); err != nil || found(r) {
 			return err
@@ -87,33 +87,33 @@ var outOfReach = []string{
 	"late deliveries: ignored, and their bytes go with the next erasure or with retention.received",
 }
 
-func previewForget(w *terminal, c *urfave.Context, i agent.Inspector, id string) error {
+func previewForget(w *term.Terminal, c *urfave.Context, i agent.Inspector, id string) error {
 	u, err := i.User(c.Context, id)
 	if errors.Is(err, store.ErrNotFound) && c.Bool("dry-run") {
 		return unknownUser(id)
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		w.remark("nothing is known of this user; what was received is searched all the same, and late deliveries are ignored")
+		w.Remark("nothing is known of this user; what was received is searched all the same, and late deliveries are ignored")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	w.remark("%s: %s, %s, %s not at MoEngage yet, %s or more done", plain(id),
-		plural(len(u.Memberships), "membership"), plural(len(u.Traits), "trait"), plural(len(u.Pending), "change"), plural(len(u.History), "change"))
+	w.Remark("%s: %s, %s, %s not at MoEngage yet, %s or more done", term.Plain(id),
+		term.Plural(len(u.Memberships), "membership"), term.Plural(len(u.Traits), "trait"), term.Plural(len(u.Pending), "change"), term.Plural(len(u.History), "change"))
 	return nil
 }
 
 // found reports whether there was anything to erase.
 func found(r store.ForgetReport) bool { return r.Memberships > 0 || r.Changes > 0 || r.Records > 0 }
 
-func printForgotten(w *terminal, r store.ForgetReport) error {
+func printForgotten(w *term.Terminal, r store.ForgetReport) error {
 	if !found(r) {
-		_, err := fmt.Fprintln(w.out, "nothing was known of this user; what happened up to now and is delivered later is ignored")
+		_, err := fmt.Fprintln(w.Out, "nothing was known of this user; what happened up to now and is delivered later is ignored")
 		return err
 	}
-	_, err := fmt.Fprintf(w.out, "forgotten: %s erased, %s withdrawn, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
-		plural(r.Memberships, "value"), plural(r.Changes, "change"), plural(r.Records, "received record"),
+	_, err := fmt.Fprintf(w.Out, "forgotten: %s erased, %s withdrawn, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
+		term.Plural(r.Memberships, "value"), term.Plural(r.Changes, "change"), term.Plural(r.Records, "received record"),
 		store.Bytes(r.Before), store.Bytes(r.After), strings.Join(outOfReach, "\n  "))
 	return err
 }

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"strings"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -99,17 +99,17 @@ func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string,
 		return exit.Nothing("no change is parked for %q: `personasync outbox stats` shows the reasons and causes that there are", o.Reason)
 	}
 	if c.Bool("dry-run") {
-		return printOutcome(env.terminal, c, r, "would be "+done)
+		return printOutcome(env.Terminal, c, r, "would be "+done)
 	}
 	if asks && r.Done > 0 && !c.Bool("yes") {
-		if err := confirm(env.terminal, fmt.Sprintf("%s will be %s (%s)", plural(r.Done, "change"), done, strings.Join(r.Samples, ", "))); err != nil {
+		if err := confirm(env.Terminal, fmt.Sprintf("%s will be %s (%s)", term.Plural(r.Done, "change"), done, strings.Join(r.Samples, ", "))); err != nil {
 			return err
 		}
 	}
 	if r, err = do(client, c.Context, o); err != nil {
 		return unknownChange(err)
 	}
-	return printOutcome(env.terminal, c, r, done)
+	return printOutcome(env.Terminal, c, r, done)
 }
 
 func unknownChange(err error) error {
@@ -119,25 +119,25 @@ func unknownChange(err error) error {
 	return err
 }
 
-func printOutcome(w *terminal, c *urfave.Context, r *agent.HandReceipt, done string) error {
+func printOutcome(w *term.Terminal, c *urfave.Context, r *agent.HandReceipt, done string) error {
 	idle := error(nil)
 	if r.Done == 0 && r.Parked == 0 && len(r.Skipped) > 0 {
 		idle = exit.Nothing("none of the changes named could be taken: `personasync outbox show %s` says more", r.Skipped[0].ID)
 	}
 	if c.Bool("json") {
-		return cmp.Or(printJSON(w.out, r), idle)
+		return cmp.Or(term.PrintJSON(w.Out, r), idle)
 	}
 	for _, s := range r.Skipped {
-		w.remark("%s is left alone: %s", s.ID, plain(s.Why))
+		w.Remark("%s is left alone: %s", s.ID, term.Plain(s.Why))
 	}
 	if still := r.Parked - len(r.Skipped); still > 0 {
 		what := "read again and parked still"
 		if c.Bool("dry-run") {
 			what = "would stay parked"
 		}
-		w.remark("%s %s: `personasync outbox stats` shows why", plural(still, "event"), what)
+		w.Remark("%s %s: `personasync outbox stats` shows why", term.Plural(still, "event"), what)
 	}
-	_, err := fmt.Fprintf(w.out, "%s %s\n", plural(r.Done, "change"), done)
+	_, err := fmt.Fprintf(w.Out, "%s %s\n", term.Plural(r.Done, "change"), done)
 	return cmp.Or(err, idle)
 }
 
@@ -164,7 +164,7 @@ func outboxExport(env *shell, c *urfave.Context) error {
 		return exit.Usage("there is no state %q", c.String("state"))
 	}
 	return env.inspect(c, func(i agent.Inspector) error {
-		out := bufio.NewWriter(env.out)
+		out := bufio.NewWriter(env.Out)
 		e := json.NewEncoder(out)
 		e.SetEscapeHTML(false)
 		for cursor, more := "", true; more; more = cursor != "" {

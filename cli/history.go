@@ -7,6 +7,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -49,18 +50,18 @@ func audienceHistory(env *shell, c *urfave.Context) error {
 		}
 		list := passages(u)
 		if c.Bool("json") {
-			return printJSON(env.out, list)
+			return term.PrintJSON(env.Out, list)
 		}
 		if len(list) == 0 {
-			env.remark("none: this user has never been in an audience, as far as is remembered")
+			env.Remark("none: this user has never been in an audience, as far as is remembered")
 		}
-		t := env.newTable(c.Bool("wide"), column{title: "EVENT TIME"}, column{title: "COMPUTATION"},
-			column{title: "CHANGE"}, column{title: "AT MOENGAGE", flexible: true})
+		t := env.NewTable(c.Bool("wide"), term.Column{Title: "EVENT TIME"}, term.Column{Title: "COMPUTATION"},
+			term.Column{Title: "CHANGE"}, term.Column{Title: "AT MOENGAGE", Flexible: true})
 		var rows [][]string
 		for _, p := range list {
-			rows = append(rows, []string{minute(p.EventTime), p.Computation, p.Transition, p.outcome()})
+			rows = append(rows, []string{term.Minute(p.EventTime), p.Computation, p.Transition, p.outcome()})
 		}
-		return t.print(rows)
+		return t.Print(rows)
 	})
 }
 

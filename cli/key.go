@@ -5,11 +5,11 @@ import (
 	"slices"
 	"strings"
 
+	urfave "github.com/urfave/cli/v2"
+
 	"personasync/agent"
 	"personasync/cli/internal/exit"
 	"personasync/store"
-
-	urfave "github.com/urfave/cli/v2"
 )
 
 // unknownKey says what to do about a key that nobody knows.

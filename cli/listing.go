@@ -1,13 +1,17 @@
 package cli
 
-import urfave "github.com/urfave/cli/v2"
+import (
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/cli/internal/term"
+)
 
 // pageSize is how many items are asked for at once.
 const pageSize = 500
 
 // listing is a list whose items come page by page.
 type listing[T any] struct {
-	columns []column
+	columns []term.Column
 	row     func(T) []string // an item as a row of the table
 	empty   func() error     // says more where there is no item; may be nil
 
@@ -16,9 +20,9 @@ type listing[T any] struct {
 }
 
 // print prints up to n items, as a table or as JSON.
-func (l *listing[T]) print(w *terminal, c *urfave.Context, n int) error {
-	t := w.newTable(c.Bool("wide"), l.columns...)
-	list := &jsonList{w: w.out}
+func (l *listing[T]) print(w *term.Terminal, c *urfave.Context, n int) error {
+	t := w.NewTable(c.Bool("wide"), l.columns...)
+	list := &term.JSONList{W: w.Out}
 	for shown := 0; ; {
 		page, more, err := l.fetch(min(n-shown, pageSize))
 		if err != nil {
@@ -27,7 +31,7 @@ func (l *listing[T]) print(w *terminal, c *urfave.Context, n int) error {
 		if c.Bool("json") {
 			err = addAll(list, page)
 		} else {
-			err = t.print(l.rows(page))
+			err = t.Print(l.rows(page))
 		}
 		if err != nil {
 			return err
@@ -37,15 +41,15 @@ func (l *listing[T]) print(w *terminal, c *urfave.Context, n int) error {
 			continue
 		}
 		if c.Bool("json") {
-			err = list.end()
+			err = list.End()
 		} else if shown == 0 {
-			w.remark("none")
+			w.Remark("none")
 		}
 		if err == nil && shown == 0 && l.empty != nil {
 			err = l.empty()
 		}
 		if more {
-			w.remark("these are the first %d: --limit shows more", shown)
+			w.Remark("these are the first %d: --limit shows more", shown)
 		}
 		return err
 	}
@@ -59,9 +63,9 @@ func (l *listing[T]) rows(page []T) [][]string {
 	return rows
 }
 
-func addAll[T any](list *jsonList, page []T) error {
+func addAll[T any](list *term.JSONList, page []T) error {
 	for i := range page {
-		if err := list.add(page[i]); err != nil {
+		if err := list.Add(page[i]); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/lmittmann/tint"
 
 	"personasync/agent/config"
+	"personasync/cli/internal/term"
 )
 
 // newLog makes the log that c asks for, and what makes it follow another [log] while it is in use. It is
@@ -45,7 +46,7 @@ func formatFor(w io.Writer, format string) string {
 	switch {
 	case format != "auto":
 		return format
-	case isTerminal(w):
+	case term.IsTerminal(w):
 		return "tint"
 	}
 	return "text"

@@ -16,7 +16,7 @@ func manCommand(env *shell) *urfave.Command {
 			if err := arguments(c); err != nil {
 				return err
 			}
-			_, err := fmt.Fprint(env.out, manPage(c.App), manEnd)
+			_, err := fmt.Fprint(env.Out, manPage(c.App), manEnd)
 			return err
 		},
 	}

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/agent/memberlist"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -123,7 +123,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 	}
 }
 
-func people(n int64) string { return count(n) + " users" }
+func people(n int64) string { return term.Count(n) + " users" }
 
 func audienceImport(env *shell, verb string) urfave.ActionFunc {
 	return func(c *urfave.Context) error {
@@ -148,29 +148,29 @@ func audienceImport(env *shell, verb string) urfave.ActionFunc {
 			return err
 		}
 		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return env.order(c, func(o agent.Orders, bar *progressBar) error {
+		return env.order(c, func(o agent.Orders, bar *term.Bar) error {
 			skipped := &omissions{}
-			list := &memberlist.List{Name: path, Key: keyOf(env, c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.tell}}
-			order.Users = finally(list.Users(), func() { bar.next(people) })
+			list := &memberlist.List{Name: path, Key: keyOf(env, c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.Tell}}
+			order.Users = finally(list.Users(), func() { bar.Next(people) })
 			rewind := func() error {
 				*skipped = omissions{}
-				list.Input = &metered{r: file, size: info.Size(), tell: bar.tell}
-				bar.next(store.Bytes)
+				list.Input = &metered{r: file, size: info.Size(), tell: bar.Tell}
+				bar.Next(store.Bytes)
 				_, err := file.Seek(0, io.SeekStart)
 				return err
 			}
-			shown := func() { remarkReading(env.terminal, list.Read, true) }
-			r, err := carryOut(env.terminal, c, o, order, bar, shown, rewind)
-			bar.end()
-			skipped.remark(env.terminal)
+			shown := func() { remarkReading(env.Terminal, list.Read, true) }
+			r, err := carryOut(env.Terminal, c, o, order, bar, shown, rewind)
+			bar.End()
+			skipped.remark(env.Terminal)
 			if err != nil {
 				return unknownKey(env, c, err, order.Key)
 			}
 			if order.DryRun || c.Bool("yes") || verb == "baseline" {
-				remarkReading(env.terminal, list.Read, order.DryRun)
+				remarkReading(env.Terminal, list.Read, order.DryRun)
 			}
 			r.Skipped, r.Column = skipped.n, list.Read.Column
-			return printMembership(env.terminal, c, verb, r)
+			return printMembership(env.Terminal, c, verb, r)
 		})
 	}
 }
@@ -178,14 +178,14 @@ func audienceImport(env *shell, verb string) urfave.ActionFunc {
 // carryOut has an order carried out. It shows first what the order comes to, and asks, unless --yes; where
 // nobody can be asked it refuses then. shown is called before it asks; rewind makes the order ready for a second
 // time.
-func carryOut(w *terminal, c *urfave.Context, o agent.Orders, order agent.Order, bar *progressBar, shown func(), rewind func() error) (r store.MembershipReport, err error) {
+func carryOut(w *term.Terminal, c *urfave.Context, o agent.Orders, order agent.Order, bar *term.Bar, shown func(), rewind func() error) (r store.MembershipReport, err error) {
 	if order.DryRun || order.Verb == "baseline" || c.Bool("yes") {
-		return o.Order(c.Context, order, bar.tell)
+		return o.Order(c.Context, order, bar.Tell)
 	}
 	preview := order
 	preview.DryRun = true
-	r, err = o.Order(c.Context, preview, bar.tell)
-	bar.end()
+	r, err = o.Order(c.Context, preview, bar.Tell)
+	bar.End()
 	if err != nil {
 		return r, err
 	}
@@ -199,14 +199,14 @@ func carryOut(w *terminal, c *urfave.Context, o agent.Orders, order agent.Order,
 	if err := rewind(); err != nil {
 		return r, err
 	}
-	return o.Order(c.Context, order, bar.tell)
+	return o.Order(c.Context, order, bar.Tell)
 }
 
 // remarkExits says what a forgotten audience does not remember any more; named is what the operator called it.
-func remarkExits(w *terminal, named string, r store.MembershipReport) {
+func remarkExits(w *term.Terminal, named string, r store.MembershipReport) {
 	if r.Exited > 0 {
-		w.remark("%s forgotten with %s: an enter from before one that arrives late makes a member again; %s",
-			plural(r.Exited, "exit"), plain(r.Key), "`personasync audience close "+store.Arguments(named)+"` ends such memberships")
+		w.Remark("%s forgotten with %s: an enter from before one that arrives late makes a member again; %s",
+			term.Plural(r.Exited, "exit"), term.Plain(r.Key), "`personasync audience close "+store.Arguments(named)+"` ends such memberships")
 	}
 }
 
@@ -248,15 +248,15 @@ func (m *metered) Read(p []byte) (int, error) {
 
 // remarkReading says how a list was read. Its first ids are for the operator who looks at a preview: what a
 // script does goes to a log.
-func remarkReading(w *terminal, r memberlist.Reading, ids bool) {
+func remarkReading(w *term.Terminal, r memberlist.Reading, ids bool) {
 	where := "one id a line"
 	if r.Column != "" {
-		where = fmt.Sprintf("the ids in column %q", plain(r.Column))
+		where = fmt.Sprintf("the ids in column %q", term.Plain(r.Column))
 	}
 	if ids && len(r.First) > 0 {
-		where += ": " + plain(strings.Join(r.First, ", ")) + ", …"
+		where += ": " + term.Plain(strings.Join(r.First, ", ")) + ", …"
 	}
-	w.remark("read %s", where)
+	w.Remark("read %s", where)
 }
 
 // finally calls then behind the last of a sequence.
@@ -279,12 +279,12 @@ func (o *omissions) add(line int, sentence string) {
 	}
 }
 
-func (o *omissions) remark(w *terminal) {
+func (o *omissions) remark(w *term.Terminal) {
 	for _, sentence := range o.first {
-		w.remark("%s", plain(sentence))
+		w.Remark("%s", term.Plain(sentence))
 	}
 	if more := o.n - uint64(len(o.first)); more > 0 {
-		w.remark("and %s more are left out", plural(more, "line"))
+		w.Remark("and %s more are left out", term.Plural(more, "line"))
 	}
 }
 
@@ -298,24 +298,24 @@ func audienceOrder(env *shell, verb string) urfave.ActionFunc {
 			return err
 		}
 		order := agent.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return env.order(c, func(o agent.Orders, bar *progressBar) error {
-			bar.next(people)
-			r, err := carryOut(env.terminal, c, o, order, bar, func() {}, func() error { return nil })
-			bar.end()
+		return env.order(c, func(o agent.Orders, bar *term.Bar) error {
+			bar.Next(people)
+			r, err := carryOut(env.Terminal, c, o, order, bar, func() {}, func() error { return nil })
+			bar.End()
 			if err != nil {
 				return unknownKey(env, c, err, order.Key)
 			}
-			return printMembership(env.terminal, c, verb, r)
+			return printMembership(env.Terminal, c, verb, r)
 		})
 	}
 }
 
 // idle is the error of an order that found nothing to act on; nil where it did.
 func idle(verb string, r store.MembershipReport) error {
-	key := plain(r.Key)
+	key := term.Plain(r.Key)
 	switch {
 	case r.Already:
-		return exit.Nothing("%s has the id %s already: `personasync audience list --wide` shows the ids", key, plain(r.ID))
+		return exit.Nothing("%s has the id %s already: `personasync audience list --wide` shows the ids", key, term.Plain(r.ID))
 	case changesAnything(r):
 	case verb == "close":
 		return exit.Nothing("%s has no members, so nobody leaves", key)
@@ -327,9 +327,9 @@ func idle(verb string, r store.MembershipReport) error {
 	return nil
 }
 
-func printMembership(w *terminal, c *urfave.Context, verb string, r store.MembershipReport) error {
+func printMembership(w *term.Terminal, c *urfave.Context, verb string, r store.MembershipReport) error {
 	if c.Bool("json") {
-		return cmp.Or(printJSON(w.out, r), idle(verb, r))
+		return cmp.Or(term.PrintJSON(w.Out, r), idle(verb, r))
 	}
 	if err := idle(verb, r); err != nil {
 		return err
@@ -338,19 +338,19 @@ func printMembership(w *terminal, c *urfave.Context, verb string, r store.Member
 		remarkExits(w, c.Args().First(), r)
 	}
 	text := membershipText(verb, r)
-	end := plural(r.Created, "change") + " made"
+	end := term.Plural(r.Created, "change") + " made"
 	switch {
 	case r.DryRun:
 		end = "a dry run: nothing was changed"
 	case verb == "forget":
-		end = plural(r.Removed, "name") + " free again"
+		end = term.Plural(r.Removed, "name") + " free again"
 	case r.Decided > 0 && r.Created == 0:
 		end = "a new window begins"
 	}
 	if r.Held > 0 {
-		end += "; " + w.paint.yellow(plural(r.Held, "change")+" held") + " (`personasync outbox list --state held`)"
+		end += "; " + w.Paint.Yellow(term.Plural(r.Held, "change")+" held") + " (`personasync outbox list --state held`)"
 	}
-	_, err := fmt.Fprintf(w.out, "%s; %s\n", text, end)
+	_, err := fmt.Fprintf(w.Out, "%s; %s\n", text, end)
 	return err
 }
 
@@ -365,11 +365,11 @@ func membershipText(verb string, r store.MembershipReport) string {
 	}
 	part := func(n uint64, what string) {
 		if n > 0 {
-			parts = append(parts, count(n)+" "+what)
+			parts = append(parts, term.Count(n)+" "+what)
 		}
 	}
 	if verb == "import" || verb == "baseline" {
-		parts = append(parts, plural(r.Listed, "user")+" listed")
+		parts = append(parts, term.Plural(r.Listed, "user")+" listed")
 		part(r.Repeated, "listed again")
 		part(r.Skipped, "left out")
 	}
@@ -385,13 +385,13 @@ func membershipText(verb string, r store.MembershipReport) string {
 	case "forget":
 		parts = []string{words("removed", "would be removed")}
 	case "release":
-		parts = []string{plural(r.Decided, "held exit") + words(" released", " would be released")}
+		parts = []string{term.Plural(r.Decided, "held exit") + words(" released", " would be released")}
 	case "discard":
-		parts = []string{plural(r.Enters, "user") + words(" readmitted", " would be readmitted"),
-			plural(r.Decided, "held exit") + words(" discarded", " would be discarded")}
+		parts = []string{term.Plural(r.Enters, "user") + words(" readmitted", " would be readmitted"),
+			term.Plural(r.Decided, "held exit") + words(" discarded", " would be discarded")}
 	}
 	if len(parts) == 0 {
 		parts = []string{"nobody"}
 	}
-	return plain(r.Key) + ": " + strings.Join(parts, ", ")
+	return term.Plain(r.Key) + ": " + strings.Join(parts, ", ")
 }

@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"strings"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
-
 	syncer "personasync/sync"
 )
 
@@ -95,7 +94,7 @@ func outboxList(env *shell, c *urfave.Context) error {
 			filter.Cursor = next
 			return page, next != "", err
 		}
-		return list.print(env.terminal, c, n)
+		return list.print(env.Terminal, c, n)
 	})
 }
 
@@ -114,7 +113,7 @@ func otherStates(env *shell, c *urfave.Context, i agent.Inspector, asked store.O
 		}
 		if len(page) > 0 {
 			some = true
-			env.remark("some are %s: `personasync outbox list --state %s%s`", state, state, narrowed(asked))
+			env.Remark("some are %s: `personasync outbox list --state %s%s`", state, state, narrowed(asked))
 		}
 	}
 	if some {
@@ -126,21 +125,21 @@ func otherStates(env *shell, c *urfave.Context, i agent.Inspector, asked store.O
 // narrowed are the flags of `outbox list` that a filter came from, the state aside.
 func narrowed(f store.OutboxFilter) (flags string) {
 	if f.User != "" {
-		flags += " --user " + argument(f.User)
+		flags += " --user " + term.Argument(f.User)
 	}
 	if f.Computation != "" {
-		flags += " --computation " + argument(f.Computation)
+		flags += " --computation " + term.Argument(f.Computation)
 	}
 	return flags
 }
 
-var changeTable = []column{
-	{title: "ID"}, {title: "USER"}, {title: "COMPUTATION"},
-	{title: "KIND"}, {title: "CHANGE"}, {title: "EVENT TIME"}, {title: "WHY", flexible: true},
+var changeTable = []term.Column{
+	{Title: "ID"}, {Title: "USER"}, {Title: "COMPUTATION"},
+	{Title: "KIND"}, {Title: "CHANGE"}, {Title: "EVENT TIME"}, {Title: "WHY", Flexible: true},
 }
 
 func changeRow(v store.ChangeInfo) []string {
-	return []string{v.ID, v.User, v.Computation, v.Kind, v.Transition, minute(v.EventTime), whyText(v)}
+	return []string{v.ID, v.User, v.Computation, v.Kind, v.Transition, term.Minute(v.EventTime), whyText(v)}
 }
 
 // whyText says why a change is not at MoEngage, in few words.
@@ -148,7 +147,7 @@ func whyText(v store.ChangeInfo) string {
 	if v.Reason == "" || v.Attempts == 0 {
 		return v.Reason
 	}
-	return v.Reason + " after " + plural(v.Attempts, "attempt")
+	return v.Reason + " after " + term.Plural(v.Attempts, "attempt")
 }
 
 func outboxShow(env *shell, c *urfave.Context) error {
@@ -168,17 +167,17 @@ func outboxShow(env *shell, c *urfave.Context) error {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(env.out, page)
+			return term.PrintJSON(env.Out, page)
 		}
-		return printChange(env.terminal, page)
+		return printChange(env.Terminal, page)
 	})
 }
 
-func printChange(w *terminal, p *agent.ChangePage) error {
+func printChange(w *term.Terminal, p *agent.ChangePage) error {
 	var b bytes.Buffer
 	line := func(title, text string) {
 		if text != "" {
-			fmt.Fprintf(&b, "%-14s%s\n", title, plain(text))
+			fmt.Fprintf(&b, "%-14s%s\n", title, term.Plain(text))
 		}
 	}
 	line("change", p.ID)
@@ -186,24 +185,24 @@ func printChange(w *terminal, p *agent.ChangePage) error {
 	line("superseded by", p.SupersededBy)
 	line("closed", p.Closed)
 	line("user", p.User)
-	line("computation", strings.TrimSpace(p.Computation+" "+inBrackets(p.ComputationID)))
+	line("computation", strings.TrimSpace(p.Computation+" "+term.InBrackets(p.ComputationID)))
 	line("transition", p.Transition)
 	line("kind", strings.TrimSpace(p.Kind+" "+p.Name))
 	line("value", string(p.Value))
-	line("event time", strings.TrimSpace(p.EventTime+" "+inBrackets(p.TimeSentence)))
+	line("event time", strings.TrimSpace(p.EventTime+" "+term.InBrackets(p.TimeSentence)))
 	line("left out", strings.Join(p.LeftOut, ", "))
 	line("received", p.ReceivedAt)
 	line("message id", p.MessageID)
-	line("attempts", count(p.Attempts))
+	line("attempts", term.Count(p.Attempts))
 	line("next attempt", p.NextAttempt)
 	line("reason", p.Reason)
 	if p.Sentence != "" {
-		fmt.Fprintf(&b, "%-14s%s\n", "", w.beside(plain(p.Sentence), 14))
+		fmt.Fprintf(&b, "%-14s%s\n", "", w.Beside(term.Plain(p.Sentence), 14))
 	}
 	writeAnswer(&b, p.Answer)
-	fmt.Fprintf(&b, "\n%s\n%s\n", w.paint.bold("Event, as received"), eventText(p))
-	fmt.Fprintf(&b, "\n%s\n%s\n", w.paint.bold("Request to MoEngage"), requestText(p.Request, p.NoRequest))
-	_, err := w.out.Write(b.Bytes())
+	fmt.Fprintf(&b, "\n%s\n%s\n", w.Paint.Bold("Event, as received"), eventText(p))
+	fmt.Fprintf(&b, "\n%s\n%s\n", w.Paint.Bold("Request to MoEngage"), requestText(p.Request, p.NoRequest))
+	_, err := w.Out.Write(b.Bytes())
 	return err
 }
 
@@ -213,7 +212,7 @@ func writeAnswer(b *bytes.Buffer, a *store.Answer) {
 	}
 	fmt.Fprintf(b, "%-14s%s\n", "last answer", answerText(a))
 	if a.Body != "" {
-		fmt.Fprintf(b, "%-14s%s\n", "", plain(a.Body))
+		fmt.Fprintf(b, "%-14s%s\n", "", term.Plain(a.Body))
 	}
 }
 
@@ -223,24 +222,17 @@ func answerText(a *store.Answer) string {
 	if a.Status != 0 {
 		what = fmt.Sprintf("HTTP %d", a.Status)
 	}
-	return strings.TrimSpace(what + " at " + a.At.Format("2006-01-02T15:04:05Z07:00") + " " + plain(inBrackets(a.RequestID)))
+	return strings.TrimSpace(what + " at " + a.At.Format("2006-01-02T15:04:05Z07:00") + " " + term.Plain(term.InBrackets(a.RequestID)))
 }
 
-func stateText(w *terminal, state string) string {
+func stateText(w *term.Terminal, state string) string {
 	switch state {
 	case "delivered":
-		return w.paint.green(state)
+		return w.Paint.Green(state)
 	case "parked", "held":
-		return w.paint.yellow(state)
+		return w.Paint.Yellow(state)
 	}
 	return state
-}
-
-func inBrackets(s string) string {
-	if s == "" {
-		return ""
-	}
-	return "(" + s + ")"
 }
 
 func eventText(p *agent.ChangePage) string {
@@ -250,20 +242,20 @@ func eventText(p *agent.ChangePage) string {
 	if len(p.Event) == 0 || string(p.Event) == "null" {
 		return "  no longer kept: received events stay for retention.received"
 	}
-	return indented(p.Event, "  ")
+	return term.Indented(p.Event, "  ")
 }
 
 // requestText writes a request as it goes over the wire, its body laid out.
 func requestText(r *syncer.Preview, why string) string {
 	if r == nil {
-		return "  none: " + plain(why)
+		return "  none: " + term.Plain(why)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %s %s\n", r.Method, plain(r.URL))
-	for _, name := range sortedKeys(r.Header) {
-		fmt.Fprintf(&b, "  %s: %s\n", name, plain(strings.Join(r.Header[name], ", ")))
+	fmt.Fprintf(&b, "  %s %s\n", r.Method, term.Plain(r.URL))
+	for _, name := range term.SortedKeys(r.Header) {
+		fmt.Fprintf(&b, "  %s: %s\n", name, term.Plain(strings.Join(r.Header[name], ", ")))
 	}
-	fmt.Fprintf(&b, "\n%s", indented(r.Body, "  "))
+	fmt.Fprintf(&b, "\n%s", term.Indented(r.Body, "  "))
 	return b.String()
 }
 
@@ -285,17 +277,17 @@ func outboxStats(env *shell, c *urfave.Context) error {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(env.out, lines)
+			return term.PrintJSON(env.Out, lines)
 		}
 		if len(lines) == 0 {
-			env.remark("nothing waits, is held or is parked")
+			env.Remark("nothing waits, is held or is parked")
 		}
-		t := env.newTable(c.Bool("wide"), column{title: "STATE"}, column{title: "KIND"},
-			column{title: "COMPUTATION"}, column{title: "CAUSE", flexible: true}, column{title: "COUNT", right: true}, column{title: "FOR EXAMPLE"})
+		t := env.NewTable(c.Bool("wide"), term.Column{Title: "STATE"}, term.Column{Title: "KIND"},
+			term.Column{Title: "COMPUTATION"}, term.Column{Title: "CAUSE", Flexible: true}, term.Column{Title: "COUNT", Right: true}, term.Column{Title: "FOR EXAMPLE"})
 		var rows [][]string
 		for _, l := range lines {
-			rows = append(rows, []string{l.State, l.Kind, l.Computation, l.Cause, count(l.Count), first(l.Samples)})
+			rows = append(rows, []string{l.State, l.Kind, l.Computation, l.Cause, term.Count(l.Count), first(l.Samples)})
 		}
-		return t.print(rows)
+		return t.Print(rows)
 	})
 }

@@ -8,17 +8,17 @@ import (
 	"slices"
 	"strings"
 
+	urfave "github.com/urfave/cli/v2"
+
 	"personasync/agent"
 	"personasync/agent/config"
 	"personasync/cli/internal/exit"
-
-	urfave "github.com/urfave/cli/v2"
 )
 
 // findConfig names the file that counts: "" when there is none and the environment takes its place.
 func (env *shell) findConfig(c *urfave.Context) (string, error) {
-	env.named = c.String("config")
-	path, err := config.Find(env.named, env.getenv)
+	env.Named = c.String("config")
+	path, err := config.Find(env.Named, env.getenv)
 	if errors.Is(err, config.ErrNoFile) && slices.ContainsFunc(env.environ, isSetting) {
 		return "", nil
 	}
@@ -71,7 +71,7 @@ func (env *shell) servicePlaces(unread error) (*config.Config, error) {
 func (env *shell) warnOnce(format string, args ...any) {
 	if !env.warned {
 		env.warned = true
-		fmt.Fprintln(env.err, env.errPaint.yellow("warning:"), env.typed(fmt.Sprintf(format, args...)))
+		fmt.Fprintln(env.Err, env.ErrPaint.Yellow("warning:"), env.Typed(fmt.Sprintf(format, args...)))
 	}
 }
 

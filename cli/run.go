@@ -5,12 +5,11 @@ import (
 	"os"
 	"runtime/debug"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/exit"
 	"personasync/store"
 )
 
@@ -39,9 +38,9 @@ func runAgent(env *shell, c *urfave.Context) error {
 	if err := conf.Complete(); err != nil {
 		return exit.Incurable(err)
 	}
-	queue := newLogQueue(env.err)
-	env.err, env.atEnd = queue, queue.close // what is told at the end comes behind it, and is not waited for any longer
-	log, relog := newLog(queue, conf.Log, env.errPaint.on)
+	queue := newLogQueue(env.Err)
+	env.Err, env.atEnd = queue, queue.close // what is told at the end comes behind it, and is not waited for any longer
+	log, relog := newLog(queue, conf.Log, env.ErrPaint.On)
 	for _, w := range conf.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}

@@ -9,10 +9,9 @@ import (
 	"net/http"
 	"time"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/cli/internal/exit"
 	"personasync/sync/sandbox"
 )
 
@@ -49,7 +48,7 @@ func runSandbox(env *shell, c *urfave.Context) error {
 		Latency: c.Duration("latency"), Delay: c.Duration("delay"),
 		UsersPerMinute: c.Int("users-per-minute"), EventsPerMinute: c.Int("events-per-minute"), CohortsPerMinute: c.Int("cohorts-per-minute"),
 		Strict: c.Bool("strict"),
-		Log:    newLogger(env.err, "auto", slog.LevelInfo, env.errPaint.on),
+		Log:    newLogger(env.Err, "auto", slog.LevelInfo, env.ErrPaint.On),
 	}
 	for _, spec := range c.StringSlice("fail") {
 		fault, err := sandbox.ParseFault(spec)
@@ -62,7 +61,7 @@ func runSandbox(env *shell, c *urfave.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	if _, err := fmt.Fprintf(env.out, "MoEngage sandbox on http://%s: set moengage.base_url to it\n", l.Addr()); err != nil {
+	if _, err := fmt.Fprintf(env.Out, "MoEngage sandbox on http://%s: set moengage.base_url to it\n", l.Addr()); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	return serveUntil(c.Context, l, sandbox.New(options))

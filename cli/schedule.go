@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"time"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 func scheduleCommand(env *shell) *urfave.Command {
@@ -41,31 +41,31 @@ func showSchedule(env *shell, c *urfave.Context) error {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(env.out, jobs)
+			return term.PrintJSON(env.Out, jobs)
 		}
 		if len(jobs) == 0 {
-			env.remark("nothing is scheduled: with mode = \"realtime\" changes leave as they come")
+			env.Remark("nothing is scheduled: with mode = \"realtime\" changes leave as they come")
 		}
-		if err := printJobs(env.terminal, jobs, n, c.Bool("wide")); err != nil {
+		if err := printJobs(env.Terminal, jobs, n, c.Bool("wide")); err != nil {
 			return err
 		}
-		return printFailures(env.terminal, jobs)
+		return printFailures(env.Terminal, jobs)
 	})
 }
 
-func printJobs(w *terminal, jobs []agent.JobInfo, n int, wide bool) error {
-	t := w.newTable(wide, column{title: "JOB", flexible: true}, column{title: "SPEC", flexible: true}, column{title: "LAST RUN"},
-		column{title: "MISSED", right: true}, column{title: "NEXT RUN"}, column{title: "UTC"})
+func printJobs(w *term.Terminal, jobs []agent.JobInfo, n int, wide bool) error {
+	t := w.NewTable(wide, term.Column{Title: "JOB", Flexible: true}, term.Column{Title: "SPEC", Flexible: true}, term.Column{Title: "LAST RUN"},
+		term.Column{Title: "MISSED", Right: true}, term.Column{Title: "NEXT RUN"}, term.Column{Title: "UTC"})
 	var rows [][]string
 	for _, j := range jobs {
-		last := minute(j.Last)
+		last := term.Minute(j.Last)
 		switch {
 		case j.Running:
 			last = "under way"
 		case j.FailedAt != "":
 			last += " failed"
 		}
-		row := []string{j.Job, j.Spec, last, count(j.Missed), "", ""}
+		row := []string{j.Job, j.Spec, last, term.Count(j.Missed), "", ""}
 		for i := range j.Next {
 			row[4], row[5] = zoned(j.Next[i]), clock(j.NextUTC[i])
 			rows = append(rows, row)
@@ -75,17 +75,17 @@ func printJobs(w *terminal, jobs []agent.JobInfo, n int, wide bool) error {
 			rows = append(rows, row)
 		}
 	}
-	return t.print(rows)
+	return t.Print(rows)
 }
 
 // printFailures says of each job whose last run that ended failed why it did.
-func printFailures(w *terminal, jobs []agent.JobInfo) error {
+func printFailures(w *term.Terminal, jobs []agent.JobInfo) error {
 	for _, j := range jobs {
 		if j.FailedAt == "" {
 			continue
 		}
-		text := fmt.Sprintf("%s failed at %s (%s): %s", plain(j.Job), minute(j.FailedAt), plain(j.Code), plain(j.Error))
-		if _, err := fmt.Fprintln(w.out, w.paint.red(w.beside(text, 0))); err != nil {
+		text := fmt.Sprintf("%s failed at %s (%s): %s", term.Plain(j.Job), term.Minute(j.FailedAt), term.Plain(j.Code), term.Plain(j.Error))
+		if _, err := fmt.Fprintln(w.Out, w.Paint.Red(w.Beside(text, 0))); err != nil {
 			return err
 		}
 	}

@@ -14,11 +14,11 @@ import (
 	"strconv"
 	"strings"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent/config"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/packaging/systemd"
 )
 
@@ -96,9 +96,9 @@ func servicePrint(env *shell, c *urfave.Context) error {
 		return exit.Usage("there is no file %q of the service: there are %s", name, strings.Join(serviceFiles(), ", "))
 	}
 	if c.Bool("json") {
-		return printJSON(env.out, map[string]string{"name": name, "text": text})
+		return term.PrintJSON(env.Out, map[string]string{"name": name, "text": text})
 	}
-	_, err := io.WriteString(env.out, text)
+	_, err := io.WriteString(env.Out, text)
 	return err
 }
 
@@ -130,7 +130,7 @@ func serviceInstall(env *shell, c *urfave.Context) error {
 	if err := runOnHost(c, root, "systemctl", "daemon-reload"); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(env.out, "installed. Fill in %s, let `personasync config check` read it, then\n  systemctl enable --now personasync.socket personasync.service\n"+
+	_, err := fmt.Fprintf(env.Out, "installed. Fill in %s, let `personasync config check` read it, then\n  systemctl enable --now personasync.socket personasync.service\n"+
 		"A service that runs already goes on with the old program: systemctl restart personasync\n", serviceConfig)
 	return err
 }
@@ -226,7 +226,7 @@ func serviceUninstall(env *shell, c *urfave.Context) error {
 	// Instances have names that only systemd knows; the pattern is its own.
 	for _, args := range [][]string{{"stop", "personasync@*.socket", "personasync@*.service"}, {"disable", "--now", "personasync.socket", "personasync.service"}} {
 		if err := runOnHost(c, root, "systemctl", args...); err != nil {
-			env.remark("%v", err)
+			env.Remark("%v", err)
 		}
 	}
 	paths := []string{serviceSysusers, serviceBinary}
@@ -248,7 +248,7 @@ func serviceUninstall(env *shell, c *urfave.Context) error {
 	if err := runOnHost(c, root, "systemctl", "daemon-reload"); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(env.out, "uninstalled. The configuration in /etc/personasync, the data in /var/lib/personasync and the user personasync are kept.")
+	_, err = fmt.Fprintln(env.Out, "uninstalled. The configuration in /etc/personasync, the data in /var/lib/personasync and the user personasync are kept.")
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -43,9 +44,9 @@ func statusCommand(env *shell) *urfave.Command {
 					return err
 				}
 				if c.Bool("json") {
-					return printJSON(env.out, s)
+					return term.PrintJSON(env.Out, s)
 				}
-				return printStatus(env.terminal, s, time.Now())
+				return printStatus(env.Terminal, s, time.Now())
 			})
 		},
 	}
@@ -60,7 +61,7 @@ func checkStatus(env *shell, c *urfave.Context) (err error) {
 	}
 	client, err := agent.DialAgent(c.Context, places, Version())
 	if errors.Is(err, agent.ErrStarting) {
-		_, err := fmt.Fprintln(env.out, "starting")
+		_, err := fmt.Fprintln(env.Out, "starting")
 		return err
 	}
 	if err != nil {
@@ -72,15 +73,15 @@ func checkStatus(env *shell, c *urfave.Context) (err error) {
 		return err
 	}
 	if !s.Ready {
-		return fmt.Errorf("events are not accepted: %s; `personasync status` shows more", plain(s.Unready))
+		return fmt.Errorf("events are not accepted: %s; `personasync status` shows more", term.Plain(s.Unready))
 	}
-	_, err = fmt.Fprintln(env.out, "events are accepted")
+	_, err = fmt.Fprintln(env.Out, "events are accepted")
 	return err
 }
 
-func printStatus(w *terminal, s agent.Status, now time.Time) error {
+func printStatus(w *term.Terminal, s agent.Status, now time.Time) error {
 	var b bytes.Buffer
-	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, w.beside(text, 12)) }
+	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, w.Beside(text, 12)) }
 
 	for i := range s.Conditions {
 		b.WriteString(conditionText(w, &s.Conditions[i]))
@@ -92,30 +93,30 @@ func printStatus(w *terminal, s agent.Status, now time.Time) error {
 	line("MoEngage", reachText(w, s.MoEngage))
 	line("next flush", flushText(s.NextFlush, now))
 	b.WriteByte('\n')
-	line("received", plural(s.Received, "event")+"; "+count(s.Rejected)+" requests refused at the door; "+count(s.Unapplied)+" events not applied yet")
+	line("received", term.Plural(s.Received, "event")+"; "+term.Count(s.Rejected)+" requests refused at the door; "+term.Count(s.Unapplied)+" events not applied yet")
 	for i := range s.Refusals[:min(len(s.Refusals), refusalRows)] {
 		line("refused", refusalText(&s.Refusals[i], now))
 	}
 	line("pending", pendingText(s))
-	line("parked", alarm(w.paint.yellow, s.Parked)+" (`personasync outbox list --state parked`)")
-	line("held", alarm(w.paint.yellow, s.Held))
-	line("delivered", count(s.Delivered))
-	line("rate", fmt.Sprintf("%s and %s left in the last minute", plural(s.SentLastMinute.Users, "user"), plural(s.SentLastMinute.Events, "event")))
-	line("known", plural(s.Users, "user")+", "+plural(s.Audiences, "audience"))
+	line("parked", alarm(w.Paint.Yellow, s.Parked)+" (`personasync outbox list --state parked`)")
+	line("held", alarm(w.Paint.Yellow, s.Held))
+	line("delivered", term.Count(s.Delivered))
+	line("rate", fmt.Sprintf("%s and %s left in the last minute", term.Plural(s.SentLastMinute.Users, "user"), term.Plural(s.SentLastMinute.Events, "event")))
+	line("known", term.Plural(s.Users, "user")+", "+term.Plural(s.Audiences, "audience"))
 	if s.Verify != nil {
 		line("verified", verifiedText(w, s.Verify))
 	}
 	for _, j := range s.FailedJobs {
-		line("job failed", w.paint.red(plain(j.Job))+" at "+minute(j.FailedAt)+" ("+plain(j.Code)+"): "+plain(j.Error)+"; `personasync schedule`")
+		line("job failed", w.Paint.Red(term.Plain(j.Job))+" at "+term.Minute(j.FailedAt)+" ("+term.Plain(j.Code)+"): "+term.Plain(j.Error)+"; `personasync schedule`")
 	}
 	b.WriteByte('\n')
-	b.WriteString(ledgerText(w, "events", "accepted", s.Events.Accepted, eventTerms(s.Events)))
-	b.WriteString(ledgerText(w, "changes", "created", s.Changes.Created, changeTerms(s.Changes)))
+	b.WriteString(term.LedgerText(w, "events", "accepted", s.Events.Accepted, term.EventTerms(s.Events)))
+	b.WriteString(term.LedgerText(w, "changes", "created", s.Changes.Created, term.ChangeTerms(s.Changes)))
 	for i := range s.Salvages {
 		b.WriteByte('\n')
-		b.WriteString(w.beside("damage: "+salvageText(w, &s.Salvages[i]), 0) + "\n")
+		b.WriteString(w.Beside("damage: "+salvageText(w, &s.Salvages[i]), 0) + "\n")
 	}
-	_, err := w.out.Write(b.Bytes())
+	_, err := w.Out.Write(b.Bytes())
 	return err
 }
 
@@ -125,52 +126,55 @@ const refusalRows = 6
 // refusalText says how often requests of a kind were refused.
 func refusalText(r *store.Refusal, now time.Time) string {
 	if r.Route == "" {
-		return count(r.Count) + ", by an older version, which did not count why"
+		return term.Count(r.Count) + ", by an older version, which did not count why"
 	}
-	return fmt.Sprintf("%s, the last %s ago: HTTP %s", count(r.Count), ago(int64(max(0, now.Sub(r.Last))/time.Second)), plain(r.Sentence()))
+	return fmt.Sprintf("%s, the last %s ago: HTTP %s", term.Count(r.Count), term.Ago(int64(max(0, now.Sub(r.Last))/time.Second)), term.Plain(r.Sentence()))
 }
 
 // conditionText shows a condition and what to type about it.
-func conditionText(w *terminal, c *agent.Condition) string {
-	paint := w.paint.yellow
+func conditionText(w *term.Terminal, c *agent.Condition) string {
+	paint := w.Paint.Yellow
 	if c.Severity == "critical" {
-		paint = w.paint.red
+		paint = w.Paint.Red
 	}
-	text := w.beside(paint(c.Severity)+": "+w.typed(plain(c.Text))+" ("+plain(c.Name)+")", 0) + "\n"
+	text := w.Beside(paint(c.Severity)+": "+w.Typed(term.Plain(c.Text))+" ("+term.Plain(c.Name)+")", 0) + "\n"
 	for _, command := range c.Commands {
-		quoted := w.typed("`" + plain(command) + "`")
+		quoted := w.Typed("`" + term.Plain(command) + "`")
 		text += "    " + quoted[1:len(quoted)-1] + "\n"
 	}
 	return text
 }
 
-func readyText(w *terminal, s agent.Status) string {
+func readyText(w *term.Terminal, s agent.Status) string {
 	if s.Ready {
-		return w.paint.green("accepted") + ", up " + ago(s.UptimeS) + ", version " + plain(s.Version)
+		return w.Paint.Green("accepted") + ", up " + term.Ago(s.UptimeS) + ", version " + term.Plain(s.Version)
 	}
-	return w.paint.red("not accepted") + ": " + plain(s.Unready)
+	return w.Paint.Red("not accepted") + ": " + term.Plain(s.Unready)
 }
 
 // salvageText says what became of a damaged file.
-func salvageText(w *terminal, r *store.Salvage) string {
-	lost := w.paint.yellow("nothing was lost")
+func salvageText(w *term.Terminal, r *store.Salvage) string {
+	lost := w.Paint.Yellow("nothing was lost")
 	if !r.Whole() {
-		lost = w.paint.red("lost: " + lossText(r))
+		lost = w.Paint.Red("lost: " + lossText(r))
 	}
 	return fmt.Sprintf("%s was damaged and made anew on %s; %s. The damaged file is %s: remove it, and this note goes",
-		plain(r.File), r.At.Format(time.RFC3339), lost, plain(r.KeptAs))
+		term.Plain(r.File), r.At.Format(time.RFC3339), lost, term.Plain(r.KeptAs))
 }
 
 // lossText lists what a salvage could not save.
 func lossText(r *store.Salvage) string {
 	var parts []string
-	for _, p := range []portion{
+	for _, p := range []struct {
+		name string
+		n    uint64
+	}{
 		{"users", r.Lost.Users}, {"memberships", r.Lost.Members}, {"pending", r.Lost.Pending}, {"held", r.Lost.Held}, {"parked", r.Lost.Parked},
 		{"closed", r.Lost.History}, {"computations", r.Lost.Computations}, {"received records", r.Lost.Records}, {"of them not applied yet", r.Unapplied},
 		{"unreadable pages", r.Pages}, {"unreadable entries", r.Entries},
 	} {
 		if p.n > 0 {
-			parts = append(parts, count(p.n)+" "+p.name)
+			parts = append(parts, term.Count(p.n)+" "+p.name)
 		}
 	}
 	if r.LedgerLost {
@@ -182,27 +186,27 @@ func lossText(r *store.Salvage) string {
 	return strings.Join(parts, ", ")
 }
 
-func reachText(w *terminal, r agent.Reachability) string {
+func reachText(w *term.Terminal, r agent.Reachability) string {
 	text := r.State
 	switch r.State {
 	case "ok":
-		text = w.paint.green(text)
+		text = w.Paint.Green(text)
 	case "failing":
-		text = w.paint.red(text)
+		text = w.Paint.Red(text)
 	}
 	if r.Since != "" {
-		text += " since " + plain(r.Since)
+		text += " since " + term.Plain(r.Since)
 	}
 	if r.LastError == "" {
 		return text
 	}
 	text += "; last error"
 	if r.LastErrorAt != "" {
-		text += " at " + plain(r.LastErrorAt)
+		text += " at " + term.Plain(r.LastErrorAt)
 	}
-	text += ": " + plain(r.LastError)
+	text += ": " + term.Plain(r.LastError)
 	if r.NextTry != "" {
-		text += "; next try at " + plain(r.NextTry)
+		text += "; next try at " + term.Plain(r.NextTry)
 	}
 	return text
 }
@@ -211,14 +215,14 @@ func flushText(next *time.Time, now time.Time) string {
 	if next == nil {
 		return "none planned; with mode = \"realtime\" changes leave as they come"
 	}
-	return next.Format(time.RFC3339) + ", in " + ago(int64(max(0, next.Sub(now))/time.Second))
+	return next.Format(time.RFC3339) + ", in " + term.Ago(int64(max(0, next.Sub(now))/time.Second))
 }
 
 func pendingText(s agent.Status) string {
 	if s.Pending == 0 {
 		return "0"
 	}
-	return count(s.Pending) + ", the oldest for " + ago(s.OldestPendingS) + drainText(s.Drain)
+	return term.Count(s.Pending) + ", the oldest for " + term.Ago(s.OldestPendingS) + drainText(s.Drain)
 }
 
 // drainText forecasts when what is pending is gone; of what is gone in a minute there is nothing to say.
@@ -227,7 +231,7 @@ func drainText(d *agent.Drain) string {
 		return ""
 	}
 	what := map[string]string{"users": "users", "events": "events", "cohorts": "cohort requests"}[d.Limit]
-	return fmt.Sprintf("; the drain takes %s at %s %s/min", ago(d.Seconds), count(uint64(d.PerMinute)), what)
+	return fmt.Sprintf("; the drain takes %s at %s %s/min", term.Ago(d.Seconds), term.Count(uint64(d.PerMinute)), what)
 }
 
 // alarm paints a number that should be zero.
@@ -235,48 +239,5 @@ func alarm(paint func(string) string, n uint64) string {
 	if n == 0 {
 		return "0"
 	}
-	return paint(count(n))
-}
-
-// portion is one part of a ledger's sum.
-type portion struct {
-	name string
-	n    uint64
-}
-
-func eventTerms(l store.EventLedger) []portion {
-	return []portion{{"transitions", l.Transitions}, {"unchanged", l.Unchanged}, {"duplicate", l.Duplicate},
-		{"stale", l.Stale}, {"ignored", l.Ignored}, {"parked", l.Parked}, {"discarded", l.Discarded}, {"lost", l.Lost}}
-}
-
-func changeTerms(l store.ChangeLedger) []portion {
-	return []portion{{"delivered", l.Delivered}, {"superseded", l.Superseded}, {"cancelled", l.Cancelled}, {"dropped", l.Dropped},
-		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}, {"lost", l.Lost}}
-}
-
-// balance is how much of a ledger's total its terms do not account for.
-func balance(total uint64, terms []portion) int64 {
-	sum := uint64(0)
-	for _, t := range terms {
-		sum += t.n
-	}
-	return int64(total - sum)
-}
-
-// ledger writes a sum, its zero terms left out, within 80 columns.
-func ledgerText(w *terminal, title, whole string, total uint64, terms []portion) string {
-	var parts []string
-	for _, t := range terms {
-		if t.n > 0 {
-			parts = append(parts, count(t.n)+" "+t.name)
-		}
-	}
-	if len(parts) == 0 {
-		parts = []string{"nothing"}
-	}
-	verdict := w.paint.green("balances")
-	if off := balance(total, terms); off != 0 {
-		verdict = w.paint.red(fmt.Sprintf("DOES NOT BALANCE, by %d: please report it", off))
-	}
-	return fmt.Sprintf("%-12s%s\n", title, w.beside(fmt.Sprintf("%s %s = %s: %s", count(total), whole, strings.Join(parts, " + "), verdict), 12))
+	return paint(term.Count(n))
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"strings"
 	"testing"
 
 	"personasync/agent"
@@ -16,20 +15,5 @@ func TestTheForecastIsReadable(t *testing.T) {
 		if got := drainText(d); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-	}
-}
-
-// TestACommandInAHintIsNeverBroken: it was wrapped at 80 columns, also where the output was piped.
-func TestACommandInAHintIsNeverBroken(t *testing.T) {
-	const command = "`personasync --config /etc/personasync/a-long-name.toml audience adopt high_value_shoppers 'two  blanks'`"
-	text := "one two three four five six seven eight nine ten: " + command + " and so on, to the end of a sentence that is longer than a line"
-	sh := testShell()
-	if got := sh.beside(text, 12); got != text {
-		t.Errorf("piped, it is %q", got)
-	}
-	sh.attached = true
-	got := sh.beside(text, 12)
-	if !strings.Contains(got, command) || strings.Count(got, "\n") != 2 {
-		t.Errorf("at a terminal it is\n%s", got)
 	}
 }

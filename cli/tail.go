@@ -5,11 +5,11 @@ import (
 	"strings"
 	"time"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -54,16 +54,16 @@ func runTail(env *shell, c *urfave.Context) error {
 		return err
 	}
 	t := &tailing{env: env, c: c, filter: store.TrailFilter{User: user, Computation: computation, Limit: min(n, agent.MaxRehearsal)}}
-	t.table = env.newTable(c.Bool("wide"), tailColumns...)
+	t.table = env.NewTable(c.Bool("wide"), tailColumns...)
 	if n > agent.MaxRehearsal {
-		env.remark("the newest %d lines are shown at most", agent.MaxRehearsal)
+		env.Remark("the newest %d lines are shown at most", agent.MaxRehearsal)
 	}
 	var unheard error
 	err = env.inspect(c, func(i agent.Inspector) error {
 		if err := t.look(i); err != nil || t.shown > 0 {
 			return err
 		}
-		env.remark("nothing has happened yet")
+		env.Remark("nothing has happened yet")
 		unheard = unheardOf(env, c, i, user, computation)
 		return nil
 	})
@@ -73,14 +73,14 @@ func runTail(env *shell, c *urfave.Context) error {
 	case !c.Bool("follow"):
 		return unheard
 	case unheard != nil:
-		env.remark("%v", unheard) // they may come yet
+		env.Remark("%v", unheard) // they may come yet
 	}
 	return t.follow()
 }
 
-var tailColumns = []column{
-	{title: "TIME", least: len("2006-01-02 15:04:05")}, {title: "WHAT", least: len("superseded")}, {title: "USER", least: 8},
-	{title: "COMPUTATION"}, {title: "CHANGE", least: len("value")}, {title: "WHY", flexible: true, least: len("2 changes made")},
+var tailColumns = []term.Column{
+	{Title: "TIME", Least: len("2006-01-02 15:04:05")}, {Title: "WHAT", Least: len("superseded")}, {Title: "USER", Least: 8},
+	{Title: "COMPUTATION"}, {Title: "CHANGE", Least: len("value")}, {Title: "WHY", Flexible: true, Least: len("2 changes made")},
 }
 
 // tailing is a trail being shown.
@@ -88,7 +88,7 @@ type tailing struct {
 	env    *shell
 	c      *urfave.Context
 	filter store.TrailFilter
-	table  *table
+	table  *term.Table
 	shown  int
 	away   bool // nobody could be asked the last time
 }
@@ -104,7 +104,7 @@ func (t *tailing) look(i agent.Inspector) error {
 			return err
 		}
 		if page.Skipped > 0 && t.filter.Cursor != "" {
-			t.env.remark("%s left out: they happened faster than they can be shown", plural(page.Skipped, "line"))
+			t.env.Remark("%s left out: they happened faster than they can be shown", term.Plural(page.Skipped, "line"))
 		}
 		if err := t.show(page.Items); err != nil {
 			return err
@@ -120,16 +120,16 @@ func (t *tailing) show(list []store.Happening) error {
 		rows := make([][]string, len(list))
 		for i := range list {
 			h := &list[i]
-			rows[i] = []string{toSecond(h.At), h.What, h.User, h.Computation, h.Transition, happenedText(h)}
+			rows[i] = []string{term.Second(h.At), h.What, h.User, h.Computation, h.Transition, happenedText(h)}
 		}
-		return t.table.print(rows)
+		return t.table.Print(rows)
 	}
 	for i := range list {
-		line, err := jsonLine(list[i])
+		line, err := term.JSONLine(list[i])
 		if err != nil {
 			return err
 		}
-		if _, err := t.env.out.Write(line); err != nil {
+		if _, err := t.env.Out.Write(line); err != nil {
 			return err
 		}
 	}
@@ -144,7 +144,7 @@ func (t *tailing) follow() error {
 			return nil
 		case <-time.After(followEvery):
 		}
-		if readerGone(t.env.out) { // who writes nothing would never be told
+		if term.ReaderGone(t.env.Out) { // who writes nothing would never be told
 			return nil
 		}
 		err := t.env.quietly(t.c, t.look)
@@ -156,7 +156,7 @@ func (t *tailing) follow() error {
 		case exit.BrokenPipe(err) || exit.Code(err) == exit.BadUsage && !errors.Is(err, store.ErrInUse):
 			return err
 		case !t.away:
-			t.env.remark("cannot be asked, and asked again until it can: %v", err)
+			t.env.Remark("cannot be asked, and asked again until it can: %v", err)
 			t.away = true
 		}
 	}
@@ -166,18 +166,18 @@ func (t *tailing) follow() error {
 func happenedText(h *store.Happening) string {
 	switch {
 	case h.What == "accepted" && len(h.Changes) > 0:
-		return plural(len(h.Changes), "change") + " made" + oddities(h)
+		return term.Plural(len(h.Changes), "change") + " made" + oddities(h)
 	case h.What == "accepted":
 		return h.Reason + oddities(h)
 	case h.What == "refused" && h.Count > 1:
-		return count(h.Count) + " times " + h.Reason
+		return term.Count(h.Count) + " times " + h.Reason
 	}
 	text := strings.TrimSpace(h.Kind + " " + h.Reason)
 	if h.Kind == "received" {
 		text = h.Reason
 	}
 	if h.Attempts > 1 {
-		text += " after " + plural(h.Attempts, "attempt")
+		text += " after " + term.Plural(h.Attempts, "attempt")
 	}
 	return text
 }
@@ -196,12 +196,4 @@ func unreadTime(source string) string {
 		return ""
 	}
 	return ", event time " + source
-}
-
-// toSecond cuts a time to the second: "2026-03-14 09:26:53".
-func toSecond(timestamp string) string {
-	if len(timestamp) < len("2026-03-14T09:26:53") {
-		return timestamp
-	}
-	return timestamp[:10] + " " + timestamp[11:19]
 }

@@ -6,12 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -42,23 +41,23 @@ func userShow(env *shell, c *urfave.Context) error {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(env.out, u)
+			return term.PrintJSON(env.Out, u)
 		}
-		if err := printUser(env.terminal, u, c.Bool("wide")); err != nil {
+		if err := printUser(env.Terminal, u, c.Bool("wide")); err != nil {
 			return err
 		}
-		return remarkRoad(env.terminal, c, i, len(u.Pending) > 0)
+		return remarkRoad(env.Terminal, c, i, len(u.Pending) > 0)
 	})
 }
 
 // remarkRoad says that nothing leaves at all, if something waits: only a running agent knows.
-func remarkRoad(w *terminal, c *urfave.Context, i agent.Inspector, waits bool) error {
+func remarkRoad(w *term.Terminal, c *urfave.Context, i agent.Inspector, waits bool) error {
 	if !waits {
 		return nil
 	}
 	s, err := i.Status(c.Context)
 	if err == nil && s.MoEngage.State == "failing" {
-		w.remark("MoEngage takes nothing since %s: %s", s.MoEngage.Since, plain(s.MoEngage.LastError))
+		w.Remark("MoEngage takes nothing since %s: %s", s.MoEngage.Since, term.Plain(s.MoEngage.LastError))
 	}
 	return err
 }
@@ -75,22 +74,22 @@ func findUser(ctx context.Context, i agent.Inspector, id string) (*store.UserInf
 	return u, err
 }
 
-func printUser(w *terminal, u *store.UserInfo, wide bool) error {
-	if _, err := fmt.Fprintf(w.out, "user %s\n", plain(u.User)); err != nil {
+func printUser(w *term.Terminal, u *store.UserInfo, wide bool) error {
+	if _, err := fmt.Fprintf(w.Out, "user %s\n", term.Plain(u.User)); err != nil {
 		return err
 	}
-	memberships := w.newTable(wide, column{title: "COMPUTATION"}, column{title: "IN"},
-		column{title: "SINCE"}, column{title: "MOENGAGE WAS TOLD"}, column{title: "SET BY", flexible: true})
+	memberships := w.NewTable(wide, term.Column{Title: "COMPUTATION"}, term.Column{Title: "IN"},
+		term.Column{Title: "SINCE"}, term.Column{Title: "MOENGAGE WAS TOLD"}, term.Column{Title: "SET BY", Flexible: true})
 	var rows [][]string
 	for _, m := range u.Memberships {
-		rows = append(rows, []string{m.Computation, yesNo(m.In), minute(m.Since) + unreadTime(m.TimeSource), toldText(&m), m.Event})
+		rows = append(rows, []string{m.Computation, term.YesNo(m.In), term.Minute(m.Since) + unreadTime(m.TimeSource), toldText(&m), m.Event})
 	}
 	return cmp.Or(
 		printSection(w, "Memberships", memberships, rows),
 		printTraits(w, u, wide),
 		printWaiting(w, u.Pending, wide),
 		printMore(w, u),
-		printSection(w, "History", w.newTable(wide, stateTable...), stateRows(u.History)),
+		printSection(w, "History", w.NewTable(wide, stateTable...), stateRows(u.History)),
 		printMoreHistory(w, u),
 	)
 }
@@ -100,7 +99,7 @@ func toldText(m *store.MembershipInfo) string {
 	text := map[string]string{"in": "yes", "out": "no", "nothing": "nothing", "uncertain": "not certain"}[m.Told]
 	switch {
 	case m.Delivered:
-		return cmp.Or(text, yesNo(m.In))
+		return cmp.Or(text, term.YesNo(m.In))
 	case text == "":
 		return "not yet"
 	}
@@ -108,44 +107,44 @@ func toldText(m *store.MembershipInfo) string {
 }
 
 // printMoreHistory says what of a page's events and history is left out.
-func printMoreHistory(w *terminal, u *store.UserInfo) error {
+func printMoreHistory(w *term.Terminal, u *store.UserInfo) error {
 	var b bytes.Buffer
 	if u.HistoryMore {
-		fmt.Fprintf(&b, "and more: `personasync outbox list --user %s --state delivered --limit N`, and likewise superseded, cancelled and dropped\n", plain(u.User))
+		fmt.Fprintf(&b, "and more: `personasync outbox list --user %s --state delivered --limit N`, and likewise superseded, cancelled and dropped\n", term.Plain(u.User))
 	}
 	if u.EventsMore {
 		fmt.Fprintln(&b, "the event is looked up for the first 200 memberships only")
 	}
-	_, err := w.out.Write(b.Bytes())
+	_, err := w.Out.Write(b.Bytes())
 	return err
 }
 
 // printMore says where the rest is of what waits for a user, when it is too much for a page.
-func printMore(w *terminal, u *store.UserInfo) error {
+func printMore(w *term.Terminal, u *store.UserInfo) error {
 	if !u.PendingMore {
 		return nil
 	}
-	_, err := fmt.Fprintf(w.out, "and more: `personasync outbox list --user %s --limit N` goes on\n", plain(u.User))
+	_, err := fmt.Fprintf(w.Out, "and more: `personasync outbox list --user %s --limit N` goes on\n", term.Plain(u.User))
 	return err
 }
 
 // printWaiting lists what MoEngage was not told, each with why, and with MoEngage's last word about it.
-func printWaiting(w *terminal, list []store.UserChange, wide bool) error {
-	if err := printSection(w, "Waiting", w.newTable(wide, waitingTable...), waitingRows(list)); err != nil || len(list) == 0 {
+func printWaiting(w *term.Terminal, list []store.UserChange, wide bool) error {
+	if err := printSection(w, "Waiting", w.NewTable(wide, waitingTable...), waitingRows(list)); err != nil || len(list) == 0 {
 		return err
 	}
 	var b bytes.Buffer
 	b.WriteByte('\n')
 	for _, v := range list[:min(len(list), explained)] {
-		fmt.Fprintf(&b, "%s\n", hangingText(w, plain(v.ID+" ("+v.State+"): "+v.Waits)))
+		fmt.Fprintf(&b, "%s\n", hangingText(w, term.Plain(v.ID+" ("+v.State+"): "+v.Waits)))
 		if v.Answer != nil {
-			fmt.Fprintf(&b, "%s\n", hangingText(w, "last answer: "+answerText(v.Answer)+" "+plain(v.Answer.Body)))
+			fmt.Fprintf(&b, "%s\n", hangingText(w, "last answer: "+answerText(v.Answer)+" "+term.Plain(v.Answer.Body)))
 		}
 	}
 	if more := len(list) - explained; more > 0 {
-		fmt.Fprintf(&b, "and %s: `personasync outbox show ID` explains each\n", plural(more, "more"))
+		fmt.Fprintf(&b, "and %s: `personasync outbox show ID` explains each\n", term.Plural(more, "more"))
 	}
-	_, err := w.out.Write(b.Bytes())
+	_, err := w.Out.Write(b.Bytes())
 	return err
 }
 
@@ -153,59 +152,50 @@ func printWaiting(w *terminal, list []store.UserChange, wide bool) error {
 const explained = 20
 
 // hanging indents a text, the lines below the first further.
-func hangingText(w *terminal, text string) string { return "  " + w.beside(text, 4) }
+func hangingText(w *term.Terminal, text string) string { return "  " + w.Beside(text, 4) }
 
-var waitingTable = []column{
-	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION"}, {title: "KIND"},
-	{title: "CHANGE"}, {title: "EVENT TIME"}, {title: "TRIED", right: true},
+var waitingTable = []term.Column{
+	{Title: "ID"}, {Title: "STATE"}, {Title: "COMPUTATION"}, {Title: "KIND"},
+	{Title: "CHANGE"}, {Title: "EVENT TIME"}, {Title: "TRIED", Right: true},
 }
 
 func waitingRows(changes []store.UserChange) (rows [][]string) {
 	for _, v := range changes {
-		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, minute(v.EventTime), count(v.Attempts)})
+		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, term.Minute(v.EventTime), term.Count(v.Attempts)})
 	}
 	return rows
 }
 
-func printTraits(w *terminal, u *store.UserInfo, wide bool) error {
-	traits := w.newTable(wide, column{title: "TRAIT"}, column{title: "VALUE", flexible: true})
+func printTraits(w *term.Terminal, u *store.UserInfo, wide bool) error {
+	traits := w.NewTable(wide, term.Column{Title: "TRAIT"}, term.Column{Title: "VALUE", Flexible: true})
 	var rows [][]string
-	for _, name := range sortedKeys(u.Traits) {
+	for _, name := range term.SortedKeys(u.Traits) {
 		rows = append(rows, []string{name, string(u.Traits[name])})
 	}
 	return printSection(w, "Traits", traits, rows)
 }
 
-var stateTable = []column{
-	{title: "ID"}, {title: "STATE"}, {title: "COMPUTATION"}, {title: "KIND"},
-	{title: "CHANGE"}, {title: "EVENT TIME"}, {title: "WHY", flexible: true},
+var stateTable = []term.Column{
+	{Title: "ID"}, {Title: "STATE"}, {Title: "COMPUTATION"}, {Title: "KIND"},
+	{Title: "CHANGE"}, {Title: "EVENT TIME"}, {Title: "WHY", Flexible: true},
 }
 
 func stateRows(changes []store.UserChange) (rows [][]string) {
 	for _, v := range changes {
-		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, minute(v.EventTime), whyText(v.ChangeInfo)})
+		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, term.Minute(v.EventTime), whyText(v.ChangeInfo)})
 	}
 	return rows
 }
 
 // section prints a titled table, or nothing when it is empty.
-func printSection(w *terminal, title string, t *table, rows [][]string) error {
+func printSection(w *term.Terminal, title string, t *term.Table, rows [][]string) error {
 	if len(rows) == 0 {
 		return nil
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "\n%s\n", w.paint.bold(title))
-	if _, err := w.out.Write(b.Bytes()); err != nil {
+	fmt.Fprintf(&b, "\n%s\n", w.Paint.Bold(title))
+	if _, err := w.Out.Write(b.Bytes()); err != nil {
 		return err
 	}
-	return t.print(rows)
+	return t.Print(rows)
 }
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"strings"
 
-	"personasync/cli/internal/exit"
-
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
 )
 
 func audienceVerifyCommand(env *shell) *urfave.Command {
@@ -58,20 +58,20 @@ func audienceVerify(env *shell, c *urfave.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	env.remark("%s", client.Where())
-	bar := env.progress()
-	bar.unit = users
-	r, err := client.Verify(c.Context, o, bar.tell)
-	if bar.end(); err != nil {
+	env.Remark("%s", client.Where())
+	bar := env.Progress()
+	bar.Unit = users
+	r, err := client.Verify(c.Context, o, bar.Tell)
+	if bar.End(); err != nil {
 		return unknownKey(env, c, err, o.Key)
 	}
 	if c.Bool("json") {
-		return printJSON(env.out, r)
+		return term.PrintJSON(env.Out, r)
 	}
-	return printVerification(env.terminal, r, o, shown, c.Bool("wide"))
+	return printVerification(env.Terminal, r, o, shown, c.Bool("wide"))
 }
 
-func users(n int64) string { return plural(n, "user") }
+func users(n int64) string { return term.Plural(n, "user") }
 
 func verifyOrder(c *urfave.Context, sample int) (o agent.VerifyOrder, err error) {
 	o = agent.VerifyOrder{Key: c.Args().First(), Sample: sample, Repair: c.Bool("repair"), Settle: c.Duration("settle")}
@@ -90,20 +90,20 @@ func verifyOrder(c *urfave.Context, sample int) (o agent.VerifyOrder, err error)
 	return o, nil
 }
 
-func printVerification(w *terminal, r *agent.VerifyReport, o agent.VerifyOrder, shown int, wide bool) error {
+func printVerification(w *term.Terminal, r *agent.VerifyReport, o agent.VerifyOrder, shown int, wide bool) error {
 	if r.Told == 0 {
-		_, err := fmt.Fprintf(w.out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", plain(r.Key))
+		_, err := fmt.Fprintf(w.Out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", term.Plain(r.Key))
 		return err
 	}
-	fmt.Fprintf(w.out, "%s: MoEngage was told of %s; %s read back, %s compared, %s left out because more was on the way\n",
-		plain(r.Key), users(int64(r.Told)), count(r.Asked), count(r.Compared), count(r.Moving))
+	fmt.Fprintf(w.Out, "%s: MoEngage was told of %s; %s read back, %s compared, %s left out because more was on the way\n",
+		term.Plain(r.Key), users(int64(r.Told)), term.Count(r.Asked), term.Count(r.Compared), term.Count(r.Moving))
 	if r.Agreement == nil {
-		_, err := fmt.Fprintln(w.out, "nobody to compare: wait until what is on the way has arrived, or lower --settle")
+		_, err := fmt.Fprintln(w.Out, "nobody to compare: wait until what is on the way has arrived, or lower --settle")
 		return err
 	}
-	fmt.Fprintln(w.out, agreementText(w, r))
-	t := w.newTable(wide, column{title: "USER"}, column{title: "ATTRIBUTE"},
-		column{title: "TOLD", flexible: true}, column{title: "HOLDS", flexible: true})
+	fmt.Fprintln(w.Out, agreementText(w, r))
+	t := w.NewTable(wide, term.Column{Title: "USER"}, term.Column{Title: "ATTRIBUTE"},
+		term.Column{Title: "TOLD", Flexible: true}, term.Column{Title: "HOLDS", Flexible: true})
 	var rows [][]string
 	for _, d := range r.Differences[:min(shown, len(r.Differences))] {
 		holds := string(d.Got)
@@ -115,27 +115,27 @@ func printVerification(w *terminal, r *agent.VerifyReport, o agent.VerifyOrder, 
 		}
 		rows = append(rows, []string{d.User, d.Attribute, string(d.Want), holds})
 	}
-	if err := t.print(rows); err != nil {
+	if err := t.Print(rows); err != nil {
 		return err
 	}
 	switch {
 	case r.Differ == 0:
 	case o.Repair:
-		fmt.Fprintf(w.out, "%s queued again: `personasync outbox list` shows what waits; verify once more when it has left\n", users(int64(r.Repaired)))
+		fmt.Fprintf(w.Out, "%s queued again: `personasync outbox list` shows what waits; verify once more when it has left\n", users(int64(r.Repaired)))
 	default:
-		w.remark("nothing was changed: --repair sends again what differs")
+		w.Remark("nothing was changed: --repair sends again what differs")
 	}
 	if len(rows) < len(r.Differences) {
-		w.remark("shown are %d of %s: --limit shows more", len(rows), plural(len(r.Differences), "difference"))
+		w.Remark("shown are %d of %s: --limit shows more", len(rows), term.Plural(len(r.Differences), "difference"))
 	}
 	return nil
 }
 
-func agreementText(w *terminal, r *agent.VerifyReport) string {
+func agreementText(w *term.Terminal, r *agent.VerifyReport) string {
 	a := r.Agreement
-	paint := w.paint.green
+	paint := w.Paint.Green
 	if r.Differ > 0 {
-		paint = w.paint.yellow
+		paint = w.Paint.Yellow
 	}
 	text := paint(fmt.Sprintf("%s agree", percent(a.Share)))
 	if a.Level == 1 {
@@ -148,7 +148,7 @@ func differText(n uint64) string {
 	if n == 1 {
 		return "1 user differs"
 	}
-	return plural(n, "user") + " differ"
+	return term.Plural(n, "user") + " differ"
 }
 
 // percent never rounds a share below one up to it.
@@ -161,35 +161,35 @@ func percent(share float64) string {
 }
 
 // verifiedText says what the last verifications proved. What they did not prove is never called agreement.
-func verifiedText(w *terminal, v *agent.VerifyStatus) string {
+func verifiedText(w *term.Terminal, v *agent.VerifyStatus) string {
 	var parts []string
 	if v.Failed > 0 {
-		why := strings.TrimRight(plain(v.Error), ".")
+		why := strings.TrimRight(term.Plain(v.Error), ".")
 		if !strings.Contains(why, v.Code) {
-			why = plain(v.Code) + ": " + why
+			why = term.Plain(v.Code) + ": " + why
 		}
 		when := ""
 		if !v.FailedAt.Equal(v.At) {
 			when = " at " + v.FailedAt.Format("2006-01-02 15:04") + " UTC"
 		}
-		parts = append(parts, w.paint.red(plural(v.Failed, "computation")+" could not be verified")+when+" ("+why+")")
+		parts = append(parts, w.Paint.Red(term.Plural(v.Failed, "computation")+" could not be verified")+when+" ("+why+")")
 	}
 	if v.Compared > 0 || v.Failed == 0 {
 		parts = append(parts, comparedText(w, v))
 	}
 	if v.Unproven > 0 && v.Compared > 0 {
-		parts = append(parts, fmt.Sprintf("of %s no user was compared", plural(v.Unproven, "computation")))
+		parts = append(parts, fmt.Sprintf("of %s no user was compared", term.Plural(v.Unproven, "computation")))
 	}
 	return v.At.Format("2006-01-02 15:04") + " UTC: " + strings.Join(parts, "; ")
 }
 
-func comparedText(w *terminal, v *agent.VerifyStatus) string {
+func comparedText(w *term.Terminal, v *agent.VerifyStatus) string {
 	if v.Compared == 0 {
-		return w.paint.yellow("no user was compared, so nothing is proven")
+		return w.Paint.Yellow("no user was compared, so nothing is proven")
 	}
-	text := fmt.Sprintf("%s of %s, ", plural(v.Compared, "user"), plural(v.Verified, "computation"))
+	text := fmt.Sprintf("%s of %s, ", term.Plural(v.Compared, "user"), term.Plural(v.Verified, "computation"))
 	if v.Differ == 0 {
-		return text + w.paint.green("all agree")
+		return text + w.Paint.Green("all agree")
 	}
-	return text + w.paint.yellow(differText(v.Differ)) + ", most of them of " + plain(v.Worst)
+	return text + w.Paint.Yellow(differText(v.Differ)) + ", most of them of " + term.Plain(v.Worst)
 }

@@ -7,6 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
@@ -39,12 +40,12 @@ func versionCommand(env *shell) *urfave.Command {
 				return err
 			}
 			if c.Bool("json") {
-				return printJSON(env.out, map[string]any{
+				return term.PrintJSON(env.Out, map[string]any{
 					"version": Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 					"data_format": store.Format, // the packages ask, before a downgrade
 				})
 			}
-			_, err := fmt.Fprintf(env.out, "personasync %s (%s, %s/%s)\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(env.Out, "personasync %s (%s, %s/%s)\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

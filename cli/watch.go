@@ -10,6 +10,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/term"
 )
 
 // watchEvery is how often a watched status is asked for.
@@ -25,9 +26,9 @@ const (
 // watchStatus shows the status again and again, of an agent that may stop and start meanwhile. With
 // --json each is one line.
 func watchStatus(env *shell, c *urfave.Context) error {
-	screen := isTerminal(env.out) && !c.Bool("json")
+	screen := term.IsTerminal(env.Out) && !c.Bool("json")
 	if screen {
-		if _, err := io.WriteString(env.out, "\x1b[2J"); err != nil {
+		if _, err := io.WriteString(env.Out, "\x1b[2J"); err != nil {
 			return err
 		}
 	}
@@ -39,12 +40,12 @@ func watchStatus(env *shell, c *urfave.Context) error {
 		case err != nil && first:
 			return err
 		case err != nil:
-			text = []byte(env.paint.red("cannot be asked") + ": " + plain(err.Error()) + "\n")
+			text = []byte(env.Paint.Red("cannot be asked") + ": " + term.Plain(err.Error()) + "\n")
 		}
 		if screen {
 			text = redrawn(text)
 		}
-		if _, err := env.out.Write(text); err != nil {
+		if _, err := env.Out.Write(text); err != nil {
 			return err
 		}
 		select {
@@ -78,15 +79,15 @@ func statusOnce(env *shell, c *urfave.Context) (text []byte, err error) {
 		return nil, err
 	}
 	var out bytes.Buffer
-	once := *env.terminal
-	once.out = &out
+	once := *env.Terminal
+	once.Out = &out
 	if c.Bool("json") {
-		return jsonLine(s)
+		return term.JSONLine(s)
 	}
 	if err := printStatus(&once, s, time.Now()); err != nil {
 		return nil, err
 	}
-	if !isTerminal(env.out) {
+	if !term.IsTerminal(env.Out) {
 		out.WriteByte('\n')
 	}
 	return out.Bytes(), nil

@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"io"
@@ -11,33 +11,33 @@ const tableWidth = 80
 // minFlexible is how narrow a column may become to make a table fit.
 const minFlexible = 8
 
-// column is one column of a table.
-type column struct {
-	title    string
-	flexible bool // is cut to make the table fit; never an id or a key, which people type again
-	right    bool // numbers
-	least    int  // wide at least, for rows that come later
+// Column is one column of a table.
+type Column struct {
+	Title    string
+	Flexible bool // is cut to make the table fit; never an id or a key, which people type again
+	Right    bool // numbers
+	Least    int  // wide at least, for rows that come later
 	paint    func(string) string
 }
 
-// table prints rows for people. The first rows decide how wide the columns are, so that a listing of
+// Table prints rows for people. The first rows decide how wide the columns are, so that a listing of
 // many pages stays in line and need not be held.
-type table struct {
+type Table struct {
 	out     io.Writer
-	columns []column
+	Columns []Column
 	fit     int // columns of characters; 0: as wide as it gets
 	paint   palette
 	widths  []int
 }
 
-// print writes rows, the first time below the titles. Without rows it writes nothing.
-func (t *table) print(rows [][]string) error {
+// Print writes rows, the first time below the titles. Without rows it writes nothing.
+func (t *Table) Print(rows [][]string) error {
 	if len(rows) == 0 {
 		return nil
 	}
 	for _, row := range rows {
 		for i := range row {
-			row[i] = plain(row[i])
+			row[i] = Plain(row[i])
 		}
 	}
 	if t.widths == nil {
@@ -54,20 +54,20 @@ func (t *table) print(rows [][]string) error {
 	return nil
 }
 
-func (t *table) titles() []string {
-	titles := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		titles[i] = c.title
+func (t *Table) titles() []string {
+	titles := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		titles[i] = c.Title
 	}
 	return titles
 }
 
 // measure sets the columns' widths: what the rows need, the widest flexible one cut until all fit.
-func (t *table) measure(rows [][]string) {
-	t.widths = make([]int, len(t.columns))
-	total := 2 * (len(t.columns) - 1)
-	for i := range t.columns {
-		t.widths[i] = max(width(t.columns[i].title), t.columns[i].least)
+func (t *Table) measure(rows [][]string) {
+	t.widths = make([]int, len(t.Columns))
+	total := 2 * (len(t.Columns) - 1)
+	for i := range t.Columns {
+		t.widths[i] = max(width(t.Columns[i].Title), t.Columns[i].Least)
 		for _, row := range rows {
 			t.widths[i] = max(t.widths[i], width(row[i]))
 		}
@@ -75,8 +75,8 @@ func (t *table) measure(rows [][]string) {
 	}
 	for ; t.fit > 0 && total > t.fit; total-- {
 		widest := -1
-		for i, c := range t.columns {
-			if c.flexible && t.widths[i] > minFlexible && (widest < 0 || t.widths[i] > t.widths[widest]) {
+		for i, c := range t.Columns {
+			if c.Flexible && t.widths[i] > minFlexible && (widest < 0 || t.widths[i] > t.widths[widest]) {
 				widest = i
 			}
 		}
@@ -87,21 +87,21 @@ func (t *table) measure(rows [][]string) {
 	}
 }
 
-func (t *table) line(cells []string, title bool) error {
+func (t *Table) line(cells []string, title bool) error {
 	var b strings.Builder
 	for i, cell := range cells {
-		c := t.columns[i]
-		if t.fit > 0 && c.flexible {
+		c := t.Columns[i]
+		if t.fit > 0 && c.Flexible {
 			cell = cut(cell, t.widths[i])
 		}
 		gap := strings.Repeat(" ", max(0, t.widths[i]-width(cell)))
 		switch {
 		case title:
-			cell = t.paint.bold(cell)
+			cell = t.paint.Bold(cell)
 		case c.paint != nil:
 			cell = c.paint(cell)
 		}
-		if c.right {
+		if c.Right {
 			cell, gap = gap+cell, ""
 		}
 		b.WriteString(cell)

@@ -1,12 +1,12 @@
-package cli
+package term
 
 import (
 	"regexp"
 	"strings"
 )
 
-// beside wraps text that stands behind a margin, for a terminal. Piped, it is one line.
-func (w *terminal) beside(text string, margin int) string {
+// Beside wraps text that stands behind a margin, for a terminal. Piped, it is one line.
+func (w *Terminal) Beside(text string, margin int) string {
 	if !w.attached {
 		return text
 	}

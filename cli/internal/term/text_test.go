@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"encoding/json"
@@ -17,18 +17,18 @@ func TestPlainTakesCommandsFromTerminals(t *testing.T) {
 		{"\xff", "\ufffd"},                  // as in JSON
 		{"\U000e0001x", `\U000e0001` + "x"}, // invisible
 	} {
-		if got := plain(c.in); got != c.want {
+		if got := Plain(c.in); got != c.want {
 			t.Errorf("plain(%q) = %q, want %q", c.in, got, c.want)
 		}
 	}
 }
 
 func TestIndentedJSONStaysReadable(t *testing.T) {
-	got := indented([]byte(`{"a":1,"b":"`+"\u009b"+`x"}`), "  ")
+	got := Indented([]byte(`{"a":1,"b":"`+"\u009b"+`x"}`), "  ")
 	if want := "  {\n    \"a\": 1,\n    \"b\": \"\\u009bx\"\n  }"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if got := indented([]byte("no json\x1b"), "  "); got != `  no json\u001b` {
+	if got := Indented([]byte("no json\x1b"), "  "); got != `  no json\u001b` {
 		t.Errorf("got %q", got)
 	}
 }
@@ -36,16 +36,16 @@ func TestIndentedJSONStaysReadable(t *testing.T) {
 func TestListPrintsWhatTheWholeWould(t *testing.T) {
 	for _, items := range [][]map[string]any{{}, {{"a": 1}}, {{"a": "<&>"}, {"b": []int{1, 2}}, {}}} {
 		var pages, whole strings.Builder
-		l := &jsonList{w: &pages}
+		l := &JSONList{W: &pages}
 		for _, i := range items {
-			if err := l.add(i); err != nil {
+			if err := l.Add(i); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := l.end(); err != nil {
+		if err := l.End(); err != nil {
 			t.Fatal(err)
 		}
-		if err := printJSON(&whole, items); err != nil {
+		if err := PrintJSON(&whole, items); err != nil {
 			t.Fatal(err)
 		}
 		if pages.String() != whole.String() || !json.Valid([]byte(pages.String())) {
@@ -56,19 +56,19 @@ func TestListPrintsWhatTheWholeWould(t *testing.T) {
 
 func TestNumbersForPeople(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -12345: "-12,345", -123: "-123"} {
-		if got := count(n); got != want {
+		if got := Count(n); got != want {
 			t.Errorf("count(%d) = %s, want %s", n, got, want)
 		}
 	}
 	for n, want := range map[int64]string{0: "0 s", 59: "59 s", 61: "1 min 1 s", 3700: "1 h 1 min", 90000: "1 d 1 h"} {
-		if got := ago(n); got != want {
+		if got := Ago(n); got != want {
 			t.Errorf("ago(%d) = %s, want %s", n, got, want)
 		}
 	}
-	if got := minute("2026-03-14T09:26:53.589734167Z"); got != "2026-03-14 09:26" {
+	if got := Minute("2026-03-14T09:26:53.589734167Z"); got != "2026-03-14 09:26" {
 		t.Errorf("minute: %s", got)
 	}
-	if got := minute(""); got != "" {
+	if got := Minute(""); got != "" {
 		t.Errorf("minute of nothing: %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"fmt"
@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// progressBar shows on a terminal how far something long has come, how fast, and how long it may still
+// Bar shows on a terminal how far something long has come, how fast, and how long it may still
 // take; elsewhere it is silent. It draws on standard error, so that the output is none the worse.
 //
 //	[##########..........]  52 %  340.2 MiB of 654.1 MiB  113.4 MiB/s  3 s left
-type progressBar struct {
+type Bar struct {
 	w     io.Writer // nil: silent
 	now   func() time.Time
 	begun time.Time
 	drawn time.Time
 	width int // of the last line drawn
-	unit  func(int64) string
+	Unit  func(int64) string
 }
 
 const (
@@ -25,8 +25,8 @@ const (
 	barWidth = 20
 )
 
-// tell takes in how much is done.
-func (p *progressBar) tell(done, total int64) {
+// Tell takes in how much is done.
+func (p *Bar) Tell(done, total int64) {
 	if p.w == nil || total <= 0 {
 		return
 	}
@@ -41,30 +41,30 @@ func (p *progressBar) tell(done, total int64) {
 	p.draw(p.line(min(done, total), total, now.Sub(p.begun)))
 }
 
-func (p *progressBar) line(done, total int64, took time.Duration) string {
+func (p *Bar) line(done, total int64, took time.Duration) string {
 	full := int(barWidth * done / total)
 	line := fmt.Sprintf("[%s%s] %3d %%  %s of %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
-		100*done/total, p.unit(done), p.unit(total))
+		100*done/total, p.Unit(done), p.Unit(total))
 	if took < time.Second || done == 0 {
 		return line // too early to tell
 	}
 	rate := float64(done) / took.Seconds()
-	return line + fmt.Sprintf("  %s/s  %s left", p.unit(int64(rate)), ago(int64(float64(total-done)/rate)))
+	return line + fmt.Sprintf("  %s/s  %s left", p.Unit(int64(rate)), Ago(int64(float64(total-done)/rate)))
 }
 
-func (p *progressBar) draw(line string) {
+func (p *Bar) draw(line string) {
 	fmt.Fprintf(p.w, "\r%-*s", p.width, line)
 	p.width = len(line)
 }
 
-// next begins the bar of another part of the work, counted in other units.
-func (p *progressBar) next(unit func(n int64) string) {
-	p.end()
-	p.begun, p.drawn, p.unit = time.Time{}, time.Time{}, unit
+// Next begins the bar of another part of the work, counted in other units.
+func (p *Bar) Next(unit func(n int64) string) {
+	p.End()
+	p.begun, p.drawn, p.Unit = time.Time{}, time.Time{}, unit
 }
 
-// end wipes the bar away: what comes next says how it went.
-func (p *progressBar) end() {
+// End wipes the bar away: what comes next says how it went.
+func (p *Bar) End() {
 	if p.width > 0 {
 		fmt.Fprintf(p.w, "\r%*s\r", p.width, "")
 		p.width = 0

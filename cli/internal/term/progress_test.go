@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"strings"
@@ -11,7 +11,7 @@ import (
 func TestProgressShowsHowFarHowFastAndHowLong(t *testing.T) {
 	var out strings.Builder
 	now := time.Unix(0, 0)
-	p := &progressBar{w: &out, now: func() time.Time { return now }, unit: store.Bytes}
+	p := &Bar{w: &out, now: func() time.Time { return now }, Unit: store.Bytes}
 	for _, step := range []struct {
 		after time.Duration
 		done  int64
@@ -25,16 +25,16 @@ func TestProgressShowsHowFarHowFastAndHowLong(t *testing.T) {
 	} {
 		now = now.Add(step.after)
 		out.Reset()
-		p.tell(step.done, 8<<20)
+		p.Tell(step.done, 8<<20)
 		if got := strings.TrimSpace(strings.TrimPrefix(out.String(), "\r")); got != step.want {
 			t.Errorf("%q, want %q", got, step.want)
 		}
 	}
 	out.Reset()
-	if p.end(); strings.Trim(out.String(), "\r ") != "" || out.Len() == 0 {
+	if p.End(); strings.Trim(out.String(), "\r ") != "" || out.Len() == 0 {
 		t.Errorf("the bar was not wiped away: %q", out.String())
 	}
-	silent := &progressBar{now: time.Now}
-	silent.tell(1, 2)
-	silent.end()
+	silent := &Bar{now: time.Now}
+	silent.Tell(1, 2)
+	silent.End()
 }
