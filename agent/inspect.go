@@ -177,11 +177,11 @@ func (l *Local) readStatus(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
-		verified, err := v.Verifications()
+		list, err := v.Computations()
 		if err != nil {
 			return err
 		}
-		list, err := v.Computations()
+		verified, err := standing(v, list)
 		if err != nil {
 			return err
 		}

@@ -147,7 +147,7 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	c.computations(list)
-	verified, err := r.p.store.Verifications()
+	verified, err := standing(&r.p.store.View, list)
 	if err != nil {
 		r.failed.Inc()
 		return

@@ -446,6 +446,25 @@ type VerifyStatus struct {
 	Error     string     `json:"error"`
 }
 
+// standing lists the verifications of the computations that are known and leave as attributes. What was found of
+// one that was forgotten, adopted or is sent otherwise since cannot be verified again, so it would stand for ever.
+func standing(v *store.View, known []store.ComputationInfo) ([]store.Verification, error) {
+	list, err := v.Verifications()
+	var kept []store.Verification
+	for _, r := range list {
+		if !slices.ContainsFunc(known, func(c store.ComputationInfo) bool { return c.Key == r.Key && c.ID == r.ID }) {
+			continue
+		}
+		sends, err := v.SendsAttributes(cmp.Or(r.ID, r.Key))
+		if ambiguous := (*store.AmbiguousError)(nil); err != nil && !errors.As(err, &ambiguous) {
+			return nil, err
+		} else if sends || err != nil {
+			kept = append(kept, r)
+		}
+	}
+	return kept, err
+}
+
 // verifyStatus sums up; nil when nothing was ever verified.
 func verifyStatus(list []store.Verification) *VerifyStatus {
 	if len(list) == 0 {

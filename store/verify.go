@@ -321,9 +321,13 @@ type Verification struct {
 }
 
 // withFindings returns what is kept of v behind the last verification: one that failed says nothing about the
-// differences that were found before, so they stay.
+// differences that were found before, so they stay. One that compared none of those MoEngage was told of may
+// have asked for nobody, so that an earlier failure stays as well.
 func (v Verification) withFindings(last Verification) Verification {
-	if v.Code == "" || v.Differ > 0 || last.Differ == 0 {
+	switch {
+	case v.Code == "" && v.Compared == 0 && v.Told > 0 && (last.Differ > 0 || last.Code != ""):
+		return last
+	case v.Code == "" || v.Differ > 0 || last.Differ == 0:
 		return v
 	}
 	last.Code, last.Error, last.FailedAt = v.Code, v.Error, &v.At

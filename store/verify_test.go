@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -253,6 +254,31 @@ func TestTheLastVerificationOfEachComputationIsKept(t *testing.T) {
 	must(t, err)
 	if len(runs) != 1 || runs[0].Job != "[verify]" {
 		t.Errorf("runs %+v", runs)
+	}
+}
+
+// TestAVerificationThatComparedNobodyHidesNothing: where something was on the way of everybody, a verification took
+// the place of a failure, or of differences, and was no alert.
+func TestAVerificationThatComparedNobodyHidesNothing(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	nobody := Verification{Key: "vip", At: noon.Add(time.Hour), Told: 9, Asked: 9, Moving: 9}
+	for _, found := range []Verification{
+		{Key: "vip", At: noon, Told: 9, Compared: 3, Agree: 1, Differ: 2},
+		{Key: "vip", At: noon, Told: 9, Code: "get_user_refused", Error: "no"},
+	} {
+		for _, v := range []Verification{{Key: "vip", At: noon, Told: 9, Compared: 9, Agree: 9}, found, nobody} {
+			must(t, b.SetVerification(t.Context(), v))
+		}
+		list, err := b.Verifications()
+		must(t, err)
+		if len(list) != 1 || !reflect.DeepEqual(list[0], found) {
+			t.Errorf("kept %+v, not %+v", list, found)
+		}
+	}
+	nobody.Told, nobody.Asked, nobody.Moving = 0, 0, 0
+	must(t, b.SetVerification(t.Context(), nobody))
+	if list, _ := b.Verifications(); len(list) != 1 || list[0].Code != "" {
+		t.Errorf("MoEngage is told of nobody any more, and kept is %+v", list)
 	}
 }
 
