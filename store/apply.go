@@ -186,6 +186,9 @@ func memberWord(c *cause) statement {
 	if c.event.Flag == FlagIn {
 		word.value = jsonTrue
 	}
+	if c.unguarded {
+		word.message = byOperator
+	}
 	return word
 }
 
@@ -194,7 +197,7 @@ func memberWord(c *cause) statement {
 func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) fate {
 	b.readmitFirst(u, f, p, c)
 	en, word := b.entry(u, f.number), memberWord(c)
-	wasIn, first := en.newest().in(), en.known(sort) == nil
+	wasIn, before := en.newest().in(), en.known(sort)
 	untold := sort == keptIdentify && word.in() && en.kept[sort] == nil // what a list said before told nobody
 	if f.hear(sort, c.event.Call) {
 		b.touch(f)
@@ -232,11 +235,17 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	}
 	t := TransitionEnter
 	if !word.in() {
-		if t = TransitionExit; first && !p.UnknownExit {
+		if t = TransitionExit; before == nil && !p.UnknownExit {
 			return fateUnchanged // Segment fans exits out to every identifier: recorded, nothing to say
 		}
 	}
-	b.tell(u, f, p, en, c, sort, t, word.value, tell)
+	attribute, held := true, false
+	if word.in() && f.held > 0 {
+		own := before != nil && b.holdsExit(u, f, before.seq)
+		attribute, held = b.cancelHeld(u, f, en, sort)
+		attribute, held = !(attribute && en.told.is(word.value) && en.flying.id.IsZero()), held && own
+	}
+	b.tell(u, f, p, en, c, sort, t, word.value, attribute, tell && !held)
 	return fateTransition
 }
 
@@ -258,7 +267,7 @@ func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, even
 		return fateUnchanged // there was no value before, and there is none now
 	}
 	if value, send := p.sendable(word.value); send {
-		b.tell(u, f, p, en, c, sort, TransitionValue, value, event)
+		b.tell(u, f, p, en, c, sort, TransitionValue, value, true, event)
 	}
 	return fateTransition
 }
@@ -279,7 +288,9 @@ func (e *entry) hear(sort int, word statement, membership bool, believable int64
 		return fateDuplicate
 	case rulingUnchanged:
 		word.value, word.since, word.seq = known.value, known.since, known.seq // 450.0 is still the 450 that was sent
-		came = fateUnchanged
+		if came = fateUnchanged; membership {
+			word.message = cmp.Or(word.message, known.message)
+		}
 	}
 	for _, s := range e.kept { // of the other call, too: else it would hide this word
 		if s != nil && s.time > believable {
@@ -328,18 +339,14 @@ func (b *batch) countMember(f *field, was, is bool) {
 	b.touch(f)
 }
 
-// tell makes the changes that a transition causes, on the channels of its policy.
-func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int, t Transition, value []byte, event bool) {
+// tell makes the changes that a transition causes, on the channels of its policy, as far as they are wanted as an
+// attribute and as an event.
+func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int, t Transition, value []byte, attribute, event bool) {
 	e := c.event
-	asAttribute := p.Send.Has(SendAttribute) || p.Send.Has(SendAsReceived) && sort == keptIdentify
+	asAttribute := attribute && (p.Send.Has(SendAttribute) || p.Send.Has(SendAsReceived) && sort == keptIdentify)
 	asEvent := event && (p.Send.Has(SendEvent) || p.Send.Has(SendAsReceived) && sort == keptTrack)
 	if p.tooOld(e) {
 		asEvent = false // a replay: the state is news, the event is not
-	}
-	if t == TransitionEnter {
-		attribute, event := b.cancelHeld(u, f, en, sort)
-		asAttribute = asAttribute && !(attribute && en.told.is(value) && en.flying.id.IsZero())
-		asEvent = asEvent && !event
 	}
 	if asAttribute {
 		b.wantAttribute(u, f, p, en, c, t, value)

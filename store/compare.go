@@ -8,9 +8,13 @@ type statement struct {
 	value   []byte
 	time    int64  // event time of the newest word, ns
 	since   int64  // event time at which the value became what it is, ns
-	message string // values only: decides between two words of one moment
+	message string // of a value: decides between two words of one moment; of a membership: byOperator or nothing
 	seq     uint64 // inbox record that last changed the value
 }
+
+// byOperator marks a membership that an operator decided on by a close or a baseline. The guard holds none of its exits
+// and a discard does not undo it. No event can bear the mark, because a membership does not keep its message id.
+const byOperator = "operator"
 
 func (s *statement) in() bool { return s != nil && bytes.Equal(s.value, jsonTrue) }
 
@@ -24,7 +28,7 @@ func (s *statement) before(at int64) {
 // nanosecond: at the same moment an exit beats an enter, and the exit may be delivered again.
 func (s *statement) readmit(seq uint64) {
 	s.value, s.time, s.seq = jsonTrue, s.time+1, seq
-	s.since = s.time
+	s.since, s.message = s.time, ""
 }
 
 // ruling is what a new word means beside what is known.

@@ -326,3 +326,64 @@ func TestACloseIsNotHeldByAGuardThatTripsLater(t *testing.T) {
 		}
 	}
 }
+
+// TestADiscardReadmitsNobodyWhomACloseMadeLeave in the same window: the guard held the exit event that a reconcile
+// repeated of them, and the discard took it for one of the mass. Sent as received, the attribute stayed false.
+func TestADiscardReadmitsNobodyWhomACloseMadeLeave(t *testing.T) {
+	for name, send := range methods {
+		for _, first := range []bool{false, true} {
+			b, them := open(t, watched(send)), newMoengage()
+			say := func(user string, in bool) {
+				e := event(user, "vip", in, 0, func(e *Event) { e.Time, e.Received = time.Now(), time.Now() })
+				track := *e
+				asTrack("Moved")(&track)
+				b.receive(e, &track)
+			}
+			say("old", true)
+			b.tell(them)
+			_, err := b.CloseAudience(t.Context(), "vip", true, false, nil)
+			must(t, err)
+			for i := range 4 {
+				say(fmt.Sprint("new", i), true)
+			}
+			for i := range 3 {
+				say(fmt.Sprint("new", i), false)
+			}
+			b.swept()
+			_, err = b.Reconcile(t.Context(), "vip", true, false, nil)
+			must(t, err)
+			if first { // they are met before the discard comes to them
+				b.receive(event("old", "vip", true, 0, func(e *Event) { e.Time, e.Received = time.Now().Add(-time.Hour), time.Now() }))
+			}
+			b.decide(true)
+			b.wantMembers("vip", "new0", "new1", "new2", "new3")
+			b.tell(them)
+			if told := them.attributes["old.vip"]; told == "true" || them.cohorts["old.vip"] == "true" || them.lists["old.vip"] == "true" {
+				t.Errorf("%s: MoEngage holds a user for a member who left by a close", name)
+			}
+			b.wantHeld(0)
+		}
+	}
+}
+
+// TestADiscardDoesNotUndoABaseline: the operator has said who is a member, and an exit event that the guard held since
+// before made one of them again.
+func TestADiscardDoesNotUndoABaseline(t *testing.T) {
+	for name, send := range methods {
+		b, them := peopled(t, watched(send), 6), newMoengage()
+		for i := range 3 {
+			track := leaves(i, 70+i)
+			asTrack("Moved")(track)
+			b.receive(leaves(i, 70+i), track)
+		}
+		b.swept()
+		b.imports(Import{Key: "vip", AsOf: minute(80), Users: users("user1", "user2", "user3", "user4", "user5"), Baseline: true})
+		b.decide(true)
+		b.wantMembers("vip", "user1", "user2", "user3", "user4", "user5")
+		b.tell(them)
+		if told := them.attributes["user0.vip"]; told == "true" || them.cohorts["user0.vip"] == "true" || them.lists["user0.vip"] == "true" {
+			t.Errorf("%s: MoEngage holds a user for a member of whom the baseline says that they left", name)
+		}
+		b.wantHeld(0)
+	}
+}

@@ -118,14 +118,14 @@ func (b *batch) holdExit(u *user, f *field, ch *stored, e *entry) {
 	b.hold(u, f, ch, e)
 }
 
-// holdWaiting holds the exits of f that wait for a user since the record from, those in a request under
-// way and those of a close excepted. An exit behind which the user's return waits is not held: it would leave after the
+// holdWaiting holds the exits of f that wait for a user since the record from, way and those that an operator decided on excepted. An exit behind which the user's return waits is not held: it would leave after the
 // return, and MoEngage would take a member for one who left.
 func (b *batch) holdWaiting(u *user, f *field, from uint64) {
+	en := b.entry(u, f.number)
 	for _, x := range b.st.registry.voices(f) {
 		e := b.entry(u, x.number)
 		t := e.waiting
-		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !ofClose(t.message) && !b.st.flying(x.road(), u.id, t.id) {
+		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !en.decided(t.id.Seq) && !b.st.flying(x.road(), u.id, t.id) {
 			ch := b.change(u, x, &t)
 			b.settlePending(u, x, &t)
 			b.holdExit(u, x, ch, e)
@@ -135,7 +135,7 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	queued := b.queuedOf(u, f)
 	back := lastEnters(queued)
 	for _, ch := range queued {
-		if ch.Transition != TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || ofClose(ch.MessageID) || b.st.underWay(ch.road, u.id, ch.ID) {
+		if ch.Transition != TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || en.decided(ch.ID.Seq) || b.st.underWay(ch.road, u.id, ch.ID) {
 			continue
 		}
 		b.leaveQueue(u, ch.road, ch.lane, ch.ID)
@@ -145,8 +145,12 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	}
 }
 
-// ofClose reports whether a change comes of a close, about which the operator has decided, by its message id.
-func ofClose(message string) bool { return message == orderClose.String() }
+// decided reports whether the record seq made the user leave because an operator decided so.
+func (e *entry) decided(seq uint64) bool {
+	return slices.ContainsFunc(e.kept[:], func(s *statement) bool {
+		return s != nil && !s.in() && s.seq == seq && s.message == byOperator
+	})
+}
 
 // queuedOf returns what waits for a user in the queue and is of f.
 func (b *batch) queuedOf(u *user, f *field) (list []*stored) {
@@ -277,12 +281,16 @@ func (b *batch) endHeld(u *user, f *field, e *entry, ch *stored, as State) {
 // comeBack takes a user who is a member again for one by the other call, too, where the guard held the exit
 // that it brought: MoEngage never heard of that exit, and the enter that may follow by that call is no news.
 func (b *batch) comeBack(u *user, f *field, p *Policy, en *entry, c *cause, sort int) {
+	if f.held == 0 {
+		return
+	}
 	for other, s := range en.kept {
 		if other == sort || s == nil || s.in() {
 			continue
 		}
+		own := b.holdsExit(u, f, s.seq)
 		attribute, event := b.cancelHeld(u, f, en, other)
-		if !attribute && !event {
+		if !own || !attribute && !event {
 			continue
 		}
 		s.readmit(c.seq)
@@ -342,26 +350,36 @@ func (b *batch) letGo(f *field, p *Policy, c *cause, id ID, discard bool) {
 	if !window.has(id.Seq) {
 		window = recordRange{id.Seq, id.Seq + 1}
 	}
-	if discard && !b.entry(u, f.number).leftBefore(window) {
+	if discard {
 		b.readmit(u, f, p, c, window)
-		return
+		if b.held.Get(idKey(id)) == nil {
+			return
+		}
 	}
 	b.withdraw(ch)
 	b.release(u, x, p, ch, b.now)
 }
 
-// readmitFirst readmits a user who is met before a discard has come to them.
-func (b *batch) readmitFirst(u *user, f *field, p *Policy, c *cause) {
-	if w := f.watch.undone; w != (recordRange{}) && !b.entry(u, f.number).leftBefore(w) {
-		b.readmit(u, f, p, c, f.watch.undone)
+// holdsExit reports whether the guard holds an exit of a user that the record seq brought about. One of another record
+// repeats what was so before, as a reconcile does: a discard lets it go, and a return is news to MoEngage all the same.
+func (b *batch) holdsExit(u *user, f *field, seq uint64) bool {
+	for _, x := range b.st.registry.voices(f) {
+		if t := b.entry(u, x.number).waiting; t.place == placeHeld && t.id.Seq == seq {
+			return true
+		}
 	}
+	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.key), laneHeld)
+	return slices.ContainsFunc(keysWithPrefix(b.queue, prefix), func(key []byte) bool {
+		ch := b.fetch(b.held, key[len(prefix):])
+		return ch != nil && ch.ID.Seq == seq && ch.field == f.number
+	})
 }
 
-// leftBefore reports whether a user left before a window: a held exit of theirs repeats that (reconcile), and is
-// released when the window is discarded.
-func (e *entry) leftBefore(window recordRange) bool {
-	s := e.newest()
-	return s != nil && !s.in() && s.seq < window.from && !window.has(e.left)
+// readmitFirst readmits a user who is met before a discard has come to them.
+func (b *batch) readmitFirst(u *user, f *field, p *Policy, c *cause) {
+	if f.watch.undone != (recordRange{}) {
+		b.readmit(u, f, p, c, f.watch.undone)
+	}
 }
 
 // readmit makes a user a member of f again who left in a window that an operator discarded, on every
@@ -372,24 +390,25 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 	if left {
 		b.holdWaiting(u, f, window.from) // an exit that came back from a request
 	}
-	attribute, event := b.closeHeld(u, f, en, keptOne, window.until, StateDropped)
-	for _, x := range b.st.registry.voices(f)[1:] {
-		held, _ := b.closeHeld(u, x, b.entry(u, x.number), keptOne, window.until, StateDropped)
-		left = left || held && !en.newest().in()
-	}
-	if !left && !attribute && !event {
-		return
-	}
-	was := en.newest().in()
+	was, found := en.newest().in(), false
 	for sort, s := range en.kept {
-		if s != nil && !s.in() && (left || attribute && sort != keptTrack || event && sort != keptIdentify) {
-			s.readmit(c.seq)
+		if s == nil || s.in() || s.message == byOperator || !left && !(window.has(s.seq) && b.holdsExit(u, f, s.seq)) {
+			continue
 		}
+		found = true
+		b.closeHeld(u, f, en, sort, window.until, StateDropped)
+		s.readmit(c.seq)
+	}
+	if !found {
+		return
 	}
 	b.write(u, f.number)
 	if en.newest().in() {
 		en.left = 0
 		b.countReadmitted(f, was)
+		for _, x := range b.st.registry.voices(f)[1:] {
+			b.closeHeld(u, x, b.entry(u, x.number), keptOne, window.until, StateDropped)
+		}
 	}
 	again := &cause{seq: c.seq, slots: c.slots, event: &Event{
 		Received: b.now, Time: time.Unix(0, en.newest().time).UTC(), Class: f.class, MessageID: orderDiscard.String(),

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -441,4 +442,50 @@ func TestAReleasedExitLeavesBehindWhatIsQueued(t *testing.T) {
 		}
 	}
 	recount(t, b)
+}
+
+// TestAnExitWithTheMessageIDOfACloseIsHeld: the guard took it for one that the operator had decided on.
+func TestAnExitWithTheMessageIDOfACloseIsHeld(t *testing.T) {
+	for _, id := range []string{orderClose.String(), orderBaseline.String(), "operator"} {
+		b := peopled(t, watched(SendBoth), 6)
+		for i := range 3 {
+			e := leaves(i, 70+i)
+			e.MessageID = id
+			b.receive(e)
+		}
+		b.swept()
+		b.wantHeld(6)
+		b.decide(true)
+		b.wantMembers("vip", "user0", "user1", "user2", "user3", "user4", "user5")
+	}
+}
+
+// TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit: MoEngage was told of the exit long before, a reconcile repeated
+// it, and the return was taken for one from an exit that MoEngage never heard of.
+func TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit(t *testing.T) {
+	for _, send := range []Channels{SendBoth, SendAsReceived} {
+		b, them := open(t, watched(send)), newMoengage()
+		both := func(e *Event) []*Event {
+			track := *e
+			asTrack("Moved")(&track)
+			return []*Event{e, &track}
+		}
+		for i := range 6 {
+			b.receive(both(enters(i, 0))...)
+		}
+		b.tell(them)
+		b.receive(both(leaves(5, 1))...)
+		b.tell(them)
+		b.receive(slices.Concat(both(leaves(0, 70)), both(leaves(1, 71)), both(leaves(2, 72)))...)
+		b.swept()
+		_, err := b.Reconcile(t.Context(), "vip", true, false, nil)
+		must(t, err)
+		b.receive(both(enters(5, 80))...)
+		b.tell(them)
+		events := them.events["user5"]
+		if n := len(events); n != 3 || !strings.HasSuffix(events[n-1], TransitionEnter.String()) {
+			t.Errorf("send %d: MoEngage was told %v of a user who entered, left and came back", send, events)
+		}
+		recount(t, b)
+	}
 }

@@ -122,7 +122,7 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 		return // only damage brings this about
 	}
 	p := b.st.rules.For(f.key, f.id)
-	c := &cause{seq: seq, unguarded: o.verb == orderClose}
+	c := &cause{seq: seq, unguarded: o.verb == orderClose || o.verb == orderBaseline}
 	switch o.verb {
 	case orderRelease, orderDiscard:
 		b.applyDecision(f, &p, c, o)

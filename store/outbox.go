@@ -25,7 +25,7 @@ type cause struct {
 	slots uint16
 	event *Event
 
-	unguarded bool // an operator has decided: its exits are not held
+	unguarded bool // an operator has decided: its exits are not held; see byOperator
 	parked    ID   // the event was parked under this id and is read again; zero otherwise
 }
 

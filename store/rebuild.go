@@ -155,7 +155,11 @@ func (r *rebuilder) learn(b *batch, u *user, ch *stored) {
 		}
 	}
 	at := ch.EventTime.UnixNano()
-	e.keep(sort, &statement{value: bytes.Clone(ch.Value), time: at, since: at, message: ch.MessageID, seq: ch.ID.Seq})
+	word := &statement{value: bytes.Clone(ch.Value), time: at, since: at, seq: ch.ID.Seq}
+	if ch.Transition == TransitionValue {
+		word.message = ch.MessageID
+	}
+	e.keep(sort, word)
 	e.told = told{kind: toldUncertain}
 	b.write(u, ch.field)
 	r.report.Relearned++

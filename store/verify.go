@@ -292,7 +292,10 @@ func (b *batch) applyRepair(seq uint64, r *repair) {
 		}
 		c.event = &Event{Received: r.received, Time: r.received}
 		if s != nil {
-			c.event.Time, c.event.MessageID = time.Unix(0, s.time).UTC(), s.message
+			c.event.Time = time.Unix(0, s.time).UTC()
+			if f.class == ClassTrait {
+				c.event.MessageID = s.message
+			}
 		}
 		e.told = told{kind: toldUncertain}
 		b.write(u, f.number)
