@@ -10,43 +10,43 @@ import (
 
 // Limits on one Tracking API batch.
 const (
-	// MaxBatch is how many events Segment's Tracking API takes in one batch.
+	// MaxBatch is the most events that Segment's Tracking API accepts in one batch.
 	MaxBatch = 2500
 
-	// maxMerged bounds what a batch's events may grow to by what they share. 2,500 events with an SDK's
-	// context of 1 KB make 2.5 MB; half a megabyte shared by 2,500 tiny events would make a gigabyte.
+	// maxMerged limits a batch's events in bytes once the shared members are merged in. 2,500 events with an
+	// SDK's context of 1 KB make 2.5 MB. Half a megabyte shared by 2,500 tiny events would make a gigabyte.
 	maxMerged = 8 << 20
 
-	// mergeDepth is how deep objects are merged: context.device.type is at 2. Every level reads both
+	// mergeDepth limits how deep objects are merged; context.device.type is at depth 2. Each level reads both
 	// objects again, so without a limit a small body could cost seconds.
 	mergeDepth = 8
 )
 
-// Errors of ParseBatch beside *NotJSON and ErrTooMany.
+// Errors of ParseBatch. It also returns *NotJSON and ErrTooMany.
 var (
 	ErrNoBatch  = errors.New("the body is not an object with a batch array")
 	ErrTooLarge = errors.New("the batch shares too large a context among too many events")
 )
 
-// Batch is the body of /v1/batch, /v1/import or /v1/b, taken apart.
+// Batch is the parsed body of /v1/batch, /v1/import or /v1/b.
 type Batch struct {
-	WriteKey string // "" when the body has none
+	WriteKey string // "" if the body has none
 	Items    []Item
 
 	body   []byte
 	sentAt store.Span
 }
 
-// Item is one event of a batch. Raw is as it was sent, sharing the body's memory, unless the batch's own
-// context or integrations added something to it.
+// Item is one event of a batch. Raw is the event as it was sent and shares the body's memory. If the batch's
+// context or integrations added members, Raw is a copy with them.
 type Item struct {
 	Raw  []byte
-	Size int // as it was sent
+	Size int // in bytes, as it was sent
 }
 
-// ParseBatch reads a batch. Its context and integrations hold for every event in it, as the Tracking API
-// documents; where an event has the same member, the event's stands, and objects are merged member by
-// member. What an item is, Read finds out.
+// ParseBatch parses a batch. Its context and integrations apply to every event in it, as the Tracking API
+// documents. Objects are merged member by member, and an event's own value wins. ParseBatch does not validate
+// the events; Read does.
 func ParseBatch(body []byte) (*Batch, error) {
 	s := scanner{b: body}
 	if !s.document() {
@@ -68,8 +68,8 @@ func ParseBatch(body []byte) (*Batch, error) {
 	return b, b.share(e.shared())
 }
 
-// SentAt returns when the batch was sent, by the client's clock: the zero time where the body does not
-// say, or says it in a way that cannot be read. odd is told of an odd one; it may be nil.
+// SentAt returns when the batch was sent, by the client's clock, or the zero time. unreadable means that the
+// body has a sentAt that cannot be parsed. odd, which may be nil, is called for an unusual spelling.
 func (b *Batch) SentAt(odd func(OddTime)) (t time.Time, unreadable bool) {
 	t, spelling, source := readTime(b.body, b.sentAt, func(at store.Span) []byte { return []byte(decodeString(cut(b.body, at))) })
 	if spelling != "" && odd != nil {
@@ -81,7 +81,7 @@ func (b *Batch) SentAt(odd func(OddTime)) (t time.Time, unreadable bool) {
 	return t, false
 }
 
-// WriteKey returns the writeKey in the body of a single call, "" when it has none. The error is a *NotJSON.
+// WriteKey returns the writeKey in the body of a single call, or "". The error is a *NotJSON.
 func WriteKey(body []byte) (string, error) {
 	s := scanner{b: body}
 	if !s.document() {
@@ -90,7 +90,7 @@ func WriteKey(body []byte) (string, error) {
 	return readEnvelope(body).writeKey, nil
 }
 
-// tracking is what a Tracking API body holds beside its events.
+// tracking has the members of a Tracking API body that are not events.
 type tracking struct {
 	body                         []byte
 	writeKey                     string
@@ -120,7 +120,7 @@ func readEnvelope(body []byte) tracking {
 	return e
 }
 
-// walkAny walks the object that text is; anything else has no members.
+// walkAny walks an object. Any other value has no members.
 func walkAny(text []byte) members {
 	s := scanner{b: text}
 	if s.peek() != '{' {
@@ -129,7 +129,7 @@ func walkAny(text []byte) members {
 	return walk(text, store.Span{Off: uint32(s.i)}, nil)
 }
 
-// shared is the object of what every event gets, nil when that is nothing.
+// shared returns the object that is merged into every event, or nil if it is empty.
 func (e *tracking) shared() []byte {
 	var out []byte
 	for _, part := range [...]struct {
@@ -149,7 +149,7 @@ func (e *tracking) shared() []byte {
 	return append(out, '}')
 }
 
-// appendComma begins an object, or separates its next member.
+// appendComma begins an object or separates its next member.
 func appendComma(out []byte) []byte {
 	if len(out) == 0 {
 		return append(out, '{')
@@ -157,8 +157,8 @@ func appendComma(out []byte) []byte {
 	return append(out, ',')
 }
 
-// share merges the shared object into every item that it can be merged into. An item over the limit is
-// refused for its size whatever it says, and stays as it is.
+// share merges the shared object into every item that allows it. An item over the size limit is refused anyway,
+// so it is left as it is.
 func (b *Batch) share(shared []byte) error {
 	if shared == nil {
 		return nil
@@ -184,9 +184,9 @@ func (b *Batch) share(shared []byte) error {
 	return nil
 }
 
-// merge returns the object own with the members of extra that it lacks, and whether there were any.
-// Where both have an object under the same name, these are merged in turn. A null of own stands, except
-// for the whole context or integrations (depth 0): an SDK that writes null there has nothing to say.
+// merge adds the members of extra that own lacks and reports whether there were any. Objects under the same
+// name are merged in turn. A null in own wins, except as the whole context or integrations (depth 0): an SDK
+// that writes null there means that it has none.
 func merge(own, extra []byte, depth int) (merged []byte, changed bool) {
 	mine, more := list(own), list(extra)
 	out := make([]byte, 0, len(own)+len(extra))
@@ -222,7 +222,7 @@ func mergeValue(own, extra []byte, depth int) (value []byte, changed bool) {
 	return own, false
 }
 
-// listed is an object's members: names in the order of their first appearance, each with its last value.
+// listed has an object's members: names in order of first appearance, each with its last value.
 type listed struct {
 	names  []string
 	labels map[string][]byte

@@ -89,8 +89,8 @@ func TestParseBatchRefuses(t *testing.T) {
 	}
 }
 
-// The body that asks for the most work: a long shared member deep under names that every event has. It
-// would be read again at each of 60 levels for each event.
+// The most expensive body is a long shared member deep under names that every event has. Without the depth
+// limit it would be read again at each of 60 levels for each event.
 func TestMergingCostsNoMoreThanItGives(t *testing.T) {
 	open, shut := strings.Repeat(`{"a":`, 60), strings.Repeat(`}`, 60)
 	item := `{"context":` + open + `{"big":1}` + shut + `}`

@@ -8,23 +8,23 @@ import (
 	"personasync/store"
 )
 
-// What an event means
+// # What an event means
 //
-// context.personas makes an event an Engage event and names the computation. One without a class still does
-// where the rest of the event shows the class. Without class, id and key it is as if it were not there. Then,
-// on the webhook route, an event still speaks of a computation when an object of it has an audience_key, or a
-// trait_key, and the value that this key names. Everything else is ordinary.
+// context.personas makes an event an Engage event and names the computation. If it has no class, the rest of
+// the event may imply one. If it has no class, id or key, it is ignored. On the webhook route an event without
+// context.personas still belongs to a computation if one of its objects has an audience_key or a trait_key and
+// the value that this key names. Every other event is ordinary.
 //
-// The objects, in the order in which they are asked:
+// Objects are searched in this order:
 //
 //	identify, group   traits, then properties
 //	track             properties, then traits (a warehouse page of Segment shows tracks like that)
 //	no personas       the same, then the event itself: a mapping may send the properties alone
 //
-// An object that has the key decides, even if its value cannot be read. The next is not asked: two
-// objects that disagree are no ground for an exit.
+// The first object that has the key decides, even if its value cannot be read. The next object is not tried,
+// because a contradiction must not cause an exit.
 
-// personas is where the parts of context.personas are.
+// personas locates the members of context.personas.
 type personas struct {
 	present                                   bool
 	class, id, key, space, namespace, emitter store.Span
@@ -51,9 +51,8 @@ func (r *reader) readPersonas() {
 	p.present = r.says(p.class) || r.says(p.id) || r.says(p.key) || r.says(p.emitter)
 }
 
-// name reads the name of a computation. Blanks are none. One with control characters cannot be named in a
-// command, and of two with half a character nobody could tell which is which: such a name is taken away, and
-// faults the event.
+// name reads a computation's name. A blank name counts as none. A name with control characters could not be
+// typed in a command, and names with half a surrogate pair look alike. Both are dropped and fault the event.
 func (r *reader) name(at store.Span) string {
 	if !r.says(at) {
 		return ""
@@ -66,7 +65,7 @@ func (r *reader) name(at store.Span) string {
 	return name
 }
 
-// meaning reads what the event says of a computation.
+// meaning reads the event's computation, if any.
 func (r *reader) meaning() {
 	switch {
 	case r.event.Call == store.CallDelete:
@@ -78,8 +77,8 @@ func (r *reader) meaning() {
 	}
 }
 
-// deletion checks Segment's {"type":"delete"}, which comes by webhook and erases a user: the word of a
-// write key, which every browser knows, is not enough for it.
+// deletion checks Segment's {"type":"delete"}, which erases a user. It must come by the webhook: a write key is
+// public in every browser, so it is not enough.
 func (r *reader) deletion() {
 	if r.how.Route == RouteTracking {
 		r.fault(FaultUnverified, "Deletes are taken from Segment's webhook only. Use `user forget` if this one is meant.")
@@ -108,7 +107,7 @@ func (r *reader) engage() {
 	if e.Key == "" {
 		e.Key = r.keyInObjects()
 	}
-	if e.Key == "" && e.PassThrough { // it is an event all the same, and goes by what else names its source
+	if e.Key == "" && e.PassThrough { // a valid event without a key; its other names identify the source
 		e.Key = cmp.Or(e.ComputationID, emitter, e.Class.String())
 	}
 	if !r.shortNames() {
@@ -127,8 +126,8 @@ func (r *reader) engage() {
 	r.computed()
 }
 
-// impliedClass is the class of a computation whose context.personas has none: a narrow mapping may have left
-// it out. The name under which the key stands says it, else the head of its id.
+// impliedClass returns the class of a computation whose context.personas has none, as a narrow mapping may omit
+// it. The member that holds the key implies it, or else the prefix of its id.
 func (r *reader) impliedClass() store.Class {
 	own, other := r.objects()
 	for _, object := range [...]store.Span{own, other} {
@@ -149,7 +148,7 @@ func classOf(name string) store.Class {
 	switch name {
 	case "audience":
 		return store.ClassAudience
-	case "trait", "computed_trait": // the second is from the tests of Segment's destinations
+	case "trait", "computed_trait": // the second appears in the tests of Segment's destinations
 		return store.ClassTrait
 	case "journey_step":
 		return store.ClassJourneyStep
@@ -166,8 +165,8 @@ func (r *reader) unknownClass() {
 	r.fault(FaultUnknownClass, "The computation class "+shown(name)+" is not known; audience, trait and journey_step are. A newer version may know it: then retry this event.")
 }
 
-// eitherClass reads an event without a class as a membership and as a trait: the store knows which it is if it
-// knows the computation.
+// eitherClass reads an event without a class both as a membership and as a trait. The store knows the class if
+// it knows the computation.
 func (r *reader) eitherClass() {
 	r.about()
 	if at, object, found := r.keyed(r.event.Key); found {
@@ -177,7 +176,7 @@ func (r *reader) eitherClass() {
 	r.leaveOut()
 }
 
-// computed reads membership or values once class and key are known, and checks what both need.
+// computed reads the membership or the values once class and key are known, and checks the fields both need.
 func (r *reader) computed() {
 	e := r.event
 	r.about()
@@ -194,7 +193,7 @@ func (r *reader) computed() {
 	r.leaveOut()
 }
 
-// about checks that the event is about a user, and of a call that computations come in.
+// about checks that the event identifies a user and that its call can carry a computation.
 func (r *reader) about() {
 	e := r.event
 	switch e.Call {
@@ -209,14 +208,14 @@ func (r *reader) about() {
 	r.needsIdentifier()
 }
 
-// leaveOut notes which members of the object can be neither kept nor sent, so that what stands beside them
-// counts all the same. A number beyond a double would have readers of JSON refuse the whole request. A name
-// with half a character reads like others, so that two traits would become one attribute; the properties of a
-// track leave under names of their own (see the sender). A trait of which nothing is left faults the event.
+// leaveOut lists the object's members that can be neither stored nor sent, so that the other members still
+// count. A number beyond a double would make JSON readers refuse the whole request. A name with half a
+// surrogate pair reads like others of its kind, so two traits would become one attribute; the sender renames
+// those of a track. A trait with nothing left faults the event.
 func (r *reader) leaveOut() {
 	e := r.event
 	if !r.hugeNumber && !r.halfName || e.Object.Len == 0 {
-		return // the common case: there is none in the whole event
+		return // the common case: the event has none
 	}
 	membership := e.Class == store.ClassAudience || e.Class == store.ClassJourneyStep
 	row := !membership && (len(e.Columns) != 1 || e.Columns[0].Name != e.Key)
@@ -224,7 +223,7 @@ func (r *reader) leaveOut() {
 	huge := false
 	for m := r.walk(e.Object); m.next(); m.hugeNumber = false {
 		name := string(m.name)
-		e.LeftOut = slices.DeleteFunc(e.LeftOut, func(c store.Column) bool { return c.Name == name }) // the last counts
+		e.LeftOut = slices.DeleteFunc(e.LeftOut, func(c store.Column) bool { return c.Name == name }) // the last of duplicates counts
 		if m.hugeNumber || halves && m.halved() {
 			e.LeftOut = append(e.LeftOut, store.Column{Name: name, Value: m.value})
 			huge = huge || m.hugeNumber
@@ -242,9 +241,9 @@ func (r *reader) leaveOut() {
 	}
 }
 
-// needsIdentifier faults an event that is about nobody. A userId that cannot be used faults it whatever
-// other identifiers there are: it is about a known user whom we cannot name, and the anonymousId would make
-// them an anonymous one. An odd anonymousId goes before an e-mail address for the same reason.
+// needsIdentifier faults an event without a usable identifier. An unusable userId always faults it: the event
+// is about a known user, and the anonymousId would turn them into an anonymous one. For the same reason an
+// unusable anonymousId takes precedence over an e-mail address.
 func (r *reader) needsIdentifier() {
 	e, t := r.event, &r.top
 	if t.userIDIsOdd {
@@ -273,8 +272,8 @@ func (r *reader) oddIdentifier(name string, at store.Span) {
 	r.fault(FaultBadUserID, "The "+name+" is "+what+". Correct its mapping in Segment.")
 }
 
-// shortNames faults names that no computation has, and takes them away: they become keys of the store.
-// It reports whether there were none.
+// shortNames faults and drops names that are too long, because names become keys of the store. It reports
+// whether all names were short enough.
 func (r *reader) shortNames() bool {
 	e, ok := r.event, true
 	for _, name := range [...]*string{&e.Key, &e.ComputationID, &e.Space} {
@@ -286,8 +285,8 @@ func (r *reader) shortNames() bool {
 	return ok
 }
 
-// objects are the two places where traits and properties can be, the call's own first, where they are
-// objects at all.
+// objects returns the two possible places of traits and properties, the call's own first. Either is empty if it
+// is not an object.
 func (r *reader) objects() (own, other store.Span) {
 	own, other = r.top.traits, r.top.properties
 	if r.event.Call == store.CallTrack {
@@ -302,7 +301,7 @@ func (r *reader) objects() (own, other store.Span) {
 	return own, other
 }
 
-// namedIn reads the computation that an object names itself.
+// namedIn reads the computation named in the object itself.
 func (r *reader) namedIn(object store.Span) (key string, class store.Class) {
 	if at, _ := r.member(object, "audience_key"); r.says(at) {
 		return r.name(at), store.ClassAudience
@@ -322,7 +321,7 @@ func (r *reader) keyInObjects() string {
 	return key
 }
 
-// withoutPersonas reads an event whose context was mapped away.
+// withoutPersonas reads an event whose context was removed by a mapping.
 func (r *reader) withoutPersonas() {
 	e := r.event
 	own, other := r.objects()
@@ -345,8 +344,8 @@ func (r *reader) withoutPersonas() {
 	}
 }
 
-// membership reads the flag. A journey of the first kind may put it under its audience_key, which then
-// differs from the computation's key (using-engage-data, "Journeys generated events").
+// membership reads the flag. A first-generation journey may store it under its audience_key, which then differs
+// from the computation's key (using-engage-data, "Journeys generated events").
 func (r *reader) membership() {
 	e := r.event
 	at, object, found := r.keyed(e.Key)
@@ -367,7 +366,7 @@ func (r *reader) membership() {
 	r.fault(FaultUndetermined, "The membership in "+shown(e.Key)+" is "+shownValue(r.raw, at)+"; it must be true or false. Nothing was changed; look at what changes events on their way from Segment.")
 }
 
-// keyed finds the value of a key in the first object that has it.
+// keyed returns the value of a key in the first object that has it.
 func (r *reader) keyed(key string) (value, object store.Span, found bool) {
 	if key == "" {
 		return value, object, false
@@ -384,8 +383,8 @@ func (r *reader) keyed(key string) (value, object store.Span, found bool) {
 	return value, object, false
 }
 
-// flag reads true and false, and the texts "true" and "false" in which journeys send them. Nothing else
-// is truth: a text "no" would be, to JavaScript.
+// flag reads true, false, and the texts "true" and "false" that journeys send. No other value counts: to
+// JavaScript even the text "no" is true.
 func (r *reader) flag(at store.Span) store.Flag {
 	switch r.first(at) {
 	case 't':
@@ -403,15 +402,15 @@ func (r *reader) flag(at store.Span) store.Flag {
 	return store.FlagSilent
 }
 
-// values reads a trait.
+// values reads a trait and faults the event if it has no value.
 func (r *reader) values() {
 	if found := r.columns(); !found && !r.event.PassThrough {
 		r.fault(FaultNoValues, "The event of trait "+shown(r.event.Key)+" has no value: traits and properties are missing or empty. Map them whole in Segment's webhook settings.")
 	}
 }
 
-// columns reads the value under the trait's key, or else a SQL trait's row, in which every member is a
-// column. A null is a value too: it says that there is none any more.
+// columns reads the value under the trait's key, or else a SQL trait's row, in which every member is a column.
+// A null is a value too: it clears the attribute.
 func (r *reader) columns() (found bool) {
 	e := r.event
 	if at, object, found := r.keyed(e.Key); found {
@@ -429,8 +428,8 @@ func (r *reader) columns() (found bool) {
 	return false
 }
 
-// row reads every member of an object but the two that are no columns. It reports whether it passed over
-// names with half a character.
+// row reads every member of an object except the two that are not columns. It reports whether it skipped names
+// with half a surrogate pair.
 func (r *reader) row(object store.Span) (halved bool) {
 	e := r.event
 	var seen map[string]int // of long rows: where each name is
@@ -461,7 +460,7 @@ func (r *reader) row(object store.Span) (halved bool) {
 	return halved
 }
 
-// shortRow is up to how many columns looking at each is quicker than a map. Segment's rows have at most 25.
+// shortRow is the number of columns up to which a linear search beats a map. Segment's rows have at most 25.
 const shortRow = 32
 
 func columnNamed(columns []store.Column, seen map[string]int, name []byte) int {
@@ -479,7 +478,7 @@ func columnNamed(columns []store.Column, seen map[string]int, name []byte) int {
 	return -1
 }
 
-// index keeps the map of a long row, and makes it when the row becomes one.
+// index maintains the name map of a long row. It returns nil for a short one.
 func index(columns []store.Column, seen map[string]int) map[string]int {
 	if len(columns) <= shortRow {
 		return nil

@@ -1,20 +1,18 @@
-// Package segment reads what Segment sends: webhook bodies, Tracking API envelopes, and the events in
-// both. It is pure. It opens nothing, asks no clock and logs nothing, so the same bytes and the same
-// [Reading] give the same event today and when a parked event is retried a month later.
+// Package segment parses Segment's webhook bodies and Tracking API envelopes, and the events in both. It is
+// pure: it opens no file, reads no clock and logs nothing. So the same bytes and the same [Reading] give the
+// same event now and when a parked event is retried a month later. All functions are safe for concurrent use.
 //
-//   - [Split] cuts a webhook body into events, [ParseBatch] and [WriteKey] take a Tracking API body apart.
-//   - [Read] turns one event's bytes into a [store.Event].
+//   - [Split] cuts a webhook body into events. [ParseBatch] and [WriteKey] parse a Tracking API body.
+//   - [Read] turns the bytes of one event into a [store.Event].
 //
-// Two promises hold throughout. The bytes of an event are kept as they came: signatures, digits of
-// numbers and the order of members survive, because nothing is decoded and encoded again. And Read
-// never fails: what cannot be used is an event whose Fault says why, so that one bad item never takes
-// others with it.
+// It makes two promises. First, an event keeps its original bytes: signatures, digits of numbers and the order
+// of members survive, because nothing is decoded and encoded again. Second, Read never fails: an unusable event
+// has a Fault with the reason, so one bad item never affects others.
 //
-// The outside facts are of two sources. Segment documents its events and its Tracking API
-// (segment.com/docs: spec/common, engage/using-engage-data, connections/sources/catalog/libraries/server/http-api);
-// what it does not document was read from its published destination and SDK code. Where a rule here
-// rests on the second kind, the comment says so.
+// Outside facts come from two sources. Segment documents its events and its Tracking API (segment.com/docs:
+// spec/common, engage/using-engage-data, connections/sources/catalog/libraries/server/http-api). Undocumented
+// facts were read in its published destination and SDK code; the comment on such a rule says so.
 //
-// Caveat: text that is not valid UTF-8 is still read, with U+FFFD in place of what is broken, so that
-// people see something; the event is faulted, so that nobody acts on it.
+// Text that is not valid UTF-8 is read with U+FFFD in place of the invalid bytes, so that people can see the
+// event. The event is faulted, so that it changes nothing.
 package segment

@@ -8,8 +8,8 @@ import (
 	"personasync/agent/segment"
 )
 
-// A delivery of a Segment webhook is one event, or an array of them. Each is read by itself, so that one that
-// cannot be used takes no other with it.
+// A Segment webhook delivers one event or an array. Each event is read by itself, so one unusable event does
+// not affect the others.
 func Example() {
 	delivery := []byte(`[
 		{"type":"identify","userId":"ann","messageId":"m-1","timestamp":"2026-03-14T12:00:00Z","traits":{"vip":true},
@@ -35,8 +35,8 @@ func Example() {
 	// bob is parked: undetermined
 }
 
-// On Segment's Tracking API an event may be refused that a webhook's route takes and parks: the SDK that sent it
-// is told so. An event that only this agent cannot use is never refused.
+// Segment's Tracking API refuses some events that the webhook route accepts and parks, so that the SDK learns
+// of them. An event that only this agent cannot use is never refused.
 func ExampleRefuses() {
 	how := segment.Reading{Route: segment.RouteTracking, Received: time.Now()}
 	for _, raw := range []string{

@@ -7,8 +7,8 @@ import (
 	"personasync/store"
 )
 
-// Reason codes of events that cannot be used, as they stand in store.Event.Fault. Codes are an
-// interface: people filter by them, so none is ever renamed.
+// Reason codes of unusable events, as stored in store.Event.Fault. Users filter by them, so a code is never
+// renamed.
 const (
 	FaultInvalidJSON  = "invalid_json"
 	FaultNotAnObject  = "not_an_object"
@@ -28,14 +28,13 @@ const (
 	FaultTooManyVals  = "too_many_values"
 	FaultUnverified   = "unverified_delete"
 
-	// What Segment's Tracking API refuses. Only no_user_anon_id is a code Segment documents.
+	// Events that Segment's Tracking API refuses. Segment documents only the code no_user_anon_id.
 	FaultNoUserAnonID  = "no_user_anon_id"
 	FaultNoEventName   = "no_event_name"
 	FaultEventTooLarge = "event_too_large"
 )
 
-// Refuses reports whether Segment's Tracking API answers a single event with this fault by refusing
-// it, instead of taking it.
+// Refuses reports whether Segment's Tracking API refuses a single event with this fault.
 func Refuses(fault string) bool {
 	switch fault {
 	case FaultNotAnObject, FaultNoUserAnonID, FaultNoEventName, FaultEventTooLarge:
@@ -44,8 +43,8 @@ func Refuses(fault string) bool {
 	return false
 }
 
-// A reader keeps the first fault it meets: checks run from the most basic to the most particular, and
-// the first is the one to mend first.
+// fault records the event's first fault. Checks run from the most basic to the most specific, so the first one
+// is the one to fix first.
 func (r *reader) fault(code, sentence string) {
 	if r.event.Fault != "" {
 		return
@@ -59,7 +58,7 @@ func (r *reader) faultf(code, format string, args ...any) {
 	}
 }
 
-// shown quotes a value from outside for a sentence, shortened to what a line of a terminal holds.
+// shown quotes an outside value for a sentence and shortens it to fit a line of a terminal.
 func shown(v string) string {
 	const most = 48
 	if len(v) > most {
@@ -68,7 +67,7 @@ func shown(v string) string {
 	return strconv.QuoteToASCII(v)
 }
 
-// shownValue describes a JSON value by its kind, never by its content: that may be personal.
+// shownValue names the kind of a JSON value. It never shows the content, which may be personal.
 func shownValue(text []byte, at store.Span) string {
 	if at.Len == 0 {
 		return "nothing"

@@ -11,7 +11,7 @@ import (
 	"personasync/store"
 )
 
-// seeds are the payloads and the texts that once were, or easily are, read wrongly.
+// seeds adds the payloads, and texts that were or easily are misread.
 func seeds(f *testing.F) {
 	f.Helper()
 	files, err := filepath.Glob("testdata/payloads/*.json")
@@ -42,7 +42,7 @@ func seeds(f *testing.F) {
 	}
 }
 
-// validDeep is json.Valid for texts that encoding/json does not find too deep.
+// validDeep is json.Valid; ok is false if the text may be too deep for encoding/json.
 func validDeep(raw []byte) (valid, ok bool) {
 	if bytes.Count(raw, []byte("["))+bytes.Count(raw, []byte("{")) > 9000 {
 		return false, false
@@ -129,7 +129,7 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-// countMembers counts duplicates too, which a map would hide.
+// countMembers counts an object's members with duplicates, which a map would hide.
 func countMembers(raw []byte) (n int) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if token, err := d.Token(); err != nil || token != json.Delim('{') {
@@ -176,7 +176,7 @@ func FuzzParseBatch(f *testing.F) {
 	})
 }
 
-// checkMerged holds a merged item against a merge of decoded maps. Numbers stay texts.
+// checkMerged compares a merged item with a merge of decoded maps. Numbers stay text.
 func checkMerged(t *testing.T, sent, got []byte, top object) {
 	t.Helper()
 	want, ok := decode(sent).(map[string]any)

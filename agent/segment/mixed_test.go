@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestMixedEventsAgreeWithTheReference puts together events of every part in every state: right, null,
-// missing, of another kind, twice. Bytes mutated by a fuzzer seldom get there.
+// Events are built from every part in every state: valid, null, missing, of another kind, duplicate. A fuzzer
+// that mutates bytes seldom gets there.
 func TestMixedEventsAgreeWithTheReference(t *testing.T) {
 	values := []string{`null`, `""`, `"k"`, `"j"`, `"email"`, `"e@x"`, `true`, `false`, `"TRUE"`, `"no"`, `1.50`, `[]`, `{}`, `{"k":true}`, `"\u006b"`}
 	flags := []string{`"k":true`, `"k":false`, `"k":null`, `"k":"false"`, `"j":true`, `"email":"e@x"`, `"email":null`, `"audience_key":"k"`, `"audience_key":"j"`, `"audience_key":""`, `"trait_key":"k"`, `"trait_key":"j"`, `"x":1`}

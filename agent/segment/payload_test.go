@@ -11,7 +11,7 @@ import (
 	"personasync/store"
 )
 
-// manifest lists the payloads: bodies of Engage and of SDKs, byte by byte, and the reading of each.
+// manifest lists real bodies of Engage and of SDKs, with the expected reading of each.
 type manifest struct {
 	Files []struct {
 		File      string

@@ -10,7 +10,7 @@ import (
 	"personasync/store"
 )
 
-// Route is the door through which an event came. It decides what an event may leave out.
+// Route is how an event arrived. It decides which members an event may omit.
 type Route uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 
 // Limits on one event.
 const (
-	// MaxEventBytes is what Segment's Tracking API takes as one event: 32 KB.
+	// MaxEventBytes is the largest event that Segment's Tracking API accepts: 32 KB.
 	MaxEventBytes = 32 << 10
 
 	maxMessageID = 256 // bytes; Segment documents 100 characters
@@ -28,56 +28,56 @@ const (
 	maxValues    = 1000
 )
 
-// Reading is what is known of an event besides its bytes.
+// Reading has everything that Read needs besides the event's bytes.
 type Reading struct {
 	Route    Route
 	Received time.Time
 
-	// Latest is the latest that it can be, where a clock that was set back shows less; zero is Received.
-	// An event of that time is no event of the future, and one without a time is not older than those
-	// that came before it.
+	// Latest is an upper bound of the time of receipt; zero means Received. It is later than Received after the
+	// clock was set back. An event up to Latest is not in the future. An event without a time gets Latest, so
+	// that it is not older than earlier events.
 	Latest time.Time
 
-	// Ahead is how far ahead Received may be, where the clock jumped a moment ago.
+	// Ahead is how far Received may be ahead of the true time, after a recent jump of the clock.
 	Ahead time.Duration
 
-	// Verified says that a signature, a token or the operator's word (auth = "off") covers exactly
-	// these bytes. Only a delete needs it.
+	// Verified means that these exact bytes are covered by a signature or a token, or that the operator chose
+	// auth = "off". Only a delete requires it.
 	Verified bool
 
-	// CheckID is MoEngage's verdict on an id: "" or a reason code. Nil takes every id.
+	// CheckID returns "" if MoEngage accepts the id, or a reason code. Nil accepts every id.
 	CheckID func(id string) (fault string)
 
-	// Call is what a Tracking path implies; it goes before the event's own type.
+	// Call is the call that a Tracking path implies. It takes precedence over the event's type.
 	Call store.Call
 
-	// Position is the event's place in its delivery, from 0. Events without a time keep that order.
+	// Position is the event's index in its delivery, from 0. Events without a time keep that order.
 	Position int
 
-	// SentAt is when a batch was sent, by the client's clock; zero where the batch does not say. It is
-	// asked on Tracking routes only. SentAtUnreadable says that the batch has one all the same.
+	// SentAt is when the batch was sent, by the client's clock, or zero. It is used on Tracking routes only.
+	// SentAtUnreadable means that the batch has a sentAt that could not be parsed.
 	SentAt           time.Time
 	SentAtUnreadable bool
 
-	// OddTime is told of times that cannot be read, or that were read by a guess. It may be nil.
+	// OddTime, if not nil, is called for times that could not be parsed or were parsed by a guess.
 	OddTime func(OddTime)
 
-	// Size is how long the event was when it was sent, where raw has grown since by what a batch shares
-	// among its items. Zero: raw is as it was sent.
+	// Size is the event's size in bytes when it was sent, if members of the batch have been merged into raw
+	// since. Zero means len(raw).
 	Size int
 }
 
-// Read reads one event. It never fails, and the event keeps raw, without copying it: an event that
-// cannot be used carries a Fault, and whatever else could be read of it.
+// Read parses one event. It never fails: an unusable event has a Fault, and whatever else could be read. The
+// event keeps raw without copying it, so the caller must not change raw afterwards.
 //
-//   - A userId, anonymousId or messageId that is a number is taken as it is written out, 48213.0 as 48213;
-//     "", blanks and null are nobody. An e-mail address is taken without blanks around it, and else kept as
-//     it is written: its local part is case-sensitive by
-//     RFC 5321, and MoEngage compares ids byte by byte, so lowering it could name somebody else.
-//   - The traits.email of a group call is the account's, not the user's, and is not taken.
-//   - An event without context.personas is ordinary, and no fault is found with what it lacks, unless it
-//     names its computation itself (see computation.go) or Segment's Tracking API would refuse it.
-//   - A CheckID verdict never becomes the event's Fault: another identifier may serve.
+//   - A userId, anonymousId or messageId that is a number is taken in full digits, 48213.0 as 48213. "", blanks
+//     and null mean no id.
+//   - An e-mail address is trimmed of blanks and otherwise kept as written. Its local part is case-sensitive by
+//     RFC 5321, and MoEngage compares ids byte by byte, so lowering it could name another user.
+//   - The traits.email of a group call belongs to the account, not the user, and is ignored.
+//   - An event without context.personas is ordinary. Missing members do not fault it, unless it names its
+//     computation itself (see computation.go) or Segment's Tracking API would refuse it.
+//   - A CheckID reason never becomes the event's Fault, because another identifier may be usable.
 func Read(raw []byte, how Reading) *store.Event {
 	e := &store.Event{Received: how.Received.UTC().Round(0), ClockAhead: how.Ahead, Tracking: how.Route == RouteTracking, Raw: raw}
 	if e.Time = e.Received; how.Latest.After(e.Received) {
@@ -95,7 +95,7 @@ func Read(raw []byte, how Reading) *store.Event {
 	return e
 }
 
-// A reader is the work of one Read.
+// A reader is the state of one Read.
 type reader struct {
 	raw   []byte
 	how   Reading
@@ -104,12 +104,12 @@ type reader struct {
 	top        parts
 	personas   personas
 	broken     bool     // raw is not valid UTF-8
-	hugeNumber bool     // raw has a number that no double holds
-	halfName   bool     // raw has a member whose name has half a character in it
-	room       [32]byte // for the brackets of one walk at a time
+	hugeNumber bool     // raw has a number beyond a double
+	halfName   bool     // raw has a member name with half a surrogate pair
+	room       [32]byte // for the open brackets of one walk at a time
 }
 
-// parts is where the parts of an event are in its bytes. An absent part has no length.
+// parts locates the parts of an event in its bytes. An absent part has length 0.
 type parts struct {
 	whole                                store.Span
 	kind, userID, anonymousID, messageID store.Span
@@ -117,12 +117,11 @@ type parts struct {
 	originalTimestamp, timestamp, sentAt store.Span
 	context, traits, properties, group   store.Span
 	contextTraits, personas              store.Span
-	userIDIsOdd                          bool // it names somebody, and cannot be used
+	userIDIsOdd                          bool // it names a user but cannot be used
 	anonymousIDIsOdd, emailIsOdd         bool
 }
 
-// scan reads raw from end to end and notes where the envelope's parts are. It reports whether there is
-// an object to read.
+// scan reads raw once and notes where the envelope's parts are. It reports whether raw is an object.
 func (r *reader) scan() bool {
 	s := scanner{b: r.raw, open: r.room[:0]}
 	if s.peek() != '{' {
@@ -189,7 +188,7 @@ func (r *reader) topMember(m *members) {
 	}
 }
 
-// envelope reads what every event has, whatever it means.
+// envelope reads the members common to all events.
 func (r *reader) envelope() {
 	t, e := &r.top, r.event
 	r.context()
@@ -204,7 +203,7 @@ func (r *reader) envelope() {
 	e.Email, t.emailIsOdd = r.identifier(r.email())
 }
 
-// context notes where context.personas and context.traits are.
+// context locates context.personas and context.traits.
 func (r *reader) context() {
 	for m := r.walk(r.top.context); m.next(); {
 		switch string(m.name) {
@@ -217,8 +216,8 @@ func (r *reader) context() {
 	r.readPersonas()
 }
 
-// call is what the path implies, else what the event says. A type that is missing altogether is told
-// from the shape, on the webhook route only: a mapping may have left it out.
+// call returns the call implied by the path, or else the event's type. On the webhook route a missing type is
+// guessed from the event's shape, because a mapping may omit it.
 func (r *reader) call() store.Call {
 	if r.how.Call != store.CallUnknown {
 		return r.how.Call
@@ -252,7 +251,7 @@ func callOf(kind string) store.Call {
 	return store.CallUnknown
 }
 
-// shape guesses the call of an event without a type by the parts that only this call has.
+// shape guesses the call of an event without a type from the parts that only this call has.
 func (r *reader) shape() store.Call {
 	t := &r.top
 	switch {
@@ -266,9 +265,9 @@ func (r *reader) shape() store.Call {
 	return store.CallUnknown
 }
 
-// messageID is the event's own unless it is too long to be remembered for each event, or has half a
-// character, so that two would look the same. Then, and when
-// there is none, the bytes name the event: sent again they are the same event.
+// messageID returns the event's own id. An id that is too long to remember, or has half a surrogate pair so
+// that two would look the same, is not used. Without an id the hash of the bytes is used, so a repeat has the
+// same one.
 func (r *reader) messageID() string {
 	if id, _ := r.id(r.top.messageID); len(id) <= maxMessageID {
 		return id
@@ -281,8 +280,8 @@ func nameless(raw []byte) string {
 	return "raw_" + hex.EncodeToString(sum[:16])
 }
 
-// email is traits.email of an identify, context.traits.email of a track: that is where Engage puts it
-// (using-engage-data, "Email as an identifier"). Each falls back on the other place.
+// email returns traits.email of an identify and context.traits.email of a track, where Engage puts it
+// (using-engage-data, "Email as an identifier"). Each falls back to the other place.
 func (r *reader) email() store.Span {
 	first, second := r.top.traits, r.top.contextTraits
 	switch r.event.Call {
@@ -300,8 +299,7 @@ func (r *reader) email() store.Span {
 	return store.Span{}
 }
 
-// identifier reads one way in which an event names its user. Odd is one that names somebody, and cannot
-// be used.
+// identifier reads one of the event's identifiers. odd means that it names a user but cannot be used.
 func (r *reader) identifier(at store.Span) (i store.Identifier, odd bool) {
 	i.ID, odd = r.id(at)
 	if i.ID != "" && r.how.CheckID != nil {
@@ -310,7 +308,7 @@ func (r *reader) identifier(at store.Span) (i store.Identifier, odd bool) {
 	return i, odd
 }
 
-// refusals are the checks of Segment's Tracking API on one event.
+// refusals makes the checks of Segment's Tracking API on one event.
 func (r *reader) refusals() {
 	if r.how.Route != RouteTracking {
 		return
@@ -345,7 +343,7 @@ func (r *reader) unknownType(advice string) {
 	r.fault(FaultUnknownType, "The event has no type. "+advice)
 }
 
-// walk goes over an object's members; of anything else it finds none.
+// walk walks an object's members. Any other value has none.
 func (r *reader) walk(at store.Span) members {
 	if r.first(at) != '{' {
 		return members{failed: true}
@@ -353,8 +351,8 @@ func (r *reader) walk(at store.Span) members {
 	return walk(r.raw, at, r.room[:])
 }
 
-// member finds the last member of an object that has this name. An object without one, and what is not
-// an object, has none. A name with half a character is no other name, though it reads like one.
+// member returns the last member of an object with this name. A name with half a surrogate pair never matches,
+// although it decodes like another.
 func (r *reader) member(object store.Span, name string) (value store.Span, found bool) {
 	for m := r.walk(object); m.next(); {
 		if string(m.name) == name && !(r.halfName && m.halved()) {
@@ -364,7 +362,7 @@ func (r *reader) member(object store.Span, name string) (value store.Span, found
 	return value, found
 }
 
-// first is the first byte of a value, which tells its kind, or 0 where there is none.
+// first returns the first byte of a value, which tells its kind, or 0 if there is no value.
 func (r *reader) first(at store.Span) byte {
 	if at.Len == 0 {
 		return 0
@@ -372,12 +370,12 @@ func (r *reader) first(at store.Span) byte {
 	return r.raw[at.Off]
 }
 
-// says reports whether the value is a text that is more than blanks.
+// says reports whether the value is a text with more than blanks.
 func (r *reader) says(at store.Span) bool {
 	return r.first(at) == '"' && bytes.IndexFunc(r.decoded(at), func(c rune) bool { return !store.IsBlank(c) }) >= 0
 }
 
-// text is the value's text, or "" when it is not a text.
+// text returns the value's text, or "" if it is not a text.
 func (r *reader) text(at store.Span) string {
 	if r.first(at) != '"' {
 		return ""
@@ -385,7 +383,7 @@ func (r *reader) text(at store.Span) string {
 	return string(r.decoded(at))
 }
 
-// decoded is a text's content. It shares memory with raw where nothing needs decoding.
+// decoded returns a text's content. It shares memory with raw if nothing needs decoding.
 func (r *reader) decoded(at store.Span) []byte {
 	inner := cut(r.raw, store.Span{Off: at.Off + 1, Len: at.Len - 2})
 	if plainBytes(inner) == len(inner) {
@@ -397,9 +395,9 @@ func (r *reader) decoded(at store.Span) []byte {
 	return []byte(decodeString(cut(r.raw, at)))
 }
 
-// id is a text, or a number as it is written out: what Segment's own code would make of it. Odd is one that
-// names somebody, and cannot be used: of another kind, with half a character or control characters in it,
-// or a number that cannot be written out.
+// id returns a text, or a number in full digits as Segment's own code writes it. odd means that the value names
+// a user but cannot be used: it is of another kind, has half a surrogate pair or control characters, or is a
+// number that cannot be written in full.
 func (r *reader) id(at store.Span) (id string, odd bool) {
 	switch c := r.first(at); {
 	case c == 0, c == 'n':
@@ -417,7 +415,7 @@ func (r *reader) id(at store.Span) (id string, odd bool) {
 	return "", true
 }
 
-// given reports whether there is a value at all: neither null nor an empty text.
+// given reports whether there is a value that is neither null nor an empty text.
 func (r *reader) given(at store.Span) bool {
 	c := r.first(at)
 	return c != 0 && c != 'n' && (c != '"' || at.Len > 2)

@@ -10,7 +10,7 @@ import (
 	"personasync/store"
 )
 
-// engaged builds a webhook event with context.personas.
+// engaged returns a webhook event with context.personas.
 func engaged(class, rest string) string {
 	return fmt.Sprintf(`{"messageId":"m","userId":"u","context":{"personas":{"computation_class":%q,"computation_id":"c1","computation_key":"k","space_id":"s"}},%s}`, class, rest)
 }
@@ -359,7 +359,7 @@ func TestDeletes(t *testing.T) {
 
 func TestTrackingRoutes(t *testing.T) {
 	big := `{"type":"track","userId":"u","event":"E","x":"` + strings.Repeat("x", MaxEventBytes) + `"}`
-	ofBytes := func(n int) string { // one event of so many bytes
+	ofBytes := func(n int) string { // one event of that many bytes
 		const head, tail = `{"type":"track","userId":"u","event":"E","x":"`, `"}`
 		return head + strings.Repeat("x", n-len(head)-len(tail)) + tail
 	}
@@ -408,7 +408,7 @@ func TestSentencesTellNoOneWhoItIs(t *testing.T) {
 	}
 }
 
-// TestASentenceSaysWhatStandsWhereAnotherValueBelongs: the kind of it, because the value may be personal.
+// A fault names the kind of the wrong value, not its content, which may be personal.
 func TestASentenceSaysWhatStandsWhereAnotherValueBelongs(t *testing.T) {
 	for value, want := range map[string]string{
 		`450.5`:          "a number",
@@ -437,7 +437,7 @@ func TestATimeThatCannotBeReadIsSaid(t *testing.T) {
 	cases := []struct {
 		name, fields string
 		want         store.TimeSource
-		odd          string // field and spelling, + where it was read
+		odd          string // field and spelling, + if it could be parsed
 	}{
 		{"its own", `"timestamp":"2026-03-14T09:26:53Z"`, store.TimeOwn, ""},
 		{"lower case is RFC 3339", `"timestamp":"2026-03-14t09:26:53z"`, store.TimeOwn, ""},
@@ -481,7 +481,8 @@ func TestAnArrayWithoutTimesKeepsItsOrder(t *testing.T) {
 	}
 }
 
-// The client's clock is an hour ahead: what it did two minutes before it sent, it did two minutes before the receipt.
+// With a client's clock an hour ahead, an event two minutes before sentAt happened two minutes before the
+// receipt.
 func TestSentAtCorrectsTheClockOfAClient(t *testing.T) {
 	const event = `{"userId":"ann","timestamp":"2026-03-14T10:25:00Z"%s}`
 	sent := time.Date(2026, 3, 14, 10, 27, 0, 0, time.UTC)
@@ -540,7 +541,7 @@ func TestABatchSaysWhenItWasSent(t *testing.T) {
 	}
 }
 
-// Two messages with half a character in their ids became one, and the second was taken for a repeat.
+// Two messages with half a surrogate pair in their ids had become one, so the second was dropped as a repeat.
 func TestMessagesWithHalfACharacterStayTwo(t *testing.T) {
 	a := Read([]byte(`{"type":"track","userId":"u","messageId":"m\ud83d"}`), Reading{Received: received})
 	b := Read([]byte(`{"type":"track","userId":"u","messageId":"m\ud83e"}`), Reading{Received: received})
@@ -549,8 +550,7 @@ func TestMessagesWithHalfACharacterStayTwo(t *testing.T) {
 	}
 }
 
-// TestAMembershipIsNotLostForAnUnrelatedValue: a number that nobody can hold, or a column named by half a character,
-// parked the whole event, and no retry could help.
+// A number beyond a double, or a column name with half a surrogate pair, had parked the whole event for good.
 func TestAMembershipIsNotLostForAnUnrelatedValue(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -590,7 +590,7 @@ func TestAMembershipIsNotLostForAnUnrelatedValue(t *testing.T) {
 	}
 }
 
-// TestANameWithHalfACharacterIsNotTheKey: it reads like a key that ends in U+FFFD, and its value was taken for the
+// A name with half a surrogate pair decodes like a key that ends in U+FFFD. Its value had been taken for the
 // membership.
 func TestANameWithHalfACharacterIsNotTheKey(t *testing.T) {
 	event := strings.Replace(engaged("audience", `"type":"identify","traits":{"k\ufffd":true,"k\ud83d":false}`), `"computation_key":"k"`, `"computation_key":"k\ufffd"`, 1)

@@ -15,8 +15,8 @@ import (
 	"personasync/store"
 )
 
-// The reference reads an event the slow and obvious way, with maps out of encoding/json, which takes the
-// last of duplicate names as the scanner does. It is written from the promises of Read, not from its code.
+// The reference reads an event the slow and obvious way, with maps from encoding/json. Like the scanner, those
+// take the last of duplicate names. It is written from the documented behaviour of Read, not from its code.
 
 type object map[string]json.RawMessage
 
@@ -43,7 +43,7 @@ func (o object) string(name string) string {
 	return *s
 }
 
-// id is "" for one that cannot be used, which odd tells from none.
+// id returns "" for an unusable id; odd tells it from a missing one.
 func (o object) id(name string) (id string, odd bool) {
 	raw := string(o[name])
 	var n json.Number
@@ -64,7 +64,7 @@ func (o object) id(name string) (id string, odd bool) {
 	return id, false
 }
 
-// gist is what is compared of an event: spans by their bytes.
+// gist has the compared parts of an event, spans by their bytes.
 type gist struct {
 	Call                      store.Call
 	MessageID, Name           string
@@ -96,8 +96,8 @@ func gistOf(e *store.Event) gist {
 
 var hugeNumber = regexp.MustCompile(`\d[eE]\+?\d{3}|\d{300}`)
 
-// beyondReference reports whether an object may be a row that Read does not take whole, or has what
-// encoding/json does not tell from something else.
+// beyondReference reports whether an object may be a row that Read does not take whole, or has parts that
+// encoding/json does not distinguish.
 func beyondReference(raw []byte) bool {
 	top := parseObject(raw)
 	if store.LoneSurrogate(raw) >= 0 || hugeNumber.Match(raw) {
@@ -118,7 +118,7 @@ func beyondReference(raw []byte) bool {
 
 func says(text string) bool { return strings.TrimFunc(text, store.IsBlank) != "" }
 
-// reference reads a valid event of the webhook route that is not beyondReference.
+// reference reads a valid webhook event that is not beyondReference.
 func reference(raw []byte, received time.Time) (g gist) {
 	top := parseObject(raw)
 	g.Time = received
@@ -232,7 +232,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 		}
 		return ok
 	}
-	// alias is the key that an object itself gives.
+	// alias returns the key that an object itself names.
 	alias := func() string {
 		for _, o := range objects {
 			if key, class := named(o); class != store.ClassNone {
@@ -382,7 +382,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 	return g
 }
 
-// moment is a date and a time; the two forms of each are with punctuation and without.
+// moment matches a date and a time, each with and without punctuation.
 var moment = regexp.MustCompile(`^(\d{4})(?:-(\d\d)-(\d\d)[Tt ]|(\d\d)(\d\d)[Tt ]?)` +
 	`(?:(\d\d):(\d\d)(?::(\d\d)(?:[.,:](\d+))?)?|(\d\d)(\d\d)(?:(\d\d)(?:[.,:](\d+))?)?)` +
 	`:? ?(?:[Zz]|(?i:utc|gmt)|([+-]\d\d)(?::?(\d\d))?)?$`)
@@ -420,7 +420,7 @@ func referenceTime(text string) (t time.Time, ok bool) {
 	return t, err == nil && t.Year() >= 1970 && t.Year() <= 9999
 }
 
-// nesting is the most brackets open at once in valid JSON.
+// nesting returns the largest number of open brackets in valid JSON.
 func nesting(raw []byte) (deepest int) {
 	depth, quoted := 0, false
 	for i := 0; i < len(raw); i++ {

@@ -11,26 +11,25 @@ import (
 	"personasync/store"
 )
 
-// maxDepth is how deep an event may nest. Segment's own events nest 5 levels; 128 leaves room for any
-// mapping a person would write.
+// maxDepth limits the nesting of an event. Segment's own events nest 5 levels; 128 leaves room for any sensible
+// mapping.
 const maxDepth = 128
 
-// NotJSON says where a text stops being JSON (RFC 8259).
+// NotJSON is the error about a text that is not JSON (RFC 8259).
 type NotJSON struct {
-	Offset int    // of the first byte that does not fit
-	Want   string // what would have fitted
+	Offset int    // of the first unexpected byte
+	Want   string // the expected syntax
 }
 
 func (e *NotJSON) Error() string {
 	return fmt.Sprintf("not JSON: byte %d should be %s", e.Offset, e.Want)
 }
 
-// A scanner reads JSON text once, front to back, and decides whether it is JSON. It needs no stack of
-// its own to do so: open brackets are bytes in a slice, so text nested a million deep costs a megabyte.
+// A scanner reads JSON text once, front to back, and validates it. It does not recurse: open brackets are bytes
+// in a slice, so a text nested a million deep costs a megabyte.
 //
-// Four things do not stop it, because the text is JSON all the same and its bytes can be kept: broken
-// UTF-8 inside a string, nesting beyond maxDepth, numbers beyond a double, and names with half a character.
-// They are noted.
+// Four faults are only noted, because the text is still JSON and its bytes can be kept: invalid UTF-8 in a
+// string, nesting beyond maxDepth, numbers beyond a double, and names with half a surrogate pair.
 type scanner struct {
 	b       []byte
 	i       int    // the next byte to read
@@ -38,9 +37,9 @@ type scanner struct {
 	deepest int    // most brackets ever open
 	badUTF8 bool
 
-	hugeNumber bool   // a number that no double holds, such as 1e400
-	halfName   bool   // a member's name with half a UTF-16 pair
-	want       string // after a failure: what byte i should have been
+	hugeNumber bool   // a number beyond a double, such as 1e400
+	halfName   bool   // a member name with half a surrogate pair
+	want       string // after a failure: the expected syntax at byte i
 }
 
 func (s *scanner) err() error { return &NotJSON{Offset: s.i, Want: s.want} }
@@ -53,7 +52,7 @@ func (s *scanner) fail(want string) bool {
 // document reads exactly one value and the white space around it.
 func (s *scanner) document() bool { return s.value() && s.end() }
 
-// end requires that nothing but white space is left.
+// end requires that only white space is left.
 func (s *scanner) end() bool {
 	s.space()
 	if s.i < len(s.b) {
@@ -84,8 +83,8 @@ func (s *scanner) value() bool {
 	}
 }
 
-// begin reads a scalar or an empty container whole. Of a container that holds something it reads as far
-// as the first value inside, and says opened.
+// begin reads a whole scalar or empty container. Of any other container it reads up to the first value inside
+// and returns opened.
 func (s *scanner) begin() (opened, ok bool) {
 	s.space()
 	if s.i == len(s.b) {
@@ -121,8 +120,8 @@ func (s *scanner) begin() (opened, ok bool) {
 	}
 }
 
-// next reads what follows a value inside the innermost container: a comma, and the next key if it is an
-// object, or the closing bracket.
+// next reads the token after a value in the innermost container: the closing bracket, or a comma and, in an
+// object, the next key.
 func (s *scanner) next() (more, ok bool) {
 	object := s.open[len(s.open)-1] == '{'
 	switch c := s.peek(); {
@@ -174,8 +173,8 @@ func (s *scanner) space() {
 	}
 }
 
-// key reads a member's name and the colon behind it. The span is the name's text between the quotes;
-// plain says that the text needs no decoding.
+// key reads a member's name and the colon after it. The span is the name's text without its quotes. plain means
+// that the text needs no decoding.
 func (s *scanner) key() (name store.Span, plain, ok bool) {
 	if s.peek() != '"' {
 		return name, false, s.fail("a member's name in quotes")
@@ -194,7 +193,7 @@ func (s *scanner) key() (name store.Span, plain, ok bool) {
 	return name, plain, true
 }
 
-// str reads a string, standing on its opening quote.
+// str reads a string. The scanner must be at its opening quote.
 func (s *scanner) str() (plain, ok bool) {
 	plain = true
 	s.i++
@@ -224,10 +223,10 @@ func (s *scanner) str() (plain, ok bool) {
 	}
 }
 
-// plainBytes counts the leading bytes of b that a string may hold as they are and that need no further
-// look: ASCII from the blank on, but quote and backslash. It looks at eight bytes at a time. For bytes
-// below 0x80, x - n has the high bit set exactly where the byte is less than n; a borrow spoils only
-// bytes above one that was found already, and bytes from 0x80 on are found by their own high bit.
+// plainBytes counts the leading bytes of b that a string may contain as they are: printable ASCII except quote
+// and backslash. It tests eight bytes at a time. For bytes below 0x80, x - n sets the high bit exactly where
+// the byte is less than n. A borrow corrupts only bytes above one that was already found, and bytes from 0x80
+// on are found by their own high bit.
 func plainBytes(b []byte) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	n := 0
@@ -252,7 +251,7 @@ var plainByte = func() (t [256]bool) {
 	return t
 }()
 
-// escape reads a backslash and what belongs to it.
+// escape reads an escape sequence.
 func (s *scanner) escape() bool {
 	s.i++
 	if s.i == len(s.b) {
@@ -322,7 +321,7 @@ func (s *scanner) number() bool {
 	return true
 }
 
-// weigh notes whether the number from start on is beyond what a double holds.
+// weigh notes whether the number beginning at start is beyond a double.
 func (s *scanner) weigh(start int) {
 	if _, err := strconv.ParseFloat(string(s.b[start:s.i]), 64); err != nil {
 		s.hugeNumber = true
@@ -342,8 +341,8 @@ func (s *scanner) digits(want string) bool {
 	return true
 }
 
-// members walks one object, member by member, in the order of the text. Of duplicate names the caller
-// takes the last, as JSON.parse does.
+// members walks the members of one object in text order. Of duplicate names the caller must take the last, as
+// JSON.parse does.
 //
 //	for m := walk(text, object); m.next(); {
 //		switch string(m.name) { … m.value … }
@@ -353,18 +352,18 @@ type members struct {
 	begun, failed bool
 
 	name  []byte     // decoded
-	label store.Span // the name as it stands in the text, quotes included
-	value store.Span // the member's value, without the white space around it
+	label store.Span // the name as written, with its quotes
+	value store.Span // the member's value, without surrounding white space
 }
 
-// walk begins on the object that spans at in text. The room for open brackets is lent: walks that share
-// it may follow each other, not overlap.
+// walk starts a walk of the object that spans at in text. room is memory for open brackets. Walks that share it
+// must not overlap.
 func walk(text []byte, at store.Span, room []byte) members {
 	return members{scanner: scanner{b: text, i: int(at.Off), open: room[:0]}}
 }
 
-// next reads one more member, value included, and reports whether there was one. A text that is not
-// JSON ends the walk with failed set.
+// next reads the next member with its value and reports whether there was one. Text that is not JSON ends the
+// walk and sets failed.
 func (m *members) next() bool {
 	if m.failed || m.begun && len(m.open) == 0 {
 		return false
@@ -386,10 +385,10 @@ func (m *members) next() bool {
 	return true
 }
 
-// halved reports whether the member's name has half a character in it: it reads like other such names.
+// halved reports whether the member's name has half a surrogate pair, so that it decodes like other such names.
 func (m *members) halved() bool { return store.LoneSurrogate(cut(m.b, m.label)) >= 0 }
 
-// advance reads what stands before a member's value: the bracket or the comma, and the key.
+// advance reads the bracket or comma before a member, and its key.
 func (m *members) advance() (name store.Span, plain, more bool) {
 	switch c := m.peek(); {
 	case !m.begun:
@@ -420,7 +419,7 @@ func spanOf(from, to int) store.Span {
 
 func cut(b []byte, s store.Span) []byte { return b[s.Off : s.Off+s.Len : s.Off+s.Len] }
 
-// decodeString decodes a quoted JSON string that has been scanned. Broken UTF-8 becomes U+FFFD.
+// decodeString decodes a scanned JSON string with its quotes. Invalid UTF-8 becomes U+FFFD.
 func decodeString(quoted []byte) string {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
@@ -428,7 +427,7 @@ func decodeString(quoted []byte) string {
 	}
 	var v string
 	if err := json.Unmarshal(quoted, &v); err != nil {
-		return "" // cannot be: the scanner accepts no string that encoding/json refuses
+		return "" // unreachable: the scanner accepts only strings that encoding/json accepts
 	}
 	return v
 }

@@ -7,19 +7,18 @@ import (
 	"personasync/store"
 )
 
-// MaxArray is the most events that one webhook body may hold. Segment sends at most 4,000; without a
-// limit 8 MB of "1,1,1,…" would be four million events.
+// MaxArray is the most events in one webhook body. Segment sends at most 4,000. Without a limit 8 MB of
+// "1,1,1,…" would be four million events.
 const MaxArray = 20_000
 
-// ErrTooMany says that a body holds more events than one request may bring.
+// ErrTooMany means that a body has more events than one request may have.
 var ErrTooMany = errors.New("too many events in one request")
 
-// Split cuts a webhook body into its events: the body itself, or the elements of an array, each taken
-// out of a {"json":…} around it (Webhook Extensible wraps so; read from its source). Items share the
-// body's memory. It looks no further than the text being JSON: what an element is, Read finds out, so
-// that one bad element spoils no other.
+// Split cuts a webhook body into events: the body itself, or the elements of an array. It unwraps elements of
+// the form {"json":…}, which Webhook Extensible sends (read in its source). Items share the body's memory.
 //
-// The error is a *NotJSON or ErrTooMany.
+// Split only checks that the body is JSON. Read validates each event, so that one bad element does not affect
+// others. The error is a *NotJSON or ErrTooMany.
 func Split(body []byte) (items [][]byte, array bool, err error) {
 	s := scanner{b: body, open: make([]byte, 0, 32)}
 	if s.peek() != '[' {
@@ -47,8 +46,8 @@ func Split(body []byte) (items [][]byte, array bool, err error) {
 	return items, true, nil
 }
 
-// FirstElement returns the first element of a body that Split found to be an array, as it stands there,
-// wrapping included: the bytes that Segment signs. Nil when there is none.
+// FirstElement returns the first element of an array body as it was sent, with its wrapping, or nil. Segment
+// signs these bytes.
 func FirstElement(body []byte) []byte {
 	s := scanner{b: body}
 	if s.peek() != '[' {
@@ -65,7 +64,7 @@ func FirstElement(body []byte) []byte {
 	return body[start:s.i:s.i]
 }
 
-// elements reads an array, standing on its bracket, and returns where its elements are.
+// elements reads an array and locates its elements. The scanner must be at the opening bracket.
 func (s *scanner) elements(most int) ([]store.Span, error) {
 	s.push('[')
 	if s.peek() == ']' {
@@ -91,7 +90,7 @@ func (s *scanner) elements(most int) ([]store.Span, error) {
 	return spans, nil
 }
 
-// unwrap looks for an object whose only member is json, and returns what that is.
+// unwrap returns the value of json if that is the object's only member, and otherwise at.
 func unwrap(body []byte, at store.Span, room []byte) store.Span {
 	if body[at.Off] != '{' {
 		return at

@@ -9,27 +9,28 @@ import (
 	"personasync/store"
 )
 
-// When an event happened
+// # When an event happened
 //
-// originalTimestamp has nanoseconds where timestamp was cut to milliseconds, and two transitions of one
-// user can share a millisecond, so it is asked first. An event without either happened at its receipt,
-// plus its position in the delivery, so that an array without times keeps its order.
+// originalTimestamp comes first. It has nanoseconds where timestamp is cut to milliseconds, and two transitions
+// of one user can share a millisecond. An event without either happened at its receipt plus its position in the
+// delivery, so that an array without times keeps its order.
 //
-// On Tracking routes sentAt shows how far the client's clock is off, and the time is corrected by that as
-// Segment does: receipt - (sentAt - time). The sentAt of a batch goes before that of an event in it,
-// which can only be left from an earlier sender. On the webhook route sentAt was used up by Segment.
-// A clock that is behind looks like a request that was kept and is posted again. The store recognises a
-// repeat by its messageId as long as these are remembered, so a sentAt from before that corrects nothing:
-// a replay of last year's requests must not become today's news.
+// On Tracking routes sentAt shows the error of the client's clock. The time is corrected as Segment does it:
+// receipt - (sentAt - time). The sentAt of a batch takes precedence over that of an event in it, which an
+// earlier sender may have left there. On the webhook route Segment has already applied sentAt.
+//
+// A slow clock looks like a stored request that is posted again. The store recognises a repeat by its messageId
+// only as long as it remembers them. So a sentAt older than that corrects nothing: a replay of last year's
+// requests must not look recent.
 
-// maxBehind is how far behind a client's clock may be; retention.message_ids is as long by default.
+// maxBehind is the largest accepted delay of a client's clock. It equals the default of retention.message_ids.
 const maxBehind = 48 * time.Hour
 
-// OddTime is a time whose spelling people should know of.
+// OddTime describes an unusual time, for a warning.
 type OddTime struct {
 	Field    string // originalTimestamp, timestamp, sentAt
-	Spelling string // the text's form: what it holds may be personal
-	Read     bool   // it was read, by a guess; else it cannot be read
+	Spelling string // the text's form without its content, which may be personal
+	Read     bool   // whether it could be parsed, by a guess
 }
 
 // time sets when the event happened.
@@ -58,7 +59,7 @@ func (r *reader) time() {
 	}
 }
 
-// corrected is a client's time by the clock of the receipt.
+// corrected converts a client's time to the clock of the receipt.
 func (r *reader) corrected(t, receipt time.Time) time.Time {
 	if r.how.Route != RouteTracking {
 		return t
@@ -81,7 +82,7 @@ func (r *reader) corrected(t, receipt time.Time) time.Time {
 	return t.Add(shift)
 }
 
-// timestamp reads one time, in UTC: it is the event's own, missing, or unreadable.
+// timestamp reads one time in UTC. Its source says whether it is the event's own, missing or unreadable.
 func (r *reader) timestamp(field string, at store.Span) (time.Time, store.TimeSource) {
 	t, spelling, source := readTime(r.raw, at, r.decoded)
 	if spelling != "" && r.how.OddTime != nil {
@@ -90,7 +91,7 @@ func (r *reader) timestamp(field string, at store.Span) (time.Time, store.TimeSo
 	return t, source
 }
 
-// readTime reads the time that stands in text. The spelling is "" unless it is odd.
+// readTime parses the time at a span of text. spelling is "" unless it is odd.
 func readTime(text []byte, at store.Span, decoded func(store.Span) []byte) (t time.Time, spelling string, source store.TimeSource) {
 	if at.Len == 0 || text[at.Off] == 'n' {
 		return t, "", store.TimeNone
@@ -120,15 +121,15 @@ func readTime(text []byte, at store.Span, decoded func(store.Span) []byte) (t ti
 	return t, "", store.TimeOwn
 }
 
-// possible reports whether an event can be of a time. The zero values of SDKs and databases are before.
+// possible reports whether an event can have this time. The zero values of SDKs and databases are before 1970.
 func possible(t time.Time) bool {
 	y := t.UTC().Year()
 	return 1970 <= y && y <= 9999
 }
 
-// parseTime reads ISO 8601 as it is met, and epochs: in lower case, in any digits, without zone (UTC),
-// seconds or punctuation, with a colon or a comma for the decimal point, and with a colon before the Z as
-// an old Swift SDK wrote it. Whatever is more than another spelling of RFC 3339 is odd.
+// parseTime parses ISO 8601 in the variants that occur, and epochs. It accepts lower case, digits of any
+// script, a missing zone (UTC), missing seconds or punctuation, a colon or comma as the decimal point, and a
+// colon before the Z as an old Swift SDK wrote it. odd is set for anything that is not a spelling of RFC 3339.
 func parseTime(text string) (t time.Time, odd, ok bool) {
 	plain := asciiTime(text)
 	if t, ok := parseEpoch(plain); ok {
@@ -139,8 +140,8 @@ func parseTime(text string) (t time.Time, odd, ok bool) {
 	return t, p.odd || plain != text, ok
 }
 
-// asciiTime writes digits and signs of other scripts in ASCII. Marks of the direction of writing, which
-// some platforms put between them, are left out.
+// asciiTime converts digits and signs of other scripts to ASCII. It removes the writing direction marks that
+// some platforms insert.
 func asciiTime(text string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
@@ -150,7 +151,7 @@ func asciiTime(text string) string {
 			return '.'
 		case c == '−':
 			return '-'
-		case '！' <= c && c <= '～': // of full width
+		case '！' <= c && c <= '～': // full width
 			return c - '！' + '!'
 		case unicode.Is(unicode.Cf, c):
 			return -1
@@ -161,7 +162,7 @@ func asciiTime(text string) string {
 	}, text)
 }
 
-// digitValue is what a decimal digit of any script is worth: each range of them begins with a zero.
+// digitValue returns the value of a decimal digit of any script. Each range of digits begins with a zero.
 func digitValue(c rune) rune {
 	for _, r := range unicode.Nd.R16 {
 		if rune(r.Lo) <= c && c <= rune(r.Hi) {
@@ -176,8 +177,8 @@ func digitValue(c rune) rune {
 	return 0
 }
 
-// parseEpoch reads seconds since 1970 of ten digits (from 2001 to 2286), or milliseconds of thirteen,
-// with or without a fraction. 12 and 14 digits are a date.
+// parseEpoch parses seconds since 1970 with ten digits (2001 to 2286) or milliseconds with thirteen, with an
+// optional fraction. 12 and 14 digits are a date.
 func parseEpoch(text string) (t time.Time, ok bool) {
 	if strings.ContainsAny(text, "eE") { // a JSON number such as 1.7e12
 		f, err := strconv.ParseFloat(text, 64)
@@ -213,7 +214,7 @@ func allDigits(s string) bool {
 	return true
 }
 
-// nanoseconds is a fraction of a second by its digits.
+// nanoseconds converts the digits of a fraction of a second.
 func nanoseconds(digits string) (n int64) {
 	for i := range 9 {
 		n *= 10
@@ -224,7 +225,7 @@ func nanoseconds(digits string) (n int64) {
 	return n
 }
 
-// A timeParser reads one date and time, front to back.
+// A timeParser parses one date and time, front to back.
 type timeParser struct {
 	s   string
 	i   int
@@ -258,7 +259,7 @@ func (p *timeParser) parse() (t time.Time, ok bool) {
 	if t.Day() != day || int(t.Month()) != month {
 		return t, false
 	}
-	if leap { // Go knows none: the last microsecond of the second before keeps the order within and around
+	if leap { // Go has no leap seconds: the last microsecond of the second before keeps the order within and around it
 		return t.Add(time.Second - time.Microsecond + fraction/1e6 - zone), true
 	}
 	return t.Add(fraction - zone), true
@@ -274,7 +275,7 @@ func (p *timeParser) number(n int) (v int, ok bool) {
 	return v, err == nil
 }
 
-// skip goes over one byte if it is one of these.
+// skip skips one byte if it is in any.
 func (p *timeParser) skip(any string) bool {
 	if p.i == len(p.s) || strings.IndexByte(any, p.s[p.i]) < 0 {
 		return false
@@ -285,7 +286,7 @@ func (p *timeParser) skip(any string) bool {
 
 func (p *timeParser) digitAt(i int) bool { return i < len(p.s) && isDigit(p.s[i]) }
 
-// seconds reads what may follow the minutes: the seconds, and their fraction behind a point, a comma or a colon.
+// seconds reads the optional seconds, and their fraction after a point, comma or colon.
 func (p *timeParser) seconds(colons bool) (second int, fraction time.Duration, ok bool) {
 	if colons && !(p.i < len(p.s) && p.s[p.i] == ':' && p.digitAt(p.i+1)) || !colons && !p.digitAt(p.i) {
 		return 0, 0, true
@@ -301,7 +302,7 @@ func (p *timeParser) seconds(colons bool) (second int, fraction time.Duration, o
 	return second, time.Duration(nanoseconds(p.s[from:p.i])), true
 }
 
-// zone reads the distance from UTC, which is nothing where there is none.
+// zone reads the optional offset from UTC.
 func (p *timeParser) zone() (east time.Duration, ok bool) {
 	if p.skip(":") {
 		p.odd = true
@@ -328,11 +329,11 @@ func (p *timeParser) zone() (east time.Duration, ok bool) {
 	return east, ok && hours <= 23 && minutes <= 59
 }
 
-// mostSpelling is how many characters of a spelling are shown.
+// mostSpelling is the number of characters of a spelling to show.
 const mostSpelling = 40
 
-// spellingOf is the form of a text without what it says: digits are 0 of their script, letters are a, but
-// for a T or a Z behind a digit or a sign.
+// spellingOf returns the form of a text without its content. Digits become the 0 of their script, and letters
+// become a, except for a T or Z after a digit or sign.
 func spellingOf(text string) string {
 	n, before := 0, ' '
 	return strings.Map(func(c rune) rune {
