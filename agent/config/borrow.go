@@ -2,9 +2,9 @@ package config
 
 import "strings"
 
-// Borrow has c count those secrets as set that it lacks only because this process may not see them: from
-// is what the running agent says of its own. A credential of systemd is seen by its service alone. A
-// secret's file must be the one that c names. It returns the keys, each with its origin.
+// Borrow marks secrets as set that c lacks only because this process may not read them. from has the running
+// agent's settings. Only the agent's service sees a systemd credential. For a secret's file, the agent must
+// have read the file that c names. Borrow returns the keys, each with its origin.
 func (c *Config) Borrow(from []Setting) (names []string) {
 	theirs := map[string]Setting{}
 	for _, s := range from {
@@ -33,13 +33,13 @@ func (c *Config) Borrow(from []Setting) (names []string) {
 	return names
 }
 
-// has reports whether a secret is set here, or where the running agent sees it.
+// has reports whether a secret is set here or borrowed from the running agent.
 func (c *Config) has(key string, secret Secret) bool {
 	_, borrowed := c.borrowed[key]
 	return len(secret) > 0 || borrowed
 }
 
-// Unread names the secrets that c was read without and that nobody says are set; nil: none.
+// Unread returns the secrets that c was loaded without and that were not borrowed, or nil.
 func (c *Config) Unread() (names []string) {
 	for _, f := range fields(c, "") {
 		secret, ok := f.ptr.(*Secret)
@@ -53,8 +53,8 @@ func (c *Config) Unread() (names []string) {
 	return names
 }
 
-// OnlyUnread reports whether nothing is wrong but that this user may not read a secret, a key or a
-// certificate. The agent's user may.
+// OnlyUnread reports whether the only faults are secrets, keys or certificates that this user may not read. The
+// agent's user may be able to.
 func (f *Faults) OnlyUnread() bool {
 	for _, fault := range f.All {
 		if !fault.denied {

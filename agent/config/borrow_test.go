@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBorrowStandsInForWhatCannotBeSeenAlone: a credential, and the very file that c names. What the agent
-// has from elsewhere is missing at its next start.
+// Borrow accepts only a credential, or the very file that c names. A secret from elsewhere will be missing at
+// the agent's next start.
 func TestBorrowStandsInForWhatCannotBeSeenAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		environ []string

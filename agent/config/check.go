@@ -17,7 +17,8 @@ import (
 	"personasync/store"
 )
 
-// check refuses what a single value cannot show: values of some form, and values beside each other.
+// check makes the checks beyond a single value's type: the form of values, and values that depend on each
+// other.
 func (l *loader) check() {
 	if l.cfg.DataDir == "" {
 		l.refuseKey("data_dir", "must name a folder")
@@ -42,15 +43,16 @@ func (l *loader) check() {
 	l.checkNames()
 }
 
-// leastDataBytes is two files of the store with a step to grow each, and half of it for what they hold.
+// leastDataBytes is enough for two store files, a growth step of each, and half of that again for their
+// content.
 const leastDataBytes = 64 << 20
 
-// leastExMembers is longer than Segment goes on delivering an event, and than a window of the guard should be.
+// leastExMembers exceeds the time for which Segment retries a delivery, and any sensible window of the guard.
 const leastExMembers = 24 * time.Hour
 
 const unixPrefix = "unix:"
 
-// maxSocketPath is what fits sockaddr_un on Linux, less the zero byte at the end.
+// maxSocketPath is the longest path in a Linux sockaddr_un without its final zero byte.
 const maxSocketPath = 107
 
 func (l *loader) checkIngest() {
@@ -72,7 +74,7 @@ func (l *loader) checkIngest() {
 	}
 }
 
-// checkTLS reads the certificate and its key now, so that a fault in them shows before the start.
+// checkTLS reads the certificate and its key, so that a fault in them is reported before the start.
 func (l *loader) checkTLS() {
 	in := &l.cfg.Ingest
 	switch {
@@ -104,7 +106,7 @@ func (l *loader) checkTLS() {
 	}
 }
 
-// listenAddress checks host:port or unix:/path, and tells whether only this machine can reach it.
+// listenAddress checks host:port or unix:/path. local means that only this machine can reach the address.
 func listenAddress(address string) (local bool, err error) {
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
 		return true, socketPath(path)
@@ -122,8 +124,8 @@ func socketPath(path string) error {
 	return nil
 }
 
-// hostPort checks a TCP address. A host that is neither an address nor "localhost" counts as not
-// local: looking it up would make the answer depend on the network.
+// hostPort checks a TCP address. A host name other than "localhost" counts as not local, because a lookup would
+// make the result depend on the network.
 func hostPort(address string) (local bool, err error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -165,7 +167,7 @@ func (l *loader) checkAdmin() {
 	}
 }
 
-// sameAddress reports whether a listener at one address keeps another from listening at the other.
+// sameAddress reports whether a listener at one address prevents a listener at the other.
 func sameAddress(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
@@ -179,7 +181,7 @@ func sameAddress(a, b string) bool {
 	return ipA == ipB || ipA.IsUnspecified() || ipB.IsUnspecified()
 }
 
-// listenIP is the address that a listener takes for host; the zero Addr if that depends on the network.
+// listenIP returns the address that a listener uses for host, or the zero Addr if that depends on the network.
 func listenIP(host string) netip.Addr {
 	switch host {
 	case "":
@@ -191,7 +193,7 @@ func listenIP(host string) netip.Addr {
 	return ip.Unmap()
 }
 
-// samePath reports whether two paths are one, as far as their text and the folders that are there say.
+// samePath reports whether two paths name the same file. It compares their text and their existing directories.
 func samePath(a, b string) bool {
 	if filepath.Base(a) != filepath.Base(b) {
 		return false
@@ -206,7 +208,7 @@ func samePath(a, b string) bool {
 
 func (l *loader) checkMoEngage() {
 	m := &l.cfg.MoEngage
-	// The id is a piece of the URL's path, and the user of Basic authentication.
+	// The id is part of a URL path and the user name of Basic authentication.
 	if strings.ContainsFunc(m.WorkspaceID, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/?#%:", r) }) {
 		l.refuseKey("moengage.workspace_id", "has a character that no workspace id has: copy it from MoEngage: Settings, Account, APIs")
 	}
@@ -217,7 +219,7 @@ func (l *loader) checkMoEngage() {
 		return
 	}
 	if strings.Contains(m.BaseURL, "@") {
-		// Without the value, which may hold a password.
+		// The value is left out because it may contain a password.
 		l.add(l.cfg.origins["moengage.base_url"].fault("moengage.base_url", "",
 			"must not hold a user or password: they go to moengage.workspace_id and moengage.api_key"))
 		return
@@ -257,8 +259,7 @@ func (l *loader) checkComputation(c *Computation, prefix string) {
 	l.checkCohort(c, prefix)
 }
 
-// checkPolicy checks the names in a policy where they were given: what a section inherited has been
-// checked where it stands.
+// checkPolicy checks the names set in this section. Inherited names are checked in [defaults].
 func (l *loader) checkPolicy(policy []field) {
 	for _, f := range policy {
 		if !l.given(f.key) {
@@ -283,7 +284,7 @@ func (l *loader) checkPolicy(policy []field) {
 	}
 }
 
-// checkAttribute checks the name that a computation has in MoEngage, its own key if need be.
+// checkAttribute checks the attribute name of a computation, which defaults to its key.
 func (l *loader) checkAttribute(c *Computation, prefix string) {
 	switch {
 	case l.given(prefix + "attribute"):
@@ -297,7 +298,7 @@ func (l *loader) checkAttribute(c *Computation, prefix string) {
 	}
 }
 
-// checkCohort checks the name of a computation's cohort, its own key if need be.
+// checkCohort checks the cohort name of a computation, which defaults to its key.
 func (l *loader) checkCohort(c *Computation, prefix string) {
 	switch {
 	case l.given(prefix + "cohort_name"):
@@ -311,8 +312,8 @@ func (l *loader) checkCohort(c *Computation, prefix string) {
 	}
 }
 
-// checkNames refuses two sections that would write one attribute, or change one cohort, after names that
-// MoEngage would refuse or cut are changed. Lists share their attribute with each other and with nobody else.
+// checkNames refuses two sections that would write the same attribute or change the same cohort. It compares
+// names as they are sent, after shortening and replacement. Lists may share an attribute with each other only.
 func (l *loader) checkNames() {
 	l.checkApart("attribute", "writes the attribute", sendsAttribute, func(c *Computation) string { return c.Attribute }, store.AttributeName)
 	l.checkApart("cohort_name", "changes the cohort",
@@ -329,7 +330,7 @@ func (l *loader) checkNames() {
 	}
 }
 
-// policies lists every policy there is.
+// policies returns all policies.
 func (l *loader) policies() []*Policy {
 	all := []*Policy{&l.cfg.Defaults}
 	for i := range l.cfg.Computations {
@@ -338,8 +339,8 @@ func (l *loader) policies() []*Policy {
 	return all
 }
 
-// checkApart refuses two sections that resolve to one name, which is the word's value, else the key, as it
-// is sent.
+// checkApart refuses two sections with the same name as sent. The name is the value of the key word, or else
+// the computation's key.
 func (l *loader) checkApart(word, does string, sends func(store.Channels) bool, value func(*Computation) string, sent func(string) string) {
 	owners := map[string]*Computation{}
 	for i := range l.cfg.Computations {
@@ -355,7 +356,7 @@ func (l *loader) checkApart(word, does string, sends func(store.Channels) bool, 
 		switch owner := owners[name]; {
 		case owner == nil:
 			owners[name] = c
-		case owner.Name() != c.Name(): // else it is one computation twice, which is another fault
+		case owner.Name() != c.Name(): // otherwise the computation is listed twice, which is another fault
 			l.refuse(keyed(c, l.prefixes[i], at), fmt.Sprintf(
 				"%s %q, and so does %s.%s: give one of them another %s",
 				does, shorten(name), computations, bareKey(owner.Name()), word))

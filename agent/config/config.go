@@ -1,18 +1,18 @@
-// Package config reads agent.toml: finds it, lays environment variables and secret files over it, and
-// refuses everything wrong with it at once.
+// Package config loads agent.toml. It finds the file, applies environment variables and secret files, and
+// reports all faults at once.
 //
-// [Load] is the whole of it. A [Config] that it returns is valid: every value is in range, paths are
-// resolved, every computation has its complete policy. What it refuses comes back as [*Faults], one
-// [Fault] for each mistake with key, value and place. What is allowed but probably not meant is told
-// by [Config.Warnings], and what a running agent needs beyond valid values by [Config.Complete].
+// [Load] returns a valid [Config]: every value is in range, paths are resolved, and every computation has a
+// complete policy. Otherwise it returns [*Faults] with one [Fault] for each mistake: its key, value and place.
+// [Config.Warnings] lists values that are allowed but probably not intended. [Config.Complete] lists the
+// settings that a running agent still needs.
 //
-// Values are laid over each other in this order, the last one wins: defaults, agent.toml, environment.
-// A variable is named PERSONASYNC_SECTION_KEY; lists are comma separated in it. A variable that is set
-// to nothing counts as set: it empties a text, and is a fault for a number. A secret is given once,
-// in agent.toml as itself or as a file, or as a credential of systemd; the environment overrides all
-// three. Relative paths, wherever they were given, begin at the folder of agent.toml.
+// Later sources override earlier ones: defaults, agent.toml, environment. A variable is named
+// PERSONASYNC_SECTION_KEY and separates list items with commas. A variable set to "" counts as set: it empties
+// a text and is a fault for a number. A secret is given once: in agent.toml, in a file named there, or as a
+// systemd credential. The environment overrides all three. Relative paths start at the directory of agent.toml,
+// wherever they were given.
 //
-// The package reads files and nothing else: no log, no socket, no clock.
+// The package only reads files. It does not log, open sockets or read the clock.
 package config
 
 import (
@@ -23,14 +23,15 @@ import (
 	"personasync/store"
 )
 
-// Config is the configuration of one agent; its tags are the names in agent.toml.
+// Config is the configuration of one agent. Its tags are the names in agent.toml. It is not changed after
+// loading, so it is safe for concurrent reads.
 //
-// More tags hold what a value may be, and [Load] enforces them: "one" lists the words allowed,
-// "min" and "max" bound a number or a duration. "path" marks what resolves against the file's folder,
-// "credential" names the systemd credential that may stand for a secret, and "env" says that a secret
-// is a list, comma separated in its variable.
+// Further tags restrict values, and [Load] enforces them. "one" lists the allowed words. "min" and "max" limit
+// a number or a duration. "path" marks a path that is resolved against the file's directory. "credential" names
+// the systemd credential that may supply a secret. "env" marks a secret that is a list, comma-separated in its
+// variable.
 type Config struct {
-	// Path is the file that was read; "" when there was none.
+	// Path is the file that was read, or "".
 	Path string `toml:"-"`
 
 	DataDir      string        `toml:"data_dir" path:"file"`
@@ -46,12 +47,12 @@ type Config struct {
 	Guard        Guard         `toml:"guard"`
 	Computations []Computation `toml:"computation"`
 
-	origins map[string]origin // by full key; a key that is not in it has its default
-	notes   []string          // warnings that only reading could find
-	blind   bool              // read without secrets: their absence says nothing
+	origins map[string]origin // by full key; a missing key has its default
+	notes   []string          // warnings found while reading
+	blind   bool              // loaded without secrets, so a missing one means nothing
 	refused error             // see Refused
 
-	borrowed map[string]Setting // secrets that the running agent has, see Borrow
+	borrowed map[string]Setting // secrets known from the running agent, see Borrow
 }
 
 // Log is how the agent writes its log.
@@ -60,7 +61,7 @@ type Log struct {
 	Format string `toml:"format" one:"auto|tint|text|json"`
 }
 
-// Ingest is the door that Segment posts to.
+// Ingest configures the HTTP endpoint that Segment posts to.
 type Ingest struct {
 	Listen           string `toml:"listen" path:"socket"` // host:port or unix:/path
 	TLSCert          string `toml:"tls_cert" path:"file"`
@@ -77,14 +78,14 @@ type Ingest struct {
 	MaxBodyBytes     int64  `toml:"max_body_bytes" min:"1" max:"1073741824"`
 }
 
-// Admin is the operators' side: the socket of the command line, and the status page.
+// Admin configures the socket of the command line and the status page.
 type Admin struct {
 	Socket    string `toml:"socket" path:"file"` // "": see Config.Socket
 	Listen    string `toml:"listen"`             // "": no status page
 	ShowUsers bool   `toml:"show_users"`
 }
 
-// MoEngage is where changes go, and how fast.
+// MoEngage configures the destination and its rate limits.
 type MoEngage struct {
 	WorkspaceID        string   `toml:"workspace_id"`
 	APIKey             Secret   `toml:"api_key" credential:"moengage_api_key"`
@@ -102,7 +103,7 @@ type MoEngage struct {
 	RealTimeAction     bool     `toml:"real_time_action"`
 }
 
-// Schedule is when changes leave, unless a computation has a schedule of its own.
+// Schedule is when changes are sent, unless a computation has its own schedule.
 type Schedule struct {
 	Mode     string   `toml:"mode" one:"realtime|cron"`
 	MaxDelay Duration `toml:"max_delay"`
@@ -111,14 +112,14 @@ type Schedule struct {
 	CatchUp  string   `toml:"catch_up" one:"once|skip"`
 }
 
-// Retry is how long a failure that may pass waits for its next attempt.
+// Retry configures the backoff after a temporary failure.
 type Retry struct {
 	MinBackoff  Duration `toml:"min_backoff" min:"1ms"`
 	MaxBackoff  Duration `toml:"max_backoff" min:"1ms"`
 	MaxAttempts int      `toml:"max_attempts" min:"0"` // 0: no limit
 }
 
-// Retention is how long things stay on disk.
+// Retention is how long data is kept on disk.
 type Retention struct {
 	Delivered     Duration `toml:"delivered"`
 	Received      Duration `toml:"received"`
@@ -129,20 +130,20 @@ type Retention struct {
 	MaxDataBytes  int64    `toml:"max_data_bytes" min:"0"`
 }
 
-// Guard is when too many exits of an audience at once are held for the operator to decide.
+// Guard decides how many exits of an audience at once are held for the operator to confirm.
 type Guard struct {
 	ExitShare float64  `toml:"exit_share" min:"0" max:"1"` // 0: never
 	ExitCount int      `toml:"exit_count" min:"1"`
 	Window    Duration `toml:"window" min:"1s"`
 }
 
-// Verify is when a sample of each computation is read back from MoEngage unasked.
+// Verify schedules reading back a sample of each computation from MoEngage.
 type Verify struct {
 	Schedule string `toml:"schedule"` // cron spec; "": never
 	Sample   int    `toml:"sample" min:"1" max:"1000000"`
 }
 
-// Policy is how the events of a computation are treated.
+// Policy is how events of a computation are treated.
 type Policy struct {
 	Send          store.Channels `toml:"send"`
 	Anonymous     string         `toml:"anonymous" one:"park|use_anonymous_id|ignore"`
@@ -158,9 +159,9 @@ type Policy struct {
 	Collapse      bool           `toml:"collapse"`
 }
 
-// Computation is one [[computation]] section. It is found by ID, else by Key; where both are given the
-// id decides, and the key is there for the reader. Its Policy is complete: what the section leaves out
-// came from [defaults].
+// Computation is one [[computation]] section. It applies to the computation with this ID, or with this Key if
+// ID is empty. If both are set, Key is only a comment. Its Policy is complete: keys missing in the section have
+// the value of [defaults].
 type Computation struct {
 	Key string `toml:"key"`
 	ID  string `toml:"id"`
@@ -168,11 +169,11 @@ type Computation struct {
 	Attribute  string `toml:"attribute"` // "": the computation's key
 	CohortName string `toml:"cohort_name"`
 	Schedule   string `toml:"schedule"` // "": [schedule]
-	Guard      bool   `toml:"guard"`    // false: [guard] does not watch it
+	Guard      bool   `toml:"guard"`    // false exempts it from [guard]
 }
 
-// Name is what the section calls its computation: the id, else the key. No two sections share one.
-// It is also the name of the job of a section with its own schedule.
+// Name identifies the section: its id, or else its key. It is unique. It also names the job of a section with
+// its own schedule.
 func (c *Computation) Name() string {
 	if c.ID != "" {
 		return c.ID
@@ -180,7 +181,7 @@ func (c *Computation) Name() string {
 	return c.Key
 }
 
-// Default returns the configuration of an agent that was told nothing.
+// Default returns the configuration without a file or environment.
 func Default() *Config {
 	return &Config{
 		DataDir: "/var/lib/personasync",
@@ -196,12 +197,12 @@ func Default() *Config {
 			DataCenter:  "01",
 			Timeout:     Duration{30 * time.Second},
 			Concurrency: 4,
-			// The lower of the limits that MoEngage's pages give; the newest allow 60,000 of each.
+			// The lower of the limits on MoEngage's pages. The newest pages allow 60,000 of each.
 			UsersPerMinute:  10_000,
 			EventsPerMinute: 30_000,
-			// Requests of Cohort Sync, of thousands of users each.
+			// Requests of Cohort Sync, each for thousands of users.
 			CohortsPerMinute: 300,
-			MaxRequestBytes:  100_000, // "100 KB" in MoEngage's words, read the careful way
+			MaxRequestBytes:  100_000, // MoEngage says "100 KB"; this is the smaller reading
 		},
 		Schedule: Schedule{
 			Mode:     "realtime",
@@ -235,7 +236,7 @@ func Default() *Config {
 	}
 }
 
-// BaseURL is where MoEngage's API answers, without a slash at the end.
+// BaseURL returns the address of MoEngage's API without a trailing slash.
 func (c *Config) BaseURL() string {
 	if c.MoEngage.BaseURL != "" {
 		return strings.TrimRight(c.MoEngage.BaseURL, "/")
@@ -243,25 +244,25 @@ func (c *Config) BaseURL() string {
 	return "https://api-" + c.MoEngage.DataCenter + ".moengage.com"
 }
 
-// Socket is the path of the operators' socket: admin.socket, else admin.sock in the runtime folder
-// that systemd made, else in the data directory.
+// Socket returns the path of the admin socket: admin.socket, or else admin.sock in systemd's runtime directory,
+// or else in the data directory.
 func (c *Config) Socket(getenv func(string) string) string {
 	if c.Admin.Socket != "" {
 		return c.Admin.Socket
 	}
 	dir := c.DataDir
-	// RuntimeDirectory= of a unit may name several folders, separated by colons.
+	// RUNTIME_DIRECTORY may list several directories, separated by colons.
 	if runtime, _, _ := strings.Cut(getenv("RUNTIME_DIRECTORY"), ":"); runtime != "" {
 		dir = runtime
 	}
 	return filepath.Join(dir, "admin.sock")
 }
 
-// Location is the zone of every cron spec.
+// Location returns the time zone of all cron specs.
 func (c *Config) Location() *time.Location {
 	zone, err := time.LoadLocation(c.Schedule.Timezone)
 	if err != nil {
-		return time.UTC // only in a Config that Load did not make
+		return time.UTC // only for a Config not made by Load
 	}
 	return zone
 }

@@ -12,20 +12,20 @@ import (
 	"personasync/store"
 )
 
-// worldReadable is the permission that no file with a secret may give.
+// worldReadable is the permission that a file with a secret must not have.
 const worldReadable fs.FileMode = 0o004
 
-// maxSecret is the largest file that may be a secret: thousands of write keys.
+// maxSecret is the largest secret file in bytes. It is enough for thousands of write keys.
 const maxSecret = 64 << 10
 
-// source is one place where a secret was given.
+// source is a place where a secret was given.
 type source struct {
-	field field  // the key to blame: the secret's own, or its _file
+	field field  // the key to report: the secret's own, or its _file
 	from  origin // of that key
-	path  string // "" when the secret stands in the key itself
+	path  string // "" if the key itself has the secret
 }
 
-// takeSecrets fills every secret from the one place where it is given.
+// takeSecrets reads every secret from the one place where it was given.
 func (l *loader) takeSecrets() {
 	for _, f := range fields(l.cfg, "") {
 		if secret, ok := f.ptr.(*Secret); ok {
@@ -51,7 +51,7 @@ func (l *loader) takeSecret(f field, secret *Secret) {
 	if from.kind != fromCredential {
 		from = origin{kind: fromSecretFile, name: first.path}
 	}
-	l.cfg.origins[f.key] = from // also of what may not be read: where it is, everybody may know
+	l.cfg.origins[f.key] = from // kept even if the secret may not be read: its location is public
 	if l.cfg.blind {
 		return
 	}
@@ -63,7 +63,7 @@ func (l *loader) takeSecret(f field, secret *Secret) {
 	*secret = lines
 }
 
-// sources lists where a secret is given. The environment, if it gives one, hides the others.
+// sources lists where a secret was given. The environment hides all other places.
 func (l *loader) sources(f field, inline Secret) []source {
 	var given []source
 	if len(inline) > 0 {
@@ -84,7 +84,7 @@ func (l *loader) sources(f field, inline Secret) []source {
 	return given
 }
 
-// credential returns the path of a credential that systemd passed, "" when it passed none.
+// credential returns the path of a systemd credential, or "".
 func (l *loader) credential(name string) string {
 	dir := l.env["CREDENTIALS_DIRECTORY"]
 	if dir == "" {
@@ -97,7 +97,7 @@ func (l *loader) credential(name string) string {
 	return path
 }
 
-// place names a source for a sentence.
+// place describes a source in a message.
 func (s source) place() string {
 	if s.from.kind == fromCredential {
 		return s.from.String()
@@ -114,8 +114,7 @@ func (l *loader) refuseSource(s source, err error) {
 	l.refuse(s.field, err.Error())
 }
 
-// readSecret reads a file that holds a secret and nothing else. Its errors tell what to do, and never
-// quote the file.
+// readSecret reads a file that contains one secret. Its errors say what to do and never quote the file.
 func readSecret(path string) (Secret, error) {
 	if err := checkPrivate(path); err != nil {
 		return nil, err
@@ -134,7 +133,7 @@ func readSecret(path string) (Secret, error) {
 	return lines, nil
 }
 
-// checkPrivate refuses what is no plain file of a sensible size, and what everybody may read.
+// checkPrivate refuses a file that is not regular, is too large, or is world-readable.
 func checkPrivate(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -152,10 +151,10 @@ func checkPrivate(path string) error {
 	return nil
 }
 
-// errDenied is about a file that another user may well be able to read.
+// errDenied means that this user may not read a file. Another user may.
 var errDenied = errors.New("this user may not read it: make its group that of the agent, with mode 0640")
 
-// deny notes that the faults from n on are of a file that may not be read, if err says so.
+// deny marks the faults from index n on as caused by missing permission, if err says so.
 func (l *loader) deny(n int, err error) {
 	for i := n; i < len(l.faults.All); i++ {
 		l.faults.All[i].denied = errors.Is(err, errDenied) || errors.Is(err, fs.ErrPermission)

@@ -121,8 +121,7 @@ func TestSecretFilesThatAreRefused(t *testing.T) {
 	})
 }
 
-// TestOperatorsNeedNoSecrets is the story of a status command run by somebody who may read agent.toml
-// and not the secrets beside it.
+// A status command must work for a user who may read agent.toml but not its secrets.
 func TestOperatorsNeedNoSecrets(t *testing.T) {
 	path := writeFile(t, "agent.toml", lines("[moengage]", `workspace_id = "W"`, `api_key_file = "/nowhere/key"`,
 		"[ingest]", `tls_cert = "/nowhere/c"`, `tls_key = "/nowhere/k"`, `listen = ":8480"`))
@@ -147,7 +146,7 @@ func TestOperatorsNeedNoSecrets(t *testing.T) {
 	}
 }
 
-// TestOriginOfASecretThatIsNotRead: where a secret is may be known to who may not read it.
+// The location of a secret is shown even to users who may not read it.
 func TestOriginOfASecretThatIsNotRead(t *testing.T) {
 	credentials := filepath.Dir(writeFile(t, "moengage_api_key", "x"))
 	path := writeFile(t, "agent.toml", lines("[ingest]", `shared_secret_file = "sec"`, `write_keys = ["k"]`))

@@ -14,22 +14,21 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// A document is decoded in two steps, because a typed decode stops at its first type error and strict
-// mode reports nothing beside unknown keys. The library first reads it into an untyped map, which
-// proves the syntax and that no key stands twice; then its syntax tree is flattened into entries that
-// know their lines.
+// A document is decoded in two steps, because a typed decode stops at the first type error and strict mode
+// reports only unknown keys. First the library reads it into an untyped map, which checks the syntax and
+// duplicate keys. Then its syntax tree is flattened into entries with line numbers.
 
-// entry is one statement of a document: a key with its value, or the header of a section.
+// entry is one statement: a key with its value, or a section header.
 type entry struct {
-	path    []string // "log", "level", however it was nested or dotted
-	section int      // of a [[computation]]: which one, from 1; its path begins below it
-	header  bool     // no value: the path names a section
-	array   bool     // of a header: it is written [[…]]
+	path    []string // "log", "level", whether nested or dotted
+	section int      // number of the [[computation]] from 1; path is relative to it
+	header  bool     // path names a section; there is no value
+	array   bool     // the header is written [[…]]
 	value   value
 	line    int
 }
 
-// key is the path as it would be typed, so that ["a.b"] is not taken for ["a", "b"].
+// key returns the path as TOML, so that ["a.b"] and ["a", "b"] differ.
 func (e entry) key() string { return joinKey(e.path) }
 
 func joinKey(path []string) string {
@@ -42,7 +41,7 @@ func joinKey(path []string) string {
 
 var bare = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// bareKey writes one part of a key as TOML does: quoted where it must be.
+// bareKey returns one part of a key as TOML, quoted if necessary.
 func bareKey(name string) string {
 	if bare.MatchString(name) {
 		return name
@@ -61,18 +60,18 @@ func parse(doc []byte) ([]entry, *Fault) {
 		w.expression(w.parser.Expression())
 	}
 	if err := w.parser.Error(); err != nil {
-		return nil, &Fault{Problem: err.Error()} // checkSyntax has seen it first
+		return nil, &Fault{Problem: err.Error()} // unreachable: checkSyntax has reported it
 	}
 	return w.entries, nil
 }
 
-// computations is the path of the one array of tables.
+// computations is the name of the only array of tables.
 const computations = "computation"
 
 type walker struct {
 	parser  unstable.Parser
 	doc     []byte
-	offset  int // up to where lines are counted
+	offset  int // lines are counted up to here
 	line    int // of offset
 	table   []string
 	section int // of table, 0 outside a [[computation]]
@@ -86,7 +85,7 @@ func (w *walker) expression(n *unstable.Node) {
 	case unstable.Table:
 		w.table, w.section = path, 0
 		if len(path) > 1 && path[0] == computations && w.count > 0 {
-			w.table, w.section = path[1:], w.count // [computation.x] speaks of the last [[computation]]
+			w.table, w.section = path[1:], w.count // [computation.x] belongs to the last [[computation]]
 		}
 		w.header(w.table, w.section, line)
 	case unstable.ArrayTable:
@@ -101,7 +100,7 @@ func (w *walker) expression(n *unstable.Node) {
 	}
 }
 
-// assign records a value, or what is inside an inline table, which is a section written on one line.
+// assign records a value. It flattens an inline table, which is a section on one line.
 func (w *walker) assign(path []string, section int, n *unstable.Node, line int) {
 	if section == 0 && len(path) == 1 && path[0] == computations && w.inlineSections(n, line) {
 		return
@@ -121,7 +120,7 @@ func (w *walker) members(path []string, section int, table *unstable.Node) {
 	}
 }
 
-// inlineSections reads computation = [{…}, {…}], which says the same as [[computation]] sections.
+// inlineSections reads computation = [{…}, {…}], which is equivalent to [[computation]] sections.
 func (w *walker) inlineSections(n *unstable.Node, line int) bool {
 	if n.Kind != unstable.Array {
 		return false
@@ -143,7 +142,7 @@ func (w *walker) header(path []string, section, line int) {
 	w.entries = append(w.entries, entry{path: path, section: section, header: true, line: line})
 }
 
-// path reads a dotted key and tells the line it begins on. Keys must be asked for in document order.
+// path returns a dotted key and the line where it begins. It must be called in document order.
 func (w *walker) path(key unstable.Iterator) (path []string, line int) {
 	for key.Next() {
 		if path == nil {
@@ -180,14 +179,14 @@ func toValue(n *unstable.Node) value {
 	return value{kind: other, text: string(n.Data)} // numbers with a fraction, dates and times
 }
 
-// checkSyntax returns what makes doc no TOML, with the place.
+// checkSyntax returns the syntax fault of doc with its position, or nil.
 func checkSyntax(doc []byte) *Fault {
 	err := toml.Unmarshal(doc, &map[string]any{})
 	if err == nil {
 		return nil
 	}
 	problem := strings.TrimPrefix(err.Error(), "toml: ")
-	problem, _, _ = strings.Cut(problem, ": strconv.") // which quotes the number, maybe an unquoted secret
+	problem, _, _ = strings.Cut(problem, ": strconv.") // the rest quotes the number, which may be an unquoted secret
 	var at *toml.DecodeError
 	if !errors.As(err, &at) {
 		return &Fault{Problem: problem}
@@ -205,9 +204,8 @@ func checkSyntax(doc []byte) *Fault {
 // opening matches the header of a section, or the bare key that a line begins with.
 var opening = regexp.MustCompile(`^\s*(\[\[?[\w .-]*\]?\]?\s*$|[\w.-]+)`)
 
-// excerpt returns a line of a broken document as far as it cannot hold a secret. Where nothing parses
-// any line may be the inside of one, so only a known key makes it harmless, and a similar one is shown
-// without what follows.
+// excerpt returns the part of a faulty line that cannot contain a secret. Without a valid syntax any line may
+// be inside a secret, so only a line with a known key is shown whole. After a similar key the rest is cut.
 func excerpt(doc []byte, line int) (shown string, whole bool) {
 	lines := bytes.Split(doc, []byte("\n"))
 	if line < 1 || line > len(lines) {
@@ -227,7 +225,7 @@ func excerpt(doc []byte, line int) (shown string, whole bool) {
 	return "…", false
 }
 
-// printable replaces what would upset a terminal.
+// printable replaces characters that could corrupt a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\t' || unicode.IsPrint(r) && r != unicode.ReplacementChar {
@@ -237,7 +235,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// pointer returns a line with a mark below the column, counted in bytes from 1.
+// pointer returns a line with a mark below the column. Columns are in bytes from 1.
 func pointer(line string, column int) string {
 	n := min(max(column-1, 0), len(line))
 	before := strings.Map(func(r rune) rune {
@@ -249,7 +247,7 @@ func pointer(line string, column int) string {
 	return before + "^"
 }
 
-// value is what stands behind a key, not yet of the key's type.
+// value is the value of a key before conversion to the key's type.
 type value struct {
 	kind  kind
 	text  string
@@ -259,7 +257,7 @@ type value struct {
 type kind uint8
 
 const (
-	untyped kind = iota // from the environment: takes the type of its key
+	untyped kind = iota // from the environment: has the type of its key
 	text
 	integer
 	boolean
@@ -267,7 +265,7 @@ const (
 	other // a TOML type that no key has
 )
 
-// String is the value as it would stand in agent.toml, cut to a readable length.
+// String returns the value as TOML, shortened.
 func (v value) String() string {
 	return shorten(v.literal())
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration that reads and prints as people write it: "72h", "1m30s", "0s".
+// Duration is a time.Duration that is written as "72h", "1m30s" or "0s".
 type Duration struct{ time.Duration }
 
-// String is the shortest form that ParseDuration reads back: "72h" where package time says "72h0m0s".
+// String returns the shortest form that ParseDuration accepts: "72h" instead of package time's "72h0m0s".
 func (d Duration) String() string {
 	s := d.Duration.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -21,10 +21,10 @@ func (d Duration) String() string {
 	return s
 }
 
-// MarshalText writes what String says.
+// MarshalText returns String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads Go's duration syntax; a duration of the configuration is never negative.
+// UnmarshalText parses Go's duration syntax and refuses negative durations.
 func (d *Duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {

@@ -1,17 +1,17 @@
 package config
 
-// Setting is one key with the value that holds.
+// Setting is one key with its effective value.
 type Setting struct {
 	Key   string `json:"key"`   // "log.level", "computation.vip.send"
-	Value string `json:"value"` // as TOML; of a secret only whether it is set
-	// Origin is "default", "agent.toml:12" with the file's path as it was given, "env NAME", or for a
-	// secret "file PATH" or "credential NAME".
+	Value string `json:"value"` // as TOML; for a secret only whether it is set
+	// Origin is "default", "agent.toml:12" with the path as given, or "env NAME". For a secret it may also be
+	// "file PATH" or "credential NAME".
 	Origin    string `json:"origin"`
 	Secret    bool   `json:"secret,omitempty"`
-	Inherited bool   `json:"inherited,omitempty"` // a computation's value that came from [defaults]
+	Inherited bool   `json:"inherited,omitempty"` // inherited by a computation from [defaults]
 }
 
-// Effective lists every key in the order of agent.toml, the computations last.
+// Effective lists all settings in the order of agent.toml, computations last.
 func (c *Config) Effective() []Setting {
 	var all []Setting
 	for _, f := range fields(c, "") {
@@ -37,8 +37,8 @@ func (c *Config) setting(f field) Setting {
 	return Setting{Key: f.key, Value: value, Origin: from.String(), Secret: f.isSecret()}
 }
 
-// inheritedSetting is a computation's setting: one that the section leaves out has the origin of its
-// [defaults] key, unless there is none of that name.
+// inheritedSetting returns a computation's setting. A key missing in its section has the origin of the same key
+// in [defaults], if there is one.
 func (c *Config) inheritedSetting(f field) Setting {
 	s := c.setting(f)
 	if _, own := c.origins[f.key]; own {

@@ -12,8 +12,7 @@ const (
 	fileVariable = "PERSONASYNC_CONFIG" // read by Find, not a key
 )
 
-// environment is the variables of a process; of one that stands twice the last counts, as for execve's
-// usual callers.
+// environment has the variables of a process. Of duplicates the last counts, as in most programs.
 type environment map[string]string
 
 func parseEnvironment(environ []string) environment {
@@ -26,7 +25,7 @@ func parseEnvironment(environ []string) environment {
 	return env
 }
 
-// takeEnvironment lays the variables over the file and notes those that name no key.
+// takeEnvironment applies the variables and warns about those that match no key.
 func (l *loader) takeEnvironment() {
 	left := maps.Clone(l.env)
 	delete(left, fileVariable)
@@ -52,10 +51,10 @@ func (l *loader) takeEnvironment() {
 	}
 }
 
-// unknownVariable only warns: such variables are inherited from anywhere, and one of a newer version must
-// not keep an agent down.
+// unknownVariable only warns. Such variables may be inherited from anywhere, and one of a newer version must
+// not stop the agent.
 func (l *loader) unknownVariable(name string) {
-	// Compared without the prefix: letters that are always right must not make room for wrong ones.
+	// The prefix is not compared: its matching letters would allow too many wrong ones.
 	names := []string{strings.TrimPrefix(fileVariable, envPrefix)}
 	for _, f := range fields(l.cfg, "") {
 		names = append(names, strings.TrimPrefix(variable(f.key), envPrefix))

@@ -2,11 +2,11 @@ package config
 
 import _ "embed"
 
-// The repository's agent.example.toml is for whoever browses it; go:embed cannot reach up to it, so
-// the text stands here a second time and a test keeps both the same to the byte.
+// The same file in the repository's root is for readers of the repository. go:embed cannot reach it, so this is
+// a copy, and a test keeps both identical.
 //
 //go:embed agent.example.toml
 var example []byte
 
-// Example is an agent.toml with every key at its default and a comment that explains it.
+// Example returns an agent.toml with every key at its default and a comment for each.
 func Example() []byte { return append([]byte(nil), example...) }

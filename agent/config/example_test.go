@@ -32,8 +32,7 @@ func TestExampleEqualsTheDefaults(t *testing.T) {
 	}
 }
 
-// TestExampleHasEveryKey holds the promise that the example documents every key that is built: each
-// stands in it, with its default.
+// The example documents every key with its default.
 func TestExampleHasEveryKey(t *testing.T) {
 	c := mustRead(t, string(Example()))
 	for _, s := range c.Effective() {
@@ -43,7 +42,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	}
 }
 
-// TestExampleSectionIsValid takes the comment marks off the example's [[computation]].
+// The example's commented [[computation]] must be valid without its comment marks.
 func TestExampleSectionIsValid(t *testing.T) {
 	before, section, found := strings.Cut(string(Example()), "# [[computation]]\n")
 	if !found {

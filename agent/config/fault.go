@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// Fault is one thing that is wrong, and what to do about it.
+// Fault is one mistake in the configuration and how to fix it.
 type Fault struct {
 	Source  string `json:"source,omitempty"` // "agent.toml:12", "env PERSONASYNC_LOG_LEVEL"; "" for a default
-	Line    int    `json:"line,omitempty"`   // in agent.toml, from 1; 0 elsewhere
-	Key     string `json:"key,omitempty"`    // "log.level", "computation.vip.send"; "" for a fault of syntax
-	Value   string `json:"value,omitempty"`  // as TOML; a secret is masked, an unknown key's value left out
+	Line    int    `json:"line,omitempty"`   // in agent.toml, from 1; otherwise 0
+	Key     string `json:"key,omitempty"`    // "log.level", "computation.vip.send"; "" for a syntax fault
+	Value   string `json:"value,omitempty"`  // as TOML; secrets are masked, values of unknown keys are left out
 	Problem string `json:"problem"`
 
 	column int
-	denied bool // this user may not read the file, and the agent's may
+	denied bool // this user may not read the file, but the agent may
 }
 
-// String is one line; a fault of syntax adds the line of the file that it is about.
+// String returns one line. A syntax fault also shows its line of the file.
 func (f Fault) String() string {
 	var b strings.Builder
 	if f.Source != "" {
@@ -37,13 +37,13 @@ func (f Fault) String() string {
 	return b.String()
 }
 
-// Faults is everything wrong with a configuration: file order first, then the environment.
+// Faults has all mistakes of a configuration: those of the file in its order, then those of the environment.
 type Faults struct {
 	Path string  `json:"path,omitempty"` // the file, "" when there was none
 	All  []Fault `json:"faults"`
 }
 
-// Error is for people: a line for each fault, below a line that counts them if there are several.
+// Error returns one line for each fault, preceded by their number if there are several.
 func (f *Faults) Error() string {
 	if len(f.All) == 1 {
 		return f.All[0].String()
@@ -70,7 +70,7 @@ func (f *Faults) sort() {
 	slices.SortStableFunc(f.All, func(x, y Fault) int { return cmp.Compare(place(x), place(y)) })
 }
 
-// origin is where a value came from; the zero origin is the default.
+// origin is where a value came from. The zero origin is the default.
 type origin struct {
 	kind originKind
 	name string // of the file, variable or credential
@@ -104,7 +104,7 @@ func (o origin) String() string {
 	return "default"
 }
 
-// fault begins a fault at the origin.
+// fault returns a fault with this origin.
 func (o origin) fault(key, value, problem string) Fault {
 	f := Fault{Line: o.line, Key: key, Value: value, Problem: problem}
 	if o.kind != fromDefault {

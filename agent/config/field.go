@@ -12,15 +12,15 @@ import (
 	"personasync/store"
 )
 
-// field is one key of the configuration: its full name, where its value lives, and what it may be.
+// field is one key of the configuration: its full name, a pointer to its value, and its restrictions.
 type field struct {
 	key string
 	ptr any // *string, *bool, *int, *int64, *float64, *Duration, *Secret, *[]string or *store.Channels
 	tag reflect.StructTag
 }
 
-// fields lists the keys of a section in the order of its type. Embedded structs are part of it,
-// struct fields are sections of their own; arrays of sections are left out.
+// fields lists the keys of a section in the order of its type. Embedded structs belong to the section, struct
+// fields are sections of their own, and arrays of sections are left out.
 func fields(section any, prefix string) []field {
 	var all []field
 	v := reflect.ValueOf(section).Elem()
@@ -40,7 +40,7 @@ func fields(section any, prefix string) []field {
 	return all
 }
 
-// variable is the name of the environment variable that overrides a key.
+// variable returns the name of the environment variable for a key.
 func variable(key string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
@@ -51,7 +51,7 @@ func (f field) isSecret() bool {
 	return ok
 }
 
-// show is the field's value as TOML.
+// show returns the field's value as TOML.
 func (f field) show() string {
 	switch p := f.ptr.(type) {
 	case *Secret:
@@ -68,7 +68,7 @@ func (f field) show() string {
 	return fmt.Sprint(reflect.ValueOf(f.ptr).Elem())
 }
 
-// set stores v, or says why it does not fit. A value that does not fit changes nothing.
+// set converts and stores v. On an error the field is unchanged.
 func (f field) set(v value) error {
 	switch p := f.ptr.(type) {
 	case *string:
@@ -123,7 +123,7 @@ func setInt[T int | int64](f field, p *T, v value) error {
 	}
 	base := 10
 	if v.kind == integer {
-		base = 0 // TOML allows 0x2A and 1_000, a variable does not
+		base = 0 // TOML allows 0x2A and 1_000; a variable does not
 	}
 	n, err := strconv.ParseInt(v.text, base, 64)
 	if err != nil || int64(T(n)) != n {
@@ -142,14 +142,14 @@ func setInt[T int | int64](f field, p *T, v value) error {
 	return nil
 }
 
-// setShare stores a number that may have a fraction. Its tags bound it in whole numbers.
+// setShare stores a number that may have a fraction. Its bounds are whole numbers.
 func (f field) setShare(p *float64, v value) error {
 	n, err := strconv.ParseFloat(strings.ReplaceAll(v.text, "_", ""), 64)
 	if err != nil || v.kind != integer && v.kind != other && v.kind != untyped {
 		return errors.New("must be a number like 0.3, without quotes")
 	}
 	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
-	if !(n >= float64(mustInt(lowest)) && n <= float64(mustInt(highest))) { // NaN is neither
+	if !(n >= float64(mustInt(lowest)) && n <= float64(mustInt(highest))) { // also refuses NaN
 		return fmt.Errorf("must be from %s to %s", lowest, highest)
 	}
 	*p = n
@@ -177,8 +177,8 @@ func (f field) setDuration(p *Duration, v value) error {
 	return nil
 }
 
-// setSecret takes one text, or a list of texts while a secret is being rotated. Only a secret that is
-// a list by nature is split at commas in the environment; any other may contain one.
+// setSecret accepts one text, or a list during rotation. In the environment only a secret that is always a list
+// is split at commas, because any other may contain one.
 func (f field) setSecret(p *Secret, v value) error {
 	if v.kind == text || v.kind == untyped && f.tag.Get("env") != "list" {
 		*p = secretLines(v.text)
@@ -209,7 +209,7 @@ func setList(p *[]string, v value) error {
 	return nil
 }
 
-// texts reads a list of texts; in the environment it is comma separated, and nothing is no text.
+// texts reads a list of texts. In the environment it is comma-separated, and "" is an empty list.
 func texts(v value) ([]string, error) {
 	var items []string
 	switch v.kind {
@@ -244,7 +244,7 @@ func oneOf(word string, words []string) error {
 	return fmt.Errorf("must be %s", either(words))
 }
 
-// either joins words for a sentence: "a, b or c".
+// either joins words as "a, b or c".
 func either(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
@@ -261,7 +261,7 @@ func quoteAll(items []string) string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-// The tags' bounds are ours; a test reads them all.
+// The functions below read the bounds in tags. They panic on an invalid tag, and a test reads all tags.
 
 func mustInt(s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)
@@ -279,7 +279,7 @@ func mustDuration(s string) time.Duration {
 	return d
 }
 
-// keyWords lists the last parts of all keys.
+// keyWords returns the last parts of all keys.
 func keyWords() []string {
 	var words []string
 	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
@@ -289,7 +289,7 @@ func keyWords() []string {
 	return words
 }
 
-// isPlainKey reports whether word is the last part of a key that holds no secret.
+// isPlainKey reports whether word is the last part of a key that is not a secret.
 func isPlainKey(word string) bool {
 	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
 		if _, w := splitKey(f.key); w == word && !f.isSecret() {
@@ -299,7 +299,7 @@ func isPlainKey(word string) bool {
 	return false
 }
 
-// mentionsSecret reports whether a key that holds a secret is named anywhere in text.
+// mentionsSecret reports whether text contains the name of a secret's key.
 func mentionsSecret(text string) bool {
 	for _, f := range fields(&Config{}, "") {
 		if _, word := splitKey(f.key); f.isSecret() && strings.Contains(text, word) {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// FuzzLoad reads arbitrary bytes: either a configuration comes back or faults do, each telling something.
+// FuzzLoad reads arbitrary bytes. It must return a configuration, or faults that each say something.
 func FuzzLoad(f *testing.F) {
 	f.Add(Example())
 	for _, doc := range []string{

@@ -9,11 +9,12 @@ import (
 	"strings"
 )
 
-// LoadPlaces is LoadWithoutSecrets for a command that asks the agent or reads its files. Such a command
-// needs data_dir and admin.socket: of a configuration with faults elsewhere it gets what is right, the
-// defaults in place of what is not, and Refused says what that is. One of these two that stands at a wrong
-// place, or is misspelt, is taken all the same: the default in its stead would lead to other data. Faults
-// of their values come back as *Faults.
+// LoadPlaces is LoadWithoutSecrets for a command that only needs data_dir and admin.socket, to ask the agent or
+// read its files. Faults elsewhere do not stop it: the faulty keys get their defaults, and Refused returns the
+// faults.
+//
+// It also accepts these two keys when they are misspelt or in the wrong section, because their defaults would
+// lead to other data. If their values are faulty it returns *Faults.
 func LoadPlaces(path string, environ []string) (*Config, error) {
 	c, err := LoadWithoutSecrets(path, environ)
 	faults := (*Faults)(nil)
@@ -45,10 +46,10 @@ func LoadPlaces(path string, environ []string) (*Config, error) {
 	return l.cfg, nil
 }
 
-// putRight gives the entries that are to be data_dir or admin.socket the place of these, unless there is one that
-// is right. sure is false when two of them say different things.
+// putRight moves entries meant as data_dir or admin.socket to the correct key, unless that key is set. sure is
+// false if two of them contradict each other.
 func (l *loader) putRight(entries []entry) (right []entry, sure bool) {
-	given := make(map[string]string) // what the entries at wrong places say
+	given := make(map[string]string) // values of the misplaced entries
 	for _, e := range entries {
 		if e.section == 0 && places[e.key()] {
 			given[e.key()] = ""
@@ -75,10 +76,10 @@ func (l *loader) putRight(entries []entry) (right []entry, sure bool) {
 	return right, true
 }
 
-// places are the keys that LoadPlaces is for.
+// places are the keys that LoadPlaces needs.
 var places = map[string]bool{"data_dir": true, "admin.socket": true}
 
-// meantPlace is the place that an entry with an unknown name is to be; "" for any other.
+// meantPlace returns the place that an entry with an unknown name was meant for, or "".
 func (l *loader) meantPlace(e entry) string {
 	if _, known := l.known[e.key()]; e.header || e.value.kind != text || known && e.section == 0 {
 		return ""
@@ -99,26 +100,25 @@ func (l *loader) meantPlace(e entry) string {
 	return "admin.socket"
 }
 
-// meantPlaces end the fault of a name that was probably to be one of the places.
+// meantPlaces matches the suggestion of one of the places in a fault.
 var meantPlaces = regexp.MustCompile(`did you mean (data_dir|socket|admin\.socket|\[admin\])\?$`)
 
-// misplaces reports whether a fault is about a place that LoadPlaces is for.
+// misplaces reports whether a fault concerns one of the places.
 func misplaces(f Fault) bool {
 	return f.Key == "data_dir" || f.Key == "admin.socket" || f.Key == "admin" || meantPlaces.MatchString(f.Problem)
 }
 
-// Refused says what is wrong with a configuration that LoadPlaces took all the same; nil: nothing. An
-// agent does not run on it, and nothing that rests on its rules may be done.
+// Refused returns the faults of a configuration that LoadPlaces accepted, or nil. If it is not nil, no agent
+// can run on c and its rules must not be used.
 func (c *Config) Refused() error { return c.refused }
 
-// Refuse makes err what Refused says: c stands in for a configuration that could not be read.
+// Refuse makes Refused return err, when c replaces a configuration that could not be read.
 func (c *Config) Refuse(err error) { c.refused = err }
 
-// maxSyntaxFaults is how many lines parseAround leaves out.
+// maxSyntaxFaults is how many invalid lines parseAround skips.
 const maxSyntaxFaults = 20
 
-// parseAround is parse without the lines that are no TOML. whole is false when one of them may be about
-// the places that LoadPlaces is for.
+// parseAround is parse without the invalid lines. whole is false if one of them may contain a place.
 func parseAround(doc []byte) (entries []entry, whole bool) {
 	lines := bytes.Split(bytes.TrimPrefix(doc, []byte("\ufeff")), []byte("\n"))
 	for range maxSyntaxFaults {
@@ -139,8 +139,8 @@ func aboutPlaces(line string) bool {
 	return strings.Contains(line, "data_dir") || strings.Contains(line, "socket") || strings.Contains(line, "admin")
 }
 
-// dropFaulty puts defaults in place of the keys that have a fault. It leaves out the computations that
-// have one, no name, or the name of another.
+// dropFaulty resets faulty keys to their defaults. It removes computations with a fault, without a name, or
+// with the name of another.
 func (l *loader) dropFaulty() {
 	for _, f := range fields(Default(), "") {
 		if mine, ok := l.known[f.key]; ok && l.faulty[f.key] {

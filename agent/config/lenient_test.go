@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestAPlaceThatStandsWrongIsTakenByCommands: below [moengage] it had every command refuse, although an agent was
-// there to be asked; below [[computation]], where who appends a line puts it, they went to the data of the default.
+// A place below [moengage] had made every command fail although an agent could be asked. One below
+// [[computation]], where an appended line ends up, had led to the default's data.
 func TestAPlaceThatStandsWrongIsTakenByCommands(t *testing.T) {
 	for doc, want := range map[string]string{
 		"[moengage]\ndata_dir = \"/x\"\n":                                  "/x",

@@ -13,15 +13,15 @@ import (
 	"personasync/store"
 )
 
-// ErrNoFile says that there is no agent.toml at any of the places where one is looked for.
+// ErrNoFile means that no agent.toml was found at any of the usual places.
 var ErrNoFile = errors.New("no agent.toml found")
 
-// systemFile is where a package puts the configuration.
+// systemFile is where a package installs the configuration.
 var systemFile = "/etc/personasync/agent.toml"
 
-// Find returns the file to read: the one that the --config flag names, else $PERSONASYNC_CONFIG, else
-// agent.toml in the working directory, else the one of the system. A file that was named must exist.
-// When nothing is there the error is ErrNoFile; an agent may still run, from the environment alone.
+// Find returns the configuration file: the --config flag, or else $PERSONASYNC_CONFIG, or else agent.toml in
+// the working directory, or else the system's. A file named by flag or variable must exist. Without any file
+// the error is ErrNoFile; an agent can still run from the environment alone.
 func Find(flag string, getenv func(string) string) (path string, err error) {
 	named, by := flag, "--config"
 	if named == "" {
@@ -45,7 +45,7 @@ func Find(flag string, getenv func(string) string) (path string, err error) {
 	return "", fmt.Errorf("%w, neither here nor at %s: write one with `personasync config init`, or name one with --config", ErrNoFile, systemFile)
 }
 
-// reason strips an error of the path that its message will name anyway.
+// reason strips the path from an error whose message names it anyway.
 func reason(err error) error {
 	var at *fs.PathError
 	if errors.As(err, &at) {
@@ -54,15 +54,15 @@ func reason(err error) error {
 	return err
 }
 
-// Load reads the file at path, or none if path is "", and lays environ over it, which is in the form
-// of os.Environ. What is wrong in them comes back whole, as *Faults; any other error says that the
-// file could not be read. No error passes with a restart.
+// Load reads the file at path, or none if path is "", and applies environ, which has the form of os.Environ. It
+// returns all mistakes at once as *Faults. Any other error means that the file could not be read. No error is
+// temporary.
 func Load(path string, environ []string) (*Config, error) {
 	return load(path, environ, false)
 }
 
-// LoadWithoutSecrets is Load for whoever may not read secrets and has no use for them, such as a
-// command that only looks for the agent's socket: it opens no secret file, key or credential.
+// LoadWithoutSecrets is Load for a process that does not need secrets and may not be allowed to read them, such
+// as a command that looks for the agent's socket. It opens no secret file, key or credential.
 func LoadWithoutSecrets(path string, environ []string) (*Config, error) {
 	return load(path, environ, true)
 }
@@ -80,7 +80,7 @@ func load(path string, environ []string, blind bool) (*Config, error) {
 	return l.read(doc)
 }
 
-// maxFile is far beyond any configuration: a larger file is something else.
+// maxFile is the largest configuration file in bytes. A larger file is something else.
 const maxFile = 4 << 20
 
 func readFile(path string) (doc []byte, mode fs.FileMode, err error) {
@@ -106,18 +106,18 @@ func readFile(path string) (doc []byte, mode fs.FileMode, err error) {
 	return doc, info.Mode(), nil
 }
 
-// loader is one reading of the configuration.
+// loader is the state of one Load.
 type loader struct {
 	cfg    *Config
-	folder string // what relative paths begin at; "" leaves them alone
+	folder string // start of relative paths; "" leaves them relative
 	mode   fs.FileMode
 	env    environment
 
-	known    map[string]field // top-level keys and those of [defaults], by name
-	sections [][]entry        // what stands in each [[computation]]
-	prefixes []string         // of their keys' full names, once they are known
-	reported map[string]bool  // sections refused whole
-	faulty   map[string]bool  // keys that have a fault
+	known    map[string]field // keys at the top level and in [defaults], by name
+	sections [][]entry        // entries of each [[computation]]
+	prefixes []string         // of the full names of their keys, once known
+	reported map[string]bool  // sections refused as a whole
+	faulty   map[string]bool  // keys with a fault
 	faults   Faults
 }
 
@@ -136,7 +136,7 @@ func newLoader(path string, environ []string, blind bool) *loader {
 	return l
 }
 
-// checker is a loader that has nothing to read any more: cfg is there to be checked.
+// checker returns a loader that checks cfg without reading.
 func checker(cfg *Config) *loader {
 	l := &loader{
 		cfg:      cfg,
@@ -151,14 +151,14 @@ func checker(cfg *Config) *loader {
 	return l
 }
 
-// read makes the configuration of a document and the environment.
+// read builds the configuration from a document and the environment.
 func (l *loader) read(doc []byte) (*Config, error) {
 	doc = []byte(strings.TrimPrefix(string(doc), "\ufeff"))
 	entries, fault := parse(doc)
 	if fault != nil {
 		fault.Source = fmt.Sprintf("%s:%d:%d", l.cfg.Path, fault.Line, fault.column)
 		l.faults.All = append(l.faults.All, *fault)
-		return nil, &l.faults // nothing behind a syntax error can be trusted to be what it seems
+		return nil, &l.faults // nothing after a syntax error can be trusted
 	}
 
 	l.lay(entries)
@@ -170,7 +170,7 @@ func (l *loader) read(doc []byte) (*Config, error) {
 	return l.cfg, nil
 }
 
-// lay makes the configuration of a document's entries and the environment, and notes what is wrong.
+// lay applies entries and the environment, and collects faults.
 func (l *loader) lay(entries []entry) {
 	for _, e := range entries {
 		l.take(e)
@@ -178,11 +178,11 @@ func (l *loader) lay(entries []entry) {
 	l.takeEnvironment()
 	l.resolvePaths()
 	l.takeSecrets()
-	l.takeSections() // after the environment: they inherit its [defaults]
+	l.takeSections() // after the environment, because they inherit its [defaults]
 	l.check()
 }
 
-// take uses one entry; those of a [[computation]] are put aside for later.
+// take applies one entry. Entries of a [[computation]] are collected for later.
 func (l *loader) take(e entry) {
 	key := e.key()
 	switch f, known := l.known[key]; {
@@ -242,7 +242,7 @@ func (l *loader) checkHeader(e entry) {
 	l.add(l.at(e).fault("["+key+"]", "", problem))
 }
 
-// inReported reports whether the path lies in a section that was refused whole.
+// inReported reports whether the path is in a section that was refused as a whole.
 func (l *loader) inReported(path []string) bool {
 	for n := 1; n <= len(path); n++ {
 		if l.reported[joinKey(path[:n])] {
@@ -266,8 +266,8 @@ func (l *loader) unknown(e entry) {
 	}
 }
 
-// suggest names the key that was probably meant: a similar one of the same section, else the same
-// word in another section.
+// suggest returns the key that was probably meant: a similar one in the same section, or the same word in
+// another.
 func (l *loader) suggest(key string) string {
 	section, word := splitKey(key)
 	var here, elsewhere []string
@@ -316,7 +316,7 @@ func (l *loader) sectionNames() []string {
 	return append(names, computations)
 }
 
-// resolvePaths makes relative paths begin at the file's folder.
+// resolvePaths resolves relative paths against the file's directory.
 func (l *loader) resolvePaths() {
 	for _, f := range fields(l.cfg, "") {
 		p, ok := f.ptr.(*string)
@@ -339,14 +339,14 @@ func (l *loader) resolve(path string) string {
 	return filepath.Join(l.folder, path)
 }
 
-// add reports a fault of reading a value.
+// add reports a value that could not be read.
 func (l *loader) add(f Fault) {
 	l.faulty[f.Key] = true
 	l.faults.All = append(l.faults.All, f)
 }
 
-// refuse reports a value that could be read and must not stand. A key has one such fault at most, and
-// none on top of a fault of reading: what stands there then is not what was written.
+// refuse reports a value that was read but is not allowed. A key gets at most one such fault, and none if its
+// value could not be read: the stored value is then not the one in the file.
 func (l *loader) refuse(f field, problem string) {
 	if l.faulty[f.key] {
 		return
@@ -363,7 +363,7 @@ func (l *loader) refuseKey(key, format string, args ...any) {
 	l.refuse(l.known[key], fmt.Sprintf(format, args...))
 }
 
-// notePermissions warns of secrets that everybody on the machine can read in the file itself.
+// notePermissions warns of secrets in a world-readable configuration file.
 func (l *loader) notePermissions() {
 	if l.mode&worldReadable == 0 {
 		return

@@ -10,7 +10,7 @@ import (
 	"personasync/agent/config"
 )
 
-// write puts an agent.toml into a folder of its own.
+// write creates an agent.toml in a directory of its own.
 func write(text string) (path string, done func()) {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
@@ -23,8 +23,8 @@ func write(text string) (path string, done func()) {
 	return path, func() { os.RemoveAll(dir) }
 }
 
-// The environment goes before the file, and the file before the defaults. A computation without a key of its own
-// has that of [defaults].
+// The environment overrides the file, and the file overrides the defaults. A computation inherits missing keys
+// from [defaults].
 func ExampleLoad() {
 	path, done := write(`
 data_dir = "data"
@@ -60,7 +60,7 @@ enter_event = "Became VIP"
 	// vip leaves as: Audience Exited
 }
 
-// What is wrong is refused all at once, each mistake with its key and its line.
+// All mistakes are reported at once, each with its key and line.
 func ExampleFaults() {
 	path, done := write(`[log]
 level = "loud"

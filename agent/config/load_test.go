@@ -226,7 +226,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 	}
 }
 
-// scheduleFault is what the scheduler says of a spec: its words are its own.
+// scheduleFault returns the scheduler's error for a spec.
 func scheduleFault(t *testing.T, spec string) string {
 	t.Helper()
 	err := parseSchedule(spec, time.UTC)
@@ -434,7 +434,7 @@ func TestFindTakesTheFirstThatIsThere(t *testing.T) {
 	expect("", env[fileVariable])
 	expect(touch(filepath.Join(here, "flag.toml")), filepath.Join(here, "flag.toml"))
 
-	// What was named and is not there must not be made up for.
+	// A file that was named but does not exist must not be replaced by another.
 	if _, err := Find("gone.toml", getenv); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "--config names gone.toml: ") {
 		t.Errorf("the flag names nothing: %v", err)
 	}
@@ -508,7 +508,7 @@ func TestNamesOfVariablesAreUnique(t *testing.T) {
 	}
 }
 
-// TestTagsAreSound reads every bound, so that a slip in a tag fails here and not at a user's start.
+// Every bound in a tag must parse, so that a mistake fails here and not at a user's start.
 func TestTagsAreSound(t *testing.T) {
 	for _, f := range fields(Default(), "") {
 		bound := func(name string) {

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// readDoc reads a document as if it stood in agent.toml of the working directory.
+// readDoc reads a document as agent.toml of the working directory.
 func readDoc(doc string, environ ...string) (*Config, error) {
 	return newLoader("agent.toml", environ, false).read([]byte(doc))
 }

@@ -11,18 +11,17 @@ import (
 	"personasync/store"
 )
 
-// MoEngage's rules for names, by its pages "Data overview", "Data tracking policies" and "Event naming
-// conventions" as read in November 2026. It drops, cuts or blocks what breaks them, and answers 200
-// all the same, so that a bad name must not get as far as a request. The errors say what is wrong; what
-// to do depends on where the name stands.
+// MoEngage's rules for names come from its pages "Data overview", "Data tracking policies" and "Event naming
+// conventions" as of November 2026. MoEngage silently drops, cuts or blocks a bad name and still answers 200,
+// so a bad name must not reach a request. The errors say what is wrong; the caller adds what to do.
 
-// reservedNames are attributes that MoEngage uses itself, or sets once and never again.
+// reservedNames are attributes that MoEngage uses itself or sets only once.
 var reservedNames = []string{
 	"status", "user_id", "source", "INSTALL", "UPDATE",
 	"publisher_name", "campaign_name", "u_l_a", "cr_t", "advertising_identifier",
 }
 
-// attributeName reports why a user attribute cannot be called so.
+// attributeName returns why name is not a valid user attribute, or nil.
 func attributeName(name string) error {
 	if store.UpdatableAttribute(name) {
 		return nil
@@ -36,7 +35,7 @@ func attributeName(name string) error {
 	return nil
 }
 
-// eventName reports why an event cannot be called so.
+// eventName returns why name is not a valid event name, or nil.
 func eventName(name string) error { return anyName(name) }
 
 func anyName(name string) error {
@@ -53,7 +52,7 @@ func anyName(name string) error {
 	return nil
 }
 
-// cohortName reports why a cohort cannot be called so, and what it could be called.
+// cohortName returns why name is not a valid cohort name, with a suggestion, or nil.
 func cohortName(name string) error {
 	switch n, sent := utf8.RuneCountInString(name), store.CohortName(name); {
 	case strings.Trim(name, ". ") == "":
@@ -66,8 +65,8 @@ func cohortName(name string) error {
 	return nil
 }
 
-// oddInEvent returns the characters of an event's name that MoEngage's naming page forbids. Blanks are
-// forbidden there too, but stand in MoEngage's own examples, and in Segment's names.
+// oddInEvent returns the characters that MoEngage's naming page forbids in an event name. The page forbids
+// blanks too, but MoEngage's examples and Segment's names have them.
 func oddInEvent(name string) string {
 	var odd []rune
 	for _, r := range name {
@@ -78,7 +77,7 @@ func oddInEvent(name string) string {
 	return string(odd)
 }
 
-// forwardTraits checks the names of traits to send along; "*" means all.
+// forwardTraits checks the traits to forward; "*" means all.
 func forwardTraits(names []string) error {
 	for _, name := range names {
 		if name == "*" {

@@ -1,7 +1,7 @@
 package config
 
-// nearest returns the candidate that differs least from word, or "" when none is close enough to be
-// what was meant: a third of the letters may be wrong.
+// nearest returns the candidate with the smallest distance to word, or "" if more than a third of the letters
+// differ.
 func nearest(word string, candidates []string) string {
 	if len(word) > longestWord {
 		return ""
@@ -15,12 +15,12 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// longestWord is longer than any key: comparing takes time by the square.
+// longestWord exceeds any key. It limits the comparison, which takes quadratic time.
 const longestWord = 100
 
-// distance counts the letters to add, drop, change, or swap with their neighbour to make b of a.
+// distance counts the letters to insert, delete, replace or swap with their neighbour to turn a into b.
 func distance(a, b string) int {
-	// Three rows of the usual table: the last two finished, and the current one.
+	// Three rows of the usual table: the two before, and the current one.
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j

@@ -11,8 +11,7 @@ import (
 
 var update = flag.Bool("update", false, "write the documents that are made from the code")
 
-// TestReferenceIsUpToDate holds docs/config.md to the types, their tags and defaults, and to the
-// comments of agent.example.toml.
+// docs/config.md must match the types, their tags and defaults, and the comments of agent.example.toml.
 func TestReferenceIsUpToDate(t *testing.T) {
 	const path = "../../docs/config.md"
 	want := reference(t)
@@ -43,7 +42,7 @@ A secret is given once: as itself, as ` + "`x_file`" + `, or as a systemd creden
 the others are still accepted. Secrets are never shown or logged.
 `
 
-// reference is docs/config.md.
+// reference returns the expected docs/config.md.
 func reference(t *testing.T) string {
 	notes, intros := remarks(string(Example()))
 	var b strings.Builder
@@ -65,7 +64,7 @@ func reference(t *testing.T) string {
 		if note == "" {
 			t.Errorf("agent.example.toml does not say what %s is", f.key)
 		}
-		note = strings.TrimPrefix(note, strings.ReplaceAll(f.tag.Get("one"), "|", " | ")) // has a column of its own
+		note = strings.TrimPrefix(note, strings.ReplaceAll(f.tag.Get("one"), "|", " | ")) // it has a column of its own
 		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", word, code(defaultOf(f)), mayBe(f), variable(f.key), cell(strings.TrimLeft(note, ":; ")))
 	}
 	b.WriteString("\n## [[computation]]\n\nOne audience or computed trait, as often as needed. It is found by its `key`, as Segment\nshows it, or by its `id` (`aud_…`); with both, the id decides. It has every key of\n`[defaults]`, and takes from there what it leaves out. Environment variables do not reach here.\n\n| key | what |\n| --- | --- |\n")
@@ -131,8 +130,8 @@ var (
 	keyLine     = regexp.MustCompile(`^(?:# )?([a-z_]+) *= *(?:"[^"]*"|\[[^\]]*\]|[^ #]+) *(?:or [^#]*)?(?:# ?(.*))?$`)
 )
 
-// remarks reads the comments of the example: of each key the one beside it, after what stands above
-// it, and of each section the one above that.
+// remarks reads the comments of the example: for each key those above and beside it, for each section those
+// above it.
 func remarks(example string) (notes, intros map[string]string) {
 	notes, intros = make(map[string]string), make(map[string]string)
 	section, above := "", []string(nil)
@@ -159,9 +158,9 @@ func remarks(example string) (notes, intros map[string]string) {
 		indent := len(text) - len(strings.TrimLeft(text, " "))
 		text = strings.TrimPrefix(strings.TrimSpace(text), ">>> ")
 		switch words := strings.Fields(text); {
-		case indent == 3 && len(words) > 1: // a list of words with what they mean
+		case indent == 3 && len(words) > 1: // a list of words with their meanings
 			text = "`" + words[0] + "`: " + strings.Join(words[1:], " ") + ";"
-		case indent > 3 && len(above) > 0: // goes on with the last of them
+		case indent > 3 && len(above) > 0: // continues the last of them
 			above[len(above)-1] = strings.TrimSuffix(above[len(above)-1], ";") + " " + text + ";"
 			continue
 		}

@@ -2,7 +2,7 @@ package config
 
 import "personasync/store"
 
-// Rules is the part of the configuration that decides what an event changes, in the store's words.
+// Rules returns the part of the configuration that decides the effect of an event, as the store's type.
 func (c *Config) Rules() store.Rules {
 	r := store.Rules{
 		Defaults:   c.Defaults.rules(),
@@ -44,7 +44,7 @@ func (p *Policy) rules() store.Policy {
 	}
 }
 
-// identity drops from the word which identifier is used: the key it stands at has said that already.
+// identity drops the kind of identifier from the word, because the key already states it.
 func identity(word string) store.IdentityPolicy {
 	switch word {
 	case "use_anonymous_id", "use_email":

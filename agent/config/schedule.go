@@ -8,7 +8,7 @@ import (
 	"personasync/scheduler"
 )
 
-// parseSchedule reports what is wrong with a cron spec, without repeating the spec.
+// parseSchedule returns why a cron spec is invalid, without repeating the spec.
 func parseSchedule(spec string, zone *time.Location) error {
 	_, err := scheduler.Parse(spec, zone)
 	if inner := errors.Unwrap(err); inner != nil {

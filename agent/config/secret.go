@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Secret is a secret with its predecessors: the first is current, the others are still accepted while
-// it is being rotated. Nil is a secret that was not given.
+// Secret is a secret and its predecessors. The first value is current; the others are still accepted during
+// rotation. Nil means not set.
 //
-// A Secret does not print: whatever formats, logs or encodes it sees only how many values there are.
-// To use the values, convert it to []string. Two doors cannot be closed from here, both of package fmt:
-// it looks into a struct's unexported fields without asking their types, so keep a Secret in exported
-// ones; and it shows what %w is given by mistake, which go vet reports.
+// A Secret never prints its values: formatting, logging and encoding show only their number. Convert it to
+// []string to use them. Package fmt has two gaps that cannot be closed here. It prints unexported struct fields
+// without calling their methods, so keep a Secret in exported fields. It also prints the operand of a misused
+// %w, which go vet reports.
 type Secret []string
 
-// Current is the secret to present, "" when there is none.
+// Current returns the secret to present, or "".
 func (s Secret) Current() string {
 	if len(s) == 0 {
 		return ""
@@ -24,7 +24,7 @@ func (s Secret) Current() string {
 	return s[0]
 }
 
-// String tells whether the secret is set, and no more.
+// String says whether the secret is set, and nothing else.
 func (s Secret) String() string {
 	switch len(s) {
 	case 0:
@@ -35,7 +35,7 @@ func (s Secret) String() string {
 	return fmt.Sprintf("(set, %d values)", len(s))
 }
 
-// Format makes every verb of package fmt, %#v and %x too, print what String says.
+// Format makes every verb of package fmt, including %#v and %x, print String.
 func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // LogValue masks the secret in logs.
@@ -44,8 +44,7 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText masks the secret in JSON, TOML and every other encoding that asks for text.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// secretLines reads the text of a secret: one value a line. Files written on Windows or by an editor
-// that ends them with empty lines are what they seem to be.
+// secretLines parses a secret's text: one value a line. It ignores empty lines and Windows line ends.
 func secretLines(text string) Secret {
 	var s Secret
 	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {

@@ -15,7 +15,7 @@ import (
 
 const hidden = "hunter2"
 
-// TestSecretNeverPrints sends a configuration with secrets through everything that turns values into text.
+// A configuration with secrets goes through everything that turns values into text.
 func TestSecretNeverPrints(t *testing.T) {
 	c := Default()
 	for _, f := range fields(c, "") {

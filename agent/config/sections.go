@@ -7,7 +7,7 @@ import (
 	"personasync/store"
 )
 
-// takeSections makes the computations. Each starts as a copy of [defaults].
+// takeSections builds the computations. Each starts as a copy of [defaults].
 func (l *loader) takeSections() {
 	if len(l.sections) == 0 {
 		return
@@ -33,7 +33,7 @@ func (l *loader) takeSection(i int, entries []entry) {
 		if len(e.path) == 0 {
 			continue // the header
 		}
-		key := prefix + bareKey(e.path[0]) // whatever is nested below: no key of a section is a table
+		key := prefix + bareKey(e.path[0]) // nothing nested is valid: no key of a section is a table
 		f, ok := known[key]
 		switch {
 		case ok && !e.header && len(e.path) == 1:
@@ -47,8 +47,8 @@ func (l *loader) takeSection(i int, entries []entry) {
 	l.checkNamed(c, prefix, entries)
 }
 
-// prefix begins the full names of a section's keys: "computation.NAME.", or a number for a section
-// that is not named, or not alone with its name.
+// prefix returns the start of the full names of a section's keys: "computation.NAME.", or with a number if the
+// name is missing or taken.
 func (l *loader) prefix(i int, entries []entry) string {
 	prefix := computations + "." + bareKey(nameOf(entries)) + "."
 	if nameOf(entries) == "" || slices.Contains(l.prefixes, prefix) {
@@ -57,7 +57,7 @@ func (l *loader) prefix(i int, entries []entry) string {
 	return prefix
 }
 
-// nameOf looks ahead for what a section calls its computation, as Computation.Name will say.
+// nameOf returns the name that Computation.Name will return, before the section is read.
 func nameOf(entries []entry) string {
 	name := ""
 	for _, e := range entries {
@@ -72,25 +72,25 @@ func nameOf(entries []entry) string {
 	return name
 }
 
-// plainWords lists what may stand in a section today.
+// plainWords lists the allowed keys of a section.
 func plainWords(known map[string]field) []string {
 	var words []string
 	for key := range known {
 		_, word := splitKey(key)
 		words = append(words, word)
 	}
-	slices.Sort(words) // so that of two equally near words always the same is suggested
+	slices.Sort(words) // makes the suggestion among equally near words deterministic
 	return words
 }
 
-// addOnce adds a fault unless its key has one: an unknown table is one fault, however much is in it.
+// addOnce adds a fault unless its key has one. An unknown table is one fault, whatever is in it.
 func (l *loader) addOnce(f Fault) {
 	if !l.faulty[f.Key] {
 		l.add(f)
 	}
 }
 
-// checkNamed refuses a section that names nothing, or what another section has named.
+// checkNamed refuses a section without a name or with a name already taken.
 func (l *loader) checkNamed(c *Computation, prefix string, entries []entry) {
 	if c.Name() == "" {
 		if !l.faulty[prefix+"key"] && !l.faulty[prefix+"id"] {
@@ -114,7 +114,7 @@ func (l *loader) checkNamed(c *Computation, prefix string, entries []entry) {
 	}
 }
 
-// keyed is one field of a section.
+// keyed returns one field of a section.
 func keyed(section any, prefix, word string) field {
 	for _, f := range fields(section, prefix) {
 		if f.key == prefix+word {
@@ -124,5 +124,5 @@ func keyed(section any, prefix, word string) field {
 	panic("config: no key " + prefix + word)
 }
 
-// given reports whether the document or the environment sets a key.
+// given reports whether the file or the environment sets a key.
 func (l *loader) given(key string) bool { return l.cfg.origins[key].kind != fromDefault }

@@ -9,7 +9,7 @@ import (
 	"personasync/store"
 )
 
-// channels are the words of "send", in the order in which they are shown.
+// channels are the words of "send", in display order.
 var channels = []struct {
 	word string
 	set  store.Channels
@@ -24,7 +24,7 @@ var channels = []struct {
 
 const sendNothing = "none"
 
-// setChannels reads one word or a list of words, which must not contradict each other.
+// setChannels parses one word or a list of words that do not contradict each other.
 func setChannels(p *store.Channels, v value) error {
 	words := []string{v.text}
 	if v.kind != text {
@@ -77,7 +77,7 @@ func channel(word string) (store.Channels, error) {
 	return 0, fmt.Errorf("%q is not known: must be %s", shorten(word), either(append(known, sendNothing)))
 }
 
-// showChannels is a set as it would stand in agent.toml.
+// showChannels returns a set as TOML.
 func showChannels(set store.Channels) string {
 	words := channelWords(set)
 	if len(words) == 1 {
@@ -100,12 +100,12 @@ func channelWords(set store.Channels) []string {
 	return words
 }
 
-// sendsAttribute reports whether a transition may become a custom attribute named for its computation.
+// sendsAttribute reports whether a transition may become a custom attribute named after its computation.
 func sendsAttribute(set store.Channels) bool {
 	return set&(store.SendAsReceived|store.SendAttribute) != 0
 }
 
-// sendsMembership reports whether only a membership can leave, and no trait.
+// sendsMembership reports whether only memberships can be sent, and no traits.
 func sendsMembership(set store.Channels) bool {
 	return set != store.SendNone && set&^(store.SendCohort|store.SendList) == 0
 }

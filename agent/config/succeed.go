@@ -1,9 +1,8 @@
 package config
 
-// Succeed prepares c to take over from running, the configuration in force. What only a restart can
-// change is put back to what it is, its keys are named in kept, and the result is checked again: a
-// file that is right by itself need not be right for the address that stays open. The error is a
-// *Faults; c is of no use then.
+// Succeed prepares c to replace running. Settings that only a restart can change keep the running values, and
+// kept lists their keys. The result is checked again, because a file that is valid by itself may be wrong for
+// the address that stays open. On an error, a *Faults, c must not be used.
 func (c *Config) Succeed(running *Config) (kept []string, err error) {
 	was := map[string]field{}
 	for _, f := range fields(running, "") {
@@ -28,8 +27,8 @@ func (c *Config) Succeed(running *Config) (kept []string, err error) {
 	return kept, c.Validate()
 }
 
-// ListenAt makes address, where somebody else listens for the agent already, stand for ingest.listen.
-// What Load would refuse of it is refused: the error is a *Faults.
+// ListenAt replaces ingest.listen with the address of an inherited socket. It makes the same checks as Load and
+// returns *Faults.
 func (c *Config) ListenAt(address string) error {
 	c.Ingest.Listen = address
 	if c.origins == nil {
@@ -39,8 +38,8 @@ func (c *Config) ListenAt(address string) error {
 	return c.Validate()
 }
 
-// fixed reports whether only a restart changes the field: what is locked or listened on, and whether
-// that speaks HTTPS. Where it goes on doing so, or not, the certificate may come from other files.
+// fixed reports whether only a restart can change the field: locks, listeners, and whether the listener uses
+// HTTPS. If that stays, the certificate may come from other files.
 func (f field) fixed(sameScheme bool) bool {
 	switch f.key {
 	case "data_dir", "ingest.listen", "admin.listen", "admin.socket":
@@ -51,8 +50,8 @@ func (f field) fixed(sameScheme bool) bool {
 	return false
 }
 
-// Validate refuses values that cannot stand beside each other, with all that Load refuses there. It is
-// for a Config that was changed since; single values are not looked at again. The error is a *Faults.
+// Validate repeats Load's checks of values that depend on each other, for a Config that was changed since. It
+// does not check single values. The error is a *Faults.
 func (c *Config) Validate() error {
 	l := checker(c)
 	l.checkIngest()

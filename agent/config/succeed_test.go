@@ -7,8 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestNewFileIsCheckedAgainstTheAddressThatStaysOpen holds what a reload must not do: a file that is
-// right for the address it names, and opens the one in use to everybody.
+// A reload must not accept a file that is safe for the address it names but exposes the address in use.
 func TestNewFileIsCheckedAgainstTheAddressThatStaysOpen(t *testing.T) {
 	const (
 		proxied = "[ingest]\nlisten = \"0.0.0.0:8480\"\nbehind_proxy = true\n"
@@ -65,11 +64,11 @@ func TestSuccessorKeepsWhatOnlyARestartChanges(t *testing.T) {
 	}
 }
 
-// TestCertificateMayMove: renewed ones come under new names, too. Only whether there is one is fixed.
+// Renewed certificates may have new paths. Only whether there is one is fixed.
 func TestCertificateMayMove(t *testing.T) {
 	with := func(cert string) *Config {
 		c := Default()
-		c.blind = true // there are no such files
+		c.blind = true // the files do not exist
 		if cert != "" {
 			c.Ingest.TLSCert, c.Ingest.TLSKey = cert, cert+".key"
 		}

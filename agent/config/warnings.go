@@ -6,13 +6,13 @@ import (
 	"net/url"
 )
 
-// newestLimit is the limit of users, and of events, per minute that MoEngage's newest pages give.
+// newestLimit is the limit of users, and of events, per minute on MoEngage's newest pages.
 const newestLimit = 60_000
 
-// cohortLimit is how many requests of Cohort Sync MoEngage takes a minute.
+// cohortLimit is MoEngage's limit of Cohort Sync requests per minute.
 const cohortLimit = 300
 
-// Warnings lists what is allowed and probably not meant, or has a price. Each is a sentence for people.
+// Warnings lists settings that are allowed but probably not intended or have a cost, one sentence each.
 func (c *Config) Warnings() []string {
 	var w []string
 	say := func(format string, args ...any) { w = append(w, fmt.Sprintf(format, args...)) }
@@ -41,7 +41,7 @@ func (c *Config) warnIngest(say sayer) {
 			say("ingest.write_keys is not set: the Tracking API routes (/v1/…) will answer 503")
 		}
 	}
-	// Segment throws away what a webhook answers with 413, and an event may have 32 KB.
+	// Segment discards a delivery that a webhook answers with 413, and an event may have 32 KB.
 	if in.MaxBodyBytes < 64<<10 {
 		say("ingest.max_body_bytes is %d: Segment does not send a refused body again, and a single event may have 32 KB", in.MaxBodyBytes)
 	}
@@ -93,7 +93,7 @@ func (c *Config) warnSchedule(say sayer) {
 	}
 }
 
-// warnPolicies speaks of [defaults], and of a section only where it differs from them.
+// warnPolicies warns about [defaults], and about a section only where it differs.
 func (c *Config) warnPolicies(say sayer) {
 	c.warnPolicy(say, "defaults", &c.Defaults, nil)
 	for i := range c.Computations {
@@ -131,9 +131,8 @@ func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 	}
 }
 
-// Complete returns nil if an agent can run on the configuration, else *Faults naming what is missing:
-// the settings that have no useful default. Load does not ask for them, because most commands can do
-// without.
+// Complete returns nil if an agent can run on the configuration, or *Faults with the missing settings that have
+// no useful default. Load does not require them, because most commands work without.
 func (c *Config) Complete() error {
 	var missing []Fault
 	for _, f := range c.missing() {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// complete is the smallest configuration that nothing is to be said about.
+// complete is the smallest configuration without a warning.
 const complete = `
 ingest.shared_secret = "s"
 ingest.write_keys = ["k"]
