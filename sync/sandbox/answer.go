@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// answer is what goes back, and how it is broken.
+// answer is a response, and how to break it.
 type answer struct {
-	status   int // 0: the connection is broken instead
+	status   int // 0 breaks the connection instead
 	kind     string
 	header   http.Header
 	body     []byte
@@ -31,7 +31,7 @@ func refuse(r refusal, requestID string) answer {
 	return a
 }
 
-// refuse answers a call in the form that its endpoint has for the status.
+// refuse returns the response to a refused call in the form of its endpoint.
 func (c *call) refuse(r refusal) answer {
 	a := refuse(r, c.ID)
 	if c.titled && (r.status == http.StatusTooManyRequests || r.status >= http.StatusInternalServerError) {
@@ -42,7 +42,7 @@ func (c *call) refuse(r refusal) answer {
 
 const page = "<!DOCTYPE html>\n<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>\n"
 
-// distort turns an answer into what the fault orders.
+// distort applies the fault to an answer.
 func (f *Fault) distort(a answer, c *call) answer {
 	header := a.header
 	switch {
@@ -61,7 +61,7 @@ func (f *Fault) distort(a answer, c *call) answer {
 		a = c.refuse(r)
 	case f.Status != 0 && f.Status != http.StatusOK:
 		a = c.refuse(byStatus(f.Status))
-	case !f.HTML && !f.Truncate: // a user is poison
+	case !f.HTML && !f.Truncate: // a user is a poison message
 		a = refuse(wrongType, c.ID)
 	}
 	for name, values := range header {
@@ -73,7 +73,7 @@ func (f *Fault) distort(a answer, c *call) answer {
 	return a
 }
 
-// dress adds what stands beside the words: status, headers and the form of the body.
+// dress applies the fault's status, headers and form of the body.
 func (f *Fault) dress(a *answer, now time.Time) {
 	if f.Status != 0 {
 		a.status = f.Status
@@ -94,7 +94,7 @@ func (f *Fault) dress(a *answer, now time.Time) {
 	}
 }
 
-// dressLimits makes the x-ratelimit headers agree with an ordered 429.
+// dressLimits makes the x-ratelimit headers match a 429 of the fault.
 func (f *Fault) dressLimits(h http.Header, now time.Time) {
 	if f.RateLimit == "none" {
 		for _, name := range []string{limitHeader, remainingHeader, resetHeader} {
@@ -116,8 +116,8 @@ const (
 	resetHeader     = "X-Ratelimit-Reset"
 )
 
-// resetValue writes the reset header in one of its two documented forms: seconds left, always below
-// 60, or the epoch.
+// resetValue formats the reset header in one of its two documented forms: seconds left, always below 60, or the
+// epoch.
 func resetValue(now time.Time, left time.Duration, epoch bool) string {
 	seconds := int64((left + time.Second - 1) / time.Second)
 	if epoch {
@@ -126,7 +126,7 @@ func resetValue(now time.Time, left time.Duration, epoch bool) string {
 	return strconv.FormatInt(min(seconds, 59), 10)
 }
 
-// write sends the answer or breaks the connection. The body takes drip, if that is not zero.
+// write sends the answer or breaks the connection. With drip it spreads the body over that time.
 func (a answer) write(w http.ResponseWriter, wait func(time.Duration), drip time.Duration) {
 	if a.status == 0 {
 		breakOff(w)
@@ -144,7 +144,7 @@ func (a answer) write(w http.ResponseWriter, wait func(time.Duration), drip time
 		body = body[:len(body)/2]
 	}
 	for piece := range slices.Chunk(body, pieceOf(len(body), drip)) {
-		_, _ = w.Write(piece) // the client may have gone
+		_, _ = w.Write(piece) // the client may be gone
 		if drip > 0 {
 			_ = http.NewResponseController(w).Flush()
 			wait(drip / drops)
@@ -152,11 +152,11 @@ func (a answer) write(w http.ResponseWriter, wait func(time.Duration), drip time
 	}
 	if a.truncate {
 		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler) // net/http's way to break off without a word
+		panic(http.ErrAbortHandler) // makes net/http close the connection without logging
 	}
 }
 
-// drops is in about how many pieces a body drips.
+// drops is the approximate number of pieces of a dripping body.
 const drops = 16
 
 func pieceOf(n int, drip time.Duration) int {
@@ -166,7 +166,7 @@ func pieceOf(n int, drip time.Duration) int {
 	return n/drops + 1
 }
 
-// breakOff resets the connection, so that the client sees an error and not an end.
+// breakOff resets the connection, so that the client sees an error rather than an end.
 func breakOff(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -182,7 +182,7 @@ func breakOff(w http.ResponseWriter) {
 	_ = raw.Close()
 }
 
-// hold waits as long as the misfortune lasts, or until the client has gone.
+// hold delays the request as the faults demand, or until the client is gone.
 func (m misfortune) hold(ctx context.Context, latency time.Duration, hang bool, now time.Time) {
 	late := latency + m.delay
 	switch {
@@ -198,7 +198,7 @@ func (m misfortune) hold(ctx context.Context, latency time.Duration, hang bool, 
 
 const forever = time.Duration(math.MaxInt64)
 
-// pause waits for d to pass, for healed to be closed, or for the client to go.
+// pause waits for d, for healed, or for ctx.
 func pause(ctx context.Context, d time.Duration, healed <-chan struct{}) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// BenchmarkBulk takes a request of 800 users with one attribute each, which is about what 100 KB holds.
+// BenchmarkBulk sends requests of 800 users with one attribute each, about 100 KB.
 func BenchmarkBulk(b *testing.B) {
 	const users, bodies = 800, 50
 	all := make([][]byte, bodies)

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// endpoint is one of MoEngage's, as far as the order of checks needs to know it.
+// endpoint is a MoEngage endpoint with the properties that the checks need.
 type endpoint struct {
 	name       string
 	inURL      bool // the workspace is in the path or in ?app_id=
 	appKey     bool // MOE-APPKEY is required
-	titled     bool // its 429 and 500 have title and description where the others have error
-	soft, hard int  // bytes: the safe and the generous reading of the documented limit
+	titled     bool // its 429 and 500 have title and description instead of error
+	soft, hard int  // bytes: the smaller and the larger reading of the documented limit
 
-	read  func(c *call) *refusal                       // the schema; must not touch the sandbox
-	serve func(s *Sandbox, c *call) ([]byte, *refusal) // limits and effects; holds the lock
+	read  func(c *call) *refusal                       // checks the schema; must not use the sandbox
+	serve func(s *Sandbox, c *call) ([]byte, *refusal) // applies limits and effects; called with the lock held
 }
 
 const (
@@ -57,25 +57,25 @@ var (
 
 var endpoints = []*endpoint{transition, trackUser, trackEvent, cohortSync, export, authentication, partner, trackDevice, deletionOfUser, merger}
 
-// Request is what became of one request.
+// Request is a request and its outcome.
 type Request struct {
 	Number   uint64    `json:"number"` // in order of arrival, from 1
 	At       time.Time `json:"at"`
 	Method   string    `json:"method"`
 	Path     string    `json:"path"`
 	Endpoint string    `json:"endpoint"` // the name of one of endpoints
-	Status   int       `json:"status"`   // as decided; 0 when the connection was broken instead
+	Status   int       `json:"status"`   // as decided; 0 if the connection was broken instead
 	Type     string    `json:"type,omitempty"`
 	ID       string    `json:"request_id"`
-	Users    int       `json:"users"`  // customer elements, cohort members, or users asked for
+	Users    int       `json:"users"`  // customer elements, cohort members, or exported users
 	Events   int       `json:"events"` // actions
 	Bytes    int       `json:"bytes"`  // of the body
-	Stored   bool      `json:"stored"` // it passed all checks and took effect, whatever was answered
+	Stored   bool      `json:"stored"` // it passed all checks and took effect, whatever the answer
 	Fault    string    `json:"fault,omitempty"`
 	Body     string    `json:"body,omitempty"` // with Options.KeepBodies
 }
 
-// call is a request while it is being dealt with.
+// call is a request in progress.
 type call struct {
 	Request
 	*endpoint
@@ -83,17 +83,17 @@ type call struct {
 	header   http.Header
 	query    string // app_id
 	pathApp  string // {ws}
-	body     []byte // trimmed; nil when it was over the limit
+	body     []byte // trimmed; nil if over the limit
 	size     int
 	elements []element
 	cohort   cohortChange
 	fields   []string // of an export
 	test     connectionTest
-	unread   *refusal // what is wrong with the body
+	unread   *refusal // why the body is invalid
 }
 
-// readCall takes a request off the wire and reads it as far as it can be read. That comes before any
-// check, so that a fault can single out a user, and the log can count what was refused.
+// readCall reads and parses a request as far as possible, before any check. So a fault can select a user, and
+// the record counts what was refused.
 func readCall(e *endpoint, r *http.Request) *call {
 	c := &call{
 		Request:  Request{Method: r.Method, Path: firstRunes(r.URL.Path, maxNameLength), Endpoint: e.name},
@@ -121,13 +121,13 @@ func readCall(e *endpoint, r *http.Request) *call {
 	return c
 }
 
-// appID is the workspace in a query, which Segment's destination spells in its own way.
+// appID returns the workspace in the query. Segment's destination spells the parameter differently.
 func appID(r *http.Request) string {
 	q := r.URL.Query()
 	return cmp.Or(q.Get("app_id"), q.Get("appId"))
 }
 
-// readBody reads at most one byte more than is allowed.
+// readBody reads at most one byte more than allowed.
 func readBody(r *http.Request, allowed int) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(min(max(int(r.ContentLength), 0), allowed) + bytes.MinRead)
@@ -161,7 +161,7 @@ func (c *call) names(user string) bool {
 	return slices.ContainsFunc(c.elements, func(e element) bool { return e.user == user })
 }
 
-// checkContentType is the first check: "application/json exactly".
+// checkContentType is the first check: the header must be application/json.
 func (c *call) checkContentType() *refusal {
 	given := c.header.Get("Content-Type")
 	if given == "" {
@@ -173,8 +173,8 @@ func (c *call) checkContentType() *refusal {
 	return nil
 }
 
-// checkCredentials checks Basic authentication, MOE-APPKEY, and that all name the same workspace.
-// An empty workspace or key accepts any, but one there must be.
+// checkCredentials checks Basic authentication and MOE-APPKEY, and that all name the same workspace. An empty
+// workspace or key in the options accepts any value except an empty one.
 func (c *call) checkCredentials(workspace, key string) *refusal {
 	header := c.header.Get("Authorization")
 	if header == "" {
@@ -216,8 +216,8 @@ func (c *call) checkSize() *refusal {
 	return nil
 }
 
-// requestID makes the eight letters that MoEngage answers with: a different one for every number, as
-// the factor and 52^8 have no common divisor.
+// requestID returns eight letters like MoEngage's request ids. Each number gives a different one, because the
+// factor and 52^8 have no common divisor.
 func requestID(number uint64) string {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	const all = 52 * 52 * 52 * 52 * 52 * 52 * 52 * 52

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// acceptData serves the three endpoints that carry customers and events. Only the first check can
-// still refuse: what comes after the limits is decided in silence.
+// acceptData serves the three endpoints for customers and events. It can still refuse bad elements and exceeded
+// limits. Later problems are silent, as with MoEngage.
 func (s *Sandbox) acceptData(c *call) ([]byte, *refusal) {
 	if r := s.refuseElements(c); r != nil {
 		return nil, r
@@ -22,8 +22,8 @@ func (s *Sandbox) acceptData(c *call) ([]byte, *refusal) {
 	return acceptedBody(c.ID), nil
 }
 
-// catchUp applies what was accepted a delay ago, in order of arrival. It comes before everything that
-// looks at what is known.
+// catchUp applies calls accepted at least Options.Delay ago, in order of arrival. Everything that reads the
+// state calls it first.
 func (s *Sandbox) catchUp(now time.Time) {
 	done := 0
 	for ; done < len(s.queue) && now.Sub(s.queue[done].At) >= s.options.Delay; done++ {
@@ -36,8 +36,8 @@ func (s *Sandbox) catchUp(now time.Time) {
 	s.bury(now)
 }
 
-// refuseElements returns the first bad element's refusal in strict validation. In lenient validation
-// ("all bulk requests return a 200") bad elements are dropped, recorded, and cost nothing.
+// refuseElements returns the refusal of the first bad element in strict validation. In lenient validation ("all
+// bulk requests return a 200") bad elements are dropped and recorded, and do not count against limits.
 func (s *Sandbox) refuseElements(c *call) *refusal {
 	for _, e := range c.elements {
 		if e.refusal != nil && s.options.Strict {
@@ -47,7 +47,7 @@ func (s *Sandbox) refuseElements(c *call) *refusal {
 	return nil
 }
 
-// meterData spends users and events of the minute, both or neither.
+// meterData charges users and events to the minute's limits, both or neither.
 func (s *Sandbox) meterData(c *call) *refusal {
 	switch {
 	case s.users.wait(c.At, c.Users) > 0:
@@ -77,7 +77,7 @@ func (s *Sandbox) apply(c *call, e *element) {
 			s.applyAction(c, e, action)
 		}
 	}
-	// A device is counted and otherwise of no interest: it never makes a user.
+	// A device is only counted: it never creates a user.
 }
 
 func (s *Sandbox) nextWrite(c *call) Write {
@@ -147,7 +147,7 @@ func (s *Sandbox) checkUnsettings(c *call, user string, unset []unsetting) {
 	}
 }
 
-// attributeName returns a user attribute's name as it is kept, or false when the attribute is dropped.
+// attributeName returns the stored name of a user attribute, or false if the attribute is dropped.
 func (s *Sandbox) attributeName(c *call, user string, raw []byte, isNew bool) (string, bool) {
 	if kept, ok := s.state.custom[string(raw)]; ok { // the common case
 		return kept, true
@@ -181,7 +181,7 @@ func (s *Sandbox) cutName(c *call, user, name string) string {
 	return firstRunes(name, maxNameLength)
 }
 
-// value returns what is kept of an attribute's value, or false when that is nothing.
+// value returns the stored form of an attribute's value, or false if it is dropped.
 func (s *Sandbox) value(c *call, user, name string, raw []byte) ([]byte, bool) {
 	objects := s.options.Objects || name == "platforms" // MoEngage's own list of objects
 	kept, rule := judgeValue(raw, objects)
@@ -199,7 +199,7 @@ func (s *Sandbox) eventValue(c *call, user string, name, raw []byte) ([]byte, bo
 	return kept, kept != nil
 }
 
-// applyAction keeps one action of an event element; it makes the user if need be.
+// applyAction stores one action of an event element and creates the user if needed.
 func (s *Sandbox) applyAction(c *call, e *element, raw []byte) {
 	received := Event{Received: c.At, Time: c.At}
 	var attributes []byte
@@ -255,8 +255,8 @@ func (s *Sandbox) eventName(c *call, user, action string) (string, bool) {
 	return kept, ok
 }
 
-// eventAttributes returns a copy of an event's attributes without what the rules drop. Nearly always
-// that is nothing, and the bytes are kept as they came.
+// eventAttributes returns a copy of an event's attributes without those that the rules drop. Usually none are,
+// and the bytes are kept as received.
 func (s *Sandbox) eventAttributes(c *call, user string, raw []byte) json.RawMessage {
 	if !is(raw, '{') {
 		return nil

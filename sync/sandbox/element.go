@@ -19,13 +19,14 @@ type element struct {
 	attributes   []byte // of a customer: an object, or nil
 	unset        []byte // of a customer: unset_attributes
 	actions      []byte // of an event: a non-empty array
-	events       int    // how many actions those are
+	events       int    // number of those actions
 	existingOnly bool
-	wrongCase    string   // the type as written, when only its case is wrong: never processed, never refused
-	refusal      *refusal // what the schema has against it
+	wrongCase    string   // the type as written if only its case is wrong: neither processed nor refused
+	refusal      *refusal // why the schema refuses it
 }
 
-// readBulk reads the body of /v1/transition. A bad element carries its refusal; an error is about the whole.
+// readBulk parses the body of /v1/transition. A bad element has its own refusal. The returned refusal concerns
+// the whole body.
 func readBulk(body []byte) ([]element, *refusal) {
 	if kind := text(member(body, "type")); kind != "transition" {
 		return nil, &refusal{400, "AttributeError", "type should be transition", "type"}
@@ -44,12 +45,12 @@ func readBulk(body []byte) ([]element, *refusal) {
 	return elements, nil
 }
 
-// readSingle reads the body of /v1/customer or /v1/event, which is one element.
+// readSingle parses the body of /v1/customer or /v1/event, which is one element.
 func readSingle(body []byte, want elementKind) ([]element, *refusal) {
 	e := readElement(body)
 	switch {
 	case e.refusal == &missingBulkUser:
-		return nil, &missingUser // the same thing in other words
+		return nil, &missingUser // the same refusal, worded differently
 	case e.refusal == nil && e.kind != want:
 		return nil, &refusal{400, "AttributeError", "type should be " + want.String(), "type"}
 	}
@@ -135,7 +136,7 @@ const (
 	removeFromArray = "removeValueFromArrayField"
 )
 
-// checkArrayFields refuses an array field that is added to and removed from at once.
+// checkArrayFields refuses an array field with values to add and to remove.
 func checkArrayFields(attributes []byte) *refusal {
 	var add, remove []byte
 	for name, value := range members(attributes) {

@@ -10,7 +10,7 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// A sandbox is served like any handler. It fails on order, as MoEngage might.
+// A sandbox is served like any handler. It fails on demand, as MoEngage might.
 func Example() {
 	moengage := sandbox.New(sandbox.Options{})
 	server := httptest.NewServer(moengage)

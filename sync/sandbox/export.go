@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Lose makes the sandbox forget what it accepted: the named attributes of a user, or the whole user
-// when none is named. MoEngage's 200 proves no more, and this is how to see that a verification
-// notices. It reports whether there was anything to lose.
+// Lose makes the sandbox forget attributes of a user, or the whole user if none are named. MoEngage's 200 does
+// not prove storage, so tests use Lose to see that a verification notices the loss. It reports whether there
+// was anything to lose.
 func (s *Sandbox) Lose(user string, attributes ...string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

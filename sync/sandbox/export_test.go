@@ -33,7 +33,7 @@ func TestWhatWasLostIsNotExported(t *testing.T) {
 	wantAttribute(t, s.Sandbox, "bob", "vip", "false")
 }
 
-// TestALostUserWhoCameBackIsEvictedInTurn has two profiles kept, and the first of three lost and back.
+// Two profiles are kept. The first of three is lost and comes back.
 func TestALostUserWhoCameBackIsEvictedInTurn(t *testing.T) {
 	st := newState(2, 10)
 	st.ensure("ann")

@@ -9,46 +9,45 @@ import (
 	"time"
 )
 
-// Fault is one way to misbehave: what happens, to which requests, and for how long. Its zero value
-// does nothing. It lasts until For or Count is used up, or until Heal.
+// Fault is one way to misbehave: the effect, the affected requests, and the duration. The zero value does
+// nothing. A fault lasts until For or Count is used up, or until Heal.
 type Fault struct {
-	// What happens. Reset, Hang and the rest exclude each other; Slow goes with all of them, and Drip
-	// with every answer.
-	Status     int           // answer this status, in MoEngage's words for it
+	// The effect. Slow combines with all others and Drip with every answer; the rest exclude each other.
+	Status     int           // answer this status, in MoEngage's words
 	Type       string        // answer this documented error, see [refusal]
 	Error      string        // answer 200 with status "fail" and this type
 	RetryAfter time.Duration // with Status: a Retry-After header, in whole seconds
-	RateLimit  string        // with Status 429: form of x-ratelimit-reset: seconds (the default), epoch or none
+	RateLimit  string        // form of x-ratelimit-reset with Status 429: seconds (default), epoch or none
 	HTML       bool          // answer with a page
 	Truncate   bool          // break the connection in the middle of the body
 	Redirect   string        // answer 307, or Status, to this URL
 	Reset      bool          // break the connection instead of answering
 	Hang       bool          // answer nothing until the fault ends, then break the connection
-	Slow       time.Duration // answer so much later
-	Drip       time.Duration // take so long over the body, a few bytes at a time
+	Slow       time.Duration // delay of the answer
+	Drip       time.Duration // duration of the body, sent a few bytes at a time
 
-	// When says whether the request takes effect all the same: "before" it does not, "after" it does.
-	// Empty is "after" for a damaged answer (HTML or Truncate alone) and "before" otherwise.
+	// When says whether the request still takes effect: "before" means no, "after" means yes. Empty means
+	// "after" for a damaged answer (HTML or Truncate alone) and "before" otherwise.
 	When string
 
-	// Which requests. Empty is all.
-	User  string // that hold this user; with nothing else said, they get 400 TypeError
-	On    string // of this endpoint: transition, customer, event, cohortsync, export or authentication
-	Every int    // each so many-th of them
-	First int    // only the first so many of them, hit or not
-	At    int    // only the so many-th of them
+	// The affected requests. Empty means all.
+	User  string // requests with this user; without another effect they get 400 TypeError
+	On    string // this endpoint: transition, customer, event, cohortsync, export or authentication
+	Every int    // every n-th of them
+	First int    // only the first n of them, affected or not
+	At    int    // only the n-th of them
 
-	// How long.
+	// The duration.
 	For   time.Duration // from Fail, or from New
-	Count int           // so many hits
+	Count int           // number of affected requests
 }
 
-// word is one key of a fault's written form.
+// word is one key of the written form of a fault.
 type word struct {
 	key   string
-	value string // what stands behind "=" in a message; "" for a bare word
+	value string // shown after "=" in a message; "" for a bare word
 	set   func(f *Fault, value string) error
-	show  func(f Fault) string // "" is unset
+	show  func(f Fault) string // "" if unset
 }
 
 var words = []word{
@@ -74,8 +73,8 @@ var words = []word{
 	intWord("count", "N", func(f *Fault) *int { return &f.Count }),
 }
 
-// ParseFault reads the written form: words separated by commas, most of them key=value. It refuses
-// what it does not know and combinations that mean nothing, and says what there is.
+// ParseFault parses the written form: words separated by commas, most of them key=value. It refuses unknown
+// words and meaningless combinations; the error lists the valid words.
 func ParseFault(spec string) (Fault, error) {
 	var f Fault
 	given := map[string]bool{}
@@ -101,7 +100,7 @@ func ParseFault(spec string) (Fault, error) {
 	return f, nil
 }
 
-// String is the written form; ParseFault reads it back.
+// String returns the written form, which ParseFault accepts.
 func (f Fault) String() string {
 	var parts []string
 	for _, w := range words {
@@ -156,17 +155,17 @@ func oneOf(value string, known ...string) bool {
 	return value == "" || slices.Contains(known, value)
 }
 
-// answers reports whether the fault says what to answer.
+// answers reports whether the fault determines the answer.
 func (f Fault) answers() bool {
 	return f.Status != 0 || f.Type != "" || f.Error != "" || f.HTML || f.Truncate || f.Redirect != ""
 }
 
-// ends reports whether the fault decides the request's fate, rather than only its delay.
+// ends reports whether the fault decides the outcome of a request, not only its delay.
 func (f Fault) ends() bool {
 	return f.answers() || f.Reset || f.Hang || f.User != "" && f.Slow == 0 && f.Drip == 0
 }
 
-// refusalName is the type of the refusal that the fault answers with, if that is what it does.
+// refusalName returns the type of the fault's refusal, or "" if it does not refuse.
 func (f Fault) refusalName() string {
 	switch {
 	case f.Error != "":
@@ -179,7 +178,7 @@ func (f Fault) refusalName() string {
 	return ""
 }
 
-// after reports whether the request takes effect.
+// after reports whether an affected request takes effect.
 func (f Fault) after() bool {
 	if f.When != "" {
 		return f.When == "after"

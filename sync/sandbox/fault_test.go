@@ -81,7 +81,7 @@ func TestParseFaultSaysWhatIsKnown(t *testing.T) {
 	}
 }
 
-// fail starts a fault the way an operator does.
+// fail starts a fault as an operator does.
 func (s *served) fail(spec string) {
 	s.t.Helper()
 	got := s.post("/sandbox/fail", spec)
@@ -201,7 +201,7 @@ func TestHangUntilHealed(t *testing.T) {
 	s.wantStored("user-1", false)
 }
 
-// waitForRequests returns when so many requests were decided, even if they are not answered.
+// waitForRequests waits until n requests were decided, even if they are not answered.
 func (s *served) waitForRequests(n uint64) {
 	s.t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); s.Stats().Requests < n; {

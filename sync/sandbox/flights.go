@@ -1,7 +1,7 @@
 package sandbox
 
-// flights knows which users are in a request under way, by endpoint. A request is under way from when
-// it was read until just before it is answered.
+// flights records which users are in a request in progress, by endpoint. A request is in progress from after it
+// was read until just before it is answered.
 type flights map[*endpoint]map[string]seat
 
 type seat struct {
@@ -17,8 +17,8 @@ func newFlights() flights {
 	return f
 }
 
-// enter seats the users of a request, and records those already in another one, and those whose
-// attributes it names twice. It does so whatever becomes of the request: the sender is at fault, not fate.
+// enter records the users of a request. It reports users who are already in another request, and users whose
+// attributes appear twice. It does so whatever the outcome of the request, because the sender is at fault.
 func (s *Sandbox) enter(c *call) {
 	s.total.InFlight++
 	s.total.MaxInFlight = max(s.total.MaxInFlight, s.total.InFlight)
@@ -32,14 +32,14 @@ func (s *Sandbox) enter(c *call) {
 		switch {
 		case isMine && taken.attributes && e.kind == customer:
 			s.violate(c, UserTwice, e.user, "")
-		case !isMine && taken.call != nil && taken.call.ctx.Err() == nil: // its client is still waiting for it
+		case !isMine && taken.call != nil && taken.call.ctx.Err() == nil: // its client is still waiting
 			s.violate(c, ConcurrentUser, e.user, "also in request "+itoa(int(taken.call.Number)))
 		}
 		seats[e.user] = seat{c, e.kind == customer || isMine && taken.attributes}
 	}
 }
 
-// leave frees the seats that no later request has taken.
+// leave removes the users of a request, except those that a later request has replaced.
 func (s *Sandbox) leave(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// The endpoints beside the data ones: cohort sync, reading users back, and the test of a connection.
+// Endpoints other than data: cohort sync, reading users back, and the connection test.
 
-// cohortChange is what a cohort sync asks for; its members are the call's elements.
+// cohortChange is the cohort and direction of a cohort sync. The call's elements are its members.
 type cohortChange struct {
 	add      bool
 	id, name string
@@ -57,7 +57,7 @@ func readMembers(c *call, raw []byte) *refusal {
 	return nil
 }
 
-// acceptCohort changes a cohort, and skips users that are not known, without saying so.
+// acceptCohort changes a cohort and silently skips unknown users.
 func (s *Sandbox) acceptCohort(c *call) ([]byte, *refusal) {
 	if r := spend(&s.cohortCalls, c, 1, "cohorts"); r != nil {
 		return nil, r
@@ -105,7 +105,7 @@ func readExport(c *call) *refusal {
 	return nil
 }
 
-// exportUsers answers Get User: the only proof of storage that MoEngage gives.
+// exportUsers answers Get User, MoEngage's only proof of storage.
 func (s *Sandbox) exportUsers(c *call) ([]byte, *refusal) {
 	if r := spend(&s.exports, c, len(c.elements), "customers"); r != nil {
 		return nil, r
@@ -135,7 +135,7 @@ func (s *Sandbox) exportUsers(c *call) ([]byte, *refusal) {
 	return body, nil
 }
 
-// export returns the fields asked for, all of them when none were, and always the id.
+// export returns the requested fields, or all if none are named. It always includes the id.
 func (p *profile) export(fields []string) map[string]json.RawMessage {
 	out := map[string]json.RawMessage{"customer_id": quote(p.id)}
 	if len(fields) == 0 {

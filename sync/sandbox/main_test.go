@@ -37,7 +37,7 @@ func serve(t testing.TB, o Options) *served {
 	srv := httptest.NewServer(s)
 	client := &http.Client{
 		Transport:     &http.Transport{},
-		Timeout:       10 * time.Second, // nothing takes as long: a test that hangs should say where
+		Timeout:       10 * time.Second, // a hanging test should report where
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	t.Cleanup(func() {
@@ -48,7 +48,7 @@ func serve(t testing.TB, o Options) *served {
 	return &served{s, t, srv.URL, client}
 }
 
-// reply is a response, read to its end.
+// reply is a response with its whole body.
 type reply struct {
 	status int
 	header http.Header

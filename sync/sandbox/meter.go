@@ -2,16 +2,16 @@ package sandbox
 
 import "time"
 
-// window is what MoEngage counts its limits over.
+// window is the period of MoEngage's limits.
 const window = 60 * time.Second
 
-// meter counts what was spent in the sliding window before now. Times given to it must not go back.
-// It remembers one entry a request, so it is bounded by the requests of a minute.
+// meter counts spending in a sliding window. The times given to it must not decrease. It keeps one entry a
+// request, so its size is bounded by the requests of a minute.
 type meter struct {
-	limit int // zero or less: none
+	limit int // zero or less means none
 	spent []spending
 	sum   int
-	max   int // the largest sum there ever was
+	max   int // largest sum so far
 }
 
 type spending struct {
@@ -19,8 +19,8 @@ type spending struct {
 	n  int
 }
 
-// wait returns how long it takes until n more are within the limit, zero if they are now.
-// A request that can never fit waits for a whole window, and then again.
+// wait returns how long it takes until n more are within the limit, or zero. For an n that can never fit it
+// returns a whole window each time.
 func (m *meter) wait(now time.Time, n int) time.Duration {
 	m.forget(now)
 	if m.limit <= 0 || n == 0 || m.sum+n <= m.limit {
@@ -45,10 +45,10 @@ func (m *meter) spend(now time.Time, n int) {
 	m.max = max(m.max, m.sum)
 }
 
-// left is how much the limit still allows.
+// left returns the rest of the limit.
 func (m *meter) left() int { return max(0, m.limit-m.sum) }
 
-// forget drops what left the window.
+// forget removes spending older than the window.
 func (m *meter) forget(now time.Time) {
 	old := 0
 	for old < len(m.spent) && now.Sub(m.spent[old].at) >= window {

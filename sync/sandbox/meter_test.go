@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// record serves a request without a network, so that it can happen in a bubble with its own time.
+// record serves a request without a network, so that it can run in a synctest bubble.
 func record(s *Sandbox, r *http.Request) reply {
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
@@ -94,8 +94,7 @@ func TestNegativeLimitsAreNone(t *testing.T) {
 	}
 }
 
-// Whatever is asked of a meter, no window holds more than its limit, and what it says to wait is enough
-// and not too much.
+// No window exceeds the limit, and the returned wait is neither too short nor too long.
 func TestMeterKeepsEveryWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &meter{limit: rapid.IntRange(1, 20).Draw(t, "limit")}

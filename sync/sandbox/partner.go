@@ -6,11 +6,11 @@ import (
 	"net/http"
 )
 
-// The private endpoint of Segment's own MoEngage destination: one identify or track call a request, in
-// Segment's words. Its shape is that of @segment/action-destinations, moengage; MoEngage documents only its
-// limit, 500 requests a second, which the sandbox does not count.
+// The private endpoint of Segment's own MoEngage destination takes one identify or track call a request, in
+// Segment's format. Its shape is taken from @segment/action-destinations, moengage. MoEngage documents only its
+// limit of 500 requests a second, which the sandbox does not enforce.
 
-// readPartner reads Segment's call as the element that MoEngage makes of it.
+// readPartner converts Segment's call to a MoEngage element.
 func readPartner(c *call) *refusal {
 	user := member(c.body, "user_id")
 	if text(user) == "" {
@@ -40,7 +40,7 @@ func readPartner(c *call) *refusal {
 	return nil
 }
 
-// actionOf writes the array of one action that an event element has.
+// actionOf returns the array with one action for an event element.
 func actionOf(name, attributes, at []byte) []byte {
 	action := map[string]json.RawMessage{"action": name}
 	if is(attributes, '{') {
@@ -53,7 +53,7 @@ func actionOf(name, attributes, at []byte) []byte {
 	return bytes.Join([][]byte{{'['}, raw, {']'}}, nil)
 }
 
-// partnerAuthentication is the test of credentials that Segment's destination makes, a GET.
+// partnerAuthentication answers the credentials test of Segment's destination, a GET.
 func (s *Sandbox) partnerAuthentication(w http.ResponseWriter, r *http.Request) {
 	c := &call{endpoint: partner, header: r.Header, query: appID(r)}
 	if bad := c.checkCredentials(s.options.WorkspaceID, s.options.APIKey); bad != nil {

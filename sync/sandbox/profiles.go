@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// The endpoints that concern a profile as a whole: its deletion, its merger with another, its devices.
+// Endpoints for whole profiles: deletion, merger and devices.
 
-// deletionBuffer is how long a deleted user is still there, "will still be active" and can be updated
-// (OpenAPI file, Delete User).
+// deletionBuffer is how long a deleted user "will still be active" and can be updated (OpenAPI file, Delete
+// User).
 const deletionBuffer = 24 * time.Hour
 
 const maxPairs = 50 // of a merge request
 
-// deletion is a user who goes when its time has come.
+// deletion is a user to delete at a given time.
 type deletion struct {
 	user string
 	at   time.Time
@@ -24,7 +24,7 @@ func readDeletion(c *call) *refusal {
 	switch {
 	case kind == "":
 		return missing("identity_type")
-	case kind != "customer_id": // moengage_id is documented, too; the sandbox gives none out
+	case kind != "customer_id": // moengage_id is documented too, but the sandbox assigns none
 		return &refusal{400, "AttributeError", "identity_type should be customer_id", "identity_type"}
 	case id == nil:
 		return missing("identity_value")
@@ -35,8 +35,8 @@ func readDeletion(c *call) *refusal {
 	return nil
 }
 
-// acceptDeletion takes a user down for deletion. A second request within the buffer changes nothing; what
-// MoEngage does with one is not documented.
+// acceptDeletion schedules the deletion of a user. A second request within the buffer changes nothing; MoEngage
+// does not document that case.
 func (s *Sandbox) acceptDeletion(c *call) ([]byte, *refusal) {
 	if r := spend(&s.deletions, c, 1, "customers"); r != nil {
 		return nil, r
@@ -51,7 +51,7 @@ func (s *Sandbox) acceptDeletion(c *call) ([]byte, *refusal) {
 	return acceptedBody(c.ID), nil
 }
 
-// bury deletes the users whose buffer is over.
+// bury deletes the users whose buffer has ended.
 func (s *Sandbox) bury(now time.Time) {
 	over := 0
 	for ; over < len(s.dying) && !now.Before(s.dying[over].at); over++ {
@@ -62,7 +62,7 @@ func (s *Sandbox) bury(now time.Time) {
 	s.dying = slices.Delete(s.dying, 0, over)
 }
 
-// readMerger reads pairs of users, the one that goes before the one that stays.
+// readMerger parses pairs of users: the merged one, then the retained one.
 func readMerger(c *call) *refusal {
 	for pair := range items(member(c.body, "merge_data")) {
 		for _, name := range []string{"merged_user", "retained_user"} {
@@ -85,8 +85,8 @@ func readMerger(c *call) *refusal {
 	return nil
 }
 
-// acceptMerger merges each pair; one with an unknown user is passed over, as documented. What is known of
-// both stays that of the retained user, which is not documented.
+// acceptMerger merges each pair and skips pairs with an unknown user, as documented. Where both users have a
+// value the retained user's wins, which is not documented.
 func (s *Sandbox) acceptMerger(c *call) ([]byte, *refusal) {
 	if r := spend(&s.mergers, c, len(c.elements)/2, "customers"); r != nil {
 		return nil, r
@@ -110,7 +110,7 @@ func (s *Sandbox) acceptMerger(c *call) ([]byte, *refusal) {
 	return acceptedBody(c.ID), nil
 }
 
-// acceptDevice counts a device, and is not interested in it otherwise: it never makes a user.
+// acceptDevice only counts a device: it never creates a user.
 func (s *Sandbox) acceptDevice(c *call) ([]byte, *refusal) {
 	if c.elements[0].refusal != nil && s.options.Strict {
 		return nil, c.elements[0].refusal
@@ -121,7 +121,7 @@ func (s *Sandbox) acceptDevice(c *call) ([]byte, *refusal) {
 	return acceptedBody(c.ID), nil
 }
 
-// spend takes n of what a minute allows.
+// spend charges n to a minute's limit, or refuses the call.
 func spend(m *meter, c *call, n int, what string) *refusal {
 	if m.wait(c.At, n) > 0 {
 		r := overLimit(what)

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What Segment's own MoEngage destination sends, as @segment/action-destinations writes it.
+// Requests of Segment's own MoEngage destination, as written by @segment/action-destinations.
 func TestSegmentsOwnDestinationIsTaken(t *testing.T) {
 	s := serve(t, Options{Strict: true})
 	wantStatus(t, s.post(partnerPath, `{"type":"identify","user_id":"user-1","traits":{"vip":true},"context":{"app":{},"os":{},"library":{}},"anonymous_id":"a-1","timestamp":"2026-03-14T09:26:53.589Z","update_existing_only":false}`), 200)

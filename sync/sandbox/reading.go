@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Stats counts since the beginning, also what is no longer kept.
+// Stats has counts since the start, including records that were dropped.
 type Stats struct {
 	Requests   uint64            `json:"requests"`
 	ByStatus   map[int]uint64    `json:"by_status"` // 0: the connection was broken
 	ByEndpoint map[string]uint64 `json:"by_endpoint"`
 	Bytes      uint64            `json:"bytes"`
-	Faulted    uint64            `json:"faulted"` // requests that a fault struck
-	Limited    uint64            `json:"limited"` // requests over a limit; ordered 429s are not among them
+	Faulted    uint64            `json:"faulted"` // requests affected by a fault
+	Limited    uint64            `json:"limited"` // requests over a limit, without a fault's 429s
 	Users      uint64            `json:"users"`   // customer elements of requests that took effect
 	Events     uint64            `json:"events"`  // actions of requests that took effect
 	Violations map[Rule]uint64   `json:"violations"`
@@ -24,7 +24,7 @@ type Stats struct {
 	InFlight    int `json:"in_flight"`
 	MaxInFlight int `json:"max_in_flight"`
 
-	// The most that took effect within any 60 seconds.
+	// The largest numbers that took effect within any 60 seconds.
 	MaxUsersInWindow   int `json:"max_users_in_window"`
 	MaxEventsInWindow  int `json:"max_events_in_window"`
 	MaxCohortsInWindow int `json:"max_cohorts_in_window"` // cohort sync requests
@@ -34,20 +34,20 @@ type Stats struct {
 	AttributeNames int `json:"attribute_names"` // custom ones, of 256
 	EventNames     int `json:"event_names"`     // of 512
 
-	// What was forgotten because memory is bounded.
+	// Records dropped because memory is bounded.
 	ForgottenRequests   uint64 `json:"forgotten_requests"`
 	ForgottenViolations uint64 `json:"forgotten_violations"`
 	ForgottenProfiles   uint64 `json:"forgotten_profiles"`
 	ForgottenEvents     uint64 `json:"forgotten_events"`
 
-	Faults []string `json:"faults"` // under way
+	Faults []string `json:"faults"` // active ones
 }
 
 func newStats() Stats {
 	return Stats{ByStatus: map[int]uint64{}, ByEndpoint: map[string]uint64{}, Violations: map[Rule]uint64{}}
 }
 
-// record keeps what became of a request.
+// record stores the outcome of a request.
 func (s *Sandbox) record(c *call, a answer) {
 	c.Status, c.Type = a.status, a.kind
 	t := &s.total
@@ -67,7 +67,7 @@ func (s *Sandbox) record(c *call, a answer) {
 	s.requests.add(c.Request)
 }
 
-// violate records a breach. What the sender wrote is cut: ten thousand records must stay small.
+// violate records a violation. Values from the sender are cut, so that ten thousand records stay small.
 func (s *Sandbox) violate(c *call, rule Rule, user, detail string) {
 	user, detail = firstRunes(user, maxValueLength), firstRunes(detail, maxNameLength)
 	s.total.Violations[rule]++
@@ -83,7 +83,7 @@ func (s *Sandbox) User(id string) (Profile, bool) {
 	return s.state.profile(id)
 }
 
-// Events returns a user's events in order of arrival, repeats included; none for an unknown user.
+// Events returns a user's events in order of arrival, with repeats. It returns none for an unknown user.
 func (s *Sandbox) Events(user string) []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,7 +94,7 @@ func (s *Sandbox) Events(user string) []Event {
 	return nil
 }
 
-// Cohort returns the cohort with an id.
+// Cohort returns the cohort with this id.
 func (s *Sandbox) Cohort(id string) (Cohort, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *Sandbox) Cohort(id string) (Cohort, bool) {
 	return s.state.cohort(id)
 }
 
-// Requests returns the requests that are kept, in order of arrival.
+// Requests returns the retained requests in order of arrival.
 func (s *Sandbox) Requests() []Request { return s.lastRequests(-1) }
 
 func (s *Sandbox) lastRequests(n int) []Request {
@@ -111,7 +111,7 @@ func (s *Sandbox) lastRequests(n int) []Request {
 	return s.requests.last(n)
 }
 
-// Violations returns the violations that are kept, in order of arrival.
+// Violations returns the retained violations in order of arrival.
 func (s *Sandbox) Violations() []Violation { return s.lastViolations(-1) }
 
 func (s *Sandbox) lastViolations(n int) []Violation {
@@ -146,7 +146,7 @@ func (s *Sandbox) Stats() Stats {
 	return out
 }
 
-// routeReading lays out the paths that are not MoEngage's.
+// routeReading registers the paths that are not MoEngage's.
 func (s *Sandbox) routeReading() {
 	get := func(path string, read func(r *http.Request) (any, bool)) {
 		s.mux.HandleFunc(path, only(http.MethodGet, func(w http.ResponseWriter, r *http.Request) {
@@ -203,7 +203,7 @@ func show(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	_ = e.Encode(v) // the client may have gone
+	_ = e.Encode(v) // the client may be gone
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

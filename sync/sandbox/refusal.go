@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// refusal is an error in MoEngage's words. Types and messages are those of its "Data Overview" page
-// and of the examples in its OpenAPI files; they differ in places, and the examples win here.
+// refusal is an error response of MoEngage. Types and messages are those of its "Data Overview" page and of the
+// examples in its OpenAPI files. Where the two differ, the examples are used.
 type refusal struct {
 	status    int
 	kind      string // error.type
@@ -60,12 +60,12 @@ func arrayFieldError(field string) refusal {
 	return refusal{400, "ArrayFieldError", "Cannot add and remove '" + field + "' at the same time", field}
 }
 
-// overLimit is the refusal of a meter: what names customers, events or cohorts.
+// overLimit returns the refusal of a meter. what is customers, events or cohorts.
 func overLimit(what string) refusal {
 	return refusal{429, "Rate Limits Exceeded", "Rate limits for " + what + " exceeded. Please Try After Some Time", ""}
 }
 
-// documented lists what a fault may name by type; the first of a status is that status's own.
+// documented lists the refusals that a fault may name by type. The first of a status is the default for it.
 var documented = []refusal{
 	missingUser, wrongType, badElementType, addAndRemove,
 	blacklisted, invalidParams, paramsRequired, malformed, emptyBody, notAnObject, noContentType, tooManyUsers,
@@ -75,7 +75,7 @@ var documented = []refusal{
 	overLimit("customers"), serverError,
 }
 
-// byStatus returns what MoEngage says with a status. It documents the same words for all of 5xx.
+// byStatus returns MoEngage's refusal for a status. All 5xx share one wording.
 func byStatus(status int) refusal {
 	for _, r := range documented {
 		if r.status == status || (status >= 500 && r.status == 500) {
@@ -95,7 +95,7 @@ func byType(kind string) (refusal, bool) {
 	return refusal{}, false
 }
 
-// body is the envelope of a refusal.
+// body returns the JSON envelope of a refusal.
 func (r refusal) body(requestID string) []byte {
 	type inner struct {
 		Attribute string `json:"attribute,omitempty"`
@@ -110,7 +110,7 @@ func (r refusal) body(requestID string) []byte {
 	return body
 }
 
-// titledBody is the other form of a refusal, which the OpenAPI file has for Delete User.
+// titledBody returns the other form of a refusal, which the OpenAPI file has for Delete User.
 func (r refusal) titledBody() []byte {
 	body, _ := json.Marshal(struct { // cannot fail: strings only
 		Title       string `json:"title"`

@@ -1,14 +1,14 @@
 package sandbox
 
-// ring keeps the newest values, up to a limit; all of them when the limit is zero.
+// ring keeps the newest values up to a limit; zero means no limit.
 type ring[T any] struct {
 	limit  int
 	values []T
-	oldest int // index of the oldest value once the ring is full
+	oldest int // index of the oldest value in a full ring
 	lost   uint64
 }
 
-// add appends a value and returns the one that had to go for it.
+// add appends a value and returns the one it evicts, if any.
 func (r *ring[T]) add(v T) (gone T, evicted bool) {
 	if r.limit == 0 || len(r.values) < r.limit {
 		r.values = append(r.values, v)
@@ -20,7 +20,7 @@ func (r *ring[T]) add(v T) (gone T, evicted bool) {
 	return gone, true
 }
 
-// last returns copies of the newest n values, oldest first; of all when n is negative.
+// last returns copies of the newest n values, oldest first. A negative n means all.
 func (r *ring[T]) last(n int) []T {
 	all := append(make([]T, 0, len(r.values)), r.values[r.oldest:]...)
 	all = append(all, r.values[:r.oldest]...)

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// The limits that MoEngage's Data Tracking Policies apply after a request was accepted.
+// Limits that MoEngage's Data Tracking Policies apply after accepting a request.
 const (
 	maxNameLength      = 200 // characters
 	maxValueLength     = 512 // characters
@@ -19,7 +19,7 @@ const (
 	maxEventNames      = 512 // of a workspace
 )
 
-// blockedIDs are never users, and neither is anything of one character ("Data Overview").
+// blockedIDs are never users. Neither is an id of one character ("Data Overview").
 var blockedIDs = setOf("unknown", "guest", "null", "0", "1", "true", "false", "user_attribute_unique_id",
 	"(empty)", "na", "n/a", "", "dummy_seller_code", "user_id", "id", "customer_id", "uid", "userid",
 	"none", "-2", "-1", "2")
@@ -32,12 +32,12 @@ var reservedNames = setOf("USER_ATTRIBUTE_UNIQUE_ID", "USER_ATTRIBUTE_USER_EMAIL
 	"MOE_TIME_FORMAT", "MOE_TIME_TIMEZONE", "MOE_GAID", "MOE_ISLAT", "INSTALL", "UPDATE",
 	"status", "user_id", "source", "id", "_id", "")
 
-// standardNames are MoEngage's own attributes that the API may update; they do not count as custom.
+// standardNames are MoEngage's own attributes that the API may update. They do not count as custom.
 var standardNames = setOf("u_mb", "uid", "u_bd", "u_em", "u_n", "u_ln", "u_gd", "u_fn", "name", "first_name", "last_name",
 	"email", "mobile", "gender", "age", "platforms", "moe_wa_subscription", "moe_em_unsub_categories", "moe_sub_w",
 	"moe_spam", "moe_unsubscribe", "moe_hard_bounce", "moe_sms_subscription", "moe_email_open_tracking_consent")
 
-// createOnlyNames are kept from the request that makes a user, and never updated.
+// createOnlyNames are stored from the request that creates a user and never updated.
 var createOnlyNames = setOf("publisher_name", "campaign_name", "u_l_a", "cr_t", "moe_gaid", "advertising_identifier", "moe_mweb")
 
 func setOf(words ...string) map[string]bool {
@@ -52,12 +52,12 @@ func blockedID(id string) bool {
 	return utf8.RuneCountInString(id) < 2 || blockedIDs[strings.ToLower(id)]
 }
 
-// systemPrefixed reports a name that MoEngage may blacklist at any time.
+// systemPrefixed reports whether MoEngage may blacklist a name at any time.
 func systemPrefixed(name string) bool {
 	return strings.HasPrefix(strings.ToLower(name), "moe_") && !standardNames[name] && !createOnlyNames[name]
 }
 
-// judgeValue returns what MoEngage keeps of a value, nil if nothing, and the rule it applied, "" if none.
+// judgeValue returns the stored form of a value, or nil, and the rule that was applied, or "".
 func judgeValue(raw []byte, objects bool) ([]byte, Rule) {
 	switch raw[0] {
 	case 'n':
@@ -76,7 +76,7 @@ func judgeValue(raw []byte, objects bool) ([]byte, Rule) {
 }
 
 func judgeString(raw []byte) ([]byte, Rule) {
-	if len(raw)-2 <= maxValueLength { // bytes, and escapes, are never fewer than characters
+	if len(raw)-2 <= maxValueLength { // characters are never more than bytes with escapes
 		return raw, ""
 	}
 	s := text(raw)
@@ -89,8 +89,8 @@ func judgeString(raw []byte) ([]byte, Rule) {
 	return quote(firstRunes(s, maxValueLength)), ValueLength
 }
 
-// judgeArray drops an array of objects and keeps any other: what happens to one that is too long or mixed
-// is not documented, so it is only recorded.
+// judgeArray drops an array of objects and keeps any other. MoEngage does not document the handling of arrays
+// that are too long or mixed, so they are only recorded.
 func judgeArray(raw []byte, objects bool) ([]byte, Rule) {
 	var n int
 	var kinds [256]bool
@@ -117,7 +117,7 @@ func judgeArray(raw []byte, objects bool) ([]byte, Rule) {
 	return raw, rule
 }
 
-// kindOf names a value's type by one character; numbers are '0', booleans 't'.
+// kindOf returns a value's type as one character: '0' for numbers, 't' for booleans.
 func kindOf(raw []byte) byte {
 	switch c := raw[0]; c {
 	case '"', '{', '[', 'n', 't':
@@ -133,7 +133,7 @@ func quote(s string) []byte {
 	return raw
 }
 
-// firstRunes cuts a string; the result does not keep the rest in memory.
+// firstRunes cuts a string and copies it, so that the rest can be freed.
 func firstRunes(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -147,8 +147,8 @@ func firstRunes(s string, n int) string {
 	return s
 }
 
-// eventTime reads current_time: ISO 8601, or an epoch in seconds, or, as MoEngage's examples have it, in
-// milliseconds; as a string or a number.
+// eventTime parses current_time, a string or a number: ISO 8601, an epoch in seconds, or in milliseconds as in
+// MoEngage's examples.
 func eventTime(raw []byte) (time.Time, bool) {
 	s := string(raw)
 	if is(raw, '"') {

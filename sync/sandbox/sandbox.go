@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// Options sets a sandbox up. The zero value is a fresh workspace with MoEngage's default limits that
-// lets everybody in and validates bulk requests leniently.
+// Options configures a sandbox. The zero value is a new workspace with MoEngage's default limits that accepts
+// any credentials and validates bulk requests leniently.
 type Options struct {
-	WorkspaceID string // "" accepts any, the same one everywhere in a request
-	APIKey      string // "" accepts any but an empty one
+	WorkspaceID string // "" accepts any, but the same one everywhere in a request
+	APIKey      string // "" accepts any except an empty one
 
 	Latency time.Duration // of every answer
-	Delay   time.Duration // between accepting users and events and knowing them: 200 means queued
+	Delay   time.Duration // between accepting data and applying it: 200 means queued
 	Faults  []Fault       // from the start
 
-	// Limits in any 60 seconds: zero is the documented default, negative is none.
+	// Limits in any 60 seconds: zero is the documented default, negative means none.
 	UsersPerMinute   int // 60,000; older pages say 10,000
 	EventsPerMinute  int // 60,000; older pages say 30,000
 	CohortsPerMinute int // requests; 300
-	ExportsPerMinute int // users read back; 1,000
+	ExportsPerMinute int // exported users; 1,000
 
-	// Strict refuses a whole bulk request for one bad element. Otherwise it is answered 200 and the
-	// element dropped. MoEngage documents both.
+	// Strict refuses a whole bulk request for one bad element. Otherwise the answer is 200 and the element is
+	// dropped. MoEngage documents both.
 	Strict bool
 
-	Objects    bool // the workspace has the object data type, which is off by default
-	EpochReset bool // x-ratelimit-reset as an epoch instead of the seconds left; both are documented
-	KeepAll    bool // forget nothing: memory grows with what is received
-	KeepBodies bool // bodies stay in Requests
+	Objects    bool // the workspace has the object data type, off by default
+	EpochReset bool // x-ratelimit-reset is an epoch instead of the seconds left; both are documented
+	KeepAll    bool // drop nothing: memory grows with the data
+	KeepBodies bool // keep bodies in Requests
 
-	Log *slog.Logger // nil: silent. User ids are logged at debug level only
+	Log *slog.Logger // nil means silent. User ids are logged at debug level only
 }
 
-// What is kept without KeepAll.
+// Retained records without KeepAll.
 const (
 	keptRequests   = 10_000
 	keptViolations = 10_000
@@ -43,15 +43,15 @@ const (
 	keptEvents     = 1_000_000
 )
 
-// Sandbox is the stand-in. All methods may be called concurrently. What they return are copies.
+// Sandbox is the stand-in for MoEngage. Its methods are safe for concurrent use and return copies.
 type Sandbox struct {
 	options Options
 	log     *slog.Logger
 	mux     *http.ServeMux
-	now     func() time.Time // times that are compared come from here, under mu, so they never go back
+	now     func() time.Time // called under mu for times that are compared, so they never decrease
 
-	// One mutex for everything: the work under it is a few map look-ups an element, less than
-	// decoding costs, which happens outside.
+	// mu protects all fields below. The work under it is a few map lookups an element, less than decoding,
+	// which happens outside.
 	mu          sync.Mutex
 	state       *state
 	trouble     trouble
@@ -66,11 +66,11 @@ type Sandbox struct {
 	mergers     meter
 	devices     meter
 	dying       []deletion // oldest first
-	queue       []*call    // accepted and not yet applied, with Options.Delay; oldest first
-	total       Stats      // only its counts that go up
+	queue       []*call    // accepted but not yet applied, with Options.Delay; oldest first
+	total       Stats      // only its increasing counts
 }
 
-// New makes a sandbox. Its faults begin now.
+// New returns a sandbox. Its faults start now.
 func New(o Options) *Sandbox {
 	s := &Sandbox{
 		options:     o,
@@ -111,7 +111,7 @@ func orDefault(n, standard int) int {
 	return n
 }
 
-// route lays out the paths. Methods are checked by hand, so that 404 and 405 have JSON bodies, too.
+// route registers the paths. It checks methods itself, so that 404 and 405 have JSON bodies too.
 func (s *Sandbox) route() {
 	for path, e := range map[string]*endpoint{
 		"/v1/transition/{ws}":             transition,
@@ -151,12 +151,12 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 	refuse(byStatus(http.StatusNotFound), "").write(w, nil, 0)
 }
 
-// ServeHTTP answers as MoEngage would, unless a fault says otherwise. It may panic with
-// http.ErrAbortHandler, which net/http's server expects.
+// ServeHTTP answers as MoEngage would, unless a fault applies. It may panic with http.ErrAbortHandler, which
+// net/http's server expects.
 func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// serve deals with one request to MoEngage: read it, decide, wait, answer. It has left the flights
-// before the client can know the answer, and so before the client can rightly send the user again.
+// serve handles one request to MoEngage: it reads it, decides, waits and answers. The users leave the request
+// before the answer is sent, because a client may send them again as soon as it has the answer.
 func (s *Sandbox) serve(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	c := readCall(e, r)
 	a, m := s.decide(c)
@@ -167,7 +167,7 @@ func (s *Sandbox) serve(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	a.write(w, func(d time.Duration) { pause(c.ctx, d, m.healed) }, m.drip)
 }
 
-// decide gives a request its number, its effect and its answer, and records them.
+// decide assigns the request's number, effect and answer, and records them.
 func (s *Sandbox) decide(c *call) (answer, misfortune) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,7 +193,7 @@ func (s *Sandbox) decide(c *call) (answer, misfortune) {
 	return a, m
 }
 
-// judge checks a request in the order that a well-behaved service would, and lets it take effect.
+// judge checks a request in the usual order of a service and applies it.
 func (s *Sandbox) judge(c *call) answer {
 	checks := []func() *refusal{
 		c.checkContentType,
@@ -218,7 +218,7 @@ func (s *Sandbox) judge(c *call) answer {
 	return jsonAnswer(http.StatusOK, body)
 }
 
-// checkManners records what MoEngage may let pass and a sender should not rely on.
+// checkManners records requests that MoEngage may accept but a sender should not rely on.
 func (s *Sandbox) checkManners(c *call) {
 	if c.size > c.soft {
 		s.violate(c, SoftSize, "", c.Endpoint)
@@ -228,8 +228,8 @@ func (s *Sandbox) checkManners(c *call) {
 	}
 }
 
-// addLimits sets the x-ratelimit headers, of the meter that is nearer to its end. They are documented
-// as requests; how that fits limits on users and events is not, so these are users or events.
+// addLimits sets the x-ratelimit headers from the meter closest to its limit. MoEngage documents them as
+// requests but limits users and events, so they count users or events here.
 func (s *Sandbox) addLimits(c *call, a answer) {
 	m, need := s.meterOf(c)
 	if m == nil || m.limit <= 0 {
@@ -265,7 +265,7 @@ func (s *Sandbox) meterOf(c *call) (m *meter, need int) {
 	return &s.users, c.Users
 }
 
-// Fail begins a fault, beside those there are.
+// Fail starts a fault in addition to the active ones.
 func (s *Sandbox) Fail(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -273,7 +273,7 @@ func (s *Sandbox) Fail(f Fault) {
 	s.log.Info("fault begins", "fault", f.String())
 }
 
-// Heal ends all faults, and lets go of requests that hang.
+// Heal ends all faults and releases hanging requests.
 func (s *Sandbox) Heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -101,7 +101,7 @@ func TestCohortTakesKnownUsersOnly(t *testing.T) {
 	}
 }
 
-// 200 means queued: until a user is known, a cohort passes him over and reading back does not find him.
+// 200 means queued. Until a user is known, a cohort skips them and reading back does not find them.
 func TestAcceptedIsNotYetKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{Delay: 10 * time.Second})

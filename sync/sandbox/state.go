@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// Profile is a user as MoEngage would know it.
+// Profile is a user as MoEngage knows them.
 type Profile struct {
 	ID         string                     `json:"id"`
 	Attributes map[string]json.RawMessage `json:"attributes"`
-	Written    map[string]Write           `json:"written"` // who wrote each attribute last
-	Events     []Event                    `json:"events"`  // in order of arrival; repeats are kept
+	Written    map[string]Write           `json:"written"` // the last write of each attribute
+	Events     []Event                    `json:"events"`  // in order of arrival, with repeats
 	Cohorts    []string                   `json:"cohorts"` // ids, sorted
 }
 
-// Write says where a value came from. Arrivals number all elements that were applied, from 1.
+// Write is the origin of a value. Arrival numbers all applied elements, from 1.
 type Write struct {
 	Arrival uint64 `json:"arrival"`
 	Request uint64 `json:"request"`
@@ -26,8 +26,8 @@ type Write struct {
 // Event is one action of a user.
 type Event struct {
 	Action     string          `json:"action"`
-	Attributes json.RawMessage `json:"attributes"` // an object; null if there were none
-	Time       time.Time       `json:"time"`       // current_time, else the time of receipt
+	Attributes json.RawMessage `json:"attributes"` // an object, or null
+	Time       time.Time       `json:"time"`       // current_time, or else the time of receipt
 	Received   time.Time       `json:"received"`
 	Platform   string          `json:"platform,omitempty"`
 	RealTime   bool            `json:"real_time_action,omitempty"`
@@ -41,7 +41,7 @@ type Cohort struct {
 	Members []string `json:"members"` // sorted
 }
 
-// profile is the stored form of a user: small, because there may be a million.
+// profile is the stored form of a user. It is small, because there may be a million.
 type profile struct {
 	id     string
 	attrs  []attribute
@@ -59,10 +59,10 @@ type cohort struct {
 	members map[string]bool
 }
 
-// state is what MoEngage keeps of a workspace. It is not safe for concurrent use.
+// state is the data of a workspace. It is not safe for concurrent use.
 type state struct {
 	users      map[string]*profile
-	custom     map[string]string // names of custom attributes; a map to itself shares the one copy
+	custom     map[string]string // names of custom attributes; maps each to itself to share one copy
 	eventNames map[string]string
 	cohorts    map[string]*cohort
 	arrivals   uint64
@@ -71,7 +71,7 @@ type state struct {
 	eventOwners ring[*profile] // one entry an event, in order of arrival
 }
 
-// newState makes a state that keeps so many profiles and events; zero: all.
+// newState returns a state that keeps at most that many profiles and events; zero means all.
 func newState(profiles, events int) *state {
 	return &state{
 		users:       map[string]*profile{},
@@ -83,7 +83,7 @@ func newState(profiles, events int) *state {
 	}
 }
 
-// ensure returns a user's profile, making it if need be.
+// ensure returns a user's profile and creates it if needed.
 func (st *state) ensure(id string) *profile {
 	if p := st.users[id]; p != nil {
 		return p
@@ -96,8 +96,8 @@ func (st *state) ensure(id string) *profile {
 	return p
 }
 
-// forget removes a profile. A profile that was removed before, and whose turn to be evicted comes now, may
-// have a successor with the same id, which stays.
+// forget removes a profile. If it was removed before, and its eviction comes now, a newer profile with the same
+// id may exist, which stays.
 func (st *state) forget(p *profile) {
 	if st.users[p.id] != p {
 		return
@@ -109,7 +109,7 @@ func (st *state) forget(p *profile) {
 	p.attrs, p.events = nil, nil
 }
 
-// addEvent appends to a profile. The oldest event of all is also the first of its profile's.
+// addEvent appends an event to a profile. The oldest event overall is also the first of its profile.
 func (st *state) addEvent(p *profile, e Event) {
 	p.events = append(p.events, e)
 	if owner, evicted := st.eventOwners.add(p); evicted && len(owner.events) > 0 {
@@ -118,7 +118,7 @@ func (st *state) addEvent(p *profile, e Event) {
 	}
 }
 
-// shareName returns the one copy of a custom attribute's name, or false if the workspace has no room for it.
+// shareName returns the shared copy of a custom attribute's name, or false if the workspace has too many.
 func shareName(names map[string]string, name []byte, limit int) (string, bool) {
 	if shared, ok := names[string(name)]; ok {
 		return shared, true
@@ -131,7 +131,7 @@ func shareName(names map[string]string, name []byte, limit int) (string, bool) {
 	return shared, true
 }
 
-// shareValue copies a raw value, without allocating for those that nearly everybody has.
+// shareValue copies a raw value. It does not allocate for the most common values.
 func shareValue(raw []byte) string {
 	switch string(raw) {
 	case "true":
@@ -163,7 +163,7 @@ func (p *profile) unset(all []unsetting) {
 	p.attrs = slices.DeleteFunc(p.attrs, func(a attribute) bool { return unsets(all, a.name) })
 }
 
-// changeArray adds values to an array, each once, or removes them. A value that is no array counts as empty.
+// changeArray adds distinct values to an array, or removes them. A value that is not an array counts as empty.
 func changeArray(array string, values []byte, add bool) string {
 	var kept [][]byte
 	for item := range items([]byte(array)) {
@@ -181,7 +181,7 @@ func changeArray(array string, values []byte, add bool) string {
 	return "[" + string(bytes.Join(kept, []byte(","))) + "]"
 }
 
-// profile returns a copy of a user for others to keep.
+// profile returns a copy of a user that the caller may keep.
 func (st *state) profile(id string) (Profile, bool) {
 	p := st.users[id]
 	if p == nil {

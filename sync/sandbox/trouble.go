@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// trouble is what is wrong at the moment: the faults that have not ended, in the order they began.
+// trouble has the active faults in the order they started.
 type trouble struct {
 	faults []*active
-	healed chan struct{} // closed by heal, for requests that hang
+	healed chan struct{} // closed by heal, for hanging requests
 }
 
 type active struct {
 	Fault
 	since time.Time
-	seen  int // requests it is about
-	hits  int // of those, the ones it hit
+	seen  int // matching requests
+	hits  int // affected requests
 }
 
-// misfortune is what the faults do to one request.
+// misfortune is the combined effect of the faults on one request.
 type misfortune struct {
-	fault  *Fault        // decides the answer; nil: none does
-	delay  time.Duration // of all that are slow, together
-	drip   time.Duration // likewise, of the body
-	until  time.Time     // when hanging ends; zero: when healed
+	fault  *Fault        // decides the answer, or nil
+	delay  time.Duration // sum of all slow faults
+	drip   time.Duration // likewise, for the body
+	until  time.Time     // end of hanging; zero means until healed
 	healed <-chan struct{}
 	spec   string // for the record
 }
@@ -41,8 +41,8 @@ func (t *trouble) heal() {
 	t.healed = make(chan struct{})
 }
 
-// strike decides what happens to a request. Every slow fault adds up; of those that decide the answer
-// the first does, and the others are not spent on this request.
+// strike decides the effect of the faults on a request. Delays add up. Of the faults that decide the answer
+// only the first applies; the others do not count this request.
 func (t *trouble) strike(c *call) misfortune {
 	m := misfortune{healed: t.healed}
 	var specs []string
@@ -62,7 +62,7 @@ func (t *trouble) strike(c *call) misfortune {
 	return m
 }
 
-// prune drops the faults that are over.
+// prune removes ended faults.
 func (t *trouble) prune(now time.Time) {
 	t.faults = slices.DeleteFunc(t.faults, func(a *active) bool { return a.over(now) })
 }
@@ -89,7 +89,7 @@ func (a *active) over(now time.Time) bool {
 		a.For > 0 && now.Sub(a.since) >= a.For
 }
 
-// strikes counts a request and reports whether the fault hits it.
+// strikes counts a request and reports whether the fault affects it.
 func (a *active) strikes(c *call) bool {
 	if a.On != "" && a.On != c.Endpoint || a.User != "" && !c.names(a.User) {
 		return false

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// The functions of this file walk over JSON that [wellFormed] has approved, so they need not check it
-// again. What they yield aliases the document. They exist because bulk bodies are most of the work:
-// they find the values, and leave them raw.
+// The functions in this file walk JSON that [wellFormed] has accepted, so they do not check it again. The
+// values they yield alias the document. They leave values raw, because parsing bulk bodies is most of the
+// sandbox's work.
 
-// wellFormed reports whether b is one JSON value in UTF-8. encoding/json alone would let broken UTF-8 pass.
+// wellFormed reports whether b is one JSON value in UTF-8. encoding/json alone accepts invalid UTF-8.
 func wellFormed(b []byte) bool { return utf8.Valid(b) && json.Valid(b) }
 
-// members yields the names, unquoted, and the values of an object. Anything else has none.
+// members yields the unquoted names and the values of an object. Any other value has none.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		if !is(object, '{') {
@@ -23,7 +23,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 		for i := blank(object, 1); object[i] != '}'; {
 			end := valueEnd(object, i)
 			name := unquote(object[i:end])
-			i = blank(object, blank(object, end)+1) // over the colon
+			i = blank(object, blank(object, end)+1) // skip the colon
 			end = valueEnd(object, i)
 			if !yield(name, object[i:end]) {
 				return
@@ -33,7 +33,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// items yields the elements of an array. Anything else has none.
+// items yields the elements of an array. Any other value has none.
 func items(array []byte) iter.Seq[[]byte] {
 	return func(yield func(item []byte) bool) {
 		if !is(array, '[') {
@@ -49,7 +49,7 @@ func items(array []byte) iter.Seq[[]byte] {
 	}
 }
 
-// member returns the value of an object's member, the last one if it is repeated, or nil.
+// member returns the value of an object's member, or nil. Of duplicates the last counts.
 func member(object []byte, name string) []byte {
 	var found []byte
 	for n, value := range members(object) {
@@ -63,7 +63,7 @@ func member(object []byte, name string) []byte {
 // is reports whether a value begins with a character: { [ " or n for null.
 func is(raw []byte, first byte) bool { return len(raw) > 0 && raw[0] == first }
 
-// text returns a string's value, and "" for what is not a string.
+// text returns a string's value, or "" for any other value.
 func text(raw []byte) string {
 	if !is(raw, '"') {
 		return ""
@@ -71,7 +71,7 @@ func text(raw []byte) string {
 	return string(unquote(raw))
 }
 
-// unquote returns the characters of a string literal, aliasing it where nothing was escaped.
+// unquote returns the characters of a string literal. The result aliases it if there are no escapes.
 func unquote(raw []byte) []byte {
 	inner := raw[1 : len(raw)-1]
 	if bytes.IndexByte(inner, '\\') < 0 {
@@ -82,7 +82,7 @@ func unquote(raw []byte) []byte {
 	return []byte(s)
 }
 
-// next steps from the end of a value over a comma, to the next value or to the closing bracket.
+// next moves from the end of a value to the next value or the closing bracket.
 func next(b []byte, i int) int {
 	i = blank(b, i)
 	if b[i] == ',' {
@@ -125,7 +125,7 @@ func stringEnd(b []byte, i int) int {
 	return i + 1
 }
 
-// compositeEnd counts brackets of both kinds together, which is enough for what is well formed.
+// compositeEnd counts both kinds of brackets together, which is enough for valid JSON.
 func compositeEnd(b []byte, i int) int {
 	for depth := 0; ; {
 		switch b[i] {

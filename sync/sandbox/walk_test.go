@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzReadBulk checks the walk against encoding/json: the same elements, with the same parts.
+// FuzzReadBulk compares the walk with encoding/json.
 func FuzzReadBulk(f *testing.F) {
 	f.Add(bulkBody(fine, eventOf("user-2", `{"action":"x","attributes":{"a":[1,{"b":"]"}]}}`)))
 	f.Add(`{ "type" : "transition" , "elements" : [ { } , [ ] , 1 , "a\"b" , null ] }`)
@@ -63,7 +63,7 @@ func compareElement(t *testing.T, got element, raw json.RawMessage) {
 	}
 }
 
-// FuzzServe sends anything anywhere: it must be answered, and never with 5xx.
+// FuzzServe sends arbitrary requests. Each must be answered, and never with 5xx.
 func FuzzServe(f *testing.F) {
 	paths := []string{bulkPath, customerPath, eventPath, cohortsPath, exportPath, "/v1/integrations/authentication"}
 	f.Add(0, bulkBody(fine))
