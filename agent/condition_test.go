@@ -317,8 +317,16 @@ func TestConditions(t *testing.T) {
 			if good := shown[0].Level == "ok"; good != (len(got) == 0) {
 				t.Errorf("the page says %+v", shown)
 			}
+			var d doctor
 			for i, h := range got {
 				seen[h.Name+" "+h.Severity] = true
+				d.findCondition(&got[i])
+				if shown[i].Severity != h.Severity {
+					t.Errorf("the page calls %s %q, and it is %s", h.Name, shown[i].Severity, h.Severity)
+				}
+				if n := len(d.findings); h.Name != conditionNotRunning && (n == 0 || d.findings[n-1].Severity != h.Severity) {
+					t.Errorf("of %s, %s, the doctor finds %+v", h.Name, h.Severity, d.findings)
+				}
 				text := fmt.Sprintf("%s %s %s %s", h.Name, h.Severity, h.Text, strings.Join(h.Commands, ";"))
 				if !regexp.MustCompile(c.want[i]).MatchString(text) {
 					t.Errorf("judged\n%s\nwant\n%s", text, c.want[i])

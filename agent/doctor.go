@@ -22,6 +22,7 @@ type Finding struct {
 	Do      string `json:"do"` // what to do about it; "" when nothing is to be done
 
 	Condition string `json:"condition,omitempty"` // its name, where the finding is one of the list of conditions
+	Severity  string `json:"severity,omitempty"`  // of that condition
 }
 
 // Healthy reports whether no check failed.
@@ -231,7 +232,7 @@ func (d *doctor) findCondition(c *Condition) {
 		}
 		do += "`" + command + "`"
 	}
-	d.findings = append(d.findings, Finding{Check: checkOf(c.Name), Condition: c.Name, State: state, Message: c.Text, Do: do})
+	d.findings = append(d.findings, Finding{Check: checkOf(c.Name), Condition: c.Name, Severity: c.Severity, State: state, Message: c.Text, Do: do})
 }
 
 // checkOf is the check under which the doctor tells of a condition.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"personasync/agent/config"
@@ -36,31 +37,49 @@ func orElsewhere(ctx context.Context, c *config.Config, err error) error {
 
 // elsewhere asks at admin.listen for an agent, and says what it answers; nil when none does.
 func elsewhere(ctx context.Context, c *config.Config) error {
-	if c.Admin.Listen == "" {
+	ready, says, answers := askListen(ctx, c)
+	if !answers {
 		return nil
+	}
+	if ready {
+		says = "ready. Its configuration names another data_dir, or another admin.socket"
+	}
+	return fmt.Errorf("%w, %s. It answers at admin.listen = %s: %s", ErrElsewhere, c.DataDir, c.Admin.Listen, says)
+}
+
+// movedFrom is ErrElsewhere where the agent at admin.listen says that its data was moved out of data_dir, or
+// removed; nil where none answers, or one that has its data elsewhere by its configuration.
+func movedFrom(ctx context.Context, c *config.Config) error {
+	ready, says, answers := askListen(ctx, c)
+	if !answers || ready || !strings.Contains(says, c.DataDir) {
+		return nil
+	}
+	return fmt.Errorf("%w, %s: stop it first; what it has acknowledged is in its open files alone, so save them before. It says: %s", ErrElsewhere, c.DataDir, says)
+}
+
+// askListen asks at admin.listen whether an agent is ready, and why not.
+func askListen(ctx context.Context, c *config.Config) (ready bool, says string, answers bool) {
+	if c.Admin.Listen == "" {
+		return false, "", false
 	}
 	ctx, cancel := context.WithTimeout(ctx, elsewherePatience)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Admin.Listen+"/readyz", nil)
 	if err != nil {
-		return nil
+		return false, "", false
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy
 	answer, err := client.Do(r)
 	if err != nil {
-		return nil
+		return false, "", false
 	}
 	defer answer.Body.Close()
-	var ready struct {
+	var told struct {
 		Ready  *bool  `json:"ready"`
 		Reason string `json:"reason"`
 	}
-	if json.NewDecoder(io.LimitReader(answer.Body, 1<<16)).Decode(&ready) != nil || ready.Ready == nil {
-		return nil // something else
+	if json.NewDecoder(io.LimitReader(answer.Body, 1<<16)).Decode(&told) != nil || told.Ready == nil {
+		return false, "", false // something else
 	}
-	says := ready.Reason
-	if *ready.Ready {
-		says = "ready. Its configuration names another data_dir, or another admin.socket"
-	}
-	return fmt.Errorf("%w, %s. It answers at admin.listen = %s: %s", ErrElsewhere, c.DataDir, c.Admin.Listen, says)
+	return *told.Ready, told.Reason, true
 }

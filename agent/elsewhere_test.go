@@ -35,7 +35,13 @@ func TestADataFolderThatWasMovedIsNotCalledANewOne(t *testing.T) {
 	for what, ask := range map[string]func() error{
 		"an inspection": func() error { _, _, _, err := Open(t.Context(), c, "1.0"); return err },
 		"an order":      func() error { _, err := DialAgent(t.Context(), c, "1.0"); return err },
-		"a second run":  func() error { return Run(t.Context(), c, RunOptions{Log: slog.New(slog.DiscardHandler)}) },
+		"upkeep":        func() error { _, _, _, err := OpenUpkeep(t.Context(), c, "1.0"); return err },
+		"an import":     func() error { _, _, _, err := OpenOrders(t.Context(), c, "1.0"); return err },
+		"a restore": func() error { // which put an older state where the open files were to come back
+			_, err := Restore(t.Context(), c, filepath.Join(s.dir, "backup.tar"), "1.0", nil)
+			return err
+		},
+		"a second run": func() error { return Run(t.Context(), c, RunOptions{Log: slog.New(slog.DiscardHandler)}) },
 	} {
 		err := ask()
 		if !errors.Is(err, ErrElsewhere) || !strings.Contains(err.Error(), "`install -d -m 700 -o ") || !strings.Contains(err.Error(), "personasync db backup FILE") {

@@ -60,6 +60,9 @@ func OpenOrders(ctx context.Context, c *config.Config, version string) (o Orders
 	if !errors.Is(err, ErrNotRunning) {
 		return nil, nil, "", err
 	}
+	if err := orElsewhere(ctx, c, nil); err != nil {
+		return nil, nil, "", err
+	}
 	return files{c}, io.NopCloser(nil), absent(c.DataDir) + ": working on its files in " + c.DataDir, nil
 }
 

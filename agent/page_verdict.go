@@ -11,8 +11,9 @@ import (
 // Verdict is one answer to the question that brings people to the status page: is anyone's membership
 // wrong in MoEngage, why, and what do I type?
 type Verdict struct {
-	Name     string   `json:"name"`  // of the condition; empty when all is well
-	Level    string   `json:"level"` // ok | warn | bad
+	Name     string   `json:"name"`     // of the condition; empty when all is well
+	Level    string   `json:"level"`    // ok | warn | bad
+	Severity string   `json:"severity"` // of the condition; empty when all is well
 	Text     string   `json:"text"`
 	Command  string   `json:"command"`  // the first of them; may be empty
 	Commands []string `json:"commands"` // what to type
@@ -32,7 +33,7 @@ const (
 func verdicts(st *Status) []Verdict {
 	var all []Verdict
 	for _, c := range st.Conditions {
-		v := Verdict{Name: c.Name, Level: "warn", Text: c.Text, Commands: c.Commands}
+		v := Verdict{Name: c.Name, Level: "warn", Severity: c.Severity, Text: c.Text, Commands: c.Commands}
 		if c.Severity == critical {
 			v.Level = "bad"
 		}

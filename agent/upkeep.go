@@ -43,6 +43,9 @@ func OpenUpkeep(ctx context.Context, c *config.Config, version string) (u Upkeep
 	if !errors.Is(err, ErrNotRunning) {
 		return nil, nil, "", err
 	}
+	if err := orElsewhere(ctx, c, nil); err != nil {
+		return nil, nil, "", err
+	}
 	return files{c}, io.NopCloser(nil), absent(c.DataDir) + ": working on its files in " + c.DataDir, nil
 }
 
@@ -52,6 +55,9 @@ func Restore(ctx context.Context, c *config.Config, path, version string, progre
 	if err == nil {
 		_ = client.Close()
 		return store.RestoreReport{}, fmt.Errorf("%w: %s: stop it first", store.ErrInUse, client.Where())
+	}
+	if err := movedFrom(ctx, c); err != nil {
+		return store.RestoreReport{}, err
 	}
 	if err := checkOwner(c.DataDir); err != nil {
 		return store.RestoreReport{}, err

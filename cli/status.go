@@ -75,8 +75,20 @@ func checkStatus(env *shell, c *urfave.Context) (err error) {
 	if !s.Ready {
 		return fmt.Errorf("events are not accepted: %s; `personasync status` shows more", term.Plain(s.Unready))
 	}
-	_, err = fmt.Fprintln(env.Out, "events are accepted")
+	_, err = fmt.Fprintln(env.Out, "events are accepted"+conditionsText(s.Conditions))
 	return err
+}
+
+// conditionsText names what is not well although events are accepted.
+func conditionsText(list []agent.Condition) string {
+	if len(list) == 0 {
+		return ""
+	}
+	var names []string
+	for i := range list {
+		names = append(names, term.Plain(list[i].Name)+" ("+term.Plain(list[i].Severity)+")")
+	}
+	return "; not all is well: " + strings.Join(names, ", ") + "; `personasync status` shows more"
 }
 
 func printStatus(w *term.Terminal, s agent.Status, now time.Time) error {
