@@ -95,7 +95,7 @@ func printVerification(w *term.Terminal, r *agent.VerifyReport, o agent.VerifyOr
 		_, err := fmt.Fprintf(w.Out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", term.Plain(r.Key))
 		return err
 	}
-	fmt.Fprintf(w.Out, "%s: MoEngage was told of %s; %s read back, %s compared, %s left out because more was on the way\n",
+	fmt.Fprintf(w.Out, "%s: MoEngage was told of %s; %s taken, %s compared, %s left out because more was on the way, or left less than --settle ago\n",
 		term.Plain(r.Key), users(int64(r.Told)), term.Count(r.Asked), term.Count(r.Compared), term.Count(r.Moving))
 	if r.Agreement == nil {
 		_, err := fmt.Fprintln(w.Out, "nobody to compare: wait until what is on the way has arrived, or lower --settle")
