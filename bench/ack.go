@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// shape is how a load posts.
+// shape is a load: its connections and events per request.
 type shape struct {
 	name, title string
 	connections int
@@ -25,7 +25,7 @@ var shapes = []shape{
 	{"array", "arrays of 100, 16 connections", 16, 100},
 }
 
-// measureAcknowledgements has every contender take every shape of load, each time from nothing.
+// measureAcknowledgements runs every contender under every load, each time on a new directory.
 func (b *bench) measureAcknowledgements(ctx context.Context) error {
 	for rep := range b.reps {
 		for _, s := range shapes {
@@ -53,7 +53,7 @@ func (b *bench) acknowledge(ctx context.Context, c contender, s shape) error {
 	return b.acknowledgeAs(ctx, figure(c, s), c, s)
 }
 
-// acknowledgeAs runs a contender on a new directory under a load, and books the result under name.
+// acknowledgeAs runs a contender under a load and records the result under name.
 func (b *bench) acknowledgeAs(ctx context.Context, name string, c contender, s shape) (err error) {
 	dir, err := b.folder()
 	if err != nil {
@@ -73,13 +73,13 @@ func (b *bench) acknowledgeAs(ctx context.Context, name string, c contender, s s
 	return nil
 }
 
-// pressed is a load's result, and what it cost the server.
+// pressed is the result of a load with its cost for the server.
 type pressed struct {
 	loadResult
-	CPU float64 // µs an event, warm-up included
+	CPU float64 // µs per event, including the warm-up
 }
 
-// press puts a load on a server.
+// press runs a load against a server.
 func (b *bench) press(ctx context.Context, server *child, e *events, first uint64, s shape, during time.Duration) (pressed, error) {
 	warmup := warmupOf(during)
 	e.prepare(first + uint64((warmup+during).Seconds()*expectedRate))
@@ -95,7 +95,7 @@ func (b *bench) press(ctx context.Context, server *child, e *events, first uint6
 	return pressed{r, float64((server.cpu() - before).Microseconds()) / float64(max(r.Sent, 1))}, nil
 }
 
-// expectedRate is how many events a second are signed ahead of time.
+// expectedRate is how many events per second are signed in advance.
 const expectedRate = 50_000
 
 func (b *bench) record(name string, r pressed) {
@@ -105,5 +105,5 @@ func (b *bench) record(name string, r pressed) {
 	b.book.add(name+"/cpu", r.CPU)
 }
 
-// warmupOf is how long a load runs before it is measured.
+// warmupOf is how long a load runs before the measurement.
 func warmupOf(during time.Duration) time.Duration { return min(during/4, time.Second) }

@@ -10,7 +10,7 @@ import (
 	"personasync/agent"
 )
 
-// running is an agent under measurement, and a line to it.
+// running is a measured agent with a connection to it.
 type running struct {
 	*child
 	line *agent.Client
@@ -33,8 +33,8 @@ func (b *bench) agentOn(ctx context.Context, o order) (*running, error) {
 
 func (r *running) stop() error { return errors.Join(r.line.Close(), r.child.stop()) }
 
-// watch asks an agent for its status until enough says so, and returns how long that took. The
-// shorter the pause between, the more the asking itself costs.
+// watch polls an agent's status until enough returns true, and returns how long that took. A shorter pause
+// makes the polling itself more expensive.
 func (r *running) watch(ctx context.Context, pause time.Duration, enough func(agent.Status) bool) (time.Duration, error) {
 	for began := time.Now(); ; {
 		s, err := r.line.Status(ctx)

@@ -10,8 +10,8 @@ import (
 	"personasync/agent"
 )
 
-// measureBacklog compares the latency of posts while a backlog is applied with that of the same
-// agent, once it is.
+// measureBacklog compares the latency of posts while a backlog is being applied with the latency of the same
+// agent afterwards.
 func (b *bench) measureBacklog(ctx context.Context) error {
 	for rep := range b.long {
 		if err := b.backlog(ctx); err != nil {

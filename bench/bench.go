@@ -14,19 +14,19 @@ import (
 	"time"
 )
 
-// bench is one run.
+// bench is one run of the benchmark.
 type bench struct {
 	options
 	book    book
 	began   time.Time
-	root    string   // of the product's module
-	home    string   // of all our data
-	work    string   // of this run's
-	program string   // what children run
+	root    string   // root of the product's module
+	home    string   // directory of all our data
+	work    string   // directory of this run
+	program string   // executable of the children
 	notices []string // for the report
-	done    []string // names of the measures taken
+	done    []string // names of the completed measures
 	events  map[uint64]*events
-	served  int // numbers the data directories
+	served  int // number of the next data directory
 }
 
 const workPrefix = "run-"
@@ -64,10 +64,10 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	return b, nil
 }
 
-// close removes what the run made.
+// close removes the run's directory.
 func (b *bench) close() error { return os.RemoveAll(b.work) }
 
-// sweep removes what runs left that were killed, and warns of those that are under way.
+// sweep removes the directories of killed runs and warns of runs in progress.
 func (b *bench) sweep() {
 	left, _ := filepath.Glob(filepath.Join(b.home, workPrefix+"*"))
 	for _, path := range left {
@@ -96,8 +96,8 @@ func inMemory(dir string) bool {
 	return fs.Type == tmpfsMagic || fs.Type == ramfsMagic
 }
 
-// build makes the program that children run: this one, with SQLite where there is a C compiler. The
-// tag keeps SQLite's minute of C out of vet and tests.
+// build builds the children's executable: this program, with SQLite if there is a C compiler. A build tag keeps
+// the minute of compiling SQLite out of vet and tests.
 func (b *bench) build(ctx context.Context) (err error) {
 	if b.program, err = os.Executable(); err != nil || haveSQLite {
 		return err
@@ -131,32 +131,32 @@ func (b *bench) goBuild(ctx context.Context, environment []string, args ...strin
 	return nil
 }
 
-// withSQLite reports whether children have SQLite.
+// withSQLite reports whether the children include SQLite.
 func (b *bench) withSQLite() bool {
 	self, _ := os.Executable()
 	return haveSQLite || b.program != self
 }
 
-// notice tells people now and in the report.
+// notice prints a message and adds it to the report.
 func (b *bench) notice(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	b.notices = append(b.notices, text)
 	b.say("NOTICE: %s", text)
 }
 
-// say tells how far things are.
+// say prints progress.
 func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%7s  %s\n", time.Since(b.began).Round(time.Second), fmt.Sprintf(format, args...))
 }
 
-// folder makes an empty data directory for one child.
+// folder creates an empty data directory for one child.
 func (b *bench) folder() (string, error) {
 	b.served++
 	dir := filepath.Join(b.work, fmt.Sprintf("data-%d", b.served))
 	return dir, os.Mkdir(dir, 0o700)
 }
 
-// eventsOver returns the events over so many users; 0 is no end of them.
+// eventsOver returns events over that many users; 0 means unlimited.
 func (b *bench) eventsOver(users int) *events {
 	span := uint64(users)
 	if b.events[span] == nil {
@@ -165,7 +165,7 @@ func (b *bench) eventsOver(users int) *events {
 	return b.events[span]
 }
 
-// profileOf names the profile of a measurement of the agent; "" when none is wanted.
+// profileOf returns the path for a profile of the agent, or "" if none is wanted.
 func (b *bench) profileOf(contender, measurement string) string {
 	if b.profiles == "" || contender != "agent" {
 		return ""

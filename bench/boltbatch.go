@@ -16,7 +16,7 @@ import (
 	"personasync/store"
 )
 
-// boltInbox keeps membership and outbox in one bbolt file, in the transaction that is acknowledged.
+// boltInbox stores membership and outbox in one bbolt file, in the acknowledged transaction.
 type boltInbox struct{ db *bolt.DB }
 
 var (
@@ -58,7 +58,7 @@ func (in boltInbox) Append(_ context.Context, events ...*store.Event) error {
 	})
 }
 
-// boltApply writes what an event changes. A membership is its time and its flag.
+// boltApply writes the changes of an event. A membership is its time and its flag.
 func boltApply(membership, outbox *bolt.Bucket, e *store.Event) error {
 	user, computation, in, ok := membershipOf(e)
 	if !ok {

@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// book holds figures by name, one a repetition.
+// book has figures by name, one for each repetition.
 type book map[string][]float64
 
 func (b book) add(name string, figure float64) { b[name] = append(b[name], figure) }
 
-// median returns the median of a figure, NaN when it was not measured.
+// median returns the median of a figure, or NaN if it was not measured.
 func (b book) median(name string) float64 { return median(b[name]) }
 
-// ratio returns the median of a figure's ratios to another within each repetition.
+// ratio returns the median over the repetitions of one figure divided by another.
 func (b book) ratio(name, to string) float64 {
 	n := min(len(b[name]), len(b[to]))
 	ratios := make([]float64, n)

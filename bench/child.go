@@ -20,30 +20,29 @@ import (
 	"time"
 )
 
-// childArgument before an order makes this program a child.
+// childArgument, followed by an order, makes this program a child.
 const childArgument = "child"
 
-// order is what a child is to do. The parent hands it over as its second argument.
+// order is a child's task. The parent passes it as the second argument.
 type order struct {
 	Role    string // a key of childRoles
-	Name    string // the contender to be, the seed to lay
-	Dir     string // of its data
+	Name    string // of the contender or the seed
+	Dir     string // its data directory
 	Count   int
 	Target  string        // agent: where MoEngage is; "": nothing ever leaves
 	Latency time.Duration // of the sandbox
-	For     time.Duration // how long to list
+	For     time.Duration // duration of listing
 	Profile string        // file for a CPU profile; "": none
 }
 
-// hello is the one line a child prints: where it serves, or what it found out.
+// hello is the one line that a child prints: its address or its result.
 type hello struct {
 	PID     int
 	Address string
 	Figures map[string]float64
 }
 
-// childRoles are the programs within this program. A role says hello once it is ready, and ends when
-// ctx does.
+// childRoles are the tasks of children. A role calls say once it is ready, and returns when ctx is done.
 var childRoles = map[string]func(ctx context.Context, o order, say func(hello)) error{
 	"serve":   serveContender,
 	"sandbox": serveSandbox,
@@ -52,7 +51,7 @@ var childRoles = map[string]func(ctx context.Context, o order, say func(hello)) 
 	"list":    listOnAndOn,
 }
 
-// childMain is main of a child.
+// childMain is the main function of a child.
 func childMain(argument string) error {
 	var o order
 	if err := json.Unmarshal([]byte(argument), &o); err != nil {
@@ -62,7 +61,7 @@ func childMain(argument string) error {
 	defer stop()
 	ctx, orphaned := context.WithCancel(ctx)
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent, however that ends
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent, even if that is killed
 		orphaned()
 	}()
 	stopProfile, err := profile(o.Profile)
@@ -90,18 +89,18 @@ func profile(path string) (stop func(), err error) {
 	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
-// child is a process of ours.
+// child is a child process.
 type child struct {
 	hello
 	command *exec.Cmd
-	end     func() error // asks it to
+	end     func() error // requests its end
 	done    chan error
 }
 
 // stopPatience is how long a child may take to close its files.
 const stopPatience = 20 * time.Second
 
-// start runs a child, and waits for its hello. The wrapper, if any, is a command to run it under.
+// start starts a child and waits for its hello. An optional wrapper is a command to run it under.
 func (b *bench) start(ctx context.Context, o order, wrapper ...string) (*child, error) {
 	text, err := json.Marshal(o)
 	if err != nil {
@@ -128,10 +127,10 @@ func (b *bench) start(ctx context.Context, o order, wrapper ...string) (*child, 
 	})
 }
 
-// launch starts a command, and returns once ready does. After an error there is no child.
+// launch starts a command and returns once ready does. On an error it leaves no process.
 func (c *child) launch(ctx context.Context, ready func() error) error {
 	c.command.Stderr = os.Stderr
-	c.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the parent, which then stops them in order
+	c.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C must reach only the parent, which stops the children in order
 	if err := c.command.Start(); err != nil {
 		return err
 	}
@@ -148,7 +147,7 @@ func (c *child) launch(ctx context.Context, ready func() error) error {
 	return nil
 }
 
-// stop has a child close its files and end. One that does not is killed.
+// stop makes a child close its files and end. It kills a child that does not.
 func (c *child) stop() error {
 	_ = c.end()
 	select {
@@ -160,7 +159,8 @@ func (c *child) stop() error {
 	}
 }
 
-// memory returns the anonymous memory of a child in bytes: what is mapped from files is the kernel's to drop.
+// memory returns the anonymous memory of a child in bytes. Memory mapped from files can be dropped by the
+// kernel.
 func (c *child) memory() int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.PID))
 	if err != nil {
@@ -175,16 +175,16 @@ func (c *child) memory() int64 {
 	return 0
 }
 
-// clockTick is the unit of times in /proc: USER_HZ is 100 on every platform Go runs on.
+// clockTick is the time unit of /proc: USER_HZ is 100 on every platform Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// cpu returns the processor time that a child has used, its own and the kernel's for it.
+// cpu returns the user and system CPU time of a child.
 func (c *child) cpu() time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID))
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(text), ") ") // the name before it may hold anything
+	_, rest, _ := strings.Cut(string(text), ") ") // the name before it may contain anything
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
 		return 0

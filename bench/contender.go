@@ -20,17 +20,17 @@ import (
 	syncer "personasync/sync"
 )
 
-// contender is one way to take events in.
+// contender is one way to accept events.
 type contender struct {
 	name, title, story string
 
-	// handler opens its data in dir and returns what serves requests, and how to close it. The agent
-	// has none: it serves itself.
+	// handler opens its data in dir and returns the handler and its close function. It is nil for the agent,
+	// which serves itself.
 	handler func(dir string, log *slog.Logger) (http.Handler, func() error, error)
 }
 
-// contenders in the order in which they take turns. Those with a door have the agent's own: the same
-// check of the signature and the same reading of the events, so that what differs is the storage.
+// contenders are listed in the order of their turns. Those with a door use the agent's signature check and
+// event parser, so that only the storage differs.
 var contenders = []contender{
 	{name: "discard", title: "HTTP, dropped", handler: discardHandler,
 		story: "net/http reads the body, drops it and answers. Nothing can be faster over HTTP here."},
@@ -75,10 +75,10 @@ func serveContender(ctx context.Context, o order, say func(hello)) error {
 	return errors.Join(serve(ctx, h, say), done())
 }
 
-// version is how parent and child agents greet each other.
+// version is the version that parent and child agents report to each other.
 const version = "bench"
 
-// agentConfig is a usual one, but for limits: MoEngage's would hide what a drain can do.
+// agentConfig is a usual configuration without rate limits, which would hide the speed of a drain.
 func agentConfig(o order) *config.Config {
 	c := config.Default()
 	c.DataDir = o.Dir
@@ -99,7 +99,7 @@ func agentConfig(o order) *config.Config {
 
 func agentSocket(dir string) string { return filepath.Join(dir, "admin.sock") }
 
-// serve serves h on a free port until ctx is done, with the agent's timeouts: they cost something.
+// serve serves h on a free port until ctx is done. It has the agent's timeouts, because they have a cost.
 func serve(ctx context.Context, h http.Handler, say func(hello)) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,12 +122,12 @@ func serve(ctx context.Context, h http.Handler, say func(hello)) error {
 	}
 }
 
-// door is the agent's, in front of another inbox.
+// door returns the agent's ingest handler in front of another inbox.
 func door(in agent.Inbox, log *slog.Logger) http.Handler {
 	return agent.NewDoor(agent.DoorConfig{SharedSecrets: []string{secret}, AuthRequired: true, CheckID: syncer.CheckID}, in, log)
 }
 
-// answer says yes in the agent's words.
+// answer accepts a request as the agent does.
 func answer(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"success":true}`)
@@ -144,8 +144,8 @@ func discardHandler(string, *slog.Logger) (http.Handler, func() error, error) {
 	return h, func() error { return nil }, nil
 }
 
-// membershipOf says what the rivals keep of an event. What the agent would park or ignore they drop;
-// the load has none of it.
+// membershipOf returns the data that the rivals store. They drop events that the agent would park or ignore;
+// the load has none.
 func membershipOf(e *store.Event) (user, computation string, in, ok bool) {
 	return e.User.ID, e.ComputationID, e.Flag == store.FlagIn, e.Fault == "" && e.User.ID != "" && e.Flag != store.FlagSilent
 }

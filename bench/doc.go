@@ -1,27 +1,26 @@
 //go:build linux
 
-// Command bench measures the agent beside what else could have been built, side by side in one run:
+// Command bench compares the agent with alternative designs, side by side in one run:
 //
 //	go run -C bench .                      everything, about 25 minutes on two cores; writes docs/BENCHMARKS.md
 //	go run -C bench . -quick -only ack     a first look in half a minute
-//	go run -C bench . -large               with 20 million users stored, too
+//	go run -C bench . -large               also with 20 million stored users
 //
-// It is a module of its own, so that the product's go.mod lists only what the product needs.
+// It is a module of its own, so that its dependencies are not in the product's go.mod.
 //
-// # Who runs
+// # Processes
 //
-// Servers are child processes, started by re-executing this program, so that client and server share
-// nothing but the loopback interface and the cores, as in life. A child serves until its standard
-// input closes: it cannot outlive the run. See [contenders] for who they are.
+// Servers are child processes that re-execute this program. So client and server share only the loopback
+// interface and the cores, as in production. A child serves until its standard input closes, so it cannot
+// outlive the run. [contenders] lists them.
 //
-// Contenders take turns within a repetition (A B C, A B C, …), so that a slow minute of the machine
-// hits all of them. Figures are medians over the repetitions; a ratio is the median of the ratios
-// within each repetition.
+// Contenders take turns within a repetition (A B C, A B C, …), so that a slow minute of the machine affects all
+// of them. A figure is the median over the repetitions. A ratio is the median of the ratios within each
+// repetition.
 //
-// # What it leaves
+// # Files
 //
-// Data lies under the user's cache folder, because the temporary folder is often memory, where fsync
-// costs nothing. What a run makes there it removes, interrupted or not; what a killed run left, the
-// next one removes. Seeded stores are kept there from run to run, as long as the source of package
-// store is the same.
+// Data is stored in the user's cache directory, because the temporary directory is often in memory, where fsync
+// costs nothing. A run removes its data even when interrupted. The next run removes data of a killed one.
+// Seeded stores are kept between runs while the source of package store is unchanged.
 package main

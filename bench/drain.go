@@ -21,13 +21,13 @@ func serveSandbox(ctx context.Context, o order, say func(hello)) error {
 	}), say)
 }
 
-// latencies of MoEngage.
+// latencies are the response times of MoEngage.
 var latencies = []time.Duration{0, 50 * time.Millisecond}
 
-// pollDrain is how often an agent at work is asked how far it is.
+// pollDrain is the interval of polling an agent's progress.
 const pollDrain = 100 * time.Millisecond
 
-// measureDrain sends what a million users have pending.
+// measureDrain measures sending the pending changes of a million users.
 func (b *bench) measureDrain(ctx context.Context) error {
 	for rep := range b.long {
 		for _, latency := range latencies {

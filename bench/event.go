@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// secret signs every body, and opens the agent's door.
+// secret signs every body. The agent is configured with it.
 const secret = "a shared secret of the usual length"
 
-// Marks in the sample, each as long as what takes its place.
+// Placeholders in the sample, each as long as its replacement.
 const (
 	markUser     = "UUUUUUUUUUUUUUUU"
 	markMessage  = "MMMMMMMMMMMMMMMM"
@@ -22,7 +22,7 @@ const (
 	markSign     = "SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS"
 )
 
-// sample is an Engage audience's identify as Segment sends it, 1.1 KB with the usual context.
+// sample is the identify call of an Engage audience as Segment sends it: 1.1 KB with the usual context.
 const sample = `{"anonymousId":null,"channel":"server","context":{"integration":{"name":"Engage","version":"1.0.0"},` +
 	`"integrations":{"personas":false},"ip":"203.0.113.44","library":{"name":"unknown","version":"unknown"},"locale":"en-GB",` +
 	`"personas":{"computation_class":"audience","computation_id":"aud_2bIXzfWru4zCBz3N14fvoj3c` + markAudience + `",` +
@@ -38,7 +38,7 @@ const sample = `{"anonymousId":null,"channel":"server","context":{"integration":
 // eventBytes is the length of every event.
 const eventBytes = len(sample)
 
-// patch is where in the sample what is written.
+// patch locates the placeholders in the sample.
 type patch struct{ user, message, audience []int }
 
 var samplePatch = patch{
@@ -58,10 +58,10 @@ func marks(text, mark string) (at []int) {
 	}
 }
 
-// userID is the id of the user of a scattered number.
+// userID returns the id of the user with this scattered number.
 func userID(scattered uint64) string { return fmt.Sprintf("usr_%016x", scattered) }
 
-// scatter turns the numbers of users into as many without order: the finishing step of splitmix64.
+// scatter is a bijection that removes the order of user numbers: the finishing step of splitmix64.
 func scatter(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -69,15 +69,15 @@ func scatter(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// events is an endless row of distinct events. Number n is user n mod span entering an audience that
-// nobody entered before, so that every event of a run is a transition.
+// events is an endless series of distinct events. Event n is user n mod span entering an audience that they
+// never entered before, so every event of a run is a transition.
 type events struct {
-	span       uint64     // how many users there are
-	signatures [][20]byte // of the first events, computed ahead
+	span       uint64     // number of users
+	signatures [][20]byte // of the first events, computed in advance
 	mac        hash.Hash
 }
 
-// unlimited is the span of events that never come back to a user.
+// unlimited is a span in which no user repeats.
 const unlimited = 1 << 40
 
 func newEvents(span uint64) *events {
@@ -87,7 +87,7 @@ func newEvents(span uint64) *events {
 	return &events{span: span, mac: hmac.New(sha1.New, []byte(secret))}
 }
 
-// write makes body, a copy of the sample, event number n.
+// write turns body, a copy of the sample, into event n.
 func (e *events) write(body []byte, n uint64) {
 	user := scatter(n % e.span)
 	for _, at := range samplePatch.user {
@@ -109,7 +109,7 @@ func putHex(to []byte, v uint64) {
 	}
 }
 
-// prepare signs the events before number upTo, so that a load need not.
+// prepare signs the events before number upTo in advance.
 func (e *events) prepare(upTo uint64) {
 	body := []byte(sample)
 	for n := uint64(len(e.signatures)); n < upTo; n++ {
@@ -125,14 +125,14 @@ func (e *events) sum(body []byte) (s [20]byte) {
 	return s
 }
 
-// request is one HTTP request for a number of events, made once and patched for each use.
+// request is one HTTP request with a number of events. It is built once and patched for each use.
 type request struct {
 	bytes     []byte
 	signature []byte   // 40 hexadecimal digits within bytes
 	bodies    [][]byte // the events within bytes
 }
 
-// newRequest lays out a post of count events: a bare object for one, else an array.
+// newRequest returns a POST of count events: an object for one, otherwise an array.
 func newRequest(host string, count int) *request {
 	items := make([]string, count)
 	for i := range items {
@@ -158,8 +158,8 @@ func newRequest(host string, count int) *request {
 	return r
 }
 
-// fill makes r the post of events number n and following. As Segment does today, an array carries the
-// signature of its first event.
+// fill makes r the POST of events from number n on. As Segment does today, an array has the signature of its
+// first event.
 func (r *request) fill(e *events, n uint64) {
 	for i, body := range r.bodies {
 		e.write(body, n+uint64(i))

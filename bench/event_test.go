@@ -41,7 +41,7 @@ func TestEventsAreWhatSegmentSends(t *testing.T) {
 	}
 }
 
-// kept is an inbox that keeps everything in memory.
+// kept is an inbox in memory.
 type kept struct{ events chan *store.Event }
 
 func (k kept) Append(_ context.Context, events ...*store.Event) error {
@@ -61,10 +61,10 @@ func TestTheDoorTakesWhatTheLoadPosts(t *testing.T) {
 		server := httptest.NewServer(door(k, slog.New(slog.DiscardHandler)))
 		defer server.Close()
 		e := newEvents(0)
-		e.prepare(50) // and later ones are signed on the way
+		e.prepare(50) // later ones are signed during the load
 		var got loadResult
 		sent := uint64(0)
-		for during := 50 * time.Millisecond; got.Events == 0 && during < time.Minute; during *= 4 { // a busy machine may not get to it sooner
+		for during := 50 * time.Millisecond; got.Events == 0 && during < time.Minute; during *= 4 { // a busy machine may need longer
 			l := &load{address: server.Listener.Addr().String(), connections: s.connections, batch: s.batch, events: e, first: sent, during: during}
 			var err error
 			if got, err = l.run(t.Context()); err != nil {

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// measureFsyncs counts, under strace, how often the disk is waited for. What strace does to the
-// rates makes them useless, so they are not kept.
+// measureFsyncs counts fsyncs under strace. The rates are discarded, because strace distorts them.
 func (b *bench) measureFsyncs(ctx context.Context) error {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -62,8 +61,8 @@ func (b *bench) fsyncs(ctx context.Context, strace string, c contender, s shape)
 	return nil
 }
 
-// countCalls adds up the calls in a summary of strace -c: the fourth column of the lines that begin
-// with a share of the time, but for the total.
+// countCalls adds up the calls in a summary of strace -c: the fourth column of the lines that begin with a
+// percentage, except the total.
 func countCalls(summary string) (calls int) {
 	for line := range strings.Lines(summary) {
 		fields := strings.Fields(line)

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// goal is a line of the table of what the project has set itself to reach.
+// goal is a line in the table of the project's performance goals.
 type goal struct {
 	title  string
 	figure float64 // NaN: not measured
@@ -17,7 +17,7 @@ type goal struct {
 	unit   string
 }
 
-// verdict says how a goal was met.
+// verdict says whether the goal was met.
 func (g *goal) verdict() string {
 	switch {
 	case math.IsNaN(g.figure):
@@ -36,7 +36,7 @@ func (g *goal) want() string {
 	return sign + " " + number(g.bound) + g.unit
 }
 
-// number is short for people: 1,234, 12.3 or 0.123.
+// number formats a figure briefly: 1,234, 12.3 or 0.123.
 func number(v float64) string {
 	switch {
 	case math.IsNaN(v):
@@ -54,11 +54,11 @@ func thousands(n int) string {
 	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
 
-// lagBound is what a lag may be at the end of a sustained load, in seconds of that load: beyond it
-// applying has not kept up.
+// lagBound is the largest lag at the end of a sustained load, in seconds of that load. A larger lag means that
+// apply did not keep up.
 const lagBound = 10
 
-// goals holds the figures against what they should be. Ratios are within one run.
+// goals compares the figures with the goals. Ratios are within one run.
 func (b *bench) goals() []goal {
 	agentTo := func(rival, shape string) float64 {
 		return b.book.ratio("ack/agent/"+shape+"/rate", "ack/"+rival+"/"+shape+"/rate")

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// committer is group commit as everybody writes it: one goroutine takes whatever waits, commits it
-// at once, and answers everybody who waited.
+// committer is a plain group commit: one goroutine takes all queued requests, commits them at once, and answers
+// each.
 type committer[T any] struct {
 	requests chan waiting[T]
 	commit   func([]T) error
@@ -20,7 +20,7 @@ type waiting[T any] struct {
 	done chan error // buffer of one
 }
 
-// groupLimit bounds a group, as the agent's inbox bounds its own.
+// groupLimit is the largest group, as in the agent's inbox.
 const groupLimit = 4096
 
 func newCommitter[T any](commit func([]T) error) *committer[T] {
@@ -67,7 +67,7 @@ func (c *committer[T]) submit(ctx context.Context, item T) error {
 	}
 }
 
-// close waits for the last commit. Nobody submits any more by then.
+// close waits for the last commit. It must not be called while submit is in progress.
 func (c *committer[T]) close() {
 	close(c.requests)
 	c.gone.Wait()

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	firstPages  = 5   // how often the first page is asked for in a repetition
-	listingPage = 500 // lines the commands ask for at once
+	firstPages  = 5   // requests for the first page in a repetition
+	listingPage = 500 // lines per request, as the commands use
 )
 
-// measureListing has somebody list a million pending changes: how soon the first page is there, what
-// the agent needs for all of them, and what a listing that goes on and on does to the events coming in.
+// measureListing lists a million pending changes. It measures the time to the first page, the agent's memory
+// for the whole list, and the effect of continuous listing on incoming events.
 func (b *bench) measureListing(ctx context.Context) error {
 	for rep := range b.long {
 		if err := b.listing(ctx); err != nil {
@@ -57,9 +57,9 @@ func (b *bench) listing(ctx context.Context) (err error) {
 	return b.ingestBeside(ctx, r)
 }
 
-// ingestBeside compares the events that are taken with and without a listing. Each finds more stored
-// than the one before, so they take turns in an order that is fair to both; and rates of a few seconds
-// differ by a tenth from one to the next, so each has four.
+// ingestBeside compares the ingest rate with and without a listing. Each load finds more stored data than the
+// one before, so the order of turns is balanced. Rates over a few seconds vary by a tenth, so each kind has
+// four.
 func (b *bench) ingestBeside(ctx context.Context, r *running) error {
 	rates, sent := make(map[string]float64), uint64(0)
 	turns := []string{"alone", "beside", "beside", "alone", "beside", "alone", "alone", "beside"}
@@ -88,7 +88,7 @@ func (b *bench) ingestBeside(ctx context.Context, r *running) error {
 	return nil
 }
 
-// firstPage asks as a command does: for a page, over a connection of its own.
+// firstPage requests one page as a command does, over a connection of its own.
 func (b *bench) firstPage(ctx context.Context, r *running, name string, f store.OutboxFilter) error {
 	var took []float64
 	for range firstPages {
@@ -110,7 +110,7 @@ func (b *bench) firstPage(ctx context.Context, r *running, name string, f store.
 	return nil
 }
 
-// listAll pages through everything, and looks at the agent's memory meanwhile.
+// listAll reads all pages and samples the agent's memory.
 func (b *bench) listAll(ctx context.Context, r *running) error {
 	resting, half, whole, lines := r.memory(), int64(0), int64(0), 0
 	began := time.Now()
@@ -134,7 +134,7 @@ func (b *bench) listAll(ctx context.Context, r *running) error {
 	return nil
 }
 
-// listBeside lists in a process of its own as long as a load lasts.
+// listBeside lists in a separate process for the duration of a load.
 func (b *bench) listBeside(ctx context.Context, dir string) error {
 	c, err := b.start(ctx, order{Role: "list", Dir: dir, For: warmupOf(b.during) + b.during})
 	if err != nil {
@@ -144,7 +144,7 @@ func (b *bench) listBeside(ctx context.Context, dir string) error {
 	return c.stop()
 }
 
-// listOnAndOn is the role of somebody who lists everything, again and again.
+// listOnAndOn is the role that lists everything repeatedly.
 func listOnAndOn(ctx context.Context, o order, say func(hello)) (err error) {
 	line, err := agent.Dial(ctx, agentSocket(o.Dir), version)
 	if err != nil {

@@ -15,27 +15,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load posts events on a number of connections, each of which sends its next request once the last
-// was answered. It is one goroutine over epoll: a client shares the cores with the server it
-// measures, so it has to be cheap.
+// load posts events on a number of connections. Each connection sends its next request once the last was
+// answered. It is one goroutine over epoll, because a client shares the cores with the measured server and must
+// be cheap.
 type load struct {
 	address     string
 	connections int
-	batch       int // events a request
+	batch       int // events per request
 	events      *events
 	first       uint64 // number of the first event
 	warmup      time.Duration
-	during      time.Duration // what is measured, after the warm-up
+	during      time.Duration // of the measurement, after the warm-up
 
 	epoll    int
 	conns    []*connection
 	next     uint64
 	measured loadResult
-	opens    time.Time // when measuring begins and ends
+	opens    time.Time // start and end of the measurement
 	closes   time.Time
 }
 
-// loadResult is what was answered while it was measured.
+// loadResult has the answers received during the measurement.
 type loadResult struct {
 	Posts   int
 	Events  int
@@ -56,7 +56,7 @@ func (r *loadResult) quantile(q float64) float64 {
 	return float64(r.latencies[min(int(q*float64(len(r.latencies))), len(r.latencies)-1)]) / 1000
 }
 
-// connection is one keep-alive connection with at most one request under way.
+// connection is a keep-alive connection with at most one request in progress.
 type connection struct {
 	fd      int
 	request *request
@@ -66,10 +66,10 @@ type connection struct {
 	busy    bool
 }
 
-// patience bounds the wait for any answer.
+// patience is the longest wait for any answer.
 const patience = 30 * time.Second
 
-// run posts until the time is over and the last answers are there.
+// run posts until the time is over and the last answers have arrived.
 func (l *load) run(ctx context.Context) (_ loadResult, err error) {
 	defer l.hangUp()
 	if err := l.dial(); err != nil {
@@ -130,7 +130,7 @@ func (l *load) hangUp() {
 	}
 }
 
-// turn serves the connections until all of them rest.
+// turn serves the connections until all of them are idle.
 func (l *load) turn(ctx context.Context) error {
 	ready := make([]unix.EpollEvent, max(64, l.connections))
 	for heard := time.Now(); slices.ContainsFunc(l.conns, func(c *connection) bool { return c.busy }); {
@@ -156,7 +156,7 @@ func (l *load) turn(ctx context.Context) error {
 	return nil
 }
 
-// serve does what a connection allows: send the rest of a request, read an answer, post the next.
+// serve makes progress on a connection: it sends the rest of a request, reads an answer, or posts the next.
 func (l *load) serve(c *connection) error {
 	if err := c.send(); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (l *load) serve(c *connection) error {
 		l.count(c, status, now)
 		c.busy = false
 		if now.Before(l.closes) {
-			return l.post(c) // its answer is news of its own
+			return l.post(c) // epoll reports its answer separately
 		}
 	}
 	return nil
@@ -211,7 +211,7 @@ func (c *connection) send() error {
 	return nil
 }
 
-// read takes in what has arrived, and says whether the answer is whole.
+// read reads available bytes and reports whether the answer is complete.
 func (c *connection) read() (status int, whole bool, err error) {
 	n, err := unix.Read(c.fd, c.answer[len(c.answer):cap(c.answer)])
 	switch {
@@ -232,7 +232,7 @@ var (
 	answerBlank  = []byte("\r\n\r\n")
 )
 
-// parseAnswer reads the status of an answer with a Content-Length, as net/http writes it.
+// parseAnswer parses the status of an answer with a Content-Length, as net/http writes it.
 func parseAnswer(b []byte) (status int, whole bool, err error) {
 	end := bytes.Index(b, answerBlank)
 	if end < 0 {

@@ -14,7 +14,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// timeCommits is the role that commits one event's bytes at a time to bbolt, and reports the median.
+// timeCommits is the role that commits single events to bbolt and reports the median time.
 func timeCommits(ctx context.Context, o order, say func(hello)) (err error) {
 	db, err := bolt.Open(filepath.Join(o.Dir, "commits.db"), 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, InitialMmapSize: 1 << 30})
 	if err != nil {
@@ -50,7 +50,7 @@ func commitOne(db *bolt.DB, n uint64) error {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
-// measureLone compares what a lone client waits for with what its bytes cost on disk.
+// measureLone compares the latency of a single client with the cost of its bytes on disk.
 func (b *bench) measureLone(ctx context.Context) error {
 	c, err := contenderNamed("agent")
 	if err != nil {

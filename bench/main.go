@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// measures is everything there is to measure, in the order of the report.
+// measures lists all measures in the order of the report.
 var measures = []struct {
 	name string
 	run  func(*bench, context.Context) error
@@ -47,12 +47,12 @@ var measures = []struct {
 	{"product", (*bench).measureProduct},
 }
 
-// options are what the command line says.
+// options are the command line options.
 type options struct {
 	quick, large bool
 	only         []string
 	reps         int
-	long         int // repetitions of what takes minutes
+	long         int // repetitions of measures that take minutes
 	during       time.Duration
 	out          string
 	dir          string
@@ -60,13 +60,13 @@ type options struct {
 	sizes        sizes
 }
 
-// sizes is how much is stored and moved.
+// sizes are the amounts of stored and moved data.
 type sizes struct {
-	Users   []int // stored while events come in
+	Users   []int // stored while events arrive
 	Backlog int   // events waiting to be applied
-	Drain   int   // users with a pending change, to be sent or listed
+	Drain   int   // users with a pending change to send or list
 	State   int64 // bytes of state.db at a cold start
-	Commits int   // of the lone client
+	Commits int   // of the single client
 }
 
 var (
@@ -123,7 +123,7 @@ func readOptions(args []string) (o options, err error) {
 
 var measureNames = func() string { return "" }
 
-func init() { // measures refers to methods that refer to options
+func init() { // not an initializer: measures refers to methods that refer to options
 	names := make([]string, len(measures))
 	for i, m := range measures {
 		names[i] = m.name
@@ -139,7 +139,7 @@ func parentMain(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second ctrl-C ends us at once; the children see it and end, too
+	context.AfterFunc(ctx, stop) // a second ctrl-C ends this process at once; the children notice and end too
 	b, err := newBench(ctx, o)
 	if err != nil {
 		return err

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// measureProduct looks at the program that people install: how large it is, what it holds when idle,
-// and how soon it takes an event.
+// measureProduct measures the released program: its size, its memory when idle, and the time to its first
+// event.
 func (b *bench) measureProduct(ctx context.Context) error {
 	program := filepath.Join(b.work, "personasync")
 	if err := b.goBuild(ctx, []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags=-s -w", "-o", program, "./cli/personasync"); err != nil {
@@ -53,10 +53,10 @@ func (b *bench) measureProduct(ctx context.Context) error {
 	return nil
 }
 
-// idleFor is how long an agent rests before its memory is read.
+// idleFor is how long an agent is idle before its memory is read.
 const idleFor = 3 * time.Second
 
-// coldStart runs the product on a data directory that is not in memory.
+// coldStart runs the product on a data directory that is not in the page cache.
 func (b *bench) coldStart(ctx context.Context, program, dir, name string) (err error) {
 	if err := dropCache(dir); err != nil {
 		return err
@@ -72,14 +72,14 @@ func (b *bench) coldStart(ctx context.Context, program, dir, name string) (err e
 	began := time.Now()
 	c := &child{command: exec.Command(program, "run", "--config", settings)}
 	c.end = func() error { return c.command.Process.Signal(syscall.SIGTERM) }
-	c.command.Env = []string{} // nothing of ours decides how it runs
+	c.command.Env = []string{} // our environment must not affect it
 	if err := c.launch(ctx, func() error { return firstEvent(ctx, address, uint64(b.served)) }); err != nil {
 		return err
 	}
 	c.PID = c.command.Process.Pid
 	defer func() { err = errors.Join(err, c.stop()) }()
 	b.book.add("product/"+name+"/start", milliseconds(time.Since(began)))
-	b.served++ // the next event is another one
+	b.served++ // the next event must be a new one
 	select {
 	case <-time.After(idleFor):
 	case <-ctx.Done():
@@ -109,7 +109,7 @@ catch_up = "skip"
 `, dir, address, secret)
 }
 
-// dropCache has the kernel forget what it holds of the files in dir.
+// dropCache removes the files in dir from the page cache.
 func dropCache(dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
 	if err != nil {
@@ -128,7 +128,7 @@ func dropCache(dir string) error {
 	return nil
 }
 
-// freeAddress returns a loopback address that nobody listens on.
+// freeAddress returns a loopback address that is not in use.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -137,7 +137,7 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// startPatience bounds a cold start.
+// startPatience is the longest cold start.
 const startPatience = 2 * time.Minute
 
 // firstEvent posts an event until it is acknowledged.

@@ -16,7 +16,7 @@ import (
 	"personasync/store"
 )
 
-// rawLog appends to a plain file: one write and one fdatasync a group.
+// rawLog appends to a plain file with one write and one fdatasync per group.
 type rawLog struct {
 	file  *os.File
 	group []byte
@@ -49,7 +49,7 @@ func (r *rawLog) close() error {
 	return r.file.Close()
 }
 
-// rawInbox is a raw log behind the agent's door.
+// rawInbox is a raw log behind the agent's ingest handler.
 type rawInbox struct{ *rawLog }
 
 var _ agent.Inbox = rawInbox{}
@@ -77,7 +77,7 @@ func (in rawInbox) Append(ctx context.Context, events ...*store.Event) error {
 // CountRefusal implements agent.Inbox.
 func (rawInbox) CountRefusal(store.Refusal) {}
 
-// unreadHandler appends bodies as they come, whatever is in them.
+// unreadHandler appends bodies without reading them.
 func unreadHandler(dir string, _ *slog.Logger) (http.Handler, func() error, error) {
 	r, err := openRawLog(dir)
 	if err != nil {

@@ -23,7 +23,7 @@ var reportText string
 
 var reportTemplate = template.Must(template.New("report").Parse(reportText))
 
-// report prints what was measured, and writes the page when one is wanted.
+// report prints the results and optionally writes the page.
 func (b *bench) report() error {
 	page, err := b.page()
 	if err != nil {
@@ -42,7 +42,7 @@ func (b *bench) report() error {
 	return b.print(os.Stdout)
 }
 
-// print writes the tables that have anything in them.
+// print writes the tables that have figures.
 func (b *bench) print(to io.Writer) error {
 	for _, t := range []struct {
 		measure, title string
@@ -86,7 +86,7 @@ func (b *bench) page() (string, error) {
 	return text.String(), err
 }
 
-// machine says what the figures were measured on.
+// machine describes the machine.
 func (b *bench) machine() string {
 	var system unix.Utsname
 	_ = unix.Uname(&system)
@@ -110,7 +110,7 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-// fileSystem names what dir lies on, by the longest mount point above it.
+// fileSystem returns the file system of dir, from the longest mount point above it.
 func fileSystem(dir string) string {
 	text, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -129,7 +129,7 @@ func fileSystem(dir string) string {
 	return kind
 }
 
-// how says how much was measured.
+// how describes the extent of the run.
 func (b *bench) how() string {
 	text := fmt.Sprintf("Medians of %d repetitions, of %d for users' large part, backlog and drain; %v of load each. The run took %v.",
 		b.reps, b.long, b.during, time.Since(b.began).Round(time.Minute))
@@ -139,7 +139,7 @@ func (b *bench) how() string {
 	return text
 }
 
-// table is Markdown that can be read as it is, too.
+// table is a Markdown table that is also readable as text.
 type table [][]string
 
 func (t table) String() string {
@@ -177,7 +177,7 @@ func (b *bench) goalTable() table {
 	return t
 }
 
-// ackTable shows one figure of every contender under every load.
+// ackTable has one figure of every contender under every load.
 func (b *bench) ackTable(figureName string) table {
 	return b.byShape(func(c contender, s shape) string {
 		return b.spread(figure(c, s) + "/" + figureName)
@@ -210,7 +210,7 @@ func (b *bench) byShape(cell func(contender, shape) string) table {
 	return t
 }
 
-// spread is a median with how far the repetitions lie apart: half of the range, in percent of it.
+// spread returns a median with half of the range of the repetitions, in percent of the median.
 func (b *bench) spread(name string) string {
 	figures, text := b.book[name], number(b.book.median(name))
 	if len(figures) < 2 {

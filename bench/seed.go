@@ -21,26 +21,26 @@ import (
 	"personasync/store"
 )
 
-// A seed is a data directory that a measurement begins with. It is laid through the store's own door,
-// in large groups, and kept for as long as the store's source is the same.
+// A seed is a data directory for a measurement to start with. It is written through the store in large groups
+// and kept while the store's source is unchanged.
 type seed struct {
 	lay func(ctx context.Context, s *store.Store, dir string, count int) error
 
 	rules     store.Rules
-	unapplied bool // records stay in the inbox: the store is closed as soon as they are in
+	unapplied bool // records stay in the inbox: the store is closed as soon as they are appended
 }
 
 var seeds = map[string]seed{
-	// users: so many users in one audience, with nothing to tell of them.
+	// users: count users in one audience, without pending changes.
 	"users": {lay: layUsers, rules: seedRules(store.SendNone)},
 
-	// pending: so many users, each with one attribute to tell.
+	// pending: count users, each with one pending attribute.
 	"pending": {lay: layUsers, rules: seedRules(store.SendAttribute)},
 
-	// state: a state.db of so many bytes, a good part of it users.
+	// state: a state.db of count bytes, a good part of it users.
 	"state": {lay: layState, rules: seedRules(store.SendNone)},
 
-	// backlog: so many received events that nobody has applied.
+	// backlog: count received events that are not applied.
 	"backlog": {lay: layBacklog, unapplied: true, rules: seedRules(store.SendAsReceived)},
 }
 
@@ -48,13 +48,13 @@ func seedRules(send store.Channels) store.Rules {
 	return store.Rules{Defaults: store.Policy{Send: send, Collapse: true, OnNull: store.NullSkip}, OnDelete: "forget", MessageIDs: 48 * time.Hour}
 }
 
-// seedGroup is how many events one Append of a seed takes.
+// seedGroup is the number of events per Append.
 const seedGroup = 10_000
 
-// layTheSeed is the role that makes one.
+// layTheSeed is the role that creates a seed.
 func layTheSeed(ctx context.Context, o order, say func(hello)) (err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := store.Open(o.Dir, store.Options{Log: log, ReceivedBytes: 1}) // applied records are of no use here
+	s, err := store.Open(o.Dir, store.Options{Log: log, ReceivedBytes: 1}) // applied records are not needed
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func layTheSeed(ctx context.Context, o order, say func(hello)) (err error) {
 	return nil
 }
 
-// trimmed waits until everything is applied, and lets go of the records.
+// trimmed waits until everything is applied, and then removes the records.
 func trimmed(ctx context.Context, s *store.Store) error {
 	if err := s.Applied(ctx); err != nil {
 		return err
@@ -89,8 +89,8 @@ func trimmed(ctx context.Context, s *store.Store) error {
 	return nil
 }
 
-// layUsers lays users 0 to count-1, in the order of their keys: a tree filled from left to right takes
-// minutes less than one filled at random. Its pages are emptier, if anything, so it is not smaller.
+// layUsers creates users 0 to count-1 in key order. A tree filled from left to right takes minutes less than
+// one filled at random. Its pages are emptier, so it is not smaller.
 func layUsers(ctx context.Context, s *store.Store, _ string, count int) error {
 	for group := range slices.Chunk(sortedUsers(count), seedGroup) {
 		if err := appendUsers(ctx, s, group); err != nil {
@@ -100,8 +100,8 @@ func layUsers(ctx context.Context, s *store.Store, _ string, count int) error {
 	return nil
 }
 
-// layState lays some users, and then events that nobody could use, of the largest size there is, until
-// the state is large enough: it takes a fraction of the time that as many bytes of users do.
+// layState creates some users, and then unusable events of the largest size until the state is large enough.
+// That takes a fraction of the time of filling it with users.
 func layState(ctx context.Context, s *store.Store, dir string, size int) error {
 	const bytesOfUser, eventsOfGroup = 1000, 500
 	if err := layUsers(ctx, s, dir, size/bytesOfUser); err != nil {
@@ -127,11 +127,11 @@ func layState(ctx context.Context, s *store.Store, dir string, size int) error {
 	}
 }
 
-// stateFile is where package store keeps the state.
+// stateFile is the name of the store's state file.
 const stateFile = "state.db"
 
-// sortedUsers returns the scattered numbers of users 0 to count-1 in the order in which the store
-// keeps them: by partition (FORMAT.md of package store), then by id.
+// sortedUsers returns the scattered numbers of users 0 to count-1 in the store's key order: by partition
+// (FORMAT.md of package store), then by id.
 func sortedUsers(count int) []uint64 {
 	type keyed struct {
 		partition byte
@@ -175,7 +175,7 @@ func appendUsers(ctx context.Context, s *store.Store, numbers []uint64) error {
 	return s.Append(ctx, events...)
 }
 
-// layBacklog appends events faster than they are applied, until enough of them wait.
+// layBacklog appends events faster than they are applied, until enough are queued.
 func layBacklog(ctx context.Context, s *store.Store, _ string, count int) error {
 	source := newEvents(unlimited)
 	for n := uint64(backlogFirst); ; n += seedGroup {
@@ -200,10 +200,10 @@ func layBacklog(ctx context.Context, s *store.Store, _ string, count int) error 
 	}
 }
 
-// backlogFirst is the number of a backlog's first event, out of the way of those a load posts.
+// backlogFirst is the number of a backlog's first event. It is beyond the numbers that a load posts.
 const backlogFirst = 1 << 30
 
-// sown returns a fresh copy of a seed, laying it first where that was not done before.
+// sown returns a fresh copy of a seed and creates the seed if needed.
 func (b *bench) sown(ctx context.Context, name string, count int) (string, error) {
 	kept, err := b.kept(ctx, name, count)
 	if err != nil {
@@ -216,7 +216,7 @@ func (b *bench) sown(ctx context.Context, name string, count int) (string, error
 	return dir, copyFiles(ctx, kept, dir)
 }
 
-// kept returns the folder of a seed.
+// kept returns the directory of a seed.
 func (b *bench) kept(ctx context.Context, name string, count int) (string, error) {
 	version, err := b.storeVersion()
 	if err != nil {
@@ -246,7 +246,7 @@ func (b *bench) kept(ctx context.Context, name string, count int) (string, error
 	return path, os.Rename(fresh, path)
 }
 
-// storeVersion names the source that decides what a seed looks like.
+// storeVersion identifies the source that determines the content of a seed.
 func (b *bench) storeVersion() (string, error) {
 	files := []string{filepath.Join(b.root, "bench", "seed.go"), filepath.Join(b.root, "bench", "event.go")}
 	err := filepath.WalkDir(filepath.Join(b.root, "store"), func(path string, _ fs.DirEntry, err error) error {
@@ -269,11 +269,11 @@ func (b *bench) storeVersion() (string, error) {
 	return fmt.Sprintf("%x", hash.Sum(nil)[:6]), nil
 }
 
-// seedsLast is how long seeds of another source are kept since their last use: whoever goes back and
-// forth between two branches needs both.
+// seedsLast is how long seeds of other source are kept after their last use. Switching between two branches
+// needs both.
 const seedsLast = time.Hour
 
-// forgetSeeds removes seeds nobody will ask for again, and marks those in use.
+// forgetSeeds removes outdated seeds and marks those in use.
 func (b *bench) forgetSeeds(inUse string) {
 	now := time.Now()
 	_ = os.Chtimes(inUse, now, now)
@@ -285,14 +285,13 @@ func (b *bench) forgetSeeds(inUse string) {
 	}
 }
 
-// copyFiles copies the store's files, and waits until they are on disk, so that writing them back does
-// not weigh on what is measured next.
+// copyFiles copies the store's files and syncs them, so that writeback does not disturb the next measurement.
 func copyFiles(ctx context.Context, from, to string) error {
 	files, err := filepath.Glob(filepath.Join(from, "*.db"))
 	if err != nil {
 		return err
 	}
-	files = append(files, filepath.Join(from, "running")) // it says that the store was stopped: nothing need be checked
+	files = append(files, filepath.Join(from, "running")) // marks a clean stop, so that nothing needs to be checked
 	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return err

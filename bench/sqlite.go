@@ -17,12 +17,12 @@ import (
 	"personasync/store"
 )
 
-// haveSQLite reports whether this program has C SQLite in it.
+// haveSQLite reports whether this program includes C SQLite.
 const haveSQLite = true
 
-// sqliteInbox is the outbox as it is usually written on SQLite: diff and outbox in one transaction,
-// one transaction for everybody who waits. It speaks to the driver itself, since database/sql would
-// cost about a microsecond a statement more.
+// sqliteInbox is the usual SQLite outbox: diff and outbox in one transaction, and one transaction for all
+// queued requests. It uses the driver directly, because database/sql would add about a microsecond per
+// statement.
 type sqliteInbox struct {
 	committer *committer[[]*store.Event]
 	conn      *sqlite3.SQLiteConn
@@ -37,8 +37,8 @@ type sqliteInbox struct {
 
 var _ agent.Inbox = (*sqliteInbox)(nil)
 
-// Event and change are apart, as they are with the agent: a change leaves the outbox once it is
-// delivered, while events stay for those who ask later. The index is how a sender finds what is due.
+// Events and changes are in separate tables, as in the agent: a change leaves the outbox once it is delivered,
+// and events are kept for later questions. The index lets a sender find due changes.
 const sqliteSchema = `
 CREATE TABLE received (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, event BLOB NOT NULL);
 CREATE TABLE membership (user TEXT NOT NULL, computation TEXT NOT NULL, member INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -93,7 +93,7 @@ func (in *sqliteInbox) close() error {
 	return in.conn.Close()
 }
 
-// write is one transaction.
+// write commits a group in one transaction.
 func (in *sqliteInbox) write(group [][]*store.Event) error {
 	if _, err := execute(in.begin); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (in *sqliteInbox) apply(e *store.Event) error {
 	return err
 }
 
-// execute runs a prepared statement, and reports whether it changed a row.
+// execute runs a prepared statement and reports whether it changed a row.
 func execute(s driver.Stmt, args ...driver.Value) (changed bool, err error) {
 	result, err := s.Exec(args) //lint:ignore SA1019 the form without a context starts no goroutine
 	if err != nil {

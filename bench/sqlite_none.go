@@ -8,7 +8,7 @@ import (
 	"net/http"
 )
 
-// haveSQLite reports whether this program has C SQLite in it.
+// haveSQLite reports whether this program includes C SQLite.
 const haveSQLite = false
 
 func sqliteHandler(string, *slog.Logger) (http.Handler, func() error, error) {

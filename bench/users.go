@@ -12,11 +12,11 @@ import (
 	"personasync/agent"
 )
 
-// steady is the shape of load in which one thing is compared with another.
+// steady is the load used for comparisons.
 var steady = shapes[2]
 
-// measureUsers puts the same load on agents that know more and more users. Every event is a transition
-// of another user, drawn without order from those stored.
+// measureUsers runs the same load on agents with increasing numbers of users. Every event is a transition of
+// another user, taken from the stored ones in random order.
 func (b *bench) measureUsers(ctx context.Context) error {
 	folders, err := b.stores(ctx, b.sizes.Users)
 	defer removeAll(folders)
@@ -37,8 +37,8 @@ func (b *bench) measureUsers(ctx context.Context) error {
 
 func usersFigure(kind string, users int) string { return fmt.Sprintf("%s/%d", kind, users) }
 
-// stores lays out a directory for each number of users, which serves all repetitions: what a
-// repetition adds is little beside what is there. With no users each repetition has its own.
+// stores creates a directory for each number of users, which all repetitions share because each adds little.
+// With zero users each repetition has its own.
 func (b *bench) stores(ctx context.Context, counts []int) (map[int]string, error) {
 	folders := make(map[int]string)
 	for _, users := range counts {
@@ -60,7 +60,7 @@ func removeAll(folders map[int]string) {
 	}
 }
 
-// onStore runs an agent on the directory of so many users for as long as f takes.
+// onStore runs an agent on the directory with that many users while f runs.
 func (b *bench) onStore(ctx context.Context, folders map[int]string, users int, profile string, f func(*running) error) (err error) {
 	dir := folders[users]
 	if users == 0 {
@@ -74,7 +74,7 @@ func (b *bench) onStore(ctx context.Context, folders map[int]string, users int, 
 		return err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	if err := r.applied(ctx); err != nil { // what the repetition before left
+	if err := r.applied(ctx); err != nil { // left by the previous repetition
 		return err
 	}
 	return f(r)
@@ -91,21 +91,19 @@ func (b *bench) burst(ctx context.Context, name string, folders map[int]string, 
 	})
 }
 
-// firstOf returns the number of the first event of a repetition, behind all that those before can have
-// posted.
+// firstOf returns the number of the first event of a repetition. It is beyond all events of earlier ones.
 func (b *bench) firstOf(rep int, during time.Duration) uint64 {
 	return uint64(rep) * uint64((during+2*time.Second).Seconds()*100_000)
 }
 
-// Times of the large measurement, from the goals.
+// Sizes and durations of the large measurement, from the goals.
 const (
 	largeUsers     = 20_000_000
 	largeBurst     = 30 * time.Second
 	largeSustained = 2 * time.Minute
 )
 
-// measureLarge compares 20 million users with none: a burst, and a load that goes on so long that
-// applying must keep up.
+// measureLarge compares 20 million users with none: a burst, and a load so long that apply must keep up.
 func (b *bench) measureLarge(ctx context.Context) error {
 	if !b.large {
 		return nil
@@ -132,7 +130,7 @@ func (b *bench) measureLarge(ctx context.Context) error {
 	return nil
 }
 
-// sustain is a burst of minutes, during which the records that wait to be applied are counted.
+// sustain runs a load for minutes and samples the number of unapplied records.
 func (b *bench) sustain(ctx context.Context, name string, folders map[int]string, users, rep int) error {
 	return b.onStore(ctx, folders, users, "sustained-"+fmt.Sprint(users), func(r *running) error {
 		watching, enough := context.WithCancel(ctx)
