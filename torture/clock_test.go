@@ -17,8 +17,8 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// settable builds the agent with a wall clock that is off by as many seconds as a file says, whatever the
-// real one shows. Its monotonic clock and its timers are the real ones, as when a real clock is set.
+// settable builds the agent with a wall clock that is offset by the number of seconds in a file. Its monotonic
+// clock and timers are unaffected, as when a real clock is set.
 func settable(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -82,16 +82,15 @@ const (
 	year = 366 * 24 * time.Hour
 )
 
-// clockShows is by how much an agent's clock is off, one setting after the other: so it is set back and
-// ahead by hours, by a day on which clocks change, and by years.
+// clockShows lists the offsets of the agent's clock in turn: by hours, across a change of daylight saving time,
+// and by years, back and ahead.
 var clockShows = []time.Duration{0, hour, 0, -hour, 0, 25 * hour, -23 * hour, year, 0, -year, 0, 20 * year, -50 * year, 0, -3 * hour, 3 * hour}
 
-// TestTheClockIsSet sets the clock of an agent back and ahead while deliveries of the same users come in,
-// some of which wait for a retry meanwhile, and starts it anew under the wrong clock now and then. Nothing
-// is taken for stale, nothing waits for another year: all of it is at MoEngage, in order, and was applied
-// once.
+// TestTheClockIsSet sets an agent's clock back and ahead while deliveries of the same users arrive, some of
+// which are waiting for a retry. It sometimes restarts the agent under the wrong clock. No delivery may be
+// taken for stale or wait for another year. All must reach MoEngage in order and be applied once.
 func TestTheClockIsSet(t *testing.T) {
-	settable := settable(t) // which takes minutes where much of Go is built anew
+	settable := settable(t) // takes minutes if much of Go is rebuilt
 	p := planned(t, 6, 96)
 	h := newHost(t, settable, p.seed)
 	clock, err := os.Create(filepath.Join(h.dir, "clock"))
@@ -101,7 +100,7 @@ func TestTheClockIsSet(t *testing.T) {
 	defer clock.Close()
 	set := func(off time.Duration) {
 		t.Helper()
-		// In place: the agent has it mapped.
+		// In place, because the agent has the file mapped.
 		if _, err := clock.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(int64(off/time.Second))), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +125,7 @@ func TestTheClockIsSet(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		h.box.Fail(sandbox.Fault{Status: http.StatusServiceUnavailable})
 		posted := h.postingBy(ctx, posters, 6)
-		time.Sleep(time.Duration(h.rnd.IntN(100)) * time.Millisecond) // some of it is put off by now
+		time.Sleep(time.Duration(h.rnd.IntN(100)) * time.Millisecond) // some of it is waiting for a retry by now
 		set(off)
 		if h.rnd.IntN(3) == 0 {
 			starts++
@@ -140,7 +139,7 @@ func TestTheClockIsSet(t *testing.T) {
 		healed := time.Now()
 		s, waited := h.until("everything to be delivered", idle)
 		longest = max(longest, time.Since(healed))
-		h.posted = 0 // compare counts what each poster ever posted
+		h.posted = 0 // compare adds up all that each poster posted
 		if err = errors.Join(err, waited); err == nil {
 			err = h.compare(posters, s)
 		}

@@ -1,15 +1,15 @@
-// Package torture has an agent keep its data on a disk that forgets, fails, fills up or takes its time.
-// It is a module of its own, so that nothing of it is among the product's dependencies.
+// Package torture runs an agent on a disk that loses power, fails, fills up or is slow. It is a module of its
+// own, so that its dependencies are not the product's.
 //
-// The disk is a file system in memory, mounted by FUSE in this process and used by an agent in another.
-// It keeps apart what was written and what would be found after a power failure:
+// The disk is a file system in memory, mounted by FUSE in this process and used by an agent in another. It
+// distinguishes the written data from the data left after a power failure:
 //
-//	a write      is found, if its file was synced since; else any of its sectors of 512 bytes may be, or not
-//	a new size   likewise; a part that never arrived reads as zeros
-//	a failed     sync: what it was to bring to the disk never gets there, unless it is written again, and
-//	             the next sync succeeds without it, as the page cache of Linux has it
-//	a name       (create, rename, link, unlink) is found, if its folder was synced since; else the names are
-//	             as after any number of the changes since, in their order, as a journal leaves them
+//	a write      survives if its file was synced since; otherwise each of its sectors of 512 bytes may survive or not
+//	a new size   likewise; a part that was lost reads as zeros
+//	a failed     sync loses its data unless that is written again. The next sync succeeds without it, as with
+//	             Linux's page cache
+//	a name       (create, rename, link, unlink) survives if its directory was synced since; otherwise the names are
+//	             those after any prefix of the later changes, as with a journal
 package torture
 
 import (
@@ -27,7 +27,7 @@ const (
 	pageSize = 4096
 )
 
-// Op is what was asked of the disk.
+// Op is the kind of a disk operation.
 type Op string
 
 const (
@@ -38,12 +38,12 @@ const (
 	OpFolder Op = "fsync of the folder"
 )
 
-// Disk is one flat folder of files. Its methods may be called concurrently.
+// Disk is one flat directory of files. Its methods are safe for concurrent use. mu protects all fields.
 type Disk struct {
 	mu     sync.Mutex
 	live   map[string]*file
 	stable map[string]*file
-	since  []map[string]*file // the names after each change that is not on disk yet
+	since  []map[string]*file // the names after each change that is not synced yet
 	used   int64
 	size   int64
 	ops    int
@@ -55,52 +55,53 @@ type Disk struct {
 type file struct {
 	number       uint64
 	live, stable content
-	log          []change // that stable lacks
+	log          []change // changes missing in stable
 	mode         uint32
-	written      time.Time // when last
+	written      time.Time // time of the last write
 }
 
-// change is a write, or, without data, a new size.
+// change is a write, or a new size if it has no data.
 type change struct {
 	at   int64
 	data []byte
 }
 
-// NewDisk makes an empty one of so many bytes.
+// NewDisk returns an empty disk of size bytes.
 func NewDisk(size int64) *Disk {
 	return &Disk{live: map[string]*file{}, stable: map[string]*file{}, size: size}
 }
 
-// Before has f asked before each change and sync, n counting them from 1: an errno is the answer, and
-// nothing was done. It may take its time. nil: all goes well.
+// Before makes the disk call f before each change and sync, with n counting them from 1. A nonzero errno is
+// returned instead of performing the operation. f may block. Nil removes f.
 func (d *Disk) Before(f func(op Op, name string, n int) syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.before, d.ops = f, 0
 }
 
-// Resize makes the disk larger or smaller, whatever is on it.
+// Resize changes the size of the disk in bytes, even below the space in use.
 func (d *Disk) Resize(size int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.size = size
 }
 
-// Used is how many bytes the files take.
+// Used returns the number of bytes in use.
 func (d *Disk) Used() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.used
 }
 
-// Cut is the power failure: every operation fails from now on.
+// Cut simulates a power failure: every later operation fails.
 func (d *Disk) Cut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.down = true
 }
 
-// may asks whether an operation succeeds. d.mu is held, and let go of while the one who decides does.
+// may reports whether an operation succeeds. The caller holds d.mu; it is released while the function of Before
+// runs.
 func (d *Disk) may(op Op, name string) syscall.Errno {
 	if d.down {
 		return syscall.EIO
@@ -162,7 +163,7 @@ func (d *Disk) read(f *file, into []byte, at int64) (int, syscall.Errno) {
 func (d *Disk) sync(f *file, name string) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := len(f.log) // what is written while this takes its time is not in it
+	n := len(f.log) // excludes writes made while the sync is in progress
 	errno := d.may(OpSync, name)
 	n = min(n, len(f.log)) // another sync was faster
 	if errno != 0 {
@@ -189,7 +190,7 @@ func (d *Disk) syncFolder() syscall.Errno {
 	return 0
 }
 
-// rename changes names: f gets name, if there is one, and gone is no more, if there is one.
+// rename changes names: f gets name, unless that is "", and gone is removed, unless that is "".
 func (d *Disk) rename(f *file, name, gone string) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -220,7 +221,7 @@ func (d *Disk) files() map[*file]bool {
 	return all
 }
 
-// After is a disk as one may find it after the power failure.
+// After returns a possible state of the disk after the power failure.
 func (d *Disk) After(rnd *rand.Rand) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -262,7 +263,7 @@ func (f *file) after(rnd *rand.Rand, arrived float64) *file {
 	return &file{number: f.number, live: left, stable: left.clone(), mode: f.mode, written: f.written}
 }
 
-// Reboot makes the agent's note of the machine's run one of another run.
+// Reboot changes the boot id in the agent's shutdown marker, as if the machine had restarted.
 func (d *Disk) Reboot() {
 	f := d.live["running"]
 	if f == nil {
@@ -278,7 +279,7 @@ func (d *Disk) Reboot() {
 	}
 }
 
-// content is bytes with holes.
+// content is a sparse sequence of bytes.
 type content struct {
 	size  int64
 	pages map[int64]*[pageSize]byte
@@ -332,7 +333,7 @@ func (c *content) read(into []byte, at int64) int {
 
 func (c *content) bytes() int64 { return int64(len(c.pages)) * pageSize }
 
-// missing is how many bytes a write would take that it has not yet.
+// missing returns how many more bytes a write would occupy.
 func (c *content) missing(at int64, n int) (bytes int64) {
 	for p := at / pageSize; p*pageSize < at+int64(n); p++ {
 		if c.pages[p] == nil {

@@ -18,11 +18,11 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// faults are what a disk answers. Each begins at some operation and lasts until it is healed.
+// faults are the errors of a disk. Each starts at some operation and lasts until the disk is healed.
 var faults = []struct {
 	name  string
 	errno syscall.Errno
-	once  bool // only that operation
+	once  bool // only one operation
 	ops   map[Op]bool
 }{
 	{"no space", syscall.ENOSPC, false, map[Op]bool{OpWrite: true, OpSize: true, OpName: true}},
@@ -32,9 +32,9 @@ var faults = []struct {
 	{"fsync fails", syscall.EIO, false, map[Op]bool{OpSync: true, OpFolder: true}},
 }
 
-// TestDiskFaults has the disk fail from the 1st operation on, then from the 2nd, and so on, while
-// deliveries come in, and in every second round a compaction is under way, and heals it. The agent answers 200 or 503 with Retry-After, goes on by itself,
-// and nothing that it acknowledged is lost.
+// TestDiskFaults makes the disk fail from the 1st operation on, then from the 2nd, and so on, and heals it.
+// Meanwhile deliveries arrive, and in every second round a compaction is in progress. The agent must answer 200
+// or 503 with Retry-After, recover without help, and lose nothing that it acknowledged.
 func TestDiskFaults(t *testing.T) {
 	p := planned(t, 2, 60)
 	for i, fault := range faults {
@@ -66,7 +66,7 @@ func TestDiskFaults(t *testing.T) {
 	}
 }
 
-// strike has the disk fail from operation n on while a round is posted, heals it, and waits until all is well.
+// strike makes the disk fail from operation n on while a round is posted, heals it, and waits for recovery.
 func (h *host) strike(errno syscall.Errno, once bool, n int, ops map[Op]bool) (hits int64, err error) {
 	var hit atomic.Int64
 	first := make(chan struct{})
@@ -83,7 +83,7 @@ func (h *host) strike(errno syscall.Errno, once bool, n int, ops map[Op]bool) (h
 	defer cancel()
 	posters, posted := h.posting(ctx, 5)
 	compacted := make(chan error, 1)
-	if n%2 == 0 { // its writes are to be struck, too
+	if n%2 == 0 { // its writes must be hit too
 		go func() { _, err := h.command("db", "compact").CombinedOutput(); compacted <- err }()
 	} else {
 		compacted <- nil
@@ -91,15 +91,15 @@ func (h *host) strike(errno syscall.Errno, once bool, n int, ops map[Op]bool) (h
 	select {
 	case <-first:
 		if !once {
-			time.Sleep(200 * time.Millisecond) // let it be met
+			time.Sleep(200 * time.Millisecond) // give it time to take effect
 		}
-	case <-time.After(2 * time.Second): // so many are not to be done
+	case <-time.After(2 * time.Second): // there are fewer operations
 	}
 	h.disk.Before(nil)
 	if err := posted(); err != nil {
 		return hit.Load(), fmt.Errorf("%w: %v", err, h.answers)
 	}
-	if <-compacted != nil { // refused or cut off by the disk: it leaves everything as it was
+	if <-compacted != nil { // it failed, and must have changed nothing
 		h.refused++
 	}
 	s, err := h.until("everything to be delivered", idle)
@@ -109,8 +109,8 @@ func (h *host) strike(errno syscall.Errno, once bool, n int, ops map[Op]bool) (h
 	return hit.Load(), h.compare(posters, s)
 }
 
-// TestFullDiskAtTheStart has no room from each operation of a start on. With data the agent starts, and
-// answers 503 until there is room. Without, it may end, saying why, and leaves nothing in the way of the
+// TestFullDiskAtTheStart fills the disk at each operation of a start. With data the agent must start and answer
+// 503 until there is space. Without data it may end with the reason, and must leave nothing that blocks the
 // next start.
 func TestFullDiskAtTheStart(t *testing.T) {
 	const operations = 60 // of a first start
@@ -119,7 +119,7 @@ func TestFullDiskAtTheStart(t *testing.T) {
 			p := planned(t, 3, operations)
 			h := newHost(t, product, p.seed)
 			ended, waited := 0, 0
-			from := h.rnd.Perm(operations)[:p.count] // all of them, or a few
+			from := h.rnd.Perm(operations)[:p.count] // all of them in random order, or a few
 			slices.Sort(from)
 			for _, n := range from {
 				if time.Now().After(p.until) {
@@ -201,8 +201,8 @@ func (h *host) startWithoutRoom(n int, first bool) (ended bool, err error) {
 	return ended, h.compare(posters, s)
 }
 
-// TestAFullDiskStillSettlesAndParks fills the disk up to its reserve while MoEngage is away. Events are
-// refused; what waits is delivered, and what MoEngage refuses is parked, all the same.
+// TestAFullDiskStillSettlesAndParks fills the disk up to its reserve during an outage of MoEngage. Events are
+// refused. Pending changes must still be delivered, and changes that MoEngage refuses must still be parked.
 func TestAFullDiskStillSettlesAndParks(t *testing.T) {
 	p := planned(t, 1, 1)
 	h := newHost(t, product, p.seed)
@@ -223,7 +223,7 @@ func TestAFullDiskStillSettlesAndParks(t *testing.T) {
 	if _, err := h.until("everything to be applied", func(s agent.Status) bool { return s.Unapplied == 0 && s.Pending > 0 }); err != nil {
 		t.Fatal(err)
 	}
-	disk.Resize(disk.Used() + disk.Used()/60) // of which one in fifty is the reserve
+	disk.Resize(disk.Used() + disk.Used()/60) // the reserve is one in fifty
 	s, err := h.until("events to be refused", func(s agent.Status) bool { return !s.Ready })
 	if err != nil {
 		t.Fatal(err)
@@ -250,8 +250,8 @@ func TestAFullDiskStillSettlesAndParks(t *testing.T) {
 	}
 }
 
-// TestSlowFsync has every fsync take seconds. Deliveries take as long or are answered 503, and nothing
-// is lost.
+// TestSlowFsync makes every fsync take seconds. Deliveries take as long or are answered 503, and nothing is
+// lost.
 func TestSlowFsync(t *testing.T) {
 	p := planned(t, 1, 5)
 	for i := range p.count {
@@ -289,7 +289,7 @@ func TestSlowFsync(t *testing.T) {
 	}
 }
 
-// TestTheDiskForgets shows that the disk of these tests does what it is for.
+// TestTheDiskForgets checks the simulated disk itself.
 func TestTheDiskForgets(t *testing.T) {
 	p := planned(t, 1, 1)
 	d := NewDisk(1 << 20)

@@ -27,11 +27,11 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// host is a machine with one agent, whose data is on a Disk, and the MoEngage that it talks to.
+// host is a machine with one agent, whose data is on a Disk, and its MoEngage.
 type host struct {
 	dir, binary, ingest string
 	env                 []string // of the agent
-	broken              bool     // the binary is: what it answers is not held against it
+	broken              bool     // the binary is broken on purpose, so its answers are not checked
 	rnd                 *rand.Rand
 	box                 *sandbox.Sandbox
 
@@ -42,11 +42,11 @@ type host struct {
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	gone chan struct{}
-	log  lockedBuffer // of the last life
+	log  lockedBuffer // of the current life
 
 	rounds  int
-	posted  uint64         // transitions, on this disk
-	answers map[int]int    // how often each status was answered; 0: not at all
+	posted  uint64         // transitions on this disk
+	answers map[int]int    // count by status; 0 means no answer
 	odd     map[string]int // answers that break the contract
 	repeats int
 	refused int // compactions
@@ -60,7 +60,7 @@ func newHost(t *testing.T, binary string, seed uint64) *host {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skipf("NOT TESTED: %v", err)
 	}
-	dir, err := os.MkdirTemp("", "host") // a unix socket's path must stay short
+	dir, err := os.MkdirTemp("", "host") // the path of a unix socket must stay short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ max_data_bytes = 300000000
 	return h
 }
 
-// data is where the disk is mounted in this life.
+// data returns the mount point of the disk in this life.
 func (h *host) data() string { return filepath.Join(h.dir, fmt.Sprintf("data%d", h.lives)) }
 
 // up mounts disk and starts the agent on it.
@@ -150,7 +150,7 @@ func (h *host) start() error {
 	h.log.Reset()
 	c := h.command("run")
 	c.Stdout, c.Stderr = &h.log, &h.log
-	c.WaitDelay = time.Second // a child of the dead may hold the log
+	c.WaitDelay = time.Second // a child of the killed agent may still hold the log
 	if err := c.Start(); err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (h *host) start() error {
 	return nil
 }
 
-// kill ends the agent, if it has not ended.
+// kill kills the agent if it is running.
 func (h *host) kill() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -181,7 +181,7 @@ func (h *host) ended() bool {
 	}
 }
 
-// down ends the agent and takes the disk away.
+// down kills the agent and unmounts the disk.
 func (h *host) down() {
 	h.kill()
 	if h.unmount != nil {
@@ -191,7 +191,7 @@ func (h *host) down() {
 	}
 }
 
-// post delivers as Segment does, until the answer is 200 or ctx ends.
+// post delivers as Segment does, until the answer is 200 or ctx is done.
 func (h *host) post(ctx context.Context, body []byte) error {
 	for ctx.Err() == nil {
 		if h.postOnce(ctx, body) == http.StatusOK {
@@ -238,10 +238,10 @@ func (h *host) status() (s agent.Status, err error) {
 	return c.Status(context.Background())
 }
 
-// patience bounds every wait; none is expected to come near it.
+// patience is the longest wait. No wait should come near it.
 const patience = time.Minute
 
-// until waits for what holds of the agent's status. It does not wait for an agent that has ended.
+// until waits for a status of the agent. It fails at once if the agent has ended.
 func (h *host) until(what string, holds func(agent.Status) bool) (s agent.Status, err error) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if s, err = h.status(); err == nil && holds(s) {
@@ -256,10 +256,10 @@ func (h *host) until(what string, holds func(agent.Status) bool) (s agent.Status
 
 func idle(s agent.Status) bool { return s.Ready && s.Pending+s.Unapplied == 0 }
 
-// crowd is how many post at once, so that a commit of the inbox holds several records.
+// crowd is the number of concurrent posters, so that a group commit of the inbox has several records.
 const crowd = 6
 
-// posting posts a round of transitions of new users, until all of it is accepted or ctx ends.
+// posting posts a round of transitions of new users until all are accepted or ctx is done.
 func (h *host) posting(ctx context.Context, each int) (posters []*poster, wait func() error) {
 	h.rounds++
 	for i := range crowd {
@@ -272,7 +272,7 @@ func (h *host) posting(ctx context.Context, each int) (posters []*poster, wait f
 	return posters, h.postingBy(ctx, posters, each)
 }
 
-// postingBy has each of the posters post that much at once with the others.
+// postingBy makes all posters post that many transitions concurrently.
 func (h *host) postingBy(ctx context.Context, posters []*poster, each int) (wait func() error) {
 	errs := make(chan error, len(posters))
 	for _, p := range posters {
@@ -292,7 +292,7 @@ func (h *host) postingBy(ctx context.Context, posters []*poster, each int) (wait
 	}
 }
 
-// compare holds what MoEngage has and what the ledger says against what was posted.
+// compare compares MoEngage's data and the ledger with the posted transitions.
 func (h *host) compare(posters []*poster, s agent.Status) (err error) {
 	for _, p := range posters {
 		repeats, wrong := p.compare(h.box)
@@ -319,11 +319,11 @@ type poster struct {
 	in     map[string]bool     // user -> last membership posted
 	posted map[string][]string // user -> transitions, in order
 	clock  time.Time
-	now    func() time.Time // instead of clock, where it matters
+	now    func() time.Time // replaces clock where the real time matters
 	count  int
 }
 
-// next is the delivery of one more transition of one of p's users.
+// next returns the delivery of another transition of one of p's users.
 func (p *poster) next() []byte {
 	user := p.users[p.rnd.IntN(len(p.users))]
 	p.in[user] = !p.in[user]
@@ -337,7 +337,7 @@ func (p *poster) next() []byte {
 		user, user, p.count, p.clock.UTC().Format(time.RFC3339Nano), p.in[user], strings.Repeat("x", p.rnd.IntN(12<<10)))
 }
 
-// compare looks at what MoEngage holds of p's users, and counts the events that came twice.
+// compare checks MoEngage's data about p's users and counts the repeated events.
 func (p *poster) compare(box *sandbox.Sandbox) (repeats int, err error) {
 	for user, want := range p.posted {
 		profile, _ := box.User(user)
@@ -367,7 +367,7 @@ func (p *poster) compare(box *sandbox.Sandbox) (repeats int, err error) {
 	return repeats, err
 }
 
-// brief is an error without the log that it brings along, but for its last line.
+// brief shortens an error to its first line and the last line of its log.
 func brief(err error) string {
 	first, rest, more := strings.Cut(strings.TrimSpace(err.Error()), "\n")
 	if more {

@@ -26,10 +26,10 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// idlers is how many connections are left open at once.
+// idlers is the number of concurrent idle connections.
 const idlers = 10_000
 
-// victim is an agent as it is released, among strangers, with one honest client.
+// victim is a released agent under attack, with one honest client.
 type victim struct {
 	*host
 	t      *testing.T
@@ -113,7 +113,7 @@ func entering(user, key string) string {
 		`"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":%q,"space_id":"spa_1"}}}`, user, "m-"+user, key, key)
 }
 
-// beHonest has a client deliver events of new users one after the other, whatever others do meanwhile.
+// beHonest starts the honest client, which delivers events of new users one after the other.
 func (v *victim) beHonest() {
 	ctx, cancel := context.WithCancel(context.Background())
 	v.stop = cancel
@@ -140,7 +140,8 @@ func (v *victim) beHonest() {
 	})
 }
 
-// ask writes bytes to an address and returns the status, head and body of what is answered; 0 is none.
+// ask writes text to an address and returns the status, header and body of the answer. Status 0 means no
+// answer.
 func ask(t *testing.T, address, text string) (status int, head http.Header, body string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -159,7 +160,7 @@ func ask(t *testing.T, address, text string) (status int, head http.Header, body
 	return resp.StatusCode, resp.Header, string(all)
 }
 
-// request lays out a request; header lines come without their ends.
+// request formats a request. Header lines have no line ends.
 func request(line, body string, header ...string) string {
 	header = append([]string{line, "Host: agent", "Connection: close", fmt.Sprint("Content-Length: ", len(body))}, header...)
 	return strings.Join(header, "\r\n") + "\r\n\r\n" + body
@@ -167,8 +168,8 @@ func request(line, body string, header ...string) string {
 
 func (v *victim) rss() float64 { return procStatus(v.cmd.Process.Pid, "RssAnon:") / 1024 }
 
-// TestHostileClients attacks a running agent as strangers do who reach its port, while one honest client
-// goes on: it is answered 200 each time, nothing of it is lost, and nobody else changes anything.
+// TestHostileClients attacks a running agent as strangers who reach its port, while one honest client delivers.
+// The honest client must get 200 each time and lose nothing, and the attackers must change nothing.
 func TestHostileClients(t *testing.T) {
 	v := newVictim(t)
 	pid := v.cmd.Process.Pid
@@ -215,7 +216,7 @@ func TestHostileClients(t *testing.T) {
 	t.Logf("%d deliveries of the honest client, all answered 200 and delivered; %d requests refused", v.sent, s.Rejected)
 }
 
-// idleConnections opens as many connections as descriptors allow, up to ten thousand, and leaves them.
+// idleConnections opens up to ten thousand connections, as many as descriptors allow, and leaves them idle.
 func (v *victim) idleConnections(t *testing.T) {
 	n := idlers
 	var limit syscall.Rlimit
@@ -241,7 +242,7 @@ func (v *victim) idleConnections(t *testing.T) {
 		case 2:
 			_, _ = io.WriteString(c, request("POST /segment/webhook HTTP/1.1", "", "X-Signature: 00")[:60])
 		case 3:
-			_, _ = io.WriteString(c, "\x16\x03\x01\x02\x00\x01") // a hand that is shaken in TLS
+			_, _ = io.WriteString(c, "\x16\x03\x01\x02\x00\x01") // the start of a TLS handshake
 		}
 	}
 	if rss := v.rss(); rss > 400 {
@@ -324,7 +325,7 @@ func (v *victim) oddRequests(t *testing.T) {
 			t.Errorf("%s: answered %d %s, want %d", c.name, status, body, c.status)
 		}
 	}
-	// A chunked body with a length, too: what a proxy would take for a second request must not be one.
+	// A chunked body with a length: what a proxy might read as a second request must not be executed.
 	smuggled := "POST /segment/webhook HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n" + signed + "\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" +
 		fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(event), event)
 	conn, err := net.Dial("tcp", v.ingest)
@@ -414,7 +415,7 @@ func (v *victim) forgedSignatures(t *testing.T) {
 	if status, _, body := ask(t, v.ingest, request("POST /v1/batch HTTP/1.1", erase, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("wk:")))); status != 200 {
 		t.Errorf("a delete under a write key: answered %d %s", status, body)
 	}
-	behind := "[" + event + `,{"type":"delete","userId":"honest-1","messageId":"d2"}]` // Segment signs the first alone
+	behind := "[" + event + `,{"type":"delete","userId":"honest-1","messageId":"d2"}]` // Segment signs only the first
 	if status, _, body := ask(t, v.ingest, request("POST /segment/webhook HTTP/1.1", behind, "X-Signature: "+good)); status != 200 {
 		t.Errorf("a delete behind a signed event: answered %d %s", status, body)
 	}
@@ -435,7 +436,7 @@ func (v *victim) forgedSignatures(t *testing.T) {
 	}
 }
 
-// transitions counts those that are not the honest client's.
+// transitions counts the transitions of users other than the honest client's.
 func (v *victim) transitions(t *testing.T) (n int) {
 	t.Helper()
 	if _, err := v.until("everything to be applied", idle); err != nil {
@@ -474,7 +475,7 @@ func (v *victim) foreignPages(t *testing.T) {
 			t.Errorf("%s: admin.listen answered %d %v %s", name, status, head, body)
 		}
 	}
-	// Prometheus scrapes by a service's name, and a load balancer asks by its own: neither answer names a user.
+	// Prometheus and load balancers use the names of their services. These answers must not contain user ids.
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
 		if status, _, body := ask(t, v.admin, "GET "+path+" HTTP/1.1\r\nHost: personasync.monitoring.svc\r\nConnection: close\r\n\r\n"); status != 200 || strings.Contains(body, "honest-") {
 			t.Errorf("%s by a service's name: %d", path, status)
@@ -487,14 +488,14 @@ func (v *victim) foreignPages(t *testing.T) {
 	}
 }
 
-// injectedNames posts what is to look like another line of the log, or is obeyed by a terminal.
+// injectedNames posts names that imitate a log line or contain terminal escapes.
 func (v *victim) injectedNames(t *testing.T) {
 	const evil = "x\n\rtime=2026-01-01T00:00:00Z level=ERROR msg=\"all is lost\"\x1b]0;owned\x07\x1b[2J\u202e\x7f"
 	before := v.log.Len()
 	body := entering("evil-user"+evil, "evil-key"+evil)
 	parked := strings.Replace(entering("evil-parked"+evil, "vip"), `"userId"`, `"anonymousId"`, 1)
 	odd := `{"type":"evil-type` + "\\n\\u001b[2J" + `","userId":"evil-odd","messageId":"o1"}`
-	// A computation of its own, of a user whose id can be used: a name with control characters is parked.
+	// Another computation, with a usable user id. A name with control characters is parked.
 	key := strings.Replace(entering("evil-member", "evil-key\"\u202e"), "aud_1", "aud_evil", 1)
 	for _, b := range []string{body, parked, odd, key} {
 		b = strings.NewReplacer(`\x1b`, `\u001b`, `\a`, `\u0007`, `\x7f`, `\u007f`).Replace(b) // as JSON escapes
@@ -531,7 +532,7 @@ func (v *victim) injectedNames(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a log that may be read while it is written.
+// lockedBuffer is a log that can be read while it is written.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

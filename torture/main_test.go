@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// product is the agent as it is released.
+// product is the path of the released agent.
 var product string
 
 func TestMain(m *testing.M) {
@@ -44,7 +44,7 @@ func build(path string, flags ...string) error {
 	return nil
 }
 
-// withoutFsync builds the agent with a bbolt that never waits for the disk.
+// withoutFsync builds the agent with a bbolt that never syncs.
 func withoutFsync(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -88,7 +88,7 @@ func withoutFsync(t *testing.T) string {
 	return binary
 }
 
-// withoutFolderSync builds the agent with a store that gives files names and does not wait for those.
+// withoutFolderSync builds the agent with a store that does not sync directories.
 func withoutFolderSync(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -118,15 +118,15 @@ func withoutFolderSync(t *testing.T) string {
 	return binary
 }
 
-// plan is how long a test goes on: a short form, or, asked for by PERSONASYNC_TORTURE, a long one,
-// until so many are done or the time box is over.
+// plan is the extent of a test. The short form has a fixed count. PERSONASYNC_TORTURE selects the long form,
+// which ends after a count or when the time box is over.
 type plan struct {
 	seed  uint64
 	count int64
 	until time.Time
 }
 
-// did fails a test whose time box was over before it had done anything: that proves nothing.
+// did fails a test that did nothing before its time box was over, because that proves nothing.
 func (p plan) did(t *testing.T, times int) {
 	t.Helper()
 	if times == 0 {

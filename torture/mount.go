@@ -10,11 +10,11 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// Mount makes d the folder dir. It takes root and /dev/fuse. This process must not touch what is in dir:
-// who serves a page fault of its own waits for ever.
+// Mount mounts d at dir. It requires root and /dev/fuse. This process must not touch files in dir: a page fault
+// that it has to serve itself blocks for ever.
 func (d *Disk) Mount(dir string) (unmount func() error, err error) {
-	// The cache is told of no change but by the agent's own writes: looked at for its mtime, which its writes
-	// change, a file would be read anew, and a write that failed would vanish from under a map of it.
+	// The kernel must not drop its cache because of a changed mtime. It changes with the agent's own writes,
+	// and a write that failed would then vanish from the agent's memory map.
 	server, err := fs.Mount(dir, &folder{disk: d}, &fs.Options{MountOptions: fuse.MountOptions{
 		DirectMountStrict: true, FsName: "torture", Name: "torture", MaxWrite: 1 << 20, DisableXAttrs: true, ExplicitDataCacheControl: true,
 	}})
@@ -22,7 +22,7 @@ func (d *Disk) Mount(dir string) (unmount func() error, err error) {
 		return nil, fmt.Errorf("mount at %s: %w", dir, err)
 	}
 	return func() error {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil { // a child of the dead may hold a file a moment longer
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil { // a child of the killed agent may hold a file a moment longer
 			return fmt.Errorf("unmount %s: %w", dir, err)
 		}
 		server.Wait()
@@ -32,7 +32,7 @@ func (d *Disk) Mount(dir string) (unmount func() error, err error) {
 
 var numbers atomic.Uint64
 
-// folder is the root.
+// folder is the root directory.
 type folder struct {
 	fs.Inode
 	disk *Disk
@@ -140,7 +140,7 @@ type node struct {
 	fs.Inode
 	disk *Disk
 	file *file
-	name string // when it was looked up
+	name string // at its lookup
 }
 
 func (n *node) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.Errno) {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// When the power goes, and how many operations of the disk later at most.
+// A moment is when the power fails, and the largest number of disk operations until then.
 type moment struct {
 	name   string
 	within int
@@ -35,9 +35,9 @@ func momentNamed(name string) moment {
 	return moments[slices.IndexFunc(moments, func(m moment) bool { return m.name == name })]
 }
 
-// TestPowerLoss cuts the power of an agent's host at any operation of its disk, and starts it on what
-// the disk may hold then. It opens without any salvage, what was acknowledged is at MoEngage in each
-// user's order and was applied once, and the ledger balances.
+// TestPowerLoss cuts an agent's power at any disk operation and restarts it on a possible state of the disk. It
+// must open without salvage. Everything acknowledged must be at MoEngage in each user's order and applied once,
+// and the ledger must balance.
 func TestPowerLoss(t *testing.T) {
 	p := planned(t, 24, 480)
 	var turn, cuts, repeats atomic.Int64
@@ -70,15 +70,15 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// TestPowerLossIsNoticedWithoutFsync is the control: the same test of an agent that does not wait for its
-// disk must fail, and soon, at every moment.
+// TestPowerLossIsNoticedWithoutFsync is the control. The same test must fail soon, at every moment, for an
+// agent that does not sync.
 func TestPowerLossIsNoticedWithoutFsync(t *testing.T) {
 	p := planned(t, 20, 20)
 	control(t, p, withoutFsync(t), moments)
 }
 
-// TestPowerLossIsNoticedWithoutFsyncOfTheFolder is the control for names: an agent that syncs its files and
-// not the folder that they are in must fail where files get names.
+// TestPowerLossIsNoticedWithoutFsyncOfTheFolder is the control for names. An agent that syncs files but not
+// their directory must fail where files get names.
 func TestPowerLossIsNoticedWithoutFsyncOfTheFolder(t *testing.T) {
 	p := planned(t, 60, 60)
 	control(t, p, withoutFolderSync(t), []moment{momentNamed("soon after the first start")})
@@ -101,7 +101,7 @@ func control(t *testing.T, p plan, binary string, at []moment) {
 	}
 }
 
-// powerLoss is one cut, and the life after it.
+// powerLoss makes one cut and runs the agent after it.
 func (h *host) powerLoss(m moment) error {
 	fresh := strings.HasSuffix(m.name, "the first start")
 	if h.unmount == nil || fresh {
@@ -152,7 +152,7 @@ func (h *host) powerLoss(m moment) error {
 	}
 	select {
 	case <-h.gone:
-	case <-time.After(300 * time.Millisecond): // that much was not to be done
+	case <-time.After(300 * time.Millisecond): // there are fewer operations
 		h.disk.Cut()
 		h.kill()
 	}
@@ -175,7 +175,7 @@ func (h *host) powerLoss(m moment) error {
 	return h.compare(posters, s)
 }
 
-// fatten posts n ordinary events of 4 MiB, so that a file of the inbox is soon full.
+// fatten posts n ordinary events of 4 MiB to fill a file of the inbox.
 func (h *host) fatten(ctx context.Context, n int) error {
 	body := fmt.Appendf(nil, `{"type":"track","userId":"fat","event":"Fat","messageId":"fat","timestamp":"2026-01-02T03:04:05Z","properties":{"pad":%q}}`, strings.Repeat("x", 4<<20))
 	for range n {
@@ -186,8 +186,8 @@ func (h *host) fatten(ctx context.Context, n int) error {
 	return nil
 }
 
-// failedFsync has the nth fsync from now fail, once, and waits until all is well again: but for what that
-// fsync was to bring to the disk.
+// failedFsync makes the nth fsync from now fail once and waits for recovery. The data of that fsync stays off
+// the disk.
 func (h *host) failedFsync(ctx context.Context, n int) error {
 	if _, err := h.until("the agent", idle); err != nil {
 		return err
@@ -211,7 +211,7 @@ func (h *host) failedFsync(ctx context.Context, n int) error {
 	return h.compare(posters, s)
 }
 
-// cutAfter has the power go before the nth operation from now.
+// cutAfter cuts the power before the nth operation from now.
 func (h *host) cutAfter(disk *Disk, n int) {
 	disk.Before(func(_ Op, _ string, at int) syscall.Errno {
 		if at < n {

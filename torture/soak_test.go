@@ -30,22 +30,21 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// How a soak goes: it finds out what the agent takes and delivers in a while, then posts half as much
-// until the time box is over, while MoEngage comes and goes. An outage of one kind or another is the
-// last quarter of every cycle.
+// A soak measures the rate that the agent accepts and delivers, then posts at half that rate until the time box
+// is over, while MoEngage has outages. An outage takes the last quarter of every cycle.
 const (
 	soakShort   = 24 * time.Second
 	soakCycles  = 12 // in a time box: four in each third, so that thirds compare
 	soakWorkers = 16
-	soakUsers   = 1250 // a worker: a crowd that does not grow, so that what grows is a leak
-	soakBatch   = 20   // events of every fifth delivery
+	soakUsers   = 1250 // per worker; the number is fixed, so that growth means a leak
+	soakBatch   = 20   // events in every fifth delivery
 
-	// The agent removes what its retention no longer covers once a minute, and keeps a file of its inbox
-	// whole: nothing can be said of its files before some of them were removed.
+	// The agent removes expired data once a minute and keeps inbox files whole. Disk use says nothing until
+	// some files were removed.
 	soakFiles = 15 * time.Minute
 )
 
-// outages are how MoEngage is away.
+// outages are the ways in which MoEngage is unavailable.
 var outages = []struct {
 	name  string
 	begin func(*soak)
@@ -58,11 +57,11 @@ var outages = []struct {
 		s.box.Fail(sandbox.Fault{Status: http.StatusTooManyRequests, RetryAfter: time.Second})
 	}},
 	{"answers break off", func(s *soak) { s.box.Fail(sandbox.Fault{Truncate: true}) }},
-	{"401", func(s *soak) { s.box.Fail(sandbox.Fault{Status: http.StatusUnauthorized}) }}, // tried again once a minute
+	{"401", func(s *soak) { s.box.Fail(sandbox.Fault{Status: http.StatusUnauthorized}) }}, // retried once a minute
 }
 
-// TestSoak holds that an agent under load, whose MoEngage comes and goes, is after an hour what it was
-// after some minutes: memory, goroutines, file descriptors and files do not grow, and nothing was lost.
+// TestSoak compares an agent under load, with outages of MoEngage, after an hour and after some minutes.
+// Memory, goroutines, file descriptors and files must not grow, and nothing may be lost.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
@@ -95,14 +94,14 @@ type soak struct {
 
 	client  *http.Client
 	workers []*soaker
-	pace    atomic.Int64 // events a second, all workers together; 0: as many as are taken
+	pace    atomic.Int64 // events per second of all workers together; 0 means unlimited
 	posted  atomic.Int64 // events answered 200
-	away    atomic.Bool  // MoEngage is
+	away    atomic.Bool  // MoEngage has an outage
 	samples []soakSample
-	out     *csv.Writer // nil: nobody wants the samples
+	out     *csv.Writer // nil if samples are not wanted
 }
 
-// soakSample is what was seen at one time.
+// soakSample is one measurement.
 type soakSample struct {
 	at                                 time.Duration
 	away                               bool
@@ -191,7 +190,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// peer is MoEngage's address, at which nobody may be.
+// peer is MoEngage's address, which may be closed.
 type peer struct {
 	t       *testing.T
 	handler http.Handler
@@ -243,15 +242,16 @@ type soaker struct {
 	rnd    *rand.Rand
 	clock  time.Time
 	count  int
-	in     []bool // what was said last of each user
+	in     []bool // last membership posted of each user
 	flips  int    // transitions
-	again  int    // events that were posted before
+	again  int    // repeated events
 	nobody int    // events without a user
 	last   string // "": nothing to post again
 	err    error
 }
 
-// event is one more transition; now and then the last one again, or one of nobody, which is parked.
+// event returns another transition. Sometimes it repeats the last event, or returns one without a user, which
+// is parked.
 func (w *soaker) event() string {
 	const pad = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36"
 	dice := w.rnd.IntN(1000)
@@ -280,7 +280,7 @@ func (w *soaker) event() string {
 	return e
 }
 
-// run delivers until ctx ends, at its part of the pace. A delivery that is due late is made at once.
+// run delivers until ctx is done, at its share of the pace. It makes overdue deliveries at once.
 func (w *soaker) run(ctx context.Context) {
 	for due := time.Now(); ctx.Err() == nil && w.err == nil; {
 		events := 1
@@ -301,7 +301,7 @@ func (w *soaker) run(ctx context.Context) {
 	}
 }
 
-// deliver posts until it is answered 200. Now and then it first tries with a forged signature.
+// deliver posts until the answer is 200. Sometimes it tries a forged signature first.
 func (w *soaker) deliver(events int) error {
 	items := make([]string, events)
 	for i := range items {
@@ -347,7 +347,7 @@ func (s *soak) deliverOnce(body, signature string) (int, error) {
 	return resp.StatusCode, err
 }
 
-// post has all workers deliver at a pace for as long.
+// post makes all workers deliver at a pace for a time.
 func (s *soak) post(pace int64, long time.Duration, meanwhile func(ctx context.Context)) {
 	s.t.Helper()
 	s.pace.Store(pace)
@@ -368,8 +368,8 @@ func (s *soak) post(pace int64, long time.Duration, meanwhile func(ctx context.C
 	}
 }
 
-// rate is half of what the agent takes in and delivers, the drain of what waits included; or what
-// PERSONASYNC_SOAK_RATE says.
+// rate returns half of the rate that the agent accepts and delivers, including the drain of its backlog, or
+// PERSONASYNC_SOAK_RATE.
 func (s *soak) rate() int64 {
 	s.t.Helper()
 	if text := os.Getenv("PERSONASYNC_SOAK_RATE"); text != "" {
@@ -388,7 +388,7 @@ func (s *soak) rate() int64 {
 	return max(int64(most/2), 1)
 }
 
-// run posts at a rate until the time box is over, takes samples, and lets MoEngage come and go.
+// run posts at a rate until the time box is over, takes samples, and starts and ends outages.
 func (s *soak) run(rate int64) {
 	s.t.Helper()
 	before := s.posted.Load()
@@ -427,7 +427,7 @@ func (s *soak) comeBack() {
 	s.away.Store(false)
 }
 
-// routine is what an operator does now and then, and Segment: reload, back up, look, connect again.
+// routine does what operators and Segment do now and then: reload, back up, list, reconnect.
 func (s *soak) routine() {
 	s.t.Helper()
 	s.client.CloseIdleConnections()
@@ -449,7 +449,7 @@ func (s *soak) routine() {
 	}
 }
 
-// sample looks at the process from outside, as an operator would.
+// sample measures the process from outside, as an operator would.
 func (s *soak) sample(at time.Duration) {
 	s.t.Helper()
 	status, err := s.status()
@@ -472,7 +472,7 @@ func (s *soak) sample(at time.Duration) {
 	s.write(one)
 }
 
-// metric reads one of /metrics; 0 when it is not there, which no gauge of interest is.
+// metric returns the value of a metric, or 0 if it is missing. No gauge used here is 0.
 func (s *soak) metric(name string) float64 {
 	resp, err := s.client.Get("http://" + s.admin + "/metrics")
 	if err != nil {
@@ -502,11 +502,11 @@ func procStatus(pid int, field string) float64 {
 	return v
 }
 
-// diskUse is what the files take on the disk, which is less than their length where they have holes.
+// diskUse returns the bytes that the files occupy on disk. It is less than their length if they have holes.
 func diskUse(dir string) (state, inbox, others float64) {
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
-			return nil // a file may go while we look
+			return nil // a file may disappear meanwhile
 		}
 		info, err := d.Info()
 		if err != nil {
@@ -526,8 +526,8 @@ func diskUse(dir string) (state, inbox, others float64) {
 	return state, inbox, others
 }
 
-// delivered waits until everything is. What a fast host took in a minute it may not have sent in one, and
-// a host that is busy with other things has left much behind.
+// delivered waits until everything is delivered. A fast host may have accepted more in a minute than it can
+// send in one, and a busy host may have a large backlog.
 func (s *soak) delivered() agent.Status {
 	s.t.Helper()
 	end := time.Now().Add(s.long / 4)
@@ -541,7 +541,7 @@ func (s *soak) delivered() agent.Status {
 	return now
 }
 
-// settle waits until all is delivered, and holds MoEngage and the ledger against what was posted.
+// settle waits until everything is delivered, and compares MoEngage and the ledger with the posted transitions.
 func (s *soak) settle() {
 	s.t.Helper()
 	status := s.delivered()
@@ -552,7 +552,7 @@ func (s *soak) settle() {
 		nobodies += uint64(w.nobody)
 		for i, in := range w.in {
 			profile, _ := s.box.User(fmt.Sprintf("soak-%d-%d", w.number, i))
-			if got := string(profile.Attributes["vip"]); got != fmt.Sprint(in) && (got != "" || in) { // who came and went unseen is not told of
+			if got := string(profile.Attributes["vip"]); got != fmt.Sprint(in) && (got != "" || in) { // a user who entered and left before a send is never sent
 				wrong++
 			}
 		}
@@ -582,7 +582,7 @@ func (s *soak) judge() {
 	for _, g := range []struct {
 		name         string
 		unit         float64
-		share, slack float64 // how much more the last third may have
+		share, slack float64 // allowed growth of the last third
 		files        bool
 		value        func(soakSample) float64
 	}{
@@ -619,7 +619,7 @@ func thirdOf(samples []soakSample, value func(soakSample) float64) third {
 	return third{values[len(values)/2], values[len(values)-1]}
 }
 
-// record leaves the samples in the file that PERSONASYNC_SOAK_SAMPLES names.
+// record writes the samples to the file named by PERSONASYNC_SOAK_SAMPLES.
 func (s *soak) record() {
 	s.t.Helper()
 	path := os.Getenv("PERSONASYNC_SOAK_SAMPLES")
