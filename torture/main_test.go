@@ -92,7 +92,7 @@ func withoutFsync(t *testing.T) string {
 func withoutFolderSync(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	path, err := filepath.Abs("../store/file.go")
+	path, err := filepath.Abs("../store/internal/boltfile/boltfile.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func withoutFolderSync(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const sync = "func syncDir(dir string) error {\n"
+	const sync = "func SyncDir(dir string) error {\n"
 	if !strings.Contains(string(text), sync) {
 		t.Fatalf("%s does not say %q any more", path, sync)
 	}

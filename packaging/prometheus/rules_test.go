@@ -1,6 +1,5 @@
-// Package prometheus holds the alert rules and, in its tests, evaluates them, and every expression of
-// the dashboard, over scrapes of a real agent. It is a module of its own, so that Prometheus is no
-// dependency of the product.
+// Package prometheus has the alert rules. Its tests evaluate them, and every expression of the dashboard, on scrapes
+// of a real agent. It is a module of its own, so that Prometheus is not a dependency of the product.
 package prometheus
 
 import (
@@ -37,7 +36,7 @@ import (
 
 const minute = int64(time.Minute / time.Millisecond)
 
-// scraped is one scrape: value by series.
+// scraped is one scrape: samples by series.
 type scraped map[string]sample
 
 type sample struct {
@@ -45,8 +44,8 @@ type sample struct {
 	value  float64
 }
 
-// with returns s with other values for every series of a metric: for what cannot be brought about
-// within a test, such as a quarter of an hour without a delivery.
+// with returns s with another value for every series of a metric. It simulates states that a test cannot wait for,
+// such as a quarter of an hour without a delivery.
 func (s scraped) with(metric string, value float64) scraped {
 	out, found := maps.Clone(s), false
 	for key, x := range s {
@@ -60,7 +59,7 @@ func (s scraped) with(metric string, value float64) scraped {
 	return out
 }
 
-// holding returns s with a condition that holds, in one of its severities.
+// holding returns s with a condition active at a severity.
 func (s scraped) holding(name, severity string) scraped { return s.condition(name, severity, 1) }
 
 func (s scraped) condition(name, severity string, value float64) scraped {
@@ -76,7 +75,7 @@ func (s scraped) condition(name, severity string, value float64) scraped {
 	return out
 }
 
-// history is what Prometheus has stored: one scrape a minute.
+// history is the data stored by Prometheus: one scrape a minute.
 type history []scraped
 
 func steady(s scraped, minutes int) (h history) {
@@ -86,7 +85,7 @@ func steady(s scraped, minutes int) (h history) {
 	return h
 }
 
-// between goes in even steps from one scrape to another.
+// between interpolates between two scrapes in even steps.
 func between(from, to scraped, minutes int) (h history) {
 	for i := range minutes {
 		step := make(scraped)
@@ -101,7 +100,7 @@ func between(from, to scraped, minutes int) (h history) {
 	return h
 }
 
-// prometheus evaluates over a history that begins at start.
+// prometheus evaluates expressions on a history that begins at start.
 type prometheus struct {
 	t     *testing.T
 	start int64
@@ -132,7 +131,7 @@ func load(t *testing.T, h history) *prometheus {
 	return p
 }
 
-// at evaluates expr at a minute of the history.
+// at evaluates expr at minute i of the history.
 func (p *prometheus) at(expr string, i int) promql.Vector {
 	p.t.Helper()
 	q, err := p.run.NewInstantQuery(p.t.Context(), p.db, nil, expr, time.UnixMilli(p.start+int64(i)*minute))
@@ -148,7 +147,7 @@ func (p *prometheus) at(expr string, i int) promql.Vector {
 	return slices.Clone(v)
 }
 
-// fires reports whether an alert's expression held for as long as it must.
+// fires reports whether an alert's expression was true for the alert's duration.
 func (p *prometheus) fires(r rulefmt.Rule) bool {
 	held := -1
 	for i := range p.h {
@@ -181,13 +180,13 @@ func rules(t *testing.T) map[string]rulefmt.Rule {
 	return all
 }
 
-// TestRules brings a real agent into trouble, scrape by scrape, and sees which alerts fire.
+// TestRules causes problems in a real agent, scrape by scrape, and checks which alerts fire.
 func TestRules(t *testing.T) {
 	a := startAgent(t)
 	a.tell("ann", true, "hush")
 	a.until(`personasync_changes_closed_total{outcome="delivered"} 1`)
 	a.until(`personasync_verify_differing_users{computation="vip"} 0`)
-	// A busy machine misses a run of a job each second; that is a story of its own below.
+	// A busy machine misses runs of a job that is due each second; missed runs have a case of their own below.
 	punctual := func(s scraped) scraped { return s.condition("runs_missed", "warning", 0) }
 	well := punctual(a.scrape())
 
@@ -314,7 +313,7 @@ func source(t *testing.T) string {
 	return string(text)
 }
 
-// known holds every selector of expr against what a real scrape has.
+// known checks that a real scrape has every selector of expr.
 func (p *prometheus) known(name, expr string) {
 	p.t.Helper()
 	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
@@ -330,7 +329,7 @@ func (p *prometheus) known(name, expr string) {
 	})
 }
 
-// dashboard lists the expressions of the Grafana dashboard, its variables filled in.
+// dashboard returns the expressions of the Grafana dashboard with its variables replaced.
 func dashboard(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile("../grafana/personasync.json")
@@ -358,7 +357,7 @@ func dashboard(t *testing.T) map[string]string {
 	return all
 }
 
-// agent is a real one: the binary, and somebody who answers as MoEngage does.
+// agent is a running binary with a server in place of MoEngage.
 type agent struct {
 	t             *testing.T
 	ingest, admin string
@@ -449,7 +448,7 @@ func (a *agent) until(line string) {
 	a.t.Fatalf("waited in vain for %s in\n%s", line, text)
 }
 
-// scrape asks as Prometheus does, and adds what Prometheus adds.
+// scrape reads /metrics and adds the series that Prometheus adds.
 func (a *agent) scrape() scraped {
 	a.t.Helper()
 	text, err := a.fetch()

@@ -1,5 +1,5 @@
-// Package systemd is the files that make personasync a service of systemd, for the packages and for
-// `personasync service`. They are written for the packages, where the program is /usr/bin/personasync.
+// Package systemd embeds the unit files of the packages and of `personasync service`. They are written for the
+// packages, where the program is /usr/bin/personasync.
 package systemd
 
 import (
@@ -10,16 +10,16 @@ import (
 //go:embed personasync.service personasync.socket personasync@.service personasync@.socket personasync.sysusers
 var files embed.FS
 
-// Units are the names of the unit files; Sysusers makes the system user they run as.
+// Units are the names of the unit files.
 var Units = []string{"personasync.service", "personasync.socket", "personasync@.service", "personasync@.socket"}
 
-// Sysusers is the name of the file for systemd-sysusers.
+// Sysusers is the name of the file with which systemd-sysusers creates the agent's user.
 const Sysusers = "personasync.sysusers"
 
-// packaged is where the packages put the program.
+// packaged is the path of the program in the packages.
 const packaged = "/usr/bin/personasync"
 
-// File returns a file, made for a program at the path binary; "" when there is none of that name.
+// File returns the file with this name, adapted to a program at the path binary, or "" if there is none.
 func File(name, binary string) string {
 	text, err := files.ReadFile(name)
 	if err != nil {

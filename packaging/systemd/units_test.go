@@ -1,6 +1,9 @@
 package systemd
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -9,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestTheTemplateIsTheServiceWithItsName: what is tightened in one must not stay open in the other.
+// Both units must have the same restrictions.
 func TestTheTemplateIsTheServiceWithItsName(t *testing.T) {
 	named := strings.NewReplacer(
 		"/etc/personasync/agent.toml", "/etc/personasync/%i.toml",
@@ -25,7 +28,7 @@ func TestTheTemplateIsTheServiceWithItsName(t *testing.T) {
 	}
 }
 
-// settings leaves comments out.
+// settings returns a unit without its comments.
 func settings(unit string) string {
 	var b strings.Builder
 	for line := range strings.Lines(unit) {
@@ -48,8 +51,8 @@ func TestFilesAreMadeForTheProgramsPlace(t *testing.T) {
 	}
 }
 
-// TestUnitsSurviveWhatPasses: a socket for an address that comes up late failed for good, and a reload
-// in the first moments of a start ended the service as if it had been stopped.
+// A socket for an address that appeared late had failed permanently. A reload right after a start had ended the
+// service as if it had been stopped.
 func TestUnitsSurviveWhatPasses(t *testing.T) {
 	for name, want := range map[string]string{
 		"personasync.socket": "FreeBind=yes", "personasync@.socket": "FreeBind=yes",
@@ -57,6 +60,29 @@ func TestUnitsSurviveWhatPasses(t *testing.T) {
 	} {
 		if !strings.Contains(settings(File(name, packaged))+"\n", "\n"+want+"\n") {
 			t.Errorf("%s lacks %s", name, want)
+		}
+	}
+}
+
+// A file moved to another package, and the release scripts went on reading its old path.
+func TestScriptsNameSourcesThatExist(t *testing.T) {
+	const root = "../.."
+	source := regexp.MustCompile(`(?:agent|cli|scheduler|store|sync)(?:/[a-z]+)*/[a-z_]+\.go\b`)
+	for _, pattern := range []string{"Makefile", "packaging/*", "packaging/*/*", "torture/*.go", "bench/*.go"} {
+		scripts, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(scripts) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(scripts), err)
+		}
+		for _, script := range scripts {
+			text, err := os.ReadFile(script)
+			if err != nil {
+				continue // a directory
+			}
+			for _, name := range source.FindAllString(string(text), -1) {
+				if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+					t.Errorf("%s names %s: %v", script, name, err)
+				}
+			}
 		}
 	}
 }

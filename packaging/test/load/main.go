@@ -1,9 +1,9 @@
-// Load posts signed deliveries to an agent under test and notes which were answered 200; later it
-// checks that nothing of those was lost.
+// Load posts signed deliveries to an agent under test and records those answered 200. Later it checks that none of
+// them was lost.
 //
-//	load post URL CLIENTS NOTES    until SIGTERM; prints how many were taken and how many failed
-//	load one URL SECRET            one delivery signed with SECRET; prints the status it is answered with
-//	load check NOTES SANDBOX       every user noted is on standard input (audience members --json), and at MoEngage
+//	load post URL CLIENTS NOTES    until SIGTERM; prints the numbers of accepted and failed deliveries
+//	load one URL SECRET            one delivery signed with SECRET; prints the status of the answer
+//	load check NOTES SANDBOX       checks that every recorded user is on standard input (audience members --json) and at MoEngage
 //	load certificate DIR           writes DIR/cert.pem and DIR/key.pem for 127.0.0.1
 package main
 
@@ -54,7 +54,7 @@ func main() {
 	}
 }
 
-// notes is the file of what was taken.
+// notes is the file of accepted deliveries. mu protects all fields.
 type notes struct {
 	mu            sync.Mutex
 	file          *os.File
