@@ -3,6 +3,7 @@ package syncer
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +166,31 @@ func TestAnEventKeepsAHundredAttributes(t *testing.T) {
 	_, first := a["p97"]
 	if len(a) != 100 || a["message_id"] != "m-1" || !last || first {
 		t.Errorf("%d attributes, p96 %v, p97 %v", len(a), last, first)
+	}
+}
+
+// TestAnEventOfManyPropertiesKeepsItsFlag is an event whose name is the same for enter and exit, and which traits are
+// sent along with.
+func TestAnEventOfManyPropertiesKeepsItsFlag(t *testing.T) {
+	c := received("")
+	var b strings.Builder
+	for i := range 150 {
+		fmt.Fprintf(&b, `"p%d":%d,`, i, i)
+	}
+	c.Props = []byte("{" + b.String() + strconv.Quote(c.Computation) + ":false}")
+	got, err := encoder{}.appendEvent(nil, "u1", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e struct {
+		Actions []struct{ Attributes map[string]any }
+	}
+	if err := json.Unmarshal(got, &e); err != nil {
+		t.Fatal(err)
+	}
+	a := e.Actions[0].Attributes
+	if flag, there := a[c.Computation]; len(a) != 100 || !there || flag != false || a["p95"] != 95.0 {
+		t.Errorf("%d attributes, the flag is %v", len(a), flag)
 	}
 }
 

@@ -25,7 +25,8 @@ const maxEventAttributes = 100
 //     that is the name of another property. No name stands in the object twice
 //   - null: left out, since an absent attribute is what it becomes anyway
 //   - an object: a string of its JSON; in an array, likewise (see appendValue)
-//   - everything after the hundredth attribute, ours included: left out
+//   - everything after the hundredth attribute, ours included: left out, and the computation's own key
+//     never, because it may be all that tells an enter from an exit
 func appendEventAttributes(b []byte, c *store.Change) ([]byte, error) {
 	w := attributeWriter{b: append(b, '{')}
 	if c.Props == nil {
@@ -103,10 +104,15 @@ func (w *attributeWriter) properties(c *store.Change) error {
 	if raw[0] != '{' || !json.Valid(raw) {
 		return errUnencodable
 	}
-	for _, p := range propertiesOf(raw, c) {
-		if w.n == maxEventAttributes {
-			return nil
+	list := propertiesOf(raw, c)
+	if most := maxEventAttributes - w.n; len(list) > most {
+		own := slices.IndexFunc(list, func(p property) bool { return p.key == c.Computation })
+		if own >= most {
+			list[most-1] = list[own]
 		}
+		list = list[:most]
+	}
+	for _, p := range list {
 		w.comma()
 		w.b = appendString(w.b, p.name)
 		w.b = append(w.b, ':')
@@ -117,6 +123,7 @@ func (w *attributeWriter) properties(c *store.Change) error {
 
 // property is one of Segment's own, under the name it leaves by.
 type property struct {
+	key   string // as Segment names it
 	name  string
 	value []byte
 }
@@ -133,7 +140,7 @@ func propertiesOf(raw []byte, c *store.Change) (list []property) {
 			continue
 		}
 		last[name] = len(list)
-		list = append(list, property{name, v})
+		list = append(list, property{name, name, v})
 	}
 	list = slices.DeleteFunc(list, func(p property) bool {
 		out := p.value[0] == 'n' || isOurs(p.name, c)
