@@ -17,6 +17,7 @@ type commission struct {
 	fields  []uint32 // the computation's own, and those of its columns
 	voices  []uint32 // its own, and its channels
 	members uint64
+	salt    []byte // of the tombstones; nil when there are none
 	created uint64 // changes before it began
 	dry     bool
 	done    MembershipReport
@@ -62,6 +63,9 @@ func (s *Store) meet(ctx context.Context, c *commission, key string) error {
 		c.o.field, c.key, c.class, c.members = f.number, f.key, f.class, f.members
 		c.most = b.st.registry.perRecord(orderWords)
 		c.done.Held = b.heldOf(f)
+		if c.salt = nil; b.st.ledger.tombstones > 0 {
+			c.salt = b.st.salt
+		}
 		c.done.ID, c.created = f.id, b.st.ledger.changes.Created
 		for _, x := range b.st.registry.fields {
 			if x == f || !x.gone() && x.space == f.space && x.key == f.key && x.id == f.id && x.sqlColumn() != "" {

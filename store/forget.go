@@ -220,7 +220,10 @@ func (b *batch) forgotten(id string, at time.Time, believable int64) bool {
 	if b.st.ledger.tombstones == 0 {
 		return false
 	}
-	return slices.ContainsFunc(stoneTimes(b.tx.Bucket(bucketTombstones).Get(tombstone(b.st.salt, id))), func(stone int64) bool {
-		return stone <= believable && at.UnixNano() <= stone
-	})
+	return buriedBy(b.tx.Bucket(bucketTombstones).Get(tombstone(b.st.salt, id)), at.UnixNano(), believable)
+}
+
+// buriedBy is forgotten by the user's tombstone.
+func buriedBy(stone []byte, at, believable int64) bool {
+	return slices.ContainsFunc(stoneTimes(stone), func(t int64) bool { return t <= believable && at <= t })
 }

@@ -360,7 +360,7 @@ func (c *commission) compare(ctx context.Context, list *roster, asOf int64, prog
 			if err := pass(true); err != nil {
 				return err
 			}
-		} else if err := c.judge(ctx, &acquaintance{key: key, time: -1 << 63, old: true}, true, asOf); err != nil {
+		} else if err := c.judgeStranger(ctx, key, asOf); err != nil {
 			return err
 		}
 		if progress != nil {
@@ -373,6 +373,27 @@ func (c *commission) compare(ctx context.Context, list *roster, asOf int64, prog
 		}
 	}
 	return err
+}
+
+// judgeStranger is judge for a user on the list of whom nothing is known. One who was forgotten since is left alone:
+// applying the order passes over them, too.
+func (c *commission) judgeStranger(ctx context.Context, key []byte, asOf int64) error {
+	forgotten := false
+	if user, _, ok := userOf(key); ok && c.salt != nil {
+		believable := max(asOf, time.Now().UnixNano()) + int64(MaxAhead)
+		err := c.s.look(func(tx *bolt.Tx) error {
+			forgotten = buriedBy(tx.Bucket(bucketTombstones).Get(tombstone(c.salt, user)), asOf, believable)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if forgotten {
+		c.done.Newer++
+		return nil
+	}
+	return c.judge(ctx, &acquaintance{key: key, time: -1 << 63, old: true}, true, asOf)
 }
 
 // judge says what the list makes of one user. Whoever stays what he was is mention of, too, if only to

@@ -239,6 +239,28 @@ func TestAReconcileOfATraitSendsItsColumns(t *testing.T) {
 	}
 }
 
+// TestAnImportCountsNobodyAsEnteredWhoWasForgottenSince is a list from before a person was erased.
+func TestAnImportCountsNobodyAsEnteredWhoWasForgottenSince(t *testing.T) {
+	b := open(t, rules(SendAttribute))
+	b.receive(event("ann", "vip", true, 0))
+	_, err := b.Forget(context.Background(), "ann")
+	must(t, err)
+	for _, dry := range []bool{true, false} {
+		for _, baseline := range []bool{false, true} {
+			r := b.imports(Import{Key: "vip", AsOf: minute(1), Users: users("ann"), Baseline: baseline, DryRun: dry})
+			if r.Enters != 0 || r.Newer != 1 || r.Created != 0 {
+				t.Errorf("dry %v, baseline %v: reported %+v", dry, baseline, r)
+			}
+		}
+	}
+	b.wantMembers("vip")
+	r := b.imports(Import{Key: "vip", AsOf: time.Now(), Users: users("ann")})
+	if r.Enters != 1 || r.Newer != 0 {
+		t.Errorf("a list from after: %+v", r)
+	}
+	b.wantMembers("vip", "ann")
+}
+
 // A trait that never had a value was not told, and a reconcile made a profile of the user to say that it is empty.
 func TestAReconcileTellsNoNullOfAValueThatWasNeverTold(t *testing.T) {
 	for _, null := range []NullPolicy{NullUnset, NullEmpty} {
