@@ -322,6 +322,17 @@ func (b *bench) guardHolds() bool {
 }
 
 // TestOneWhoComesBackByTheOtherCallIsNotCounted has identify and track of one user in two windows.
+func TestOneWhomABaselineBringsBackIsNotCounted(t *testing.T) {
+	b := peopled(t, watched(SendAttribute), 6)
+	b.receive(leaves(0, 70), leaves(1, 71))
+	b.imports(Import{Key: "vip", AsOf: minute(75), Users: users("user0", "user1", "user2", "user3", "user4", "user5"), Baseline: true})
+	b.receive(leaves(2, 76), leaves(3, 77))
+	b.wantHeld(0)
+	b.receive(leaves(4, 78))
+	b.swept()
+	b.wantHeld(3)
+}
+
 func TestOneWhoComesBackByTheOtherCallIsNotCounted(t *testing.T) {
 	b := peopled(t, watched(SendAsReceived), 6)
 	track := func(e *Event) *Event { asTrack("Moved")(e); return e }

@@ -217,9 +217,13 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 	if !heard {
 		return
 	}
+	isIn := en.newest().in()
+	if w := &f.watch; isIn && !wasIn && en.left >= w.seq && w.left > 0 {
+		w.left-- // they left in the window, and are back
+	}
 	en.left = 0 // as the operator says
 	b.write(u, f.number)
-	b.countMember(f, wasIn, en.newest().in())
+	b.countMember(f, wasIn, isIn)
 	if word.in() {
 		b.cancelHeld(u, f, en, keptOne) // an exit that the guard holds would undo it
 	}
