@@ -50,7 +50,7 @@ func massExit(t *testing.T, send Channels, collapse bool, verdict Verdict) (*ben
 	}
 	moved(30, 60, 72, false)
 	for _, f := range flights {
-		if verdict != Refused {
+		if verdict != Refused && verdict != Parked {
 			for _, d := range f.Deliveries {
 				them.take(d)
 			}
@@ -115,6 +115,28 @@ func TestADiscardReadmitsEverybodyWhoLeft(t *testing.T) {
 					return
 				}
 			}
+		}
+	}
+}
+
+// TestARetryAfterADiscardSendsNoExit: exits that MoEngage refused for good were parked when the window was discarded.
+// An operator who then had all that is parked sent again told MoEngage of members that they had left.
+func TestARetryAfterADiscardSendsNoExit(t *testing.T) {
+	for name, send := range methods {
+		for _, collapse := range []bool{true, false} {
+			b, them := massExit(t, send, collapse, Parked)
+			sent := them.exits()
+			b.decide(true)
+			must(t, b.Retry(context.Background(), time.Now(), append(b.ids(StateParked), ID{Seq: 1})))
+			b.tell(them)
+			them.wantAll(t, name, send)
+			if got := them.exits(); !slices.Equal(got, sent) {
+				t.Errorf("%s, collapse %v: exits of members were sent: %q, before %q", name, collapse, got, sent)
+			}
+			if c := b.balance(); c.Changes.Pending+c.Changes.Held+c.Changes.Parked != 0 {
+				t.Errorf("%s, collapse %v: left over %+v", name, collapse, c.Changes)
+			}
+			recount(t, b)
 		}
 	}
 }

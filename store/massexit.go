@@ -402,6 +402,7 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 	if !found {
 		return
 	}
+	b.dropParkedExits(u, f, window)
 	b.write(u, f.number)
 	if en.newest().in() {
 		en.left = 0
@@ -418,6 +419,21 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 		b.wantMember(u, f, p, en, again)
 	}
 	c.slots = again.slots
+}
+
+// dropParkedExits drops the exits of a discarded window that are parked as events: sent again, they would tell of a
+// member that they left. A parked attribute gives way to what readmit wants.
+func (b *batch) dropParkedExits(u *user, f *field, window recordRange) {
+	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.key), laneParked)
+	for _, key := range keysWithPrefix(b.queue, prefix) {
+		ch := b.fetch(b.parked, key[len(prefix):])
+		if ch == nil || ch.field != f.number || ch.Transition != TransitionExit || !window.has(ch.ID.Seq) {
+			continue
+		}
+		b.withdraw(ch)
+		b.remove(b.queue, key)
+		b.close(u, ch, StateDropped, b.now)
+	}
 }
 
 // countReadmitted counts a member who never left, after all.
