@@ -425,7 +425,7 @@ func requestOf(c *store.Change, s syncer.Config) (*syncer.Preview, string) {
 	default:
 		return nil, "requests of this kind cannot be shown"
 	}
-	previews, err := s.Preview(&store.Flight{Road: roadOf(c.Kind), Deliveries: []store.Delivery{d}})
+	previews, err := s.Preview(&store.Lease{Road: roadOf(c.Kind), Deliveries: []store.Delivery{d}})
 	switch {
 	case err != nil:
 		return nil, err.Error()

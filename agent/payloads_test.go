@@ -133,11 +133,11 @@ func (r *receiver) send(t *testing.T) {
 		if f == nil {
 			return
 		}
-		o := store.Outcome{Flight: f.ID, At: now}
+		o := store.Settlement{Lease: f.ID, At: now}
 		for _, d := range f.Deliveries {
 			r.collect(d)
 			ok := store.Result{Verdict: store.Delivered}
-			o.Results = append(o.Results, store.Settlement{Attributes: ok, Event: ok})
+			o.Results = append(o.Results, store.DeliveryResult{Attributes: ok, Event: ok})
 		}
 		if err := r.Settle(context.Background(), o); err != nil {
 			t.Fatal(err)

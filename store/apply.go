@@ -243,7 +243,7 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	if word.in() && f.held > 0 {
 		own := before != nil && b.holdsExit(u, f, before.seq)
 		attribute, held = b.cancelHeld(u, f, en, sort)
-		attribute, held = !(attribute && en.told.is(word.value) && en.flying.id.IsZero()), held && own
+		attribute, held = !(attribute && en.told.is(word.value) && en.inFlight.id.IsZero()), held && own
 	}
 	b.tell(u, f, p, en, c, sort, t, word.value, attribute, tell && !held)
 	return fateTransition

@@ -126,7 +126,7 @@ func drainBenchmark(b *testing.B, keys func(i int) []string) {
 		if f == nil {
 			break
 		}
-		out := Outcome{Flight: f.ID, At: now, Results: make([]Settlement, len(f.Deliveries))}
+		out := Settlement{Lease: f.ID, At: now, Results: make([]DeliveryResult, len(f.Deliveries))}
 		for i := range out.Results {
 			out.Results[i].Attributes.Verdict = Delivered
 		}

@@ -26,7 +26,7 @@ func (r *rebuilder) count(b *batch) *census {
 			last = bytes.Clone(user)
 		}
 		for _, e := range row.entries {
-			c.pending += uint64(boolByte(e.waiting.pending())) + uint64(boolByte(e.flying.pending()))
+			c.pending += uint64(boolByte(e.waiting.pending())) + uint64(boolByte(e.inFlight.pending()))
 			if f := b.fieldOf(row.field(e)); f != nil && f.class != ClassTrait && e.newest().in() {
 				c.in[f.number]++
 				c.members++

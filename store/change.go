@@ -72,7 +72,7 @@ func (k Kind) String() string {
 type State uint8
 
 const (
-	StatePending    State = 1 // waiting, or in flight
+	StatePending    State = 1 // waiting, or in lease
 	StateHeld       State = 2 // an operator must decide
 	StateParked     State = 3 // cannot be sent as it is; kept with the reason
 	StateDelivered  State = 4

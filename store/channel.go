@@ -118,7 +118,7 @@ func (e *entry) expects(t Transition, want []byte, unknownExit bool) bool {
 	if e.waiting.pending() {
 		return bytes.Equal(e.waiting.value, want)
 	}
-	return e.waiting.id.IsZero() && e.flying.id.IsZero() && needless(e, t, want, unknownExit)
+	return e.waiting.id.IsZero() && e.inFlight.id.IsZero() && needless(e, t, want, unknownExit)
 }
 
 // A request speaks of one cohort and either adds or removes. So on the road of cohorts a lane is a job,
@@ -207,7 +207,7 @@ func (h *head) cohortStands(list []stand) []stand {
 
 // ripen moves the users whose wait is over into the lanes of their cohorts. An operator's flush ends
 // the wait for a retry, and not the one for being known.
-func (d *departure) ripen() {
+func (d *leaser) ripen() {
 	for _, lane := range [...]uint32{laneRetry, laneRetryBulk} {
 		for _, at := range d.due(lane, classRetry) {
 			d.ripenOne(at)
@@ -215,7 +215,7 @@ func (d *departure) ripen() {
 	}
 }
 
-func (d *departure) ripenOne(at duty) {
+func (d *leaser) ripenOne(at dueEntry) {
 	u := d.b.user(at.user)
 	if d.strays(u, at.stand) {
 		return

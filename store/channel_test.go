@@ -9,14 +9,14 @@ import (
 )
 
 // takeCohort takes what is due on the road of cohorts at a moment after noon.
-func (b *bench) takeCohort(after time.Duration) *Flight {
+func (b *bench) takeCohort(after time.Duration) *Lease {
 	b.Helper()
 	f, _, err := b.Take(context.Background(), onCohorts(noon.Add(after)))
 	must(b, err)
 	return f
 }
 
-func passengers(f *Flight) string {
+func passengers(f *Lease) string {
 	if f == nil {
 		return ""
 	}
@@ -112,7 +112,7 @@ func TestAParkedAttributeHoldsNoCohortBack(t *testing.T) {
 func TestCohortsAndListsSendTheNetDifference(t *testing.T) {
 	for _, send := range []Channels{SendCohort, SendList} {
 		b := open(t, rules(send))
-		take := func() *Flight {
+		take := func() *Lease {
 			if send == SendCohort {
 				return b.takeCohort(time.Hour)
 			}

@@ -14,7 +14,7 @@ import (
 	"personasync/store/internal/wal"
 )
 
-// stocked is a store with something of everything: pending, in flight, parked, held, closed.
+// stocked is a store with something of everything: pending, in lease, parked, held, closed.
 func stocked(t *testing.T) *bench {
 	t.Helper()
 	r := rules(SendBoth)

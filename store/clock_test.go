@@ -51,7 +51,7 @@ func TestARetryPutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
 	at := noon.Add(24 * time.Hour)
-	must(t, b.Settle(t.Context(), Outcome{Flight: f.ID, At: at, Results: []Settlement{{Event: Result{Verdict: Refused, RetryAt: at.Add(time.Minute)}}}}))
+	must(t, b.Settle(t.Context(), Settlement{Lease: f.ID, At: at, Results: []DeliveryResult{{Event: Result{Verdict: Refused, RetryAt: at.Add(time.Minute)}}}}))
 	o := everything(noon.Add(time.Hour))
 	o.Longest = 25 * time.Hour
 	if f, _, err := b.Take(t.Context(), o); err != nil || f != nil {
@@ -69,9 +69,9 @@ func TestACohortChangePutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
 	b := open(t, rules(SendBoth|SendCohort))
 	b.receive(event("ann", "vip", true, 1))
 	for f := b.take(); f != nil; f = b.take() {
-		o := Outcome{Flight: f.ID, At: noon.Add(24 * time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+		o := Settlement{Lease: f.ID, At: noon.Add(24 * time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
 		for i := range o.Results {
-			o.Results[i] = Settlement{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+			o.Results[i] = DeliveryResult{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
 		}
 		must(t, b.Settle(t.Context(), o))
 	}
@@ -89,7 +89,7 @@ func TestHistoryClosedUnderAClockThatWasAheadDoesNotBlockRetention(t *testing.T)
 	close := func(user string, at time.Time) {
 		b.receive(event(user, "vip", true, 1))
 		f := b.take()
-		must(t, b.Settle(t.Context(), Outcome{Flight: f.ID, At: at, Results: []Settlement{{Attributes: Result{Verdict: Delivered}}}}))
+		must(t, b.Settle(t.Context(), Settlement{Lease: f.ID, At: at, Results: []DeliveryResult{{Attributes: Result{Verdict: Delivered}}}}))
 	}
 	close("ann", noon.Add(366*24*time.Hour))
 	close("bob", noon.Add(time.Hour))

@@ -112,10 +112,10 @@ func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 				must(t, b.Append(context.Background(), mixedEvents(rand.Uint64(), 200)...))
 				continue
 			}
-			out := Outcome{Flight: f.ID, At: noon.Add(time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+			out := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
 			for i := range out.Results {
 				v := Verdict(rand.IntN(5))
-				out.Results[i] = Settlement{Attributes: Result{Verdict: v, Reason: "test"}, Event: Result{Verdict: v, Reason: "test"}}
+				out.Results[i] = DeliveryResult{Attributes: Result{Verdict: v, Reason: "test"}, Event: Result{Verdict: v, Reason: "test"}}
 			}
 			must(t, b.Settle(context.Background(), out))
 		}

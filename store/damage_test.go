@@ -38,7 +38,7 @@ func sampleRules() Rules {
 }
 
 // sample fills a store with every kind of row: members and traits, pending, parked, held and closed
-// changes, a parked event, remembered messages, a tombstone, a job's run, and a flight in the air.
+// changes, a parked event, remembered messages, a tombstone, a job's run, and a lease in the air.
 // It returns the directory of the closed store.
 func sample(t testing.TB, users int) string {
 	b := &bench{TB: t, dir: fastDir(t)}
@@ -155,7 +155,7 @@ func facts(t testing.TB, s *Store) map[string]string {
 				if e.newest() != nil {
 					known["word "+id+"."+f.key+f.column] = string(e.newest().value)
 				}
-				for _, t := range []*ticket{&e.waiting, &e.flying} {
+				for _, t := range []*ticket{&e.waiting, &e.inFlight} {
 					if t.pending() {
 						note(b.change(u, f, t))
 					}
@@ -428,13 +428,13 @@ func serves(t testing.TB, s *Store, d fmt.Stringer) (well bool) {
 		err = s.Applied(ctx)
 	}
 	for n := 0; err == nil; n++ {
-		var f *Flight
+		var f *Lease
 		if f, _, err = s.Take(ctx, everything(time.Now().Add(time.Hour))); f == nil || n > 1000 {
 			break
 		}
-		o := Outcome{Flight: f.ID, At: noon.Add(time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+		o := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
 		for i := range o.Results {
-			o.Results[i] = Settlement{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+			o.Results[i] = DeliveryResult{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
 		}
 		err = s.Settle(ctx, o)
 	}

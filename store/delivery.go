@@ -43,9 +43,9 @@ type Delivery struct {
 	Event      *Change
 }
 
-// Flight is a set of deliveries that the state remembers as being under way. It stays until it is
+// Lease is a set of deliveries that the state remembers as being under way. It stays until it is
 // settled; one found at start is settled as uncertain.
-type Flight struct {
+type Lease struct {
 	ID         uint64
 	Road       Road
 	Deliveries []Delivery
@@ -72,16 +72,16 @@ type Result struct {
 	Answer   Answer
 }
 
-// Settlement reports both halves of one delivery, in the order of Flight.Deliveries.
-type Settlement struct {
+// DeliveryResult reports both halves of one delivery, in the order of Lease.Deliveries.
+type DeliveryResult struct {
 	Attributes Result // meaningless when the delivery had none
 	Event      Result // likewise
 }
 
-// Outcome settles a flight.
-type Outcome struct {
-	Flight  uint64
+// Settlement settles a lease.
+type Settlement struct {
+	Lease   uint64
 	At      time.Time
 	NotSent bool // the request certainly did not leave, so that no limit counts it
-	Results []Settlement
+	Results []DeliveryResult
 }

@@ -40,7 +40,7 @@ func massExit(t *testing.T, send Channels, collapse bool, verdict Verdict) (*ben
 	moved(0, 20, 70, false)
 	b.tell(them)
 	moved(20, 30, 71, false)
-	var flights []*Flight
+	var flights []*Lease
 	for _, o := range []TakeOptions{everything(time.Now().Add(2 * time.Hour)), onCohorts(time.Now().Add(4 * time.Hour))} {
 		f, _, err := b.Take(context.Background(), o)
 		must(t, err)

@@ -8,7 +8,7 @@
 //	             │ apply     one goroutine, in batches, one transaction each
 //	             ▼
 //	          state.db       membership, what waits, ledger, position in the inbox
-//	             │ Take      due deliveries, remembered as a flight before they leave
+//	             │ Take      due deliveries, remembered as a lease before they leave
 //	             ▼
 //	          Settle         delivered, to be tried again, or parked
 //
@@ -21,7 +21,7 @@
 //
 //   - After Append returned nil, an event survives kill -9 and power loss, and is applied exactly once.
 //   - Applying is a pure function of the state and the record, whatever the batches (apply.go, judge.go).
-//   - What a flight may have told MoEngage is known after a crash: it is settled as uncertain, and
+//   - What a lease may have told MoEngage is known after a crash: it is settled as uncertain, and
 //     uncertain attributes are sent again. Delivery is at least once.
 //   - Changes of one user leave in applied order, one request at a time on a road; a failure of one
 //     user delays nobody else.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestAFlightThatNobodyWasGivenIsPutBack: taking failed after the head was written, so the flight is in
+// TestAFlightThatNobodyWasGivenIsPutBack: taking failed after the head was written, so the lease is in
 // the file and nobody carries it. Its users waited for the next start.
 func TestAFlightThatNobodyWasGivenIsPutBack(t *testing.T) {
 	b := open(t, rules(SendEvent))

@@ -22,7 +22,7 @@ type everyday struct {
 	them      *moengage
 	model     map[string]*word // by user.key; at is in nanoseconds
 	forgotten map[string]bool  // by user.key: MoEngage may hold what nobody knows any more
-	under     []*Flight
+	under     []*Lease
 	shaky     bool        // the clock is set back by seconds, again and again: events of what was not due come later
 	unsure    map[ID]bool // events that may arrive again
 	came      map[ID]bool
@@ -223,7 +223,7 @@ func (e *everyday) take() {
 func (e *everyday) end(i int, only *Verdict) {
 	f := e.under[i]
 	e.under = slices.Delete(e.under, i, i+1)
-	out := Outcome{Flight: f.ID, At: time.Now()}
+	out := Settlement{Lease: f.ID, At: time.Now()}
 	for _, d := range f.Deliveries {
 		v := []Verdict{Delivered, Delivered, Untried, Refused, Uncertain, Parked}[e.rnd.IntN(6)]
 		if only != nil {
@@ -234,7 +234,7 @@ func (e *everyday) end(i int, only *Verdict) {
 		if v == Refused || v == Uncertain {
 			res.RetryAt = time.Now().Add(time.Duration(e.rnd.IntN(3000)) * time.Millisecond)
 		}
-		out.Results = append(out.Results, Settlement{Attributes: res, Event: res})
+		out.Results = append(out.Results, DeliveryResult{Attributes: res, Event: res})
 	}
 	must(e, e.Settle(context.Background(), out))
 }
@@ -303,7 +303,7 @@ func (e *everyday) finish() {
 	}
 }
 
-func (e *everyday) takes(o TakeOptions) *Flight {
+func (e *everyday) takes(o TakeOptions) *Lease {
 	f, _, err := e.Take(context.Background(), o)
 	must(e, err)
 	return f

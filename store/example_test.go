@@ -203,7 +203,7 @@ func ExampleStore_Take() {
 		if err != nil || flight == nil {
 			log.Fatal("nothing is due: ", err)
 		}
-		outcome := store.Outcome{Flight: flight.ID, At: now}
+		outcome := store.Settlement{Lease: flight.ID, At: now}
 		for _, d := range flight.Deliveries {
 			for _, a := range d.Attributes {
 				fmt.Println("attribute:", d.User, a.Name, string(a.Value))
@@ -215,7 +215,7 @@ func ExampleStore_Take() {
 			if verdict == store.Refused {
 				r.Reason = "http_503"
 			}
-			outcome.Results = append(outcome.Results, store.Settlement{Attributes: r, Event: r})
+			outcome.Results = append(outcome.Results, store.DeliveryResult{Attributes: r, Event: r})
 		}
 		if err := s.Settle(ctx, outcome); err != nil {
 			log.Fatal(err)

@@ -6,96 +6,98 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// flight is a request under way: who is on it, with which changes. It is a row of flights, written
-// before the request leaves; one found at start is uncertain. Whoever is on a flight is not taken
+// lease is a request under way: who is on it, with which changes. It is a row of flights, written
+// before the request leaves; one found at start is uncertain. Whoever is on a lease is not taken
 // again on its road until it has landed.
 //
 //	flights: number -> frame( road, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
-type flight struct {
+type lease struct {
 	number uint64
 	road   Road
 	second uint64 // unix second in which it counts for the meters
-	list   []boarding
+	list   []leasedDelivery
 }
 
-// boarding is one delivery of a flight.
-type boarding struct {
+// leasedDelivery is one delivery of a lease.
+type leasedDelivery struct {
 	user       string
-	attributes []seat // by field
-	queued     seat   // by lane; the zero id: none
-	loose      bool   // what is queued leaves as an attribute
+	attributes []leasedChange // by field
+	queued     leasedChange   // by lane; the zero id: none
+	loose      bool           // what is queued leaves as an attribute
 }
 
-// seat is one change: its id, and the field or the lane where it is found.
-type seat struct {
+// leasedChange is one change: its id, and the field or the lane where it is found.
+type leasedChange struct {
 	number uint32
 	id     ID
 }
 
-const flightVersion byte = 1
+const leaseVersion byte = 1
 
-func (f *flight) encode() []byte {
-	buf := []byte{flightVersion, byte(f.road)}
+func (f *lease) encode() []byte {
+	buf := []byte{leaseVersion, byte(f.road)}
 	buf = wire.AppendUint(wire.AppendUint(buf, f.second), uint64(len(f.list)))
 	for i := range f.list {
 		p := &f.list[i]
 		buf = wire.AppendString(buf, p.user)
 		buf = wire.AppendUint(buf, uint64(len(p.attributes)))
 		for _, s := range p.attributes {
-			buf = s.encode(buf)
+			buf = s.append(buf)
 		}
-		buf = append(p.queued.encode(buf), boolByte(p.loose))
+		buf = append(p.queued.append(buf), boolByte(p.loose))
 	}
 	return wire.Seal(buf, 0)
 }
 
-func (s seat) encode(buf []byte) []byte { return putID(wire.AppendUint(buf, uint64(s.number)), s.id) }
-
-func readSeat(r *wire.Reader, epoch epochs) seat {
-	return seat{number: uint32(r.Uint()), id: readID(r, epoch)}
+func (s leasedChange) append(buf []byte) []byte {
+	return putID(wire.AppendUint(buf, uint64(s.number)), s.id)
 }
 
-func decodeFlight(number uint64, frame []byte, epoch epochs) (*flight, error) {
-	r, err := wire.Unseal(frame, flightVersion)
+func readLeasedChange(r *wire.Reader, epoch epochs) leasedChange {
+	return leasedChange{number: uint32(r.Uint()), id: readID(r, epoch)}
+}
+
+func decodeLease(number uint64, frame []byte, epoch epochs) (*lease, error) {
+	r, err := wire.Unseal(frame, leaseVersion)
 	if err != nil {
 		return nil, err
 	}
-	f := &flight{number: number, road: Road(r.Byte()), second: r.Uint()}
+	f := &lease{number: number, road: Road(r.Byte()), second: r.Uint()}
 	for n := r.Uint(); n > 0 && r.OK(); n-- {
-		p := boarding{user: r.Text()}
+		p := leasedDelivery{user: r.Text()}
 		for m := r.Uint(); m > 0 && r.OK(); m-- {
-			p.attributes = append(p.attributes, readSeat(&r, epoch))
+			p.attributes = append(p.attributes, readLeasedChange(&r, epoch))
 		}
-		p.queued, p.loose = readSeat(&r, epoch), r.Byte() == 1
+		p.queued, p.loose = readLeasedChange(&r, epoch), r.Byte() == 1
 		f.list = append(f.list, p)
 	}
 	return f, r.Done()
 }
 
-// passenger is somebody on a road's flight.
-type passenger struct {
+// leaseKey is somebody on a road's lease.
+type leaseKey struct {
 	road Road
 	user string
 }
 
-// board notes who is on a flight.
-func (st *state) board(f *flight) {
-	st.flights[f.number] = f
+// addLease notes who is on a lease.
+func (st *state) addLease(f *lease) {
+	st.leases[f.number] = f
 	for i := range f.list {
-		st.aboard[passenger{f.road, f.list[i].user}] = &f.list[i]
+		st.inFlight[leaseKey{f.road, f.list[i].user}] = &f.list[i]
 	}
 }
 
-func (st *state) land(f *flight) {
-	delete(st.flights, f.number)
+func (st *state) endLease(f *lease) {
+	delete(st.leases, f.number)
 	for i := range f.list {
-		delete(st.aboard, passenger{f.road, f.list[i].user})
+		delete(st.inFlight, leaseKey{f.road, f.list[i].user})
 	}
 }
 
-// flying reports whether a change that is kept in a user's row is in a request under way.
-func (st *state) flying(road Road, user string, id ID) bool {
-	p := st.aboard[passenger{road, user}]
+// isInFlight reports whether a change that is kept in a user's row is in a request under way.
+func (st *state) isInFlight(road Road, user string, id ID) bool {
+	p := st.inFlight[leaseKey{road, user}]
 	if p == nil {
 		return false
 	}
@@ -107,8 +109,8 @@ func (st *state) flying(road Road, user string, id ID) bool {
 	return false
 }
 
-// counts returns what a flight is for the meters: users and events, or a cohort request.
-func (f *flight) counts() (s SentSecond) {
+// counts returns what a lease is for the meters: users and events, or a cohort request.
+func (f *lease) counts() (s SentSecond) {
 	if f.road == RoadCohort {
 		return SentSecond{Cohorts: 1}
 	}
@@ -120,15 +122,15 @@ func (f *flight) counts() (s SentSecond) {
 	return s
 }
 
-// loadFlights boards every flight there is. A damaged one is left to recover: whoever was on it is
+// loadLeases boards every lease there is. A damaged one is left to recover: whoever was on it is
 // taken again.
-func (st *state) loadFlights(tx *bolt.Tx) error {
-	st.flights, st.aboard, st.wrecks = make(map[uint64]*flight), make(map[passenger]*boarding), nil
+func (st *state) loadLeases(tx *bolt.Tx) error {
+	st.leases, st.inFlight, st.corruptLeases = make(map[uint64]*lease), make(map[leaseKey]*leasedDelivery), nil
 	return tx.Bucket(bucketFlights).ForEach(func(k, frame []byte) error {
-		if f, err := decodeFlight(number(k), frame, st.epochs); err == nil {
-			st.board(f)
+		if f, err := decodeLease(number(k), frame, st.epochs); err == nil {
+			st.addLease(f)
 		} else {
-			st.wrecks = append(st.wrecks, number(k))
+			st.corruptLeases = append(st.corruptLeases, number(k))
 		}
 		return nil
 	})

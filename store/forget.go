@@ -87,7 +87,7 @@ func (b *batch) forgetRows(u *user) {
 				b.touch(f)
 			}
 			b.forgetTicket(&e.waiting)
-			b.forgetTicket(&e.flying)
+			b.forgetTicket(&e.inFlight)
 		}
 		row.entries = nil
 		row.dirty = true

@@ -148,7 +148,7 @@ func unpack(t testing.TB, folder string) (dir string) {
 
 func makeTestdata(t testing.TB, folder string) {
 	origin := sample(t, 16)
-	s := openQuietly(t, origin) // what was in flight is uncertain, and waits again
+	s := openQuietly(t, origin) // what was in lease is uncertain, and waits again
 	must(t, s.Applied(t.Context()))
 	must(t, s.Close())
 	in, err := wal.Open(origin, s.state.epoch, s.state.applied+1, inboxRecords)

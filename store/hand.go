@@ -229,6 +229,6 @@ func (b *batch) drop(ch *stored, at time.Time) {
 
 // underWay reports whether a change is in a request on its way.
 func (st *state) underWay(road Road, user string, id ID) bool {
-	p := st.aboard[passenger{road, user}]
-	return st.flying(road, user, id) || p != nil && p.queued.id == id
+	p := st.inFlight[leaseKey{road, user}]
+	return st.isInFlight(road, user, id) || p != nil && p.queued.id == id
 }

@@ -43,7 +43,7 @@ type roadHead struct {
 type lane struct {
 	number uint32
 	due    uint32 // unix second: the earliest of what waits
-	count  uint32 // pending changes, those in flight included
+	count  uint32 // pending changes, those in lease included
 }
 
 func (h *head) road(r Road) *roadHead { return &h.roads[r-1] }
@@ -88,7 +88,7 @@ type stand struct {
 func (s stand) key(user []byte) []byte { return dueKey(s.road, s.lane, s.second, user) }
 
 // stands appends where the user stands in the due index: once while a retry is waited for, else by
-// lane. A user in flight stays where they are; take passes over them.
+// lane. A user in lease stays where they are; take passes over them.
 func (h *head) stands(list []stand) []stand {
 	rh, urgent := h.road(RoadTransition), h.urgent()
 	switch {
@@ -193,7 +193,7 @@ func (h *head) pendingFields(fields []uint32) []uint32 {
 	return fields
 }
 
-// backlog is what the user adds to the store's. An attribute that was overtaken in flight passes for an
+// backlog is what the user adds to the store's. An attribute that was overtaken in lease passes for an
 // event until it lands.
 func (h *head) backlog() (b Backlog) {
 	rows, waiting := uint64(0), uint64(0)

@@ -17,7 +17,7 @@ func (b *batch) tickets(u *user) (list []*stored) {
 			if f == nil {
 				continue
 			}
-			for _, t := range []*ticket{&e.flying, &e.waiting} {
+			for _, t := range []*ticket{&e.inFlight, &e.waiting} {
 				if t.id.IsZero() {
 					continue
 				}

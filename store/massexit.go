@@ -125,7 +125,7 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	for _, x := range b.st.registry.voices(f) {
 		e := b.entry(u, x.number)
 		t := e.waiting
-		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !en.decided(t.id.Seq) && !b.st.flying(x.road(), u.id, t.id) {
+		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !en.decided(t.id.Seq) && !b.st.isInFlight(x.road(), u.id, t.id) {
 			ch := b.change(u, x, &t)
 			b.settlePending(u, x, &t)
 			b.holdExit(u, x, ch, e)

@@ -68,7 +68,7 @@ func (b *bench) swept() {
 func TestAMassExitIsHeldAndReleased(t *testing.T) {
 	b := peopled(t, watched(SendBoth), 6)
 	b.receive(leaves(0, 70))
-	f, _, err := b.Take(context.Background(), everything(minute(70))) // in flight: it goes
+	f, _, err := b.Take(context.Background(), everything(minute(70))) // in lease: it goes
 	must(t, err)
 	b.receive(leaves(1, 71), leaves(2, 72), leaves(3, 73), enters(9, 74))
 	b.swept()

@@ -257,14 +257,14 @@ func flyOnce(b *bench, rnd *rand.Rand, now time.Time, them *moengage) {
 	if f == nil {
 		return
 	}
-	out := Outcome{Flight: f.ID, At: now}
+	out := Settlement{Lease: f.ID, At: now}
 	for _, d := range f.Deliveries {
 		v := []Verdict{Untried, Delivered, Delivered, Refused, Uncertain}[rnd.IntN(5)]
 		if v == Delivered || v == Uncertain && rnd.IntN(2) == 0 {
 			them.take(d)
 		}
 		res := Result{Verdict: v, RetryAt: now.Add(time.Duration(rnd.IntN(2000)) * time.Millisecond), Reason: "model"}
-		out.Results = append(out.Results, Settlement{Attributes: res, Event: res})
+		out.Results = append(out.Results, DeliveryResult{Attributes: res, Event: res})
 	}
 	must(b, b.Settle(context.Background(), out))
 }

@@ -120,7 +120,7 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 		return
 	}
 	parked := b.supersede(u, f, e, ch.ID)
-	if e.flying.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+	if e.inFlight.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
 		b.locate(ch)
 		b.close(u, ch, StateCancelled, c.event.Received)
 		return
@@ -333,7 +333,7 @@ func (b *batch) release(u *user, f *field, p *Policy, ch *stored, at time.Time) 
 	}
 	if ch.inRow() {
 		b.write(u, f.number)
-		if e.flying.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
+		if e.inFlight.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
 			e.waiting = ticket{}
 			b.close(u, ch, StateCancelled, at)
 			return
@@ -358,8 +358,8 @@ func (b *batch) supersede(u *user, f *field, e *entry, successor ID) (parked *st
 	switch {
 	case t.id.IsZero():
 		return nil
-	case t.pending() && b.st.flying(f.road(), u.id, t.id):
-		e.flying = t
+	case t.pending() && b.st.isInFlight(f.road(), u.id, t.id):
+		e.inFlight = t
 		u.head.setPending(f.number, false)
 		u.dirty = true // the successor may be held, and not touch the head
 		return nil

@@ -213,9 +213,9 @@ func drainRoads(b *bench) {
 // drainOnly delivers what waits for one user on the road of attributes.
 func drainOnly(b *bench, user string) {
 	f := b.take()
-	o := Outcome{Flight: f.ID, At: noon.Add(time.Hour)}
+	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour)}
 	for _, d := range f.Deliveries {
-		s := Settlement{}
+		s := DeliveryResult{}
 		if d.User == user {
 			s.Attributes.Verdict = Delivered
 		}

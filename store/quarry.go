@@ -190,7 +190,7 @@ func (q *quarry) take(path []string, k, v []byte) bool {
 			return err == nil && o.lastEvent.After(f.lastEvent)
 		})
 	case len(k) == 8 && (bucket == string(bucketFlights) || bucket == ""):
-		if _, err := decodeFlight(number(k), v, epochs{{0, q.epoch}}); err == nil {
+		if _, err := decodeLease(number(k), v, epochs{{0, q.epoch}}); err == nil {
 			return q.put(bucketFlights, k, v)
 		}
 	}
@@ -330,7 +330,7 @@ func (q *quarry) newestIn(k, v []byte) (newest uint64, ok bool) {
 		return 0, false
 	}
 	for _, e := range row.entries {
-		newest = max(newest, e.waiting.id.Seq, e.flying.id.Seq)
+		newest = max(newest, e.waiting.id.Seq, e.inFlight.id.Seq)
 		for _, s := range e.kept {
 			if s != nil {
 				newest = max(newest, s.seq)

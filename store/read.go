@@ -244,7 +244,7 @@ func (b *batch) find(id ID) *stored {
 		}
 	} else if f := b.fieldOf(number); f != nil {
 		for e, i := b.entry(u, number), 0; i < 2; i++ {
-			if t := [2]*ticket{&e.waiting, &e.flying}[i]; t.id == id && t.pending() {
+			if t := [2]*ticket{&e.waiting, &e.inFlight}[i]; t.id == id && t.pending() {
 				return b.change(u, f, t)
 			}
 		}
@@ -344,8 +344,8 @@ func (r *registry) one(key string) (*field, error) {
 	}
 }
 
-// Preview returns the flight that Take would commit, and changes nothing.
-func (v *View) Preview(o TakeOptions) (f *Flight, err error) {
+// Preview returns the lease that Take would commit, and changes nothing.
+func (v *View) Preview(o TakeOptions) (f *Lease, err error) {
 	err = v.read(func(b *batch) error {
 		f, _ = b.take(o)
 		return nil

@@ -187,11 +187,11 @@ func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
 		b.write(u, f.number)
 	}
 	switch {
-	case e.flying.id.IsZero():
-	case b.st.flying(f.road(), u.id, e.flying.id):
+	case e.inFlight.id.IsZero():
+	case b.st.isInFlight(f.road(), u.id, e.inFlight.id):
 		r.fly(b, u, f, e)
 	default:
-		r.strand(b, u, f, e)
+		r.interrupt(b, u, f, e)
 	}
 	t := &e.waiting
 	switch {
@@ -219,20 +219,20 @@ func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
 
 // fly counts an overtaken change whose request is still to be settled.
 func (r *rebuilder) fly(b *batch, u *user, f *field, e *entry) {
-	if r.met(b, b.change(u, f, &e.flying)) {
-		e.flying, e.told = ticket{}, told{kind: toldUncertain}
+	if r.met(b, b.change(u, f, &e.inFlight)) {
+		e.inFlight, e.told = ticket{}, told{kind: toldUncertain}
 		b.write(u, f.number)
 		return
 	}
-	u.head.road(f.road()).add(e.flying.lane, e.flying.due)
+	u.head.road(f.road()).add(e.inFlight.lane, e.inFlight.due)
 	u.dirty = true
 }
 
-// strand ends a request of which no flight is known any more: nobody knows how far it came. What was
+// strand ends a request of which no lease is known any more: nobody knows how far it came. What was
 // overtaken meanwhile gives way; else it waits again.
-func (r *rebuilder) strand(b *batch, u *user, f *field, e *entry) {
-	t := e.flying
-	e.flying, e.told = ticket{}, told{kind: toldUncertain}
+func (r *rebuilder) interrupt(b *batch, u *user, f *field, e *entry) {
+	t := e.inFlight
+	e.inFlight, e.told = ticket{}, told{kind: toldUncertain}
 	b.write(u, f.number)
 	ch := b.change(u, f, &t)
 	switch {

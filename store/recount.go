@@ -177,12 +177,12 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 			c.members[field]++
 		}
 		c.ticket(&e.waiting, field)
-		c.ticket(&e.flying, field)
+		c.ticket(&e.inFlight, field)
 		if e.waiting.pending() {
 			c.user.blocks[number] |= 1 << e.column
 		}
-		if !e.flying.id.IsZero() && !c.st.flying(c.st.registry.fields[field].road(), c.user.id, e.flying.id) {
-			c.r.find("pointer", "change %s is said to be in a request under way, and is in none", e.flying.id)
+		if !e.inFlight.id.IsZero() && !c.st.isInFlight(c.st.registry.fields[field].road(), c.user.id, e.inFlight.id) {
+			c.r.find("pointer", "change %s is said to be in a request under way, and is in none", e.inFlight.id)
 		}
 		if e.loose > 0 {
 			c.user.loose[field] = e.loose
@@ -367,7 +367,7 @@ func (c *checker) dueIndex() error {
 
 func (c *checker) flights() error {
 	return c.each(bucketFlights, func(k, frame []byte) {
-		if _, err := decodeFlight(number(k), frame, c.st.epochs); err != nil {
+		if _, err := decodeLease(number(k), frame, c.st.epochs); err != nil {
 			c.r.find("frame", "flight %x: %v", k, err)
 		}
 	})

@@ -131,7 +131,7 @@ func TestARequestThatNeverLeftCountsForNoLimit(t *testing.T) {
 	b := open(t, rules(SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
-	must(t, b.Settle(t.Context(), Outcome{Flight: f.ID, At: noon, Results: make([]Settlement, 1), NotSent: true}))
+	must(t, b.Settle(t.Context(), Settlement{Lease: f.ID, At: noon, Results: make([]DeliveryResult, 1), NotSent: true}))
 	f = b.take()
 	sent, err := b.Sent(noon)
 	must(t, err)
@@ -161,7 +161,7 @@ func TestWhyAChangeWaitsIsKeptWithoutAnAttempt(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
 	why := Result{Verdict: Untried, Reason: "http_401", Sentence: "MoEngage does not accept the credentials"}
-	must(t, b.Settle(t.Context(), Outcome{Flight: f.ID, At: noon, Results: []Settlement{{Attributes: why, Event: why}}}))
+	must(t, b.Settle(t.Context(), Settlement{Lease: f.ID, At: noon, Results: []DeliveryResult{{Attributes: why, Event: why}}}))
 	info, err := b.User("ann")
 	must(t, err)
 	for _, c := range info.Pending {

@@ -36,13 +36,13 @@ const (
 
 // entry is everything kept of one user and one field.
 type entry struct {
-	column  uint8 // field number modulo blockSize
-	kept    [3]*statement
-	told    told
-	waiting ticket // the attribute change that waits, in a request under way or not, is parked or is held
-	flying  ticket // one in a request under way that a newer one has overtaken since
-	loose   uint32 // changes that wait in the queue instead, because the computation did not collapse
-	left    uint64 // the record that ended the membership under the guard's eyes, 0 of a member
+	column   uint8 // field number modulo blockSize
+	kept     [3]*statement
+	told     told
+	waiting  ticket // the attribute change that waits, in a request under way or not, is parked or is held
+	inFlight ticket // one in a request under way that a newer one has overtaken since
+	loose    uint32 // changes that wait in the queue instead, because the computation did not collapse
+	left     uint64 // the record that ended the membership under the guard's eyes, 0 of a member
 }
 
 // newest returns the newest word of what is kept, nil when nothing is.
@@ -75,7 +75,7 @@ func (e *entry) keep(sort int, s *statement) {
 }
 
 func (e *entry) empty() bool {
-	return e.kept == [3]*statement{} && e.told.kind == toldNever && e.waiting.id.IsZero() && e.flying.id.IsZero() && e.loose == 0
+	return e.kept == [3]*statement{} && e.told.kind == toldNever && e.waiting.id.IsZero() && e.inFlight.id.IsZero() && e.loose == 0
 }
 
 // told is what MoEngage was last told about an attribute. Numbers are on disk.
@@ -196,7 +196,7 @@ const (
 	shapeTrack
 	shapeTold
 	shapeWaiting
-	shapeFlying
+	shapeInFlight
 	shapeLoose
 	shapeLeft
 )
@@ -229,8 +229,8 @@ func (e *entry) encode(buf []byte) []byte {
 	if !e.waiting.id.IsZero() {
 		shape |= shapeWaiting
 	}
-	if !e.flying.id.IsZero() {
-		shape |= shapeFlying
+	if !e.inFlight.id.IsZero() {
+		shape |= shapeInFlight
 	}
 	if e.loose > 0 {
 		shape |= shapeLoose
@@ -250,8 +250,8 @@ func (e *entry) encode(buf []byte) []byte {
 	if shape&shapeWaiting != 0 {
 		buf = e.waiting.encode(buf)
 	}
-	if shape&shapeFlying != 0 {
-		buf = e.flying.encode(buf)
+	if shape&shapeInFlight != 0 {
+		buf = e.inFlight.encode(buf)
 	}
 	if shape&shapeLoose != 0 {
 		buf = wire.AppendUint(buf, uint64(e.loose))
@@ -341,8 +341,8 @@ func readEntry(r *wire.Reader, e *entry, epoch epochs) {
 	if shape&shapeWaiting != 0 {
 		e.waiting = readTicket(r, epoch)
 	}
-	if shape&shapeFlying != 0 {
-		e.flying = readTicket(r, epoch)
+	if shape&shapeInFlight != 0 {
+		e.inFlight = readTicket(r, epoch)
 	}
 	if shape&shapeLoose != 0 {
 		e.loose = uint32(r.Uint())

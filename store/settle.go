@@ -2,8 +2,8 @@ package store
 
 import "time"
 
-// landing is a Settle in progress for one delivery.
-type landing struct {
+// settler is a Settle in progress for one delivery.
+type settler struct {
 	b        *batch
 	u        *user
 	road     Road
@@ -11,29 +11,29 @@ type landing struct {
 	accepted bool // MoEngage took something of the user
 }
 
-// settle writes what became of a flight. Whoever was forgotten meanwhile is passed over.
-func (b *batch) settle(o Outcome) {
-	f := b.st.flights[o.Flight]
+// settle writes what became of a lease. Whoever was forgotten meanwhile is passed over.
+func (b *batch) settle(o Settlement) {
+	f := b.st.leases[o.Lease]
 	if f == nil {
 		return // settled already
 	}
-	b.st.land(f)
-	b.remove(b.tx.Bucket(bucketFlights), numberKey(o.Flight))
+	b.st.endLease(f)
+	b.remove(b.tx.Bucket(bucketFlights), numberKey(o.Lease))
 	if o.NotSent {
 		was := f.counts()
 		b.countSent(f.second, SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
 	}
 	for i := range f.list {
-		result := Settlement{}
+		result := DeliveryResult{}
 		if i < len(o.Results) {
 			result = o.Results[i]
 		}
-		l := landing{b: b, u: b.user(f.list[i].user), road: f.road, at: o.At}
-		l.land(&f.list[i], result)
+		l := settler{b: b, u: b.user(f.list[i].user), road: f.road, at: o.At}
+		l.settle(&f.list[i], result)
 	}
 }
 
-func (l *landing) land(p *boarding, s Settlement) {
+func (l *settler) settle(p *leasedDelivery, s DeliveryResult) {
 	again := time.Time{} // when what failed may go again
 	waiting := l.road == RoadTransition && l.u.head.stranger()
 	for _, seat := range p.attributes {
@@ -72,12 +72,12 @@ func ceilSecond(t time.Time) uint32 {
 }
 
 // attribute settles one attribute change, and returns when it may go again if it failed.
-func (l *landing) attribute(s seat, r Result) (again time.Time) {
+func (l *settler) attribute(s leasedChange, r Result) (again time.Time) {
 	f := l.b.fieldOf(s.number)
 	e := l.b.entry(l.u, s.number)
-	t, overtaken := e.waiting, e.flying.id == s.id
+	t, overtaken := e.waiting, e.inFlight.id == s.id
 	if overtaken {
-		t, e.flying = e.flying, ticket{}
+		t, e.inFlight = e.inFlight, ticket{}
 	}
 	if t.id != s.id || f == nil {
 		return // forgotten meanwhile
@@ -121,12 +121,12 @@ func (l *landing) attribute(s seat, r Result) (again time.Time) {
 // unknown reports whether a cohort change was delivered before the first thing that MoEngage will be told of
 // the user: an operator sent that again while the request was under way. It goes once more, behind it; see
 // repeatCohorts.
-func (l *landing) unknown(f *field, t *ticket) bool {
+func (l *settler) unknown(f *field, t *ticket) bool {
 	return f.kind() == KindCohort && l.u.head.accepted == 0 && l.u.head.strangers(lane{due: t.due})
 }
 
 // closeTicket closes an attribute change. An overtaken one is not what waits any more.
-func (l *landing) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s State) {
+func (l *settler) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s State) {
 	ch := l.b.made(l.u, f, t)
 	if overtaken {
 		ch.Successor = e.waiting.id
@@ -162,7 +162,7 @@ func attempted(was *trouble, r Result, at time.Time) *trouble {
 }
 
 // dropNeedless cancels the waiting value if, after what was just learned, MoEngage knows it already.
-func (l *landing) dropNeedless(f *field, e *entry) {
+func (l *settler) dropNeedless(f *field, e *entry) {
 	p := l.b.st.rules.For(f.key, f.id)
 	t := e.waiting
 	if !t.pending() || !needless(e, t.transition, t.value, p.UnknownExit) {
@@ -174,7 +174,7 @@ func (l *landing) dropNeedless(f *field, e *entry) {
 }
 
 // queued settles an event, or a loose attribute.
-func (l *landing) queued(s seat, r Result) (again time.Time) {
+func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 	key := queueKey(l.u.key, s.number, s.id)
 	due, _, frame := parseQueueValue(l.b.queue.Get(key))
 	ch := l.b.decode(frame)
@@ -220,19 +220,19 @@ func (l *landing) queued(s seat, r Result) (again time.Time) {
 	return
 }
 
-func (l *landing) park(ch *stored) {
+func (l *settler) park(ch *stored) {
 	ch.State, ch.NextAttempt = StateParked, time.Time{}
 	l.b.st.ledger.changes.Parked++
 	l.b.put(l.b.parked, idKey(ch.ID), ch.encode(nil))
 	l.b.parkedNow(ch)
 }
 
-// strand settles a flight that a crash cut off: nobody knows how far it came.
-func (b *batch) strand(flight uint64, at time.Time) {
+// interrupt settles a lease that a crash cut off: nobody knows how far it came.
+func (b *batch) interrupt(flight uint64, at time.Time) {
 	lost := Result{Verdict: Uncertain, RetryAt: at, Reason: "interrupted", Sentence: "the agent stopped while the request was under way"}
-	o := Outcome{Flight: flight, At: at, Results: make([]Settlement, len(b.st.flights[flight].list))}
+	o := Settlement{Lease: flight, At: at, Results: make([]DeliveryResult, len(b.st.leases[flight].list))}
 	for i := range o.Results {
-		o.Results[i] = Settlement{Attributes: lost, Event: lost}
+		o.Results[i] = DeliveryResult{Attributes: lost, Event: lost}
 	}
 	b.settle(o)
 }

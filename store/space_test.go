@@ -220,9 +220,9 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	}
 	settled := make(chan error, 1)
 	go func() { // as the sender does: again until it is written
-		o := Outcome{Flight: f.ID, At: noon.Add(time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+		o := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
 		for i := range o.Results {
-			o.Results[i] = Settlement{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+			o.Results[i] = DeliveryResult{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
 		}
 		err := b.Settle(context.Background(), o)
 		for errors.Is(err, ErrFull) {

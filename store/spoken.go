@@ -81,7 +81,7 @@ func (s *spoken) read(tx *bolt.Tx) {
 		}
 		for _, e := range row.entries {
 			s.fields = max(s.fields, row.field(e)+1)
-			s.lanes = max(s.lanes, laneJob(e.waiting.lane)+1, laneJob(e.flying.lane)+1)
+			s.lanes = max(s.lanes, laneJob(e.waiting.lane)+1, laneJob(e.inFlight.lane)+1)
 		}
 		return nil
 	})

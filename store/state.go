@@ -104,21 +104,21 @@ func decodeLedger(frame []byte) (l ledger, err error) {
 // state is what apply keeps in memory beside the file: all of it can be read back, and is when a
 // transaction fails. Only the writer's goroutine touches it.
 type state struct {
-	epoch    uint32 // of the store, and of its files
-	epochs   epochs // of change ids
-	home     []byte // where it last ran: see homeOf
-	applied  uint64 // number of the last record applied
-	rules    Rules
-	ledger   ledger
-	registry *registry
-	jobs     []string // name of each job, and of each lane by cohortLane; 0 is the default schedule, ""
-	flight   uint64   // number of the last flight
-	closed   uint64   // number of the last entry of the history
-	flights  map[uint64]*flight
-	aboard   map[passenger]*boarding // everybody on a flight
-	wrecks   []uint64                // flights whose row is damaged
-	salt     []byte                  // of the tombstones
-	sweeping []*field                // whose waiting exits are being held: see massexit.go
+	epoch         uint32 // of the store, and of its files
+	epochs        epochs // of change ids
+	home          []byte // where it last ran: see homeOf
+	applied       uint64 // number of the last record applied
+	rules         Rules
+	ledger        ledger
+	registry      *registry
+	jobs          []string // name of each job, and of each lane by cohortLane; 0 is the default schedule, ""
+	lastLease     uint64   // number of the last lease
+	closed        uint64   // number of the last entry of the history
+	leases        map[uint64]*lease
+	inFlight      map[leaseKey]*leasedDelivery // everybody on a lease
+	corruptLeases []uint64                     // flights whose row is damaged
+	salt          []byte                       // of the tombstones
+	sweeping      []*field                     // whose waiting exits are being held: see massexit.go
 
 	jobNumbers map[string]uint32        // the same by name; nil until asked for
 	lanes      [2]map[uint32]*laneState // of the due index, by Road - 1; nil until asked for
@@ -190,9 +190,9 @@ func loadState(tx *bolt.Tx) (*state, error) {
 	st.salt = append(st.salt, meta.Get(metaSalt)...)
 	st.home = append(st.home, meta.Get(metaHome)...)
 	st.applied = number(meta.Get(metaApplied))
-	st.flight = number(meta.Get(metaFlight))
+	st.lastLease = number(meta.Get(metaFlight))
 	st.closed = number(meta.Get(metaClosed))
-	if err := st.loadFlights(tx); err != nil {
+	if err := st.loadLeases(tx); err != nil {
 		return nil, err
 	}
 	if frame := meta.Get(metaLedger); frame != nil {

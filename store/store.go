@@ -110,19 +110,19 @@ type Store struct {
 	others    sync.WaitGroup // goroutines beside the writer and the committer
 
 	// The writer's own.
-	state    *state
-	unread   bool      // a transaction failed, and state was not read back since: see readBack
-	left     bool      // when it was opened, the state was as the last run left it
-	arrival  *arrival  // still to be noted; nil: nothing is
-	flown    uint64    // the last flight before that transaction
-	starved  bool      // the last batch found none of the records it looked for
-	reached  time.Time // receipt of the newest record applied by this process
-	pacing   pacing
-	adrift   []uint64 // flights that nobody was given: they are still to be put back
-	stranded bool     // flights that the last process left are still to be settled: there was no room
-	between  chan func()
-	trace    *trace // what a compaction must copy again; nil without one
-	arena    []byte // memory of the last batch, for the next
+	state       *state
+	unread      bool      // a transaction failed, and state was not read back since: see readBack
+	left        bool      // when it was opened, the state was as the last run left it
+	arrival     *arrival  // still to be noted; nil: nothing is
+	flown       uint64    // the last lease before that transaction
+	starved     bool      // the last batch found none of the records it looked for
+	reached     time.Time // receipt of the newest record applied by this process
+	pacing      pacing
+	orphaned    []uint64 // flights that nobody was given: they are still to be put back
+	interrupted bool     // flights that the last process left are still to be settled: there was no room
+	between     chan func()
+	trace       *trace // what a compaction must copy again; nil without one
+	arena       []byte // memory of the last batch, for the next
 
 	rulesMu  sync.Mutex // orders SetRules
 	appended *Rules     // the newest rules in the inbox, nil while unknown
@@ -331,7 +331,7 @@ func (s *Store) tellOfBeginning() {
 func (s *Store) recover() error {
 	begins := s.arrival != nil && s.arrival.epoch != 0
 	s.barred.Store(begins)
-	if s.stranded = len(s.state.flights)+len(s.state.wrecks) > 0; !s.stranded && !begins {
+	if s.interrupted = len(s.state.leases)+len(s.state.corruptLeases) > 0; !s.interrupted && !begins {
 		return nil
 	}
 	err := s.transact(nil, false)
@@ -344,17 +344,17 @@ func (s *Store) recover() error {
 
 // strand puts back the flights that never left, and settles those that were under way when the last
 // process ended.
-func (s *Store) strand(b *batch) {
-	for _, n := range s.adrift {
-		b.settle(Outcome{Flight: n, At: time.Now(), NotSent: true})
+func (s *Store) settleInterrupted(b *batch) {
+	for _, n := range s.orphaned {
+		b.settle(Settlement{Lease: n, At: time.Now(), NotSent: true})
 	}
-	if !s.stranded {
+	if !s.interrupted {
 		return
 	}
-	for _, f := range slices.Sorted(maps.Keys(s.state.flights)) {
-		b.strand(f, time.Now())
+	for _, f := range slices.Sorted(maps.Keys(s.state.leases)) {
+		b.interrupt(f, time.Now())
 	}
-	for _, n := range s.state.wrecks {
+	for _, n := range s.state.corruptLeases {
 		key := numberKey(n)
 		b.quarantine(bucketFlights, key, b.tx.Bucket(bucketFlights).Get(key), wire.ErrDamaged)
 	}
@@ -490,9 +490,9 @@ func (s *Store) appliedRules() (known *Rules, err error) {
 // CountRefusal counts one request that was refused for good, at its Last. It waits for no disk.
 func (s *Store) CountRefusal(r Refusal) { s.refused.count(r) }
 
-// Take commits a flight of due deliveries and returns it, or nil when nothing is due. Users of a
-// flight are out of reach of further Takes on its road until it is settled.
-func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Flight, next Next, err error) {
+// Take commits a lease of due deliveries and returns it, or nil when nothing is due. Users of a
+// lease are out of reach of further Takes on its road until it is settled.
+func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Lease, next Next, err error) {
 	if empty, err := s.empty(o.Road); empty || err != nil {
 		return nil, Next{}, err // an idle agent writes nothing
 	}
@@ -536,8 +536,8 @@ type Next struct {
 	More bool
 }
 
-// Settle writes what became of a flight. After it returns, the outcome survives a crash.
-func (s *Store) Settle(ctx context.Context, o Outcome) error {
+// Settle writes what became of a lease. After it returns, the outcome survives a crash.
+func (s *Store) Settle(ctx context.Context, o Settlement) error {
 	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
 }
 

@@ -73,7 +73,7 @@ func (b *bench) receive(events ...*Event) {
 }
 
 // take takes what is due, whatever its schedule.
-func (b *bench) take() *Flight {
+func (b *bench) take() *Lease {
 	b.Helper()
 	f, _, err := b.Take(context.Background(), everything(noon.Add(time.Hour)))
 	must(b, err)
@@ -95,15 +95,15 @@ func onCohorts(now time.Time) TakeOptions {
 	return o
 }
 
-func (b *bench) settle(f *Flight, v Verdict) {
+func (b *bench) settle(f *Lease, v Verdict) {
 	b.Helper()
-	o := Outcome{Flight: f.ID, At: noon.Add(time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
 	r := Result{Verdict: v}
 	if v != Delivered && v != Untried {
 		r.Reason, r.Sentence = "test", "as the test says"
 	}
 	for i := range o.Results {
-		o.Results[i] = Settlement{Attributes: r, Event: r}
+		o.Results[i] = DeliveryResult{Attributes: r, Event: r}
 	}
 	must(b, b.Settle(context.Background(), o))
 	if v == Delivered {
@@ -398,7 +398,7 @@ func TestAFailureMakesThatUserWaitAndNobodyElse(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	f := b.take()
 	later := noon.Add(2 * time.Hour)
-	o := Outcome{Flight: f.ID, At: noon.Add(time.Hour), Results: make([]Settlement, 2)}
+	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, 2)}
 	for i, d := range f.Deliveries {
 		o.Results[i].Event.Verdict = Delivered
 		if d.User == "ann" {

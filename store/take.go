@@ -12,12 +12,12 @@ import (
 // MaxAttributes bounds the attributes of one delivery.
 const MaxAttributes = 256
 
-// departure is a Take in progress.
-type departure struct {
+// leaser is a Take in progress.
+type leaser struct {
 	b       *batch
 	o       TakeOptions
-	flight  *Flight
-	list    []boarding
+	lease   *Lease
+	list    []leasedDelivery
 	taken   map[string]bool
 	users   int // deliveries with attributes so far
 	events  int // deliveries with an event so far
@@ -37,19 +37,19 @@ const aheadOfClock = time.Minute
 const visits = 8192
 
 // take gathers the deliveries that are due, in fair turns (see turn.go), and has them remembered as a
-// flight. It returns nil when nothing is due. more says that something due was not looked at.
-func (b *batch) take(o TakeOptions) (f *Flight, more bool) {
-	d := newDeparture(b, o)
+// lease. It returns nil when nothing is due. more says that something due was not looked at.
+func (b *batch) take(o TakeOptions) (f *Lease, more bool) {
+	d := newLeaser(b, o)
 	d.gather()
-	if len(d.flight.Deliveries) == 0 {
+	if len(d.lease.Deliveries) == 0 {
 		return nil, d.more
 	}
 	d.remember()
-	return d.flight, d.more
+	return d.lease, d.more
 }
 
-func newDeparture(b *batch, o TakeOptions) *departure {
-	d := &departure{b: b, o: o, flight: &Flight{Road: o.Road}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
+func newLeaser(b *batch, o TakeOptions) *leaser {
+	d := &leaser{b: b, o: o, lease: &Lease{Road: o.Road}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
 	d.latest[laneRetry] = o.Now.Unix()
 	if o.Force {
 		d.latest[laneRetry] = 1<<32 - 1
@@ -58,7 +58,7 @@ func newDeparture(b *batch, o TakeOptions) *departure {
 }
 
 // gather visits the lanes, class by class, each in its turn.
-func (d *departure) gather() {
+func (d *leaser) gather() {
 	d.most = visits
 	if d.o.Road == RoadCohort {
 		d.ripen()
@@ -76,7 +76,7 @@ func (d *departure) gather() {
 }
 
 // until returns the unix second up to which a lane's changes are due.
-func (d *departure) until(lane uint32) int64 {
+func (d *leaser) until(lane uint32) int64 {
 	job := laneJob(lane)
 	if s, known := d.latest[job]; known {
 		return s
@@ -92,7 +92,7 @@ func (d *departure) until(lane uint32) int64 {
 }
 
 // beyond returns the unix second behind which a lane's times are not believed, and so are due.
-func (d *departure) beyond(lane uint32) int64 {
+func (d *leaser) beyond(lane uint32) int64 {
 	switch {
 	case !isRetry(lane) && d.until(lane) >= 0:
 		return d.o.Now.Add(aheadOfClock).Unix()
@@ -102,13 +102,13 @@ func (d *departure) beyond(lane uint32) int64 {
 	return int64(notYet)
 }
 
-func (d *departure) isDue(lane, due uint32) bool {
+func (d *leaser) isDue(lane, due uint32) bool {
 	return int64(due) <= d.until(lane) || int64(due) > d.beyond(lane) && due != notYet
 }
 
 // collect takes the users due in one lane, until the request is full or has no room for the next of them. A
 // lane that gave something, or had nothing to give, has had its turn.
-func (d *departure) collect(c class, lane uint32) {
+func (d *leaser) collect(c class, lane uint32) {
 	before, stopped := len(d.list), false
 	for _, at := range d.due(lane, c) {
 		if d.full {
@@ -124,18 +124,18 @@ func (d *departure) collect(c class, lane uint32) {
 	d.served(c, lane, len(d.list)-before, stopped)
 }
 
-// duty is an entry of the due index.
-type duty struct {
+// dueEntry is an entry of the due index.
+type dueEntry struct {
 	user string
 	stand
 }
 
 // due lists the index entries of a lane worth visiting for a class: those whose time has come, and those
 // whose time is not to be believed, at the other end of the lane. The latter are not fresh.
-func (d *departure) due(lane uint32, c class) []duty {
+func (d *leaser) due(lane uint32, c class) []dueEntry {
 	list := d.dueFrom(nil, lane, d.from(c))
 	if c == classFresh {
-		return slices.DeleteFunc(list, func(at duty) bool { return int64(at.second) > d.until(lane) })
+		return slices.DeleteFunc(list, func(at dueEntry) bool { return int64(at.second) > d.until(lane) })
 	}
 	if from := d.beyond(lane) + 1; from < int64(notYet) && from > d.until(lane) {
 		list = d.dueFrom(list, lane, uint32(from))
@@ -144,7 +144,7 @@ func (d *departure) due(lane uint32, c class) []duty {
 }
 
 // dueFrom is due without regard to what is beyond. An entry that names no user, as after damage, is removed.
-func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
+func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 	var torn [][]byte
 	known, room := d.b.lanes(d.o.Road)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
 	c := d.b.due.Cursor()
@@ -168,8 +168,8 @@ func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 		case !ok:
 			torn = append(torn, bytes.Clone(k))
 		case d.o.Skip != nil && d.o.Skip(id):
-		case d.b.st.aboard[passenger{d.o.Road, id}] == nil:
-			list = append(list, duty{id, stand{d.o.Road, lane, second}})
+		case d.b.st.inFlight[leaseKey{d.o.Road, id}] == nil:
+			list = append(list, dueEntry{id, stand{d.o.Road, lane, second}})
 		}
 	}
 	for _, k := range torn {
@@ -182,7 +182,7 @@ func (d *departure) dueFrom(list []duty, lane, from uint32) []duty {
 
 // strays removes an index entry that its user's head knows nothing of, as after damage, and reports
 // whether it was one.
-func (d *departure) strays(u *user, at stand) bool {
+func (d *leaser) strays(u *user, at stand) bool {
 	if slices.Contains(u.was, at) {
 		return false
 	}
@@ -192,7 +192,7 @@ func (d *departure) strays(u *user, at stand) bool {
 }
 
 // visit adds what is due of one user, and reports whether the lane can go on.
-func (d *departure) visit(u *user, lane uint32, at stand) (goOn bool) {
+func (d *leaser) visit(u *user, lane uint32, at stand) (goOn bool) {
 	if d.strays(u, at) {
 		return true
 	}
@@ -222,14 +222,14 @@ func (d *departure) visit(u *user, lane uint32, at stand) (goOn bool) {
 	return true
 }
 
-func (d *departure) add(delivery Delivery, seats boarding) {
+func (d *leaser) add(delivery Delivery, seats leasedDelivery) {
 	if len(delivery.Attributes) > 0 {
 		d.users++
 	}
 	if delivery.Event != nil {
 		d.events++
 	}
-	d.flight.Deliveries = append(d.flight.Deliveries, delivery)
+	d.lease.Deliveries = append(d.lease.Deliveries, delivery)
 	d.list = append(d.list, seats)
 	d.taken[delivery.User] = true
 	d.full = d.users >= d.o.MaxUsers && d.events >= d.o.MaxEvents
@@ -237,7 +237,7 @@ func (d *departure) add(delivery Delivery, seats boarding) {
 
 // pack reads what is due of one user: the attributes, and the first event in applied order; or on the
 // road of cohorts, the one change of the lane.
-func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boarding) {
+func (d *leaser) pack(u *user, lane uint32) (delivery Delivery, seats leasedDelivery) {
 	delivery.User, seats.user = u.id, u.id
 	retry := isRetry(lane)
 	said := make(sayings)
@@ -258,14 +258,14 @@ func (d *departure) pack(u *user, lane uint32) (delivery Delivery, seats boardin
 		}
 		if said.has(f, t) {
 			if at := said.later(&delivery, f, t); at >= 0 {
-				delivery.Attributes[at], seats.attributes[at] = d.b.made(u, f, t).Change, seat{number, t.id}
+				delivery.Attributes[at], seats.attributes[at] = d.b.made(u, f, t).Change, leasedChange{number, t.id}
 			}
 			continue
 		}
 		if len(seats.attributes) < MaxAttributes {
 			said.add(f, t, len(seats.attributes))
 			delivery.Attributes = append(delivery.Attributes, d.b.made(u, f, t).Change)
-			seats.attributes = append(seats.attributes, seat{number, t.id})
+			seats.attributes = append(seats.attributes, leasedChange{number, t.id})
 		}
 	}
 	s, found := d.firstQueued(u, ready)
@@ -327,14 +327,14 @@ func (s sayings) names(kind Kind, name string) bool {
 }
 
 // firstQueued returns the earliest of the queue's heads that are due, one head a lane.
-func (d *departure) firstQueued(u *user, ready func(lane, due uint32, tried bool) bool) (first seat, found bool) {
+func (d *leaser) firstQueued(u *user, ready func(lane, due uint32, tried bool) bool) (first leasedChange, found bool) {
 	if d.o.Road == RoadCohort || u.head.backlog().Events == 0 {
 		return first, false // nothing is queued
 	}
 	for _, l := range u.head.road(d.o.Road).lanes {
 		id, due, tried, ok := d.b.queueHead(u, l.number)
 		if ok && ready(l.number, due, tried) && (!found || bytes.Compare(idKey(id), idKey(first.id)) < 0) {
-			first, found = seat{l.number, id}, true
+			first, found = leasedChange{l.number, id}, true
 		}
 	}
 	return first, found
@@ -389,7 +389,7 @@ func (b *batch) retime(u *user, road Road) {
 			note(l.number, due)
 		}
 	}
-	aboard := b.st.aboard[passenger{road, u.id}] != nil // what was overtaken in a request is still counted
+	aboard := b.st.inFlight[leaseKey{road, u.id}] != nil // what was overtaken in a request is still counted
 	rh.lanes = slices.DeleteFunc(rh.lanes, func(l lane) bool {
 		if _, known := earliest[l.number]; known || aboard {
 			return false
@@ -405,13 +405,13 @@ func (b *batch) retime(u *user, road Road) {
 	u.dirty = true
 }
 
-// remember writes the flight, and counts it for the meters.
-func (d *departure) remember() {
+// remember writes the lease, and counts it for the meters.
+func (d *leaser) remember() {
 	st := d.b.st
-	st.flight++
-	d.flight.ID = st.flight
-	f := &flight{number: st.flight, road: d.o.Road, second: uint64(d.o.Now.Unix()), list: d.list}
-	st.board(f)
+	st.lastLease++
+	d.lease.ID = st.lastLease
+	f := &lease{number: st.lastLease, road: d.o.Road, second: uint64(d.o.Now.Unix()), list: d.list}
+	st.addLease(f)
 	d.b.put(d.b.tx.Bucket(bucketMeta), metaFlight, numberKey(f.number))
 	d.b.put(d.b.tx.Bucket(bucketFlights), numberKey(f.number), f.encode())
 	d.b.countSent(f.second, f.counts())

@@ -67,14 +67,14 @@ func waiting(t *testing.T, n int, tried bool) *bench {
 }
 
 // takeThousand takes what is due after every retry.
-func takeThousand(b *bench) (f *Flight, e effort) {
+func takeThousand(b *bench) (f *Lease, e effort) {
 	b.Helper()
 	o, visited := everything(noon.Add(3*time.Hour)), 0
 	e = b.measure(func(x *batch) {
-		d := newDeparture(x, o)
+		d := newLeaser(x, o)
 		d.gather()
 		d.remember()
-		f, visited = d.flight, d.visited
+		f, visited = d.lease, d.visited
 	})
 	if e.visited = visited; len(f.Deliveries) != 1000 {
 		b.Fatalf("%d were taken", len(f.Deliveries))
@@ -82,12 +82,12 @@ func takeThousand(b *bench) (f *Flight, e effort) {
 	return f, e
 }
 
-// settleThousand has everybody on a flight wait for an hour.
-func settleThousand(b *bench, f *Flight) effort {
+// settleThousand has everybody on a lease wait for an hour.
+func settleThousand(b *bench, f *Lease) effort {
 	b.Helper()
-	o := Outcome{Flight: f.ID, At: noon.Add(time.Hour)}
+	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour)}
 	for range f.Deliveries {
-		o.Results = append(o.Results, Settlement{Attributes: Result{Verdict: Refused, RetryAt: noon.Add(2 * time.Hour), Reason: "test"}})
+		o.Results = append(o.Results, DeliveryResult{Attributes: Result{Verdict: Refused, RetryAt: noon.Add(2 * time.Hour), Reason: "test"}})
 	}
 	return b.measure(func(x *batch) { x.settle(o) })
 }

@@ -41,7 +41,7 @@ const turnsAtOnce = 64
 type dueLanes [classes][]uint32
 
 // turns finds the lanes in which something may be due.
-func (d *departure) turns() (w dueLanes) {
+func (d *leaser) turns() (w dueLanes) {
 	lanes := d.b.lanes(d.o.Road)
 	for number, l := range lanes {
 		if l.first == notYet || int64(l.first) > d.until(number) && int64(l.last) <= d.beyond(number) {
@@ -84,7 +84,7 @@ func (c class) turn() int {
 }
 
 // from returns the second from which on changes belong to a class.
-func (d *departure) from(c class) uint32 {
+func (d *leaser) from(c class) uint32 {
 	if c != classFresh {
 		return 0
 	}
@@ -92,7 +92,7 @@ func (d *departure) from(c class) uint32 {
 }
 
 // served notes what a lane's turn brought. One that was stopped before it gave anything keeps its turn.
-func (d *departure) served(c class, lane uint32, n int, stopped bool) {
+func (d *leaser) served(c class, lane uint32, n int, stopped bool) {
 	st := d.b.st
 	if n == 0 && stopped {
 		return

@@ -40,7 +40,7 @@ func (b *bench) backfills(key string, n int, events bool) {
 const perRequest = 50
 
 // request is one request of a sender that is short of both limits, accepted in full.
-func (b *bench) request(road Road, verdict Verdict) *Flight {
+func (b *bench) request(road Road, verdict Verdict) *Lease {
 	b.Helper()
 	o := everything(time.Now().Add(time.Minute / 2))
 	o.Road, o.MaxUsers, o.MaxEvents, o.Longest = road, perRequest, perRequest, time.Hour
@@ -49,13 +49,13 @@ func (b *bench) request(road Road, verdict Verdict) *Flight {
 	if f == nil {
 		return nil
 	}
-	out := Outcome{Flight: f.ID, At: time.Now(), Results: make([]Settlement, len(f.Deliveries))}
+	out := Settlement{Lease: f.ID, At: time.Now(), Results: make([]DeliveryResult, len(f.Deliveries))}
 	r := Result{Verdict: verdict}
 	if verdict != Delivered {
 		r.Reason, r.RetryAt = "test", time.Now().Add(time.Minute)
 	}
 	for i := range out.Results {
-		out.Results[i] = Settlement{Attributes: r, Event: r}
+		out.Results[i] = DeliveryResult{Attributes: r, Event: r}
 	}
 	must(b, b.Settle(context.Background(), out))
 	return f
@@ -191,13 +191,13 @@ func (b *bench) leaveOnce(v Verdict) {
 		if f == nil {
 			return
 		}
-		o := Outcome{Flight: f.ID, At: time.Now(), Results: make([]Settlement, len(f.Deliveries))}
+		o := Settlement{Lease: f.ID, At: time.Now(), Results: make([]DeliveryResult, len(f.Deliveries))}
 		r := Result{Verdict: v}
 		if v == Refused {
 			r.Reason, r.RetryAt = "test", time.Now().Add(2*time.Second)
 		}
 		for i := range o.Results {
-			o.Results[i] = Settlement{Attributes: r, Event: r}
+			o.Results[i] = DeliveryResult{Attributes: r, Event: r}
 		}
 		must(b, b.Settle(context.Background(), o))
 	}
@@ -409,9 +409,9 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 						continue
 					}
 					idle = 0
-					out := Outcome{Flight: f.ID, At: end, Results: make([]Settlement, len(f.Deliveries))}
+					out := Settlement{Lease: f.ID, At: end, Results: make([]DeliveryResult, len(f.Deliveries))}
 					for i := range out.Results {
-						out.Results[i] = Settlement{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+						out.Results[i] = DeliveryResult{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
 					}
 					must(t, b.Settle(context.Background(), out))
 				}

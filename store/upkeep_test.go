@@ -152,10 +152,10 @@ func (b *bench) deliver(ctx context.Context, road Road, rnd *rand.Rand) error {
 	if f == nil || err != nil {
 		return err
 	}
-	out := Outcome{Flight: f.ID, At: noon.Add(3 * time.Hour), Results: make([]Settlement, len(f.Deliveries))}
+	out := Settlement{Lease: f.ID, At: noon.Add(3 * time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
 	for i := range out.Results {
 		r := Result{Verdict: Verdict(rnd.IntN(5)), Reason: "test"}
-		out.Results[i] = Settlement{Attributes: r, Event: r}
+		out.Results[i] = DeliveryResult{Attributes: r, Event: r}
 	}
 	return b.Settle(ctx, out)
 }

@@ -161,7 +161,9 @@ func (b *batch) toldUser(id string, numbers map[uint32]bool, settled time.Time) 
 }
 
 // moving reports whether a change of the attribute waits, for MoEngage or for an operator.
-func (e *entry) moving() bool { return !e.waiting.id.IsZero() || !e.flying.id.IsZero() || e.loose > 0 }
+func (e *entry) moving() bool {
+	return !e.waiting.id.IsZero() || !e.inFlight.id.IsZero() || e.loose > 0
+}
 
 // expected is what MoEngage should hold: what it was last told, and where that is uncertain, what it
 // was to be told. It is not known for a long value that was dropped since.

@@ -134,13 +134,13 @@ func FuzzChange(f *testing.F) {
 }
 
 func FuzzFlight(f *testing.F) {
-	f.Add(unsealed((&flight{road: RoadTransition, list: []boarding{{user: "ann", attributes: []seat{{3, ID{7, 1, 0}}}}}}).encode()))
+	f.Add(unsealed((&lease{road: RoadTransition, list: []leasedDelivery{{user: "ann", attributes: []leasedChange{{3, ID{7, 1, 0}}}}}}).encode()))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		flown, err := decodeFlight(1, resealed(body), epochs{{0, 7}})
+		flown, err := decodeLease(1, resealed(body), epochs{{0, 7}})
 		if err != nil {
 			return
 		}
-		again, err := decodeFlight(1, flown.encode(), epochs{{0, 7}})
+		again, err := decodeLease(1, flown.encode(), epochs{{0, 7}})
 		if err != nil || !reflect.DeepEqual(flown, again) {
 			t.Errorf("%+v became %+v: %v", flown, again, err)
 		}

@@ -64,7 +64,7 @@ func (s *Store) writeLoop() {
 		}
 		apply := rested && s.lag() > 0 && !held
 		sweep := rested && len(s.state.sweeping) > 0
-		if len(commands) == 0 && !apply && !sweep && !(rested && (s.stranded || s.arrival != nil || len(s.adrift) > 0)) {
+		if len(commands) == 0 && !apply && !sweep && !(rested && (s.interrupted || s.arrival != nil || len(s.orphaned) > 0)) {
 			continue
 		}
 		began, received, commits := time.Now(), s.inbox.Events(), s.inbox.Commits.Load()
@@ -127,7 +127,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	var parkedAll uint64
 	var woke [2]bool
 	aside, outsiders := false, int64(0)
-	flown := s.state.flight
+	flown := s.state.lastLease
 	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
 		b.tracing = s.trace != nil
@@ -136,7 +136,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		if s.arrival != nil {
 			b.moveIn(s.arrival)
 		}
-		s.strand(b)
+		s.settleInterrupted(b)
 		for _, c := range commands {
 			if err := c.do(b); err != nil {
 				return err
@@ -178,7 +178,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
 		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}
-	s.stranded, s.arrival, s.adrift = false, nil, nil
+	s.interrupted, s.arrival, s.orphaned = false, nil, nil
 	s.barred.Store(false)
 	s.parkings.merge(parked, parkedAll)
 	s.applied.Store(s.state.applied)
@@ -265,16 +265,16 @@ func (s *Store) readBack() error {
 		return fmt.Errorf("read the state back after a transaction that failed: %w", err)
 	}
 	s.unread = false
-	s.seeAdrift(s.flown)
+	s.noteOrphaned(s.flown)
 	return nil
 }
 
-// seeAdrift notes the flights of a transaction that failed at its very end, and is in the file all the
+// noteOrphaned notes the flights of a transaction that failed at its very end, and is in the file all the
 // same: whoever asked for them was told that there are none, so nobody carries them.
-func (s *Store) seeAdrift(flown uint64) {
-	for n := range s.state.flights {
+func (s *Store) noteOrphaned(flown uint64) {
+	for n := range s.state.leases {
 		if n > flown {
-			s.adrift = append(s.adrift, n)
+			s.orphaned = append(s.orphaned, n)
 		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 // the elements beside it are delivered by then or soon leave in company. Over a thousand elements with
 // seven offenders that makes 75 requests on average, where plain halving takes 113.
 type trip struct {
-	flight  *store.Flight
+	flight  *store.Lease
 	items   []item              // all elements of the flight
 	post    func([]item) answer // makes one request; actStay when it may not be made now
 	halt    func(answer)        // stops the road, because everything is refused
@@ -31,7 +31,7 @@ type trip struct {
 	wary    bool                // the road is stopped: ask whether anything is accepted before searching
 	tired   bool                // users were parked in a row: likewise
 	max     int                 // attempts; 0: for ever
-	results []store.Settlement
+	results []store.DeliveryResult
 
 	proven   bool // something was accepted on this trip, so a refusal is about the data
 	over     bool // no further request on this trip

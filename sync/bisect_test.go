@@ -21,12 +21,12 @@ type journey struct {
 // travel makes a trip with n users, attributes and an event each, as decide answers.
 func travel(n int, decide func(items []item) answer) *journey {
 	j := &journey{}
-	j.flight = &store.Flight{}
+	j.flight = &store.Lease{}
 	for i := range n {
 		j.flight.Deliveries = append(j.flight.Deliveries, store.Delivery{Attributes: make([]store.Change, 1), Event: &store.Change{}})
 		j.items = append(j.items, item{delivery: i}, item{delivery: i, event: true})
 	}
-	j.results = make([]store.Settlement, n)
+	j.results = make([]store.DeliveryResult, n)
 	j.halt = func(answer) { j.halted++ }
 	j.post = func(items []item) answer {
 		j.requests = append(j.requests, slices.Clone(items))
@@ -160,7 +160,7 @@ func TestAChangeSaysWhyItWaitsWhileTheRoadIsStopped(t *testing.T) {
 
 	held := travel(1, func([]item) answer { return answer{Meaning: rows[codeStay]} })
 	held.deliver(held.items)
-	if r := held.results[0]; r != (store.Settlement{}) {
+	if r := held.results[0]; r != (store.DeliveryResult{}) {
 		t.Errorf("what was never sent waits with %+v", r)
 	}
 }

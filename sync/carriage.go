@@ -55,7 +55,7 @@ func (c *carriage) carry() (back bool) {
 		wary:    c.wary,
 		tired:   c.tired,
 		max:     c.cfg.MaxAttempts,
-		results: make([]store.Settlement, len(c.flight.Deliveries)),
+		results: make([]store.DeliveryResult, len(c.flight.Deliveries)),
 	}
 	c.s.caution(c.flight)
 	t.reject(c.load.faults)
@@ -66,7 +66,7 @@ func (c *carriage) carry() (back bool) {
 	c.reopen()
 	c.relax()
 	c.tellParked(t)
-	c.settle(store.Outcome{Flight: c.flight.ID, At: time.Now(), NotSent: !c.left, Results: t.results})
+	c.settle(store.Settlement{Lease: c.flight.ID, At: time.Now(), NotSent: !c.left, Results: t.results})
 	return t.back()
 }
 
@@ -310,7 +310,7 @@ func (c *carriage) tellParked(t *trip) {
 // settle writes the outcome, again and again if need be: until it is written, the flight's users are
 // out of reach. What cannot be written before the end is uncertain at the next start, which is safe. A stop does
 // not wait for a full disk.
-func (c *carriage) settle(o store.Outcome) {
+func (c *carriage) settle(o store.Settlement) {
 	for faults := 0; ; faults++ {
 		err := c.s.outbox.Settle(c.lasting, o)
 		if err == nil {
@@ -319,11 +319,11 @@ func (c *carriage) settle(o store.Outcome) {
 		}
 		stopping := c.ctx.Err() != nil
 		if c.lasting.Err() != nil || errors.Is(err, store.ErrClosed) || stopping && errors.Is(err, store.ErrFull) {
-			c.s.log.Error("an outcome was not written; what it was about may be sent twice", keyFlight, o.Flight, keyError, err)
+			c.s.log.Error("an outcome was not written; what it was about may be sent twice", keyFlight, o.Lease, keyError, err)
 			return
 		}
 		if faults == 0 {
-			c.s.log.Error("the outbox does not take an outcome; trying again", keyFlight, o.Flight, keyError, err)
+			c.s.log.Error("the outbox does not take an outcome; trying again", keyFlight, o.Lease, keyError, err)
 		}
 		stop := c.ctx.Done()
 		if stopping {

@@ -55,7 +55,7 @@ func newCautions() cautions {
 }
 
 // look returns what is new about a flight.
-func (cs *cautions) look(f *store.Flight) (news []caution) {
+func (cs *cautions) look(f *store.Lease) (news []caution) {
 	cs.news = nil
 	for i := range f.Deliveries {
 		d := &f.Deliveries[i]
@@ -201,7 +201,7 @@ func judgeArray(raw []byte) string {
 }
 
 // caution says what is new about a flight: rules and names, never values nor users.
-func (s *Sender) caution(f *store.Flight) {
+func (s *Sender) caution(f *store.Lease) {
 	s.mu.Lock()
 	news := s.cautions.look(f)
 	s.mu.Unlock()

@@ -27,7 +27,7 @@ type shelf struct {
 	byName   map[string]*person
 	jobs     map[string]bool
 	retrying int // persons with a retry time
-	flights  map[uint64]*store.Flight
+	flights  map[uint64]*store.Lease
 	last     uint64
 	seq      uint64
 	tally    tally
@@ -64,7 +64,7 @@ func (p *person) empty() bool { return len(p.attributes) == 0 && len(p.events) =
 func newShelf(t testing.TB) *shelf {
 	return &shelf{
 		t: t, wake: make(chan struct{}, 1),
-		byName: map[string]*person{}, jobs: map[string]bool{}, flights: map[uint64]*store.Flight{},
+		byName: map[string]*person{}, jobs: map[string]bool{}, flights: map[uint64]*store.Lease{},
 		tally: tally{parked: map[string]store.Result{}},
 	}
 }
@@ -123,7 +123,7 @@ func (s *shelf) Wake(store.Road) <-chan struct{} { return s.wake }
 
 func (s *shelf) Sent(since time.Time) ([]store.SentSecond, error) { return s.sent, nil }
 
-func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Flight, store.Next, error) {
+func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Lease, store.Next, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tally.takes++
@@ -132,7 +132,7 @@ func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Flight, s
 			return nil, store.Next{}, err
 		}
 	}
-	f := &store.Flight{ID: s.last + 1, Road: o.Road}
+	f := &store.Lease{ID: s.last + 1, Road: o.Road}
 	users, events := 0, 0
 	for _, p := range s.inOrder() {
 		d, ok := p.delivery(o)
@@ -221,7 +221,7 @@ func (s *shelf) next() store.Next {
 	return n
 }
 
-func (s *shelf) Settle(ctx context.Context, o store.Outcome) error {
+func (s *shelf) Settle(ctx context.Context, o store.Settlement) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failSettle != nil {
@@ -229,14 +229,14 @@ func (s *shelf) Settle(ctx context.Context, o store.Outcome) error {
 			return err
 		}
 	}
-	f := s.flights[o.Flight]
+	f := s.flights[o.Lease]
 	if f == nil {
 		return errors.New("no such flight")
 	}
 	if len(o.Results) != len(f.Deliveries) {
 		s.t.Errorf("flight %d has %d deliveries and %d results", f.ID, len(f.Deliveries), len(o.Results))
 	}
-	delete(s.flights, o.Flight)
+	delete(s.flights, o.Lease)
 	s.tally.settles++
 	if o.NotSent {
 		s.tally.notSent++
@@ -259,7 +259,7 @@ func (s *shelf) Settle(ctx context.Context, o store.Outcome) error {
 }
 
 // unlist forgets whom nothing waits for any more.
-func (s *shelf) unlist(f *store.Flight) {
+func (s *shelf) unlist(f *store.Lease) {
 	for _, d := range f.Deliveries {
 		p := s.byName[d.User]
 		if p.empty() {

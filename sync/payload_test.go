@@ -216,8 +216,8 @@ const documented = `{"type":"transition","elements":[` +
 	`{"type":"event","customer_id":"user-1001","actions":[{"action":"Audience Entered","attributes":{"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]},` +
 	`{"type":"customer","customer_id":"user-1002","attributes":{"seg_high_value":false}}]}`
 
-func documentedFlight() *store.Flight {
-	return &store.Flight{Deliveries: []store.Delivery{
+func documentedFlight() *store.Lease {
+	return &store.Lease{Deliveries: []store.Delivery{
 		{User: "user-1001", Attributes: []store.Change{attr("seg_high_value", "true"), attr("ltv", "120.5")}, Event: synthesised()},
 		{User: "user-1002", Attributes: []store.Change{attr("seg_high_value", "false")}},
 	}}

@@ -22,7 +22,7 @@ type Preview struct {
 // Preview returns the requests that would carry a flight, cut as the sender cuts them: by bytes, and
 // by what one request may take of the limits. The error names every change that would be parked
 // instead of sent; the requests come with it.
-func (c Config) Preview(f *store.Flight) ([]Preview, error) {
+func (c Config) Preview(f *store.Lease) ([]Preview, error) {
 	c.Road = f.Road
 	c = c.withDefaults()
 	share := grant{users: shareOf(c.UsersPerMinute), events: shareOf(c.EventsPerMinute), calls: 1}

@@ -18,11 +18,11 @@ import (
 type Outbox interface {
 	// Take commits a flight of due deliveries; nil means that nothing was due. Users of a flight are
 	// in no other one until it is settled.
-	Take(context.Context, store.TakeOptions) (*store.Flight, store.Next, error)
+	Take(context.Context, store.TakeOptions) (*store.Lease, store.Next, error)
 
 	// Settle writes the outcome. It may be called concurrently, once per flight; after an error it is
 	// called again.
-	Settle(context.Context, store.Outcome) error
+	Settle(context.Context, store.Settlement) error
 
 	// Wake receives after a commit that made something newly due on a road. A slow reader may miss
 	// repetitions, never the last.
@@ -423,7 +423,7 @@ func (c Config) due(gate func(string) time.Time, now time.Time) func(job string)
 
 // haul is what one question to the outbox brought.
 type haul struct {
-	flight *store.Flight // nil: nothing was due
+	flight *store.Lease // nil: nothing was due
 	load   *load
 	next   store.Next
 	more   bool // something else may be due: the request was full, or a limit was reached

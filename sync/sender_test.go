@@ -389,7 +389,7 @@ type askedRoads struct {
 	asked []store.Road
 }
 
-func (o *askedRoads) Take(ctx context.Context, opts store.TakeOptions) (*store.Flight, store.Next, error) {
+func (o *askedRoads) Take(ctx context.Context, opts store.TakeOptions) (*store.Lease, store.Next, error) {
 	o.asked = append(o.asked, opts.Road)
 	return o.shelf.Take(ctx, opts)
 }
@@ -804,7 +804,7 @@ func TestAGateIsOpenWhileNobodySaysWhoseRetriesWait(t *testing.T) {
 // manyRetries is a shelf that says of no retry whose it is, as the store does of too many.
 type manyRetries struct{ *shelf }
 
-func (o *manyRetries) Take(ctx context.Context, opts store.TakeOptions) (*store.Flight, store.Next, error) {
+func (o *manyRetries) Take(ctx context.Context, opts store.TakeOptions) (*store.Lease, store.Next, error) {
 	f, next, err := o.shelf.Take(ctx, opts)
 	next.RetryJobs = nil
 	return f, next, err
