@@ -196,7 +196,7 @@ func (p *process) assemble(c *config.Config) error {
 	p.metrics = newMetrics(p)
 	p.door.observe = p.metrics.ingest
 	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
-	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c, store.RoadTransition)), log: p.log.With("part", "verify")}
+	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c, store.EndpointTransition)), log: p.log.With("part", "verify")}
 	list, err := p.jobs(c)
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (p *process) assemble(c *config.Config) error {
 }
 
 // senderConfig is the sender's part of c, with what it tells of its requests counted.
-func (p *process) senderConfig(c *config.Config, road store.Road) syncer.Config {
+func (p *process) senderConfig(c *config.Config, road store.Endpoint) syncer.Config {
 	s := senderConfig(c, road)
 	s.Observe = func(r syncer.Report) {
 		p.metrics.post(r)
@@ -301,7 +301,7 @@ func (p *process) inspector() *Local {
 		rules:   func() store.Rules { return p.config.Load().Rules() },
 		limits:  func() config.MoEngage { return p.config.Load().MoEngage },
 		keep:    func() config.Retention { return p.config.Load().Retention },
-		syncer:  func(road store.Road) syncer.Config { return senderConfig(p.config.Load(), road) },
+		syncer:  func(road store.Endpoint) syncer.Config { return senderConfig(p.config.Load(), road) },
 		plan:    p.livePlan,
 		pace:    p.pace,
 		shared:  p.shared,
@@ -672,12 +672,12 @@ func doorConfig(c *config.Config) DoorConfig {
 	}
 }
 
-func senderConfig(c *config.Config, road store.Road) syncer.Config {
+func senderConfig(c *config.Config, road store.Endpoint) syncer.Config {
 	realtime := c.Schedule.Mode != "cron"
 	m := &c.MoEngage
 	s := syncer.Config{
-		Road:    road,
-		BaseURL: c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(), ForwardedFor: m.ForwardedFor, Region: m.DataCenter,
+		Endpoint: road,
+		BaseURL:  c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(), ForwardedFor: m.ForwardedFor, Region: m.DataCenter,
 		Timeout: m.Timeout.Duration, Concurrency: m.Concurrency,
 		UsersPerMinute: m.UsersPerMinute, EventsPerMinute: m.EventsPerMinute, MaxRequestBytes: m.MaxRequestBytes,
 		UpdateExistingOnly: m.UpdateExistingOnly, RealTimeAction: m.RealTimeAction,
@@ -685,7 +685,7 @@ func senderConfig(c *config.Config, road store.Road) syncer.Config {
 		Realtime: func(job string) bool { return realtime && job == "" },
 		MaxDelay: c.Schedule.MaxDelay.Duration,
 	}
-	if road == store.RoadCohort {
+	if road == store.EndpointCohort {
 		s.UsersPerMinute, s.EventsPerMinute, s.CallsPerMinute = 0, 0, m.CohortsPerMinute
 		if m.MaxRequestBytes >= config.Default().MoEngage.MaxRequestBytes { // else something on the way takes no more
 			s.MaxRequestBytes = syncer.CohortRequestBytes

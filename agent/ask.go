@@ -42,7 +42,7 @@ func authenticate(ctx context.Context, c *config.Config) Authentication {
 	defer cancel()
 	a := Authentication{BaseURL: c.BaseURL()}
 	var err error
-	a.Date, err = syncer.Authenticate(ctx, senderConfig(c, store.RoadTransition))
+	a.Date, err = syncer.Authenticate(ctx, senderConfig(c, store.EndpointTransition))
 	a.Now = time.Now()
 	if refused := (*syncer.ReadError)(nil); errors.As(err, &refused) {
 		a.Code, a.Sentence = refused.Code, refused.Sentence

@@ -97,7 +97,7 @@ type Local struct {
 	rules   func() store.Rules
 	limits  func() config.MoEngage
 	keep    func() config.Retention
-	syncer  func(store.Road) syncer.Config
+	syncer  func(store.Endpoint) syncer.Config
 	plan    func(*store.View) ([]planned, error)
 	pace    *pacer         // nil: reading disturbs nobody
 	shared  *sharedAnswers // nil: there is but one asker
@@ -228,7 +228,7 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 		if err != nil {
 			return err
 		}
-		page = newChangePage(c, raw, l.syncer(roadOf(c.Kind)))
+		page = newChangePage(c, raw, l.syncer(endpointOf(c.Kind)))
 		return nil
 	})
 	return page, err
@@ -315,7 +315,7 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Reh
 		if err != nil {
 			return err
 		}
-		for _, road := range []store.Road{store.RoadTransition, store.RoadCohort} {
+		for _, road := range []store.Endpoint{store.EndpointTransition, store.EndpointCohort} {
 			flight, err := v.Preview(flushOptions(road, job, min(limit, MaxRehearsal), time.Now()))
 			if err != nil {
 				return err
@@ -335,9 +335,9 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Reh
 }
 
 // flushOptions lets everything of one job, or of all when job is nil, leave now.
-func flushOptions(road store.Road, job *string, limit int, now time.Time) store.TakeOptions {
+func flushOptions(road store.Endpoint, job *string, limit int, now time.Time) store.TakeOptions {
 	return store.TakeOptions{
-		Road: road, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
+		Endpoint: road, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
 		Due: func(j string) time.Time {
 			if job != nil && j != *job {
 				return time.Time{}
@@ -404,12 +404,12 @@ func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 	return p
 }
 
-// roadOf is the road that changes of a kind leave on.
-func roadOf(k store.Kind) store.Road {
+// endpointOf is the road that changes of a kind leave on.
+func endpointOf(k store.Kind) store.Endpoint {
 	if k == store.KindCohort {
-		return store.RoadCohort
+		return store.EndpointCohort
 	}
-	return store.RoadTransition
+	return store.EndpointTransition
 }
 
 // requestOf builds the request that would carry c alone, or says why there is none.
@@ -425,7 +425,7 @@ func requestOf(c *store.Change, s syncer.Config) (*syncer.Preview, string) {
 	default:
 		return nil, "requests of this kind cannot be shown"
 	}
-	previews, err := s.Preview(&store.Lease{Road: roadOf(c.Kind), Deliveries: []store.Delivery{d}})
+	previews, err := s.Preview(&store.Lease{Endpoint: endpointOf(c.Kind), Deliveries: []store.Delivery{d}})
 	switch {
 	case err != nil:
 		return nil, err.Error()

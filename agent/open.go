@@ -119,7 +119,7 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		rules:   c.Rules,
 		limits:  func() config.MoEngage { return c.MoEngage },
 		keep:    func() config.Retention { return c.Retention },
-		syncer:  func(road store.Road) syncer.Config { return senderConfig(c, road) },
+		syncer:  func(road store.Endpoint) syncer.Config { return senderConfig(c, road) },
 		plan:    filedPlan(c),
 		version: version,
 	}

@@ -124,7 +124,7 @@ func (r *receiver) send(t *testing.T) {
 	for {
 		now := time.Now().Add(time.Hour)
 		f, _, err := r.Take(context.Background(), store.TakeOptions{
-			Road: store.RoadTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
+			Endpoint: store.EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
 			Due: func(string) time.Time { return now }, Fit: func(store.Delivery) bool { return true },
 		})
 		if err != nil {

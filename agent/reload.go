@@ -70,7 +70,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
 	p.senders.Reconfigure(next, p.senderConfig)
-	p.verifier.reader.Reconfigure(senderConfig(next, store.RoadTransition))
+	p.verifier.reader.Reconfigure(senderConfig(next, store.EndpointTransition))
 	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
 	if p.o.Relog != nil {

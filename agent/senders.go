@@ -22,13 +22,13 @@ type senders struct {
 	byJob atomic.Pointer[map[string]scheduler.Schedule] // the schedules in force: a run may outlast a reload
 }
 
-// roadConfig is the part of a configuration that the sender of a road needs.
-type roadConfig func(*config.Config, store.Road) syncer.Config
+// endpointConfig is the part of a configuration that the sender of a road needs.
+type endpointConfig func(*config.Config, store.Endpoint) syncer.Config
 
-func newSenders(c *config.Config, of roadConfig, o syncer.Outbox, log *slog.Logger) *senders {
+func newSenders(c *config.Config, of endpointConfig, o syncer.Outbox, log *slog.Logger) *senders {
 	s := &senders{
-		transition: syncer.New(of(c, store.RoadTransition), o, log),
-		cohort:     syncer.New(of(c, store.RoadCohort), o, log.With("road", "cohort")),
+		transition: syncer.New(of(c, store.EndpointTransition), o, log),
+		cohort:     syncer.New(of(c, store.EndpointCohort), o, log.With("road", "cohort")),
 	}
 	s.reschedule(c)
 	return s
@@ -47,10 +47,10 @@ func (s *senders) reschedule(c *config.Config) {
 	s.byJob.Store(&byJob)
 }
 
-func (s *senders) Reconfigure(c *config.Config, of roadConfig) {
+func (s *senders) Reconfigure(c *config.Config, of endpointConfig) {
 	s.reschedule(c)
-	s.transition.Reconfigure(of(c, store.RoadTransition))
-	s.cohort.Reconfigure(of(c, store.RoadCohort))
+	s.transition.Reconfigure(of(c, store.EndpointTransition))
+	s.cohort.Reconfigure(of(c, store.EndpointCohort))
 }
 
 // Flush sends everything of one job, or of all when job is nil, now; what waits until MoEngage knows its

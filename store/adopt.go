@@ -181,7 +181,7 @@ func (r *registry) family(f *field) (fields []*field) {
 // a request under way, stays as it is.
 func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *order) {
 	for _, x := range b.st.registry.voices(from) {
-		if e := b.entry(u, x.number); !e.waiting.pending() || !b.st.isInFlight(x.road(), u.id, e.waiting.id) {
+		if e := b.entry(u, x.number); !e.waiting.pending() || !b.st.isInFlight(x.endpoint(), u.id, e.waiting.id) {
 			b.cancelWaiting(u, x, e)
 			b.write(u, x.number)
 		}

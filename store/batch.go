@@ -38,7 +38,7 @@ type batch struct {
 	now  time.Time // receipt of the record being applied
 	bulk bool      // it is no event: its changes leave behind the live ones
 	dry  bool      // decide, and write nothing
-	woke [2]bool   // something became due that was not, by Road - 1
+	woke [2]bool   // something became due that was not, by Endpoint - 1
 	err  error     // the first write that failed; the transaction is lost
 
 	aside     bool  // a damaged row or change was met
@@ -374,7 +374,7 @@ func (b *batch) reindex(u *user) {
 	for _, s := range now {
 		if !slices.Contains(u.was, s) {
 			b.putDue(s, u.key)
-			b.woke[s.road-1] = true
+			b.woke[s.endpoint-1] = true
 		}
 	}
 }

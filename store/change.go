@@ -119,12 +119,12 @@ func (t Transition) String() string {
 	return ""
 }
 
-// Road is a way to MoEngage with its own limits and its own order. Numbers are on disk.
-type Road uint8
+// Endpoint is a way to MoEngage with its own limits and its own order. Numbers are on disk.
+type Endpoint uint8
 
 const (
-	RoadTransition Road = 1 // /v1/transition: attributes and events
-	RoadCohort     Road = 2 // /v1/integrations/cohortsync
+	EndpointTransition Endpoint = 1 // /v1/transition: attributes and events
+	EndpointCohort     Endpoint = 2 // /v1/integrations/cohortsync
 )
 
 // Change is one thing that MoEngage should be told about one user. It is written once, when its

@@ -13,12 +13,12 @@ const changeVersion byte = 2
 // all four, so that a change moves whole.
 type stored struct {
 	Change
-	field uint32 // number of the field it speaks of; fieldNone of a received event
-	lane  uint32
-	road  Road
-	prev  uint64 // history: number of the user's entry before this one; 0: none
-	raw   []byte // received: the event's frame, to be read again on retry
-	loose bool   // an attribute that is queued like an event, because its computation does not collapse
+	field    uint32 // number of the field it speaks of; fieldNone of a received event
+	lane     uint32
+	endpoint Endpoint
+	prev     uint64 // history: number of the user's entry before this one; 0: none
+	raw      []byte // received: the event's frame, to be read again on retry
+	loose    bool   // an attribute that is queued like an event, because its computation does not collapse
 }
 
 const fieldNone = ^uint32(0)
@@ -32,7 +32,7 @@ func (c *stored) encode(buf []byte) []byte {
 	start := len(buf)
 	buf = append(buf, changeVersion)
 	buf = putID(buf, c.ID)
-	buf = append(buf, byte(c.Kind), byte(c.State), byte(c.Transition), byte(c.Class), byte(c.road), boolByte(c.loose))
+	buf = append(buf, byte(c.Kind), byte(c.State), byte(c.Transition), byte(c.Class), byte(c.endpoint), boolByte(c.loose))
 	buf = wire.AppendString(buf, c.User)
 	buf = wire.AppendUint(wire.AppendUint(buf, uint64(c.field)), uint64(c.lane))
 	buf = wire.AppendString(wire.AppendString(buf, c.Computation), c.ComputedBy)
@@ -77,7 +77,7 @@ func peekChange(frame []byte, epoch epochs) (*stored, error) {
 	}
 	c := &stored{Change: Change{ID: readID(&r, epoch)}}
 	c.Kind, c.State, c.Transition, c.Class = Kind(r.Byte()), State(r.Byte()), Transition(r.Byte()), Class(r.Byte())
-	c.road, c.loose = Road(r.Byte()), r.Byte() == 1
+	c.endpoint, c.loose = Endpoint(r.Byte()), r.Byte() == 1
 	c.User = r.Text()
 	c.field, c.lane = uint32(r.Uint()), uint32(r.Uint())
 	c.Computation, c.ComputedBy = r.Text(), r.Text()

@@ -14,8 +14,8 @@ import (
 // the net difference, are in one request at a time, and are parked, held and settled alike.
 //
 //	the computation   statements, and the attribute
-//	"\x00cohort"      a cohort, on a road of its own
-//	"\x00list"        an entry of the list attribute, on the road of attributes
+//	"\x00cohort"      a cohort, on a endpoint of its own
+//	"\x00list"        an entry of the list attribute, on the endpoint of attributes
 const (
 	channelMark  = "\x00"
 	cohortColumn = channelMark + "cohort"
@@ -35,11 +35,11 @@ func (f *field) kind() Kind {
 	return KindAttribute
 }
 
-func (f *field) road() Road {
+func (f *field) endpoint() Endpoint {
 	if f.kind() == KindCohort {
-		return RoadCohort
+		return EndpointCohort
 	}
-	return RoadTransition
+	return EndpointTransition
 }
 
 // sqlColumn is the column of a SQL trait's row, "" when there is none.
@@ -121,7 +121,7 @@ func (e *entry) expects(t Transition, want []byte, unknownExit bool) bool {
 	return e.waiting.id.IsZero() && e.inFlight.id.IsZero() && needless(e, t, want, unknownExit)
 }
 
-// A request speaks of one cohort and either adds or removes. So on the road of cohorts a lane is a job,
+// A request speaks of one cohort and either adds or removes. So on the endpoint of cohorts a lane is a job,
 // a cohort and a direction: who leaves together stands together in the due index. Older files name such a
 // lane like a job; so do very many jobs or fields, for which a lane's number has no room.
 func cohortLane(job string, f *field, t Transition) string {
@@ -143,11 +143,11 @@ func jobOfLane(name string) string {
 // is documented nowhere.
 const introduction = 60
 
-// strangers reports whether a change waits on the other road that is older than the cohort changes of
+// strangers reports whether a change waits on the other endpoint that is older than the cohort changes of
 // a lane: until it was accepted, MoEngage may not know the user. Receipt is compared in whole seconds,
 // so that what one event brought about counts as older.
 func (h *head) strangers(l lane) bool {
-	for _, other := range h.road(RoadTransition).lanes {
+	for _, other := range h.endpoint(EndpointTransition).lanes {
 		if other.due <= l.due {
 			return true
 		}
@@ -155,9 +155,9 @@ func (h *head) strangers(l lane) bool {
 	return false
 }
 
-// stranger reports whether any cohort change waits for the other road.
+// stranger reports whether any cohort change waits for the other endpoint.
 func (h *head) stranger() bool {
-	for _, l := range h.road(RoadCohort).lanes {
+	for _, l := range h.endpoint(EndpointCohort).lanes {
 		if h.strangers(l) {
 			return true
 		}
@@ -165,7 +165,7 @@ func (h *head) stranger() bool {
 	return false
 }
 
-// introduce notes that MoEngage accepted something of the user on the road of attributes and events.
+// introduce notes that MoEngage accepted something of the user on the endpoint of attributes and events.
 // waiting says that cohort changes were waiting for just that.
 func (h *head) introduce(at uint32, waiting bool) {
 	h.accepted = at
@@ -182,25 +182,25 @@ func (h *head) setAside(due uint32) {
 }
 
 // notYet is the second under which a cohort change stands in the due index while an older change of its
-// user waits on the other road.
+// user waits on the other endpoint.
 const notYet = ^uint32(0)
 
-// cohortStands appends where a user stands in the due index of the cohort road: once in the lane of
+// cohortStands appends where a user stands in the due index of the cohort endpoint: once in the lane of
 // retries while there is a moment to wait for, else once a lane.
 func (h *head) cohortStands(list []stand) []stand {
-	rh := h.road(RoadCohort)
+	rh := h.endpoint(EndpointCohort)
 	if len(rh.lanes) == 0 {
 		return list
 	}
 	if wait := max(rh.retry, h.aside); wait != 0 {
-		return append(list, stand{RoadCohort, rh.retryLane(false), wait})
+		return append(list, stand{EndpointCohort, rh.retryLane(false), wait})
 	}
 	for _, l := range rh.lanes {
 		due := l.due
 		if h.strangers(l) {
 			due = notYet
 		}
-		list = append(list, stand{RoadCohort, l.number, due})
+		list = append(list, stand{EndpointCohort, l.number, due})
 	}
 	return list
 }
@@ -220,7 +220,7 @@ func (d *leaser) ripenOne(at dueEntry) {
 	if d.strays(u, at.stand) {
 		return
 	}
-	u.head.road(RoadCohort).retry = 0
+	u.head.endpoint(EndpointCohort).retry = 0
 	if d.isDue(laneRetry, u.head.aside) && !d.o.Force || int64(u.head.aside) <= d.o.Now.Unix() {
 		u.head.aside = 0
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// takeCohort takes what is due on the road of cohorts at a moment after noon.
+// takeCohort takes what is due on the endpoint of cohorts at a moment after noon.
 func (b *bench) takeCohort(after time.Duration) *Lease {
 	b.Helper()
 	f, _, err := b.Take(context.Background(), onCohorts(noon.Add(after)))
@@ -91,7 +91,7 @@ func TestACohortChangeWaitsUntilMoEngageKnowsTheUser(t *testing.T) {
 	recount(t, b)
 }
 
-// Newer changes of a busy user on the other road must not put a cohort change off for ever.
+// Newer changes of a busy user on the other endpoint must not put a cohort change off for ever.
 func TestNewerChangesDoNotHoldACohortBack(t *testing.T) {
 	b := open(t, rules(SendAttribute|SendCohort))
 	b.receive(event("ann", "vip", true, 1))

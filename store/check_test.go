@@ -97,7 +97,7 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			return tx.Bucket(bucketDue).Delete(k)
 		}, "due: head"},
 		{"a due entry too many", func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketDue).Put(dueKey(RoadTransition, 0, 1, userKey("nobody")), nil)
+			return tx.Bucket(bucketDue).Put(dueKey(EndpointTransition, 0, 1, userKey("nobody")), nil)
 		}, "due: the due index has"},
 		{"a ledger that lost count", func(tx *bolt.Tx) error {
 			l, err := decodeLedger(tx.Bucket(bucketMeta).Get(metaLedger))

@@ -7,8 +7,8 @@ const RetryJob = "retry"
 
 // TakeOptions says what a sender is ready to send.
 type TakeOptions struct {
-	Road Road
-	Now  time.Time
+	Endpoint Endpoint
+	Now      time.Time
 
 	// Due returns the latest receipt time that a job lets through now; the zero time closes the job.
 	// The job "" is the default schedule. A retry is due by its own stored time and is not asked about.
@@ -47,7 +47,7 @@ type Delivery struct {
 // settled; one found at start is settled as uncertain.
 type Lease struct {
 	ID         uint64
-	Road       Road
+	Endpoint   Endpoint
 	Deliveries []Delivery
 }
 

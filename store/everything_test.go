@@ -208,7 +208,7 @@ func (e *everyday) forgets(user string) {
 func (e *everyday) take() {
 	o := everything(e.clock().Add(time.Second))
 	if e.rnd.IntN(3) == 0 {
-		o.Road = RoadCohort
+		o.Endpoint = EndpointCohort
 	}
 	room := 1 + e.rnd.IntN(12)
 	o.Fit = func(Delivery) bool { room--; return room >= 0 }

@@ -194,7 +194,7 @@ func ExampleStore_Take() {
 
 	now := noon.Add(time.Hour)
 	everything := store.TakeOptions{
-		Road: store.RoadTransition, Now: now, MaxUsers: 100, MaxEvents: 100,
+		Endpoint: store.EndpointTransition, Now: now, MaxUsers: 100, MaxEvents: 100,
 		Due: func(job string) time.Time { return now },
 		Fit: func(store.Delivery) bool { return true },
 	}

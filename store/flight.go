@@ -8,14 +8,14 @@ import (
 
 // lease is a request under way: who is on it, with which changes. It is a row of flights, written
 // before the request leaves; one found at start is uncertain. Whoever is on a lease is not taken
-// again on its road until it has landed.
+// again on its endpoint until it has landed.
 //
-//	flights: number -> frame( road, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
+//	flights: number -> frame( endpoint, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
 type lease struct {
-	number uint64
-	road   Road
-	second uint64 // unix second in which it counts for the meters
-	list   []leasedDelivery
+	number   uint64
+	endpoint Endpoint
+	second   uint64 // unix second in which it counts for the meters
+	list     []leasedDelivery
 }
 
 // leasedDelivery is one delivery of a lease.
@@ -35,7 +35,7 @@ type leasedChange struct {
 const leaseVersion byte = 1
 
 func (f *lease) encode() []byte {
-	buf := []byte{leaseVersion, byte(f.road)}
+	buf := []byte{leaseVersion, byte(f.endpoint)}
 	buf = wire.AppendUint(wire.AppendUint(buf, f.second), uint64(len(f.list)))
 	for i := range f.list {
 		p := &f.list[i]
@@ -62,7 +62,7 @@ func decodeLease(number uint64, frame []byte, epoch epochs) (*lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &lease{number: number, road: Road(r.Byte()), second: r.Uint()}
+	f := &lease{number: number, endpoint: Endpoint(r.Byte()), second: r.Uint()}
 	for n := r.Uint(); n > 0 && r.OK(); n-- {
 		p := leasedDelivery{user: r.Text()}
 		for m := r.Uint(); m > 0 && r.OK(); m-- {
@@ -74,29 +74,29 @@ func decodeLease(number uint64, frame []byte, epoch epochs) (*lease, error) {
 	return f, r.Done()
 }
 
-// leaseKey is somebody on a road's lease.
+// leaseKey is somebody on a endpoint's lease.
 type leaseKey struct {
-	road Road
-	user string
+	endpoint Endpoint
+	user     string
 }
 
 // addLease notes who is on a lease.
 func (st *state) addLease(f *lease) {
 	st.leases[f.number] = f
 	for i := range f.list {
-		st.inFlight[leaseKey{f.road, f.list[i].user}] = &f.list[i]
+		st.inFlight[leaseKey{f.endpoint, f.list[i].user}] = &f.list[i]
 	}
 }
 
 func (st *state) endLease(f *lease) {
 	delete(st.leases, f.number)
 	for i := range f.list {
-		delete(st.inFlight, leaseKey{f.road, f.list[i].user})
+		delete(st.inFlight, leaseKey{f.endpoint, f.list[i].user})
 	}
 }
 
 // isInFlight reports whether a change that is kept in a user's row is in a request under way.
-func (st *state) isInFlight(road Road, user string, id ID) bool {
+func (st *state) isInFlight(road Endpoint, user string, id ID) bool {
 	p := st.inFlight[leaseKey{road, user}]
 	if p == nil {
 		return false
@@ -111,7 +111,7 @@ func (st *state) isInFlight(road Road, user string, id ID) bool {
 
 // counts returns what a lease is for the meters: users and events, or a cohort request.
 func (f *lease) counts() (s SentSecond) {
-	if f.road == RoadCohort {
+	if f.endpoint == EndpointCohort {
 		return SentSecond{Cohorts: 1}
 	}
 	for i := range f.list {

@@ -152,7 +152,7 @@ func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) boo
 		return false
 	}
 	leavesBehind := func(x *stored) bool {
-		return x.loose && x.ID.Compare(ch.ID) > 0 && !b.st.underWay(x.road, u.id, x.ID)
+		return x.loose && x.ID.Compare(ch.ID) > 0 && !b.st.underWay(x.endpoint, u.id, x.ID)
 	}
 	if e.loose > 0 && slices.ContainsFunc(b.queuedOf(u, f), leavesBehind) {
 		return false
@@ -167,7 +167,7 @@ func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) boo
 // change, and nothing since, this is not so.
 func (b *batch) repeatCohorts(c *cause, was *stored) {
 	u := b.user(was.User)
-	if last := u.head.accepted; was.road != RoadTransition || last != 0 && last < second(was.Received) {
+	if last := u.head.accepted; was.endpoint != EndpointTransition || last != 0 && last < second(was.Received) {
 		return
 	}
 	if c.room() < len(b.st.registry.cohorts) {
@@ -205,12 +205,12 @@ func (b *batch) drop(ch *stored, at time.Time) {
 			b.st.ledger.events.Discarded++
 			return
 		}
-	case ch.State != StatePending || b.st.underWay(ch.road, u.id, ch.ID):
+	case ch.State != StatePending || b.st.underWay(ch.endpoint, u.id, ch.ID):
 		return
 	case ch.inRow() && f != nil:
 		b.settlePending(u, f, &b.entry(u, ch.field).waiting)
 	default:
-		b.leaveQueue(u, ch.road, ch.lane, ch.ID)
+		b.leaveQueue(u, ch.endpoint, ch.lane, ch.ID)
 		b.st.ledger.changes.Pending--
 	}
 	e := b.entry(u, ch.field)
@@ -221,14 +221,14 @@ func (b *batch) drop(ch *stored, at time.Time) {
 		e.loose--
 		b.write(u, ch.field)
 	}
-	if len(u.head.road(ch.road).lanes) > 0 {
-		b.retime(u, ch.road)
+	if len(u.head.endpoint(ch.endpoint).lanes) > 0 {
+		b.retime(u, ch.endpoint)
 	}
 	b.close(u, ch, StateDropped, at)
 }
 
 // underWay reports whether a change is in a request on its way.
-func (st *state) underWay(road Road, user string, id ID) bool {
+func (st *state) underWay(road Endpoint, user string, id ID) bool {
 	p := st.inFlight[leaseKey{road, user}]
 	return st.isInFlight(road, user, id) || p != nil && p.queued.id == id
 }

@@ -16,9 +16,9 @@ import (
 //
 // The due index is a function of the head (stands), so the two cannot disagree.
 type head struct {
-	history uint64         // number of the newest entry of the user's chain in the history; 0: none
-	blocks  []pendingBlock // which fields have a pending attribute change, by block
-	roads   [2]roadHead    // by Road - 1
+	history   uint64          // number of the newest entry of the user's chain in the history; 0: none
+	blocks    []pendingBlock  // which fields have a pending attribute change, by block
+	endpoints [2]endpointHead // by Endpoint - 1
 
 	accepted uint32 // unix second in which MoEngage last accepted an attribute or event of the user; 0: not known
 	aside    uint32 // unix second before which no cohort change leaves; 0: none waits for that
@@ -33,8 +33,8 @@ type pendingBlock struct {
 // headVersion 1 ended with the roads.
 const headVersion byte = 2
 
-// roadHead is what waits on one road.
-type roadHead struct {
+// endpointHead is what waits on one endpoint.
+type endpointHead struct {
 	retry uint32 // unix second before which nothing leaves; 0: no failure stands
 	lanes []lane // by lane number
 }
@@ -46,9 +46,9 @@ type lane struct {
 	count  uint32 // pending changes, those in lease included
 }
 
-func (h *head) road(r Road) *roadHead { return &h.roads[r-1] }
+func (h *head) endpoint(r Endpoint) *endpointHead { return &h.endpoints[r-1] }
 
-func (rh *roadHead) lane(number uint32) *lane {
+func (rh *endpointHead) lane(number uint32) *lane {
 	i, found := slices.BinarySearchFunc(rh.lanes, number, func(l lane, n uint32) int {
 		return int(int64(l.number) - int64(n))
 	})
@@ -59,14 +59,14 @@ func (rh *roadHead) lane(number uint32) *lane {
 }
 
 // add counts one more pending change.
-func (rh *roadHead) add(number, due uint32) {
+func (rh *endpointHead) add(number, due uint32) {
 	l := rh.lane(number)
 	l.count++
 	l.due = min(l.due, due)
 }
 
 // remove counts one less.
-func (rh *roadHead) remove(number uint32) {
+func (rh *endpointHead) remove(number uint32) {
 	l := rh.lane(number)
 	if l.count > 0 {
 		l.count--
@@ -81,20 +81,20 @@ func (rh *roadHead) remove(number uint32) {
 
 // stand is one place of a user in the due index.
 type stand struct {
-	road         Road
+	endpoint     Endpoint
 	lane, second uint32
 }
 
-func (s stand) key(user []byte) []byte { return dueKey(s.road, s.lane, s.second, user) }
+func (s stand) key(user []byte) []byte { return dueKey(s.endpoint, s.lane, s.second, user) }
 
 // stands appends where the user stands in the due index: once while a retry is waited for, else by
 // lane. A user in lease stays where they are; take passes over them.
 func (h *head) stands(list []stand) []stand {
-	rh, urgent := h.road(RoadTransition), h.urgent()
+	rh, urgent := h.endpoint(EndpointTransition), h.urgent()
 	switch {
 	case len(rh.lanes) == 0:
 	case rh.retry != 0:
-		list = append(list, stand{RoadTransition, rh.retryLane(urgent), rh.retry})
+		list = append(list, stand{EndpointTransition, rh.retryLane(urgent), rh.retry})
 	default:
 		for _, l := range rh.lanes {
 			if s := rh.reachedBy(l, urgent); !slices.Contains(list, s) {
@@ -112,12 +112,12 @@ const standsAtOnce = 3
 
 // reachedBy returns the place by which Take finds the changes of a lane of the transition endpoint. An urgent
 // user's bulk changes leave among the live ones.
-func (rh *roadHead) reachedBy(l lane, urgent bool) stand {
+func (rh *endpointHead) reachedBy(l lane, urgent bool) stand {
 	at := func(l lane) stand {
 		if urgent {
 			l.number = liveTwin(l.number)
 		}
-		return stand{RoadTransition, l.number, l.due}
+		return stand{EndpointTransition, l.number, l.due}
 	}
 	if len(rh.lanes) <= standsAtOnce {
 		return at(l)
@@ -140,10 +140,10 @@ func (rh *roadHead) reachedBy(l lane, urgent bool) stand {
 
 // under lists the lanes whose changes a place in the due index stands for.
 func (h *head) under(at stand) (numbers []uint32) {
-	rh, urgent := h.road(at.road), h.urgent()
+	rh, urgent := h.endpoint(at.endpoint), h.urgent()
 	for _, l := range rh.lanes {
 		switch {
-		case isRetry(at.lane), at.road == RoadCohort && l.number == at.lane, at.road == RoadTransition && rh.reachedBy(l, urgent) == at:
+		case isRetry(at.lane), at.endpoint == EndpointCohort && l.number == at.lane, at.endpoint == EndpointTransition && rh.reachedBy(l, urgent) == at:
 			numbers = append(numbers, l.number)
 		}
 	}
@@ -152,7 +152,7 @@ func (h *head) under(at stand) (numbers []uint32) {
 
 // urgent reports whether a live change of a cohort waits for the user's changes on the transition endpoint.
 func (h *head) urgent() bool {
-	for _, l := range h.road(RoadCohort).lanes {
+	for _, l := range h.endpoint(EndpointCohort).lanes {
 		if !isBulk(l.number) && h.strangers(l) {
 			return true
 		}
@@ -161,7 +161,7 @@ func (h *head) urgent() bool {
 }
 
 // retryLane is where the user waits for a retry: bulk changes alone do not go among those of live ones.
-func (rh *roadHead) retryLane(urgent bool) uint32 {
+func (rh *endpointHead) retryLane(urgent bool) uint32 {
 	if urgent || slices.ContainsFunc(rh.lanes, func(l lane) bool { return !isBulk(l.number) }) {
 		return laneRetry
 	}
@@ -200,10 +200,10 @@ func (h *head) backlog() (b Backlog) {
 	for _, p := range h.blocks {
 		rows += uint64(bits.OnesCount64(p.bits))
 	}
-	for _, l := range h.roads[0].lanes {
+	for _, l := range h.endpoints[0].lanes {
 		waiting += uint64(l.count)
 	}
-	for _, l := range h.roads[1].lanes {
+	for _, l := range h.endpoints[1].lanes {
 		b.Members += uint64(l.count)
 	}
 	attributes := rows - min(rows, b.Members)
@@ -213,7 +213,7 @@ func (h *head) backlog() (b Backlog) {
 }
 
 func (h *head) empty() bool {
-	return h.history == 0 && len(h.blocks) == 0 && len(h.roads[0].lanes) == 0 && len(h.roads[1].lanes) == 0
+	return h.history == 0 && len(h.blocks) == 0 && len(h.endpoints[0].lanes) == 0 && len(h.endpoints[1].lanes) == 0
 }
 
 // encode seals the head under its key.
@@ -228,8 +228,8 @@ func (h *head) encode(buf, key []byte) []byte {
 	for _, p := range h.blocks {
 		buf = binary.BigEndian.AppendUint64(wire.AppendUint(buf, uint64(p.number)), p.bits)
 	}
-	for i := range h.roads {
-		rh := &h.roads[i]
+	for i := range h.endpoints {
+		rh := &h.endpoints[i]
 		buf = wire.AppendUint(buf, uint64(rh.retry))
 		buf = wire.AppendUint(buf, uint64(len(rh.lanes)))
 		for _, l := range rh.lanes {
@@ -257,8 +257,8 @@ func decodeHead(key, frame []byte) (*head, error) {
 		}
 		h.blocks = append(h.blocks, pendingBlock{uint16(number), next})
 	}
-	for i := range h.roads {
-		rh := &h.roads[i]
+	for i := range h.endpoints {
+		rh := &h.endpoints[i]
 		rh.retry = uint32(r.Uint())
 		n := r.Uint()
 		if n > 0 {

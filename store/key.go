@@ -52,12 +52,12 @@ func queueKey(user []byte, lane uint32, id ID) []byte {
 	return append(k, idKey(id)...)
 }
 
-// dueKey places a user in the index of what may leave: road, lane, second, user.
-func dueKey(road Road, lane, second uint32, user []byte) []byte {
+// dueKey places a user in the index of what may leave: endpoint, lane, second, user.
+func dueKey(road Endpoint, lane, second uint32, user []byte) []byte {
 	return appendDueKey(make([]byte, 0, 9+len(user)), road, lane, second, user)
 }
 
-func appendDueKey(k []byte, road Road, lane, second uint32, user []byte) []byte {
+func appendDueKey(k []byte, road Endpoint, lane, second uint32, user []byte) []byte {
 	k = append(k, byte(road))
 	k = binary.BigEndian.AppendUint32(k, lane)
 	k = binary.BigEndian.AppendUint32(k, second)

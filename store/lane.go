@@ -95,7 +95,7 @@ func (b *batch) laneOf(u *user, f *field, job string, t Transition) uint32 {
 	if cohort && t == TransitionExit {
 		number |= laneExits
 	}
-	if lanes := u.head.road(f.road()).lanes; !cohort && len(lanes) >= lanesOfUser && !slices.ContainsFunc(lanes, func(l lane) bool { return l.number == number }) {
+	if lanes := u.head.endpoint(f.endpoint()).lanes; !cohort && len(lanes) >= lanesOfUser && !slices.ContainsFunc(lanes, func(l lane) bool { return l.number == number }) {
 		number |= laneShared
 	}
 	return number
@@ -141,22 +141,22 @@ type laneState struct {
 	served [2]uint64 // number of the turn in which the lane was last served: its fresh changes, all of them
 }
 
-// lanes returns what is known of a road's lanes.
-func (b *batch) lanes(road Road) map[uint32]*laneState {
+// lanes returns what is known of a endpoint's lanes.
+func (b *batch) lanes(road Endpoint) map[uint32]*laneState {
 	known := &b.st.lanes[road-1]
 	if *known != nil {
 		return *known
 	}
 	*known = make(map[uint32]*laneState)
 	c := b.due.Cursor()
-	for k, _ := c.Seek([]byte{byte(road)}); len(k) > 9 && Road(k[0]) == road; {
+	for k, _ := c.Seek([]byte{byte(road)}); len(k) > 9 && Endpoint(k[0]) == road; {
 		lane, first, _ := dueParts(k)
 		l := &laneState{first: first}
 		before := c.Prev
 		if k, _ := c.Seek(dueKey(road, lane, notYet, nil)); k == nil {
 			before = c.Last
 		}
-		if k, _ := before(); len(k) > 9 && Road(k[0]) == road {
+		if k, _ := before(); len(k) > 9 && Endpoint(k[0]) == road {
 			if n, last, _ := dueParts(k); n == lane {
 				l.last = last
 			}
@@ -172,14 +172,14 @@ func (b *batch) lanes(road Road) map[uint32]*laneState {
 
 // dueKey is stand.key in memory that is used again.
 func (b *batch) dueKey(s stand, user []byte) []byte {
-	b.key = appendDueKey(b.key[:0], s.road, s.lane, s.second, user)
+	b.key = appendDueKey(b.key[:0], s.endpoint, s.lane, s.second, user)
 	return b.key
 }
 
 // putDue and removeDue keep the due index and what is known of its lanes together.
 func (b *batch) putDue(s stand, user []byte) {
 	b.put(b.due, b.dueKey(s, user), nil)
-	lanes := b.st.lanes[s.road-1]
+	lanes := b.st.lanes[s.endpoint-1]
 	if lanes == nil {
 		return
 	}
@@ -196,13 +196,13 @@ func (b *batch) putDue(s stand, user []byte) {
 
 func (b *batch) removeDue(s stand, user []byte) {
 	b.remove(b.due, b.dueKey(s, user))
-	if l := b.st.lanes[s.road-1][s.lane]; l != nil && l.first == s.second {
+	if l := b.st.lanes[s.endpoint-1][s.lane]; l != nil && l.first == s.second {
 		l.gone = true
 	}
 }
 
 // firstDue returns the second of the first entry of a lane, notYet when there is none.
-func (b *batch) firstDue(road Road, number uint32, l *laneState) uint32 {
+func (b *batch) firstDue(road Endpoint, number uint32, l *laneState) uint32 {
 	if l.gone {
 		k, _ := b.due.Cursor().Seek(dueKey(road, number, l.first, nil))
 		l.note(road, number, k)
@@ -211,9 +211,9 @@ func (b *batch) firstDue(road Road, number uint32, l *laneState) uint32 {
 }
 
 // note takes in the first key of a lane as it was found; k may be another lane's, or nil.
-func (l *laneState) note(road Road, number uint32, k []byte) {
+func (l *laneState) note(road Endpoint, number uint32, k []byte) {
 	l.first, l.gone = notYet, false
-	if len(k) > 9 && Road(k[0]) == road {
+	if len(k) > 9 && Endpoint(k[0]) == road {
 		if lane, second, _ := dueParts(k); lane == number {
 			l.first = second
 		}

@@ -181,11 +181,11 @@ func (l *Listing) pendingOf(b *batch, at cursor, most int) (looked int, done boo
 		return 1, true
 	}
 	u, first := b.user(id), laneDefault
-	lanes := u.head.under(stand{Road(key[0]), lane, second})
+	lanes := u.head.under(stand{Endpoint(key[0]), lane, second})
 	if slices.Equal(lanes, []uint32{lane}) {
 		first = lane
 	}
-	due := func(ch *stored) bool { return ch.road == Road(key[0]) && slices.Contains(lanes, ch.lane) }
+	due := func(ch *stored) bool { return ch.endpoint == Endpoint(key[0]) && slices.Contains(lanes, ch.lane) }
 	if len(place) == 0 {
 		if l.ticketsDue(b, u, at, due); l.full() {
 			return 1, false

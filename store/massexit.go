@@ -125,7 +125,7 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	for _, x := range b.st.registry.voices(f) {
 		e := b.entry(u, x.number)
 		t := e.waiting
-		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !en.decided(t.id.Seq) && !b.st.isInFlight(x.road(), u.id, t.id) {
+		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !en.decided(t.id.Seq) && !b.st.isInFlight(x.endpoint(), u.id, t.id) {
 			ch := b.change(u, x, &t)
 			b.settlePending(u, x, &t)
 			b.holdExit(u, x, ch, e)
@@ -135,10 +135,10 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	queued := b.queuedOf(u, f)
 	back := lastEnters(queued)
 	for _, ch := range queued {
-		if ch.Transition != TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || en.decided(ch.ID.Seq) || b.st.underWay(ch.road, u.id, ch.ID) {
+		if ch.Transition != TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || en.decided(ch.ID.Seq) || b.st.underWay(ch.endpoint, u.id, ch.ID) {
 			continue
 		}
-		b.leaveQueue(u, ch.road, ch.lane, ch.ID)
+		b.leaveQueue(u, ch.endpoint, ch.lane, ch.ID)
 		b.st.ledger.changes.Pending--
 		b.looseLess(u, ch)
 		b.holdExit(u, f, ch, nil)

@@ -239,7 +239,7 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 // assume takes it that MoEngage was told a value by the field x.
 func (b *batch) assume(u *user, x *field, p *Policy, e *entry, c *cause, t Transition, value []byte) {
 	b.write(u, x.number)
-	if !e.inFlight.id.IsZero() || e.loose > 0 || e.waiting.pending() && b.st.isInFlight(x.road(), u.id, e.waiting.id) {
+	if !e.inFlight.id.IsZero() || e.loose > 0 || e.waiting.pending() && b.st.isInFlight(x.endpoint(), u.id, e.waiting.id) {
 		// A value in lease, or one that is queued because it does not collapse, may say something else: MoEngage
 		// is told after it. Until then it knows this, or that.
 		if t == TransitionEnter || e.told.kind != toldNever {

@@ -78,11 +78,11 @@ func (b *batch) draft(u *user, f *field, p *Policy, c *cause, kind Kind, t Trans
 			EventTime: sendTime(c.event), Received: c.event.Received, MessageID: c.event.MessageID,
 			State: StatePending,
 		},
-		road: RoadTransition,
+		endpoint: EndpointTransition,
 	}
 	ch.about(f)
 	if kind == KindCohort {
-		ch.road = RoadCohort
+		ch.endpoint = EndpointCohort
 	}
 	ch.lane = b.laneOf(u, f, p.Job, t)
 	return ch
@@ -148,8 +148,8 @@ func (b *batch) await(u *user, e *entry, ch *stored) {
 		value: ch.Value, name: ch.Name, time: ch.EventTime.UnixNano(), received: ch.Received.UnixNano(), message: ch.MessageID,
 	}
 	u.head.setPending(ch.field, true)
-	u.head.road(ch.road).add(ch.lane, e.waiting.due)
-	if ch.road == RoadCohort {
+	u.head.endpoint(ch.endpoint).add(ch.lane, e.waiting.due)
+	if ch.endpoint == EndpointCohort {
 		u.head.setAside(e.waiting.due)
 	}
 	u.dirty = true
@@ -168,7 +168,7 @@ func (b *batch) made(u *user, f *field, t *ticket) stored {
 			ID: t.id, Kind: f.kind(), User: u.id, Transition: t.transition, Name: t.name, Value: t.value,
 			EventTime: time.Unix(0, t.time).UTC(), Received: time.Unix(0, t.received).UTC(), MessageID: t.message, State: StatePending,
 		},
-		lane: t.lane, road: f.road(),
+		lane: t.lane, endpoint: f.endpoint(),
 	}
 	ch.about(f)
 	if t.trouble != nil {
@@ -188,7 +188,7 @@ func (b *batch) enqueue(u *user, ch *stored) {
 	}
 	b.locate(ch)
 	b.put(b.queue, queueKey(u.key, ch.lane, ch.ID), b.queueValue(due, ch))
-	u.head.road(ch.road).add(ch.lane, due)
+	u.head.endpoint(ch.endpoint).add(ch.lane, due)
 	u.dirty = true
 }
 
@@ -203,7 +203,7 @@ func (b *batch) lineUp(u *user, ch *stored) (due uint32) {
 	if e.loose == 1 {
 		return least // it is the only one
 	}
-	for _, l := range u.head.road(ch.road).lanes {
+	for _, l := range u.head.endpoint(ch.endpoint).lanes {
 		older, newer := b.neighbours(u, ch, l.number)
 		if older != 0 || newer != notYet {
 			ch.lane = sameJob(ch.lane, l.number)
@@ -358,7 +358,7 @@ func (b *batch) supersede(u *user, f *field, e *entry, successor ID) (parked *st
 	switch {
 	case t.id.IsZero():
 		return nil
-	case t.pending() && b.st.isInFlight(f.road(), u.id, t.id):
+	case t.pending() && b.st.isInFlight(f.endpoint(), u.id, t.id):
 		e.inFlight = t
 		u.head.setPending(f.number, false)
 		u.dirty = true // the successor may be held, and not touch the head
@@ -385,7 +385,7 @@ func (b *batch) supersede(u *user, f *field, e *entry, successor ID) (parked *st
 func (b *batch) settlePending(u *user, f *field, t *ticket) {
 	b.st.ledger.changes.Pending--
 	u.head.setPending(f.number, false)
-	u.head.road(f.road()).remove(t.lane)
+	u.head.endpoint(f.endpoint()).remove(t.lane)
 	u.dirty = true
 }
 

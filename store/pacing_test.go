@@ -78,7 +78,7 @@ var (
 	hosts   = []host{empty, full, oldFull, crowded}
 )
 
-// road is a store as pacing sees it.
+// endpoint is a store as pacing sees it.
 type road struct {
 	host     host
 	pacing   pacing

@@ -210,7 +210,7 @@ func drainRoads(b *bench) {
 	}
 }
 
-// drainOnly delivers what waits for one user on the road of attributes.
+// drainOnly delivers what waits for one user on the endpoint of attributes.
 func drainOnly(b *bench, user string) {
 	f := b.take()
 	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour)}

@@ -209,7 +209,7 @@ func (q *quarry) derived(bucket string, k, v []byte) bool {
 	case string(bucketRows):
 		return ours && len(rest) == 2 && binary.BigEndian.Uint16(rest) == blockHead
 	case "":
-		if len(v) == 0 && len(k) > 9 && (Road(k[0]) == RoadTransition || Road(k[0]) == RoadCohort) {
+		if len(v) == 0 && len(k) > 9 && (Endpoint(k[0]) == EndpointTransition || Endpoint(k[0]) == EndpointCohort) {
 			return true
 		}
 		return ours && (len(rest) == 14 && len(v) == 0 || len(rest) == 2 && binary.BigEndian.Uint16(rest) == blockHead) ||

@@ -147,7 +147,7 @@ func oldest(b *batch) (first time.Time) {
 // lanes are in order of receipt, and users who wait for a retry say it in the head.
 func oldestOfJobs(b *batch) map[string]time.Time {
 	jobs := make(map[string]time.Time)
-	for _, road := range []Road{RoadTransition, RoadCohort} {
+	for _, road := range []Endpoint{EndpointTransition, EndpointCohort} {
 		for lane, l := range b.lanes(road) {
 			if !isRetry(lane) && l.first != notYet {
 				earliest(jobs, b.st.job(lane), l.first)
@@ -156,7 +156,7 @@ func oldestOfJobs(b *batch) map[string]time.Time {
 				continue
 			}
 			for h := range b.heads(road, lane, retryScan) {
-				for _, l := range h.road(road).lanes {
+				for _, l := range h.endpoint(road).lanes {
 					earliest(jobs, b.st.job(l.number), l.due)
 				}
 			}
@@ -166,11 +166,11 @@ func oldestOfJobs(b *batch) map[string]time.Time {
 }
 
 // heads reads the heads of the first users of a lane, at most so many.
-func (b *batch) heads(road Road, lane uint32, most int) iter.Seq[*head] {
+func (b *batch) heads(road Endpoint, lane uint32, most int) iter.Seq[*head] {
 	return func(yield func(*head) bool) {
 		c := b.due.Cursor()
 		k, _ := c.Seek(dueKey(road, lane, 0, nil))
-		for n := 0; len(k) > 9 && Road(k[0]) == road && n < most; k, _ = c.Next() {
+		for n := 0; len(k) > 9 && Endpoint(k[0]) == road && n < most; k, _ = c.Next() {
 			l, _, user := dueParts(k)
 			if n++; l != lane {
 				return

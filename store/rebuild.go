@@ -188,7 +188,7 @@ func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
 	}
 	switch {
 	case e.inFlight.id.IsZero():
-	case b.st.isInFlight(f.road(), u.id, e.inFlight.id):
+	case b.st.isInFlight(f.endpoint(), u.id, e.inFlight.id):
 		r.fly(b, u, f, e)
 	default:
 		r.interrupt(b, u, f, e)
@@ -213,7 +213,7 @@ func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
 		b.write(u, f.number)
 	}
 	u.head.setPending(f.number, true)
-	u.head.road(f.road()).add(t.lane, t.due)
+	u.head.endpoint(f.endpoint()).add(t.lane, t.due)
 	u.dirty = true
 }
 
@@ -224,7 +224,7 @@ func (r *rebuilder) fly(b *batch, u *user, f *field, e *entry) {
 		b.write(u, f.number)
 		return
 	}
-	u.head.road(f.road()).add(e.inFlight.lane, e.inFlight.due)
+	u.head.endpoint(f.endpoint()).add(e.inFlight.lane, e.inFlight.due)
 	u.dirty = true
 }
 
@@ -303,6 +303,6 @@ func (r *rebuilder) queued(b *batch, k, v []byte) {
 		b.entry(u, ch.field).loose++
 		b.write(u, ch.field)
 	}
-	u.head.road(ch.road).add(lane, due)
+	u.head.endpoint(ch.endpoint).add(lane, due)
 	u.dirty = true
 }

@@ -181,7 +181,7 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 		if e.waiting.pending() {
 			c.user.blocks[number] |= 1 << e.column
 		}
-		if !e.inFlight.id.IsZero() && !c.st.isInFlight(c.st.registry.fields[field].road(), c.user.id, e.inFlight.id) {
+		if !e.inFlight.id.IsZero() && !c.st.isInFlight(c.st.registry.fields[field].endpoint(), c.user.id, e.inFlight.id) {
 			c.r.find("pointer", "change %s is said to be in a request under way, and is in none", e.inFlight.id)
 		}
 		if e.loose > 0 {
@@ -246,8 +246,8 @@ func (c *checker) head(k, frame []byte) {
 		}
 	}
 	counted := make(map[uint32]uint32)
-	for i := range h.roads {
-		for _, l := range h.roads[i].lanes {
+	for i := range h.endpoints {
+		for _, l := range h.endpoints[i].lanes {
 			counted[l.number] += l.count
 		}
 	}

@@ -466,7 +466,7 @@ func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		"another user's due entry": func(x *batch) error {
 			k, _ := x.due.Cursor().First()
 			lane, second, _ := dueParts(k)
-			return rename(x.due, bytes.Clone(k), dueKey(RoadTransition, lane, second, userKey("nobody")))
+			return rename(x.due, bytes.Clone(k), dueKey(EndpointTransition, lane, second, userKey("nobody")))
 		},
 		"due entries that are gone": func(x *batch) error {
 			c := x.due.Cursor()

@@ -6,7 +6,7 @@ import "time"
 type settler struct {
 	b        *batch
 	u        *user
-	road     Road
+	endpoint Endpoint
 	at       time.Time
 	accepted bool // MoEngage took something of the user
 }
@@ -28,14 +28,14 @@ func (b *batch) settle(o Settlement) {
 		if i < len(o.Results) {
 			result = o.Results[i]
 		}
-		l := settler{b: b, u: b.user(f.list[i].user), road: f.road, at: o.At}
+		l := settler{b: b, u: b.user(f.list[i].user), endpoint: f.endpoint, at: o.At}
 		l.settle(&f.list[i], result)
 	}
 }
 
 func (l *settler) settle(p *leasedDelivery, s DeliveryResult) {
 	again := time.Time{} // when what failed may go again
-	waiting := l.road == RoadTransition && l.u.head.stranger()
+	waiting := l.endpoint == EndpointTransition && l.u.head.stranger()
 	for _, seat := range p.attributes {
 		again = later(again, l.attribute(seat, s.Attributes))
 	}
@@ -46,16 +46,16 @@ func (l *settler) settle(p *leasedDelivery, s DeliveryResult) {
 		}
 		again = later(again, l.queued(p.queued, result))
 	}
-	rh := l.u.head.road(l.road)
+	rh := l.u.head.endpoint(l.endpoint)
 	rh.retry = 0
 	if !again.IsZero() && len(rh.lanes) > 0 {
 		rh.retry = ceilSecond(again)
 	}
 	l.u.dirty = true
 	if len(rh.lanes) > 0 {
-		l.b.retime(l.u, l.road)
+		l.b.retime(l.u, l.endpoint)
 	}
-	if l.accepted && l.road == RoadTransition {
+	if l.accepted && l.endpoint == EndpointTransition {
 		l.u.head.introduce(second(l.at), waiting)
 	}
 }
@@ -131,7 +131,7 @@ func (l *settler) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s S
 	if overtaken {
 		ch.Successor = e.waiting.id
 		l.b.st.ledger.changes.Pending--
-		l.u.head.road(l.road).remove(t.lane)
+		l.u.head.endpoint(l.endpoint).remove(t.lane)
 	} else {
 		l.b.settlePending(l.u, f, t)
 		e.waiting = ticket{}
@@ -179,7 +179,7 @@ func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 	due, _, frame := parseQueueValue(l.b.queue.Get(key))
 	ch := l.b.decode(frame)
 	if ch == nil { // forgotten meanwhile, or damaged
-		l.b.missQueued(l.u, l.road, s.number, s.id)
+		l.b.missQueued(l.u, l.endpoint, s.number, s.id)
 		return
 	}
 	if r.Verdict == Untried {
@@ -204,7 +204,7 @@ func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 		l.b.put(l.b.queue, key, l.b.queueValue(due, ch))
 		return ch.NextAttempt
 	}
-	l.b.leaveQueue(l.u, l.road, s.number, s.id)
+	l.b.leaveQueue(l.u, l.endpoint, s.number, s.id)
 	l.b.st.ledger.changes.Pending--
 	l.b.looseLess(l.u, ch)
 	if r.Verdict == Parked {

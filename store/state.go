@@ -121,9 +121,9 @@ type state struct {
 	sweeping      []*field                     // whose waiting exits are being held: see massexit.go
 
 	jobNumbers map[string]uint32        // the same by name; nil until asked for
-	lanes      [2]map[uint32]*laneState // of the due index, by Road - 1; nil until asked for
+	lanes      [2]map[uint32]*laneState // of the due index, by Endpoint - 1; nil until asked for
 	turns      uint64                   // how many there were, to find whose is next
-	shares     [2]shares                // by Road - 1
+	shares     [2]shares                // by Endpoint - 1
 
 	contradicted bool // damage showed, and was told of; not on disk
 }

@@ -86,7 +86,7 @@ type Store struct {
 	commands chan *command
 	closing  chan struct{}    // closed by Close; ends the writer
 	gone     chan struct{}    // closed when the writer has ended
-	wake     [2]chan struct{} // by Road - 1; buffers of one
+	wake     [2]chan struct{} // by Endpoint - 1; buffers of one
 	once     sync.Once
 
 	applied  atomic.Uint64 // number of the last record applied, on disk
@@ -491,16 +491,16 @@ func (s *Store) appliedRules() (known *Rules, err error) {
 func (s *Store) CountRefusal(r Refusal) { s.refused.count(r) }
 
 // Take commits a lease of due deliveries and returns it, or nil when nothing is due. Users of a
-// lease are out of reach of further Takes on its road until it is settled.
+// lease are out of reach of further Takes on its endpoint until it is settled.
 func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Lease, next Next, err error) {
-	if empty, err := s.empty(o.Road); empty || err != nil {
+	if empty, err := s.empty(o.Endpoint); empty || err != nil {
 		return nil, Next{}, err // an idle agent writes nothing
 	}
 	more := false
 	err = s.run(ctx, func(b *batch) error {
 		f, more = b.take(o)
 		return nil
-	}, func(b *batch) { next = b.next(o.Road) })
+	}, func(b *batch) { next = b.next(o.Endpoint) })
 	next.More = more
 	if err != nil {
 		return nil, Next{}, err
@@ -508,8 +508,8 @@ func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Lease, next Next, e
 	return f, next, nil
 }
 
-// empty reports whether nobody waits on a road. What is applied a moment later wakes the sender.
-func (s *Store) empty(road Road) (empty bool, err error) {
+// empty reports whether nobody waits on a endpoint. What is applied a moment later wakes the sender.
+func (s *Store) empty(road Endpoint) (empty bool, err error) {
 	select {
 	case <-s.gone:
 		return false, ErrClosed
@@ -517,7 +517,7 @@ func (s *Store) empty(road Road) (empty bool, err error) {
 	}
 	err = s.look(func(tx *bolt.Tx) error {
 		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(road)})
-		empty = k == nil || Road(k[0]) != road
+		empty = k == nil || Endpoint(k[0]) != road
 		return nil
 	})
 	return empty, err
@@ -541,15 +541,15 @@ func (s *Store) Settle(ctx context.Context, o Settlement) error {
 	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
 }
 
-// Wake returns a channel that receives after a commit that made something newly due on a road. It has
+// Wake returns a channel that receives after a commit that made something newly due on a endpoint. It has
 // a buffer of one: a slow reader misses repetitions, never the last.
-func (s *Store) Wake(road Road) <-chan struct{} { return s.wake[road-1] }
+func (s *Store) Wake(road Endpoint) <-chan struct{} { return s.wake[road-1] }
 
 // SentSecond is how much left within one second.
 type SentSecond struct {
 	At            time.Time
 	Users, Events int
-	Cohorts       int // requests on the road of cohorts
+	Cohorts       int // requests on the endpoint of cohorts
 }
 
 // AmbiguousError says that a key names several computations.

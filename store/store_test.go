@@ -82,16 +82,16 @@ func (b *bench) take() *Lease {
 
 func everything(now time.Time) TakeOptions {
 	return TakeOptions{
-		Road: RoadTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
+		Endpoint: EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
 		Due: func(string) time.Time { return now },
 		Fit: func(Delivery) bool { return true },
 	}
 }
 
-// onCohorts is everything on the other road.
+// onCohorts is everything on the other endpoint.
 func onCohorts(now time.Time) TakeOptions {
 	o := everything(now)
-	o.Road = RoadCohort
+	o.Endpoint = EndpointCohort
 	return o
 }
 

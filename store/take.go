@@ -49,7 +49,7 @@ func (b *batch) take(o TakeOptions) (f *Lease, more bool) {
 }
 
 func newLeaser(b *batch, o TakeOptions) *leaser {
-	d := &leaser{b: b, o: o, lease: &Lease{Road: o.Road}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
+	d := &leaser{b: b, o: o, lease: &Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
 	d.latest[laneRetry] = o.Now.Unix()
 	if o.Force {
 		d.latest[laneRetry] = 1<<32 - 1
@@ -60,14 +60,14 @@ func newLeaser(b *batch, o TakeOptions) *leaser {
 // gather visits the lanes, class by class, each in its turn.
 func (d *leaser) gather() {
 	d.most = visits
-	if d.o.Road == RoadCohort {
+	if d.o.Endpoint == EndpointCohort {
 		d.ripen()
 	}
 	waiting := d.turns()
-	for _, class := range d.b.st.shares[d.o.Road-1].order(&waiting) {
+	for _, class := range d.b.st.shares[d.o.Endpoint-1].order(&waiting) {
 		d.most = d.visited + visits
 		for _, lane := range waiting[class] {
-			if d.full || d.o.Road == RoadCohort && len(d.list) > 0 {
+			if d.full || d.o.Endpoint == EndpointCohort && len(d.list) > 0 {
 				return // a request speaks of one cohort
 			}
 			d.collect(class, lane)
@@ -146,18 +146,18 @@ func (d *leaser) due(lane uint32, c class) []dueEntry {
 // dueFrom is due without regard to what is beyond. An entry that names no user, as after damage, is removed.
 func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 	var torn [][]byte
-	known, room := d.b.lanes(d.o.Road)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
+	known, room := d.b.lanes(d.o.Endpoint)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
 	c := d.b.due.Cursor()
-	k, _ := c.Seek(dueKey(d.o.Road, lane, from, nil))
+	k, _ := c.Seek(dueKey(d.o.Endpoint, lane, from, nil))
 	if known == nil {
 		return list // nothing ever stood there
 	}
 	if from <= known.first {
-		known.note(d.o.Road, lane, k)
+		known.note(d.o.Endpoint, lane, k)
 	}
 	for ; len(k) > 9; k, _ = c.Next() {
 		l, second, _ := dueParts(k)
-		if Road(k[0]) != d.o.Road || l != lane || !d.isDue(lane, second) || len(list) > room {
+		if Endpoint(k[0]) != d.o.Endpoint || l != lane || !d.isDue(lane, second) || len(list) > room {
 			break
 		}
 		if d.visited++; d.visited > d.most {
@@ -168,8 +168,8 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 		case !ok:
 			torn = append(torn, bytes.Clone(k))
 		case d.o.Skip != nil && d.o.Skip(id):
-		case d.b.st.inFlight[leaseKey{d.o.Road, id}] == nil:
-			list = append(list, dueEntry{id, stand{d.o.Road, lane, second}})
+		case d.b.st.inFlight[leaseKey{d.o.Endpoint, id}] == nil:
+			list = append(list, dueEntry{id, stand{d.o.Endpoint, lane, second}})
 		}
 	}
 	for _, k := range torn {
@@ -196,7 +196,7 @@ func (d *leaser) visit(u *user, lane uint32, at stand) (goOn bool) {
 	if d.strays(u, at) {
 		return true
 	}
-	rh := u.head.road(d.o.Road)
+	rh := u.head.endpoint(d.o.Endpoint)
 	if !d.b.dry {
 		d.b.holdSwept(u)
 	}
@@ -205,7 +205,7 @@ func (d *leaser) visit(u *user, lane uint32, at stand) (goOn bool) {
 		if isRetry(lane) {
 			rh.retry = 0
 		}
-		d.b.retime(u, d.o.Road)
+		d.b.retime(u, d.o.Endpoint)
 		return true
 	}
 	if d.o.Pass != nil && d.o.Pass(delivery) {
@@ -236,7 +236,7 @@ func (d *leaser) add(delivery Delivery, seats leasedDelivery) {
 }
 
 // pack reads what is due of one user: the attributes, and the first event in applied order; or on the
-// road of cohorts, the one change of the lane.
+// endpoint of cohorts, the one change of the lane.
 func (d *leaser) pack(u *user, lane uint32) (delivery Delivery, seats leasedDelivery) {
 	delivery.User, seats.user = u.id, u.id
 	retry := isRetry(lane)
@@ -253,7 +253,7 @@ func (d *leaser) pack(u *user, lane uint32) (delivery Delivery, seats leasedDeli
 			u.dirty = true
 			continue
 		}
-		if f.road() != d.o.Road || f.kind() == KindCohort && t.lane != lane || !ready(t.lane, t.due, t.tried()) {
+		if f.endpoint() != d.o.Endpoint || f.kind() == KindCohort && t.lane != lane || !ready(t.lane, t.due, t.tried()) {
 			continue
 		}
 		if said.has(f, t) {
@@ -276,7 +276,7 @@ func (d *leaser) pack(u *user, lane uint32) (delivery Delivery, seats leasedDeli
 	switch {
 	case ch == nil:
 		d.b.contradiction("an event that waits cannot be read")
-		d.b.missQueued(u, d.o.Road, s.number, s.id)
+		d.b.missQueued(u, d.o.Endpoint, s.number, s.id)
 	case !ch.loose:
 		delivery.Event, seats.queued = &ch.Change, s
 	case !said.names(KindAttribute, ch.Name):
@@ -328,10 +328,10 @@ func (s sayings) names(kind Kind, name string) bool {
 
 // firstQueued returns the earliest of the queue's heads that are due, one head a lane.
 func (d *leaser) firstQueued(u *user, ready func(lane, due uint32, tried bool) bool) (first leasedChange, found bool) {
-	if d.o.Road == RoadCohort || u.head.backlog().Events == 0 {
+	if d.o.Endpoint == EndpointCohort || u.head.backlog().Events == 0 {
 		return first, false // nothing is queued
 	}
-	for _, l := range u.head.road(d.o.Road).lanes {
+	for _, l := range u.head.endpoint(d.o.Endpoint).lanes {
 		id, due, tried, ok := d.b.queueHead(u, l.number)
 		if ok && ready(l.number, due, tried) && (!found || bytes.Compare(idKey(id), idKey(first.id)) < 0) {
 			first, found = leasedChange{l.number, id}, true
@@ -341,15 +341,15 @@ func (d *leaser) firstQueued(u *user, ready func(lane, due uint32, tried bool) b
 }
 
 // leaveQueue takes an event out of its user's queue.
-func (b *batch) leaveQueue(u *user, road Road, lane uint32, id ID) {
+func (b *batch) leaveQueue(u *user, road Endpoint, lane uint32, id ID) {
 	b.remove(b.queue, queueKey(u.key, lane, id))
-	u.head.road(road).remove(lane)
+	u.head.endpoint(road).remove(lane)
 	u.dirty = true
 }
 
 // missQueued sets an event aside that is damaged, and not just gone, so that what stands behind it can go.
 // The ledger still counts it: what became of it is for the next start to find out.
-func (b *batch) missQueued(u *user, road Road, lane uint32, id ID) {
+func (b *batch) missQueued(u *user, road Endpoint, lane uint32, id ID) {
 	key := queueKey(u.key, lane, id)
 	frame := b.queue.Get(key)
 	if frame == nil || b.err != nil {
@@ -370,8 +370,8 @@ func (b *batch) queueHead(u *user, lane uint32) (id ID, due uint32, tried, ok bo
 }
 
 // retime sets each lane's time to the earliest of what still waits in it. A lane in which nothing does goes.
-func (b *batch) retime(u *user, road Road) {
-	rh := u.head.road(road)
+func (b *batch) retime(u *user, road Endpoint) {
+	rh := u.head.endpoint(road)
 	earliest := make(map[uint32]uint32, len(rh.lanes))
 	note := func(lane, due uint32) {
 		if e, known := earliest[lane]; !known || due < e {
@@ -380,7 +380,7 @@ func (b *batch) retime(u *user, road Road) {
 	}
 	for _, number := range u.head.pendingFields(nil) {
 		f := b.fieldOf(number)
-		if t := b.entry(u, number).waiting; f != nil && f.road() == road && t.pending() {
+		if t := b.entry(u, number).waiting; f != nil && f.endpoint() == road && t.pending() {
 			note(t.lane, t.due)
 		}
 	}
@@ -410,7 +410,7 @@ func (d *leaser) remember() {
 	st := d.b.st
 	st.lastLease++
 	d.lease.ID = st.lastLease
-	f := &lease{number: st.lastLease, road: d.o.Road, second: uint64(d.o.Now.Unix()), list: d.list}
+	f := &lease{number: st.lastLease, endpoint: d.o.Endpoint, second: uint64(d.o.Now.Unix()), list: d.list}
 	st.addLease(f)
 	d.b.put(d.b.tx.Bucket(bucketMeta), metaFlight, numberKey(f.number))
 	d.b.put(d.b.tx.Bucket(bucketFlights), numberKey(f.number), f.encode())
@@ -453,7 +453,7 @@ func sentIn(v []byte) (s SentSecond) {
 }
 
 // next says what waits after a Take.
-func (b *batch) next(road Road) Next {
+func (b *batch) next(road Endpoint) Next {
 	n := Next{Jobs: make(map[string]time.Time)}
 	first := make(map[uint32]uint32) // by job, because a job may have thousands of lanes
 	for number, l := range b.lanes(road) {
@@ -488,7 +488,7 @@ const retryJobsScan = 1000
 
 // retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
 // users to ask.
-func (b *batch) retryJobs(road Road) map[string]time.Time {
+func (b *batch) retryJobs(road Endpoint) map[string]time.Time {
 	jobs := make(map[string]time.Time)
 	n := 0
 	for _, lane := range [...]uint32{laneRetry, laneRetryBulk} {
@@ -496,7 +496,7 @@ func (b *batch) retryJobs(road Road) map[string]time.Time {
 			if n++; n > retryJobsScan {
 				return nil
 			}
-			for _, l := range h.road(road).lanes {
+			for _, l := range h.endpoint(road).lanes {
 				earliest(jobs, b.st.job(l.number), l.due)
 			}
 		}

@@ -96,7 +96,7 @@ func settleThousand(b *bench, f *Lease) effort {
 func (b *bench) measure(do func(x *batch)) effort {
 	b.Helper()
 	before := b.db.db.Load().Stats()
-	must(b, b.run(context.Background(), func(x *batch) error { do(x); return nil }, func(x *batch) { x.next(RoadTransition) }))
+	must(b, b.run(context.Background(), func(x *batch) error { do(x); return nil }, func(x *batch) { x.next(EndpointTransition) }))
 	after := b.db.db.Load().Stats()
 	tx := after.TxStats.Sub(&before.TxStats)
 	return effort{lookups: tx.GetCursorCount(), nodes: tx.GetNodeCount(), pages: tx.GetPageCount()}
@@ -137,7 +137,7 @@ func TestTakeGoesOnBehindWhoIsSkipped(t *testing.T) {
 	take := func(skip func(string) bool, pass func(Delivery) bool) (users []string) {
 		t.Helper()
 		f, _, err := b.Take(context.Background(), TakeOptions{
-			Road: RoadTransition, Now: noon.Add(time.Hour), MaxUsers: 1, MaxEvents: 1, Skip: skip, Pass: pass,
+			Endpoint: EndpointTransition, Now: noon.Add(time.Hour), MaxUsers: 1, MaxEvents: 1, Skip: skip, Pass: pass,
 			Due: func(string) time.Time { return noon.Add(time.Hour) }, Fit: func(Delivery) bool { return true },
 		})
 		must(t, err)

@@ -42,13 +42,13 @@ type dueLanes [classes][]uint32
 
 // turns finds the lanes in which something may be due.
 func (d *leaser) turns() (w dueLanes) {
-	lanes := d.b.lanes(d.o.Road)
+	lanes := d.b.lanes(d.o.Endpoint)
 	for number, l := range lanes {
 		if l.first == notYet || int64(l.first) > d.until(number) && int64(l.last) <= d.beyond(number) {
 			continue
 		}
 		switch fresh := d.from(classFresh); {
-		case isRetry(number) && d.o.Road == RoadCohort: // until it is ripe
+		case isRetry(number) && d.o.Endpoint == EndpointCohort: // until it is ripe
 		case number == laneRetry:
 			w[classRetry] = append(w[classRetry], number)
 		case isBulk(number):
@@ -88,7 +88,7 @@ func (d *leaser) from(c class) uint32 {
 	if c != classFresh {
 		return 0
 	}
-	return uint32(max(d.o.Now.Unix()-freshFor[d.o.Road-1], 0))
+	return uint32(max(d.o.Now.Unix()-freshFor[d.o.Endpoint-1], 0))
 }
 
 // served notes what a lane's turn brought. One that was stopped before it gave anything keeps its turn.
@@ -98,13 +98,13 @@ func (d *leaser) served(c class, lane uint32, n int, stopped bool) {
 		return
 	}
 	st.turns++
-	if l := d.b.lanes(d.o.Road)[lane]; l != nil {
+	if l := d.b.lanes(d.o.Endpoint)[lane]; l != nil {
 		l.served[c.turn()] = st.turns
 	}
-	if d.o.Road == RoadCohort {
+	if d.o.Endpoint == EndpointCohort {
 		n = min(n, 1) // there the limit counts requests
 	}
-	st.shares[d.o.Road-1].charge(c, n)
+	st.shares[d.o.Endpoint-1].charge(c, n)
 }
 
 // shares is how much each class has had of the budget, for as long as it waits.

@@ -40,10 +40,10 @@ func (b *bench) backfills(key string, n int, events bool) {
 const perRequest = 50
 
 // request is one request of a sender that is short of both limits, accepted in full.
-func (b *bench) request(road Road, verdict Verdict) *Lease {
+func (b *bench) request(road Endpoint, verdict Verdict) *Lease {
 	b.Helper()
 	o := everything(time.Now().Add(time.Minute / 2))
-	o.Road, o.MaxUsers, o.MaxEvents, o.Longest = road, perRequest, perRequest, time.Hour
+	o.Endpoint, o.MaxUsers, o.MaxEvents, o.Longest = road, perRequest, perRequest, time.Hour
 	f, _, err := b.Take(context.Background(), o)
 	must(b, err)
 	if f == nil {
@@ -62,7 +62,7 @@ func (b *bench) request(road Road, verdict Verdict) *Lease {
 }
 
 // requestsUntil is how many requests leave before what is wanted has: at most sixty.
-func (b *bench) requestsUntil(road Road, wanted func(Delivery) bool) (n int) {
+func (b *bench) requestsUntil(road Endpoint, wanted func(Delivery) bool) (n int) {
 	b.Helper()
 	for n = 1; n <= 60; n++ {
 		f := b.request(road, Delivered)
@@ -97,7 +97,7 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		rules   Rules
-		road    Road
+		road    Endpoint
 		backlog func(b *bench)
 		fresh   *Event
 	}{
@@ -143,19 +143,19 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 			must(b, b.Repair(context.Background(), time.Now(), missing))
 			must(b, b.Applied(context.Background()))
 		}},
-		{name: "an import of a cohort", rules: rules(SendCohort), road: RoadCohort, backlog: func(b *bench) { b.backfills("vip", many, false) }},
-		{name: "imports of many cohorts", rules: rules(SendCohort), road: RoadCohort, backlog: func(b *bench) {
+		{name: "an import of a cohort", rules: rules(SendCohort), road: EndpointCohort, backlog: func(b *bench) { b.backfills("vip", many, false) }},
+		{name: "imports of many cohorts", rules: rules(SendCohort), road: EndpointCohort, backlog: func(b *bench) {
 			for i := range 40 {
 				b.backfills(fmt.Sprint("vip-", i), 60, false)
 			}
 		}},
-		{name: "an outage of another cohort", rules: rules(SendCohort), road: RoadCohort, backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
+		{name: "an outage of another cohort", rules: rules(SendCohort), road: EndpointCohort, backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, tc.rules)
 			tc.backlog(b)
-			road := max(tc.road, RoadTransition)
+			road := max(tc.road, EndpointTransition)
 			for range 3 {
 				b.request(road, Delivered)
 			}
@@ -170,7 +170,7 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 				t.Errorf("%d requests left before it", n-1)
 			}
 			for range 3 {
-				if f := b.request(road, Delivered); f == nil || len(f.Deliveries) < perRequest && road == RoadTransition {
+				if f := b.request(road, Delivered); f == nil || len(f.Deliveries) < perRequest && road == EndpointTransition {
 					t.Error("the backlog does not fill the requests behind it")
 				}
 			}
@@ -229,7 +229,7 @@ func TestABulkOrderGetsHalfOfTheBudget(t *testing.T) {
 			b.floods("gold", 2000, live)
 			had := map[string]int{}
 			for range 20 {
-				for _, d := range b.request(RoadTransition, Delivered).Deliveries {
+				for _, d := range b.request(EndpointTransition, Delivered).Deliveries {
 					had[d.Attributes[0].Computation]++
 				}
 			}
@@ -249,7 +249,7 @@ func TestComputationsTakeTurns(t *testing.T) {
 	}
 	left := 10
 	for n := 1; left > 0; n++ {
-		for _, d := range b.request(RoadTransition, Delivered).Deliveries {
+		for _, d := range b.request(EndpointTransition, Delivered).Deliveries {
 			if d.Attributes[0].Computation != "busy" {
 				left--
 			}
@@ -267,7 +267,7 @@ func TestAUserOfManyComputationsKeepsASmallHead(t *testing.T) {
 		b.receive(event("ann", fmt.Sprint("audience-", i), true, 1))
 	}
 	must(t, b.read(func(x *batch) error {
-		if n := len(x.user("ann").head.road(RoadTransition).lanes); n > lanesOfUser+1 {
+		if n := len(x.user("ann").head.endpoint(EndpointTransition).lanes); n > lanesOfUser+1 {
 			t.Errorf("the head lists %d lanes", n)
 		}
 		return nil
@@ -286,7 +286,7 @@ func TestALiveCohortChangeHurriesItsUsersBulkChanges(t *testing.T) {
 	b.backfills("vip", 4000, false)
 	user := fmt.Sprintf("user-%07d", 3999)
 	b.receive(event(user, "gold", true, 2, today(0)))
-	if n := b.requestsUntil(RoadTransition, says(user, "vip")); n > 6 {
+	if n := b.requestsUntil(EndpointTransition, says(user, "vip")); n > 6 {
 		t.Errorf("%d requests left before it", n-1)
 	}
 	page, _, err := b.Changes(OutboxFilter{Limit: 10_000})
@@ -390,7 +390,7 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 				case 3:
 					b.reopen(r)
 				case 4, 5, 6:
-					for _, road := range []Road{RoadTransition, RoadCohort} {
+					for _, road := range []Endpoint{EndpointTransition, EndpointCohort} {
 						b.request(road, []Verdict{Delivered, Refused, Parked, Uncertain}[rnd.IntN(4)])
 					}
 				}
@@ -400,9 +400,9 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 			end := time.Now()
 			for idle := 0; idle < 3; end = end.Add(2 * time.Minute) {
 				idle++
-				for _, road := range []Road{RoadTransition, RoadCohort} {
+				for _, road := range []Endpoint{EndpointTransition, EndpointCohort} {
 					o := everything(end)
-					o.Road, o.Force = road, true
+					o.Endpoint, o.Force = road, true
 					f, _, err := b.Take(context.Background(), o)
 					must(t, err)
 					if f == nil {

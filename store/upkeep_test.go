@@ -111,7 +111,7 @@ func (b *bench) anything(rnd *rand.Rand) {
 	case 11:
 		err = b.KeepSample(ctx, Sample{At: noon.Add(time.Duration(rnd.IntN(300)) * time.Minute)})
 	default:
-		err = b.deliver(ctx, Road(1+rnd.IntN(2)), rnd)
+		err = b.deliver(ctx, Endpoint(1+rnd.IntN(2)), rnd)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoMembers) && !errors.As(err, new(*AmbiguousError)) {
 		b.Error(err)
@@ -145,9 +145,9 @@ func someUsers(rnd *rand.Rand) iter.Seq2[string, error] {
 }
 
 // deliver takes something and settles it anyhow.
-func (b *bench) deliver(ctx context.Context, road Road, rnd *rand.Rand) error {
+func (b *bench) deliver(ctx context.Context, road Endpoint, rnd *rand.Rand) error {
 	o := everything(noon.Add(3 * time.Hour))
-	o.Road, o.MaxUsers, o.MaxEvents = road, 1+rnd.IntN(50), 1+rnd.IntN(50)
+	o.Endpoint, o.MaxUsers, o.MaxEvents = road, 1+rnd.IntN(50), 1+rnd.IntN(50)
 	f, _, err := b.Take(ctx, o)
 	if f == nil || err != nil {
 		return err

@@ -168,14 +168,14 @@ func (b *batch) explainWait(u *user, ch *stored, all []*stored, c *UserChange) {
 		c.Wait = WaitParked
 	case ch.State == StateHeld:
 		c.Wait = WaitHeld
-	case b.st.underWay(ch.road, u.id, ch.ID):
+	case b.st.underWay(ch.endpoint, u.id, ch.ID):
 		c.Wait = WaitUnderWay
 	case b.goesFirst(ch, all) != nil:
 		c.Wait, c.Behind = WaitBehind, b.goesFirst(ch, all).ID.String()
 	case ch.Attempts > 0:
 		c.Wait = WaitRetry
-	case u.head.road(ch.road).retry > 0:
-		c.Wait, c.Until = WaitUser, timestamp(time.Unix(int64(u.head.road(ch.road).retry), 0))
+	case u.head.endpoint(ch.endpoint).retry > 0:
+		c.Wait, c.Until = WaitUser, timestamp(time.Unix(int64(u.head.endpoint(ch.endpoint).retry), 0))
 	case ch.Kind == KindCohort && (u.head.stranger() || u.head.aside > 0):
 		c.Wait, c.Job = WaitAccount, b.st.job(ch.lane)
 	default:
@@ -183,7 +183,7 @@ func (b *batch) explainWait(u *user, ch *stored, all []*stored, c *UserChange) {
 	}
 }
 
-// goesFirst is the earlier event of the same user and road that has failed and waits: it holds up those
+// goesFirst is the earlier event of the same user and endpoint that has failed and waits: it holds up those
 // behind it. nil: there is none.
 func (b *batch) goesFirst(ch *stored, all []*stored) *stored {
 	if ch.Kind != KindEvent {
@@ -193,7 +193,7 @@ func (b *batch) goesFirst(ch *stored, all []*stored) *stored {
 		if other.ID == ch.ID {
 			return nil // all are in the order of their ids
 		}
-		if other.Kind == KindEvent && other.State == StatePending && other.road == ch.road && other.Attempts > 0 {
+		if other.Kind == KindEvent && other.State == StatePending && other.endpoint == ch.endpoint && other.Attempts > 0 {
 			return other
 		}
 	}

@@ -105,7 +105,7 @@ func FuzzRow(f *testing.F) {
 func FuzzHead(f *testing.F) {
 	h := &head{history: 3}
 	h.setPending(70, true)
-	h.road(RoadTransition).add(laneDefault, 12)
+	h.endpoint(EndpointTransition).add(laneDefault, 12)
 	f.Add(unsealed(h.encode(nil, annsHead)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		h, err := decodeHead(annsHead, rekeyed(body, annsHead))
@@ -134,7 +134,7 @@ func FuzzChange(f *testing.F) {
 }
 
 func FuzzFlight(f *testing.F) {
-	f.Add(unsealed((&lease{road: RoadTransition, list: []leasedDelivery{{user: "ann", attributes: []leasedChange{{3, ID{7, 1, 0}}}}}}).encode()))
+	f.Add(unsealed((&lease{endpoint: EndpointTransition, list: []leasedDelivery{{user: "ann", attributes: []leasedChange{{3, ID{7, 1, 0}}}}}}).encode()))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		flown, err := decodeLease(1, resealed(body), epochs{{0, 7}})
 		if err != nil {

@@ -184,7 +184,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	s.applied.Store(s.state.applied)
 	for i := range woke {
 		if woke[i] {
-			s.signal(Road(i + 1))
+			s.signal(Endpoint(i + 1))
 		}
 	}
 	return nil
@@ -293,7 +293,7 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	return <-c.done // the writer answers every command it took before it ends
 }
 
-func (s *Store) signal(road Road) {
+func (s *Store) signal(road Endpoint) {
 	select {
 	case s.wake[road-1] <- struct{}{}:
 	default:

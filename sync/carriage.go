@@ -105,7 +105,7 @@ func (c *carriage) post(items []item) answer {
 	if a.act != actTake {
 		a.said = a.public(names)
 	}
-	a.untried = c.cfg.Road == store.RoadCohort && slices.ContainsFunc(items, func(it item) bool { return untried(c.flight.Deliveries[it.delivery]) })
+	a.untried = c.cfg.Endpoint == store.EndpointCohort && slices.ContainsFunc(items, func(it item) bool { return untried(c.flight.Deliveries[it.delivery]) })
 	a = c.note(a, names, started)
 	c.observe(Report{Code: a.Code, Status: a.status, Users: users, Events: events, Bytes: len(body), Took: a.at.Sub(started)})
 	return a

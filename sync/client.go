@@ -77,7 +77,7 @@ const mask = "********"
 
 // url is the address that a road's requests go to: the bulk endpoint, or Cohort Sync.
 func (c Config) url() string {
-	if c.Road == store.RoadCohort {
+	if c.Endpoint == store.EndpointCohort {
 		return strings.TrimRight(c.BaseURL, "/") + "/v1/integrations/cohortsync"
 	}
 	return strings.TrimRight(c.BaseURL, "/") + "/v1/transition/" + url.PathEscape(c.WorkspaceID)

@@ -11,7 +11,7 @@ import (
 // no defaults. Timeout, Concurrency, MaxRequestBytes and the backoffs, when zero, take the values of
 // agent.example.toml; a limit of zero is no limit, and a MaxDelay of zero is no delay.
 type Config struct {
-	Road store.Road // that the sender serves; zero is RoadTransition
+	Endpoint store.Endpoint // that the sender serves; zero is RoadTransition
 
 	BaseURL     string // scheme and host, such as https://api-01.moengage.com
 	WorkspaceID string
@@ -59,8 +59,8 @@ type Report struct {
 
 // withDefaults returns c with its gaps filled.
 func (c Config) withDefaults() Config {
-	if c.Road == 0 {
-		c.Road = store.RoadTransition
+	if c.Endpoint == 0 {
+		c.Endpoint = store.EndpointTransition
 	}
 	if c.Region == "" {
 		c.Region = "01"
@@ -87,5 +87,5 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) encoder() encoder {
-	return encoder{road: c.Road, updateExistingOnly: c.UpdateExistingOnly, realTimeAction: c.RealTimeAction}
+	return encoder{endpoint: c.Endpoint, updateExistingOnly: c.UpdateExistingOnly, realTimeAction: c.RealTimeAction}
 }

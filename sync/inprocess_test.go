@@ -94,10 +94,10 @@ func (s *station) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	s.senders = nil
-	for _, road := range []store.Road{store.RoadTransition, store.RoadCohort} {
+	for _, road := range []store.Endpoint{store.EndpointTransition, store.EndpointCohort} {
 		c := s.config
-		c.Road = road
-		if road == store.RoadCohort {
+		c.Endpoint = road
+		if road == store.EndpointCohort {
 			c.UsersPerMinute, c.EventsPerMinute, c.CallsPerMinute, c.MaxRequestBytes = 0, 0, CohortCallsPerMinute, CohortRequestBytes
 		}
 		sender := New(c, s.store, quiet())

@@ -157,7 +157,7 @@ func TestNothingIsPutOffForLongerThanTheOutboxBelieves(t *testing.T) {
 	for _, c := range []Config{{}, {MinBackoff: time.Minute, MaxBackoff: 6 * time.Hour}, {MinBackoff: 2 * time.Hour, MaxBackoff: 2 * time.Hour}} {
 		c = c.withDefaults()
 		for range 100 {
-			var r road
+			var r breaker
 			a := answer{Meaning: rows[codeStay], pause: longestWish}
 			for range rand.IntN(20) {
 				a.pause = longestWish * time.Duration(rand.IntN(2))

@@ -119,7 +119,7 @@ func entered(seq uint64, user string) store.Change {
 	}
 }
 
-func (s *shelf) Wake(store.Road) <-chan struct{} { return s.wake }
+func (s *shelf) Wake(store.Endpoint) <-chan struct{} { return s.wake }
 
 func (s *shelf) Sent(since time.Time) ([]store.SentSecond, error) { return s.sent, nil }
 
@@ -132,7 +132,7 @@ func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Lease, st
 			return nil, store.Next{}, err
 		}
 	}
-	f := &store.Lease{ID: s.last + 1, Road: o.Road}
+	f := &store.Lease{ID: s.last + 1, Endpoint: o.Endpoint}
 	users, events := 0, 0
 	for _, p := range s.inOrder() {
 		d, ok := p.delivery(o)

@@ -18,7 +18,7 @@ var errUnencodable = errors.New("the value is not valid JSON")
 // encoder writes elements of a /v1/transition request by appending, without reflection: a backlog
 // leaves at tens of thousands of users a second. The zero value is usable. It has no state of its own.
 type encoder struct {
-	road               store.Road
+	endpoint           store.Endpoint
 	updateExistingOnly bool
 	realTimeAction     bool
 }

@@ -23,7 +23,7 @@ type Preview struct {
 // by what one request may take of the limits. The error names every change that would be parked
 // instead of sent; the requests come with it.
 func (c Config) Preview(f *store.Lease) ([]Preview, error) {
-	c.Road = f.Road
+	c.Endpoint = f.Endpoint
 	c = c.withDefaults()
 	share := grant{users: shareOf(c.UsersPerMinute), events: shareOf(c.EventsPerMinute), calls: 1}
 	var (

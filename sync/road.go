@@ -29,8 +29,8 @@ const (
 	mostPause   = 55 * time.Second
 )
 
-// road is the state of the way to MoEngage. It is a plain value: Sender.mu guards it.
-type road struct {
+// breaker is the state of the way to MoEngage. It is a plain value: Sender.mu guards it.
+type breaker struct {
 	health   Health
 	failures int       // in a row, since the last answer that was one
 	failed   time.Time // when the last of them was counted
@@ -58,7 +58,7 @@ const (
 )
 
 // width is how many requests may be in flight.
-func (r *road) width(concurrency int) int {
+func (r *breaker) width(concurrency int) int {
 	if r.health.State == stateFailing {
 		return 1
 	}
@@ -66,13 +66,13 @@ func (r *road) width(concurrency int) int {
 }
 
 // answered notes that MoEngage gave an answer that judges the data: the road works.
-func (r *road) answered(now time.Time) turn {
+func (r *breaker) answered(now time.Time) turn {
 	was := r.health.State
 	if was == stateOK {
 		return turnNone
 	}
 	healed := Health{State: stateOK, Since: now, LastError: r.health.LastError, LastErrorAt: r.health.LastErrorAt}
-	*r = road{health: healed, accepted: r.accepted, parked: r.parked}
+	*r = breaker{health: healed, accepted: r.accepted, parked: r.parked}
 	if was == stateFailing {
 		return turnHealed
 	}
@@ -81,7 +81,7 @@ func (r *road) answered(now time.Time) turn {
 
 // retry notes a failure that waiting may cure, of a request that began at started. Requests that were
 // in flight together fail together: only the first of them lengthens the pause.
-func (r *road) retry(c Config, a answer, started, now time.Time) turn {
+func (r *breaker) retry(c Config, a answer, started, now time.Time) turn {
 	turned := r.fail(a, now, false)
 	if r.failures > 0 && started.Before(r.failed) {
 		return turned
@@ -102,7 +102,7 @@ func (r *road) retry(c Config, a answer, started, now time.Time) turn {
 }
 
 // stop notes a failure that says nothing about the data and that waiting alone does not cure.
-func (r *road) stop(a answer, now time.Time) turn {
+func (r *breaker) stop(a answer, now time.Time) turn {
 	turned := r.fail(a, now, true)
 	r.failures++
 	r.failed = now
@@ -114,7 +114,7 @@ func (r *road) stop(a answer, now time.Time) turn {
 // halt notes a search in which nothing was accepted. Users who were refused by themselves wait for the
 // next probe, so that they stop nobody else. Users who were not may try soon: fresh says that some of
 // them took part, and then everything may be refused, so that they, too, wait longer each time.
-func (r *road) halt(c Config, a answer, fresh bool, now time.Time) turn {
+func (r *breaker) halt(c Config, a answer, fresh bool, now time.Time) turn {
 	turned := r.fail(a, now, true)
 	pause := c.MinBackoff
 	if fresh {
@@ -129,7 +129,7 @@ func (r *road) halt(c Config, a answer, fresh bool, now time.Time) turn {
 }
 
 // fail moves the state and says whether that is news.
-func (r *road) fail(a answer, now time.Time, stopped bool) turn {
+func (r *breaker) fail(a answer, now time.Time, stopped bool) turn {
 	was := r.health
 	r.health.LastError, r.health.LastErrorAt = a.Code+": "+a.said, now
 	r.health.Stopped = stopped
@@ -146,7 +146,7 @@ func (r *road) fail(a answer, now time.Time, stopped bool) turn {
 }
 
 // hurry lets the next request leave now, whoever is in it: an operator's wish, or a new configuration.
-func (r *road) hurry() { r.resume, r.probe = time.Time{}, time.Time{} }
+func (r *breaker) hurry() { r.resume, r.probe = time.Time{}, time.Time{} }
 
 // longestPause is the longest that a sender puts anything off when MoEngage asked for wished at most.
 func (c Config) longestPause(wished time.Duration) time.Duration {

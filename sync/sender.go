@@ -26,7 +26,7 @@ type Outbox interface {
 
 	// Wake receives after a commit that made something newly due on a road. A slow reader may miss
 	// repetitions, never the last.
-	Wake(store.Road) <-chan struct{}
+	Wake(store.Endpoint) <-chan struct{}
 
 	// Sent returns what left in each second since then.
 	Sent(since time.Time) ([]store.SentSecond, error)
@@ -63,7 +63,7 @@ type Sender struct {
 	mu     sync.Mutex // guards everything down to Run's own; a clearance has copies of cfg and client
 	cfg    Config
 	client *client
-	road   road
+	road   breaker
 	gates  gates
 	doubt  suspects
 	bad    refused
@@ -90,14 +90,14 @@ func New(c Config, o Outbox, log *slog.Logger) *Sender {
 		transport: newTransport(),
 		poke:      make(chan struct{}, 1),
 		ended:     make(chan struct{}),
-		road:      road{health: Health{State: stateUnknown}},
+		road:      breaker{health: Health{State: stateUnknown}},
 		air:       make(map[uint64]bool),
 		doubt:     make(suspects),
 		bad:       make(refused),
 		cautions:  newCautions(),
 	}
 	s.configure(c)
-	s.wake = o.Wake(s.cfg.Road)
+	s.wake = o.Wake(s.cfg.Endpoint)
 	return s
 }
 
@@ -353,7 +353,7 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 // pass leaves out, on the road of cohorts after an outage, changes of suspects that were not tried yet: what
 // is uncertain there is a member of one cohort.
 func (c *clearance) pass() func(store.Delivery) bool {
-	if !c.sparse || c.cfg.Road != store.RoadCohort {
+	if !c.sparse || c.cfg.Endpoint != store.EndpointCohort {
 		return nil
 	}
 	return untried
@@ -380,22 +380,22 @@ func (s *Sender) ifRefused(user string) bool {
 
 // peeks reports whether the gates need to know what waits although nothing may leave: the road, which it
 // names, waits, and something came back from it.
-func (s *Sender) peeks(now time.Time) (store.Road, bool) {
+func (s *Sender) peeks(now time.Time) (store.Endpoint, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cfg.Road, s.stale && s.gates.blind() && s.road.resume.After(now) && s.faults == 0
+	return s.cfg.Endpoint, s.stale && s.gates.blind() && s.road.resume.After(now) && s.faults == 0
 }
 
 // peek tells the gates what waits in the outbox for a road, and takes nothing.
-func (s *Sender) peek(ctx context.Context, road store.Road, now time.Time) error {
+func (s *Sender) peek(ctx context.Context, road store.Endpoint, now time.Time) error {
 	s.mu.Lock()
 	backs := s.backs
 	s.mu.Unlock()
 	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
-		Road: road,
-		Now:  now,
-		Due:  func(string) time.Time { return time.Time{} },
-		Fit:  func(store.Delivery) bool { return false },
+		Endpoint: road,
+		Now:      now,
+		Due:      func(string) time.Time { return time.Time{} },
+		Fit:      func(store.Delivery) bool { return false },
 	})
 	if err != nil {
 		return err
@@ -438,7 +438,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 	var with company
 	g = g.within(c.cfg.MaxRequestBytes / c.cfg.leastElement())
 	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
-		Road:      c.cfg.Road,
+		Endpoint:  c.cfg.Endpoint,
 		Now:       now,
 		Due:       c.due,
 		Skip:      c.skip,
@@ -463,7 +463,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		}
 	}
 	h.more = more || next.More || h.load.users >= g.users || h.load.events >= g.events
-	if c.cfg.Road == store.RoadCohort {
+	if c.cfg.Endpoint == store.EndpointCohort {
 		h.more = f != nil // a request speaks of one cohort; another may be due
 	}
 	return h, nil

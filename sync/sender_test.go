@@ -362,7 +362,7 @@ func TestANewConfigurationIsTriedAtOnce(t *testing.T) {
 // A peek reads the configuration while a reload may replace it: run with -race.
 func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 	c := testConfig(&wire{t: t})
-	c.Road = store.RoadCohort
+	c.Endpoint = store.EndpointCohort
 	o := &askedRoads{shelf: newShelf(t)}
 	s := New(c, o, quiet())
 	var reloads sync.WaitGroup
@@ -378,7 +378,7 @@ func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 		}
 	}
 	reloads.Wait()
-	if len(o.asked) != 100 || slices.ContainsFunc(o.asked, func(r store.Road) bool { return r != store.RoadCohort }) {
+	if len(o.asked) != 100 || slices.ContainsFunc(o.asked, func(r store.Endpoint) bool { return r != store.EndpointCohort }) {
 		t.Errorf("asked about the roads %v, want that of cohorts 100 times", o.asked)
 	}
 }
@@ -386,11 +386,11 @@ func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 // askedRoads is a shelf that notes the roads it is asked about.
 type askedRoads struct {
 	*shelf
-	asked []store.Road
+	asked []store.Endpoint
 }
 
 func (o *askedRoads) Take(ctx context.Context, opts store.TakeOptions) (*store.Lease, store.Next, error) {
-	o.asked = append(o.asked, opts.Road)
+	o.asked = append(o.asked, opts.Endpoint)
 	return o.shelf.Take(ctx, opts)
 }
 

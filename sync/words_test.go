@@ -59,7 +59,7 @@ func TestIPWhitelistingIsSaidOnEveryWay(t *testing.T) {
 	ways := map[string]func(t *testing.T, c Config) (seen string){
 		"transition": func(t *testing.T, c Config) string { return stoppedBy(t, c) },
 		"cohort": func(t *testing.T, c Config) string {
-			c.Road = store.RoadCohort
+			c.Endpoint = store.EndpointCohort
 			return stoppedBy(t, c)
 		},
 		"reading back": func(t *testing.T, c Config) string {
