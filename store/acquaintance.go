@@ -71,7 +71,7 @@ func (m *meeting) read(k, frame []byte, voices []uint32, epoch epochs) {
 			continue
 		}
 		e := row.find(uint8(n % blockSize))
-		m.told = m.told || e != nil && e.told.kind != toldNever
+		m.told = m.told || e != nil && e.lastSent.kind != neverSent
 		if i == 0 {
 			m.own = e
 		}
@@ -88,9 +88,9 @@ func (m *meeting) appendTo(page []acquaintance, before int64) []acquaintance {
 }
 
 func (e *entry) acquaint(key []byte, before int64) acquaintance {
-	a := acquaintance{key: key, in: e.newest().in(), time: e.newest().time, left: e.left}
+	a := acquaintance{key: key, in: e.newest().in(), time: e.newest().Time, left: e.left}
 	for _, s := range e.kept {
-		a.old = a.old || s != nil && s.time < before
+		a.old = a.old || s != nil && s.Time < before
 		a.some = a.some || s.in()
 	}
 	return a

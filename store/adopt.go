@@ -193,7 +193,7 @@ func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *ord
 		b.touch(from)
 	}
 	kept := e.kept
-	e.kept, e.left = [3]*statement{}, 0
+	e.kept, e.left = [3]*Assertion{}, 0
 	b.write(u, from.number)
 	for sort, s := range kept {
 		if s == nil {
@@ -202,7 +202,7 @@ func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *ord
 		if !p.Send.Has(SendAsReceived) {
 			sort = keptOne
 		}
-		c.event = &Event{Received: o.received, Time: time.Unix(0, s.time).UTC(), Class: into.class, MessageID: orderAdopt.String(), Flag: FlagOut}
+		c.event = &Event{Received: o.received, Time: time.Unix(0, s.Time).UTC(), Class: into.class, MessageID: orderAdopt.String(), Flag: FlagOut}
 		if s.in() {
 			c.event.Flag = FlagIn
 		}

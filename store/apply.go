@@ -52,7 +52,7 @@ func (b *batch) applyDamaged(seq uint64, frame []byte, cause error) {
 	b.st.ledger.events.Accepted++
 	b.st.ledger.events.Parked++
 	b.log.Error("a damaged record of the inbox was parked", "record", seq, "err", cause)
-	b.verdict(seq, fateParked)
+	b.verdict(seq, OutcomeParked)
 	b.parkEvent(ID{Epoch: b.st.epochs.of(seq), Seq: seq}, frame, &Event{Received: b.now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
 }
 
@@ -78,14 +78,14 @@ func (b *batch) applyRules(r *Rules) {
 	b.releaseConflicts()
 }
 
-func (b *batch) applyEvent(c *cause, frame []byte) fate {
+func (b *batch) applyEvent(c *cause, frame []byte) Outcome {
 	if known := b.withClass(c.event); known != nil {
 		c.event = known
 	}
 	e := c.event
-	park := func(reason, sentence string) fate {
+	park := func(reason, sentence string) Outcome {
 		b.parkEvent(c.parkedAs(b.st.epochs), frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
-		return fateParked
+		return OutcomeParked
 	}
 	switch {
 	case e.Fault != "":
@@ -93,7 +93,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	case e.Call == CallDelete:
 		return b.applyDelete(c, park)
 	case e.Class == ClassNone:
-		return fateIgnored
+		return OutcomeIgnored
 	}
 	f, ambiguous := b.st.registry.find(e)
 	other := b.st.registry.otherClass(f, e)
@@ -108,18 +108,18 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 	}
 	f = b.resolve(f, e)
 	if f.former() {
-		return fateIgnored // late news of an audience that was made again
+		return OutcomeIgnored // late news of an audience that was made again
 	}
 	p := b.st.rules.For(f.key, f.id)
 	who, verdict := identifyUser(e, &p)
 	switch verdict {
 	case identityIgnored:
-		return fateIgnored
+		return OutcomeIgnored
 	case identityParked:
 		return park(who.Fault, identitySentence(who.Fault))
 	}
 	if b.forgotten(who.ID, e.Time, b.believable(c)) {
-		return fateIgnored
+		return OutcomeIgnored
 	}
 	if f.lastEvent.Before(e.Received) || f.lastEvent.After(b.now.Add(aheadOfClock)) {
 		f.lastEvent = e.Received
@@ -130,7 +130,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) fate {
 		return b.passThrough(u, f, &p, c)
 	}
 	if e.ClockShift != 0 && !b.firstSight(u, f, e) {
-		return fateDuplicate // its time was corrected by its receipt, so a repeat bears another
+		return OutcomeDuplicate // its time was corrected by its receipt, so a repeat bears another
 	}
 	return b.state(u, f, &p, c)
 }
@@ -159,7 +159,7 @@ func (b *batch) withClass(e *Event) *Event {
 }
 
 // state diffs what the event says against what is kept.
-func (b *batch) state(u *user, f *field, p *Policy, c *cause) fate {
+func (b *batch) state(u *user, f *field, p *Policy, c *cause) Outcome {
 	if c.event.Class != ClassTrait {
 		return max(b.member(u, f, p, c, sortOf(p, c.event), true), b.forwardTraits(u, f, p, c))
 	}
@@ -167,8 +167,8 @@ func (b *batch) state(u *user, f *field, p *Policy, c *cause) fate {
 }
 
 // values applies every value that a trait's event holds.
-func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) fate {
-	e, result := c.event, fateIgnored
+func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) Outcome {
+	e, result := c.event, OutcomeIgnored
 	for _, col := range e.Columns {
 		target := f
 		if col.Name != e.Key {
@@ -180,21 +180,21 @@ func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) fate 
 }
 
 // memberWord is what c says of a membership.
-func memberWord(c *cause) statement {
+func memberWord(c *cause) Assertion {
 	at := c.event.Time.UnixNano()
-	word := statement{value: jsonFalse, time: at, since: at, seq: c.seq}
+	word := Assertion{Value: jsonFalse, Time: at, Since: at, Seq: c.seq}
 	if c.event.Flag == FlagIn {
-		word.value = jsonTrue
+		word.Value = jsonTrue
 	}
 	if c.unguarded {
-		word.message = byOperator
+		word.Message = byOperator
 	}
 	return word
 }
 
 // member applies a membership to one of the states that are kept. tell is false when no event is to be
 // made of it: it is sent on by itself, or nobody wants one.
-func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) fate {
+func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) Outcome {
 	b.readmitFirst(u, f, p, c)
 	en, word := b.entry(u, f.number), memberWord(c)
 	wasIn, before := en.newest().in(), en.known(sort)
@@ -209,8 +209,8 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	if f.watch.swept != nil {
 		b.holdWaiting(u, f, f.watch.seq)
 	}
-	result := en.hear(sort, word, true, b.believable(c))
-	if result == fateStale || result == fateDuplicate {
+	result := en.observe(sort, word, true, b.believable(c))
+	if result == OutcomeStale || result == OutcomeDuplicate {
 		return result
 	}
 	b.write(u, f.number)
@@ -224,10 +224,10 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 			b.comeBack(u, f, p, en, c, sort)
 		}
 	}
-	if result == fateTransition || isIn != wasIn {
+	if result == OutcomeTransition || isIn != wasIn {
 		b.tellChannels(u, f, p, en, c)
 	}
-	if result != fateTransition {
+	if result != OutcomeTransition {
 		if untold {
 			b.wantMember(u, f, p, en, c)
 		}
@@ -236,65 +236,65 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 	t := TransitionEnter
 	if !word.in() {
 		if t = TransitionExit; before == nil && !p.UnknownExit {
-			return fateUnchanged // Segment fans exits out to every identifier: recorded, nothing to say
+			return OutcomeUnchanged // Segment fans exits out to every identifier: recorded, nothing to say
 		}
 	}
 	attribute, held := true, false
 	if word.in() && f.held > 0 {
-		own := before != nil && b.holdsExit(u, f, before.seq)
+		own := before != nil && b.holdsExit(u, f, before.Seq)
 		attribute, held = b.cancelHeld(u, f, en, sort)
-		attribute, held = !(attribute && en.told.is(word.value) && en.inFlight.id.IsZero()), held && own
+		attribute, held = !(attribute && en.lastSent.is(word.Value) && en.inFlight.id.IsZero()), held && own
 	}
-	b.tell(u, f, p, en, c, sort, t, word.value, attribute, tell && !held)
-	return fateTransition
+	b.emit(u, f, p, en, c, sort, t, word.Value, attribute, tell && !held)
+	return OutcomeTransition
 }
 
 // value applies one value of a trait. event is false when the event itself is sent on by itself.
-func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, event bool) fate {
+func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, event bool) Outcome {
 	at := c.event.Time.UnixNano()
-	word := statement{value: bytes.Clone(value), time: at, since: at, message: c.event.MessageID, seq: c.seq}
+	word := Assertion{Value: bytes.Clone(value), Time: at, Since: at, Message: c.event.MessageID, Seq: c.seq}
 	en, sort := b.entry(u, f.number), sortOf(p, c.event)
 	first := en.known(sort) == nil
-	result := en.hear(sort, word, false, b.believable(c))
-	if result == fateStale || result == fateDuplicate && !en.agree(sort, word) {
+	result := en.observe(sort, word, false, b.believable(c))
+	if result == OutcomeStale || result == OutcomeDuplicate && !en.agree(sort, word) {
 		return result
 	}
 	b.write(u, f.number)
-	if result != fateTransition {
+	if result != OutcomeTransition {
 		return result
 	}
 	if first && bytes.Equal(value, jsonNull) {
-		return fateUnchanged // there was no value before, and there is none now
+		return OutcomeUnchanged // there was no value before, and there is none now
 	}
-	if value, send := p.sendable(word.value); send {
-		b.tell(u, f, p, en, c, sort, TransitionValue, value, true, event)
+	if value, send := p.sendable(word.Value); send {
+		b.emit(u, f, p, en, c, sort, TransitionValue, value, true, event)
 	}
-	return fateTransition
+	return OutcomeTransition
 }
 
-// hear takes in a word, and says what it amounts to. What is kept of a time beyond believable is older.
-func (e *entry) hear(sort int, word statement, membership bool, believable int64) fate {
+// observe takes in a word, and says what it amounts to. What is kept of a time beyond believable is older.
+func (e *entry) observe(sort int, word Assertion, membership bool, believable int64) Outcome {
 	known := e.known(sort)
-	if known != nil && known.time > believable {
+	if known != nil && known.Time > believable {
 		k := *known
-		k.before(word.time)
+		k.before(word.Time)
 		known = &k
 	}
-	came := fateTransition
-	switch judge(known, word, membership) {
-	case rulingStale:
-		return fateStale
-	case rulingDuplicate:
-		return fateDuplicate
-	case rulingUnchanged:
-		word.value, word.since, word.seq = known.value, known.since, known.seq // 450.0 is still the 450 that was sent
-		if came = fateUnchanged; membership {
-			word.message = cmp.Or(word.message, known.message)
+	came := OutcomeTransition
+	switch Compare(known, word, membership) {
+	case CompareStale:
+		return OutcomeStale
+	case CompareDuplicate:
+		return OutcomeDuplicate
+	case CompareUnchanged:
+		word.Value, word.Since, word.Seq = known.Value, known.Since, known.Seq // 450.0 is still the 450 that was sent
+		if came = OutcomeUnchanged; membership {
+			word.Message = cmp.Or(word.Message, known.Message)
 		}
 	}
 	for _, s := range e.kept { // of the other call, too: else it would hide this word
-		if s != nil && s.time > believable {
-			s.before(word.time)
+		if s != nil && s.Time > believable {
+			s.before(word.Time)
 		}
 	}
 	e.keep(sort, &word)
@@ -304,12 +304,12 @@ func (e *entry) hear(sort int, word statement, membership bool, believable int64
 // agree notes that a value was said again of the same moment, and reports whether that changes anything.
 // Another value of that moment must beat the greatest of the messages that agree: else it would matter
 // which of them came first.
-func (e *entry) agree(sort int, word statement) bool {
+func (e *entry) agree(sort int, word Assertion) bool {
 	known := e.known(sort)
-	if word.message <= known.message {
+	if word.Message <= known.Message {
 		return false
 	}
-	known.message = word.message
+	known.Message = word.Message
 	return true
 }
 
@@ -339,9 +339,9 @@ func (b *batch) countMember(f *field, was, is bool) {
 	b.touch(f)
 }
 
-// tell makes the changes that a transition causes, on the channels of its policy, as far as they are wanted as an
+// emit makes the changes that a transition causes, on the channels of its policy, as far as they are wanted as an
 // attribute and as an event.
-func (b *batch) tell(u *user, f *field, p *Policy, en *entry, c *cause, sort int, t Transition, value []byte, attribute, event bool) {
+func (b *batch) emit(u *user, f *field, p *Policy, en *entry, c *cause, sort int, t Transition, value []byte, attribute, event bool) {
 	e := c.event
 	asAttribute := attribute && (p.Send.Has(SendAttribute) || p.Send.Has(SendAsReceived) && sort == keptIdentify)
 	asEvent := event && (p.Send.Has(SendEvent) || p.Send.Has(SendAsReceived) && sort == keptTrack)

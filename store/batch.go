@@ -30,10 +30,10 @@ type batch struct {
 	rows, queue, due, locator, parked, held, history *bolt.Bucket
 	row                                              *bolt.Cursor // of rows, see get
 
-	fates     []byte // verdicts on the records from firstFate on: see trail.go
-	firstFate uint64
-	parkings  []*stored // parked in this transaction, the first parkingsKept
-	parkedAll uint64    // how many that were
+	outcomes     []byte // verdicts on the records from firstOutcome on: see trail.go
+	firstOutcome uint64
+	parkings     []*stored // parked in this transaction, the first parkingsKept
+	parkedAll    uint64    // how many that were
 
 	now  time.Time // receipt of the record being applied
 	bulk bool      // it is no event: its changes leave behind the live ones

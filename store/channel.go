@@ -9,7 +9,7 @@ import (
 
 // A channel is a way of telling a membership that has a memory of its own: what the cohort, or the list,
 // was last told, and what waits for it. So each is a field beside the computation's own, found by a
-// column that no SQL trait has. Its entry in a user's row holds no statement, only what is told and
+// column that no SQL trait has. Its entry in a user's row holds no Assertion, only what is told and
 // what waits; everything that holds of an attribute change holds of its changes, too: they collapse to
 // the net difference, are in one request at a time, and are parked, held and settled alike.
 //

@@ -153,7 +153,7 @@ func facts(t testing.TB, s *Store) map[string]string {
 					continue
 				}
 				if e.newest() != nil {
-					known["word "+id+"."+f.key+f.column] = string(e.newest().value)
+					known["word "+id+"."+f.key+f.column] = string(e.newest().Value)
 				}
 				for _, t := range []*ticket{&e.waiting, &e.inFlight} {
 					if t.pending() {

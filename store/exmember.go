@@ -118,7 +118,7 @@ func (f *field) audience() bool {
 // to be said about it any more.
 func (e *entry) over(before int64) bool {
 	for _, s := range e.kept {
-		if s != nil && (s.in() || s.time >= before) {
+		if s != nil && (s.in() || s.Time >= before) {
 			return false
 		}
 	}
@@ -127,7 +127,7 @@ func (e *entry) over(before int64) bool {
 
 // settledOut reports whether MoEngage knows of no membership by this field, and nothing waits.
 func (e *entry) settledOut() bool {
-	return !e.moving() && (e.told.kind == toldNever || e.told.is(jsonFalse))
+	return !e.moving() && (e.lastSent.kind == neverSent || e.lastSent.is(jsonFalse))
 }
 
 // forgetExitsOf forgets the exits of a user from before a time, on every channel, and counts them. What is

@@ -17,23 +17,23 @@ import (
 // kept, which is for ever. The time in Segment's own deletes is all that tells two of them apart. One that
 // bears none is known by its message id, or its body, for as long as message ids are remembered: after that
 // it counts as a new one, because a person's wish to be erased must not be passed over.
-func (b *batch) applyDelete(c *cause, park func(reason, sentence string) fate) fate {
+func (b *batch) applyDelete(c *cause, park func(reason, sentence string) Outcome) Outcome {
 	e := c.event
 	if b.st.rules.OnDelete == "ignore" {
-		return fateIgnored
+		return OutcomeIgnored
 	}
 	id := cmp.Or(e.User.ID, e.Anonymous.ID)
 	if id == "" || len(id) > MaxUserID {
 		return park("no_identifier", "a delete that names nobody cannot be carried out")
 	}
 	if b.forgotten(id, e.Time, b.believable(c)) {
-		return fateStale
+		return OutcomeStale
 	}
 	if !b.remember(e, tombstone(b.st.salt, id+"\x00"+e.MessageID)) {
-		return fateDuplicate
+		return OutcomeDuplicate
 	}
 	b.forget(b.user(id), e.Received)
-	return fateIgnored
+	return OutcomeIgnored
 }
 
 // forget erases everything of a user from the state and leaves a tombstone, so that what Segment
@@ -67,7 +67,7 @@ func (b *batch) heardUpTo(u *user) (last int64) {
 		row := b.block(u, number)
 		for _, e := range row.entries {
 			if s := e.newest(); s != nil {
-				last = max(last, s.time)
+				last = max(last, s.Time)
 			}
 			if f := b.fieldOf(row.field(e)); f != nil && !f.lastEvent.IsZero() {
 				last = max(last, f.lastEvent.UnixNano())

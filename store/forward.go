@@ -7,7 +7,7 @@ import (
 )
 
 // forwardTraits sends along the other traits of an identify that the policy names.
-func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fate) {
+func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result Outcome) {
 	traits := p.forwardedTraits(f.key, c.event)
 	for _, name := range sortedNames(traits) {
 		if b.st.registry.spoken(name) {
@@ -15,8 +15,8 @@ func (b *batch) forwardTraits(u *user, f *field, p *Policy, c *cause) (result fa
 		}
 		forwarded := *p
 		forwarded.Send = SendAttribute
-		if b.value(u, b.forward(name), &forwarded, c, traits[name], false) == fateTransition {
-			result = fateTransition
+		if b.value(u, b.forward(name), &forwarded, c, traits[name], false) == OutcomeTransition {
+			result = OutcomeTransition
 		}
 	}
 	return result

@@ -148,7 +148,7 @@ func (b *batch) retry(ch *stored) {
 // under way already.
 func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) bool {
 	s := e.spoken(p, SendAttribute, keptIdentify)
-	if ch.Kind != KindAttribute || s == nil || s.seq <= ch.ID.Seq {
+	if ch.Kind != KindAttribute || s == nil || s.Seq <= ch.ID.Seq {
 		return false
 	}
 	leavesBehind := func(x *stored) bool {
@@ -157,7 +157,7 @@ func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) boo
 	if e.loose > 0 && slices.ContainsFunc(b.queuedOf(u, f), leavesBehind) {
 		return false
 	}
-	value, send := p.sendable(s.value)
+	value, send := p.sendable(s.Value)
 	return send && !SameValue(value, ch.Value)
 }
 
@@ -182,10 +182,10 @@ func (b *batch) repeatCohorts(c *cause, was *stored) {
 		p := b.st.rules.For(f.key, f.id)
 		e, en := b.entry(u, x.number), b.entry(u, f.number)
 		s := en.newest()
-		if !p.Send.Has(SendCohort) || s == nil || e.told.kind == toldNever {
+		if !p.Send.Has(SendCohort) || s == nil || e.lastSent.kind == neverSent {
 			continue
 		}
-		again.event = &Event{Received: b.now, Time: time.Unix(0, s.since).UTC(), Class: f.class, MessageID: "retry"}
+		again.event = &Event{Received: b.now, Time: time.Unix(0, s.Since).UTC(), Class: f.class, MessageID: "retry"}
 		t, value := en.membership()
 		b.tellAgain(u, x, &p, e, again, t, value)
 	}

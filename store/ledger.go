@@ -15,33 +15,33 @@ type EventLedger struct {
 	Lost        uint64 `json:"lost"` // to damage, before they were applied
 }
 
-// fate is the term of the ledger that an accepted event ends in, the weightier the greater. Numbers are on
+// Outcome is the term of the ledger that an accepted event ends in, the weightier the greater. Numbers are on
 // disk, one greater.
-type fate uint8
+type Outcome uint8
 
 const (
-	fateIgnored fate = iota
-	fateStale
-	fateDuplicate
-	fateUnchanged
-	fateTransition
-	fateParked
+	OutcomeIgnored Outcome = iota
+	OutcomeStale
+	OutcomeDuplicate
+	OutcomeUnchanged
+	OutcomeTransition
+	OutcomeParked
 )
 
 // count adds one to the term of what an event came to.
-func (l *EventLedger) count(came fate) {
+func (l *EventLedger) count(came Outcome) {
 	switch came {
-	case fateTransition:
+	case OutcomeTransition:
 		l.Transitions++
-	case fateUnchanged:
+	case OutcomeUnchanged:
 		l.Unchanged++
-	case fateDuplicate:
+	case OutcomeDuplicate:
 		l.Duplicate++
-	case fateStale:
+	case OutcomeStale:
 		l.Stale++
-	case fateParked:
+	case OutcomeParked:
 		l.Parked++
-	case fateIgnored:
+	case OutcomeIgnored:
 		l.Ignored++
 	}
 }

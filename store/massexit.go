@@ -147,8 +147,8 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 
 // decided reports whether the record seq made the user leave because an operator decided so.
 func (e *entry) decided(seq uint64) bool {
-	return slices.ContainsFunc(e.kept[:], func(s *statement) bool {
-		return s != nil && !s.in() && s.seq == seq && s.message == byOperator
+	return slices.ContainsFunc(e.kept[:], func(s *Assertion) bool {
+		return s != nil && !s.in() && s.Seq == seq && s.Message == byOperator
 	})
 }
 
@@ -288,7 +288,7 @@ func (b *batch) comeBack(u *user, f *field, p *Policy, en *entry, c *cause, sort
 		if other == sort || s == nil || s.in() {
 			continue
 		}
-		own := b.holdsExit(u, f, s.seq)
+		own := b.holdsExit(u, f, s.Seq)
 		attribute, event := b.cancelHeld(u, f, en, other)
 		if !own || !attribute && !event {
 			continue
@@ -392,7 +392,7 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 	}
 	was, found := en.newest().in(), false
 	for sort, s := range en.kept {
-		if s == nil || s.in() || s.message == byOperator || !left && !(window.has(s.seq) && b.holdsExit(u, f, s.seq)) {
+		if s == nil || s.in() || s.Message == byOperator || !left && !(window.has(s.Seq) && b.holdsExit(u, f, s.Seq)) {
 			continue
 		}
 		found = true
@@ -412,7 +412,7 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 		}
 	}
 	again := &cause{seq: c.seq, slots: c.slots, event: &Event{
-		Received: b.now, Time: time.Unix(0, en.newest().time).UTC(), Class: f.class, MessageID: orderDiscard.String(),
+		Received: b.now, Time: time.Unix(0, en.newest().Time).UTC(), Class: f.class, MessageID: orderDiscard.String(),
 	}}
 	b.tellChannels(u, f, p, en, again)
 	if said := en.spoken(p, SendAttribute, keptIdentify); said.in() {

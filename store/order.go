@@ -174,8 +174,8 @@ func (b *batch) obey(u *user, f *field, p *Policy, c *cause, o *order) {
 			b.member(u, f, p, c, sort, o.events)
 		}
 	case orderClose:
-		if s := en.newest(); s != nil && c.event.Time.UnixNano() < s.time && s.time <= b.believable(c) {
-			c.event.Time = time.Unix(0, s.time).UTC() // at one moment an exit beats an enter
+		if s := en.newest(); s != nil && c.event.Time.UnixNano() < s.Time && s.Time <= b.believable(c) {
+			c.event.Time = time.Unix(0, s.Time).UTC() // at one moment an exit beats an enter
 		}
 		for _, sort := range f.states(p, en) {
 			if en.known(sort).in() {
@@ -212,7 +212,7 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 	wasIn, heard := en.newest().in(), false
 	word := memberWord(c)
 	for _, sort := range f.states(p, en) {
-		heard = en.hear(sort, word, true, b.believable(c)) != fateStale || heard
+		heard = en.observe(sort, word, true, b.believable(c)) != OutcomeStale || heard
 	}
 	if !heard {
 		return
@@ -228,7 +228,7 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 		b.cancelHeld(u, f, en, keptOne) // an exit that the guard holds would undo it
 	}
 	if p.sendsAttributes() {
-		b.assume(u, f, p, en, c, transitionOf(word), word.value)
+		b.assume(u, f, p, en, c, transitionOf(word), word.Value)
 	}
 	t, value := en.membership()
 	for _, x := range b.channels(f, p) {
@@ -242,19 +242,19 @@ func (b *batch) assume(u *user, x *field, p *Policy, e *entry, c *cause, t Trans
 	if !e.inFlight.id.IsZero() || e.loose > 0 || e.waiting.pending() && b.st.isInFlight(x.endpoint(), u.id, e.waiting.id) {
 		// A value in lease, or one that is queued because it does not collapse, may say something else: MoEngage
 		// is told after it. Until then it knows this, or that.
-		if t == TransitionEnter || e.told.kind != toldNever {
-			e.told = told{kind: toldUncertain}
+		if t == TransitionEnter || e.lastSent.kind != neverSent {
+			e.lastSent = lastSent{kind: uncertainlySent}
 		}
 		b.wantAttribute(u, x, p, e, c, t, value)
 		return
 	}
 	b.cancelWaiting(u, x, e)
-	if t == TransitionEnter || e.told.kind != toldNever {
-		e.told = tellValue(value)
+	if t == TransitionEnter || e.lastSent.kind != neverSent {
+		e.lastSent = sentValue(value)
 	}
 }
 
-func transitionOf(s statement) Transition {
+func transitionOf(s Assertion) Transition {
 	if s.in() {
 		return TransitionEnter
 	}
@@ -294,19 +294,19 @@ func (b *batch) reconcile(u *user, f *field, p *Policy, c *cause, events bool) {
 	if s == nil {
 		return
 	}
-	c.event.Time = time.Unix(0, s.since).UTC()
+	c.event.Time = time.Unix(0, s.Since).UTC()
 	b.reconcileChannels(u, f, p, c, en)
 	if said := en.spoken(p, SendAttribute, keptIdentify); said != nil && !en.unheard(said, p) {
-		b.tellAgain(u, f, p, en, c, transitionOf(*said), said.value)
+		b.tellAgain(u, f, p, en, c, transitionOf(*said), said.Value)
 	}
 	if said := en.spoken(p, SendEvent, keptTrack); events && said != nil && !en.unheard(said, p) {
-		b.wantEvent(u, f, p, c, transitionOf(*said), said.value, false)
+		b.wantEvent(u, f, p, c, transitionOf(*said), said.Value, false)
 	}
 }
 
 // spoken returns the state that is told in one way: by its own channel, or as one of the two that are kept
 // apart; nil when there is none.
-func (e *entry) spoken(p *Policy, channel Channels, sort int) *statement {
+func (e *entry) spoken(p *Policy, channel Channels, sort int) *Assertion {
 	switch {
 	case p.Send.Has(SendAsReceived) && sort == keptIdentify:
 		return e.known(sort)
@@ -319,15 +319,15 @@ func (e *entry) spoken(p *Policy, channel Channels, sort int) *statement {
 }
 
 // unheard reports whether s is an exit from an audience that MoEngage never knew the user in.
-func (e *entry) unheard(s *statement, p *Policy) bool {
-	return !s.in() && e.told.kind == toldNever && !p.UnknownExit
+func (e *entry) unheard(s *Assertion, p *Policy) bool {
+	return !s.in() && e.lastSent.kind == neverSent && !p.UnknownExit
 }
 
 func (b *batch) reconcileChannels(u *user, f *field, p *Policy, c *cause, en *entry) {
 	t, value := en.membership()
 	for _, x := range b.channels(f, p) {
 		e := b.entry(u, x.number)
-		if t == TransitionExit && e.told.kind == toldNever && !p.UnknownExit {
+		if t == TransitionExit && e.lastSent.kind == neverSent && !p.UnknownExit {
 			continue
 		}
 		b.tellAgain(u, x, p, e, c, t, value)
@@ -336,15 +336,15 @@ func (b *batch) reconcileChannels(u *user, f *field, p *Policy, c *cause, en *en
 
 func (b *batch) reconcileValue(u *user, f *field, p *Policy, c *cause, events bool) {
 	en := b.entry(u, f.number)
-	if s := en.spoken(p, SendAttribute, keptIdentify); s != nil && !(en.told.kind == toldNever && bytes.Equal(s.value, jsonNull)) {
-		if value, send := p.sendable(s.value); send {
-			c.event.Time = time.Unix(0, s.since).UTC()
+	if s := en.spoken(p, SendAttribute, keptIdentify); s != nil && !(en.lastSent.kind == neverSent && bytes.Equal(s.Value, jsonNull)) {
+		if value, send := p.sendable(s.Value); send {
+			c.event.Time = time.Unix(0, s.Since).UTC()
 			b.tellAgain(u, f, p, en, c, TransitionValue, value)
 		}
 	}
 	if s := en.spoken(p, SendEvent, keptTrack); events && s != nil {
-		if value, send := p.sendable(s.value); send {
-			c.event.Time = time.Unix(0, s.since).UTC()
+		if value, send := p.sendable(s.Value); send {
+			c.event.Time = time.Unix(0, s.Since).UTC()
 			b.wantEvent(u, f, p, c, TransitionValue, value, false)
 		}
 	}
@@ -355,7 +355,7 @@ func (b *batch) tellAgain(u *user, f *field, p *Policy, en *entry, c *cause, t T
 	if !en.waiting.id.IsZero() || en.loose > 0 {
 		return
 	}
-	en.told = told{kind: toldUncertain}
+	en.lastSent = lastSent{kind: uncertainlySent}
 	b.write(u, f.number)
 	b.wantAttribute(u, f, p, en, c, t, value)
 }

@@ -133,10 +133,10 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 
 // needless reports whether MoEngage needs no telling.
 func needless(e *entry, t Transition, value []byte, unknownExit bool) bool {
-	if e.told.kind == toldNever {
+	if e.lastSent.kind == neverSent {
 		return t == TransitionExit && !unknownExit || bytes.Equal(value, jsonNull)
 	}
-	return e.told.is(value)
+	return e.lastSent.is(value)
 }
 
 // await has an attribute change wait in its row.

@@ -8,15 +8,15 @@ import (
 
 // passThrough sends on a track event that may repeat on purpose: once for each message id. A flag in
 // it sets the membership, but does not decide whether it is sent.
-func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
+func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) Outcome {
 	e := c.event
 	if b.st.rules.MessageIDs > 0 && e.age() > b.st.rules.MessageIDs {
-		return fateStale // older than message ids are remembered: it cannot be told from a replay
+		return OutcomeStale // older than message ids are remembered: it cannot be told from a replay
 	}
 	if !b.firstSight(u, f, e) {
-		return fateDuplicate
+		return OutcomeDuplicate
 	}
-	result, t, value := fateUnchanged, Transition(0), []byte(nil)
+	result, t, value := OutcomeUnchanged, Transition(0), []byte(nil)
 	switch {
 	case e.Class == ClassTrait:
 		result, t = max(result, b.values(u, f, p, c, false)), TransitionValue
@@ -29,7 +29,7 @@ func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) fate {
 		return result
 	}
 	b.wantEvent(u, f, p, c, t, value, true)
-	return fateTransition
+	return OutcomeTransition
 }
 
 const day = 24 * time.Hour

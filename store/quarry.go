@@ -333,7 +333,7 @@ func (q *quarry) newestIn(k, v []byte) (newest uint64, ok bool) {
 		newest = max(newest, e.waiting.id.Seq, e.inFlight.id.Seq)
 		for _, s := range e.kept {
 			if s != nil {
-				newest = max(newest, s.seq)
+				newest = max(newest, s.Seq)
 			}
 		}
 	}

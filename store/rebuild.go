@@ -141,11 +141,11 @@ func (r *rebuilder) learn(b *batch, u *user, ch *stored) {
 	}
 	e := b.entry(u, ch.field)
 	if f.kind() != KindAttribute { // a channel keeps no word of its own
-		e.told = told{kind: toldUncertain}
+		e.lastSent = lastSent{kind: uncertainlySent}
 		b.write(u, ch.field)
 		return
 	}
-	if s := e.newest(); s != nil && s.seq >= ch.ID.Seq {
+	if s := e.newest(); s != nil && s.Seq >= ch.ID.Seq {
 		return
 	}
 	sort := keptOne
@@ -155,12 +155,12 @@ func (r *rebuilder) learn(b *batch, u *user, ch *stored) {
 		}
 	}
 	at := ch.EventTime.UnixNano()
-	word := &statement{value: bytes.Clone(ch.Value), time: at, since: at, seq: ch.ID.Seq}
+	word := &Assertion{Value: bytes.Clone(ch.Value), Time: at, Since: at, Seq: ch.ID.Seq}
 	if ch.Transition == TransitionValue {
-		word.message = ch.MessageID
+		word.Message = ch.MessageID
 	}
 	e.keep(sort, word)
-	e.told = told{kind: toldUncertain}
+	e.lastSent = lastSent{kind: uncertainlySent}
 	b.write(u, ch.field)
 	r.report.Relearned++
 }
@@ -204,12 +204,12 @@ func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
 		}
 		return
 	case r.met(b, b.change(u, f, t)): // an older row: the change is closed by now
-		e.waiting, e.told = ticket{}, told{kind: toldUncertain}
+		e.waiting, e.lastSent = ticket{}, lastSent{kind: uncertainlySent}
 		b.write(u, f.number)
 		return
 	}
 	if r.flightsLost {
-		e.told = told{kind: toldUncertain}
+		e.lastSent = lastSent{kind: uncertainlySent}
 		b.write(u, f.number)
 	}
 	u.head.setPending(f.number, true)
@@ -220,7 +220,7 @@ func (r *rebuilder) entry(b *batch, u *user, f *field, e *entry) {
 // fly counts an overtaken change whose request is still to be settled.
 func (r *rebuilder) fly(b *batch, u *user, f *field, e *entry) {
 	if r.met(b, b.change(u, f, &e.inFlight)) {
-		e.inFlight, e.told = ticket{}, told{kind: toldUncertain}
+		e.inFlight, e.lastSent = ticket{}, lastSent{kind: uncertainlySent}
 		b.write(u, f.number)
 		return
 	}
@@ -232,7 +232,7 @@ func (r *rebuilder) fly(b *batch, u *user, f *field, e *entry) {
 // overtaken meanwhile gives way; else it waits again.
 func (r *rebuilder) interrupt(b *batch, u *user, f *field, e *entry) {
 	t := e.inFlight
-	e.inFlight, e.told = ticket{}, told{kind: toldUncertain}
+	e.inFlight, e.lastSent = ticket{}, lastSent{kind: uncertainlySent}
 	b.write(u, f.number)
 	ch := b.change(u, f, &t)
 	switch {

@@ -89,5 +89,5 @@ func memberOf(k, frame []byte, f *field, epoch epochs) (m MemberInfo, ok bool) {
 	if e == nil || f.class == ClassTrait || !e.newest().in() {
 		return m, false
 	}
-	return MemberInfo{User: id, Since: timestamp(time.Unix(0, e.newest().since))}, true
+	return MemberInfo{User: id, Since: timestamp(time.Unix(0, e.newest().Since))}, true
 }

@@ -14,7 +14,7 @@ import (
 // one row; a user in ten thousand audiences has many, each small enough to rewrite for one event.
 //
 //	rows: userKey | block (2 bytes) -> frame( entry* )
-//	entry: column, shape, [statement] x up to 3, [told], [waiting], [flying], [loose], [left]
+//	entry: column, shape, [Assertion] x up to 3, [told], [waiting], [flying], [loose], [left]
 //
 // The row with block 0xFFFF is the user's head: see head.go.
 
@@ -37,8 +37,8 @@ const (
 // entry is everything kept of one user and one field.
 type entry struct {
 	column   uint8 // field number modulo blockSize
-	kept     [3]*statement
-	told     told
+	kept     [3]*Assertion
+	lastSent lastSent
 	waiting  ticket // the attribute change that waits, in a request under way or not, is parked or is held
 	inFlight ticket // one in a request under way that a newer one has overtaken since
 	loose    uint32 // changes that wait in the queue instead, because the computation did not collapse
@@ -46,9 +46,9 @@ type entry struct {
 }
 
 // newest returns the newest word of what is kept, nil when nothing is.
-func (e *entry) newest() (s *statement) {
+func (e *entry) newest() (s *Assertion) {
 	for _, k := range e.kept {
-		if k != nil && (s == nil || k.time > s.time || k.time == s.time && !k.in()) {
+		if k != nil && (s == nil || k.Time > s.Time || k.Time == s.Time && !k.in()) {
 			s = k
 		}
 	}
@@ -56,7 +56,7 @@ func (e *entry) newest() (s *statement) {
 }
 
 // known returns the word that a new one of the given sort is compared with.
-func (e *entry) known(sort int) *statement {
+func (e *entry) known(sort int) *Assertion {
 	if sort == keptOne {
 		return e.newest()
 	}
@@ -67,36 +67,36 @@ func (e *entry) known(sort int) *statement {
 }
 
 // keep writes a word. One state replaces what was kept apart, which is older by then.
-func (e *entry) keep(sort int, s *statement) {
+func (e *entry) keep(sort int, s *Assertion) {
 	if sort == keptOne {
-		e.kept = [3]*statement{}
+		e.kept = [3]*Assertion{}
 	}
 	e.kept[sort] = s
 }
 
 func (e *entry) empty() bool {
-	return e.kept == [3]*statement{} && e.told.kind == toldNever && e.waiting.id.IsZero() && e.inFlight.id.IsZero() && e.loose == 0
+	return e.kept == [3]*Assertion{} && e.lastSent.kind == neverSent && e.waiting.id.IsZero() && e.inFlight.id.IsZero() && e.loose == 0
 }
 
-// told is what MoEngage was last told about an attribute. Numbers are on disk.
-type told struct {
+// lastSent is what MoEngage was last told about an attribute. Numbers are on disk.
+type lastSent struct {
 	kind  byte
-	value []byte // toldValue: the raw JSON; toldDigest: the first 16 bytes of the SHA-256 of its canonical text
+	value []byte // valueSent: the raw JSON; digestSent: the first 16 bytes of the SHA-256 of its canonical text
 }
 
 const (
-	toldNever     byte = 0
-	toldUncertain byte = 1 // a request may or may not have arrived
-	toldValue     byte = 2
-	toldDigest    byte = 3 // a value too long to keep twice
+	neverSent       byte = 0
+	uncertainlySent byte = 1 // a request may or may not have arrived
+	valueSent       byte = 2
+	digestSent      byte = 3 // a value too long to keep twice
 )
 
-func tellValue(v []byte) told {
+func sentValue(v []byte) lastSent {
 	if len(v) <= 16 {
-		return told{toldValue, bytes.Clone(v)}
+		return lastSent{valueSent, bytes.Clone(v)}
 	}
 	text, _ := canonical(v)
-	return told{toldDigest, digest(text)}
+	return lastSent{digestSent, digest(text)}
 }
 
 func digest(text []byte) []byte {
@@ -105,11 +105,11 @@ func digest(text []byte) []byte {
 }
 
 // is reports whether MoEngage certainly knows just v.
-func (t told) is(v []byte) bool {
+func (t lastSent) is(v []byte) bool {
 	switch t.kind {
-	case toldValue:
+	case valueSent:
 		return SameValue(t.value, v)
-	case toldDigest:
+	case digestSent:
 		text, _ := canonical(v)
 		return bytes.Equal(t.value, digest(text)) || bytes.Equal(t.value, digest(v)) // older versions took the text as it came
 	}
@@ -223,7 +223,7 @@ func (e *entry) encode(buf []byte) []byte {
 			shape |= 1 << i
 		}
 	}
-	if e.told.kind != toldNever {
+	if e.lastSent.kind != neverSent {
 		shape |= shapeTold
 	}
 	if !e.waiting.id.IsZero() {
@@ -241,11 +241,11 @@ func (e *entry) encode(buf []byte) []byte {
 	buf = append(buf, e.column, shape)
 	for _, s := range e.kept {
 		if s != nil {
-			buf = putStatement(buf, s)
+			buf = appendAssertion(buf, s)
 		}
 	}
 	if shape&shapeTold != 0 {
-		buf = wire.AppendBytes(append(buf, e.told.kind), e.told.value)
+		buf = wire.AppendBytes(append(buf, e.lastSent.kind), e.lastSent.value)
 	}
 	if shape&shapeWaiting != 0 {
 		buf = e.waiting.encode(buf)
@@ -257,7 +257,7 @@ func (e *entry) encode(buf []byte) []byte {
 		buf = wire.AppendUint(buf, uint64(e.loose))
 	}
 	if shape&shapeLeft != 0 {
-		buf = wire.AppendInt(buf, int64(e.left-e.newest().seq)) // nearly always 0
+		buf = wire.AppendInt(buf, int64(e.left-e.newest().Seq)) // nearly always 0
 	}
 	return buf
 }
@@ -320,8 +320,8 @@ func decodeBlock(key, frame []byte, epoch epochs) (*block, error) {
 	for r.Len() > 0 && r.OK() {
 		e := &entry{column: r.Byte()}
 		readEntry(&r, e, epoch)
-		if s := e.newest(); version == 1 && s != nil && !s.in() && e.told.kind != toldNever {
-			e.left = s.seq
+		if s := e.newest(); version == 1 && s != nil && !s.in() && e.lastSent.kind != neverSent {
+			e.left = s.Seq
 		}
 		b.entries = append(b.entries, e)
 	}
@@ -332,11 +332,11 @@ func readEntry(r *wire.Reader, e *entry, epoch epochs) {
 	shape := r.Byte()
 	for i := range e.kept {
 		if shape&(1<<i) != 0 {
-			e.kept[i] = readStatement(r)
+			e.kept[i] = readAssertion(r)
 		}
 	}
 	if shape&shapeTold != 0 {
-		e.told = told{r.Byte(), bytes.Clone(r.Bytes())}
+		e.lastSent = lastSent{r.Byte(), bytes.Clone(r.Bytes())}
 	}
 	if shape&shapeWaiting != 0 {
 		e.waiting = readTicket(r, epoch)
@@ -350,16 +350,16 @@ func readEntry(r *wire.Reader, e *entry, epoch epochs) {
 	if shape&shapeLeft != 0 {
 		e.left = uint64(r.Int())
 		if s := e.newest(); s != nil {
-			e.left += s.seq
+			e.left += s.Seq
 		}
 	}
 }
 
-func readStatement(r *wire.Reader) *statement {
-	s := &statement{value: bytes.Clone(r.Bytes()), time: r.Int()}
-	s.since = s.time - r.Int()
-	s.message = r.Text()
-	s.seq = r.Uint()
+func readAssertion(r *wire.Reader) *Assertion {
+	s := &Assertion{Value: bytes.Clone(r.Bytes()), Time: r.Int()}
+	s.Since = s.Time - r.Int()
+	s.Message = r.Text()
+	s.Seq = r.Uint()
 	return s
 }
 
@@ -383,10 +383,10 @@ func readTicket(r *wire.Reader, epoch epochs) ticket {
 	return t
 }
 
-func putStatement(buf []byte, s *statement) []byte {
-	buf = wire.AppendBytes(buf, s.value)
-	buf = wire.AppendInt(buf, s.time)
-	buf = wire.AppendInt(buf, s.time-s.since)
-	buf = wire.AppendString(buf, s.message)
-	return wire.AppendUint(buf, s.seq)
+func appendAssertion(buf []byte, s *Assertion) []byte {
+	buf = wire.AppendBytes(buf, s.Value)
+	buf = wire.AppendInt(buf, s.Time)
+	buf = wire.AppendInt(buf, s.Time-s.Since)
+	buf = wire.AppendString(buf, s.Message)
+	return wire.AppendUint(buf, s.Seq)
 }

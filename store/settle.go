@@ -85,15 +85,15 @@ func (l *settler) attribute(s leasedChange, r Result) (again time.Time) {
 	l.b.write(l.u, s.number)
 	if r.Verdict == Delivered && l.unknown(f, &t) {
 		r = Result{Verdict: Untried}
-		e.told = told{kind: toldUncertain} // MoEngage may have known the user all the same
+		e.lastSent = lastSent{kind: uncertainlySent} // MoEngage may have known the user all the same
 	}
 	t.trouble = attempted(t.trouble, r, l.at)
 	switch r.Verdict {
 	case Delivered:
-		e.told = tellValue(t.value)
+		e.lastSent = sentValue(t.value)
 		l.accepted = true
 	case Uncertain:
-		e.told = told{kind: toldUncertain}
+		e.lastSent = lastSent{kind: uncertainlySent}
 	}
 	switch {
 	case r.Verdict == Delivered:
@@ -196,7 +196,7 @@ func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 	ch.Alone += int(boolByte(r.Alone))
 	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
 	if ch.loose && r.Verdict == Uncertain {
-		l.b.entry(l.u, ch.field).told = told{kind: toldUncertain}
+		l.b.entry(l.u, ch.field).lastSent = lastSent{kind: uncertainlySent}
 		l.b.write(l.u, ch.field)
 	}
 	if r.Verdict == Refused || r.Verdict == Uncertain {
@@ -214,7 +214,7 @@ func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 	}
 	l.accepted = true
 	if ch.loose {
-		l.b.entry(l.u, ch.field).told = tellValue(ch.Value)
+		l.b.entry(l.u, ch.field).lastSent = sentValue(ch.Value)
 	}
 	l.b.close(l.u, ch, StateDelivered, l.at)
 	return

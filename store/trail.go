@@ -189,7 +189,7 @@ func (r *trailReader) event(rec wal.Record) {
 		return
 	}
 	e, f := read.event, r.verdicts.of(rec.Seq)
-	if f == fateParked {
+	if f == OutcomeParked {
 		return // the parked say more of it
 	}
 	line := Happening{
@@ -333,20 +333,20 @@ func made(locator *bolt.Bucket, id string) []string {
 	return list
 }
 
-// fateNames are what an event came to, in the words of the ledger.
-var fateNames = map[fate]string{
-	fateIgnored: "ignored", fateStale: "stale", fateDuplicate: "duplicate", fateUnchanged: "unchanged", fateTransition: "transition", fateParked: "parked",
+// outcomeNames are what an event came to, in the words of the ledger.
+var outcomeNames = map[Outcome]string{
+	OutcomeIgnored: "ignored", OutcomeStale: "stale", OutcomeDuplicate: "duplicate", OutcomeUnchanged: "unchanged", OutcomeTransition: "transition", OutcomeParked: "parked",
 }
 
-func (f fate) String() string { return fateNames[f] }
+func (f Outcome) String() string { return outcomeNames[f] }
 
-// fateUnknown is that of a record whose verdict nobody kept: an older version applied it.
-const fateUnknown fate = 255
+// OutcomeUnknown is that of a record whose verdict nobody kept: an older version applied it.
+const OutcomeUnknown Outcome = 255
 
 // verdictsOf is how many records share a value of the bucket: 0 for no verdict, else the fate and one.
 const verdictsOf = 1024
 
-// verdicts are the fates of the records around one.
+// verdicts are the outcomes of the records around one.
 type verdicts struct {
 	bucket map[uint64][]byte
 }
@@ -366,41 +366,41 @@ func readVerdicts(bucket *bolt.Bucket, applied uint64) verdicts {
 	return v
 }
 
-func (v verdicts) of(record uint64) fate {
+func (v verdicts) of(record uint64) Outcome {
 	value := v.bucket[record/verdictsOf]
 	if at := record % verdictsOf; at < uint64(len(value)) && value[at] > 0 {
-		return fate(value[at] - 1)
+		return Outcome(value[at] - 1)
 	}
-	return fateUnknown
+	return OutcomeUnknown
 }
 
 // verdict notes what a record came to; flushVerdicts writes it.
-func (b *batch) verdict(record uint64, f fate) {
-	if gap := record - b.firstFate - uint64(len(b.fates)); gap > verdictsOf {
+func (b *batch) verdict(record uint64, f Outcome) {
+	if gap := record - b.firstOutcome - uint64(len(b.outcomes)); gap > verdictsOf {
 		b.flushVerdicts() // after a restore the numbers go on far away
 	}
-	if len(b.fates) == 0 {
-		b.firstFate = record
+	if len(b.outcomes) == 0 {
+		b.firstOutcome = record
 	}
-	for b.firstFate+uint64(len(b.fates)) < record {
-		b.fates = append(b.fates, 0)
+	for b.firstOutcome+uint64(len(b.outcomes)) < record {
+		b.outcomes = append(b.outcomes, 0)
 	}
-	b.fates = append(b.fates, byte(f)+1)
+	b.outcomes = append(b.outcomes, byte(f)+1)
 }
 
 func (b *batch) flushVerdicts() {
 	bucket := b.tx.Bucket(bucketVerdicts)
 	if bucket == nil || b.dry { // an older store on a disk that had no room for it: see addBuckets
-		b.fates = b.fates[:0]
+		b.outcomes = b.outcomes[:0]
 		return
 	}
-	for at := b.firstFate; len(b.fates) > 0; {
+	for at := b.firstOutcome; len(b.outcomes) > 0; {
 		n, within := at/verdictsOf, int(at%verdictsOf)
-		some := b.fates[:min(len(b.fates), verdictsOf-within)]
+		some := b.outcomes[:min(len(b.outcomes), verdictsOf-within)]
 		value := make([]byte, within, verdictsOf)
 		copy(value, bucket.Get(numberKey(n)))
 		b.put(bucket, numberKey(n), append(value, some...))
-		b.fates, at = b.fates[len(some):], at+uint64(len(some))
+		b.outcomes, at = b.outcomes[len(some):], at+uint64(len(some))
 	}
 }
 

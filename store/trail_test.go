@@ -118,13 +118,13 @@ func TestVerdictsOfNumbersFarAway(t *testing.T) {
 	b := open(t, rules(SendNone))
 	b.receive(event("ann", "vip", true, 0))
 	must(t, b.run(context.Background(), func(b *batch) error {
-		b.verdict(5, fateStale)
-		b.verdict(1<<50, fateDuplicate)
+		b.verdict(5, OutcomeStale)
+		b.verdict(1<<50, OutcomeDuplicate)
 		return nil
 	}, nil))
 	must(t, b.look(func(tx *bolt.Tx) error {
 		v := readVerdicts(tx.Bucket(bucketVerdicts), 1<<50)
-		if v.of(1<<50) != fateDuplicate || v.of(1<<50-1) != fateUnknown {
+		if v.of(1<<50) != OutcomeDuplicate || v.of(1<<50-1) != OutcomeUnknown {
 			t.Errorf("%v", v.bucket)
 		}
 		return nil

@@ -68,16 +68,16 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 				if _, taken := info.Traits[name]; taken {
 					name += " (" + f.space + ")"
 				}
-				info.Traits[name] = bytes.Clone(s.value)
+				info.Traits[name] = bytes.Clone(s.Value)
 				continue
 			}
 			m := MembershipInfo{
-				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.since)),
+				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.Since)),
 				Delivered: !more && !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
 			}
 			m.Told = b.toldOf(u, f, e, &m)
 			info.Memberships = append(info.Memberships, m)
-			setBy = append(setBy, s.seq)
+			setBy = append(setBy, s.Seq)
 		}
 	}
 	return setBy
@@ -85,28 +85,28 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 
 // knows reports whether MoEngage was told of a membership, or never needed to be: nobody tells it of
 // an exit of somebody it never heard of, nor an attribute that the policy does not send.
-func (b *batch) knows(u *user, f *field, e *entry, s *statement) bool {
+func (b *batch) knows(u *user, f *field, e *entry, s *Assertion) bool {
 	p := b.st.rules.For(f.key, f.id)
 	for send, column := range map[Channels]string{SendCohort: cohortColumn, SendList: listColumn} {
 		if p.Send.Has(send) && !b.knowsChannel(u, f, column, s) {
 			return false
 		}
 	}
-	return !p.sendsAttributes() || e.told.is(s.value) || e.told.kind == toldNever && !s.in() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
+	return !p.sendsAttributes() || e.lastSent.is(s.Value) || e.lastSent.kind == neverSent && !s.in() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
 }
 
 // toldOf says what MoEngage was last told of a membership: in, out, nothing, or uncertain where an answer is
 // missing. Of what leaves by events alone there is no last value: then it is the membership once nothing
 // of it is under way, and "" before.
 func (b *batch) toldOf(u *user, f *field, e *entry, m *MembershipInfo) string {
-	t := e.told
+	t := e.lastSent
 	for _, column := range []string{cohortColumn, listColumn} {
-		if c := b.channelEntry(u, f, column); t.kind == toldNever && c != nil {
-			t = c.told
+		if c := b.channelEntry(u, f, column); t.kind == neverSent && c != nil {
+			t = c.lastSent
 		}
 	}
 	switch {
-	case t.kind == toldUncertain:
+	case t.kind == uncertainlySent:
 		return "uncertain"
 	case t.is([]byte("true")):
 		return "in"
@@ -134,12 +134,12 @@ func (b *batch) channelEntry(u *user, f *field, column string) *entry {
 	return b.block(u, uint16(channel.number/blockSize)).find(uint8(channel.number % blockSize))
 }
 
-func (b *batch) knowsChannel(u *user, f *field, column string, s *statement) bool {
+func (b *batch) knowsChannel(u *user, f *field, column string, s *Assertion) bool {
 	e := b.channelEntry(u, f, column)
-	if e == nil || e.told.kind == toldNever {
+	if e == nil || e.lastSent.kind == neverSent {
 		return !s.in()
 	}
-	return e.told.is(s.value)
+	return e.lastSent.is(s.Value)
 }
 
 func (b *batch) showWaiting(u *user, all []*stored, info *UserInfo) {

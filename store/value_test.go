@@ -137,7 +137,7 @@ func TestAnArraySpelledInAnotherWayIsNotSentAgain(t *testing.T) {
 func TestADigestOfAnOlderVersionIsKnown(t *testing.T) {
 	text := []byte(`[ "shoes", "hats", "gloves" ]`)
 	sum := sha256.Sum256(text)
-	if !(told{toldDigest, sum[:16]}).is(text) {
+	if !(lastSent{digestSent, sum[:16]}).is(text) {
 		t.Error("what MoEngage was told would be sent again")
 	}
 }

@@ -100,7 +100,7 @@ func (b *batch) toldIn(key, frame []byte, fields map[uint32]bool) bool {
 		return false // set aside when next written; doctor counts it
 	}
 	for _, e := range row.entries {
-		if fields[row.field(e)] && e.told.kind != toldNever {
+		if fields[row.field(e)] && e.lastSent.kind != neverSent {
 			return true
 		}
 	}
@@ -168,23 +168,23 @@ func (e *entry) moving() bool {
 // expected is what MoEngage should hold: what it was last told, and where that is uncertain, what it
 // was to be told. It is not known for a long value that was dropped since.
 func (e *entry) expected(p *Policy) (value []byte, known bool) {
-	if e.told.kind == toldNever {
+	if e.lastSent.kind == neverSent {
 		return nil, false
 	}
 	if s := e.said(p); s != nil {
-		value = s.value
+		value = s.Value
 		if bytes.Equal(value, jsonNull) && p.OnNull == NullEmpty {
 			value = jsonEmpty
 		}
-		if e.told.is(value) || e.told.kind == toldUncertain {
+		if e.lastSent.is(value) || e.lastSent.kind == uncertainlySent {
 			return value, true
 		}
 	}
-	return e.told.value, e.told.kind == toldValue
+	return e.lastSent.value, e.lastSent.kind == valueSent
 }
 
-// said is the statement that leaves as the attribute.
-func (e *entry) said(p *Policy) *statement {
+// said is the Assertion that leaves as the attribute.
+func (e *entry) said(p *Policy) *Assertion {
 	if p.Send.Has(SendAttribute) {
 		return e.newest()
 	}
@@ -294,12 +294,12 @@ func (b *batch) applyRepair(seq uint64, r *repair) {
 		}
 		c.event = &Event{Received: r.received, Time: r.received}
 		if s != nil {
-			c.event.Time = time.Unix(0, s.time).UTC()
+			c.event.Time = time.Unix(0, s.Time).UTC()
 			if f.class == ClassTrait {
-				c.event.MessageID = s.message
+				c.event.MessageID = s.Message
 			}
 		}
-		e.told = told{kind: toldUncertain}
+		e.lastSent = lastSent{kind: uncertainlySent}
 		b.write(u, f.number)
 		b.wantAttribute(u, f, &p, e, c, t, bytes.Clone(value))
 	}
