@@ -90,7 +90,7 @@ type receiver struct {
 	events     map[string][]string // user -> computation, transition and message id
 }
 
-func newReceiver(t *testing.T, send store.Channels) *receiver {
+func newReceiver(t *testing.T, send store.SendMethods) *receiver {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	s, err := store.Open(t.TempDir(), store.Options{Log: log})
@@ -210,7 +210,7 @@ var payloadUsers = []string{
 // of them twice in random order, and wants the same memberships and nothing sent twice.
 func TestPayloadsTwiceAndShuffledEndInTheSameState(t *testing.T) {
 	payloads := loadPayloads(t)
-	for _, send := range []store.Channels{store.SendAsReceived, store.SendBoth} {
+	for _, send := range []store.SendMethods{store.SendAsReceived, store.SendBoth} {
 		once := newReceiver(t, send)
 		for _, p := range payloads {
 			p.post(t, once.url)

@@ -44,7 +44,7 @@ var seeds = map[string]seed{
 	"backlog": {lay: layBacklog, unapplied: true, rules: seedRules(store.SendAsReceived)},
 }
 
-func seedRules(send store.Channels) store.Rules {
+func seedRules(send store.SendMethods) store.Rules {
 	return store.Rules{Defaults: store.Policy{Send: send, Collapse: true, OnNull: store.NullSkip}, OnDelete: "forget", MessageIDs: 48 * time.Hour}
 }
 

@@ -22,7 +22,7 @@ type acquaintance struct {
 }
 
 // acquaintances reads a page of those that the rows know of a computation, in the order of their keys,
-// and where to go on: nil at the end. voices are the numbers of its own field and of its channels.
+// and where to go on: nil at the end. targetFields are the numbers of its own field and of its targets.
 func (v *View) acquaintances(voices []uint32, before int64, from []byte) (page []acquaintance, next []byte, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		var m meeting
@@ -50,7 +50,7 @@ func (v *View) acquaintances(voices []uint32, before int64, from []byte) (page [
 	return page, next, err
 }
 
-// meeting is what the rows of one user say of a computation and its channels.
+// meeting is what the rows of one user say of a computation and its targets.
 type meeting struct {
 	key  []byte
 	own  *entry
@@ -119,8 +119,8 @@ func (c *commission) known(ctx context.Context, before int64) iter.Seq2[*acquain
 			return
 		}
 		voices := []uint32{c.o.field} // or a column
-		if c.o.field == c.voices[0] {
-			voices = c.voices
+		if c.o.field == c.targetFields[0] {
+			voices = c.targetFields
 		}
 		for from, more := []byte(nil), true; more; {
 			page, next, err := c.s.acquaintances(voices, before, from)

@@ -164,7 +164,7 @@ func (b *batch) trade(into, from *field) {
 	r.settleOwners(&b.st.rules)
 }
 
-// family returns the fields of a computation: its own, its columns and its channels.
+// family returns the fields of a computation: its own, its columns and its targets.
 func (r *registry) family(f *field) (fields []*field) {
 	if f.forwarded() {
 		return []*field{f}
@@ -180,7 +180,7 @@ func (r *registry) family(f *field) (fields []*field) {
 // takeOver has into hear what from knows of a user, and ends what is held of from. What has left, or is in
 // a request under way, stays as it is.
 func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *order) {
-	for _, x := range b.st.registry.voices(from) {
+	for _, x := range b.st.registry.targetFields(from) {
 		if e := b.entry(u, x.number); !e.waiting.pending() || !b.st.isInFlight(x.endpoint(), u.id, e.waiting.id) {
 			b.cancelWaiting(u, x, e)
 			b.write(u, x.number)

@@ -20,7 +20,7 @@ func (b *bench) adopts(dry bool) MembershipReport {
 // TestAnAudienceMadeAgainIsContinued: ann and bob were members; of the new audience ann is one, cid enters
 // it and dan was only ever out of it.
 func TestAnAudienceMadeAgainIsContinued(t *testing.T) {
-	for _, send := range []Channels{everywhere, SendAsReceived} {
+	for _, send := range []SendMethods{everywhere, SendAsReceived} {
 		r := rules(send)
 		them := newMoengage()
 		b := open(t, r)

@@ -225,7 +225,7 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 		}
 	}
 	if result == OutcomeTransition || isIn != wasIn {
-		b.tellChannels(u, f, p, en, c)
+		b.updateTargets(u, f, p, en, c)
 	}
 	if result != OutcomeTransition {
 		if untold {
@@ -339,7 +339,7 @@ func (b *batch) countMember(f *field, was, is bool) {
 	b.touch(f)
 }
 
-// emit makes the changes that a transition causes, on the channels of its policy, as far as they are wanted as an
+// emit makes the changes that a transition causes, on the targets of its policy, as far as they are wanted as an
 // attribute and as an event.
 func (b *batch) emit(u *user, f *field, p *Policy, en *entry, c *cause, sort int, t Transition, value []byte, attribute, event bool) {
 	e := c.event

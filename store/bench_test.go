@@ -11,7 +11,7 @@ import (
 
 // Whole processes are compared by the module bench; these measure one part each, for a profile.
 
-func openForBenchmark(b *testing.B, send Channels) *Store {
+func openForBenchmark(b *testing.B, send SendMethods) *Store {
 	b.Helper()
 	s, err := Open(b.TempDir(), Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 //	"\x00cohort"      a cohort, on a endpoint of its own
 //	"\x00list"        an entry of the list attribute, on the endpoint of attributes
 const (
-	channelMark  = "\x00"
-	cohortColumn = channelMark + "cohort"
-	listColumn   = channelMark + "list"
+	targetMark   = "\x00"
+	cohortColumn = targetMark + "cohort"
+	listColumn   = targetMark + "list"
 )
 
 // kind is what the changes of a field become that are kept in its row.
@@ -60,8 +60,8 @@ func (r *registry) beside(f *field, column string) *field {
 	return nil
 }
 
-// voices returns the fields by which a computation ever told its membership: its own, and its channels.
-func (r *registry) voices(f *field) []*field {
+// targetFields returns the fields by which a computation ever told its membership: its own, and its targets.
+func (r *registry) targetFields(f *field) []*field {
 	list := []*field{f}
 	for _, column := range [...]string{cohortColumn, listColumn} {
 		if x := r.beside(f, column); x != nil {
@@ -79,8 +79,8 @@ func (r *registry) speaker(f *field) *field {
 	return cmp.Or(r.beside(f, ""), f)
 }
 
-// channels returns the fields by which computation f tells its membership besides its attribute.
-func (b *batch) channels(f *field, p *Policy) (fields []*field) {
+// targets returns the fields by which computation f tells its membership besides its attribute.
+func (b *batch) targets(f *field, p *Policy) (fields []*field) {
 	if p.Send.Has(SendCohort) {
 		fields = append(fields, b.beside(f, cohortColumn, f.class))
 	}
@@ -90,12 +90,12 @@ func (b *batch) channels(f *field, p *Policy) (fields []*field) {
 	return fields
 }
 
-// tellChannels has the cohort and the list told of a membership as it is now. They know but one, where
+// updateTargets has the cohort and the list told of a membership as it is now. They know but one, where
 // a computation may keep identify and track apart: what moved one of the two may move nothing here, and
 // a repeat of the one may, being newer than the other.
-func (b *batch) tellChannels(u *user, f *field, p *Policy, en *entry, c *cause) {
+func (b *batch) updateTargets(u *user, f *field, p *Policy, en *entry, c *cause) {
 	t, want := en.membership()
-	for _, channel := range b.channels(f, p) {
+	for _, channel := range b.targets(f, p) {
 		e := b.entry(u, channel.number)
 		if e.expects(t, want, p.UnknownExit) {
 			continue
@@ -129,12 +129,12 @@ func cohortLane(job string, f *field, t Transition) string {
 	if t == TransitionExit {
 		direction = "-"
 	}
-	return job + channelMark + strconv.FormatUint(uint64(f.number), 10) + direction
+	return job + targetMark + strconv.FormatUint(uint64(f.number), 10) + direction
 }
 
 // jobOfLane returns the job in a lane's name.
 func jobOfLane(name string) string {
-	job, _, _ := strings.Cut(name, channelMark)
+	job, _, _ := strings.Cut(name, targetMark)
 	return job
 }
 

@@ -110,7 +110,7 @@ func TestAParkedAttributeHoldsNoCohortBack(t *testing.T) {
 }
 
 func TestCohortsAndListsSendTheNetDifference(t *testing.T) {
-	for _, send := range []Channels{SendCohort, SendList} {
+	for _, send := range []SendMethods{SendCohort, SendList} {
 		b := open(t, rules(send))
 		take := func() *Lease {
 			if send == SendCohort {
@@ -332,7 +332,7 @@ func TestABaselineBesideARequestUnderWay(t *testing.T) {
 
 // TestABaselineCancelsTheHeldExit: it was released later, and told MoEngage that a member had left.
 func TestABaselineCancelsTheHeldExit(t *testing.T) {
-	for _, send := range []Channels{everywhere, SendAsReceived} {
+	for _, send := range []SendMethods{everywhere, SendAsReceived} {
 		them := newMoengage()
 		b := peopled(t, watched(send), 6)
 		b.tell(them)

@@ -245,7 +245,7 @@ func untimed(off time.Duration) func(*Event) {
 // TestAWordOfAClockThatWasAheadBlocksNoMembership: whatever was said in those two seconds made everything stale
 // until the clock was there, a year later, also after a restart.
 func TestAWordOfAClockThatWasAheadBlocksNoMembership(t *testing.T) {
-	for _, send := range []Channels{SendAttribute, SendBoth | SendCohort, SendAsReceived} {
+	for _, send := range []SendMethods{SendAttribute, SendBoth | SendCohort, SendAsReceived} {
 		for _, off := range append(jumps, MaxAhead+31*time.Minute) {
 			t.Run(fmt.Sprint(send, off), func(t *testing.T) {
 				b := open(t, rules(send))

@@ -10,17 +10,17 @@ import (
 // commission is an order being carried out: users are gathered, written to the inbox some at a time,
 // and applied before more follow, so that no event waits for more than two batches of them.
 type commission struct {
-	s       *Store
-	o       *order
-	key     string
-	class   Class
-	fields  []uint32 // the computation's own, and those of its columns
-	voices  []uint32 // its own, and its channels
-	members uint64
-	salt    []byte // of the tombstones; nil when there are none
-	created uint64 // changes before it began
-	dry     bool
-	done    MembershipReport
+	s            *Store
+	o            *order
+	key          string
+	class        Class
+	fields       []uint32 // the computation's own, and those of its columns
+	targetFields []uint32 // its own, and its targets
+	members      uint64
+	salt         []byte // of the tombstones; nil when there are none
+	created      uint64 // changes before it began
+	dry          bool
+	done         MembershipReport
 
 	words  []mention
 	most   int    // users of one record
@@ -72,8 +72,8 @@ func (s *Store) meet(ctx context.Context, c *commission, key string) error {
 				c.fields = append(c.fields, x.number)
 			}
 		}
-		for _, x := range b.st.registry.voices(f) {
-			c.voices = append(c.voices, x.number)
+		for _, x := range b.st.registry.targetFields(f) {
+			c.targetFields = append(c.targetFields, x.number)
 		}
 		return nil
 	})

@@ -9,7 +9,7 @@ import (
 )
 
 // methods is every way to send a membership, and two together.
-var methods = map[string]Channels{
+var methods = map[string]SendMethods{
 	"attribute": SendAttribute, "event": SendEvent, "both": SendBoth, "cohort": SendCohort, "list": SendList,
 	"as received": SendAsReceived, "all": SendBoth | SendCohort | SendList, "as received and cohort": SendAsReceived | SendCohort,
 }
@@ -18,7 +18,7 @@ const peopleOf = 100
 
 // massExit is a store of an audience of a hundred whom MoEngage knows, of whom sixty leave: the exits of
 // twenty have left for MoEngage when the guard trips, ten more are in a request that ends as verdict.
-func massExit(t *testing.T, send Channels, collapse bool, verdict Verdict) (*bench, *moengage) {
+func massExit(t *testing.T, send SendMethods, collapse bool, verdict Verdict) (*bench, *moengage) {
 	t.Helper()
 	r := watched(send)
 	r.Defaults.Collapse = collapse
@@ -65,9 +65,9 @@ func massExit(t *testing.T, send Channels, collapse bool, verdict Verdict) (*ben
 }
 
 // wantAll fails the test unless MoEngage holds everybody for a member by each way that it is told of.
-func (m *moengage) wantAll(t *testing.T, name string, send Channels) {
+func (m *moengage) wantAll(t *testing.T, name string, send SendMethods) {
 	t.Helper()
-	for channel, held := range map[Channels]map[string]string{SendAttribute | SendAsReceived: m.attributes, SendCohort: m.cohorts, SendList: m.lists} {
+	for channel, held := range map[SendMethods]map[string]string{SendAttribute | SendAsReceived: m.attributes, SendCohort: m.cohorts, SendList: m.lists} {
 		if send&channel == 0 {
 			continue
 		}

@@ -50,7 +50,7 @@ func TestEverythingAtOnceEndsInTheTruth(t *testing.T) {
 
 func newEveryday(t *testing.T, seed int) *everyday {
 	time.Sleep(time.Until(noon.Add(time.Hour)))
-	sends := []Channels{SendAttribute, SendEvent, SendBoth, SendAsReceived, SendCohort, SendList, SendBoth | SendCohort | SendList, SendAsReceived | SendCohort}
+	sends := []SendMethods{SendAttribute, SendEvent, SendBoth, SendAsReceived, SendCohort, SendList, SendBoth | SendCohort | SendList, SendAsReceived | SendCohort}
 	rnd := rand.New(rand.NewPCG(uint64(seed), 3))
 	r := rules(sends[seed%len(sends)])
 	r.Defaults.Collapse = seed/len(sends)%2 == 1

@@ -137,10 +137,10 @@ func (b *batch) forgetExitsOf(u *user, before int64) (n uint64) {
 		row := b.block(u, number)
 		for _, e := range slices.Clone(row.entries) { // a channel's may be added on the way
 			f := b.fieldOf(row.field(e))
-			if f == nil || !f.audience() || !e.over(before) || f.watch.mayUndo(e.left, before) || b.heldOf(f) > 0 || !b.channelsOut(u, f) {
+			if f == nil || !f.audience() || !e.over(before) || f.watch.mayUndo(e.left, before) || b.heldOf(f) > 0 || !b.targetsOut(u, f) {
 				continue
 			}
-			for _, x := range b.st.registry.voices(f) {
+			for _, x := range b.st.registry.targetFields(f) {
 				*b.entry(u, x.number) = entry{column: uint8(x.number % blockSize)}
 				b.write(u, x.number)
 			}
@@ -150,9 +150,9 @@ func (b *batch) forgetExitsOf(u *user, before int64) (n uint64) {
 	return n
 }
 
-// channelsOut reports whether MoEngage knows of no membership of f by any channel.
-func (b *batch) channelsOut(u *user, f *field) bool {
-	for _, x := range b.st.registry.voices(f)[1:] {
+// targetsOut reports whether MoEngage knows of no membership of f by any channel.
+func (b *batch) targetsOut(u *user, f *field) bool {
+	for _, x := range b.st.registry.targetFields(f)[1:] {
 		if !b.entry(u, x.number).settledOut() {
 			return false
 		}

@@ -124,7 +124,7 @@ type registry struct {
 	byName  map[fieldName][]*field
 	byKey   map[string][]*field // computations only, and no former ones
 	byID    map[string][]*field // computations only
-	cohorts []*field            // channels to a cohort
+	cohorts []*field            // targets to a cohort
 	gone    int                 // fields that were removed
 	owners  map[claim]*field    // whose a name in MoEngage is under today's rules: the first computation's to use it
 }
@@ -463,8 +463,8 @@ func (b *batch) column(f *field, name string) *field {
 	return b.beside(f, columnName(name), ClassTrait)
 }
 
-// columnName keeps a column's name apart from those of channels.
-func columnName(name string) string { return strings.TrimLeft(name, channelMark) }
+// columnName keeps a column's name apart from those of targets.
+func columnName(name string) string { return strings.TrimLeft(name, targetMark) }
 
 // beside finds or adds a field of computation f.
 func (b *batch) beside(f *field, name string, class Class) *field {

@@ -124,7 +124,7 @@ func TestWhatIsDroppedIsNotSentAndNothingElseIsForgotten(t *testing.T) {
 // TestADropBesideWhatWasOvertakenInARequestIsSound: a change that was overtaken while it is in a request
 // waits nowhere that a drop looks, and is counted until the request is answered.
 func TestADropBesideWhatWasOvertakenInARequestIsSound(t *testing.T) {
-	for _, send := range []Channels{SendAttribute, SendCohort} {
+	for _, send := range []SendMethods{SendAttribute, SendCohort} {
 		b := open(t, rules(send))
 		b.receive(event("ann", "vip", true, 0))
 		o := everything(noon.Add(time.Hour))

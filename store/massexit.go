@@ -122,7 +122,7 @@ func (b *batch) holdExit(u *user, f *field, ch *stored, e *entry) {
 // return, and MoEngage would take a member for one who left.
 func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	en := b.entry(u, f.number)
-	for _, x := range b.st.registry.voices(f) {
+	for _, x := range b.st.registry.targetFields(f) {
 		e := b.entry(u, x.number)
 		t := e.waiting
 		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !en.decided(t.id.Seq) && !b.st.isInFlight(x.endpoint(), u.id, t.id) {
@@ -237,7 +237,7 @@ func (b *batch) endSweep(f *field) {
 }
 
 // cancelHeld closes the exits of f that the guard holds for a user who is a member again, on the
-// channels of a state, and reports on which there were any.
+// targets of a state, and reports on which there were any.
 func (b *batch) cancelHeld(u *user, f *field, en *entry, sort int) (attribute, event bool) {
 	return b.closeHeld(u, f, en, sort, ^uint64(0), StateCancelled)
 }
@@ -363,7 +363,7 @@ func (b *batch) letGo(f *field, p *Policy, c *cause, id ID, discard bool) {
 // holdsExit reports whether the guard holds an exit of a user that the record seq brought about. One of another record
 // repeats what was so before, as a reconcile does: a discard lets it go, and a return is news to MoEngage all the same.
 func (b *batch) holdsExit(u *user, f *field, seq uint64) bool {
-	for _, x := range b.st.registry.voices(f) {
+	for _, x := range b.st.registry.targetFields(f) {
 		if t := b.entry(u, x.number).waiting; t.place == placeHeld && t.id.Seq == seq {
 			return true
 		}
@@ -407,14 +407,14 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 	if en.newest().in() {
 		en.left = 0
 		b.countReadmitted(f, was)
-		for _, x := range b.st.registry.voices(f)[1:] {
+		for _, x := range b.st.registry.targetFields(f)[1:] {
 			b.closeHeld(u, x, b.entry(u, x.number), keptOne, window.until, StateDropped)
 		}
 	}
 	again := &cause{seq: c.seq, slots: c.slots, event: &Event{
 		Received: b.now, Time: time.Unix(0, en.newest().Time).UTC(), Class: f.class, MessageID: orderDiscard.String(),
 	}}
-	b.tellChannels(u, f, p, en, again)
+	b.updateTargets(u, f, p, en, again)
 	if said := en.spoken(p, SendAttribute, keptIdentify); said.in() {
 		b.wantMember(u, f, p, en, again)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // watched is rules under which an audience may lose a third of its members, or one, an hour.
-func watched(send Channels) Rules {
+func watched(send SendMethods) Rules {
 	r := rules(send)
 	r.Guard = Guard{Share: 0.34, Count: 2, Window: time.Hour}
 	return r
@@ -124,7 +124,7 @@ func TestAMassExitThatIsDiscardedNeverWas(t *testing.T) {
 }
 
 func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
-	for _, send := range []Channels{SendAttribute, SendEvent, SendBoth, SendAsReceived} {
+	for _, send := range []SendMethods{SendAttribute, SendEvent, SendBoth, SendAsReceived} {
 		b := peopled(t, watched(send), 6)
 		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72))
 		b.receive(enters(0, 73), enters(1, 74), enters(2, 75))
@@ -287,7 +287,7 @@ func TestTheFirstWindowIsGuarded(t *testing.T) {
 
 // TestTheGuardCountsOnlyLeavers has the traffic of others between the exits: they trip it at the same one.
 func TestTheGuardCountsOnlyLeavers(t *testing.T) {
-	for _, send := range []Channels{SendAttribute, SendAsReceived} {
+	for _, send := range []SendMethods{SendAttribute, SendAsReceived} {
 		for _, mixed := range []bool{false, true} {
 			b := peopled(t, watched(send), 30)
 			trippedBy := 0
@@ -474,7 +474,7 @@ func TestAnExitWithTheMessageIDOfACloseIsHeld(t *testing.T) {
 // TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit: MoEngage was told of the exit long before, a reconcile repeated
 // it, and the return was taken for one from an exit that MoEngage never heard of.
 func TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit(t *testing.T) {
-	for _, send := range []Channels{SendBoth, SendAsReceived} {
+	for _, send := range []SendMethods{SendBoth, SendAsReceived} {
 		b, them := open(t, watched(send)), newMoengage()
 		both := func(e *Event) []*Event {
 			track := *e

@@ -170,7 +170,7 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 // decideHeld gives the order about every exit that the guard holds, of records up to until.
 func (c *commission) decideHeld(ctx context.Context, until uint64, progress func(done, total int64)) error {
 	for from, more := []byte(nil), true; more; {
-		page, next, err := c.s.heldExits(c.voices, until, from)
+		page, next, err := c.s.heldExits(c.targetFields, until, from)
 		if err != nil {
 			return err
 		}

@@ -138,7 +138,7 @@ func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
 
 // TestABaselineBeforeTheFirstEvent is a switch-over: the members are known before Segment says a word.
 func TestABaselineBeforeTheFirstEvent(t *testing.T) {
-	for _, send := range []Channels{SendAttribute, SendAsReceived} {
+	for _, send := range []SendMethods{SendAttribute, SendAsReceived} {
 		b := open(t, rules(send))
 		o := Import{Key: "vip", AsOf: minute(1), Users: users("ann", "bob"), Baseline: true}
 		if _, err := b.Import(context.Background(), o); !errors.Is(err, ErrNotFound) {
@@ -181,7 +181,7 @@ func TestABaselineDoesNotOverlookARequestUnderWay(t *testing.T) {
 
 func TestAReconcileTellsMembersAndExMembersAgain(t *testing.T) {
 	for _, tc := range []struct {
-		send   Channels
+		send   SendMethods
 		events bool
 		want   string
 	}{
@@ -296,7 +296,7 @@ func TestAReconcileOfATraitAsReceivedSendsWhatIdentifySaid(t *testing.T) {
 
 func TestAClosedAudienceHasNoMembers(t *testing.T) {
 	for _, tc := range []struct {
-		send   Channels
+		send   SendMethods
 		events bool
 		want   string
 	}{

@@ -82,7 +82,7 @@ func TestAgainstAModel(t *testing.T) {
 }
 
 func runModel(t *testing.T, rnd *rand.Rand) {
-	send := []Channels{SendAttribute, SendEvent, SendBoth, SendAsReceived, SendCohort, SendList, SendBoth | SendCohort | SendList, SendAsReceived | SendCohort | SendList}[rnd.IntN(8)]
+	send := []SendMethods{SendAttribute, SendEvent, SendBoth, SendAsReceived, SendCohort, SendList, SendBoth | SendCohort | SendList, SendAsReceived | SendCohort | SendList}[rnd.IntN(8)]
 	r := rules(send)
 	b := open(t, r)
 	them := newMoengage()
@@ -187,7 +187,7 @@ func discardOf(b *bench, key string, model map[string]*word) {
 }
 
 // operate gives a random order on an audience.
-func operate(b *bench, rnd *rand.Rand, send Channels, model map[string]*word, them *moengage) {
+func operate(b *bench, rnd *rand.Rand, send SendMethods, model map[string]*word, them *moengage) {
 	key := fmt.Sprint("aud", rnd.IntN(2))
 	switch rnd.IntN(24) {
 	case 20, 21:
@@ -223,7 +223,7 @@ func operate(b *bench, rnd *rand.Rand, send Channels, model map[string]*word, th
 }
 
 // hearList has the model hear what a list says of one user and audience.
-func hearList(name string, at int, in, known bool, send Channels, model map[string]*word, them *moengage) {
+func hearList(name string, at int, in, known bool, send SendMethods, model map[string]*word, them *moengage) {
 	w := model[name]
 	if w == nil {
 		if !in {
@@ -237,7 +237,7 @@ func hearList(name string, at int, in, known bool, send Channels, model map[stri
 	if !known || !news {
 		return
 	}
-	for channel, held := range map[Channels]map[string]string{SendAttribute: them.attributes, SendCohort: them.cohorts, SendList: them.lists} {
+	for channel, held := range map[SendMethods]map[string]string{SendAttribute: them.attributes, SendCohort: them.cohorts, SendList: them.lists} {
 		if _, told := held[name]; send.Has(channel) && (w.in || told) {
 			held[name] = fmt.Sprint(w.in)
 		}
@@ -269,7 +269,7 @@ func flyOnce(b *bench, rnd *rand.Rand, now time.Time, them *moengage) {
 	must(b, b.Settle(context.Background(), out))
 }
 
-func compare(t *testing.T, b *bench, send Channels, model map[string]*word, them *moengage) {
+func compare(t *testing.T, b *bench, send SendMethods, model map[string]*word, them *moengage) {
 	t.Helper()
 	for name, w := range model {
 		user, key := name[:5], name[6:]
@@ -289,7 +289,7 @@ func compare(t *testing.T, b *bench, send Channels, model map[string]*word, them
 		if send.Has(SendAttribute) && (w.in && told != "true" || !w.in && was && told != "false") {
 			t.Errorf("%s: MoEngage holds %q, the membership is %v", name, told, w.in)
 		}
-		for channel, held := range map[Channels]map[string]string{SendCohort: them.cohorts, SendList: them.lists} {
+		for channel, held := range map[SendMethods]map[string]string{SendCohort: them.cohorts, SendList: them.lists} {
 			if told := held[name]; send.Has(channel) && (told == "true") != w.in {
 				t.Errorf("%s: on channel %d MoEngage holds %q, the membership is %v", name, channel, told, w.in)
 			}

@@ -231,7 +231,7 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 		b.assume(u, f, p, en, c, transitionOf(word), word.Value)
 	}
 	t, value := en.membership()
-	for _, x := range b.channels(f, p) {
+	for _, x := range b.targets(f, p) {
 		b.assume(u, x, p, b.entry(u, x.number), c, t, value)
 	}
 }
@@ -295,7 +295,7 @@ func (b *batch) reconcile(u *user, f *field, p *Policy, c *cause, events bool) {
 		return
 	}
 	c.event.Time = time.Unix(0, s.Since).UTC()
-	b.reconcileChannels(u, f, p, c, en)
+	b.reconcileTargets(u, f, p, c, en)
 	if said := en.spoken(p, SendAttribute, keptIdentify); said != nil && !en.unheard(said, p) {
 		b.tellAgain(u, f, p, en, c, transitionOf(*said), said.Value)
 	}
@@ -306,7 +306,7 @@ func (b *batch) reconcile(u *user, f *field, p *Policy, c *cause, events bool) {
 
 // spoken returns the state that is told in one way: by its own channel, or as one of the two that are kept
 // apart; nil when there is none.
-func (e *entry) spoken(p *Policy, channel Channels, sort int) *Assertion {
+func (e *entry) spoken(p *Policy, channel SendMethods, sort int) *Assertion {
 	switch {
 	case p.Send.Has(SendAsReceived) && sort == keptIdentify:
 		return e.known(sort)
@@ -323,9 +323,9 @@ func (e *entry) unheard(s *Assertion, p *Policy) bool {
 	return !s.in() && e.lastSent.kind == neverSent && !p.UnknownExit
 }
 
-func (b *batch) reconcileChannels(u *user, f *field, p *Policy, c *cause, en *entry) {
+func (b *batch) reconcileTargets(u *user, f *field, p *Policy, c *cause, en *entry) {
 	t, value := en.membership()
-	for _, x := range b.channels(f, p) {
+	for _, x := range b.targets(f, p) {
 		e := b.entry(u, x.number)
 		if t == TransitionExit && e.lastSent.kind == neverSent && !p.UnknownExit {
 			continue

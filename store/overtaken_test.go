@@ -9,7 +9,7 @@ import (
 // TestARetriedAttributeDoesNotOverwriteANewerOne where attributes do not collapse: what was parked says what was true
 // then, and MoEngage keeps what comes last.
 func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
-	for _, send := range []Channels{SendAttribute, SendBoth, SendAsReceived} {
+	for _, send := range []SendMethods{SendAttribute, SendBoth, SendAsReceived} {
 		for _, turned := range []string{"off", "off later", "on later"} {
 			for _, underWay := range []bool{false, true} {
 				t.Run(fmt.Sprint(send, " ", turned, " ", underWay), func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
 // TestAReleasedExitFollowsTheEnterThatIsStillQueued where attributes do not collapse: MoEngage knew of no membership
 // when the exit was released, so it was taken for needless, and the enter left all the same.
 func TestAReleasedExitFollowsTheEnterThatIsStillQueued(t *testing.T) {
-	for _, send := range []Channels{SendAttribute, SendBoth, SendAsReceived} {
+	for _, send := range []SendMethods{SendAttribute, SendBoth, SendAsReceived} {
 		r := watched(send)
 		r.Defaults.Collapse = false
 		b := peopled(t, r, 6)

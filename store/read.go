@@ -279,7 +279,7 @@ func (v *View) Computations() (list []ComputationInfo, err error) {
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && !f.former() {
 				list = append(list, ComputationInfo{
-					Conflict: b.conflictOf(append(b.st.registry.voices(f), columns[f]...)), Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
+					Conflict: b.conflictOf(append(b.st.registry.targetFields(f), columns[f]...)), Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
 					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f) + sumHeld(columns[f]), LastEvent: timestamp(f.lastEvent),
 					ExitsHeldSince: timestamp(f.watch.tripped),
 				})
@@ -306,8 +306,8 @@ func (b *batch) conflictOf(fields []*field) *Conflict {
 	return nil
 }
 
-// heldOf counts what is held of a computation, on all channels.
-func (b *batch) heldOf(f *field) uint64 { return sumHeld(b.st.registry.voices(f)) }
+// heldOf counts what is held of a computation, on all targets.
+func (b *batch) heldOf(f *field) uint64 { return sumHeld(b.st.registry.targetFields(f)) }
 
 func sumHeld(fields []*field) (held uint64) {
 	for _, x := range fields {

@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// Channels is the set of ways in which a computation's transitions leave. Numbers are on disk.
-type Channels uint8
+// SendMethods is the set of ways in which a computation's transitions leave. Numbers are on disk.
+type SendMethods uint8
 
 const (
-	SendNone       Channels = 0
-	SendAsReceived Channels = 1 << 0 // identify becomes the attribute, track becomes the event
-	SendAttribute  Channels = 1 << 1
-	SendEvent      Channels = 1 << 2
-	SendCohort     Channels = 1 << 3
-	SendList       Channels = 1 << 4
-	SendBoth                = SendAttribute | SendEvent
+	SendNone       SendMethods = 0
+	SendAsReceived SendMethods = 1 << 0 // identify becomes the attribute, track becomes the event
+	SendAttribute  SendMethods = 1 << 1
+	SendEvent      SendMethods = 1 << 2
+	SendCohort     SendMethods = 1 << 3
+	SendList       SendMethods = 1 << 4
+	SendBoth                   = SendAttribute | SendEvent
 )
 
 // Has reports whether c contains every channel of o.
-func (c Channels) Has(o Channels) bool { return c&o == o }
+func (c SendMethods) Has(o SendMethods) bool { return c&o == o }
 
 // IdentityPolicy says what becomes of an event without a userId.
 type IdentityPolicy string
@@ -44,7 +44,7 @@ const (
 
 // Policy is how one computation's events are treated. The zero value sends nothing.
 type Policy struct {
-	Send          Channels       `json:"send"`
+	Send          SendMethods    `json:"send"`
 	Anonymous     IdentityPolicy `json:"anonymous"`
 	EmailOnly     IdentityPolicy `json:"email_only"`
 	UnknownExit   bool           `json:"unknown_exit"` // send the exit of a user never seen entering

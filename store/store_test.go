@@ -18,15 +18,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // noon is when everything in these tests is received.
 var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 
-// policy is the default policy of the tests: what the agent ships with, but for the channels.
-func policy(send Channels) Policy {
+// policy is the default policy of the tests: what the agent ships with, but for the targets.
+func policy(send SendMethods) Policy {
 	return Policy{
 		Send: send, Anonymous: IdentityPark, EmailOnly: IdentityPark, OnNull: NullSkip, Collapse: true,
 		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", ListAttribute: "segment_audiences",
 	}
 }
 
-func rules(send Channels) Rules {
+func rules(send SendMethods) Rules {
 	return Rules{Defaults: policy(send), OnDelete: "forget", MessageIDs: 48 * time.Hour}
 }
 
@@ -223,7 +223,7 @@ func trait(user, key string, minute int, columns ...string) *Event {
 func TestATransitionIsSentOnceOnTheChannelsOfItsPolicy(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		send Channels
+		send SendMethods
 		want string
 	}{
 		{"attribute", SendAttribute, "ann.vip=true"},

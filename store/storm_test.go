@@ -74,7 +74,7 @@ func TestTheGuardAgainstAModel(t *testing.T) {
 }
 
 func runStorm(t *testing.T, rnd *rand.Rand) {
-	send := []Channels{SendAttribute, SendEvent, SendBoth, SendCohort, SendList, SendBoth | SendCohort | SendList}[rnd.IntN(6)]
+	send := []SendMethods{SendAttribute, SendEvent, SendBoth, SendCohort, SendList, SendBoth | SendCohort | SendList}[rnd.IntN(6)]
 	r := rules(send)
 	r.Guard = Guard{Share: 0.3, Count: 2, Window: 1000000 * time.Hour}
 	r.Defaults.Collapse = rnd.IntN(2) == 0

@@ -87,7 +87,7 @@ func says(user, key string) func(Delivery) bool {
 // TestAFreshTransitionDoesNotWaitForABacklog of whatever kind: it leaves with one of the next requests.
 func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 	const many = 4000
-	scheduled := func(send Channels) Rules {
+	scheduled := func(send SendMethods) Rules {
 		r := rules(send)
 		p := policy(send)
 		p.Job = "computation:gold"
@@ -359,7 +359,7 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 22))
 			r := rules(SendBoth)
-			for i, send := range []Channels{SendAttribute | SendCohort, SendCohort, SendList | SendEvent, SendAsReceived} {
+			for i, send := range []SendMethods{SendAttribute | SendCohort, SendCohort, SendList | SendEvent, SendAsReceived} {
 				p := policy(send)
 				p.Job = []string{"", "late", "nightly"}[i%3]
 				p.Collapse = i != 3

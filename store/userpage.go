@@ -87,8 +87,8 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 // an exit of somebody it never heard of, nor an attribute that the policy does not send.
 func (b *batch) knows(u *user, f *field, e *entry, s *Assertion) bool {
 	p := b.st.rules.For(f.key, f.id)
-	for send, column := range map[Channels]string{SendCohort: cohortColumn, SendList: listColumn} {
-		if p.Send.Has(send) && !b.knowsChannel(u, f, column, s) {
+	for send, column := range map[SendMethods]string{SendCohort: cohortColumn, SendList: listColumn} {
+		if p.Send.Has(send) && !b.knowsTarget(u, f, column, s) {
 			return false
 		}
 	}
@@ -101,7 +101,7 @@ func (b *batch) knows(u *user, f *field, e *entry, s *Assertion) bool {
 func (b *batch) toldOf(u *user, f *field, e *entry, m *MembershipInfo) string {
 	t := e.lastSent
 	for _, column := range []string{cohortColumn, listColumn} {
-		if c := b.channelEntry(u, f, column); t.kind == neverSent && c != nil {
+		if c := b.targetEntry(u, f, column); t.kind == neverSent && c != nil {
 			t = c.lastSent
 		}
 	}
@@ -125,8 +125,8 @@ func (b *batch) toldOf(u *user, f *field, e *entry, m *MembershipInfo) string {
 	return "out"
 }
 
-// channelEntry is the entry of a user in the column beside f that a cohort or list has; nil: none.
-func (b *batch) channelEntry(u *user, f *field, column string) *entry {
+// targetEntry is the entry of a user in the column beside f that a cohort or list has; nil: none.
+func (b *batch) targetEntry(u *user, f *field, column string) *entry {
 	channel := b.st.registry.beside(f, column)
 	if channel == nil {
 		return nil
@@ -134,8 +134,8 @@ func (b *batch) channelEntry(u *user, f *field, column string) *entry {
 	return b.block(u, uint16(channel.number/blockSize)).find(uint8(channel.number % blockSize))
 }
 
-func (b *batch) knowsChannel(u *user, f *field, column string, s *Assertion) bool {
-	e := b.channelEntry(u, f, column)
+func (b *batch) knowsTarget(u *user, f *field, column string, s *Assertion) bool {
+	e := b.targetEntry(u, f, column)
 	if e == nil || e.lastSent.kind == neverSent {
 		return !s.in()
 	}

@@ -17,7 +17,7 @@ import (
 // neither batches, nor requests, nor failures: of each user and computation the newest word, and the
 // transitions that made events. Under as_received identify and track are two words.
 type model struct {
-	send   store.Channels
+	send   store.SendMethods
 	words  map[string]word      // user, key and, where they are kept apart, the kind of call
 	events map[string][]passage // user -> transitions in applied order
 	seen   map[string]bool      // user and key
@@ -120,7 +120,7 @@ func (m *model) strike(user string, p passage) bool {
 
 // Attempts are counted with the change, so that a restart after each of them does not begin anew.
 func TestAttemptsAreCountedThroughRestarts(t *testing.T) {
-	for _, send := range []store.Channels{store.SendAttribute, store.SendEvent} {
+	for _, send := range []store.SendMethods{store.SendAttribute, store.SendEvent} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStation(t, modelRules(send), sandbox.Options{},
 				Config{UsersPerMinute: 600, EventsPerMinute: 600, MaxAttempts: 3, MinBackoff: time.Minute, MaxBackoff: time.Minute})

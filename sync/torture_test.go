@@ -79,7 +79,7 @@ type ordeal struct {
 	then    map[string]sandbox.Profile // what MoEngage held of users when they were forgotten
 }
 
-var modelChannels = []store.Channels{
+var modelChannels = []store.SendMethods{
 	store.SendAttribute, store.SendEvent, store.SendBoth, store.SendAsReceived, store.SendList,
 	store.SendAttribute | store.SendCohort, store.SendBoth | store.SendCohort | store.SendList,
 	store.SendAsReceived | store.SendCohort | store.SendList,
@@ -138,7 +138,7 @@ func newOrdeal(t *testing.T, seed int) *ordeal {
 	return o
 }
 
-func modelRules(send store.Channels) store.Rules {
+func modelRules(send store.SendMethods) store.Rules {
 	return store.Rules{OnDelete: "forget", MessageIDs: 48 * time.Hour, Defaults: store.Policy{
 		Send: send, Anonymous: store.IdentityPark, EmailOnly: store.IdentityPark, OnNull: store.NullSkip, Collapse: true,
 		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", ListAttribute: "segment_audiences",

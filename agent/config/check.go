@@ -317,7 +317,7 @@ func (l *loader) checkCohort(c *Computation, prefix string) {
 func (l *loader) checkNames() {
 	l.checkApart("attribute", "writes the attribute", sendsAttribute, func(c *Computation) string { return c.Attribute }, store.AttributeName)
 	l.checkApart("cohort_name", "changes the cohort",
-		func(set store.Channels) bool { return set.Has(store.SendCohort) }, func(c *Computation) string { return c.CohortName }, store.CohortName)
+		func(set store.SendMethods) bool { return set.Has(store.SendCohort) }, func(c *Computation) string { return c.CohortName }, store.CohortName)
 	for i := range l.cfg.Computations {
 		c := &l.cfg.Computations[i]
 		name := store.AttributeName(cmp.Or(c.Attribute, c.Key))
@@ -341,7 +341,7 @@ func (l *loader) policies() []*Policy {
 
 // checkApart refuses two sections with the same name as sent. The name is the value of the key word, or else
 // the computation's key.
-func (l *loader) checkApart(word, does string, sends func(store.Channels) bool, value func(*Computation) string, sent func(string) string) {
+func (l *loader) checkApart(word, does string, sends func(store.SendMethods) bool, value func(*Computation) string, sent func(string) string) {
 	owners := map[string]*Computation{}
 	for i := range l.cfg.Computations {
 		c := &l.cfg.Computations[i]

@@ -62,7 +62,7 @@ func (f field) show() string {
 		return strconv.Quote(p.String())
 	case *[]string:
 		return quoteAll(*p)
-	case *store.Channels:
+	case *store.SendMethods:
 		return showChannels(*p)
 	}
 	return fmt.Sprint(reflect.ValueOf(f.ptr).Elem())
@@ -87,7 +87,7 @@ func (f field) set(v value) error {
 		return f.setSecret(p, v)
 	case *[]string:
 		return setList(p, v)
-	case *store.Channels:
+	case *store.SendMethods:
 		return setChannels(p, v)
 	}
 	panic(fmt.Sprintf("config: %s has a type that cannot be set: %T", f.key, f.ptr))

@@ -332,7 +332,7 @@ func TestMoEngagesUpdatableAttributesMayBeNamed(t *testing.T) {
 }
 
 func TestChannelsCombine(t *testing.T) {
-	for doc, want := range map[string]store.Channels{
+	for doc, want := range map[string]store.SendMethods{
 		`"as_received"`:          store.SendAsReceived,
 		`"both"`:                 store.SendBoth,
 		`["attribute", "event"]`: store.SendBoth,

@@ -12,7 +12,7 @@ import (
 // channels are the words of "send", in display order.
 var channels = []struct {
 	word string
-	set  store.Channels
+	set  store.SendMethods
 }{
 	{"as_received", store.SendAsReceived},
 	{"both", store.SendBoth},
@@ -25,7 +25,7 @@ var channels = []struct {
 const sendNothing = "none"
 
 // setChannels parses one word or a list of words that do not contradict each other.
-func setChannels(p *store.Channels, v value) error {
+func setChannels(p *store.SendMethods, v value) error {
 	words := []string{v.text}
 	if v.kind != text {
 		var err error
@@ -44,8 +44,8 @@ func setChannels(p *store.Channels, v value) error {
 	return nil
 }
 
-func combine(words []string) (store.Channels, error) {
-	var set store.Channels
+func combine(words []string) (store.SendMethods, error) {
+	var set store.SendMethods
 	for _, word := range words {
 		c, err := channel(word)
 		if err != nil {
@@ -63,7 +63,7 @@ func combine(words []string) (store.Channels, error) {
 	return set, nil
 }
 
-func channel(word string) (store.Channels, error) {
+func channel(word string) (store.SendMethods, error) {
 	if word == sendNothing {
 		return store.SendNone, nil
 	}
@@ -78,7 +78,7 @@ func channel(word string) (store.Channels, error) {
 }
 
 // showChannels returns a set as TOML.
-func showChannels(set store.Channels) string {
+func showChannels(set store.SendMethods) string {
 	words := channelWords(set)
 	if len(words) == 1 {
 		return strconv.Quote(words[0])
@@ -86,7 +86,7 @@ func showChannels(set store.Channels) string {
 	return quoteAll(words)
 }
 
-func channelWords(set store.Channels) []string {
+func channelWords(set store.SendMethods) []string {
 	if set == store.SendNone {
 		return []string{sendNothing}
 	}
@@ -101,16 +101,16 @@ func channelWords(set store.Channels) []string {
 }
 
 // sendsAttribute reports whether a transition may become a custom attribute named after its computation.
-func sendsAttribute(set store.Channels) bool {
+func sendsAttribute(set store.SendMethods) bool {
 	return set&(store.SendAsReceived|store.SendAttribute) != 0
 }
 
 // sendsMembership reports whether only memberships can be sent, and no traits.
-func sendsMembership(set store.Channels) bool {
+func sendsMembership(set store.SendMethods) bool {
 	return set != store.SendNone && set&^(store.SendCohort|store.SendList) == 0
 }
 
 // sendsEvent reports whether a transition may become an event.
-func sendsEvent(set store.Channels) bool {
+func sendsEvent(set store.SendMethods) bool {
 	return set&(store.SendAsReceived|store.SendEvent) != 0
 }
