@@ -232,7 +232,7 @@ func (a *Admin) trail(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.Inspect.Trail(r.Context(), store.TrailFilter{User: q.Get("user"), Computation: q.Get("computation"), Limit: limit, Cursor: q.Get("cursor")})
+	return a.Inspect.Trail(r.Context(), store.ActivityFilter{User: q.Get("user"), Computation: q.Get("computation"), Limit: limit, Cursor: q.Get("cursor")})
 }
 
 func (a *Admin) flush(r *http.Request) (any, error) {

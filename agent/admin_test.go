@@ -52,8 +52,8 @@ func (a *answers) Members(_ context.Context, key, after string, limit int) ([]st
 	a.asked, a.limit = key+" after "+after, limit
 	return a.members, a.more, a.err
 }
-func (a *answers) Trail(context.Context, store.TrailFilter) (store.Trail, error) {
-	return store.Trail{Items: []store.Happening{}}, a.err
+func (a *answers) Trail(context.Context, store.ActivityFilter) (store.Activity, error) {
+	return store.Activity{Items: []store.ActivityEntry{}}, a.err
 }
 
 func (a *answers) User(_ context.Context, id string) (*store.UserInfo, error) {

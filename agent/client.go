@@ -148,7 +148,7 @@ func (c *Client) Change(ctx context.Context, id store.ID) (*ChangePage, error) {
 }
 
 // Trail implements Inspector.
-func (c *Client) Trail(ctx context.Context, f store.TrailFilter) (t store.Trail, err error) {
+func (c *Client) Trail(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
 	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}, "cursor": {f.Cursor}}
 	err = c.get(ctx, "/api/trail", q, &t)
 	t.Items = whole(t.Items)

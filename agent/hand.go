@@ -150,7 +150,7 @@ func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) err
 				ids.add(id, c.Kind)
 			}
 		}
-		if cursor = next; len(ids.changes)+len(ids.events)+pageLimit > store.MaxHand {
+		if cursor = next; len(ids.changes)+len(ids.events)+pageLimit > store.MaxActionIDs {
 			if err := h.do(ctx, o, ids, r); err != nil {
 				return err
 			}
@@ -166,7 +166,7 @@ func (h *hand) do(ctx context.Context, o HandOrder, ids picked, r *HandReceipt) 
 	}
 	done := slices.Concat(ids.changes, ids.events)
 	if !o.DryRun {
-		for part := range slices.Chunk(ids.changes, store.MaxHand) {
+		for part := range slices.Chunk(ids.changes, store.MaxActionIDs) {
 			if err := h.does(ctx, time.Now(), part); err != nil {
 				return err
 			}

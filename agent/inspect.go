@@ -42,7 +42,7 @@ type Inspector interface {
 	DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error)
 
 	// Trail returns what happened lately, or since a cursor.
-	Trail(ctx context.Context, f store.TrailFilter) (store.Trail, error)
+	Trail(ctx context.Context, f store.ActivityFilter) (store.Activity, error)
 
 	// Schedule lists the jobs, each with so many of its next runs.
 	Schedule(ctx context.Context, next int) ([]JobInfo, error)
@@ -265,7 +265,7 @@ func (l *Local) Computations(ctx context.Context) (list []store.ComputationInfo,
 
 // Members implements Inspector.
 func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []store.MemberInfo, more bool, err error) {
-	roll := store.NewRoll(key, after, limit)
+	roll := store.NewMemberListing(key, after, limit)
 	if err := l.inParts(ctx, roll.Read, roll.Done); err != nil {
 		return whole(page), false, err
 	}
@@ -296,10 +296,10 @@ func (l *Local) User(ctx context.Context, id string) (u *store.UserInfo, err err
 }
 
 // Trail implements Inspector. It gives way to events like a listing: whoever follows asks again and again.
-func (l *Local) Trail(ctx context.Context, f store.TrailFilter) (t store.Trail, err error) {
+func (l *Local) Trail(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
 	read := false
 	err = l.inParts(ctx, func(v *store.View) error {
-		t, err = v.Trail(f)
+		t, err = v.Activity(f)
 		read = true
 		return err
 	}, func() bool { return read })

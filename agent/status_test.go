@@ -143,7 +143,7 @@ func TestListingsKeepTheirNames(t *testing.T) {
 		"user show":        {store.UserInfo{}, "user memberships traits pending history"},
 		"a membership":     {store.MembershipInfo{}, "computation in since delivered"},
 		"a user's change":  {change, "id state kind user computation transition value event_time received_at attempts next_attempt reason"},
-		"tail":             {store.Happening{}, "at what state kind user computation transition id reason changes message_id attempts"},
+		"tail":             {store.ActivityEntry{}, "at what state kind user computation transition id reason changes message_id attempts"},
 		"outbox stats":     {store.StatLine{}, "state kind computation reason cause count first last samples"},
 	} {
 		text, err := json.Marshal(c.item)

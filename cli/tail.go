@@ -53,7 +53,7 @@ func runTail(env *shell, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	t := &tailing{env: env, c: c, filter: store.TrailFilter{User: user, Computation: computation, Limit: min(n, agent.MaxRehearsal)}}
+	t := &tailing{env: env, c: c, filter: store.ActivityFilter{User: user, Computation: computation, Limit: min(n, agent.MaxRehearsal)}}
 	t.table = env.NewTable(c.Bool("wide"), tailColumns...)
 	if n > agent.MaxRehearsal {
 		env.Remark("the newest %d lines are shown at most", agent.MaxRehearsal)
@@ -87,7 +87,7 @@ var tailColumns = []term.Column{
 type tailing struct {
 	env    *shell
 	c      *urfave.Context
-	filter store.TrailFilter
+	filter store.ActivityFilter
 	table  *term.Table
 	shown  int
 	away   bool // nobody could be asked the last time
@@ -114,7 +114,7 @@ func (t *tailing) look(i agent.Inspector) error {
 	return nil
 }
 
-func (t *tailing) show(list []store.Happening) error {
+func (t *tailing) show(list []store.ActivityEntry) error {
 	t.shown += len(list)
 	if !t.c.Bool("json") {
 		rows := make([][]string, len(list))
@@ -163,7 +163,7 @@ func (t *tailing) follow() error {
 }
 
 // happenedText says what an event came to, or how a change ended, in few words.
-func happenedText(h *store.Happening) string {
+func happenedText(h *store.ActivityEntry) string {
 	switch {
 	case h.What == "accepted" && len(h.Changes) > 0:
 		return term.Plural(len(h.Changes), "change") + " made" + oddities(h)
@@ -183,7 +183,7 @@ func happenedText(h *store.Happening) string {
 }
 
 // oddities says what of an event could not be taken as it came.
-func oddities(h *store.Happening) string {
+func oddities(h *store.ActivityEntry) string {
 	if len(h.LeftOut) == 0 {
 		return unreadTime(h.TimeSource)
 	}

@@ -10,8 +10,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// acquaintance is what the rows know of a user and a computation.
-type acquaintance struct {
+// userRow is what the rows know of a user and a computation.
+type userRow struct {
 	key  []byte
 	in   bool
 	told bool   // MoEngage was told something, or may have been, by whatever channel
@@ -21,11 +21,11 @@ type acquaintance struct {
 	left uint64 // the record that ended the membership under the guard's eyes
 }
 
-// acquaintances reads a page of those that the rows know of a computation, in the order of their keys,
+// userRows reads a page of those that the rows know of a computation, in the order of their keys,
 // and where to go on: nil at the end. targetFields are the numbers of its own field and of its targets.
-func (v *View) acquaintances(voices []uint32, before int64, from []byte) (page []acquaintance, next []byte, err error) {
+func (v *View) userRows(voices []uint32, before int64, from []byte) (page []userRow, next []byte, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
-		var m meeting
+		var m rowScan
 		ids := epochsIn(tx)
 		c := tx.Bucket(bucketRows).Cursor()
 		k, frame := c.Seek(from)
@@ -37,7 +37,7 @@ func (v *View) acquaintances(voices []uint32, before int64, from []byte) (page [
 			}
 			if !bytes.Equal(k[:end], m.key) { // the rows of a user stand together
 				page = m.appendTo(page, before)
-				if m = (meeting{key: k[:end]}); n > pageScan {
+				if m = (rowScan{key: k[:end]}); n > pageScan {
 					next = bytes.Clone(k)
 					return nil
 				}
@@ -50,14 +50,14 @@ func (v *View) acquaintances(voices []uint32, before int64, from []byte) (page [
 	return page, next, err
 }
 
-// meeting is what the rows of one user say of a computation and its targets.
-type meeting struct {
+// rowScan is what the rows of one user say of a computation and its targets.
+type rowScan struct {
 	key  []byte
 	own  *entry
 	told bool
 }
 
-func (m *meeting) read(k, frame []byte, voices []uint32, epoch epochs) {
+func (m *rowScan) read(k, frame []byte, voices []uint32, epoch epochs) {
 	number := binary.BigEndian.Uint16(k[len(k)-2:])
 	if !slices.ContainsFunc(voices, func(n uint32) bool { return uint16(n/blockSize) == number }) {
 		return
@@ -78,7 +78,7 @@ func (m *meeting) read(k, frame []byte, voices []uint32, epoch epochs) {
 	}
 }
 
-func (m *meeting) appendTo(page []acquaintance, before int64) []acquaintance {
+func (m *rowScan) appendTo(page []userRow, before int64) []userRow {
 	if m.own == nil || m.own.newest() == nil {
 		return page
 	}
@@ -87,8 +87,8 @@ func (m *meeting) appendTo(page []acquaintance, before int64) []acquaintance {
 	return append(page, a)
 }
 
-func (e *entry) acquaint(key []byte, before int64) acquaintance {
-	a := acquaintance{key: key, in: e.newest().in(), time: e.newest().Time, left: e.left}
+func (e *entry) acquaint(key []byte, before int64) userRow {
+	a := userRow{key: key, in: e.newest().in(), time: e.newest().Time, left: e.left}
 	for _, s := range e.kept {
 		a.old = a.old || s != nil && s.Time < before
 		a.some = a.some || s.in()
@@ -97,7 +97,7 @@ func (e *entry) acquaint(key []byte, before int64) acquaintance {
 }
 
 // everybody visits all that the rows know of the computation.
-func (c *commission) everybody(ctx context.Context, progress func(done, total int64), visit func(*acquaintance) error) error {
+func (c *membershipJob) everybody(ctx context.Context, progress func(done, total int64), visit func(*userRow) error) error {
 	for a, err := range c.known(ctx, 0) {
 		if err == nil {
 			err = visit(a)
@@ -113,8 +113,8 @@ func (c *commission) everybody(ctx context.Context, progress func(done, total in
 }
 
 // known walks all that the rows know of the computation.
-func (c *commission) known(ctx context.Context, before int64) iter.Seq2[*acquaintance, error] {
-	return func(yield func(*acquaintance, error) bool) {
+func (c *membershipJob) known(ctx context.Context, before int64) iter.Seq2[*userRow, error] {
+	return func(yield func(*userRow, error) bool) {
 		if c.o.field == fieldNone {
 			return
 		}
@@ -123,7 +123,7 @@ func (c *commission) known(ctx context.Context, before int64) iter.Seq2[*acquain
 			voices = c.targetFields
 		}
 		for from, more := []byte(nil), true; more; {
-			page, next, err := c.s.acquaintances(voices, before, from)
+			page, next, err := c.s.userRows(voices, before, from)
 			if err == nil {
 				err = ctx.Err()
 			}

@@ -39,7 +39,7 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 	if err := s.CaughtUp(ctx); err != nil {
 		return r, err
 	}
-	c := &commission{s: s, o: &order{verb: orderAdopt, received: time.Now()}, dry: dryRun}
+	c := &membershipJob{s: s, o: &order{verb: orderAdopt, received: time.Now()}, dry: dryRun}
 	var others []uint32
 	traded := false
 	err = s.read(func(b *batch) error {
@@ -107,9 +107,9 @@ func (r *registry) adoption(key, id string) (into *field, from []*field, err err
 }
 
 // inherit says everybody whom the other computation has heard of.
-func (c *commission) inherit(ctx context.Context, progress func(done, total int64)) error {
+func (c *membershipJob) inherit(ctx context.Context, progress func(done, total int64)) error {
 	for from, more := []byte(nil), true; more; {
-		page, next, err := c.s.acquaintances([]uint32{c.o.other}, 0, from)
+		page, next, err := c.s.userRows([]uint32{c.o.other}, 0, from)
 		if err != nil {
 			return err
 		}

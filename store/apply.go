@@ -20,8 +20,8 @@ func (b *batch) apply(rec record, frame []byte) {
 	case rec.repair != nil:
 		b.applyRepair(rec.seq, rec.repair)
 		return
-	case rec.hand != nil:
-		b.applyHand(rec.seq, rec.hand)
+	case rec.action != nil:
+		b.applyAction(rec.seq, rec.action)
 		return
 	case rec.order != nil:
 		b.applyOrder(rec.seq, rec.order)

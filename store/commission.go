@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// commission is an order being carried out: users are gathered, written to the inbox some at a time,
+// membershipJob is an order being carried out: users are gathered, written to the inbox some at a time,
 // and applied before more follow, so that no event waits for more than two batches of them.
-type commission struct {
+type membershipJob struct {
 	s            *Store
 	o            *order
 	key          string
@@ -22,18 +22,18 @@ type commission struct {
 	dry          bool
 	done         MembershipReport
 
-	words  []mention
+	words  []jobTarget
 	most   int    // users of one record
 	ahead  uint64 // number of the last record of the batch before this one
 	onDisk extent
 }
 
-// commissionBatch is how many users are appended at once. Twice as many wait to be applied at most.
-const commissionBatch = 4096
+// membershipJobUsers is how many users are appended at once. Twice as many wait to be applied at most.
+const membershipJobUsers = 4096
 
 // commission finds the computation that key names and prepares an order on it.
-func (s *Store) commission(ctx context.Context, key string, o *order, create, dry bool) (*commission, error) {
-	c := &commission{s: s, o: o, dry: dry}
+func (s *Store) newMembershipJob(ctx context.Context, key string, o *order, create, dry bool) (*membershipJob, error) {
+	c := &membershipJob{s: s, o: o, dry: dry}
 	err := s.meet(ctx, c, key)
 	if errors.Is(err, ErrNotFound) && create {
 		if dry { // nothing is known of it, and nothing shall be
@@ -51,7 +51,7 @@ func (s *Store) commission(ctx context.Context, key string, o *order, create, dr
 
 // meet finds what is known of a computation once all is applied that was acknowledged: an event may be the
 // first that is heard of it.
-func (s *Store) meet(ctx context.Context, c *commission, key string) error {
+func (s *Store) meet(ctx context.Context, c *membershipJob, key string) error {
 	if err := s.CaughtUp(ctx); err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *Store) order(ctx context.Context, frames ...[]byte) error {
 }
 
 // order appends records of a commission.
-func (c *commission) order(ctx context.Context, frames ...[]byte) error {
+func (c *membershipJob) order(ctx context.Context, frames ...[]byte) error {
 	err := c.s.cutShort(c.onDisk, c.s.order(ctx, frames...))
 	if err == nil {
 		c.onDisk = orderInPart
@@ -98,23 +98,23 @@ func (c *commission) order(ctx context.Context, frames ...[]byte) error {
 }
 
 // applied waits for what the commission has appended.
-func (c *commission) applied(ctx context.Context) error {
+func (c *membershipJob) applied(ctx context.Context) error {
 	return c.s.cutShort(c.onDisk, c.s.Applied(ctx))
 }
 
 // say has a user be mention of.
-func (c *commission) say(ctx context.Context, key []byte, in bool) error {
+func (c *membershipJob) say(ctx context.Context, key []byte, in bool) error {
 	if c.dry {
 		return ctx.Err()
 	}
 	user, _, _ := userOf(key)
-	if c.words = append(c.words, mention{user, in}); len(c.words) < commissionBatch {
+	if c.words = append(c.words, jobTarget{user, in}); len(c.words) < membershipJobUsers {
 		return nil
 	}
 	return c.flush(ctx)
 }
 
-func (c *commission) flush(ctx context.Context) error {
+func (c *membershipJob) flush(ctx context.Context) error {
 	if len(c.words) == 0 {
 		return ctx.Err()
 	}
@@ -135,7 +135,7 @@ func (c *commission) flush(ctx context.Context) error {
 }
 
 // report ends a commission.
-func (c *commission) report(ctx context.Context, err error) (MembershipReport, error) {
+func (c *membershipJob) report(ctx context.Context, err error) (MembershipReport, error) {
 	if err == nil && !c.dry {
 		if err = c.flush(ctx); err == nil {
 			c.onDisk = max(c.onDisk, orderWhole)

@@ -156,7 +156,7 @@ func (m *moengage) exits() (list []string) {
 // met before the order is given again is readmitted first, and a newer exit of theirs stands.
 func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
 	b, them := massExit(t, SendBoth|SendCohort, true, Delivered)
-	c, err := b.commission(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
+	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
 	must(t, err)
 	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
 	must(t, b.Applied(context.Background()))
@@ -183,7 +183,7 @@ func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
 // readmitted any more.
 func TestAReleaseFinishesADiscardThatWasCutShort(t *testing.T) {
 	b, them := massExit(t, SendBoth|SendCohort, true, Delivered)
-	c, err := b.commission(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
+	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
 	must(t, err)
 	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
 	must(t, b.Applied(context.Background()))
@@ -237,9 +237,9 @@ func TestADiscardDoesNotDependOnBatches(t *testing.T) {
 		say(order{verb: orderDiscard})
 		add(leaves(0, 76))
 		add(enters(1, 76))
-		say(order{verb: orderDiscard, words: []mention{{"user0", true}, {"user2", true}, {"user7", true}}})
+		say(order{verb: orderDiscard, words: []jobTarget{{"user0", true}, {"user2", true}, {"user7", true}}})
 		add(leaves(3, 76))
-		say(order{verb: orderDiscard, words: []mention{{"user3", true}, {"user4", true}}})
+		say(order{verb: orderDiscard, words: []jobTarget{{"user3", true}, {"user4", true}}})
 		say(order{verb: orderDiscarded})
 		if alone {
 			for _, f := range frames {
@@ -268,7 +268,7 @@ func TestADiscardUnderWayDoesNotShrinkTheAudience(t *testing.T) {
 	b := peopled(t, watched(SendAttribute), 10)
 	b.receive(leaves(0, 70), leaves(1, 70), leaves(2, 70), leaves(3, 70), leaves(4, 70), leaves(5, 70))
 	b.swept()
-	c, err := b.commission(context.Background(), "vip", &order{verb: orderDiscard, received: minute(75)}, false, false)
+	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: minute(75)}, false, false)
 	must(t, err)
 	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
 	must(t, b.Applied(context.Background()))

@@ -324,7 +324,7 @@ func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 		}
 	case rec.order != nil:
 		n := len(rec.order.words)
-		rec.order.words = slices.DeleteFunc(rec.order.words, func(m mention) bool { return t.cover(m.user, rec.order.time) })
+		rec.order.words = slices.DeleteFunc(rec.order.words, func(m jobTarget) bool { return t.cover(m.user, rec.order.time) })
 		switch left := len(rec.order.words); {
 		case left == 0 && n > 0: // without users an order may mean something else
 			return wire.Seal([]byte{recordErased}, 0), true

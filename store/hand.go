@@ -12,53 +12,53 @@ import (
 // The operator's hand on single changes: to send again what is parked, or to throw away what waits. It
 // travels through the inbox, like everything that can create or end a change.
 
-// handVerb is what an operator wants of changes. Numbers are on disk.
-type handVerb byte
+// actionVerb is what an operator wants of changes. Numbers are on disk.
+type actionVerb byte
 
 const (
-	handRetry handVerb = 1
-	handDrop  handVerb = 2
+	actionRetry actionVerb = 1
+	actionDrop  actionVerb = 2
 )
 
-// hand is the record of it.
+// action is the record of it.
 //
 //	received, verb, changes x (id)
-type hand struct {
+type action struct {
 	received time.Time
-	verb     handVerb
+	verb     actionVerb
 	ids      []ID
 }
 
-// MaxHand is how many changes one Retry or Drop takes.
-const MaxHand = 10_000
+// MaxActionIDs is how many changes one Retry or Drop takes.
+const MaxActionIDs = 10_000
 
 // Retry has parked changes wait again, as if they had never been tried, and returns once that is done.
 // Whatever is not parked by then is left alone, and so is an event that could not be used.
 func (s *Store) Retry(ctx context.Context, now time.Time, ids []ID) error {
-	return s.handle(ctx, hand{now, handRetry, ids})
+	return s.handle(ctx, action{now, actionRetry, ids})
 }
 
 // Drop throws away changes that wait, are held or parked, and events that could not be used, and
 // returns once that is done. Memberships, and what MoEngage was last told, stay. What is in a request
 // under way, or closed, is left alone.
 func (s *Store) Drop(ctx context.Context, now time.Time, ids []ID) error {
-	return s.handle(ctx, hand{now, handDrop, ids})
+	return s.handle(ctx, action{now, actionDrop, ids})
 }
 
-func (s *Store) handle(ctx context.Context, h hand) error {
+func (s *Store) handle(ctx context.Context, h action) error {
 	switch {
 	case len(h.ids) == 0:
 		return nil
-	case len(h.ids) > MaxHand:
+	case len(h.ids) > MaxActionIDs:
 		return fmt.Errorf("%d changes are too many at once", len(h.ids))
 	}
 	most := 0
-	if err := s.read(func(b *batch) error { most = b.st.registry.perRecord(MaxHand); return nil }); err != nil {
+	if err := s.read(func(b *batch) error { most = b.st.registry.perRecord(MaxActionIDs); return nil }); err != nil {
 		return err
 	}
 	var frames [][]byte
 	for part := range slices.Chunk(h.ids, most) {
-		frames = append(frames, (&hand{h.received, h.verb, part}).encode(nil))
+		frames = append(frames, (&action{h.received, h.verb, part}).encode(nil))
 	}
 	if err := translate(s.inbox.AppendOther(ctx, frames...)); err != nil {
 		return s.cutShort(orderAbsent, err)
@@ -66,9 +66,9 @@ func (s *Store) handle(ctx context.Context, h hand) error {
 	return s.carriedOut(ctx)
 }
 
-func (h *hand) encode(buf []byte) []byte {
+func (h *action) encode(buf []byte) []byte {
 	start := len(buf)
-	buf = append(wire.AppendTime(append(buf, recordHand), h.received), byte(h.verb))
+	buf = append(wire.AppendTime(append(buf, recordAction), h.received), byte(h.verb))
 	buf = wire.AppendUint(buf, uint64(len(h.ids)))
 	for _, id := range h.ids {
 		buf = putID(buf, id)
@@ -76,10 +76,10 @@ func (h *hand) encode(buf []byte) []byte {
 	return wire.Seal(buf, start)
 }
 
-func readHand(r *wire.Reader, epoch epochs) *hand {
-	h := &hand{received: r.Time(), verb: handVerb(r.Byte())}
+func readAction(r *wire.Reader, epoch epochs) *action {
+	h := &action{received: r.Time(), verb: actionVerb(r.Byte())}
 	n := r.Uint()
-	if n > uint64(r.Len()) || n > MaxHand {
+	if n > uint64(r.Len()) || n > MaxActionIDs {
 		r.Fail()
 		return h
 	}
@@ -89,7 +89,7 @@ func readHand(r *wire.Reader, epoch epochs) *hand {
 	return h
 }
 
-func (b *batch) applyHand(seq uint64, h *hand) {
+func (b *batch) applyAction(seq uint64, h *action) {
 	b.now = h.received
 	c := &cause{seq: seq}
 	for _, id := range h.ids {
@@ -97,14 +97,14 @@ func (b *batch) applyHand(seq uint64, h *hand) {
 		ch := b.find(id)
 		switch {
 		case ch == nil:
-		case h.verb == handRetry && ch.State == StateParked && ch.Kind != KindReceived:
+		case h.verb == actionRetry && ch.State == StateParked && ch.Kind != KindReceived:
 			if c.room() < len(b.st.registry.cohorts) { // an older program made one record of too many
 				b.log.Warn("a parked change was not retried, because its order has no numbers left for all cohorts: retry it again", "change", id.String())
 				continue
 			}
 			b.retry(ch)
 			b.repeatCohorts(c, ch)
-		case h.verb == handDrop:
+		case h.verb == actionDrop:
 			b.drop(ch, h.received)
 		}
 	}

@@ -79,7 +79,7 @@ func TestTooManyChangesAtOnceAreRefused(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	b.settle(b.take(), Parked)
-	many := append(b.ids(StateParked), make([]ID, MaxHand)...)
+	many := append(b.ids(StateParked), make([]ID, MaxActionIDs)...)
 	for name, do := range map[string]func(context.Context, time.Time, []ID) error{"retry": b.Retry, "drop": b.Drop} {
 		if err := do(t.Context(), noon, many); err == nil {
 			t.Errorf("%s takes %d changes at once", name, len(many))

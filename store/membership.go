@@ -67,14 +67,14 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 	if o.Baseline {
 		verb = orderBaseline
 	}
-	c := &commission{s: s, o: &order{verb: verb, time: o.AsOf, events: o.Events}, dry: o.DryRun}
+	c := &membershipJob{s: s, o: &order{verb: verb, time: o.AsOf, events: o.Events}, dry: o.DryRun}
 	if err := s.meet(ctx, c, o.Key); err != nil && !(o.Create && errors.Is(err, ErrNotFound)) {
 		return r, err
 	}
 	if c.class == ClassTrait {
 		return r, ErrNoMembers
 	}
-	list := newRoster(s.dir)
+	list := newExternalSort(s.dir)
 	defer list.close()
 	for user, err := range o.Users {
 		if err == nil {
@@ -84,7 +84,7 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 			return r, err
 		}
 	}
-	if c, err = s.commission(ctx, o.Key, c.o, o.Create, o.DryRun); err != nil {
+	if c, err = s.newMembershipJob(ctx, o.Key, c.o, o.Create, o.DryRun); err != nil {
 		return r, err
 	}
 	return c.report(ctx, c.compare(ctx, list, o.AsOf.UnixNano(), o.Progress))
@@ -93,12 +93,12 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 // Reconcile has MoEngage told again what it should know of every member and ex-member of a
 // computation, or of every user's value.
 func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
-	c, err := s.commission(ctx, key, &order{verb: orderReconcile, events: events}, false, dryRun)
+	c, err := s.newMembershipJob(ctx, key, &order{verb: orderReconcile, events: events}, false, dryRun)
 	if err != nil {
 		return r, err
 	}
 	for _, c.o.field = range c.fields {
-		err := c.everybody(ctx, progress, func(a *acquaintance) error {
+		err := c.everybody(ctx, progress, func(a *userRow) error {
 			if a.some || a.told || c.class == ClassTrait {
 				c.done.Again++
 				return c.say(ctx, a.key, a.in)
@@ -119,14 +119,14 @@ func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, 
 // decided.
 func (s *Store) CloseAudience(ctx context.Context, key string, events, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
 	now := time.Now()
-	c, err := s.commission(ctx, key, &order{verb: orderClose, time: now, events: events}, false, dryRun)
+	c, err := s.newMembershipJob(ctx, key, &order{verb: orderClose, time: now, events: events}, false, dryRun)
 	if err != nil {
 		return r, err
 	}
 	if c.class == ClassTrait {
 		return r, ErrNoMembers
 	}
-	return c.report(ctx, c.everybody(ctx, progress, func(a *acquaintance) error {
+	return c.report(ctx, c.everybody(ctx, progress, func(a *userRow) error {
 		if !a.in {
 			return nil
 		}
@@ -146,7 +146,7 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 			return r, err
 		}
 	}
-	c, err := s.commission(ctx, key, o, false, dryRun)
+	c, err := s.newMembershipJob(ctx, key, o, false, dryRun)
 	if err != nil {
 		return r, err
 	}
@@ -168,7 +168,7 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 }
 
 // decideHeld gives the order about every exit that the guard holds, of records up to until.
-func (c *commission) decideHeld(ctx context.Context, until uint64, progress func(done, total int64)) error {
+func (c *membershipJob) decideHeld(ctx context.Context, until uint64, progress func(done, total int64)) error {
 	for from, more := []byte(nil), true; more; {
 		page, next, err := c.s.heldExits(c.targetFields, until, from)
 		if err != nil {
@@ -199,7 +199,7 @@ func (c *commission) decideHeld(ctx context.Context, until uint64, progress func
 }
 
 // discard makes everybody a member again who left in the window.
-func (c *commission) discard(ctx context.Context, progress func(done, total int64)) error {
+func (c *membershipJob) discard(ctx context.Context, progress func(done, total int64)) error {
 	if c.dry {
 		w, err := c.watch(ctx)
 		if err != nil {
@@ -227,7 +227,7 @@ func (c *commission) discard(ctx context.Context, progress func(done, total int6
 }
 
 // finish readmits the users whom a discard that was cut short had not come to.
-func (c *commission) finish(ctx context.Context, progress func(done, total int64)) error {
+func (c *membershipJob) finish(ctx context.Context, progress func(done, total int64)) error {
 	w, err := c.watch(ctx)
 	if err != nil || w.undone == (recordRange{}) {
 		return err
@@ -237,7 +237,7 @@ func (c *commission) finish(ctx context.Context, progress func(done, total int64
 
 // finishDiscard is finish for an order of another kind on the same audience.
 func (s *Store) finishDiscard(ctx context.Context, key string, progress func(done, total int64)) error {
-	c, err := s.commission(ctx, key, &order{verb: orderDiscard, received: time.Now()}, false, false)
+	c, err := s.newMembershipJob(ctx, key, &order{verb: orderDiscard, received: time.Now()}, false, false)
 	if err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ func (s *Store) finishDiscard(ctx context.Context, key string, progress func(don
 }
 
 // watch reads what the guard keeps of the audience, once it holds all that it will hold.
-func (c *commission) watch(ctx context.Context) (w exitWatch, err error) {
+func (c *membershipJob) watch(ctx context.Context) (w exitWatch, err error) {
 	err = c.s.await(ctx, func() (bool, error) {
 		err := c.s.read(func(b *batch) error {
 			w = b.fieldOf(c.o.field).watch
@@ -258,7 +258,7 @@ func (c *commission) watch(ctx context.Context) (w exitWatch, err error) {
 
 // readmit has everybody be a member again who left in a discarded window: first those of whom the rows
 // say so, then the few of whom an exit is held that ended no membership.
-func (c *commission) readmit(ctx context.Context, window recordRange, progress func(done, total int64)) error {
+func (c *membershipJob) readmit(ctx context.Context, window recordRange, progress func(done, total int64)) error {
 	held := *c
 	held.dry = true
 	until := max(window.until, 1) - 1
@@ -285,7 +285,7 @@ func (c *commission) readmit(ctx context.Context, window recordRange, progress f
 	return c.order(ctx, appendOrder(nil, &end))
 }
 
-func (c *commission) readmitLeft(ctx context.Context, window recordRange, progress func(done, total int64)) error {
+func (c *membershipJob) readmitLeft(ctx context.Context, window recordRange, progress func(done, total int64)) error {
 	for a, err := range c.known(ctx, 0) {
 		if err == nil && window.has(a.left) {
 			c.done.Enters++
@@ -329,7 +329,7 @@ func (v *View) heldExits(numbers []uint32, until uint64, from []byte) (page []ID
 }
 
 // compare walks the list and the rows side by side, and says what differs.
-func (c *commission) compare(ctx context.Context, list *roster, asOf int64, progress func(done, total int64)) error {
+func (c *membershipJob) compare(ctx context.Context, list *externalSort, asOf int64, progress func(done, total int64)) error {
 	next, stop := iter.Pull2(c.known(ctx, asOf))
 	defer stop()
 	met, err, some := next()
@@ -377,7 +377,7 @@ func (c *commission) compare(ctx context.Context, list *roster, asOf int64, prog
 
 // judgeStranger is judge for a user on the list of whom nothing is known. One who was forgotten since is left alone:
 // applying the order passes over them, too.
-func (c *commission) judgeStranger(ctx context.Context, key []byte, asOf int64) error {
+func (c *membershipJob) judgeStranger(ctx context.Context, key []byte, asOf int64) error {
 	forgotten := false
 	if user, _, ok := userOf(key); ok && c.salt != nil {
 		believable := max(asOf, time.Now().UnixNano()) + int64(MaxAhead)
@@ -393,13 +393,13 @@ func (c *commission) judgeStranger(ctx context.Context, key []byte, asOf int64) 
 		c.done.Newer++
 		return nil
 	}
-	return c.judge(ctx, &acquaintance{key: key, time: -1 << 63, old: true}, true, asOf)
+	return c.judge(ctx, &userRow{key: key, time: -1 << 63, old: true}, true, asOf)
 }
 
 // judge says what the list makes of one user. Whoever stays what he was is mention of, too, if only to
 // move the fence: news from before the list that come late must not undo it, and a time that is not believed must
 // not keep away what happens next.
-func (c *commission) judge(ctx context.Context, a *acquaintance, listed bool, asOf int64) error {
+func (c *membershipJob) judge(ctx context.Context, a *userRow, listed bool, asOf int64) error {
 	d := &c.done
 	believable := max(asOf, time.Now().UnixNano()) + int64(MaxAhead)
 	switch {

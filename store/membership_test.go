@@ -362,7 +362,7 @@ func TestALongListIsSortedOnDisk(t *testing.T) {
 	const n = 20_000
 	b := open(t, rules(SendAttribute))
 	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
-	list := newRoster(b.dir)
+	list := newExternalSort(b.dir)
 	list.size = 8 << 10
 	defer list.close()
 	mixed := rand.New(rand.NewPCG(1, 1)).Perm(n)
@@ -372,7 +372,7 @@ func TestALongListIsSortedOnDisk(t *testing.T) {
 	if len(list.runs) < 20 {
 		t.Fatalf("%d runs prove nothing", len(list.runs))
 	}
-	c, err := b.commission(context.Background(), "vip", &order{verb: orderImport, time: minute(2)}, false, false)
+	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderImport, time: minute(2)}, false, false)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	err = c.compare(ctx, list, minute(2).UnixNano(), func(done, _ int64) {

@@ -17,7 +17,7 @@ type order struct {
 	events   bool      // events are queued, too
 	field    uint32
 	key      string // orderName: of the computation that should exist
-	words    []mention
+	words    []jobTarget
 	ids      []ID   // of changes: orderRelease and orderDiscard
 	other    uint32 // field: orderAdopt
 }
@@ -47,8 +47,8 @@ func (v verb) String() string {
 	return ""
 }
 
-// mention is one user of an order.
-type mention struct {
+// jobTarget is one user of an order.
+type jobTarget struct {
 	user string
 	in   bool
 }
@@ -96,9 +96,9 @@ func readOrder(r *wire.Reader) *order {
 		r.Fail()
 		return o
 	}
-	o.words = make([]mention, n)
+	o.words = make([]jobTarget, n)
 	for i := range o.words {
-		o.words[i] = mention{in: r.Byte() == 1, user: r.Text()}
+		o.words[i] = jobTarget{in: r.Byte() == 1, user: r.Text()}
 	}
 	for n := r.Uint(); n > 0 && r.OK(); n-- {
 		o.ids = append(o.ids, readID(r, nil))

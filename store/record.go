@@ -17,7 +17,7 @@ const (
 	recordRules  byte = 2
 	recordLost   byte = 3 // stands for a record that damage took: a salvage writes it
 	recordRepair byte = 4
-	recordHand   byte = 5
+	recordAction byte = 5
 	recordOrder  byte = 6
 	recordErased byte = 7 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
 	recordEvent  byte = 8
@@ -31,7 +31,7 @@ type record struct {
 	event  *Event
 	rules  *Rules
 	repair *repair
-	hand   *hand
+	action *action
 	order  *order
 	again  *reread
 
@@ -55,7 +55,7 @@ func (r *record) orderedBy() string {
 		return "audience " + r.order.verb.String()
 	case r.repair != nil:
 		return "audience verify --repair"
-	case r.hand != nil && r.hand.verb == handRetry:
+	case r.action != nil && r.action.verb == actionRetry:
 		return "outbox retry"
 	}
 	return ""
@@ -63,7 +63,7 @@ func (r *record) orderedBy() string {
 
 // outsider reports whether the record is none of the events that were received.
 func (r *record) outsider() bool {
-	return r.rules != nil || r.repair != nil || r.hand != nil || r.order != nil || r.again != nil
+	return r.rules != nil || r.repair != nil || r.action != nil || r.order != nil || r.again != nil
 }
 
 // appendEvent encodes e behind buf.
@@ -194,8 +194,8 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		}
 	case recordRepair:
 		rec.repair = readRepair(&r)
-	case recordHand:
-		rec.hand = readHand(&r, nil)
+	case recordAction:
+		rec.action = readAction(&r, nil)
 	case recordOrder:
 		rec.order = readOrder(&r)
 	case recordAgain:

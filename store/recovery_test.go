@@ -142,7 +142,7 @@ func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 	must(t, err)
 	must(t, before.KeepSample(t.Context(), kept))
 	must(t, before.Applied(t.Context())) // what the sample left in the inbox is in the trail, too
-	trail, err := before.Trail(TrailFilter{})
+	trail, err := before.Activity(ActivityFilter{})
 	must(t, err)
 	must(t, before.Close())
 	must(t, os.Remove(filepath.Join(dir, "running"))) // as if nobody knew how the last run ended
@@ -163,7 +163,7 @@ func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 		if samples, err := s.Samples(time.Time{}); err != nil || len(samples) != 1 {
 			t.Errorf("%d samples were saved, error %v", len(samples), err)
 		}
-		if after, err := s.Trail(TrailFilter{}); err != nil || !reflect.DeepEqual(after.Items, trail.Items) || len(trail.Items) == 0 {
+		if after, err := s.Activity(ActivityFilter{}); err != nil || !reflect.DeepEqual(after.Items, trail.Items) || len(trail.Items) == 0 {
 			t.Errorf("the trail is another: %v\n%+v\n%+v", err, after.Items, trail.Items)
 		}
 		must(t, s.Close())

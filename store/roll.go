@@ -11,7 +11,7 @@ import (
 // Members lists the members of one computation; after is the user behind whom to go on, "" for the
 // first page. An unknown key is ErrNotFound; an ambiguous one is an *AmbiguousError.
 func (v *View) Members(key, after string, limit int) (page []MemberInfo, more bool, err error) {
-	l := NewRoll(key, after, limit)
+	l := NewMemberListing(key, after, limit)
 	for err == nil && !l.Done() {
 		err = l.Read(v)
 	}
@@ -22,8 +22,8 @@ func (v *View) Members(key, after string, limit int) (page []MemberInfo, more bo
 	return page, more, nil
 }
 
-// Roll is a page of Members in the making, as Listing is one of Changes.
-type Roll struct {
+// MemberListing is a page of Members in the making, as Listing is one of Changes.
+type MemberListing struct {
 	key   string
 	from  []byte // row to go on with
 	limit int
@@ -31,12 +31,12 @@ type Roll struct {
 	done  bool
 }
 
-// NewRoll begins the page that Members would return.
-func NewRoll(key, after string, limit int) *Roll {
+// NewMemberListing begins the page that Members would return.
+func NewMemberListing(key, after string, limit int) *MemberListing {
 	if limit <= 0 {
 		limit = DefaultLimit
 	}
-	l := &Roll{key: key, limit: limit}
+	l := &MemberListing{key: key, limit: limit}
 	if after != "" {
 		l.from = rowKey(userKey(after), blockHead)
 	}
@@ -44,15 +44,15 @@ func NewRoll(key, after string, limit int) *Roll {
 }
 
 // Done reports whether the page is there.
-func (l *Roll) Done() bool { return l.done || len(l.page) > l.limit }
+func (l *MemberListing) Done() bool { return l.done || len(l.page) > l.limit }
 
 // Page is what Members returns.
-func (l *Roll) Page() (page []MemberInfo, more bool) {
+func (l *MemberListing) Page() (page []MemberInfo, more bool) {
 	return l.page[:min(len(l.page), l.limit)], len(l.page) > l.limit
 }
 
 // Read goes on with the page, for one read transaction over a bounded number of rows.
-func (l *Roll) Read(v *View) error {
+func (l *MemberListing) Read(v *View) error {
 	return v.look(func(tx *bolt.Tx) error {
 		st, err := loadState(tx)
 		if err != nil {

@@ -19,7 +19,7 @@ import (
 // crash leaves one behind.
 //
 //	run: ( length uvarint, userKey )*, ascending
-type roster struct {
+type externalSort struct {
 	dir   string
 	arena []byte
 	at    []uint32 // where each key begins: its length in two bytes, and the key
@@ -28,13 +28,15 @@ type roster struct {
 	count int64 // users added
 }
 
-// rosterBytes is the arena: 64 MB of ids and their offsets make some 80 MB resident.
-const rosterBytes = 32 << 20
+// externalSortBytes is the arena: 64 MB of ids and their offsets make some 80 MB resident.
+const externalSortBytes = 32 << 20
 
-func newRoster(dir string) *roster { return &roster{dir: dir, size: rosterBytes} }
+func newExternalSort(dir string) *externalSort {
+	return &externalSort{dir: dir, size: externalSortBytes}
+}
 
 // add takes in a user, in any order and any number of times.
-func (r *roster) add(user string) error {
+func (r *externalSort) add(user string) error {
 	if user == "" || len(user) > MaxUserID {
 		return fmt.Errorf("an id has 1 to %d bytes, and the list has one of %d", MaxUserID, len(user))
 	}
@@ -53,17 +55,17 @@ func (r *roster) add(user string) error {
 	return nil
 }
 
-func (r *roster) key(at uint32) []byte {
+func (r *externalSort) key(at uint32) []byte {
 	n := uint32(binary.BigEndian.Uint16(r.arena[at:]))
 	return r.arena[at+2 : at+2+n]
 }
 
-func (r *roster) sort() {
+func (r *externalSort) sort() {
 	slices.SortFunc(r.at, func(x, y uint32) int { return bytes.Compare(r.key(x), r.key(y)) })
 }
 
 // spill writes the arena to a run.
-func (r *roster) spill() error {
+func (r *externalSort) spill() error {
 	r.sort()
 	f, err := os.CreateTemp(r.dir, "import-*.tmp")
 	if err != nil {
@@ -85,14 +87,14 @@ func (r *roster) spill() error {
 	return err
 }
 
-func (r *roster) close() {
+func (r *externalSort) close() {
 	for _, f := range r.runs {
 		f.Close()
 	}
 }
 
 // sorted walks the user keys, each as often as it was added. A key is good until the next.
-func (r *roster) sorted() iter.Seq2[[]byte, error] {
+func (r *externalSort) sorted() iter.Seq2[[]byte, error] {
 	r.sort()
 	return func(yield func([]byte, error) bool) {
 		m := merge{&memoryRun{r: r}}
@@ -130,7 +132,7 @@ type run interface {
 }
 
 type memoryRun struct {
-	r *roster
+	r *externalSort
 	n int
 }
 

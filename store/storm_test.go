@@ -127,12 +127,12 @@ func runStorm(t *testing.T, rnd *rand.Rand) {
 			cut = false
 		case n < 19 && w.trip && !cut:
 			must(t, b.Applied(ctx))
-			c, err := b.commission(ctx, "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
+			c, err := b.newMembershipJob(ctx, "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
 			must(t, err)
 			must(t, b.order(ctx, appendOrder(nil, c.o)))
 			for range rnd.IntN(3) {
 				o := *c.o
-				o.words = []mention{{name(), true}}
+				o.words = []jobTarget{{name(), true}}
 				must(t, b.order(ctx, appendOrder(nil, &o)))
 			}
 			must(t, b.Applied(ctx))

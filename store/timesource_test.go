@@ -30,7 +30,7 @@ func TestATimeThatCouldNotBeReadIsShownWithItsEvent(t *testing.T) {
 			}
 		}
 	}
-	trail, err := b.Trail(TrailFilter{})
+	trail, err := b.Activity(ActivityFilter{})
 	must(t, err)
 	said := 0
 	for _, h := range trail.Items {

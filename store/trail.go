@@ -19,8 +19,8 @@ import (
 // parked. It is read out of what is there anyway: the inbox, the history and the parked. One thing these do
 // not know, what an event came to, is kept beside: a byte for each record of the inbox.
 
-// Happening is one line of the trail; its JSON names are the contract's.
-type Happening struct {
+// ActivityEntry is one line of the trail; its JSON names are the contract's.
+type ActivityEntry struct {
 	At          string   `json:"at"`
 	What        string   `json:"what"`  // accepted, refused, sent, parked, superseded, cancelled, dropped, expired
 	State       string   `json:"state"` // of the change; empty for an event
@@ -40,33 +40,33 @@ type Happening struct {
 	at time.Time
 }
 
-// TrailFilter narrows the trail. The zero value is its newest lines.
-type TrailFilter struct {
+// ActivityFilter narrows the trail. The zero value is its newest lines.
+type ActivityFilter struct {
 	User        string
 	Computation string // key or id
 	Limit       int    // 0: 100
-	Cursor      string // as Trail returned it: what happened since; "" for the newest lines
+	Cursor      string // as Activity returned it: what happened since; "" for the newest lines
 }
 
-// Trail is a part of the trail, in the order in which it happened.
-type Trail struct {
-	Items   []Happening `json:"items"`
-	Next    string      `json:"next"`    // cursor of what happens from now on
-	More    bool        `json:"more"`    // there is more behind Next already
-	Skipped uint64      `json:"skipped"` // that happened faster than anybody reads, and are left out
+// Activity is a part of the trail, in the order in which it happened.
+type Activity struct {
+	Items   []ActivityEntry `json:"items"`
+	Next    string          `json:"next"`    // cursor of what happens from now on
+	More    bool            `json:"more"`    // there is more behind Next already
+	Skipped uint64          `json:"skipped"` // that happened faster than anybody reads, and are left out
 }
 
 const (
-	// trailScan bounds what one look takes from each source.
-	trailScan = 1000
-	// trailBehind is how far behind a reader may be: beyond, nobody could read it anyway.
-	trailBehind = 20_000
+	// activityScan bounds what one look takes from each source.
+	activityScan = 1000
+	// activityBehind is how far behind a reader may be: beyond, nobody could read it anyway.
+	activityBehind = 20_000
 )
 
-// trailCursor says how far a reader has come in each source.
-type trailCursor struct{ record, closed, parking, refusal uint64 }
+// activityCursor says how far a reader has come in each source.
+type activityCursor struct{ record, closed, parking, refusal uint64 }
 
-func (c trailCursor) String() string {
+func (c activityCursor) String() string {
 	var b []byte
 	for _, n := range [...]uint64{c.record, c.closed, c.parking, c.refusal} {
 		b = binary.BigEndian.AppendUint64(b, n)
@@ -74,7 +74,7 @@ func (c trailCursor) String() string {
 	return hex.EncodeToString(b)
 }
 
-func parseTrailCursor(s string) (c trailCursor, err error) {
+func parseActivityCursor(s string) (c activityCursor, err error) {
 	raw, err := hex.DecodeString(s)
 	if err == nil && len(raw) == 24 { // of an older program, which knew no refusals
 		raw = append(raw, numberKey(0)...)
@@ -82,17 +82,17 @@ func parseTrailCursor(s string) (c trailCursor, err error) {
 	if err != nil || len(raw) != 32 {
 		return c, ErrBadCursor
 	}
-	return trailCursor{number(raw[:8]), number(raw[8:16]), number(raw[16:24]), number(raw[24:])}, nil
+	return activityCursor{number(raw[:8]), number(raw[8:16]), number(raw[16:24]), number(raw[24:])}, nil
 }
 
-// Trail returns the newest lines, or what happened since a cursor.
-func (v *View) Trail(f TrailFilter) (t Trail, err error) {
+// Activity returns the newest lines, or what happened since a cursor.
+func (v *View) Activity(f ActivityFilter) (t Activity, err error) {
 	if f.Limit <= 0 {
 		f.Limit = DefaultLimit
 	}
-	r := &trailReader{v: v, filter: f, first: f.Cursor == ""}
+	r := &activityReader{v: v, filter: f, first: f.Cursor == ""}
 	if !r.first {
-		if r.from, err = parseTrailCursor(f.Cursor); err != nil {
+		if r.from, err = parseActivityCursor(f.Cursor); err != nil {
 			return t, err
 		}
 	}
@@ -112,21 +112,21 @@ func (v *View) Trail(f TrailFilter) (t Trail, err error) {
 	} else {
 		r.to.parking, r.to.refusal = parkings, refusals
 	}
-	slices.SortStableFunc(r.lines, func(a, b Happening) int { return a.at.Compare(b.at) })
+	slices.SortStableFunc(r.lines, func(a, b ActivityEntry) int { return a.at.Compare(b.at) })
 	if r.first {
 		r.lines = r.lines[max(0, len(r.lines)-f.Limit):]
 	}
-	return Trail{Items: r.lines, Next: r.to.String(), More: r.more, Skipped: r.skipped}, nil
+	return Activity{Items: r.lines, Next: r.to.String(), More: r.more, Skipped: r.skipped}, nil
 }
 
-// trailReader is a look at the trail in progress.
-type trailReader struct {
+// activityReader is a look at the trail in progress.
+type activityReader struct {
 	v        *View
-	filter   TrailFilter
-	first    bool        // the newest lines are wanted, not what is new
-	from, to trailCursor // behind which to begin, and how far it came
+	filter   ActivityFilter
+	first    bool           // the newest lines are wanted, not what is new
+	from, to activityCursor // behind which to begin, and how far it came
 	applied  uint64
-	lines    []Happening
+	lines    []ActivityEntry
 	more     bool
 	skipped  uint64
 	verdicts verdicts
@@ -135,13 +135,13 @@ type trailReader struct {
 
 // begin finds where to go on. Whoever is too far behind is told how much is left out; a cursor of a
 // store that was restored since begins anew.
-func (r *trailReader) begin(b *batch) error {
+func (r *activityReader) begin(b *batch) error {
 	r.applied = b.st.applied
 	r.epochs = b.st.epochs
 	r.verdicts = readVerdicts(b.tx.Bucket(bucketVerdicts), r.applied)
-	scan := uint64(trailScan)
+	scan := uint64(activityScan)
 	if !r.first {
-		scan = trailBehind
+		scan = activityBehind
 	}
 	for _, at := range [...]struct {
 		from *uint64
@@ -161,8 +161,8 @@ func (r *trailReader) begin(b *batch) error {
 }
 
 // records adds the events that were applied.
-func (r *trailReader) records() error {
-	for n := 0; r.to.record < r.applied && n < trailScan; {
+func (r *activityReader) records() error {
+	for n := 0; r.to.record < r.applied && n < activityScan; {
 		list, err := r.v.inbox.Read(r.to.record+1, 256<<10)
 		if err != nil {
 			return err
@@ -172,7 +172,7 @@ func (r *trailReader) records() error {
 			return nil
 		}
 		for _, rec := range list {
-			if rec.Seq > r.applied || n >= trailScan {
+			if rec.Seq > r.applied || n >= activityScan {
 				break
 			}
 			n, r.to.record = n+1, rec.Seq
@@ -183,7 +183,7 @@ func (r *trailReader) records() error {
 	return nil
 }
 
-func (r *trailReader) event(rec wal.Record) {
+func (r *activityReader) event(rec wal.Record) {
 	read, err := decodeRecord(rec.Seq, rec.Frame)
 	if err != nil || read.event == nil {
 		return
@@ -192,7 +192,7 @@ func (r *trailReader) event(rec wal.Record) {
 	if f == OutcomeParked {
 		return // the parked say more of it
 	}
-	line := Happening{
+	line := ActivityEntry{
 		What: "accepted", User: cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), Computation: e.Key, Transition: eventTransition(e).String(),
 		ID: ID{Epoch: r.epochs.of(rec.Seq), Seq: rec.Seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
 		TimeSource: e.TimeSource.unread(), LeftOut: e.leftOut(), at: e.Received,
@@ -215,7 +215,7 @@ func eventTransition(e *Event) Transition {
 	return 0
 }
 
-func (r *trailReader) add(line Happening, computedBy string) {
+func (r *activityReader) add(line ActivityEntry, computedBy string) {
 	f := &r.filter
 	if f.User != "" && f.User != line.User || f.Computation != "" && f.Computation != line.Computation && f.Computation != computedBy {
 		return
@@ -228,10 +228,10 @@ func (r *trailReader) add(line Happening, computedBy string) {
 }
 
 // changes adds what is closed, at the first look what is parked, and the changes that events made.
-func (r *trailReader) changes(b *batch) error {
+func (r *activityReader) changes(b *batch) error {
 	c := b.history.Cursor()
 	for k, frame := c.Seek(numberKey(r.from.closed + 1)); k != nil; k, frame = c.Next() {
-		if number(k)-r.from.closed > trailScan {
+		if number(k)-r.from.closed > activityScan {
 			r.more = true
 			break
 		}
@@ -256,10 +256,10 @@ func (r *trailReader) changes(b *batch) error {
 }
 
 // newestParked adds what is parked, of those with the newest ids.
-func (r *trailReader) newestParked(b *batch) {
+func (r *activityReader) newestParked(b *batch) {
 	c, size := b.parked.Cursor(), 0
 	k, frame := c.Last()
-	for n := 0; k != nil && n < trailScan && size < pageBytes; k, frame = c.Prev() {
+	for n := 0; k != nil && n < activityScan && size < pageBytes; k, frame = c.Prev() {
 		n, size = n+1, size+len(frame)
 		if ch, err := decodeChange(frame, b.st.epochs); err == nil {
 			r.add(happened(ch), ch.ComputedBy)
@@ -268,7 +268,7 @@ func (r *trailReader) newestParked(b *batch) {
 }
 
 // parkings adds what was parked since the cursor.
-func (r *trailReader) parkings() {
+func (r *activityReader) parkings() {
 	list, skipped := r.v.parkings.since(r.from.parking, &r.to.parking)
 	r.skipped += skipped
 	for _, ch := range list {
@@ -277,7 +277,7 @@ func (r *trailReader) parkings() {
 }
 
 // refusedSoFar adds a line for each kind of request that was refused, at the last of them.
-func (r *trailReader) refusedSoFar(b *batch) error {
+func (r *activityReader) refusedSoFar(b *batch) error {
 	list, _, err := r.v.refusals(b)
 	for i := range list {
 		r.refusal(&list[i])
@@ -286,21 +286,21 @@ func (r *trailReader) refusedSoFar(b *batch) error {
 }
 
 // refusals adds what was refused since the cursor.
-func (r *trailReader) refusals() {
+func (r *activityReader) refusals() {
 	for _, one := range r.v.refused.since(r.from.refusal, &r.to.refusal, time.Now()) {
 		r.refusal(&one)
 	}
 }
 
-func (r *trailReader) refusal(one *Refusal) {
+func (r *activityReader) refusal(one *Refusal) {
 	if !one.Last.IsZero() { // else an older program counted it
-		r.add(Happening{What: "refused", Reason: one.Sentence(), Count: one.Count, at: one.Last}, "")
+		r.add(ActivityEntry{What: "refused", Reason: one.Sentence(), Count: one.Count, at: one.Last}, "")
 	}
 }
 
 // happened is the line of a change that is closed or parked.
-func happened(ch *stored) Happening {
-	line := Happening{
+func happened(ch *stored) ActivityEntry {
+	line := ActivityEntry{
 		What: ch.State.String(), State: ch.State.String(), Kind: ch.Kind.String(), User: ch.User, Computation: ch.Computation,
 		Transition: ch.Transition.String(), ID: ch.ID.String(), Reason: ch.Reason, MessageID: ch.MessageID, Attempts: ch.Attempts, at: ch.Closed,
 	}
@@ -358,7 +358,7 @@ func readVerdicts(bucket *bolt.Bucket, applied uint64) verdicts {
 		return v
 	}
 	last := applied / verdictsOf
-	for n := last - min(last, trailBehind/verdictsOf+1); n <= last; n++ {
+	for n := last - min(last, activityBehind/verdictsOf+1); n <= last; n++ {
 		if value := bucket.Get(numberKey(n)); value != nil {
 			v.bucket[n] = bytes.Clone(value)
 		}

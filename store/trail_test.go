@@ -12,9 +12,9 @@ import (
 )
 
 // trailOf renders a trail, a word for each line.
-func trailOf(t *testing.T, b *bench, f TrailFilter) (lines []string, next string) {
+func trailOf(t *testing.T, b *bench, f ActivityFilter) (lines []string, next string) {
 	t.Helper()
-	trail, err := b.Trail(f)
+	trail, err := b.Activity(f)
 	must(t, err)
 	for _, h := range trail.Items {
 		lines = append(lines, strings.Join(strings.Fields(fmt.Sprint(h.What, " ", h.User, " ", h.Computation, " ", h.Transition, " ", h.Reason)), " "))
@@ -32,41 +32,41 @@ func wantLines(t *testing.T, got []string, want ...string) {
 func TestTheTrailSaysWhatAnEventCameTo(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 0), event("ann", "vip", true, 1), event("ann", "vip", true, 0), event("bob", "vip", false, 2), event("ann", "vip", false, -1))
-	got, next := trailOf(t, b, TrailFilter{})
+	got, next := trailOf(t, b, ActivityFilter{})
 	wantLines(t, got, "accepted ann vip enter transition", "accepted ann vip enter unchanged", "accepted ann vip enter stale",
 		"accepted bob vip exit unchanged", "accepted ann vip exit stale")
 
 	broken := event("ann", "vip", true, 5)
 	broken.Fault, broken.Sentence = "undetermined", "it does not say"
 	b.receive(event("ann", "vip", false, 4), broken)
-	got, next = trailOf(t, b, TrailFilter{Cursor: next})
+	got, next = trailOf(t, b, ActivityFilter{Cursor: next})
 	for i := range got {
 		got[i], _, _ = strings.Cut(got[i], " by ") // an id
 	}
 	wantLines(t, got, "accepted ann vip exit transition", "superseded ann vip enter", "cancelled ann vip exit", "parked ann vip undetermined")
-	if got, _ := trailOf(t, b, TrailFilter{Cursor: next}); len(got) > 0 {
+	if got, _ := trailOf(t, b, ActivityFilter{Cursor: next}); len(got) > 0 {
 		t.Errorf("told twice: %v", got)
 	}
-	got, _ = trailOf(t, b, TrailFilter{User: "bob"})
+	got, _ = trailOf(t, b, ActivityFilter{User: "bob"})
 	wantLines(t, got, "accepted bob vip exit unchanged")
-	got, _ = trailOf(t, b, TrailFilter{Limit: 1})
+	got, _ = trailOf(t, b, ActivityFilter{Limit: 1})
 	if len(got) != 1 {
 		t.Errorf("of the newest line: %v", got)
 	}
 
 	// The same from the files, and after a restart.
-	want, _ := trailOf(t, b, TrailFilter{})
+	want, _ := trailOf(t, b, ActivityFilter{})
 	b.reopen(rules(SendAttribute))
-	got, _ = trailOf(t, b, TrailFilter{})
+	got, _ = trailOf(t, b, ActivityFilter{})
 	wantLines(t, got, want...)
 	soundness(t, b)
 }
 
 func TestATrailThatIsTooLongIsCounted(t *testing.T) {
 	b := open(t, rules(SendNone))
-	_, next := trailOf(t, b, TrailFilter{})
+	_, next := trailOf(t, b, ActivityFilter{})
 	var many []*Event
-	for i := range trailBehind + 500 {
+	for i := range activityBehind + 500 {
 		many = append(many, event(fmt.Sprintf("u%d", i%50), "vip", i%2 == 0, i))
 	}
 	for part := range slices.Chunk(many, 1000) {
@@ -74,10 +74,10 @@ func TestATrailThatIsTooLongIsCounted(t *testing.T) {
 	}
 	shown, skipped, last := 0, uint64(0), ""
 	for more := true; more; {
-		trail, err := b.Trail(TrailFilter{Cursor: next})
+		trail, err := b.Activity(ActivityFilter{Cursor: next})
 		must(t, err)
 		shown, skipped, more, next = shown+len(trail.Items), skipped+trail.Skipped, trail.More, trail.Next
-		if len(trail.Items) > 2*trailScan {
+		if len(trail.Items) > 2*activityScan {
 			t.Fatalf("%d lines at once", len(trail.Items))
 		}
 		for _, h := range trail.Items {
@@ -87,7 +87,7 @@ func TestATrailThatIsTooLongIsCounted(t *testing.T) {
 			last = h.User
 		}
 	}
-	if shown != trailBehind || skipped < 500 || skipped > 501 || last != "u49" {
+	if shown != activityBehind || skipped < 500 || skipped > 501 || last != "u49" {
 		t.Errorf("%d lines shown, %d left out, the last of %s", shown, skipped, last)
 	}
 }
@@ -134,7 +134,7 @@ func TestVerdictsOfNumbersFarAway(t *testing.T) {
 func TestACursorThatIsNone(t *testing.T) {
 	b := open(t, rules(SendNone))
 	for _, cursor := range []string{"x", "00", strings.Repeat("0", 50)} {
-		if _, err := b.Trail(TrailFilter{Cursor: cursor}); err == nil {
+		if _, err := b.Activity(ActivityFilter{Cursor: cursor}); err == nil {
 			t.Errorf("%q is taken for a cursor", cursor)
 		}
 	}

@@ -208,7 +208,7 @@ func (b *bench) retriesParked() {
 	b.Helper()
 	page, _, err := b.Changes(OutboxFilter{State: StateParked, Limit: 100_000})
 	must(b, err)
-	for list := range slices.Chunk(page, MaxHand) {
+	for list := range slices.Chunk(page, MaxActionIDs) {
 		var ids []ID
 		for _, c := range list {
 			id, err := ParseID(c.ID)

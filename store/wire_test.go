@@ -17,9 +17,9 @@ func FuzzRecord(f *testing.F) {
 		appendEvent(nil, event("ann", "vip", true, 1)),
 		appendEvent(nil, event("ann", "vip", true, 1, func(e *Event) { e.LeftOut = []Column{{"score", Span{3, 5}}} })),
 		appendEvent(nil, trait("ann", "zendesk", 1, "a", "1", "b", "2")),
-		(&hand{noon, handRetry, []ID{{0, 1, 0}, {0, 7, 3}}}).encode(nil),
+		(&action{noon, actionRetry, []ID{{0, 1, 0}, {0, 7, 3}}}).encode(nil),
 		(&repair{received: noon, missing: []Told{{User: "ann", field: 3}}}).encode(nil),
-		appendOrder(nil, &order{received: noon, time: noon, verb: orderImport, field: 2, key: "vip", words: []mention{{"ann", true}, {"bea", false}}}),
+		appendOrder(nil, &order{received: noon, time: noon, verb: orderImport, field: 2, key: "vip", words: []jobTarget{{"ann", true}, {"bea", false}}}),
 		appendOrder(nil, &order{received: noon, verb: orderAdopt, ids: []ID{{0, 4, 0}}, other: 9}),
 		wire.Seal([]byte{recordLost}, 0), wire.Seal([]byte{recordErased}, 0),
 	}
@@ -55,8 +55,8 @@ func encodeRecord(rec *record) []byte {
 	switch {
 	case rec.event != nil:
 		return appendEvent(nil, rec.event)
-	case rec.hand != nil:
-		return rec.hand.encode(nil)
+	case rec.action != nil:
+		return rec.action.encode(nil)
 	case rec.repair != nil:
 		return rec.repair.encode(nil)
 	case rec.order != nil:
