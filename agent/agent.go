@@ -168,7 +168,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 	if p.store, err = p.openStore(ctx, c.DataDir, options); err != nil {
 		return nil, openError(c.DataDir, err)
 	}
-	p.pulse = p.store.Pulse
+	p.pulse = p.store.Liveness
 	p.pace, p.shared = &pacer{received: p.store.LastRecord}, newSharedAnswers()
 	defer func() {
 		if err != nil {

@@ -232,7 +232,7 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	b.tail.Store(true)
 	b.SetRetention(Options{ReceivedBytes: 1})
 	b.receive(event("ann", "vip", true, 1))
-	must(t, b.inbox.TurnOver())
+	must(t, b.inbox.RotateNow())
 	_, err := b.Prune(context.Background(), noon)
 	must(t, err)
 	if n := b.inbox.Oldest(); n != 1 {

@@ -45,8 +45,8 @@ type batch struct {
 	outsiders int64 // records applied in this transaction that are no events
 
 	tracing bool // a compaction wants to know what is written: see trace.go
-	touched []spot
-	buckets map[*bolt.Bucket]spot // where the buckets met so far are
+	touched []dirtyKey
+	buckets map[*bolt.Bucket]dirtyKey // where the buckets met so far are
 }
 
 func newBatch(tx *bolt.Tx, st *state, log *slog.Logger) *batch {

@@ -2,8 +2,8 @@ package store
 
 import "bytes"
 
-// census is what a state holds, counted.
-type census struct {
+// totals is what a state holds, counted.
+type totals struct {
 	users, members, pending uint64
 	changes                 [2]uint64 // parked and held, as keptPlaces
 	received                uint64
@@ -13,8 +13,8 @@ type census struct {
 	held                    map[uint32]uint64
 }
 
-func (r *rebuilder) count(b *batch) *census {
-	c := &census{in: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+func (r *rebuilder) count(b *batch) *totals {
+	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64)}
 	last := []byte(nil)
 	_ = b.rows.ForEach(func(k, frame []byte) error {
 		row, err := decodeBlock(k, frame, b.st.epochs)
@@ -66,7 +66,7 @@ func (r *rebuilder) count(b *batch) *census {
 
 // sums counts the gauges again, and books what is missing as lost: both laws hold as before.
 func (r *rebuilder) sums() error {
-	var c *census
+	var c *totals
 	if err := r.in(func(b *batch) { c = r.count(b) }); err != nil {
 		return err
 	}

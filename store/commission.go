@@ -81,7 +81,7 @@ func (s *Store) meet(ctx context.Context, c *membershipJob, key string) error {
 
 // order appends records of orders.
 func (s *Store) order(ctx context.Context, frames ...[]byte) error {
-	if err := s.room.refusal(); err != nil {
+	if err := s.budget.refusal(); err != nil {
 		return err
 	}
 	s.inbox.Ordered.Add(uint64(len(frames)))

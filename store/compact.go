@@ -42,16 +42,16 @@ const (
 	// and leaves room for a row to grow without splitting its page.
 	compactFill = 0.9
 
-	// swapSpots is how many keys the swap may have left to copy: some milliseconds' worth. If rounds do
+	// swapKeys is how many keys the swap may have left to copy: some milliseconds' worth. If rounds do
 	// not get there, because as much is written as is copied, applying stops for the last ones.
-	swapSpots = 1000
-	rounds    = 8
+	swapKeys = 1000
+	rounds   = 8
 )
 
 // Tests make these small, so that a small file takes many slices and rounds.
 var (
-	sliceBytes = 1 << 20
-	traceLimit = 1 << 17 // of a trace: about 20 MB at the usual length of keys
+	sliceBytes    = 1 << 20
+	dirtySetLimit = 1 << 17 // of a trace: about 20 MB at the usual length of keys
 )
 
 // When a file is compacted unasked. Files below 64 MiB have 128 KiB of freelist at most, and stay.
@@ -137,7 +137,7 @@ type compaction struct {
 	s        *Store
 	path     string
 	to       *bolt.DB
-	trace    *trace
+	dirty    *dirtySet
 	progress func(done, total int64)
 	done     int64
 	total    int64
@@ -211,9 +211,9 @@ func (c *compaction) begin() (err error) {
 			return nil
 		})
 	}
-	c.trace = newTrace()
+	c.dirty = newDirtySet()
 	if err == nil {
-		err = c.s.pauseWriter(func() { c.s.trace = c.trace })
+		err = c.s.pauseWriter(func() { c.s.dirty = c.dirty })
 	}
 	if err != nil {
 		return errors.Join(err, c.to.Close(), os.Remove(c.path))
@@ -224,7 +224,7 @@ func (c *compaction) begin() (err error) {
 
 // copyAll copies every key, once, and again those that changed behind it when they get too many.
 func (c *compaction) copyAll(ctx context.Context) error {
-	for at, done := (spot{}), false; !done; {
+	for at, done := (dirtyKey{}), false; !done; {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
@@ -240,8 +240,8 @@ func (c *compaction) copyAll(ctx context.Context) error {
 		if len(items) > 0 {
 			at = items[len(items)-1].at
 		}
-		c.trace.reached(at, done)
-		if err := c.replay(ctx, traceLimit/2); err != nil {
+		c.dirty.reached(at, done)
+		if err := c.replay(ctx, dirtySetLimit/2); err != nil {
 			return err
 		}
 		c.tell(items)
@@ -262,9 +262,9 @@ func (c *compaction) tell(items []item) {
 
 // catchUp copies what changed, until little is left.
 func (c *compaction) catchUp(ctx context.Context) error {
-	for round := 0; c.trace.length() > swapSpots; round++ {
+	for round := 0; c.dirty.length() > swapKeys; round++ {
 		if round == rounds {
-			c.trace.hold.Store(true)
+			c.dirty.hold.Store(true)
 		}
 		if err := c.replay(ctx, 1); err != nil {
 			return err
@@ -276,7 +276,7 @@ func (c *compaction) catchUp(ctx context.Context) error {
 
 // replay copies the traced keys again, if there are at least n.
 func (c *compaction) replay(ctx context.Context, n int) error {
-	spots, err := c.trace.take(n)
+	spots, err := c.dirty.take(n)
 	if err != nil {
 		return err
 	}
@@ -331,7 +331,7 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 		return nil, err
 	}
 	crashpoint.Reach(crashpoint.CompactionRenamed)
-	c.s.trace = nil
+	c.s.dirty = nil
 	at.state = info
 	if c.s.arrival == nil {
 		c.s.arrival = new(arrival)
@@ -356,7 +356,7 @@ func (c *compaction) finish(old *bolt.DB) error {
 
 // abandon leaves everything as it was.
 func (c *compaction) abandon() error {
-	_ = c.s.pauseWriter(func() { c.s.trace = nil }) // a writer that has ended writes nothing more
+	_ = c.s.pauseWriter(func() { c.s.dirty = nil }) // a writer that has ended writes nothing more
 	return errors.Join(c.to.Close(), os.Remove(c.path))
 }
 

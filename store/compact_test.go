@@ -90,9 +90,9 @@ func TestCompactionUnderLoadLosesNothing(t *testing.T) {
 
 // smallSlices has a small file copied in many steps.
 func smallSlices(t *testing.T) {
-	bytes, limit := sliceBytes, traceLimit
-	sliceBytes, traceLimit = 48<<10, 200
-	t.Cleanup(func() { sliceBytes, traceLimit = bytes, limit })
+	bytes, limit := sliceBytes, dirtySetLimit
+	sliceBytes, dirtySetLimit = 48<<10, 200
+	t.Cleanup(func() { sliceBytes, dirtySetLimit = bytes, limit })
 }
 
 // TestDeliveryAndReadersGoOnDuringACompaction takes, settles and reads while the file is replaced.
@@ -189,26 +189,26 @@ func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
 // TestATraceKeepsWhatTheCopyHasPassed: a key ahead of the copy that is written and then deleted must
 // not reach the copy by itself, because nobody would delete it there.
 func TestATraceKeepsWhatTheCopyHasPassed(t *testing.T) {
-	at := func(bucket, inner, key string) spot { return spot{bucket, inner, key} }
-	trace := newTrace()
-	trace.merge([]spot{at("due", "", "b"), at("rows", "", "a"), at("rows", "", "z"), at("messages", "day1", "id")})
+	at := func(bucket, inner, key string) dirtyKey { return dirtyKey{bucket, inner, key} }
+	trace := newDirtySet()
+	trace.merge([]dirtyKey{at("due", "", "b"), at("rows", "", "a"), at("rows", "", "z"), at("messages", "day1", "id")})
 	trace.reached(at("rows", "", "m"), false)
-	trace.merge([]spot{at("rows", "", "b"), at("rows", "", "y"), at("sent", "", "c")})
+	trace.merge([]dirtyKey{at("rows", "", "b"), at("rows", "", "y"), at("sent", "", "c")})
 	got, err := trace.take(1)
 	must(t, err)
-	if want := []spot{at("due", "", "b"), at("messages", "day1", "id"), at("rows", "", "a"), at("rows", "", "b")}; !slices.Equal(got, want) {
+	if want := []dirtyKey{at("due", "", "b"), at("messages", "day1", "id"), at("rows", "", "a"), at("rows", "", "b")}; !slices.Equal(got, want) {
 		t.Errorf("took %v", got)
 	}
 	trace.reached(at("rows", "", "x"), false)
 	if got, err = trace.take(1); err != nil || len(got) != 0 {
 		t.Errorf("took %v, %v", got, err)
 	}
-	trace.merge([]spot{at("rows", "", "y"), at("sent", "", "c")})
+	trace.merge([]dirtyKey{at("rows", "", "y"), at("sent", "", "c")})
 	trace.reached(at("tombstones", "", "x"), true)
 	if got, err = trace.take(1); err != nil || len(got) != 2 {
 		t.Errorf("at the end took %v, %v", got, err)
 	}
-	trace.merge([]spot{{}})
+	trace.merge([]dirtyKey{{}})
 	if _, err = trace.take(0); err == nil {
 		t.Error("a write that could not be followed goes unnoticed")
 	}
@@ -273,7 +273,7 @@ func settings(db *bolt.DB) string {
 // looks up: it is faster than any copy. It ends the compaction when that looks up too often.
 type outrunning struct {
 	context.Context
-	trace *trace
+	trace *dirtySet
 	looks int
 }
 
@@ -288,9 +288,9 @@ func (w *outrunning) Err() error {
 }
 
 // manySpots is as many keys of users as a replay takes at a time.
-func manySpots() (spots []spot) {
-	for i := range swapSpots + 1000 {
-		spots = append(spots, spot{bucket: string(bucketRows), key: fmt.Sprint("somebody", i)})
+func manySpots() (spots []dirtyKey) {
+	for i := range swapKeys + 1000 {
+		spots = append(spots, dirtyKey{bucket: string(bucketRows), key: fmt.Sprint("somebody", i)})
 	}
 	return spots
 }
@@ -301,7 +301,7 @@ func copying(t *testing.T, b *bench) *compaction {
 	c := &compaction{s: b.Store, path: filepath.Join(b.dir, compactFile)}
 	must(t, c.begin())
 	must(t, c.copyAll(t.Context()))
-	c.trace.merge(manySpots())
+	c.dirty.merge(manySpots())
 	return c
 }
 
@@ -310,9 +310,9 @@ func TestAWriterThatOutrunsTheCopyIsHeldAtLast(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	c := copying(t, b)
-	w := &outrunning{Context: t.Context(), trace: c.trace}
-	if err := c.catchUp(w); err != nil || c.trace.length() > swapSpots {
-		t.Errorf("after %d looks: %v, %d keys are left", w.looks, err, c.trace.length())
+	w := &outrunning{Context: t.Context(), trace: c.dirty}
+	if err := c.catchUp(w); err != nil || c.dirty.length() > swapKeys {
+		t.Errorf("after %d looks: %v, %d keys are left", w.looks, err, c.dirty.length())
 	}
 	if w.looks <= rounds {
 		t.Errorf("the writer was held after %d rounds already", w.looks)
@@ -356,11 +356,11 @@ func TestACompactionThatFailsSaysSo(t *testing.T) {
 		b.receive(event("ann", "vip", true, 1))
 		c := copying(t, b)
 		must(t, c.catchUp(t.Context()))
-		c.trace.merge([]spot{{}})
+		c.dirty.merge([]dirtyKey{{}})
 		var old *bolt.DB
 		var err error
 		must(t, b.pauseWriter(func() { old, err = c.swap() }))
-		if old != nil || !errors.Is(err, errUntraced) {
+		if old != nil || !errors.Is(err, errNoDirtySet) {
 			t.Errorf("it took the state's place: %v, %v", old, err)
 		}
 		must(t, c.abandon())
@@ -408,9 +408,9 @@ func TestWhenAFileIsSparse(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b.compacted.Store(now.Add(-tc.rested).UnixNano())
-			b.room.full.Store(nil)
+			b.budget.full.Store(nil)
 			if tc.full {
-				b.room.full.Store(&FullError{Reason: "test"})
+				b.budget.full.Store(&FullError{Reason: "test"})
 			}
 			if got := b.sparse(tc.size, tc.live, now); got != tc.want {
 				t.Errorf("sparse: %v", got)

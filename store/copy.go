@@ -12,18 +12,18 @@ import (
 
 // item is a key to copy.
 type item struct {
-	at    spot
+	at    dirtyKey
 	value []byte
 	gone  bool // the key, or the inner bucket, is no more
 }
 
 // readSlice copies what follows after, in order: at most sliceBytes, for at most sliceTime.
-func readSlice(db *stateDB, after spot) (items []item, done bool, err error) {
+func readSlice(db *stateDB, after dirtyKey) (items []item, done bool, err error) {
 	r := slicer{until: time.Now().Add(sliceTime)}
 	err = db.View(func(tx *bolt.Tx) error {
 		c := tx.Cursor()
 		for name, _ := c.Seek([]byte(after.bucket)); name != nil; name, _ = c.Next() {
-			from := spot{bucket: string(name)}
+			from := dirtyKey{bucket: string(name)}
 			if from.bucket == after.bucket {
 				from = after
 			}
@@ -51,21 +51,21 @@ func (r *slicer) add(i item) bool {
 }
 
 // bucket gathers what follows after within its bucket.
-func (r *slicer) bucket(b *bolt.Bucket, after spot) bool {
+func (r *slicer) bucket(b *bolt.Bucket, after dirtyKey) bool {
 	c := b.Cursor()
 	k, v := c.Seek([]byte(cmp.Or(after.inner, after.key)))
 	if after.inner == "" && string(k) == after.key && k != nil {
 		k, v = c.Next()
 	}
 	for ; k != nil; k, v = c.Next() {
-		at := spot{bucket: after.bucket, key: string(k)}
+		at := dirtyKey{bucket: after.bucket, key: string(k)}
 		if v != nil {
 			if !r.add(item{at: at, value: bytes.Clone(v)}) {
 				return false
 			}
 			continue
 		}
-		inner := spot{bucket: after.bucket, inner: string(k)}
+		inner := dirtyKey{bucket: after.bucket, inner: string(k)}
 		if inner.inner == after.inner {
 			inner.key = after.key
 		}
@@ -77,7 +77,7 @@ func (r *slicer) bucket(b *bolt.Bucket, after spot) bool {
 }
 
 // inner gathers what follows after within an inner bucket, the bucket itself first.
-func (r *slicer) inner(b *bolt.Bucket, after spot) bool {
+func (r *slicer) inner(b *bolt.Bucket, after dirtyKey) bool {
 	c := b.Cursor()
 	k, v := c.Seek([]byte(after.key))
 	switch {
@@ -99,7 +99,7 @@ func (r *slicer) inner(b *bolt.Bucket, after spot) bool {
 }
 
 // readSpots reads what spots hold now.
-func readSpots(db *stateDB, spots []spot) (items []item, err error) {
+func readSpots(db *stateDB, spots []dirtyKey) (items []item, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		for _, at := range spots {
 			b := tx.Bucket([]byte(at.bucket))
@@ -125,11 +125,11 @@ func readSpots(db *stateDB, spots []spot) (items []item, err error) {
 
 // wholeBucket reads an inner bucket that was dropped and made again within one round, which takes a
 // message received days ago: it is small.
-func wholeBucket(b *bolt.Bucket, at spot) []item {
+func wholeBucket(b *bolt.Bucket, at dirtyKey) []item {
 	items := []item{{at: at}}
 	c := b.Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
-		items = append(items, item{at: spot{at.bucket, at.inner, string(k)}, value: bytes.Clone(v)})
+		items = append(items, item{at: dirtyKey{at.bucket, at.inner, string(k)}, value: bytes.Clone(v)})
 	}
 	return items
 }

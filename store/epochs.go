@@ -91,7 +91,7 @@ func changedAt(path string) int64 {
 // asLeft reports whether the state is as the last run left it: what is written over it later, even in its place
 // and with its times, is a copy. A run that was killed left no word of that.
 func (s *Store) asLeft() bool {
-	last := s.watch.last
+	last := s.marker.last
 	return last.Phase == phaseStopped && last.Changed != 0 && last.Changed == changedAt(filepath.Join(s.dir, stateFile))
 }
 

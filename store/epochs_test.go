@@ -58,7 +58,7 @@ func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
 				body, err := os.ReadFile(filepath.Join(from, path))
 				must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, path), body, 0o600)))
 			}
-			w, err := openWatch(dir)
+			w, err := openShutdownMarker(dir)
 			must(t, err)
 			must(t, errors.Join(w.begin(false), w.opened(), w.close()))
 		},
@@ -158,7 +158,7 @@ func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 func (s *Store) crash(t *testing.T) {
 	t.Helper()
 	s.inbox.Close()
-	must(t, errors.Join(s.db.Close(), s.watch.close(), s.place.held.Close(), boltfile.Unlock(s.lock)))
+	must(t, errors.Join(s.db.Close(), s.marker.close(), s.place.held.Close(), boltfile.Unlock(s.lock)))
 }
 
 // TestAKillRightAfterTheStartReusesNoChangeID: the new epoch of files that were copied back was written by the first

@@ -177,7 +177,7 @@ func (b *batch) markErase(at time.Time) {
 
 // eraseInbox blanks the records of forgotten users in all files but a new one that is begun for it.
 func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
-	if err := s.inbox.TurnOver(); err != nil {
+	if err := s.inbox.RotateNow(); err != nil {
 		return 0, err
 	}
 	if err := s.Applied(ctx); err != nil {
@@ -212,7 +212,7 @@ func (s *Store) eraseSegment(ctx context.Context, g *wal.Segment) (erased uint64
 			return err
 		}
 		return db.Update(func(tx *bolt.Tx) error { // the last commit, as segment.write leaves it
-			return errors.Join(tx.Bucket(wal.BucketRecords).SetSequence(max(g.Given, g.Last)), wal.StampCommit(tx))
+			return errors.Join(tx.Bucket(wal.BucketRecords).SetSequence(max(g.LastAssigned, g.Last)), wal.StampTxid(tx))
 		})
 	})
 	if err != nil {

@@ -34,7 +34,7 @@ type field struct {
 	held      uint64
 	lastEvent time.Time // receipt of the newest event about it
 	heard     byte      // bit 1<<keptIdentify, 1<<keptTrack: calls that its membership came by; formerMark, goneMark
-	watch     exitWatch
+	watch     exitWindow
 }
 
 // fieldVersion 1 ended with the last event; 2 did not say which discarded window is not undone yet.

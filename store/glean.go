@@ -13,9 +13,9 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A gleaner takes chunks of records out of a damaged inbox file. Numbers only grow and no chunk is
+// A segmentSalvager takes chunks of records out of a damaged inbox file. Numbers only grow and no chunk is
 // ever written twice, so a chunk that is whole is true wherever it is found.
-type gleaner struct {
+type segmentSalvager struct {
 	file   *boltpage.File
 	db     *bolt.DB
 	report *Salvage
@@ -38,7 +38,7 @@ type gleaner struct {
 // noNumber is further on than any record's number.
 const noNumber = 1 << 56
 
-func (g *gleaner) read() error {
+func (g *segmentSalvager) read() error {
 	limit := g.file.Pages()
 	seen := boltpage.NewSet(limit)
 	var free boltpage.Set
@@ -70,7 +70,7 @@ func (g *gleaner) read() error {
 
 // learnGiven takes the last number given from the sequences of the buckets. A name may have been hit, but
 // not both.
-func (g *gleaner) learnGiven(sequences map[string]uint64) {
+func (g *segmentSalvager) learnGiven(sequences map[string]uint64) {
 	own, known := sequences[string(wal.BucketRecords)]
 	if !known && len(sequences) > 1 {
 		for name, sequence := range sequences {
@@ -84,7 +84,7 @@ func (g *gleaner) learnGiven(sequences map[string]uint64) {
 	}
 }
 
-func (g *gleaner) readOrphans(seen, free boltpage.Set, limit uint64) {
+func (g *segmentSalvager) readOrphans(seen, free boltpage.Set, limit uint64) {
 	for id := uint64(2); id < limit; id++ {
 		if seen.Has(id) || free != nil && free.Has(id) {
 			continue
@@ -110,7 +110,7 @@ func (g *gleaner) readOrphans(seen, free boltpage.Set, limit uint64) {
 	}
 }
 
-func (g *gleaner) takeAll(path []string, list []boltpage.Element) {
+func (g *segmentSalvager) takeAll(path []string, list []boltpage.Element) {
 	for i := range list {
 		e := &list[i]
 		switch {
@@ -126,7 +126,7 @@ func (g *gleaner) takeAll(path []string, list []boltpage.Element) {
 	}
 }
 
-func (g *gleaner) takeMeta(e *boltpage.Element) {
+func (g *segmentSalvager) takeMeta(e *boltpage.Element) {
 	if g.meta == nil {
 		g.meta = make(map[string][]byte)
 	}
@@ -134,7 +134,7 @@ func (g *gleaner) takeMeta(e *boltpage.Element) {
 }
 
 // epoch returns the epoch that the file says, 0 if that cannot be relied on.
-func (g *gleaner) epoch() uint32 {
+func (g *segmentSalvager) epoch() uint32 {
 	sum := uint32(0)
 	for _, k := range [][]byte{boltfile.MetaEpoch, boltfile.MetaFormat} { // in the order of their keys, as metaSum
 		sum = wire.Checksum(wire.Checksum(sum, k), g.meta[string(k)])
@@ -146,7 +146,7 @@ func (g *gleaner) epoch() uint32 {
 }
 
 // takeBucket looks into a bucket that is stored within its parent, which only a small one is.
-func (g *gleaner) takeBucket(path []string, e *boltpage.Element) {
+func (g *segmentSalvager) takeBucket(path []string, e *boltpage.Element) {
 	root, sequence, ok := e.Bucket()
 	if !ok || len(path) > 0 {
 		return
@@ -171,7 +171,7 @@ func (g *gleaner) takeBucket(path []string, e *boltpage.Element) {
 
 // takeChunk keeps a chunk. One that is framed as it should be is kept as it is: a record that does
 // not add up in it harms no other. known says that the tree led to it.
-func (g *gleaner) takeChunk(first uint64, chunk []byte, known bool) {
+func (g *segmentSalvager) takeChunk(first uint64, chunk []byte, known bool) {
 	if len(chunk) == 0 {
 		return
 	}
@@ -195,7 +195,7 @@ func (g *gleaner) takeChunk(first uint64, chunk []byte, known bool) {
 	g.put(first, chunk)
 }
 
-func (g *gleaner) put(first uint64, chunk []byte) {
+func (g *segmentSalvager) put(first uint64, chunk []byte) {
 	if g.pending == nil {
 		g.pending = make(map[uint64][]byte)
 	}
@@ -207,7 +207,7 @@ func (g *gleaner) put(first uint64, chunk []byte) {
 	}
 }
 
-func (g *gleaner) flush() error {
+func (g *segmentSalvager) flush() error {
 	if g.err != nil {
 		return g.err
 	}
@@ -242,7 +242,7 @@ func framesOf(chunk []byte) (list [][]byte, whole bool) {
 
 // finish numbers what the broken chunks still hold, puts a record that says so in the place of every
 // lost one, and counts these.
-func (g *gleaner) finish(applied uint64) error {
+func (g *segmentSalvager) finish(applied uint64) error {
 	return g.db.Update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(wal.BucketRecords)
 		b.FillPercent = 1
@@ -254,7 +254,7 @@ func (g *gleaner) finish(applied uint64) error {
 			}
 		}
 		m, _ := g.file.Newest()
-		n := numbering{next: g.first, given: g.given, sure: g.sure, most: max(uint64(g.file.Size), m.Pages*uint64(g.file.PageSize)) / minRecord}
+		n := renumbering{next: g.first, given: g.given, sure: g.sure, most: max(uint64(g.file.Size), m.Pages*uint64(g.file.PageSize)) / minRecord}
 		if err := g.renumber(b, &n, applied); err != nil {
 			return err
 		}
@@ -291,13 +291,13 @@ func putLost(b *bolt.Bucket, r RecordRange) error {
 }
 
 // empty reports whether nothing was found that speaks of a record.
-func (g *gleaner) empty() bool {
+func (g *segmentSalvager) empty() bool {
 	return g.report.EdgeLost && g.report.Saved.Records == 0 && !g.again
 }
 
 // mend saves the records before and behind a break in a chunk. Those behind it are numbered from the
 // chunk that follows.
-func (g *gleaner) mend(b *bolt.Bucket, first uint64, chunk []byte) error {
+func (g *segmentSalvager) mend(b *bolt.Bucket, first uint64, chunk []byte) error {
 	before, behind := aroundBreak(first, chunk)
 	end := g.given + 1
 	if k, _ := b.Cursor().Seek(numberKey(first + 1)); k != nil {

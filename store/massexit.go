@@ -19,8 +19,8 @@ import (
 // batches, in the order of the locator (sweep). Until that is done, whoever is touched or taken is
 // held first, so that when the sweep comes by makes no difference.
 
-// exitWatch is what the guard keeps of an audience.
-type exitWatch struct {
+// exitWindow is what the guard keeps of an audience.
+type exitWindow struct {
 	since   time.Time // when the window began, by receipt; zero before the first
 	seq     uint64    // number of the record that it began with
 	members uint64    // the most there were in it
@@ -39,14 +39,14 @@ func (r recordRange) has(seq uint64) bool { return seq >= r.from && seq < r.unti
 
 const reasonMassExit = "mass_exit"
 
-func (w *exitWatch) encode(buf []byte) []byte {
+func (w *exitWindow) encode(buf []byte) []byte {
 	buf = wire.AppendUint(wire.AppendTime(buf, w.since), w.seq)
 	buf = wire.AppendUint(wire.AppendUint(buf, w.members), w.left)
 	buf = wire.AppendBytes(wire.AppendUint(wire.AppendTime(buf, w.tripped), w.until), w.swept)
 	return wire.AppendUint(wire.AppendUint(buf, w.undone.from), w.undone.until)
 }
 
-func readWatch(r *wire.Reader) (w exitWatch) {
+func readWatch(r *wire.Reader) (w exitWindow) {
 	w.since, w.seq = r.Time(), r.Uint()
 	w.members, w.left = r.Uint(), r.Uint()
 	w.tripped, w.until = r.Time(), r.Uint()
@@ -55,13 +55,13 @@ func readWatch(r *wire.Reader) (w exitWatch) {
 }
 
 // begin starts a window.
-func (w *exitWatch) begin(since time.Time, seq, members uint64) {
-	*w = exitWatch{since: since, seq: seq, members: members, undone: w.undone}
+func (w *exitWindow) begin(since time.Time, seq, members uint64) {
+	*w = exitWindow{since: since, seq: seq, members: members, undone: w.undone}
 }
 
 // mayUndo reports whether a discard may make one a member again who left by the record seq. A window from
 // before a time is over, unless it tripped.
-func (w *exitWatch) mayUndo(seq uint64, before int64) bool {
+func (w *exitWindow) mayUndo(seq uint64, before int64) bool {
 	open := !w.tripped.IsZero() || w.since.UnixNano() >= before
 	return seq != 0 && seq >= w.seq && open || w.undone.has(seq)
 }

@@ -245,7 +245,7 @@ func (s *Store) finishDiscard(ctx context.Context, key string, progress func(don
 }
 
 // watch reads what the guard keeps of the audience, once it holds all that it will hold.
-func (c *membershipJob) watch(ctx context.Context) (w exitWatch, err error) {
+func (c *membershipJob) watch(ctx context.Context) (w exitWindow, err error) {
 	err = c.s.await(ctx, func() (bool, error) {
 		err := c.s.read(func(b *batch) error {
 			w = b.fieldOf(c.o.field).watch

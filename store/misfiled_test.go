@@ -41,7 +41,7 @@ func fourFiles(t *testing.T) *bench {
 	b := open(t, rules(SendAttribute))
 	for minute, user := range []string{"ann", "bob", "cid"} {
 		if minute > 0 {
-			must(t, b.inbox.TurnOver())
+			must(t, b.inbox.RotateNow())
 		}
 		b.receive(event(user, "vip", true, minute))
 	}
@@ -50,7 +50,7 @@ func fourFiles(t *testing.T) *bench {
 	in, err := wal.Open(b.dir, epoch, next, inboxRecords)
 	must(t, err)
 	must(t, in.Append(t.Context(), appendEvent(nil, event("dan", "vip", true, 9))))
-	must(t, in.TurnOver())
+	must(t, in.RotateNow())
 	must(t, in.Append(t.Context(), appendEvent(nil, event("eve", "vip", true, 9))))
 	in.Close()
 	return b
@@ -63,7 +63,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 	all := []string{"inbox-00000001.db", "inbox-00000002.db", "inbox-00000003.db", "inbox-00000004.db"}
 	empty := func(t *testing.T, dir string, number uint64) {
 		must(t, boltfile.Create(wal.Path(dir, number), func(db *bolt.DB) error {
-			return errors.Join(boltfile.Init(db, segmentEpoch(wal.Path(dir, 1)), wal.BucketRecords), db.Update(wal.StampCommit))
+			return errors.Join(boltfile.Init(db, segmentEpoch(wal.Path(dir, 1)), wal.BucketRecords), db.Update(wal.StampTxid))
 		}))
 	}
 	for name, tc := range map[string]struct {
@@ -112,7 +112,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 				if list, err := b.Salvages(); err != nil || len(list) > 0 {
 					t.Errorf("damage is spoken of: %+v, %v", list, err)
 				}
-				must(t, b.inbox.TurnOver())
+				must(t, b.inbox.RotateNow())
 				b.receive(event("fay", "vip", true, 10))
 				must(t, b.Store.Close())
 				if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
@@ -130,7 +130,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 // endUncleanly has the folder look as if its agent had been killed, or its machine had gone down.
 func endUncleanly(t *testing.T, dir string, killed bool) {
 	t.Helper()
-	w, err := openWatch(dir)
+	w, err := openShutdownMarker(dir)
 	must(t, err)
 	if !killed {
 		w.boot = "another"
@@ -210,7 +210,7 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 				b.reopen(rules(SendAttribute))
 				for i, user := range []string{"ann", "bob", "cid"} {
 					b.receive(event(user, "vip", true, i))
-					must(t, b.inbox.TurnOver())
+					must(t, b.inbox.RotateNow())
 				}
 				must(t, b.Store.Close())
 				tc.put(t, b.dir)
@@ -280,7 +280,7 @@ func TestADamagedCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 				for i := range 100 { // more than one page of records
 					b.receive(event(fmt.Sprintf("user%02d", i), "vip", true, i))
 				}
-				must(t, b.inbox.TurnOver())
+				must(t, b.inbox.RotateNow())
 				b.receive(event("last", "vip", true, 200))
 				must(t, b.Store.Close())
 				copyInbox(t, b.dir, 1, 3)

@@ -44,7 +44,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 			t.Errorf("nothing is said of %s", name)
 		}
 	}
-	must(t, b.inbox.TurnOver()) // over the folder that has the name of the next
+	must(t, b.inbox.RotateNow()) // over the folder that has the name of the next
 	b.receive(event("bob", "vip", true, 2))
 	must(t, b.Store.Close())
 	if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
@@ -67,7 +67,7 @@ func TestTheNextInboxFileIsPutOverNoOther(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	copied := wal.Path(b.dir, 2)
 	must(t, os.WriteFile(copied, []byte("somebody's"), 0o600))
-	must(t, b.inbox.TurnOver())
+	must(t, b.inbox.RotateNow())
 	if got, err := os.ReadFile(copied); string(got) != "somebody's" {
 		t.Errorf("it holds %q: %v", firstBytes(string(got), 20), err)
 	}
@@ -190,7 +190,7 @@ func TestAnAppliedInboxFileStaysForItsRetention(t *testing.T) {
 	}{{time.Hour, 0, 2}, {24 * time.Hour, 0, 2}, {25 * time.Hour, 0, 1}, {time.Hour, 1 << 30, 2}, {time.Hour, 1, 1}} {
 		b := open(t, rules(SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
-		must(t, b.inbox.TurnOver())
+		must(t, b.inbox.RotateNow())
 		b.SetRetention(Options{ReceivedFor: 24 * time.Hour, ReceivedBytes: tc.bytes})
 		_, err := b.Prune(t.Context(), noon.Add(tc.age))
 		must(t, err)

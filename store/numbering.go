@@ -7,34 +7,34 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// numbering gives every chunk of a file its place. Keys have no checksum, but no number is ever left out:
+// renumbering gives every chunk of a file its place. Keys have no checksum, but no number is ever left out:
 // a chunk that fits exactly between its neighbours belongs there, whatever its key says.
-type numbering struct {
+type renumbering struct {
 	next  uint64 // the number that should come next; 0: not known yet
 	given uint64 // the last number given in this file; 0: not known
 	sure  uint64 // one that was given for certain; 0: not known
 	most  uint64 // records that the file can hold at all
 
 	lost   []RecordRange
-	again  bool     // chunks were left out whose numbers other chunks, or the file before, have
-	strays []placed // chunks whose key cannot be
-	moves  []placed
+	again  bool        // chunks were left out whose numbers other chunks, or the file before, have
+	strays []placement // chunks whose key cannot be
+	moves  []placement
 }
 
-// placed is a chunk: its key, how many records of it count, and where they go.
-type placed struct {
+// placement is a chunk: its key, how many records of it count, and where they go.
+type placement struct {
 	key   uint64
 	count uint64
 	skip  int // records at its front that another chunk has
 	at    uint64
 }
 
-func (g *gleaner) renumber(b *bolt.Bucket, n *numbering, applied uint64) error {
-	var list []placed
+func (g *segmentSalvager) renumber(b *bolt.Bucket, n *renumbering, applied uint64) error {
+	var list []placement
 	c := b.Cursor()
 	for k, chunk := c.First(); k != nil; k, chunk = c.Next() {
 		frames, _ := framesOf(chunk)
-		list = append(list, placed{key: number(k), count: uint64(len(frames))})
+		list = append(list, placement{key: number(k), count: uint64(len(frames))})
 	}
 	if n.next == 0 && g.oldest && len(list) > 0 && list[0].key > applied+1 && list[0].key-applied <= n.most {
 		n.next = applied + 1 // nothing before it is left, and the state waits for these
@@ -50,7 +50,7 @@ func (g *gleaner) renumber(b *bolt.Bucket, n *numbering, applied uint64) error {
 	return n.move(b)
 }
 
-func (n *numbering) place(list []placed, i int) {
+func (n *renumbering) place(list []placement, i int) {
 	p := list[i]
 	end := n.given + 1
 	if i+1 < len(list) {
@@ -80,7 +80,7 @@ func (n *numbering) place(list []placed, i int) {
 // restoreJump is a jump in the numbers that only a restore makes: it goes on at the microseconds since 1970.
 const restoreJump = 1 << 40
 
-func (n *numbering) put(p placed, at uint64) {
+func (n *renumbering) put(p placement, at uint64) {
 	if p.at = at; p.at != p.key || p.skip > 0 {
 		n.moves = append(n.moves, p)
 	}
@@ -89,7 +89,7 @@ func (n *numbering) put(p placed, at uint64) {
 
 // fill puts strays into holes of their size, and the others behind everything: applied again, they
 // change nothing that is newer. What then is missing up to the last number given is lost.
-func (n *numbering) fill() {
+func (n *renumbering) fill() {
 	for _, p := range n.strays {
 		hole := slices.IndexFunc(n.lost, func(r RecordRange) bool { return r.Last-r.First+1 == p.count })
 		if hole >= 0 {
@@ -110,7 +110,7 @@ func (n *numbering) fill() {
 }
 
 // move writes the chunks that stand elsewhere now.
-func (n *numbering) move(b *bolt.Bucket) error {
+func (n *renumbering) move(b *bolt.Bucket) error {
 	chunks := make([][]byte, len(n.moves))
 	for i, p := range n.moves {
 		list, _ := framesOf(bytes.Clone(b.Get(numberKey(p.key))))

@@ -205,5 +205,5 @@ func (s *Store) Refusal() error {
 	if err := s.place.refusal(); err != nil {
 		return err
 	}
-	return s.room.refusal()
+	return s.budget.refusal()
 }

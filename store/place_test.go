@@ -122,7 +122,7 @@ func TestTheFolderInThePlaceOfOursIsLeftAlone(t *testing.T) {
 	b.reopen(rules(SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	b.receive(event("ann", "vip", true, 1))
-	must(t, b.inbox.TurnOver())
+	must(t, b.inbox.RotateNow())
 	b.receive(event("bob", "vip", true, 1))
 	must(t, os.Rename(b.dir, b.dir+".away"))
 	must(t, os.Mkdir(b.dir, 0o700))
@@ -131,7 +131,7 @@ func TestTheFolderInThePlaceOfOursIsLeftAlone(t *testing.T) {
 	}
 	b.SetRetention(Options{ReceivedFor: time.Nanosecond})
 	for what, err := range map[string]error{
-		"compaction": onlyErr(b.Compact(t.Context(), nil)), "forgetting": onlyErr(b.Forget(t.Context(), "ann")), "a new file": b.inbox.TurnOver(),
+		"compaction": onlyErr(b.Compact(t.Context(), nil)), "forgetting": onlyErr(b.Forget(t.Context(), "ann")), "a new file": b.inbox.RotateNow(),
 	} {
 		if !errors.Is(err, ErrMoved) {
 			t.Errorf("%s ended with %v", what, err)
@@ -168,7 +168,7 @@ func TestTheLockIsTakenAgainWhenItsFileIsRemoved(t *testing.T) {
 func TestAnAppliedInboxFileMayBeRemoved(t *testing.T) {
 	b := open(t, rules(SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
-	must(t, b.inbox.TurnOver())
+	must(t, b.inbox.RotateNow())
 	must(t, os.Remove(wal.Path(b.dir, 1)))
 	b.receive(event("bob", "vip", true, 2))
 	b.SetRetention(Options{ReceivedFor: time.Hour})
@@ -187,7 +187,7 @@ func TestCompactionAndErasureKeepTheFilesInTheirPlace(t *testing.T) {
 	must(t, onlyErr(b.Forget(t.Context(), "ann")))
 	must(t, b.lookForFiles())
 	b.receive(event("cid", "vip", true, 2))
-	must(t, b.inbox.TurnOver())
+	must(t, b.inbox.RotateNow())
 	b.receive(event("dan", "vip", true, 2))
 	must(t, b.lookForFiles())
 }

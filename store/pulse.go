@@ -6,13 +6,13 @@ import (
 	"sync/atomic"
 )
 
-// Pulse returns nil once the two goroutines that write, the inbox's and the state's, have each finished
-// a transaction since the last Pulse that returned nil. Whichever had nothing to do is given one that
+// Liveness returns nil once the two goroutines that write, the inbox's and the state's, have each finished
+// a transaction since the last Liveness that returned nil. Whichever had nothing to do is given one that
 // changes nothing: it writes and syncs two pages. A transaction that failed is finished, too: a full
 // disk says no, a dead one says nothing. One caller at a time.
 //
 // Any error but ErrClosed says that commits do not come to an end within the patience of ctx.
-func (s *Store) Pulse(ctx context.Context) error {
+func (s *Store) Liveness(ctx context.Context) error {
 	if err := pulse(ctx, &s.inbox.Finished, &s.beat.inbox, s.inbox.Probe); err != nil {
 		return fmt.Errorf("the inbox does not finish what it writes: %w", err)
 	}

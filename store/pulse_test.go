@@ -13,11 +13,11 @@ import (
 func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
 	b := open(t, rules(SendEvent))
 	must(t, b.Applied(t.Context()))
-	must(t, b.Pulse(t.Context()))
+	must(t, b.Liveness(t.Context()))
 	segment := b.inbox.List()[0]
 	for range 3 {
 		inbox, state := transaction(t, segment.DB), transaction(t, b.db.db.Load())
-		must(t, b.Pulse(t.Context()))
+		must(t, b.Liveness(t.Context()))
 		if n := transaction(t, segment.DB); n <= inbox {
 			t.Errorf("the inbox stands at transaction %d still", n)
 		}
@@ -44,7 +44,7 @@ func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
 	for i := range 3 {
 		b.receive(event("ann", "vip", true, i))
 		inbox := transaction(t, b.inbox.List()[0].DB)
-		must(t, b.Pulse(t.Context()))
+		must(t, b.Liveness(t.Context()))
 		if n := transaction(t, b.inbox.List()[0].DB); n != inbox {
 			t.Errorf("the inbox was written to by a pulse, from transaction %d to %d", inbox, n)
 		}
@@ -56,18 +56,18 @@ func TestPulseStopsWithEitherFile(t *testing.T) {
 	b := open(t, rules(SendEvent))
 	must(t, b.Applied(t.Context()))
 	for name, db := range map[string]*bolt.DB{"inbox": b.inbox.List()[0].DB, "state": b.db.db.Load()} {
-		must(t, b.Pulse(t.Context()))
+		must(t, b.Liveness(t.Context()))
 		stuck, err := db.Begin(true)
 		must(t, err)
 		for range 2 { // the probe of the first still waits
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-			if err := b.Pulse(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			if err := b.Liveness(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s: with nothing written for 20 ms: %v", name, err)
 			}
 			cancel()
 		}
 		must(t, stuck.Rollback())
-		must(t, b.Pulse(t.Context()))
+		must(t, b.Liveness(t.Context()))
 	}
 }
 
@@ -75,21 +75,21 @@ func TestPulseStopsWithEitherFile(t *testing.T) {
 func TestPulseTakesAFailureForAnAnswer(t *testing.T) {
 	b := open(t, rules(SendEvent))
 	must(t, b.Applied(t.Context()))
-	must(t, b.Pulse(t.Context()))
+	must(t, b.Liveness(t.Context()))
 	must(t, b.db.Close()) // every transaction of the state fails from here on, at once
 	if err := b.run(t.Context(), func(*batch) error { return nil }, nil); err == nil {
 		t.Fatal("a transaction succeeded on a closed file")
 	}
 	for range 2 {
-		must(t, b.Pulse(t.Context()))
+		must(t, b.Liveness(t.Context()))
 	}
 }
 
 func TestPulseEndsWithTheStore(t *testing.T) {
 	b := open(t, rules(SendEvent))
 	must(t, b.Close())
-	_ = b.Pulse(t.Context()) // what finished before the end still counts
-	if err := b.Pulse(t.Context()); !errors.Is(err, ErrClosed) {
+	_ = b.Liveness(t.Context()) // what finished before the end still counts
+	if err := b.Liveness(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("a closed store's pulse is %v", err)
 	}
 }

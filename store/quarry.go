@@ -15,9 +15,9 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// quarry takes entries out of a damaged state.db and puts them into a new one: whatever cannot be made
+// stateSalvager takes entries out of a damaged state.db and puts them into a new one: whatever cannot be made
 // anew. Heads, due index, locator and the pointers of the queue are left to the rebuilder.
-type quarry struct {
+type stateSalvager struct {
 	file   *boltpage.File
 	epoch  uint32
 	report *Salvage
@@ -33,7 +33,7 @@ type quarry struct {
 	newest      uint64   // number of the last entry of the history
 	position    uint64   // what is taken for applied
 	located     uint64   // changes that the old locator knew
-	misfits     [][]byte // entries of the history whose number is another's
+	displaced   [][]byte // entries of the history whose number is another's
 	lastDay     []byte   // newest bucket of message ids
 	lost        bool     // entries are missing
 	flightsLost bool
@@ -43,7 +43,7 @@ type quarry struct {
 const salvageChunk = 20000
 
 // dig reads everything that can be read of the file.
-func (q *quarry) dig() error {
+func (q *stateSalvager) scan() error {
 	m, ok := q.file.Newest()
 	torn := !ok
 	limit := q.file.Pages()
@@ -54,15 +54,15 @@ func (q *quarry) dig() error {
 		torn, limit = w.Unreachable > 0, min(limit, m.Pages)
 	}
 	if torn {
-		q.digOrphans(&w, limit)
+		q.scanOrphans(&w, limit)
 	}
 	return errors.Join(q.err, q.commit())
 }
 
-// digOrphans reads the pages that are in use and out of the tree's reach. While the list of free pages
+// scanOrphans reads the pages that are in use and out of the tree's reach. While the list of free pages
 // is known these are exactly what the tree lost; else older versions are among them, and what the
 // tree still had wins. Pages that hold buckets go first: they say what the others are.
-func (q *quarry) digOrphans(w *boltpage.Walk, limit uint64) {
+func (q *stateSalvager) scanOrphans(w *boltpage.Walk, limit uint64) {
 	q.orphan, q.lost, q.flightsLost = true, true, true
 	for id := limit; id < w.Meta.Pages; id++ {
 		if w.Free == nil || !w.Free.Has(id) {
@@ -72,13 +72,13 @@ func (q *quarry) digOrphans(w *boltpage.Walk, limit uint64) {
 	for _, buckets := range []bool{true, false} {
 		for id := uint64(2); id < limit; id++ {
 			if !w.Seen.Has(id) && (w.Free == nil || !w.Free.Has(id)) {
-				q.digPage(w, id, buckets)
+				q.scanPage(w, id, buckets)
 			}
 		}
 	}
 }
 
-func (q *quarry) digPage(w *boltpage.Walk, id uint64, buckets bool) {
+func (q *stateSalvager) scanPage(w *boltpage.Walk, id uint64, buckets bool) {
 	g, err := q.file.Read(id)
 	if g == nil {
 		q.report.Pages++
@@ -118,7 +118,7 @@ func knownBucket(name []byte) bool {
 }
 
 // takeAll saves the entries of a page, and returns how many it could.
-func (q *quarry) takeAll(path []string, list []boltpage.Element) (saved int) {
+func (q *stateSalvager) takeAll(path []string, list []boltpage.Element) (saved int) {
 	for i := range list {
 		e := &list[i]
 		switch {
@@ -138,7 +138,7 @@ func (q *quarry) takeAll(path []string, list []boltpage.Element) (saved int) {
 
 // takeInline saves the entries of a bucket that is stored within its parent. The walk of the tree
 // comes to the sound ones by itself.
-func (q *quarry) takeInline(path []string, e *boltpage.Element) {
+func (q *stateSalvager) takeInline(path []string, e *boltpage.Element) {
 	root, _, ok := e.Bucket()
 	if !ok || root != 0 {
 		return
@@ -165,7 +165,7 @@ func (q *quarry) takeInline(path []string, e *boltpage.Element) {
 
 // take saves one entry, if it is whole. What has a checksum says by itself what it is; of the rest
 // the path says it, or the shape.
-func (q *quarry) take(path []string, k, v []byte) bool {
+func (q *stateSalvager) take(path []string, k, v []byte) bool {
 	bucket := ""
 	if len(path) > 0 && knownBucket([]byte(path[0])) { // else its name was hit
 		bucket = path[0]
@@ -198,7 +198,7 @@ func (q *quarry) take(path []string, k, v []byte) bool {
 }
 
 // derived reports whether an entry is made anew from others: it need not be saved, nor be whole.
-func (q *quarry) derived(bucket string, k, v []byte) bool {
+func (q *stateSalvager) derived(bucket string, k, v []byte) bool {
 	id, rest, ok := userOf(k)
 	ours := ok && bytes.HasPrefix(k, userKey(id))
 	switch bucket {
@@ -224,7 +224,7 @@ func isFrame(v []byte) bool {
 }
 
 // takePlain saves what has no checksum.
-func (q *quarry) takePlain(path []string, bucket string, k, v []byte) bool {
+func (q *stateSalvager) takePlain(path []string, bucket string, k, v []byte) bool {
 	switch {
 	case bucket == string(bucketJobs) && len(k) == 4 && len(v) < 1024:
 		return q.put(bucketJobs, k, v)
@@ -255,7 +255,7 @@ func isMetaKey(k []byte) bool {
 
 // takeMessage remembers a message id under its day, or under the newest when the day is lost: longer
 // than promised, never shorter.
-func (q *quarry) takeMessage(path []string, k []byte) bool {
+func (q *stateSalvager) takeMessage(path []string, k []byte) bool {
 	today := numberKey(uint64(q.report.At.Unix()) / uint64(day/time.Second))
 	own := q.lastDay
 	if len(path) == 2 && len(path[1]) == 8 && path[1] <= string(today) {
@@ -275,7 +275,7 @@ func (q *quarry) takeMessage(path []string, k []byte) bool {
 
 // takeChange saves a change under the state that it says it is in. Which of two versions of one is the
 // newer, the rebuilder decides.
-func (q *quarry) takeChange(k, v []byte) bool {
+func (q *stateSalvager) takeChange(k, v []byte) bool {
 	frame := v
 	if _, rest, ok := userOf(k); ok && len(rest) == 14 && len(v) > 5 {
 		_, _, frame = parseQueueValue(v)
@@ -297,7 +297,7 @@ func (q *quarry) takeChange(k, v []byte) bool {
 	}
 	n := number(k)
 	if old := q.tx.Bucket(bucketHistory).Get(k); n == 0 || n > 1<<60 || old != nil && !q.orphan {
-		q.misfits = append(q.misfits, bytes.Clone(frame))
+		q.displaced = append(q.displaced, bytes.Clone(frame))
 		return true
 	} else if old != nil {
 		return true
@@ -307,7 +307,7 @@ func (q *quarry) takeChange(k, v []byte) bool {
 }
 
 // takeRow saves a row. Of two versions the one that knows of the newer record is the newer.
-func (q *quarry) takeRow(k, v []byte) bool {
+func (q *stateSalvager) takeRow(k, v []byte) bool {
 	newest, ok := q.newestIn(k, v)
 	if !ok {
 		return false
@@ -320,7 +320,7 @@ func (q *quarry) takeRow(k, v []byte) bool {
 }
 
 // newestIn returns the number of the newest record that a row speaks of.
-func (q *quarry) newestIn(k, v []byte) (newest uint64, ok bool) {
+func (q *stateSalvager) newestIn(k, v []byte) (newest uint64, ok bool) {
 	id, rest, ok := userOf(k)
 	if !ok || len(rest) != 2 || !bytes.HasPrefix(k, userKey(id)) {
 		return 0, false
@@ -341,7 +341,7 @@ func (q *quarry) newestIn(k, v []byte) (newest uint64, ok bool) {
 }
 
 // putNewer puts an entry unless a better one is there.
-func (q *quarry) putNewer(bucket, k, v []byte, better func(old []byte) bool) bool {
+func (q *stateSalvager) putNewer(bucket, k, v []byte, better func(old []byte) bool) bool {
 	if !q.begin() {
 		return false
 	}
@@ -351,11 +351,11 @@ func (q *quarry) putNewer(bucket, k, v []byte, better func(old []byte) bool) boo
 	return q.put(bucket, k, v)
 }
 
-func (q *quarry) put(bucket, k, v []byte) bool {
+func (q *stateSalvager) put(bucket, k, v []byte) bool {
 	return q.begin() && q.tally(q.tx.Bucket(bucket).Put(bytes.Clone(k), bytes.Clone(v)))
 }
 
-func (q *quarry) begin() bool {
+func (q *stateSalvager) begin() bool {
 	if q.tx == nil {
 		tx, err := q.db.Begin(true)
 		if err != nil {
@@ -367,7 +367,7 @@ func (q *quarry) begin() bool {
 	return true
 }
 
-func (q *quarry) tally(err error) bool {
+func (q *stateSalvager) tally(err error) bool {
 	if q.written++; err == nil && q.written%salvageChunk == 0 {
 		err = q.commit()
 	}
@@ -377,7 +377,7 @@ func (q *quarry) tally(err error) bool {
 	return err == nil
 }
 
-func (q *quarry) commit() error {
+func (q *stateSalvager) commit() error {
 	if q.tx == nil {
 		return nil
 	}

@@ -24,7 +24,7 @@ import (
 // Of a change that is found twice, because older pages were read too, the one further on in its life
 // is the newer: the locator knows which ids were met before.
 type rebuilder struct {
-	*quarry
+	*stateSalvager
 	log *slog.Logger
 	st  *state
 	was ledger // as it was saved
@@ -34,7 +34,7 @@ type rebuilder struct {
 const rebuildSlice = 2000
 
 func (r *rebuilder) run() error {
-	if err := r.addMisfits(); err != nil {
+	if err := r.addDisplaced(); err != nil {
 		return err
 	}
 	if err := r.computations(); err != nil {
@@ -91,10 +91,10 @@ func (r *rebuilder) each(bucket []byte, do func(b *batch, k, v []byte)) error {
 	return nil
 }
 
-// addMisfits puts entries of the history whose number was hit behind the others.
-func (r *rebuilder) addMisfits() error {
+// addDisplaced puts entries of the history whose number was hit behind the others.
+func (r *rebuilder) addDisplaced() error {
 	return r.db.Update(func(tx *bolt.Tx) error {
-		for _, frame := range r.misfits {
+		for _, frame := range r.displaced {
 			r.newest++
 			if err := tx.Bucket(bucketHistory).Put(numberKey(r.newest), frame); err != nil {
 				return err

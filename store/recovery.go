@@ -43,24 +43,24 @@ func (s *Store) open(start context.Context) (err error) {
 	} else if len(strays) > 0 {
 		s.log.Warn("these are called like files of the inbox and are none: they are left alone; move them away when they are not needed", "files", strays)
 	}
-	if s.watch, err = openWatch(s.dir); err != nil {
+	if s.marker, err = openShutdownMarker(s.dir); err != nil {
 		return err
 	}
 	s.left = s.asLeft()
-	why := s.watch.suspicion()
-	if err := s.watch.begin(why != ""); err != nil { // as on a full disk: the next start reads the files
+	why := s.marker.recheckReason()
+	if err := s.marker.begin(why != ""); err != nil { // as on a full disk: the next start reads the files
 		s.log.Warn("how this run ends could not be noted", "err", err)
 	}
 	if err := s.awaitReaders(start); err != nil {
-		return errors.Join(err, s.watch.giveUp())
+		return errors.Join(err, s.marker.giveUp())
 	}
 	defer func() {
 		switch {
 		case looksDamaged(err): // the next start reads the files: bbolt may keep hold of one that it stumbled over
-			s.watch.note(fmt.Errorf("%w: %w", wire.ErrDamaged, err))
-			_ = s.watch.close()
+			s.marker.note(fmt.Errorf("%w: %w", wire.ErrDamaged, err))
+			_ = s.marker.close()
 		case err != nil:
-			err = errors.Join(err, s.watch.giveUp())
+			err = errors.Join(err, s.marker.giveUp())
 		}
 	}()
 	if why != "" {
@@ -92,7 +92,7 @@ func (s *Store) open(start context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.watch.opened(); err != nil {
+	if err := s.marker.opened(); err != nil {
 		s.log.Warn("how this run ends could not be noted", "err", err)
 	}
 	return nil
@@ -139,7 +139,7 @@ func (s *Store) takeBackUnfinished() error {
 
 // looksDamaged reports whether err may be the work of a disk.
 func looksDamaged(err error) bool {
-	return isTrouble(err) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch)
+	return isIOError(err) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch)
 }
 
 // inspect glances at every file, reads them all if there is a reason, and salvages what is damaged.
@@ -367,7 +367,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	}
 	defer db.Close()
 	report := &Salvage{At: time.Now().UTC(), File: filepath.Base(path), Faults: faults[:min(len(faults), 10)]}
-	g := &gleaner{file: file, db: db, report: report, broken: make(map[uint64][]byte)}
+	g := &segmentSalvager{file: file, db: db, report: report, broken: make(map[uint64][]byte)}
 	newest := s.neighbours(path, g)
 	if err := g.read(); err != nil {
 		return nil, err
@@ -388,7 +388,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 	}
 	err = g.finish(applied)
 	if err == nil {
-		err = db.Update(wal.StampCommit)
+		err = db.Update(wal.StampTxid)
 	}
 	if err != nil {
 		return nil, err
@@ -403,7 +403,7 @@ func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
 
 // neighbours tells g where the numbers of a file begin, and reports whether the file is the newest with
 // any records.
-func (s *Store) neighbours(path string, g *gleaner) (newest bool) {
+func (s *Store) neighbours(path string, g *segmentSalvager) (newest bool) {
 	newest, g.oldest = true, true
 	if wal.Number(path) == 1 {
 		g.first = 1
@@ -418,8 +418,8 @@ func (s *Store) neighbours(path string, g *gleaner) (newest bool) {
 		switch {
 		case n < wal.Number(path):
 			g.oldest = false
-			if g.first = 0; err == nil && max(seg.Last, seg.Given) > 0 {
-				g.first = max(seg.Last, seg.Given) + 1
+			if g.first = 0; err == nil && max(seg.Last, seg.LastAssigned) > 0 {
+				g.first = max(seg.Last, seg.LastAssigned) + 1
 			}
 		case err != nil || seg.Last > 0:
 			newest = false

@@ -84,9 +84,9 @@ func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
 func TestUncleanStopsInARowAreCounted(t *testing.T) {
 	dir := fastDir(t)
 	for n := range 7 {
-		w, err := openWatch(dir)
+		w, err := openShutdownMarker(dir)
 		must(t, err)
-		why := w.suspicion()
+		why := w.recheckReason()
 		if want := n%uncleanTolerated == 0; (why != "") != want && w.boot != "" { // at first nothing is known
 			t.Errorf("start %d: %q", n, why)
 		}
@@ -100,7 +100,7 @@ func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
 		fmt.Errorf("write: %w", syscall.EIO): true, fmt.Errorf("page 3: %w", wire.ErrDamaged): true,
 		syscall.ENOSPC: false, ErrFull: false, io.EOF: false, ErrBusy: false,
 	} {
-		if got := isTrouble(err); got != want {
+		if got := isIOError(err); got != want {
 			t.Errorf("%v: %v", err, got)
 		}
 	}
@@ -121,9 +121,9 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 	must(t, b.Close())
-	w, err := openWatch(b.dir)
+	w, err := openShutdownMarker(b.dir)
 	must(t, err)
-	if why := w.suspicion(); !strings.Contains(why, "page 7") {
+	if why := w.recheckReason(); !strings.Contains(why, "page 7") {
 		t.Errorf("the next start is told %q", why)
 	}
 	b.Store = openQuietly(t, b.dir)

@@ -89,11 +89,11 @@ func (s *Store) salvageState(epoch uint32, inbox []*wal.Segment, faults []string
 	}
 	defer db.Close()
 	report := &Salvage{At: time.Now().UTC(), File: stateFile, Faults: faults[:min(len(faults), 10)]}
-	q := &quarry{file: file, epoch: epoch, db: db, meta: make(map[string][]byte), report: report}
+	q := &stateSalvager{file: file, epoch: epoch, db: db, meta: make(map[string][]byte), report: report}
 	if err := initState(db, epoch); err != nil {
 		return nil, err
 	}
-	if err := q.dig(); err != nil {
+	if err := q.scan(); err != nil {
 		return nil, fmt.Errorf("save what is left: %w", err)
 	}
 	if v := q.meta[string(boltfile.MetaFormat)]; len(v) == 4 && binary.BigEndian.Uint32(v) > Format && q.metaHolds() {
@@ -106,7 +106,7 @@ func (s *Store) salvageState(epoch uint32, inbox []*wal.Segment, faults []string
 	if err := q.settleMeta(inbox); err != nil {
 		return nil, fmt.Errorf("write what was saved: %w", err)
 	}
-	r := &rebuilder{quarry: q, log: s.log}
+	r := &rebuilder{stateSalvager: q, log: s.log}
 	if err := r.run(); err != nil {
 		return nil, fmt.Errorf("rebuild the indexes: %w", err)
 	}
@@ -129,7 +129,7 @@ func freshFile(path string, mmap int) (*bolt.DB, error) {
 }
 
 // settleMeta writes the meta of the new file from what was found of the old one's.
-func (q *quarry) settleMeta(inbox []*wal.Segment) error {
+func (q *stateSalvager) settleMeta(inbox []*wal.Segment) error {
 	trusted := q.metaHolds()
 	if v := q.meta[string(boltfile.MetaEpoch)]; q.epoch == 0 && len(v) == 4 {
 		q.epoch = binary.BigEndian.Uint32(v)
@@ -193,7 +193,7 @@ func rulesIn(inbox []*wal.Segment, applied uint64) (text []byte) {
 }
 
 // metaHolds holds the old meta against its seal.
-func (q *quarry) metaHolds() (holds bool) {
+func (q *stateSalvager) metaHolds() (holds bool) {
 	_ = q.db.Update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		for _, k := range keysWithPrefix(meta, nil) {

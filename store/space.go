@@ -66,8 +66,8 @@ type FullError struct {
 func (e *FullError) Error() string { return e.Reason }
 func (e *FullError) Unwrap() error { return ErrFull }
 
-// room knows whether there is any.
-type room struct {
+// diskBudget knows whether there is any.
+type diskBudget struct {
 	limit  atomic.Int64
 	full   atomic.Pointer[FullError]
 	grown  atomic.Int64 // bytes appended since the last measurement
@@ -77,15 +77,15 @@ type room struct {
 	struck time.Time // the last ENOSPC
 }
 
-func newRoom(limit int64) *room {
-	r := &room{hurry: make(chan struct{}, 1)}
+func newDiskBudget(limit int64) *diskBudget {
+	r := &diskBudget{hurry: make(chan struct{}, 1)}
 	r.limit.Store(limit)
 	return r
 }
 
 // segment is how large a file of the inbox gets: the newest is never removed, so that under a small
 // limit it must be small beside it.
-func (r *room) segment() int64 {
+func (r *diskBudget) segment() int64 {
 	limit := r.limit.Load()
 	if limit == 0 {
 		return wal.SegmentBytes
@@ -94,7 +94,7 @@ func (r *room) segment() int64 {
 }
 
 // refusal says why events are refused; nil when they are not.
-func (r *room) refusal() error {
+func (r *diskBudget) refusal() error {
 	if e := r.full.Load(); e != nil {
 		return e
 	}
@@ -102,7 +102,7 @@ func (r *room) refusal() error {
 }
 
 // note takes in how an append went.
-func (r *room) note(size int, err error) {
+func (r *diskBudget) note(size int, err error) {
 	switch {
 	case errors.Is(err, ErrFull):
 		r.mu.Lock()
@@ -116,7 +116,7 @@ func (r *room) note(size int, err error) {
 }
 
 // look has a measurement made soon.
-func (r *room) look() {
+func (r *diskBudget) look() {
 	select {
 	case r.hurry <- struct{}{}:
 	default:
@@ -124,7 +124,7 @@ func (r *room) look() {
 }
 
 // judge takes in a measurement, and reports whether the verdict is another than before.
-func (r *room) judge(s Space, now time.Time) (changed bool) {
+func (r *diskBudget) judge(s Space, now time.Time) (changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.space = s
@@ -195,23 +195,23 @@ func Bytes(n int64) string {
 
 // Full says why events are refused for want of room, as a *FullError; nil when they are not. It costs
 // nothing.
-func (s *Store) Full() error { return s.room.refusal() }
+func (s *Store) Full() error { return s.budget.refusal() }
 
 // Space returns the last measurement, at most about a second old.
 func (s *Store) Space() Space {
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
-	return s.room.space
+	s.budget.mu.Lock()
+	defer s.budget.mu.Unlock()
+	return s.budget.space
 }
 
-// watchRoom measures until the store closes.
-func (s *Store) watchRoom() {
+// watchDisk measures until the store closes.
+func (s *Store) watchDisk() {
 	tick := time.NewTicker(measureEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-s.room.hurry:
+		case <-s.budget.hurry:
 		case <-s.life.Done():
 			return
 		}
@@ -231,10 +231,10 @@ func (s *Store) lookAround() {
 		s.log.Error("the room on the disk could not be measured", "err", err)
 		return
 	}
-	if !s.room.judge(m, time.Now()) {
+	if !s.budget.judge(m, time.Now()) {
 		return
 	}
-	if err := s.room.refusal(); err != nil {
+	if err := s.budget.refusal(); err != nil {
 		s.log.Error("no room: events are refused until there is", "reason", err)
 		return
 	}
@@ -251,7 +251,7 @@ func (s *Store) shedInbox(applied uint64) (shed bool) {
 	}
 	before := s.inbox.Oldest()
 	if s.inbox.Idles(applied, smallestSegment) {
-		_ = s.inbox.TurnOver() // a disk that has no room for that either has none to give back
+		_ = s.inbox.RotateNow() // a disk that has no room for that either has none to give back
 	}
 	if err := s.inbox.Trim(applied, time.Now(), 0, 1); err != nil {
 		s.log.Error("applied inbox files could not be removed", "err", err)
@@ -265,7 +265,7 @@ func (s *Store) shedInbox(applied uint64) (shed bool) {
 
 // measure looks at the files and at the file system.
 func (s *Store) measure() (m Space, applied uint64, err error) {
-	m.MaxDataBytes = s.room.limit.Load()
+	m.MaxDataBytes = s.budget.limit.Load()
 	if m.FreeBytes, m.FloorBytes, err = freeBytes(s.dir); err != nil {
 		return m, 0, err
 	}

@@ -35,7 +35,7 @@ func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for from, want := range map[bool]bool{false: tc.fromTaking, true: tc.fromNot} {
-				r := newRoom(tc.space.MaxDataBytes)
+				r := newDiskBudget(tc.space.MaxDataBytes)
 				if from {
 					r.full.Store(&FullError{Reason: "before"})
 				}
@@ -53,7 +53,7 @@ func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
 }
 
 func TestANoSpaceErrorRefusesForAMoment(t *testing.T) {
-	r, now := newRoom(0), time.Now()
+	r, now := newDiskBudget(0), time.Now()
 	r.note(1, translate(fmt.Errorf("file resize error: %s", syscall.ENOSPC))) // as bbolt says it
 	fine := Space{FreeBytes: 1 << 40}
 	if r.judge(fine, now); r.refusal() == nil {
@@ -207,7 +207,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	fillDisk(t, disk)
 	acked := 0
 	for i := range 200 {
-		if b.room.full.Store(nil); b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)) == nil {
+		if b.budget.full.Store(nil); b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)) == nil {
 			acked++
 		}
 	}
@@ -234,9 +234,9 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 
 	emptyDisk(t, disk)
 	must(t, <-settled)
-	b.room.mu.Lock()
-	b.room.struck = time.Time{}
-	b.room.mu.Unlock()
+	b.budget.mu.Lock()
+	b.budget.struck = time.Time{}
+	b.budget.mu.Unlock()
 	b.lookAround()
 	must(t, b.Full())
 	b.receive(event("after", "vip", true, 1))

@@ -21,7 +21,7 @@ func (r *rebuilder) computations() error {
 		if err != nil {
 			return err
 		}
-		s := &spoken{epoch: r.epoch, about: make(map[uint32]*stored)}
+		s := &referencedIDs{epoch: r.epoch, about: make(map[uint32]*stored)}
 		s.read(tx)
 		for number := range known {
 			s.fields = max(s.fields, number+1)
@@ -47,14 +47,14 @@ func (r *rebuilder) computations() error {
 	})
 }
 
-// spoken is which numbers of fields and lanes are in use.
-type spoken struct {
+// referencedIDs is which numbers of fields and lanes are in use.
+type referencedIDs struct {
 	epoch         uint32
 	fields, lanes uint32             // one more than the highest
 	about         map[uint32]*stored // a change about each field
 }
 
-func (s *spoken) read(tx *bolt.Tx) {
+func (s *referencedIDs) read(tx *bolt.Tx) {
 	if k, _ := tx.Bucket(bucketJobs).Cursor().Last(); len(k) == 4 {
 		s.lanes = binary.BigEndian.Uint32(k) + 1
 	}
@@ -89,7 +89,7 @@ func (s *spoken) read(tx *bolt.Tx) {
 
 // describe names a lost field after a change that speaks of it, if there is one. A computation known by
 // its key alone takes the space and id of the next event about it.
-func (s *spoken) describe(number uint32, known map[uint32]*field) *field {
+func (s *referencedIDs) describe(number uint32, known map[uint32]*field) *field {
 	f := &field{number: number, key: fmt.Sprintf("lost-%d", number), class: ClassAudience}
 	ch := s.about[number]
 	if ch == nil {

@@ -92,10 +92,10 @@ type Store struct {
 	applied  atomic.Uint64 // number of the last record applied, on disk
 	round    atomic.Pointer[round]
 	finished atomic.Uint64 // transactions of the writer that came to an end, good or bad
-	beat     beat          // of Pulse
+	beat     beat          // of Liveness
 
-	room         *room // whether there is any for more events
-	watch        *watch
+	budget       *diskBudget // whether there is any for more events
+	marker       *shutdownMarker
 	checkInChild func(ctx context.Context, dir string) (*CheckReport, error)
 	broken       chan struct{} // closed when damage was met at work
 	brokenOnce   sync.Once
@@ -121,8 +121,8 @@ type Store struct {
 	orphaned    []uint64 // flights that nobody was given: they are still to be put back
 	interrupted bool     // flights that the last process left are still to be settled: there was no room
 	between     chan func()
-	trace       *trace // what a compaction must copy again; nil without one
-	arena       []byte // memory of the last batch, for the next
+	dirty       *dirtySet // what a compaction must copy again; nil without one
+	arena       []byte    // memory of the last batch, for the next
 
 	rulesMu  sync.Mutex // orders SetRules
 	appended *Rules     // the newest rules in the inbox, nil while unknown
@@ -139,7 +139,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	go s.writeLoop()
-	s.others.Go(s.watchRoom)
+	s.others.Go(s.watchDisk)
 	s.others.Go(s.watchPlace)
 	return s, nil
 }
@@ -157,7 +157,7 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 		log: o.Log, dir: dir, lock: lock, now: time.Now,
 		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		between: make(chan func()),
-		room:    newRoom(o.MaxDataBytes),
+		budget:  newDiskBudget(o.MaxDataBytes),
 		broken:  make(chan struct{}), checkInChild: o.CheckInChild,
 	}
 	if o.Start == nil {
@@ -231,7 +231,7 @@ func (s *Store) openFiles() error {
 		}
 		return err
 	}
-	inbox.Enough.Store(s.room.segment())
+	inbox.MaxBytes.Store(s.budget.segment())
 	inbox.Hooks = wal.Hooks{Refuse: s.refuseRecords, Home: s.place.check, Naming: &s.place.naming, AfterCommit: s.afterCommit}
 	s.inbox = inbox
 	if s.parkings == nil {
@@ -317,7 +317,7 @@ func roomless(err error) error {
 
 // tellOfBeginning says that a store begins with nothing, and whether there was one before.
 func (s *Store) tellOfBeginning() {
-	if s.watch.last == (lastRun{}) {
+	if s.marker.last == (lastRun{}) {
 		s.log.Info("a new store begins", "dir", s.dir)
 		return
 	}
@@ -376,7 +376,7 @@ func (s *Store) Close() (err error) {
 			}
 		}
 		s.inbox.CloseFiles()
-		err = errors.Join(err, s.closeState(), s.watch.ended(), s.place.held.Close(), boltfile.Unlock(s.lock))
+		err = errors.Join(err, s.closeState(), s.marker.ended(), s.place.held.Close(), boltfile.Unlock(s.lock))
 	})
 	return err
 }
@@ -385,9 +385,9 @@ func (s *Store) Close() (err error) {
 // nothing else counts.
 func (s *Store) SetRetention(o Options) {
 	s.retention.Store(&o)
-	s.room.limit.Store(o.MaxDataBytes)
-	s.inbox.Enough.Store(s.room.segment())
-	s.room.look()
+	s.budget.limit.Store(o.MaxDataBytes)
+	s.inbox.MaxBytes.Store(s.budget.segment())
+	s.budget.look()
 }
 
 // refuseRecords says why the inbox takes nothing; nil when it does.
@@ -420,7 +420,7 @@ func (s *Store) Append(ctx context.Context, events ...*Event) error {
 	err := s.inbox.Append(ctx, frames...)
 	s.note(err)
 	err = translate(err)
-	s.room.note(size, err)
+	s.budget.note(size, err)
 	return err
 }
 

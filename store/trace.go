@@ -14,11 +14,11 @@ import (
 
 // A spot is where a value is in state.db: a bucket, a bucket within it or none, and a key. Without a
 // key it is the inner bucket itself. Spots sort as a walk through the file meets them.
-type spot struct{ bucket, inner, key string }
+type dirtyKey struct{ bucket, inner, key string }
 
-func (a spot) compare(b spot) int {
-	first := func(s spot) string { return cmp.Or(s.inner, s.key) }
-	second := func(s spot) string {
+func (a dirtyKey) compare(b dirtyKey) int {
+	first := func(s dirtyKey) string { return cmp.Or(s.inner, s.key) }
+	second := func(s dirtyKey) string {
 		if s.inner == "" {
 			return ""
 		}
@@ -27,23 +27,23 @@ func (a spot) compare(b spot) int {
 	return cmp.Or(strings.Compare(a.bucket, b.bucket), strings.Compare(first(a), first(b)), strings.Compare(second(a), second(b)))
 }
 
-// trace is the spots that were written while state.db is being copied: they must be copied again. The
+// dirtySet is the spots that were written while state.db is being copied: they must be copied again. The
 // writer merges, the compaction takes. Spots that the copy has not come to yet are forgotten, so what
-// is kept is bounded: beyond traceLimit the writer stops applying records until it is less, which
+// is kept is bounded: beyond dirtySetLimit the writer stops applying records until it is less, which
 // costs lag and no acknowledgement.
-type trace struct {
+type dirtySet struct {
 	mu    sync.Mutex
-	spots map[spot]struct{}
-	at    spot  // how far the copy has come …
-	whole bool  // … or that it has come to the end
-	lost  error // something was written that cannot be followed
+	keys  map[dirtyKey]struct{}
+	at    dirtyKey // how far the copy has come …
+	whole bool     // … or that it has come to the end
+	lost  error    // something was written that cannot be followed
 	hold  atomic.Bool
 }
 
-func newTrace() *trace { return &trace{spots: make(map[spot]struct{})} }
+func newDirtySet() *dirtySet { return &dirtySet{keys: make(map[dirtyKey]struct{})} }
 
 // full reports whether the writer had better leave the inbox alone for now. A nil trace never is.
-func (t *trace) full() bool {
+func (t *dirtySet) full() bool {
 	if t == nil {
 		return false
 	}
@@ -52,62 +52,62 @@ func (t *trace) full() bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.spots) > traceLimit
+	return len(t.keys) > dirtySetLimit
 }
 
 // merge adds what a transaction touched, once that is committed.
-func (t *trace) merge(touched []spot) {
+func (t *dirtySet) merge(touched []dirtyKey) {
 	if t == nil || len(touched) == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range touched {
-		if s == (spot{}) {
-			t.lost = errUntraced
+		if s == (dirtyKey{}) {
+			t.lost = errNoDirtySet
 		}
-		t.spots[s] = struct{}{}
+		t.keys[s] = struct{}{}
 	}
 }
 
-var errUntraced = errors.New("something was written to a bucket that compaction does not know")
+var errNoDirtySet = errors.New("something was written to a bucket that compaction does not know")
 
 // reached says how far the copy has come, and forgets the spots behind at: it comes to them yet.
-func (t *trace) reached(at spot, whole bool) {
+func (t *dirtySet) reached(at dirtyKey, whole bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.at, t.whole = at, whole
-	for s := range t.spots {
+	for s := range t.keys {
 		if t.ahead(s) {
-			delete(t.spots, s)
+			delete(t.keys, s)
 		}
 	}
 }
 
-func (t *trace) ahead(s spot) bool { return !t.whole && s.compare(t.at) > 0 }
+func (t *dirtySet) ahead(s dirtyKey) bool { return !t.whole && s.compare(t.at) > 0 }
 
 // take removes the spots that the copy has passed and returns them, if there are at least n in all.
 // Those ahead stay: copied now, and deleted before the copy comes to them, they would stay for ever.
-func (t *trace) take(n int) (spots []spot, err error) {
+func (t *dirtySet) take(n int) (spots []dirtyKey, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lost != nil || len(t.spots) < n {
+	if t.lost != nil || len(t.keys) < n {
 		return nil, t.lost
 	}
-	for s := range t.spots {
+	for s := range t.keys {
 		if !t.ahead(s) {
 			spots = append(spots, s)
-			delete(t.spots, s)
+			delete(t.keys, s)
 		}
 	}
-	slices.SortFunc(spots, spot.compare)
+	slices.SortFunc(spots, dirtyKey.compare)
 	return spots, nil
 }
 
-func (t *trace) length() int {
+func (t *dirtySet) length() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.spots)
+	return len(t.keys)
 }
 
 // note remembers that a key is written.
@@ -119,7 +119,7 @@ func (b *batch) note(to *bolt.Bucket, key []byte) {
 	if !known {
 		at = b.whereabouts(to)
 	}
-	if at != (spot{}) { // else the empty spot says that something was lost
+	if at != (dirtyKey{}) { // else the empty spot says that something was lost
 		at.key = string(key)
 	}
 	b.touched = append(b.touched, at)
@@ -130,25 +130,25 @@ func (b *batch) noteDrop(bucket, inner []byte) {
 	if !b.tracing {
 		return
 	}
-	b.touched = append(b.touched, spot{bucket: string(bucket), inner: string(inner)})
+	b.touched = append(b.touched, dirtyKey{bucket: string(bucket), inner: string(inner)})
 	b.buckets = nil // it may be made again
 }
 
 // whereabouts names a bucket. bbolt hands out one *Bucket for each bucket of a transaction.
-func (b *batch) whereabouts(to *bolt.Bucket) (at spot) {
+func (b *batch) whereabouts(to *bolt.Bucket) (at dirtyKey) {
 	if b.buckets == nil {
-		b.buckets = make(map[*bolt.Bucket]spot)
+		b.buckets = make(map[*bolt.Bucket]dirtyKey)
 	}
 	for _, name := range append([][]byte{bucketMeta}, stateBuckets...) {
 		if bucket := b.tx.Bucket(name); bucket == to {
-			at = spot{bucket: string(name)}
+			at = dirtyKey{bucket: string(name)}
 		}
 	}
 	days := b.tx.Bucket(bucketMessages)
 	c := days.Cursor()
-	for k, _ := c.First(); k != nil && at == (spot{}); k, _ = c.Next() {
+	for k, _ := c.First(); k != nil && at == (dirtyKey{}); k, _ = c.Next() {
 		if days.Bucket(bytes.Clone(k)) == to {
-			at = spot{bucket: string(bucketMessages), inner: string(k)}
+			at = dirtyKey{bucket: string(bucketMessages), inner: string(k)}
 		}
 	}
 	b.buckets[to] = at

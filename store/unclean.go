@@ -21,7 +21,7 @@ import (
 // Reading everything takes as long as the disk takes for the size of the files, so it is done only
 // when there is a reason: kill -9 cannot tear a page, power loss and failing disks can. After a clean
 // stop nothing is read.
-type watch struct {
+type shutdownMarker struct {
 	path string
 	boot string // of this machine's run; empty where the kernel does not say
 
@@ -55,10 +55,10 @@ const (
 	uncleanTolerated = 3
 )
 
-// openWatch reads what the last process left. A missing file is no error, and a reason to check.
-func openWatch(dir string) (*watch, error) {
+// openShutdownMarker reads what the last process left. A missing file is no error, and a reason to check.
+func openShutdownMarker(dir string) (*shutdownMarker, error) {
 	boot, _ := os.ReadFile(bootFile) // without it every unclean stop is one of the machine
-	w := &watch{path: filepath.Join(dir, runFile), boot: strings.TrimSpace(string(boot))}
+	w := &shutdownMarker{path: filepath.Join(dir, runFile), boot: strings.TrimSpace(string(boot))}
 	text, err := os.ReadFile(w.path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("read how the last run ended: %w", err)
@@ -69,8 +69,8 @@ func openWatch(dir string) (*watch, error) {
 	return w, nil
 }
 
-// suspicion says why the files must be read before they are trusted; empty when they need not be.
-func (w *watch) suspicion() string {
+// recheckReason says why the files must be read before they are trusted; empty when they need not be.
+func (w *shutdownMarker) recheckReason() string {
 	l := &w.last
 	switch {
 	case l.Trouble != "":
@@ -91,7 +91,7 @@ func (w *watch) suspicion() string {
 
 // begin says that a start is under way. It is on disk when begin returns: a machine that goes down
 // later must not look like a clean stop.
-func (w *watch) begin(checked bool) error {
+func (w *shutdownMarker) begin(checked bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now = lastRun{Boot: w.boot, Phase: phaseOpening, Unclean: 1}
@@ -103,7 +103,7 @@ func (w *watch) begin(checked bool) error {
 
 // opened says that the start came to an end. Only a crash of this process makes a difference, so the
 // page cache will do.
-func (w *watch) opened() error {
+func (w *shutdownMarker) opened() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now.Phase = phaseRunning
@@ -111,7 +111,7 @@ func (w *watch) opened() error {
 }
 
 // ended says that everything is closed, and how it left the state.
-func (w *watch) ended() error {
+func (w *shutdownMarker) ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now.Phase, w.now.Unclean = phaseStopped, 0
@@ -119,7 +119,7 @@ func (w *watch) ended() error {
 	return errors.Join(w.write(w.now, true), w.close())
 }
 
-func (w *watch) close() error {
+func (w *shutdownMarker) close() error {
 	if w.file == nil {
 		return nil
 	}
@@ -127,7 +127,7 @@ func (w *watch) close() error {
 }
 
 // giveUp puts back what was found: a start that was refused says nothing about the files.
-func (w *watch) giveUp() error {
+func (w *shutdownMarker) giveUp() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.last == (lastRun{}) {
@@ -140,8 +140,8 @@ func (w *watch) giveUp() error {
 }
 
 // note records an error, if it is one that speaks of damage. The first is kept.
-func (w *watch) note(err error) {
-	if !isTrouble(err) {
+func (w *shutdownMarker) note(err error) {
+	if !isIOError(err) {
 		return
 	}
 	w.mu.Lock()
@@ -152,7 +152,7 @@ func (w *watch) note(err error) {
 	}
 }
 
-func (w *watch) write(l lastRun, sync bool) error {
+func (w *shutdownMarker) write(l lastRun, sync bool) error {
 	text, err := json.Marshal(l)
 	if err != nil {
 		return err
@@ -178,8 +178,8 @@ func (w *watch) write(l lastRun, sync bool) error {
 
 func firstBytes(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
-// isTrouble reports whether err speaks of the disk's health or of damage. A full disk does not.
-func isTrouble(err error) bool {
+// isIOError reports whether err speaks of the disk's health or of damage. A full disk does not.
+func isIOError(err error) bool {
 	if errors.Is(err, wire.ErrDamaged) {
 		return true
 	}
@@ -201,10 +201,10 @@ func (s *Store) update(f func(tx *bolt.Tx) error) error {
 
 // note remembers an error that speaks of damage for the next start, and tells whoever watches.
 func (s *Store) note(err error) {
-	if err == nil || !isTrouble(err) {
+	if err == nil || !isIOError(err) {
 		return
 	}
-	s.watch.note(err)
+	s.marker.note(err)
 	if errors.Is(err, wire.ErrDamaged) {
 		s.brokenOnce.Do(func() {
 			s.log.Error("the files are damaged; start the agent again: it then saves what can be saved", "err", err, "stack", boltfile.Stack(err))
@@ -216,7 +216,7 @@ func (s *Store) note(err error) {
 // noteRead remembers damage that a reader met for the next start, and says so once. The writer goes on: it
 // may never come to that place.
 func (s *Store) noteRead(err error) {
-	s.watch.note(err)
+	s.marker.note(err)
 	s.unreadable.Do(func() {
 		s.log.Error("what is asked for is damaged; start the agent again, which then reads the files and saves what can be saved", "err", err, "stack", boltfile.Stack(err))
 	})

@@ -225,9 +225,9 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 				t.Errorf("not a word of the full disk: %v", err)
 			}
 			emptyDisk(t, disk)
-			b.room.mu.Lock()
-			b.room.struck = time.Time{}
-			b.room.mu.Unlock()
+			b.budget.mu.Lock()
+			b.budget.struck = time.Time{}
+			b.budget.mu.Unlock()
 			b.lookAround()
 			b.receive(event("zoe", "vip", true, 1))
 			b.balance()
@@ -279,7 +279,7 @@ func TestALongCheckGivesUpWhenItUsesUpTheRoom(t *testing.T) {
 	b.receive(mixedEvents(5, 1500)...)
 	_, err := b.Check(context.Background(), func(done, _ int64) {
 		if done > 0 {
-			b.room.full.Store(&FullError{Reason: "test"})
+			b.budget.full.Store(&FullError{Reason: "test"})
 		}
 	})
 	if !errors.Is(err, ErrFull) {

@@ -241,7 +241,7 @@ func (s *Store) Repair(ctx context.Context, now time.Time, missing []Told) error
 	case len(missing) > MaxRepair:
 		return fmt.Errorf("%d attributes are too many for one repair", len(missing))
 	}
-	if err := s.room.refusal(); err != nil {
+	if err := s.budget.refusal(); err != nil {
 		return err
 	}
 	r := repair{received: now, missing: missing}

@@ -148,7 +148,7 @@ func FuzzFlight(f *testing.F) {
 }
 
 func FuzzField(f *testing.F) {
-	one := field{number: 3, space: "spa_1", key: "vip", id: "aud_vip", class: ClassAudience, members: 2, lastEvent: noon, watch: exitWatch{since: noon, swept: []byte("k")}}
+	one := field{number: 3, space: "spa_1", key: "vip", id: "aud_vip", class: ClassAudience, members: 2, lastEvent: noon, watch: exitWindow{since: noon, swept: []byte("k")}}
 	f.Add(unsealed(one.encode(nil)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		x, err := decodeField(3, rekeyed(body, fieldKey(3)))

@@ -58,7 +58,7 @@ func (s *Store) writeLoop() {
 			rest.Reset(writeRetry)
 			continue
 		}
-		held := s.trace.full()
+		held := s.dirty.full()
 		if held {
 			rest.Reset(minRest)
 		}
@@ -122,7 +122,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	if err := s.readBack(); err != nil {
 		return err
 	}
-	var touched []spot
+	var touched []dirtyKey
 	var parked []*stored
 	var parkedAll uint64
 	var woke [2]bool
@@ -130,7 +130,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	flown := s.state.lastLease
 	err := translate(s.update(func(tx *bolt.Tx) error {
 		b := newBatch(tx, s.state, s.log)
-		b.tracing = s.trace != nil
+		b.tracing = s.dirty != nil
 		b.arena = s.arena[:0]
 		defer func() { s.arena, touched = b.arena, b.touched }()
 		if s.arrival != nil {
@@ -166,7 +166,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 		return b.err
 	}))
 	s.finished.Add(1)
-	s.trace.merge(touched) // after the commit: whoever takes a key now also reads what was written
+	s.dirty.merge(touched) // after the commit: whoever takes a key now also reads what was written
 	if err != nil {
 		s.refused.failed()
 		s.unread, s.flown = true, flown
@@ -176,7 +176,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	crashpoint.Reach(crashpoint.StateCommitted)
 	s.inbox.Others.Add(-min(outsiders, s.inbox.Others.Load()))
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
-		s.watch.note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
+		s.marker.note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}
 	s.interrupted, s.arrival, s.orphaned = false, nil, nil
 	s.barred.Store(false)

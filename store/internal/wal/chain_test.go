@@ -58,7 +58,7 @@ func TestAFullSegmentGivesWay(t *testing.T) {
 	in := open(t, dir)
 	defer func() { in.Close() }()
 	must(t, os.WriteFile(Path(dir, 3), []byte("not ours"), 0o600))
-	in.Enough.Store(1)
+	in.MaxBytes.Store(1)
 	for i := range 4 {
 		must(t, in.Append(t.Context(), frame(fmt.Sprint(i+1))))
 	}
@@ -101,7 +101,7 @@ func TestCompareFiles(t *testing.T) {
 	in := open(t, t.TempDir())
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("1")))
-	must(t, in.TurnOver())
+	must(t, in.RotateNow())
 	must(t, in.Append(t.Context(), frame("2")))
 	first, last := in.List()[0].Path, in.List()[1].Path
 	must(t, in.CompareFiles(0))
@@ -171,7 +171,7 @@ func exchanged(t testing.TB, in *Log, s *Segment) (path string, db *bolt.DB) {
 				}
 				must(t, errors.Join(f.Err, tx.Bucket(BucketRecords).Put([]byte{0, 0, 0, 0, 0, 0, 0, byte(c.First)}, out)))
 			}
-			return errors.Join(tx.Bucket(BucketRecords).SetSequence(s.Last), StampCommit(tx))
+			return errors.Join(tx.Bucket(BucketRecords).SetSequence(s.Last), StampTxid(tx))
 		})
 	}))
 	db, err := OpenFile(path, false)
@@ -186,7 +186,7 @@ func TestExchange(t *testing.T) {
 	defer func() { in.Close() }()
 	in.Hooks.Naming = new(sync.Mutex)
 	must(t, in.Append(t.Context(), frame("gone"), frame("gone")))
-	must(t, in.TurnOver())
+	must(t, in.RotateNow())
 	must(t, in.Append(t.Context(), frame("stays")))
 	s := in.List()[0]
 	path, db := exchanged(t, in, s)

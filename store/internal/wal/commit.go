@@ -24,8 +24,8 @@ const (
 	// groupBytes bounds one commit, so that the first of a long queue is not kept waiting by the last.
 	GroupBytes = 8 << 20
 
-	// turnLength is how many groups the committer commits before others may have the turn.
-	turnLength = 64
+	// commitHold is how many groups the committer commits before others may have the turn.
+	commitHold = 64
 )
 
 // Append waits until records, encoded as frames, are on disk. After an error they may be there all the same.
@@ -79,11 +79,11 @@ func (in *Log) enqueue(req *appendRequest) error {
 
 // lead commits the queued requests, once, if nobody has the turn. The committer does what came meanwhile.
 func (in *Log) lead() {
-	if !in.turn.TryLock() {
+	if !in.commitMu.TryLock() {
 		return
 	}
 	in.commitOnce()
-	in.giveBack()
+	in.releaseCommit()
 }
 
 func (in *Log) commitLoop() {
@@ -103,10 +103,10 @@ func (in *Log) commitLoop() {
 // end requests are always queued, and a forget needs the turn, too.
 func (in *Log) drain() {
 	for len(in.requests) > 0 {
-		in.turn.Lock()
-		for n := 0; n < turnLength && in.commitOnce(); n++ {
+		in.commitMu.Lock()
+		for n := 0; n < commitHold && in.commitOnce(); n++ {
 		}
-		in.turn.Unlock()
+		in.commitMu.Unlock()
 	}
 }
 

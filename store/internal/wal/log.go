@@ -23,12 +23,12 @@ import (
 // There is no timer. A lone sender finds the turn free and commits by itself, without waking another goroutine.
 // Under load the commit in progress gathers the next group, and the committer keeps the turn while requests are queued.
 type Log struct {
-	dir    string
-	Epoch  uint32       // of the store
-	Enough atomic.Int64 // bytes after which a segment gives way to the next; SegmentBytes at first
+	dir      string
+	Epoch    uint32       // of the store
+	MaxBytes atomic.Int64 // bytes after which a segment gives way to the next; SegmentBytes at first
 
 	requests chan *appendRequest
-	turn     sync.Mutex    // held while committing
+	commitMu sync.Mutex    // held while committing
 	Apart    atomic.Int64  // ns from the beginning of one commit to that of the next, at least
 	began    time.Time     // when the last one did; belongs to the turn
 	waiting  chan struct{} // buffer of one: requests are queued and nobody has the turn
@@ -52,7 +52,7 @@ type Log struct {
 	records Records
 	Hooks   Hooks // set before the first Append
 
-	spare     chan *Segment  // the next segment, made in advance; buffer of one
+	prepared  chan *Segment  // the next segment, made in advance; buffer of one
 	preparing atomic.Bool    // one is being made
 	making    sync.WaitGroup // joins the maker
 }
@@ -86,9 +86,9 @@ func Open(dir string, epoch uint32, first uint64, records Records) (*Log, error)
 		closing:  make(chan struct{}),
 		gone:     make(chan struct{}),
 		Written:  make(chan struct{}, 1),
-		spare:    make(chan *Segment, 1),
+		prepared: make(chan *Segment, 1),
 	}
-	in.Enough.Store(SegmentBytes)
+	in.MaxBytes.Store(SegmentBytes)
 	segments, err := openSegments(dir, epoch, false, records)
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func Open(dir string, epoch uint32, first uint64, records Records) (*Log, error)
 		segments = append(segments, s)
 	}
 	in.segments = segments
-	in.Next.Store(max(first, in.Last()+1, lastGiven(segments)+1))
+	in.Next.Store(max(first, in.Last()+1, lastAssigned(segments)+1))
 	go in.commitLoop()
 	return in, nil
 }
@@ -185,10 +185,10 @@ func (in *Log) First() uint64 {
 	return 0
 }
 
-// lastGiven is the highest number ever given to a record of these segments.
-func lastGiven(segments []*Segment) (last uint64) {
+// lastAssigned is the highest number ever given to a record of these segments.
+func lastAssigned(segments []*Segment) (last uint64) {
 	for _, s := range segments {
-		last = max(last, s.Given)
+		last = max(last, s.LastAssigned)
 	}
 	return last
 }
@@ -223,8 +223,8 @@ func (in *Log) Stop() {
 	in.senders.Unlock()
 	close(in.closing)
 	<-in.gone
-	in.turn.Lock()
-	defer in.turn.Unlock() // nobody waits any more
+	in.commitMu.Lock()
+	defer in.commitMu.Unlock() // nobody waits any more
 	// One more commit, of nothing: so the last one, which a later damage could make look unfinished,
 	// brought no record. What it comes to grief over is nobody's loss.
 	_ = in.write(nil)
@@ -234,7 +234,7 @@ func (in *Log) Stop() {
 func (in *Log) CloseFiles() {
 	in.making.Wait()
 	select {
-	case s := <-in.spare:
+	case s := <-in.prepared:
 		s.DB.Close()
 	default:
 	}
@@ -321,11 +321,11 @@ func (in *Log) List() []*Segment {
 	return slices.Clone(in.segments)
 }
 
-// giveBack unlocks turn and wakes the committer if requests were queued meanwhile. A sender that loses the
+// releaseCommit unlocks turn and wakes the committer if requests were queued meanwhile. A sender that loses the
 // TryLock relies on this: it has queued its request before, and waits. So every holder of turn gives it back
 // through here, or through drain.
-func (in *Log) giveBack() {
-	in.turn.Unlock()
+func (in *Log) releaseCommit() {
+	in.commitMu.Unlock()
 	if len(in.requests) > 0 {
 		select {
 		case in.waiting <- struct{}{}:

@@ -78,8 +78,8 @@ func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
 	for i := range 3 {
 		must(t, in.Append(t.Context(), frame(fmt.Sprint(2*i+1)), frame(fmt.Sprint(2*i+2))))
 	}
-	must(t, in.TurnOver())
-	must(t, in.TurnOver()) // the last one is empty: there is nothing to do
+	must(t, in.RotateNow())
+	must(t, in.RotateNow()) // the last one is empty: there is nothing to do
 	must(t, in.Append(t.Context(), frame("7")))
 	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"1", "2", "3", "4", "5", "6", "7"}) {
 		t.Errorf("read %v", got)
@@ -114,7 +114,7 @@ func TestAFullOrClosedLogRefuses(t *testing.T) {
 	in := open(t, t.TempDir())
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	in.turn.Lock()
+	in.commitMu.Lock()
 	for len(in.requests) < queueLength {
 		if err := in.Append(gone, frame("gone")); !errors.Is(err, context.Canceled) {
 			t.Fatalf("a caller that has gone got %v", err)
@@ -125,7 +125,7 @@ func TestAFullOrClosedLogRefuses(t *testing.T) {
 	}
 	for in.commitOnce() {
 	}
-	in.giveBack()
+	in.releaseCommit()
 	must(t, in.Append(t.Context(), frame("next")))
 	in.Close()
 	if err := in.Append(t.Context(), frame("after")); !errors.Is(err, ErrClosed) {
@@ -147,7 +147,7 @@ func TestHooksAreAsked(t *testing.T) {
 		t.Errorf("acknowledged although the owner does not find it: %v", err)
 	}
 	in.Hooks = Hooks{Home: func() error { return no }}
-	if err := in.TurnOver(); !errors.Is(err, no) || len(in.List()) != 1 {
+	if err := in.RotateNow(); !errors.Is(err, no) || len(in.List()) != 1 {
 		t.Errorf("a file was made where nothing may be: %v", err)
 	}
 	if err := in.Trim(9, noon, 0, 1); !errors.Is(err, no) {
@@ -169,7 +169,7 @@ func TestCommitsComeApart(t *testing.T) {
 		t.Errorf("four commits took %v", took)
 	}
 	before := in.Commits.Load()
-	in.turn.Lock() // a commit under way
+	in.commitMu.Lock() // a commit under way
 	var senders sync.WaitGroup
 	for range 20 {
 		senders.Go(func() {
@@ -181,7 +181,7 @@ func TestCommitsComeApart(t *testing.T) {
 	for len(in.requests) < 20 {
 		time.Sleep(time.Millisecond)
 	}
-	in.giveBack()
+	in.releaseCommit()
 	senders.Wait()
 	if n := in.Commits.Load() - before; n != 1 {
 		t.Errorf("20 senders took %d commits", n)
@@ -207,18 +207,18 @@ func TestALogThatClosesDoesNotKeepCommitsApart(t *testing.T) {
 func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
 	in := open(t, t.TempDir())
 	defer in.Close()
-	const many = 8 * turnLength
-	in.turn.Lock()
+	const many = 8 * commitHold
+	in.commitMu.Lock()
 	for range many { // each fills a group
 		must(t, in.enqueue(&appendRequest{frames: [][]byte{frame("ann")}, size: GroupBytes, done: make(chan error, 1)}))
 	}
-	in.giveBack()
+	in.releaseCommit()
 	for in.Commits.Load() == 0 {
 		time.Sleep(100 * time.Microsecond)
 	}
-	in.turn.Lock()
+	in.commitMu.Lock()
 	left := len(in.requests)
-	in.giveBack()
+	in.releaseCommit()
 	if left == 0 {
 		t.Errorf("the turn was free once all %d groups were committed", many)
 	}
@@ -243,7 +243,7 @@ func TestASenderIsNotForgottenWhileTheLogIsTurnedOver(t *testing.T) {
 		time.Sleep(20 * time.Millisecond) // until it has found the turn taken
 	})
 	defer crashpoint.OnPoint(nil)
-	must(t, in.TurnOver())
+	must(t, in.RotateNow())
 	select {
 	case err := <-answer:
 		must(t, err)
@@ -259,7 +259,7 @@ func TestASegmentThatCannotBeRemovedCanStillBeRead(t *testing.T) {
 	in := open(t, dir)
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("ann")))
-	must(t, in.TurnOver())
+	must(t, in.RotateNow())
 	home, err := os.Stat(dir)
 	must(t, err)
 	first := in.segments[0]
@@ -283,17 +283,17 @@ func TestACommitThatFailedAfterItsHeadWasWrittenLosesNothing(t *testing.T) {
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("ann")))
 	group := []*appendRequest{{frames: [][]byte{frame("bob"), frame("cid")}}, {frames: [][]byte{frame("dan")}}}
-	in.turn.Lock()
+	in.commitMu.Lock()
 	s := in.segments[0]
 	_, err := s.write(in.Next.Load(), group, nil) // committed, and nobody knows
 	must(t, err)
 	if records, err := in.Read(in.Next.Load(), 1<<20); err != nil || len(records) != 0 {
 		t.Errorf("%d records are read that nobody counted yet, %v", len(records), err)
 	}
-	if s.seeHead(); s.doubt == 0 {
+	if s.readMeta(); s.unsyncedTxid == 0 {
 		t.Error("a head that is in the file goes unnoticed")
 	}
-	in.turn.Unlock()
+	in.commitMu.Unlock()
 	must(t, in.Append(t.Context(), frame("bob"), frame("cid"), frame("dan"))) // the callers come again
 	must(t, in.Append(t.Context(), frame("eve")))
 	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"ann", "bob", "cid", "dan", "eve"}) {
@@ -308,13 +308,13 @@ func TestACommitInDoubtDoesNotStayBehindInAFullFile(t *testing.T) {
 	in := open(t, dir)
 	defer func() { in.Close() }()
 	must(t, in.Append(t.Context(), frame("ann")))
-	in.turn.Lock()
+	in.commitMu.Lock()
 	s := in.segments[0]
 	_, err := s.write(in.Next.Load(), []*appendRequest{{frames: [][]byte{frame("bob")}}}, nil)
 	must(t, err)
-	s.doubt = s.txid
-	in.Enough.Store(1)
-	in.turn.Unlock()
+	s.unsyncedTxid = s.txid
+	in.MaxBytes.Store(1)
+	in.commitMu.Unlock()
 	must(t, in.Append(t.Context(), frame("cid")))
 	if n := len(in.List()); n != 2 {
 		t.Fatalf("%d files", n)

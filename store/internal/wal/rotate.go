@@ -20,13 +20,13 @@ func (in *Log) writable() (*Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.used > in.Enough.Load()/2 {
+	if s.used > in.MaxBytes.Load()/2 {
 		in.prepare(s.number + 1)
 	}
-	if s.used < in.Enough.Load() {
+	if s.used < in.MaxBytes.Load() {
 		return s, nil
 	}
-	return in.goOver(s)
+	return in.rotate(s)
 }
 
 // newest returns the last segment, without a commit in doubt: its numbers will be given again, be it in
@@ -35,19 +35,19 @@ func (in *Log) newest() (*Segment, error) {
 	in.mu.RLock()
 	s := in.segments[len(in.segments)-1]
 	in.mu.RUnlock()
-	if s.doubt == 0 {
+	if s.unsyncedTxid == 0 {
 		return s, nil
 	}
 	in.mu.Lock() // nobody reads it meanwhile
 	defer in.mu.Unlock()
-	if err := boltfile.Guard(s.withdraw); err != nil {
+	if err := boltfile.Guard(s.rollBackTail); err != nil {
 		return nil, fmt.Errorf("write the inbox: %w", err)
 	}
 	return s, nil
 }
 
-// goOver begins the segment behind s.
-func (in *Log) goOver(s *Segment) (*Segment, error) {
+// rotate begins the segment behind s.
+func (in *Log) rotate(s *Segment) (*Segment, error) {
 	next, err := in.nextSegment(s.number + 1)
 	if err != nil {
 		return nil, fmt.Errorf("begin a new inbox file: %w", err)
@@ -61,14 +61,14 @@ func (in *Log) goOver(s *Segment) (*Segment, error) {
 
 // prepare makes a segment in the background, once, so that going over costs no fsync.
 func (in *Log) prepare(number uint64) {
-	if len(in.spare) > 0 || in.preparing.Swap(true) {
+	if len(in.prepared) > 0 || in.preparing.Swap(true) {
 		return
 	}
 	in.making.Add(1)
 	go func() {
 		defer in.making.Done()
 		if s, err := in.makeSegment(number); err == nil {
-			in.spare <- s
+			in.prepared <- s
 		}
 		in.preparing.Store(false)
 	}()
@@ -77,7 +77,7 @@ func (in *Log) prepare(number uint64) {
 func (in *Log) nextSegment(number uint64) (*Segment, error) {
 	in.making.Wait()
 	select {
-	case s := <-in.spare:
+	case s := <-in.prepared:
 		if s.hasName() {
 			return s, nil
 		}
@@ -130,15 +130,15 @@ func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBy
 	return nil
 }
 
-// TurnOver begins a new file, unless the last is one.
-func (in *Log) TurnOver() error {
-	in.turn.Lock()
-	defer in.giveBack()
+// RotateNow begins a new file, unless the last is one.
+func (in *Log) RotateNow() error {
+	in.commitMu.Lock()
+	defer in.releaseCommit()
 	s, err := in.newest()
 	if err != nil || s.First == 0 {
 		return err
 	}
-	_, err = in.goOver(s)
+	_, err = in.rotate(s)
 	return err
 }
 

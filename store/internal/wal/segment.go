@@ -25,21 +25,21 @@ import (
 //
 // A segment is removed whole, by unlink, so it never has free pages to manage.
 type Segment struct {
-	number uint64
-	Path   string
-	info   fs.FileInfo // of the file that db is
-	DB     *bolt.DB
-	First  uint64 // number of the first record; 0 while empty
-	Last   uint64 // number of the last record; 0 while empty
-	Given  uint64 // the highest number given to a record; beyond last only after damage
-	newest int64  // receipt of the newest chunk, ns
+	number       uint64
+	Path         string
+	info         fs.FileInfo // of the file that db is
+	DB           *bolt.DB
+	First        uint64 // number of the first record; 0 while empty
+	Last         uint64 // number of the last record; 0 while empty
+	LastAssigned uint64 // the highest number given to a record; beyond last only after damage
+	newest       int64  // receipt of the newest chunk, ns
 
 	records Records
 
-	used   int64  // bytes of the file that bbolt has given out; belongs to the turn, as do the next two
-	txid   uint64 // of the last commit
-	doubt  uint64 // the commit whose flush failed, which is to be taken back; 0: none
-	runway runway
+	used         int64  // bytes of the file that bbolt has given out; belongs to the turn, as do the next two
+	txid         uint64 // of the last commit
+	unsyncedTxid uint64 // the commit whose flush failed, which is to be taken back; 0: none
+	runway       preallocation
 }
 
 var BucketRecords = []byte("records")
@@ -101,7 +101,7 @@ func createSegment(dir string, number uint64, epoch uint32, records Records) (*S
 		if err := boltfile.Init(db, epoch, BucketRecords); err != nil {
 			return err // on a full disk: then there is no bucket to stamp
 		}
-		return db.Update(StampCommit)
+		return db.Update(StampTxid)
 	})
 	if err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (s *Segment) bounds() error {
 	return s.DB.View(func(tx *bolt.Tx) error {
 		s.used = tx.Size()
 		c := tx.Bucket(BucketRecords).Cursor()
-		s.Given = tx.Bucket(BucketRecords).Sequence()
+		s.LastAssigned = tx.Bucket(BucketRecords).Sequence()
 		k, _ := c.First()
 		if k == nil {
 			return nil
@@ -169,7 +169,7 @@ func (s *Segment) bounds() error {
 // buf is memory for the chunks; what it became is returned, to be used again after the commit.
 func (s *Segment) write(first uint64, group []*appendRequest, buf []byte) ([]byte, error) {
 	chunks := chunkGroup(first, group, buf[:0])
-	s.runway.lay(s, len(chunks.buf))
+	s.runway.reserve(s, len(chunks.buf))
 	err := s.DB.Update(func(tx *bolt.Tx) error {
 		s.used, s.txid = tx.Size(), uint64(tx.ID())
 		b := tx.Bucket(BucketRecords)
@@ -180,10 +180,10 @@ func (s *Segment) write(first uint64, group []*appendRequest, buf []byte) ([]byt
 			}
 		}
 		// On a page that is written anyway: a lost right edge is known.
-		return errors.Join(b.SetSequence(chunks.last), StampCommit(tx))
+		return errors.Join(b.SetSequence(chunks.last), StampTxid(tx))
 	})
 	if err != nil {
-		s.seeHead()
+		s.readMeta()
 		return chunks.buf, err
 	}
 	return chunks.buf, s.flush()
@@ -290,8 +290,8 @@ func (f *Frames) Next() bool {
 	return r.OK()
 }
 
-// StampCommit puts the number of the transaction on the page of the root, as the sequence of bucket meta.
-func StampCommit(tx *bolt.Tx) error {
+// StampTxid puts the number of the transaction on the page of the root, as the sequence of bucket meta.
+func StampTxid(tx *bolt.Tx) error {
 	return tx.Bucket(boltfile.BucketMeta).SetSequence(uint64(tx.ID()))
 }
 
@@ -299,7 +299,7 @@ func StampCommit(tx *bolt.Tx) error {
 // after an error the kernel may forget pages that it could not write and call the next flush a success.
 func (s *Segment) flush() error {
 	if err := s.DB.Sync(); err != nil {
-		s.doubt = s.txid
+		s.unsyncedTxid = s.txid
 		return fmt.Errorf("flush: %w", err)
 	}
 	return nil
@@ -307,20 +307,20 @@ func (s *Segment) flush() error {
 
 // seeHead looks whether a commit that failed put its head into the file all the same: the disk took it
 // and did not confirm it. Such a commit is taken back like one whose flush failed.
-func (s *Segment) seeHead() {
+func (s *Segment) readMeta() {
 	_ = s.DB.View(func(tx *bolt.Tx) error {
 		if uint64(tx.ID()) == s.txid {
-			s.doubt = s.txid
+			s.unsyncedTxid = s.txid
 		}
 		return nil
 	})
 }
 
 // withdraw takes back the commit whose flush failed. Nobody may be reading the segment.
-func (s *Segment) withdraw() error {
+func (s *Segment) rollBackTail() error {
 	err := boltfile.IsStill(s.Path, s.info)
 	if err == nil {
-		err = errors.Join(s.DB.Close(), boltpage.RollBack(s.Path, s.doubt))
+		err = errors.Join(s.DB.Close(), boltpage.RollBack(s.Path, s.unsyncedTxid))
 	}
 	if err != nil {
 		return fmt.Errorf("take back a commit that was not flushed: %w", err)
@@ -329,7 +329,7 @@ func (s *Segment) withdraw() error {
 	if err != nil {
 		return err
 	}
-	s.DB, s.doubt = db, 0
+	s.DB, s.unsyncedTxid = db, 0
 	return nil
 }
 

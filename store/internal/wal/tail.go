@@ -18,7 +18,7 @@ import (
 // and who opens the file after the machine went down finds out whether they all arrived:
 //
 //	whole    the pages follow from the head without a fault, the root names the transaction of the
-//	         head (StampCommit), and every record up to the last number given is there with its checksum
+//	         head (StampTxid), and every record up to the last number given is there with its checksum
 //	not      the commit was never acknowledged: nobody was answered before the flush came back. The
 //	         other head leads to the commit before it, whose pages nobody has written to since: bbolt
 //	         gives pages that a commit let go to the commit after the next. It takes over.

@@ -90,14 +90,14 @@ func TestACommitOfTheInboxIsWholeOrTakenBack(t *testing.T) {
 			t.Fatalf("commit %d, sectors %v: %v", i, arrived, err)
 		}
 		defer s.DB.Close()
-		if s.Last != want && !(s.Last == last[i] && !taken) || s.Given != max(s.Last, s.Given) {
+		if s.Last != want && !(s.Last == last[i] && !taken) || s.LastAssigned != max(s.Last, s.LastAssigned) {
 			t.Errorf("commit %d, sectors %v: the last record is %d, want %d", i, arrived, s.Last, want)
 		}
 		if records, err := s.read(1, 1<<30); err != nil || uint64(len(records)) != s.Last {
 			t.Errorf("commit %d: %d records of %d, %v", i, len(records), s.Last, err)
 		}
 		// It goes on from there, and what it writes is sound.
-		_, err = s.write(s.Given+1, []*appendRequest{{frames: [][]byte{frame("next")}}}, nil)
+		_, err = s.write(s.LastAssigned+1, []*appendRequest{{frames: [][]byte{frame("next")}}}, nil)
 		must(t, err)
 		must(t, s.DB.View(func(tx *bolt.Tx) error {
 			for err := range tx.Check() {
@@ -169,10 +169,10 @@ func TestACommitWhoseFlushFailedIsTakenBackFirst(t *testing.T) {
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("first")))
 	s := in.segments[0]
-	in.turn.Lock()
+	in.commitMu.Lock()
 	_, err = s.write(2, []*appendRequest{{frames: [][]byte{frame("unflushed")}}}, nil)
-	s.doubt = s.txid // as a flush that fails leaves it: bbolt has no seam for it
-	in.turn.Unlock()
+	s.unsyncedTxid = s.txid // as a flush that fails leaves it: bbolt has no seam for it
+	in.commitMu.Unlock()
 	must(t, err)
 	if records, err := in.Read(1, 1<<20); err != nil || len(records) != 1 {
 		t.Errorf("a record that is not flushed can be read: %d, %v", len(records), err)
@@ -183,7 +183,7 @@ func TestACommitWhoseFlushFailedIsTakenBackFirst(t *testing.T) {
 	if len(records) != 2 || !bytes.Contains(records[1].Frame, []byte("second")) {
 		t.Errorf("%d records, the last is %q", len(records), records[len(records)-1].Frame)
 	}
-	if s.doubt != 0 {
+	if s.unsyncedTxid != 0 {
 		t.Error("it is still in doubt")
 	}
 	must(t, errors.Join(boltpage.RollBack(s.Path, s.txid-1))) // not the newest: nothing is changed
