@@ -188,7 +188,7 @@ func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *ord
 	}
 	b.cancelHeldEvents(u, from)
 	e := b.entry(u, from.number)
-	if e.newest().in() {
+	if e.newest().isIn() {
 		from.leave()
 		b.touch(from)
 	}
@@ -203,7 +203,7 @@ func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *ord
 			sort = keptOne
 		}
 		c.event = &Event{Received: o.received, Time: time.Unix(0, s.Time).UTC(), Class: into.class, MessageID: orderAdopt.String(), Flag: FlagOut}
-		if s.in() {
+		if s.isIn() {
 			c.event.Flag = FlagIn
 		}
 		b.member(u, into, p, c, sort, true)

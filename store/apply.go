@@ -197,8 +197,8 @@ func memberWord(c *cause) Assertion {
 func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) Outcome {
 	b.readmitFirst(u, f, p, c)
 	en, word := b.entry(u, f.number), memberWord(c)
-	wasIn, before := en.newest().in(), en.known(sort)
-	untold := sort == keptIdentify && word.in() && en.kept[sort] == nil // what a list said before told nobody
+	wasIn, before := en.newest().isIn(), en.known(sort)
+	untold := sort == keptIdentify && word.isIn() && en.kept[sort] == nil // what a list said before told nobody
 	if f.hear(sort, c.event.Call) {
 		b.touch(f)
 	}
@@ -214,7 +214,7 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 		return result
 	}
 	b.write(u, f.number)
-	isIn := en.newest().in()
+	isIn := en.newest().isIn()
 	b.countMember(f, wasIn, isIn)
 	if watched {
 		b.watchMember(f, en, wasIn, isIn, c)
@@ -234,13 +234,13 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 		return result
 	}
 	t := TransitionEnter
-	if !word.in() {
+	if !word.isIn() {
 		if t = TransitionExit; before == nil && !p.UnknownExit {
 			return OutcomeUnchanged // Segment fans exits out to every identifier: recorded, nothing to say
 		}
 	}
 	attribute, held := true, false
-	if word.in() && f.held > 0 {
+	if word.isIn() && f.held > 0 {
 		own := before != nil && b.holdsExit(u, f, before.Seq)
 		attribute, held = b.cancelHeld(u, f, en, sort)
 		attribute, held = !(attribute && en.lastSent.is(word.Value) && en.inFlight.id.IsZero()), held && own
@@ -345,7 +345,7 @@ func (b *batch) emit(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 	e := c.event
 	asAttribute := attribute && (p.Send.Has(SendAttribute) || p.Send.Has(SendAsReceived) && sort == keptIdentify)
 	asEvent := event && (p.Send.Has(SendEvent) || p.Send.Has(SendAsReceived) && sort == keptTrack)
-	if p.tooOld(e) {
+	if p.isTooOld(e) {
 		asEvent = false // a replay: the state is news, the event is not
 	}
 	if asAttribute {
@@ -371,7 +371,7 @@ func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, 
 	}
 	if received {
 		ch.Name = cmp.Or(c.event.Name, ch.Name) // a narrow webhook mapping leaves the name out
-		ch.Props = c.event.props()
+		ch.Props = c.event.properties()
 	}
 	b.st.ledger.changes.Created++
 	switch {

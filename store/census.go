@@ -27,7 +27,7 @@ func (r *rebuilder) count(b *batch) *totals {
 		}
 		for _, e := range row.entries {
 			c.pending += uint64(boolByte(e.waiting.pending())) + uint64(boolByte(e.inFlight.pending()))
-			if f := b.fieldOf(row.field(e)); f != nil && f.class != ClassTrait && e.newest().in() {
+			if f := b.fieldOf(row.field(e)); f != nil && f.class != ClassTrait && e.newest().isIn() {
 				c.in[f.number]++
 				c.members++
 			}
@@ -56,7 +56,7 @@ func (r *rebuilder) count(b *batch) *totals {
 	_ = b.history.ForEach(func(_, frame []byte) error {
 		if ch, err := decodeChange(frame, b.st.epochs); err == nil {
 			c.history++
-			*c.closed.of(ch.State)++
+			*c.closed.column(ch.State)++
 		}
 		return nil
 	})
@@ -99,7 +99,7 @@ func (r *rebuilder) sums() error {
 				*whole = terms()
 			}
 		}
-		settle(&l.changes.Created, &l.changes.Lost, l.changes.terms)
-		settle(&l.events.Accepted, &l.events.Lost, l.events.terms)
+		settle(&l.changes.Created, &l.changes.Lost, l.changes.sum)
+		settle(&l.events.Accepted, &l.events.Lost, l.events.sum)
 	})
 }

@@ -107,7 +107,7 @@ func (b *batch) updateTargets(u *user, f *field, p *Policy, en *entry, c *cause)
 
 // membership returns what there is to tell of a membership as it is now.
 func (e *entry) membership() (Transition, []byte) {
-	if e.newest().in() {
+	if e.newest().isIn() {
 		return TransitionEnter, jsonTrue
 	}
 	return TransitionExit, jsonFalse

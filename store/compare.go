@@ -16,7 +16,7 @@ type Assertion struct {
 // and a discard does not undo it. No event can bear the mark, because a membership does not keep its message id.
 const byOperator = "operator"
 
-func (s *Assertion) in() bool { return s != nil && bytes.Equal(s.Value, jsonTrue) }
+func (s *Assertion) isIn() bool { return s != nil && bytes.Equal(s.Value, jsonTrue) }
 
 // before takes from a word the time that it cannot be of: it is older than a moment.
 func (s *Assertion) before(at int64) {
@@ -57,7 +57,7 @@ func Compare(known *Assertion, word Assertion, membership bool) Comparison {
 		return CompareUnchanged
 	case word.Time > known.Time:
 		return CompareChanged
-	case membership && !word.in(), !membership && word.Message > known.Message:
+	case membership && !word.isIn(), !membership && word.Message > known.Message:
 		return CompareChanged
 	default:
 		return CompareStale

@@ -28,7 +28,7 @@ func (r *registry) conflictSentence(f *field, p *Policy, rules *Rules) string {
 		return fmt.Sprintf("%s: rename the column %q in Segment, or %s", taken, f.column, apart(other))
 	case f.sqlColumn() != "":
 		return fmt.Sprintf("%s: rename one of the two in Segment", taken)
-	case f.key == other.key && f.class.membership() && f.id != "":
+	case f.key == other.key && f.class.hasMembers() && f.id != "":
 		return fmt.Sprintf("%s: if Segment made it again, `personasync audience adopt %s` has the new id continue it; else %s",
 			taken, Arguments(f.key, f.id), apart(f))
 	}

@@ -118,8 +118,8 @@ func (s TimeSource) Sentence() string {
 // Unread reports whether a time of the event could not be read.
 func (s TimeSource) Unread() bool { return s >= TimeUnreadable && s <= TimeUncorrected }
 
-// unread is the code of a time that could not be read, or not be believed, and "" of any other.
-func (s TimeSource) unread() string {
+// unreadCode is the code of a time that could not be read, or not be believed, and "" of any other.
+func (s TimeSource) unreadCode() string {
 	if s < TimeUnreadable {
 		return ""
 	}
@@ -184,16 +184,16 @@ func (e *Event) Bytes(s Span) []byte {
 	return e.Raw[s.Off : s.Off+s.Len : s.Off+s.Len]
 }
 
-// membership reports whether a computation of the class is something that users are in. A journey's steps
+// hasMembers reports whether a computation of the class is something that users are in. A journey's steps
 // are told by either class (research: journeys of the first kind), so the two are one.
-func (c Class) membership() bool { return c != ClassTrait }
+func (c Class) hasMembers() bool { return c != ClassTrait }
 
 // MaxUserID is the longest user id the store takes, in bytes; the door parks longer ones. bbolt would
 // refuse keys above 32 KiB, and the whole batch with them.
 const MaxUserID = 512
 
-// props copies Object as it can leave: what is left out is null there, which is no property of an event.
-func (e *Event) props() []byte {
+// properties copies Object as it can leave: what is left out is null there, which is no property of an event.
+func (e *Event) properties() []byte {
 	object := bytes.Clone(e.Bytes(e.Object))
 	for i := len(e.LeftOut) - 1; i >= 0; i-- { // from the back, so that what is in front keeps its place
 		from := int64(e.LeftOut[i].Value.Off) - int64(e.Object.Off)
@@ -204,8 +204,8 @@ func (e *Event) props() []byte {
 	return object
 }
 
-// leftOut lists the names of what is left out.
-func (e *Event) leftOut() (names []string) {
+// leftOutNames lists the names of what is left out.
+func (e *Event) leftOutNames() (names []string) {
 	for _, c := range e.LeftOut {
 		names = append(names, c.Name)
 	}

@@ -118,7 +118,7 @@ func (f *field) audience() bool {
 // to be said about it any more.
 func (e *entry) over(before int64) bool {
 	for _, s := range e.kept {
-		if s != nil && (s.in() || s.Time >= before) {
+		if s != nil && (s.isIn() || s.Time >= before) {
 			return false
 		}
 	}

@@ -386,7 +386,7 @@ func (r *registry) otherClass(f *field, e *Event) *field {
 }
 
 func (f *field) unlessOf(c Class) *field {
-	if f.class.membership() == c.membership() {
+	if f.class.hasMembers() == c.hasMembers() {
 		return nil
 	}
 	return f

@@ -82,7 +82,7 @@ func (b *batch) forgetRows(u *user) {
 		row := b.block(u, number)
 		for _, e := range row.entries {
 			f := b.fieldOf(row.field(e))
-			if f != nil && f.class != ClassTrait && e.newest().in() {
+			if f != nil && f.class != ClassTrait && e.newest().isIn() {
 				f.leave()
 				b.touch(f)
 			}

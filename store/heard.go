@@ -16,7 +16,7 @@ type Refusal struct {
 	Last     time.Time `json:"last"`
 }
 
-func (r *Refusal) kind() Refusal {
+func (r *Refusal) ofKind() Refusal {
 	return Refusal{Route: r.Route, Status: r.Status, Code: r.Code, Delivery: r.Delivery}
 }
 

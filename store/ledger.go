@@ -46,12 +46,12 @@ func (l *EventLedger) count(came Outcome) {
 	}
 }
 
-func (l *EventLedger) terms() uint64 {
+func (l *EventLedger) sum() uint64 {
 	return l.Transitions + l.Unchanged + l.Duplicate + l.Stale + l.Ignored + l.Parked + l.Discarded + l.Lost
 }
 
 // Balances reports whether Accepted is the sum of the other terms.
-func (l *EventLedger) Balances() bool { return l.Accepted == l.terms() }
+func (l *EventLedger) Balances() bool { return l.Accepted == l.sum() }
 
 // ChangeLedger counts what became of changes: Created is the sum of the others.
 type ChangeLedger struct {
@@ -68,8 +68,8 @@ type ChangeLedger struct {
 	Lost       uint64 `json:"lost"` // to damage
 }
 
-// of returns the term that counts changes in state s.
-func (c *ChangeLedger) of(s State) *uint64 {
+// column returns the term that counts changes in state s.
+func (c *ChangeLedger) column(s State) *uint64 {
 	switch s {
 	case StatePending:
 		return &c.Pending
@@ -90,12 +90,12 @@ func (c *ChangeLedger) of(s State) *uint64 {
 	}
 }
 
-func (l *ChangeLedger) terms() uint64 {
+func (l *ChangeLedger) sum() uint64 {
 	return l.Delivered + l.Superseded + l.Cancelled + l.Dropped + l.Expired + l.Forgotten + l.Pending + l.Held + l.Parked + l.Lost
 }
 
 // Balances reports whether Created is the sum of the other terms.
-func (l *ChangeLedger) Balances() bool { return l.Created == l.terms() }
+func (l *ChangeLedger) Balances() bool { return l.Created == l.sum() }
 
 // Backlog is what is pending as MoEngage's limits will count it: users with attributes that wait, events,
 // and members of cohorts.

@@ -148,7 +148,7 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 // decided reports whether the record seq made the user leave because an operator decided so.
 func (e *entry) decided(seq uint64) bool {
 	return slices.ContainsFunc(e.kept[:], func(s *Assertion) bool {
-		return s != nil && !s.in() && s.Seq == seq && s.Message == byOperator
+		return s != nil && !s.isIn() && s.Seq == seq && s.Message == byOperator
 	})
 }
 
@@ -285,7 +285,7 @@ func (b *batch) comeBack(u *user, f *field, p *Policy, en *entry, c *cause, sort
 		return
 	}
 	for other, s := range en.kept {
-		if other == sort || s == nil || s.in() {
+		if other == sort || s == nil || s.isIn() {
 			continue
 		}
 		own := b.holdsExit(u, f, s.Seq)
@@ -390,9 +390,9 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 	if left {
 		b.holdWaiting(u, f, window.from) // an exit that came back from a request
 	}
-	was, found := en.newest().in(), false
+	was, found := en.newest().isIn(), false
 	for sort, s := range en.kept {
-		if s == nil || s.in() || s.Message == byOperator || !left && !(window.has(s.Seq) && b.holdsExit(u, f, s.Seq)) {
+		if s == nil || s.isIn() || s.Message == byOperator || !left && !(window.has(s.Seq) && b.holdsExit(u, f, s.Seq)) {
 			continue
 		}
 		found = true
@@ -404,7 +404,7 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 	}
 	b.dropParkedExits(u, f, window)
 	b.write(u, f.number)
-	if en.newest().in() {
+	if en.newest().isIn() {
 		en.left = 0
 		b.countReadmitted(f, was)
 		for _, x := range b.st.registry.targetFields(f)[1:] {
@@ -415,7 +415,7 @@ func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRan
 		Received: b.now, Time: time.Unix(0, en.newest().Time).UTC(), Class: f.class, MessageID: orderDiscard.String(),
 	}}
 	b.updateTargets(u, f, p, en, again)
-	if said := en.spoken(p, SendAttribute, keptIdentify); said.in() {
+	if said := en.spoken(p, SendAttribute, keptIdentify); said.isIn() {
 		b.wantMember(u, f, p, en, again)
 	}
 	c.slots = again.slots

@@ -178,7 +178,7 @@ func (b *batch) obey(u *user, f *field, p *Policy, c *cause, o *order) {
 			c.event.Time = time.Unix(0, s.Time).UTC() // at one moment an exit beats an enter
 		}
 		for _, sort := range f.states(p, en) {
-			if en.known(sort).in() {
+			if en.known(sort).isIn() {
 				b.member(u, f, p, c, sort, o.events)
 			}
 		}
@@ -209,7 +209,7 @@ func (f *field) states(p *Policy, en *entry) (sorts []int) {
 // baseline takes in what an order says as known to MoEngage already.
 func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 	en := b.entry(u, f.number)
-	wasIn, heard := en.newest().in(), false
+	wasIn, heard := en.newest().isIn(), false
 	word := memberWord(c)
 	for _, sort := range f.states(p, en) {
 		heard = en.observe(sort, word, true, b.believable(c)) != OutcomeStale || heard
@@ -217,14 +217,14 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 	if !heard {
 		return
 	}
-	isIn := en.newest().in()
+	isIn := en.newest().isIn()
 	if w := &f.watch; isIn && !wasIn && en.left >= w.seq && w.left > 0 {
 		w.left-- // they left in the window, and are back
 	}
 	en.left = 0 // as the operator says
 	b.write(u, f.number)
 	b.countMember(f, wasIn, isIn)
-	if word.in() {
+	if word.isIn() {
 		b.cancelHeld(u, f, en, keptOne) // an exit that the guard holds would undo it
 	}
 	if p.sendsAttributes() {
@@ -255,7 +255,7 @@ func (b *batch) assume(u *user, x *field, p *Policy, e *entry, c *cause, t Trans
 }
 
 func transitionOf(s Assertion) Transition {
-	if s.in() {
+	if s.isIn() {
 		return TransitionEnter
 	}
 	return TransitionExit
@@ -320,7 +320,7 @@ func (e *entry) spoken(p *Policy, channel SendMethods, sort int) *Assertion {
 
 // unheard reports whether s is an exit from an audience that MoEngage never knew the user in.
 func (e *entry) unheard(s *Assertion, p *Policy) bool {
-	return !s.in() && e.lastSent.kind == neverSent && !p.UnknownExit
+	return !s.isIn() && e.lastSent.kind == neverSent && !p.UnknownExit
 }
 
 func (b *batch) reconcileTargets(u *user, f *field, p *Policy, c *cause, en *entry) {

@@ -444,7 +444,7 @@ func (b *batch) withdraw(ch *stored) {
 		b.st.ledger.events.Parked--
 		return
 	}
-	*b.st.ledger.changes.of(ch.State)--
+	*b.st.ledger.changes.column(ch.State)--
 }
 
 func (b *batch) fieldOf(number uint32) *field {
@@ -463,7 +463,7 @@ func (b *batch) close(u *user, ch *stored, s State, at time.Time) {
 	b.st.closed++
 	u.head.history = b.st.closed
 	u.dirty = true
-	*b.st.ledger.changes.of(s)++
+	*b.st.ledger.changes.column(s)++
 	b.put(b.history, numberKey(b.st.closed), b.frame(ch.encode))
 }
 

@@ -25,7 +25,7 @@ func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) Outcome {
 	case e.Flag == FlagOut:
 		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), TransitionExit, jsonFalse
 	}
-	if p.Send&(SendAsReceived|SendEvent) == 0 || p.tooOld(e) {
+	if p.Send&(SendAsReceived|SendEvent) == 0 || p.isTooOld(e) {
 		return result
 	}
 	b.wantEvent(u, f, p, c, t, value, true)

@@ -207,7 +207,7 @@ func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 	rec := v.record(id.Seq)
 	c.OrderedBy = rec.orderedBy()
 	if e := rec.told(); e != nil {
-		raw, c.TimeSource, c.LeftOut = e.Raw, e.TimeSource, e.leftOut()
+		raw, c.TimeSource, c.LeftOut = e.Raw, e.TimeSource, e.leftOutNames()
 	}
 	return c, raw, nil
 }

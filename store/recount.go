@@ -173,7 +173,7 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 			c.r.find("members", "rows %x speaks of field %d, which nobody knows", k, field)
 			continue
 		}
-		if c.st.registry.fields[field].class != ClassTrait && e.newest().in() {
+		if c.st.registry.fields[field].class != ClassTrait && e.newest().isIn() {
 			c.members[field]++
 		}
 		c.ticket(&e.waiting, field)
@@ -427,10 +427,10 @@ func (c *checker) rest() error {
 func (c *checker) ledger() {
 	e, h := &c.st.ledger.events, &c.st.ledger.changes
 	if !e.Balances() {
-		c.r.find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.terms())
+		c.r.find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.sum())
 	}
 	if !h.Balances() {
-		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, h.terms())
+		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, h.sum())
 	}
 	c.equal("users", c.st.ledger.users, c.r.Users)
 	if c.st.ledger.uncounted {

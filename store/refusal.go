@@ -60,7 +60,7 @@ func (r *refusals) load(tx *bolt.Tx, total uint64) error {
 	defer r.mu.Unlock()
 	r.heard = heard
 	for i := range list {
-		r.kinds[list[i].kind()] = &refusalKind{Refusal: list[i], tokens: refusalBurst}
+		r.kinds[list[i].ofKind()] = &refusalKind{Refusal: list[i], tokens: refusalBurst}
 	}
 	return nil
 }
@@ -89,10 +89,10 @@ func sumRefusals(list []Refusal) (sum uint64) {
 func (r *refusals) count(one Refusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k := r.kinds[one.kind()]
+	k := r.kinds[one.ofKind()]
 	if k == nil {
-		k = &refusalKind{Refusal: one.kind(), tokens: refusalBurst, filled: one.Last}
-		r.kinds[one.kind()] = k
+		k = &refusalKind{Refusal: one.ofKind(), tokens: refusalBurst, filled: one.Last}
+		r.kinds[one.ofKind()] = k
 	}
 	k.Count++
 	k.Last = one.Last

@@ -86,7 +86,7 @@ func memberOf(k, frame []byte, f *field, epoch epochs) (m MemberInfo, ok bool) {
 		return m, false // set aside when next written; doctor counts it
 	}
 	e := row.find(uint8(f.number % blockSize))
-	if e == nil || f.class == ClassTrait || !e.newest().in() {
+	if e == nil || f.class == ClassTrait || !e.newest().isIn() {
 		return m, false
 	}
 	return MemberInfo{User: id, Since: timestamp(time.Unix(0, e.newest().Since))}, true

@@ -48,7 +48,7 @@ type entry struct {
 // newest returns the newest word of what is kept, nil when nothing is.
 func (e *entry) newest() (s *Assertion) {
 	for _, k := range e.kept {
-		if k != nil && (s == nil || k.Time > s.Time || k.Time == s.Time && !k.in()) {
+		if k != nil && (s == nil || k.Time > s.Time || k.Time == s.Time && !k.isIn()) {
 			s = k
 		}
 	}
@@ -320,7 +320,7 @@ func decodeBlock(key, frame []byte, epoch epochs) (*block, error) {
 	for r.Len() > 0 && r.OK() {
 		e := &entry{column: r.Byte()}
 		readEntry(&r, e, epoch)
-		if s := e.newest(); version == 1 && s != nil && !s.in() && e.lastSent.kind != neverSent {
+		if s := e.newest(); version == 1 && s != nil && !s.isIn() && e.lastSent.kind != neverSent {
 			e.left = s.Seq
 		}
 		b.entries = append(b.entries, e)

@@ -126,7 +126,7 @@ func (p *Policy) sendable(value []byte) (_ []byte, send bool) {
 	return nil, false
 }
 
-func (p *Policy) tooOld(e *Event) bool {
+func (p *Policy) isTooOld(e *Event) bool {
 	return p.MaxEventAge > 0 && e.age() > p.MaxEventAge
 }
 

@@ -147,11 +147,11 @@ func (b *bench) balance() Counts {
 	c, err := b.Counts()
 	must(b, err)
 	e := c.Events
-	if sum := e.terms(); e.Accepted != sum {
+	if sum := e.sum(); e.Accepted != sum {
 		b.Errorf("events do not balance: accepted %d, the terms make %d: %+v", e.Accepted, sum, e)
 	}
 	h := c.Changes
-	if sum := h.terms(); h.Created != sum {
+	if sum := h.sum(); h.Created != sum {
 		b.Errorf("changes do not balance: created %d, the terms make %d: %+v", h.Created, sum, h)
 	}
 	lines, err := b.Stats()

@@ -195,7 +195,7 @@ func (r *activityReader) event(rec wal.Record) {
 	line := ActivityEntry{
 		What: "accepted", User: cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), Computation: e.Key, Transition: eventTransition(e).String(),
 		ID: ID{Epoch: r.epochs.of(rec.Seq), Seq: rec.Seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
-		TimeSource: e.TimeSource.unread(), LeftOut: e.leftOut(), at: e.Received,
+		TimeSource: e.TimeSource.unreadCode(), LeftOut: e.leftOutNames(), at: e.Received,
 	}
 	r.add(line, e.ComputationID)
 }

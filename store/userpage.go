@@ -35,7 +35,7 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 		rec := v.record(seq)
 		info.Memberships[i].Event = rec.orderedBy()
 		if e := rec.told(); e != nil {
-			info.Memberships[i].Event, info.Memberships[i].TimeSource = e.MessageID, e.TimeSource.unread()
+			info.Memberships[i].Event, info.Memberships[i].TimeSource = e.MessageID, e.TimeSource.unreadCode()
 		}
 	}
 	return info, nil
@@ -72,7 +72,7 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 				continue
 			}
 			m := MembershipInfo{
-				Computation: f.key, In: s.in(), Since: timestamp(time.Unix(0, s.Since)),
+				Computation: f.key, In: s.isIn(), Since: timestamp(time.Unix(0, s.Since)),
 				Delivered: !more && !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
 			}
 			m.Told = b.toldOf(u, f, e, &m)
@@ -92,7 +92,7 @@ func (b *batch) knows(u *user, f *field, e *entry, s *Assertion) bool {
 			return false
 		}
 	}
-	return !p.sendsAttributes() || e.lastSent.is(s.Value) || e.lastSent.kind == neverSent && !s.in() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
+	return !p.sendsAttributes() || e.lastSent.is(s.Value) || e.lastSent.kind == neverSent && !s.isIn() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
 }
 
 // toldOf says what MoEngage was last told of a membership: in, out, nothing, or uncertain where an answer is
@@ -137,7 +137,7 @@ func (b *batch) targetEntry(u *user, f *field, column string) *entry {
 func (b *batch) knowsTarget(u *user, f *field, column string, s *Assertion) bool {
 	e := b.targetEntry(u, f, column)
 	if e == nil || e.lastSent.kind == neverSent {
-		return !s.in()
+		return !s.isIn()
 	}
 	return e.lastSent.is(s.Value)
 }

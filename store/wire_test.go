@@ -46,7 +46,7 @@ func FuzzRecord(f *testing.F) {
 			for _, c := range e.Columns {
 				e.Bytes(c.Value)
 			}
-			e.props()
+			e.properties()
 		}
 	})
 }
