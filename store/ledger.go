@@ -115,3 +115,13 @@ func (b *Backlog) move(was, now Backlog) {
 		*term.total -= min(*term.total, term.was)
 	}
 }
+
+// outcomeNames are what an event came to, in the words of the ledger.
+var outcomeNames = map[Outcome]string{
+	OutcomeIgnored: "ignored", OutcomeStale: "stale", OutcomeDuplicate: "duplicate", OutcomeUnchanged: "unchanged", OutcomeTransition: "transition", OutcomeParked: "parked",
+}
+
+func (f Outcome) String() string { return outcomeNames[f] }
+
+// OutcomeUnknown is that of a record whose verdict nobody kept: an older version applied it.
+const OutcomeUnknown Outcome = 255

@@ -333,16 +333,6 @@ func made(locator *bolt.Bucket, id string) []string {
 	return list
 }
 
-// outcomeNames are what an event came to, in the words of the ledger.
-var outcomeNames = map[Outcome]string{
-	OutcomeIgnored: "ignored", OutcomeStale: "stale", OutcomeDuplicate: "duplicate", OutcomeUnchanged: "unchanged", OutcomeTransition: "transition", OutcomeParked: "parked",
-}
-
-func (f Outcome) String() string { return outcomeNames[f] }
-
-// OutcomeUnknown is that of a record whose verdict nobody kept: an older version applied it.
-const OutcomeUnknown Outcome = 255
-
 // verdictsOf is how many records share a value of the bucket: 0 for no verdict, else the fate and one.
 const verdictsOf = 1024
 
