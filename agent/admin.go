@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Admin is the agent's windows: one for the unix socket, which its file's mode protects and which
@@ -164,16 +165,16 @@ func (a *Admin) changes(r *http.Request) (any, error) {
 		return nil, err
 	}
 	items, next, err := a.Inspect.Changes(r.Context(), f)
-	return page[store.ChangeInfo]{Items: items, More: next != "", Next: next}, err
+	return page[domain.ChangeInfo]{Items: items, More: next != "", Next: next}, err
 }
 
-func readFilter(q url.Values) (f store.OutboxFilter, err error) {
+func readFilter(q url.Values) (f domain.OutboxFilter, err error) {
 	f.User, f.Computation = q.Get("user"), q.Get("computation")
 	if f.Limit, err = readLimit(q); err != nil {
 		return f, err
 	}
 	if name := q.Get("state"); name != "" {
-		state, ok := store.ParseState(name)
+		state, ok := domain.ParseState(name)
 		if !ok {
 			return f, fmt.Errorf("%w: %q is no state", errUsage, name)
 		}
@@ -196,7 +197,7 @@ func readLimit(q url.Values) (int, error) {
 }
 
 func (a *Admin) change(r *http.Request) (any, error) {
-	id, err := store.ParseID(r.URL.Query().Get("id"))
+	id, err := domain.ParseID(r.URL.Query().Get("id"))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -210,7 +211,7 @@ func (a *Admin) members(r *http.Request) (any, error) {
 		return nil, err
 	}
 	items, more, err := a.Inspect.Members(r.Context(), q.Get("key"), q.Get("after"), limit)
-	return page[store.MemberInfo]{Items: items, More: more}, err
+	return page[domain.MemberInfo]{Items: items, More: more}, err
 }
 
 func (a *Admin) user(r *http.Request) (any, error) {

@@ -12,43 +12,44 @@ import (
 	"testing"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // answers is an Inspector that says what it was told to.
 type answers struct {
 	status  Status
-	changes []store.ChangeInfo
+	changes []domain.ChangeInfo
 	more    bool
 	next    string
 	page    *ChangePage
-	stats   []store.StatLine
-	list    []store.ComputationInfo
-	members []store.MemberInfo
-	user    *store.UserInfo
+	stats   []domain.StatLine
+	list    []domain.ComputationInfo
+	members []domain.MemberInfo
+	user    *domain.UserInfo
 	dryRun  *Rehearsal
 	err     error
 
-	filter store.OutboxFilter // the last one asked for
-	asked  string             // the last id, key or user asked for
+	filter domain.OutboxFilter // the last one asked for
+	asked  string              // the last id, key or user asked for
 	limit  int
 }
 
 func (a *answers) Where() string                          { return "a test" }
 func (a *answers) Status(context.Context) (Status, error) { return a.status, a.err }
-func (a *answers) Changes(_ context.Context, f store.OutboxFilter) ([]store.ChangeInfo, string, error) {
+func (a *answers) Changes(_ context.Context, f domain.OutboxFilter) ([]domain.ChangeInfo, string, error) {
 	a.filter = f
 	return a.changes, a.next, a.err
 }
-func (a *answers) Change(_ context.Context, id store.ID) (*ChangePage, error) {
+func (a *answers) Change(_ context.Context, id domain.ID) (*ChangePage, error) {
 	a.asked = id.String()
 	return a.page, a.err
 }
-func (a *answers) Stats(context.Context) ([]store.StatLine, error)  { return a.stats, a.err }
+func (a *answers) Stats(context.Context) ([]domain.StatLine, error) { return a.stats, a.err }
 func (a *answers) Schedule(context.Context, int) ([]JobInfo, error) { return nil, a.err }
-func (a *answers) Computations(context.Context) ([]store.ComputationInfo, error) {
+func (a *answers) Computations(context.Context) ([]domain.ComputationInfo, error) {
 	return a.list, a.err
 }
-func (a *answers) Members(_ context.Context, key, after string, limit int) ([]store.MemberInfo, bool, error) {
+func (a *answers) Members(_ context.Context, key, after string, limit int) ([]domain.MemberInfo, bool, error) {
 	a.asked, a.limit = key+" after "+after, limit
 	return a.members, a.more, a.err
 }
@@ -56,7 +57,7 @@ func (a *answers) Trail(context.Context, store.ActivityFilter) (store.Activity, 
 	return store.Activity{Items: []store.ActivityEntry{}}, a.err
 }
 
-func (a *answers) User(_ context.Context, id string) (*store.UserInfo, error) {
+func (a *answers) User(_ context.Context, id string) (*domain.UserInfo, error) {
 	a.asked = id
 	return a.user, a.err
 }
@@ -159,7 +160,7 @@ func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
 
 func TestAdminListenShowsUsersOnlyWhenToldTo(t *testing.T) {
 	for _, path := range []string{"/api/changes", "/api/change?id=00000001-1-0", "/api/members?key=k", "/api/user?id=u", "/api/dry-run"} {
-		a := testAdmin(&answers{page: &ChangePage{}, user: &store.UserInfo{}, dryRun: &Rehearsal{}})
+		a := testAdmin(&answers{page: &ChangePage{}, user: &domain.UserInfo{}, dryRun: &Rehearsal{}})
 		if got := ask(a.Listener(), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusForbidden {
 			t.Errorf("%s answered %d while users are not shown, want 403", path, got)
 		}

@@ -30,6 +30,7 @@ import (
 	"personasync/agent/config"
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -192,11 +193,11 @@ func (p *process) assemble(c *config.Config) error {
 	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
 		return err
 	}
-	p.recorder.settled = func(l store.EventLedger) { p.door.intake.applied(l, time.Now()) }
+	p.recorder.settled = func(l domain.EventLedger) { p.door.intake.applied(l, time.Now()) }
 	p.metrics = newMetrics(p)
 	p.door.observe = p.metrics.ingest
 	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
-	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c, store.EndpointTransition)), log: p.log.With("part", "verify")}
+	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c, domain.EndpointTransition)), log: p.log.With("part", "verify")}
 	list, err := p.jobs(c)
 	if err != nil {
 		return err
@@ -211,7 +212,7 @@ func (p *process) assemble(c *config.Config) error {
 }
 
 // senderConfig is the sender's part of c, with what it tells of its requests counted.
-func (p *process) senderConfig(c *config.Config, road store.Endpoint) syncer.Config {
+func (p *process) senderConfig(c *config.Config, road domain.Endpoint) syncer.Config {
 	s := senderConfig(c, road)
 	s.Observe = func(r syncer.Report) {
 		p.metrics.post(r)
@@ -283,7 +284,7 @@ func (p *process) windows() *Admin {
 		Retry:     p.retries().carryOut,
 		Drop:      p.drops().carryOut,
 		Upkeep:    p.store,
-		Orders:    orders{p.store, func() store.Rules { return p.config.Load().Rules() }},
+		Orders:    orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},
 		Verify:    p.verifier.verify,
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
@@ -298,10 +299,10 @@ func (p *process) inspector() *Local {
 	return &Local{
 		open:    func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
 		process: p.facts,
-		rules:   func() store.Rules { return p.config.Load().Rules() },
+		rules:   func() domain.Rules { return p.config.Load().Rules() },
 		limits:  func() config.MoEngage { return p.config.Load().MoEngage },
 		keep:    func() config.Retention { return p.config.Load().Retention },
-		syncer:  func(road store.Endpoint) syncer.Config { return senderConfig(p.config.Load(), road) },
+		syncer:  func(road domain.Endpoint) syncer.Config { return senderConfig(p.config.Load(), road) },
 		plan:    p.livePlan,
 		pace:    p.pace,
 		shared:  p.shared,
@@ -672,7 +673,7 @@ func doorConfig(c *config.Config) DoorConfig {
 	}
 }
 
-func senderConfig(c *config.Config, road store.Endpoint) syncer.Config {
+func senderConfig(c *config.Config, road domain.Endpoint) syncer.Config {
 	realtime := c.Schedule.Mode != "cron"
 	m := &c.MoEngage
 	s := syncer.Config{
@@ -685,7 +686,7 @@ func senderConfig(c *config.Config, road store.Endpoint) syncer.Config {
 		Realtime: func(job string) bool { return realtime && job == "" },
 		MaxDelay: c.Schedule.MaxDelay.Duration,
 	}
-	if road == store.EndpointCohort {
+	if road == domain.EndpointCohort {
 		s.UsersPerMinute, s.EventsPerMinute, s.CallsPerMinute = 0, 0, m.CohortsPerMinute
 		if m.MaxRequestBytes >= config.Default().MoEngage.MaxRequestBytes { // else something on the way takes no more
 			s.MaxRequestBytes = syncer.CohortRequestBytes

@@ -27,6 +27,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -188,7 +189,7 @@ func TestAnswersAreTheSameUpAndDown(t *testing.T) {
 	a.tell(strings.Replace(news("cid", true, now), `"vip":true`, `"x":1`, 1))
 	eventually(t, up, "one waits", func(s Status) bool { return s.Parked == 1 && s.Pending == 1 && s.MoEngage.State == "failing" })
 	eventually(t, up, "its refusal is on disk", func(Status) bool {
-		page, _, err := up.Changes(t.Context(), store.OutboxFilter{})
+		page, _, err := up.Changes(t.Context(), domain.OutboxFilter{})
 		return err == nil && len(page) == 1 && page[0].Attempts > 0
 	})
 
@@ -228,14 +229,14 @@ func everything(t *testing.T, i Inspector) map[string]any {
 	note("computations", list, err)
 	members, _, err := i.Members(ctx, "vip", "", 10)
 	note("members", members, err)
-	for _, state := range []store.State{store.StatePending, store.StateDelivered, store.StateParked, store.StateHeld} {
-		page, next, err := i.Changes(ctx, store.OutboxFilter{State: state})
+	for _, state := range []domain.State{domain.StatePending, domain.StateDelivered, domain.StateParked, domain.StateHeld} {
+		page, next, err := i.Changes(ctx, domain.OutboxFilter{State: state})
 		note(state.String(), page, err)
 		if next != "" {
 			t.Errorf("more than a hundred are %s", state)
 		}
 		for _, line := range page {
-			id, err := store.ParseID(line.ID)
+			id, err := domain.ParseID(line.ID)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
-	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -42,7 +42,7 @@ func authenticate(ctx context.Context, c *config.Config) Authentication {
 	defer cancel()
 	a := Authentication{BaseURL: c.BaseURL()}
 	var err error
-	a.Date, err = syncer.Authenticate(ctx, senderConfig(c, store.EndpointTransition))
+	a.Date, err = syncer.Authenticate(ctx, senderConfig(c, domain.EndpointTransition))
 	a.Now = time.Now()
 	if refused := (*syncer.ReadError)(nil); errors.As(err, &refused) {
 		a.Code, a.Sentence = refused.Code, refused.Sentence

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // ErrNotRunning says that no agent answers at the socket.
@@ -129,7 +130,7 @@ type page[T any] struct {
 }
 
 // Changes implements Inspector.
-func (c *Client) Changes(ctx context.Context, f store.OutboxFilter) ([]store.ChangeInfo, string, error) {
+func (c *Client) Changes(ctx context.Context, f domain.OutboxFilter) ([]domain.ChangeInfo, string, error) {
 	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}}
 	if f.State != 0 {
 		q.Set("state", f.State.String())
@@ -137,13 +138,13 @@ func (c *Client) Changes(ctx context.Context, f store.OutboxFilter) ([]store.Cha
 	if f.Cursor != "" {
 		q.Set("cursor", f.Cursor)
 	}
-	var p page[store.ChangeInfo]
+	var p page[domain.ChangeInfo]
 	err := c.get(ctx, "/api/changes", q, &p)
 	return whole(p.Items), p.Next, err
 }
 
 // Change implements Inspector.
-func (c *Client) Change(ctx context.Context, id store.ID) (*ChangePage, error) {
+func (c *Client) Change(ctx context.Context, id domain.ID) (*ChangePage, error) {
 	return one[ChangePage](ctx, c, "/api/change", url.Values{"id": {id.String()}})
 }
 
@@ -156,27 +157,27 @@ func (c *Client) Trail(ctx context.Context, f store.ActivityFilter) (t store.Act
 }
 
 // Stats implements Inspector.
-func (c *Client) Stats(ctx context.Context) (lines []store.StatLine, err error) {
+func (c *Client) Stats(ctx context.Context) (lines []domain.StatLine, err error) {
 	err = c.get(ctx, "/api/stats", nil, &lines)
 	return whole(lines), err
 }
 
 // Computations implements Inspector.
-func (c *Client) Computations(ctx context.Context) (list []store.ComputationInfo, err error) {
+func (c *Client) Computations(ctx context.Context) (list []domain.ComputationInfo, err error) {
 	err = c.get(ctx, "/api/computations", nil, &list)
 	return whole(list), err
 }
 
 // Members implements Inspector.
-func (c *Client) Members(ctx context.Context, key, after string, limit int) ([]store.MemberInfo, bool, error) {
-	var p page[store.MemberInfo]
+func (c *Client) Members(ctx context.Context, key, after string, limit int) ([]domain.MemberInfo, bool, error) {
+	var p page[domain.MemberInfo]
 	err := c.get(ctx, "/api/members", url.Values{"key": {key}, "after": {after}, "limit": {strconv.Itoa(limit)}}, &p)
 	return whole(p.Items), p.More, err
 }
 
 // User implements Inspector.
-func (c *Client) User(ctx context.Context, id string) (*store.UserInfo, error) {
-	return one[store.UserInfo](ctx, c, "/api/user", url.Values{"id": {id}})
+func (c *Client) User(ctx context.Context, id string) (*domain.UserInfo, error) {
+	return one[domain.UserInfo](ctx, c, "/api/user", url.Values{"id": {id}})
 }
 
 // DryRun implements Inspector.

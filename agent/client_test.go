@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -48,16 +49,16 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 	next := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
 	said := &answers{
 		status:  Status{Ready: true, Pending: 3, NextFlush: &next},
-		changes: []store.ChangeInfo{{ID: "00000001-1-0", User: "a/b?c=d e", Value: json.RawMessage(`{"n":12345678901234567890}`)}},
+		changes: []domain.ChangeInfo{{ID: "00000001-1-0", User: "a/b?c=d e", Value: json.RawMessage(`{"n":12345678901234567890}`)}},
 		more:    true,
 		next:    "0b0c",
-		page: &ChangePage{ChangeInfo: store.ChangeInfo{ID: "00000001-1-0", Value: json.RawMessage("null")}, Event: json.RawMessage(`{"x":"<&>\u2028"}`),
-			Answer:  &store.Answer{Status: 503, At: next},
+		page: &ChangePage{ChangeInfo: domain.ChangeInfo{ID: "00000001-1-0", Value: json.RawMessage("null")}, Event: json.RawMessage(`{"x":"<&>\u2028"}`),
+			Answer:  &domain.Answer{Status: 503, At: next},
 			Request: &syncer.Preview{Method: "POST", Header: http.Header{"A": {"b"}}, Body: json.RawMessage(`[1.0]`)}},
-		stats:   []store.StatLine{{State: "pending", Count: 1}},
-		list:    []store.ComputationInfo{{Key: "k", Members: 2}},
-		members: []store.MemberInfo{{User: "ü", Since: "2026-03-14T09:00:00Z"}},
-		user:    &store.UserInfo{User: "u", Traits: map[string]json.RawMessage{"t": json.RawMessage("1.50")}},
+		stats:   []domain.StatLine{{State: "pending", Count: 1}},
+		list:    []domain.ComputationInfo{{Key: "k", Members: 2}},
+		members: []domain.MemberInfo{{User: "ü", Since: "2026-03-14T09:00:00Z"}},
+		user:    &domain.UserInfo{User: "u", Traits: map[string]json.RawMessage{"t": json.RawMessage("1.50")}},
 		dryRun:  &Rehearsal{Requests: []syncer.Preview{{URL: "https://x", Body: json.RawMessage("{}")}}, WouldPark: []string{"y"}},
 	}
 	c := dial(t, serveSocket(t, testAdmin(said).Socket()))
@@ -71,11 +72,11 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 	questions := map[string]func(i Inspector) answer{
 		"status": func(i Inspector) answer { v, err := i.Status(ctx); return answer{v, false, err} },
 		"changes": func(i Inspector) answer {
-			v, next, err := i.Changes(ctx, store.OutboxFilter{State: store.StateParked, User: "a/b?c=d e", Computation: "k&l", Limit: 5, Cursor: "0a0b0c0d0e"})
+			v, next, err := i.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, User: "a/b?c=d e", Computation: "k&l", Limit: 5, Cursor: "0a0b0c0d0e"})
 			return answer{v, next, err}
 		},
 		"change": func(i Inspector) answer {
-			v, err := i.Change(ctx, store.ID{Epoch: 1, Seq: 1})
+			v, err := i.Change(ctx, domain.ID{Epoch: 1, Seq: 1})
 			return answer{v, false, err}
 		},
 		"stats":        func(i Inspector) answer { v, err := i.Stats(ctx); return answer{v, false, err} },

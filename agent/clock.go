@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // A clock that is set back makes every event look as if it came from the future, and one that is believed
@@ -62,13 +62,13 @@ func (c *doorClock) receipt() (now, latest time.Time, ahead time.Duration) {
 	if c.off < 0 {
 		return now, latest, 0
 	}
-	if was <= store.MaxAhead {
+	if was <= domain.MaxAhead {
 		c.since = past
 	}
-	if c.off <= store.MaxAhead || c.shown.IsZero() || past-c.since >= clockSettles {
+	if c.off <= domain.MaxAhead || c.shown.IsZero() || past-c.since >= clockSettles {
 		c.shown, c.at, c.off, c.filed = now, past, 0, false
 	}
-	if c.off > store.MaxAhead && !c.filed {
+	if c.off > domain.MaxAhead && !c.filed {
 		ahead = c.off
 	}
 	return now, now, ahead
@@ -79,7 +79,7 @@ func (c *doorClock) settled() bool {
 	c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.off <= store.MaxAhead
+	return c.off <= domain.MaxAhead
 }
 
 // doubt says why the clock may be wrong; empty when nothing speaks against it.
@@ -89,11 +89,11 @@ func (c *doorClock) doubt() string {
 	defer c.mu.Unlock()
 	off := c.off.Round(time.Second)
 	switch {
-	case c.off > store.MaxAhead && !c.filed:
+	case c.off > domain.MaxAhead && !c.filed:
 		return fmt.Sprintf("the clock jumped ahead by %s: until it has held for an hour, nothing expires", off)
-	case c.off < -store.MaxAhead && c.filed:
+	case c.off < -domain.MaxAhead && c.filed:
 		return fmt.Sprintf("the clock shows a time that is %s before the files were last written to: it is behind now, or was ahead then", -off)
-	case c.off < -store.MaxAhead:
+	case c.off < -domain.MaxAhead:
 		return fmt.Sprintf("the clock was set back by %s: it is behind now, or was ahead before", -off)
 	}
 	return ""

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // A Condition is something that an operator should know of, and can do something about. Its name is
@@ -31,10 +31,10 @@ const (
 type facts struct {
 	now          time.Time
 	status       *Status
-	heard        store.Heard
+	heard        domain.Heard
 	oldest       map[string]time.Time // receipt of the oldest pending change of each job
 	process      Process
-	computations []store.ComputationInfo
+	computations []domain.ComputationInfo
 }
 
 // conditionKind is a line of the list of conditions. judge returns nil where a fact does not hold.

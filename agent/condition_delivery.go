@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // The conditions of what leaves, and of what waits for a decision.
@@ -84,7 +85,7 @@ func (f *facts) behind() *Condition {
 }
 
 // conflicting lists the computations whose changes are held for the name of another.
-func (f *facts) conflicting() (list []store.ComputationInfo) {
+func (f *facts) conflicting() (list []domain.ComputationInfo) {
 	for _, c := range f.computations {
 		if c.Conflict != nil {
 			list = append(list, c)
@@ -102,7 +103,7 @@ func (f *facts) keyConflict() *Condition {
 	var parts, commands []string
 	for _, c := range list[:min(len(list), 3)] {
 		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, quantity(c.Held, "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
-		if c.Key == c.Conflict.Key && c.ID != "" && c.Class != store.ClassTrait.String() {
+		if c.Key == c.Conflict.Key && c.ID != "" && c.Class != domain.ClassTrait.String() {
 			commands = append(commands, "personasync audience adopt "+store.Arguments(c.Key, c.ID))
 		}
 		commands = append(commands, "personasync outbox list --state held --computation "+store.ShellWord(cmp.Or(c.ID, c.Key)))

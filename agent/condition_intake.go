@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // The conditions of what comes in.
@@ -41,7 +41,7 @@ func (f *facts) intakeRefused() (all *Condition) {
 }
 
 func (f *facts) routeRefused(name string) *Condition {
-	var kinds []store.Refusal
+	var kinds []domain.Refusal
 	var last time.Time
 	for _, r := range f.status.Refusals {
 		if r.Route == name && r.Delivery && f.now.Sub(r.Last) < refusedEver {
@@ -55,7 +55,7 @@ func (f *facts) routeRefused(name string) *Condition {
 	if len(kinds) == 0 || healed && f.now.Sub(last) > refusedLately {
 		return nil
 	}
-	slices.SortStableFunc(kinds, func(a, b store.Refusal) int { return b.Last.Compare(a.Last) })
+	slices.SortStableFunc(kinds, func(a, b domain.Refusal) int { return b.Last.Compare(a.Last) })
 	severity := warning
 	switch all := route.Lost + route.Accepted; {
 	case route.Lost > 0 && route.Strangers == route.Lost: // nothing says that events are lost
@@ -105,7 +105,7 @@ func refusedShare(r *IntakeRoute, name string) string {
 // kindsShown is how many kinds of refusals a condition names.
 const kindsShown = 3
 
-func kindsText(kinds []store.Refusal) string {
+func kindsText(kinds []domain.Refusal) string {
 	var parts []string
 	for _, k := range kinds[:min(len(kinds), kindsShown)] {
 		parts = append(parts, fmt.Sprintf("%d %s: %s so far", k.Status, k.Code, thousands(k.Count)))
@@ -114,7 +114,7 @@ func kindsText(kinds []store.Refusal) string {
 }
 
 // curesOf says what to change for each of the refusals that are named. Where one thing cures several it is said once.
-func curesOf(kinds []store.Refusal, r *IntakeRoute) string {
+func curesOf(kinds []domain.Refusal, r *IntakeRoute) string {
 	var cures []string
 	for i := range kinds[:min(len(kinds), kindsShown)] {
 		if cure := cureOf(&kinds[i]); !slices.Contains(cures, cure) {
@@ -127,7 +127,7 @@ func curesOf(kinds []store.Refusal, r *IntakeRoute) string {
 	return strings.Join(cures, " ")
 }
 
-func cureOf(k *store.Refusal) string {
+func cureOf(k *domain.Refusal) string {
 	text := "The answer says what is wrong with them."
 	switch {
 	case k.Status == 404:

@@ -15,6 +15,7 @@ import (
 	"personasync/agent/config"
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // wellAt is an agent to whom nothing is wrong, at the moment two: it runs for a day, and heard an event a minute ago.
@@ -23,10 +24,10 @@ func wellAt() *facts {
 	in := newIntake(two.Add(-24 * time.Hour))
 	in.answered(0, doorTaken, false, false, heard)
 	return &facts{
-		now: two, heard: store.Heard{Webhook: heard},
+		now: two, heard: domain.Heard{Webhook: heard},
 		status: &Status{
 			Ready: true, Received: 100, Heard: &heard, Intake: in.lately(two), MoEngage: Reachability{State: "ok"},
-			Events: store.EventLedger{Accepted: 100, Transitions: 60, Ignored: 40}, Changes: store.ChangeLedger{Created: 60, Delivered: 60},
+			Events: domain.EventLedger{Accepted: 100, Transitions: 60, Ignored: 40}, Changes: domain.ChangeLedger{Created: 60, Delivered: 60},
 		},
 		process: Process{
 			Started: two.Add(-24 * time.Hour), DataDir: "/var/lib/personasync",
@@ -35,8 +36,8 @@ func wellAt() *facts {
 	}
 }
 
-func refusedKind(route string, status int, code string, count uint64, ago time.Duration) store.Refusal {
-	return store.Refusal{Route: route, Status: status, Code: code, Delivery: true, Count: count, Last: two.Add(-ago)}
+func refusedKind(route string, status int, code string, count uint64, ago time.Duration) domain.Refusal {
+	return domain.Refusal{Route: route, Status: status, Code: code, Delivery: true, Count: count, Last: two.Add(-ago)}
 }
 
 // webhookIntake is an hour in which the webhook took some deliveries and refused others.
@@ -78,60 +79,60 @@ var conditionCases = []struct {
 	{"events are not accepted", func(f *facts) { f.status.Ready, f.status.Unready = false, "the disk is full" }, []string{"not_ready critical.*not being accepted: the disk is full. Segment keeps.*personasync doctor"}},
 
 	{"a wrong secret, and nothing gets in", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
-		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), store.Heard{}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
+		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), domain.Heard{}
 	}, []string{"intake_refused critical.*11 of 11 deliveries to /segment/webhook in the last hour were refused for good.*at 01:59:00 UTC, 1 March.*401 invalid_signature: 11 so far.*ingest.shared_secret.*tail --follow"}},
 	{"a wrong secret in the night, the agent restarted since, and nothing came in", func(f *facts) {
 		old := two.Add(-9 * time.Hour)
-		f.heard = store.Heard{Webhook: old, Tracking: two}
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 8*time.Hour)}
+		f.heard = domain.Heard{Webhook: old, Tracking: two}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 8*time.Hour)}
 		f.status.Intake, f.status.Heard = webhookIntake(0, 0, 0, 0), &old
 	}, []string{"intake_refused critical.*Deliveries to /segment/webhook were refused for good"}},
 	{"of the webhook everything is refused, while an SDK gets in", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
-		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), store.Heard{Tracking: two}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
+		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), domain.Heard{Tracking: two}
 		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 100_000, LastAccepted: two}
 	}, []string{"intake_refused critical.*11 of 11 deliveries"}},
 	{"a wrong secret, and a stray method after it", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 2*time.Minute), refusedKind(routeWebhook, 405, "method_not_allowed", 1, time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 2*time.Minute), refusedKind(routeWebhook, 405, "method_not_allowed", 1, time.Minute)}
 		f.status.Intake = webhookIntake(2, 12, 0, 5*time.Minute)
 	}, []string{"intake_refused critical.*Set the method in Segment to POST. Compare the shared secret"}},
 	{"a batch too large among thousands", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 413, "body_too_large", 1, 2*time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 413, "body_too_large", 1, 2*time.Minute)}
 		f.status.Intake = webhookIntake(2000, 1, 0, time.Minute)
 	}, []string{"intake_refused warning.*1 of 2,001 deliveries.*ingest.max_body_bytes"}},
 	{"the secret was corrected", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 20*time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 20*time.Minute)}
 		f.status.Intake = webhookIntake(3, 11, 0, time.Minute)
 	}, nil},
 	{"Segment has a wrong URL", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
-		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), store.Heard{}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
+		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), domain.Heard{}
 		f.status.Intake.Routes[2].Lost = 5
 	}, []string{"intake_refused critical.*5 deliveries to paths that take no events.*URL in Segment to end in /segment/webhook"}},
 	{"a wrong URL beside a wrong secret", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute), refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
-		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), store.Heard{}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute), refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
+		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), domain.Heard{}
 		f.status.Intake.Routes[2].Lost = 5
 	}, []string{"intake_refused critical.*11 of 11 deliveries.*ingest.shared_secret.* 5 deliveries to paths"}},
 	{"refused before the start, accepted before it, too, and another route took something since", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 48*time.Hour)}
-		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), store.Heard{Webhook: two.Add(-24 * time.Hour)}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 48*time.Hour)}
+		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), domain.Heard{Webhook: two.Add(-24 * time.Hour)}
 		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 1, LastAccepted: two}
 	}, nil},
 	{"refused a moment before the stop, and accepted since", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 10*time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 10*time.Minute)}
 		f.status.Intake = nil
 	}, []string{"intake_refused warning"}},
 	{"a scanner tries paths", func(f *facts) {
-		f.status.Refusals = []store.Refusal{{Route: routeOther, Status: 404, Code: "not_found", Count: 100_000, Last: two}}
+		f.status.Refusals = []domain.Refusal{{Route: routeOther, Status: 404, Code: "not_found", Count: 100_000, Last: two}}
 	}, nil},
 	{"a stranger knows the webhook", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "missing_signature", 500, time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "missing_signature", 500, time.Minute)}
 		f.status.Intake = webhookIntake(3, 500, 500, 10*time.Minute)
 	}, []string{"intake_refused warning.*None of the senders looks like Segment"}},
 	{"refused a month ago, and nothing since", func(f *facts) {
-		f.status.Refusals = []store.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 30*24*time.Hour)}
+		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 30*24*time.Hour)}
 		f.status.Intake = webhookIntake(0, 0, 0, 0)
 	}, nil},
 
@@ -158,7 +159,7 @@ var conditionCases = []struct {
 		f.status.Intake.WebhookEvents, f.status.Intake.WebhookOrdinary, f.status.Intake.NoPersonas, f.status.Intake.OrdinaryRun = 500, 101, 101, 100
 	}, nil},
 	{"the first test event", func(f *facts) {
-		f.status.Received, f.status.Events = 1, store.EventLedger{Accepted: 1, Ignored: 1}
+		f.status.Received, f.status.Events = 1, domain.EventLedger{Accepted: 1, Ignored: 1}
 	}, []string{"intake_ignored warning.*The only event received so far was ignored: they"}},
 
 	{"a route without credentials", func(f *facts) {
@@ -172,7 +173,7 @@ var conditionCases = []struct {
 	}, nil},
 
 	{"a fresh agent that heard nothing", func(f *facts) {
-		f.status.Received, f.status.Events, f.status.Heard = 0, store.EventLedger{}, nil
+		f.status.Received, f.status.Events, f.status.Heard = 0, domain.EventLedger{}, nil
 	}, []string{"no_event_yet warning.*No event was ever received.*/segment/webhook"}},
 	{"silence for two days", func(f *facts) {
 		heard := two.Add(-49 * time.Hour)
@@ -249,11 +250,11 @@ var conditionCases = []struct {
 	}, []string{"data_moved critical"}},
 	{"an audience was made again", func(f *facts) {
 		f.status.Held = 3
-		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2", Held: 3, Conflict: &store.Conflict{Key: "vip", ID: "aud_1", Name: "vip"}}}
+		f.computations = []domain.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2", Held: 3, Conflict: &domain.Conflict{Key: "vip", ID: "aud_1", Name: "vip"}}}
 	}, []string{"key_conflict warning.*vip \\(id aud_2, 3 changes held\\) and vip \\(id aud_1\\) would both be sent as vip.*personasync audience adopt vip aud_2;personasync outbox list --state held --computation aud_2"}},
 	{"two names become one, and something else is held", func(f *facts) {
 		f.status.Held = 4
-		f.computations = []store.ComputationInfo{{Key: "segment_status", ID: "aud_2", Held: 3, Conflict: &store.Conflict{Key: "status", ID: "aud_1", Name: "segment_status"}}}
+		f.computations = []domain.ComputationInfo{{Key: "segment_status", ID: "aud_2", Held: 3, Conflict: &domain.Conflict{Key: "status", ID: "aud_1", Name: "segment_status"}}}
 	}, []string{"key_conflict warning.*segment_status \\(id aud_2, 3 changes held\\) and status \\(id aud_1\\) would both be sent as segment_status", "held warning.*1 change is held"}},
 	{"exits are held", func(f *facts) {
 		f.status.Held = 350
@@ -262,7 +263,7 @@ var conditionCases = []struct {
 	{"exits of a key that two audiences have", func(f *facts) {
 		f.status.Held = 350
 		f.status.Guard = []GuardedAudience{{Key: "vip", ID: "aud_1", Held: 350, Since: "2026-03-01T01:00:00Z"}}
-		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
+		f.computations = []domain.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
 	}, []string{"held warning.*personasync audience release aud_1;"}},
 	{"what an audience is called looks like a flag", func(f *facts) {
 		f.status.Held = 350
@@ -274,11 +275,11 @@ var conditionCases = []struct {
 	}, []string{"parked warning.*2,100 items could not be used or delivered: parked until you decide. Undecided, more than 2,000 expire within a week, the first on 1 March."}},
 	{"MoEngage lost something", func(f *facts) { f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 11, Worst: "vip", At: two} }, []string{"verify_differs warning.*11 do not hold.*audience verify --repair vip"}},
 	{"MoEngage lost something of a key that two computations have", func(f *facts) {
-		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
+		f.computations = []domain.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
 		f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 11, Worst: "vip", WorstID: "aud_2", At: two, Failed: 1, FailedKey: "vip", FailedID: "aud_1", FailedAt: &two, Code: "http_403", Error: "no"}
 	}, []string{"verify_differs warning.*personasync audience verify aud_2;personasync audience verify --repair aud_2", "verify_impossible warning.*personasync audience verify aud_1$"}},
 	{"nobody of a key that two computations have was compared", func(f *facts) {
-		f.computations = []store.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
+		f.computations = []domain.ComputationInfo{{Key: "vip", ID: "aud_1"}, {Key: "vip", ID: "aud_2"}}
 		f.status.Verify = &VerifyStatus{Computations: 1, Unproven: 1, UnprovenKey: "vip", UnprovenID: "aud_2", At: two}
 	}, []string{"verify_impossible info.*personasync audience verify aud_2$"}},
 	{"MoEngage lost next to nothing", func(f *facts) { f.status.Verify = &VerifyStatus{Compared: 1000, Differ: 1, Worst: "vip", At: two} }, []string{"verify_differs info.*1 does not hold"}},
@@ -418,8 +419,8 @@ func TestAMappingBrokenForOneAudienceIsSeen(t *testing.T) {
 		`{"type":"track","userId":"ann","event":"Order Completed"}`:                  "none",
 	} {
 		in, now := newIntake(time.Now()), time.Now()
-		in.know([]store.ComputationInfo{{Key: "vip", Class: "audience"}, {Key: "plan", Class: "trait"}})
-		in.webhook([]*store.Event{{Class: store.ClassAudience}, {Raw: []byte(raw)}, {Class: store.ClassAudience}}, now)
+		in.know([]domain.ComputationInfo{{Key: "vip", Class: "audience"}, {Key: "plan", Class: "trait"}})
+		in.webhook([]*domain.Event{{Class: domain.ClassAudience}, {Raw: []byte(raw)}, {Class: domain.ClassAudience}}, now)
 		sum := in.lately(now)
 		if want := key != "none"; (sum.Alike == 1) != want || want && sum.AlikeKey != key {
 			t.Errorf("%s: alike %d, key %q", raw, sum.Alike, sum.AlikeKey)

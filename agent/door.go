@@ -13,16 +13,17 @@ import (
 
 	"personasync/agent/segment"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Inbox keeps what comes in. *store.Store is one.
 type Inbox interface {
 	// Append puts events on disk, in order, and returns once they are. After an error the sender keeps
 	// them: ErrBusy, ErrFull and ErrClosed of package store ask it to try again.
-	Append(ctx context.Context, events ...*store.Event) error
+	Append(ctx context.Context, events ...*domain.Event) error
 
 	// CountRefusal counts one request that was refused for good. It waits for no disk.
-	CountRefusal(store.Refusal)
+	CountRefusal(domain.Refusal)
 }
 
 // DoorConfig is the part of [ingest] that requests are held against. Of each list every entry is
@@ -103,9 +104,9 @@ type knock struct {
 
 // doorRoute is what one path takes. A zero answer function is a path that is not ours.
 type doorRoute struct {
-	answer func(d *Door, k *knock, c *DoorConfig, call store.Call) doorAnswer
-	call   store.Call // that the path implies
-	public bool       // browsers of other origins may post here
+	answer func(d *Door, k *knock, c *DoorConfig, call domain.Call) doorAnswer
+	call   domain.Call // that the path implies
+	public bool        // browsers of other origins may post here
 }
 
 const pathWebhook = "/segment/webhook"
@@ -116,12 +117,12 @@ const pathWebhook = "/segment/webhook"
 var doorRoutes = map[string]doorRoute{
 	pathWebhook: {answer: (*Door).webhook},
 
-	"/v1/identify": trackingRoute(store.CallIdentify), "/v1/i": trackingRoute(store.CallIdentify),
-	"/v1/track": trackingRoute(store.CallTrack), "/v1/t": trackingRoute(store.CallTrack),
-	"/v1/page": trackingRoute(store.CallPage), "/v1/p": trackingRoute(store.CallPage),
-	"/v1/screen": trackingRoute(store.CallScreen), "/v1/s": trackingRoute(store.CallScreen),
-	"/v1/group": trackingRoute(store.CallGroup), "/v1/g": trackingRoute(store.CallGroup),
-	"/v1/alias": trackingRoute(store.CallAlias), "/v1/a": trackingRoute(store.CallAlias),
+	"/v1/identify": trackingRoute(domain.CallIdentify), "/v1/i": trackingRoute(domain.CallIdentify),
+	"/v1/track": trackingRoute(domain.CallTrack), "/v1/t": trackingRoute(domain.CallTrack),
+	"/v1/page": trackingRoute(domain.CallPage), "/v1/p": trackingRoute(domain.CallPage),
+	"/v1/screen": trackingRoute(domain.CallScreen), "/v1/s": trackingRoute(domain.CallScreen),
+	"/v1/group": trackingRoute(domain.CallGroup), "/v1/g": trackingRoute(domain.CallGroup),
+	"/v1/alias": trackingRoute(domain.CallAlias), "/v1/a": trackingRoute(domain.CallAlias),
 
 	"/v1/batch":  {answer: (*Door).trackingBatch, public: true},
 	"/v1/import": {answer: (*Door).trackingBatch, public: true},
@@ -138,7 +139,7 @@ func (r doorRoute) methods() []string {
 	return []string{http.MethodPatch, http.MethodPost, http.MethodPut}
 }
 
-func trackingRoute(call store.Call) doorRoute {
+func trackingRoute(call domain.Call) doorRoute {
 	return doorRoute{answer: (*Door).trackingCall, call: call, public: true}
 }
 
@@ -152,7 +153,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := d.decide(r, route, known)
 	lost := a.refused() && a.lostDelivery(r, known)
 	if a.refused() {
-		d.inbox.CountRefusal(store.Refusal{Route: routeName(path, known), Status: a.status, Code: a.code, Delivery: lost, Last: time.Now().UTC()})
+		d.inbox.CountRefusal(domain.Refusal{Route: routeName(path, known), Status: a.status, Code: a.code, Delivery: lost, Last: time.Now().UTC()})
 	}
 	if r.Method != http.MethodOptions {
 		d.intake.answered(routeIndex(path, known), a, lost, lost && !likeSegment(r, path), began)
@@ -195,7 +196,7 @@ func methodNotAllowed(route doorRoute) doorAnswer {
 }
 
 // take puts events on disk and answers for it.
-func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
+func (d *Door) take(ctx context.Context, events []*domain.Event) doorAnswer {
 	if len(events) == 0 {
 		return doorTaken
 	}
@@ -222,7 +223,7 @@ func (d *Door) take(ctx context.Context, events []*store.Event) doorAnswer {
 }
 
 // webhook takes what a Segment Webhook destination sends.
-func (d *Door) webhook(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
+func (d *Door) webhook(k *knock, c *DoorConfig, _ domain.Call) doorAnswer {
 	received, latest, ahead := d.clock.receipt()
 	if bad := c.checkBeforeBody(k.Request); bad != nil {
 		return *bad
@@ -242,7 +243,7 @@ func (d *Door) webhook(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 	if !k.claim.take(int64(len(items)*eventCost + len(body))) {
 		return doorCrowded
 	}
-	events := make([]*store.Event, len(items))
+	events := make([]*domain.Event, len(items))
 	for i, item := range items {
 		events[i] = segment.Read(item, segment.Reading{
 			Route:    segment.RouteWebhook,

@@ -25,6 +25,7 @@ import (
 
 	"personasync/agent/segment"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 const (
@@ -34,14 +35,14 @@ const (
 
 // fakeInbox is an Inbox of funcs.
 type fakeInbox struct {
-	append  func(ctx context.Context, events ...*store.Event) error
-	refused func(store.Refusal)
+	append  func(ctx context.Context, events ...*domain.Event) error
+	refused func(domain.Refusal)
 }
 
-func (f fakeInbox) Append(ctx context.Context, events ...*store.Event) error {
+func (f fakeInbox) Append(ctx context.Context, events ...*domain.Event) error {
 	return f.append(ctx, events...)
 }
-func (f fakeInbox) CountRefusal(one store.Refusal) { f.refused(one) }
+func (f fakeInbox) CountRefusal(one domain.Refusal) { f.refused(one) }
 
 // doorway is a door and what came through it.
 type doorway struct {
@@ -49,10 +50,10 @@ type doorway struct {
 	log bytes.Buffer
 
 	mu       sync.Mutex
-	events   []*store.Event
+	events   []*domain.Event
 	appends  int
 	rejected int
-	refused  []store.Refusal
+	refused  []domain.Refusal
 	fail     error // what Append answers
 }
 
@@ -63,7 +64,7 @@ func openDoor(change func(*DoorConfig)) *doorway {
 		change(&c)
 	}
 	in := fakeInbox{
-		append: func(_ context.Context, events ...*store.Event) error {
+		append: func(_ context.Context, events ...*domain.Event) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.appends++
@@ -72,7 +73,7 @@ func openDoor(change func(*DoorConfig)) *doorway {
 			}
 			return w.fail
 		},
-		refused: func(one store.Refusal) {
+		refused: func(one domain.Refusal) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.rejected++

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 
 	"personasync/agent/segment"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // mostSpellings is how many spellings of times are logged, and names of values: they come from outside.
@@ -54,7 +54,7 @@ func (d *doorTimes) note(t segment.OddTime) {
 }
 
 // count counts events that were accepted.
-func (d *doorTimes) count(events []*store.Event) {
+func (d *doorTimes) count(events []*domain.Event) {
 	for _, e := range events {
 		if e.TimeSource.Unread() {
 			d.unread.Add(1)
@@ -70,7 +70,7 @@ type doorValues struct {
 }
 
 // count counts those of events that were accepted.
-func (d *doorValues) count(events []*store.Event) {
+func (d *doorValues) count(events []*domain.Event) {
 	for _, e := range events {
 		for _, v := range e.LeftOut {
 			d.leftOut.Add(1)
@@ -80,10 +80,10 @@ func (d *doorValues) count(events []*store.Event) {
 }
 
 func (d *doorValues) note(name string) {
-	switch fresh, full := d.said.news(store.CutName(name)); {
+	switch fresh, full := d.said.news(domain.CutName(name)); {
 	case full:
 		d.log.Warn("values of more names are left out than are logged; personasync_values_left_out_total counts them")
 	case fresh:
-		d.log.Warn("a value is left out of an event: it holds a number beyond 1.8e308, or its name has half a character in it; look at what computes it", "name", store.CutName(name))
+		d.log.Warn("a value is left out of an event: it holds a number beyond 1.8e308, or its name has half a character in it; look at what computes it", "name", domain.CutName(name))
 	}
 }

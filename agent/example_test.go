@@ -11,20 +11,20 @@ import (
 	"strings"
 
 	"personasync/agent"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // memory is an inbox that keeps nothing on disk.
 type memory struct{ users []string }
 
-func (m *memory) Append(_ context.Context, events ...*store.Event) error {
+func (m *memory) Append(_ context.Context, events ...*domain.Event) error {
 	for _, e := range events {
 		m.users = append(m.users, e.User.ID)
 	}
 	return nil
 }
 
-func (m *memory) CountRefusal(store.Refusal) {}
+func (m *memory) CountRefusal(domain.Refusal) {}
 
 // Segment signs a webhook's body with the shared secret. A delivery that is not signed, or not with it, is
 // refused before anything of it is kept.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // hanging is an agent's socket where some questions have no answer until the test ends.
@@ -67,7 +67,7 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 // answered.
 func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 	var signs atomic.Int32
-	socket := testAdmin(&answers{stats: []store.StatLine{{State: "pending", Count: 1}}}).Socket()
+	socket := testAdmin(&answers{stats: []domain.StatLine{{State: "pending", Count: 1}}}).Socket()
 	slow := func(ctx context.Context) {
 		for signs.Load() < 2 && ctx.Err() == nil { // the greeting, and one beside the question
 			time.Sleep(time.Millisecond)

@@ -13,6 +13,7 @@ import (
 
 	"personasync/agent/segment"
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -47,18 +48,18 @@ const (
 // hand retries or drops.
 type hand struct {
 	inspect Inspector
-	does    func(ctx context.Context, now time.Time, ids []store.ID) error
-	reads   func(ctx context.Context, now time.Time, ids []store.ID) (parked []store.ID, err error) // of events; nil: does takes them, too
-	foresee func(ids []store.ID) (parked []store.ID, err error)                                     // what reads would leave parked
-	fits    func(c store.ChangeInfo, page *ChangePage) (why string)                                 // "": it can be done
+	does    func(ctx context.Context, now time.Time, ids []domain.ID) error
+	reads   func(ctx context.Context, now time.Time, ids []domain.ID) (parked []domain.ID, err error) // of events; nil: does takes them, too
+	foresee func(ids []domain.ID) (parked []domain.ID, err error)                                     // what reads would leave parked
+	fits    func(c domain.ChangeInfo, page *ChangePage) (why string)                                  // "": it can be done
 }
 
 func (p *process) retries() *hand {
-	reads := func(ctx context.Context, now time.Time, ids []store.ID) ([]store.ID, error) {
+	reads := func(ctx context.Context, now time.Time, ids []domain.ID) ([]domain.ID, error) {
 		return p.store.ReadAgain(ctx, now, ids, readAgain)
 	}
-	foresee := func(ids []store.ID) ([]store.ID, error) { return p.store.ForeseeAgain(ids, readAgain) }
-	return &hand{inspect: p.inspector(), does: p.store.Retry, reads: reads, foresee: foresee, fits: func(c store.ChangeInfo, page *ChangePage) string {
+	foresee := func(ids []domain.ID) ([]domain.ID, error) { return p.store.ForeseeAgain(ids, readAgain) }
+	return &hand{inspect: p.inspector(), does: p.store.Retry, reads: reads, foresee: foresee, fits: func(c domain.ChangeInfo, page *ChangePage) string {
 		switch {
 		case c.State == "superseded" && page != nil:
 			return "superseded by " + page.SupersededBy + ", which says what is true now"
@@ -71,7 +72,7 @@ func (p *process) retries() *hand {
 
 // readAgain reads an event as it would be read today, had it come when it came. A delete is never carried out
 // so: what covered its bytes then is not known any more.
-func readAgain(e *store.Event) *store.Event {
+func readAgain(e *domain.Event) *domain.Event {
 	how := segment.Reading{Received: e.Received, Ahead: e.ClockAhead, CheckID: syncer.CheckID, Call: e.Call}
 	if e.Tracking || segment.Refuses(e.Fault) { // an older version did not note the route; no other one parks for this
 		how.Route = segment.RouteTracking
@@ -80,14 +81,14 @@ func readAgain(e *store.Event) *store.Event {
 		how.SentAt = e.Received.Add(-e.ClockShift)
 	}
 	now := segment.Read(e.Raw, how)
-	if now.MessageID = e.MessageID; now.TimeSource == store.TimeNone || now.TimeSource == store.TimeUnreadable {
+	if now.MessageID = e.MessageID; now.TimeSource == domain.TimeNone || now.TimeSource == domain.TimeUnreadable {
 		now.Time = e.Time // its receipt and its place in the delivery
 	}
 	return now
 }
 
 func (p *process) drops() *hand {
-	return &hand{inspect: p.inspector(), does: p.store.Drop, fits: func(c store.ChangeInfo, _ *ChangePage) string {
+	return &hand{inspect: p.inspector(), does: p.store.Drop, fits: func(c domain.ChangeInfo, _ *ChangePage) string {
 		switch c.State {
 		case "pending", "held", "parked":
 			return ""
@@ -104,7 +105,7 @@ func (h *hand) carryOut(ctx context.Context, o HandOrder) (*HandReceipt, error) 
 	}
 	var ids picked
 	for _, text := range o.IDs {
-		id, err := store.ParseID(text)
+		id, err := domain.ParseID(text)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errUsage, err)
 		}
@@ -125,9 +126,9 @@ func (h *hand) carryOut(ctx context.Context, o HandOrder) (*HandReceipt, error) 
 }
 
 // picked are the ids of changes and of events that an order concerns.
-type picked struct{ changes, events []store.ID }
+type picked struct{ changes, events []domain.ID }
 
-func (p *picked) add(id store.ID, kind string) {
+func (p *picked) add(id domain.ID, kind string) {
 	if kind == "received" {
 		p.events = append(p.events, id)
 		return
@@ -140,12 +141,12 @@ func (p *picked) add(id store.ID, kind string) {
 func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) error {
 	var ids picked
 	for cursor, more := "", true; more; more = cursor != "" {
-		page, next, err := h.inspect.Changes(ctx, store.OutboxFilter{State: store.StateParked, Limit: pageLimit, Cursor: cursor})
+		page, next, err := h.inspect.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: pageLimit, Cursor: cursor})
 		if err != nil {
 			return err
 		}
 		for _, c := range page {
-			id, err := store.ParseID(c.ID)
+			id, err := domain.ParseID(c.ID)
 			if err == nil && h.fits(c, nil) == "" && (o.All || c.Reason == o.Reason || c.Cause == o.Reason) {
 				ids.add(id, c.Kind)
 			}
@@ -176,11 +177,11 @@ func (h *hand) do(ctx context.Context, o HandOrder, ids picked, r *HandReceipt) 
 	if err != nil {
 		return err
 	}
-	still := make(map[store.ID]bool, len(parked))
+	still := make(map[domain.ID]bool, len(parked))
 	for _, id := range parked {
 		still[id] = true
 	}
-	done = slices.DeleteFunc(done, func(id store.ID) bool { return still[id] })
+	done = slices.DeleteFunc(done, func(id domain.ID) bool { return still[id] })
 	r.Done += len(done)
 	for _, id := range done[:min(len(done), samplesKept-min(samplesKept, len(r.Samples)))] {
 		r.Samples = append(r.Samples, id.String())
@@ -189,7 +190,7 @@ func (h *hand) do(ctx context.Context, o HandOrder, ids picked, r *HandReceipt) 
 }
 
 // readEvents has parked events read again, or foresees what would come of it. Of those named one by one the receipt says why they stay parked.
-func (h *hand) readEvents(ctx context.Context, o HandOrder, ids []store.ID, r *HandReceipt) (parked []store.ID, err error) {
+func (h *hand) readEvents(ctx context.Context, o HandOrder, ids []domain.ID, r *HandReceipt) (parked []domain.ID, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // pipes is a network within the process, for a clock that a test moves.
@@ -218,8 +218,8 @@ func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
 	written := make(chan struct{})
 	var waiting sync.WaitGroup
 	w.inbox = fakeInbox{
-		append:  func(context.Context, ...*store.Event) error { waiting.Done(); <-written; return nil },
-		refused: func(store.Refusal) {},
+		append:  func(context.Context, ...*domain.Event) error { waiting.Done(); <-written; return nil },
+		refused: func(domain.Refusal) {},
 	}
 	body := []byte(`{"context":{"pad":"` + strings.Repeat("x", 2500) + `"},"batch":[` + strings.Repeat(`{"type":"track","event":"E","userId":"u"},`, 2499) + `{}]}`)
 	codes := make(chan string)
@@ -255,7 +255,7 @@ func TestARequestClaimsItsBodyAndItsEvents(t *testing.T) {
 	list := strings.Repeat(`,{"type":"track","event":"E","userId":"u","x":"`+strings.Repeat("x", 20<<10)+`"}`, events)[1:]
 	for path, body := range map[string]string{"/segment/webhook": "[" + list + "]", "/v1/batch": `{"batch":[` + list + `]}`} {
 		w, held := openDoor(nil), int64(0)
-		w.inbox = fakeInbox{append: func(context.Context, ...*store.Event) error { held = w.room.bytes.Load(); return nil }}
+		w.inbox = fakeInbox{append: func(context.Context, ...*domain.Event) error { held = w.room.bytes.Load(); return nil }}
 		a := w.knock(t, doorPost(path, []byte(body), "X-Signature", doorSign(doorSecret, []byte(body)), "Authorization", doorBasicKey))
 		if least := int64(2*len(body) + events*eventCost - freeBytes); a.Status != 200 || held < least {
 			t.Errorf("%s: %d, %d bytes are claimed for a body of %d with %d events, want %d at least", path, a.Status, held, len(body), events, least)

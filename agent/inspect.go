@@ -11,6 +11,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -22,20 +23,20 @@ type Inspector interface {
 
 	// Changes lists one page of the outbox or of history; next is the cursor of the page behind it, ""
 	// at the end.
-	Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, next string, err error)
+	Changes(ctx context.Context, f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error)
 
 	// Change shows one change, or store.ErrNotFound.
-	Change(ctx context.Context, id store.ID) (*ChangePage, error)
+	Change(ctx context.Context, id domain.ID) (*ChangePage, error)
 
-	Stats(ctx context.Context) ([]store.StatLine, error)
-	Computations(ctx context.Context) ([]store.ComputationInfo, error)
+	Stats(ctx context.Context) ([]domain.StatLine, error)
+	Computations(ctx context.Context) ([]domain.ComputationInfo, error)
 
 	// Members lists one page of an audience's members. An unknown key is store.ErrNotFound, an
 	// ambiguous one a *store.AmbiguousError.
-	Members(ctx context.Context, key, after string, limit int) (page []store.MemberInfo, more bool, err error)
+	Members(ctx context.Context, key, after string, limit int) (page []domain.MemberInfo, more bool, err error)
 
 	// User shows one user, or store.ErrNotFound.
-	User(ctx context.Context, id string) (*store.UserInfo, error)
+	User(ctx context.Context, id string) (*domain.UserInfo, error)
 
 	// DryRun shows what a flush would send first: what is due of each user at once, for at most limit
 	// users and never more than MaxRehearsal. Later events of the same user follow in later requests. computation "" is everything.
@@ -69,7 +70,7 @@ type Rehearsal struct {
 // ChangePage is everything about one change: its line of the listing, what became of it, the event
 // that caused it and the request that tells MoEngage.
 type ChangePage struct {
-	store.ChangeInfo
+	domain.ChangeInfo
 	ComputationID string          `json:"computation_id"`
 	Class         string          `json:"class"`
 	Name          string          `json:"name"` // of the attribute or event at MoEngage
@@ -78,7 +79,7 @@ type ChangePage struct {
 	TimeSentence  string          `json:"event_time_sentence,omitempty"`
 	LeftOut       []string        `json:"left_out,omitempty"` // names of the event's values that can be neither kept nor sent
 	Sentence      string          `json:"sentence"`
-	Answer        *store.Answer   `json:"answer"` // MoEngage's last one; null before any
+	Answer        *domain.Answer  `json:"answer"` // MoEngage's last one; null before any
 	Closed        string          `json:"closed"`
 	SupersededBy  string          `json:"superseded_by"`
 	OrderedBy     string          `json:"ordered_by,omitempty"` // the command that caused it instead of an event
@@ -94,10 +95,10 @@ type Local struct {
 	// so that neither a long search nor a slow pipe ever keeps the agent from starting.
 	open    func() (v *store.View, done func() error, err error)
 	process func() Process
-	rules   func() store.Rules
+	rules   func() domain.Rules
 	limits  func() config.MoEngage
 	keep    func() config.Retention
-	syncer  func(store.Endpoint) syncer.Config
+	syncer  func(domain.Endpoint) syncer.Config
 	plan    func(*store.View) ([]planned, error)
 	pace    *pacer         // nil: reading disturbs nobody
 	shared  *sharedAnswers // nil: there is but one asker
@@ -209,7 +210,7 @@ func (l *Local) readStatus(ctx context.Context) (s Status, err error) {
 }
 
 // Changes implements Inspector.
-func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store.ChangeInfo, next string, err error) {
+func (l *Local) Changes(ctx context.Context, f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error) {
 	listing, err := store.NewListing(f)
 	if err == nil {
 		err = l.inParts(ctx, listing.Read, listing.Done)
@@ -222,7 +223,7 @@ func (l *Local) Changes(ctx context.Context, f store.OutboxFilter) (page []store
 }
 
 // Change implements Inspector.
-func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err error) {
+func (l *Local) Change(ctx context.Context, id domain.ID) (page *ChangePage, err error) {
 	err = l.look(ctx, func(v *store.View) error {
 		c, raw, err := v.Change(id)
 		if err != nil {
@@ -235,16 +236,16 @@ func (l *Local) Change(ctx context.Context, id store.ID) (page *ChangePage, err 
 }
 
 // Stats implements Inspector.
-func (l *Local) Stats(ctx context.Context) ([]store.StatLine, error) {
+func (l *Local) Stats(ctx context.Context) ([]domain.StatLine, error) {
 	if l.shared == nil {
 		return l.readStats(ctx)
 	}
-	return l.shared.stats.get(ctx, func() ([]store.StatLine, error) { return l.readStats(ctx) })
+	return l.shared.stats.get(ctx, func() ([]domain.StatLine, error) { return l.readStats(ctx) })
 }
 
 // readStats makes one answer by many looks: with a long backlog it takes a while, and an agent that starts
 // meanwhile finds its files free between two of them.
-func (l *Local) readStats(ctx context.Context) (stats []store.StatLine, err error) {
+func (l *Local) readStats(ctx context.Context) (stats []domain.StatLine, err error) {
 	cursor, more := "", true
 	err = l.inParts(ctx, func(v *store.View) error {
 		page, next, err := v.StatsPage(cursor)
@@ -255,7 +256,7 @@ func (l *Local) readStats(ctx context.Context) (stats []store.StatLine, err erro
 }
 
 // Computations implements Inspector.
-func (l *Local) Computations(ctx context.Context) (list []store.ComputationInfo, err error) {
+func (l *Local) Computations(ctx context.Context) (list []domain.ComputationInfo, err error) {
 	err = l.look(ctx, func(v *store.View) error {
 		list, err = v.Computations()
 		return err
@@ -264,7 +265,7 @@ func (l *Local) Computations(ctx context.Context) (list []store.ComputationInfo,
 }
 
 // Members implements Inspector.
-func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []store.MemberInfo, more bool, err error) {
+func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []domain.MemberInfo, more bool, err error) {
 	roll := store.NewMemberListing(key, after, limit)
 	if err := l.inParts(ctx, roll.Read, roll.Done); err != nil {
 		return whole(page), false, err
@@ -274,7 +275,7 @@ func (l *Local) Members(ctx context.Context, key, after string, limit int) (page
 }
 
 // User implements Inspector.
-func (l *Local) User(ctx context.Context, id string) (u *store.UserInfo, err error) {
+func (l *Local) User(ctx context.Context, id string) (u *domain.UserInfo, err error) {
 	err = l.look(ctx, func(v *store.View) error {
 		if u, err = v.User(id); err != nil {
 			return err
@@ -315,7 +316,7 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Reh
 		if err != nil {
 			return err
 		}
-		for _, road := range []store.Endpoint{store.EndpointTransition, store.EndpointCohort} {
+		for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 			flight, err := v.Preview(flushOptions(road, job, min(limit, MaxRehearsal), time.Now()))
 			if err != nil {
 				return err
@@ -335,8 +336,8 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Reh
 }
 
 // flushOptions lets everything of one job, or of all when job is nil, leave now.
-func flushOptions(road store.Endpoint, job *string, limit int, now time.Time) store.TakeOptions {
-	return store.TakeOptions{
+func flushOptions(road domain.Endpoint, job *string, limit int, now time.Time) domain.TakeOptions {
+	return domain.TakeOptions{
 		Endpoint: road, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
 		Due: func(j string) time.Time {
 			if job != nil && j != *job {
@@ -344,14 +345,14 @@ func flushOptions(road store.Endpoint, job *string, limit int, now time.Time) st
 			}
 			return now
 		},
-		Fit: func(store.Delivery) bool { return true },
+		Fit: func(domain.Delivery) bool { return true },
 	}
 }
 
 // jobOf names the job that carries a computation's changes: nil stands for all jobs. A computation
 // neither seen nor configured is store.ErrNotFound; a key of several is ambiguous unless one job
 // carries them all.
-func jobOf(v *store.View, rules store.Rules, computation string) (*string, error) {
+func jobOf(v *store.View, rules domain.Rules, computation string) (*string, error) {
 	if computation == "" {
 		return nil, nil
 	}
@@ -362,7 +363,7 @@ func jobOf(v *store.View, rules store.Rules, computation string) (*string, error
 	return pickJob(seen, rules, computation)
 }
 
-func pickJob(seen []store.ComputationInfo, rules store.Rules, computation string) (*string, error) {
+func pickJob(seen []domain.ComputationInfo, rules domain.Rules, computation string) (*string, error) {
 	var jobs, ids []string
 	for _, c := range seen {
 		if c.Key == computation || c.ID == computation {
@@ -385,14 +386,14 @@ func pickJob(seen []store.ComputationInfo, rules store.Rules, computation string
 	return &jobs[0], nil
 }
 
-func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
+func newChangePage(c *domain.Change, raw []byte, s syncer.Config) *ChangePage {
 	p := &ChangePage{
-		ChangeInfo:    lines([]store.ChangeInfo{c.Describe()})[0],
+		ChangeInfo:    lines([]domain.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
 		Sentence: c.Sentence, Closed: timestamp(c.Closed), Event: printable(raw),
 		OrderedBy: c.OrderedBy, TimeSource: c.TimeSource.String(), TimeSentence: c.TimeSource.Sentence(), LeftOut: c.LeftOut,
 	}
-	if c.Answer != (store.Answer{}) {
+	if c.Answer != (domain.Answer{}) {
 		answer := c.Answer
 		answer.At = answer.At.UTC().Round(0)
 		p.Answer = &answer
@@ -405,27 +406,27 @@ func newChangePage(c *store.Change, raw []byte, s syncer.Config) *ChangePage {
 }
 
 // endpointOf is the road that changes of a kind leave on.
-func endpointOf(k store.Kind) store.Endpoint {
-	if k == store.KindCohort {
-		return store.EndpointCohort
+func endpointOf(k domain.Kind) domain.Endpoint {
+	if k == domain.KindCohort {
+		return domain.EndpointCohort
 	}
-	return store.EndpointTransition
+	return domain.EndpointTransition
 }
 
 // requestOf builds the request that would carry c alone, or says why there is none.
-func requestOf(c *store.Change, s syncer.Config) (*syncer.Preview, string) {
-	d := store.Delivery{User: c.User}
+func requestOf(c *domain.Change, s syncer.Config) (*syncer.Preview, string) {
+	d := domain.Delivery{User: c.User}
 	switch c.Kind {
-	case store.KindAttribute, store.KindCohort, store.KindList:
-		d.Attributes = []store.Change{*c}
-	case store.KindEvent:
+	case domain.KindAttribute, domain.KindCohort, domain.KindList:
+		d.Attributes = []domain.Change{*c}
+	case domain.KindEvent:
 		d.Event = c
-	case store.KindReceived:
+	case domain.KindReceived:
 		return nil, "an event that could not be used has nothing to send"
 	default:
 		return nil, "requests of this kind cannot be shown"
 	}
-	previews, err := s.Preview(&store.Lease{Endpoint: endpointOf(c.Kind), Deliveries: []store.Delivery{d}})
+	previews, err := s.Preview(&domain.Lease{Endpoint: endpointOf(c.Kind), Deliveries: []domain.Delivery{d}})
 	switch {
 	case err != nil:
 		return nil, err.Error()
@@ -484,7 +485,7 @@ func whole[T any](list []T) []T {
 }
 
 // lines makes a missing value the null that it is in JSON, so that both ways answer the same.
-func lines(list []store.ChangeInfo) []store.ChangeInfo {
+func lines(list []domain.ChangeInfo) []domain.ChangeInfo {
 	for i := range list {
 		if list[i].Value == nil {
 			list[i].Value = json.RawMessage("null")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestPrintableEvents(t *testing.T) {
@@ -34,10 +35,10 @@ func TestPrintableEvents(t *testing.T) {
 }
 
 func TestWhichJobAFlushMeans(t *testing.T) {
-	seen := []store.ComputationInfo{{Key: "a", ID: "aud_1"}, {Key: "twin", ID: "aud_2"}, {Key: "twin", ID: "aud_3"}, {Key: "b", ID: "aud_4"}, {Key: "b", ID: "aud_5"}}
-	rules := store.Rules{Sections: []store.Section{
-		{ID: "aud_2", Policy: store.Policy{Job: "nightly"}},
-		{Key: "unseen", Policy: store.Policy{Job: "weekly"}},
+	seen := []domain.ComputationInfo{{Key: "a", ID: "aud_1"}, {Key: "twin", ID: "aud_2"}, {Key: "twin", ID: "aud_3"}, {Key: "b", ID: "aud_4"}, {Key: "b", ID: "aud_5"}}
+	rules := domain.Rules{Sections: []domain.Section{
+		{ID: "aud_2", Policy: domain.Policy{Job: "nightly"}},
+		{Key: "unseen", Policy: domain.Policy{Job: "weekly"}},
 	}}
 	for _, c := range []struct {
 		computation, job string

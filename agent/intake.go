@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Intake is what came to the door lately: what conditions judge. It is the running agent's; counts begin
@@ -51,10 +51,10 @@ type intake struct {
 	start   time.Time
 	minutes [intakeWindow / time.Minute]intakeMinute
 	last    [len(intakeRoutes)]intakeLast
-	ledger  *store.EventLedger // at the last look; nil before the first
-	run     uint64             // see Intake.OrdinaryRun
-	keys    [][]byte           // quoted, of the audiences that are known
-	key     string             // see Intake.AlikeKey
+	ledger  *domain.EventLedger // at the last look; nil before the first
+	run     uint64              // see Intake.OrdinaryRun
+	keys    [][]byte            // quoted, of the audiences that are known
+	key     string              // see Intake.AlikeKey
 }
 
 // transitionNames are the names that Segment gives the events of audiences and traits.
@@ -64,10 +64,10 @@ var transitionNames = [][]byte{[]byte(`"Audience Entered"`), []byte(`"Audience E
 const mostAlike = 64
 
 // know takes the computations that are known.
-func (in *intake) know(seen []store.ComputationInfo) {
+func (in *intake) know(seen []domain.ComputationInfo) {
 	keys := make([][]byte, 0, len(seen))
 	for _, c := range seen {
-		if quoted, err := json.Marshal(c.Key); err == nil && c.Key != "" && c.Class == store.ClassAudience.String() {
+		if quoted, err := json.Marshal(c.Key); err == nil && c.Key != "" && c.Class == domain.ClassAudience.String() {
 			keys = append(keys, quoted)
 		}
 	}
@@ -78,7 +78,7 @@ func (in *intake) know(seen []store.ComputationInfo) {
 
 // alike reports whether an event that names no computation looks like one of an audience, and by which key. mu is
 // held.
-func (in *intake) alike(e *store.Event) (key string, yes bool) {
+func (in *intake) alike(e *domain.Event) (key string, yes bool) {
 	if i := slices.IndexFunc(in.keys, func(key []byte) bool { return hasFlag(e.Raw, key) }); i >= 0 {
 		_ = json.Unmarshal(in.keys[i], &key)
 		return key, true
@@ -156,7 +156,7 @@ func (in *intake) answered(route int, a doorAnswer, lost, alien bool, now time.T
 }
 
 // webhook counts the events of a webhook delivery that was accepted, by whether they name a computation.
-func (in *intake) webhook(events []*store.Event, now time.Time) {
+func (in *intake) webhook(events []*domain.Event, now time.Time) {
 	ordinary, without, row := uint64(0), uint64(0), uint64(0)
 	for _, e := range events {
 		row++
@@ -191,12 +191,12 @@ func (in *intake) webhook(events []*store.Event, now time.Time) {
 }
 
 // isOrdinary reports whether an event names no computation, and is ignored.
-func isOrdinary(e *store.Event) bool {
-	return e.Class == store.ClassNone && e.Fault == "" && e.Call != store.CallDelete
+func isOrdinary(e *domain.Event) bool {
+	return e.Class == domain.ClassNone && e.Fault == "" && e.Call != domain.CallDelete
 }
 
 // applied takes what the ledger counted since the last look.
-func (in *intake) applied(l store.EventLedger, now time.Time) {
+func (in *intake) applied(l domain.EventLedger, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.ledger != nil {

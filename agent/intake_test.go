@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // deliver sends a request to the door of a running agent, and returns the status of the answer.
@@ -33,7 +34,7 @@ func (a *started) deliver(method, path, body string, header ...string) int {
 }
 
 // refusedAs finds the count of one kind of refusal.
-func refusedAs(list []store.Refusal, route string, status int, delivery bool) (n uint64) {
+func refusedAs(list []domain.Refusal, route string, status int, delivery bool) (n uint64) {
 	for _, r := range list {
 		if r.Route == route && r.Status == status && r.Delivery == delivery {
 			n += r.Count
@@ -163,8 +164,8 @@ func TestTheIntakeForgetsWhatIsAnHourOld(t *testing.T) {
 	in.answered(0, doorTaken, false, false, two.Add(2*time.Minute))
 	in.answered(1, doorCrowded, false, false, two.Add(2*time.Minute))
 	in.answered(1, doorCrowded, false, false, two.Add(3*time.Minute))
-	in.applied(store.EventLedger{Accepted: 90, Ignored: 80}, two)
-	in.applied(store.EventLedger{Accepted: 100, Ignored: 83}, two.Add(2*time.Minute))
+	in.applied(domain.EventLedger{Accepted: 90, Ignored: 80}, two)
+	in.applied(domain.EventLedger{Accepted: 100, Ignored: 83}, two.Add(2*time.Minute))
 	now := in.lately(two.Add(4 * time.Minute))
 	if now.Settled != 10 || now.Ignored != 3 {
 		t.Errorf("of ten events, three ignored: %+v", now)

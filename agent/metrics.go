@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -235,7 +236,7 @@ func (c *reading) jobs() {
 	}
 }
 
-func (c *reading) counts(n *store.Counts, now time.Time) {
+func (c *reading) counts(n *domain.Counts, now time.Time) {
 	c.counter("personasync_requests_rejected_total", n.Rejected)
 	for i := range n.Refusals {
 		if r := &n.Refusals[i]; r.Route != "" {
@@ -268,7 +269,7 @@ func (c *reading) counts(n *store.Counts, now time.Time) {
 	c.gauge("personasync_users", float64(n.Users))
 }
 
-func (c *reading) computations(list []store.ComputationInfo) {
+func (c *reading) computations(list []domain.ComputationInfo) {
 	classes := make(map[string]int)
 	for _, info := range list {
 		classes[info.Class]++
@@ -289,9 +290,9 @@ func (c *reading) computations(list []store.ComputationInfo) {
 
 // labelled picks the computations that have metrics of their own: those with the most members, and of
 // several with one key in one space, whose ids differ, the first alone.
-func labelled(list []store.ComputationInfo) (picked []store.ComputationInfo) {
+func labelled(list []domain.ComputationInfo) (picked []domain.ComputationInfo) {
 	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b store.ComputationInfo) int { return cmp.Compare(b.Members, a.Members) })
+	slices.SortStableFunc(list, func(a, b domain.ComputationInfo) int { return cmp.Compare(b.Members, a.Members) })
 	seen := make(map[[2]string]bool)
 	for _, info := range list {
 		name := [2]string{info.Key, info.Space}
@@ -321,9 +322,9 @@ func (c *reading) verifications(list []store.Verification) {
 	}
 }
 
-func (c *reading) computation(info store.ComputationInfo) {
+func (c *reading) computation(info domain.ComputationInfo) {
 	labels := []string{info.Key, info.Space}
-	if info.Class != store.ClassTrait.String() {
+	if info.Class != domain.ClassTrait.String() {
 		c.gauge("personasync_computation_members", float64(info.Members), labels...)
 		c.counter("personasync_computation_entered_total", info.Entered, labels...)
 		c.counter("personasync_computation_exited_total", info.Exited, labels...)

@@ -15,6 +15,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -119,11 +120,11 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		rules:   c.Rules,
 		limits:  func() config.MoEngage { return c.MoEngage },
 		keep:    func() config.Retention { return c.Retention },
-		syncer:  func(road store.Endpoint) syncer.Config { return senderConfig(c, road) },
+		syncer:  func(road domain.Endpoint) syncer.Config { return senderConfig(c, road) },
 		plan:    filedPlan(c),
 		version: version,
 	}
-	var counts store.Counts
+	var counts domain.Counts
 	err := l.look(context.Background(), func(v *store.View) (err error) {
 		counts, err = v.Counts()
 		return err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestOpenWithoutDataSaysThereIsNone(t *testing.T) {
@@ -147,7 +148,7 @@ func TestAReaderOfFilesLetsAnAgentStart(t *testing.T) {
 			return err
 		},
 		"a filtered page": func(ctx context.Context, i Inspector) error {
-			page, next, err := i.Changes(ctx, store.OutboxFilter{Computation: "rare"})
+			page, next, err := i.Changes(ctx, domain.OutboxFilter{Computation: "rare"})
 			if len(page) != 1 || next != "" {
 				t.Errorf("the page is %v, then %q", page, next)
 			}
@@ -194,15 +195,15 @@ func crowd(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	event := func(key, user string) *store.Event {
-		return &store.Event{Received: now, Time: now, Call: store.CallIdentify, MessageID: key + user, User: store.Identifier{ID: user},
-			Class: store.ClassAudience, Space: "spa", Key: key, ComputationID: "aud_" + key, Flag: store.FlagIn, Raw: []byte("{}")}
+	event := func(key, user string) *domain.Event {
+		return &domain.Event{Received: now, Time: now, Call: domain.CallIdentify, MessageID: key + user, User: domain.Identifier{ID: user},
+			Class: domain.ClassAudience, Space: "spa", Key: key, ComputationID: "aud_" + key, Flag: domain.FlagIn, Raw: []byte("{}")}
 	}
-	events := []*store.Event{event("rare", "zoe")}
+	events := []*domain.Event{event("rare", "zoe")}
 	for n := range 2500 {
 		events = append(events, event("common", fmt.Sprintf("user-%04d", n)))
 	}
-	rules := store.Rules{Defaults: store.Policy{Send: store.SendAttribute, Collapse: true}}
+	rules := domain.Rules{Defaults: domain.Policy{Send: domain.SendAttribute, Collapse: true}}
 	if err := errors.Join(data.SetRules(t.Context(), rules), data.Append(t.Context(), events...), data.Applied(t.Context()), data.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +240,7 @@ func TestAListingThatTheAgentStartsUnderSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer data.Close()
-	if _, _, err := i.Changes(t.Context(), store.OutboxFilter{}); !errors.Is(err, store.ErrInUse) || !contains(err.Error(), "ask again") {
+	if _, _, err := i.Changes(t.Context(), domain.OutboxFilter{}); !errors.Is(err, store.ErrInUse) || !contains(err.Error(), "ask again") {
 		t.Errorf("got %v", err)
 	}
 }

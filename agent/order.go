@@ -20,6 +20,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Order is what an operator wants done to the memberships of one computation.
@@ -69,7 +70,7 @@ func OpenOrders(ctx context.Context, c *config.Config, version string) (o Orders
 // orders carries them out on an open store.
 type orders struct {
 	store *store.Store
-	rules func() store.Rules
+	rules func() domain.Rules
 }
 
 // Order implements Orders.
@@ -110,8 +111,8 @@ func (f files) Forget(ctx context.Context, user string) (r store.ForgetReport, e
 
 // isConfigured reports whether a section of the configuration speaks of a key: then it may have
 // members before its first event. An id says nothing of the key that belongs to it.
-func isConfigured(rules store.Rules, key string) bool {
-	return slices.ContainsFunc(rules.Sections, func(s store.Section) bool { return s.Key == key && s.ID == "" })
+func isConfigured(rules domain.Rules, key string) bool {
+	return slices.ContainsFunc(rules.Sections, func(s domain.Section) bool { return s.Key == key && s.ID == "" })
 }
 
 // Order implements Orders. It applies what the agent left in its inbox first, as its start would.
@@ -184,10 +185,10 @@ func sendUsers(w io.Writer, users iter.Seq2[string, error]) error {
 func receiveUsers(r io.Reader) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
-		buf := make([]byte, store.MaxUserID)
+		buf := make([]byte, domain.MaxUserID)
 		for {
 			n, err := binary.ReadUvarint(in)
-			if err == nil && n > store.MaxUserID {
+			if err == nil && n > domain.MaxUserID {
 				err = fmt.Errorf("an id of %d bytes", n)
 			}
 			if err == nil {
@@ -233,7 +234,7 @@ func readOrder(r *http.Request) (o Order, err error) {
 // forgetUser is the door of a user's erasure. The id comes in the body, so that no log of requests has it.
 func (a *Admin) forgetUser(w http.ResponseWriter, r *http.Request) {
 	var who forgetOrder
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&who); err != nil || who.User == "" || len(who.User) > store.MaxUserID {
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&who); err != nil || who.User == "" || len(who.User) > domain.MaxUserID {
 		p, status := newProblem(fmt.Errorf("%w: it names no user", errUsage))
 		writeProblem(w, status, p)
 		return

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // The status page: three files that need nothing else, fed by JSON and a stream of server-sent events.
@@ -88,11 +89,11 @@ type Snapshot struct {
 	RequestsLastMinute uint64  `json:"requests_last_minute"`
 	FailuresLastMinute uint64  `json:"failures_last_minute"`
 
-	Parked       []Cause                 `json:"parked"`
-	ParkedMore   int                     `json:"parked_more"` // causes that are left out
-	Jobs         []PlannedJob            `json:"jobs"`
-	Computations []store.ComputationInfo `json:"computations"` // those with the most members
-	More         int                     `json:"more"`         // computations that are left out
+	Parked       []Cause                  `json:"parked"`
+	ParkedMore   int                      `json:"parked_more"` // causes that are left out
+	Jobs         []PlannedJob             `json:"jobs"`
+	Computations []domain.ComputationInfo `json:"computations"` // those with the most members
+	More         int                      `json:"more"`         // computations that are left out
 }
 
 // PlannedJob is a scheduled job as the page shows it.

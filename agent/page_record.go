@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -35,7 +36,7 @@ type recorder struct {
 	store *store.Store
 	log   *slog.Logger
 
-	settled func(store.EventLedger) // is told of the ledger at each sample; nil where nobody asks
+	settled func(domain.EventLedger) // is told of the ledger at each sample; nil where nobody asks
 
 	mu      sync.Mutex // covers what follows
 	recent  []store.Sample
@@ -264,8 +265,8 @@ func (r *recorder) countCauses(ctx context.Context, t parkedTotals) ([]Cause, er
 	if t.parked() == 0 {
 		return nil, nil
 	}
-	var lines []store.StatLine
-	cursor := store.StateParked.String() + ":"
+	var lines []domain.StatLine
+	cursor := domain.StateParked.String() + ":"
 	for page := 0; cursor != "" && page < countPages; page++ {
 		if ctx.Err() != nil { // a stop does not wait for gigabytes of parked events
 			return nil, ctx.Err()

@@ -8,6 +8,7 @@ import (
 
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Series is what the charts draw: columns of equal length. Rates are per minute, since the sample
@@ -191,9 +192,9 @@ func forPeople(d time.Duration) string {
 }
 
 // byMembers lists the computations that the page shows: those with the most members, then by key.
-func byMembers(list []store.ComputationInfo) []store.ComputationInfo {
-	list = slices.DeleteFunc(list, func(c store.ComputationInfo) bool { return c.Key == "" })
-	slices.SortStableFunc(list, func(a, b store.ComputationInfo) int {
+func byMembers(list []domain.ComputationInfo) []domain.ComputationInfo {
+	list = slices.DeleteFunc(list, func(c domain.ComputationInfo) bool { return c.Key == "" })
+	slices.SortStableFunc(list, func(a, b domain.ComputationInfo) int {
 		return cmp.Or(cmp.Compare(b.Members, a.Members), cmp.Compare(a.Key, b.Key))
 	})
 	return whole(list[:min(len(list), pageRows)])

@@ -18,6 +18,7 @@ import (
 
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func getJSON(t *testing.T, url string, into any) int {
@@ -106,9 +107,9 @@ func TestUsersOnThePageAreMasked(t *testing.T) {
 		a.tell(news("ann_7@example.com", true, time.Now().Add(-time.Minute)))
 		a.tell(strings.NewReplacer(`"vip":false`, `"city":"Bergen"`, `"audience"`, `"trait"`, `"aud_1"`, `"t_1"`, `"computation_key":"vip"`, `"computation_key":"city"`).
 			Replace(news("ann_7@example.com", false, time.Now())))
-		var u store.UserInfo
+		var u domain.UserInfo
 		waitFor(t, "the user to be known", func() bool {
-			u = store.UserInfo{}
+			u = domain.UserInfo{}
 			return getJSON(t, "http://"+a.Admin.String()+"/api/page/user?id=ann_7@example.com", &u) == http.StatusOK &&
 				len(u.Memberships) == 1 && len(u.Traits) == 1 && len(u.History) == 2
 		})
@@ -337,9 +338,9 @@ func TestAStopDoesNotWaitUntilWhatIsParkedIsCounted(t *testing.T) {
 	}
 	defer s.Close()
 	raw := bytes.Repeat([]byte("x"), 32<<10)
-	var events []*store.Event
+	var events []*domain.Event
 	for range 500 {
-		events = append(events, &store.Event{Received: two, Time: two, MessageID: "m", Fault: "not_json", Sentence: "it is not JSON", Raw: raw})
+		events = append(events, &domain.Event{Received: two, Time: two, MessageID: "m", Fault: "not_json", Sentence: "it is not JSON", Raw: raw})
 	}
 	if err := errors.Join(s.Append(t.Context(), events...), s.Applied(t.Context())); err != nil {
 		t.Fatal(err)

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // user answers with the page of one user. Unless admin.show_users is set, ids, values of traits, and
@@ -25,7 +25,7 @@ func (s *statusPage) user(r *http.Request) (any, error) {
 // masked stands where something is not shown.
 const masked = "•••"
 
-func maskUser(u *store.UserInfo) {
+func maskUser(u *domain.UserInfo) {
 	u.User = maskID(u.User)
 	for name := range u.Traits {
 		u.Traits[name] = json.RawMessage(`"` + masked + `"`)
@@ -33,11 +33,11 @@ func maskUser(u *store.UserInfo) {
 	for i := range u.Memberships {
 		u.Memberships[i].Event = "" // a message id is the sender's to make, and may be made of the user's
 	}
-	for _, list := range [][]store.UserChange{u.Pending, u.History} {
+	for _, list := range [][]domain.UserChange{u.Pending, u.History} {
 		for i := range list {
 			list[i].User, list[i].Answer = u.User, nil // MoEngage repeats what it was sent
 			list[i].Sentence, list[i].Cause = "", ""
-			if list[i].Wait == store.WaitParked {
+			if list[i].Wait == domain.WaitParked {
 				list[i].Waits = "it could not be used or delivered: " + list[i].Reason
 			}
 			if v := string(bytes.TrimSpace(list[i].Value)); v != "true" && v != "false" && v != "null" && v != "" {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -90,7 +91,7 @@ type receiver struct {
 	events     map[string][]string // user -> computation, transition and message id
 }
 
-func newReceiver(t *testing.T, send store.SendMethods) *receiver {
+func newReceiver(t *testing.T, send domain.SendMethods) *receiver {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	s, err := store.Open(t.TempDir(), store.Options{Log: log})
@@ -98,8 +99,8 @@ func newReceiver(t *testing.T, send store.SendMethods) *receiver {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	rules := store.Rules{OnDelete: "forget", MessageIDs: 48 * time.Hour, Defaults: store.Policy{
-		Send: send, Anonymous: store.IdentityUse, EmailOnly: store.IdentityUse, OnNull: store.NullSkip, Collapse: true,
+	rules := domain.Rules{OnDelete: "forget", MessageIDs: 48 * time.Hour, Defaults: domain.Policy{
+		Send: send, Anonymous: domain.IdentityUse, EmailOnly: domain.IdentityUse, OnNull: domain.NullSkip, Collapse: true,
 		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed",
 	}}
 	if err := s.SetRules(t.Context(), rules); err != nil {
@@ -123,9 +124,9 @@ func (r *receiver) send(t *testing.T) {
 	}
 	for {
 		now := time.Now().Add(time.Hour)
-		f, _, err := r.Take(context.Background(), store.TakeOptions{
-			Endpoint: store.EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
-			Due: func(string) time.Time { return now }, Fit: func(store.Delivery) bool { return true },
+		f, _, err := r.Take(context.Background(), domain.TakeOptions{
+			Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
+			Due: func(string) time.Time { return now }, Fit: func(domain.Delivery) bool { return true },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -133,11 +134,11 @@ func (r *receiver) send(t *testing.T) {
 		if f == nil {
 			return
 		}
-		o := store.Settlement{Lease: f.ID, At: now}
+		o := domain.Settlement{Lease: f.ID, At: now}
 		for _, d := range f.Deliveries {
 			r.collect(d)
-			ok := store.Result{Verdict: store.Delivered}
-			o.Results = append(o.Results, store.DeliveryResult{Attributes: ok, Event: ok})
+			ok := domain.Result{Verdict: domain.Delivered}
+			o.Results = append(o.Results, domain.DeliveryResult{Attributes: ok, Event: ok})
 		}
 		if err := r.Settle(context.Background(), o); err != nil {
 			t.Fatal(err)
@@ -145,7 +146,7 @@ func (r *receiver) send(t *testing.T) {
 	}
 }
 
-func (r *receiver) collect(d store.Delivery) {
+func (r *receiver) collect(d domain.Delivery) {
 	for _, a := range d.Attributes {
 		name := d.User + "." + a.Name
 		r.attributes[name] = append(r.attributes[name], string(a.Value))
@@ -210,7 +211,7 @@ var payloadUsers = []string{
 // of them twice in random order, and wants the same memberships and nothing sent twice.
 func TestPayloadsTwiceAndShuffledEndInTheSameState(t *testing.T) {
 	payloads := loadPayloads(t)
-	for _, send := range []store.SendMethods{store.SendAsReceived, store.SendBoth} {
+	for _, send := range []domain.SendMethods{domain.SendAsReceived, domain.SendBoth} {
 		once := newReceiver(t, send)
 		for _, p := range payloads {
 			p.post(t, once.url)
@@ -248,7 +249,7 @@ func signature(body string) string {
 
 // TestBadInputHarmsNobody posts what should never come between two good events.
 func TestBadInputHarmsNobody(t *testing.T) {
-	r := newReceiver(t, store.SendAttribute)
+	r := newReceiver(t, domain.SendAttribute)
 	good := func(user string) string {
 		return `{"type":"identify","userId":"` + user + `","messageId":"m-` + user + `","timestamp":"2026-03-14T09:26:53.589Z","traits":{"vip":true},
 			"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"spa_1"}}}`
@@ -280,11 +281,11 @@ func TestBadInputHarmsNobody(t *testing.T) {
 		if tc.parked == "" {
 			continue
 		}
-		page, _, err := r.Changes(store.OutboxFilter{State: store.StateParked})
+		page, _, err := r.Changes(domain.OutboxFilter{State: domain.StateParked})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.ContainsFunc(page, func(c store.ChangeInfo) bool { return c.Reason == tc.parked }) {
+		if !slices.ContainsFunc(page, func(c domain.ChangeInfo) bool { return c.Reason == tc.parked }) {
 			t.Errorf("%s: parked %+v, want one for %s", tc.name, page, tc.parked)
 		}
 	}

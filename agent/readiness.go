@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // unwellFor is how long a failed append keeps the agent unready. After it the agent counts as ready
@@ -31,14 +32,14 @@ type readiness struct {
 }
 
 // Append implements Inbox.
-func (r *readiness) Append(ctx context.Context, events ...*store.Event) error {
+func (r *readiness) Append(ctx context.Context, events ...*domain.Event) error {
 	err := r.store.Append(ctx, events...)
 	r.note(ctx, err)
 	return err
 }
 
 // CountRefusal implements Inbox.
-func (r *readiness) CountRefusal(one store.Refusal) { r.store.CountRefusal(one) }
+func (r *readiness) CountRefusal(one domain.Refusal) { r.store.CountRefusal(one) }
 
 // note remembers how an append went. A sender that hung up or a moment of crowding says nothing
 // about the agent's health.

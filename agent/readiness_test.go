@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // inboxFunc is an Inbox made of one function.
 type inboxFunc func() error
 
-func (f inboxFunc) Append(context.Context, ...*store.Event) error { return f() }
-func (f inboxFunc) CountRefusal(store.Refusal)                    {}
+func (f inboxFunc) Append(context.Context, ...*domain.Event) error { return f() }
+func (f inboxFunc) CountRefusal(domain.Refusal)                    {}
 
 func TestReadinessFollowsWhatAppendsMeet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

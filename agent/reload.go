@@ -12,7 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"personasync/agent/config"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // reloads reads the configuration again whenever it is asked to. A bad file changes nothing.
@@ -70,7 +70,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	p.certs.use(pair)
 	p.door.Reconfigure(doorConfig(next))
 	p.senders.Reconfigure(next, p.senderConfig)
-	p.verifier.reader.Reconfigure(senderConfig(next, store.EndpointTransition))
+	p.verifier.reader.Reconfigure(senderConfig(next, domain.EndpointTransition))
 	p.store.SetRetention(storeOptions(next, p.log))
 	p.scheduler.Replace(list...)
 	if p.o.Relog != nil {
@@ -94,7 +94,7 @@ func (p *process) sayReloaded(old, next *config.Config, kept []string) {
 
 // changedRules names the computations that are treated differently from now on; "(defaults)" stands
 // for all that have no section.
-func changedRules(old, next store.Rules) []string {
+func changedRules(old, next domain.Rules) []string {
 	before, after := sections(old), sections(next)
 	changed := make(map[string]bool)
 	for name, policy := range after {
@@ -110,8 +110,8 @@ func changedRules(old, next store.Rules) []string {
 	return slices.Sorted(maps.Keys(changed))
 }
 
-func sections(r store.Rules) map[string]store.Policy {
-	m := map[string]store.Policy{"(defaults)": r.Defaults}
+func sections(r domain.Rules) map[string]domain.Policy {
+	m := map[string]domain.Policy{"(defaults)": r.Defaults}
 	for _, s := range r.Sections {
 		name := s.Key
 		if s.ID != "" {

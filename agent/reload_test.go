@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // journal is a log that can be read while it is written.
@@ -153,7 +153,7 @@ func TestReloadTakesTheRetention(t *testing.T) {
 	if err := p.reload(t.Context(), s.load("PERSONASYNC_RETENTION_PARKED=1s")); err != nil {
 		t.Fatal(err)
 	}
-	parked := &store.Event{Raw: []byte(`{}`), Received: time.Now().Add(-time.Hour), Fault: "undetermined"}
+	parked := &domain.Event{Raw: []byte(`{}`), Received: time.Now().Add(-time.Hour), Fault: "undetermined"}
 	if err := p.store.Append(t.Context(), parked); err != nil {
 		t.Fatal(err)
 	}

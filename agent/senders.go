@@ -10,7 +10,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/scheduler"
-	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -23,12 +23,12 @@ type senders struct {
 }
 
 // endpointConfig is the part of a configuration that the sender of a road needs.
-type endpointConfig func(*config.Config, store.Endpoint) syncer.Config
+type endpointConfig func(*config.Config, domain.Endpoint) syncer.Config
 
 func newSenders(c *config.Config, of endpointConfig, o syncer.Outbox, log *slog.Logger) *senders {
 	s := &senders{
-		transition: syncer.New(of(c, store.EndpointTransition), o, log),
-		cohort:     syncer.New(of(c, store.EndpointCohort), o, log.With("road", "cohort")),
+		transition: syncer.New(of(c, domain.EndpointTransition), o, log),
+		cohort:     syncer.New(of(c, domain.EndpointCohort), o, log.With("road", "cohort")),
 	}
 	s.reschedule(c)
 	return s
@@ -49,8 +49,8 @@ func (s *senders) reschedule(c *config.Config) {
 
 func (s *senders) Reconfigure(c *config.Config, of endpointConfig) {
 	s.reschedule(c)
-	s.transition.Reconfigure(of(c, store.EndpointTransition))
-	s.cohort.Reconfigure(of(c, store.EndpointCohort))
+	s.transition.Reconfigure(of(c, domain.EndpointTransition))
+	s.cohort.Reconfigure(of(c, domain.EndpointCohort))
 }
 
 // Flush sends everything of one job, or of all when job is nil, now; what waits until MoEngage knows its

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 const (
@@ -28,7 +28,7 @@ type shared[T any] struct {
 
 // sharedAnswers are those of a running agent.
 type sharedAnswers struct {
-	stats  shared[[]store.StatLine]
+	stats  shared[[]domain.StatLine]
 	status shared[Status]
 	part   chan struct{} // of one place, for a part of a listing: see Local.part
 }

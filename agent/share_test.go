@@ -12,6 +12,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // TestEverythingIsScannedOnceForEverybodyWhoAsks: eight who ask at once, and one who asks a moment later, have one
@@ -111,7 +112,7 @@ func TestListingsHaveOneProcessorBetweenThem(t *testing.T) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				if _, _, err := l.Changes(t.Context(), store.OutboxFilter{Computation: "rare"}); err != nil {
+				if _, _, err := l.Changes(t.Context(), domain.OutboxFilter{Computation: "rare"}); err != nil {
 					t.Error(err)
 				}
 			})

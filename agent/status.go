@@ -6,6 +6,7 @@ import (
 	"personasync/agent/config"
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Status is the agent on one screen. Its JSON names are part of the contract with the outside: more
@@ -16,28 +17,28 @@ type Status struct {
 	Version string `json:"version"`
 	UptimeS int64  `json:"uptime_s"`
 
-	Received       uint64          `json:"received"`
-	Rejected       uint64          `json:"rejected"`
-	Refusals       []store.Refusal `json:"refusals"`      // the rejected requests by kind, the most frequent first
-	Heard          *time.Time      `json:"last_received"` // receipt of the newest event applied; null before the first
-	Intake         *Intake         `json:"intake"`        // what came lately; null of a stopped agent
-	Unapplied      uint64          `json:"unapplied"`
-	Pending        uint64          `json:"pending"`
-	Held           uint64          `json:"held"`
-	Parked         uint64          `json:"parked"` // events and changes together
-	Delivered      uint64          `json:"delivered"`
-	OldestPendingS int64           `json:"oldest_pending_s"`
-	OldestPending  *time.Time      `json:"oldest_pending"` // its receipt, to the second; null when nothing is pending
-	Users          uint64          `json:"users"`
-	Audiences      uint64          `json:"audiences"`
+	Received       uint64           `json:"received"`
+	Rejected       uint64           `json:"rejected"`
+	Refusals       []domain.Refusal `json:"refusals"`      // the rejected requests by kind, the most frequent first
+	Heard          *time.Time       `json:"last_received"` // receipt of the newest event applied; null before the first
+	Intake         *Intake          `json:"intake"`        // what came lately; null of a stopped agent
+	Unapplied      uint64           `json:"unapplied"`
+	Pending        uint64           `json:"pending"`
+	Held           uint64           `json:"held"`
+	Parked         uint64           `json:"parked"` // events and changes together
+	Delivered      uint64           `json:"delivered"`
+	OldestPendingS int64            `json:"oldest_pending_s"`
+	OldestPending  *time.Time       `json:"oldest_pending"` // its receipt, to the second; null when nothing is pending
+	Users          uint64           `json:"users"`
+	Audiences      uint64           `json:"audiences"`
 
 	SentLastMinute Sent       `json:"sent_last_minute"`
 	NextFlush      *time.Time `json:"next_flush"` // of a cron; null when none is planned
 	Drain          *Drain     `json:"drain"`      // null when nothing is pending
 
-	Events   store.EventLedger  `json:"events"`
-	Changes  store.ChangeLedger `json:"changes"`
-	MoEngage Reachability       `json:"moengage"`
+	Events   domain.EventLedger  `json:"events"`
+	Changes  domain.ChangeLedger `json:"changes"`
+	MoEngage Reachability        `json:"moengage"`
 
 	Guard     []GuardedAudience `json:"guard"`     // whose exits the guard holds
 	Staleness []Staleness       `json:"staleness"` // of every computation seen
@@ -68,7 +69,7 @@ type Staleness struct {
 
 const silentAfter = 48 * time.Hour
 
-func staleness(list []store.ComputationInfo, now time.Time) []Staleness {
+func staleness(list []domain.ComputationInfo, now time.Time) []Staleness {
 	all, freshest := []Staleness{}, time.Time{}
 	for _, c := range list {
 		if at, err := time.Parse(time.RFC3339Nano, c.LastEvent); err == nil {
@@ -93,7 +94,7 @@ type GuardedAudience struct {
 	Since string `json:"since"`
 }
 
-func guarded(list []store.ComputationInfo) []GuardedAudience {
+func guarded(list []domain.ComputationInfo) []GuardedAudience {
 	held := []GuardedAudience{}
 	for _, c := range list {
 		if c.ExitsHeldSince != "" {
@@ -112,10 +113,10 @@ type Sent struct {
 // Drain is how long what is pending takes to leave at the configured limits, once it may leave, and
 // which limit decides that. Others who write to the workspace, and requests that fail, come on top.
 type Drain struct {
-	Seconds   int64         `json:"seconds"`
-	Limit     string        `json:"limit"` // users, events, or cohorts: requests of Cohort Sync
-	PerMinute int           `json:"per_minute"`
-	Backlog   store.Backlog `json:"backlog"`
+	Seconds   int64          `json:"seconds"`
+	Limit     string         `json:"limit"` // users, events, or cohorts: requests of Cohort Sync
+	PerMinute int            `json:"per_minute"`
+	Backlog   domain.Backlog `json:"backlog"`
 }
 
 // cohortMembers is about how many members a request of Cohort Sync holds: ids of 36 bytes in 128,000.
@@ -123,7 +124,7 @@ const cohortMembers = 2_700
 
 // drainOf forecasts when a backlog is gone: the limits are independent of each other, so the one that
 // takes longest decides.
-func drainOf(b store.Backlog, m config.MoEngage) *Drain {
+func drainOf(b domain.Backlog, m config.MoEngage) *Drain {
 	var longest *Drain
 	for _, l := range [...]struct {
 		name      string
@@ -199,7 +200,7 @@ func stopped(dir string) Process {
 }
 
 // newStatus joins what the store counted with what the process knows.
-func newStatus(c store.Counts, sent []store.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
+func newStatus(c domain.Counts, sent []store.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
 	s := Status{
 		Ready: p.Unready == "", Unready: p.Unready, Version: version,
 		Received: c.Received, Rejected: c.Rejected, Unapplied: c.Unapplied,

@@ -8,6 +8,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func contains(s, part string) bool { return strings.Contains(s, part) }
@@ -24,10 +25,10 @@ const statusContract = `{
 
 func TestStatusKeepsItsNames(t *testing.T) {
 	now := time.Date(2026, 3, 14, 9, 30, 0, 0, time.UTC)
-	s := newStatus(store.Counts{
+	s := newStatus(domain.Counts{
 		Received: 11, Unapplied: 1, Rejected: 2, Users: 5, Audiences: 6,
-		Events:        store.EventLedger{Accepted: 1, Transitions: 2, Unchanged: 3, Duplicate: 4, Stale: 5, Ignored: 6, Parked: 7, Discarded: 8, Lost: 9},
-		Changes:       store.ChangeLedger{Created: 1, Delivered: 2, Superseded: 3, Cancelled: 4, Dropped: 5, Expired: 6, Forgotten: 7, Pending: 8, Held: 9, Parked: 10},
+		Events:        domain.EventLedger{Accepted: 1, Transitions: 2, Unchanged: 3, Duplicate: 4, Stale: 5, Ignored: 6, Parked: 7, Discarded: 8, Lost: 9},
+		Changes:       domain.ChangeLedger{Created: 1, Delivered: 2, Superseded: 3, Cancelled: 4, Dropped: 5, Expired: 6, Forgotten: 7, Pending: 8, Held: 9, Parked: 10},
 		OldestPending: now.Add(-30 * time.Second),
 	}, nil, Process{
 		Started:   now.Add(-90 * time.Second),
@@ -38,13 +39,13 @@ func TestStatusKeepsItsNames(t *testing.T) {
 }
 
 func TestStatusOfAStoppedAgent(t *testing.T) {
-	s := newStatus(store.Counts{}, nil, stopped(t.TempDir()), config.MoEngage{}, "1.0", time.Now())
+	s := newStatus(domain.Counts{}, nil, stopped(t.TempDir()), config.MoEngage{}, "1.0", time.Now())
 	holds(t, s, `{"ready": false, "uptime_s": 0, "oldest_pending_s": 0, "next_flush": null,
 		"moengage": {"state": "unknown", "last_error": "", "since": ""}}`)
 }
 
 func TestStatusAddsUpWhatLeft(t *testing.T) {
-	s := newStatus(store.Counts{}, []store.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, Process{}, config.MoEngage{}, "", time.Now())
+	s := newStatus(domain.Counts{}, []store.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, Process{}, config.MoEngage{}, "", time.Now())
 	if want := (Sent{Users: 4, Events: 2}); s.SentLastMinute != want {
 		t.Errorf("%+v left, want %+v", s.SentLastMinute, want)
 	}
@@ -52,15 +53,15 @@ func TestStatusAddsUpWhatLeft(t *testing.T) {
 
 func TestTheForecastIsOfTheLimitThatTakesLongest(t *testing.T) {
 	limits := config.Default().MoEngage
-	for want, b := range map[string]store.Backlog{
+	for want, b := range map[string]domain.Backlog{
 		`{"seconds": 2460, "limit": "users", "per_minute": 10000}`: {Users: 410_000, Events: 30_000},
 		`{"seconds": 120, "limit": "events", "per_minute": 30000}`: {Users: 10_000, Events: 60_000},
 		`{"seconds": 75, "limit": "cohorts", "per_minute": 300}`:   {Users: 1, Members: 1_000_000},
 	} {
-		s := newStatus(store.Counts{Backlog: b}, nil, Process{}, limits, "", time.Now())
+		s := newStatus(domain.Counts{Backlog: b}, nil, Process{}, limits, "", time.Now())
 		holds(t, s.Drain, want)
 	}
-	if s := newStatus(store.Counts{}, nil, Process{}, limits, "", time.Now()); s.Drain != nil {
+	if s := newStatus(domain.Counts{}, nil, Process{}, limits, "", time.Now()); s.Drain != nil {
 		t.Errorf("a forecast without anything to send: %+v", s.Drain)
 	}
 }
@@ -103,14 +104,14 @@ func within(t *testing.T, path string, got, want map[string]any) {
 
 func TestSilenceIsOfOneAmongOthers(t *testing.T) {
 	now := time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
-	list := func(ages ...time.Duration) (l []store.ComputationInfo) {
+	list := func(ages ...time.Duration) (l []domain.ComputationInfo) {
 		for _, a := range ages {
-			l = append(l, store.ComputationInfo{LastEvent: timestamp(now.Add(-a))})
+			l = append(l, domain.ComputationInfo{LastEvent: timestamp(now.Add(-a))})
 		}
-		return append(l, store.ComputationInfo{Key: "never seen"})
+		return append(l, domain.ComputationInfo{Key: "never seen"})
 	}
 	for _, tc := range []struct {
-		list   []store.ComputationInfo
+		list   []domain.ComputationInfo
 		silent []bool
 	}{
 		{list(), nil},
@@ -132,19 +133,19 @@ func TestSilenceIsOfOneAmongOthers(t *testing.T) {
 
 // The names of the other listings, likewise.
 func TestListingsKeepTheirNames(t *testing.T) {
-	change := store.UserChange{ChangeInfo: store.ChangeInfo{Value: json.RawMessage("true")}}
+	change := domain.UserChange{ChangeInfo: domain.ChangeInfo{Value: json.RawMessage("true")}}
 	for name, c := range map[string]struct {
 		item any
 		keys string
 	}{
 		"outbox list":      {change.ChangeInfo, "id state kind user computation transition value event_time received_at attempts next_attempt reason"},
-		"audience list":    {store.ComputationInfo{}, "key id space class members entered exited held last_event"},
-		"audience members": {store.MemberInfo{}, "user since"},
-		"user show":        {store.UserInfo{}, "user memberships traits pending history"},
-		"a membership":     {store.MembershipInfo{}, "computation in since delivered"},
+		"audience list":    {domain.ComputationInfo{}, "key id space class members entered exited held last_event"},
+		"audience members": {domain.MemberInfo{}, "user since"},
+		"user show":        {domain.UserInfo{}, "user memberships traits pending history"},
+		"a membership":     {domain.MembershipInfo{}, "computation in since delivered"},
 		"a user's change":  {change, "id state kind user computation transition value event_time received_at attempts next_attempt reason"},
 		"tail":             {store.ActivityEntry{}, "at what state kind user computation transition id reason changes message_id attempts"},
-		"outbox stats":     {store.StatLine{}, "state kind computation reason cause count first last samples"},
+		"outbox stats":     {domain.StatLine{}, "state kind computation reason cause count first last samples"},
 	} {
 		text, err := json.Marshal(c.item)
 		if err != nil {

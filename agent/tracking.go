@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"personasync/agent/segment"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Segment's HTTP Tracking API, so far that an unmodified SDK works with only its host changed. Limits
@@ -28,7 +28,7 @@ var (
 
 // trackingCall takes one event. What Segment's API refuses is refused with a code; what only we cannot
 // use is taken, and parked.
-func (d *Door) trackingCall(k *knock, c *DoorConfig, call store.Call) doorAnswer {
+func (d *Door) trackingCall(k *knock, c *DoorConfig, call domain.Call) doorAnswer {
 	received, latest, ahead := d.clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
@@ -49,12 +49,12 @@ func (d *Door) trackingCall(k *knock, c *DoorConfig, call store.Call) doorAnswer
 	if segment.Refuses(e.Fault) {
 		return doorRefusal(http.StatusBadRequest, e.Fault, e.Sentence)
 	}
-	return d.take(k.Context(), []*store.Event{e})
+	return d.take(k.Context(), []*domain.Event{e})
 }
 
 // trackingBatch takes a batch whole: items that Segment's API would refuse are parked, because a refusal
 // would lose the others.
-func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
+func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ domain.Call) doorAnswer {
 	received, latest, ahead := d.clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
@@ -80,7 +80,7 @@ func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 	}
 	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, OddTime: d.oddTime}
 	how.SentAt, how.SentAtUnreadable = batch.SentAt(how.OddTime)
-	events := make([]*store.Event, len(batch.Items))
+	events := make([]*domain.Event, len(batch.Items))
 	for i, item := range batch.Items {
 		how.Position, how.Size = i, item.Size
 		events[i] = segment.Read(item.Raw, how)
@@ -89,7 +89,7 @@ func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ store.Call) doorAnswer {
 }
 
 // trackingMetrics takes what Analytics.js measures about itself, and drops it.
-func (d *Door) trackingMetrics(*knock, *DoorConfig, store.Call) doorAnswer { return doorTaken }
+func (d *Door) trackingMetrics(*knock, *DoorConfig, domain.Call) doorAnswer { return doorTaken }
 
 // checkWriteKeys answers 503 while no key is configured: SDKs keep their events for that.
 func (c *DoorConfig) checkWriteKeys() *doorAnswer {

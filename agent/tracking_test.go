@@ -12,16 +12,16 @@ import (
 
 	"go.uber.org/goleak"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 const doorBasicKey = "Basic d2tfdGVzdF8xMjM6" // wk_test_123 and a colon
 
 func TestEveryPathImpliesItsCall(t *testing.T) {
 	body := []byte(`{"userId":"u","event":"E","writeKey":"` + doorKey + `"}`)
-	for paths, call := range map[string]store.Call{
-		"identify i": store.CallIdentify, "track t": store.CallTrack, "page p": store.CallPage,
-		"screen s": store.CallScreen, "group g": store.CallGroup, "alias a": store.CallAlias,
+	for paths, call := range map[string]domain.Call{
+		"identify i": domain.CallIdentify, "track t": domain.CallTrack, "page p": domain.CallPage,
+		"screen s": domain.CallScreen, "group g": domain.CallGroup, "alias a": domain.CallAlias,
 	} {
 		for path := range strings.FieldsSeq(paths) {
 			w := openDoor(nil)
@@ -261,7 +261,7 @@ func TestAStreamedGzipBatchOverHTTP(t *testing.T) {
 	if a := readAnswer(t, resp); a.Status != 200 {
 		t.Fatalf("%+v", a)
 	}
-	if len(w.events) != 2 || w.events[0].Flag != store.FlagIn || len(w.events[1].Columns) != 1 {
+	if len(w.events) != 2 || w.events[0].Flag != domain.FlagIn || len(w.events[1].Columns) != 1 {
 		t.Errorf("%d events", len(w.events))
 	}
 }

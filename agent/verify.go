@@ -18,6 +18,7 @@ import (
 
 	"personasync/scheduler"
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -236,7 +237,7 @@ func (v *verification) still(told []store.ToldUser) (still []store.ToldUser, nam
 		}
 		still = append(still, u)
 		for _, a := range u.Attributes {
-			names = append(names, store.AttributeName(a.Name))
+			names = append(names, domain.AttributeName(a.Name))
 		}
 	}
 	slices.Sort(names)
@@ -291,7 +292,7 @@ func differences(told store.ToldUser, held syncer.Held) (missing []store.Told) {
 
 // found is what MoEngage holds of an attribute, or whether an entry is in its list.
 func found(a store.Told, held syncer.Held) json.RawMessage {
-	value := held.Attributes[store.AttributeName(a.Name)]
+	value := held.Attributes[domain.AttributeName(a.Name)]
 	if a.Entry == "" {
 		return value
 	}
@@ -303,7 +304,7 @@ func (v *verification) note(missing []store.Told, held syncer.Held) {
 		if len(v.report.Differences) == MaxDifferences {
 			return
 		}
-		d := Difference{User: a.User, Attribute: store.AttributeName(a.Name), Want: a.Value, Got: found(a, held), Why: "other_value"}
+		d := Difference{User: a.User, Attribute: domain.AttributeName(a.Name), Want: a.Value, Got: found(a, held), Why: "other_value"}
 		if a.Entry != "" {
 			d.Attribute += "[" + a.Entry + "]"
 		}
@@ -448,11 +449,11 @@ type VerifyStatus struct {
 
 // standing lists the verifications of the computations that are known and leave as attributes. What was found of
 // one that was forgotten, adopted or is sent otherwise since cannot be verified again, so it would stand for ever.
-func standing(v *store.View, known []store.ComputationInfo) ([]store.Verification, error) {
+func standing(v *store.View, known []domain.ComputationInfo) ([]store.Verification, error) {
 	list, err := v.Verifications()
 	var kept []store.Verification
 	for _, r := range list {
-		if !slices.ContainsFunc(known, func(c store.ComputationInfo) bool { return c.Key == r.Key && c.ID == r.ID }) {
+		if !slices.ContainsFunc(known, func(c domain.ComputationInfo) bool { return c.Key == r.Key && c.ID == r.ID }) {
 			continue
 		}
 		sends, err := v.SendsAttributes(cmp.Or(r.ID, r.Key))

@@ -7,25 +7,26 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // waitText says in a sentence why a change waits, when it goes on, and what to type if it does not. It
 // rests on the store and the configuration alone, so that it is the same whether the agent runs.
-func waitText(c *store.UserChange, plan []planned) string {
+func waitText(c *domain.UserChange, plan []planned) string {
 	switch c.Wait {
-	case store.WaitUnderWay:
+	case domain.WaitUnderWay:
 		return "it is in a request under way"
-	case store.WaitBehind:
+	case domain.WaitBehind:
 		return "an earlier event of this user goes first: " + c.Behind
-	case store.WaitRetry:
+	case domain.WaitRetry:
 		return fmt.Sprintf("%s; tried again from %s on", troubleText(c), stampText(c.NextAttempt))
-	case store.WaitUser:
+	case domain.WaitUser:
 		return "an attempt at another change of this user failed: all of them wait until " + stampText(c.Until)
-	case store.WaitAccount:
+	case domain.WaitAccount:
 		return "a cohort takes users that MoEngage knows: it leaves 60 s after the user's other changes were accepted"
-	case store.WaitHeld:
+	case domain.WaitHeld:
 		return heldText(c)
-	case store.WaitParked:
+	case domain.WaitParked:
 		return parkedText(c)
 	}
 	for _, p := range plan {
@@ -40,7 +41,7 @@ func waitText(c *store.UserChange, plan []planned) string {
 }
 
 // troubleText says what came of the attempts so far.
-func troubleText(c *store.UserChange) string {
+func troubleText(c *domain.UserChange) string {
 	text := quantity(uint64(c.Attempts), "attempt") + " failed, the last with " + cmp.Or(c.Reason, "no answer")
 	if c.Answer != nil && c.Answer.Status != 0 && !strings.Contains(c.Reason, fmt.Sprint(c.Answer.Status)) {
 		text += fmt.Sprintf(" (HTTP %d)", c.Answer.Status)
@@ -48,7 +49,7 @@ func troubleText(c *store.UserChange) string {
 	return text
 }
 
-func heldText(c *store.UserChange) string {
+func heldText(c *domain.UserChange) string {
 	switch c.Reason {
 	case "mass_exit":
 		key := store.Arguments(cmp.Or(c.Argument, c.Computation))
@@ -59,7 +60,7 @@ func heldText(c *store.UserChange) string {
 	return "held for " + c.Reason
 }
 
-func parkedText(c *store.UserChange) string {
+func parkedText(c *domain.UserChange) string {
 	what := "it could not be delivered: "
 	if c.Kind == "received" {
 		what = "it could not be used: "
@@ -69,7 +70,7 @@ func parkedText(c *store.UserChange) string {
 
 // scheduleText says which run of a schedule a change leaves with. A run that is under way sends what was received
 // before it was due, and what was received before a later time of the schedule that is over.
-func scheduleText(c *store.UserChange, p planned) string {
+func scheduleText(c *domain.UserChange, p planned) string {
 	received, err := time.Parse(time.RFC3339Nano, c.ReceivedAt)
 	switch {
 	case p.Running && (err != nil || !received.After(p.Last.Started) || p.schedule.Next(received).Before(p.Next)):

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"personasync/scheduler"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // TestTheSentenceOnAWaitingChangeIsNoPromiseThatABacklogBreaks: it names the turn that the change has, and what
@@ -14,12 +14,12 @@ import (
 func TestTheSentenceOnAWaitingChangeIsNoPromiseThatABacklogBreaks(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		c    store.UserChange
+		c    domain.UserChange
 		want string
 	}{
-		{"a live change", store.UserChange{Wait: store.WaitDue}, "ahead of what orders and repairs queued"},
-		{"a bulk change", store.UserChange{Wait: store.WaitDue, Bulk: true}, "it comes of an operator's order or a repair, and leaves behind live changes"},
-		{"another change failed", store.UserChange{Wait: store.WaitUser, Until: "2026-03-14T12:00:05Z"}, "all of them wait until 2026-03-14 12:00:05 UTC"},
+		{"a live change", domain.UserChange{Wait: domain.WaitDue}, "ahead of what orders and repairs queued"},
+		{"a bulk change", domain.UserChange{Wait: domain.WaitDue, Bulk: true}, "it comes of an operator's order or a repair, and leaves behind live changes"},
+		{"another change failed", domain.UserChange{Wait: domain.WaitUser, Until: "2026-03-14T12:00:05Z"}, "all of them wait until 2026-03-14 12:00:05 UTC"},
 	} {
 		if got := waitText(&tc.c, nil); !strings.Contains(got, tc.want) || strings.Contains(got, "next request") {
 			t.Errorf("%s: %q", tc.name, got)
@@ -41,7 +41,7 @@ func TestAUsersPageNamesTheRunThatAChangeLeavesWith(t *testing.T) {
 		due.Add(time.Second):                  "under way",
 		due.AddDate(0, 0, 1).Add(time.Second): "next at 2026-03-16 03:00 UTC",
 	} {
-		c := store.UserChange{ChangeInfo: store.ChangeInfo{ReceivedAt: received.Format(time.RFC3339Nano)}, Wait: store.WaitDue, Job: "computation:vip"}
+		c := domain.UserChange{ChangeInfo: domain.ChangeInfo{ReceivedAt: received.Format(time.RFC3339Nano)}, Wait: domain.WaitDue, Job: "computation:vip"}
 		if got := waitText(&c, []planned{running}); !strings.Contains(got, want) {
 			t.Errorf("received at %s: %q, want %q", received, got, want)
 		}

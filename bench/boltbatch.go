@@ -13,7 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/agent"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // boltInbox stores membership and outbox in one bbolt file, in the acknowledged transaction.
@@ -45,7 +45,7 @@ func boltHandler(dir string, log *slog.Logger) (http.Handler, func() error, erro
 }
 
 // Append implements agent.Inbox.
-func (in boltInbox) Append(_ context.Context, events ...*store.Event) error {
+func (in boltInbox) Append(_ context.Context, events ...*domain.Event) error {
 	return in.db.Batch(func(tx *bolt.Tx) error {
 		membership, outbox := tx.Bucket(boltMembership), tx.Bucket(boltOutbox)
 		outbox.FillPercent = 1 // its keys only grow
@@ -59,7 +59,7 @@ func (in boltInbox) Append(_ context.Context, events ...*store.Event) error {
 }
 
 // boltApply writes the changes of an event. A membership is its time and its flag.
-func boltApply(membership, outbox *bolt.Bucket, e *store.Event) error {
+func boltApply(membership, outbox *bolt.Bucket, e *domain.Event) error {
 	user, computation, in, ok := membershipOf(e)
 	if !ok {
 		return nil
@@ -85,4 +85,4 @@ func boltApply(membership, outbox *bolt.Bucket, e *store.Event) error {
 }
 
 // CountRefusal implements agent.Inbox.
-func (boltInbox) CountRefusal(store.Refusal) {}
+func (boltInbox) CountRefusal(domain.Refusal) {}

@@ -16,7 +16,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
-	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -146,6 +146,6 @@ func discardHandler(string, *slog.Logger) (http.Handler, func() error, error) {
 
 // membershipOf returns the data that the rivals store. They drop events that the agent would park or ignore;
 // the load has none.
-func membershipOf(e *store.Event) (user, computation string, in, ok bool) {
-	return e.User.ID, e.ComputationID, e.Flag == store.FlagIn, e.Fault == "" && e.User.ID != "" && e.Flag != store.FlagSilent
+func membershipOf(e *domain.Event) (user, computation string, in, ok bool) {
+	return e.User.ID, e.ComputationID, e.Flag == domain.FlagIn, e.Fault == "" && e.User.ID != "" && e.Flag != domain.FlagSilent
 }

@@ -14,7 +14,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/segment"
-	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -25,7 +25,7 @@ func TestEventsAreWhatSegmentSends(t *testing.T) {
 		body := []byte(sample)
 		e.write(body, n)
 		got := segment.Read(body, segment.Reading{Received: time.Now(), Verified: true, CheckID: syncer.CheckID})
-		if got.Fault != "" || got.Call != store.CallIdentify || got.Class != store.ClassAudience || got.Flag != store.FlagIn {
+		if got.Fault != "" || got.Call != domain.CallIdentify || got.Class != domain.ClassAudience || got.Flag != domain.FlagIn {
 			t.Fatalf("event %d reads as %+v", n, got)
 		}
 		if want := userID(scatter(n % 10)); got.User.ID != want {
@@ -42,22 +42,22 @@ func TestEventsAreWhatSegmentSends(t *testing.T) {
 }
 
 // kept is an inbox in memory.
-type kept struct{ events chan *store.Event }
+type kept struct{ events chan *domain.Event }
 
-func (k kept) Append(_ context.Context, events ...*store.Event) error {
+func (k kept) Append(_ context.Context, events ...*domain.Event) error {
 	for _, e := range events {
 		k.events <- e
 	}
 	return nil
 }
 
-func (k kept) CountRefusal(store.Refusal) {}
+func (k kept) CountRefusal(domain.Refusal) {}
 
 var _ agent.Inbox = kept{}
 
 func TestTheDoorTakesWhatTheLoadPosts(t *testing.T) {
 	for _, s := range []shape{{"", "", 1, 1}, {"", "", 7, 1}, {"", "", 3, 100}} {
-		k := kept{make(chan *store.Event, 1<<20)}
+		k := kept{make(chan *domain.Event, 1<<20)}
 		server := httptest.NewServer(door(k, slog.New(slog.DiscardHandler)))
 		defer server.Close()
 		e := newEvents(0)

@@ -11,6 +11,7 @@ import (
 
 	"personasync/agent"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 const (
@@ -44,11 +45,11 @@ func (b *bench) listing(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
 
-	if err := b.firstPage(ctx, r, "listing/first", store.OutboxFilter{Limit: store.DefaultLimit}); err != nil {
+	if err := b.firstPage(ctx, r, "listing/first", domain.OutboxFilter{Limit: store.DefaultLimit}); err != nil {
 		return err
 	}
 	somebody := userID(sortedUsers(b.sizes.Drain)[b.sizes.Drain/2])
-	if err := b.firstPage(ctx, r, "listing/user", store.OutboxFilter{User: somebody}); err != nil {
+	if err := b.firstPage(ctx, r, "listing/user", domain.OutboxFilter{User: somebody}); err != nil {
 		return err
 	}
 	if err := b.listAll(ctx, r); err != nil {
@@ -89,7 +90,7 @@ func (b *bench) ingestBeside(ctx context.Context, r *running) error {
 }
 
 // firstPage requests one page as a command does, over a connection of its own.
-func (b *bench) firstPage(ctx context.Context, r *running, name string, f store.OutboxFilter) error {
+func (b *bench) firstPage(ctx context.Context, r *running, name string, f domain.OutboxFilter) error {
 	var took []float64
 	for range firstPages {
 		began := time.Now()
@@ -115,7 +116,7 @@ func (b *bench) listAll(ctx context.Context, r *running) error {
 	resting, half, whole, lines := r.memory(), int64(0), int64(0), 0
 	began := time.Now()
 	for cursor, more := "", true; more; more = cursor != "" {
-		page, next, err := r.line.Changes(ctx, store.OutboxFilter{Limit: listingPage, Cursor: cursor})
+		page, next, err := r.line.Changes(ctx, domain.OutboxFilter{Limit: listingPage, Cursor: cursor})
 		if err != nil {
 			return err
 		}
@@ -153,7 +154,7 @@ func listOnAndOn(ctx context.Context, o order, say func(hello)) (err error) {
 	defer func() { err = errors.Join(err, line.Close()) }()
 	lines, cursor, began := 0, "", time.Now()
 	for time.Since(began) < o.For {
-		page, next, err := line.Changes(ctx, store.OutboxFilter{Limit: listingPage, Cursor: cursor})
+		page, next, err := line.Changes(ctx, domain.OutboxFilter{Limit: listingPage, Cursor: cursor})
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"personasync/agent"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // rawLog appends to a plain file with one write and one fdatasync per group.
@@ -63,7 +63,7 @@ func rawHandler(dir string, log *slog.Logger) (http.Handler, func() error, error
 }
 
 // Append implements agent.Inbox.
-func (in rawInbox) Append(ctx context.Context, events ...*store.Event) error {
+func (in rawInbox) Append(ctx context.Context, events ...*domain.Event) error {
 	if len(events) == 1 {
 		return in.submit(ctx, events[0].Raw)
 	}
@@ -75,7 +75,7 @@ func (in rawInbox) Append(ctx context.Context, events ...*store.Event) error {
 }
 
 // CountRefusal implements agent.Inbox.
-func (rawInbox) CountRefusal(store.Refusal) {}
+func (rawInbox) CountRefusal(domain.Refusal) {}
 
 // unreadHandler appends bodies without reading them.
 func unreadHandler(dir string, _ *slog.Logger) (http.Handler, func() error, error) {

@@ -19,6 +19,7 @@ import (
 
 	"personasync/agent/segment"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // A seed is a data directory for a measurement to start with. It is written through the store in large groups
@@ -26,26 +27,26 @@ import (
 type seed struct {
 	lay func(ctx context.Context, s *store.Store, dir string, count int) error
 
-	rules     store.Rules
+	rules     domain.Rules
 	unapplied bool // records stay in the inbox: the store is closed as soon as they are appended
 }
 
 var seeds = map[string]seed{
 	// users: count users in one audience, without pending changes.
-	"users": {lay: layUsers, rules: seedRules(store.SendNone)},
+	"users": {lay: layUsers, rules: seedRules(domain.SendNone)},
 
 	// pending: count users, each with one pending attribute.
-	"pending": {lay: layUsers, rules: seedRules(store.SendAttribute)},
+	"pending": {lay: layUsers, rules: seedRules(domain.SendAttribute)},
 
 	// state: a state.db of count bytes, a good part of it users.
-	"state": {lay: layState, rules: seedRules(store.SendNone)},
+	"state": {lay: layState, rules: seedRules(domain.SendNone)},
 
 	// backlog: count received events that are not applied.
-	"backlog": {lay: layBacklog, unapplied: true, rules: seedRules(store.SendAsReceived)},
+	"backlog": {lay: layBacklog, unapplied: true, rules: seedRules(domain.SendAsReceived)},
 }
 
-func seedRules(send store.SendMethods) store.Rules {
-	return store.Rules{Defaults: store.Policy{Send: send, Collapse: true, OnNull: store.NullSkip}, OnDelete: "forget", MessageIDs: 48 * time.Hour}
+func seedRules(send domain.SendMethods) domain.Rules {
+	return domain.Rules{Defaults: domain.Policy{Send: send, Collapse: true, OnNull: domain.NullSkip}, OnDelete: "forget", MessageIDs: 48 * time.Hour}
 }
 
 // seedGroup is the number of events per Append.
@@ -116,10 +117,10 @@ func layState(ctx context.Context, s *store.Store, dir string, size int) error {
 		if err != nil || info.Size() >= int64(size) {
 			return err
 		}
-		events := make([]*store.Event, eventsOfGroup)
+		events := make([]*domain.Event, eventsOfGroup)
 		for i := range events {
 			now := time.Now()
-			events[i] = &store.Event{Received: now, Time: now, MessageID: "seed", Fault: "not_json", Sentence: "it is not JSON", Raw: raw}
+			events[i] = &domain.Event{Received: now, Time: now, MessageID: "seed", Fault: "not_json", Sentence: "it is not JSON", Raw: raw}
 		}
 		if err := s.Append(ctx, events...); err != nil {
 			return err
@@ -162,14 +163,14 @@ func partition(id string) byte {
 
 func appendUsers(ctx context.Context, s *store.Store, numbers []uint64) error {
 	now := time.Now()
-	events := make([]*store.Event, len(numbers))
+	events := make([]*domain.Event, len(numbers))
 	for i, n := range numbers {
 		id := userID(n)
-		events[i] = &store.Event{
-			Received: now, Time: now, Call: store.CallIdentify, MessageID: "seed-" + id,
-			User: store.Identifier{ID: id}, Class: store.ClassAudience,
+		events[i] = &domain.Event{
+			Received: now, Time: now, Call: domain.CallIdentify, MessageID: "seed-" + id,
+			User: domain.Identifier{ID: id}, Class: domain.ClassAudience,
 			Space: "spa_7Qm2cXwT9LrVb4KdYh3NzE", Key: "everybody", ComputationID: "aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
-			Flag: store.FlagIn, Raw: []byte("{}"),
+			Flag: domain.FlagIn, Raw: []byte("{}"),
 		}
 	}
 	return s.Append(ctx, events...)
@@ -179,7 +180,7 @@ func appendUsers(ctx context.Context, s *store.Store, numbers []uint64) error {
 func layBacklog(ctx context.Context, s *store.Store, _ string, count int) error {
 	source := newEvents(unlimited)
 	for n := uint64(backlogFirst); ; n += seedGroup {
-		events := make([]*store.Event, seedGroup)
+		events := make([]*domain.Event, seedGroup)
 		bodies := bytes.Repeat([]byte(sample), seedGroup)
 		received := time.Now()
 		for i := range events {

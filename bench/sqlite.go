@@ -14,7 +14,7 @@ import (
 	sqlite3 "github.com/mattn/go-sqlite3"
 
 	"personasync/agent"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // haveSQLite reports whether this program includes C SQLite.
@@ -24,7 +24,7 @@ const haveSQLite = true
 // queued requests. It uses the driver directly, because database/sql would add about a microsecond per
 // statement.
 type sqliteInbox struct {
-	committer *committer[[]*store.Event]
+	committer *committer[[]*domain.Event]
 	conn      *sqlite3.SQLiteConn
 	upsert    driver.Stmt
 	keep      driver.Stmt
@@ -81,12 +81,12 @@ func openSQLite(path string) (*sqliteInbox, error) {
 }
 
 // Append implements agent.Inbox.
-func (in *sqliteInbox) Append(ctx context.Context, events ...*store.Event) error {
+func (in *sqliteInbox) Append(ctx context.Context, events ...*domain.Event) error {
 	return in.committer.submit(ctx, events)
 }
 
 // CountRefusal implements agent.Inbox.
-func (in *sqliteInbox) CountRefusal(store.Refusal) {}
+func (in *sqliteInbox) CountRefusal(domain.Refusal) {}
 
 func (in *sqliteInbox) close() error {
 	in.committer.close()
@@ -94,7 +94,7 @@ func (in *sqliteInbox) close() error {
 }
 
 // write commits a group in one transaction.
-func (in *sqliteInbox) write(group [][]*store.Event) error {
+func (in *sqliteInbox) write(group [][]*domain.Event) error {
 	if _, err := execute(in.begin); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (in *sqliteInbox) write(group [][]*store.Event) error {
 	return err
 }
 
-func (in *sqliteInbox) apply(e *store.Event) error {
+func (in *sqliteInbox) apply(e *domain.Event) error {
 	user, computation, member, ok := membershipOf(e)
 	if !ok {
 		return nil

@@ -12,22 +12,23 @@ import (
 // new one is a decision: make it here, with the reason why the others are not. A line holds the importer, what it
 // may import, and a remark.
 const allowedArrows = `
-store: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wal store/internal/wire
+store/domain:
+store: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wal store/internal/wire store/domain
 store/internal/boltfile: store/crashpoint store/internal/wire
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire
 store/internal/wire:
 store/crashpoint:   # not below store/internal: sync passes three of the points, and the test that kills agents knows them all
 scheduler:
-sync: store store/crashpoint
+sync: store store/crashpoint store/domain
 sync/sandbox:   # knows the wire by MoEngage's documents, so that it checks the sender
-agent/segment: store
-agent/config: store scheduler
-agent/memberlist: store sync
-agent: agent/config agent/segment scheduler store sync
-cli: agent agent/config agent/memberlist cli/internal/exit cli/internal/term scheduler store sync sync/sandbox packaging/systemd
+agent/segment: store/domain
+agent/config: store scheduler store/domain
+agent/memberlist: sync store/domain
+agent: agent/config agent/segment scheduler store sync store/domain
+cli: agent agent/config agent/memberlist cli/internal/exit cli/internal/term store sync sync/sandbox packaging/systemd store/domain
 cli/internal/exit: agent agent/config store
-cli/internal/term: store   # its ledgers, and how it writes sizes and words of a shell
+cli/internal/term: store store/domain   # its ledgers, and how it writes sizes and words of a shell
 packaging/systemd:   # the units, embedded: the command installs what the packages do
 packaging/test/load:
 cli/personasync: cli

@@ -10,6 +10,7 @@ import (
 	"personasync/agent"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func audienceCommand(env *shell) *urfave.Command {
@@ -77,7 +78,7 @@ func audienceList(env *shell, c *urfave.Context) error {
 	})
 }
 
-func printComputations(w *term.Terminal, wide bool, list []store.ComputationInfo) error {
+func printComputations(w *term.Terminal, wide bool, list []domain.ComputationInfo) error {
 	t := w.NewTable(wide, term.Column{Title: "KEY"}, term.Column{Title: "CLASS"},
 		term.Column{Title: "MEMBERS", Right: true}, term.Column{Title: "ENTERED", Right: true}, term.Column{Title: "EXITED", Right: true}, term.Column{Title: "HELD", Right: true},
 		term.Column{Title: "LAST EVENT"})
@@ -97,7 +98,7 @@ func printComputations(w *term.Terminal, wide bool, list []store.ComputationInfo
 }
 
 // shared returns the keys that several computations have: they say not which.
-func shared(list []store.ComputationInfo) map[string]bool {
+func shared(list []domain.ComputationInfo) map[string]bool {
 	all := map[string]bool{}
 	for i := range list {
 		_, again := all[list[i].Key]
@@ -108,9 +109,9 @@ func shared(list []store.ComputationInfo) map[string]bool {
 }
 
 // neverSeen names the sections of the configuration whose computation no event has named yet.
-func neverSeen(rules store.Rules, seen []store.ComputationInfo) (missing []string) {
+func neverSeen(rules domain.Rules, seen []domain.ComputationInfo) (missing []string) {
 	for _, s := range rules.Sections {
-		known := slices.ContainsFunc(seen, func(c store.ComputationInfo) bool {
+		known := slices.ContainsFunc(seen, func(c domain.ComputationInfo) bool {
 			if s.ID != "" {
 				return c.ID == s.ID
 			}
@@ -129,7 +130,7 @@ func neverSeen(rules store.Rules, seen []store.ComputationInfo) (missing []strin
 
 var memberTable = []term.Column{{Title: "USER"}, {Title: "SINCE"}}
 
-func memberRow(v store.MemberInfo) []string { return []string{v.User, v.Since} }
+func memberRow(v domain.MemberInfo) []string { return []string{v.User, v.Since} }
 
 func audienceMembers(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "the KEY of an audience"); err != nil {
@@ -142,8 +143,8 @@ func audienceMembers(env *shell, c *urfave.Context) error {
 	key := c.Args().First()
 	return env.inspect(c, func(i agent.Inspector) error {
 		after := ""
-		list := listing[store.MemberInfo]{columns: memberTable, row: memberRow}
-		list.fetch = func(want int) ([]store.MemberInfo, bool, error) {
+		list := listing[domain.MemberInfo]{columns: memberTable, row: memberRow}
+		list.fetch = func(want int) ([]domain.MemberInfo, bool, error) {
 			page, more, err := i.Members(c.Context, key, after, want)
 			if len(page) > 0 {
 				after = page[len(page)-1].User

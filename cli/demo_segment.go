@@ -13,7 +13,7 @@ import (
 	"net/http"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 const (
@@ -108,16 +108,16 @@ func (s *story) undetermined(user, key string) *delivery {
 // verdict is what must become of a delivery: its word, and the ledger's count that shows it.
 type verdict struct {
 	word  string
-	count func(store.EventLedger) uint64
+	count func(domain.EventLedger) uint64
 }
 
 var (
-	enters   = verdict{"enter", func(l store.EventLedger) uint64 { return l.Transitions }}
-	exits    = verdict{"exit", func(l store.EventLedger) uint64 { return l.Transitions }}
-	changes  = verdict{"value", func(l store.EventLedger) uint64 { return l.Transitions }}
-	repeats  = verdict{"duplicate", func(l store.EventLedger) uint64 { return l.Duplicate }}
-	isStale  = verdict{"stale", func(l store.EventLedger) uint64 { return l.Stale }}
-	isParked = verdict{"parked", func(l store.EventLedger) uint64 { return l.Parked }}
+	enters   = verdict{"enter", func(l domain.EventLedger) uint64 { return l.Transitions }}
+	exits    = verdict{"exit", func(l domain.EventLedger) uint64 { return l.Transitions }}
+	changes  = verdict{"value", func(l domain.EventLedger) uint64 { return l.Transitions }}
+	repeats  = verdict{"duplicate", func(l domain.EventLedger) uint64 { return l.Duplicate }}
+	isStale  = verdict{"stale", func(l domain.EventLedger) uint64 { return l.Stale }}
+	isParked = verdict{"parked", func(l domain.EventLedger) uint64 { return l.Parked }}
 )
 
 // post delivers one event in a request of its own.

@@ -14,7 +14,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
-	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -222,8 +222,8 @@ func (w *world) members(ctx context.Context, key string) (map[string]bool, error
 }
 
 // parked lists what the agent could not use.
-func (w *world) parked(ctx context.Context) ([]store.ChangeInfo, error) {
-	page, _, err := w.inspector.Changes(ctx, store.OutboxFilter{State: store.StateParked, Limit: pageSize})
+func (w *world) parked(ctx context.Context) ([]domain.ChangeInfo, error) {
+	page, _, err := w.inspector.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: pageSize})
 	return page, err
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"personasync/agent"
 	"personasync/cli/internal/term"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 const (
@@ -108,7 +108,7 @@ func newWait(ctx context.Context, client agent.Inspector, s, before *agent.Statu
 	case still < drainStill:
 		return wait{}, nil
 	}
-	pending, more, err := client.Changes(ctx, store.OutboxFilter{State: store.StatePending})
+	pending, more, err := client.Changes(ctx, domain.OutboxFilter{State: domain.StatePending})
 	if err != nil {
 		return wait{}, err
 	}
@@ -116,15 +116,15 @@ func newWait(ctx context.Context, client agent.Inspector, s, before *agent.Statu
 }
 
 // receivedBy leaves out the changes that were received later.
-func receivedBy(pending []store.ChangeInfo, asked time.Time) []store.ChangeInfo {
-	return slices.DeleteFunc(pending, func(c store.ChangeInfo) bool {
+func receivedBy(pending []domain.ChangeInfo, asked time.Time) []domain.ChangeInfo {
+	return slices.DeleteFunc(pending, func(c domain.ChangeInfo) bool {
 		at, err := time.Parse(time.RFC3339Nano, c.ReceivedAt)
 		return err == nil && at.After(asked)
 	})
 }
 
 // waitOf says what pending changes, of which there may be more, wait for while MoEngage answers.
-func waitOf(pending []store.ChangeInfo, more bool, still time.Duration) wait {
+func waitOf(pending []domain.ChangeInfo, more bool, still time.Duration) wait {
 	first, reason := "", ""
 	for i := range pending {
 		c := &pending[i]

@@ -6,26 +6,26 @@ import (
 	"time"
 
 	"personasync/agent"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // A flush that waits says what for while MoEngage answers, and ends when waiting changes nothing.
 func TestADrainSaysWhatItWaitsFor(t *testing.T) {
-	due := store.ChangeInfo{ID: "1", User: "usr ann"}
-	poison := store.ChangeInfo{ID: "2", User: "bob", NextAttempt: "2026-03-14T10:05:00Z", Reason: "http_500"}
-	later := store.ChangeInfo{ID: "3", User: "cid", NextAttempt: "2026-03-14T10:06:00Z", Reason: "timeout"}
+	due := domain.ChangeInfo{ID: "1", User: "usr ann"}
+	poison := domain.ChangeInfo{ID: "2", User: "bob", NextAttempt: "2026-03-14T10:05:00Z", Reason: "http_500"}
+	later := domain.ChangeInfo{ID: "3", User: "cid", NextAttempt: "2026-03-14T10:06:00Z", Reason: "timeout"}
 	for _, tt := range []struct {
 		name    string
-		pending []store.ChangeInfo
+		pending []domain.ChangeInfo
 		more    bool
 		still   time.Duration
 		over    bool
 		says    string
 	}{
-		{"retries alone", []store.ChangeInfo{later, poison}, false, drainOver, true, "the next at 2026-03-14T10:05:00Z (http_500)"},
-		{"retries alone, not for long", []store.ChangeInfo{later, poison}, false, drainStill, false, "waits for a retry"},
-		{"retries, and more behind them", []store.ChangeInfo{later, poison}, true, drainOver, false, "waits for a retry"},
-		{"something due", []store.ChangeInfo{poison, due}, false, time.Hour, false, "waits for a limit"},
+		{"retries alone", []domain.ChangeInfo{later, poison}, false, drainOver, true, "the next at 2026-03-14T10:05:00Z (http_500)"},
+		{"retries alone, not for long", []domain.ChangeInfo{later, poison}, false, drainStill, false, "waits for a retry"},
+		{"retries, and more behind them", []domain.ChangeInfo{later, poison}, true, drainOver, false, "waits for a retry"},
+		{"something due", []domain.ChangeInfo{poison, due}, false, time.Hour, false, "waits for a limit"},
 		{"nothing any more", nil, false, time.Hour, false, ""},
 	} {
 		w := waitOf(tt.pending, tt.more, tt.still)
@@ -38,7 +38,7 @@ func TestADrainSaysWhatItWaitsFor(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	if w := waitOf([]store.ChangeInfo{due}, false, drainStill); !strings.Contains(w.command, "`personasync user show 'usr ann'`") {
+	if w := waitOf([]domain.ChangeInfo{due}, false, drainStill); !strings.Contains(w.command, "`personasync user show 'usr ann'`") {
 		t.Errorf("the command is not whole: %s", w.command)
 	}
 }
@@ -70,9 +70,9 @@ func TestAFlushThatWaitsDoesNotTakeLaterChangesForThoseItWaitsFor(t *testing.T) 
 			t.Errorf("%s: %+v, want drained %v and %d done", tt.name, l, tt.over, tt.done)
 		}
 	}
-	late := store.ChangeInfo{ID: "1", User: "ann", ReceivedAt: "2026-03-14T10:00:01Z"}
-	old := store.ChangeInfo{ID: "2", User: "bob", ReceivedAt: "2026-03-14T09:59:00.25Z", NextAttempt: "2026-03-14T10:05:00Z", Reason: "http_500"}
-	if w := waitOf(receivedBy([]store.ChangeInfo{late, old}, asked), false, drainOver); !w.over {
+	late := domain.ChangeInfo{ID: "1", User: "ann", ReceivedAt: "2026-03-14T10:00:01Z"}
+	old := domain.ChangeInfo{ID: "2", User: "bob", ReceivedAt: "2026-03-14T09:59:00.25Z", NextAttempt: "2026-03-14T10:05:00Z", Reason: "http_500"}
+	if w := waitOf(receivedBy([]domain.ChangeInfo{late, old}, asked), false, drainOver); !w.over {
 		t.Errorf("a change that came later keeps a drain waiting whose own wait for a retry: %+v", w)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"personasync/cli/internal/exit"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // jsonFlag is on every command that shows something.
@@ -53,7 +54,7 @@ func dryRunFlag() *urfave.BoolFlag {
 // userFlag is the user that --user names. One that names nobody is refused: without it, a filter takes everybody.
 func userFlag(c *urfave.Context) (string, error) {
 	id := c.String("user")
-	if c.IsSet("user") && store.CleanID(id) == "" {
+	if c.IsSet("user") && domain.CleanID(id) == "" {
 		return "", exit.Usage("--user is empty, which names nobody: give the ID of a user, or leave --user out")
 	}
 	return id, nil

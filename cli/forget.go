@@ -11,6 +11,7 @@ import (
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func forgetCommand(env *shell) *urfave.Command {
@@ -33,10 +34,10 @@ func userForget(env *shell, c *urfave.Context) error {
 		return err
 	}
 	id := c.Args().First()
-	if len(id) > store.MaxUserID {
-		return exit.Usage("an id has %d bytes at most", store.MaxUserID)
+	if len(id) > domain.MaxUserID {
+		return exit.Usage("an id has %d bytes at most", domain.MaxUserID)
 	}
-	if clean := store.CleanID(id); clean != id {
+	if clean := domain.CleanID(id); clean != id {
 		if err := env.inspect(c, func(i agent.Inspector) error {
 			_, err := i.User(c.Context, id)
 			switch {

@@ -15,6 +15,7 @@ import (
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 type handWork = func(*agent.Client, context.Context, agent.HandOrder) (*agent.HandReceipt, error)
@@ -71,7 +72,7 @@ func dropCommand(env *shell) *urfave.Command {
 // hand previews, asks if need be, and does it.
 func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
-		if _, err := store.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
+		if _, err := domain.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
 			return exit.Usage("%w; what is parked for a reason is named by --reason %s", err, id)
 		} else if err != nil {
 			return exit.Usage("%w", err)
@@ -159,7 +160,7 @@ func outboxExport(env *shell, c *urfave.Context) error {
 	if err := arguments(c); err != nil {
 		return err
 	}
-	state, ok := store.ParseState(c.String("state"))
+	state, ok := domain.ParseState(c.String("state"))
 	if !ok {
 		return exit.Usage("there is no state %q", c.String("state"))
 	}
@@ -168,7 +169,7 @@ func outboxExport(env *shell, c *urfave.Context) error {
 		e := json.NewEncoder(out)
 		e.SetEscapeHTML(false)
 		for cursor, more := "", true; more; more = cursor != "" {
-			page, next, err := i.Changes(c.Context, store.OutboxFilter{State: state, Limit: agent.MaxRehearsal, Cursor: cursor})
+			page, next, err := i.Changes(c.Context, domain.OutboxFilter{State: state, Limit: agent.MaxRehearsal, Cursor: cursor})
 			if err != nil {
 				return err
 			}

@@ -8,7 +8,7 @@ import (
 
 	"personasync/agent"
 	"personasync/cli/internal/term"
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 func audienceHistoryCommand(env *shell) *urfave.Command {
@@ -75,7 +75,7 @@ func (p *passage) outcome() string {
 }
 
 // passages puts the changes of a user together by the event that caused them, the newest first.
-func passages(u *store.UserInfo) []passage {
+func passages(u *domain.UserInfo) []passage {
 	list := []passage{}
 	for _, ch := range slices.Concat(u.Pending, u.History) {
 		if ch.Transition != "enter" && ch.Transition != "exit" {

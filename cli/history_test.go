@@ -3,22 +3,22 @@ package cli
 import (
 	"testing"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestPassages(t *testing.T) {
-	u := &store.UserInfo{
-		Memberships: []store.MembershipInfo{
+	u := &domain.UserInfo{
+		Memberships: []domain.MembershipInfo{
 			{Computation: "vip", In: false, Since: "2026-03-16T00:00:00Z"},
 			{Computation: "quiet", In: true, Since: "2026-03-15T00:00:00Z"},
 			{Computation: "again", In: true, Since: "2026-03-17T00:00:00Z"},
 		},
-		Pending: []store.UserChange{{ChangeInfo: store.ChangeInfo{ID: "3", Kind: "event", State: "parked", Computation: "vip", Transition: "exit", EventTime: "2026-03-16T00:00:00Z"}}},
-		History: []store.UserChange{
-			{ChangeInfo: store.ChangeInfo{ID: "4", Kind: "attribute", State: "delivered", Computation: "vip", Transition: "exit", EventTime: "2026-03-16T00:00:00Z"}},
-			{ChangeInfo: store.ChangeInfo{ID: "2", Kind: "attribute", State: "delivered", Computation: "spent", Transition: "value", EventTime: "2026-03-15T00:00:00Z"}},
-			{ChangeInfo: store.ChangeInfo{ID: "1", Kind: "event", State: "delivered", Computation: "vip", Transition: "enter", EventTime: "2026-03-14T00:00:00Z"}},
-			{ChangeInfo: store.ChangeInfo{ID: "0", Kind: "event", State: "delivered", Computation: "again", Transition: "exit", EventTime: "2026-03-13T00:00:00Z"}},
+		Pending: []domain.UserChange{{ChangeInfo: domain.ChangeInfo{ID: "3", Kind: "event", State: "parked", Computation: "vip", Transition: "exit", EventTime: "2026-03-16T00:00:00Z"}}},
+		History: []domain.UserChange{
+			{ChangeInfo: domain.ChangeInfo{ID: "4", Kind: "attribute", State: "delivered", Computation: "vip", Transition: "exit", EventTime: "2026-03-16T00:00:00Z"}},
+			{ChangeInfo: domain.ChangeInfo{ID: "2", Kind: "attribute", State: "delivered", Computation: "spent", Transition: "value", EventTime: "2026-03-15T00:00:00Z"}},
+			{ChangeInfo: domain.ChangeInfo{ID: "1", Kind: "event", State: "delivered", Computation: "vip", Transition: "enter", EventTime: "2026-03-14T00:00:00Z"}},
+			{ChangeInfo: domain.ChangeInfo{ID: "0", Kind: "event", State: "delivered", Computation: "again", Transition: "exit", EventTime: "2026-03-13T00:00:00Z"}},
 		},
 	}
 	var got []string

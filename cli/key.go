@@ -10,6 +10,7 @@ import (
 	"personasync/agent"
 	"personasync/cli/internal/exit"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // unknownKey says what to do about a key that nobody knows.
@@ -69,7 +70,7 @@ func unheardOf(env *shell, c *urfave.Context, i agent.Inspector, user, computati
 		return nil
 	}
 	list, err := i.Computations(c.Context)
-	if err != nil || slices.ContainsFunc(list, func(l store.ComputationInfo) bool { return l.Key == computation || l.ID == computation }) {
+	if err != nil || slices.ContainsFunc(list, func(l domain.ComputationInfo) bool { return l.Key == computation || l.ID == computation }) {
 		return err
 	}
 	return unknownKey(env, c, store.ErrNotFound, computation)

@@ -12,6 +12,7 @@ import (
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -62,7 +63,7 @@ func outboxCommand(env *shell) *urfave.Command {
 }
 
 func outboxList(env *shell, c *urfave.Context) error {
-	if _, ok := store.ParseState(c.Args().First()); ok {
+	if _, ok := domain.ParseState(c.Args().First()); ok {
 		return exit.Usage("a state is named by --state: `personasync outbox list --state %s`", c.Args().First())
 	}
 	if err := arguments(c); err != nil {
@@ -72,7 +73,7 @@ func outboxList(env *shell, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	state, ok := store.ParseState(c.String("state"))
+	state, ok := domain.ParseState(c.String("state"))
 	if !ok {
 		return exit.Usage("--state %s is no state: pending, held, parked, delivered, superseded, cancelled, dropped or expired", c.String("state"))
 	}
@@ -84,11 +85,11 @@ func outboxList(env *shell, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	filter := store.OutboxFilter{State: state, User: user, Computation: computation}
+	filter := domain.OutboxFilter{State: state, User: user, Computation: computation}
 	return env.inspect(c, func(i agent.Inspector) error {
-		list := listing[store.ChangeInfo]{columns: changeTable, row: changeRow}
+		list := listing[domain.ChangeInfo]{columns: changeTable, row: changeRow}
 		list.empty = func() error { return otherStates(env, c, i, filter) }
-		list.fetch = func(want int) ([]store.ChangeInfo, bool, error) {
+		list.fetch = func(want int) ([]domain.ChangeInfo, bool, error) {
 			filter.Limit = want
 			page, next, err := i.Changes(c.Context, filter)
 			filter.Cursor = next
@@ -100,10 +101,10 @@ func outboxList(env *shell, c *urfave.Context) error {
 
 // otherStates says, where no change is in the state that was asked for, in which states there are some. It
 // fails where there are none because nobody knows the user or the computation that was asked for.
-func otherStates(env *shell, c *urfave.Context, i agent.Inspector, asked store.OutboxFilter) error {
+func otherStates(env *shell, c *urfave.Context, i agent.Inspector, asked domain.OutboxFilter) error {
 	some := false
-	for _, state := range []store.State{store.StatePending, store.StateHeld, store.StateParked} {
-		filter := store.OutboxFilter{State: state, User: asked.User, Computation: asked.Computation, Limit: 1}
+	for _, state := range []domain.State{domain.StatePending, domain.StateHeld, domain.StateParked} {
+		filter := domain.OutboxFilter{State: state, User: asked.User, Computation: asked.Computation, Limit: 1}
 		if state == asked.State {
 			continue
 		}
@@ -123,7 +124,7 @@ func otherStates(env *shell, c *urfave.Context, i agent.Inspector, asked store.O
 }
 
 // narrowed are the flags of `outbox list` that a filter came from, the state aside.
-func narrowed(f store.OutboxFilter) (flags string) {
+func narrowed(f domain.OutboxFilter) (flags string) {
 	if f.User != "" {
 		flags += " --user " + term.Argument(f.User)
 	}
@@ -138,12 +139,12 @@ var changeTable = []term.Column{
 	{Title: "KIND"}, {Title: "CHANGE"}, {Title: "EVENT TIME"}, {Title: "WHY", Flexible: true},
 }
 
-func changeRow(v store.ChangeInfo) []string {
+func changeRow(v domain.ChangeInfo) []string {
 	return []string{v.ID, v.User, v.Computation, v.Kind, v.Transition, term.Minute(v.EventTime), whyText(v)}
 }
 
 // whyText says why a change is not at MoEngage, in few words.
-func whyText(v store.ChangeInfo) string {
+func whyText(v domain.ChangeInfo) string {
 	if v.Reason == "" || v.Attempts == 0 {
 		return v.Reason
 	}
@@ -154,7 +155,7 @@ func outboxShow(env *shell, c *urfave.Context) error {
 	if err := arguments(c, "the ID of a change"); err != nil {
 		return err
 	}
-	id, err := store.ParseID(c.Args().First())
+	id, err := domain.ParseID(c.Args().First())
 	if err != nil {
 		return exit.Usage("%w", err)
 	}
@@ -206,7 +207,7 @@ func printChange(w *term.Terminal, p *agent.ChangePage) error {
 	return err
 }
 
-func writeAnswer(b *bytes.Buffer, a *store.Answer) {
+func writeAnswer(b *bytes.Buffer, a *domain.Answer) {
 	if a == nil {
 		return
 	}
@@ -217,7 +218,7 @@ func writeAnswer(b *bytes.Buffer, a *store.Answer) {
 }
 
 // answerText says how MoEngage answered, and when.
-func answerText(a *store.Answer) string {
+func answerText(a *domain.Answer) string {
 	what := "none"
 	if a.Status != 0 {
 		what = fmt.Sprintf("HTTP %d", a.Status)

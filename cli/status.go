@@ -12,6 +12,7 @@ import (
 	"personasync/agent"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func statusCommand(env *shell) *urfave.Command {
@@ -136,7 +137,7 @@ func printStatus(w *term.Terminal, s agent.Status, now time.Time) error {
 const refusalRows = 6
 
 // refusalText says how often requests of a kind were refused.
-func refusalText(r *store.Refusal, now time.Time) string {
+func refusalText(r *domain.Refusal, now time.Time) string {
 	if r.Route == "" {
 		return term.Count(r.Count) + ", by an older version, which did not count why"
 	}

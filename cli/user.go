@@ -12,6 +12,7 @@ import (
 	"personasync/agent"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func userCommand(env *shell) *urfave.Command {
@@ -63,9 +64,9 @@ func remarkRoad(w *term.Terminal, c *urfave.Context, i agent.Inspector, waits bo
 }
 
 // findUser shows the user whom a person means by id: letter for letter, else as an event's id is read.
-func findUser(ctx context.Context, i agent.Inspector, id string) (*store.UserInfo, error) {
+func findUser(ctx context.Context, i agent.Inspector, id string) (*domain.UserInfo, error) {
 	u, err := i.User(ctx, id)
-	if clean := store.CleanID(id); errors.Is(err, store.ErrNotFound) && clean != id && clean != "" {
+	if clean := domain.CleanID(id); errors.Is(err, store.ErrNotFound) && clean != id && clean != "" {
 		u, err = i.User(ctx, clean)
 	}
 	if errors.Is(err, store.ErrNotFound) {
@@ -74,7 +75,7 @@ func findUser(ctx context.Context, i agent.Inspector, id string) (*store.UserInf
 	return u, err
 }
 
-func printUser(w *term.Terminal, u *store.UserInfo, wide bool) error {
+func printUser(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 	if _, err := fmt.Fprintf(w.Out, "user %s\n", term.Plain(u.User)); err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func printUser(w *term.Terminal, u *store.UserInfo, wide bool) error {
 }
 
 // toldText says what MoEngage was told of a membership, and whether that is the last word.
-func toldText(m *store.MembershipInfo) string {
+func toldText(m *domain.MembershipInfo) string {
 	text := map[string]string{"in": "yes", "out": "no", "nothing": "nothing", "uncertain": "not certain"}[m.Told]
 	switch {
 	case m.Delivered:
@@ -107,7 +108,7 @@ func toldText(m *store.MembershipInfo) string {
 }
 
 // printMoreHistory says what of a page's events and history is left out.
-func printMoreHistory(w *term.Terminal, u *store.UserInfo) error {
+func printMoreHistory(w *term.Terminal, u *domain.UserInfo) error {
 	var b bytes.Buffer
 	if u.HistoryMore {
 		fmt.Fprintf(&b, "and more: `personasync outbox list --user %s --state delivered --limit N`, and likewise superseded, cancelled and dropped\n", term.Plain(u.User))
@@ -120,7 +121,7 @@ func printMoreHistory(w *term.Terminal, u *store.UserInfo) error {
 }
 
 // printMore says where the rest is of what waits for a user, when it is too much for a page.
-func printMore(w *term.Terminal, u *store.UserInfo) error {
+func printMore(w *term.Terminal, u *domain.UserInfo) error {
 	if !u.PendingMore {
 		return nil
 	}
@@ -129,7 +130,7 @@ func printMore(w *term.Terminal, u *store.UserInfo) error {
 }
 
 // printWaiting lists what MoEngage was not told, each with why, and with MoEngage's last word about it.
-func printWaiting(w *term.Terminal, list []store.UserChange, wide bool) error {
+func printWaiting(w *term.Terminal, list []domain.UserChange, wide bool) error {
 	if err := printSection(w, "Waiting", w.NewTable(wide, waitingTable...), waitingRows(list)); err != nil || len(list) == 0 {
 		return err
 	}
@@ -159,14 +160,14 @@ var waitingTable = []term.Column{
 	{Title: "CHANGE"}, {Title: "EVENT TIME"}, {Title: "TRIED", Right: true},
 }
 
-func waitingRows(changes []store.UserChange) (rows [][]string) {
+func waitingRows(changes []domain.UserChange) (rows [][]string) {
 	for _, v := range changes {
 		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, term.Minute(v.EventTime), term.Count(v.Attempts)})
 	}
 	return rows
 }
 
-func printTraits(w *term.Terminal, u *store.UserInfo, wide bool) error {
+func printTraits(w *term.Terminal, u *domain.UserInfo, wide bool) error {
 	traits := w.NewTable(wide, term.Column{Title: "TRAIT"}, term.Column{Title: "VALUE", Flexible: true})
 	var rows [][]string
 	for _, name := range term.SortedKeys(u.Traits) {
@@ -180,7 +181,7 @@ var stateTable = []term.Column{
 	{Title: "CHANGE"}, {Title: "EVENT TIME"}, {Title: "WHY", Flexible: true},
 }
 
-func stateRows(changes []store.UserChange) (rows [][]string) {
+func stateRows(changes []domain.UserChange) (rows [][]string) {
 	for _, v := range changes {
 		rows = append(rows, []string{v.ID, v.State, v.Computation, v.Kind, v.Transition, term.Minute(v.EventTime), whyText(v.ChangeInfo)})
 	}

@@ -88,10 +88,10 @@ func (m *rowScan) appendTo(page []userRow, before int64) []userRow {
 }
 
 func (e *entry) acquaint(key []byte, before int64) userRow {
-	a := userRow{key: key, in: e.newest().isIn(), time: e.newest().Time, left: e.left}
+	a := userRow{key: key, in: e.newest().IsIn(), time: e.newest().Time, left: e.left}
 	for _, s := range e.kept {
 		a.old = a.old || s != nil && s.Time < before
-		a.some = a.some || s.isIn()
+		a.some = a.some || s.IsIn()
 	}
 	return a
 }

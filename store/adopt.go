@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // An audience that was deleted in Segment and made again has its old key and a new id. That makes it
@@ -59,7 +61,7 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 	if err != nil {
 		return r, err
 	}
-	if c.class == ClassTrait {
+	if c.class == domain.ClassTrait {
 		return r, ErrNoMembers
 	}
 	if !dryRun && !traded {
@@ -130,7 +132,7 @@ func (c *membershipJob) inherit(ctx context.Context, progress func(done, total i
 	return c.flush(ctx)
 }
 
-func (b *batch) applyAdoption(into *field, p *Policy, c *cause, o *order) {
+func (b *batch) applyAdoption(into *field, p *domain.Policy, c *cause, o *order) {
 	from := b.fieldOf(o.other)
 	if from == nil || from == into {
 		return // only damage brings this about
@@ -179,7 +181,7 @@ func (r *registry) family(f *field) (fields []*field) {
 
 // takeOver has into hear what from knows of a user, and ends what is held of from. What has left, or is in
 // a request under way, stays as it is.
-func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *order) {
+func (b *batch) takeOver(u *user, into, from *field, p *domain.Policy, c *cause, o *order) {
 	for _, x := range b.st.registry.targetFields(from) {
 		if e := b.entry(u, x.number); !e.waiting.pending() || !b.st.isInFlight(x.endpoint(), u.id, e.waiting.id) {
 			b.cancelWaiting(u, x, e)
@@ -188,23 +190,23 @@ func (b *batch) takeOver(u *user, into, from *field, p *Policy, c *cause, o *ord
 	}
 	b.cancelHeldEvents(u, from)
 	e := b.entry(u, from.number)
-	if e.newest().isIn() {
+	if e.newest().IsIn() {
 		from.leave()
 		b.touch(from)
 	}
 	kept := e.kept
-	e.kept, e.left = [3]*Assertion{}, 0
+	e.kept, e.left = [3]*domain.Assertion{}, 0
 	b.write(u, from.number)
 	for sort, s := range kept {
 		if s == nil {
 			continue
 		}
-		if !p.Send.Has(SendAsReceived) {
+		if !p.Send.Has(domain.SendAsReceived) {
 			sort = keptOne
 		}
-		c.event = &Event{Received: o.received, Time: time.Unix(0, s.Time).UTC(), Class: into.class, MessageID: orderAdopt.String(), Flag: FlagOut}
-		if s.isIn() {
-			c.event.Flag = FlagIn
+		c.event = &domain.Event{Received: o.received, Time: time.Unix(0, s.Time).UTC(), Class: into.class, MessageID: orderAdopt.String(), Flag: domain.FlagOut}
+		if s.IsIn() {
+			c.event.Flag = domain.FlagIn
 		}
 		b.member(u, into, p, c, sort, true)
 	}
@@ -220,6 +222,6 @@ func (b *batch) cancelHeldEvents(u *user, f *field) {
 		}
 		b.withdraw(ch)
 		b.remove(b.queue, key)
-		b.close(u, ch, StateCancelled, b.now)
+		b.close(u, ch, domain.StateCancelled, b.now)
 	}
 }

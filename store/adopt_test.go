@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"personasync/store/domain"
 )
 
 // again has an event come from the audience that was made again.
-func again(e *Event) { e.ComputationID = "aud_again" }
+func again(e *domain.Event) { e.ComputationID = "aud_again" }
 
 func (b *bench) adopts(dry bool) MembershipReport {
 	b.Helper()
@@ -20,7 +22,7 @@ func (b *bench) adopts(dry bool) MembershipReport {
 // TestAnAudienceMadeAgainIsContinued: ann and bob were members; of the new audience ann is one, cid enters
 // it and dan was only ever out of it.
 func TestAnAudienceMadeAgainIsContinued(t *testing.T) {
-	for _, send := range []SendMethods{everywhere, SendAsReceived} {
+	for _, send := range []domain.SendMethods{everywhere, domain.SendAsReceived} {
 		r := rules(send)
 		them := newMoengage()
 		b := open(t, r)
@@ -66,11 +68,11 @@ func TestAnAudienceMadeAgainIsContinued(t *testing.T) {
 
 // TestAnAdoptionCutShortIsGivenAgain: the ids were traded, and then the machine went down.
 func TestAnAdoptionCutShortIsGivenAgain(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("cid", "vip", true, 5, again))
 	trade := &order{verb: orderAdopt, received: minute(10), field: 0, other: 1}
 	must(t, b.order(context.Background(), appendOrder(nil, trade)))
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	b.wantHeld(1)
 	if n := b.adopts(false).Listed; n != 1 {
 		t.Errorf("%d users were taken over", n)
@@ -80,7 +82,7 @@ func TestAnAdoptionCutShortIsGivenAgain(t *testing.T) {
 }
 
 func TestWhatCannotBeAdopted(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("ann", "other", true, 1), trait("ann", "spent", 1, "spent", "12"))
 	for _, c := range []struct {
 		key, id string

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -20,8 +21,8 @@ import (
 //	received, id of the parked event, frame of the event as it is read now
 type reread struct {
 	received time.Time // when the operator asked; the event keeps its own first receipt
-	id       ID
-	event    *Event
+	id       domain.ID
+	event    *domain.Event
 	frame    []byte
 }
 
@@ -34,7 +35,7 @@ const (
 // called from any goroutine of the caller. It returns once the results are applied: an event that can be used now
 // has left the parked ones, and one that cannot stays there under its id: the ids of those are returned. Ids of
 // anything else are passed over.
-func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []ID, read func(*Event) *Event) (parked []ID, err error) {
+func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []domain.ID, read func(*domain.Event) *domain.Event) (parked []domain.ID, err error) {
 	var frames [][]byte
 	size, onDisk := 0, orderAbsent
 	flush := func() error {
@@ -76,7 +77,7 @@ func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []ID, read fun
 }
 
 // ForeseeAgain returns which of parked events ReadAgain would leave parked, and changes nothing.
-func (s *Store) ForeseeAgain(ids []ID, read func(*Event) *Event) (parked []ID, err error) {
+func (s *Store) ForeseeAgain(ids []domain.ID, read func(*domain.Event) *domain.Event) (parked []domain.ID, err error) {
 	for some := range slices.Chunk(ids, againRead) {
 		events, err := s.parkedEvents(some)
 		if err != nil {
@@ -103,8 +104,8 @@ func (s *Store) ForeseeAgain(ids []ID, read func(*Event) *Event) (parked []ID, e
 }
 
 // wouldPark reports whether applyEvent would park an event, as the state is now.
-func (b *batch) wouldPark(e *Event) bool {
-	if e.Fault != "" || e.Call == CallDelete || e.Class == ClassNone {
+func (b *batch) wouldPark(e *domain.Event) bool {
+	if e.Fault != "" || e.Call == domain.CallDelete || e.Class == domain.ClassNone {
 		return e.Fault != ""
 	}
 	f, ambiguous := b.st.registry.find(e)
@@ -116,18 +117,18 @@ func (b *batch) wouldPark(e *Event) bool {
 		key, id = f.key, f.id
 	}
 	p := b.st.rules.For(key, id)
-	_, verdict := identifyUser(e, &p)
-	return verdict == identityParked && (f == nil || !f.former())
+	_, verdict := domain.IdentifyUser(e, &p)
+	return verdict == domain.IdentityParked && (f == nil || !f.former())
 }
 
 // parkedEvents copies the events that are parked under ids, in their order; nil stands for an id of anything else,
 // and for an event whose record is damaged.
-func (s *Store) parkedEvents(ids []ID) (events []*Event, err error) {
-	events = make([]*Event, len(ids))
+func (s *Store) parkedEvents(ids []domain.ID) (events []*domain.Event, err error) {
+	events = make([]*domain.Event, len(ids))
 	err = s.read(func(b *batch) error {
 		for i, id := range ids {
 			ch := b.fetch(b.parked, idKey(id))
-			if ch == nil || ch.Kind != KindReceived {
+			if ch == nil || ch.Kind != domain.KindReceived {
 				continue
 			}
 			if rec, err := decodeRecord(id.Seq, bytes.Clone(ch.raw)); err == nil {
@@ -139,7 +140,7 @@ func (s *Store) parkedEvents(ids []ID) (events []*Event, err error) {
 	return events, err
 }
 
-func (s *Store) stillParked(ids []ID) (parked []ID, err error) {
+func (s *Store) stillParked(ids []domain.ID) (parked []domain.ID, err error) {
 	err = s.read(func(b *batch) error {
 		for _, id := range ids {
 			if b.parked.Get(idKey(id)) != nil {
@@ -172,13 +173,13 @@ func (b *batch) applyAgain(seq uint64, a *reread) {
 	b.now = a.received
 	a.id.Epoch = b.st.epochs.of(a.id.Seq)
 	ch := b.fetch(b.parked, idKey(a.id))
-	if ch == nil || ch.Kind != KindReceived {
+	if ch == nil || ch.Kind != domain.KindReceived {
 		return
 	}
 	b.withdraw(ch)
-	if ch.User != "" && len(ch.User) <= MaxUserID {
+	if ch.User != "" && len(ch.User) <= domain.MaxUserID {
 		b.remove(b.queue, queueKey(userKey(ch.User), laneParked, ch.ID))
 	}
 	came := b.applyEvent(&cause{seq: seq, event: a.event, parked: a.id}, a.frame)
-	b.st.ledger.events.count(came)
+	b.st.ledger.events.Count(came)
 }

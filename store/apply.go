@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+
+	"personasync/store/domain"
 )
 
 // Applying is a pure function of the state and the record: no clock, no random, no look outside. The
@@ -43,7 +45,7 @@ func (b *batch) apply(rec record, frame []byte) {
 	l.Accepted++
 	came := b.applyEvent(&cause{seq: rec.seq, event: rec.event}, frame)
 	b.verdict(rec.seq, came)
-	l.count(came)
+	l.Count(came)
 }
 
 // applyDamaged parks a record whose checksum does not hold. It was accepted, so it is accounted for.
@@ -52,8 +54,8 @@ func (b *batch) applyDamaged(seq uint64, frame []byte, cause error) {
 	b.st.ledger.events.Accepted++
 	b.st.ledger.events.Parked++
 	b.log.Error("a damaged record of the inbox was parked", "record", seq, "err", cause)
-	b.verdict(seq, OutcomeParked)
-	b.parkEvent(ID{Epoch: b.st.epochs.of(seq), Seq: seq}, frame, &Event{Received: b.now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
+	b.verdict(seq, domain.OutcomeParked)
+	b.parkEvent(domain.ID{Epoch: b.st.epochs.of(seq), Seq: seq}, frame, &domain.Event{Received: b.now}, "", "corrupt", "its checksum does not hold: the disk changed it after it was written")
 }
 
 // applyMissing counts records that were received and are in no file of the inbox: somebody removed one, or put an
@@ -66,7 +68,7 @@ func (b *batch) applyMissing(n uint64) {
 	}
 }
 
-func (b *batch) applyRules(r *Rules) {
+func (b *batch) applyRules(r *domain.Rules) {
 	text, err := json.Marshal(r)
 	if err != nil {
 		b.err = err
@@ -78,22 +80,22 @@ func (b *batch) applyRules(r *Rules) {
 	b.releaseConflicts()
 }
 
-func (b *batch) applyEvent(c *cause, frame []byte) Outcome {
+func (b *batch) applyEvent(c *cause, frame []byte) domain.Outcome {
 	if known := b.withClass(c.event); known != nil {
 		c.event = known
 	}
 	e := c.event
-	park := func(reason, sentence string) Outcome {
+	park := func(reason, sentence string) domain.Outcome {
 		b.parkEvent(c.parkedAs(b.st.epochs), frame, e, cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), reason, sentence)
-		return OutcomeParked
+		return domain.OutcomeParked
 	}
 	switch {
 	case e.Fault != "":
 		return park(e.Fault, e.Sentence)
-	case e.Call == CallDelete:
+	case e.Call == domain.CallDelete:
 		return b.applyDelete(c, park)
-	case e.Class == ClassNone:
-		return OutcomeIgnored
+	case e.Class == domain.ClassNone:
+		return domain.OutcomeIgnored
 	}
 	f, ambiguous := b.st.registry.find(e)
 	other := b.st.registry.otherClass(f, e)
@@ -108,18 +110,18 @@ func (b *batch) applyEvent(c *cause, frame []byte) Outcome {
 	}
 	f = b.resolve(f, e)
 	if f.former() {
-		return OutcomeIgnored // late news of an audience that was made again
+		return domain.OutcomeIgnored // late news of an audience that was made again
 	}
 	p := b.st.rules.For(f.key, f.id)
-	who, verdict := identifyUser(e, &p)
+	who, verdict := domain.IdentifyUser(e, &p)
 	switch verdict {
-	case identityIgnored:
-		return OutcomeIgnored
-	case identityParked:
-		return park(who.Fault, identitySentence(who.Fault))
+	case domain.IdentityIgnored:
+		return domain.OutcomeIgnored
+	case domain.IdentityParked:
+		return park(who.Fault, domain.IdentitySentence(who.Fault))
 	}
 	if b.forgotten(who.ID, e.Time, b.believable(c)) {
-		return OutcomeIgnored
+		return domain.OutcomeIgnored
 	}
 	if f.lastEvent.Before(e.Received) || f.lastEvent.After(b.now.Add(aheadOfClock)) {
 		f.lastEvent = e.Received
@@ -130,7 +132,7 @@ func (b *batch) applyEvent(c *cause, frame []byte) Outcome {
 		return b.passThrough(u, f, &p, c)
 	}
 	if e.ClockShift != 0 && !b.firstSight(u, f, e) {
-		return OutcomeDuplicate // its time was corrected by its receipt, so a repeat bears another
+		return domain.OutcomeDuplicate // its time was corrected by its receipt, so a repeat bears another
 	}
 	return b.state(u, f, &p, c)
 }
@@ -138,37 +140,37 @@ func (b *batch) applyEvent(c *cause, frame []byte) Outcome {
 // withClass returns an event without a class as one of the computation that it names, nil where that is not known,
 // or where the event says nothing that this class reads. A step of a journey is not guessed: whether its event may
 // repeat on purpose depends on the class.
-func (b *batch) withClass(e *Event) *Event {
-	if e.Fault != UnknownClass || e.Flag == FlagSilent && len(e.Columns) == 0 {
+func (b *batch) withClass(e *domain.Event) *domain.Event {
+	if e.Fault != domain.UnknownClass || e.Flag == domain.FlagSilent && len(e.Columns) == 0 {
 		return nil
 	}
 	f, ambiguous := b.st.registry.find(e)
-	if f == nil || ambiguous || f.former() || f.class == ClassJourneyStep {
+	if f == nil || ambiguous || f.former() || f.class == domain.ClassJourneyStep {
 		return nil
 	}
 	known := *e
 	known.Class, known.Fault, known.Sentence = f.class, "", ""
-	if f.class == ClassTrait {
-		known.Flag = FlagSilent
+	if f.class == domain.ClassTrait {
+		known.Flag = domain.FlagSilent
 		return &known
 	}
-	if known.Columns = nil; known.Flag == FlagSilent {
+	if known.Columns = nil; known.Flag == domain.FlagSilent {
 		return nil
 	}
 	return &known
 }
 
 // state diffs what the event says against what is kept.
-func (b *batch) state(u *user, f *field, p *Policy, c *cause) Outcome {
-	if c.event.Class != ClassTrait {
+func (b *batch) state(u *user, f *field, p *domain.Policy, c *cause) domain.Outcome {
+	if c.event.Class != domain.ClassTrait {
 		return max(b.member(u, f, p, c, sortOf(p, c.event), true), b.forwardTraits(u, f, p, c))
 	}
 	return max(b.values(u, f, p, c, true), b.forwardTraits(u, f, p, c))
 }
 
 // values applies every value that a trait's event holds.
-func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) Outcome {
-	e, result := c.event, OutcomeIgnored
+func (b *batch) values(u *user, f *field, p *domain.Policy, c *cause, event bool) domain.Outcome {
+	e, result := c.event, domain.OutcomeIgnored
 	for _, col := range e.Columns {
 		target := f
 		if col.Name != e.Key {
@@ -180,29 +182,29 @@ func (b *batch) values(u *user, f *field, p *Policy, c *cause, event bool) Outco
 }
 
 // memberWord is what c says of a membership.
-func memberWord(c *cause) Assertion {
+func memberWord(c *cause) domain.Assertion {
 	at := c.event.Time.UnixNano()
-	word := Assertion{Value: jsonFalse, Time: at, Since: at, Seq: c.seq}
-	if c.event.Flag == FlagIn {
-		word.Value = jsonTrue
+	word := domain.Assertion{Value: domain.JsonFalse, Time: at, Since: at, Seq: c.seq}
+	if c.event.Flag == domain.FlagIn {
+		word.Value = domain.JsonTrue
 	}
 	if c.unguarded {
-		word.Message = byOperator
+		word.Message = domain.ByOperator
 	}
 	return word
 }
 
 // member applies a membership to one of the states that are kept. tell is false when no event is to be
 // made of it: it is sent on by itself, or nobody wants one.
-func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bool) Outcome {
+func (b *batch) member(u *user, f *field, p *domain.Policy, c *cause, sort int, tell bool) domain.Outcome {
 	b.readmitFirst(u, f, p, c)
 	en, word := b.entry(u, f.number), memberWord(c)
-	wasIn, before := en.newest().isIn(), en.known(sort)
-	untold := sort == keptIdentify && word.isIn() && en.kept[sort] == nil // what a list said before told nobody
+	wasIn, before := en.newest().IsIn(), en.known(sort)
+	untold := sort == keptIdentify && word.IsIn() && en.kept[sort] == nil // what a list said before told nobody
 	if f.hear(sort, c.event.Call) {
 		b.touch(f)
 	}
-	watched := b.st.rules.guards(p) && !c.unguarded
+	watched := b.st.rules.Guards(p) && !c.unguarded
 	if watched {
 		b.openWindow(f, c)
 	}
@@ -210,11 +212,11 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 		b.holdWaiting(u, f, f.watch.seq)
 	}
 	result := en.observe(sort, word, true, b.believable(c))
-	if result == OutcomeStale || result == OutcomeDuplicate {
+	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate {
 		return result
 	}
 	b.write(u, f.number)
-	isIn := en.newest().isIn()
+	isIn := en.newest().IsIn()
 	b.countMember(f, wasIn, isIn)
 	if watched {
 		b.watchMember(f, en, wasIn, isIn, c)
@@ -224,77 +226,77 @@ func (b *batch) member(u *user, f *field, p *Policy, c *cause, sort int, tell bo
 			b.comeBack(u, f, p, en, c, sort)
 		}
 	}
-	if result == OutcomeTransition || isIn != wasIn {
+	if result == domain.OutcomeTransition || isIn != wasIn {
 		b.updateTargets(u, f, p, en, c)
 	}
-	if result != OutcomeTransition {
+	if result != domain.OutcomeTransition {
 		if untold {
 			b.wantMember(u, f, p, en, c)
 		}
 		return result
 	}
-	t := TransitionEnter
-	if !word.isIn() {
-		if t = TransitionExit; before == nil && !p.UnknownExit {
-			return OutcomeUnchanged // Segment fans exits out to every identifier: recorded, nothing to say
+	t := domain.TransitionEnter
+	if !word.IsIn() {
+		if t = domain.TransitionExit; before == nil && !p.UnknownExit {
+			return domain.OutcomeUnchanged // Segment fans exits out to every identifier: recorded, nothing to say
 		}
 	}
 	attribute, held := true, false
-	if word.isIn() && f.held > 0 {
+	if word.IsIn() && f.held > 0 {
 		own := before != nil && b.holdsExit(u, f, before.Seq)
 		attribute, held = b.cancelHeld(u, f, en, sort)
 		attribute, held = !(attribute && en.lastSent.is(word.Value) && en.inFlight.id.IsZero()), held && own
 	}
 	b.emit(u, f, p, en, c, sort, t, word.Value, attribute, tell && !held)
-	return OutcomeTransition
+	return domain.OutcomeTransition
 }
 
 // value applies one value of a trait. event is false when the event itself is sent on by itself.
-func (b *batch) value(u *user, f *field, p *Policy, c *cause, value []byte, event bool) Outcome {
+func (b *batch) value(u *user, f *field, p *domain.Policy, c *cause, value []byte, event bool) domain.Outcome {
 	at := c.event.Time.UnixNano()
-	word := Assertion{Value: bytes.Clone(value), Time: at, Since: at, Message: c.event.MessageID, Seq: c.seq}
+	word := domain.Assertion{Value: bytes.Clone(value), Time: at, Since: at, Message: c.event.MessageID, Seq: c.seq}
 	en, sort := b.entry(u, f.number), sortOf(p, c.event)
 	first := en.known(sort) == nil
 	result := en.observe(sort, word, false, b.believable(c))
-	if result == OutcomeStale || result == OutcomeDuplicate && !en.agree(sort, word) {
+	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate && !en.agree(sort, word) {
 		return result
 	}
 	b.write(u, f.number)
-	if result != OutcomeTransition {
+	if result != domain.OutcomeTransition {
 		return result
 	}
-	if first && bytes.Equal(value, jsonNull) {
-		return OutcomeUnchanged // there was no value before, and there is none now
+	if first && bytes.Equal(value, domain.JsonNull) {
+		return domain.OutcomeUnchanged // there was no value before, and there is none now
 	}
-	if value, send := p.sendable(word.Value); send {
-		b.emit(u, f, p, en, c, sort, TransitionValue, value, true, event)
+	if value, send := p.Sendable(word.Value); send {
+		b.emit(u, f, p, en, c, sort, domain.TransitionValue, value, true, event)
 	}
-	return OutcomeTransition
+	return domain.OutcomeTransition
 }
 
 // observe takes in a word, and says what it amounts to. What is kept of a time beyond believable is older.
-func (e *entry) observe(sort int, word Assertion, membership bool, believable int64) Outcome {
+func (e *entry) observe(sort int, word domain.Assertion, membership bool, believable int64) domain.Outcome {
 	known := e.known(sort)
 	if known != nil && known.Time > believable {
 		k := *known
-		k.before(word.Time)
+		k.Before(word.Time)
 		known = &k
 	}
-	came := OutcomeTransition
-	switch Compare(known, word, membership) {
-	case CompareStale:
-		return OutcomeStale
-	case CompareDuplicate:
-		return OutcomeDuplicate
-	case CompareUnchanged:
+	came := domain.OutcomeTransition
+	switch domain.Compare(known, word, membership) {
+	case domain.CompareStale:
+		return domain.OutcomeStale
+	case domain.CompareDuplicate:
+		return domain.OutcomeDuplicate
+	case domain.CompareUnchanged:
 		word.Value, word.Since, word.Seq = known.Value, known.Since, known.Seq // 450.0 is still the 450 that was sent
-		if came = OutcomeUnchanged; membership {
+		if came = domain.OutcomeUnchanged; membership {
 			word.Message = cmp.Or(word.Message, known.Message)
 		}
 	}
 	for _, s := range e.kept { // of the other call, too: else it would hide this word
 		if s != nil && s.Time > believable {
-			s.before(word.Time)
+			s.Before(word.Time)
 		}
 	}
 	e.keep(sort, &word)
@@ -304,7 +306,7 @@ func (e *entry) observe(sort int, word Assertion, membership bool, believable in
 // agree notes that a value was said again of the same moment, and reports whether that changes anything.
 // Another value of that moment must beat the greatest of the messages that agree: else it would matter
 // which of them came first.
-func (e *entry) agree(sort int, word Assertion) bool {
+func (e *entry) agree(sort int, word domain.Assertion) bool {
 	known := e.known(sort)
 	if word.Message <= known.Message {
 		return false
@@ -313,11 +315,11 @@ func (e *entry) agree(sort int, word Assertion) bool {
 	return true
 }
 
-func sortOf(p *Policy, e *Event) int {
+func sortOf(p *domain.Policy, e *domain.Event) int {
 	switch {
-	case !p.Send.Has(SendAsReceived):
+	case !p.Send.Has(domain.SendAsReceived):
 		return keptOne
-	case e.Call == CallTrack:
+	case e.Call == domain.CallTrack:
 		return keptTrack
 	default:
 		return keptIdentify
@@ -341,11 +343,11 @@ func (b *batch) countMember(f *field, was, is bool) {
 
 // emit makes the changes that a transition causes, on the targets of its policy, as far as they are wanted as an
 // attribute and as an event.
-func (b *batch) emit(u *user, f *field, p *Policy, en *entry, c *cause, sort int, t Transition, value []byte, attribute, event bool) {
+func (b *batch) emit(u *user, f *field, p *domain.Policy, en *entry, c *cause, sort int, t domain.Transition, value []byte, attribute, event bool) {
 	e := c.event
-	asAttribute := attribute && (p.Send.Has(SendAttribute) || p.Send.Has(SendAsReceived) && sort == keptIdentify)
-	asEvent := event && (p.Send.Has(SendEvent) || p.Send.Has(SendAsReceived) && sort == keptTrack)
-	if p.isTooOld(e) {
+	asAttribute := attribute && (p.Send.Has(domain.SendAttribute) || p.Send.Has(domain.SendAsReceived) && sort == keptIdentify)
+	asEvent := event && (p.Send.Has(domain.SendEvent) || p.Send.Has(domain.SendAsReceived) && sort == keptTrack)
+	if p.IsTooOld(e) {
 		asEvent = false // a replay: the state is news, the event is not
 	}
 	if asAttribute {
@@ -358,20 +360,20 @@ func (b *batch) emit(u *user, f *field, p *Policy, en *entry, c *cause, sort int
 
 // wantEvent makes an event change: the event that was received, or one made up so that it is the same
 // whichever call came first.
-func (b *batch) wantEvent(u *user, f *field, p *Policy, c *cause, t Transition, value []byte, received bool) {
-	ch := b.draft(u, f, p, c, KindEvent, t)
+func (b *batch) wantEvent(u *user, f *field, p *domain.Policy, c *cause, t domain.Transition, value []byte, received bool) {
+	ch := b.draft(u, f, p, c, domain.KindEvent, t)
 	ch.Value = bytes.Clone(value)
 	switch t {
-	case TransitionEnter:
+	case domain.TransitionEnter:
 		ch.Name = p.EnterEvent
-	case TransitionExit:
+	case domain.TransitionExit:
 		ch.Name = p.ExitEvent
 	default:
 		ch.Name = p.TraitEvent
 	}
 	if received {
 		ch.Name = cmp.Or(c.event.Name, ch.Name) // a narrow webhook mapping leaves the name out
-		ch.Props = c.event.properties()
+		ch.Props = c.event.Properties()
 	}
 	b.st.ledger.changes.Created++
 	switch {
@@ -393,5 +395,5 @@ func (b *batch) believable(c *cause) int64 {
 	if c.event.Time.After(at) {
 		at = c.event.Time
 	}
-	return at.Add(MaxAhead).UnixNano()
+	return at.Add(domain.MaxAhead).UnixNano()
 }

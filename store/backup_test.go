@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
@@ -36,7 +38,7 @@ func backUp(t testing.TB, b *bench) string {
 func adopt(t testing.TB, dir string) *bench {
 	t.Helper()
 	b := &bench{TB: t, dir: dir}
-	b.reopen(rules(SendBoth))
+	b.reopen(rules(domain.SendBoth))
 	t.Cleanup(func() { b.Store.Close() })
 	return b
 }
@@ -56,7 +58,7 @@ func stateOf(t *testing.T, b *bench) string {
 // with a store that received just the events the backup says it holds.
 func TestABackupOfARunningStoreIsOneMoment(t *testing.T) {
 	t.Parallel()
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	events := mixedEvents(7, 2000)
 	b.receive(events[:1000]...)
 	var load sync.WaitGroup
@@ -79,7 +81,7 @@ func TestABackupOfARunningStoreIsOneMoment(t *testing.T) {
 	if r.Replayed != info.Last-info.Applied || r.Faults != 0 {
 		t.Errorf("replayed %d of %d, faults %v", r.Replayed, info.Last-info.Applied, r.Findings)
 	}
-	restored, plain := adopt(t, dir), open(t, rules(SendBoth))
+	restored, plain := adopt(t, dir), open(t, rules(domain.SendBoth))
 	plain.receive(events[:info.Received]...)
 	if x, y := stateOf(t, plain), stateOf(t, restored); x != y {
 		t.Errorf("restored is another state: %s", firstDifference(x, y))
@@ -92,8 +94,8 @@ func TestABackupOfARunningStoreIsOneMoment(t *testing.T) {
 func ids(t testing.TB, b *bench) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
-	for _, s := range []State{StatePending, StateParked, StateHeld, StateDelivered, StateSuperseded, StateCancelled} {
-		page, _, err := b.Changes(OutboxFilter{State: s, Limit: 10000})
+	for _, s := range []domain.State{domain.StatePending, domain.StateParked, domain.StateHeld, domain.StateDelivered, domain.StateSuperseded, domain.StateCancelled} {
+		page, _, err := b.Changes(domain.OutboxFilter{State: s, Limit: 10000})
 		must(t, err)
 		for _, c := range page {
 			all[c.ID] = true
@@ -106,7 +108,7 @@ func ids(t testing.TB, b *bench) map[string]bool {
 // and is lost here, must not come again under the same ids as something else.
 func TestARestoreNeverReusesAChangeID(t *testing.T) {
 	t.Parallel()
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 2))
 	path := backUp(t, b)
 	known := ids(t, b)
@@ -125,7 +127,7 @@ func TestARestoreNeverReusesAChangeID(t *testing.T) {
 			used[id] = life
 		}
 		for id := range known { // as in an operator's notes, or in MoEngage's events
-			parsed, err := ParseID(id)
+			parsed, err := domain.ParseID(id)
 			must(t, err)
 			if _, _, err := b.Change(parsed); err != nil {
 				t.Errorf("%s does not know change %s any more: %v", life, id, err)
@@ -147,11 +149,11 @@ func TestARestoreNeverReusesAChangeID(t *testing.T) {
 
 func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	source := open(t, rules(SendBoth))
+	source := open(t, rules(domain.SendBoth))
 	source.receive(mixedEvents(3, 300)...)
 	whole, err := os.ReadFile(backUp(t, source))
 	must(t, err)
-	target := open(t, rules(SendBoth))
+	target := open(t, rules(domain.SendBoth))
 	target.receive(event("zoe", "vip", true, 1))
 	want := dump(t, target)
 	must(t, target.Store.Close())
@@ -203,7 +205,7 @@ func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
 }
 
 func TestABackupReplacesOnlyABackup(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	path := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(path, []byte("somebody's thesis"), 0o600))
 	fill := func(w io.Writer) error { _, err := b.Backup(context.Background(), w, nil); return err }
@@ -228,7 +230,7 @@ func TestABackupReplacesOnlyABackup(t *testing.T) {
 // TestTheInboxStaysWhileItIsBackedUp has records applied and their files past retention during a
 // backup that found them unapplied.
 func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	b.tail.Store(true)
 	b.SetRetention(Options{ReceivedBytes: 1})
 	b.receive(event("ann", "vip", true, 1))
@@ -250,7 +252,7 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 // restore lists what was salvaged, even when that is none.
 func TestABackupsProgressEndsWithAllAndARestoreSalvagesNothing(t *testing.T) {
 	t.Parallel()
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1))
 	var done, total int64
 	path := filepath.Join(t.TempDir(), "backup.tar")
@@ -274,7 +276,7 @@ func TestABackupsProgressEndsWithAllAndARestoreSalvagesNothing(t *testing.T) {
 // the way, and the report was silent about what that could not save.
 func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
 	t.Parallel()
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	key := rowKey(userKey("ann"), 0)
 	must(t, b.db.Update(func(tx *bolt.Tx) error {
@@ -308,11 +310,11 @@ func TestKilledDuringARestore(t *testing.T) {
 
 func killRestore(t *testing.T, step crashpoint.Point, restored, another bool) {
 	t.Parallel()
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	path := backUp(t, b)
 	if another {
-		b = open(t, rules(SendBoth))
+		b = open(t, rules(domain.SendBoth))
 	}
 	b.receive(event("bob", "vip", true, 1))
 	must(t, b.Store.Close())

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -74,10 +76,10 @@ type user struct {
 	id     string
 	key    []byte
 	head   *head
-	was    []stand  // where the user stood in the due index when loaded
-	owed   Backlog  // what the user added to the backlog then
-	blocks []*block // as they were first wanted
-	dirty  bool     // the head, and so perhaps the due index
+	was    []stand        // where the user stood in the due index when loaded
+	owed   domain.Backlog // what the user added to the backlog then
+	blocks []*block       // as they were first wanted
+	dirty  bool           // the head, and so perhaps the due index
 
 	unread []rawRow // rows seen on the way to the head and not wanted yet
 	whole  bool     // every row there is was seen
@@ -319,7 +321,7 @@ func (b *batch) flushUser(u *user) {
 	if !u.dirty {
 		return
 	}
-	b.st.ledger.backlog.move(u.owed, u.head.backlog())
+	b.st.ledger.backlog.Move(u.owed, u.head.backlog())
 	key := b.rowKey(u, blockHead)
 	if frame := b.frame(func(buf []byte) []byte { return u.head.encode(buf, key) }); len(frame) > 0 {
 		b.put(b.rows, key, frame)

@@ -7,11 +7,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // Whole processes are compared by the module bench; these measure one part each, for a profile.
 
-func openForBenchmark(b *testing.B, send SendMethods) *Store {
+func openForBenchmark(b *testing.B, send domain.SendMethods) *Store {
 	b.Helper()
 	s, err := Open(b.TempDir(), Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -25,7 +27,7 @@ func openForBenchmark(b *testing.B, send SendMethods) *Store {
 }
 
 // realistic is an audience event of the usual 1.1 KB.
-func realistic(i int) *Event {
+func realistic(i int) *domain.Event {
 	e := event(fmt.Sprintf("usr_%08d", i), "high_value_shoppers", true, 1)
 	e.Raw = append(e.Raw, make([]byte, 900)...)
 	for j := len(e.Raw) - 900; j < len(e.Raw); j++ {
@@ -37,7 +39,7 @@ func realistic(i int) *Event {
 func BenchmarkAppend(b *testing.B) {
 	for _, clients := range []int{1, 64, 256} {
 		b.Run(fmt.Sprint(clients, " clients"), func(b *testing.B) {
-			s := openForBenchmark(b, SendAttribute)
+			s := openForBenchmark(b, domain.SendAttribute)
 			var n atomic.Int64
 			b.SetParallelism(max(1, clients/2))
 			b.ReportAllocs()
@@ -57,8 +59,8 @@ func BenchmarkAppend(b *testing.B) {
 
 // BenchmarkApply applies a backlog of enters of distinct users.
 func BenchmarkApply(b *testing.B) {
-	s := openForBenchmark(b, SendAttribute)
-	events := make([]*Event, 0, 1000)
+	s := openForBenchmark(b, domain.SendAttribute)
+	events := make([]*domain.Event, 0, 1000)
 	fill := func(n int) {
 		for i := 0; i < n; i += len(events) {
 			events = events[:0]
@@ -97,9 +99,9 @@ func BenchmarkDrain(b *testing.B) {
 }
 
 func drainBenchmark(b *testing.B, keys func(i int) []string) {
-	s := openForBenchmark(b, SendAttribute)
+	s := openForBenchmark(b, domain.SendAttribute)
 	for i := 0; i < b.N; i += 1000 {
-		var events []*Event
+		var events []*domain.Event
 		for j := i; j < min(i+1000, b.N); j++ {
 			for _, key := range keys(j) {
 				events = append(events, event(fmt.Sprintf("usr_%08d", j), key, true, 1))
@@ -118,7 +120,7 @@ func drainBenchmark(b *testing.B, keys func(i int) []string) {
 	for {
 		left := 800
 		o := everything(now)
-		o.Fit = func(Delivery) bool { left--; return left >= 0 }
+		o.Fit = func(domain.Delivery) bool { left--; return left >= 0 }
 		f, _, err := s.Take(context.Background(), o)
 		if err != nil {
 			b.Fatal(err)
@@ -126,9 +128,9 @@ func drainBenchmark(b *testing.B, keys func(i int) []string) {
 		if f == nil {
 			break
 		}
-		out := Settlement{Lease: f.ID, At: now, Results: make([]DeliveryResult, len(f.Deliveries))}
+		out := domain.Settlement{Lease: f.ID, At: now, Results: make([]domain.DeliveryResult, len(f.Deliveries))}
 		for i := range out.Results {
-			out.Results[i].Attributes.Verdict = Delivered
+			out.Results[i].Attributes.Verdict = domain.Delivered
 		}
 		if err := s.Settle(context.Background(), out); err != nil {
 			b.Fatal(err)

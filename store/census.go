@@ -1,6 +1,10 @@
 package store
 
-import "bytes"
+import (
+	"bytes"
+
+	"personasync/store/domain"
+)
 
 // totals is what a state holds, counted.
 type totals struct {
@@ -8,8 +12,8 @@ type totals struct {
 	changes                 [2]uint64 // parked and held, as keptPlaces
 	received                uint64
 	history, located        uint64
-	closed                  ChangeLedger      // of the history, by state
-	in                      map[uint32]uint64 // members by field
+	closed                  domain.ChangeLedger // of the history, by state
+	in                      map[uint32]uint64   // members by field
 	held                    map[uint32]uint64
 }
 
@@ -27,7 +31,7 @@ func (r *rebuilder) count(b *batch) *totals {
 		}
 		for _, e := range row.entries {
 			c.pending += uint64(boolByte(e.waiting.pending())) + uint64(boolByte(e.inFlight.pending()))
-			if f := b.fieldOf(row.field(e)); f != nil && f.class != ClassTrait && e.newest().isIn() {
+			if f := b.fieldOf(row.field(e)); f != nil && f.class != domain.ClassTrait && e.newest().IsIn() {
 				c.in[f.number]++
 				c.members++
 			}
@@ -42,11 +46,11 @@ func (r *rebuilder) count(b *batch) *totals {
 		_ = b.tx.Bucket(p.bucket).ForEach(func(_, frame []byte) error {
 			switch ch, err := decodeChange(frame, b.st.epochs); {
 			case err != nil:
-			case ch.Kind == KindReceived:
+			case ch.Kind == domain.KindReceived:
 				c.received++
 			default:
 				c.changes[i]++
-				if p.state == StateHeld {
+				if p.state == domain.StateHeld {
 					c.held[ch.field]++
 				}
 			}
@@ -56,7 +60,7 @@ func (r *rebuilder) count(b *batch) *totals {
 	_ = b.history.ForEach(func(_, frame []byte) error {
 		if ch, err := decodeChange(frame, b.st.epochs); err == nil {
 			c.history++
-			*c.closed.column(ch.State)++
+			*c.closed.Column(ch.State)++
 		}
 		return nil
 	})
@@ -99,7 +103,7 @@ func (r *rebuilder) sums() error {
 				*whole = terms()
 			}
 		}
-		settle(&l.changes.Created, &l.changes.Lost, l.changes.sum)
-		settle(&l.events.Accepted, &l.events.Lost, l.events.sum)
+		settle(&l.changes.Created, &l.changes.Lost, l.changes.Sum)
+		settle(&l.events.Accepted, &l.events.Lost, l.events.Sum)
 	})
 }

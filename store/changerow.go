@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -12,10 +13,10 @@ const changeVersion byte = 2
 // stored is a change as the queue, the parked, the held and the history keep it. One encoding serves
 // all four, so that a change moves whole.
 type stored struct {
-	Change
+	domain.Change
 	field    uint32 // number of the field it speaks of; fieldNone of a received event
 	lane     uint32
-	endpoint Endpoint
+	endpoint domain.Endpoint
 	prev     uint64 // history: number of the user's entry before this one; 0: none
 	raw      []byte // received: the event's frame, to be read again on retry
 	loose    bool   // an attribute that is queued like an event, because its computation does not collapse
@@ -25,7 +26,7 @@ const fieldNone = ^uint32(0)
 
 // inRow reports whether a pending change is kept in a membership row, and not in the user's queue.
 func (c *stored) inRow() bool {
-	return !c.loose && (c.Kind == KindAttribute || c.Kind == KindCohort || c.Kind == KindList)
+	return !c.loose && (c.Kind == domain.KindAttribute || c.Kind == domain.KindCohort || c.Kind == domain.KindList)
 }
 
 func (c *stored) encode(buf []byte) []byte {
@@ -49,14 +50,14 @@ func (c *stored) encode(buf []byte) []byte {
 	return wire.Seal(wire.AppendUint(buf, uint64(c.Alone)), start)
 }
 
-func putAnswer(buf []byte, a *Answer) []byte {
+func putAnswer(buf []byte, a *domain.Answer) []byte {
 	buf = wire.AppendUint(buf, uint64(a.Status))
 	buf = wire.AppendString(wire.AppendString(buf, a.RequestID), a.Body)
 	return wire.AppendTime(buf, a.At)
 }
 
-func readAnswer(r *wire.Reader) Answer {
-	return Answer{Status: int(r.Uint()), RequestID: r.Text(), Body: r.Text(), At: r.Time()}
+func readAnswer(r *wire.Reader) domain.Answer {
+	return domain.Answer{Status: int(r.Uint()), RequestID: r.Text(), Body: r.Text(), At: r.Time()}
 }
 
 // decodeChange copies everything it keeps: a change leaves its transaction.
@@ -75,9 +76,9 @@ func peekChange(frame []byte, epoch epochs) (*stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &stored{Change: Change{ID: readID(&r, epoch)}}
-	c.Kind, c.State, c.Transition, c.Class = Kind(r.Byte()), State(r.Byte()), Transition(r.Byte()), Class(r.Byte())
-	c.endpoint, c.loose = Endpoint(r.Byte()), r.Byte() == 1
+	c := &stored{Change: domain.Change{ID: readID(&r, epoch)}}
+	c.Kind, c.State, c.Transition, c.Class = domain.Kind(r.Byte()), domain.State(r.Byte()), domain.Transition(r.Byte()), domain.Class(r.Byte())
+	c.endpoint, c.loose = domain.Endpoint(r.Byte()), r.Byte() == 1
 	c.User = r.Text()
 	c.field, c.lane = uint32(r.Uint()), uint32(r.Uint())
 	c.Computation, c.ComputedBy = r.Text(), r.Text()

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"strconv"
 	"strings"
+
+	"personasync/store/domain"
 )
 
 // A channel is a way of telling a membership that has a memory of its own: what the cohort, or the list,
@@ -23,28 +25,28 @@ const (
 )
 
 // kind is what the changes of a field become that are kept in its row.
-func (f *field) kind() Kind {
+func (f *field) kind() domain.Kind {
 	switch {
 	case f.forwarded():
-		return KindAttribute
+		return domain.KindAttribute
 	case f.column == cohortColumn:
-		return KindCohort
+		return domain.KindCohort
 	case f.column == listColumn:
-		return KindList
+		return domain.KindList
 	}
-	return KindAttribute
+	return domain.KindAttribute
 }
 
-func (f *field) endpoint() Endpoint {
-	if f.kind() == KindCohort {
-		return EndpointCohort
+func (f *field) endpoint() domain.Endpoint {
+	if f.kind() == domain.KindCohort {
+		return domain.EndpointCohort
 	}
-	return EndpointTransition
+	return domain.EndpointTransition
 }
 
 // sqlColumn is the column of a SQL trait's row, "" when there is none.
 func (f *field) sqlColumn() string {
-	if f.kind() != KindAttribute {
+	if f.kind() != domain.KindAttribute {
 		return ""
 	}
 	return f.column
@@ -73,18 +75,18 @@ func (r *registry) targetFields(f *field) []*field {
 
 // speaker returns the computation whose channel f is, and f itself if it is none.
 func (r *registry) speaker(f *field) *field {
-	if f.kind() == KindAttribute {
+	if f.kind() == domain.KindAttribute {
 		return f
 	}
 	return cmp.Or(r.beside(f, ""), f)
 }
 
 // targets returns the fields by which computation f tells its membership besides its attribute.
-func (b *batch) targets(f *field, p *Policy) (fields []*field) {
-	if p.Send.Has(SendCohort) {
+func (b *batch) targets(f *field, p *domain.Policy) (fields []*field) {
+	if p.Send.Has(domain.SendCohort) {
 		fields = append(fields, b.beside(f, cohortColumn, f.class))
 	}
-	if p.Send.Has(SendList) {
+	if p.Send.Has(domain.SendList) {
 		fields = append(fields, b.beside(f, listColumn, f.class))
 	}
 	return fields
@@ -93,7 +95,7 @@ func (b *batch) targets(f *field, p *Policy) (fields []*field) {
 // updateTargets has the cohort and the list told of a membership as it is now. They know but one, where
 // a computation may keep identify and track apart: what moved one of the two may move nothing here, and
 // a repeat of the one may, being newer than the other.
-func (b *batch) updateTargets(u *user, f *field, p *Policy, en *entry, c *cause) {
+func (b *batch) updateTargets(u *user, f *field, p *domain.Policy, en *entry, c *cause) {
 	t, want := en.membership()
 	for _, channel := range b.targets(f, p) {
 		e := b.entry(u, channel.number)
@@ -106,15 +108,15 @@ func (b *batch) updateTargets(u *user, f *field, p *Policy, en *entry, c *cause)
 }
 
 // membership returns what there is to tell of a membership as it is now.
-func (e *entry) membership() (Transition, []byte) {
-	if e.newest().isIn() {
-		return TransitionEnter, jsonTrue
+func (e *entry) membership() (domain.Transition, []byte) {
+	if e.newest().IsIn() {
+		return domain.TransitionEnter, domain.JsonTrue
 	}
-	return TransitionExit, jsonFalse
+	return domain.TransitionExit, domain.JsonFalse
 }
 
 // expects reports whether what is told, once what waits has left, is what is wanted.
-func (e *entry) expects(t Transition, want []byte, unknownExit bool) bool {
+func (e *entry) expects(t domain.Transition, want []byte, unknownExit bool) bool {
 	if e.waiting.pending() {
 		return bytes.Equal(e.waiting.value, want)
 	}
@@ -124,9 +126,9 @@ func (e *entry) expects(t Transition, want []byte, unknownExit bool) bool {
 // A request speaks of one cohort and either adds or removes. So on the endpoint of cohorts a lane is a job,
 // a cohort and a direction: who leaves together stands together in the due index. Older files name such a
 // lane like a job; so do very many jobs or fields, for which a lane's number has no room.
-func cohortLane(job string, f *field, t Transition) string {
+func cohortLane(job string, f *field, t domain.Transition) string {
 	direction := "+"
-	if t == TransitionExit {
+	if t == domain.TransitionExit {
 		direction = "-"
 	}
 	return job + targetMark + strconv.FormatUint(uint64(f.number), 10) + direction
@@ -147,7 +149,7 @@ const introduction = 60
 // a lane: until it was accepted, MoEngage may not know the user. Receipt is compared in whole seconds,
 // so that what one event brought about counts as older.
 func (h *head) strangers(l lane) bool {
-	for _, other := range h.endpoint(EndpointTransition).lanes {
+	for _, other := range h.endpoint(domain.EndpointTransition).lanes {
 		if other.due <= l.due {
 			return true
 		}
@@ -157,7 +159,7 @@ func (h *head) strangers(l lane) bool {
 
 // stranger reports whether any cohort change waits for the other endpoint.
 func (h *head) stranger() bool {
-	for _, l := range h.endpoint(EndpointCohort).lanes {
+	for _, l := range h.endpoint(domain.EndpointCohort).lanes {
 		if h.strangers(l) {
 			return true
 		}
@@ -188,19 +190,19 @@ const notYet = ^uint32(0)
 // cohortStands appends where a user stands in the due index of the cohort endpoint: once in the lane of
 // retries while there is a moment to wait for, else once a lane.
 func (h *head) cohortStands(list []stand) []stand {
-	rh := h.endpoint(EndpointCohort)
+	rh := h.endpoint(domain.EndpointCohort)
 	if len(rh.lanes) == 0 {
 		return list
 	}
 	if wait := max(rh.retry, h.aside); wait != 0 {
-		return append(list, stand{EndpointCohort, rh.retryLane(false), wait})
+		return append(list, stand{domain.EndpointCohort, rh.retryLane(false), wait})
 	}
 	for _, l := range rh.lanes {
 		due := l.due
 		if h.strangers(l) {
 			due = notYet
 		}
-		list = append(list, stand{EndpointCohort, l.number, due})
+		list = append(list, stand{domain.EndpointCohort, l.number, due})
 	}
 	return list
 }
@@ -220,7 +222,7 @@ func (d *leaser) ripenOne(at dueEntry) {
 	if d.strays(u, at.stand) {
 		return
 	}
-	u.head.endpoint(EndpointCohort).retry = 0
+	u.head.endpoint(domain.EndpointCohort).retry = 0
 	if d.isDue(laneRetry, u.head.aside) && !d.o.Force || int64(u.head.aside) <= d.o.Now.Unix() {
 		u.head.aside = 0
 	}

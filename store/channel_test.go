@@ -6,17 +6,19 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // takeCohort takes what is due on the endpoint of cohorts at a moment after noon.
-func (b *bench) takeCohort(after time.Duration) *Lease {
+func (b *bench) takeCohort(after time.Duration) *domain.Lease {
 	b.Helper()
 	f, _, err := b.Take(context.Background(), onCohorts(noon.Add(after)))
 	must(b, err)
 	return f
 }
 
-func passengers(f *Lease) string {
+func passengers(f *domain.Lease) string {
 	if f == nil {
 		return ""
 	}
@@ -30,20 +32,20 @@ func passengers(f *Lease) string {
 }
 
 func TestARequestSpeaksOfOneCohortInOneDirection(t *testing.T) {
-	b := open(t, rules(SendCohort))
+	b := open(t, rules(domain.SendCohort))
 	for i := range 3 {
 		user := fmt.Sprint("user-", i)
 		b.receive(event(user, "vip", true, 1), event(user, "new", true, 1))
 	}
 	for f := b.takeCohort(time.Hour); f != nil; f = b.takeCohort(time.Hour) {
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 	b.sent = nil
 	b.receive(event("user-0", "vip", false, 2), event("user-1", "vip", false, 2), event("user-3", "vip", true, 2), event("user-2", "new", false, 2))
 	var got []string
 	for f := b.takeCohort(time.Hour); f != nil; f = b.takeCohort(time.Hour) {
 		got = append(got, passengers(f))
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 	slices.Sort(got)
 	want := "[[new exit] [user-2] [vip enter] [user-3] [vip exit] [user-0 user-1]]"
@@ -63,7 +65,7 @@ func wantText(t *testing.T, got, want string) {
 
 // Cohort Sync passes over users it does not know, so the user's attributes go first, and have a minute.
 func TestACohortChangeWaitsUntilMoEngageKnowsTheUser(t *testing.T) {
-	b := open(t, rules(SendAttribute|SendCohort))
+	b := open(t, rules(domain.SendAttribute|domain.SendCohort))
 	b.receive(event("ann", "vip", true, 1))
 	if f := b.takeCohort(time.Hour); f != nil {
 		t.Fatalf("left before the attribute: %s", passengers(f))
@@ -72,8 +74,8 @@ func TestACohortChangeWaitsUntilMoEngageKnowsTheUser(t *testing.T) {
 	if other := b.takeCohort(time.Hour); other != nil {
 		t.Fatalf("left while the attribute was in flight: %s", passengers(other))
 	}
-	b.settle(f, Delivered) // at noon + 1 h
-	b.reopen(rules(SendAttribute | SendCohort))
+	b.settle(f, domain.Delivered) // at noon + 1 h
+	b.reopen(rules(domain.SendAttribute | domain.SendCohort))
 	if f := b.takeCohort(time.Hour + 59*time.Second); f != nil {
 		t.Fatalf("left too early: %s", passengers(f))
 	}
@@ -87,15 +89,15 @@ func TestACohortChangeWaitsUntilMoEngageKnowsTheUser(t *testing.T) {
 	}
 	late := b.takeCohort(time.Hour + time.Minute)
 	wantText(t, passengers(late), "[vip enter] [ann]")
-	b.settle(late, Delivered)
+	b.settle(late, domain.Delivered)
 	recount(t, b)
 }
 
 // Newer changes of a busy user on the other endpoint must not put a cohort change off for ever.
 func TestNewerChangesDoNotHoldACohortBack(t *testing.T) {
-	b := open(t, rules(SendAttribute|SendCohort))
+	b := open(t, rules(domain.SendAttribute|domain.SendCohort))
 	b.receive(event("ann", "vip", true, 1))
-	b.settle(b.take(), Delivered)
+	b.settle(b.take(), domain.Delivered)
 	later := trait("ann", "ltv", 5, "ltv", "1")
 	later.Received = noon.Add(45 * time.Minute)
 	b.receive(later)
@@ -103,17 +105,17 @@ func TestNewerChangesDoNotHoldACohortBack(t *testing.T) {
 }
 
 func TestAParkedAttributeHoldsNoCohortBack(t *testing.T) {
-	b := open(t, rules(SendAttribute|SendCohort))
+	b := open(t, rules(domain.SendAttribute|domain.SendCohort))
 	b.receive(event("ann", "vip", true, 1))
-	b.settle(b.take(), Parked)
+	b.settle(b.take(), domain.Parked)
 	wantText(t, passengers(b.takeCohort(time.Hour)), "[vip enter] [ann]")
 }
 
 func TestCohortsAndListsSendTheNetDifference(t *testing.T) {
-	for _, send := range []SendMethods{SendCohort, SendList} {
+	for _, send := range []domain.SendMethods{domain.SendCohort, domain.SendList} {
 		b := open(t, rules(send))
-		take := func() *Lease {
-			if send == SendCohort {
+		take := func() *domain.Lease {
+			if send == domain.SendCohort {
 				return b.takeCohort(time.Hour)
 			}
 			return b.take()
@@ -123,13 +125,13 @@ func TestCohortsAndListsSendTheNetDifference(t *testing.T) {
 			t.Errorf("channel %d: never told, in and out again: %s", send, passengers(f))
 		}
 		b.receive(event("ann", "vip", true, 3))
-		b.settle(take(), Delivered)
+		b.settle(take(), domain.Delivered)
 		b.receive(event("ann", "vip", false, 4), event("ann", "vip", true, 5))
 		if f := take(); f != nil {
 			t.Errorf("channel %d: out and in again: %s", send, passengers(f))
 		}
 		b.receive(event("ann", "vip", false, 6))
-		b.settle(take(), Uncertain)
+		b.settle(take(), domain.Uncertain)
 		b.receive(event("ann", "vip", true, 7))
 		if f := take(); f == nil || string(f.Deliveries[0].Attributes[0].Value) != "true" {
 			t.Errorf("channel %d: after an uncertain exit the enter was not sent", send)
@@ -140,13 +142,13 @@ func TestCohortsAndListsSendTheNetDifference(t *testing.T) {
 
 // MoEngage refuses an element that both adds to a list and removes from it.
 func TestAListIsAddedToAndRemovedFromInTurn(t *testing.T) {
-	b := open(t, rules(SendList))
+	b := open(t, rules(domain.SendList))
 	b.receive(event("ann", "a", true, 1), event("ann", "b", true, 1))
 	f := b.take()
 	if n := len(f.Deliveries[0].Attributes); n != 2 {
 		t.Errorf("%d additions left together, want 2", n)
 	}
-	b.settle(f, Delivered)
+	b.settle(f, domain.Delivered)
 	b.receive(event("ann", "a", false, 2), event("ann", "c", true, 2), event("ann", "b", false, 2))
 	var got []string
 	for f := b.take(); f != nil; f = b.take() {
@@ -154,7 +156,7 @@ func TestAListIsAddedToAndRemovedFromInTurn(t *testing.T) {
 			got = append(got, c.Computation+" "+c.Transition.String())
 		}
 		got = append(got, "|")
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 	wantText(t, fmt.Sprint(got), "[a exit b exit | c enter |]")
 	recount(t, b)
@@ -162,7 +164,7 @@ func TestAListIsAddedToAndRemovedFromInTurn(t *testing.T) {
 
 // Identify and track are two states under as_received; the cohort knows one membership.
 func TestACohortBesideAsReceivedIsToldOnce(t *testing.T) {
-	b := open(t, rules(SendAsReceived|SendCohort))
+	b := open(t, rules(domain.SendAsReceived|domain.SendCohort))
 	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 1, asTrack("Entered")))
 	c := b.balance()
 	if c.Changes.Created != 3 {
@@ -171,11 +173,11 @@ func TestACohortBesideAsReceivedIsToldOnce(t *testing.T) {
 }
 
 func TestTwoComputationsMayShareAListAndNotACohort(t *testing.T) {
-	r := rules(SendCohort | SendList)
+	r := rules(domain.SendCohort | domain.SendList)
 	r.Defaults.CohortName = "Everybody"
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1), event("ann", "new", true, 1))
-	page, _, err := b.Changes(OutboxFilter{State: StateHeld})
+	page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateHeld})
 	must(t, err)
 	if len(page) != 1 || page[0].Kind != "cohort" || page[0].Computation != "new" || page[0].Reason != "key_conflict" {
 		t.Errorf("held %+v, want the second computation's cohort change alone", page)
@@ -195,7 +197,7 @@ func TestTwoComputationsMayShareAListAndNotACohort(t *testing.T) {
 }
 
 func TestATraitIsNoMember(t *testing.T) {
-	b := open(t, rules(SendCohort|SendList))
+	b := open(t, rules(domain.SendCohort|domain.SendList))
 	b.receive(trait("ann", "ltv", 1, "ltv", "true"))
 	if c := b.balance(); c.Changes.Created != 0 {
 		t.Errorf("a trait made %d changes", c.Changes.Created)
@@ -203,7 +205,7 @@ func TestATraitIsNoMember(t *testing.T) {
 }
 
 // everywhere tells a membership in all the ways there are.
-const everywhere = SendBoth | SendCohort | SendList
+const everywhere = domain.SendBoth | domain.SendCohort | domain.SendList
 
 // wantHeldThere compares who is a member of vip in MoEngage, on each channel, with who should be.
 func (b *bench) wantHeldThere(them *moengage, want string) {
@@ -248,7 +250,7 @@ func TestAMassExitIsHeldOnEveryChannel(t *testing.T) {
 // TestAReconcileFillsACohortThatIsNew: members were told before the computation had a cohort.
 func TestAReconcileFillsACohortThatIsNew(t *testing.T) {
 	them := newMoengage()
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("cid", "vip", true, 0))
 	b.tell(them)
 	must(t, b.SetRules(context.Background(), rules(everywhere)))
@@ -265,7 +267,7 @@ func TestAReconcileFillsACohortThatIsNew(t *testing.T) {
 	b.wantHeldThere(them, "[ann cid]")
 
 	// An ex-member whom MoEngage knows of by the cohort alone is told of again.
-	must(t, b.SetRules(context.Background(), rules(SendCohort)))
+	must(t, b.SetRules(context.Background(), rules(domain.SendCohort)))
 	b.receive(event("dan", "vip", true, 2))
 	b.tell(them)
 	b.receive(event("dan", "vip", false, 3))
@@ -318,12 +320,12 @@ func TestABaselineOfTheVeryMomentCounts(t *testing.T) {
 // because the list says that it knows the user as a member.
 func TestABaselineBesideARequestUnderWay(t *testing.T) {
 	them := newMoengage()
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
 	b.imports(Import{Key: "vip", AsOf: minute(2), Users: users("ann"), Baseline: true})
 	b.receive(event("ann", "vip", false, 3))
-	b.settle(f, Untried)
+	b.settle(f, domain.Untried)
 	b.tell(them)
 	if got := fmt.Sprint(them.attributes); got != "map[ann.vip:false]" {
 		t.Errorf("told %s", got)
@@ -332,13 +334,13 @@ func TestABaselineBesideARequestUnderWay(t *testing.T) {
 
 // TestABaselineCancelsTheHeldExit: it was released later, and told MoEngage that a member had left.
 func TestABaselineCancelsTheHeldExit(t *testing.T) {
-	for _, send := range []SendMethods{everywhere, SendAsReceived} {
+	for _, send := range []domain.SendMethods{everywhere, domain.SendAsReceived} {
 		them := newMoengage()
 		b := peopled(t, watched(send), 6)
 		b.tell(them)
-		leave := func(user, m int) *Event {
+		leave := func(user, m int) *domain.Event {
 			e := leaves(user, m)
-			if send == SendAsReceived {
+			if send == domain.SendAsReceived {
 				asTrack("Left")(e)
 			}
 			return e
@@ -362,20 +364,20 @@ func TestARetryTellsTheCohortsOfWhomMoEngageDidNotKnow(t *testing.T) {
 	ctx := context.Background()
 	for name, landed := range map[string]bool{"the cohort was told before": true, "the cohort is being told": false} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, rules(SendBoth|SendCohort))
+			b := open(t, rules(domain.SendBoth|domain.SendCohort))
 			b.receive(event("ann", "vip", true, 1))
-			b.settle(b.take(), Parked)
+			b.settle(b.take(), domain.Parked)
 			if f := b.take(); f != nil { // the event, where it travels alone
-				b.settle(f, Parked)
+				b.settle(f, domain.Parked)
 			}
 			f := b.takeCohort(time.Hour)
 			wantText(t, passengers(f), "[vip enter] [ann]")
 			if landed {
-				b.settle(f, Delivered)
+				b.settle(f, domain.Delivered)
 			}
-			must(t, b.Retry(ctx, noon.Add(time.Hour), b.ids(StateParked)))
+			must(t, b.Retry(ctx, noon.Add(time.Hour), b.ids(domain.StateParked)))
 			if !landed {
-				b.settle(f, Delivered)
+				b.settle(f, domain.Delivered)
 			}
 			if again := b.takeCohort(2 * time.Hour); again != nil {
 				t.Fatalf("it left before the user is known: %s", passengers(again))
@@ -389,18 +391,18 @@ func TestARetryTellsTheCohortsOfWhomMoEngageDidNotKnow(t *testing.T) {
 
 // Likewise, when the parked attribute gives way to another value.
 func TestAValueInPlaceOfAParkedOneTellsTheCohortsOfWhomMoEngageDidNotKnow(t *testing.T) {
-	b := open(t, rules(SendAttribute|SendCohort))
+	b := open(t, rules(domain.SendAttribute|domain.SendCohort))
 	b.receive(event("ann", "vip", true, 1), trait("ann", "spent", 1, "spent", "10"))
-	b.settle(b.take(), Parked)
+	b.settle(b.take(), domain.Parked)
 	for f := b.takeCohort(2 * time.Hour); f != nil; f = b.takeCohort(2 * time.Hour) {
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 	b.receive(trait("ann", "spent", 2, "spent", "20"))
 	b.drain()
 	var told []string
 	for f := b.takeCohort(3 * time.Hour); f != nil; f = b.takeCohort(3 * time.Hour) {
 		told = append(told, passengers(f))
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 	slices.Sort(told)
 	wantText(t, fmt.Sprint(told), "[[vip enter] [ann]]")
@@ -409,20 +411,20 @@ func TestAValueInPlaceOfAParkedOneTellsTheCohortsOfWhomMoEngageDidNotKnow(t *tes
 
 // What MoEngage accepted before makes the user known, whatever is parked afterwards.
 func TestARetryTellsNoCohortTwiceOfWhomMoEngageKnows(t *testing.T) {
-	b := open(t, rules(SendAttribute|SendCohort))
+	b := open(t, rules(domain.SendAttribute|domain.SendCohort))
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
 	f := b.takeCohort(2 * time.Hour)
 	wantText(t, passengers(f), "[vip enter] [ann]")
-	b.settle(f, Delivered)
+	b.settle(f, domain.Delivered)
 	e := event("ann", "new", true, 2)
 	e.Received = noon.Add(3 * time.Hour)
 	b.receive(e)
-	b.settle(b.take(), Parked)
+	b.settle(b.take(), domain.Parked)
 	for f := b.takeCohort(4 * time.Hour); f != nil; f = b.takeCohort(4 * time.Hour) {
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
-	must(t, b.Retry(context.Background(), noon.Add(4*time.Hour), b.ids(StateParked)))
+	must(t, b.Retry(context.Background(), noon.Add(4*time.Hour), b.ids(domain.StateParked)))
 	b.drain()
 	if f := b.takeCohort(5 * time.Hour); f != nil {
 		t.Errorf("told again: %s", passengers(f))

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -70,7 +72,7 @@ func (r *CheckReport) find(code, format string, args ...any) {
 	if r.Faults++; len(r.Findings) < maxFindings {
 		for i, arg := range args {
 			if key, ok := arg.([]byte); ok { // a damaged page may call megabytes a key
-				args[i] = key[:min(len(key), MaxUserID+32)]
+				args[i] = key[:min(len(key), domain.MaxUserID+32)]
 			}
 		}
 		r.Findings = append(r.Findings, Finding{r.file, code, fmt.Sprintf(format, args...)})
@@ -159,7 +161,7 @@ type checker struct {
 
 	tx      *bolt.Tx
 	st      *state
-	backlog Backlog
+	backlog domain.Backlog
 	members map[uint32]uint64 // by field, as the rows have them
 	held    map[uint32]uint64
 	there   [2]tally // changes that are parked and held …

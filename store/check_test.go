@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -17,12 +19,12 @@ import (
 // stocked is a store with something of everything: pending, in lease, parked, held, closed.
 func stocked(t *testing.T) *bench {
 	t.Helper()
-	r := rules(SendBoth)
+	r := rules(domain.SendBoth)
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("bob", "gold", true, 2))
 	b.drain()
-	held := event("cid", "vip", false, 2, func(e *Event) { e.ComputationID, e.Flag = "aud_second", FlagIn })
-	parked := event("dan", "vip", true, 3, func(e *Event) { e.Fault, e.Sentence = "undetermined", "no flag" })
+	held := event("cid", "vip", false, 2, func(e *domain.Event) { e.ComputationID, e.Flag = "aud_second", domain.FlagIn })
+	parked := event("dan", "vip", true, 3, func(e *domain.Event) { e.Fault, e.Sentence = "undetermined", "no flag" })
 	b.receive(event("ann", "vip", false, 3), held, parked, event("eve", "vip", true, 1, passThrough("once")))
 	o := everything(noon.Add(time.Hour))
 	o.MaxUsers, o.MaxEvents = 1, 1
@@ -97,7 +99,7 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 			return tx.Bucket(bucketDue).Delete(k)
 		}, "due: head"},
 		{"a due entry too many", func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketDue).Put(dueKey(EndpointTransition, 0, 1, userKey("nobody")), nil)
+			return tx.Bucket(bucketDue).Put(dueKey(domain.EndpointTransition, 0, 1, userKey("nobody")), nil)
 		}, "due: the due index has"},
 		{"a ledger that lost count", func(tx *bolt.Tx) error {
 			l, err := decodeLedger(tx.Bucket(bucketMeta).Get(metaLedger))
@@ -155,7 +157,7 @@ func firstError(errs ...error) error {
 }
 
 func TestACheckFollowsThePagesOfAStoppedStore(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	for i := range 40 {
 		b.receive(mixedEvents(uint64(i), 20)...)
 	}

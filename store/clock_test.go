@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // received has an event come in while the clock is off by so much.
-func received(off time.Duration) func(*Event) {
-	return func(e *Event) { e.Received = e.Received.Add(off) }
+func received(off time.Duration) func(*domain.Event) {
+	return func(e *domain.Event) { e.Received = e.Received.Add(off) }
 }
 
 // jumps are how far a clock is off: an hour, a day of the year on which clocks change, years.
@@ -20,7 +22,7 @@ var jumps = []time.Duration{time.Hour, 25 * time.Hour, 366 * 24 * time.Hour, 20 
 func TestWhatCameInUnderAClockThatWasAheadLeavesOnceItIsSetBack(t *testing.T) {
 	for _, off := range jumps {
 		t.Run(off.String(), func(t *testing.T) {
-			b := open(t, rules(SendBoth))
+			b := open(t, rules(domain.SendBoth))
 			b.receive(event("ann", "vip", true, 1, received(off)), event("bob", "vip", true, 2, received(off)))
 			b.receive(event("ann", "vip", false, 3), event("cid", "vip", true, 3))
 			b.drain()
@@ -32,7 +34,7 @@ func TestWhatCameInUnderAClockThatWasAheadLeavesOnceItIsSetBack(t *testing.T) {
 
 // TestACronJobLetsOutWhatCameInUnderAClockThatWasAhead, and not before its time.
 func TestACronJobLetsOutWhatCameInUnderAClockThatWasAhead(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1, received(24*time.Hour)))
 	o := everything(noon.Add(time.Hour))
 	o.Due = func(string) time.Time { return time.Time{} }
@@ -47,11 +49,11 @@ func TestACronJobLetsOutWhatCameInUnderAClockThatWasAhead(t *testing.T) {
 
 // TestARetryPutOffUnderAClockThatWasAheadIsDue, while one whose time can be true waits for it.
 func TestARetryPutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
 	at := noon.Add(24 * time.Hour)
-	must(t, b.Settle(t.Context(), Settlement{Lease: f.ID, At: at, Results: []DeliveryResult{{Event: Result{Verdict: Refused, RetryAt: at.Add(time.Minute)}}}}))
+	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: at, Results: []domain.DeliveryResult{{Event: domain.Result{Verdict: domain.Refused, RetryAt: at.Add(time.Minute)}}}}))
 	o := everything(noon.Add(time.Hour))
 	o.Longest = 25 * time.Hour
 	if f, _, err := b.Take(t.Context(), o); err != nil || f != nil {
@@ -66,12 +68,12 @@ func TestARetryPutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
 // TestACohortChangePutOffUnderAClockThatWasAheadIsDue: MoEngage accepted the user, by that clock,
 // tomorrow.
 func TestACohortChangePutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
-	b := open(t, rules(SendBoth|SendCohort))
+	b := open(t, rules(domain.SendBoth|domain.SendCohort))
 	b.receive(event("ann", "vip", true, 1))
 	for f := b.take(); f != nil; f = b.take() {
-		o := Settlement{Lease: f.ID, At: noon.Add(24 * time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
+		o := domain.Settlement{Lease: f.ID, At: noon.Add(24 * time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
 		for i := range o.Results {
-			o.Results[i] = DeliveryResult{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+			o.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 		}
 		must(t, b.Settle(t.Context(), o))
 	}
@@ -84,12 +86,12 @@ func TestACohortChangePutOffUnderAClockThatWasAheadIsDue(t *testing.T) {
 
 // TestHistoryClosedUnderAClockThatWasAheadDoesNotBlockRetention.
 func TestHistoryClosedUnderAClockThatWasAheadDoesNotBlockRetention(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.SetRetention(Options{Delivered: time.Hour})
 	close := func(user string, at time.Time) {
 		b.receive(event(user, "vip", true, 1))
 		f := b.take()
-		must(t, b.Settle(t.Context(), Settlement{Lease: f.ID, At: at, Results: []DeliveryResult{{Attributes: Result{Verdict: Delivered}}}}))
+		must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: at, Results: []domain.DeliveryResult{{Attributes: domain.Result{Verdict: domain.Delivered}}}}))
 	}
 	close("ann", noon.Add(366*24*time.Hour))
 	close("bob", noon.Add(time.Hour))
@@ -119,8 +121,8 @@ func TestAClockThatJumpsAheadExpiresNothingUnannounced(t *testing.T) {
 	b.Store, err = Open(b.dir, Options{Log: slog.New(slog.DiscardHandler), Parked: 30 * day})
 	must(t, err)
 	t.Cleanup(func() { b.Store.Close() })
-	must(t, b.SetRules(t.Context(), rules(SendBoth)))
-	fault := func(e *Event) { e.Fault = "undetermined" }
+	must(t, b.SetRules(t.Context(), rules(domain.SendBoth)))
+	fault := func(e *domain.Event) { e.Fault = "undetermined" }
 	b.receive(event("ann", "vip", true, 1, fault))
 	discarded := func(at time.Time) uint64 {
 		t.Helper()
@@ -155,9 +157,9 @@ func TestAClockThatJumpsAheadExpiresNothingUnannounced(t *testing.T) {
 // TestTheGuardCountsAnewOnceTheClockIsSetBack: else one window would last for a year, and churn that is
 // usual within a year would trip it.
 func TestTheGuardCountsAnewOnceTheClockIsSetBack(t *testing.T) {
-	b := open(t, rules(SendBoth))
-	guarded := rules(SendBoth)
-	guarded.Guard = Guard{Share: 0.3, Count: 3, Window: time.Hour}
+	b := open(t, rules(domain.SendBoth))
+	guarded := rules(domain.SendBoth)
+	guarded.Guard = domain.Guard{Share: 0.3, Count: 3, Window: time.Hour}
 	must(t, b.SetRules(t.Context(), guarded))
 	for i := range 6 {
 		b.receive(event(fmt.Sprint("user", i), "vip", true, 1))
@@ -172,16 +174,16 @@ func TestTheGuardCountsAnewOnceTheClockIsSetBack(t *testing.T) {
 }
 
 // jumped has an event come in after the clock jumped ahead under a running agent.
-func jumped(by time.Duration) func(*Event) {
-	return func(e *Event) { e.Received, e.ClockAhead = e.Received.Add(by), by }
+func jumped(by time.Duration) func(*domain.Event) {
+	return func(e *domain.Event) { e.Received, e.ClockAhead = e.Received.Add(by), by }
 }
 
 // TestAJumpOfTheClockOpensNoWindowOfTheGuard: an exit that came in under it began a new window, the next one another,
 // and those who had left before were not counted in them.
 func TestAJumpOfTheClockOpensNoWindowOfTheGuard(t *testing.T) {
-	b := open(t, rules(SendBoth))
-	guarded := rules(SendBoth)
-	guarded.Guard = Guard{Share: 0.3, Count: 3, Window: time.Hour}
+	b := open(t, rules(domain.SendBoth))
+	guarded := rules(domain.SendBoth)
+	guarded.Guard = domain.Guard{Share: 0.3, Count: 3, Window: time.Hour}
 	must(t, b.SetRules(t.Context(), guarded))
 	for i := range 6 {
 		b.receive(event(fmt.Sprint("user", i), "vip", true, 1))
@@ -195,12 +197,12 @@ func TestAJumpOfTheClockOpensNoWindowOfTheGuard(t *testing.T) {
 // TestWhatLeftUnderAClockThatWasAheadIsForgotten: it does not count against the limits at each start
 // until the clock is there.
 func TestWhatLeftUnderAClockThatWasAheadIsForgotten(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	fly := func(user string, at time.Time) {
 		b.receive(event(user, "vip", true, 1))
 		f, _, err := b.Take(t.Context(), everything(at))
 		must(t, err)
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 	fly("ann", noon.Add(24*time.Hour))
 	fly("bob", noon.Add(time.Hour))
@@ -215,9 +217,9 @@ func TestWhatLeftUnderAClockThatWasAheadIsForgotten(t *testing.T) {
 // would look older at MoEngage than what was sent before.
 func TestATimeBelievedAgainstTheClockIsSentAsItIs(t *testing.T) {
 	for _, c := range []struct{ ahead, sent time.Duration }{
-		{-time.Hour, -time.Hour}, {0, -time.Second}, {MaxAhead, -time.Second}, {366 * 24 * time.Hour, 366 * 24 * time.Hour},
+		{-time.Hour, -time.Hour}, {0, -time.Second}, {domain.MaxAhead, -time.Second}, {366 * 24 * time.Hour, 366 * 24 * time.Hour},
 	} {
-		if got := sendTime(&Event{Received: noon, Time: noon.Add(c.ahead)}); !got.Equal(noon.Add(c.sent)) {
+		if got := sendTime(&domain.Event{Received: noon, Time: noon.Add(c.ahead)}); !got.Equal(noon.Add(c.sent)) {
 			t.Errorf("%s ahead is sent as %s ahead", c.ahead, got.Sub(noon))
 		}
 	}
@@ -225,28 +227,28 @@ func TestATimeBelievedAgainstTheClockIsSentAsItIs(t *testing.T) {
 
 // TestTheStoreKnowsWhenItWasWrittenTo, for the clock of a start that may be behind.
 func TestTheStoreKnowsWhenItWasWrittenTo(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	if !b.Written().IsZero() {
 		t.Errorf("a new store was written to at %s", b.Written())
 	}
 	before := time.Now().Add(-time.Second)
 	b.receive(event("ann", "vip", true, 1))
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	if b.Written().Before(before) || b.Written().After(time.Now()) {
 		t.Errorf("it was written to at %s, not before %s", b.Written(), before)
 	}
 }
 
 // untimed has an event come in without a time of its own while the clock is off: its time is its receipt.
-func untimed(off time.Duration) func(*Event) {
-	return func(e *Event) { e.Received = noon.Add(30*time.Minute + off); e.Time = e.Received }
+func untimed(off time.Duration) func(*domain.Event) {
+	return func(e *domain.Event) { e.Received = noon.Add(30*time.Minute + off); e.Time = e.Received }
 }
 
 // TestAWordOfAClockThatWasAheadBlocksNoMembership: whatever was said in those two seconds made everything stale
 // until the clock was there, a year later, also after a restart.
 func TestAWordOfAClockThatWasAheadBlocksNoMembership(t *testing.T) {
-	for _, send := range []SendMethods{SendAttribute, SendBoth | SendCohort, SendAsReceived} {
-		for _, off := range append(jumps, MaxAhead+31*time.Minute) {
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendBoth | domain.SendCohort, domain.SendAsReceived} {
+		for _, off := range append(jumps, domain.MaxAhead+31*time.Minute) {
 			t.Run(fmt.Sprint(send, off), func(t *testing.T) {
 				b := open(t, rules(send))
 				b.receive(event("ann", "vip", true, 0, untimed(off)), event("bob", "vip", false, 0, untimed(off)), event("cid", "vip", true, 0, untimed(off)))
@@ -268,7 +270,7 @@ func TestAWordOfAClockThatWasAheadBlocksNoMembership(t *testing.T) {
 // TestOfTwoCallsTheOneOfAClockThatWasAheadHidesNotTheOther: identify and track are kept apart, and the newest
 // of both is what is shown.
 func TestOfTwoCallsTheOneOfAClockThatWasAheadHidesNotTheOther(t *testing.T) {
-	b := open(t, rules(SendAsReceived))
+	b := open(t, rules(domain.SendAsReceived))
 	b.receive(event("ann", "vip", true, 0, untimed(366*24*time.Hour)))
 	b.receive(event("ann", "vip", false, 20, asTrack("Gone")))
 	b.wantMembers("vip")
@@ -278,9 +280,9 @@ func TestOfTwoCallsTheOneOfAClockThatWasAheadHidesNotTheOther(t *testing.T) {
 
 // TestAStoredTimeIsBelievedUpToFiveMinutesAhead: clocks differ that much without being wrong.
 func TestAStoredTimeIsBelievedUpToFiveMinutesAhead(t *testing.T) {
-	for ahead, want := range map[time.Duration][]string{MaxAhead: {"ann"}, MaxAhead + time.Second: nil} {
-		b := open(t, rules(SendAttribute))
-		b.receive(event("ann", "vip", true, 30, func(e *Event) { e.Time = e.Time.Add(ahead) }))
+	for ahead, want := range map[time.Duration][]string{domain.MaxAhead: {"ann"}, domain.MaxAhead + time.Second: nil} {
+		b := open(t, rules(domain.SendAttribute))
+		b.receive(event("ann", "vip", true, 30, func(e *domain.Event) { e.Time = e.Time.Add(ahead) }))
 		b.receive(event("ann", "vip", false, 30))
 		b.wantMembers("vip", want...)
 	}
@@ -290,7 +292,7 @@ func TestAStoredTimeIsBelievedUpToFiveMinutesAhead(t *testing.T) {
 func TestADeletionUnderAClockThatWasAheadIgnoresNobodyForAYear(t *testing.T) {
 	for name, remove := range map[string]func(b *bench){
 		"Segment's": func(b *bench) {
-			b.receive(&Event{Call: CallDelete, User: Identifier{ID: "ann"}, MessageID: "d", Raw: []byte(`{}`), Received: noon.Add(366 * 24 * time.Hour), Time: noon})
+			b.receive(&domain.Event{Call: domain.CallDelete, User: domain.Identifier{ID: "ann"}, MessageID: "d", Raw: []byte(`{}`), Received: noon.Add(366 * 24 * time.Hour), Time: noon})
 		},
 		"an operator's": func(b *bench) {
 			b.Store.now = func() time.Time { return noon.Add(366 * 24 * time.Hour) }
@@ -299,11 +301,11 @@ func TestADeletionUnderAClockThatWasAheadIgnoresNobodyForAYear(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, rules(SendAttribute))
+			b := open(t, rules(domain.SendAttribute))
 			b.receive(event("ann", "vip", true, 1))
 			remove(b)
 			b.wantMembers("vip")
-			b.reopen(rules(SendAttribute))
+			b.reopen(rules(domain.SendAttribute))
 			b.receive(event("ann", "vip", true, 29))
 			b.wantMembers("vip", "ann")
 			b.balance()
@@ -313,7 +315,7 @@ func TestADeletionUnderAClockThatWasAheadIgnoresNobodyForAYear(t *testing.T) {
 
 // TestAForgetUnderAClockThatIsBehindLetsNoOlderEventIn: the tombstone was older than the events from before it.
 func TestAForgetUnderAClockThatIsBehindLetsNoOlderEventIn(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 20))
 	b.Store.now = func() time.Time { return noon.Add(-time.Hour) }
 	_, err := b.Forget(t.Context(), "ann")
@@ -326,8 +328,8 @@ func TestAForgetUnderAClockThatIsBehindLetsNoOlderEventIn(t *testing.T) {
 
 // TestAListIsTakenInOverAWordOfAClockThatWasAhead: it counted as newer, for as long.
 func TestAListIsTakenInOverAWordOfAClockThatWasAhead(t *testing.T) {
-	b := open(t, rules(SendAttribute))
-	ahead := func(e *Event) { e.Received = time.Now().Add(366 * 24 * time.Hour); e.Time = e.Received }
+	b := open(t, rules(domain.SendAttribute))
+	ahead := func(e *domain.Event) { e.Received = time.Now().Add(366 * 24 * time.Hour); e.Time = e.Received }
 	b.receive(event("ann", "vip", false, 0, ahead), event("bob", "vip", true, 0, ahead))
 	if r := b.imports(Import{Key: "vip", AsOf: time.Now(), Users: users("ann")}); r.Newer != 0 || r.Enters != 1 || r.Exits != 1 {
 		t.Errorf("%+v", r)
@@ -341,9 +343,9 @@ func TestAListIsTakenInOverAWordOfAClockThatWasAhead(t *testing.T) {
 // TestAListThatAgreesTakesTheTimeOfAClockThatWasAhead: it left the time alone, and whatever happened until then
 // was older once the clock was there.
 func TestAListThatAgreesTakesTheTimeOfAClockThatWasAhead(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	year := 366 * 24 * time.Hour
-	ahead := func(e *Event) { e.Received = time.Now().Add(year); e.Time = e.Received }
+	ahead := func(e *domain.Event) { e.Received = time.Now().Add(year); e.Time = e.Received }
 	b.receive(event("ann", "vip", true, 0, ahead), event("bob", "vip", false, 0, ahead))
 	asOf := time.Now()
 	if r := b.imports(Import{Key: "vip", AsOf: asOf, Users: users("ann")}); r.Unchanged != 2 || r.Newer != 0 {
@@ -358,7 +360,7 @@ func TestAListThatAgreesTakesTheTimeOfAClockThatWasAhead(t *testing.T) {
 			t.Errorf("%s is what they are since %s", user, since)
 		}
 		// The clock comes to the time that was stored, and what happened a moment before is told.
-		b.receive(event(user, "vip", !in, 0, func(e *Event) { e.Received = asOf.Add(year); e.Time = e.Received.Add(-time.Minute) }))
+		b.receive(event(user, "vip", !in, 0, func(e *domain.Event) { e.Received = asOf.Add(year); e.Time = e.Received.Add(-time.Minute) }))
 	}
 	b.wantMembers("vip", "bob")
 }
@@ -366,7 +368,7 @@ func TestAListThatAgreesTakesTheTimeOfAClockThatWasAhead(t *testing.T) {
 // TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture: what it heard under a clock that was ahead is not
 // believed, and the time of the command still holds.
 func TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 20), event("bob", "vip", true, 0, untimed(366*24*time.Hour)))
 	for range 2 { // the second time from a clock that is behind
 		_, err := b.Forget(t.Context(), "ann")

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // membershipJob is an order being carried out: users are gathered, written to the inbox some at a time,
@@ -13,7 +15,7 @@ type membershipJob struct {
 	s            *Store
 	o            *order
 	key          string
-	class        Class
+	class        domain.Class
 	fields       []uint32 // the computation's own, and those of its columns
 	targetFields []uint32 // its own, and its targets
 	members      uint64

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -25,7 +26,7 @@ func BenchmarkUpkeepWithAMillionUsers(b *testing.B) {
 	if n, err := strconv.Atoi(os.Getenv("USERS")); err == nil {
 		users = n
 	}
-	s := open(b, rules(SendBoth))
+	s := open(b, rules(domain.SendBoth))
 	stock(s, users)
 	b.ReportMetric(float64(boltfile.OnDiskAt(filepath.Join(s.dir, stateFile)))/(1<<20), "state-MiB")
 	size, live, err := s.db.fill()
@@ -71,7 +72,7 @@ func BenchmarkUpkeepWithAMillionUsers(b *testing.B) {
 // stock gives every user an audience, delivered, and a change that waits.
 func stock(s *bench, users int) {
 	for at := 0; at < users; at += 5000 {
-		var events []*Event
+		var events []*domain.Event
 		for i := at; i < min(at+5000, users); i++ {
 			events = append(events, event(fmt.Sprintf("user-%08d", i), "vip", true, 1))
 		}
@@ -79,7 +80,7 @@ func stock(s *bench, users int) {
 	}
 	must(s, s.Applied(context.Background()))
 	for f := s.take(); f != nil; f = s.take() {
-		s.settle(f, Delivered)
+		s.settle(f, domain.Delivered)
 		s.sent = nil
 	}
 	for more := true; more; {
@@ -131,7 +132,7 @@ func traffic(s *bench, users int, do func()) (all latencies) {
 	load.Go(func() {
 		for ctx.Err() == nil {
 			if f := s.take(); f != nil {
-				s.settle(f, Delivered)
+				s.settle(f, domain.Delivered)
 				s.sent = nil
 			} else {
 				time.Sleep(time.Millisecond)

@@ -16,13 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
 )
 
 // mixedEvents is n events of every sort about few users, in an order that seed decides.
-func mixedEvents(seed uint64, n int) (events []*Event) {
+func mixedEvents(seed uint64, n int) (events []*domain.Event) {
 	rnd := rand.New(rand.NewPCG(seed, 3))
 	for i := range n {
 		e := event(fmt.Sprint("user", rnd.IntN(500)), fmt.Sprint("aud", rnd.IntN(70)), rnd.IntN(2) == 0, rnd.IntN(28))
@@ -37,7 +39,7 @@ func mixedEvents(seed uint64, n int) (events []*Event) {
 			passThrough(fmt.Sprint(rnd.IntN(2000)))(e)
 		case 5:
 			if rnd.IntN(10) == 0 {
-				e = &Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: e.User.ID}, Raw: []byte("{}")}
+				e = &domain.Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: e.User.ID}, Raw: []byte("{}")}
 			}
 		}
 		events = append(events, e)
@@ -49,7 +51,7 @@ func mixedEvents(seed uint64, n int) (events []*Event) {
 // compacted over and over meanwhile, and compares the files.
 func TestCompactionUnderLoadLosesNothing(t *testing.T) {
 	smallSlices(t)
-	plain, compacted := open(t, rules(SendBoth)), open(t, rules(SendBoth))
+	plain, compacted := open(t, rules(domain.SendBoth)), open(t, rules(domain.SendBoth))
 	events := mixedEvents(1, 3000)
 	half := len(events) / 2
 	plain.receive(events[:half]...)
@@ -82,7 +84,7 @@ func TestCompactionUnderLoadLosesNothing(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(compacted.dir, compactFile)); err == nil {
 		t.Error("the copy is still there")
 	}
-	compacted.reopen(rules(SendBoth))
+	compacted.reopen(rules(domain.SendBoth))
 	if a, b := dump(t, plain), dump(t, compacted); a != b {
 		t.Errorf("after the restart: %s", firstDifference(a, b))
 	}
@@ -98,7 +100,7 @@ func smallSlices(t *testing.T) {
 // TestDeliveryAndReadersGoOnDuringACompaction takes, settles and reads while the file is replaced.
 func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 	smallSlices(t)
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(mixedEvents(2, 1500)...)
 	ctx, stop := context.WithCancel(context.Background())
 	var load sync.WaitGroup
@@ -112,10 +114,10 @@ func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 				must(t, b.Append(context.Background(), mixedEvents(rand.Uint64(), 200)...))
 				continue
 			}
-			out := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
+			out := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
 			for i := range out.Results {
-				v := Verdict(rand.IntN(5))
-				out.Results[i] = DeliveryResult{Attributes: Result{Verdict: v, Reason: "test"}, Event: Result{Verdict: v, Reason: "test"}}
+				v := domain.Verdict(rand.IntN(5))
+				out.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: v, Reason: "test"}, Event: domain.Result{Verdict: v, Reason: "test"}}
 			}
 			must(t, b.Settle(context.Background(), out))
 		}
@@ -161,7 +163,7 @@ func soundness(t testing.TB, b *bench) {
 // TestADayOfMessageIdsDroppedDuringACompactionStaysDropped drops a day's ids after they were copied,
 // and has a late event make the same day again.
 func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
-	plain, compacted := open(t, rules(SendAsReceived)), open(t, rules(SendAsReceived))
+	plain, compacted := open(t, rules(domain.SendAsReceived)), open(t, rules(domain.SendAsReceived))
 	life := func(b *bench, meanwhile func(do func())) {
 		b.receive(event("ann", "step", true, 1, passThrough("a")), event("ann", "step", true, 2, passThrough("b")))
 		meanwhile(func() {
@@ -216,16 +218,16 @@ func TestATraceKeepsWhatTheCopyHasPassed(t *testing.T) {
 
 func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
 	t.Parallel()
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	const secret = "who-must-not-be-found"
-	var events []*Event
+	var events []*domain.Event
 	for i := range 400 {
 		events = append(events, event(fmt.Sprint(secret, i), "vip", true, 1))
 	}
 	b.receive(events...)
 	events = nil
 	for i := range 400 {
-		events = append(events, &Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: fmt.Sprint(secret, i)}, MessageID: "d", Raw: []byte(`{}`)})
+		events = append(events, &domain.Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: fmt.Sprint(secret, i)}, MessageID: "d", Raw: []byte(`{}`)})
 	}
 	b.receive(events...)
 	path := filepath.Join(b.dir, stateFile)
@@ -242,14 +244,14 @@ func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
 }
 
 func TestTheCompactedFileIsOpenedLikeEveryOther(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	before := settings(b.db.db.Load())
 	_, err := b.Compact(context.Background(), nil)
 	must(t, err)
 	if after := settings(b.db.db.Load()); before != after {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
-	b.reopen(rules(SendNone))
+	b.reopen(rules(domain.SendNone))
 	if after := settings(b.db.db.Load()); before != after {
 		t.Errorf("before %+v, after a restart %+v", before, after)
 	}
@@ -307,7 +309,7 @@ func copying(t *testing.T, b *bench) *compaction {
 
 // TestAWriterThatOutrunsTheCopyIsHeldAtLast: under steady writes the compaction would never end.
 func TestAWriterThatOutrunsTheCopyIsHeldAtLast(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	c := copying(t, b)
 	w := &outrunning{Context: t.Context(), trace: c.dirty}
@@ -324,7 +326,7 @@ func TestAWriterThatOutrunsTheCopyIsHeldAtLast(t *testing.T) {
 
 // TestACompactionIsCancelledWhileItCatchesUp, as by a stop, which does not wait for it.
 func TestACompactionIsCancelledWhileItCatchesUp(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	c := copying(t, b)
 	why := errors.New("the agent stops")
@@ -342,7 +344,7 @@ func TestACompactionIsCancelledWhileItCatchesUp(t *testing.T) {
 // nothing is left in it.
 func TestACompactionThatFailsSaysSo(t *testing.T) {
 	t.Run("the copy cannot be made", func(t *testing.T) {
-		b := open(t, rules(SendAttribute))
+		b := open(t, rules(domain.SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
 		must(t, os.MkdirAll(filepath.Join(b.dir, compactFile, "in the way"), 0o700))
 		if r, err := b.Compact(t.Context(), nil); err == nil {
@@ -352,7 +354,7 @@ func TestACompactionThatFailsSaysSo(t *testing.T) {
 		b.wantMembers("vip")
 	})
 	t.Run("what was written meanwhile cannot be followed", func(t *testing.T) {
-		b := open(t, rules(SendAttribute))
+		b := open(t, rules(domain.SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
 		c := copying(t, b)
 		must(t, c.catchUp(t.Context()))
@@ -370,7 +372,7 @@ func TestACompactionThatFailsSaysSo(t *testing.T) {
 }
 
 func TestOneUpkeepAtATime(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	b.upkeep.Lock()
 	_, err := b.Compact(context.Background(), nil)
 	b.upkeep.Unlock()
@@ -391,7 +393,7 @@ func TestOneUpkeepAtATime(t *testing.T) {
 }
 
 func TestWhenAFileIsSparse(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	now := time.Now()
 	for _, tc := range []struct {
 		name       string
@@ -425,7 +427,7 @@ func TestKilledDuringCompaction(t *testing.T) {
 	for _, step := range []crashpoint.Point{crashpoint.CompactionBegun, crashpoint.CompactionCopied, crashpoint.CompactionReplayed, crashpoint.CompactionSynced, crashpoint.CompactionRenamed, crashpoint.CompactionSwapped} {
 		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
-			b := open(t, rules(SendBoth))
+			b := open(t, rules(domain.SendBoth))
 			b.receive(mixedEvents(5, 1500)...)
 			want := dump(t, b)
 			must(t, b.Store.Close())
@@ -471,7 +473,7 @@ func TestCompactionChild(t *testing.T) {
 // TestFreelistsThatCostMoreThanACompactionEndInOne: within the hour between two compactions a freelist
 // grew by itself until it took 3 MB of every commit, and the file 1.7 GB for 200 MB.
 func TestFreelistsThatCostMoreThanACompactionEndInOne(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	now := noon
 	b.compacted.Store(now.UnixNano()) // the other rule rests
 	const live, size = 200 << 20, 350 << 20

@@ -4,18 +4,20 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+
+	"personasync/store/domain"
 )
 
 // conflictSentence says with whom f shares a name, and what to do about it, so that it can be typed.
-func (r *registry) conflictSentence(f *field, p *Policy, rules *Rules) string {
+func (r *registry) conflictSentence(f *field, p *domain.Policy, rules *domain.Rules) string {
 	other := cmp.Or(r.rival(f, p, rules), f)
-	name := SentName(f.kind(), f.attribute(p))
+	name := domain.SentName(f.kind(), f.attribute(p))
 	taken := fmt.Sprintf("%q is sent by %s already", name, other.titled())
 	word := "attribute"
 	switch f.kind() {
-	case KindCohort:
+	case domain.KindCohort:
 		word = "cohort_name"
-	case KindList:
+	case domain.KindList:
 		word = "list_attribute"
 	}
 	apart := func(x *field) string {
@@ -24,11 +26,11 @@ func (r *registry) conflictSentence(f *field, p *Policy, rules *Rules) string {
 	switch {
 	case f.forwarded():
 		return fmt.Sprintf("%s: leave %q out of forward_traits, or rename the trait", taken, f.column)
-	case f.sqlColumn() != "" && other.kind() == KindAttribute && other.column == "":
+	case f.sqlColumn() != "" && other.kind() == domain.KindAttribute && other.column == "":
 		return fmt.Sprintf("%s: rename the column %q in Segment, or %s", taken, f.column, apart(other))
 	case f.sqlColumn() != "":
 		return fmt.Sprintf("%s: rename one of the two in Segment", taken)
-	case f.key == other.key && f.class.hasMembers() && f.id != "":
+	case f.key == other.key && f.class.HasMembers() && f.id != "":
 		return fmt.Sprintf("%s: if Segment made it again, `personasync audience adopt %s` has the new id continue it; else %s",
 			taken, Arguments(f.key, f.id), apart(f))
 	}

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltpage"
@@ -27,13 +29,13 @@ import (
 )
 
 // sampleRules has two computations that fight over an attribute, so that changes are held.
-func sampleRules() Rules {
-	r := rules(SendBoth)
-	twin := policy(SendBoth)
+func sampleRules() domain.Rules {
+	r := rules(domain.SendBoth)
+	twin := policy(domain.SendBoth)
 	twin.Attribute = "vip"
-	nightly := policy(SendBoth)
+	nightly := policy(domain.SendBoth)
 	nightly.Job = "nightly"
-	r.Sections = []Section{{Key: "twin", Policy: twin}, {Key: "slow", Policy: nightly}}
+	r.Sections = []domain.Section{{Key: "twin", Policy: twin}, {Key: "slow", Policy: nightly}}
 	return r
 }
 
@@ -61,18 +63,18 @@ func sample(t testing.TB, users int) string {
 		case 1:
 			b.receive(event(name(i), "twin", true, 5))
 		case 2:
-			b.receive(event(name(i), "bad", true, 5, func(e *Event) { e.Fault, e.Sentence = "undetermined", "no flag" }))
+			b.receive(event(name(i), "bad", true, 5, func(e *domain.Event) { e.Fault, e.Sentence = "undetermined", "no flag" }))
 		case 3:
 			b.receive(event(name(i), "slow", true, 6))
 		case 4:
 			b.receive(event(name(i), "vip", false, 25))
 		}
 	}
-	b.receive(&Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: name(users - 1)}, MessageID: "del", Raw: []byte("{}")})
+	b.receive(&domain.Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: name(users - 1)}, MessageID: "del", Raw: []byte("{}")})
 	must(t, s.SetJobRun(t.Context(), JobRun{Job: "nightly", Started: noon, Finished: noon, Missed: 2}))
 	o := everything(noon.Add(time.Hour))
 	o.MaxUsers, o.MaxEvents = users/8, users/8
-	for _, v := range []Verdict{Parked, Refused} {
+	for _, v := range []domain.Verdict{domain.Parked, domain.Refused} {
 		f, _, err := b.Take(t.Context(), o)
 		must(t, err)
 		b.settle(f, v)
@@ -428,13 +430,13 @@ func serves(t testing.TB, s *Store, d fmt.Stringer) (well bool) {
 		err = s.Applied(ctx)
 	}
 	for n := 0; err == nil; n++ {
-		var f *Lease
+		var f *domain.Lease
 		if f, _, err = s.Take(ctx, everything(time.Now().Add(time.Hour))); f == nil || n > 1000 {
 			break
 		}
-		o := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
+		o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
 		for i := range o.Results {
-			o.Results[i] = DeliveryResult{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+			o.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 		}
 		err = s.Settle(ctx, o)
 	}

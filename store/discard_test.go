@@ -6,28 +6,30 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // methods is every way to send a membership, and two together.
-var methods = map[string]SendMethods{
-	"attribute": SendAttribute, "event": SendEvent, "both": SendBoth, "cohort": SendCohort, "list": SendList,
-	"as received": SendAsReceived, "all": SendBoth | SendCohort | SendList, "as received and cohort": SendAsReceived | SendCohort,
+var methods = map[string]domain.SendMethods{
+	"attribute": domain.SendAttribute, "event": domain.SendEvent, "both": domain.SendBoth, "cohort": domain.SendCohort, "list": domain.SendList,
+	"as received": domain.SendAsReceived, "all": domain.SendBoth | domain.SendCohort | domain.SendList, "as received and cohort": domain.SendAsReceived | domain.SendCohort,
 }
 
 const peopleOf = 100
 
 // massExit is a store of an audience of a hundred whom MoEngage knows, of whom sixty leave: the exits of
 // twenty have left for MoEngage when the guard trips, ten more are in a request that ends as verdict.
-func massExit(t *testing.T, send SendMethods, collapse bool, verdict Verdict) (*bench, *moengage) {
+func massExit(t *testing.T, send domain.SendMethods, collapse bool, verdict domain.Verdict) (*bench, *moengage) {
 	t.Helper()
 	r := watched(send)
 	r.Defaults.Collapse = collapse
 	b, them := open(t, r), newMoengage()
 	moved := func(from, to, m int, in bool) {
-		var list []*Event
+		var list []*domain.Event
 		for i := from; i < to; i++ {
 			e := event(fmt.Sprintf("user%02d", i), "vip", in, m, at(m))
-			if list = append(list, e); send.Has(SendAsReceived) {
+			if list = append(list, e); send.Has(domain.SendAsReceived) {
 				e := *e
 				asTrack("Moved")(&e)
 				list = append(list, &e)
@@ -40,8 +42,8 @@ func massExit(t *testing.T, send SendMethods, collapse bool, verdict Verdict) (*
 	moved(0, 20, 70, false)
 	b.tell(them)
 	moved(20, 30, 71, false)
-	var flights []*Lease
-	for _, o := range []TakeOptions{everything(time.Now().Add(2 * time.Hour)), onCohorts(time.Now().Add(4 * time.Hour))} {
+	var flights []*domain.Lease
+	for _, o := range []domain.TakeOptions{everything(time.Now().Add(2 * time.Hour)), onCohorts(time.Now().Add(4 * time.Hour))} {
 		f, _, err := b.Take(context.Background(), o)
 		must(t, err)
 		if f != nil {
@@ -50,7 +52,7 @@ func massExit(t *testing.T, send SendMethods, collapse bool, verdict Verdict) (*
 	}
 	moved(30, 60, 72, false)
 	for _, f := range flights {
-		if verdict != Refused && verdict != Parked {
+		if verdict != domain.Refused && verdict != domain.Parked {
 			for _, d := range f.Deliveries {
 				them.take(d)
 			}
@@ -65,9 +67,9 @@ func massExit(t *testing.T, send SendMethods, collapse bool, verdict Verdict) (*
 }
 
 // wantAll fails the test unless MoEngage holds everybody for a member by each way that it is told of.
-func (m *moengage) wantAll(t *testing.T, name string, send SendMethods) {
+func (m *moengage) wantAll(t *testing.T, name string, send domain.SendMethods) {
 	t.Helper()
-	for channel, held := range map[SendMethods]map[string]string{SendAttribute | SendAsReceived: m.attributes, SendCohort: m.cohorts, SendList: m.lists} {
+	for channel, held := range map[domain.SendMethods]map[string]string{domain.SendAttribute | domain.SendAsReceived: m.attributes, domain.SendCohort: m.cohorts, domain.SendList: m.lists} {
 		if send&channel == 0 {
 			continue
 		}
@@ -87,7 +89,7 @@ func (m *moengage) wantAll(t *testing.T, name string, send SendMethods) {
 // only the event was held, and those in a request under way; by every method, and no event is made of it.
 func TestADiscardReadmitsEverybodyWhoLeft(t *testing.T) {
 	for name, send := range methods {
-		for _, verdict := range []Verdict{Delivered, Refused, Uncertain} {
+		for _, verdict := range []domain.Verdict{domain.Delivered, domain.Refused, domain.Uncertain} {
 			for _, collapse := range []bool{true, false} {
 				name := fmt.Sprintf("%s, verdict %d, collapse %v", name, verdict, collapse)
 				b, them := massExit(t, send, collapse, verdict)
@@ -124,10 +126,10 @@ func TestADiscardReadmitsEverybodyWhoLeft(t *testing.T) {
 func TestARetryAfterADiscardSendsNoExit(t *testing.T) {
 	for name, send := range methods {
 		for _, collapse := range []bool{true, false} {
-			b, them := massExit(t, send, collapse, Parked)
+			b, them := massExit(t, send, collapse, domain.Parked)
 			sent := them.exits()
 			b.decide(true)
-			must(t, b.Retry(context.Background(), time.Now(), append(b.ids(StateParked), ID{Seq: 1})))
+			must(t, b.Retry(context.Background(), time.Now(), append(b.ids(domain.StateParked), domain.ID{Seq: 1})))
 			b.tell(them)
 			them.wantAll(t, name, send)
 			if got := them.exits(); !slices.Equal(got, sent) {
@@ -155,12 +157,12 @@ func (m *moengage) exits() (list []string) {
 // TestADiscardThatIsCutShortIsFinished: the agent ends behind the first record of the order. A user who is
 // met before the order is given again is readmitted first, and a newer exit of theirs stands.
 func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
-	b, them := massExit(t, SendBoth|SendCohort, true, Delivered)
+	b, them := massExit(t, domain.SendBoth|domain.SendCohort, true, domain.Delivered)
 	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
 	must(t, err)
 	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
 	must(t, b.Applied(context.Background()))
-	b.reopen(watched(SendBoth | SendCohort))
+	b.reopen(watched(domain.SendBoth | domain.SendCohort))
 	b.receive(event("user00", "vip", false, 80, at(80)), event("user01", "vip", false, 60, at(80)), event("user40", "vip", false, 80, at(80)))
 	r := b.decide(true)
 	if r.Enters != 57 || r.Held != 0 {
@@ -182,12 +184,12 @@ func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
 // TestAReleaseFinishesADiscardThatWasCutShort: it sent the exits that the discard had not come to, and nobody was
 // readmitted any more.
 func TestAReleaseFinishesADiscardThatWasCutShort(t *testing.T) {
-	b, them := massExit(t, SendBoth|SendCohort, true, Delivered)
+	b, them := massExit(t, domain.SendBoth|domain.SendCohort, true, domain.Delivered)
 	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
 	must(t, err)
 	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
 	must(t, b.Applied(context.Background()))
-	b.reopen(watched(SendBoth | SendCohort))
+	b.reopen(watched(domain.SendBoth | domain.SendCohort))
 	b.decide(false)
 	b.wantHeld(0)
 	list, err := b.Computations()
@@ -206,7 +208,7 @@ func TestAReleaseFinishesADiscardThatWasCutShort(t *testing.T) {
 
 // TestADiscardMakesNobodyAMemberWhoNeverWas: Segment fans exits out to identifiers that nobody has heard of.
 func TestADiscardMakesNobodyAMemberWhoNeverWas(t *testing.T) {
-	b := peopled(t, watched(SendAttribute), 6)
+	b := peopled(t, watched(domain.SendAttribute), 6)
 	b.receive(leaves(11, 70), leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(12, 73))
 	b.swept()
 	b.decide(true)
@@ -221,9 +223,9 @@ func TestADiscardMakesNobodyAMemberWhoNeverWas(t *testing.T) {
 func TestADiscardDoesNotDependOnBatches(t *testing.T) {
 	var dumps []string
 	for _, alone := range []bool{true, false} {
-		b := open(t, watched(SendBoth|SendList))
+		b := open(t, watched(domain.SendBoth|domain.SendList))
 		var frames [][]byte
-		add := func(e *Event) { frames = append(frames, appendEvent(nil, e)) }
+		add := func(e *domain.Event) { frames = append(frames, appendEvent(nil, e)) }
 		say := func(o order) {
 			o.received = minute(75)
 			frames = append(frames, appendOrder(nil, &o))
@@ -265,7 +267,7 @@ func TestADiscardDoesNotDependOnBatches(t *testing.T) {
 // TestADiscardUnderWayDoesNotShrinkTheAudience: those who are still to be readmitted are members of the new
 // window, so that two who leave are not most of it.
 func TestADiscardUnderWayDoesNotShrinkTheAudience(t *testing.T) {
-	b := peopled(t, watched(SendAttribute), 10)
+	b := peopled(t, watched(domain.SendAttribute), 10)
 	b.receive(leaves(0, 70), leaves(1, 70), leaves(2, 70), leaves(3, 70), leaves(4, 70), leaves(5, 70))
 	b.swept()
 	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: minute(75)}, false, false)
@@ -314,7 +316,7 @@ func TestACloseIsNotHeldByAGuardThatTripsLater(t *testing.T) {
 			r.Defaults.Collapse = collapse
 			b, them := open(t, r), newMoengage()
 			say := func(user string, in bool) {
-				e := event(user, "vip", in, 0, func(e *Event) { e.Time, e.Received = time.Now(), time.Now() })
+				e := event(user, "vip", in, 0, func(e *domain.Event) { e.Time, e.Received = time.Now(), time.Now() })
 				track := *e
 				asTrack("Moved")(&track)
 				b.receive(e, &track)
@@ -356,7 +358,7 @@ func TestADiscardReadmitsNobodyWhomACloseMadeLeave(t *testing.T) {
 		for _, first := range []bool{false, true} {
 			b, them := open(t, watched(send)), newMoengage()
 			say := func(user string, in bool) {
-				e := event(user, "vip", in, 0, func(e *Event) { e.Time, e.Received = time.Now(), time.Now() })
+				e := event(user, "vip", in, 0, func(e *domain.Event) { e.Time, e.Received = time.Now(), time.Now() })
 				track := *e
 				asTrack("Moved")(&track)
 				b.receive(e, &track)
@@ -375,7 +377,7 @@ func TestADiscardReadmitsNobodyWhomACloseMadeLeave(t *testing.T) {
 			_, err = b.Reconcile(t.Context(), "vip", true, false, nil)
 			must(t, err)
 			if first { // they are met before the discard comes to them
-				b.receive(event("old", "vip", true, 0, func(e *Event) { e.Time, e.Received = time.Now().Add(-time.Hour), time.Now() }))
+				b.receive(event("old", "vip", true, 0, func(e *domain.Event) { e.Time, e.Received = time.Now().Add(-time.Hour), time.Now() }))
 			}
 			b.decide(true)
 			b.wantMembers("vip", "new0", "new1", "new2", "new3")

@@ -4,12 +4,14 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // TestAFlightThatNobodyWasGivenIsPutBack: taking failed after the head was written, so the lease is in
 // the file and nobody carries it. Its users waited for the next start.
 func TestAFlightThatNobodyWasGivenIsPutBack(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	f, _, err := b.Take(t.Context(), everything(time.Now().Add(time.Hour)))
 	must(t, err)

@@ -6,6 +6,8 @@ import (
 	"container/heap"
 	"iter"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -13,7 +15,7 @@ import (
 // users who wait for a retry last. It begins at an entry, or where that would be.
 func (b *batch) inDueOrder(at []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for _, road := range [...]Endpoint{EndpointTransition, EndpointCohort} {
+		for _, road := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 			for _, retries := range [...]bool{false, true} {
 				from := at
 				switch {
@@ -35,13 +37,13 @@ func (b *batch) inDueOrder(at []byte) iter.Seq[[]byte] {
 }
 
 // byGroup compares what a key of the due index comes under with an endpoint, and retries on it or not.
-func byGroup(k []byte, road Endpoint, retries bool) int {
+func byGroup(k []byte, road domain.Endpoint, retries bool) int {
 	lane, _, _ := dueParts(k)
-	return cmp.Or(cmp.Compare(Endpoint(k[0]), road), cmp.Compare(boolByte(isRetry(lane)), boolByte(retries)))
+	return cmp.Or(cmp.Compare(domain.Endpoint(k[0]), road), cmp.Compare(boolByte(isRetry(lane)), boolByte(retries)))
 }
 
 // merged walks the lanes of one endpoint side by side, those of retries or the others, from an entry on.
-func (b *batch) merged(road Endpoint, retries bool, at []byte) iter.Seq[[]byte] {
+func (b *batch) merged(road domain.Endpoint, retries bool, at []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		var open laneHeap
 		for lane := range b.lanes(road) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
@@ -133,15 +135,15 @@ func (b *batch) moveIn(a *arrival) {
 }
 
 // putID writes an id without its epoch, which follows from the number.
-func putID(b []byte, id ID) []byte {
+func putID(b []byte, id domain.ID) []byte {
 	return wire.AppendUint(wire.AppendUint(b, id.Seq), uint64(id.Slot))
 }
 
 // readID reads what putID wrote.
-func readID(r *wire.Reader, epoch epochs) ID {
+func readID(r *wire.Reader, epoch epochs) domain.ID {
 	seq, slot := r.Uint(), r.Uint()
 	if seq == 0 {
-		return ID{}
+		return domain.ID{}
 	}
-	return ID{Epoch: epoch.of(seq), Seq: seq, Slot: uint16(slot)}
+	return domain.ID{Epoch: epoch.of(seq), Seq: seq, Slot: uint16(slot)}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -19,7 +21,7 @@ func (b *bench) idsOf(user string) (ids []string) {
 	b.Helper()
 	info, err := b.User(user)
 	must(b, err)
-	for _, list := range [][]UserChange{info.Pending, info.History} {
+	for _, list := range [][]domain.UserChange{info.Pending, info.History} {
 		for _, c := range list {
 			ids = append(ids, c.ID)
 		}
@@ -74,7 +76,7 @@ func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
-			b.reopen(rules(SendEvent))
+			b.reopen(rules(domain.SendEvent))
 			t.Cleanup(func() { b.Store.Close() })
 			b.receive(event("ann", "vip", true, 1))
 			ann := b.oneID("ann")
@@ -84,7 +86,7 @@ func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
 			seen := map[string]string{}
 			for _, user := range []string{"bob", "cid", "dan"} {
 				b.Store = nil
-				b.reopen(rules(SendEvent))
+				b.reopen(rules(domain.SendEvent))
 				b.receive(event(user, "vip", true, 2))
 				id := b.oneID(user)
 				if other := seen[id]; other != "" {
@@ -95,7 +97,7 @@ func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
 					t.Errorf("the change of before is called %s, and was %s", got, ann)
 				}
 				for _, id := range []string{ann, id} {
-					parsed, err := ParseID(id)
+					parsed, err := domain.ParseID(id)
 					must(t, err)
 					if _, _, err := b.Change(parsed); err != nil {
 						t.Errorf("change %s: %v", id, err)
@@ -107,7 +109,7 @@ func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
 				back(t, copied, b.dir)
 			}
 			b.Store = nil
-			b.reopen(rules(SendEvent))
+			b.reopen(rules(domain.SendEvent))
 		})
 	}
 }
@@ -115,7 +117,7 @@ func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
 // TestAMachineThatWentBackToASnapshotReusesNoChangeID: the files have the inode that they had; the machine has
 // started since.
 func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	ann := b.oneID("ann")
 	must(t, b.run(t.Context(), func(x *batch) error {
@@ -123,7 +125,7 @@ func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
 		x.put(x.tx.Bucket(bucketMeta), metaHome, home)
 		return nil
 	}, nil))
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	b.receive(event("bob", "vip", true, 1))
 	if bob := b.oneID("bob"); b.oneID("ann") != ann || strings.HasPrefix(bob, ann[:9]) {
 		t.Errorf("the ids are %s and %s, and were %s", b.oneID("ann"), bob, ann)
@@ -133,15 +135,15 @@ func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
 // TestFilesThatStayedOrWereMovedKeepTheirEpoch: nothing is new about them.
 func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	t.Cleanup(func() { b.Store.Close() })
 	b.receive(event("ann", "vip", true, 1))
 	ann := b.oneID("ann")
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	must(t, b.Store.Close())
 	must(t, os.Rename(b.dir, b.dir+".moved"))
 	b.dir, b.Store = b.dir+".moved", nil
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	b.receive(event("bob", "vip", true, 1))
 	if bob := b.oneID("bob"); !strings.HasPrefix(bob, ann[:9]) {
 		t.Errorf("after %s comes %s", ann, bob)
@@ -165,14 +167,14 @@ func (s *Store) crash(t *testing.T) {
 // transaction. A record that had been acknowledged before it was applied by the next start, under the epoch of before.
 func TestAKillRightAfterTheStartReusesNoChangeID(t *testing.T) {
 	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	t.Cleanup(func() { b.Store.Close() })
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Store.Close())
 	copied := filepath.Join(t.TempDir(), "copy")
 	must(t, os.CopyFS(copied, os.DirFS(b.dir)))
 	b.Store = nil
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	b.receive(event("bob", "vip", true, 2))
 	left := b.oneID("bob")
 	must(t, b.Store.Close())
@@ -183,7 +185,7 @@ func TestAKillRightAfterTheStartReusesNoChangeID(t *testing.T) {
 	must(t, s.Append(t.Context(), event("cid", "vip", true, 3)))
 	s.crash(t)
 	b.Store = nil
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	if got := b.oneID("cid"); got == left {
 		t.Errorf("the change that left as %s is bob's, and cid has one of that id", left)
@@ -198,7 +200,7 @@ func TestAKillRightAfterTheStartReusesNoChangeID(t *testing.T) {
 // TestNothingIsTakenBeforeANewEpochIsNoted: on a disk that is too full for it a start goes on, and what it took would
 // have the ids of before.
 func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Store.Close())
 	s, err := openAtRest(b.dir, Options{Log: discard})
@@ -215,7 +217,7 @@ func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
 	must(t, s.inbox.Append(t.Context(), bob))
 	s.crash(t)
 	b.Store = nil
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	if id := b.oneID("bob"); !strings.HasPrefix(id, "00000007-") {
 		t.Errorf("its change is %s", id)

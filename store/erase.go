@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -46,8 +48,8 @@ type ForgetReport struct {
 // later is ignored; newer news start afresh. It returns once the bytes are gone, which waits for the
 // requests under way; cut short, it has forgotten all the same, and the bytes go within a day.
 func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err error) {
-	if user == "" || len(user) > MaxUserID {
-		return r, fmt.Errorf("an id has 1 to %d bytes", MaxUserID)
+	if user == "" || len(user) > domain.MaxUserID {
+		return r, fmt.Errorf("an id has 1 to %d bytes", domain.MaxUserID)
 	}
 	if err := s.CaughtUp(ctx); err != nil {
 		return r, err
@@ -303,7 +305,7 @@ func (t tombs) cover(user string, at time.Time) bool {
 	return slices.ContainsFunc(stoneTimes(t.bucket.Get(tombstone(t.salt, user))), func(stone int64) bool { return at.UnixNano() <= stone })
 }
 
-func (t tombs) coverEvent(e *Event) bool {
+func (t tombs) coverEvent(e *domain.Event) bool {
 	return t.cover(e.User.ID, e.Time) || t.cover(e.Anonymous.ID, e.Time) || t.cover(e.Email.ID, e.Time)
 }
 

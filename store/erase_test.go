@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wal"
 )
@@ -51,10 +52,10 @@ func (b *bench) wholeInbox() {
 func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
 	const gone, stays = "gone-4f1c", "stays-77a0"
 	ctx := context.Background()
-	r := watched(SendBoth)
+	r := watched(domain.SendBoth)
 	b := open(t, r)
 	for _, user := range []string{gone, stays} {
-		b.receive(event(user, "vip", true, 0), trait(user, "spent", 1, "spent", "12"), event(user, "vip", true, 2, func(e *Event) {
+		b.receive(event(user, "vip", true, 0), trait(user, "spent", 1, "spent", "12"), event(user, "vip", true, 2, func(e *domain.Event) {
 			e.Fault, e.Sentence = "undetermined", "no flag"
 		}))
 	}
@@ -113,8 +114,8 @@ func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
 // TestADeletionOfSegmentIsErasedWithinADay: it takes effect at once, and its bytes go later.
 func TestADeletionOfSegmentIsErasedWithinADay(t *testing.T) {
 	const gone = "gone-4f1c"
-	b := open(t, rules(SendBoth))
-	b.receive(event(gone, "vip", true, 0), &Event{Received: minute(31), Time: minute(30), Call: CallDelete, User: Identifier{ID: gone}, Raw: []byte(`{"userId":"` + gone + `"}`)})
+	b := open(t, rules(domain.SendBoth))
+	b.receive(event(gone, "vip", true, 0), &domain.Event{Received: minute(31), Time: minute(30), Call: domain.CallDelete, User: domain.Identifier{ID: gone}, Raw: []byte(`{"userId":"` + gone + `"}`)})
 	b.wantMembers("vip")
 	must(t, b.EraseIfDue(context.Background(), minute(31).Add(eraseAfter-1)))
 	if b.mentions(gone) == nil {
@@ -135,7 +136,7 @@ func TestADeletionOfSegmentIsErasedWithinADay(t *testing.T) {
 // TestAForgetWaitsForTheRequestUnderWay: the row of the request names the user.
 func TestAForgetWaitsForTheRequestUnderWay(t *testing.T) {
 	const gone = "gone-4f1c"
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event(gone, "vip", true, 0))
 	f := b.take()
 	done := make(chan error, 1)
@@ -149,7 +150,7 @@ func TestAForgetWaitsForTheRequestUnderWay(t *testing.T) {
 		t.Fatalf("it did not wait: %v", err)
 	default:
 	}
-	b.settle(f, Delivered)
+	b.settle(f, domain.Delivered)
 	must(t, <-done)
 	if left := b.mentions(gone); left != nil {
 		t.Errorf("still in %q", left)

@@ -12,20 +12,22 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // everyday is a store and all that may happen to it at once: news, orders, requests that overlap, and their outcomes.
 type everyday struct {
 	*bench
 	rnd       *rand.Rand
-	rules     Rules
+	rules     domain.Rules
 	them      *moengage
 	model     map[string]*word // by user.key; at is in nanoseconds
 	forgotten map[string]bool  // by user.key: MoEngage may hold what nobody knows any more
-	under     []*Lease
-	shaky     bool        // the clock is set back by seconds, again and again: events of what was not due come later
-	unsure    map[ID]bool // events that may arrive again
-	came      map[ID]bool
+	under     []*domain.Lease
+	shaky     bool               // the clock is set back by seconds, again and again: events of what was not due come later
+	unsure    map[domain.ID]bool // events that may arrive again
+	came      map[domain.ID]bool
 }
 
 // TestEverythingAtOnceEndsInTheTruth runs random days of every method, with and without collapse and the guard, in
@@ -50,18 +52,18 @@ func TestEverythingAtOnceEndsInTheTruth(t *testing.T) {
 
 func newEveryday(t *testing.T, seed int) *everyday {
 	time.Sleep(time.Until(noon.Add(time.Hour)))
-	sends := []SendMethods{SendAttribute, SendEvent, SendBoth, SendAsReceived, SendCohort, SendList, SendBoth | SendCohort | SendList, SendAsReceived | SendCohort}
+	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
 	rnd := rand.New(rand.NewPCG(uint64(seed), 3))
 	r := rules(sends[seed%len(sends)])
 	r.Defaults.Collapse = seed/len(sends)%2 == 1
 	them := newMoengage()
 	them.retried = map[string]bool{}
 	if them.guarded = rnd.IntN(4) > 0; them.guarded {
-		r.Guard = Guard{Share: 0.3, Count: 2, Window: time.Hour}
+		r.Guard = domain.Guard{Share: 0.3, Count: 2, Window: time.Hour}
 	}
 	e := &everyday{
 		bench: open(t, r), rnd: rnd, rules: r, shaky: rnd.IntN(2) == 0, them: them,
-		model: map[string]*word{}, forgotten: map[string]bool{}, unsure: map[ID]bool{}, came: map[ID]bool{},
+		model: map[string]*word{}, forgotten: map[string]bool{}, unsure: map[domain.ID]bool{}, came: map[domain.ID]bool{},
 	}
 	e.Store.now = time.Now
 	return e
@@ -121,8 +123,8 @@ func (e *everyday) say(user, key string, in bool) {
 	said := event(user, key, in, 0)
 	said.Time, said.Received = now.Add(-time.Duration(e.rnd.IntN(50))*time.Minute), now
 	said.MessageID = fmt.Sprint(user, key, in, now.UnixNano())
-	list := []*Event{said}
-	if e.rules.Defaults.Send.Has(SendAsReceived) {
+	list := []*domain.Event{said}
+	if e.rules.Defaults.Send.Has(domain.SendAsReceived) {
 		track := *said
 		asTrack("Moved")(&track)
 		list = append(list, &track)
@@ -208,10 +210,10 @@ func (e *everyday) forgets(user string) {
 func (e *everyday) take() {
 	o := everything(e.clock().Add(time.Second))
 	if e.rnd.IntN(3) == 0 {
-		o.Endpoint = EndpointCohort
+		o.Endpoint = domain.EndpointCohort
 	}
 	room := 1 + e.rnd.IntN(12)
-	o.Fit = func(Delivery) bool { room--; return room >= 0 }
+	o.Fit = func(domain.Delivery) bool { room--; return room >= 0 }
 	f, _, err := e.Take(context.Background(), o)
 	must(e, err)
 	if f != nil {
@@ -220,34 +222,34 @@ func (e *everyday) take() {
 }
 
 // end settles a request under way, with only as the verdict on everything, or a random one on each delivery.
-func (e *everyday) end(i int, only *Verdict) {
+func (e *everyday) end(i int, only *domain.Verdict) {
 	f := e.under[i]
 	e.under = slices.Delete(e.under, i, i+1)
-	out := Settlement{Lease: f.ID, At: time.Now()}
+	out := domain.Settlement{Lease: f.ID, At: time.Now()}
 	for _, d := range f.Deliveries {
-		v := []Verdict{Delivered, Delivered, Untried, Refused, Uncertain, Parked}[e.rnd.IntN(6)]
+		v := []domain.Verdict{domain.Delivered, domain.Delivered, domain.Untried, domain.Refused, domain.Uncertain, domain.Parked}[e.rnd.IntN(6)]
 		if only != nil {
 			v = *only
 		}
 		e.becomes(d, v)
-		res := Result{Verdict: v, Reason: "model"}
-		if v == Refused || v == Uncertain {
+		res := domain.Result{Verdict: v, Reason: "model"}
+		if v == domain.Refused || v == domain.Uncertain {
 			res.RetryAt = time.Now().Add(time.Duration(e.rnd.IntN(3000)) * time.Millisecond)
 		}
-		out.Results = append(out.Results, DeliveryResult{Attributes: res, Event: res})
+		out.Results = append(out.Results, domain.DeliveryResult{Attributes: res, Event: res})
 	}
 	must(e, e.Settle(context.Background(), out))
 }
 
 // becomes has MoEngage take a delivery, or not.
-func (e *everyday) becomes(d Delivery, v Verdict) {
-	if d.Event != nil && v == Uncertain {
+func (e *everyday) becomes(d domain.Delivery, v domain.Verdict) {
+	if d.Event != nil && v == domain.Uncertain {
 		e.unsure[d.Event.ID] = true
 	}
-	if v == Parked || e.shaky {
+	if v == domain.Parked || e.shaky {
 		e.them.retried[d.User] = true
 	}
-	if v != Delivered && (v != Uncertain || e.rnd.IntN(2) == 0) {
+	if v != domain.Delivered && (v != domain.Uncertain || e.rnd.IntN(2) == 0) {
 		return
 	}
 	e.them.take(d)
@@ -263,7 +265,7 @@ func (e *everyday) becomes(d Delivery, v Verdict) {
 func (e *everyday) restart() {
 	for _, f := range e.under {
 		for _, d := range f.Deliveries {
-			e.becomes(d, Uncertain)
+			e.becomes(d, domain.Uncertain)
 		}
 	}
 	e.under = nil
@@ -273,7 +275,7 @@ func (e *everyday) restart() {
 
 // finish ends what is under way, releases and retries everything, and sends it.
 func (e *everyday) finish() {
-	delivered := Delivered
+	delivered := domain.Delivered
 	for range 5 { // news and orders of one moment
 		e.order()
 		e.say(e.user(), e.key(), e.rnd.IntN(2) == 0)
@@ -293,7 +295,7 @@ func (e *everyday) finish() {
 		}
 	}
 	for idle := 0; idle < 4; idle++ {
-		for _, o := range []TakeOptions{everything(time.Now().Add(time.Second)), onCohorts(time.Now().Add(time.Second))} {
+		for _, o := range []domain.TakeOptions{everything(time.Now().Add(time.Second)), onCohorts(time.Now().Add(time.Second))} {
 			for f := e.takes(o); f != nil; f = e.takes(o) {
 				e.under, idle = append(e.under, f), 0
 				e.end(0, &delivered)
@@ -303,7 +305,7 @@ func (e *everyday) finish() {
 	}
 }
 
-func (e *everyday) takes(o TakeOptions) *Lease {
+func (e *everyday) takes(o domain.TakeOptions) *domain.Lease {
 	f, _, err := e.Take(context.Background(), o)
 	must(e, err)
 	return f
@@ -317,10 +319,10 @@ func (e *everyday) compare() {
 		switch {
 		case !e.forgotten[name]:
 			known[name] = w
-		case w.in && e.rules.Defaults.sendsAttributes() && told != "true":
+		case w.in && e.rules.Defaults.SendsAttributes() && told != "true":
 			e.Errorf("%s came back after they were forgotten: MoEngage holds %q", name, told)
 		}
-		if e.rules.Defaults.Send.Has(SendAsReceived) && !e.forgotten[name] && (told == "true") != w.in {
+		if e.rules.Defaults.Send.Has(domain.SendAsReceived) && !e.forgotten[name] && (told == "true") != w.in {
 			e.Errorf("%s: MoEngage holds %q, the membership is %v", name, told, w.in)
 		}
 	}

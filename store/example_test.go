@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // noon is when the deliveries of these examples are received.
@@ -18,16 +19,16 @@ var noon = time.Date(2026, time.March, 14, 12, 0, 0, 0, time.UTC)
 
 // says is an event that states a user's membership in the audience "vip" at some minute. In the agent package
 // segment makes it from what Segment posts.
-func says(user string, in bool, minute int) *store.Event {
-	flag := store.FlagOut
+func says(user string, in bool, minute int) *domain.Event {
+	flag := domain.FlagOut
 	if in {
-		flag = store.FlagIn
+		flag = domain.FlagIn
 	}
 	at := noon.Add(time.Duration(minute) * time.Minute)
-	return &store.Event{
+	return &domain.Event{
 		Received: at, Time: at, MessageID: fmt.Sprint(user, in, minute), Raw: []byte("{}"),
-		Call: store.CallIdentify, User: store.Identifier{ID: user},
-		Class: store.ClassAudience, Space: "spa_1", ComputationID: "aud_1", Key: "vip", Flag: flag,
+		Call: domain.CallIdentify, User: domain.Identifier{ID: user},
+		Class: domain.ClassAudience, Space: "spa_1", ComputationID: "aud_1", Key: "vip", Flag: flag,
 	}
 }
 
@@ -41,8 +42,8 @@ func open() (s *store.Store, done func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = s.SetRules(context.Background(), store.Rules{Defaults: store.Policy{
-		Send: store.SendBoth, Collapse: true, EnterEvent: "Audience Entered", ExitEvent: "Audience Exited",
+	err = s.SetRules(context.Background(), domain.Rules{Defaults: domain.Policy{
+		Send: domain.SendBoth, Collapse: true, EnterEvent: "Audience Entered", ExitEvent: "Audience Exited",
 	}})
 	if err != nil {
 		log.Fatal(err)
@@ -70,7 +71,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer s.Close()
-	attributes := store.Rules{Defaults: store.Policy{Send: store.SendAttribute, Collapse: true}}
+	attributes := domain.Rules{Defaults: domain.Policy{Send: domain.SendAttribute, Collapse: true}}
 	if err := s.SetRules(ctx, attributes); err != nil {
 		log.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func Example() {
 	for _, m := range members {
 		fmt.Println(m.User, "is a member since", m.Since)
 	}
-	pending, _, err := s.Changes(store.OutboxFilter{State: store.StatePending})
+	pending, _, err := s.Changes(domain.OutboxFilter{State: domain.StatePending})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -107,7 +108,7 @@ func ExampleStore_Append() {
 	defer done()
 	ctx := context.Background()
 
-	for _, e := range []*store.Event{
+	for _, e := range []*domain.Event{
 		says("ann", true, 10), // enters
 		says("ann", true, 10), // the same delivery again
 		says("ann", false, 5), // older than what is known: late, and no exit
@@ -193,17 +194,17 @@ func ExampleStore_Take() {
 	}
 
 	now := noon.Add(time.Hour)
-	everything := store.TakeOptions{
-		Endpoint: store.EndpointTransition, Now: now, MaxUsers: 100, MaxEvents: 100,
+	everything := domain.TakeOptions{
+		Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 100, MaxEvents: 100,
 		Due: func(job string) time.Time { return now },
-		Fit: func(store.Delivery) bool { return true },
+		Fit: func(domain.Delivery) bool { return true },
 	}
-	for _, verdict := range []store.Verdict{store.Refused, store.Delivered} {
+	for _, verdict := range []domain.Verdict{domain.Refused, domain.Delivered} {
 		flight, _, err := s.Take(ctx, everything)
 		if err != nil || flight == nil {
 			log.Fatal("nothing is due: ", err)
 		}
-		outcome := store.Settlement{Lease: flight.ID, At: now}
+		outcome := domain.Settlement{Lease: flight.ID, At: now}
 		for _, d := range flight.Deliveries {
 			for _, a := range d.Attributes {
 				fmt.Println("attribute:", d.User, a.Name, string(a.Value))
@@ -211,11 +212,11 @@ func ExampleStore_Take() {
 			if d.Event != nil {
 				fmt.Println("event:", d.User, d.Event.Name)
 			}
-			r := store.Result{Verdict: verdict}
-			if verdict == store.Refused {
+			r := domain.Result{Verdict: verdict}
+			if verdict == domain.Refused {
 				r.Reason = "http_503"
 			}
-			outcome.Results = append(outcome.Results, store.DeliveryResult{Attributes: r, Event: r})
+			outcome.Results = append(outcome.Results, domain.DeliveryResult{Attributes: r, Event: r})
 		}
 		if err := s.Settle(ctx, outcome); err != nil {
 			log.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -111,14 +113,14 @@ func (v *View) exMembers(from []byte, before int64) (users []string, next []byte
 
 // audience reports whether f is a computation that has members.
 func (f *field) audience() bool {
-	return f.column == "" && !f.forwarded() && f.class != ClassTrait && !f.former()
+	return f.column == "" && !f.forwarded() && f.class != domain.ClassTrait && !f.former()
 }
 
 // over reports whether all that is known of a membership is that it ended before a time, and nothing is
 // to be said about it any more.
 func (e *entry) over(before int64) bool {
 	for _, s := range e.kept {
-		if s != nil && (s.isIn() || s.Time >= before) {
+		if s != nil && (s.IsIn() || s.Time >= before) {
 			return false
 		}
 	}
@@ -127,7 +129,7 @@ func (e *entry) over(before int64) bool {
 
 // settledOut reports whether MoEngage knows of no membership by this field, and nothing waits.
 func (e *entry) settledOut() bool {
-	return !e.moving() && (e.lastSent.kind == neverSent || e.lastSent.is(jsonFalse))
+	return !e.moving() && (e.lastSent.kind == neverSent || e.lastSent.is(domain.JsonFalse))
 }
 
 // forgetExitsOf forgets the exits of a user from before a time, on every channel, and counts them. What is

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -100,10 +102,10 @@ func (b *batch) announce(now time.Time, keep, lead time.Duration) (upTo time.Tim
 
 func (b *batch) expire(ch *stored, now time.Time) {
 	b.withdraw(ch)
-	if ch.User != "" && len(ch.User) <= MaxUserID {
+	if ch.User != "" && len(ch.User) <= domain.MaxUserID {
 		b.remove(b.queue, queueKey(userKey(ch.User), laneParked, ch.ID))
 	}
-	if ch.Kind == KindReceived {
+	if ch.Kind == domain.KindReceived {
 		b.st.ledger.events.Discarded++
 		return
 	}
@@ -112,7 +114,7 @@ func (b *batch) expire(ch *stored, now time.Time) {
 		e.waiting = ticket{}
 		b.write(u, ch.field)
 	}
-	b.close(u, ch, StateExpired, now)
+	b.close(u, ch, domain.StateExpired, now)
 }
 
 // Expiring is what is parked and will expire within a week, unless somebody decides.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -26,7 +27,7 @@ type field struct {
 	key    string
 	column string
 	id     string
-	class  Class
+	class  domain.Class
 
 	members   uint64
 	entered   uint64
@@ -44,8 +45,8 @@ const fieldVersion byte = 3
 func (f *field) leave() { f.members -= min(f.members, 1) }
 
 // hear notes the call that a state was told by, and reports whether that is news.
-func (f *field) hear(sort int, call Call) bool {
-	if call == CallUnknown || sort == keptOne || f.heard&(1<<sort) != 0 {
+func (f *field) hear(sort int, call domain.Call) bool {
+	if call == domain.CallUnknown || sort == keptOne || f.heard&(1<<sort) != 0 {
 		return false
 	}
 	f.heard |= 1 << sort
@@ -60,11 +61,11 @@ func (f *field) name() fieldName { return fieldName{f.space, f.key, f.column} }
 func (f *field) forwarded() bool { return f.key == "" }
 
 // attribute returns the name in MoEngage that f is told under.
-func (f *field) attribute(p *Policy) string {
+func (f *field) attribute(p *domain.Policy) string {
 	switch kind := f.kind(); {
-	case kind == KindCohort:
+	case kind == domain.KindCohort:
 		return cmp.Or(p.CohortName, f.key)
-	case kind == KindList:
+	case kind == domain.KindList:
 		return p.ListAttribute
 	case f.column != "":
 		return f.column
@@ -99,11 +100,11 @@ func decodeField(number uint32, frame []byte) (*field, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &field{number: number, class: Class(r.Byte())}
+	f := &field{number: number, class: domain.Class(r.Byte())}
 	f.space, f.key, f.column, f.id = r.Text(), r.Text(), r.Text(), r.Text()
 	f.members, f.entered, f.exited, f.held = r.Uint(), r.Uint(), r.Uint(), r.Uint()
 	f.lastEvent = r.Time()
-	if f.class == ClassTrait || f.members > math.MaxInt64 { // events of another class once counted past it
+	if f.class == domain.ClassTrait || f.members > math.MaxInt64 { // events of another class once counted past it
 		f.members = 0
 	}
 	if version > 1 {
@@ -129,7 +130,7 @@ type registry struct {
 	owners  map[claim]*field    // whose a name in MoEngage is under today's rules: the first computation's to use it
 }
 
-func newRegistry(fields []*field, rules *Rules) *registry {
+func newRegistry(fields []*field, rules *domain.Rules) *registry {
 	r := &registry{byName: make(map[fieldName][]*field), byKey: make(map[string][]*field), byID: make(map[string][]*field)}
 	for _, f := range fields {
 		r.index(f)
@@ -150,7 +151,7 @@ func (r *registry) enter(f *field) {
 		return
 	}
 	insert(r.byName, f.name(), f)
-	if f.kind() == KindCohort {
+	if f.kind() == domain.KindCohort {
 		r.cohorts = insertField(r.cohorts, f)
 	}
 	if f.column != "" || f.forwarded() {
@@ -191,29 +192,29 @@ func remove[K comparable](fields map[K][]*field, key K, f *field) {
 
 // claim is a name in MoEngage, as it leaves, that only one computation may speak under.
 type claim struct {
-	kind Kind
+	kind domain.Kind
 	name string
 }
 
 // claims returns the names that f speaks under. An entry of a list has one of its own, and one of the
 // attribute, which lists share with each other and with nobody else.
-func (f *field) claims(p *Policy) []claim {
+func (f *field) claims(p *domain.Policy) []claim {
 	kind := f.kind()
-	name := SentName(kind, f.attribute(p))
+	name := domain.SentName(kind, f.attribute(p))
 	switch {
-	case kind == KindCohort && p.Send.Has(SendCohort):
-		return []claim{{KindCohort, name}}
-	case kind == KindList && p.Send.Has(SendList):
-		return []claim{{KindAttribute, name}, {KindList, name + "\x00" + f.key}}
-	case kind == KindAttribute && (f.forwarded() || p.sendsAttributes()):
-		return []claim{{KindAttribute, name}}
+	case kind == domain.KindCohort && p.Send.Has(domain.SendCohort):
+		return []claim{{domain.KindCohort, name}}
+	case kind == domain.KindList && p.Send.Has(domain.SendList):
+		return []claim{{domain.KindAttribute, name}, {domain.KindList, name + "\x00" + f.key}}
+	case kind == domain.KindAttribute && (f.forwarded() || p.SendsAttributes()):
+		return []claim{{domain.KindAttribute, name}}
 	}
 	return nil
 }
 
 // shares reports whether f and the owner of a claim may both speak under it.
 func (f *field) shares(c claim, owner *field) bool {
-	return c.kind == KindAttribute && f.kind() == KindList && owner.kind() == KindList
+	return c.kind == domain.KindAttribute && f.kind() == domain.KindList && owner.kind() == domain.KindList
 }
 
 // rank orders those who would speak under one name. A computation goes before a column, because an event
@@ -231,14 +232,14 @@ func (f *field) rank() int {
 
 // settleOwners works out whose each name is. Two computations that resolve to one would overwrite each
 // other for ever, so the later one's changes are held until an operator decides.
-func (r *registry) settleOwners(rules *Rules) {
+func (r *registry) settleOwners(rules *domain.Rules) {
 	r.owners = make(map[claim]*field, len(r.fields))
 	for _, f := range r.fields {
 		r.claim(f, rules)
 	}
 }
 
-func (r *registry) claim(f *field, rules *Rules) {
+func (r *registry) claim(f *field, rules *domain.Rules) {
 	if f.former() {
 		return // another field continues it, under the same names
 	}
@@ -252,7 +253,7 @@ func (r *registry) claim(f *field, rules *Rules) {
 
 // rival returns the field that f would fight with, nil when there is none: over a name that the other
 // speaks under by right, or over a key that the other had first and that the config does not tell apart.
-func (r *registry) rival(f *field, p *Policy, rules *Rules) *field {
+func (r *registry) rival(f *field, p *domain.Policy, rules *domain.Rules) *field {
 	for _, c := range f.claims(p) {
 		if owner := r.owners[c]; owner != nil && owner != f && owner.rank() >= f.rank() && !f.shares(c, owner) {
 			return owner
@@ -266,17 +267,17 @@ func (r *registry) rival(f *field, p *Policy, rules *Rules) *field {
 	}
 	first := r.byKey[f.key][0]
 	firstPolicy := rules.For(first.key, first.id)
-	if first != f && AttributeName(first.attribute(&firstPolicy)) == AttributeName(f.attribute(p)) {
+	if first != f && domain.AttributeName(first.attribute(&firstPolicy)) == domain.AttributeName(f.attribute(p)) {
 		return first
 	}
 	return nil
 }
 
-func (r *registry) conflicted(f *field, p *Policy, rules *Rules) bool {
+func (r *registry) conflicted(f *field, p *domain.Policy, rules *domain.Rules) bool {
 	return r.rival(f, p, rules) != nil
 }
 
-func (r *registry) add(f *field, rules *Rules) *field {
+func (r *registry) add(f *field, rules *domain.Rules) *field {
 	f.number = uint32(len(r.fields))
 	r.index(f)
 	r.claim(f, rules)
@@ -311,7 +312,7 @@ func (r *registry) argument(key, id string) string {
 //	by its key: the only computation that may be meant, by the space and the id as far as they are known
 //
 // Where several may be meant it is ambiguous. A former computation is found by its id alone.
-func (r *registry) find(e *Event) (f *field, ambiguous bool) {
+func (r *registry) find(e *domain.Event) (f *field, ambiguous bool) {
 	if e.ComputationID != "" {
 		if f, ambiguous = r.identified(e); f != nil || ambiguous {
 			return f, ambiguous
@@ -322,7 +323,7 @@ func (r *registry) find(e *Event) (f *field, ambiguous bool) {
 
 // identified is find by an id. Of two that are one, as known from before spaces were compared so, the
 // event's own space decides, and then the first.
-func (r *registry) identified(e *Event) (found *field, ambiguous bool) {
+func (r *registry) identified(e *domain.Event) (found *field, ambiguous bool) {
 	for _, f := range r.byID[e.ComputationID] {
 		if e.Space != "" && (f.key != e.Key || !mayBeOne(f.space, e.Space)) {
 			continue
@@ -339,7 +340,7 @@ func (r *registry) identified(e *Event) (found *field, ambiguous bool) {
 }
 
 // precedes reports whether an event of the id of f and other means f, which is known for less long.
-func (f *field) precedes(other *field, e *Event) bool {
+func (f *field) precedes(other *field, e *domain.Event) bool {
 	switch {
 	case f.former() != other.former():
 		return other.former()
@@ -350,7 +351,7 @@ func (f *field) precedes(other *field, e *Event) bool {
 }
 
 // keyed is find by a key.
-func (r *registry) keyed(e *Event) (found *field, ambiguous bool) {
+func (r *registry) keyed(e *domain.Event) (found *field, ambiguous bool) {
 	for _, f := range r.byKey[e.Key] {
 		switch {
 		case !mayBeOne(f.space, e.Space), !mayBeOne(f.id, e.ComputationID):
@@ -373,7 +374,7 @@ func mayBeOne(x, y string) bool { return x == "" || y == "" || x == y }
 // otherClass returns the computation that an event would make values of a membership for, or the other way
 // round, nil when there is none. f is what the event speaks of, nil when that is not known; its id may still
 // be known with another key.
-func (r *registry) otherClass(f *field, e *Event) *field {
+func (r *registry) otherClass(f *field, e *domain.Event) *field {
 	if f != nil {
 		return f.unlessOf(e.Class)
 	}
@@ -385,8 +386,8 @@ func (r *registry) otherClass(f *field, e *Event) *field {
 	return nil
 }
 
-func (f *field) unlessOf(c Class) *field {
-	if f.class.hasMembers() == c.hasMembers() {
+func (f *field) unlessOf(c domain.Class) *field {
+	if f.class.HasMembers() == c.HasMembers() {
 		return nil
 	}
 	return f
@@ -401,7 +402,7 @@ var maxFields = 1 << 15 // tests make it small
 const manyFields = 16
 
 // overflows reports whether e, which speaks of f, would make the registry larger than it may be.
-func (b *batch) overflows(f *field, e *Event) bool {
+func (b *batch) overflows(f *field, e *domain.Event) bool {
 	const shortest = len(`"":0,`) // a trait
 	r := b.st.registry
 	known := len(r.fields) - r.gone
@@ -420,7 +421,7 @@ func (b *batch) overflows(f *field, e *Event) bool {
 		}
 	}
 	p := b.st.rules.For(key, id)
-	for _, name := range sortedNames(p.forwardedTraits(key, e)) {
+	for _, name := range sortedNames(p.ForwardedTraits(key, e)) {
 		if len(r.byName[fieldName{column: name}]) == 0 && !r.spoken(name) {
 			fresh++
 		}
@@ -436,7 +437,7 @@ func (b *batch) newField(f *field) *field {
 
 // resolve returns the computation of an event that is applied: f, which find found, by a name that is
 // completed from an event that knows more of it, or a new one.
-func (b *batch) resolve(f *field, e *Event) *field {
+func (b *batch) resolve(f *field, e *domain.Event) *field {
 	if f == nil {
 		return b.newField(&field{space: e.Space, key: e.Key, id: e.ComputationID, class: e.Class})
 	}
@@ -460,14 +461,14 @@ func (b *batch) rename(f *field, space, id string) {
 
 // column finds or adds the field of one column of computation f.
 func (b *batch) column(f *field, name string) *field {
-	return b.beside(f, columnName(name), ClassTrait)
+	return b.beside(f, columnName(name), domain.ClassTrait)
 }
 
 // columnName keeps a column's name apart from those of targets.
 func columnName(name string) string { return strings.TrimLeft(name, targetMark) }
 
 // beside finds or adds a field of computation f.
-func (b *batch) beside(f *field, name string, class Class) *field {
+func (b *batch) beside(f *field, name string, class domain.Class) *field {
 	if known := b.st.registry.beside(f, name); known != nil {
 		return known
 	}
@@ -479,5 +480,5 @@ func (b *batch) forward(name string) *field {
 	if known := b.st.registry.byName[fieldName{column: name}]; len(known) > 0 {
 		return known[0]
 	}
-	return b.newField(&field{column: name, class: ClassTrait})
+	return b.newField(&field{column: name, class: domain.ClassTrait})
 }

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/wire"
@@ -13,7 +15,7 @@ import (
 //	flights: number -> frame( endpoint, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
 type lease struct {
 	number   uint64
-	endpoint Endpoint
+	endpoint domain.Endpoint
 	second   uint64 // unix second in which it counts for the meters
 	list     []leasedDelivery
 }
@@ -29,7 +31,7 @@ type leasedDelivery struct {
 // leasedChange is one change: its id, and the field or the lane where it is found.
 type leasedChange struct {
 	number uint32
-	id     ID
+	id     domain.ID
 }
 
 const leaseVersion byte = 1
@@ -62,7 +64,7 @@ func decodeLease(number uint64, frame []byte, epoch epochs) (*lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &lease{number: number, endpoint: Endpoint(r.Byte()), second: r.Uint()}
+	f := &lease{number: number, endpoint: domain.Endpoint(r.Byte()), second: r.Uint()}
 	for n := r.Uint(); n > 0 && r.OK(); n-- {
 		p := leasedDelivery{user: r.Text()}
 		for m := r.Uint(); m > 0 && r.OK(); m-- {
@@ -76,7 +78,7 @@ func decodeLease(number uint64, frame []byte, epoch epochs) (*lease, error) {
 
 // leaseKey is somebody on a endpoint's lease.
 type leaseKey struct {
-	endpoint Endpoint
+	endpoint domain.Endpoint
 	user     string
 }
 
@@ -96,7 +98,7 @@ func (st *state) endLease(f *lease) {
 }
 
 // isInFlight reports whether a change that is kept in a user's row is in a request under way.
-func (st *state) isInFlight(road Endpoint, user string, id ID) bool {
+func (st *state) isInFlight(road domain.Endpoint, user string, id domain.ID) bool {
 	p := st.inFlight[leaseKey{road, user}]
 	if p == nil {
 		return false
@@ -111,7 +113,7 @@ func (st *state) isInFlight(road Endpoint, user string, id ID) bool {
 
 // counts returns what a lease is for the meters: users and events, or a cohort request.
 func (f *lease) counts() (s SentSecond) {
-	if f.endpoint == EndpointCohort {
+	if f.endpoint == domain.EndpointCohort {
 		return SentSecond{Cohorts: 1}
 	}
 	for i := range f.list {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -17,23 +19,23 @@ import (
 // kept, which is for ever. The time in Segment's own deletes is all that tells two of them apart. One that
 // bears none is known by its message id, or its body, for as long as message ids are remembered: after that
 // it counts as a new one, because a person's wish to be erased must not be passed over.
-func (b *batch) applyDelete(c *cause, park func(reason, sentence string) Outcome) Outcome {
+func (b *batch) applyDelete(c *cause, park func(reason, sentence string) domain.Outcome) domain.Outcome {
 	e := c.event
 	if b.st.rules.OnDelete == "ignore" {
-		return OutcomeIgnored
+		return domain.OutcomeIgnored
 	}
 	id := cmp.Or(e.User.ID, e.Anonymous.ID)
-	if id == "" || len(id) > MaxUserID {
+	if id == "" || len(id) > domain.MaxUserID {
 		return park("no_identifier", "a delete that names nobody cannot be carried out")
 	}
 	if b.forgotten(id, e.Time, b.believable(c)) {
-		return OutcomeStale
+		return domain.OutcomeStale
 	}
 	if !b.remember(e, tombstone(b.st.salt, id+"\x00"+e.MessageID)) {
-		return OutcomeDuplicate
+		return domain.OutcomeDuplicate
 	}
 	b.forget(b.user(id), e.Received)
-	return OutcomeIgnored
+	return domain.OutcomeIgnored
 }
 
 // forget erases everything of a user from the state and leaves a tombstone, so that what Segment
@@ -82,7 +84,7 @@ func (b *batch) forgetRows(u *user) {
 		row := b.block(u, number)
 		for _, e := range row.entries {
 			f := b.fieldOf(row.field(e))
-			if f != nil && f.class != ClassTrait && e.newest().isIn() {
+			if f != nil && f.class != domain.ClassTrait && e.newest().IsIn() {
 				f.leave()
 				b.touch(f)
 			}
@@ -147,21 +149,21 @@ func (b *batch) forgetTicket(t *ticket) {
 	}
 }
 
-func (b *batch) forgetPending(id ID) {
+func (b *batch) forgetPending(id domain.ID) {
 	b.remove(b.locator, idKey(id))
 	b.st.ledger.changes.Pending--
 	b.st.ledger.changes.Forgotten++
 }
 
 // forgetKept erases a change that is parked or held.
-func (b *batch) forgetKept(place *bolt.Bucket, id ID) {
+func (b *batch) forgetKept(place *bolt.Bucket, id domain.ID) {
 	ch := b.fetch(place, idKey(id))
 	if ch == nil {
 		return
 	}
 	b.withdraw(ch)
 	b.remove(b.locator, idKey(id))
-	if ch.Kind == KindReceived {
+	if ch.Kind == domain.KindReceived {
 		b.st.ledger.events.Discarded++
 		return
 	}

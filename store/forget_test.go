@@ -4,25 +4,27 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // deletion is a delete of Segment that was received at a minute; one of an earlier minute when it has a time.
-func deletion(user, message string, received int, options ...func(*Event)) *Event {
-	e := &Event{Received: minute(received), Time: minute(received), Call: CallDelete, User: Identifier{ID: user}, MessageID: message, Raw: []byte("{}")}
+func deletion(user, message string, received int, options ...func(*domain.Event)) *domain.Event {
+	e := &domain.Event{Received: minute(received), Time: minute(received), Call: domain.CallDelete, User: domain.Identifier{ID: user}, MessageID: message, Raw: []byte("{}")}
 	for _, o := range options {
 		o(e)
 	}
 	return e
 }
 
-func ofMinute(m int) func(*Event) { return func(e *Event) { e.Time = minute(m) } }
+func ofMinute(m int) func(*domain.Event) { return func(e *domain.Event) { e.Time = minute(m) } }
 
 // TestADeleteErasesOnce: what came after the first is the user's new life, whatever is delivered of the old
 // deletion again.
 func TestADeleteErasesOnce(t *testing.T) {
 	year := 365 * 24 * 60
 	for name, c := range map[string]struct {
-		first, again *Event
+		first, again *domain.Event
 		erased       bool
 	}{
 		"delivered again":                        {deletion("ann", "d", 40), deletion("ann", "d", 45), false},
@@ -33,7 +35,7 @@ func TestADeleteErasesOnce(t *testing.T) {
 		"another wish without a time":            {deletion("ann", "d", 40), deletion("ann", "e", 60), true},
 		"the same bytes, after the ids are gone": {deletion("ann", "raw_1", 40), deletion("ann", "raw_1", year), true},
 	} {
-		b := open(t, rules(SendBoth))
+		b := open(t, rules(domain.SendBoth))
 		b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), c.first, event("ann", "vip", true, 42, at(42)))
 		b.wantMembers("vip", "ann", "bob")
 		before := b.balance().Events
@@ -56,14 +58,14 @@ func TestADeleteErasesOnce(t *testing.T) {
 
 // TestADeleteOfAnotherUserIsAnother: a message id says nothing of whom a delete is about.
 func TestADeleteOfAnotherUserIsAnother(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), deletion("ann", "d", 40), deletion("bob", "d", 40))
 	b.wantMembers("vip")
 }
 
 // TestAReplayedDeleteSparesWhatCameAfterAForget: the operator erased the user after Segment's delete.
 func TestAReplayedDeleteSparesWhatCameAfterAForget(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0), deletion("ann", "d", 40, ofMinute(10)))
 	_, err := b.Forget(context.Background(), "ann")
 	must(t, err)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/wal"
@@ -25,24 +27,24 @@ func testdataOf(format int) string { return fmt.Sprintf("testdata/v%d", format) 
 
 // summary is what people are shown of a store.
 type summary struct {
-	Counts       Counts
-	Computations []ComputationInfo
-	Members      []MemberInfo
-	Changes      map[string][]ChangeInfo
+	Counts       domain.Counts
+	Computations []domain.ComputationInfo
+	Members      []domain.MemberInfo
+	Changes      map[string][]domain.ChangeInfo
 	User         pageOfV1
 }
 
 // pageOfV1 is a user's page as the first version knew it: more is said of a change since.
 type pageOfV1 struct {
 	User        string                     `json:"user"`
-	Memberships []MembershipInfo           `json:"memberships"`
+	Memberships []domain.MembershipInfo    `json:"memberships"`
 	Traits      map[string]json.RawMessage `json:"traits"`
-	Pending     []ChangeInfo               `json:"pending"`
-	History     []ChangeInfo               `json:"history"`
+	Pending     []domain.ChangeInfo        `json:"pending"`
+	History     []domain.ChangeInfo        `json:"history"`
 }
 
-func newPageOfV1(u *UserInfo) pageOfV1 {
-	page := pageOfV1{User: u.User, Memberships: u.Memberships, Traits: u.Traits, Pending: []ChangeInfo{}, History: []ChangeInfo{}}
+func newPageOfV1(u *domain.UserInfo) pageOfV1 {
+	page := pageOfV1{User: u.User, Memberships: u.Memberships, Traits: u.Traits, Pending: []domain.ChangeInfo{}, History: []domain.ChangeInfo{}}
 	for i := range page.Memberships {
 		page.Memberships[i].Told = "" // no part of the first version's page
 	}
@@ -58,7 +60,7 @@ func newPageOfV1(u *UserInfo) pageOfV1 {
 func summarize(t testing.TB, s *Store) []byte {
 	t.Helper()
 	must(t, s.Applied(t.Context()))
-	sum := summary{Changes: make(map[string][]ChangeInfo)}
+	sum := summary{Changes: make(map[string][]domain.ChangeInfo)}
 	var err error
 	sum.Counts, err = s.Counts()
 	must(t, err)
@@ -69,8 +71,8 @@ func summarize(t testing.TB, s *Store) []byte {
 	}
 	sum.Members, _, err = s.Members("vip", "", 1000)
 	must(t, err)
-	for _, state := range []State{StatePending, StateHeld, StateParked, StateDelivered, StateSuperseded, StateCancelled} {
-		sum.Changes[state.String()], _, err = s.Changes(OutboxFilter{State: state, Limit: 1000})
+	for _, state := range []domain.State{domain.StatePending, domain.StateHeld, domain.StateParked, domain.StateDelivered, domain.StateSuperseded, domain.StateCancelled} {
+		sum.Changes[state.String()], _, err = s.Changes(domain.OutboxFilter{State: state, Limit: 1000})
 		must(t, err)
 	}
 	user, err := s.User("user-0004")
@@ -120,7 +122,7 @@ func byIDs(t testing.TB, text []byte) []byte {
 	var sum summary
 	must(t, json.Unmarshal(text, &sum))
 	for _, list := range sum.Changes {
-		slices.SortFunc(list, func(x, y ChangeInfo) int { return strings.Compare(x.ID, y.ID) })
+		slices.SortFunc(list, func(x, y domain.ChangeInfo) int { return strings.Compare(x.ID, y.ID) })
 	}
 	text, err := json.MarshalIndent(sum, "", " ")
 	must(t, err)

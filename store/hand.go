@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -26,7 +27,7 @@ const (
 type action struct {
 	received time.Time
 	verb     actionVerb
-	ids      []ID
+	ids      []domain.ID
 }
 
 // MaxActionIDs is how many changes one Retry or Drop takes.
@@ -34,14 +35,14 @@ const MaxActionIDs = 10_000
 
 // Retry has parked changes wait again, as if they had never been tried, and returns once that is done.
 // Whatever is not parked by then is left alone, and so is an event that could not be used.
-func (s *Store) Retry(ctx context.Context, now time.Time, ids []ID) error {
+func (s *Store) Retry(ctx context.Context, now time.Time, ids []domain.ID) error {
 	return s.handle(ctx, action{now, actionRetry, ids})
 }
 
 // Drop throws away changes that wait, are held or parked, and events that could not be used, and
 // returns once that is done. Memberships, and what MoEngage was last told, stay. What is in a request
 // under way, or closed, is left alone.
-func (s *Store) Drop(ctx context.Context, now time.Time, ids []ID) error {
+func (s *Store) Drop(ctx context.Context, now time.Time, ids []domain.ID) error {
 	return s.handle(ctx, action{now, actionDrop, ids})
 }
 
@@ -97,7 +98,7 @@ func (b *batch) applyAction(seq uint64, h *action) {
 		ch := b.find(id)
 		switch {
 		case ch == nil:
-		case h.verb == actionRetry && ch.State == StateParked && ch.Kind != KindReceived:
+		case h.verb == actionRetry && ch.State == domain.StateParked && ch.Kind != domain.KindReceived:
 			if c.room() < len(b.st.registry.cohorts) { // an older program made one record of too many
 				b.log.Warn("a parked change was not retried, because its order has no numbers left for all cohorts: retry it again", "change", id.String())
 				continue
@@ -125,11 +126,11 @@ func (b *batch) retry(ch *stored) {
 		} else {
 			b.remove(b.queue, queueKey(u.key, laneParked, ch.ID))
 		}
-		b.close(u, ch, StateSuperseded, b.now)
+		b.close(u, ch, domain.StateSuperseded, b.now)
 		return
 	}
 	ch.lane = b.laneOf(u, f, p.Job, ch.Transition)
-	ch.State, ch.Attempts, ch.Alone, ch.Reason, ch.Sentence, ch.Answer = StatePending, 0, 0, "", "", Answer{}
+	ch.State, ch.Attempts, ch.Alone, ch.Reason, ch.Sentence, ch.Answer = domain.StatePending, 0, 0, "", "", domain.Answer{}
 	if ch.inRow() {
 		b.await(u, e, ch)
 		b.write(u, ch.field)
@@ -146,9 +147,9 @@ func (b *batch) retry(ch *stored) {
 // outdated reports whether a newer value than a parked attribute's has left, or leaves first. Without collapse
 // that one has no successor, and MoEngage would keep it. A later one that is queued leaves behind it, unless it is
 // under way already.
-func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) bool {
-	s := e.spoken(p, SendAttribute, keptIdentify)
-	if ch.Kind != KindAttribute || s == nil || s.Seq <= ch.ID.Seq {
+func (b *batch) outdated(u *user, f *field, e *entry, p *domain.Policy, ch *stored) bool {
+	s := e.spoken(p, domain.SendAttribute, keptIdentify)
+	if ch.Kind != domain.KindAttribute || s == nil || s.Seq <= ch.ID.Seq {
 		return false
 	}
 	leavesBehind := func(x *stored) bool {
@@ -157,8 +158,8 @@ func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) boo
 	if e.loose > 0 && slices.ContainsFunc(b.queuedOf(u, f), leavesBehind) {
 		return false
 	}
-	value, send := p.sendable(s.Value)
-	return send && !SameValue(value, ch.Value)
+	value, send := p.Sendable(s.Value)
+	return send && !domain.SameValue(value, ch.Value)
 }
 
 // repeatCohorts has a user's cohorts told again behind a change that was parked, and is sent after all or has
@@ -167,7 +168,7 @@ func (b *batch) outdated(u *user, f *field, e *entry, p *Policy, ch *stored) boo
 // change, and nothing since, this is not so.
 func (b *batch) repeatCohorts(c *cause, was *stored) {
 	u := b.user(was.User)
-	if last := u.head.accepted; was.endpoint != EndpointTransition || last != 0 && last < second(was.Received) {
+	if last := u.head.accepted; was.endpoint != domain.EndpointTransition || last != 0 && last < second(was.Received) {
 		return
 	}
 	if c.room() < len(b.st.registry.cohorts) {
@@ -182,10 +183,10 @@ func (b *batch) repeatCohorts(c *cause, was *stored) {
 		p := b.st.rules.For(f.key, f.id)
 		e, en := b.entry(u, x.number), b.entry(u, f.number)
 		s := en.newest()
-		if !p.Send.Has(SendCohort) || s == nil || e.lastSent.kind == neverSent {
+		if !p.Send.Has(domain.SendCohort) || s == nil || e.lastSent.kind == neverSent {
 			continue
 		}
-		again.event = &Event{Received: b.now, Time: time.Unix(0, s.Since).UTC(), Class: f.class, MessageID: "retry"}
+		again.event = &domain.Event{Received: b.now, Time: time.Unix(0, s.Since).UTC(), Class: f.class, MessageID: "retry"}
 		t, value := en.membership()
 		b.tellAgain(u, x, &p, e, again, t, value)
 	}
@@ -195,17 +196,17 @@ func (b *batch) repeatCohorts(c *cause, was *stored) {
 func (b *batch) drop(ch *stored, at time.Time) {
 	u, f := b.user(ch.User), b.fieldOf(ch.field)
 	switch {
-	case ch.State == StateParked, ch.State == StateHeld:
+	case ch.State == domain.StateParked, ch.State == domain.StateHeld:
 		b.withdraw(ch)
-		if ch.User != "" && len(ch.User) <= MaxUserID {
+		if ch.User != "" && len(ch.User) <= domain.MaxUserID {
 			b.remove(b.queue, queueKey(u.key, laneParked, ch.ID))
 			b.remove(b.queue, queueKey(u.key, laneHeld, ch.ID))
 		}
-		if ch.Kind == KindReceived {
+		if ch.Kind == domain.KindReceived {
 			b.st.ledger.events.Discarded++
 			return
 		}
-	case ch.State != StatePending || b.st.underWay(ch.endpoint, u.id, ch.ID):
+	case ch.State != domain.StatePending || b.st.underWay(ch.endpoint, u.id, ch.ID):
 		return
 	case ch.inRow() && f != nil:
 		b.settlePending(u, f, &b.entry(u, ch.field).waiting)
@@ -217,18 +218,18 @@ func (b *batch) drop(ch *stored, at time.Time) {
 	if e.waiting.id == ch.ID {
 		e.waiting = ticket{}
 		b.write(u, ch.field)
-	} else if ch.loose && ch.State == StatePending && e.loose > 0 {
+	} else if ch.loose && ch.State == domain.StatePending && e.loose > 0 {
 		e.loose--
 		b.write(u, ch.field)
 	}
 	if len(u.head.endpoint(ch.endpoint).lanes) > 0 {
 		b.retime(u, ch.endpoint)
 	}
-	b.close(u, ch, StateDropped, at)
+	b.close(u, ch, domain.StateDropped, at)
 }
 
 // underWay reports whether a change is in a request on its way.
-func (st *state) underWay(road Endpoint, user string, id ID) bool {
+func (st *state) underWay(road domain.Endpoint, user string, id domain.ID) bool {
 	p := st.inFlight[leaseKey{road, user}]
 	return st.isInFlight(road, user, id) || p != nil && p.queued.id == id
 }

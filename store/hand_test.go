@@ -9,15 +9,17 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // ids lists the changes of a state.
-func (b *bench) ids(s State) (ids []ID) {
+func (b *bench) ids(s domain.State) (ids []domain.ID) {
 	b.Helper()
-	page, _, err := b.Changes(OutboxFilter{State: s})
+	page, _, err := b.Changes(domain.OutboxFilter{State: s})
 	must(b, err)
 	for _, c := range page {
-		id, err := ParseID(c.ID)
+		id, err := domain.ParseID(c.ID)
 		must(b, err)
 		ids = append(ids, id)
 	}
@@ -44,14 +46,14 @@ func (b *bench) wantNoTrouble() {
 
 func TestARetriedChangeIsSentLikeANewOne(t *testing.T) {
 	for _, collapse := range []bool{true, false} {
-		r := rules(SendBoth)
+		r := rules(domain.SendBoth)
 		r.Defaults.Collapse = collapse
 		b := open(t, r)
 		b.receive(event("ann", "vip", true, 0))
 		for f := b.take(); f != nil; f = b.take() {
-			b.settle(f, Parked)
+			b.settle(f, domain.Parked)
 		}
-		parked := b.ids(StateParked)
+		parked := b.ids(domain.StateParked)
 		if len(parked) != 2 {
 			t.Fatalf("parked %v", parked)
 		}
@@ -60,7 +62,7 @@ func TestARetriedChangeIsSentLikeANewOne(t *testing.T) {
 		for _, id := range parked {
 			c, _, err := b.Change(id)
 			must(t, err)
-			if c.State != StatePending || c.Attempts != 0 || c.Alone != 0 || c.Reason != "" || !c.NextAttempt.IsZero() {
+			if c.State != domain.StatePending || c.Attempts != 0 || c.Alone != 0 || c.Reason != "" || !c.NextAttempt.IsZero() {
 				t.Errorf("collapse %v: the retried change is %+v", collapse, c)
 			}
 		}
@@ -76,23 +78,23 @@ func TestARetriedChangeIsSentLikeANewOne(t *testing.T) {
 // TestTooManyChangesAtOnceAreRefused, because one record has no numbers for what they cause; and they are not
 // answered as done.
 func TestTooManyChangesAtOnceAreRefused(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
-	b.settle(b.take(), Parked)
-	many := append(b.ids(StateParked), make([]ID, MaxActionIDs)...)
-	for name, do := range map[string]func(context.Context, time.Time, []ID) error{"retry": b.Retry, "drop": b.Drop} {
+	b.settle(b.take(), domain.Parked)
+	many := append(b.ids(domain.StateParked), make([]domain.ID, MaxActionIDs)...)
+	for name, do := range map[string]func(context.Context, time.Time, []domain.ID) error{"retry": b.Retry, "drop": b.Drop} {
 		if err := do(t.Context(), noon, many); err == nil {
 			t.Errorf("%s takes %d changes at once", name, len(many))
 		}
 	}
-	if len(b.ids(StateParked)) != 1 {
+	if len(b.ids(domain.StateParked)) != 1 {
 		t.Error("a refused order changed something")
 	}
 }
 
 func TestWhatIsDroppedIsNotSentAndNothingElseIsForgotten(t *testing.T) {
 	for _, collapse := range []bool{true, false} {
-		r := rules(SendBoth)
+		r := rules(domain.SendBoth)
 		r.Defaults.Collapse = collapse
 		b := open(t, r)
 		b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("", "vip", true, 0))
@@ -100,8 +102,8 @@ func TestWhatIsDroppedIsNotSentAndNothingElseIsForgotten(t *testing.T) {
 		one.MaxUsers, one.MaxEvents = 1, 1
 		f, _, err := b.Take(context.Background(), one)
 		must(t, err)
-		b.settle(f, Parked)
-		dropped := slices.Concat(b.ids(StateParked), b.ids(StatePending))
+		b.settle(f, domain.Parked)
+		dropped := slices.Concat(b.ids(domain.StateParked), b.ids(domain.StatePending))
 		must(t, b.Drop(context.Background(), noon, dropped))
 		must(t, b.Drop(context.Background(), noon, dropped))
 		b.sound()
@@ -124,11 +126,11 @@ func TestWhatIsDroppedIsNotSentAndNothingElseIsForgotten(t *testing.T) {
 // TestADropBesideWhatWasOvertakenInARequestIsSound: a change that was overtaken while it is in a request
 // waits nowhere that a drop looks, and is counted until the request is answered.
 func TestADropBesideWhatWasOvertakenInARequestIsSound(t *testing.T) {
-	for _, send := range []SendMethods{SendAttribute, SendCohort} {
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendCohort} {
 		b := open(t, rules(send))
 		b.receive(event("ann", "vip", true, 0))
 		o := everything(noon.Add(time.Hour))
-		if send == SendCohort {
+		if send == domain.SendCohort {
 			o = onCohorts(o.Now)
 		}
 		f, _, err := b.Take(t.Context(), o)
@@ -137,11 +139,11 @@ func TestADropBesideWhatWasOvertakenInARequestIsSound(t *testing.T) {
 			t.Fatalf("%v: nothing was taken", send)
 		}
 		b.receive(event("ann", "vip", false, 1))
-		overtaking := slices.DeleteFunc(b.ids(StatePending), func(id ID) bool { return id.Seq < 3 })
+		overtaking := slices.DeleteFunc(b.ids(domain.StatePending), func(id domain.ID) bool { return id.Seq < 3 })
 		must(t, b.Drop(t.Context(), noon, overtaking))
 		b.sound()
 		b.wantNoTrouble()
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 		b.sound()
 		if c := b.balance(); c.Changes.Delivered != 1 || c.Changes.Dropped != 1 || c.Changes.Pending != 0 {
 			t.Errorf("%v: %+v", send, c.Changes)
@@ -150,16 +152,16 @@ func TestADropBesideWhatWasOvertakenInARequestIsSound(t *testing.T) {
 }
 
 func TestWhatIsUnderWayIsNotDropped(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0))
 	f := b.take()
-	must(t, b.Drop(context.Background(), noon, b.ids(StatePending)))
-	b.settle(f, Delivered)
+	must(t, b.Drop(context.Background(), noon, b.ids(domain.StatePending)))
+	b.settle(f, domain.Delivered)
 	b.drain()
 	if c := b.balance(); c.Changes.Delivered != 2 || c.Changes.Dropped != 0 {
 		t.Errorf("%+v", c.Changes)
 	}
-	must(t, b.Drop(context.Background(), noon, b.ids(StateDelivered)))
+	must(t, b.Drop(context.Background(), noon, b.ids(domain.StateDelivered)))
 	b.sound()
 }
 
@@ -171,17 +173,17 @@ func TestOneOrderTellsAllCohortsAgain(t *testing.T) {
 	maxSlots = 20
 	const users, cohorts = 8, 5
 	for name, again := range map[string]func(*bench){
-		"retry": func(b *bench) { must(b, b.Retry(context.Background(), noon.Add(time.Hour), b.ids(StateParked))) },
+		"retry": func(b *bench) { must(b, b.Retry(context.Background(), noon.Add(time.Hour), b.ids(domain.StateParked))) },
 		"close": func(b *bench) { // an exit takes the place of what is parked
 			_, err := b.CloseAudience(context.Background(), "vip", false, false, nil)
 			must(b, err)
 		},
 	} {
-		r := rules(SendCohort)
-		r.Sections = []Section{{Key: "vip", Policy: policy(SendAttribute)}}
+		r := rules(domain.SendCohort)
+		r.Sections = []domain.Section{{Key: "vip", Policy: policy(domain.SendAttribute)}}
 		r.Sections[0].Policy.UnknownExit = true
 		b := open(t, r)
-		var first, clubs []*Event
+		var first, clubs []*domain.Event
 		for u := range users {
 			first = append(first, event(fmt.Sprint("user", u), "vip", true, 0))
 			for c := range cohorts {
@@ -189,7 +191,7 @@ func TestOneOrderTellsAllCohortsAgain(t *testing.T) {
 			}
 		}
 		b.receive(first...)
-		b.settle(b.take(), Parked)
+		b.settle(b.take(), domain.Parked)
 		b.receive(clubs...)
 		them := newMoengage()
 		b.tell(them) // by which MoEngage learnt nothing: it knows none of them
@@ -208,8 +210,8 @@ func TestOneOrderTellsAllCohortsAgain(t *testing.T) {
 
 // TestAUsersPageSaysThatItsHistoryIsCut: beyond so many entries, and of so many memberships.
 func TestAUsersPageSaysThatItsHistoryIsCut(t *testing.T) {
-	b := open(t, rules(SendAttribute))
-	var events []*Event
+	b := open(t, rules(domain.SendAttribute))
+	var events []*domain.Event
 	for i := range historyShown {
 		events = append(events, event("ann", fmt.Sprint("aud", i), true, 0), event("bob", fmt.Sprint("aud", i), true, 0))
 	}
@@ -227,21 +229,21 @@ func TestAUsersPageSaysThatItsHistoryIsCut(t *testing.T) {
 // TestARetriedChangeDoesNotUndoANewerOne: without collapse a parked exit has no successor, and what was said
 // after it has left by the time it is sent again.
 func TestARetriedChangeDoesNotUndoANewerOne(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.Collapse = false
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
 	b.receive(event("ann", "vip", false, 2))
-	b.settle(b.take(), Parked)
+	b.settle(b.take(), domain.Parked)
 	b.receive(event("ann", "vip", true, 3))
 	b.drain()
 	info, err := b.User("ann")
 	must(t, err)
 	for _, c := range info.Pending {
-		id, err := ParseID(c.ID)
+		id, err := domain.ParseID(c.ID)
 		must(t, err)
-		must(t, b.Retry(context.Background(), time.Now(), []ID{id}))
+		must(t, b.Retry(context.Background(), time.Now(), []domain.ID{id}))
 	}
 	must(t, b.Applied(context.Background()))
 	b.drainToday()

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -46,7 +47,7 @@ type lane struct {
 	count  uint32 // pending changes, those in lease included
 }
 
-func (h *head) endpoint(r Endpoint) *endpointHead { return &h.endpoints[r-1] }
+func (h *head) endpoint(r domain.Endpoint) *endpointHead { return &h.endpoints[r-1] }
 
 func (rh *endpointHead) lane(number uint32) *lane {
 	i, found := slices.BinarySearchFunc(rh.lanes, number, func(l lane, n uint32) int {
@@ -81,7 +82,7 @@ func (rh *endpointHead) remove(number uint32) {
 
 // stand is one place of a user in the due index.
 type stand struct {
-	endpoint     Endpoint
+	endpoint     domain.Endpoint
 	lane, second uint32
 }
 
@@ -90,11 +91,11 @@ func (s stand) key(user []byte) []byte { return dueKey(s.endpoint, s.lane, s.sec
 // stands appends where the user stands in the due index: once while a retry is waited for, else by
 // lane. A user in lease stays where they are; take passes over them.
 func (h *head) stands(list []stand) []stand {
-	rh, urgent := h.endpoint(EndpointTransition), h.urgent()
+	rh, urgent := h.endpoint(domain.EndpointTransition), h.urgent()
 	switch {
 	case len(rh.lanes) == 0:
 	case rh.retry != 0:
-		list = append(list, stand{EndpointTransition, rh.retryLane(urgent), rh.retry})
+		list = append(list, stand{domain.EndpointTransition, rh.retryLane(urgent), rh.retry})
 	default:
 		for _, l := range rh.lanes {
 			if s := rh.reachedBy(l, urgent); !slices.Contains(list, s) {
@@ -117,7 +118,7 @@ func (rh *endpointHead) reachedBy(l lane, urgent bool) stand {
 		if urgent {
 			l.number = liveTwin(l.number)
 		}
-		return stand{EndpointTransition, l.number, l.due}
+		return stand{domain.EndpointTransition, l.number, l.due}
 	}
 	if len(rh.lanes) <= standsAtOnce {
 		return at(l)
@@ -143,7 +144,7 @@ func (h *head) under(at stand) (numbers []uint32) {
 	rh, urgent := h.endpoint(at.endpoint), h.urgent()
 	for _, l := range rh.lanes {
 		switch {
-		case isRetry(at.lane), at.endpoint == EndpointCohort && l.number == at.lane, at.endpoint == EndpointTransition && rh.reachedBy(l, urgent) == at:
+		case isRetry(at.lane), at.endpoint == domain.EndpointCohort && l.number == at.lane, at.endpoint == domain.EndpointTransition && rh.reachedBy(l, urgent) == at:
 			numbers = append(numbers, l.number)
 		}
 	}
@@ -152,7 +153,7 @@ func (h *head) under(at stand) (numbers []uint32) {
 
 // urgent reports whether a live change of a cohort waits for the user's changes on the transition endpoint.
 func (h *head) urgent() bool {
-	for _, l := range h.endpoint(EndpointCohort).lanes {
+	for _, l := range h.endpoint(domain.EndpointCohort).lanes {
 		if !isBulk(l.number) && h.strangers(l) {
 			return true
 		}
@@ -195,7 +196,7 @@ func (h *head) pendingFields(fields []uint32) []uint32 {
 
 // backlog is what the user adds to the store's. An attribute that was overtaken in lease passes for an
 // event until it lands.
-func (h *head) backlog() (b Backlog) {
+func (h *head) backlog() (b domain.Backlog) {
 	rows, waiting := uint64(0), uint64(0)
 	for _, p := range h.blocks {
 		rows += uint64(bits.OnesCount64(p.bits))

@@ -6,16 +6,18 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // heavy is a store in which one user has n events waiting, as many parked, and a few others have one each.
 func heavy(t *testing.T, n int) *bench {
 	t.Helper()
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	for at := 0; at < n; at += 500 {
-		var events []*Event
+		var events []*domain.Event
 		for i := at; i < min(at+500, n); i++ {
-			events = append(events, event("heavy", "vip", i%2 == 0, 0, func(e *Event) { e.Time = e.Time.Add(time.Duration(i) * time.Millisecond) }), parked("heavy"))
+			events = append(events, event("heavy", "vip", i%2 == 0, 0, func(e *domain.Event) { e.Time = e.Time.Add(time.Duration(i) * time.Millisecond) }), parked("heavy"))
 		}
 		must(t, b.Append(context.Background(), events...))
 	}
@@ -29,14 +31,14 @@ func TestAHeavyUserIsListedInSlices(t *testing.T) {
 	const n = 3 * pageScan
 	b := heavy(t, n)
 	for _, tc := range []struct {
-		filter OutboxFilter
+		filter domain.OutboxFilter
 		want   int
 	}{
-		{OutboxFilter{User: "heavy"}, n}, // of the attribute nothing is left to say
-		{OutboxFilter{User: "heavy", State: StateParked}, n},
-		{OutboxFilter{}, n + 2 + 4},
-		{OutboxFilter{Computation: "gold"}, 2},
-		{OutboxFilter{User: "heavy", Computation: "nobody"}, 0},
+		{domain.OutboxFilter{User: "heavy"}, n}, // of the attribute nothing is left to say
+		{domain.OutboxFilter{User: "heavy", State: domain.StateParked}, n},
+		{domain.OutboxFilter{}, n + 2 + 4},
+		{domain.OutboxFilter{Computation: "gold"}, 2},
+		{domain.OutboxFilter{User: "heavy", Computation: "nobody"}, 0},
 	} {
 		t.Run(fmt.Sprintf("%+v", tc.filter), func(t *testing.T) {
 			tc.filter.Limit = 700
@@ -62,7 +64,7 @@ func TestAHeavyUserIsListedInSlices(t *testing.T) {
 		})
 	}
 	t.Run("a slice looks at no more than it may", func(t *testing.T) {
-		l, err := NewListing(OutboxFilter{Computation: "nobody"})
+		l, err := NewListing(domain.OutboxFilter{Computation: "nobody"})
 		must(t, err)
 		reads := 0
 		for ; !l.Done(); reads++ {
@@ -78,10 +80,10 @@ func TestAHeavyUserIsListedInSlices(t *testing.T) {
 		t.Errorf("the page of the user has %d changes, and says that there is more: %v", len(info.Pending), info.PendingMore)
 	}
 	for range 50 {
-		b.settle(b.take(), Delivered)
+		b.settle(b.take(), domain.Delivered)
 	}
 	seen := 0
-	for f, more := (OutboxFilter{User: "heavy", State: StateDelivered, Limit: 900}), true; more; more = f.Cursor != "" {
+	for f, more := (domain.OutboxFilter{User: "heavy", State: domain.StateDelivered, Limit: 900}), true; more; more = f.Cursor != "" {
 		page, next, err := b.Changes(f)
 		must(t, err)
 		seen, f.Cursor = seen+len(page), next

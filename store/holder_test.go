@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"personasync/store/domain"
 )
 
 func needsListOfLocks(t *testing.T) {
@@ -82,7 +84,7 @@ func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
 // TestALockEndsWithItsStoreWhileAProcessIsBeingStarted: a child that another goroutine starts has a copy of the
 // descriptor until it executes its program, and an Open right after Close was told that the folder is in use.
 func TestALockEndsWithItsStoreWhileAProcessIsBeingStarted(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	copied, err := syscall.Dup(int(b.lock.Fd())) // as fork does
 	must(t, err)
 	defer syscall.Close(copied)

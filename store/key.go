@@ -1,6 +1,10 @@
 package store
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"personasync/store/domain"
+)
 
 // Partitions is how many parts users are spread over. Keys begin with the partition, so that a part
 // can be handed to a lane, a file or another engine later. It is on disk: it never changes.
@@ -32,20 +36,20 @@ func userOf(key []byte) (id string, rest []byte, ok bool) {
 }
 
 // idKey is an ID as a key: in order of creation. The epoch is the file's own.
-func idKey(id ID) []byte {
+func idKey(id domain.ID) []byte {
 	k := binary.BigEndian.AppendUint64(make([]byte, 0, 10), id.Seq)
 	return binary.BigEndian.AppendUint16(k, id.Slot)
 }
 
-func idFromKey(k []byte, epoch epochs) ID {
+func idFromKey(k []byte, epoch epochs) domain.ID {
 	if len(k) != 10 {
-		return ID{}
+		return domain.ID{}
 	}
-	return ID{Epoch: epoch.of(binary.BigEndian.Uint64(k)), Seq: binary.BigEndian.Uint64(k), Slot: binary.BigEndian.Uint16(k[8:])}
+	return domain.ID{Epoch: epoch.of(binary.BigEndian.Uint64(k)), Seq: binary.BigEndian.Uint64(k), Slot: binary.BigEndian.Uint16(k[8:])}
 }
 
 // queueKey places an event of a user within a lane, in applied order.
-func queueKey(user []byte, lane uint32, id ID) []byte {
+func queueKey(user []byte, lane uint32, id domain.ID) []byte {
 	k := make([]byte, 0, len(user)+14)
 	k = append(k, user...)
 	k = binary.BigEndian.AppendUint32(k, lane)
@@ -53,11 +57,11 @@ func queueKey(user []byte, lane uint32, id ID) []byte {
 }
 
 // dueKey places a user in the index of what may leave: endpoint, lane, second, user.
-func dueKey(road Endpoint, lane, second uint32, user []byte) []byte {
+func dueKey(road domain.Endpoint, lane, second uint32, user []byte) []byte {
 	return appendDueKey(make([]byte, 0, 9+len(user)), road, lane, second, user)
 }
 
-func appendDueKey(k []byte, road Endpoint, lane, second uint32, user []byte) []byte {
+func appendDueKey(k []byte, road domain.Endpoint, lane, second uint32, user []byte) []byte {
 	k = append(k, byte(road))
 	k = binary.BigEndian.AppendUint32(k, lane)
 	k = binary.BigEndian.AppendUint32(k, second)

@@ -1,6 +1,10 @@
 package store
 
-import "slices"
+import (
+	"slices"
+
+	"personasync/store/domain"
+)
 
 // A lane is a line of the due index. Its number says which schedule the changes in it wait for, and with
 // whom they take turns.
@@ -76,8 +80,8 @@ func liveTwin(lane uint32) uint32 {
 }
 
 // laneOf returns the lane for a change of u about f. It depends on the record and on the user's head alone.
-func (b *batch) laneOf(u *user, f *field, job string, t Transition) uint32 {
-	n, cohort := b.jobNumber(job), f.kind() == KindCohort
+func (b *batch) laneOf(u *user, f *field, job string, t domain.Transition) uint32 {
+	n, cohort := b.jobNumber(job), f.kind() == domain.KindCohort
 	whose := b.turnOf(f)
 	if cohort {
 		whose = f.number
@@ -92,7 +96,7 @@ func (b *batch) laneOf(u *user, f *field, job string, t Transition) uint32 {
 	if b.bulk {
 		number |= laneBulk
 	}
-	if cohort && t == TransitionExit {
+	if cohort && t == domain.TransitionExit {
 		number |= laneExits
 	}
 	if lanes := u.head.endpoint(f.endpoint()).lanes; !cohort && len(lanes) >= lanesOfUser && !slices.ContainsFunc(lanes, func(l lane) bool { return l.number == number }) {
@@ -142,21 +146,21 @@ type laneState struct {
 }
 
 // lanes returns what is known of a endpoint's lanes.
-func (b *batch) lanes(road Endpoint) map[uint32]*laneState {
+func (b *batch) lanes(road domain.Endpoint) map[uint32]*laneState {
 	known := &b.st.lanes[road-1]
 	if *known != nil {
 		return *known
 	}
 	*known = make(map[uint32]*laneState)
 	c := b.due.Cursor()
-	for k, _ := c.Seek([]byte{byte(road)}); len(k) > 9 && Endpoint(k[0]) == road; {
+	for k, _ := c.Seek([]byte{byte(road)}); len(k) > 9 && domain.Endpoint(k[0]) == road; {
 		lane, first, _ := dueParts(k)
 		l := &laneState{first: first}
 		before := c.Prev
 		if k, _ := c.Seek(dueKey(road, lane, notYet, nil)); k == nil {
 			before = c.Last
 		}
-		if k, _ := before(); len(k) > 9 && Endpoint(k[0]) == road {
+		if k, _ := before(); len(k) > 9 && domain.Endpoint(k[0]) == road {
 			if n, last, _ := dueParts(k); n == lane {
 				l.last = last
 			}
@@ -202,7 +206,7 @@ func (b *batch) removeDue(s stand, user []byte) {
 }
 
 // firstDue returns the second of the first entry of a lane, notYet when there is none.
-func (b *batch) firstDue(road Endpoint, number uint32, l *laneState) uint32 {
+func (b *batch) firstDue(road domain.Endpoint, number uint32, l *laneState) uint32 {
 	if l.gone {
 		k, _ := b.due.Cursor().Seek(dueKey(road, number, l.first, nil))
 		l.note(road, number, k)
@@ -211,9 +215,9 @@ func (b *batch) firstDue(road Endpoint, number uint32, l *laneState) uint32 {
 }
 
 // note takes in the first key of a lane as it was found; k may be another lane's, or nil.
-func (l *laneState) note(road Endpoint, number uint32, k []byte) {
+func (l *laneState) note(road domain.Endpoint, number uint32, k []byte) {
 	l.first, l.gone = notYet, false
-	if len(k) > 9 && Endpoint(k[0]) == road {
+	if len(k) > 9 && domain.Endpoint(k[0]) == road {
 		if lane, second, _ := dueParts(k); lane == number {
 			l.first = second
 		}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"slices"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -25,7 +27,7 @@ var ErrBadCursor = errors.New("this is not a cursor of a listing: begin again wi
 
 // Changes lists changes. Pending ones come as they are due, parked and held ones by id, closed ones
 // the newest first. next is the cursor of the page behind this one, "" when there is none.
-func (v *View) Changes(f OutboxFilter) (page []ChangeInfo, next string, err error) {
+func (v *View) Changes(f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error) {
 	l, err := NewListing(f)
 	for err == nil && !l.Done() {
 		err = l.Read(v)
@@ -64,7 +66,7 @@ func parseCursor(s string) (c cursor, err error) {
 // hardly anything passes looks at everything there is. The view may be another one for each read, so
 // that who opens the files for it need not keep them.
 type Listing struct {
-	filter OutboxFilter
+	filter domain.OutboxFilter
 	fields map[uint32]bool // whose changes are wanted; nil: everything
 	at     cursor
 	page   []line
@@ -72,9 +74,9 @@ type Listing struct {
 }
 
 // NewListing begins the page that f asks for, or answers ErrBadCursor.
-func NewListing(f OutboxFilter) (l *Listing, err error) {
+func NewListing(f domain.OutboxFilter) (l *Listing, err error) {
 	if f.State == 0 {
-		f.State = StatePending
+		f.State = domain.StatePending
 	}
 	if f.Limit <= 0 {
 		f.Limit = DefaultLimit
@@ -91,7 +93,7 @@ func (l *Listing) Done() bool { return l.done || l.full() }
 func (l *Listing) Read(v *View) error { return v.read(l.slice) }
 
 // Page is what Changes returns.
-func (l *Listing) Page() (page []ChangeInfo, next string) {
+func (l *Listing) Page() (page []domain.ChangeInfo, next string) {
 	for _, line := range l.page[:min(len(l.page), l.filter.Limit)] {
 		page = append(page, line.info)
 	}
@@ -103,7 +105,7 @@ func (l *Listing) Page() (page []ChangeInfo, next string) {
 
 // line is one change with the cursor behind it.
 type line struct {
-	info ChangeInfo
+	info domain.ChangeInfo
 	at   cursor
 }
 
@@ -112,11 +114,11 @@ func (l *Listing) slice(b *batch) error {
 	switch {
 	case l.filter.User != "":
 		l.ofUser(b)
-	case l.filter.State == StatePending:
+	case l.filter.State == domain.StatePending:
 		l.pending(b)
-	case l.filter.State == StateParked:
+	case l.filter.State == domain.StateParked:
 		l.kept(b, b.parked)
-	case l.filter.State == StateHeld:
+	case l.filter.State == domain.StateHeld:
 		l.kept(b, b.held)
 	default:
 		l.closed(b)
@@ -128,7 +130,7 @@ func (l *Listing) full() bool { return len(l.page) > l.filter.Limit }
 
 func (l *Listing) add(ch *stored, at cursor) {
 	f := &l.filter
-	if ch.State == f.State && (l.fields == nil || ch.Kind != KindReceived && l.fields[ch.field]) && (f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy) {
+	if ch.State == f.State && (l.fields == nil || ch.Kind != domain.KindReceived && l.fields[ch.field]) && (f.Computation == "" || f.Computation == ch.Computation || f.Computation == ch.ComputedBy) {
 		info := ch.Describe()
 		info.Value = bytes.Clone(info.Value)
 		l.page = append(l.page, line{info, at})
@@ -181,11 +183,13 @@ func (l *Listing) pendingOf(b *batch, at cursor, most int) (looked int, done boo
 		return 1, true
 	}
 	u, first := b.user(id), laneDefault
-	lanes := u.head.under(stand{Endpoint(key[0]), lane, second})
+	lanes := u.head.under(stand{domain.Endpoint(key[0]), lane, second})
 	if slices.Equal(lanes, []uint32{lane}) {
 		first = lane
 	}
-	due := func(ch *stored) bool { return ch.endpoint == Endpoint(key[0]) && slices.Contains(lanes, ch.lane) }
+	due := func(ch *stored) bool {
+		return ch.endpoint == domain.Endpoint(key[0]) && slices.Contains(lanes, ch.lane)
+	}
 	if len(place) == 0 {
 		if l.ticketsDue(b, u, at, due); l.full() {
 			return 1, false
@@ -200,7 +204,7 @@ func (l *Listing) pendingOf(b *batch, at cursor, most int) (looked int, done boo
 	}
 	for looked = 1; bytes.HasPrefix(k, u.key); k, v = c.Next() {
 		ch, state := b.queuedAt(u, k, v)
-		if state != StatePending || first == lane && binary.BigEndian.Uint32(k[len(u.key):]) != lane {
+		if state != domain.StatePending || first == lane && binary.BigEndian.Uint32(k[len(u.key):]) != lane {
 			break
 		}
 		l.at = cursor{key: slices.Concat(key, k[len(u.key):])}
@@ -218,7 +222,7 @@ func (l *Listing) pendingOf(b *batch, at cursor, most int) (looked int, done boo
 func (l *Listing) ticketsDue(b *batch, u *user, at cursor, due func(*stored) bool) {
 	shown := uint32(0)
 	for _, ch := range b.tickets(u) {
-		if ch.State != StatePending || !due(ch) {
+		if ch.State != domain.StatePending || !due(ch) {
 			continue
 		}
 		if shown++; shown <= at.shown {

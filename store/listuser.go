@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+
+	"personasync/store/domain"
 )
 
 // The changes of one user, who may have very many: they are read in slices, too.
@@ -34,7 +36,7 @@ func (b *batch) tickets(u *user) (list []*stored) {
 // most; more says that there is more.
 func (b *batch) waiting(u *user, most int) (list []*stored, more bool) {
 	list = b.tickets(u)
-	for _, s := range [...]State{StateHeld, StateParked, StatePending} {
+	for _, s := range [...]domain.State{domain.StateHeld, domain.StateParked, domain.StatePending} {
 		c := b.queue.Cursor()
 		for k, v := c.Seek(queueStart(s, u)); bytes.HasPrefix(k, u.key); k, v = c.Next() {
 			ch, place := b.queuedAt(u, k, v)
@@ -57,7 +59,7 @@ func (b *batch) waiting(u *user, most int) (list []*stored, more bool) {
 // then what is in the user's queue, which may be very much.
 func (l *Listing) ofUser(b *batch) {
 	u := b.user(l.filter.User)
-	if l.filter.State > StateParked {
+	if l.filter.State > domain.StateParked {
 		l.closedOf(b, u)
 		return
 	}
@@ -89,12 +91,12 @@ func (l *Listing) ticketsOf(b *batch, u *user) {
 func byID(x, y *stored) int { return x.ID.Compare(y.ID) }
 
 // queueStart is where a user's queue begins with what is in a state.
-func queueStart(s State, u *user) []byte {
+func queueStart(s domain.State, u *user) []byte {
 	lane := laneDefault
 	switch s {
-	case StateParked:
+	case domain.StateParked:
 		lane = laneParked
-	case StateHeld:
+	case domain.StateHeld:
 		lane = laneHeld
 	}
 	return binary.BigEndian.AppendUint32(slices.Clone(u.key), lane)
@@ -125,15 +127,15 @@ func (l *Listing) queueOf(b *batch, u *user) {
 
 // queuedAt reads an entry of a user's queue, and in which state what stands there is. Of a damaged one there
 // is no change.
-func (b *batch) queuedAt(u *user, k, v []byte) (*stored, State) {
+func (b *batch) queuedAt(u *user, k, v []byte) (*stored, domain.State) {
 	switch lane, id := binary.BigEndian.Uint32(k[len(u.key):]), k[len(u.key)+4:]; lane {
 	case laneParked:
-		return b.fetch(b.parked, id), StateParked
+		return b.fetch(b.parked, id), domain.StateParked
 	case laneHeld:
-		return b.fetch(b.held, id), StateHeld
+		return b.fetch(b.held, id), domain.StateHeld
 	}
 	_, _, frame := parseQueueValue(v)
-	return b.decode(frame), StatePending
+	return b.decode(frame), domain.StatePending
 }
 
 // closedOf walks the user's history, the newest first.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -68,7 +69,7 @@ func (w *exitWindow) mayUndo(seq uint64, before int64) bool {
 
 // openWindow sees to it that the record being applied falls into f's window.
 func (b *batch) openWindow(f *field, c *cause) {
-	w, length, at := &f.watch, b.st.rules.Guard.Window, c.event.earliest()
+	w, length, at := &f.watch, b.st.rules.Guard.Window, c.event.Earliest()
 	since := at
 	switch {
 	case !w.tripped.IsZero():
@@ -100,15 +101,15 @@ func (b *batch) watchMember(f *field, en *entry, was, is bool, c *cause) {
 	if is || !w.tripped.IsZero() || w.left < g.Count || float64(w.left) <= g.Share*float64(w.members) {
 		return
 	}
-	w.tripped, w.until, w.swept = c.event.Received, c.seq, idKey(ID{Seq: w.seq})
+	w.tripped, w.until, w.swept = c.event.Received, c.seq, idKey(domain.ID{Seq: w.seq})
 	b.st.sweeping = append(b.st.sweeping, f)
 	b.log.Warn("too many members left an audience at once: its exits are held until you release or discard them",
 		"computation", f.key, "id", f.id, "left", w.left, "members", w.members, "since", w.since)
 }
 
 // withholds reports whether a transition of f is not to leave for now.
-func (b *batch) withholds(f *field, p *Policy, c *cause, t Transition) bool {
-	return t == TransitionExit && !b.st.registry.speaker(f).watch.tripped.IsZero() && !c.unguarded && b.st.rules.guards(p)
+func (b *batch) withholds(f *field, p *domain.Policy, c *cause, t domain.Transition) bool {
+	return t == domain.TransitionExit && !b.st.registry.speaker(f).watch.tripped.IsZero() && !c.unguarded && b.st.rules.Guards(p)
 }
 
 // holdExit keeps an exit until an operator decides. e is nil for one that stands in the queue.
@@ -125,7 +126,7 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	for _, x := range b.st.registry.targetFields(f) {
 		e := b.entry(u, x.number)
 		t := e.waiting
-		if t.pending() && t.transition == TransitionExit && t.id.Seq >= from && !en.decided(t.id.Seq) && !b.st.isInFlight(x.endpoint(), u.id, t.id) {
+		if t.pending() && t.transition == domain.TransitionExit && t.id.Seq >= from && !en.decided(t.id.Seq) && !b.st.isInFlight(x.endpoint(), u.id, t.id) {
 			ch := b.change(u, x, &t)
 			b.settlePending(u, x, &t)
 			b.holdExit(u, x, ch, e)
@@ -135,7 +136,7 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 	queued := b.queuedOf(u, f)
 	back := lastEnters(queued)
 	for _, ch := range queued {
-		if ch.Transition != TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || en.decided(ch.ID.Seq) || b.st.underWay(ch.endpoint, u.id, ch.ID) {
+		if ch.Transition != domain.TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.loose] || en.decided(ch.ID.Seq) || b.st.underWay(ch.endpoint, u.id, ch.ID) {
 			continue
 		}
 		b.leaveQueue(u, ch.endpoint, ch.lane, ch.ID)
@@ -147,8 +148,8 @@ func (b *batch) holdWaiting(u *user, f *field, from uint64) {
 
 // decided reports whether the record seq made the user leave because an operator decided so.
 func (e *entry) decided(seq uint64) bool {
-	return slices.ContainsFunc(e.kept[:], func(s *Assertion) bool {
-		return s != nil && !s.isIn() && s.Seq == seq && s.Message == byOperator
+	return slices.ContainsFunc(e.kept[:], func(s *domain.Assertion) bool {
+		return s != nil && !s.IsIn() && s.Seq == seq && s.Message == domain.ByOperator
 	})
 }
 
@@ -167,7 +168,7 @@ func (b *batch) queuedOf(u *user, f *field) (list []*stored) {
 func lastEnters(changes []*stored) map[bool]uint64 {
 	seqs := make(map[bool]uint64, 2)
 	for _, ch := range changes {
-		if ch.Transition == TransitionEnter {
+		if ch.Transition == domain.TransitionEnter {
 			seqs[ch.loose] = max(seqs[ch.loose], ch.ID.Seq)
 		}
 	}
@@ -239,11 +240,11 @@ func (b *batch) endSweep(f *field) {
 // cancelHeld closes the exits of f that the guard holds for a user who is a member again, on the
 // targets of a state, and reports on which there were any.
 func (b *batch) cancelHeld(u *user, f *field, en *entry, sort int) (attribute, event bool) {
-	return b.closeHeld(u, f, en, sort, ^uint64(0), StateCancelled)
+	return b.closeHeld(u, f, en, sort, ^uint64(0), domain.StateCancelled)
 }
 
 // closeHeld closes the exits of f that the guard holds for a user since before the record until.
-func (b *batch) closeHeld(u *user, f *field, en *entry, sort int, until uint64, as State) (attribute, event bool) {
+func (b *batch) closeHeld(u *user, f *field, en *entry, sort int, until uint64, as domain.State) (attribute, event bool) {
 	if f.held == 0 {
 		return false, false
 	}
@@ -267,7 +268,7 @@ func (b *batch) closeHeld(u *user, f *field, en *entry, sort int, until uint64, 
 }
 
 // endHeld closes one change of f that is held.
-func (b *batch) endHeld(u *user, f *field, e *entry, ch *stored, as State) {
+func (b *batch) endHeld(u *user, f *field, e *entry, ch *stored, as domain.State) {
 	b.withdraw(ch)
 	if e.waiting.id == ch.ID {
 		e.waiting = ticket{}
@@ -280,12 +281,12 @@ func (b *batch) endHeld(u *user, f *field, e *entry, ch *stored, as State) {
 
 // comeBack takes a user who is a member again for one by the other call, too, where the guard held the exit
 // that it brought: MoEngage never heard of that exit, and the enter that may follow by that call is no news.
-func (b *batch) comeBack(u *user, f *field, p *Policy, en *entry, c *cause, sort int) {
+func (b *batch) comeBack(u *user, f *field, p *domain.Policy, en *entry, c *cause, sort int) {
 	if f.held == 0 {
 		return
 	}
 	for other, s := range en.kept {
-		if other == sort || s == nil || s.isIn() {
+		if other == sort || s == nil || s.IsIn() {
 			continue
 		}
 		own := b.holdsExit(u, f, s.Seq)
@@ -293,7 +294,7 @@ func (b *batch) comeBack(u *user, f *field, p *Policy, en *entry, c *cause, sort
 		if !own || !attribute && !event {
 			continue
 		}
-		s.readmit(c.seq)
+		s.Readmit(c.seq)
 		if attribute {
 			b.wantMember(u, f, p, en, c)
 		}
@@ -302,21 +303,21 @@ func (b *batch) comeBack(u *user, f *field, p *Policy, en *entry, c *cause, sort
 
 // wantMember has a target told that a user is a member, unless what MoEngage knows once everything pending
 // has left is just that.
-func (b *batch) wantMember(u *user, x *field, p *Policy, e *entry, c *cause) {
+func (b *batch) wantMember(u *user, x *field, p *domain.Policy, e *entry, c *cause) {
 	if e.loose > 0 {
-		last := TransitionExit
+		last := domain.TransitionExit
 		for _, ch := range b.queuedOf(u, x) {
 			if ch.loose {
 				last = ch.Transition
 			}
 		}
-		if last == TransitionEnter {
+		if last == domain.TransitionEnter {
 			return
 		}
-	} else if e.expects(TransitionEnter, jsonTrue, false) {
+	} else if e.expects(domain.TransitionEnter, domain.JsonTrue, false) {
 		return
 	}
-	b.wantAttribute(u, x, p, e, c, TransitionEnter, jsonTrue)
+	b.wantAttribute(u, x, p, e, c, domain.TransitionEnter, domain.JsonTrue)
 	b.write(u, x.number)
 }
 
@@ -336,7 +337,7 @@ func (b *batch) decide(f *field, c *cause, o *order) {
 }
 
 // letGo releases or discards one exit that was held.
-func (b *batch) letGo(f *field, p *Policy, c *cause, id ID, discard bool) {
+func (b *batch) letGo(f *field, p *domain.Policy, c *cause, id domain.ID, discard bool) {
 	ch := b.fetch(b.held, idKey(id))
 	if ch == nil || ch.Reason != reasonMassExit {
 		return
@@ -376,7 +377,7 @@ func (b *batch) holdsExit(u *user, f *field, seq uint64) bool {
 }
 
 // readmitFirst readmits a user who is met before a discard has come to them.
-func (b *batch) readmitFirst(u *user, f *field, p *Policy, c *cause) {
+func (b *batch) readmitFirst(u *user, f *field, p *domain.Policy, c *cause) {
 	if f.watch.undone != (recordRange{}) {
 		b.readmit(u, f, p, c, f.watch.undone)
 	}
@@ -384,38 +385,38 @@ func (b *batch) readmitFirst(u *user, f *field, p *Policy, c *cause) {
 
 // readmit makes a user a member of f again who left in a window that an operator discarded, on every
 // target. What is held goes, what has left is corrected by the net difference, and no event is made.
-func (b *batch) readmit(u *user, f *field, p *Policy, c *cause, window recordRange) {
+func (b *batch) readmit(u *user, f *field, p *domain.Policy, c *cause, window recordRange) {
 	en := b.entry(u, f.number)
 	left := window.has(en.left)
 	if left {
 		b.holdWaiting(u, f, window.from) // an exit that came back from a request
 	}
-	was, found := en.newest().isIn(), false
+	was, found := en.newest().IsIn(), false
 	for sort, s := range en.kept {
-		if s == nil || s.isIn() || s.Message == byOperator || !left && !(window.has(s.Seq) && b.holdsExit(u, f, s.Seq)) {
+		if s == nil || s.IsIn() || s.Message == domain.ByOperator || !left && !(window.has(s.Seq) && b.holdsExit(u, f, s.Seq)) {
 			continue
 		}
 		found = true
-		b.closeHeld(u, f, en, sort, window.until, StateDropped)
-		s.readmit(c.seq)
+		b.closeHeld(u, f, en, sort, window.until, domain.StateDropped)
+		s.Readmit(c.seq)
 	}
 	if !found {
 		return
 	}
 	b.dropParkedExits(u, f, window)
 	b.write(u, f.number)
-	if en.newest().isIn() {
+	if en.newest().IsIn() {
 		en.left = 0
 		b.countReadmitted(f, was)
 		for _, x := range b.st.registry.targetFields(f)[1:] {
-			b.closeHeld(u, x, b.entry(u, x.number), keptOne, window.until, StateDropped)
+			b.closeHeld(u, x, b.entry(u, x.number), keptOne, window.until, domain.StateDropped)
 		}
 	}
-	again := &cause{seq: c.seq, slots: c.slots, event: &Event{
+	again := &cause{seq: c.seq, slots: c.slots, event: &domain.Event{
 		Received: b.now, Time: time.Unix(0, en.newest().Time).UTC(), Class: f.class, MessageID: orderDiscard.String(),
 	}}
 	b.updateTargets(u, f, p, en, again)
-	if said := en.spoken(p, SendAttribute, keptIdentify); said.isIn() {
+	if said := en.spoken(p, domain.SendAttribute, keptIdentify); said.IsIn() {
 		b.wantMember(u, f, p, en, again)
 	}
 	c.slots = again.slots
@@ -427,12 +428,12 @@ func (b *batch) dropParkedExits(u *user, f *field, window recordRange) {
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.key), laneParked)
 	for _, key := range keysWithPrefix(b.queue, prefix) {
 		ch := b.fetch(b.parked, key[len(prefix):])
-		if ch == nil || ch.field != f.number || ch.Transition != TransitionExit || !window.has(ch.ID.Seq) {
+		if ch == nil || ch.field != f.number || ch.Transition != domain.TransitionExit || !window.has(ch.ID.Seq) {
 			continue
 		}
 		b.withdraw(ch)
 		b.remove(b.queue, key)
-		b.close(u, ch, StateDropped, b.now)
+		b.close(u, ch, domain.StateDropped, b.now)
 	}
 }
 
@@ -448,12 +449,12 @@ func (b *batch) countReadmitted(f *field, was bool) {
 }
 
 // toldBy reports whether a policy tells MoEngage what f holds: the membership itself, or a channel of it.
-func (f *field) toldBy(p *Policy) bool {
+func (f *field) toldBy(p *domain.Policy) bool {
 	switch f.kind() {
-	case KindCohort:
-		return p.Send.Has(SendCohort)
-	case KindList:
-		return p.Send.Has(SendList)
+	case domain.KindCohort:
+		return p.Send.Has(domain.SendCohort)
+	case domain.KindList:
+		return p.Send.Has(domain.SendList)
 	}
-	return p.sendsAttributes()
+	return p.SendsAttributes()
 }

@@ -7,17 +7,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // watched is rules under which an audience may lose a third of its members, or one, an hour.
-func watched(send SendMethods) Rules {
+func watched(send domain.SendMethods) domain.Rules {
 	r := rules(send)
-	r.Guard = Guard{Share: 0.34, Count: 2, Window: time.Hour}
+	r.Guard = domain.Guard{Share: 0.34, Count: 2, Window: time.Hour}
 	return r
 }
 
 // peopled is a store with an audience of n members, MoEngage told of them, an hour and a half ago.
-func peopled(t *testing.T, r Rules, n int) *bench {
+func peopled(t *testing.T, r domain.Rules, n int) *bench {
 	b := open(t, r)
 	for i := range n {
 		e := event(fmt.Sprint("user", i), "vip", true, 0)
@@ -30,10 +32,12 @@ func peopled(t *testing.T, r Rules, n int) *bench {
 }
 
 // at has an event be received at a minute.
-func at(m int) func(*Event) { return func(e *Event) { e.Received = minute(m) } }
+func at(m int) func(*domain.Event) { return func(e *domain.Event) { e.Received = minute(m) } }
 
-func leaves(user, m int) *Event { return event(fmt.Sprint("user", user), "vip", false, m, at(m)) }
-func enters(user, m int) *Event { return event(fmt.Sprint("user", user), "vip", true, m, at(m)) }
+func leaves(user, m int) *domain.Event {
+	return event(fmt.Sprint("user", user), "vip", false, m, at(m))
+}
+func enters(user, m int) *domain.Event { return event(fmt.Sprint("user", user), "vip", true, m, at(m)) }
 
 func (b *bench) decide(discard bool) MembershipReport {
 	b.Helper()
@@ -66,22 +70,22 @@ func (b *bench) swept() {
 }
 
 func TestAMassExitIsHeldAndReleased(t *testing.T) {
-	b := peopled(t, watched(SendBoth), 6)
+	b := peopled(t, watched(domain.SendBoth), 6)
 	b.receive(leaves(0, 70))
 	f, _, err := b.Take(context.Background(), everything(minute(70))) // in lease: it goes
 	must(t, err)
 	b.receive(leaves(1, 71), leaves(2, 72), leaves(3, 73), enters(9, 74))
 	b.swept()
 	b.wantHeld(6)
-	b.settle(f, Delivered)
+	b.settle(f, domain.Delivered)
 	b.drainToday()
 	b.wantSaid("user0.vip=false user0!Audience Exited user9.vip=true user9!Audience Entered")
-	b.reopen(watched(SendBoth))
+	b.reopen(watched(domain.SendBoth))
 	b.receive(leaves(4, 80))
 	b.wantHeld(8)
 	info, err := b.Computations()
 	must(t, err)
-	if info[0].Held != 8 || info[0].ExitsHeldSince != timestamp(minute(72)) || info[0].Members != 2 {
+	if info[0].Held != 8 || info[0].ExitsHeldSince != domain.Timestamp(minute(72)) || info[0].Members != 2 {
 		t.Errorf("%+v", info[0])
 	}
 
@@ -102,7 +106,7 @@ func TestAMassExitIsHeldAndReleased(t *testing.T) {
 }
 
 func TestAMassExitThatIsDiscardedNeverWas(t *testing.T) {
-	b := peopled(t, watched(SendBoth), 6)
+	b := peopled(t, watched(domain.SendBoth), 6)
 	b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
 	b.swept()
 	b.wantHeld(8)
@@ -124,7 +128,7 @@ func TestAMassExitThatIsDiscardedNeverWas(t *testing.T) {
 }
 
 func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
-	for _, send := range []SendMethods{SendAttribute, SendEvent, SendBoth, SendAsReceived} {
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived} {
 		b := peopled(t, watched(send), 6)
 		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72))
 		b.receive(enters(0, 73), enters(1, 74), enters(2, 75))
@@ -139,15 +143,15 @@ func TestAReenterCancelsTheHeldExitAndSendsNothing(t *testing.T) {
 // heard of neither.
 func TestAnExitBehindWhichTheReturnWaitsIsNotHeld(t *testing.T) {
 	const told = "user0!Audience Exited user0!Audience Entered"
-	every := watched(SendAttribute)
+	every := watched(domain.SendAttribute)
 	every.Defaults.Collapse = false
 	for _, c := range []struct {
-		rules Rules
+		rules domain.Rules
 		want  string
 	}{
-		{watched(SendAttribute), ""},
-		{watched(SendEvent), told},
-		{watched(SendBoth), told},
+		{watched(domain.SendAttribute), ""},
+		{watched(domain.SendEvent), told},
+		{watched(domain.SendBoth), told},
 		{every, "user0.vip=false user0.vip=true"},
 	} {
 		b := peopled(t, c.rules, 6)
@@ -172,7 +176,7 @@ func TestAnExitThatTookThePlaceOfAnEnter(t *testing.T) {
 		"discarded":  func(b *bench) { b.decide(true) },
 		"taken back": func(b *bench) { b.receive(enters(9, 80)) },
 	} {
-		b := peopled(t, watched(SendAttribute), 6)
+		b := peopled(t, watched(domain.SendAttribute), 6)
 		b.receive(enters(9, 70), leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(9, 73))
 		b.swept()
 		b.wantHeld(4)
@@ -186,7 +190,7 @@ func TestAnExitThatTookThePlaceOfAnEnter(t *testing.T) {
 }
 
 func TestWhatDoesNotTripTheGuard(t *testing.T) {
-	for name, news := range map[string][]*Event{
+	for name, news := range map[string][]*domain.Event{
 		"they come back":     {leaves(0, 70), leaves(1, 71), enters(0, 72), leaves(2, 73), enters(1, 74), leaves(3, 75)},
 		"in two windows":     {leaves(0, 70), leaves(1, 71), leaves(2, 130)},
 		"the same one":       {leaves(0, 70), enters(0, 71), leaves(0, 72), enters(0, 73), leaves(0, 74), leaves(1, 75)},
@@ -194,20 +198,20 @@ func TestWhatDoesNotTripTheGuard(t *testing.T) {
 		"strangers' exits":   {leaves(11, 70), leaves(12, 71), leaves(13, 72), leaves(14, 73)},
 		"another audience's": {event("user0", "x", false, 70, at(70)), leaves(0, 71), leaves(1, 72)},
 	} {
-		b := peopled(t, watched(SendAttribute), 6)
+		b := peopled(t, watched(domain.SendAttribute), 6)
 		b.receive(news...)
 		if c := b.balance(); c.Changes.Held != 0 {
 			t.Errorf("%s: %d held", name, c.Changes.Held)
 		}
 	}
-	for name, r := range map[string]func(*Rules){
-		"off": func(r *Rules) { r.Guard.Share = 0 },
-		"not his": func(r *Rules) {
-			r.Sections = []Section{{Key: "vip", Policy: r.Defaults}}
+	for name, r := range map[string]func(*domain.Rules){
+		"off": func(r *domain.Rules) { r.Guard.Share = 0 },
+		"not his": func(r *domain.Rules) {
+			r.Sections = []domain.Section{{Key: "vip", Policy: r.Defaults}}
 			r.Sections[0].Policy.Unguarded = true
 		},
 	} {
-		g := watched(SendAttribute)
+		g := watched(domain.SendAttribute)
 		r(&g)
 		b := peopled(t, g, 4)
 		b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
@@ -218,7 +222,7 @@ func TestWhatDoesNotTripTheGuard(t *testing.T) {
 }
 
 func TestAnImportPassesTheGuardAndACloseDoesNotAsk(t *testing.T) {
-	b := peopled(t, watched(SendAttribute), 6)
+	b := peopled(t, watched(domain.SendAttribute), 6)
 	r := b.imports(Import{Key: "vip", AsOf: minute(70), Users: users("user0", "user1")})
 	if r.Exits != 4 {
 		t.Errorf("%+v", r)
@@ -235,8 +239,8 @@ func TestAnImportPassesTheGuardAndACloseDoesNotAsk(t *testing.T) {
 // TestASweepIsSlicedAndSurvivesARestart has many exits wait when the guard trips.
 func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
 	const n = 3 * sweepSlice
-	r := rules(SendAttribute)
-	r.Guard = Guard{Share: 0.5, Count: 10, Window: time.Hour}
+	r := rules(domain.SendAttribute)
+	r.Guard = domain.Guard{Share: 0.5, Count: 10, Window: time.Hour}
 	b := open(t, r)
 	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
 	b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n-10, n)})
@@ -261,8 +265,8 @@ func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
 // TestAnAudienceThatGrewDoesNotTripOnAFew: six of a thousand are no mass exit, whatever there were when the
 // window began.
 func TestAnAudienceThatGrewDoesNotTripOnAFew(t *testing.T) {
-	b := peopled(t, watched(SendAttribute), 10)
-	var grown []*Event
+	b := peopled(t, watched(domain.SendAttribute), 10)
+	var grown []*domain.Event
 	for i := range 1000 {
 		grown = append(grown, enters(10+i, 70))
 	}
@@ -273,8 +277,8 @@ func TestAnAudienceThatGrewDoesNotTripOnAFew(t *testing.T) {
 
 // TestTheFirstWindowIsGuarded: everybody who came leaves again before the first window is over.
 func TestTheFirstWindowIsGuarded(t *testing.T) {
-	b := peopled(t, watched(SendAttribute), 20)
-	var gone []*Event
+	b := peopled(t, watched(domain.SendAttribute), 20)
+	var gone []*domain.Event
 	for i := range 20 {
 		gone = append(gone, leaves(i, 10))
 	}
@@ -287,7 +291,7 @@ func TestTheFirstWindowIsGuarded(t *testing.T) {
 
 // TestTheGuardCountsOnlyLeavers has the traffic of others between the exits: they trip it at the same one.
 func TestTheGuardCountsOnlyLeavers(t *testing.T) {
-	for _, send := range []SendMethods{SendAttribute, SendAsReceived} {
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendAsReceived} {
 		for _, mixed := range []bool{false, true} {
 			b := peopled(t, watched(send), 30)
 			trippedBy := 0
@@ -295,7 +299,7 @@ func TestTheGuardCountsOnlyLeavers(t *testing.T) {
 				if mixed { // repeats of members, a repeat of one who left, and one who comes and goes
 					b.receive(enters(25+i%5, 70), leaves(i/2, 69), event("comes", "vip", true, 70+2*i, at(70)))
 					b.receive(event("comes", "vip", false, 71+2*i, at(70)))
-					b.receive(event("comes", "vip", true, 71+2*i, at(70), func(e *Event) { e.Time = e.Time.Add(time.Second) }))
+					b.receive(event("comes", "vip", true, 71+2*i, at(70), func(e *domain.Event) { e.Time = e.Time.Add(time.Second) }))
 				}
 				exit := leaves(i, 70)
 				if mixed && i%2 == 1 {
@@ -323,7 +327,7 @@ func (b *bench) guardHolds() bool {
 
 // TestOneWhoComesBackByTheOtherCallIsNotCounted has identify and track of one user in two windows.
 func TestOneWhomABaselineBringsBackIsNotCounted(t *testing.T) {
-	b := peopled(t, watched(SendAttribute), 6)
+	b := peopled(t, watched(domain.SendAttribute), 6)
 	b.receive(leaves(0, 70), leaves(1, 71))
 	b.imports(Import{Key: "vip", AsOf: minute(75), Users: users("user0", "user1", "user2", "user3", "user4", "user5"), Baseline: true})
 	b.receive(leaves(2, 76), leaves(3, 77))
@@ -334,8 +338,8 @@ func TestOneWhomABaselineBringsBackIsNotCounted(t *testing.T) {
 }
 
 func TestOneWhoComesBackByTheOtherCallIsNotCounted(t *testing.T) {
-	b := peopled(t, watched(SendAsReceived), 6)
-	track := func(e *Event) *Event { asTrack("Moved")(e); return e }
+	b := peopled(t, watched(domain.SendAsReceived), 6)
+	track := func(e *domain.Event) *domain.Event { asTrack("Moved")(e); return e }
 	b.receive(track(enters(0, 1)), track(leaves(0, 2)), enters(0, 3)) // out by track, and in by identify
 	b.receive(leaves(0, 70), enters(0, 71), leaves(1, 72), leaves(2, 73))
 	b.wantHeld(0)
@@ -349,14 +353,14 @@ func TestOneWhoComesBackByTheOtherCallIsNotCounted(t *testing.T) {
 // TestAReenterCancelsTheHeldExitOfTheOtherCall: of a computation that sends as received, an identify cancels
 // the held event too, and the track that follows it makes none.
 func TestAReenterCancelsTheHeldExitOfTheOtherCall(t *testing.T) {
-	track := func(e *Event) *Event { asTrack("Moved")(e); return e }
-	for name, back := range map[string][]*Event{
+	track := func(e *domain.Event) *domain.Event { asTrack("Moved")(e); return e }
+	for name, back := range map[string][]*domain.Event{
 		"identify first": {enters(0, 80), track(enters(0, 80))},
 		"track first":    {track(enters(0, 80)), enters(0, 80)},
 		"identify alone": {enters(0, 80)},
 		"track alone":    {track(enters(0, 80))},
 	} {
-		b := open(t, watched(SendAsReceived|SendCohort))
+		b := open(t, watched(domain.SendAsReceived|domain.SendCohort))
 		b.receive(enters(0, 0), track(enters(0, 0)), enters(1, 0), track(enters(1, 0)), enters(2, 0), track(enters(2, 0)),
 			enters(3, 0), track(enters(3, 0)), enters(4, 0), enters(5, 0))
 		them := newMoengage()
@@ -391,12 +395,12 @@ func TestAHeldExitDoesNotHideWhatMoEngageWasTold(t *testing.T) {
 		must(t, err)
 		return info.Memberships[0].Told
 	}
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", false, 1))
 	if told(b, "ann") != "nothing" || told(b, "bob") != "nothing" {
 		t.Errorf("before anything was sent: ann %q, bob %q", told(b, "ann"), told(b, "bob"))
 	}
-	b.settle(b.take(), Uncertain)
+	b.settle(b.take(), domain.Uncertain)
 	if told(b, "ann") != "uncertain" {
 		t.Errorf("without an answer: %q", told(b, "ann"))
 	}
@@ -414,19 +418,19 @@ func TestAHeldExitDoesNotHideWhatMoEngageWasTold(t *testing.T) {
 // TestAnExitHeldBehindAnEnterInFlightLeavesTheHeadRight: the user's head went on to say that an attribute waits,
 // because nothing wrote it, and the next start would have taken that for damage.
 func TestAnExitHeldBehindAnEnterInFlightLeavesTheHeadRight(t *testing.T) {
-	r := rules(SendAttribute)
-	r.Guard = Guard{Share: 0.3, Count: 1, Window: time.Hour}
+	r := rules(domain.SendAttribute)
+	r.Guard = domain.Guard{Share: 0.3, Count: 1, Window: time.Hour}
 	b := open(t, r)
 	b.receive(event("bob", "vip", true, 0))
 	b.drain()
 	b.receive(event("bob", "vip", false, 1), event("ann", "vip", true, 1))
 	f := b.take()
-	if f == nil || len(b.ids(StateHeld)) != 1 {
-		t.Fatalf("taken %+v, held %v: the guard has not tripped", f, b.ids(StateHeld))
+	if f == nil || len(b.ids(domain.StateHeld)) != 1 {
+		t.Fatalf("taken %+v, held %v: the guard has not tripped", f, b.ids(domain.StateHeld))
 	}
 	b.receive(event("ann", "vip", false, 2))
-	b.settle(f, Delivered)
-	if held := b.ids(StateHeld); len(held) != 2 {
+	b.settle(f, domain.Delivered)
+	if held := b.ids(domain.StateHeld); len(held) != 2 {
 		t.Errorf("held %v", held)
 	}
 	b.sound()
@@ -436,7 +440,7 @@ func TestAnExitHeldBehindAnEnterInFlightLeavesTheHeadRight(t *testing.T) {
 // TestAReleasedExitLeavesBehindWhatIsQueued: without collapse every membership leaves, and an exit that was
 // held must not overtake the return that was queued before it.
 func TestAReleasedExitLeavesBehindWhatIsQueued(t *testing.T) {
-	r := watched(SendBoth)
+	r := watched(domain.SendBoth)
 	r.Defaults.Collapse = false
 	b := peopled(t, r, 6)
 	b.receive(leaves(0, 70), enters(0, 71), leaves(1, 72), leaves(2, 73), leaves(3, 74), leaves(0, 75))
@@ -458,7 +462,7 @@ func TestAReleasedExitLeavesBehindWhatIsQueued(t *testing.T) {
 // TestAnExitWithTheMessageIDOfACloseIsHeld: the guard took it for one that the operator had decided on.
 func TestAnExitWithTheMessageIDOfACloseIsHeld(t *testing.T) {
 	for _, id := range []string{orderClose.String(), orderBaseline.String(), "operator"} {
-		b := peopled(t, watched(SendBoth), 6)
+		b := peopled(t, watched(domain.SendBoth), 6)
 		for i := range 3 {
 			e := leaves(i, 70+i)
 			e.MessageID = id
@@ -474,12 +478,12 @@ func TestAnExitWithTheMessageIDOfACloseIsHeld(t *testing.T) {
 // TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit: MoEngage was told of the exit long before, a reconcile repeated
 // it, and the return was taken for one from an exit that MoEngage never heard of.
 func TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit(t *testing.T) {
-	for _, send := range []SendMethods{SendBoth, SendAsReceived} {
+	for _, send := range []domain.SendMethods{domain.SendBoth, domain.SendAsReceived} {
 		b, them := open(t, watched(send)), newMoengage()
-		both := func(e *Event) []*Event {
+		both := func(e *domain.Event) []*domain.Event {
 			track := *e
 			asTrack("Moved")(&track)
-			return []*Event{e, &track}
+			return []*domain.Event{e, &track}
 		}
 		for i := range 6 {
 			b.receive(both(enters(i, 0))...)
@@ -494,7 +498,7 @@ func TestAReturnIsToldThoughTheGuardHeldARepeatOfTheExit(t *testing.T) {
 		b.receive(both(enters(5, 80))...)
 		b.tell(them)
 		events := them.events["user5"]
-		if n := len(events); n != 3 || !strings.HasSuffix(events[n-1], TransitionEnter.String()) {
+		if n := len(events); n != 3 || !strings.HasSuffix(events[n-1], domain.TransitionEnter.String()) {
 			t.Errorf("send %d: MoEngage was told %v of a user who entered, left and came back", send, events)
 		}
 		recount(t, b)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -71,7 +73,7 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 	if err := s.meet(ctx, c, o.Key); err != nil && !(o.Create && errors.Is(err, ErrNotFound)) {
 		return r, err
 	}
-	if c.class == ClassTrait {
+	if c.class == domain.ClassTrait {
 		return r, ErrNoMembers
 	}
 	list := newExternalSort(s.dir)
@@ -99,7 +101,7 @@ func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, 
 	}
 	for _, c.o.field = range c.fields {
 		err := c.everybody(ctx, progress, func(a *userRow) error {
-			if a.some || a.told || c.class == ClassTrait {
+			if a.some || a.told || c.class == domain.ClassTrait {
 				c.done.Again++
 				return c.say(ctx, a.key, a.in)
 			}
@@ -123,7 +125,7 @@ func (s *Store) CloseAudience(ctx context.Context, key string, events, dryRun bo
 	if err != nil {
 		return r, err
 	}
-	if c.class == ClassTrait {
+	if c.class == domain.ClassTrait {
 		return r, ErrNoMembers
 	}
 	return c.report(ctx, c.everybody(ctx, progress, func(a *userRow) error {
@@ -309,7 +311,7 @@ func (c *membershipJob) readmitLeft(ctx context.Context, window recordRange, pro
 
 // heldExits reads a page of the exits that the guard holds of some fields and a record up to until
 // caused, and where to go on.
-func (v *View) heldExits(numbers []uint32, until uint64, from []byte) (page []ID, next []byte, err error) {
+func (v *View) heldExits(numbers []uint32, until uint64, from []byte) (page []domain.ID, next []byte, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		ids, c := epochsIn(tx), tx.Bucket(bucketHeld).Cursor()
 		k, frame := c.Seek(from)
@@ -380,7 +382,7 @@ func (c *membershipJob) compare(ctx context.Context, list *externalSort, asOf in
 func (c *membershipJob) judgeStranger(ctx context.Context, key []byte, asOf int64) error {
 	forgotten := false
 	if user, _, ok := userOf(key); ok && c.salt != nil {
-		believable := max(asOf, time.Now().UnixNano()) + int64(MaxAhead)
+		believable := max(asOf, time.Now().UnixNano()) + int64(domain.MaxAhead)
 		err := c.s.look(func(tx *bolt.Tx) error {
 			forgotten = buriedBy(tx.Bucket(bucketTombstones).Get(tombstone(c.salt, user)), asOf, believable)
 			return nil
@@ -401,7 +403,7 @@ func (c *membershipJob) judgeStranger(ctx context.Context, key []byte, asOf int6
 // not keep away what happens next.
 func (c *membershipJob) judge(ctx context.Context, a *userRow, listed bool, asOf int64) error {
 	d := &c.done
-	believable := max(asOf, time.Now().UnixNano()) + int64(MaxAhead)
+	believable := max(asOf, time.Now().UnixNano()) + int64(domain.MaxAhead)
 	switch {
 	case a.time > asOf && a.time <= believable, a.time == asOf && listed && !a.in: // at one moment an exit beats an enter
 		d.Newer++

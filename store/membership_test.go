@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // users is a list as an import takes it.
@@ -54,7 +56,7 @@ func (b *bench) drainToday() {
 		if f == nil {
 			return
 		}
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 }
 
@@ -73,7 +75,7 @@ func (b *bench) wantMembers(key string, want ...string) {
 }
 
 func TestAnImportIsComparedWithWhatIsKnown(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("cid", "vip", true, 20), event("dan", "vip", false, 20))
 	b.drainToday()
 	b.said()
@@ -108,7 +110,7 @@ func TestAnImportIsComparedWithWhatIsKnown(t *testing.T) {
 }
 
 func TestAnImportQueuesEventsOnlyWhereAsked(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0))
 	b.drainToday()
 	b.said()
@@ -118,7 +120,7 @@ func TestAnImportQueuesEventsOnlyWhereAsked(t *testing.T) {
 }
 
 func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0))
 	r := b.imports(Import{Key: "vip", AsOf: minute(10), Users: users("ann", "cid"), Baseline: true})
 	if r.Enters != 1 || r.Exits != 1 || r.Created != 0 {
@@ -138,7 +140,7 @@ func TestABaselineIsKnownToMoEngageAlready(t *testing.T) {
 
 // TestABaselineBeforeTheFirstEvent is a switch-over: the members are known before Segment says a word.
 func TestABaselineBeforeTheFirstEvent(t *testing.T) {
-	for _, send := range []SendMethods{SendAttribute, SendAsReceived} {
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendAsReceived} {
 		b := open(t, rules(send))
 		o := Import{Key: "vip", AsOf: minute(1), Users: users("ann", "bob"), Baseline: true}
 		if _, err := b.Import(context.Background(), o); !errors.Is(err, ErrNotFound) {
@@ -157,7 +159,7 @@ func TestABaselineBeforeTheFirstEvent(t *testing.T) {
 // TestAMemberOfAListFromBeforeTheFirstEventIsToldByIdentify is the default policy. Such a list speaks of states that
 // nobody has received, so it tells MoEngage nothing; and then what Segment said was no news, and never left.
 func TestAMemberOfAListFromBeforeTheFirstEventIsToldByIdentify(t *testing.T) {
-	b := open(t, rules(SendAsReceived))
+	b := open(t, rules(domain.SendAsReceived))
 	b.imports(Import{Key: "vip", AsOf: minute(1), Users: users("ann", "bob", "cid"), Create: true})
 	b.receive(event("bob", "vip", true, 5, asTrack("Audience Entered")), event("ann", "vip", true, 5), event("cid", "vip", false, 5))
 	b.receive(event("ann", "vip", true, 6))
@@ -169,11 +171,11 @@ func TestAMemberOfAListFromBeforeTheFirstEventIsToldByIdentify(t *testing.T) {
 }
 
 func TestABaselineDoesNotOverlookARequestUnderWay(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0))
 	f := b.take()
 	b.imports(Import{Key: "vip", AsOf: minute(10), Users: users(), Baseline: true})
-	b.settle(f, Delivered)
+	b.settle(f, domain.Delivered)
 	b.drainToday()
 	b.wantSaid("ann.vip=true ann.vip=false")
 	recount(t, b)
@@ -181,14 +183,14 @@ func TestABaselineDoesNotOverlookARequestUnderWay(t *testing.T) {
 
 func TestAReconcileTellsMembersAndExMembersAgain(t *testing.T) {
 	for _, tc := range []struct {
-		send   SendMethods
+		send   domain.SendMethods
 		events bool
 		want   string
 	}{
-		{SendAttribute, false, "bob.vip=false ann.vip=true"},
-		{SendEvent, false, ""},
-		{SendBoth, true, "bob.vip=false bob!Audience Exited ann.vip=true ann!Audience Entered"},
-		{SendAsReceived, false, "bob.vip=false ann.vip=true"},
+		{domain.SendAttribute, false, "bob.vip=false ann.vip=true"},
+		{domain.SendEvent, false, ""},
+		{domain.SendBoth, true, "bob.vip=false bob!Audience Exited ann.vip=true ann!Audience Entered"},
+		{domain.SendAsReceived, false, "bob.vip=false ann.vip=true"},
 	} {
 		b := open(t, rules(tc.send))
 		b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("bob", "other", true, 0))
@@ -214,11 +216,11 @@ func TestAReconcileTellsMembersAndExMembersAgain(t *testing.T) {
 // Under as_received the newest word may be the track's, out, while the attribute is identify's, in: that was
 // told again only of whom MoEngage had been told something before.
 func TestAReconcileAsReceivedTellsWhatIdentifySaidOfWhomTrackSaysIsOut(t *testing.T) {
-	b := open(t, rules(SendAsReceived))
+	b := open(t, rules(domain.SendAsReceived))
 	out := event("ann", "vip", false, 2)
 	asTrack("Audience Exited")(out)
 	b.receive(event("ann", "vip", true, 1), out)
-	must(t, b.Drop(context.Background(), noon, b.ids(StatePending)))
+	must(t, b.Drop(context.Background(), noon, b.ids(domain.StatePending)))
 	_, err := b.Reconcile(context.Background(), "vip", false, false, nil)
 	must(t, err)
 	b.drainToday()
@@ -226,7 +228,7 @@ func TestAReconcileAsReceivedTellsWhatIdentifySaidOfWhomTrackSaysIsOut(t *testin
 }
 
 func TestAReconcileOfATraitSendsItsColumns(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(trait("ann", "row", 0, "a", "1.50", "b", "null"))
 	b.drainToday()
 	b.said()
@@ -241,7 +243,7 @@ func TestAReconcileOfATraitSendsItsColumns(t *testing.T) {
 
 // TestAnImportCountsNobodyAsEnteredWhoWasForgottenSince is a list from before a person was erased.
 func TestAnImportCountsNobodyAsEnteredWhoWasForgottenSince(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0))
 	_, err := b.Forget(context.Background(), "ann")
 	must(t, err)
@@ -263,8 +265,8 @@ func TestAnImportCountsNobodyAsEnteredWhoWasForgottenSince(t *testing.T) {
 
 // A trait that never had a value was not told, and a reconcile made a profile of the user to say that it is empty.
 func TestAReconcileTellsNoNullOfAValueThatWasNeverTold(t *testing.T) {
-	for _, null := range []NullPolicy{NullUnset, NullEmpty} {
-		r := rules(SendAttribute)
+	for _, null := range []domain.NullPolicy{domain.NullUnset, domain.NullEmpty} {
+		r := rules(domain.SendAttribute)
 		r.Defaults.OnNull = null
 		b := open(t, r)
 		b.receive(trait("ann", "ltv", 0, "ltv", "null"))
@@ -279,7 +281,7 @@ func TestAReconcileTellsNoNullOfAValueThatWasNeverTold(t *testing.T) {
 
 // What identify and track said of a trait are two states, and only the one is an attribute.
 func TestAReconcileOfATraitAsReceivedSendsWhatIdentifySaid(t *testing.T) {
-	b := open(t, rules(SendAsReceived))
+	b := open(t, rules(domain.SendAsReceived))
 	b.receive(trait("ann", "spent", 1, "spent", "10"))
 	e := trait("ann", "spent", 2, "spent", "20")
 	asTrack("Trait Computed")(e)
@@ -296,14 +298,14 @@ func TestAReconcileOfATraitAsReceivedSendsWhatIdentifySaid(t *testing.T) {
 
 func TestAClosedAudienceHasNoMembers(t *testing.T) {
 	for _, tc := range []struct {
-		send   SendMethods
+		send   domain.SendMethods
 		events bool
 		want   string
 	}{
-		{SendBoth, false, "bob.vip=false ann.vip=false"},
-		{SendBoth, true, "bob.vip=false bob!Audience Exited ann.vip=false ann!Audience Exited"},
-		{SendAsReceived, false, "ann.vip=false"},
-		{SendAsReceived, true, "bob!Audience Exited ann.vip=false"},
+		{domain.SendBoth, false, "bob.vip=false ann.vip=false"},
+		{domain.SendBoth, true, "bob.vip=false bob!Audience Exited ann.vip=false ann!Audience Exited"},
+		{domain.SendAsReceived, false, "ann.vip=false"},
+		{domain.SendAsReceived, true, "bob!Audience Exited ann.vip=false"},
 	} {
 		b := open(t, rules(tc.send))
 		b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0, asTrack("Moved")))
@@ -326,18 +328,18 @@ func TestAClosedAudienceHasNoMembers(t *testing.T) {
 // before the order came long ago, and after a restart there is none.
 func TestWhatAnOrderClosesBearsTheTimeOfTheOrder(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		b := open(t, rules(SendAttribute))
+		b := open(t, rules(domain.SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
-		pending := b.ids(StatePending)[0]
+		pending := b.ids(domain.StatePending)[0]
 		if restart {
-			b.reopen(rules(SendAttribute))
+			b.reopen(rules(domain.SendAttribute))
 		}
 		begun := time.Now().Truncate(time.Second)
 		_, err := b.CloseAudience(t.Context(), "vip", false, false, nil)
 		must(t, err)
 		c, _, err := b.Change(pending)
 		must(t, err)
-		if c.State == StatePending || c.Closed.Before(begun) || c.Closed.After(time.Now()) {
+		if c.State == domain.StatePending || c.Closed.Before(begun) || c.Closed.After(time.Now()) {
 			t.Errorf("restart %v: it is %v since %v, and the order came at %v", restart, c.State, c.Closed, begun)
 		}
 	}
@@ -345,7 +347,7 @@ func TestWhatAnOrderClosesBearsTheTimeOfTheOrder(t *testing.T) {
 
 // TestAnOrdersProgressEndsWithAll: the bar of a long decision is full at its end.
 func TestAnOrdersProgressEndsWithAll(t *testing.T) {
-	b := peopled(t, watched(SendBoth), 6)
+	b := peopled(t, watched(domain.SendBoth), 6)
 	b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72), leaves(3, 73))
 	b.swept()
 	var done, total int64
@@ -360,7 +362,7 @@ func TestAnOrdersProgressEndsWithAll(t *testing.T) {
 // has it cut off and given again.
 func TestALongListIsSortedOnDisk(t *testing.T) {
 	const n = 20_000
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
 	list := newExternalSort(b.dir)
 	list.size = 8 << 10
@@ -383,7 +385,7 @@ func TestALongListIsSortedOnDisk(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	r := b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n/2, n+n/2)})
 	if r.Listed != n || r.Enters == 0 || r.Enters == n/2 || r.Enters+r.Exits+r.Unchanged != n+n/2 {
 		t.Errorf("the second time: %+v", r)
@@ -403,7 +405,7 @@ func TestALongListIsSortedOnDisk(t *testing.T) {
 }
 
 func TestAListThatCannotBeReadChangesNothing(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0))
 	_, err := b.Import(context.Background(), Import{Key: "vip", AsOf: minute(5), Users: func(yield func(string, error) bool) {
 		if yield("bob", nil) {
@@ -425,7 +427,7 @@ func TestALargeImport(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	const n = 100_000
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.imports(Import{Key: "vip", AsOf: minute(1), Users: crowdOf(0, n), Create: true, Baseline: true})
 	r := b.imports(Import{Key: "vip", AsOf: minute(2), Users: crowdOf(n/2, 5*n/2)})
 	if r.Listed != 2*n || r.Exits != n/2 || r.Enters != 3*n/2 || r.Unchanged != n/2 || r.Created != 2*n {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
@@ -34,7 +36,7 @@ func TestEveryFormatHasTheStepThatLeadsThere(t *testing.T) {
 
 // stateFileOf returns the state of a store that was in use, closed.
 func stateFileOf(t *testing.T) string {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
 	return filepath.Join(b.dir, stateFile)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -38,7 +40,7 @@ func inboxNames(t *testing.T, dir string) (names []string) {
 // applied yet.
 func fourFiles(t *testing.T) *bench {
 	t.Helper()
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	for minute, user := range []string{"ann", "bob", "cid"} {
 		if minute > 0 {
 			must(t, b.inbox.RotateNow())
@@ -100,7 +102,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 					endUncleanly(t, b.dir, ended == "killed")
 				}
 				b.Store = nil
-				b.reopen(rules(SendAttribute))
+				b.reopen(rules(domain.SendAttribute))
 				must(t, b.Applied(t.Context()))
 				b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve")
 				if got := inboxNames(t, b.dir); !slices.Equal(got, tc.files) {
@@ -119,7 +121,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 					t.Errorf("check: %+v, %v", r, err)
 				}
 				b.Store = nil
-				b.reopen(rules(SendAttribute))
+				b.reopen(rules(domain.SendAttribute))
 				b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve", "fay")
 				b.balance()
 			})
@@ -151,7 +153,7 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 			must(t, in.Append(t.Context(), appendEvent(nil, event("fay", "vip", true, 10))))
 			in.Close()
 			b.Store = nil
-			b.reopen(rules(SendAttribute))
+			b.reopen(rules(domain.SendAttribute))
 			must(t, b.Applied(t.Context()))
 			b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve", "fay")
 			b.receive(event("gil", "vip", true, 11))
@@ -160,7 +162,7 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 				t.Errorf("check: %+v, %v", r, err)
 			}
 			b.Store = nil
-			b.reopen(rules(SendAttribute))
+			b.reopen(rules(domain.SendAttribute))
 			b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve", "fay", "gil")
 			b.balance()
 		})
@@ -202,12 +204,12 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 	} {
 		for _, ended := range []string{"stopped", "of another run of the machine"} {
 			t.Run(name+", "+ended, func(t *testing.T) {
-				b := open(t, rules(SendAttribute))
+				b := open(t, rules(domain.SendAttribute))
 				must(t, b.Store.Close())
 				body, err := os.ReadFile(filepath.Join(b.dir, stateFile))
 				must(t, errors.Join(err, os.WriteFile(filepath.Join(b.dir, "first"), body, 0o600)))
 				b.Store = nil
-				b.reopen(rules(SendAttribute))
+				b.reopen(rules(domain.SendAttribute))
 				for i, user := range []string{"ann", "bob", "cid"} {
 					b.receive(event(user, "vip", true, i))
 					must(t, b.inbox.RotateNow())
@@ -252,7 +254,7 @@ func TestATornCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 	clear(body[:2*page])
 	must(t, os.WriteFile(wal.Path(b.dir, 9), body, 0o600))
 	b.Store = nil
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	must(t, b.Applied(t.Context()))
 	b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve")
 }
@@ -262,7 +264,7 @@ func TestRecordsOfAnInboxFileThatWasRemovedAreCountedAsLost(t *testing.T) {
 	b := fourFiles(t)
 	must(t, os.Remove(wal.Path(b.dir, 3)))
 	b.Store = nil
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	must(t, b.Applied(t.Context()))
 	b.wantMembers("vip", "ann", "bob", "cid", "eve")
 	if c := b.balance(); c.Events.Lost != 1 || c.Events.Accepted != 5 {
@@ -276,7 +278,7 @@ func TestADamagedCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 	for name, hit := range map[string]uint64{"the copy": 3, "the file that it was made of": 1} {
 		for _, ended := range []string{"stopped", "of another run of the machine"} {
 			t.Run(name+", "+ended, func(t *testing.T) {
-				b := open(t, rules(SendAttribute))
+				b := open(t, rules(domain.SendAttribute))
 				for i := range 100 { // more than one page of records
 					b.receive(event(fmt.Sprintf("user%02d", i), "vip", true, i))
 				}
@@ -289,7 +291,7 @@ func TestADamagedCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 					endUncleanly(t, b.dir, false)
 				}
 				b.Store = nil
-				b.reopen(rules(SendAttribute))
+				b.reopen(rules(domain.SendAttribute))
 				b.receive(event("new", "vip", true, 201))
 				list, err := b.Salvages()
 				must(t, err)
@@ -301,7 +303,7 @@ func TestADamagedCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 					t.Errorf("check: %+v, %v", r, err)
 				}
 				b.Store = nil
-				b.reopen(rules(SendAttribute))
+				b.reopen(rules(domain.SendAttribute))
 				if c := b.balance(); c.Events.Accepted != 102 || c.Events.Lost != 0 {
 					t.Errorf("the ledger says %+v", c.Events)
 				}

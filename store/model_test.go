@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -30,12 +32,12 @@ func newMoengage() *moengage {
 	return &moengage{attributes: map[string]string{}, cohorts: map[string]string{}, lists: map[string]string{}, events: map[string][]string{}}
 }
 
-func (m *moengage) take(d Delivery) {
+func (m *moengage) take(d domain.Delivery) {
 	for _, a := range d.Attributes {
 		switch a.Kind {
-		case KindCohort:
+		case domain.KindCohort:
 			m.cohorts[d.User+"."+a.Computation] = string(a.Value)
-		case KindList:
+		case domain.KindList:
 			m.lists[d.User+"."+a.Computation] = string(a.Value)
 		default:
 			m.attributes[d.User+"."+a.Name] = string(a.Value)
@@ -82,12 +84,12 @@ func TestAgainstAModel(t *testing.T) {
 }
 
 func runModel(t *testing.T, rnd *rand.Rand) {
-	send := []SendMethods{SendAttribute, SendEvent, SendBoth, SendAsReceived, SendCohort, SendList, SendBoth | SendCohort | SendList, SendAsReceived | SendCohort | SendList}[rnd.IntN(8)]
+	send := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort | domain.SendList}[rnd.IntN(8)]
 	r := rules(send)
 	b := open(t, r)
 	them := newMoengage()
 	if them.guarded = rnd.IntN(2) == 0; them.guarded {
-		r.Guard = Guard{Share: 0.3, Count: 1, Window: time.Hour}
+		r.Guard = domain.Guard{Share: 0.3, Count: 1, Window: time.Hour}
 		must(t, b.SetRules(context.Background(), r))
 	}
 	model := map[string]*word{}
@@ -101,7 +103,7 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 				user, key := fmt.Sprint("user", rnd.IntN(3)), fmt.Sprint("aud", rnd.IntN(2))
 				at, in := rnd.IntN(28), rnd.IntN(2) == 0
 				e := event(user, key, in, at)
-				if send == SendAsReceived && rnd.IntN(2) == 0 {
+				if send == domain.SendAsReceived && rnd.IntN(2) == 0 {
 					asTrack("Moved")(e)
 				}
 				must(t, b.Append(context.Background(), e))
@@ -136,7 +138,7 @@ func (b *bench) tell(them *moengage) {
 }
 
 // leave sends what may leave, and reports whether there was any.
-func (b *bench) leave(o TakeOptions, them *moengage) (some bool) {
+func (b *bench) leave(o domain.TakeOptions, them *moengage) (some bool) {
 	b.Helper()
 	for {
 		f, _, err := b.Take(context.Background(), o)
@@ -148,7 +150,7 @@ func (b *bench) leave(o TakeOptions, them *moengage) (some bool) {
 		for _, d := range f.Deliveries {
 			them.take(d)
 		}
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 }
 
@@ -173,7 +175,7 @@ func discardOf(b *bench, key string, model map[string]*word) {
 	must(b, err)
 	for u := range 3 {
 		user := fmt.Sprint("user", u)
-		w, info := model[user+"."+key], (*UserInfo)(nil)
+		w, info := model[user+"."+key], (*domain.UserInfo)(nil)
 		if info, err = b.User(user); w == nil || err != nil {
 			continue
 		}
@@ -187,7 +189,7 @@ func discardOf(b *bench, key string, model map[string]*word) {
 }
 
 // operate gives a random order on an audience.
-func operate(b *bench, rnd *rand.Rand, send SendMethods, model map[string]*word, them *moengage) {
+func operate(b *bench, rnd *rand.Rand, send domain.SendMethods, model map[string]*word, them *moengage) {
 	key := fmt.Sprint("aud", rnd.IntN(2))
 	switch rnd.IntN(24) {
 	case 20, 21:
@@ -223,7 +225,7 @@ func operate(b *bench, rnd *rand.Rand, send SendMethods, model map[string]*word,
 }
 
 // hearList has the model hear what a list says of one user and audience.
-func hearList(name string, at int, in, known bool, send SendMethods, model map[string]*word, them *moengage) {
+func hearList(name string, at int, in, known bool, send domain.SendMethods, model map[string]*word, them *moengage) {
 	w := model[name]
 	if w == nil {
 		if !in {
@@ -237,7 +239,7 @@ func hearList(name string, at int, in, known bool, send SendMethods, model map[s
 	if !known || !news {
 		return
 	}
-	for channel, held := range map[SendMethods]map[string]string{SendAttribute: them.attributes, SendCohort: them.cohorts, SendList: them.lists} {
+	for channel, held := range map[domain.SendMethods]map[string]string{domain.SendAttribute: them.attributes, domain.SendCohort: them.cohorts, domain.SendList: them.lists} {
 		if _, told := held[name]; send.Has(channel) && (w.in || told) {
 			held[name] = fmt.Sprint(w.in)
 		}
@@ -251,25 +253,25 @@ func flyOnce(b *bench, rnd *rand.Rand, now time.Time, them *moengage) {
 		o = onCohorts(now)
 	}
 	room := 1 + rnd.IntN(4)
-	o.Fit = func(Delivery) bool { room--; return room >= 0 }
+	o.Fit = func(domain.Delivery) bool { room--; return room >= 0 }
 	f, _, err := b.Take(context.Background(), o)
 	must(b, err)
 	if f == nil {
 		return
 	}
-	out := Settlement{Lease: f.ID, At: now}
+	out := domain.Settlement{Lease: f.ID, At: now}
 	for _, d := range f.Deliveries {
-		v := []Verdict{Untried, Delivered, Delivered, Refused, Uncertain}[rnd.IntN(5)]
-		if v == Delivered || v == Uncertain && rnd.IntN(2) == 0 {
+		v := []domain.Verdict{domain.Untried, domain.Delivered, domain.Delivered, domain.Refused, domain.Uncertain}[rnd.IntN(5)]
+		if v == domain.Delivered || v == domain.Uncertain && rnd.IntN(2) == 0 {
 			them.take(d)
 		}
-		res := Result{Verdict: v, RetryAt: now.Add(time.Duration(rnd.IntN(2000)) * time.Millisecond), Reason: "model"}
-		out.Results = append(out.Results, DeliveryResult{Attributes: res, Event: res})
+		res := domain.Result{Verdict: v, RetryAt: now.Add(time.Duration(rnd.IntN(2000)) * time.Millisecond), Reason: "model"}
+		out.Results = append(out.Results, domain.DeliveryResult{Attributes: res, Event: res})
 	}
 	must(b, b.Settle(context.Background(), out))
 }
 
-func compare(t *testing.T, b *bench, send SendMethods, model map[string]*word, them *moengage) {
+func compare(t *testing.T, b *bench, send domain.SendMethods, model map[string]*word, them *moengage) {
 	t.Helper()
 	for name, w := range model {
 		user, key := name[:5], name[6:]
@@ -281,20 +283,20 @@ func compare(t *testing.T, b *bench, send SendMethods, model map[string]*word, t
 			continue
 		}
 		must(t, err)
-		i := slices.IndexFunc(info.Memberships, func(m MembershipInfo) bool { return m.Computation == key })
+		i := slices.IndexFunc(info.Memberships, func(m domain.MembershipInfo) bool { return m.Computation == key })
 		if i < 0 || info.Memberships[i].In != w.in {
 			t.Errorf("%s: stored %+v, the newest word is %+v", name, info.Memberships, w)
 		}
 		told, was := them.attributes[name]
-		if send.Has(SendAttribute) && (w.in && told != "true" || !w.in && was && told != "false") {
+		if send.Has(domain.SendAttribute) && (w.in && told != "true" || !w.in && was && told != "false") {
 			t.Errorf("%s: MoEngage holds %q, the membership is %v", name, told, w.in)
 		}
-		for channel, held := range map[SendMethods]map[string]string{SendCohort: them.cohorts, SendList: them.lists} {
+		for channel, held := range map[domain.SendMethods]map[string]string{domain.SendCohort: them.cohorts, domain.SendList: them.lists} {
 			if told := held[name]; send.Has(channel) && (told == "true") != w.in {
 				t.Errorf("%s: on channel %d MoEngage holds %q, the membership is %v", name, channel, told, w.in)
 			}
 		}
-		if i >= 0 && !info.Memberships[i].Delivered && !send.Has(SendAsReceived) { // there identify and track may differ
+		if i >= 0 && !info.Memberships[i].Delivered && !send.Has(domain.SendAsReceived) { // there identify and track may differ
 			t.Errorf("%s: said not to be delivered, and everything was", name)
 		}
 	}
@@ -303,14 +305,14 @@ func compare(t *testing.T, b *bench, send SendMethods, model map[string]*word, t
 			continue
 		}
 		seen := map[string]bool{}
-		var once []ID
+		var once []domain.ID
 		for _, line := range ids {
-			if id, err := ParseID(line[:bytes.IndexByte([]byte(line), ' ')]); err == nil && !seen[line] {
+			if id, err := domain.ParseID(line[:bytes.IndexByte([]byte(line), ' ')]); err == nil && !seen[line] {
 				seen[line] = true
 				once = append(once, id)
 			}
 		}
-		if !slices.IsSortedFunc(once, func(x, y ID) int { return bytes.Compare(idKey(x), idKey(y)) }) {
+		if !slices.IsSortedFunc(once, func(x, y domain.ID) int { return bytes.Compare(idKey(x), idKey(y)) }) {
 			t.Errorf("%s: events out of order: %v", user, ids)
 		}
 	}
@@ -348,7 +350,7 @@ func checkIndex(t *testing.T, b *bench) {
 // TestBatchesDoNotMatter applies the same records one by one, and all at once, and compares the files.
 func TestBatchesDoNotMatter(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var events []*Event
+	var events []*domain.Event
 	for i := range 300 {
 		e := event(fmt.Sprint("user", rnd.IntN(9)), fmt.Sprint("aud", rnd.IntN(70)), rnd.IntN(2) == 0, rnd.IntN(28))
 		switch i % 7 {
@@ -363,8 +365,8 @@ func TestBatchesDoNotMatter(t *testing.T) {
 		}
 		events = append(events, e)
 	}
-	events = append(events, &Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: "user1"}, Raw: []byte("{}")})
-	one, all := open(t, rules(SendBoth)), open(t, rules(SendBoth))
+	events = append(events, &domain.Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: "user1"}, Raw: []byte("{}")})
+	one, all := open(t, rules(domain.SendBoth)), open(t, rules(domain.SendBoth))
 	for _, e := range events {
 		one.receive(e)
 	}

@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 	"personasync/store/internal/wal"
 )
 
 // TestACopyBesideAnInboxFileIsNoneOfThem: a name that only looks like one was read as a second file of that
 // number, or ended the start.
 func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Store.Close())
 	body, err := os.ReadFile(wal.Path(b.dir, 1))
@@ -51,7 +52,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 		t.Errorf("check: %+v, %v", r, err)
 	}
 	b.Store = nil
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	b.wantMembers("vip", "ann", "bob")
 	b.balance()
 	for _, name := range strays {
@@ -63,7 +64,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 
 // TestTheNextInboxFileIsPutOverNoOther: one that was copied into the folder meanwhile was destroyed.
 func TestTheNextInboxFileIsPutOverNoOther(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	copied := wal.Path(b.dir, 2)
 	must(t, os.WriteFile(copied, []byte("somebody's"), 0o600))
@@ -77,7 +78,7 @@ func TestTheNextInboxFileIsPutOverNoOther(t *testing.T) {
 // inbox, and began a new one over the acknowledged events.
 func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
 	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data[1]*?")}
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.Applied(t.Context()))
 	epoch, next := b.state.epoch, b.inbox.Next.Load()
@@ -87,14 +88,14 @@ func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
 	must(t, in.Append(t.Context(), appendEvent(nil, event("ann", "vip", true, 1))))
 	in.Close()
 	b.Store = nil
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	must(t, b.Applied(t.Context()))
 	b.wantMembers("vip", "ann")
 }
 
 // TestABackupTakesNoNameOfTheStoresOwn: the next start took it for a file of the inbox, or removed it.
 func TestABackupTakesNoNameOfTheStoresOwn(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	must(t, b.Applied(t.Context()))
 	fill := func(w io.Writer) error { _, err := b.Backup(context.Background(), w, nil); return err }
 	link := filepath.Join(t.TempDir(), "link")
@@ -115,7 +116,7 @@ func TestABackupTakesNoNameOfTheStoresOwn(t *testing.T) {
 			t.Errorf("%s changed", path)
 		}
 	}
-	other := open(t, rules(SendNone))
+	other := open(t, rules(domain.SendNone))
 	if err := CreateBackup(b.dir, filepath.Join(other.dir, "inbox-00000009.db"), fill); err == nil {
 		t.Error("it was written among the files of another agent")
 	}
@@ -153,7 +154,7 @@ func (b *bench) holdCommits() (release func()) {
 
 // TestAFullOrClosedInboxRefuses: an event that found no place in the queue must not be answered with success.
 func TestAFullOrClosedInboxRefuses(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -188,7 +189,7 @@ func TestAnAppliedInboxFileStaysForItsRetention(t *testing.T) {
 		bytes int64
 		want  int
 	}{{time.Hour, 0, 2}, {24 * time.Hour, 0, 2}, {25 * time.Hour, 0, 1}, {time.Hour, 1 << 30, 2}, {time.Hour, 1, 1}} {
-		b := open(t, rules(SendAttribute))
+		b := open(t, rules(domain.SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
 		must(t, b.inbox.RotateNow())
 		b.SetRetention(Options{ReceivedFor: 24 * time.Hour, ReceivedBytes: tc.bytes})
@@ -205,8 +206,8 @@ func TestAnAppliedInboxFileStaysForItsRetention(t *testing.T) {
 
 // TestMessageIdsStayForTheirTime: forgotten early, an event that passes through undiffed leaves twice.
 func TestMessageIdsStayForTheirTime(t *testing.T) {
-	b := open(t, rules(SendAsReceived))
-	through := event("ann", "vip", true, 1, func(e *Event) { e.Call, e.PassThrough, e.Name = CallTrack, true, "Journey" })
+	b := open(t, rules(domain.SendAsReceived))
+	through := event("ann", "vip", true, 1, func(e *domain.Event) { e.Call, e.PassThrough, e.Name = domain.CallTrack, true, "Journey" })
 	b.receive(through)
 	b.drain()
 	for _, age := range []time.Duration{time.Hour, 47 * time.Hour} {

@@ -4,15 +4,17 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"personasync/store/domain"
 )
 
 // TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits: what helps is the whole of context.personas, and not fewer names.
 func TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits(t *testing.T) {
 	defer func(n int) { maxFields = n }(maxFields)
 	maxFields = 2
-	b := open(t, rules(SendAttribute))
-	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 2, func(e *Event) { e.Space, e.ComputationID = "spa_2", "aud_2" }))
-	b.receive(event("ann", "vip", false, 3, func(e *Event) { e.Space, e.ComputationID = "", "" }))
+	b := open(t, rules(domain.SendAttribute))
+	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 2, func(e *domain.Event) { e.Space, e.ComputationID = "spa_2", "aud_2" }))
+	b.receive(event("ann", "vip", false, 3, func(e *domain.Event) { e.Space, e.ComputationID = "", "" }))
 	if got := b.parkedReasons(); !slices.Equal(got, []string{"ambiguous_key"}) {
 		t.Errorf("parked for %q", got)
 	}
@@ -23,7 +25,7 @@ func TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits(t *testing.T) {
 func TestNamesFromOutsideAreBounded(t *testing.T) {
 	defer func(n int) { maxFields = n }(maxFields)
 	maxFields = 4
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.ForwardTraits = []string{"*"}
 	b := open(t, r)
 	wide := event("ann", "vip", true, 1)
@@ -39,7 +41,7 @@ func TestNamesFromOutsideAreBounded(t *testing.T) {
 	for i := range 5 {
 		b.receive(event("ann", fmt.Sprint("made-up-", i), true, 4))
 	}
-	b.receive(event("ann", "", true, 4, func(e *Event) { e.Key, e.Space, e.ComputationID = "made-up", "", "" }))
+	b.receive(event("ann", "", true, 4, func(e *domain.Event) { e.Key, e.Space, e.ComputationID = "made-up", "", "" }))
 	b.drain()
 	b.wantSaid("ann.vip=true ann.x=1 ann.y=2")
 
@@ -47,7 +49,7 @@ func TestNamesFromOutsideAreBounded(t *testing.T) {
 	b.drain()
 	b.wantSaid("ann.vip=false ann.x=7 ann.y=8 bea.vip=true") // what is known is known to the last
 
-	page, _, err := b.Changes(OutboxFilter{State: StateParked})
+	page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateParked})
 	must(t, err)
 	reasons := map[string]int{}
 	for _, c := range page {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -18,8 +19,8 @@ type order struct {
 	field    uint32
 	key      string // orderName: of the computation that should exist
 	words    []jobTarget
-	ids      []ID   // of changes: orderRelease and orderDiscard
-	other    uint32 // field: orderAdopt
+	ids      []domain.ID // of changes: orderRelease and orderDiscard
+	other    uint32      // field: orderAdopt
 }
 
 // verb says what an order does. Numbers are on disk.
@@ -113,7 +114,7 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 	b.now = o.received
 	if o.verb == orderName {
 		if len(b.st.registry.byKey[o.key]) == 0 {
-			b.newField(&field{key: o.key, class: ClassAudience})
+			b.newField(&field{key: o.key, class: domain.ClassAudience})
 		}
 		return
 	}
@@ -140,9 +141,9 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 	}
 	for i := range o.words {
 		w := &o.words[i]
-		c.event = &Event{Received: o.received, Time: o.time, Class: f.class, MessageID: o.verb.String(), Flag: FlagOut}
+		c.event = &domain.Event{Received: o.received, Time: o.time, Class: f.class, MessageID: o.verb.String(), Flag: domain.FlagOut}
 		if w.in {
-			c.event.Flag = FlagIn
+			c.event.Flag = domain.FlagIn
 		}
 		if o.verb != orderReconcile && b.forgotten(w.user, o.time, b.believable(c)) {
 			continue
@@ -151,7 +152,7 @@ func (b *batch) applyOrder(seq uint64, o *order) {
 	}
 }
 
-func (b *batch) applyDecision(f *field, p *Policy, c *cause, o *order) {
+func (b *batch) applyDecision(f *field, p *domain.Policy, c *cause, o *order) {
 	if len(o.ids)+len(o.words) == 0 {
 		b.decide(f, c, o)
 	}
@@ -165,7 +166,7 @@ func (b *batch) applyDecision(f *field, p *Policy, c *cause, o *order) {
 }
 
 // obey carries out an order for one user.
-func (b *batch) obey(u *user, f *field, p *Policy, c *cause, o *order) {
+func (b *batch) obey(u *user, f *field, p *domain.Policy, c *cause, o *order) {
 	b.readmitFirst(u, f, p, c)
 	en := b.entry(u, f.number)
 	switch o.verb {
@@ -178,7 +179,7 @@ func (b *batch) obey(u *user, f *field, p *Policy, c *cause, o *order) {
 			c.event.Time = time.Unix(0, s.Time).UTC() // at one moment an exit beats an enter
 		}
 		for _, sort := range f.states(p, en) {
-			if en.known(sort).isIn() {
+			if en.known(sort).IsIn() {
 				b.member(u, f, p, c, sort, o.events)
 			}
 		}
@@ -192,8 +193,8 @@ func (b *batch) obey(u *user, f *field, p *Policy, c *cause, o *order) {
 // states lists what an order speaks to: the one state of a computation, or those of identify and
 // track that have been received. Before the first event of such a computation it is one, which both
 // are compared with when they come.
-func (f *field) states(p *Policy, en *entry) (sorts []int) {
-	if p.Send.Has(SendAsReceived) {
+func (f *field) states(p *domain.Policy, en *entry) (sorts []int) {
+	if p.Send.Has(domain.SendAsReceived) {
 		for _, sort := range [...]int{keptIdentify, keptTrack} {
 			if f.heard&(1<<sort) != 0 || en.kept[sort] != nil {
 				sorts = append(sorts, sort)
@@ -207,27 +208,27 @@ func (f *field) states(p *Policy, en *entry) (sorts []int) {
 }
 
 // baseline takes in what an order says as known to MoEngage already.
-func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
+func (b *batch) baseline(u *user, f *field, p *domain.Policy, c *cause) {
 	en := b.entry(u, f.number)
-	wasIn, heard := en.newest().isIn(), false
+	wasIn, heard := en.newest().IsIn(), false
 	word := memberWord(c)
 	for _, sort := range f.states(p, en) {
-		heard = en.observe(sort, word, true, b.believable(c)) != OutcomeStale || heard
+		heard = en.observe(sort, word, true, b.believable(c)) != domain.OutcomeStale || heard
 	}
 	if !heard {
 		return
 	}
-	isIn := en.newest().isIn()
+	isIn := en.newest().IsIn()
 	if w := &f.watch; isIn && !wasIn && en.left >= w.seq && w.left > 0 {
 		w.left-- // they left in the window, and are back
 	}
 	en.left = 0 // as the operator says
 	b.write(u, f.number)
 	b.countMember(f, wasIn, isIn)
-	if word.isIn() {
+	if word.IsIn() {
 		b.cancelHeld(u, f, en, keptOne) // an exit that the guard holds would undo it
 	}
-	if p.sendsAttributes() {
+	if p.SendsAttributes() {
 		b.assume(u, f, p, en, c, transitionOf(word), word.Value)
 	}
 	t, value := en.membership()
@@ -237,28 +238,28 @@ func (b *batch) baseline(u *user, f *field, p *Policy, c *cause) {
 }
 
 // assume takes it that MoEngage was told a value by the field x.
-func (b *batch) assume(u *user, x *field, p *Policy, e *entry, c *cause, t Transition, value []byte) {
+func (b *batch) assume(u *user, x *field, p *domain.Policy, e *entry, c *cause, t domain.Transition, value []byte) {
 	b.write(u, x.number)
 	if !e.inFlight.id.IsZero() || e.loose > 0 || e.waiting.pending() && b.st.isInFlight(x.endpoint(), u.id, e.waiting.id) {
 		// A value in lease, or one that is queued because it does not collapse, may say something else: MoEngage
 		// is told after it. Until then it knows this, or that.
-		if t == TransitionEnter || e.lastSent.kind != neverSent {
+		if t == domain.TransitionEnter || e.lastSent.kind != neverSent {
 			e.lastSent = lastSent{kind: uncertainlySent}
 		}
 		b.wantAttribute(u, x, p, e, c, t, value)
 		return
 	}
 	b.cancelWaiting(u, x, e)
-	if t == TransitionEnter || e.lastSent.kind != neverSent {
+	if t == domain.TransitionEnter || e.lastSent.kind != neverSent {
 		e.lastSent = sentValue(value)
 	}
 }
 
-func transitionOf(s Assertion) Transition {
-	if s.isIn() {
-		return TransitionEnter
+func transitionOf(s domain.Assertion) domain.Transition {
+	if s.IsIn() {
+		return domain.TransitionEnter
 	}
-	return TransitionExit
+	return domain.TransitionExit
 }
 
 // cancelWaiting closes the attribute change that waits in en, whether pending, parked or held, because
@@ -279,14 +280,14 @@ func (b *batch) cancelWaiting(u *user, f *field, en *entry) {
 	if !t.pending() {
 		b.withdraw(ch)
 	}
-	b.close(u, ch, StateCancelled, b.now)
+	b.close(u, ch, domain.StateCancelled, b.now)
 }
 
 // reconcile has MoEngage told again what it should know of a user, the columns of a SQL trait
 // included. A change that waits, is parked or is held says it already, or will once it is decided on.
-func (b *batch) reconcile(u *user, f *field, p *Policy, c *cause, events bool) {
+func (b *batch) reconcile(u *user, f *field, p *domain.Policy, c *cause, events bool) {
 	en := b.entry(u, f.number)
-	if f.class == ClassTrait {
+	if f.class == domain.ClassTrait {
 		b.reconcileValue(u, f, p, c, events)
 		return
 	}
@@ -296,21 +297,21 @@ func (b *batch) reconcile(u *user, f *field, p *Policy, c *cause, events bool) {
 	}
 	c.event.Time = time.Unix(0, s.Since).UTC()
 	b.reconcileTargets(u, f, p, c, en)
-	if said := en.spoken(p, SendAttribute, keptIdentify); said != nil && !en.unheard(said, p) {
+	if said := en.spoken(p, domain.SendAttribute, keptIdentify); said != nil && !en.unheard(said, p) {
 		b.tellAgain(u, f, p, en, c, transitionOf(*said), said.Value)
 	}
-	if said := en.spoken(p, SendEvent, keptTrack); events && said != nil && !en.unheard(said, p) {
+	if said := en.spoken(p, domain.SendEvent, keptTrack); events && said != nil && !en.unheard(said, p) {
 		b.wantEvent(u, f, p, c, transitionOf(*said), said.Value, false)
 	}
 }
 
 // spoken returns the state that is told in one way: by its own channel, or as one of the two that are kept
 // apart; nil when there is none.
-func (e *entry) spoken(p *Policy, channel SendMethods, sort int) *Assertion {
+func (e *entry) spoken(p *domain.Policy, channel domain.SendMethods, sort int) *domain.Assertion {
 	switch {
-	case p.Send.Has(SendAsReceived) && sort == keptIdentify:
+	case p.Send.Has(domain.SendAsReceived) && sort == keptIdentify:
 		return e.known(sort)
-	case p.Send.Has(SendAsReceived):
+	case p.Send.Has(domain.SendAsReceived):
 		return e.kept[sort]
 	case p.Send.Has(channel):
 		return e.newest()
@@ -319,39 +320,39 @@ func (e *entry) spoken(p *Policy, channel SendMethods, sort int) *Assertion {
 }
 
 // unheard reports whether s is an exit from an audience that MoEngage never knew the user in.
-func (e *entry) unheard(s *Assertion, p *Policy) bool {
-	return !s.isIn() && e.lastSent.kind == neverSent && !p.UnknownExit
+func (e *entry) unheard(s *domain.Assertion, p *domain.Policy) bool {
+	return !s.IsIn() && e.lastSent.kind == neverSent && !p.UnknownExit
 }
 
-func (b *batch) reconcileTargets(u *user, f *field, p *Policy, c *cause, en *entry) {
+func (b *batch) reconcileTargets(u *user, f *field, p *domain.Policy, c *cause, en *entry) {
 	t, value := en.membership()
 	for _, x := range b.targets(f, p) {
 		e := b.entry(u, x.number)
-		if t == TransitionExit && e.lastSent.kind == neverSent && !p.UnknownExit {
+		if t == domain.TransitionExit && e.lastSent.kind == neverSent && !p.UnknownExit {
 			continue
 		}
 		b.tellAgain(u, x, p, e, c, t, value)
 	}
 }
 
-func (b *batch) reconcileValue(u *user, f *field, p *Policy, c *cause, events bool) {
+func (b *batch) reconcileValue(u *user, f *field, p *domain.Policy, c *cause, events bool) {
 	en := b.entry(u, f.number)
-	if s := en.spoken(p, SendAttribute, keptIdentify); s != nil && !(en.lastSent.kind == neverSent && bytes.Equal(s.Value, jsonNull)) {
-		if value, send := p.sendable(s.Value); send {
+	if s := en.spoken(p, domain.SendAttribute, keptIdentify); s != nil && !(en.lastSent.kind == neverSent && bytes.Equal(s.Value, domain.JsonNull)) {
+		if value, send := p.Sendable(s.Value); send {
 			c.event.Time = time.Unix(0, s.Since).UTC()
-			b.tellAgain(u, f, p, en, c, TransitionValue, value)
+			b.tellAgain(u, f, p, en, c, domain.TransitionValue, value)
 		}
 	}
-	if s := en.spoken(p, SendEvent, keptTrack); events && s != nil {
-		if value, send := p.sendable(s.Value); send {
+	if s := en.spoken(p, domain.SendEvent, keptTrack); events && s != nil {
+		if value, send := p.Sendable(s.Value); send {
 			c.event.Time = time.Unix(0, s.Since).UTC()
-			b.wantEvent(u, f, p, c, TransitionValue, value, false)
+			b.wantEvent(u, f, p, c, domain.TransitionValue, value, false)
 		}
 	}
 }
 
 // tellAgain has an attribute sent whatever MoEngage was last told.
-func (b *batch) tellAgain(u *user, f *field, p *Policy, en *entry, c *cause, t Transition, value []byte) {
+func (b *batch) tellAgain(u *user, f *field, p *domain.Policy, en *entry, c *cause, t domain.Transition, value []byte) {
 	if !en.waiting.id.IsZero() || en.loose > 0 {
 		return
 	}

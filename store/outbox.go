@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -23,16 +25,16 @@ import (
 type cause struct {
 	seq   uint64
 	slots uint16
-	event *Event
+	event *domain.Event
 
-	unguarded bool // an operator has decided: its exits are not held; see byOperator
-	parked    ID   // the event was parked under this id and is read again; zero otherwise
+	unguarded bool      // an operator has decided: its exits are not held; see byOperator
+	parked    domain.ID // the event was parked under this id and is read again; zero otherwise
 }
 
 // parkedAs is the id under which the event is parked if it cannot be used: that of its record, unless it has one.
-func (c *cause) parkedAs(epoch epochs) ID {
+func (c *cause) parkedAs(epoch epochs) domain.ID {
 	if c.parked.IsZero() {
-		return ID{Epoch: epoch.of(c.seq), Seq: c.seq}
+		return domain.ID{Epoch: epoch.of(c.seq), Seq: c.seq}
 	}
 	return c.parked
 }
@@ -54,35 +56,35 @@ func (r *registry) perRecord(most int) int {
 	return max(1, min(most, maxSlots/2/(changesOfUser+len(r.cohorts))))
 }
 
-func (c *cause) next(epoch epochs) ID {
-	id := ID{Epoch: epoch.of(c.seq), Seq: c.seq, Slot: c.slots}
+func (c *cause) next(epoch epochs) domain.ID {
+	id := domain.ID{Epoch: epoch.of(c.seq), Seq: c.seq, Slot: c.slots}
 	c.slots++
 	return id
 }
 
 // sendTime is the time MoEngage is told: it refuses events from the future. A time that the door
 // believed although it is far ahead of the receipt is not: there the clock is behind, or was set back.
-func sendTime(e *Event) time.Time {
+func sendTime(e *domain.Event) time.Time {
 	ahead := e.Time.Sub(e.Received)
-	if ahead > -time.Second && ahead <= MaxAhead {
+	if ahead > -time.Second && ahead <= domain.MaxAhead {
 		return e.Received.Add(-time.Second)
 	}
 	return e.Time
 }
 
 // draft begins a change of user u about field f.
-func (b *batch) draft(u *user, f *field, p *Policy, c *cause, kind Kind, t Transition) *stored {
+func (b *batch) draft(u *user, f *field, p *domain.Policy, c *cause, kind domain.Kind, t domain.Transition) *stored {
 	ch := &stored{
-		Change: Change{
+		Change: domain.Change{
 			ID: c.next(b.st.epochs), Kind: kind, User: u.id, Transition: t,
 			EventTime: sendTime(c.event), Received: c.event.Received, MessageID: c.event.MessageID,
-			State: StatePending,
+			State: domain.StatePending,
 		},
-		endpoint: EndpointTransition,
+		endpoint: domain.EndpointTransition,
 	}
 	ch.about(f)
-	if kind == KindCohort {
-		ch.endpoint = EndpointCohort
+	if kind == domain.KindCohort {
+		ch.endpoint = domain.EndpointCohort
 	}
 	ch.lane = b.laneOf(u, f, p.Job, t)
 	return ch
@@ -99,7 +101,7 @@ func second(t time.Time) uint32 { return uint32(t.Unix()) }
 // already waits gives way to it; and when MoEngage knows the value already, or never heard of an
 // audience the user is not in, no net change remains and nothing will be sent. A cohort and a list
 // collapse whatever the policy says: to add and remove in turn tells nobody anything.
-func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, t Transition, want []byte) {
+func (b *batch) wantAttribute(u *user, f *field, p *domain.Policy, e *entry, c *cause, t domain.Transition, want []byte) {
 	ch := b.draft(u, f, p, c, f.kind(), t)
 	ch.Name, ch.Value = f.attribute(p), bytes.Clone(want)
 	b.st.ledger.changes.Created++
@@ -113,7 +115,7 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 		b.holdExit(u, f, ch, e)
 		return
 	}
-	if ch.Kind == KindAttribute && (!p.Collapse || e.loose > 0) { // what was queued before collapse was turned on goes first
+	if ch.Kind == domain.KindAttribute && (!p.Collapse || e.loose > 0) { // what was queued before collapse was turned on goes first
 		ch.loose = true
 		e.loose++
 		b.enqueue(u, ch)
@@ -122,7 +124,7 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 	parked := b.supersede(u, f, e, ch.ID)
 	if e.inFlight.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
 		b.locate(ch)
-		b.close(u, ch, StateCancelled, c.event.Received)
+		b.close(u, ch, domain.StateCancelled, c.event.Received)
 		return
 	}
 	b.await(u, e, ch)
@@ -132,9 +134,9 @@ func (b *batch) wantAttribute(u *user, f *field, p *Policy, e *entry, c *cause, 
 }
 
 // needless reports whether MoEngage needs no telling.
-func needless(e *entry, t Transition, value []byte, unknownExit bool) bool {
+func needless(e *entry, t domain.Transition, value []byte, unknownExit bool) bool {
 	if e.lastSent.kind == neverSent {
-		return t == TransitionExit && !unknownExit || bytes.Equal(value, jsonNull)
+		return t == domain.TransitionExit && !unknownExit || bytes.Equal(value, domain.JsonNull)
 	}
 	return e.lastSent.is(value)
 }
@@ -149,7 +151,7 @@ func (b *batch) await(u *user, e *entry, ch *stored) {
 	}
 	u.head.setPending(ch.field, true)
 	u.head.endpoint(ch.endpoint).add(ch.lane, e.waiting.due)
-	if ch.endpoint == EndpointCohort {
+	if ch.endpoint == domain.EndpointCohort {
 		u.head.setAside(e.waiting.due)
 	}
 	u.dirty = true
@@ -164,9 +166,9 @@ func (b *batch) change(u *user, f *field, t *ticket) *stored {
 // made is change for whoever is done with it at once: it takes no memory of its own.
 func (b *batch) made(u *user, f *field, t *ticket) stored {
 	ch := stored{
-		Change: Change{
+		Change: domain.Change{
 			ID: t.id, Kind: f.kind(), User: u.id, Transition: t.transition, Name: t.name, Value: t.value,
-			EventTime: time.Unix(0, t.time).UTC(), Received: time.Unix(0, t.received).UTC(), MessageID: t.message, State: StatePending,
+			EventTime: time.Unix(0, t.time).UTC(), Received: time.Unix(0, t.received).UTC(), MessageID: t.message, State: domain.StatePending,
 		},
 		lane: t.lane, endpoint: f.endpoint(),
 	}
@@ -180,7 +182,7 @@ func (b *batch) made(u *user, f *field, t *ticket) stored {
 
 // enqueue puts an event, or a loose attribute, behind the user's others.
 func (b *batch) enqueue(u *user, ch *stored) {
-	ch.State = StatePending
+	ch.State = domain.StatePending
 	b.st.ledger.changes.Pending++
 	due := second(ch.Received)
 	if ch.loose {
@@ -284,7 +286,7 @@ func (b *batch) holdConflict(u *user, f *field, ch *stored, e *entry) {
 	ch.Sentence = b.st.registry.conflictSentence(f, &p, &b.st.rules)
 	if f.held == 0 {
 		b.log.Warn("two computations send to one name; the later one's changes are held", "computation", f.key, "id", f.id, "column", f.sqlColumn(),
-			"name", SentName(f.kind(), f.attribute(&p)), "why", ch.Sentence)
+			"name", domain.SentName(f.kind(), f.attribute(&p)), "why", ch.Sentence)
 	}
 	b.hold(u, f, ch, e)
 }
@@ -293,7 +295,7 @@ const reasonConflict = "key_conflict"
 
 // hold keeps a change until an operator decides. e is nil for an event.
 func (b *batch) hold(u *user, f *field, ch *stored, e *entry) {
-	ch.State = StateHeld
+	ch.State = domain.StateHeld
 	b.st.ledger.changes.Held++
 	f.held++
 	b.touch(f)
@@ -324,21 +326,21 @@ func (b *batch) releaseConflicts() {
 }
 
 // release has a change that was held wait like any other, unless MoEngage needs no telling by now.
-func (b *batch) release(u *user, f *field, p *Policy, ch *stored, at time.Time) {
+func (b *batch) release(u *user, f *field, p *domain.Policy, ch *stored, at time.Time) {
 	ch.Reason, ch.Sentence = "", ""
 	ch.lane = b.laneOf(u, f, p.Job, ch.Transition)
 	e := b.entry(u, f.number)
-	if ch.inRow() && ch.Kind == KindAttribute && e.loose > 0 { // behind what is queued, which was said before it
+	if ch.inRow() && ch.Kind == domain.KindAttribute && e.loose > 0 { // behind what is queued, which was said before it
 		e.waiting, ch.loose = ticket{}, true
 	}
 	if ch.inRow() {
 		b.write(u, f.number)
 		if e.inFlight.id.IsZero() && needless(e, ch.Transition, ch.Value, p.UnknownExit) {
 			e.waiting = ticket{}
-			b.close(u, ch, StateCancelled, at)
+			b.close(u, ch, domain.StateCancelled, at)
 			return
 		}
-		ch.Name, ch.State = f.attribute(p), StatePending
+		ch.Name, ch.State = f.attribute(p), domain.StatePending
 		b.await(u, e, ch)
 		return
 	}
@@ -352,7 +354,7 @@ func (b *batch) release(u *user, f *field, p *Policy, ch *stored, at time.Time) 
 
 // supersede closes whatever attribute change waits in e, because successor takes its place. One that
 // is in a request under way stays until the answer comes. One that was parked is returned.
-func (b *batch) supersede(u *user, f *field, e *entry, successor ID) (parked *stored) {
+func (b *batch) supersede(u *user, f *field, e *entry, successor domain.ID) (parked *stored) {
 	t := e.waiting
 	e.waiting = ticket{}
 	switch {
@@ -374,7 +376,7 @@ func (b *batch) supersede(u *user, f *field, e *entry, successor ID) (parked *st
 	if !t.pending() {
 		b.withdraw(ch)
 	}
-	b.close(u, ch, StateSuperseded, b.now)
+	b.close(u, ch, domain.StateSuperseded, b.now)
 	if t.place == placeParked {
 		return ch
 	}
@@ -431,7 +433,7 @@ func (b *batch) decode(frame []byte) *stored {
 
 // withdraw takes a change out of the parked or the held; the ledger follows.
 func (b *batch) withdraw(ch *stored) {
-	if ch.State == StateParked {
+	if ch.State == domain.StateParked {
 		b.remove(b.parked, idKey(ch.ID))
 	} else {
 		b.remove(b.held, idKey(ch.ID))
@@ -440,11 +442,11 @@ func (b *batch) withdraw(ch *stored) {
 			b.touch(f)
 		}
 	}
-	if ch.Kind == KindReceived {
+	if ch.Kind == domain.KindReceived {
 		b.st.ledger.events.Parked--
 		return
 	}
-	*b.st.ledger.changes.column(ch.State)--
+	*b.st.ledger.changes.Column(ch.State)--
 }
 
 func (b *batch) fieldOf(number uint32) *field {
@@ -456,22 +458,22 @@ func (b *batch) fieldOf(number uint32) *field {
 
 // close writes a change that waits nowhere any more to the end of the history, which is the head of
 // its user's chain.
-func (b *batch) close(u *user, ch *stored, s State, at time.Time) {
+func (b *batch) close(u *user, ch *stored, s domain.State, at time.Time) {
 	ch.State, ch.Closed = s, at
 	ch.NextAttempt = time.Time{}
 	ch.prev = u.head.history
 	b.st.closed++
 	u.head.history = b.st.closed
 	u.dirty = true
-	*b.st.ledger.changes.column(s)++
+	*b.st.ledger.changes.Column(s)++
 	b.put(b.history, numberKey(b.st.closed), b.frame(ch.encode))
 }
 
 // parkEvent keeps an event that cannot be used, with its bytes, under the user it names if any.
-func (b *batch) parkEvent(id ID, frame []byte, e *Event, userID, reason, sentence string) {
+func (b *batch) parkEvent(id domain.ID, frame []byte, e *domain.Event, userID, reason, sentence string) {
 	ch := &stored{
-		Change: Change{
-			ID: id, Kind: KindReceived, State: StateParked, User: userID,
+		Change: domain.Change{
+			ID: id, Kind: domain.KindReceived, State: domain.StateParked, User: userID,
 			Computation: e.Key, ComputedBy: e.ComputationID, Class: e.Class, Name: e.Name,
 			EventTime: e.Time, Received: e.Received, MessageID: e.MessageID, Reason: reason, Sentence: sentence,
 		},
@@ -480,7 +482,7 @@ func (b *batch) parkEvent(id ID, frame []byte, e *Event, userID, reason, sentenc
 	}
 	b.put(b.parked, idKey(ch.ID), ch.encode(nil))
 	b.parkedNow(ch)
-	if userID != "" && len(userID) <= MaxUserID {
+	if userID != "" && len(userID) <= domain.MaxUserID {
 		b.put(b.queue, queueKey(userKey(userID), laneParked, ch.ID), nil)
 	}
 }

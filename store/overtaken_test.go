@@ -4,16 +4,18 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // TestARetriedAttributeDoesNotOverwriteANewerOne where attributes do not collapse: what was parked says what was true
 // then, and MoEngage keeps what comes last.
 func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
-	for _, send := range []SendMethods{SendAttribute, SendBoth, SendAsReceived} {
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendBoth, domain.SendAsReceived} {
 		for _, turned := range []string{"off", "off later", "on later"} {
 			for _, underWay := range []bool{false, true} {
 				t.Run(fmt.Sprint(send, " ", turned, " ", underWay), func(t *testing.T) {
-					rulesOf := func(collapse bool) Rules {
+					rulesOf := func(collapse bool) domain.Rules {
 						r := rules(send)
 						r.Defaults.Collapse = collapse
 						return r
@@ -22,7 +24,7 @@ func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
 					b.receive(event("ann", "vip", true, 1))
 					b.tell(them)
 					b.receive(event("ann", "vip", false, 2))
-					b.settle(b.take(), Parked)
+					b.settle(b.take(), domain.Parked)
 					must(t, b.SetRules(t.Context(), rulesOf(turned == "on later")))
 					b.receive(event("ann", "vip", true, 3), event("ann", "vip", false, 4))
 					b.tell(them)
@@ -32,9 +34,9 @@ func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
 						for _, d := range f.Deliveries {
 							them.take(d)
 						}
-						b.settle(f, Delivered)
+						b.settle(f, domain.Delivered)
 					} else {
-						b.settle(f, Delivered)
+						b.settle(f, domain.Delivered)
 						for _, d := range f.Deliveries {
 							them.take(d)
 						}
@@ -57,7 +59,7 @@ func TestARetriedAttributeDoesNotOverwriteANewerOne(t *testing.T) {
 // TestAReleasedExitFollowsTheEnterThatIsStillQueued where attributes do not collapse: MoEngage knew of no membership
 // when the exit was released, so it was taken for needless, and the enter left all the same.
 func TestAReleasedExitFollowsTheEnterThatIsStillQueued(t *testing.T) {
-	for _, send := range []SendMethods{SendAttribute, SendBoth, SendAsReceived} {
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendBoth, domain.SendAsReceived} {
 		r := watched(send)
 		r.Defaults.Collapse = false
 		b := peopled(t, r, 6)
@@ -77,7 +79,7 @@ func TestAReleasedExitFollowsTheEnterThatIsStillQueued(t *testing.T) {
 
 // TestABaselineIsNotUndoneByWhatIsStillQueued where attributes do not collapse: what waits was true before the list.
 func TestABaselineIsNotUndoneByWhatIsStillQueued(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.Collapse = false
 	b, them := open(t, r), newMoengage()
 	b.receive(event("ann", "vip", true, 1))
@@ -96,18 +98,18 @@ func TestABaselineIsNotUndoneByWhatIsStillQueued(t *testing.T) {
 // TestACohortThatTookAStrangerIsToldOfTheExit: what it was told counted as nothing, because MoEngage may not have
 // known the user; and it may have.
 func TestACohortThatTookAStrangerIsToldOfTheExit(t *testing.T) {
-	b, them := open(t, rules(SendAttribute|SendCohort)), newMoengage()
+	b, them := open(t, rules(domain.SendAttribute|domain.SendCohort)), newMoengage()
 	b.receive(event("ann", "vip", true, 1))
-	b.settle(b.take(), Parked)
+	b.settle(b.take(), domain.Parked)
 	f := b.takeCohort(3 * time.Hour)
 	b.retriesParked()
 	for _, d := range f.Deliveries {
 		them.take(d)
 	}
-	b.settle(f, Delivered)
-	b.settle(b.take(), Parked)
+	b.settle(f, domain.Delivered)
+	b.settle(b.take(), domain.Parked)
 	f = b.takeCohort(5 * time.Hour)
-	b.settle(f, Parked)
+	b.settle(f, domain.Parked)
 	b.receive(event("ann", "vip", false, 2))
 	b.tell(them)
 	if got := them.cohorts["ann.vip"]; got != "false" {
@@ -120,13 +122,13 @@ func TestACohortThatTookAStrangerIsToldOfTheExit(t *testing.T) {
 // last, and that was the value of before the schedule was changed.
 func TestAValueDoesNotOvertakeOneThatWaitsForAnotherSchedule(t *testing.T) {
 	for _, collapsed := range []bool{false, true} {
-		r := rules(SendBoth)
+		r := rules(domain.SendBoth)
 		r.Defaults.Collapse = collapsed
 		b, them := open(t, r), newMoengage()
 		b.receive(event("ann", "vip", true, 1))
-		p := policy(SendBoth)
+		p := policy(domain.SendBoth)
 		p.Job, p.Collapse = "computation:vip", false
-		r.Sections = []Section{{Key: "vip", Policy: p}}
+		r.Sections = []domain.Section{{Key: "vip", Policy: p}}
 		must(t, b.SetRules(t.Context(), r))
 		b.receive(event("ann", "vip", false, 2))
 		o := everything(noon.Add(time.Hour))
@@ -147,12 +149,12 @@ func TestAValueDoesNotOvertakeOneThatWaitsForAnotherSchedule(t *testing.T) {
 
 // TestAValueDoesNotOvertakeOneThatCameUnderAClockAhead of the present one by seconds: the older value was not due yet.
 func TestAValueDoesNotOvertakeOneThatCameUnderAClockAhead(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.Collapse = false
 	b, them := open(t, r), newMoengage()
 	ahead := time.Now()
 	b.imports(Import{Key: "vip", AsOf: ahead.Add(-time.Hour), Users: users("ann"), Create: true})
-	b.receive(event("ann", "vip", false, 0, func(e *Event) { e.Time, e.Received = ahead.Add(-time.Minute), ahead.Add(-20*time.Second) }))
+	b.receive(event("ann", "vip", false, 0, func(e *domain.Event) { e.Time, e.Received = ahead.Add(-time.Minute), ahead.Add(-20*time.Second) }))
 	b.leave(everything(ahead.Add(-10*time.Second)), them)
 	b.tell(them)
 	if got := them.attributes["ann.vip"]; got != "false" {

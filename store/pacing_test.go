@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"personasync/store/domain"
 )
 
 func TestAPortionIsSmallWhileSomebodyPostsUnlessTheLagGrows(t *testing.T) {
@@ -202,7 +204,7 @@ func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
 
 // TestTheStoreKeepsCommitsApart: what pacing says reaches the inbox, and is taken back.
 func TestTheStoreKeepsCommitsApart(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	for n := range catchUp {
 		b.receive(event("ann", "vip", n%2 == 0, n))
 	}

@@ -4,32 +4,34 @@ import (
 	"crypto/sha256"
 	"strings"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // passThrough sends on a track event that may repeat on purpose: once for each message id. A flag in
 // it sets the membership, but does not decide whether it is sent.
-func (b *batch) passThrough(u *user, f *field, p *Policy, c *cause) Outcome {
+func (b *batch) passThrough(u *user, f *field, p *domain.Policy, c *cause) domain.Outcome {
 	e := c.event
-	if b.st.rules.MessageIDs > 0 && e.age() > b.st.rules.MessageIDs {
-		return OutcomeStale // older than message ids are remembered: it cannot be told from a replay
+	if b.st.rules.MessageIDs > 0 && e.Age() > b.st.rules.MessageIDs {
+		return domain.OutcomeStale // older than message ids are remembered: it cannot be told from a replay
 	}
 	if !b.firstSight(u, f, e) {
-		return OutcomeDuplicate
+		return domain.OutcomeDuplicate
 	}
-	result, t, value := OutcomeUnchanged, Transition(0), []byte(nil)
+	result, t, value := domain.OutcomeUnchanged, domain.Transition(0), []byte(nil)
 	switch {
-	case e.Class == ClassTrait:
-		result, t = max(result, b.values(u, f, p, c, false)), TransitionValue
-	case e.Flag == FlagIn:
-		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), TransitionEnter, jsonTrue
-	case e.Flag == FlagOut:
-		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), TransitionExit, jsonFalse
+	case e.Class == domain.ClassTrait:
+		result, t = max(result, b.values(u, f, p, c, false)), domain.TransitionValue
+	case e.Flag == domain.FlagIn:
+		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), domain.TransitionEnter, domain.JsonTrue
+	case e.Flag == domain.FlagOut:
+		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), domain.TransitionExit, domain.JsonFalse
 	}
-	if p.Send&(SendAsReceived|SendEvent) == 0 || p.isTooOld(e) {
+	if p.Send&(domain.SendAsReceived|domain.SendEvent) == 0 || p.IsTooOld(e) {
 		return result
 	}
 	b.wantEvent(u, f, p, c, t, value, true)
-	return OutcomeTransition
+	return domain.OutcomeTransition
 }
 
 const day = 24 * time.Hour
@@ -43,21 +45,21 @@ func dayKey(t time.Time) []byte {
 // id to what it says of several users or computations, or of one by identify and track: they are several events.
 //
 // Older versions remembered the message id alone. What they remember is a repeat, whatever it is of.
-func (b *batch) firstSight(u *user, f *field, e *Event) bool {
+func (b *batch) firstSight(u *user, f *field, e *domain.Event) bool {
 	older := sha256.Sum256([]byte(e.MessageID))
 	if b.remembered(e, older[:16]) {
 		return false
 	}
-	what := strings.Join([]string{"seen", callNames[e.Call], f.key, u.id, e.MessageID}, "\x00")
+	what := strings.Join([]string{"seen", domain.CallNames[e.Call], f.key, u.id, e.MessageID}, "\x00")
 	return b.remember(e, tombstone(b.st.salt, what))
 }
 
 // remembered looks a hash up. Hashes are kept in one bucket a day, so that forgetting them drops a bucket. Only
 // the days that have a bucket are looked at: retention may be given in years.
-func (b *batch) remembered(e *Event, id []byte) bool {
+func (b *batch) remembered(e *domain.Event, id []byte) bool {
 	days := b.tx.Bucket(bucketMessages)
 	c := days.Cursor()
-	for k, _ := c.Seek(dayKey(e.earliest().Add(-b.st.rules.MessageIDs))); k != nil; k, _ = c.Next() {
+	for k, _ := c.Seek(dayKey(e.Earliest().Add(-b.st.rules.MessageIDs))); k != nil; k, _ = c.Next() {
 		if days.Bucket(k).Get(id) != nil {
 			return true
 		}
@@ -66,7 +68,7 @@ func (b *batch) remembered(e *Event, id []byte) bool {
 }
 
 // remember keeps a hash, and reports whether it is new.
-func (b *batch) remember(e *Event, id []byte) bool {
+func (b *batch) remember(e *domain.Event, id []byte) bool {
 	if b.remembered(e, id) {
 		return false
 	}

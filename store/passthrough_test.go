@@ -7,16 +7,18 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
 // Every event looked at each day of message_ids, whether or not anything was received on it: a thousand
 // events took most of a minute.
 func TestMessageIDsKeptForCenturiesAreNotSearchedDayByDay(t *testing.T) {
-	r := rules(SendEvent)
+	r := rules(domain.SendEvent)
 	r.MessageIDs = 290 * 365 * day
 	b := open(t, r)
-	var events []*Event
+	var events []*domain.Event
 	for i := range 20 {
 		events = append(events, event("ann", "step", true, i%10, passThrough(fmt.Sprint("m", i))))
 	}
@@ -33,8 +35,8 @@ func TestMessageIDsKeptForCenturiesAreNotSearchedDayByDay(t *testing.T) {
 }
 
 func TestAMessageIDIsKnownOnLaterDaysAndUnderAClockThatWasSetBack(t *testing.T) {
-	b := open(t, rules(SendEvent))
-	step := func(days int) *Event {
+	b := open(t, rules(domain.SendEvent))
+	step := func(days int) *domain.Event {
 		e := event("ann", "step", true, 0, passThrough("m1"))
 		e.Received = e.Received.Add(time.Duration(days) * day)
 		e.Time = e.Received
@@ -49,25 +51,25 @@ func TestAMessageIDIsKnownOnLaterDaysAndUnderAClockThatWasSetBack(t *testing.T) 
 // One message id may be what a function of the sender's gives to all that it makes of one event: the users, the
 // computations and the calls behind the first were dropped as repeats, with what they said of memberships.
 func TestAMessageIDThatUsersAndComputationsShareLosesNoneOfThem(t *testing.T) {
-	corrected := func(e *Event) *Event {
+	corrected := func(e *domain.Event) *domain.Event {
 		e.MessageID, e.ClockShift = "m1", time.Second
 		return e
 	}
 	for _, tt := range []struct {
 		name   string
-		events []*Event
+		events []*domain.Event
 	}{
-		{"pass-through", []*Event{
+		{"pass-through", []*domain.Event{
 			event("ann", "step", true, 0, passThrough("m1")), event("bob", "step", true, 0, passThrough("m1")),
 			event("ann", "other", true, 0, passThrough("m1")),
 		}},
-		{"with a corrected clock", []*Event{
+		{"with a corrected clock", []*domain.Event{
 			corrected(event("ann", "gold", true, 0)), corrected(event("bob", "gold", true, 0)),
 			corrected(event("ann", "other", true, 0)), corrected(event("ann", "gold", true, 0, asTrack("Audience Entered"))),
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := open(t, rules(SendAsReceived))
+			b := open(t, rules(domain.SendAsReceived))
 			b.receive(tt.events...)
 			if e := b.balance().Events; e.Transitions != uint64(len(tt.events)) {
 				t.Errorf("first: %+v", e)
@@ -82,7 +84,7 @@ func TestAMessageIDThatUsersAndComputationsShareLosesNoneOfThem(t *testing.T) {
 
 // A message id that an older version remembered, by itself, is known still: its event is not sent once more.
 func TestAMessageIDOfAnOlderVersionIsKnownStill(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	e := event("ann", "step", true, 0, passThrough("m1"))
 	sum := sha256.Sum256([]byte("m1"))
 	b.receive(event("cid", "step", true, 0))
@@ -105,7 +107,7 @@ func TestAMessageIDOfAnOlderVersionIsKnownStill(t *testing.T) {
 // as a replay, and a transition as older than max_event_age. They were acknowledged and never sent. A replay is one
 // all the same.
 func TestAClockThatJumpedAheadMakesNoNewsOld(t *testing.T) {
-	r := rules(SendEvent)
+	r := rules(domain.SendEvent)
 	r.MessageIDs, r.Defaults.MaxEventAge = 2*day, time.Hour
 	for _, tt := range []struct {
 		name               string
@@ -120,7 +122,7 @@ func TestAClockThatJumpedAheadMakesNoNewsOld(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := open(t, r)
-			came := func(e *Event) *Event {
+			came := func(e *domain.Event) *domain.Event {
 				e.Received, e.ClockAhead = e.Time.Add(tt.age+tt.jump), tt.noticed
 				return e
 			}
@@ -141,8 +143,8 @@ func TestAClockThatJumpedAheadMakesNoNewsOld(t *testing.T) {
 
 // A redelivery that comes in while the clock is ahead is still one, and so is one of what came in then.
 func TestAMessageIDIsKnownUnderAClockThatJumpedAhead(t *testing.T) {
-	b := open(t, rules(SendEvent))
-	step := func(id string, ahead time.Duration) *Event {
+	b := open(t, rules(domain.SendEvent))
+	step := func(id string, ahead time.Duration) *domain.Event {
 		e := event("ann", "step", true, 0, passThrough(id))
 		e.Received, e.ClockAhead = e.Received.Add(ahead), ahead
 		return e

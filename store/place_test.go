@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wal"
 )
 
@@ -62,7 +63,7 @@ func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
-			b.reopen(rules(SendAttribute))
+			b.reopen(rules(domain.SendAttribute))
 			t.Cleanup(func() { b.Store.Close() })
 			b.receive(event("ann", "vip", true, 1))
 			must(t, a.do(b.dir))
@@ -70,7 +71,7 @@ func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
 			if name == "the folder is moved, and a link leads to it" {
 				must(t, err)
 				must(t, b.Applied(t.Context()))
-				b.reopen(rules(SendAttribute))
+				b.reopen(rules(domain.SendAttribute))
 				b.wantMembers("vip", "ann", "bob")
 				return
 			}
@@ -83,7 +84,7 @@ func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
 			must(t, a.undo(b.dir))
 			b.untilTaken()
 			b.receive(event("cid", "vip", true, 3))
-			b.reopen(rules(SendAttribute))
+			b.reopen(rules(domain.SendAttribute))
 			b.wantMembers("vip", "ann", "bob", "cid") // bob was written, if not acknowledged
 			b.balance()
 		})
@@ -96,7 +97,7 @@ func TestADataDirectoryBehindALinkThatIsTurnedElsewhereIsNoticed(t *testing.T) {
 	first, second, link := filepath.Join(top, "first"), filepath.Join(top, "second"), filepath.Join(top, "data")
 	must(t, errors.Join(os.Mkdir(first, 0o700), os.Mkdir(second, 0o700), os.Symlink(first, link)))
 	b := &bench{TB: t, dir: link}
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	b.receive(event("ann", "vip", true, 1))
 	turn := func(to string) {
@@ -119,7 +120,7 @@ func TestADataDirectoryBehindALinkThatIsTurnedElsewhereIsNoticed(t *testing.T) {
 // would have destroyed what was restored there.
 func TestTheFolderInThePlaceOfOursIsLeftAlone(t *testing.T) {
 	b := &bench{TB: t, dir: filepath.Join(t.TempDir(), "data")}
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.inbox.RotateNow())
@@ -155,7 +156,7 @@ func onlyErr[T any](_ T, err error) error { return err }
 
 // TestTheLockIsTakenAgainWhenItsFileIsRemoved: a second agent would have begun to start.
 func TestTheLockIsTakenAgainWhenItsFileIsRemoved(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, os.Remove(filepath.Join(b.dir, lockFile)))
 	b.receive(event("bob", "vip", true, 2))
@@ -166,7 +167,7 @@ func TestTheLockIsTakenAgainWhenItsFileIsRemoved(t *testing.T) {
 
 // TestAnAppliedInboxFileMayBeRemoved: what the state knows is not needed again, and the agent goes on.
 func TestAnAppliedInboxFileMayBeRemoved(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.inbox.RotateNow())
 	must(t, os.Remove(wal.Path(b.dir, 1)))
@@ -174,13 +175,13 @@ func TestAnAppliedInboxFileMayBeRemoved(t *testing.T) {
 	b.SetRetention(Options{ReceivedFor: time.Hour})
 	_, err := b.Prune(t.Context(), noon.Add(2*time.Hour))
 	must(t, err)
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	b.wantMembers("vip", "ann", "bob")
 }
 
 // TestCompactionAndErasureKeepTheFilesInTheirPlace: a file that takes the name of another is the open one.
 func TestCompactionAndErasureKeepTheFilesInTheirPlace(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	must(t, onlyErr(b.Compact(t.Context(), nil)))
 	must(t, b.lookForFiles())
@@ -210,7 +211,7 @@ func TestAFileSystemMountedOverTheDataIsNoticed(t *testing.T) {
 		return
 	}
 	must(t, syscall.Mount("", "/", "", syscall.MS_PRIVATE|syscall.MS_REC, ""))
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, syscall.Mount("tmpfs", b.dir, "tmpfs", 0, ""))
 	if err := b.Append(t.Context(), event("bob", "vip", true, 2)); !errors.Is(err, ErrMoved) {
@@ -230,6 +231,6 @@ func TestAFileSystemMountedOverTheDataIsNoticed(t *testing.T) {
 	must(t, syscall.Unmount(state, 0))
 	b.untilTaken()
 	b.receive(event("cid", "vip", true, 3))
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	b.wantMembers("vip", "ann", "bob", "cid")
 }

@@ -8,17 +8,19 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
 // parked is an event that cannot be used.
-func parked(user string) *Event {
-	return event(user, "vip", true, 1, func(e *Event) { e.Fault, e.Sentence = "undetermined", "no flag" })
+func parked(user string) *domain.Event {
+	return event(user, "vip", true, 1, func(e *domain.Event) { e.Fault, e.Sentence = "undetermined", "no flag" })
 }
 
 // TestADamagedParkedItemKeepsNoOtherFromExpiring: it stood before the others, and nothing expired any more.
 func TestADamagedParkedItemKeepsNoOtherFromExpiring(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.SetRetention(Options{Parked: time.Hour})
 	b.receive(parked("ann"), parked("bob"))
 	must(t, b.run(t.Context(), func(x *batch) error {
@@ -39,7 +41,7 @@ func TestADamagedParkedItemKeepsNoOtherFromExpiring(t *testing.T) {
 }
 
 func TestWhatExpiresIsAnnouncedAWeekBefore(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	late := parked("cid")
 	late.Received = late.Received.Add(24 * time.Hour)
 	b.receive(parked("ann"), parked("bob"), late)
@@ -68,7 +70,7 @@ func TestWhatExpiresIsAnnouncedAWeekBefore(t *testing.T) {
 
 // TestWhatExpiresIsAnnouncedOnceADay, however often the data is looked at: each notice is written into the state.
 func TestWhatExpiresIsAnnouncedOnceADay(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	const keep = 30 * 24 * time.Hour
 	b.SetRetention(Options{Parked: keep})
 	b.receive(parked("ann"))
@@ -84,7 +86,7 @@ func TestWhatExpiresIsAnnouncedOnceADay(t *testing.T) {
 }
 
 func TestWhatExpiresIsNotGuessedOfAClosedStore(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(parked("ann"))
 	must(t, b.Store.Close())
 	if e, err := b.Expiring(noon, time.Hour); !errors.Is(err, ErrClosed) {
@@ -94,7 +96,7 @@ func TestWhatExpiresIsNotGuessedOfAClosedStore(t *testing.T) {
 
 // TestMessageIdsAreForgottenInSlices: a day of them dropped whole would be one long transaction.
 func TestMessageIdsAreForgottenInSlices(t *testing.T) {
-	b := open(t, rules(SendAsReceived))
+	b := open(t, rules(domain.SendAsReceived))
 	must(t, b.Applied(t.Context()))
 	must(t, b.run(t.Context(), func(x *batch) error {
 		for d := range 2 {
@@ -136,7 +138,7 @@ func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 // TestAnExitIsForgottenOnceItIsOldAndTold walks users in every condition; only those go of whom there is
 // nothing more to say.
 func TestAnExitIsForgottenOnceItIsOldAndTold(t *testing.T) {
-	r := rules(SendAttribute | SendCohort)
+	r := rules(domain.SendAttribute | domain.SendCohort)
 	b := open(t, r)
 	const keep = 90 * 24 * time.Hour
 	b.SetRetention(Options{ExMembers: keep})
@@ -206,18 +208,18 @@ func drainRoads(b *bench) {
 		if f == nil {
 			return
 		}
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 }
 
 // drainOnly delivers what waits for one user on the endpoint of attributes.
 func drainOnly(b *bench, user string) {
 	f := b.take()
-	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour)}
+	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour)}
 	for _, d := range f.Deliveries {
-		s := DeliveryResult{}
+		s := domain.DeliveryResult{}
 		if d.User == user {
-			s.Attributes.Verdict = Delivered
+			s.Attributes.Verdict = domain.Delivered
 		}
 		o.Results = append(o.Results, s)
 	}

@@ -6,12 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
 // TestPulseOfAQuietStoreWritesBothFiles: a pulse that did not write would prove nothing.
 func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	must(t, b.Liveness(t.Context()))
 	segment := b.inbox.List()[0]
@@ -26,7 +28,7 @@ func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
 		}
 	}
 	b.receive(event("ann", "vip", true, 1))
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	if counts, err := b.Counts(); err != nil || counts.Events.Accepted != 1 || counts.Unapplied != 0 {
 		t.Errorf("after probes the store counts %+v, %v", counts, err)
 	}
@@ -40,7 +42,7 @@ func transaction(t *testing.T, db *bolt.DB) (id int) {
 
 // TestPulseWritesNothingWhereEventsDo: under load the watchdog costs nothing.
 func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	for i := range 3 {
 		b.receive(event("ann", "vip", true, i))
 		inbox := transaction(t, b.inbox.List()[0].DB)
@@ -53,7 +55,7 @@ func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
 
 // TestPulseStopsWithEitherFile: each file in turn is one that lets nobody finish.
 func TestPulseStopsWithEitherFile(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	for name, db := range map[string]*bolt.DB{"inbox": b.inbox.List()[0].DB, "state": b.db.db.Load()} {
 		must(t, b.Liveness(t.Context()))
@@ -73,7 +75,7 @@ func TestPulseStopsWithEitherFile(t *testing.T) {
 
 // TestPulseTakesAFailureForAnAnswer: a full disk is no reason to be killed and started again, for ever.
 func TestPulseTakesAFailureForAnAnswer(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	must(t, b.Liveness(t.Context()))
 	must(t, b.db.Close()) // every transaction of the state fails from here on, at once
@@ -86,7 +88,7 @@ func TestPulseTakesAFailureForAnAnswer(t *testing.T) {
 }
 
 func TestPulseEndsWithTheStore(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	must(t, b.Close())
 	_ = b.Liveness(t.Context()) // what finished before the end still counts
 	if err := b.Liveness(t.Context()); !errors.Is(err, ErrClosed) {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -209,11 +211,11 @@ func (q *stateSalvager) derived(bucket string, k, v []byte) bool {
 	case string(bucketRows):
 		return ours && len(rest) == 2 && binary.BigEndian.Uint16(rest) == blockHead
 	case "":
-		if len(v) == 0 && len(k) > 9 && (Endpoint(k[0]) == EndpointTransition || Endpoint(k[0]) == EndpointCohort) {
+		if len(v) == 0 && len(k) > 9 && (domain.Endpoint(k[0]) == domain.EndpointTransition || domain.Endpoint(k[0]) == domain.EndpointCohort) {
 			return true
 		}
 		return ours && (len(rest) == 14 && len(v) == 0 || len(rest) == 2 && binary.BigEndian.Uint16(rest) == blockHead) ||
-			len(k) == 10 && len(v) > 5 && (v[0] == locatedInRow || v[0] == locatedInQueue) && len(v) < MaxUserID+6 && !isFrame(v)
+			len(k) == 10 && len(v) > 5 && (v[0] == locatedInRow || v[0] == locatedInQueue) && len(v) < domain.MaxUserID+6 && !isFrame(v)
 	}
 	return false
 }
@@ -286,13 +288,13 @@ func (q *stateSalvager) takeChange(k, v []byte) bool {
 	}
 	q.highest = max(q.highest, ch.ID.Seq)
 	switch ch.State {
-	case StatePending:
+	case domain.StatePending:
 		value := binary.BigEndian.AppendUint32(nil, second(ch.Received))
 		value = append(append(value, boolByte(ch.Attempts > 0)), frame...)
 		return q.put(bucketQueue, queueKey(userKey(ch.User), ch.lane, ch.ID), value)
-	case StateHeld:
+	case domain.StateHeld:
 		return q.put(bucketHeld, idKey(ch.ID), frame)
-	case StateParked:
+	case domain.StateParked:
 		return q.put(bucketParked, idKey(ch.ID), frame)
 	}
 	n := number(k)

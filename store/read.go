@@ -13,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
+
 	berrors "go.etcd.io/bbolt/errors"
 
 	"personasync/store/internal/boltfile"
@@ -94,7 +97,7 @@ func (v *View) look(f func(tx *bolt.Tx) error) error {
 }
 
 // Counts returns the ledgers and gauges.
-func (v *View) Counts() (c Counts, err error) {
+func (v *View) Counts() (c domain.Counts, err error) {
 	last, others := v.inbox.Last(), v.inbox.Others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
@@ -102,7 +105,7 @@ func (v *View) Counts() (c Counts, err error) {
 		if err != nil {
 			return err
 		}
-		c = Counts{Rejected: sumRefusals(refusals), Refusals: refusals, Heard: heard, Users: l.users, Events: l.events, Changes: l.changes, Backlog: l.backlog}
+		c = domain.Counts{Rejected: sumRefusals(refusals), Refusals: refusals, Heard: heard, Users: l.users, Events: l.events, Changes: l.changes, Backlog: l.backlog}
 		if last > b.st.applied {
 			c.Unapplied = last - b.st.applied
 		}
@@ -119,7 +122,7 @@ func (v *View) Counts() (c Counts, err error) {
 }
 
 // refusals lists what was refused at the door: a running store knows more than its file.
-func (v *View) refusals(b *batch) (list []Refusal, heard Heard, err error) {
+func (v *View) refusals(b *batch) (list []domain.Refusal, heard domain.Heard, err error) {
 	if v.refused != nil {
 		list, heard = v.refused.list()
 		return list, heard, nil
@@ -147,7 +150,7 @@ func oldest(b *batch) (first time.Time) {
 // lanes are in order of receipt, and users who wait for a retry say it in the head.
 func oldestOfJobs(b *batch) map[string]time.Time {
 	jobs := make(map[string]time.Time)
-	for _, road := range []Endpoint{EndpointTransition, EndpointCohort} {
+	for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 		for lane, l := range b.lanes(road) {
 			if !isRetry(lane) && l.first != notYet {
 				earliest(jobs, b.st.job(lane), l.first)
@@ -166,11 +169,11 @@ func oldestOfJobs(b *batch) map[string]time.Time {
 }
 
 // heads reads the heads of the first users of a lane, at most so many.
-func (b *batch) heads(road Endpoint, lane uint32, most int) iter.Seq[*head] {
+func (b *batch) heads(road domain.Endpoint, lane uint32, most int) iter.Seq[*head] {
 	return func(yield func(*head) bool) {
 		c := b.due.Cursor()
 		k, _ := c.Seek(dueKey(road, lane, 0, nil))
-		for n := 0; len(k) > 9 && Endpoint(k[0]) == road && n < most; k, _ = c.Next() {
+		for n := 0; len(k) > 9 && domain.Endpoint(k[0]) == road && n < most; k, _ = c.Next() {
 			l, _, user := dueParts(k)
 			if n++; l != lane {
 				return
@@ -184,7 +187,7 @@ func (b *batch) heads(road Endpoint, lane uint32, most int) iter.Seq[*head] {
 }
 
 // Change returns one change, wherever it is, and the raw event that caused it while that is kept.
-func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
+func (v *View) Change(id domain.ID) (c *domain.Change, raw []byte, err error) {
 	err = v.read(func(b *batch) error {
 		if b.st.epochs.of(id.Seq) != id.Epoch {
 			return ErrNotFound
@@ -194,7 +197,7 @@ func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 			return ErrNotFound
 		}
 		c = &ch.Change
-		if ch.Kind == KindReceived {
+		if ch.Kind == domain.KindReceived {
 			if rec, err := decodeRecord(id.Seq, ch.raw); err == nil && rec.event != nil {
 				raw, c.TimeSource = rec.event.Raw, rec.event.TimeSource
 			}
@@ -207,7 +210,7 @@ func (v *View) Change(id ID) (c *Change, raw []byte, err error) {
 	rec := v.record(id.Seq)
 	c.OrderedBy = rec.orderedBy()
 	if e := rec.told(); e != nil {
-		raw, c.TimeSource, c.LeftOut = e.Raw, e.TimeSource, e.leftOutNames()
+		raw, c.TimeSource, c.LeftOut = e.Raw, e.TimeSource, e.LeftOutNames()
 	}
 	return c, raw, nil
 }
@@ -227,7 +230,7 @@ func (v *View) read(f func(b *batch) error) error {
 var discard = slog.New(slog.DiscardHandler)
 
 // find returns a change by its id: parked, held, waiting with its user, or in the user's history.
-func (b *batch) find(id ID) *stored {
+func (b *batch) find(id domain.ID) *stored {
 	for _, kept := range []*bolt.Bucket{b.parked, b.held} {
 		if ch := b.fetch(kept, idKey(id)); ch != nil {
 			return ch
@@ -273,34 +276,34 @@ func (v *View) record(seq uint64) record {
 }
 
 // Computations lists every computation seen, by key.
-func (v *View) Computations() (list []ComputationInfo, err error) {
+func (v *View) Computations() (list []domain.ComputationInfo, err error) {
 	err = v.read(func(b *batch) error {
 		columns := b.st.registry.heldColumns()
 		for _, f := range b.st.registry.fields {
 			if f.column == "" && !f.former() {
-				list = append(list, ComputationInfo{
+				list = append(list, domain.ComputationInfo{
 					Conflict: b.conflictOf(append(b.st.registry.targetFields(f), columns[f]...)), Key: f.key, ID: f.id, Space: f.space, Class: f.class.String(),
-					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f) + sumHeld(columns[f]), LastEvent: timestamp(f.lastEvent),
-					ExitsHeldSince: timestamp(f.watch.tripped),
+					Members: f.members, Entered: f.entered, Exited: f.exited, Held: b.heldOf(f) + sumHeld(columns[f]), LastEvent: domain.Timestamp(f.lastEvent),
+					ExitsHeldSince: domain.Timestamp(f.watch.tripped),
 				})
 			}
 		}
 		return nil
 	})
-	slices.SortStableFunc(list, func(a, b ComputationInfo) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortStableFunc(list, func(a, b domain.ComputationInfo) int { return strings.Compare(a.Key, b.Key) })
 	return list, err
 }
 
 // conflictOf names the computation that the fields of another would overwrite, and what under; nil where nothing
 // is held for it.
-func (b *batch) conflictOf(fields []*field) *Conflict {
+func (b *batch) conflictOf(fields []*field) *domain.Conflict {
 	for _, x := range fields {
 		if x.held == 0 {
 			continue
 		}
 		p := b.st.rules.For(x.key, x.id)
 		if rival := b.st.registry.rival(x, &p, &b.st.rules); rival != nil && rival != x {
-			return &Conflict{Key: cmp.Or(rival.key, rival.column), ID: rival.id, Name: SentName(x.kind(), x.attribute(&p))}
+			return &domain.Conflict{Key: cmp.Or(rival.key, rival.column), ID: rival.id, Name: domain.SentName(x.kind(), x.attribute(&p))}
 		}
 	}
 	return nil
@@ -345,7 +348,7 @@ func (r *registry) one(key string) (*field, error) {
 }
 
 // Preview returns the lease that Take would commit, and changes nothing.
-func (v *View) Preview(o TakeOptions) (f *Lease, err error) {
+func (v *View) Preview(o domain.TakeOptions) (f *domain.Lease, err error) {
 	err = v.read(func(b *batch) error {
 		f, _ = b.take(o)
 		return nil

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -32,7 +33,7 @@ func (b *bench) unreadable() (mended func()) {
 // TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext: when the state could not be read back either,
 // the next transaction wrote a position that nothing had been applied up to, and acknowledged events were gone.
 func TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	mended := func() {}
 	must(t, b.pauseWriter(func() {
@@ -51,14 +52,14 @@ func TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext(t *testing.T) {
 	b.balance()
 	b.drain()
 	b.wantSaid("bob.vip=true ann.vip=true cid.vip=true")
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	b.wantMembers("vip", "ann", "bob", "cid")
 	recount(t, b)
 }
 
 // TestACommandIsRefusedWhileTheStateCannotBeReadBack, and the writer goes on by itself once it can.
 func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	mended := func() {}
 	must(t, b.pauseWriter(func() {
 		must(t, b.Append(t.Context(), event("ann", "vip", true, 1)))
@@ -77,11 +78,11 @@ func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
 // TestAFailedTransactionCountsNoOrderTwice: the records that are no events were taken off the count before
 // the commit, so that a commit which failed made events of the next orders.
 func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.pauseWriter(func() {
 		for range 3 {
-			must(t, b.inbox.AppendOther(t.Context(), mustRules(t, rules(SendAttribute))))
+			must(t, b.inbox.AppendOther(t.Context(), mustRules(t, rules(domain.SendAttribute))))
 		}
 		for range 2 {
 			_ = b.write([]*command{failing(func() {})}, true)
@@ -98,7 +99,7 @@ func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
 	}
 }
 
-func mustRules(t testing.TB, r Rules) []byte {
+func mustRules(t testing.TB, r domain.Rules) []byte {
 	t.Helper()
 	frame, err := appendRules(nil, &r)
 	must(t, err)
@@ -108,20 +109,20 @@ func mustRules(t testing.TB, r Rules) []byte {
 // TestRulesWhoseAppendMayHaveFailedAreWrittenAgain: a change that was cut short may be in the inbox all the
 // same, so that the rules before it are not known to be in force.
 func TestRulesWhoseAppendMayHaveFailedAreWrittenAgain(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	must(t, b.Applied(t.Context()))
 	release := b.holdCommits()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.SetRules(ctx, rules(SendEvent)); err == nil {
+	if err := b.SetRules(ctx, rules(domain.SendEvent)); err == nil {
 		t.Error("it was not cut short")
 	}
 	release()
-	must(t, b.SetRules(t.Context(), rules(SendAttribute)))
+	must(t, b.SetRules(t.Context(), rules(domain.SendAttribute)))
 	must(t, b.Applied(t.Context()))
 	known, err := b.appliedRules()
 	must(t, err)
-	if known == nil || known.Defaults.Send != SendAttribute {
+	if known == nil || known.Defaults.Send != domain.SendAttribute {
 		t.Errorf("in force are %+v", known)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"log/slog"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -44,7 +46,7 @@ func (r *rebuilder) run() error {
 		return err
 	}
 	r.was = r.st.ledger
-	r.st.ledger.backlog, r.st.ledger.uncounted = Backlog{}, false // counted again with the heads
+	r.st.ledger.backlog, r.st.ledger.uncounted = domain.Backlog{}, false // counted again with the heads
 	for _, step := range []struct {
 		bucket []byte
 		do     func(b *batch, k, v []byte)
@@ -140,7 +142,7 @@ func (r *rebuilder) learn(b *batch, u *user, ch *stored) {
 		return
 	}
 	e := b.entry(u, ch.field)
-	if f.kind() != KindAttribute { // a channel keeps no word of its own
+	if f.kind() != domain.KindAttribute { // a channel keeps no word of its own
 		e.lastSent = lastSent{kind: uncertainlySent}
 		b.write(u, ch.field)
 		return
@@ -149,14 +151,14 @@ func (r *rebuilder) learn(b *batch, u *user, ch *stored) {
 		return
 	}
 	sort := keptOne
-	if p := b.st.rules.For(f.key, f.id); p.Send.Has(SendAsReceived) {
-		if sort = keptIdentify; ch.Kind == KindEvent {
+	if p := b.st.rules.For(f.key, f.id); p.Send.Has(domain.SendAsReceived) {
+		if sort = keptIdentify; ch.Kind == domain.KindEvent {
 			sort = keptTrack
 		}
 	}
 	at := ch.EventTime.UnixNano()
-	word := &Assertion{Value: bytes.Clone(ch.Value), Time: at, Since: at, Seq: ch.ID.Seq}
-	if ch.Transition == TransitionValue {
+	word := &domain.Assertion{Value: bytes.Clone(ch.Value), Time: at, Since: at, Seq: ch.ID.Seq}
+	if ch.Transition == domain.TransitionValue {
 		word.Message = ch.MessageID
 	}
 	e.keep(sort, word)
@@ -240,7 +242,7 @@ func (r *rebuilder) interrupt(b *batch, u *user, f *field, e *entry) {
 		e.waiting = t
 	case !r.met(b, ch):
 		ch.Successor = e.waiting.id
-		b.close(u, ch, StateSuperseded, r.report.At)
+		b.close(u, ch, domain.StateSuperseded, r.report.At)
 	}
 }
 
@@ -251,11 +253,11 @@ func (r *rebuilder) kept(b *batch, k, frame []byte) {
 		return
 	}
 	from, lane, place := b.parked, laneParked, placeParked
-	if ch.State == StateHeld {
+	if ch.State == domain.StateHeld {
 		from, lane, place = b.held, laneHeld, placeHeld
 	}
-	if ch.Kind == KindReceived {
-		if ch.User != "" && len(ch.User) <= MaxUserID {
+	if ch.Kind == domain.KindReceived {
+		if ch.User != "" && len(ch.User) <= domain.MaxUserID {
 			b.put(b.queue, queueKey(userKey(ch.User), lane, ch.ID), nil)
 		}
 		return
@@ -278,7 +280,7 @@ func (r *rebuilder) kept(b *batch, k, frame []byte) {
 	default: // another took its place
 		ch.Successor = e.waiting.id
 		b.remove(from, k)
-		b.close(u, ch, StateSuperseded, r.report.At)
+		b.close(u, ch, domain.StateSuperseded, r.report.At)
 		return
 	}
 	b.write(u, ch.field)

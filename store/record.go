@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
@@ -28,8 +29,8 @@ const (
 // or is what is left of an erased one.
 type record struct {
 	seq    uint64
-	event  *Event
-	rules  *Rules
+	event  *domain.Event
+	rules  *domain.Rules
 	repair *repair
 	action *action
 	order  *order
@@ -39,7 +40,7 @@ type record struct {
 }
 
 // told is the event of the record, at its first reading or a later one; nil when it has none.
-func (r *record) told() *Event {
+func (r *record) told() *domain.Event {
 	if r.again != nil {
 		return r.again.event
 	}
@@ -71,7 +72,7 @@ func (r *record) outsider() bool {
 //	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key, computation id,
 //	flags, columns x (name, off, len), object off, len, fault, sentence, raw,
 //	what is left out x (name, off, len), clock ahead; nothing stands for none
-func appendEvent(buf []byte, e *Event) []byte {
+func appendEvent(buf []byte, e *domain.Event) []byte {
 	start := len(buf)
 	buf = append(buf, recordEvent)
 	buf = wire.AppendTime(buf, e.Received)
@@ -82,7 +83,7 @@ func appendEvent(buf []byte, e *Event) []byte {
 	buf = append(buf, byte(e.Call), byte(e.Class), byte(e.Flag), boolByte(e.PassThrough))
 	buf = wire.AppendString(buf, e.MessageID)
 	buf = wire.AppendString(buf, e.Name)
-	for _, id := range [...]*Identifier{&e.User, &e.Anonymous, &e.Email} {
+	for _, id := range [...]*domain.Identifier{&e.User, &e.Anonymous, &e.Email} {
 		buf = wire.AppendString(buf, id.ID)
 		buf = wire.AppendString(buf, id.Fault)
 	}
@@ -103,7 +104,7 @@ func appendEvent(buf []byte, e *Event) []byte {
 	return wire.Seal(buf, start)
 }
 
-func putColumns(b []byte, columns []Column) []byte {
+func putColumns(b []byte, columns []domain.Column) []byte {
 	b = wire.AppendUint(b, uint64(len(columns)))
 	for i := range columns {
 		b = putSpan(wire.AppendString(b, columns[i].Name), columns[i].Value)
@@ -111,7 +112,7 @@ func putColumns(b []byte, columns []Column) []byte {
 	return b
 }
 
-func readColumns(r *wire.Reader) []Column {
+func readColumns(r *wire.Reader) []domain.Column {
 	n := r.Uint()
 	if n > uint64(r.Len()) { // each column takes several bytes
 		r.Fail()
@@ -119,14 +120,14 @@ func readColumns(r *wire.Reader) []Column {
 	if n == 0 || !r.OK() {
 		return nil
 	}
-	columns := make([]Column, n)
+	columns := make([]domain.Column, n)
 	for i := range columns {
-		columns[i] = Column{Name: r.Text(), Value: readSpan(r)}
+		columns[i] = domain.Column{Name: r.Text(), Value: readSpan(r)}
 	}
 	return columns
 }
 
-func putSpan(b []byte, s Span) []byte {
+func putSpan(b []byte, s domain.Span) []byte {
 	return wire.AppendUint(wire.AppendUint(b, uint64(s.Off)), uint64(s.Len))
 }
 
@@ -137,18 +138,18 @@ func boolByte(v bool) byte {
 	return 0
 }
 
-func readSpan(r *wire.Reader) Span {
-	return Span{Off: uint32(r.Uint()), Len: uint32(r.Uint())}
+func readSpan(r *wire.Reader) domain.Span {
+	return domain.Span{Off: uint32(r.Uint()), Len: uint32(r.Uint())}
 }
 
-func readEvent(r *wire.Reader, version byte) *Event {
-	e := &Event{Received: r.Time(), Time: r.Time()}
+func readEvent(r *wire.Reader, version byte) *domain.Event {
+	e := &domain.Event{Received: r.Time(), Time: r.Time()}
 	if version != recordEvent1 {
-		e.TimeSource, e.ClockShift, e.Tracking = TimeSource(r.Byte()), time.Duration(r.Int()), r.Byte() == 1
+		e.TimeSource, e.ClockShift, e.Tracking = domain.TimeSource(r.Byte()), time.Duration(r.Int()), r.Byte() == 1
 	}
-	e.Call, e.Class, e.Flag, e.PassThrough = Call(r.Byte()), Class(r.Byte()), Flag(r.Byte()), r.Byte() == 1
+	e.Call, e.Class, e.Flag, e.PassThrough = domain.Call(r.Byte()), domain.Class(r.Byte()), domain.Flag(r.Byte()), r.Byte() == 1
 	e.MessageID, e.Name = r.Text(), r.Text()
-	for _, id := range [...]*Identifier{&e.User, &e.Anonymous, &e.Email} {
+	for _, id := range [...]*domain.Identifier{&e.User, &e.Anonymous, &e.Email} {
 		id.ID, id.Fault = r.Text(), r.Text()
 	}
 	e.Space, e.Key, e.ComputationID = r.Text(), r.Text(), r.Text()
@@ -164,7 +165,7 @@ func readEvent(r *wire.Reader, version byte) *Event {
 	return e
 }
 
-func appendRules(buf []byte, rules *Rules) ([]byte, error) {
+func appendRules(buf []byte, rules *domain.Rules) ([]byte, error) {
 	text, err := json.Marshal(rules)
 	if err != nil {
 		return nil, fmt.Errorf("encode rules: %w", err)
@@ -188,7 +189,7 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 	case recordEvent, recordEvent1:
 		rec.event = readEvent(&r, frame[0])
 	case recordRules:
-		rec.rules = new(Rules)
+		rec.rules = new(domain.Rules)
 		if json.Unmarshal(r.Bytes(), rec.rules) != nil {
 			return record{}, wire.ErrDamaged
 		}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"hash/fnv"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -49,8 +51,8 @@ func (c *checker) state(tx *bolt.Tx) (err error) {
 // keptPlaces are the buckets of changes that are not with their user, by place less placeParked.
 var keptPlaces = [2]struct {
 	bucket []byte
-	state  State
-}{{bucketParked, StateParked}, {bucketHeld, StateHeld}}
+	state  domain.State
+}{{bucketParked, domain.StateParked}, {bucketHeld, domain.StateHeld}}
 
 // kept reads what is parked or held.
 func (c *checker) kept() error {
@@ -65,11 +67,11 @@ func (c *checker) kept() error {
 			if ch.State != p.state || !bytes.Equal(idKey(ch.ID), k) {
 				c.r.find("pointer", "change %s is %s and stands among the %s as %x", ch.ID, ch.State, p.state, k)
 			}
-			if p.state == StateHeld {
+			if p.state == domain.StateHeld {
 				c.held[ch.field]++
 			}
-			if ch.Kind == KindReceived {
-				if received++; ch.User == "" || len(ch.User) > MaxUserID {
+			if ch.Kind == domain.KindReceived {
+				if received++; ch.User == "" || len(ch.User) > domain.MaxUserID {
 					return // nobody's
 				}
 			} else {
@@ -106,7 +108,7 @@ func (c *checker) closed() error {
 		}
 		c.located[0].add(idKey(ch.ID))
 		switch {
-		case ch.State == StatePending, ch.State == StateHeld, ch.State == StateParked:
+		case ch.State == domain.StatePending, ch.State == domain.StateHeld, ch.State == domain.StateParked:
 			c.r.find("pointer", "change %s is %s and stands in the history", ch.ID, ch.State)
 		case number(k) > c.st.closed:
 			c.r.find("pointer", "entry %d of the history lies behind its end at %d", number(k), c.st.closed)
@@ -173,7 +175,7 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 			c.r.find("members", "rows %x speaks of field %d, which nobody knows", k, field)
 			continue
 		}
-		if c.st.registry.fields[field].class != ClassTrait && e.newest().isIn() {
+		if c.st.registry.fields[field].class != domain.ClassTrait && e.newest().IsIn() {
 			c.members[field]++
 		}
 		c.ticket(&e.waiting, field)
@@ -235,7 +237,7 @@ func (c *checker) head(k, frame []byte) {
 		c.r.find("frame", "rows %x: %v", k, err)
 		return
 	}
-	c.backlog.move(Backlog{}, h.backlog())
+	c.backlog.Move(domain.Backlog{}, h.backlog())
 	c.userQueue()
 	if len(h.blocks) != len(u.blocks) {
 		c.r.find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.blocks), len(u.blocks))
@@ -322,7 +324,7 @@ func (c *checker) queue() error {
 			if due != second(ch.Received) && !ch.loose || tried != (ch.Attempts > 0) {
 				c.r.find("frame", "queue %x: it is not due when its change says", k)
 			}
-			if ch.lane != lane || ch.State != StatePending {
+			if ch.lane != lane || ch.State != domain.StatePending {
 				c.r.find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.lane, lane)
 			}
 		}
@@ -427,10 +429,10 @@ func (c *checker) rest() error {
 func (c *checker) ledger() {
 	e, h := &c.st.ledger.events, &c.st.ledger.changes
 	if !e.Balances() {
-		c.r.find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.sum())
+		c.r.find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.Sum())
 	}
 	if !h.Balances() {
-		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, h.sum())
+		c.r.find("ledger", "%d changes were created, their terms make %d", h.Created, h.Sum())
 	}
 	c.equal("users", c.st.ledger.users, c.r.Users)
 	if c.st.ledger.uncounted {

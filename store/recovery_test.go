@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -107,7 +109,7 @@ func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
 }
 
 func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	err := b.run(t.Context(), func(*batch) error { panic("page 7 is not what it should be") }, nil)
 	if !errors.Is(err, wire.ErrDamaged) {
@@ -243,7 +245,7 @@ func TestNothingLeftIsRefusedAndLeftAsItIs(t *testing.T) {
 }
 
 func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
 	in, err := wal.Open(b.dir, b.state.epoch, 1, inboxRecords)
@@ -336,7 +338,7 @@ func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
 // does not cure, and the agent stayed down.
 func TestAStartWaitsForABackupOfTheFiles(t *testing.T) {
 	t.Parallel()
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	must(t, b.Store.Close())
 	v, err := OpenReadOnly(b.dir)
 	must(t, err)
@@ -361,7 +363,7 @@ func TestAStartWaitsForABackupOfTheFiles(t *testing.T) {
 // TestAStartThatIsStoppedOpensNoFilesThatAreRead: else it would write to what a backup copies.
 func TestAStartThatIsStoppedOpensNoFilesThatAreRead(t *testing.T) {
 	t.Parallel()
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Store.Close())
 	v, err := OpenReadOnly(b.dir)
@@ -408,7 +410,7 @@ func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		"cut":     func(v []byte) []byte { return v[:3] },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, rules(SendEvent))
+			b := open(t, rules(domain.SendEvent))
 			b.receive(event("ann", "vip", true, 1), event("ann", "vip", false, 2), event("bob", "vip", true, 1))
 			must(t, b.run(t.Context(), func(x *batch) error {
 				k, v := x.queue.Cursor().Seek(userKey("ann"))
@@ -466,7 +468,7 @@ func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		"another user's due entry": func(x *batch) error {
 			k, _ := x.due.Cursor().First()
 			lane, second, _ := dueParts(k)
-			return rename(x.due, bytes.Clone(k), dueKey(EndpointTransition, lane, second, userKey("nobody")))
+			return rename(x.due, bytes.Clone(k), dueKey(domain.EndpointTransition, lane, second, userKey("nobody")))
 		},
 		"due entries that are gone": func(x *batch) error {
 			c := x.due.Cursor()
@@ -479,7 +481,7 @@ func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, rules(SendBoth))
+			b := open(t, rules(domain.SendBoth))
 			b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 			must(t, b.run(t.Context(), harm, nil))
 			b.drain()
@@ -501,7 +503,7 @@ func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 // TestDamageThatAReaderMeetsIsSalvagedByTheNextStart: a start that trusted its files could show nothing for
 // ever where a page was damaged that only questions read, and nothing asked for another start.
 func TestDamageThatAReaderMeetsIsSalvagedByTheNextStart(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
 	if err := b.look(func(*bolt.Tx) error { panic("as bbolt does about a page") }); !errors.Is(err, wire.ErrDamaged) {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/wire"
@@ -20,16 +22,16 @@ import (
 // seconds, and hides nothing else.
 type refusals struct {
 	mu    sync.Mutex
-	kinds map[Refusal]*refusalKind
-	heard Heard
+	kinds map[domain.Refusal]*refusalKind
+	heard domain.Heard
 	dirty bool // not all of it is on disk
 
-	lines []Refusal // lately; Count is of the line
-	last  uint64    // number of the last of lines
+	lines []domain.Refusal // lately; Count is of the line
+	last  uint64           // number of the last of lines
 }
 
 type refusalKind struct {
-	Refusal
+	domain.Refusal
 	tokens float64   // lines that may go out at once
 	filled time.Time // when tokens was reckoned
 	silent uint64    // refusals without a line yet
@@ -47,7 +49,7 @@ var metaRefusals = []byte("refusals")
 
 // newRefusals begins its lines where no process before could have come to, like newParkings.
 func newRefusals(now time.Time) *refusals {
-	return &refusals{kinds: make(map[Refusal]*refusalKind), last: uint64(now.UnixMicro())}
+	return &refusals{kinds: make(map[domain.Refusal]*refusalKind), last: uint64(now.UnixMicro())}
 }
 
 // load takes over what is on disk. The ledger's total is older than the kinds.
@@ -60,25 +62,25 @@ func (r *refusals) load(tx *bolt.Tx, total uint64) error {
 	defer r.mu.Unlock()
 	r.heard = heard
 	for i := range list {
-		r.kinds[list[i].ofKind()] = &refusalKind{Refusal: list[i], tokens: refusalBurst}
+		r.kinds[list[i].OfKind()] = &refusalKind{Refusal: list[i], tokens: refusalBurst}
 	}
 	return nil
 }
 
 // readRefusals reads the counts by kind, and adds what the ledger counted without one.
-func readRefusals(tx *bolt.Tx, total uint64) (list []Refusal, heard Heard, err error) {
+func readRefusals(tx *bolt.Tx, total uint64) (list []domain.Refusal, heard domain.Heard, err error) {
 	if frame := tx.Bucket(bucketMeta).Get(metaRefusals); frame != nil {
 		if list, heard, err = decodeRefusals(frame); err != nil {
 			return nil, heard, fmt.Errorf("the refusals: %w", err)
 		}
 	}
 	if known := sumRefusals(list); total > known {
-		list = append(list, Refusal{Count: total - known})
+		list = append(list, domain.Refusal{Count: total - known})
 	}
 	return list, heard, nil
 }
 
-func sumRefusals(list []Refusal) (sum uint64) {
+func sumRefusals(list []domain.Refusal) (sum uint64) {
 	for i := range list {
 		sum += list[i].Count
 	}
@@ -86,13 +88,13 @@ func sumRefusals(list []Refusal) (sum uint64) {
 }
 
 // count adds one refusal at its Last.
-func (r *refusals) count(one Refusal) {
+func (r *refusals) count(one domain.Refusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k := r.kinds[one.ofKind()]
+	k := r.kinds[one.OfKind()]
 	if k == nil {
-		k = &refusalKind{Refusal: one.ofKind(), tokens: refusalBurst, filled: one.Last}
-		r.kinds[one.ofKind()] = k
+		k = &refusalKind{Refusal: one.OfKind(), tokens: refusalBurst, filled: one.Last}
+		r.kinds[one.OfKind()] = k
 	}
 	k.Count++
 	k.Last = one.Last
@@ -118,7 +120,7 @@ func (r *refusals) speak(k *refusalKind, now time.Time) {
 }
 
 // hear notes what is heard with a batch of events.
-func (r *refusals) hear(heard Heard) {
+func (r *refusals) hear(heard domain.Heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.heard != heard {
@@ -127,7 +129,7 @@ func (r *refusals) hear(heard Heard) {
 }
 
 // list returns every kind, the most frequent first, and what was heard last.
-func (r *refusals) list() (list []Refusal, heard Heard) {
+func (r *refusals) list() (list []domain.Refusal, heard domain.Heard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, k := range r.kinds {
@@ -137,8 +139,8 @@ func (r *refusals) list() (list []Refusal, heard Heard) {
 	return list, r.heard
 }
 
-func sortRefusals(list []Refusal) {
-	slices.SortFunc(list, func(a, b Refusal) int {
+func sortRefusals(list []domain.Refusal) {
+	slices.SortFunc(list, func(a, b domain.Refusal) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Route, b.Route), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code), cmp.Compare(boolByte(b.Delivery), boolByte(a.Delivery)))
 	})
 }
@@ -170,7 +172,7 @@ func (r *refusals) failed() {
 	r.dirty = true
 }
 
-func encodeRefusals(list []Refusal, heard Heard) []byte {
+func encodeRefusals(list []domain.Refusal, heard domain.Heard) []byte {
 	buf := wire.AppendTime(wire.AppendTime([]byte{refusalsFrame}, heard.Webhook), heard.Tracking)
 	buf = wire.AppendUint(buf, uint64(len(list)))
 	for i := range list {
@@ -183,14 +185,14 @@ func encodeRefusals(list []Refusal, heard Heard) []byte {
 	return wire.Seal(buf, 0)
 }
 
-func decodeRefusals(frame []byte) (list []Refusal, heard Heard, err error) {
+func decodeRefusals(frame []byte) (list []domain.Refusal, heard domain.Heard, err error) {
 	r, err := wire.Unseal(frame, refusalsFrame)
 	if err != nil {
 		return nil, heard, err
 	}
-	heard = Heard{Webhook: r.Time(), Tracking: r.Time()}
+	heard = domain.Heard{Webhook: r.Time(), Tracking: r.Time()}
 	for n := r.Uint(); n > 0 && r.OK(); n-- {
-		list = append(list, Refusal{Route: r.Text(), Status: int(r.Uint()), Code: r.Text(), Delivery: r.Byte() == 1, Count: r.Uint(), Last: r.Time()})
+		list = append(list, domain.Refusal{Route: r.Text(), Status: int(r.Uint()), Code: r.Text(), Delivery: r.Byte() == 1, Count: r.Uint(), Last: r.Time()})
 	}
 	return list, heard, r.Done()
 }
@@ -207,7 +209,7 @@ func (r *refusals) number() uint64 {
 
 // since returns the lines behind a number, and sets to to the last one. Refusals that got no line yet
 // get one as soon as it is due, with the next refusal or look.
-func (r *refusals) since(from uint64, to *uint64, now time.Time) []Refusal {
+func (r *refusals) since(from uint64, to *uint64, now time.Time) []domain.Refusal {
 	if r == nil {
 		return nil
 	}

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -13,8 +16,8 @@ import (
 
 // TestRefusalsKeepWhatAnOlderProgramCounted: it counted them in the ledger alone.
 func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
-	b := open(t, rules(SendAttribute))
-	one := Refusal{Route: "webhook", Status: 401, Code: "invalid_signature", Delivery: true, Last: noon}
+	b := open(t, rules(domain.SendAttribute))
+	one := domain.Refusal{Route: "webhook", Status: 401, Code: "invalid_signature", Delivery: true, Last: noon}
 	b.CountRefusal(one)
 	must(t, b.Close())
 	db, err := bolt.Open(filepath.Join(b.dir, stateFile), 0o600, nil)
@@ -30,13 +33,13 @@ func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
 	}))
 	must(t, db.Close())
 	b.Store = nil
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	b.CountRefusal(one)
 	b.receive(event("ann", "vip", true, 1))
 	c, err := b.Counts()
 	must(t, err)
 	one.Count = 2
-	if d := cmp.Diff([]Refusal{{Count: 7}, one}, c.Refusals); d != "" || c.Rejected != 9 {
+	if d := cmp.Diff([]domain.Refusal{{Count: 7}, one}, c.Refusals); d != "" || c.Rejected != 9 {
 		t.Errorf("%d are refused\n%s", c.Rejected, d)
 	}
 	if c.Heard.Webhook.IsZero() || !c.Heard.Tracking.IsZero() {
@@ -49,7 +52,7 @@ func TestRefusalsFloodIsAFewLines(t *testing.T) {
 	r := newRefusals(noon)
 	from := r.number()
 	for i := range 600 { // ten a second for a minute
-		r.count(Refusal{Route: "other", Status: 404, Code: "not_found", Last: noon.Add(time.Duration(i) * 100 * time.Millisecond)})
+		r.count(domain.Refusal{Route: "other", Status: 404, Code: "not_found", Last: noon.Add(time.Duration(i) * 100 * time.Millisecond)})
 	}
 	var to, sum uint64
 	lines := r.since(from, &to, noon.Add(2*time.Minute))

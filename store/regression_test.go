@@ -9,13 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
 // Each of these is named for what once broke.
 
 func TestAComputedTraitTakesOverWhatWasForwardedBeforeIt(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.ForwardTraits = []string{"*"}
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1, withTraits(`{"vip":true,"ltv":10}`)))
@@ -29,18 +31,18 @@ func TestAComputedTraitTakesOverWhatWasForwardedBeforeIt(t *testing.T) {
 }
 
 // withTraits gives an event a traits object of its own.
-func withTraits(object string) func(*Event) {
-	return func(e *Event) {
+func withTraits(object string) func(*domain.Event) {
+	return func(e *domain.Event) {
 		e.Raw = []byte(`{"traits":` + object + `}`)
 		e.Object = spanOf(e.Raw, object)
 	}
 }
 
 func TestAComputationThatSendsOnlyEventsFightsForNoAttribute(t *testing.T) {
-	r := rules(SendEvent)
-	named := policy(SendAttribute)
+	r := rules(domain.SendEvent)
+	named := policy(domain.SendAttribute)
 	named.Attribute = "gold"
-	r.Sections = []Section{{Key: "vip", Policy: named}}
+	r.Sections = []domain.Section{{Key: "vip", Policy: named}}
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1), event("ann", "gold", true, 2))
 	b.drain()
@@ -48,7 +50,7 @@ func TestAComputationThatSendsOnlyEventsFightsForNoAttribute(t *testing.T) {
 }
 
 func TestColumnsFollowTheIdThatTheirComputationGetsLater(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	early := trait("ann", "zendesk", 1, "plan", `"basic"`, "seats", "3")
 	early.ComputationID = ""
 	b.receive(early, trait("ann", "zendesk", 2, "plan", `"gold"`, "seats", "3"))
@@ -60,7 +62,7 @@ func TestColumnsFollowTheIdThatTheirComputationGetsLater(t *testing.T) {
 }
 
 func TestTurningCollapseOnKeepsTheOrder(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.Collapse = false
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
@@ -76,7 +78,7 @@ func TestTurningCollapseOnKeepsTheOrder(t *testing.T) {
 }
 
 func TestAHalfMadeInboxFileDoesNotStopAStart(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
 	must(t, os.WriteFile(filepath.Join(b.dir, "inbox-00000002.db.new"), nil, 0o600)) // what a kill in the middle leaves
@@ -86,16 +88,16 @@ func TestAHalfMadeInboxFileDoesNotStopAStart(t *testing.T) {
 }
 
 func TestTheTraitsOfAGroupAreNotItsMembers(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.ForwardTraits = []string{"*"}
 	b := open(t, r)
-	b.receive(event("ann", "vip", true, 1, withTraits(`{"vip":true,"name":"Acme Inc"}`), func(e *Event) { e.Call = CallGroup }))
+	b.receive(event("ann", "vip", true, 1, withTraits(`{"vip":true,"name":"Acme Inc"}`), func(e *domain.Event) { e.Call = domain.CallGroup }))
 	b.drain()
 	b.wantSaid("ann.vip=true")
 }
 
 func TestAnOldPassThroughEventIsNotSent(t *testing.T) {
-	r := rules(SendAsReceived)
+	r := rules(domain.SendAsReceived)
 	r.Defaults.MaxEventAge = time.Hour
 	b := open(t, r)
 	old := event("ann", "step", true, 1, passThrough("a"))
@@ -107,13 +109,13 @@ func TestAnOldPassThroughEventIsNotSent(t *testing.T) {
 }
 
 func TestAPassThroughEventOfATraitKeepsItsValue(t *testing.T) {
-	b := open(t, rules(SendAsReceived))
+	b := open(t, rules(domain.SendAsReceived))
 	e := trait("ann", "score", 1, "score", "5")
 	passThrough("a")(e)
 	silent := event("ann", "step", true, 1, passThrough("b"))
-	silent.Flag = FlagSilent
+	silent.Flag = domain.FlagSilent
 	b.receive(e, silent)
-	page, _, err := b.Changes(OutboxFilter{})
+	page, _, err := b.Changes(domain.OutboxFilter{})
 	must(t, err)
 	if len(page) != 2 || page[0].Transition != "value" || page[1].Transition != "" || string(page[1].Value) != "null" {
 		t.Errorf("%+v", page)
@@ -128,21 +130,21 @@ func TestAPassThroughEventOfATraitKeepsItsValue(t *testing.T) {
 }
 
 func TestARequestThatNeverLeftCountsForNoLimit(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
-	must(t, b.Settle(t.Context(), Settlement{Lease: f.ID, At: noon, Results: make([]DeliveryResult, 1), NotSent: true}))
+	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: noon, Results: make([]domain.DeliveryResult, 1), NotSent: true}))
 	f = b.take()
 	sent, err := b.Sent(noon)
 	must(t, err)
 	if len(sent) != 1 || sent[0].Users != 1 || sent[0].Events != 1 {
 		t.Errorf("the meters see %+v after one request that never left and one that is under way", sent)
 	}
-	b.settle(f, Delivered)
+	b.settle(f, domain.Delivered)
 }
 
 func TestAStartWithoutFlightsWritesNothing(t *testing.T) {
-	r := rules(SendBoth)
+	r := rules(domain.SendBoth)
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
 	version := func() (id int) {
@@ -157,11 +159,11 @@ func TestAStartWithoutFlightsWritesNothing(t *testing.T) {
 }
 
 func TestWhyAChangeWaitsIsKeptWithoutAnAttempt(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
-	why := Result{Verdict: Untried, Reason: "http_401", Sentence: "MoEngage does not accept the credentials"}
-	must(t, b.Settle(t.Context(), Settlement{Lease: f.ID, At: noon, Results: []DeliveryResult{{Attributes: why, Event: why}}}))
+	why := domain.Result{Verdict: domain.Untried, Reason: "http_401", Sentence: "MoEngage does not accept the credentials"}
+	must(t, b.Settle(t.Context(), domain.Settlement{Lease: f.ID, At: noon, Results: []domain.DeliveryResult{{Attributes: why, Event: why}}}))
 	info, err := b.User("ann")
 	must(t, err)
 	for _, c := range info.Pending {
@@ -174,7 +176,7 @@ func TestWhyAChangeWaitsIsKeptWithoutAnAttempt(t *testing.T) {
 }
 
 func TestDeliveredMeansThatNothingIsOnTheWay(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", false, 1))
 	delivered := func(user string) bool {
 		info, err := b.User(user)
@@ -194,7 +196,7 @@ func TestDeliveredMeansThatNothingIsOnTheWay(t *testing.T) {
 }
 
 func TestADamagedFlightStopsNoStart(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
@@ -210,11 +212,11 @@ func TestADamagedFlightStopsNoStart(t *testing.T) {
 }
 
 func TestStatsInPartsAreTheStats(t *testing.T) {
-	b := open(t, rules(SendBoth))
-	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1, func(e *Event) { e.Fault = "undetermined" }), event("cid", "gold", true, 2))
+	b := open(t, rules(domain.SendBoth))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1, func(e *domain.Event) { e.Fault = "undetermined" }), event("cid", "gold", true, 2))
 	whole, err := b.Stats()
 	must(t, err)
-	want := []StatLine{
+	want := []domain.StatLine{
 		{State: "parked", Kind: "received", Computation: "vip", Reason: "undetermined", Cause: "undetermined", Count: 1},
 		{State: "pending", Kind: "attribute", Computation: "gold", Count: 1}, {State: "pending", Kind: "attribute", Computation: "vip", Count: 1},
 		{State: "pending", Kind: "event", Computation: "gold", Count: 1}, {State: "pending", Kind: "event", Computation: "vip", Count: 1},
@@ -237,17 +239,17 @@ func TestStatsInPartsAreTheStats(t *testing.T) {
 }
 
 func TestSamplesOfACauseAreAFew(t *testing.T) {
-	var all []StatLine
+	var all []domain.StatLine
 	for _, id := range []string{"1", "2", "3", "4", "5"} {
-		all = MergeStats(all, []StatLine{{State: "parked", Reason: "r", Count: 1, Samples: []string{id}}})
+		all = MergeStats(all, []domain.StatLine{{State: "parked", Reason: "r", Count: 1, Samples: []string{id}}})
 	}
-	if want := (StatLine{State: "parked", Reason: "r", Count: 5, Samples: []string{"1", "2", "3"}}); len(all) != 1 || !reflect.DeepEqual(all[0], want) {
+	if want := (domain.StatLine{State: "parked", Reason: "r", Count: 5, Samples: []string{"1", "2", "3"}}); len(all) != 1 || !reflect.DeepEqual(all[0], want) {
 		t.Errorf("%+v, want %+v", all, want)
 	}
 }
 
 func TestAClosedStoreSaysSoToWhoeverReads(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0))
 	must(t, b.Close())
 	if _, err := b.Sent(noon); !errors.Is(err, ErrClosed) {

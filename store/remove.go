@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // Names come with events, and there is an end to them (maxFields). One that came by mistake, or from somebody
@@ -76,8 +78,8 @@ func (s *Store) unreferred(ctx context.Context, r *MembershipReport, named strin
 	if members > 0 {
 		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, Arguments(named))
 	}
-	for state := StatePending; state <= StateParked; state++ {
-		l := &Listing{filter: OutboxFilter{State: state, Limit: 1}, fields: fields}
+	for state := domain.StatePending; state <= domain.StateParked; state++ {
+		l := &Listing{filter: domain.OutboxFilter{State: state, Limit: 1}, fields: fields}
 		var err error
 		for err == nil && !l.Done() && len(l.page) == 0 {
 			if err = l.Read(&s.View); err == nil {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 func (b *bench) removes(key string) {
@@ -25,7 +27,7 @@ func (b *bench) removes(key string) {
 func TestNamesThatWereUsedUpComeBack(t *testing.T) {
 	defer func(n int) { maxFields = n }(maxFields)
 	maxFields = 4
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.ForwardTraits = []string{"*"}
 	b := open(t, r)
 	wide := event("ann", "vip", false, 1)
@@ -69,7 +71,7 @@ func TestWhatIsReferredToIsNotRemoved(t *testing.T) {
 		},
 		"a parked change": func(b *bench) {
 			b.receive(event("ann", "vip", true, 1))
-			b.settle(b.take(), Parked)
+			b.settle(b.take(), domain.Parked)
 			b.receive(event("ann", "vip", false, 2))
 		},
 		"held": func(b *bench) {
@@ -77,7 +79,7 @@ func TestWhatIsReferredToIsNotRemoved(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, rules(SendBoth))
+			b := open(t, rules(domain.SendBoth))
 			make(b)
 			before := b.computations()
 			if _, err := b.Remove(ctx, "aud_vip", false); !errors.Is(err, ErrReferredTo) {
@@ -88,7 +90,7 @@ func TestWhatIsReferredToIsNotRemoved(t *testing.T) {
 			}
 		})
 	}
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	if _, err := b.Remove(ctx, "vip", false); !errors.Is(err, ErrNotFound) {
 		t.Errorf("removing what is not known answers %v", err)
 	}
@@ -96,7 +98,7 @@ func TestWhatIsReferredToIsNotRemoved(t *testing.T) {
 
 // TestWhatIsHeardOfMeanwhileStays: an event that is applied between the look and the order is not lost.
 func TestWhatIsHeardOfMeanwhileStays(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", false, 1))
 	b.measure(func(x *batch) {
 		x.applyOrder(x.st.applied, &order{verb: orderForget, received: time.Now(), field: 0, time: noon})
@@ -106,7 +108,7 @@ func TestWhatIsHeardOfMeanwhileStays(t *testing.T) {
 
 // TestARemovedNameIsFreeForAnother: what was held for it leaves.
 func TestARemovedNameIsFreeForAnother(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(trait("ann", "vip", 1, "vip", "1"), event("ann", "vip", true, 2))
 	b.drain()
 	b.wantSaid("ann.vip=1")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wal"
 )
@@ -115,7 +116,7 @@ func (re *restoration) prepare(info BackupInfo) error {
 	re.epoch = uint32(epoch)
 	if info.Made.After(re.now) {
 		return fmt.Errorf("the backup was made at %s and this machine's clock says %s: set the clock, record numbers are taken from it",
-			timestamp(info.Made), timestamp(re.now))
+			domain.Timestamp(info.Made), domain.Timestamp(re.now))
 	}
 	free, _, err := freeBytes(re.dir)
 	if err != nil {

@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
 // Members lists the members of one computation; after is the user behind whom to go on, "" for the
 // first page. An unknown key is ErrNotFound; an ambiguous one is an *AmbiguousError.
-func (v *View) Members(key, after string, limit int) (page []MemberInfo, more bool, err error) {
+func (v *View) Members(key, after string, limit int) (page []domain.MemberInfo, more bool, err error) {
 	l := NewMemberListing(key, after, limit)
 	for err == nil && !l.Done() {
 		err = l.Read(v)
@@ -27,7 +29,7 @@ type MemberListing struct {
 	key   string
 	from  []byte // row to go on with
 	limit int
-	page  []MemberInfo
+	page  []domain.MemberInfo
 	done  bool
 }
 
@@ -47,7 +49,7 @@ func NewMemberListing(key, after string, limit int) *MemberListing {
 func (l *MemberListing) Done() bool { return l.done || len(l.page) > l.limit }
 
 // Page is what Members returns.
-func (l *MemberListing) Page() (page []MemberInfo, more bool) {
+func (l *MemberListing) Page() (page []domain.MemberInfo, more bool) {
 	return l.page[:min(len(l.page), l.limit)], len(l.page) > l.limit
 }
 
@@ -76,7 +78,7 @@ func (l *MemberListing) Read(v *View) error {
 }
 
 // memberOf reads a member of f from a row, if it is a row of f's block and its user is one.
-func memberOf(k, frame []byte, f *field, epoch epochs) (m MemberInfo, ok bool) {
+func memberOf(k, frame []byte, f *field, epoch epochs) (m domain.MemberInfo, ok bool) {
 	id, rest, ok := userOf(k)
 	if !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) != uint16(f.number/blockSize) {
 		return m, false
@@ -86,8 +88,8 @@ func memberOf(k, frame []byte, f *field, epoch epochs) (m MemberInfo, ok bool) {
 		return m, false // set aside when next written; doctor counts it
 	}
 	e := row.find(uint8(f.number % blockSize))
-	if e == nil || f.class == ClassTrait || !e.newest().isIn() {
+	if e == nil || f.class == domain.ClassTrait || !e.newest().IsIn() {
 		return m, false
 	}
-	return MemberInfo{User: id, Since: timestamp(time.Unix(0, e.newest().Since))}, true
+	return domain.MemberInfo{User: id, Since: domain.Timestamp(time.Unix(0, e.newest().Since))}, true
 }

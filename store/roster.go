@@ -11,6 +11,8 @@ import (
 	"iter"
 	"os"
 	"slices"
+
+	"personasync/store/domain"
 )
 
 // A roster puts the users of a list into the order of the rows, so that the two can be walked side by
@@ -37,10 +39,10 @@ func newExternalSort(dir string) *externalSort {
 
 // add takes in a user, in any order and any number of times.
 func (r *externalSort) add(user string) error {
-	if user == "" || len(user) > MaxUserID {
-		return fmt.Errorf("an id has 1 to %d bytes, and the list has one of %d", MaxUserID, len(user))
+	if user == "" || len(user) > domain.MaxUserID {
+		return fmt.Errorf("an id has 1 to %d bytes, and the list has one of %d", domain.MaxUserID, len(user))
 	}
-	if len(r.arena)+MaxUserID+16 > r.size {
+	if len(r.arena)+domain.MaxUserID+16 > r.size {
 		if err := r.spill(); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -37,7 +38,7 @@ const (
 // entry is everything kept of one user and one field.
 type entry struct {
 	column   uint8 // field number modulo blockSize
-	kept     [3]*Assertion
+	kept     [3]*domain.Assertion
 	lastSent lastSent
 	waiting  ticket // the attribute change that waits, in a request under way or not, is parked or is held
 	inFlight ticket // one in a request under way that a newer one has overtaken since
@@ -46,9 +47,9 @@ type entry struct {
 }
 
 // newest returns the newest word of what is kept, nil when nothing is.
-func (e *entry) newest() (s *Assertion) {
+func (e *entry) newest() (s *domain.Assertion) {
 	for _, k := range e.kept {
-		if k != nil && (s == nil || k.Time > s.Time || k.Time == s.Time && !k.isIn()) {
+		if k != nil && (s == nil || k.Time > s.Time || k.Time == s.Time && !k.IsIn()) {
 			s = k
 		}
 	}
@@ -56,7 +57,7 @@ func (e *entry) newest() (s *Assertion) {
 }
 
 // known returns the word that a new one of the given sort is compared with.
-func (e *entry) known(sort int) *Assertion {
+func (e *entry) known(sort int) *domain.Assertion {
 	if sort == keptOne {
 		return e.newest()
 	}
@@ -67,15 +68,15 @@ func (e *entry) known(sort int) *Assertion {
 }
 
 // keep writes a word. One state replaces what was kept apart, which is older by then.
-func (e *entry) keep(sort int, s *Assertion) {
+func (e *entry) keep(sort int, s *domain.Assertion) {
 	if sort == keptOne {
-		e.kept = [3]*Assertion{}
+		e.kept = [3]*domain.Assertion{}
 	}
 	e.kept[sort] = s
 }
 
 func (e *entry) empty() bool {
-	return e.kept == [3]*Assertion{} && e.lastSent.kind == neverSent && e.waiting.id.IsZero() && e.inFlight.id.IsZero() && e.loose == 0
+	return e.kept == [3]*domain.Assertion{} && e.lastSent.kind == neverSent && e.waiting.id.IsZero() && e.inFlight.id.IsZero() && e.loose == 0
 }
 
 // lastSent is what MoEngage was last told about an attribute. Numbers are on disk.
@@ -95,7 +96,7 @@ func sentValue(v []byte) lastSent {
 	if len(v) <= 16 {
 		return lastSent{valueSent, bytes.Clone(v)}
 	}
-	text, _ := canonical(v)
+	text, _ := domain.Canonical(v)
 	return lastSent{digestSent, digest(text)}
 }
 
@@ -108,9 +109,9 @@ func digest(text []byte) []byte {
 func (t lastSent) is(v []byte) bool {
 	switch t.kind {
 	case valueSent:
-		return SameValue(t.value, v)
+		return domain.SameValue(t.value, v)
 	case digestSent:
-		text, _ := canonical(v)
+		text, _ := domain.Canonical(v)
 		return bytes.Equal(t.value, digest(text)) || bytes.Equal(t.value, digest(v)) // older versions took the text as it came
 	}
 	return false
@@ -119,9 +120,9 @@ func (t lastSent) is(v []byte) bool {
 // ticket is an attribute change that waits. While it is pending, the row is all there is of it, so
 // that sending it touches the user's own rows and nothing else; parked and held, it points to a change.
 type ticket struct {
-	id         ID
+	id         domain.ID
 	place      byte // one of the place constants
-	transition Transition
+	transition domain.Transition
 	lane       uint32
 	due        uint32 // unix second of receipt
 	value      []byte
@@ -139,7 +140,7 @@ type trouble struct {
 	next     time.Time
 	reason   string
 	sentence string
-	answer   Answer
+	answer   domain.Answer
 }
 
 // Where a waiting attribute change is kept. Numbers are on disk.
@@ -320,7 +321,7 @@ func decodeBlock(key, frame []byte, epoch epochs) (*block, error) {
 	for r.Len() > 0 && r.OK() {
 		e := &entry{column: r.Byte()}
 		readEntry(&r, e, epoch)
-		if s := e.newest(); version == 1 && s != nil && !s.isIn() && e.lastSent.kind != neverSent {
+		if s := e.newest(); version == 1 && s != nil && !s.IsIn() && e.lastSent.kind != neverSent {
 			e.left = s.Seq
 		}
 		b.entries = append(b.entries, e)
@@ -355,8 +356,8 @@ func readEntry(r *wire.Reader, e *entry, epoch epochs) {
 	}
 }
 
-func readAssertion(r *wire.Reader) *Assertion {
-	s := &Assertion{Value: bytes.Clone(r.Bytes()), Time: r.Int()}
+func readAssertion(r *wire.Reader) *domain.Assertion {
+	s := &domain.Assertion{Value: bytes.Clone(r.Bytes()), Time: r.Int()}
 	s.Since = s.Time - r.Int()
 	s.Message = r.Text()
 	s.Seq = r.Uint()
@@ -364,7 +365,7 @@ func readAssertion(r *wire.Reader) *Assertion {
 }
 
 func readTicket(r *wire.Reader, epoch epochs) ticket {
-	t := ticket{id: readID(r, epoch), place: r.Byte(), transition: Transition(r.Byte())}
+	t := ticket{id: readID(r, epoch), place: r.Byte(), transition: domain.Transition(r.Byte())}
 	shape := r.Byte()
 	if t.place != placePending {
 		return t
@@ -383,7 +384,7 @@ func readTicket(r *wire.Reader, epoch epochs) ticket {
 	return t
 }
 
-func appendAssertion(buf []byte, s *Assertion) []byte {
+func appendAssertion(buf []byte, s *domain.Assertion) []byte {
 	buf = wire.AppendBytes(buf, s.Value)
 	buf = wire.AppendInt(buf, s.Time)
 	buf = wire.AppendInt(buf, s.Time-s.Since)

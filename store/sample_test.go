@@ -7,13 +7,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
 )
 
 func TestSamplesSurviveARestart(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 1), event("ann", "lapsed", true, 2), event("bob", "vip", false, 3))
 	want, err := b.Sample(noon.Add(time.Hour))
 	must(t, err)
@@ -23,7 +26,7 @@ func TestSamplesSurviveARestart(t *testing.T) {
 	want.DataBytes, want.FreeBytes, want.Requests, want.Failures = 5, 6, 7, 1
 	want.LatencyP50, want.LatencyP95 = 40*time.Millisecond, 90*time.Millisecond
 	must(t, b.KeepSample(context.Background(), want))
-	b.reopen(rules(SendBoth))
+	b.reopen(rules(domain.SendBoth))
 	got, err := b.Samples(noon)
 	must(t, err)
 	if d := cmp.Diff([]Sample{want}, got, cmpopts.IgnoreUnexported(AudienceSample{}), cmpopts.EquateApproxTime(0)); d != "" {
@@ -33,7 +36,7 @@ func TestSamplesSurviveARestart(t *testing.T) {
 }
 
 func TestSamplesOfADayAreKept(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	start := noon.Truncate(time.Minute)
 	keep := func(minutes int) {
 		must(t, b.KeepSample(context.Background(), Sample{At: start.Add(time.Duration(minutes) * time.Minute)}))
@@ -62,7 +65,7 @@ func sampleCount(t *testing.T, b *bench) int {
 }
 
 func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	must(t, b.Store.Close())
 	db, err := boltfile.Open(b.dir+"/"+stateFile, 0, false)
 	must(t, err)
@@ -82,7 +85,7 @@ func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
 	}
 
 	b.Store = nil
-	b.reopen(rules(SendBoth))
+	b.reopen(rules(domain.SendBoth))
 	must(t, b.KeepSample(context.Background(), Sample{At: noon}))
 	if n := sampleCount(t, b); n != 1 {
 		t.Errorf("%d samples are kept, want 1", n)
@@ -90,7 +93,7 @@ func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
 }
 
 func TestCompactionKeepsSamples(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 0))
 	s, err := b.Sample(noon)
 	must(t, err)

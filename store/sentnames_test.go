@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"personasync/store/domain"
 )
 
 // drainNames delivers everything, and fails if an element says two things under one name. The names are
@@ -20,20 +22,20 @@ func (b *bench) drainNames(as map[string]string) {
 				if n, renamed := as[name]; renamed {
 					name = n
 				}
-				if a.Kind != KindList && seen[name] {
+				if a.Kind != domain.KindList && seen[name] {
 					b.Errorf("one element says %q twice: %+v", name, d.Attributes)
 				}
 				seen[name] = true
 			}
 		}
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 }
 
 // heldReasons lists what is held, as kind, computation, column and reason.
 func (b *bench) heldReasons() (list []string) {
 	b.Helper()
-	page, _, err := b.Changes(OutboxFilter{State: StateHeld})
+	page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateHeld})
 	must(b, err)
 	for _, c := range page {
 		list = append(list, c.Kind+" "+c.Computation+" "+c.Reason)
@@ -47,36 +49,36 @@ func (b *bench) heldReasons() (list []string) {
 func TestTwoOwnersOfOneNameAsItLeaves(t *testing.T) {
 	long := strings.Repeat("n", 200)
 	as := map[string]string{"status": "segment_status", "id": "segment_id", "moe_x": "segment_moe_x", long + "_1": long, long + "_2": long}
-	forwarding := rules(SendAttribute)
+	forwarding := rules(domain.SendAttribute)
 	forwarding.Defaults.ForwardTraits = []string{"*"}
-	beside := func(object string) func(*Event) {
-		return func(e *Event) { e.Raw, e.Object = []byte(object), Span{0, uint32(len(object))} }
+	beside := func(object string) func(*domain.Event) {
+		return func(e *domain.Event) { e.Raw, e.Object = []byte(object), domain.Span{Off: 0, Len: uint32(len(object))} }
 	}
-	listed := rules(SendAttribute | SendList)
+	listed := rules(domain.SendAttribute | domain.SendList)
 	listed.Defaults.ListAttribute = "status"
 	for name, c := range map[string]struct {
-		rules  Rules
-		events []*Event
+		rules  domain.Rules
+		events []*domain.Event
 		said   string
 		held   []string
 	}{
-		"two traits": {rules(SendAttribute), []*Event{trait("ann", "status", 1, "status", `"gold"`), trait("ann", "segment_status", 2, "segment_status", `"silver"`)},
+		"two traits": {rules(domain.SendAttribute), []*domain.Event{trait("ann", "status", 1, "status", `"gold"`), trait("ann", "segment_status", 2, "segment_status", `"silver"`)},
 			`ann.status="gold"`, []string{"attribute segment_status key_conflict"}},
-		"the other way round": {rules(SendAttribute), []*Event{trait("ann", "segment_status", 1, "segment_status", `"silver"`), trait("ann", "status", 2, "status", `"gold"`)},
+		"the other way round": {rules(domain.SendAttribute), []*domain.Event{trait("ann", "segment_status", 1, "segment_status", `"silver"`), trait("ann", "status", 2, "status", `"gold"`)},
 			`ann.segment_status="silver"`, []string{"attribute status key_conflict"}},
-		"an audience and a trait": {rules(SendAttribute), []*Event{event("ann", "id", true, 1), trait("ann", "segment_id", 2, "segment_id", "7")},
+		"an audience and a trait": {rules(domain.SendAttribute), []*domain.Event{event("ann", "id", true, 1), trait("ann", "segment_id", 2, "segment_id", "7")},
 			`ann.id=true`, []string{"attribute segment_id key_conflict"}},
-		"equal in 200 characters": {rules(SendAttribute), []*Event{event("ann", long+"_1", true, 1), event("ann", long+"_2", true, 2)},
+		"equal in 200 characters": {rules(domain.SendAttribute), []*domain.Event{event("ann", long+"_1", true, 1), event("ann", long+"_2", true, 2)},
 			"ann." + long + "_1=true", []string{"attribute " + long + "_2 key_conflict"}},
-		"columns of two SQL traits": {rules(SendAttribute), []*Event{trait("ann", "a", 1, "moe_x", "1"), trait("ann", "b", 2, "segment_moe_x", "2", "y", "3")},
+		"columns of two SQL traits": {rules(domain.SendAttribute), []*domain.Event{trait("ann", "a", 1, "moe_x", "1"), trait("ann", "b", 2, "segment_moe_x", "2", "y", "3")},
 			`ann.moe_x=1 ann.y=3`, []string{"attribute b key_conflict"}},
-		"two columns of one row": {rules(SendAttribute), []*Event{trait("ann", "a", 1, "moe_x", "1", "segment_moe_x", "2")},
+		"two columns of one row": {rules(domain.SendAttribute), []*domain.Event{trait("ann", "a", 1, "moe_x", "1", "segment_moe_x", "2")},
 			`ann.moe_x=1`, []string{"attribute a key_conflict"}},
-		"two forwarded traits": {forwarding, []*Event{event("ann", "vip", true, 1, beside(`{"vip":true,"segment_status":2,"status":1}`))},
+		"two forwarded traits": {forwarding, []*domain.Event{event("ann", "vip", true, 1, beside(`{"vip":true,"segment_status":2,"status":1}`))},
 			`ann.vip=true ann.segment_status=2`, []string{"attribute  key_conflict"}},
-		"a forwarded trait and a computation of another name": {forwarding, []*Event{trait("ann", "segment_status", 1, "segment_status", `"silver"`), event("ann", "vip", true, 2, beside(`{"vip":true,"status":1}`))},
+		"a forwarded trait and a computation of another name": {forwarding, []*domain.Event{trait("ann", "segment_status", 1, "segment_status", `"silver"`), event("ann", "vip", true, 2, beside(`{"vip":true,"status":1}`))},
 			`ann.segment_status="silver" ann.vip=true`, []string{"attribute  key_conflict"}},
-		"a list and an attribute": {listed, []*Event{event("ann", "vip", true, 1), trait("ann", "segment_status", 2, "segment_status", "2")},
+		"a list and an attribute": {listed, []*domain.Event{event("ann", "vip", true, 1), trait("ann", "segment_status", 2, "segment_status", "2")},
 			`ann.vip=true ann.status=true`, []string{"attribute segment_status key_conflict"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +102,7 @@ func TestTwoOwnersOfOneNameAsItLeaves(t *testing.T) {
 // TestCohortsOfOneNameAsItLeaves: seg:gold and seg_gold are one cohort, and leaving the one removed the
 // members of the other.
 func TestCohortsOfOneNameAsItLeaves(t *testing.T) {
-	b := open(t, rules(SendCohort))
+	b := open(t, rules(domain.SendCohort))
 	b.receive(event("ann", "seg:gold", true, 1), event("ann", "seg_gold", true, 2), event("ann", "seg_gold", false, 3), event("bea", ".seg:gold ", true, 3))
 	var said []string
 	for {
@@ -112,7 +114,7 @@ func TestCohortsOfOneNameAsItLeaves(t *testing.T) {
 		for _, d := range f.Deliveries {
 			said = append(said, d.User+" "+d.Attributes[0].Name+" "+d.Attributes[0].Transition.String())
 		}
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 	if !slices.Equal(said, []string{"ann seg:gold enter"}) {
 		t.Errorf("cohorts were told %q", said)
@@ -126,7 +128,7 @@ func TestCohortsOfOneNameAsItLeaves(t *testing.T) {
 // TestAColumnGivesWayToAComputation: the event of a trait that lost its own key makes columns of what stands
 // beside it. It took the name of an audience, whose changes were held for good.
 func TestAColumnGivesWayToAComputation(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(trait("ann", "last_product", 1, "vip", "true"))
 	b.receive(event("bea", "vip", true, 2))
 	b.drainNames(nil)
@@ -147,16 +149,16 @@ func TestAColumnGivesWayToAComputation(t *testing.T) {
 // TestOneNameIsSaidOnceInAnElement: after a change of the rules two changes that wait bear one name. They
 // leave one after the other, the newer last.
 func TestOneNameIsSaidOnceInAnElement(t *testing.T) {
-	r := rules(SendAttribute)
-	named := func(key, attribute string) Section {
-		p := policy(SendAttribute)
+	r := rules(domain.SendAttribute)
+	named := func(key, attribute string) domain.Section {
+		p := policy(domain.SendAttribute)
 		p.Attribute = attribute
-		return Section{Key: key, Policy: p}
+		return domain.Section{Key: key, Policy: p}
 	}
-	r.Sections = []Section{named("a", "status"), named("b", "other")}
+	r.Sections = []domain.Section{named("a", "status"), named("b", "other")}
 	b := open(t, r)
 	b.receive(trait("ann", "b", 1, "b", "1"), trait("ann", "a", 2, "a", `"old"`))
-	r.Sections = []Section{named("a", "another"), named("b", "segment_status")}
+	r.Sections = []domain.Section{named("a", "another"), named("b", "segment_status")}
 	must(t, b.SetRules(context.Background(), r))
 	b.receive(trait("ann", "b", 3, "b", `"new"`))
 	b.drainNames(map[string]string{"status": "segment_status"})
@@ -166,40 +168,40 @@ func TestOneNameIsSaidOnceInAnElement(t *testing.T) {
 
 // TestAConflictSaysWhatToType: the sentence named no computation, and the command had no arguments.
 func TestAConflictSaysWhatToType(t *testing.T) {
-	forwarding := rules(SendAttribute)
+	forwarding := rules(domain.SendAttribute)
 	forwarding.Defaults.ForwardTraits = []string{"*"}
-	beside := func(e *Event) {
+	beside := func(e *domain.Event) {
 		e.Raw = []byte(`{"vip":true,"status":1}`)
-		e.Object = Span{0, uint32(len(e.Raw))}
+		e.Object = domain.Span{Off: 0, Len: uint32(len(e.Raw))}
 	}
 	for name, c := range map[string]struct {
-		rules  Rules
-		events []*Event
+		rules  domain.Rules
+		events []*domain.Event
 		want   string
 	}{
-		"made again": {rules(SendAttribute), []*Event{event("ann", "my vip's", true, 1), event("ann", "my vip's", true, 2, again)},
+		"made again": {rules(domain.SendAttribute), []*domain.Event{event("ann", "my vip's", true, 1), event("ann", "my vip's", true, 2, again)},
 			`"my vip's" is sent by my vip's (id aud_my vip's) already: if Segment made it again, ` + "`personasync audience adopt 'my vip'\\''s' aud_again`" +
 				` has the new id continue it; else give my vip's (id aud_again) another attribute in a [[computation]] section with id = "aud_again"`},
-		"cohorts": {rules(SendCohort), []*Event{event("ann", "seg:gold", true, 1), event("ann", "seg_gold", true, 2)},
+		"cohorts": {rules(domain.SendCohort), []*domain.Event{event("ann", "seg:gold", true, 1), event("ann", "seg_gold", true, 2)},
 			`"seg_gold" is sent by seg:gold (id aud_seg:gold) already: give seg_gold (id aud_seg_gold) another cohort_name in a [[computation]] section with id = "aud_seg_gold"`},
-		"a trait of an audience's key": {rules(SendAttribute), []*Event{event("ann", "vip", true, 1), trait("ann", "vip", 2, "vip", "1")},
+		"a trait of an audience's key": {rules(domain.SendAttribute), []*domain.Event{event("ann", "vip", true, 1), trait("ann", "vip", 2, "vip", "1")},
 			`"vip" is sent by vip (id aud_vip) already: give vip (id tra_vip) another attribute in a [[computation]] section with id = "tra_vip"`},
-		"a column": {rules(SendAttribute), []*Event{event("ann", "vip", true, 1), trait("ann", "row", 2, "vip", "1")},
+		"a column": {rules(domain.SendAttribute), []*domain.Event{event("ann", "vip", true, 1), trait("ann", "row", 2, "vip", "1")},
 			`"vip" is sent by vip (id aud_vip) already: rename the column "vip" in Segment, or give vip (id aud_vip) another attribute in a [[computation]] section with id = "aud_vip"`},
-		"two columns": {rules(SendAttribute), []*Event{trait("ann", "row", 1, "x", "1"), trait("ann", "other", 2, "x", "1")},
+		"two columns": {rules(domain.SendAttribute), []*domain.Event{trait("ann", "row", 1, "x", "1"), trait("ann", "other", 2, "x", "1")},
 			`"x" is sent by the column "x" of row already: rename one of the two in Segment`},
-		"a forwarded trait": {forwarding, []*Event{trait("ann", "segment_status", 1, "segment_status", "1"), event("ann", "vip", true, 2, beside)},
+		"a forwarded trait": {forwarding, []*domain.Event{trait("ann", "segment_status", 1, "segment_status", "1"), event("ann", "vip", true, 2, beside)},
 			`"segment_status" is sent by segment_status (id tra_segment_status) already: leave "status" out of forward_traits, or rename the trait`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, c.rules)
 			b.receive(c.events...)
-			page, _, err := b.Changes(OutboxFilter{State: StateHeld})
+			page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateHeld})
 			must(t, err)
 			if len(page) != 1 {
 				t.Fatalf("held are %+v", page)
 			}
-			id, err := ParseID(page[0].ID)
+			id, err := domain.ParseID(page[0].ID)
 			must(t, err)
 			held, _, err := b.Change(id)
 			must(t, err)
@@ -212,11 +214,11 @@ func TestAConflictSaysWhatToType(t *testing.T) {
 
 // TestWhatIsHeldOfAColumnIsHeldOfItsTrait: the list of computations showed none.
 func TestWhatIsHeldOfAColumnIsHeldOfItsTrait(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), trait("ann", "row", 2, "vip", "1", "x", "2"))
 	list, err := b.Computations()
 	must(t, err)
-	row := list[slices.IndexFunc(list, func(c ComputationInfo) bool { return c.Key == "row" })]
+	row := list[slices.IndexFunc(list, func(c domain.ComputationInfo) bool { return c.Key == "row" })]
 	if row.Held != 1 || row.Conflict == nil || row.Conflict.Key != "vip" || row.Conflict.Name != "vip" {
 		t.Errorf("%+v", row)
 	}
@@ -224,7 +226,7 @@ func TestWhatIsHeldOfAColumnIsHeldOfItsTrait(t *testing.T) {
 
 // TestAnAdoptedAudienceIsOne: status counted the one that it continues as well.
 func TestAnAdoptedAudienceIsOne(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 2, again))
 	if c := b.balance(); c.Audiences != 2 {
 		t.Fatalf("%d audiences", c.Audiences)
@@ -238,7 +240,7 @@ func TestAnAdoptedAudienceIsOne(t *testing.T) {
 // TestWhatAnOlderVersionHeldIsDecidedAnew: a column had the name of an audience, whose changes were held; by
 // today's rules the audience has it. Nothing would have released them but a change of the config.
 func TestWhatAnOlderVersionHeldIsDecidedAnew(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	b := open(t, r)
 	b.receive(trait("ann", "row", 1, "vip", "1"))
 	b.drain()
@@ -248,11 +250,11 @@ func TestWhatAnOlderVersionHeldIsDecidedAnew(t *testing.T) {
 		text, err := json.Marshal(&x.st.rules)
 		must(t, err)
 		x.put(x.tx.Bucket(bucketMeta), metaRules, text)
-		f := x.newField(&field{space: "spa_1", key: "vip", id: "aud_vip", class: ClassAudience})
+		f := x.newField(&field{space: "spa_1", key: "vip", id: "aud_vip", class: domain.ClassAudience})
 		u, p := x.user("bob"), x.st.rules.For("vip", "aud_vip")
 		e := event("bob", "vip", true, 2)
-		ch := x.draft(u, f, &p, &cause{seq: x.st.applied, slots: 9, event: e}, KindAttribute, TransitionEnter)
-		ch.Name, ch.Value = "vip", jsonTrue
+		ch := x.draft(u, f, &p, &cause{seq: x.st.applied, slots: 9, event: e}, domain.KindAttribute, domain.TransitionEnter)
+		ch.Name, ch.Value = "vip", domain.JsonTrue
 		x.st.ledger.changes.Created++
 		x.holdConflict(u, f, ch, x.entry(u, f.number))
 		x.write(u, f.number)

@@ -1,18 +1,22 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"personasync/store/domain"
+)
 
 // settler is a Settle in progress for one delivery.
 type settler struct {
 	b        *batch
 	u        *user
-	endpoint Endpoint
+	endpoint domain.Endpoint
 	at       time.Time
 	accepted bool // MoEngage took something of the user
 }
 
 // settle writes what became of a lease. Whoever was forgotten meanwhile is passed over.
-func (b *batch) settle(o Settlement) {
+func (b *batch) settle(o domain.Settlement) {
 	f := b.st.leases[o.Lease]
 	if f == nil {
 		return // settled already
@@ -24,7 +28,7 @@ func (b *batch) settle(o Settlement) {
 		b.countSent(f.second, SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
 	}
 	for i := range f.list {
-		result := DeliveryResult{}
+		result := domain.DeliveryResult{}
 		if i < len(o.Results) {
 			result = o.Results[i]
 		}
@@ -33,9 +37,9 @@ func (b *batch) settle(o Settlement) {
 	}
 }
 
-func (l *settler) settle(p *leasedDelivery, s DeliveryResult) {
+func (l *settler) settle(p *leasedDelivery, s domain.DeliveryResult) {
 	again := time.Time{} // when what failed may go again
-	waiting := l.endpoint == EndpointTransition && l.u.head.stranger()
+	waiting := l.endpoint == domain.EndpointTransition && l.u.head.stranger()
 	for _, seat := range p.attributes {
 		again = later(again, l.attribute(seat, s.Attributes))
 	}
@@ -55,7 +59,7 @@ func (l *settler) settle(p *leasedDelivery, s DeliveryResult) {
 	if len(rh.lanes) > 0 {
 		l.b.retime(l.u, l.endpoint)
 	}
-	if l.accepted && l.endpoint == EndpointTransition {
+	if l.accepted && l.endpoint == domain.EndpointTransition {
 		l.u.head.introduce(second(l.at), waiting)
 	}
 }
@@ -72,7 +76,7 @@ func ceilSecond(t time.Time) uint32 {
 }
 
 // attribute settles one attribute change, and returns when it may go again if it failed.
-func (l *settler) attribute(s leasedChange, r Result) (again time.Time) {
+func (l *settler) attribute(s leasedChange, r domain.Result) (again time.Time) {
 	f := l.b.fieldOf(s.number)
 	e := l.b.entry(l.u, s.number)
 	t, overtaken := e.waiting, e.inFlight.id == s.id
@@ -83,24 +87,24 @@ func (l *settler) attribute(s leasedChange, r Result) (again time.Time) {
 		return // forgotten meanwhile
 	}
 	l.b.write(l.u, s.number)
-	if r.Verdict == Delivered && l.unknown(f, &t) {
-		r = Result{Verdict: Untried}
+	if r.Verdict == domain.Delivered && l.unknown(f, &t) {
+		r = domain.Result{Verdict: domain.Untried}
 		e.lastSent = lastSent{kind: uncertainlySent} // MoEngage may have known the user all the same
 	}
 	t.trouble = attempted(t.trouble, r, l.at)
 	switch r.Verdict {
-	case Delivered:
+	case domain.Delivered:
 		e.lastSent = sentValue(t.value)
 		l.accepted = true
-	case Uncertain:
+	case domain.Uncertain:
 		e.lastSent = lastSent{kind: uncertainlySent}
 	}
 	switch {
-	case r.Verdict == Delivered:
-		l.closeTicket(f, e, &t, overtaken, StateDelivered)
+	case r.Verdict == domain.Delivered:
+		l.closeTicket(f, e, &t, overtaken, domain.StateDelivered)
 	case overtaken: // not worth another attempt
-		l.closeTicket(f, e, &t, overtaken, StateSuperseded)
-	case r.Verdict == Parked:
+		l.closeTicket(f, e, &t, overtaken, domain.StateSuperseded)
+	case r.Verdict == domain.Parked:
 		l.b.settlePending(l.u, f, &t)
 		l.park(l.b.change(l.u, f, &t))
 		e.waiting = ticket{id: t.id, place: placeParked, transition: t.transition}
@@ -122,11 +126,11 @@ func (l *settler) attribute(s leasedChange, r Result) (again time.Time) {
 // the user: an operator sent that again while the request was under way. It goes once more, behind it; see
 // repeatCohorts.
 func (l *settler) unknown(f *field, t *ticket) bool {
-	return f.kind() == KindCohort && l.u.head.accepted == 0 && l.u.head.strangers(lane{due: t.due})
+	return f.kind() == domain.KindCohort && l.u.head.accepted == 0 && l.u.head.strangers(lane{due: t.due})
 }
 
 // closeTicket closes an attribute change. An overtaken one is not what waits any more.
-func (l *settler) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s State) {
+func (l *settler) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s domain.State) {
 	ch := l.b.made(l.u, f, t)
 	if overtaken {
 		ch.Successor = e.waiting.id
@@ -136,26 +140,26 @@ func (l *settler) closeTicket(f *field, e *entry, t *ticket, overtaken bool, s S
 		l.b.settlePending(l.u, f, t)
 		e.waiting = ticket{}
 	}
-	if s == StateDelivered {
-		ch.Successor = ID{}
+	if s == domain.StateDelivered {
+		ch.Successor = domain.ID{}
 	}
 	l.b.close(l.u, &ch, s, l.at)
 }
 
 // attempted notes an attempt. One that never left is none, but why it did not may be worth knowing.
-func attempted(was *trouble, r Result, at time.Time) *trouble {
-	if r.Verdict == Untried && r.Reason == "" {
+func attempted(was *trouble, r domain.Result, at time.Time) *trouble {
+	if r.Verdict == domain.Untried && r.Reason == "" {
 		return was
 	}
 	now := &trouble{reason: r.Reason, sentence: r.Sentence, answer: r.Answer}
 	if was != nil {
 		now.attempts, now.alone = was.attempts, was.alone
 	}
-	if r.Verdict != Untried {
+	if r.Verdict != domain.Untried {
 		now.attempts++
 		now.alone += int(boolByte(r.Alone))
 	}
-	if r.Verdict == Refused || r.Verdict == Uncertain {
+	if r.Verdict == domain.Refused || r.Verdict == domain.Uncertain {
 		now.next = later(at, r.RetryAt)
 	}
 	return now
@@ -170,11 +174,11 @@ func (l *settler) dropNeedless(f *field, e *entry) {
 	}
 	l.b.settlePending(l.u, f, &t)
 	e.waiting = ticket{}
-	l.b.close(l.u, l.b.change(l.u, f, &t), StateCancelled, l.at)
+	l.b.close(l.u, l.b.change(l.u, f, &t), domain.StateCancelled, l.at)
 }
 
 // queued settles an event, or a loose attribute.
-func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
+func (l *settler) queued(s leasedChange, r domain.Result) (again time.Time) {
 	key := queueKey(l.u.key, s.number, s.id)
 	due, _, frame := parseQueueValue(l.b.queue.Get(key))
 	ch := l.b.decode(frame)
@@ -182,7 +186,7 @@ func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 		l.b.missQueued(l.u, l.endpoint, s.number, s.id)
 		return
 	}
-	if r.Verdict == Untried {
+	if r.Verdict == domain.Untried {
 		if r.Reason != "" {
 			ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
 			l.b.put(l.b.queue, key, l.b.queueValue(due, ch))
@@ -195,11 +199,11 @@ func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 	ch.Attempts++
 	ch.Alone += int(boolByte(r.Alone))
 	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
-	if ch.loose && r.Verdict == Uncertain {
+	if ch.loose && r.Verdict == domain.Uncertain {
 		l.b.entry(l.u, ch.field).lastSent = lastSent{kind: uncertainlySent}
 		l.b.write(l.u, ch.field)
 	}
-	if r.Verdict == Refused || r.Verdict == Uncertain {
+	if r.Verdict == domain.Refused || r.Verdict == domain.Uncertain {
 		ch.NextAttempt = later(l.at, r.RetryAt)
 		l.b.put(l.b.queue, key, l.b.queueValue(due, ch))
 		return ch.NextAttempt
@@ -207,7 +211,7 @@ func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 	l.b.leaveQueue(l.u, l.endpoint, s.number, s.id)
 	l.b.st.ledger.changes.Pending--
 	l.b.looseLess(l.u, ch)
-	if r.Verdict == Parked {
+	if r.Verdict == domain.Parked {
 		l.park(ch)
 		l.b.put(l.b.queue, queueKey(l.u.key, laneParked, s.id), nil)
 		return
@@ -216,12 +220,12 @@ func (l *settler) queued(s leasedChange, r Result) (again time.Time) {
 	if ch.loose {
 		l.b.entry(l.u, ch.field).lastSent = sentValue(ch.Value)
 	}
-	l.b.close(l.u, ch, StateDelivered, l.at)
+	l.b.close(l.u, ch, domain.StateDelivered, l.at)
 	return
 }
 
 func (l *settler) park(ch *stored) {
-	ch.State, ch.NextAttempt = StateParked, time.Time{}
+	ch.State, ch.NextAttempt = domain.StateParked, time.Time{}
 	l.b.st.ledger.changes.Parked++
 	l.b.put(l.b.parked, idKey(ch.ID), ch.encode(nil))
 	l.b.parkedNow(ch)
@@ -229,10 +233,10 @@ func (l *settler) park(ch *stored) {
 
 // interrupt settles a lease that a crash cut off: nobody knows how far it came.
 func (b *batch) interrupt(flight uint64, at time.Time) {
-	lost := Result{Verdict: Uncertain, RetryAt: at, Reason: "interrupted", Sentence: "the agent stopped while the request was under way"}
-	o := Settlement{Lease: flight, At: at, Results: make([]DeliveryResult, len(b.st.leases[flight].list))}
+	lost := domain.Result{Verdict: domain.Uncertain, RetryAt: at, Reason: "interrupted", Sentence: "the agent stopped while the request was under way"}
+	o := domain.Settlement{Lease: flight, At: at, Results: make([]domain.DeliveryResult, len(b.st.leases[flight].list))}
 	for i := range o.Results {
-		o.Results[i] = DeliveryResult{Attributes: lost, Event: lost}
+		o.Results[i] = domain.DeliveryResult{Attributes: lost, Event: lost}
 	}
 	b.settle(o)
 }

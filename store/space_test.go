@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -65,9 +66,9 @@ func TestANoSpaceErrorRefusesForAMoment(t *testing.T) {
 }
 
 // large is an event that is parked, or ignored, with n bytes.
-func large(user string, n int, parked bool) *Event {
-	e := event(user, "vip", true, 1, func(e *Event) { e.Raw = bytes.Repeat([]byte("x"), n) })
-	if e.Class = ClassNone; parked {
+func large(user string, n int, parked bool) *domain.Event {
+	e := event(user, "vip", true, 1, func(e *domain.Event) { e.Raw = bytes.Repeat([]byte("x"), n) })
+	if e.Class = domain.ClassNone; parked {
 		e.Fault, e.Sentence = "undetermined", "no flag"
 	}
 	return e
@@ -82,7 +83,7 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 	b.Store, err = Open(b.dir, Options{Log: discard, MaxDataBytes: 16 << 20, Parked: time.Hour})
 	must(t, err)
 	t.Cleanup(func() { b.Store.Close() })
-	must(t, b.SetRules(context.Background(), rules(SendBoth)))
+	must(t, b.SetRules(context.Background(), rules(domain.SendBoth)))
 	b.receive(event("ann", "vip", true, 1))
 	for n := 0; b.Full() == nil; n++ {
 		if n > 100 {
@@ -99,7 +100,7 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 	if full := (*FullError)(nil); !errors.Is(err, ErrFull) || !errors.As(err, &full) || !strings.Contains(err.Error(), "16.0 MiB") {
 		t.Errorf("append at the limit: %v", err)
 	}
-	r := rules(SendBoth)
+	r := rules(domain.SendBoth)
 	r.Defaults.EnterEvent = "Renamed"
 	must(t, b.SetRules(context.Background(), r))
 	b.drain()
@@ -155,7 +156,7 @@ func TestADiskThatTheNewestInboxFileFillsRecoversByItself(t *testing.T) {
 	t.Parallel()
 	disk := tinyDisk(t, "128m")
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
-	b.reopen(rules(SendBoth))
+	b.reopen(rules(domain.SendBoth))
 	t.Cleanup(func() { b.Store.Close() })
 	for range 40 {
 		b.receive(large("bob", 1<<20, false))
@@ -197,7 +198,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	t.Parallel()
 	disk := tinyDisk(t, "24m")
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
-	b.reopen(rules(SendBoth))
+	b.reopen(rules(domain.SendBoth))
 	t.Cleanup(func() { b.Store.Close() })
 	for i := range 40 {
 		b.receive(event(fmt.Sprint("before", i), "vip", true, 1))
@@ -220,9 +221,9 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	}
 	settled := make(chan error, 1)
 	go func() { // as the sender does: again until it is written
-		o := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
+		o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
 		for i := range o.Results {
-			o.Results[i] = DeliveryResult{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+			o.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 		}
 		err := b.Settle(context.Background(), o)
 		for errors.Is(err, ErrFull) {
@@ -292,10 +293,10 @@ func emptyDisk(t *testing.T, disk string) {
 func TestOrdersOnAFullDiskSaySo(t *testing.T) {
 	disk := tinyDisk(t, "24m")
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
-	b.reopen(rules(SendBoth))
+	b.reopen(rules(domain.SendBoth))
 	t.Cleanup(func() { b.Store.Close() })
 	b.receive(event("member", "vip", true, 1), event("parked", "vip", true, 1, unusable))
-	parked := b.ids(StateParked)
+	parked := b.ids(domain.StateParked)
 	orders := map[string]func(context.Context) error{
 		"stop waiting for those before it": b.CaughtUp,
 		"forget a user":                    func(ctx context.Context) error { _, err := b.Forget(ctx, "member"); return err },
@@ -311,7 +312,7 @@ func TestOrdersOnAFullDiskSaySo(t *testing.T) {
 		"remove":    func(ctx context.Context) error { _, err := b.Remove(ctx, "vip", false); return err },
 		"drop":      func(ctx context.Context) error { return b.Drop(ctx, time.Now(), parked) },
 		"read again": func(ctx context.Context) error {
-			_, err := b.ReadAgain(ctx, time.Now(), parked, func(e *Event) *Event { return e })
+			_, err := b.ReadAgain(ctx, time.Now(), parked, func(e *domain.Event) *domain.Event { return e })
 			return err
 		},
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -60,7 +62,7 @@ func (s *referencedIDs) read(tx *bolt.Tx) {
 	}
 	change := func(_, frame []byte) error {
 		ch, err := decodeChange(frame, epochs{{0, s.epoch}})
-		if err != nil || ch.Kind == KindReceived {
+		if err != nil || ch.Kind == domain.KindReceived {
 			return nil
 		}
 		s.fields, s.lanes = max(s.fields, ch.field+1), max(s.lanes, laneJob(ch.lane)+1)
@@ -90,16 +92,16 @@ func (s *referencedIDs) read(tx *bolt.Tx) {
 // describe names a lost field after a change that speaks of it, if there is one. A computation known by
 // its key alone takes the space and id of the next event about it.
 func (s *referencedIDs) describe(number uint32, known map[uint32]*field) *field {
-	f := &field{number: number, key: fmt.Sprintf("lost-%d", number), class: ClassAudience}
+	f := &field{number: number, key: fmt.Sprintf("lost-%d", number), class: domain.ClassAudience}
 	ch := s.about[number]
 	if ch == nil {
 		return f
 	}
 	f.key, f.column, f.class = ch.Computation, ch.Column, ch.Class
 	switch ch.Kind {
-	case KindCohort:
+	case domain.KindCohort:
 		f.column = cohortColumn
-	case KindList:
+	case domain.KindList:
 		f.column = listColumn
 	}
 	for _, other := range known {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
@@ -53,13 +55,13 @@ const stateMmap = 64 << 30
 
 // ledger is the two conservation laws and a few gauges, written in the same transaction as what it counts.
 type ledger struct {
-	events     EventLedger
-	changes    ChangeLedger
+	events     domain.EventLedger
+	changes    domain.ChangeLedger
 	users      uint64
 	rejected   uint64
 	tombstones uint64
 	damaged    uint64
-	backlog    Backlog
+	backlog    domain.Backlog
 	uncounted  bool // read from a version that did not count the backlog: see countBacklog
 }
 
@@ -108,7 +110,7 @@ type state struct {
 	epochs        epochs // of change ids
 	home          []byte // where it last ran: see homeOf
 	applied       uint64 // number of the last record applied
-	rules         Rules
+	rules         domain.Rules
 	ledger        ledger
 	registry      *registry
 	jobs          []string // name of each job, and of each lane by cohortLane; 0 is the default schedule, ""
@@ -136,7 +138,7 @@ func (st *state) job(lane uint32) string {
 		return ""
 	}
 	name := jobOfLane(st.jobs[n])
-	known := st.rules.Defaults.Job == name || slices.ContainsFunc(st.rules.Sections, func(s Section) bool { return s.Policy.Job == name })
+	known := st.rules.Defaults.Job == name || slices.ContainsFunc(st.rules.Sections, func(s domain.Section) bool { return s.Policy.Job == name })
 	if !known {
 		return ""
 	}
@@ -175,7 +177,7 @@ func loadCounted(tx *bolt.Tx) (*state, error) {
 			return nil
 		}
 		if h, err := decodeHead(k, frame); err == nil {
-			st.ledger.backlog.move(Backlog{}, h.backlog())
+			st.ledger.backlog.Move(domain.Backlog{}, h.backlog())
 		}
 		return nil
 	})

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"personasync/store/domain"
 )
 
 // Stats groups what waits, is held or is parked, by state, kind, computation and reason.
-func (v *View) Stats() ([]StatLine, error) {
-	var all []StatLine
+func (v *View) Stats() ([]domain.StatLine, error) {
+	var all []domain.StatLine
 	for cursor, first := "", true; first || cursor != ""; first = false {
 		lines, next, err := v.StatsPage(cursor)
 		if err != nil {
@@ -21,15 +23,15 @@ func (v *View) Stats() ([]StatLine, error) {
 
 // StatsPage is Stats of a part of what there is, for readers that must not look for long at a time;
 // MergeStats puts the parts together. next is the cursor of the next part, "" at the end.
-func (v *View) StatsPage(after string) (lines []StatLine, next string, err error) {
-	s := StatePending
+func (v *View) StatsPage(after string) (lines []domain.StatLine, next string, err error) {
+	s := domain.StatePending
 	if state, rest, found := strings.Cut(after, ":"); found {
-		if s, found = ParseState(state); !found {
+		if s, found = domain.ParseState(state); !found {
 			return nil, "", ErrBadCursor
 		}
 		after = rest
 	}
-	l := &Listing{filter: OutboxFilter{State: s, Limit: 2 * pageScan}}
+	l := &Listing{filter: domain.OutboxFilter{State: s, Limit: 2 * pageScan}}
 	if l.at, err = parseCursor(after); err != nil {
 		return nil, "", err
 	}
@@ -38,7 +40,7 @@ func (v *View) StatsPage(after string) (lines []StatLine, next string, err error
 	}
 	for _, line := range l.page {
 		i := &line.info
-		lines = append(lines, StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason, Cause: cmp.Or(i.Cause, i.Reason),
+		lines = append(lines, domain.StatLine{State: i.State, Kind: i.Kind, Computation: i.Computation, Reason: i.Reason, Cause: cmp.Or(i.Cause, i.Reason),
 			Count: 1, First: i.ReceivedAt, Last: i.ReceivedAt, Samples: []string{i.ID}})
 	}
 	if l.full() { // within one user
@@ -47,7 +49,7 @@ func (v *View) StatsPage(after string) (lines []StatLine, next string, err error
 	switch {
 	case !l.done:
 		next = s.String() + ":" + l.at.String()
-	case s < StateParked:
+	case s < domain.StateParked:
 		next = (s + 1).String() + ":"
 	}
 	return MergeStats(nil, lines), next, nil
@@ -63,14 +65,14 @@ const statCauses = 50
 func otherCauses(reason string) string { return reason + ": other words" }
 
 // MergeStats adds up lines of one kind, in the order that a listing shows.
-func MergeStats(a, b []StatLine) []StatLine {
+func MergeStats(a, b []domain.StatLine) []domain.StatLine {
 	type reason struct{ state, kind, computation, reason string }
 	type cause struct {
 		reason
 		words string
 	}
 	place, causes := make(map[cause]int), make(map[reason]int)
-	lines := make([]StatLine, 0, len(a)+1)
+	lines := make([]domain.StatLine, 0, len(a)+1)
 	for _, line := range slices.Concat(a, b) {
 		of := reason{line.State, line.Kind, line.Computation, line.Reason}
 		c := cause{of, line.Cause}
@@ -92,7 +94,7 @@ func MergeStats(a, b []StatLine) []StatLine {
 		same.First, same.Last = min(same.First, line.First), max(same.Last, line.Last)
 		same.Samples = append(same.Samples, line.Samples[:min(len(line.Samples), statSamples-min(statSamples, len(same.Samples)))]...)
 	}
-	slices.SortFunc(lines, func(a, b StatLine) int {
+	slices.SortFunc(lines, func(a, b domain.StatLine) int {
 		return cmp.Or(strings.Compare(a.State, b.State), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Computation, b.Computation), strings.Compare(a.Reason, b.Reason), strings.Compare(a.Cause, b.Cause))
 	})
 	return lines

@@ -19,7 +19,10 @@ import (
 	"syscall"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
+
 	berrors "go.etcd.io/bbolt/errors"
 
 	"personasync/store/internal/boltfile"
@@ -124,9 +127,9 @@ type Store struct {
 	dirty       *dirtySet // what a compaction must copy again; nil without one
 	arena       []byte    // memory of the last batch, for the next
 
-	rulesMu  sync.Mutex // orders SetRules
-	appended *Rules     // the newest rules in the inbox, nil while unknown
-	unsure   bool       // an append of rules failed, and may have reached the inbox all the same
+	rulesMu  sync.Mutex    // orders SetRules
+	appended *domain.Rules // the newest rules in the inbox, nil while unknown
+	unsure   bool          // an append of rules failed, and may have reached the inbox all the same
 }
 
 // Open locks dir, recovers what a crash left, and starts applying. The directory is made if missing, see
@@ -346,7 +349,7 @@ func (s *Store) recover() error {
 // process ended.
 func (s *Store) settleInterrupted(b *batch) {
 	for _, n := range s.orphaned {
-		b.settle(Settlement{Lease: n, At: time.Now(), NotSent: true})
+		b.settle(domain.Settlement{Lease: n, At: time.Now(), NotSent: true})
 	}
 	if !s.interrupted {
 		return
@@ -405,7 +408,7 @@ func (s *Store) refuseRecords() error {
 // kill -9 and power loss. Nothing of a failed Append is applied, unless the process died in it, the
 // caller stopped waiting, or the answer is ErrMoved. ErrBusy, ErrFull, ErrMoved and ErrClosed ask the
 // sender to try again.
-func (s *Store) Append(ctx context.Context, events ...*Event) error {
+func (s *Store) Append(ctx context.Context, events ...*domain.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
@@ -438,10 +441,10 @@ func translate(err error) error {
 }
 
 // SetRules makes r the rules for every event appended after it returns. Equal rules cost nothing.
-func (s *Store) SetRules(ctx context.Context, r Rules) error {
+func (s *Store) SetRules(ctx context.Context, r domain.Rules) error {
 	s.rulesMu.Lock()
 	defer s.rulesMu.Unlock()
-	r.Names = namesAsSent
+	r.Names = domain.NamesAsSent
 	if s.appended != nil && !s.unsure && sameRules(s.appended, &r) {
 		return nil
 	}
@@ -467,32 +470,32 @@ func (s *Store) SetRules(ctx context.Context, r Rules) error {
 	return nil
 }
 
-func sameRules(a, b *Rules) bool {
+func sameRules(a, b *domain.Rules) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
 }
 
 // appliedRules returns the rules in force, or nil while records wait that may change them.
-func (s *Store) appliedRules() (known *Rules, err error) {
+func (s *Store) appliedRules() (known *domain.Rules, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		text := meta.Get(metaRules)
 		if text == nil || number(meta.Get(metaApplied)) < s.inbox.Last() {
 			return nil
 		}
-		known = new(Rules)
+		known = new(domain.Rules)
 		return json.Unmarshal(text, known)
 	})
 	return known, err
 }
 
 // CountRefusal counts one request that was refused for good, at its Last. It waits for no disk.
-func (s *Store) CountRefusal(r Refusal) { s.refused.count(r) }
+func (s *Store) CountRefusal(r domain.Refusal) { s.refused.count(r) }
 
 // Take commits a lease of due deliveries and returns it, or nil when nothing is due. Users of a
 // lease are out of reach of further Takes on its endpoint until it is settled.
-func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Lease, next Next, err error) {
+func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease, next Next, err error) {
 	if empty, err := s.empty(o.Endpoint); empty || err != nil {
 		return nil, Next{}, err // an idle agent writes nothing
 	}
@@ -509,7 +512,7 @@ func (s *Store) Take(ctx context.Context, o TakeOptions) (f *Lease, next Next, e
 }
 
 // empty reports whether nobody waits on a endpoint. What is applied a moment later wakes the sender.
-func (s *Store) empty(road Endpoint) (empty bool, err error) {
+func (s *Store) empty(road domain.Endpoint) (empty bool, err error) {
 	select {
 	case <-s.gone:
 		return false, ErrClosed
@@ -517,7 +520,7 @@ func (s *Store) empty(road Endpoint) (empty bool, err error) {
 	}
 	err = s.look(func(tx *bolt.Tx) error {
 		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(road)})
-		empty = k == nil || Endpoint(k[0]) != road
+		empty = k == nil || domain.Endpoint(k[0]) != road
 		return nil
 	})
 	return empty, err
@@ -537,13 +540,13 @@ type Next struct {
 }
 
 // Settle writes what became of a lease. After it returns, the outcome survives a crash.
-func (s *Store) Settle(ctx context.Context, o Settlement) error {
+func (s *Store) Settle(ctx context.Context, o domain.Settlement) error {
 	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
 }
 
 // Wake returns a channel that receives after a commit that made something newly due on a endpoint. It has
 // a buffer of one: a slow reader misses repetitions, never the last.
-func (s *Store) Wake(road Endpoint) <-chan struct{} { return s.wake[road-1] }
+func (s *Store) Wake(road domain.Endpoint) <-chan struct{} { return s.wake[road-1] }
 
 // SentSecond is how much left within one second.
 type SentSecond struct {

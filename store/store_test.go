@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"personasync/store/domain"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,15 +21,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 
 // policy is the default policy of the tests: what the agent ships with, but for the targets.
-func policy(send SendMethods) Policy {
-	return Policy{
-		Send: send, Anonymous: IdentityPark, EmailOnly: IdentityPark, OnNull: NullSkip, Collapse: true,
+func policy(send domain.SendMethods) domain.Policy {
+	return domain.Policy{
+		Send: send, Anonymous: domain.IdentityPark, EmailOnly: domain.IdentityPark, OnNull: domain.NullSkip, Collapse: true,
 		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", ListAttribute: "segment_audiences",
 	}
 }
 
-func rules(send SendMethods) Rules {
-	return Rules{Defaults: policy(send), OnDelete: "forget", MessageIDs: 48 * time.Hour}
+func rules(send domain.SendMethods) domain.Rules {
+	return domain.Rules{Defaults: policy(send), OnDelete: "forget", MessageIDs: 48 * time.Hour}
 }
 
 // bench is a store with a hand on everything around it.
@@ -35,10 +37,10 @@ type bench struct {
 	testing.TB
 	*Store
 	dir  string
-	sent []Delivery // what was delivered, in order
+	sent []domain.Delivery // what was delivered, in order
 }
 
-func open(t testing.TB, r Rules) *bench {
+func open(t testing.TB, r domain.Rules) *bench {
 	t.Helper()
 	b := &bench{TB: t, dir: t.TempDir()}
 	b.reopen(r)
@@ -46,7 +48,7 @@ func open(t testing.TB, r Rules) *bench {
 	return b
 }
 
-func (b *bench) reopen(r Rules) {
+func (b *bench) reopen(r domain.Rules) {
 	b.Helper()
 	if b.Store != nil {
 		must(b, b.Store.Close())
@@ -66,47 +68,47 @@ func must(t testing.TB, err error) {
 }
 
 // receive appends events and waits until they are applied.
-func (b *bench) receive(events ...*Event) {
+func (b *bench) receive(events ...*domain.Event) {
 	b.Helper()
 	must(b, b.Append(context.Background(), events...))
 	must(b, b.Applied(context.Background()))
 }
 
 // take takes what is due, whatever its schedule.
-func (b *bench) take() *Lease {
+func (b *bench) take() *domain.Lease {
 	b.Helper()
 	f, _, err := b.Take(context.Background(), everything(noon.Add(time.Hour)))
 	must(b, err)
 	return f
 }
 
-func everything(now time.Time) TakeOptions {
-	return TakeOptions{
-		Endpoint: EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
+func everything(now time.Time) domain.TakeOptions {
+	return domain.TakeOptions{
+		Endpoint: domain.EndpointTransition, Now: now, MaxUsers: 1000, MaxEvents: 1000,
 		Due: func(string) time.Time { return now },
-		Fit: func(Delivery) bool { return true },
+		Fit: func(domain.Delivery) bool { return true },
 	}
 }
 
 // onCohorts is everything on the other endpoint.
-func onCohorts(now time.Time) TakeOptions {
+func onCohorts(now time.Time) domain.TakeOptions {
 	o := everything(now)
-	o.Endpoint = EndpointCohort
+	o.Endpoint = domain.EndpointCohort
 	return o
 }
 
-func (b *bench) settle(f *Lease, v Verdict) {
+func (b *bench) settle(f *domain.Lease, v domain.Verdict) {
 	b.Helper()
-	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
-	r := Result{Verdict: v}
-	if v != Delivered && v != Untried {
+	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+	r := domain.Result{Verdict: v}
+	if v != domain.Delivered && v != domain.Untried {
 		r.Reason, r.Sentence = "test", "as the test says"
 	}
 	for i := range o.Results {
-		o.Results[i] = DeliveryResult{Attributes: r, Event: r}
+		o.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
 	}
 	must(b, b.Settle(context.Background(), o))
-	if v == Delivered {
+	if v == domain.Delivered {
 		b.sent = append(b.sent, f.Deliveries...)
 	}
 }
@@ -115,7 +117,7 @@ func (b *bench) settle(f *Lease, v Verdict) {
 func (b *bench) drain() {
 	b.Helper()
 	for f := b.take(); f != nil; f = b.take() {
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 }
 
@@ -142,16 +144,16 @@ func (b *bench) wantSaid(want string) {
 }
 
 // balance checks both laws of the ledger, against the file and against a recount.
-func (b *bench) balance() Counts {
+func (b *bench) balance() domain.Counts {
 	b.Helper()
 	c, err := b.Counts()
 	must(b, err)
 	e := c.Events
-	if sum := e.sum(); e.Accepted != sum {
+	if sum := e.Sum(); e.Accepted != sum {
 		b.Errorf("events do not balance: accepted %d, the terms make %d: %+v", e.Accepted, sum, e)
 	}
 	h := c.Changes
-	if sum := h.sum(); h.Created != sum {
+	if sum := h.Sum(); h.Created != sum {
 		b.Errorf("changes do not balance: created %d, the terms make %d: %+v", h.Created, sum, h)
 	}
 	lines, err := b.Stats()
@@ -167,15 +169,15 @@ func (b *bench) balance() Counts {
 }
 
 // event is an audience event; its options make it something else.
-func event(user, key string, in bool, minute int, options ...func(*Event)) *Event {
+func event(user, key string, in bool, minute int, options ...func(*domain.Event)) *domain.Event {
 	at := noon.Add(time.Duration(minute) * time.Minute)
-	e := &Event{
-		Received: noon.Add(30 * time.Minute), Time: at, Call: CallIdentify, User: Identifier{ID: user},
+	e := &domain.Event{
+		Received: noon.Add(30 * time.Minute), Time: at, Call: domain.CallIdentify, User: domain.Identifier{ID: user},
 		MessageID: fmt.Sprintf("m-%s-%s-%v-%d", user, key, in, minute),
-		Class:     ClassAudience, Space: "spa_1", Key: key, ComputationID: "aud_" + key, Flag: FlagOut,
+		Class:     domain.ClassAudience, Space: "spa_1", Key: key, ComputationID: "aud_" + key, Flag: domain.FlagOut,
 	}
 	if in {
-		e.Flag = FlagIn
+		e.Flag = domain.FlagIn
 	}
 	body := map[string]any{key: in}
 	for _, o := range options {
@@ -189,22 +191,24 @@ func event(user, key string, in bool, minute int, options ...func(*Event)) *Even
 	return e
 }
 
-func spanOf(raw []byte, part string) Span {
-	return Span{Off: uint32(strings.Index(string(raw), part)), Len: uint32(len(part))}
+func spanOf(raw []byte, part string) domain.Span {
+	return domain.Span{Off: uint32(strings.Index(string(raw), part)), Len: uint32(len(part))}
 }
 
-func asTrack(name string) func(*Event) {
-	return func(e *Event) { e.Call, e.Name, e.MessageID = CallTrack, name, e.MessageID+"-t" }
+func asTrack(name string) func(*domain.Event) {
+	return func(e *domain.Event) { e.Call, e.Name, e.MessageID = domain.CallTrack, name, e.MessageID+"-t" }
 }
 
-func passThrough(message string) func(*Event) {
-	return func(e *Event) { e.Call, e.Name, e.PassThrough, e.MessageID = CallTrack, "Step", true, message }
+func passThrough(message string) func(*domain.Event) {
+	return func(e *domain.Event) {
+		e.Call, e.Name, e.PassThrough, e.MessageID = domain.CallTrack, "Step", true, message
+	}
 }
 
 // trait is a computed trait, or a SQL row when it has several columns.
-func trait(user, key string, minute int, columns ...string) *Event {
+func trait(user, key string, minute int, columns ...string) *domain.Event {
 	e := event(user, key, false, minute)
-	e.Class, e.Flag, e.ComputationID = ClassTrait, FlagSilent, "tra_"+key
+	e.Class, e.Flag, e.ComputationID = domain.ClassTrait, domain.FlagSilent, "tra_"+key
 	var members []string
 	for i := 0; i < len(columns); i += 2 {
 		members = append(members, fmt.Sprintf("%q:%s", columns[i], columns[i+1]))
@@ -215,7 +219,7 @@ func trait(user, key string, minute int, columns ...string) *Event {
 	for i := 0; i < len(columns); i += 2 {
 		name := fmt.Sprintf("%q:", columns[i])
 		at := strings.Index(string(e.Raw), name) + len(name)
-		e.Columns = append(e.Columns, Column{Name: columns[i], Value: Span{uint32(at), uint32(len(columns[i+1]))}})
+		e.Columns = append(e.Columns, domain.Column{Name: columns[i], Value: domain.Span{Off: uint32(at), Len: uint32(len(columns[i+1]))}})
 	}
 	return e
 }
@@ -223,14 +227,14 @@ func trait(user, key string, minute int, columns ...string) *Event {
 func TestATransitionIsSentOnceOnTheChannelsOfItsPolicy(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		send SendMethods
+		send domain.SendMethods
 		want string
 	}{
-		{"attribute", SendAttribute, "ann.vip=true"},
-		{"event", SendEvent, "ann!Audience Entered"},
-		{"both: the attribute first", SendBoth, "ann.vip=true ann!Audience Entered"},
-		{"none", SendNone, ""},
-		{"as received: each call for itself", SendAsReceived, "ann.vip=true ann!Entered The VIPs"},
+		{"attribute", domain.SendAttribute, "ann.vip=true"},
+		{"event", domain.SendEvent, "ann!Audience Entered"},
+		{"both: the attribute first", domain.SendBoth, "ann.vip=true ann!Audience Entered"},
+		{"none", domain.SendNone, ""},
+		{"as received: each call for itself", domain.SendAsReceived, "ann.vip=true ann!Entered The VIPs"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := open(t, rules(tc.send))
@@ -245,7 +249,7 @@ func TestATransitionIsSentOnceOnTheChannelsOfItsPolicy(t *testing.T) {
 }
 
 func TestOnlyTheNetDifferenceOfAnAttributeIsSent(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("ann", "vip", false, 2))
 	b.drain()
 	b.wantSaid("") // entered and left before MoEngage heard of it
@@ -262,19 +266,19 @@ func TestOnlyTheNetDifferenceOfAnAttributeIsSent(t *testing.T) {
 }
 
 func TestEventsAreNeverCollapsed(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1), event("ann", "vip", false, 2), event("ann", "vip", true, 3))
 	b.drain()
 	b.wantSaid("ann!Audience Entered ann!Audience Exited ann!Audience Entered")
 }
 
 func TestTheNewestWordWinsInEveryOrderOfArrival(t *testing.T) {
-	words := []*Event{
+	words := []*domain.Event{
 		event("ann", "vip", true, 1), event("ann", "vip", false, 2), event("ann", "vip", true, 3),
 		event("ann", "vip", false, 4), event("ann", "vip", true, 4), // one moment: the exit wins
 	}
 	for _, order := range [][]int{{0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {2, 4, 0, 3, 1}, {4, 3, 4, 3, 0}, {3, 4, 0, 1, 2}} {
-		b := open(t, rules(SendAttribute))
+		b := open(t, rules(domain.SendAttribute))
 		for _, i := range order {
 			b.receive(words[i])
 			b.drain()
@@ -291,14 +295,14 @@ func TestTheNewestWordWinsInEveryOrderOfArrival(t *testing.T) {
 // Between values of one moment the greatest message wins, those that say the same taken together: else
 // it would matter which of them came first.
 func TestValuesOfOneMomentDoNotDependOnTheirOrder(t *testing.T) {
-	said := func(message, value string) *Event {
+	said := func(message, value string) *domain.Event {
 		e := trait("ann", "spent", 1, "spent", value)
 		e.MessageID = message
 		return e
 	}
-	all := []*Event{said("a", "1"), said("b", "2"), said("c", "1")}
+	all := []*domain.Event{said("a", "1"), said("b", "2"), said("c", "1")}
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
-		b := open(t, rules(SendAttribute))
+		b := open(t, rules(domain.SendAttribute))
 		for _, i := range order {
 			b.receive(all[i])
 		}
@@ -310,7 +314,7 @@ func TestValuesOfOneMomentDoNotDependOnTheirOrder(t *testing.T) {
 }
 
 func TestAnExitOfSomebodyNeverSeenIsRecordedAndNotSent(t *testing.T) {
-	r := rules(SendBoth)
+	r := rules(domain.SendBoth)
 	b := open(t, r)
 	b.receive(event("ann", "vip", false, 5), event("ann", "vip", true, 1))
 	b.drain()
@@ -328,16 +332,16 @@ func TestAnExitOfSomebodyNeverSeenIsRecordedAndNotSent(t *testing.T) {
 func TestANewValueWhileOneIsInFlight(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
-		verdict Verdict
+		verdict domain.Verdict
 		want    string
 	}{
-		{"delivered: the new one differs and goes", Delivered, "ann.vip=false"},
-		{"refused for certain: nothing was ever told, nothing to take back", Refused, ""},
-		{"uncertain: the wanted value goes whatever it is", Uncertain, "ann.vip=false"},
-		{"refused for good: the new one stands in", Parked, ""},
+		{"delivered: the new one differs and goes", domain.Delivered, "ann.vip=false"},
+		{"refused for certain: nothing was ever told, nothing to take back", domain.Refused, ""},
+		{"uncertain: the wanted value goes whatever it is", domain.Uncertain, "ann.vip=false"},
+		{"refused for good: the new one stands in", domain.Parked, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			b := open(t, rules(SendAttribute))
+			b := open(t, rules(domain.SendAttribute))
 			b.receive(event("ann", "vip", true, 1))
 			f := b.take()
 			b.receive(event("ann", "vip", false, 2))
@@ -358,16 +362,16 @@ func TestANewValueWhileOneIsInFlight(t *testing.T) {
 // TestAChangeOvertakenInFlightNamesItsSuccessor, which outbox show and the refusal of a retry tell: not when it
 // was delivered, because then nothing took its place.
 func TestAChangeOvertakenInFlightNamesItsSuccessor(t *testing.T) {
-	for verdict, state := range map[Verdict]State{Refused: StateSuperseded, Uncertain: StateSuperseded, Delivered: StateDelivered} {
-		b := open(t, rules(SendAttribute))
+	for verdict, state := range map[domain.Verdict]domain.State{domain.Refused: domain.StateSuperseded, domain.Uncertain: domain.StateSuperseded, domain.Delivered: domain.StateDelivered} {
+		b := open(t, rules(domain.SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
-		first := b.ids(StatePending)[0]
+		first := b.ids(domain.StatePending)[0]
 		f := b.take()
 		b.receive(event("ann", "vip", false, 2))
 		b.settle(f, verdict)
 		c, _, err := b.Change(first)
 		must(t, err)
-		if c.State != state || c.Successor.IsZero() != (state == StateDelivered) {
+		if c.State != state || c.Successor.IsZero() != (state == domain.StateDelivered) {
 			t.Errorf("after verdict %v it is %v with the successor %v", verdict, c.State, c.Successor)
 		}
 		if !c.Successor.IsZero() {
@@ -380,7 +384,7 @@ func TestAChangeOvertakenInFlightNamesItsSuccessor(t *testing.T) {
 }
 
 func TestAFlightFoundAtStartIsUncertain(t *testing.T) {
-	r := rules(SendBoth)
+	r := rules(domain.SendBoth)
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
 	b.take()
@@ -394,15 +398,15 @@ func TestAFlightFoundAtStartIsUncertain(t *testing.T) {
 }
 
 func TestAFailureMakesThatUserWaitAndNobodyElse(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	f := b.take()
 	later := noon.Add(2 * time.Hour)
-	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]DeliveryResult, 2)}
+	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour), Results: make([]domain.DeliveryResult, 2)}
 	for i, d := range f.Deliveries {
-		o.Results[i].Event.Verdict = Delivered
+		o.Results[i].Event.Verdict = domain.Delivered
 		if d.User == "ann" {
-			o.Results[i].Event = Result{Verdict: Refused, RetryAt: later, Reason: "http_503"}
+			o.Results[i].Event = domain.Result{Verdict: domain.Refused, RetryAt: later, Reason: "http_503"}
 		}
 	}
 	must(t, b.Settle(context.Background(), o))
@@ -415,7 +419,7 @@ func TestAFailureMakesThatUserWaitAndNobodyElse(t *testing.T) {
 		t.Errorf("took %+v before the retry time; next %+v", f, next)
 	}
 	for f, _, err = b.Take(context.Background(), everything(later)); f != nil && err == nil; f, _, err = b.Take(context.Background(), everything(later)) {
-		b.settle(f, Delivered)
+		b.settle(f, domain.Delivered)
 	}
 	must(t, err)
 	b.wantSaid("ann!Audience Entered ann!Audience Exited")
@@ -423,10 +427,10 @@ func TestAFailureMakesThatUserWaitAndNobodyElse(t *testing.T) {
 }
 
 func TestAClosedJobHoldsBackOnlyItsOwn(t *testing.T) {
-	r := rules(SendEvent)
-	nightly := policy(SendEvent)
+	r := rules(domain.SendEvent)
+	nightly := policy(domain.SendEvent)
 	nightly.Job = "slow"
-	r.Sections = []Section{{Key: "slow", Policy: nightly}}
+	r.Sections = []domain.Section{{Key: "slow", Policy: nightly}}
 	b := open(t, r)
 	b.receive(event("ann", "slow", true, 1), event("ann", "fast", true, 2), event("bob", "slow", true, 3))
 	o := everything(noon.Add(time.Hour))
@@ -441,19 +445,19 @@ func TestAClosedJobHoldsBackOnlyItsOwn(t *testing.T) {
 	if len(f.Deliveries) != 1 || f.Deliveries[0].Event.Computation != "fast" || next.Jobs["slow"].IsZero() {
 		t.Fatalf("took %+v, next %+v", f, next)
 	}
-	b.settle(f, Delivered)
+	b.settle(f, domain.Delivered)
 	b.drain()
 	b.wantSaid("ann!Audience Entered bob!Audience Entered ann!Audience Entered")
 }
 
 func TestARemovedScheduleStrandsNothing(t *testing.T) {
-	r := rules(SendEvent)
-	nightly := policy(SendEvent)
+	r := rules(domain.SendEvent)
+	nightly := policy(domain.SendEvent)
 	nightly.Job = "slow"
-	r.Sections = []Section{{Key: "slow", Policy: nightly}}
+	r.Sections = []domain.Section{{Key: "slow", Policy: nightly}}
 	b := open(t, r)
 	b.receive(event("ann", "slow", true, 1))
-	b.reopen(rules(SendEvent))
+	b.reopen(rules(domain.SendEvent))
 	must(t, b.Applied(context.Background()))
 	o := everything(noon.Add(time.Hour))
 	o.Due = func(job string) time.Time {
@@ -470,9 +474,9 @@ func TestARemovedScheduleStrandsNothing(t *testing.T) {
 }
 
 func TestARefusalForGoodParksTheChange(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
-	b.settle(b.take(), Parked)
+	b.settle(b.take(), domain.Parked)
 	if c := b.balance(); c.Changes.Parked != 2 || c.Changes.Pending != 0 {
 		t.Errorf("%+v", c.Changes)
 	}
@@ -481,7 +485,7 @@ func TestARefusalForGoodParksTheChange(t *testing.T) {
 	if c := b.balance(); c.Changes.Parked != 1 || c.Changes.Superseded != 1 {
 		t.Errorf("%+v", c.Changes)
 	}
-	page, _, err := b.Changes(OutboxFilter{State: StateParked, User: "ann"})
+	page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateParked, User: "ann"})
 	must(t, err)
 	if len(page) != 1 || page[0].Reason != "test" || page[0].Kind != "event" {
 		t.Errorf("%+v", page)
@@ -489,7 +493,7 @@ func TestARefusalForGoodParksTheChange(t *testing.T) {
 }
 
 func TestSQLRowsAreAsManyValuesAsColumns(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(trait("ann", "zendesk", 1, "tickets", "3", "rating", "4.60"))
 	b.drain()
 	b.wantSaid("ann.tickets=3 ann.rating=4.60")
@@ -499,8 +503,8 @@ func TestSQLRowsAreAsManyValuesAsColumns(t *testing.T) {
 }
 
 func TestATraitThatBecameNull(t *testing.T) {
-	for policyName, want := range map[NullPolicy]string{NullSkip: "", NullUnset: "ann.ltv=null", NullEmpty: `ann.ltv=""`} {
-		r := rules(SendAttribute)
+	for policyName, want := range map[domain.NullPolicy]string{domain.NullSkip: "", domain.NullUnset: "ann.ltv=null", domain.NullEmpty: `ann.ltv=""`} {
+		r := rules(domain.SendAttribute)
 		r.Defaults.OnNull = policyName
 		b := open(t, r)
 		b.receive(trait("ann", "ltv", 0, "ltv", "null"))
@@ -517,7 +521,7 @@ func TestATraitThatBecameNull(t *testing.T) {
 }
 
 func TestPassThroughEventsGoOncePerMessage(t *testing.T) {
-	r := rules(SendAsReceived)
+	r := rules(domain.SendAsReceived)
 	b := open(t, r)
 	b.receive(event("ann", "step", true, 1, passThrough("a")), event("ann", "step", true, 1, passThrough("a")), event("ann", "step", true, 2, passThrough("b")))
 	b.reopen(r)
@@ -533,34 +537,34 @@ func TestPassThroughEventsGoOncePerMessage(t *testing.T) {
 }
 
 func TestWhoAnEventIsAbout(t *testing.T) {
-	anonymous := func(e *Event) { e.User, e.Anonymous = Identifier{}, Identifier{ID: "anon-1"} }
-	email := func(e *Event) { e.User, e.Email = Identifier{}, Identifier{ID: "a@example.com"} }
-	use := rules(SendAttribute)
-	use.Defaults.Anonymous, use.Defaults.EmailOnly = IdentityUse, IdentityUse
-	ignore := rules(SendAttribute)
-	ignore.Defaults.Anonymous, ignore.Defaults.EmailOnly = IdentityIgnore, IdentityIgnore
+	anonymous := func(e *domain.Event) { e.User, e.Anonymous = domain.Identifier{}, domain.Identifier{ID: "anon-1"} }
+	email := func(e *domain.Event) { e.User, e.Email = domain.Identifier{}, domain.Identifier{ID: "a@example.com"} }
+	use := rules(domain.SendAttribute)
+	use.Defaults.Anonymous, use.Defaults.EmailOnly = domain.IdentityUse, domain.IdentityUse
+	ignore := rules(domain.SendAttribute)
+	ignore.Defaults.Anonymous, ignore.Defaults.EmailOnly = domain.IdentityIgnore, domain.IdentityIgnore
 	for _, tc := range []struct {
 		name   string
-		rules  Rules
-		option func(*Event)
+		rules  domain.Rules
+		option func(*domain.Event)
 		said   string
 		reason string
 	}{
-		{"anonymous is parked", rules(SendAttribute), anonymous, "", "anonymous"},
+		{"anonymous is parked", rules(domain.SendAttribute), anonymous, "", "anonymous"},
 		{"anonymous is used when told so", use, anonymous, "anon-1.vip=true", ""},
 		{"anonymous is ignored when told so", ignore, anonymous, "", ""},
-		{"e-mail only is parked", rules(SendAttribute), email, "", "email_only"},
+		{"e-mail only is parked", rules(domain.SendAttribute), email, "", "email_only"},
 		{"e-mail only is used when told so", use, email, "a@example.com.vip=true", ""},
-		{"an id that MoEngage blocks is parked", rules(SendAttribute), func(e *Event) { e.User = Identifier{"null", "id_blocked"} }, "", "id_blocked"},
-		{"nobody at all is parked", rules(SendAttribute), func(e *Event) { e.User = Identifier{} }, "", "no_identifier"},
-		{"a fault of the door is parked", rules(SendAttribute), func(e *Event) { e.Fault, e.Sentence = "undetermined", "no flag" }, "", "undetermined"},
+		{"an id that MoEngage blocks is parked", rules(domain.SendAttribute), func(e *domain.Event) { e.User = domain.Identifier{ID: "null", Fault: "id_blocked"} }, "", "id_blocked"},
+		{"nobody at all is parked", rules(domain.SendAttribute), func(e *domain.Event) { e.User = domain.Identifier{} }, "", "no_identifier"},
+		{"a fault of the door is parked", rules(domain.SendAttribute), func(e *domain.Event) { e.Fault, e.Sentence = "undetermined", "no flag" }, "", "undetermined"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := open(t, tc.rules)
 			b.receive(event("ann", "vip", true, 1, tc.option))
 			b.drain()
 			b.wantSaid(tc.said)
-			page, _, err := b.Changes(OutboxFilter{State: StateParked})
+			page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateParked})
 			must(t, err)
 			switch {
 			case tc.reason == "" && len(page) == 0:
@@ -574,13 +578,13 @@ func TestWhoAnEventIsAbout(t *testing.T) {
 }
 
 func TestADeleteForgetsAndLateNewsDoesNotResurrect(t *testing.T) {
-	r := rules(SendBoth)
+	r := rules(domain.SendBoth)
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	b.drain()
 	b.said()
-	b.receive(event("ann", "other", true, 2), event("ann", "vip", true, 3, func(e *Event) { e.Fault, e.Sentence = "undetermined", "no flag" }))
-	b.receive(&Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: CallDelete, User: Identifier{ID: "ann"}, MessageID: "d", Raw: []byte(`{}`)})
+	b.receive(event("ann", "other", true, 2), event("ann", "vip", true, 3, func(e *domain.Event) { e.Fault, e.Sentence = "undetermined", "no flag" }))
+	b.receive(&domain.Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: "ann"}, MessageID: "d", Raw: []byte(`{}`)})
 	if _, err := b.User("ann"); err != ErrNotFound {
 		t.Errorf("ann is still there: %v", err)
 	}
@@ -604,20 +608,20 @@ func TestADeleteForgetsAndLateNewsDoesNotResurrect(t *testing.T) {
 }
 
 func TestTwoComputationsOfOneNameDoNotFight(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	b := open(t, r)
-	second := event("ann", "vip", false, 2, func(e *Event) { e.ComputationID, e.Flag = "aud_second", FlagIn })
+	second := event("ann", "vip", false, 2, func(e *domain.Event) { e.ComputationID, e.Flag = "aud_second", domain.FlagIn })
 	b.receive(event("ann", "vip", true, 1), second)
 	b.drain()
 	b.wantSaid("ann.vip=true")
-	page, _, err := b.Changes(OutboxFilter{State: StateHeld})
+	page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateHeld})
 	must(t, err)
 	if len(page) != 1 || page[0].Reason != "key_conflict" {
 		t.Fatalf("%+v", page)
 	}
-	named := policy(SendAttribute)
+	named := policy(domain.SendAttribute)
 	named.Attribute = "vip_second"
-	r.Sections = []Section{{ID: "aud_second", Policy: named}}
+	r.Sections = []domain.Section{{ID: "aud_second", Policy: named}}
 	b.reopen(r)
 	must(t, b.Applied(context.Background()))
 	b.drain()
@@ -626,8 +630,8 @@ func TestTwoComputationsOfOneNameDoNotFight(t *testing.T) {
 }
 
 func TestAKeyAloneTakesTheFirstIdThatComes(t *testing.T) {
-	b := open(t, rules(SendAttribute))
-	keyOnly := func(e *Event) { e.Space, e.ComputationID = "", "" }
+	b := open(t, rules(domain.SendAttribute))
+	keyOnly := func(e *domain.Event) { e.Space, e.ComputationID = "", "" }
 	b.receive(event("ann", "vip", true, 1, keyOnly), event("ann", "vip", false, 2), event("ann", "vip", true, 3, keyOnly))
 	b.drain()
 	b.wantSaid("ann.vip=true")
@@ -636,9 +640,9 @@ func TestAKeyAloneTakesTheFirstIdThatComes(t *testing.T) {
 	if len(list) != 1 || list[0].ID != "aud_vip" || list[0].Space != "spa_1" {
 		t.Errorf("%+v", list)
 	}
-	b.receive(event("ann", "vip", false, 4, func(e *Event) { e.Space = "spa_2" }))
+	b.receive(event("ann", "vip", false, 4, func(e *domain.Event) { e.Space = "spa_2" }))
 	b.receive(event("ann", "vip", false, 5, keyOnly))
-	page, _, err := b.Changes(OutboxFilter{State: StateParked})
+	page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateParked})
 	must(t, err)
 	if len(page) != 1 || page[0].Reason != "ambiguous_key" {
 		t.Errorf("%+v", page)
@@ -646,11 +650,11 @@ func TestAKeyAloneTakesTheFirstIdThatComes(t *testing.T) {
 }
 
 func TestForwardedTraitsTravelOnceWithTheUser(t *testing.T) {
-	r := rules(SendAttribute)
+	r := rules(domain.SendAttribute)
 	r.Defaults.ForwardTraits = []string{"plan"}
 	b := open(t, r)
-	plan := func(v string) func(*Event) {
-		return func(e *Event) {
+	plan := func(v string) func(*domain.Event) {
+		return func(e *domain.Event) {
 			object := `{"vip":true,"plan":` + v + `,"email":"a@example.com"}`
 			e.Raw = []byte(`{"traits":` + object + `}`)
 			e.Object = spanOf(e.Raw, object)
@@ -666,7 +670,7 @@ func TestForwardedTraitsTravelOnceWithTheUser(t *testing.T) {
 }
 
 func TestWithoutCollapseEveryValueIsSentInOrder(t *testing.T) {
-	r := rules(SendBoth)
+	r := rules(domain.SendBoth)
 	r.Defaults.Collapse = false
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1), event("ann", "vip", false, 2))
@@ -676,11 +680,11 @@ func TestWithoutCollapseEveryValueIsSentInOrder(t *testing.T) {
 }
 
 func TestSinceIsWhenTheMembershipBecameWhatItIs(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 5), event("ann", "vip", false, 3))
 	page, _, err := b.Members("vip", "", 0)
 	must(t, err)
-	if want := (MemberInfo{"ann", timestamp(noon.Add(time.Minute))}); len(page) != 1 || page[0] != want {
+	if want := (domain.MemberInfo{User: "ann", Since: domain.Timestamp(noon.Add(time.Minute))}); len(page) != 1 || page[0] != want {
 		t.Errorf("members %+v, want %+v", page, want)
 	}
 	if c := b.balance(); c.Events.Stale != 1 || c.Events.Unchanged != 1 {
@@ -689,8 +693,8 @@ func TestSinceIsWhenTheMembershipBecameWhatItIs(t *testing.T) {
 }
 
 func TestMembersPageInOrderWithoutGapsOrRepeats(t *testing.T) {
-	b := open(t, rules(SendNone))
-	var events []*Event
+	b := open(t, rules(domain.SendNone))
+	var events []*domain.Event
 	for i := range 250 {
 		events = append(events, event(fmt.Sprint("user", i), "vip", i%5 != 0, 1), event(fmt.Sprint("user", i), "gold", true, 1))
 	}
@@ -717,9 +721,9 @@ func TestMembersPageInOrderWithoutGapsOrRepeats(t *testing.T) {
 }
 
 func TestRetentionRemovesWhatIsOldAndCountsWhatWasParked(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.SetRetention(Options{Delivered: time.Hour, Parked: 24 * time.Hour})
-	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 2, func(e *Event) { e.Fault = "undetermined" }))
+	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 2, func(e *domain.Event) { e.Fault = "undetermined" }))
 	b.drain()
 	more, err := b.Prune(t.Context(), noon.Add(90*time.Minute)) // delivered at 13:00
 	must(t, err)
@@ -741,14 +745,14 @@ func TestRetentionRemovesWhatIsOldAndCountsWhatWasParked(t *testing.T) {
 }
 
 func TestListingsPageAndUserShowsTheChain(t *testing.T) {
-	b := open(t, rules(SendEvent))
-	var events []*Event
+	b := open(t, rules(domain.SendEvent))
+	var events []*domain.Event
 	for i := range 25 {
 		events = append(events, event("ann", "vip", i%2 == 0, i))
 	}
 	b.receive(events...)
 	var all []string
-	for f, more := (OutboxFilter{Limit: 10}), true; more; more = f.Cursor != "" {
+	for f, more := (domain.OutboxFilter{Limit: 10}), true; more; more = f.Cursor != "" {
 		page, next, err := b.Changes(f)
 		must(t, err)
 		for _, c := range page {
@@ -756,7 +760,7 @@ func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 		}
 		f.Cursor = next
 	}
-	if _, _, err := b.Changes(OutboxFilter{Cursor: "zzz"}); err != ErrBadCursor {
+	if _, _, err := b.Changes(domain.OutboxFilter{Cursor: "zzz"}); err != ErrBadCursor {
 		t.Errorf("a cursor of nowhere: %v", err)
 	}
 	if len(all) != 25 {
@@ -768,11 +772,11 @@ func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 	if len(info.History) != 25 || len(info.Pending) != 0 || info.History[0].ID != all[24] {
 		t.Errorf("history %d, pending %d", len(info.History), len(info.Pending))
 	}
-	id, err := ParseID(all[3])
+	id, err := domain.ParseID(all[3])
 	must(t, err)
 	ch, raw, err := b.Change(id)
 	must(t, err)
-	if ch.State != StateDelivered || !strings.Contains(string(raw), "vip") {
+	if ch.State != domain.StateDelivered || !strings.Contains(string(raw), "vip") {
 		t.Errorf("%+v %s", ch, raw)
 	}
 	more, err := b.Prune(context.Background(), noon.Add(100*time.Hour))
@@ -783,7 +787,7 @@ func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 }
 
 func TestASecondProcessIsToldWhoHoldsTheData(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	_, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "is held by process") {
 		t.Errorf("second open: %v", err)
@@ -794,9 +798,9 @@ func TestASecondProcessIsToldWhoHoldsTheData(t *testing.T) {
 }
 
 func TestAStoppedStoreAnswersTheSame(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("bob", "gold", false, 1))
-	b.settle(b.take(), Refused)
+	b.settle(b.take(), domain.Refused)
 	running := snapshot(t, &b.View)
 	must(t, b.Close())
 	v, err := OpenReadOnly(b.dir)
@@ -811,7 +815,7 @@ func snapshot(t testing.TB, v *View) string {
 	t.Helper()
 	counts, err := v.Counts()
 	must(t, err)
-	page, _, err := v.Changes(OutboxFilter{})
+	page, _, err := v.Changes(domain.OutboxFilter{})
 	must(t, err)
 	list, err := v.Computations()
 	must(t, err)

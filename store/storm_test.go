@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // ward is a model of one guarded audience: who is a member, and who left in the window.
@@ -28,7 +30,7 @@ func (w *ward) members() (n int) {
 	return n
 }
 
-func (w *ward) hear(user string, at int, in bool, g Guard, guarded bool) {
+func (w *ward) hear(user string, at int, in bool, g domain.Guard, guarded bool) {
 	u := w.words[user]
 	if u == nil {
 		u = &word{at: -1}
@@ -74,9 +76,9 @@ func TestTheGuardAgainstAModel(t *testing.T) {
 }
 
 func runStorm(t *testing.T, rnd *rand.Rand) {
-	send := []SendMethods{SendAttribute, SendEvent, SendBoth, SendCohort, SendList, SendBoth | SendCohort | SendList}[rnd.IntN(6)]
+	send := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList}[rnd.IntN(6)]
 	r := rules(send)
-	r.Guard = Guard{Share: 0.3, Count: 2, Window: 1000000 * time.Hour}
+	r.Guard = domain.Guard{Share: 0.3, Count: 2, Window: 1000000 * time.Hour}
 	r.Defaults.Collapse = rnd.IntN(2) == 0
 	b, them := open(t, r), newMoengage()
 	them.guarded = true

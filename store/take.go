@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -15,8 +16,8 @@ const MaxAttributes = 256
 // leaser is a Take in progress.
 type leaser struct {
 	b       *batch
-	o       TakeOptions
-	lease   *Lease
+	o       domain.TakeOptions
+	lease   *domain.Lease
 	list    []leasedDelivery
 	taken   map[string]bool
 	users   int // deliveries with attributes so far
@@ -38,7 +39,7 @@ const visits = 8192
 
 // take gathers the deliveries that are due, in fair turns (see turn.go), and has them remembered as a
 // lease. It returns nil when nothing is due. more says that something due was not looked at.
-func (b *batch) take(o TakeOptions) (f *Lease, more bool) {
+func (b *batch) take(o domain.TakeOptions) (f *domain.Lease, more bool) {
 	d := newLeaser(b, o)
 	d.gather()
 	if len(d.lease.Deliveries) == 0 {
@@ -48,8 +49,8 @@ func (b *batch) take(o TakeOptions) (f *Lease, more bool) {
 	return d.lease, d.more
 }
 
-func newLeaser(b *batch, o TakeOptions) *leaser {
-	d := &leaser{b: b, o: o, lease: &Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
+func newLeaser(b *batch, o domain.TakeOptions) *leaser {
+	d := &leaser{b: b, o: o, lease: &domain.Lease{Endpoint: o.Endpoint}, latest: make(map[uint32]int64), taken: make(map[string]bool)}
 	d.latest[laneRetry] = o.Now.Unix()
 	if o.Force {
 		d.latest[laneRetry] = 1<<32 - 1
@@ -60,14 +61,14 @@ func newLeaser(b *batch, o TakeOptions) *leaser {
 // gather visits the lanes, class by class, each in its turn.
 func (d *leaser) gather() {
 	d.most = visits
-	if d.o.Endpoint == EndpointCohort {
+	if d.o.Endpoint == domain.EndpointCohort {
 		d.ripen()
 	}
 	waiting := d.turns()
 	for _, class := range d.b.st.shares[d.o.Endpoint-1].order(&waiting) {
 		d.most = d.visited + visits
 		for _, lane := range waiting[class] {
-			if d.full || d.o.Endpoint == EndpointCohort && len(d.list) > 0 {
+			if d.full || d.o.Endpoint == domain.EndpointCohort && len(d.list) > 0 {
 				return // a request speaks of one cohort
 			}
 			d.collect(class, lane)
@@ -157,7 +158,7 @@ func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 	}
 	for ; len(k) > 9; k, _ = c.Next() {
 		l, second, _ := dueParts(k)
-		if Endpoint(k[0]) != d.o.Endpoint || l != lane || !d.isDue(lane, second) || len(list) > room {
+		if domain.Endpoint(k[0]) != d.o.Endpoint || l != lane || !d.isDue(lane, second) || len(list) > room {
 			break
 		}
 		if d.visited++; d.visited > d.most {
@@ -222,7 +223,7 @@ func (d *leaser) visit(u *user, lane uint32, at stand) (goOn bool) {
 	return true
 }
 
-func (d *leaser) add(delivery Delivery, seats leasedDelivery) {
+func (d *leaser) add(delivery domain.Delivery, seats leasedDelivery) {
 	if len(delivery.Attributes) > 0 {
 		d.users++
 	}
@@ -237,7 +238,7 @@ func (d *leaser) add(delivery Delivery, seats leasedDelivery) {
 
 // pack reads what is due of one user: the attributes, and the first event in applied order; or on the
 // endpoint of cohorts, the one change of the lane.
-func (d *leaser) pack(u *user, lane uint32) (delivery Delivery, seats leasedDelivery) {
+func (d *leaser) pack(u *user, lane uint32) (delivery domain.Delivery, seats leasedDelivery) {
 	delivery.User, seats.user = u.id, u.id
 	retry := isRetry(lane)
 	said := make(sayings)
@@ -253,7 +254,7 @@ func (d *leaser) pack(u *user, lane uint32) (delivery Delivery, seats leasedDeli
 			u.dirty = true
 			continue
 		}
-		if f.endpoint() != d.o.Endpoint || f.kind() == KindCohort && t.lane != lane || !ready(t.lane, t.due, t.tried()) {
+		if f.endpoint() != d.o.Endpoint || f.kind() == domain.KindCohort && t.lane != lane || !ready(t.lane, t.due, t.tried()) {
 			continue
 		}
 		if said.has(f, t) {
@@ -279,7 +280,7 @@ func (d *leaser) pack(u *user, lane uint32) (delivery Delivery, seats leasedDeli
 		d.b.missQueued(u, d.o.Endpoint, s.number, s.id)
 	case !ch.loose:
 		delivery.Event, seats.queued = &ch.Change, s
-	case !said.names(KindAttribute, ch.Name):
+	case !said.names(domain.KindAttribute, ch.Name):
 		delivery.Attributes = append(delivery.Attributes, ch.Change)
 		seats.queued, seats.loose = s, true
 	}
@@ -292,21 +293,21 @@ func (d *leaser) pack(u *user, lane uint32) (delivery Delivery, seats leasedDeli
 type sayings map[string]saying
 
 type saying struct {
-	at   int        // the change's place in the delivery
-	list Transition // the direction of a list's entries; zero for an attribute
+	at   int               // the change's place in the delivery
+	list domain.Transition // the direction of a list's entries; zero for an attribute
 }
 
 // has reports whether the element says something under the name of t that t cannot stand beside.
 func (s sayings) has(f *field, t *ticket) bool {
-	before, known := s[SentName(f.kind(), t.name)]
-	return known && (f.kind() != KindList || before.list != t.transition)
+	before, known := s[domain.SentName(f.kind(), t.name)]
+	return known && (f.kind() != domain.KindList || before.list != t.transition)
 }
 
 // later returns the place of an attribute that is newer than t and bears its name, -1 when there is none. It
 // gives way, because what is sent last is what MoEngage keeps.
-func (s sayings) later(d *Delivery, f *field, t *ticket) (at int) {
-	before := s[SentName(f.kind(), t.name)]
-	if f.kind() == KindList || before.list != 0 || d.Attributes[before.at].ID.Compare(t.id) < 0 {
+func (s sayings) later(d *domain.Delivery, f *field, t *ticket) (at int) {
+	before := s[domain.SentName(f.kind(), t.name)]
+	if f.kind() == domain.KindList || before.list != 0 || d.Attributes[before.at].ID.Compare(t.id) < 0 {
 		return -1
 	}
 	return before.at
@@ -314,21 +315,21 @@ func (s sayings) later(d *Delivery, f *field, t *ticket) (at int) {
 
 func (s sayings) add(f *field, t *ticket, at int) {
 	said := saying{at: at}
-	if f.kind() == KindList {
+	if f.kind() == domain.KindList {
 		said.list = t.transition
 	}
-	s[SentName(f.kind(), t.name)] = said
+	s[domain.SentName(f.kind(), t.name)] = said
 }
 
 // names reports whether the element says anything under a name.
-func (s sayings) names(kind Kind, name string) bool {
-	_, known := s[SentName(kind, name)]
+func (s sayings) names(kind domain.Kind, name string) bool {
+	_, known := s[domain.SentName(kind, name)]
 	return known
 }
 
 // firstQueued returns the earliest of the queue's heads that are due, one head a lane.
 func (d *leaser) firstQueued(u *user, ready func(lane, due uint32, tried bool) bool) (first leasedChange, found bool) {
-	if d.o.Endpoint == EndpointCohort || u.head.backlog().Events == 0 {
+	if d.o.Endpoint == domain.EndpointCohort || u.head.backlog().Events == 0 {
 		return first, false // nothing is queued
 	}
 	for _, l := range u.head.endpoint(d.o.Endpoint).lanes {
@@ -341,7 +342,7 @@ func (d *leaser) firstQueued(u *user, ready func(lane, due uint32, tried bool) b
 }
 
 // leaveQueue takes an event out of its user's queue.
-func (b *batch) leaveQueue(u *user, road Endpoint, lane uint32, id ID) {
+func (b *batch) leaveQueue(u *user, road domain.Endpoint, lane uint32, id domain.ID) {
 	b.remove(b.queue, queueKey(u.key, lane, id))
 	u.head.endpoint(road).remove(lane)
 	u.dirty = true
@@ -349,7 +350,7 @@ func (b *batch) leaveQueue(u *user, road Endpoint, lane uint32, id ID) {
 
 // missQueued sets an event aside that is damaged, and not just gone, so that what stands behind it can go.
 // The ledger still counts it: what became of it is for the next start to find out.
-func (b *batch) missQueued(u *user, road Endpoint, lane uint32, id ID) {
+func (b *batch) missQueued(u *user, road domain.Endpoint, lane uint32, id domain.ID) {
 	key := queueKey(u.key, lane, id)
 	frame := b.queue.Get(key)
 	if frame == nil || b.err != nil {
@@ -359,18 +360,18 @@ func (b *batch) missQueued(u *user, road Endpoint, lane uint32, id ID) {
 	b.leaveQueue(u, road, lane, id)
 }
 
-func (b *batch) queueHead(u *user, lane uint32) (id ID, due uint32, tried, ok bool) {
+func (b *batch) queueHead(u *user, lane uint32) (id domain.ID, due uint32, tried, ok bool) {
 	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.key), lane)
 	k, v := b.queue.Cursor().Seek(prefix)
 	if !bytes.HasPrefix(k, prefix) {
-		return ID{}, 0, false, false
+		return domain.ID{}, 0, false, false
 	}
 	due, tried, _ = parseQueueValue(v)
 	return idFromKey(k[len(prefix):], b.st.epochs), due, tried, true
 }
 
 // retime sets each lane's time to the earliest of what still waits in it. A lane in which nothing does goes.
-func (b *batch) retime(u *user, road Endpoint) {
+func (b *batch) retime(u *user, road domain.Endpoint) {
 	rh := u.head.endpoint(road)
 	earliest := make(map[uint32]uint32, len(rh.lanes))
 	note := func(lane, due uint32) {
@@ -453,7 +454,7 @@ func sentIn(v []byte) (s SentSecond) {
 }
 
 // next says what waits after a Take.
-func (b *batch) next(road Endpoint) Next {
+func (b *batch) next(road domain.Endpoint) Next {
 	n := Next{Jobs: make(map[string]time.Time)}
 	first := make(map[uint32]uint32) // by job, because a job may have thousands of lanes
 	for number, l := range b.lanes(road) {
@@ -488,7 +489,7 @@ const retryJobsScan = 1000
 
 // retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
 // users to ask.
-func (b *batch) retryJobs(road Endpoint) map[string]time.Time {
+func (b *batch) retryJobs(road domain.Endpoint) map[string]time.Time {
 	jobs := make(map[string]time.Time)
 	n := 0
 	for _, lane := range [...]uint32{laneRetry, laneRetryBulk} {

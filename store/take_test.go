@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // effort is what a transaction of the writer did. It is counted, and so the same on every machine.
@@ -51,9 +53,9 @@ func wantSameEffort(t *testing.T, what string, little, much effort) {
 // waiting is a store in which n users wait, tried once or never.
 func waiting(t *testing.T, n int, tried bool) *bench {
 	t.Helper()
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	for at := 0; at < n; at += 1000 {
-		var events []*Event
+		var events []*domain.Event
 		for i := at; i < min(at+1000, n); i++ {
 			events = append(events, event(fmt.Sprintf("user-%08d", i), "vip", true, 1))
 		}
@@ -67,7 +69,7 @@ func waiting(t *testing.T, n int, tried bool) *bench {
 }
 
 // takeThousand takes what is due after every retry.
-func takeThousand(b *bench) (f *Lease, e effort) {
+func takeThousand(b *bench) (f *domain.Lease, e effort) {
 	b.Helper()
 	o, visited := everything(noon.Add(3*time.Hour)), 0
 	e = b.measure(func(x *batch) {
@@ -83,11 +85,11 @@ func takeThousand(b *bench) (f *Lease, e effort) {
 }
 
 // settleThousand has everybody on a lease wait for an hour.
-func settleThousand(b *bench, f *Lease) effort {
+func settleThousand(b *bench, f *domain.Lease) effort {
 	b.Helper()
-	o := Settlement{Lease: f.ID, At: noon.Add(time.Hour)}
+	o := domain.Settlement{Lease: f.ID, At: noon.Add(time.Hour)}
 	for range f.Deliveries {
-		o.Results = append(o.Results, DeliveryResult{Attributes: Result{Verdict: Refused, RetryAt: noon.Add(2 * time.Hour), Reason: "test"}})
+		o.Results = append(o.Results, domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Refused, RetryAt: noon.Add(2 * time.Hour), Reason: "test"}})
 	}
 	return b.measure(func(x *batch) { x.settle(o) })
 }
@@ -96,7 +98,7 @@ func settleThousand(b *bench, f *Lease) effort {
 func (b *bench) measure(do func(x *batch)) effort {
 	b.Helper()
 	before := b.db.db.Load().Stats()
-	must(b, b.run(context.Background(), func(x *batch) error { do(x); return nil }, func(x *batch) { x.next(EndpointTransition) }))
+	must(b, b.run(context.Background(), func(x *batch) error { do(x); return nil }, func(x *batch) { x.next(domain.EndpointTransition) }))
 	after := b.db.db.Load().Stats()
 	tx := after.TxStats.Sub(&before.TxStats)
 	return effort{lookups: tx.GetCursorCount(), nodes: tx.GetNodeCount(), pages: tx.GetPageCount()}
@@ -106,7 +108,7 @@ func (b *bench) measure(do func(x *batch)) effort {
 // TestAnAttributeThatIsOnlySaidToWaitIsSaidSoOnce: the row and the user's index disagree, as after damage. The
 // user's other changes leave, and the index is put right.
 func TestAnAttributeThatIsOnlySaidToWaitIsSaidSoOnce(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
 	b.receive(event("ann", "gold", true, 2))
@@ -131,14 +133,14 @@ func TestAnAttributeThatIsOnlySaidToWaitIsSaidSoOnce(t *testing.T) {
 }
 
 func TestTakeGoesOnBehindWhoIsSkipped(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	must(t, b.Append(context.Background(), event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("cid", "vip", true, 1)))
 	must(t, b.Applied(context.Background()))
-	take := func(skip func(string) bool, pass func(Delivery) bool) (users []string) {
+	take := func(skip func(string) bool, pass func(domain.Delivery) bool) (users []string) {
 		t.Helper()
-		f, _, err := b.Take(context.Background(), TakeOptions{
-			Endpoint: EndpointTransition, Now: noon.Add(time.Hour), MaxUsers: 1, MaxEvents: 1, Skip: skip, Pass: pass,
-			Due: func(string) time.Time { return noon.Add(time.Hour) }, Fit: func(Delivery) bool { return true },
+		f, _, err := b.Take(context.Background(), domain.TakeOptions{
+			Endpoint: domain.EndpointTransition, Now: noon.Add(time.Hour), MaxUsers: 1, MaxEvents: 1, Skip: skip, Pass: pass,
+			Due: func(string) time.Time { return noon.Add(time.Hour) }, Fit: func(domain.Delivery) bool { return true },
 		})
 		must(t, err)
 		if f == nil {
@@ -154,7 +156,7 @@ func TestTakeGoesOnBehindWhoIsSkipped(t *testing.T) {
 	if got := take(func(u string) bool { return all[u] }, nil); len(got) != 1 || got[0] != "bob" {
 		t.Errorf("took %v, want bob alone", got)
 	}
-	if got := take(nil, func(d Delivery) bool { return d.User != "cid" }); len(got) != 1 || got[0] != "cid" {
+	if got := take(nil, func(d domain.Delivery) bool { return d.User != "cid" }); len(got) != 1 || got[0] != "cid" {
 		t.Errorf("took %v, want cid alone", got)
 	}
 	if got := take(func(string) bool { return true }, nil); got != nil {

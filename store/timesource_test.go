@@ -3,27 +3,29 @@ package store
 import (
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 func TestATimeThatCouldNotBeReadIsShownWithItsEvent(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	unread := event("ann", "vip", true, 1)
-	unread.TimeSource = TimeUnreadable
+	unread.TimeSource = domain.TimeUnreadable
 	parked := event("ann", "gold", true, 1)
-	parked.TimeSource, parked.Fault, parked.Sentence = TimeSecond, "undetermined", "no flag"
+	parked.TimeSource, parked.Fault, parked.Sentence = domain.TimeSecond, "undetermined", "no flag"
 	b.receive(unread, parked, event("ann", "silver", true, 1))
 
-	for list, want := range map[string]TimeSource{"pending": TimeUnreadable, "parked": TimeSecond} {
-		state, _ := ParseState(list)
-		page, _, err := b.Changes(OutboxFilter{State: state})
+	for list, want := range map[string]domain.TimeSource{"pending": domain.TimeUnreadable, "parked": domain.TimeSecond} {
+		state, _ := domain.ParseState(list)
+		page, _, err := b.Changes(domain.OutboxFilter{State: state})
 		must(t, err)
 		for _, line := range page {
-			id, err := ParseID(line.ID)
+			id, err := domain.ParseID(line.ID)
 			must(t, err)
 			c, _, err := b.Change(id)
 			must(t, err)
 			if line.Computation == "silver" {
-				want = TimeOwn
+				want = domain.TimeOwn
 			}
 			if c.TimeSource != want {
 				t.Errorf("%s %s: %q, want %q", list, line.Computation, c.TimeSource, want)
@@ -54,7 +56,7 @@ func TestATimeThatCouldNotBeReadIsShownWithItsEvent(t *testing.T) {
 
 // A time that sentAt corrected rests on the receipt, so the enter below seems to be newer when it is delivered again.
 func TestARepeatWithACorrectedTimeChangesNothing(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	enter := event("ann", "vip", true, 1)
 	enter.ClockShift = time.Hour
 	again := *enter

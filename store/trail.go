@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/wal"
@@ -189,28 +191,28 @@ func (r *activityReader) event(rec wal.Record) {
 		return
 	}
 	e, f := read.event, r.verdicts.of(rec.Seq)
-	if f == OutcomeParked {
+	if f == domain.OutcomeParked {
 		return // the parked say more of it
 	}
 	line := ActivityEntry{
 		What: "accepted", User: cmp.Or(e.User.ID, e.Anonymous.ID, e.Email.ID), Computation: e.Key, Transition: eventTransition(e).String(),
-		ID: ID{Epoch: r.epochs.of(rec.Seq), Seq: rec.Seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
-		TimeSource: e.TimeSource.unreadCode(), LeftOut: e.leftOutNames(), at: e.Received,
+		ID: domain.ID{Epoch: r.epochs.of(rec.Seq), Seq: rec.Seq}.String(), Reason: f.String(), Changes: []string{}, MessageID: e.MessageID,
+		TimeSource: e.TimeSource.UnreadCode(), LeftOut: e.LeftOutNames(), at: e.Received,
 	}
 	r.add(line, e.ComputationID)
 }
 
 // eventTransition is what an event says, whatever it came to.
-func eventTransition(e *Event) Transition {
+func eventTransition(e *domain.Event) domain.Transition {
 	switch {
-	case e.Class == ClassNone:
+	case e.Class == domain.ClassNone:
 		return 0
-	case e.Class == ClassTrait:
-		return TransitionValue
-	case e.Flag == FlagIn:
-		return TransitionEnter
-	case e.Flag == FlagOut:
-		return TransitionExit
+	case e.Class == domain.ClassTrait:
+		return domain.TransitionValue
+	case e.Flag == domain.FlagIn:
+		return domain.TransitionEnter
+	case e.Flag == domain.FlagOut:
+		return domain.TransitionExit
 	}
 	return 0
 }
@@ -220,7 +222,7 @@ func (r *activityReader) add(line ActivityEntry, computedBy string) {
 	if f.User != "" && f.User != line.User || f.Computation != "" && f.Computation != line.Computation && f.Computation != computedBy {
 		return
 	}
-	line.At = timestamp(line.at)
+	line.At = domain.Timestamp(line.at)
 	if line.Changes == nil {
 		line.Changes = []string{}
 	}
@@ -292,7 +294,7 @@ func (r *activityReader) refusals() {
 	}
 }
 
-func (r *activityReader) refusal(one *Refusal) {
+func (r *activityReader) refusal(one *domain.Refusal) {
 	if !one.Last.IsZero() { // else an older program counted it
 		r.add(ActivityEntry{What: "refused", Reason: one.Sentence(), Count: one.Count, at: one.Last}, "")
 	}
@@ -305,11 +307,11 @@ func happened(ch *stored) ActivityEntry {
 		Transition: ch.Transition.String(), ID: ch.ID.String(), Reason: ch.Reason, MessageID: ch.MessageID, Attempts: ch.Attempts, at: ch.Closed,
 	}
 	switch {
-	case ch.State == StateDelivered:
+	case ch.State == domain.StateDelivered:
 		line.What, line.Reason = "sent", ""
-	case ch.State == StateSuperseded && !ch.Successor.IsZero():
+	case ch.State == domain.StateSuperseded && !ch.Successor.IsZero():
 		line.Reason = "by " + ch.Successor.String()
-	case ch.State == StateParked:
+	case ch.State == domain.StateParked:
 		line.at = ch.Received
 		if ch.Answer.At.After(line.at) {
 			line.at = ch.Answer.At
@@ -321,14 +323,14 @@ func happened(ch *stored) ActivityEntry {
 // made lists the changes that the record of id made.
 func made(locator *bolt.Bucket, id string) []string {
 	list := []string{}
-	at, err := ParseID(id)
+	at, err := domain.ParseID(id)
 	if err != nil || locator == nil {
 		return list
 	}
 	prefix := idKey(at)[:8]
 	c := locator.Cursor()
 	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && len(k) == 10 && len(list) < 100; k, _ = c.Next() {
-		list = append(list, ID{Epoch: at.Epoch, Seq: at.Seq, Slot: binary.BigEndian.Uint16(k[8:])}.String())
+		list = append(list, domain.ID{Epoch: at.Epoch, Seq: at.Seq, Slot: binary.BigEndian.Uint16(k[8:])}.String())
 	}
 	return list
 }
@@ -356,16 +358,16 @@ func readVerdicts(bucket *bolt.Bucket, applied uint64) verdicts {
 	return v
 }
 
-func (v verdicts) of(record uint64) Outcome {
+func (v verdicts) of(record uint64) domain.Outcome {
 	value := v.bucket[record/verdictsOf]
 	if at := record % verdictsOf; at < uint64(len(value)) && value[at] > 0 {
-		return Outcome(value[at] - 1)
+		return domain.Outcome(value[at] - 1)
 	}
-	return OutcomeUnknown
+	return domain.OutcomeUnknown
 }
 
 // verdict notes what a record came to; flushVerdicts writes it.
-func (b *batch) verdict(record uint64, f Outcome) {
+func (b *batch) verdict(record uint64, f domain.Outcome) {
 	if gap := record - b.firstOutcome - uint64(len(b.outcomes)); gap > verdictsOf {
 		b.flushVerdicts() // after a restore the numbers go on far away
 	}
@@ -468,8 +470,8 @@ func (b *batch) parkedNow(ch *stored) {
 	if b.parkedAll++; b.dry || len(b.parkings) >= parkingsKept {
 		return
 	}
-	b.parkings = append(b.parkings, &stored{Change: Change{
-		ID: ch.ID, Kind: ch.Kind, State: StateParked, User: strings.Clone(ch.User), Computation: ch.Computation, ComputedBy: ch.ComputedBy,
-		Transition: ch.Transition, Received: ch.Received, MessageID: ch.MessageID, Reason: ch.Reason, Attempts: ch.Attempts, Answer: Answer{At: ch.Answer.At},
+	b.parkings = append(b.parkings, &stored{Change: domain.Change{
+		ID: ch.ID, Kind: ch.Kind, State: domain.StateParked, User: strings.Clone(ch.User), Computation: ch.Computation, ComputedBy: ch.ComputedBy,
+		Transition: ch.Transition, Received: ch.Received, MessageID: ch.MessageID, Reason: ch.Reason, Attempts: ch.Attempts, Answer: domain.Answer{At: ch.Answer.At},
 	}})
 }

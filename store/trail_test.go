@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -30,7 +32,7 @@ func wantLines(t *testing.T, got []string, want ...string) {
 }
 
 func TestTheTrailSaysWhatAnEventCameTo(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0), event("ann", "vip", true, 1), event("ann", "vip", true, 0), event("bob", "vip", false, 2), event("ann", "vip", false, -1))
 	got, next := trailOf(t, b, ActivityFilter{})
 	wantLines(t, got, "accepted ann vip enter transition", "accepted ann vip enter unchanged", "accepted ann vip enter stale",
@@ -56,16 +58,16 @@ func TestTheTrailSaysWhatAnEventCameTo(t *testing.T) {
 
 	// The same from the files, and after a restart.
 	want, _ := trailOf(t, b, ActivityFilter{})
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	got, _ = trailOf(t, b, ActivityFilter{})
 	wantLines(t, got, want...)
 	soundness(t, b)
 }
 
 func TestATrailThatIsTooLongIsCounted(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	_, next := trailOf(t, b, ActivityFilter{})
-	var many []*Event
+	var many []*domain.Event
 	for i := range activityBehind + 500 {
 		many = append(many, event(fmt.Sprintf("u%d", i%50), "vip", i%2 == 0, i))
 	}
@@ -93,8 +95,8 @@ func TestATrailThatIsTooLongIsCounted(t *testing.T) {
 }
 
 func TestVerdictsGoWithTheirRecords(t *testing.T) {
-	b := open(t, rules(SendNone))
-	var many []*Event
+	b := open(t, rules(domain.SendNone))
+	var many []*domain.Event
 	for i := range 3 * verdictsOf {
 		many = append(many, event("ann", "vip", i%2 == 0, i))
 	}
@@ -115,16 +117,16 @@ func TestVerdictsGoWithTheirRecords(t *testing.T) {
 
 // Numbers go on far away after a restore: what lies between is not filled up.
 func TestVerdictsOfNumbersFarAway(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 0))
 	must(t, b.run(context.Background(), func(b *batch) error {
-		b.verdict(5, OutcomeStale)
-		b.verdict(1<<50, OutcomeDuplicate)
+		b.verdict(5, domain.OutcomeStale)
+		b.verdict(1<<50, domain.OutcomeDuplicate)
 		return nil
 	}, nil))
 	must(t, b.look(func(tx *bolt.Tx) error {
 		v := readVerdicts(tx.Bucket(bucketVerdicts), 1<<50)
-		if v.of(1<<50) != OutcomeDuplicate || v.of(1<<50-1) != OutcomeUnknown {
+		if v.of(1<<50) != domain.OutcomeDuplicate || v.of(1<<50-1) != domain.OutcomeUnknown {
 			t.Errorf("%v", v.bucket)
 		}
 		return nil
@@ -132,7 +134,7 @@ func TestVerdictsOfNumbersFarAway(t *testing.T) {
 }
 
 func TestACursorThatIsNone(t *testing.T) {
-	b := open(t, rules(SendNone))
+	b := open(t, rules(domain.SendNone))
 	for _, cursor := range []string{"x", "00", strings.Repeat("0", 50)} {
 		if _, err := b.Activity(ActivityFilter{Cursor: cursor}); err == nil {
 			t.Errorf("%q is taken for a cursor", cursor)
@@ -144,7 +146,7 @@ func TestWhoFollowsIsToldOnceWhatIsParked(t *testing.T) {
 	p := newParkings(time.Now())
 	first, to := p.number(), uint64(0)
 	for i := range 3 * parkingsKept / 2 {
-		p.merge([]*stored{{Change: Change{ID: ID{Seq: uint64(i)}}}}, 1)
+		p.merge([]*stored{{Change: domain.Change{ID: domain.ID{Seq: uint64(i)}}}}, 1)
 	}
 	if list, skipped := p.since(first, &to); len(list) != parkingsKept || skipped != parkingsKept/2 || list[len(list)-1].ID.Seq != 3*parkingsKept/2-1 || to != p.number() {
 		t.Errorf("%d of them, up to %d", len(list), to)

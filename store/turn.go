@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"personasync/store/domain"
 )
 
 // Turns. A limit is shared out by the requests that use it up, so each Take decides who is next. It does so
@@ -48,7 +50,7 @@ func (d *leaser) turns() (w dueLanes) {
 			continue
 		}
 		switch fresh := d.from(classFresh); {
-		case isRetry(number) && d.o.Endpoint == EndpointCohort: // until it is ripe
+		case isRetry(number) && d.o.Endpoint == domain.EndpointCohort: // until it is ripe
 		case number == laneRetry:
 			w[classRetry] = append(w[classRetry], number)
 		case isBulk(number):
@@ -101,7 +103,7 @@ func (d *leaser) served(c class, lane uint32, n int, stopped bool) {
 	if l := d.b.lanes(d.o.Endpoint)[lane]; l != nil {
 		l.served[c.turn()] = st.turns
 	}
-	if d.o.Endpoint == EndpointCohort {
+	if d.o.Endpoint == domain.EndpointCohort {
 		n = min(n, 1) // there the limit counts requests
 	}
 	st.shares[d.o.Endpoint-1].charge(c, n)

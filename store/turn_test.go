@@ -8,21 +8,23 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // What leaves first while more waits than the limit lets out. Elements are counted, not time: with requests of
 // a sixtieth of a minute's limit, a window is sixty of them.
 
 // today has an event come in so long ago.
-func today(ago time.Duration) func(*Event) {
-	return func(e *Event) { e.Received = time.Now().Add(-ago) }
+func today(ago time.Duration) func(*domain.Event) {
+	return func(e *domain.Event) { e.Received = time.Now().Add(-ago) }
 }
 
 // floods appends an enter of so many users, received so long ago, which no request has carried yet.
 func (b *bench) floods(key string, n int, ago time.Duration) {
 	b.Helper()
 	for at := 0; at < n; at += 1000 {
-		var events []*Event
+		var events []*domain.Event
 		for i := at; i < min(at+1000, n); i++ {
 			events = append(events, event(fmt.Sprintf("user-%07d", i), key, true, 1, today(ago)))
 		}
@@ -40,7 +42,7 @@ func (b *bench) backfills(key string, n int, events bool) {
 const perRequest = 50
 
 // request is one request of a sender that is short of both limits, accepted in full.
-func (b *bench) request(road Endpoint, verdict Verdict) *Lease {
+func (b *bench) request(road domain.Endpoint, verdict domain.Verdict) *domain.Lease {
 	b.Helper()
 	o := everything(time.Now().Add(time.Minute / 2))
 	o.Endpoint, o.MaxUsers, o.MaxEvents, o.Longest = road, perRequest, perRequest, time.Hour
@@ -49,23 +51,23 @@ func (b *bench) request(road Endpoint, verdict Verdict) *Lease {
 	if f == nil {
 		return nil
 	}
-	out := Settlement{Lease: f.ID, At: time.Now(), Results: make([]DeliveryResult, len(f.Deliveries))}
-	r := Result{Verdict: verdict}
-	if verdict != Delivered {
+	out := domain.Settlement{Lease: f.ID, At: time.Now(), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+	r := domain.Result{Verdict: verdict}
+	if verdict != domain.Delivered {
 		r.Reason, r.RetryAt = "test", time.Now().Add(time.Minute)
 	}
 	for i := range out.Results {
-		out.Results[i] = DeliveryResult{Attributes: r, Event: r}
+		out.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
 	}
 	must(b, b.Settle(context.Background(), out))
 	return f
 }
 
 // requestsUntil is how many requests leave before what is wanted has: at most sixty.
-func (b *bench) requestsUntil(road Endpoint, wanted func(Delivery) bool) (n int) {
+func (b *bench) requestsUntil(road domain.Endpoint, wanted func(domain.Delivery) bool) (n int) {
 	b.Helper()
 	for n = 1; n <= 60; n++ {
-		f := b.request(road, Delivered)
+		f := b.request(road, domain.Delivered)
 		if f == nil {
 			b.Fatalf("nothing was due after %d requests, and what is wanted had not left", n)
 		}
@@ -77,9 +79,9 @@ func (b *bench) requestsUntil(road Endpoint, wanted func(Delivery) bool) (n int)
 	return n
 }
 
-func says(user, key string) func(Delivery) bool {
-	return func(d Delivery) bool {
-		about := func(c Change) bool { return c.Computation == key }
+func says(user, key string) func(domain.Delivery) bool {
+	return func(d domain.Delivery) bool {
+		about := func(c domain.Change) bool { return c.Computation == key }
 		return d.User == user && (slices.ContainsFunc(d.Attributes, about) || d.Event != nil && about(*d.Event))
 	}
 }
@@ -87,51 +89,51 @@ func says(user, key string) func(Delivery) bool {
 // TestAFreshTransitionDoesNotWaitForABacklog of whatever kind: it leaves with one of the next requests.
 func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 	const many = 4000
-	scheduled := func(send SendMethods) Rules {
+	scheduled := func(send domain.SendMethods) domain.Rules {
 		r := rules(send)
 		p := policy(send)
 		p.Job = "computation:gold"
-		r.Sections = []Section{{Key: "gold", Policy: p}}
+		r.Sections = []domain.Section{{Key: "gold", Policy: p}}
 		return r
 	}
 	for _, tc := range []struct {
 		name    string
-		rules   Rules
-		road    Endpoint
+		rules   domain.Rules
+		road    domain.Endpoint
 		backlog func(b *bench)
-		fresh   *Event
+		fresh   *domain.Event
 	}{
-		{name: "an import of attributes", rules: rules(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) }},
-		{name: "an import of events", rules: rules(SendEvent), backlog: func(b *bench) { b.backfills("vip", many, true) }},
-		{name: "an import of both", rules: rules(SendBoth), backlog: func(b *bench) { b.backfills("vip", many, true) }},
-		{name: "an import, and a schedule of its own", rules: scheduled(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) }},
-		{name: "an import that the user is in, too", rules: rules(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) },
+		{name: "an import of attributes", rules: rules(domain.SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) }},
+		{name: "an import of events", rules: rules(domain.SendEvent), backlog: func(b *bench) { b.backfills("vip", many, true) }},
+		{name: "an import of both", rules: rules(domain.SendBoth), backlog: func(b *bench) { b.backfills("vip", many, true) }},
+		{name: "an import, and a schedule of its own", rules: scheduled(domain.SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) }},
+		{name: "an import that the user is in, too", rules: rules(domain.SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) },
 			fresh: event(fmt.Sprintf("user-%07d", many-1), "gold", true, 2)},
-		{name: "an import of events that the user is in, too", rules: rules(SendEvent), backlog: func(b *bench) { b.backfills("vip", many, true) },
+		{name: "an import of events that the user is in, too", rules: rules(domain.SendEvent), backlog: func(b *bench) { b.backfills("vip", many, true) },
 			fresh: event(fmt.Sprintf("user-%07d", many-1), "gold", true, 2)},
-		{name: "a reconcile", rules: rules(SendAttribute), backlog: func(b *bench) {
+		{name: "a reconcile", rules: rules(domain.SendAttribute), backlog: func(b *bench) {
 			b.floods("vip", many, time.Hour)
 			b.deliverAll()
 			_, err := b.Reconcile(context.Background(), "vip", false, false, nil)
 			must(b, err)
 		}},
-		{name: "a close of the same audience", rules: rules(SendAttribute), fresh: event("fresh", "vip", true, 0), backlog: func(b *bench) {
+		{name: "a close of the same audience", rules: rules(domain.SendAttribute), fresh: event("fresh", "vip", true, 0), backlog: func(b *bench) {
 			b.floods("vip", many, time.Hour)
 			b.deliverAll()
 			_, err := b.CloseAudience(context.Background(), "vip", false, false, nil)
 			must(b, err)
 		}},
-		{name: "an outage of another audience", rules: rules(SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
-		{name: "an outage of the same audience", rules: rules(SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour) },
+		{name: "an outage of another audience", rules: rules(domain.SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
+		{name: "an outage of the same audience", rules: rules(domain.SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour) },
 			fresh: event("fresh", "vip", true, 2)},
-		{name: "retries of another audience", rules: rules(SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour); b.failAll() }},
-		{name: "retries of an import", rules: rules(SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false); b.failAll() }},
-		{name: "a retry of everything that was parked", rules: rules(SendBoth), backlog: func(b *bench) {
+		{name: "retries of another audience", rules: rules(domain.SendBoth), backlog: func(b *bench) { b.floods("vip", many, time.Hour); b.failAll() }},
+		{name: "retries of an import", rules: rules(domain.SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false); b.failAll() }},
+		{name: "a retry of everything that was parked", rules: rules(domain.SendBoth), backlog: func(b *bench) {
 			b.floods("vip", many, time.Hour)
-			b.leaveOnce(Parked)
+			b.leaveOnce(domain.Parked)
 			b.retriesParked()
 		}},
-		{name: "a repair", rules: rules(SendAttribute), backlog: func(b *bench) {
+		{name: "a repair", rules: rules(domain.SendAttribute), backlog: func(b *bench) {
 			b.floods("vip", many, time.Hour)
 			b.deliverAll()
 			var missing []Told
@@ -143,21 +145,21 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 			must(b, b.Repair(context.Background(), time.Now(), missing))
 			must(b, b.Applied(context.Background()))
 		}},
-		{name: "an import of a cohort", rules: rules(SendCohort), road: EndpointCohort, backlog: func(b *bench) { b.backfills("vip", many, false) }},
-		{name: "imports of many cohorts", rules: rules(SendCohort), road: EndpointCohort, backlog: func(b *bench) {
+		{name: "an import of a cohort", rules: rules(domain.SendCohort), road: domain.EndpointCohort, backlog: func(b *bench) { b.backfills("vip", many, false) }},
+		{name: "imports of many cohorts", rules: rules(domain.SendCohort), road: domain.EndpointCohort, backlog: func(b *bench) {
 			for i := range 40 {
 				b.backfills(fmt.Sprint("vip-", i), 60, false)
 			}
 		}},
-		{name: "an outage of another cohort", rules: rules(SendCohort), road: EndpointCohort, backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
+		{name: "an outage of another cohort", rules: rules(domain.SendCohort), road: domain.EndpointCohort, backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, tc.rules)
 			tc.backlog(b)
-			road := max(tc.road, EndpointTransition)
+			road := max(tc.road, domain.EndpointTransition)
 			for range 3 {
-				b.request(road, Delivered)
+				b.request(road, domain.Delivered)
 			}
 			fresh := tc.fresh
 			if fresh == nil {
@@ -170,7 +172,7 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 				t.Errorf("%d requests left before it", n-1)
 			}
 			for range 3 {
-				if f := b.request(road, Delivered); f == nil || len(f.Deliveries) < perRequest && road == EndpointTransition {
+				if f := b.request(road, domain.Delivered); f == nil || len(f.Deliveries) < perRequest && road == domain.EndpointTransition {
 					t.Error("the backlog does not fill the requests behind it")
 				}
 			}
@@ -180,10 +182,10 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 }
 
 // deliverAll and failAll have everything that waits leave once.
-func (b *bench) deliverAll() { b.leaveOnce(Delivered) }
-func (b *bench) failAll()    { b.leaveOnce(Refused) }
+func (b *bench) deliverAll() { b.leaveOnce(domain.Delivered) }
+func (b *bench) failAll()    { b.leaveOnce(domain.Refused) }
 
-func (b *bench) leaveOnce(v Verdict) {
+func (b *bench) leaveOnce(v domain.Verdict) {
 	b.Helper()
 	for {
 		f, _, err := b.Take(context.Background(), everything(time.Now()))
@@ -191,13 +193,13 @@ func (b *bench) leaveOnce(v Verdict) {
 		if f == nil {
 			return
 		}
-		o := Settlement{Lease: f.ID, At: time.Now(), Results: make([]DeliveryResult, len(f.Deliveries))}
-		r := Result{Verdict: v}
-		if v == Refused {
+		o := domain.Settlement{Lease: f.ID, At: time.Now(), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
+		r := domain.Result{Verdict: v}
+		if v == domain.Refused {
 			r.Reason, r.RetryAt = "test", time.Now().Add(2*time.Second)
 		}
 		for i := range o.Results {
-			o.Results[i] = DeliveryResult{Attributes: r, Event: r}
+			o.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
 		}
 		must(b, b.Settle(context.Background(), o))
 	}
@@ -206,12 +208,12 @@ func (b *bench) leaveOnce(v Verdict) {
 // retriesParked has an operator retry all that is parked.
 func (b *bench) retriesParked() {
 	b.Helper()
-	page, _, err := b.Changes(OutboxFilter{State: StateParked, Limit: 100_000})
+	page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateParked, Limit: 100_000})
 	must(b, err)
 	for list := range slices.Chunk(page, MaxActionIDs) {
-		var ids []ID
+		var ids []domain.ID
 		for _, c := range list {
-			id, err := ParseID(c.ID)
+			id, err := domain.ParseID(c.ID)
 			must(b, err)
 			ids = append(ids, id)
 		}
@@ -224,12 +226,12 @@ func (b *bench) retriesParked() {
 func TestABulkOrderGetsHalfOfTheBudget(t *testing.T) {
 	for name, live := range map[string]time.Duration{"fresh": 0, "of an outage": time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, rules(SendAttribute))
+			b := open(t, rules(domain.SendAttribute))
 			b.imports(Import{Key: "vip", AsOf: noon, Users: crowdOf(10_000, 12_000), Create: true})
 			b.floods("gold", 2000, live)
 			had := map[string]int{}
 			for range 20 {
-				for _, d := range b.request(EndpointTransition, Delivered).Deliveries {
+				for _, d := range b.request(domain.EndpointTransition, domain.Delivered).Deliveries {
 					had[d.Attributes[0].Computation]++
 				}
 			}
@@ -242,14 +244,14 @@ func TestABulkOrderGetsHalfOfTheBudget(t *testing.T) {
 
 // TestComputationsTakeTurns after an outage: what one has little of does not wait for what another has much of.
 func TestComputationsTakeTurns(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.floods("busy", 4000, 2*time.Hour)
 	for i := range 10 {
 		b.receive(event(fmt.Sprint("some-", i), fmt.Sprint("quiet-", i), true, 1, today(time.Hour)))
 	}
 	left := 10
 	for n := 1; left > 0; n++ {
-		for _, d := range b.request(EndpointTransition, Delivered).Deliveries {
+		for _, d := range b.request(domain.EndpointTransition, domain.Delivered).Deliveries {
 			if d.Attributes[0].Computation != "busy" {
 				left--
 			}
@@ -262,12 +264,12 @@ func TestComputationsTakeTurns(t *testing.T) {
 
 // TestAUserOfManyComputationsKeepsASmallHead: their changes share lanes, and all of them leave.
 func TestAUserOfManyComputationsKeepsASmallHead(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	for i := range 200 {
 		b.receive(event("ann", fmt.Sprint("audience-", i), true, 1))
 	}
 	must(t, b.read(func(x *batch) error {
-		if n := len(x.user("ann").head.endpoint(EndpointTransition).lanes); n > lanesOfUser+1 {
+		if n := len(x.user("ann").head.endpoint(domain.EndpointTransition).lanes); n > lanesOfUser+1 {
 			t.Errorf("the head lists %d lanes", n)
 		}
 		return nil
@@ -280,16 +282,16 @@ func TestAUserOfManyComputationsKeepsASmallHead(t *testing.T) {
 
 // TestALiveCohortChangeHurriesItsUsersBulkChanges: it leaves after them, and they would wait for the bulk.
 func TestALiveCohortChangeHurriesItsUsersBulkChanges(t *testing.T) {
-	r := rules(SendAttribute)
-	r.Sections = []Section{{Key: "gold", Policy: policy(SendCohort)}}
+	r := rules(domain.SendAttribute)
+	r.Sections = []domain.Section{{Key: "gold", Policy: policy(domain.SendCohort)}}
 	b := open(t, r)
 	b.backfills("vip", 4000, false)
 	user := fmt.Sprintf("user-%07d", 3999)
 	b.receive(event(user, "gold", true, 2, today(0)))
-	if n := b.requestsUntil(EndpointTransition, says(user, "vip")); n > 6 {
+	if n := b.requestsUntil(domain.EndpointTransition, says(user, "vip")); n > 6 {
 		t.Errorf("%d requests left before it", n-1)
 	}
-	page, _, err := b.Changes(OutboxFilter{Limit: 10_000})
+	page, _, err := b.Changes(domain.OutboxFilter{Limit: 10_000})
 	must(t, err)
 	seen := map[string]bool{}
 	for _, c := range page {
@@ -306,13 +308,13 @@ func TestALiveCohortChangeHurriesItsUsersBulkChanges(t *testing.T) {
 
 // TestPendingChangesAreListedAsTheyAreDueWhateverTheirComputation, page by page.
 func TestPendingChangesAreListedAsTheyAreDueWhateverTheirComputation(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	for i := range 40 {
 		b.receive(event(fmt.Sprint("user-", i), fmt.Sprint("audience-", i%7), true, 1, received(time.Duration(i)*time.Second)))
 	}
 	var got []string
 	for cursor := ""; ; {
-		page, next, err := b.Changes(OutboxFilter{Limit: 3, Cursor: cursor})
+		page, next, err := b.Changes(domain.OutboxFilter{Limit: 3, Cursor: cursor})
 		must(t, err)
 		for _, c := range page {
 			got = append(got, c.ReceivedAt)
@@ -329,7 +331,7 @@ func TestPendingChangesAreListedAsTheyAreDueWhateverTheirComputation(t *testing.
 // TestAUsersPageSaysWhatAChangeWaitsFor when the limits are short: whether it is bulk, and that a failure of the
 // user's other changes holds it up.
 func TestAUsersPageSaysWhatAChangeWaitsFor(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.backfills("vip", 3, false)
 	b.receive(event("user-0000000", "gold", true, 1, today(0)))
 	wantWaits := func(want string) {
@@ -358,12 +360,12 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 22))
-			r := rules(SendBoth)
-			for i, send := range []SendMethods{SendAttribute | SendCohort, SendCohort, SendList | SendEvent, SendAsReceived} {
+			r := rules(domain.SendBoth)
+			for i, send := range []domain.SendMethods{domain.SendAttribute | domain.SendCohort, domain.SendCohort, domain.SendList | domain.SendEvent, domain.SendAsReceived} {
 				p := policy(send)
 				p.Job = []string{"", "late", "nightly"}[i%3]
 				p.Collapse = i != 3
-				r.Sections = append(r.Sections, Section{Key: fmt.Sprint("audience-", i), Policy: p})
+				r.Sections = append(r.Sections, domain.Section{Key: fmt.Sprint("audience-", i), Policy: p})
 			}
 			b := open(t, r)
 			if seed%2 == 1 {
@@ -390,8 +392,8 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 				case 3:
 					b.reopen(r)
 				case 4, 5, 6:
-					for _, road := range []Endpoint{EndpointTransition, EndpointCohort} {
-						b.request(road, []Verdict{Delivered, Refused, Parked, Uncertain}[rnd.IntN(4)])
+					for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+						b.request(road, []domain.Verdict{domain.Delivered, domain.Refused, domain.Parked, domain.Uncertain}[rnd.IntN(4)])
 					}
 				}
 			}
@@ -400,7 +402,7 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 			end := time.Now()
 			for idle := 0; idle < 3; end = end.Add(2 * time.Minute) {
 				idle++
-				for _, road := range []Endpoint{EndpointTransition, EndpointCohort} {
+				for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 					o := everything(end)
 					o.Endpoint, o.Force = road, true
 					f, _, err := b.Take(context.Background(), o)
@@ -409,9 +411,9 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 						continue
 					}
 					idle = 0
-					out := Settlement{Lease: f.ID, At: end, Results: make([]DeliveryResult, len(f.Deliveries))}
+					out := domain.Settlement{Lease: f.ID, At: end, Results: make([]domain.DeliveryResult, len(f.Deliveries))}
 					for i := range out.Results {
-						out.Results[i] = DeliveryResult{Attributes: Result{Verdict: Delivered}, Event: Result{Verdict: Delivered}}
+						out.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 					}
 					must(t, b.Settle(context.Background(), out))
 				}
@@ -424,7 +426,7 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 }
 
 // wantWhole is balance, and the store checked against itself.
-func (b *bench) wantWhole() Counts {
+func (b *bench) wantWhole() domain.Counts {
 	b.Helper()
 	r, err := b.Check(context.Background(), nil)
 	must(b, err)

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
@@ -27,8 +29,8 @@ import (
 // over and over. The store is sound behind it, and so is what each backup restores.
 func TestOrdersOfEverySortDuringUpkeep(t *testing.T) {
 	smallSlices(t)
-	r := rules(SendBoth | SendCohort)
-	r.Guard = Guard{Share: 0.3, Count: 5, Window: time.Hour}
+	r := rules(domain.SendBoth | domain.SendCohort)
+	r.Guard = domain.Guard{Share: 0.3, Count: 5, Window: time.Hour}
 	b := open(t, r)
 	b.SetRetention(Options{Log: discard, Delivered: 20 * time.Hour, Parked: 40 * time.Hour, ExMembers: 60 * time.Hour})
 	b.receive(mixedEvents(11, 1500)...)
@@ -89,9 +91,9 @@ func (b *bench) anything(rnd *rand.Rand) {
 	case 0, 1:
 		err = b.Append(ctx, mixedEvents(rnd.Uint64(), 1+rnd.IntN(40))...)
 	case 2:
-		err = b.Retry(ctx, noon, b.some(StateParked, rnd))
+		err = b.Retry(ctx, noon, b.some(domain.StateParked, rnd))
 	case 3:
-		err = b.Drop(ctx, noon, b.some(State(1+rnd.IntN(3)), rnd))
+		err = b.Drop(ctx, noon, b.some(domain.State(1+rnd.IntN(3)), rnd))
 	case 4:
 		_, err = b.Import(ctx, Import{Key: key, AsOf: noon.Add(time.Duration(rnd.IntN(40)) * time.Minute), Events: rnd.IntN(2) == 0, Baseline: rnd.IntN(3) == 0, Create: true, Users: someUsers(rnd)})
 	case 5:
@@ -111,7 +113,7 @@ func (b *bench) anything(rnd *rand.Rand) {
 	case 11:
 		err = b.KeepSample(ctx, Sample{At: noon.Add(time.Duration(rnd.IntN(300)) * time.Minute)})
 	default:
-		err = b.deliver(ctx, Endpoint(1+rnd.IntN(2)), rnd)
+		err = b.deliver(ctx, domain.Endpoint(1+rnd.IntN(2)), rnd)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoMembers) && !errors.As(err, new(*AmbiguousError)) {
 		b.Error(err)
@@ -119,11 +121,11 @@ func (b *bench) anything(rnd *rand.Rand) {
 }
 
 // some is a few changes in a state.
-func (b *bench) some(s State, rnd *rand.Rand) (few []ID) {
-	page, _, err := b.Changes(OutboxFilter{State: s, Limit: 50})
+func (b *bench) some(s domain.State, rnd *rand.Rand) (few []domain.ID) {
+	page, _, err := b.Changes(domain.OutboxFilter{State: s, Limit: 50})
 	must(b, err)
 	for _, c := range page {
-		if id, err := ParseID(c.ID); err == nil && rnd.IntN(4) == 0 {
+		if id, err := domain.ParseID(c.ID); err == nil && rnd.IntN(4) == 0 {
 			few = append(few, id)
 		}
 	}
@@ -145,17 +147,17 @@ func someUsers(rnd *rand.Rand) iter.Seq2[string, error] {
 }
 
 // deliver takes something and settles it anyhow.
-func (b *bench) deliver(ctx context.Context, road Endpoint, rnd *rand.Rand) error {
+func (b *bench) deliver(ctx context.Context, road domain.Endpoint, rnd *rand.Rand) error {
 	o := everything(noon.Add(3 * time.Hour))
 	o.Endpoint, o.MaxUsers, o.MaxEvents = road, 1+rnd.IntN(50), 1+rnd.IntN(50)
 	f, _, err := b.Take(ctx, o)
 	if f == nil || err != nil {
 		return err
 	}
-	out := Settlement{Lease: f.ID, At: noon.Add(3 * time.Hour), Results: make([]DeliveryResult, len(f.Deliveries))}
+	out := domain.Settlement{Lease: f.ID, At: noon.Add(3 * time.Hour), Results: make([]domain.DeliveryResult, len(f.Deliveries))}
 	for i := range out.Results {
-		r := Result{Verdict: Verdict(rnd.IntN(5)), Reason: "test"}
-		out.Results[i] = DeliveryResult{Attributes: r, Event: r}
+		r := domain.Result{Verdict: domain.Verdict(rnd.IntN(5)), Reason: "test"}
+		out.Results[i] = domain.DeliveryResult{Attributes: r, Event: r}
 	}
 	return b.Settle(ctx, out)
 }
@@ -211,7 +213,7 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			disk := tinyDisk(t, "64m")
 			b := &bench{TB: t, dir: filepath.Join(disk, "data")}
-			b.reopen(rules(SendBoth))
+			b.reopen(rules(domain.SendBoth))
 			t.Cleanup(func() { b.Store.Close() })
 			b.receive(mixedEvents(5, 1500)...)
 			if whole == "" {
@@ -275,7 +277,7 @@ func (f *filling) Write(p []byte) (int, error) {
 
 // TestALongCheckGivesUpWhenItUsesUpTheRoom: like a backup it keeps freed pages from being used again.
 func TestALongCheckGivesUpWhenItUsesUpTheRoom(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(mixedEvents(5, 1500)...)
 	_, err := b.Check(context.Background(), func(done, _ int64) {
 		if done > 0 {
@@ -291,7 +293,7 @@ func TestALongCheckGivesUpWhenItUsesUpTheRoom(t *testing.T) {
 
 // TestTwoRestoresDoNotMeet: the second finds the directory taken.
 func TestTwoRestoresDoNotMeet(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	b.receive(mixedEvents(5, 300)...)
 	path := backUp(t, b)
 	must(t, b.Store.Close())
@@ -340,7 +342,7 @@ func TestAStoreThatIsGoneIsNotBegunAnewInSilence(t *testing.T) {
 
 // TestARowOfANewerProgramIsNotSetAside: it is whole, and a downgrade must not take it for damaged.
 func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	key := rowKey(userKey("ann"), 0)
 	var newer []byte
@@ -366,7 +368,7 @@ func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
 
 // TestAnEventOfANewerProgramIsNotSetAside either: it was thrown out of its queue as damaged.
 func TestAnEventOfANewerProgramIsNotSetAside(t *testing.T) {
-	b := open(t, rules(SendEvent))
+	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	var key, newer []byte
 	must(t, b.run(t.Context(), func(x *batch) error {

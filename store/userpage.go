@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // What bounds a user's page: the entries of history, and the memberships whose event is looked up.
@@ -15,11 +17,11 @@ const (
 )
 
 // User returns everything known of one user, or ErrNotFound.
-func (v *View) User(id string) (info *UserInfo, err error) {
+func (v *View) User(id string) (info *domain.UserInfo, err error) {
 	var setBy []uint64
 	err = v.read(func(b *batch) error {
 		u := b.user(id)
-		info = &UserInfo{User: id, Memberships: []MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []UserChange{}, History: []UserChange{}}
+		info = &domain.UserInfo{User: id, Memberships: []domain.MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []domain.UserChange{}, History: []domain.UserChange{}}
 		setBy = b.showRows(u, info)
 		b.showHistory(u, info)
 		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
@@ -35,7 +37,7 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 		rec := v.record(seq)
 		info.Memberships[i].Event = rec.orderedBy()
 		if e := rec.told(); e != nil {
-			info.Memberships[i].Event, info.Memberships[i].TimeSource = e.MessageID, e.TimeSource.unreadCode()
+			info.Memberships[i].Event, info.Memberships[i].TimeSource = e.MessageID, e.TimeSource.UnreadCode()
 		}
 	}
 	return info, nil
@@ -43,13 +45,13 @@ func (v *View) User(id string) (info *UserInfo, err error) {
 
 // showRows fills the page with what waits and what is known, and returns the number of the record that set
 // each membership.
-func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
+func (b *batch) showRows(u *user, info *domain.UserInfo) (setBy []uint64) {
 	type computation struct{ key, id string }
 	open := make(map[computation]bool) // with something on the way
 	waiting, more := b.waiting(u, waitingShown)
 	b.showWaiting(u, waiting, info)
 	for _, ch := range waiting {
-		if ch.Kind == KindReceived {
+		if ch.Kind == domain.KindReceived {
 			continue // it changed nothing
 		}
 		open[computation{ch.Computation, ch.ComputedBy}] = true
@@ -63,7 +65,7 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 				continue
 			}
 			s := e.newest()
-			if f.class == ClassTrait {
+			if f.class == domain.ClassTrait {
 				name := cmp.Or(f.column, f.key)
 				if _, taken := info.Traits[name]; taken {
 					name += " (" + f.space + ")"
@@ -71,8 +73,8 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 				info.Traits[name] = bytes.Clone(s.Value)
 				continue
 			}
-			m := MembershipInfo{
-				Computation: f.key, In: s.isIn(), Since: timestamp(time.Unix(0, s.Since)),
+			m := domain.MembershipInfo{
+				Computation: f.key, In: s.IsIn(), Since: domain.Timestamp(time.Unix(0, s.Since)),
 				Delivered: !more && !open[computation{f.key, f.id}] && b.knows(u, f, e, s),
 			}
 			m.Told = b.toldOf(u, f, e, &m)
@@ -85,20 +87,20 @@ func (b *batch) showRows(u *user, info *UserInfo) (setBy []uint64) {
 
 // knows reports whether MoEngage was told of a membership, or never needed to be: nobody tells it of
 // an exit of somebody it never heard of, nor an attribute that the policy does not send.
-func (b *batch) knows(u *user, f *field, e *entry, s *Assertion) bool {
+func (b *batch) knows(u *user, f *field, e *entry, s *domain.Assertion) bool {
 	p := b.st.rules.For(f.key, f.id)
-	for send, column := range map[SendMethods]string{SendCohort: cohortColumn, SendList: listColumn} {
+	for send, column := range map[domain.SendMethods]string{domain.SendCohort: cohortColumn, domain.SendList: listColumn} {
 		if p.Send.Has(send) && !b.knowsTarget(u, f, column, s) {
 			return false
 		}
 	}
-	return !p.sendsAttributes() || e.lastSent.is(s.Value) || e.lastSent.kind == neverSent && !s.isIn() || e.kept[keptIdentify] == nil && p.Send.Has(SendAsReceived)
+	return !p.SendsAttributes() || e.lastSent.is(s.Value) || e.lastSent.kind == neverSent && !s.IsIn() || e.kept[keptIdentify] == nil && p.Send.Has(domain.SendAsReceived)
 }
 
 // toldOf says what MoEngage was last told of a membership: in, out, nothing, or uncertain where an answer is
 // missing. Of what leaves by events alone there is no last value: then it is the membership once nothing
 // of it is under way, and "" before.
-func (b *batch) toldOf(u *user, f *field, e *entry, m *MembershipInfo) string {
+func (b *batch) toldOf(u *user, f *field, e *entry, m *domain.MembershipInfo) string {
 	t := e.lastSent
 	for _, column := range []string{cohortColumn, listColumn} {
 		if c := b.targetEntry(u, f, column); t.kind == neverSent && c != nil {
@@ -115,7 +117,7 @@ func (b *batch) toldOf(u *user, f *field, e *entry, m *MembershipInfo) string {
 	}
 	p := b.st.rules.For(f.key, f.id)
 	switch {
-	case p.sendsAttributes() || p.Send.Has(SendCohort) || p.Send.Has(SendList) || !m.Delivered && !p.Send.Has(SendEvent):
+	case p.SendsAttributes() || p.Send.Has(domain.SendCohort) || p.Send.Has(domain.SendList) || !m.Delivered && !p.Send.Has(domain.SendEvent):
 		return "nothing"
 	case !m.Delivered:
 		return ""
@@ -134,15 +136,15 @@ func (b *batch) targetEntry(u *user, f *field, column string) *entry {
 	return b.block(u, uint16(channel.number/blockSize)).find(uint8(channel.number % blockSize))
 }
 
-func (b *batch) knowsTarget(u *user, f *field, column string, s *Assertion) bool {
+func (b *batch) knowsTarget(u *user, f *field, column string, s *domain.Assertion) bool {
 	e := b.targetEntry(u, f, column)
 	if e == nil || e.lastSent.kind == neverSent {
-		return !s.isIn()
+		return !s.IsIn()
 	}
 	return e.lastSent.is(s.Value)
 }
 
-func (b *batch) showWaiting(u *user, all []*stored, info *UserInfo) {
+func (b *batch) showWaiting(u *user, all []*stored, info *domain.UserInfo) {
 	for _, ch := range all {
 		c := ch.ofUser()
 		c.Argument = b.st.registry.argument(ch.Computation, ch.ComputedBy)
@@ -151,9 +153,9 @@ func (b *batch) showWaiting(u *user, all []*stored, info *UserInfo) {
 	}
 }
 
-func (ch *stored) ofUser() UserChange {
-	c := UserChange{ChangeInfo: ch.Describe(), Sentence: ch.Sentence}
-	if ch.Answer != (Answer{}) {
+func (ch *stored) ofUser() domain.UserChange {
+	c := domain.UserChange{ChangeInfo: ch.Describe(), Sentence: ch.Sentence}
+	if ch.Answer != (domain.Answer{}) {
 		answer := ch.Answer
 		answer.At = answer.At.UTC().Round(0)
 		c.Answer = &answer
@@ -162,45 +164,45 @@ func (ch *stored) ofUser() UserChange {
 }
 
 // explainWait says why ch waits, among all that the user has waiting.
-func (b *batch) explainWait(u *user, ch *stored, all []*stored, c *UserChange) {
+func (b *batch) explainWait(u *user, ch *stored, all []*stored, c *domain.UserChange) {
 	switch {
-	case ch.State == StateParked:
-		c.Wait = WaitParked
-	case ch.State == StateHeld:
-		c.Wait = WaitHeld
+	case ch.State == domain.StateParked:
+		c.Wait = domain.WaitParked
+	case ch.State == domain.StateHeld:
+		c.Wait = domain.WaitHeld
 	case b.st.underWay(ch.endpoint, u.id, ch.ID):
-		c.Wait = WaitUnderWay
+		c.Wait = domain.WaitUnderWay
 	case b.goesFirst(ch, all) != nil:
-		c.Wait, c.Behind = WaitBehind, b.goesFirst(ch, all).ID.String()
+		c.Wait, c.Behind = domain.WaitBehind, b.goesFirst(ch, all).ID.String()
 	case ch.Attempts > 0:
-		c.Wait = WaitRetry
+		c.Wait = domain.WaitRetry
 	case u.head.endpoint(ch.endpoint).retry > 0:
-		c.Wait, c.Until = WaitUser, timestamp(time.Unix(int64(u.head.endpoint(ch.endpoint).retry), 0))
-	case ch.Kind == KindCohort && (u.head.stranger() || u.head.aside > 0):
-		c.Wait, c.Job = WaitAccount, b.st.job(ch.lane)
+		c.Wait, c.Until = domain.WaitUser, domain.Timestamp(time.Unix(int64(u.head.endpoint(ch.endpoint).retry), 0))
+	case ch.Kind == domain.KindCohort && (u.head.stranger() || u.head.aside > 0):
+		c.Wait, c.Job = domain.WaitAccount, b.st.job(ch.lane)
 	default:
-		c.Wait, c.Job, c.Bulk = WaitDue, b.st.job(ch.lane), isBulk(ch.lane) && !u.head.urgent()
+		c.Wait, c.Job, c.Bulk = domain.WaitDue, b.st.job(ch.lane), isBulk(ch.lane) && !u.head.urgent()
 	}
 }
 
 // goesFirst is the earlier event of the same user and endpoint that has failed and waits: it holds up those
 // behind it. nil: there is none.
 func (b *batch) goesFirst(ch *stored, all []*stored) *stored {
-	if ch.Kind != KindEvent {
+	if ch.Kind != domain.KindEvent {
 		return nil
 	}
 	for _, other := range all {
 		if other.ID == ch.ID {
 			return nil // all are in the order of their ids
 		}
-		if other.Kind == KindEvent && other.State == StatePending && other.endpoint == ch.endpoint && other.Attempts > 0 {
+		if other.Kind == domain.KindEvent && other.State == domain.StatePending && other.endpoint == ch.endpoint && other.Attempts > 0 {
 			return other
 		}
 	}
 	return nil
 }
 
-func (b *batch) showHistory(u *user, info *UserInfo) {
+func (b *batch) showHistory(u *user, info *domain.UserInfo) {
 	for n := u.head.history; n != 0; {
 		ch := b.fetch(b.history, numberKey(n))
 		if info.HistoryMore = ch != nil && len(info.History) == historyShown; ch == nil || info.HistoryMore {

@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"testing"
 	"unicode/utf8"
+
+	"personasync/store/domain"
 )
 
 func TestValuesAreComparedAsValues(t *testing.T) {
@@ -25,7 +27,7 @@ func TestValuesAreComparedAsValues(t *testing.T) {
 		{`0.5`, `"0.5"`, false}, {`["1e2"]`, `["100"]`, false}, {`{"a":1,"a":2}`, `{"a":2}`, true}, {`[-0]`, `[0]`, true}, {`-12`, `-12.0`, true},
 		{`{"a":null}`, `{}`, false}, {`{"a":null}`, `{"b":null}`, false}, {`{}`, `[]`, false}, {``, `1`, false},
 	} {
-		if SameValue([]byte(c.a), []byte(c.b)) != c.want || SameValue([]byte(c.b), []byte(c.a)) != c.want {
+		if domain.SameValue([]byte(c.a), []byte(c.b)) != c.want || domain.SameValue([]byte(c.b), []byte(c.a)) != c.want {
 			t.Errorf("%s and %s: want %t", c.a, c.b, c.want)
 		}
 	}
@@ -37,7 +39,7 @@ func TestPlainNumbers(t *testing.T) {
 		"1.50": "1.5", "-0": "0", "-0.0": "0", "-7.0": "-7", "0.25": "0.25", "25e-3": "0.025", "1e20": "100000000000000000000",
 		"1e400": "", "1e-9": "", "1.2345678901234567890123": "",
 	} {
-		if got := PlainNumber(number); got != want {
+		if got := domain.PlainNumber(number); got != want {
 			t.Errorf("%s is %q, want %q", number, got, want)
 		}
 	}
@@ -49,7 +51,7 @@ func TestHalvesOfPairsAreFoundAndReplaced(t *testing.T) {
 		`"\\ud83d"`: `"\\ud83d"`, `"\\\ud83d"`: `"\\\ufffd"`, `"\ud83d\n\ude00"`: `"\ufffd\n\ufffd"`, `"\uD83Dx"`: `"\ufffdx"`,
 		`"\ud83d\ud83d\ude00"`: `"\ufffd\ud83d\ude00"`, `{"a\ud83d":["\udfff"]}`: `{"a\ufffd":["\ufffd"]}`, `"plain"`: `"plain"`,
 	} {
-		if got := string(WellFormed([]byte(text))); got != want {
+		if got := string(domain.WellFormed([]byte(text))); got != want {
 			t.Errorf("%s became %s, want %s", text, got, want)
 		}
 	}
@@ -60,31 +62,31 @@ func FuzzValue(f *testing.F) {
 		f.Add([]byte(s), []byte(`450`))
 	}
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		well := WellFormed(a)
-		if json.Valid(a) != json.Valid(well) || LoneSurrogate(well) >= 0 && json.Valid(a) {
+		well := domain.WellFormed(a)
+		if json.Valid(a) != json.Valid(well) || domain.LoneSurrogate(well) >= 0 && json.Valid(a) {
 			t.Fatalf("%q became %q", a, well)
 		}
-		if !SameValue(a, a) || SameValue(a, b) != SameValue(b, a) {
+		if !domain.SameValue(a, a) || domain.SameValue(a, b) != domain.SameValue(b, a) {
 			t.Fatalf("%q and %q are compared in two ways", a, b)
 		}
 		var n json.Number
 		if json.Unmarshal(a, &n) != nil || a[0] == '"' || len(a) > 30 || !utf8.Valid(a) {
 			return
 		}
-		plain := PlainNumber(string(n))
+		plain := domain.PlainNumber(string(n))
 		if plain == "" {
 			return
 		}
 		x, ok1 := new(big.Rat).SetString(string(n))
 		y, ok2 := new(big.Rat).SetString(plain)
-		if !ok1 || !ok2 || x.Cmp(y) != 0 || !SameValue([]byte(n), []byte(plain)) {
+		if !ok1 || !ok2 || x.Cmp(y) != 0 || !domain.SameValue([]byte(n), []byte(plain)) {
 			t.Fatalf("%s became %s", n, plain)
 		}
 	})
 }
 
 func TestANumberSpelledInAnotherWayIsNoNews(t *testing.T) {
-	b := open(t, rules(SendBoth))
+	b := open(t, rules(domain.SendBoth))
 	for minute, value := range []string{"450", "450.0", "4.5e2", "[1,450]", "[1, 450.0]", "450.00"} {
 		b.receive(trait("ann", "spent", minute, "spent", value))
 		b.drain()
@@ -100,7 +102,7 @@ func TestANumberSpelledInAnotherWayIsNoNews(t *testing.T) {
 }
 
 func TestTheNetDifferenceIsOneOfValues(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(trait("ann", "spent", 0, "spent", "450"))
 	b.drain()
 	b.receive(trait("ann", "spent", 1, "spent", "451"), trait("ann", "spent", 2, "spent", "450.0"))
@@ -122,7 +124,7 @@ func TestAnArraySpelledInAnotherWayIsNotSentAgain(t *testing.T) {
 		"a number of digits": {`0.12345678901234567890`, `1`, `12345678901234567890e-20`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := open(t, rules(SendAttribute))
+			b := open(t, rules(domain.SendAttribute))
 			b.receive(trait("ann", "spent", 0, "spent", values[0]))
 			b.drain()
 			b.receive(trait("ann", "spent", 1, "spent", values[1]), trait("ann", "spent", 2, "spent", values[2]))
@@ -146,7 +148,7 @@ func TestADigestOfAnOlderVersionIsKnown(t *testing.T) {
 func TestComparingValuesAllocatesNothingAsARule(t *testing.T) {
 	for _, c := range [][2]string{{`true`, `false`}, {`450`, `451`}, {`"gold"`, `"silver"`}, {`["a","b"]`, `["a","c"]`}, {`-17`, `"x"`}, {`{"a":1}`, `{"a":1}`}} {
 		a, b := []byte(c[0]), []byte(c[1])
-		if n := testing.AllocsPerRun(100, func() { SameValue(a, b) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { domain.SameValue(a, b) }); n != 0 {
 			t.Errorf("comparing %s with %s allocates %v times", a, b, n)
 		}
 	}

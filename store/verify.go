@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/wire"
@@ -87,7 +89,9 @@ func (b *batch) attributesOf(key string) (map[uint32]bool, error) {
 }
 
 // readableBy reports whether a policy tells what f holds, so that it can be read back.
-func (f *field) readableBy(p *Policy) bool { return f.kind() != KindCohort && f.toldBy(p) }
+func (f *field) readableBy(p *domain.Policy) bool {
+	return f.kind() != domain.KindCohort && f.toldBy(p)
+}
 
 // toldIn reports whether a row says that MoEngage was told of one of the fields.
 func (b *batch) toldIn(key, frame []byte, fields map[uint32]bool) bool {
@@ -150,7 +154,7 @@ func (b *batch) toldUser(id string, numbers map[uint32]bool, settled time.Time) 
 			p := b.st.rules.For(f.key, f.id)
 			if value, known := e.expected(&p); known {
 				told := Told{User: id, Name: f.attribute(&p), Value: bytes.Clone(value), field: f.number}
-				if f.kind() == KindList {
+				if f.kind() == domain.KindList {
 					told.Entry = f.key
 				}
 				t.Attributes = append(t.Attributes, told)
@@ -167,14 +171,14 @@ func (e *entry) moving() bool {
 
 // expected is what MoEngage should hold: what it was last told, and where that is uncertain, what it
 // was to be told. It is not known for a long value that was dropped since.
-func (e *entry) expected(p *Policy) (value []byte, known bool) {
+func (e *entry) expected(p *domain.Policy) (value []byte, known bool) {
 	if e.lastSent.kind == neverSent {
 		return nil, false
 	}
 	if s := e.said(p); s != nil {
 		value = s.Value
-		if bytes.Equal(value, jsonNull) && p.OnNull == NullEmpty {
-			value = jsonEmpty
+		if bytes.Equal(value, domain.JsonNull) && p.OnNull == domain.NullEmpty {
+			value = domain.JsonEmpty
 		}
 		if e.lastSent.is(value) || e.lastSent.kind == uncertainlySent {
 			return value, true
@@ -184,8 +188,8 @@ func (e *entry) expected(p *Policy) (value []byte, known bool) {
 }
 
 // said is the Assertion that leaves as the attribute.
-func (e *entry) said(p *Policy) *Assertion {
-	if p.Send.Has(SendAttribute) {
+func (e *entry) said(p *domain.Policy) *domain.Assertion {
+	if p.Send.Has(domain.SendAttribute) {
 		return e.newest()
 	}
 	return e.known(keptIdentify)
@@ -199,7 +203,7 @@ func (b *batch) toldSince(u *user, numbers map[uint32]bool, settled time.Time) b
 		if ch == nil || !ch.Closed.After(settled) {
 			return false
 		}
-		if ch.State == StateDelivered && ch.Kind != KindEvent && numbers[ch.field] {
+		if ch.State == domain.StateDelivered && ch.Kind != domain.KindEvent && numbers[ch.field] {
 			return true
 		}
 		n = ch.prev
@@ -214,7 +218,7 @@ func (v *View) SendsAttributes(key string) (yes bool, err error) {
 		f, err := b.st.registry.one(key)
 		if err == nil {
 			p := b.st.rules.For(f.key, f.id)
-			yes = p.sendsAttributes() || p.Send.Has(SendList)
+			yes = p.SendsAttributes() || p.Send.Has(domain.SendList)
 		}
 		return err
 	})
@@ -286,16 +290,16 @@ func (b *batch) applyRepair(seq uint64, r *repair) {
 		if !known || e.moving() || !f.readableBy(&p) {
 			continue
 		}
-		t, s := TransitionValue, b.entry(u, b.st.registry.speaker(f).number).said(&p)
-		if f.class != ClassTrait {
-			if t = TransitionExit; bytes.Equal(value, jsonTrue) {
-				t = TransitionEnter
+		t, s := domain.TransitionValue, b.entry(u, b.st.registry.speaker(f).number).said(&p)
+		if f.class != domain.ClassTrait {
+			if t = domain.TransitionExit; bytes.Equal(value, domain.JsonTrue) {
+				t = domain.TransitionEnter
 			}
 		}
-		c.event = &Event{Received: r.received, Time: r.received}
+		c.event = &domain.Event{Received: r.received, Time: r.received}
 		if s != nil {
 			c.event.Time = time.Unix(0, s.Time).UTC()
-			if f.class == ClassTrait {
+			if f.class == domain.ClassTrait {
 				c.event.MessageID = s.Message
 			}
 		}

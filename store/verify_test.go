@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"personasync/store/domain"
 )
 
 // told tells what MoEngage should hold of a user, as text.
@@ -41,7 +43,7 @@ func (b *bench) allTold(key string) (users []string) {
 }
 
 func TestWhatMoEngageShouldHold(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("cid", "vip", false, 0),
 		trait("ann", "spent", 0, "spent", "12.50"), trait("bob", "note", 0, "note", `"a value that is longer than sixteen bytes"`))
 	if got := b.told("vip", "ann", afterwards); got != "moving" {
@@ -86,7 +88,7 @@ func TestWhatMoEngageShouldHold(t *testing.T) {
 }
 
 func TestWhatWasReceivedAsEventsAloneIsNoAttribute(t *testing.T) {
-	b := open(t, rules(SendAsReceived))
+	b := open(t, rules(domain.SendAsReceived))
 	b.receive(event("ann", "vip", true, 0, asTrack("Audience Entered")), event("bob", "vip", true, 0))
 	b.drain()
 	b.receive(event("bob", "vip", false, 1, asTrack("Audience Exited")))
@@ -101,7 +103,7 @@ func TestWhatWasReceivedAsEventsAloneIsNoAttribute(t *testing.T) {
 
 // A list can be read back, entry by entry; who is in a cohort cannot, whatever its name is.
 func TestAListIsReadBackAndACohortIsNot(t *testing.T) {
-	r := rules(SendBoth | SendList | SendCohort)
+	r := rules(domain.SendBoth | domain.SendList | domain.SendCohort)
 	r.Defaults.CohortName = "VIPs"
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 0), event("ann", "new", true, 0))
@@ -130,7 +132,7 @@ func TestAListIsReadBackAndACohortIsNot(t *testing.T) {
 	b.drain()
 	b.wantSaid("ann.vip=true ann.segment_audiences=true")
 
-	alone := open(t, rules(SendList))
+	alone := open(t, rules(domain.SendList))
 	alone.receive(event("ann", "vip", true, 0))
 	if yes, err := alone.SendsAttributes("vip"); !yes || err != nil {
 		t.Errorf("a list can be read back: %v, %v", yes, err)
@@ -145,7 +147,7 @@ func TestAListIsReadBackAndACohortIsNot(t *testing.T) {
 }
 
 func TestColumnsOfOneUserAreOneAnswer(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	for i := range 70 { // fields of other blocks between them
 		b.receive(event("bob", fmt.Sprintf("a%d", i), true, 0))
 	}
@@ -160,9 +162,9 @@ func TestColumnsOfOneUserAreOneAnswer(t *testing.T) {
 }
 
 func TestPagesOfManyToldUsersMissNobody(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	const n = 2*pageScan + 100
-	var events []*Event
+	var events []*domain.Event
 	for i := range n {
 		events = append(events, event(fmt.Sprintf("user-%05d", i), "vip", true, 0))
 	}
@@ -174,7 +176,7 @@ func TestPagesOfManyToldUsersMissNobody(t *testing.T) {
 }
 
 func TestARepairSendsTheRightValueOnce(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0), event("bob", "vip", true, 0), event("cid", "vip", true, 0), trait("ann", "note", 0, "note", `"a value that is longer than sixteen bytes"`))
 	b.drain()
 	b.receive(event("bob", "vip", false, 1))
@@ -196,7 +198,7 @@ func TestARepairSendsTheRightValueOnce(t *testing.T) {
 	}
 	f, _, err := b.Take(context.Background(), everything(noon.Add(4*time.Hour)))
 	must(t, err)
-	b.settle(f, Delivered)
+	b.settle(f, domain.Delivered)
 	said := b.said()
 	for _, want := range []string{"ann.vip=true", "bob.vip=false", "cid.vip=false", `ann.note="a value that is longer than sixteen bytes"`} {
 		if strings.Count(said, want) != 1 {
@@ -227,12 +229,12 @@ func (b *bench) missing(key string, users ...string) (all []Told) {
 }
 
 func TestARepairSurvivesARestartBeforeItIsApplied(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0))
 	b.drain()
 	missing := b.missing("vip", "ann")
 	must(t, b.Repair(context.Background(), noon.Add(3*time.Hour), missing))
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	must(t, b.Applied(context.Background()))
 	if c := b.balance(); c.Changes.Pending != 1 {
 		t.Errorf("pending %d, want 1", c.Changes.Pending)
@@ -240,11 +242,11 @@ func TestARepairSurvivesARestartBeforeItIsApplied(t *testing.T) {
 }
 
 func TestTheLastVerificationOfEachComputationIsKept(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	must(t, b.SetJobRun(context.Background(), JobRun{Job: "[verify]", Started: noon}))
 	must(t, b.SetVerification(context.Background(), Verification{Key: "vip", ID: "aud_1", At: noon, Compared: 3, Agree: 2, Differ: 1}))
 	must(t, b.SetVerification(context.Background(), Verification{Key: "vip", ID: "aud_1", At: noon.Add(time.Hour), Compared: 3, Agree: 3}))
-	b.reopen(rules(SendAttribute))
+	b.reopen(rules(domain.SendAttribute))
 	list, err := b.Verifications()
 	must(t, err)
 	if len(list) != 1 || list[0].Agree != 3 || !list[0].At.Equal(noon.Add(time.Hour)) {
@@ -260,7 +262,7 @@ func TestTheLastVerificationOfEachComputationIsKept(t *testing.T) {
 // TestAVerificationThatComparedNobodyHidesNothing: where something was on the way of everybody, a verification took
 // the place of a failure, or of differences, and was no alert.
 func TestAVerificationThatComparedNobodyHidesNothing(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	nobody := Verification{Key: "vip", At: noon.Add(time.Hour), Told: 9, Asked: 9, Moving: 9}
 	for _, found := range []Verification{
 		{Key: "vip", At: noon, Told: 9, Compared: 3, Agree: 1, Differ: 2},
@@ -284,7 +286,7 @@ func TestAVerificationThatComparedNobodyHidesNothing(t *testing.T) {
 
 // TestAFailedVerificationHidesNoDifferences: it replaced what the one before it had found.
 func TestAFailedVerificationHidesNoDifferences(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	ctx, failed := t.Context(), Verification{Key: "vip", At: noon.Add(time.Hour), Code: "http_403", Error: "no"}
 	kept := func(v Verification) Verification {
 		must(t, b.SetVerification(ctx, v))

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -15,15 +16,15 @@ import (
 func FuzzRecord(f *testing.F) {
 	frames := [][]byte{
 		appendEvent(nil, event("ann", "vip", true, 1)),
-		appendEvent(nil, event("ann", "vip", true, 1, func(e *Event) { e.LeftOut = []Column{{"score", Span{3, 5}}} })),
+		appendEvent(nil, event("ann", "vip", true, 1, func(e *domain.Event) { e.LeftOut = []domain.Column{{Name: "score", Value: domain.Span{Off: 3, Len: 5}}} })),
 		appendEvent(nil, trait("ann", "zendesk", 1, "a", "1", "b", "2")),
-		(&action{noon, actionRetry, []ID{{0, 1, 0}, {0, 7, 3}}}).encode(nil),
+		(&action{noon, actionRetry, []domain.ID{{Epoch: 0, Seq: 1, Slot: 0}, {Epoch: 0, Seq: 7, Slot: 3}}}).encode(nil),
 		(&repair{received: noon, missing: []Told{{User: "ann", field: 3}}}).encode(nil),
 		appendOrder(nil, &order{received: noon, time: noon, verb: orderImport, field: 2, key: "vip", words: []jobTarget{{"ann", true}, {"bea", false}}}),
-		appendOrder(nil, &order{received: noon, verb: orderAdopt, ids: []ID{{0, 4, 0}}, other: 9}),
+		appendOrder(nil, &order{received: noon, verb: orderAdopt, ids: []domain.ID{{Epoch: 0, Seq: 4, Slot: 0}}, other: 9}),
 		wire.Seal([]byte{recordLost}, 0), wire.Seal([]byte{recordErased}, 0),
 	}
-	if frame, err := appendRules(nil, &Rules{Defaults: policy(SendBoth)}); err == nil {
+	if frame, err := appendRules(nil, &domain.Rules{Defaults: policy(domain.SendBoth)}); err == nil {
 		frames = append(frames, frame)
 	}
 	for _, frame := range frames {
@@ -46,7 +47,7 @@ func FuzzRecord(f *testing.F) {
 			for _, c := range e.Columns {
 				e.Bytes(c.Value)
 			}
-			e.properties()
+			e.Properties()
 		}
 	})
 }
@@ -105,7 +106,7 @@ func FuzzRow(f *testing.F) {
 func FuzzHead(f *testing.F) {
 	h := &head{history: 3}
 	h.setPending(70, true)
-	h.endpoint(EndpointTransition).add(laneDefault, 12)
+	h.endpoint(domain.EndpointTransition).add(laneDefault, 12)
 	f.Add(unsealed(h.encode(nil, annsHead)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		h, err := decodeHead(annsHead, rekeyed(body, annsHead))
@@ -119,7 +120,7 @@ func FuzzHead(f *testing.F) {
 }
 
 func FuzzChange(f *testing.F) {
-	c := &stored{Change: Change{ID: ID{7, 1, 0}, Kind: KindEvent, User: "ann"}}
+	c := &stored{Change: domain.Change{ID: domain.ID{Epoch: 7, Seq: 1, Slot: 0}, Kind: domain.KindEvent, User: "ann"}}
 	f.Add(unsealed(c.encode(nil)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		c, err := decodeChange(resealed(body), epochs{{0, 7}})
@@ -134,7 +135,7 @@ func FuzzChange(f *testing.F) {
 }
 
 func FuzzFlight(f *testing.F) {
-	f.Add(unsealed((&lease{endpoint: EndpointTransition, list: []leasedDelivery{{user: "ann", attributes: []leasedChange{{3, ID{7, 1, 0}}}}}}).encode()))
+	f.Add(unsealed((&lease{endpoint: domain.EndpointTransition, list: []leasedDelivery{{user: "ann", attributes: []leasedChange{{3, domain.ID{Epoch: 7, Seq: 1, Slot: 0}}}}}}).encode()))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		flown, err := decodeLease(1, resealed(body), epochs{{0, 7}})
 		if err != nil {
@@ -148,7 +149,7 @@ func FuzzFlight(f *testing.F) {
 }
 
 func FuzzField(f *testing.F) {
-	one := field{number: 3, space: "spa_1", key: "vip", id: "aud_vip", class: ClassAudience, members: 2, lastEvent: noon, watch: exitWindow{since: noon, swept: []byte("k")}}
+	one := field{number: 3, space: "spa_1", key: "vip", id: "aud_vip", class: domain.ClassAudience, members: 2, lastEvent: noon, watch: exitWindow{since: noon, swept: []byte("k")}}
 	f.Add(unsealed(one.encode(nil)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		x, err := decodeField(3, rekeyed(body, fieldKey(3)))
@@ -184,8 +185,8 @@ func FuzzSample(f *testing.F) {
 
 func TestAnEventSurvivesTheRecord(t *testing.T) {
 	e := trait("ann", "zendesk", 3, "a", "1.50", "b", `"x"`)
-	e.Anonymous, e.Email = Identifier{"anon", ""}, Identifier{"a@example.com", "id_too_long"}
-	e.TimeSource, e.ClockShift, e.Tracking = TimeUncorrected, -3*time.Hour, true
+	e.Anonymous, e.Email = domain.Identifier{ID: "anon", Fault: ""}, domain.Identifier{ID: "a@example.com", Fault: "id_too_long"}
+	e.TimeSource, e.ClockShift, e.Tracking = domain.TimeUncorrected, -3*time.Hour, true
 	e.Name, e.PassThrough, e.Fault, e.Sentence = "Name", true, "undetermined", "no flag"
 	e.ClockAhead = 366 * 24 * time.Hour
 	rec, err := decodeRecord(9, appendEvent(nil, e))
@@ -226,7 +227,7 @@ func TestOneChangedBitIsNoticed(t *testing.T) {
 }
 
 func TestADamagedRowHarmsNobodyElse(t *testing.T) {
-	b := open(t, rules(SendAttribute))
+	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	b.drain()
 	b.said()

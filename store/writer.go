@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"time"
 
+	"personasync/store/domain"
+
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
@@ -184,7 +186,7 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	s.applied.Store(s.state.applied)
 	for i := range woke {
 		if woke[i] {
-			s.signal(Endpoint(i + 1))
+			s.signal(domain.Endpoint(i + 1))
 		}
 	}
 	return nil
@@ -227,7 +229,7 @@ func (s *Store) applyNext(b *batch) error {
 		}
 		b.apply(rec, r.Frame)
 		if rec.event != nil {
-			heard.note(rec.event)
+			heard.Note(rec.event)
 		}
 		s.reached = b.now
 		if rec.outsider() {
@@ -293,7 +295,7 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	return <-c.done // the writer answers every command it took before it ends
 }
 
-func (s *Store) signal(road Endpoint) {
+func (s *Store) signal(road domain.Endpoint) {
 	select {
 	case s.wake[road-1] <- struct{}{}:
 	default:

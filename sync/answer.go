@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // action is what the sender does about an answer.
@@ -417,10 +417,10 @@ func (a answer) saying(words string) string {
 	if words == "" {
 		return a.Means
 	}
-	return a.Means + store.Said + clip(words, keepWords)
+	return a.Means + domain.Said + clip(words, keepWords)
 }
 
 // kept is the answer as the outbox keeps it with one change.
-func (a answer) kept(bytes int) store.Answer {
-	return store.Answer{Status: a.status, RequestID: a.requestID, Body: clip(a.body, bytes), At: a.at}
+func (a answer) kept(bytes int) domain.Answer {
+	return domain.Answer{Status: a.status, RequestID: a.requestID, Body: clip(a.body, bytes), At: a.at}
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // trip brings the elements of one flight to MoEngage in as many requests as that takes, and notes what
@@ -22,7 +22,7 @@ import (
 // the elements beside it are delivered by then or soon leave in company. Over a thousand elements with
 // seven offenders that makes 75 requests on average, where plain halving takes 113.
 type trip struct {
-	flight  *store.Lease
+	flight  *domain.Lease
 	items   []item              // all elements of the flight
 	post    func([]item) answer // makes one request; actStay when it may not be made now
 	halt    func(answer)        // stops the road, because everything is refused
@@ -31,7 +31,7 @@ type trip struct {
 	wary    bool                // the road is stopped: ask whether anything is accepted before searching
 	tired   bool                // users were parked in a row: likewise
 	max     int                 // attempts; 0: for ever
-	results []store.DeliveryResult
+	results []domain.DeliveryResult
 
 	proven   bool // something was accepted on this trip, so a refusal is about the data
 	over     bool // no further request on this trip
@@ -59,7 +59,7 @@ func (t *trip) deliver(items []item) {
 func (t *trip) reject(faults []fault) {
 	for _, f := range faults {
 		half := item{delivery: f.delivery, event: f.event}
-		*t.result(half) = store.Result{Verdict: store.Parked, Reason: f.code, Sentence: f.sentence()}
+		*t.result(half) = domain.Result{Verdict: domain.Parked, Reason: f.code, Sentence: f.sentence()}
 	}
 }
 
@@ -219,7 +219,7 @@ func (t *trip) draw(pool []item) (index int, ok bool) {
 		switch {
 		case t.known[t.flight.Deliveries[it.delivery].User]:
 			rank = 2
-		case slices.ContainsFunc(t.changes(it), func(c store.Change) bool { return t.blamed[c.Computation] }):
+		case slices.ContainsFunc(t.changes(it), func(c domain.Change) bool { return t.blamed[c.Computation] }):
 			rank = 1
 		}
 		ranks[rank] = append(ranks[rank], i)
@@ -243,17 +243,17 @@ func (t *trip) blame(it item) {
 }
 
 // changes are what an element says.
-func (t *trip) changes(it item) []store.Change {
+func (t *trip) changes(it item) []domain.Change {
 	d := &t.flight.Deliveries[it.delivery]
 	if it.event {
-		return []store.Change{*d.Event}
+		return []domain.Change{*d.Event}
 	}
 	return d.Attributes
 }
 
 // open returns those of items whose fate is not decided yet.
 func (t *trip) open(items []item) []item {
-	return slices.DeleteFunc(slices.Clone(items), func(it item) bool { return t.result(it).Verdict != store.Untried })
+	return slices.DeleteFunc(slices.Clone(items), func(it item) bool { return t.result(it).Verdict != domain.Untried })
 }
 
 // others returns every open element of the flight but one.
@@ -262,7 +262,7 @@ func (t *trip) others(than item) []item {
 }
 
 // result is the half of a settlement that an item stands for.
-func (t *trip) result(it item) *store.Result {
+func (t *trip) result(it item) *domain.Result {
 	if it.event {
 		return &t.results[it.delivery].Event
 	}
@@ -272,7 +272,7 @@ func (t *trip) result(it item) *store.Result {
 func (t *trip) take(items []item, a answer) {
 	t.proven = true
 	for _, it := range items {
-		*t.result(it) = store.Result{Verdict: store.Delivered, Answer: a.kept(0)}
+		*t.result(it) = domain.Result{Verdict: domain.Delivered, Answer: a.kept(0)}
 	}
 }
 
@@ -280,7 +280,7 @@ func (t *trip) park(it item, code string, a answer) {
 	if !t.proven && !a.again {
 		t.unproven++
 	}
-	*t.result(it) = store.Result{Verdict: store.Parked, Reason: code, Sentence: a.sentence(), Answer: a.kept(keepBody)}
+	*t.result(it) = domain.Result{Verdict: domain.Parked, Reason: code, Sentence: a.sentence(), Answer: a.kept(keepBody)}
 }
 
 // abandon ends the trip because of something that is no judgement of the data.
@@ -288,9 +288,9 @@ func (t *trip) abandon(items []item, a answer) {
 	t.over = true
 	switch a.act {
 	case actRetry:
-		t.again(items, a, store.Refused)
+		t.again(items, a, domain.Refused)
 	case actUnsure:
-		t.again(items, a, store.Uncertain)
+		t.again(items, a, domain.Uncertain)
 	case actStop:
 		t.excuse(items, a)
 	}
@@ -298,11 +298,11 @@ func (t *trip) abandon(items []item, a answer) {
 
 // again sends items back for another attempt, once the road has resumed, or parks those that have had
 // all of theirs.
-func (t *trip) again(items []item, a answer, v store.Verdict) {
+func (t *trip) again(items []item, a answer, v domain.Verdict) {
 	for _, it := range items {
-		r := store.Result{Verdict: v, RetryAt: a.resume, Alone: a.alone > 0, Reason: a.Code, Sentence: a.sentence(), Answer: a.kept(keepBrief)}
+		r := domain.Result{Verdict: v, RetryAt: a.resume, Alone: a.alone > 0, Reason: a.Code, Sentence: a.sentence(), Answer: a.kept(keepBrief)}
 		if t.exhausted(it, a) {
-			r.Verdict, r.RetryAt, r.Reason = store.Parked, time.Time{}, codeAttempts
+			r.Verdict, r.RetryAt, r.Reason = domain.Parked, time.Time{}, codeAttempts
 			r.Sentence = rows[codeAttempts].Means + " The last answer: " + a.sentence()
 		}
 		*t.result(it) = r
@@ -320,7 +320,7 @@ func (t *trip) exhausted(it item, a answer) bool {
 	if it.event {
 		return d.Event.Alone+1 >= t.max
 	}
-	youngest := slices.MinFunc(d.Attributes, func(a, b store.Change) int { return a.Alone - b.Alone })
+	youngest := slices.MinFunc(d.Attributes, func(a, b domain.Change) int { return a.Alone - b.Alone })
 	return youngest.Alone+1 >= t.max
 }
 
@@ -328,7 +328,7 @@ func (t *trip) exhausted(it item, a answer) bool {
 // spent.
 func (t *trip) excuse(items []item, a answer) {
 	for _, it := range items {
-		if r := t.result(it); r.Verdict == store.Untried {
+		if r := t.result(it); r.Verdict == domain.Untried {
 			r.Reason, r.Sentence, r.Answer = a.Code, a.sentence(), a.kept(keepBrief)
 		}
 	}
@@ -347,4 +347,4 @@ func (t *trip) back() bool {
 	return false
 }
 
-func final(v store.Verdict) bool { return v == store.Delivered || v == store.Parked }
+func final(v domain.Verdict) bool { return v == domain.Delivered || v == domain.Parked }

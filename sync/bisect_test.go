@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // journey is one trip with everything that it asked and said written down.
@@ -21,12 +21,12 @@ type journey struct {
 // travel makes a trip with n users, attributes and an event each, as decide answers.
 func travel(n int, decide func(items []item) answer) *journey {
 	j := &journey{}
-	j.flight = &store.Lease{}
+	j.flight = &domain.Lease{}
 	for i := range n {
-		j.flight.Deliveries = append(j.flight.Deliveries, store.Delivery{Attributes: make([]store.Change, 1), Event: &store.Change{}})
+		j.flight.Deliveries = append(j.flight.Deliveries, domain.Delivery{Attributes: make([]domain.Change, 1), Event: &domain.Change{}})
 		j.items = append(j.items, item{delivery: i}, item{delivery: i, event: true})
 	}
-	j.results = make([]store.DeliveryResult, n)
+	j.results = make([]domain.DeliveryResult, n)
 	j.halt = func(answer) { j.halted++ }
 	j.post = func(items []item) answer {
 		j.requests = append(j.requests, slices.Clone(items))
@@ -43,7 +43,7 @@ func says(status int, kind string) answer {
 	return read(status, http.Header{}, []byte(body), time.Now())
 }
 
-func (j *journey) count(v store.Verdict) (n int) {
+func (j *journey) count(v domain.Verdict) (n int) {
 	for _, it := range j.items {
 		if j.result(it).Verdict == v {
 			n++
@@ -75,7 +75,7 @@ func TestATripUnderRandomAnswers(t *testing.T) {
 			}
 			for _, it := range items {
 				first := item{delivery: it.delivery}
-				if taken[it] || it.event && j.result(first).Verdict == store.Untried && !slices.Contains(items, first) && !bad[first] {
+				if taken[it] || it.event && j.result(first).Verdict == domain.Untried && !slices.Contains(items, first) && !bad[first] {
 					t.Fatalf("%v is sent twice, or before the attributes of its user", it)
 				}
 			}
@@ -92,18 +92,18 @@ func TestATripUnderRandomAnswers(t *testing.T) {
 
 		for _, it := range j.items {
 			switch v := j.result(it).Verdict; {
-			case (v == store.Delivered) != taken[it]:
+			case (v == domain.Delivered) != taken[it]:
 				t.Fatalf("%v: verdict %d, taken %v", it, v, taken[it])
-			case v == store.Parked && !bad[it]:
+			case v == domain.Parked && !bad[it]:
 				t.Fatalf("%v is parked and innocent", it)
-			case v == store.Parked && kind != "TypeError" && !j.proven:
+			case v == domain.Parked && kind != "TypeError" && !j.proven:
 				t.Fatalf("%v is parked although nothing was accepted", it)
 			}
 		}
 		if bound := bits.Len(uint(len(j.items)-1)) + 2 + controls; len(j.requests) > bound {
 			t.Fatalf("%d requests of %d elements with %d offenders, want at most %d", len(j.requests), len(j.items), len(bad), bound)
 		}
-		if failed := len(j.requests) >= breaks; len(bad) > 0 && !failed && j.halted == 0 && j.count(store.Parked) == 0 {
+		if failed := len(j.requests) >= breaks; len(bad) > 0 && !failed && j.halted == 0 && j.count(domain.Parked) == 0 {
 			t.Fatalf("a trip with %d offenders parked nobody and did not stop the road", len(bad))
 		}
 	}
@@ -118,8 +118,8 @@ func TestARefusalOfTheRequestParksNobody(t *testing.T) {
 		return says(200, "")
 	})
 	j.deliver(j.items)
-	if j.count(store.Parked) != 0 || j.halted != 0 || j.count(store.Delivered) < 25 {
-		t.Errorf("%d parked, %d delivered, halted %d", j.count(store.Parked), j.count(store.Delivered), j.halted)
+	if j.count(domain.Parked) != 0 || j.halted != 0 || j.count(domain.Delivered) < 25 {
+		t.Errorf("%d parked, %d delivered, halted %d", j.count(domain.Parked), j.count(domain.Delivered), j.halted)
 	}
 }
 
@@ -127,8 +127,8 @@ func TestARefusalOfTheRequestParksNobody(t *testing.T) {
 func TestARefusedAccountIsNotSearched(t *testing.T) {
 	j := travel(500, func([]item) answer { return says(400, "Blacklisted") })
 	j.deliver(j.items)
-	if len(j.requests) != 1+controls || j.halted != 1 || j.count(store.Untried) != 1000 {
-		t.Errorf("%d requests, halted %d, %d untried", len(j.requests), j.halted, j.count(store.Untried))
+	if len(j.requests) != 1+controls || j.halted != 1 || j.count(domain.Untried) != 1000 {
+		t.Errorf("%d requests, halted %d, %d untried", len(j.requests), j.halted, j.count(domain.Untried))
 	}
 	if r := j.results[7].Event; r.Reason != codeAccount || r.Sentence == "" {
 		t.Errorf("what waits does not say why: %+v", r)
@@ -140,7 +140,7 @@ func TestAChangeSaysWhyItWaitsWhileTheRoadIsStopped(t *testing.T) {
 	stopped := travel(3, func([]item) answer { return says(401, "Authentication required") })
 	stopped.deliver(stopped.items)
 	for _, it := range stopped.items {
-		if r := stopped.result(it); r.Verdict != store.Untried || r.Reason != "http_401" || r.Sentence == "" || r.Answer.Status != 401 {
+		if r := stopped.result(it); r.Verdict != domain.Untried || r.Reason != "http_401" || r.Sentence == "" || r.Answer.Status != 401 {
 			t.Errorf("%v waits with %+v", it, r)
 		}
 	}
@@ -153,14 +153,14 @@ func TestAChangeSaysWhyItWaitsWhileTheRoadIsStopped(t *testing.T) {
 	})
 	search.deliver(search.items)
 	for i, it := range search.items {
-		if r := search.result(it); r.Verdict != store.Untried || (r.Reason == "http_401") != (i < 2) || (r.Sentence == "") != (i >= 2) {
+		if r := search.result(it); r.Verdict != domain.Untried || (r.Reason == "http_401") != (i < 2) || (r.Sentence == "") != (i >= 2) {
 			t.Errorf("element %d waits with %+v", i, r)
 		}
 	}
 
 	held := travel(1, func([]item) answer { return answer{Meaning: rows[codeStay]} })
 	held.deliver(held.items)
-	if r := held.results[0]; r != (store.DeliveryResult{}) {
+	if r := held.results[0]; r != (domain.DeliveryResult{}) {
 		t.Errorf("what was never sent waits with %+v", r)
 	}
 }
@@ -177,15 +177,15 @@ func TestASearchMeetsOtherAnswers(t *testing.T) {
 	tests := []struct {
 		name    string
 		next    func() answer
-		verdict store.Verdict
+		verdict domain.Verdict
 		count   int
 		halted  int
 	}{
-		{"refused for now", later(1, says(503, "")), store.Refused, 10, 0},
-		{"lost", later(1, failure(reset(), true, time.Now())), store.Uncertain, 10, 0},
-		{"stopped", later(1, says(401, "")), store.Untried, 20, 0},
-		{"too large after all, whatever it is", later(1, says(413, "")), store.Untried, 20, 1},
-		{"held back", later(1, answer{Meaning: rows[codeStay]}), store.Untried, 20, 0},
+		{"refused for now", later(1, says(503, "")), domain.Refused, 10, 0},
+		{"lost", later(1, failure(reset(), true, time.Now())), domain.Uncertain, 10, 0},
+		{"stopped", later(1, says(401, "")), domain.Untried, 20, 0},
+		{"too large after all, whatever it is", later(1, says(413, "")), domain.Untried, 20, 1},
+		{"held back", later(1, answer{Meaning: rows[codeStay]}), domain.Untried, 20, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -208,10 +208,10 @@ func TestAttemptsOfAttributesAreTheYoungests(t *testing.T) {
 		return a
 	})
 	j.max = 3
-	j.flight.Deliveries[0].Attributes = []store.Change{{Alone: 9}, {Alone: 1}}
-	j.flight.Deliveries[0].Event = &store.Change{Alone: 2}
+	j.flight.Deliveries[0].Attributes = []domain.Change{{Alone: 9}, {Alone: 1}}
+	j.flight.Deliveries[0].Event = &domain.Change{Alone: 2}
 	j.deliver(j.items)
-	if a, e := j.results[0].Attributes, j.results[0].Event; a.Verdict != store.Uncertain || e.Verdict != store.Parked || e.Reason != codeAttempts {
+	if a, e := j.results[0].Attributes, j.results[0].Event; a.Verdict != domain.Uncertain || e.Verdict != domain.Parked || e.Reason != codeAttempts {
 		t.Errorf("attributes %+v\nevent %+v", a, e)
 	}
 }

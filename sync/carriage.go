@@ -9,6 +9,7 @@ import (
 
 	"personasync/store"
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 )
 
 // Keys of log attributes. User ids have none: they are logged nowhere.
@@ -55,7 +56,7 @@ func (c *carriage) carry() (back bool) {
 		wary:    c.wary,
 		tired:   c.tired,
 		max:     c.cfg.MaxAttempts,
-		results: make([]store.DeliveryResult, len(c.flight.Deliveries)),
+		results: make([]domain.DeliveryResult, len(c.flight.Deliveries)),
 	}
 	c.s.caution(c.flight)
 	t.reject(c.load.faults)
@@ -66,7 +67,7 @@ func (c *carriage) carry() (back bool) {
 	c.reopen()
 	c.relax()
 	c.tellParked(t)
-	c.settle(store.Settlement{Lease: c.flight.ID, At: time.Now(), NotSent: !c.left, Results: t.results})
+	c.settle(domain.Settlement{Lease: c.flight.ID, At: time.Now(), NotSent: !c.left, Results: t.results})
 	return t.back()
 }
 
@@ -105,7 +106,7 @@ func (c *carriage) post(items []item) answer {
 	if a.act != actTake {
 		a.said = a.public(names)
 	}
-	a.untried = c.cfg.Endpoint == store.EndpointCohort && slices.ContainsFunc(items, func(it item) bool { return untried(c.flight.Deliveries[it.delivery]) })
+	a.untried = c.cfg.Endpoint == domain.EndpointCohort && slices.ContainsFunc(items, func(it item) bool { return untried(c.flight.Deliveries[it.delivery]) })
 	a = c.note(a, names, started)
 	c.observe(Report{Code: a.Code, Status: a.status, Users: users, Events: events, Bytes: len(body), Took: a.at.Sub(started)})
 	return a
@@ -291,8 +292,8 @@ func (c *carriage) observe(r Report) {
 func (c *carriage) tellParked(t *trip) {
 	n, reason := 0, ""
 	for _, r := range t.results {
-		for _, half := range [...]store.Result{r.Attributes, r.Event} {
-			if half.Verdict == store.Parked {
+		for _, half := range [...]domain.Result{r.Attributes, r.Event} {
+			if half.Verdict == domain.Parked {
 				n, reason = n+1, half.Reason
 			}
 		}
@@ -310,7 +311,7 @@ func (c *carriage) tellParked(t *trip) {
 // settle writes the outcome, again and again if need be: until it is written, the flight's users are
 // out of reach. What cannot be written before the end is uncertain at the next start, which is safe. A stop does
 // not wait for a full disk.
-func (c *carriage) settle(o store.Settlement) {
+func (c *carriage) settle(o domain.Settlement) {
 	for faults := 0; ; faults++ {
 		err := c.s.outbox.Settle(c.lasting, o)
 		if err == nil {

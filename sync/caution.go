@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // What MoEngage answers 200 to and then cuts or drops (its page "Data tracking policies"). Such a change
@@ -55,7 +55,7 @@ func newCautions() cautions {
 }
 
 // look returns what is new about a flight.
-func (cs *cautions) look(f *store.Lease) (news []caution) {
+func (cs *cautions) look(f *domain.Lease) (news []caution) {
 	cs.news = nil
 	for i := range f.Deliveries {
 		d := &f.Deliveries[i]
@@ -69,19 +69,19 @@ func (cs *cautions) look(f *store.Lease) (news []caution) {
 	return cs.news
 }
 
-func (cs *cautions) lookAtAttribute(c *store.Change) {
-	if c.Kind == store.KindCohort {
-		cs.say(fresh(cs.cohorts, store.CohortName(c.Name), maxCohorts, cautionCohorts), c.Name)
+func (cs *cautions) lookAtAttribute(c *domain.Change) {
+	if c.Kind == domain.KindCohort {
+		cs.say(fresh(cs.cohorts, domain.CohortName(c.Name), maxCohorts, cautionCohorts), c.Name)
 		return
 	}
-	name := store.AttributeName(c.Name)
+	name := domain.AttributeName(c.Name)
 	cs.say(judgeName(c.Name, name), c.Name)
 	cs.say(judgeValue(c.Value), name)
 	cs.say(fresh(cs.attributes, name, maxAttributeNames, cautionAttributes), name)
 }
 
-func (cs *cautions) lookAtEvent(c *store.Change) {
-	name := store.EventName(c.Name)
+func (cs *cautions) lookAtEvent(c *domain.Change) {
+	name := domain.EventName(c.Name)
 	cs.say(judgeName(c.Name, name), c.Name)
 	cs.say(fresh(cs.events, name, maxEventNames, cautionEvents), name)
 	cs.say(judgeValue(c.Value), name)
@@ -89,7 +89,7 @@ func (cs *cautions) lookAtEvent(c *store.Change) {
 }
 
 // lookAtProperties judges an event's own properties. Nearly all of them are too short for any rule.
-func (cs *cautions) lookAtProperties(c *store.Change) {
+func (cs *cautions) lookAtProperties(c *domain.Change) {
 	raw := bytes.TrimSpace(c.Props)
 	if len(raw) == 0 || raw[0] != '{' || !validJSON(raw) {
 		return // without any, or parked as such
@@ -98,7 +98,7 @@ func (cs *cautions) lookAtProperties(c *store.Change) {
 	for key, value := range members(raw) {
 		n++
 		name := unquote(key)
-		cs.say(judgeName(name, store.EventName(name)), name)
+		cs.say(judgeName(name, domain.EventName(name)), name)
 		cs.say(judgeValue(value), name)
 	}
 	if n > maxEventAttributes {
@@ -110,7 +110,7 @@ func (cs *cautions) say(code, name string) {
 	if code == "" || len(cs.said) >= mostCautions {
 		return
 	}
-	c := caution{code, store.CutName(name)}
+	c := caution{code, domain.CutName(name)}
 	if !cs.said[c] {
 		cs.said[c] = true
 		cs.news = append(cs.news, c)
@@ -143,7 +143,7 @@ func judgeName(name, sent string) string {
 // judgeValue says what MoEngage will not keep of a value; "" if it keeps it.
 func judgeValue(raw []byte) string {
 	raw = bytes.TrimSpace(raw)
-	if store.LoneSurrogate(raw) >= 0 {
+	if domain.LoneSurrogate(raw) >= 0 {
 		return cautionBroken
 	}
 	if len(raw) <= maxValueLength && (len(raw) == 0 || raw[0] != '[') {
@@ -201,7 +201,7 @@ func judgeArray(raw []byte) string {
 }
 
 // caution says what is new about a flight: rules and names, never values nor users.
-func (s *Sender) caution(f *store.Lease) {
+func (s *Sender) caution(f *domain.Lease) {
 	s.mu.Lock()
 	news := s.cautions.look(f)
 	s.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestWhatMoEngageDropsInSilenceIsSaidOnce(t *testing.T) {
@@ -28,7 +28,7 @@ func TestWhatMoEngageDropsInSilenceIsSaidOnce(t *testing.T) {
 		}
 	}
 	cs := newCautions()
-	f := &store.Lease{Deliveries: []store.Delivery{{User: "ann", Attributes: []store.Change{{Name: "bio", Value: []byte(`"` + long + `"`)}}}}}
+	f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Attributes: []domain.Change{{Name: "bio", Value: []byte(`"` + long + `"`)}}}}}
 	if got := fmt.Sprint(cs.look(f), cs.look(f)); got != "[{value_too_long bio}] []" {
 		t.Error(got)
 	}
@@ -36,10 +36,10 @@ func TestWhatMoEngageDropsInSilenceIsSaidOnce(t *testing.T) {
 
 func TestTheWorkspacesNamesAreCounted(t *testing.T) {
 	cs := newCautions()
-	var f store.Lease
+	var f domain.Lease
 	for i := range 520 {
-		c := store.Change{Name: fmt.Sprint("name ", i), Value: []byte("true")}
-		f.Deliveries = append(f.Deliveries, store.Delivery{User: "ann", Attributes: []store.Change{c}, Event: &c})
+		c := domain.Change{Name: fmt.Sprint("name ", i), Value: []byte("true")}
+		f.Deliveries = append(f.Deliveries, domain.Delivery{User: "ann", Attributes: []domain.Change{c}, Event: &c})
 	}
 	counted := map[string]int{}
 	for _, c := range cs.look(&f) {
@@ -73,7 +73,7 @@ func TestWhatMoEngageDropsOfAnEventIsSaid(t *testing.T) {
 		{"Moved", `{"` + strings.Repeat("p", 201) + `":1}`, "[{name_cut " + strings.Repeat("p", 200) + "}]"},
 	} {
 		cs := newCautions()
-		f := &store.Lease{Deliveries: []store.Delivery{{User: "ann", Event: &store.Change{Name: tt.name, Props: []byte(tt.props)}}}}
+		f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Event: &domain.Change{Name: tt.name, Props: []byte(tt.props)}}}}
 		if got := fmt.Sprint(cs.look(f)); got != tt.want {
 			t.Errorf("%.30s %.60s: %s, want %s", tt.name, tt.props, got, tt.want)
 		}
@@ -89,7 +89,7 @@ func TestARenamedAttributeIsSaid(t *testing.T) {
 		strings.Repeat("\u00e9", 200): "[]",
 	} {
 		cs := newCautions()
-		f := &store.Lease{Deliveries: []store.Delivery{{User: "ann", Attributes: []store.Change{{Name: name, Value: []byte("true")}}}}}
+		f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Attributes: []domain.Change{{Name: name, Value: []byte("true")}}}}}
 		if got := fmt.Sprint(cs.look(f)); got != want {
 			t.Errorf("%.30s: %s, want %s", name, got, want)
 		}
@@ -98,9 +98,9 @@ func TestARenamedAttributeIsSaid(t *testing.T) {
 
 func TestTheWorkspacesCohortsAreCounted(t *testing.T) {
 	cs := newCautions()
-	var f store.Lease
+	var f domain.Lease
 	for i := range 1002 {
-		f.Deliveries = append(f.Deliveries, store.Delivery{User: "ann", Attributes: []store.Change{{Kind: store.KindCohort, Name: fmt.Sprint("c", i), Value: []byte("true")}}})
+		f.Deliveries = append(f.Deliveries, domain.Delivery{User: "ann", Attributes: []domain.Change{{Kind: domain.KindCohort, Name: fmt.Sprint("c", i), Value: []byte("true")}}})
 	}
 	if got := fmt.Sprint(cs.look(&f)); got != "[{cohort_limit c1000} {cohort_limit c1001}]" {
 		t.Error(got)

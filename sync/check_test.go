@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestCheckID(t *testing.T) {
@@ -40,7 +40,7 @@ func TestCheckID(t *testing.T) {
 
 // A computation may bear a name that MoEngage refuses or reserves. It is sent, and unset, under another.
 func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
-	long := strings.Repeat("ä", store.MaxName)
+	long := strings.Repeat("ä", domain.MaxName)
 	for name, want := range map[string]string{
 		"": "segment_", "id": "segment_id", "_id": "segment__id", "moe_x": "segment_moe_x", "MOE_GAID": "segment_MOE_GAID",
 		"status": "segment_status", "source": "segment_source", "user_id": "segment_user_id", "INSTALL": "segment_INSTALL",
@@ -51,11 +51,11 @@ func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
 		"moe_email_open_tracking_consent": "moe_email_open_tracking_consent", "MOE_SPAM": "segment_MOE_SPAM",
 		"vip": "vip", "email": "email", "moe": "moe", "status_2": "status_2", long: long, long + "x": long,
 	} {
-		if got := store.AttributeName(name); got != want {
+		if got := domain.AttributeName(name); got != want {
 			t.Errorf("%q is sent as %q, want %q", name, got, want)
 		}
 		for _, value := range []string{"true", "null"} {
-			b, err := encoder{}.appendAttributes(nil, "ann", []store.Change{{Name: name, Value: []byte(value)}})
+			b, err := encoder{}.appendAttributes(nil, "ann", []domain.Change{{Name: name, Value: []byte(value)}})
 			if err != nil || !strings.Contains(string(b), strconv.Quote(want)) {
 				t.Errorf("%q = %s: %s, %v", name, value, b, err)
 			}

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // userAgent names us in the logs of whoever runs the proxy.
@@ -77,7 +77,7 @@ const mask = "********"
 
 // url is the address that a road's requests go to: the bulk endpoint, or Cohort Sync.
 func (c Config) url() string {
-	if c.Endpoint == store.EndpointCohort {
+	if c.Endpoint == domain.EndpointCohort {
 		return strings.TrimRight(c.BaseURL, "/") + "/v1/integrations/cohortsync"
 	}
 	return strings.TrimRight(c.BaseURL, "/") + "/v1/transition/" + url.PathEscape(c.WorkspaceID)

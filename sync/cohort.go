@@ -3,7 +3,7 @@ package syncer
 import (
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Cohort Sync (POST /v1/integrations/cohortsync) adds to one custom segment or removes from it, many
@@ -27,12 +27,12 @@ const (
 	CohortRequestBytes   = 128_000 // "128 KB", read the careful way
 )
 
-func cohortHead(c *store.Change) string {
+func cohortHead(c *domain.Change) string {
 	action := "add_members"
-	if c.Transition == store.TransitionExit {
+	if c.Transition == domain.TransitionExit {
 		action = "remove_members"
 	}
-	name := store.CohortName(c.Name)
+	name := domain.CohortName(c.Name)
 	b := []byte(`{"action":"` + action + `","partner":"` + cohortPartner + `","parameters":{"cohort_name":`)
 	b = appendString(b, name)
 	b = append(b, `,"cohort_id":`...)

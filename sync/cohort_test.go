@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Another name is another custom segment at MoEngage: what it allows leaves as it is written.
@@ -17,7 +17,7 @@ func TestACohortLeavesUnderItsName(t *testing.T) {
 		"a|b*c?d\\e:f<g>h=i$j": "a_b_c_d_e_f_g_h_i_j",
 		"tab\tand\nline":       "tab_and_line",
 	} {
-		head := cohortHead(&store.Change{Kind: store.KindCohort, Name: name, Transition: store.TransitionEnter})
+		head := cohortHead(&domain.Change{Kind: domain.KindCohort, Name: name, Transition: domain.TransitionEnter})
 		var body struct {
 			Action     string
 			Parameters struct {

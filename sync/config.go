@@ -4,14 +4,14 @@ import (
 	"net/http"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Config says where MoEngage is and how it wants to be treated. BaseURL, WorkspaceID and APIKey have
 // no defaults. Timeout, Concurrency, MaxRequestBytes and the backoffs, when zero, take the values of
 // agent.example.toml; a limit of zero is no limit, and a MaxDelay of zero is no delay.
 type Config struct {
-	Endpoint store.Endpoint // that the sender serves; zero is RoadTransition
+	Endpoint domain.Endpoint // that the sender serves; zero is RoadTransition
 
 	BaseURL     string // scheme and host, such as https://api-01.moengage.com
 	WorkspaceID string
@@ -60,7 +60,7 @@ type Report struct {
 // withDefaults returns c with its gaps filled.
 func (c Config) withDefaults() Config {
 	if c.Endpoint == 0 {
-		c.Endpoint = store.EndpointTransition
+		c.Endpoint = domain.EndpointTransition
 	}
 	if c.Region == "" {
 		c.Region = "01"

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 	"personasync/sync/sandbox"
 )
@@ -41,12 +42,12 @@ func ExampleSender() {
 		log.Fatal(err)
 	}
 	defer s.Close()
-	rules := store.Rules{Defaults: store.Policy{Send: store.SendAttribute, Collapse: true}}
+	rules := domain.Rules{Defaults: domain.Policy{Send: domain.SendAttribute, Collapse: true}}
 	now := time.Now()
-	entered := &store.Event{
+	entered := &domain.Event{
 		Received: now, Time: now, MessageID: "m-1", Raw: []byte("{}"),
-		Call: store.CallIdentify, User: store.Identifier{ID: "ann"},
-		Class: store.ClassAudience, ComputationID: "aud_1", Key: "vip", Flag: store.FlagIn,
+		Call: domain.CallIdentify, User: domain.Identifier{ID: "ann"},
+		Class: domain.ClassAudience, ComputationID: "aud_1", Key: "vip", Flag: domain.FlagIn,
 	}
 	if err := s.SetRules(ctx, rules); err != nil {
 		log.Fatal(err)
@@ -58,7 +59,7 @@ func ExampleSender() {
 	moengage := sandbox.New(sandbox.Options{})
 	sender := syncer.New(syncer.Config{
 		BaseURL: "https://api-01.moengage.com", WorkspaceID: "workspace", APIKey: "key",
-		Transport: inProcess{moengage},
+		Transport: inProcess{Handler: moengage},
 		Observe: func(r syncer.Report) {
 			fmt.Println("answered", r.Status, r.Code)
 			stop()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -36,7 +37,7 @@ func (s *station) now(user, key string) {
 func TestAFreshTransitionLeavesWithinAWindowBehindAnImport(t *testing.T) {
 	const limit = 600
 	synctest.Test(t, func(t *testing.T) {
-		s := newStation(t, modelRules(store.SendBoth), sandbox.Options{Latency: 100 * time.Millisecond},
+		s := newStation(t, modelRules(domain.SendBoth), sandbox.Options{Latency: 100 * time.Millisecond},
 			Config{MaxDelay: time.Second, UsersPerMinute: limit, EventsPerMinute: limit})
 		_, err := s.store.Import(context.Background(), store.Import{Key: "vip", AsOf: time.Now(), Users: listOf(10 * limit), Create: true, Events: true})
 		s.must(err)
@@ -59,10 +60,10 @@ func TestAFreshTransitionLeavesWithinAWindowBehindAnImport(t *testing.T) {
 // A flush of one computation is over when its own changes have left, however much else waits for the limit.
 func TestAFlushOfOneComputationDoesNotWaitForAnImport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := modelRules(store.SendAttribute)
+		r := modelRules(domain.SendAttribute)
 		p := r.Defaults
 		p.Job = "gold"
-		r.Sections = []store.Section{{Key: "gold", Policy: p}}
+		r.Sections = []domain.Section{{Key: "gold", Policy: p}}
 		s := newStation(t, r, sandbox.Options{}, Config{MaxDelay: time.Second, UsersPerMinute: 600, Realtime: func(job string) bool { return job == "" }})
 		_, err := s.store.Import(context.Background(), store.Import{Key: "vip", AsOf: time.Now(), Users: listOf(6000), Create: true})
 		s.must(err)
@@ -90,7 +91,7 @@ func TestAFlushOfOneComputationDoesNotWaitForAnImport(t *testing.T) {
 // for the import alone.
 func TestARunThatIsWidenedLetsLaterChangesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := modelRules(store.SendAttribute)
+		r := modelRules(domain.SendAttribute)
 		r.Defaults.Job = "nightly"
 		s := newStation(t, r, sandbox.Options{}, Config{MaxDelay: time.Second, UsersPerMinute: 600, Realtime: func(string) bool { return false }})
 		_, err := s.store.Import(context.Background(), store.Import{Key: "vip", AsOf: time.Now(), Users: listOf(6000), Create: true})

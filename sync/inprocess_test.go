@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -60,7 +61,7 @@ func (tornReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 type station struct {
 	t        testing.TB
 	dir      string
-	rules    store.Rules
+	rules    domain.Rules
 	config   Config
 	moengage *sandbox.Sandbox
 	wire     *direct
@@ -71,7 +72,7 @@ type station struct {
 	crash   func() // ends with requests in flight, and starts again
 }
 
-func newStation(t testing.TB, rules store.Rules, so sandbox.Options, c Config) *station {
+func newStation(t testing.TB, rules domain.Rules, so sandbox.Options, c Config) *station {
 	so.WorkspaceID, so.APIKey = "WS", "s3cret-key"
 	m := sandbox.New(so)
 	s := &station{t: t, dir: t.TempDir(), rules: rules, config: c, moengage: m, wire: &direct{sandbox: m}}
@@ -94,10 +95,10 @@ func (s *station) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	s.senders = nil
-	for _, road := range []store.Endpoint{store.EndpointTransition, store.EndpointCohort} {
+	for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 		c := s.config
 		c.Endpoint = road
-		if road == store.EndpointCohort {
+		if road == domain.EndpointCohort {
 			c.UsersPerMinute, c.EventsPerMinute, c.CallsPerMinute, c.MaxRequestBytes = 0, 0, CohortCallsPerMinute, CohortRequestBytes
 		}
 		sender := New(c, s.store, quiet())
@@ -133,7 +134,7 @@ func (s *station) restart() {
 	s.start()
 }
 
-func (s *station) counts() store.Counts {
+func (s *station) counts() domain.Counts {
 	s.t.Helper()
 	s.must(s.store.Applied(context.Background()))
 	c, err := s.store.Counts()
@@ -152,7 +153,7 @@ func (s *station) drain(most time.Duration) {
 }
 
 // balanced checks both laws of the ledger, and the store against itself.
-func (s *station) balanced() store.Counts {
+func (s *station) balanced() domain.Counts {
 	s.t.Helper()
 	r, err := s.store.Check(context.Background(), nil)
 	s.must(err)

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -17,7 +17,7 @@ import (
 // neither batches, nor requests, nor failures: of each user and computation the newest word, and the
 // transitions that made events. Under as_received identify and track are two words.
 type model struct {
-	send   store.SendMethods
+	send   domain.SendMethods
 	words  map[string]word      // user, key and, where they are kept apart, the kind of call
 	events map[string][]passage // user -> transitions in applied order
 	seen   map[string]bool      // user and key
@@ -60,13 +60,13 @@ func (m *model) hear(user, key string, track bool, w word, tell bool) {
 	}
 	m.words[name], m.seen[user+" "+key] = w, true
 	isMove := known.value != w.value && (heard || w.value != "false")
-	if isMove && tell && (m.send.Has(store.SendEvent) || m.send.Has(store.SendAsReceived) && track) {
+	if isMove && tell && (m.send.Has(domain.SendEvent) || m.send.Has(domain.SendAsReceived) && track) {
 		m.events[user] = append(m.events[user], passage{key, w.value, w.message, w.at})
 	}
 }
 
 func (m *model) name(user, key string, track bool) string {
-	if m.send.Has(store.SendAsReceived) {
+	if m.send.Has(domain.SendAsReceived) {
 		return fmt.Sprint(user, " ", key, " ", track)
 	}
 	return user + " " + key
@@ -84,7 +84,7 @@ func (m *model) newest(user, key string) word {
 // attribute is what the user attribute of a computation should be, if it has one.
 func (m *model) attribute(user, key string) (value string, sent bool) {
 	w := m.words[m.name(user, key, false)]
-	return w.value, m.send.Has(store.SendAsReceived) || m.send.Has(store.SendAttribute)
+	return w.value, m.send.Has(domain.SendAsReceived) || m.send.Has(domain.SendAttribute)
 }
 
 // list has the model hear who is a member of an audience, and of everybody else that he is not.
@@ -120,7 +120,7 @@ func (m *model) strike(user string, p passage) bool {
 
 // Attempts are counted with the change, so that a restart after each of them does not begin anew.
 func TestAttemptsAreCountedThroughRestarts(t *testing.T) {
-	for _, send := range []store.SendMethods{store.SendAttribute, store.SendEvent} {
+	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendEvent} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStation(t, modelRules(send), sandbox.Options{},
 				Config{UsersPerMinute: 600, EventsPerMinute: 600, MaxAttempts: 3, MinBackoff: time.Minute, MaxBackoff: time.Minute})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // TestAPropertyRenamedOntoAnotherOfTheEvent: id became segment_id beside the customer's own segment_id, and
@@ -31,11 +31,11 @@ func TestAPropertyRenamedOntoAnotherOfTheEvent(t *testing.T) {
 		`{"a":1,"a":2}`:                                              {"a": 2.},
 		`{"a":1,"\u0061":2}`:                                         {"a": 2.},
 		`{"a":1,"a":null}`:                                           {},
-		`{"` + long + `":1,"` + long + `x":2}`:                       {long: 1., store.CutName("segment_2_" + long): 2.},
-		`{"` + long + `y":1,"` + long + `x":2}`:                      {long: 1., store.CutName("segment_2_" + long): 2.},
+		`{"` + long + `":1,"` + long + `x":2}`:                       {long: 1., domain.CutName("segment_2_" + long): 2.},
+		`{"` + long + `y":1,"` + long + `x":2}`:                      {long: 1., domain.CutName("segment_2_" + long): 2.},
 		`{"change_id":"theirs","message_id":"theirs","trait_key":1}`: {"trait_key": 1.},
 	} {
-		c := &store.Change{Kind: store.KindEvent, Name: "Audience Entered", Class: store.ClassAudience, Computation: "vip", MessageID: "m-1", Props: json.RawMessage(props)}
+		c := &domain.Change{Kind: domain.KindEvent, Name: "Audience Entered", Class: domain.ClassAudience, Computation: "vip", MessageID: "m-1", Props: json.RawMessage(props)}
 		b, err := appendEventAttributes(nil, c)
 		if err != nil {
 			t.Errorf("%s: %v", props, err)

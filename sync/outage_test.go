@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -25,13 +25,13 @@ func TestAnOutageCostsItsNetDifference(t *testing.T) {
 
 func goWithout(t *testing.T, users int, outage time.Duration) {
 	rnd := rand.New(rand.NewPCG(3, 3))
-	s := newStation(t, modelRules(store.SendAttribute), sandbox.Options{}, Config{MaxDelay: time.Second, UsersPerMinute: 10_000, EventsPerMinute: 30_000})
+	s := newStation(t, modelRules(domain.SendAttribute), sandbox.Options{}, Config{MaxDelay: time.Second, UsersPerMinute: 10_000, EventsPerMinute: 30_000})
 	told, in := make([]bool, users), make([]bool, users)
-	move := func(i, second int) *store.Event {
+	move := func(i, second int) *domain.Event {
 		in[i] = !in[i]
 		return moved(fmt.Sprint("user-", i), "vip", in[i], false, second)
 	}
-	var before []*store.Event
+	var before []*domain.Event
 	for i := range users {
 		if i%2 == 0 {
 			told[i] = true
@@ -45,7 +45,7 @@ func goWithout(t *testing.T, users int, outage time.Duration) {
 	s.wire.cut.Store(true)
 	const rounds = 10
 	for round := range rounds {
-		var events []*store.Event
+		var events []*domain.Event
 		for i := range users {
 			if rnd.IntN(10) == 0 {
 				continue // so that not all end where they began

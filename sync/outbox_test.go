@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // shelf is an outbox in memory. It keeps the promises of the store that the sender leans on (order of
@@ -27,7 +28,7 @@ type shelf struct {
 	byName   map[string]*person
 	jobs     map[string]bool
 	retrying int // persons with a retry time
-	flights  map[uint64]*store.Lease
+	flights  map[uint64]*domain.Lease
 	last     uint64
 	seq      uint64
 	tally    tally
@@ -38,10 +39,10 @@ type shelf struct {
 // tally counts what a sender did with a shelf.
 type tally struct {
 	takes, settles int
-	notSent        int                     // flights settled as never having left
-	flying         int                     // flights not settled
-	left           int                     // persons for whom something waits or flies
-	parked         map[string]store.Result // by user and half
+	notSent        int                      // flights settled as never having left
+	flying         int                      // flights not settled
+	left           int                      // persons for whom something waits or flies
+	parked         map[string]domain.Result // by user and half
 
 	// Halves of deliveries, by verdict.
 	delivered, untried, refused, uncertain int
@@ -53,8 +54,8 @@ type person struct {
 	job        string
 	received   time.Time // of the oldest that waits; whole seconds
 	retry      time.Time
-	attributes []store.Change
-	events     []store.Change
+	attributes []domain.Change
+	events     []domain.Change
 	flying     bool
 	listed     bool
 }
@@ -64,8 +65,8 @@ func (p *person) empty() bool { return len(p.attributes) == 0 && len(p.events) =
 func newShelf(t testing.TB) *shelf {
 	return &shelf{
 		t: t, wake: make(chan struct{}, 1),
-		byName: map[string]*person{}, jobs: map[string]bool{}, flights: map[uint64]*store.Lease{},
-		tally: tally{parked: map[string]store.Result{}},
+		byName: map[string]*person{}, jobs: map[string]bool{}, flights: map[uint64]*domain.Lease{},
+		tally: tally{parked: map[string]domain.Result{}},
 	}
 }
 
@@ -107,23 +108,23 @@ func (s *shelf) signal() {
 	}
 }
 
-func membership(seq uint64, user string) store.Change {
-	return store.Change{ID: store.ID{Epoch: 1, Seq: seq}, Kind: store.KindAttribute, User: user, Name: "vip", Value: []byte("true")}
+func membership(seq uint64, user string) domain.Change {
+	return domain.Change{ID: domain.ID{Epoch: 1, Seq: seq}, Kind: domain.KindAttribute, User: user, Name: "vip", Value: []byte("true")}
 }
 
-func entered(seq uint64, user string) store.Change {
-	return store.Change{
-		ID: store.ID{Epoch: 1, Seq: seq}, Kind: store.KindEvent, User: user, Name: "Audience Entered",
-		Computation: "vip", ComputedBy: "aud_1", Class: store.ClassAudience, Transition: store.TransitionEnter,
+func entered(seq uint64, user string) domain.Change {
+	return domain.Change{
+		ID: domain.ID{Epoch: 1, Seq: seq}, Kind: domain.KindEvent, User: user, Name: "Audience Entered",
+		Computation: "vip", ComputedBy: "aud_1", Class: domain.ClassAudience, Transition: domain.TransitionEnter,
 		Value: []byte("true"), MessageID: fmt.Sprint("m-", seq), EventTime: time.Now(),
 	}
 }
 
-func (s *shelf) Wake(store.Endpoint) <-chan struct{} { return s.wake }
+func (s *shelf) Wake(domain.Endpoint) <-chan struct{} { return s.wake }
 
 func (s *shelf) Sent(since time.Time) ([]store.SentSecond, error) { return s.sent, nil }
 
-func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Lease, store.Next, error) {
+func (s *shelf) Take(ctx context.Context, o domain.TakeOptions) (*domain.Lease, store.Next, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tally.takes++
@@ -132,7 +133,7 @@ func (s *shelf) Take(ctx context.Context, o store.TakeOptions) (*store.Lease, st
 			return nil, store.Next{}, err
 		}
 	}
-	f := &store.Lease{ID: s.last + 1, Endpoint: o.Endpoint}
+	f := &domain.Lease{ID: s.last + 1, Endpoint: o.Endpoint}
 	users, events := 0, 0
 	for _, p := range s.inOrder() {
 		d, ok := p.delivery(o)
@@ -180,15 +181,15 @@ func (s *shelf) inOrder() []*person {
 	return append(retries, others...)
 }
 
-func (p *person) delivery(o store.TakeOptions) (store.Delivery, bool) {
+func (p *person) delivery(o domain.TakeOptions) (domain.Delivery, bool) {
 	due := !p.received.After(o.Due(p.job))
 	if !p.retry.IsZero() {
 		due = o.Force || !p.retry.After(o.Now)
 	}
 	if !due || p.flying || p.empty() || o.Skip != nil && o.Skip(p.name) {
-		return store.Delivery{}, false
+		return domain.Delivery{}, false
 	}
-	d := store.Delivery{User: p.name, Attributes: slices.Clone(p.attributes)}
+	d := domain.Delivery{User: p.name, Attributes: slices.Clone(p.attributes)}
 	if len(p.events) > 0 {
 		event := p.events[0]
 		d.Event = &event
@@ -221,7 +222,7 @@ func (s *shelf) next() store.Next {
 	return n
 }
 
-func (s *shelf) Settle(ctx context.Context, o store.Settlement) error {
+func (s *shelf) Settle(ctx context.Context, o domain.Settlement) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failSettle != nil {
@@ -259,7 +260,7 @@ func (s *shelf) Settle(ctx context.Context, o store.Settlement) error {
 }
 
 // unlist forgets whom nothing waits for any more.
-func (s *shelf) unlist(f *store.Lease) {
+func (s *shelf) unlist(f *domain.Lease) {
 	for _, d := range f.Deliveries {
 		p := s.byName[d.User]
 		if p.empty() {
@@ -285,19 +286,19 @@ func (s *shelf) setRetry(p *person, at time.Time) {
 	}
 }
 
-func (s *shelf) close(p *person, half string, r store.Result, remove func(), changes []store.Change) {
+func (s *shelf) close(p *person, half string, r domain.Result, remove func(), changes []domain.Change) {
 	switch r.Verdict {
-	case store.Untried:
+	case domain.Untried:
 		s.tally.untried++
 		return
-	case store.Delivered:
+	case domain.Delivered:
 		s.tally.delivered++
 		remove()
-	case store.Parked:
+	case domain.Parked:
 		s.tally.parked[p.name+"/"+half] = r
 		remove()
-	case store.Refused, store.Uncertain:
-		if r.Verdict == store.Refused {
+	case domain.Refused, domain.Uncertain:
+		if r.Verdict == domain.Refused {
 			s.tally.refused++
 		} else {
 			s.tally.uncertain++

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // errUnencodable says that a change holds bytes that make no JSON. It is parked, because one such
@@ -18,7 +18,7 @@ var errUnencodable = errors.New("the value is not valid JSON")
 // encoder writes elements of a /v1/transition request by appending, without reflection: a backlog
 // leaves at tens of thousands of users a second. The zero value is usable. It has no state of its own.
 type encoder struct {
-	endpoint           store.Endpoint
+	endpoint           domain.Endpoint
 	updateExistingOnly bool
 	realTimeAction     bool
 }
@@ -31,7 +31,7 @@ type encoder struct {
 //
 // Names are those of store.AttributeName. A change whose value is null becomes an entry of unset_attributes, early access at MoEngage: where
 // it is not enabled, MoEngage ignores the list. On error b holds a torn element; the caller cuts it.
-func (e encoder) appendAttributes(b []byte, user string, changes []store.Change) ([]byte, error) {
+func (e encoder) appendAttributes(b []byte, user string, changes []domain.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
 		return b, errUnencodable
 	}
@@ -44,7 +44,7 @@ func (e encoder) appendAttributes(b []byte, user string, changes []store.Change)
 	first, unsets, entries := true, 0, 0
 	for i := range changes {
 		switch {
-		case changes[i].Kind == store.KindList:
+		case changes[i].Kind == domain.KindList:
 			entries++
 			continue
 		case isNull(changes[i].Value):
@@ -58,7 +58,7 @@ func (e encoder) appendAttributes(b []byte, user string, changes []store.Change)
 			b = append(b, ',')
 		}
 		first = false
-		b = appendString(b, store.AttributeName(changes[i].Name))
+		b = appendString(b, domain.AttributeName(changes[i].Name))
 		b = append(b, ':')
 		b = appendValue(b, changes[i].Value)
 	}
@@ -74,15 +74,15 @@ func (e encoder) appendAttributes(b []byte, user string, changes []store.Change)
 
 // appendLists appends what enters and leaves the list attributes, among the other attributes. MoEngage
 // refuses an element that does both to one list (ArrayFieldError); the outbox gives out no such thing.
-func appendLists(b []byte, changes []store.Change, comma bool) []byte {
+func appendLists(b []byte, changes []domain.Change, comma bool) []byte {
 	for _, direction := range [...]struct {
 		field      string
-		transition store.Transition
-	}{{"addValueToArrayField", store.TransitionEnter}, {"removeValueFromArrayField", store.TransitionExit}} {
+		transition domain.Transition
+	}{{"addValueToArrayField", domain.TransitionEnter}, {"removeValueFromArrayField", domain.TransitionExit}} {
 		keys := make(map[string][]string)
 		for i := range changes {
-			if c := &changes[i]; c.Kind == store.KindList && c.Transition == direction.transition {
-				name := store.AttributeName(c.Name)
+			if c := &changes[i]; c.Kind == domain.KindList && c.Transition == direction.transition {
+				name := domain.AttributeName(c.Name)
 				keys[name] = append(keys[name], c.Computation)
 			}
 		}
@@ -122,7 +122,7 @@ func appendKeys(b []byte, keys map[string][]string) []byte {
 
 // appendUnsets lists the attributes to remove. Only the form "equals" is used: the others (prefix,
 // suffix, contains) would remove what nobody named.
-func appendUnsets(b []byte, changes []store.Change) []byte {
+func appendUnsets(b []byte, changes []domain.Change) []byte {
 	b = append(b, `,"unset_attributes":[`...)
 	first := true
 	for i := range changes {
@@ -134,7 +134,7 @@ func appendUnsets(b []byte, changes []store.Change) []byte {
 		}
 		first = false
 		b = append(b, `{"type":"equals","attr":`...)
-		b = appendString(b, store.AttributeName(changes[i].Name))
+		b = appendString(b, domain.AttributeName(changes[i].Name))
 		b = append(b, `,"case_sensitive":true}`...)
 	}
 	return append(b, ']')
@@ -147,14 +147,14 @@ func appendUnsets(b []byte, changes []store.Change) []byte {
 //
 // The time is given in milliseconds of UTC, so that an enter and an exit within a second keep their order.
 // The platform is unknown because a wrong one breaks campaigns that ask for a platform.
-func (e encoder) appendEvent(b []byte, user string, c *store.Change) ([]byte, error) {
+func (e encoder) appendEvent(b []byte, user string, c *domain.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
 		return b, errUnencodable
 	}
 	b = append(b, `{"type":"event","customer_id":`...)
 	b = appendString(b, user)
 	b = append(b, `,"actions":[{"action":`...)
-	b = appendString(b, store.EventName(c.Name))
+	b = appendString(b, domain.EventName(c.Name))
 	if e.realTimeAction {
 		b = append(b, `,"real_time_action":"true"`...)
 	}
@@ -196,7 +196,7 @@ func isNull(raw []byte) bool {
 // pairs, which parsers refuse or read in different ways, become U+FFFD; a caution says so.
 // raw must be valid JSON and not null.
 func appendValue(b, raw []byte) []byte {
-	raw = store.WellFormed(bytes.TrimSpace(raw))
+	raw = domain.WellFormed(bytes.TrimSpace(raw))
 	switch raw[0] {
 	case '{':
 		return appendString(b, string(raw))

@@ -9,26 +9,26 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 var eventTime = time.Date(2026, 8, 1, 14, 34, 56, 789e6, time.FixedZone("CEST", 2*3600))
 
-func attr(name, value string) store.Change {
-	return store.Change{Kind: store.KindAttribute, Name: name, Value: json.RawMessage(value)}
+func attr(name, value string) domain.Change {
+	return domain.Change{Kind: domain.KindAttribute, Name: name, Value: json.RawMessage(value)}
 }
 
-func synthesised() *store.Change {
-	return &store.Change{
-		ID: store.ID{Epoch: 0x9c41e2f0, Seq: 1000, Slot: 2}, Kind: store.KindEvent, Name: "Audience Entered",
-		Computation: "high_value", ComputedBy: "aud_2abCdEf", Class: store.ClassAudience,
+func synthesised() *domain.Change {
+	return &domain.Change{
+		ID: domain.ID{Epoch: 0x9c41e2f0, Seq: 1000, Slot: 2}, Kind: domain.KindEvent, Name: "Audience Entered",
+		Computation: "high_value", ComputedBy: "aud_2abCdEf", Class: domain.ClassAudience,
 		Value: json.RawMessage("true"), EventTime: eventTime, MessageID: "m-1",
 	}
 }
 
-func received(props string) *store.Change {
+func received(props string) *domain.Change {
 	c := synthesised()
 	c.Props, c.Value = json.RawMessage(props), json.RawMessage("true")
 	return c
@@ -39,40 +39,40 @@ func TestAttributeElements(t *testing.T) {
 		name    string
 		enc     encoder
 		user    string
-		changes []store.Change
+		changes []domain.Change
 		want    string
 	}{
 		{
 			"as MoEngage documents it", encoder{}, "user-1001",
-			[]store.Change{attr("plan", `"gold"`), attr("ltv", `120.5`), attr("vip", `true`), attr("renews_at", `"2026-12-01T00:00:00Z"`), attr("tags", `["a","b"]`)},
+			[]domain.Change{attr("plan", `"gold"`), attr("ltv", `120.5`), attr("vip", `true`), attr("renews_at", `"2026-12-01T00:00:00Z"`), attr("tags", `["a","b"]`)},
 			`{"type":"customer","customer_id":"user-1001","attributes":{"plan":"gold","ltv":120.5,"vip":true,"renews_at":"2026-12-01T00:00:00Z","tags":["a","b"]}}`,
 		},
 		{
-			"known users only", encoder{updateExistingOnly: true}, "user-1001", []store.Change{attr("vip", `false`)},
+			"known users only", encoder{updateExistingOnly: true}, "user-1001", []domain.Change{attr("vip", `false`)},
 			`{"type":"customer","customer_id":"user-1001","update_existing_only":true,"attributes":{"vip":false}}`,
 		},
 		{
-			"numbers keep their digits", encoder{}, "u1", []store.Change{attr("a", `12345678901234567890`), attr("b", `1.10`), attr("c", `1e400`), attr("d", `-0.0`)},
+			"numbers keep their digits", encoder{}, "u1", []domain.Change{attr("a", `12345678901234567890`), attr("b", `1.10`), attr("c", `1e400`), attr("d", `-0.0`)},
 			`{"type":"customer","customer_id":"u1","attributes":{"a":12345678901234567890,"b":1.10,"c":1e400,"d":-0.0}}`,
 		},
 		{
-			"null removes", encoder{}, "u1", []store.Change{attr("favorite_store", `null`)},
+			"null removes", encoder{}, "u1", []domain.Change{attr("favorite_store", `null`)},
 			`{"type":"customer","customer_id":"u1","attributes":{},"unset_attributes":[{"type":"equals","attr":"favorite_store","case_sensitive":true}]}`,
 		},
 		{
-			"some are set, some removed", encoder{}, "u1", []store.Change{attr("a", `null`), attr("b", `1`), attr("c", ` null `)},
+			"some are set, some removed", encoder{}, "u1", []domain.Change{attr("a", `null`), attr("b", `1`), attr("c", ` null `)},
 			`{"type":"customer","customer_id":"u1","attributes":{"b":1},"unset_attributes":[{"type":"equals","attr":"a","case_sensitive":true},{"type":"equals","attr":"c","case_sensitive":true}]}`,
 		},
 		{
-			"objects become strings", encoder{}, "u1", []store.Change{attr("o", `{"x": "q\"q"}`), attr("l", `[ {"x":1}, null, [2], "s", 3 ]`)},
+			"objects become strings", encoder{}, "u1", []domain.Change{attr("o", `{"x": "q\"q"}`), attr("l", `[ {"x":1}, null, [2], "s", 3 ]`)},
 			`{"type":"customer","customer_id":"u1","attributes":{"o":"{\"x\": \"q\\\"q\"}","l":["{\"x\":1}","[2]","s",3]}}`,
 		},
 		{
-			"strange names", encoder{}, "ann\"\\\n\u2028\x01é日", []store.Change{attr("a\tb\x7f", `"\u00e9"`)},
+			"strange names", encoder{}, "ann\"\\\n\u2028\x01é日", []domain.Change{attr("a\tb\x7f", `"\u00e9"`)},
 			`{"type":"customer","customer_id":"ann\"\\\n` + "\u2028" + `\u0001é日","attributes":{"a\tb` + "\x7f" + `":"\u00e9"}}`,
 		},
 		{
-			"bytes that are not UTF-8", encoder{}, "u1", []store.Change{attr("a\xff", "\"b\xff\xfe\"")},
+			"bytes that are not UTF-8", encoder{}, "u1", []domain.Change{attr("a\xff", "\"b\xff\xfe\"")},
 			`{"type":"customer","customer_id":"u1","attributes":{"a` + "\uFFFD" + `":"b` + "\uFFFD" + `"}}`,
 		},
 	}
@@ -94,7 +94,7 @@ func TestAttributeElements(t *testing.T) {
 
 func TestEventElements(t *testing.T) {
 	trait := synthesised()
-	trait.Class, trait.Computation, trait.Value, trait.Name = store.ClassTrait, "ltv", json.RawMessage("1.10"), "Trait Computed"
+	trait.Class, trait.Computation, trait.Value, trait.Name = domain.ClassTrait, "ltv", json.RawMessage("1.10"), "Trait Computed"
 	gone := synthesised()
 	gone.Value, gone.ComputedBy = json.RawMessage("null"), ""
 	timeless := synthesised()
@@ -106,7 +106,7 @@ func TestEventElements(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		change *store.Change
+		change *domain.Change
 		want   string
 	}{
 		{"synthesised", synthesised(), element("Audience Entered", made)},
@@ -196,7 +196,7 @@ func TestAnEventOfManyPropertiesKeepsItsFlag(t *testing.T) {
 
 func TestWhatMakesNoElement(t *testing.T) {
 	for _, value := range []string{"", "{", `"open`, "tru", "nul", "1 2", "\"a\nb\"", "NaN"} {
-		if got, err := (encoder{}).appendAttributes(nil, "u1", []store.Change{attr("a", value)}); err == nil {
+		if got, err := (encoder{}).appendAttributes(nil, "u1", []domain.Change{attr("a", value)}); err == nil {
 			t.Errorf("value %q became %s", value, got)
 		}
 	}
@@ -216,10 +216,10 @@ const documented = `{"type":"transition","elements":[` +
 	`{"type":"event","customer_id":"user-1001","actions":[{"action":"Audience Entered","attributes":{"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]},` +
 	`{"type":"customer","customer_id":"user-1002","attributes":{"seg_high_value":false}}]}`
 
-func documentedFlight() *store.Lease {
-	return &store.Lease{Deliveries: []store.Delivery{
-		{User: "user-1001", Attributes: []store.Change{attr("seg_high_value", "true"), attr("ltv", "120.5")}, Event: synthesised()},
-		{User: "user-1002", Attributes: []store.Change{attr("seg_high_value", "false")}},
+func documentedFlight() *domain.Lease {
+	return &domain.Lease{Deliveries: []domain.Delivery{
+		{User: "user-1001", Attributes: []domain.Change{attr("seg_high_value", "true"), attr("ltv", "120.5")}, Event: synthesised()},
+		{User: "user-1002", Attributes: []domain.Change{attr("seg_high_value", "false")}},
 	}}
 }
 
@@ -248,13 +248,13 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, user, name string, value []byte, event string, props []byte, key string, limit int) {
 		limit = min(max(limit, len(envelopeHead)+len(envelopeTail)), 10_000)
 		l := newLoad(encoder{updateExistingOnly: limit%2 == 0, realTimeAction: limit%3 == 0}, limit)
-		changes := []store.Change{attr(name, string(value)), attr(key, "1")}
+		changes := []domain.Change{attr(name, string(value)), attr(key, "1")}
 		for i := range 5 {
-			d := store.Delivery{User: user, Attributes: changes}
+			d := domain.Delivery{User: user, Attributes: changes}
 			if i%2 == 0 {
-				d.Event = &store.Change{Name: event, Props: props, Computation: key, MessageID: user, EventTime: eventTime}
+				d.Event = &domain.Change{Name: event, Props: props, Computation: key, MessageID: user, EventTime: eventTime}
 			} else {
-				d.Event = &store.Change{Name: event, Value: value, Computation: key, ComputedBy: name}
+				d.Event = &domain.Change{Name: event, Value: value, Computation: key, ComputedBy: name}
 			}
 			if !l.add(d) {
 				break
@@ -313,7 +313,7 @@ func BenchmarkAttributes(b *testing.B) { benchmarkLoad(b, false) }
 func BenchmarkBoth(b *testing.B) { benchmarkLoad(b, true) }
 
 func benchmarkLoad(b *testing.B, event bool) {
-	d := store.Delivery{User: "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", Attributes: []store.Change{attr("segment_high_value_buyers", "true")}}
+	d := domain.Delivery{User: "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", Attributes: []domain.Change{attr("segment_high_value_buyers", "true")}}
 	if event {
 		d.Event = synthesised()
 	}
@@ -365,14 +365,14 @@ func TestNoHalfOfACharacterLeaves(t *testing.T) {
 		`["\ud83d",{"a":"\ude00"}]`: `["\ufffd","{\"a\":\"\\ufffd\"}"]`,
 		`{"\ud83d":1}`:              `"{\"\\ufffd\":1}"`,
 	} {
-		b, err := encoder{}.appendAttributes(nil, "u1", []store.Change{{Name: "a", Value: []byte(value)}})
+		b, err := encoder{}.appendAttributes(nil, "u1", []domain.Change{{Name: "a", Value: []byte(value)}})
 		if err != nil || !strings.Contains(string(b), `"a":`+want+`}`) {
 			t.Errorf("%s leaves as %s, %v", value, b, err)
 		}
 		c := synthesised()
 		c.Props = []byte(`{"a":` + value + `,"b\ud83d":1}`)
 		b, err = encoder{}.appendEvent(nil, "u1", c)
-		if err != nil || !strings.Contains(string(b), `"a":`+want+`,"b`) || store.LoneSurrogate(b) >= 0 {
+		if err != nil || !strings.Contains(string(b), `"a":`+want+`,"b`) || domain.LoneSurrogate(b) >= 0 {
 			t.Errorf("%s leaves as %s, %v", value, b, err)
 		}
 	}

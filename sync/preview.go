@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Preview is a request that would be made, with its secrets masked.
@@ -22,7 +22,7 @@ type Preview struct {
 // Preview returns the requests that would carry a flight, cut as the sender cuts them: by bytes, and
 // by what one request may take of the limits. The error names every change that would be parked
 // instead of sent; the requests come with it.
-func (c Config) Preview(f *store.Lease) ([]Preview, error) {
+func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 	c.Endpoint = f.Endpoint
 	c = c.withDefaults()
 	share := grant{users: shareOf(c.UsersPerMinute), events: shareOf(c.EventsPerMinute), calls: 1}
@@ -45,7 +45,7 @@ func (c Config) Preview(f *store.Lease) ([]Preview, error) {
 		}
 		if d.Event != nil && !l.knows(item{delivery: l.added - 1, event: true}) {
 			next() // only its attributes fitted
-			l.add(store.Delivery{User: d.User, Event: d.Event})
+			l.add(domain.Delivery{User: d.User, Event: d.Event})
 		}
 		faults = append(faults, l.takeFaults(d)...)
 	}
@@ -87,10 +87,10 @@ func (l *load) knows(half item) bool {
 }
 
 // takeFaults returns what was found wrong with the delivery added last, and forgets it.
-func (l *load) takeFaults(d store.Delivery) []error {
+func (l *load) takeFaults(d domain.Delivery) []error {
 	var errs []error
 	for _, f := range l.faults {
-		id := store.ID{}
+		id := domain.ID{}
 		if f.event {
 			id = d.Event.ID
 		} else if len(d.Attributes) > 0 {

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestPreviewShowsTheRequestWithoutSecrets(t *testing.T) {
@@ -25,7 +25,7 @@ func TestPreviewShowsTheRequestWithoutSecrets(t *testing.T) {
 }
 
 func TestPreviewCutsAsTheSenderDoes(t *testing.T) {
-	f := &store.Lease{}
+	f := &domain.Lease{}
 	for range 25 {
 		f.Deliveries = append(f.Deliveries, user("someone", 10, 10))
 	}
@@ -49,15 +49,15 @@ func TestPreviewCutsAsTheSenderDoes(t *testing.T) {
 func TestPreviewNamesWhatWouldBeParked(t *testing.T) {
 	c := Config{MaxRequestBytes: 400}
 	big := user("aa", 1000, 10)
-	big.Attributes[0].ID = store.ID{Epoch: 1, Seq: 2, Slot: 3}
-	p, err := c.Preview(&store.Lease{Deliveries: []store.Delivery{big, user("bb", 250, 200)}})
+	big.Attributes[0].ID = domain.ID{Epoch: 1, Seq: 2, Slot: 3}
+	p, err := c.Preview(&domain.Lease{Deliveries: []domain.Delivery{big, user("bb", 250, 200)}})
 	if err == nil || !strings.Contains(err.Error(), "00000001-2-3") || !strings.Contains(err.Error(), codeTooLarge) {
 		t.Errorf("error %v", err)
 	}
 	if len(p) != 3 {
 		t.Errorf("%d requests, want the first event, the second's attributes and its event", len(p))
 	}
-	if p, err := c.Preview(&store.Lease{}); len(p) != 0 || err != nil {
+	if p, err := c.Preview(&domain.Lease{}); len(p) != 0 || err != nil {
 		t.Errorf("an empty flight: %d requests, %v", len(p), err)
 	}
 }

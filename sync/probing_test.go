@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -80,10 +80,10 @@ func TestAnOutageMakesNoMoreRequestsUncertainThanMayBeInFlight(t *testing.T) {
 func TestAnOutageMakesNoMoreRequestsUncertainOnEitherRoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Config{MaxDelay: time.Second, MaxRequestBytes: 1000, Concurrency: 4}
-		s := newStation(t, modelRules(store.SendAttribute|store.SendCohort), sandbox.Options{KeepBodies: true}, c)
+		s := newStation(t, modelRules(domain.SendAttribute|domain.SendCohort), sandbox.Options{KeepBodies: true}, c)
 		s.moengage.Fail(trouble(t, "on=transition,status=500,when=after"))
 		tell := func(key string, second int) {
-			var events []*store.Event
+			var events []*domain.Event
 			for i := range 60 {
 				events = append(events, moved(fmt.Sprint("user-", i), key, true, false, second))
 			}

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // maxEventAttributes is how many attributes of one event MoEngage keeps; it drops the rest in silence.
@@ -27,7 +27,7 @@ const maxEventAttributes = 100
 //   - an object: a string of its JSON; in an array, likewise (see appendValue)
 //   - everything after the hundredth attribute, ours included: left out, and the computation's own key
 //     never, because it may be all that tells an enter from an exit
-func appendEventAttributes(b []byte, c *store.Change) ([]byte, error) {
+func appendEventAttributes(b []byte, c *domain.Change) ([]byte, error) {
 	w := attributeWriter{b: append(b, '{')}
 	if c.Props == nil {
 		w.text("computation_key", c.Computation)
@@ -49,8 +49,8 @@ func appendEventAttributes(b []byte, c *store.Change) ([]byte, error) {
 }
 
 // keyAttribute is the name under which an event says which computation it speaks of.
-func keyAttribute(c store.Class) string {
-	if c == store.ClassTrait {
+func keyAttribute(c domain.Class) string {
+	if c == domain.ClassTrait {
 		return "trait_key"
 	}
 	return "audience_key"
@@ -96,7 +96,7 @@ func (w *attributeWriter) value(name string, raw []byte) error {
 }
 
 // properties adds Segment's own properties by the rules of appendEventAttributes.
-func (w *attributeWriter) properties(c *store.Change) error {
+func (w *attributeWriter) properties(c *domain.Change) error {
 	raw := bytes.TrimSpace(c.Props)
 	if len(raw) == 0 || isNull(raw) {
 		return nil
@@ -131,7 +131,7 @@ type property struct {
 // propertiesOf lists the properties that leave, each by a name of its own. Of a name that stands in the
 // object twice the last counts, as for every reader of JSON. Names that differ in half a character are two,
 // although they would leave as one.
-func propertiesOf(raw []byte, c *store.Change) (list []property) {
+func propertiesOf(raw []byte, c *domain.Change) (list []property) {
 	last := make(map[string]int)
 	for key, v := range members(raw) {
 		name := ownName(key)
@@ -158,7 +158,7 @@ func propertiesOf(raw []byte, c *store.Change) (list []property) {
 			if _, taken := last[name]; !taken {
 				break
 			}
-			name = store.CutName(store.RenamedPrefix + strconv.Itoa(n) + "_" + raw)
+			name = domain.CutName(domain.RenamedPrefix + strconv.Itoa(n) + "_" + raw)
 		}
 		last[name], list[i].name = i, name
 	}
@@ -166,7 +166,7 @@ func propertiesOf(raw []byte, c *store.Change) (list []property) {
 }
 
 // isOurs reports whether an event as received already carries name from us.
-func isOurs(name string, c *store.Change) bool {
+func isOurs(name string, c *domain.Change) bool {
 	switch name {
 	case "change_id":
 		return true
@@ -181,13 +181,13 @@ const halfMark = "\xff"
 
 // ownName returns the text of a property's name, in which halves of characters are still told apart.
 func ownName(quoted []byte) string {
-	at := store.LoneSurrogate(quoted)
+	at := domain.LoneSurrogate(quoted)
 	if at < 0 {
 		return unquote(quoted)
 	}
 	rest := quoted[1 : len(quoted)-1]
 	var name strings.Builder
-	for at = store.LoneSurrogate(rest); at >= 0; at = store.LoneSurrogate(rest) {
+	for at = domain.LoneSurrogate(rest); at >= 0; at = domain.LoneSurrogate(rest) {
 		name.WriteString(unquote([]byte(`"` + string(rest[:at]) + `"`)))
 		name.WriteString(halfMark + strings.ToLower(string(rest[at+2:at+6])))
 		rest = rest[at+6:]
@@ -209,7 +209,7 @@ func wholeName(name string) string {
 }
 
 // sentName returns the name under which a property leaves if no other does.
-func sentName(name string) string { return store.EventName(wholeName(name)) }
+func sentName(name string) string { return domain.EventName(wholeName(name)) }
 
 // unquote returns the text of a JSON string. Nearly none has an escape.
 func unquote(quoted []byte) string {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 const (
@@ -14,7 +14,7 @@ const (
 
 // leastElement is shorter than any element of a request, so that a limit in bytes bounds their number.
 func (c Config) leastElement() int {
-	if c.Endpoint == store.EndpointCohort {
+	if c.Endpoint == domain.EndpointCohort {
 		return len(`{"uid":"ab"},`)
 	}
 	return len(`{"type":"customer","customer_id":"","attributes":{}}`)
@@ -69,7 +69,7 @@ func newLoad(enc encoder, limit int) *load {
 // reset empties l for another flight and keeps its memory.
 func (l *load) reset(enc encoder, limit int) {
 	*l = load{enc: enc, limit: limit, body: l.body[:0], items: l.items[:0], faults: l.faults[:0]}
-	if enc.endpoint != store.EndpointCohort { // else the first member says which cohort
+	if enc.endpoint != domain.EndpointCohort { // else the first member says which cohort
 		l.begin(envelopeHead, envelopeTail)
 	}
 }
@@ -84,8 +84,8 @@ func (l *load) begin(head, tail string) {
 // request too large, unless that one fits no request at all: this it takes, keeping what cannot be
 // sent as a fault. Of a delivery whose halves fit only one by one, the attributes go and the event,
 // which has neither item nor fault then, stays for the next request.
-func (l *load) add(d store.Delivery) bool {
-	if l.enc.endpoint == store.EndpointCohort {
+func (l *load) add(d domain.Delivery) bool {
+	if l.enc.endpoint == domain.EndpointCohort {
 		return l.addMember(d)
 	}
 	mark := *l
@@ -107,7 +107,7 @@ func (l *load) add(d store.Delivery) bool {
 
 // addMember is add on the road of cohorts: it also refuses whoever changes in another cohort, or in the
 // other direction.
-func (l *load) addMember(d store.Delivery) bool {
+func (l *load) addMember(d domain.Delivery) bool {
 	if len(d.Attributes) != 1 {
 		l.faults = append(l.faults, fault{delivery: l.added, code: codeUnencodable}) // no outbox gives out such a thing
 		l.added++
@@ -190,7 +190,7 @@ func (l *load) request(items []item) []byte {
 // an action is an event; where it counts requests, whoever is in one is not counted.
 func (l *load) weigh(items []item) grant {
 	users, events := count(items)
-	if l.enc.endpoint == store.EndpointCohort {
+	if l.enc.endpoint == domain.EndpointCohort {
 		users, events = 0, 0
 	}
 	return grant{users: users, events: events, calls: min(len(items), 1)}

@@ -5,16 +5,16 @@ import (
 	"strings"
 	"testing"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
-func user(id string, attribute, event int) store.Delivery {
-	d := store.Delivery{User: id}
+func user(id string, attribute, event int) domain.Delivery {
+	d := domain.Delivery{User: id}
 	if attribute > 0 {
-		d.Attributes = []store.Change{attr("a", `"`+strings.Repeat("x", attribute)+`"`)}
+		d.Attributes = []domain.Change{attr("a", `"`+strings.Repeat("x", attribute)+`"`)}
 	}
 	if event > 0 {
-		d.Event = &store.Change{Name: "e", Value: []byte(`"` + strings.Repeat("y", event) + `"`)}
+		d.Event = &domain.Change{Name: "e", Value: []byte(`"` + strings.Repeat("y", event) + `"`)}
 	}
 	return d
 }
@@ -46,7 +46,7 @@ func TestWhatFitsNoRequest(t *testing.T) {
 	const limit = 400
 	tests := []struct {
 		name   string
-		d      store.Delivery
+		d      domain.Delivery
 		items  []item
 		faults []string
 	}{
@@ -55,7 +55,7 @@ func TestWhatFitsNoRequest(t *testing.T) {
 		{"event too large", user("aa", 10, 1000), []item{{event: false}}, []string{codeTooLarge}},
 		{"both too large", user("aa", 1000, 1000), nil, []string{codeTooLarge, codeTooLarge}},
 		{"each alone fits, the event waits", user("aa", 250, 200), []item{{event: false}}, nil},
-		{"broken", store.Delivery{User: "aa", Attributes: []store.Change{attr("a", "{")}}, nil, []string{codeUnencodable}},
+		{"broken", domain.Delivery{User: "aa", Attributes: []domain.Change{attr("a", "{")}}, nil, []string{codeUnencodable}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

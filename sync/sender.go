@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Outbox is where changes come from and where their outcomes go. *store.Store is one; the tests have
@@ -18,15 +19,15 @@ import (
 type Outbox interface {
 	// Take commits a flight of due deliveries; nil means that nothing was due. Users of a flight are
 	// in no other one until it is settled.
-	Take(context.Context, store.TakeOptions) (*store.Lease, store.Next, error)
+	Take(context.Context, domain.TakeOptions) (*domain.Lease, store.Next, error)
 
 	// Settle writes the outcome. It may be called concurrently, once per flight; after an error it is
 	// called again.
-	Settle(context.Context, store.Settlement) error
+	Settle(context.Context, domain.Settlement) error
 
 	// Wake receives after a commit that made something newly due on a road. A slow reader may miss
 	// repetitions, never the last.
-	Wake(store.Endpoint) <-chan struct{}
+	Wake(domain.Endpoint) <-chan struct{}
 
 	// Sent returns what left in each second since then.
 	Sent(since time.Time) ([]store.SentSecond, error)
@@ -352,16 +353,16 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 
 // pass leaves out, on the road of cohorts after an outage, changes of suspects that were not tried yet: what
 // is uncertain there is a member of one cohort.
-func (c *clearance) pass() func(store.Delivery) bool {
-	if !c.sparse || c.cfg.Endpoint != store.EndpointCohort {
+func (c *clearance) pass() func(domain.Delivery) bool {
+	if !c.sparse || c.cfg.Endpoint != domain.EndpointCohort {
 		return nil
 	}
 	return untried
 }
 
 // untried reports whether a delivery, of one change, was in no request yet.
-func untried(d store.Delivery) bool {
-	return !slices.ContainsFunc(d.Attributes, func(a store.Change) bool { return a.Attempts > 0 })
+func untried(d domain.Delivery) bool {
+	return !slices.ContainsFunc(d.Attributes, func(a domain.Change) bool { return a.Attempts > 0 })
 }
 
 // unlessSuspected skips everybody who is not uncertain already.
@@ -380,22 +381,22 @@ func (s *Sender) ifRefused(user string) bool {
 
 // peeks reports whether the gates need to know what waits although nothing may leave: the road, which it
 // names, waits, and something came back from it.
-func (s *Sender) peeks(now time.Time) (store.Endpoint, bool) {
+func (s *Sender) peeks(now time.Time) (domain.Endpoint, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cfg.Endpoint, s.stale && s.gates.blind() && s.road.resume.After(now) && s.faults == 0
 }
 
 // peek tells the gates what waits in the outbox for a road, and takes nothing.
-func (s *Sender) peek(ctx context.Context, road store.Endpoint, now time.Time) error {
+func (s *Sender) peek(ctx context.Context, road domain.Endpoint, now time.Time) error {
 	s.mu.Lock()
 	backs := s.backs
 	s.mu.Unlock()
-	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
+	f, next, err := s.outbox.Take(ctx, domain.TakeOptions{
 		Endpoint: road,
 		Now:      now,
 		Due:      func(string) time.Time { return time.Time{} },
-		Fit:      func(store.Delivery) bool { return false },
+		Fit:      func(domain.Delivery) bool { return false },
 	})
 	if err != nil {
 		return err
@@ -423,7 +424,7 @@ func (c Config) due(gate func(string) time.Time, now time.Time) func(job string)
 
 // haul is what one question to the outbox brought.
 type haul struct {
-	flight *store.Lease // nil: nothing was due
+	flight *domain.Lease // nil: nothing was due
 	load   *load
 	next   store.Next
 	more   bool // something else may be due: the request was full, or a limit was reached
@@ -437,7 +438,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 	more := false
 	var with company
 	g = g.within(c.cfg.MaxRequestBytes / c.cfg.leastElement())
-	f, next, err := s.outbox.Take(ctx, store.TakeOptions{
+	f, next, err := s.outbox.Take(ctx, domain.TakeOptions{
 		Endpoint:  c.cfg.Endpoint,
 		Now:       now,
 		Due:       c.due,
@@ -447,7 +448,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		Force:     c.force,
 		MaxUsers:  g.users,
 		MaxEvents: g.events,
-		Fit: func(d store.Delivery) bool {
+		Fit: func(d domain.Delivery) bool {
 			fits := g.admits(&s.plan, d) && s.joins(&with, d.User, func() bool { return s.plan.add(d) })
 			more = more || !fits
 			return fits
@@ -463,7 +464,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		}
 	}
 	h.more = more || next.More || h.load.users >= g.users || h.load.events >= g.events
-	if c.cfg.Endpoint == store.EndpointCohort {
+	if c.cfg.Endpoint == domain.EndpointCohort {
 		h.more = f != nil // a request speaks of one cohort; another may be due
 	}
 	return h, nil
@@ -486,7 +487,7 @@ func (g grant) within(n int) grant {
 }
 
 // admits holds the outbox to the limits that it was given.
-func (g grant) admits(l *load, d store.Delivery) bool {
+func (g grant) admits(l *load, d domain.Delivery) bool {
 	return (len(d.Attributes) == 0 || l.users < g.users) && (d.Event == nil || l.events < g.events)
 }
 

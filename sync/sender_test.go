@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // run starts a sender inside a bubble of fake time and stops it at the end of the test.
@@ -362,7 +363,7 @@ func TestANewConfigurationIsTriedAtOnce(t *testing.T) {
 // A peek reads the configuration while a reload may replace it: run with -race.
 func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 	c := testConfig(&wire{t: t})
-	c.Endpoint = store.EndpointCohort
+	c.Endpoint = domain.EndpointCohort
 	o := &askedRoads{shelf: newShelf(t)}
 	s := New(c, o, quiet())
 	var reloads sync.WaitGroup
@@ -378,7 +379,7 @@ func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 		}
 	}
 	reloads.Wait()
-	if len(o.asked) != 100 || slices.ContainsFunc(o.asked, func(r store.Endpoint) bool { return r != store.EndpointCohort }) {
+	if len(o.asked) != 100 || slices.ContainsFunc(o.asked, func(r domain.Endpoint) bool { return r != domain.EndpointCohort }) {
 		t.Errorf("asked about the roads %v, want that of cohorts 100 times", o.asked)
 	}
 }
@@ -386,10 +387,10 @@ func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 // askedRoads is a shelf that notes the roads it is asked about.
 type askedRoads struct {
 	*shelf
-	asked []store.Endpoint
+	asked []domain.Endpoint
 }
 
-func (o *askedRoads) Take(ctx context.Context, opts store.TakeOptions) (*store.Lease, store.Next, error) {
+func (o *askedRoads) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, store.Next, error) {
 	o.asked = append(o.asked, opts.Endpoint)
 	return o.shelf.Take(ctx, opts)
 }
@@ -804,7 +805,7 @@ func TestAGateIsOpenWhileNobodySaysWhoseRetriesWait(t *testing.T) {
 // manyRetries is a shelf that says of no retry whose it is, as the store does of too many.
 type manyRetries struct{ *shelf }
 
-func (o *manyRetries) Take(ctx context.Context, opts store.TakeOptions) (*store.Lease, store.Next, error) {
+func (o *manyRetries) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, store.Next, error) {
 	f, next, err := o.shelf.Take(ctx, opts)
 	next.RetryJobs = nil
 	return f, next, err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -66,7 +67,7 @@ type ordeal struct {
 	*station
 	*model
 	rnd  *rand.Rand
-	past []*store.Event
+	past []*domain.Event
 
 	certain bool // no request leaves in doubt: then every event arrives just once
 	hands   bool // the operator parks, retries, drops, forgets, and says what is not so
@@ -79,10 +80,10 @@ type ordeal struct {
 	then    map[string]sandbox.Profile // what MoEngage held of users when they were forgotten
 }
 
-var modelChannels = []store.SendMethods{
-	store.SendAttribute, store.SendEvent, store.SendBoth, store.SendAsReceived, store.SendList,
-	store.SendAttribute | store.SendCohort, store.SendBoth | store.SendCohort | store.SendList,
-	store.SendAsReceived | store.SendCohort | store.SendList,
+var modelChannels = []domain.SendMethods{
+	domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendList,
+	domain.SendAttribute | domain.SendCohort, domain.SendBoth | domain.SendCohort | domain.SendList,
+	domain.SendAsReceived | domain.SendCohort | domain.SendList,
 }
 
 // certainFaults leave no doubt whether a request was taken, the others do.
@@ -118,12 +119,12 @@ func newOrdeal(t *testing.T, seed int) *ordeal {
 	}
 	rules := modelRules(send)
 	if o.guarded {
-		rules.Guard = store.Guard{Share: 0.3, Count: 1, Window: time.Hour}
+		rules.Guard = domain.Guard{Share: 0.3, Count: 1, Window: time.Hour}
 	}
 	if o.cron {
 		late := rules.Defaults
 		late.Job = nightly
-		rules.Sections = []store.Section{{Key: "aud0", Policy: late}}
+		rules.Sections = []domain.Section{{Key: "aud0", Policy: late}}
 	}
 	limit := []int{60, 600}[rnd.IntN(2)]
 	o.station = newStation(t, rules,
@@ -138,9 +139,9 @@ func newOrdeal(t *testing.T, seed int) *ordeal {
 	return o
 }
 
-func modelRules(send store.SendMethods) store.Rules {
-	return store.Rules{OnDelete: "forget", MessageIDs: 48 * time.Hour, Defaults: store.Policy{
-		Send: send, Anonymous: store.IdentityPark, EmailOnly: store.IdentityPark, OnNull: store.NullSkip, Collapse: true,
+func modelRules(send domain.SendMethods) domain.Rules {
+	return domain.Rules{OnDelete: "forget", MessageIDs: 48 * time.Hour, Defaults: domain.Policy{
+		Send: send, Anonymous: domain.IdentityPark, EmailOnly: domain.IdentityPark, OnNull: domain.NullSkip, Collapse: true,
 		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", ListAttribute: "segment_audiences",
 	}}
 }
@@ -181,7 +182,7 @@ func (o *ordeal) step() {
 }
 
 // news makes a few events, some of them again, and tells the model.
-func (o *ordeal) news() (events []*store.Event) {
+func (o *ordeal) news() (events []*domain.Event) {
 	for range 1 + o.rnd.IntN(8) {
 		at := o.rnd.IntN(200)
 		switch n := o.rnd.IntN(16); {
@@ -198,7 +199,7 @@ func (o *ordeal) news() (events []*store.Event) {
 		e.Received = time.Now().Add(time.Duration(i) * time.Microsecond) // tells their effects apart
 		value := string(e.Bytes(e.Object))
 		value = strings.TrimSuffix(value[strings.IndexByte(value, ':')+1:], "}")
-		o.hear(e.User.ID, e.Key, e.Call == store.CallTrack, word{int(e.Time.Sub(modelStart)), value, e.MessageID}, true)
+		o.hear(e.User.ID, e.Key, e.Call == domain.CallTrack, word{int(e.Time.Sub(modelStart)), value, e.MessageID}, true)
 	}
 	o.past = append(o.past, events...)
 	return events
@@ -210,34 +211,34 @@ func (o *ordeal) audience() string { return fmt.Sprint("aud", o.rnd.IntN(4)) }
 // modelStart is when fake time begins; what happened, happened in the hour before.
 var modelStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Hour)
 
-func moved(user, key string, in, track bool, second int) *store.Event {
+func moved(user, key string, in, track bool, second int) *domain.Event {
 	e := segmentEvent(user, key, fmt.Sprint(in), track, second)
-	e.Class, e.ComputationID, e.Flag = store.ClassAudience, "aud_"+key, store.FlagOut
+	e.Class, e.ComputationID, e.Flag = domain.ClassAudience, "aud_"+key, domain.FlagOut
 	if in {
-		e.Flag = store.FlagIn
+		e.Flag = domain.FlagIn
 	}
 	return e
 }
 
 // scored is a computed trait.
-func scored(user string, value int, track bool, second int) *store.Event {
+func scored(user string, value int, track bool, second int) *domain.Event {
 	e := segmentEvent(user, "score", fmt.Sprint(value, ".50"), track, second)
-	e.Class, e.ComputationID = store.ClassTrait, "tra_score"
-	e.Columns = []store.Column{{Name: "score", Value: store.Span{Off: e.Object.Off + uint32(len(`{"score":`)), Len: e.Object.Len - uint32(len(`{"score":}`))}}}
+	e.Class, e.ComputationID = domain.ClassTrait, "tra_score"
+	e.Columns = []domain.Column{{Name: "score", Value: domain.Span{Off: e.Object.Off + uint32(len(`{"score":`)), Len: e.Object.Len - uint32(len(`{"score":}`))}}}
 	return e
 }
 
-func segmentEvent(user, key, value string, track bool, second int) *store.Event {
-	e := &store.Event{
-		Received: time.Now(), Time: modelStart.Add(time.Duration(second) * time.Second), Call: store.CallIdentify,
-		User: store.Identifier{ID: user}, MessageID: fmt.Sprint(user, key, value, track, second), Space: "spa_1", Key: key,
+func segmentEvent(user, key, value string, track bool, second int) *domain.Event {
+	e := &domain.Event{
+		Received: time.Now(), Time: modelStart.Add(time.Duration(second) * time.Second), Call: domain.CallIdentify,
+		User: domain.Identifier{ID: user}, MessageID: fmt.Sprint(user, key, value, track, second), Space: "spa_1", Key: key,
 	}
 	if track {
-		e.Call, e.Name = store.CallTrack, "Moved"
+		e.Call, e.Name = domain.CallTrack, "Moved"
 	}
 	object := fmt.Sprintf(`{%q:%s}`, key, value)
 	e.Raw = []byte(`{"o":` + object + `}`)
-	e.Object = store.Span{Off: 5, Len: uint32(len(object))}
+	e.Object = domain.Span{Off: 5, Len: uint32(len(object))}
 	return e
 }
 
@@ -264,7 +265,7 @@ func (o *ordeal) hour() {
 // order is an operator's word. Under as_received an import speaks to the states that were received,
 // which is more than the model knows.
 func (o *ordeal) order() {
-	one, tell := !o.send.Has(store.SendAsReceived), o.rnd.IntN(2) == 0
+	one, tell := !o.send.Has(domain.SendAsReceived), o.rnd.IntN(2) == 0
 	switch n := o.rnd.IntN(12); {
 	case n < 3 && one:
 		o.imports(store.Import{Key: o.audience(), Events: tell, Create: true})
@@ -329,7 +330,7 @@ func (o *ordeal) closes(key string, tell bool) {
 
 // discards has the exits that are held never have happened.
 func (o *ordeal) discards(key string) {
-	held := o.changes(store.StateHeld, "")
+	held := o.changes(domain.StateHeld, "")
 	_, err := o.store.Decide(context.Background(), key, true, false, nil)
 	o.mustKnow(err)
 	for _, c := range held {
@@ -339,7 +340,7 @@ func (o *ordeal) discards(key string) {
 		if w := o.words[o.name(c.User, key, false)]; w.value == "false" {
 			o.words[o.name(c.User, key, false)] = word{w.at + 1, "true", w.message}
 		}
-		if c.Kind == store.KindEvent && !o.strike(c.User, o.passage(c)) {
+		if c.Kind == domain.KindEvent && !o.strike(c.User, o.passage(c)) {
 			o.t.Errorf("%s: %v was held, and never happened", c.User, o.passage(c))
 		}
 	}
@@ -347,8 +348,8 @@ func (o *ordeal) discards(key string) {
 
 // retries sends what is parked again.
 func (o *ordeal) retries() {
-	var ids []store.ID
-	for _, c := range o.changes(store.StateParked, "") {
+	var ids []domain.ID
+	for _, c := range o.changes(domain.StateParked, "") {
 		ids = append(ids, c.ID)
 		o.jumbled[c.User] = true
 	}
@@ -357,15 +358,15 @@ func (o *ordeal) retries() {
 
 // drops throws away something that waits.
 func (o *ordeal) drops() {
-	waiting := slices.Concat(o.changes(store.StatePending, ""), o.changes(store.StateParked, ""), o.changes(store.StateHeld, ""))
+	waiting := slices.Concat(o.changes(domain.StatePending, ""), o.changes(domain.StateParked, ""), o.changes(domain.StateHeld, ""))
 	if len(waiting) == 0 {
 		return
 	}
 	c := waiting[o.rnd.IntN(len(waiting))]
-	o.must(o.store.Drop(context.Background(), time.Now(), []store.ID{c.ID}))
+	o.must(o.store.Drop(context.Background(), time.Now(), []domain.ID{c.ID}))
 	now, _, err := o.store.Change(c.ID)
 	o.must(err)
-	if c.Kind != store.KindEvent || now.State != store.StateDropped {
+	if c.Kind != domain.KindEvent || now.State != domain.StateDropped {
 		return
 	}
 	if o.perhaps[c.ID.String()] = true; !o.strike(c.User, o.passage(c)) {
@@ -382,14 +383,14 @@ func (o *ordeal) forgets(user string) {
 }
 
 // changes lists all changes in a state.
-func (o *ordeal) changes(state store.State, user string) (list []*store.Change) {
+func (o *ordeal) changes(state domain.State, user string) (list []*domain.Change) {
 	o.t.Helper()
 	o.must(o.store.Applied(context.Background()))
 	for cursor, more := "", true; more; more = cursor != "" {
-		page, next, err := o.store.Changes(store.OutboxFilter{State: state, User: user, Cursor: cursor})
+		page, next, err := o.store.Changes(domain.OutboxFilter{State: state, User: user, Cursor: cursor})
 		o.must(err)
 		for _, info := range page {
-			id, err := store.ParseID(info.ID)
+			id, err := domain.ParseID(info.ID)
 			o.must(err)
 			c, _, err := o.store.Change(id)
 			o.must(err)
@@ -401,7 +402,7 @@ func (o *ordeal) changes(state store.State, user string) (list []*store.Change) 
 }
 
 // passage is what the model should call an event.
-func (o *ordeal) passage(c *store.Change) passage {
+func (o *ordeal) passage(c *domain.Change) passage {
 	p := passage{c.Computation, string(c.Value), c.MessageID, int(c.EventTime.Sub(modelStart))}
 	for _, known := range o.events[c.User] {
 		if p.message == "close" && known.String() == p.String() {
@@ -436,7 +437,7 @@ func (o *ordeal) drain() {
 	o.hour()
 	for end := time.Now().Add(5 * time.Hour); o.counts().Changes.Pending > 0; time.Sleep(time.Second) {
 		if time.Now().After(end) {
-			for _, c := range o.changes(store.StatePending, "") {
+			for _, c := range o.changes(domain.StatePending, "") {
 				o.t.Errorf("not sent within hours: %+v", *c)
 			}
 			return
@@ -481,10 +482,10 @@ func (o *ordeal) compareState(user, key string) {
 		}
 	}
 	in := o.newest(user, key).value == "true"
-	if got := slices.Contains(p.Cohorts, key); o.send.Has(store.SendCohort) && got != in {
+	if got := slices.Contains(p.Cohorts, key); o.send.Has(domain.SendCohort) && got != in {
 		o.t.Errorf("%s: in the cohort %s: %v, want %v", user, key, got, in)
 	}
-	if got := strings.Contains(string(p.Attributes["segment_audiences"]), `"`+key+`"`); o.send.Has(store.SendList) && got != in {
+	if got := strings.Contains(string(p.Attributes["segment_audiences"]), `"`+key+`"`); o.send.Has(domain.SendList) && got != in {
 		o.t.Errorf("%s: the list is %s, and %s should be in it: %v", user, p.Attributes["segment_audiences"], key, in)
 	}
 }
@@ -493,8 +494,8 @@ func (o *ordeal) compareState(user, key string) {
 // and the enter that came then.
 func (o *ordeal) strikeCancelled() {
 	groups := map[string]int{} // user, computation and moment -> index of the last exit, while others are struck
-	for _, c := range o.changes(store.StateCancelled, "") {
-		if c.Kind != store.KindEvent {
+	for _, c := range o.changes(domain.StateCancelled, "") {
+		if c.Kind != domain.KindEvent {
 			continue
 		}
 		group := fmt.Sprint(c.User, " ", c.Computation, " ", c.Closed)

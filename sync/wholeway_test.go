@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
 
@@ -30,7 +30,7 @@ func (s *station) fail(spec string) {
 // enter appends a membership of each user, in one go.
 func (s *station) enter(users int) {
 	s.t.Helper()
-	events := make([]*store.Event, users)
+	events := make([]*domain.Event, users)
 	for i := range events {
 		events[i] = moved(fmt.Sprint("user-", i), "vip", true, false, i%200)
 	}
@@ -40,7 +40,7 @@ func (s *station) enter(users int) {
 func TestSevenPoisonedUsersOfAThousandOnTheWholeWay(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newStation(t, modelRules(store.SendAttribute), sandbox.Options{Strict: strict}, Config{MaxDelay: time.Second, Concurrency: 1})
+			s := newStation(t, modelRules(domain.SendAttribute), sandbox.Options{Strict: strict}, Config{MaxDelay: time.Second, Concurrency: 1})
 			bad := map[string]bool{}
 			for len(bad) < 7 {
 				if user := fmt.Sprint("user-", rand.IntN(1000)); !bad[user] {
@@ -51,10 +51,10 @@ func TestSevenPoisonedUsersOfAThousandOnTheWholeWay(t *testing.T) {
 			s.enter(1000)
 			s.drain(time.Hour)
 
-			page, _, err := s.store.Changes(store.OutboxFilter{State: store.StateParked})
+			page, _, err := s.store.Changes(domain.OutboxFilter{State: domain.StateParked})
 			s.must(err)
 			for _, info := range page {
-				id, err := store.ParseID(info.ID)
+				id, err := domain.ParseID(info.ID)
 				s.must(err)
 				c, _, err := s.store.Change(id)
 				s.must(err)
@@ -72,7 +72,7 @@ func TestSevenPoisonedUsersOfAThousandOnTheWholeWay(t *testing.T) {
 					t.Errorf("%s holds %s", user, p.Attributes["vip"])
 				}
 			}
-			delivered, _, err := s.store.Changes(store.OutboxFilter{State: store.StateDelivered, Limit: 1000})
+			delivered, _, err := s.store.Changes(domain.OutboxFilter{State: domain.StateDelivered, Limit: 1000})
 			s.must(err)
 			for _, c := range delivered {
 				if c.Attempts != 1 {
@@ -96,7 +96,7 @@ func TestTheWholeWayDrainsAfterEveryCut(t *testing.T) {
 		rounds = 1000
 	}
 	synctest.Test(t, func(t *testing.T) {
-		s := newStation(t, modelRules(store.SendBoth), sandbox.Options{}, Config{MaxDelay: time.Second, UsersPerMinute: 10_000, EventsPerMinute: 30_000})
+		s := newStation(t, modelRules(domain.SendBoth), sandbox.Options{}, Config{MaxDelay: time.Second, UsersPerMinute: 10_000, EventsPerMinute: 30_000})
 		in := map[int]bool{}
 		for round := range rounds {
 			s.wire.cut.Store(round%2 == 0)
@@ -147,7 +147,7 @@ func TestTheWholeWayKeepsToTheLimitAndUsesIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStation(t, modelRules(store.SendAttribute),
+				s := newStation(t, modelRules(domain.SendAttribute),
 					sandbox.Options{UsersPerMinute: limit, EventsPerMinute: limit, Latency: 180 * time.Millisecond},
 					Config{MaxDelay: time.Second, UsersPerMinute: limit, EventsPerMinute: limit})
 				s.enter(4*limit + 200)
@@ -190,7 +190,7 @@ func TestARunBringsTheCohortAlong(t *testing.T) {
 	for name, run := range runs {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStation(t, modelRules(store.SendAttribute|store.SendCohort),
+				s := newStation(t, modelRules(domain.SendAttribute|domain.SendCohort),
 					sandbox.Options{Delay: 30 * time.Second, Latency: 2 * time.Second}, Config{Realtime: func(string) bool { return false }})
 				s.enter(20)
 				s.must(s.store.Applied(context.Background()))
@@ -221,7 +221,7 @@ func TestARunBringsTheCohortAlong(t *testing.T) {
 // is not over keeps the next from its time.
 func TestARunWithNothingToSendIsOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStation(t, modelRules(store.SendAttribute), sandbox.Options{}, Config{Realtime: func(string) bool { return false }})
+		s := newStation(t, modelRules(domain.SendAttribute), sandbox.Options{}, Config{Realtime: func(string) bool { return false }})
 		for range 20 {
 			time.Sleep(time.Minute + time.Duration(rand.Int64N(int64(time.Second))))
 			began := time.Now()

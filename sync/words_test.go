@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // MoEngage's words about bad data may name a user, of the request or another, or hold what is known of one:
@@ -45,7 +45,7 @@ func TestWordsThatNameAUserAreShownWithoutThem(t *testing.T) {
 						t.Errorf("%q is named in the log or the status:\n%s", id, text)
 					}
 				}
-				if name != "documented" && !strings.Contains(s.Health().LastError, store.Said) { // that one does not stop the road
+				if name != "documented" && !strings.Contains(s.Health().LastError, domain.Said) { // that one does not stop the road
 					t.Errorf("the status does not say what MoEngage said: %q", s.Health().LastError)
 				}
 			})
@@ -59,7 +59,7 @@ func TestIPWhitelistingIsSaidOnEveryWay(t *testing.T) {
 	ways := map[string]func(t *testing.T, c Config) (seen string){
 		"transition": func(t *testing.T, c Config) string { return stoppedBy(t, c) },
 		"cohort": func(t *testing.T, c Config) string {
-			c.Endpoint = store.EndpointCohort
+			c.Endpoint = domain.EndpointCohort
 			return stoppedBy(t, c)
 		},
 		"reading back": func(t *testing.T, c Config) string {

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // check makes the checks beyond a single value's type: the form of values, and values that depend on each
@@ -305,7 +305,7 @@ func (l *loader) checkCohort(c *Computation, prefix string) {
 		if err := cohortName(c.CohortName); err != nil {
 			l.refuse(keyed(c, prefix, "cohort_name"), err.Error())
 		}
-	case c.Key != "" && c.Send.Has(store.SendCohort):
+	case c.Key != "" && c.Send.Has(domain.SendCohort):
 		if err := cohortName(c.Key); err != nil {
 			l.refuse(keyed(c, prefix, "key"), fmt.Sprintf("names the cohort too, and %v as cohort_name", err))
 		}
@@ -315,14 +315,14 @@ func (l *loader) checkCohort(c *Computation, prefix string) {
 // checkNames refuses two sections that would write the same attribute or change the same cohort. It compares
 // names as they are sent, after shortening and replacement. Lists may share an attribute with each other only.
 func (l *loader) checkNames() {
-	l.checkApart("attribute", "writes the attribute", sendsAttribute, func(c *Computation) string { return c.Attribute }, store.AttributeName)
+	l.checkApart("attribute", "writes the attribute", sendsAttribute, func(c *Computation) string { return c.Attribute }, domain.AttributeName)
 	l.checkApart("cohort_name", "changes the cohort",
-		func(set store.SendMethods) bool { return set.Has(store.SendCohort) }, func(c *Computation) string { return c.CohortName }, store.CohortName)
+		func(set domain.SendMethods) bool { return set.Has(domain.SendCohort) }, func(c *Computation) string { return c.CohortName }, domain.CohortName)
 	for i := range l.cfg.Computations {
 		c := &l.cfg.Computations[i]
-		name := store.AttributeName(cmp.Or(c.Attribute, c.Key))
+		name := domain.AttributeName(cmp.Or(c.Attribute, c.Key))
 		for _, p := range l.policies() {
-			if sendsAttribute(c.Send) && p.Send.Has(store.SendList) && store.AttributeName(p.ListAttribute) == name {
+			if sendsAttribute(c.Send) && p.Send.Has(domain.SendList) && domain.AttributeName(p.ListAttribute) == name {
 				l.refuse(keyed(c, l.prefixes[i], "attribute"), fmt.Sprintf("writes the attribute %q, which holds a list of audiences (list_attribute): give it another attribute", shorten(name)))
 				break
 			}
@@ -341,7 +341,7 @@ func (l *loader) policies() []*Policy {
 
 // checkApart refuses two sections with the same name as sent. The name is the value of the key word, or else
 // the computation's key.
-func (l *loader) checkApart(word, does string, sends func(store.SendMethods) bool, value func(*Computation) string, sent func(string) string) {
+func (l *loader) checkApart(word, does string, sends func(domain.SendMethods) bool, value func(*Computation) string, sent func(string) string) {
 	owners := map[string]*Computation{}
 	for i := range l.cfg.Computations {
 		c := &l.cfg.Computations[i]

@@ -20,7 +20,7 @@ import (
 	"strings"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Config is the configuration of one agent. Its tags are the names in agent.toml. It is not changed after
@@ -145,18 +145,18 @@ type Verify struct {
 
 // Policy is how events of a computation are treated.
 type Policy struct {
-	Send          store.SendMethods `toml:"send"`
-	Anonymous     string            `toml:"anonymous" one:"park|use_anonymous_id|ignore"`
-	EmailOnly     string            `toml:"email_only" one:"park|use_email|ignore"`
-	UnknownExit   string            `toml:"unknown_exit" one:"skip|send"`
-	OnNull        string            `toml:"on_null" one:"skip|unset|empty"`
-	ForwardTraits []string          `toml:"forward_traits"`
-	ListAttribute string            `toml:"list_attribute"`
-	MaxEventAge   Duration          `toml:"max_event_age"` // 0: off
-	EnterEvent    string            `toml:"enter_event"`
-	ExitEvent     string            `toml:"exit_event"`
-	TraitEvent    string            `toml:"trait_event"`
-	Collapse      bool              `toml:"collapse"`
+	Send          domain.SendMethods `toml:"send"`
+	Anonymous     string             `toml:"anonymous" one:"park|use_anonymous_id|ignore"`
+	EmailOnly     string             `toml:"email_only" one:"park|use_email|ignore"`
+	UnknownExit   string             `toml:"unknown_exit" one:"skip|send"`
+	OnNull        string             `toml:"on_null" one:"skip|unset|empty"`
+	ForwardTraits []string           `toml:"forward_traits"`
+	ListAttribute string             `toml:"list_attribute"`
+	MaxEventAge   Duration           `toml:"max_event_age"` // 0: off
+	EnterEvent    string             `toml:"enter_event"`
+	ExitEvent     string             `toml:"exit_event"`
+	TraitEvent    string             `toml:"trait_event"`
+	Collapse      bool               `toml:"collapse"`
 }
 
 // Computation is one [[computation]] section. It applies to the computation with this ID, or with this Key if
@@ -222,7 +222,7 @@ func Default() *Config {
 		Guard:  Guard{ExitShare: 0.3, ExitCount: 1000, Window: Duration{time.Hour}},
 		Verify: Verify{Sample: 1000},
 		Defaults: Policy{
-			Send:          store.SendAsReceived,
+			Send:          domain.SendAsReceived,
 			Anonymous:     "park",
 			EmailOnly:     "park",
 			UnknownExit:   "skip",

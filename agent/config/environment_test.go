@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestEnvironmentOverridesEveryType(t *testing.T) {
@@ -31,7 +31,7 @@ func TestEnvironmentOverridesEveryType(t *testing.T) {
 	want.Ingest.MaxBodyBytes = 1 << 20
 	want.MoEngage.Timeout = Duration{5 * time.Second}
 	want.Defaults.Collapse = false
-	want.Defaults.Send = store.SendBoth
+	want.Defaults.Send = domain.SendBoth
 	want.Defaults.ForwardTraits = []string{"plan", "city"}
 	want.Ingest.WriteKeys = Secret{"one", "two"}
 	if diff := cmp.Diff(want, c, ignoreOrigins); diff != "" {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // field is one key of the configuration: its full name, a pointer to its value, and its restrictions.
@@ -62,7 +62,7 @@ func (f field) show() string {
 		return strconv.Quote(p.String())
 	case *[]string:
 		return quoteAll(*p)
-	case *store.SendMethods:
+	case *domain.SendMethods:
 		return showChannels(*p)
 	}
 	return fmt.Sprint(reflect.ValueOf(f.ptr).Elem())
@@ -87,7 +87,7 @@ func (f field) set(v value) error {
 		return f.setSecret(p, v)
 	case *[]string:
 		return setList(p, v)
-	case *store.SendMethods:
+	case *domain.SendMethods:
 		return setChannels(p, v)
 	}
 	panic(fmt.Sprintf("config: %s has a type that cannot be set: %T", f.key, f.ptr))

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
@@ -303,18 +303,18 @@ func TestComputationInheritsFromDefaultsWhereverTheyStand(t *testing.T) {
 		"[defaults]", `on_null = "empty"`, `anonymous = "use_anonymous_id"`, `forward_traits = ["plan"]`, `send = "event"`),
 		"PERSONASYNC_DEFAULTS_MAX_EVENT_AGE=1h")
 
-	defaults := store.Policy{
-		Send: store.SendEvent, Anonymous: store.IdentityUse, EmailOnly: store.IdentityPark, OnNull: store.NullEmpty,
+	defaults := domain.Policy{
+		Send: domain.SendEvent, Anonymous: domain.IdentityUse, EmailOnly: domain.IdentityPark, OnNull: domain.NullEmpty,
 		ForwardTraits: []string{"plan"}, ListAttribute: "segment_audiences", MaxEventAge: time.Hour,
 		EnterEvent: "Audience Entered", ExitEvent: "Audience Exited", TraitEvent: "Trait Computed", Collapse: true,
 	}
 	vip := defaults
-	vip.Send, vip.Attribute, vip.Job, vip.Unguarded = store.SendBoth, "is_vip", "vip", true
-	want := store.Rules{
+	vip.Send, vip.Attribute, vip.Job, vip.Unguarded = domain.SendBoth, "is_vip", "vip", true
+	want := domain.Rules{
 		Defaults:   defaults,
-		Sections:   []store.Section{{Key: "vip", Policy: vip}, {ID: "aud_1", Policy: defaults}},
+		Sections:   []domain.Section{{Key: "vip", Policy: vip}, {ID: "aud_1", Policy: defaults}},
 		OnDelete:   "forget",
-		Guard:      store.Guard{Share: 0.25, Count: 1000, Window: time.Hour},
+		Guard:      domain.Guard{Share: 0.25, Count: 1000, Window: time.Hour},
 		MessageIDs: 48 * time.Hour,
 	}
 	if diff := cmp.Diff(want, c.Rules()); diff != "" {
@@ -332,13 +332,13 @@ func TestMoEngagesUpdatableAttributesMayBeNamed(t *testing.T) {
 }
 
 func TestChannelsCombine(t *testing.T) {
-	for doc, want := range map[string]store.SendMethods{
-		`"as_received"`:          store.SendAsReceived,
-		`"both"`:                 store.SendBoth,
-		`["attribute", "event"]`: store.SendBoth,
-		`["both", "event"]`:      store.SendBoth,
-		`"none"`:                 store.SendNone,
-		`["attribute"]`:          store.SendAttribute,
+	for doc, want := range map[string]domain.SendMethods{
+		`"as_received"`:          domain.SendAsReceived,
+		`"both"`:                 domain.SendBoth,
+		`["attribute", "event"]`: domain.SendBoth,
+		`["both", "event"]`:      domain.SendBoth,
+		`"none"`:                 domain.SendNone,
+		`["attribute"]`:          domain.SendAttribute,
 	} {
 		if got := mustRead(t, "[defaults]\nsend = "+doc).Defaults.Send; got != want {
 			t.Errorf("send = %s is %v, want %v", doc, got, want)

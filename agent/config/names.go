@@ -8,7 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // MoEngage's rules for names come from its pages "Data overview", "Data tracking policies" and "Event naming
@@ -23,7 +23,7 @@ var reservedNames = []string{
 
 // attributeName returns why name is not a valid user attribute, or nil.
 func attributeName(name string) error {
-	if store.UpdatableAttribute(name) {
+	if domain.UpdatableAttribute(name) {
 		return nil
 	}
 	if err := anyName(name); err != nil {
@@ -46,21 +46,21 @@ func anyName(name string) error {
 		return fmt.Errorf("%q is reserved by MoEngage", name)
 	case strings.HasPrefix(strings.ToLower(name), "moe_"):
 		return errors.New("MoEngage blocks names that begin with moe_")
-	case n > store.MaxName:
-		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", store.MaxName, n)
+	case n > domain.MaxName:
+		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", domain.MaxName, n)
 	}
 	return nil
 }
 
 // cohortName returns why name is not a valid cohort name, with a suggestion, or nil.
 func cohortName(name string) error {
-	switch n, sent := utf8.RuneCountInString(name), store.CohortName(name); {
+	switch n, sent := utf8.RuneCountInString(name), domain.CohortName(name); {
 	case strings.Trim(name, ". ") == "":
 		return errors.New("must have a letter or a digit")
-	case n > store.MaxName:
-		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", store.MaxName, n)
+	case n > domain.MaxName:
+		return fmt.Errorf("MoEngage keeps %d characters of a name, and this one has %d", domain.MaxName, n)
 	case sent != name:
-		return fmt.Errorf("MoEngage refuses it as a cohort's name, which has none of %s, no period at its beginning and no blank around it: write %q", store.CohortRefused, sent)
+		return fmt.Errorf("MoEngage refuses it as a cohort's name, which has none of %s, no period at its beginning and no blank around it: write %q", domain.CohortRefused, sent)
 	}
 	return nil
 }

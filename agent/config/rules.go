@@ -1,13 +1,13 @@
 package config
 
-import "personasync/store"
+import "personasync/store/domain"
 
 // Rules returns the part of the configuration that decides the effect of an event, as the store's type.
-func (c *Config) Rules() store.Rules {
-	r := store.Rules{
+func (c *Config) Rules() domain.Rules {
+	r := domain.Rules{
 		Defaults:   c.Defaults.rules(),
 		OnDelete:   c.Ingest.OnDelete,
-		Guard:      store.Guard{Share: c.Guard.ExitShare, Count: uint64(c.Guard.ExitCount), Window: c.Guard.Window.Duration},
+		Guard:      domain.Guard{Share: c.Guard.ExitShare, Count: uint64(c.Guard.ExitCount), Window: c.Guard.Window.Duration},
 		MessageIDs: c.Retention.MessageIDs.Duration,
 	}
 	for i := range c.Computations {
@@ -16,7 +16,7 @@ func (c *Config) Rules() store.Rules {
 	return r
 }
 
-func (c *Computation) section() store.Section {
+func (c *Computation) section() domain.Section {
 	p := c.Policy.rules()
 	p.Attribute = c.Attribute
 	p.CohortName = c.CohortName
@@ -24,16 +24,16 @@ func (c *Computation) section() store.Section {
 	if c.Schedule != "" {
 		p.Job = c.Name()
 	}
-	return store.Section{Key: c.Key, ID: c.ID, Policy: p}
+	return domain.Section{Key: c.Key, ID: c.ID, Policy: p}
 }
 
-func (p *Policy) rules() store.Policy {
-	return store.Policy{
+func (p *Policy) rules() domain.Policy {
+	return domain.Policy{
 		Send:          p.Send,
 		Anonymous:     identity(p.Anonymous),
 		EmailOnly:     identity(p.EmailOnly),
 		UnknownExit:   p.UnknownExit == "send",
-		OnNull:        store.NullPolicy(p.OnNull),
+		OnNull:        domain.NullPolicy(p.OnNull),
 		ForwardTraits: p.ForwardTraits,
 		ListAttribute: p.ListAttribute,
 		MaxEventAge:   p.MaxEventAge.Duration,
@@ -45,12 +45,12 @@ func (p *Policy) rules() store.Policy {
 }
 
 // identity drops the kind of identifier from the word, because the key already states it.
-func identity(word string) store.IdentityPolicy {
+func identity(word string) domain.IdentityPolicy {
 	switch word {
 	case "use_anonymous_id", "use_email":
-		return store.IdentityUse
+		return domain.IdentityUse
 	case "ignore":
-		return store.IdentityIgnore
+		return domain.IdentityIgnore
 	}
-	return store.IdentityPark
+	return domain.IdentityPark
 }

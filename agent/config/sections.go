@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // takeSections builds the computations. Each starts as a copy of [defaults].
@@ -109,7 +109,7 @@ func (l *loader) checkNamed(c *Computation, prefix string, entries []entry) {
 			return
 		}
 	}
-	if c.Schedule != "" && c.Name() == store.RetryJob {
+	if c.Schedule != "" && c.Name() == domain.RetryJob {
 		l.refuse(keyed(c, prefix, "schedule"), "a computation of this name cannot have its own schedule: the agent has a job called so")
 	}
 }

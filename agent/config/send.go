@@ -6,26 +6,26 @@ import (
 	"slices"
 	"strconv"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // channels are the words of "send", in display order.
 var channels = []struct {
 	word string
-	set  store.SendMethods
+	set  domain.SendMethods
 }{
-	{"as_received", store.SendAsReceived},
-	{"both", store.SendBoth},
-	{"attribute", store.SendAttribute},
-	{"event", store.SendEvent},
-	{"cohort", store.SendCohort},
-	{"list", store.SendList},
+	{"as_received", domain.SendAsReceived},
+	{"both", domain.SendBoth},
+	{"attribute", domain.SendAttribute},
+	{"event", domain.SendEvent},
+	{"cohort", domain.SendCohort},
+	{"list", domain.SendList},
 }
 
 const sendNothing = "none"
 
 // setChannels parses one word or a list of words that do not contradict each other.
-func setChannels(p *store.SendMethods, v value) error {
+func setChannels(p *domain.SendMethods, v value) error {
 	words := []string{v.text}
 	if v.kind != text {
 		var err error
@@ -44,8 +44,8 @@ func setChannels(p *store.SendMethods, v value) error {
 	return nil
 }
 
-func combine(words []string) (store.SendMethods, error) {
-	var set store.SendMethods
+func combine(words []string) (domain.SendMethods, error) {
+	var set domain.SendMethods
 	for _, word := range words {
 		c, err := channel(word)
 		if err != nil {
@@ -56,16 +56,16 @@ func combine(words []string) (store.SendMethods, error) {
 	if slices.Contains(words, sendNothing) && len(words) > 1 {
 		return 0, errors.New(`"none" stands alone`)
 	}
-	if set.Has(store.SendAsReceived) && set&store.SendBoth != 0 {
+	if set.Has(domain.SendAsReceived) && set&domain.SendBoth != 0 {
 		return 0, errors.New(`"as_received" already decides between attribute and event by what Segment sent: ` +
 			`leave it out, or leave out attribute, event and both`)
 	}
 	return set, nil
 }
 
-func channel(word string) (store.SendMethods, error) {
+func channel(word string) (domain.SendMethods, error) {
 	if word == sendNothing {
-		return store.SendNone, nil
+		return domain.SendNone, nil
 	}
 	known := make([]string, 0, len(channels)+1)
 	for _, c := range channels {
@@ -78,7 +78,7 @@ func channel(word string) (store.SendMethods, error) {
 }
 
 // showChannels returns a set as TOML.
-func showChannels(set store.SendMethods) string {
+func showChannels(set domain.SendMethods) string {
 	words := channelWords(set)
 	if len(words) == 1 {
 		return strconv.Quote(words[0])
@@ -86,8 +86,8 @@ func showChannels(set store.SendMethods) string {
 	return quoteAll(words)
 }
 
-func channelWords(set store.SendMethods) []string {
-	if set == store.SendNone {
+func channelWords(set domain.SendMethods) []string {
+	if set == domain.SendNone {
 		return []string{sendNothing}
 	}
 	var words []string
@@ -101,16 +101,16 @@ func channelWords(set store.SendMethods) []string {
 }
 
 // sendsAttribute reports whether a transition may become a custom attribute named after its computation.
-func sendsAttribute(set store.SendMethods) bool {
-	return set&(store.SendAsReceived|store.SendAttribute) != 0
+func sendsAttribute(set domain.SendMethods) bool {
+	return set&(domain.SendAsReceived|domain.SendAttribute) != 0
 }
 
 // sendsMembership reports whether only memberships can be sent, and no traits.
-func sendsMembership(set store.SendMethods) bool {
-	return set != store.SendNone && set&^(store.SendCohort|store.SendList) == 0
+func sendsMembership(set domain.SendMethods) bool {
+	return set != domain.SendNone && set&^(domain.SendCohort|domain.SendList) == 0
 }
 
 // sendsEvent reports whether a transition may become an event.
-func sendsEvent(set store.SendMethods) bool {
-	return set&(store.SendAsReceived|store.SendEvent) != 0
+func sendsEvent(set domain.SendMethods) bool {
+	return set&(domain.SendAsReceived|domain.SendEvent) != 0
 }

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -59,7 +59,7 @@ func (l *List) Users() iter.Seq2[string, error] {
 		}
 		named := 0
 		err = l.form(in)(in, func(line int, id string) error {
-			id = store.CleanID(id) // the same normalization as for an event
+			id = domain.CleanID(id) // the same normalization as for an event
 			sentence, refused := judgeID(id)
 			switch {
 			case sentence == "":
@@ -168,7 +168,7 @@ func judgeID(id string) (sentence string, refused bool) {
 	}
 	switch fault := syncer.CheckID(id); fault {
 	case "":
-		if !store.Nameable(id) {
+		if !domain.Nameable(id) {
 			return fmt.Sprintf("%q is left out: an id with control characters is no user's", id), false
 		}
 		if what := spoiltBy(id); what != "" {
@@ -176,7 +176,7 @@ func judgeID(id string) (sentence string, refused bool) {
 		}
 		return "", false
 	case "id_too_long":
-		return fmt.Sprintf("an id of %d bytes, and the longest has %d", len(id), store.MaxUserID), true
+		return fmt.Sprintf("an id of %d bytes, and the longest has %d", len(id), domain.MaxUserID), true
 	case "id_invalid_utf8":
 		return "an id that is not valid UTF-8: convert the file", true
 	case "id_too_short":

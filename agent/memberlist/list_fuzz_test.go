@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"personasync/store"
+	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -38,7 +38,7 @@ func FuzzList(f *testing.F) {
 		for _, name := range []string{"members.csv", "members.txt"} {
 			ids, err := members(name, column, text)
 			for _, id := range ids {
-				if id == "" || syncer.CheckID(id) != "" || !store.Nameable(id) {
+				if id == "" || syncer.CheckID(id) != "" || !domain.Nameable(id) {
 					t.Fatalf("%s: id %q came out", name, id)
 				}
 			}
@@ -48,7 +48,7 @@ func FuzzList(f *testing.F) {
 		}
 		var want []string
 		for id := range strings.SplitSeq(text, "\n") {
-			if id = plainCell(id); id != "" && syncer.CheckID(id) == "" && store.Nameable(id) && spoiltBy(id) == "" && id != "user_id" {
+			if id = plainCell(id); id != "" && syncer.CheckID(id) == "" && domain.Nameable(id) && spoiltBy(id) == "" && id != "user_id" {
 				want = append(want, id)
 			}
 		}

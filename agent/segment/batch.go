@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Limits on one Tracking API batch.
@@ -34,7 +34,7 @@ type Batch struct {
 	Items    []Item
 
 	body   []byte
-	sentAt store.Span
+	sentAt domain.Span
 }
 
 // Item is one event of a batch. Raw is the event as it was sent and shares the body's memory. If the batch's
@@ -71,12 +71,12 @@ func ParseBatch(body []byte) (*Batch, error) {
 // SentAt returns when the batch was sent, by the client's clock, or the zero time. unreadable means that the
 // body has a sentAt that cannot be parsed. odd, which may be nil, is called for an unusual spelling.
 func (b *Batch) SentAt(odd func(OddTime)) (t time.Time, unreadable bool) {
-	t, spelling, source := readTime(b.body, b.sentAt, func(at store.Span) []byte { return []byte(decodeString(cut(b.body, at))) })
+	t, spelling, source := readTime(b.body, b.sentAt, func(at domain.Span) []byte { return []byte(decodeString(cut(b.body, at))) })
 	if spelling != "" && odd != nil {
-		odd(OddTime{"sentAt", spelling, source == store.TimeOwn})
+		odd(OddTime{"sentAt", spelling, source == domain.TimeOwn})
 	}
-	if source != store.TimeOwn {
-		return time.Time{}, source == store.TimeUnreadable
+	if source != domain.TimeOwn {
+		return time.Time{}, source == domain.TimeUnreadable
 	}
 	return t, false
 }
@@ -94,8 +94,8 @@ func WriteKey(body []byte) (string, error) {
 type tracking struct {
 	body                         []byte
 	writeKey                     string
-	batch, context, integrations store.Span
-	sentAt                       store.Span
+	batch, context, integrations domain.Span
+	sentAt                       domain.Span
 }
 
 func readEnvelope(body []byte) tracking {
@@ -126,7 +126,7 @@ func walkAny(text []byte) members {
 	if s.peek() != '{' {
 		return members{failed: true}
 	}
-	return walk(text, store.Span{Off: uint32(s.i)}, nil)
+	return walk(text, domain.Span{Off: uint32(s.i)}, nil)
 }
 
 // shared returns the object that is merged into every event, or nil if it is empty.
@@ -134,7 +134,7 @@ func (e *tracking) shared() []byte {
 	var out []byte
 	for _, part := range [...]struct {
 		label string
-		at    store.Span
+		at    domain.Span
 	}{{`"context":`, e.context}, {`"integrations":`, e.integrations}} {
 		if part.at.Len <= 2 || e.body[part.at.Off] != '{' {
 			continue

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // # What an event means
@@ -27,7 +27,7 @@ import (
 // personas locates the members of context.personas.
 type personas struct {
 	present                                   bool
-	class, id, key, space, namespace, emitter store.Span
+	class, id, key, space, namespace, emitter domain.Span
 }
 
 func (r *reader) readPersonas() {
@@ -53,12 +53,12 @@ func (r *reader) readPersonas() {
 
 // name reads a computation's name. A blank name counts as none. A name with control characters could not be
 // typed in a command, and names with half a surrogate pair look alike. Both are dropped and fault the event.
-func (r *reader) name(at store.Span) string {
+func (r *reader) name(at domain.Span) string {
 	if !r.says(at) {
 		return ""
 	}
 	name := r.text(at)
-	if !store.Nameable(name) || store.LoneSurrogate(cut(r.raw, at)) >= 0 {
+	if !domain.Nameable(name) || domain.LoneSurrogate(cut(r.raw, at)) >= 0 {
 		r.fault(FaultInvalidUTF8, "A name of the computation has control characters or half a character in it. Look at what builds these events: Segment's own names have none.")
 		return ""
 	}
@@ -68,7 +68,7 @@ func (r *reader) name(at store.Span) string {
 // meaning reads the event's computation, if any.
 func (r *reader) meaning() {
 	switch {
-	case r.event.Call == store.CallDelete:
+	case r.event.Call == domain.CallDelete:
 		r.deletion()
 	case r.personas.present:
 		r.engage()
@@ -99,7 +99,7 @@ func (r *reader) engage() {
 		e.Space = r.name(p.namespace)
 	}
 	emitter := r.name(p.emitter)
-	e.PassThrough = e.Call == store.CallTrack && (e.Class == store.ClassJourneyStep || emitter != "")
+	e.PassThrough = e.Call == domain.CallTrack && (e.Class == domain.ClassJourneyStep || emitter != "")
 	e.Object, _ = r.objects()
 	if !r.says(p.class) {
 		e.Class = r.impliedClass()
@@ -113,7 +113,7 @@ func (r *reader) engage() {
 	if !r.shortNames() {
 		return
 	}
-	if e.Class == store.ClassNone {
+	if e.Class == domain.ClassNone {
 		if !r.says(p.class) && e.Key != "" {
 			r.eitherClass()
 		}
@@ -128,32 +128,32 @@ func (r *reader) engage() {
 
 // impliedClass returns the class of a computation whose context.personas has none, as a narrow mapping may omit
 // it. The member that holds the key implies it, or else the prefix of its id.
-func (r *reader) impliedClass() store.Class {
+func (r *reader) impliedClass() domain.Class {
 	own, other := r.objects()
-	for _, object := range [...]store.Span{own, other} {
-		if _, class := r.namedIn(object); class != store.ClassNone {
+	for _, object := range [...]domain.Span{own, other} {
+		if _, class := r.namedIn(object); class != domain.ClassNone {
 			return class
 		}
 	}
 	switch id := r.event.ComputationID; {
 	case strings.HasPrefix(id, "tra_"):
-		return store.ClassTrait
+		return domain.ClassTrait
 	case strings.HasPrefix(id, "aud_"), r.event.PassThrough:
-		return store.ClassAudience
+		return domain.ClassAudience
 	}
-	return store.ClassNone
+	return domain.ClassNone
 }
 
-func classOf(name string) store.Class {
+func classOf(name string) domain.Class {
 	switch name {
 	case "audience":
-		return store.ClassAudience
+		return domain.ClassAudience
 	case "trait", "computed_trait": // the second appears in the tests of Segment's destinations
-		return store.ClassTrait
+		return domain.ClassTrait
 	case "journey_step":
-		return store.ClassJourneyStep
+		return domain.ClassJourneyStep
 	}
-	return store.ClassNone
+	return domain.ClassNone
 }
 
 func (r *reader) unknownClass() {
@@ -180,13 +180,13 @@ func (r *reader) eitherClass() {
 func (r *reader) computed() {
 	e := r.event
 	r.about()
-	if e.Class == store.ClassTrait {
+	if e.Class == domain.ClassTrait {
 		r.values()
 	} else {
 		r.membership()
 	}
 	if e.PassThrough && !r.says(r.top.name) {
-		if e.Name = ""; e.Flag == store.FlagSilent && len(e.Columns) == 0 {
+		if e.Name = ""; e.Flag == domain.FlagSilent && len(e.Columns) == 0 {
 			r.fault(FaultMissingName, "The event has no name and says no membership, so nothing says what happened. Map event in Segment's webhook settings.")
 		}
 	}
@@ -197,8 +197,8 @@ func (r *reader) computed() {
 func (r *reader) about() {
 	e := r.event
 	switch e.Call {
-	case store.CallIdentify, store.CallTrack:
-	case store.CallGroup:
+	case domain.CallIdentify, domain.CallTrack:
+	case domain.CallGroup:
 		if e.User.ID == "" && !r.top.userIDIsOdd {
 			r.fault(FaultAccountLevel, "The event is about an account, and MoEngage knows users only. Turn on identify or track calls for this audience in Segment.")
 		}
@@ -217,20 +217,20 @@ func (r *reader) leaveOut() {
 	if !r.hugeNumber && !r.halfName || e.Object.Len == 0 {
 		return // the common case: the event has none
 	}
-	membership := e.Class == store.ClassAudience || e.Class == store.ClassJourneyStep
+	membership := e.Class == domain.ClassAudience || e.Class == domain.ClassJourneyStep
 	row := !membership && (len(e.Columns) != 1 || e.Columns[0].Name != e.Key)
-	halves := e.Call != store.CallTrack || row
+	halves := e.Call != domain.CallTrack || row
 	huge := false
 	for m := r.walk(e.Object); m.next(); m.hugeNumber = false {
 		name := string(m.name)
-		e.LeftOut = slices.DeleteFunc(e.LeftOut, func(c store.Column) bool { return c.Name == name }) // the last of duplicates counts
+		e.LeftOut = slices.DeleteFunc(e.LeftOut, func(c domain.Column) bool { return c.Name == name }) // the last of duplicates counts
 		if m.hugeNumber || halves && m.halved() {
-			e.LeftOut = append(e.LeftOut, store.Column{Name: name, Value: m.value})
+			e.LeftOut = append(e.LeftOut, domain.Column{Name: name, Value: m.value})
 			huge = huge || m.hugeNumber
 		}
 	}
-	e.Columns = slices.DeleteFunc(e.Columns, func(c store.Column) bool {
-		return slices.ContainsFunc(e.LeftOut, func(out store.Column) bool { return out.Value == c.Value })
+	e.Columns = slices.DeleteFunc(e.Columns, func(c domain.Column) bool {
+		return slices.ContainsFunc(e.LeftOut, func(out domain.Column) bool { return out.Value == c.Value })
 	})
 	switch {
 	case membership || e.PassThrough || len(e.Columns) > 0 || len(e.LeftOut) == 0:
@@ -260,7 +260,7 @@ func (r *reader) needsIdentifier() {
 	}
 }
 
-func (r *reader) oddIdentifier(name string, at store.Span) {
+func (r *reader) oddIdentifier(name string, at domain.Span) {
 	what := shownValue(r.raw, at) + "; it must be a text or a number"
 	switch r.first(at) {
 	case '"':
@@ -287,34 +287,34 @@ func (r *reader) shortNames() bool {
 
 // objects returns the two possible places of traits and properties, the call's own first. Either is empty if it
 // is not an object.
-func (r *reader) objects() (own, other store.Span) {
+func (r *reader) objects() (own, other domain.Span) {
 	own, other = r.top.traits, r.top.properties
-	if r.event.Call == store.CallTrack {
+	if r.event.Call == domain.CallTrack {
 		own, other = other, own
 	}
 	if r.first(other) != '{' {
-		other = store.Span{}
+		other = domain.Span{}
 	}
 	if r.first(own) != '{' {
-		return other, store.Span{}
+		return other, domain.Span{}
 	}
 	return own, other
 }
 
 // namedIn reads the computation named in the object itself.
-func (r *reader) namedIn(object store.Span) (key string, class store.Class) {
+func (r *reader) namedIn(object domain.Span) (key string, class domain.Class) {
 	if at, _ := r.member(object, "audience_key"); r.says(at) {
-		return r.name(at), store.ClassAudience
+		return r.name(at), domain.ClassAudience
 	}
 	if at, _ := r.member(object, "trait_key"); r.says(at) {
-		return r.name(at), store.ClassTrait
+		return r.name(at), domain.ClassTrait
 	}
-	return "", store.ClassNone
+	return "", domain.ClassNone
 }
 
 func (r *reader) keyInObjects() string {
 	own, other := r.objects()
-	if key, class := r.namedIn(own); class != store.ClassNone {
+	if key, class := r.namedIn(own); class != domain.ClassNone {
 		return key
 	}
 	key, _ := r.namedIn(other)
@@ -325,17 +325,17 @@ func (r *reader) keyInObjects() string {
 func (r *reader) withoutPersonas() {
 	e := r.event
 	own, other := r.objects()
-	for _, object := range [...]store.Span{own, other, r.top.whole} {
+	for _, object := range [...]domain.Span{own, other, r.top.whole} {
 		key, class := r.namedIn(object)
-		if class == store.ClassNone {
+		if class == domain.ClassNone {
 			continue
 		}
 		if _, found := r.member(object, key); !found {
 			continue
 		}
 		e.Key, e.Class, e.Object = key, class, object
-		if e.Call == store.CallUnknown && r.first(r.top.kind) != '"' {
-			e.Call = store.CallTrack // properties alone: only a track has an audience_key
+		if e.Call == domain.CallUnknown && r.first(r.top.kind) != '"' {
+			e.Call = domain.CallTrack // properties alone: only a track has an audience_key
 		}
 		if r.shortNames() {
 			r.computed()
@@ -356,7 +356,7 @@ func (r *reader) membership() {
 		e.Object = object
 		e.Flag = r.flag(at)
 	}
-	if e.Flag != store.FlagSilent || e.PassThrough {
+	if e.Flag != domain.FlagSilent || e.PassThrough {
 		return
 	}
 	if !found {
@@ -367,15 +367,15 @@ func (r *reader) membership() {
 }
 
 // keyed returns the value of a key in the first object that has it.
-func (r *reader) keyed(key string) (value, object store.Span, found bool) {
+func (r *reader) keyed(key string) (value, object domain.Span, found bool) {
 	if key == "" {
 		return value, object, false
 	}
 	own, other := r.objects()
 	if !r.personas.present {
-		own, other = r.event.Object, store.Span{}
+		own, other = r.event.Object, domain.Span{}
 	}
-	for _, object := range [...]store.Span{own, other} {
+	for _, object := range [...]domain.Span{own, other} {
 		if value, found := r.member(object, key); found {
 			return value, object, true
 		}
@@ -385,21 +385,21 @@ func (r *reader) keyed(key string) (value, object store.Span, found bool) {
 
 // flag reads true, false, and the texts "true" and "false" that journeys send. No other value counts: to
 // JavaScript even the text "no" is true.
-func (r *reader) flag(at store.Span) store.Flag {
+func (r *reader) flag(at domain.Span) domain.Flag {
 	switch r.first(at) {
 	case 't':
-		return store.FlagIn
+		return domain.FlagIn
 	case 'f':
-		return store.FlagOut
+		return domain.FlagOut
 	case '"':
 		switch text := string(r.decoded(at)); {
 		case strings.EqualFold(text, "true"):
-			return store.FlagIn
+			return domain.FlagIn
 		case strings.EqualFold(text, "false"):
-			return store.FlagOut
+			return domain.FlagOut
 		}
 	}
-	return store.FlagSilent
+	return domain.FlagSilent
 }
 
 // values reads a trait and faults the event if it has no value.
@@ -415,11 +415,11 @@ func (r *reader) columns() (found bool) {
 	e := r.event
 	if at, object, found := r.keyed(e.Key); found {
 		e.Object = object
-		e.Columns = []store.Column{{Name: e.Key, Value: at}}
+		e.Columns = []domain.Column{{Name: e.Key, Value: at}}
 		return true
 	}
 	own, other := r.objects()
-	for _, object := range [...]store.Span{own, other} {
+	for _, object := range [...]domain.Span{own, other} {
 		if halved := r.row(object); halved || len(e.Columns) > 0 || e.Fault == FaultTooManyVals {
 			e.Object = object
 			return true
@@ -430,7 +430,7 @@ func (r *reader) columns() (found bool) {
 
 // row reads every member of an object except the two that are not columns. It reports whether it skipped names
 // with half a surrogate pair.
-func (r *reader) row(object store.Span) (halved bool) {
+func (r *reader) row(object domain.Span) (halved bool) {
 	e := r.event
 	var seen map[string]int // of long rows: where each name is
 	for m := r.walk(object); m.next(); {
@@ -454,7 +454,7 @@ func (r *reader) row(object store.Span) (halved bool) {
 			r.faultf(FaultNameTooLong, "The column name %s has %d bytes; at most %d are taken. Rename the column in the SQL trait.", shown(string(m.name)), len(m.name), maxName)
 			continue
 		}
-		e.Columns = append(e.Columns, store.Column{Name: string(m.name), Value: m.value})
+		e.Columns = append(e.Columns, domain.Column{Name: string(m.name), Value: m.value})
 		seen = index(e.Columns, seen)
 	}
 	return halved
@@ -463,7 +463,7 @@ func (r *reader) row(object store.Span) (halved bool) {
 // shortRow is the number of columns up to which a linear search beats a map. Segment's rows have at most 25.
 const shortRow = 32
 
-func columnNamed(columns []store.Column, seen map[string]int, name []byte) int {
+func columnNamed(columns []domain.Column, seen map[string]int, name []byte) int {
 	if seen != nil {
 		if i, ok := seen[string(name)]; ok {
 			return i
@@ -479,7 +479,7 @@ func columnNamed(columns []store.Column, seen map[string]int, name []byte) int {
 }
 
 // index maintains the name map of a long row. It returns nil for a short one.
-func index(columns []store.Column, seen map[string]int) map[string]int {
+func index(columns []domain.Column, seen map[string]int) map[string]int {
 	if len(columns) <= shortRow {
 		return nil
 	}

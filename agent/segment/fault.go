@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Reason codes of unusable events, as stored in store.Event.Fault. Users filter by them, so a code is never
@@ -14,7 +14,7 @@ const (
 	FaultNotAnObject  = "not_an_object"
 	FaultInvalidUTF8  = "invalid_utf8"
 	FaultTooDeep      = "too_deep"
-	FaultUnknownClass = store.UnknownClass
+	FaultUnknownClass = domain.UnknownClass
 	FaultMissingKey   = "missing_key"
 	FaultMissingName  = "missing_name"
 	FaultBadValue     = "bad_value"
@@ -68,7 +68,7 @@ func shown(v string) string {
 }
 
 // shownValue names the kind of a JSON value. It never shows the content, which may be personal.
-func shownValue(text []byte, at store.Span) string {
+func shownValue(text []byte, at domain.Span) string {
 	if at.Len == 0 {
 		return "nothing"
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // seeds adds the payloads, and texts that were or easily are misread.
@@ -63,11 +63,11 @@ func FuzzRead(f *testing.F) {
 		if ok && valid && trimmed[0] == '{' && !beyondReference(raw) {
 			compareWithReference(t, raw)
 		}
-		Read(raw, Reading{Received: received, Route: RouteTracking, Call: store.CallTrack})
+		Read(raw, Reading{Received: received, Route: RouteTracking, Call: domain.CallTrack})
 	})
 }
 
-func spansAreJSON(t *testing.T, e *store.Event) {
+func spansAreJSON(t *testing.T, e *domain.Event) {
 	t.Helper()
 	if e.MessageID == "" {
 		t.Error("an event without messageId")

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // manifest lists real bodies of Engage and of SDKs, with the expected reading of each.
@@ -70,11 +70,11 @@ func TestEveryPayloadIsReadAsTheManifestSays(t *testing.T) {
 				t.Errorf("%d events, want %d", len(items), *want.Events)
 			}
 			messages := map[string]bool{}
-			var newest *store.Event
+			var newest *domain.Event
 			for _, item := range items {
 				e := Read(item, Reading{Received: received, Verified: true})
 				compareWithReference(t, item)
-				if e.Fault != "" && e.Call != store.CallDelete {
+				if e.Fault != "" && e.Call != domain.CallDelete {
 					t.Errorf("fault %s: %s", e.Fault, e.Sentence)
 				}
 				messages[e.MessageID] = true
@@ -105,15 +105,15 @@ func TestEveryPayloadIsReadAsTheManifestSays(t *testing.T) {
 	}
 }
 
-func checkExpectation(t *testing.T, e *store.Event, kind, key, user string) {
+func checkExpectation(t *testing.T, e *domain.Event, kind, key, user string) {
 	t.Helper()
-	kinds := map[string]store.Class{
-		"audience": store.ClassAudience, "account-audience": store.ClassAudience,
-		"trait": store.ClassTrait, "journey_step": store.ClassJourneyStep, "other": store.ClassNone,
+	kinds := map[string]domain.Class{
+		"audience": domain.ClassAudience, "account-audience": domain.ClassAudience,
+		"trait": domain.ClassTrait, "journey_step": domain.ClassJourneyStep, "other": domain.ClassNone,
 	}
 	switch class, ok := kinds[kind]; {
 	case kind == "delete":
-		if e.Call != store.CallDelete {
+		if e.Call != domain.CallDelete {
 			t.Errorf("call %v", e.Call)
 		}
 	case ok && e.Class != class:
@@ -127,11 +127,11 @@ func checkExpectation(t *testing.T, e *store.Event, kind, key, user string) {
 	}
 }
 
-func flagOf(in bool) store.Flag {
+func flagOf(in bool) domain.Flag {
 	if in {
-		return store.FlagIn
+		return domain.FlagIn
 	}
-	return store.FlagOut
+	return domain.FlagOut
 }
 
 func TestThePayloadsOfSDKsAreRead(t *testing.T) {

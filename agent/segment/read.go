@@ -7,7 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Route is how an event arrived. It decides which members an event may omit.
@@ -49,7 +49,7 @@ type Reading struct {
 	CheckID func(id string) (fault string)
 
 	// Call is the call that a Tracking path implies. It takes precedence over the event's type.
-	Call store.Call
+	Call domain.Call
 
 	// Position is the event's index in its delivery, from 0. Events without a time keep that order.
 	Position int
@@ -78,8 +78,8 @@ type Reading struct {
 //   - An event without context.personas is ordinary. Missing members do not fault it, unless it names its
 //     computation itself (see computation.go) or Segment's Tracking API would refuse it.
 //   - A CheckID reason never becomes the event's Fault, because another identifier may be usable.
-func Read(raw []byte, how Reading) *store.Event {
-	e := &store.Event{Received: how.Received.UTC().Round(0), ClockAhead: how.Ahead, Tracking: how.Route == RouteTracking, Raw: raw}
+func Read(raw []byte, how Reading) *domain.Event {
+	e := &domain.Event{Received: how.Received.UTC().Round(0), ClockAhead: how.Ahead, Tracking: how.Route == RouteTracking, Raw: raw}
 	if e.Time = e.Received; how.Latest.After(e.Received) {
 		e.Time = how.Latest.UTC().Round(0)
 	}
@@ -99,7 +99,7 @@ func Read(raw []byte, how Reading) *store.Event {
 type reader struct {
 	raw   []byte
 	how   Reading
-	event *store.Event
+	event *domain.Event
 
 	top        parts
 	personas   personas
@@ -111,12 +111,12 @@ type reader struct {
 
 // parts locates the parts of an event in its bytes. An absent part has length 0.
 type parts struct {
-	whole                                store.Span
-	kind, userID, anonymousID, messageID store.Span
-	name                                 store.Span
-	originalTimestamp, timestamp, sentAt store.Span
-	context, traits, properties, group   store.Span
-	contextTraits, personas              store.Span
+	whole                                domain.Span
+	kind, userID, anonymousID, messageID domain.Span
+	name                                 domain.Span
+	originalTimestamp, timestamp, sentAt domain.Span
+	context, traits, properties, group   domain.Span
+	contextTraits, personas              domain.Span
 	userIDIsOdd                          bool // it names a user but cannot be used
 	anonymousIDIsOdd, emailIsOdd         bool
 }
@@ -148,7 +148,7 @@ func (r *reader) scan() bool {
 }
 
 func (r *reader) notAnObject(s *scanner) bool {
-	at := store.Span{Off: uint32(s.i)}
+	at := domain.Span{Off: uint32(s.i)}
 	if !s.document() {
 		r.fault(FaultInvalidJSON, "The event is "+s.err().Error()+". Look at what forwards the events: it cut or changed this one.")
 		return false
@@ -194,7 +194,7 @@ func (r *reader) envelope() {
 	r.context()
 	e.Call = r.call()
 	e.MessageID = r.messageID()
-	if e.Call == store.CallTrack {
+	if e.Call == domain.CallTrack {
 		e.Name = r.text(t.name)
 	}
 	r.time()
@@ -218,51 +218,51 @@ func (r *reader) context() {
 
 // call returns the call implied by the path, or else the event's type. On the webhook route a missing type is
 // guessed from the event's shape, because a mapping may omit it.
-func (r *reader) call() store.Call {
-	if r.how.Call != store.CallUnknown {
+func (r *reader) call() domain.Call {
+	if r.how.Call != domain.CallUnknown {
 		return r.how.Call
 	}
 	if r.first(r.top.kind) == '"' {
 		return callOf(string(r.decoded(r.top.kind)))
 	}
 	if r.how.Route == RouteTracking {
-		return store.CallUnknown
+		return domain.CallUnknown
 	}
 	return r.shape()
 }
 
-func callOf(kind string) store.Call {
+func callOf(kind string) domain.Call {
 	switch kind {
 	case "identify":
-		return store.CallIdentify
+		return domain.CallIdentify
 	case "track":
-		return store.CallTrack
+		return domain.CallTrack
 	case "group":
-		return store.CallGroup
+		return domain.CallGroup
 	case "page":
-		return store.CallPage
+		return domain.CallPage
 	case "screen":
-		return store.CallScreen
+		return domain.CallScreen
 	case "alias":
-		return store.CallAlias
+		return domain.CallAlias
 	case "delete":
-		return store.CallDelete
+		return domain.CallDelete
 	}
-	return store.CallUnknown
+	return domain.CallUnknown
 }
 
 // shape guesses the call of an event without a type from the parts that only this call has.
-func (r *reader) shape() store.Call {
+func (r *reader) shape() domain.Call {
 	t := &r.top
 	switch {
 	case r.first(t.name) == '"', r.first(t.properties) == '{':
-		return store.CallTrack
+		return domain.CallTrack
 	case r.first(t.traits) == '{' && r.hasID(t.group):
-		return store.CallGroup
+		return domain.CallGroup
 	case r.first(t.traits) == '{':
-		return store.CallIdentify
+		return domain.CallIdentify
 	}
-	return store.CallUnknown
+	return domain.CallUnknown
 }
 
 // messageID returns the event's own id. An id that is too long to remember, or has half a surrogate pair so
@@ -282,12 +282,12 @@ func nameless(raw []byte) string {
 
 // email returns traits.email of an identify and context.traits.email of a track, where Engage puts it
 // (using-engage-data, "Email as an identifier"). Each falls back to the other place.
-func (r *reader) email() store.Span {
+func (r *reader) email() domain.Span {
 	first, second := r.top.traits, r.top.contextTraits
 	switch r.event.Call {
-	case store.CallGroup:
-		first = store.Span{}
-	case store.CallTrack:
+	case domain.CallGroup:
+		first = domain.Span{}
+	case domain.CallTrack:
 		first, second = second, first
 	}
 	if at, _ := r.member(first, "email"); r.says(at) {
@@ -296,11 +296,11 @@ func (r *reader) email() store.Span {
 	if at, _ := r.member(second, "email"); r.first(at) == '"' {
 		return at
 	}
-	return store.Span{}
+	return domain.Span{}
 }
 
 // identifier reads one of the event's identifiers. odd means that it names a user but cannot be used.
-func (r *reader) identifier(at store.Span) (i store.Identifier, odd bool) {
+func (r *reader) identifier(at domain.Span) (i domain.Identifier, odd bool) {
 	i.ID, odd = r.id(at)
 	if i.ID != "" && r.how.CheckID != nil {
 		i.Fault = r.how.CheckID(i.ID)
@@ -321,16 +321,16 @@ func (r *reader) refusals() {
 	if size > MaxEventBytes {
 		r.faultf(FaultEventTooLarge, "The event is over %d bytes, the most that one may have. Send less in it.", MaxEventBytes)
 	}
-	if e.Call == store.CallUnknown {
+	if e.Call == domain.CallUnknown {
 		r.unknownType("In a batch each event says its type: identify, track, group, page, screen or alias.")
 	}
-	if e.Call == store.CallDelete {
+	if e.Call == domain.CallDelete {
 		return
 	}
 	if !r.given(r.top.userID) && !r.given(r.top.anonymousID) {
 		r.fault(FaultNoUserAnonID, "The event has neither a userId nor an anonymousId. Give it one of them.")
 	}
-	if e.Call == store.CallTrack && e.Name == "" {
+	if e.Call == domain.CallTrack && e.Name == "" {
 		r.fault(FaultNoEventName, "The track call has no event name. Put it into the event field.")
 	}
 }
@@ -344,7 +344,7 @@ func (r *reader) unknownType(advice string) {
 }
 
 // walk walks an object's members. Any other value has none.
-func (r *reader) walk(at store.Span) members {
+func (r *reader) walk(at domain.Span) members {
 	if r.first(at) != '{' {
 		return members{failed: true}
 	}
@@ -353,7 +353,7 @@ func (r *reader) walk(at store.Span) members {
 
 // member returns the last member of an object with this name. A name with half a surrogate pair never matches,
 // although it decodes like another.
-func (r *reader) member(object store.Span, name string) (value store.Span, found bool) {
+func (r *reader) member(object domain.Span, name string) (value domain.Span, found bool) {
 	for m := r.walk(object); m.next(); {
 		if string(m.name) == name && !(r.halfName && m.halved()) {
 			value, found = m.value, true
@@ -363,7 +363,7 @@ func (r *reader) member(object store.Span, name string) (value store.Span, found
 }
 
 // first returns the first byte of a value, which tells its kind, or 0 if there is no value.
-func (r *reader) first(at store.Span) byte {
+func (r *reader) first(at domain.Span) byte {
 	if at.Len == 0 {
 		return 0
 	}
@@ -371,12 +371,12 @@ func (r *reader) first(at store.Span) byte {
 }
 
 // says reports whether the value is a text with more than blanks.
-func (r *reader) says(at store.Span) bool {
-	return r.first(at) == '"' && bytes.IndexFunc(r.decoded(at), func(c rune) bool { return !store.IsBlank(c) }) >= 0
+func (r *reader) says(at domain.Span) bool {
+	return r.first(at) == '"' && bytes.IndexFunc(r.decoded(at), func(c rune) bool { return !domain.IsBlank(c) }) >= 0
 }
 
 // text returns the value's text, or "" if it is not a text.
-func (r *reader) text(at store.Span) string {
+func (r *reader) text(at domain.Span) string {
 	if r.first(at) != '"' {
 		return ""
 	}
@@ -384,8 +384,8 @@ func (r *reader) text(at store.Span) string {
 }
 
 // decoded returns a text's content. It shares memory with raw if nothing needs decoding.
-func (r *reader) decoded(at store.Span) []byte {
-	inner := cut(r.raw, store.Span{Off: at.Off + 1, Len: at.Len - 2})
+func (r *reader) decoded(at domain.Span) []byte {
+	inner := cut(r.raw, domain.Span{Off: at.Off + 1, Len: at.Len - 2})
 	if plainBytes(inner) == len(inner) {
 		return inner
 	}
@@ -398,30 +398,30 @@ func (r *reader) decoded(at store.Span) []byte {
 // id returns a text, or a number in full digits as Segment's own code writes it. odd means that the value names
 // a user but cannot be used: it is of another kind, has half a surrogate pair or control characters, or is a
 // number that cannot be written in full.
-func (r *reader) id(at store.Span) (id string, odd bool) {
+func (r *reader) id(at domain.Span) (id string, odd bool) {
 	switch c := r.first(at); {
 	case c == 0, c == 'n':
 		return "", false
 	case c == '"':
-		id = store.CleanID(string(r.decoded(at)))
-		if odd = !store.Nameable(id) || store.LoneSurrogate(cut(r.raw, at)) >= 0; odd {
+		id = domain.CleanID(string(r.decoded(at)))
+		if odd = !domain.Nameable(id) || domain.LoneSurrogate(cut(r.raw, at)) >= 0; odd {
 			return "", true
 		}
 		return id, false
 	case c == '-', isDigit(c):
-		id = store.PlainNumber(string(cut(r.raw, at)))
+		id = domain.PlainNumber(string(cut(r.raw, at)))
 		return id, id == ""
 	}
 	return "", true
 }
 
 // given reports whether there is a value that is neither null nor an empty text.
-func (r *reader) given(at store.Span) bool {
+func (r *reader) given(at domain.Span) bool {
 	c := r.first(at)
 	return c != 0 && c != 'n' && (c != '"' || at.Len > 2)
 }
 
-func (r *reader) hasID(at store.Span) bool {
+func (r *reader) hasID(at domain.Span) bool {
 	id, _ := r.id(at)
 	return id != ""
 }

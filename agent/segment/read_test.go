@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // engaged returns a webhook event with context.personas.
@@ -178,7 +178,7 @@ func TestMeaning(t *testing.T) {
 	}
 }
 
-func summary(e *store.Event) string {
+func summary(e *domain.Event) string {
 	parts := []string{e.Call.String(), e.Class.String()}
 	if e.Key != "" {
 		parts = append(parts, e.Key)
@@ -346,7 +346,7 @@ func TestTheVerdictOnAnIDStaysWithTheID(t *testing.T) {
 
 func TestDeletes(t *testing.T) {
 	raw := []byte(`{"type":"delete","userId":"u"}`)
-	if e := Read(raw, Reading{Verified: true}); e.Fault != "" || e.Call != store.CallDelete || e.User.ID != "u" {
+	if e := Read(raw, Reading{Verified: true}); e.Fault != "" || e.Call != domain.CallDelete || e.User.ID != "u" {
 		t.Errorf("a verified delete: %+v", e)
 	}
 	if e := Read(raw, Reading{Verified: true, Route: RouteTracking}); e.Fault != FaultUnverified {
@@ -370,7 +370,7 @@ func TestTrackingRoutes(t *testing.T) {
 	}{
 		{"as large as an event may be", ofBytes(MaxEventBytes), Reading{}, ""},
 		{"a byte too large", ofBytes(MaxEventBytes + 1), Reading{}, FaultEventTooLarge},
-		{"the path goes before the type", `{"type":"track","userId":"u"}`, Reading{Call: store.CallIdentify}, ""},
+		{"the path goes before the type", `{"type":"track","userId":"u"}`, Reading{Call: domain.CallIdentify}, ""},
 		{"an item without a type", `{"userId":"u","traits":{}}`, Reading{}, FaultUnknownType},
 		{"no one", `{"type":"page"}`, Reading{}, FaultNoUserAnonID},
 		{"no one, in so many words", `{"type":"page","userId":"","anonymousId":null}`, Reading{}, FaultNoUserAnonID},
@@ -393,7 +393,7 @@ func TestTrackingRoutes(t *testing.T) {
 		})
 	}
 	e := Read([]byte(`{"type":"track","userId":"u","event":"E","properties":{"audience_key":"k","k":true}}`), Reading{Route: RouteTracking})
-	if e.Class != store.ClassNone {
+	if e.Class != domain.ClassNone {
 		t.Errorf("class %v without personas", e.Class)
 	}
 }
@@ -436,22 +436,22 @@ func TestASentenceSaysWhatStandsWhereAnotherValueBelongs(t *testing.T) {
 func TestATimeThatCannotBeReadIsSaid(t *testing.T) {
 	cases := []struct {
 		name, fields string
-		want         store.TimeSource
+		want         domain.TimeSource
 		odd          string // field and spelling, + if it could be parsed
 	}{
-		{"its own", `"timestamp":"2026-03-14T09:26:53Z"`, store.TimeOwn, ""},
-		{"lower case is RFC 3339", `"timestamp":"2026-03-14t09:26:53z"`, store.TimeOwn, ""},
-		{"none", `"timestamp":null,"originalTimestamp":""`, store.TimeNone, ""},
-		{"a word", `"timestamp":"yesterday at ann@example.com"`, store.TimeUnreadable, "timestamp=aaaaaaaaa aa aaa@aaaaaaa.aaa"},
-		{"a zero value", `"originalTimestamp":"0001-01-01T00:00:00Z"`, store.TimeUnreadable, "originalTimestamp=0000-00-00T00:00:00Z"},
-		{"an object", `"timestamp":{"a":"ann@example.com"}`, store.TimeUnreadable, "timestamp=an object"},
-		{"control characters", `"timestamp":"a\u0000\nb"`, store.TimeUnreadable, "timestamp=a??a"},
-		{"a long text", `"timestamp":"` + strings.Repeat("1", 500) + `"`, store.TimeUnreadable, "timestamp=" + strings.Repeat("0", 40)},
-		{"the other one", `"originalTimestamp":"28.11.2026","timestamp":"2026-03-14T09:26:53Z"`, store.TimeSecond, "originalTimestamp=00.00.0000"},
-		{"neither", `"originalTimestamp":"28.11.2026","timestamp":"Sat Nov 28"`, store.TimeUnreadable, "originalTimestamp=00.00.0000 timestamp=aaa aaa 00"},
-		{"a guess", `"timestamp":"٢٠٢٦-٠٣-١٤T٠٩:٢٦:٥٣Z"`, store.TimeOwn, "timestamp=٠٠٠٠-٠٠-٠٠T٠٠:٠٠:٠٠Z+"},
-		{"a year of another calendar", `"timestamp":"2569-03-14T09:26:53Z"`, store.TimeAhead, ""},
-		{"seconds", `"timestamp":1773480413`, store.TimeOwn, "timestamp=0000000000+"},
+		{"its own", `"timestamp":"2026-03-14T09:26:53Z"`, domain.TimeOwn, ""},
+		{"lower case is RFC 3339", `"timestamp":"2026-03-14t09:26:53z"`, domain.TimeOwn, ""},
+		{"none", `"timestamp":null,"originalTimestamp":""`, domain.TimeNone, ""},
+		{"a word", `"timestamp":"yesterday at ann@example.com"`, domain.TimeUnreadable, "timestamp=aaaaaaaaa aa aaa@aaaaaaa.aaa"},
+		{"a zero value", `"originalTimestamp":"0001-01-01T00:00:00Z"`, domain.TimeUnreadable, "originalTimestamp=0000-00-00T00:00:00Z"},
+		{"an object", `"timestamp":{"a":"ann@example.com"}`, domain.TimeUnreadable, "timestamp=an object"},
+		{"control characters", `"timestamp":"a\u0000\nb"`, domain.TimeUnreadable, "timestamp=a??a"},
+		{"a long text", `"timestamp":"` + strings.Repeat("1", 500) + `"`, domain.TimeUnreadable, "timestamp=" + strings.Repeat("0", 40)},
+		{"the other one", `"originalTimestamp":"28.11.2026","timestamp":"2026-03-14T09:26:53Z"`, domain.TimeSecond, "originalTimestamp=00.00.0000"},
+		{"neither", `"originalTimestamp":"28.11.2026","timestamp":"Sat Nov 28"`, domain.TimeUnreadable, "originalTimestamp=00.00.0000 timestamp=aaa aaa 00"},
+		{"a guess", `"timestamp":"٢٠٢٦-٠٣-١٤T٠٩:٢٦:٥٣Z"`, domain.TimeOwn, "timestamp=٠٠٠٠-٠٠-٠٠T٠٠:٠٠:٠٠Z+"},
+		{"a year of another calendar", `"timestamp":"2569-03-14T09:26:53Z"`, domain.TimeAhead, ""},
+		{"seconds", `"timestamp":1773480413`, domain.TimeOwn, "timestamp=0000000000+"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -490,19 +490,19 @@ func TestSentAtCorrectsTheClockOfAClient(t *testing.T) {
 		name, fields string
 		how          Reading
 		want         time.Time
-		source       store.TimeSource
+		source       domain.TimeSource
 	}{
-		{"in the event", `,"sentAt":"2026-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received.Add(-2 * time.Minute), store.TimeOwn},
-		{"of the batch", ``, Reading{Route: RouteTracking, SentAt: sent}, received.Add(-2 * time.Minute), store.TimeOwn},
-		{"of the batch before an older one", `,"sentAt":"2020-03-14T10:27:00Z"`, Reading{Route: RouteTracking, SentAt: sent}, received.Add(-2 * time.Minute), store.TimeOwn},
-		{"as milliseconds", `,"sentAt":1773484020000`, Reading{Route: RouteTracking}, received.Add(-2 * time.Minute), store.TimeOwn},
-		{"with originalTimestamp", `,"originalTimestamp":"2026-03-14T10:26:00.000000001Z","sentAt":"2026-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received.Add(1 - time.Minute), store.TimeOwn},
-		{"null, as Engage has it", `,"sentAt":null`, Reading{Route: RouteTracking}, received, store.TimeAhead},
-		{"unreadable", `,"sentAt":"soon"`, Reading{Route: RouteTracking}, received, store.TimeUncorrected},
-		{"of the batch, unreadable", ``, Reading{Route: RouteTracking, SentAtUnreadable: true}, received, store.TimeUncorrected},
-		{"kept for a year and posted again", `,"sentAt":"2025-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, store.TimeAhead},
-		{"absurd", `,"sentAt":"9999-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, store.TimeAhead},
-		{"on the webhook route, where Segment has used it", `,"sentAt":"2026-03-14T10:27:00Z"`, Reading{}, received, store.TimeAhead},
+		{"in the event", `,"sentAt":"2026-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received.Add(-2 * time.Minute), domain.TimeOwn},
+		{"of the batch", ``, Reading{Route: RouteTracking, SentAt: sent}, received.Add(-2 * time.Minute), domain.TimeOwn},
+		{"of the batch before an older one", `,"sentAt":"2020-03-14T10:27:00Z"`, Reading{Route: RouteTracking, SentAt: sent}, received.Add(-2 * time.Minute), domain.TimeOwn},
+		{"as milliseconds", `,"sentAt":1773484020000`, Reading{Route: RouteTracking}, received.Add(-2 * time.Minute), domain.TimeOwn},
+		{"with originalTimestamp", `,"originalTimestamp":"2026-03-14T10:26:00.000000001Z","sentAt":"2026-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received.Add(1 - time.Minute), domain.TimeOwn},
+		{"null, as Engage has it", `,"sentAt":null`, Reading{Route: RouteTracking}, received, domain.TimeAhead},
+		{"unreadable", `,"sentAt":"soon"`, Reading{Route: RouteTracking}, received, domain.TimeUncorrected},
+		{"of the batch, unreadable", ``, Reading{Route: RouteTracking, SentAtUnreadable: true}, received, domain.TimeUncorrected},
+		{"kept for a year and posted again", `,"sentAt":"2025-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, domain.TimeAhead},
+		{"absurd", `,"sentAt":"9999-03-14T10:27:00Z"`, Reading{Route: RouteTracking}, received, domain.TimeAhead},
+		{"on the webhook route, where Segment has used it", `,"sentAt":"2026-03-14T10:27:00Z"`, Reading{}, received, domain.TimeAhead},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -555,24 +555,24 @@ func TestAMembershipIsNotLostForAnUnrelatedValue(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		event   string
-		flag    store.Flag
+		flag    domain.Flag
 		columns []string
 		leftOut []string
 	}{
-		{"beside a membership", engaged("audience", `"type":"identify","traits":{"k":true,"score":1e400,"ok":1}`), store.FlagIn, nil, []string{"score"}},
-		{"beside a false", engaged("audience", `"type":"track","event":"E","properties":{"score":-1e309,"k":false}`), store.FlagOut, nil, []string{"score"}},
-		{"far inside", engaged("audience", `"type":"track","event":"E","properties":{"k":true,"x":[{"y":-1e309}],"z":1}`), store.FlagIn, nil, []string{"x"}},
-		{"several", engaged("journey_step", `"type":"track","event":"E","properties":{"a":1e400,"k":true,"b":`+strings.Repeat("9", 400)+`}`), store.FlagIn, nil, []string{"a", "b"}},
-		{"beside a flag in a text", engaged("audience", `"type":"identify","traits":{"k":"true","\u0061":1e999}`), store.FlagIn, nil, []string{"a"}},
-		{"the last of one name counts", engaged("audience", `"type":"identify","traits":{"k":true,"a":1e400,"a":1}`), store.FlagIn, nil, nil},
-		{"the last of one name is bad", engaged("audience", `"type":"identify","traits":{"k":true,"a":1,"a":1e400}`), store.FlagIn, nil, []string{"a"}},
+		{"beside a membership", engaged("audience", `"type":"identify","traits":{"k":true,"score":1e400,"ok":1}`), domain.FlagIn, nil, []string{"score"}},
+		{"beside a false", engaged("audience", `"type":"track","event":"E","properties":{"score":-1e309,"k":false}`), domain.FlagOut, nil, []string{"score"}},
+		{"far inside", engaged("audience", `"type":"track","event":"E","properties":{"k":true,"x":[{"y":-1e309}],"z":1}`), domain.FlagIn, nil, []string{"x"}},
+		{"several", engaged("journey_step", `"type":"track","event":"E","properties":{"a":1e400,"k":true,"b":`+strings.Repeat("9", 400)+`}`), domain.FlagIn, nil, []string{"a", "b"}},
+		{"beside a flag in a text", engaged("audience", `"type":"identify","traits":{"k":"true","\u0061":1e999}`), domain.FlagIn, nil, []string{"a"}},
+		{"the last of one name counts", engaged("audience", `"type":"identify","traits":{"k":true,"a":1e400,"a":1}`), domain.FlagIn, nil, nil},
+		{"the last of one name is bad", engaged("audience", `"type":"identify","traits":{"k":true,"a":1,"a":1e400}`), domain.FlagIn, nil, []string{"a"}},
 		{"beside a trait", engaged("trait", `"type":"identify","traits":{"k":5,"other":1e400}`), 0, []string{"k"}, []string{"other"}},
 		{"a column of several", engaged("trait", `"type":"identify","traits":{"a":5,"b":1e400,"c":6}`), 0, []string{"a", "c"}, []string{"b"}},
 		{"a column named by half a character", engaged("trait", `"type":"identify","traits":{"a":5,"b\ud83d":1}`), 0, []string{"a"}, []string{"b\ufffd"}},
-		{"a trait named by half a character", engaged("audience", `"type":"identify","traits":{"k":true,"b\ud83d":1}`), store.FlagIn, nil, []string{"b\ufffd"}},
-		{"a pair is a character", engaged("audience", `"type":"identify","traits":{"k":true,"b\ud83d\ude00":1}`), store.FlagIn, nil, nil},
-		{"a property gets a name as it leaves", engaged("audience", `"type":"track","event":"E","properties":{"k":true,"b\ud83d":1}`), store.FlagIn, nil, nil},
-		{"without personas", `{"userId":"u","audience_key":"k","k":true,"score":1e400}`, store.FlagIn, nil, []string{"score"}},
+		{"a trait named by half a character", engaged("audience", `"type":"identify","traits":{"k":true,"b\ud83d":1}`), domain.FlagIn, nil, []string{"b\ufffd"}},
+		{"a pair is a character", engaged("audience", `"type":"identify","traits":{"k":true,"b\ud83d\ude00":1}`), domain.FlagIn, nil, nil},
+		{"a property gets a name as it leaves", engaged("audience", `"type":"track","event":"E","properties":{"k":true,"b\ud83d":1}`), domain.FlagIn, nil, nil},
+		{"without personas", `{"userId":"u","audience_key":"k","k":true,"score":1e400}`, domain.FlagIn, nil, []string{"score"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := Read([]byte(tt.event), Reading{Received: received})
@@ -594,7 +594,7 @@ func TestAMembershipIsNotLostForAnUnrelatedValue(t *testing.T) {
 // membership.
 func TestANameWithHalfACharacterIsNotTheKey(t *testing.T) {
 	event := strings.Replace(engaged("audience", `"type":"identify","traits":{"k\ufffd":true,"k\ud83d":false}`), `"computation_key":"k"`, `"computation_key":"k\ufffd"`, 1)
-	if e := Read([]byte(event), Reading{Received: received}); e.Fault != "" || e.Flag != store.FlagIn {
+	if e := Read([]byte(event), Reading{Received: received}); e.Fault != "" || e.Flag != domain.FlagIn {
 		t.Errorf("fault %q, flag %d", e.Fault, e.Flag)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 	diff "github.com/google/go-cmp/cmp"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // The reference reads an event the slow and obvious way, with maps from encoding/json. Like the scanner, those
@@ -51,14 +51,14 @@ func (o object) id(name string) (id string, odd bool) {
 	case raw == "", raw == "null":
 		return "", false
 	case raw[0] == '"':
-		id = store.CleanID(o.string(name))
+		id = domain.CleanID(o.string(name))
 	case json.Unmarshal(o[name], &n) == nil:
-		id = store.PlainNumber(n.String())
+		id = domain.PlainNumber(n.String())
 		return id, id == ""
 	default:
 		return "", true
 	}
-	if !store.Nameable(id) {
+	if !domain.Nameable(id) {
 		return "", true
 	}
 	return id, false
@@ -66,19 +66,19 @@ func (o object) id(name string) (id string, odd bool) {
 
 // gist has the compared parts of an event, spans by their bytes.
 type gist struct {
-	Call                      store.Call
+	Call                      domain.Call
 	MessageID, Name           string
 	User, Anonymous, Email    string
-	Class                     store.Class
+	Class                     domain.Class
 	Space, Key, ComputationID string
 	PassThrough               bool
-	Flag                      store.Flag
+	Flag                      domain.Flag
 	Columns                   map[string]string
 	Fault                     string
 	Time                      time.Time
 }
 
-func gistOf(e *store.Event) gist {
+func gistOf(e *domain.Event) gist {
 	g := gist{
 		Call: e.Call, MessageID: e.MessageID, Name: e.Name,
 		User: e.User.ID, Anonymous: e.Anonymous.ID, Email: e.Email.ID,
@@ -100,7 +100,7 @@ var hugeNumber = regexp.MustCompile(`\d[eE]\+?\d{3}|\d{300}`)
 // encoding/json does not distinguish.
 func beyondReference(raw []byte) bool {
 	top := parseObject(raw)
-	if store.LoneSurrogate(raw) >= 0 || hugeNumber.Match(raw) {
+	if domain.LoneSurrogate(raw) >= 0 || hugeNumber.Match(raw) {
 		return true
 	}
 	for _, o := range []object{top.object("traits"), top.object("properties")} {
@@ -116,7 +116,7 @@ func beyondReference(raw []byte) bool {
 	return false
 }
 
-func says(text string) bool { return strings.TrimFunc(text, store.IsBlank) != "" }
+func says(text string) bool { return strings.TrimFunc(text, domain.IsBlank) != "" }
 
 // reference reads a valid webhook event that is not beyondReference.
 func reference(raw []byte, received time.Time) (g gist) {
@@ -145,13 +145,13 @@ func reference(raw []byte, received time.Time) (g gist) {
 	case typed:
 		g.Call = callOf(top.string("type"))
 	case strings.HasPrefix(string(top["event"]), `"`), properties != nil:
-		g.Call = store.CallTrack
+		g.Call = domain.CallTrack
 	case traits != nil:
 		if group, _ := top.id("groupId"); group != "" {
-			g.Call = store.CallGroup
+			g.Call = domain.CallGroup
 			break
 		}
-		g.Call = store.CallIdentify
+		g.Call = domain.CallIdentify
 	}
 	for _, field := range []string{"timestamp", "originalTimestamp"} {
 		text := top.string(field)
@@ -169,12 +169,12 @@ func reference(raw []byte, received time.Time) (g gist) {
 	g.Anonymous, oddAnonymous = top.id("anonymousId")
 	own, other := traits, context.object("traits")
 	switch g.Call {
-	case store.CallGroup:
+	case domain.CallGroup:
 		own = other
-	case store.CallTrack:
+	case domain.CallTrack:
 		own, other = other, own
 	}
-	if store.CleanID(own.string("email")) == "" {
+	if domain.CleanID(own.string("email")) == "" {
 		own = other
 	}
 	if own.string("email") != "" {
@@ -189,17 +189,17 @@ func reference(raw []byte, received time.Time) (g gist) {
 		}
 	}
 
-	if g.Call == store.CallTrack {
+	if g.Call == domain.CallTrack {
 		g.Name = top.string("event")
 	}
-	if g.Call == store.CallDelete {
+	if g.Call == domain.CallDelete {
 		fault(FaultUnverified)
 		needID()
 		return g
 	}
 
 	objects := []object{traits, properties}
-	if g.Call == store.CallTrack {
+	if g.Call == domain.CallTrack {
 		objects = []object{properties, traits}
 	}
 	name := func(o object, member string) string {
@@ -207,20 +207,20 @@ func reference(raw []byte, received time.Time) (g gist) {
 		if !says(name) {
 			return ""
 		}
-		if !store.Nameable(name) {
+		if !domain.Nameable(name) {
 			fault(FaultInvalidUTF8)
 			return ""
 		}
 		return name
 	}
-	named := func(o object) (string, store.Class) {
+	named := func(o object) (string, domain.Class) {
 		if says(o.string("audience_key")) {
-			return name(o, "audience_key"), store.ClassAudience
+			return name(o, "audience_key"), domain.ClassAudience
 		}
 		if says(o.string("trait_key")) {
-			return name(o, "trait_key"), store.ClassTrait
+			return name(o, "trait_key"), domain.ClassTrait
 		}
-		return "", store.ClassNone
+		return "", domain.ClassNone
 	}
 	shorten := func() (ok bool) {
 		ok = true
@@ -235,7 +235,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 	// alias returns the key that an object itself names.
 	alias := func() string {
 		for _, o := range objects {
-			if key, class := named(o); class != store.ClassNone {
+			if key, class := named(o); class != domain.ClassNone {
 				return key
 			}
 		}
@@ -248,28 +248,28 @@ func reference(raw []byte, received time.Time) (g gist) {
 		engage = engage || says(personas.string(member))
 	}
 	if engage {
-		g.Class = map[string]store.Class{
-			"audience": store.ClassAudience, "trait": store.ClassTrait,
-			"computed_trait": store.ClassTrait, "journey_step": store.ClassJourneyStep,
+		g.Class = map[string]domain.Class{
+			"audience": domain.ClassAudience, "trait": domain.ClassTrait,
+			"computed_trait": domain.ClassTrait, "journey_step": domain.ClassJourneyStep,
 		}[personas.string("computation_class")]
 		g.Key, g.ComputationID = name(personas, "computation_key"), name(personas, "computation_id")
 		if g.Space = name(personas, "space_id"); g.Space == "" {
 			g.Space = name(personas, "namespace")
 		}
 		emitter := name(personas, "event_emitter_id")
-		g.PassThrough = g.Call == store.CallTrack && (g.Class == store.ClassJourneyStep || emitter != "")
+		g.PassThrough = g.Call == domain.CallTrack && (g.Class == domain.ClassJourneyStep || emitter != "")
 		if !says(personas.string("computation_class")) {
 			for _, o := range []object{objects[1], objects[0]} {
-				if _, class := named(o); class != store.ClassNone {
+				if _, class := named(o); class != domain.ClassNone {
 					g.Class = class
 				}
 			}
 			switch {
-			case g.Class != store.ClassNone:
+			case g.Class != domain.ClassNone:
 			case strings.HasPrefix(g.ComputationID, "tra_"):
-				g.Class = store.ClassTrait
+				g.Class = domain.ClassTrait
 			case strings.HasPrefix(g.ComputationID, "aud_"), g.PassThrough:
-				g.Class = store.ClassAudience
+				g.Class = domain.ClassAudience
 			}
 		}
 		if g.Key == "" {
@@ -281,7 +281,7 @@ func reference(raw []byte, received time.Time) (g gist) {
 		if !shorten() {
 			return g
 		}
-		if g.Class == store.ClassNone && (g.Key == "" || says(personas.string("computation_class"))) {
+		if g.Class == domain.ClassNone && (g.Key == "" || says(personas.string("computation_class"))) {
 			fault(FaultUnknownClass)
 			return g
 		}
@@ -292,11 +292,11 @@ func reference(raw []byte, received time.Time) (g gist) {
 		found := false
 		for _, o := range append(objects, top) {
 			key, class := named(o)
-			if class != store.ClassNone && o.has(key) {
+			if class != domain.ClassNone && o.has(key) {
 				g.Key, g.Class, found = key, class, true
 				objects = []object{o}
-				if g.Call == store.CallUnknown && !typed {
-					g.Call = store.CallTrack
+				if g.Call == domain.CallUnknown && !typed {
+					g.Call = domain.CallTrack
 				}
 				if !shorten() {
 					return g
@@ -310,8 +310,8 @@ func reference(raw []byte, received time.Time) (g gist) {
 	}
 
 	switch g.Call {
-	case store.CallIdentify, store.CallTrack:
-	case store.CallGroup:
+	case domain.CallIdentify, domain.CallTrack:
+	case domain.CallGroup:
 		if g.User == "" && !oddUser {
 			fault(FaultAccountLevel)
 		}
@@ -330,29 +330,29 @@ func reference(raw []byte, received time.Time) (g gist) {
 	}
 	defer func() {
 		if g.PassThrough && !says(g.Name) {
-			if g.Name = ""; g.Flag == store.FlagSilent && len(g.Columns) == 0 {
+			if g.Name = ""; g.Flag == domain.FlagSilent && len(g.Columns) == 0 {
 				fault(FaultMissingName)
 			}
 		}
 	}()
 	v, ok := value(g.Key)
-	either := g.Class == store.ClassNone
+	either := g.Class == domain.ClassNone
 	flag := func() (said bool) {
 		var text string
 		_ = json.Unmarshal([]byte(v), &text)
 		switch {
 		case v == "true" || strings.EqualFold(text, "true"):
-			g.Flag = store.FlagIn
+			g.Flag = domain.FlagIn
 		case v == "false" || strings.EqualFold(text, "false"):
-			g.Flag = store.FlagOut
+			g.Flag = domain.FlagOut
 		}
-		return g.Flag != store.FlagSilent
+		return g.Flag != domain.FlagSilent
 	}
 	if either {
 		flag()
 		defer fault(FaultUnknownClass)
 	}
-	if g.Class == store.ClassTrait || either {
+	if g.Class == domain.ClassTrait || either {
 		g.Columns = map[string]string{}
 		if ok {
 			g.Columns[g.Key] = v

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // maxDepth limits the nesting of an event. Segment's own events nest 5 levels; 128 leaves room for any sensible
@@ -175,7 +175,7 @@ func (s *scanner) space() {
 
 // key reads a member's name and the colon after it. The span is the name's text without its quotes. plain means
 // that the text needs no decoding.
-func (s *scanner) key() (name store.Span, plain, ok bool) {
+func (s *scanner) key() (name domain.Span, plain, ok bool) {
 	if s.peek() != '"' {
 		return name, false, s.fail("a member's name in quotes")
 	}
@@ -185,7 +185,7 @@ func (s *scanner) key() (name store.Span, plain, ok bool) {
 		return name, false, false
 	}
 	name = spanOf(start, s.i-1)
-	s.halfName = s.halfName || !plain && store.LoneSurrogate(cut(s.b, name)) >= 0
+	s.halfName = s.halfName || !plain && domain.LoneSurrogate(cut(s.b, name)) >= 0
 	if s.peek() != ':' {
 		return name, false, s.fail("a colon")
 	}
@@ -351,14 +351,14 @@ type members struct {
 	scanner
 	begun, failed bool
 
-	name  []byte     // decoded
-	label store.Span // the name as written, with its quotes
-	value store.Span // the member's value, without surrounding white space
+	name  []byte      // decoded
+	label domain.Span // the name as written, with its quotes
+	value domain.Span // the member's value, without surrounding white space
 }
 
 // walk starts a walk of the object that spans at in text. room is memory for open brackets. Walks that share it
 // must not overlap.
-func walk(text []byte, at store.Span, room []byte) members {
+func walk(text []byte, at domain.Span, room []byte) members {
 	return members{scanner: scanner{b: text, i: int(at.Off), open: room[:0]}}
 }
 
@@ -378,7 +378,7 @@ func (m *members) next() bool {
 		return false
 	}
 	m.value = spanOf(start, m.i)
-	m.label = store.Span{Off: name.Off - 1, Len: name.Len + 2}
+	m.label = domain.Span{Off: name.Off - 1, Len: name.Len + 2}
 	if m.name = cut(m.b, name); !plain {
 		m.name = []byte(decodeString(cut(m.b, m.label)))
 	}
@@ -386,10 +386,10 @@ func (m *members) next() bool {
 }
 
 // halved reports whether the member's name has half a surrogate pair, so that it decodes like other such names.
-func (m *members) halved() bool { return store.LoneSurrogate(cut(m.b, m.label)) >= 0 }
+func (m *members) halved() bool { return domain.LoneSurrogate(cut(m.b, m.label)) >= 0 }
 
 // advance reads the bracket or comma before a member, and its key.
-func (m *members) advance() (name store.Span, plain, more bool) {
+func (m *members) advance() (name domain.Span, plain, more bool) {
 	switch c := m.peek(); {
 	case !m.begun:
 		m.begun = true
@@ -413,11 +413,11 @@ func (m *members) advance() (name store.Span, plain, more bool) {
 	return name, plain, ok
 }
 
-func spanOf(from, to int) store.Span {
-	return store.Span{Off: uint32(from), Len: uint32(to - from)}
+func spanOf(from, to int) domain.Span {
+	return domain.Span{Off: uint32(from), Len: uint32(to - from)}
 }
 
-func cut(b []byte, s store.Span) []byte { return b[s.Off : s.Off+s.Len : s.Off+s.Len] }
+func cut(b []byte, s domain.Span) []byte { return b[s.Off : s.Off+s.Len : s.Off+s.Len] }
 
 // decodeString decodes a scanned JSON string with its quotes. Invalid UTF-8 becomes U+FFFD.
 func decodeString(quoted []byte) string {

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // MaxArray is the most events in one webhook body. Segment sends at most 4,000. Without a limit 8 MB of
@@ -65,13 +65,13 @@ func FirstElement(body []byte) []byte {
 }
 
 // elements reads an array and locates its elements. The scanner must be at the opening bracket.
-func (s *scanner) elements(most int) ([]store.Span, error) {
+func (s *scanner) elements(most int) ([]domain.Span, error) {
 	s.push('[')
 	if s.peek() == ']' {
 		s.pop()
 		return nil, nil
 	}
-	var spans []store.Span
+	var spans []domain.Span
 	for more := true; more; {
 		s.space()
 		start := s.i
@@ -91,7 +91,7 @@ func (s *scanner) elements(most int) ([]store.Span, error) {
 }
 
 // unwrap returns the value of json if that is the object's only member, and otherwise at.
-func unwrap(body []byte, at store.Span, room []byte) store.Span {
+func unwrap(body []byte, at domain.Span, room []byte) domain.Span {
 	if body[at.Off] != '{' {
 		return at
 	}

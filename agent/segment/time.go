@@ -6,7 +6,7 @@ import (
 	"time"
 	"unicode"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // # When an event happened
@@ -40,21 +40,21 @@ func (r *reader) time() {
 	e.Time = receipt.Add(time.Duration(r.how.Position))
 	first, given := r.timestamp("originalTimestamp", r.top.originalTimestamp)
 	t, source := first, given
-	if given != store.TimeOwn {
+	if given != domain.TimeOwn {
 		t, source = r.timestamp("timestamp", r.top.timestamp)
 		switch {
-		case given == store.TimeUnreadable && source == store.TimeOwn:
-			source = store.TimeSecond
-		case given == store.TimeUnreadable:
+		case given == domain.TimeUnreadable && source == domain.TimeOwn:
+			source = domain.TimeSecond
+		case given == domain.TimeUnreadable:
 			source = given
 		}
 	}
-	if e.TimeSource = source; source == store.TimeOwn || source == store.TimeSecond {
+	if e.TimeSource = source; source == domain.TimeOwn || source == domain.TimeSecond {
 		switch t = r.corrected(t, receipt); {
-		case !t.After(receipt.Add(store.MaxAhead)):
+		case !t.After(receipt.Add(domain.MaxAhead)):
 			e.Time = t
-		case e.TimeSource == store.TimeOwn:
-			e.TimeSource = store.TimeAhead
+		case e.TimeSource == domain.TimeOwn:
+			e.TimeSource = domain.TimeAhead
 		}
 	}
 }
@@ -64,18 +64,18 @@ func (r *reader) corrected(t, receipt time.Time) time.Time {
 	if r.how.Route != RouteTracking {
 		return t
 	}
-	sent, given := r.how.SentAt, store.TimeOwn
+	sent, given := r.how.SentAt, domain.TimeOwn
 	switch {
 	case r.how.SentAtUnreadable:
-		given = store.TimeUnreadable
+		given = domain.TimeUnreadable
 	case sent.IsZero():
 		sent, given = r.timestamp("sentAt", r.top.sentAt)
 	}
-	if given == store.TimeUnreadable {
-		r.event.TimeSource = store.TimeUncorrected
+	if given == domain.TimeUnreadable {
+		r.event.TimeSource = domain.TimeUncorrected
 	}
 	shift := receipt.Sub(sent)
-	if given != store.TimeOwn || shift > maxBehind || !possible(t.Add(shift)) {
+	if given != domain.TimeOwn || shift > maxBehind || !possible(t.Add(shift)) {
 		return t
 	}
 	r.event.ClockShift = shift
@@ -83,42 +83,42 @@ func (r *reader) corrected(t, receipt time.Time) time.Time {
 }
 
 // timestamp reads one time in UTC. Its source says whether it is the event's own, missing or unreadable.
-func (r *reader) timestamp(field string, at store.Span) (time.Time, store.TimeSource) {
+func (r *reader) timestamp(field string, at domain.Span) (time.Time, domain.TimeSource) {
 	t, spelling, source := readTime(r.raw, at, r.decoded)
 	if spelling != "" && r.how.OddTime != nil {
-		r.how.OddTime(OddTime{field, spelling, source == store.TimeOwn})
+		r.how.OddTime(OddTime{field, spelling, source == domain.TimeOwn})
 	}
 	return t, source
 }
 
 // readTime parses the time at a span of text. spelling is "" unless it is odd.
-func readTime(text []byte, at store.Span, decoded func(store.Span) []byte) (t time.Time, spelling string, source store.TimeSource) {
+func readTime(text []byte, at domain.Span, decoded func(domain.Span) []byte) (t time.Time, spelling string, source domain.TimeSource) {
 	if at.Len == 0 || text[at.Off] == 'n' {
-		return t, "", store.TimeNone
+		return t, "", domain.TimeNone
 	}
 	var given string
 	switch c := text[at.Off]; {
 	case c == '"':
 		content := decoded(at)
 		if t.UnmarshalText(content) == nil && possible(t) {
-			return t.UTC(), "", store.TimeOwn
+			return t.UTC(), "", domain.TimeOwn
 		}
 		if given = strings.TrimSpace(string(content)); given == "" {
-			return t, "", store.TimeNone
+			return t, "", domain.TimeNone
 		}
 	case c == '-', isDigit(c):
 		given = string(cut(text, at))
 	default:
-		return t, shownValue(text, at), store.TimeUnreadable
+		return t, shownValue(text, at), domain.TimeUnreadable
 	}
 	t, odd, ok := parseTime(given)
 	switch {
 	case !ok || !possible(t):
-		return t, spellingOf(given), store.TimeUnreadable
+		return t, spellingOf(given), domain.TimeUnreadable
 	case odd:
-		return t, spellingOf(given), store.TimeOwn
+		return t, spellingOf(given), domain.TimeOwn
 	}
-	return t, "", store.TimeOwn
+	return t, "", domain.TimeOwn
 }
 
 // possible reports whether an event can have this time. The zero values of SDKs and databases are before 1970.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Portion is one part of a ledger's sum.
@@ -14,13 +14,13 @@ type Portion struct {
 }
 
 // EventTerms lists what became of accepted events.
-func EventTerms(l store.EventLedger) []Portion {
+func EventTerms(l domain.EventLedger) []Portion {
 	return []Portion{{"transitions", l.Transitions}, {"unchanged", l.Unchanged}, {"duplicate", l.Duplicate},
 		{"stale", l.Stale}, {"ignored", l.Ignored}, {"parked", l.Parked}, {"discarded", l.Discarded}, {"lost", l.Lost}}
 }
 
 // ChangeTerms lists what became of created changes.
-func ChangeTerms(l store.ChangeLedger) []Portion {
+func ChangeTerms(l domain.ChangeLedger) []Portion {
 	return []Portion{{"delivered", l.Delivered}, {"superseded", l.Superseded}, {"cancelled", l.Cancelled}, {"dropped", l.Dropped},
 		{"expired", l.Expired}, {"forgotten", l.Forgotten}, {"pending", l.Pending}, {"held", l.Held}, {"parked", l.Parked}, {"lost", l.Lost}}
 }

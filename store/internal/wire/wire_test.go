@@ -47,9 +47,9 @@ func read(r *wire.Reader) (f fields) {
 
 var samples = []fields{
 	{b: []byte{}},
-	{1, -1, 2, 3, 4, []byte("a"), "b", time.Unix(0, 1).UTC()},
-	{math.MaxUint64, math.MinInt64, 255, math.MaxUint32, math.MaxUint64, bytes.Repeat([]byte{0}, 300), "\xff\x00é", time.Unix(0, math.MaxInt64).UTC()},
-	{math.MaxUint64, math.MaxInt64, 0, 0, 0, []byte{}, "", time.Date(1677, 9, 22, 0, 0, 0, 0, time.UTC)},
+	{u: 1, i: -1, c: 2, four: 3, long: 4, b: []byte("a"), s: "b", t: time.Unix(0, 1).UTC()},
+	{u: math.MaxUint64, i: math.MinInt64, c: 255, four: math.MaxUint32, long: math.MaxUint64, b: bytes.Repeat([]byte{0}, 300), s: "\xff\x00é", t: time.Unix(0, math.MaxInt64).UTC()},
+	{u: math.MaxUint64, i: math.MaxInt64, c: 0, four: 0, long: 0, b: []byte{}, s: "", t: time.Date(1677, 9, 22, 0, 0, 0, 0, time.UTC)},
 }
 
 func TestFieldsAreReadAsTheyWereWritten(t *testing.T) {

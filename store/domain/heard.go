@@ -1,4 +1,4 @@
-package store
+package domain
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ type Refusal struct {
 	Last     time.Time `json:"last"`
 }
 
-func (r *Refusal) ofKind() Refusal {
+func (r *Refusal) OfKind() Refusal {
 	return Refusal{Route: r.Route, Status: r.Status, Code: r.Code, Delivery: r.Delivery}
 }
 
@@ -45,7 +45,7 @@ func (h Heard) Last() time.Time {
 }
 
 // note adds an event.
-func (h *Heard) note(e *Event) {
+func (h *Heard) Note(e *Event) {
 	at := &h.Webhook
 	if e.Tracking {
 		at = &h.Tracking

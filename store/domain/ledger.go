@@ -1,4 +1,4 @@
-package store
+package domain
 
 // The two ledgers: every accepted event and every change that was made stands in one column, for ever.
 
@@ -29,7 +29,7 @@ const (
 )
 
 // count adds one to the term of what an event came to.
-func (l *EventLedger) count(came Outcome) {
+func (l *EventLedger) Count(came Outcome) {
 	switch came {
 	case OutcomeTransition:
 		l.Transitions++
@@ -46,12 +46,12 @@ func (l *EventLedger) count(came Outcome) {
 	}
 }
 
-func (l *EventLedger) sum() uint64 {
+func (l *EventLedger) Sum() uint64 {
 	return l.Transitions + l.Unchanged + l.Duplicate + l.Stale + l.Ignored + l.Parked + l.Discarded + l.Lost
 }
 
 // Balances reports whether Accepted is the sum of the other terms.
-func (l *EventLedger) Balances() bool { return l.Accepted == l.sum() }
+func (l *EventLedger) Balances() bool { return l.Accepted == l.Sum() }
 
 // ChangeLedger counts what became of changes: Created is the sum of the others.
 type ChangeLedger struct {
@@ -69,7 +69,7 @@ type ChangeLedger struct {
 }
 
 // column returns the term that counts changes in state s.
-func (c *ChangeLedger) column(s State) *uint64 {
+func (c *ChangeLedger) Column(s State) *uint64 {
 	switch s {
 	case StatePending:
 		return &c.Pending
@@ -90,12 +90,12 @@ func (c *ChangeLedger) column(s State) *uint64 {
 	}
 }
 
-func (l *ChangeLedger) sum() uint64 {
+func (l *ChangeLedger) Sum() uint64 {
 	return l.Delivered + l.Superseded + l.Cancelled + l.Dropped + l.Expired + l.Forgotten + l.Pending + l.Held + l.Parked + l.Lost
 }
 
 // Balances reports whether Created is the sum of the other terms.
-func (l *ChangeLedger) Balances() bool { return l.Created == l.sum() }
+func (l *ChangeLedger) Balances() bool { return l.Created == l.Sum() }
 
 // Backlog is what is pending as MoEngage's limits will count it: users with attributes that wait, events,
 // and members of cohorts.
@@ -106,7 +106,7 @@ type Backlog struct {
 }
 
 // move replaces what a user adds to the backlog.
-func (b *Backlog) move(was, now Backlog) {
+func (b *Backlog) Move(was, now Backlog) {
 	for _, term := range [...]struct {
 		total    *uint64
 		was, now uint64

@@ -1,4 +1,4 @@
-package store
+package domain
 
 import (
 	"bytes"
@@ -13,10 +13,10 @@ import (
 // values: 450, 450.0 and 4.5e2 are one.
 
 var (
-	jsonTrue  = []byte("true")
-	jsonFalse = []byte("false")
-	jsonNull  = []byte("null")
-	jsonEmpty = []byte(`""`)
+	JsonTrue  = []byte("true")
+	JsonFalse = []byte("false")
+	JsonNull  = []byte("null")
+	JsonEmpty = []byte(`""`)
 )
 
 // SameValue reports whether two JSON texts say the same value, at any depth. Members of objects may be in
@@ -28,8 +28,8 @@ func SameValue(a, b []byte) bool {
 	if oneSpelling(a) && oneSpelling(b) {
 		return false // the common case, for which nothing is allocated
 	}
-	x, okX := canonical(a)
-	y, okY := canonical(b)
+	x, okX := Canonical(a)
+	y, okY := Canonical(b)
 	return okX && okY && bytes.Equal(x, y)
 }
 
@@ -57,7 +57,7 @@ func oneSpelling(raw []byte) bool {
 
 // canonical returns the one text of a value, whatever its spelling. It is raw itself where that is the
 // simplest one; it need not be JSON. ok is false for a text that is not JSON.
-func canonical(raw []byte) (text []byte, ok bool) {
+func Canonical(raw []byte) (text []byte, ok bool) {
 	if oneSpelling(raw) {
 		return raw, true
 	}
@@ -92,7 +92,7 @@ func appendCanonical(b []byte, v any) []byte {
 	case bool:
 		return strconv.AppendBool(b, v)
 	}
-	return append(b, jsonNull...)
+	return append(b, JsonNull...)
 }
 
 // appendCanonicalText quotes a text, and escapes only what could be taken for its end.

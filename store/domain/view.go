@@ -1,4 +1,4 @@
-package store
+package domain
 
 import (
 	"encoding/json"
@@ -152,20 +152,20 @@ type StatLine struct {
 func (c *Change) Describe() ChangeInfo {
 	info := ChangeInfo{
 		ID: c.ID.String(), State: c.State.String(), Kind: c.Kind.String(), User: c.User, Computation: c.Computation,
-		Transition: c.Transition.String(), Value: c.Value, EventTime: timestamp(c.EventTime), ReceivedAt: timestamp(c.Received),
-		Attempts: c.Attempts, NextAttempt: timestamp(c.NextAttempt), Reason: c.Reason,
+		Transition: c.Transition.String(), Value: c.Value, EventTime: Timestamp(c.EventTime), ReceivedAt: Timestamp(c.Received),
+		Attempts: c.Attempts, NextAttempt: Timestamp(c.NextAttempt), Reason: c.Reason,
 	}
 	if info.Value == nil {
 		info.Value = json.RawMessage("null")
 	}
-	if cause := c.cause(); c.State == StateParked && cause != c.Reason {
+	if cause := c.Cause(); c.State == StateParked && cause != c.Reason {
 		info.Cause = cause
 	}
 	return info
 }
 
 // timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
-func timestamp(t time.Time) string {
+func Timestamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package store
+package domain
 
 import (
 	"strings"
@@ -10,11 +10,11 @@ import (
 const Said = " It said: "
 
 // causeLength bounds a cause, in characters.
-const causeLength = 120
+const CauseLength = 120
 
 // cause is why a change is parked, so that those parked for the same have the same one: the reason, and
 // the other side's words less what names this one change: its user, addresses, and numbers.
-func (c *Change) cause() string {
+func (c *Change) Cause() string {
 	_, words, found := strings.Cut(c.Sentence, Said)
 	if !found {
 		return c.Reason
@@ -29,7 +29,7 @@ func (c *Change) cause() string {
 		b.WriteByte(' ')
 		b.WriteString(normalWord(word))
 	}
-	return shortened(strings.TrimRight(b.String(), " .:"), causeLength)
+	return shortened(strings.TrimRight(b.String(), " .:"), CauseLength)
 }
 
 // normalWord replaces what differs from one change to the next.

@@ -1,4 +1,4 @@
-package store
+package domain
 
 import (
 	"strings"
@@ -10,13 +10,13 @@ type identityVerdict uint8
 
 const (
 	identityUsable identityVerdict = iota
-	identityParked
-	identityIgnored
+	IdentityParked
+	IdentityIgnored
 )
 
 // identifyUser says who an event is about under a policy. A parked verdict carries its reason as the
 // identifier's fault.
-func identifyUser(e *Event, p *Policy) (Identifier, identityVerdict) {
+func IdentifyUser(e *Event, p *Policy) (Identifier, identityVerdict) {
 	who, policy, reason := e.User, IdentityUse, ""
 	switch {
 	case who.ID != "":
@@ -25,17 +25,17 @@ func identifyUser(e *Event, p *Policy) (Identifier, identityVerdict) {
 	case e.Email.ID != "":
 		who, policy, reason = e.Email, p.EmailOnly, "email_only"
 	default:
-		return Identifier{Fault: "no_identifier"}, identityParked
+		return Identifier{Fault: "no_identifier"}, IdentityParked
 	}
 	switch {
 	case policy == IdentityIgnore:
-		return who, identityIgnored
+		return who, IdentityIgnored
 	case policy != IdentityUse:
-		return Identifier{ID: who.ID, Fault: reason}, identityParked
+		return Identifier{ID: who.ID, Fault: reason}, IdentityParked
 	case who.Fault != "":
-		return who, identityParked
+		return who, IdentityParked
 	case len(who.ID) > MaxUserID:
-		return Identifier{Fault: "id_too_long"}, identityParked
+		return Identifier{Fault: "id_too_long"}, IdentityParked
 	default:
 		return who, identityUsable
 	}
@@ -51,7 +51,7 @@ var identitySentences = map[string]string{
 	"id_invalid_utf8": "the id is not valid UTF-8",
 }
 
-func identitySentence(reason string) string {
+func IdentitySentence(reason string) string {
 	if s := identitySentences[reason]; s != "" {
 		return s
 	}

@@ -1,4 +1,4 @@
-package store
+package domain
 
 import (
 	"bytes"
@@ -85,7 +85,7 @@ type Rules struct {
 }
 
 // namesAsSent is the comparison of names as they leave; 0 was that of names as they are given.
-const namesAsSent = 1
+const NamesAsSent = 1
 
 // For returns the policy of a computation: the section naming its id, else the one naming its key,
 // else the defaults.
@@ -113,25 +113,25 @@ type Guard struct {
 	Window time.Duration `json:"window"`
 }
 
-func (p *Policy) sendsAttributes() bool { return p.Send&(SendAttribute|SendAsReceived) != 0 }
+func (p *Policy) SendsAttributes() bool { return p.Send&(SendAttribute|SendAsReceived) != 0 }
 
 // sendable is what leaves of a trait's value; send is false when nothing does.
-func (p *Policy) sendable(value []byte) (_ []byte, send bool) {
+func (p *Policy) Sendable(value []byte) (_ []byte, send bool) {
 	switch {
-	case !bytes.Equal(value, jsonNull), p.OnNull == NullUnset:
+	case !bytes.Equal(value, JsonNull), p.OnNull == NullUnset:
 		return value, true
 	case p.OnNull == NullEmpty:
-		return jsonEmpty, true
+		return JsonEmpty, true
 	}
 	return nil, false
 }
 
-func (p *Policy) isTooOld(e *Event) bool {
-	return p.MaxEventAge > 0 && e.age() > p.MaxEventAge
+func (p *Policy) IsTooOld(e *Event) bool {
+	return p.MaxEventAge > 0 && e.Age() > p.MaxEventAge
 }
 
 // forwardedTraits are the traits of an event of the computation key that the policy sends along.
-func (p *Policy) forwardedTraits(key string, e *Event) map[string]json.RawMessage {
+func (p *Policy) ForwardedTraits(key string, e *Event) map[string]json.RawMessage {
 	if len(p.ForwardTraits) == 0 || e.Call != CallIdentify || p.Send == SendNone || e.Object.Len == 0 {
 		return nil
 	}
@@ -147,6 +147,6 @@ func (p *Policy) forwardedTraits(key string, e *Event) map[string]json.RawMessag
 	return traits
 }
 
-func (r *Rules) guards(p *Policy) bool {
+func (r *Rules) Guards(p *Policy) bool {
 	return r.Guard.Share > 0 && r.Guard.Window > 0 && !p.Unguarded && p.Send != SendNone
 }

@@ -1,4 +1,4 @@
-package store
+package domain
 
 import "bytes"
 
@@ -14,20 +14,20 @@ type Assertion struct {
 
 // byOperator marks a membership that an operator decided on by a close or a baseline. The guard holds none of its exits
 // and a discard does not undo it. No event can bear the mark, because a membership does not keep its message id.
-const byOperator = "operator"
+const ByOperator = "operator"
 
-func (s *Assertion) isIn() bool { return s != nil && bytes.Equal(s.Value, jsonTrue) }
+func (s *Assertion) IsIn() bool { return s != nil && bytes.Equal(s.Value, JsonTrue) }
 
 // before takes from a word the time that it cannot be of: it is older than a moment.
-func (s *Assertion) before(at int64) {
+func (s *Assertion) Before(at int64) {
 	s.Time = at - 1
 	s.Since = min(s.Since, s.Time)
 }
 
 // readmit makes an exit a membership again. Its time stays, so that a newer event decides, but for a
 // nanosecond: at the same moment an exit beats an enter, and the exit may be delivered again.
-func (s *Assertion) readmit(seq uint64) {
-	s.Value, s.Time, s.Seq = jsonTrue, s.Time+1, seq
+func (s *Assertion) Readmit(seq uint64) {
+	s.Value, s.Time, s.Seq = JsonTrue, s.Time+1, seq
 	s.Since, s.Message = s.Time, ""
 }
 
@@ -57,7 +57,7 @@ func Compare(known *Assertion, word Assertion, membership bool) Comparison {
 		return CompareUnchanged
 	case word.Time > known.Time:
 		return CompareChanged
-	case membership && !word.isIn(), !membership && word.Message > known.Message:
+	case membership && !word.IsIn(), !membership && word.Message > known.Message:
 		return CompareChanged
 	default:
 		return CompareStale

@@ -1,4 +1,4 @@
-package store
+package domain
 
 import (
 	"bytes"
@@ -20,13 +20,13 @@ const (
 	CallDelete   Call = 7
 )
 
-var callNames = [...]string{"unknown", "identify", "track", "group", "page", "screen", "alias", "delete"}
+var CallNames = [...]string{"unknown", "identify", "track", "group", "page", "screen", "alias", "delete"}
 
 func (c Call) String() string {
-	if int(c) < len(callNames) {
-		return callNames[c]
+	if int(c) < len(CallNames) {
+		return CallNames[c]
 	}
-	return callNames[CallUnknown]
+	return CallNames[CallUnknown]
 }
 
 // Class is what sort of computation an event speaks of. Numbers are on disk.
@@ -119,7 +119,7 @@ func (s TimeSource) Sentence() string {
 func (s TimeSource) Unread() bool { return s >= TimeUnreadable && s <= TimeUncorrected }
 
 // unreadCode is the code of a time that could not be read, or not be believed, and "" of any other.
-func (s TimeSource) unreadCode() string {
+func (s TimeSource) UnreadCode() string {
 	if s < TimeUnreadable {
 		return ""
 	}
@@ -171,10 +171,10 @@ type Event struct {
 }
 
 // earliest is the earliest that the receipt can have been: a clock that jumped ahead makes nothing old.
-func (e *Event) earliest() time.Time { return e.Received.Add(-e.ClockAhead) }
+func (e *Event) Earliest() time.Time { return e.Received.Add(-e.ClockAhead) }
 
 // age is how old the event was at its receipt, at the least.
-func (e *Event) age() time.Duration { return e.earliest().Sub(e.Time) }
+func (e *Event) Age() time.Duration { return e.Earliest().Sub(e.Time) }
 
 // Bytes returns the piece of the raw event that s spans. It shares memory with e.Raw.
 func (e *Event) Bytes(s Span) []byte {
@@ -186,26 +186,26 @@ func (e *Event) Bytes(s Span) []byte {
 
 // hasMembers reports whether a computation of the class is something that users are in. A journey's steps
 // are told by either class (research: journeys of the first kind), so the two are one.
-func (c Class) hasMembers() bool { return c != ClassTrait }
+func (c Class) HasMembers() bool { return c != ClassTrait }
 
 // MaxUserID is the longest user id the store takes, in bytes; the door parks longer ones. bbolt would
 // refuse keys above 32 KiB, and the whole batch with them.
 const MaxUserID = 512
 
 // properties copies Object as it can leave: what is left out is null there, which is no property of an event.
-func (e *Event) properties() []byte {
+func (e *Event) Properties() []byte {
 	object := bytes.Clone(e.Bytes(e.Object))
 	for i := len(e.LeftOut) - 1; i >= 0; i-- { // from the back, so that what is in front keeps its place
 		from := int64(e.LeftOut[i].Value.Off) - int64(e.Object.Off)
 		if to := from + int64(e.LeftOut[i].Value.Len); from >= 0 && to <= int64(len(object)) {
-			object = slices.Replace(object, int(from), int(to), jsonNull...)
+			object = slices.Replace(object, int(from), int(to), JsonNull...)
 		}
 	}
 	return object
 }
 
 // leftOutNames lists the names of what is left out.
-func (e *Event) leftOutNames() (names []string) {
+func (e *Event) LeftOutNames() (names []string) {
 	for _, c := range e.LeftOut {
 		names = append(names, c.Name)
 	}
