@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"personasync/cli/internal/argv"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
@@ -35,7 +36,7 @@ func TestFlagsMayStandAnywhere(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append([]string{"personasync"}, strings.Fields(c.typed)...)
-			got, err := arrange(newApp(testShell()), args)
+			got, err := argv.Arrange(newApp(testShell()), args)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,20 +57,9 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"outbox list --limit", "--limit needs a value"},
 		{"status --confg x", "did you mean --config?"},
 	} {
-		_, err := arrange(newApp(testShell()), append([]string{"personasync"}, strings.Fields(c.typed)...))
+		_, err := argv.Arrange(newApp(testShell()), append([]string{"personasync"}, strings.Fields(c.typed)...))
 		if err == nil || exit.Code(err) != exit.BadUsage || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.typed, err, c.want)
-		}
-	}
-}
-
-func TestDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"a", "", 1}, {"list", "lits", 1}, {"list", "last", 1}, {"show", "shw", 1}, {"run", "flush", 4}} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
 		}
 	}
 }
@@ -80,7 +70,7 @@ func FuzzArrange(f *testing.F) {
 	}
 	app := newApp(testShell())
 	f.Fuzz(func(t *testing.T, typed string) {
-		got, err := arrange(app, append([]string{"p"}, strings.Split(typed, " ")...))
+		got, err := argv.Arrange(app, append([]string{"p"}, strings.Split(typed, " ")...))
 		if err == nil && (len(got) == 0 || got[0] != "p") {
 			t.Errorf("%q lost its program: %q", typed, got)
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/cli/internal/argv"
 )
 
 // Every flag of every command means the same behind an argument as before it. urfave/cli by itself
@@ -19,12 +21,12 @@ func TestEveryFlagMayStandBehindAnArgument(t *testing.T) {
 			if d, ok := f.(urfave.DocGenerationFlag); ok && d.TakesValue() {
 				flag = append(flag, "1")
 			}
-			before, err := arrange(app, slices.Concat(path, flag, []string{"ARG"}))
+			before, err := argv.Arrange(app, slices.Concat(path, flag, []string{"ARG"}))
 			if err != nil {
 				t.Errorf("%s %s ARG: %v", strings.Join(path, " "), flag, err)
 				continue
 			}
-			behind, err := arrange(app, slices.Concat(path, []string{"ARG"}, flag))
+			behind, err := argv.Arrange(app, slices.Concat(path, []string{"ARG"}, flag))
 			if err != nil || !slices.Equal(before, behind) {
 				t.Errorf("%s ARG %s is run as %q (%v), before the argument as %q", strings.Join(path, " "), flag, behind, err, before)
 			}
@@ -42,7 +44,7 @@ func TestEveryFlagMayStandBehindAnArgument(t *testing.T) {
 // A flag's name takes a value in every command or in none: the line is split before the command is known.
 func TestFlagNamesMeanTheSameInEveryCommand(t *testing.T) {
 	app := newApp(testShell())
-	values := valueFlags(app)
+	values := argv.ValueFlags(app)
 	eachLeaf(app.Commands, []string{app.Name}, func(path []string, c *urfave.Command) {
 		for _, f := range c.Flags {
 			d, ok := f.(urfave.DocGenerationFlag)

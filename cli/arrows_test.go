@@ -26,8 +26,10 @@ agent/segment: store/domain
 agent/config: store scheduler store/domain
 agent/memberlist: sync store/domain
 agent: agent/config agent/segment scheduler store sync store/domain
-cli: agent agent/config agent/memberlist cli/internal/exit cli/internal/term store sync sync/sandbox packaging/systemd store/domain
+cli: agent agent/config agent/memberlist cli/internal/argv cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
+cli/internal/argv: cli/internal/exit cli/internal/term
 cli/internal/exit: agent agent/config store
+cli/internal/logging: agent/config cli/internal/term
 cli/internal/term: store store/domain   # its ledgers, and how it writes sizes and words of a shell
 packaging/systemd:   # the units, embedded: the command installs what the packages do
 packaging/test/load:
@@ -50,7 +52,7 @@ func arrows() map[string][]string {
 var forbidden = []struct{ importer, imported, why string }{
 	{"!personasync/store personasync/store/internal/boltfile personasync/store/internal/wal", "go.etcd.io/bbolt", "the store alone knows how things are kept"},
 	{"!personasync/scheduler", "github.com/robfig/cron/v3", "its faults are kept behind one door"},
-	{"!personasync/cli", "github.com/urfave/cli/v2", "commands are made in one place"},
+	{"!personasync/cli personasync/cli/internal/argv", "github.com/urfave/cli/v2", "commands are made in one place, and argv arranges their arguments"},
 	{"personasync/store", "net/http", "the store never learns of HTTP"},
 	{"personasync/agent/segment", "net/http", "reading an event is pure"},
 	{"personasync/agent/segment", "log/slog", "reading an event is pure"},

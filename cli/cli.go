@@ -20,6 +20,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/cli/internal/argv"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -53,7 +54,7 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	if len(args) > 1 && args[1] == completeWord {
 		return report(env.Terminal, printCandidates(env, app, args[2:]))
 	}
-	arranged, err := arrange(app, args)
+	arranged, err := argv.Arrange(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, arranged)
 	}
@@ -134,7 +135,7 @@ func tidy(commands []*urfave.Command) {
 
 // groupAction answers a group named without one of its commands.
 func groupAction(c *urfave.Context) error {
-	return exit.Usage("say which: %s", commandList(c.Command.HelpName, c.Command))
+	return exit.Usage("say which: %s", argv.CommandList(c.Command.HelpName, c.Command))
 }
 
 // report tells the person what went wrong and returns the exit code.

@@ -11,6 +11,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/argv"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
@@ -85,24 +86,13 @@ func completionCommand(env *shell) *urfave.Command {
 
 // complete answers a shell.
 func printCandidates(env *shell, app *urfave.App, typed []string) error {
-	typed = joined(typed)
-	for _, candidate := range append(candidates(app, typed), keysOf(env, app, typed)...) {
+	typed = argv.Joined(typed)
+	for _, candidate := range append(argv.Candidates(app, typed), keysOf(env, app, typed)...) {
 		if _, err := fmt.Fprintln(env.Out, candidate); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// joined leaves out the "=" that bash makes a word of.
-func joined(typed []string) (words []string) {
-	for i, w := range typed {
-		if w == "=" && i > 0 && i < len(typed)-1 && strings.HasPrefix(typed[i-1], "-") {
-			continue
-		}
-		words = append(words, w)
-	}
-	return words
 }
 
 // keyPatience is how long a person who pressed the key waits for the audiences.
@@ -123,7 +113,7 @@ func keysOf(env *shell, app *urfave.App, typed []string) (list []string) {
 		flag += "="
 	case len(before) > 0 && before[len(before)-1] == "--computation":
 		flag = ""
-	case wantsKey(app, before):
+	case argv.WantsKey(app, before):
 		flag = ""
 	default:
 		return nil
@@ -146,17 +136,7 @@ func keysOf(env *shell, app *urfave.App, typed []string) (list []string) {
 	for _, c := range all {
 		list = append(list, flag+term.Plain(c.Key)+"\t"+c.Class)
 	}
-	return matching(slices.Compact(list), flag+word)
-}
-
-// wantsKey reports whether the next argument is the key of a computation.
-func wantsKey(app *urfave.App, before []string) bool {
-	line, err := split(before, valueFlags(app))
-	if err != nil {
-		return false
-	}
-	command, path, rest, err := resolve(app, line)
-	return err == nil && command != nil && len(rest) == 0 && path[0] == "audience" && strings.HasPrefix(command.ArgsUsage, "KEY")
+	return argv.Matching(slices.Compact(list), flag+word)
 }
 
 // configNamed is the configuration file that a command line would read; "" for none.
@@ -174,83 +154,4 @@ func configNamed(words []string, env *shell) string {
 		return ""
 	}
 	return path
-}
-
-// candidates lists what may stand in the place of the last word.
-func candidates(app *urfave.App, typed []string) (list []string) {
-	if len(typed) == 0 {
-		typed = []string{""}
-	}
-	before, word := typed[:len(typed)-1], typed[len(typed)-1]
-	if slices.Contains(before, "--") {
-		return nil
-	}
-	takesValue := valueFlags(app)
-	if n := len(before); n > 0 && isValueFlag(before[n-1], takesValue) {
-		return matching(valuesOf(before[n-1]), word)
-	}
-	if flag, value, found := strings.Cut(word, "="); found && isValueFlag(flag, takesValue) {
-		for _, v := range matching(valuesOf(flag), value) {
-			list = append(list, flag+"="+v)
-		}
-		return list
-	}
-	line, err := split(before, takesValue)
-	if err != nil {
-		return nil
-	}
-	command, _, rest, err := resolve(app, line)
-	if err != nil {
-		return nil
-	}
-	flags, commands := app.Flags, app.Commands
-	if command != nil {
-		flags, commands = slices.Concat(command.Flags, app.Flags), command.Subcommands
-	}
-	switch {
-	case strings.HasPrefix(word, "-"):
-		return matching(flagLines(flags), word)
-	case len(commands) > 0:
-		return matching(commandLines(commands), word)
-	case command.Name == "completion" && len(rest) == 0:
-		return matching([]string{"bash", "fish", "zsh"}, word)
-	}
-	return nil
-}
-
-func isValueFlag(word string, takesValue map[string]bool) bool {
-	return strings.HasPrefix(word, "-") && !strings.Contains(word, "=") && takesValue[strings.TrimLeft(word, "-")]
-}
-
-// valuesOf lists the values of a flag that has but a few.
-func valuesOf(flag string) []string {
-	if strings.TrimLeft(flag, "-") == "state" {
-		return []string{"pending", "held", "parked", "delivered", "superseded", "cancelled", "dropped", "expired"}
-	}
-	return nil
-}
-
-func commandLines(commands []*urfave.Command) (lines []string) {
-	for _, c := range commands {
-		if !c.Hidden {
-			lines = append(lines, c.Name+"\t"+c.Usage)
-		}
-	}
-	return lines
-}
-
-func flagLines(flags []urfave.Flag) (lines []string) {
-	for _, f := range flags {
-		about := ""
-		if d, ok := f.(urfave.DocGenerationFlag); ok {
-			about = strings.ReplaceAll(d.GetUsage(), "`", "")
-		}
-		lines = append(lines, "--"+f.Names()[0]+"\t"+about)
-	}
-	return append(lines, "--help\tshow what the command does")
-}
-
-// matching keeps the lines that begin with what was typed.
-func matching(lines []string, typed string) []string {
-	return slices.DeleteFunc(lines, func(l string) bool { return !strings.HasPrefix(l, typed) })
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/cli/internal/argv"
 )
 
 func TestCandidatesAreWhatMayStandThere(t *testing.T) {
@@ -31,7 +33,7 @@ func TestCandidatesAreWhatMayStandThere(t *testing.T) {
 		{"user show -- -", ""},
 	} {
 		var words []string
-		for _, line := range candidates(newApp(sh), strings.Split(c.typed, " ")) {
+		for _, line := range argv.Candidates(newApp(sh), strings.Split(c.typed, " ")) {
 			word, _, _ := strings.Cut(line, "\t")
 			words = append(words, word)
 		}
@@ -95,7 +97,7 @@ func TestWhateverShowsSomethingSpeaksJSON(t *testing.T) {
 	app := newApp(testShell())
 	eachLeaf(app.Commands, nil, func(path []string, c *urfave.Command) {
 		name := strings.Join(path, " ")
-		if has := hasFlag(c.Flags, "json"); has == slices.Contains(silent, name) {
+		if has := argv.HasFlag(c.Flags, "json"); has == slices.Contains(silent, name) {
 			t.Errorf("`personasync %s` has --json: %t", name, has)
 		}
 	})

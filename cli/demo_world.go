@@ -14,6 +14,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/logging"
 	"personasync/store/domain"
 	"personasync/sync/sandbox"
 )
@@ -119,7 +120,7 @@ func (w *world) startAgent(ctx context.Context) error {
 	ready := make(chan agent.Addresses, 1)
 	go func() {
 		w.ended <- agent.Run(lifetime, w.conf, agent.RunOptions{
-			Log:     newLogger(w.log, "text", slog.LevelDebug, false),
+			Log:     logging.NewLogger(w.log, "text", slog.LevelDebug, false),
 			Version: Version(),
 			Ready:   func(at agent.Addresses) { ready <- at },
 		})

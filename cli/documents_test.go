@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"personasync/cli/internal/argv"
 )
 
 var (
@@ -40,7 +42,7 @@ func TestCommandsThatAreNamedExist(t *testing.T) {
 				continue
 			}
 			checked++
-			if _, err := arrange(app, append([]string{"personasync"}, words...)); err != nil {
+			if _, err := argv.Arrange(app, append([]string{"personasync"}, words...)); err != nil {
 				t.Errorf("%s names `personasync %s`: %v", path, command, err)
 			}
 		}

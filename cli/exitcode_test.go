@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"personasync/cli/internal/logging"
 	"personasync/store"
 )
 
@@ -149,7 +150,7 @@ func taken(t *testing.T) string {
 // hold opens the data in dir as a command does, or as an agent.
 func hold(t *testing.T, dir, command string) *store.Store {
 	t.Helper()
-	s, err := store.Open(dir, store.Options{Log: newLogger(t.Output(), "text", nil, false), Command: command})
+	s, err := store.Open(dir, store.Options{Log: logging.NewLogger(t.Output(), "text", nil, false), Command: command})
 	must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	return s

@@ -8,6 +8,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/argv"
 	"personasync/cli/internal/exit"
 	"personasync/store"
 	"personasync/store/domain"
@@ -19,7 +20,7 @@ func unknownKey(env *shell, c *urfave.Context, err error, key string) error {
 		return err
 	}
 	hint := "`personasync audience list` shows those that are known"
-	if near := didYouMean(strings.ToLower(key), knownKeys(env, c), ""); near != "" {
+	if near := argv.DidYouMean(strings.ToLower(key), knownKeys(env, c), ""); near != "" {
 		hint = strings.TrimPrefix(near, ": ")
 	}
 	return exit.Nothing("no event has named a computation %q: %s", key, hint)

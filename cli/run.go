@@ -10,6 +10,7 @@ import (
 	"personasync/agent"
 	"personasync/agent/config"
 	"personasync/cli/internal/exit"
+	"personasync/cli/internal/logging"
 	"personasync/store"
 )
 
@@ -38,9 +39,9 @@ func runAgent(env *shell, c *urfave.Context) error {
 	if err := conf.Complete(); err != nil {
 		return exit.Incurable(err)
 	}
-	queue := newLogQueue(env.Err)
-	env.Err, env.atEnd = queue, queue.close // what is told at the end comes behind it, and is not waited for any longer
-	log, relog := newLog(queue, conf.Log, env.ErrPaint.On)
+	queue := logging.NewQueue(env.Err)
+	env.Err, env.atEnd = queue, queue.Close // what is told at the end comes behind it, and is not waited for any longer
+	log, relog := logging.New(queue, conf.Log, env.ErrPaint.On)
 	for _, w := range conf.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}
@@ -52,7 +53,7 @@ func runAgent(env *shell, c *urfave.Context) error {
 		return exit.Incurable(err)
 	}
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Relog: relog, Version: Version(), LinesDropped: queue.dropped.Load, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.hangup,
+		Log: log, Relog: relog, Version: Version(), LinesDropped: queue.Dropped, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.hangup,
 		Load:         func() (*config.Config, error) { return reload(env, c) },
 		CheckInChild: checker(env),
 	})

@@ -12,6 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/cli/internal/exit"
+	"personasync/cli/internal/logging"
 	"personasync/sync/sandbox"
 )
 
@@ -48,7 +49,7 @@ func runSandbox(env *shell, c *urfave.Context) error {
 		Latency: c.Duration("latency"), Delay: c.Duration("delay"),
 		UsersPerMinute: c.Int("users-per-minute"), EventsPerMinute: c.Int("events-per-minute"), CohortsPerMinute: c.Int("cohorts-per-minute"),
 		Strict: c.Bool("strict"),
-		Log:    newLogger(env.Err, "auto", slog.LevelInfo, env.ErrPaint.On),
+		Log:    logging.NewLogger(env.Err, "auto", slog.LevelInfo, env.ErrPaint.On),
 	}
 	for _, spec := range c.StringSlice("fail") {
 		fault, err := sandbox.ParseFault(spec)

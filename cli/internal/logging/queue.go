@@ -1,4 +1,4 @@
-package cli
+package logging
 
 import (
 	"io"
@@ -15,11 +15,11 @@ const (
 	flushPatience = 2 * time.Second
 )
 
-// logQueue writes a log in the background, so that a reader that stops costs lines and nothing else:
+// Queue writes a log in the background, so that a reader that stops costs lines and nothing else:
 // log calls are made under locks, by the goroutines that answer Segment and that commit. Lines keep
 // their order. Those that find the queue full are dropped and counted, and the log says so when it goes
 // on.
-type logQueue struct {
+type Queue struct {
 	w       io.Writer
 	dropped atomic.Uint64 // lines, since the start
 
@@ -28,7 +28,7 @@ type logQueue struct {
 	size  int    // of lines, in bytes
 	lost  uint64 // dropped behind lines, and not yet told of
 
-	// Of newLog, before run: tellLost writes to w that so many lines were dropped; everySecond and atEnd
+	// Of New, before run: tellLost writes to w that so many lines were dropped; everySecond and atEnd
 	// may write further lines.
 	tellLost    func(n uint64)
 	everySecond func(now time.Time)
@@ -39,13 +39,16 @@ type logQueue struct {
 	ended chan struct{}
 }
 
-// newLogQueue begins a queue that close ends.
-func newLogQueue(w io.Writer) *logQueue {
-	return &logQueue{w: w, more: make(chan struct{}, 1), end: make(chan struct{}), ended: make(chan struct{})}
+// NewQueue begins a queue that close ends.
+func NewQueue(w io.Writer) *Queue {
+	return &Queue{w: w, more: make(chan struct{}, 1), end: make(chan struct{}), ended: make(chan struct{})}
 }
 
+// Dropped counts the lines that were dropped since the start.
+func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
+
 // Write implements io.Writer for whole lines. It never waits and never fails.
-func (q *logQueue) Write(line []byte) (int, error) {
+func (q *Queue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	if q.size+len(line) > maxQueued {
 		q.lost++
@@ -63,7 +66,7 @@ func (q *logQueue) Write(line []byte) (int, error) {
 }
 
 // run writes what comes, until close.
-func (q *logQueue) run() {
+func (q *Queue) run() {
 	defer close(q.ended)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -83,7 +86,7 @@ func (q *logQueue) run() {
 
 // drain writes what is there. A line that w does not take counts as dropped: the log of a full disk
 // goes on when there is room.
-func (q *logQueue) drain() {
+func (q *Queue) drain() {
 	for {
 		q.mu.Lock()
 		lines, lost := q.lines, q.lost
@@ -111,8 +114,8 @@ func (q *logQueue) drain() {
 	}
 }
 
-// close writes what is left, at most for flushPatience. Lines that come afterwards are lost.
-func (q *logQueue) close() {
+// Close writes what is left, at most for flushPatience. Lines that come afterwards are lost.
+func (q *Queue) Close() {
 	close(q.end)
 	late := time.NewTimer(flushPatience)
 	defer late.Stop()

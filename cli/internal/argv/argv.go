@@ -1,4 +1,4 @@
-package cli
+package argv
 
 import (
 	"fmt"
@@ -12,13 +12,13 @@ import (
 )
 
 // urfave/cli takes flags only between a command and its arguments, and passes over those behind an
-// argument without a word. arrange puts a command line into that order, so that flags may stand
+// argument without a word. Arrange puts a command line into that order, so that flags may stand
 // anywhere, and refuses unknown commands and flags by name. "--" ends the flags.
 //
 //	personasync outbox --limit=5 list --config x.toml
 //	-> personasync --config=x.toml outbox list --limit=5
-func arrange(app *urfave.App, args []string) ([]string, error) {
-	line, err := split(args[1:], valueFlags(app))
+func Arrange(app *urfave.App, args []string) ([]string, error) {
+	line, err := split(args[1:], ValueFlags(app))
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +85,8 @@ func split(args []string, takesValue map[string]bool) (l commandLine, err error)
 	return l, nil
 }
 
-// valueFlags names the flags, of all commands, that take a value. A name means the same everywhere.
-func valueFlags(app *urfave.App) map[string]bool {
+// ValueFlags names the flags, of all commands, that take a value. A name means the same everywhere.
+func ValueFlags(app *urfave.App) map[string]bool {
 	names := make(map[string]bool)
 	var add func([]urfave.Flag, []*urfave.Command)
 	add = func(flags []urfave.Flag, commands []*urfave.Command) {
@@ -112,7 +112,7 @@ func resolve(app *urfave.App, l commandLine) (command *urfave.Command, path, res
 		next := find(commands, rest[0])
 		if next == nil {
 			typed := strings.Join(append([]string{app.Name}, append(path, rest[0])...), " ")
-			return nil, nil, nil, exit.Usage("there is no command `%s`%s", typed, orElse(didYouMean(rest[0], names(commands), ""), append([]string{app.Name}, path...), command))
+			return nil, nil, nil, exit.Usage("there is no command `%s`%s", typed, orElse(DidYouMean(rest[0], names(commands), ""), append([]string{app.Name}, path...), command))
 		}
 		command, commands = next, next.Subcommands
 		path, rest = append(path, rest[0]), rest[1:]
@@ -128,7 +128,7 @@ func orElse(hint string, path []string, group *urfave.Command) string {
 	case group == nil:
 		return ": `personasync help` lists those there are"
 	}
-	return ": there are " + commandList(strings.Join(path, " "), group)
+	return ": there are " + CommandList(strings.Join(path, " "), group)
 }
 
 func find(commands []*urfave.Command, name string) *urfave.Command {
@@ -147,8 +147,8 @@ func names(commands []*urfave.Command) (list []string) {
 	return list
 }
 
-// commandList spells out the commands of a group.
-func commandList(name string, group *urfave.Command) string {
+// CommandList spells out the commands of a group.
+func CommandList(name string, group *urfave.Command) string {
 	var list []string
 	for _, c := range group.Subcommands {
 		list = append(list, "`"+name+" "+c.Name+"`")
@@ -160,14 +160,14 @@ func commandList(name string, group *urfave.Command) string {
 func assign(app *urfave.App, command *urfave.Command, path []string, flags []flagText) (global, local []string, err error) {
 	for _, f := range flags {
 		switch {
-		case hasFlag(command.Flags, f.name):
+		case HasFlag(command.Flags, f.name):
 			local = append(local, f.text)
-		case hasFlag(app.Flags, f.name):
+		case HasFlag(app.Flags, f.name):
 			global = append(global, f.text)
 		default:
 			known := append(flagNames(command.Flags), flagNames(app.Flags)...)
 			name := app.Name + " " + strings.Join(path, " ")
-			hint := didYouMean(f.name, known, "--")
+			hint := DidYouMean(f.name, known, "--")
 			if hint == "" && command.ArgsUsage != "" {
 				hint = fmt.Sprintf("; an argument that begins with a dash stands behind --: `%s -- %s`", name, term.Argument(f.text))
 			}
@@ -177,7 +177,8 @@ func assign(app *urfave.App, command *urfave.Command, path []string, flags []fla
 	return global, local, nil
 }
 
-func hasFlag(flags []urfave.Flag, name string) bool {
+// HasFlag reports whether one of flags has the name.
+func HasFlag(flags []urfave.Flag, name string) bool {
 	return slices.Contains(flagNames(flags), name)
 }
 
@@ -188,8 +189,8 @@ func flagNames(flags []urfave.Flag) (list []string) {
 	return list
 }
 
-// didYouMean suggests the nearest of the known names, if one is near.
-func didYouMean(typed string, known []string, prefix string) string {
+// DidYouMean suggests the nearest of the known names, if one is near.
+func DidYouMean(typed string, known []string, prefix string) string {
 	best, nearest := "", 1+len(typed)/3
 	for _, k := range known {
 		if d := distance(typed, k); d <= nearest {

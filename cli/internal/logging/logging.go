@@ -1,4 +1,4 @@
-package cli
+package logging
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// newLog makes the log that c asks for, and what makes it follow another [log] while it is in use. It is
-// written by queue, which newLog sets to work.
-func newLog(queue *logQueue, c config.Log, colours bool) (*slog.Logger, func(config.Log)) {
+// New makes the log that c asks for, and what makes it follow another [log] while it is in use. It is
+// written by queue, which New sets to work.
+func New(queue *Queue, c config.Log, colours bool) (*slog.Logger, func(config.Log)) {
 	level, current, direct := new(slog.LevelVar), new(atomic.Pointer[slog.Handler]), new(atomic.Pointer[slog.Handler])
 	follow := func(c config.Log) {
 		_ = level.UnmarshalText([]byte(c.Level)) // config.Load has checked it
@@ -36,8 +36,8 @@ func newLog(queue *logQueue, c config.Log, colours bool) (*slog.Logger, func(con
 	return slog.New(&followingHandler{current: current, level: level, fold: fold}), follow
 }
 
-// newLogger writes a log whose form stays.
-func newLogger(w io.Writer, format string, level slog.Leveler, colours bool) *slog.Logger {
+// NewLogger writes a log whose form stays.
+func NewLogger(w io.Writer, format string, level slog.Leveler, colours bool) *slog.Logger {
 	return slog.New(newHandler(w, formatFor(w, format), level, colours))
 }
 

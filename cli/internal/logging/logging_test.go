@@ -1,22 +1,16 @@
-package cli
+package logging
 
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"personasync/agent/config"
 )
@@ -25,9 +19,9 @@ import (
 func TestLogFollowsItsConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
-		queue := newLogQueue(&b)
-		log, follow := newLog(queue, config.Log{Level: "info", Format: "text"}, false)
-		defer queue.close()
+		queue := NewQueue(&b)
+		log, follow := New(queue, config.Log{Level: "info", Format: "text"}, false)
+		defer queue.Close()
 		part := log.With("part", "sync").WithGroup("g").With("k", 1)
 		says := func(want ...string) {
 			t.Helper()
@@ -69,8 +63,8 @@ func (w *gatedWriter) Write(p []byte) (int, error) {
 // what fits is kept in order, the rest is counted, and the log says so when it goes on.
 func TestAReaderOfTheLogThatStopsCostsLinesAlone(t *testing.T) {
 	var w gatedWriter
-	queue := newLogQueue(&w)
-	log, _ := newLog(queue, config.Log{Level: "info", Format: "text"}, false)
+	queue := NewQueue(&w)
+	log, _ := New(queue, config.Log{Level: "info", Format: "text"}, false)
 	w.gate.Lock()
 	const lines = 20_000
 	for i := range lines {
@@ -87,7 +81,7 @@ func TestAReaderOfTheLogThatStopsCostsLinesAlone(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	log.Info("afterwards")
-	queue.close()
+	queue.Close()
 
 	text := w.String()
 	found := regexp.MustCompile(`msg="log lines were dropped.*lines=(\d+)\n`).FindStringSubmatch(text)
@@ -122,14 +116,14 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 func TestNothingOfTheLogIsLostAtACleanEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w slowWriter
-		queue := newLogQueue(&w)
-		log, _ := newLog(queue, config.Log{Level: "info", Format: "text"}, false)
+		queue := NewQueue(&w)
+		log, _ := New(queue, config.Log{Level: "info", Format: "text"}, false)
 		for i := range 100 {
 			log.Info("line", "n", i)
 		}
 		log.Warn("repeated")
 		log.Warn("repeated")
-		queue.close()
+		queue.Close()
 		if n := strings.Count(w.String(), "msg=line"); n != 100 || !strings.Contains(w.String(), "msg=repeated repeated=1") {
 			t.Errorf("%d lines of 100 arrived:\n%s", n, &w)
 		}
@@ -141,9 +135,9 @@ func TestNothingOfTheLogIsLostAtACleanEnd(t *testing.T) {
 func TestAFaultThatComesAndGoesIsALineAndACount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
-		queue := newLogQueue(&b)
-		log, _ := newLog(queue, config.Log{Level: "info", Format: "text"}, false)
-		defer queue.close()
+		queue := NewQueue(&b)
+		log, _ := New(queue, config.Log{Level: "info", Format: "text"}, false)
+		defer queue.Close()
 		part := log.With("part", "sync")
 		const times = 242
 		for i := range times {
@@ -175,12 +169,12 @@ func TestAFaultThatComesAndGoesIsALineAndACount(t *testing.T) {
 // TestAStrangerCannotMakeKindsOfLines: a refusal quotes what was sent.
 func TestAStrangerCannotMakeKindsOfLines(t *testing.T) {
 	var b bytes.Buffer
-	queue := newLogQueue(&b)
-	log, _ := newLog(queue, config.Log{Level: "info", Format: "text"}, false)
+	queue := NewQueue(&b)
+	log, _ := New(queue, config.Log{Level: "info", Format: "text"}, false)
 	for _, c := range "abcdefghijklmnopqrstuvwxyz" {
 		log.Warn("request not taken", "route", "/v1/track", "status", 400, "code", "bad_json", "reason", fmt.Sprintf("invalid character %q", c))
 	}
-	queue.close()
+	queue.Close()
 	if n := strings.Count(b.String(), "request not taken"); n != 2 {
 		t.Errorf("%d lines:\n%s", n, &b)
 	}
@@ -190,8 +184,8 @@ func TestAStrangerCannotMakeKindsOfLines(t *testing.T) {
 func TestDifferentFaultsAreNotFolded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
-		queue := newLogQueue(&b)
-		log, _ := newLog(queue, config.Log{Level: "debug", Format: "text"}, false)
+		queue := NewQueue(&b)
+		log, _ := New(queue, config.Log{Level: "debug", Format: "text"}, false)
 		for _, say := range []func(*slog.Logger){
 			func(l *slog.Logger) { l.Warn("a file is damaged", "file", "state.db") },
 			func(l *slog.Logger) { l.Warn("a file is damaged", "file", "inbox.db") },
@@ -212,97 +206,6 @@ func TestDifferentFaultsAreNotFolded(t *testing.T) {
 				t.Error("a line is missing")
 			}
 		}
-		queue.close()
+		queue.Close()
 	})
-}
-
-// TestRefusedDeliveriesAreALineAndACount: a stranger at the door, or a wrong secret, is told of when it
-// begins, and how often there was more of it when that ends or the minute is over.
-func TestRefusedDeliveriesAreALineAndACount(t *testing.T) {
-	m := newHost(t)
-	said := m.startHeard(regexp.MustCompile("msg=ready"))
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-	for range 50 {
-		resp, err := client.Post("http://"+m.addr+"/segment/webhook", "application/json", strings.NewReader("{}"))
-		must(t, err)
-		must(t, resp.Body.Close())
-		if resp.StatusCode != http.StatusUnauthorized {
-			t.Fatalf("answered %d", resp.StatusCode)
-		}
-	}
-	m.stop()
-	lines, counted := 0, 0
-	for line := range strings.Lines(said.String()) {
-		if strings.Contains(line, "request not taken") {
-			n := 0
-			if found := regexp.MustCompile(`repeated=(\d+)`).FindStringSubmatch(line); found != nil {
-				n, _ = strconv.Atoi(found[1])
-			} else {
-				n = 1
-			}
-			lines, counted = lines+1, counted+n
-		}
-	}
-	if lines != 2 || counted != 50 {
-		t.Errorf("%d lines speak of %d refusals:\n%s", lines, counted, said)
-	}
-}
-
-// TestAFullPipeOfTheLogStopsNothing: with nobody reading standard error the agent neither started, nor
-// answered, nor ended.
-func TestAFullPipeOfTheLogStopsNothing(t *testing.T) {
-	reader, writer, err := os.Pipe()
-	must(t, err)
-	defer reader.Close()
-	defer writer.Close()
-	filled := fillPipe(t, writer)
-
-	m := newHost(t)
-	m.startTo(writer)
-	c := m.hammer(2)
-	c.more(20)
-	c.end()
-	if c.failed.Load() > 0 {
-		t.Errorf("%d deliveries failed, one with %v", c.failed.Load(), c.why.Load())
-	}
-	if n := m.accepted(); n != c.taken.Load() {
-		t.Errorf("%d events were answered 200, the agent holds %d", c.taken.Load(), n)
-	}
-	m.stop()
-	must(t, writer.Close())
-	rest, err := io.ReadAll(reader)
-	must(t, err)
-	if len(rest) < filled {
-		t.Errorf("%d bytes were in the pipe, %d came out", filled, len(rest))
-	}
-}
-
-// fillPipe fills a pipe and returns with how many bytes.
-func fillPipe(t *testing.T, w *os.File) (n int) {
-	t.Helper()
-	fd := int(w.Fd()) // blocking from here on, for the agent
-	must(t, unix.SetNonblock(fd, true))
-	for _, size := range []int{4096, 1} {
-		for {
-			k, err := unix.Write(fd, bytes.Repeat([]byte("."), size))
-			if err != nil {
-				break
-			}
-			n += k
-		}
-	}
-	must(t, unix.SetNonblock(fd, false))
-	return n
-}
-
-// TestACrashArrivesBehindTheLog: the dump does not go through the queue.
-func TestACrashArrivesBehindTheLog(t *testing.T) {
-	m := newHost(t)
-	said := m.startHeard(regexp.MustCompile("msg=ready"))
-	m.endBy(syscall.SIGABRT)
-	if text := said.String(); !regexp.MustCompile(`(?s)msg=ready.*SIGABRT.*goroutine \d`).MatchString(text) {
-		t.Errorf("it said:\n%s", text)
-	}
 }
