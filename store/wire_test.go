@@ -16,7 +16,9 @@ import (
 func FuzzRecord(f *testing.F) {
 	frames := [][]byte{
 		appendEvent(nil, event("ann", "vip", true, 1)),
-		appendEvent(nil, event("ann", "vip", true, 1, func(e *domain.Event) { e.LeftOut = []domain.Column{{Name: "score", Value: domain.Span{Off: 3, Len: 5}}} })),
+		appendEvent(nil, event("ann", "vip", true, 1, func(e *domain.Event) {
+			e.LeftOut = []domain.Column{{Name: "score", Value: domain.Span{Off: 3, Len: 5}}}
+		})),
 		appendEvent(nil, trait("ann", "zendesk", 1, "a", "1", "b", "2")),
 		(&action{noon, actionRetry, []domain.ID{{Epoch: 0, Seq: 1, Slot: 0}, {Epoch: 0, Seq: 7, Slot: 3}}}).encode(nil),
 		(&repair{received: noon, missing: []Told{{User: "ann", field: 3}}}).encode(nil),
