@@ -231,7 +231,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 	}
 	atDoor, atWindow := connectionLimits()
 	p.keep(socket, false)
-	p.socket = p.serve("socket", socket, atWindow, windows.Socket())
+	p.socket = newServer(p.log, "socket", socket, atWindow, windows.Socket())
 	p.socket.http.ConnContext = withPeer
 	orders, end := context.WithCancelCause(context.Background())
 	p.socket.http.BaseContext = func(net.Listener) context.Context { return orders }
@@ -242,7 +242,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 			return err
 		}
 		p.keep(l, false)
-		p.admin = p.serve("admin", l, atWindow, windows.Listener(hostNames(c.Admin.Listen)...))
+		p.admin = newServer(p.log, "admin", l, atWindow, windows.Listener(hostNames(c.Admin.Listen)...))
 		p.admin.http.RegisterOnShutdown(p.page.close)
 	}
 	l := p.o.Ingest
@@ -252,7 +252,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		}
 		p.keep(l, true)
 	}
-	p.ingest = p.serve("ingest", l, atDoor, p.door)
+	p.ingest = newServer(p.log, "ingest", l, atDoor, p.door)
 	if c.Ingest.TLSCert != "" {
 		if p.certs, err = newCertificates(&c.Ingest); err != nil {
 			return err
@@ -260,6 +260,16 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		p.ingest.http.TLSConfig = p.certs.config()
 	}
 	return nil
+}
+
+// takeOver makes c say where the inherited socket listens, and holds it against that: a socket unit
+// must not open to the network what the configuration may not.
+func (p *process) takeOver(c *config.Config) error {
+	address := listenAddress(p.o.Ingest)
+	if c.Ingest.Listen != address {
+		p.log.Warn("ingest.listen is not used: systemd listens, and its socket unit says where", "ingest.listen", c.Ingest.Listen, "socket", address)
+	}
+	return c.ListenAt(address)
 }
 
 // keep has keepSockets look after l, if it is a unix socket.

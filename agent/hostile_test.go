@@ -53,7 +53,7 @@ func atDoor(t *testing.T, most int, do func(w *doorway, p *pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w, p := openDoor(nil), newPipes()
-		s := (&process{log: slog.New(slog.NewTextHandler(&w.log, nil))}).serve("ingest", p, most, w)
+		s := newServer(slog.New(slog.NewTextHandler(&w.log, nil)), "ingest", p, most, w)
 		ended := make(chan error)
 		go func() { ended <- s.run() }()
 		do(w, p)
@@ -312,7 +312,7 @@ func TestOneConnectionHasSoManyRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := openDoor(nil)
-	s := (&process{log: slog.New(slog.DiscardHandler)}).serve("ingest", l, 2, w)
+	s := newServer(slog.New(slog.DiscardHandler), "ingest", l, 2, w)
 	s.http.TLSConfig = pair.config()
 	ended := make(chan error)
 	go func() { ended <- s.run() }()

@@ -12,8 +12,6 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
-
-	"personasync/agent/config"
 )
 
 // Inheritance is what the service manager left this process to listen with (sd_listen_fds(3)).
@@ -134,14 +132,4 @@ func listenAddress(l net.Listener) string {
 		return "unix:" + l.Addr().String()
 	}
 	return l.Addr().String()
-}
-
-// takeOver makes c say where the inherited socket listens, and holds it against that: a socket unit
-// must not open to the network what the configuration may not.
-func (p *process) takeOver(c *config.Config) error {
-	address := listenAddress(p.o.Ingest)
-	if c.Ingest.Listen != address {
-		p.log.Warn("ingest.listen is not used: systemd listens, and its socket unit says where", "ingest.listen", c.Ingest.Listen, "socket", address)
-	}
-	return c.ListenAt(address)
 }

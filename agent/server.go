@@ -37,11 +37,11 @@ type server struct {
 	open     atomic.Int64 // connections
 }
 
-// serve makes a server for h. What is no HTTP request net/http refuses by itself, with 400 or 431 in
-// plain text, before a handler could answer in JSON; it says so in the log, at debug, because anybody
-// who reaches the port can make it.
-func (p *process) serve(name string, l net.Listener, most int, h http.Handler) *server {
-	log := p.log.With("part", name)
+// newServer makes a server for h, which keeps at most so many connections open. What is no HTTP request
+// net/http refuses by itself, with 400 or 431 in plain text, before a handler could answer in JSON; it says
+// so in the log, at debug, because anybody who reaches the port can make it.
+func newServer(log *slog.Logger, name string, l net.Listener, most int, h http.Handler) *server {
+	log = log.With("part", name)
 	s := &server{name: name, listener: newGate(l, most, log)}
 	s.http = &http.Server{
 		Handler:           s.lastAnswers(h),
@@ -51,7 +51,6 @@ func (p *process) serve(name string, l net.Listener, most int, h http.Handler) *
 		WriteTimeout:      answerWithin,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       withPeer,
 
 		DisableGeneralOptionsHandler: true, // net/http would answer OPTIONS * itself, and not in JSON
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams2},
