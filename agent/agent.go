@@ -497,10 +497,10 @@ func (p *process) answer() {
 // ready opens the door.
 func (p *process) ready() {
 	p.unready("")
-	at := Addresses{Ingest: p.ingest.listener.Addr(), Socket: p.socket.listener.Addr().String()}
+	at := Addresses{Ingest: p.ingest.Addr(), Socket: p.socket.Addr().String()}
 	attrs := []any{"version", p.o.Version, "data_dir", p.config.Load().DataDir, "ingest", at.Ingest.String(), "socket", at.Socket}
 	if p.admin != nil {
-		at.Admin = p.admin.listener.Addr()
+		at.Admin = p.admin.Addr()
 		attrs = append(attrs, "admin", at.Admin.String())
 	}
 	p.log.Info("ready", attrs...)
@@ -579,7 +579,7 @@ func (p *process) prune(ctx context.Context) error {
 func (p *process) abandon() error {
 	for _, s := range []*server{p.ingest, p.admin, p.socket} {
 		if s != nil {
-			_ = s.listener.Close()
+			_ = s.Close()
 		}
 	}
 	return p.store.Close()

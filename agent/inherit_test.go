@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestASocketUnitThatIsEnabledIsExpected: an address that came up late made personasync.socket fail for
@@ -46,18 +45,4 @@ func TestASocketUnitThatIsEnabledIsExpected(t *testing.T) {
 	if why := missedSocket("", "", ""); why != "" {
 		t.Errorf("without a socket unit it says %q", why)
 	}
-}
-
-// TestAnAgentWithoutItsSocketTakesEventsAndIsUnready: events that find it are taken, and whoever watches
-// it is told.
-func TestAnAgentWithoutItsSocketTakesEventsAndIsUnready(t *testing.T) {
-	s := newSite(t)
-	c := s.load()
-	a := s.start(c, RunOptions{Missed: "personasync.socket did not start"})
-	i, _ := open(t, c)
-	status, err := i.Status(t.Context())
-	if err != nil || status.Ready || status.Unready != "personasync.socket did not start" {
-		t.Errorf("status says %+v, %v", status, err)
-	}
-	a.tell(news("ann", true, time.Now()))
 }

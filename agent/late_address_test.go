@@ -85,7 +85,9 @@ func listenAsUnit(t *testing.T, unit string) net.Listener {
 	if err != nil {
 		t.Fatalf("the unit that says %q gets no socket: %v", strings.Join(strings.Fields(unit[strings.Index(unit, "[Socket]"):]), " "), err)
 	}
-	l, err := streamListener(os.NewFile(uintptr(fd), "ingest"))
+	file := os.NewFile(uintptr(fd), "ingest")
+	defer file.Close()
+	l, err := net.FileListener(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func TestSocketThatSomebodyAnswersIsLeftAlone(t *testing.T) {
 
 func TestSocketPathTooLongSaysSo(t *testing.T) {
 	_, err := listenSocket("/tmp/" + strings.Repeat("x", maxSocketPath))
-	if err == nil || !contains(err.Error(), "longer than") {
+	if err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -110,7 +110,7 @@ func TestASocketPathThatNamesNoSocketDestroysNothing(t *testing.T) {
 		if strings.HasSuffix(path, "sock") {
 			continue
 		}
-		if !errors.Is(err, ErrSocketPath) || !contains(err.Error(), path) {
+		if !errors.Is(err, ErrSocketPath) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

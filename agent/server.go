@@ -59,6 +59,16 @@ func newServer(log *slog.Logger, name string, l net.Listener, most int, h http.H
 	return s
 }
 
+// Addr is where the server is reached.
+func (s *server) Addr() net.Addr { return s.listener.Addr() }
+
+// Connections counts the open connections, and the places that they take of those there are: the same but for
+// a moment.
+func (s *server) Connections() (open, places int) { return int(s.open.Load()), len(s.listener.places) }
+
+// Close lets go of the address of a server that never ran.
+func (s *server) Close() error { return s.listener.Close() }
+
 // count keeps the number of open connections.
 func (s *server) count(_ net.Conn, state http.ConnState) {
 	switch state {

@@ -128,3 +128,17 @@ func TestAFileInPlaceOfTheAdminSocketIsACondition(t *testing.T) {
 		})
 	}
 }
+
+// TestAnAgentWithoutItsSocketTakesEventsAndIsUnready: events that find it are taken, and whoever watches
+// it is told.
+func TestAnAgentWithoutItsSocketTakesEventsAndIsUnready(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	a := s.start(c, RunOptions{Missed: "personasync.socket did not start"})
+	i, _ := open(t, c)
+	status, err := i.Status(t.Context())
+	if err != nil || status.Ready || status.Unready != "personasync.socket did not start" {
+		t.Errorf("status says %+v, %v", status, err)
+	}
+	a.tell(news("ann", true, time.Now()))
+}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -41,12 +42,15 @@ func TestDoorAnswersUntilTheLastRequestHasLanded(t *testing.T) {
 // TestPartThatFailsEndsTheAgent: the stop that waits for the other parts must tell them first.
 func TestPartThatFailsEndsTheAgent(t *testing.T) {
 	s := newSite(t)
-	p, err := start(t.Context(), s.load(), RunOptions{Log: quiet()})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	p.ingest.listener.Listener = brokenListener{p.ingest.listener.Listener, broken}
+	p, err := start(t.Context(), s.load(), RunOptions{Log: quiet(), Ingest: brokenListener{l, broken}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := p.run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("it ended with %v", err)
 	}
