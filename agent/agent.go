@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -39,7 +40,7 @@ type RunOptions struct {
 	Log     *slog.Logger
 	Version string
 
-	// Ingest is where events come in if somebody listens for the agent already, see Inherited; nil: it
+	// Ingest is where events come in if somebody listens for the agent already, see host.Inherited; nil: it
 	// listens at ingest.listen. Run closes it.
 	Ingest net.Listener
 
@@ -99,7 +100,7 @@ type process struct {
 	senders   *senders
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
-	certs     *certificates                 // nil without TLS
+	certs     *host.Certificates            // nil without TLS
 	lost      atomic.Pointer[[]LostSocket]  // sockets that nobody can connect to
 	refused   atomic.Pointer[RefusedReload] // the last reload was; nil: it was not
 	missed    missedRuns
@@ -114,8 +115,8 @@ type process struct {
 	open    chan struct{}               // closed once there is an answer to give at the door
 	pulse   func(context.Context) error // of the store: nil while commits come to an end
 
-	ingest, admin, socket *server // admin nil when it is off
-	sockets               []*socketListener
+	ingest, admin, socket *host.Server // admin nil when it is off
+	sockets               []*host.SocketListener
 
 	doubted string // why the clock may be wrong, as it was last said; belongs to housekeeping
 }
@@ -225,39 +226,39 @@ func (p *process) senderConfig(c *config.Config, road domain.Endpoint) syncer.Co
 func (p *process) listen(ctx context.Context, c *config.Config) error {
 	p.page = newStatusPage(p)
 	windows := p.windows()
-	socket, err := listenSocket(c.Socket(os.Getenv))
+	socket, err := host.ListenSocket(c.Socket(os.Getenv))
 	if err != nil {
 		return err
 	}
-	atDoor, atWindow := connectionLimits()
+	atDoor, atWindow := host.ConnectionLimits()
 	p.keep(socket, false)
-	p.socket = newServer(p.log, "socket", socket, atWindow, windows.Socket())
-	p.socket.http.ConnContext = withPeer
+	p.socket = host.NewServer(p.log, "socket", socket, atWindow, windows.Socket())
+	p.socket.HTTP.ConnContext = withPeer
 	orders, end := context.WithCancelCause(context.Background())
-	p.socket.http.BaseContext = func(net.Listener) context.Context { return orders }
-	p.socket.http.RegisterOnShutdown(func() { end(errStopping) })
+	p.socket.HTTP.BaseContext = func(net.Listener) context.Context { return orders }
+	p.socket.HTTP.RegisterOnShutdown(func() { end(errStopping) })
 	if c.Admin.Listen != "" {
-		l, err := listen(ctx, "admin.listen", c.Admin.Listen)
+		l, err := host.Listen(ctx, "admin.listen", c.Admin.Listen)
 		if err != nil {
 			return err
 		}
 		p.keep(l, false)
-		p.admin = newServer(p.log, "admin", l, atWindow, windows.Listener(hostNames(c.Admin.Listen)...))
-		p.admin.http.RegisterOnShutdown(p.page.close)
+		p.admin = host.NewServer(p.log, "admin", l, atWindow, windows.Listener(hostNames(c.Admin.Listen)...))
+		p.admin.HTTP.RegisterOnShutdown(p.page.close)
 	}
 	l := p.o.Ingest
 	if l == nil {
-		if l, err = listen(ctx, "ingest.listen", c.Ingest.Listen); err != nil {
+		if l, err = host.Listen(ctx, "ingest.listen", c.Ingest.Listen); err != nil {
 			return err
 		}
 		p.keep(l, true)
 	}
-	p.ingest = newServer(p.log, "ingest", l, atDoor, p.door)
+	p.ingest = host.NewServer(p.log, "ingest", l, atDoor, p.door)
 	if c.Ingest.TLSCert != "" {
-		if p.certs, err = newCertificates(&c.Ingest); err != nil {
+		if p.certs, err = host.NewCertificates(&c.Ingest); err != nil {
 			return err
 		}
-		p.ingest.http.TLSConfig = p.certs.config()
+		p.ingest.HTTP.TLSConfig = p.certs.Config()
 	}
 	return nil
 }
@@ -265,7 +266,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 // takeOver makes c say where the inherited socket listens, and holds it against that: a socket unit
 // must not open to the network what the configuration may not.
 func (p *process) takeOver(c *config.Config) error {
-	address := listenAddress(p.o.Ingest)
+	address := host.ListenAddress(p.o.Ingest)
 	if c.Ingest.Listen != address {
 		p.log.Warn("ingest.listen is not used: systemd listens, and its socket unit says where", "ingest.listen", c.Ingest.Listen, "socket", address)
 	}
@@ -274,8 +275,8 @@ func (p *process) takeOver(c *config.Config) error {
 
 // keep has keepSockets look after l, if it is a unix socket.
 func (p *process) keep(l net.Listener, ingest bool) {
-	if socket, ok := l.(*socketListener); ok {
-		socket.ingest = ingest
+	if socket, ok := l.(*host.SocketListener); ok {
+		socket.Ingest = ingest
 		p.sockets = append(p.sockets, socket)
 	}
 }
@@ -381,9 +382,9 @@ func (p *process) flush(_ context.Context, computation string) (r FlushReceipt, 
 // run works until ctx is done or a part fails, then stops in order.
 func (p *process) run(ctx context.Context) error {
 	var windows errgroup.Group
-	windows.Go(p.socket.run)
+	windows.Go(p.socket.Run)
 	if p.admin != nil {
-		windows.Go(p.admin.run)
+		windows.Go(p.admin.Run)
 	}
 
 	supervised, endSupervision := context.WithCancel(context.WithoutCancel(ctx))
@@ -412,15 +413,15 @@ func (p *process) run(ctx context.Context) error {
 		p.log.Info("stopping")
 		p.tellManager(daemon.SdNotifyStopping, "STATUS=stopping")
 		if p.o.Ingest != nil {
-			p.ingest.drain() // what comes from now on waits for the next process
+			p.ingest.Drain() // what comes from now on waits for the next process
 		}
 		p.unready("stopping")
 		syncing.Wait() // meanwhile the door answers 503: a refused connection would look like an outage
-		return errors.Join(err, p.ingest.stop(drainPatience))
+		return errors.Join(err, p.ingest.Stop(drainPatience))
 	})
 	err := lanes.Wait()
 
-	err = errors.Join(ignoreEnd(err), p.socket.stop(windowPatience), p.admin.stop(windowPatience))
+	err = errors.Join(ignoreEnd(err), p.socket.Stop(windowPatience), p.admin.Stop(windowPatience))
 	endSupervision()
 	err = errors.Join(err, windows.Wait(), p.store.Close())
 	p.verifier.reader.Close()
@@ -433,7 +434,7 @@ func (p *process) run(ctx context.Context) error {
 func (p *process) serveIngest(ctx context.Context) error {
 	select {
 	case <-p.open:
-		return p.ingest.run()
+		return p.ingest.Run()
 	case <-ctx.Done():
 		return nil
 	}
@@ -577,7 +578,7 @@ func (p *process) prune(ctx context.Context) error {
 
 // abandon undoes a start that came to nothing.
 func (p *process) abandon() error {
-	for _, s := range []*server{p.ingest, p.admin, p.socket} {
+	for _, s := range []*host.Server{p.ingest, p.admin, p.socket} {
 		if s != nil {
 			_ = s.Close()
 		}

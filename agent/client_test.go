@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"personasync/agent/host"
 	"personasync/store"
 	"personasync/store/domain"
 	syncer "personasync/sync"
@@ -21,7 +22,7 @@ import (
 func serveSocket(t *testing.T, h http.Handler) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "s")
-	l, err := listenSocket(path)
+	l, err := host.ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/store/domain"
 )
 
@@ -54,11 +55,11 @@ func atDoor(t *testing.T, most int, do func(w *doorway, p *pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w, p := openDoor(nil), newPipes()
-		s := newServer(slog.New(slog.NewTextHandler(&w.log, nil)), "ingest", p, most, w)
+		s := host.NewServer(slog.New(slog.NewTextHandler(&w.log, nil)), "ingest", p, most, w)
 		ended := make(chan error)
-		go func() { ended <- s.run() }()
+		go func() { ended <- s.Run() }()
 		do(w, p)
-		if err := s.stop(0); err != nil {
+		if err := s.Stop(0); err != nil {
 			t.Error(err)
 		}
 		if err := <-ended; err != nil {
@@ -103,15 +104,15 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 		name, first, trickle string
 		within               time.Duration
 	}{
-		{"says nothing", "", "", headerTimeout},
-		{"half a line, and nothing more", "POST /segm", "", headerTimeout},
-		{"a header that drips", head + "X-Pad: ", "x", headerTimeout},
-		{"headers that drip", head, "X-Pad: x\r\n", headerTimeout},
-		{"a body that never comes", head + "Content-Length: 100000\r\n\r\n", "", bodyTimeout},
-		{"a body that drips", head + "Content-Length: 100000\r\n\r\n", " ", bodyTimeout},
-		{"chunks that drip", head + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", bodyTimeout},
-		{"an answer, and then nothing", "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n", "", idleTimeout},
-		{"an answer, and then a header that drips", "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\nPOST /v1/m HTTP/1.1\r\nX-Pad: ", "x", headerTimeout},
+		{"says nothing", "", "", host.HeaderTimeout},
+		{"half a line, and nothing more", "POST /segm", "", host.HeaderTimeout},
+		{"a header that drips", head + "X-Pad: ", "x", host.HeaderTimeout},
+		{"headers that drip", head, "X-Pad: x\r\n", host.HeaderTimeout},
+		{"a body that never comes", head + "Content-Length: 100000\r\n\r\n", "", host.BodyTimeout},
+		{"a body that drips", head + "Content-Length: 100000\r\n\r\n", " ", host.BodyTimeout},
+		{"chunks that drip", head + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", host.BodyTimeout},
+		{"an answer, and then nothing", "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n", "", host.IdleTimeout},
+		{"an answer, and then a header that drips", "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\nPOST /v1/m HTTP/1.1\r\nX-Pad: ", "x", host.HeaderTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			atDoor(t, 10, func(_ *doorway, p *pipes) {
@@ -124,8 +125,8 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 	t.Run("takes no answer", func(t *testing.T) {
 		atDoor(t, 10, func(_ *doorway, p *pipes) {
 			ask := strings.Repeat("POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n", 2)
-			if took := lasts(p, ask, "POST", false); took > answerWithin+2*time.Second {
-				t.Errorf("was waited for for %s, not %s", took, answerWithin)
+			if took := lasts(p, ask, "POST", false); took > host.AnswerWithin+2*time.Second {
+				t.Errorf("was waited for for %s, not %s", took, host.AnswerWithin)
 			}
 		})
 	})
@@ -142,7 +143,7 @@ func TestManyConnectionsLeaveRoomForFiles(t *testing.T) {
 		late := p.dialLate()
 		began := time.Now()
 		_, _ = io.WriteString(<-late, "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-		if took := time.Since(began); took == 0 || took > headerTimeout+time.Second {
+		if took := time.Since(began); took == 0 || took > host.HeaderTimeout+time.Second {
 			t.Errorf("waited %s", took)
 		}
 		if !strings.Contains(w.log.String(), "connections=3") {
@@ -296,7 +297,7 @@ func TestHeadersBeyondTheLimitAreRefused(t *testing.T) {
 // TestOneConnectionHasSoManyRequests: on HTTP/2 one connection would bring as many as it likes.
 func TestOneConnectionHasSoManyRequests(t *testing.T) {
 	cert, key, trust := selfSigned(t)
-	pair, err := newCertificates(&config.Ingest{TLSCert: cert, TLSKey: key})
+	pair, err := host.NewCertificates(&config.Ingest{TLSCert: cert, TLSKey: key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,20 +307,20 @@ func TestOneConnectionHasSoManyRequests(t *testing.T) {
 	}
 	w := openDoor(nil)
 	var requests atomic.Int64 // under way
-	s := newServer(slog.New(slog.DiscardHandler), "ingest", l, 2, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	s := host.NewServer(slog.New(slog.DiscardHandler), "ingest", l, 2, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		defer requests.Add(-1)
 		w.ServeHTTP(rw, r)
 	}))
-	s.http.TLSConfig = pair.config()
+	s.HTTP.TLSConfig = pair.Config()
 	ended := make(chan error)
-	go func() { ended <- s.run() }()
+	go func() { ended <- s.Run() }()
 
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}, ForceAttemptHTTP2: true, MaxConnsPerHost: 1,
 		HTTP2: &http.HTTP2Config{StrictMaxConcurrentRequests: true}} // or it opened another connection
 	ctx, cancel := context.WithCancel(t.Context())
 	var asked sync.WaitGroup
-	for range 2 * maxStreams2 {
+	for range 2 * host.MaxStreams2 {
 		body, never := io.Pipe()
 		defer never.Close()
 		asked.Go(func() {
@@ -339,13 +340,13 @@ func TestOneConnectionHasSoManyRequests(t *testing.T) {
 	}
 	time.Sleep(300 * time.Millisecond) // all would be here by now; those beyond were refused
 	conns, _ := s.Connections()
-	if n := requests.Load(); n > maxStreams2 || n == 0 || conns != 1 {
-		t.Errorf("%d requests are under way on %d connections, not up to %d on one", n, conns, maxStreams2)
+	if n := requests.Load(); n > host.MaxStreams2 || n == 0 || conns != 1 {
+		t.Errorf("%d requests are under way on %d connections, not up to %d on one", n, conns, host.MaxStreams2)
 	}
 	cancel()
 	asked.Wait()
 	transport.CloseIdleConnections()
-	if err := s.stop(time.Second); err != nil {
+	if err := s.Stop(time.Second); err != nil {
 		t.Error(err)
 	}
 	if err := <-ended; err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/store"
 	"personasync/store/domain"
 	syncer "personasync/sync"
@@ -76,7 +77,7 @@ func noSocket(socket string) error {
 	}
 	path := store.ShellWord(socket)
 	return fmt.Errorf("%w: its socket %s is %s now: type mv %s %s, and a running agent makes its socket again within a second",
-		errNoSocket, socket, kindOf(info.Mode()), path, store.ShellWord(socket+".aside"))
+		errNoSocket, socket, host.KindOf(info.Mode()), path, store.ShellWord(socket+".aside"))
 }
 
 // ErrStarting says that an agent has the data, and answers nobody yet.

@@ -22,7 +22,7 @@ type readiness struct {
 
 	refusal func() error // why the store takes no events, as long as that lasts; may be nil
 
-	missed string // why deliveries may not arrive here, for as long as the process runs, see Inheritance
+	missed string // why deliveries may not arrive here, for as long as the process runs, see host.Inheritance
 
 	mu    sync.Mutex
 	phase string // starting, stopping; empty in between

@@ -58,7 +58,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	pair, err := p.certs.read(&next.Ingest)
+	pair, err := p.certs.Read(&next.Ingest)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 	}
 
 	p.config.Store(next)
-	p.certs.use(pair)
+	p.certs.Use(pair)
 	p.door.Reconfigure(doorConfig(next))
 	p.senders.Reconfigure(next, p.senderConfig)
 	p.verifier.reader.Reconfigure(senderConfig(next, domain.EndpointTransition))

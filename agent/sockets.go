@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"personasync/agent/host"
 )
 
 // socketsEvery is how often the unix sockets are compared with their names.
@@ -35,25 +37,25 @@ func (p *process) keepSockets(ctx context.Context) error {
 }
 
 // keepSocket returns nil once people can connect to l. lost are the sockets that could not be made the last time.
-func (p *process) keepSocket(l *socketListener, lost []LostSocket) *LostSocket {
-	renewed, err := l.renew()
+func (p *process) keepSocket(l *host.SocketListener, lost []LostSocket) *LostSocket {
+	renewed, err := l.Renew()
 	if renewed {
-		p.log.Warn("a socket was removed or replaced while the agent runs; it was made again", "socket", l.path)
+		p.log.Warn("a socket was removed or replaced while the agent runs; it was made again", "socket", l.Path)
 	}
 	if err == nil {
-		if l.ingest {
+		if l.Ingest {
 			p.readiness.miss("")
 		}
 		return nil
 	}
-	s := &LostSocket{Path: l.path, Ingest: l.ingest, Why: err.Error(), Since: time.Now()}
-	if was := slices.IndexFunc(lost, func(other LostSocket) bool { return other.Path == l.path }); was >= 0 {
+	s := &LostSocket{Path: l.Path, Ingest: l.Ingest, Why: err.Error(), Since: time.Now()}
+	if was := slices.IndexFunc(lost, func(other LostSocket) bool { return other.Path == l.Path }); was >= 0 {
 		s.Since = lost[was].Since
 	} else {
 		p.log.Error("a socket was removed or replaced while the agent runs, and cannot be made again: nobody can connect there; it is tried again every second",
-			"socket", l.path, "error", err)
+			"socket", l.Path, "error", err)
 	}
-	if l.ingest {
+	if l.Ingest {
 		p.readiness.miss(s.Why)
 	}
 	return s

@@ -25,10 +25,11 @@ sync/sandbox:   # knows the wire by MoEngage's documents, so that it checks the 
 agent/segment: store/domain
 agent/config: store scheduler store/domain
 agent/memberlist: sync store/domain
-agent: agent/config agent/segment scheduler store sync store/domain
-cli: agent agent/config agent/memberlist cli/internal/argv cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
+agent/host: agent/config   # of the machine: knows neither events nor answers
+agent: agent/config agent/host agent/segment scheduler store sync store/domain
+cli: agent agent/config agent/host agent/memberlist cli/internal/argv cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
 cli/internal/argv: cli/internal/exit cli/internal/term
-cli/internal/exit: agent agent/config store
+cli/internal/exit: agent agent/config agent/host store
 cli/internal/logging: agent/config cli/internal/term
 cli/internal/term: store store/domain   # its ledgers, and how it writes sizes and words of a shell
 packaging/systemd:   # the units, embedded: the command installs what the packages do

@@ -85,7 +85,7 @@ func freeze(t *testing.T, pid int) {
 }
 
 // try runs a command, and returns -1 if it had to be killed.
-func (m *host) try(limit time.Duration, args ...string) (code int, said string) {
+func (m *machine) try(limit time.Duration, args ...string) (code int, said string) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), limit)
 	defer cancel()
 	c := exec.CommandContext(ctx, "personasync", args...)

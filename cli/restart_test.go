@@ -76,8 +76,8 @@ func TestACrashDoesNotEndLikeARefusal(t *testing.T) {
 	}
 }
 
-// host is a machine with a socket and, now and then, an agent on it.
-type host struct {
+// machine has a socket and, now and then, an agent on it.
+type machine struct {
 	t      *testing.T
 	dir    string
 	socket *os.File
@@ -85,7 +85,7 @@ type host struct {
 	agent  *exec.Cmd
 }
 
-func newHost(t *testing.T) *host {
+func newHost(t *testing.T) *machine {
 	box := httptest.NewServer(sandbox.New(sandbox.Options{}))
 	t.Cleanup(box.Close)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -98,7 +98,7 @@ func newHost(t *testing.T) *host {
 	}
 	_ = l.Close() // the file stays open
 	t.Cleanup(func() { _ = socket.Close() })
-	m := &host{t: t, dir: t.TempDir(), socket: socket, addr: l.Addr().String()}
+	m := &machine{t: t, dir: t.TempDir(), socket: socket, addr: l.Addr().String()}
 	file := fmt.Sprintf("data_dir = \"data\"\n[ingest]\nlisten = %q\nshared_secret = \"hush\"\n[admin]\nsocket = \"s\"\nlisten = \"\"\n"+
 		"[moengage]\nworkspace_id = \"WS\"\napi_key = \"key\"\nbase_url = %q\n", m.addr, box.URL)
 	if err := os.WriteFile(m.config(), []byte(file), 0o600); err != nil {
@@ -113,16 +113,16 @@ func newHost(t *testing.T) *host {
 	return m
 }
 
-func (m *host) config() string { return filepath.Join(m.dir, "agent.toml") }
+func (m *machine) config() string { return filepath.Join(m.dir, "agent.toml") }
 
 // start does not wait until the agent is there: nor does systemd keep the clients away until then.
-func (m *host) start() {
+func (m *machine) start() {
 	m.t.Helper()
 	m.startTo(m.t.Output())
 }
 
 // startHeard starts it and waits until its log has what says matches.
-func (m *host) startHeard(says *regexp.Regexp) *heard {
+func (m *machine) startHeard(says *regexp.Regexp) *heard {
 	m.t.Helper()
 	done := make(chan struct{})
 	said := &heard{until: says, then: func() { close(done) }}
@@ -135,7 +135,7 @@ func (m *host) startHeard(says *regexp.Regexp) *heard {
 	return said
 }
 
-func (m *host) startTo(log io.Writer) {
+func (m *machine) startTo(log io.Writer) {
 	m.t.Helper()
 	m.agent = m.inheriting(m.socket)
 	m.agent.Stderr = log
@@ -145,7 +145,7 @@ func (m *host) startTo(log io.Writer) {
 }
 
 // inheriting is an agent that systemd hands files over to.
-func (m *host) inheriting(files ...*os.File) *exec.Cmd {
+func (m *machine) inheriting(files ...*os.File) *exec.Cmd {
 	c := exec.Command("sh", "-c", `LISTEN_PID=$$ exec personasync run --config "$0"`, m.config())
 	c.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(files)), "GORACE=atexit_sleep_ms=0")
 	c.ExtraFiles = files
@@ -153,7 +153,7 @@ func (m *host) inheriting(files ...*os.File) *exec.Cmd {
 }
 
 // command begins a command, an agent or another, as a shell does.
-func (m *host) command(name string, environ ...string) {
+func (m *machine) command(name string, environ ...string) {
 	m.t.Helper()
 	m.agent = exec.Command("personasync", name, "--config", m.config())
 	m.agent.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), environ...)
@@ -162,7 +162,7 @@ func (m *host) command(name string, environ ...string) {
 }
 
 // endBy has it get a signal, which it must die of.
-func (m *host) endBy(s syscall.Signal) {
+func (m *machine) endBy(s syscall.Signal) {
 	m.t.Helper()
 	must(m.t, m.agent.Process.Signal(s))
 	err := m.agent.Wait()
@@ -173,7 +173,7 @@ func (m *host) endBy(s syscall.Signal) {
 }
 
 // stop has the agent end, which it must do well and in time.
-func (m *host) stop() {
+func (m *machine) stop() {
 	m.t.Helper()
 	must(m.t, m.agent.Process.Signal(syscall.SIGTERM))
 	late := time.AfterFunc(hangs, func() { _ = m.agent.Process.Kill() })
@@ -186,7 +186,7 @@ func (m *host) stop() {
 }
 
 // accepted counts the events that the running agent knows, once it has applied them all.
-func (m *host) accepted() int64 {
+func (m *machine) accepted() int64 {
 	m.t.Helper()
 	conf, err := config.LoadWithoutSecrets(m.config(), nil)
 	if err != nil {
@@ -220,7 +220,7 @@ type clients struct {
 	why           atomic.Value
 }
 
-func (m *host) hammer(n int) *clients {
+func (m *machine) hammer(n int) *clients {
 	c := &clients{t: m.t, url: "http://" + m.addr + "/segment/webhook"}
 	c.ctx, c.cancel = context.WithCancel(m.t.Context())
 	for i := range n {

@@ -9,6 +9,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/logging"
 	"personasync/store"
@@ -48,7 +49,7 @@ func runAgent(env *shell, c *urfave.Context) error {
 	if os.Geteuid() == 0 {
 		log.Warn("running as root, which nothing here needs: use a user of its own")
 	}
-	inherited, err := agent.Inherited()
+	inherited, err := host.Inherited()
 	if err != nil {
 		return exit.Incurable(err)
 	}

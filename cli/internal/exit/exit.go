@@ -11,6 +11,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/store"
 )
 
@@ -79,7 +80,7 @@ func Code(err error) int {
 // An address in use, a disk that is full, read-only or not mounted yet are not among them: they pass.
 var mistakes = []error{
 	syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP, syscall.ENOSYS,
-	agent.ErrSocketPath,
+	host.ErrSocketPath,
 }
 
 // isMistake reports whether err is one of mistakes, or an address that is none.

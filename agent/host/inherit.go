@@ -1,4 +1,4 @@
-package agent
+package host
 
 import (
 	"bytes"
@@ -126,8 +126,8 @@ func streamListener(f *os.File) (net.Listener, error) {
 	return l, nil
 }
 
-// listenAddress writes the address of l as ingest.listen has it.
-func listenAddress(l net.Listener) string {
+// ListenAddress writes the address of l as ingest.listen has it.
+func ListenAddress(l net.Listener) string {
 	if l.Addr().Network() == "unix" {
 		return "unix:" + l.Addr().String()
 	}

@@ -1,4 +1,4 @@
-package agent
+package host
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 
 func TestSocketIsForOwnerAndGroup(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := listenSocket(path)
+	l, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestSocketLeftByACrashIsReplaced(t *testing.T) {
 	}
 	old.SetUnlinkOnClose(false)
 	_ = old.Close()
-	l, err := listenSocket(path)
+	l, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,18 +51,18 @@ func TestSocketLeftByACrashIsReplaced(t *testing.T) {
 
 func TestSocketThatSomebodyAnswersIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := listenSocket(path)
+	l, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if _, err := listenSocket(path); !errors.Is(err, syscall.EADDRINUSE) {
+	if _, err := ListenSocket(path); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a second listener got %v", err)
 	}
 }
 
 func TestSocketPathTooLongSaysSo(t *testing.T) {
-	_, err := listenSocket("/tmp/" + strings.Repeat("x", maxSocketPath))
+	_, err := ListenSocket("/tmp/" + strings.Repeat("x", maxSocketPath))
 	if err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("got %v", err)
 	}
@@ -70,7 +70,7 @@ func TestSocketPathTooLongSaysSo(t *testing.T) {
 
 func TestListenTakesBothForms(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
-		l, err := listen(t.Context(), "ingest.listen", address)
+		l, err := Listen(t.Context(), "ingest.listen", address)
 		if err != nil {
 			t.Errorf("%s: %v", address, err)
 			continue
@@ -101,7 +101,7 @@ func TestASocketPathThatNamesNoSocketDestroysNothing(t *testing.T) {
 	}
 	write("beside.new")
 	for _, path := range []string{state, link, folder, filepath.Join(dir, "beside"), filepath.Join(dir, "state.db", "sock")} {
-		l, err := listenSocket(path)
+		l, err := ListenSocket(path)
 		if err == nil {
 			_ = l.Close()
 			t.Errorf("%s became a socket", path)
@@ -127,14 +127,14 @@ func TestASocketPathThatNamesNoSocketDestroysNothing(t *testing.T) {
 // TestAListenerRemovesItsOwnSocketOnly: what another process had put there meanwhile went with it.
 func TestAListenerRemovesItsOwnSocketOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	first, err := listenSocket(path)
+	first, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	second, err := listenSocket(path)
+	second, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestAListenerRemovesItsOwnSocketOnly(t *testing.T) {
 // TestASocketThatLostItsNameIsMadeAnew: the agent went on listening where nobody could find it.
 func TestASocketThatLostItsNameIsMadeAnew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := listenSocket(path)
+	l, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,13 +178,13 @@ func TestASocketThatLostItsNameIsMadeAnew(t *testing.T) {
 		}
 	}
 	dial()
-	if renewed, err := l.renew(); renewed || err != nil {
+	if renewed, err := l.Renew(); renewed || err != nil {
 		t.Errorf("a socket that is in its place was renewed: %v, %v", renewed, err)
 	}
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if renewed, err := l.renew(); !renewed || err != nil {
+	if renewed, err := l.Renew(); !renewed || err != nil {
 		t.Fatalf("renewed: %v, %v", renewed, err)
 	}
 	dial()
@@ -194,7 +194,7 @@ func TestASocketThatLostItsNameIsMadeAnew(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if renewed, err := l.renew(); renewed || !errors.Is(err, ErrSocketPath) {
+	if renewed, err := l.Renew(); renewed || !errors.Is(err, ErrSocketPath) {
 		t.Errorf("with a file in its place: %v, %v", renewed, err)
 	}
 	if err := l.Close(); err != nil {
@@ -203,7 +203,7 @@ func TestASocketThatLostItsNameIsMadeAnew(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the file in its place went with it: %v", err)
 	}
-	if _, err := l.renew(); err != nil {
+	if _, err := l.Renew(); err != nil {
 		t.Errorf("a closed listener: %v", err)
 	}
 	if _, err := l.Accept(); err == nil {

@@ -1,4 +1,4 @@
-package agent
+package host
 
 import (
 	"context"
@@ -20,10 +20,10 @@ const maxSocketPath = 108
 // ErrSocketPath says that no socket can have the path it is given.
 var ErrSocketPath = errors.New("socket path cannot be used")
 
-// listen opens the address that key of the configuration has: host:port, or unix:/path.
-func listen(ctx context.Context, key, address string) (net.Listener, error) {
+// Listen opens the address that key of the configuration has: host:port, or unix:/path.
+func Listen(ctx context.Context, key, address string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		l, err := listenSocket(path)
+		l, err := ListenSocket(path)
 		if err != nil {
 			return nil, fmt.Errorf("%s = %s: %w", key, address, err)
 		}
@@ -39,10 +39,10 @@ func listen(ctx context.Context, key, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// listenSocket opens a unix socket that owner and group may use. One that a crash left is replaced,
+// ListenSocket opens a unix socket that owner and group may use. One that a crash left is replaced,
 // one that somebody answers is not, and neither is anything that is no socket.
-func listenSocket(path string) (*socketListener, error) {
-	l := &socketListener{path: path}
+func ListenSocket(path string) (*SocketListener, error) {
+	l := &SocketListener{Path: path}
 	var err error
 	if l.current, l.own, err = bindSocket(path); err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func vacant(path string) error {
 	case err != nil:
 		return fmt.Errorf("open socket: %w", err)
 	case info.Mode()&fs.ModeSocket == 0:
-		return fmt.Errorf("%w: %s names %s, which was left as it is: choose a path where nothing is, or move that away", ErrSocketPath, path, kindOf(info.Mode()))
+		return fmt.Errorf("%w: %s names %s, which was left as it is: choose a path where nothing is, or move that away", ErrSocketPath, path, KindOf(info.Mode()))
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
@@ -97,7 +97,7 @@ func vacant(path string) error {
 	return nil
 }
 
-func kindOf(mode fs.FileMode) string {
+func KindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
 		return "a folder"
@@ -109,10 +109,10 @@ func kindOf(mode fs.FileMode) string {
 	return "something else"
 }
 
-// socketListener listens at a path, and goes on listening there: see renew.
-type socketListener struct {
-	path   string
-	ingest bool // events come in here
+// SocketListener listens at a path, and goes on listening there: see Renew.
+type SocketListener struct {
+	Path   string // of the file
+	Ingest bool   // events come in here
 
 	mu      sync.Mutex // covers the rest
 	current *net.UnixListener
@@ -121,10 +121,10 @@ type socketListener struct {
 }
 
 // Addr returns the path that clients dial.
-func (l *socketListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+func (l *SocketListener) Addr() net.Addr { return &net.UnixAddr{Name: l.Path, Net: "unix"} }
 
 // Accept waits for a connection, on whichever socket has the name.
-func (l *socketListener) Accept() (net.Conn, error) {
+func (l *SocketListener) Accept() (net.Conn, error) {
 	for {
 		now := l.listener()
 		conn, err := now.Accept()
@@ -134,21 +134,21 @@ func (l *socketListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *socketListener) listener() *net.UnixListener {
+func (l *SocketListener) listener() *net.UnixListener {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.current
 }
 
-// renew makes a new socket when the one there was has lost its name, because somebody removed it, or mounted
+// Renew makes a new socket when the one there was has lost its name, because somebody removed it, or mounted
 // or moved something over its folder. It reports whether it did; the error says why nobody can connect.
-func (l *socketListener) renew() (renewed bool, err error) {
+func (l *SocketListener) Renew() (renewed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.named() {
 		return false, nil
 	}
-	next, own, err := bindSocket(l.path)
+	next, own, err := bindSocket(l.Path)
 	if err != nil {
 		return false, err
 	}
@@ -158,17 +158,17 @@ func (l *socketListener) renew() (renewed bool, err error) {
 }
 
 // named reports whether the path leads to the socket.
-func (l *socketListener) named() bool {
-	info, err := os.Lstat(l.path)
+func (l *SocketListener) named() bool {
+	info, err := os.Lstat(l.Path)
 	return err == nil && os.SameFile(info, l.own)
 }
 
 // Close stops listening. It removes the socket, and nothing that has taken its place.
-func (l *socketListener) Close() (err error) {
+func (l *SocketListener) Close() (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.closed && l.named() {
-		err = os.Remove(l.path)
+		err = os.Remove(l.Path)
 	}
 	l.closed = true
 	return errors.Join(err, l.current.Close())

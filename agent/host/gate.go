@@ -1,4 +1,4 @@
-package agent
+package host
 
 import (
 	"log/slog"
@@ -17,7 +17,7 @@ const (
 	maxAtWindow = 512 // the status page, and the socket
 )
 
-func connectionLimits() (door, window int) {
+func ConnectionLimits() (door, window int) {
 	var descriptors unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &descriptors); err != nil {
 		return maxAtDoor, maxAtWindow
