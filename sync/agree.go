@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Agrees reports whether got, as MoEngage told it, is what becomes there of want, as it was sent; nil
-// is an attribute that is not there. Values are compared by meaning: numbers by value, texts as far as
-// MoEngage keeps them, times whatever their zone and fraction's zeros, objects in any order.
+// Agrees reports whether got, as read from MoEngage, is the stored form of want, as it was sent. Nil is a
+// missing attribute. Values are compared by meaning: numbers by value, texts up to MoEngage's maximum length,
+// times regardless of zone and trailing zeros, objects in any order.
 func Agrees(want, got json.RawMessage) bool {
 	if isNull(want) || isNull(got) {
 		return (len(want) == 0 || isNull(want)) && (len(got) == 0 || isNull(got))
@@ -21,7 +21,7 @@ func Agrees(want, got json.RawMessage) bool {
 	return errW == nil && errG == nil && equalValues(w, g)
 }
 
-// Lists reports whether a list attribute, as MoEngage told it, has an entry; nil is one that is not there.
+// Lists reports whether a list attribute, as read from MoEngage, contains entry. Nil is a missing attribute.
 func Lists(got json.RawMessage, entry string) bool {
 	var list []any
 	if json.Unmarshal(got, &list) != nil {
@@ -70,7 +70,7 @@ func equalValues(want, got any) bool {
 	return want == got
 }
 
-// equalNumbers compares by value: MoEngage may write 12.50 as 12.5, and keeps what a double does.
+// equalNumbers compares by value: MoEngage may write 12.50 as 12.5, and stores the precision of a double.
 func equalNumbers(want, got string) bool {
 	if want == got {
 		return true
@@ -101,7 +101,7 @@ func firstRunes(s string, n int) string {
 	return s
 }
 
-// asTime reads the forms of a time that MoEngage's pages name. Without a zone it is UTC.
+// asTime parses the time formats on MoEngage's pages. A time without a zone is UTC.
 func asTime(s string) (time.Time, bool) {
 	for _, layout := range [...]string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", time.DateTime, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {

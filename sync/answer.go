@@ -15,32 +15,32 @@ import (
 	"personasync/store/domain"
 )
 
-// action is what the sender does about an answer.
+// action is the sender's reaction to an answer.
 type action uint8
 
 const (
-	actTake    action = iota // accepted: done with it
-	actRetry                 // certainly not taken: again after a backoff
-	actUnsure                // perhaps taken: again after a backoff, and the outbox knows
-	actStop                  // nothing may be concluded about the data: stop the road and probe
+	actTake    action = iota // accepted: close the changes
+	actRetry                 // not accepted: retry with backoff
+	actUnsure                // outcome unknown: mark as uncertain and retry with backoff
+	actStop                  // says nothing about the data: open the circuit breaker and probe
 	actSplit                 // too large: halve the request
-	actBisect                // MoEngage judged the data: find the offender and park it
-	actSuspect               // perhaps the data, perhaps the account: as bisect, but park only with proof
-	actPark                  // never becomes a request
-	actWarn                  // sent all the same
-	actStay                  // the sender itself is stopping or holding back; nothing was sent
+	actBisect                // bad data: bisect, and park the bad element
+	actSuspect               // bad data or account: bisect, but park only with proof
+	actPark                  // cannot become a request: park
+	actWarn                  // send it anyway and warn
+	actStay                  // not sent: the sender is stopping or holding back
 )
 
-// Meaning is one row of the failure table: what an answer of MoEngage, or the lack of one, means.
+// Meaning is one row of the failure table: an answer of MoEngage, or its absence, and its consequence.
 type Meaning struct {
-	Code  string `json:"code"`  // also the reason of a change that waits or is parked for it
+	Code  string `json:"code"`  // also the reason of a change that is pending or parked because of it
 	Means string `json:"means"` // what happened
-	Agent string `json:"agent"` // what the agent does about it
+	Agent string `json:"agent"` // the agent's reaction
 
 	act action
 }
 
-// Codes that the program itself speaks of.
+// Codes used in the program.
 const (
 	codeAccepted    = "accepted"
 	codeUnreachable = "unreachable"
@@ -64,7 +64,7 @@ const (
 	codeReadBack    = "get_user_refused"
 )
 
-// What the agent does, where several rows say the same.
+// Reactions shared by several rows.
 const (
 	doRetry  = "Tries again after a growing, jittered pause, at least once a minute while everything fails, or when Retry-After says so; only one request at a time until one is answered. Nothing is given up."
 	doUnsure = "Treats the changes as perhaps delivered: attributes are sent again whatever they say, events may arrive twice. Tries again after a growing, jittered pause, at least once a minute while everything fails, with nobody new once as many requests are uncertain as may be in flight, and in ever smaller company if it goes on, so that a payload which MoEngage cannot bear delays nobody else."
@@ -73,9 +73,8 @@ const (
 	doPark   = "Parks the change with this reason. After the cause is mended: outbox retry."
 )
 
-// table is THE failure table: every answer that the sender tells apart, and what it does then.
-// Whatever has no row of its own is codeUnexpected, which stops the road: an answer that nobody has
-// thought about must not cost data.
+// table is the failure table: every answer that the sender distinguishes, with the action for it. Any other
+// answer is codeUnexpected, which stops sending: an unknown answer must not cost data.
 var table = []Meaning{
 	{codeAccepted, "MoEngage accepted the request (2xx, status success). It means queued, not applied.", "Closes the changes as delivered.", actTake},
 
@@ -145,8 +144,8 @@ var rows = func() map[string]*Meaning {
 	return m
 }()
 
-// errorTypes sorts the types of a 400 that MoEngage documents. They are compared by letters alone,
-// because the pages spell them in several ways.
+// errorTypes classifies the documented types of a 400. Only their letters are compared, because MoEngage's
+// pages spell them differently.
 var errorTypes = map[string]string{
 	"missingattributeerror": codeData,
 	"attributeerror":        codeData,
@@ -157,8 +156,8 @@ var errorTypes = map[string]string{
 	"paramsrequired":        codeAccount,
 }
 
-// documentedTypes sorts the other types of errors that MoEngage documents. They come with a status that
-// already says what to do, so they are for Explain alone, except codeAddress.
+// documentedTypes classifies the other documented error types. Their statuses already determine the action, so
+// only Explain uses them, except for codeAddress.
 var documentedTypes = map[string]string{
 	"authenticationrequired": "http_401", "blockedclient": "http_403", "accountsuspended": "http_403", "accounttemporarilysuspended": "http_403",
 	"ipvalidationrequired": codeAddress, "authenticationmismatch": "http_409", "appsecretkeyisnotset": "http_409",
@@ -167,8 +166,8 @@ var documentedTypes = map[string]string{
 	"bodytypeisnotjson": codeUnexplained, "missingheadervalue": codeUnexplained, "notfound": "http_404",
 }
 
-// Explain says what a code means. It takes the codes of [Codes], a bare HTTP status ("503"), and the
-// error types that MoEngage documents ("MissingAttributeError", "IP Validation Required").
+// Explain returns the meaning of a code and whether it is known. It accepts the codes of [Codes], a bare HTTP
+// status ("503"), and MoEngage's documented error types ("MissingAttributeError", "IP Validation Required").
 func Explain(code string) (Meaning, bool) {
 	code = strings.ToLower(strings.TrimSpace(code))
 	if row, ok := rows[code]; ok {
@@ -184,7 +183,7 @@ func Explain(code string) (Meaning, bool) {
 	return *byStatus(status), true
 }
 
-// Codes lists the codes that Explain knows, in the order of the table.
+// Codes returns the codes of the failure table in its order.
 func Codes() []string {
 	codes := make([]string, len(table))
 	for i := range table {
@@ -193,7 +192,7 @@ func Codes() []string {
 	return codes
 }
 
-// byStatus finds the row of an HTTP status, before the body has its say.
+// byStatus returns the row of an HTTP status. The body may change the result.
 func byStatus(status int) *Meaning {
 	if row, ok := rows["http_"+strconv.Itoa(status)]; ok {
 		return row
@@ -211,31 +210,31 @@ func byStatus(status int) *Meaning {
 	return rows[codeUnexpected]
 }
 
-// answer is what came back from one request.
+// answer is the result of one request.
 type answer struct {
 	*Meaning
 	status    int
 	requestID string
-	body      string        // what was read of it
-	words     string        // MoEngage's own, or the error's; they may name users
-	pause     time.Duration // MoEngage's own wish, zero when it has none
+	body      string        // the part that was read
+	words     string        // message of MoEngage or of the error; may contain user ids
+	pause     time.Duration // requested by MoEngage, or zero
 	at        time.Time
 
-	said    string    // what it means and what it said, without users, for the log and the status; "" if accepted
-	resume  time.Time // set by the road: not before this moment
-	untried bool      // on the road of cohorts: a member of the request was never in one before
-	again   bool      // the only user of the request was refused before, and something else accepted since
-	alone   int       // how often the user of this request has failed alone; 0: there was company
+	said    string    // meaning and message without user ids, for the log and the status; "" if accepted
+	resume  time.Time // set by the breaker: no request before this time
+	untried bool      // cohorts only: a member of the request was in no request before
+	again   bool      // the request's only user was refused before, and something else was accepted since
+	alone   int       // how often the request's only user has failed alone; 0 for several users
 }
 
 const (
-	readBody  = 64 << 10 // bytes of an answer that are looked at
-	keepBody  = 2 << 10  // bytes of it that are kept with a parked change
-	keepBrief = 256      // … and with each of the changes that only wait, of which there may be a thousand
+	readBody  = 64 << 10 // bytes of an answer that are read
+	keepBody  = 2 << 10  // bytes stored with a parked change
+	keepBrief = 256      // bytes stored with each pending change, of which there may be a thousand
 	keepWords = 300
 )
 
-// read makes an answer of a response whose body was read as far as body goes.
+// read builds an answer from a response. body is the part of the response that was read.
 func read(status int, header http.Header, body []byte, at time.Time) answer {
 	a := answer{Meaning: byStatus(status), status: status, at: at, body: string(body)}
 	said, ok := parseEnvelope(body)
@@ -259,7 +258,7 @@ func read(status int, header http.Header, body []byte, at time.Time) answer {
 	return a
 }
 
-// letters folds a type to what all of MoEngage's spellings share.
+// letters reduces an error type to the letters that all of MoEngage's spellings share.
 func letters(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' {
@@ -269,8 +268,7 @@ func letters(s string) string {
 	}, strings.ToLower(s))
 }
 
-// clip cuts s to at most n bytes, at the edge of a character, and puts a question mark for what is
-// not UTF-8.
+// clip cuts s to at most n bytes at a character boundary and replaces invalid UTF-8 with question marks.
 func clip(s string, n int) string {
 	if len(s) > n {
 		for n > 0 && !utf8.RuneStart(s[n]) {
@@ -282,13 +280,13 @@ func clip(s string, n int) string {
 }
 
 const (
-	longestWish = time.Hour // a Retry-After beyond this is believed for an hour at a time
-	epochFloor  = 1_000_000 // x-ratelimit-reset below this is seconds left, else seconds since 1970
+	longestWish = time.Hour // largest accepted Retry-After
+	epochFloor  = 1_000_000 // a smaller x-ratelimit-reset is seconds left, otherwise seconds since 1970
 )
 
-// wish is how long MoEngage asks to be left alone. Retry-After comes in seconds or as a date.
-// x-ratelimit-reset, looked at for a 429 alone because it comes with every answer, is documented both
-// as seconds left (always under 60) and as seconds since 1970, hence the guess by size.
+// wish returns the pause that MoEngage asks for. Retry-After is in seconds or a date. x-ratelimit-reset comes
+// with every answer, so it is used only for a 429. It is documented both as seconds left (always below 60) and
+// as seconds since 1970, so its size decides.
 func wish(status int, h http.Header, now time.Time) time.Duration {
 	if d, ok := retryAfter(h.Get("Retry-After"), now); ok {
 		return min(max(d, 0), longestWish)
@@ -317,10 +315,10 @@ func retryAfter(v string, now time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
-// mostSeconds is year 9999 in seconds since 1970: more than that fits no arithmetic with times.
+// mostSeconds is year 9999 in seconds since 1970. Larger values overflow time arithmetic.
 const mostSeconds = 253402300799
 
-// wholeSeconds reads a number of seconds, however large; a fraction is left out.
+// wholeSeconds parses a number of seconds of any size and drops a fraction.
 func wholeSeconds(v string) (int64, bool) {
 	v, fraction, _ := strings.Cut(strings.TrimSpace(v), ".")
 	digits := func(s string) bool { return strings.Trim(s, "0123456789") == "" }
@@ -328,14 +326,14 @@ func wholeSeconds(v string) (int64, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n > mostSeconds { // of digits alone, all that can be wrong is the range
+	if err != nil || n > mostSeconds { // digits alone can only be out of range
 		n = mostSeconds
 	}
 	return n, true
 }
 
-// failure makes an answer of an error. left says that bytes of the request may have left this host;
-// where that is not known, it must be true.
+// failure builds an answer from an error. left means that bytes of the request may have left this host. It must
+// be true if that is unknown.
 func failure(err error, left bool, at time.Time) answer {
 	return answer{Meaning: byError(err, left), words: err.Error(), at: at}
 }
@@ -364,13 +362,13 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
 
-// isTLS reports whether a connection failed for reasons of trust, which waiting rarely cures. A
-// handshake that merely took too long is not one of them.
+// isTLS reports whether a connection failed because of certificates or TLS settings, which seldom resolves by
+// waiting. A handshake that timed out is not such a failure.
 func isTLS(err error) bool {
 	var (
 		verify *tls.CertificateVerificationError
 		record tls.RecordHeaderError
-		alert  *net.OpError // crypto/tls wraps its alerts in one, with an Op of its own
+		alert  *net.OpError // crypto/tls wraps its alerts in one with its own Op
 	)
 	return errors.As(err, &verify) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) ||
 		errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error")
@@ -385,18 +383,18 @@ func (a answer) mayHaveLeft() bool {
 	return true
 }
 
-// incriminates reports whether a failure may be some payload's doing, though it does not say so.
+// incriminates reports whether the failure may be caused by a payload, although the answer does not say so.
 func (a answer) incriminates() bool {
 	return a.act == actUnsure || a.Code == "http_503" || a.Code == "http_408"
 }
 
-// judges reports whether the answer speaks of the data, so that its words may name a user.
+// judges reports whether the answer concerns the data. Its message may then contain user ids.
 func (a answer) judges() bool { return a.act == actBisect || a.act == actSuspect }
 
-// refuses reports whether the answer refuses what was in the request, and not the road.
+// refuses reports whether the answer refuses the content of the request, as opposed to any request.
 func (a answer) refuses() bool { return a.judges() || a.act == actSplit }
 
-// parkedAs is the reason of a change that is parked for the answer.
+// parkedAs returns the reason code of a change parked because of the answer.
 func (a answer) parkedAs() string {
 	if a.act == actSplit {
 		return codeTooLarge
@@ -404,10 +402,10 @@ func (a answer) parkedAs() string {
 	return a.Code
 }
 
-// sentence is what a person reads beside the reason of a change.
+// sentence returns the text shown with the reason of a change.
 func (a answer) sentence() string { return a.saying(a.words) }
 
-// public is sentence for the log and the status, where no user is named: users were in the request.
+// public is sentence for the log and the status, without the ids of the request's users.
 func (a answer) public(users []string) string { return a.saying(a.anonymous(users)) }
 
 func (a answer) saying(words string) string {
@@ -420,7 +418,7 @@ func (a answer) saying(words string) string {
 	return a.Means + domain.Said + clip(words, keepWords)
 }
 
-// kept is the answer as the outbox keeps it with one change.
+// kept returns the answer in the form stored with one change.
 func (a answer) kept(bytes int) domain.Answer {
 	return domain.Answer{Status: a.status, RequestID: a.requestID, Body: clip(a.body, bytes), At: a.at}
 }

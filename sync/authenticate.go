@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Authenticate tests credentials at MoEngage's own endpoint for that, which changes nothing there. It
-// answers the time by MoEngage's clock, zero when it does not say, and a *ReadError when MoEngage does
-// not take them or cannot be asked.
+// Authenticate tests credentials at MoEngage's endpoint for that, which changes nothing. It returns the time of
+// MoEngage's clock, or zero if the answer has none. The error is a *ReadError if MoEngage refuses the
+// credentials or cannot be reached.
 func Authenticate(ctx context.Context, c Config) (theirs time.Time, err error) {
 	c = c.withDefaults()
 	if c.Transport == nil {
@@ -30,7 +30,7 @@ func Authenticate(ctx context.Context, c Config) (theirs time.Time, err error) {
 	return theirs, nil
 }
 
-// dated notes the Date of an answer.
+// dated is a transport that records the Date of an answer.
 type dated struct {
 	http.RoundTripper
 	at *time.Time

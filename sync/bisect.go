@@ -8,37 +8,37 @@ import (
 	"personasync/store/domain"
 )
 
-// trip brings the elements of one flight to MoEngage in as many requests as that takes, and notes what
-// became of each. What a trip does not mark stays Untried: it waits again, and no attempt is spent.
+// trip delivers the elements of one lease in as many requests as needed and records the result of each.
+// Elements without a result are Untried: they return to the outbox without spending an attempt.
 //
-// MoEngage answers a request with one bad element by refusing all of it, without saying which. The
-// search halves what was refused and sends the left half:
+// MoEngage refuses a whole request for one bad element and does not say which. The bisection sends the left
+// half of a refused request:
 //
-//	refused    the right half returns to the outbox untested, and the left half is searched
-//	accepted   the left half is delivered, and the right half is known to be bad: it is searched
+//	refused    the right half returns to the outbox untested; the search continues in the left half
+//	accepted   the left half is delivered; the bad element is in the right half, which is searched
 //	           without being sent whole
 //
-// So one offender of n elements costs at most ceil(log2 n) + 2 requests, the refused one included, and
-// the elements beside it are delivered by then or soon leave in company. Over a thousand elements with
-// seven offenders that makes 75 requests on average, where plain halving takes 113.
+// So finding one bad element of n takes at most ceil(log2 n) + 2 requests, including the refused one. The other
+// elements are delivered by then or soon leave in full requests. A thousand elements with seven bad ones take
+// 75 requests on average; plain halving takes 113.
 type trip struct {
 	flight  *domain.Lease
-	items   []item              // all elements of the flight
-	post    func([]item) answer // makes one request; actStay when it may not be made now
-	halt    func(answer)        // stops the road, because everything is refused
-	known   map[string]bool     // users who were refused by themselves before this trip
-	blamed  map[string]bool     // computations of elements that were tried by themselves
-	wary    bool                // the road is stopped: ask whether anything is accepted before searching
-	tired   bool                // users were parked in a row: likewise
-	max     int                 // attempts; 0: for ever
+	items   []item              // all elements of the lease
+	post    func([]item) answer // makes one request; actStay if none is allowed now
+	halt    func(answer)        // opens the breaker, because everything is refused
+	known   map[string]bool     // users who were refused alone before this trip
+	blamed  map[string]bool     // computations of elements that were tried alone
+	wary    bool                // the breaker is open: find out whether anything is accepted before searching
+	tired   bool                // several users in a row were parked: likewise
+	max     int                 // attempts; 0 means unlimited
 	results []domain.DeliveryResult
 
-	proven   bool // something was accepted on this trip, so a refusal is about the data
-	over     bool // no further request on this trip
-	unproven int  // users parked although nothing says that MoEngage takes anything
+	proven   bool // something was accepted on this trip, so a refusal concerns the data
+	over     bool // make no further request
+	unproven int  // users parked without proof that MoEngage accepts anything
 }
 
-// deliver sends items and deals with the answer.
+// deliver sends items and handles the answer.
 func (t *trip) deliver(items []item) {
 	if t.over || len(items) == 0 {
 		return
@@ -55,7 +55,7 @@ func (t *trip) deliver(items []item) {
 	}
 }
 
-// reject parks what could not become an element.
+// reject parks changes that cannot be encoded.
 func (t *trip) reject(faults []fault) {
 	for _, f := range faults {
 		half := item{delivery: f.delivery, event: f.event}
@@ -63,7 +63,7 @@ func (t *trip) reject(faults []fault) {
 	}
 }
 
-// split sends both halves of what was too large as a whole.
+// split sends both halves of a request that was too large.
 func (t *trip) split(items []item, a answer) {
 	if len(items) == 1 {
 		t.convict(items[0], a)
@@ -80,9 +80,9 @@ func (t *trip) split(items []item, a answer) {
 	t.deliver(t.open(items[half:]))
 }
 
-// search finds one offender among items, which were refused as a whole.
+// search finds one bad element in items that were refused as a whole.
 func (t *trip) search(items []item, refusal answer) {
-	alone := len(items) == 1 // the item that is left was refused by itself, not by conclusion
+	alone := len(items) == 1 // refused by itself, not by conclusion
 	if !alone && t.unlikely(refusal) {
 		if !t.prove(items, refusal) {
 			return
@@ -111,17 +111,17 @@ func (t *trip) search(items []item, refusal answer) {
 	}
 }
 
-// unlikely reports whether a refusal is most likely about everything. Asking whether any single
-// element is accepted tells that more cheaply than a search.
+// unlikely reports whether a refusal probably concerns everything. Then trying single elements is cheaper than
+// a search.
 func (t *trip) unlikely(refusal answer) bool {
 	return !t.proven && (t.tired || refusal.act == actSuspect && (t.wary || refusal.Code == codeAccount))
 }
 
-// plausible is the least size of an element whose 413 is MoEngage's: its limits are 100 KB and 128 KB. Of
-// a smaller one it is a proxy's on the way, which may have a limit that nothing passes.
+// plausible is the smallest element, in bytes, for which MoEngage itself may answer 413: its limits are 100 KB
+// and 128 KB. For a smaller one the 413 comes from a proxy, whose limit may let nothing pass.
 const plausible = 64 << 10
 
-// damning reports whether a refusal of one element alone is enough to park it. A documented data error is.
+// damning reports whether the refusal of a single element is enough to park it. A documented data error is.
 func (t *trip) damning(it item, refusal answer) bool {
 	switch {
 	case t.proven, refusal.again:
@@ -132,7 +132,7 @@ func (t *trip) damning(it item, refusal answer) bool {
 	return refusal.act == actBisect
 }
 
-// convict parks an element that was refused by itself, once that is known to be about it.
+// convict parks an element that was refused alone, once it is proven that the refusal concerns this element.
 func (t *trip) convict(it item, refusal answer) {
 	t.blame(it)
 	if t.damning(it, refusal) || t.prove(t.others(it), refusal) {
@@ -140,10 +140,9 @@ func (t *trip) convict(it item, refusal answer) {
 	}
 }
 
-// accuse parks the offender that a search ended at. A documented data error is enough for that. Any
-// other refusal must be repeated with the offender alone, if it was only concluded so far, since it
-// may have been about the request; and something else must have been accepted, since it may be about
-// everything.
+// accuse parks the element that a search ended at. A documented data error is enough. Any other refusal needs
+// two confirmations. If the element was found by conclusion only, it must be refused again alone, because the
+// refusal may concern the request. And something else must be accepted, because it may concern everything.
 func (t *trip) accuse(offender item, refusal answer, alone bool) {
 	if refusal.act == actSuspect && !alone {
 		a := t.post([]item{offender})
@@ -156,7 +155,7 @@ func (t *trip) accuse(offender item, refusal answer, alone bool) {
 	t.convict(offender, refusal)
 }
 
-// acquit deals with an element that, by itself, was not refused for its data.
+// acquit handles an element that was not refused for its data when sent alone.
 func (t *trip) acquit(it item, a answer) {
 	switch a.act {
 	case actTake:
@@ -168,13 +167,13 @@ func (t *trip) acquit(it item, a answer) {
 	}
 }
 
-// controls is how many single elements are tried before everything is taken to be refused. More than
-// one, because the first may be an offender itself; they are drawn by lot, so that a stopped road does
-// not ask the same ones for ever.
+// controls is how many single elements are tried before concluding that everything is refused. It is more than
+// one because the first may be bad itself. They are drawn at random, so that a stopped sender does not try the
+// same ones for ever.
 const controls = 2
 
-// prove looks for an element that MoEngage accepts. Without one it stops the road, unless the trip is
-// over for another reason, or parked what it tried.
+// prove looks for an element that MoEngage accepts. If there is none it opens the breaker, unless the trip has
+// ended for another reason or the tried elements were parked.
 func (t *trip) prove(candidates []item, refusal answer) bool {
 	pool, parked := slices.Clone(candidates), false
 	for range controls {
@@ -206,9 +205,9 @@ func (t *trip) prove(candidates []item, refusal answer) bool {
 	return false
 }
 
-// draw picks an element that may go before the others: not a user's event while the same user's
-// attributes, which come first, are in the pool. One of a user who was never refused is worth more, and
-// most if no computation that was refused on this trip is in it: it may be that one's doing.
+// draw picks an element that may be sent before the others. It never picks a user's event while the user's
+// attributes, which come first, are in the pool. It prefers users who were never refused, and among these
+// elements without a computation refused on this trip, because that may be the cause.
 func (t *trip) draw(pool []item) (index int, ok bool) {
 	var ranks [3][]int
 	for i, it := range pool {
@@ -232,7 +231,7 @@ func (t *trip) draw(pool []item) (index int, ok bool) {
 	return 0, false
 }
 
-// blame notes what an element is about that is tried by itself, or was refused by itself.
+// blame records the computations of an element that was tried or refused alone.
 func (t *trip) blame(it item) {
 	if t.blamed == nil {
 		t.blamed = make(map[string]bool)
@@ -242,7 +241,7 @@ func (t *trip) blame(it item) {
 	}
 }
 
-// changes are what an element says.
+// changes returns the changes in an element.
 func (t *trip) changes(it item) []domain.Change {
 	d := &t.flight.Deliveries[it.delivery]
 	if it.event {
@@ -251,17 +250,17 @@ func (t *trip) changes(it item) []domain.Change {
 	return d.Attributes
 }
 
-// open returns those of items whose fate is not decided yet.
+// open returns the items without a result.
 func (t *trip) open(items []item) []item {
 	return slices.DeleteFunc(slices.Clone(items), func(it item) bool { return t.result(it).Verdict != domain.Untried })
 }
 
-// others returns every open element of the flight but one.
+// others returns all elements without a result except one.
 func (t *trip) others(than item) []item {
 	return slices.DeleteFunc(t.open(t.items), func(it item) bool { return it == than })
 }
 
-// result is the half of a settlement that an item stands for.
+// result returns the part of the settlement that belongs to an item.
 func (t *trip) result(it item) *domain.Result {
 	if it.event {
 		return &t.results[it.delivery].Event
@@ -283,7 +282,7 @@ func (t *trip) park(it item, code string, a answer) {
 	*t.result(it) = domain.Result{Verdict: domain.Parked, Reason: code, Sentence: a.sentence(), Answer: a.kept(keepBody)}
 }
 
-// abandon ends the trip because of something that is no judgement of the data.
+// abandon ends the trip because of an answer that does not concern the data.
 func (t *trip) abandon(items []item, a answer) {
 	t.over = true
 	switch a.act {
@@ -296,8 +295,7 @@ func (t *trip) abandon(items []item, a answer) {
 	}
 }
 
-// again sends items back for another attempt, once the road has resumed, or parks those that have had
-// all of theirs.
+// again returns items to the outbox for another attempt after a.resume, or parks those without attempts left.
 func (t *trip) again(items []item, a answer, v domain.Verdict) {
 	for _, it := range items {
 		r := domain.Result{Verdict: v, RetryAt: a.resume, Alone: a.alone > 0, Reason: a.Code, Sentence: a.sentence(), Answer: a.kept(keepBrief)}
@@ -309,9 +307,9 @@ func (t *trip) again(items []item, a answer, v domain.Verdict) {
 	}
 }
 
-// exhausted reports whether this was the last attempt. Only those count that a user made alone: in
-// company the failure may be another's. Attributes of one user share their fate, so the youngest of
-// them decides.
+// exhausted reports whether this was the last attempt. Only attempts with a single user count, because in a
+// larger request another user may be the cause. Attributes of one user are sent together, so the newest of them
+// decides.
 func (t *trip) exhausted(it item, a answer) bool {
 	if t.max <= 0 || a.alone == 0 {
 		return false
@@ -324,8 +322,7 @@ func (t *trip) exhausted(it item, a answer) bool {
 	return youngest.Alone+1 >= t.max
 }
 
-// excuse says beside what is undecided of a refused request why it waits, without an attempt being
-// spent.
+// excuse records the answer with the undecided items of a refused request, without spending an attempt.
 func (t *trip) excuse(items []item, a answer) {
 	for _, it := range items {
 		if r := t.result(it); r.Verdict == domain.Untried {
@@ -334,7 +331,7 @@ func (t *trip) excuse(items []item, a answer) {
 	}
 }
 
-// back reports whether anything of the flight goes back to wait in the outbox.
+// back reports whether any part of the lease returns to the outbox.
 func (t *trip) back() bool {
 	for i, d := range t.flight.Deliveries {
 		if len(d.Attributes) > 0 && !final(t.results[i].Attributes.Verdict) {

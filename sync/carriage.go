@@ -12,7 +12,7 @@ import (
 	"personasync/store/domain"
 )
 
-// Keys of log attributes. User ids have none: they are logged nowhere.
+// Keys of log attributes. There is none for user ids: they are never logged.
 const (
 	keyError  = "error"
 	keyCode   = "code"
@@ -28,24 +28,24 @@ const (
 	keyName   = "name"
 )
 
-// carriage brings one flight to MoEngage and back to the outbox.
+// carriage sends one lease to MoEngage and settles it in the outbox.
 type carriage struct {
 	s *Sender
 	clearance
 	haul
 
-	ctx     context.Context // done: no new request
-	lasting context.Context // done: nothing at all any more
-	grant   grant           // of the first request
+	ctx     context.Context // when done, make no new request
+	lasting context.Context // when done, stop everything
+	grant   grant           // reservation of the first request
 	begun   bool            // the first request was made
 	left    bool            // a request may have reached MoEngage
-	judged  *answer         // on a stopped road: that MoEngage judged the data
-	halted  bool            // … and of what everything got
-	fresh   bool            // some users of the flight were never refused by themselves before it
+	judged  *answer         // with an open breaker: the answer by which MoEngage judged the data
+	halted  bool            // everything was refused
+	fresh   bool            // some users of the lease were never refused alone before it
 }
 
-// carry makes the requests, and settles the flight whatever came of them. It reports whether any of
-// it came back to the outbox.
+// carry makes the requests and always settles the lease. It reports whether any part of it returned to the
+// outbox.
 func (c *carriage) carry() (back bool) {
 	t := &trip{
 		flight:  c.flight,
@@ -71,7 +71,7 @@ func (c *carriage) carry() (back bool) {
 	return t.back()
 }
 
-// knownBad tells which users of the flight were refused by themselves before it.
+// knownBad returns the users of the lease who were refused alone before.
 func (c *carriage) knownBad() map[string]bool {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -88,7 +88,7 @@ func (c *carriage) knownBad() map[string]bool {
 	return known
 }
 
-// post makes one request of some of the flight's elements, and tells the road what came of it.
+// post makes one request with some of the lease's elements and updates the breaker.
 func (c *carriage) post(items []item) answer {
 	users, events := count(items)
 	g, ok := c.pass(c.load.weigh(items))
@@ -112,8 +112,8 @@ func (c *carriage) post(items []item) answer {
 	return a
 }
 
-// pass waits until the meter has room for a request. The first one has its grant already. The others,
-// which are a search, go on only while the road does not wait for something.
+// pass waits until the meter admits a request. The first request already has its reservation. The requests of a
+// search continue only while the breaker allows requests.
 func (c *carriage) pass(need grant) (grant, bool) {
 	if c.ctx.Err() != nil {
 		return grant{}, false
@@ -139,14 +139,14 @@ func (c *carriage) pass(need grant) (grant, bool) {
 	}
 }
 
-// waits reports whether the road has failed since this flight left.
+// waits reports whether the breaker defers requests at now.
 func (s *Sender) waits(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.road.resume.After(now)
 }
 
-// users lists who is in a request. The elements of one user stand side by side.
+// users returns the users of a request. The elements of one user are adjacent.
 func (c *carriage) users(items []item) []string {
 	var users []string
 	for i, it := range items {
@@ -157,7 +157,7 @@ func (c *carriage) users(items []item) []string {
 	return users
 }
 
-// note tells the road what came of a request, and says so if that is news.
+// note updates the breaker with an answer and logs a change of its state.
 func (c *carriage) note(a answer, users []string, started time.Time) answer {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -172,7 +172,7 @@ func (c *carriage) note(a answer, users []string, started time.Time) answer {
 		c.s.bad.accept(users)
 		c.s.tell(c.s.road.answered(a.at), a, was)
 	case actBisect, actSplit:
-		stopped := c.wary && (a.act == actSplit || !c.s.road.probe.IsZero()) // by a proxy, or for what refuses everything
+		stopped := c.wary && (a.act == actSplit || !c.s.road.probe.IsZero()) // by a proxy, or because everything was refused
 		if c.judged = &a; !stopped {
 			c.s.tell(c.s.road.answered(a.at), a, was)
 		}
@@ -186,8 +186,8 @@ func (c *carriage) note(a answer, users []string, started time.Time) answer {
 	return a
 }
 
-// failed finds out whose failure one is that waiting may cure, the road's or the users', and says when
-// they may try again. Sender.mu is held.
+// failed decides whether a temporary failure belongs to MoEngage or to the users, and sets their retry time.
+// The caller holds Sender.mu.
 func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 	s := c.s
 	s.wished = max(s.wished, a.pause)
@@ -204,7 +204,8 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 		s.road.unsure++
 	}
 	a.alone = s.doubt.fail(users, a.incriminates(), a.at)
-	// Who is alone waits longer each time; who is still in company is worth finding out about soon.
+	// A user alone in a request backs off longer each time. Users in larger requests retry soon to narrow the
+	// search.
 	pause := backoff(c.cfg.MinBackoff, c.cfg.MaxBackoff, max(a.alone, 1))
 	if own {
 		a.resume = a.at.Add(max(pause, a.pause))
@@ -214,16 +215,15 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 	s.tell(s.road.retry(c.cfg, a, started, a.at), a, was)
 	a.resume = s.road.resume
 	if repeated {
-		// Others try the endpoint first: retries have turns of their own, so that those who always fail could
-		// otherwise be the only ones to try it. Where there are no others, the road is still to be tried once a
+		// Other users try the endpoint first. Retries have turns of their own, so users who always fail could
+		// otherwise be the only ones to try it. If there are no others, the endpoint must still be tried once a
 		// minute.
 		a.resume = s.road.resume.Add(min(c.cfg.MinBackoff, time.Second))
 	}
 	return a
 }
 
-// reopen takes a road that was stopped for a sound one if MoEngage judged the data on it, and not
-// everything alike.
+// reopen closes the breaker if MoEngage judged the data of some elements and did not refuse all of them.
 func (c *carriage) reopen() {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -232,8 +232,9 @@ func (c *carriage) reopen() {
 	}
 }
 
-// relax lets users try who are not uncertain yet, if the suspects have failed alone time and again and yet
-// MoEngage takes a test of the credentials: then it may be their payloads, and not an outage.
+// relax admits one request of users who are not uncertain yet. It does so if all suspects have repeatedly
+// failed alone while MoEngage accepts a test of the credentials: then the cause may be their payloads and not
+// an outage.
 func (c *carriage) relax() {
 	c.s.mu.Lock()
 	ask := c.sparse && c.s.road.unsure > 0 && c.s.doubt.exhausted()
@@ -248,10 +249,10 @@ func (c *carriage) relax() {
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	c.s.road.unsure = min(c.s.road.unsure, c.cfg.Concurrency-1) // one request
+	c.s.road.unsure = min(c.s.road.unsure, c.cfg.Concurrency-1) // admits one request
 }
 
-// halt stops the road after a search in which nothing was accepted.
+// halt opens the breaker after a search in which nothing was accepted.
 func (c *carriage) halt(a answer) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -260,7 +261,7 @@ func (c *carriage) halt(a answer) {
 	c.s.tell(c.s.road.halt(c.cfg, a, c.fresh, time.Now()), a, time.Time{})
 }
 
-// tell logs a change of the road's state: one line for each, however many requests fail.
+// tell logs a change of the breaker's state: one line per change, however many requests fail.
 func (s *Sender) tell(t turn, a answer, since time.Time) {
 	attrs := []any{keyCode, a.Code}
 	if a.status != 0 {
@@ -287,8 +288,8 @@ func (c *carriage) observe(r Report) {
 	}
 }
 
-// tellParked logs how many changes a flight lost to parking: somebody has to look at them. The road
-// remembers how many users MoEngage would not take while it took nothing else.
+// tellParked logs how many changes were parked, because an operator has to look at them. It also counts users
+// parked while nothing else was accepted.
 func (c *carriage) tellParked(t *trip) {
 	n, reason := 0, ""
 	for _, r := range t.results {
@@ -308,9 +309,9 @@ func (c *carriage) tellParked(t *trip) {
 	}
 }
 
-// settle writes the outcome, again and again if need be: until it is written, the flight's users are
-// out of reach. What cannot be written before the end is uncertain at the next start, which is safe. A stop does
-// not wait for a full disk.
+// settle writes the outcome and retries until that succeeds: until then no request can include the lease's
+// users. An outcome not written before the process ends is uncertain at the next start, which is safe. A stop
+// does not wait for a full disk.
 func (c *carriage) settle(o domain.Settlement) {
 	for faults := 0; ; faults++ {
 		err := c.s.outbox.Settle(c.lasting, o)

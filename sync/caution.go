@@ -8,10 +8,9 @@ import (
 	"personasync/store/domain"
 )
 
-// What MoEngage answers 200 to and then cuts or drops (its page "Data tracking policies"). Such a change
-// is sent all the same, because what MoEngage keeps of it is worth more than nothing, and because the
-// limits on names are the workspace's, of which others use a part that nobody here knows. But it is
-// said, once for each rule and name.
+// Limits beyond which MoEngage answers 200 and then cuts or drops (its page "Data tracking policies"). Such a
+// change is sent anyway, because a part of it is better than nothing. Limits on names belong to the workspace,
+// and other writers use an unknown part of them. Each rule and name is logged once.
 const (
 	maxValueLength    = 512  // characters of a string
 	maxArrayLength    = 50   // elements
@@ -20,7 +19,7 @@ const (
 	maxCohorts        = 1000 // active segments of a workspace, of all kinds
 )
 
-// Codes of the cautions; the failure table says what they mean.
+// Codes of payload warnings. The failure table explains them.
 const (
 	cautionValue      = "value_too_long"
 	cautionURL        = "url_too_long"
@@ -35,26 +34,26 @@ const (
 	cautionProperties = "event_attributes"
 )
 
-// mostCautions bounds what is remembered to have been said; names come from outside.
+// mostCautions limits the remembered warnings, because names come from outside.
 const mostCautions = 4096
 
-// caution is one thing to say.
+// caution is one payload warning.
 type caution struct{ code, name string }
 
-// cautions remembers what was said, and the names that left since the start. Sender.mu guards it.
+// cautions remembers the logged warnings, and the names sent since the start. Sender.mu protects it.
 type cautions struct {
 	said       map[caution]bool
 	attributes map[string]bool
 	events     map[string]bool
 	cohorts    map[string]bool
-	news       []caution // of the flight that is looked at
+	news       []caution // new warnings of the current lease
 }
 
 func newCautions() cautions {
 	return cautions{said: map[caution]bool{}, attributes: map[string]bool{}, events: map[string]bool{}, cohorts: map[string]bool{}}
 }
 
-// look returns what is new about a flight.
+// look returns the new warnings of a lease.
 func (cs *cautions) look(f *domain.Lease) (news []caution) {
 	cs.news = nil
 	for i := range f.Deliveries {
@@ -88,13 +87,13 @@ func (cs *cautions) lookAtEvent(c *domain.Change) {
 	cs.lookAtProperties(c)
 }
 
-// lookAtProperties judges an event's own properties. Nearly all of them are too short for any rule.
+// lookAtProperties checks an event's own properties. Nearly all are too short for any rule.
 func (cs *cautions) lookAtProperties(c *domain.Change) {
 	raw := bytes.TrimSpace(c.Props)
 	if len(raw) == 0 || raw[0] != '{' || !validJSON(raw) {
-		return // without any, or parked as such
+		return // there are none, or the change will be parked
 	}
-	n := 3 // ours
+	n := 3 // our own attributes
 	for key, value := range members(raw) {
 		n++
 		name := unquote(key)
@@ -117,7 +116,7 @@ func (cs *cautions) say(code, name string) {
 	}
 }
 
-// fresh notes a name, and returns the code if it is one beyond the limit.
+// fresh records a name and returns code if the name exceeds the limit.
 func fresh(names map[string]bool, name string, limit int, code string) string {
 	switch {
 	case names[name]:
@@ -129,7 +128,7 @@ func fresh(names map[string]bool, name string, limit int, code string) string {
 	return ""
 }
 
-// judgeName says what becomes of a name that leaves as another.
+// judgeName returns the warning for a name that is sent as another, or "".
 func judgeName(name, sent string) string {
 	switch {
 	case sent == name:
@@ -140,24 +139,24 @@ func judgeName(name, sent string) string {
 	return cautionRenamed
 }
 
-// judgeValue says what MoEngage will not keep of a value; "" if it keeps it.
+// judgeValue returns the warning for a value that MoEngage does not store completely, or "".
 func judgeValue(raw []byte) string {
 	raw = bytes.TrimSpace(raw)
 	if domain.LoneSurrogate(raw) >= 0 {
 		return cautionBroken
 	}
 	if len(raw) <= maxValueLength && (len(raw) == 0 || raw[0] != '[') {
-		return "" // the common case: too short for any of it
+		return "" // the common case: too short for any rule
 	}
 	switch raw[0] {
 	case '[':
-		if validJSON(raw) { // else parked as such
+		if validJSON(raw) { // otherwise the change will be parked
 			return judgeArray(raw)
 		}
 	case '"':
 		return judgeText(unquote(raw))
 	case '{':
-		return cautionValue // an object leaves as a string
+		return cautionValue // an object is sent as a string
 	}
 	return ""
 }
@@ -172,7 +171,7 @@ func judgeText(s string) string {
 	return cautionValue
 }
 
-// judgeArray judges an array as it leaves: without nulls, and with texts for objects and arrays.
+// judgeArray checks an array as it is sent: without nulls, and with objects and arrays as texts.
 func judgeArray(raw []byte) string {
 	n, sorts := 0, map[byte]bool{}
 	for v := range elements(raw) {
@@ -200,7 +199,7 @@ func judgeArray(raw []byte) string {
 	return ""
 }
 
-// caution says what is new about a flight: rules and names, never values nor users.
+// caution logs the new warnings of a lease. It logs rules and names, never values or users.
 func (s *Sender) caution(f *domain.Lease) {
 	s.mu.Lock()
 	news := s.cautions.look(f)

@@ -17,12 +17,12 @@ import (
 	"personasync/store/domain"
 )
 
-// userAgent names us in the logs of whoever runs the proxy.
+// userAgent identifies us in the logs of proxies.
 const userAgent = "personasync"
 
-// newTransport is how requests travel unless Config.Transport says otherwise. Certificates are
-// checked, and nothing older than TLS 1.2 is spoken. Names are resolved for every connection, because
-// MoEngage's addresses change. Pings find a dead HTTP/2 connection before a whole timeout is lost on it.
+// newTransport returns the default transport. It verifies certificates and requires TLS 1.2. It resolves names
+// for every connection, because MoEngage's addresses change. Pings detect a dead HTTP/2 connection before a
+// request times out.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -33,7 +33,7 @@ func newTransport() *http.Transport {
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   16,
 
-		MaxResponseHeaderBytes: readBody, // net/http would take 10 MB of every answer
+		MaxResponseHeaderBytes: readBody, // net/http's default is 10 MB
 
 		DisableCompression: true,
 		ForceAttemptHTTP2:  true,
@@ -41,14 +41,14 @@ func newTransport() *http.Transport {
 	}
 }
 
-// client posts bodies to one address with one set of credentials. It is immutable; a new
-// configuration makes a new one. It may be used concurrently.
+// client posts bodies to one address with one set of credentials. It is immutable, so a new configuration
+// creates a new client. It is safe for concurrent use.
 type client struct {
 	transport http.RoundTripper
 	url       string
 	header    http.Header
 	timeout   time.Duration
-	secrets   *strings.Replacer // masks what must not be kept of an answer
+	secrets   *strings.Replacer // masks secrets in an answer
 }
 
 func newClient(c Config, transport http.RoundTripper) *client {
@@ -72,10 +72,10 @@ func masking(secrets ...string) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-// mask stands where a secret stood.
+// mask replaces a secret.
 const mask = "********"
 
-// url is the address that a road's requests go to: the bulk endpoint, or Cohort Sync.
+// url returns the address for an endpoint's requests: the bulk endpoint or Cohort Sync.
 func (c Config) url() string {
 	if c.Endpoint == domain.EndpointCohort {
 		return strings.TrimRight(c.BaseURL, "/") + "/v1/integrations/cohortsync"
@@ -83,8 +83,8 @@ func (c Config) url() string {
 	return strings.TrimRight(c.BaseURL, "/") + "/v1/transition/" + url.PathEscape(c.WorkspaceID)
 }
 
-// header is what every request bears. MOE-APPKEY is documented as required for some endpoints and as
-// unknown for this one; connectors in the field always send it.
+// header returns the headers of every request. MoEngage documents MOE-APPKEY as required for some endpoints and
+// not for this one. Existing connectors always send it.
 func (c Config) header(authorization string) http.Header {
 	h := http.Header{}
 	h.Set("Authorization", authorization)
@@ -98,16 +98,14 @@ func (c Config) header(authorization string) http.Header {
 	return h
 }
 
-// post sends one body and reads the answer; whatever goes wrong is an answer, too. It returns within
-// the client's timeout.
+// post sends one body and reads the answer. Errors are answers too. It returns within the client's timeout.
 func (c *client) post(ctx context.Context, body []byte) answer {
 	a, _ := c.exchange(ctx, body, readBody)
 	return a
 }
 
-// exchange is post for who wants the whole text of the answer, as far as limit. RoundTrip rather than
-// Do: it follows no redirect, and a second try of its own happens only when nothing of the first has
-// left.
+// exchange is post that also returns the text of the answer, up to limit bytes. It uses RoundTrip instead of
+// Do, so it follows no redirect and retries only if nothing of the first attempt was sent.
 func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answer, text []byte) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -123,7 +121,7 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// What follows is the raw connection, which no timeout ends any more: whoever read it would hang.
+		// The body is now the raw connection, which has no timeout: reading it would hang.
 		return c.masked(read(resp.StatusCode, resp.Header, nil, time.Now())), nil
 	}
 	text, err = io.ReadAll(io.LimitReader(resp.Body, limit))
@@ -132,21 +130,21 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 		return c.masked(failure(err, true, now)), nil
 	}
 	if err == nil {
-		io.CopyN(io.Discard, resp.Body, readBody) // drained, the connection can be used again
+		io.CopyN(io.Discard, resp.Body, readBody) // drain it, so that the connection can be reused
 	}
 	return c.masked(read(resp.StatusCode, resp.Header, text, now)), text
 }
 
-// masked removes our own credentials from an answer, which a chatty proxy may have echoed, and cuts its
-// body to what is worth keeping.
+// masked removes our credentials from an answer, because a proxy may echo them, and cuts its body to the stored
+// length.
 func (c *client) masked(a answer) answer {
 	a.body = clip(c.secrets.Replace(a.body), keepBody)
 	a.words = c.secrets.Replace(a.words)
 	return a
 }
 
-// departure notes how far a request got. A request that never got a connection certainly did not
-// arrive, whatever the error says.
+// departure records how far a request got. A request without a connection certainly did not arrive, whatever
+// the error says.
 type departure struct {
 	asked, got atomic.Bool
 }
@@ -158,8 +156,8 @@ func (d *departure) trace() *httptrace.ClientTrace {
 	}
 }
 
-// mayHaveLeft is true unless the transport reported looking for a connection and finding none. A
-// transport that reports nothing is not believed to have sent nothing.
+// mayHaveLeft returns false only if the transport reported that it looked for a connection and found none. A
+// transport that reports nothing may have sent the request.
 func (d *departure) mayHaveLeft() bool {
 	return !d.asked.Load() || d.got.Load()
 }

@@ -6,25 +6,25 @@ import (
 	"personasync/store/domain"
 )
 
-// Cohort Sync (POST /v1/integrations/cohortsync) adds to one custom segment or removes from it, many
-// users a request:
+// Cohort Sync (POST /v1/integrations/cohortsync) adds users to one custom segment or removes them, many per
+// request:
 //
 //	{"action":"add_members","partner":"personasync","parameters":{"cohort_name":"High value",
 //	 "cohort_id":"High value","members":[{"uid":"user-1001"},{"uid":"user-1002"}]}}
 //
-// The id is the name: two computations that resolve to one name are one cohort to whoever runs the
-// configuration, and a computation that was re-created in Segment under another id goes on with its
-// cohort. The segment is made by its first request. Users that MoEngage does not know are passed over
-// without a word; the outbox sees to it that they were told first, where anything else of them is told.
+// The id is the name. Two computations with the same cohort name are one cohort to the operator, and a
+// computation that was re-created in Segment with another id continues its cohort. The first request creates
+// the segment. MoEngage silently skips unknown users, so the outbox sends a user's other changes first, if
+// there are any.
 const cohortTail = `]}}`
 
-// cohortPartner is who speaks, in MoEngage's books.
+// cohortPartner is our name at MoEngage.
 const cohortPartner = "personasync"
 
-// What MoEngage's page "Cohort Sync" allows.
+// Limits of MoEngage's page "Cohort Sync".
 const (
-	CohortCallsPerMinute = 300     // requests a minute and workspace
-	CohortRequestBytes   = 128_000 // "128 KB", read the careful way
+	CohortCallsPerMinute = 300     // requests per minute and workspace
+	CohortRequestBytes   = 128_000 // MoEngage says "128 KB"; this is the smaller reading
 )
 
 func cohortHead(c *domain.Change) string {
@@ -40,7 +40,7 @@ func cohortHead(c *domain.Change) string {
 	return string(append(b, `,"members":[`...))
 }
 
-// appendMember appends one member. On error b holds a torn one; the caller cuts it.
+// appendMember appends one member. On an error b ends with an incomplete one, which the caller must cut off.
 func appendMember(b []byte, user string) ([]byte, error) {
 	if !utf8.ValidString(user) {
 		return b, errUnencodable

@@ -7,19 +7,19 @@ import (
 	"personasync/store/domain"
 )
 
-// Config says where MoEngage is and how it wants to be treated. BaseURL, WorkspaceID and APIKey have
-// no defaults. Timeout, Concurrency, MaxRequestBytes and the backoffs, when zero, take the values of
-// agent.example.toml; a limit of zero is no limit, and a MaxDelay of zero is no delay.
+// Config configures a sender. BaseURL, WorkspaceID and APIKey have no defaults. A zero Timeout, Concurrency,
+// MaxRequestBytes or backoff means the value in agent.example.toml. A zero limit means no limit, and a zero
+// MaxDelay no delay.
 type Config struct {
-	Endpoint domain.Endpoint // that the sender serves; zero is RoadTransition
+	Endpoint domain.Endpoint // served by the sender; zero means EndpointTransition
 
 	BaseURL     string // scheme and host, such as https://api-01.moengage.com
 	WorkspaceID string
 	APIKey      string // of the Data API
-	Region      string // the data center's number, which a test of the credentials names; zero is 01
+	Region      string // number of the data center, for a test of the credentials; zero means 01
 
-	// ForwardedFor, unless "", is sent as X-Forwarded-For. MoEngage's IP whitelisting wants the address
-	// that it sees this host under there.
+	// ForwardedFor, if not "", is sent as X-Forwarded-For. MoEngage's IP whitelisting requires this host's
+	// public address there.
 	ForwardedFor string
 
 	Timeout         time.Duration // of one request, from dialling to the end of the answer
@@ -29,35 +29,35 @@ type Config struct {
 	CallsPerMinute  int           // requests
 	MaxRequestBytes int           // of one body
 
-	UpdateExistingOnly bool // MoEngage skips attributes of users it does not know
+	UpdateExistingOnly bool // MoEngage skips attributes of unknown users
 	RealTimeAction     bool // adds "real_time_action":"true" to events
 
 	MinBackoff, MaxBackoff time.Duration
-	MaxAttempts            int // 0: for ever
+	MaxAttempts            int // 0 means unlimited
 
-	// Realtime reports whether a job's changes leave by themselves, MaxDelay after they were
-	// received; else they wait for Open. The job "" is the default schedule. nil: every job does.
+	// Realtime reports whether a job's changes are sent without Open, MaxDelay after their receipt. The job ""
+	// is the default schedule. Nil means every job. It is called concurrently.
 	Realtime func(job string) bool
-	MaxDelay time.Duration // how long a change waits for company
+	MaxDelay time.Duration // how long a change waits to be batched with others
 
-	// Transport carries the requests; nil is the network.
+	// Transport makes the requests. Nil means the network.
 	Transport http.RoundTripper
 
-	// Observe is told of every request once it was answered, or was not. It is called from the
-	// goroutine that made the request, so it must be quick and may be called concurrently.
+	// Observe is called after every request, answered or not. It runs on the goroutine of the request, so it
+	// must be fast and safe for concurrent use.
 	Observe func(Report)
 }
 
-// Report is one request as metrics and the live tail see it. It names no user.
+// Report describes one request for metrics and the live tail. It contains no user ids.
 type Report struct {
-	Code          string // of the failure table; "accepted" if all went well
-	Status        int    // 0 without an answer
-	Users, Events int    // Users are members on the road of cohorts
+	Code          string // of the failure table; "accepted" on success
+	Status        int    // 0 if there was no answer
+	Users, Events int    // Users counts the members in a cohort request
 	Bytes         int
 	Took          time.Duration
 }
 
-// withDefaults returns c with its gaps filled.
+// withDefaults returns c with defaults in place of zero values.
 func (c Config) withDefaults() Config {
 	if c.Endpoint == 0 {
 		c.Endpoint = domain.EndpointTransition

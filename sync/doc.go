@@ -1,28 +1,27 @@
-// Package syncer takes changes that are due from the outbox, says them to MoEngage, and reports what
-// became of them. The folder is called sync; the package is not, because sync is the standard library's.
+// Package syncer sends due changes from the outbox to MoEngage and records the results. It is in the directory
+// sync, but that name belongs to the standard library's package.
 //
-// A [Sender] is the only type with a life of its own. It asks the [Outbox] for a flight of due
-// deliveries, which the outbox remembers as being under way, turns the flight into one request for
-// /v1/transition (payload.go, request.go), posts it (client.go), reads the answer (answer.go holds the
-// one table of what each answer means), and settles the flight. When MoEngage refuses a request for
-// its data, the offender is looked for (bisect.go) and parked, and nobody else suffers.
+// A [Sender] is the only type that runs. It takes a lease of due deliveries from the [Outbox], which marks them
+// as in lease. It encodes the lease as one request (payload.go, request.go) for /v1/transition or for Cohort
+// Sync, posts it (client.go), looks up the answer in the failure table (answer.go), and settles the lease. If
+// MoEngage refuses a request for its data, it finds the bad element by bisection (bisect.go) and parks it. The
+// other elements are delivered.
 //
-// What is promised:
+// Guarantees:
 //
-//   - At least once. A change leaves the outbox only after MoEngage's answer to it was read. Where an
-//     answer is missing the outcome is uncertain, is reported as such, and the change is sent again.
-//   - No data is given up because of credentials, the account, the network or MoEngage's health.
-//     Only an element that MoEngage refuses as it stands is parked.
-//   - No window of sixty seconds holds more than the configured users and events (meter.go), across
-//     restarts, as far as this sender alone is concerned: MoEngage counts other writers, too.
-//   - While the road fails, one request at a time is in flight. An outage makes at most
-//     Config.Concurrency requests uncertain, and one for each later try that breaks without an answer.
-//   - Nothing polls. The loop sleeps until something is due, is told of a commit, or a slow sweep
-//     comes round.
+//   - Delivery is at least once. A change leaves the outbox only after MoEngage's answer was read. Without an
+//     answer the outcome is uncertain, is reported as such, and the change is sent again.
+//   - No data is given up because of credentials, the account, the network or MoEngage's availability. Only an
+//     element that MoEngage refuses by itself is parked.
+//   - No window of sixty seconds has more than the configured users and events (meter.go), also across
+//     restarts. This covers only this sender; MoEngage counts other writers too.
+//   - While MoEngage fails, one request at a time is in flight (circuit breaker, road.go). An outage makes at
+//     most Config.Concurrency requests uncertain, and one for each later attempt that ends without an answer.
+//   - Nothing polls. The loop sleeps until something is due, a commit wakes it, or a slow sweep is due.
 //
-// What is not promised: that MoEngage applied what it accepted (its 200 means queued), and that
-// MoEngage recognises a repeated event (it does not; the attribute change_id lets a reader do so).
+// There is no guarantee that MoEngage applied an accepted request, because its 200 means queued. MoEngage does
+// not recognise repeated events; a reader can, by their attribute change_id.
 //
-// One user is never in two requests at once: that is the outbox's promise, and everything here leans
-// on it.
+// A user is never in two requests at once on one endpoint. The outbox guarantees that, and the order of changes
+// depends on it.
 package syncer

@@ -11,35 +11,34 @@ import (
 	"unicode"
 )
 
-// said is what the body of an answer says. MoEngage's envelope is
+// said is the content of an answer's body. MoEngage's envelope is
 //
 //	{"status":…,"message":…,"request_id":…,"error":{"type":…,"message":…,"attribute":…,"request_id":…}}
 //
-// but IP whitelisting puts a string in error, the endpoint for deletions has title and description
-// instead, and what stands between answers with lists, pages, text, or nothing. Whatever it is, an
-// operator needs to see it.
+// IP whitelisting puts a string in error, and the deletion endpoint has title and description instead. Proxies
+// answer with lists, pages, text or nothing. The operator must see the message in any form.
 type said struct {
 	status, requestID string
-	kind              string   // the type of an error that is an object
-	name              string   // the error, where it is a string
-	words             []string // everything that is meant for a person, in order
+	kind              string   // type of an error that is an object
+	name              string   // an error that is a string
+	words             []string // all messages for people, in order
 }
 
-// text joins what was said.
+// text joins the messages.
 func (s *said) text() string { return strings.Join(s.words, ": ") }
 
-// say adds words, unless they were said before.
+// say adds a message unless it is a repeat.
 func (s *said) say(words string) {
 	if words = strings.Join(strings.Fields(words), " "); words != "" && !slices.Contains(s.words, words) {
 		s.words = append(s.words, words)
 	}
 }
 
-// deepest bounds how far errors inside errors are followed.
+// deepest limits the nesting of errors inside errors.
 const deepest = 4
 
-// parseEnvelope reads an answer's body. It is lenient about everything but the status: an answer is
-// MoEngage's only if it is a JSON object.
+// parseEnvelope parses an answer's body. It accepts any form, but reports object only for a JSON object,
+// because only that can be an answer of MoEngage.
 func parseEnvelope(body []byte) (s said, object bool) {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\uFEFF")))
 	if !json.Valid(body) {
@@ -50,7 +49,7 @@ func parseEnvelope(body []byte) (s said, object bool) {
 	return s, body[0] == '{'
 }
 
-// hear takes in JSON of any form.
+// hear collects the messages in JSON of any form.
 func (s *said) hear(raw json.RawMessage, depth int) {
 	if raw = bytes.TrimSpace(raw); len(raw) == 0 || depth == deepest {
 		return
@@ -97,7 +96,7 @@ func (s *said) object(raw json.RawMessage, depth int) {
 	}
 }
 
-// asText returns a JSON string's text, and nothing for any other JSON.
+// asText returns the text of a JSON string, or "" for any other JSON.
 func asText(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
@@ -111,7 +110,7 @@ var (
 	pageTags  = regexp.MustCompile(`(?s)<[^>]*>`)
 )
 
-// pageText is what a page says: its title, else its text. Anything else but JSON is text as it is.
+// pageText returns the title of a page, or else its text. Other content is returned unchanged.
 func pageText(body []byte) string {
 	if len(body) == 0 || body[0] != '<' {
 		return string(body)
@@ -124,9 +123,9 @@ func pageText(body []byte) string {
 	return strings.TrimSpace("a page, " + words)
 }
 
-// anonymous is what was said without the users that it may name: those of the request, in the forms in
-// which they may come back, and every e-mail address. Where the data is judged, whatever has a digit in
-// it goes, too: it may be a value of somebody.
+// anonymous returns the message without user ids: those of the request, in the forms in which they may be
+// echoed, and every e-mail address. If the answer judges the data, it also removes anything with a digit, which
+// may be a user's value.
 func (a answer) anonymous(users []string) string {
 	words := a.words
 	if words == "" {
@@ -153,7 +152,7 @@ func (a answer) anonymous(users []string) string {
 	return strings.Join(list, " ")
 }
 
-// sortedByLength puts the longest first, so that an id which begins with another is replaced as a whole.
+// sortedByLength returns the longest ids first, so that an id which begins with another is replaced as a whole.
 func sortedByLength(users []string) []string {
 	return slices.SortedFunc(slices.Values(users), func(a, b string) int { return len(b) - len(a) })
 }

@@ -2,16 +2,16 @@ package syncer
 
 import "cmp"
 
-// Explanation is a row of the failure table, spelled out for an operator.
+// Explanation is a row of the failure table with its consequences for an operator.
 type Explanation struct {
 	Meaning
-	Data     string `json:"data"`     // what happens to the changes of the request
-	Lane     string `json:"lane"`     // what happens to everything else that waits
-	Attempts string `json:"attempts"` // whether the changes' attempts count
-	Do       string `json:"do"`       // what an operator should do
+	Data     string `json:"data"`     // effect on the request's changes
+	Lane     string `json:"lane"`     // effect on all other pending changes
+	Attempts string `json:"attempts"` // whether attempts are counted
+	Do       string `json:"do"`       // advice for the operator
 }
 
-// Explanation spells m out.
+// Explanation returns m with its consequences.
 func (m Meaning) Explanation() Explanation {
 	e := consequences[m.act]
 	e.Meaning = m
@@ -20,10 +20,10 @@ func (m Meaning) Explanation() Explanation {
 	return e
 }
 
-// firewall is what else a 4xx may mean.
+// firewall is the advice about MoEngage's API Firewall for a 4xx.
 const firewall = "If it is one road alone, look at Settings, Account, Security, API Firewall in MoEngage: it shuts categories of APIs, each by itself, for hosts that are not on its list. Then `personasync flush` tries at once."
 
-// particular holds what is to be said of one code beyond what its action says.
+// particular has the texts of a code that differ from those of its action.
 var particular = map[string]Explanation{
 	"http_401": {Do: "Check moengage.workspace_id, the API key and moengage.data_center, then reload with `systemctl reload personasync` (`kill -HUP` without systemd): the agent then tries at once. `personasync doctor` tests the credentials."},
 	"http_403": {Do: "Look in MoEngage whether the account is suspended and whether the key may use this API. " + firewall},
@@ -35,7 +35,7 @@ var particular = map[string]Explanation{
 		"Then `personasync audience verify KEY`. " + firewall},
 }
 
-// consequences say of each action what the sender does about an answer that calls for it.
+// consequences has the texts of each action.
 var consequences = map[action]Explanation{
 	actTake: {
 		Data: "delivered, and closed", Lane: "goes on", Attempts: "counted as one",

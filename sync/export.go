@@ -11,28 +11,27 @@ import (
 	"time"
 )
 
-// MoEngage's limits on reading users back, by its page on Get User: 20 users a request, 1,000 users a
-// minute for the workspace.
+// MoEngage's limits for Get User: 20 users a request, 1,000 users a minute for the workspace.
 const (
 	MaxExport        = 20
 	exportsPerMinute = 1_000
 )
 
-// exportTries is how often one request is tried while MoEngage is not well. Whoever reads back is a
-// person who waits, or a job that comes again.
+// exportTries is how often a request is tried while MoEngage fails. The caller is a waiting operator or a job
+// that runs again.
 const exportTries = 5
 
-// A Reader reads back from MoEngage what it holds of users. It keeps the limits of that over all its
-// requests; a restart forgets them, and a 429 then says so. It may be used concurrently.
+// A Reader reads users back from MoEngage. It enforces the limits over all its requests. A restart resets its
+// count, and then MoEngage answers 429 if necessary. It is safe for concurrent use.
 type Reader struct {
 	meter meter
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // protects the fields below
 	config Config
 	client *client
 }
 
-// NewReader makes a reader of the workspace of c.
+// NewReader returns a reader for the workspace of c.
 func NewReader(c Config) *Reader {
 	r := new(Reader)
 	r.meter.limit(grant{users: exportsPerMinute})
@@ -40,7 +39,7 @@ func NewReader(c Config) *Reader {
 	return r
 }
 
-// Reconfigure holds from the next request on.
+// Reconfigure applies c from the next request on.
 func (r *Reader) Reconfigure(c Config) {
 	c = c.withDefaults()
 	if c.Transport == nil {
@@ -56,7 +55,7 @@ func (r *Reader) Reconfigure(c Config) {
 	r.config, r.client = c, made
 }
 
-// Close lets go of idle connections.
+// Close closes idle connections.
 func (r *Reader) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,23 +64,23 @@ func (r *Reader) Close() {
 	}
 }
 
-// ReadError says why MoEngage did not tell. [Explain] knows its code.
+// ReadError says why MoEngage did not return the data. [Explain] knows its code.
 type ReadError struct{ Code, Sentence string }
 
 func (e *ReadError) Error() string {
 	return fmt.Sprintf("MoEngage did not answer as it should (%s): %s; see `personasync outbox explain-code %s`", e.Code, e.Sentence, e.Code)
 }
 
-// Held is what MoEngage holds of one user: the attributes asked for that it has, by their names in
+// Held has MoEngage's data of one user: those of the requested attributes that exist, by their names at
 // MoEngage.
 type Held struct {
-	Known      bool // there is such a user
+	Known      bool // the user exists
 	Attributes map[string]json.RawMessage
 }
 
-// Read asks for at most MaxExport users, and answers in their order. names are as store.AttributeName
-// returns them. It waits for the limits, and through trouble that passes within a few tries; what does
-// not is a *ReadError.
+// Read returns the data of at most MaxExport users, in the given order. names are as returned by
+// domain.AttributeName. It waits for the limits and retries temporary failures a few times. Any other failure is
+// a *ReadError.
 func (r *Reader) Read(ctx context.Context, users, names []string) ([]Held, error) {
 	if len(users) == 0 || len(users) > MaxExport {
 		return nil, fmt.Errorf("%d users in one request: 1 to %d can be read back", len(users), MaxExport)
@@ -115,11 +114,11 @@ func (r *Reader) Read(ctx context.Context, users, names []string) ([]Held, error
 	}
 }
 
-// longestRead is the longest pause that MoEngage may ask for before Read gives up.
+// longestRead is the longest pause requested by MoEngage for which Read waits.
 const longestRead = time.Minute
 
-// readError says why users could not be read back. Get User is the one endpoint that MoEngage enables by
-// ticket, so any refusal of it may mean that, and nothing documents which.
+// readError returns why users could not be read back. MoEngage enables Get User by a support ticket, and does
+// not document the answer until then. So any refusal may mean that it is not enabled.
 func readError(a answer, users []string) *ReadError {
 	if a.status/100 == 4 && (a.act == actStop && a.Code != codeAddress && a.Code != "http_401" || a.Code == codeUnexplained) {
 		a.words = strings.TrimRight(fmt.Sprintf("HTTP %d, %s", a.status, a.words), ", ")
@@ -135,7 +134,7 @@ func readError(a answer, users []string) *ReadError {
 	return &ReadError{a.Code, strings.TrimRight(a.public(users), ". ") + more}
 }
 
-// ask makes one request as soon as the limit has room for it.
+// ask makes one request as soon as the limit allows.
 func (r *Reader) ask(ctx context.Context, c *client, users int, body []byte) (a answer, text []byte, err error) {
 	g, again := r.meter.admit(grant{users: users}, time.Now())
 	for !again.IsZero() {
@@ -149,8 +148,8 @@ func (r *Reader) ask(ctx context.Context, c *client, users int, body []byte) (a 
 	return a, text, ctx.Err()
 }
 
-// readExport is how many bytes of an export are read: 256 attributes of 512 four-byte characters, with
-// their names, of twenty users fit in.
+// readExport is the largest export in bytes: twenty users with 256 attributes of 512 four-byte characters, and
+// their names.
 const readExport = 16 << 20
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -169,7 +168,7 @@ type exportIdentifier struct {
 	ID   string `json:"identifier"`
 }
 
-// exportRequest makes the body of Get User:
+// exportRequest returns the body of Get User:
 //
 //	{"data":{"identifiers":[{"identifier_type":"customer_id","identifier":"u"}],"user_fields_to_export":["a"]}}
 func exportRequest(users, names []string) ([]byte, error) {
@@ -186,8 +185,8 @@ func exportRequest(users, names []string) ([]byte, error) {
 	return json.Marshal(body)
 }
 
-// parseExport finds each user in an answer. A user that is in none of its lists makes it unreadable:
-// the answer of something else, or of a MoEngage that this version does not know.
+// parseExport finds each user in an answer. The answer is unreadable if a user is in none of its lists: then it
+// comes from another program, or from a version of MoEngage's API unknown here.
 func parseExport(text []byte, users []string) ([]Held, error) {
 	var body struct {
 		Data *struct {

@@ -8,40 +8,40 @@ import (
 	"personasync/store"
 )
 
-// A gate lets out what a cron job, or an operator, has released: everything received up to a moment.
-// Jobs in realtime need none; they have the clock.
+// A gate releases the changes of a cron job or an operator's flush: everything received up to a moment.
+// Realtime jobs need none.
 //
-// A gate is drained when nothing of its job received by then is left. The outbox says by job what
-// waits, for its turn or for a retry; and what is in flight must have landed without anything coming
-// back. After a flight of which something did come back the outbox has to be asked whose it is, even
-// while nothing may leave: else a gate would stay open through the trouble of another job, whose
-// changes are always in flight when the outbox is asked for something to send.
+// A gate is drained when no change that it released is left. The outbox reports per job the pending changes and
+// retries. In addition every lease in the air must be settled, with nothing returned. After a lease with
+// returned changes the outbox must be asked which jobs they belong to, even while nothing may be sent.
+// Otherwise a gate would stay open because of another job's failures, whose changes are always in flight when
+// the outbox is asked for work.
 //
-// A gate may come after another road's: a cohort change waits for its user's older changes there, and
-// while it does the road of cohorts looks empty. Then it is drained when its queue is empty after the
-// other gate was.
+// A gate may depend on a gate for the other endpoint. A cohort change waits for its user's older changes there,
+// and until then the cohort queue looks empty. Such a gate is drained when its queue is empty after the other
+// gate was drained.
 type gate struct {
 	job     string
 	every   bool // all jobs
 	upTo    time.Time
-	lets    time.Time       // what was received later, up to then, may leave, too; the gate does not wait for it
-	after   <-chan struct{} // closed when the other gate is drained; nil: there is none
+	lets    time.Time       // also releases changes received later, up to this time, without waiting for them
+	after   <-chan struct{} // closed when the other gate is drained; nil if there is none
 	drained chan struct{}
 
-	last bool // the other gate was drained before the outbox was last asked
+	last bool // the other gate was drained before the last question to the outbox
 
-	// air holds the flights that have not landed of those in the air when the gate's queue was seen
-	// empty; nil while it was not. What left later cannot be the gate's.
+	// air has the unsettled leases among those in the air when the gate's queue was seen empty. It is nil while
+	// the queue is not empty. Later leases cannot contain the gate's changes.
 	air map[uint64]bool
 }
 
 func (g *gate) opens(job string) bool { return g.every || g.job == job }
 
-// gates is the set of open gates. Sender.mu guards it.
+// gates is the set of open gates. Sender.mu protects it.
 type gates []*gate
 
-// due returns how far the gates let each job's changes out now, as a function that may be used
-// without the lock. The outbox is asked with it next.
+// due returns the time up to which the gates release each job's changes. The returned function may be used
+// without the lock. The caller asks the outbox with it next.
 func (gs gates) due() func(job string) time.Time {
 	for _, g := range gs {
 		g.last = g.last || g.after == nil || isClosed(g.after)
@@ -61,7 +61,7 @@ func (gs gates) due() func(job string) time.Time {
 	return func(job string) time.Time { return latest(every, byJob[job]) }
 }
 
-// look notes what the outbox says after everything due was taken, and which flights are in the air.
+// look records the outbox's answer after all due changes were taken, and the leases in the air.
 func (gs *gates) look(next store.Next, air map[uint64]bool) {
 	for _, g := range *gs {
 		switch {
@@ -74,7 +74,7 @@ func (gs *gates) look(next store.Next, air map[uint64]bool) {
 	gs.closeDrained()
 }
 
-// landed notes that a flight was settled, and whether any of it came back to the outbox.
+// landed records a settled lease. back means that some of its changes returned to the outbox.
 func (gs *gates) landed(flight uint64, back bool) {
 	for _, g := range *gs {
 		switch {
@@ -98,7 +98,7 @@ func (gs *gates) closeDrained() {
 	})
 }
 
-// widen has the open gates of a job let out what was received up to a moment.
+// widen makes the open gates of a job also release changes received up to upTo.
 func (gs gates) widen(job string, upTo time.Time) {
 	for _, g := range gs {
 		if !g.every && g.job == job {
@@ -118,12 +118,12 @@ func isClosed(c <-chan struct{}) bool {
 
 func (g *gate) waiting(next store.Next) bool {
 	if !next.Retry.IsZero() && next.RetryJobs == nil {
-		return true // nobody says whose it is
+		return true // their job is unknown
 	}
 	return g.owns(next.Jobs) || g.owns(next.RetryJobs)
 }
 
-// owns reports whether any of what waits, by job since when, is the gate's.
+// owns reports whether any pending change belongs to the gate. waiting has each job's oldest receipt time.
 func (g *gate) owns(waiting map[string]time.Time) bool {
 	for job, received := range waiting {
 		if g.opens(job) && !received.After(g.upTo) {
@@ -133,7 +133,7 @@ func (g *gate) owns(waiting map[string]time.Time) bool {
 	return false
 }
 
-// blind reports whether a gate does not know yet that its queue is empty.
+// blind reports whether some gate does not know yet that its queue is empty.
 func (gs gates) blind() bool {
 	return slices.ContainsFunc(gs, func(g *gate) bool { return g.air == nil })
 }

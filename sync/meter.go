@@ -9,70 +9,70 @@ import (
 	"personasync/store"
 )
 
-// MoEngage counts users and events in a sliding window of a minute, at a moment between our sending a
-// request and our reading its answer. So a use is held from the moment it is reserved until a minute
-// after its answer: then no window of MoEngage's holds more than the limit, wherever in the round trip
-// it counts. (A token bucket that allows bursts breaks a sliding window unless it runs at 92 %.)
+// MoEngage counts users and events in a sliding window of a minute, at some moment between the sending of a
+// request and its answer. So a use is held from its reservation until a minute after its answer. Then no window
+// at MoEngage exceeds the limit, whenever it counts. (A token bucket with bursts violates a sliding window
+// unless it runs at 92 %.)
 const (
 	windowLength = time.Minute
-	// grain joins uses that end close to each other, so that a window has at most 1,200 entries.
-	// Rounding up costs 0.08 % of the limit.
+	// grain merges uses that end close together, so that a window has at most 1,200 entries. Rounding up costs
+	// 0.08 % of the limit.
 	grain = 50 * time.Millisecond
-	// slices is into how many requests a full window is cut at least: none carries more than 1/60 of
-	// a minute's limit, which makes a long drain an even stream instead of a burst a minute.
+	// slicesPerWindow is the smallest number of requests in a full window. No request has more than 1/60 of a
+	// minute's limit, so a long drain is an even stream and not a burst every minute.
 	slicesPerWindow = 60
 )
 
-// unlimited is the share of a limit that is not set. Two of them still make an int.
+// unlimited is the share of a limit that is not set. The sum of two fits an int.
 const unlimited = math.MaxInt32 / 2
 
-// meter keeps the limits. Its methods may be called concurrently.
+// meter enforces the rate limits. Its methods are safe for concurrent use.
 type meter struct {
 	mu            sync.Mutex
-	users, events window // guarded by mu
-	calls         window // requests, where these are what is limited
+	users, events window // protected by mu
+	calls         window // requests, where MoEngage limits those
 }
 
-// window is one limit: what one request may take of it, what is in flight, and what still counts.
+// window is one limit with its reservations and its uses of the last minute.
 type window struct {
-	limit int // a minute; 0: none
+	limit int // per minute; 0 means none
 	open  int // reserved by requests in flight
 	past  []use
 	spent int       // sum of past
-	since time.Time // when first something was spent: grains are counted from here
+	since time.Time // time of the first use; grains are counted from here
 
-	// pressed says that the limit was met and not all of the backlog has left since. What leaves
-	// then keeps a distance: one request, then the time that its share takes at the limit's rate.
-	// An unspent window, on the other hand, is never waited for.
+	// pressed means that the limit was reached and part of the backlog is still pending. Requests are then
+	// paced: after each one, the time that its share takes at the limit's rate must pass. An unused window is
+	// not paced.
 	pressed bool
 	paced   time.Time
 }
 
-// use is what counts until a moment, which has a monotonic reading like the time that it was spent at: a
-// clock that is set must neither end a window nor make it last.
+// use counts until a moment. Its time has a monotonic reading, so setting the clock neither ends nor extends a
+// window.
 type use struct {
 	until time.Time
 	n     int
 }
 
-// grant is a reservation: at most so many users, events and requests.
+// grant is a reservation: a maximum of users, events and requests.
 type grant struct{ users, events, calls int }
 
 func (g grant) empty() bool { return g.users <= 0 && g.events <= 0 }
 
-// limit sets the limits; what was spent stays spent.
+// limit sets the limits. Past uses still count.
 func (m *meter) limit(g grant) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.users.limit, m.events.limit, m.calls.limit = max(g.users, 0), max(g.events, 0), max(g.calls, 0)
 }
 
-// restore counts what left before a restart. The seconds are whole; each counts from its end.
+// restore counts the requests sent before a restart. Their times are whole seconds; each counts from its end.
 func (m *meter) restore(sent []store.SentSecond, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range sent {
-		// A clock that was set back does not stop the road for longer than a window.
+		// A clock that was set back must not block sending for longer than a window.
 		end := now.Add(-max(now.Sub(s.At.Add(time.Second)), 0))
 		m.users.spend(end, s.Users)
 		m.events.spend(end, s.Events)
@@ -80,8 +80,8 @@ func (m *meter) restore(sent []store.SentSecond, now time.Time) {
 	}
 }
 
-// reserve takes what one request may carry now. An empty grant comes with the time when it is worth
-// asking again, or zero when that depends on requests in flight.
+// reserve reserves as much as one request may have now. If the grant is empty, again is when to ask next. A
+// zero again means that it depends on requests in flight.
 func (m *meter) reserve(now time.Time) (g grant, again time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -96,7 +96,7 @@ func (m *meter) reserve(now time.Time) (g grant, again time.Time) {
 	return g, earliest(m.users.opens(now), m.events.opens(now))
 }
 
-// keep gives back what a reservation leaves unused, and sets the pace by what it used.
+// keep returns the unused part of a reservation and paces by the used part.
 func (m *meter) keep(g, used grant, now time.Time) grant {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -108,7 +108,7 @@ func (m *meter) keep(g, used grant, now time.Time) grant {
 	return used
 }
 
-// open and close begin and end a reservation. mu is held.
+// open and close begin and end a reservation. The caller holds mu.
 func (m *meter) open(g grant) {
 	m.users.open += g.users
 	m.events.open += g.events
@@ -119,8 +119,8 @@ func (m *meter) close(g grant) {
 	m.open(grant{-g.users, -g.events, -g.calls})
 }
 
-// admit reserves exactly so much, for a smaller request made of one that was refused, or says when to
-// ask again.
+// admit reserves exactly g, for a request that is a part of a refused one. Otherwise it returns when to ask
+// again.
 func (m *meter) admit(g grant, now time.Time) (_ grant, again time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -132,8 +132,8 @@ func (m *meter) admit(g grant, now time.Time) (_ grant, again time.Time) {
 	return g, time.Time{}
 }
 
-// settle ends a reservation. What never left costs nothing; everything else is counted from now,
-// refused or not, because nobody documents that a refusal is free.
+// settle ends a reservation. A request that was never sent costs nothing. Any other counts from now, even if it
+// was refused, because MoEngage does not document that a refusal is free.
 func (m *meter) settle(g grant, left bool, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -146,17 +146,17 @@ func (m *meter) settle(g grant, left bool, now time.Time) {
 	m.calls.spend(now, g.calls)
 }
 
-// ease forgets the pressure, once everything due has left.
+// ease ends pacing, once everything due was sent.
 func (m *meter) ease() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.users.pressed, m.events.pressed, m.calls.pressed = false, false, false
 }
 
-// share is what one request may carry of the limit.
+// share returns the part of the limit that one request may use.
 func (w *window) share() int { return max(w.limit/slicesPerWindow, 1) }
 
-// room returns a share if it may leave now, else zero. Less than a share is not worth a request.
+// room returns a whole share if it may be used now, otherwise zero. Less than a share is not worth a request.
 func (w *window) room(now time.Time) int {
 	if w.limit == 0 {
 		return unlimited
@@ -172,7 +172,7 @@ func (w *window) room(now time.Time) int {
 	return w.share()
 }
 
-// opens is when room will be more than zero; zero when that depends on requests in flight, or is now.
+// opens returns when room will be nonzero. Zero means now, or that it depends on requests in flight.
 func (w *window) opens(now time.Time) time.Time {
 	if w.limit == 0 {
 		return time.Time{}
@@ -187,8 +187,8 @@ func (w *window) opens(now time.Time) time.Time {
 	return at
 }
 
-// fits is when n more will not break the limit: now at the earliest. While requests in flight hold
-// what is needed, nobody can say when; a second is a guess.
+// fits returns when n more are within the limit, at the earliest now. If requests in flight hold the rest, the
+// time is unknown and it returns a guess of one second.
 func (w *window) fits(n int, now time.Time) time.Time {
 	if w.limit == 0 || n == 0 {
 		return now
@@ -209,8 +209,8 @@ func (w *window) fits(n int, now time.Time) time.Time {
 	return latest(at, now.Add(time.Second))
 }
 
-// pace puts the next request a share's time behind this one. It counts from where this one should
-// have been, so that waking a little late each time does not add up.
+// pace schedules the next request a share's time after this one. It counts from the planned time of this one,
+// so that late wake-ups do not add up.
 func (w *window) pace(n int, now time.Time) {
 	if w.limit == 0 || n == 0 {
 		return
@@ -253,7 +253,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// earliest ignores zero times, which stand for never.
+// earliest ignores zero times, which mean never.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

@@ -11,12 +11,12 @@ import (
 	"personasync/store/domain"
 )
 
-// errUnencodable says that a change holds bytes that make no JSON. It is parked, because one such
-// element would make MoEngage refuse everything beside it.
+// errUnencodable means that a change contains invalid JSON. It is parked, because one such element makes
+// MoEngage refuse the whole request.
 var errUnencodable = errors.New("the value is not valid JSON")
 
-// encoder writes elements of a /v1/transition request by appending, without reflection: a backlog
-// leaves at tens of thousands of users a second. The zero value is usable. It has no state of its own.
+// encoder appends elements of a /v1/transition request. It does not use reflection, because a backlog is sent
+// at tens of thousands of users a second. The zero value is usable. It has no state.
 type encoder struct {
 	endpoint           domain.Endpoint
 	updateExistingOnly bool
@@ -29,8 +29,9 @@ type encoder struct {
 //	 "addValueToArrayField":{"segment_audiences":["vip"]}},
 //	 "unset_attributes":[{"type":"equals","attr":"b","case_sensitive":true}]}
 //
-// Names are those of store.AttributeName. A change whose value is null becomes an entry of unset_attributes, early access at MoEngage: where
-// it is not enabled, MoEngage ignores the list. On error b holds a torn element; the caller cuts it.
+// Names are those of domain.AttributeName. A change to null becomes an entry of unset_attributes. That is early
+// access at MoEngage, which ignores the list where it is not enabled. On an error b ends with an incomplete
+// element, which the caller must cut off.
 func (e encoder) appendAttributes(b []byte, user string, changes []domain.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
 		return b, errUnencodable
@@ -72,8 +73,8 @@ func (e encoder) appendAttributes(b []byte, user string, changes []domain.Change
 	return append(b, '}'), nil
 }
 
-// appendLists appends what enters and leaves the list attributes, among the other attributes. MoEngage
-// refuses an element that does both to one list (ArrayFieldError); the outbox gives out no such thing.
+// appendLists appends the changes of list attributes to the other attributes. MoEngage refuses an element that
+// adds to and removes from one list (ArrayFieldError); the outbox never produces one.
 func appendLists(b []byte, changes []domain.Change, comma bool) []byte {
 	for _, direction := range [...]struct {
 		field      string
@@ -101,7 +102,7 @@ func appendLists(b []byte, changes []domain.Change, comma bool) []byte {
 	return b
 }
 
-// appendKeys appends an object of lists of strings.
+// appendKeys appends an object of string lists.
 func appendKeys(b []byte, keys map[string][]string) []byte {
 	b = append(b, '{')
 	for i, name := range slices.Sorted(maps.Keys(keys)) {
@@ -120,8 +121,8 @@ func appendKeys(b []byte, keys map[string][]string) []byte {
 	return append(b, '}')
 }
 
-// appendUnsets lists the attributes to remove. Only the form "equals" is used: the others (prefix,
-// suffix, contains) would remove what nobody named.
+// appendUnsets lists the attributes to remove. It uses only the form "equals": the others (prefix, suffix,
+// contains) could remove attributes that are not ours.
 func appendUnsets(b []byte, changes []domain.Change) []byte {
 	b = append(b, `,"unset_attributes":[`...)
 	first := true
@@ -145,8 +146,8 @@ func appendUnsets(b []byte, changes []domain.Change) []byte {
 //	{"type":"event","customer_id":"u","actions":[{"action":"Audience Entered","real_time_action":"true",
 //	 "attributes":{…},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]}
 //
-// The time is given in milliseconds of UTC, so that an enter and an exit within a second keep their order.
-// The platform is unknown because a wrong one breaks campaigns that ask for a platform.
+// The time has milliseconds, so that an enter and an exit within a second keep their order. The platform is
+// "unknown" because a wrong one breaks campaigns that filter by platform.
 func (e encoder) appendEvent(b []byte, user string, c *domain.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
 		return b, errUnencodable
@@ -172,8 +173,8 @@ func (e encoder) appendEvent(b []byte, user string, c *domain.Change) ([]byte, e
 	return append(b, `}]}`...), nil
 }
 
-// validJSON reports whether raw is one JSON value. Memberships, which are most of what passes, are
-// recognised without a parser.
+// validJSON reports whether raw is one JSON value. It recognises memberships, the most common values, without a
+// parser.
 func validJSON(raw []byte) bool {
 	switch string(raw) {
 	case "true", "false":
@@ -182,7 +183,7 @@ func validJSON(raw []byte) bool {
 	return json.Valid(raw)
 }
 
-// isNull reports whether raw says null. No value at all is not null: it is not JSON.
+// isNull reports whether raw is null. An empty raw is not null, because it is not JSON.
 func isNull(raw []byte) bool {
 	if len(raw) < 4 {
 		return false
@@ -190,11 +191,11 @@ func isNull(raw []byte) bool {
 	return string(raw) == "null" || string(bytes.TrimSpace(raw)) == "null"
 }
 
-// appendValue appends a JSON value as MoEngage takes it: scalars as they stand, so that numbers keep
-// their digits; an object as a string of its JSON, because MoEngage ignores objects unless a workspace
-// has asked for them; an array without nulls, its objects and arrays made strings likewise. Halves of UTF-16
-// pairs, which parsers refuse or read in different ways, become U+FFFD; a caution says so.
-// raw must be valid JSON and not null.
+// appendValue appends a JSON value in the form that MoEngage accepts. Scalars are unchanged, so numbers keep
+// their digits. An object becomes a string of its JSON, because MoEngage ignores objects unless a workspace has
+// enabled them. An array loses its nulls, and its objects and arrays become strings too. Half surrogate pairs
+// become U+FFFD, with a payload warning, because parsers refuse them or disagree about them. raw must be valid
+// JSON and not null.
 func appendValue(b, raw []byte) []byte {
 	raw = domain.WellFormed(bytes.TrimSpace(raw))
 	switch raw[0] {
@@ -226,8 +227,8 @@ func appendArray(b, raw []byte) []byte {
 	return append(b, ']')
 }
 
-// appendRaw copies JSON text. Strings inside may hold bytes that are not UTF-8, which encoding/json
-// lets pass and other parsers refuse.
+// appendRaw copies JSON text. It replaces invalid UTF-8 in strings, which encoding/json accepts and other
+// parsers refuse.
 func appendRaw(b, raw []byte) []byte {
 	if utf8.Valid(raw) {
 		return append(b, raw...)
@@ -237,7 +238,7 @@ func appendRaw(b, raw []byte) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
+// appendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0

@@ -9,7 +9,7 @@ import (
 	"personasync/store/domain"
 )
 
-// Preview is a request that would be made, with its secrets masked.
+// Preview is a request that would be made, with masked secrets.
 type Preview struct {
 	Method string          `json:"method"`
 	URL    string          `json:"url"`
@@ -19,9 +19,9 @@ type Preview struct {
 	Events int             `json:"events"`
 }
 
-// Preview returns the requests that would carry a flight, cut as the sender cuts them: by bytes, and
-// by what one request may take of the limits. The error names every change that would be parked
-// instead of sent; the requests come with it.
+// Preview returns the requests for a lease, split as the sender splits them: by bytes, and by the share of the
+// limits per request. The error lists every change that would be parked instead; the requests are returned with
+// it.
 func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 	c.Endpoint = f.Endpoint
 	c = c.withDefaults()
@@ -86,7 +86,7 @@ func (l *load) knows(half item) bool {
 	return false
 }
 
-// takeFaults returns what was found wrong with the delivery added last, and forgets it.
+// takeFaults returns and removes the faults of the delivery added last.
 func (l *load) takeFaults(d domain.Delivery) []error {
 	var errs []error
 	for _, f := range l.faults {

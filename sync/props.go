@@ -11,22 +11,21 @@ import (
 	"personasync/store/domain"
 )
 
-// maxEventAttributes is how many attributes of one event MoEngage keeps; it drops the rest in silence.
+// maxEventAttributes is how many attributes of an event MoEngage keeps. It silently drops the rest.
 const maxEventAttributes = 100
 
-// appendEventAttributes appends the attributes object of an event. First come ours: for a synthesised
-// event computation_key, computation_id, value and the column of a SQL trait's row; for every event
-// audience_key (trait_key of a trait), change_id and message_id, by which a repeat is recognised. Then,
-// for an event that leaves as it was received, Segment's own properties, changed only where MoEngage
-// would refuse or drop them:
+// appendEventAttributes appends the attributes object of an event. Our own attributes come first. A synthesised
+// event has computation_key, computation_id, value and the column of a SQL trait's row. Every event has
+// audience_key (trait_key for a trait), change_id and message_id, which identify repeats. An event sent as
+// received then has Segment's properties, changed only where MoEngage would refuse or drop them:
 //
-//   - a name of ours: ours stands, theirs is left out
-//   - a name that MoEngage refuses or cuts: as store.EventName says; behind "segment_2_" and so on where
-//     that is the name of another property. No name stands in the object twice
-//   - null: left out, since an absent attribute is what it becomes anyway
-//   - an object: a string of its JSON; in an array, likewise (see appendValue)
-//   - everything after the hundredth attribute, ours included: left out, and the computation's own key
-//     never, because it may be all that tells an enter from an exit
+//   - A property with one of our names is left out.
+//   - A name that MoEngage refuses or cuts is replaced as domain.EventName says. If another property has that
+//     name, "segment_2_" and so on is prefixed. No name occurs twice.
+//   - A null is left out, because MoEngage would drop it anyway.
+//   - An object becomes a string of its JSON, also within an array (see appendValue).
+//   - Everything after the hundredth attribute, including ours, is left out. The computation's own key is never
+//     left out, because it may be the only difference between an enter and an exit.
 func appendEventAttributes(b []byte, c *domain.Change) ([]byte, error) {
 	w := attributeWriter{b: append(b, '{')}
 	if c.Props == nil {
@@ -48,7 +47,7 @@ func appendEventAttributes(b []byte, c *domain.Change) ([]byte, error) {
 	return append(w.b, '}'), nil
 }
 
-// keyAttribute is the name under which an event says which computation it speaks of.
+// keyAttribute returns the name of the event attribute with the computation's key.
 func keyAttribute(c domain.Class) string {
 	if c == domain.ClassTrait {
 		return "trait_key"
@@ -80,7 +79,7 @@ func (w *attributeWriter) text(name, s string) {
 	w.b = appendString(w.b, s)
 }
 
-// value adds a member with a JSON value, unless there is none.
+// value adds a member with a JSON value, unless it is empty or null.
 func (w *attributeWriter) value(name string, raw []byte) error {
 	if len(raw) == 0 || isNull(raw) {
 		return nil
@@ -95,7 +94,7 @@ func (w *attributeWriter) value(name string, raw []byte) error {
 	return nil
 }
 
-// properties adds Segment's own properties by the rules of appendEventAttributes.
+// properties adds Segment's properties by the rules of appendEventAttributes.
 func (w *attributeWriter) properties(c *domain.Change) error {
 	raw := bytes.TrimSpace(c.Props)
 	if len(raw) == 0 || isNull(raw) {
@@ -121,16 +120,16 @@ func (w *attributeWriter) properties(c *domain.Change) error {
 	return nil
 }
 
-// property is one of Segment's own, under the name it leaves by.
+// property is one of Segment's properties with the name under which it is sent.
 type property struct {
-	key   string // as Segment names it
+	key   string // Segment's name
 	name  string
 	value []byte
 }
 
-// propertiesOf lists the properties that leave, each by a name of its own. Of a name that stands in the
-// object twice the last counts, as for every reader of JSON. Names that differ in half a character are two,
-// although they would leave as one.
+// propertiesOf returns the properties to send, each with a unique name. Of duplicate names the last counts, as
+// in every JSON reader. Names that differ only in half a surrogate pair are distinct, although they decode
+// alike.
 func propertiesOf(raw []byte, c *domain.Change) (list []property) {
 	last := make(map[string]int)
 	for key, v := range members(raw) {
@@ -165,7 +164,7 @@ func propertiesOf(raw []byte, c *domain.Change) (list []property) {
 	return list
 }
 
-// isOurs reports whether an event as received already carries name from us.
+// isOurs reports whether an event as received has an attribute of ours with this name.
 func isOurs(name string, c *domain.Change) bool {
 	switch name {
 	case "change_id":
@@ -176,10 +175,10 @@ func isOurs(name string, c *domain.Change) bool {
 	return c.Computation != "" && name == keyAttribute(c.Class)
 }
 
-// halfMark stands in a name for half a character, before its four digits. No text has this byte.
+// halfMark stands for half a surrogate pair in a name, before its four digits. This byte occurs in no text.
 const halfMark = "\xff"
 
-// ownName returns the text of a property's name, in which halves of characters are still told apart.
+// ownName returns the text of a property's name. Half surrogate pairs stay distinguishable.
 func ownName(quoted []byte) string {
 	at := domain.LoneSurrogate(quoted)
 	if at < 0 {
@@ -196,7 +195,7 @@ func ownName(quoted []byte) string {
 	return name.String()
 }
 
-// wholeName returns what ownName returned with U+FFFD for each half of a character.
+// wholeName converts a result of ownName to text, with U+FFFD for each half surrogate pair.
 func wholeName(name string) string {
 	first, rest, halved := strings.Cut(name, halfMark)
 	for halved {
@@ -208,7 +207,7 @@ func wholeName(name string) string {
 	return first
 }
 
-// sentName returns the name under which a property leaves if no other does.
+// sentName returns the name under which a property is sent if no other property has it.
 func sentName(name string) string { return domain.EventName(wholeName(name)) }
 
 // unquote returns the text of a JSON string. Nearly none has an escape.
@@ -224,14 +223,14 @@ func unquote(quoted []byte) string {
 	return s
 }
 
-// members yields the members of a JSON object, each key with its quotes, each value trimmed.
-// raw must be valid JSON and begin with a brace; what is yielded shares its memory.
+// members yields the members of a JSON object: each key with its quotes, each value trimmed. raw must be valid
+// JSON and begin with a brace. The results share its memory.
 func members(raw []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		for i := skipSpace(raw, 1); raw[i] != '}'; {
 			end := skipValue(raw, i)
 			key := raw[i:end]
-			i = skipSpace(raw, skipSpace(raw, end)+1) // over the colon
+			i = skipSpace(raw, skipSpace(raw, end)+1) // skip the colon
 			end = skipValue(raw, i)
 			if !yield(key, raw[i:end]) {
 				return
@@ -269,7 +268,7 @@ func skipComma(raw []byte, i int) int {
 	return i
 }
 
-// skipValue returns the index behind the value that begins at i.
+// skipValue returns the index after the value that begins at i.
 func skipValue(raw []byte, i int) int {
 	depth := 0
 	for ; i < len(raw); i++ {
@@ -293,7 +292,7 @@ func skipValue(raw []byte, i int) int {
 	return i
 }
 
-// skipString returns the index of the quote that ends the string beginning at i.
+// skipString returns the index of the closing quote of the string that begins at i.
 func skipString(raw []byte, i int) int {
 	for i++; raw[i] != '"'; i++ {
 		if raw[i] == '\\' {
@@ -303,7 +302,7 @@ func skipString(raw []byte, i int) int {
 	return i
 }
 
-// skipScalar returns the index of the last byte of the number or word beginning at i.
+// skipScalar returns the index of the last byte of the number or word that begins at i.
 func skipScalar(raw []byte, i int) int {
 	for i+1 < len(raw) && !bytes.ContainsRune([]byte(",:]} \n\t\r"), rune(raw[i+1])) {
 		i++

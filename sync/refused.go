@@ -2,29 +2,27 @@ package syncer
 
 import "time"
 
-// refused remembers when the data of users was last refused with nobody else's beside it: what MoEngage
-// says of them is no news. It lives in memory alone, and Sender.mu guards it. A user leaves it by being
-// accepted.
+// refused remembers when users were last refused in a request of their own, so that a repeat is no new
+// information. It is in memory only. Sender.mu protects it. An accepted user is removed.
 //
-// While a road is stopped because everything that was tried was refused, these users wait for the probe,
-// and everybody else may try: a few bad users stop nobody else.
+// While the breaker is open because everything that was tried was refused, these users wait for the probe and
+// all others may be sent. So a few bad users do not stop the others.
 type refused map[string]refusal
 
-// refusal is when a user was refused. since is kept once something else was accepted after it.
+// refusal is when a user was refused. since stays set once something else was accepted after it.
 type refusal struct{ since, last time.Time }
 
 const (
-	// mostRefused bounds the memory; beyond that it is cheaper to begin anew.
+	// mostRefused limits the memory. Beyond it the set is cleared, which is cheaper.
 	mostRefused = 1 << 12
-	// proofKept is how long an acceptance proves that a refusal is about the data: an account that is
-	// blocked later refuses everybody, too.
+	// proofKept is how long an acceptance proves that a refusal concerns the data. An account blocked later
+	// refuses everybody too.
 	proofKept = 10 * time.Minute
-	// refusalKept is how long a refusal is remembered. A user who waits is refused again once a minute.
+	// refusalKept is how long a refusal is remembered. A user who keeps failing is refused again once a minute.
 	refusalKept = time.Hour
 )
 
-// note remembers a refusal, and reports whether something else was accepted since the user was refused
-// before.
+// note records a refusal. It reports whether something else was accepted since the user's previous refusal.
 func (r refused) note(user string, accepted, now time.Time) (proven bool) {
 	one, known := r[user]
 	if known = known && now.Sub(one.last) < refusalKept; !known && len(r) >= mostRefused {

@@ -12,7 +12,8 @@ const (
 	envelopeTail = `]}`
 )
 
-// leastElement is shorter than any element of a request, so that a limit in bytes bounds their number.
+// leastElement returns a lower bound of an element's bytes, so that a limit in bytes limits the number of
+// elements.
 func (c Config) leastElement() int {
 	if c.Endpoint == domain.EndpointCohort {
 		return len(`{"uid":"ab"},`)
@@ -20,23 +21,23 @@ func (c Config) leastElement() int {
 	return len(`{"type":"customer","customer_id":"","attributes":{}}`)
 }
 
-// item is one element of a request: the attributes of a delivery, its event, or a member of a cohort.
-// They are told apart because MoEngage may refuse one and take the other.
+// item is one element of a request: the attributes of a delivery, its event, or a cohort member. They are
+// separate because MoEngage may refuse one and accept the other.
 type item struct {
 	delivery int  // index into Flight.Deliveries
-	event    bool // else its attributes
+	event    bool // otherwise its attributes
 	from, to int  // the element's bytes in load.body
 }
 
-// load is a flight turned into elements. It is grown one delivery at a time up to a size, and then
-// cut, if MoEngage asks for it, into smaller requests without encoding anything again.
+// load is an encoded lease. Deliveries are added up to a size. If MoEngage requires it, the load is split into
+// smaller requests without encoding it again.
 type load struct {
 	enc   encoder
 	limit int // bytes of the whole body
 
-	head, tail string // what stands around the elements
+	head, tail string // text around the elements
 
-	body   []byte // head and elements with commas; the tail is put on when it leaves
+	body   []byte // head and elements with commas; the tail is added by request
 	items  []item
 	faults []fault
 	added  int // deliveries accepted by add
@@ -44,13 +45,13 @@ type load struct {
 	users, events int
 }
 
-// fault is half a delivery that cannot become part of any request.
+// fault is half a delivery that fits no request.
 type fault struct {
 	delivery int
 	event    bool
-	code     string // of the table: too_large, unencodable
-	bytes    int    // of a request with nothing but an element that is too large
-	limit    int    // that it exceeds
+	code     string // of the failure table: too_large, unencodable
+	bytes    int    // size of a request with only this element, if it is too large
+	limit    int    // the exceeded limit
 }
 
 func (f fault) sentence() string {
@@ -66,24 +67,24 @@ func newLoad(enc encoder, limit int) *load {
 	return l
 }
 
-// reset empties l for another flight and keeps its memory.
+// reset empties l for another lease and keeps its memory.
 func (l *load) reset(enc encoder, limit int) {
 	*l = load{enc: enc, limit: limit, body: l.body[:0], items: l.items[:0], faults: l.faults[:0]}
-	if enc.endpoint != domain.EndpointCohort { // else the first member says which cohort
+	if enc.endpoint != domain.EndpointCohort { // otherwise the first member determines the cohort
 		l.begin(envelopeHead, envelopeTail)
 	}
 }
 
-// begin sets what stands around the elements, before the first of them.
+// begin sets the text around the elements, before the first of them.
 func (l *load) begin(head, tail string) {
 	l.head, l.tail = head, tail
 	l.body = append(l.body[:0], head...)
 }
 
-// add takes a delivery into the request and reports whether it did. It refuses one that would make the
-// request too large, unless that one fits no request at all: this it takes, keeping what cannot be
-// sent as a fault. Of a delivery whose halves fit only one by one, the attributes go and the event,
-// which has neither item nor fault then, stays for the next request.
+// add adds a delivery and reports whether it did. It returns false for a delivery that would make the request
+// too large. A delivery that fits no request at all is added, and its unsendable parts become faults. If only
+// one half of a delivery fits, its attributes are added, and its event stays for the next request with neither
+// item nor fault.
 func (l *load) add(d domain.Delivery) bool {
 	if l.enc.endpoint == domain.EndpointCohort {
 		return l.addMember(d)
@@ -105,11 +106,11 @@ func (l *load) add(d domain.Delivery) bool {
 	return true
 }
 
-// addMember is add on the road of cohorts: it also refuses whoever changes in another cohort, or in the
-// other direction.
+// addMember is add for cohorts. It also returns false for a delivery to another cohort or in the other
+// direction.
 func (l *load) addMember(d domain.Delivery) bool {
 	if len(d.Attributes) != 1 {
-		l.faults = append(l.faults, fault{delivery: l.added, code: codeUnencodable}) // no outbox gives out such a thing
+		l.faults = append(l.faults, fault{delivery: l.added, code: codeUnencodable}) // the outbox never produces this
 		l.added++
 		return true
 	}
@@ -129,8 +130,8 @@ func (l *load) addMember(d domain.Delivery) bool {
 	return true
 }
 
-// element appends one element by write. It reports false when the element is fine but the request is
-// full; what MoEngage would never take becomes a fault and costs the request nothing.
+// element appends one element with write. It returns false if the element is valid but the request is full. An
+// element that MoEngage would never accept becomes a fault and takes no space.
 func (l *load) element(event bool, write func([]byte) ([]byte, error)) bool {
 	before := len(l.body)
 	if len(l.items) > 0 {
@@ -166,8 +167,8 @@ func (l *load) count(event bool) {
 	}
 }
 
-// request returns the body that carries these items, in this order. The result is the caller's to
-// keep: a transport may read it after the answer has come.
+// request returns the body with these items in this order. The caller may keep it, because a transport may
+// still read it after the answer.
 func (l *load) request(items []item) []byte {
 	if len(items) == len(l.items) {
 		return append(slices.Clip(l.body), l.tail...)
@@ -186,8 +187,8 @@ func (l *load) request(items []item) []byte {
 	return append(b, l.tail...)
 }
 
-// weigh counts a request with some of the items as MoEngage's limits do: a customer element is a user,
-// an action is an event; where it counts requests, whoever is in one is not counted.
+// weigh returns the cost of a request with these items at MoEngage: a customer element is a user, and an action
+// is an event. Where MoEngage counts requests, users are not counted.
 func (l *load) weigh(items []item) grant {
 	users, events := count(items)
 	if l.enc.endpoint == domain.EndpointCohort {

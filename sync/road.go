@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Health is what the sender thinks of MoEngage.
+// Health is the sender's view of MoEngage.
 type Health struct {
 	State       string    // ok | failing | unknown
-	LastError   string    // code and sentence of the last failure; kept after recovery until the next one
+	LastError   string    // code and sentence of the last failure; kept after recovery
 	LastErrorAt time.Time // when that was
 	Since       time.Time
-	Stopped     bool      // failing in a way that only a person, or MoEngage, can cure
-	NextProbe   time.Time // while failing: when the next real request tries, at the latest
+	Stopped     bool      // only an operator or MoEngage can fix the failure
+	NextProbe   time.Time // while failing: the latest time of the next request
 }
 
 const (
@@ -21,33 +21,34 @@ const (
 	stateFailing = "failing"
 )
 
-// A road that fails is tried at least once a minute, unless MoEngage asks for more: mostPause leaves room
-// for whole seconds in the outbox. The jitter keeps several agents from doing it together.
+// A failing endpoint is tried at least once a minute, unless MoEngage asks for a longer pause. mostPause leaves
+// room for the outbox's whole seconds. The jitter spreads the probes of several agents.
 const (
 	probeEvery  = 50 * time.Second
 	probeJitter = 8 * time.Second
 	mostPause   = 55 * time.Second
 )
 
-// breaker is the state of the way to MoEngage. It is a plain value: Sender.mu guards it.
+// breaker is the circuit breaker of one endpoint: closed (ok), open (failing), and half-open while a probe is in
+// flight. It is a plain value. Sender.mu protects it.
 type breaker struct {
 	health   Health
-	failures int       // in a row, since the last answer that was one
-	failed   time.Time // when the last of them was counted
-	resume   time.Time // no request before this moment
-	accepted time.Time // when MoEngage last took something
-	parked   int       // users parked for its answers since then, without proof that it takes anything
-	unsure   int       // requests since then that left users uncertain who were not before
+	failures int       // in a row
+	failed   time.Time // time of the last counted failure
+	resume   time.Time // no request before this time
+	accepted time.Time // last time that MoEngage accepted something
+	parked   int       // users parked since then, without proof that MoEngage accepts anything
+	unsure   int       // requests since then that made further users uncertain
 	halts    int       // searches since then in which nothing was accepted, with users never refused before
-	probe    time.Time // after a halt: users who were refused by themselves are not tried before this moment
+	probe    time.Time // after a halt: users who were refused alone are not tried before this time
 }
 
-// wariness is how many users are parked in a row, with nothing accepted, before single elements are tried ahead of
-// a search: that costs fewer requests where everybody is refused. Errors that MoEngage documents never stop the
-// road, however many there are: they are about users.
+// wariness is how many users in a row are parked, with nothing accepted, before single elements are tried ahead
+// of a search. That costs fewer requests if everybody is refused. Documented data errors never open the
+// breaker, however many there are, because they concern users.
 const wariness = 3
 
-// turn says what a change of state is worth telling.
+// turn is a change of state to log.
 type turn uint8
 
 const (
@@ -57,7 +58,7 @@ const (
 	turnHealed
 )
 
-// width is how many requests may be in flight.
+// width returns how many requests may be in flight.
 func (r *breaker) width(concurrency int) int {
 	if r.health.State == stateFailing {
 		return 1
@@ -65,7 +66,7 @@ func (r *breaker) width(concurrency int) int {
 	return concurrency
 }
 
-// answered notes that MoEngage gave an answer that judges the data: the road works.
+// answered records an answer that judges the data, which means that the endpoint works.
 func (r *breaker) answered(now time.Time) turn {
 	was := r.health.State
 	if was == stateOK {
@@ -79,8 +80,8 @@ func (r *breaker) answered(now time.Time) turn {
 	return turnNone
 }
 
-// retry notes a failure that waiting may cure, of a request that began at started. Requests that were
-// in flight together fail together: only the first of them lengthens the pause.
+// retry records a temporary failure of a request that began at started. Requests in flight together fail
+// together, so only the first of them lengthens the pause.
 func (r *breaker) retry(c Config, a answer, started, now time.Time) turn {
 	turned := r.fail(a, now, false)
 	if r.failures > 0 && started.Before(r.failed) {
@@ -90,10 +91,10 @@ func (r *breaker) retry(c Config, a answer, started, now time.Time) turn {
 	r.failed = now
 	resume := now.Add(backoff(c.MinBackoff, min(c.MaxBackoff, mostPause), r.failures))
 	if latestStart := started.Add(mostPause); resume.After(latestStart) {
-		resume = latest(latestStart, now.Add(time.Millisecond)) // a timeout is part of the pause
+		resume = latest(latestStart, now.Add(time.Millisecond)) // the timeout is part of the pause
 	}
 	if a.pause > 0 {
-		// MoEngage's own word counts more than our guess. A little jitter on top: others got the same.
+		// MoEngage's own value takes precedence. It gets a little jitter, because other clients got the same.
 		resume = now.Add(a.pause + rand.N(c.MinBackoff))
 	}
 	r.resume = latest(r.resume, resume)
@@ -101,7 +102,7 @@ func (r *breaker) retry(c Config, a answer, started, now time.Time) turn {
 	return turned
 }
 
-// stop notes a failure that says nothing about the data and that waiting alone does not cure.
+// stop records a failure that says nothing about the data and does not resolve by waiting.
 func (r *breaker) stop(a answer, now time.Time) turn {
 	turned := r.fail(a, now, true)
 	r.failures++
@@ -111,9 +112,9 @@ func (r *breaker) stop(a answer, now time.Time) turn {
 	return turned
 }
 
-// halt notes a search in which nothing was accepted. Users who were refused by themselves wait for the
-// next probe, so that they stop nobody else. Users who were not may try soon: fresh says that some of
-// them took part, and then everything may be refused, so that they, too, wait longer each time.
+// halt records a search in which nothing was accepted. Users who were refused alone wait for the next probe, so
+// that they do not stop the others. Other users may try soon. fresh means that some of them took part; then
+// everything may be refused, so their pause also grows each time.
 func (r *breaker) halt(c Config, a answer, fresh bool, now time.Time) turn {
 	turned := r.fail(a, now, true)
 	pause := c.MinBackoff
@@ -128,7 +129,7 @@ func (r *breaker) halt(c Config, a answer, fresh bool, now time.Time) turn {
 	return turned
 }
 
-// fail moves the state and says whether that is news.
+// fail changes the state and returns the change to log.
 func (r *breaker) fail(a answer, now time.Time, stopped bool) turn {
 	was := r.health
 	r.health.LastError, r.health.LastErrorAt = a.Code+": "+a.said, now
@@ -145,15 +146,16 @@ func (r *breaker) fail(a answer, now time.Time, stopped bool) turn {
 	return turnNone
 }
 
-// hurry lets the next request leave now, whoever is in it: an operator's wish, or a new configuration.
+// hurry allows the next request now, with any users: for an operator's flush or a new configuration.
 func (r *breaker) hurry() { r.resume, r.probe = time.Time{}, time.Time{} }
 
-// longestPause is the longest that a sender puts anything off when MoEngage asked for wished at most.
+// longestPause returns the longest time for which a sender defers a change. wished is MoEngage's longest
+// requested pause.
 func (c Config) longestPause(wished time.Duration) time.Duration {
 	return max(c.MaxBackoff, wished, probeEvery+probeJitter) + 2*c.MinBackoff
 }
 
-// ceiling is the longest pause after some failures in a row: it doubles with each of them.
+// ceiling returns the longest pause after failures in a row. It doubles with each failure.
 func ceiling(least, most time.Duration, failures int) time.Duration {
 	pause := least
 	for i := 1; i < failures && pause < most; i++ {
@@ -162,8 +164,8 @@ func ceiling(least, most time.Duration, failures int) time.Duration {
 	return min(pause, most)
 }
 
-// backoff is a full-jitter pause: anything between nothing and the ceiling, so that agents which failed
-// together do not come back together.
+// backoff returns a full-jitter pause between zero and the ceiling, so that agents which failed together do not
+// retry together.
 func backoff(least, most time.Duration, failures int) time.Duration {
 	return rand.N(ceiling(least, most, failures)) + time.Millisecond
 }

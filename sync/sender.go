@@ -14,54 +14,54 @@ import (
 	"personasync/store/domain"
 )
 
-// Outbox is where changes come from and where their outcomes go. *store.Store is one; the tests have
-// another, which fails on purpose.
+// Outbox is the source of changes and the destination of their outcomes. *store.Store implements it. Tests have
+// another implementation, which fails on purpose.
 type Outbox interface {
-	// Take commits a flight of due deliveries; nil means that nothing was due. Users of a flight are
-	// in no other one until it is settled.
+	// Take commits a lease of due deliveries. Nil means that nothing is due. Until the lease is settled its
+	// users are in no other lease.
 	Take(context.Context, domain.TakeOptions) (*domain.Lease, store.Next, error)
 
-	// Settle writes the outcome. It may be called concurrently, once per flight; after an error it is
+	// Settle writes the outcome of a lease. Calls for different leases may be concurrent. After an error it is
 	// called again.
 	Settle(context.Context, domain.Settlement) error
 
-	// Wake receives after a commit that made something newly due on a road. A slow reader may miss
-	// repetitions, never the last.
+	// Wake returns a channel that receives after a commit makes something due for an endpoint. A slow receiver
+	// may miss repetitions, but never the last.
 	Wake(domain.Endpoint) <-chan struct{}
 
-	// Sent returns what left in each second since then.
+	// Sent returns the numbers sent in each second since then.
 	Sent(since time.Time) ([]store.SentSecond, error)
 }
 
 var _ Outbox = (*store.Store)(nil)
 
 const (
-	// sweep is how often the outbox is asked without any reason to. It heals a wake-up lost by a bug.
+	// sweep is the longest time between questions to the outbox. It recovers from a wake-up lost by a bug.
 	sweep = 30 * time.Second
-	// lull lies between two questions that found nothing, so that a stream of commits, each of which
-	// wakes the loop, does not become as many questions.
+	// lull is the pause after a question that found nothing. Without it a stream of commits, each of which
+	// wakes the loop, would cause as many questions.
 	lull = 20 * time.Millisecond
-	// grace is what settling may take at the end, after the last answer.
+	// grace is the time for settling at the end, after the last answer.
 	grace = 5 * time.Second
-	// faltering is the longest pause after the outbox itself failed.
+	// faltering is the longest pause after a failure of the outbox itself.
 	faltering = 30 * time.Second
 )
 
-// Sender brings changes from an outbox to MoEngage, on one road: what is wrong with the other is none of
-// its business. Its methods may be called concurrently.
+// Sender sends changes from an outbox to MoEngage for one endpoint. It is independent of the sender for the
+// other endpoint. Its methods are safe for concurrent use.
 //
-// One goroutine, Run's, asks the outbox and decides what leaves. Each flight that it gets is carried
-// by a goroutine of its own (carriage.go), which settles it and then pokes the first one.
+// The goroutine of Run asks the outbox and decides what is sent. Each lease has a goroutine of its own
+// (carriage.go), which settles it and then pokes the first one.
 type Sender struct {
 	outbox    Outbox
 	log       *slog.Logger
-	transport *http.Transport // ours, unless the configuration brings its own
+	transport *http.Transport // ours, unless the configuration has one
 	meter     meter
 	wake      <-chan struct{}
-	poke      chan struct{} // wakes the loop after a change of what mu guards; buffer of one
+	poke      chan struct{} // capacity 1; wakes the loop after a change of the fields under mu
 	ended     chan struct{} // closed when Run has ended
 
-	mu     sync.Mutex // guards everything down to Run's own; a clearance has copies of cfg and client
+	mu     sync.Mutex // protects the fields down to Run's own; a clearance has copies of cfg and client
 	cfg    Config
 	client *client
 	road   breaker
@@ -69,21 +69,21 @@ type Sender struct {
 	doubt  suspects
 	bad    refused
 
-	cautions cautions        // what was said about what MoEngage does not keep
-	force    bool            // an operator's flush: take users before their retry time, once
-	air      map[uint64]bool // flights that are not settled yet
-	wished   time.Duration   // the longest that MoEngage asked for
-	backs    uint64          // flights of which something came back
-	stale    bool            // something came back since the gates were last told what waits
+	cautions cautions        // payload warnings logged so far
+	force    bool            // a flush: take users before their retry time, once
+	air      map[uint64]bool // unsettled leases
+	wished   time.Duration   // the longest pause that MoEngage asked for
+	backs    uint64          // number of leases with changes that returned
+	stale    bool            // changes returned since the gates last saw the outbox's answer
 
-	// Run's own; nothing else reads or writes these.
-	plan   load      // measures deliveries for Take; kept for its memory
-	ask    time.Time // the outbox is not asked before this moment
+	// Run's own: only the goroutine of Run uses these.
+	plan   load      // measures deliveries for Take; kept to reuse its memory
+	ask    time.Time // do not ask the outbox before this time
 	faults int       // failures of the outbox in a row
-	woken  bool      // something became due since the outbox was last asked
+	woken  bool      // something became due since the last question
 }
 
-// New makes a sender. Nothing happens before Run. log must not be nil.
+// New returns a sender. Nothing happens before Run. log must not be nil.
 func New(c Config, o Outbox, log *slog.Logger) *Sender {
 	s := &Sender{
 		outbox:    o,
@@ -102,8 +102,8 @@ func New(c Config, o Outbox, log *slog.Logger) *Sender {
 	return s
 }
 
-// Reconfigure makes c hold for every request after it returns. What stops or delays the road is
-// forgotten: the new configuration may be the cure.
+// Reconfigure applies c to every request after it returns. It resets the breaker and its pause, because the new
+// configuration may fix the failure.
 func (s *Sender) Reconfigure(c Config) {
 	s.configure(c)
 	s.nudge()
@@ -123,16 +123,16 @@ func (s *Sender) configure(c Config) {
 	s.meter.limit(grant{users: c.UsersPerMinute, events: c.EventsPerMinute, calls: c.CallsPerMinute})
 }
 
-// Open lets what a job received up to upTo leave, and closes drained once none of it is left: it was
-// delivered, parked, or superseded, retries included. It never closes if the sender stops first.
-// Opening a job that is open already adds to it. after, unless nil, is what the other road's Open of
-// the job returned: until it is closed, something may come here from there.
+// Open releases a job's changes that were received up to upTo. drained is closed once none of them is left:
+// delivered, parked or superseded, retries included. It is never closed if the sender stops first. Several
+// Opens of a job add up. after, unless nil, is the result for the other endpoint's Open of the job: until it is
+// closed, changes may still arrive from there.
 func (s *Sender) Open(job string, upTo time.Time, after <-chan struct{}) (drained <-chan struct{}) {
 	return s.open(&gate{job: job, upTo: upTo, after: after, drained: make(chan struct{})})
 }
 
-// Widen lets leave what a job received up to upTo, too, for as long as an Open of it is not drained. The Open
-// does not wait for it.
+// Widen also releases a job's changes received up to upTo while an Open of the job is not drained. The Open
+// does not wait for them.
 func (s *Sender) Widen(job string, upTo time.Time) {
 	s.mu.Lock()
 	s.gates.widen(job, upTo)
@@ -140,10 +140,10 @@ func (s *Sender) Widen(job string, upTo time.Time) {
 	s.nudge()
 }
 
-// Flush sends everything received up to now, of one job or of all, now: what waits for company or for
-// its cron, and, when it is for all, for a retry. Whoever waits for a retry may have changes of several
-// jobs, so a flush of one leaves retries to their time. A road that is stopped or waiting is tried at
-// once. The limits hold. after and drained are as of Open.
+// Flush sends everything received up to now, of one job or of all (nil), without waiting for a batch or a cron
+// time. A flush of all also includes retries. A flush of one job does not, because a user's retry may contain
+// changes of several jobs. An endpoint with an open breaker is tried at once. Rate limits apply. after and
+// drained are as in Open.
 func (s *Sender) Flush(job *string, after <-chan struct{}) (drained <-chan struct{}) {
 	g := &gate{every: job == nil, upTo: time.Now(), after: after, drained: make(chan struct{})}
 	if job != nil {
@@ -167,8 +167,7 @@ func (s *Sender) open(g *gate) <-chan struct{} {
 	return g.drained
 }
 
-// nudgeAfter makes the loop look again once the other road's gate is drained, which the loop itself does not
-// notice.
+// nudgeAfter wakes the loop once the other endpoint's gate is drained, which the loop does not watch.
 func (s *Sender) nudgeAfter(gate <-chan struct{}) {
 	select {
 	case <-gate:
@@ -177,14 +176,14 @@ func (s *Sender) nudgeAfter(gate <-chan struct{}) {
 	}
 }
 
-// Health says how the road is.
+// Health returns the state of the breaker.
 func (s *Sender) Health() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.road.health
 }
 
-// nudge makes the loop look again.
+// nudge wakes the loop.
 func (s *Sender) nudge() {
 	select {
 	case s.poke <- struct{}{}:
@@ -192,10 +191,9 @@ func (s *Sender) nudge() {
 	}
 }
 
-// Run sends until ctx is done. Then it starts no new request, lets those in flight finish within their
-// timeout, settles them, and returns nil; every goroutine it started has ended by then. It returns an
-// error only if the outbox is closed under it, or cannot say what left in the last minute. It can be called
-// once.
+// Run sends until ctx is done. Then it starts no request, lets those in flight finish within their timeout,
+// settles them, and returns nil. All its goroutines have ended by then. It returns an error only if the outbox
+// is closed, or cannot say what was sent in the last minute. It can be called once.
 func (s *Sender) Run(ctx context.Context) error {
 	defer close(s.ended)
 	defer s.transport.CloseIdleConnections()
@@ -205,7 +203,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	lasting, cancel := s.outlive(ctx)
 	defer cancel()
 	var flights sync.WaitGroup
-	defer flights.Wait() // before cancel: what is in flight keeps its context until it has landed
+	defer flights.Wait() // before cancel: requests in flight keep their context until they are settled
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -226,7 +224,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
-// remember fills the meter with what left shortly before the start.
+// remember adds the requests sent shortly before the start to the meter.
 func (s *Sender) remember() error {
 	now := time.Now()
 	sent, err := s.outbox.Sent(now.Add(-windowLength - time.Second))
@@ -237,8 +235,8 @@ func (s *Sender) remember() error {
 	return nil
 }
 
-// outlive returns a context that ends some time after ctx does: when the last request in flight has
-// had its timeout and its outcome could be written.
+// outlive returns a context that ends some time after ctx: when the last request in flight has had its timeout
+// and its outcome could be written.
 func (s *Sender) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
@@ -251,8 +249,8 @@ func (s *Sender) outlive(ctx context.Context) (context.Context, context.CancelFu
 	return lasting, func() { stop(); cancel() }
 }
 
-// dispatch starts every request that may leave now, and returns when it is worth looking again
-// without being told to: at the latest after a sweep.
+// dispatch starts every request that is allowed now. It returns when to look again without a wake-up, at the
+// latest after a sweep.
 func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup) (time.Time, error) {
 	for ctx.Err() == nil {
 		now := time.Now()
@@ -287,40 +285,41 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 	return time.Now().Add(sweep), nil
 }
 
-// look tells the gates which changes are pending, also while the limits keep others back: a gate waits for its
-// own alone.
+// look tells the gates which changes are pending, even while rate limits defer other changes, because a gate
+// waits only for its own.
 func (s *Sender) look(backs uint64, next store.Next) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lookLocked(backs, next)
 }
 
-// lookLocked is look while mu is held. What came back since the outbox was asked is neither in the air any
-// more nor in what the outbox said: then the next answer tells.
+// lookLocked is look with mu held. Changes that returned after the question are neither in the air nor in the
+// outbox's answer. In that case only the next answer counts.
 func (s *Sender) lookLocked(backs uint64, next store.Next) {
 	if s.backs == backs {
 		s.gates.look(next, s.air)
 	}
 }
 
-// clearance is what holds for one request: taken once, so that a new configuration cannot change it
-// on the way.
+// clearance has the parameters of one request. They are copied once, so that a new configuration does not
+// change them midway.
 type clearance struct {
 	cfg    Config
 	client *client
 	due    func(job string) time.Time
 	force  bool
-	wary   bool // the road is stopped: this request is a probe
-	tired  bool // users were parked in a row: single elements are tried before a search
+	wary   bool // the breaker is open: this request is a probe
+	tired  bool // several users in a row were parked: try single elements before a search
 
-	skip   func(user string) bool // users who may not be in this request; nil: none
-	sparse bool                   // … because there was an outage: what is not uncertain must not become so
+	skip   func(user string) bool // users excluded from this request, or nil
+	sparse bool                   // … because of an outage: no further users must become uncertain
 
-	longest time.Duration // that anything was put off by this process
-	backs   uint64        // of the sender, when it was taken
+	longest time.Duration // longest time for which this process deferred anything
+	backs   uint64        // of the sender, at this time
 }
 
-// cleared says whether a request may leave now. If not, at is when it may; zero is after a landing.
+// cleared reports whether a request is allowed now. If not, at is when it will be; zero means after a lease is
+// settled.
 func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -343,7 +342,7 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 	}
 	switch {
 	case s.road.health.State == stateFailing && s.road.unsure >= s.cfg.Concurrency:
-		// An outage. The pause is the road's, so it does not matter when each suspect's own ends.
+		// An outage. The pause is the breaker's, so the retry times of the suspects do not matter.
 		c.skip, c.sparse, c.force = s.unlessSuspected, true, true
 	case s.road.probe.After(now) && len(s.bad) > 0:
 		c.skip = s.ifRefused
@@ -351,8 +350,8 @@ func (s *Sender) cleared(now time.Time) (c clearance, at time.Time, ok bool) {
 	return c, time.Time{}, true
 }
 
-// pass leaves out, on the road of cohorts after an outage, changes of suspects that were not tried yet: what
-// is uncertain there is a member of one cohort.
+// pass excludes suspects' untried cohort changes after an outage. There the uncertain element is a membership
+// of one cohort, not the user.
 func (c *clearance) pass() func(domain.Delivery) bool {
 	if !c.sparse || c.cfg.Endpoint != domain.EndpointCohort {
 		return nil
@@ -360,34 +359,34 @@ func (c *clearance) pass() func(domain.Delivery) bool {
 	return untried
 }
 
-// untried reports whether a delivery, of one change, was in no request yet.
+// untried reports whether a delivery of one change was in no request yet.
 func untried(d domain.Delivery) bool {
 	return !slices.ContainsFunc(d.Attributes, func(a domain.Change) bool { return a.Attempts > 0 })
 }
 
-// unlessSuspected skips everybody who is not uncertain already.
+// unlessSuspected excludes users who are not uncertain.
 func (s *Sender) unlessSuspected(user string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.doubt.company(user) == 0
 }
 
-// ifRefused skips users who were refused by themselves.
+// ifRefused excludes users who were refused alone.
 func (s *Sender) ifRefused(user string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bad.has(user)
 }
 
-// peeks reports whether the gates need to know what waits although nothing may leave: the road, which it
-// names, waits, and something came back from it.
+// peeks reports whether the gates need the outbox's answer although nothing may be sent: the breaker defers
+// requests and something returned. It also returns the endpoint.
 func (s *Sender) peeks(now time.Time) (domain.Endpoint, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cfg.Endpoint, s.stale && s.gates.blind() && s.road.resume.After(now) && s.faults == 0
 }
 
-// peek tells the gates what waits in the outbox for a road, and takes nothing.
+// peek tells the gates which changes are pending for an endpoint, and takes none.
 func (s *Sender) peek(ctx context.Context, road domain.Endpoint, now time.Time) error {
 	s.mu.Lock()
 	backs := s.backs
@@ -411,8 +410,8 @@ func (s *Sender) peek(ctx context.Context, road domain.Endpoint, now time.Time) 
 	return nil
 }
 
-// due joins what leaves by itself with what gates let out. The outbox keeps receipt times in whole
-// seconds, rounded down, so that nothing waits longer than MaxDelay for company.
+// due combines realtime changes with those that gates release. The outbox stores receipt times in whole
+// seconds, rounded down, so no change waits longer than MaxDelay.
 func (c Config) due(gate func(string) time.Time, now time.Time) func(job string) time.Time {
 	return func(job string) time.Time {
 		if c.Realtime(job) {
@@ -422,17 +421,17 @@ func (c Config) due(gate func(string) time.Time, now time.Time) func(job string)
 	}
 }
 
-// haul is what one question to the outbox brought.
+// haul is the result of one question to the outbox.
 type haul struct {
-	flight *domain.Lease // nil: nothing was due
+	flight *domain.Lease // nil if nothing was due
 	load   *load
 	next   store.Next
-	more   bool // something else may be due: the request was full, or a limit was reached
+	more   bool // more may be due: the request was full, or a limit was reached
 }
 
-// take asks the outbox for a flight that fills one request. Deliveries are encoded twice, once to
-// measure and once to send, because what was measured in a transaction may be measured again in
-// another before one commits; a microsecond each is a cheap price for not depending on that.
+// take asks the outbox for a lease that fills one request. Deliveries are encoded twice, once to measure and
+// once to send. A transaction may be repeated before one commits, so a measurement cannot be reused; a
+// microsecond each is a low price.
 func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) (haul, error) {
 	s.plan.reset(c.cfg.encoder(), c.cfg.MaxRequestBytes)
 	more := false
@@ -465,12 +464,12 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 	}
 	h.more = more || next.More || h.load.users >= g.users || h.load.events >= g.events
 	if c.cfg.Endpoint == domain.EndpointCohort {
-		h.more = f != nil // a request speaks of one cohort; another may be due
+		h.more = f != nil // a request has one cohort; another may be due
 	}
 	return h, nil
 }
 
-// joins adds a user to a request if those in it may have this one beside them and add finds room.
+// joins adds a user to a request if the suspects in it allow another user and add has space.
 func (s *Sender) joins(with *company, user string, add func() bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -481,17 +480,17 @@ func (s *Sender) joins(with *company, user string, add func() bool) bool {
 	return true
 }
 
-// within bounds a grant, so that the outbox need not look for more than can possibly fit.
+// within limits a grant, so that the outbox does not search for more than can fit.
 func (g grant) within(n int) grant {
 	return grant{users: min(g.users, n), events: min(g.events, n), calls: g.calls}
 }
 
-// admits holds the outbox to the limits that it was given.
+// admits reports whether a delivery is within the grant.
 func (g grant) admits(l *load, d domain.Delivery) bool {
 	return (len(d.Attributes) == 0 || l.users < g.users) && (d.Event == nil || l.events < g.events)
 }
 
-// launch starts carrying a flight.
+// launch starts the goroutine of a lease.
 func (s *Sender) launch(c *carriage, flights *sync.WaitGroup) {
 	s.mu.Lock()
 	s.air[c.flight.ID] = true
@@ -513,8 +512,8 @@ func (s *Sender) landed(flight uint64, back bool) {
 	s.nudge()
 }
 
-// rest is reached when nothing more can leave for now. It returns when something may; again is when
-// the meter has room for what it kept out, if it did.
+// rest is called when nothing more can be sent now, and returns when to look again. again is when the meter
+// allows the changes that it deferred, or zero.
 func (s *Sender) rest(now time.Time, c clearance, h haul, again time.Time) time.Time {
 	s.ask = now.Add(lull)
 	s.mu.Lock()
@@ -533,28 +532,28 @@ func (s *Sender) rest(now time.Time, c clearance, h haul, again time.Time) time.
 		}
 	}
 	if !at.IsZero() && !at.After(now) {
-		// Due, and yet not given out: behind a flight, whose landing tells, or behind something that
-		// is not ours to know. Asking at once would be a tight loop.
+		// Due but not given out: blocked by a lease, which wakes the loop when it is settled, or by something
+		// unknown here. Asking at once would be a busy loop.
 		at = now.Add(time.Second)
 	}
 	return soonest(now, earliest(at, again))
 }
 
-// onlySkipped is reached when nobody is due but users who were skipped, if anybody is. It says when to
-// look again. mu is held.
+// onlySkipped is called when only excluded users are due, if any. It returns when to look again. The caller
+// holds mu.
 func (s *Sender) onlySkipped(now time.Time, c clearance) time.Time {
 	switch {
 	case c.sparse:
-		s.road.unsure = 0 // what was uncertain waits no more: it was overtaken, or dropped
+		s.road.unsure = 0 // the uncertain changes are gone: superseded or dropped
 		return now
 	case s.woken:
-		s.woken = false // what was received a moment ago may wait for company; times are whole seconds
+		s.woken = false // recent changes may wait to be batched; times are whole seconds
 		return earliest(s.road.probe, now.Add(c.cfg.MaxDelay+time.Second))
 	}
 	return s.road.probe
 }
 
-// soonest bounds a time to look again: not before a moment has passed, not after a sweep.
+// soonest limits a time to look again: at least a moment from now, at most a sweep.
 func soonest(now, at time.Time) time.Time {
 	last := now.Add(sweep)
 	if at.IsZero() || at.After(last) {
@@ -563,7 +562,7 @@ func soonest(now, at time.Time) time.Time {
 	return latest(at, now.Add(time.Millisecond))
 }
 
-// falter pauses after a failure of the outbox, longer each time. One that is closed stays so.
+// falter backs off after a failure of the outbox. A closed outbox is a permanent error.
 func (s *Sender) falter(ctx context.Context, now time.Time, err error) (time.Time, error) {
 	if errors.Is(err, store.ErrClosed) && ctx.Err() == nil {
 		return time.Time{}, fmt.Errorf("ask the outbox what is due: %w", err)

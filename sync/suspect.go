@@ -5,39 +5,38 @@ import (
 	"time"
 )
 
-// suspect is a user who was in a request that failed without a word about the data: a 5xx, a broken
-// connection, an answer that nobody can read. Perhaps the road is down; perhaps this user's payload
-// brings MoEngage down on it. Nobody says, so it is found out by who travels with whom:
+// suspect is a possible poison message: a user in a request that failed without naming the data, such as a 5xx,
+// a broken connection or an unreadable answer. MoEngage may be down, or this user's payload may bring it down.
+// The composition of further requests finds out:
 //
-//   - Suspects travel with suspects only, so that nobody fresh waits for them.
-//   - A suspect who fails again may have half as much company as in the request that failed. One
-//     offender among n is alone after ceil(log2 n) + 2 failures at most, counting the first two.
-//   - Whoever is accepted is none any more.
+//   - Suspects share requests only with suspects, so that no other user waits for them.
+//   - A suspect who fails again may have at most half as many other users beside them. So one poisoned user
+//     among n is alone after at most ceil(log2 n) + 2 failures, counting the first two.
+//   - An accepted user is no longer a suspect.
 //
-// In an outage that makes no storm: the road still lets one request at a time try, after its pause. Once
-// as many requests are uncertain as may be in flight, it is the suspects alone who try, because what is
-// uncertain already cannot become so (see Sender.skip). Of the requests that failed each leaves at most
-// two behind, and who was not tried yet leaves in full ones as soon as the road works.
+// This does not flood MoEngage in an outage: the breaker still allows one request at a time after its pause.
+// Once as many requests are uncertain as may be in flight, only suspects are tried, because they are uncertain
+// already (see clearance.skip). Each failed request leaves at most two further ones, and all other users leave
+// in full requests as soon as MoEngage works.
 type suspect struct {
-	company int       // most users of a request with this one; 0: any number, and no suspect
-	failed  time.Time // last
-	alone   int       // failures in requests with nobody else; these are attempts that count
-	guilty  bool      // failed alone although others were accepted since the time before
+	company int       // most users in a request with this one; 0 means unlimited and not a suspect
+	failed  time.Time // time of the last failure
+	alone   int       // failures in requests of this user alone; these count as attempts
+	guilty  bool      // failed alone although others were accepted since the previous failure
 }
 
-// suspects is who is suspected. Sender.mu guards it. It lives in memory alone: after a restart the
-// search is made again, which costs the same few requests.
+// suspects is the set of suspects. Sender.mu protects it. It is in memory only: after a restart the search is
+// repeated, which costs the same few requests.
 type suspects map[string]*suspect
 
-// mostSuspects bounds the memory. An outage makes as many requests full of them as may be in flight;
-// beyond that it is cheaper to begin anew.
+// mostSuspects limits the memory. An outage makes all users of the requests in flight suspects. Beyond the
+// limit the set is cleared, which is cheaper.
 const mostSuspects = 1 << 16
 
-// triedAlone is how often every suspect fails alone before one of them may be all that is wrong.
+// triedAlone is how often every suspect must fail alone before exhausted is true.
 const triedAlone = 8
 
-// exhausted reports whether nothing more is to be found out with the suspects: each has failed alone time
-// and again.
+// exhausted reports whether the suspects allow no further conclusion, because each has failed alone repeatedly.
 func (ss suspects) exhausted() bool {
 	for _, one := range ss {
 		if one.company > 0 && one.alone < triedAlone {
@@ -47,9 +46,9 @@ func (ss suspects) exhausted() bool {
 	return true
 }
 
-// fail notes a failed request of these users, and returns how often the only one of them has failed
-// alone; 0 if there were more. Where incriminating is false the failure is the road's: it is counted,
-// and nobody is suspected for it.
+// fail records a failed request of these users. It returns how often its only user has failed alone, or 0 for
+// several users. If incriminating is false, MoEngage caused the failure: it is counted, but makes no user a
+// suspect.
 func (ss suspects) fail(users []string, incriminating bool, now time.Time) (alone int) {
 	if !incriminating && len(users) > 1 {
 		return 0
@@ -79,22 +78,21 @@ func (ss suspects) fail(users []string, incriminating bool, now time.Time) (alon
 	return alone
 }
 
-// accept clears users of suspicion.
+// accept removes users from the suspects.
 func (ss suspects) accept(users []string) {
 	for _, u := range users {
 		delete(ss, u)
 	}
 }
 
-// repeated reports whether all of these users failed before, in requests that may have been theirs to
-// fail.
+// repeated reports whether all of these users are suspects already.
 func (ss suspects) repeated(users []string) bool {
 	return !slices.ContainsFunc(users, func(u string) bool { return ss.company(u) == 0 })
 }
 
-// own reports whether a failure of these users is theirs and not the road's: all of them failed
-// before, and something else was accepted since. Who is guilty stays so while nothing else leaves,
-// else one payload would close the road in a quiet night. The second result says that it is news.
+// own reports whether a failure is caused by these users and not by MoEngage: all of them failed before, and
+// something else was accepted since. A guilty user stays guilty while nothing else is sent. Otherwise one
+// payload would open the breaker whenever there is little traffic. news means that this was not known.
 func (ss suspects) own(users []string, accepted time.Time) (own, news bool) {
 	if !ss.repeated(users) {
 		return false, false
@@ -113,13 +111,13 @@ func (ss suspects) own(users []string, accepted time.Time) (own, news bool) {
 	return true, news
 }
 
-// company is who may still join a request.
+// company is the number of users in a request and its limit.
 type company struct {
-	most int // 0: any number
+	most int // 0 means unlimited
 	n    int
 }
 
-// admits reports whether a user may join, given what is suspected.
+// admits reports whether a user may be added, given the suspects.
 func (c company) admits(ss suspects, user string) bool {
 	most := ss.company(user)
 	switch {
