@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"personasync/cli/internal/argv"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
 
-func testShell() *shell {
-	return &shell{Terminal: &term.Terminal{Out: new(strings.Builder), Err: new(strings.Builder)}}
+func testShell() *command.Env {
+	return &command.Env{Terminal: &term.Terminal{Out: new(strings.Builder), Err: new(strings.Builder)}}
 }
 
 func TestFlagsMayStandAnywhere(t *testing.T) {

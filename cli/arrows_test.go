@@ -27,8 +27,9 @@ agent/config: store scheduler store/domain
 agent/memberlist: sync store/domain
 agent/host: agent/config   # of the machine: knows neither events nor answers
 agent: agent/config agent/host agent/segment scheduler store sync store/domain
-cli: agent agent/config agent/host agent/memberlist cli/internal/argv cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
+cli: agent agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
 cli/internal/argv: cli/internal/exit cli/internal/term
+cli/internal/command: agent agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain
 cli/internal/exit: agent agent/config agent/host store
 cli/internal/logging: agent/config cli/internal/term
 cli/internal/term: store store/domain   # its ledgers, and how it writes sizes and words of a shell
@@ -53,7 +54,7 @@ func arrows() map[string][]string {
 var forbidden = []struct{ importer, imported, why string }{
 	{"!personasync/store personasync/store/internal/boltfile personasync/store/internal/wal", "go.etcd.io/bbolt", "the store alone knows how things are kept"},
 	{"!personasync/scheduler", "github.com/robfig/cron/v3", "its faults are kept behind one door"},
-	{"!personasync/cli personasync/cli/internal/argv", "github.com/urfave/cli/v2", "commands are made in one place, and argv arranges their arguments"},
+	{"!personasync/cli personasync/cli/internal/argv personasync/cli/internal/command", "github.com/urfave/cli/v2", "commands are made in one place, of flags in command, and argv arranges their arguments"},
 	{"personasync/store", "net/http", "the store never learns of HTTP"},
 	{"personasync/agent/segment", "net/http", "reading an event is pure"},
 	{"personasync/agent/segment", "log/slog", "reading an event is pure"},

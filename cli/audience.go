@@ -8,12 +8,13 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store"
 	"personasync/store/domain"
 )
 
-func audienceCommand(env *shell) *urfave.Command {
+func audienceCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "audience",
 		Usage: "who is in which audience, as the agent knows it, and what it should know",
@@ -24,8 +25,8 @@ func audienceCommand(env *shell) *urfave.Command {
 				Description: "A computation appears with its first event; nothing need be configured for it. --wide shows the ids,\n" +
 					"too.\n\n" +
 					"Example: personasync audience list",
-				Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-				Action: env.action(audienceList),
+				Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
+				Action: env.Action(audienceList),
 			},
 			{
 				Name:      "members",
@@ -33,8 +34,8 @@ func audienceCommand(env *shell) *urfave.Command {
 				ArgsUsage: "KEY",
 				Description: "KEY may be the computation's id. A trait has no members.\n\n" +
 					"Example: personasync audience members high_value_shoppers --limit 1000",
-				Flags:  []urfave.Flag{limitFlag("members"), wideFlag(), jsonFlag()},
-				Action: env.action(audienceMembers),
+				Flags:  []urfave.Flag{command.LimitFlag("members"), command.WideFlag(), command.JSONFlag()},
+				Action: env.Action(audienceMembers),
 			},
 			audienceHistoryCommand(env),
 			audienceVerifyCommand(env),
@@ -42,15 +43,15 @@ func audienceCommand(env *shell) *urfave.Command {
 	}
 }
 
-func audienceList(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func audienceList(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	conf, err := env.loadPlaces(c)
+	conf, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
 	}
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		list, err := i.Computations(c.Context)
 		if err != nil {
 			return err
@@ -132,25 +133,25 @@ var memberTable = []term.Column{{Title: "USER"}, {Title: "SINCE"}}
 
 func memberRow(v domain.MemberInfo) []string { return []string{v.User, v.Since} }
 
-func audienceMembers(env *shell, c *urfave.Context) error {
-	if err := arguments(c, "the KEY of an audience"); err != nil {
+func audienceMembers(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "the KEY of an audience"); err != nil {
 		return err
 	}
-	n, err := limit(c)
+	n, err := command.Limit(c)
 	if err != nil {
 		return err
 	}
 	key := c.Args().First()
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		after := ""
-		list := listing[domain.MemberInfo]{columns: memberTable, row: memberRow}
-		list.fetch = func(want int) ([]domain.MemberInfo, bool, error) {
+		list := command.Listing[domain.MemberInfo]{Columns: memberTable, Row: memberRow}
+		list.Fetch = func(want int) ([]domain.MemberInfo, bool, error) {
 			page, more, err := i.Members(c.Context, key, after, want)
 			if len(page) > 0 {
 				after = page[len(page)-1].User
 			}
 			return page, more, err
 		}
-		return unknownKey(env, c, list.print(env.Terminal, c, n), key)
+		return command.UnknownKey(env, c, list.Print(env.Terminal, c, n), key)
 	})
 }

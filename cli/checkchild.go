@@ -6,6 +6,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/cli/internal/command"
 	"personasync/store"
 )
 
@@ -13,13 +14,13 @@ import (
 // damaged, because that can end the process that does: it is not for people.
 const checkFiles = "check-files"
 
-func checkFilesCommand(env *shell) *urfave.Command {
+func checkFilesCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:   checkFiles,
 		Hidden: true,
 		Usage:  "read the database files of a directory, and print what is wrong with them",
 		Action: func(c *urfave.Context) error {
-			if err := arguments(c, "a directory"); err != nil {
+			if err := command.Arguments(c, "a directory"); err != nil {
 				return err
 			}
 			return store.AnswerCheck(c.Context, env.Out, c.Args().First())
@@ -28,12 +29,12 @@ func checkFilesCommand(env *shell) *urfave.Command {
 }
 
 // checker has the files checked in a child; nil where this program cannot start itself.
-func checker(env *shell) func(ctx context.Context, dir string) (*store.CheckReport, error) {
-	if env.again == nil || store.IsChecking() {
+func checker(env *command.Env) func(ctx context.Context, dir string) (*store.CheckReport, error) {
+	if env.Again == nil || store.IsChecking() {
 		return nil
 	}
 	return func(ctx context.Context, dir string) (*store.CheckReport, error) {
-		return store.CheckInChild(ctx, env.again(ctx, checkFiles, dir))
+		return store.CheckInChild(ctx, env.Again(ctx, checkFiles, dir))
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/cli/internal/argv"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -48,8 +49,8 @@ func System() Streams {
 // Run runs one command line, args[0] being the program's name, and returns its exit code, as
 // package exit has them. It ends early when ctx does.
 func Run(ctx context.Context, args []string, s Streams) int {
-	env := &shell{environ: s.Environ, again: s.Again, hangup: s.Hangup}
-	env.Terminal = term.New(s.Out, s.Err, env.getenv)
+	env := &command.Env{Version: Version(), Environ: s.Environ, Again: s.Again, Hangup: s.Hangup}
+	env.Terminal = term.New(s.Out, s.Err, env.Getenv)
 	app := newApp(env)
 	if len(args) > 1 && args[1] == completeWord {
 		return report(env.Terminal, printCandidates(env, app, args[2:]))
@@ -59,13 +60,13 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		err = app.RunContext(ctx, arranged)
 	}
 	code := report(env.Terminal, err)
-	if env.atEnd != nil {
-		env.atEnd()
+	if env.AtEnd != nil {
+		env.AtEnd()
 	}
 	return code
 }
 
-func newApp(env *shell) *urfave.App {
+func newApp(env *command.Env) *urfave.App {
 	app := &urfave.App{
 		Name:  "personasync",
 		Usage: "Segment Engage audiences and computed traits to MoEngage",
@@ -108,13 +109,13 @@ func newApp(env *shell) *urfave.App {
 
 // mindHangup leaves SIGHUP to `run`. It ends every other command, as it ends programs of a terminal that
 // is closed.
-func mindHangup(env *shell, c *urfave.Context) error {
-	if env.hangup == nil || c.Args().First() == "run" {
+func mindHangup(env *command.Env, c *urfave.Context) error {
+	if env.Hangup == nil || c.Args().First() == "run" {
 		return nil
 	}
 	signal.Reset(syscall.SIGHUP)
 	select {
-	case <-env.hangup:
+	case <-env.Hangup:
 		return context.Canceled
 	default:
 		return nil

@@ -12,6 +12,7 @@ import (
 	"personasync/agent"
 	"personasync/agent/config"
 	"personasync/cli/internal/argv"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
@@ -62,7 +63,7 @@ complete -c personasync -a '(__personasync_complete)'
 `,
 }
 
-func completionCommand(env *shell) *urfave.Command {
+func completionCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "completion",
 		Usage:     "print what makes a shell complete commands and flags",
@@ -71,7 +72,7 @@ func completionCommand(env *shell) *urfave.Command {
 			"         personasync completion zsh > \"${fpath[1]}/_personasync\"\n" +
 			"         personasync completion fish > ~/.config/fish/completions/personasync.fish",
 		Action: func(c *urfave.Context) error {
-			if err := arguments(c, "a shell: bash, zsh or fish"); err != nil {
+			if err := command.Arguments(c, "a shell: bash, zsh or fish"); err != nil {
 				return err
 			}
 			script, ok := completionScripts[c.Args().First()]
@@ -85,7 +86,7 @@ func completionCommand(env *shell) *urfave.Command {
 }
 
 // complete answers a shell.
-func printCandidates(env *shell, app *urfave.App, typed []string) error {
+func printCandidates(env *command.Env, app *urfave.App, typed []string) error {
 	typed = argv.Joined(typed)
 	for _, candidate := range append(argv.Candidates(app, typed), keysOf(env, app, typed)...) {
 		if _, err := fmt.Fprintln(env.Out, candidate); err != nil {
@@ -99,7 +100,7 @@ func printCandidates(env *shell, app *urfave.App, typed []string) error {
 const keyPatience = time.Second
 
 // keys lists the computations where one of them may stand. Whatever is wrong, there are none then.
-func keysOf(env *shell, app *urfave.App, typed []string) (list []string) {
+func keysOf(env *command.Env, app *urfave.App, typed []string) (list []string) {
 	if len(typed) == 0 {
 		return nil
 	}
@@ -118,7 +119,7 @@ func keysOf(env *shell, app *urfave.App, typed []string) (list []string) {
 	default:
 		return nil
 	}
-	conf, err := config.LoadPlaces(configNamed(before, env), env.environ)
+	conf, err := config.LoadPlaces(configNamed(before, env), env.Environ)
 	if err != nil {
 		return nil
 	}
@@ -140,7 +141,7 @@ func keysOf(env *shell, app *urfave.App, typed []string) (list []string) {
 }
 
 // configNamed is the configuration file that a command line would read; "" for none.
-func configNamed(words []string, env *shell) string {
+func configNamed(words []string, env *command.Env) string {
 	given := ""
 	for i, w := range words {
 		if v, found := strings.CutPrefix(w, "--config="); found {
@@ -149,7 +150,7 @@ func configNamed(words []string, env *shell) string {
 			given = words[i+1]
 		}
 	}
-	path, err := config.Find(given, env.getenv)
+	path, err := config.Find(given, env.Getenv)
 	if err != nil {
 		return ""
 	}

@@ -10,12 +10,13 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
-func configCommand(env *shell) *urfave.Command {
+func configCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "config",
 		Usage: "check, show or write the configuration",
@@ -25,15 +26,15 @@ func configCommand(env *shell) *urfave.Command {
 				Usage: "say everything that is wrong with it",
 				Description: "Reads the file, the environment and the secrets as `run` would. Warnings do not fail it.\n\n" +
 					"Example: personasync config check --config agent.toml",
-				Flags:  []urfave.Flag{jsonFlag()},
-				Action: env.action(configCheck),
+				Flags:  []urfave.Flag{command.JSONFlag()},
+				Action: env.Action(configCheck),
 			},
 			{
 				Name:        "show",
 				Usage:       "show every value in force and where it comes from",
 				Description: "Secrets are masked.\n\nExample: personasync config show --json",
-				Flags:       []urfave.Flag{wideFlag(), jsonFlag()},
-				Action:      env.action(configShow),
+				Flags:       []urfave.Flag{command.WideFlag(), command.JSONFlag()},
+				Action:      env.Action(configShow),
 			},
 			{
 				Name:      "init",
@@ -41,7 +42,7 @@ func configCommand(env *shell) *urfave.Command {
 				ArgsUsage: "[FILE]",
 				Description: "FILE is agent.toml unless given; - is the standard output. An existing file is left alone.\n\n" +
 					"Example: personasync config init /etc/personasync/agent.toml",
-				Action: env.action(configInit),
+				Action: env.Action(configInit),
 			},
 		},
 	}
@@ -55,11 +56,11 @@ type checked struct {
 	Warnings []string `json:"warnings"`
 }
 
-func configCheck(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func configCheck(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	path, err := env.findConfig(c)
+	path, err := env.FindConfig(c)
 	if err != nil {
 		return err
 	}
@@ -92,10 +93,10 @@ func configCheck(env *shell, c *urfave.Context) error {
 
 // loadAsAgent reads the configuration as `run` would. What this shell may not see, a credential or a file
 // of the agent's user, the running agent is asked for: note says so.
-func loadAsAgent(env *shell, c *urfave.Context, path string) (conf *config.Config, note string, err error) {
-	conf, unread := config.Load(path, env.environ)
+func loadAsAgent(env *command.Env, c *urfave.Context, path string) (conf *config.Config, note string, err error) {
+	conf, unread := config.Load(path, env.Environ)
 	if faults := (*config.Faults)(nil); unread != nil && errors.As(unread, &faults) && faults.OnlyUnread() {
-		conf, err = config.LoadWithoutSecrets(path, env.environ)
+		conf, err = config.LoadWithoutSecrets(path, env.Environ)
 	} else {
 		err = agent.DeniedConfig(unread)
 	}
@@ -119,11 +120,11 @@ func fileText(path string) string {
 	return term.Plain(path)
 }
 
-func configShow(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func configShow(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	conf, err := env.load(c, config.LoadWithoutSecrets)
+	conf, err := env.Load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return agent.DeniedConfig(err)
 	}
@@ -142,13 +143,13 @@ func configShow(env *shell, c *urfave.Context) error {
 	return t.Print(rows)
 }
 
-func configInit(env *shell, c *urfave.Context) error {
+func configInit(env *command.Env, c *urfave.Context) error {
 	path := "agent.toml"
 	if c.NArg() > 0 {
 		path = c.Args().First()
 	}
 	if c.NArg() > 1 {
-		return arguments(c, "FILE")
+		return command.Arguments(c, "FILE")
 	}
 	if path == "-" {
 		_, err := env.Out.Write(config.Example())

@@ -13,12 +13,13 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
 )
 
-func dbCommand(env *shell) *urfave.Command {
+func dbCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "db",
 		Usage: "look after the data: check, compact, back up, restore",
@@ -30,8 +31,8 @@ func dbCommand(env *shell) *urfave.Command {
 					"against what it points at. While the agent is stopped the pages of the files are followed, too.\n" +
 					"Nothing is changed. Ends with 1 when something is wrong.\n\n" +
 					"Example: personasync db check --json",
-				Flags:  []urfave.Flag{jsonFlag()},
-				Action: env.action(dbCheck),
+				Flags:  []urfave.Flag{command.JSONFlag()},
+				Action: env.Action(dbCheck),
 			},
 			{
 				Name:  "compact",
@@ -39,8 +40,8 @@ func dbCommand(env *shell) *urfave.Command {
 				Description: "The agent goes on taking events and delivering meanwhile. It does this unasked when more than\n" +
 					"half of a large file is free. It needs 1.2 times what is live as free disk.\n\n" +
 					"Example: personasync db compact",
-				Flags:  []urfave.Flag{jsonFlag()},
-				Action: env.action(dbCompact),
+				Flags:  []urfave.Flag{command.JSONFlag()},
+				Action: env.Action(dbCompact),
 			},
 			{
 				Name:      "backup",
@@ -50,8 +51,8 @@ func dbCommand(env *shell) *urfave.Command {
 					"checksums. It appears when it is whole, and replaces an older backup of that name only.\n" +
 					"It holds user ids, and everybody who was not yet forgotten.\n\n" +
 					"Example: personasync db backup /var/backups/personasync-$(date +%F).tar",
-				Flags:  []urfave.Flag{jsonFlag()},
-				Action: env.action(dbBackup),
+				Flags:  []urfave.Flag{command.JSONFlag()},
+				Action: env.Action(dbBackup),
 			},
 			{
 				Name:      "restore",
@@ -63,18 +64,18 @@ func dbCommand(env *shell) *urfave.Command {
 					"As a service, stop the socket as well, or the next delivery starts the agent; and restore as the user\n" +
 					"that owns the data: `runuser -u personasync -- personasync db restore FILE`.\n\n" +
 					"Example: personasync db restore /var/backups/personasync-2026-03-14.tar --dry-run",
-				Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
-				Action: env.action(dbRestore),
+				Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+				Action: env.Action(dbRestore),
 			},
 		},
 	}
 }
 
-func dbCheck(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func dbCheck(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	return env.upkeep(c, func(u agent.Upkeep, _ string, bar *term.Bar) error {
+	return env.Upkeep(c, func(u agent.Upkeep, _ string, bar *term.Bar) error {
 		r, err := u.Check(c.Context, bar.Tell)
 		if bar.End(); err != nil {
 			return err
@@ -120,11 +121,11 @@ func printCheck(w *term.Terminal, r *store.CheckReport, json bool) error {
 	return nil
 }
 
-func dbCompact(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func dbCompact(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	return env.upkeep(c, func(u agent.Upkeep, _ string, bar *term.Bar) error {
+	return env.Upkeep(c, func(u agent.Upkeep, _ string, bar *term.Bar) error {
 		r, err := u.Compact(c.Context, bar.Tell)
 		if bar.End(); err != nil {
 			return err
@@ -149,15 +150,15 @@ func roughly(d time.Duration) time.Duration {
 	return d.Round(100 * time.Microsecond)
 }
 
-func dbBackup(env *shell, c *urfave.Context) error {
-	if err := arguments(c, "FILE"); err != nil {
+func dbBackup(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "FILE"); err != nil {
 		return err
 	}
 	path, err := filepath.Abs(c.Args().First())
 	if err != nil {
 		return err
 	}
-	return env.upkeep(c, func(u agent.Upkeep, dir string, bar *term.Bar) error {
+	return env.Upkeep(c, func(u agent.Upkeep, dir string, bar *term.Bar) error {
 		var r store.BackupReport
 		err := store.CreateBackup(dir, path, func(w io.Writer) (err error) {
 			r, err = u.Backup(c.Context, w, bar.Tell)
@@ -178,11 +179,11 @@ func dbBackup(env *shell, c *urfave.Context) error {
 	})
 }
 
-func dbRestore(env *shell, c *urfave.Context) error {
-	if err := arguments(c, "FILE"); err != nil {
+func dbRestore(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "FILE"); err != nil {
 		return err
 	}
-	places, err := env.load(c, config.LoadWithoutSecrets)
+	places, err := env.Load(c, config.LoadWithoutSecrets)
 	if err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func dbRestore(env *shell, c *urfave.Context) error {
 		return previewRestore(env.Terminal, c, places.DataDir)
 	}
 	if !c.Bool("yes") {
-		if err := confirm(env.Terminal, "everything in "+term.Plain(places.DataDir)+" will be replaced by the backup "+term.Plain(c.Args().First())); err != nil {
+		if err := command.Confirm(env.Terminal, "everything in "+term.Plain(places.DataDir)+" will be replaced by the backup "+term.Plain(c.Args().First())); err != nil {
 			return err
 		}
 	}
@@ -204,7 +205,7 @@ func dbRestore(env *shell, c *urfave.Context) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return exit.With(exit.NotFound, err)
 	case err != nil:
-		return inUse(err)
+		return command.InUse(err)
 	case c.Bool("json"):
 		return term.PrintJSON(env.Out, r)
 	}

@@ -9,6 +9,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 )
 
@@ -16,7 +17,7 @@ import (
 // a sandbox. What it prints it has read back from the agent and from the sandbox, and every promise
 // it makes is checked: what does not come true ends it with an error.
 
-func demoCommand(env *shell) *urfave.Command {
+func demoCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "demo",
 		Usage: "show the main job in a few seconds; needs no configuration and no network",
@@ -28,7 +29,7 @@ func demoCommand(env *shell) *urfave.Command {
 			&urfave.BoolFlag{Name: "keep", Usage: "leave it running afterwards, to look around", DisableDefaultText: true},
 		},
 		Action: func(c *urfave.Context) error {
-			if err := arguments(c); err != nil {
+			if err := command.Arguments(c); err != nil {
 				return err
 			}
 			return runDemo(c.Context, env.Terminal, c.Bool("keep"))

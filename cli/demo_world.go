@@ -209,9 +209,12 @@ func (w *world) refusals() (n int) {
 	return n
 }
 
+// mostListed is more than the demo has of anything.
+const mostListed = 500
+
 // members lists an audience as the agent knows it.
 func (w *world) members(ctx context.Context, key string) (map[string]bool, error) {
-	page, more, err := w.inspector.Members(ctx, key, "", pageSize)
+	page, more, err := w.inspector.Members(ctx, key, "", mostListed)
 	if err == nil && more {
 		err = fmt.Errorf("%s has more members than the demo ever told of", key)
 	}
@@ -224,7 +227,7 @@ func (w *world) members(ctx context.Context, key string) (map[string]bool, error
 
 // parked lists what the agent could not use.
 func (w *world) parked(ctx context.Context) ([]domain.ChangeInfo, error) {
-	page, _, err := w.inspector.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: pageSize})
+	page, _, err := w.inspector.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: mostListed})
 	return page, err
 }
 

@@ -9,11 +9,12 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
 
-func doctorCommand(env *shell) *urfave.Command {
+func doctorCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "doctor",
 		Usage: "check everything that can be checked, and say what to do",
@@ -21,22 +22,22 @@ func doctorCommand(env *shell) *urfave.Command {
 			"long, MoEngage's credentials and the clock. It changes nothing, and asks MoEngage once, for a test\n" +
 			"of the credentials. Ends with 1 when a check failed; warnings do not fail it.\n\n" +
 			"Example: sudo -u personasync personasync doctor",
-		Flags:  []urfave.Flag{jsonFlag()},
-		Action: env.action(diagnose),
+		Flags:  []urfave.Flag{command.JSONFlag()},
+		Action: env.Action(diagnose),
 	}
 }
 
-func diagnose(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func diagnose(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	path, err := env.findConfig(c)
+	path, err := env.FindConfig(c)
 	if err != nil {
 		return err
 	}
-	conf, unread := config.Load(path, env.environ)
+	conf, unread := config.Load(path, env.Environ)
 	if unread != nil {
-		if conf, err = config.LoadPlaces(path, env.environ); err != nil {
+		if conf, err = config.LoadPlaces(path, env.Environ); err != nil {
 			return exit.Incurable(agent.DeniedConfig(err))
 		}
 	}

@@ -7,11 +7,12 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
 
-func explainCommand(env *shell) *urfave.Command {
+func explainCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "explain-code",
 		Usage:     "say what an answer of MoEngage or a reason means, and what to do",
@@ -19,17 +20,17 @@ func explainCommand(env *shell) *urfave.Command {
 		Description: "CODE is the reason of a change or of a parked event, an HTTP status, or the type of a 400 as\n" +
 			"MoEngage names it. Without one, all that the agent tells apart are listed. Needs no configuration.\n\n" +
 			"Example: personasync outbox explain-code 413",
-		Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-		Action: env.action(explainCode),
+		Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
+		Action: env.Action(explainCode),
 	}
 }
 
-func explainCode(env *shell, c *urfave.Context) error {
+func explainCode(env *command.Env, c *urfave.Context) error {
 	if c.NArg() == 0 {
 		return explainAll(env, c)
 	}
 	e, ok := agent.ExplainCode(strings.Join(c.Args().Slice(), " ")) // as MoEngage writes it: IP Validation Required
-	if err := arguments(c, "a CODE"); err != nil && !ok {
+	if err := command.Arguments(c, "a CODE"); err != nil && !ok {
 		return err
 	}
 	if !ok {
@@ -46,7 +47,7 @@ func explainCode(env *shell, c *urfave.Context) error {
 	return nil
 }
 
-func explainAll(env *shell, c *urfave.Context) error {
+func explainAll(env *command.Env, c *urfave.Context) error {
 	all := agent.ExplainCodes()
 	if c.Bool("json") {
 		return term.PrintJSON(env.Out, all)

@@ -8,11 +8,12 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
 
-func flushCommand(env *shell) *urfave.Command {
+func flushCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "flush",
 		Usage: "send what waits now, whatever its schedule says",
@@ -29,13 +30,13 @@ func flushCommand(env *shell) *urfave.Command {
 			&urfave.BoolFlag{Name: "dry-run", Usage: "print the requests, send nothing", DisableDefaultText: true},
 			&urfave.BoolFlag{Name: "wait", Usage: "until everything that waits now has left", DisableDefaultText: true},
 			&urfave.DurationFlag{Name: "timeout", Usage: "with --wait: give up after `D`", DefaultText: "never"},
-			limitFlag("users of a dry run"), jsonFlag(),
+			command.LimitFlag("users of a dry run"), command.JSONFlag(),
 		},
 		Action: func(c *urfave.Context) error {
-			if err := arguments(c); err != nil {
+			if err := command.Arguments(c); err != nil {
 				return err
 			}
-			if _, err := computationFlag(c); err != nil {
+			if _, err := command.Computation(c); err != nil {
 				return err
 			}
 			switch {
@@ -51,8 +52,8 @@ func flushCommand(env *shell) *urfave.Command {
 	}
 }
 
-func runFlush(env *shell, c *urfave.Context) (err error) {
-	places, err := env.loadPlaces(c)
+func runFlush(env *command.Env, c *urfave.Context) (err error) {
+	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func runFlush(env *shell, c *urfave.Context) (err error) {
 	asked := time.Now()
 	receipt, err := client.Flush(c.Context, c.String("computation"))
 	if err != nil {
-		return unknownKey(env, c, err, c.String("computation"))
+		return command.UnknownKey(env, c, err, c.String("computation"))
 	}
 	if c.Bool("wait") {
 		if err := drain(c.Context, env.Terminal, client, before, asked, c.Duration("timeout")); err != nil {
@@ -95,18 +96,18 @@ func runFlush(env *shell, c *urfave.Context) (err error) {
 	return err
 }
 
-func dryRun(env *shell, c *urfave.Context) error {
-	n, err := limit(c)
+func dryRun(env *command.Env, c *urfave.Context) error {
+	n, err := command.Limit(c)
 	if err != nil {
 		return err
 	}
 	if n > agent.MaxRehearsal {
 		env.Remark("a dry run shows %s at most", term.Plural(agent.MaxRehearsal, "user"))
 	}
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		r, err := i.DryRun(c.Context, c.String("computation"), n)
 		if err != nil {
-			return unknownKey(env, c, err, c.String("computation"))
+			return command.UnknownKey(env, c, err, c.String("computation"))
 		}
 		if c.Bool("json") {
 			return term.PrintJSON(env.Out, r)

@@ -8,13 +8,14 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
 	"personasync/store/domain"
 )
 
-func forgetCommand(env *shell) *urfave.Command {
+func forgetCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "forget",
 		Usage:     "erase a user from the data directory",
@@ -23,14 +24,14 @@ func forgetCommand(env *shell) *urfave.Command {
 			"are gone. What happened up to now is ignored when it is delivered later. It cannot be undone.\n\n" +
 			"Example: personasync user forget usr_48213",
 		Flags: []urfave.Flag{
-			yesFlag(), dryRunFlag(), jsonFlag(),
+			command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
-		Action: env.action(userForget),
+		Action: env.Action(userForget),
 	}
 }
 
-func userForget(env *shell, c *urfave.Context) error {
-	if err := arguments(c, "the ID of a user"); err != nil {
+func userForget(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "the ID of a user"); err != nil {
 		return err
 	}
 	id := c.Args().First()
@@ -38,7 +39,7 @@ func userForget(env *shell, c *urfave.Context) error {
 		return exit.Usage("an id has %d bytes at most", domain.MaxUserID)
 	}
 	if clean := domain.CleanID(id); clean != id {
-		if err := env.inspect(c, func(i agent.Inspector) error {
+		if err := env.Inspect(c, func(i agent.Inspector) error {
 			_, err := i.User(c.Context, id)
 			switch {
 			case !errors.Is(err, store.ErrNotFound):
@@ -53,14 +54,14 @@ func userForget(env *shell, c *urfave.Context) error {
 		}
 	}
 	if dry := c.Bool("dry-run"); dry || !c.Bool("yes") {
-		if err := env.inspect(c, func(i agent.Inspector) error { return previewForget(env.Terminal, c, i, id) }); err != nil || dry {
+		if err := env.Inspect(c, func(i agent.Inspector) error { return previewForget(env.Terminal, c, i, id) }); err != nil || dry {
 			return err
 		}
-		if err := confirm(env.Terminal, "this user will be erased, which cannot be undone"); err != nil {
+		if err := command.Confirm(env.Terminal, "this user will be erased, which cannot be undone"); err != nil {
 			return err
 		}
 	}
-	return env.order(c, func(o agent.Orders, bar *term.Bar) error {
+	return env.Order(c, func(o agent.Orders, bar *term.Bar) error {
 		r, err := o.Forget(c.Context, id)
 		if err != nil {
 			return err
@@ -72,7 +73,7 @@ func userForget(env *shell, c *urfave.Context) error {
 		if err := print(); err != nil || found(r) {
 			return err
 		}
-		return unknownUser(id)
+		return command.UnknownUser(id)
 	})
 }
 
@@ -91,7 +92,7 @@ var outOfReach = []string{
 func previewForget(w *term.Terminal, c *urfave.Context, i agent.Inspector, id string) error {
 	u, err := i.User(c.Context, id)
 	if errors.Is(err, store.ErrNotFound) && c.Bool("dry-run") {
-		return unknownUser(id)
+		return command.UnknownUser(id)
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		w.Remark("nothing is known of this user; what was received is searched all the same, and late deliveries are ignored")

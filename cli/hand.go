@@ -12,6 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -20,7 +21,7 @@ import (
 
 type handWork = func(*agent.Client, context.Context, agent.HandOrder) (*agent.HandReceipt, error)
 
-func retryCommand(env *shell) *urfave.Command {
+func retryCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "retry",
 		Usage:     "send parked changes again",
@@ -32,7 +33,7 @@ func retryCommand(env *shell) *urfave.Command {
 		Flags: []urfave.Flag{
 			&urfave.BoolFlag{Name: "all", Usage: "all that are parked", DisableDefaultText: true},
 			&urfave.StringFlag{Name: "reason", Usage: "all that are parked for `REASON`, or for one cause as `outbox stats --wide` shows it"},
-			yesFlag(), dryRunFlag(), jsonFlag(),
+			command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
 		Action: func(c *urfave.Context) error {
 			o := agent.HandOrder{IDs: c.Args().Slice(), All: c.Bool("all"), Reason: c.String("reason")}
@@ -51,7 +52,7 @@ func given(b bool) int {
 	return 0
 }
 
-func dropCommand(env *shell) *urfave.Command {
+func dropCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "drop",
 		Usage:     "throw changes away that wait, are held or parked",
@@ -59,7 +60,7 @@ func dropCommand(env *shell) *urfave.Command {
 		Description: "MoEngage is not told of them. Memberships stay; the next transition, or `audience reconcile`, compares\n" +
 			"afresh. Asks, unless --yes. What is in a request under way is left alone.\n\n" +
 			"Example: personasync outbox drop 9c41e2f0-3e8-0 --dry-run",
-		Flags: []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
+		Flags: []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 		Action: func(c *urfave.Context) error {
 			if c.NArg() == 0 {
 				return exit.Usage("%s needs the ID of a change: see `%s --help`", c.Command.HelpName, c.Command.HelpName)
@@ -70,7 +71,7 @@ func dropCommand(env *shell) *urfave.Command {
 }
 
 // hand previews, asks if need be, and does it.
-func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
+func actOnChanges(env *command.Env, c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
 		if _, err := domain.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
 			return exit.Usage("%w; what is parked for a reason is named by --reason %s", err, id)
@@ -78,7 +79,7 @@ func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string,
 			return exit.Usage("%w", err)
 		}
 	}
-	places, err := env.loadPlaces(c)
+	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func actOnChanges(env *shell, c *urfave.Context, o agent.HandOrder, done string,
 		return printOutcome(env.Terminal, c, r, "would be "+done)
 	}
 	if asks && r.Done > 0 && !c.Bool("yes") {
-		if err := confirm(env.Terminal, fmt.Sprintf("%s will be %s (%s)", term.Plural(r.Done, "change"), done, strings.Join(r.Samples, ", "))); err != nil {
+		if err := command.Confirm(env.Terminal, fmt.Sprintf("%s will be %s (%s)", term.Plural(r.Done, "change"), done, strings.Join(r.Samples, ", "))); err != nil {
 			return err
 		}
 	}
@@ -142,7 +143,7 @@ func printOutcome(w *term.Terminal, c *urfave.Context, r *agent.HandReceipt, don
 	return cmp.Or(err, idle)
 }
 
-func exportCommand(env *shell) *urfave.Command {
+func exportCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "export",
 		Usage: "write changes as JSON, one a line, however many there are",
@@ -150,21 +151,21 @@ func exportCommand(env *shell) *urfave.Command {
 			"Example: personasync outbox export --state parked > parked.jsonl",
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "state", Value: "pending", Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"},
-			jsonFlag(),
+			command.JSONFlag(),
 		},
-		Action: env.action(outboxExport),
+		Action: env.Action(outboxExport),
 	}
 }
 
-func outboxExport(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func outboxExport(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
 	state, ok := domain.ParseState(c.String("state"))
 	if !ok {
 		return exit.Usage("there is no state %q", c.String("state"))
 	}
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		out := bufio.NewWriter(env.Out)
 		e := json.NewEncoder(out)
 		e.SetEscapeHTML(false)

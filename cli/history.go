@@ -7,11 +7,12 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store/domain"
 )
 
-func audienceHistoryCommand(env *shell) *urfave.Command {
+func audienceHistoryCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "history",
 		Usage:     "list when a user entered and left audiences, and what MoEngage was told",
@@ -19,8 +20,8 @@ func audienceHistoryCommand(env *shell) *urfave.Command {
 		Description: "The newest first: what waits, and what is closed as long as retention.delivered keeps it, the last\n" +
 			"50 changes of it. Where a user stands today is always there.\n\n" +
 			"Example: personasync audience history usr_48213",
-		Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-		Action: env.action(audienceHistory),
+		Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
+		Action: env.Action(audienceHistory),
 	}
 }
 
@@ -38,12 +39,12 @@ type passageChange struct {
 	State string `json:"state"`
 }
 
-func audienceHistory(env *shell, c *urfave.Context) error {
-	if err := arguments(c, "the ID of a user"); err != nil {
+func audienceHistory(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "the ID of a user"); err != nil {
 		return err
 	}
 	id := c.Args().First()
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		u, err := findUser(c.Context, i, id)
 		if err != nil {
 			return err

@@ -5,15 +5,17 @@ import (
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"personasync/cli/internal/command"
 )
 
-func manCommand(env *shell) *urfave.Command {
+func manCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:        "man",
 		Usage:       "print the manual page",
 		Description: "Example: personasync man | man -l -",
 		Action: func(c *urfave.Context) error {
-			if err := arguments(c); err != nil {
+			if err := command.Arguments(c); err != nil {
 				return err
 			}
 			_, err := fmt.Fprint(env.Out, manPage(c.App), manEnd)

@@ -15,6 +15,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/memberlist"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -33,7 +34,7 @@ func asOfFlag() *urfave.StringFlag {
 }
 
 // membershipCommands are the orders on the memberships of one audience.
-func membershipCommands(env *shell) []*urfave.Command {
+func membershipCommands(env *command.Env) []*urfave.Command {
 	return []*urfave.Command{
 		{
 			Name:      "import",
@@ -44,7 +45,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 				"What is known of a later time than the list's is left alone. Interrupted, give it again: what is\n" +
 				"done is not done twice. Events are not queued unless --events asks for them.\n\n" +
 				"Example: personasync audience import high_value_shoppers members.csv --dry-run",
-			Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 			Action: audienceImport(env, "import"),
 		},
 		{
@@ -54,7 +55,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 			Description: "For the day of a switch-over: exits of members that the list names are sent from then on. KEY may\n" +
 				"be one that no event has named yet, if agent.toml has a [[computation]] of that key.\n\n" +
 				"Example: personasync audience baseline high_value_shoppers members.csv",
-			Flags:  []urfave.Flag{asOfFlag(), columnFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{asOfFlag(), columnFlag(), command.DryRunFlag(), command.JSONFlag()},
 			Action: audienceImport(env, "baseline"),
 		},
 		{
@@ -64,7 +65,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 			Description: "Members and ex-members alike, whatever MoEngage was told before: after a restore, a change of\n" +
 				"agent.toml, or a mishap at MoEngage.\n\n" +
 				"Example: personasync audience reconcile high_value_shoppers --dry-run",
-			Flags:  []urfave.Flag{eventsFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 			Action: audienceOrder(env, "reconcile"),
 		},
 		{
@@ -73,7 +74,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 			ArgsUsage: "KEY",
 			Description: "Segment sends no exits when an audience is deleted there.\n\n" +
 				"Example: personasync audience close high_value_shoppers",
-			Flags:  []urfave.Flag{eventsFlag(), yesFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 			Action: audienceOrder(env, "close"),
 		},
 		{
@@ -83,7 +84,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 			Description: "When more members leave an audience at once than [guard] allows, its exits are held until you\n" +
 				"release or discard them.\n\n" +
 				"Example: personasync audience release high_value_shoppers",
-			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 			Action: audienceOrder(env, "release"),
 		},
 		{
@@ -94,7 +95,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 				"also those of whom MoEngage was told before the guard held anything: it is told the difference, and no\n" +
 				"event. Later events of Segment decide anew. Interrupted, give it again.\n\n" +
 				"Example: personasync audience discard high_value_shoppers",
-			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 			Action: audienceOrder(env, "discard"),
 		},
 		{
@@ -105,7 +106,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 				"MoEngage is told the difference. Who was a member, and was not named since, stays one: `audience\n" +
 				"import` with a full list settles that.\n\n" +
 				"Example: personasync audience adopt high_value_shoppers aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
-			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 			Action: audienceOrder(env, "adopt"),
 		},
 		{
@@ -117,7 +118,7 @@ func membershipCommands(env *shell) []*urfave.Command {
 				"event that names it again begins a new computation. That one does not know when users left: an enter\n" +
 				"from before an exit that arrives late makes a member.\n\n" +
 				"Example: personasync audience forget made_up",
-			Flags:  []urfave.Flag{yesFlag(), dryRunFlag(), jsonFlag()},
+			Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
 			Action: audienceOrder(env, "forget"),
 		},
 	}
@@ -125,9 +126,9 @@ func membershipCommands(env *shell) []*urfave.Command {
 
 func people(n int64) string { return term.Count(n) + " users" }
 
-func audienceImport(env *shell, verb string) urfave.ActionFunc {
+func audienceImport(env *command.Env, verb string) urfave.ActionFunc {
 	return func(c *urfave.Context) error {
-		if err := arguments(c, "the KEY of an audience", "a FILE with its members"); err != nil {
+		if err := command.Arguments(c, "the KEY of an audience", "a FILE with its members"); err != nil {
 			return err
 		}
 		path := c.Args().Get(1)
@@ -148,9 +149,9 @@ func audienceImport(env *shell, verb string) urfave.ActionFunc {
 			return err
 		}
 		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return env.order(c, func(o agent.Orders, bar *term.Bar) error {
+		return env.Order(c, func(o agent.Orders, bar *term.Bar) error {
 			skipped := &omissions{}
-			list := &memberlist.List{Name: path, Key: keyOf(env, c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.Tell}}
+			list := &memberlist.List{Name: path, Key: command.KeyOf(env, c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.Tell}}
 			order.Users = finally(list.Users(), func() { bar.Next(people) })
 			rewind := func() error {
 				*skipped = omissions{}
@@ -164,7 +165,7 @@ func audienceImport(env *shell, verb string) urfave.ActionFunc {
 			bar.End()
 			skipped.remark(env.Terminal)
 			if err != nil {
-				return unknownKey(env, c, err, order.Key)
+				return command.UnknownKey(env, c, err, order.Key)
 			}
 			if order.DryRun || c.Bool("yes") || verb == "baseline" {
 				remarkReading(env.Terminal, list.Read, order.DryRun)
@@ -192,7 +193,7 @@ func carryOut(w *term.Terminal, c *urfave.Context, o agent.Orders, order agent.O
 	if changesAnything(r) || order.Verb == "adopt" && !r.Already { // the ID of an audience is another afterwards, whoever is in it
 		shown()
 		remarkExits(w, order.Key, r)
-		if err := confirm(w, membershipText(order.Verb, r)); err != nil {
+		if err := command.Confirm(w, membershipText(order.Verb, r)); err != nil {
 			return r, err
 		}
 	}
@@ -288,22 +289,22 @@ func (o *omissions) remark(w *term.Terminal) {
 	}
 }
 
-func audienceOrder(env *shell, verb string) urfave.ActionFunc {
+func audienceOrder(env *command.Env, verb string) urfave.ActionFunc {
 	return func(c *urfave.Context) error {
 		names := []string{"the KEY of a computation"}
 		if verb == "adopt" {
 			names = append(names, "the ID of the one that continues it")
 		}
-		if err := arguments(c, names...); err != nil {
+		if err := command.Arguments(c, names...); err != nil {
 			return err
 		}
 		order := agent.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return env.order(c, func(o agent.Orders, bar *term.Bar) error {
+		return env.Order(c, func(o agent.Orders, bar *term.Bar) error {
 			bar.Next(people)
 			r, err := carryOut(env.Terminal, c, o, order, bar, func() {}, func() error { return nil })
 			bar.End()
 			if err != nil {
-				return unknownKey(env, c, err, order.Key)
+				return command.UnknownKey(env, c, err, order.Key)
 			}
 			return printMembership(env.Terminal, c, verb, r)
 		})

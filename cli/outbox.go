@@ -9,6 +9,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -16,7 +17,7 @@ import (
 	syncer "personasync/sync"
 )
 
-func outboxCommand(env *shell) *urfave.Command {
+func outboxCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "outbox",
 		Usage: "the changes that MoEngage should know, and what became of them",
@@ -30,9 +31,9 @@ func outboxCommand(env *shell) *urfave.Command {
 					&urfave.StringFlag{Name: "state", Value: "pending", Usage: "`STATE`: pending, held, parked, delivered, superseded, cancelled, dropped, expired"},
 					&urfave.StringFlag{Name: "user", Usage: "of `USER` only"},
 					&urfave.StringFlag{Name: "computation", Usage: "of the computation with this `KEY` or id only"},
-					limitFlag("changes"), wideFlag(), jsonFlag(),
+					command.LimitFlag("changes"), command.WideFlag(), command.JSONFlag(),
 				},
-				Action: env.action(outboxList),
+				Action: env.Action(outboxList),
 			},
 			{
 				Name:      "show",
@@ -41,8 +42,8 @@ func outboxCommand(env *shell) *urfave.Command {
 				Description: "The transition, the event that caused it, the exact request to MoEngage, the attempts\n" +
 					"and the last answer, and what took its place if something did.\n\n" +
 					"Example: personasync outbox show 9c41e2f0-3e8-0",
-				Flags:  []urfave.Flag{jsonFlag()},
-				Action: env.action(outboxShow),
+				Flags:  []urfave.Flag{command.JSONFlag()},
+				Action: env.Action(outboxShow),
 			},
 			{
 				Name:  "stats",
@@ -51,8 +52,8 @@ func outboxCommand(env *shell) *urfave.Command {
 					"MoEngage, less ids and numbers. `outbox explain-code` says more of a reason; `outbox retry --reason`\n" +
 					"sends again what is parked for a reason, or for one cause as --wide and --json show it.\n\n" +
 					"Example: personasync outbox stats --wide",
-				Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-				Action: env.action(outboxStats),
+				Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
+				Action: env.Action(outboxStats),
 			},
 			retryCommand(env),
 			dropCommand(env),
@@ -62,14 +63,14 @@ func outboxCommand(env *shell) *urfave.Command {
 	}
 }
 
-func outboxList(env *shell, c *urfave.Context) error {
+func outboxList(env *command.Env, c *urfave.Context) error {
 	if _, ok := domain.ParseState(c.Args().First()); ok {
 		return exit.Usage("a state is named by --state: `personasync outbox list --state %s`", c.Args().First())
 	}
-	if err := arguments(c); err != nil {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	n, err := limit(c)
+	n, err := command.Limit(c)
 	if err != nil {
 		return err
 	}
@@ -77,31 +78,31 @@ func outboxList(env *shell, c *urfave.Context) error {
 	if !ok {
 		return exit.Usage("--state %s is no state: pending, held, parked, delivered, superseded, cancelled, dropped or expired", c.String("state"))
 	}
-	user, err := userFlag(c)
+	user, err := command.User(c)
 	if err != nil {
 		return err
 	}
-	computation, err := computationFlag(c)
+	computation, err := command.Computation(c)
 	if err != nil {
 		return err
 	}
 	filter := domain.OutboxFilter{State: state, User: user, Computation: computation}
-	return env.inspect(c, func(i agent.Inspector) error {
-		list := listing[domain.ChangeInfo]{columns: changeTable, row: changeRow}
-		list.empty = func() error { return otherStates(env, c, i, filter) }
-		list.fetch = func(want int) ([]domain.ChangeInfo, bool, error) {
+	return env.Inspect(c, func(i agent.Inspector) error {
+		list := command.Listing[domain.ChangeInfo]{Columns: changeTable, Row: changeRow}
+		list.Empty = func() error { return otherStates(env, c, i, filter) }
+		list.Fetch = func(want int) ([]domain.ChangeInfo, bool, error) {
 			filter.Limit = want
 			page, next, err := i.Changes(c.Context, filter)
 			filter.Cursor = next
 			return page, next != "", err
 		}
-		return list.print(env.Terminal, c, n)
+		return list.Print(env.Terminal, c, n)
 	})
 }
 
 // otherStates says, where no change is in the state that was asked for, in which states there are some. It
 // fails where there are none because nobody knows the user or the computation that was asked for.
-func otherStates(env *shell, c *urfave.Context, i agent.Inspector, asked domain.OutboxFilter) error {
+func otherStates(env *command.Env, c *urfave.Context, i agent.Inspector, asked domain.OutboxFilter) error {
 	some := false
 	for _, state := range []domain.State{domain.StatePending, domain.StateHeld, domain.StateParked} {
 		filter := domain.OutboxFilter{State: state, User: asked.User, Computation: asked.Computation, Limit: 1}
@@ -120,7 +121,7 @@ func otherStates(env *shell, c *urfave.Context, i agent.Inspector, asked domain.
 	if some {
 		return nil
 	}
-	return unheardOf(env, c, i, asked.User, asked.Computation)
+	return command.UnheardOf(env, c, i, asked.User, asked.Computation)
 }
 
 // narrowed are the flags of `outbox list` that a filter came from, the state aside.
@@ -151,15 +152,15 @@ func whyText(v domain.ChangeInfo) string {
 	return v.Reason + " after " + term.Plural(v.Attempts, "attempt")
 }
 
-func outboxShow(env *shell, c *urfave.Context) error {
-	if err := arguments(c, "the ID of a change"); err != nil {
+func outboxShow(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "the ID of a change"); err != nil {
 		return err
 	}
 	id, err := domain.ParseID(c.Args().First())
 	if err != nil {
 		return exit.Usage("%w", err)
 	}
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		page, err := i.Change(c.Context, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return exit.Nothing("there is no change %s: what is over is forgotten after retention.delivered; `personasync outbox list` shows what is there", id)
@@ -268,11 +269,11 @@ func first(list []string) string {
 	return list[0]
 }
 
-func outboxStats(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func outboxStats(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		lines, err := i.Stats(c.Context)
 		if err != nil {
 			return err

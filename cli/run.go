@@ -10,30 +10,31 @@ import (
 	"personasync/agent"
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/logging"
 	"personasync/store"
 )
 
-func runCommand(env *shell) *urfave.Command {
+func runCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "run",
 		Usage: "run the agent, in the foreground",
 		Description: "Takes Segment's deliveries in and keeps MoEngage informed until it is told to stop.\n" +
 			"SIGHUP reads the configuration and its secrets again; a second SIGINT or SIGTERM ends it at once.\n\n" +
 			"Example: personasync run --config /etc/personasync/agent.toml",
-		Action: env.action(runAgent),
+		Action: env.Action(runAgent),
 	}
 }
 
-func runAgent(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func runAgent(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
 	// Go ends a panic, and a watchdog's SIGABRT, with exit code 2, which here says that no restart helps.
 	// So it dies of the signal instead, after the same dump.
 	debug.SetTraceback("crash")
-	conf, err := env.loadConfig(c)
+	conf, err := env.LoadConfig(c)
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func runAgent(env *shell, c *urfave.Context) error {
 		return exit.Incurable(err)
 	}
 	queue := logging.NewQueue(env.Err)
-	env.Err, env.atEnd = queue, queue.Close // what is told at the end comes behind it, and is not waited for any longer
+	env.Err, env.AtEnd = queue, queue.Close // what is told at the end comes behind it, and is not waited for any longer
 	log, relog := logging.New(queue, conf.Log, env.ErrPaint.On)
 	for _, w := range conf.Warnings() {
 		log.Warn("configuration", "warning", w)
@@ -54,7 +55,7 @@ func runAgent(env *shell, c *urfave.Context) error {
 		return exit.Incurable(err)
 	}
 	err = agent.Run(c.Context, conf, agent.RunOptions{
-		Log: log, Relog: relog, Version: Version(), LinesDropped: queue.Dropped, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.hangup,
+		Log: log, Relog: relog, Version: Version(), LinesDropped: queue.Dropped, Ingest: inherited.Ingest, Missed: inherited.Missed, Reload: env.Hangup,
 		Load:         func() (*config.Config, error) { return reload(env, c) },
 		CheckInChild: checker(env),
 	})
@@ -65,8 +66,8 @@ func runAgent(env *shell, c *urfave.Context) error {
 }
 
 // reload reads the configuration again, and insists on all that a start insists on.
-func reload(env *shell, c *urfave.Context) (*config.Config, error) {
-	conf, err := env.loadConfig(c)
+func reload(env *command.Env, c *urfave.Context) (*config.Config, error) {
+	conf, err := env.LoadConfig(c)
 	if err != nil {
 		return nil, err
 	}

@@ -11,12 +11,13 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/logging"
 	"personasync/sync/sandbox"
 )
 
-func sandboxCommand(env *shell) *urfave.Command {
+func sandboxCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "sandbox",
 		Usage: "run a stand-in for MoEngage that checks what it is sent",
@@ -36,12 +37,12 @@ func sandboxCommand(env *shell) *urfave.Command {
 			&urfave.StringFlag{Name: "api-key", Usage: "accept this `KEY` alone"},
 			&urfave.BoolFlag{Name: "strict", Usage: "refuse a whole bulk request for one bad element, instead of dropping that in silence: MoEngage documents both", DisableDefaultText: true},
 		},
-		Action: env.action(runSandbox),
+		Action: env.Action(runSandbox),
 	}
 }
 
-func runSandbox(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func runSandbox(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
 	options := sandbox.Options{

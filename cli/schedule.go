@@ -7,11 +7,12 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
 
-func scheduleCommand(env *shell) *urfave.Command {
+func scheduleCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "schedule",
 		Usage: "show the jobs: last run, next runs, runs missed while down",
@@ -21,21 +22,21 @@ func scheduleCommand(env *shell) *urfave.Command {
 			"Example: personasync schedule --next 10",
 		Flags: []urfave.Flag{
 			&urfave.IntFlag{Name: "next", Value: 1, Usage: "show the next `N` runs of each job"},
-			wideFlag(), jsonFlag(),
+			command.WideFlag(), command.JSONFlag(),
 		},
-		Action: env.action(showSchedule),
+		Action: env.Action(showSchedule),
 	}
 }
 
-func showSchedule(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func showSchedule(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
 	n := c.Int("next")
 	if n < 1 || n > agent.MaxNext {
 		return exit.Usage("--next is from 1 to %d, not %d", agent.MaxNext, n)
 	}
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		jobs, err := i.Schedule(c.Context, n)
 		if err != nil {
 			return err

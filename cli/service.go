@@ -17,12 +17,13 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent/config"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/packaging/systemd"
 )
 
-func serviceCommand(env *shell) *urfave.Command {
+func serviceCommand(env *command.Env) *urfave.Command {
 	root := &urfave.StringFlag{Name: "root", Usage: "work on the tree at `DIR`, as for an image: write files, run nothing"}
 	return &urfave.Command{
 		Name:  "service",
@@ -34,14 +35,14 @@ func serviceCommand(env *shell) *urfave.Command {
 				Description: "Needs root. A configuration that is there is kept; nothing is started. Run it again with a newer program to\n" +
 					"upgrade.\n\nExample: sudo ./personasync service install",
 				Flags:  []urfave.Flag{root},
-				Action: env.action(serviceInstall),
+				Action: env.Action(serviceInstall),
 			},
 			{
 				Name:        "uninstall",
 				Usage:       "stop the service and remove what install put there; configuration and data stay",
 				Description: "Example: sudo personasync service uninstall",
 				Flags:       []urfave.Flag{root},
-				Action:      env.action(serviceUninstall),
+				Action:      env.Action(serviceUninstall),
 			},
 			{
 				Name:      "print",
@@ -49,8 +50,8 @@ func serviceCommand(env *shell) *urfave.Command {
 				ArgsUsage: "[FILE]",
 				Description: "FILE is personasync.service unless given, or one of\n   " + strings.Join(serviceFiles()[1:], "\n   ") + "\n\n" +
 					"Example: personasync service print personasync.socket",
-				Flags:  []urfave.Flag{jsonFlag()},
-				Action: env.action(servicePrint),
+				Flags:  []urfave.Flag{command.JSONFlag()},
+				Action: env.Action(servicePrint),
 			},
 		},
 	}
@@ -80,16 +81,16 @@ func serviceFile(name, binary string) string {
 // serviceExample is the example with the socket where the unit has it: the unit's $RUNTIME_DIRECTORY is
 // unknown to a shell, and an operator's command must find the agent.
 func serviceExample() []byte {
-	return bytes.Replace(config.Example(), []byte(`socket     = "" `), []byte(`socket     = "`+serviceSocket+`" `), 1)
+	return bytes.Replace(config.Example(), []byte(`socket     = "" `), []byte(`socket     = "`+command.ServiceSocket+`" `), 1)
 }
 
-func servicePrint(env *shell, c *urfave.Context) error {
+func servicePrint(env *command.Env, c *urfave.Context) error {
 	name := serviceFiles()[0]
 	if c.NArg() > 0 {
 		name = c.Args().First()
 	}
 	if c.NArg() > 1 {
-		return arguments(c, "FILE")
+		return command.Arguments(c, "FILE")
 	}
 	text := serviceFile(name, "/usr/bin/personasync")
 	if text == "" {
@@ -102,8 +103,8 @@ func servicePrint(env *shell, c *urfave.Context) error {
 	return err
 }
 
-func serviceInstall(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func serviceInstall(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
 	root := c.String("root")
@@ -215,8 +216,8 @@ func installConfig(root string) error {
 	return errors.Join(os.Chown(dir, 0, gid), os.Chown(path, 0, gid))
 }
 
-func serviceUninstall(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func serviceUninstall(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
 	root := c.String("root")

@@ -10,12 +10,13 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store"
 	"personasync/store/domain"
 )
 
-func statusCommand(env *shell) *urfave.Command {
+func statusCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "status",
 		Usage: "show the agent on one screen",
@@ -27,10 +28,10 @@ func statusCommand(env *shell) *urfave.Command {
 		Flags: []urfave.Flag{
 			&urfave.BoolFlag{Name: "watch", Usage: "show it again every second, until interrupted", DisableDefaultText: true},
 			&urfave.BoolFlag{Name: "check", Usage: "say in one line, and by the exit code, whether the agent is well", DisableDefaultText: true},
-			jsonFlag(),
+			command.JSONFlag(),
 		},
 		Action: func(c *urfave.Context) error {
-			if err := arguments(c); err != nil {
+			if err := command.Arguments(c); err != nil {
 				return err
 			}
 			switch {
@@ -39,7 +40,7 @@ func statusCommand(env *shell) *urfave.Command {
 			case c.Bool("watch"):
 				return watchStatus(env, c)
 			}
-			return env.inspect(c, func(i agent.Inspector) error {
+			return env.Inspect(c, func(i agent.Inspector) error {
 				s, err := i.Status(c.Context)
 				if err != nil {
 					return err
@@ -55,8 +56,8 @@ func statusCommand(env *shell) *urfave.Command {
 
 // checkStatus asks the running agent alone: the files of one that has died are always there to be shown. A
 // start counts as well, because it may read for minutes after a loss of power, and ending it begins that anew.
-func checkStatus(env *shell, c *urfave.Context) (err error) {
-	places, err := env.loadPlaces(c)
+func checkStatus(env *command.Env, c *urfave.Context) (err error) {
+	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
 	}

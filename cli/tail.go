@@ -8,6 +8,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -16,7 +17,7 @@ import (
 // followEvery is how often a followed trail is asked for what is new.
 const followEvery = 500 * time.Millisecond
 
-func tailCommand(env *shell) *urfave.Command {
+func tailCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "tail",
 		Usage: "show what happened last: a line for each event accepted, refused, superseded, sent, parked",
@@ -31,25 +32,25 @@ func tailCommand(env *shell) *urfave.Command {
 			&urfave.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what happens, until interrupted", DisableDefaultText: true},
 			&urfave.StringFlag{Name: "user", Usage: "of `USER` only"},
 			&urfave.StringFlag{Name: "computation", Usage: "of the computation with this `KEY` or id only"},
-			limitFlag("lines"), wideFlag(), jsonFlag(),
+			command.LimitFlag("lines"), command.WideFlag(), command.JSONFlag(),
 		},
-		Action: env.action(runTail),
+		Action: env.Action(runTail),
 	}
 }
 
-func runTail(env *shell, c *urfave.Context) error {
-	if err := arguments(c); err != nil {
+func runTail(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	n, err := limit(c)
+	n, err := command.Limit(c)
 	if err != nil {
 		return err
 	}
-	user, err := userFlag(c)
+	user, err := command.User(c)
 	if err != nil {
 		return err
 	}
-	computation, err := computationFlag(c)
+	computation, err := command.Computation(c)
 	if err != nil {
 		return err
 	}
@@ -59,12 +60,12 @@ func runTail(env *shell, c *urfave.Context) error {
 		env.Remark("the newest %d lines are shown at most", agent.MaxRehearsal)
 	}
 	var unheard error
-	err = env.inspect(c, func(i agent.Inspector) error {
+	err = env.Inspect(c, func(i agent.Inspector) error {
 		if err := t.look(i); err != nil || t.shown > 0 {
 			return err
 		}
 		env.Remark("nothing has happened yet")
-		unheard = unheardOf(env, c, i, user, computation)
+		unheard = command.UnheardOf(env, c, i, user, computation)
 		return nil
 	})
 	switch {
@@ -85,7 +86,7 @@ var tailColumns = []term.Column{
 
 // tailing is a trail being shown.
 type tailing struct {
-	env    *shell
+	env    *command.Env
 	c      *urfave.Context
 	filter store.ActivityFilter
 	table  *term.Table
@@ -147,7 +148,7 @@ func (t *tailing) follow() error {
 		if term.ReaderGone(t.env.Out) { // who writes nothing would never be told
 			return nil
 		}
-		err := t.env.quietly(t.c, t.look)
+		err := t.env.Quietly(t.c, t.look)
 		switch {
 		case t.c.Context.Err() != nil:
 			return nil

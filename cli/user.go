@@ -10,12 +10,13 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store"
 	"personasync/store/domain"
 )
 
-func userCommand(env *shell) *urfave.Command {
+func userCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:  "user",
 		Usage: "what is known of one user",
@@ -25,18 +26,18 @@ func userCommand(env *shell) *urfave.Command {
 			ArgsUsage: "ID",
 			Description: "An id that begins with a dash goes behind --.\n\n" +
 				"Example: personasync user show usr_48213",
-			Flags:  []urfave.Flag{wideFlag(), jsonFlag()},
-			Action: env.action(userShow),
+			Flags:  []urfave.Flag{command.WideFlag(), command.JSONFlag()},
+			Action: env.Action(userShow),
 		}, forgetCommand(env)},
 	}
 }
 
-func userShow(env *shell, c *urfave.Context) error {
-	if err := arguments(c, "the ID of a user"); err != nil {
+func userShow(env *command.Env, c *urfave.Context) error {
+	if err := command.Arguments(c, "the ID of a user"); err != nil {
 		return err
 	}
 	id := c.Args().First()
-	return env.inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i agent.Inspector) error {
 		u, err := findUser(c.Context, i, id)
 		if err != nil {
 			return err
@@ -70,7 +71,7 @@ func findUser(ctx context.Context, i agent.Inspector, id string) (*domain.UserIn
 		u, err = i.User(ctx, clean)
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, unknownUser(id)
+		return nil, command.UnknownUser(id)
 	}
 	return u, err
 }

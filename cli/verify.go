@@ -8,11 +8,12 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
 
-func audienceVerifyCommand(env *shell) *urfave.Command {
+func audienceVerifyCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:      "verify",
 		Usage:     "read back from MoEngage what it really holds",
@@ -28,21 +29,21 @@ func audienceVerifyCommand(env *shell) *urfave.Command {
 			&urfave.BoolFlag{Name: "all", Usage: "read back everyone MoEngage was told of", DisableDefaultText: true},
 			&urfave.BoolFlag{Name: "repair", Usage: "queue again what differs", DisableDefaultText: true},
 			&urfave.DurationFlag{Name: "settle", Value: agent.DefaultSettle, Usage: "leave out users told of less than `D` ago"},
-			limitFlag("differences"), wideFlag(), jsonFlag(),
+			command.LimitFlag("differences"), command.WideFlag(), command.JSONFlag(),
 		},
-		Action: env.action(audienceVerify),
+		Action: env.Action(audienceVerify),
 	}
 }
 
-func audienceVerify(env *shell, c *urfave.Context) (err error) {
-	if err := arguments(c, "the KEY of an audience or trait"); err != nil {
+func audienceVerify(env *command.Env, c *urfave.Context) (err error) {
+	if err := command.Arguments(c, "the KEY of an audience or trait"); err != nil {
 		return err
 	}
-	shown, err := limit(c)
+	shown, err := command.Limit(c)
 	if err != nil {
 		return err
 	}
-	places, err := env.loadPlaces(c)
+	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func audienceVerify(env *shell, c *urfave.Context) (err error) {
 	bar.Unit = users
 	r, err := client.Verify(c.Context, o, bar.Tell)
 	if bar.End(); err != nil {
-		return unknownKey(env, c, err, o.Key)
+		return command.UnknownKey(env, c, err, o.Key)
 	}
 	if c.Bool("json") {
 		return term.PrintJSON(env.Out, r)

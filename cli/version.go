@@ -7,6 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store"
 )
@@ -29,14 +30,14 @@ func Version() string {
 	return "dev"
 }
 
-func versionCommand(env *shell) *urfave.Command {
+func versionCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
 		Name:        "version",
 		Usage:       "say which version this is",
 		Description: "Example: personasync version --json",
-		Flags:       []urfave.Flag{jsonFlag()},
+		Flags:       []urfave.Flag{command.JSONFlag()},
 		Action: func(c *urfave.Context) error {
-			if err := arguments(c); err != nil {
+			if err := command.Arguments(c); err != nil {
 				return err
 			}
 			if c.Bool("json") {

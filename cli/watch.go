@@ -10,6 +10,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 )
 
@@ -25,7 +26,7 @@ const (
 
 // watchStatus shows the status again and again, of an agent that may stop and start meanwhile. With
 // --json each is one line.
-func watchStatus(env *shell, c *urfave.Context) error {
+func watchStatus(env *command.Env, c *urfave.Context) error {
 	screen := term.IsTerminal(env.Out) && !c.Bool("json")
 	if screen {
 		if _, err := io.WriteString(env.Out, "\x1b[2J"); err != nil {
@@ -62,12 +63,12 @@ func redrawn(text []byte) []byte {
 	return append(append([]byte(cursorHome), text...), eraseBelow...)
 }
 
-func statusOnce(env *shell, c *urfave.Context) (text []byte, err error) {
-	places, err := env.loadPlaces(c)
+func statusOnce(env *command.Env, c *urfave.Context) (text []byte, err error) {
+	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(c.Context, askTimeout)
+	ctx, cancel := context.WithTimeout(c.Context, command.AskTimeout)
 	defer cancel()
 	i, done, _, err := agent.Open(ctx, places, Version())
 	if err != nil {

@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 	"personasync/store/domain"
 )
 
-// unknownKey says what to do about a key that nobody knows.
-func unknownKey(env *shell, c *urfave.Context, err error, key string) error {
+// UnknownKey says what to do about a key that nobody knows.
+func UnknownKey(env *Env, c *urfave.Context, err error, key string) error {
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
@@ -26,10 +26,10 @@ func unknownKey(env *shell, c *urfave.Context, err error, key string) error {
 	return exit.Nothing("no event has named a computation %q: %s", key, hint)
 }
 
-// keyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
-func keyOf(env *shell, c *urfave.Context, name string) (key string) {
+// KeyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
+func KeyOf(env *Env, c *urfave.Context, name string) (key string) {
 	key = name
-	_ = env.quietly(c, func(i agent.Inspector) error { // the order itself says what is wrong with the name
+	_ = env.Quietly(c, func(i agent.Inspector) error { // the order itself says what is wrong with the name
 		list, err := i.Computations(c.Context)
 		for _, l := range list {
 			if l.Key == name {
@@ -46,8 +46,8 @@ func keyOf(env *shell, c *urfave.Context, name string) (key string) {
 }
 
 // knownKeys lists the keys of the computations, or none if nobody answers.
-func knownKeys(env *shell, c *urfave.Context) (keys []string) {
-	_ = env.quietly(c, func(i agent.Inspector) error { // it is a hint only
+func knownKeys(env *Env, c *urfave.Context) (keys []string) {
+	_ = env.Quietly(c, func(i agent.Inspector) error { // it is a hint only
 		list, err := i.Computations(c.Context)
 		for _, l := range list {
 			keys = append(keys, l.Key)
@@ -57,12 +57,12 @@ func knownKeys(env *shell, c *urfave.Context) (keys []string) {
 	return keys
 }
 
-// unheardOf fails where nothing was found of a user or of a computation because nobody knows them: a name that
+// UnheardOf fails where nothing was found of a user or of a computation because nobody knows them: a name that
 // was mistyped must not read as if nothing waited. What was not asked for is empty.
-func unheardOf(env *shell, c *urfave.Context, i agent.Inspector, user, computation string) error {
+func UnheardOf(env *Env, c *urfave.Context, i agent.Inspector, user, computation string) error {
 	if user != "" {
 		if _, err := i.User(c.Context, user); errors.Is(err, store.ErrNotFound) {
-			return unknownUser(user)
+			return UnknownUser(user)
 		} else if err != nil {
 			return err
 		}
@@ -74,9 +74,10 @@ func unheardOf(env *shell, c *urfave.Context, i agent.Inspector, user, computati
 	if err != nil || slices.ContainsFunc(list, func(l domain.ComputationInfo) bool { return l.Key == computation || l.ID == computation }) {
 		return err
 	}
-	return unknownKey(env, c, store.ErrNotFound, computation)
+	return UnknownKey(env, c, store.ErrNotFound, computation)
 }
 
-func unknownUser(id string) error {
+// UnknownUser is the error of an id that nobody knows.
+func UnknownUser(id string) error {
 	return exit.Nothing("nothing is known of a user %q: ids are those of Segment's userId, letter for letter", id)
 }

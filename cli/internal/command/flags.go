@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	"strings"
@@ -10,17 +10,18 @@ import (
 	"personasync/store/domain"
 )
 
-// jsonFlag is on every command that shows something.
-func jsonFlag() *urfave.BoolFlag {
+// JSONFlag is on every command that shows something.
+func JSONFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}
 }
 
-func limitFlag(what string) *urfave.IntFlag {
+// LimitFlag is --limit, on lists of what.
+func LimitFlag(what string) *urfave.IntFlag {
 	return &urfave.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: store.DefaultLimit, Usage: "show at most `N` " + what}
 }
 
-// limit reads --limit.
-func limit(c *urfave.Context) (int, error) {
+// Limit reads --limit.
+func Limit(c *urfave.Context) (int, error) {
 	n := c.Int("limit")
 	if n < 1 {
 		return 0, exit.Usage("--limit is at least 1, not %d", n)
@@ -28,8 +29,8 @@ func limit(c *urfave.Context) (int, error) {
 	return n, nil
 }
 
-// arguments checks how many arguments there are; names are for the message.
-func arguments(c *urfave.Context, names ...string) error {
+// Arguments checks how many arguments there are; names are for the message.
+func Arguments(c *urfave.Context, names ...string) error {
 	switch n := c.NArg(); {
 	case n < len(names):
 		return exit.Usage("%s needs %s: see `%s --help`", c.Command.HelpName, names[n], c.Command.HelpName)
@@ -39,20 +40,23 @@ func arguments(c *urfave.Context, names ...string) error {
 	return nil
 }
 
-func wideFlag() *urfave.BoolFlag {
+// WideFlag is --wide, on tables.
+func WideFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "wide", Usage: "cut nothing to fit the terminal", DisableDefaultText: true}
 }
 
-func yesFlag() *urfave.BoolFlag {
+// YesFlag is --yes, on commands that ask with [Confirm].
+func YesFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "yes", Usage: "do it without asking", DisableDefaultText: true}
 }
 
-func dryRunFlag() *urfave.BoolFlag {
+// DryRunFlag is --dry-run, on commands that change something.
+func DryRunFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing", DisableDefaultText: true}
 }
 
-// userFlag is the user that --user names. One that names nobody is refused: without it, a filter takes everybody.
-func userFlag(c *urfave.Context) (string, error) {
+// User is the user that --user names. One that names nobody is refused: without it, a filter takes everybody.
+func User(c *urfave.Context) (string, error) {
 	id := c.String("user")
 	if c.IsSet("user") && domain.CleanID(id) == "" {
 		return "", exit.Usage("--user is empty, which names nobody: give the ID of a user, or leave --user out")
@@ -60,8 +64,8 @@ func userFlag(c *urfave.Context) (string, error) {
 	return id, nil
 }
 
-// computationFlag is the KEY of --computation.
-func computationFlag(c *urfave.Context) (string, error) {
+// Computation is the KEY of --computation.
+func Computation(c *urfave.Context) (string, error) {
 	key := c.String("computation")
 	if c.IsSet("computation") && strings.TrimSpace(key) == "" {
 		return "", exit.Usage("--computation is empty, which names nothing: give a KEY or id, or leave --computation out")

@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	urfave "github.com/urfave/cli/v2"
@@ -9,22 +9,22 @@ import (
 // pageSize is how many items are asked for at once.
 const pageSize = 500
 
-// listing is a list whose items come page by page.
-type listing[T any] struct {
-	columns []term.Column
-	row     func(T) []string // an item as a row of the table
-	empty   func() error     // says more where there is no item; may be nil
+// Listing is a list whose items come page by page.
+type Listing[T any] struct {
+	Columns []term.Column
+	Row     func(T) []string // an item as a row of the table
+	Empty   func() error     // says more where there is no item; may be nil
 
 	// fetch returns at most want further items, and whether there are more behind them.
-	fetch func(want int) (page []T, more bool, err error)
+	Fetch func(want int) (page []T, more bool, err error)
 }
 
-// print prints up to n items, as a table or as JSON.
-func (l *listing[T]) print(w *term.Terminal, c *urfave.Context, n int) error {
-	t := w.NewTable(c.Bool("wide"), l.columns...)
+// Print prints up to n items, as a table or as JSON.
+func (l *Listing[T]) Print(w *term.Terminal, c *urfave.Context, n int) error {
+	t := w.NewTable(c.Bool("wide"), l.Columns...)
 	list := &term.JSONList{W: w.Out}
 	for shown := 0; ; {
-		page, more, err := l.fetch(min(n-shown, pageSize))
+		page, more, err := l.Fetch(min(n-shown, pageSize))
 		if err != nil {
 			return err
 		}
@@ -45,8 +45,8 @@ func (l *listing[T]) print(w *term.Terminal, c *urfave.Context, n int) error {
 		} else if shown == 0 {
 			w.Remark("none")
 		}
-		if err == nil && shown == 0 && l.empty != nil {
-			err = l.empty()
+		if err == nil && shown == 0 && l.Empty != nil {
+			err = l.Empty()
 		}
 		if more {
 			w.Remark("these are the first %d: --limit shows more", shown)
@@ -55,10 +55,10 @@ func (l *listing[T]) print(w *term.Terminal, c *urfave.Context, n int) error {
 	}
 }
 
-func (l *listing[T]) rows(page []T) [][]string {
+func (l *Listing[T]) rows(page []T) [][]string {
 	rows := make([][]string, len(page))
 	for i := range page {
-		rows[i] = l.row(page[i])
+		rows[i] = l.Row(page[i])
 	}
 	return rows
 }

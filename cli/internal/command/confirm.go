@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	"bufio"
@@ -12,8 +12,8 @@ import (
 	"personasync/cli/internal/term"
 )
 
-// confirm asks the person at the terminal. Where nobody sits, --yes must have said so.
-func confirm(w *term.Terminal, what string) error {
+// Confirm asks the person at the terminal. Where nobody sits, --yes must have said so.
+func Confirm(w *term.Terminal, what string) error {
 	if !term.Attended() {
 		return exit.Usage("%s: nothing was done, because nobody is there to be asked; --yes does it unasked", what)
 	}

@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	"errors"
@@ -15,11 +15,11 @@ import (
 	"personasync/cli/internal/exit"
 )
 
-// findConfig names the file that counts: "" when there is none and the environment takes its place.
-func (env *shell) findConfig(c *urfave.Context) (string, error) {
+// FindConfig names the file that counts: "" when there is none and the environment takes its place.
+func (env *Env) FindConfig(c *urfave.Context) (string, error) {
 	env.Named = c.String("config")
-	path, err := config.Find(env.Named, env.getenv)
-	if errors.Is(err, config.ErrNoFile) && slices.ContainsFunc(env.environ, isSetting) {
+	path, err := config.Find(env.Named, env.Getenv)
+	if errors.Is(err, config.ErrNoFile) && slices.ContainsFunc(env.Environ, isSetting) {
 		return "", nil
 	}
 	return path, exit.Incurable(err)
@@ -28,39 +28,39 @@ func (env *shell) findConfig(c *urfave.Context) (string, error) {
 // isSetting reports whether a variable of the environment belongs to the configuration.
 func isSetting(variable string) bool { return strings.HasPrefix(variable, "PERSONASYNC_") }
 
-// loadConfig reads the configuration that `run` would.
-func (env *shell) loadConfig(c *urfave.Context) (*config.Config, error) {
-	conf, err := env.load(c, config.Load)
+// LoadConfig reads the configuration that `run` would.
+func (env *Env) LoadConfig(c *urfave.Context) (*config.Config, error) {
+	conf, err := env.Load(c, config.Load)
 	return conf, agent.DeniedConfig(err)
 }
 
-// loadPlaces reads the configuration for a command that looks for the agent and its data. An operator
+// LoadPlaces reads the configuration for a command that looks for the agent and its data. An operator
 // need not be able to read its secrets, and a fault elsewhere in it is a warning.
-func (env *shell) loadPlaces(c *urfave.Context) (*config.Config, error) {
-	conf, err := env.load(c, config.LoadPlaces)
+func (env *Env) LoadPlaces(c *urfave.Context) (*config.Config, error) {
+	conf, err := env.Load(c, config.LoadPlaces)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, config.ErrNoFile) {
 		return env.servicePlaces(err)
 	}
 	if err == nil && conf.Refused() != nil {
 		env.warnOnce("the configuration has faults, which neither a start nor a reload takes (`personasync config check` names them all); "+
-			"this command goes by data_dir %s and the socket %s:\n  %s", conf.DataDir, conf.Socket(env.getenv), strings.ReplaceAll(conf.Refused().Error(), "\n", "\n  "))
+			"this command goes by data_dir %s and the socket %s:\n  %s", conf.DataDir, conf.Socket(env.Getenv), strings.ReplaceAll(conf.Refused().Error(), "\n", "\n  "))
 	}
 	return conf, err
 }
 
 // servicePlaces stands in for a configuration that cannot be read, where the socket of the service is
 // there to be asked: what its agent does it knows itself.
-func (env *shell) servicePlaces(unread error) (*config.Config, error) {
+func (env *Env) servicePlaces(unread error) (*config.Config, error) {
 	unread = exit.Incurable(agent.DeniedConfig(unread))
-	if _, err := os.Stat(serviceSocket); err != nil {
+	if _, err := os.Stat(ServiceSocket); err != nil {
 		return nil, unread
 	}
-	conf, err := config.LoadPlaces("", env.environ)
+	conf, err := config.LoadPlaces("", env.Environ)
 	if err != nil {
 		return nil, unread
 	}
 	if conf.Admin.Socket == "" {
-		conf.Admin.Socket = serviceSocket
+		conf.Admin.Socket = ServiceSocket
 	}
 	conf.Refuse(unread)
 	env.warnOnce("%v; the agent at %s is asked", unread, conf.Admin.Socket)
@@ -68,21 +68,22 @@ func (env *shell) servicePlaces(unread error) (*config.Config, error) {
 }
 
 // warnOnce warns on standard error, once for a command that reads the configuration again and again.
-func (env *shell) warnOnce(format string, args ...any) {
+func (env *Env) warnOnce(format string, args ...any) {
 	if !env.warned {
 		env.warned = true
 		fmt.Fprintln(env.Err, env.ErrPaint.Yellow("warning:"), env.Typed(fmt.Sprintf(format, args...)))
 	}
 }
 
-func (env *shell) load(c *urfave.Context, load func(string, []string) (*config.Config, error)) (*config.Config, error) {
-	path, err := env.findConfig(c)
+// Load reads the configuration with load, which is one of the Load functions of package config.
+func (env *Env) Load(c *urfave.Context, load func(string, []string) (*config.Config, error)) (*config.Config, error) {
+	path, err := env.FindConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	conf, err := load(path, env.environ)
+	conf, err := load(path, env.Environ)
 	return conf, exit.Incurable(err)
 }
 
-// serviceSocket is where the packaged units and the configuration of the service have the socket.
-var serviceSocket = "/run/personasync/admin.sock"
+// ServiceSocket is where the packaged units and the configuration of the service have the socket.
+var ServiceSocket = "/run/personasync/admin.sock"

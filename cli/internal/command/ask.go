@@ -1,0 +1,91 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"personasync/agent"
+	"personasync/cli/internal/exit"
+	"personasync/cli/internal/term"
+	"personasync/store"
+)
+
+// Inspect asks whoever can answer, and says on standard error who that is.
+func (env *Env) Inspect(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
+	places, err := env.LoadPlaces(c)
+	if err != nil {
+		return err
+	}
+	i, done, _, err := agent.Open(c.Context, places, env.Version)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	env.Remark("%s", i.Where())
+	return ask(i)
+}
+
+// Quietly is inspect without a word about who answers.
+func (env *Env) Quietly(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
+	places, err := env.LoadPlaces(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, AskTimeout)
+	defer cancel()
+	i, done, _, err := agent.Open(ctx, places, env.Version)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	return ask(i)
+}
+
+// AskTimeout bounds one question of a command that asks again and again. It is more than it takes to find
+// out that an agent does not answer.
+const AskTimeout = 30 * time.Second
+
+// Order runs do with whoever can carry out an order.
+func (env *Env) Order(c *urfave.Context, do func(o agent.Orders, bar *term.Bar) error) (err error) {
+	places, err := env.LoadPlaces(c)
+	if err != nil {
+		return err
+	}
+	o, done, where, err := agent.OpenOrders(c.Context, places, env.Version)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	env.Remark("%s", where)
+	bar := env.Progress()
+	defer bar.End()
+	return InUse(do(o, bar))
+}
+
+// Upkeep runs do with whoever can look after the data, which is in dir.
+func (env *Env) Upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *term.Bar) error) (err error) {
+	places, err := env.LoadPlaces(c)
+	if err != nil {
+		return err
+	}
+	u, done, where, err := agent.OpenUpkeep(c.Context, places, env.Version)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done.Close()) }()
+	env.Remark("%s", where)
+	bar := env.Progress()
+	defer bar.End()
+	return InUse(do(u, places.DataDir, bar))
+}
+
+// InUse gives a directory that somebody else holds the code of what a second try does not cure.
+func InUse(err error) error {
+	if errors.Is(err, store.ErrInUse) {
+		return exit.With(exit.BadUsage, err)
+	}
+	return err
+}
