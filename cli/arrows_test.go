@@ -27,9 +27,10 @@ agent/config: store scheduler store/domain
 agent/memberlist: sync store/domain
 agent/host: agent/config   # of the machine: knows neither events nor answers
 agent: agent/config agent/host agent/segment scheduler store sync store/domain
-cli: agent agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
+cli: agent agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
 cli/internal/argv: cli/internal/exit cli/internal/term
 cli/internal/command: agent agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain
+cli/internal/demo: agent agent/config cli/internal/logging cli/internal/term store/domain sync/sandbox
 cli/internal/exit: agent agent/config agent/host store
 cli/internal/logging: agent/config cli/internal/term
 cli/internal/term: store store/domain   # its ledgers, and how it writes sizes and words of a shell

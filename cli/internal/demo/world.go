@@ -1,4 +1,4 @@
-package cli
+package demo
 
 import (
 	"context"
@@ -58,6 +58,7 @@ send = "both"
 // world is where the demo happens: a folder, a sandbox, and an agent that comes and goes.
 type world struct {
 	dir      string
+	version  string // of this program
 	box      *sandbox.Sandbox
 	server   *http.Server
 	served   chan error
@@ -77,7 +78,7 @@ type world struct {
 // longestFolder keeps the socket's path within what a unix address holds.
 const longestFolder = 80
 
-func newWorld() (*world, error) {
+func newWorld(version string) (*world, error) {
 	parent := os.TempDir()
 	if len(parent) > longestFolder {
 		parent = "/tmp"
@@ -86,7 +87,7 @@ func newWorld() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, served: make(chan error, 1), ended: make(chan error, 1)}
+	w := &world{dir: dir, version: version, served: make(chan error, 1), ended: make(chan error, 1)}
 	if w.log, err = os.Create(filepath.Join(dir, "agent.log")); err != nil {
 		return nil, err
 	}
@@ -121,7 +122,7 @@ func (w *world) startAgent(ctx context.Context) error {
 	go func() {
 		w.ended <- agent.Run(lifetime, w.conf, agent.RunOptions{
 			Log:     logging.NewLogger(w.log, "text", slog.LevelDebug, false),
-			Version: Version(),
+			Version: w.version,
 			Ready:   func(at agent.Addresses) { ready <- at },
 		})
 	}()
@@ -174,7 +175,7 @@ func (w *world) inspect(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	w.inspector, w.closer, _, err = agent.Open(ctx, w.conf, Version())
+	w.inspector, w.closer, _, err = agent.Open(ctx, w.conf, w.version)
 	return err
 }
 
