@@ -31,7 +31,7 @@ func (f *facts) moengageFailing() *Condition {
 // codeOf is the code that a last error begins with.
 func codeOf(lastError string) string {
 	code, _, _ := strings.Cut(lastError, ":")
-	return store.ShellWord(cmp.Or(code, "unreachable"))
+	return domain.ShellWord(cmp.Or(code, "unreachable"))
 }
 
 func lastErrorText(m *Reachability) string {
@@ -106,7 +106,7 @@ func (f *facts) keyConflict() *Condition {
 		if c.Key == c.Conflict.Key && c.ID != "" && c.Class != domain.ClassTrait.String() {
 			commands = append(commands, "personasync audience adopt "+store.Arguments(c.Key, c.ID))
 		}
-		commands = append(commands, "personasync outbox list --state held --computation "+store.ShellWord(cmp.Or(c.ID, c.Key)))
+		commands = append(commands, "personasync outbox list --state held --computation "+domain.ShellWord(cmp.Or(c.ID, c.Key)))
 	}
 	more := ""
 	if n := len(list) - len(parts); n > 0 {
@@ -201,7 +201,7 @@ func (f *facts) verifyImpossible() *Condition {
 	if v.FailedAt != nil {
 		since = timestamp(*v.FailedAt)
 	}
-	return condition(warning, since, []string{"personasync outbox explain-code " + store.ShellWord(v.Code), "personasync audience verify " + store.Arguments(f.nameOf(v.FailedKey, v.FailedID))},
+	return condition(warning, since, []string{"personasync outbox explain-code " + domain.ShellWord(v.Code), "personasync audience verify " + store.Arguments(f.nameOf(v.FailedKey, v.FailedID))},
 		"%s could not be verified, so nothing new says whether MoEngage holds what it was told: of %s, at %s, %s", quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // The conditions of the process, its files and its machine.
@@ -34,7 +35,7 @@ func (f *facts) dataMoved() *Condition {
 	if !f.process.DataMoved {
 		return nil
 	}
-	dir := store.ShellWord(f.process.DataDir)
+	dir := domain.ShellWord(f.process.DataDir)
 	return condition(critical, "", []string{"ls -la " + dir, "findmnt -T " + dir, "personasync db backup personasync-backup.tar"},
 		"Events are not being accepted: %sPut the files back, and the agent goes on within a second. If they cannot come back, make a backup before the agent stops: it still has them open.", ended(f.status.Unready))
 }
@@ -65,8 +66,8 @@ func (f *facts) socketLost() *Condition {
 	if s.Ingest {
 		severity, cost = critical, "Segment's deliveries do not arrive; it sends them again for about four hours."
 	}
-	path := store.ShellWord(s.Path)
-	return condition(severity, timestamp(s.Since.Truncate(time.Second)), []string{"ls -ld " + path, "mv " + path + " " + store.ShellWord(s.Path+".aside")},
+	path := domain.ShellWord(s.Path)
+	return condition(severity, timestamp(s.Since.Truncate(time.Second)), []string{"ls -ld " + path, "mv " + path + " " + domain.ShellWord(s.Path+".aside")},
 		"%s Nobody can connect to %s: %sThe agent makes its socket again within a second once the name is free.", cost, s.Path, ended(s.Why))
 }
 
@@ -86,16 +87,16 @@ func (f *facts) disk() *Condition {
 	if s == nil {
 		return nil
 	}
-	dir := store.ShellWord(f.process.DataDir)
+	dir := domain.ShellWord(f.process.DataDir)
 	commands := []string{"df -h " + dir, "du -sh " + dir}
 	if s.FreeBytes > s.LiveBytes/5*6 {
 		commands = append(commands, "personasync db compact") // there is room for its copy
 	}
 	switch soon := time.Duration(f.process.Forecast.DiskS) * time.Second; {
 	case s.FreeBytes < 2*s.FloorBytes:
-		return condition(critical, "", commands, "The disk of %s has %s free: below %s events are refused with 503. Make room on it, or lower retention.received_bytes and reload.", f.process.DataDir, store.Bytes(s.FreeBytes), store.Bytes(s.FloorBytes))
+		return condition(critical, "", commands, "The disk of %s has %s free: below %s events are refused with 503. Make room on it, or lower retention.received_bytes and reload.", f.process.DataDir, domain.Bytes(s.FreeBytes), domain.Bytes(s.FloorBytes))
 	case s.MaxDataBytes > 0 && s.DataBytes > s.MaxDataBytes/10*8:
-		return condition(critical, "", commands, "The data takes %s of the %s that retention.max_data_bytes allows: from nine tenths events are refused with 503. Raise it, or lower retention.received_bytes, and reload.", store.Bytes(s.DataBytes), store.Bytes(s.MaxDataBytes))
+		return condition(critical, "", commands, "The data takes %s of the %s that retention.max_data_bytes allows: from nine tenths events are refused with 503. Raise it, or lower retention.received_bytes, and reload.", domain.Bytes(s.DataBytes), domain.Bytes(s.MaxDataBytes))
 	case soon > 0 && soon < diskSoon:
 		return condition(warning, "", commands, "At the growth of the last hour the disk lasts %s. Then events are refused with 503.", f.process.Forecast.Disk)
 	}

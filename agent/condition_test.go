@@ -528,7 +528,7 @@ func TestTheUsualSilenceIsOfTheDayBefore(t *testing.T) {
 
 func TestShellWords(t *testing.T) {
 	for in, want := range map[string]string{"vip": "vip", "aud_1": "aud_1", "big spenders": "'big spenders'", "it's": `'it'\''s'`, "": "''", "-f": "'-f'", "a;rm": "'a;rm'", "éa": "'éa'"} {
-		if got := store.ShellWord(in); got != want {
+		if got := domain.ShellWord(in); got != want {
 			t.Errorf("%q is typed as %s, want %s", in, got, want)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Finding is what one check of the doctor found.
@@ -147,10 +148,10 @@ func (d *doctor) checkDisk() {
 	}
 	free, size := int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize)
 	if free < littleDisk || free < size/littleShare {
-		d.find("disk", "warn", "make room on it, or lower retention.received_bytes and reload; `personasync db compact` gives back what deleted data leaves, and needs room for a copy of the rest", "%s of %s are free", store.Bytes(free), store.Bytes(size))
+		d.find("disk", "warn", "make room on it, or lower retention.received_bytes and reload; `personasync db compact` gives back what deleted data leaves, and needs room for a copy of the rest", "%s of %s are free", domain.Bytes(free), domain.Bytes(size))
 		return
 	}
-	d.find("disk", "ok", "", "%s of %s are free", store.Bytes(free), store.Bytes(size))
+	d.find("disk", "ok", "", "%s of %s are free", domain.Bytes(free), domain.Bytes(size))
 }
 
 // checkAgent asks whoever answers, which finds out about the lock and the socket.

@@ -75,9 +75,9 @@ func noSocket(socket string) error {
 	if err != nil || info.Mode()&fs.ModeSocket != 0 {
 		return nil
 	}
-	path := store.ShellWord(socket)
+	path := domain.ShellWord(socket)
 	return fmt.Errorf("%w: its socket %s is %s now: type mv %s %s, and a running agent makes its socket again within a second",
-		errNoSocket, socket, host.KindOf(info.Mode()), path, store.ShellWord(socket+".aside"))
+		errNoSocket, socket, host.KindOf(info.Mode()), path, domain.ShellWord(socket+".aside"))
 }
 
 // ErrStarting says that an agent has the data, and answers nobody yet.

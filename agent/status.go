@@ -200,7 +200,7 @@ func stopped(dir string) Process {
 }
 
 // newStatus joins what the store counted with what the process knows.
-func newStatus(c domain.Counts, sent []store.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
+func newStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
 	s := Status{
 		Ready: p.Unready == "", Unready: p.Unready, Version: version,
 		Received: c.Received, Rejected: c.Rejected, Unapplied: c.Unapplied,

@@ -45,7 +45,7 @@ func TestStatusOfAStoppedAgent(t *testing.T) {
 }
 
 func TestStatusAddsUpWhatLeft(t *testing.T) {
-	s := newStatus(domain.Counts{}, []store.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, Process{}, config.MoEngage{}, "", time.Now())
+	s := newStatus(domain.Counts{}, []domain.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, Process{}, config.MoEngage{}, "", time.Now())
 	if want := (Sent{Users: 4, Events: 2}); s.SentLastMinute != want {
 		t.Errorf("%+v left, want %+v", s.SentLastMinute, want)
 	}

@@ -16,14 +16,14 @@ store/domain:
 store: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wal store/internal/wire store/domain
 store/internal/boltfile: store/crashpoint store/internal/wire
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
-store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire
+store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain
 store/internal/wire:
 store/crashpoint:   # not below store/internal: sync passes three of the points, and the test that kills agents knows them all
 scheduler:
-sync: store store/crashpoint store/domain
+sync: store/crashpoint store/domain
 sync/sandbox:   # knows the wire by MoEngage's documents, so that it checks the sender
 agent/segment: store/domain
-agent/config: store scheduler store/domain
+agent/config: scheduler store/domain
 agent/memberlist: sync store/domain
 agent/host: agent/config   # of the machine: knows neither events nor answers
 agent: agent/config agent/host agent/segment scheduler store sync store/domain
@@ -33,7 +33,7 @@ cli/internal/command: agent agent/config cli/internal/argv cli/internal/exit cli
 cli/internal/demo: agent agent/config cli/internal/logging cli/internal/term store/domain sync/sandbox
 cli/internal/exit: agent agent/config agent/host store
 cli/internal/logging: agent/config cli/internal/term
-cli/internal/term: store store/domain   # its ledgers, and how it writes sizes and words of a shell
+cli/internal/term: store/domain   # its ledgers, and how it writes sizes and words of a shell
 packaging/systemd:   # the units, embedded: the command installs what the packages do
 packaging/test/load:
 cli/personasync: cli
@@ -56,6 +56,7 @@ var forbidden = []struct{ importer, imported, why string }{
 	{"!personasync/store personasync/store/internal/boltfile personasync/store/internal/wal", "go.etcd.io/bbolt", "the store alone knows how things are kept"},
 	{"!personasync/scheduler", "github.com/robfig/cron/v3", "its faults are kept behind one door"},
 	{"!personasync/cli personasync/cli/internal/argv personasync/cli/internal/command", "github.com/urfave/cli/v2", "commands are made in one place, of flags in command, and argv arranges their arguments"},
+	{"personasync/sync", "personasync/store", "the sender knows the outbox by its interface, and links no storage engine"},
 	{"personasync/store", "net/http", "the store never learns of HTTP"},
 	{"personasync/agent/segment", "net/http", "reading an event is pure"},
 	{"personasync/agent/segment", "log/slog", "reading an event is pure"},

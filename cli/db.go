@@ -17,6 +17,7 @@ import (
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func dbCommand(env *command.Env) *urfave.Command {
@@ -104,7 +105,7 @@ func printCheck(w *term.Terminal, r *store.CheckReport, json bool) error {
 		verdict = w.Paint.Red(term.Plural(r.Faults, "fault"))
 	}
 	fmt.Fprintf(w.Out, "%s: %s in %s, %s pending, %s held, %s parked, %s closed, %s in the inbox; %s\n",
-		store.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Rows, "row"), term.Count(r.Pending), term.Count(r.Held), term.Count(r.Parked), term.Count(r.History),
+		domain.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Rows, "row"), term.Count(r.Pending), term.Count(r.Held), term.Count(r.Parked), term.Count(r.History),
 		term.Plural(r.Records, "record"), verdict)
 	for _, f := range r.Findings {
 		fmt.Fprintf(w.Out, "  %-8s %s\n", f.Code, term.Plain(f.Message))
@@ -116,7 +117,7 @@ func printCheck(w *term.Terminal, r *store.CheckReport, json bool) error {
 		fmt.Fprintf(w.Out, "%s set aside earlier\n", term.Plural(r.Damaged, "damaged row"))
 	}
 	if !r.Pages {
-		w.Remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", store.Bytes(r.Grew))
+		w.Remark("the pages of the files are followed only while the agent is stopped; state.db grew by %s meanwhile", domain.Bytes(r.Grew))
 	}
 	return nil
 }
@@ -134,7 +135,7 @@ func dbCompact(env *command.Env, c *urfave.Context) error {
 			return term.PrintJSON(env.Out, r)
 		}
 		_, err = fmt.Fprintf(env.Out, "state.db had %s and has %s; it took %s, of which delivery stood still for %s\n",
-			store.Bytes(r.Before), store.Bytes(r.After), roughly(r.Took), roughly(r.Pause))
+			domain.Bytes(r.Before), domain.Bytes(r.After), roughly(r.Took), roughly(r.Pause))
 		return err
 	})
 }
@@ -174,7 +175,7 @@ func dbBackup(env *command.Env, c *urfave.Context) error {
 			}{path, r})
 		}
 		_, err = fmt.Fprintf(env.Out, "%s: %s with %s, %s pending and %s up to record %d; state.db grew by %s meanwhile\n",
-			term.Plain(path), store.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Pending, "change"), term.Plural(r.Received, "received event"), r.Last, store.Bytes(r.Grew))
+			term.Plain(path), domain.Bytes(r.Bytes), term.Plural(r.Users, "user"), term.Plural(r.Pending, "change"), term.Plural(r.Received, "received event"), r.Last, domain.Bytes(r.Grew))
 		return err
 	})
 }

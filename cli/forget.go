@@ -116,6 +116,6 @@ func printForgotten(w *term.Terminal, r store.ForgetReport) error {
 	}
 	_, err := fmt.Fprintf(w.Out, "forgotten: %s erased, %s withdrawn, %s blanked; state.db had %s and has %s\nout of reach:\n  %s\n",
 		term.Plural(r.Memberships, "value"), term.Plural(r.Changes, "change"), term.Plural(r.Records, "received record"),
-		store.Bytes(r.Before), store.Bytes(r.After), strings.Join(outOfReach, "\n  "))
+		domain.Bytes(r.Before), domain.Bytes(r.After), strings.Join(outOfReach, "\n  "))
 	return err
 }

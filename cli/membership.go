@@ -19,6 +19,7 @@ import (
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
+	"personasync/store/domain"
 )
 
 func eventsFlag() *urfave.BoolFlag {
@@ -156,7 +157,7 @@ func audienceImport(env *command.Env, verb string) urfave.ActionFunc {
 			rewind := func() error {
 				*skipped = omissions{}
 				list.Input = &metered{r: file, size: info.Size(), tell: bar.Tell}
-				bar.Next(store.Bytes)
+				bar.Next(domain.Bytes)
 				_, err := file.Seek(0, io.SeekStart)
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -104,7 +105,7 @@ func (s *Store) compact(ctx context.Context, progress func(done, total int64)) (
 	if err != nil {
 		return CompactReport{}, fmt.Errorf("compact %s: %w", stateFile, translate(err))
 	}
-	s.log.Info("the state was compacted", "before", Bytes(c.report.Before), "after", Bytes(c.report.After), "pause", c.report.Pause, "took", c.report.Took)
+	s.log.Info("the state was compacted", "before", domain.Bytes(c.report.Before), "after", domain.Bytes(c.report.After), "pause", c.report.Pause, "took", c.report.Took)
 	return c.report, nil
 }
 
@@ -183,7 +184,7 @@ func (c *compaction) checkRoom() error {
 	}
 	if need := c.total + c.total/5; free < need {
 		return fmt.Errorf("%w: the copy needs %s (1.2 times the %s that are live) beside the file, and %s are free: make room, or move the data to a larger disk by backup and restore",
-			ErrFull, Bytes(need), Bytes(c.total), Bytes(free))
+			ErrFull, domain.Bytes(need), domain.Bytes(c.total), domain.Bytes(free))
 	}
 	return nil
 }

@@ -62,20 +62,9 @@ func (f *field) section() string {
 func Arguments(words ...string) string {
 	quoted, dashes := make([]string, len(words)), ""
 	for i, w := range words {
-		if quoted[i] = ShellWord(w); strings.HasPrefix(w, "-") {
+		if quoted[i] = domain.ShellWord(w); strings.HasPrefix(w, "-") {
 			dashes = "-- "
 		}
 	}
 	return dashes + strings.Join(quoted, " ")
-}
-
-// ShellWord quotes an argument that a shell would not take as one word.
-func ShellWord(s string) string {
-	plain := s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:@%+,=", r))
-	})
-	if plain && !strings.HasPrefix(s, "-") {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -112,9 +112,9 @@ func (st *state) isInFlight(road domain.Endpoint, user string, id domain.ID) boo
 }
 
 // counts returns what a lease is for the meters: users and events, or a cohort request.
-func (f *lease) counts() (s SentSecond) {
+func (f *lease) counts() (s domain.SentSecond) {
 	if f.endpoint == domain.EndpointCohort {
-		return SentSecond{Cohorts: 1}
+		return domain.SentSecond{Cohorts: 1}
 	}
 	for i := range f.list {
 		p := &f.list[i]

@@ -11,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -88,7 +89,7 @@ func roomToMigrate(db *bolt.DB) error {
 	}
 	if need := 2 * boltfile.OnDisk(info); free < need {
 		return fmt.Errorf("%w: this version brings the data up to date and keeps a copy of it, which takes %s, and %s are free: make room, or install the version before",
-			ErrNoRoom, Bytes(need), Bytes(free))
+			ErrNoRoom, domain.Bytes(need), domain.Bytes(free))
 	}
 	return nil
 }

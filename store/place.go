@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -112,7 +113,7 @@ func (s *Store) wayIn() string {
 	if _, err := os.Stat(s.dir); !errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
-	return fmt.Sprintf("`install -d -m 700 -o %d %s`, so that commands reach it, ", os.Getuid(), ShellWord(s.dir))
+	return fmt.Sprintf("`install -d -m 700 -o %d %s`, so that commands reach it, ", os.Getuid(), domain.ShellWord(s.dir))
 }
 
 // lookForFiles compares everything, says so when the answer is another than before, and returns it.

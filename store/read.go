@@ -358,7 +358,7 @@ func (v *View) Preview(o domain.TakeOptions) (f *domain.Lease, err error) {
 
 // Sent returns the users and events that left in each second since the given time, for meters that
 // must survive a restart. It reaches back two minutes.
-func (v *View) Sent(since time.Time) (list []SentSecond, err error) {
+func (v *View) Sent(since time.Time) (list []domain.SentSecond, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketSent).Cursor()
 		for k, val := c.Seek(numberKey(uint64(max(since.Unix(), 0)))); k != nil; k, val = c.Next() {

@@ -91,7 +91,7 @@ func (s *Store) unreferred(ctx context.Context, r *MembershipReport, named strin
 		}
 		if len(l.page) > 0 {
 			return fmt.Errorf("%w: %s has changes that are %s; `personasync outbox list --state %s --computation %s` shows them, and `personasync outbox drop ID` removes one that is not to be sent",
-				ErrReferredTo, r.Key, state, state, ShellWord(named))
+				ErrReferredTo, r.Key, state, state, domain.ShellWord(named))
 		}
 	}
 	return nil

@@ -25,7 +25,7 @@ func (b *batch) settle(o domain.Settlement) {
 	b.remove(b.tx.Bucket(bucketFlights), numberKey(o.Lease))
 	if o.NotSent {
 		was := f.counts()
-		b.countSent(f.second, SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
+		b.countSent(f.second, domain.SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
 	}
 	for i := range f.list {
 		result := domain.DeliveryResult{}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wal"
 )
@@ -146,10 +147,10 @@ func (s *Space) refusal(refusing bool) string {
 	switch {
 	case s.DataBytes+s.UnappliedBytes > s.ceiling(refusing):
 		return fmt.Sprintf("the data takes %s of the %s it may take%s, and the last tenth is kept for bookkeeping: raise retention.max_data_bytes, or keep less",
-			Bytes(s.DataBytes), Bytes(s.MaxDataBytes), s.backlog())
+			domain.Bytes(s.DataBytes), domain.Bytes(s.MaxDataBytes), s.backlog())
 	case s.FreeBytes-s.UnappliedBytes < s.bottom(refusing):
 		return fmt.Sprintf("the disk is full: %s are free%s, and %s are kept for bookkeeping: make room on it",
-			Bytes(s.FreeBytes), s.backlog(), Bytes(s.FloorBytes))
+			domain.Bytes(s.FreeBytes), s.backlog(), domain.Bytes(s.FloorBytes))
 	}
 	return ""
 }
@@ -159,7 +160,7 @@ func (s *Space) backlog() string {
 	if s.UnappliedBytes < 1<<20 {
 		return ""
 	}
-	return fmt.Sprintf(" (%s more are received and not applied yet)", Bytes(s.UnappliedBytes))
+	return fmt.Sprintf(" (%s more are received and not applied yet)", domain.Bytes(s.UnappliedBytes))
 }
 
 func (s *Space) ceiling(refusing bool) int64 {
@@ -178,19 +179,6 @@ func (s *Space) bottom(refusing bool) int64 {
 		return s.FloorBytes + s.FloorBytes/4
 	}
 	return s.FloorBytes
-}
-
-// Bytes writes a size for people: "1.5 GiB".
-func Bytes(n int64) string {
-	units := [...]string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
-	f, u := float64(n), 0
-	for f >= 1024 && u < len(units)-1 {
-		f, u = f/1024, u+1
-	}
-	if u == 0 {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[u])
 }
 
 // Full says why events are refused for want of room, as a *FullError; nil when they are not. It costs
@@ -238,7 +226,7 @@ func (s *Store) lookAround() {
 		s.log.Error("no room: events are refused until there is", "reason", err)
 		return
 	}
-	s.log.Info("there is room again: events are taken", "data", Bytes(m.DataBytes), "free", Bytes(m.FreeBytes))
+	s.log.Info("there is room again: events are taken", "data", domain.Bytes(m.DataBytes), "free", domain.Bytes(m.FreeBytes))
 }
 
 // shedInbox removes received events that are applied, before their retention is over: the copies that

@@ -34,10 +34,10 @@ import (
 var (
 	ErrInUse    = boltfile.ErrInUse
 	ErrNotFound = errors.New("nothing there")
-	ErrBusy     = wal.ErrBusy // try again in a moment
-	ErrFull     = errors.New("the disk is full")
+	ErrBusy     = domain.ErrBusy
+	ErrFull     = domain.ErrFull
 	ErrNoRoom   = errors.New("there is no room to start") // to make a store in, or to migrate one
-	ErrClosed   = wal.ErrClosed
+	ErrClosed   = domain.ErrClosed
 	ErrNewer    = wire.ErrNewer
 	ErrNoData   = errors.New("no data here yet")
 	ErrNoPlace  = errors.New("the data directory is not there yet") // a disk that is not mounted, perhaps
@@ -495,9 +495,9 @@ func (s *Store) CountRefusal(r domain.Refusal) { s.refused.count(r) }
 
 // Take commits a lease of due deliveries and returns it, or nil when nothing is due. Users of a
 // lease are out of reach of further Takes on its endpoint until it is settled.
-func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease, next Next, err error) {
+func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease, next domain.Next, err error) {
 	if empty, err := s.empty(o.Endpoint); empty || err != nil {
-		return nil, Next{}, err // an idle agent writes nothing
+		return nil, domain.Next{}, err // an idle agent writes nothing
 	}
 	more := false
 	err = s.run(ctx, func(b *batch) error {
@@ -506,7 +506,7 @@ func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease
 	}, func(b *batch) { next = b.next(o.Endpoint) })
 	next.More = more
 	if err != nil {
-		return nil, Next{}, err
+		return nil, domain.Next{}, err
 	}
 	return f, next, nil
 }
@@ -526,19 +526,6 @@ func (s *Store) empty(road domain.Endpoint) (empty bool, err error) {
 	return empty, err
 }
 
-// Next says what Take left behind.
-type Next struct {
-	Retry time.Time            // the earliest retry time
-	Jobs  map[string]time.Time // earliest receipt time of what waits, by job, in whole seconds
-
-	// RetryJobs is the same for what waits for a retry. It is nil when nothing does, and when those are
-	// more users than were looked at.
-	RetryJobs map[string]time.Time
-
-	// More says that the Take looked at as much as one may, and something else may be due.
-	More bool
-}
-
 // Settle writes what became of a lease. After it returns, the outcome survives a crash.
 func (s *Store) Settle(ctx context.Context, o domain.Settlement) error {
 	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
@@ -547,13 +534,6 @@ func (s *Store) Settle(ctx context.Context, o domain.Settlement) error {
 // Wake returns a channel that receives after a commit that made something newly due on a endpoint. It has
 // a buffer of one: a slow reader misses repetitions, never the last.
 func (s *Store) Wake(road domain.Endpoint) <-chan struct{} { return s.wake[road-1] }
-
-// SentSecond is how much left within one second.
-type SentSecond struct {
-	At            time.Time
-	Users, Events int
-	Cohorts       int // requests on the endpoint of cohorts
-}
 
 // AmbiguousError says that a key names several computations.
 type AmbiguousError struct {

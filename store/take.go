@@ -420,7 +420,7 @@ func (d *leaser) remember() {
 
 // countSent adds to what left in a second, or takes away what did not leave after all, and forgets
 // what left two minutes ago, or so far ahead of a clock that was set back since.
-func (b *batch) countSent(second uint64, more SentSecond) {
+func (b *batch) countSent(second uint64, more domain.SentSecond) {
 	sent := b.tx.Bucket(bucketSent)
 	key := numberKey(second)
 	total := sentIn(sent.Get(key))
@@ -443,7 +443,7 @@ func (b *batch) countSent(second uint64, more SentSecond) {
 }
 
 // sentIn reads what left in a second; cohort requests were not counted once.
-func sentIn(v []byte) (s SentSecond) {
+func sentIn(v []byte) (s domain.SentSecond) {
 	if len(v) >= 8 {
 		s.Users, s.Events = int(binary.BigEndian.Uint32(v)), int(binary.BigEndian.Uint32(v[4:]))
 	}
@@ -454,8 +454,8 @@ func sentIn(v []byte) (s SentSecond) {
 }
 
 // next says what waits after a Take.
-func (b *batch) next(road domain.Endpoint) Next {
-	n := Next{Jobs: make(map[string]time.Time)}
+func (b *batch) next(road domain.Endpoint) domain.Next {
+	n := domain.Next{Jobs: make(map[string]time.Time)}
 	first := make(map[uint32]uint32) // by job, because a job may have thousands of lanes
 	for number, l := range b.lanes(road) {
 		second := b.firstDue(road, number, l)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"personasync/store"
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
 )
@@ -320,7 +319,7 @@ func (c *carriage) settle(o domain.Settlement) {
 			return
 		}
 		stopping := c.ctx.Err() != nil
-		if c.lasting.Err() != nil || errors.Is(err, store.ErrClosed) || stopping && errors.Is(err, store.ErrFull) {
+		if c.lasting.Err() != nil || errors.Is(err, domain.ErrClosed) || stopping && errors.Is(err, domain.ErrFull) {
 			c.s.log.Error("an outcome was not written; what it was about may be sent twice", keyFlight, o.Lease, keyError, err)
 			return
 		}

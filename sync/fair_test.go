@@ -13,6 +13,8 @@ import (
 	"personasync/sync/sandbox"
 )
 
+var _ Outbox = (*store.Store)(nil)
+
 func listOf(n int) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for i := range n {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // A gate releases the changes of a cron job or an operator's flush: everything received up to a moment.
@@ -62,7 +62,7 @@ func (gs gates) due() func(job string) time.Time {
 }
 
 // look records the outbox's answer after all due changes were taken, and the leases in the air.
-func (gs *gates) look(next store.Next, air map[uint64]bool) {
+func (gs *gates) look(next domain.Next, air map[uint64]bool) {
 	for _, g := range *gs {
 		switch {
 		case !g.last, g.waiting(next):
@@ -116,7 +116,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-func (g *gate) waiting(next store.Next) bool {
+func (g *gate) waiting(next domain.Next) bool {
 	if !next.Retry.IsZero() && next.RetryJobs == nil {
 		return true // their job is unknown
 	}

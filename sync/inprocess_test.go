@@ -112,7 +112,7 @@ func (s *station) start() {
 	s.crash = func() {
 		s.must(s.store.Close()) // so that no outcome of what is in flight is written
 		for range 2 {
-			if err := <-ended; !errors.Is(err, store.ErrClosed) {
+			if err := <-ended; !errors.Is(err, domain.ErrClosed) {
 				s.t.Errorf("a sender whose outbox was gone ended with %v", err)
 			}
 		}

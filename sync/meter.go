@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // MoEngage counts users and events in a sliding window of a minute, at some moment between the sending of a
@@ -68,7 +68,7 @@ func (m *meter) limit(g grant) {
 }
 
 // restore counts the requests sent before a restart. Their times are whole seconds; each counts from its end.
-func (m *meter) restore(sent []store.SentSecond, now time.Time) {
+func (m *meter) restore(sent []domain.SentSecond, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range sent {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Random requests with random round trips: wherever in its round trip a request is counted, no window
@@ -123,7 +123,7 @@ func TestAClockSetBackDoesNotStopTheMeter(t *testing.T) {
 	var m meter
 	m.limit(grant{users: 60, events: 60})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	m.restore([]store.SentSecond{{At: now.Add(time.Hour), Users: 60, Events: 60}}, now)
+	m.restore([]domain.SentSecond{{At: now.Add(time.Hour), Users: 60, Events: 60}}, now)
 	if g, again := m.reserve(now); !g.empty() || again.After(now.Add(windowLength+2*grain)) {
 		t.Errorf("grant %+v, again in %v", g, again.Sub(now))
 	}
@@ -135,7 +135,7 @@ func TestTheMeterDoesNotGoByTheWallClock(t *testing.T) {
 	var m meter
 	m.limit(grant{users: 60, events: 60, calls: 60})
 	now := time.Now()
-	m.restore([]store.SentSecond{{At: now.Add(-time.Second).Round(0), Users: 60, Events: 60, Cohorts: 60}}, now)
+	m.restore([]domain.SentSecond{{At: now.Add(-time.Second).Round(0), Users: 60, Events: 60, Cohorts: 60}}, now)
 	g, again := m.reserve(now)
 	if !g.empty() {
 		t.Fatalf("granted %+v of nothing", g)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store"
 	"personasync/store/domain"
 )
 
@@ -20,7 +19,7 @@ import (
 type shelf struct {
 	t testing.TB
 
-	sent []store.SentSecond // by a sender before this one
+	sent []domain.SentSecond // by a sender before this one
 	wake chan struct{}
 
 	mu       sync.Mutex
@@ -122,15 +121,15 @@ func entered(seq uint64, user string) domain.Change {
 
 func (s *shelf) Wake(domain.Endpoint) <-chan struct{} { return s.wake }
 
-func (s *shelf) Sent(since time.Time) ([]store.SentSecond, error) { return s.sent, nil }
+func (s *shelf) Sent(since time.Time) ([]domain.SentSecond, error) { return s.sent, nil }
 
-func (s *shelf) Take(ctx context.Context, o domain.TakeOptions) (*domain.Lease, store.Next, error) {
+func (s *shelf) Take(ctx context.Context, o domain.TakeOptions) (*domain.Lease, domain.Next, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tally.takes++
 	if s.failTake != nil {
 		if err := s.failTake(); err != nil {
-			return nil, store.Next{}, err
+			return nil, domain.Next{}, err
 		}
 	}
 	f := &domain.Lease{ID: s.last + 1, Endpoint: o.Endpoint}
@@ -197,8 +196,8 @@ func (p *person) delivery(o domain.TakeOptions) (domain.Delivery, bool) {
 	return d, true
 }
 
-func (s *shelf) next() store.Next {
-	n := store.Next{Jobs: map[string]time.Time{}}
+func (s *shelf) next() domain.Next {
+	n := domain.Next{Jobs: map[string]time.Time{}}
 	retrying := 0
 	for _, p := range s.waiting {
 		if !p.retry.IsZero() {

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"personasync/store"
 	"personasync/store/domain"
 )
 
@@ -19,7 +18,7 @@ import (
 type Outbox interface {
 	// Take commits a lease of due deliveries. Nil means that nothing is due. Until the lease is settled its
 	// users are in no other lease.
-	Take(context.Context, domain.TakeOptions) (*domain.Lease, store.Next, error)
+	Take(context.Context, domain.TakeOptions) (*domain.Lease, domain.Next, error)
 
 	// Settle writes the outcome of a lease. Calls for different leases may be concurrent. After an error it is
 	// called again.
@@ -30,10 +29,8 @@ type Outbox interface {
 	Wake(domain.Endpoint) <-chan struct{}
 
 	// Sent returns the numbers sent in each second since then.
-	Sent(since time.Time) ([]store.SentSecond, error)
+	Sent(since time.Time) ([]domain.SentSecond, error)
 }
-
-var _ Outbox = (*store.Store)(nil)
 
 const (
 	// sweep is the longest time between questions to the outbox. It recovers from a wake-up lost by a bug.
@@ -287,7 +284,7 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 
 // look tells the gates which changes are pending, even while rate limits defer other changes, because a gate
 // waits only for its own.
-func (s *Sender) look(backs uint64, next store.Next) {
+func (s *Sender) look(backs uint64, next domain.Next) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lookLocked(backs, next)
@@ -295,7 +292,7 @@ func (s *Sender) look(backs uint64, next store.Next) {
 
 // lookLocked is look with mu held. Changes that returned after the question are neither in the air nor in the
 // outbox's answer. In that case only the next answer counts.
-func (s *Sender) lookLocked(backs uint64, next store.Next) {
+func (s *Sender) lookLocked(backs uint64, next domain.Next) {
 	if s.backs == backs {
 		s.gates.look(next, s.air)
 	}
@@ -425,7 +422,7 @@ func (c Config) due(gate func(string) time.Time, now time.Time) func(job string)
 type haul struct {
 	flight *domain.Lease // nil if nothing was due
 	load   *load
-	next   store.Next
+	next   domain.Next
 	more   bool // more may be due: the request was full, or a limit was reached
 }
 
@@ -564,7 +561,7 @@ func soonest(now, at time.Time) time.Time {
 
 // falter backs off after a failure of the outbox. A closed outbox is a permanent error.
 func (s *Sender) falter(ctx context.Context, now time.Time, err error) (time.Time, error) {
-	if errors.Is(err, store.ErrClosed) && ctx.Err() == nil {
+	if errors.Is(err, domain.ErrClosed) && ctx.Err() == nil {
 		return time.Time{}, fmt.Errorf("ask the outbox what is due: %w", err)
 	}
 	if s.faults++; s.faults == 1 {

@@ -16,7 +16,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"personasync/store"
 	"personasync/store/domain"
 )
 
@@ -390,7 +389,7 @@ type askedRoads struct {
 	asked []domain.Endpoint
 }
 
-func (o *askedRoads) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, store.Next, error) {
+func (o *askedRoads) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, domain.Next, error) {
 	o.asked = append(o.asked, opts.Endpoint)
 	return o.shelf.Take(ctx, opts)
 }
@@ -624,7 +623,7 @@ func TestLimitsSurviveARestart(t *testing.T) {
 		c := testConfig(w)
 		c.UsersPerMinute = 600
 		start := time.Now()
-		o.sent = []store.SentSecond{{At: start.Add(-30 * time.Second), Users: 595}}
+		o.sent = []domain.SentSecond{{At: start.Add(-30 * time.Second), Users: 595}}
 		for i := range 100 {
 			o.attribute(fmt.Sprint("user-", i))
 		}
@@ -805,7 +804,7 @@ func TestAGateIsOpenWhileNobodySaysWhoseRetriesWait(t *testing.T) {
 // manyRetries is a shelf that says of no retry whose it is, as the store does of too many.
 type manyRetries struct{ *shelf }
 
-func (o *manyRetries) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, store.Next, error) {
+func (o *manyRetries) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, domain.Next, error) {
 	f, next, err := o.shelf.Take(ctx, opts)
 	next.RetryJobs = nil
 	return f, next, err
@@ -1010,7 +1009,7 @@ func TestAFailingOutboxIsInTheLogFromTheFirstFaultOn(t *testing.T) {
 func TestAStopDoesNotWaitForAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
-		o.fail(nil, func() error { return store.ErrFull })
+		o.fail(nil, func() error { return domain.ErrFull })
 		_, stop := run(t, testConfig(&wire{t: t}), o)
 		o.attribute("ann")
 		time.Sleep(time.Minute)
@@ -1025,8 +1024,8 @@ func TestAStopDoesNotWaitForAFullDisk(t *testing.T) {
 func TestAClosedOutboxEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
-		o.fail(func() error { return store.ErrClosed }, nil)
-		if err := New(testConfig(&wire{t: t}), o, quiet()).Run(t.Context()); !errors.Is(err, store.ErrClosed) {
+		o.fail(func() error { return domain.ErrClosed }, nil)
+		if err := New(testConfig(&wire{t: t}), o, quiet()).Run(t.Context()); !errors.Is(err, domain.ErrClosed) {
 			t.Errorf("Run returned %v", err)
 		}
 	})

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // worldReadable is the permission that a file with a secret must not have.
@@ -144,7 +144,7 @@ func checkPrivate(path string) error {
 	case !info.Mode().IsRegular():
 		return errors.New("is not a plain file: name the file that holds the secret")
 	case info.Mode()&worldReadable != 0:
-		return fmt.Errorf("everyone on this machine can read it (mode %04o): type chmod o-r %s", info.Mode().Perm(), store.ShellWord(path))
+		return fmt.Errorf("everyone on this machine can read it (mode %04o): type chmod o-r %s", info.Mode().Perm(), domain.ShellWord(path))
 	case info.Size() > maxSecret:
 		return fmt.Errorf("has %d bytes, so hardly a secret: name the file that holds it", info.Size())
 	}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // ErrNoFile means that no agent.toml was found at any of the usual places.
@@ -372,7 +372,7 @@ func (l *loader) notePermissions() {
 		secret, ok := f.ptr.(*Secret)
 		if ok && len(*secret) > 0 && l.cfg.origins[f.key].kind == fromFile {
 			l.cfg.notes = append(l.cfg.notes, fmt.Sprintf(
-				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", l.cfg.Path, f.key, store.ShellWord(l.cfg.Path)))
+				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", l.cfg.Path, f.key, domain.ShellWord(l.cfg.Path)))
 			return
 		}
 	}

@@ -85,3 +85,23 @@ type Settlement struct {
 	NotSent bool // the request certainly did not leave, so that no limit counts it
 	Results []DeliveryResult
 }
+
+// Next says what Take left behind.
+type Next struct {
+	Retry time.Time            // the earliest retry time
+	Jobs  map[string]time.Time // earliest receipt time of what waits, by job, in whole seconds
+
+	// RetryJobs is the same for what waits for a retry. It is nil when nothing does, and when those are
+	// more users than were looked at.
+	RetryJobs map[string]time.Time
+
+	// More says that the Take looked at as much as one may, and something else may be due.
+	More bool
+}
+
+// SentSecond is how much left within one second.
+type SentSecond struct {
+	At            time.Time
+	Users, Events int
+	Cohorts       int // requests on the endpoint of cohorts
+}

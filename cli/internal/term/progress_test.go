@@ -5,13 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 func TestProgressShowsHowFarHowFastAndHowLong(t *testing.T) {
 	var out strings.Builder
 	now := time.Unix(0, 0)
-	p := &Bar{w: &out, now: func() time.Time { return now }, Unit: store.Bytes}
+	p := &Bar{w: &out, now: func() time.Time { return now }, Unit: domain.Bytes}
 	for _, step := range []struct {
 		after time.Duration
 		done  int64

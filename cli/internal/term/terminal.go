@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Terminal is where a command writes: its output, and beside it remarks to the person who looks.
@@ -37,7 +37,7 @@ func (w *Terminal) Typed(text string) string {
 		return text
 	}
 	const command = "`personasync "
-	return strings.ReplaceAll(text, command, command+"--config "+store.ShellWord(w.Named)+" ")
+	return strings.ReplaceAll(text, command, command+"--config "+domain.ShellWord(w.Named)+" ")
 }
 
 // NewTable makes a table for out that fits its terminal. What is no terminal is a program or a file, and
@@ -54,7 +54,7 @@ func (w *Terminal) NewTable(wide bool, columns ...Column) *Table {
 
 // Progress returns a bar on standard error.
 func (w *Terminal) Progress() *Bar {
-	p := &Bar{now: time.Now, Unit: store.Bytes}
+	p := &Bar{now: time.Now, Unit: domain.Bytes}
 	if IsTerminal(w.Err) {
 		p.w = w.Err
 	}

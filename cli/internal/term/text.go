@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode"
 
-	"personasync/store"
+	"personasync/store/domain"
 )
 
 // Plain makes s harmless on a terminal: user ids and payloads come from outside, and may hold what a
@@ -37,7 +37,7 @@ func escape(s string, lines bool) string {
 }
 
 // Argument writes s as one word of a command that a person may copy into a shell from their terminal.
-func Argument(s string) string { return store.ShellWord(Plain(s)) }
+func Argument(s string) string { return domain.ShellWord(Plain(s)) }
 
 // Indented lays JSON out for people, behind margin.
 func Indented(raw []byte, margin string) string {

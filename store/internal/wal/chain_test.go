@@ -13,6 +13,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
@@ -130,7 +131,7 @@ func TestAProbeWritesNoRecord(t *testing.T) {
 		t.Errorf("%d transactions more, the last record is %d, the next %d", in.Finished.Load()-before, in.Last(), in.Next.Load())
 	}
 	in.Close()
-	if err := in.Probe(t.Context()); !errors.Is(err, ErrClosed) {
+	if err := in.Probe(t.Context()); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("a closed log answers %v", err)
 	}
 }
@@ -147,7 +148,7 @@ func TestOtherRecordsAreCountedOnlyOnceTheyAreTaken(t *testing.T) {
 		t.Errorf("events count to %d, want 2", n)
 	}
 	in.Close()
-	if err := in.AppendOther(t.Context(), frame("late")); !errors.Is(err, ErrClosed) || in.Others.Load() != 2 {
+	if err := in.AppendOther(t.Context(), frame("late")); !errors.Is(err, domain.ErrClosed) || in.Others.Load() != 2 {
 		t.Errorf("refused with %v, and %d are counted", err, in.Others.Load())
 	}
 }

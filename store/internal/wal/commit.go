@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -67,13 +68,13 @@ func (in *Log) enqueue(req *appendRequest) error {
 	in.senders.RLock()
 	defer in.senders.RUnlock()
 	if in.closed {
-		return ErrClosed
+		return domain.ErrClosed
 	}
 	select {
 	case in.requests <- req:
 		return nil
 	default:
-		return ErrBusy
+		return domain.ErrBusy
 	}
 }
 

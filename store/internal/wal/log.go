@@ -3,7 +3,6 @@ package wal
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,11 +70,6 @@ func ask(hook func() error) error {
 	}
 	return hook()
 }
-
-var (
-	ErrBusy   = errors.New("the inbox is full") // try again in a moment
-	ErrClosed = errors.New("the store is closed")
-)
 
 // Open opens the chain in dir to append to it. A new one begins with record number first.
 func Open(dir string, epoch uint32, first uint64, records Records) (*Log, error) {

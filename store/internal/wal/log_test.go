@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -120,7 +121,7 @@ func TestAFullOrClosedLogRefuses(t *testing.T) {
 			t.Fatalf("a caller that has gone got %v", err)
 		}
 	}
-	if err := in.Append(t.Context(), frame("late")); !errors.Is(err, ErrBusy) {
+	if err := in.Append(t.Context(), frame("late")); !errors.Is(err, domain.ErrBusy) {
 		t.Errorf("with a full queue it answers %v", err)
 	}
 	for in.commitOnce() {
@@ -128,7 +129,7 @@ func TestAFullOrClosedLogRefuses(t *testing.T) {
 	in.releaseCommit()
 	must(t, in.Append(t.Context(), frame("next")))
 	in.Close()
-	if err := in.Append(t.Context(), frame("after")); !errors.Is(err, ErrClosed) {
+	if err := in.Append(t.Context(), frame("after")); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("a closed log answers %v", err)
 	}
 }
