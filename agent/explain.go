@@ -85,7 +85,7 @@ var reasons = []reason{
 
 func (r *reason) explanation() syncer.Explanation {
 	e := syncer.Explanation{
-		Data: "parked, with its bytes", Lane: "goes on", Attempts: "none is spent", Do: r.do,
+		Data: "parked, with its bytes", Lane: "goes on", Attempts: "none is used up", Do: r.do,
 		Meaning: syncer.Meaning{Code: r.code, Means: r.means, Agent: "Parks it with this reason. It blocks nothing else."},
 	}
 	if r.job {

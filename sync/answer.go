@@ -66,30 +66,30 @@ const (
 
 // Reactions shared by several rows.
 const (
-	doRetry  = "Tries again after a growing, jittered pause, at least once a minute while everything fails, or when Retry-After says so; only one request at a time until one is answered. Nothing is given up."
-	doUnsure = "Treats the changes as perhaps delivered: attributes are sent again whatever they say, events may arrive twice. Tries again after a growing, jittered pause, at least once a minute while everything fails, with nobody new once as many requests are uncertain as may be in flight, and in ever smaller company if it goes on, so that a payload which MoEngage cannot bear delays nobody else."
-	doStop   = "Stops the road, parks nothing and spends no attempt, tries one real request a minute, and goes on by itself once that is answered."
-	doWarn   = "Sends it all the same and says so in the log, once for each name."
-	doPark   = "Parks the change with this reason. After the cause is mended: outbox retry."
+	doRetry  = "Retries with backoff and jitter, at least once a minute while everything fails, or after Retry-After. Sends one request at a time until one is answered. Gives nothing up."
+	doUnsure = "Marks the changes as uncertain: attributes are sent again, and events may arrive twice. Retries with backoff and jitter, at least once a minute while everything fails. No further users are tried once as many requests are uncertain as may be in flight. If the failure continues, the requests get smaller, so that a payload which makes MoEngage fail delays no other user."
+	doStop   = "Stops sending, parks nothing and uses up no attempt. Probes with one request a minute and continues once it is answered."
+	doWarn   = "Sends it anyway and logs each name once."
+	doPark   = "Parks the change with this reason. After fixing the cause, use `personasync outbox retry`."
 )
 
 // table is the failure table: every answer that the sender distinguishes, with the action for it. Any other
 // answer is codeUnexpected, which stops sending: an unknown answer must not cost data.
 var table = []Meaning{
-	{codeAccepted, "MoEngage accepted the request (2xx, status success). It means queued, not applied.", "Closes the changes as delivered.", actTake},
+	{codeAccepted, "MoEngage accepted the request (2xx, status success). It means queued, not applied.", "Records the changes as delivered.", actTake},
 
-	{"http_408", "MoEngage gave up waiting for the request and did not take it.", doRetry, actRetry},
-	{"http_425", "MoEngage did not want to take the request this early.", doRetry, actRetry},
-	{"http_429", "The limit of the workspace is used up, perhaps by another system writing to it. Nothing was taken.", "Pauses until Retry-After or x-ratelimit-reset says, then goes on. Nothing is given up. If it happens often, lower users_per_minute and events_per_minute.", actRetry},
-	{"http_503", "MoEngage is not available and did not take the request.", doRetry, actRetry},
-	{codeUnreachable, "No connection to MoEngage could be made, so nothing left this host.", doRetry, actRetry},
+	{"http_408", "MoEngage timed out while reading the request and did not accept it.", doRetry, actRetry},
+	{"http_425", "MoEngage did not accept the request this early.", doRetry, actRetry},
+	{"http_429", "The limit of the workspace is used up, perhaps by another system. Nothing was accepted.", "Waits as Retry-After or x-ratelimit-reset says, then continues. Gives nothing up. If it happens often, lower users_per_minute and events_per_minute.", actRetry},
+	{"http_503", "MoEngage is not available and did not accept the request.", doRetry, actRetry},
+	{codeUnreachable, "No connection to MoEngage could be made, so nothing was sent.", doRetry, actRetry},
 
-	{"http_500", "MoEngage failed while handling the request. It may have taken it.", doUnsure, actUnsure},
-	{"http_502", "A gateway before MoEngage got no proper answer. The request may have been taken.", doUnsure, actUnsure},
-	{"http_504", "A gateway before MoEngage waited in vain. The request may have been taken.", doUnsure, actUnsure},
-	{codeServerError, "MoEngage, or something before it, failed with another 5xx status. The request may have been taken.", doUnsure, actUnsure},
-	{codeLost, "The connection broke after the request may have left, before an answer could be read.", doUnsure, actUnsure},
-	{codeTimeout, "No answer came within moengage.timeout. The request may have been taken.", doUnsure, actUnsure},
+	{"http_500", "MoEngage failed while handling the request. The request may have been accepted.", doUnsure, actUnsure},
+	{"http_502", "A gateway in front of MoEngage got an invalid answer. The request may have been accepted.", doUnsure, actUnsure},
+	{"http_504", "A gateway in front of MoEngage timed out. The request may have been accepted.", doUnsure, actUnsure},
+	{codeServerError, "MoEngage, or a gateway in front of it, failed with another 5xx status. The request may have been accepted.", doUnsure, actUnsure},
+	{codeLost, "The connection broke after the request may have been sent, before an answer was read.", doUnsure, actUnsure},
+	{codeTimeout, "No answer came within moengage.timeout. The request may have been accepted.", doUnsure, actUnsure},
 	{codeUnreadable, "A 2xx status came with a body that is not MoEngage's JSON, as a proxy or a captive portal would answer.", doUnsure, actUnsure},
 	{codeSaysFail, "A 2xx status came with a body that does not say success.", doUnsure, actUnsure},
 
@@ -97,42 +97,42 @@ var table = []Meaning{
 	{"http_403", "MoEngage accepts the credentials but not this use of them: account suspended, key without the Data scope, or this host's address is not on the workspace's allow-list.", doStop, actStop},
 	{codeAddress, "MoEngage's IP whitelisting for Data APIs refuses this host: its address is not on the workspace's list, or the request does not name it in X-Forwarded-For.", doStop, actStop},
 	{"http_409", "The workspace id in the address and in the credentials differ, or the API key is not set in MoEngage.", doStop + " Check moengage.workspace_id and api_key.", actStop},
-	{"http_404", "There is no such address at this host: wrong base_url or data center.", doStop + " Check moengage.base_url and data_center.", actStop},
-	{"http_405", "The address does not take POST: wrong base_url.", doStop + " Check moengage.base_url.", actStop},
-	{"http_415", "The content type was refused, which a proxy on the way may have changed.", doStop, actStop},
-	{codeRedirected, "The answer points to another address. Customers' data is not sent where an answer points to.", doStop + " Check moengage.base_url.", actStop},
+	{"http_404", "The host has no such address: wrong base_url or data center.", doStop + " Check moengage.base_url and data_center.", actStop},
+	{"http_405", "The address does not accept POST: wrong base_url.", doStop + " Check moengage.base_url.", actStop},
+	{"http_415", "The content type was refused. A proxy may have changed it.", doStop, actStop},
+	{codeRedirected, "The answer redirects to another address. Customers' data is not sent to an address in an answer.", doStop + " Check moengage.base_url.", actStop},
 	{codeDNS, "The name of MoEngage's host could not be resolved.", doStop + " Check moengage.base_url or data_center, and this host's DNS.", actStop},
 	{codeTLS, "No trusted TLS connection could be made: certificate, clock or a proxy that intercepts.", doStop, actStop},
-	{codeUnexpected, "An answer that MoEngage documents nowhere.", doStop, actStop},
+	{codeUnexpected, "MoEngage does not document this answer.", doStop, actStop},
 
-	{codeReadBack, "MoEngage refuses to read users back. Since August 2026 Get User is off until MoEngage's support enables it for the workspace; a rule of the API Firewall or the scope of the key can refuse it, too.", "Records the verification as failed: it proves nothing. Sending goes on.", actStop},
+	{codeReadBack, "MoEngage refuses to read users back. Since August 2026 Get User is off until MoEngage's support enables it for the workspace; a rule of the API Firewall or the scope of the key can refuse it too.", "Records the verification as failed; it proves nothing. Sending continues.", actStop},
 
-	{"http_413", "The request was too large for MoEngage.", "Halves the request. A single element that is still too large is parked as too_large; one below 64 KB, which MoEngage would not refuse for its size, only if another one is accepted beside it. If everything is refused, as by a proxy: stops the road, parks nothing, and tries again once a minute.", actSplit},
-	{codeData, "MoEngage refused the data (400 with MissingAttributeError, AttributeError, ArrayFieldError or TypeError), without saying whose.", "Finds the offender by halving the request, parks it with MoEngage's words, and delivers the others; their attempts are not counted. However many are refused, the road does not stop: everybody else leaves.", actBisect},
-	{codeAccount, "MoEngage refused the account or the configuration (400 with Blacklisted, InvalidParams or ParamsRequired).", "Parks a change only if another one was accepted beside it or after it. If everything is refused: stops the road, parks nothing, and goes on trying, at least once a minute and with users who were never refused first.", actSuspect},
-	{codeUnexplained, "MoEngage answered 400 in a way that it documents nowhere, or without JSON.", "Looks for an offender as with data_refused, but parks a change only if another one was accepted beside it or after it. If everything is refused: stops the road, parks nothing, and goes on trying, at least once a minute and with users who were never refused first.", actSuspect},
+	{"http_413", "The request was too large for MoEngage.", "Halves the request. Parks a single element that is still too large as too_large. MoEngage would not refuse an element below 64 KB for its size, so such an element is parked only if another is accepted beside it. If everything is refused, as by a proxy, stops sending, parks nothing, and probes once a minute.", actSplit},
+	{codeData, "MoEngage refused the data (400 with MissingAttributeError, AttributeError, ArrayFieldError or TypeError), without naming the bad element.", "Finds the bad element by bisection, parks it with MoEngage's message, and delivers the others without counting an attempt. However many are refused, the others are still sent.", actBisect},
+	{codeAccount, "MoEngage refused the account or the configuration (400 with Blacklisted, InvalidParams or ParamsRequired).", "Parks a change only if another was accepted beside or after it. If everything is refused, stops sending, parks nothing, and probes at least once a minute, with users who were never refused first.", actSuspect},
+	{codeUnexplained, "MoEngage answered 400 in an undocumented way, or without JSON.", "Bisects as for data_refused, but parks a change only if another was accepted beside or after it. If everything is refused, stops sending, parks nothing, and probes at least once a minute, with users who were never refused first.", actSuspect},
 
 	{codeTooLarge, "The element alone is larger than moengage.max_request_bytes, or than MoEngage allows.", doPark, actPark},
-	{codeUnencodable, "The value or the properties are not valid JSON, so no request can carry them.", doPark, actPark},
-	{codeAttempts, "The change was tried retry.max_attempts times with no other user's beside it.", doPark, actPark},
-	{"id_blocked", "The customer id is a placeholder: MoEngage refuses it for everybody (such as null, 0, unknown, user_id), or programs write it where they have no id (undefined, NaN).", doPark, actPark},
-	{"id_too_short", "MoEngage wants customer ids of more than one character.", doPark, actPark},
+	{codeUnencodable, "The value or the properties are not valid JSON, so no request can contain them.", doPark, actPark},
+	{codeAttempts, "The change was tried retry.max_attempts times in requests of its own.", doPark, actPark},
+	{"id_blocked", "The customer id is a placeholder: MoEngage refuses it for everybody (such as null, 0, unknown, user_id), or programs write it in place of a missing id (undefined, NaN).", doPark, actPark},
+	{"id_too_short", "MoEngage requires customer ids of more than one character.", doPark, actPark},
 	{"id_too_long", "The customer id is longer than 512 bytes.", doPark, actPark},
 	{"id_invalid_utf8", "The customer id is not valid UTF-8.", doPark, actPark},
 
 	{cautionValue, "MoEngage keeps the first 512 characters of a string, and this value is longer.", doWarn, actWarn},
-	{cautionURL, "MoEngage drops a URL of more than 512 characters, and answers 200 all the same.", doWarn, actWarn},
-	{cautionBroken, "The text has half of a UTF-16 pair in it (such as \\ud83d), which stands for no character: it was cut inside one, often an emoji.", "Sends U+FFFD in its place, and says so in the log, once for each name.", actWarn},
+	{cautionURL, "MoEngage drops a URL of more than 512 characters although it answers 200.", doWarn, actWarn},
+	{cautionBroken, "The text contains half of a UTF-16 surrogate pair (such as \\ud83d), because it was cut inside a character, often an emoji.", "Sends U+FFFD in its place and logs each name once.", actWarn},
 	{cautionArray, "MoEngage allows 50 elements in an array, and this value has more.", doWarn, actWarn},
-	{cautionMixed, "MoEngage wants all elements of an array to be of one type, and this value has several.", doWarn, actWarn},
-	{cautionRenamed, "MoEngage reserves or blocks this name, and drops what bears it: status, source, user_id, id, and whatever begins with moe_, among others.", "Sends it as segment_ and the name, and says so in the log, once for each name.", actWarn},
+	{cautionMixed, "MoEngage requires all elements of an array to have one type, and this value has several.", doWarn, actWarn},
+	{cautionRenamed, "MoEngage reserves or blocks this name and drops its data: status, source, user_id, id, and any name that begins with moe_, among others.", "Sends it with the prefix segment_ and logs each name once.", actWarn},
 	{cautionName, "MoEngage keeps the first 200 characters of a name, and this one is longer.", doWarn, actWarn},
-	{cautionAttributes, "A workspace has 256 custom user attributes, and this agent alone has sent more since its start; MoEngage drops new ones, and answers 200 all the same.", doWarn + " Use send = \"list\" or \"cohort\", or ask MoEngage for more.", actWarn},
-	{cautionEvents, "A workspace has 512 names of events, and this agent alone has sent more since its start; MoEngage drops new ones, and answers 200 all the same.", doWarn + " Use send = \"event\", which has one name for all audiences, or ask MoEngage for more.", actWarn},
+	{cautionAttributes, "A workspace has 256 custom user attributes, and this agent alone has sent more since its start; MoEngage drops new ones although it answers 200.", doWarn + " Use send = \"list\" or \"cohort\", or ask MoEngage for more.", actWarn},
+	{cautionEvents, "A workspace has 512 names of events, and this agent alone has sent more since its start; MoEngage drops new ones although it answers 200.", doWarn + " Use send = \"event\", which has one name for all audiences, or ask MoEngage for more.", actWarn},
 	{cautionCohorts, "A workspace has 1,000 active segments of all kinds, and this agent alone has filled more since its start.", doWarn + " Use send = \"list\" for some, or archive segments in MoEngage.", actWarn},
-	{cautionProperties, "MoEngage keeps 100 attributes of an event.", "Leaves out the properties beyond that, and says so in the log, once for each name.", actWarn},
+	{cautionProperties, "MoEngage keeps 100 attributes of an event.", "Leaves out the properties beyond that and logs each name once.", actWarn},
 
-	{codeStay, "The request was not sent, because the agent was stopping or the road had failed meanwhile.", "Leaves the changes where they are; no attempt is spent.", actStay},
+	{codeStay, "The request was not sent, because the agent was stopping or sending had stopped meanwhile.", "Leaves the changes pending; uses up no attempt.", actStay},
 }
 
 // rows finds a row by its code.

@@ -196,7 +196,7 @@ func (c *carriage) failed(a answer, users []string, started time.Time) answer {
 		own, news = s.doubt.own(users, s.road.accepted)
 		repeated = s.doubt.repeated(users)
 		if news {
-			s.log.Warn("one user's changes fail by themselves while others are accepted; they go alone from now on", keyCode, a.Code, keyStatus, a.status)
+			s.log.Warn("one user's changes fail alone while others are accepted; they are sent alone from now on", keyCode, a.Code, keyStatus, a.status)
 		}
 	}
 	if a.act == actUnsure && (a.untried || !s.doubt.repeated(users)) {
@@ -271,12 +271,12 @@ func (s *Sender) tell(t turn, a answer, since time.Time) {
 	}
 	switch t {
 	case turnFailing:
-		s.log.Warn("moengage does not take requests; trying again with growing pauses", attrs...)
+		s.log.Warn("moengage does not accept requests; retrying with backoff", attrs...)
 	case turnStopped:
 		attrs = append(attrs, keyProbe, s.road.health.NextProbe)
-		s.log.Error("moengage refuses everything; sending has stopped and tries once a minute", attrs...)
+		s.log.Error("moengage refuses everything; sending has stopped and is probed once a minute", attrs...)
 	case turnHealed:
-		s.log.Info("moengage takes requests again", slog.Time(keySince, since))
+		s.log.Info("moengage accepts requests again", slog.Time(keySince, since))
 	}
 }
 
@@ -304,7 +304,7 @@ func (c *carriage) tellParked(t *trip) {
 		c.s.mu.Unlock()
 	}
 	if n > 0 {
-		c.s.log.Warn("elements were parked; see outbox list --state parked", keyCount, n, keyCode, reason)
+		c.s.log.Warn("changes were parked; list them with `personasync outbox list --state parked`", keyCount, n, keyCode, reason)
 	}
 }
 
@@ -320,11 +320,11 @@ func (c *carriage) settle(o domain.Settlement) {
 		}
 		stopping := c.ctx.Err() != nil
 		if c.lasting.Err() != nil || errors.Is(err, domain.ErrClosed) || stopping && errors.Is(err, domain.ErrFull) {
-			c.s.log.Error("an outcome was not written; what it was about may be sent twice", keyFlight, o.Lease, keyError, err)
+			c.s.log.Error("an outcome was not written; its changes may be sent twice", keyFlight, o.Lease, keyError, err)
 			return
 		}
 		if faults == 0 {
-			c.s.log.Error("the outbox does not take an outcome; trying again", keyFlight, o.Lease, keyError, err)
+			c.s.log.Error("cannot write an outcome to the outbox; retrying", keyFlight, o.Lease, keyError, err)
 		}
 		stop := c.ctx.Done()
 		if stopping {

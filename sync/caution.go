@@ -205,6 +205,6 @@ func (s *Sender) caution(f *domain.Lease) {
 	news := s.cautions.look(f)
 	s.mu.Unlock()
 	for _, c := range news {
-		s.log.Warn("moengage does not keep this as it is; outbox explain-code says more", keyCode, c.code, keyName, c.name)
+		s.log.Warn("moengage does not store this unchanged; see `personasync outbox explain-code CODE`", keyCode, c.code, keyName, c.name)
 	}
 }

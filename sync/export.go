@@ -129,7 +129,7 @@ func readError(a answer, users []string) *ReadError {
 	case a.Code == "http_401":
 		more = "; if sending works, ask MoEngage's support to enable Get User, which is off until then"
 	case a.pause > longestRead:
-		more = fmt.Sprintf("; it wants to be left alone for %s, so verify again after that", a.pause)
+		more = fmt.Sprintf("; it asks for a pause of %s: verify again after that", a.pause)
 	}
 	return &ReadError{a.Code, strings.TrimRight(a.public(users), ". ") + more}
 }

@@ -565,7 +565,7 @@ func (s *Sender) falter(ctx context.Context, now time.Time, err error) (time.Tim
 		return time.Time{}, fmt.Errorf("ask the outbox what is due: %w", err)
 	}
 	if s.faults++; s.faults == 1 {
-		s.log.Error("the outbox does not give out what is due; trying again", keyError, err)
+		s.log.Error("cannot read due changes from the outbox; retrying", keyError, err)
 	}
 	s.ask = now.Add(min(time.Second<<min(s.faults-1, 10), faltering))
 	return s.ask, nil

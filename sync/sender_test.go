@@ -552,7 +552,7 @@ func TestParkedElementsAreInTheLogWithTheirNumber(t *testing.T) {
 		stop()
 		parked, told := o.seen().parked, 0
 		for line := range strings.Lines(log.String()) {
-			if _, figures, found := strings.Cut(line, "elements were parked"); found {
+			if _, figures, found := strings.Cut(line, "changes were parked"); found {
 				_, figures, _ = strings.Cut(figures, " count=")
 				n := 0
 				if _, err := fmt.Sscanf(figures, "%d code="+codeData, &n); err != nil {

@@ -142,7 +142,7 @@ func TestAFaultThatComesAndGoesIsALineAndACount(t *testing.T) {
 		const times = 242
 		for i := range times {
 			part.Warn("moengage fails", "code", "http_503", "status", 503, "error", fmt.Sprintf("read 127.0.0.1:%d: reset", 40000+i))
-			part.Info("moengage takes requests again", "since", time.Now())
+			part.Info("moengage accepts requests again", "since", time.Now())
 			time.Sleep(50 * time.Millisecond)
 		}
 		time.Sleep(2 * foldFor)
