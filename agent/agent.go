@@ -186,17 +186,17 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 // assemble makes the parts and connects them; nothing runs yet.
 func (p *process) assemble(c *config.Config) error {
 	p.open = make(chan struct{})
-	p.readiness = &readiness{store: p.store, refusal: p.store.Refusal, missed: p.o.Missed, now: time.Now, phase: "starting"}
-	p.door = NewDoor(doorConfig(c), p.readiness, p.log.With("part", "ingest"))
-	p.door.clock = newDoorClock(p.store.Written())
+	p.readiness = &readiness{refusal: p.store.Refusal, missed: p.o.Missed, now: time.Now, phase: "starting"}
+	p.door = NewDoor(doorConfig(c), p.store, p.log.With("part", "ingest"))
+	p.door.Clock, p.door.Appended = newDoorClock(p.store.Written()), p.readiness.note
 	p.door.SetUnready("starting")
 	var err error
 	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
 		return err
 	}
-	p.recorder.settled = func(l domain.EventLedger) { p.door.intake.applied(l, time.Now()) }
+	p.recorder.settled = func(l domain.EventLedger) { p.door.Applied(l, time.Now()) }
 	p.metrics = newMetrics(p)
-	p.door.observe = p.metrics.ingest
+	p.door.Observe = p.metrics.ingest
 	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
 	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c, domain.EndpointTransition)), log: p.log.With("part", "verify")}
 	list, err := p.jobs(c)
@@ -332,10 +332,10 @@ func (p *process) facts() Process {
 			State: health.State, LastError: health.LastError, Since: timestamp(health.Since.Truncate(time.Second)),
 			LastErrorAt: timestamp(health.LastErrorAt.Truncate(time.Second)), Stopped: health.State == "failing" && health.Stopped,
 		},
-		Intake:  p.door.intake.lately(now),
+		Intake:  p.door.Lately(now),
 		DataDir: c.DataDir, Schedules: schedules(c, p.senders),
 		Refused:    p.refused.Load(),
-		ClockDoubt: p.door.clock.doubt(),
+		ClockDoubt: p.door.Clock.doubt(),
 		Missed:     p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),
 	}
 	if facts.MoEngage.State == "failing" && health.NextProbe.After(now) { // one that is past had nothing to send
@@ -521,7 +521,7 @@ func (p *process) housekeeping(ctx context.Context) error {
 		}
 		p.watchClock()
 		if seen, err := p.store.Computations(); err == nil { // prune says what is wrong with the store
-			p.door.intake.know(seen)
+			p.door.Know(seen)
 		}
 		if err := p.prune(ctx); err != nil {
 			p.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
@@ -555,7 +555,7 @@ func (p *process) announceExpiry(now time.Time) {
 // watchClock says when the clock becomes doubtful, and when it no longer is.
 func (p *process) watchClock() {
 	was := p.doubted
-	p.doubted = p.door.clock.doubt()
+	p.doubted = p.door.Clock.doubt()
 	switch {
 	case p.doubted != "" && was == "":
 		p.log.Warn("the clock may be wrong: set it, and keep it with NTP", "why", p.doubted)
@@ -567,7 +567,7 @@ func (p *process) watchClock() {
 // prune works off what is to be removed, a slice at a time. A stop waits for the slice under way:
 // it is bounded, and a command that nobody waits for must not outlive its caller in the store.
 func (p *process) prune(ctx context.Context) error {
-	for ctx.Err() == nil && p.door.clock.settled() {
+	for ctx.Err() == nil && p.door.Clock.settled() {
 		more, err := p.store.Prune(context.WithoutCancel(ctx), time.Now())
 		if err != nil || !more {
 			return err

@@ -9,11 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"testing"
 	"time"
-
-	"personasync/store"
 )
 
 // setClock is a clock that can be set while time passes.
@@ -62,7 +59,7 @@ func TestAClockSetBackMakesNoEventStale(t *testing.T) {
 		t.Run(back.String(), func(t *testing.T) {
 			var c setClock
 			w := openDoor(nil)
-			w.Door.clock = c.doorClock(time.Time{})
+			w.Door.Clock = c.doorClock(time.Time{})
 			post := func(fields string) time.Time {
 				t.Helper()
 				body := fmt.Appendf(nil, `{"type":"identify","userId":"u",%s"traits":{"k":true},"context":{"personas":{"computation_class":"audience","computation_key":"k","computation_id":"i","space_id":"s"}}}`, fields)
@@ -123,58 +120,14 @@ func TestAClockThatIsAheadForAMomentIsNotRemembered(t *testing.T) {
 	}
 }
 
-// TestNothingExpiresOnTheFirstLookAtAClockThatJumped: a restart under a wrong clock expired history and message
-// ids at once.
-func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
-	s := newSite(t)
-	a := s.start(s.load(), RunOptions{})
-	a.tell(news("ann", true, time.Now()))
-	client, err := Dial(t.Context(), a.Socket, "1.0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, client, "ann is delivered", func(st Status) bool { return st.Delivered == 1 })
-	_ = client.Close()
-	a.stop()
-	data, err := store.Open(filepath.Join(s.dir, "data"), store.Options{Log: quiet(), Delivered: time.Nanosecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer data.Close()
-	c := setClock{wall: 366 * 24 * time.Hour}
-	p := &process{log: quiet(), store: data, door: &Door{clock: c.doorClock(clockEpoch)}}
-	kept := func() int {
-		t.Helper()
-		if err := p.prune(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		user, err := data.User("ann")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(user.History)
-	}
-	if kept() != 1 {
-		t.Error("history expired on the first look")
-	}
-	c.pass(59 * time.Minute)
-	if kept() != 1 {
-		t.Error("history expired before the clock had held for an hour")
-	}
-	c.pass(time.Minute)
-	if kept() != 0 {
-		t.Error("history never expires")
-	}
-}
-
 // TestAReceiptSaysByHowMuchTheClockJumped, so that what comes in under a clock that is ahead for a moment is not
 // taken to be old; a long downtime is no jump.
 func TestAReceiptSaysByHowMuchTheClockJumped(t *testing.T) {
 	const year = 366 * 24 * time.Hour
 	var c setClock
 	w := openDoor(nil)
-	w.Door.clock = c.doorClock(clockEpoch)
-	w.Door.clock.filed = true
+	w.Door.Clock = c.doorClock(clockEpoch)
+	w.Door.Clock.filed = true
 	post := func() (ahead time.Duration) {
 		t.Helper()
 		body := []byte(`{"type":"track","event":"Step","userId":"u","context":{"personas":{"computation_class":"journey_step","computation_key":"k"}}}`)
@@ -219,4 +172,19 @@ func TestAReceiptSaysByHowMuchTheClockJumped(t *testing.T) {
 	want("ahead again", year)
 	c.pass(time.Hour)
 	want("ahead for an hour", 0)
+}
+
+// TestAClockThatJumpedIsSettledAfterAnHour: until then nothing expires by it.
+func TestAClockThatJumpedIsSettledAfterAnHour(t *testing.T) {
+	c := setClock{wall: 366 * 24 * time.Hour}
+	d := c.doorClock(clockEpoch)
+	for _, step := range []struct {
+		pass    time.Duration
+		settled bool
+	}{{0, false}, {59 * time.Minute, false}, {time.Minute, true}} {
+		c.pass(step.pass)
+		if got := d.settled(); got != step.settled {
+			t.Errorf("after %s more, settled is %v", step.pass, got)
+		}
+	}
 }

@@ -49,7 +49,6 @@ const defaultMaxBody = 8 << 20
 // 5xx. Every answer is JSON.
 type Door struct {
 	inbox   Inbox
-	clock   *doorClock
 	log     *slog.Logger
 	intake  *intake
 	times   doorTimes
@@ -59,13 +58,16 @@ type Door struct {
 	unready atomic.Pointer[string] // why; nil or "" is ready
 	room    room
 
-	// observe is told of every request once it was decided; nil where nobody counts. Set before serving.
-	observe func(path string, known bool, status int, took time.Duration)
+	// What follows is set before serving, and may be nil but for the clock.
+
+	Clock    *doorClock                                         // says when events come
+	Observe  func(route string, status int, took time.Duration) // is told of every request once it was decided
+	Appended func(ctx context.Context, err error)               // is told what came of every append
 }
 
 // NewDoor returns a door that accepts events at once.
 func NewDoor(c DoorConfig, in Inbox, log *slog.Logger) *Door {
-	d := &Door{inbox: in, clock: newDoorClock(time.Time{}), log: log, times: doorTimes{log: log}, values: doorValues{log: log}, intake: newIntake(time.Now())}
+	d := &Door{inbox: in, Clock: newDoorClock(time.Time{}), log: log, times: doorTimes{log: log}, values: doorValues{log: log}, intake: newIntake(time.Now())}
 	d.oddTime = d.times.note
 	d.Reconfigure(c)
 	return d
@@ -92,6 +94,21 @@ func withoutEmpty(list []string) []string {
 	}
 	return out
 }
+
+// TimesUnread counts the events since the start that had a time which could not be read.
+func (d *Door) TimesUnread() uint64 { return d.times.unread.Load() }
+
+// ValuesLeftOut counts the values since the start that were left out of events.
+func (d *Door) ValuesLeftOut() uint64 { return d.values.leftOut.Load() }
+
+// Know takes the computations that are known: an event that names none may be of one of them.
+func (d *Door) Know(seen []domain.ComputationInfo) { d.intake.know(seen) }
+
+// Applied takes what the ledger counts now. What it counted since the last call is of this minute.
+func (d *Door) Applied(l domain.EventLedger, now time.Time) { d.intake.applied(l, now) }
+
+// Lately sums up what came in the hour that ends now.
+func (d *Door) Lately(now time.Time) *Intake { return d.intake.lately(now) }
 
 // SetUnready makes every event route answer 503 and why, until it is called with "".
 func (d *Door) SetUnready(why string) { d.unready.Store(&why) }
@@ -161,8 +178,8 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if lost || known && a.status != http.StatusMethodNotAllowed {
 		d.complain(path, known, a)
 	}
-	if d.observe != nil {
-		d.observe(path, known, a.status, time.Since(began))
+	if d.Observe != nil {
+		d.Observe(routeName(path, known), a.status, time.Since(began))
 	}
 	a.write(w)
 }
@@ -201,6 +218,9 @@ func (d *Door) take(ctx context.Context, events []*domain.Event) doorAnswer {
 		return doorTaken
 	}
 	err := d.inbox.Append(ctx, events...)
+	if d.Appended != nil {
+		d.Appended(ctx, err)
+	}
 	switch {
 	case err == nil:
 		d.times.count(events)
@@ -224,7 +244,7 @@ func (d *Door) take(ctx context.Context, events []*domain.Event) doorAnswer {
 
 // webhook takes what a Segment Webhook destination sends.
 func (d *Door) webhook(k *knock, c *DoorConfig, _ domain.Call) doorAnswer {
-	received, latest, ahead := d.clock.receipt()
+	received, latest, ahead := d.Clock.receipt()
 	if bad := c.checkBeforeBody(k.Request); bad != nil {
 		return *bad
 	}

@@ -50,11 +50,29 @@ func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil 
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
+// loggedDoor is a door before an inbox that keeps nothing, and what it says.
+type loggedDoor struct {
+	*Door
+	log bytes.Buffer
+}
+
+// nowhere is an inbox that keeps nothing.
+type nowhere struct{}
+
+func (nowhere) Append(context.Context, ...*domain.Event) error { return nil }
+func (nowhere) CountRefusal(domain.Refusal)                    {}
+
+func newLoggedDoor() *loggedDoor {
+	w := &loggedDoor{}
+	w.Door = NewDoor(DoorConfig{SharedSecrets: []string{"secret"}, AuthRequired: true}, nowhere{}, slog.New(slog.NewTextHandler(&w.log, nil)))
+	return w
+}
+
 // atDoor serves a door as the agent does, at most so many connections at a time.
-func atDoor(t *testing.T, most int, do func(w *doorway, p *pipes)) {
+func atDoor(t *testing.T, most int, do func(w *loggedDoor, p *pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w, p := openDoor(nil), newPipes()
+		w, p := newLoggedDoor(), newPipes()
 		s := host.NewServer(slog.New(slog.NewTextHandler(&w.log, nil)), "ingest", p, most, w)
 		ended := make(chan error)
 		go func() { ended <- s.Run() }()
@@ -115,7 +133,7 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 		{"an answer, and then a header that drips", "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\nPOST /v1/m HTTP/1.1\r\nX-Pad: ", "x", host.HeaderTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			atDoor(t, 10, func(_ *doorway, p *pipes) {
+			atDoor(t, 10, func(_ *loggedDoor, p *pipes) {
 				if took := lasts(p, c.first, c.trickle, true); took > c.within+2*time.Second {
 					t.Errorf("was left open for %s, not %s", took, c.within)
 				}
@@ -123,7 +141,7 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 		})
 	}
 	t.Run("takes no answer", func(t *testing.T) {
-		atDoor(t, 10, func(_ *doorway, p *pipes) {
+		atDoor(t, 10, func(_ *loggedDoor, p *pipes) {
 			ask := strings.Repeat("POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n", 2)
 			if took := lasts(p, ask, "POST", false); took > host.AnswerWithin+2*time.Second {
 				t.Errorf("was waited for for %s, not %s", took, host.AnswerWithin)
@@ -135,7 +153,7 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 // TestManyConnectionsLeaveRoomForFiles: whoever comes when the door is full waits, and is served once
 // somebody was let go for being silent.
 func TestManyConnectionsLeaveRoomForFiles(t *testing.T) {
-	atDoor(t, 3, func(w *doorway, p *pipes) {
+	atDoor(t, 3, func(w *loggedDoor, p *pipes) {
 		for range 3 {
 			go lasts(p, "POST", "", true)
 		}
@@ -158,121 +176,8 @@ func (p *pipes) dialLate() <-chan net.Conn {
 	return c
 }
 
-// TestBodiesOfStrangersAreBoundedTogether: a hundred bodies of 8 MB, sent to the last byte but one and
-// signed by nobody, were a gigabyte.
-func TestBodiesOfStrangersAreBoundedTogether(t *testing.T) {
-	w := openDoor(nil)
-	good := signedDoorPost(doorPayload(t, "audience-identify-enter.json"))
-	gate := make(chan struct{})
-	codes := make(chan string)
-	const knocks = 60
-	var arrived sync.WaitGroup
-	for range knocks {
-		arrived.Add(1)
-		r := doorPost("/segment/webhook", nil, "X-Signature", "00")
-		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 7<<20)), stuck{arrived.Done, gate}))
-		go func() { codes <- w.knock(t, r).Code }()
-	}
-	arrived.Wait()
-	if held := w.room.bytes.Load(); held > maxBodies || held < maxBodies/2 {
-		t.Errorf("%d bytes are held", held)
-	}
-	if a := w.knock(t, good); a.Status != 200 {
-		t.Errorf("a single event finds no room beside them: %+v", a)
-	}
-	close(gate)
-	seen := map[string]int{}
-	for range knocks {
-		seen[<-codes]++
-	}
-	if seen["crowded"] == 0 || seen["invalid_signature"] == 0 || len(seen) != 2 || w.rejected != seen["invalid_signature"] {
-		t.Errorf("answers %v, %d counted as refused", seen, w.rejected)
-	}
-	if held, requests := w.room.bytes.Load(), w.room.requests.Load(); held != 0 || requests != 0 {
-		t.Errorf("%d bytes of %d requests are held for ever", held, requests)
-	}
-}
-
-// stuck reads to its end only when it may.
-type stuck struct {
-	arrived func()
-	gate    chan struct{}
-}
-
-func (s stuck) Read([]byte) (int, error) {
-	s.arrived()
-	<-s.gate
-	return 0, io.EOF
-}
-
-// TestEventsReadFromSmallBodiesAreBoundedTogether: 2,500 events that share one context are 14 times what
-// was sent, and wait for the disk.
-func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
-	w := openDoor(nil)
-	written := make(chan struct{})
-	var waiting sync.WaitGroup
-	w.inbox = fakeInbox{
-		append:  func(context.Context, ...*domain.Event) error { waiting.Done(); <-written; return nil },
-		refused: func(domain.Refusal) {},
-	}
-	body := []byte(`{"context":{"pad":"` + strings.Repeat("x", 2500) + `"},"batch":[` + strings.Repeat(`{"type":"track","event":"E","userId":"u"},`, 2499) + `{}]}`)
-	codes := make(chan string)
-	const knocks = 60
-	waiting.Add(knocks)
-	for range knocks {
-		go func() {
-			a := w.knock(t, doorPost("/v1/batch", body, "Authorization", doorBasicKey))
-			if a.Code == "crowded" {
-				waiting.Done()
-			}
-			codes <- a.Code
-		}()
-	}
-	waiting.Wait()
-	if held := w.room.bytes.Load(); held > maxBodies {
-		t.Errorf("%d bytes are held", held)
-	}
-	close(written)
-	seen := map[string]int{}
-	for range knocks {
-		seen[<-codes]++
-	}
-	if seen["crowded"] == 0 || seen[""] == 0 || len(seen) != 2 {
-		t.Errorf("answers %v", seen)
-	}
-}
-
-// TestARequestClaimsItsBodyAndItsEvents: while an array waits for the disk, its body and what was read from it
-// are in memory together.
-func TestARequestClaimsItsBodyAndItsEvents(t *testing.T) {
-	const events = 20
-	list := strings.Repeat(`,{"type":"track","event":"E","userId":"u","x":"`+strings.Repeat("x", 20<<10)+`"}`, events)[1:]
-	for path, body := range map[string]string{"/segment/webhook": "[" + list + "]", "/v1/batch": `{"batch":[` + list + `]}`} {
-		w, held := openDoor(nil), int64(0)
-		w.inbox = fakeInbox{append: func(context.Context, ...*domain.Event) error { held = w.room.bytes.Load(); return nil }}
-		a := w.knock(t, doorPost(path, []byte(body), "X-Signature", doorSign(doorSecret, []byte(body)), "Authorization", doorBasicKey))
-		if least := int64(2*len(body) + events*eventCost - freeBytes); a.Status != 200 || held < least {
-			t.Errorf("%s: %d, %d bytes are claimed for a body of %d with %d events, want %d at least", path, a.Status, held, len(body), events, least)
-		}
-		if held := w.room.bytes.Load(); held != 0 {
-			t.Errorf("%s: %d bytes are claimed after the answer", path, held)
-		}
-	}
-}
-
-func TestRequestsAreBounded(t *testing.T) {
-	w := openDoor(nil)
-	w.room.requests.Store(maxRequests)
-	if a := w.knock(t, signedDoorPost([]byte(`{}`))); a.Status != 503 || a.Code != "crowded" || w.rejected != 0 {
-		t.Errorf("%+v", a)
-	}
-	if n := w.room.requests.Load(); n != maxRequests {
-		t.Errorf("a request that was sent away is counted: %d", n)
-	}
-}
-
 func TestHeadersBeyondTheLimitAreRefused(t *testing.T) {
-	atDoor(t, 10, func(_ *doorway, p *pipes) {
+	atDoor(t, 10, func(_ *loggedDoor, p *pipes) {
 		c := p.dial()
 		defer c.Close()
 		go func() {
@@ -305,7 +210,7 @@ func TestOneConnectionHasSoManyRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := openDoor(nil)
+	w := newLoggedDoor()
 	var requests atomic.Int64 // under way
 	s := host.NewServer(slog.New(slog.DiscardHandler), "ingest", l, 2, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		requests.Add(1)

@@ -43,6 +43,13 @@ type IntakeRoute struct {
 
 const intakeWindow = time.Hour
 
+// What comes in is counted by these routes.
+const (
+	routeWebhook  = "webhook"
+	routeTracking = "tracking"
+	routeOther    = "other" // what is not there: one label for every path that people try
+)
+
 var intakeRoutes = [...]string{routeWebhook, routeTracking, routeOther}
 
 // intake counts what comes to the door, by the minute. Its methods may be called concurrently.
@@ -201,8 +208,8 @@ func (in *intake) applied(l domain.EventLedger, now time.Time) {
 	defer in.mu.Unlock()
 	if in.ledger != nil {
 		m := in.minute(now)
-		m.settled += rise(in.ledger.Accepted, l.Accepted)
-		m.ignored += rise(in.ledger.Ignored, l.Ignored)
+		m.settled += l.Accepted - min(in.ledger.Accepted, l.Accepted) // a restored backup counts less
+		m.ignored += l.Ignored - min(in.ledger.Ignored, l.Ignored)
 	}
 	in.ledger = &l
 }

@@ -74,15 +74,8 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4})
 }
 
-const (
-	routeWebhook  = "webhook"
-	routeTracking = "tracking"
-	routeOther    = "other" // what is not there: one label for every path that people try
-)
-
 // ingest counts one request at the door.
-func (m *metrics) ingest(path string, known bool, status int, took time.Duration) {
-	route := routeName(path, known)
+func (m *metrics) ingest(route string, status int, took time.Duration) {
 	m.ingested.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	m.ingestTook.WithLabelValues(route).Observe(took.Seconds())
 }
@@ -245,8 +238,8 @@ func (c *reading) counts(n *domain.Counts, now time.Time) {
 	}
 	c.counter("personasync_events_received_total", n.Received)
 	c.gauge("personasync_events_unapplied", float64(n.Unapplied))
-	c.counter("personasync_event_times_unread_total", c.p.door.times.unread.Load())
-	c.counter("personasync_values_left_out_total", c.p.door.values.leftOut.Load())
+	c.counter("personasync_event_times_unread_total", c.p.door.TimesUnread())
+	c.counter("personasync_values_left_out_total", c.p.door.ValuesLeftOut())
 	e := &n.Events
 	for outcome, v := range map[string]uint64{
 		"transition": e.Transitions, "unchanged": e.Unchanged, "duplicate": e.Duplicate,

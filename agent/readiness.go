@@ -7,18 +7,16 @@ import (
 	"time"
 
 	"personasync/store"
-	"personasync/store/domain"
 )
 
 // unwellFor is how long a failed append keeps the agent unready. After it the agent counts as ready
 // until the next one fails: whoever stopped sending because of /readyz must be let back to find out.
 const unwellFor = 10 * time.Second
 
-// readiness is whether events are being accepted, and why not. It stands between the door and the
-// store, because that is where it shows.
+// readiness is whether events are being accepted, and why not. The door reports what came
+// of every append, because that is where it shows.
 type readiness struct {
-	store Inbox
-	now   func() time.Time
+	now func() time.Time
 
 	refusal func() error // why the store takes no events, as long as that lasts; may be nil
 
@@ -30,16 +28,6 @@ type readiness struct {
 	since time.Time
 	lost  string // why nobody can connect to ingest.listen; empty while they can
 }
-
-// Append implements Inbox.
-func (r *readiness) Append(ctx context.Context, events ...*domain.Event) error {
-	err := r.store.Append(ctx, events...)
-	r.note(ctx, err)
-	return err
-}
-
-// CountRefusal implements Inbox.
-func (r *readiness) CountRefusal(one domain.Refusal) { r.store.CountRefusal(one) }
 
 // note remembers how an append went. A sender that hung up or a moment of crowding says nothing
 // about the agent's health.

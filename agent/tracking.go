@@ -29,7 +29,7 @@ var (
 // trackingCall takes one event. What Segment's API refuses is refused with a code; what only we cannot
 // use is taken, and parked.
 func (d *Door) trackingCall(k *knock, c *DoorConfig, call domain.Call) doorAnswer {
-	received, latest, ahead := d.clock.receipt()
+	received, latest, ahead := d.Clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
@@ -55,7 +55,7 @@ func (d *Door) trackingCall(k *knock, c *DoorConfig, call domain.Call) doorAnswe
 // trackingBatch takes a batch whole: items that Segment's API would refuse are parked, because a refusal
 // would lose the others.
 func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ domain.Call) doorAnswer {
-	received, latest, ahead := d.clock.receipt()
+	received, latest, ahead := d.Clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}

@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"personasync/store/domain"
+)
+
+// TestBodiesOfStrangersAreBoundedTogether: a hundred bodies of 8 MB, sent to the last byte but one and
+// signed by nobody, were a gigabyte.
+func TestBodiesOfStrangersAreBoundedTogether(t *testing.T) {
+	w := openDoor(nil)
+	good := signedDoorPost(doorPayload(t, "audience-identify-enter.json"))
+	gate := make(chan struct{})
+	codes := make(chan string)
+	const knocks = 60
+	var arrived sync.WaitGroup
+	for range knocks {
+		arrived.Add(1)
+		r := doorPost("/segment/webhook", nil, "X-Signature", "00")
+		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 7<<20)), stuck{arrived.Done, gate}))
+		go func() { codes <- w.knock(t, r).Code }()
+	}
+	arrived.Wait()
+	if held := w.room.bytes.Load(); held > maxBodies || held < maxBodies/2 {
+		t.Errorf("%d bytes are held", held)
+	}
+	if a := w.knock(t, good); a.Status != 200 {
+		t.Errorf("a single event finds no room beside them: %+v", a)
+	}
+	close(gate)
+	seen := map[string]int{}
+	for range knocks {
+		seen[<-codes]++
+	}
+	if seen["crowded"] == 0 || seen["invalid_signature"] == 0 || len(seen) != 2 || w.rejected != seen["invalid_signature"] {
+		t.Errorf("answers %v, %d counted as refused", seen, w.rejected)
+	}
+	if held, requests := w.room.bytes.Load(), w.room.requests.Load(); held != 0 || requests != 0 {
+		t.Errorf("%d bytes of %d requests are held for ever", held, requests)
+	}
+}
+
+// stuck reads to its end only when it may.
+type stuck struct {
+	arrived func()
+	gate    chan struct{}
+}
+
+func (s stuck) Read([]byte) (int, error) {
+	s.arrived()
+	<-s.gate
+	return 0, io.EOF
+}
+
+// TestEventsReadFromSmallBodiesAreBoundedTogether: 2,500 events that share one context are 14 times what
+// was sent, and wait for the disk.
+func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
+	w := openDoor(nil)
+	written := make(chan struct{})
+	var waiting sync.WaitGroup
+	w.inbox = fakeInbox{
+		append:  func(context.Context, ...*domain.Event) error { waiting.Done(); <-written; return nil },
+		refused: func(domain.Refusal) {},
+	}
+	body := []byte(`{"context":{"pad":"` + strings.Repeat("x", 2500) + `"},"batch":[` + strings.Repeat(`{"type":"track","event":"E","userId":"u"},`, 2499) + `{}]}`)
+	codes := make(chan string)
+	const knocks = 60
+	waiting.Add(knocks)
+	for range knocks {
+		go func() {
+			a := w.knock(t, doorPost("/v1/batch", body, "Authorization", doorBasicKey))
+			if a.Code == "crowded" {
+				waiting.Done()
+			}
+			codes <- a.Code
+		}()
+	}
+	waiting.Wait()
+	if held := w.room.bytes.Load(); held > maxBodies {
+		t.Errorf("%d bytes are held", held)
+	}
+	close(written)
+	seen := map[string]int{}
+	for range knocks {
+		seen[<-codes]++
+	}
+	if seen["crowded"] == 0 || seen[""] == 0 || len(seen) != 2 {
+		t.Errorf("answers %v", seen)
+	}
+}
+
+// TestARequestClaimsItsBodyAndItsEvents: while an array waits for the disk, its body and what was read from it
+// are in memory together.
+func TestARequestClaimsItsBodyAndItsEvents(t *testing.T) {
+	const events = 20
+	list := strings.Repeat(`,{"type":"track","event":"E","userId":"u","x":"`+strings.Repeat("x", 20<<10)+`"}`, events)[1:]
+	for path, body := range map[string]string{"/segment/webhook": "[" + list + "]", "/v1/batch": `{"batch":[` + list + `]}`} {
+		w, held := openDoor(nil), int64(0)
+		w.inbox = fakeInbox{append: func(context.Context, ...*domain.Event) error { held = w.room.bytes.Load(); return nil }}
+		a := w.knock(t, doorPost(path, []byte(body), "X-Signature", doorSign(doorSecret, []byte(body)), "Authorization", doorBasicKey))
+		if least := int64(2*len(body) + events*eventCost - freeBytes); a.Status != 200 || held < least {
+			t.Errorf("%s: %d, %d bytes are claimed for a body of %d with %d events, want %d at least", path, a.Status, held, len(body), events, least)
+		}
+		if held := w.room.bytes.Load(); held != 0 {
+			t.Errorf("%s: %d bytes are claimed after the answer", path, held)
+		}
+	}
+}
+
+func TestRequestsAreBounded(t *testing.T) {
+	w := openDoor(nil)
+	w.room.requests.Store(maxRequests)
+	if a := w.knock(t, signedDoorPost([]byte(`{}`))); a.Status != 503 || a.Code != "crowded" || w.rejected != 0 {
+		t.Errorf("%+v", a)
+	}
+	if n := w.room.requests.Load(); n != maxRequests {
+		t.Errorf("a request that was sent away is counted: %d", n)
+	}
+}

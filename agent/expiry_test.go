@@ -1,0 +1,48 @@
+package agent
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"personasync/store"
+)
+
+// TestNothingExpiresOnTheFirstLookAtAClockThatJumped: a restart under a wrong clock expired history and message
+// ids at once.
+func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
+	s := newSite(t)
+	a := s.start(s.load(), RunOptions{})
+	a.tell(news("ann", true, time.Now()))
+	client, err := Dial(t.Context(), a.Socket, "1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, client, "ann is delivered", func(st Status) bool { return st.Delivered == 1 })
+	_ = client.Close()
+	a.stop()
+	data, err := store.Open(filepath.Join(s.dir, "data"), store.Options{Log: quiet(), Delivered: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer data.Close()
+	p := &process{log: quiet(), store: data, door: &Door{Clock: newDoorClock(time.Now().Add(-366 * 24 * time.Hour))}}
+	kept := func() int {
+		t.Helper()
+		if err := p.prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		user, err := data.User("ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(user.History)
+	}
+	if kept() != 1 {
+		t.Error("history expired on the first look")
+	}
+	p.door.Clock = newDoorClock(time.Now())
+	if kept() != 0 {
+		t.Error("history never expires")
+	}
+}
