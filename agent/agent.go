@@ -1,7 +1,7 @@
 // Package agent is the process and its doors: it takes Segment's deliveries in, lets the store apply
 // them, the scheduler say when and the sender tell MoEngage, and shows people what became of it all.
 //
-// [Run] is the agent from start to stop. [Door] is where Segment posts to, [Admin] where people look
+// [Run] is the agent from start to stop. [ingest.Handler] is where Segment posts to, [Admin] where people look
 // in; [Inspector] is what they can ask, of the running agent or of a stopped one's files: [Open]
 // finds out which. This is the one package that knows all the others; adapters between them are here.
 //
@@ -29,6 +29,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/agent/ingest"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -96,7 +97,7 @@ type process struct {
 	started   time.Time
 	store     *store.Store
 	readiness *readiness
-	door      *Door
+	door      *ingest.Handler
 	senders   *senders
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
@@ -187,8 +188,8 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 func (p *process) assemble(c *config.Config) error {
 	p.open = make(chan struct{})
 	p.readiness = &readiness{refusal: p.store.Refusal, missed: p.o.Missed, now: time.Now, phase: "starting"}
-	p.door = NewDoor(doorConfig(c), p.store, p.log.With("part", "ingest"))
-	p.door.Clock, p.door.Appended = newDoorClock(p.store.Written()), p.readiness.note
+	p.door = ingest.New(ingestConfig(c), p.store, p.log.With("part", "ingest"))
+	p.door.Clock, p.door.Appended = ingest.NewClock(p.store.Written()), p.readiness.note
 	p.door.SetUnready("starting")
 	var err error
 	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
@@ -335,7 +336,7 @@ func (p *process) facts() Process {
 		Intake:  p.door.Lately(now),
 		DataDir: c.DataDir, Schedules: schedules(c, p.senders),
 		Refused:    p.refused.Load(),
-		ClockDoubt: p.door.Clock.doubt(),
+		ClockDoubt: p.door.Clock.Doubt(),
 		Missed:     p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),
 	}
 	if facts.MoEngage.State == "failing" && health.NextProbe.After(now) { // one that is past had nothing to send
@@ -555,7 +556,7 @@ func (p *process) announceExpiry(now time.Time) {
 // watchClock says when the clock becomes doubtful, and when it no longer is.
 func (p *process) watchClock() {
 	was := p.doubted
-	p.doubted = p.door.Clock.doubt()
+	p.doubted = p.door.Clock.Doubt()
 	switch {
 	case p.doubted != "" && was == "":
 		p.log.Warn("the clock may be wrong: set it, and keep it with NTP", "why", p.doubted)
@@ -567,7 +568,7 @@ func (p *process) watchClock() {
 // prune works off what is to be removed, a slice at a time. A stop waits for the slice under way:
 // it is bounded, and a command that nobody waits for must not outlive its caller in the store.
 func (p *process) prune(ctx context.Context) error {
-	for ctx.Err() == nil && p.door.Clock.settled() {
+	for ctx.Err() == nil && p.door.Clock.Settled() {
 		more, err := p.store.Prune(context.WithoutCancel(ctx), time.Now())
 		if err != nil || !more {
 			return err
@@ -673,8 +674,8 @@ func storeOptions(c *config.Config, log *slog.Logger) store.Options {
 	}
 }
 
-func doorConfig(c *config.Config) DoorConfig {
-	return DoorConfig{
+func ingestConfig(c *config.Config) ingest.Config {
+	return ingest.Config{
 		SharedSecrets: c.Ingest.SharedSecret,
 		BearerTokens:  c.Ingest.BearerToken,
 		WriteKeys:     c.Ingest.WriteKeys,

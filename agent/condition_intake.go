@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"personasync/agent/ingest"
 	"personasync/store/domain"
 )
 
@@ -24,7 +25,7 @@ const (
 
 // intakeRefused judges each route by itself: what one takes says nothing of another.
 func (f *facts) intakeRefused() (all *Condition) {
-	for _, name := range intakeRoutes {
+	for _, name := range ingest.Routes {
 		c := f.routeRefused(name)
 		switch {
 		case c == nil:
@@ -68,11 +69,11 @@ func (f *facts) routeRefused(name string) *Condition {
 
 // route is what came to a route lately, and when it last took something. A wrong URL is healed where the
 // right one is.
-func (f *facts) route(name string) (r IntakeRoute, accepted time.Time) {
+func (f *facts) route(name string) (r ingest.IntakeRoute, accepted time.Time) {
 	switch name {
-	case routeWebhook:
+	case ingest.RouteWebhook:
 		accepted = f.heard.Webhook
-	case routeTracking:
+	case ingest.RouteTracking:
 		accepted = f.heard.Tracking
 	default:
 		accepted = f.heard.Last()
@@ -84,19 +85,19 @@ func (f *facts) route(name string) (r IntakeRoute, accepted time.Time) {
 		if one.Route == name {
 			r = one
 		}
-		if (one.Route == name || name == routeOther) && one.LastAccepted.After(accepted) {
+		if (one.Route == name || name == ingest.RouteOther) && one.LastAccepted.After(accepted) {
 			accepted = one.LastAccepted
 		}
 	}
 	return r, accepted
 }
 
-func refusedShare(r *IntakeRoute, name string) string {
-	where := map[string]string{routeWebhook: pathWebhook, routeTracking: "the Tracking API's routes", routeOther: "paths that take no events"}[name]
+func refusedShare(r *ingest.IntakeRoute, name string) string {
+	where := map[string]string{ingest.RouteWebhook: ingest.PathWebhook, ingest.RouteTracking: "the Tracking API's routes", ingest.RouteOther: "paths that take no events"}[name]
 	if r.Lost == 0 {
 		return "Deliveries to " + where + " were refused for good"
 	}
-	if name == routeOther {
+	if name == ingest.RouteOther {
 		return fmt.Sprintf("%s to %s in the last hour", quantity(r.Lost, "delivery"), where) + " were refused for good"
 	}
 	return fmt.Sprintf("%s of %s to %s in the last hour were refused for good", thousands(r.Lost), quantity(r.Lost+r.Accepted, "delivery"), where)
@@ -114,7 +115,7 @@ func kindsText(kinds []domain.Refusal) string {
 }
 
 // curesOf says what to change for each of the refusals that are named. Where one thing cures several it is said once.
-func curesOf(kinds []domain.Refusal, r *IntakeRoute) string {
+func curesOf(kinds []domain.Refusal, r *ingest.IntakeRoute) string {
 	var cures []string
 	for i := range kinds[:min(len(kinds), kindsShown)] {
 		if cure := cureOf(&kinds[i]); !slices.Contains(cures, cure) {
@@ -131,7 +132,7 @@ func cureOf(k *domain.Refusal) string {
 	text := "The answer says what is wrong with them."
 	switch {
 	case k.Status == 404:
-		text = "Set the URL in Segment to end in " + pathWebhook + "."
+		text = "Set the URL in Segment to end in " + ingest.PathWebhook + "."
 	case k.Status == 405:
 		text = "Set the method in Segment to POST."
 	case k.Status == 413:
@@ -160,13 +161,13 @@ func (f *facts) intakeIgnored() *Condition {
 	severity, much := critical, "All "+quantity(e.Accepted, "event")+" received so far were ignored"
 	switch {
 	case hour:
-		much = "All " + quantity(in.WebhookEvents, "event") + " that came to " + pathWebhook + " in the last hour were ignored"
+		much = "All " + quantity(in.WebhookEvents, "event") + " that came to " + ingest.PathWebhook + " in the last hour were ignored"
 		if in.WebhookOrdinary < in.WebhookEvents {
 			return condition(severity, "", []string{"personasync tail", "personasync config show"},
 				"%s. %s of them name no computation; the others have no userId, and `anonymous` or `email_only` of the configuration ignores such, or are about users who were erased. Map userId in Segment.", much, thousands(in.WebhookOrdinary))
 		}
 	case !ever:
-		severity, much = warning, "The last "+quantity(in.OrdinaryRun, "event")+" that came to "+pathWebhook+" were ignored, and none before them in the last hour"
+		severity, much = warning, "The last "+quantity(in.OrdinaryRun, "event")+" that came to "+ingest.PathWebhook+" were ignored, and none before them in the last hour"
 	case e.Accepted < enoughEvents:
 		severity = warning
 		if e.Accepted == 1 {
@@ -185,7 +186,7 @@ func (f *facts) intakeIgnored() *Condition {
 
 // ignoredAmongOthers holds where one audience's mapping is broken beside healthy ones: what names no computation
 // looks like an audience's all the same.
-func ignoredAmongOthers(in *Intake) *Condition {
+func ignoredAmongOthers(in *ingest.Intake) *Condition {
 	if in == nil || in.Alike == 0 {
 		return nil
 	}
@@ -195,7 +196,7 @@ func ignoredAmongOthers(in *Intake) *Condition {
 	}
 	return condition(warning, "", []string{"personasync tail", "personasync audience list"},
 		"%s of %s that came to %s in the last hour name no computation and were ignored, and at least %s of them %s. One destination or mapping in Segment may be broken: map the whole event ($.) there.",
-		thousands(in.WebhookOrdinary), quantity(in.WebhookEvents, "event"), pathWebhook, thousands(in.Alike), like)
+		thousands(in.WebhookOrdinary), quantity(in.WebhookEvents, "event"), ingest.PathWebhook, thousands(in.Alike), like)
 }
 
 func (f *facts) intakeDeferred() *Condition {
@@ -212,8 +213,8 @@ func (f *facts) intakeDeferred() *Condition {
 			severity = critical
 		}
 		cure := "The log says why."
-		if r.DeferredCode == codeNoCredentials {
-			cure = map[string]string{routeWebhook: "Set ingest.shared_secret or ingest.bearer_token.", routeTracking: "Set ingest.write_keys."}[r.Route]
+		if r.DeferredCode == ingest.CodeNoCredentials {
+			cure = map[string]string{ingest.RouteWebhook: "Set ingest.shared_secret or ingest.bearer_token.", ingest.RouteTracking: "Set ingest.write_keys."}[r.Route]
 		}
 		return condition(severity, timestamp(r.DeferredFrom.Truncate(time.Second)), []string{"personasync config check"},
 			"Deliveries to the %s route are answered with 5xx (%s) since %s: %s in the last hour. Segment sends them again for about four hours, then it discards them. %s",
@@ -227,7 +228,7 @@ func (f *facts) noEventYet() *Condition {
 		return nil // they say what becomes of what reaches it
 	}
 	return condition(warning, timestamp(f.process.Started.Truncate(time.Second)), []string{"personasync tail --follow"},
-		"No event was ever received, so nothing says that Segment reaches this agent. Connect it to %s, and send a test event from Segment.", pathWebhook)
+		"No event was ever received, so nothing says that Segment reaches this agent. Connect it to %s, and send a test event from Segment.", ingest.PathWebhook)
 }
 
 func (f *facts) nothingReceived() *Condition {

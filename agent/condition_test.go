@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/agent/ingest"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -39,8 +40,8 @@ func refusedKind(route string, status int, code string, count uint64, ago time.D
 }
 
 // webhookIntake is an hour in which the webhook took some deliveries and refused others.
-func webhookIntake(accepted, lost, strangers int, last time.Duration) *Intake {
-	return &Intake{Since: two.Add(-time.Hour), Routes: []IntakeRoute{{Route: routeWebhook, Accepted: uint64(accepted), Lost: uint64(lost), Strangers: uint64(strangers), LastAccepted: since0(accepted, last)}, {Route: routeTracking}, {Route: routeOther}}}
+func webhookIntake(accepted, lost, strangers int, last time.Duration) *ingest.Intake {
+	return &ingest.Intake{Since: two.Add(-time.Hour), Routes: []ingest.IntakeRoute{{Route: ingest.RouteWebhook, Accepted: uint64(accepted), Lost: uint64(lost), Strangers: uint64(strangers), LastAccepted: since0(accepted, last)}, {Route: ingest.RouteTracking}, {Route: ingest.RouteOther}}}
 }
 
 func waiting(job string, ago time.Duration) map[string]time.Time {
@@ -77,60 +78,60 @@ var conditionCases = []struct {
 	{"events are not accepted", func(f *facts) { f.status.Ready, f.status.Unready = false, "the disk is full" }, []string{"not_ready critical.*not being accepted: the disk is full. Segment keeps.*personasync doctor"}},
 
 	{"a wrong secret, and nothing gets in", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, time.Minute)}
 		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), domain.Heard{}
 	}, []string{"intake_refused critical.*11 of 11 deliveries to /segment/webhook in the last hour were refused for good.*at 01:59:00 UTC, 1 March.*401 invalid_signature: 11 so far.*ingest.shared_secret.*tail --follow"}},
 	{"a wrong secret in the night, the agent restarted since, and nothing came in", func(f *facts) {
 		old := two.Add(-9 * time.Hour)
 		f.heard = domain.Heard{Webhook: old, Tracking: two}
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 8*time.Hour)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, 8*time.Hour)}
 		f.status.Intake, f.status.Heard = webhookIntake(0, 0, 0, 0), &old
 	}, []string{"intake_refused critical.*Deliveries to /segment/webhook were refused for good"}},
 	{"of the webhook everything is refused, while an SDK gets in", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, time.Minute)}
 		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), domain.Heard{Tracking: two}
-		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 100_000, LastAccepted: two}
+		f.status.Intake.Routes[1] = ingest.IntakeRoute{Route: ingest.RouteTracking, Accepted: 100_000, LastAccepted: two}
 	}, []string{"intake_refused critical.*11 of 11 deliveries"}},
 	{"a wrong secret, and a stray method after it", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 2*time.Minute), refusedKind(routeWebhook, 405, "method_not_allowed", 1, time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, 2*time.Minute), refusedKind(ingest.RouteWebhook, 405, "method_not_allowed", 1, time.Minute)}
 		f.status.Intake = webhookIntake(2, 12, 0, 5*time.Minute)
 	}, []string{"intake_refused critical.*Set the method in Segment to POST. Compare the shared secret"}},
 	{"a batch too large among thousands", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 413, "body_too_large", 1, 2*time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 413, "body_too_large", 1, 2*time.Minute)}
 		f.status.Intake = webhookIntake(2000, 1, 0, time.Minute)
 	}, []string{"intake_refused warning.*1 of 2,001 deliveries.*ingest.max_body_bytes"}},
 	{"the secret was corrected", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, 20*time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, 20*time.Minute)}
 		f.status.Intake = webhookIntake(3, 11, 0, time.Minute)
 	}, nil},
 	{"Segment has a wrong URL", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteOther, 404, "not_found", 5, time.Minute)}
 		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), domain.Heard{}
 		f.status.Intake.Routes[2].Lost = 5
 	}, []string{"intake_refused critical.*5 deliveries to paths that take no events.*URL in Segment to end in /segment/webhook"}},
 	{"a wrong URL beside a wrong secret", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 11, time.Minute), refusedKind(routeOther, 404, "not_found", 5, time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 11, time.Minute), refusedKind(ingest.RouteOther, 404, "not_found", 5, time.Minute)}
 		f.status.Intake, f.heard = webhookIntake(0, 11, 0, 0), domain.Heard{}
 		f.status.Intake.Routes[2].Lost = 5
 	}, []string{"intake_refused critical.*11 of 11 deliveries.*ingest.shared_secret.* 5 deliveries to paths"}},
 	{"refused before the start, accepted before it, too, and another route took something since", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 48*time.Hour)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 1, 48*time.Hour)}
 		f.status.Intake, f.heard = webhookIntake(0, 0, 0, 0), domain.Heard{Webhook: two.Add(-24 * time.Hour)}
-		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Accepted: 1, LastAccepted: two}
+		f.status.Intake.Routes[1] = ingest.IntakeRoute{Route: ingest.RouteTracking, Accepted: 1, LastAccepted: two}
 	}, nil},
 	{"refused a moment before the stop, and accepted since", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 10*time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 1, 10*time.Minute)}
 		f.status.Intake = nil
 	}, []string{"intake_refused warning"}},
 	{"a scanner tries paths", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{{Route: routeOther, Status: 404, Code: "not_found", Count: 100_000, Last: two}}
+		f.status.Refusals = []domain.Refusal{{Route: ingest.RouteOther, Status: 404, Code: "not_found", Count: 100_000, Last: two}}
 	}, nil},
 	{"a stranger knows the webhook", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "missing_signature", 500, time.Minute)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "missing_signature", 500, time.Minute)}
 		f.status.Intake = webhookIntake(3, 500, 500, 10*time.Minute)
 	}, []string{"intake_refused warning.*None of the senders looks like Segment"}},
 	{"refused a month ago, and nothing since", func(f *facts) {
-		f.status.Refusals = []domain.Refusal{refusedKind(routeWebhook, 401, "invalid_signature", 1, 30*24*time.Hour)}
+		f.status.Refusals = []domain.Refusal{refusedKind(ingest.RouteWebhook, 401, "invalid_signature", 1, 30*24*time.Hour)}
 		f.status.Intake = webhookIntake(0, 0, 0, 0)
 	}, nil},
 
@@ -161,13 +162,13 @@ var conditionCases = []struct {
 	}, []string{"intake_ignored warning.*The only event received so far was ignored: they"}},
 
 	{"a route without credentials", func(f *facts) {
-		f.status.Intake.Routes[1] = IntakeRoute{Route: routeTracking, Deferred: 7, DeferredCode: codeNoCredentials, LastDeferred: two, DeferredFrom: two.Add(-10 * time.Minute)}
+		f.status.Intake.Routes[1] = ingest.IntakeRoute{Route: ingest.RouteTracking, Deferred: 7, DeferredCode: ingest.CodeNoCredentials, LastDeferred: two, DeferredFrom: two.Add(-10 * time.Minute)}
 	}, []string{"intake_deferred warning.*tracking route.*no_credentials.*ingest.write_keys"}},
 	{"the same for an hour", func(f *facts) {
-		f.status.Intake.Routes[0] = IntakeRoute{Route: routeWebhook, Deferred: 7, DeferredCode: codeNoCredentials, LastDeferred: two, DeferredFrom: two.Add(-2 * time.Hour)}
+		f.status.Intake.Routes[0] = ingest.IntakeRoute{Route: ingest.RouteWebhook, Deferred: 7, DeferredCode: ingest.CodeNoCredentials, LastDeferred: two, DeferredFrom: two.Add(-2 * time.Hour)}
 	}, []string{"intake_deferred critical.*ingest.shared_secret or"}},
 	{"a moment of crowding, over", func(f *facts) {
-		f.status.Intake.Routes[0] = IntakeRoute{Route: routeWebhook, Deferred: 7, DeferredCode: "crowded", LastDeferred: two.Add(-time.Minute)}
+		f.status.Intake.Routes[0] = ingest.IntakeRoute{Route: ingest.RouteWebhook, Deferred: 7, DeferredCode: "crowded", LastDeferred: two.Add(-time.Minute)}
 	}, nil},
 
 	{"a fresh agent that heard nothing", func(f *facts) {

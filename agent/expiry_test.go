@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/ingest"
 	"personasync/store"
 )
 
@@ -26,7 +27,7 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer data.Close()
-	p := &process{log: quiet(), store: data, door: &Door{Clock: newDoorClock(time.Now().Add(-366 * 24 * time.Hour))}}
+	p := &process{log: quiet(), store: data, door: &ingest.Handler{Clock: ingest.NewClock(time.Now().Add(-366 * 24 * time.Hour))}}
 	kept := func() int {
 		t.Helper()
 		if err := p.prune(t.Context()); err != nil {
@@ -41,7 +42,7 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 	if kept() != 1 {
 		t.Error("history expired on the first look")
 	}
-	p.door.Clock = newDoorClock(time.Now())
+	p.door.Clock = ingest.NewClock(time.Now())
 	if kept() != 0 {
 		t.Error("history never expires")
 	}

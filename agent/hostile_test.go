@@ -19,6 +19,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/agent/ingest"
 	"personasync/store/domain"
 )
 
@@ -52,7 +53,7 @@ func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 // loggedDoor is a door before an inbox that keeps nothing, and what it says.
 type loggedDoor struct {
-	*Door
+	*ingest.Handler
 	log bytes.Buffer
 }
 
@@ -64,7 +65,7 @@ func (nowhere) CountRefusal(domain.Refusal)                    {}
 
 func newLoggedDoor() *loggedDoor {
 	w := &loggedDoor{}
-	w.Door = NewDoor(DoorConfig{SharedSecrets: []string{"secret"}, AuthRequired: true}, nowhere{}, slog.New(slog.NewTextHandler(&w.log, nil)))
+	w.Handler = ingest.New(ingest.Config{SharedSecrets: []string{"secret"}, AuthRequired: true}, nowhere{}, slog.New(slog.NewTextHandler(&w.log, nil)))
 	return w
 }
 

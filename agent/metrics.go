@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"personasync/agent/ingest"
 	"personasync/store"
 	"personasync/store/domain"
 	syncer "personasync/sync"
@@ -55,7 +56,7 @@ func newMetrics(p *process) *metrics {
 	for _, kind := range []string{"users", "events"} {
 		m.elements.WithLabelValues(kind)
 	}
-	for _, route := range []string{routeWebhook, routeTracking} {
+	for _, route := range []string{ingest.RouteWebhook, ingest.RouteTracking} {
 		m.ingestTook.WithLabelValues(route)
 		for _, code := range []string{"200", "400", "401", "413", "503"} {
 			m.ingested.WithLabelValues(route, code)

@@ -68,7 +68,7 @@ func (p *process) reload(ctx context.Context, next *config.Config) error {
 
 	p.config.Store(next)
 	p.certs.Use(pair)
-	p.door.Reconfigure(doorConfig(next))
+	p.door.Reconfigure(ingestConfig(next))
 	p.senders.Reconfigure(next, p.senderConfig)
 	p.verifier.reader.Reconfigure(senderConfig(next, domain.EndpointTransition))
 	p.store.SetRetention(storeOptions(next, p.log))

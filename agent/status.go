@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/agent/ingest"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -21,7 +22,7 @@ type Status struct {
 	Rejected       uint64           `json:"rejected"`
 	Refusals       []domain.Refusal `json:"refusals"`      // the rejected requests by kind, the most frequent first
 	Heard          *time.Time       `json:"last_received"` // receipt of the newest event applied; null before the first
-	Intake         *Intake          `json:"intake"`        // what came lately; null of a stopped agent
+	Intake         *ingest.Intake   `json:"intake"`        // what came lately; null of a stopped agent
 	Unapplied      uint64           `json:"unapplied"`
 	Pending        uint64           `json:"pending"`
 	Held           uint64           `json:"held"`
@@ -178,7 +179,7 @@ type Process struct {
 	LostSockets  []LostSocket
 	LinesDropped uint64        // of the log since the start, if the last hour has some
 	UsualSilence time.Duration // the longest pause between deliveries of the day before; 0: too few came
-	Intake       *Intake
+	Intake       *ingest.Intake
 	ClockDoubt   string // why the clock may be wrong; "" when nothing speaks against it
 }
 

@@ -12,7 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"personasync/agent"
+	"personasync/agent/ingest"
 	"personasync/store/domain"
 )
 
@@ -20,7 +20,7 @@ import (
 type boltInbox struct{ db *bolt.DB }
 
 var (
-	_ agent.Inbox = boltInbox{}
+	_ ingest.Inbox = boltInbox{}
 
 	boltMembership = []byte("membership")
 	boltOutbox     = []byte("outbox")
@@ -44,7 +44,7 @@ func boltHandler(dir string, log *slog.Logger) (http.Handler, func() error, erro
 	return door(boltInbox{db}, log), db.Close, nil
 }
 
-// Append implements agent.Inbox.
+// Append implements ingest.Inbox.
 func (in boltInbox) Append(_ context.Context, events ...*domain.Event) error {
 	return in.db.Batch(func(tx *bolt.Tx) error {
 		membership, outbox := tx.Bucket(boltMembership), tx.Bucket(boltOutbox)
@@ -84,5 +84,5 @@ func boltApply(membership, outbox *bolt.Bucket, e *domain.Event) error {
 	return outbox.Put(binary.BigEndian.AppendUint64(nil, number), e.Raw)
 }
 
-// CountRefusal implements agent.Inbox.
+// CountRefusal implements ingest.Inbox.
 func (boltInbox) CountRefusal(domain.Refusal) {}

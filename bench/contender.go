@@ -16,6 +16,7 @@ import (
 
 	"personasync/agent"
 	"personasync/agent/config"
+	"personasync/agent/ingest"
 	"personasync/store/domain"
 	syncer "personasync/sync"
 )
@@ -123,8 +124,8 @@ func serve(ctx context.Context, h http.Handler, say func(hello)) error {
 }
 
 // door returns the agent's ingest handler in front of another inbox.
-func door(in agent.Inbox, log *slog.Logger) http.Handler {
-	return agent.NewDoor(agent.DoorConfig{SharedSecrets: []string{secret}, AuthRequired: true, CheckID: syncer.CheckID}, in, log)
+func door(in ingest.Inbox, log *slog.Logger) http.Handler {
+	return ingest.New(ingest.Config{SharedSecrets: []string{secret}, AuthRequired: true, CheckID: syncer.CheckID}, in, log)
 }
 
 // answer accepts a request as the agent does.

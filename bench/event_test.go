@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/ingest"
 	"personasync/agent/segment"
 	"personasync/store/domain"
 	syncer "personasync/sync"
@@ -53,7 +53,7 @@ func (k kept) Append(_ context.Context, events ...*domain.Event) error {
 
 func (k kept) CountRefusal(domain.Refusal) {}
 
-var _ agent.Inbox = kept{}
+var _ ingest.Inbox = kept{}
 
 func TestTheDoorTakesWhatTheLoadPosts(t *testing.T) {
 	for _, s := range []shape{{"", "", 1, 1}, {"", "", 7, 1}, {"", "", 3, 100}} {

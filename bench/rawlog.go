@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"personasync/agent"
+	"personasync/agent/ingest"
 	"personasync/store/domain"
 )
 
@@ -52,7 +52,7 @@ func (r *rawLog) close() error {
 // rawInbox is a raw log behind the agent's ingest handler.
 type rawInbox struct{ *rawLog }
 
-var _ agent.Inbox = rawInbox{}
+var _ ingest.Inbox = rawInbox{}
 
 func rawHandler(dir string, log *slog.Logger) (http.Handler, func() error, error) {
 	r, err := openRawLog(dir)
@@ -62,7 +62,7 @@ func rawHandler(dir string, log *slog.Logger) (http.Handler, func() error, error
 	return door(rawInbox{r}, log), r.close, nil
 }
 
-// Append implements agent.Inbox.
+// Append implements ingest.Inbox.
 func (in rawInbox) Append(ctx context.Context, events ...*domain.Event) error {
 	if len(events) == 1 {
 		return in.submit(ctx, events[0].Raw)
@@ -74,7 +74,7 @@ func (in rawInbox) Append(ctx context.Context, events ...*domain.Event) error {
 	return in.submit(ctx, all)
 }
 
-// CountRefusal implements agent.Inbox.
+// CountRefusal implements ingest.Inbox.
 func (rawInbox) CountRefusal(domain.Refusal) {}
 
 // unreadHandler appends bodies without reading them.

@@ -13,7 +13,7 @@ import (
 
 	sqlite3 "github.com/mattn/go-sqlite3"
 
-	"personasync/agent"
+	"personasync/agent/ingest"
 	"personasync/store/domain"
 )
 
@@ -35,7 +35,7 @@ type sqliteInbox struct {
 	last      int64 // id of the newest event
 }
 
-var _ agent.Inbox = (*sqliteInbox)(nil)
+var _ ingest.Inbox = (*sqliteInbox)(nil)
 
 // Events and changes are in separate tables, as in the agent: a change leaves the outbox once it is delivered,
 // and events are kept for later questions. The index lets a sender find due changes.
@@ -80,12 +80,12 @@ func openSQLite(path string) (*sqliteInbox, error) {
 	return in, nil
 }
 
-// Append implements agent.Inbox.
+// Append implements ingest.Inbox.
 func (in *sqliteInbox) Append(ctx context.Context, events ...*domain.Event) error {
 	return in.committer.submit(ctx, events)
 }
 
-// CountRefusal implements agent.Inbox.
+// CountRefusal implements ingest.Inbox.
 func (in *sqliteInbox) CountRefusal(domain.Refusal) {}
 
 func (in *sqliteInbox) close() error {

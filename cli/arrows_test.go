@@ -26,7 +26,8 @@ agent/segment: store/domain
 agent/config: scheduler store/domain
 agent/memberlist: sync store/domain
 agent/host: agent/config   # of the machine: knows neither events nor answers
-agent: agent/config agent/host agent/segment scheduler store sync store/domain
+agent/ingest: agent/segment store store/domain   # the errors of an append are the store's
+agent: agent/config agent/host agent/ingest agent/segment scheduler store sync store/domain
 cli: agent agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
 cli/internal/argv: cli/internal/exit cli/internal/term
 cli/internal/command: agent agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain

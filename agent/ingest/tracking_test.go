@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"bytes"
@@ -39,10 +39,10 @@ func TestWriteKeys(t *testing.T) {
 	event := func(key string) []byte {
 		return fmt.Appendf(nil, `{"userId":"u","event":"E","type":"track","writeKey":%q}`, key)
 	}
-	set := func(c *DoorConfig) {}
+	set := func(c *Config) {}
 	cases := []struct {
 		name   string
-		config func(*DoorConfig)
+		config func(*Config)
 		body   []byte
 		auth   string
 		status int
@@ -57,10 +57,10 @@ func TestWriteKeys(t *testing.T) {
 		{"of another source", set, event("wk_other"), "", 401},
 		{"none", set, []byte(`{"userId":"u","event":"E"}`), "", 401},
 		{"what is not base64", set, event(""), "Basic ?", 401},
-		{"rotated", func(c *DoorConfig) { c.WriteKeys = []string{"new", doorKey} }, event(doorKey), "", 200},
-		{"off", func(c *DoorConfig) { c.AuthRequired = false }, event("any"), "", 200},
-		{"nothing configured", func(c *DoorConfig) { c.WriteKeys = nil }, event(""), "", 503},
-		{"nothing but an empty key configured", func(c *DoorConfig) { c.WriteKeys = []string{""} }, event(""), "Basic Og==", 503},
+		{"rotated", func(c *Config) { c.WriteKeys = []string{"new", doorKey} }, event(doorKey), "", 200},
+		{"off", func(c *Config) { c.AuthRequired = false }, event("any"), "", 200},
+		{"nothing configured", func(c *Config) { c.WriteKeys = nil }, event(""), "", 503},
+		{"nothing but an empty key configured", func(c *Config) { c.WriteKeys = []string{""} }, event(""), "Basic Og==", 503},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

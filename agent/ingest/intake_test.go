@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"testing"
@@ -11,10 +11,10 @@ import (
 func TestTheIntakeForgetsWhatIsAnHourOld(t *testing.T) {
 	began := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	in := newIntake(began)
-	in.answered(0, doorAnswer{status: 401}, true, true, began.Add(time.Minute))
-	in.answered(0, doorTaken, false, false, began.Add(2*time.Minute))
-	in.answered(1, doorCrowded, false, false, began.Add(2*time.Minute))
-	in.answered(1, doorCrowded, false, false, began.Add(3*time.Minute))
+	in.answered(0, answer{status: 401}, true, true, began.Add(time.Minute))
+	in.answered(0, taken, false, false, began.Add(2*time.Minute))
+	in.answered(1, crowded, false, false, began.Add(2*time.Minute))
+	in.answered(1, crowded, false, false, began.Add(3*time.Minute))
 	in.applied(domain.EventLedger{Accepted: 90, Ignored: 80}, began)
 	in.applied(domain.EventLedger{Accepted: 100, Ignored: 83}, began.Add(2*time.Minute))
 	now := in.lately(began.Add(4 * time.Minute))

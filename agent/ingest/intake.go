@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"bytes"
@@ -45,19 +45,20 @@ const intakeWindow = time.Hour
 
 // What comes in is counted by these routes.
 const (
-	routeWebhook  = "webhook"
-	routeTracking = "tracking"
-	routeOther    = "other" // what is not there: one label for every path that people try
+	RouteWebhook  = "webhook"
+	RouteTracking = "tracking"
+	RouteOther    = "other" // what is not there: one label for every path that people try
 )
 
-var intakeRoutes = [...]string{routeWebhook, routeTracking, routeOther}
+// Routes lists them.
+var Routes = [...]string{RouteWebhook, RouteTracking, RouteOther}
 
 // intake counts what comes to the door, by the minute. Its methods may be called concurrently.
 type intake struct {
 	mu      sync.Mutex
 	start   time.Time
 	minutes [intakeWindow / time.Minute]intakeMinute
-	last    [len(intakeRoutes)]intakeLast
+	last    [len(Routes)]intakeLast
 	ledger  *domain.EventLedger // at the last look; nil before the first
 	run     uint64              // see Intake.OrdinaryRun
 	keys    [][]byte            // quoted, of the audiences that are known
@@ -103,7 +104,7 @@ func hasFlag(text, key []byte) bool {
 
 type intakeMinute struct {
 	at                              int64 // since 1970
-	accepted, lost, alien, deferred [len(intakeRoutes)]uint64
+	accepted, lost, alien, deferred [len(Routes)]uint64
 	events, ordinary, personas      uint64
 	alike, looked                   uint64
 	settled, ignored                uint64
@@ -116,10 +117,10 @@ type intakeLast struct {
 
 func newIntake(start time.Time) *intake { return &intake{start: start} }
 
-// routeIndex is the place of a path's route in intakeRoutes.
+// routeIndex is the place of a path's route in Routes.
 func routeIndex(path string, known bool) int {
 	switch {
-	case known && path == pathWebhook:
+	case known && path == PathWebhook:
 		return 0
 	case known:
 		return 1
@@ -127,7 +128,7 @@ func routeIndex(path string, known bool) int {
 	return 2
 }
 
-func routeName(path string, known bool) string { return intakeRoutes[routeIndex(path, known)] }
+func routeName(path string, known bool) string { return Routes[routeIndex(path, known)] }
 
 // minute is that of now. mu is held.
 func (in *intake) minute(now time.Time) *intakeMinute {
@@ -141,7 +142,7 @@ func (in *intake) minute(now time.Time) *intakeMinute {
 
 // answered counts an answer that was given at the door. lost: a delivery was refused; alien: its sender
 // does not look like Segment.
-func (in *intake) answered(route int, a doorAnswer, lost, alien bool, now time.Time) {
+func (in *intake) answered(route int, a answer, lost, alien bool, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	m, last := in.minute(now), &in.last[route]
@@ -222,8 +223,8 @@ func (in *intake) lately(now time.Time) *Intake {
 	if in.start.After(from) {
 		from = in.start
 	}
-	sum := &Intake{Since: from.UTC().Truncate(time.Second), OrdinaryRun: in.run, AlikeKey: in.key, Routes: make([]IntakeRoute, len(intakeRoutes))}
-	for i, name := range intakeRoutes {
+	sum := &Intake{Since: from.UTC().Truncate(time.Second), OrdinaryRun: in.run, AlikeKey: in.key, Routes: make([]IntakeRoute, len(Routes))}
+	for i, name := range Routes {
 		last := &in.last[i]
 		sum.Routes[i] = IntakeRoute{Route: name, LastAccepted: last.accepted.UTC(), LastDeferred: last.deferred.UTC(), DeferredCode: last.code, DeferredFrom: last.from.UTC()}
 	}

@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"encoding/json"
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// doorAnswer is what a request is told. The zero code is success.
-type doorAnswer struct {
+// answer is what a request is told. The zero code is success.
+type answer struct {
 	status        int
 	code, message string
 	retryAfter    time.Duration
@@ -17,23 +17,23 @@ type doorAnswer struct {
 	cause         error // for the log alone
 }
 
-// codeNoCredentials answers on a route for which none are configured.
-const codeNoCredentials = "no_credentials"
+// CodeNoCredentials answers on a route for which none are configured.
+const CodeNoCredentials = "no_credentials"
 
-var doorTaken = doorAnswer{status: http.StatusOK}
+var taken = answer{status: http.StatusOK}
 
-// doorRefusal answers a request that will fare no better when it is sent again.
-func doorRefusal(status int, code, message string) doorAnswer {
-	return doorAnswer{status: status, code: code, message: message}
+// refuse answers a request that will fare no better when it is sent again.
+func refuse(status int, code, message string) answer {
+	return answer{status: status, code: code, message: message}
 }
 
-// doorUnwell answers a request that the agent cannot take now, through no fault of the request.
-func doorUnwell(code, message string, retryAfter time.Duration) doorAnswer {
-	return doorAnswer{status: http.StatusServiceUnavailable, code: code, message: message, retryAfter: retryAfter}
+// unwell answers a request that the agent cannot take now, through no fault of the request.
+func unwell(code, message string, retryAfter time.Duration) answer {
+	return answer{status: http.StatusServiceUnavailable, code: code, message: message, retryAfter: retryAfter}
 }
 
 // refused reports whether the request was refused for good. A body that ended early (408) is sent again.
-func (a *doorAnswer) refused() bool {
+func (a *answer) refused() bool {
 	return a.status >= 400 && a.status < 500 && a.status != http.StatusRequestTimeout
 }
 
@@ -41,7 +41,7 @@ func (a *doorAnswer) refused() bool {
 // events. On an event route that is whatever has a body, but for web pages. On other paths it is what
 // looks like Segment: the URL set there is wrong. So is the method, where Segment itself uses another one.
 // Scanners that try paths at random, people who open the URL, and SDKs that ask for settings lose nothing.
-func (a *doorAnswer) lostDelivery(r *http.Request, known bool) bool {
+func (a *answer) lostDelivery(r *http.Request, known bool) bool {
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 		return known && a.code != "web_page" || !known && likeSegment(r, "")
@@ -62,7 +62,7 @@ func likeSegment(r *http.Request, path string) bool {
 	switch {
 	case fromSegment(r), strings.HasPrefix(r.Header.Get("User-Agent"), "analytics-"):
 		return true
-	case path == pathWebhook:
+	case path == PathWebhook:
 		return r.Header.Get("Authorization") != ""
 	}
 	return path != ""
@@ -70,7 +70,7 @@ func likeSegment(r *http.Request, path string) bool {
 
 // write answers in the form that every Segment SDK can read: Python's wants code and message, Ruby's
 // wants error, PHP's and Python's exactly 200 (all from their source).
-func (a *doorAnswer) write(w http.ResponseWriter) {
+func (a *answer) write(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	if a.allow != "" {
@@ -83,7 +83,7 @@ func (a *doorAnswer) write(w http.ResponseWriter) {
 	w.Write(a.body())
 }
 
-func (a *doorAnswer) body() []byte {
+func (a *answer) body() []byte {
 	if a.code == "" {
 		return []byte(`{"success":true}`)
 	}

@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"bytes"
@@ -20,8 +20,8 @@ func (c *setClock) pass(d time.Duration) { c.wall, c.passed = c.wall+d, c.passed
 
 var clockEpoch = time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
 
-func (c *setClock) doorClock(shown time.Time) *doorClock {
-	return &doorClock{
+func (c *setClock) doorClock(shown time.Time) *Clock {
+	return &Clock{
 		wall:  func() time.Time { return clockEpoch.Add(c.wall) },
 		past:  func() time.Duration { return c.passed },
 		shown: shown,
@@ -59,7 +59,7 @@ func TestAClockSetBackMakesNoEventStale(t *testing.T) {
 		t.Run(back.String(), func(t *testing.T) {
 			var c setClock
 			w := openDoor(nil)
-			w.Door.Clock = c.doorClock(time.Time{})
+			w.Handler.Clock = c.doorClock(time.Time{})
 			post := func(fields string) time.Time {
 				t.Helper()
 				body := fmt.Appendf(nil, `{"type":"identify","userId":"u",%s"traits":{"k":true},"context":{"personas":{"computation_class":"audience","computation_key":"k","computation_id":"i","space_id":"s"}}}`, fields)
@@ -102,7 +102,7 @@ func TestAClockThatIsAheadForAMomentIsNotRemembered(t *testing.T) {
 		if now, latest := d.read(); !now.Equal(clockEpoch.Add(c.wall)) || !latest.Equal(now) {
 			t.Errorf("ahead by %s it reads %s, at the latest %s", off, now, latest)
 		}
-		if d.doubt() == "" || d.settled() {
+		if d.Doubt() == "" || d.Settled() {
 			t.Errorf("ahead by %s there is no doubt", off)
 		}
 		c.pass(2 * time.Second)
@@ -110,12 +110,12 @@ func TestAClockThatIsAheadForAMomentIsNotRemembered(t *testing.T) {
 		if now, latest := d.read(); !latest.Equal(now) || !now.Equal(clockEpoch.Add(c.wall)) {
 			t.Errorf("back from %s ahead it reads %s, at the latest %s", off, now, latest)
 		}
-		if why := d.doubt(); why != "" || !d.settled() {
+		if why := d.Doubt(); why != "" || !d.Settled() {
 			t.Errorf("back from %s ahead: %s", off, why)
 		}
 	}
 	c.wall -= time.Hour
-	if d.doubt() == "" {
+	if d.Doubt() == "" {
 		t.Error("a clock that was set back is in no doubt")
 	}
 }
@@ -126,8 +126,8 @@ func TestAReceiptSaysByHowMuchTheClockJumped(t *testing.T) {
 	const year = 366 * 24 * time.Hour
 	var c setClock
 	w := openDoor(nil)
-	w.Door.Clock = c.doorClock(clockEpoch)
-	w.Door.Clock.filed = true
+	w.Handler.Clock = c.doorClock(clockEpoch)
+	w.Handler.Clock.filed = true
 	post := func() (ahead time.Duration) {
 		t.Helper()
 		body := []byte(`{"type":"track","event":"Step","userId":"u","context":{"personas":{"computation_class":"journey_step","computation_key":"k"}}}`)
@@ -183,7 +183,7 @@ func TestAClockThatJumpedIsSettledAfterAnHour(t *testing.T) {
 		settled bool
 	}{{0, false}, {59 * time.Minute, false}, {time.Minute, true}} {
 		c.pass(step.pass)
-		if got := d.settled(); got != step.settled {
+		if got := d.Settled(); got != step.settled {
 			t.Errorf("after %s more, settled is %v", step.pass, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"log/slog"
@@ -33,16 +33,16 @@ func (s *saidOnce[T]) news(v T) (fresh, full bool) {
 	return n < mostSpellings, n == mostSpellings
 }
 
-// doorTimes counts events with a time that cannot be read, and logs each spelling once. The receipt in
+// oddTimes counts events with a time that cannot be read, and logs each spelling once. The receipt in
 // the place of such a time can make an older event win, so it must not happen unseen.
-type doorTimes struct {
+type oddTimes struct {
 	log    *slog.Logger
 	unread atomic.Uint64 // events since the start
 	said   saidOnce[segment.OddTime]
 }
 
 // note logs a spelling that is new.
-func (d *doorTimes) note(t segment.OddTime) {
+func (d *oddTimes) note(t segment.OddTime) {
 	switch fresh, full := d.said.news(t); {
 	case full:
 		d.log.Warn("event times come in more spellings than are logged; personasync_event_times_unread_total counts the events")
@@ -54,7 +54,7 @@ func (d *doorTimes) note(t segment.OddTime) {
 }
 
 // count counts events that were accepted.
-func (d *doorTimes) count(events []*domain.Event) {
+func (d *oddTimes) count(events []*domain.Event) {
 	for _, e := range events {
 		if e.TimeSource.Unread() {
 			d.unread.Add(1)
@@ -62,15 +62,15 @@ func (d *doorTimes) count(events []*domain.Event) {
 	}
 }
 
-// doorValues counts values that are left out of an event, and logs the name of each once.
-type doorValues struct {
+// valuesLeftOut counts values that are left out of an event, and logs the name of each once.
+type valuesLeftOut struct {
 	log     *slog.Logger
 	leftOut atomic.Uint64 // since the start
 	said    saidOnce[string]
 }
 
 // count counts those of events that were accepted.
-func (d *doorValues) count(events []*domain.Event) {
+func (d *valuesLeftOut) count(events []*domain.Event) {
 	for _, e := range events {
 		for _, v := range e.LeftOut {
 			d.leftOut.Add(1)
@@ -79,7 +79,7 @@ func (d *doorValues) count(events []*domain.Event) {
 	}
 }
 
-func (d *doorValues) note(name string) {
+func (d *valuesLeftOut) note(name string) {
 	switch fresh, full := d.said.news(domain.CutName(name)); {
 	case full:
 		d.log.Warn("values of more names are left out than are logged; personasync_values_left_out_total counts them")

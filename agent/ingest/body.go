@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Errors of readDoorBody.
+// Errors of readBody.
 var (
 	errBodyTooLarge = errors.New("the body is too large")
 	errBodyCutOff   = errors.New("the body ended early")
@@ -18,10 +18,10 @@ var (
 	errNoRoom       = errors.New("too much is being received")
 )
 
-// readDoorBody reads a body of at most limit bytes, as sent and after unzipping: a small body that
+// readBody reads a body of at most limit bytes, as sent and after unzipping: a small body that
 // unzips to gigabytes is read no further than one that is as large itself. The memory is the caller's
 // own, so events may keep pointing into it.
-func readDoorBody(k *knock, limit int64) ([]byte, error) {
+func readBody(k *knock, limit int64) ([]byte, error) {
 	body, err := readAtMost(k, k.Body, limit, k.ContentLength)
 	if errors.Is(err, errBodyTooLarge) || errors.Is(err, errNoRoom) {
 		// A sender that is still writing when the connection closes sees a reset instead of the answer,
@@ -89,18 +89,18 @@ func (k *knock) grown(b []byte, size int64) ([]byte, error) {
 	return larger, nil
 }
 
-// unreadableBody answers for an error of readDoorBody.
-func unreadableBody(err error, tooLarge doorAnswer) doorAnswer {
+// unreadableBody answers for an error of readBody.
+func unreadableBody(err error, tooLarge answer) answer {
 	switch {
 	case errors.Is(err, errNoRoom):
-		return doorCrowded
+		return crowded
 	case errors.Is(err, errBodyTooLarge):
 		return tooLarge
 	case errors.Is(err, errBodyNotGzip):
-		return doorRefusal(http.StatusBadRequest, "invalid_gzip", "The body is not what gzip makes, though its Content-Encoding says so.")
+		return refuse(http.StatusBadRequest, "invalid_gzip", "The body is not what gzip makes, though its Content-Encoding says so.")
 	case errors.Is(err, errBodyEncoding):
-		return doorRefusal(http.StatusBadRequest, "unknown_encoding", "The body's Content-Encoding is not known here. Send it plain or as gzip.")
+		return refuse(http.StatusBadRequest, "unknown_encoding", "The body's Content-Encoding is not known here. Send it plain or as gzip.")
 	}
 	// Not the sender's choice, and worth another try: 408 is retried by Segment and by its SDKs.
-	return doorAnswer{status: http.StatusRequestTimeout, code: "incomplete_body", message: "The connection ended before the whole body was here. Send it again."}
+	return answer{status: http.StatusRequestTimeout, code: "incomplete_body", message: "The connection ended before the whole body was here. Send it again."}
 }

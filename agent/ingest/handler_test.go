@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"bytes"
@@ -46,7 +46,7 @@ func (f fakeInbox) CountRefusal(one domain.Refusal) { f.refused(one) }
 
 // doorway is a door and what came through it.
 type doorway struct {
-	*Door
+	*Handler
 	log bytes.Buffer
 
 	mu       sync.Mutex
@@ -57,9 +57,9 @@ type doorway struct {
 	fail     error // what Append answers
 }
 
-func openDoor(change func(*DoorConfig)) *doorway {
+func openDoor(change func(*Config)) *doorway {
 	w := &doorway{}
-	c := DoorConfig{SharedSecrets: []string{doorSecret}, WriteKeys: []string{doorKey}, AuthRequired: true}
+	c := Config{SharedSecrets: []string{doorSecret}, WriteKeys: []string{doorKey}, AuthRequired: true}
 	if change != nil {
 		change(&c)
 	}
@@ -80,7 +80,7 @@ func openDoor(change func(*DoorConfig)) *doorway {
 			w.refused = append(w.refused, one)
 		},
 	}
-	w.Door = NewDoor(c, in, slog.New(slog.NewTextHandler(&w.log, nil)))
+	w.Handler = New(c, in, slog.New(slog.NewTextHandler(&w.log, nil)))
 	return w
 }
 
@@ -145,7 +145,7 @@ func signedDoorPost(body []byte) *http.Request {
 
 func doorPayload(t testing.TB, name string) []byte {
 	t.Helper()
-	body, err := os.ReadFile(filepath.Join("segment", "testdata", "payloads", name))
+	body, err := os.ReadFile(filepath.Join("..", "segment", "testdata", "payloads", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,15 +235,15 @@ func TestWebhookCredentials(t *testing.T) {
 	two := []byte(`[ {"type":"delete","userId":"u"} ,{"type":"delete","userId":"v"}]`)
 	wrapped := []byte(`[{"json":{"type":"delete","userId":"u"}},{"json":{"type":"delete","userId":"v"}}]`)
 	const all, first = "verified", "first only"
-	secret := func(c *DoorConfig) {}
-	rotated := func(c *DoorConfig) { c.SharedSecrets = []string{"new", "", doorSecret} }
-	token := func(c *DoorConfig) { c.SharedSecrets, c.BearerTokens = nil, []string{"old-token", "tok"} }
-	both := func(c *DoorConfig) { c.BearerTokens = []string{"tok"} }
-	off := func(c *DoorConfig) { c.AuthRequired = false }
-	none := func(c *DoorConfig) { c.SharedSecrets = []string{""} }
+	secret := func(c *Config) {}
+	rotated := func(c *Config) { c.SharedSecrets = []string{"new", "", doorSecret} }
+	token := func(c *Config) { c.SharedSecrets, c.BearerTokens = nil, []string{"old-token", "tok"} }
+	both := func(c *Config) { c.BearerTokens = []string{"tok"} }
+	off := func(c *Config) { c.AuthRequired = false }
+	none := func(c *Config) { c.SharedSecrets = []string{""} }
 	cases := []struct {
 		name   string
-		config func(*DoorConfig)
+		config func(*Config)
 		body   []byte
 		header []string
 		status int
@@ -389,7 +389,7 @@ func TestAnUnreadyDoorKeepsEventsWithTheirSender(t *testing.T) {
 func TestReconfigureRotatesSecrets(t *testing.T) {
 	w := openDoor(nil)
 	body := doorPayload(t, "audience-identify-enter.json")
-	w.Reconfigure(DoorConfig{SharedSecrets: []string{"new"}, AuthRequired: true})
+	w.Reconfigure(Config{SharedSecrets: []string{"new"}, AuthRequired: true})
 	if a := w.knock(t, signedDoorPost(body)); a.Status != 401 {
 		t.Errorf("%+v", a)
 	}
@@ -399,7 +399,7 @@ func TestReconfigureRotatesSecrets(t *testing.T) {
 }
 
 func TestIDsAreJudgedAtTheDoor(t *testing.T) {
-	w := openDoor(func(c *DoorConfig) { c.CheckID = func(string) string { return "id_blocked" } })
+	w := openDoor(func(c *Config) { c.CheckID = func(string) string { return "id_blocked" } })
 	w.knock(t, signedDoorPost(doorPayload(t, "audience-identify-enter.json")))
 	w.knock(t, doorPost("/v1/batch", doorPayload(t, "api-batch-engage-events.json")))
 	w.knock(t, doorPost("/v1/identify", doorPayload(t, "api-identify-writekey-in-body.json")))
@@ -520,4 +520,19 @@ func gzipped(t *testing.T, plain []byte) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// TestTheOwnerIsToldWhatCameOfEveryAppend: by it the agent knows whether events are being accepted.
+func TestTheOwnerIsToldWhatCameOfEveryAppend(t *testing.T) {
+	w := openDoor(nil)
+	var told []error
+	w.Appended = func(_ context.Context, err error) { told = append(told, err) }
+	body := doorPayload(t, "audience-identify-enter.json")
+	w.knock(t, signedDoorPost(body))
+	w.fail = store.ErrFull
+	w.knock(t, signedDoorPost(body))
+	w.knock(t, doorPost("/segment/webhook", body, "X-Signature", "00"))
+	if len(told) != 2 || told[0] != nil || !errors.Is(told[1], store.ErrFull) {
+		t.Errorf("told %v", told)
+	}
 }

@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"cmp"
@@ -21,19 +21,19 @@ const (
 )
 
 var (
-	callTooLarge  = doorRefusal(http.StatusBadRequest, segment.FaultEventTooLarge, fmt.Sprintf("The event has more than %d bytes, the most that one may have. Send less in it.", maxTrackingCall))
-	batchTooLarge = doorRefusal(http.StatusBadRequest, "batch_too_large", fmt.Sprintf("The batch has more than %d bytes. Send fewer events at a time.", maxTrackingBatch))
-	badWriteKey   = doorRefusal(http.StatusUnauthorized, "invalid_write_key", "The write key is missing or wrong. Give the SDK one of ingest.write_keys.")
+	callTooLarge  = refuse(http.StatusBadRequest, segment.FaultEventTooLarge, fmt.Sprintf("The event has more than %d bytes, the most that one may have. Send less in it.", maxTrackingCall))
+	batchTooLarge = refuse(http.StatusBadRequest, "batch_too_large", fmt.Sprintf("The batch has more than %d bytes. Send fewer events at a time.", maxTrackingBatch))
+	badWriteKey   = refuse(http.StatusUnauthorized, "invalid_write_key", "The write key is missing or wrong. Give the SDK one of ingest.write_keys.")
 )
 
 // trackingCall takes one event. What Segment's API refuses is refused with a code; what only we cannot
 // use is taken, and parked.
-func (d *Door) trackingCall(k *knock, c *DoorConfig, call domain.Call) doorAnswer {
+func (d *Handler) trackingCall(k *knock, c *Config, call domain.Call) answer {
 	received, latest, ahead := d.Clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
-	body, err := readDoorBody(k, maxTrackingCall)
+	body, err := readBody(k, maxTrackingCall)
 	if err != nil {
 		return unreadableBody(err, callTooLarge)
 	}
@@ -47,19 +47,19 @@ func (d *Door) trackingCall(k *knock, c *DoorConfig, call domain.Call) doorAnswe
 	}
 	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, Call: call, OddTime: d.oddTime})
 	if segment.Refuses(e.Fault) {
-		return doorRefusal(http.StatusBadRequest, e.Fault, e.Sentence)
+		return refuse(http.StatusBadRequest, e.Fault, e.Sentence)
 	}
 	return d.take(k.Context(), []*domain.Event{e})
 }
 
 // trackingBatch takes a batch whole: items that Segment's API would refuse are parked, because a refusal
 // would lose the others.
-func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ domain.Call) doorAnswer {
+func (d *Handler) trackingBatch(k *knock, c *Config, _ domain.Call) answer {
 	received, latest, ahead := d.Clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
-	body, err := readDoorBody(k, maxTrackingBatch)
+	body, err := readBody(k, maxTrackingBatch)
 	if err != nil {
 		return unreadableBody(err, batchTooLarge)
 	}
@@ -76,7 +76,7 @@ func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ domain.Call) doorAnswer 
 		size += eventCost + 2*len(item.Raw) // its own memory when the batch's context was merged into it, and its copy
 	}
 	if !k.claim.take(int64(size)) {
-		return doorCrowded
+		return crowded
 	}
 	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, OddTime: d.oddTime}
 	how.SentAt, how.SentAtUnreadable = batch.SentAt(how.OddTime)
@@ -89,20 +89,20 @@ func (d *Door) trackingBatch(k *knock, c *DoorConfig, _ domain.Call) doorAnswer 
 }
 
 // trackingMetrics takes what Analytics.js measures about itself, and drops it.
-func (d *Door) trackingMetrics(*knock, *DoorConfig, domain.Call) doorAnswer { return doorTaken }
+func (d *Handler) trackingMetrics(*knock, *Config, domain.Call) answer { return taken }
 
 // checkWriteKeys answers 503 while no key is configured: SDKs keep their events for that.
-func (c *DoorConfig) checkWriteKeys() *doorAnswer {
+func (c *Config) checkWriteKeys() *answer {
 	if !c.AuthRequired || len(c.WriteKeys) > 0 {
 		return nil
 	}
-	a := doorUnwell(codeNoCredentials, "No ingest.write_keys are set here, so nothing can be checked. The sender keeps its events.", time.Minute)
+	a := unwell(CodeNoCredentials, "No ingest.write_keys are set here, so nothing can be checked. The sender keeps its events.", time.Minute)
 	return &a
 }
 
 // mayWrite accepts a write key as user name of Basic authorization or in the body. An OAuth token
 // (Authorization: Bearer) cannot be checked here; the write key that Segment wants beside it can.
-func (c *DoorConfig) mayWrite(r *http.Request, inBody string) bool {
+func (c *Config) mayWrite(r *http.Request, inBody string) bool {
 	return !c.AuthRequired || oneOfSecrets(c.WriteKeys, inBody) || oneOfSecrets(c.WriteKeys, basicUser(r))
 }
 

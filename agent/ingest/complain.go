@@ -1,14 +1,14 @@
-package agent
+package ingest
 
 // complain logs an answer that is worth it: what was not taken, by route and code, with no secret, body or
 // user. The path of a route that is not ours is the sender's to make, so that it is left out. Whoever
 // knocks must not fill the disk: the log of the process folds lines that repeat.
-func (d *Door) complain(route string, known bool, a doorAnswer) {
+func (d *Handler) complain(route string, known bool, a answer) {
 	if a.code == "" || a.code == "unready" {
 		return
 	}
 	if !known {
-		route = routeOther
+		route = RouteOther
 	}
 	attrs := []any{"route", route, "status", a.status, "code", a.code}
 	if a.cause != nil {

@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"bytes"
@@ -38,7 +38,7 @@ type payload struct {
 
 func loadPayloads(t *testing.T) (list []payload) {
 	t.Helper()
-	dir := filepath.Join("segment", "testdata", "payloads")
+	dir := filepath.Join("..", "segment", "testdata", "payloads")
 	text, err := os.ReadFile(filepath.Join(dir, "MANIFEST.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func newReceiver(t *testing.T, send domain.SendMethods) *receiver {
 	if err := s.SetRules(t.Context(), rules); err != nil {
 		t.Fatal(err)
 	}
-	door := NewDoor(DoorConfig{
+	door := New(Config{
 		SharedSecrets: []string{"test-shared-secret"}, WriteKeys: []string{"wk_test_123"},
 		AuthRequired: true, MaxBodyBytes: 8 << 20, CheckID: syncer.CheckID,
 	}, s, log)

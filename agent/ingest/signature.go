@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"crypto/hmac"
@@ -33,24 +33,24 @@ const (
 )
 
 // checkBeforeBody refuses a webhook request that no body could save.
-func (c *DoorConfig) checkBeforeBody(r *http.Request) *doorAnswer {
+func (c *Config) checkBeforeBody(r *http.Request) *answer {
 	if !c.AuthRequired && r.Header.Get("Origin") != "" { // nothing else keeps out a page that any browser here has open
-		a := doorRefusal(http.StatusForbidden, "web_page", "With ingest.auth = off web pages may not post here.")
+		a := refuse(http.StatusForbidden, "web_page", "With ingest.auth = off web pages may not post here.")
 		return &a
 	}
 	if !c.AuthRequired {
 		return nil
 	}
 	if len(c.SharedSecrets) == 0 && len(c.BearerTokens) == 0 {
-		a := doorUnwell(codeNoCredentials, "Neither ingest.shared_secret nor ingest.bearer_token is set here, so nothing can be checked. The sender keeps its events.", time.Minute)
+		a := unwell(CodeNoCredentials, "Neither ingest.shared_secret nor ingest.bearer_token is set here, so nothing can be checked. The sender keeps its events.", time.Minute)
 		return &a
 	}
 	if len(c.BearerTokens) > 0 && !c.bearer(r) {
-		a := doorRefusal(http.StatusUnauthorized, "invalid_token", "The Authorization header is missing or wrong. Compare it in Segment's webhook settings with ingest.bearer_token.")
+		a := refuse(http.StatusUnauthorized, "invalid_token", "The Authorization header is missing or wrong. Compare it in Segment's webhook settings with ingest.bearer_token.")
 		return &a
 	}
 	if len(c.SharedSecrets) > 0 && r.Header.Get("X-Signature") == "" {
-		a := doorRefusal(http.StatusUnauthorized, "missing_signature", "The request has no X-Signature. Set the shared secret in Segment's webhook settings.")
+		a := refuse(http.StatusUnauthorized, "missing_signature", "The request has no X-Signature. Set the shared secret in Segment's webhook settings.")
 		return &a
 	}
 	return nil
@@ -58,7 +58,7 @@ func (c *DoorConfig) checkBeforeBody(r *http.Request) *doorAnswer {
 
 // bearer checks the Authorization header, which people enter into Segment's settings with the word
 // Bearer or without.
-func (c *DoorConfig) bearer(r *http.Request) bool {
+func (c *Config) bearer(r *http.Request) bool {
 	header := r.Header.Get("Authorization")
 	return oneOfSecrets(c.BearerTokens, header) || oneOfSecrets(c.BearerTokens, cutScheme(header, "Bearer"))
 }
@@ -88,7 +88,7 @@ func oneOfSecrets(secrets []string, given string) bool {
 
 // covered says how much of a webhook body the request's credentials vouch for; the token has been
 // checked. The items are nil when the body is not JSON: then only the whole can match.
-func (c *DoorConfig) covered(r *http.Request, body []byte, items [][]byte, array bool) coverage {
+func (c *Config) covered(r *http.Request, body []byte, items [][]byte, array bool) coverage {
 	if !c.AuthRequired || len(c.SharedSecrets) == 0 {
 		return coversAll
 	}
@@ -109,7 +109,7 @@ func (c *DoorConfig) covered(r *http.Request, body []byte, items [][]byte, array
 	return coversFirst
 }
 
-func (c *DoorConfig) signed(text, signature []byte) bool {
+func (c *Config) signed(text, signature []byte) bool {
 	ok := false
 	for _, secret := range c.SharedSecrets {
 		mac := hmac.New(sha1.New, []byte(secret))

@@ -1,4 +1,4 @@
-package agent_test
+package ingest_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 
-	"personasync/agent"
+	"personasync/agent/ingest"
 	"personasync/store/domain"
 )
 
@@ -28,9 +28,9 @@ func (m *memory) CountRefusal(domain.Refusal) {}
 
 // Segment signs a webhook's body with the shared secret. A delivery that is not signed, or not with it, is
 // refused before anything of it is kept.
-func ExampleDoor() {
+func ExampleHandler() {
 	inbox := &memory{}
-	door := agent.NewDoor(agent.DoorConfig{SharedSecrets: []string{"s3cret"}, AuthRequired: true}, inbox, slog.New(slog.DiscardHandler))
+	door := ingest.New(ingest.Config{SharedSecrets: []string{"s3cret"}, AuthRequired: true}, inbox, slog.New(slog.DiscardHandler))
 
 	body := `{"type":"identify","userId":"ann","traits":{"plan":"gold"}}`
 	for _, secret := range []string{"s3cret", "guessed", ""} {

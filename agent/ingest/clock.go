@@ -1,4 +1,4 @@
-package agent
+package ingest
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"personasync/store/domain"
 )
 
+// Clock says when events come, and what a clock that was set must not be believed.
+//
 // A clock that is set back makes every event look as if it came from the future, and one that is believed
 // only up to its receipt then looks older than what came before it: transitions would be thrown away as
 // stale. So the door remembers the latest that its clock has shown, and how much time has passed since,
@@ -19,7 +21,7 @@ import (
 // is remembered as shown, and anything expires by it, only after it has held for clockSettles. At a start the
 // files say when they were last written to, so that the first look at a clock that is a year ahead is a jump,
 // too, and so is the end of a long downtime, which costs an hour of keeping things longer.
-type doorClock struct {
+type Clock struct {
 	wall func() time.Time     // without a monotonic reading
 	past func() time.Duration // since some moment, however the wall clock is set
 
@@ -34,10 +36,10 @@ type doorClock struct {
 // clockSettles is how long a clock must hold after it jumped ahead.
 const clockSettles = time.Hour
 
-// newDoorClock makes a clock that is known to have shown a time before; the zero time if none is known.
-func newDoorClock(shown time.Time) *doorClock {
+// NewClock makes a clock that is known to have shown a time before; the zero time if none is known.
+func NewClock(shown time.Time) *Clock {
 	start := time.Now()
-	return &doorClock{
+	return &Clock{
 		wall:  func() time.Time { return time.Now().Round(0) },
 		past:  func() time.Duration { return time.Since(start) },
 		shown: shown.Round(0),
@@ -46,14 +48,14 @@ func newDoorClock(shown time.Time) *doorClock {
 }
 
 // read returns the time, and the latest that it can be.
-func (c *doorClock) read() (now, latest time.Time) {
+func (c *Clock) read() (now, latest time.Time) {
 	now, latest, _ = c.receipt()
 	return now, latest
 }
 
 // receipt is read, and how far ahead the time may be because the clock jumped while the agent ran. A jump across a
 // restart is none: that may have been a long downtime.
-func (c *doorClock) receipt() (now, latest time.Time, ahead time.Duration) {
+func (c *Clock) receipt() (now, latest time.Time, ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	past, was := c.past(), c.off
@@ -74,16 +76,16 @@ func (c *doorClock) receipt() (now, latest time.Time, ahead time.Duration) {
 	return now, now, ahead
 }
 
-// settled reports whether things may expire by the time that the clock shows.
-func (c *doorClock) settled() bool {
+// Settled reports whether things may expire by the time that the clock shows.
+func (c *Clock) Settled() bool {
 	c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.off <= domain.MaxAhead
 }
 
-// doubt says why the clock may be wrong; empty when nothing speaks against it.
-func (c *doorClock) doubt() string {
+// Doubt says why the clock may be wrong; empty when nothing speaks against it.
+func (c *Clock) Doubt() string {
 	c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
