@@ -20,7 +20,7 @@ func noSuchHost() error {
 	return &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "moengage.test", IsNotFound: true}}
 }
 
-// distrust is how a dialled connection fails whose certificate nobody vouches for.
+// distrust returns the error of a connection with an untrusted certificate.
 func distrust() error {
 	return &net.OpError{Op: "dial", Net: "tcp", Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}
 }
@@ -103,7 +103,7 @@ func TestAnswersKeepMoEngagesWords(t *testing.T) {
 	}
 }
 
-// Whatever form an answer has, the operator sees what it said.
+// The operator sees the message of an answer in any form.
 func TestTheWordsOfAnAnswerAreFoundInAnyForm(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -146,7 +146,7 @@ func TestTheWordsOfAnAnswerAreFoundInAnyForm(t *testing.T) {
 	}
 }
 
-// What an operator finds in MoEngage's words can be looked up as it is written there.
+// Explain accepts MoEngage's own names as they are written there.
 func TestExplainKnowsMoEngagesOwnNames(t *testing.T) {
 	for name, want := range map[string]string{
 		"IP Validation Required": codeAddress, "ip_validation_required": codeAddress, "Account Temporarily Suspended": "http_403",

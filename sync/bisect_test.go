@@ -11,14 +11,14 @@ import (
 	"personasync/store/domain"
 )
 
-// journey is one trip with everything that it asked and said written down.
+// journey is a trip that records its requests.
 type journey struct {
 	trip
 	requests [][]item
 	halted   int
 }
 
-// travel makes a trip with n users, attributes and an event each, as decide answers.
+// travel makes a trip with n users, each with attributes and an event. decide answers its requests.
 func travel(n int, decide func(items []item) answer) *journey {
 	j := &journey{}
 	j.flight = &domain.Lease{}
@@ -52,9 +52,9 @@ func (j *journey) count(v domain.Verdict) (n int) {
 	return n
 }
 
-// Random offenders, random kinds of refusal, and failures in between: nobody innocent is parked,
-// nothing is sent again after it was taken, no event goes before its user's attributes, and an
-// offender costs what was promised.
+// With random bad elements, kinds of refusal and failures: no good element is parked, nothing accepted is sent
+// again, no event is sent before its user's attributes, and finding a bad element takes no more requests than
+// documented.
 func TestATripUnderRandomAnswers(t *testing.T) {
 	for range 1000 {
 		n := 1 + rand.IntN(40)
@@ -63,7 +63,7 @@ func TestATripUnderRandomAnswers(t *testing.T) {
 			bad[item{delivery: rand.IntN(n), event: rand.IntN(2) == 0}] = true
 		}
 		kind := []string{"TypeError", "Surprise", "Blacklisted"}[rand.IntN(3)]
-		breaks := rand.IntN(30) // at which request the road fails; often never reached
+		breaks := rand.IntN(30) // the request at which everything fails; often never reached
 		taken := map[item]bool{}
 		var j *journey
 		j = travel(n, func(items []item) answer {
@@ -109,7 +109,7 @@ func TestATripUnderRandomAnswers(t *testing.T) {
 	}
 }
 
-// A refusal that is about the request, and that nobody documents, is laid on no element.
+// An undocumented refusal that concerns the request must park no element.
 func TestARefusalOfTheRequestParksNobody(t *testing.T) {
 	j := travel(50, func(items []item) answer {
 		if len(items) > 30 {
@@ -123,7 +123,7 @@ func TestARefusalOfTheRequestParksNobody(t *testing.T) {
 	}
 }
 
-// When the account is refused, three requests are enough to know it.
+// If the account is refused, three requests are enough to detect it.
 func TestARefusedAccountIsNotSearched(t *testing.T) {
 	j := travel(500, func([]item) answer { return says(400, "Blacklisted") })
 	j.deliver(j.items)
@@ -135,7 +135,7 @@ func TestARefusedAccountIsNotSearched(t *testing.T) {
 	}
 }
 
-// While the road is stopped, what was in the refused request says why it waits, and nothing else does.
+// While the breaker is open, the changes of the refused request show the reason, and no other changes do.
 func TestAChangeSaysWhyItWaitsWhileTheRoadIsStopped(t *testing.T) {
 	stopped := travel(3, func([]item) answer { return says(401, "Authentication required") })
 	stopped.deliver(stopped.items)

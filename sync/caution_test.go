@@ -18,7 +18,7 @@ func TestWhatMoEngageDropsInSilenceIsSaidOnce(t *testing.T) {
 		" ":           "[" + strings.Repeat("1,", 49) + "1]",
 		"  ":          `"` + strings.Repeat(`\u00e9`, 512) + `"`,
 		"   ":         "true",
-		"    ":        `["a",null,{"b":1},["c"]]`, // an object leaves as a text
+		"    ":        `["a",null,{"b":1},["c"]]`, // an object is sent as a text
 		cautionMixed:  `["a",1]`,
 		cautionBroken: `["a","\ud83d"]`,
 		"     ":       `"\ud83d\ude00"`,
@@ -50,7 +50,7 @@ func TestTheWorkspacesNamesAreCounted(t *testing.T) {
 	}
 }
 
-// Whatever MoEngage does to an event after its 200 is said, of each property by its name.
+// The log reports everything that MoEngage drops from an event after its 200, by the property's name.
 func TestWhatMoEngageDropsOfAnEventIsSaid(t *testing.T) {
 	many := func(n int) string {
 		var props []string

@@ -38,7 +38,7 @@ func TestCheckID(t *testing.T) {
 	}
 }
 
-// A computation may bear a name that MoEngage refuses or reserves. It is sent, and unset, under another.
+// A computation whose name MoEngage refuses or reserves is sent, and unset, under another name.
 func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
 	long := strings.Repeat("ä", domain.MaxName)
 	for name, want := range map[string]string{

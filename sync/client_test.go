@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// serve starts a MoEngage on a real socket and returns a client of it.
+// serve starts a MoEngage on a real socket and returns a client for it.
 func serve(t *testing.T, h http.HandlerFunc) *client {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -86,7 +86,7 @@ func TestOurSecretsAreNotKept(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		_, key, _ := r.BasicAuth()
 		w.WriteHeader(401)
-		// The key lies across the edge of what is kept.
+		// The key crosses the boundary of the stored part.
 		io.WriteString(w, `{"status":"fail","error":{"type":"x","message":"`+r.Header.Get("Authorization")+`"},"pad":"`+strings.Repeat("p", keepBody-130)+key+`"}`)
 	})
 	a := c.post(t.Context(), []byte("{}"))
@@ -103,7 +103,7 @@ func TestConnectionsThatBreak(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		conn.(*net.TCPConn).SetLinger(0) // close by reset
+		conn.(*net.TCPConn).SetLinger(0) // makes close send a reset
 		return conn
 	}
 	tests := map[string]struct {
@@ -215,7 +215,8 @@ func TestABaseURLThatIsNone(t *testing.T) {
 	}
 }
 
-// A connection is used again after a refusal with a body, or an outage would cost a handshake a try.
+// A connection is reused after a refusal with a body. Otherwise every attempt in an outage would need a
+// handshake.
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	opened := 0
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -238,5 +239,5 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
-// discardLog silences a server that complains about handshakes which fail on purpose.
+// discardLog silences a server's complaints about handshakes that fail on purpose.
 func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

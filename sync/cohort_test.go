@@ -7,7 +7,7 @@ import (
 	"personasync/store/domain"
 )
 
-// Another name is another custom segment at MoEngage: what it allows leaves as it is written.
+// Another name would be another custom segment at MoEngage, so an allowed name is sent unchanged.
 func TestACohortLeavesUnderItsName(t *testing.T) {
 	for name, want := range map[string]string{
 		"High value shoppers":  "High value shoppers",

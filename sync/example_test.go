@@ -16,7 +16,7 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// inProcess carries requests to a handler, without a network.
+// inProcess passes requests to a handler without a network.
 type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -25,8 +25,8 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer.Result(), nil
 }
 
-// A sender takes what is due from the store and tells MoEngage. Here a stand-in takes MoEngage's place: it checks
-// requests as MoEngage's documents say, and can be asked what it holds.
+// A sender takes due changes from the store and sends them to MoEngage. Here the sandbox stands in for
+// MoEngage. It checks requests as MoEngage's documents say, and its data can be read.
 func ExampleSender() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
@@ -65,7 +65,7 @@ func ExampleSender() {
 			stop()
 		},
 	}, s, quiet)
-	if err := sender.Run(ctx); err != nil { // returns once ctx is done and no request is under way
+	if err := sender.Run(ctx); err != nil { // returns once ctx is done and no request is in flight
 		log.Fatal(err)
 	}
 

@@ -15,7 +15,7 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// straight carries requests to a handler without a network, so that they work in fake time.
+// straight passes requests to a handler without a network, so that they work in fake time.
 type straight struct{ http.Handler }
 
 func (s straight) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -33,7 +33,7 @@ func broken(handle func()) (yes bool) {
 	return false
 }
 
-// library is a reader of a sandbox that knows users u0 to u{n-1}, every one a vip.
+// library returns a reader of a sandbox with users u0 to u{n-1}, all of them vip.
 func library(t *testing.T, n int, o sandbox.Options) (*Reader, *sandbox.Sandbox) {
 	t.Helper()
 	o.WorkspaceID, o.APIKey = "WS", "s3cret-key"
@@ -141,7 +141,8 @@ func TestReadingBackGivesUpWithACode(t *testing.T) {
 	}
 }
 
-// Get User is off until a ticket enables it; nothing documents what a workspace without it answers.
+// Get User is off until a support ticket enables it. MoEngage does not document the answer of a workspace
+// without it.
 func TestARefusalToReadBackSaysThatGetUserMayBeOff(t *testing.T) {
 	for _, spec := range []string{"status=403", "status=404", "status=405", "status=409", "status=422", "status=400,type=LimitBreached", "status=401"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -156,7 +157,7 @@ func TestARefusalToReadBackSaysThatGetUserMayBeOff(t *testing.T) {
 	}
 }
 
-// A Retry-After of an hour is no reason to sit there for hours: whoever reads back is told.
+// A Retry-After of an hour must fail the read at once and not block it for hours.
 func TestReadingBackDoesNotSleepForHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := library(t, 3, sandbox.Options{})

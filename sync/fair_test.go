@@ -25,7 +25,7 @@ func listOf(n int) iter.Seq2[string, error] {
 	}
 }
 
-// now is a membership that Segment sends now.
+// now appends a membership with the current time.
 func (s *station) now(user, key string) {
 	s.t.Helper()
 	e := moved(user, key, true, false, 1)
@@ -34,8 +34,8 @@ func (s *station) now(user, key string) {
 	s.must(s.store.Applied(context.Background()))
 }
 
-// An import takes ten minutes of both limits. What Segment says meanwhile leaves within one window all the same,
-// attribute and event, and the import has the rest. Fake time makes the window exact.
+// An import needs ten minutes of both limits. A fresh transition is still sent within one window, attribute and
+// event, and the import gets the rest. Fake time makes the window exact.
 func TestAFreshTransitionLeavesWithinAWindowBehindAnImport(t *testing.T) {
 	const limit = 600
 	synctest.Test(t, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestAFreshTransitionLeavesWithinAWindowBehindAnImport(t *testing.T) {
 	})
 }
 
-// A flush of one computation is over when its own changes have left, however much else waits for the limit.
+// A flush of one computation ends when its own changes were sent, however many others wait for the rate limit.
 func TestAFlushOfOneComputationDoesNotWaitForAnImport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := modelRules(domain.SendAttribute)
@@ -89,8 +89,8 @@ func TestAFlushOfOneComputationDoesNotWaitForAnImport(t *testing.T) {
 	})
 }
 
-// What is let out of a schedule behind an import of the same computation leaves within a window, and the run waits
-// for the import alone.
+// Changes released by a schedule behind an import of the same computation are sent within a window. The run
+// waits only for the import.
 func TestARunThatIsWidenedLetsLaterChangesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := modelRules(domain.SendAttribute)

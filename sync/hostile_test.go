@@ -27,22 +27,22 @@ import (
 	"time"
 )
 
-// badPeer is a MoEngage on a real socket that does harm to every connection until it is told to behave.
+// badPeer is a MoEngage on a real socket that harms every connection until it is told to behave.
 type badPeer struct {
 	net.Listener
 	t    *testing.T
 	harm func(p *badPeer, conn net.Conn)
-	tls  *tls.Config // what harm may speak TLS with; nil: the peer has none
+	tls  *tls.Config // for a harm that uses TLS; nil means no TLS
 
-	met  atomic.Int64 // connections that were harmed
+	met  atomic.Int64 // number of harmed connections
 	good atomic.Bool
 
 	mu    sync.Mutex
 	conns []net.Conn
-	taken map[string]int // customer ids in requests that were answered well
+	taken map[string]int // customer ids in accepted requests
 }
 
-// newBadPeer starts a peer. With TLS, pair is its certificate.
+// newBadPeer starts a peer. pair is its certificate, or nil for no TLS.
 func newBadPeer(t *testing.T, pair *tls.Certificate, harm func(*badPeer, net.Conn)) (p *badPeer, url string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,7 +67,7 @@ func newBadPeer(t *testing.T, pair *tls.Certificate, harm func(*badPeer, net.Con
 	return p, server.URL
 }
 
-// Accept hands a connection to the good server, once there is one, and harms it before.
+// Accept returns connections once the peer behaves, and harms them before.
 func (p *badPeer) Accept() (net.Conn, error) {
 	for {
 		conn, err := p.Listener.Accept()
@@ -109,7 +109,7 @@ func (p *badPeer) behave(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, `{"status":"success","request_id":"R1"}`)
 }
 
-// after reads a request and answers it with text, or with what text makes of the connection.
+// after is a harm that reads a request and writes text.
 func after(text string) func(*badPeer, net.Conn) {
 	return func(_ *badPeer, conn net.Conn) {
 		if readRequest(conn) {
@@ -118,7 +118,7 @@ func after(text string) func(*badPeer, net.Conn) {
 	}
 }
 
-// thenClose ends the connection behind an answer.
+// thenClose is after, followed by closing the connection.
 func thenClose(text string) func(*badPeer, net.Conn) {
 	return func(_ *badPeer, conn net.Conn) {
 		if readRequest(conn) {
@@ -136,7 +136,7 @@ func readRequest(conn net.Conn) bool {
 	return err == nil
 }
 
-// drip answers a byte at a time, without end.
+// drip is a harm that answers one byte at a time without end.
 func drip(head string) func(*badPeer, net.Conn) {
 	return func(_ *badPeer, conn net.Conn) {
 		if !readRequest(conn) {
@@ -155,7 +155,7 @@ func drip(head string) func(*badPeer, net.Conn) {
 	}
 }
 
-// flood answers with head and then with so many bytes of chunk after chunk.
+// flood is a harm that answers with head, followed by size bytes of repeated chunks.
 func flood(head, chunk string, size int) func(*badPeer, net.Conn) {
 	return func(_ *badPeer, conn net.Conn) {
 		if !readRequest(conn) {
@@ -182,7 +182,7 @@ func frame(kind, flags byte, stream uint32, payload string) string {
 	return string(binary.BigEndian.AppendUint32(b, stream)) + payload
 }
 
-// over2 speaks HTTP/2 as far as a request's headers, and then does harm, to each request anew.
+// over2 speaks HTTP/2 up to a request's headers, and then harms each request.
 func over2(settings string, harm func(conn net.Conn, stream uint32)) func(*badPeer, net.Conn) {
 	return func(p *badPeer, raw net.Conn) {
 		conn := tls.Server(raw, p.tls)
@@ -206,12 +206,12 @@ func over2(settings string, harm func(conn net.Conn, stream uint32)) func(*badPe
 	}
 }
 
-// say2 is harm that sends frames made for the request's stream.
+// say2 is a harm that sends frames for the request's stream.
 func say2(frames func(stream uint32) string) func(*badPeer, net.Conn) {
 	return over2("", func(conn net.Conn, stream uint32) { _, _ = io.WriteString(conn, frames(stream)) })
 }
 
-// forever2 is harm that sends text without end, the request's stream in place of SSSS.
+// forever2 is a harm that sends text without end, with the request's stream in place of SSSS.
 func forever2(begin func(stream uint32) string, text string) func(*badPeer, net.Conn) {
 	return over2("", func(conn net.Conn, stream uint32) {
 		go io.Copy(io.Discard, conn)
@@ -232,8 +232,7 @@ func zipped(text string) string {
 
 const success = `{"status":"success","request_id":"R1"}`
 
-// Whatever a peer does instead of answering, nothing is settled by it, and delivery goes on once the
-// peer behaves.
+// No behaviour of a peer settles a change without an answer, and delivery continues once the peer behaves.
 func TestAHostilePeerLosesNothing(t *testing.T) {
 	good := issue(t, nil)
 	for _, c := range []struct {
@@ -302,8 +301,7 @@ func TestAHostilePeerLosesNothing(t *testing.T) {
 	}
 }
 
-// suffer sends to a bad peer until it was met a few times, looks at what that did, and then has the
-// peer behave.
+// suffer sends to a bad peer for a few connections, checks the effects, and then makes the peer behave.
 func suffer(t *testing.T, p *badPeer, url string, trust *x509.CertPool, code string) {
 	t.Helper()
 	const users = 3
@@ -339,7 +337,7 @@ func suffer(t *testing.T, p *badPeer, url string, trust *x509.CertPool, code str
 
 	p.good.Store(true)
 	p.hangUp()
-	s.Flush(nil, nil) // a stopped road tries once a minute: see TestAStoppedRoadParksNothingProbesAndHeals
+	s.Flush(nil, nil) // an open breaker is probed once a minute: see TestAStoppedRoadParksNothingProbesAndHeals
 	await(t, "everything is delivered", o.drained)
 	if seen := o.seen(); seen.delivered != 2*users || len(seen.parked) != 0 {
 		t.Errorf("in the end: %+v", seen)
@@ -351,7 +349,7 @@ func suffer(t *testing.T, p *badPeer, url string, trust *x509.CertPool, code str
 	}
 }
 
-// await waits for what happens on real sockets.
+// await waits for a condition in real time.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
@@ -361,7 +359,7 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// syncBuffer is a log that may be read while it is written.
+// syncBuffer is a log that can be read while it is written.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -379,13 +377,13 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// issued is a certificate and who trusts it.
+// issued is a certificate with the pool that trusts it.
 type issued struct {
 	pair  *tls.Certificate
 	trust *x509.CertPool
 }
 
-// issue makes a certificate for 127.0.0.1 that change may spoil.
+// issue returns a certificate for 127.0.0.1 that change may make invalid.
 func issue(t *testing.T, change func(*x509.Certificate)) issued {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -506,8 +504,8 @@ func TestLargeAnswersAreNotHeldInMemory(t *testing.T) {
 	}
 }
 
-// An answer that changes the protocol has no body, and the connection's timeouts end with it: whoever
-// read on would wait for ever, and with him the flight and the stop of the agent.
+// An answer that switches protocols has no body, and the connection has no timeouts afterwards. Reading on
+// would block the lease, and a stop of the agent, for ever.
 func TestAnAnswerThatSwitchesProtocolsHangsNobody(t *testing.T) {
 	p, url := newBadPeer(t, nil, after("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: nonsense\r\n\r\n"))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

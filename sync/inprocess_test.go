@@ -19,10 +19,10 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// direct carries requests to a stand-in for MoEngage without a socket, so that fake time reaches both.
+// direct passes requests to a sandbox without a socket, so that fake time applies to both.
 type direct struct {
 	sandbox *sandbox.Sandbox
-	cut     atomic.Bool // nobody is reached
+	cut     atomic.Bool // the network is down
 	tries   atomic.Int64
 }
 
@@ -56,8 +56,7 @@ type tornReader struct{}
 
 func (tornReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// station is a store with the senders of both roads, before a stand-in for MoEngage, in one process
-// and in fake time.
+// station is a store with the senders of both endpoints and a sandbox, in one process and in fake time.
 type station struct {
 	t        testing.TB
 	dir      string
@@ -69,7 +68,7 @@ type station struct {
 	store   *store.Store
 	senders []*Sender
 	stop    func()
-	crash   func() // ends with requests in flight, and starts again
+	crash   func() // ends with requests in flight, and restarts
 }
 
 func newStation(t testing.TB, rules domain.Rules, so sandbox.Options, c Config) *station {
@@ -110,7 +109,7 @@ func (s *station) start() {
 		s.must(errors.Join(<-ended, <-ended, s.store.Close()))
 	}
 	s.crash = func() {
-		s.must(s.store.Close()) // so that no outcome of what is in flight is written
+		s.must(s.store.Close()) // so that no outcome of a request in flight is written
 		for range 2 {
 			if err := <-ended; !errors.Is(err, domain.ErrClosed) {
 				s.t.Errorf("a sender whose outbox was gone ended with %v", err)
@@ -142,7 +141,7 @@ func (s *station) counts() domain.Counts {
 	return c
 }
 
-// drain waits until nothing is pending, in fake time and for at most so long.
+// drain waits, in fake time, until nothing is pending.
 func (s *station) drain(most time.Duration) {
 	s.t.Helper()
 	for end := time.Now().Add(most); s.counts().Changes.Pending > 0; time.Sleep(time.Second) {
@@ -152,7 +151,7 @@ func (s *station) drain(most time.Duration) {
 	}
 }
 
-// balanced checks both laws of the ledger, and the store against itself.
+// balanced checks both ledger equations, and the consistency of the store.
 func (s *station) balanced() domain.Counts {
 	s.t.Helper()
 	r, err := s.store.Check(context.Background(), nil)

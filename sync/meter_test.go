@@ -9,8 +9,8 @@ import (
 	"personasync/store/domain"
 )
 
-// Random requests with random round trips: wherever in its round trip a request is counted, no window
-// of a minute holds more than the limit. Half of the tries are for less than a share, as a search's are.
+// With random requests and round trips, no window of a minute exceeds the limit, whenever a request is counted
+// in its round trip. Half of the requests are for less than a share, as in a search.
 func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 	for range 20 {
 		limit := 1 + rand.IntN(500)
@@ -49,7 +49,7 @@ func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 					in += later.g.users
 				}
 			}
-			// first is the one that was answered first of those that may share its window.
+			// first was answered first among the requests that may share its window.
 			if in > limit {
 				t.Fatalf("limit %d: %d in one window", limit, in)
 			}
@@ -129,8 +129,7 @@ func TestAClockSetBackDoesNotStopTheMeter(t *testing.T) {
 	}
 }
 
-// TestTheMeterDoesNotGoByTheWallClock: set back by a year, it would stop the road for as long. Times
-// without a monotonic reading are compared by the wall clock.
+// A clock set back by a year would block sending for a year if times had no monotonic reading.
 func TestTheMeterDoesNotGoByTheWallClock(t *testing.T) {
 	var m meter
 	m.limit(grant{users: 60, events: 60, calls: 60})
@@ -150,8 +149,7 @@ func TestTheMeterDoesNotGoByTheWallClock(t *testing.T) {
 	}
 }
 
-// TestNothingIsPutOffForLongerThanTheOutboxBelieves: it takes what waits for longer to be of a clock that
-// was ahead.
+// The outbox assumes that a change deferred for longer was stored under a clock that was ahead.
 func TestNothingIsPutOffForLongerThanTheOutboxBelieves(t *testing.T) {
 	now := time.Now()
 	for _, c := range []Config{{}, {MinBackoff: time.Minute, MaxBackoff: 6 * time.Hour}, {MinBackoff: 2 * time.Hour, MaxBackoff: 2 * time.Hour}} {

@@ -13,25 +13,25 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// The model is all that anybody may expect of the whole way from an event to MoEngage's state. It knows
-// neither batches, nor requests, nor failures: of each user and computation the newest word, and the
-// transitions that made events. Under as_received identify and track are two words.
+// The model is the expected result of the whole path from an event to MoEngage's state. It has no batches,
+// requests or failures. It has the newest value of each user and computation, and the transitions that become
+// events. With as_received, identify and track have separate values.
 type model struct {
 	send   domain.SendMethods
-	words  map[string]word      // user, key and, where they are kept apart, the kind of call
+	words  map[string]word      // by user, key and, where they are separate, the call
 	events map[string][]passage // user -> transitions in applied order
 	seen   map[string]bool      // user and key
-	gone   map[string]bool      // users who were forgotten; everything here happened before that
+	gone   map[string]bool      // erased users; all events here are older than that
 }
 
-// word is what was said of a user and a computation: true or false of an audience, else a value.
+// word is a value of a user and a computation: true or false for an audience, otherwise a trait's value.
 type word struct {
 	at      int
 	value   string
 	message string
 }
 
-// passage is one transition as an event tells it.
+// passage is one transition as an event reports it.
 type passage struct {
 	key, value, message string
 	at                  int
@@ -39,8 +39,8 @@ type passage struct {
 
 func (p passage) String() string { return p.key + " " + p.value + " " + p.message }
 
-// beats reports whether w is newer than what is known: within one moment an exit beats an enter, and of
-// two values the one in the greater message counts.
+// beats reports whether w is newer than known. At the same time an exit beats an enter, and of two values the
+// one with the greater message id counts.
 func (w word) beats(known word) bool {
 	switch {
 	case w.at != known.at || w.value == known.value:
@@ -51,7 +51,7 @@ func (w word) beats(known word) bool {
 	return w.message > known.message
 }
 
-// hear takes in one word; tell says whether an event is to be made of a transition.
+// hear applies one value. tell says whether a transition becomes an event.
 func (m *model) hear(user, key string, track bool, w word, tell bool) {
 	name := m.name(user, key, track)
 	known, heard := m.words[name]
@@ -72,7 +72,7 @@ func (m *model) name(user, key string, track bool) string {
 	return user + " " + key
 }
 
-// newest is what people are shown, and what a cohort and a list are told: the newest of what is kept.
+// newest returns the newest value of identify and track. It is shown to people and sent to cohorts and lists.
 func (m *model) newest(user, key string) word {
 	a, b := m.words[m.name(user, key, false)], m.words[m.name(user, key, true)]
 	if a.message == "" || b.message != "" && (b.at > a.at || b.at == a.at && b.value == "false") {
@@ -81,13 +81,13 @@ func (m *model) newest(user, key string) word {
 	return a
 }
 
-// attribute is what the user attribute of a computation should be, if it has one.
+// attribute returns the expected user attribute of a computation, if it has one.
 func (m *model) attribute(user, key string) (value string, sent bool) {
 	w := m.words[m.name(user, key, false)]
 	return w.value, m.send.Has(domain.SendAsReceived) || m.send.Has(domain.SendAttribute)
 }
 
-// list has the model hear who is a member of an audience, and of everybody else that he is not.
+// list applies a full member list of an audience: listed users are in, all others are out.
 func (m *model) list(key string, at int, listed []string, tell bool) {
 	for name := range m.seen {
 		if user, of, _ := strings.Cut(name, " "); of == key && !slices.Contains(listed, user) {
@@ -99,7 +99,7 @@ func (m *model) list(key string, at int, listed []string, tell bool) {
 	}
 }
 
-// members lists who is in an audience.
+// members returns the members of an audience.
 func (m *model) members(key string) (users []string) {
 	for name := range m.seen {
 		if user, of, _ := strings.Cut(name, " "); of == key && m.newest(user, key).value == "true" {
@@ -109,7 +109,7 @@ func (m *model) members(key string) (users []string) {
 	return users
 }
 
-// strike takes an event out that was not to be sent after all.
+// strike removes an event that is not expected after all.
 func (m *model) strike(user string, p passage) bool {
 	i := slices.Index(m.events[user], p)
 	if i >= 0 {
@@ -118,7 +118,7 @@ func (m *model) strike(user string, p passage) bool {
 	return i >= 0
 }
 
-// Attempts are counted with the change, so that a restart after each of them does not begin anew.
+// Attempts are stored with the change, so a restart does not reset them.
 func TestAttemptsAreCountedThroughRestarts(t *testing.T) {
 	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendEvent} {
 		synctest.Test(t, func(t *testing.T) {

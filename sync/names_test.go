@@ -13,8 +13,8 @@ import (
 	"personasync/store/domain"
 )
 
-// TestAPropertyRenamedOntoAnotherOfTheEvent: id became segment_id beside the customer's own segment_id, and
-// a JSON object had a name twice, of which every reader takes another one.
+// id had become segment_id beside the customer's own segment_id. The JSON object then had a name twice, and
+// readers differ in which one they take.
 func TestAPropertyRenamedOntoAnotherOfTheEvent(t *testing.T) {
 	long := strings.Repeat("ä", 200)
 	for props, want := range map[string]map[string]any{
@@ -58,11 +58,11 @@ func TestAPropertyRenamedOntoAnotherOfTheEvent(t *testing.T) {
 	}
 }
 
-// wantNamesOnce fails if an object of a JSON text has a name twice.
+// wantNamesOnce fails if any object in a JSON text has a duplicate name.
 func wantNamesOnce(t *testing.T, text []byte) {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(text))
-	var names []map[string]bool // of the objects around; nil for an array
+	var names []map[string]bool // of the enclosing objects; nil for an array
 	isName := []bool{false}
 	for {
 		token, err := d.Token()

@@ -12,9 +12,9 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// TestAnOutageCostsItsNetDifference is a while without MoEngage, in which every user comes and goes ten
-// times: afterwards MoEngage hears of those alone who are not where it left them.
-// PERSONASYNC_TORTURE=1 makes it three days, with 200,000 transitions of 20,000 users.
+// TestAnOutageCostsItsNetDifference has an outage in which every user enters and leaves ten times. Afterwards
+// MoEngage gets only the users whose state differs from before. PERSONASYNC_TORTURE=1 makes it three days, with
+// 200,000 transitions of 20,000 users.
 func TestAnOutageCostsItsNetDifference(t *testing.T) {
 	users, outage := 1000, 5*time.Hour
 	if torturing() {
@@ -78,7 +78,7 @@ func goWithout(t *testing.T, users int, outage time.Duration) {
 			t.Fatalf("user-%d is %q at MoEngage, want %v", i, got, in[i])
 		}
 	}
-	// The sum over the outage alone: everything that came about was sent, overtaken, or came to nothing.
+	// For the outage alone: every created change was delivered, superseded or cancelled.
 	c := s.balanced()
 	if h := c.Changes; h.Created != c.Events.Transitions || h.Created != h.Delivered+h.Superseded+h.Cancelled || h.Delivered != uint64(len(before)+differ) {
 		t.Errorf("the ledger says %+v of %d transitions", h, c.Events.Transitions)

@@ -14,19 +14,19 @@ import (
 	"personasync/store/domain"
 )
 
-// shelf is an outbox in memory. It keeps the promises of the store that the sender leans on (order of
-// a user, one flight per user, at most one event beside the attributes) and counts how it is used.
+// shelf is an outbox in memory. It has the store's guarantees that the sender depends on: the order of a user's
+// changes, one lease per user, and at most one event beside the attributes. It also counts its calls.
 type shelf struct {
 	t testing.TB
 
-	sent []domain.SentSecond // by a sender before this one
+	sent []domain.SentSecond // by an earlier sender
 	wake chan struct{}
 
 	mu       sync.Mutex
 	waiting  []*person // in order of receipt; some at the front may be empty
 	byName   map[string]*person
 	jobs     map[string]bool
-	retrying int // persons with a retry time
+	retrying int // number of persons with a retry time
 	flights  map[uint64]*domain.Lease
 	last     uint64
 	seq      uint64
@@ -35,23 +35,23 @@ type shelf struct {
 	failTake, failSettle func() error
 }
 
-// tally counts what a sender did with a shelf.
+// tally counts a sender's calls of a shelf.
 type tally struct {
 	takes, settles int
 	notSent        int                      // flights settled as never having left
 	flying         int                      // flights not settled
-	left           int                      // persons for whom something waits or flies
+	left           int                      // persons with pending or leased changes
 	parked         map[string]domain.Result // by user and half
 
 	// Halves of deliveries, by verdict.
 	delivered, untried, refused, uncertain int
 }
 
-// person is what waits for one user.
+// person has the pending changes of one user.
 type person struct {
 	name       string
 	job        string
-	received   time.Time // of the oldest that waits; whole seconds
+	received   time.Time // of the oldest pending change; whole seconds
 	retry      time.Time
 	attributes []domain.Change
 	events     []domain.Change
@@ -69,10 +69,10 @@ func newShelf(t testing.TB) *shelf {
 	}
 }
 
-// attribute puts a membership on the shelf, as received now.
+// attribute adds a membership received now.
 func (s *shelf) attribute(user string) { s.put(user, "", true, false) }
 
-// event puts an event on the shelf, as received now.
+// event adds an event received now.
 func (s *shelf) event(user string) { s.put(user, "", false, true) }
 
 func (s *shelf) put(user, job string, attribute, event bool) {
@@ -160,8 +160,8 @@ func (s *shelf) Take(ctx context.Context, o domain.TakeOptions) (*domain.Lease, 
 	return f, next, nil
 }
 
-// inOrder is everybody who waits, in the order in which the store looks at them: retries first, by
-// time in whole seconds and name.
+// inOrder returns all persons with pending changes in the store's order: retries first, by time in whole
+// seconds and name.
 func (s *shelf) inOrder() []*person {
 	if s.retrying == 0 {
 		return s.waiting
@@ -215,7 +215,7 @@ func (s *shelf) next() domain.Next {
 			n.Jobs[p.job] = earliest(n.Jobs[p.job], p.received)
 		}
 		if retrying == s.retrying && len(n.Jobs) == len(s.jobs) {
-			break // those behind were received later
+			break // the following ones were received later
 		}
 	}
 	return n
@@ -258,7 +258,7 @@ func (s *shelf) Settle(ctx context.Context, o domain.Settlement) error {
 	return nil
 }
 
-// unlist forgets whom nothing waits for any more.
+// unlist removes persons without pending changes.
 func (s *shelf) unlist(f *domain.Lease) {
 	for _, d := range f.Deliveries {
 		p := s.byName[d.User]
@@ -281,7 +281,7 @@ func (s *shelf) setRetry(p *person, at time.Time) {
 	}
 	p.retry = at
 	if whole := at.Truncate(time.Second); whole.Before(at) {
-		p.retry = whole.Add(time.Second) // as the store keeps it
+		p.retry = whole.Add(time.Second) // as the store rounds it
 	}
 }
 
@@ -312,7 +312,7 @@ func (s *shelf) close(p *person, half string, r domain.Result, remove func(), ch
 	}
 }
 
-// seen returns the tally as it stands.
+// seen returns a copy of the tally.
 func (s *shelf) seen() tally {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -325,7 +325,7 @@ func (s *shelf) seen() tally {
 
 func (s *shelf) drained() bool { return s.seen().left == 0 }
 
-// fail makes Take and Settle fail from now on; nil makes them work.
+// fail makes Take and Settle fail from now on. Nil makes them work again.
 func (s *shelf) fail(take, settle func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -169,8 +169,7 @@ func TestAnEventKeepsAHundredAttributes(t *testing.T) {
 	}
 }
 
-// TestAnEventOfManyPropertiesKeepsItsFlag is an event whose name is the same for enter and exit, and which traits are
-// sent along with.
+// The event has the same name for enter and exit, and traits are forwarded with it.
 func TestAnEventOfManyPropertiesKeepsItsFlag(t *testing.T) {
 	c := received("")
 	var b strings.Builder
@@ -210,7 +209,7 @@ func TestWhatMakesNoElement(t *testing.T) {
 	}
 }
 
-// documented is the bulk request of MoEngage's own documentation.
+// documented is the bulk request in MoEngage's documentation.
 const documented = `{"type":"transition","elements":[` +
 	`{"type":"customer","customer_id":"user-1001","attributes":{"seg_high_value":true,"ltv":120.5}},` +
 	`{"type":"event","customer_id":"user-1001","actions":[{"action":"Audience Entered","attributes":{"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]},` +
@@ -238,8 +237,8 @@ func TestTheBulkRequest(t *testing.T) {
 	}
 }
 
-// Whatever a change holds, a request is valid JSON in valid UTF-8 within its limit, and so is every
-// request cut from it.
+// For any change, a request is valid JSON in valid UTF-8 within its limit, and so is every request split from
+// it.
 func FuzzRequest(f *testing.F) {
 	f.Add("user-1001", "vip", []byte("true"), "Audience Entered", []byte(`{"a":[1,{"b":null}],"id":1}`), "key", 1000)
 	f.Add("u\xff", "a\"", []byte(`"\ud800"`), "\x00", []byte(`{"\u0069d":"x","":{}}`), "", 300)
@@ -306,7 +305,7 @@ func FuzzMembers(f *testing.F) {
 	})
 }
 
-// BenchmarkAttributes encodes a full request of users with one membership each, as a backlog makes it.
+// BenchmarkAttributes encodes a full request of users with one membership each, as in a backlog.
 func BenchmarkAttributes(b *testing.B) { benchmarkLoad(b, false) }
 
 // BenchmarkBoth encodes users with a membership and a synthesised event.
@@ -357,7 +356,7 @@ func TestAnEnterAndAnExitWithinASecondBearDifferentTimes(t *testing.T) {
 	}
 }
 
-// A text cut inside an emoji left as it was, and MoEngage could refuse all that stood beside it.
+// A text cut inside an emoji had been sent unchanged, and MoEngage could refuse the whole request for it.
 func TestNoHalfOfACharacterLeaves(t *testing.T) {
 	for value, want := range map[string]string{
 		`"caf\u00e9 \ud83d"`:        `"caf\u00e9 \ufffd"`,

@@ -15,8 +15,7 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// outages are ways in which MoEngage fails as a whole. Those that leave it open whether a request was
-// taken make it uncertain.
+// outages are complete failures of MoEngage. Those that leave the outcome of a request open make it uncertain.
 var outages = map[string]struct {
 	latency time.Duration
 	answer  func() (*http.Response, error)
@@ -28,12 +27,12 @@ var outages = map[string]struct {
 	"silence":   {time.Hour, func() (*http.Response, error) { return ok(), nil }},
 }
 
-// While MoEngage fails, requests that may have been taken are those that were in flight when it began:
-// whatever tries after that is uncertain already.
+// While MoEngage fails, only the requests in flight at the beginning become uncertain. Later attempts contain
+// only users who are uncertain already.
 func TestAnOutageMakesNoMoreRequestsUncertainThanMayBeInFlight(t *testing.T) {
 	for name, outage := range outages {
 		for _, concurrency := range []int{1, 4, 7} {
-			for _, bytes := range []int{1, 1000, 100_000} { // a user a request, a few, all
+			for _, bytes := range []int{1, 1000, 100_000} { // one user a request, a few, all
 				t.Run(fmt.Sprintf("%s, %d at once, %d bytes", name, concurrency, bytes), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						var down atomic.Bool
@@ -76,7 +75,8 @@ func TestAnOutageMakesNoMoreRequestsUncertainThanMayBeInFlight(t *testing.T) {
 	}
 }
 
-// The same of the store itself, which keeps retry times in whole seconds and takes in turns, on both roads.
+// The same with the store, which keeps retry times in whole seconds and gives out changes in turns, for both
+// endpoints.
 func TestAnOutageMakesNoMoreRequestsUncertainOnEitherRoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Config{MaxDelay: time.Second, MaxRequestBytes: 1000, Concurrency: 4}
@@ -113,7 +113,8 @@ func TestAnOutageMakesNoMoreRequestsUncertainOnEitherRoad(t *testing.T) {
 	})
 }
 
-// firstBodies is firstTries of what a sandbox saw at one endpoint; a member is known by their cohort, too.
+// firstBodies is firstTries for the requests of a sandbox at one endpoint. A cohort member is identified by the
+// cohort too.
 func firstBodies(requests []sandbox.Request, endpoint string) int {
 	ids := regexp.MustCompile(`"(?:customer_id|uid)":"([^"]*)"`)
 	cohort := regexp.MustCompile(`"cohort_id":"([^"]*)"`)
@@ -131,7 +132,7 @@ func firstBodies(requests []sandbox.Request, endpoint string) int {
 	return firstTries(seen)
 }
 
-// firstTries counts the requests with somebody who was in none before.
+// firstTries counts the requests with a user who was in no earlier one.
 func firstTries(requests []sentRequest) (n int) {
 	seen := map[string]bool{}
 	for _, r := range requests {
@@ -145,8 +146,8 @@ func firstTries(requests []sentRequest) (n int) {
 	return n
 }
 
-// With one request at a time, a payload that MoEngage cannot bear is all that may try for a while. It
-// closes the road for minutes at most, once.
+// With one request at a time, a poisoned payload may be the only one tried for a while. It opens the breaker
+// once, for a few minutes at most.
 func TestAPayloadThatBreaksMoEngageDelaysNobodyForLongWithOneRequestAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
@@ -174,8 +175,8 @@ func TestAPayloadThatBreaksMoEngageDelaysNobodyForLongWithOneRequestAtATime(t *t
 	})
 }
 
-// A road that fails is tried once a minute at least, however long it has failed and whoever waits, and
-// says when. After that it goes on within a minute.
+// A failing endpoint is tried at least once a minute, however long it has failed and whichever users are
+// pending, and the status says when. After recovery sending continues within a minute.
 func TestAFailingRoadIsTriedEveryMinute(t *testing.T) {
 	answers := map[string]func() (*http.Response, error){
 		"unreachable": func() (*http.Response, error) { return nil, cut() },
@@ -233,7 +234,7 @@ func TestAFailingRoadIsTriedEveryMinute(t *testing.T) {
 	}
 }
 
-// MoEngage's own wish goes before that, as far as an hour.
+// MoEngage's Retry-After takes precedence, up to an hour.
 func TestARetryAfterLongerThanAMinuteIsHonoured(t *testing.T) {
 	for _, status := range []int{429, 503, 403} {
 		synctest.Test(t, func(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Eight users whose data MoEngage refuses, and nobody else: an error that MoEngage documents parks each
-// of them, and what it does not document stops nobody who comes later.
+// MoEngage refuses the data of eight users. A documented error parks each of them. An undocumented one stops no
+// user who comes later.
 func TestAFewRefusedUsersStopTheRoadForEverybody(t *testing.T) {
 	tests := map[string]struct {
 		refusal    func() *http.Response
@@ -66,8 +66,8 @@ func TestAFewRefusedUsersStopTheRoadForEverybody(t *testing.T) {
 	}
 }
 
-// One computation's values are refused for thousands of users, more than are parked in a row. Users of
-// another computation, who are in the same requests, do not wait for all of them.
+// The values of one computation are refused for thousands of users. Users of another computation in the same
+// requests must not wait for all of them.
 func TestABrokenComputationStopsTheOthers(t *testing.T) {
 	for name, refusal := range map[string]func() *http.Response{
 		"documented":   func() *http.Response { return fail(400, "AttributeError", "no") },
@@ -108,8 +108,8 @@ func TestABrokenComputationStopsTheOthers(t *testing.T) {
 	}
 }
 
-// All users of one broken computation are parked, each for its own documented error, and the outbox is empty: a
-// flush that waits comes to an end.
+// All users of one broken computation are parked for a documented error. The outbox becomes empty, so a waiting
+// flush ends.
 func TestDocumentedErrorsDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
@@ -127,8 +127,8 @@ func TestDocumentedErrorsDrain(t *testing.T) {
 	})
 }
 
-// An account that is blocked refuses everybody. Whoever was refused before it was blocked, in a day that
-// is long over, is not parked for that.
+// A blocked account refuses everybody. Users who were refused once, long before it was blocked, must not be
+// parked for that.
 func TestABlockedAccountParksNobodyForOldRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var blocked atomic.Bool

@@ -12,10 +12,10 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// The tests in this file let the sender loose on the stand-in for MoEngage, which knows the wire by the
-// documents alone, over real HTTP.
+// The tests in this file run the sender against the sandbox over real HTTP. The sandbox implements MoEngage's
+// documents only.
 
-// beside starts a stand-in and a sender that talks to it; stop ends both.
+// beside starts a sandbox and a sender for it. stop ends both.
 func beside(t *testing.T, o *shelf, so sandbox.Options, c Config) (m *sandbox.Sandbox, stop func()) {
 	t.Helper()
 	so.WorkspaceID, so.APIKey, so.KeepAll = "WS", "s3cret-key", true
@@ -37,7 +37,7 @@ func beside(t *testing.T, o *shelf, so sandbox.Options, c Config) (m *sandbox.Sa
 	}
 }
 
-// untilDrained waits, in real time, until nothing is left on the shelf.
+// untilDrained waits, in real time, until the shelf is empty.
 func untilDrained(t *testing.T, o *shelf) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !o.drained(); time.Sleep(5 * time.Millisecond) {
@@ -56,8 +56,8 @@ func unviolated(t *testing.T, m *sandbox.Sandbox) {
 	}
 }
 
-// Whatever way the connection fails, everything arrives, in order, and an event arrives twice only
-// where its first request may have arrived.
+// Through every failure of the connection everything arrives in order. An event arrives twice only if its first
+// request may have arrived.
 func TestEverythingArrivesThroughEveryFault(t *testing.T) {
 	for _, spec := range []string{
 		"status=503,count=5", "status=500,count=5", "status=502,when=after,count=5", "status=408,count=3", "reset,count=5", "reset,when=after,count=5",
@@ -100,7 +100,7 @@ func TestEverythingArrivesThroughEveryFault(t *testing.T) {
 	}
 }
 
-// inOrder checks that every event of a user arrived, and that an older one never arrived after a newer.
+// inOrder checks that every event of a user arrived, and never an older one after a newer.
 func inOrder(t *testing.T, p sandbox.Profile) {
 	t.Helper()
 	var ids []string
@@ -146,7 +146,7 @@ func TestTheStandInsPoisonIsFound(t *testing.T) {
 	}
 }
 
-// Segment's own properties, as untidy as they come, become an event that MoEngage takes whole.
+// Segment's properties in any form become an event that MoEngage accepts completely.
 func TestNothingOfAnEventAsReceivedIsDroppedInSilence(t *testing.T) {
 	var many strings.Builder
 	for i := range 150 {
@@ -178,7 +178,7 @@ func TestNothingOfAnEventAsReceivedIsDroppedInSilence(t *testing.T) {
 	}
 }
 
-// The sender's meter and the stand-in's agree: a limit that is kept provokes no 429.
+// The sender's meter and the sandbox agree: a sender within the limit gets no 429.
 func TestAKeptLimitProvokesNoRefusal(t *testing.T) {
 	o := newShelf(t)
 	for i := range 1000 {

@@ -19,7 +19,7 @@ import (
 	"personasync/store/domain"
 )
 
-// run starts a sender inside a bubble of fake time and stops it at the end of the test.
+// run starts a sender inside a synctest bubble and stops it at the end of the test.
 func run(t *testing.T, c Config, o Outbox) (s *Sender, stop func()) {
 	t.Helper()
 	return runLogged(t, c, o, quiet())
@@ -40,7 +40,7 @@ func runLogged(t *testing.T, c Config, o Outbox, log *slog.Logger) (s *Sender, s
 	}
 }
 
-// eventually waits in fake time until cond holds.
+// eventually waits, in fake time, until cond is true.
 func eventually(t *testing.T, limit time.Duration, cond func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -133,8 +133,8 @@ func TestAStreamOfCommitsIsNotAStreamOfQuestions(t *testing.T) {
 	})
 }
 
-// The network is cut and healed a thousand times while changes keep coming. Everything must drain
-// each time without a restart, and neither outbox nor network may be polled.
+// The network is cut and restored a thousand times while changes keep coming. Each time everything must drain
+// without a restart, and neither outbox nor network may be polled.
 func TestCutAndHealedAThousandTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
@@ -175,8 +175,8 @@ func TestCutAndHealedAThousandTimes(t *testing.T) {
 		if len(o.seen().parked) != 0 {
 			t.Errorf("%d parked by an outage", len(o.seen().parked))
 		}
-		// A cut of 10 s on average takes about log2(10)+1 tries at a second's first pause, in full jitter
-		// perhaps twice that; then five changes go in one or two requests.
+		// A cut of 10 s on average takes about log2(10)+1 attempts with a first pause of a second, with full
+		// jitter about twice as many. Then five changes are sent in one or two requests.
 		if per := w.count() / 1000; per > 20 {
 			t.Errorf("%d requests per cut", per)
 		}
@@ -310,7 +310,7 @@ func TestAStoppedRoadParksNothingProbesAndHeals(t *testing.T) {
 				if !h.Stopped || h.State != stateFailing || h.NextProbe.IsZero() || h.LastError == "" {
 					t.Errorf("health %+v, want stopped", h)
 				}
-				// At most 12 probes, or after a 400, when users who were never refused try sooner at first, 18
+				// At most 12 probes. After a 400, users who were never refused are tried sooner at first: 18
 				// with two controls each, and a search before the first stop.
 				if w.count() < 8 || w.count() > 18*3+12 {
 					t.Errorf("%d requests in ten minutes", w.count())
@@ -359,7 +359,7 @@ func TestANewConfigurationIsTriedAtOnce(t *testing.T) {
 	})
 }
 
-// A peek reads the configuration while a reload may replace it: run with -race.
+// A peek reads the configuration while a reload may replace it. The race detector checks this.
 func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 	c := testConfig(&wire{t: t})
 	c.Endpoint = domain.EndpointCohort
@@ -383,7 +383,7 @@ func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 	}
 }
 
-// askedRoads is a shelf that notes the roads it is asked about.
+// askedRoads is a shelf that records the endpoints it is asked for.
 type askedRoads struct {
 	*shelf
 	asked []domain.Endpoint
@@ -394,7 +394,7 @@ func (o *askedRoads) Take(ctx context.Context, opts domain.TakeOptions) (*domain
 	return o.shelf.Take(ctx, opts)
 }
 
-// poisoned answers as MoEngage does when some elements are bad: all or nothing, without saying which.
+// poisoned answers as MoEngage does for bad elements: it refuses the whole request without naming them.
 func poisoned(bad map[string]bool, refusal func() *http.Response) func(sentRequest) (*http.Response, error) {
 	return func(r sentRequest) (*http.Response, error) {
 		if slices.ContainsFunc(r.ids, func(id string) bool { return bad[id] }) {
@@ -447,7 +447,7 @@ func TestSevenPoisonedInAThousand(t *testing.T) {
 					worst, total = max(worst, w.count()), total+w.count()
 				})
 			}
-			// 7 x (ceil(log2 1000) + 2); one more request finishes what was left untested.
+			// 7 x (ceil(log2 1000) + 2), and one request for the untested rest.
 			if bound := 7*12 + 1; worst > bound {
 				t.Errorf("%d requests, want at most %d", worst, bound)
 			}
@@ -456,8 +456,8 @@ func TestSevenPoisonedInAThousand(t *testing.T) {
 	}
 }
 
-// A refusal that MoEngage documents nowhere parks nobody before something else was accepted; with
-// company it parks the offender alone, even if the road was stopped meanwhile.
+// An undocumented refusal parks no user before something else was accepted. With other users present it parks
+// only the bad element, even if the breaker was open meanwhile.
 func TestALonelySuspectWaitsForCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
@@ -537,8 +537,8 @@ func TestAttemptsCanRunOut(t *testing.T) {
 	})
 }
 
-// Parked changes need somebody to look at them, so the log says how many and why. A refused user may be named
-// in what MoEngage says, so nobody is named.
+// Parked changes need an operator, so the log has their number and reason. MoEngage's message may contain user
+// ids, so it is not logged.
 func TestParkedElementsAreInTheLogWithTheirNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -567,8 +567,8 @@ func TestParkedElementsAreInTheLogWithTheirNumber(t *testing.T) {
 	})
 }
 
-// Ten thousand users a minute, offered without end: no window of sixty seconds holds more, whether
-// MoEngage counts when a request arrives or when it answers, and the limit is used.
+// With ten thousand users a minute for ever, no window of sixty seconds has more, whether MoEngage counts a
+// request at its arrival or at its answer, and the limit is used.
 func TestSustainedLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 10_000
@@ -595,7 +595,7 @@ func TestSustainedLimit(t *testing.T) {
 			perSecond[int(r.at.Sub(start).Seconds())] += r.users
 			in := 0
 			for _, later := range w.seen()[i:] {
-				// One counted at the end of its round trip, the other at its beginning.
+				// One is counted at the end of its round trip, the other at its beginning.
 				if later.at.Sub(r.at.Add(w.latency)) < time.Minute {
 					in += later.users
 				}
@@ -607,7 +607,7 @@ func TestSustainedLimit(t *testing.T) {
 		if use := float64(sent) / (3 * limit); use < 0.97 {
 			t.Errorf("%d users in three minutes: %.1f %% of the limit", sent, 100*use)
 		}
-		// After the first window, which was unspent and therefore not waited for, it is a stream.
+		// After the first window, which was unused and so not paced, it is an even stream.
 		for second := 65; second < 180; second++ {
 			if n := perSecond[second] + perSecond[second+1]; n > 4*limit/60 {
 				t.Errorf("%d users in two seconds at %d s: a burst", n, second)
@@ -640,8 +640,8 @@ func TestLimitsSurviveARestart(t *testing.T) {
 	})
 }
 
-// What never got as far as a connection is not counted against the limits after a restart either: the
-// outbox, which remembers for the next process, is told.
+// A request without a connection must not count against the limits after a restart either. The outbox, which
+// remembers the counts for the next process, is told.
 func TestWhatNeverLeftIsReportedAsNotSent(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -735,8 +735,7 @@ func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
 	})
 }
 
-// One job's change is refused all the time. Another job, which has nothing left, drains all the same;
-// the job in trouble does not.
+// One job's change is refused all the time. Another job, with nothing left, drains; the failing job does not.
 func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
@@ -768,7 +767,7 @@ func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
 	})
 }
 
-// More users wait for a retry than the outbox asks for their jobs: a gate is open until none does.
+// If more users wait for a retry than the outbox reports by job, a gate stays open until none does.
 func TestAGateIsOpenWhileNobodySaysWhoseRetriesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
@@ -801,7 +800,7 @@ func TestAGateIsOpenWhileNobodySaysWhoseRetriesWait(t *testing.T) {
 	})
 }
 
-// manyRetries is a shelf that says of no retry whose it is, as the store does of too many.
+// manyRetries is a shelf that does not report the jobs of retries, as the store does if there are too many.
 type manyRetries struct{ *shelf }
 
 func (o *manyRetries) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, domain.Next, error) {
@@ -888,7 +887,7 @@ func TestFlushOfOneJobLeavesTheRetriesOfOthers(t *testing.T) {
 	})
 }
 
-// Stopping lets what is in flight finish, starts nothing, and settles all of it.
+// A stop lets requests in flight finish, starts none, and settles all of them.
 func TestStoppingFinishesWhatIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := newShelf(t), &wire{t: t, latency: 20 * time.Second}
@@ -927,7 +926,7 @@ func TestStoppingIsBoundedByTheTimeout(t *testing.T) {
 	})
 }
 
-// A search that the stop interrupts leaves what it did not get to untried.
+// A search interrupted by a stop leaves the rest untried.
 func TestStoppingEndsASearch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
@@ -978,7 +977,7 @@ func TestAFailingOutboxIsTriedAgain(t *testing.T) {
 	})
 }
 
-// An outbox that fails says so at once, and once, whichever way it fails.
+// A failing outbox is logged at once, and once, whichever way it fails.
 func TestAFailingOutboxIsInTheLogFromTheFirstFaultOn(t *testing.T) {
 	broken := func() error { return errors.New("no space left on device") }
 	for name, fail := range map[string]func(o *shelf){
@@ -1005,7 +1004,7 @@ func TestAFailingOutboxIsInTheLogFromTheFirstFaultOn(t *testing.T) {
 	}
 }
 
-// TestAStopDoesNotWaitForAFullDisk: it waited for the longest request there may be.
+// A stop had waited as long as for the longest request.
 func TestAStopDoesNotWaitForAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
@@ -1031,7 +1030,7 @@ func TestAClosedOutboxEndsTheRun(t *testing.T) {
 	})
 }
 
-// What fits no request is parked without one, and does not hold up anybody.
+// Changes that fit no request are parked without one and delay no others.
 func TestOversizedAndBrokenChangesAreParked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := newShelf(t), &wire{t: t}

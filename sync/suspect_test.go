@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// One user of a hundred makes MoEngage fail, without a word about the data. The others are delivered
-// soon, so is who comes later, and the one goes on trying alone with growing pauses.
+// One user of a hundred makes MoEngage fail without naming the data. The other users, and later ones, are
+// delivered soon. The one user is retried alone with backoff.
 func TestAPayloadThatBreaksMoEngageDelaysNobodyElse(t *testing.T) {
 	for name, breaks := range map[string]func() (*http.Response, error){
 		"500":   func() (*http.Response, error) { return reply(500, "oops"), nil },
@@ -31,8 +31,8 @@ func TestAPayloadThatBreaksMoEngageDelaysNobodyElse(t *testing.T) {
 					o.attribute(fmt.Sprint("user-", i))
 				}
 				eventually(t, time.Minute, func() bool { return o.seen().delivered == 99 })
-				// Two failures of all, seven of ever fewer, each of which leaves another half to go; and
-				// whatever the lone one tried meanwhile.
+				// Two failures of all, seven of half as many each time, each of which leaves another half to
+				// send, and the retries of the single user meanwhile.
 				if n := w.count(); n > 30 {
 					t.Errorf("%d requests", n)
 				}
@@ -73,8 +73,7 @@ func TestAttemptsInCompanyParkNobodyInnocent(t *testing.T) {
 	})
 }
 
-// After an outage of an hour the backlog leaves in few requests, although those who were tried in it
-// have been under suspicion.
+// After an outage of an hour the backlog is sent in few requests, although the users tried in it were suspects.
 func TestAnOutageLeavesFewSmallRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -94,14 +93,14 @@ func TestAnOutageLeavesFewSmallRequests(t *testing.T) {
 		time.Sleep(time.Hour)
 		during := w.count()
 		eventually(t, 15*time.Minute, o.drained)
-		// A pause is 27 s on average, half of a minute's.
+		// The mean pause is 27 s, half of a minute's.
 		if after := w.count() - during; during > 200 || after > 2*during+30 {
 			t.Errorf("%d requests in the outage, %d after it", during, after)
 		}
 	})
 }
 
-// A first failure in company may be chance: it makes nobody's company smaller. The second one halves it.
+// A first failure with other users may be chance and halves nothing. The second one halves the limit.
 func TestAFirstFailureInCompanyHalvesNothing(t *testing.T) {
 	ss, now := make(suspects), time.Now()
 	users := []string{"a", "b", "c", "d", "e", "f", "g", "h"}

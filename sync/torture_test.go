@@ -19,13 +19,13 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// TestMoEngageEndsAsTheModelSays lets random news in random order, repeated and late, pass through
-// outages, restarts, crashes and an operator's hands, and compares what MoEngage holds in the end with
-// the model: all of it, each event once (at least once where a request was in doubt), in each user's
-// order, with no rule broken on the way and no limit exceeded.
+// TestMoEngageEndsAsTheModelSays sends random events in random order, repeated and late, through outages,
+// restarts, crashes and operator actions. It then compares MoEngage's state with the model: everything arrived,
+// each event once (at least once where a request was uncertain), in each user's order, without a broken rule or
+// an exceeded limit.
 //
-// `make torture` does it with thousands of seeds: PERSONASYNC_TORTURE_SEED is the first of them, and
-// with PERSONASYNC_TORTURE_BOX it goes on until the time is over. To see one again:
+// `make torture` does it with thousands of seeds. PERSONASYNC_TORTURE_SEED is the first of them, and
+// PERSONASYNC_TORTURE_BOX limits the time. To repeat one:
 //
 //	PERSONASYNC_TORTURE_SEED=4711 go test ./sync -run 'TestMoEngageEndsAsTheModelSays/seed_4711$'
 func TestMoEngageEndsAsTheModelSays(t *testing.T) {
@@ -62,22 +62,22 @@ func TestMoEngageEndsAsTheModelSays(t *testing.T) {
 	t.Logf("%d seeds", done)
 }
 
-// ordeal is one run, with what it allows itself by its seed.
+// ordeal is one run. Its seed decides which options it uses.
 type ordeal struct {
 	*station
 	*model
 	rnd  *rand.Rand
 	past []*domain.Event
 
-	certain bool // no request leaves in doubt: then every event arrives just once
-	hands   bool // the operator parks, retries, drops, forgets, and says what is not so
-	guarded bool // a mass of exits is held
-	cron    bool // one audience waits for its hour
+	certain bool // no request becomes uncertain, so every event arrives exactly once
+	hands   bool // the operator parks, retries, drops, erases, and imports wrong lists
+	guarded bool // a mass exit is held
+	cron    bool // one audience has a schedule
 
-	jumbled map[string]bool            // users whose events an operator sent again out of turn
-	refused bool                       // changes may have been parked, and given way to others since
-	perhaps map[string]bool            // events that were dropped and may have arrived before
-	then    map[string]sandbox.Profile // what MoEngage held of users when they were forgotten
+	jumbled map[string]bool            // users whose events an operator sent again out of order
+	refused bool                       // changes may have been parked, and superseded by others since
+	perhaps map[string]bool            // dropped events that may have arrived before
+	then    map[string]sandbox.Profile // MoEngage's data about users at their erasure
 }
 
 var modelChannels = []domain.SendMethods{
@@ -86,7 +86,7 @@ var modelChannels = []domain.SendMethods{
 	domain.SendAsReceived | domain.SendCohort | domain.SendList,
 }
 
-// certainFaults leave no doubt whether a request was taken, the others do.
+// certainFaults leave no doubt about the outcome of a request; the others do.
 var (
 	certainFaults = []string{
 		"status=503,for=30s", "status=429,retry_after=3,for=5s", "status=429,ratelimit=epoch,for=5s", "status=401,for=2m",
@@ -98,11 +98,11 @@ var (
 		"status=500,for=10s", "status=502,when=after,for=10s", "status=200,error=AttributeError,count=2",
 		"user=user-2,status=500,for=30s", "user=user-3,reset,for=20s",
 	}
-	// poison has the changes of a user parked.
+	// poison makes a user's changes be parked.
 	poison = []string{"user=user-1,for=20s", "user=user-4,for=1m", "user=user-5,on=cohortsync,for=1m"}
 )
 
-// nightly is the job of the audience that waits for its hour.
+// nightly is the job of the audience with a schedule.
 const nightly = "nightly"
 
 func newOrdeal(t *testing.T, seed int) *ordeal {
@@ -181,7 +181,7 @@ func (o *ordeal) step() {
 	}
 }
 
-// news makes a few events, some of them again, and tells the model.
+// news returns a few events, some of them repeats, and applies them to the model.
 func (o *ordeal) news() (events []*domain.Event) {
 	for range 1 + o.rnd.IntN(8) {
 		at := o.rnd.IntN(200)
@@ -190,13 +190,13 @@ func (o *ordeal) news() (events []*domain.Event) {
 			again := *o.past[o.rnd.IntN(len(o.past))]
 			events = append(events, &again)
 		case n < 6:
-			events = append(events, scored(o.anybody(), o.rnd.IntN(4), o.rnd.IntN(2) == 0, at/20)) // often of one moment
+			events = append(events, scored(o.anybody(), o.rnd.IntN(4), o.rnd.IntN(2) == 0, at/20)) // often at the same time
 		default:
 			events = append(events, moved(o.anybody(), o.audience(), o.rnd.IntN(2) == 0, o.rnd.IntN(2) == 0, at))
 		}
 	}
 	for i, e := range events {
-		e.Received = time.Now().Add(time.Duration(i) * time.Microsecond) // tells their effects apart
+		e.Received = time.Now().Add(time.Duration(i) * time.Microsecond) // makes their effects distinguishable
 		value := string(e.Bytes(e.Object))
 		value = strings.TrimSuffix(value[strings.IndexByte(value, ':')+1:], "}")
 		o.hear(e.User.ID, e.Key, e.Call == domain.CallTrack, word{int(e.Time.Sub(modelStart)), value, e.MessageID}, true)
@@ -208,7 +208,7 @@ func (o *ordeal) news() (events []*domain.Event) {
 func (o *ordeal) anybody() string  { return fmt.Sprint("user-", o.rnd.IntN(6)) }
 func (o *ordeal) audience() string { return fmt.Sprint("aud", o.rnd.IntN(4)) }
 
-// modelStart is when fake time begins; what happened, happened in the hour before.
+// modelStart is an hour before fake time begins. All events are in that hour.
 var modelStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Hour)
 
 func moved(user, key string, in, track bool, second int) *domain.Event {
@@ -220,7 +220,7 @@ func moved(user, key string, in, track bool, second int) *domain.Event {
 	return e
 }
 
-// scored is a computed trait.
+// scored returns an event of a computed trait.
 func scored(user string, value int, track bool, second int) *domain.Event {
 	e := segmentEvent(user, "score", fmt.Sprint(value, ".50"), track, second)
 	e.Class, e.ComputationID = domain.ClassTrait, "tra_score"
@@ -257,13 +257,13 @@ func (o *ordeal) trouble() {
 	o.moengage.Fail(f)
 }
 
-// hour is when the job that waits for it runs.
+// hour runs the scheduled job.
 func (o *ordeal) hour() {
 	o.senders[1].Open(nightly, time.Now(), o.senders[0].Open(nightly, time.Now(), nil))
 }
 
-// order is an operator's word. Under as_received an import speaks to the states that were received,
-// which is more than the model knows.
+// order is an action of the operator. With as_received an import applies to received states, which the model
+// does not have.
 func (o *ordeal) order() {
 	one, tell := !o.send.Has(domain.SendAsReceived), o.rnd.IntN(2) == 0
 	switch n := o.rnd.IntN(12); {
@@ -290,7 +290,7 @@ func (o *ordeal) order() {
 	}
 }
 
-// mustKnow fails the test for any error but that nothing was ever heard of an audience.
+// mustKnow fails the test for any error except an unknown audience.
 func (o *ordeal) mustKnow(err error) {
 	o.t.Helper()
 	if !errors.Is(err, store.ErrNotFound) {
@@ -328,7 +328,7 @@ func (o *ordeal) closes(key string, tell bool) {
 	}
 }
 
-// discards has the exits that are held never have happened.
+// discards makes held exits undone.
 func (o *ordeal) discards(key string) {
 	held := o.changes(domain.StateHeld, "")
 	_, err := o.store.Decide(context.Background(), key, true, false, nil)
@@ -346,7 +346,7 @@ func (o *ordeal) discards(key string) {
 	}
 }
 
-// retries sends what is parked again.
+// retries sends parked changes again.
 func (o *ordeal) retries() {
 	var ids []domain.ID
 	for _, c := range o.changes(domain.StateParked, "") {
@@ -356,7 +356,7 @@ func (o *ordeal) retries() {
 	o.must(o.store.Retry(context.Background(), time.Now(), ids))
 }
 
-// drops throws away something that waits.
+// drops removes a pending, parked or held change.
 func (o *ordeal) drops() {
 	waiting := slices.Concat(o.changes(domain.StatePending, ""), o.changes(domain.StateParked, ""), o.changes(domain.StateHeld, ""))
 	if len(waiting) == 0 {
@@ -378,11 +378,11 @@ func (o *ordeal) forgets(user string) {
 	_, err := o.store.Forget(context.Background(), user)
 	o.must(err)
 	o.gone[user] = true
-	time.Sleep(time.Minute) // what it has accepted, it may apply
+	time.Sleep(time.Minute) // accepted changes may still be applied
 	o.then[user], _ = o.moengage.User(user)
 }
 
-// changes lists all changes in a state.
+// changes returns all changes in a state.
 func (o *ordeal) changes(state domain.State, user string) (list []*domain.Change) {
 	o.t.Helper()
 	o.must(o.store.Applied(context.Background()))
@@ -401,24 +401,24 @@ func (o *ordeal) changes(state domain.State, user string) (list []*domain.Change
 	return list
 }
 
-// passage is what the model should call an event.
+// passage returns the model's form of an event.
 func (o *ordeal) passage(c *domain.Change) passage {
 	p := passage{c.Computation, string(c.Value), c.MessageID, int(c.EventTime.Sub(modelStart))}
 	for _, known := range o.events[c.User] {
 		if p.message == "close" && known.String() == p.String() {
-			return known // which happened now, and is told as of a second ago
+			return known // happened now, and is reported as of a second ago
 		}
 	}
 	return p
 }
 
-// settleDown lets everything leave that may, after an operator has decided on the rest.
+// settleDown lets everything be sent, after an operator has decided on held changes.
 func (o *ordeal) settleDown() {
 	for i := range 4 {
 		_, err := o.store.Decide(context.Background(), fmt.Sprint("aud", i), false, false, nil)
 		o.mustKnow(err)
 	}
-	time.Sleep(10 * time.Minute) // a request that is under way may still be refused
+	time.Sleep(10 * time.Minute) // a request in flight may still be refused
 	o.retries()
 	o.drain()
 	if !o.hands {
@@ -431,7 +431,7 @@ func (o *ordeal) settleDown() {
 	o.drain()
 }
 
-// drain lets everything leave, within a few hours of fake time.
+// drain waits until everything was sent, within a few hours of fake time.
 func (o *ordeal) drain() {
 	o.t.Helper()
 	o.hour()
@@ -462,7 +462,7 @@ func (o *ordeal) compare() {
 		}
 	}
 	for _, v := range o.moengage.Violations() {
-		if v.Rule != sandbox.UnknownUID || !o.hands && !o.refused { // whoever drops what makes a user known, or has it parked, gets this
+		if v.Rule != sandbox.UnknownUID || !o.hands && !o.refused { // expected if the change that makes a user known was dropped or parked
 			o.t.Errorf("violation: %+v", v)
 		}
 	}
@@ -490,8 +490,7 @@ func (o *ordeal) compareState(user, key string) {
 	}
 }
 
-// strikeCancelled takes out what the guard's rule spares: an exit that was held when its user came back,
-// and the enter that came then.
+// strikeCancelled removes the events that the guard cancels: a held exit whose user came back, and that enter.
 func (o *ordeal) strikeCancelled() {
 	groups := map[string]int{} // user, computation and moment -> index of the last exit, while others are struck
 	for _, c := range o.changes(domain.StateCancelled, "") {
@@ -524,9 +523,8 @@ func (o *ordeal) strikeCancelled() {
 	}
 }
 
-// compareEvents compares a user's events and their order. What waits for its hour, or is held, holds
-// nothing else back: then each computation is in order by itself. What an operator sent again may come
-// at any time.
+// compareEvents compares a user's events and their order. Scheduled or held changes delay no others, so then
+// each computation is in order by itself. Events that an operator sent again may come at any time.
 func (o *ordeal) compareEvents(user string) {
 	p, _ := o.moengage.User(user)
 	if o.gone[user] {
@@ -559,9 +557,9 @@ func (o *ordeal) compareEvents(user string) {
 	}
 }
 
-// eventsOf returns a user's events, a repeat counted and left out. A repeat may only be of what was
-// sent last: what is older was answered. But an event whose hour has come, or that was released, may be
-// older than one that waits for a retry, and go before it.
+// eventsOf returns a user's events without repeats, and counts those. A repeat may only be of the last event
+// sent, because older ones were answered. But an event of a schedule or a release may be older than one that
+// waits for a retry, and be sent before it.
 func (o *ordeal) eventsOf(p sandbox.Profile) (list []string, repeats int) {
 	last, seen := "", map[string]bool{}
 	for _, e := range p.Events {

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// What MoEngage says of one bad element it may come to say of everything: after a change of its own, or
-// of ours. That must not carry the outbox into the parked changes. It costs a few, stops the road, and
-// goes on by itself.
+// After a change at MoEngage or of ours, an answer about one bad element may come for everything. Then only a
+// few changes may be parked. The breaker opens, and sending recovers without help.
 func TestARefusalThatEverythingGetsParksAFewAndStops(t *testing.T) {
 	refusals := map[string]struct {
 		answer func() *http.Response
@@ -62,7 +61,7 @@ func TestARefusalThatEverythingGetsParksAFewAndStops(t *testing.T) {
 	}
 }
 
-// The road says that it stopped once, not at each try.
+// The log reports the stop once, not for each probe.
 func TestAStopIsSaidOnceForARefusalThatEverythingGets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -80,8 +79,8 @@ func TestAStopIsSaidOnceForARefusalThatEverythingGets(t *testing.T) {
 	})
 }
 
-// TestManyDocumentedRefusalsStopTheRoad: after 32 in a row, a user of whom MoEngage would have taken everything
-// waited for up to a minute, and MoEngage was said to refuse everything.
+// After 32 refusals in a row, a user with only valid data had waited for up to a minute, and the status had
+// said that MoEngage refuses everything.
 func TestManyDocumentedRefusalsStopTheRoad(t *testing.T) {
 	const many = 200
 	for name, together := range map[string]bool{"all at once": true, "one by one, in a quiet night": false} {
@@ -112,8 +111,8 @@ func TestManyDocumentedRefusalsStopTheRoad(t *testing.T) {
 	}
 }
 
-// TestADocumentedRefusalProvesThatTheKeyWorks: a road that a wrong key had stopped stayed so until a user's data
-// was accepted, though the answer about another's says that the key is right.
+// A breaker opened by a wrong key had stayed open until a user's data was accepted, although a data error of
+// another user already shows that the key is right.
 func TestADocumentedRefusalProvesThatTheKeyWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var wrong atomic.Bool

@@ -14,9 +14,8 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// What other tests prove of the sender before an outbox in memory and a MoEngage by script, these prove
-// of the whole way: from the store, through both senders, to a stand-in that knows the wire by the
-// documents. `make torture` runs them at their full size.
+// These tests repeat those of the sender on the whole path: from the store through both senders to the sandbox.
+// `make torture` runs them at their full size.
 
 func torturing() bool { return os.Getenv("PERSONASYNC_TORTURE") != "" }
 
@@ -27,7 +26,7 @@ func (s *station) fail(spec string) {
 	s.moengage.Fail(f)
 }
 
-// enter appends a membership of each user, in one go.
+// enter appends a membership for each user in one call.
 func (s *station) enter(users int) {
 	s.t.Helper()
 	events := make([]*domain.Event, users)
@@ -79,7 +78,7 @@ func TestSevenPoisonedUsersOfAThousandOnTheWholeWay(t *testing.T) {
 					t.Fatalf("an attempt of the good was counted: %+v", c)
 				}
 			}
-			// For each offender ceil(log2 1000) + 2, and one request for what was left untested.
+			// For each bad element ceil(log2 1000) + 2, and one request for the untested rest.
 			if n := s.wire.tries.Load(); n > 7*12+1 {
 				t.Errorf("%d requests, want at most %d", n, 7*12+1)
 			}
@@ -88,8 +87,8 @@ func TestSevenPoisonedUsersOfAThousandOnTheWholeWay(t *testing.T) {
 	}
 }
 
-// The network goes and comes a thousand times. Each time everything drains, without a restart, and in
-// a number of requests that no polling would be content with.
+// The network fails and recovers a thousand times. Each time everything drains without a restart, in a number
+// of requests that excludes polling.
 func TestTheWholeWayDrainsAfterEveryCut(t *testing.T) {
 	rounds := 50
 	if torturing() {
@@ -114,7 +113,7 @@ func TestTheWholeWayDrainsAfterEveryCut(t *testing.T) {
 			s.drain(6 * time.Minute)
 		}
 		for user, in := range in {
-			// Who came and left within one cut was never told of, and is absent.
+			// A user who entered and left within one cut was never sent, so their attribute is absent.
 			p, _ := s.moengage.User(fmt.Sprint("user-", user))
 			if vip := string(p.Attributes["vip"]); vip != fmt.Sprint(in) && (in || vip != "") {
 				t.Errorf("user-%d holds %s, want %v", user, vip, in)
@@ -123,8 +122,8 @@ func TestTheWholeWayDrainsAfterEveryCut(t *testing.T) {
 		if c := s.balanced().Changes; c.Parked+c.Held > 0 {
 			t.Errorf("%+v", c)
 		}
-		// Half a minute of full jitter between a second and 32: about six tries; then what gathered meanwhile,
-		// in as many requests as a user has events.
+		// Half a minute of full jitter between a second and 32 takes about six attempts. Then the backlog is
+		// sent in as many requests as a user has events.
 		if per := s.wire.tries.Load() / int64(rounds); per > 20 {
 			t.Errorf("%d requests for each cut", per)
 		}
@@ -133,8 +132,8 @@ func TestTheWholeWayDrainsAfterEveryCut(t *testing.T) {
 	})
 }
 
-// A backlog leaves at the limit of the workspace: no request is refused for it, and hardly any of it is
-// left unused, restarts and crashes in between or not.
+// A backlog is sent at the workspace's limit. No request is refused, and hardly any of the limit is unused,
+// with or without restarts and crashes.
 func TestTheWholeWayKeepsToTheLimitAndUsesIt(t *testing.T) {
 	limit := 1000
 	if torturing() {
@@ -152,7 +151,7 @@ func TestTheWholeWayKeepsToTheLimitAndUsesIt(t *testing.T) {
 					Config{MaxDelay: time.Second, UsersPerMinute: limit, EventsPerMinute: limit})
 				s.enter(4*limit + 200)
 				s.must(s.store.Applied(context.Background()))
-				time.Sleep(time.Second) // for company; then three minutes
+				time.Sleep(time.Second) // to be batched; then three minutes
 				for range 6 {
 					time.Sleep(30 * time.Second)
 					if disturb != nil {
@@ -173,13 +172,13 @@ func TestTheWholeWayKeepsToTheLimitAndUsesIt(t *testing.T) {
 	}
 }
 
-// open lets out what both roads hold by now, as a run of a schedule does.
+// open releases everything pending at both endpoints, as a schedule's run does.
 func (s *station) open() <-chan struct{} {
 	return s.senders[1].Open("", time.Now(), s.senders[0].Open("", time.Now(), nil))
 }
 
-// A cohort change waits until MoEngage knows its user, and so for the other road: a run of its schedule,
-// or a flush, waits for it.
+// A cohort change waits until MoEngage knows its user, and so for the other endpoint. A schedule's run, and a
+// flush, waits for it.
 func TestARunBringsTheCohortAlong(t *testing.T) {
 	runs := map[string]func(*station) <-chan struct{}{
 		"a schedule's run": (*station).open,
@@ -217,8 +216,8 @@ func TestARunBringsTheCohortAlong(t *testing.T) {
 	}
 }
 
-// The road of cohorts asks what waits before the other one is drained, and must learn when it is: a run that
-// is not over keeps the next from its time.
+// The cohort sender asks for pending changes before the other one is drained, and must notice when it is. A run
+// that has not ended delays the next.
 func TestARunWithNothingToSendIsOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(t, modelRules(domain.SendAttribute), sandbox.Options{}, Config{Realtime: func(string) bool { return false }})
@@ -234,7 +233,7 @@ func TestARunWithNothingToSendIsOverAtOnce(t *testing.T) {
 	})
 }
 
-// enterMore appends so many memberships of other users.
+// enterMore appends memberships of other users.
 func (s *station) enterMore(users int) {
 	s.t.Helper()
 	for i := range users {

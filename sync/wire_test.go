@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// wire is a MoEngage without sockets, which fake time does not reach. It answers by script and
-// remembers what it was sent.
+// wire is a MoEngage without sockets, which do not work in fake time. It answers by a script and records
+// requests.
 type wire struct {
 	t       testing.TB
 	latency time.Duration
@@ -28,7 +28,7 @@ type wire struct {
 	accepted []string
 }
 
-// sentRequest is a request as it arrived.
+// sentRequest is a received request.
 type sentRequest struct {
 	at            time.Time
 	users, events int
@@ -102,21 +102,21 @@ func (w *wire) parse(req *http.Request) sentRequest {
 
 func (w *wire) count() int { return len(w.seen()) }
 
-// seen returns the requests so far, in order.
+// seen returns the requests so far in order.
 func (w *wire) seen() []sentRequest {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.requests[:len(w.requests):len(w.requests)]
 }
 
-// taken returns the ids in the requests that were accepted, in order.
+// taken returns the ids in the accepted requests in order.
 func (w *wire) taken() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.accepted[:len(w.accepted):len(w.accepted)]
 }
 
-// width returns how many requests were in flight at once since it was last asked.
+// width returns the largest number of concurrent requests since the last call.
 func (w *wire) width() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -125,7 +125,7 @@ func (w *wire) width() int {
 	return widest
 }
 
-// reply makes a response; header is alternating names and values.
+// reply returns a response. header has alternating names and values.
 func reply(status int, body string, header ...string) *http.Response {
 	h := http.Header{}
 	for i := 0; i+1 < len(header); i += 2 {
@@ -142,12 +142,12 @@ func fail(status int, kind, message string) *http.Response {
 	return reply(status, fmt.Sprintf(`{"status":"fail","error":{"type":%q,"message":%q,"request_id":"ZbPXtKFL"}}`, kind, message))
 }
 
-// cut is a network that is down.
+// cut is the error of a network that is down.
 func cut() error {
 	return &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 }
 
-// reset is a connection that broke after the request had left.
+// reset is the error of a connection that broke after the request was sent.
 func reset() error {
 	return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 }

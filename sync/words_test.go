@@ -14,8 +14,8 @@ import (
 	"personasync/store/domain"
 )
 
-// MoEngage's words about bad data may name a user, of the request or another, or hold what is known of one:
-// neither the log nor the status repeats that, and both repeat the rest.
+// MoEngage's message about bad data may contain a user id or a user's value. Neither the log nor the status may
+// repeat those; both repeat the rest.
 func TestWordsThatNameAUserAreShownWithoutThem(t *testing.T) {
 	const user = "Bob.Miller+1@example.test"
 	for name, answer := range map[string]func() *http.Response{
@@ -45,7 +45,7 @@ func TestWordsThatNameAUserAreShownWithoutThem(t *testing.T) {
 						t.Errorf("%q is named in the log or the status:\n%s", id, text)
 					}
 				}
-				if name != "documented" && !strings.Contains(s.Health().LastError, domain.Said) { // that one does not stop the road
+				if name != "documented" && !strings.Contains(s.Health().LastError, domain.Said) { // that one does not open the breaker
 					t.Errorf("the status does not say what MoEngage said: %q", s.Health().LastError)
 				}
 			})
@@ -53,8 +53,8 @@ func TestWordsThatNameAUserAreShownWithoutThem(t *testing.T) {
 	}
 }
 
-// Each way to MoEngage names this host's address where IP whitelisting wants it, and says so when
-// MoEngage still refuses it.
+// Each kind of request names this host's address where IP whitelisting requires it, and reports if MoEngage
+// still refuses it.
 func TestIPWhitelistingIsSaidOnEveryWay(t *testing.T) {
 	ways := map[string]func(t *testing.T, c Config) (seen string){
 		"transition": func(t *testing.T, c Config) string { return stoppedBy(t, c) },
