@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -409,5 +410,32 @@ func TestADiscardDoesNotUndoABaseline(t *testing.T) {
 			t.Errorf("%s: MoEngage holds a user for a member of whom the baseline says that they left", name)
 		}
 		b.wantHeld(0)
+	}
+}
+
+// TestADiscardLeavesACallThatSaidTheExitBeforeTheWindow alone: sent as received, a member by identify who had left by
+// track was one by track, too, after a discard, and the return by track was told to nobody.
+func TestADiscardLeavesACallThatSaidTheExitBeforeTheWindow(t *testing.T) {
+	b, them := peopled(t, watched(domain.SendAsReceived), 6), newMoengage()
+	for _, e := range []*domain.Event{enters(5, 0), leaves(5, 1)} {
+		asTrack("Moved")(e)
+		b.receive(e)
+	}
+	b.receive(enters(5, 2))
+	b.tell(them)
+	b.receive(leaves(0, 70), leaves(1, 71), leaves(2, 72))
+	b.swept()
+	_, err := b.Reconcile(t.Context(), "vip", true, false, nil)
+	must(t, err)
+	b.wantHeld(4)
+	b.decide(true)
+	b.wantMembers("vip", "user0", "user1", "user2", "user3", "user4", "user5")
+	b.wantHeld(0)
+	back := enters(5, 90)
+	asTrack("Moved")(back)
+	b.receive(back)
+	b.tell(them)
+	if events := them.events["user5"]; len(events) != 3 || !strings.HasSuffix(events[2], domain.TransitionEnter.String()) {
+		t.Errorf("MoEngage was told %v of a user who left and came back by track", events)
 	}
 }

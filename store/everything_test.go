@@ -28,13 +28,50 @@ type everyday struct {
 	shaky     bool               // the clock is set back by seconds, again and again: events of what was not due come later
 	unsure    map[domain.ID]bool // events that may arrive again
 	came      map[domain.ID]bool
+	stays     int         // of five words, how many say that somebody is a member
+	orders    []orderKind // what an operator orders; one that stands there more often is given more often
 }
+
+type orderKind int
+
+const (
+	ordersImport orderKind = iota
+	ordersReconcile
+	ordersClose
+	ordersDiscard
+	ordersRelease
+	ordersRetry
+	ordersCollapse // it is turned on or off
+	ordersForget
+	ordersBaseline
+)
 
 // TestEverythingAtOnceEndsInTheTruth runs random days of every method, with and without collapse and the guard, in
 // the fake time of synctest. In the end MoEngage holds what is true here, no event came twice that need not, nothing
 // is left over, and the files add up.
 func TestEverythingAtOnceEndsInTheTruth(t *testing.T) {
-	seeds := 32
+	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
+	everyDay(t, 32, func(t *testing.T, seed int) *everyday { return newEveryday(t, seed, sends) })
+}
+
+// TestADiscardOnAnyDayReadmitsWhoLeft has audiences lose many members again and again, and an operator who discards,
+// reconciles and closes, by several methods at once.
+func TestADiscardOnAnyDayReadmitsWhoLeft(t *testing.T) {
+	sends := []domain.SendMethods{
+		domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort, domain.SendAttribute | domain.SendCohort, domain.SendAsReceived,
+		domain.SendEvent | domain.SendList, domain.SendAsReceived | domain.SendCohort | domain.SendList, domain.SendEvent | domain.SendCohort, domain.SendAsReceived | domain.SendList,
+	}
+	everyDay(t, 16, func(t *testing.T, seed int) *everyday {
+		e := newEveryday(t, seed, sends)
+		e.stays = 2
+		e.orders = []orderKind{ordersImport, ordersReconcile, ordersReconcile, ordersClose, ordersDiscard, ordersDiscard, ordersRelease, ordersRetry, ordersCollapse, ordersBaseline}
+		e.watched()
+		must(t, e.SetRules(t.Context(), e.rules))
+		return e
+	})
+}
+
+func everyDay(t *testing.T, seeds int, day func(t *testing.T, seed int) *everyday) {
 	switch n, err := strconv.Atoi(os.Getenv("PERSONASYNC_SEEDS")); {
 	case err == nil:
 		seeds = n
@@ -45,28 +82,36 @@ func TestEverythingAtOnceEndsInTheTruth(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { newEveryday(t, seed).run() })
+			synctest.Test(t, func(t *testing.T) { day(t, seed).run() })
 		})
 	}
 }
 
-func newEveryday(t *testing.T, seed int) *everyday {
+func newEveryday(t *testing.T, seed int, sends []domain.SendMethods) *everyday {
 	time.Sleep(time.Until(noon.Add(time.Hour)))
-	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
 	rnd := rand.New(rand.NewPCG(uint64(seed), 3))
 	r := rules(sends[seed%len(sends)])
 	r.Defaults.Collapse = seed/len(sends)%2 == 1
 	them := newMoengage()
 	them.retried = map[string]bool{}
-	if them.guarded = rnd.IntN(4) > 0; them.guarded {
-		r.Guard = domain.Guard{Share: 0.3, Count: 2, Window: time.Hour}
-	}
 	e := &everyday{
-		bench: open(t, r), rnd: rnd, rules: r, shaky: rnd.IntN(2) == 0, them: them,
+		rnd: rnd, rules: r, them: them, stays: 3, orders: []orderKind{
+			ordersImport, ordersImport, ordersReconcile, ordersReconcile, ordersClose, ordersDiscard, ordersDiscard,
+			ordersRelease, ordersRetry, ordersRetry, ordersCollapse, ordersForget,
+		},
 		model: map[string]*word{}, forgotten: map[string]bool{}, unsure: map[domain.ID]bool{}, came: map[domain.ID]bool{},
 	}
+	if rnd.IntN(4) > 0 {
+		e.watched()
+	}
+	e.bench, e.shaky = open(t, e.rules), rnd.IntN(2) == 0
 	e.Store.now = time.Now
 	return e
+}
+
+// watched has the guard watch the audiences.
+func (e *everyday) watched() {
+	e.them.guarded, e.rules.Guard = true, domain.Guard{Share: 0.3, Count: 2, Window: time.Hour}
 }
 
 func (e *everyday) run() {
@@ -77,7 +122,7 @@ func (e *everyday) run() {
 		switch n := e.rnd.IntN(20); {
 		case n < 7:
 			for range 1 + e.rnd.IntN(5) {
-				e.say(e.user(), e.key(), e.rnd.IntN(5) > 1)
+				e.say(e.user(), e.key(), e.rnd.IntN(5) >= 5-e.stays)
 			}
 		case n < 10:
 			e.order()
@@ -108,13 +153,27 @@ func (e *everyday) clock() time.Time {
 	return time.Now()
 }
 
-// hear has the model take in a word.
-func (e *everyday) hear(user, key string, at time.Time, in bool) {
+// hear has the model take in a word of a record.
+func (e *everyday) hear(user, key string, record uint64, at time.Time, in bool) {
 	name := user + "." + key
 	if e.model[name] == nil {
 		e.model[name] = &word{at: -1}
 	}
-	e.model[name].hear(int(at.UnixNano()), in)
+	w := e.model[name]
+	was := w.in
+	switch w.hear(int(at.UnixNano()), in); {
+	case w.in:
+		w.left = 0
+	case was:
+		w.left = record
+	}
+}
+
+// nextRecord returns the number of the record that is received next.
+func (e *everyday) nextRecord() (n uint64) {
+	must(e, e.Applied(context.Background()))
+	must(e, e.read(func(b *batch) error { n = b.st.applied + 1; return nil }))
+	return n
 }
 
 // say receives an identify, and a track where these are told apart.
@@ -129,45 +188,42 @@ func (e *everyday) say(user, key string, in bool) {
 		asTrack("Moved")(&track)
 		list = append(list, &track)
 	}
+	n := e.nextRecord()
 	e.receive(list...)
-	e.hear(user, key, said.Time, in)
+	e.hear(user, key, n, said.Time, in)
 }
 
 func (e *everyday) order() {
 	ctx, key := context.Background(), e.key()
 	var err error
-	switch e.rnd.IntN(12) {
-	case 0, 1:
-		at, listed := time.Now().Add(-time.Duration(e.rnd.IntN(60))*time.Minute), map[string]bool{}
-		for range e.rnd.IntN(12) {
-			listed[e.user()] = true
-		}
-		e.imports(Import{Key: key, AsOf: at, Users: users(slices.Sorted(maps.Keys(listed))...), Create: true, Events: e.rnd.IntN(2) == 0})
-		for i := range 10 {
-			if user := fmt.Sprint("user", i); listed[user] || e.model[user+"."+key] != nil {
-				e.hear(user, key, at, listed[user])
-			}
-		}
-	case 2, 3:
+	switch e.orders[e.rnd.IntN(len(e.orders))] {
+	case ordersImport:
+		e.list(key, false)
+	case ordersBaseline:
+		e.list(key, true)
+	case ordersReconcile:
 		_, err = e.Reconcile(ctx, key, e.rnd.IntN(2) == 0, false, nil)
-	case 4:
+	case ordersClose:
 		for name, w := range e.model {
 			if name[6:] == key && w.in {
 				w.hear(int(time.Now().UnixNano()), false)
 			}
 		}
 		_, err = e.CloseAudience(ctx, key, e.rnd.IntN(2) == 0, false, nil)
-	case 5, 6:
+	case ordersDiscard:
+		window, readmits := e.window(key)
 		_, err = e.Decide(ctx, key, true, false, nil)
-		e.learn(key)
-	case 7:
+		if readmits {
+			e.readmit(key, window)
+		}
+	case ordersRelease:
 		_, err = e.Decide(ctx, key, false, false, nil)
-	case 8, 9:
+	case ordersRetry:
 		e.retriesParked()
-	case 10:
+	case ordersCollapse:
 		e.rules.Defaults.Collapse = !e.rules.Defaults.Collapse
 		err = e.SetRules(ctx, e.rules)
-	case 11:
+	case ordersForget:
 		e.forgets(e.user())
 	}
 	if !errors.Is(err, ErrNotFound) {
@@ -175,19 +231,48 @@ func (e *everyday) order() {
 	}
 }
 
-// learn takes from the store who is a member after a discard: whom it concerns is for other tests.
-func (e *everyday) learn(key string) {
+// list imports a list of members as of a moment of the last hour, or takes it for what MoEngage knows.
+func (e *everyday) list(key string, baseline bool) {
+	at, listed := time.Now().Add(-time.Duration(e.rnd.IntN(60))*time.Minute), map[string]bool{}
+	for range e.rnd.IntN(12) {
+		listed[e.user()] = true
+	}
+	n := e.nextRecord()
+	e.imports(Import{Key: key, AsOf: at, Users: users(slices.Sorted(maps.Keys(listed))...), Create: true, Baseline: baseline, Events: e.rnd.IntN(2) == 0})
 	for i := range 10 {
 		user := fmt.Sprint("user", i)
-		info, err := e.User(user)
-		if err != nil {
-			continue
-		}
-		for _, m := range info.Memberships {
-			if w := e.model[user+"."+key]; m.Computation == key && w != nil && m.In && !w.in {
-				w.in = true
-				w.at++
+		name := user + "." + key
+		w := e.model[name]
+		switch {
+		case !listed[user] && w == nil:
+		case baseline:
+			hearList(name, int(at.UnixNano()), listed[user], true, e.rules.Defaults.Send, e.model, e.them)
+			if w = e.model[name]; w.at == int(at.UnixNano()) {
+				w.left = 0 // the operator has decided
 			}
+		default:
+			e.hear(user, key, n, at, listed[user])
+		}
+	}
+}
+
+// window returns the record that the guard's window of an audience began with, and whether it holds exits.
+func (e *everyday) window(key string) (from uint64, tripped bool) {
+	must(e, e.read(func(b *batch) error {
+		for _, f := range b.st.registry.computations(key) {
+			from, tripped = f.watch.seq, !f.watch.tripped.IsZero()
+		}
+		return nil
+	}))
+	return from, tripped
+}
+
+// readmit has the model take those for members again who left in a window that was discarded, just behind their exits.
+func (e *everyday) readmit(key string, window uint64) {
+	for name, w := range e.model {
+		if name[6:] == key && !w.in && w.left >= window && w.left > 0 {
+			w.in, w.left = true, 0
+			w.at++
 		}
 	}
 }

@@ -353,7 +353,11 @@ func (b *batch) letGo(f *field, p *domain.Policy, c *cause, id domain.ID, discar
 	}
 	if discard {
 		b.readmit(u, f, p, c, window)
-		if b.held.Get(idKey(id)) == nil {
+		switch {
+		case b.held.Get(idKey(id)) == nil:
+			return
+		case b.entry(u, f.number).newest().IsIn(): // a repeat of what one call said, or damage took what the exit was of
+			b.endHeld(u, x, b.entry(u, x.number), ch, domain.StateDropped)
 			return
 		}
 	}

@@ -57,6 +57,8 @@ type word struct {
 	at   int
 	in   bool
 	gone bool // forgotten
+
+	left uint64 // number of the record that ended the membership, 0 of a member and where a close ended it
 }
 
 func (w *word) hear(at int, in bool) {
@@ -239,8 +241,8 @@ func hearList(name string, at int, in, known bool, send domain.SendMethods, mode
 	if !known || !news {
 		return
 	}
-	for channel, held := range map[domain.SendMethods]map[string]string{domain.SendAttribute: them.attributes, domain.SendCohort: them.cohorts, domain.SendList: them.lists} {
-		if _, told := held[name]; send.Has(channel) && (w.in || told) {
+	for channel, held := range map[domain.SendMethods]map[string]string{domain.SendAttribute | domain.SendAsReceived: them.attributes, domain.SendCohort: them.cohorts, domain.SendList: them.lists} {
+		if _, told := held[name]; send&channel != 0 && (w.in || told) {
 			held[name] = fmt.Sprint(w.in)
 		}
 	}

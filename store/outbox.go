@@ -27,7 +27,7 @@ type cause struct {
 	slots uint16
 	event *domain.Event
 
-	unguarded bool      // an operator has decided: its exits are not held; see byOperator
+	unguarded bool      // an operator has decided: its exits are not held; see domain.ByOperator
 	parked    domain.ID // the event was parked under this id and is read again; zero otherwise
 }
 

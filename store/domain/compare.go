@@ -8,11 +8,11 @@ type Assertion struct {
 	Value   []byte
 	Time    int64  // event time of the newest word, ns
 	Since   int64  // event time at which the value became what it is, ns
-	Message string // of a value: decides between two words of one moment; of a membership: byOperator or nothing
+	Message string // of a value: decides between two words of one moment; of a membership: ByOperator or nothing
 	Seq     uint64 // inbox record that last changed the value
 }
 
-// byOperator marks a membership that an operator decided on by a close or a baseline. The guard holds none of its exits
+// ByOperator marks a membership that an operator decided on by a close or a baseline. The guard holds none of its exits
 // and a discard does not undo it. No event can bear the mark, because a membership does not keep its message id.
 const ByOperator = "operator"
 
