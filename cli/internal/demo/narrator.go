@@ -87,17 +87,3 @@ func (n *narrator) request(r sandbox.Request) {
 	}
 	n.line("MoEngage", "%s %s: %s, %s, %s bytes", answer, r.Path, term.Plural(r.Users, "user"), term.Plural(r.Events, "event"), term.Count(r.Bytes))
 }
-
-// requests tells of those that MoEngage got since the last time.
-func (s *story) requests() {
-	all := s.box.Requests()
-	if n := s.refusals(); n > 0 {
-		s.line("MoEngage", "%s", s.Paint.Dim(fmt.Sprintf("had answered 503 to %s", term.Plural(n, "request"))))
-	}
-	for _, r := range all[s.sent:] {
-		if r.Stored {
-			s.request(r)
-		}
-	}
-	s.sent = len(all)
-}

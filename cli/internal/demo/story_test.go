@@ -17,7 +17,7 @@ func TestDemoNoticesWhatGoesWrong(t *testing.T) {
 		want string
 	}{
 		{"an event is missing", func(s *story) {
-			s.expected.learn(s.membership(track, "usr_ana", shoppers, false), exits)
+			s.expected.learn(membership(track, "usr_ana", shoppers, false), exits)
 		}, "MoEngage saw of usr_ana the events"},
 		{"an attribute differs", func(s *story) { s.expected.attributes["usr_ben"][shoppers] = "false" }, "MoEngage holds high_value_shoppers"},
 	} {
