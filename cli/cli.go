@@ -1,10 +1,3 @@
-// Package cli is the command line: what can be typed, and how answers print.
-//
-// [Run] takes the arguments and returns the exit code; nothing below it ends the process. A command
-// is a flag set, a question to an agent.Inspector, and a table for people or the same thing as JSON.
-//
-// What a program may read goes to standard output. Errors, and remarks such as whether the agent
-// runs, go to standard error, so that the output is the same bytes whether it does or not.
 package cli
 
 import (

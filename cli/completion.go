@@ -125,7 +125,7 @@ func keysOf(env *command.Env, app *urfave.App, typed []string) (list []string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keyPatience)
 	defer cancel()
-	i, done, _, err := agent.Open(ctx, conf, Version())
+	i, done, _, err := agent.Open(ctx, conf, env.Version)
 	if err != nil {
 		return nil
 	}

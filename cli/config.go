@@ -103,7 +103,7 @@ func loadAsAgent(env *command.Env, c *urfave.Context, path string) (conf *config
 	if err != nil {
 		return nil, "", err
 	}
-	note, asked := agent.BorrowSecrets(c.Context, conf, Version())
+	note, asked := agent.BorrowSecrets(c.Context, conf, env.Version)
 	switch {
 	case asked == nil && conf.Unread() == nil:
 		return conf, note, nil
@@ -128,7 +128,7 @@ func configShow(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return agent.DeniedConfig(err)
 	}
-	if note, _ := agent.BorrowSecrets(c.Context, conf, Version()); note != "" { // without an agent there is nothing to add
+	if note, _ := agent.BorrowSecrets(c.Context, conf, env.Version); note != "" { // without an agent there is nothing to add
 		env.Remark("%s", note)
 	}
 	settings := conf.Effective()

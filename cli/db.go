@@ -200,7 +200,7 @@ func dbRestore(env *command.Env, c *urfave.Context) error {
 		}
 	}
 	bar := env.Progress()
-	r, err := agent.Restore(c.Context, places, c.Args().First(), Version(), bar.Tell)
+	r, err := agent.Restore(c.Context, places, c.Args().First(), env.Version, bar.Tell)
 	bar.End()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

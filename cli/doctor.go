@@ -41,7 +41,7 @@ func diagnose(env *command.Env, c *urfave.Context) error {
 			return exit.Incurable(agent.DeniedConfig(err))
 		}
 	}
-	findings := agent.Diagnose(c.Context, conf, unread, Version())
+	findings := agent.Diagnose(c.Context, conf, unread, env.Version)
 	if c.Bool("json") {
 		err = term.PrintJSON(env.Out, findings)
 	} else {

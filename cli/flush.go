@@ -57,7 +57,7 @@ func runFlush(env *command.Env, c *urfave.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	client, err := agent.DialAgent(c.Context, places, Version())
+	client, err := agent.DialAgent(c.Context, places, env.Version)
 	if errors.Is(err, agent.ErrNotRunning) {
 		return fmt.Errorf("%w: only a running agent sends; start it with `personasync run`, or see what it would send with --dry-run", err)
 	}

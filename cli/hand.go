@@ -83,7 +83,7 @@ func actOnChanges(env *command.Env, c *urfave.Context, o agent.HandOrder, done s
 	if err != nil {
 		return err
 	}
-	client, err := agent.DialAgent(c.Context, places, Version())
+	client, err := agent.DialAgent(c.Context, places, env.Version)
 	if errors.Is(err, agent.ErrNotRunning) {
 		return fmt.Errorf("%w: changes are changed by it alone; start it with `personasync run`", err)
 	}

@@ -191,7 +191,7 @@ func carryOut(w *term.Terminal, c *urfave.Context, o agent.Orders, order agent.O
 	if err != nil {
 		return r, err
 	}
-	if changesAnything(r) || order.Verb == "adopt" && !r.Already { // the ID of an audience is another afterwards, whoever is in it
+	if changesAnything(r) || order.Verb == "adopt" && !r.Already { // the audience has another ID afterwards, also without members
 		shown()
 		remarkExits(w, order.Key, r)
 		if err := command.Confirm(w, membershipText(order.Verb, r)); err != nil {

@@ -61,7 +61,7 @@ func checkStatus(env *command.Env, c *urfave.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	client, err := agent.DialAgent(c.Context, places, Version())
+	client, err := agent.DialAgent(c.Context, places, env.Version)
 	if errors.Is(err, agent.ErrStarting) {
 		_, err := fmt.Fprintln(env.Out, "starting")
 		return err

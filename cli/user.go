@@ -121,7 +121,7 @@ func printMoreHistory(w *term.Terminal, u *domain.UserInfo) error {
 	return err
 }
 
-// printMore says where the rest is of what waits for a user, when it is too much for a page.
+// printMore says how to list the rest of the pending changes of a user that has more than a page of them.
 func printMore(w *term.Terminal, u *domain.UserInfo) error {
 	if !u.PendingMore {
 		return nil

@@ -51,7 +51,7 @@ func audienceVerify(env *command.Env, c *urfave.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	client, err := agent.DialAgent(c.Context, places, Version())
+	client, err := agent.DialAgent(c.Context, places, env.Version)
 	if errors.Is(err, agent.ErrNotRunning) {
 		return fmt.Errorf("%w: it is the agent that asks MoEngage, within limits that all verifications share; start it with `personasync run`", err)
 	}

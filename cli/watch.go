@@ -70,7 +70,7 @@ func statusOnce(env *command.Env, c *urfave.Context) (text []byte, err error) {
 	}
 	ctx, cancel := context.WithTimeout(c.Context, command.AskTimeout)
 	defer cancel()
-	i, done, _, err := agent.Open(ctx, places, Version())
+	i, done, _, err := agent.Open(ctx, places, env.Version)
 	if err != nil {
 		return nil, err
 	}

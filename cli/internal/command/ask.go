@@ -13,7 +13,7 @@ import (
 	"personasync/store"
 )
 
-// Inspect asks whoever can answer, and says on standard error who that is.
+// Inspect asks the running agent, or reads its files if it is stopped, and says on standard error which of them it was.
 func (env *Env) Inspect(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
@@ -28,7 +28,7 @@ func (env *Env) Inspect(c *urfave.Context, ask func(agent.Inspector) error) (err
 	return ask(i)
 }
 
-// Quietly is inspect without a word about who answers.
+// Quietly is Inspect without the remark, and with a limit of [AskTimeout].
 func (env *Env) Quietly(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
@@ -48,7 +48,7 @@ func (env *Env) Quietly(c *urfave.Context, ask func(agent.Inspector) error) (err
 // out that an agent does not answer.
 const AskTimeout = 30 * time.Second
 
-// Order runs do with whoever can carry out an order.
+// Order runs do with the agent, or with its files if it is stopped, to change memberships or to erase a user.
 func (env *Env) Order(c *urfave.Context, do func(o agent.Orders, bar *term.Bar) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
@@ -65,7 +65,7 @@ func (env *Env) Order(c *urfave.Context, do func(o agent.Orders, bar *term.Bar) 
 	return InUse(do(o, bar))
 }
 
-// Upkeep runs do with whoever can look after the data, which is in dir.
+// Upkeep runs do with the agent, or with its files if it is stopped, to check, compact or back up the data in dir.
 func (env *Env) Upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *term.Bar) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
@@ -82,7 +82,7 @@ func (env *Env) Upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, ba
 	return InUse(do(u, places.DataDir, bar))
 }
 
-// InUse gives a directory that somebody else holds the code of what a second try does not cure.
+// InUse gives the error of a data directory in use the exit code for what a restart cannot cure.
 func InUse(err error) error {
 	if errors.Is(err, store.ErrInUse) {
 		return exit.With(exit.BadUsage, err)

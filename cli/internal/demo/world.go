@@ -162,13 +162,13 @@ func (w *world) close() error {
 // takeOffline has MoEngage answer 503 until it is healed.
 func (w *world) takeOffline() { w.box.Fail(sandbox.Fault{Status: http.StatusServiceUnavailable}) }
 
-// pending is how many changes wait, by whoever can tell: the agent, or its files.
+// pending counts the pending changes: the agent says it, or its files.
 func (w *world) pending(ctx context.Context) (uint64, error) {
 	s, err := w.inspector.Status(ctx)
 	return s.Pending, err
 }
 
-// inspect finds whoever can tell.
+// inspect opens the running agent, or its files.
 func (w *world) inspect(ctx context.Context) (err error) {
 	if w.closer != nil {
 		if err := w.closer.Close(); err != nil {
