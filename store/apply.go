@@ -184,9 +184,9 @@ func (b *batch) values(u *user, f *field, p *domain.Policy, c *cause, event bool
 // memberWord is what c says of a membership.
 func memberWord(c *cause) domain.Assertion {
 	at := c.event.Time.UnixNano()
-	word := domain.Assertion{Value: domain.JsonFalse, Time: at, Since: at, Seq: c.seq}
+	word := domain.Assertion{Value: domain.JSONFalse, Time: at, Since: at, Seq: c.seq}
 	if c.event.Flag == domain.FlagIn {
-		word.Value = domain.JsonTrue
+		word.Value = domain.JSONTrue
 	}
 	if c.unguarded {
 		word.Message = domain.ByOperator
@@ -258,14 +258,14 @@ func (b *batch) value(u *user, f *field, p *domain.Policy, c *cause, value []byt
 	en, sort := b.entry(u, f.number), sortOf(p, c.event)
 	first := en.known(sort) == nil
 	result := en.observe(sort, word, false, b.believable(c))
-	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate && !en.agree(sort, word) {
+	if result == domain.OutcomeStale || result == domain.OutcomeDuplicate && !en.known(sort).Agree(word) {
 		return result
 	}
 	b.write(u, f.number)
 	if result != domain.OutcomeTransition {
 		return result
 	}
-	if first && bytes.Equal(value, domain.JsonNull) {
+	if first && bytes.Equal(value, domain.JSONNull) {
 		return domain.OutcomeUnchanged // there was no value before, and there is none now
 	}
 	if value, send := p.Sendable(word.Value); send {
@@ -301,18 +301,6 @@ func (e *entry) observe(sort int, word domain.Assertion, membership bool, believ
 	}
 	e.keep(sort, &word)
 	return came
-}
-
-// agree notes that a value was said again of the same moment, and reports whether that changes anything.
-// Another value of that moment must beat the greatest of the messages that agree: else it would matter
-// which of them came first.
-func (e *entry) agree(sort int, word domain.Assertion) bool {
-	known := e.known(sort)
-	if word.Message <= known.Message {
-		return false
-	}
-	known.Message = word.Message
-	return true
 }
 
 func sortOf(p *domain.Policy, e *domain.Event) int {

@@ -110,9 +110,9 @@ func (b *batch) updateTargets(u *user, f *field, p *domain.Policy, en *entry, c 
 // membership returns what there is to tell of a membership as it is now.
 func (e *entry) membership() (domain.Transition, []byte) {
 	if e.newest().IsIn() {
-		return domain.TransitionEnter, domain.JsonTrue
+		return domain.TransitionEnter, domain.JSONTrue
 	}
-	return domain.TransitionExit, domain.JsonFalse
+	return domain.TransitionExit, domain.JSONFalse
 }
 
 // expects reports whether what is told, once what waits has left, is what is wanted.

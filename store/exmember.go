@@ -129,7 +129,7 @@ func (e *entry) over(before int64) bool {
 
 // settledOut reports whether MoEngage knows of no membership by this field, and nothing waits.
 func (e *entry) settledOut() bool {
-	return !e.moving() && (e.lastSent.kind == neverSent || e.lastSent.is(domain.JsonFalse))
+	return !e.moving() && (e.lastSent.kind == neverSent || e.lastSent.is(domain.JSONFalse))
 }
 
 // forgetExitsOf forgets the exits of a user from before a time, on every channel, and counts them. What is

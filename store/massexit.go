@@ -314,10 +314,10 @@ func (b *batch) wantMember(u *user, x *field, p *domain.Policy, e *entry, c *cau
 		if last == domain.TransitionEnter {
 			return
 		}
-	} else if e.expects(domain.TransitionEnter, domain.JsonTrue, false) {
+	} else if e.expects(domain.TransitionEnter, domain.JSONTrue, false) {
 		return
 	}
-	b.wantAttribute(u, x, p, e, c, domain.TransitionEnter, domain.JsonTrue)
+	b.wantAttribute(u, x, p, e, c, domain.TransitionEnter, domain.JSONTrue)
 	b.write(u, x.number)
 }
 

@@ -337,7 +337,7 @@ func (b *batch) reconcileTargets(u *user, f *field, p *domain.Policy, c *cause, 
 
 func (b *batch) reconcileValue(u *user, f *field, p *domain.Policy, c *cause, events bool) {
 	en := b.entry(u, f.number)
-	if s := en.spoken(p, domain.SendAttribute, keptIdentify); s != nil && !(en.lastSent.kind == neverSent && bytes.Equal(s.Value, domain.JsonNull)) {
+	if s := en.spoken(p, domain.SendAttribute, keptIdentify); s != nil && !(en.lastSent.kind == neverSent && bytes.Equal(s.Value, domain.JSONNull)) {
 		if value, send := p.Sendable(s.Value); send {
 			c.event.Time = time.Unix(0, s.Since).UTC()
 			b.tellAgain(u, f, p, en, c, domain.TransitionValue, value)

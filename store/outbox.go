@@ -136,7 +136,7 @@ func (b *batch) wantAttribute(u *user, f *field, p *domain.Policy, e *entry, c *
 // needless reports whether MoEngage needs no telling.
 func needless(e *entry, t domain.Transition, value []byte, unknownExit bool) bool {
 	if e.lastSent.kind == neverSent {
-		return t == domain.TransitionExit && !unknownExit || bytes.Equal(value, domain.JsonNull)
+		return t == domain.TransitionExit && !unknownExit || bytes.Equal(value, domain.JSONNull)
 	}
 	return e.lastSent.is(value)
 }

@@ -23,9 +23,9 @@ func (b *batch) passThrough(u *user, f *field, p *domain.Policy, c *cause) domai
 	case e.Class == domain.ClassTrait:
 		result, t = max(result, b.values(u, f, p, c, false)), domain.TransitionValue
 	case e.Flag == domain.FlagIn:
-		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), domain.TransitionEnter, domain.JsonTrue
+		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), domain.TransitionEnter, domain.JSONTrue
 	case e.Flag == domain.FlagOut:
-		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), domain.TransitionExit, domain.JsonFalse
+		result, t, value = b.member(u, f, p, c, sortOf(p, e), false), domain.TransitionExit, domain.JSONFalse
 	}
 	if p.Send&(domain.SendAsReceived|domain.SendEvent) == 0 || p.IsTooOld(e) {
 		return result

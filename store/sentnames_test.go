@@ -254,7 +254,7 @@ func TestWhatAnOlderVersionHeldIsDecidedAnew(t *testing.T) {
 		u, p := x.user("bob"), x.st.rules.For("vip", "aud_vip")
 		e := event("bob", "vip", true, 2)
 		ch := x.draft(u, f, &p, &cause{seq: x.st.applied, slots: 9, event: e}, domain.KindAttribute, domain.TransitionEnter)
-		ch.Name, ch.Value = "vip", domain.JsonTrue
+		ch.Name, ch.Value = "vip", domain.JSONTrue
 		x.st.ledger.changes.Created++
 		x.holdConflict(u, f, ch, x.entry(u, f.number))
 		x.write(u, f.number)

@@ -177,8 +177,8 @@ func (e *entry) expected(p *domain.Policy) (value []byte, known bool) {
 	}
 	if s := e.said(p); s != nil {
 		value = s.Value
-		if bytes.Equal(value, domain.JsonNull) && p.OnNull == domain.NullEmpty {
-			value = domain.JsonEmpty
+		if bytes.Equal(value, domain.JSONNull) && p.OnNull == domain.NullEmpty {
+			value = domain.JSONEmpty
 		}
 		if e.lastSent.is(value) || e.lastSent.kind == uncertainlySent {
 			return value, true
@@ -292,7 +292,7 @@ func (b *batch) applyRepair(seq uint64, r *repair) {
 		}
 		t, s := domain.TransitionValue, b.entry(u, b.st.registry.speaker(f).number).said(&p)
 		if f.class != domain.ClassTrait {
-			if t = domain.TransitionExit; bytes.Equal(value, domain.JsonTrue) {
+			if t = domain.TransitionExit; bytes.Equal(value, domain.JSONTrue) {
 				t = domain.TransitionEnter
 			}
 		}

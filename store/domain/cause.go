@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// Said stands in a sentence between what it means here and the other side's own words.
+// Said separates our explanation from the words of the other side in a sentence.
 const Said = " It said: "
 
-// causeLength bounds a cause, in characters.
+// CauseLength bounds a cause, in characters.
 const CauseLength = 120
 
-// cause is why a change is parked, so that those parked for the same have the same one: the reason, and
-// the other side's words less what names this one change: its user, addresses, and numbers.
+// Cause says why a change is parked, in a form that is equal for changes parked for the same reason: the reason code,
+// and MoEngage's words without the user, addresses and numbers.
 func (c *Change) Cause() string {
 	_, words, found := strings.Cut(c.Sentence, Said)
 	if !found {

@@ -2,62 +2,73 @@ package domain
 
 import "bytes"
 
-// Assertion is what was last said about one user and one field: the membership, or the value, with
-// the time that fences off older news. Value is raw JSON: true and false for a membership.
+// Assertion is one statement about one user and one field: a membership, or the value of a trait. Value is raw JSON,
+// true or false for a membership. The times are in nanoseconds since 1970.
 type Assertion struct {
 	Value   []byte
-	Time    int64  // event time of the newest word, ns
-	Since   int64  // event time at which the value became what it is, ns
-	Message string // of a value: decides between two words of one moment; of a membership: ByOperator or nothing
-	Seq     uint64 // inbox record that last changed the value
+	Time    int64  // event time; an event older than this is stale
+	Since   int64  // event time of the last change of Value
+	Message string // of a value: message id, which decides between two values of one time; of a membership: ByOperator or ""
+	Seq     uint64 // inbox record that last changed Value
 }
 
 // ByOperator marks a membership that an operator decided on by a close or a baseline. The guard holds none of its exits
 // and a discard does not undo it. No event can bear the mark, because a membership does not keep its message id.
 const ByOperator = "operator"
 
-func (s *Assertion) IsIn() bool { return s != nil && bytes.Equal(s.Value, JsonTrue) }
+// IsIn reports whether s says that the user is a member. A nil assertion says nothing.
+func (s *Assertion) IsIn() bool { return s != nil && bytes.Equal(s.Value, JSONTrue) }
 
-// before takes from a word the time that it cannot be of: it is older than a moment.
+// Before makes s older than a time. A stored time that no clock can have shown would make every event stale.
 func (s *Assertion) Before(at int64) {
 	s.Time = at - 1
 	s.Since = min(s.Since, s.Time)
 }
 
-// readmit makes an exit a membership again. Its time stays, so that a newer event decides, but for a
-// nanosecond: at the same moment an exit beats an enter, and the exit may be delivered again.
+// Readmit turns an exit into a membership. It adds one nanosecond to the event time: at equal times an exit wins, and
+// Segment may deliver the exit again. A newer event still decides.
 func (s *Assertion) Readmit(seq uint64) {
-	s.Value, s.Time, s.Seq = JsonTrue, s.Time+1, seq
+	s.Value, s.Time, s.Seq = JSONTrue, s.Time+1, seq
 	s.Since, s.Message = s.Time, ""
 }
 
-// Comparison is what a new word means beside what is known.
+// Agree notes that another message said the same value at the same time. It reports whether that changes s. A different
+// value of that time must beat the greatest message id of all that agree, or the order of arrival would matter.
+func (s *Assertion) Agree(next Assertion) bool {
+	if next.Message <= s.Message {
+		return false
+	}
+	s.Message = next.Message
+	return true
+}
+
+// Comparison is the result of [Compare].
 type Comparison uint8
 
 const (
-	CompareChanged   Comparison = iota // the value is another now
-	CompareUnchanged                   // newer word, same value: only the fence moves
-	CompareDuplicate                   // the same word again
-	CompareStale                       // older than what is known, or the loser of one moment
+	CompareChanged   Comparison = iota // the value is different
+	CompareUnchanged                   // newer, with the same value: only the event time moves
+	CompareDuplicate                   // same time and value
+	CompareStale                       // older, or it loses at equal times
 )
 
-// Compare compares a new word with the last one on the same field, nil when there is none. The newest
-// word wins whatever order they arrive in; within one moment an exit beats an enter, and between
-// values the greater message id wins, so that every order of arrival ends in the same state.
-func Compare(known *Assertion, word Assertion, membership bool) Comparison {
+// Compare compares a new assertion with the previous one on the same field, which is nil if there is none. The newer
+// event time wins. At equal times an exit wins over an enter, and between values the greater message id wins. So every
+// order of arrival ends in the same state.
+func Compare(previous *Assertion, next Assertion, membership bool) Comparison {
 	switch {
-	case known == nil:
+	case previous == nil:
 		return CompareChanged
-	case word.Time < known.Time:
+	case next.Time < previous.Time:
 		return CompareStale
-	case SameValue(word.Value, known.Value):
-		if word.Time == known.Time {
+	case SameValue(next.Value, previous.Value):
+		if next.Time == previous.Time {
 			return CompareDuplicate
 		}
 		return CompareUnchanged
-	case word.Time > known.Time:
+	case next.Time > previous.Time:
 		return CompareChanged
-	case membership && !word.IsIn(), !membership && word.Message > known.Message:
+	case membership && !next.IsIn(), !membership && next.Message > previous.Message:
 		return CompareChanged
 	default:
 		return CompareStale

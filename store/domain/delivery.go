@@ -89,9 +89,9 @@ type Settlement struct {
 // Next says what Take left behind.
 type Next struct {
 	Retry time.Time            // the earliest retry time
-	Jobs  map[string]time.Time // earliest receipt time of what waits, by job, in whole seconds
+	Jobs  map[string]time.Time // earliest receipt time of pending changes, by job, in whole seconds
 
-	// RetryJobs is the same for what waits for a retry. It is nil when nothing does, and when those are
+	// RetryJobs is the same for changes that wait for a retry. It is nil when nothing does, and when those are
 	// more users than were looked at.
 	RetryJobs map[string]time.Time
 

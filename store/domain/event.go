@@ -118,7 +118,7 @@ func (s TimeSource) Sentence() string {
 // Unread reports whether a time of the event could not be read.
 func (s TimeSource) Unread() bool { return s >= TimeUnreadable && s <= TimeUncorrected }
 
-// unreadCode is the code of a time that could not be read, or not be believed, and "" of any other.
+// UnreadCode returns the code of a time that could not be read or was not believed, else "".
 func (s TimeSource) UnreadCode() string {
 	if s < TimeUnreadable {
 		return ""
@@ -170,10 +170,11 @@ type Event struct {
 	Raw []byte // the event's own JSON, never re-encoded
 }
 
-// earliest is the earliest that the receipt can have been: a clock that jumped ahead makes nothing old.
+// Earliest returns the earliest time at which the event can have been received. A clock that jumped ahead must not make
+// events look old.
 func (e *Event) Earliest() time.Time { return e.Received.Add(-e.ClockAhead) }
 
-// age is how old the event was at its receipt, at the least.
+// Age returns the least age of the event at its receipt.
 func (e *Event) Age() time.Duration { return e.Earliest().Sub(e.Time) }
 
 // Bytes returns the piece of the raw event that s spans. It shares memory with e.Raw.
@@ -184,27 +185,27 @@ func (e *Event) Bytes(s Span) []byte {
 	return e.Raw[s.Off : s.Off+s.Len : s.Off+s.Len]
 }
 
-// hasMembers reports whether a computation of the class is something that users are in. A journey's steps
-// are told by either class (research: journeys of the first kind), so the two are one.
+// HasMembers reports whether users are members of computations of this class. Segment sends the steps of journeys under
+// either class, so audiences and journey steps count as one.
 func (c Class) HasMembers() bool { return c != ClassTrait }
 
 // MaxUserID is the longest user id the store takes, in bytes; the door parks longer ones. bbolt would
 // refuse keys above 32 KiB, and the whole batch with them.
 const MaxUserID = 512
 
-// properties copies Object as it can leave: what is left out is null there, which is no property of an event.
+// Properties returns a copy of Object with null in the place of each value in LeftOut. The sender leaves nulls out.
 func (e *Event) Properties() []byte {
 	object := bytes.Clone(e.Bytes(e.Object))
-	for i := len(e.LeftOut) - 1; i >= 0; i-- { // from the back, so that what is in front keeps its place
+	for i := len(e.LeftOut) - 1; i >= 0; i-- { // from the back, so that the offsets in front stay valid
 		from := int64(e.LeftOut[i].Value.Off) - int64(e.Object.Off)
 		if to := from + int64(e.LeftOut[i].Value.Len); from >= 0 && to <= int64(len(object)) {
-			object = slices.Replace(object, int(from), int(to), JsonNull...)
+			object = slices.Replace(object, int(from), int(to), JSONNull...)
 		}
 	}
 	return object
 }
 
-// leftOutNames lists the names of what is left out.
+// LeftOutNames returns the names in LeftOut.
 func (e *Event) LeftOutNames() (names []string) {
 	for _, c := range e.LeftOut {
 		names = append(names, c.Name)
@@ -212,7 +213,7 @@ func (e *Event) LeftOutNames() (names []string) {
 	return names
 }
 
-// leavesOut reports whether the member of a name is left out.
+// leavesOut reports whether LeftOut has the name.
 func (e *Event) leavesOut(name string) bool {
 	return slices.ContainsFunc(e.LeftOut, func(c Column) bool { return c.Name == name })
 }

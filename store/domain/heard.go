@@ -16,6 +16,7 @@ type Refusal struct {
 	Last     time.Time `json:"last"`
 }
 
+// OfKind returns r without its count and time. Refusals with equal results are counted together.
 func (r *Refusal) OfKind() Refusal {
 	return Refusal{Route: r.Route, Status: r.Status, Code: r.Code, Delivery: r.Delivery}
 }
@@ -44,7 +45,7 @@ func (h Heard) Last() time.Time {
 	return h.Webhook
 }
 
-// note adds an event.
+// Note takes the receipt of an event into account.
 func (h *Heard) Note(e *Event) {
 	at := &h.Webhook
 	if e.Tracking {

@@ -14,7 +14,7 @@ const (
 	IdentityIgnored
 )
 
-// identifyUser says who an event is about under a policy. A parked verdict carries its reason as the
+// IdentifyUser returns the user of an event under a policy. A parked verdict carries its reason as the
 // identifier's fault.
 func IdentifyUser(e *Event, p *Policy) (Identifier, identityVerdict) {
 	who, policy, reason := e.User, IdentityUse, ""

@@ -1,8 +1,6 @@
 package domain
 
-// The two ledgers: every accepted event and every change that was made stands in one column, for ever.
-
-// EventLedger counts what became of accepted events: Accepted is the sum of the others.
+// EventLedger counts accepted events by outcome. Accepted is the sum of the other columns, in every transaction.
 type EventLedger struct {
 	Accepted    uint64 `json:"accepted"`
 	Transitions uint64 `json:"transitions"`
@@ -15,8 +13,8 @@ type EventLedger struct {
 	Lost        uint64 `json:"lost"` // to damage, before they were applied
 }
 
-// Outcome is the term of the ledger that an accepted event ends in, the weightier the greater. Numbers are on
-// disk, one greater.
+// Outcome is the ledger column an accepted event is counted under. When an event has several, the largest wins. The
+// number plus one is stored.
 type Outcome uint8
 
 const (
@@ -28,7 +26,7 @@ const (
 	OutcomeParked
 )
 
-// count adds one to the term of what an event came to.
+// Count adds an event to the column of its outcome.
 func (l *EventLedger) Count(came Outcome) {
 	switch came {
 	case OutcomeTransition:
@@ -46,14 +44,15 @@ func (l *EventLedger) Count(came Outcome) {
 	}
 }
 
+// Sum returns the sum of all columns but Accepted.
 func (l *EventLedger) Sum() uint64 {
 	return l.Transitions + l.Unchanged + l.Duplicate + l.Stale + l.Ignored + l.Parked + l.Discarded + l.Lost
 }
 
-// Balances reports whether Accepted is the sum of the other terms.
+// Balances reports whether Accepted is the sum of the other columns.
 func (l *EventLedger) Balances() bool { return l.Accepted == l.Sum() }
 
-// ChangeLedger counts what became of changes: Created is the sum of the others.
+// ChangeLedger counts changes by state. Created is the sum of the other columns, in every transaction.
 type ChangeLedger struct {
 	Created    uint64 `json:"created"`
 	Delivered  uint64 `json:"delivered"`
@@ -68,7 +67,7 @@ type ChangeLedger struct {
 	Lost       uint64 `json:"lost"` // to damage
 }
 
-// column returns the term that counts changes in state s.
+// Column returns the column that counts changes in state s.
 func (c *ChangeLedger) Column(s State) *uint64 {
 	switch s {
 	case StatePending:
@@ -90,22 +89,23 @@ func (c *ChangeLedger) Column(s State) *uint64 {
 	}
 }
 
+// Sum returns the sum of all columns but Created.
 func (l *ChangeLedger) Sum() uint64 {
 	return l.Delivered + l.Superseded + l.Cancelled + l.Dropped + l.Expired + l.Forgotten + l.Pending + l.Held + l.Parked + l.Lost
 }
 
-// Balances reports whether Created is the sum of the other terms.
+// Balances reports whether Created is the sum of the other columns.
 func (l *ChangeLedger) Balances() bool { return l.Created == l.Sum() }
 
-// Backlog is what is pending as MoEngage's limits will count it: users with attributes that wait, events,
-// and members of cohorts.
+// Backlog counts pending changes as MoEngage's limits count them: users with pending attributes, events, and members
+// of cohorts.
 type Backlog struct {
 	Users   uint64 `json:"users"`
 	Events  uint64 `json:"events"`
 	Members uint64 `json:"members"`
 }
 
-// move replaces what a user adds to the backlog.
+// Move replaces the part of one user.
 func (b *Backlog) Move(was, now Backlog) {
 	for _, term := range [...]struct {
 		total    *uint64
@@ -116,12 +116,13 @@ func (b *Backlog) Move(was, now Backlog) {
 	}
 }
 
-// outcomeNames are what an event came to, in the words of the ledger.
+// outcomeNames are the names of the columns.
 var outcomeNames = map[Outcome]string{
 	OutcomeIgnored: "ignored", OutcomeStale: "stale", OutcomeDuplicate: "duplicate", OutcomeUnchanged: "unchanged", OutcomeTransition: "transition", OutcomeParked: "parked",
 }
 
+// String returns the name of the column, "" for OutcomeUnknown.
 func (f Outcome) String() string { return outcomeNames[f] }
 
-// OutcomeUnknown is that of a record whose verdict nobody kept: an older version applied it.
+// OutcomeUnknown is the outcome of a record that a version applied which did not store outcomes.
 const OutcomeUnknown Outcome = 255

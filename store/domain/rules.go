@@ -21,7 +21,7 @@ const (
 	SendBoth                   = SendAttribute | SendEvent
 )
 
-// Has reports whether c contains every channel of o.
+// Has reports whether c contains every method of o.
 func (c SendMethods) Has(o SendMethods) bool { return c&o == o }
 
 // IdentityPolicy says what becomes of an event without a userId.
@@ -79,12 +79,12 @@ type Rules struct {
 	Guard      Guard         `json:"guard"`
 	MessageIDs time.Duration `json:"message_ids"` // how long a pass-through event's messageId is remembered
 
-	// Names says how names are compared. SetRules sets it, so that a version that compares them otherwise
-	// decides anew about what is held for a name.
+	// Names is the way in which names are compared. SetRules sets it, so that a version that compares them in another
+	// way decides again about changes that are held for a name.
 	Names int `json:"names,omitempty"`
 }
 
-// namesAsSent is the comparison of names as they leave; 0 was that of names as they are given.
+// NamesAsSent means that names are compared as they are sent. The value 0 compared them as they were configured.
 const NamesAsSent = 1
 
 // For returns the policy of a computation: the section naming its id, else the one naming its key,
@@ -113,24 +113,26 @@ type Guard struct {
 	Window time.Duration `json:"window"`
 }
 
+// SendsAttributes reports whether transitions become attributes.
 func (p *Policy) SendsAttributes() bool { return p.Send&(SendAttribute|SendAsReceived) != 0 }
 
-// sendable is what leaves of a trait's value; send is false when nothing does.
+// Sendable returns the value to send for a trait's value. send is false if nothing is sent.
 func (p *Policy) Sendable(value []byte) (_ []byte, send bool) {
 	switch {
-	case !bytes.Equal(value, JsonNull), p.OnNull == NullUnset:
+	case !bytes.Equal(value, JSONNull), p.OnNull == NullUnset:
 		return value, true
 	case p.OnNull == NullEmpty:
-		return JsonEmpty, true
+		return JSONEmpty, true
 	}
 	return nil, false
 }
 
+// IsTooOld reports whether an event is older than max_event_age allows.
 func (p *Policy) IsTooOld(e *Event) bool {
 	return p.MaxEventAge > 0 && e.Age() > p.MaxEventAge
 }
 
-// forwardedTraits are the traits of an event of the computation key that the policy sends along.
+// ForwardedTraits returns the traits of an identify of the computation key that forward_traits names.
 func (p *Policy) ForwardedTraits(key string, e *Event) map[string]json.RawMessage {
 	if len(p.ForwardTraits) == 0 || e.Call != CallIdentify || p.Send == SendNone || e.Object.Len == 0 {
 		return nil
@@ -147,6 +149,7 @@ func (p *Policy) ForwardedTraits(key string, e *Event) map[string]json.RawMessag
 	return traits
 }
 
+// Guards reports whether the mass-exit guard watches computations under a policy.
 func (r *Rules) Guards(p *Policy) bool {
 	return r.Guard.Share > 0 && r.Guard.Window > 0 && !p.Unguarded && p.Send != SendNone
 }

@@ -13,10 +13,10 @@ import (
 // values: 450, 450.0 and 4.5e2 are one.
 
 var (
-	JsonTrue  = []byte("true")
-	JsonFalse = []byte("false")
-	JsonNull  = []byte("null")
-	JsonEmpty = []byte(`""`)
+	JSONTrue  = []byte("true")
+	JSONFalse = []byte("false")
+	JSONNull  = []byte("null")
+	JSONEmpty = []byte(`""`)
 )
 
 // SameValue reports whether two JSON texts say the same value, at any depth. Members of objects may be in
@@ -55,7 +55,7 @@ func oneSpelling(raw []byte) bool {
 	return true
 }
 
-// canonical returns the one text of a value, whatever its spelling. It is raw itself where that is the
+// Canonical returns the one text of a value, whatever its spelling. It is raw itself where that is the
 // simplest one; it need not be JSON. ok is false for a text that is not JSON.
 func Canonical(raw []byte) (text []byte, ok bool) {
 	if oneSpelling(raw) {
@@ -92,10 +92,10 @@ func appendCanonical(b []byte, v any) []byte {
 	case bool:
 		return strconv.AppendBool(b, v)
 	}
-	return append(b, JsonNull...)
+	return append(b, JSONNull...)
 }
 
-// appendCanonicalText quotes a text, and escapes only what could be taken for its end.
+// appendCanonicalText quotes a text, and escapes only quotes and backslashes.
 func appendCanonicalText(b []byte, text string) []byte {
 	b = append(b, '"')
 	for i := range len(text) {

@@ -164,7 +164,7 @@ func (c *Change) Describe() ChangeInfo {
 	return info
 }
 
-// timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
+// Timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
 func Timestamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
