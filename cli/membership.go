@@ -2,180 +2,146 @@ package cli
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"iter"
-	"os"
 	"strings"
-	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
-	"personasync/agent/memberlist"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
-	"personasync/store/domain"
 )
 
 func eventsFlag() *urfave.BoolFlag {
 	return &urfave.BoolFlag{Name: "events", Usage: "queue enter and exit events, too: they may start campaigns", DisableDefaultText: true}
 }
 
-func columnFlag() *urfave.StringFlag {
-	return &urfave.StringFlag{Name: "column", Usage: "the ids stand in the CSV column titled `NAME` (default: the best that is called like an id)"}
-}
-
-func asOfFlag() *urfave.StringFlag {
-	return &urfave.StringFlag{Name: "as-of", Usage: "the list is from `TIME`, like 2026-03-14T09:26:53Z or 2026-03-14 (default: when FILE was last written)"}
-}
-
 // membershipCommands are the orders on the memberships of one audience.
 func membershipCommands(env *command.Env) []*urfave.Command {
 	return []*urfave.Command{
-		{
-			Name:      "import",
-			Usage:     "compare a full member list with what is known, and queue the difference",
-			ArgsUsage: "KEY FILE",
-			Description: "FILE names every member: one id a line, or CSV with a line of titles, Segment's own download included, whose\n" +
-				"user_id or external_ids are read. Members it does not name leave.\n" +
-				"What is known of a later time than the list's is left alone. Interrupted, give it again: what is\n" +
-				"done is not done twice. Events are not queued unless --events asks for them.\n\n" +
-				"Example: personasync audience import high_value_shoppers members.csv --dry-run",
-			Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
-			Action: audienceImport(env, "import"),
-		},
-		{
-			Name:      "baseline",
-			Usage:     "record a full member list that MoEngage knows already: nothing is sent",
-			ArgsUsage: "KEY FILE",
-			Description: "For the day of a switch-over: exits of members that the list names are sent from then on. KEY may\n" +
-				"be one that no event has named yet, if agent.toml has a [[computation]] of that key.\n\n" +
-				"Example: personasync audience baseline high_value_shoppers members.csv",
-			Flags:  []urfave.Flag{asOfFlag(), columnFlag(), command.DryRunFlag(), command.JSONFlag()},
-			Action: audienceImport(env, "baseline"),
-		},
-		{
-			Name:      "reconcile",
-			Usage:     "send again what MoEngage should know of an audience or a trait",
-			ArgsUsage: "KEY",
-			Description: "Members and ex-members alike, whatever MoEngage was told before: after a restore, a change of\n" +
-				"agent.toml, or a mishap at MoEngage.\n\n" +
-				"Example: personasync audience reconcile high_value_shoppers --dry-run",
-			Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
-			Action: audienceOrder(env, "reconcile"),
-		},
-		{
-			Name:      "close",
-			Usage:     "queue an exit for every member",
-			ArgsUsage: "KEY",
-			Description: "Segment sends no exits when an audience is deleted there.\n\n" +
-				"Example: personasync audience close high_value_shoppers",
-			Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
-			Action: audienceOrder(env, "close"),
-		},
-		{
-			Name:      "release",
-			Usage:     "send the exits that the guard holds",
-			ArgsUsage: "KEY",
-			Description: "When more members leave an audience at once than [guard] allows, its exits are held until you\n" +
-				"release or discard them.\n\n" +
-				"Example: personasync audience release high_value_shoppers",
-			Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
-			Action: audienceOrder(env, "release"),
-		},
-		{
-			Name:      "discard",
-			Usage:     "drop the exits that the guard holds: who left is a member again",
-			ArgsUsage: "KEY",
-			Description: "For an audience that was broken upstream. Everybody who left in the guard's window is a member again,\n" +
-				"also those of whom MoEngage was told before the guard held anything: it is told the difference, and no\n" +
-				"event. Later events of Segment decide anew. Interrupted, give it again.\n\n" +
-				"Example: personasync audience discard high_value_shoppers",
-			Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
-			Action: audienceOrder(env, "discard"),
-		},
-		{
-			Name:      "adopt",
-			Usage:     "have an audience that was made again in Segment continue the old one",
-			ArgsUsage: "KEY ID",
-			Description: "ID is that of the new computation of the same key; until now its changes are held as key_conflict.\n" +
-				"MoEngage is told the difference. Who was a member, and was not named since, stays one: `audience\n" +
-				"import` with a full list settles that.\n\n" +
-				"Example: personasync audience adopt high_value_shoppers aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
-			Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
-			Action: audienceOrder(env, "adopt"),
-		},
-		{
-			Name:      "forget",
-			Usage:     "remove a computation that nothing refers to any more, so that its names are free again",
-			ArgsUsage: "KEY",
-			Description: "For names that were used by mistake, or made up by somebody: there may be 32,768. It must have no\n" +
-				"members, and nothing that is pending, held or parked. KEY may be the name of a forwarded trait. An\n" +
-				"event that names it again begins a new computation. That one does not know when users left: an enter\n" +
-				"from before an exit that arrives late makes a member.\n\n" +
-				"Example: personasync audience forget made_up",
-			Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
-			Action: audienceOrder(env, "forget"),
-		},
+		importCommand(env),
+		baselineCommand(env),
+		reconcileCommand(env),
+		closeCommand(env),
+		releaseCommand(env),
+		discardCommand(env),
+		adoptCommand(env),
+		forgetComputationCommand(env),
+	}
+}
+
+func importCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "import",
+		Usage:     "compare a full member list with what is known, and queue the difference",
+		ArgsUsage: "KEY FILE",
+		Description: "FILE names every member: one id a line, or CSV with a line of titles, Segment's own download included, whose\n" +
+			"user_id or external_ids are read. Members it does not name leave.\n" +
+			"What is known of a later time than the list's is left alone. Interrupted, give it again: what is\n" +
+			"done is not done twice. Events are not queued unless --events asks for them.\n\n" +
+			"Example: personasync audience import high_value_shoppers members.csv --dry-run",
+		Flags:  []urfave.Flag{asOfFlag(), eventsFlag(), columnFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+		Action: audienceImport(env, "import"),
+	}
+}
+
+func baselineCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "baseline",
+		Usage:     "record a full member list that MoEngage knows already: nothing is sent",
+		ArgsUsage: "KEY FILE",
+		Description: "For the day of a switch-over: exits of members that the list names are sent from then on. KEY may\n" +
+			"be one that no event has named yet, if agent.toml has a [[computation]] of that key.\n\n" +
+			"Example: personasync audience baseline high_value_shoppers members.csv",
+		Flags:  []urfave.Flag{asOfFlag(), columnFlag(), command.DryRunFlag(), command.JSONFlag()},
+		Action: audienceImport(env, "baseline"),
+	}
+}
+
+func reconcileCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "reconcile",
+		Usage:     "send again what MoEngage should know of an audience or a trait",
+		ArgsUsage: "KEY",
+		Description: "Members and ex-members alike, whatever MoEngage was told before: after a restore, a change of\n" +
+			"agent.toml, or a mishap at MoEngage.\n\n" +
+			"Example: personasync audience reconcile high_value_shoppers --dry-run",
+		Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+		Action: audienceOrder(env, "reconcile"),
+	}
+}
+
+func closeCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "close",
+		Usage:     "queue an exit for every member",
+		ArgsUsage: "KEY",
+		Description: "Segment sends no exits when an audience is deleted there.\n\n" +
+			"Example: personasync audience close high_value_shoppers",
+		Flags:  []urfave.Flag{eventsFlag(), command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+		Action: audienceOrder(env, "close"),
+	}
+}
+
+func releaseCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "release",
+		Usage:     "send the exits that the guard holds",
+		ArgsUsage: "KEY",
+		Description: "When more members leave an audience at once than [guard] allows, its exits are held until you\n" +
+			"release or discard them.\n\n" +
+			"Example: personasync audience release high_value_shoppers",
+		Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+		Action: audienceOrder(env, "release"),
+	}
+}
+
+func discardCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "discard",
+		Usage:     "drop the exits that the guard holds: who left is a member again",
+		ArgsUsage: "KEY",
+		Description: "For an audience that was broken upstream. Everybody who left in the guard's window is a member again,\n" +
+			"also those of whom MoEngage was told before the guard held anything: it is told the difference, and no\n" +
+			"event. Later events of Segment decide anew. Interrupted, give it again.\n\n" +
+			"Example: personasync audience discard high_value_shoppers",
+		Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+		Action: audienceOrder(env, "discard"),
+	}
+}
+
+func adoptCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "adopt",
+		Usage:     "have an audience that was made again in Segment continue the old one",
+		ArgsUsage: "KEY ID",
+		Description: "ID is that of the new computation of the same key; until now its changes are held as key_conflict.\n" +
+			"MoEngage is told the difference. Who was a member, and was not named since, stays one: `audience\n" +
+			"import` with a full list settles that.\n\n" +
+			"Example: personasync audience adopt high_value_shoppers aud_2bIXzfWru4zCBz3N14fvoj3cSEED",
+		Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+		Action: audienceOrder(env, "adopt"),
+	}
+}
+
+func forgetComputationCommand(env *command.Env) *urfave.Command {
+	return &urfave.Command{
+		Name:      "forget",
+		Usage:     "remove a computation that nothing refers to any more, so that its names are free again",
+		ArgsUsage: "KEY",
+		Description: "For names that were used by mistake, or made up by somebody: there may be 32,768. It must have no\n" +
+			"members, and nothing that is pending, held or parked. KEY may be the name of a forwarded trait. An\n" +
+			"event that names it again begins a new computation. That one does not know when users left: an enter\n" +
+			"from before an exit that arrives late makes a member.\n\n" +
+			"Example: personasync audience forget made_up",
+		Flags:  []urfave.Flag{command.YesFlag(), command.DryRunFlag(), command.JSONFlag()},
+		Action: audienceOrder(env, "forget"),
 	}
 }
 
 func people(n int64) string { return term.Count(n) + " users" }
-
-func audienceImport(env *command.Env, verb string) urfave.ActionFunc {
-	return func(c *urfave.Context) error {
-		if err := command.Arguments(c, "the KEY of an audience", "a FILE with its members"); err != nil {
-			return err
-		}
-		path := c.Args().Get(1)
-		file, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return exit.With(exit.NotFound, err)
-		}
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		info, err := file.Stat()
-		if err != nil {
-			return err
-		}
-		asOf, err := listTime(c.String("as-of"), info)
-		if err != nil {
-			return err
-		}
-		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return env.Order(c, func(o agent.Orders, bar *term.Bar) error {
-			skipped := &omissions{}
-			list := &memberlist.List{Name: path, Key: command.KeyOf(env, c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.Tell}}
-			order.Users = finally(list.Users(), func() { bar.Next(people) })
-			rewind := func() error {
-				*skipped = omissions{}
-				list.Input = &metered{r: file, size: info.Size(), tell: bar.Tell}
-				bar.Next(domain.Bytes)
-				_, err := file.Seek(0, io.SeekStart)
-				return err
-			}
-			shown := func() { remarkReading(env.Terminal, list.Read, true) }
-			r, err := carryOut(env.Terminal, c, o, order, bar, shown, rewind)
-			bar.End()
-			skipped.remark(env.Terminal)
-			if err != nil {
-				return command.UnknownKey(env, c, err, order.Key)
-			}
-			if order.DryRun || c.Bool("yes") || verb == "baseline" {
-				remarkReading(env.Terminal, list.Read, order.DryRun)
-			}
-			r.Skipped, r.Column = skipped.n, list.Read.Column
-			return printMembership(env.Terminal, c, verb, r)
-		})
-	}
-}
 
 // carryOut has an order carried out. It shows first what the order comes to, and asks, unless --yes; where
 // nobody can be asked it refuses then. shown is called before it asks; rewind makes the order ready for a second
@@ -214,80 +180,6 @@ func remarkExits(w *term.Terminal, named string, r store.MembershipReport) {
 
 func changesAnything(r store.MembershipReport) bool {
 	return r.Enters+r.Exits+r.Again+r.Decided+r.Created+r.Held+r.Removed > 0
-}
-
-// listTime is when a list was true.
-func listTime(text string, info fs.FileInfo) (time.Time, error) {
-	if text == "" {
-		return info.ModTime(), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-		t, err := time.Parse(layout, text)
-		switch {
-		case err != nil:
-		case t.After(time.Now()), t.Before(time.Unix(0, 0)):
-			return t, exit.Usage("--as-of %s is no time that a list can be from", text)
-		default:
-			return t, nil
-		}
-	}
-	return time.Time{}, exit.Usage("--as-of %s is no time: write 2026-03-14T09:26:53Z, or 2026-03-14 for its first moment in UTC", text)
-}
-
-// metered tells how much was read through it.
-type metered struct {
-	r          io.Reader
-	done, size int64
-	tell       func(done, total int64)
-}
-
-func (m *metered) Read(p []byte) (int, error) {
-	n, err := m.r.Read(p)
-	m.done += int64(n)
-	m.tell(m.done, m.size)
-	return n, err
-}
-
-// remarkReading says how a list was read. Its first ids are for the operator who looks at a preview: what a
-// script does goes to a log.
-func remarkReading(w *term.Terminal, r memberlist.Reading, ids bool) {
-	where := "one id a line"
-	if r.Column != "" {
-		where = fmt.Sprintf("the ids in column %q", term.Plain(r.Column))
-	}
-	if ids && len(r.First) > 0 {
-		where += ": " + term.Plain(strings.Join(r.First, ", ")) + ", …"
-	}
-	w.Remark("read %s", where)
-}
-
-// finally calls then behind the last of a sequence.
-func finally(list iter.Seq2[string, error], then func()) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		list(yield)
-		then()
-	}
-}
-
-// omissions is what was left out of a list.
-type omissions struct {
-	n     uint64
-	first []string
-}
-
-func (o *omissions) add(line int, sentence string) {
-	if o.n++; len(o.first) < 5 {
-		o.first = append(o.first, fmt.Sprintf("line %d: %s", line, sentence))
-	}
-}
-
-func (o *omissions) remark(w *term.Terminal) {
-	for _, sentence := range o.first {
-		w.Remark("%s", term.Plain(sentence))
-	}
-	if more := o.n - uint64(len(o.first)); more > 0 {
-		w.Remark("and %s more are left out", term.Plural(more, "line"))
-	}
 }
 
 func audienceOrder(env *command.Env, verb string) urfave.ActionFunc {
