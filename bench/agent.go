@@ -52,7 +52,7 @@ func (r *running) watch(ctx context.Context, pause time.Duration, enough func(ag
 	}
 }
 
-// applied waits until an agent has applied what it received.
+// applied waits until an agent has applied all received events.
 func (r *running) applied(ctx context.Context) error {
 	_, err := r.watch(ctx, 100*time.Millisecond, func(s agent.Status) bool { return s.Unapplied == 0 })
 	return err

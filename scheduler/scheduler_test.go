@@ -420,7 +420,7 @@ func TestRunThatEndsWellDuringTheStopIsFinished(t *testing.T) {
 		l := newShelf()
 		_, stop := begin(t, l, Job{Name: "job", Schedule: mustParse(t, "0 3 * * *", "UTC"), Do: func(ctx context.Context, _ time.Time) error {
 			<-ctx.Done()
-			time.Sleep(time.Second) // finishing what was in flight
+			time.Sleep(time.Second) // finishing work in flight
 			return nil
 		}})
 		sleepUntil(at(3, 0))

@@ -132,7 +132,7 @@ func firstBodies(requests []sandbox.Request, endpoint string) int {
 	return firstTries(seen)
 }
 
-// firstTries counts the requests with a user who was in no earlier one.
+// firstTries counts the requests with a user from no earlier request.
 func firstTries(requests []sentRequest) (n int) {
 	seen := map[string]bool{}
 	for _, r := range requests {

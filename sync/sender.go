@@ -47,7 +47,7 @@ const (
 // Sender sends changes from an outbox to MoEngage for one endpoint. It is independent of the sender for the
 // other endpoint. Its methods are safe for concurrent use.
 //
-// The goroutine of Run asks the outbox and decides what is sent. Each lease has a goroutine of its own
+// The goroutine of Run asks the outbox and decides which changes to send. Each lease has a goroutine of its own
 // (carriage.go), which settles it and then pokes the first one.
 type Sender struct {
 	outbox    Outbox
@@ -190,7 +190,7 @@ func (s *Sender) nudge() {
 
 // Run sends until ctx is done. Then it starts no request, lets those in flight finish within their timeout,
 // settles them, and returns nil. All its goroutines have ended by then. It returns an error only if the outbox
-// is closed, or cannot say what was sent in the last minute. It can be called once.
+// is closed, or cannot return the counts of the last minute. It can be called once.
 func (s *Sender) Run(ctx context.Context) error {
 	defer close(s.ended)
 	defer s.transport.CloseIdleConnections()

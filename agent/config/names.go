@@ -13,7 +13,7 @@ import (
 
 // MoEngage's rules for names come from its pages "Data overview", "Data tracking policies" and "Event naming
 // conventions" as of November 2026. MoEngage silently drops, cuts or blocks a bad name and still answers 200,
-// so a bad name must not reach a request. The errors say what is wrong; the caller adds what to do.
+// so a bad name must not reach a request. The errors name the problem; the caller adds the remedy.
 
 // reservedNames are attributes that MoEngage uses itself or sets only once.
 var reservedNames = []string{

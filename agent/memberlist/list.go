@@ -160,7 +160,7 @@ func (l *List) fault(line int, format string, args ...any) error {
 	return fmt.Errorf("%s, line %d: %s; nothing was changed", filepath.Base(l.Name), line, fmt.Sprintf(format, args...))
 }
 
-// judgeID says what is wrong with an id, and whether the whole list must be refused for it. MoEngage's
+// judgeID returns the fault of an id, and whether the whole list must be refused for it. MoEngage's
 // placeholders are common in exports and only skip their line.
 func judgeID(id string) (sentence string, refused bool) {
 	if strings.ContainsRune(id, 0) {

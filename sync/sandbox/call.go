@@ -93,7 +93,7 @@ type call struct {
 }
 
 // readCall reads and parses a request as far as possible, before any check. So a fault can select a user, and
-// the record counts what was refused.
+// the record counts refused users and events.
 func readCall(e *endpoint, r *http.Request) *call {
 	c := &call{
 		Request:  Request{Method: r.Method, Path: firstRunes(r.URL.Path, maxNameLength), Endpoint: e.name},

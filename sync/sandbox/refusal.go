@@ -60,7 +60,7 @@ func arrayFieldError(field string) refusal {
 	return refusal{400, "ArrayFieldError", "Cannot add and remove '" + field + "' at the same time", field}
 }
 
-// overLimit returns the refusal of a meter. what is customers, events or cohorts.
+// overLimit returns the refusal of a meter. Its argument is customers, events or cohorts.
 func overLimit(what string) refusal {
 	return refusal{429, "Rate Limits Exceeded", "Rate limits for " + what + " exceeded. Please Try After Some Time", ""}
 }

@@ -37,7 +37,7 @@ type Page struct {
 	data     []byte // including the header
 }
 
-// Read reads page id. With an error it also returns what could be read, or nil.
+// Read reads page id. With an error it also returns the readable part, or nil.
 func (p *File) Read(id uint64) (*Page, error) {
 	if id >= p.Pages() {
 		return nil, fmt.Errorf("page %d is behind the end of the file", id)
