@@ -127,7 +127,7 @@ func (s *Scheduler) start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.started {
-		return errors.New("the scheduler has been run before")
+		return errors.New("the scheduler was already run")
 	}
 	s.load()
 	s.started = true

@@ -213,7 +213,7 @@ func parseExport(text []byte, users []string) ([]Held, error) {
 	for i, u := range users {
 		h, ok := found[u]
 		if !ok {
-			return nil, errors.New("the answer leaves out users that it was asked for")
+			return nil, errors.New("the answer does not contain all requested users")
 		}
 		held[i] = h
 	}

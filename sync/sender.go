@@ -226,7 +226,7 @@ func (s *Sender) remember() error {
 	now := time.Now()
 	sent, err := s.outbox.Sent(now.Add(-windowLength - time.Second))
 	if err != nil {
-		return fmt.Errorf("read what left in the last minute: %w", err)
+		return fmt.Errorf("read the requests sent in the last minute: %w", err)
 	}
 	s.meter.restore(sent, now)
 	return nil
@@ -398,7 +398,7 @@ func (s *Sender) peek(ctx context.Context, road domain.Endpoint, now time.Time) 
 		return err
 	}
 	if f != nil {
-		return fmt.Errorf("the outbox gave out flight %d, which nothing may leave on", f.ID)
+		return fmt.Errorf("the outbox returned lease %d although nothing may be sent", f.ID)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -562,7 +562,7 @@ func soonest(now, at time.Time) time.Time {
 // falter backs off after a failure of the outbox. A closed outbox is a permanent error.
 func (s *Sender) falter(ctx context.Context, now time.Time, err error) (time.Time, error) {
 	if errors.Is(err, domain.ErrClosed) && ctx.Err() == nil {
-		return time.Time{}, fmt.Errorf("ask the outbox what is due: %w", err)
+		return time.Time{}, fmt.Errorf("read due changes from the outbox: %w", err)
 	}
 	if s.faults++; s.faults == 1 {
 		s.log.Error("cannot read due changes from the outbox; retrying", keyError, err)

@@ -33,7 +33,7 @@ func (l *loader) check() {
 		l.refuseKey("retention.max_data_bytes", "must be 0, for no limit, or %d (64 MiB) or more: the files grow in steps of 16 MiB", leastDataBytes)
 	}
 	if d := l.cfg.Retention.ExMembers.Duration; d > 0 && d < leastExMembers {
-		l.refuseKey("retention.ex_members", `must be "0s", for ever, or 24h or more: what Segment delivers late is known by it`)
+		l.refuseKey("retention.ex_members", `must be "0s", for ever, or 24h or more: late deliveries are recognised by it`)
 	}
 	l.checkSchedule()
 	l.checkPolicy(fields(&l.cfg.Defaults, "defaults."))
@@ -132,10 +132,10 @@ func hostPort(address string) (local bool, err error) {
 		return false, errors.New(`must be host:port, like "127.0.0.1:8480"`)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
-		return false, fmt.Errorf("%q is no port: must be a number from 0 to 65535", shorten(port))
+		return false, fmt.Errorf("%q is not a port: must be a number from 0 to 65535", shorten(port))
 	}
 	if strings.ContainsAny(host, " /\\@") {
-		return false, fmt.Errorf("%q is no host", shorten(host))
+		return false, fmt.Errorf("%q is not a host name", shorten(host))
 	}
 	return isLoopback(host), nil
 }
@@ -236,7 +236,7 @@ func (l *loader) checkMoEngage() {
 func (l *loader) checkSchedule() {
 	s := &l.cfg.Schedule
 	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "" {
-		l.refuseKey("schedule.timezone", `is no known time zone: write a name like "Europe/Berlin", or "UTC"`)
+		l.refuseKey("schedule.timezone", `is not a known time zone: write a name like "Europe/Berlin", or "UTC"`)
 	}
 	if err := parseSchedule(s.Cron, l.cfg.Location()); err != nil {
 		l.refuseKey("schedule.cron", "%v", err)

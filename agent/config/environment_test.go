@@ -55,7 +55,7 @@ func TestBadVariablesAreFaultsThatNameThem(t *testing.T) {
 		`env PERSONASYNC_MOENGAGE_CONCURRENCY: moengage.concurrency = "0x4": must be a whole number`,
 		`env PERSONASYNC_DEFAULTS_COLLAPSE: defaults.collapse = "1": must be true or false, without quotes`,
 		`env PERSONASYNC_GUARD_EXIT_SHARE: guard.exit_share = "30": must be from 0 to 1`,
-		`env PERSONASYNC_SCHEDULE_TIMEZONE: schedule.timezone = "Nowhere": is no known time zone: write a name like "Europe/Berlin", or "UTC"`,
+		`env PERSONASYNC_SCHEDULE_TIMEZONE: schedule.timezone = "Nowhere": is not a known time zone: write a name like "Europe/Berlin", or "UTC"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

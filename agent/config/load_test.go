@@ -96,11 +96,11 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"workspace id that is none", lines("[moengage]", `workspace_id = "a/b"`),
 			[]string{`agent.toml:2: moengage.workspace_id = "a/b": has a character that no workspace id has: copy it from MoEngage: Settings, Account, APIs`}},
 		{"unknown zone", lines("[schedule]", `timezone = "Mars/Olympus"`),
-			[]string{`agent.toml:2: schedule.timezone = "Mars/Olympus": is no known time zone: write a name like "Europe/Berlin", or "UTC"`}},
+			[]string{`agent.toml:2: schedule.timezone = "Mars/Olympus": is not a known time zone: write a name like "Europe/Berlin", or "UTC"`}},
 		{"no port", lines("[ingest]", `listen = "127.0.0.1"`),
 			[]string{`agent.toml:2: ingest.listen = "127.0.0.1": must be host:port, like "127.0.0.1:8480"`}},
 		{"port out of range", lines("[admin]", `listen = "127.0.0.1:99999"`),
-			[]string{`agent.toml:2: admin.listen = "127.0.0.1:99999": "99999" is no port: must be a number from 0 to 65535; "" turns the status page off`}},
+			[]string{`agent.toml:2: admin.listen = "127.0.0.1:99999": "99999" is not a port: must be a number from 0 to 65535; "" turns the status page off`}},
 		{"one address for both", lines("[admin]", `listen = "127.0.0.1:8480"`),
 			[]string{`agent.toml:2: admin.listen = "127.0.0.1:8480": is the address of ingest.listen: choose another port`}},
 		{"one address for both, by its name", lines("[admin]", `listen = "localhost:8480"`),
@@ -172,7 +172,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 				`agent.toml:3: verify.sample = 0: must be from 1 to 1000000`,
 			}},
 		{"exits forgotten before their redeliveries have come", lines("[retention]", `ex_members = "1h"`),
-			[]string{`agent.toml:2: retention.ex_members = "1h": must be "0s", for ever, or 24h or more: what Segment delivers late is known by it`}},
+			[]string{`agent.toml:2: retention.ex_members = "1h": must be "0s", for ever, or 24h or more: late deliveries are recognised by it`}},
 
 		{"a share that is none", lines("[guard]", "exit_share = 30", "exit_count = 0", `window = "1ms"`),
 			[]string{

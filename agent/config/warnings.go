@@ -110,7 +110,7 @@ func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 			name, showChannels(p.Send))
 	}
 	if sendsMembership(p.Send) && differs(func(d *Policy) bool { return d.Send == p.Send }) {
-		say("%s.send is %s: that tells memberships alone, and no value of a computed trait; give traits a section of their own, with send = \"attribute\"",
+		say("%s.send is %s: that sends only memberships, and no values of computed traits; give traits a section of their own, with send = \"attribute\"",
 			name, showChannels(p.Send))
 	}
 	if p.OnNull == "unset" && differs(func(d *Policy) bool { return d.OnNull == p.OnNull }) {

@@ -86,7 +86,7 @@ func (l *List) columns(first []string) (c columns, err error) {
 	case external >= 0:
 		c.name = first[external]
 	default:
-		return c, fmt.Errorf("no column is called like an id (user_id, customer_id, id): there are %s; name one with --column, or write one id a line in a file that is not called .csv%s", shortList(first), keyNote(plain))
+		return c, fmt.Errorf("no column has the title of an id (user_id, customer_id, id): there are %s; name one with --column, or write one id a line in a file that is not called .csv%s", shortList(first), keyNote(plain))
 	}
 	return c, nil
 }
@@ -110,7 +110,7 @@ func (c *columns) choose(first, plain []string, name string) error {
 		return nil
 	case "key":
 		if slices.Contains(plain, externalIDs) {
-			return fmt.Errorf("%q is Segment's own id of a profile, and no userId: leave --column out, and the ids are read from %q", c.name, first[slices.Index(plain, externalIDs)])
+			return fmt.Errorf("%q is Segment's own id of a profile, not a userId: omit --column, and the ids are read from %q", c.name, first[slices.Index(plain, externalIDs)])
 		}
 	}
 	if c.ids = found; c.flag == found[0] {
@@ -161,9 +161,9 @@ func (c *columns) read(record, ids []string) ([]string, error) {
 	if c.flag >= 0 {
 		switch said := c.cell(record, c.flag); {
 		case said == "", slices.Contains(notIn, strings.ToLower(said)):
-			return nil, fmt.Errorf("column %q says %q: this user is no member; list the members only, or leave the column out", c.titles[c.flag], said)
+			return nil, fmt.Errorf("column %q says %q: this user is not a member; list only members, or remove the column", c.titles[c.flag], said)
 		case !slices.Contains(isIn, strings.ToLower(said)):
-			return nil, fmt.Errorf("column %q is called like the audience and says %q, which is neither true nor false: rename the column, or leave it out", c.titles[c.flag], said)
+			return nil, fmt.Errorf("column %q is named after the audience and contains %q, which is neither true nor false: rename the column, or leave it out", c.titles[c.flag], said)
 		}
 	}
 	if c.kind >= 0 && plainTitle(c.cell(record, c.kind)) != idTitles[0] {

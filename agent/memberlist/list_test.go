@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	noColumn = "no column is called like an id (user_id, customer_id, id): there are "
+	noColumn = "no column has the title of an id (user_id, customer_id, id): there are "
 	nameOne  = "name one with --column, or write one id a line in a file that is not called .csv; nothing was changed"
 )
 
@@ -55,7 +55,7 @@ func TestListsAreReadInTheirManyForms(t *testing.T) {
 		{"Segment's export, formatted", "m.csv", "key,external_ids,email,user_id,user_id_1\nuse_2a,{},a@example.org,ann,ann2\nuse_2b,{},b@example.org,,\n", "", "ann ann2"},
 		{"with the trait of a customer", "m.csv", "key,external_ids,customer_id,id\nuse_2a,\"{\"\"user_id\"\":[\"\"ann\"\"]}\",c1,7001\n", "", "ann"},
 		{"without ids", "m.csv", "key,email\nuse_2a,a@example.org\n", "", "! m.csv, line 1: " + noColumn + "key, email; name one with --column, or write one id a line in a file that is not called .csv. In an export of Segment `key` is its own id of the profile: choose external ids, or user_id, when you export; nothing was changed"},
-		{"by its key, as it is told", "m.csv", "key,external_ids\nuse_2a,{}\n", "key", "! m.csv, line 1: \"key\" is Segment's own id of a profile, and no userId: leave --column out, and the ids are read from \"external_ids\"; nothing was changed"},
+		{"by its key, as it is told", "m.csv", "key,external_ids\nuse_2a,{}\n", "key", "! m.csv, line 1: \"key\" is Segment's own id of a profile, not a userId: omit --column, and the ids are read from \"external_ids\"; nothing was changed"},
 		{"with quotes of a typesetter", "m.csv", "key,external_ids\nuse_2a,{“user_id”:[“ann”]}\n", "", "! m.csv, line 2: external_ids is not JSON: invalid character 'â' looking for beginning of object key string; nothing was changed"},
 		{"a warehouse's identifies", "m.csv", "id,received_at,user_id\najs-1f,2026-03-14,ann\n", "", "ann"},
 		{"a warehouse's users", "m.csv", "id,received_at\nann,2026-03-14\n", "", "ann"},
@@ -120,7 +120,7 @@ func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.
 		drawn   = " is drawn for people: have the database write CSV (psql --csv, mysql --batch); nothing was changed"
 		counted = " is what a database says of its answer: have it write the rows only (psql --csv, sqlcmd with SET NOCOUNT ON); nothing was changed"
 		rounded = " is what a spreadsheet made of a number: export the ids as text; nothing was changed"
-		left    = ": this user is no member; list the members only, or leave the column out; nothing was changed"
+		left    = ": this user is not a member; list only members, or remove the column; nothing was changed"
 	)
 	for _, tt := range []struct{ name, file, text, column, want string }{
 		{"mysql", "m.txt", "+---------+\n| user_id |\n+---------+\n| ann     |\n", "", `! m.txt, line 1: "+---------+"` + drawn},
@@ -139,7 +139,7 @@ func TestWhatADatabaseOrASpreadsheetWroteBesideTheIDsBecomesNoMember(t *testing.
 		{"a warehouse's flag", "m.csv", "id,user_id,Gold_Members\nm1,ann,true\nm2,bob,false\n", "", `ann ! m.csv, line 3: column "Gold_Members" says "false"` + left},
 		{"a flag in the first column", "m.csv", "gold_members,user_id\ntrue,ann\nfalse,bob\n", "", `ann ! m.csv, line 3: column "gold_members" says "false"` + left},
 		{"a flag of nobody", "m.csv", "user_id,gold_members\nann,1\nbob,\n", "", `ann ! m.csv, line 3: column "gold_members" says ""` + left},
-		{"a flag that is neither", "m.csv", "user_id,gold_members\nann,1\nbob,out\n", "", `ann ! m.csv, line 3: column "gold_members" is called like the audience and says "out", which is neither true nor false: rename the column, or leave it out; nothing was changed`},
+		{"a flag that is neither", "m.csv", "user_id,gold_members\nann,1\nbob,out\n", "", `ann ! m.csv, line 3: column "gold_members" is named after the audience and contains "out", which is neither true nor false: rename the column, or leave it out; nothing was changed`},
 		{"ids in a column called like the audience", "m.csv", "gold_members\nann\nbob\n", "gold_members", "ann bob"},
 		{"the flag of another audience", "m.csv", "user_id,silver\nann,true\nbob,false\n", "", "ann bob"},
 		{"Profiles Sync", "m.csv", "external_id,external_id_type\nann,user_id\na@example.org,email\nf3a1,anonymous_id\n", "", "ann"},

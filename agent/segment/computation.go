@@ -59,7 +59,7 @@ func (r *reader) name(at domain.Span) string {
 	}
 	name := r.text(at)
 	if !domain.Nameable(name) || domain.LoneSurrogate(cut(r.raw, at)) >= 0 {
-		r.fault(FaultInvalidUTF8, "A name of the computation has control characters or half a character in it. Look at what builds these events: Segment's own names have none.")
+		r.fault(FaultInvalidUTF8, "A name of the computation contains control characters or half a surrogate pair. Look at what builds these events: Segment's own names have none.")
 		return ""
 	}
 	return name
@@ -81,10 +81,10 @@ func (r *reader) meaning() {
 // public in every browser, so it is not enough.
 func (r *reader) deletion() {
 	if r.how.Route == RouteTracking {
-		r.fault(FaultUnverified, "Deletes are taken from Segment's webhook only. Use `user forget` if this one is meant.")
+		r.fault(FaultUnverified, "Deletes are accepted only from Segment's webhook. Use `personasync user forget ID` if this one is intended.")
 	}
 	if !r.how.Verified {
-		r.fault(FaultUnverified, "No signature and no token covers this delete: Segment signs the first event of an array only. Set ingest.bearer_token and Segment's Authorization header, or use `user forget` if this one is meant.")
+		r.fault(FaultUnverified, "No signature and no token covers this delete: Segment signs the first event of an array only. Set ingest.bearer_token and Segment's Authorization header, or use `personasync user forget ID` if this one is intended.")
 	}
 	r.needsIdentifier()
 }
@@ -121,7 +121,7 @@ func (r *reader) engage() {
 		return
 	}
 	if e.Key == "" {
-		r.fault(FaultMissingKey, "context.personas has no computation_key, so nothing says which computation this is. Map the whole event ($.) in Segment's webhook settings.")
+		r.fault(FaultMissingKey, "context.personas has no computation_key, so the computation is unknown. Map the whole event ($.) in Segment's webhook settings.")
 	}
 	r.computed()
 }
@@ -187,7 +187,7 @@ func (r *reader) computed() {
 	}
 	if e.PassThrough && !r.says(r.top.name) {
 		if e.Name = ""; e.Flag == domain.FlagSilent && len(e.Columns) == 0 {
-			r.fault(FaultMissingName, "The event has no name and says no membership, so nothing says what happened. Map event in Segment's webhook settings.")
+			r.fault(FaultMissingName, "The event has no name and no membership. Map event in Segment's webhook settings.")
 		}
 	}
 	r.leaveOut()
@@ -235,9 +235,9 @@ func (r *reader) leaveOut() {
 	switch {
 	case membership || e.PassThrough || len(e.Columns) > 0 || len(e.LeftOut) == 0:
 	case huge:
-		r.fault(FaultBadValue, "The trait's value is, or holds, a number beyond 1.8e308, which JSON's readers do not hold. Look at what computes it.")
+		r.fault(FaultBadValue, "The trait's value is, or holds, a number beyond 1.8e308, which JSON readers cannot represent. Look at what computes it.")
 	default:
-		r.fault(FaultInvalidUTF8, "The names of all columns have half a character in them, so that two could look like one. Rename the columns in the SQL trait.")
+		r.fault(FaultInvalidUTF8, "The names of all columns contain half a surrogate pair, so two could look alike. Rename the columns in the SQL trait.")
 	}
 }
 
@@ -256,7 +256,7 @@ func (r *reader) needsIdentifier() {
 		r.oddIdentifier("e-mail address", r.email())
 	}
 	if e.User.ID == "" && e.Anonymous.ID == "" && e.Email.ID == "" {
-		r.fault(FaultNoIdentifier, "The event has no userId, no anonymousId and no e-mail address, so it is about nobody. Choose at least one identifier for this destination in Segment.")
+		r.fault(FaultNoIdentifier, "The event has no userId, no anonymousId and no e-mail address, so it identifies no user. Choose at least one identifier for this destination in Segment.")
 	}
 }
 

@@ -138,7 +138,7 @@ func (r *reader) scan() bool {
 		return false
 	}
 	if r.broken = m.badUTF8; r.broken {
-		r.fault(FaultInvalidUTF8, "The event holds bytes that are not UTF-8, so its texts cannot be trusted. Send JSON in UTF-8.")
+		r.fault(FaultInvalidUTF8, "The event contains bytes that are not UTF-8, so its texts cannot be trusted. Send JSON in UTF-8.")
 	}
 	r.hugeNumber, r.halfName = m.hugeNumber, m.halfName
 	if m.deepest > maxDepth {

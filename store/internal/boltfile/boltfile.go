@@ -325,7 +325,7 @@ func IsStill(path string, was fs.FileInfo) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrMoved, err)
 	case !os.SameFile(was, is):
-		return fmt.Errorf("%w: %s is another one than the agent has open", ErrMoved, path)
+		return fmt.Errorf("%w: %s is not the one that the agent has open", ErrMoved, path)
 	}
 	return nil
 }
