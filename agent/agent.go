@@ -354,6 +354,16 @@ func (p *process) facts() Process {
 	return facts
 }
 
+// diskFacts are what a running agent knows of its disk.
+func (p *process) diskFacts(now time.Time, m config.MoEngage) (*store.Space, Forecast) {
+	space := p.store.Space()
+	hour := p.recorder.series(now.Add(-time.Hour))
+	if len(hour) == 0 {
+		return &space, Forecast{}
+	}
+	return &space, forecast(hour, space, min(m.UsersPerMinute, m.EventsPerMinute))
+}
+
 // linesDropped counts the lines of the log that were lost.
 func (p *process) linesDropped() uint64 {
 	if p.o.LinesDropped == nil {

@@ -79,6 +79,16 @@ var conditionKinds = []conditionKind{
 	{"log_dropped", []string{info}, "log", (*facts).logDropped},
 }
 
+const (
+	// slow is how long the oldest change may wait before somebody should know, where changes leave as
+	// they come.
+	slow = 15 * time.Minute
+	// diskSoon is when the end of the disk is worth a warning.
+	diskSoon = 48 * time.Hour
+	// behind is how many records not applied are more than a busy moment.
+	behind = 200_000
+)
+
 // conditionUnreadable holds where the store gives no answer, so that nothing can be judged.
 const conditionUnreadable = "store_unreadable"
 
@@ -112,26 +122,3 @@ func condition(severity, since string, commands []string, text string, args ...a
 
 // running reports whether the facts are a running agent's own.
 func (f *facts) running() bool { return !f.process.Started.IsZero() }
-
-// some lists the first few of names.
-func some(names []string) string {
-	const few = 3
-	if len(names) <= few {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
-}
-
-// at writes a moment for people.
-func at(t time.Time) string { return t.UTC().Format("15:04:05 UTC, 2 January") }
-
-func atText(t time.Time) string { return "at " + at(t) }
-
-// atOf is at of what a listing shows; "" for what is no time.
-func atOf(timestamp string) string {
-	t, err := time.Parse(time.RFC3339Nano, timestamp)
-	if err != nil {
-		return ""
-	}
-	return at(t)
-}

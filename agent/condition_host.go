@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -168,14 +167,4 @@ func (f *facts) runsMissed() *Condition {
 	}
 	return condition(warning, "", []string{"personasync schedule"},
 		"Runs of %s were missed in the last hour: they fell into downtime, or into the run before.", some(f.process.Missed))
-}
-
-// diskFacts are what a running agent knows of its disk.
-func (p *process) diskFacts(now time.Time, m config.MoEngage) (*store.Space, Forecast) {
-	space := p.store.Space()
-	hour := p.recorder.series(now.Add(-time.Hour))
-	if len(hour) == 0 {
-		return &space, Forecast{}
-	}
-	return &space, forecast(hour, space, min(m.UsersPerMinute, m.EventsPerMinute))
 }

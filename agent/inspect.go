@@ -476,14 +476,6 @@ func depth(raw []byte) (deepest int) {
 	return deepest
 }
 
-// whole makes an empty list of a missing one, so that it is [] in JSON on every way.
-func whole[T any](list []T) []T {
-	if list == nil {
-		return []T{}
-	}
-	return list
-}
-
 // lines makes a missing value the null that it is in JSON, so that both ways answer the same.
 func lines(list []domain.ChangeInfo) []domain.ChangeInfo {
 	for i := range list {
@@ -492,12 +484,4 @@ func lines(list []domain.ChangeInfo) []domain.ChangeInfo {
 		}
 	}
 	return whole(list)
-}
-
-// timestamp renders a moment as every listing shows it: RFC 3339 in UTC, empty for the zero time.
-func timestamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339Nano)
 }

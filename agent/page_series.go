@@ -2,7 +2,6 @@ package agent
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -128,15 +127,6 @@ func round(f float64) float64 { return float64(int64(f*10+0.5)) / 10 }
 
 func milliseconds(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
 
-// Forecast is how long things take if they go on as in the last hour. Its sentences are for people;
-// the seconds are 0 where there is no saying.
-type Forecast struct {
-	Disk   string `json:"disk"`
-	DiskS  int64  `json:"disk_s"` // until events are refused for want of room
-	Drain  string `json:"drain"`
-	DrainS int64  `json:"drain_s"` // at least so long until what is pending has left, at MoEngage's limits
-}
-
 const (
 	// forecastSpan is how much of the past a forecast needs.
 	forecastSpan = 10 * time.Minute
@@ -175,20 +165,6 @@ func forecast(samples []store.Sample, space store.Space, limit int) (f Forecast)
 		f.Disk = "about " + forPeople(time.Duration(lasts))
 	}
 	return f
-}
-
-// forPeople writes a length of time with its two largest units.
-func forPeople(d time.Duration) string {
-	day := 24 * time.Hour
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", max(d/time.Second, 1))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", (d+30*time.Second)/time.Minute)
-	case d < day:
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%d d %d h", d/day, d%day/time.Hour)
 }
 
 // byMembers lists the computations that the page shows: those with the most members, then by key.

@@ -29,15 +29,6 @@ type JobInfo struct {
 	Error    string `json:"error"`
 }
 
-// FailedJob is a scheduled job whose last run that ended failed.
-type FailedJob struct {
-	Job      string `json:"job"`
-	FailedAt string `json:"failed_at"` // RFC 3339
-	Code     string `json:"code"`      // of MoEngage's answer, as explain-code knows it, "panic", or "failed"
-	Error    string `json:"error"`
-	Failed   uint64 `json:"failed"` // runs that ended with an error, ever
-}
-
 // failedJobs lists those of a plan whose last run that ended failed.
 func failedJobs(all []planned) []FailedJob {
 	failed := []FailedJob{}

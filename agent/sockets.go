@@ -11,14 +11,6 @@ import (
 // socketsEvery is how often the unix sockets are compared with their names.
 const socketsEvery = time.Second
 
-// LostSocket is a unix socket of the agent that nobody can connect to: its name leads to something else, or nowhere.
-type LostSocket struct {
-	Path   string
-	Ingest bool   // Segment's deliveries come in there; else the commands
-	Why    string // it cannot be made again
-	Since  time.Time
-}
-
 // keepSockets makes the unix sockets anew that lost their names, and says which of them nobody can reach. Without
 // the one of ingest.listen no event arrives, so the agent is unready.
 func (p *process) keepSockets(ctx context.Context) error {

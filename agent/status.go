@@ -241,3 +241,29 @@ func age(then, now time.Time) int64 {
 	}
 	return int64(now.Sub(then) / time.Second)
 }
+
+// FailedJob is a scheduled job whose last run that ended failed.
+type FailedJob struct {
+	Job      string `json:"job"`
+	FailedAt string `json:"failed_at"` // RFC 3339
+	Code     string `json:"code"`      // of MoEngage's answer, as explain-code knows it, "panic", or "failed"
+	Error    string `json:"error"`
+	Failed   uint64 `json:"failed"` // runs that ended with an error, ever
+}
+
+// LostSocket is a unix socket of the agent that nobody can connect to: its name leads to something else, or nowhere.
+type LostSocket struct {
+	Path   string
+	Ingest bool   // Segment's deliveries come in there; else the commands
+	Why    string // it cannot be made again
+	Since  time.Time
+}
+
+// Forecast is how long things take if they go on as in the last hour. Its sentences are for people;
+// the seconds are 0 where there is no saying.
+type Forecast struct {
+	Disk   string `json:"disk"`
+	DiskS  int64  `json:"disk_s"` // until events are refused for want of room
+	Drain  string `json:"drain"`
+	DrainS int64  `json:"drain_s"` // at least so long until what is pending has left, at MoEngage's limits
+}

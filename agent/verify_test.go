@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"personasync/store"
 )
 
@@ -182,30 +180,5 @@ func TestAFailedJobIsNotShownAsDone(t *testing.T) {
 	defer resp.Body.Close()
 	if text, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(text), `personasync_job_failed{job="[verify]"} 1`) {
 		t.Errorf("no metric says that the job failed: %v", err)
-	}
-}
-
-func TestTheSumOfVerificationsNamesTheWorst(t *testing.T) {
-	at := time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC)
-	got := verifyStatus([]store.Verification{
-		{Key: "a", Compared: 1000, Differ: 5, At: at},
-		{Key: "b", Compared: 10, Differ: 1, At: at.Add(time.Minute)},
-		{Key: "c", At: at},
-		{Key: "d", At: at, Code: "http_500"},
-		{Key: "e", At: at.Add(time.Second), Asked: 20, Compared: 20, Code: "http_403", Error: "refused"},
-	})
-	failed := at.Add(time.Second)
-	want := VerifyStatus{Computations: 5, Compared: 1030, Differ: 6, At: at.Add(time.Minute), Worst: "b", Verified: 3, Unproven: 1,
-		Failed: 2, FailedKey: "e", FailedAt: &failed, Code: "http_403", Error: "refused"}
-	if diff := cmp.Diff(want, *got); diff != "" {
-		t.Errorf("sum (-want +got):\n%s", diff)
-	}
-	later := at.Add(time.Hour)
-	one := verifyStatus([]store.Verification{{Key: "a", Compared: 10, Differ: 2, At: at, Code: "http_403", FailedAt: &later}})
-	if f := (&facts{now: later, status: &Status{Verify: one}}); f.verifyDiffers() == nil || f.verifyImpossible() == nil || !one.FailedAt.Equal(later) || !one.At.Equal(at) {
-		t.Errorf("differences found before a failure are not shown beside it: %+v", one)
-	}
-	if verifyStatus(nil) != nil {
-		t.Error("a sum of nothing")
 	}
 }

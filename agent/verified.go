@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"personasync/store"
+	"personasync/store/domain"
+)
+
+// VerifyStatus is the last verification of every computation, in sum.
+type VerifyStatus struct {
+	Computations int       `json:"computations"`
+	Compared     uint64    `json:"compared"`
+	Differ       uint64    `json:"differ"`
+	At           time.Time `json:"at"`    // of the newest
+	Worst        string    `json:"worst"` // key of the computation with the largest share that differs; "" when nothing does
+	WorstID      string    `json:"worst_id"`
+
+	Verified int `json:"verified"` // computations of which users were compared
+
+	// Unproven counts the computations of which no user was compared, and Failed those whose last
+	// verification failed: neither says anything about what MoEngage holds.
+	Unproven    int    `json:"unproven"`
+	UnprovenKey string `json:"unproven_key"` // the first of those although MoEngage was told of users; "" without one
+	UnprovenID  string `json:"unproven_id"`
+	Failed      int    `json:"failed"`
+
+	// Of the newest failure; empty without one. explain-code knows Code.
+	FailedKey string     `json:"failed_key"`
+	FailedID  string     `json:"failed_id"`
+	FailedAt  *time.Time `json:"failed_at"`
+	Code      string     `json:"code"`
+	Error     string     `json:"error"`
+}
+
+// standing lists the verifications of the computations that are known and leave as attributes. What was found of
+// one that was forgotten, adopted or is sent otherwise since cannot be verified again, so it would stand for ever.
+func standing(v *store.View, known []domain.ComputationInfo) ([]store.Verification, error) {
+	list, err := v.Verifications()
+	var kept []store.Verification
+	for _, r := range list {
+		if !slices.ContainsFunc(known, func(c domain.ComputationInfo) bool { return c.Key == r.Key && c.ID == r.ID }) {
+			continue
+		}
+		sends, err := v.SendsAttributes(cmp.Or(r.ID, r.Key))
+		if ambiguous := (*store.AmbiguousError)(nil); err != nil && !errors.As(err, &ambiguous) {
+			return nil, err
+		} else if sends || err != nil {
+			kept = append(kept, r)
+		}
+	}
+	return kept, err
+}
+
+// verifyStatus sums up; nil when nothing was ever verified.
+func verifyStatus(list []store.Verification) *VerifyStatus {
+	if len(list) == 0 {
+		return nil
+	}
+	s := &VerifyStatus{Computations: len(list)}
+	worst := 0.0
+	for _, v := range list {
+		s.Compared += v.Compared
+		s.Verified += int(min(v.Compared, 1))
+		failedAt := cmp.Or(v.FailedAt, &v.At)
+		s.Differ += v.Differ
+		if v.At.After(s.At) {
+			s.At = v.At
+		}
+		if v.Differ > 0 && float64(v.Differ)/float64(v.Compared) > worst {
+			worst, s.Worst, s.WorstID = float64(v.Differ)/float64(v.Compared), v.Key, v.ID
+		}
+		switch {
+		case v.Code == "" && v.Compared == 0:
+			if s.Unproven++; v.Told > 0 && s.UnprovenKey == "" {
+				s.UnprovenKey, s.UnprovenID = v.Key, v.ID
+			}
+		case v.Code == "":
+		case s.Failed == 0, failedAt.After(*s.FailedAt):
+			s.FailedKey, s.FailedID, s.FailedAt, s.Code, s.Error = v.Key, v.ID, failedAt, v.Code, v.Error
+			fallthrough
+		default:
+			s.Failed++
+		}
+	}
+	return s
+}
