@@ -188,8 +188,8 @@ func (l *Local) readStatus(ctx context.Context) (s Status, err error) {
 		}
 		process := l.process()
 		s = newStatus(counts, sent, process, l.limits(), l.version, now)
-		s.Guard, s.Staleness = guarded(list), staleness(list, now)
-		s.Verify = verifyStatus(verified)
+		s.Guard, s.Staleness = guarded(list), stalenessOf(list, now)
+		s.Verify = sumVerifications(verified)
 		jobs, err := l.plan(v)
 		if err != nil {
 			return err

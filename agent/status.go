@@ -70,7 +70,7 @@ type Staleness struct {
 
 const silentAfter = 48 * time.Hour
 
-func staleness(list []domain.ComputationInfo, now time.Time) []Staleness {
+func stalenessOf(list []domain.ComputationInfo, now time.Time) []Staleness {
 	all, freshest := []Staleness{}, time.Time{}
 	for _, c := range list {
 		if at, err := time.Parse(time.RFC3339Nano, c.LastEvent); err == nil {

@@ -119,7 +119,7 @@ func TestSilenceIsOfOneAmongOthers(t *testing.T) {
 		{list(time.Hour, 49*time.Hour), []bool{false, true}},
 		{list(50*time.Hour, 49*time.Hour), []bool{false, false}}, // Segment sends nothing at all: that is another trouble
 	} {
-		got := staleness(tc.list, now)
+		got := stalenessOf(tc.list, now)
 		if len(got) != len(tc.silent) {
 			t.Fatalf("%+v", got)
 		}

@@ -55,8 +55,8 @@ func standing(v *store.View, known []domain.ComputationInfo) ([]store.Verificati
 	return kept, err
 }
 
-// verifyStatus sums up; nil when nothing was ever verified.
-func verifyStatus(list []store.Verification) *VerifyStatus {
+// sumVerifications sums up; nil when nothing was ever verified.
+func sumVerifications(list []store.Verification) *VerifyStatus {
 	if len(list) == 0 {
 		return nil
 	}
