@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -25,7 +26,7 @@ import (
 type Admin struct {
 	Inspect Inspector
 	Unready func() string // empty: events are being accepted
-	Refused func() *RefusedReload
+	Refused func() *condition.RefusedReload
 
 	Configuration func() Configuration
 	Authenticate  func(context.Context) Authentication
@@ -150,8 +151,8 @@ func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
 		if refused := a.Refused(); refused != nil {
 			answer["config_refused"] = refused // ready all the same: the configuration of before goes on
 		}
-		if list, err := a.Inspect.Computations(r.Context()); err == nil && len(guarded(list)) > 0 {
-			answer["guard"] = guarded(list) // ready all the same: it speaks of accepting events
+		if list, err := a.Inspect.Computations(r.Context()); err == nil && len(condition.Guarded(list)) > 0 {
+			answer["guard"] = condition.Guarded(list) // ready all the same: it speaks of accepting events
 		}
 		writeJSON(w, http.StatusOK, answer)
 		return

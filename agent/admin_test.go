@@ -11,13 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 )
 
 // answers is an Inspector that says what it was told to.
 type answers struct {
-	status  Status
+	status  condition.Status
 	changes []domain.ChangeInfo
 	more    bool
 	next    string
@@ -34,8 +35,8 @@ type answers struct {
 	limit  int
 }
 
-func (a *answers) Where() string                          { return "a test" }
-func (a *answers) Status(context.Context) (Status, error) { return a.status, a.err }
+func (a *answers) Where() string                                    { return "a test" }
+func (a *answers) Status(context.Context) (condition.Status, error) { return a.status, a.err }
 func (a *answers) Changes(_ context.Context, f domain.OutboxFilter) ([]domain.ChangeInfo, string, error) {
 	a.filter = f
 	return a.changes, a.next, a.err
@@ -74,7 +75,7 @@ func testAdmin(i Inspector) *Admin {
 	return &Admin{
 		Inspect:   i,
 		Unready:   func() string { return "" },
-		Refused:   func() *RefusedReload { return nil },
+		Refused:   func() *condition.RefusedReload { return nil },
 		Flush:     func(context.Context, string) (FlushReceipt, error) { return FlushReceipt{Pending: 7}, nil },
 		Version:   "1.0",
 		ShowUsers: func() bool { return false },

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/agent/ingest"
@@ -101,9 +102,9 @@ type process struct {
 	senders   *senders
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
-	certs     *host.Certificates            // nil without TLS
-	lost      atomic.Pointer[[]LostSocket]  // sockets that nobody can connect to
-	refused   atomic.Pointer[RefusedReload] // the last reload was; nil: it was not
+	certs     *host.Certificates                      // nil without TLS
+	lost      atomic.Pointer[[]condition.LostSocket]  // sockets that nobody can connect to
+	refused   atomic.Pointer[condition.RefusedReload] // the last reload was; nil: it was not
 	missed    missedRuns
 	dropped   grown // lines of the log
 	recorder  *recorder
@@ -324,14 +325,14 @@ func (p *process) inspector() *Local {
 }
 
 // facts is what the process knows beyond its store.
-func (p *process) facts() Process {
+func (p *process) facts() condition.Process {
 	now, c, health, plan := time.Now(), p.config.Load(), p.senders.Health(), p.scheduler.Plan()
-	facts := Process{
+	facts := condition.Process{
 		Unready: p.readiness.unready(), Started: p.started,
 		NextFlush: nextFlush(plan),
-		MoEngage: Reachability{
-			State: health.State, LastError: health.LastError, Since: timestamp(health.Since.Truncate(time.Second)),
-			LastErrorAt: timestamp(health.LastErrorAt.Truncate(time.Second)), Stopped: health.State == "failing" && health.Stopped,
+		MoEngage: condition.Reachability{
+			State: health.State, LastError: health.LastError, Since: condition.Timestamp(health.Since.Truncate(time.Second)),
+			LastErrorAt: condition.Timestamp(health.LastErrorAt.Truncate(time.Second)), Stopped: health.State == "failing" && health.Stopped,
 		},
 		Intake:  p.door.Lately(now),
 		DataDir: c.DataDir, Schedules: schedules(c, p.senders),
@@ -340,7 +341,7 @@ func (p *process) facts() Process {
 		Missed:     p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),
 	}
 	if facts.MoEngage.State == "failing" && health.NextProbe.After(now) { // one that is past had nothing to send
-		facts.MoEngage.NextTry = timestamp(health.NextProbe.Truncate(time.Second))
+		facts.MoEngage.NextTry = condition.Timestamp(health.NextProbe.Truncate(time.Second))
 	}
 	facts.NoSocket = p.o.Missed
 	facts.DataMoved = errors.Is(p.store.Refusal(), store.ErrMoved)
@@ -355,11 +356,11 @@ func (p *process) facts() Process {
 }
 
 // diskFacts are what a running agent knows of its disk.
-func (p *process) diskFacts(now time.Time, m config.MoEngage) (*store.Space, Forecast) {
+func (p *process) diskFacts(now time.Time, m config.MoEngage) (*store.Space, condition.Forecast) {
 	space := p.store.Space()
 	hour := p.recorder.series(now.Add(-time.Hour))
 	if len(hour) == 0 {
-		return &space, Forecast{}
+		return &space, condition.Forecast{}
 	}
 	return &space, forecast(hour, space, min(m.UsersPerMinute, m.EventsPerMinute))
 }

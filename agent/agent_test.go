@@ -25,6 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
@@ -146,9 +147,9 @@ func (a *started) tell(body string) {
 }
 
 // eventually waits for what the agent tells of itself.
-func eventually(t *testing.T, i Inspector, what string, ok func(Status) bool) {
+func eventually(t *testing.T, i Inspector, what string, ok func(condition.Status) bool) {
 	t.Helper()
-	var s Status
+	var s condition.Status
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		var err error
 		if s, err = i.Status(t.Context()); err != nil {
@@ -183,12 +184,12 @@ func TestAnswersAreTheSameUpAndDown(t *testing.T) {
 	a.tell(news("ann", true, now))
 	a.tell(news("ann", true, now))
 	a.tell(news("bob", true, now))
-	eventually(t, up, "all is delivered", func(s Status) bool { return s.Events.Accepted == 3 && s.Pending == 0 })
+	eventually(t, up, "all is delivered", func(s condition.Status) bool { return s.Events.Accepted == 3 && s.Pending == 0 })
 	s.box.Fail(sandbox.Fault{Status: http.StatusServiceUnavailable})
 	a.tell(news("ann", false, now.Add(time.Second)))
 	a.tell(strings.Replace(news("cid", true, now), `"vip":true`, `"x":1`, 1))
-	eventually(t, up, "one waits", func(s Status) bool { return s.Parked == 1 && s.Pending == 1 && s.MoEngage.State == "failing" })
-	eventually(t, up, "its refusal is on disk", func(Status) bool {
+	eventually(t, up, "one waits", func(s condition.Status) bool { return s.Parked == 1 && s.Pending == 1 && s.MoEngage.State == "failing" })
+	eventually(t, up, "its refusal is on disk", func(condition.Status) bool {
 		page, _, err := up.Changes(t.Context(), domain.OutboxFilter{})
 		return err == nil && len(page) == 1 && page[0].Attempts > 0
 	})
@@ -282,7 +283,7 @@ func TestCronHoldsChangesUntilAFlush(t *testing.T) {
 	a := s.start(c, RunOptions{})
 	i, _ := open(t, c)
 	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "it waits", func(s Status) bool { return s.Pending == 1 })
+	eventually(t, i, "it waits", func(s condition.Status) bool { return s.Pending == 1 })
 	status, err := i.Status(t.Context())
 	if err != nil || status.NextFlush == nil || status.NextFlush.Month() != time.January {
 		t.Errorf("next flush is %v, %v", status.NextFlush, err)
@@ -294,7 +295,7 @@ func TestCronHoldsChangesUntilAFlush(t *testing.T) {
 	if err != nil || receipt != (FlushReceipt{Job: defaultJob, Pending: 1}) {
 		t.Errorf("flush: %+v, %v", receipt, err)
 	}
-	eventually(t, i, "it has left", func(s Status) bool { return s.Pending == 0 && s.Delivered == 1 })
+	eventually(t, i, "it has left", func(s condition.Status) bool { return s.Pending == 0 && s.Delivered == 1 })
 	if _, err := i.(*Client).Flush(t.Context(), "nobody"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("flush of an unknown computation: %v", err)
 	}
@@ -317,7 +318,7 @@ func TestOwnCronLetsItsComputationLeave(t *testing.T) {
 	i, _ := open(t, c)
 	a.tell(news("ann", true, time.Now()))
 	a.tell(strings.ReplaceAll(news("ann", true, time.Now()), "vip", "slow"))
-	eventually(t, i, "the one with its own schedule has left, and the other waits", func(s Status) bool {
+	eventually(t, i, "the one with its own schedule has left, and the other waits", func(s condition.Status) bool {
 		return s.Delivered == 1 && s.Pending == 1
 	})
 }
@@ -332,10 +333,10 @@ func TestALongRunOfAScheduleKeepsNoLaterChangeFromItsTime(t *testing.T) {
 	s.box.Fail(sandbox.Fault{Hang: true, User: "ann"})
 	t.Cleanup(s.box.Heal)
 	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "a run is under way", func(Status) bool { return s.box.Stats().InFlight > 0 })
+	eventually(t, i, "a run is under way", func(condition.Status) bool { return s.box.Stats().InFlight > 0 })
 	time.Sleep(1100 * time.Millisecond) // receipts are compared in whole seconds
 	a.tell(news("bob", true, time.Now()))
-	eventually(t, i, "what came later has left at its time", func(st Status) bool {
+	eventually(t, i, "what came later has left at its time", func(st condition.Status) bool {
 		p, known := s.box.User("bob")
 		return known && string(p.Attributes["vip"]) == "true" && st.Pending == 1
 	})
@@ -348,7 +349,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	i, _ := open(t, c)
 	s.box.Fail(sandbox.Fault{Slow: 300 * time.Millisecond})
 	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "a request is on its way", func(Status) bool { return s.box.Stats().InFlight > 0 })
+	eventually(t, i, "a request is on its way", func(condition.Status) bool { return s.box.Stats().InFlight > 0 })
 	a.stop()
 	after, _ := open(t, c)
 	status, err := after.Status(t.Context())
@@ -389,23 +390,23 @@ func TestReloadPutsInForceWhatItCan(t *testing.T) {
 	}
 	i, _ := open(t, c)
 	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "it waits", func(s Status) bool { return s.Pending == 1 })
+	eventually(t, i, "it waits", func(s condition.Status) bool { return s.Pending == 1 })
 
 	hangup <- os.Interrupt // a bad file changes nothing
-	eventually(t, i, "the bad file is logged", func(Status) bool { return contains(logged(), "agent.toml:3: nonsense") })
+	eventually(t, i, "the bad file is logged", func(condition.Status) bool { return contains(logged(), "agent.toml:3: nonsense") })
 
 	next.Store(s.load("PERSONASYNC_INGEST_LISTEN=127.0.0.1:1", "PERSONASYNC_LOG_LEVEL=debug", "PERSONASYNC_LOG_FORMAT=json",
 		"PERSONASYNC_DEFAULTS_SEND=both"))
 	hangup <- os.Interrupt
-	eventually(t, i, "the new mode lets it leave", func(s Status) bool { return s.Delivered == 1 })
-	eventually(t, i, "the log names what changed", func(Status) bool {
+	eventually(t, i, "the new mode lets it leave", func(s condition.Status) bool { return s.Delivered == 1 })
+	eventually(t, i, "the log names what changed", func(condition.Status) bool {
 		return contains(logged(), "key=ingest.listen") && contains(logged(), "(defaults)")
 	})
 	if got := wanted.Load(); got == nil || *got != (config.Log{Level: "debug", Format: "json"}) {
 		t.Errorf("the log is to follow %v", got)
 	}
 	a.tell(news("bob", true, time.Now()))
-	eventually(t, i, "the new rules hold", func(s Status) bool { return s.Delivered == 3 })
+	eventually(t, i, "the new rules hold", func(s condition.Status) bool { return s.Delivered == 3 })
 }
 
 type writerFunc func([]byte) (int, error)

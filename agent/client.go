@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -118,7 +119,7 @@ func (c *Client) Where() string {
 }
 
 // Status implements Inspector.
-func (c *Client) Status(ctx context.Context) (s Status, err error) {
+func (c *Client) Status(ctx context.Context) (s condition.Status, err error) {
 	return s, c.get(ctx, "/api/status", nil, &s)
 }
 
@@ -140,7 +141,7 @@ func (c *Client) Changes(ctx context.Context, f domain.OutboxFilter) ([]domain.C
 	}
 	var p page[domain.ChangeInfo]
 	err := c.get(ctx, "/api/changes", q, &p)
-	return whole(p.Items), p.Next, err
+	return condition.Whole(p.Items), p.Next, err
 }
 
 // Change implements Inspector.
@@ -152,27 +153,27 @@ func (c *Client) Change(ctx context.Context, id domain.ID) (*ChangePage, error) 
 func (c *Client) Trail(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
 	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}, "cursor": {f.Cursor}}
 	err = c.get(ctx, "/api/trail", q, &t)
-	t.Items = whole(t.Items)
+	t.Items = condition.Whole(t.Items)
 	return t, err
 }
 
 // Stats implements Inspector.
 func (c *Client) Stats(ctx context.Context) (lines []domain.StatLine, err error) {
 	err = c.get(ctx, "/api/stats", nil, &lines)
-	return whole(lines), err
+	return condition.Whole(lines), err
 }
 
 // Computations implements Inspector.
 func (c *Client) Computations(ctx context.Context) (list []domain.ComputationInfo, err error) {
 	err = c.get(ctx, "/api/computations", nil, &list)
-	return whole(list), err
+	return condition.Whole(list), err
 }
 
 // Members implements Inspector.
 func (c *Client) Members(ctx context.Context, key, after string, limit int) ([]domain.MemberInfo, bool, error) {
 	var p page[domain.MemberInfo]
 	err := c.get(ctx, "/api/members", url.Values{"key": {key}, "after": {after}, "limit": {strconv.Itoa(limit)}}, &p)
-	return whole(p.Items), p.More, err
+	return condition.Whole(p.Items), p.More, err
 }
 
 // User implements Inspector.
@@ -188,7 +189,7 @@ func (c *Client) DryRun(ctx context.Context, computation string, limit int) (*Re
 // Schedule implements Inspector.
 func (c *Client) Schedule(ctx context.Context, next int) (jobs []JobInfo, err error) {
 	err = c.get(ctx, "/api/schedule", url.Values{"next": {strconv.Itoa(next)}}, &jobs)
-	return whole(jobs), err
+	return condition.Whole(jobs), err
 }
 
 // FlushReceipt says what a flush set in motion.

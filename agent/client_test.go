@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"personasync/agent/condition"
 	"personasync/agent/host"
 	"personasync/store"
 	"personasync/store/domain"
@@ -49,7 +50,7 @@ func dial(t *testing.T, path string) *Client {
 func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 	next := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
 	said := &answers{
-		status:  Status{Ready: true, Pending: 3, NextFlush: &next},
+		status:  condition.Status{Ready: true, Pending: 3, NextFlush: &next},
 		changes: []domain.ChangeInfo{{ID: "00000001-1-0", User: "a/b?c=d e", Value: json.RawMessage(`{"n":12345678901234567890}`)}},
 		more:    true,
 		next:    "0b0c",

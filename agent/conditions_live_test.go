@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
@@ -23,14 +24,14 @@ func TestAWrongSecretIsNowhereCalledGood(t *testing.T) {
 	c := s.load()
 	a := s.start(c, RunOptions{})
 	i, _ := open(t, c)
-	eventually(t, i, "it says that it heard nothing", func(fresh Status) bool {
+	eventually(t, i, "it says that it heard nothing", func(fresh condition.Status) bool {
 		return len(fresh.Conditions) == 1 && fresh.Conditions[0].Name == "no_event_yet"
 	})
 	for range 11 {
 		a.deliver("POST", "/segment/webhook", `{}`, "X-Signature", strings.Repeat("0", 40), "User-Agent", "Segment.io/1.0")
 	}
 	st, err := i.Status(t.Context())
-	if err != nil || len(st.Conditions) == 0 || st.Conditions[0].Name != "intake_refused" || st.Conditions[0].Severity != critical {
+	if err != nil || len(st.Conditions) == 0 || st.Conditions[0].Name != "intake_refused" || st.Conditions[0].Severity != condition.Critical {
 		t.Errorf("status has %+v, %v", st.Conditions, err)
 	}
 	waitFor(t, "a snapshot of the page that knows", func() bool { // one is a second old at most
@@ -55,7 +56,7 @@ func TestAMappingThatLosesThePersonasIsNotGood(t *testing.T) {
 	a := s.start(c, RunOptions{})
 	i, _ := open(t, c)
 	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "the first is applied", func(st Status) bool { return st.Events.Accepted == 1 })
+	eventually(t, i, "the first is applied", func(st condition.Status) bool { return st.Events.Accepted == 1 })
 	if st, err := i.Status(t.Context()); err != nil || len(st.Conditions) != 0 {
 		t.Errorf("of a healthy agent: %+v, %v", st.Conditions, err)
 	}
@@ -65,7 +66,7 @@ func TestAMappingThatLosesThePersonasIsNotGood(t *testing.T) {
 	for n := range 100 {
 		a.tell(fmt.Sprintf(`{"type":"identify","userId":"ann","messageId":"m%d","traits":{"vip":true}}`, n))
 	}
-	eventually(t, i, "the others are applied", func(st Status) bool { return st.Events.Ignored == 100 })
+	eventually(t, i, "the others are applied", func(st condition.Status) bool { return st.Events.Ignored == 100 })
 	st, err := i.Status(t.Context())
 	if err != nil || len(st.Conditions) != 1 || st.Conditions[0].Name != "intake_ignored" || !strings.Contains(st.Conditions[0].Text, "no context.personas") {
 		t.Errorf("status has %+v, %v", st.Conditions, err)
@@ -79,13 +80,13 @@ func TestAKeyConflictNamesBothAndTheCommand(t *testing.T) {
 	a := s.start(c, RunOptions{})
 	i, _ := open(t, c)
 	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "the first is delivered", func(st Status) bool { return st.Delivered == 1 })
+	eventually(t, i, "the first is delivered", func(st condition.Status) bool { return st.Delivered == 1 })
 	a.tell(strings.Replace(news("ann", true, time.Now()), `"aud_1"`, `"aud_2"`, 1))
-	eventually(t, i, "the second is held", func(st Status) bool { return st.Held > 0 && st.Unapplied == 0 })
+	eventually(t, i, "the second is held", func(st condition.Status) bool { return st.Held > 0 && st.Unapplied == 0 })
 	check := func(when string) {
 		t.Helper()
 		st, err := i.Status(t.Context())
-		at := slices.IndexFunc(st.Conditions, func(c Condition) bool { return c.Name == "key_conflict" })
+		at := slices.IndexFunc(st.Conditions, func(c condition.Condition) bool { return c.Name == "key_conflict" })
 		if err != nil || at < 0 {
 			t.Fatalf("%s: status has %+v, %v", when, st.Conditions, err)
 		}
@@ -108,8 +109,8 @@ func TestARefusedReloadIsACondition(t *testing.T) {
 	a := s.start(c, RunOptions{Reload: hup, Load: func() (*config.Config, error) { return nil, errors.New("schedule.cron: 61 is no minute") }})
 	i, _ := open(t, c)
 	hup <- syscall.SIGHUP
-	eventually(t, i, "the reload was refused", func(st Status) bool {
-		return slices.ContainsFunc(st.Conditions, func(c Condition) bool {
+	eventually(t, i, "the reload was refused", func(st condition.Status) bool {
+		return slices.ContainsFunc(st.Conditions, func(c condition.Condition) bool {
 			return c.Name == "config_refused" && strings.Contains(c.Text, "61 is no minute")
 		})
 	})
@@ -128,13 +129,13 @@ func TestDataThatWasMovedIsACondition(t *testing.T) {
 	if err := os.Rename(data, data+".away"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, i, "it says that its data is away", func(st Status) bool {
+	eventually(t, i, "it says that its data is away", func(st condition.Status) bool {
 		return len(st.Conditions) > 0 && st.Conditions[0].Name == "data_moved" && strings.Contains(st.Conditions[0].Text, data)
 	})
 	if err := os.Rename(data+".away", data); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, i, "it has its data", func(st Status) bool { return st.Ready })
+	eventually(t, i, "it has its data", func(st condition.Status) bool { return st.Ready })
 }
 
 // TestTheUsualSilenceIsOfTheDayBefore, and of time in which somebody listened.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
@@ -168,7 +169,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		return
 	case errors.Is(err, errNoSocket):
 		d.find("socket", "fail", "", "%v", err)
-		d.findings[len(d.findings)-1].Condition = conditionSocketLost
+		d.findings[len(d.findings)-1].Condition = condition.SocketLost
 		return
 	case errors.Is(err, store.ErrInUse):
 		d.find("socket", "fail", "look at admin.socket of the running agent's configuration", "the data is locked by a process, and nobody answers at %s", socket)
@@ -192,7 +193,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		d.find("agent", "warn", "wait until that command has ended: an agent that is started meanwhile waits for it", "it is not running; %v works on the data", by)
 	} else {
 		d.find("agent", "fail", "start it, `personasync run` or `systemctl start personasync`: Segment repeats its deliveries for some hours only", "it is not running; the data can be opened")
-		d.findings[len(d.findings)-1].Condition = conditionNotRunning
+		d.findings[len(d.findings)-1].Condition = condition.NotRunning
 	}
 	s, err := i.Status(ctx)
 	if errors.Is(err, ErrFrozen) {
@@ -201,13 +202,13 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	}
 	if err != nil {
 		d.find("data", "fail", "`personasync db check` looks at the data", "%v", err)
-		d.findings[len(d.findings)-1].Condition = conditionUnreadable
+		d.findings[len(d.findings)-1].Condition = condition.Unreadable
 		return
 	}
 	d.checkStatus(s)
 }
 
-func (d *doctor) checkStatus(s Status) {
+func (d *doctor) checkStatus(s condition.Status) {
 	if s.Events.Balances() && s.Changes.Balances() {
 		d.find("data", "ok", "", "%d events and %d changes: the ledgers balance", s.Events.Accepted, s.Changes.Created)
 	}
@@ -218,12 +219,12 @@ func (d *doctor) checkStatus(s Status) {
 
 // findCondition passes on what the agent, or its files, say of themselves. Whether it runs at all was
 // found out before.
-func (d *doctor) findCondition(c *Condition) {
-	if c.Name == conditionNotRunning {
+func (d *doctor) findCondition(c *condition.Condition) {
+	if c.Name == condition.NotRunning {
 		return
 	}
 	state := "warn"
-	if c.Severity == critical {
+	if c.Severity == condition.Critical {
 		state = "fail"
 	}
 	do := ""
@@ -238,9 +239,9 @@ func (d *doctor) findCondition(c *Condition) {
 
 // checkOf is the check under which the doctor tells of a condition.
 func checkOf(name string) string {
-	for _, k := range conditionKinds {
-		if k.name == name {
-			return k.check
+	for _, k := range condition.Kinds {
+		if k.Name == name {
+			return k.Check
 		}
 	}
 	return "agent" // of a newer agent

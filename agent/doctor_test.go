@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
 
@@ -29,7 +30,7 @@ func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 	a := s.start(c, RunOptions{})
 	i, _ := open(t, c)
 	a.tell(news("eve", true, time.Now()))
-	eventually(t, i, "the first is delivered", func(st Status) bool { return st.Delivered == 1 })
+	eventually(t, i, "the first is delivered", func(st condition.Status) bool { return st.Delivered == 1 })
 	for _, f := range Diagnose(t.Context(), c, nil, "1.0") {
 		if f.State != "ok" && f.Check != "disk" && f.Check != "config" { // the disk is the machine's that tests, and write_keys are not set
 			t.Errorf("of a healthy agent: %+v", f)
@@ -39,7 +40,7 @@ func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 	s.box.Fail(sandbox.Fault{Status: 401})
 	a.tell(news("ann", true, time.Now()))
 	a.tell(strings.Replace(news("cid", true, time.Now()), `"vip":true`, `"x":1`, 1))
-	eventually(t, i, "MoEngage refuses", func(st Status) bool { return st.MoEngage.State == "failing" && st.Parked == 1 })
+	eventually(t, i, "MoEngage refuses", func(st condition.Status) bool { return st.MoEngage.State == "failing" && st.Parked == 1 })
 	must := func(check, state, want string) {
 		t.Helper()
 		if got := saidBy(Diagnose(t.Context(), c, nil, "1.0"), check, state); !strings.Contains(got, want) || got == "" {

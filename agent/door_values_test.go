@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"personasync/agent/condition"
 	"personasync/store"
 )
 
@@ -23,7 +24,9 @@ func TestAMembershipBesideAValueThatNobodyHoldsIsDelivered(t *testing.T) {
 	a.tell(`{"type":"identify","userId":"ann","messageId":"m-1","traits":{"score":1e400,"vip":true,"city":"Oulu","deep":[{"a":-1e999}],"half\ud83d":1},` + about + `}`)
 	a.tell(`{"type":"track","event":"Audience Entered","userId":"ann","messageId":"m-2","properties":{"vip":true,"score":1e400,"city":"Oulu","half\ud83d":1,"half\ud83e":2},` + about + `}`)
 	i, _ := open(t, c)
-	eventually(t, i, "all is delivered", func(s Status) bool { return s.Received == 2 && s.Unapplied == 0 && s.Pending == 0 && s.Delivered > 0 })
+	eventually(t, i, "all is delivered", func(s condition.Status) bool {
+		return s.Received == 2 && s.Unapplied == 0 && s.Pending == 0 && s.Delivered > 0
+	})
 
 	ann, _ := s.box.User("ann")
 	if string(ann.Attributes["vip"]) != "true" || string(ann.Attributes["city"]) != `"Oulu"` || len(ann.Attributes) != 2 {
@@ -77,8 +80,8 @@ func TestAnExitWithoutAClassIsAnExit(t *testing.T) {
 	const classless = `{"type":"identify","userId":"ann","messageId":"m-%s","traits":{"vip":%s},"context":{"personas":{"computation_key":"vip","space_id":"spa_1"}}}`
 	i, _ := open(t, c)
 	a.tell(fmt.Sprintf(classless, "0", "true"))
-	eventually(t, i, "an event of an unknown computation is parked", func(s Status) bool { return s.Parked == 1 })
+	eventually(t, i, "an event of an unknown computation is parked", func(s condition.Status) bool { return s.Parked == 1 })
 	a.tell(`{"type":"identify","userId":"ann","messageId":"m-1","traits":{"vip":true},"context":{"personas":{"computation_class":"audience","computation_id":"aud_1","computation_key":"vip","space_id":"spa_1"}}}`)
 	a.tell(fmt.Sprintf(classless, "2", "false"))
-	eventually(t, i, "the exit is one", func(s Status) bool { return s.Events.Transitions == 2 && s.Parked == 1 })
+	eventually(t, i, "the exit is one", func(s condition.Status) bool { return s.Events.Transitions == 2 && s.Parked == 1 })
 }

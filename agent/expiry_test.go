@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/ingest"
 	"personasync/store"
 )
@@ -19,7 +20,7 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, client, "ann is delivered", func(st Status) bool { return st.Delivered == 1 })
+	eventually(t, client, "ann is delivered", func(st condition.Status) bool { return st.Delivered == 1 })
 	_ = client.Close()
 	a.stop()
 	data, err := store.Open(filepath.Join(s.dir, "data"), store.Options{Log: quiet(), Delivered: time.Nanosecond})

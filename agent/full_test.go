@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"personasync/agent/condition"
 )
 
 type brokenListener struct {
@@ -94,7 +96,7 @@ func TestFullDiskDoesNotStopTheStart(t *testing.T) {
 	if !running {
 		t.Fatal("it does not answer")
 	}
-	eventually(t, i, "it says why it is not ready", func(s Status) bool { return !s.Ready && strings.Contains(s.Unready, "disk is full") })
+	eventually(t, i, "it says why it is not ready", func(s condition.Status) bool { return !s.Ready && strings.Contains(s.Unready, "disk is full") })
 
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", door)
@@ -103,7 +105,7 @@ func TestFullDiskDoesNotStopTheStart(t *testing.T) {
 		t.Errorf("a delivery was answered %d", code)
 	}
 	makeRoom()
-	eventually(t, i, "it is ready", func(s Status) bool { return s.Ready })
+	eventually(t, i, "it is ready", func(s condition.Status) bool { return s.Ready })
 	if code := a.post(client, "http", news("ann", true, time.Now())); code != http.StatusOK {
 		t.Errorf("with room again a delivery was answered %d", code)
 	}

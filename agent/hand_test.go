@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
 
@@ -19,7 +20,7 @@ func TestWhatWasParkedForACauseIsSentOnceTheCauseIsMended(t *testing.T) {
 	}
 	s.box.Fail(f)
 	a.tell("[" + news("ann", true, time.Now()) + "," + news("bob", true, time.Now()) + "]")
-	eventually(t, i, "ann is parked and bob is not", func(st Status) bool { return st.Parked == 1 && st.Delivered == 1 })
+	eventually(t, i, "ann is parked and bob is not", func(st condition.Status) bool { return st.Parked == 1 && st.Delivered == 1 })
 	s.box.Heal()
 	client := i.(*Client)
 	if r, err := client.Retry(t.Context(), HandOrder{Reason: "another"}); err != nil || r.Done != 0 {
@@ -32,7 +33,7 @@ func TestWhatWasParkedForACauseIsSentOnceTheCauseIsMended(t *testing.T) {
 	if err != nil || r.Done != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	eventually(t, i, "ann is told of", func(st Status) bool { return st.Parked == 0 && st.Delivered == 2 })
+	eventually(t, i, "ann is told of", func(st condition.Status) bool { return st.Parked == 0 && st.Delivered == 2 })
 	r, err = client.Retry(t.Context(), HandOrder{IDs: r.Samples})
 	if err != nil || r.Done != 0 || len(r.Skipped) != 1 || !strings.Contains(r.Skipped[0].Why, "delivered") {
 		t.Errorf("once more: %+v, %v", r, err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
@@ -19,7 +20,7 @@ import (
 // asks the running agent; a command never knows which, and gets equal answers and equal errors.
 // Every method is one page, read at one moment. Nothing of it changes anything.
 type Inspector interface {
-	Status(ctx context.Context) (Status, error)
+	Status(ctx context.Context) (condition.Status, error)
 
 	// Changes lists one page of the outbox or of history; next is the cursor of the page behind it, ""
 	// at the end.
@@ -94,7 +95,7 @@ type Local struct {
 	// open returns a view and how to let go of it. The files are opened anew for every part of a page,
 	// so that neither a long search nor a slow pipe ever keeps the agent from starting.
 	open    func() (v *store.View, done func() error, err error)
-	process func() Process
+	process func() condition.Process
 	rules   func() domain.Rules
 	limits  func() config.MoEngage
 	keep    func() config.Retention
@@ -160,14 +161,14 @@ func (l *Local) part(ctx context.Context, read func(*store.View) error) error {
 }
 
 // Status implements Inspector.
-func (l *Local) Status(ctx context.Context) (Status, error) {
+func (l *Local) Status(ctx context.Context) (condition.Status, error) {
 	if l.shared == nil {
 		return l.readStatus(ctx)
 	}
-	return l.shared.status.get(ctx, func() (Status, error) { return l.readStatus(ctx) })
+	return l.shared.status.get(ctx, func() (condition.Status, error) { return l.readStatus(ctx) })
 }
 
-func (l *Local) readStatus(ctx context.Context) (s Status, err error) {
+func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) {
 	now := time.Now()
 	err = l.look(ctx, func(v *store.View) error {
 		counts, err := v.Counts()
@@ -182,14 +183,14 @@ func (l *Local) readStatus(ctx context.Context) (s Status, err error) {
 		if err != nil {
 			return err
 		}
-		verified, err := standing(v, list)
+		verified, err := condition.Standing(v, list)
 		if err != nil {
 			return err
 		}
 		process := l.process()
-		s = newStatus(counts, sent, process, l.limits(), l.version, now)
-		s.Guard, s.Staleness = guarded(list), stalenessOf(list, now)
-		s.Verify = sumVerifications(verified)
+		s = condition.NewStatus(counts, sent, process, l.limits(), l.version, now)
+		s.Guard, s.Staleness = condition.Guarded(list), condition.StalenessOf(list, now)
+		s.Verify = condition.SumVerifications(verified)
 		jobs, err := l.plan(v)
 		if err != nil {
 			return err
@@ -201,9 +202,9 @@ func (l *Local) readStatus(ctx context.Context) (s Status, err error) {
 		if s.Salvages, err = v.Salvages(); err != nil {
 			return err
 		}
-		s.Salvages = whole(s.Salvages)
-		f := &facts{now: now, status: &s, heard: counts.Heard, oldest: counts.OldestOfJobs, process: process, computations: list}
-		s.Conditions = f.judge()
+		s.Salvages = condition.Whole(s.Salvages)
+		f := &condition.Facts{Now: now, Status: &s, Heard: counts.Heard, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
+		s.Conditions = f.Judge()
 		return nil
 	})
 	return s, err
@@ -252,7 +253,7 @@ func (l *Local) readStats(ctx context.Context) (stats []domain.StatLine, err err
 		stats, cursor, more = store.MergeStats(stats, page), next, next != ""
 		return err
 	}, func() bool { return !more })
-	return whole(stats), err
+	return condition.Whole(stats), err
 }
 
 // Computations implements Inspector.
@@ -261,17 +262,17 @@ func (l *Local) Computations(ctx context.Context) (list []domain.ComputationInfo
 		list, err = v.Computations()
 		return err
 	})
-	return whole(list), err
+	return condition.Whole(list), err
 }
 
 // Members implements Inspector.
 func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []domain.MemberInfo, more bool, err error) {
 	roll := store.NewMemberListing(key, after, limit)
 	if err := l.inParts(ctx, roll.Read, roll.Done); err != nil {
-		return whole(page), false, err
+		return condition.Whole(page), false, err
 	}
 	page, more = roll.Page()
-	return whole(page), more, nil
+	return condition.Whole(page), more, nil
 }
 
 // User implements Inspector.
@@ -289,7 +290,7 @@ func (l *Local) User(ctx context.Context, id string) (u *domain.UserInfo, err er
 	if err != nil {
 		return nil, err
 	}
-	u.Memberships, u.Pending, u.History = whole(u.Memberships), whole(u.Pending), whole(u.History)
+	u.Memberships, u.Pending, u.History = condition.Whole(u.Memberships), condition.Whole(u.Pending), condition.Whole(u.History)
 	if u.Traits == nil {
 		u.Traits = map[string]json.RawMessage{}
 	}
@@ -304,7 +305,7 @@ func (l *Local) Trail(ctx context.Context, f store.ActivityFilter) (t store.Acti
 		read = true
 		return err
 	}, func() bool { return read })
-	t.Items = whole(t.Items)
+	t.Items = condition.Whole(t.Items)
 	return t, err
 }
 
@@ -390,7 +391,7 @@ func newChangePage(c *domain.Change, raw []byte, s syncer.Config) *ChangePage {
 	p := &ChangePage{
 		ChangeInfo:    lines([]domain.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
-		Sentence: c.Sentence, Closed: timestamp(c.Closed), Event: printable(raw),
+		Sentence: c.Sentence, Closed: condition.Timestamp(c.Closed), Event: printable(raw),
 		OrderedBy: c.OrderedBy, TimeSource: c.TimeSource.String(), TimeSentence: c.TimeSource.Sentence(), LeftOut: c.LeftOut,
 	}
 	if c.Answer != (domain.Answer{}) {
@@ -483,5 +484,5 @@ func lines(list []domain.ChangeInfo) []domain.ChangeInfo {
 			list[i].Value = json.RawMessage("null")
 		}
 	}
-	return whole(list)
+	return condition.Whole(list)
 }

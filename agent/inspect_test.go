@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -73,7 +74,7 @@ func TestDryRunIsBoundedAlikeUpAndDown(t *testing.T) {
 		all = append(all, news(fmt.Sprintf("user-%04d", n), true, time.Now()))
 	}
 	a.tell("[" + strings.Join(all, ",") + "]")
-	eventually(t, up, "they wait", func(s Status) bool { return s.Pending == MaxRehearsal+100 })
+	eventually(t, up, "they wait", func(s condition.Status) bool { return s.Pending == MaxRehearsal+100 })
 	users := func(i Inspector) (n int) {
 		r, err := i.DryRun(t.Context(), "", MaxRehearsal+50)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -56,7 +57,7 @@ func TestARefusedDeliveryIsCountedAtOnceByItsCode(t *testing.T) {
 	a.deliver("POST", "/wp-login.php", `{}`, "User-Agent", "zgrab/0.x")
 	a.deliver("GET", "/segment/webhook", "")
 	a.deliver("DELETE", "/v1/track", "")
-	check := func(when string, st Status, err error) {
+	check := func(when string, st condition.Status, err error) {
 		t.Helper()
 		if err != nil || st.Rejected != 15 {
 			t.Errorf("%s: %d requests are counted as refused, not 15 (%v)", when, st.Rejected, err)
@@ -103,7 +104,7 @@ func TestAMethodThatSegmentWasGivenIsALostDelivery(t *testing.T) {
 	if err != nil || refusedAs(st.Refusals, "webhook", 405, true) != 2 || refusedAs(st.Refusals, "other", 404, true) != 0 {
 		t.Errorf("the refusals are %+v, %v", st.Refusals, err)
 	}
-	if c := st.Conditions; len(c) == 0 || c[0].Name != "intake_refused" || c[0].Severity != critical || !strings.Contains(c[0].Text, "Set the method in Segment to POST") {
+	if c := st.Conditions; len(c) == 0 || c[0].Name != "intake_refused" || c[0].Severity != condition.Critical || !strings.Contains(c[0].Text, "Set the method in Segment to POST") {
 		t.Errorf("the conditions are %+v", c)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"personasync/agent/condition"
 	"personasync/agent/ingest"
 	"personasync/store"
 	"personasync/store/domain"
@@ -142,7 +143,7 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	c.computations(list)
-	verified, err := standing(&r.p.store.View, list)
+	verified, err := condition.Standing(&r.p.store.View, list)
 	if err != nil {
 		r.failed.Inc()
 		return
@@ -167,15 +168,15 @@ func (c *reading) truth(name string, v bool, labels ...string) {
 }
 
 // conditions tells of each condition in each severity that it can have, whether it holds.
-func (c *reading) conditions(hold []Condition, unread error) {
+func (c *reading) conditions(hold []condition.Condition, unread error) {
 	if unread != nil {
-		hold = []Condition{{Name: conditionUnreadable, Severity: critical}}
+		hold = []condition.Condition{{Name: condition.Unreadable, Severity: condition.Critical}}
 	}
-	for _, k := range conditionKinds {
-		for _, severity := range k.severities {
-			c.truth("personasync_condition", slices.ContainsFunc(hold, func(h Condition) bool {
-				return h.Name == k.name && h.Severity == severity
-			}), k.name, severity)
+	for _, k := range condition.Kinds {
+		for _, severity := range k.Severities {
+			c.truth("personasync_condition", slices.ContainsFunc(hold, func(h condition.Condition) bool {
+				return h.Name == k.Name && h.Severity == severity
+			}), k.Name, severity)
 		}
 	}
 }
@@ -195,7 +196,7 @@ func (c *reading) process() {
 		c.failed.Inc()
 		return
 	}
-	var used Sent
+	var used condition.Sent
 	for _, s := range sent {
 		used.Users, used.Events = used.Users+s.Users, used.Events+s.Events
 	}
@@ -259,7 +260,7 @@ func (c *reading) counts(n *domain.Counts, now time.Time) {
 	c.gauge("personasync_changes_open", float64(ch.Pending), "pending")
 	c.gauge("personasync_changes_open", float64(ch.Held), "held")
 	c.gauge("personasync_changes_open", float64(ch.Parked), "parked")
-	c.gauge("personasync_oldest_pending_age_seconds", float64(age(n.OldestPending, now)))
+	c.gauge("personasync_oldest_pending_age_seconds", float64(condition.Age(n.OldestPending, now)))
 	c.gauge("personasync_users", float64(n.Users))
 }
 

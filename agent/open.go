@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/store"
@@ -117,7 +118,7 @@ func absent(dir string) string {
 func openLocal(c *config.Config, version string) (*Local, error) {
 	l := &Local{
 		open:    takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
-		process: func() Process { return stopped(c.DataDir) },
+		process: func() condition.Process { return condition.Stopped(c.DataDir) },
 		rules:   c.Rules,
 		limits:  func() config.MoEngage { return c.MoEngage },
 		keep:    func() config.Retention { return c.Retention },

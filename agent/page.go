@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -75,12 +76,12 @@ func (s *statusPage) routes(mux *http.ServeMux, a *Admin) {
 
 // Snapshot is what the status page shows of this moment.
 type Snapshot struct {
-	Now       time.Time `json:"now"`
-	ShowUsers bool      `json:"show_users"`
-	Status    Status    `json:"status"`
-	Verdicts  []Verdict `json:"verdicts"`
-	Forecast  Forecast  `json:"forecast"`
-	Space     DiskSpace `json:"space"`
+	Now       time.Time          `json:"now"`
+	ShowUsers bool               `json:"show_users"`
+	Status    condition.Status   `json:"status"`
+	Verdicts  []Verdict          `json:"verdicts"`
+	Forecast  condition.Forecast `json:"forecast"`
+	Space     DiskSpace          `json:"space"`
 
 	ReceivedPerMinute  float64 `json:"received_per_minute"`
 	DeliveredPerMinute float64 `json:"delivered_per_minute"`

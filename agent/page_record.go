@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 	syncer "personasync/sync"
@@ -297,7 +298,7 @@ func (r *recorder) countCauses(ctx context.Context, t parkedTotals) ([]Cause, er
 func (r *recorder) parked() []Cause {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return whole(slices.Clone(r.causes))
+	return condition.Whole(slices.Clone(r.causes))
 }
 
 // parkedByReason adds up the causes; there are as many as reason codes in the source.

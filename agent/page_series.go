@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -135,13 +136,13 @@ const (
 )
 
 // forecast looks ahead. limit is the smaller of MoEngage's limits, elements per minute.
-func forecast(samples []store.Sample, space store.Space, limit int) (f Forecast) {
+func forecast(samples []store.Sample, space store.Space, limit int) (f condition.Forecast) {
 	first, last := &samples[0], &samples[len(samples)-1]
 	f.Drain = "nothing waits"
 	if last.Pending > 0 && limit > 0 {
 		takes := time.Duration(float64(last.Pending) / float64(limit) * float64(time.Minute))
 		f.DrainS = max(int64(takes/time.Second), 1)
-		f.Drain = "about " + forPeople(takes) + " at MoEngage's limits"
+		f.Drain = "about " + condition.ForPeople(takes) + " at MoEngage's limits"
 	}
 	span, growth := last.At.Sub(first.At), last.DataBytes-first.DataBytes
 	left := space.FreeBytes - space.FloorBytes
@@ -162,7 +163,7 @@ func forecast(samples []store.Sample, space store.Space, limit int) (f Forecast)
 			return f
 		}
 		f.DiskS = int64(time.Duration(lasts) / time.Second)
-		f.Disk = "about " + forPeople(time.Duration(lasts))
+		f.Disk = "about " + condition.ForPeople(time.Duration(lasts))
 	}
 	return f
 }
@@ -173,15 +174,15 @@ func byMembers(list []domain.ComputationInfo) []domain.ComputationInfo {
 	slices.SortStableFunc(list, func(a, b domain.ComputationInfo) int {
 		return cmp.Or(cmp.Compare(b.Members, a.Members), cmp.Compare(a.Key, b.Key))
 	})
-	return whole(list[:min(len(list), pageRows)])
+	return condition.Whole(list[:min(len(list), pageRows)])
 }
 
 func plannedJobs(plan []scheduler.Planned) []PlannedJob {
 	list := []PlannedJob{}
 	for _, p := range plan {
-		j := PlannedJob{Job: p.Job, Spec: p.Spec, Running: p.Running, Last: timestamp(p.Last.Started), Missed: p.Last.Missed}
+		j := PlannedJob{Job: p.Job, Spec: p.Spec, Running: p.Running, Last: condition.Timestamp(p.Last.Started), Missed: p.Last.Missed}
 		if !p.Next.IsZero() {
-			j.Next, j.Local = timestamp(p.Next), p.Next.Format("Mon 15:04 MST")
+			j.Next, j.Local = condition.Timestamp(p.Next), p.Next.Format("Mon 15:04 MST")
 		}
 		list = append(list, j)
 	}

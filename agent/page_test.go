@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"personasync/agent/condition"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -247,16 +248,16 @@ func TestForecasts(t *testing.T) {
 		name    string
 		samples []store.Sample
 		space   store.Space
-		want    Forecast
+		want    condition.Forecast
 	}{
-		{"too early", from(time.Minute, gib, 0), disk, Forecast{Disk: "too early to tell", Drain: "nothing waits"}},
-		{"standing still", from(time.Hour, 0, 0), disk, Forecast{Disk: "the data does not grow", Drain: "nothing waits"}},
-		{"shrinking", from(time.Hour, -gib, 0), disk, Forecast{Disk: "the data does not grow", Drain: "nothing waits"}},
-		{"a GiB an hour", from(time.Hour, gib, 0), disk, Forecast{Disk: "about 10 h 0 min", DiskS: 36000, Drain: "nothing waits"}},
-		{"a limit of our own", from(time.Hour, gib, 0), limited, Forecast{Disk: "about 7 h 0 min", DiskS: 25200, Drain: "nothing waits"}},
-		{"a byte an hour", from(time.Hour, 1, 0), disk, Forecast{Disk: "more than a year", Drain: "nothing waits"}},
-		{"no room", from(time.Hour, gib, 0), full, Forecast{Disk: "no room: events are refused", Drain: "nothing waits"}},
-		{"a backlog", from(time.Hour, 0, 410_000), disk, Forecast{Disk: "the data does not grow", Drain: "about 41 min at MoEngage's limits", DrainS: 2460}},
+		{"too early", from(time.Minute, gib, 0), disk, condition.Forecast{Disk: "too early to tell", Drain: "nothing waits"}},
+		{"standing still", from(time.Hour, 0, 0), disk, condition.Forecast{Disk: "the data does not grow", Drain: "nothing waits"}},
+		{"shrinking", from(time.Hour, -gib, 0), disk, condition.Forecast{Disk: "the data does not grow", Drain: "nothing waits"}},
+		{"a GiB an hour", from(time.Hour, gib, 0), disk, condition.Forecast{Disk: "about 10 h 0 min", DiskS: 36000, Drain: "nothing waits"}},
+		{"a limit of our own", from(time.Hour, gib, 0), limited, condition.Forecast{Disk: "about 7 h 0 min", DiskS: 25200, Drain: "nothing waits"}},
+		{"a byte an hour", from(time.Hour, 1, 0), disk, condition.Forecast{Disk: "more than a year", Drain: "nothing waits"}},
+		{"no room", from(time.Hour, gib, 0), full, condition.Forecast{Disk: "no room: events are refused", Drain: "nothing waits"}},
+		{"a backlog", from(time.Hour, 0, 410_000), disk, condition.Forecast{Disk: "the data does not grow", Drain: "about 41 min at MoEngage's limits", DrainS: 2460}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if d := cmp.Diff(c.want, forecast(c.samples, c.space, 10_000)); d != "" {

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+
+	"personasync/agent/condition"
 )
 
 // Verdict is one answer to the question that brings people to the status page: is anyone's membership
@@ -16,11 +18,11 @@ type Verdict struct {
 }
 
 // verdicts shows the conditions. Only where there is none, all is well.
-func verdicts(st *Status) []Verdict {
+func verdicts(st *condition.Status) []Verdict {
 	var all []Verdict
 	for _, c := range st.Conditions {
 		v := Verdict{Name: c.Name, Level: "warn", Severity: c.Severity, Text: c.Text, Commands: c.Commands}
-		if c.Severity == critical {
+		if c.Severity == condition.Critical {
 			v.Level = "bad"
 		}
 		if len(c.Commands) > 0 {
@@ -32,7 +34,7 @@ func verdicts(st *Status) []Verdict {
 	case len(all) > 0:
 		return all
 	case st.Pending > 0:
-		return []Verdict{{Level: "ok", Text: fmt.Sprintf("%s on the way to MoEngage. Nothing is stuck.", are(st.Pending, "change")), Commands: []string{}}}
+		return []Verdict{{Level: "ok", Text: fmt.Sprintf("%s on the way to MoEngage. Nothing is stuck.", condition.Are(st.Pending, "change")), Commands: []string{}}}
 	}
 	return []Verdict{{Level: "ok", Text: "MoEngage was told everything. Nothing waits, nothing is parked.", Commands: []string{}}}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store/domain"
 )
@@ -36,11 +37,11 @@ func (p *process) reloads(ctx context.Context) error {
 	}
 }
 
-func refusedReload(err error) *RefusedReload {
+func refusedReload(err error) *condition.RefusedReload {
 	if err == nil {
 		return nil
 	}
-	return &RefusedReload{At: time.Now(), Error: strings.Join(strings.Fields(err.Error()), " ")}
+	return &condition.RefusedReload{At: time.Now(), Error: strings.Join(strings.Fields(err.Error()), " ")}
 }
 
 // reload puts next in force, all but what needs a restart. Whatever can be refused comes first, so

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store/domain"
 )
@@ -221,8 +222,8 @@ func TestACertificateThatCannotBeReadRefusesTheReload(t *testing.T) {
 		}
 		return string(text)
 	}
-	refused := func(s Status) bool {
-		return slices.ContainsFunc(s.Conditions, func(c Condition) bool {
+	refused := func(s condition.Status) bool {
+		return slices.ContainsFunc(s.Conditions, func(c condition.Condition) bool {
 			return c.Name == "config_refused" && strings.Contains(c.Text, "ingest.tls_cert")
 		})
 	}
@@ -238,7 +239,7 @@ func TestACertificateThatCannotBeReadRefusesTheReload(t *testing.T) {
 	}
 	reload(next)
 	log.await(t, "configuration reloaded")
-	eventually(t, i, "the status does not say so any more", func(s Status) bool { return !refused(s) })
+	eventually(t, i, "the status does not say so any more", func(s condition.Status) bool { return !refused(s) })
 	if text := shown("/readyz") + shown("/metrics"); strings.Contains(text, "config_refused\":{") || !strings.Contains(text, "\npersonasync_config_reload_refused 0\n") {
 		t.Error("/readyz or /metrics still says so")
 	}

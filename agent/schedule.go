@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/scheduler"
 	"personasync/store"
@@ -30,11 +31,11 @@ type JobInfo struct {
 }
 
 // failedJobs lists those of a plan whose last run that ended failed.
-func failedJobs(all []planned) []FailedJob {
-	failed := []FailedJob{}
+func failedJobs(all []planned) []condition.FailedJob {
+	failed := []condition.FailedJob{}
 	for i := range all {
 		if last := &all[i].Last; !last.FailedAt.IsZero() {
-			failed = append(failed, FailedJob{all[i].Job, timestamp(last.FailedAt), last.Code, last.Error, last.Failed})
+			failed = append(failed, condition.FailedJob{Job: all[i].Job, FailedAt: condition.Timestamp(last.FailedAt), Code: last.Code, Error: last.Error, Failed: last.Failed})
 		}
 	}
 	return failed
@@ -99,22 +100,22 @@ func (l *Local) Schedule(ctx context.Context, next int) (jobs []JobInfo, err err
 		}
 		return err
 	})
-	return whole(jobs), err
+	return condition.Whole(jobs), err
 }
 
 func (p *planned) info(next int) JobInfo {
 	info := JobInfo{
 		Job: p.Job, Spec: p.Spec, Running: p.Running, Missed: p.Last.Missed, CatchUp: p.catchUp,
-		Last: timestamp(p.Last.Started), Next: []string{}, NextUTC: []string{},
-		Failed: p.Last.Failed, FailedAt: timestamp(p.Last.FailedAt), Code: p.Last.Code, Error: p.Last.Error,
+		Last: condition.Timestamp(p.Last.Started), Next: []string{}, NextUTC: []string{},
+		Failed: p.Last.Failed, FailedAt: condition.Timestamp(p.Last.FailedAt), Code: p.Last.Code, Error: p.Last.Error,
 	}
 	if !p.Last.Started.IsZero() {
-		info.Finished = timestamp(p.Last.Finished)
+		info.Finished = condition.Timestamp(p.Last.Finished)
 	}
 	for at := p.Next; !at.IsZero() && len(info.Next) < next; at = p.schedule.Next(at) {
 		info.Zone = at.Location().String()
 		info.Next = append(info.Next, at.Format(time.RFC3339))
-		info.NextUTC = append(info.NextUTC, timestamp(at))
+		info.NextUTC = append(info.NextUTC, condition.Timestamp(at))
 	}
 	return info
 }

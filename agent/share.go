@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store/domain"
 )
 
@@ -29,7 +30,7 @@ type shared[T any] struct {
 // sharedAnswers are those of a running agent.
 type sharedAnswers struct {
 	stats  shared[[]domain.StatLine]
-	status shared[Status]
+	status shared[condition.Status]
 	part   chan struct{} // of one place, for a part of a listing: see Local.part
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
@@ -36,7 +37,7 @@ func TestEverythingIsScannedOnceForEverybodyWhoAsks(t *testing.T) {
 						time.Sleep(200 * time.Millisecond)
 						return &s.View, func() error { return nil }, nil
 					},
-					process: func() Process { return Process{} },
+					process: func() condition.Process { return condition.Process{} },
 					limits:  func() config.MoEngage { return config.MoEngage{} },
 					keep:    func() config.Retention { return config.Retention{} },
 					plan:    func(*store.View) ([]planned, error) { return nil, nil },

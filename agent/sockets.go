@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/host"
 )
 
@@ -14,9 +15,9 @@ const socketsEvery = time.Second
 // keepSockets makes the unix sockets anew that lost their names, and says which of them nobody can reach. Without
 // the one of ingest.listen no event arrives, so the agent is unready.
 func (p *process) keepSockets(ctx context.Context) error {
-	var lost []LostSocket
+	var lost []condition.LostSocket
 	for pause(ctx, socketsEvery) == nil {
-		var still []LostSocket
+		var still []condition.LostSocket
 		for _, l := range p.sockets {
 			if s := p.keepSocket(l, lost); s != nil {
 				still = append(still, *s)
@@ -29,7 +30,7 @@ func (p *process) keepSockets(ctx context.Context) error {
 }
 
 // keepSocket returns nil once people can connect to l. lost are the sockets that could not be made the last time.
-func (p *process) keepSocket(l *host.SocketListener, lost []LostSocket) *LostSocket {
+func (p *process) keepSocket(l *host.SocketListener, lost []condition.LostSocket) *condition.LostSocket {
 	renewed, err := l.Renew()
 	if renewed {
 		p.log.Warn("a socket was removed or replaced while the agent runs; it was made again", "socket", l.Path)
@@ -40,8 +41,8 @@ func (p *process) keepSocket(l *host.SocketListener, lost []LostSocket) *LostSoc
 		}
 		return nil
 	}
-	s := &LostSocket{Path: l.Path, Ingest: l.Ingest, Why: err.Error(), Since: time.Now()}
-	if was := slices.IndexFunc(lost, func(other LostSocket) bool { return other.Path == l.Path }); was >= 0 {
+	s := &condition.LostSocket{Path: l.Path, Ingest: l.Ingest, Why: err.Error(), Since: time.Now()}
+	if was := slices.IndexFunc(lost, func(other condition.LostSocket) bool { return other.Path == l.Path }); was >= 0 {
 		s.Since = lost[was].Since
 	} else {
 		p.log.Error("a socket was removed or replaced while the agent runs, and cannot be made again: nobody can connect there; it is tried again every second",

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
@@ -25,28 +26,28 @@ const statusContract = `{
 
 func TestStatusKeepsItsNames(t *testing.T) {
 	now := time.Date(2026, 3, 14, 9, 30, 0, 0, time.UTC)
-	s := newStatus(domain.Counts{
+	s := condition.NewStatus(domain.Counts{
 		Received: 11, Unapplied: 1, Rejected: 2, Users: 5, Audiences: 6,
 		Events:        domain.EventLedger{Accepted: 1, Transitions: 2, Unchanged: 3, Duplicate: 4, Stale: 5, Ignored: 6, Parked: 7, Discarded: 8, Lost: 9},
 		Changes:       domain.ChangeLedger{Created: 1, Delivered: 2, Superseded: 3, Cancelled: 4, Dropped: 5, Expired: 6, Forgotten: 7, Pending: 8, Held: 9, Parked: 10},
 		OldestPending: now.Add(-30 * time.Second),
-	}, nil, Process{
+	}, nil, condition.Process{
 		Started:   now.Add(-90 * time.Second),
 		NextFlush: time.Date(2026, 3, 14, 12, 0, 0, 0, time.FixedZone("", 2*60*60)),
-		MoEngage:  Reachability{State: "ok", Since: timestamp(now.Add(-30 * time.Minute))},
+		MoEngage:  condition.Reachability{State: "ok", Since: condition.Timestamp(now.Add(-30 * time.Minute))},
 	}, config.MoEngage{}, "1.0", now)
 	holds(t, s, statusContract)
 }
 
 func TestStatusOfAStoppedAgent(t *testing.T) {
-	s := newStatus(domain.Counts{}, nil, stopped(t.TempDir()), config.MoEngage{}, "1.0", time.Now())
+	s := condition.NewStatus(domain.Counts{}, nil, condition.Stopped(t.TempDir()), config.MoEngage{}, "1.0", time.Now())
 	holds(t, s, `{"ready": false, "uptime_s": 0, "oldest_pending_s": 0, "next_flush": null,
 		"moengage": {"state": "unknown", "last_error": "", "since": ""}}`)
 }
 
 func TestStatusAddsUpWhatLeft(t *testing.T) {
-	s := newStatus(domain.Counts{}, []domain.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, Process{}, config.MoEngage{}, "", time.Now())
-	if want := (Sent{Users: 4, Events: 2}); s.SentLastMinute != want {
+	s := condition.NewStatus(domain.Counts{}, []domain.SentSecond{{Users: 1, Events: 2}, {Users: 3}}, condition.Process{}, config.MoEngage{}, "", time.Now())
+	if want := (condition.Sent{Users: 4, Events: 2}); s.SentLastMinute != want {
 		t.Errorf("%+v left, want %+v", s.SentLastMinute, want)
 	}
 }
@@ -58,10 +59,10 @@ func TestTheForecastIsOfTheLimitThatTakesLongest(t *testing.T) {
 		`{"seconds": 120, "limit": "events", "per_minute": 30000}`: {Users: 10_000, Events: 60_000},
 		`{"seconds": 75, "limit": "cohorts", "per_minute": 300}`:   {Users: 1, Members: 1_000_000},
 	} {
-		s := newStatus(domain.Counts{Backlog: b}, nil, Process{}, limits, "", time.Now())
+		s := condition.NewStatus(domain.Counts{Backlog: b}, nil, condition.Process{}, limits, "", time.Now())
 		holds(t, s.Drain, want)
 	}
-	if s := newStatus(domain.Counts{}, nil, Process{}, limits, "", time.Now()); s.Drain != nil {
+	if s := condition.NewStatus(domain.Counts{}, nil, condition.Process{}, limits, "", time.Now()); s.Drain != nil {
 		t.Errorf("a forecast without anything to send: %+v", s.Drain)
 	}
 }
@@ -106,7 +107,7 @@ func TestSilenceIsOfOneAmongOthers(t *testing.T) {
 	now := time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 	list := func(ages ...time.Duration) (l []domain.ComputationInfo) {
 		for _, a := range ages {
-			l = append(l, domain.ComputationInfo{LastEvent: timestamp(now.Add(-a))})
+			l = append(l, domain.ComputationInfo{LastEvent: condition.Timestamp(now.Add(-a))})
 		}
 		return append(l, domain.ComputationInfo{Key: "never seen"})
 	}
@@ -119,7 +120,7 @@ func TestSilenceIsOfOneAmongOthers(t *testing.T) {
 		{list(time.Hour, 49*time.Hour), []bool{false, true}},
 		{list(50*time.Hour, 49*time.Hour), []bool{false, false}}, // Segment sends nothing at all: that is another trouble
 	} {
-		got := stalenessOf(tc.list, now)
+		got := condition.StalenessOf(tc.list, now)
 		if len(got) != len(tc.silent) {
 			t.Fatalf("%+v", got)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/agent/host"
 	"personasync/sync/sandbox"
 )
@@ -22,10 +23,10 @@ func TestDoorAnswersUntilTheLastRequestHasLanded(t *testing.T) {
 	i, _ := open(t, c)
 	s.box.Fail(sandbox.Fault{Slow: 500 * time.Millisecond})
 	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "a request is on its way", func(Status) bool { return s.box.Stats().InFlight > 0 })
+	eventually(t, i, "a request is on its way", func(condition.Status) bool { return s.box.Stats().InFlight > 0 })
 
 	a.end()
-	eventually(t, i, "it is stopping", func(s Status) bool { return s.Unready == "stopping" })
+	eventually(t, i, "it is stopping", func(s condition.Status) bool { return s.Unready == "stopping" })
 	resp, err := http.Post("http://"+a.Ingest.String()+"/segment/webhook", "application/json", strings.NewReader(news("bob", true, time.Now())))
 	if s.box.Stats().InFlight == 0 {
 		t.Fatal("the request landed too early for this test to see anything")

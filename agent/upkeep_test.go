@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store"
 )
 
@@ -134,9 +135,9 @@ func TestADiskThatFillsUpIsSaidAndRecoveredFrom(t *testing.T) {
 	a := s.start(c, RunOptions{})
 	i, _ := open(t, c)
 	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "ann is delivered", func(st Status) bool { return st.Delivered == 1 })
+	eventually(t, i, "ann is delivered", func(st condition.Status) bool { return st.Delivered == 1 })
 	makeRoom := fill(t, disk)
-	eventually(t, i, "no room is noticed", func(st Status) bool { return !st.Ready })
+	eventually(t, i, "no room is noticed", func(st condition.Status) bool { return !st.Ready })
 	if code, why := a.readyz(); code != http.StatusServiceUnavailable || !strings.Contains(why, "the disk is full") {
 		t.Errorf("readyz: %d %s", code, why)
 	}
@@ -144,9 +145,9 @@ func TestADiskThatFillsUpIsSaidAndRecoveredFrom(t *testing.T) {
 		t.Errorf("a delivery to a full disk was answered %d", code)
 	}
 	makeRoom()
-	eventually(t, i, "there is room again", func(st Status) bool { return st.Ready })
+	eventually(t, i, "there is room again", func(st condition.Status) bool { return st.Ready })
 	a.tell(news("cid", true, time.Now()))
-	eventually(t, i, "cid is delivered", func(st Status) bool { return st.Delivered == 2 })
+	eventually(t, i, "cid is delivered", func(st condition.Status) bool { return st.Delivered == 2 })
 }
 
 func (a *started) readyz() (code int, body string) {
@@ -171,7 +172,7 @@ func TestTheLogAnnouncesWhatWillExpire(t *testing.T) {
 	a := s.start(c, RunOptions{})
 	a.tell(strings.Replace(news("cid", true, time.Now()), `"vip":true`, `"x":1`, 1))
 	i, _ := open(t, c)
-	eventually(t, i, "it is parked, and announced", func(st Status) bool { return st.Parked == 1 && st.Expiring != nil && st.Expiring.Count == 1 })
+	eventually(t, i, "it is parked, and announced", func(st condition.Status) bool { return st.Parked == 1 && st.Expiring != nil && st.Expiring.Count == 1 })
 	a.stop()
 	log := new(journal)
 	s.start(c, RunOptions{Log: slog.New(slog.NewTextHandler(log, nil))})

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -392,7 +393,7 @@ func (v *verifier) everything(sample func() int) func(context.Context, time.Time
 		if first == nil {
 			return nil
 		}
-		return &scheduler.Failure{Code: failureCode(first), Err: fmt.Errorf("%s could not be verified, the first of them %w", quantity(uint64(failed), "computation"), first)}
+		return &scheduler.Failure{Code: failureCode(first), Err: fmt.Errorf("%s could not be verified, the first of them %w", condition.Quantity(uint64(failed), "computation"), first)}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store"
 )
 
@@ -51,7 +52,7 @@ func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
 		deliveries = append(deliveries, news(fmt.Sprintf("usr_%02d", i), true, time.Now()))
 	}
 	a.tell("[" + strings.Join(deliveries, ",") + "]")
-	eventually(t, i, "everything has left", func(st Status) bool { return st.Delivered == n })
+	eventually(t, i, "everything has left", func(st condition.Status) bool { return st.Delivered == n })
 	for i := range 7 {
 		if !s.box.Lose(fmt.Sprintf("usr_%02d", i)) {
 			t.Fatal("nothing to lose")
@@ -70,7 +71,7 @@ func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
 	if far != n && far != 20 && far != 40 { // tidings come no faster than ten a second
 		t.Errorf("progress up to %d", far)
 	}
-	eventually(t, i, "the repair has left", func(st Status) bool { return st.Delivered == n+7 && st.Pending == 0 })
+	eventually(t, i, "the repair has left", func(st condition.Status) bool { return st.Delivered == n+7 && st.Pending == 0 })
 	if r, err = c.Verify(t.Context(), VerifyOrder{Key: "vip", Sample: 25}, nil); err != nil || r.Asked != 25 || r.Differ != 0 || r.Agreement.Low >= 1 {
 		t.Errorf("afterwards %+v, %v", r, err)
 	}
@@ -90,7 +91,7 @@ func TestTheNightlyVerificationTellsInStatusWhatDiffers(t *testing.T) {
 	a := s.start(conf, RunOptions{})
 	i, _ := open(t, conf)
 	a.tell(news("usr_ann", true, time.Now()))
-	eventually(t, i, "the job has run", func(st Status) bool { return st.Verify != nil && st.NextFlush == nil })
+	eventually(t, i, "the job has run", func(st condition.Status) bool { return st.Verify != nil && st.NextFlush == nil })
 	a.stop()
 	files, _ := open(t, conf)
 	st, err := files.Status(t.Context())
@@ -120,11 +121,11 @@ func TestARefusedVerificationDoesNotReadAsAgreement(t *testing.T) {
 	a := s.start(conf, RunOptions{})
 	i, _ := open(t, conf)
 	a.tell(news("usr_ann", true, time.Now().Add(-time.Hour)))
-	eventually(t, i, "it has left", func(st Status) bool { return st.Delivered == 1 })
+	eventually(t, i, "it has left", func(st condition.Status) bool { return st.Delivered == 1 })
 	if _, err := i.(*Client).Verify(t.Context(), VerifyOrder{Key: "vip"}, nil); err == nil || !strings.Contains(err.Error(), "Get User is not enabled") {
 		t.Errorf("the order returned %v, want MoEngage's words", err)
 	}
-	failed := func(st Status) bool { return st.Verify != nil && st.Verify.Failed == 1 }
+	failed := func(st condition.Status) bool { return st.Verify != nil && st.Verify.Failed == 1 }
 	eventually(t, i, "the failure is known", failed)
 	a.stop()
 	files, _ := open(t, conf)
@@ -144,7 +145,7 @@ func TestAFailedJobIsNotShownAsDone(t *testing.T) {
 	a := s.start(conf, RunOptions{})
 	i, _ := open(t, conf)
 	a.tell(news("usr_ann", true, time.Now().Add(-time.Hour)))
-	eventually(t, i, "it has left", func(st Status) bool { return st.Delivered == 1 })
+	eventually(t, i, "it has left", func(st condition.Status) bool { return st.Delivered == 1 })
 	a.stop()
 	db, err := store.Open(conf.DataDir, store.Options{Log: quiet()})
 	if err != nil {
@@ -156,7 +157,7 @@ func TestAFailedJobIsNotShownAsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf = s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=0 0 29 2 *")
-	want := []FailedJob{{Job: verifyJob, FailedAt: timestamp(now), Code: "http_403", Error: "refused", Failed: 2}}
+	want := []condition.FailedJob{{Job: verifyJob, FailedAt: condition.Timestamp(now), Code: "http_403", Error: "refused", Failed: 2}}
 	files, _ := open(t, conf)
 	st, err := files.Status(t.Context())
 	if err != nil || !slices.Equal(st.FailedJobs, want) {

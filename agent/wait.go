@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -42,7 +43,7 @@ func waitText(c *domain.UserChange, plan []planned) string {
 
 // troubleText says what came of the attempts so far.
 func troubleText(c *domain.UserChange) string {
-	text := quantity(uint64(c.Attempts), "attempt") + " failed, the last with " + cmp.Or(c.Reason, "no answer")
+	text := condition.Quantity(uint64(c.Attempts), "attempt") + " failed, the last with " + cmp.Or(c.Reason, "no answer")
 	if c.Answer != nil && c.Answer.Status != 0 && !strings.Contains(c.Reason, fmt.Sprint(c.Answer.Status)) {
 		text += fmt.Sprintf(" (HTTP %d)", c.Answer.Status)
 	}

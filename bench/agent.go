@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 )
 
 // running is a measured agent with a connection to it.
@@ -35,7 +36,7 @@ func (r *running) stop() error { return errors.Join(r.line.Close(), r.child.stop
 
 // watch polls an agent's status until enough returns true, and returns how long that took. A shorter pause
 // makes the polling itself more expensive.
-func (r *running) watch(ctx context.Context, pause time.Duration, enough func(agent.Status) bool) (time.Duration, error) {
+func (r *running) watch(ctx context.Context, pause time.Duration, enough func(condition.Status) bool) (time.Duration, error) {
 	for began := time.Now(); ; {
 		s, err := r.line.Status(ctx)
 		if err != nil {
@@ -54,6 +55,6 @@ func (r *running) watch(ctx context.Context, pause time.Duration, enough func(ag
 
 // applied waits until an agent has applied all received events.
 func (r *running) applied(ctx context.Context) error {
-	_, err := r.watch(ctx, 100*time.Millisecond, func(s agent.Status) bool { return s.Unapplied == 0 })
+	_, err := r.watch(ctx, 100*time.Millisecond, func(s condition.Status) bool { return s.Unapplied == 0 })
 	return err
 }

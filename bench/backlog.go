@@ -7,7 +7,7 @@ import (
 	"errors"
 	"os"
 
-	"personasync/agent"
+	"personasync/agent/condition"
 )
 
 // measureBacklog compares the latency of posts while a backlog is being applied with the latency of the same
@@ -53,7 +53,7 @@ func (b *bench) backlog(ctx context.Context) (err error) {
 	b.record("backlog/busy", busy)
 	b.book.add("backlog/beside", float64(after.Events.Accepted-before.Events.Accepted)/(b.during+warmupOf(b.during)).Seconds())
 
-	took, err := r.watch(ctx, pollDrain, func(s agent.Status) bool { return s.Unapplied == 0 })
+	took, err := r.watch(ctx, pollDrain, func(s condition.Status) bool { return s.Unapplied == 0 })
 	if err != nil {
 		return err
 	}

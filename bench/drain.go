@@ -10,7 +10,7 @@ import (
 	"os"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
 
@@ -62,7 +62,7 @@ func (b *bench) drain(ctx context.Context, latency time.Duration) (err error) {
 	defer func() { err = errors.Join(err, r.stop()) }()
 
 	resting, peak := r.memory(), int64(0)
-	took, err := r.watch(ctx, pollDrain, func(s agent.Status) bool {
+	took, err := r.watch(ctx, pollDrain, func(s condition.Status) bool {
 		peak = max(peak, r.memory())
 		return s.Pending == 0
 	})

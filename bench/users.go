@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/condition"
 )
 
 // steady is the load used for comparisons.
@@ -137,7 +137,7 @@ func (b *bench) sustain(ctx context.Context, name string, folders map[int]string
 		lags := make(chan []uint64, 1)
 		go func() {
 			var seen []uint64
-			_, _ = r.watch(watching, time.Second, func(s agent.Status) bool { seen = append(seen, s.Unapplied); return false })
+			_, _ = r.watch(watching, time.Second, func(s condition.Status) bool { seen = append(seen, s.Unapplied); return false })
 			lags <- seen
 		}()
 		result, err := b.press(ctx, r.child, b.eventsOver(users), b.firstOf(rep, largeSustained), steady, largeSustained)

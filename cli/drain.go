@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/cli/internal/term"
 	"personasync/store/domain"
 )
@@ -25,7 +26,7 @@ const (
 
 // drain waits until what was pending before asked, the moment of the flush, came to an end: what arrives later
 // may wait on. A timeout of zero is none.
-func drain(ctx context.Context, w *term.Terminal, client *agent.Client, before agent.Status, asked time.Time, timeout time.Duration) error {
+func drain(ctx context.Context, w *term.Terminal, client *agent.Client, before condition.Status, asked time.Time, timeout time.Duration) error {
 	bar := w.Progress()
 	bar.Unit = func(n int64) string { return term.Plural(n, "change") }
 	defer bar.End()
@@ -73,8 +74,8 @@ type left struct {
 // leftOf compares a status with the one before the flush. That as many changes came to an end as were pending is
 // not enough: live changes leave before bulk ones, so those that ended may have arrived later. The oldest that is
 // still pending tells.
-func leftOf(s, before *agent.Status, asked time.Time) left {
-	ended := func(s *agent.Status) int64 { return int64(s.Changes.Created - s.Changes.Pending) }
+func leftOf(s, before *condition.Status, asked time.Time) left {
+	ended := func(s *condition.Status) int64 { return int64(s.Changes.Created - s.Changes.Pending) }
 	l := left{total: int64(before.Changes.Pending)}
 	l.done = min(ended(s)-ended(before), l.total)
 	if s.OldestPending != nil {
@@ -93,7 +94,7 @@ type wait struct {
 
 // newWait finds out what the changes wait for that were pending when the flush was asked for, when none has left
 // for some time.
-func newWait(ctx context.Context, client agent.Inspector, s, before *agent.Status, asked time.Time, still time.Duration) (wait, error) {
+func newWait(ctx context.Context, client agent.Inspector, s, before *condition.Status, asked time.Time, still time.Duration) (wait, error) {
 	m, was := &s.MoEngage, &before.MoEngage
 	tried := m.LastErrorAt != was.LastErrorAt || m.NextTry != was.NextTry // since the flush
 	switch {
@@ -145,7 +146,7 @@ func waitOf(pending []domain.ChangeInfo, more bool, still time.Duration) wait {
 }
 
 // end is the error of a drain that gives up.
-func (w *wait) end(s *agent.Status, timedOut bool) error {
+func (w *wait) end(s *condition.Status, timedOut bool) error {
 	why := w.text
 	if why == "" {
 		why = "it was leaving"
@@ -169,7 +170,7 @@ func are(n uint64, one string) string {
 }
 
 // troubleText says what the last error was, and when MoEngage is tried next.
-func troubleText(m *agent.Reachability) string {
+func troubleText(m *condition.Reachability) string {
 	text := strings.TrimRight(term.Plain(m.LastError), ". ")
 	if m.NextTry != "" {
 		text += "; the next try is at " + term.Plain(m.NextTry)

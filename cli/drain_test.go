@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/store/domain"
 )
 
@@ -32,7 +32,7 @@ func TestADrainSaysWhatItWaitsFor(t *testing.T) {
 		if w.over != tt.over || !strings.Contains(w.text, tt.says) {
 			t.Errorf("%s: %+v, want over %v and %q", tt.name, w, tt.over, tt.says)
 		}
-		s := agent.Status{}
+		s := condition.Status{}
 		s.Changes.Pending = uint64(len(tt.pending))
 		if err := w.end(&s, true); !strings.Contains(err.Error(), "--timeout") || !strings.Contains(err.Error(), "`personasync flush --wait`") {
 			t.Errorf("%s: %v", tt.name, err)
@@ -47,15 +47,15 @@ func TestADrainSaysWhatItWaitsFor(t *testing.T) {
 // import that was pending, and were counted as it. So it said that the import had left.
 func TestAFlushThatWaitsDoesNotTakeLaterChangesForThoseItWaitsFor(t *testing.T) {
 	asked := time.Date(2026, 3, 14, 10, 0, 0, 5e8, time.UTC)
-	status := func(created, pending uint64, oldest time.Time) *agent.Status {
-		s := &agent.Status{OldestPending: &oldest}
+	status := func(created, pending uint64, oldest time.Time) *condition.Status {
+		s := &condition.Status{OldestPending: &oldest}
 		s.Changes.Created, s.Changes.Pending = created, pending
 		return s
 	}
 	before := status(400, 400, asked.Add(-time.Minute))
 	for _, tt := range []struct {
 		name string
-		s    *agent.Status
+		s    *condition.Status
 		done int64
 		over bool
 	}{

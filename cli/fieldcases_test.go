@@ -29,6 +29,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
 
@@ -181,13 +182,13 @@ func (f *field) start() (stop func()) {
 		}
 	})
 	f.t.Cleanup(stop)
-	f.until("the agent is ready", func(s agent.Status) bool { return s.Ready })
+	f.until("the agent is ready", func(s condition.Status) bool { return s.Ready })
 	return stop
 }
 
 // until waits for what the agent's status says.
-func (f *field) until(what string, ok func(agent.Status) bool) {
-	var last agent.Status
+func (f *field) until(what string, ok func(condition.Status) bool) {
+	var last condition.Status
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		c, err := agent.Dial(f.t.Context(), filepath.Join(f.dir, "a.sock"), Version())
 		if err != nil {
@@ -204,7 +205,7 @@ func (f *field) until(what string, ok func(agent.Status) bool) {
 
 // settle waits until nothing is under way any more.
 func (f *field) settle() {
-	f.until("all is applied and sent", func(s agent.Status) bool { return s.Unapplied == 0 && s.Pending == 0 })
+	f.until("all is applied and sent", func(s condition.Status) bool { return s.Unapplied == 0 && s.Pending == 0 })
 }
 
 func (f *field) deliver(c fieldCase) {
@@ -347,7 +348,7 @@ func (f *field) check(want fieldOutcome) {
 		f.same("parked", want.Parked, f.parked())
 	}
 	if want.Held != nil {
-		f.until("its status can be read", func(s agent.Status) bool { f.same("held", *want.Held, s.Held); return true })
+		f.until("its status can be read", func(s condition.Status) bool { f.same("held", *want.Held, s.Held); return true })
 	}
 	f.checkWire(want)
 }

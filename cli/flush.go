@@ -8,6 +8,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -65,7 +66,7 @@ func runFlush(env *command.Env, c *urfave.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	var before agent.Status
+	var before condition.Status
 	if c.Bool("wait") {
 		if before, err = client.Status(c.Context); err != nil {
 			return err

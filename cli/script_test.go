@@ -25,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/sync/sandbox"
 )
@@ -181,8 +182,8 @@ func scriptDial(ts *testscript.TestScript) *agent.Client {
 }
 
 // scriptWait polls the status of the script's agent.
-func scriptWait(ts *testscript.TestScript, what string, ok func(agent.Status) bool) {
-	var last agent.Status
+func scriptWait(ts *testscript.TestScript, what string, ok func(condition.Status) bool) {
+	var last condition.Status
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		c := scriptDial(ts)
 		if c == nil {
@@ -198,7 +199,7 @@ func scriptWait(ts *testscript.TestScript, what string, ok func(agent.Status) bo
 }
 
 func scriptReady(ts *testscript.TestScript, _ bool, _ []string) {
-	scriptWait(ts, "the agent is ready", func(s agent.Status) bool { return s.Ready })
+	scriptWait(ts, "the agent is ready", func(s condition.Status) bool { return s.Ready })
 }
 
 func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
@@ -207,7 +208,7 @@ func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	want, err := strconv.ParseUint(args[1], 10, 64)
 	ts.Check(err)
-	scriptWait(ts, strings.Join(args, " is "), func(s agent.Status) bool {
+	scriptWait(ts, strings.Join(args, " is "), func(s condition.Status) bool {
 		return s.Unapplied == 0 && map[string]uint64{
 			"accepted": s.Events.Accepted, "pending": s.Pending, "parked": s.Parked, "delivered": s.Delivered,
 		}[args[0]] == want

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/agent/config"
 )
 
@@ -101,7 +102,7 @@ func TestAnAgentThatMissesTheSocketOfSystemdIsUnready(t *testing.T) {
 	m.command("run", "LISTEN_FDS=1", "LISTEN_PID=1")
 	conf, err := config.LoadWithoutSecrets(m.config(), nil)
 	must(t, err)
-	var s agent.Status
+	var s condition.Status
 	for end := time.Now().Add(hangs); !strings.Contains(s.Unready, "systemd has a socket for process"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it says %+v", s)

@@ -10,6 +10,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -82,7 +83,7 @@ func checkStatus(env *command.Env, c *urfave.Context) (err error) {
 }
 
 // conditionsText names what is not well although events are accepted.
-func conditionsText(list []agent.Condition) string {
+func conditionsText(list []condition.Condition) string {
 	if len(list) == 0 {
 		return ""
 	}
@@ -93,7 +94,7 @@ func conditionsText(list []agent.Condition) string {
 	return "; not all is well: " + strings.Join(names, ", ") + "; `personasync status` shows more"
 }
 
-func printStatus(w *term.Terminal, s agent.Status, now time.Time) error {
+func printStatus(w *term.Terminal, s condition.Status, now time.Time) error {
 	var b bytes.Buffer
 	line := func(title, text string) { fmt.Fprintf(&b, "%-12s%s\n", title, w.Beside(text, 12)) }
 
@@ -146,7 +147,7 @@ func refusalText(r *domain.Refusal, now time.Time) string {
 }
 
 // conditionText shows a condition and what to type about it.
-func conditionText(w *term.Terminal, c *agent.Condition) string {
+func conditionText(w *term.Terminal, c *condition.Condition) string {
 	paint := w.Paint.Yellow
 	if c.Severity == "critical" {
 		paint = w.Paint.Red
@@ -159,7 +160,7 @@ func conditionText(w *term.Terminal, c *agent.Condition) string {
 	return text
 }
 
-func readyText(w *term.Terminal, s agent.Status) string {
+func readyText(w *term.Terminal, s condition.Status) string {
 	if s.Ready {
 		return w.Paint.Green("accepted") + ", up " + term.Ago(s.UptimeS) + ", version " + term.Plain(s.Version)
 	}
@@ -200,7 +201,7 @@ func lossText(r *store.Salvage) string {
 	return strings.Join(parts, ", ")
 }
 
-func reachText(w *term.Terminal, r agent.Reachability) string {
+func reachText(w *term.Terminal, r condition.Reachability) string {
 	text := r.State
 	switch r.State {
 	case "ok":
@@ -232,7 +233,7 @@ func flushText(next *time.Time, now time.Time) string {
 	return next.Format(time.RFC3339) + ", in " + term.Ago(int64(max(0, next.Sub(now))/time.Second))
 }
 
-func pendingText(s agent.Status) string {
+func pendingText(s condition.Status) string {
 	if s.Pending == 0 {
 		return "0"
 	}
@@ -240,7 +241,7 @@ func pendingText(s agent.Status) string {
 }
 
 // drainText forecasts when what is pending is gone; of what is gone in a minute there is nothing to say.
-func drainText(d *agent.Drain) string {
+func drainText(d *condition.Drain) string {
 	if d == nil || d.Seconds <= 60 {
 		return ""
 	}

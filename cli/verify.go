@@ -8,6 +8,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -162,7 +163,7 @@ func percent(share float64) string {
 }
 
 // verifiedText says what the last verifications proved. What they did not prove is never called agreement.
-func verifiedText(w *term.Terminal, v *agent.VerifyStatus) string {
+func verifiedText(w *term.Terminal, v *condition.VerifyStatus) string {
 	var parts []string
 	if v.Failed > 0 {
 		why := strings.TrimRight(term.Plain(v.Error), ".")
@@ -184,7 +185,7 @@ func verifiedText(w *term.Terminal, v *agent.VerifyStatus) string {
 	return v.At.Format("2006-01-02 15:04") + " UTC: " + strings.Join(parts, "; ")
 }
 
-func comparedText(w *term.Terminal, v *agent.VerifyStatus) string {
+func comparedText(w *term.Terminal, v *condition.VerifyStatus) string {
 	if v.Compared == 0 {
 		return w.Paint.Yellow("no user was compared, so nothing is proven")
 	}

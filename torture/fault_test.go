@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
 
@@ -177,7 +177,7 @@ func (h *host) startWithoutRoom(n int, first bool) (ended bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	_, err = h.until("an answer", func(agent.Status) bool { return true })
+	_, err = h.until("an answer", func(condition.Status) bool { return true })
 	disk.Before(nil)
 	if ended = h.ended(); ended {
 		if !strings.Contains(h.log.String(), "there is no room to start") || strings.Contains(h.log.String(), "no such file") {
@@ -220,11 +220,11 @@ func TestAFullDiskStillSettlesAndParks(t *testing.T) {
 	if err := posted(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.until("everything to be applied", func(s agent.Status) bool { return s.Unapplied == 0 && s.Pending > 0 }); err != nil {
+	if _, err := h.until("everything to be applied", func(s condition.Status) bool { return s.Unapplied == 0 && s.Pending > 0 }); err != nil {
 		t.Fatal(err)
 	}
 	disk.Resize(disk.Used() + disk.Used()/60) // the reserve is one in fifty
-	s, err := h.until("events to be refused", func(s agent.Status) bool { return !s.Ready })
+	s, err := h.until("events to be refused", func(s condition.Status) bool { return !s.Ready })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestAFullDiskStillSettlesAndParks(t *testing.T) {
 		t.Errorf("a delivery was answered %d", code)
 	}
 	h.box.Heal()
-	if s, err = h.until("what waits to be delivered", func(s agent.Status) bool { return s.Pending == 0 }); err != nil {
+	if s, err = h.until("what waits to be delivered", func(s condition.Status) bool { return s.Pending == 0 }); err != nil {
 		t.Fatal(err)
 	}
 	if s.Ready || s.Delivered == 0 {

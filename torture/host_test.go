@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
 
@@ -229,7 +230,7 @@ func (h *host) postOnce(ctx context.Context, body []byte) (code int) {
 	return code
 }
 
-func (h *host) status() (s agent.Status, err error) {
+func (h *host) status() (s condition.Status, err error) {
 	c, err := agent.Dial(context.Background(), filepath.Join(h.dir, "admin.sock"), "")
 	if err != nil {
 		return s, err
@@ -242,7 +243,7 @@ func (h *host) status() (s agent.Status, err error) {
 const patience = time.Minute
 
 // until waits for a status of the agent. It fails at once if the agent has ended.
-func (h *host) until(what string, holds func(agent.Status) bool) (s agent.Status, err error) {
+func (h *host) until(what string, holds func(condition.Status) bool) (s condition.Status, err error) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if s, err = h.status(); err == nil && holds(s) {
 			return s, nil
@@ -254,7 +255,7 @@ func (h *host) until(what string, holds func(agent.Status) bool) (s agent.Status
 	return s, fmt.Errorf("waited %s for %s, in vain: %+v %v", patience, what, s, err)
 }
 
-func idle(s agent.Status) bool { return s.Ready && s.Pending+s.Unapplied == 0 }
+func idle(s condition.Status) bool { return s.Ready && s.Pending+s.Unapplied == 0 }
 
 // crowd is the number of concurrent posters, so that a group commit of the inbox has several records.
 const crowd = 6
@@ -293,7 +294,7 @@ func (h *host) postingBy(ctx context.Context, posters []*poster, each int) (wait
 }
 
 // compare compares MoEngage's data and the ledger with the posted transitions.
-func (h *host) compare(posters []*poster, s agent.Status) (err error) {
+func (h *host) compare(posters []*poster, s condition.Status) (err error) {
 	for _, p := range posters {
 		repeats, wrong := p.compare(h.box)
 		h.repeats += repeats

@@ -26,7 +26,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
 
@@ -528,7 +528,7 @@ func diskUse(dir string) (state, inbox, others float64) {
 
 // delivered waits until everything is delivered. A fast host may have accepted more in a minute than it can
 // send in one, and a busy host may have a large backlog.
-func (s *soak) delivered() agent.Status {
+func (s *soak) delivered() condition.Status {
 	s.t.Helper()
 	end := time.Now().Add(s.long / 4)
 	now, err := s.until("everything to be delivered", idle)

@@ -17,6 +17,7 @@ const (
 	maxAtWindow = 512 // the status page, and the socket
 )
 
+// ConnectionLimits are how many connections may be open at the door, and how many at each window.
 func ConnectionLimits() (door, window int) {
 	var descriptors unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &descriptors); err != nil {

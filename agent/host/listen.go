@@ -97,6 +97,7 @@ func vacant(path string) error {
 	return nil
 }
 
+// KindOf names the kind of file that is in the place of a socket.
 func KindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():

@@ -141,6 +141,7 @@ type Certificates struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
+// NewCertificates reads the key pair that in names.
 func NewCertificates(in *config.Ingest) (*Certificates, error) {
 	c := new(Certificates)
 	pair, err := c.Read(in)
@@ -170,6 +171,7 @@ func (c *Certificates) Use(pair *tls.Certificate) {
 	}
 }
 
+// Config presents the key pair that is in use at each handshake.
 func (c *Certificates) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/crashpoint"
 	"personasync/sync/sandbox"
@@ -358,7 +359,7 @@ func (v *victim) fatten(point crashpoint.Point) {
 }
 
 // settled waits until nothing is left to do.
-func (v *victim) settled() (s agent.Status) {
+func (v *victim) settled() (s condition.Status) {
 	v.Helper()
 	v.until("everything to be applied and delivered", func() bool {
 		c, err := agent.Dial(context.Background(), filepath.Join(v.dir, "data", "admin.sock"), "")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/cli/internal/logging"
 	"personasync/store/domain"
@@ -180,7 +181,7 @@ func (w *world) inspect(ctx context.Context) (err error) {
 }
 
 // applied waits until so many events have had their effect, and returns the status then.
-func (w *world) applied(ctx context.Context, accepted uint64) (s agent.Status, err error) {
+func (w *world) applied(ctx context.Context, accepted uint64) (s condition.Status, err error) {
 	err = until(ctx, "the agent to apply what it received", func() (bool, error) {
 		s, err = w.inspector.Status(ctx)
 		return s.Events.Accepted >= accepted, err

@@ -1,4 +1,4 @@
-package agent
+package condition
 
 import (
 	"fmt"
@@ -36,8 +36,8 @@ func expiryOf(e *store.Expiring) string {
 	return thousands(e.Count) + " expire"
 }
 
-// quantity counts things in words: "1 change", "1,204 changes".
-func quantity(n uint64, thing string) string {
+// Quantity counts things in words: "1 change", "1,204 changes".
+func Quantity(n uint64, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
@@ -47,12 +47,12 @@ func quantity(n uint64, thing string) string {
 	return thousands(n) + " " + thing + "s"
 }
 
-// are is quantity with its verb: "1 change is", "2 changes are".
-func are(n uint64, thing string) string {
+// Are is quantity with its verb: "1 change is", "2 changes are".
+func Are(n uint64, thing string) string {
 	if n == 1 {
 		return "1 " + thing + " is"
 	}
-	return quantity(n, thing) + " are"
+	return Quantity(n, thing) + " are"
 }
 
 // thousands writes a number with commas: "1,204".
@@ -63,8 +63,8 @@ func thousands(n uint64) string {
 	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
 
-// forPeople writes a length of time with its two largest units.
-func forPeople(d time.Duration) string {
+// ForPeople writes a length of time with its two largest units.
+func ForPeople(d time.Duration) string {
 	day := 24 * time.Hour
 	switch {
 	case d < time.Minute:

@@ -1,4 +1,4 @@
-package agent
+package condition
 
 import (
 	"testing"
@@ -11,7 +11,7 @@ import (
 
 func TestTheSumOfVerificationsNamesTheWorst(t *testing.T) {
 	at := time.Date(2026, 3, 14, 4, 0, 0, 0, time.UTC)
-	got := sumVerifications([]store.Verification{
+	got := SumVerifications([]store.Verification{
 		{Key: "a", Compared: 1000, Differ: 5, At: at},
 		{Key: "b", Compared: 10, Differ: 1, At: at.Add(time.Minute)},
 		{Key: "c", At: at},
@@ -25,11 +25,11 @@ func TestTheSumOfVerificationsNamesTheWorst(t *testing.T) {
 		t.Errorf("sum (-want +got):\n%s", diff)
 	}
 	later := at.Add(time.Hour)
-	one := sumVerifications([]store.Verification{{Key: "a", Compared: 10, Differ: 2, At: at, Code: "http_403", FailedAt: &later}})
-	if f := (&facts{now: later, status: &Status{Verify: one}}); f.verifyDiffers() == nil || f.verifyImpossible() == nil || !one.FailedAt.Equal(later) || !one.At.Equal(at) {
+	one := SumVerifications([]store.Verification{{Key: "a", Compared: 10, Differ: 2, At: at, Code: "http_403", FailedAt: &later}})
+	if f := (&Facts{Now: later, Status: &Status{Verify: one}}); f.verifyDiffers() == nil || f.verifyImpossible() == nil || !one.FailedAt.Equal(later) || !one.At.Equal(at) {
 		t.Errorf("differences found before a failure are not shown beside it: %+v", one)
 	}
-	if sumVerifications(nil) != nil {
+	if SumVerifications(nil) != nil {
 		t.Error("a sum of nothing")
 	}
 }

@@ -1,4 +1,4 @@
-package agent
+package condition
 
 import (
 	"cmp"
@@ -12,16 +12,16 @@ import (
 
 // The conditions of what leaves, and of what waits for a decision.
 
-func (f *facts) moengageRefusing() *Condition {
-	if m := &f.status.MoEngage; m.State == "failing" && m.Stopped {
-		return condition(critical, m.Since, []string{"personasync outbox explain-code " + codeOf(m.LastError)},
+func (f *Facts) moengageRefusing() *Condition {
+	if m := &f.Status.MoEngage; m.State == "failing" && m.Stopped {
+		return condition(Critical, m.Since, []string{"personasync outbox explain-code " + codeOf(m.LastError)},
 			"MoEngage refuses everything%s. %sNothing is lost: changes wait, and one request a minute tries whether it is over%s.", sinceText(m.Since), lastErrorText(m), nextTryText(m))
 	}
 	return nil
 }
 
-func (f *facts) moengageFailing() *Condition {
-	if m := &f.status.MoEngage; m.State == "failing" && !m.Stopped {
+func (f *Facts) moengageFailing() *Condition {
+	if m := &f.Status.MoEngage; m.State == "failing" && !m.Stopped {
 		return condition(warning, m.Since, []string{"personasync outbox explain-code " + codeOf(m.LastError)},
 			"MoEngage does not take requests%s. %sChanges wait and are retried%s.", sinceText(m.Since), lastErrorText(m), nextTryText(m))
 	}
@@ -53,15 +53,15 @@ func nextTryText(m *Reachability) string {
 }
 
 // lag holds where a change waits for longer than it should, be it for the next run of its schedule.
-func (f *facts) lag() *Condition {
-	st := f.status
+func (f *Facts) lag() *Condition {
+	st := f.Status
 	var oldest time.Time
-	for job, at := range f.oldest {
+	for job, at := range f.Oldest {
 		due := at
-		if schedule, waits := f.process.Schedules[job]; waits {
+		if schedule, waits := f.Process.Schedules[job]; waits {
 			due = schedule.Next(at)
 		}
-		if f.now.Sub(due) > slow && (oldest.IsZero() || at.Before(oldest)) {
+		if f.Now.Sub(due) > slow && (oldest.IsZero() || at.Before(oldest)) {
 			oldest = at
 		}
 	}
@@ -72,21 +72,21 @@ func (f *facts) lag() *Condition {
 	if st.MoEngage.State == "failing" {
 		why = "because MoEngage does not take requests"
 	}
-	return condition(critical, timestamp(oldest.Truncate(time.Second)), []string{"personasync outbox list", "personasync outbox stats"},
-		"The oldest of %s that should have left has waited for %s, %s: so late is what MoEngage knows of memberships.", quantity(st.Pending, "pending change"), forPeople(f.now.Sub(oldest)), why)
+	return condition(Critical, Timestamp(oldest.Truncate(time.Second)), []string{"personasync outbox list", "personasync outbox stats"},
+		"The oldest of %s that should have left has waited for %s, %s: so late is what MoEngage knows of memberships.", Quantity(st.Pending, "pending change"), ForPeople(f.Now.Sub(oldest)), why)
 }
 
-func (f *facts) behind() *Condition {
-	if f.status.Unapplied <= behind {
+func (f *Facts) behind() *Condition {
+	if f.Status.Unapplied <= behind {
 		return nil
 	}
 	return condition(warning, "", []string{"personasync status --watch"},
-		"%s received and not applied yet: they are safe, and membership lags behind.", are(f.status.Unapplied, "event"))
+		"%s received and not applied yet: they are safe, and membership lags behind.", Are(f.Status.Unapplied, "event"))
 }
 
 // conflicting lists the computations whose changes are held for the name of another.
-func (f *facts) conflicting() (list []domain.ComputationInfo) {
-	for _, c := range f.computations {
+func (f *Facts) conflicting() (list []domain.ComputationInfo) {
+	for _, c := range f.Computations {
 		if c.Conflict != nil {
 			list = append(list, c)
 		}
@@ -95,14 +95,14 @@ func (f *facts) conflicting() (list []domain.ComputationInfo) {
 }
 
 // keyConflict names both computations. Where they share the key, one may be the other made again.
-func (f *facts) keyConflict() *Condition {
+func (f *Facts) keyConflict() *Condition {
 	list := f.conflicting()
 	if len(list) == 0 {
 		return nil
 	}
 	var parts, commands []string
 	for _, c := range list[:min(len(list), 3)] {
-		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, quantity(c.Held, "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
+		parts = append(parts, fmt.Sprintf("%s (id %s, %s held) and %s (id %s) would both be sent as %s", c.Key, c.ID, Quantity(c.Held, "change"), c.Conflict.Key, c.Conflict.ID, c.Conflict.Name))
 		if c.Key == c.Conflict.Key && c.ID != "" && c.Class != domain.ClassTrait.String() {
 			commands = append(commands, "personasync audience adopt "+store.Arguments(c.Key, c.ID))
 		}
@@ -110,15 +110,15 @@ func (f *facts) keyConflict() *Condition {
 	}
 	more := ""
 	if n := len(list) - len(parts); n > 0 {
-		more = fmt.Sprintf("; and %s more", quantity(uint64(n), "conflict"))
+		more = fmt.Sprintf("; and %s more", Quantity(uint64(n), "conflict"))
 	}
 	return condition(warning, "", commands,
 		"%s%s. The changes of the one that came later are held. If it was made again in Segment, `adopt` has it continue the other; else give it a name of its own in a [[computation]] section of the configuration.", strings.Join(parts, "; "), more)
 }
 
 // held names the audiences whose exits the guard holds, and both ways out.
-func (f *facts) held() *Condition {
-	st := f.status
+func (f *Facts) held() *Condition {
+	st := f.Status
 	if len(st.Guard) == 0 {
 		conflicts := uint64(0)
 		for _, c := range f.conflicting() {
@@ -127,7 +127,7 @@ func (f *facts) held() *Condition {
 		if st.Held <= conflicts {
 			return nil // key_conflict speaks of them
 		}
-		return condition(warning, "", []string{"personasync outbox list --state held"}, "%s held back, waiting for your decision.", are(st.Held-conflicts, "change"))
+		return condition(warning, "", []string{"personasync outbox list --state held"}, "%s held back, waiting for your decision.", Are(st.Held-conflicts, "change"))
 	}
 	var commands []string
 	var parts []string
@@ -136,7 +136,7 @@ func (f *facts) held() *Condition {
 		if i < 3 {
 			key := store.Arguments(f.nameOf(g.Key, g.ID))
 			commands = append(commands, "personasync audience release "+key, "personasync audience discard "+key)
-			parts = append(parts, fmt.Sprintf("%s (%s%s)", g.Key, quantity(g.Held, "change"), sinceText(g.Since)))
+			parts = append(parts, fmt.Sprintf("%s (%s%s)", g.Key, Quantity(g.Held, "change"), sinceText(g.Since)))
 		}
 	}
 	more := ""
@@ -149,8 +149,8 @@ func (f *facts) held() *Condition {
 }
 
 // nameOf is what a computation is called on a command line: its key, or its id where several share the key.
-func (f *facts) nameOf(key, id string) string {
-	for _, c := range f.computations {
+func (f *Facts) nameOf(key, id string) string {
+	for _, c := range f.Computations {
 		if c.Key == key && c.ID != id {
 			return cmp.Or(id, key)
 		}
@@ -158,12 +158,12 @@ func (f *facts) nameOf(key, id string) string {
 	return cmp.Or(key, id)
 }
 
-func (f *facts) parked() *Condition {
-	st := f.status
+func (f *Facts) parked() *Condition {
+	st := f.Status
 	if st.Parked == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%s could not be used or delivered: parked until you decide.", quantity(st.Parked, "item"))
+	text := fmt.Sprintf("%s could not be used or delivered: parked until you decide.", Quantity(st.Parked, "item"))
 	if e := st.Expiring; e != nil {
 		text += fmt.Sprintf(" Undecided, %s within a week, the first on %s.", expiryOf(e), e.First.UTC().Format("2 January"))
 	}
@@ -173,8 +173,8 @@ func (f *facts) parked() *Condition {
 // manyDiffer is the share, one in so many, beyond which differences are no accident of the sample.
 const manyDiffer = 100
 
-func (f *facts) verifyDiffers() *Condition {
-	v := f.status.Verify
+func (f *Facts) verifyDiffers() *Condition {
+	v := f.Status.Verify
 	if v == nil || v.Differ == 0 {
 		return nil
 	}
@@ -183,26 +183,26 @@ func (f *facts) verifyDiffers() *Condition {
 		severity = warning
 	}
 	worst := store.Arguments(f.nameOf(v.Worst, v.WorstID))
-	return condition(severity, timestamp(v.At), []string{"personasync audience verify " + worst, "personasync audience verify --repair " + worst},
-		"Of %s read back from MoEngage, %s not hold what it was told; %s is the worst.", quantity(v.Compared, "user"), does(v.Differ), v.Worst)
+	return condition(severity, Timestamp(v.At), []string{"personasync audience verify " + worst, "personasync audience verify --repair " + worst},
+		"Of %s read back from MoEngage, %s not hold what it was told; %s is the worst.", Quantity(v.Compared, "user"), does(v.Differ), v.Worst)
 }
 
 // verifyImpossible holds while the last verification of a computation failed: it proves nothing.
-func (f *facts) verifyImpossible() *Condition {
-	v := f.status.Verify
+func (f *Facts) verifyImpossible() *Condition {
+	v := f.Status.Verify
 	if v == nil || v.Failed == 0 && v.UnprovenKey == "" {
 		return nil
 	}
 	if v.Failed == 0 {
-		return condition(info, timestamp(v.At), []string{"personasync audience verify " + store.Arguments(f.nameOf(v.UnprovenKey, v.UnprovenID))},
+		return condition(info, Timestamp(v.At), []string{"personasync audience verify " + store.Arguments(f.nameOf(v.UnprovenKey, v.UnprovenID))},
 			"The last verification of %s compared none of the users that MoEngage was told of: of each something was on the way, or was sent too lately. So it proves nothing about what MoEngage holds.", v.UnprovenKey)
 	}
 	since := ""
 	if v.FailedAt != nil {
-		since = timestamp(*v.FailedAt)
+		since = Timestamp(*v.FailedAt)
 	}
 	return condition(warning, since, []string{"personasync outbox explain-code " + domain.ShellWord(v.Code), "personasync audience verify " + store.Arguments(f.nameOf(v.FailedKey, v.FailedID))},
-		"%s could not be verified, so nothing new says whether MoEngage holds what it was told: of %s, at %s, %s", quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))
+		"%s could not be verified, so nothing new says whether MoEngage holds what it was told: of %s, at %s, %s", Quantity(uint64(v.Failed), "computation"), v.FailedKey, atOf(since), ended(v.Error))
 }
 
 func does(n uint64) string {

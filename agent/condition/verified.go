@@ -1,4 +1,4 @@
-package agent
+package condition
 
 import (
 	"cmp"
@@ -36,9 +36,9 @@ type VerifyStatus struct {
 	Error     string     `json:"error"`
 }
 
-// standing lists the verifications of the computations that are known and leave as attributes. What was found of
+// Standing lists the verifications of the computations that are known and leave as attributes. What was found of
 // one that was forgotten, adopted or is sent otherwise since cannot be verified again, so it would stand for ever.
-func standing(v *store.View, known []domain.ComputationInfo) ([]store.Verification, error) {
+func Standing(v *store.View, known []domain.ComputationInfo) ([]store.Verification, error) {
 	list, err := v.Verifications()
 	var kept []store.Verification
 	for _, r := range list {
@@ -55,8 +55,8 @@ func standing(v *store.View, known []domain.ComputationInfo) ([]store.Verificati
 	return kept, err
 }
 
-// sumVerifications sums up; nil when nothing was ever verified.
-func sumVerifications(list []store.Verification) *VerifyStatus {
+// SumVerifications sums up; nil when nothing was ever verified.
+func SumVerifications(list []store.Verification) *VerifyStatus {
 	if len(list) == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package agent
+package condition
 
 import (
 	"time"
@@ -70,18 +70,19 @@ type Staleness struct {
 
 const silentAfter = 48 * time.Hour
 
-func stalenessOf(list []domain.ComputationInfo, now time.Time) []Staleness {
+// StalenessOf says of each computation how long nothing came of it.
+func StalenessOf(list []domain.ComputationInfo, now time.Time) []Staleness {
 	all, freshest := []Staleness{}, time.Time{}
 	for _, c := range list {
 		if at, err := time.Parse(time.RFC3339Nano, c.LastEvent); err == nil {
-			all = append(all, Staleness{Key: c.Key, ID: c.ID, LastEvent: c.LastEvent, AgeS: age(at, now)})
+			all = append(all, Staleness{Key: c.Key, ID: c.ID, LastEvent: c.LastEvent, AgeS: Age(at, now)})
 			if at.After(freshest) {
 				freshest = at
 			}
 		}
 	}
 	for i := range all {
-		all[i].Silent = all[i].AgeS > int64(silentAfter/time.Second) && age(freshest, now) < int64(silentAfter/time.Second)
+		all[i].Silent = all[i].AgeS > int64(silentAfter/time.Second) && Age(freshest, now) < int64(silentAfter/time.Second)
 	}
 	return all
 }
@@ -95,7 +96,8 @@ type GuardedAudience struct {
 	Since string `json:"since"`
 }
 
-func guarded(list []domain.ComputationInfo) []GuardedAudience {
+// Guarded lists the audiences of which the guard holds exits.
+func Guarded(list []domain.ComputationInfo) []GuardedAudience {
 	held := []GuardedAudience{}
 	for _, c := range list {
 		if c.ExitsHeldSince != "" {
@@ -191,8 +193,8 @@ type RefusedReload struct {
 
 const unreadyStopped = "stopped"
 
-// stopped is what an agent that does not answer would say, its data being in dir.
-func stopped(dir string) Process {
+// Stopped is what an agent that does not answer would say, its data being in dir.
+func Stopped(dir string) Process {
 	unready := unreadyStopped
 	if by, held := store.Holder(dir); held && by.IsAgent() {
 		unready = "starting"
@@ -200,8 +202,8 @@ func stopped(dir string) Process {
 	return Process{Unready: unready, MoEngage: Reachability{State: "unknown"}}
 }
 
-// newStatus joins what the store counted with what the process knows.
-func newStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
+// NewStatus joins what the store counted with what the process knows.
+func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
 	s := Status{
 		Ready: p.Unready == "", Unready: p.Unready, Version: version,
 		Received: c.Received, Rejected: c.Rejected, Unapplied: c.Unapplied,
@@ -212,9 +214,9 @@ func newStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 		Events: c.Events, Changes: c.Changes,
 		Drain:          drainOf(c.Backlog, m),
 		MoEngage:       p.MoEngage,
-		UptimeS:        age(p.Started, now),
-		OldestPendingS: age(c.OldestPending, now),
-		Refusals:       whole(c.Refusals),
+		UptimeS:        Age(p.Started, now),
+		OldestPendingS: Age(c.OldestPending, now),
+		Refusals:       Whole(c.Refusals),
 		Intake:         p.Intake,
 	}
 	if last := c.Heard.Last(); !last.IsZero() {
@@ -234,8 +236,8 @@ func newStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 	return s
 }
 
-// age returns the whole seconds from then to now; 0 for the zero time and for what lies ahead.
-func age(then, now time.Time) int64 {
+// Age returns the whole seconds from then to now; 0 for the zero time and for what lies ahead.
+func Age(then, now time.Time) int64 {
 	if then.IsZero() || then.After(now) {
 		return 0
 	}

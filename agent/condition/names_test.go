@@ -1,4 +1,4 @@
-package agent
+package condition
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 )
 
 // seenFromOutside are conditions of which an agent's own metric cannot tell, and why.
-var seenFromOutside = map[string]string{conditionNotRunning: "an agent that is gone answers no scrape"}
+var seenFromOutside = map[string]string{NotRunning: "an agent that is gone answers no scrape"}
 
 // TestConditionsAlertsAndRunbookHaveTheSameNames: whoever is woken by one finds the others.
 func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
@@ -23,7 +23,7 @@ func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
 	alert := regexp.MustCompile(`(?s)- alert: (\w+)\n\s+expr: ([^\n]+)\n.*?condition: (\w+)\n\s+runbook: docs/operating\.md#(\w+)`)
 	byAlert := make(map[string]string)
 	told := make(map[string]bool) // conditions that have an alert
-	rules := read("../packaging/prometheus/rules.yml")
+	rules := read("../../packaging/prometheus/rules.yml")
 	for _, m := range alert.FindAllStringSubmatch(rules, -1) {
 		name, expr, condition := m[1], m[2], m[3]
 		byAlert[name], told[condition] = condition, true
@@ -38,14 +38,14 @@ func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
 		t.Errorf("%d of %d alerts name their condition", len(byAlert), n)
 	}
 	pages := make(map[string]string)
-	for _, m := range regexp.MustCompile("(?m)^### (Personasync\\w+)\nCondition `(\\w+)`\\.$").FindAllStringSubmatch(read("../docs/operating.md"), -1) {
+	for _, m := range regexp.MustCompile("(?m)^### (Personasync\\w+)\nCondition `(\\w+)`\\.$").FindAllStringSubmatch(read("../../docs/operating.md"), -1) {
 		pages[m[1]] = m[2]
 	}
 	for name, condition := range byAlert {
 		if pages[name] != condition {
 			t.Errorf("the page of %s is about %q, not %s", name, pages[name], condition)
 		}
-		if !slices.ContainsFunc(conditionKinds, func(k conditionKind) bool { return k.name == condition }) {
+		if !slices.ContainsFunc(Kinds, func(k Kind) bool { return k.Name == condition }) {
 			t.Errorf("%s names the condition %s, and there is none", name, condition)
 		}
 	}
@@ -54,9 +54,9 @@ func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
 			t.Errorf("the runbook has a page on %s, and there is no such alert", name)
 		}
 	}
-	for _, k := range conditionKinds {
-		if !told[k.name] {
-			t.Errorf("there is no alert for %s", k.name)
+	for _, k := range Kinds {
+		if !told[k.Name] {
+			t.Errorf("there is no alert for %s", k.Name)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package agent
+package condition
 
 import (
 	"fmt"
@@ -24,7 +24,7 @@ const (
 )
 
 // intakeRefused judges each route by itself: what one takes says nothing of another.
-func (f *facts) intakeRefused() (all *Condition) {
+func (f *Facts) intakeRefused() (all *Condition) {
 	for _, name := range ingest.Routes {
 		c := f.routeRefused(name)
 		switch {
@@ -33,19 +33,19 @@ func (f *facts) intakeRefused() (all *Condition) {
 		case all == nil:
 			all = c
 			continue
-		case c.Severity == critical:
-			all.Severity = critical
+		case c.Severity == Critical:
+			all.Severity = Critical
 		}
 		all.Text += " " + c.Text
 	}
 	return all
 }
 
-func (f *facts) routeRefused(name string) *Condition {
+func (f *Facts) routeRefused(name string) *Condition {
 	var kinds []domain.Refusal
 	var last time.Time
-	for _, r := range f.status.Refusals {
-		if r.Route == name && r.Delivery && f.now.Sub(r.Last) < refusedEver {
+	for _, r := range f.Status.Refusals {
+		if r.Route == name && r.Delivery && f.Now.Sub(r.Last) < refusedEver {
 			if kinds = append(kinds, r); r.Last.After(last) {
 				last = r.Last
 			}
@@ -53,7 +53,7 @@ func (f *facts) routeRefused(name string) *Condition {
 	}
 	route, accepted := f.route(name)
 	healed := accepted.After(last)
-	if len(kinds) == 0 || healed && f.now.Sub(last) > refusedLately {
+	if len(kinds) == 0 || healed && f.Now.Sub(last) > refusedLately {
 		return nil
 	}
 	slices.SortStableFunc(kinds, func(a, b domain.Refusal) int { return b.Last.Compare(a.Last) })
@@ -61,27 +61,27 @@ func (f *facts) routeRefused(name string) *Condition {
 	switch all := route.Lost + route.Accepted; {
 	case route.Lost > 0 && route.Strangers == route.Lost: // nothing says that events are lost
 	case !healed, all > 0 && route.Lost*manyRefused >= all:
-		severity = critical
+		severity = Critical
 	}
-	return condition(severity, timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
+	return condition(severity, Timestamp(kinds[0].Last.Truncate(time.Second)), []string{"personasync tail --follow", "personasync config check"},
 		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), curesOf(kinds, &route))
 }
 
 // route is what came to a route lately, and when it last took something. A wrong URL is healed where the
 // right one is.
-func (f *facts) route(name string) (r ingest.IntakeRoute, accepted time.Time) {
+func (f *Facts) route(name string) (r ingest.IntakeRoute, accepted time.Time) {
 	switch name {
 	case ingest.RouteWebhook:
-		accepted = f.heard.Webhook
+		accepted = f.Heard.Webhook
 	case ingest.RouteTracking:
-		accepted = f.heard.Tracking
+		accepted = f.Heard.Tracking
 	default:
-		accepted = f.heard.Last()
+		accepted = f.Heard.Last()
 	}
-	if f.status.Intake == nil {
+	if f.Status.Intake == nil {
 		return r, accepted
 	}
-	for _, one := range f.status.Intake.Routes {
+	for _, one := range f.Status.Intake.Routes {
 		if one.Route == name {
 			r = one
 		}
@@ -98,9 +98,9 @@ func refusedShare(r *ingest.IntakeRoute, name string) string {
 		return "Deliveries to " + where + " were refused for good"
 	}
 	if name == ingest.RouteOther {
-		return fmt.Sprintf("%s to %s in the last hour", quantity(r.Lost, "delivery"), where) + " were refused for good"
+		return fmt.Sprintf("%s to %s in the last hour", Quantity(r.Lost, "delivery"), where) + " were refused for good"
 	}
-	return fmt.Sprintf("%s of %s to %s in the last hour were refused for good", thousands(r.Lost), quantity(r.Lost+r.Accepted, "delivery"), where)
+	return fmt.Sprintf("%s of %s to %s in the last hour were refused for good", thousands(r.Lost), Quantity(r.Lost+r.Accepted, "delivery"), where)
 }
 
 // kindsShown is how many kinds of refusals a condition names.
@@ -150,24 +150,24 @@ func cureOf(k *domain.Refusal) string {
 // enoughEvents are no accident when all of them are ignored.
 const enoughEvents = 10
 
-func (f *facts) intakeIgnored() *Condition {
-	e, in := &f.status.Events, f.status.Intake
+func (f *Facts) intakeIgnored() *Condition {
+	e, in := &f.Status.Events, f.Status.Intake
 	hour := in != nil && in.WebhookEvents >= enoughEvents && (in.WebhookOrdinary == in.WebhookEvents || in.Settled >= enoughEvents && in.Ignored == in.Settled)
 	ever := e.Accepted > 0 && e.Ignored == e.Accepted
 	turned := in != nil && in.OrdinaryRun >= enoughEvents && in.OrdinaryRun == in.WebhookOrdinary // before that none was
 	if !hour && !ever && !turned {
 		return ignoredAmongOthers(in)
 	}
-	severity, much := critical, "All "+quantity(e.Accepted, "event")+" received so far were ignored"
+	severity, much := Critical, "All "+Quantity(e.Accepted, "event")+" received so far were ignored"
 	switch {
 	case hour:
-		much = "All " + quantity(in.WebhookEvents, "event") + " that came to " + ingest.PathWebhook + " in the last hour were ignored"
+		much = "All " + Quantity(in.WebhookEvents, "event") + " that came to " + ingest.PathWebhook + " in the last hour were ignored"
 		if in.WebhookOrdinary < in.WebhookEvents {
 			return condition(severity, "", []string{"personasync tail", "personasync config show"},
 				"%s. %s of them name no computation; the others have no userId, and `anonymous` or `email_only` of the configuration ignores such, or are about users who were erased. Map userId in Segment.", much, thousands(in.WebhookOrdinary))
 		}
 	case !ever:
-		severity, much = warning, "The last "+quantity(in.OrdinaryRun, "event")+" that came to "+ingest.PathWebhook+" were ignored, and none before them in the last hour"
+		severity, much = warning, "The last "+Quantity(in.OrdinaryRun, "event")+" that came to "+ingest.PathWebhook+" were ignored, and none before them in the last hour"
 	case e.Accepted < enoughEvents:
 		severity = warning
 		if e.Accepted == 1 {
@@ -196,60 +196,60 @@ func ignoredAmongOthers(in *ingest.Intake) *Condition {
 	}
 	return condition(warning, "", []string{"personasync tail", "personasync audience list"},
 		"%s of %s that came to %s in the last hour name no computation and were ignored, and at least %s of them %s. One destination or mapping in Segment may be broken: map the whole event ($.) there.",
-		thousands(in.WebhookOrdinary), quantity(in.WebhookEvents, "event"), ingest.PathWebhook, thousands(in.Alike), like)
+		thousands(in.WebhookOrdinary), Quantity(in.WebhookEvents, "event"), ingest.PathWebhook, thousands(in.Alike), like)
 }
 
-func (f *facts) intakeDeferred() *Condition {
-	in := f.status.Intake
-	if in == nil || !f.status.Ready {
+func (f *Facts) intakeDeferred() *Condition {
+	in := f.Status.Intake
+	if in == nil || !f.Status.Ready {
 		return nil // not_ready says why
 	}
 	for _, r := range in.Routes {
-		if r.DeferredFrom.IsZero() || f.now.Sub(r.LastDeferred) > refusedLately {
+		if r.DeferredFrom.IsZero() || f.Now.Sub(r.LastDeferred) > refusedLately {
 			continue
 		}
 		severity := warning
-		if f.now.Sub(r.DeferredFrom) > longDeferred {
-			severity = critical
+		if f.Now.Sub(r.DeferredFrom) > longDeferred {
+			severity = Critical
 		}
 		cure := "The log says why."
 		if r.DeferredCode == ingest.CodeNoCredentials {
 			cure = map[string]string{ingest.RouteWebhook: "Set ingest.shared_secret or ingest.bearer_token.", ingest.RouteTracking: "Set ingest.write_keys."}[r.Route]
 		}
-		return condition(severity, timestamp(r.DeferredFrom.Truncate(time.Second)), []string{"personasync config check"},
+		return condition(severity, Timestamp(r.DeferredFrom.Truncate(time.Second)), []string{"personasync config check"},
 			"Deliveries to the %s route are answered with 5xx (%s) since %s: %s in the last hour. Segment sends them again for about four hours, then it discards them. %s",
 			r.Route, r.DeferredCode, at(r.DeferredFrom), thousands(r.Deferred), cure)
 	}
 	return nil
 }
 
-func (f *facts) noEventYet() *Condition {
-	if !f.running() || f.status.Received > 0 || f.status.Events.Accepted > 0 || f.intakeRefused() != nil || f.intakeDeferred() != nil {
+func (f *Facts) noEventYet() *Condition {
+	if !f.running() || f.Status.Received > 0 || f.Status.Events.Accepted > 0 || f.intakeRefused() != nil || f.intakeDeferred() != nil {
 		return nil // they say what becomes of what reaches it
 	}
-	return condition(warning, timestamp(f.process.Started.Truncate(time.Second)), []string{"personasync tail --follow"},
+	return condition(warning, Timestamp(f.Process.Started.Truncate(time.Second)), []string{"personasync tail --follow"},
 		"No event was ever received, so nothing says that Segment reaches this agent. Connect it to %s, and send a test event from Segment.", ingest.PathWebhook)
 }
 
-func (f *facts) nothingReceived() *Condition {
-	heard := f.status.Heard
-	if !f.running() || heard == nil || f.status.Unapplied > 0 {
+func (f *Facts) nothingReceived() *Condition {
+	heard := f.Status.Heard
+	if !f.running() || heard == nil || f.Status.Unapplied > 0 {
 		return nil
 	}
 	limit := silentAfter
-	if usual := f.process.UsualSilence; usual > 0 {
+	if usual := f.Process.UsualSilence; usual > 0 {
 		limit = min(limit, max(minSilence, silences*usual))
 	}
-	silence := f.now.Sub(*heard)
+	silence := f.Now.Sub(*heard)
 	if silence < limit {
 		return nil
 	}
 	text := "it sends something at least once a day"
 	if limit < silentAfter {
-		text = "in the day before, no pause was longer than " + forPeople(f.process.UsualSilence)
+		text = "in the day before, no pause was longer than " + ForPeople(f.Process.UsualSilence)
 	}
-	return condition(warning, timestamp(heard.Truncate(time.Second)), []string{"personasync tail --follow"},
-		"Segment has sent nothing since %s (%s), and %s. Look in Segment's Event Delivery whether its requests reach this agent.", at(*heard), forPeople(silence), text)
+	return condition(warning, Timestamp(heard.Truncate(time.Second)), []string{"personasync tail --follow"},
+		"Segment has sent nothing since %s (%s), and %s. Look in Segment's Event Delivery whether its requests reach this agent.", at(*heard), ForPeople(silence), text)
 }
 
 const (
@@ -258,9 +258,9 @@ const (
 	silences   = 4
 )
 
-func (f *facts) computationSilent() *Condition {
+func (f *Facts) computationSilent() *Condition {
 	var keys []string
-	for _, s := range f.status.Staleness {
+	for _, s := range f.Status.Staleness {
 		if s.Silent {
 			keys = append(keys, s.Key)
 		}

@@ -1,0 +1,124 @@
+package condition
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"personasync/store/domain"
+)
+
+// A Condition is something that an operator should know of, and can do something about. Its name is
+// the outside's: status, the status page, doctor, metrics, alerts and the runbook call it the same.
+type Condition struct {
+	Name     string   `json:"name"`
+	Severity string   `json:"severity"` // critical | warning | info
+	Text     string   `json:"text"`     // what happened, to what, and what that costs
+	Commands []string `json:"commands"` // what to type, each whole
+	Since    string   `json:"since"`    // RFC 3339; "" where nobody knows
+}
+
+// Severities, by what is lost if nobody acts: events or correct memberships; nothing yet; nothing.
+const (
+	Critical = "critical"
+	warning  = "warning"
+	info     = "info"
+)
+
+// Facts are what the conditions are judged by: one moment of an agent, or of a stopped one's files.
+type Facts struct {
+	Now          time.Time
+	Status       *Status
+	Heard        domain.Heard
+	Oldest       map[string]time.Time // receipt of the oldest pending change of each job
+	Process      Process
+	Computations []domain.ComputationInfo
+}
+
+// Kind is a line of the list of conditions. judge returns nil where a fact does not hold.
+type Kind struct {
+	Name       string
+	Severities []string // that it can have
+	Check      string   // of the doctor
+	judge      func(f *Facts) *Condition
+}
+
+// Kinds is the list, in the order in which an operator should look at what is equally severe. Each
+// has a page in docs/operating.md and an alert in packaging/prometheus, and tests hold the names together.
+var Kinds = []Kind{
+	{NotRunning, []string{Critical}, "agent", (*Facts).notRunning},
+	{Unreadable, []string{Critical}, "data", nil}, // there are no facts then: see readings.conditions
+	{"socket_missing", []string{Critical}, "socket", (*Facts).socketMissing},
+	{SocketLost, []string{Critical, warning}, "socket", (*Facts).socketLost},
+	{"data_moved", []string{Critical}, "data", (*Facts).dataMoved},
+	{"not_ready", []string{Critical}, "agent", (*Facts).notReady},
+	{"intake_refused", []string{Critical, warning}, "intake", (*Facts).intakeRefused},
+	{"intake_ignored", []string{Critical, warning}, "intake", (*Facts).intakeIgnored},
+	{"intake_deferred", []string{Critical, warning}, "intake", (*Facts).intakeDeferred},
+	{"no_event_yet", []string{warning}, "intake", (*Facts).noEventYet},
+	{"nothing_received", []string{warning}, "intake", (*Facts).nothingReceived},
+	{"computation_silent", []string{info}, "intake", (*Facts).computationSilent},
+	{"moengage_refusing", []string{Critical}, "delivery", (*Facts).moengageRefusing},
+	{"moengage_failing", []string{warning}, "delivery", (*Facts).moengageFailing},
+	{"lag", []string{Critical}, "outbox", (*Facts).lag},
+	{"behind", []string{warning}, "outbox", (*Facts).behind},
+	{"disk", []string{Critical, warning}, "disk", (*Facts).disk},
+	{"ledger", []string{Critical}, "data", (*Facts).unbalanced},
+	{"damage", []string{Critical, warning}, "data", (*Facts).damage},
+	{"config_refused", []string{warning}, "config", (*Facts).configRefused},
+	{"key_conflict", []string{warning}, "outbox", (*Facts).keyConflict},
+	{"held", []string{warning}, "outbox", (*Facts).held},
+	{"parked", []string{warning}, "outbox", (*Facts).parked},
+	{"verify_differs", []string{warning, info}, "verify", (*Facts).verifyDiffers},
+	{"verify_impossible", []string{warning, info}, "verify", (*Facts).verifyImpossible},
+	{"job_failed", []string{warning}, "jobs", (*Facts).jobFailed},
+	{"runs_missed", []string{warning}, "jobs", (*Facts).runsMissed},
+	{"clock", []string{warning}, "clock", (*Facts).clock},
+	{"log_dropped", []string{info}, "log", (*Facts).logDropped},
+}
+
+const (
+	// slow is how long the oldest change may wait before somebody should know, where changes leave as
+	// they come.
+	slow = 15 * time.Minute
+	// diskSoon is when the end of the disk is worth a warning.
+	diskSoon = 48 * time.Hour
+	// behind is how many records not applied are more than a busy moment.
+	behind = 200_000
+)
+
+// Unreadable holds where the store gives no answer, so that nothing can be judged.
+const Unreadable = "store_unreadable"
+
+const (
+	NotRunning = "not_running"
+	SocketLost = "socket_lost"
+)
+
+// Judge lists the conditions that hold, the most severe first. It is a pure function of its facts.
+func (f *Facts) Judge() []Condition {
+	list := []Condition{}
+	for _, k := range Kinds {
+		if k.judge == nil {
+			continue
+		}
+		if c := k.judge(f); c != nil {
+			c.Name, c.Commands = k.Name, Whole(c.Commands)
+			list = append(list, *c)
+		}
+	}
+	weight := []string{Critical, warning, info}
+	slices.SortStableFunc(list, func(a, b Condition) int {
+		return cmp.Compare(slices.Index(weight, a.Severity), slices.Index(weight, b.Severity))
+	})
+	return list
+}
+
+func condition(severity, since string, commands []string, text string, args ...any) *Condition {
+	return &Condition{Severity: severity, Since: since, Commands: commands, Text: strings.TrimSpace(fmt.Sprintf(text, args...))}
+}
+
+// running reports whether the facts are a running agent's own.
+func (f *Facts) running() bool { return !f.Process.Started.IsZero() }
