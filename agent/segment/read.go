@@ -13,6 +13,7 @@ import (
 // Route is how an event arrived. It decides which members an event may omit.
 type Route uint8
 
+// RouteWebhook is a webhook delivery. RouteTracking is a call of the Tracking API, by an SDK or a program.
 const (
 	RouteWebhook  Route = 0
 	RouteTracking Route = 1

@@ -5,6 +5,7 @@ import "sync/atomic"
 // A Point is a place between two writes, named after the write that completed last.
 type Point string
 
+// The points of the store and the sender. A crash at one leaves the named write done and the next one undone.
 const (
 	SegmentNamed   Point = "segment named" // directory not synced yet
 	InboxCommitted Point = "inbox committed"
