@@ -14,7 +14,7 @@ import (
 const allowedArrows = `
 store/domain:
 store: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wal store/internal/wire store/domain
-store/internal/boltfile: store/crashpoint store/internal/wire
+store/internal/boltfile: store/crashpoint store/domain store/internal/wire
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain
 store/internal/wire:
@@ -26,7 +26,7 @@ agent/segment: store/domain
 agent/config: scheduler store/domain
 agent/memberlist: sync store/domain
 agent/host: agent/config   # of the machine: knows neither events nor answers
-agent/ingest: agent/segment store store/domain   # the errors of an append are the store's
+agent/ingest: agent/segment store/domain   # without the storage engine
 agent/condition: agent/config agent/ingest scheduler store store/domain   # pure: what it judges by are values
 agent: agent/condition agent/config agent/host agent/ingest agent/segment scheduler store sync store/domain
 cli: agent agent/condition agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"personasync/agent/segment"
-	"personasync/store"
 	"personasync/store/domain"
 )
 
@@ -228,13 +227,13 @@ func (d *Handler) take(ctx context.Context, events []*domain.Event) answer {
 		d.times.count(events)
 		d.values.count(events)
 		return taken
-	case errors.Is(err, store.ErrBusy):
+	case errors.Is(err, domain.ErrBusy):
 		return unwell("busy", "More events are coming in than can be written. Send them again in a moment.", time.Second)
-	case errors.Is(err, store.ErrFull):
+	case errors.Is(err, domain.ErrFull):
 		return unwell("full", "There is no room for more events. Send them again later.", time.Minute)
-	case errors.Is(err, store.ErrMoved):
+	case errors.Is(err, domain.ErrMoved):
 		return unwell("unready", "The agent's data is not where it was. Send the events again later.", 10*time.Second)
-	case errors.Is(err, store.ErrClosed):
+	case errors.Is(err, domain.ErrClosed):
 		return unwell("stopping", "The agent is stopping. Send the events again in a moment.", 10*time.Second)
 	case ctx.Err() != nil:
 		return unwell("interrupted", "The request ended before its events were on disk. Send them again.", time.Second)

@@ -7,4 +7,7 @@ var (
 	ErrBusy   = errors.New("the inbox is full") // retry shortly
 	ErrClosed = errors.New("the store is closed")
 	ErrFull   = errors.New("the disk is full")
+
+	// ErrMoved says that a path no longer leads to the file that the agent opened.
+	ErrMoved = errors.New("the data was moved or removed while the agent runs")
 )

@@ -17,6 +17,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -314,7 +315,7 @@ func Stack(err error) string {
 }
 
 // ErrMoved means that a path no longer leads to the file that the agent opened.
-var ErrMoved = errors.New("the data was moved or removed while the agent runs")
+var ErrMoved = domain.ErrMoved
 
 // IsStill returns ErrMoved unless path still leads to the file was.
 func IsStill(path string, was fs.FileInfo) error {
