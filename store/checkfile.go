@@ -155,14 +155,20 @@ func lockToRead(path string) (unlock func(), err error) {
 }
 
 // segment reads one file of the inbox: every record, and that none is missing up to what is there. A file that
-// begins again is compared with itself alone: see setCopiesAside.
+// begins again is compared with itself alone: see setCopiesAside. A hole in front of a file is no fault when the state
+// knows all records that were in it.
 func (c *checker) segment(s *wal.Segment) error {
 	name := filepath.Base(s.Path)
 	return s.DB.View(func(tx *bolt.Tx) error {
 		records, before := tx.Bucket(wal.BucketRecords), c.next
-		if k, _ := records.Cursor().First(); len(k) == 8 && number(k) < before {
-			c.next = number(k)
-			c.r.find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, c.next, before-1)
+		if k, _ := records.Cursor().First(); len(k) == 8 {
+			switch first := number(k); {
+			case first < before:
+				c.next = first
+				c.r.find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, c.next, before-1)
+			case before != 0 && c.st != nil && first-1 <= c.st.applied: // files between them were removed, and are not needed
+				c.next = first
+			}
 		}
 		err := records.ForEach(func(k, chunk []byte) error {
 			if len(k) != 8 {

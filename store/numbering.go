@@ -39,6 +39,7 @@ func (g *segmentSalvager) renumber(b *bolt.Bucket, n *renumbering, applied uint6
 	if n.next == 0 && g.oldest && len(list) > 0 && list[0].key > applied+1 && list[0].key-applied <= n.most {
 		n.next = applied + 1 // nothing before it is left, and the state waits for these
 	}
+	n.passHole(list, applied)
 	for i := range list {
 		n.place(list, i)
 	}
@@ -50,16 +51,34 @@ func (g *segmentSalvager) renumber(b *bolt.Bucket, n *renumbering, applied uint6
 	return n.move(b)
 }
 
+// passHole moves next past a hole in front of the file that is larger than the file: whole files before it are
+// missing. Without that its chunks would count as strays, and take numbers that are applied already: a record that
+// is not applied yet would never be. The writer counts as lost what of the hole the state did not know.
+func (n *renumbering) passHole(list []placement, applied uint64) {
+	if n.next == 0 || len(list) == 0 || list[0].key <= n.next || list[0].key-n.next <= n.most || n.next+list[0].count == n.end(list, 0) {
+		return
+	}
+	if first := list[0].key; first <= n.given && n.given-first < n.most { // the last number given agrees with the keys
+		n.next = first
+	} else {
+		n.next = min(first, max(n.next, applied+1))
+	}
+}
+
+// end returns the number that should follow chunk i.
+func (n *renumbering) end(list []placement, i int) uint64 {
+	if i+1 < len(list) {
+		return list[i+1].key
+	}
+	return n.given + 1
+}
+
 func (n *renumbering) place(list []placement, i int) {
 	p := list[i]
-	end := n.given + 1
-	if i+1 < len(list) {
-		end = list[i+1].key
-	}
 	switch {
 	case n.next == 0 || p.key == n.next:
 		n.put(p, p.key)
-	case p.key > n.next && n.next+p.count == end:
+	case p.key > n.next && n.next+p.count == n.end(list, i):
 		n.put(p, n.next)
 	case p.key < n.next: // an older try at the same numbers, which was never acknowledged
 		p.skip = int(min(p.count, n.next-p.key))
