@@ -279,11 +279,18 @@ func CreateBackup(dir, path string, fill func(w io.Writer) error) (err error) {
 	return boltfile.SyncDir(filepath.Dir(path))
 }
 
+// ErrNotAFile says that a backup cannot be written to what is there.
+var ErrNotAFile = errors.New("not a regular file")
+
 func replaceable(path string) error {
-	f, err := os.Open(path)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if err == nil && !info.Mode().IsRegular() { // to open a pipe would wait for its other end
+		return fmt.Errorf("%s: %w: a backup is written to a new file, or replaces another backup: choose the name of one", path, ErrNotAFile)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("look at what %s is: %w", path, err)
 	}

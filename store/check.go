@@ -90,6 +90,8 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("open the data directory: %w", err)
+	case errors.Is(err, ErrForeign):
+		return nil, err
 	case err != nil || !slices.Contains(paths, filepath.Join(dir, stateFile)):
 		return nil, errors.Join(ErrNoData, err)
 	}

@@ -25,9 +25,10 @@ func dataFiles(dir string) (paths []string, err error) {
 	if paths, _, err = wal.Files(dir); err != nil {
 		return nil, err
 	}
-	found, err := boltfile.Exists(filepath.Join(dir, stateFile))
+	state := filepath.Join(dir, stateFile)
+	found, err := boltfile.Exists(state)
 	if found {
-		paths = append(paths, filepath.Join(dir, stateFile))
+		paths, err = append(paths, state), boltfile.CheckRegular(state)
 	}
 	return paths, err
 }

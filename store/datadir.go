@@ -26,6 +26,11 @@ const (
 // what a person would type, "" for the agent. The kernel drops the lock with the process, so a crash
 // leaves nothing to clean up.
 func lockDir(dir, command string) (*os.File, error) {
+	for _, name := range []string{lockFile, runFile, stateFile} {
+		if err := boltfile.CheckRegular(filepath.Join(dir, name)); err != nil {
+			return nil, err
+		}
+	}
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)

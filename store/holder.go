@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"personasync/store/internal/boltfile"
 )
 
 // Holding is who has the lock of a data directory.
@@ -75,6 +77,9 @@ const locksFile = "/proc/locks"
 // false, too, where the kernel does not say.
 func Holder(dir string) (h Holding, held bool) {
 	path := filepath.Join(dir, lockFile)
+	if boltfile.CheckRegular(path) != nil {
+		return h, false
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return h, false

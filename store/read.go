@@ -53,6 +53,9 @@ func openReadOnly(dir string) (*View, error) {
 	if err != nil || !found {
 		return nil, errors.Join(ErrNoData, err)
 	}
+	if err := boltfile.CheckRegular(path); err != nil {
+		return nil, err
+	}
 	db, err := boltfile.Open(path, 0, true)
 	if err != nil {
 		return nil, err

@@ -58,8 +58,11 @@ func Restore(ctx context.Context, path, dir string, progress func(done, total in
 		return r, err
 	}
 	lock, err := lockDir(dir, "db restore")
-	if err != nil {
+	if errors.Is(err, ErrInUse) {
 		return r, fmt.Errorf("%w: stop the agent first", err)
+	}
+	if err != nil {
+		return r, err
 	}
 	defer boltfile.Unlock(lock)
 	if ownName(dir, path) == restoreDir {

@@ -277,6 +277,15 @@ func Exists(path string) (bool, error) {
 	return err == nil, err
 }
 
+// CheckRegular returns an ErrForeign if something else than a regular file is at path. To open a named pipe or a
+// device may never return.
+func CheckRegular(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: %s is a folder, pipe, socket or device, and not a regular file: move it out of %s, then try again", ErrForeign, filepath.Base(path), filepath.Dir(path))
+	}
+	return nil
+}
+
 // IsLink reports whether path is a symbolic link.
 func IsLink(path string) bool {
 	info, err := os.Lstat(path)
