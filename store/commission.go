@@ -46,6 +46,7 @@ func (s *Store) newMembershipJob(ctx context.Context, key string, o *order, crea
 		if err := s.order(ctx, frame); err != nil {
 			return nil, s.cutShort(orderAbsent, err)
 		}
+		c.onDisk = orderInPart
 		err = s.meet(ctx, c, key)
 	}
 	return c, err
@@ -54,7 +55,7 @@ func (s *Store) newMembershipJob(ctx context.Context, key string, o *order, crea
 // meet finds what is known of a computation once all is applied that was acknowledged: an event may be the
 // first that is heard of it.
 func (s *Store) meet(ctx context.Context, c *membershipJob, key string) error {
-	if err := s.CaughtUp(ctx); err != nil {
+	if err := s.cutShort(c.onDisk, s.Applied(ctx)); err != nil {
 		return err
 	}
 	return s.read(func(b *batch) error {
@@ -92,11 +93,11 @@ func (s *Store) order(ctx context.Context, frames ...[]byte) error {
 
 // order appends records of a commission.
 func (c *membershipJob) order(ctx context.Context, frames ...[]byte) error {
-	err := c.s.cutShort(c.onDisk, c.s.order(ctx, frames...))
-	if err == nil {
+	err := c.s.order(ctx, frames...)
+	if c.onDisk = max(c.onDisk, doubt(err)); err == nil {
 		c.onDisk = orderInPart
 	}
-	return err
+	return c.s.cutShort(c.onDisk, err)
 }
 
 // applied waits for what the commission has appended.

@@ -29,7 +29,7 @@ const (
 	commitHold = 64
 )
 
-// Append waits until records, encoded as frames, are on disk. After an error they may be there all the same.
+// Append waits until records, encoded as frames, are on disk. After a DoubtError they may be there all the same.
 func (in *Log) Append(ctx context.Context, frames ...[]byte) error {
 	req := &appendRequest{frames: frames, done: make(chan error, 1)}
 	for _, f := range frames {
@@ -47,9 +47,18 @@ func (in *Log) Append(ctx context.Context, frames ...[]byte) error {
 	case err := <-req.done:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return &DoubtError{ctx.Err()}
 	}
 }
+
+// A DoubtError ends an append whose records may be on disk, and take effect. It reads as its cause.
+type DoubtError struct{ cause error }
+
+// Error implements error.
+func (e *DoubtError) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *DoubtError) Unwrap() error { return e.cause }
 
 // AppendOther is Append for records that are no events. Others counts them until they are applied.
 func (in *Log) AppendOther(ctx context.Context, frames ...[]byte) error {
@@ -146,7 +155,9 @@ func (in *Log) keepApart() {
 func (in *Log) commit(group []*appendRequest) {
 	err := in.write(group)
 	if err == nil {
-		err = ask(in.Hooks.AfterCommit)
+		if err = ask(in.Hooks.AfterCommit); err != nil {
+			err = &DoubtError{err}
+		}
 	}
 	in.Finished.Add(1)
 	for _, req := range group {
