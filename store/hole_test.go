@@ -101,6 +101,24 @@ func TestASalvageBehindAHoleGivesNoAppliedNumbers(t *testing.T) {
 	}
 }
 
+// TestADamagedStateBehindAHoleLosesNoRecord: with the position of the state unknown, the files behind the hole are
+// read as damaged, and salvaged with it.
+func TestADamagedStateBehindAHoleLosesNoRecord(t *testing.T) {
+	for _, head := range []string{"newer", "older", "both"} {
+		t.Run(head, func(t *testing.T) {
+			b := behindHole(t)
+			breakHeads(t, filepath.Join(b.dir, stateFile), head)
+			endUncleanly(t, b.dir, false)
+			b.reopen(rules(domain.SendAttribute))
+			must(t, b.Applied(t.Context()))
+			b.wantMembers("vip", "bob", "cid")
+			b.receive(event("dan", "vip", true, 9))
+			b.wantMembers("vip", "bob", "cid", "dan")
+			b.balance()
+		})
+	}
+}
+
 // breakHeads damages the newer, the older or both meta pages of a file.
 func breakHeads(t *testing.T, path, which string) {
 	t.Helper()
