@@ -32,7 +32,7 @@ type batch struct {
 	rows, queue, due, locator, parked, held, history *bolt.Bucket
 	row                                              *bolt.Cursor // of rows, see get
 
-	outcomes     []byte // verdicts on the records from firstOutcome on: see trail.go
+	outcomes     []byte // verdicts on the records from firstOutcome on: see activity.go
 	firstOutcome uint64
 	parkings     []*stored // parked in this transaction, the first parkingsKept
 	parkedAll    uint64    // how many that were
@@ -46,7 +46,7 @@ type batch struct {
 	aside     bool  // a damaged row or change was met
 	outsiders int64 // records applied in this transaction that are no events
 
-	tracing bool // a compaction wants to know what is written: see trace.go
+	tracing bool // a compaction wants to know what is written: see dirtyset.go
 	touched []dirtyKey
 	buckets map[*bolt.Bucket]dirtyKey // where the buckets met so far are
 }

@@ -20,7 +20,7 @@ import (
 //
 // A computation is the field of its space and key without a column. A forwarded trait belongs to no
 // computation: it has neither space nor key. A cohort, and an entry of a list, are fields of their own
-// beside the computation: see channel.go.
+// beside the computation: see target.go.
 type field struct {
 	number uint32
 	space  string

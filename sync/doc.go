@@ -15,7 +15,7 @@
 //     element that MoEngage refuses by itself is parked.
 //   - No window of sixty seconds has more than the configured users and events (meter.go), also across
 //     restarts. This covers only this sender; MoEngage counts other writers too.
-//   - While MoEngage fails, one request at a time is in flight (circuit breaker, road.go). An outage makes at
+//   - While MoEngage fails, one request at a time is in flight (circuit breaker, breaker.go). An outage makes at
 //     most Config.Concurrency requests uncertain, and one for each later attempt that ends without an answer.
 //   - Nothing polls. The loop sleeps until something is due, a commit wakes it, or a slow sweep is due.
 //
