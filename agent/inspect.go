@@ -284,6 +284,7 @@ func (l *Local) User(ctx context.Context, id string) (u *domain.UserInfo, err er
 		plan, err := l.plan(v)
 		for i := range u.Pending {
 			u.Pending[i].Waits = waitText(&u.Pending[i], plan)
+			u.Pending[i].Argument = "" // said by Waits; it does not cross the socket
 		}
 		return err
 	})

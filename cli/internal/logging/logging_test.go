@@ -151,7 +151,7 @@ func TestAFaultThatComesAndGoesIsALineAndACount(t *testing.T) {
 		if len(lines) != 4 {
 			t.Fatalf("%d lines, not the first and the last of each:\n%s", len(lines), &b)
 		}
-		for i, want := range []string{"moengage fails", "takes requests again", "moengage fails", "takes requests again"} {
+		for i, want := range []string{"moengage fails", "accepts requests again", "moengage fails", "accepts requests again"} {
 			if !strings.Contains(lines[i], want) || i > 1 && !strings.Contains(lines[i], fmt.Sprintf("repeated=%d", times-1)) {
 				t.Errorf("line %d is %s", i, lines[i])
 			}
