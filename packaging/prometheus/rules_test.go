@@ -246,6 +246,7 @@ func TestRules(t *testing.T) {
 		{"a file was damaged", steady(well.holding("damage", "warning"), 2), []string{"PersonasyncDamage"}},
 		{"a reload was refused", steady(well.holding("config_refused", "warning"), 10), []string{"PersonasyncConfigRefused"}},
 		{"the socket is missing", steady(well.holding("socket_missing", "critical"), 5), []string{"PersonasyncSocketMissing"}},
+		{"something else has the socket's name", steady(well.holding("socket_lost", "critical"), 5), []string{"PersonasyncSocketLost"}},
 		{"nothing can be read back", steady(well.holding("verify_impossible", "warning"), 10), []string{"PersonasyncVerifyImpossible"}},
 		{"a job failed", steady(well.holding("job_failed", "warning"), 10), []string{"PersonasyncJobFailed"}},
 		{"the clock was set back", steady(well.holding("clock", "warning"), 2), []string{"PersonasyncClock"}},
