@@ -300,7 +300,7 @@ func TestADiscardReadmitsNobodyWhoLeftBeforeTheWindow(t *testing.T) {
 			b.decide(true)
 			b.wantMembers("vip", "user0", "user1", "user2", "user3", "user4")
 			b.tell(them)
-			if told := them.attributes["user5.vip"]; told == "true" || them.cohorts["user5.vip"] == "true" || them.lists["user5.vip"] == "true" {
+			if them.holdsMember("user5.vip") {
 				t.Errorf("%s: MoEngage holds a user for a member who left before the window", name)
 			}
 			b.wantHeld(0)
@@ -383,7 +383,7 @@ func TestADiscardReadmitsNobodyWhomACloseMadeLeave(t *testing.T) {
 			b.decide(true)
 			b.wantMembers("vip", "new0", "new1", "new2", "new3")
 			b.tell(them)
-			if told := them.attributes["old.vip"]; told == "true" || them.cohorts["old.vip"] == "true" || them.lists["old.vip"] == "true" {
+			if them.holdsMember("old.vip") {
 				t.Errorf("%s: MoEngage holds a user for a member who left by a close", name)
 			}
 			b.wantHeld(0)
@@ -406,7 +406,7 @@ func TestADiscardDoesNotUndoABaseline(t *testing.T) {
 		b.decide(true)
 		b.wantMembers("vip", "user1", "user2", "user3", "user4", "user5")
 		b.tell(them)
-		if told := them.attributes["user0.vip"]; told == "true" || them.cohorts["user0.vip"] == "true" || them.lists["user0.vip"] == "true" {
+		if them.holdsMember("user0.vip") {
 			t.Errorf("%s: MoEngage holds a user for a member of whom the baseline says that they left", name)
 		}
 		b.wantHeld(0)

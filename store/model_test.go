@@ -32,6 +32,11 @@ func newMoengage() *moengage {
 	return &moengage{attributes: map[string]string{}, cohorts: map[string]string{}, lists: map[string]string{}, events: map[string][]string{}}
 }
 
+// holdsMember reports whether any target holds user.key for a member.
+func (m *moengage) holdsMember(name string) bool {
+	return m.attributes[name] == "true" || m.cohorts[name] == "true" || m.lists[name] == "true"
+}
+
 func (m *moengage) take(d domain.Delivery) {
 	for _, a := range d.Attributes {
 		switch a.Kind {
