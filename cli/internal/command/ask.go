@@ -3,11 +3,13 @@ package command
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/config"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -49,29 +51,22 @@ func (env *Env) Quietly(c *urfave.Context, ask func(agent.Inspector) error) (err
 const AskTimeout = 30 * time.Second
 
 // Order runs do with the agent, or with its files if it is stopped, to change memberships or to erase a user.
-func (env *Env) Order(c *urfave.Context, do func(o agent.Orders, bar *term.Bar) error) (err error) {
-	places, err := env.LoadPlaces(c)
-	if err != nil {
-		return err
-	}
-	o, done, where, err := agent.OpenOrders(c.Context, places, env.Version)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done.Close()) }()
-	env.Remark("%s", where)
-	bar := env.Progress()
-	defer bar.End()
-	return InUse(do(o, bar))
+func (env *Env) Order(c *urfave.Context, do func(o agent.Orders, bar *term.Bar) error) error {
+	return withData(env, c, agent.OpenOrders, func(o agent.Orders, _ string, bar *term.Bar) error { return do(o, bar) })
 }
 
 // Upkeep runs do with the agent, or with its files if it is stopped, to check, compact or back up the data in dir.
-func (env *Env) Upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *term.Bar) error) (err error) {
+func (env *Env) Upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *term.Bar) error) error {
+	return withData(env, c, agent.OpenUpkeep, do)
+}
+
+// withData opens the agent or its files, says which, runs do with a progress bar, and closes them.
+func withData[T any](env *Env, c *urfave.Context, open func(context.Context, *config.Config, string) (T, io.Closer, string, error), do func(on T, dir string, bar *term.Bar) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
 	}
-	u, done, where, err := agent.OpenUpkeep(c.Context, places, env.Version)
+	on, done, where, err := open(c.Context, places, env.Version)
 	if err != nil {
 		return err
 	}
@@ -79,7 +74,7 @@ func (env *Env) Upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, ba
 	env.Remark("%s", where)
 	bar := env.Progress()
 	defer bar.End()
-	return InUse(do(u, places.DataDir, bar))
+	return InUse(do(on, places.DataDir, bar))
 }
 
 // InUse gives the error of a data directory in use the exit code for what a restart cannot cure.
