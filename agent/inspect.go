@@ -214,7 +214,7 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 func (l *Local) Changes(ctx context.Context, f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error) {
 	listing, err := store.NewListing(f)
 	if err == nil {
-		err = l.inParts(ctx, listing.Read, listing.Done)
+		err = l.inParts(ctx, func(v *store.View) error { return v.ReadListing(listing) }, listing.Done)
 	}
 	if err != nil {
 		return lines(nil), "", err
@@ -268,7 +268,7 @@ func (l *Local) Computations(ctx context.Context) (list []domain.ComputationInfo
 // Members implements Inspector.
 func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []domain.MemberInfo, more bool, err error) {
 	roll := store.NewMemberListing(key, after, limit)
-	if err := l.inParts(ctx, roll.Read, roll.Done); err != nil {
+	if err := l.inParts(ctx, func(v *store.View) error { return v.ReadMembers(roll) }, roll.Done); err != nil {
 		return condition.Whole(page), false, err
 	}
 	page, more = roll.Page()

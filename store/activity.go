@@ -88,7 +88,7 @@ func parseActivityCursor(s string) (c activityCursor, err error) {
 }
 
 // Activity returns the newest lines, or what happened since a cursor.
-func (v *View) Activity(f ActivityFilter) (t Activity, err error) {
+func (v *reader) Activity(f ActivityFilter) (t Activity, err error) {
 	if f.Limit <= 0 {
 		f.Limit = DefaultLimit
 	}
@@ -123,7 +123,7 @@ func (v *View) Activity(f ActivityFilter) (t Activity, err error) {
 
 // activityReader is a look at the trail in progress.
 type activityReader struct {
-	v        *View
+	v        *reader
 	filter   ActivityFilter
 	first    bool           // the newest lines are wanted, not what is new
 	from, to activityCursor // behind which to begin, and how far it came

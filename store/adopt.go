@@ -111,7 +111,7 @@ func (r *registry) adoption(key, id string) (into *field, from []*field, err err
 // inherit says everybody whom the other computation has heard of.
 func (c *membershipJob) inherit(ctx context.Context, progress func(done, total int64)) error {
 	for from, more := []byte(nil), true; more; {
-		page, next, err := c.s.userRows([]uint32{c.o.other}, 0, from)
+		page, next, err := c.s.r.userRows([]uint32{c.o.other}, 0, from)
 		if err != nil {
 			return err
 		}

@@ -83,17 +83,12 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
 	halt, grew := s.longRead()
-	r, err = s.View.backup(ctx, w, progress, halt)
+	r, err = s.r.backup(ctx, w, progress, halt)
 	r.Grew = grew()
 	return r, err
 }
 
-// Backup writes a backup of the files of a stopped agent.
-func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (BackupReport, error) {
-	return v.backup(ctx, w, progress, untilDone)
-}
-
-func (v *View) backup(ctx context.Context, w io.Writer, progress func(done, total int64), halt func() error) (r BackupReport, err error) {
+func (v *reader) backup(ctx context.Context, w io.Writer, progress func(done, total int64), halt func() error) (r BackupReport, err error) {
 	begun := time.Now()
 	out := &backupWriter{ctx: ctx, halt: halt, to: w, progress: progress}
 	out.tar = tar.NewWriter(out)
@@ -130,7 +125,7 @@ func (v *View) backup(ctx context.Context, w io.Writer, progress func(done, tota
 }
 
 // describe says what a backup that begins now holds.
-func (v *View) describe(tx *bolt.Tx, now time.Time) (BackupInfo, error) {
+func (v *reader) describe(tx *bolt.Tx, now time.Time) (BackupInfo, error) {
 	meta := tx.Bucket(bucketMeta)
 	l := ledger{}
 	if frame := meta.Get(metaLedger); frame != nil {
@@ -171,8 +166,10 @@ func (o *backupWriter) Write(p []byte) (int, error) {
 	if o.ctx.Err() != nil {
 		return 0, context.Cause(o.ctx)
 	}
-	if err := o.halt(); err != nil {
-		return 0, err
+	if o.halt != nil {
+		if err := o.halt(); err != nil {
+			return 0, err
+		}
 	}
 	n, err := o.to.Write(p)
 	if o.written += int64(n); o.progress != nil {

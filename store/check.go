@@ -120,14 +120,14 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*C
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
 	halt, grew := s.longRead()
-	r, err := s.View.check(ctx, progress, halt)
+	r, err := s.r.check(ctx, progress, halt)
 	if err == nil {
 		r.Grew = grew()
 	}
 	return r, err
 }
 
-func (v *View) check(ctx context.Context, progress func(done, total int64), halt func() error) (*CheckReport, error) {
+func (v *reader) check(ctx context.Context, progress func(done, total int64), halt func() error) (*CheckReport, error) {
 	c := newChecker(ctx, new(CheckReport), progress)
 	c.halt = halt
 	segments := v.inbox.List()
@@ -149,7 +149,7 @@ func (v *View) check(ctx context.Context, progress func(done, total int64), halt
 
 func newChecker(ctx context.Context, r *CheckReport, progress func(done, total int64)) *checker {
 	r.Findings, r.DamagedFiles = []Finding{}, []string{}
-	return &checker{ctx: ctx, halt: untilDone, progress: progress, r: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	return &checker{ctx: ctx, progress: progress, r: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
 }
 
 // checker is one check.
@@ -176,7 +176,7 @@ type checker struct {
 }
 
 // measure is how much there is to read.
-func (c *checker) measure(v *View, segments []*wal.Segment) (total int64) {
+func (c *checker) measure(v *reader, segments []*wal.Segment) (total int64) {
 	size, live, err := v.db.fill()
 	if err == nil {
 		c.r.Bytes, total = size, live
@@ -197,6 +197,9 @@ func (c *checker) step(k, v []byte) error {
 	c.tell(0)
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
+	}
+	if c.halt == nil {
+		return nil
 	}
 	return c.halt()
 }

@@ -46,7 +46,7 @@ func (s *Store) forgetExits(ctx context.Context, now time.Time, keep time.Durati
 	}
 	w.left--
 	before := now.Add(-keep).UnixNano()
-	users, next, err := s.exMembers(w.from, before)
+	users, next, err := s.r.exMembers(w.from, before)
 	if err == nil && len(users) > 0 {
 		err = s.run(ctx, func(b *batch) error {
 			for _, id := range users {
@@ -82,7 +82,7 @@ func (s *Store) beginMinute(now time.Time) error {
 
 // exMembers reads a page of rows and returns the users with an exit to forget, and where to go on: nil at
 // the end.
-func (v *View) exMembers(from []byte, before int64) (users []string, next []byte, err error) {
+func (v *reader) exMembers(from []byte, before int64) (users []string, next []byte, err error) {
 	err = v.read(func(b *batch) error {
 		c := b.rows.Cursor()
 		k, frame := c.Seek(from)

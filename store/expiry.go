@@ -125,7 +125,7 @@ type Expiring struct {
 }
 
 // Expiring says what is going to expire, parked items being kept for so long; nil when nothing is.
-func (v *View) Expiring(now time.Time, keep time.Duration) (e *Expiring, err error) {
+func (v *reader) Expiring(now time.Time, keep time.Duration) (e *Expiring, err error) {
 	if keep <= 0 {
 		return nil, nil
 	}

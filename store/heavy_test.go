@@ -47,7 +47,7 @@ func TestAHeavyUserIsListedInSlices(t *testing.T) {
 				l, err := NewListing(tc.filter)
 				must(t, err)
 				for !l.Done() {
-					must(t, l.Read(&b.View))
+					must(t, l.Read(b.r))
 				}
 				page, next := l.Page()
 				if tc.filter.Cursor = next; len(page) > 700 {
@@ -68,7 +68,7 @@ func TestAHeavyUserIsListedInSlices(t *testing.T) {
 		must(t, err)
 		reads := 0
 		for ; !l.Done(); reads++ {
-			must(t, l.Read(&b.View))
+			must(t, l.Read(b.r))
 		}
 		if reads < n/pageScan {
 			t.Errorf("%d changes were looked at in %d reads", n, reads)

@@ -27,7 +27,7 @@ var ErrBadCursor = errors.New("this is not a cursor of a listing: begin again wi
 
 // Changes lists changes. Pending ones come as they are due, parked and held ones by id, closed ones
 // the newest first. next is the cursor of the page behind this one, "" when there is none.
-func (v *View) Changes(f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error) {
+func (v *reader) Changes(f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error) {
 	l, err := NewListing(f)
 	for err == nil && !l.Done() {
 		err = l.Read(v)
@@ -90,7 +90,7 @@ func NewListing(f domain.OutboxFilter) (l *Listing, err error) {
 func (l *Listing) Done() bool { return l.done || l.full() }
 
 // Read goes on with the page, for one read transaction over a bounded number of changes.
-func (l *Listing) Read(v *View) error { return v.read(l.slice) }
+func (l *Listing) Read(v *reader) error { return v.read(l.slice) }
 
 // Page is what Changes returns.
 func (l *Listing) Page() (page []domain.ChangeInfo, next string) {

@@ -12,7 +12,7 @@ import (
 
 // Members lists the members of one computation; after is the user behind whom to go on, "" for the
 // first page. An unknown key is ErrNotFound; an ambiguous one is an *AmbiguousError.
-func (v *View) Members(key, after string, limit int) (page []domain.MemberInfo, more bool, err error) {
+func (v *reader) Members(key, after string, limit int) (page []domain.MemberInfo, more bool, err error) {
 	l := NewMemberListing(key, after, limit)
 	for err == nil && !l.Done() {
 		err = l.Read(v)
@@ -54,7 +54,7 @@ func (l *MemberListing) Page() (page []domain.MemberInfo, more bool) {
 }
 
 // Read goes on with the page, for one read transaction over a bounded number of rows.
-func (l *MemberListing) Read(v *View) error {
+func (l *MemberListing) Read(v *reader) error {
 	return v.look(func(tx *bolt.Tx) error {
 		st, err := loadState(tx)
 		if err != nil {

@@ -172,7 +172,7 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 // decideHeld gives the order about every exit that the guard holds, of records up to until.
 func (c *membershipJob) decideHeld(ctx context.Context, until uint64, progress func(done, total int64)) error {
 	for from, more := []byte(nil), true; more; {
-		page, next, err := c.s.heldExits(c.targetFields, until, from)
+		page, next, err := c.s.r.heldExits(c.targetFields, until, from)
 		if err != nil {
 			return err
 		}
@@ -311,7 +311,7 @@ func (c *membershipJob) readmitLeft(ctx context.Context, window recordRange, pro
 
 // heldExits reads a page of the exits that the guard holds of some fields and a record up to until
 // caused, and where to go on.
-func (v *View) heldExits(numbers []uint32, until uint64, from []byte) (page []domain.ID, next []byte, err error) {
+func (v *reader) heldExits(numbers []uint32, until uint64, from []byte) (page []domain.ID, next []byte, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		ids, c := epochsIn(tx), tx.Bucket(bucketHeld).Cursor()
 		k, frame := c.Seek(from)

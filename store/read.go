@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io/fs"
 	"iter"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -24,71 +21,24 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// View answers questions about the state. It reads and never changes anything. Every method is a few
-// short read transactions, so that no writer waits for a reader; a page of a listing is consistent in
-// itself. All methods may be called concurrently.
-type View struct {
+// reader answers questions about the state: the methods of View. Every method is a few short read
+// transactions, so that the writer waits for no reader; a page of a listing is consistent in itself. All
+// methods may be called concurrently.
+type reader struct {
 	db       *stateDB
 	inbox    *wal.Log
-	parkings *parkings       // lately, by this process; nil: none
-	refused  *refusals       // at the door; nil: read of the files
-	damaged  func(err error) // is told of damage that was met; nil: nobody
-}
-
-// OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
-// no store in dir, and ErrInUse when an agent holds it.
-func OpenReadOnly(dir string) (v *View, err error) {
-	if err := boltfile.Guard(func() error { v, err = openReadOnly(dir); return err }); err != nil {
-		return nil, err
-	}
-	return v, nil
-}
-
-func openReadOnly(dir string) (*View, error) {
-	path := filepath.Join(dir, stateFile)
-	found, err := boltfile.Exists(path)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("open the data directory: %w", err)
-	}
-	if err != nil || !found {
-		return nil, errors.Join(ErrNoData, err)
-	}
-	if err := boltfile.CheckRegular(path); err != nil {
-		return nil, err
-	}
-	db, err := boltfile.Open(path, 0, true)
-	if err != nil {
-		return nil, err
-	}
-	epoch, err := boltfile.Epoch(db)
-	if err == nil {
-		err = checkMigrated(db)
-	}
-	if err != nil {
-		db.Close()
-		return nil, err
-	}
-	inbox, err := wal.OpenReadOnly(dir, epoch, inboxRecords)
-	if err != nil {
-		db.Close()
-		return nil, err
-	}
-	return &View{db: newStateDB(db), inbox: inbox}, nil
-}
-
-// Close ends a read-only view.
-func (v *View) Close() error {
-	v.inbox.CloseFiles()
-	return v.db.Close()
+	parkings *parkings       // parked lately by this process; nil: none
+	refused  *refusals       // refusals counted by this process; nil: read from the file
+	damaged  func(err error) // is told of damage; nil: nobody is
 }
 
 // LastRecord returns the number of the last record received, which costs next to nothing: it grows with
 // every event that comes in.
-func (v *View) LastRecord() uint64 { return v.inbox.Last() }
+func (v *reader) LastRecord() uint64 { return v.inbox.Last() }
 
 // look runs one read transaction. A damaged page is an error like any other; a store that was closed is
 // ErrClosed.
-func (v *View) look(f func(tx *bolt.Tx) error) error {
+func (v *reader) look(f func(tx *bolt.Tx) error) error {
 	err := boltfile.Guard(func() error { return v.db.View(f) })
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed
@@ -100,7 +50,7 @@ func (v *View) look(f func(tx *bolt.Tx) error) error {
 }
 
 // Counts returns the ledgers and gauges.
-func (v *View) Counts() (c domain.Counts, err error) {
+func (v *reader) Counts() (c domain.Counts, err error) {
 	last, others := v.inbox.Last(), v.inbox.Others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
@@ -125,7 +75,7 @@ func (v *View) Counts() (c domain.Counts, err error) {
 }
 
 // refusals lists what was refused at the door: a running store knows more than its file.
-func (v *View) refusals(b *batch) (list []domain.Refusal, heard domain.Heard, err error) {
+func (v *reader) refusals(b *batch) (list []domain.Refusal, heard domain.Heard, err error) {
 	if v.refused != nil {
 		list, heard = v.refused.list()
 		return list, heard, nil
@@ -190,7 +140,7 @@ func (b *batch) heads(road domain.Endpoint, lane uint32, most int) iter.Seq[*hea
 }
 
 // Change returns one change, wherever it is, and the raw event that caused it while that is kept.
-func (v *View) Change(id domain.ID) (c *domain.Change, raw []byte, err error) {
+func (v *reader) Change(id domain.ID) (c *domain.Change, raw []byte, err error) {
 	err = v.read(func(b *batch) error {
 		if b.st.epochs.of(id.Seq) != id.Epoch {
 			return ErrNotFound
@@ -219,7 +169,7 @@ func (v *View) Change(id domain.ID) (c *domain.Change, raw []byte, err error) {
 }
 
 // read runs one read transaction with everything a decision needs.
-func (v *View) read(f func(b *batch) error) error {
+func (v *reader) read(f func(b *batch) error) error {
 	return v.look(func(tx *bolt.Tx) error {
 		st, err := loadState(tx)
 		if err != nil {
@@ -266,7 +216,7 @@ func (b *batch) find(id domain.ID) *stored {
 }
 
 // record returns a record of the inbox; it is empty when it is gone.
-func (v *View) record(seq uint64) record {
+func (v *reader) record(seq uint64) record {
 	records, err := v.inbox.Read(seq, 1)
 	if err != nil || len(records) == 0 || records[0].Seq != seq {
 		return record{}
@@ -279,7 +229,7 @@ func (v *View) record(seq uint64) record {
 }
 
 // Computations lists every computation seen, by key.
-func (v *View) Computations() (list []domain.ComputationInfo, err error) {
+func (v *reader) Computations() (list []domain.ComputationInfo, err error) {
 	err = v.read(func(b *batch) error {
 		columns := b.st.registry.heldColumns()
 		for _, f := range b.st.registry.fields {
@@ -351,7 +301,7 @@ func (r *registry) one(key string) (*field, error) {
 }
 
 // Preview returns the lease that Take would commit, and changes nothing.
-func (v *View) Preview(o domain.TakeOptions) (f *domain.Lease, err error) {
+func (v *reader) Preview(o domain.TakeOptions) (f *domain.Lease, err error) {
 	err = v.read(func(b *batch) error {
 		f, _ = b.take(o)
 		return nil
@@ -361,7 +311,7 @@ func (v *View) Preview(o domain.TakeOptions) (f *domain.Lease, err error) {
 
 // Sent returns the users and events that left in each second since the given time, for meters that
 // must survive a restart. It reaches back two minutes.
-func (v *View) Sent(since time.Time) (list []domain.SentSecond, err error) {
+func (v *reader) Sent(since time.Time) (list []domain.SentSecond, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketSent).Cursor()
 		for k, val := c.Seek(numberKey(uint64(max(since.Unix(), 0)))); k != nil; k, val = c.Next() {

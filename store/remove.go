@@ -82,7 +82,7 @@ func (s *Store) unreferred(ctx context.Context, r *MembershipReport, named strin
 		l := &Listing{filter: domain.OutboxFilter{State: state, Limit: 1}, fields: fields}
 		var err error
 		for err == nil && !l.Done() && len(l.page) == 0 {
-			if err = l.Read(&s.View); err == nil {
+			if err = l.Read(s.r); err == nil {
 				err = ctx.Err()
 			}
 		}

@@ -54,7 +54,7 @@ func (s *Store) SetJobRun(ctx context.Context, r JobRun) error {
 }
 
 // JobRuns lists the jobs' last runs, by name.
-func (v *View) JobRuns() (runs []JobRun, err error) {
+func (v *reader) JobRuns() (runs []JobRun, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		return forEachRun(tx, runOfJob, func(text []byte) error {
 			var r JobRun

@@ -254,17 +254,15 @@ func replaceDamaged(path, kept string) error {
 	return boltfile.SyncDir(dir)
 }
 
-// Salvages returns what was salvaged from files that are still kept aside, oldest first.
-func (v *View) Salvages() (list []Salvage, err error) {
+// salvagesIn returns what was salvaged from files that are still kept aside, oldest first.
+func salvagesIn(tx *bolt.Tx) (list []Salvage, err error) {
+	text := tx.Bucket(bucketMeta).Get(metaSalvage)
+	if text == nil {
+		return nil, nil
+	}
 	var all []Salvage
-	dir := ""
-	err = v.look(func(tx *bolt.Tx) error {
-		dir = filepath.Dir(tx.DB().Path())
-		if text := tx.Bucket(bucketMeta).Get(metaSalvage); text != nil {
-			return json.Unmarshal(text, &all)
-		}
-		return nil
-	})
+	err = json.Unmarshal(text, &all)
+	dir := filepath.Dir(tx.DB().Path())
 	for _, r := range all {
 		if found, _ := boltfile.Exists(filepath.Join(dir, r.KeptAs)); found {
 			list = append(list, r)

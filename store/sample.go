@@ -54,7 +54,7 @@ const (
 )
 
 // Sample says how things are now, as far as the store knows.
-func (v *View) Sample(now time.Time) (s Sample, err error) {
+func (v *reader) Sample(now time.Time) (s Sample, err error) {
 	last, rules := v.inbox.Last(), v.inbox.Others.Load()
 	err = v.read(func(b *batch) error {
 		l := &b.st.ledger
@@ -124,7 +124,7 @@ func outdated(kept *bolt.Bucket, minute uint64) (keys [][]byte) {
 }
 
 // Samples lists what was kept since then, the oldest first. Damaged ones are left out.
-func (v *View) Samples(since time.Time) (list []Sample, err error) {
+func (v *reader) Samples(since time.Time) (list []Sample, err error) {
 	err = v.read(func(b *batch) error {
 		kept := b.tx.Bucket(bucketSamples)
 		if kept == nil {

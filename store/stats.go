@@ -9,7 +9,7 @@ import (
 )
 
 // Stats groups what waits, is held or is parked, by state, kind, computation and reason.
-func (v *View) Stats() ([]domain.StatLine, error) {
+func (v *reader) Stats() ([]domain.StatLine, error) {
 	var all []domain.StatLine
 	for cursor, first := "", true; first || cursor != ""; first = false {
 		lines, next, err := v.StatsPage(cursor)
@@ -23,7 +23,7 @@ func (v *View) Stats() ([]domain.StatLine, error) {
 
 // StatsPage is Stats of a part of what there is, for readers that must not look for long at a time;
 // MergeStats puts the parts together. next is the cursor of the next part, "" at the end.
-func (v *View) StatsPage(after string) (lines []domain.StatLine, next string, err error) {
+func (v *reader) StatsPage(after string) (lines []domain.StatLine, next string, err error) {
 	s := domain.StatePending
 	if state, rest, found := strings.Cut(after, ":"); found {
 		if s, found = domain.ParseState(state); !found {

@@ -114,6 +114,8 @@ type Store struct {
 
 	// The writer's own.
 	state       *state
+	parkings    *parkings // parked by this process, for those who follow
+	refused     *refusals
 	unread      bool      // a transaction failed, and state was not read back since: see readBack
 	left        bool      // when it was opened, the state was as the last run left it
 	arrival     *arrival  // still to be noted; nil: nothing is
@@ -178,7 +180,7 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 		_ = boltfile.Unlock(lock)
 		return nil, err
 	}
-	s.damaged = s.noteRead
+	s.r.damaged = s.noteRead
 	s.round.Store(newRound(nil))
 	return s, nil
 }
@@ -236,7 +238,7 @@ func (s *Store) openFiles() error {
 	}
 	inbox.MaxBytes.Store(s.budget.segment())
 	inbox.Hooks = wal.Hooks{Refuse: s.refuseRecords, Home: s.place.check, Naming: &s.place.naming, AfterCommit: s.afterCommit}
-	s.inbox = inbox
+	s.inbox, s.r.inbox = inbox, inbox
 	if s.parkings == nil {
 		s.parkings = newParkings(time.Now())
 	}
@@ -248,6 +250,7 @@ func (s *Store) openFiles() error {
 			return err
 		}
 	}
+	s.r.parkings, s.r.refused = s.parkings, s.refused
 	s.applied.Store(s.state.applied)
 	s.arrive()
 	s.lookAround()
@@ -283,6 +286,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 		return 0, err
 	}
 	s.db = newStateDB(db)
+	s.r = &reader{db: s.db}
 	if s.place.state, err = os.Stat(path); err != nil {
 		s.db.Close()
 		return 0, err

@@ -46,6 +46,3 @@ func (s *Store) longRead() (halt func() error, grew func() int64) {
 		return nil
 	}, func() int64 { return boltfile.OnDiskAt(path) - before }
 }
-
-// untilDone is the halt of a reader in whose way nobody writes.
-func untilDone() error { return nil }

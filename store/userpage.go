@@ -17,7 +17,7 @@ const (
 )
 
 // User returns everything known of one user, or ErrNotFound.
-func (v *View) User(id string) (info *domain.UserInfo, err error) {
+func (v *reader) User(id string) (info *domain.UserInfo, err error) {
 	var setBy []uint64
 	err = v.read(func(b *batch) error {
 		u := b.user(id)

@@ -23,7 +23,7 @@ type userRow struct {
 
 // userRows reads a page of those that the rows know of a computation, in the order of their keys,
 // and where to go on: nil at the end. targetFields are the numbers of its own field and of its targets.
-func (v *View) userRows(voices []uint32, before int64, from []byte) (page []userRow, next []byte, err error) {
+func (v *reader) userRows(voices []uint32, before int64, from []byte) (page []userRow, next []byte, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		var m rowScan
 		ids := epochsIn(tx)
@@ -123,7 +123,7 @@ func (c *membershipJob) known(ctx context.Context, before int64) iter.Seq2[*user
 			voices = c.targetFields
 		}
 		for from, more := []byte(nil), true; more; {
-			page, next, err := c.s.userRows(voices, before, from)
+			page, next, err := c.s.r.userRows(voices, before, from)
 			if err == nil {
 				err = ctx.Err()
 			}

@@ -43,7 +43,7 @@ type ToldUser struct {
 // ToldUsers lists a page of the users whom MoEngage was told an attribute of this computation about;
 // next is the cursor of the page behind it, "" at the end. An unknown key is ErrNotFound, an ambiguous
 // one an *AmbiguousError. Pages without users are possible.
-func (v *View) ToldUsers(key, cursor string) (users []string, next string, err error) {
+func (v *reader) ToldUsers(key, cursor string) (users []string, next string, err error) {
 	from, err := hex.DecodeString(cursor)
 	if err != nil {
 		return nil, "", ErrBadCursor
@@ -123,7 +123,7 @@ func anyIn(fields map[uint32]bool, block uint16) bool {
 // Told returns what MoEngage should hold of these users and this computation, all at one moment, in
 // their order. Who was told of after settled counts as moving. A user of whom MoEngage was told
 // nothing, as after being forgotten, has no attributes.
-func (v *View) Told(key string, users []string, settled time.Time) (list []ToldUser, err error) {
+func (v *reader) Told(key string, users []string, settled time.Time) (list []ToldUser, err error) {
 	err = v.read(func(b *batch) error {
 		numbers, err := b.attributesOf(key)
 		if err != nil {
@@ -213,7 +213,7 @@ func (b *batch) toldSince(u *user, numbers map[uint32]bool, settled time.Time) b
 
 // SendsAttributes reports whether a computation's changes leave as attributes, or as entries of a list,
 // which are all that can be read back. An unknown key is ErrNotFound, an ambiguous one an *AmbiguousError.
-func (v *View) SendsAttributes(key string) (yes bool, err error) {
+func (v *reader) SendsAttributes(key string) (yes bool, err error) {
 	err = v.read(func(b *batch) error {
 		f, err := b.st.registry.one(key)
 		if err == nil {
@@ -358,7 +358,7 @@ func (s *Store) SetVerification(ctx context.Context, v Verification) error {
 }
 
 // Verifications lists the last verification of every computation that had one, by key.
-func (v *View) Verifications() (list []Verification, err error) {
+func (v *reader) Verifications() (list []Verification, err error) {
 	err = v.look(func(tx *bolt.Tx) error {
 		return forEachRun(tx, runOfVerification, func(text []byte) error {
 			var r Verification

@@ -1,0 +1,180 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wal"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// View answers questions about a store, and changes nothing. Every method is a few short read
+// transactions, so that the writer waits for no reader; a page of a listing is consistent in itself. All
+// methods may be called concurrently.
+type View struct {
+	r     *reader
+	db    *stateDB
+	inbox *wal.Log
+}
+
+// OpenReadOnly opens the files of a stopped agent for inspection. It answers ErrNoData when there is
+// no store in dir, and ErrInUse when an agent holds it.
+func OpenReadOnly(dir string) (v *View, err error) {
+	if err := boltfile.Guard(func() error { v, err = openReadOnly(dir); return err }); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func openReadOnly(dir string) (*View, error) {
+	path := filepath.Join(dir, stateFile)
+	found, err := boltfile.Exists(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("open the data directory: %w", err)
+	}
+	if err != nil || !found {
+		return nil, errors.Join(ErrNoData, err)
+	}
+	if err := boltfile.CheckRegular(path); err != nil {
+		return nil, err
+	}
+	db, err := boltfile.Open(path, 0, true)
+	if err != nil {
+		return nil, err
+	}
+	epoch, err := boltfile.Epoch(db)
+	if err == nil {
+		err = checkMigrated(db)
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	inbox, err := wal.OpenReadOnly(dir, epoch, inboxRecords)
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	state := newStateDB(db)
+	return &View{r: &reader{db: state, inbox: inbox}, db: state, inbox: inbox}, nil
+}
+
+// Close ends a read-only view.
+func (v *View) Close() error {
+	v.inbox.CloseFiles()
+	return v.db.Close()
+}
+
+// look runs one read transaction.
+func (v *View) look(f func(tx *bolt.Tx) error) error { return v.r.look(f) }
+
+// read runs one read transaction with everything a decision needs.
+func (v *View) read(f func(b *batch) error) error { return v.r.read(f) }
+
+// LastRecord returns the number of the last record received. It is cheap: a caller may ask every second
+// whether anything came.
+func (v *View) LastRecord() uint64 { return v.r.LastRecord() }
+
+// Counts returns the ledgers and gauges.
+func (v *View) Counts() (domain.Counts, error) { return v.r.Counts() }
+
+// Computations lists every computation seen, by key.
+func (v *View) Computations() ([]domain.ComputationInfo, error) { return v.r.Computations() }
+
+// Change returns one change, wherever it is, and the raw event that caused it while that is kept. An
+// unknown id is ErrNotFound.
+func (v *View) Change(id domain.ID) (c *domain.Change, raw []byte, err error) { return v.r.Change(id) }
+
+// Changes lists changes. Pending ones come as they are due, parked and held ones by id, closed ones
+// the newest first. next is the cursor of the page behind this one, "" when there is none.
+func (v *View) Changes(f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error) {
+	return v.r.Changes(f)
+}
+
+// ReadListing reads on in a listing, for a moment; l.Done says whether that was all.
+func (v *View) ReadListing(l *Listing) error { return l.Read(v.r) }
+
+// Members lists the members of one computation; after is the user behind whom to go on, "" for the
+// first page. An unknown key is ErrNotFound; an ambiguous one is an *AmbiguousError.
+func (v *View) Members(key, after string, limit int) (page []domain.MemberInfo, more bool, err error) {
+	return v.r.Members(key, after, limit)
+}
+
+// ReadMembers reads on in a listing of members, for a moment; l.Done says whether that was all.
+func (v *View) ReadMembers(l *MemberListing) error { return l.Read(v.r) }
+
+// User returns everything known of one user, or ErrNotFound.
+func (v *View) User(id string) (*domain.UserInfo, error) { return v.r.User(id) }
+
+// Activity returns the newest lines, or what happened since a cursor.
+func (v *View) Activity(f ActivityFilter) (Activity, error) { return v.r.Activity(f) }
+
+// Stats groups the pending, held and parked changes by state, kind, computation and reason.
+func (v *View) Stats() ([]domain.StatLine, error) { return v.r.Stats() }
+
+// StatsPage is Stats of a part of the changes, for readers that must not look for long at a time;
+// MergeStats puts the parts together. next is the cursor of the next part, "" at the end.
+func (v *View) StatsPage(after string) (lines []domain.StatLine, next string, err error) {
+	return v.r.StatsPage(after)
+}
+
+// Expiring says which parked items expire soon, when they are kept for so long; nil when none does.
+func (v *View) Expiring(now time.Time, keep time.Duration) (*Expiring, error) {
+	return v.r.Expiring(now, keep)
+}
+
+// Preview returns the lease that Take would commit, and changes nothing.
+func (v *View) Preview(o domain.TakeOptions) (*domain.Lease, error) { return v.r.Preview(o) }
+
+// Sent returns how much left in each second since the given time, for rate limits that must survive a
+// restart. It reaches back two minutes.
+func (v *View) Sent(since time.Time) ([]domain.SentSecond, error) { return v.r.Sent(since) }
+
+// ToldUsers lists a page of the users whom MoEngage was told an attribute of this computation about;
+// next is the cursor of the page behind it, "" at the end. An unknown key is ErrNotFound, an ambiguous
+// one an *AmbiguousError. Pages without users are possible.
+func (v *View) ToldUsers(key, cursor string) (users []string, next string, err error) {
+	return v.r.ToldUsers(key, cursor)
+}
+
+// Told returns what MoEngage should hold of these users and this computation, all at one moment, in
+// their order. A user who was told of after settled counts as moving. A user of whom MoEngage was told
+// nothing, as after being forgotten, has no attributes.
+func (v *View) Told(key string, users []string, settled time.Time) ([]ToldUser, error) {
+	return v.r.Told(key, users, settled)
+}
+
+// SendsAttributes reports whether a computation's changes leave as attributes, or as entries of a list,
+// which are all that can be read back. An unknown key is ErrNotFound, an ambiguous one an *AmbiguousError.
+func (v *View) SendsAttributes(key string) (bool, error) { return v.r.SendsAttributes(key) }
+
+// Verifications lists the last verification of every computation that had one, by key.
+func (v *View) Verifications() ([]Verification, error) { return v.r.Verifications() }
+
+// JobRuns lists the jobs' last runs, by name.
+func (v *View) JobRuns() ([]JobRun, error) { return v.r.JobRuns() }
+
+// Sample says how things are now, as far as the store knows.
+func (v *View) Sample(now time.Time) (Sample, error) { return v.r.Sample(now) }
+
+// Samples lists the samples kept since then, the oldest first. Damaged ones are left out.
+func (v *View) Samples(since time.Time) ([]Sample, error) { return v.r.Samples(since) }
+
+// Salvages returns what was salvaged from files that are still kept aside, oldest first.
+func (v *View) Salvages() (list []Salvage, err error) {
+	err = v.look(func(tx *bolt.Tx) error { list, err = salvagesIn(tx); return err })
+	return list, err
+}
+
+// Backup writes a backup of the files of a stopped agent.
+func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (BackupReport, error) {
+	return v.r.backup(ctx, w, progress, nil)
+}
