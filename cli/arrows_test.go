@@ -20,7 +20,9 @@ store/internal/wal: store/crashpoint store/internal/boltfile store/internal/bolt
 store/internal/wire:
 store/crashpoint:   # not below store/internal: sync passes three of the points, and the test that kills agents knows them all
 scheduler:
-sync: store/crashpoint store/domain
+sync: store/crashpoint store/domain sync/internal/payload sync/internal/ratelimit
+sync/internal/payload: store/domain   # pure: bytes out of changes
+sync/internal/ratelimit: store/domain
 sync/sandbox:   # knows the wire by MoEngage's documents, so that it checks the sender
 agent/segment: store/domain
 agent/config: scheduler store/domain

@@ -7,14 +7,16 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"personasync/sync/internal/payload"
 )
 
 // Agrees reports whether got, as read from MoEngage, is the stored form of want, as it was sent. Nil is a
 // missing attribute. Values are compared by meaning: numbers by value, texts up to MoEngage's maximum length,
 // times regardless of zone and trailing zeros, objects in any order.
 func Agrees(want, got json.RawMessage) bool {
-	if isNull(want) || isNull(got) {
-		return (len(want) == 0 || isNull(want)) && (len(got) == 0 || isNull(got))
+	if payload.IsNull(want) || payload.IsNull(got) {
+		return (len(want) == 0 || payload.IsNull(want)) && (len(got) == 0 || payload.IsNull(got))
 	}
 	w, errW := decodeValue(want)
 	g, errG := decodeValue(got)
@@ -84,7 +86,7 @@ func equalTexts(want, got string) bool {
 	if want == got {
 		return true
 	}
-	if utf8.RuneCountInString(want) > maxValueLength && got == firstRunes(want, maxValueLength) {
+	if utf8.RuneCountInString(want) > payload.MaxValueLength && got == firstRunes(want, payload.MaxValueLength) {
 		return true
 	}
 	w, okW := asTime(want)

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"personasync/store/domain"
+	"personasync/sync/internal/payload"
 )
 
 // action is the sender's reaction to an answer.
@@ -120,17 +121,17 @@ var table = []Meaning{
 	{"id_too_long", "The customer id is longer than 512 bytes.", doPark, actPark},
 	{"id_invalid_utf8", "The customer id is not valid UTF-8.", doPark, actPark},
 
-	{cautionValue, "MoEngage keeps the first 512 characters of a string, and this value is longer.", doWarn, actWarn},
-	{cautionURL, "MoEngage drops a URL of more than 512 characters although it answers 200.", doWarn, actWarn},
-	{cautionBroken, "The text contains half of a UTF-16 surrogate pair (such as \\ud83d), because it was cut inside a character, often an emoji.", "Sends U+FFFD in its place and logs each name once.", actWarn},
-	{cautionArray, "MoEngage allows 50 elements in an array, and this value has more.", doWarn, actWarn},
-	{cautionMixed, "MoEngage requires all elements of an array to have one type, and this value has several.", doWarn, actWarn},
-	{cautionRenamed, "MoEngage reserves or blocks this name and drops its data: status, source, user_id, id, and any name that begins with moe_, among others.", "Sends it with the prefix segment_ and logs each name once.", actWarn},
-	{cautionName, "MoEngage keeps the first 200 characters of a name, and this one is longer.", doWarn, actWarn},
-	{cautionAttributes, "A workspace has 256 custom user attributes, and this agent alone has sent more since its start; MoEngage drops new ones although it answers 200.", doWarn + " Use send = \"list\" or \"cohort\", or ask MoEngage for more.", actWarn},
-	{cautionEvents, "A workspace has 512 names of events, and this agent alone has sent more since its start; MoEngage drops new ones although it answers 200.", doWarn + " Use send = \"event\", which has one name for all audiences, or ask MoEngage for more.", actWarn},
-	{cautionCohorts, "A workspace has 1,000 active segments of all kinds, and this agent alone has filled more since its start.", doWarn + " Use send = \"list\" for some, or archive segments in MoEngage.", actWarn},
-	{cautionProperties, "MoEngage keeps 100 attributes of an event.", "Leaves out the properties beyond that and logs each name once.", actWarn},
+	{payload.ValueTooLong, "MoEngage keeps the first 512 characters of a string, and this value is longer.", doWarn, actWarn},
+	{payload.URLTooLong, "MoEngage drops a URL of more than 512 characters although it answers 200.", doWarn, actWarn},
+	{payload.TextBroken, "The text contains half of a UTF-16 surrogate pair (such as \\ud83d), because it was cut inside a character, often an emoji.", "Sends U+FFFD in its place and logs each name once.", actWarn},
+	{payload.ArrayTooLong, "MoEngage allows 50 elements in an array, and this value has more.", doWarn, actWarn},
+	{payload.ArrayMixed, "MoEngage requires all elements of an array to have one type, and this value has several.", doWarn, actWarn},
+	{payload.NameReserved, "MoEngage reserves or blocks this name and drops its data: status, source, user_id, id, and any name that begins with moe_, among others.", "Sends it with the prefix segment_ and logs each name once.", actWarn},
+	{payload.NameCut, "MoEngage keeps the first 200 characters of a name, and this one is longer.", doWarn, actWarn},
+	{payload.AttributeLimit, "A workspace has 256 custom user attributes, and this agent alone has sent more since its start; MoEngage drops new ones although it answers 200.", doWarn + " Use send = \"list\" or \"cohort\", or ask MoEngage for more.", actWarn},
+	{payload.EventNameLimit, "A workspace has 512 names of events, and this agent alone has sent more since its start; MoEngage drops new ones although it answers 200.", doWarn + " Use send = \"event\", which has one name for all audiences, or ask MoEngage for more.", actWarn},
+	{payload.CohortLimit, "A workspace has 1,000 active segments of all kinds, and this agent alone has filled more since its start.", doWarn + " Use send = \"list\" for some, or archive segments in MoEngage.", actWarn},
+	{payload.EventAttributes, "MoEngage keeps 100 attributes of an event.", "Leaves out the properties beyond that and logs each name once.", actWarn},
 
 	{codeStay, "The request was not sent, because the agent was stopping or sending had stopped meanwhile.", "Leaves the changes pending; uses up no attempt.", actStay},
 }

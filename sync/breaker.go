@@ -169,3 +169,18 @@ func ceiling(least, most time.Duration, failures int) time.Duration {
 func backoff(least, most time.Duration, failures int) time.Duration {
 	return rand.N(ceiling(least, most, failures)) + time.Millisecond
 }
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// earliest ignores zero times, which mean never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

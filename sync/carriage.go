@@ -9,6 +9,7 @@ import (
 
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/sync/internal/ratelimit"
 )
 
 // Keys of log attributes. There is none for user ids: they are never logged.
@@ -33,14 +34,14 @@ type carriage struct {
 	clearance
 	haul
 
-	ctx     context.Context // when done, make no new request
-	lasting context.Context // when done, stop everything
-	grant   grant           // reservation of the first request
-	begun   bool            // the first request was made
-	left    bool            // a request may have reached MoEngage
-	judged  *answer         // with an open breaker: the answer by which MoEngage judged the data
-	halted  bool            // everything was refused
-	fresh   bool            // some users of the lease were never refused alone before it
+	ctx     context.Context  // when done, make no new request
+	lasting context.Context  // when done, stop everything
+	grant   ratelimit.Amount // reservation of the first request
+	begun   bool             // the first request was made
+	left    bool             // a request may have reached MoEngage
+	judged  *answer          // with an open breaker: the answer by which MoEngage judged the data
+	halted  bool             // everything was refused
+	fresh   bool             // some users of the lease were never refused alone before it
 }
 
 // carry makes the requests and always settles the lease. It reports whether any part of it returned to the
@@ -57,17 +58,24 @@ func (c *carriage) carry() (back bool) {
 		max:     c.cfg.MaxAttempts,
 		results: make([]domain.DeliveryResult, len(c.flight.Deliveries)),
 	}
-	c.s.caution(c.flight)
+	c.warn()
 	t.reject(c.load.faults)
 	t.deliver(t.items)
 	if !c.begun {
-		c.s.meter.settle(c.grant, false, time.Now())
+		c.s.meter.Settle(c.grant, false, time.Now())
 	}
 	c.reopen()
 	c.relax()
 	c.tellParked(t)
 	c.settle(domain.Settlement{Lease: c.flight.ID, At: time.Now(), NotSent: !c.left, Results: t.results})
 	return t.back()
+}
+
+// warn logs the lease's new payload warnings.
+func (c *carriage) warn() {
+	for _, w := range c.s.warnings.Check(c.flight) {
+		c.s.log.Warn("moengage does not store this unchanged; see `personasync outbox explain-code CODE`", keyCode, w.Code, keyName, w.Name)
+	}
 }
 
 // knownBad returns the users of the lease who were refused alone before.
@@ -100,7 +108,7 @@ func (c *carriage) post(items []item) answer {
 	a := c.client.post(c.lasting, body)
 	crashpoint.Reach(crashpoint.AnswerRead)
 	c.left = c.left || a.mayHaveLeft()
-	c.s.meter.settle(g, a.mayHaveLeft(), a.at)
+	c.s.meter.Settle(g, a.mayHaveLeft(), a.at)
 	names := c.users(items)
 	if a.act != actTake {
 		a.said = a.public(names)
@@ -113,9 +121,9 @@ func (c *carriage) post(items []item) answer {
 
 // pass waits until the meter admits a request. The first request already has its reservation. The requests of a
 // search continue only while the breaker allows requests.
-func (c *carriage) pass(need grant) (grant, bool) {
+func (c *carriage) pass(need ratelimit.Amount) (ratelimit.Amount, bool) {
 	if c.ctx.Err() != nil {
-		return grant{}, false
+		return ratelimit.Amount{}, false
 	}
 	if !c.begun {
 		c.begun = true
@@ -124,15 +132,15 @@ func (c *carriage) pass(need grant) (grant, bool) {
 	for {
 		now := time.Now()
 		if c.s.waits(now) {
-			return grant{}, false
+			return ratelimit.Amount{}, false
 		}
-		g, again := c.s.meter.admit(need, now)
+		g, again := c.s.meter.Admit(need, now)
 		if again.IsZero() {
 			return g, true
 		}
 		select {
 		case <-c.ctx.Done():
-			return grant{}, false
+			return ratelimit.Amount{}, false
 		case <-time.After(again.Sub(now)):
 		}
 	}

@@ -1,11 +1,8 @@
 package syncer
 
 import (
-	"strconv"
 	"strings"
 	"testing"
-
-	"personasync/store/domain"
 )
 
 func TestCheckID(t *testing.T) {
@@ -34,31 +31,6 @@ func TestCheckID(t *testing.T) {
 		}
 		if _, known := Explain(tt.fault); tt.fault != "" && !known {
 			t.Errorf("%s is not explained", tt.fault)
-		}
-	}
-}
-
-// A computation whose name MoEngage refuses or reserves is sent, and unset, under another name.
-func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
-	long := strings.Repeat("ä", domain.MaxName)
-	for name, want := range map[string]string{
-		"": "segment_", "id": "segment_id", "_id": "segment__id", "moe_x": "segment_moe_x", "MOE_GAID": "segment_MOE_GAID",
-		"status": "segment_status", "source": "segment_source", "user_id": "segment_user_id", "INSTALL": "segment_INSTALL",
-		"USER_ATTRIBUTE_USER_BDAY": "segment_USER_ATTRIBUTE_USER_BDAY",
-		"moe_unsubscribe":          "moe_unsubscribe", "moe_spam": "moe_spam", "moe_hard_bounce": "moe_hard_bounce",
-		"moe_em_unsub_categories": "moe_em_unsub_categories", "moe_sms_subscription": "moe_sms_subscription",
-		"moe_wa_subscription": "moe_wa_subscription", "moe_sub_w": "moe_sub_w",
-		"moe_email_open_tracking_consent": "moe_email_open_tracking_consent", "MOE_SPAM": "segment_MOE_SPAM",
-		"vip": "vip", "email": "email", "moe": "moe", "status_2": "status_2", long: long, long + "x": long,
-	} {
-		if got := domain.AttributeName(name); got != want {
-			t.Errorf("%q is sent as %q, want %q", name, got, want)
-		}
-		for _, value := range []string{"true", "null"} {
-			b, err := encoder{}.appendAttributes(nil, "ann", []domain.Change{{Name: name, Value: []byte(value)}})
-			if err != nil || !strings.Contains(string(b), strconv.Quote(want)) {
-				t.Errorf("%q = %s: %s, %v", name, value, b, err)
-			}
 		}
 	}
 }

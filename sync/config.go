@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/sync/internal/payload"
 )
 
 // Config configures a sender. BaseURL, WorkspaceID and APIKey have no defaults. A zero Timeout, Concurrency,
@@ -48,6 +49,12 @@ type Config struct {
 	Observe func(Report)
 }
 
+// Limits of MoEngage's page "Cohort Sync".
+const (
+	CohortCallsPerMinute = 300     // requests per minute and workspace
+	CohortRequestBytes   = 128_000 // MoEngage says "128 KB"; this is the smaller reading
+)
+
 // Report describes one request for metrics and the live tail. It contains no user ids.
 type Report struct {
 	Code          string // of the failure table; "accepted" on success
@@ -86,6 +93,6 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func (c Config) encoder() encoder {
-	return encoder{endpoint: c.Endpoint, updateExistingOnly: c.UpdateExistingOnly, realTimeAction: c.RealTimeAction}
+func (c Config) encoder() payload.Encoder {
+	return payload.Encoder{Endpoint: c.Endpoint, UpdateExistingOnly: c.UpdateExistingOnly, RealTimeAction: c.RealTimeAction}
 }

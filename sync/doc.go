@@ -2,7 +2,7 @@
 // sync, but that name belongs to the standard library's package.
 //
 // A [Sender] is the only type that runs. It takes a lease of due deliveries from the [Outbox], which marks them
-// as in lease. It encodes the lease as one request (payload.go, request.go) for /v1/transition or for Cohort
+// as in lease. It encodes the lease as one request (request.go, internal/payload) for /v1/transition or for Cohort
 // Sync, posts it (client.go), looks up the answer in the failure table (answer.go), and settles the lease. If
 // MoEngage refuses a request for its data, it finds the bad element by bisection (bisect.go) and parks it. The
 // other elements are delivered.
@@ -13,7 +13,7 @@
 //     answer the outcome is uncertain, is reported as such, and the change is sent again.
 //   - No data is given up because of credentials, the account, the network or MoEngage's availability. Only an
 //     element that MoEngage refuses by itself is parked.
-//   - No window of sixty seconds has more than the configured users and events (meter.go), also across
+//   - No window of sixty seconds has more than the configured users and events (internal/ratelimit), also across
 //     restarts. This covers only this sender; MoEngage counts other writers too.
 //   - While MoEngage fails, one request at a time is in flight (circuit breaker, breaker.go). An outage makes at
 //     most Config.Concurrency requests uncertain, and one for each later attempt that ends without an answer.

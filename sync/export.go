@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"personasync/sync/internal/ratelimit"
 )
 
 // MoEngage's limits for Get User: 20 users a request, 1,000 users a minute for the workspace.
@@ -24,7 +26,7 @@ const exportTries = 5
 // A Reader reads users back from MoEngage. It enforces the limits over all its requests. A restart resets its
 // count, and then MoEngage answers 429 if necessary. It is safe for concurrent use.
 type Reader struct {
-	meter meter
+	meter ratelimit.Meter
 
 	mu     sync.Mutex // protects the fields below
 	config Config
@@ -34,7 +36,7 @@ type Reader struct {
 // NewReader returns a reader for the workspace of c.
 func NewReader(c Config) *Reader {
 	r := new(Reader)
-	r.meter.limit(grant{users: exportsPerMinute})
+	r.meter.SetLimits(ratelimit.Amount{Users: exportsPerMinute})
 	r.Reconfigure(c)
 	return r
 }
@@ -136,15 +138,15 @@ func readError(a answer, users []string) *ReadError {
 
 // ask makes one request as soon as the limit allows.
 func (r *Reader) ask(ctx context.Context, c *client, users int, body []byte) (a answer, text []byte, err error) {
-	g, again := r.meter.admit(grant{users: users}, time.Now())
+	g, again := r.meter.Admit(ratelimit.Amount{Users: users}, time.Now())
 	for !again.IsZero() {
 		if err := sleep(ctx, time.Until(again)); err != nil {
 			return a, nil, err
 		}
-		g, again = r.meter.admit(grant{users: users}, time.Now())
+		g, again = r.meter.Admit(ratelimit.Amount{Users: users}, time.Now())
 	}
 	a, text = c.exchange(ctx, body, readExport)
-	r.meter.settle(g, a.mayHaveLeft(), time.Now())
+	r.meter.Settle(g, a.mayHaveLeft(), time.Now())
 	return a, text, ctx.Err()
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"personasync/store/domain"
+	"personasync/sync/internal/ratelimit"
 )
 
 // Preview is a request that would be made, with masked secrets.
@@ -25,7 +26,7 @@ type Preview struct {
 func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 	c.Endpoint = f.Endpoint
 	c = c.withDefaults()
-	share := grant{users: shareOf(c.UsersPerMinute), events: shareOf(c.EventsPerMinute), calls: 1}
+	share := ratelimit.Amount{Users: ratelimit.Share(c.UsersPerMinute), Events: ratelimit.Share(c.EventsPerMinute), Calls: 1}
 	var (
 		previews []Preview
 		faults   []error
@@ -39,7 +40,7 @@ func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 	}
 	next()
 	for _, d := range f.Deliveries {
-		if !share.admits(l, d) || !l.add(d) {
+		if !l.within(share, d) || !l.add(d) {
 			next()
 			l.add(d)
 		}
@@ -51,13 +52,6 @@ func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 	}
 	next()
 	return previews, errors.Join(faults...)
-}
-
-func shareOf(limit int) int {
-	if limit <= 0 {
-		return unlimited
-	}
-	return (&window{limit: limit}).share()
 }
 
 func (c Config) preview(l *load) Preview {

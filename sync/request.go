@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"personasync/store/domain"
+	"personasync/sync/internal/payload"
+	"personasync/sync/internal/ratelimit"
 )
 
 const (
@@ -32,7 +34,7 @@ type item struct {
 // load is an encoded lease. Deliveries are added up to a size. If MoEngage requires it, the load is split into
 // smaller requests without encoding it again.
 type load struct {
-	enc   encoder
+	enc   payload.Encoder
 	limit int // bytes of the whole body
 
 	head, tail string // text around the elements
@@ -61,16 +63,16 @@ func (f fault) sentence() string {
 	return fmt.Sprintf("%s A request with nothing else would have %d bytes; the limit is %d.", rows[f.code].Means, f.bytes, f.limit)
 }
 
-func newLoad(enc encoder, limit int) *load {
+func newLoad(enc payload.Encoder, limit int) *load {
 	l := &load{body: make([]byte, 0, min(limit, 4096))}
 	l.reset(enc, limit)
 	return l
 }
 
 // reset empties l for another lease and keeps its memory.
-func (l *load) reset(enc encoder, limit int) {
+func (l *load) reset(enc payload.Encoder, limit int) {
 	*l = load{enc: enc, limit: limit, body: l.body[:0], items: l.items[:0], faults: l.faults[:0]}
-	if enc.endpoint != domain.EndpointCohort { // otherwise the first member determines the cohort
+	if enc.Endpoint != domain.EndpointCohort { // otherwise the first member determines the cohort
 		l.begin(envelopeHead, envelopeTail)
 	}
 }
@@ -86,16 +88,16 @@ func (l *load) begin(head, tail string) {
 // one half of a delivery fits, its attributes are added, and its event stays for the next request with neither
 // item nor fault.
 func (l *load) add(d domain.Delivery) bool {
-	if l.enc.endpoint == domain.EndpointCohort {
+	if l.enc.Endpoint == domain.EndpointCohort {
 		return l.addMember(d)
 	}
 	mark := *l
 	fits := true
 	if len(d.Attributes) > 0 {
-		fits = l.element(false, func(b []byte) ([]byte, error) { return l.enc.appendAttributes(b, d.User, d.Attributes) })
+		fits = l.element(false, func(b []byte) ([]byte, error) { return l.enc.AppendAttributes(b, d.User, d.Attributes) })
 	}
 	if fits && d.Event != nil {
-		fits = l.element(true, func(b []byte) ([]byte, error) { return l.enc.appendEvent(b, d.User, d.Event) })
+		fits = l.element(true, func(b []byte) ([]byte, error) { return l.enc.AppendEvent(b, d.User, d.Event) })
 	}
 	if !fits && mark.added > 0 {
 		*l = mark
@@ -114,15 +116,15 @@ func (l *load) addMember(d domain.Delivery) bool {
 		l.added++
 		return true
 	}
-	head := cohortHead(&d.Attributes[0])
+	head := payload.CohortHead(&d.Attributes[0])
 	switch {
 	case len(l.items) == 0:
-		l.begin(head, cohortTail)
+		l.begin(head, payload.CohortTail)
 	case l.head != head:
 		return false
 	}
 	mark := *l
-	fits := l.element(false, func(b []byte) ([]byte, error) { return appendMember(b, d.User) })
+	fits := l.element(false, func(b []byte) ([]byte, error) { return payload.AppendMember(b, d.User) })
 	if !fits && mark.added > 0 {
 		return false
 	}
@@ -187,14 +189,19 @@ func (l *load) request(items []item) []byte {
 	return append(b, l.tail...)
 }
 
+// within reports whether the load and a further delivery are within an amount of users and events.
+func (l *load) within(a ratelimit.Amount, d domain.Delivery) bool {
+	return (len(d.Attributes) == 0 || l.users < a.Users) && (d.Event == nil || l.events < a.Events)
+}
+
 // weigh returns the cost of a request with these items at MoEngage: a customer element is a user, and an action
 // is an event. Where MoEngage counts requests, users are not counted.
-func (l *load) weigh(items []item) grant {
+func (l *load) weigh(items []item) ratelimit.Amount {
 	users, events := count(items)
-	if l.enc.endpoint == domain.EndpointCohort {
+	if l.enc.Endpoint == domain.EndpointCohort {
 		users, events = 0, 0
 	}
-	return grant{users: users, events: events, calls: min(len(items), 1)}
+	return ratelimit.Amount{Users: users, Events: events, Calls: min(len(items), 1)}
 }
 
 func count(items []item) (users, events int) {

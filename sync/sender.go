@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/sync/internal/payload"
+	"personasync/sync/internal/ratelimit"
 )
 
 // Outbox is the source of changes and the destination of their outcomes. *store.Store implements it. Tests have
@@ -53,7 +55,8 @@ type Sender struct {
 	outbox    Outbox
 	log       *slog.Logger
 	transport *http.Transport // ours, unless the configuration has one
-	meter     meter
+	meter     ratelimit.Meter
+	warnings  *payload.Warnings
 	wake      <-chan struct{}
 	poke      chan struct{} // capacity 1; wakes the loop after a change of the fields under mu
 	ended     chan struct{} // closed when Run has ended
@@ -66,12 +69,11 @@ type Sender struct {
 	doubt  suspects
 	bad    refused
 
-	cautions cautions        // payload warnings logged so far
-	force    bool            // a flush: take users before their retry time, once
-	air      map[uint64]bool // unsettled leases
-	wished   time.Duration   // the longest pause that MoEngage asked for
-	backs    uint64          // number of leases with changes that returned
-	stale    bool            // changes returned since the gates last saw the outbox's answer
+	force  bool            // a flush: take users before their retry time, once
+	air    map[uint64]bool // unsettled leases
+	wished time.Duration   // the longest pause that MoEngage asked for
+	backs  uint64          // number of leases with changes that returned
+	stale  bool            // changes returned since the gates last saw the outbox's answer
 
 	// Run's own: only the goroutine of Run uses these.
 	plan   load      // measures deliveries for Take; kept to reuse its memory
@@ -92,7 +94,7 @@ func New(c Config, o Outbox, log *slog.Logger) *Sender {
 		air:       make(map[uint64]bool),
 		doubt:     make(suspects),
 		bad:       make(refused),
-		cautions:  newCautions(),
+		warnings:  payload.NewWarnings(),
 	}
 	s.configure(c)
 	s.wake = o.Wake(s.cfg.Endpoint)
@@ -117,7 +119,7 @@ func (s *Sender) configure(c Config) {
 	s.cfg = c
 	s.client = newClient(c, transport)
 	s.road.hurry()
-	s.meter.limit(grant{users: c.UsersPerMinute, events: c.EventsPerMinute, calls: c.CallsPerMinute})
+	s.meter.SetLimits(ratelimit.Amount{Users: c.UsersPerMinute, Events: c.EventsPerMinute, Calls: c.CallsPerMinute})
 }
 
 // Open releases a job's changes that were received up to upTo. drained is closed once none of them is left:
@@ -224,11 +226,11 @@ func (s *Sender) Run(ctx context.Context) error {
 // remember adds the requests sent shortly before the start to the meter.
 func (s *Sender) remember() error {
 	now := time.Now()
-	sent, err := s.outbox.Sent(now.Add(-windowLength - time.Second))
+	sent, err := s.outbox.Sent(now.Add(-ratelimit.Window - time.Second))
 	if err != nil {
 		return fmt.Errorf("read the requests sent in the last minute: %w", err)
 	}
-	s.meter.restore(sent, now)
+	s.meter.Restore(sent, now)
 	return nil
 }
 
@@ -260,17 +262,17 @@ func (s *Sender) dispatch(ctx, lasting context.Context, flights *sync.WaitGroup)
 		if !ok {
 			return soonest(now, at), nil
 		}
-		g, again := s.meter.reserve(now)
-		if g.empty() {
+		g, again := s.meter.Reserve(now)
+		if g.Empty() {
 			return soonest(now, again), nil
 		}
 		haul, err := s.take(lasting, c, g, now)
 		if err != nil {
-			s.meter.settle(g, false, now)
+			s.meter.Settle(g, false, now)
 			return s.falter(ctx, now, err)
 		}
 		s.faults = 0
-		g = s.meter.keep(g, haul.load.weigh(haul.load.items), now)
+		g = s.meter.Keep(g, haul.load.weigh(haul.load.items), now)
 		if haul.flight != nil {
 			s.launch(&carriage{s: s, clearance: c, ctx: ctx, lasting: lasting, haul: haul, grant: g}, flights)
 		}
@@ -429,11 +431,11 @@ type haul struct {
 // take asks the outbox for a lease that fills one request. Deliveries are encoded twice, once to measure and
 // once to send. A transaction may be repeated before one commits, so a measurement cannot be reused; a
 // microsecond each is a low price.
-func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) (haul, error) {
+func (s *Sender) take(ctx context.Context, c clearance, g ratelimit.Amount, now time.Time) (haul, error) {
 	s.plan.reset(c.cfg.encoder(), c.cfg.MaxRequestBytes)
 	more := false
 	var with company
-	g = g.within(c.cfg.MaxRequestBytes / c.cfg.leastElement())
+	g = g.AtMost(c.cfg.MaxRequestBytes / c.cfg.leastElement())
 	f, next, err := s.outbox.Take(ctx, domain.TakeOptions{
 		Endpoint:  c.cfg.Endpoint,
 		Now:       now,
@@ -442,10 +444,10 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 		Pass:      c.pass(),
 		Longest:   c.longest,
 		Force:     c.force,
-		MaxUsers:  g.users,
-		MaxEvents: g.events,
+		MaxUsers:  g.Users,
+		MaxEvents: g.Events,
 		Fit: func(d domain.Delivery) bool {
-			fits := g.admits(&s.plan, d) && s.joins(&with, d.User, func() bool { return s.plan.add(d) })
+			fits := s.plan.within(g, d) && s.joins(&with, d.User, func() bool { return s.plan.add(d) })
 			more = more || !fits
 			return fits
 		},
@@ -459,7 +461,7 @@ func (s *Sender) take(ctx context.Context, c clearance, g grant, now time.Time) 
 			h.load.add(d)
 		}
 	}
-	h.more = more || next.More || h.load.users >= g.users || h.load.events >= g.events
+	h.more = more || next.More || h.load.users >= g.Users || h.load.events >= g.Events
 	if c.cfg.Endpoint == domain.EndpointCohort {
 		h.more = f != nil // a request has one cohort; another may be due
 	}
@@ -475,16 +477,6 @@ func (s *Sender) joins(with *company, user string, add func() bool) bool {
 	}
 	with.join(s.doubt, user)
 	return true
-}
-
-// within limits a grant, so that the outbox does not search for more than can fit.
-func (g grant) within(n int) grant {
-	return grant{users: min(g.users, n), events: min(g.events, n), calls: g.calls}
-}
-
-// admits reports whether a delivery is within the grant.
-func (g grant) admits(l *load, d domain.Delivery) bool {
-	return (len(d.Attributes) == 0 || l.users < g.users) && (d.Event == nil || l.events < g.events)
 }
 
 // launch starts the goroutine of a lease.
@@ -520,7 +512,7 @@ func (s *Sender) rest(now time.Time, c clearance, h haul, again time.Time) time.
 	}
 	if !h.more && c.skip == nil {
 		s.force = false
-		s.meter.ease()
+		s.meter.StopPacing()
 	}
 	at := h.next.Retry
 	for job, received := range h.next.Jobs {

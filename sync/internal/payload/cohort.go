@@ -1,4 +1,4 @@
-package syncer
+package payload
 
 import (
 	"unicode/utf8"
@@ -6,6 +6,8 @@ import (
 	"personasync/store/domain"
 )
 
+// CohortTail ends a request of Cohort Sync, after its members.
+//
 // Cohort Sync (POST /v1/integrations/cohortsync) adds users to one custom segment or removes them, many per
 // request:
 //
@@ -16,18 +18,14 @@ import (
 // computation that was re-created in Segment with another id continues its cohort. The first request creates
 // the segment. MoEngage silently skips unknown users, so the outbox sends a user's other changes first, if
 // there are any.
-const cohortTail = `]}}`
+const CohortTail = `]}}`
 
 // cohortPartner is our name at MoEngage.
 const cohortPartner = "personasync"
 
-// Limits of MoEngage's page "Cohort Sync".
-const (
-	CohortCallsPerMinute = 300     // requests per minute and workspace
-	CohortRequestBytes   = 128_000 // MoEngage says "128 KB"; this is the smaller reading
-)
-
-func cohortHead(c *domain.Change) string {
+// CohortHead begins a request that adds users to the cohort of c, or removes them. Requests with the same head
+// are for the same cohort in the same direction.
+func CohortHead(c *domain.Change) string {
 	action := "add_members"
 	if c.Transition == domain.TransitionExit {
 		action = "remove_members"
@@ -40,8 +38,8 @@ func cohortHead(c *domain.Change) string {
 	return string(append(b, `,"members":[`...))
 }
 
-// appendMember appends one member. On an error b ends with an incomplete one, which the caller must cut off.
-func appendMember(b []byte, user string) ([]byte, error) {
+// AppendMember appends one member. On an error b ends with an incomplete one, which the caller must cut off.
+func AppendMember(b []byte, user string) ([]byte, error) {
 	if !utf8.ValidString(user) {
 		return b, errUnencodable
 	}

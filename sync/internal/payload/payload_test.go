@@ -1,4 +1,4 @@
-package syncer
+package payload
 
 import (
 	"encoding/json"
@@ -37,48 +37,48 @@ func received(props string) *domain.Change {
 func TestAttributeElements(t *testing.T) {
 	tests := []struct {
 		name    string
-		enc     encoder
+		enc     Encoder
 		user    string
 		changes []domain.Change
 		want    string
 	}{
 		{
-			"as MoEngage documents it", encoder{}, "user-1001",
+			"as MoEngage documents it", Encoder{}, "user-1001",
 			[]domain.Change{attr("plan", `"gold"`), attr("ltv", `120.5`), attr("vip", `true`), attr("renews_at", `"2026-12-01T00:00:00Z"`), attr("tags", `["a","b"]`)},
 			`{"type":"customer","customer_id":"user-1001","attributes":{"plan":"gold","ltv":120.5,"vip":true,"renews_at":"2026-12-01T00:00:00Z","tags":["a","b"]}}`,
 		},
 		{
-			"known users only", encoder{updateExistingOnly: true}, "user-1001", []domain.Change{attr("vip", `false`)},
+			"known users only", Encoder{UpdateExistingOnly: true}, "user-1001", []domain.Change{attr("vip", `false`)},
 			`{"type":"customer","customer_id":"user-1001","update_existing_only":true,"attributes":{"vip":false}}`,
 		},
 		{
-			"numbers keep their digits", encoder{}, "u1", []domain.Change{attr("a", `12345678901234567890`), attr("b", `1.10`), attr("c", `1e400`), attr("d", `-0.0`)},
+			"numbers keep their digits", Encoder{}, "u1", []domain.Change{attr("a", `12345678901234567890`), attr("b", `1.10`), attr("c", `1e400`), attr("d", `-0.0`)},
 			`{"type":"customer","customer_id":"u1","attributes":{"a":12345678901234567890,"b":1.10,"c":1e400,"d":-0.0}}`,
 		},
 		{
-			"null removes", encoder{}, "u1", []domain.Change{attr("favorite_store", `null`)},
+			"null removes", Encoder{}, "u1", []domain.Change{attr("favorite_store", `null`)},
 			`{"type":"customer","customer_id":"u1","attributes":{},"unset_attributes":[{"type":"equals","attr":"favorite_store","case_sensitive":true}]}`,
 		},
 		{
-			"some are set, some removed", encoder{}, "u1", []domain.Change{attr("a", `null`), attr("b", `1`), attr("c", ` null `)},
+			"some are set, some removed", Encoder{}, "u1", []domain.Change{attr("a", `null`), attr("b", `1`), attr("c", ` null `)},
 			`{"type":"customer","customer_id":"u1","attributes":{"b":1},"unset_attributes":[{"type":"equals","attr":"a","case_sensitive":true},{"type":"equals","attr":"c","case_sensitive":true}]}`,
 		},
 		{
-			"objects become strings", encoder{}, "u1", []domain.Change{attr("o", `{"x": "q\"q"}`), attr("l", `[ {"x":1}, null, [2], "s", 3 ]`)},
+			"objects become strings", Encoder{}, "u1", []domain.Change{attr("o", `{"x": "q\"q"}`), attr("l", `[ {"x":1}, null, [2], "s", 3 ]`)},
 			`{"type":"customer","customer_id":"u1","attributes":{"o":"{\"x\": \"q\\\"q\"}","l":["{\"x\":1}","[2]","s",3]}}`,
 		},
 		{
-			"strange names", encoder{}, "ann\"\\\n\u2028\x01é日", []domain.Change{attr("a\tb\x7f", `"\u00e9"`)},
+			"strange names", Encoder{}, "ann\"\\\n\u2028\x01é日", []domain.Change{attr("a\tb\x7f", `"\u00e9"`)},
 			`{"type":"customer","customer_id":"ann\"\\\n` + "\u2028" + `\u0001é日","attributes":{"a\tb` + "\x7f" + `":"\u00e9"}}`,
 		},
 		{
-			"bytes that are not UTF-8", encoder{}, "u1", []domain.Change{attr("a\xff", "\"b\xff\xfe\"")},
+			"bytes that are not UTF-8", Encoder{}, "u1", []domain.Change{attr("a\xff", "\"b\xff\xfe\"")},
 			`{"type":"customer","customer_id":"u1","attributes":{"a` + "\uFFFD" + `":"b` + "\uFFFD" + `"}}`,
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := tt.enc.appendAttributes(nil, tt.user, tt.changes)
+			got, err := tt.enc.AppendAttributes(nil, tt.user, tt.changes)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +125,7 @@ func TestEventElements(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := encoder{}.appendEvent(nil, "user-1001", tt.change)
+			got, err := Encoder{}.AppendEvent(nil, "user-1001", tt.change)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -140,7 +140,7 @@ func TestEventElements(t *testing.T) {
 }
 
 func TestRealTimeAction(t *testing.T) {
-	got, err := encoder{realTimeAction: true}.appendEvent(nil, "u1", synthesised())
+	got, err := Encoder{RealTimeAction: true}.AppendEvent(nil, "u1", synthesised())
 	if err != nil || !strings.Contains(string(got), `[{"action":"Audience Entered","real_time_action":"true","attributes":{`) {
 		t.Errorf("%s, %v", got, err)
 	}
@@ -151,7 +151,7 @@ func TestAnEventKeepsAHundredAttributes(t *testing.T) {
 	for i := range 200 {
 		fmt.Fprintf(&b, `,"p%d":%d`, i, i)
 	}
-	got, err := encoder{}.appendEvent(nil, "u1", received("{"+b.String()[1:]+"}"))
+	got, err := Encoder{}.AppendEvent(nil, "u1", received("{"+b.String()[1:]+"}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestAnEventOfManyPropertiesKeepsItsFlag(t *testing.T) {
 		fmt.Fprintf(&b, `"p%d":%d,`, i, i)
 	}
 	c.Props = []byte("{" + b.String() + strconv.Quote(c.Computation) + ":false}")
-	got, err := encoder{}.appendEvent(nil, "u1", c)
+	got, err := Encoder{}.AppendEvent(nil, "u1", c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,85 +195,18 @@ func TestAnEventOfManyPropertiesKeepsItsFlag(t *testing.T) {
 
 func TestWhatMakesNoElement(t *testing.T) {
 	for _, value := range []string{"", "{", `"open`, "tru", "nul", "1 2", "\"a\nb\"", "NaN"} {
-		if got, err := (encoder{}).appendAttributes(nil, "u1", []domain.Change{attr("a", value)}); err == nil {
+		if got, err := (Encoder{}).AppendAttributes(nil, "u1", []domain.Change{attr("a", value)}); err == nil {
 			t.Errorf("value %q became %s", value, got)
 		}
 	}
 	for _, props := range []string{"[]", "{", "1", `{"a":}`, `"x"`, " "} {
-		if got, err := (encoder{}).appendEvent(nil, "u1", received(props)); err == nil && props != " " {
+		if got, err := (Encoder{}).AppendEvent(nil, "u1", received(props)); err == nil && props != " " {
 			t.Errorf("properties %q became %s", props, got)
 		}
 	}
-	if _, err := (encoder{}).appendAttributes(nil, "u\xff", nil); err == nil {
+	if _, err := (Encoder{}).AppendAttributes(nil, "u\xff", nil); err == nil {
 		t.Error("a user id that is not UTF-8 became another user")
 	}
-}
-
-// documented is the bulk request in MoEngage's documentation.
-const documented = `{"type":"transition","elements":[` +
-	`{"type":"customer","customer_id":"user-1001","attributes":{"seg_high_value":true,"ltv":120.5}},` +
-	`{"type":"event","customer_id":"user-1001","actions":[{"action":"Audience Entered","attributes":{"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]},` +
-	`{"type":"customer","customer_id":"user-1002","attributes":{"seg_high_value":false}}]}`
-
-func documentedFlight() *domain.Lease {
-	return &domain.Lease{Deliveries: []domain.Delivery{
-		{User: "user-1001", Attributes: []domain.Change{attr("seg_high_value", "true"), attr("ltv", "120.5")}, Event: synthesised()},
-		{User: "user-1002", Attributes: []domain.Change{attr("seg_high_value", "false")}},
-	}}
-}
-
-func TestTheBulkRequest(t *testing.T) {
-	l := newLoad(encoder{}, 100_000)
-	for _, d := range documentedFlight().Deliveries {
-		if !l.add(d) {
-			t.Fatal("does not fit")
-		}
-	}
-	if diff := cmp.Diff(documented, string(l.request(l.items))); diff != "" {
-		t.Error(diff)
-	}
-	if l.users != 2 || l.events != 1 {
-		t.Errorf("%d users, %d events", l.users, l.events)
-	}
-}
-
-// For any change, a request is valid JSON in valid UTF-8 within its limit, and so is every request split from
-// it.
-func FuzzRequest(f *testing.F) {
-	f.Add("user-1001", "vip", []byte("true"), "Audience Entered", []byte(`{"a":[1,{"b":null}],"id":1}`), "key", 1000)
-	f.Add("u\xff", "a\"", []byte(`"\ud800"`), "\x00", []byte(`{"\u0069d":"x","":{}}`), "", 300)
-	f.Add("ab", "", []byte("null"), "", []byte("\"b\xff\""), "\xff", 10)
-	f.Add("ab", "n", []byte(" [ 1 , null , {\"a\" : \"\\\\\"} ] "), "e", []byte(` { "a" : 1 , "b" : [ ] } `), "k", 500)
-	f.Fuzz(func(t *testing.T, user, name string, value []byte, event string, props []byte, key string, limit int) {
-		limit = min(max(limit, len(envelopeHead)+len(envelopeTail)), 10_000)
-		l := newLoad(encoder{updateExistingOnly: limit%2 == 0, realTimeAction: limit%3 == 0}, limit)
-		changes := []domain.Change{attr(name, string(value)), attr(key, "1")}
-		for i := range 5 {
-			d := domain.Delivery{User: user, Attributes: changes}
-			if i%2 == 0 {
-				d.Event = &domain.Change{Name: event, Props: props, Computation: key, MessageID: user, EventTime: eventTime}
-			} else {
-				d.Event = &domain.Change{Name: event, Value: value, Computation: key, ComputedBy: name}
-			}
-			if !l.add(d) {
-				break
-			}
-		}
-		if l.added == 0 {
-			t.Fatal("an empty request accepts nothing")
-		}
-		for from := range l.items {
-			for to := from + 1; to <= len(l.items); to++ {
-				body := l.request(l.items[from:to])
-				if len(body) > limit {
-					t.Fatalf("%d bytes, limit %d: %s", len(body), limit, body)
-				}
-				if !json.Valid(body) || !utf8.Valid(body) {
-					t.Fatalf("not JSON: %q", body)
-				}
-			}
-		}
-	})
 }
 
 func FuzzMembers(f *testing.F) {
@@ -305,36 +238,13 @@ func FuzzMembers(f *testing.F) {
 	})
 }
 
-// BenchmarkAttributes encodes a full request of users with one membership each, as in a backlog.
-func BenchmarkAttributes(b *testing.B) { benchmarkLoad(b, false) }
-
-// BenchmarkBoth encodes users with a membership and a synthesised event.
-func BenchmarkBoth(b *testing.B) { benchmarkLoad(b, true) }
-
-func benchmarkLoad(b *testing.B, event bool) {
-	d := domain.Delivery{User: "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", Attributes: []domain.Change{attr("segment_high_value_buyers", "true")}}
-	if event {
-		d.Event = synthesised()
-	}
-	l := newLoad(encoder{}, 100_000)
-	b.ReportAllocs()
-	users := 0
-	for b.Loop() {
-		if !l.add(d) {
-			l.reset(encoder{}, 100_000)
-		}
-		users++
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(users), "ns/user")
-}
-
 func BenchmarkReceivedEvent(b *testing.B) {
 	c := received(`{"high_value":true,"audience_key":"high_value","audience_name":"High value","revenue":120.50,"products":["a","b","c"],"cart":{"items":[{"sku":"x"}]}}`)
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
 		var err error
-		if buf, err = (encoder{}).appendEvent(buf[:0], "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", c); err != nil {
+		if buf, err = (Encoder{}).AppendEvent(buf[:0], "5a3bab48-7f3a-4c1e-9d7f-0c39c6340591", c); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -345,7 +255,7 @@ func TestAnEnterAndAnExitWithinASecondBearDifferentTimes(t *testing.T) {
 	for i := range at {
 		c := synthesised()
 		c.EventTime = eventTime.Add(time.Duration(i) * 40 * time.Millisecond)
-		b, err := encoder{}.appendEvent(nil, "u1", c)
+		b, err := Encoder{}.AppendEvent(nil, "u1", c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,15 +274,40 @@ func TestNoHalfOfACharacterLeaves(t *testing.T) {
 		`["\ud83d",{"a":"\ude00"}]`: `["\ufffd","{\"a\":\"\\ufffd\"}"]`,
 		`{"\ud83d":1}`:              `"{\"\\ufffd\":1}"`,
 	} {
-		b, err := encoder{}.appendAttributes(nil, "u1", []domain.Change{{Name: "a", Value: []byte(value)}})
+		b, err := Encoder{}.AppendAttributes(nil, "u1", []domain.Change{{Name: "a", Value: []byte(value)}})
 		if err != nil || !strings.Contains(string(b), `"a":`+want+`}`) {
 			t.Errorf("%s leaves as %s, %v", value, b, err)
 		}
 		c := synthesised()
 		c.Props = []byte(`{"a":` + value + `,"b\ud83d":1}`)
-		b, err = encoder{}.appendEvent(nil, "u1", c)
+		b, err = Encoder{}.AppendEvent(nil, "u1", c)
 		if err != nil || !strings.Contains(string(b), `"a":`+want+`,"b`) || domain.LoneSurrogate(b) >= 0 {
 			t.Errorf("%s leaves as %s, %v", value, b, err)
+		}
+	}
+}
+
+// A computation whose name MoEngage refuses or reserves is sent, and unset, under another name.
+func TestNamesThatMoEngageRefusesAreRenamed(t *testing.T) {
+	long := strings.Repeat("ä", domain.MaxName)
+	for name, want := range map[string]string{
+		"": "segment_", "id": "segment_id", "_id": "segment__id", "moe_x": "segment_moe_x", "MOE_GAID": "segment_MOE_GAID",
+		"status": "segment_status", "source": "segment_source", "user_id": "segment_user_id", "INSTALL": "segment_INSTALL",
+		"USER_ATTRIBUTE_USER_BDAY": "segment_USER_ATTRIBUTE_USER_BDAY",
+		"moe_unsubscribe":          "moe_unsubscribe", "moe_spam": "moe_spam", "moe_hard_bounce": "moe_hard_bounce",
+		"moe_em_unsub_categories": "moe_em_unsub_categories", "moe_sms_subscription": "moe_sms_subscription",
+		"moe_wa_subscription": "moe_wa_subscription", "moe_sub_w": "moe_sub_w",
+		"moe_email_open_tracking_consent": "moe_email_open_tracking_consent", "MOE_SPAM": "segment_MOE_SPAM",
+		"vip": "vip", "email": "email", "moe": "moe", "status_2": "status_2", long: long, long + "x": long,
+	} {
+		if got := domain.AttributeName(name); got != want {
+			t.Errorf("%q is sent as %q, want %q", name, got, want)
+		}
+		for _, value := range []string{"true", "null"} {
+			b, err := Encoder{}.AppendAttributes(nil, "ann", []domain.Change{{Name: name, Value: []byte(value)}})
+			if err != nil || !strings.Contains(string(b), strconv.Quote(want)) {
+				t.Errorf("%q = %s: %s, %v", name, value, b, err)
+			}
 		}
 	}
 }

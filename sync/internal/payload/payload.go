@@ -1,8 +1,6 @@
-package syncer
+package payload
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -15,15 +13,14 @@ import (
 // MoEngage refuse the whole request.
 var errUnencodable = errors.New("the value is not valid JSON")
 
-// encoder appends elements of a /v1/transition request. It does not use reflection, because a backlog is sent
-// at tens of thousands of users a second. The zero value is usable. It has no state.
-type encoder struct {
-	endpoint           domain.Endpoint
-	updateExistingOnly bool
-	realTimeAction     bool
+// Encoder appends elements of a /v1/transition request. The zero value is usable. It has no state.
+type Encoder struct {
+	Endpoint           domain.Endpoint
+	UpdateExistingOnly bool
+	RealTimeAction     bool
 }
 
-// appendAttributes appends the customer element of one user:
+// AppendAttributes appends the customer element of one user:
 //
 //	{"type":"customer","customer_id":"u","update_existing_only":true,"attributes":{"a":1,
 //	 "addValueToArrayField":{"segment_audiences":["vip"]}},
@@ -32,13 +29,13 @@ type encoder struct {
 // Names are those of domain.AttributeName. A change to null becomes an entry of unset_attributes. That is early
 // access at MoEngage, which ignores the list where it is not enabled. On an error b ends with an incomplete
 // element, which the caller must cut off.
-func (e encoder) appendAttributes(b []byte, user string, changes []domain.Change) ([]byte, error) {
+func (e Encoder) AppendAttributes(b []byte, user string, changes []domain.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
 		return b, errUnencodable
 	}
 	b = append(b, `{"type":"customer","customer_id":`...)
 	b = appendString(b, user)
-	if e.updateExistingOnly {
+	if e.UpdateExistingOnly {
 		b = append(b, `,"update_existing_only":true`...)
 	}
 	b = append(b, `,"attributes":{`...)
@@ -48,7 +45,7 @@ func (e encoder) appendAttributes(b []byte, user string, changes []domain.Change
 		case changes[i].Kind == domain.KindList:
 			entries++
 			continue
-		case isNull(changes[i].Value):
+		case IsNull(changes[i].Value):
 			unsets++
 			continue
 		}
@@ -127,7 +124,7 @@ func appendUnsets(b []byte, changes []domain.Change) []byte {
 	b = append(b, `,"unset_attributes":[`...)
 	first := true
 	for i := range changes {
-		if !isNull(changes[i].Value) {
+		if !IsNull(changes[i].Value) {
 			continue
 		}
 		if !first {
@@ -141,14 +138,14 @@ func appendUnsets(b []byte, changes []domain.Change) []byte {
 	return append(b, ']')
 }
 
-// appendEvent appends the event element of one user, with exactly one action:
+// AppendEvent appends the event element of one user, with exactly one action:
 //
 //	{"type":"event","customer_id":"u","actions":[{"action":"Audience Entered","real_time_action":"true",
 //	 "attributes":{…},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]}
 //
 // The time has milliseconds, so that an enter and an exit within a second keep their order. The platform is
 // "unknown" because a wrong one breaks campaigns that filter by platform.
-func (e encoder) appendEvent(b []byte, user string, c *domain.Change) ([]byte, error) {
+func (e Encoder) AppendEvent(b []byte, user string, c *domain.Change) ([]byte, error) {
 	if !utf8.ValidString(user) {
 		return b, errUnencodable
 	}
@@ -156,7 +153,7 @@ func (e encoder) appendEvent(b []byte, user string, c *domain.Change) ([]byte, e
 	b = appendString(b, user)
 	b = append(b, `,"actions":[{"action":`...)
 	b = appendString(b, domain.EventName(c.Name))
-	if e.realTimeAction {
+	if e.RealTimeAction {
 		b = append(b, `,"real_time_action":"true"`...)
 	}
 	b = append(b, `,"attributes":`...)
@@ -171,112 +168,4 @@ func (e encoder) appendEvent(b []byte, user string, c *domain.Change) ([]byte, e
 		b = append(b, '"')
 	}
 	return append(b, `}]}`...), nil
-}
-
-// validJSON reports whether raw is one JSON value. It recognises memberships, the most common values, without a
-// parser.
-func validJSON(raw []byte) bool {
-	switch string(raw) {
-	case "true", "false":
-		return true
-	}
-	return json.Valid(raw)
-}
-
-// isNull reports whether raw is null. An empty raw is not null, because it is not JSON.
-func isNull(raw []byte) bool {
-	if len(raw) < 4 {
-		return false
-	}
-	return string(raw) == "null" || string(bytes.TrimSpace(raw)) == "null"
-}
-
-// appendValue appends a JSON value in the form that MoEngage accepts. Scalars are unchanged, so numbers keep
-// their digits. An object becomes a string of its JSON, because MoEngage ignores objects unless a workspace has
-// enabled them. An array loses its nulls, and its objects and arrays become strings too. Half surrogate pairs
-// become U+FFFD, with a payload warning, because parsers refuse them or disagree about them. raw must be valid
-// JSON and not null.
-func appendValue(b, raw []byte) []byte {
-	raw = domain.WellFormed(bytes.TrimSpace(raw))
-	switch raw[0] {
-	case '{':
-		return appendString(b, string(raw))
-	case '[':
-		return appendArray(b, raw)
-	}
-	return appendRaw(b, raw)
-}
-
-func appendArray(b, raw []byte) []byte {
-	b = append(b, '[')
-	first := true
-	for v := range elements(raw) {
-		if v[0] == 'n' {
-			continue
-		}
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-		if v[0] == '{' || v[0] == '[' {
-			b = appendString(b, string(v))
-			continue
-		}
-		b = appendRaw(b, v)
-	}
-	return append(b, ']')
-}
-
-// appendRaw copies JSON text. It replaces invalid UTF-8 in strings, which encoding/json accepts and other
-// parsers refuse.
-func appendRaw(b, raw []byte) []byte {
-	if utf8.Valid(raw) {
-		return append(b, raw...)
-	}
-	return append(b, bytes.ToValidUTF8(raw, []byte("\uFFFD"))...)
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				b = append(b, s[start:i]...)
-				b = append(b, "\uFFFD"...)
-				start = i + 1
-			}
-			i += size
-			continue
-		}
-		b = append(b, s[start:i]...)
-		b = appendEscape(b, c)
-		i++
-		start = i
-	}
-	b = append(b, s[start:]...)
-	return append(b, '"')
-}
-
-func appendEscape(b []byte, c byte) []byte {
-	switch c {
-	case '"', '\\':
-		return append(b, '\\', c)
-	case '\n':
-		return append(b, '\\', 'n')
-	case '\r':
-		return append(b, '\\', 'r')
-	case '\t':
-		return append(b, '\\', 't')
-	}
-	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }

@@ -1,4 +1,4 @@
-package syncer
+package payload
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ func TestACohortLeavesUnderItsName(t *testing.T) {
 		"a|b*c?d\\e:f<g>h=i$j": "a_b_c_d_e_f_g_h_i_j",
 		"tab\tand\nline":       "tab_and_line",
 	} {
-		head := cohortHead(&domain.Change{Kind: domain.KindCohort, Name: name, Transition: domain.TransitionEnter})
+		head := CohortHead(&domain.Change{Kind: domain.KindCohort, Name: name, Transition: domain.TransitionEnter})
 		var body struct {
 			Action     string
 			Parameters struct {
@@ -25,7 +25,7 @@ func TestACohortLeavesUnderItsName(t *testing.T) {
 				ID   string `json:"cohort_id"`
 			}
 		}
-		if err := json.Unmarshal([]byte(head+cohortTail), &body); err != nil || body.Action != "add_members" || body.Parameters.Name != want || body.Parameters.ID != want {
+		if err := json.Unmarshal([]byte(head+CohortTail), &body); err != nil || body.Action != "add_members" || body.Parameters.Name != want || body.Parameters.ID != want {
 			t.Errorf("%q leaves as %+v, %v, want %q", name, body, err, want)
 		}
 	}

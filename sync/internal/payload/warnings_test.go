@@ -1,4 +1,4 @@
-package syncer
+package payload
 
 import (
 	"fmt"
@@ -11,39 +11,39 @@ import (
 func TestWhatMoEngageDropsInSilenceIsSaidOnce(t *testing.T) {
 	long := strings.Repeat("é", 513)
 	for want, value := range map[string]string{
-		"":            `"` + strings.Repeat("é", 512) + `"`,
-		cautionValue:  `"` + long + `"`,
-		cautionURL:    `"https://` + long + `"`,
-		cautionArray:  "[" + strings.Repeat("1,", 50) + "1]",
-		" ":           "[" + strings.Repeat("1,", 49) + "1]",
-		"  ":          `"` + strings.Repeat(`\u00e9`, 512) + `"`,
-		"   ":         "true",
-		"    ":        `["a",null,{"b":1},["c"]]`, // an object is sent as a text
-		cautionMixed:  `["a",1]`,
-		cautionBroken: `["a","\ud83d"]`,
-		"     ":       `"\ud83d\ude00"`,
+		"":           `"` + strings.Repeat("é", 512) + `"`,
+		ValueTooLong: `"` + long + `"`,
+		URLTooLong:   `"https://` + long + `"`,
+		ArrayTooLong: "[" + strings.Repeat("1,", 50) + "1]",
+		" ":          "[" + strings.Repeat("1,", 49) + "1]",
+		"  ":         `"` + strings.Repeat(`\u00e9`, 512) + `"`,
+		"   ":        "true",
+		"    ":       `["a",null,{"b":1},["c"]]`, // an object is sent as a text
+		ArrayMixed:   `["a",1]`,
+		TextBroken:   `["a","\ud83d"]`,
+		"     ":      `"\ud83d\ude00"`,
 	} {
 		if got := judgeValue([]byte(value)); got != strings.TrimSpace(want) {
 			t.Errorf("%.40s: %q, want %q", value, got, want)
 		}
 	}
-	cs := newCautions()
+	ws := NewWarnings()
 	f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Attributes: []domain.Change{{Name: "bio", Value: []byte(`"` + long + `"`)}}}}}
-	if got := fmt.Sprint(cs.look(f), cs.look(f)); got != "[{value_too_long bio}] []" {
+	if got := fmt.Sprint(ws.Check(f), ws.Check(f)); got != "[{value_too_long bio}] []" {
 		t.Error(got)
 	}
 }
 
 func TestTheWorkspacesNamesAreCounted(t *testing.T) {
-	cs := newCautions()
+	ws := NewWarnings()
 	var f domain.Lease
 	for i := range 520 {
 		c := domain.Change{Name: fmt.Sprint("name ", i), Value: []byte("true")}
 		f.Deliveries = append(f.Deliveries, domain.Delivery{User: "ann", Attributes: []domain.Change{c}, Event: &c})
 	}
 	counted := map[string]int{}
-	for _, c := range cs.look(&f) {
-		counted[c.code]++
+	for _, c := range ws.Check(&f) {
+		counted[c.Code]++
 	}
 	if got := fmt.Sprint(counted); got != "map[attribute_limit:264 event_name_limit:8]" {
 		t.Error(got)
@@ -72,9 +72,9 @@ func TestWhatMoEngageDropsOfAnEventIsSaid(t *testing.T) {
 		{strings.Repeat("m", 201), `{}`, "[{name_cut " + strings.Repeat("m", 200) + "}]"},
 		{"Moved", `{"` + strings.Repeat("p", 201) + `":1}`, "[{name_cut " + strings.Repeat("p", 200) + "}]"},
 	} {
-		cs := newCautions()
+		ws := NewWarnings()
 		f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Event: &domain.Change{Name: tt.name, Props: []byte(tt.props)}}}}
-		if got := fmt.Sprint(cs.look(f)); got != tt.want {
+		if got := fmt.Sprint(ws.Check(f)); got != tt.want {
 			t.Errorf("%.30s %.60s: %s, want %s", tt.name, tt.props, got, tt.want)
 		}
 	}
@@ -88,21 +88,21 @@ func TestARenamedAttributeIsSaid(t *testing.T) {
 		"segment_status":              "[]",
 		strings.Repeat("\u00e9", 200): "[]",
 	} {
-		cs := newCautions()
+		ws := NewWarnings()
 		f := &domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Attributes: []domain.Change{{Name: name, Value: []byte("true")}}}}}
-		if got := fmt.Sprint(cs.look(f)); got != want {
+		if got := fmt.Sprint(ws.Check(f)); got != want {
 			t.Errorf("%.30s: %s, want %s", name, got, want)
 		}
 	}
 }
 
 func TestTheWorkspacesCohortsAreCounted(t *testing.T) {
-	cs := newCautions()
+	ws := NewWarnings()
 	var f domain.Lease
 	for i := range 1002 {
 		f.Deliveries = append(f.Deliveries, domain.Delivery{User: "ann", Attributes: []domain.Change{{Kind: domain.KindCohort, Name: fmt.Sprint("c", i), Value: []byte("true")}}})
 	}
-	if got := fmt.Sprint(cs.look(&f)); got != "[{cohort_limit c1000} {cohort_limit c1001}]" {
+	if got := fmt.Sprint(ws.Check(&f)); got != "[{cohort_limit c1000} {cohort_limit c1001}]" {
 		t.Error(got)
 	}
 }

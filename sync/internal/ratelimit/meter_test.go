@@ -1,4 +1,4 @@
-package syncer
+package ratelimit
 
 import (
 	"math/rand/v2"
@@ -14,10 +14,10 @@ import (
 func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 	for range 20 {
 		limit := 1 + rand.IntN(500)
-		var m meter
-		m.limit(grant{users: limit, events: 0})
+		var m Meter
+		m.SetLimits(Amount{Users: limit, Events: 0})
 		type trip struct {
-			g              grant
+			g              Amount
 			left, answered time.Time
 		}
 		var open, done []trip
@@ -27,26 +27,26 @@ func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 			for len(open) > 0 && (rand.IntN(3) == 0 || len(open) > 4) {
 				one := open[0]
 				open = open[1:]
-				m.settle(one.g, true, now)
+				m.Settle(one.g, true, now)
 				one.answered = now
 				done = append(done, one)
 			}
-			var g grant
+			var g Amount
 			if rand.IntN(2) == 0 {
-				g, _ = m.reserve(now)
-				g = m.keep(g, grant{users: min(g.users, rand.IntN(limit+1))}, now)
+				g, _ = m.Reserve(now)
+				g = m.Keep(g, Amount{Users: min(g.Users, rand.IntN(limit+1))}, now)
 			} else {
-				g, _ = m.admit(grant{users: 1 + rand.IntN(limit)}, now)
+				g, _ = m.Admit(Amount{Users: 1 + rand.IntN(limit)}, now)
 			}
-			if g.users > 0 {
+			if g.Users > 0 {
 				open = append(open, trip{g: g, left: now})
 			}
 		}
 		for i, first := range done {
 			in := 0
 			for _, later := range done[i:] {
-				if later.left.Sub(first.answered) <= windowLength {
-					in += later.g.users
+				if later.left.Sub(first.answered) <= Window {
+					in += later.g.Users
 				}
 			}
 			// first was answered first among the requests that may share its window.
@@ -58,61 +58,61 @@ func TestNoWindowHoldsMoreThanTheLimit(t *testing.T) {
 }
 
 func TestAnEmptyGrantSaysWhenToAskAgain(t *testing.T) {
-	var m meter
-	m.limit(grant{users: 60, events: 120})
+	var m Meter
+	m.SetLimits(Amount{Users: 60, Events: 120})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for range 60 {
-		g, _ := m.reserve(now)
-		m.settle(m.keep(g, grant{users: 1, events: 2}, now), true, now)
+		g, _ := m.Reserve(now)
+		m.Settle(m.Keep(g, Amount{Users: 1, Events: 2}, now), true, now)
 	}
-	g, again := m.reserve(now)
-	if !g.empty() || again.Before(now.Add(windowLength)) || again.After(now.Add(windowLength+2*grain)) {
+	g, again := m.Reserve(now)
+	if !g.Empty() || again.Before(now.Add(Window)) || again.After(now.Add(Window+2*grain)) {
 		t.Fatalf("grant %+v, again in %v", g, again.Sub(now))
 	}
-	if g, _ := m.reserve(again.Add(-time.Millisecond)); !g.empty() {
+	if g, _ := m.Reserve(again.Add(-time.Millisecond)); !g.Empty() {
 		t.Errorf("granted %+v before its time", g)
 	}
-	if g, _ := m.reserve(again); g.empty() {
+	if g, _ := m.Reserve(again); g.Empty() {
 		t.Error("nothing was granted when it was promised")
 	}
 }
 
 func TestUsersMayBeSpentWhileEventsAreNot(t *testing.T) {
-	var m meter
-	m.limit(grant{users: 60, events: 600})
+	var m Meter
+	m.SetLimits(Amount{Users: 60, Events: 600})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for range 60 {
-		g, _ := m.reserve(now)
-		m.settle(m.keep(g, grant{users: 1, events: 0}, now), true, now)
+		g, _ := m.Reserve(now)
+		m.Settle(m.Keep(g, Amount{Users: 1, Events: 0}, now), true, now)
 	}
-	g, again := m.reserve(now)
-	if g.users != 0 || g.events != 10 || again.IsZero() {
+	g, again := m.Reserve(now)
+	if g.Users != 0 || g.Events != 10 || again.IsZero() {
 		t.Errorf("grant %+v, again %v", g, again)
 	}
 }
 
 func TestWhatNeverLeftCostsNothing(t *testing.T) {
-	var m meter
-	m.limit(grant{users: 60, events: 60})
+	var m Meter
+	m.SetLimits(Amount{Users: 60, Events: 60})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for range 1000 {
-		g, _ := m.reserve(now)
-		if g.empty() {
+		g, _ := m.Reserve(now)
+		if g.Empty() {
 			t.Fatal("a request that never left was counted")
 		}
-		m.settle(m.keep(g, grant{users: 1, events: 1}, now), false, now)
+		m.Settle(m.Keep(g, Amount{Users: 1, Events: 1}, now), false, now)
 	}
 }
 
 func TestNoLimitIsNoLimit(t *testing.T) {
-	var m meter
+	var m Meter
 	now := time.Now()
 	for range 1000 {
-		g, _ := m.reserve(now)
-		if g.users < 1_000_000 || g.events < 1_000_000 {
+		g, _ := m.Reserve(now)
+		if g.Users < 1_000_000 || g.Events < 1_000_000 {
 			t.Fatalf("grant %+v", g)
 		}
-		m.settle(m.keep(g, grant{users: 800, events: 800}, now), true, now)
+		m.Settle(m.Keep(g, Amount{Users: 800, Events: 800}, now), true, now)
 	}
 	if len(m.users.past) != 0 {
 		t.Error("what is not limited is remembered")
@@ -120,23 +120,23 @@ func TestNoLimitIsNoLimit(t *testing.T) {
 }
 
 func TestAClockSetBackDoesNotStopTheMeter(t *testing.T) {
-	var m meter
-	m.limit(grant{users: 60, events: 60})
+	var m Meter
+	m.SetLimits(Amount{Users: 60, Events: 60})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	m.restore([]domain.SentSecond{{At: now.Add(time.Hour), Users: 60, Events: 60}}, now)
-	if g, again := m.reserve(now); !g.empty() || again.After(now.Add(windowLength+2*grain)) {
+	m.Restore([]domain.SentSecond{{At: now.Add(time.Hour), Users: 60, Events: 60}}, now)
+	if g, again := m.Reserve(now); !g.Empty() || again.After(now.Add(Window+2*grain)) {
 		t.Errorf("grant %+v, again in %v", g, again.Sub(now))
 	}
 }
 
 // A clock set back by a year would block sending for a year if times had no monotonic reading.
 func TestTheMeterDoesNotGoByTheWallClock(t *testing.T) {
-	var m meter
-	m.limit(grant{users: 60, events: 60, calls: 60})
+	var m Meter
+	m.SetLimits(Amount{Users: 60, Events: 60, Calls: 60})
 	now := time.Now()
-	m.restore([]domain.SentSecond{{At: now.Add(-time.Second).Round(0), Users: 60, Events: 60, Cohorts: 60}}, now)
-	g, again := m.reserve(now)
-	if !g.empty() {
+	m.Restore([]domain.SentSecond{{At: now.Add(-time.Second).Round(0), Users: 60, Events: 60, Cohorts: 60}}, now)
+	g, again := m.Reserve(now)
+	if !g.Empty() {
 		t.Fatalf("granted %+v of nothing", g)
 	}
 	for name, w := range map[string]*window{"users": &m.users, "events": &m.events, "calls": &m.calls} {
@@ -149,33 +149,13 @@ func TestTheMeterDoesNotGoByTheWallClock(t *testing.T) {
 	}
 }
 
-// The outbox assumes that a change deferred for longer was stored under a clock that was ahead.
-func TestNothingIsPutOffForLongerThanTheOutboxBelieves(t *testing.T) {
-	now := time.Now()
-	for _, c := range []Config{{}, {MinBackoff: time.Minute, MaxBackoff: 6 * time.Hour}, {MinBackoff: 2 * time.Hour, MaxBackoff: 2 * time.Hour}} {
-		c = c.withDefaults()
-		for range 100 {
-			var r breaker
-			a := answer{Meaning: rows[codeStay], pause: longestWish}
-			for range rand.IntN(20) {
-				a.pause = longestWish * time.Duration(rand.IntN(2))
-				r.retry(c, a, now, now)
-			}
-			r.stop(a, now)
-			if put := r.resume.Add(c.MinBackoff).Sub(now); put > c.longestPause(longestWish) {
-				t.Fatalf("put off for %s, believed are %s", put, c.longestPause(longestWish))
-			}
-		}
-	}
-}
-
 func TestTheMeterIsBounded(t *testing.T) {
-	var m meter
-	m.limit(grant{users: 10_000_000, events: 0})
+	var m Meter
+	m.SetLimits(Amount{Users: 10_000_000, Events: 0})
 	now := time.Now()
 	for range 100_000 {
 		now = now.Add(time.Millisecond)
-		m.settle(grant{}, true, now)
+		m.Settle(Amount{}, true, now)
 		m.users.expire(now)
 		m.users.spend(now, 1)
 	}
