@@ -54,10 +54,14 @@ func (r *reader) readPersonas() {
 // name reads a computation's name. A blank name counts as none. A name with control characters could not be
 // typed in a command, and names with half a surrogate pair look alike. Both are dropped and fault the event.
 func (r *reader) name(at domain.Span) string {
-	if !r.says(at) {
+	if r.first(at) != '"' {
 		return ""
 	}
-	name := r.text(at)
+	content := r.decoded(at)
+	if blank(content) {
+		return ""
+	}
+	name := string(content)
 	if !domain.Nameable(name) || domain.LoneSurrogate(cut(r.raw, at)) >= 0 {
 		r.fault(FaultInvalidUTF8, "A name of the computation contains control characters or half a surrogate pair. Look at what builds these events: Segment's own names have none.")
 		return ""
@@ -92,7 +96,7 @@ func (r *reader) deletion() {
 // engage reads an event with context.personas.
 func (r *reader) engage() {
 	e, p := r.event, &r.personas
-	e.Class = classOf(r.text(p.class))
+	e.Class = r.class(p.class)
 	e.ComputationID = r.name(p.id)
 	e.Key = r.name(p.key)
 	if e.Space = r.name(p.space); e.Space == "" {
@@ -144,8 +148,11 @@ func (r *reader) impliedClass() domain.Class {
 	return domain.ClassNone
 }
 
-func classOf(name string) domain.Class {
-	switch name {
+func (r *reader) class(at domain.Span) domain.Class {
+	if r.first(at) != '"' {
+		return domain.ClassNone
+	}
+	switch string(r.decoded(at)) {
 	case "audience":
 		return domain.ClassAudience
 	case "trait", "computed_trait": // the second appears in the tests of Segment's destinations

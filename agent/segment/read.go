@@ -372,8 +372,11 @@ func (r *reader) first(at domain.Span) byte {
 }
 
 // says reports whether the value is a text with more than blanks.
-func (r *reader) says(at domain.Span) bool {
-	return r.first(at) == '"' && bytes.IndexFunc(r.decoded(at), func(c rune) bool { return !domain.IsBlank(c) }) >= 0
+func (r *reader) says(at domain.Span) bool { return r.first(at) == '"' && !blank(r.decoded(at)) }
+
+// blank reports whether a text shows nothing.
+func blank(text []byte) bool {
+	return bytes.IndexFunc(text, func(c rune) bool { return !domain.IsBlank(c) }) < 0
 }
 
 // text returns the value's text, or "" if it is not a text.

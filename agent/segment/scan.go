@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"unicode/utf8"
 
@@ -163,7 +164,7 @@ func (s *scanner) peek() byte {
 }
 
 func (s *scanner) space() {
-	for s.i < len(s.b) {
+	for s.i < len(s.b) && s.b[s.i] <= ' ' {
 		switch s.b[s.i] {
 		case ' ', '\t', '\n', '\r':
 			s.i++
@@ -226,16 +227,14 @@ func (s *scanner) str() (plain, ok bool) {
 // plainBytes counts the leading bytes of b that a string may contain as they are: printable ASCII except quote
 // and backslash. It tests eight bytes at a time. For bytes below 0x80, x - n sets the high bit exactly where
 // the byte is less than n. A borrow corrupts only bytes above one that was already found, and bytes from 0x80
-// on are found by their own high bit.
-func plainBytes(b []byte) int {
+// on are found by their own high bit. So the lowest high bit is that of the first special byte.
+func plainBytes(b []byte) (n int) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	n := 0
 	for ; len(b)-n >= 8; n += 8 {
 		x := binary.LittleEndian.Uint64(b[n:])
-		quote, slash := x^(ones*'"'), x^(ones*'\\')
-		special := (x - ones*' ') | (quote - ones) | (slash - ones) | x
+		special := (x - ones*' ') | ((x ^ ones*'"') - ones) | ((x ^ ones*'\\') - ones) | x
 		if special&highs != 0 {
-			break
+			return n + bits.TrailingZeros64(special&highs)/8
 		}
 	}
 	for n < len(b) && plainByte[b[n]] {

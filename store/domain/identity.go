@@ -75,5 +75,14 @@ func IsBlank(c rune) bool {
 
 // Nameable reports whether a person can name an id in a command: it is UTF-8 without control characters.
 func Nameable(id string) bool {
+	for i := range len(id) {
+		if c := id[i]; c < ' ' || c >= 0x7f {
+			return nameable(id)
+		}
+	}
+	return true // printable ASCII, as nearly every id is
+}
+
+func nameable(id string) bool {
 	return utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }
