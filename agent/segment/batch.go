@@ -126,7 +126,7 @@ func walkAny(text []byte) members {
 	if s.peek() != '{' {
 		return members{failed: true}
 	}
-	return walk(text, domain.Span{Off: uint32(s.i)}, nil)
+	return walk(text, domain.Span{Off: uint32(s.i)})
 }
 
 // shared returns the object that is merged into every event, or nil if it is empty.

@@ -104,10 +104,9 @@ type reader struct {
 
 	top        parts
 	personas   personas
-	broken     bool     // raw is not valid UTF-8
-	hugeNumber bool     // raw has a number beyond a double
-	halfName   bool     // raw has a member name with half a surrogate pair
-	room       [32]byte // for the open brackets of one walk at a time
+	broken     bool // raw is not valid UTF-8
+	hugeNumber bool // raw has a number beyond a double
+	halfName   bool // raw has a member name with half a surrogate pair
 }
 
 // parts locates the parts of an event in its bytes. An absent part has length 0.
@@ -124,7 +123,7 @@ type parts struct {
 
 // scan reads raw once and notes where the envelope's parts are. It reports whether raw is an object.
 func (r *reader) scan() bool {
-	s := scanner{b: r.raw, open: r.room[:0]}
+	s := scanner{b: r.raw}
 	if s.peek() != '{' {
 		return r.notAnObject(&s)
 	}
@@ -349,7 +348,7 @@ func (r *reader) walk(at domain.Span) members {
 	if r.first(at) != '{' {
 		return members{failed: true}
 	}
-	return walk(r.raw, at, r.room[:])
+	return walk(r.raw, at)
 }
 
 // member returns the last member of an object with this name. A name with half a surrogate pair never matches,

@@ -20,7 +20,7 @@ var ErrTooMany = errors.New("too many events in one request")
 // Split only checks that the body is JSON. Read validates each event, so that one bad element does not affect
 // others. The error is a *NotJSON or ErrTooMany.
 func Split(body []byte) (items [][]byte, array bool, err error) {
-	s := scanner{b: body, open: make([]byte, 0, 32)}
+	s := scanner{b: body}
 	if s.peek() != '[' {
 		start := s.i
 		if !s.value() {
@@ -41,7 +41,7 @@ func Split(body []byte) (items [][]byte, array bool, err error) {
 	}
 	items = make([][]byte, len(spans))
 	for i, at := range spans {
-		items[i] = cut(body, unwrap(body, at, s.open))
+		items[i] = cut(body, unwrap(body, at))
 	}
 	return items, true, nil
 }
@@ -91,11 +91,11 @@ func (s *scanner) elements(most int) ([]domain.Span, error) {
 }
 
 // unwrap returns the value of json if that is the object's only member, and otherwise at.
-func unwrap(body []byte, at domain.Span, room []byte) domain.Span {
+func unwrap(body []byte, at domain.Span) domain.Span {
 	if body[at.Off] != '{' {
 		return at
 	}
-	m := walk(body, at, room)
+	m := walk(body, at)
 	if !m.next() || string(m.name) != "json" {
 		return at
 	}
