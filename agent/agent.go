@@ -622,7 +622,7 @@ func checkOwner(dir string) error {
 		return fmt.Errorf("look at data_dir: %w", err)
 	}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && sys.Uid != 0 {
-		return fmt.Errorf("%w: %s: be %s", ErrForeignData, dir, ownerOf(info))
+		return fmt.Errorf("%w: %s: be %s", ErrForeignData, dir, host.OwnerOf(info))
 	}
 	if !info.IsDir() {
 		return nil // opening it says so
@@ -664,7 +664,7 @@ func openError(dir string, err error) error {
 	case errors.Is(err, fs.ErrPermission) && isBareMountPoint(dir):
 		return fmt.Errorf("%w: %s is an empty folder of root, and may not be written by this user: mount its disk there, or give it to the agent's user", store.ErrNoPlace, dir)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, whoMay(dir), err)
+		return fmt.Errorf("data_dir %s may not be written by this user: be %s: %w", dir, host.WhoMay(dir), err)
 	case errors.Is(err, store.ErrNoRoom):
 		return fmt.Errorf("make room in data_dir %s and start again: %w", dir, err)
 	case errors.Is(err, store.ErrInUse):

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"personasync/agent/condition"
+	"personasync/agent/host"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -99,7 +100,7 @@ func dialError(socket string, err error) error {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: nobody listens at %s", ErrNotRunning, socket)
 	case errors.Is(err, fs.ErrPermission):
-		return deniedError("the agent's socket", socket, err)
+		return host.Denied("the agent's socket", socket, err)
 	}
 	return fmt.Errorf("ask the agent at %s: %w", socket, err)
 }

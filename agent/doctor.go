@@ -12,6 +12,7 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -118,7 +119,7 @@ func (d *doctor) checkData() {
 		d.find("permissions", "warn", "start the agent, which makes it", "data_dir %s does not exist yet", dir)
 		return
 	case err != nil:
-		d.find("permissions", "fail", "be "+whoMay(dir), "data_dir %s cannot be looked at: %v", dir, err)
+		d.find("permissions", "fail", "be "+host.WhoMay(dir), "data_dir %s cannot be looked at: %v", dir, err)
 		return
 	case !info.IsDir():
 		d.find("permissions", "fail", "name a folder", "data_dir %s is no folder", dir)
@@ -128,7 +129,7 @@ func (d *doctor) checkData() {
 		d.find("permissions", "warn", "chmod o-rwx "+dir, "data_dir %s, which holds user ids, is open to everybody (%s)", dir, info.Mode().Perm())
 		return
 	}
-	d.find("permissions", "ok", "", "data_dir %s belongs to %s, mode %s", dir, ownerName(info), info.Mode().Perm())
+	d.find("permissions", "ok", "", "data_dir %s belongs to %s, mode %s", dir, host.OwnerName(info), info.Mode().Perm())
 }
 
 // Below these a disk deserves a look; the agent itself refuses events before it is full.

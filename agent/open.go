@@ -7,10 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"syscall"
 	"time"
 
 	"personasync/agent/condition"
@@ -182,7 +178,7 @@ func openFiles(dir string) (*store.View, func() error, error) {
 	v, err := store.OpenReadOnly(dir)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, nil, deniedError("the agent's data", dir, err)
+		return nil, nil, host.Denied("the agent's data", dir, err)
 	case errors.Is(err, store.ErrNoData):
 		return nil, nil, noDataError(dir, err)
 	case err != nil:
@@ -198,69 +194,9 @@ func noDataError(dir string, err error) error {
 // DeniedConfig says who may read a configuration, if that is what err is about.
 func DeniedConfig(err error) error {
 	if at := (*fs.PathError)(nil); errors.As(err, &at) && errors.Is(err, fs.ErrPermission) {
-		return deniedError("the configuration", at.Path, err)
+		return host.Denied("the configuration", at.Path, err)
 	}
 	return err
-}
-
-// deniedError says who may read path.
-func deniedError(what, path string, err error) error {
-	return fmt.Errorf("%s, %s, may not be read by you: be %s: %w", what, path, whoMay(path), err)
-}
-
-// whoMay names who owns path, or the folder above it that keeps it from being looked at, and the
-// group if that is let in.
-func whoMay(path string) string {
-	for {
-		info, err := os.Stat(path)
-		if err != nil && path != filepath.Dir(path) {
-			path = filepath.Dir(path)
-			continue
-		}
-		if err != nil {
-			return "its owner"
-		}
-		who := ownerOf(info)
-		if group := groupOf(info); group != "" && info.Mode().Perm()&0o070 != 0 && !info.IsDir() {
-			who += ", or in the group " + group
-		}
-		return who
-	}
-}
-
-// ownerOf names the user of a file, and how to become that user.
-func ownerOf(info fs.FileInfo) string {
-	name := ownerName(info)
-	switch name {
-	case "", "nobody", "65534": // so a unit with PrivateUsers= sees whoever is not its own user
-		return "its owner"
-	}
-	return fmt.Sprintf("%s (sudo -u %s personasync ...)", name, name)
-}
-
-// ownerName names the user of a file; "" where there are none.
-func ownerName(info fs.FileInfo) string {
-	sys, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return ""
-	}
-	name := strconv.Itoa(int(sys.Uid))
-	if u, err := user.LookupId(name); err == nil {
-		return u.Username
-	}
-	return name
-}
-
-func groupOf(info fs.FileInfo) string {
-	sys, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return ""
-	}
-	gid := strconv.Itoa(int(sys.Gid))
-	if g, err := user.LookupGroupId(gid); err == nil {
-		return g.Name
-	}
-	return gid
 }
 
 // pause waits for d, or for the end of ctx.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,30 +47,6 @@ func TestOpenWaitsForTheSocketOfAnAgentThatStarts(t *testing.T) {
 	}
 	_ = done.Close()
 	<-listening
-}
-
-func TestDeniedErrorNamesWhoToBe(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "gone", "admin.sock")
-	err := deniedError("the agent's socket", path, fs.ErrPermission)
-	if !errors.Is(err, fs.ErrPermission) || !contains(err.Error(), "sudo -u ") || !contains(err.Error(), path) {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestGroupIsNamedWhereItIsLetIn(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "s")
-	if err := os.WriteFile(socket, nil, 0o660); err != nil {
-		t.Fatal(err)
-	}
-	if who := whoMay(socket); !contains(who, "or in the group") {
-		t.Errorf("a socket for its group: %s", who)
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if who := whoMay(socket); contains(who, "group") {
-		t.Errorf("a socket for its owner alone: %s", who)
-	}
 }
 
 func TestOwnDataDirectoryIsFine(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/store"
 )
 
@@ -102,7 +103,7 @@ func (f files) Backup(ctx context.Context, w io.Writer, progress func(done, tota
 func (f files) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return deniedError("the agent's data", f.config.DataDir, err)
+		return host.Denied("the agent's data", f.config.DataDir, err)
 	case errors.Is(err, store.ErrNoData):
 		return orElsewhere(context.Background(), f.config, noDataError(f.config.DataDir, err))
 	}

@@ -5,6 +5,8 @@
 // [NewServer] serves a handler there. A [SocketListener] goes on listening when its file was removed. It knows
 // nothing of events and answers: what is served is a handler of somebody else.
 //
+// [WhoMay] names the user or group that may read a file, and [Denied] adds that to an error.
+//
 // A server keeps no more connections open than [ConnectionLimits] leaves room for, because files need descriptors,
 // too. It ends a request that is slow to come and an answer that is not taken.
 package host
