@@ -227,14 +227,14 @@ func (p *process) senderConfig(c *config.Config, road domain.Endpoint) syncer.Co
 // listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
 func (p *process) listen(ctx context.Context, c *config.Config) error {
 	p.page = newStatusPage(p)
-	windows := p.windows()
+	side := p.adminSide()
 	socket, err := host.ListenSocket(c.Socket(os.Getenv))
 	if err != nil {
 		return err
 	}
 	atDoor, atWindow := host.ConnectionLimits()
 	p.keep(socket, false)
-	p.socket = host.NewServer(p.log, "socket", socket, atWindow, windows.Socket())
+	p.socket = host.NewServer(p.log, "socket", socket, atWindow, side.Socket())
 	p.socket.HTTP.ConnContext = withPeer
 	orders, end := context.WithCancelCause(context.Background())
 	p.socket.HTTP.BaseContext = func(net.Listener) context.Context { return orders }
@@ -245,7 +245,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 			return err
 		}
 		p.keep(l, false)
-		p.admin = host.NewServer(p.log, "admin", l, atWindow, windows.Listener(hostNames(c.Admin.Listen)...))
+		p.admin = host.NewServer(p.log, "admin", l, atWindow, side.Listener(hostNames(c.Admin.Listen)...))
 		p.admin.HTTP.RegisterOnShutdown(p.page.close)
 	}
 	l := p.o.Ingest
@@ -283,27 +283,23 @@ func (p *process) keep(l net.Listener, ingest bool) {
 	}
 }
 
-// windows is the admin side of p.
-func (p *process) windows() *Admin {
-	return &Admin{
-		Inspect: p.inspector(),
+// adminSide answers people, scripts and operators.
+func (p *process) adminSide() *Server {
+	inspect := p.inspector()
+	return &Server{
+		Inspect: inspect,
+		Running: &operator{p.config.Load, p.store, inspect, p.senders, p.verifier},
+		Orders:  orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},
+		Upkeep:  p.store,
+
 		Unready: p.readiness.unready,
 		Refused: p.refused.Load,
 
-		Configuration: p.configuration,
-		Authenticate:  func(ctx context.Context) Authentication { return authenticate(ctx, p.config.Load()) },
-
-		Flush:     p.flush,
-		Retry:     p.retries().carryOut,
-		Drop:      p.drops().carryOut,
-		Upkeep:    p.store,
-		Orders:    orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},
-		Verify:    p.verifier.verify,
 		Version:   p.o.Version,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
 		Metrics:   p.metrics.handler(),
-		Page:      p.page,
+		Page:      p.page.routes,
 	}
 }
 
@@ -371,24 +367,6 @@ func (p *process) linesDropped() uint64 {
 		return 0
 	}
 	return p.o.LinesDropped()
-}
-
-// flush is the operator's: everything now, or what leaves with one computation.
-func (p *process) flush(_ context.Context, computation string) (r FlushReceipt, err error) {
-	job, err := jobOf(&p.store.View, p.config.Load().Rules(), computation)
-	if err != nil {
-		return r, err
-	}
-	counts, err := p.store.Counts()
-	if err != nil {
-		return r, err
-	}
-	p.senders.Flush(job)
-	if job != nil {
-		r.Job = jobTitle(*job)
-	}
-	r.Pending = counts.Changes.Pending
-	return r, nil
 }
 
 // run works until ctx is done or a part fails, then stops in order.

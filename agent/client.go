@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,28 +10,23 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
 
-	"personasync/agent/condition"
 	"personasync/agent/host"
-	"personasync/store"
-	"personasync/store/domain"
 )
 
 // ErrNotRunning says that no agent answers at the socket.
 var ErrNotRunning = errors.New("the agent is not running")
 
-// versionHeader carries the version of whoever speaks. The socket's state-changing routes insist on
-// it, which keeps out anything that did not mean to speak to an agent.
-const versionHeader = "Personasync-Version"
-
 const (
 	answerTimeout = time.Minute
 	maxAnswer     = 64 << 20 // a page of a thousand changes is far below
 )
+
+// crowdedRetry is how long a connection waits for another try where the socket's queue is full.
+const crowdedRetry = 50 * time.Millisecond
 
 // Client asks the running agent over its unix socket. It may be used concurrently.
 type Client struct {
@@ -41,7 +35,7 @@ type Client struct {
 	version  string       // ours
 	hello    Hello
 	socket   string
-	patience time.Duration // see frozen.go
+	patience time.Duration // see vigil
 	pid      atomic.Int32  // of whoever listens at socket, once connected; 0 where the kernel does not say
 }
 
@@ -85,7 +79,7 @@ func dialWith(ctx context.Context, socket, version string, patience time.Duratio
 func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	for {
 		conn, err := (&net.Dialer{Timeout: c.patience}).DialContext(ctx, "unix", c.socket)
-		if errors.Is(err, syscall.EAGAIN) && pause(ctx, lockPoll) == nil {
+		if errors.Is(err, syscall.EAGAIN) && pause(ctx, crowdedRetry) == nil {
 			continue
 		}
 		if err == nil {
@@ -117,100 +111,6 @@ func (c *Client) Where() string {
 		return fmt.Sprintf("the agent is running (pid %d, version %s; this command is %s)", c.hello.PID, c.hello.Version, c.version)
 	}
 	return fmt.Sprintf("the agent is running (pid %d)", c.hello.PID)
-}
-
-// Status implements Inspector.
-func (c *Client) Status(ctx context.Context) (s condition.Status, err error) {
-	return s, c.get(ctx, "/api/status", nil, &s)
-}
-
-// page is how a listing crosses the socket.
-type page[T any] struct {
-	Items []T    `json:"items"`
-	More  bool   `json:"more"`
-	Next  string `json:"next,omitempty"` // cursor of the page behind this one, where a listing has cursors
-}
-
-// Changes implements Inspector.
-func (c *Client) Changes(ctx context.Context, f domain.OutboxFilter) ([]domain.ChangeInfo, string, error) {
-	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}}
-	if f.State != 0 {
-		q.Set("state", f.State.String())
-	}
-	if f.Cursor != "" {
-		q.Set("cursor", f.Cursor)
-	}
-	var p page[domain.ChangeInfo]
-	err := c.get(ctx, "/api/changes", q, &p)
-	return condition.Whole(p.Items), p.Next, err
-}
-
-// Change implements Inspector.
-func (c *Client) Change(ctx context.Context, id domain.ID) (*ChangePage, error) {
-	return one[ChangePage](ctx, c, "/api/change", url.Values{"id": {id.String()}})
-}
-
-// Trail implements Inspector.
-func (c *Client) Trail(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
-	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}, "cursor": {f.Cursor}}
-	err = c.get(ctx, "/api/trail", q, &t)
-	t.Items = condition.Whole(t.Items)
-	return t, err
-}
-
-// Stats implements Inspector.
-func (c *Client) Stats(ctx context.Context) (lines []domain.StatLine, err error) {
-	err = c.get(ctx, "/api/stats", nil, &lines)
-	return condition.Whole(lines), err
-}
-
-// Computations implements Inspector.
-func (c *Client) Computations(ctx context.Context) (list []domain.ComputationInfo, err error) {
-	err = c.get(ctx, "/api/computations", nil, &list)
-	return condition.Whole(list), err
-}
-
-// Members implements Inspector.
-func (c *Client) Members(ctx context.Context, key, after string, limit int) ([]domain.MemberInfo, bool, error) {
-	var p page[domain.MemberInfo]
-	err := c.get(ctx, "/api/members", url.Values{"key": {key}, "after": {after}, "limit": {strconv.Itoa(limit)}}, &p)
-	return condition.Whole(p.Items), p.More, err
-}
-
-// User implements Inspector.
-func (c *Client) User(ctx context.Context, id string) (*domain.UserInfo, error) {
-	return one[domain.UserInfo](ctx, c, "/api/user", url.Values{"id": {id}})
-}
-
-// DryRun implements Inspector.
-func (c *Client) DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error) {
-	return one[Rehearsal](ctx, c, "/api/dry-run", url.Values{"computation": {computation}, "limit": {strconv.Itoa(limit)}})
-}
-
-// Schedule implements Inspector.
-func (c *Client) Schedule(ctx context.Context, next int) (jobs []JobInfo, err error) {
-	err = c.get(ctx, "/api/schedule", url.Values{"next": {strconv.Itoa(next)}}, &jobs)
-	return condition.Whole(jobs), err
-}
-
-// FlushReceipt says what a flush set in motion.
-type FlushReceipt struct {
-	Job     string `json:"job"`     // the schedule that was let through; "" for all
-	Pending uint64 `json:"pending"` // changes that were waiting, of every schedule
-}
-
-// Flush asks the agent to send now what waits for its schedule or for a retry: everything, or what
-// leaves on the schedule of one computation. It does not wait for MoEngage.
-func (c *Client) Flush(ctx context.Context, computation string) (r FlushReceipt, err error) {
-	body, err := json.Marshal(flushOrder{computation})
-	if err != nil {
-		return r, err
-	}
-	return r, c.do(ctx, http.MethodPost, "/api/flush", bytes.NewReader(body), &r)
-}
-
-type flushOrder struct {
-	Computation string `json:"computation"`
 }
 
 func one[T any](ctx context.Context, c *Client, path string, q url.Values) (*T, error) {
@@ -277,11 +177,45 @@ func (c *Client) read(resp *http.Response, into any) error {
 	return p.err()
 }
 
-// unwrapURL drops the address that net/http puts in front: it is the same for every question, and
-// its query holds user ids.
-func unwrapURL(err error) error {
-	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-		return wrapped.Err
+// question watches over a question. It reads the state as the status does, so that an agent which cannot
+// even answer that hangs.
+func (c *Client) question() *vigil { return c.vigil("/api/status", 1) }
+
+// command watches over an order. Giving it up leaves in doubt what became of it, and it may keep the
+// machine busy: a greeting will do as a sign of life, and one may be missed.
+func (c *Client) command() *vigil { return c.vigil("/api/hello", 2) }
+
+// vigil watches over a request. sign is the question that is a sign of life.
+func (c *Client) vigil(sign string, misses int) *vigil {
+	return &vigil{every: c.patience, lives: func(ctx context.Context) bool { return c.lives(ctx, sign) }, frozen: c.frozen, misses: misses}
+}
+
+// lives asks for a sign of life. A refused connection is one: that is an agent which has ended, and the
+// request under way ends with it.
+func (c *Client) lives(ctx context.Context, sign string) bool {
+	err := c.ask(ctx, sign)
+	return err == nil || ctx.Err() != nil || !errors.Is(err, ErrFrozen)
+}
+
+// ask asks for what is answered at once, on whatever connection is free.
+func (c *Client) ask(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, ErrFrozen)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://personasync"+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set(versionHeader, c.version)
+	resp, err := c.patient.Do(req)
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
 	}
 	return err
 }
+
+// frozen says that the agent at the socket does not answer.
+func (c *Client) frozen() error { return frozenError(int(c.pid.Load()), c.socket, c.patience) }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,7 +64,7 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 		user:    &domain.UserInfo{User: "u", Traits: map[string]json.RawMessage{"t": json.RawMessage("1.50")}},
 		dryRun:  &Rehearsal{Requests: []syncer.Preview{{URL: "https://x", Body: json.RawMessage("{}")}}, WouldPark: []string{"y"}},
 	}
-	c := dial(t, serveSocket(t, testAdmin(said).Socket()))
+	c := dial(t, serveSocket(t, testServer(said).Socket()))
 	ctx := t.Context()
 
 	type answer struct {
@@ -110,7 +111,7 @@ func TestClientHearsWhatTheInspectorSays(t *testing.T) {
 
 func TestErrorsArriveAsWhatTheyWere(t *testing.T) {
 	said := &answers{}
-	c := dial(t, serveSocket(t, testAdmin(said).Socket()))
+	c := dial(t, serveSocket(t, testServer(said).Socket()))
 	for _, c2 := range []struct {
 		name string
 		err  error
@@ -140,10 +141,10 @@ func TestErrorsArriveAsWhatTheyWere(t *testing.T) {
 }
 
 func TestBothSidesStateTheirVersion(t *testing.T) {
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	a.Version = "2.0"
 	c := dial(t, serveSocket(t, a.Socket()))
-	if want := "version 2.0; this command is 1.0"; !contains(c.Where(), want) {
+	if want := "version 2.0; this command is 1.0"; !strings.Contains(c.Where(), want) {
 		t.Errorf("%q does not say %q", c.Where(), want)
 	}
 }
@@ -173,12 +174,12 @@ func TestDialTellsWhoIsThere(t *testing.T) {
 
 func TestAnAgentOfAnotherVersionThatDoesNotKnowTheQuestion(t *testing.T) {
 	old := http.NewServeMux()
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	a.Version = "0.1"
-	old.HandleFunc("GET /api/hello", a.answer(func(*http.Request) (any, error) { return Hello{Version: "0.1"}, nil }))
-	c := dial(t, serveSocket(t, a.guard(old, func(*http.Request) bool { return true })))
+	old.HandleFunc("GET /api/hello", a.frame().answer(func(*http.Request) (any, error) { return Hello{Version: "0.1"}, nil }))
+	c := dial(t, serveSocket(t, a.frame().guard(old, func(*http.Request) bool { return true })))
 	_, err := c.Stats(context.Background())
-	if err == nil || !contains(err.Error(), "version 0.1") {
+	if err == nil || !strings.Contains(err.Error(), "version 0.1") {
 		t.Errorf("the error does not name the older version: %v", err)
 	}
 }

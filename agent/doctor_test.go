@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,5 +86,32 @@ func TestTheDoctorAsksNothingOfMoEngageWithoutItsSecrets(t *testing.T) {
 	found := Diagnose(t.Context(), s.load(), os.ErrPermission, "1.0")
 	if saidBy(found, "config", "skip") == "" || saidBy(found, "moengage", "skip") == "" || s.box.Stats().Requests > 0 {
 		t.Errorf("found %+v", found)
+	}
+}
+
+// TestTheDoctorWaitsForOneSilence: it asked a frozen agent three times, and waited for 15 s.
+func TestTheDoctorWaitsForOneSilence(t *testing.T) {
+	s := newSite(t)
+	c := s.load()
+	l, err := net.Listen("unix", c.Admin.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			defer conn.Close()
+		}
+	}()
+	found := Diagnose(t.Context(), c, nil, "1.0")
+	l.Close()
+	if n := asked.Load(); n > 2 || // the greeting, and the look at whose socket it is
+		!strings.Contains(saidBy(found, "agent", "fail"), "does not answer") {
+		t.Errorf("asked %d times, the doctor found %+v", n, found)
 	}
 }

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,4 +49,18 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 	if kept() != 0 {
 		t.Error("history never expires")
 	}
+}
+
+// TestTheLogAnnouncesWhatWillExpire: what waits for a decision does not go unannounced.
+func TestTheLogAnnouncesWhatWillExpire(t *testing.T) {
+	s := newSite(t)
+	c := s.load("PERSONASYNC_RETENTION_PARKED=100h")
+	a := s.start(c, RunOptions{})
+	a.tell(strings.Replace(news("cid", true, time.Now()), `"vip":true`, `"x":1`, 1))
+	i, _ := open(t, c)
+	eventually(t, i, "it is parked, and announced", func(st condition.Status) bool { return st.Parked == 1 && st.Expiring != nil && st.Expiring.Count == 1 })
+	a.stop()
+	log := new(journal)
+	s.start(c, RunOptions{Log: slog.New(slog.NewTextHandler(log, nil))})
+	log.await(t, "parked items will expire within a week")
 }

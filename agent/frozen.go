@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,19 +28,12 @@ const patience = 5 * time.Second
 
 // vigil asks for signs of life during one request.
 type vigil struct {
-	client *Client
-	sign   string // the question that is one
-	misses int    // this many in a row mean that nobody is there
+	every  time.Duration                  // how long there is silence before a sign is asked for
+	lives  func(ctx context.Context) bool // whether there was one
+	frozen func() error                   // says that there was none
+	misses int                            // this many in a row mean that the agent is frozen
 	heard  atomic.Int64
 }
-
-// question watches over a question. It reads the state as the status does, so that an agent which cannot
-// even answer that hangs.
-func (c *Client) question() *vigil { return &vigil{client: c, sign: "/api/status", misses: 1} }
-
-// command watches over an order. Giving it up leaves in doubt what became of it, and it may keep the
-// machine busy: a greeting will do as a sign of life, and one may be missed.
-func (c *Client) command() *vigil { return &vigil{client: c, sign: "/api/hello", misses: 2} }
 
 // begin returns a context that ends, with ErrFrozen as its cause, when the agent shows no sign of life.
 // The caller calls end when the answer is there.
@@ -49,45 +42,18 @@ func (v *vigil) begin(ctx context.Context) (_ context.Context, end func()) {
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		missed, heard := 0, int64(0)
-		for pause(ctx, v.client.patience) == nil {
-			if h := v.heard.Load(); h != heard || v.client.lives(ctx, v.sign) {
+		for pause(ctx, v.every) == nil {
+			if h := v.heard.Load(); h != heard || v.lives(ctx) {
 				missed, heard = 0, h
 				continue
 			}
 			if missed++; missed >= v.misses {
-				cancel(v.client.frozen())
+				cancel(v.frozen())
 				return
 			}
 		}
 	})
 	return ctx, func() { cancel(nil); watching.Wait() }
-}
-
-// lives asks for a sign of life. A refused connection is one: that is an agent which has ended, and the
-// request under way ends with it.
-func (c *Client) lives(ctx context.Context, sign string) bool {
-	err := c.ask(ctx, sign)
-	return err == nil || ctx.Err() != nil || !errors.Is(err, ErrFrozen)
-}
-
-// ask asks for what is answered at once, on whatever connection is free.
-func (c *Client) ask(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, ErrFrozen)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://personasync"+path, nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set(versionHeader, c.version)
-	resp, err := c.patient.Do(req)
-	if err == nil {
-		_, err = io.Copy(io.Discard, resp.Body)
-		_ = resp.Body.Close()
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
-	return err
 }
 
 // causeOf is why a request failed: what ended its context, if that did.
@@ -98,12 +64,20 @@ func causeOf(ctx context.Context, err error) error {
 	return unwrapURL(err)
 }
 
-// frozen says who does not answer, why if the kernel knows, and what to do.
-func (c *Client) frozen() error {
-	pid := int(c.pid.Load())
+// unwrapURL drops the address that net/http puts in front: it is the same for every question, and
+// its query holds user ids.
+func unwrapURL(err error) error {
+	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}
+
+// frozenError says who does not answer, why if the kernel knows, and what to do.
+func frozenError(pid int, socket string, patience time.Duration) error {
 	if pid == 0 {
 		return fmt.Errorf("%w: the process that has %s has been silent for %v: find it with `fuser %s`, and see whether it is stopped, or waits for its disk",
-			ErrFrozen, c.socket, c.patience, c.socket)
+			ErrFrozen, socket, patience, socket)
 	}
 	why, do := "", fmt.Sprintf("`kill -ABRT %d` ends it with a dump of where it hangs, and its unit starts it again: nothing that it acknowledged is lost", pid)
 	switch processState(pid) {
@@ -112,7 +86,7 @@ func (c *Client) frozen() error {
 	case 'D':
 		why, do = ": it waits for a disk", "look at the disk of its data_dir and at `dmesg`"
 	}
-	return fmt.Errorf("%w: process %d has %s and has been silent for %v%s; %s", ErrFrozen, pid, c.socket, c.patience, why, do)
+	return fmt.Errorf("%w: process %d has %s and has been silent for %v%s; %s", ErrFrozen, pid, socket, patience, why, do)
 }
 
 // inDoubt adds to ErrFrozen what is not known of an order.
@@ -162,4 +136,14 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 func (b *watchedBody) Close() error {
 	b.end()
 	return b.ReadCloser.Close()
+}
+
+// pause waits for d, or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -18,7 +17,7 @@ import (
 func hanging(t *testing.T, hangs func(path string) bool) string {
 	over := make(chan struct{})
 	t.Cleanup(func() { close(over) })
-	socket := testAdmin(&answers{}).Socket()
+	socket := testServer(&answers{}).Socket()
 	return serveSocket(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if hangs(r.URL.Path) {
 			select {
@@ -67,7 +66,7 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 // answered.
 func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 	var signs atomic.Int32
-	socket := testAdmin(&answers{stats: []domain.StatLine{{State: "pending", Count: 1}}}).Socket()
+	socket := testServer(&answers{stats: []domain.StatLine{{State: "pending", Count: 1}}}).Socket()
 	slow := func(ctx context.Context) {
 		for signs.Load() < 2 && ctx.Err() == nil { // the greeting, and one beside the question
 			time.Sleep(time.Millisecond)
@@ -95,32 +94,5 @@ func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
 func TestTheStateOfAProcessIsRead(t *testing.T) {
 	if state := processState(os.Getpid()); state != 'R' && state != 'S' && state != 'D' {
 		t.Errorf("this process is in state %q", state)
-	}
-}
-
-// TestTheDoctorWaitsForOneSilence: it asked a frozen agent three times, and waited for 15 s.
-func TestTheDoctorWaitsForOneSilence(t *testing.T) {
-	s := newSite(t)
-	c := s.load()
-	l, err := net.Listen("unix", c.Admin.Socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var asked atomic.Int64
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			asked.Add(1)
-			defer conn.Close()
-		}
-	}()
-	found := Diagnose(t.Context(), c, nil, "1.0")
-	l.Close()
-	if n := asked.Load(); n > 2 || // the greeting, and the look at whose socket it is
-		!strings.Contains(saidBy(found, "agent", "fail"), "does not answer") {
-		t.Errorf("asked %d times, the doctor found %+v", n, found)
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -109,4 +110,43 @@ func TestFullDiskDoesNotStopTheStart(t *testing.T) {
 	if code := a.post(client, "http", news("ann", true, time.Now())); code != http.StatusOK {
 		t.Errorf("with room again a delivery was answered %d", code)
 	}
+}
+
+// TestADiskThatFillsUpIsSaidAndRecoveredFrom runs an agent on a disk that fills up: deliveries are told
+// to come again, and so is whoever asks before delivering.
+func TestADiskThatFillsUpIsSaidAndRecoveredFrom(t *testing.T) {
+	s := newSite(t)
+	disk := s.smallDisk("size=24m")
+	c := s.load()
+	a := s.start(c, RunOptions{})
+	i, _ := open(t, c)
+	a.tell(news("ann", true, time.Now()))
+	eventually(t, i, "ann is delivered", func(st condition.Status) bool { return st.Delivered == 1 })
+	makeRoom := fill(t, disk)
+	eventually(t, i, "no room is noticed", func(st condition.Status) bool { return !st.Ready })
+	if code, why := a.readyz(); code != http.StatusServiceUnavailable || !strings.Contains(why, "the disk is full") {
+		t.Errorf("readyz: %d %s", code, why)
+	}
+	if code := a.post(http.DefaultClient, "http", news("bob", true, time.Now())); code != http.StatusServiceUnavailable {
+		t.Errorf("a delivery to a full disk was answered %d", code)
+	}
+	makeRoom()
+	eventually(t, i, "there is room again", func(st condition.Status) bool { return st.Ready })
+	a.tell(news("cid", true, time.Now()))
+	eventually(t, i, "cid is delivered", func(st condition.Status) bool { return st.Delivered == 2 })
+}
+
+func (a *started) readyz() (code int, body string) {
+	a.t.Helper()
+	resp, err := http.Get("http://" + a.Admin.String() + "/readyz")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	return resp.StatusCode, string(text)
 }

@@ -1,13 +1,9 @@
 package agent
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"time"
 
@@ -17,31 +13,7 @@ import (
 	syncer "personasync/sync"
 )
 
-// HandOrder says which changes an operator wants retried or dropped: those of IDs; or, to be retried,
-// all that are parked, or all that are parked for a reason or a cause.
-type HandOrder struct {
-	IDs    []string `json:"ids"`
-	All    bool     `json:"all"`
-	Reason string   `json:"reason"`
-	DryRun bool     `json:"dry_run"` // say what would be done, and do nothing
-}
-
-// HandReceipt says what was done.
-type HandReceipt struct {
-	Done    int          `json:"done"`
-	Samples []string     `json:"samples"` // ids of the first few of them
-	Skipped []SkippedOne `json:"skipped"` // of those named one by one
-	Parked  int          `json:"parked"`  // events that were read again and cannot be used still
-}
-
-// SkippedOne is a change that was left alone.
-type SkippedOne struct {
-	ID  string `json:"id"`
-	Why string `json:"why"`
-}
-
 const (
-	maxHandBody = 4 << 20
 	samplesKept = 5
 )
 
@@ -54,12 +26,12 @@ type hand struct {
 	fits    func(c domain.ChangeInfo, page *ChangePage) (why string)                                  // "": it can be done
 }
 
-func (p *process) retries() *hand {
+func retries(s *store.Store, i Inspector) *hand {
 	reads := func(ctx context.Context, now time.Time, ids []domain.ID) ([]domain.ID, error) {
-		return p.store.ReadAgain(ctx, now, ids, readAgain)
+		return s.ReadAgain(ctx, now, ids, readAgain)
 	}
-	foresee := func(ids []domain.ID) ([]domain.ID, error) { return p.store.ForeseeAgain(ids, readAgain) }
-	return &hand{inspect: p.inspector(), does: p.store.Retry, reads: reads, foresee: foresee, fits: func(c domain.ChangeInfo, page *ChangePage) string {
+	foresee := func(ids []domain.ID) ([]domain.ID, error) { return s.ForeseeAgain(ids, readAgain) }
+	return &hand{inspect: i, does: s.Retry, reads: reads, foresee: foresee, fits: func(c domain.ChangeInfo, page *ChangePage) string {
 		switch {
 		case c.State == "superseded" && page != nil:
 			return "superseded by " + page.SupersededBy + ", which says what is true now"
@@ -87,8 +59,8 @@ func readAgain(e *domain.Event) *domain.Event {
 	return now
 }
 
-func (p *process) drops() *hand {
-	return &hand{inspect: p.inspector(), does: p.store.Drop, fits: func(c domain.ChangeInfo, _ *ChangePage) string {
+func drops(s *store.Store, i Inspector) *hand {
+	return &hand{inspect: i, does: s.Drop, fits: func(c domain.ChangeInfo, _ *ChangePage) string {
 		switch c.State {
 		case "pending", "held", "parked":
 			return ""
@@ -216,42 +188,4 @@ func (h *hand) readEvents(ctx context.Context, o HandOrder, ids []domain.ID, r *
 		r.Skipped = append(r.Skipped, SkippedOne{id.String(), happens + " (" + page.Reason + "): " + page.Sentence})
 	}
 	return parked, nil
-}
-
-// handle answers an order over the socket.
-func (a *Admin) handle(carryOut func(context.Context, HandOrder) (*HandReceipt, error)) http.HandlerFunc {
-	return a.order(a.answer(func(r *http.Request) (any, error) {
-		var o HandOrder
-		body, err := io.ReadAll(io.LimitReader(r.Body, maxHandBody))
-		if err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(body, &o); err != nil {
-			return nil, fmt.Errorf("%w: %w", errUsage, err)
-		}
-		receipt, err := carryOut(r.Context(), o)
-		if err == nil && !o.DryRun {
-			a.Log.Info("operator's hand", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "changes", receipt.Done, "reason", o.Reason)...)
-		}
-		return receipt, err
-	}))
-}
-
-// Retry has parked changes wait again.
-func (c *Client) Retry(ctx context.Context, o HandOrder) (*HandReceipt, error) {
-	return c.hand(ctx, "/api/outbox/retry", o)
-}
-
-// Drop throws changes away.
-func (c *Client) Drop(ctx context.Context, o HandOrder) (*HandReceipt, error) {
-	return c.hand(ctx, "/api/outbox/drop", o)
-}
-
-func (c *Client) hand(ctx context.Context, path string, o HandOrder) (*HandReceipt, error) {
-	body, err := json.Marshal(o)
-	if err != nil {
-		return nil, err
-	}
-	r := new(HandReceipt)
-	return r, c.do(ctx, http.MethodPost, path, bytes.NewReader(body), r)
 }

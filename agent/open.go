@@ -198,13 +198,3 @@ func DeniedConfig(err error) error {
 	}
 	return err
 }
-
-// pause waits for d, or for the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}

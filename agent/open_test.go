@@ -36,7 +36,7 @@ func TestOpenWaitsForTheSocketOfAnAgentThatStarts(t *testing.T) {
 	go func() { // the agent has locked its files, and is about to open its socket
 		defer close(listening)
 		time.Sleep(3 * lockPoll)
-		path := serveSocket(t, testAdmin(&answers{}).Socket())
+		path := serveSocket(t, testServer(&answers{}).Socket())
 		if err := os.Symlink(path, filepath.Join(s.dir, "s")); err != nil {
 			t.Error(err)
 		}

@@ -1,54 +1,18 @@
 package agent
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
-)
-
-// Order is what an operator wants done to the memberships of one computation.
-type Order struct {
-	Verb   string // import, baseline, reconcile, close, release, discard, adopt, forget
-	Key    string // of the computation, or its id
-	ID     string // adopt: of the computation that continues it
-	AsOf   time.Time
-	Events bool
-	DryRun bool
-
-	// Users is the list of an import or a baseline. Its first error ends the order with nothing changed.
-	Users iter.Seq2[string, error]
-}
-
-// Orders carries out what operators order: the running agent does, or the command itself on the files
-// of a stopped one. progress may be nil.
-type Orders interface {
-	Order(ctx context.Context, o Order, progress func(done, total int64)) (store.MembershipReport, error)
-
-	// Forget erases a user, and returns when the bytes are gone.
-	Forget(ctx context.Context, user string) (store.ForgetReport, error)
-}
-
-var (
-	_ Orders = orders{}
-	_ Orders = (*Client)(nil)
-	_ Orders = files{}
 )
 
 // OpenOrders finds whoever can carry out an order: the agent of c when it runs, else its files. where
@@ -157,126 +121,4 @@ func (f files) open(ctx context.Context, command string, do func(*store.Store) e
 		err = do(s)
 	}
 	return errors.Join(err, s.Close())
-}
-
-// A list crosses the socket as its ids, each behind its length, and a zero behind the last: a client
-// that goes away in the middle is told from a list that is short.
-
-// sendUsers writes a list as it crosses the socket.
-func sendUsers(w io.Writer, users iter.Seq2[string, error]) error {
-	out := bufio.NewWriterSize(w, 64<<10)
-	for user, err := range users {
-		if err != nil {
-			return err
-		}
-		if user == "" {
-			return errors.New("a list has an empty id")
-		}
-		out.Write(binary.AppendUvarint(out.AvailableBuffer(), uint64(len(user))))
-		if _, err := out.WriteString(user); err != nil {
-			return err
-		}
-	}
-	out.WriteByte(0)
-	return out.Flush()
-}
-
-// receiveUsers reads it.
-func receiveUsers(r io.Reader) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		in := bufio.NewReaderSize(r, 64<<10)
-		buf := make([]byte, domain.MaxUserID)
-		for {
-			n, err := binary.ReadUvarint(in)
-			if err == nil && n > domain.MaxUserID {
-				err = fmt.Errorf("an id of %d bytes", n)
-			}
-			if err == nil {
-				_, err = io.ReadFull(in, buf[:n])
-			}
-			if err != nil {
-				yield("", fmt.Errorf("%w: receive the list: %w", errUsage, err))
-				return
-			}
-			if n == 0 || !yield(string(buf[:n]), nil) {
-				return
-			}
-		}
-	}
-}
-
-// carryOut is the door of orders on the socket.
-func (a *Admin) carryOut(w http.ResponseWriter, r *http.Request) {
-	o, err := readOrder(r)
-	if err != nil {
-		p, status := newProblem(err)
-		writeProblem(w, status, p)
-		return
-	}
-	a.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
-		return a.Orders.Order(ctx, o, progress)
-	})
-}
-
-func readOrder(r *http.Request) (o Order, err error) {
-	q := r.URL.Query()
-	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), ID: q.Get("id"), Events: q.Has("events"), DryRun: q.Has("dry_run"), Users: receiveUsers(r.Body)}
-	if text := q.Get("as_of"); text != "" {
-		ns, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return o, fmt.Errorf("%w: as_of %q is no time in nanoseconds", errUsage, text)
-		}
-		o.AsOf = time.Unix(0, ns)
-	}
-	return o, nil
-}
-
-// forgetUser is the door of a user's erasure. The id comes in the body, so that no log of requests has it.
-func (a *Admin) forgetUser(w http.ResponseWriter, r *http.Request) {
-	var who forgetOrder
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&who); err != nil || who.User == "" || len(who.User) > domain.MaxUserID {
-		p, status := newProblem(fmt.Errorf("%w: it names no user", errUsage))
-		writeProblem(w, status, p)
-		return
-	}
-	a.tell(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
-		return a.Orders.Forget(ctx, who.User)
-	})
-}
-
-type forgetOrder struct {
-	User string `json:"user"`
-}
-
-// Forget implements Orders.
-func (c *Client) Forget(ctx context.Context, user string) (r store.ForgetReport, err error) {
-	body, err := json.Marshal(forgetOrder{user})
-	if err != nil {
-		return r, err
-	}
-	return r, c.listen(ctx, "/api/user/forget", bytes.NewReader(body), nil, &r)
-}
-
-// Order implements Orders.
-func (c *Client) Order(ctx context.Context, o Order, progress func(done, total int64)) (r store.MembershipReport, err error) {
-	q := url.Values{"verb": {o.Verb}, "key": {o.Key}, "id": {o.ID}}
-	if o.Events {
-		q.Set("events", "")
-	}
-	if o.DryRun {
-		q.Set("dry_run", "")
-	}
-	var body io.Reader
-	if o.Users != nil {
-		q.Set("as_of", strconv.FormatInt(o.AsOf.UnixNano(), 10))
-		pipe, in := io.Pipe()
-		sent := make(chan struct{})
-		defer func() { _ = pipe.Close(); <-sent }()
-		go func() {
-			defer close(sent)
-			_ = in.CloseWithError(sendUsers(in, o.Users))
-		}()
-		body = pipe
-	}
-	return r, c.listen(ctx, "/api/order?"+q.Encode(), body, progress, &r)
 }

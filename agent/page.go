@@ -52,7 +52,7 @@ func newStatusPage(p *process) *statusPage { return &statusPage{p: p, closed: ma
 func (s *statusPage) close() { s.once.Do(func() { close(s.closed) }) }
 
 // routes adds the page to admin.listen.
-func (s *statusPage) routes(mux *http.ServeMux, a *Admin) {
+func (s *statusPage) routes(mux *http.ServeMux, answer func(Question) http.HandlerFunc) {
 	for path, file := range map[string]struct{ name, kind string }{
 		"GET /{$}":      {"page/index.html", "text/html; charset=utf-8"},
 		"GET /page.css": {"page/page.css", "text/css; charset=utf-8"},
@@ -68,9 +68,9 @@ func (s *statusPage) routes(mux *http.ServeMux, a *Admin) {
 			_, _ = w.Write(text) // whoever asked has gone
 		})
 	}
-	mux.HandleFunc("GET /api/page", a.answer(func(*http.Request) (any, error) { return s.snapshot(time.Now()) }))
-	mux.HandleFunc("GET /api/page/series", a.answer(s.series))
-	mux.HandleFunc("GET /api/page/user", a.answer(s.user))
+	mux.HandleFunc("GET /api/page", answer(func(*http.Request) (any, error) { return s.snapshot(time.Now()) }))
+	mux.HandleFunc("GET /api/page/series", answer(s.series))
+	mux.HandleFunc("GET /api/page/user", answer(s.user))
 	mux.HandleFunc("GET /api/page/stream", s.stream)
 }
 

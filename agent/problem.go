@@ -21,6 +21,13 @@ type problem struct {
 // errUsage marks a request that is wrong in itself.
 var errUsage = errors.New("wrong request")
 
+// ErrUnreadable says that nothing of a computation can be read back.
+var ErrUnreadable = errors.New("nothing of it can be read back")
+
+// codeNoRoute is the problem of a request that no route takes. It is not the not_found of a question:
+// to a client of another version it means something else.
+const codeNoRoute = "no_route"
+
 // codes pairs what crosses the socket with what it means on both sides.
 var codes = []struct {
 	code   string

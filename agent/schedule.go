@@ -11,25 +11,6 @@ import (
 	"personasync/store"
 )
 
-// JobInfo is one line of `schedule`. Times are RFC 3339, "" when there is none.
-type JobInfo struct {
-	Job      string   `json:"job"` // [schedule], [verify], or the computation with its own
-	Spec     string   `json:"spec"`
-	Zone     string   `json:"zone"`
-	Last     string   `json:"last"`     // the time that the last run stands for, UTC
-	Finished string   `json:"finished"` // when it ended; "" while it is under way or was cut off
-	Running  bool     `json:"running"`
-	Missed   uint64   `json:"missed"`   // times at which no run of its own began, ever
-	CatchUp  bool     `json:"catch_up"` // a run makes up for missed ones
-	Next     []string `json:"next"`     // in the zone
-	NextUTC  []string `json:"next_utc"`
-
-	Failed   uint64 `json:"failed"`    // runs that ended with an error, ever
-	FailedAt string `json:"failed_at"` // when the last run that ended failed; "" if it did not
-	Code     string `json:"code"`      // of that failure
-	Error    string `json:"error"`
-}
-
 // failedJobs lists those of a plan whose last run that ended failed.
 func failedJobs(all []planned) []condition.FailedJob {
 	failed := []condition.FailedJob{}
@@ -40,9 +21,6 @@ func failedJobs(all []planned) []condition.FailedJob {
 	}
 	return failed
 }
-
-// MaxNext is how many runs ahead can be asked for.
-const MaxNext = 1000
 
 // planned is a plan, and how each of its jobs goes on.
 type planned struct {

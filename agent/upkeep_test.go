@@ -5,15 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"personasync/agent/condition"
 	"personasync/store"
 )
 
@@ -41,7 +38,7 @@ func overSocket(t *testing.T, u Upkeep) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	a.Upkeep = u
 	server := &http.Server{Handler: a.Socket(), ReadTimeout: 50 * time.Millisecond, WriteTimeout: 50 * time.Millisecond}
 	go func() { _ = server.Serve(l) }()
@@ -115,7 +112,7 @@ func TestUpkeepThatFailsSaysWhyOnBothSidesOfTheSocket(t *testing.T) {
 }
 
 func TestUpkeepIsOrderedThroughTheSocketAlone(t *testing.T) {
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	for _, path := range []string{"/api/db/check", "/api/db/compact", "/api/db/backup"} {
 		if code := ask(a.Listener(), http.MethodPost, "http://localhost"+path, versionHeader, "1.0").Code; code != http.StatusNotFound && code != http.StatusMethodNotAllowed {
 			t.Errorf("admin.listen answers %s with %d", path, code)
@@ -124,57 +121,4 @@ func TestUpkeepIsOrderedThroughTheSocketAlone(t *testing.T) {
 			t.Errorf("the socket answers %s without a version with %d", path, code)
 		}
 	}
-}
-
-// TestADiskThatFillsUpIsSaidAndRecoveredFrom runs an agent on a disk that fills up: deliveries are told
-// to come again, and so is whoever asks before delivering.
-func TestADiskThatFillsUpIsSaidAndRecoveredFrom(t *testing.T) {
-	s := newSite(t)
-	disk := s.smallDisk("size=24m")
-	c := s.load()
-	a := s.start(c, RunOptions{})
-	i, _ := open(t, c)
-	a.tell(news("ann", true, time.Now()))
-	eventually(t, i, "ann is delivered", func(st condition.Status) bool { return st.Delivered == 1 })
-	makeRoom := fill(t, disk)
-	eventually(t, i, "no room is noticed", func(st condition.Status) bool { return !st.Ready })
-	if code, why := a.readyz(); code != http.StatusServiceUnavailable || !strings.Contains(why, "the disk is full") {
-		t.Errorf("readyz: %d %s", code, why)
-	}
-	if code := a.post(http.DefaultClient, "http", news("bob", true, time.Now())); code != http.StatusServiceUnavailable {
-		t.Errorf("a delivery to a full disk was answered %d", code)
-	}
-	makeRoom()
-	eventually(t, i, "there is room again", func(st condition.Status) bool { return st.Ready })
-	a.tell(news("cid", true, time.Now()))
-	eventually(t, i, "cid is delivered", func(st condition.Status) bool { return st.Delivered == 2 })
-}
-
-func (a *started) readyz() (code int, body string) {
-	a.t.Helper()
-	resp, err := http.Get("http://" + a.Admin.String() + "/readyz")
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	http.DefaultClient.CloseIdleConnections()
-	return resp.StatusCode, string(text)
-}
-
-// TestTheLogAnnouncesWhatWillExpire: what waits for a decision does not go unannounced.
-func TestTheLogAnnouncesWhatWillExpire(t *testing.T) {
-	s := newSite(t)
-	c := s.load("PERSONASYNC_RETENTION_PARKED=100h")
-	a := s.start(c, RunOptions{})
-	a.tell(strings.Replace(news("cid", true, time.Now()), `"vip":true`, `"x":1`, 1))
-	i, _ := open(t, c)
-	eventually(t, i, "it is parked, and announced", func(st condition.Status) bool { return st.Parked == 1 && st.Expiring != nil && st.Expiring.Count == 1 })
-	a.stop()
-	log := new(journal)
-	s.start(c, RunOptions{Log: slog.New(slog.NewTextHandler(log, nil))})
-	log.await(t, "parked items will expire within a week")
 }

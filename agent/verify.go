@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -25,48 +23,6 @@ import (
 // MoEngage's 200 means queued; that it holds what it was told is seen by reading it back and not
 // otherwise. A verification takes users whom MoEngage was told of, at random, reads back their
 // attributes of one computation, and says how many agree.
-
-// VerifyOrder says what to verify.
-type VerifyOrder struct {
-	Key    string        // of the computation, or its id
-	Sample int           // how many users; 0: everyone MoEngage was told of
-	Repair bool          // queue again what differs
-	Settle time.Duration // who was told of within it is left out: MoEngage takes a moment to apply
-}
-
-// DefaultSettle is how long MoEngage is given to apply what it accepted. It documents no time.
-const DefaultSettle = time.Minute
-
-// VerifyReport is what came of a verification.
-type VerifyReport struct {
-	store.Verification
-	Agreement   *Agreement   `json:"agreement"`   // null when there was nothing to compare
-	Differences []Difference `json:"differences"` // the first MaxDifferences
-}
-
-// MaxDifferences is how many differences a report lists; all are counted, and repaired.
-const MaxDifferences = 1000
-
-// Agreement is the share of users of whom MoEngage holds what it was told, with an interval that
-// contains the share of all of them in 95 of 100 samples (Wilson's). Of everybody, it is exact.
-type Agreement struct {
-	Share float64 `json:"share"`
-	Low   float64 `json:"low"`
-	High  float64 `json:"high"`
-	Level float64 `json:"confidence"`
-}
-
-// Difference is one attribute that MoEngage does not hold as it was told.
-type Difference struct {
-	User      string          `json:"user"`
-	Attribute string          `json:"attribute"` // its name in MoEngage; of an entry in a list, NAME[ENTRY], which is there or not
-	Want      json.RawMessage `json:"want"`      // null: it should hold none
-	Got       json.RawMessage `json:"got"`       // null: it holds none
-	Why       string          `json:"why"`       // unknown_user | missing | other_value
-}
-
-// ErrUnreadable says that nothing of a computation can be read back.
-var ErrUnreadable = errors.New("nothing of it can be read back")
 
 // verifier verifies, one computation at a time. Its methods may be called concurrently.
 type verifier struct {
@@ -419,36 +375,4 @@ func (v *verifier) job(spec string, zone *time.Location, sample func() int) ([]s
 		return nil, fmt.Errorf("schedule of %s: %w", verifyJob, err)
 	}
 	return []scheduler.Job{{Name: verifyJob, Schedule: schedule, Do: v.everything(sample)}}, nil
-}
-
-// verifyData answers the order over the socket.
-func (a *Admin) verifyData(w http.ResponseWriter, r *http.Request) {
-	o, err := readVerifyOrder(r.URL.Query())
-	if err != nil {
-		p, status := newProblem(err)
-		writeProblem(w, status, p)
-		return
-	}
-	a.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
-		return a.Verify(ctx, o, progress)
-	})
-}
-
-func readVerifyOrder(q url.Values) (o VerifyOrder, err error) {
-	o.Key, o.Repair = q.Get("key"), q.Get("repair") == "true"
-	if o.Sample, err = strconv.Atoi(q.Get("sample")); err != nil || o.Sample < 0 {
-		return o, fmt.Errorf("%w: sample %q is no count", errUsage, q.Get("sample"))
-	}
-	if o.Settle, err = time.ParseDuration(q.Get("settle")); err != nil || o.Settle < 0 {
-		return o, fmt.Errorf("%w: settle %q is no duration", errUsage, q.Get("settle"))
-	}
-	return o, nil
-}
-
-// Verify has the agent read back from MoEngage what it was told. It takes a minute for every thousand
-// users beyond the first.
-func (c *Client) Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
-	q := url.Values{"key": {o.Key}, "sample": {strconv.Itoa(o.Sample)}, "repair": {strconv.FormatBool(o.Repair)}, "settle": {o.Settle.String()}}
-	r := new(VerifyReport)
-	return r, c.listen(ctx, "/api/verify?"+q.Encode(), nil, progress, r)
 }

@@ -71,16 +71,25 @@ var _ Inspector = (*answers)(nil)
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func testAdmin(i Inspector) *Admin {
-	return &Admin{
+// running is a Running that flushes and nothing else.
+type running struct{ Running }
+
+func (running) Flush(context.Context, string) (FlushReceipt, error) {
+	return FlushReceipt{Pending: 7}, nil
+}
+
+func testServer(i Inspector) *Server {
+	return &Server{
 		Inspect:   i,
+		Running:   running{},
 		Unready:   func() string { return "" },
 		Refused:   func() *condition.RefusedReload { return nil },
-		Flush:     func(context.Context, string) (FlushReceipt, error) { return FlushReceipt{Pending: 7}, nil },
 		Version:   "1.0",
 		ShowUsers: func() bool { return false },
 		Log:       quiet(),
-		Page:      newStatusPage(nil),
+		Page: func(mux *http.ServeMux, answer func(Question) http.HandlerFunc) {
+			mux.HandleFunc("GET /{$}", answer(func(*http.Request) (any, error) { return "the page", nil }))
+		},
 	}
 }
 
@@ -100,7 +109,7 @@ func ask(h http.Handler, method, target string, header ...string) *httptest.Resp
 }
 
 func TestAdminRefusesWebPages(t *testing.T) {
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	a.Metrics = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	for _, c := range []struct {
 		name   string
@@ -136,7 +145,7 @@ func TestAdminRefusesWebPages(t *testing.T) {
 }
 
 func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	for _, c := range []struct {
 		name    string
 		handler http.Handler
@@ -161,7 +170,7 @@ func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
 
 func TestAdminListenShowsUsersOnlyWhenToldTo(t *testing.T) {
 	for _, path := range []string{"/api/changes", "/api/change?id=00000001-1-0", "/api/members?key=k", "/api/user?id=u", "/api/dry-run"} {
-		a := testAdmin(&answers{page: &ChangePage{}, user: &domain.UserInfo{}, dryRun: &Rehearsal{}})
+		a := testServer(&answers{page: &ChangePage{}, user: &domain.UserInfo{}, dryRun: &Rehearsal{}})
 		if got := ask(a.Listener(), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusForbidden {
 			t.Errorf("%s answered %d while users are not shown, want 403", path, got)
 		}
@@ -177,7 +186,7 @@ func TestAdminListenShowsUsersOnlyWhenToldTo(t *testing.T) {
 }
 
 func TestReadyzSaysWhyNot(t *testing.T) {
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	if w := ask(a.Listener(), http.MethodGet, "http://127.0.0.1/readyz"); w.Code != 200 || w.Body.String() != `{"ready":true}`+"\n" {
 		t.Errorf("when ready: %d %s", w.Code, w.Body)
 	}
@@ -191,7 +200,7 @@ func TestReadyzSaysWhyNot(t *testing.T) {
 }
 
 func TestBadQuestionsAreRefused(t *testing.T) {
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	for _, path := range []string{
 		"/api/changes?state=lost", "/api/changes?limit=x", "/api/changes?limit=-1",
 		"/api/change?id=", "/api/members?key=k&limit=many", "/api/dry-run?limit=1.5",
@@ -206,7 +215,7 @@ func TestBadQuestionsAreRefused(t *testing.T) {
 
 func TestOnePageIsBounded(t *testing.T) {
 	i := &answers{}
-	ask(testAdmin(i).Socket(), http.MethodGet, "http://personasync/api/changes?limit=1000000")
+	ask(testServer(i).Socket(), http.MethodGet, "http://personasync/api/changes?limit=1000000")
 	if i.filter.Limit != pageLimit {
 		t.Errorf("a million were asked for in one answer, and %d were looked up", i.filter.Limit)
 	}
@@ -229,7 +238,7 @@ func TestListenerEverywhereGoesByTheNameOfTheMachine(t *testing.T) {
 
 // TestWhatIsNotThereIsRefusedInJSON holds /metrics too, until there is one.
 func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
-	a := testAdmin(&answers{})
+	a := testServer(&answers{})
 	for _, c := range []struct {
 		method, path string
 		status       int

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// guard refuses browsers, whose pages may come from anywhere, and hosts that are not ours; and says
+// our version. What it shows belongs into no cache and no frame.
+func (f *frame) guard(mux *http.ServeMux, ours func(*http.Request) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set(versionHeader, f.version)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		if !ours(r) || foreign(r) {
+			f.log.Debug("admin request of a foreign page refused", "path", r.URL.Path)
+			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "this is not for web pages"})
+			return
+		}
+		if _, pattern := mux.Handler(r); pattern == "" {
+			refused := refusal{header: h}
+			mux.ServeHTTP(&refused, r)
+			writeProblem(w, refused.status, problem{Code: codeNoRoute, Message: r.Method + " " + r.URL.Path + " is not answered here"})
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// refusal keeps a mux's refusal but for its text, so that every answer is JSON.
+type refusal struct {
+	header http.Header
+	status int
+}
+
+func (r *refusal) Header() http.Header         { return r.header }
+func (r *refusal) WriteHeader(status int)      { r.status = status }
+func (r *refusal) Write(p []byte) (int, error) { return len(p), nil }
+
+// isProbe reports whether path is for load balancers, Prometheus and the like, which call us by names of
+// their own. It tells of no user.
+func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/metrics" }
+
+// hostNames are the names by which a listener at address may be called: its host, or those of the
+// machine when it listens everywhere.
+func hostNames(address string) []string {
+	host, _, _ := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return []string{host}
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return nil
+	}
+	short, _, _ := strings.Cut(name, ".")
+	return []string{name, short}
+}
+
+// foreign reports whether a browser sent r on behalf of another site's page.
+func foreign(r *http.Request) bool {
+	if origin := r.Header.Get("Origin"); origin != "" {
+		u, err := url.Parse(origin)
+		return err != nil || u.Host != r.Host
+	}
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
+}
+
+// knownHost reports whether host, as a client called us, is an address, localhost or one of names.
+func knownHost(host string, names []string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	if name == "localhost" || net.ParseIP(trimBrackets(name)) != nil {
+		return true
+	}
+	for _, n := range names {
+		if n != "" && strings.EqualFold(name, n) {
+			return true
+		}
+	}
+	return false
+}
+
+func trimBrackets(host string) string {
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		return host[1 : len(host)-1]
+	}
+	return host
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"personasync/agent/config"
+	"personasync/agent/host"
+	"personasync/store"
+)
+
+// OpenUpkeep finds whoever can look after the data of the agent of c: the agent itself when it runs,
+// else its files. where says which in a sentence.
+func OpenUpkeep(ctx context.Context, c *config.Config, version string) (u Upkeep, done io.Closer, where string, err error) {
+	client, err := Dial(ctx, c.Socket(os.Getenv), version)
+	if err == nil {
+		return client, client, client.Where(), nil
+	}
+	if !errors.Is(err, ErrNotRunning) {
+		return nil, nil, "", err
+	}
+	if err := orElsewhere(ctx, c, nil); err != nil {
+		return nil, nil, "", err
+	}
+	return files{c}, io.NopCloser(nil), absent(c.DataDir) + ": working on its files in " + c.DataDir, nil
+}
+
+// Restore puts a backup in place of the data of the agent of c, which must not be running.
+func Restore(ctx context.Context, c *config.Config, path, version string, progress func(done, total int64)) (store.RestoreReport, error) {
+	client, err := Dial(ctx, c.Socket(os.Getenv), version)
+	if err == nil {
+		_ = client.Close()
+		return store.RestoreReport{}, fmt.Errorf("%w: %s: stop it first", store.ErrInUse, client.Where())
+	}
+	if err := movedFrom(ctx, c); err != nil {
+		return store.RestoreReport{}, err
+	}
+	if err := checkOwner(c.DataDir); err != nil {
+		return store.RestoreReport{}, err
+	}
+	var r store.RestoreReport
+	err = waitForCommand(ctx, c.DataDir, func(store.Holding, time.Duration) {}, func() error {
+		r, err = store.Restore(ctx, path, c.DataDir, progress)
+		return err
+	})
+	return r, err
+}
+
+// files is the data of a stopped agent.
+type files struct{ config *config.Config }
+
+// Check implements Upkeep. A damaged page can kill the process: this one is a command's, and no agent.
+func (f files) Check(ctx context.Context, progress func(done, total int64)) (*store.CheckReport, error) {
+	r, err := store.Check(ctx, f.config.DataDir, progress)
+	return r, f.explain(err)
+}
+
+// Compact implements Upkeep. It applies what the agent left in its inbox on the way, as its start would.
+func (f files) Compact(ctx context.Context, progress func(done, total int64)) (r store.CompactReport, err error) {
+	err = f.open(ctx, "db compact", func(s *store.Store) error {
+		r, err = s.Compact(ctx, progress)
+		return err
+	})
+	return r, err
+}
+
+// Backup implements Upkeep.
+func (f files) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (r store.BackupReport, err error) {
+	v, err := store.OpenReadOnly(f.config.DataDir)
+	if err != nil {
+		return r, f.explain(err)
+	}
+	r, err = v.Backup(ctx, w, progress)
+	return r, errors.Join(err, v.Close())
+}
+
+// explain says more of why the files could not be opened.
+func (f files) explain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return host.Denied("the agent's data", f.config.DataDir, err)
+	case errors.Is(err, store.ErrNoData):
+		return orElsewhere(context.Background(), f.config, noDataError(f.config.DataDir, err))
+	}
+	return err
+}

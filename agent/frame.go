@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+)
+
+// Question reads a request and answers it. The answer crosses the socket as JSON, an error as a problem.
+type Question func(*http.Request) (any, error)
+
+// frame is what the handlers of every route share.
+type frame struct {
+	version string
+	log     *slog.Logger
+}
+
+// versionHeader carries the version of whoever speaks. The socket's state-changing routes insist on
+// it, which keeps out anything that did not mean to speak to an agent.
+const versionHeader = "Personasync-Version"
+
+// order lets through only who says its version: a header that no web page can add unasked.
+func (f *frame) order(carryOut http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		theirs := r.Header.Get(versionHeader)
+		if theirs == "" {
+			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
+			return
+		}
+		f.log.Info("operator's order", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "verb", r.URL.Query().Get("verb"), "client_version", theirs)...)
+		carryOut(w, r)
+	}
+}
+
+// answer turns a question into a handler.
+func (f *frame) answer(ask Question) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := ask(r)
+		if err == nil {
+			writeJSON(w, http.StatusOK, v)
+			return
+		}
+		p, status := newProblem(err)
+		if p.Code == "internal" && !errors.Is(err, context.DeadlineExceeded) {
+			f.log.Error("an inspection failed", "path", r.URL.Path, "error", err)
+		}
+		writeProblem(w, status, p)
+	}
+}
+
+func writeProblem(w http.ResponseWriter, status int, p problem) { writeJSON(w, status, p) }
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // whoever asked has gone
+}

@@ -1,0 +1,63 @@
+package agent
+
+import (
+	"context"
+
+	"personasync/agent/config"
+	"personasync/store"
+)
+
+// operator carries out what operators ask of the running agent alone.
+type operator struct {
+	config   func() *config.Config
+	store    *store.Store
+	inspect  Inspector
+	senders  *senders
+	verifier *verifier
+}
+
+var _ Running = (*operator)(nil)
+
+// Configuration implements Running.
+func (o *operator) Configuration(context.Context) (*Configuration, error) {
+	c := o.config()
+	return &Configuration{File: c.Path, Settings: c.Effective()}, nil
+}
+
+// Authenticate implements Running.
+func (o *operator) Authenticate(ctx context.Context) (Authentication, error) {
+	return authenticate(ctx, o.config()), nil
+}
+
+// Flush implements Running.
+func (o *operator) Flush(_ context.Context, computation string) (r FlushReceipt, err error) {
+	job, err := jobOf(&o.store.View, o.config().Rules(), computation)
+	if err != nil {
+		return r, err
+	}
+	counts, err := o.store.Counts()
+	if err != nil {
+		return r, err
+	}
+	o.senders.Flush(job)
+	if job != nil {
+		r.Job = jobTitle(*job)
+	}
+	r.Pending = counts.Changes.Pending
+	return r, nil
+}
+
+// Retry implements Running.
+func (o *operator) Retry(ctx context.Context, order HandOrder) (*HandReceipt, error) {
+	return retries(o.store, o.inspect).carryOut(ctx, order)
+}
+
+// Drop implements Running.
+func (o *operator) Drop(ctx context.Context, order HandOrder) (*HandReceipt, error) {
+	return drops(o.store, o.inspect).carryOut(ctx, order)
+}
+
+// Verify implements Running.
+func (o *operator) Verify(ctx context.Context, order VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
+	return o.verifier.verify(ctx, order, progress)
+}

@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"personasync/store"
+	"personasync/store/domain"
+)
+
+// Order is what an operator wants done to the memberships of one computation.
+type Order struct {
+	Verb   string // import, baseline, reconcile, close, release, discard, adopt, forget
+	Key    string // of the computation, or its id
+	ID     string // adopt: of the computation that continues it
+	AsOf   time.Time
+	Events bool
+	DryRun bool
+
+	// Users is the list of an import or a baseline. Its first error ends the order with nothing changed.
+	Users iter.Seq2[string, error]
+}
+
+// Orders carries out what operators order: the running agent does, or the command itself on the files
+// of a stopped one. progress may be nil.
+type Orders interface {
+	Order(ctx context.Context, o Order, progress func(done, total int64)) (store.MembershipReport, error)
+
+	// Forget erases a user, and returns when the bytes are gone.
+	Forget(ctx context.Context, user string) (store.ForgetReport, error)
+}
+
+var _ Orders = (*Client)(nil)
+
+// carryOut takes orders on the socket.
+func (f *frame) carryOut(orders Orders) http.HandlerFunc {
+	return f.order(func(w http.ResponseWriter, r *http.Request) {
+		o, err := readOrder(r)
+		if err != nil {
+			p, status := newProblem(err)
+			writeProblem(w, status, p)
+			return
+		}
+		f.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+			return orders.Order(ctx, o, progress)
+		})
+	})
+}
+
+func readOrder(r *http.Request) (o Order, err error) {
+	q := r.URL.Query()
+	o = Order{Verb: q.Get("verb"), Key: q.Get("key"), ID: q.Get("id"), Events: q.Has("events"), DryRun: q.Has("dry_run"), Users: receiveUsers(r.Body)}
+	if text := q.Get("as_of"); text != "" {
+		ns, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return o, fmt.Errorf("%w: as_of %q is no time in nanoseconds", errUsage, text)
+		}
+		o.AsOf = time.Unix(0, ns)
+	}
+	return o, nil
+}
+
+// forgetUser takes the order to erase a user. The id comes in the body, so that no log of requests has it.
+func (f *frame) forgetUser(orders Orders) http.HandlerFunc {
+	return f.order(func(w http.ResponseWriter, r *http.Request) {
+		var o forgetOrder
+		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&o); err != nil || o.User == "" || len(o.User) > domain.MaxUserID {
+			p, status := newProblem(fmt.Errorf("%w: it names no user", errUsage))
+			writeProblem(w, status, p)
+			return
+		}
+		f.tell(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
+			return orders.Forget(ctx, o.User)
+		})
+	})
+}
+
+type forgetOrder struct {
+	User string `json:"user"`
+}
+
+// Forget implements Orders.
+func (c *Client) Forget(ctx context.Context, user string) (r store.ForgetReport, err error) {
+	body, err := json.Marshal(forgetOrder{user})
+	if err != nil {
+		return r, err
+	}
+	return r, c.listen(ctx, "/api/user/forget", bytes.NewReader(body), nil, &r)
+}
+
+// Order implements Orders.
+func (c *Client) Order(ctx context.Context, o Order, progress func(done, total int64)) (r store.MembershipReport, err error) {
+	q := url.Values{"verb": {o.Verb}, "key": {o.Key}, "id": {o.ID}}
+	if o.Events {
+		q.Set("events", "")
+	}
+	if o.DryRun {
+		q.Set("dry_run", "")
+	}
+	var body io.Reader
+	if o.Users != nil {
+		q.Set("as_of", strconv.FormatInt(o.AsOf.UnixNano(), 10))
+		pipe, in := io.Pipe()
+		sent := make(chan struct{})
+		defer func() { _ = pipe.Close(); <-sent }()
+		go func() {
+			defer close(sent)
+			_ = in.CloseWithError(sendUsers(in, o.Users))
+		}()
+		body = pipe
+	}
+	return r, c.listen(ctx, "/api/order?"+q.Encode(), body, progress, &r)
+}

@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// stallTimeout is how long one piece of an answer may wait for its reader. A backup holds pages of the
+// state meanwhile, so it waits for nobody longer.
+const stallTimeout = 30 * time.Second
+
+// What crosses the socket: of a check and a compaction, lines of tidings, the last of which has the
+// report or the problem; of a backup, its bytes, with the report or the problem behind them.
+type tidings struct {
+	Done    int64           `json:"done"`
+	Total   int64           `json:"total"`
+	Report  json.RawMessage `json:"report,omitempty"`
+	Problem *problem        `json:"problem,omitempty"`
+}
+
+const (
+	totalHeader    = "Personasync-Total"
+	reportTrailer  = "Personasync-Report"
+	problemTrailer = "Personasync-Problem"
+	tidingsEvery   = 100 * time.Millisecond
+)
+
+// tell does something long, and tells how it goes.
+func (f *frame) tell(w http.ResponseWriter, r *http.Request, do func(ctx context.Context, progress func(done, total int64)) (any, error)) {
+	out := newPatientWriter(w)
+	lines, last := json.NewEncoder(out), time.Time{}
+	report, err := do(r.Context(), func(done, total int64) {
+		if now := time.Now(); now.Sub(last) > tidingsEvery {
+			last = now
+			_ = lines.Encode(tidings{Done: done, Total: total}) // whoever gave the order has gone: r.Context ends
+			_ = out.Flush()
+		}
+	})
+	end := tidings{}
+	if err == nil {
+		end.Report, err = json.Marshal(report)
+	}
+	if err != nil {
+		p, _ := newProblem(err)
+		if p.Code == "internal" {
+			f.log.Error("an order failed", "path", r.URL.Path, "error", err)
+		}
+		end.Problem = &p
+	}
+	_ = lines.Encode(end)
+}
+
+// patientWriter writes an answer that takes longer than answers do, as long as its reader keeps up.
+type patientWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func newPatientWriter(w http.ResponseWriter) *patientWriter {
+	p := &patientWriter{w, http.NewResponseController(w)}
+	_ = p.control.SetReadDeadline(time.Time{}) // the request has been read; the server would take it for lost
+	return p
+}
+
+// Write implements io.Writer.
+func (p *patientWriter) Write(b []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	return p.ResponseWriter.Write(b)
+}
+
+// Flush sends what was written.
+func (p *patientWriter) Flush() error { return p.control.Flush() }
+
+// order posts to path and returns the answer, which the caller closes.
+func (c *Client) order(ctx context.Context, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://personasync"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set(versionHeader, c.version)
+	if body != nil {
+		req.Header.Set("Expect", "100-continue") // what is refused at once need not be sent
+	}
+	v := c.command()
+	ctx, end := v.begin(ctx)
+	resp, err := c.patient.Do(req.WithContext(ctx))
+	if err != nil {
+		end()
+		return nil, inDoubt(causeOf(ctx, err))
+	}
+	resp.Body = &watchedBody{resp.Body, ctx, &v.heard, end}
+	if resp.StatusCode == http.StatusOK && resp.Header.Get(versionHeader) != "" {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	if err := c.read(resp, nil); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("the agent answered with HTTP %d", resp.StatusCode)
+}
+
+// listen gives an order, and passes the tidings of it on until the report comes.
+func (c *Client) listen(ctx context.Context, path string, body io.Reader, progress func(done, total int64), report any) error {
+	resp, err := c.order(ctx, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewReader(resp.Body); ; {
+		line, err := lines.ReadBytes('\n')
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, ErrFrozen) {
+			return inDoubt(err)
+		}
+		if err != nil {
+			return fmt.Errorf("the agent stopped in the middle of it: %w", err)
+		}
+		var n tidings
+		switch err := json.Unmarshal(line, &n); {
+		case err != nil:
+			return fmt.Errorf("read the agent's answer: %w", err)
+		case n.Problem != nil:
+			return n.Problem.err()
+		case n.Report != nil:
+			return json.Unmarshal(n.Report, report)
+		case progress != nil:
+			progress(n.Done, n.Total)
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"personasync/agent/condition"
+	"personasync/store"
+	"personasync/store/domain"
+)
+
+// Status implements Inspector.
+func (c *Client) Status(ctx context.Context) (s condition.Status, err error) {
+	return s, c.get(ctx, "/api/status", nil, &s)
+}
+
+// page is how a listing crosses the socket.
+type page[T any] struct {
+	Items []T    `json:"items"`
+	More  bool   `json:"more"`
+	Next  string `json:"next,omitempty"` // cursor of the page behind this one, where a listing has cursors
+}
+
+// Changes implements Inspector.
+func (c *Client) Changes(ctx context.Context, f domain.OutboxFilter) ([]domain.ChangeInfo, string, error) {
+	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}}
+	if f.State != 0 {
+		q.Set("state", f.State.String())
+	}
+	if f.Cursor != "" {
+		q.Set("cursor", f.Cursor)
+	}
+	var p page[domain.ChangeInfo]
+	err := c.get(ctx, "/api/changes", q, &p)
+	return condition.Whole(p.Items), p.Next, err
+}
+
+// Change implements Inspector.
+func (c *Client) Change(ctx context.Context, id domain.ID) (*ChangePage, error) {
+	return one[ChangePage](ctx, c, "/api/change", url.Values{"id": {id.String()}})
+}
+
+// Trail implements Inspector.
+func (c *Client) Trail(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
+	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}, "cursor": {f.Cursor}}
+	err = c.get(ctx, "/api/trail", q, &t)
+	t.Items = condition.Whole(t.Items)
+	return t, err
+}
+
+// Stats implements Inspector.
+func (c *Client) Stats(ctx context.Context) (lines []domain.StatLine, err error) {
+	err = c.get(ctx, "/api/stats", nil, &lines)
+	return condition.Whole(lines), err
+}
+
+// Computations implements Inspector.
+func (c *Client) Computations(ctx context.Context) (list []domain.ComputationInfo, err error) {
+	err = c.get(ctx, "/api/computations", nil, &list)
+	return condition.Whole(list), err
+}
+
+// Members implements Inspector.
+func (c *Client) Members(ctx context.Context, key, after string, limit int) ([]domain.MemberInfo, bool, error) {
+	var p page[domain.MemberInfo]
+	err := c.get(ctx, "/api/members", url.Values{"key": {key}, "after": {after}, "limit": {strconv.Itoa(limit)}}, &p)
+	return condition.Whole(p.Items), p.More, err
+}
+
+// User implements Inspector.
+func (c *Client) User(ctx context.Context, id string) (*domain.UserInfo, error) {
+	return one[domain.UserInfo](ctx, c, "/api/user", url.Values{"id": {id}})
+}
+
+// DryRun implements Inspector.
+func (c *Client) DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error) {
+	return one[Rehearsal](ctx, c, "/api/dry-run", url.Values{"computation": {computation}, "limit": {strconv.Itoa(limit)}})
+}
+
+// Schedule implements Inspector.
+func (c *Client) Schedule(ctx context.Context, next int) (jobs []JobInfo, err error) {
+	err = c.get(ctx, "/api/schedule", url.Values{"next": {strconv.Itoa(next)}}, &jobs)
+	return condition.Whole(jobs), err
+}
+
+// questions answers over HTTP what its Inspector knows.
+type questions struct{ Inspector }
+
+func (i questions) changes(r *http.Request) (any, error) {
+	f, err := readFilter(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := i.Inspector.Changes(r.Context(), f)
+	return page[domain.ChangeInfo]{Items: items, More: next != "", Next: next}, err
+}
+
+func readFilter(q url.Values) (f domain.OutboxFilter, err error) {
+	f.User, f.Computation = q.Get("user"), q.Get("computation")
+	if f.Limit, err = readLimit(q); err != nil {
+		return f, err
+	}
+	if name := q.Get("state"); name != "" {
+		state, ok := domain.ParseState(name)
+		if !ok {
+			return f, fmt.Errorf("%w: %q is no state", errUsage, name)
+		}
+		f.State = state
+	}
+	f.Cursor = q.Get("cursor")
+	return f, nil
+}
+
+func readLimit(q url.Values) (int, error) {
+	text := q.Get("limit")
+	if text == "" {
+		return store.DefaultLimit, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%w: limit %q is no count", errUsage, text)
+	}
+	return min(n, pageLimit), nil
+}
+
+func (i questions) change(r *http.Request) (any, error) {
+	id, err := domain.ParseID(r.URL.Query().Get("id"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return i.Inspector.Change(r.Context(), id)
+}
+
+func (i questions) members(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	limit, err := readLimit(q)
+	if err != nil {
+		return nil, err
+	}
+	items, more, err := i.Inspector.Members(r.Context(), q.Get("key"), q.Get("after"), limit)
+	return page[domain.MemberInfo]{Items: items, More: more}, err
+}
+
+func (i questions) user(r *http.Request) (any, error) {
+	return i.Inspector.User(r.Context(), r.URL.Query().Get("id"))
+}
+
+func (i questions) dryRun(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	limit, err := readLimit(q)
+	if err != nil {
+		return nil, err
+	}
+	return i.Inspector.DryRun(r.Context(), q.Get("computation"), limit)
+}
+
+func (i questions) trail(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	limit, err := readLimit(q)
+	if err != nil {
+		return nil, err
+	}
+	return i.Inspector.Trail(r.Context(), store.ActivityFilter{User: q.Get("user"), Computation: q.Get("computation"), Limit: limit, Cursor: q.Get("cursor")})
+}

@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"personasync/agent/config"
+)
+
+// Running is what a running agent alone knows and does. [Client] asks it over the socket.
+type Running interface {
+	Configuration(ctx context.Context) (*Configuration, error)
+
+	// Authenticate makes the one request to MoEngage that tests credentials. No secret crosses the socket.
+	Authenticate(ctx context.Context) (Authentication, error)
+
+	// Flush sends now what waits for its schedule or for a retry: everything, or what leaves on the schedule of
+	// one computation. It does not wait for MoEngage.
+	Flush(ctx context.Context, computation string) (FlushReceipt, error)
+
+	// Retry makes parked changes pending again.
+	Retry(ctx context.Context, o HandOrder) (*HandReceipt, error)
+
+	// Drop removes changes from the outbox for good.
+	Drop(ctx context.Context, o HandOrder) (*HandReceipt, error)
+
+	// Verify reads back from MoEngage what it was sent. It takes a minute for every thousand users beyond the
+	// first. progress may be nil.
+	Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error)
+}
+
+var _ Running = (*Client)(nil)
+
+// Configuration is what an agent runs on.
+type Configuration struct {
+	File     string           `json:"file"`     // "" without one
+	Settings []config.Setting `json:"settings"` // secrets masked
+}
+
+// Authentication is what came of a test of the credentials for MoEngage.
+type Authentication struct {
+	BaseURL  string    `json:"base_url"`
+	Code     string    `json:"code"`     // of a refusal, as `outbox explain-code` explains it; "" without one
+	Sentence string    `json:"sentence"` // of the refusal
+	Error    string    `json:"error"`    // why there was no answer; "" when there was one
+	Date     time.Time `json:"date"`     // MoEngage's clock; zero when it did not say
+	Now      time.Time `json:"now"`      // the agent's at that moment
+}
+
+// FlushReceipt says what a flush set in motion.
+type FlushReceipt struct {
+	Job     string `json:"job"`     // the schedule that was let through; "" for all
+	Pending uint64 `json:"pending"` // changes that were waiting, of every schedule
+}
+
+// Flush asks the agent to send now what waits for its schedule or for a retry: everything, or what
+// leaves on the schedule of one computation. It does not wait for MoEngage.
+func (c *Client) Flush(ctx context.Context, computation string) (r FlushReceipt, err error) {
+	body, err := json.Marshal(flushOrder{computation})
+	if err != nil {
+		return r, err
+	}
+	return r, c.do(ctx, http.MethodPost, "/api/flush", bytes.NewReader(body), &r)
+}
+
+type flushOrder struct {
+	Computation string `json:"computation"`
+}
+
+func (f *frame) flush(agent Running) http.HandlerFunc {
+	return f.order(f.answer(func(r *http.Request) (any, error) {
+		var order flushOrder
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxOrder))
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(body, &order); err != nil {
+			return nil, fmt.Errorf("%w: %w", errUsage, err)
+		}
+		return agent.Flush(r.Context(), order.Computation)
+	}))
+}
+
+func (f *frame) configuration(agent Running) http.HandlerFunc {
+	return f.answer(func(r *http.Request) (any, error) { return agent.Configuration(r.Context()) })
+}
+
+func (f *frame) authenticate(agent Running) http.HandlerFunc {
+	return f.order(f.answer(func(r *http.Request) (any, error) { return agent.Authenticate(r.Context()) }))
+}
+
+// Configuration asks what the agent runs on.
+func (c *Client) Configuration(ctx context.Context) (*Configuration, error) {
+	return one[Configuration](ctx, c, "/api/config", nil)
+}
+
+// Authenticate has the agent test its credentials.
+func (c *Client) Authenticate(ctx context.Context) (a Authentication, err error) {
+	return a, c.do(ctx, http.MethodPost, "/api/authenticate", nil, &a)
+}
