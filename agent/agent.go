@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
@@ -34,6 +35,7 @@ import (
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 
@@ -235,7 +237,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 	atDoor, atWindow := host.ConnectionLimits()
 	p.keep(socket, false)
 	p.socket = host.NewServer(p.log, "socket", socket, atWindow, side.Socket())
-	p.socket.HTTP.ConnContext = withPeer
+	p.socket.HTTP.ConnContext = api.WithPeer
 	orders, end := context.WithCancelCause(context.Background())
 	p.socket.HTTP.BaseContext = func(net.Listener) context.Context { return orders }
 	p.socket.HTTP.RegisterOnShutdown(func() { end(errStopping) })
@@ -245,7 +247,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 			return err
 		}
 		p.keep(l, false)
-		p.admin = host.NewServer(p.log, "admin", l, atWindow, side.Listener(hostNames(c.Admin.Listen)...))
+		p.admin = host.NewServer(p.log, "admin", l, atWindow, side.Listener(c.Admin.Listen))
 		p.admin.HTTP.RegisterOnShutdown(p.page.close)
 	}
 	l := p.o.Ingest
@@ -284,9 +286,9 @@ func (p *process) keep(l net.Listener, ingest bool) {
 }
 
 // adminSide answers people, scripts and operators.
-func (p *process) adminSide() *Server {
+func (p *process) adminSide() *api.Server {
 	inspect := p.inspector()
-	return &Server{
+	return &api.Server{
 		Inspect: inspect,
 		Running: &operator{p.config.Load, p.store, inspect, p.senders, p.verifier},
 		Orders:  orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},

@@ -25,6 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
@@ -147,7 +148,7 @@ func (a *started) tell(body string) {
 }
 
 // eventually waits for what the agent tells of itself.
-func eventually(t *testing.T, i Inspector, what string, ok func(condition.Status) bool) {
+func eventually(t *testing.T, i api.Inspector, what string, ok func(condition.Status) bool) {
 	t.Helper()
 	var s condition.Status
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
@@ -162,7 +163,7 @@ func eventually(t *testing.T, i Inspector, what string, ok func(condition.Status
 	t.Fatalf("waited in vain until %s: %+v", what, s)
 }
 
-func open(t *testing.T, c *config.Config) (i Inspector, running bool) {
+func open(t *testing.T, c *config.Config) (i api.Inspector, running bool) {
 	t.Helper()
 	i, done, running, err := Open(t.Context(), c, "1.0")
 	if err != nil {
@@ -212,7 +213,7 @@ func TestAnswersAreTheSameUpAndDown(t *testing.T) {
 }
 
 // everything asks all there is to ask, ages aside.
-func everything(t *testing.T, i Inspector) map[string]any {
+func everything(t *testing.T, i api.Inspector) map[string]any {
 	t.Helper()
 	ctx := t.Context()
 	all := make(map[string]any)
@@ -291,12 +292,12 @@ func TestCronHoldsChangesUntilAFlush(t *testing.T) {
 	if n := len(s.box.Requests()); n != 0 {
 		t.Errorf("%d requests left before their time", n)
 	}
-	receipt, err := i.(*Client).Flush(t.Context(), "vip")
-	if err != nil || receipt != (FlushReceipt{Job: defaultJob, Pending: 1}) {
+	receipt, err := i.(*api.Client).Flush(t.Context(), "vip")
+	if err != nil || receipt != (api.FlushReceipt{Job: defaultJob, Pending: 1}) {
 		t.Errorf("flush: %+v, %v", receipt, err)
 	}
 	eventually(t, i, "it has left", func(s condition.Status) bool { return s.Pending == 0 && s.Delivered == 1 })
-	if _, err := i.(*Client).Flush(t.Context(), "nobody"); !errors.Is(err, store.ErrNotFound) {
+	if _, err := i.(*api.Client).Flush(t.Context(), "nobody"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("flush of an unknown computation: %v", err)
 	}
 }
@@ -445,3 +446,5 @@ func TestWindowsOfALiveAgent(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 
@@ -20,10 +22,10 @@ import (
 const authenticationPatience = 10 * time.Second
 
 // authenticate makes the one request that MoEngage has for it.
-func authenticate(ctx context.Context, c *config.Config) Authentication {
+func authenticate(ctx context.Context, c *config.Config) api.Authentication {
 	ctx, cancel := context.WithTimeout(ctx, authenticationPatience)
 	defer cancel()
-	a := Authentication{BaseURL: c.BaseURL()}
+	a := api.Authentication{BaseURL: c.BaseURL()}
 	var err error
 	a.Date, err = syncer.Authenticate(ctx, senderConfig(c, domain.EndpointTransition))
 	a.Now = time.Now()
@@ -38,7 +40,7 @@ func authenticate(ctx context.Context, c *config.Config) Authentication {
 // BorrowSecrets has c count the secrets as set that the agent of c has and this process may not see, and
 // says which they are. Without an agent there are none.
 func BorrowSecrets(ctx context.Context, c *config.Config, version string) (note string, err error) {
-	client, err := Dial(ctx, c.Socket(os.Getenv), version)
+	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	if err != nil {
 		return "", err
 	}

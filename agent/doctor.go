@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
@@ -59,7 +60,7 @@ func Diagnose(ctx context.Context, c *config.Config, unread error, version strin
 	if unread != nil && err == nil && hiddenOnly(unread) && c.Refused() == nil && c.Unread() == nil {
 		unread = nil
 	}
-	if errors.Is(err, ErrFrozen) {
+	if errors.Is(err, api.ErrFrozen) {
 		d.frozen = err // one silence is enough to wait for
 	}
 	d.checkConfig(unread, note)
@@ -178,7 +179,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	case errors.Is(err, fs.ErrPermission):
 		d.find("socket", "fail", "be the user or in the group it names", "%v", err)
 		return
-	case errors.Is(err, ErrFrozen), errors.Is(err, ErrElsewhere):
+	case errors.Is(err, api.ErrFrozen), errors.Is(err, ErrElsewhere):
 		d.find("agent", "fail", "", "%v", err)
 		return
 	case err != nil:
@@ -197,7 +198,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		d.findings[len(d.findings)-1].Condition = condition.NotRunning
 	}
 	s, err := i.Status(ctx)
-	if errors.Is(err, ErrFrozen) {
+	if errors.Is(err, api.ErrFrozen) {
 		d.find("agent", "fail", "", "%v", err)
 		return
 	}
@@ -250,10 +251,10 @@ func checkOf(name string) string {
 
 // authenticate has the running agent test its credentials, because it has them; else those of the
 // configuration are tested, if they can be read.
-func (d *doctor) authenticate(ctx context.Context, unread error) (a Authentication, asked bool) {
+func (d *doctor) authenticate(ctx context.Context, unread error) (a api.Authentication, asked bool) {
 	if d.frozen != nil {
 		// it cannot be asked
-	} else if client, err := Dial(ctx, d.config.Socket(os.Getenv), d.version); err == nil {
+	} else if client, err := api.Dial(ctx, d.config.Socket(os.Getenv), d.version); err == nil {
 		defer client.Close()
 		if a, err = client.Authenticate(ctx); err == nil {
 			return a, true

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/ingest"
 	"personasync/store"
@@ -18,7 +19,7 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 	s := newSite(t)
 	a := s.start(s.load(), RunOptions{})
 	a.tell(news("ann", true, time.Now()))
-	client, err := Dial(t.Context(), a.Socket, "1.0")
+	client, err := api.Dial(t.Context(), a.Socket, "1.0")
 	if err != nil {
 		t.Fatal(err)
 	}

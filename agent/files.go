@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/store"
@@ -16,12 +17,12 @@ import (
 
 // OpenUpkeep finds whoever can look after the data of the agent of c: the agent itself when it runs,
 // else its files. where says which in a sentence.
-func OpenUpkeep(ctx context.Context, c *config.Config, version string) (u Upkeep, done io.Closer, where string, err error) {
-	client, err := Dial(ctx, c.Socket(os.Getenv), version)
+func OpenUpkeep(ctx context.Context, c *config.Config, version string) (u api.Upkeep, done io.Closer, where string, err error) {
+	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	if err == nil {
 		return client, client, client.Where(), nil
 	}
-	if !errors.Is(err, ErrNotRunning) {
+	if !errors.Is(err, api.ErrNotRunning) {
 		return nil, nil, "", err
 	}
 	if err := orElsewhere(ctx, c, nil); err != nil {
@@ -32,7 +33,7 @@ func OpenUpkeep(ctx context.Context, c *config.Config, version string) (u Upkeep
 
 // Restore puts a backup in place of the data of the agent of c, which must not be running.
 func Restore(ctx context.Context, c *config.Config, path, version string, progress func(done, total int64)) (store.RestoreReport, error) {
-	client, err := Dial(ctx, c.Socket(os.Getenv), version)
+	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	if err == nil {
 		_ = client.Close()
 		return store.RestoreReport{}, fmt.Errorf("%w: %s: stop it first", store.ErrInUse, client.Where())

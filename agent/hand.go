@@ -7,9 +7,11 @@ import (
 	"slices"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/segment"
 	"personasync/store"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 
@@ -19,19 +21,19 @@ const (
 
 // hand retries or drops.
 type hand struct {
-	inspect Inspector
+	inspect api.Inspector
 	does    func(ctx context.Context, now time.Time, ids []domain.ID) error
 	reads   func(ctx context.Context, now time.Time, ids []domain.ID) (parked []domain.ID, err error) // of events; nil: does takes them, too
 	foresee func(ids []domain.ID) (parked []domain.ID, err error)                                     // what reads would leave parked
-	fits    func(c domain.ChangeInfo, page *ChangePage) (why string)                                  // "": it can be done
+	fits    func(c domain.ChangeInfo, page *api.ChangePage) (why string)                              // "": it can be done
 }
 
-func retries(s *store.Store, i Inspector) *hand {
+func retries(s *store.Store, i api.Inspector) *hand {
 	reads := func(ctx context.Context, now time.Time, ids []domain.ID) ([]domain.ID, error) {
 		return s.ReadAgain(ctx, now, ids, readAgain)
 	}
 	foresee := func(ids []domain.ID) ([]domain.ID, error) { return s.ForeseeAgain(ids, readAgain) }
-	return &hand{inspect: i, does: s.Retry, reads: reads, foresee: foresee, fits: func(c domain.ChangeInfo, page *ChangePage) string {
+	return &hand{inspect: i, does: s.Retry, reads: reads, foresee: foresee, fits: func(c domain.ChangeInfo, page *api.ChangePage) string {
 		switch {
 		case c.State == "superseded" && page != nil:
 			return "superseded by " + page.SupersededBy + ", which says what is true now"
@@ -59,8 +61,8 @@ func readAgain(e *domain.Event) *domain.Event {
 	return now
 }
 
-func drops(s *store.Store, i Inspector) *hand {
-	return &hand{inspect: i, does: s.Drop, fits: func(c domain.ChangeInfo, _ *ChangePage) string {
+func drops(s *store.Store, i api.Inspector) *hand {
+	return &hand{inspect: i, does: s.Drop, fits: func(c domain.ChangeInfo, _ *api.ChangePage) string {
 		switch c.State {
 		case "pending", "held", "parked":
 			return ""
@@ -70,8 +72,8 @@ func drops(s *store.Store, i Inspector) *hand {
 }
 
 // carryOut does what o says.
-func (h *hand) carryOut(ctx context.Context, o HandOrder) (*HandReceipt, error) {
-	r := &HandReceipt{Samples: []string{}, Skipped: []SkippedOne{}}
+func (h *hand) carryOut(ctx context.Context, o api.HandOrder) (*api.HandReceipt, error) {
+	r := &api.HandReceipt{Samples: []string{}, Skipped: []api.SkippedOne{}}
 	if o.All || o.Reason != "" {
 		return r, h.everyParked(ctx, o, r)
 	}
@@ -79,7 +81,7 @@ func (h *hand) carryOut(ctx context.Context, o HandOrder) (*HandReceipt, error) 
 	for _, text := range o.IDs {
 		id, err := domain.ParseID(text)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errUsage, err)
+			return nil, fmt.Errorf("%w: %w", api.ErrUsage, err)
 		}
 		page, err := h.inspect.Change(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -89,7 +91,7 @@ func (h *hand) carryOut(ctx context.Context, o HandOrder) (*HandReceipt, error) 
 			return nil, err
 		}
 		if why := h.fits(page.ChangeInfo, page); why != "" {
-			r.Skipped = append(r.Skipped, SkippedOne{text, why})
+			r.Skipped = append(r.Skipped, api.SkippedOne{ID: text, Why: why})
 			continue
 		}
 		ids.add(id, page.Kind)
@@ -110,10 +112,10 @@ func (p *picked) add(id domain.ID, kind string) {
 
 // everyParked walks what is parked, and does as much at once as the store takes. What is retried leaves
 // the listing, which goes on behind it.
-func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) error {
+func (h *hand) everyParked(ctx context.Context, o api.HandOrder, r *api.HandReceipt) error {
 	var ids picked
 	for cursor, more := "", true; more; more = cursor != "" {
-		page, next, err := h.inspect.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: pageLimit, Cursor: cursor})
+		page, next, err := h.inspect.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: api.PageLimit, Cursor: cursor})
 		if err != nil {
 			return err
 		}
@@ -123,7 +125,7 @@ func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) err
 				ids.add(id, c.Kind)
 			}
 		}
-		if cursor = next; len(ids.changes)+len(ids.events)+pageLimit > store.MaxActionIDs {
+		if cursor = next; len(ids.changes)+len(ids.events)+api.PageLimit > store.MaxActionIDs {
 			if err := h.do(ctx, o, ids, r); err != nil {
 				return err
 			}
@@ -133,7 +135,7 @@ func (h *hand) everyParked(ctx context.Context, o HandOrder, r *HandReceipt) err
 	return h.do(ctx, o, ids, r)
 }
 
-func (h *hand) do(ctx context.Context, o HandOrder, ids picked, r *HandReceipt) error {
+func (h *hand) do(ctx context.Context, o api.HandOrder, ids picked, r *api.HandReceipt) error {
 	if h.reads == nil {
 		ids = picked{changes: slices.Concat(ids.changes, ids.events)}
 	}
@@ -162,7 +164,7 @@ func (h *hand) do(ctx context.Context, o HandOrder, ids picked, r *HandReceipt) 
 }
 
 // readEvents has parked events read again, or foresees what would come of it. Of those named one by one the receipt says why they stay parked.
-func (h *hand) readEvents(ctx context.Context, o HandOrder, ids []domain.ID, r *HandReceipt) (parked []domain.ID, err error) {
+func (h *hand) readEvents(ctx context.Context, o api.HandOrder, ids []domain.ID, r *api.HandReceipt) (parked []domain.ID, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -185,7 +187,7 @@ func (h *hand) readEvents(ctx context.Context, o HandOrder, ids []domain.ID, r *
 		if err != nil {
 			return nil, err
 		}
-		r.Skipped = append(r.Skipped, SkippedOne{id.String(), happens + " (" + page.Reason + "): " + page.Sentence})
+		r.Skipped = append(r.Skipped, api.SkippedOne{ID: id.String(), Why: happens + " (" + page.Reason + "): " + page.Sentence})
 	}
 	return parked, nil
 }

@@ -9,10 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 
@@ -34,7 +36,7 @@ type Local struct {
 	where   string
 }
 
-var _ Inspector = (*Local)(nil)
+var _ api.Inspector = (*Local)(nil)
 
 // Where implements Inspector.
 func (l *Local) Where() string { return l.where }
@@ -153,7 +155,7 @@ func (l *Local) Changes(ctx context.Context, f domain.OutboxFilter) (page []doma
 }
 
 // Change implements Inspector.
-func (l *Local) Change(ctx context.Context, id domain.ID) (page *ChangePage, err error) {
+func (l *Local) Change(ctx context.Context, id domain.ID) (page *api.ChangePage, err error) {
 	err = l.look(ctx, func(v *store.View) error {
 		c, raw, err := v.Change(id)
 		if err != nil {
@@ -240,15 +242,15 @@ func (l *Local) Trail(ctx context.Context, f store.ActivityFilter) (t store.Acti
 }
 
 // DryRun implements Inspector.
-func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error) {
-	r := &Rehearsal{Requests: []syncer.Preview{}, WouldPark: []string{}}
+func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*api.Rehearsal, error) {
+	r := &api.Rehearsal{Requests: []syncer.Preview{}, WouldPark: []string{}}
 	err := l.look(ctx, func(v *store.View) error {
 		job, err := jobOf(v, l.rules(), computation)
 		if err != nil {
 			return err
 		}
 		for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
-			flight, err := v.Preview(flushOptions(road, job, min(limit, MaxRehearsal), time.Now()))
+			flight, err := v.Preview(flushOptions(road, job, min(limit, api.MaxRehearsal), time.Now()))
 			if err != nil {
 				return err
 			}
@@ -317,8 +319,8 @@ func pickJob(seen []domain.ComputationInfo, rules domain.Rules, computation stri
 	return &jobs[0], nil
 }
 
-func newChangePage(c *domain.Change, raw []byte, s syncer.Config) *ChangePage {
-	p := &ChangePage{
+func newChangePage(c *domain.Change, raw []byte, s syncer.Config) *api.ChangePage {
+	p := &api.ChangePage{
 		ChangeInfo:    lines([]domain.ChangeInfo{c.Describe()})[0],
 		ComputationID: c.ComputedBy, Class: c.Class.String(), Name: c.Name, MessageID: c.MessageID,
 		Sentence: c.Sentence, Closed: condition.Timestamp(c.Closed), Event: printable(raw),

@@ -10,6 +10,9 @@ import (
 )
 
 const (
+	// lockPoll is how often a lock is tried that another process has.
+	lockPoll = 50 * time.Millisecond
+
 	// agentPatience is how long the lock of another agent is waited for: one that is stopping lets go
 	// of it, and a command that has just taken it has not yet said that it is one.
 	agentPatience = time.Second
@@ -40,6 +43,16 @@ func waitForCommand(ctx context.Context, dir string, waiting func(store.Holding,
 		if pause(ctx, lockPoll) != nil {
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// pause waits for d, or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 

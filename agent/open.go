@@ -9,11 +9,13 @@ import (
 	"os"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/store"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 
@@ -21,19 +23,18 @@ const (
 	// lockPatience is how long an inspection waits for the socket of an agent that holds the files
 	// already, or for the files that a stopping agent still holds.
 	lockPatience = 3 * time.Second
-	lockPoll     = 50 * time.Millisecond
 )
 
 // Open finds whoever can answer about the agent of c: the agent itself when it runs, else its files.
 // running says which. The closer lets go of it.
-func Open(ctx context.Context, c *config.Config, version string) (i Inspector, done io.Closer, running bool, err error) {
+func Open(ctx context.Context, c *config.Config, version string) (i api.Inspector, done io.Closer, running bool, err error) {
 	socket := c.Socket(os.Getenv)
 	for deadline := time.Now().Add(lockPatience); ; {
-		client, err := Dial(ctx, socket, version)
+		client, err := api.Dial(ctx, socket, version)
 		if err == nil {
 			return client, client, true, nil
 		}
-		if !errors.Is(err, ErrNotRunning) {
+		if !errors.Is(err, api.ErrNotRunning) {
 			return nil, nil, false, err
 		}
 		local, err := openLocal(c, version)
@@ -82,11 +83,11 @@ var ErrStarting = errors.New("the agent is starting")
 
 // DialAgent greets the agent of c, for what it alone can do. While it starts, which takes a while when
 // it reads all its files first, the answer is ErrStarting, else as Dial's.
-func DialAgent(ctx context.Context, c *config.Config, version string) (*Client, error) {
-	client, err := Dial(ctx, c.Socket(os.Getenv), version)
+func DialAgent(ctx context.Context, c *config.Config, version string) (*api.Client, error) {
+	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	by, held := store.Holder(c.DataDir)
 	switch {
-	case !errors.Is(err, ErrNotRunning):
+	case !errors.Is(err, api.ErrNotRunning):
 		return client, err
 	case !held:
 		return nil, orElsewhere(ctx, c, err)
@@ -103,11 +104,11 @@ func absent(dir string) string {
 	by, held := store.Holder(dir)
 	switch {
 	case !held:
-		return ErrNotRunning.Error()
+		return api.ErrNotRunning.Error()
 	case by.IsAgent():
 		return fmt.Sprintf("%v (%v)", ErrStarting, by)
 	}
-	return fmt.Sprintf("%v, and %v works on its data", ErrNotRunning, by)
+	return fmt.Sprintf("%v, and %v works on its data", api.ErrNotRunning, by)
 }
 
 // openLocal answers from the files of c's data directory, after one look that they can be read.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"personasync/agent/api"
+	"personasync/agent/host"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -36,10 +39,14 @@ func TestOpenWaitsForTheSocketOfAnAgentThatStarts(t *testing.T) {
 	go func() { // the agent has locked its files, and is about to open its socket
 		defer close(listening)
 		time.Sleep(3 * lockPoll)
-		path := serveSocket(t, testServer(&answers{}).Socket())
-		if err := os.Symlink(path, filepath.Join(s.dir, "s")); err != nil {
+		l, err := host.ListenSocket(filepath.Join(s.dir, "s"))
+		if err != nil {
 			t.Error(err)
+			return
 		}
+		side := &http.Server{Handler: (&api.Server{Running: &operator{}, Version: "1.0", Log: quiet()}).Socket(), ReadHeaderTimeout: time.Second}
+		t.Cleanup(func() { _ = side.Close() })
+		go func() { _ = side.Serve(l) }()
 	}()
 	_, done, running, err := Open(t.Context(), c, "1.0")
 	if err != nil || !running {
@@ -117,19 +124,19 @@ func TestAFolderOfRootThatMayBeWrittenIsFine(t *testing.T) {
 // TestAReaderOfFilesLetsAnAgentStart: an agent finds its files free between the parts of a long count,
 // and of a page that hardly anything belongs on. Such a page held them until it was full.
 func TestAReaderOfFilesLetsAnAgentStart(t *testing.T) {
-	for name, read := range map[string]func(context.Context, Inspector) error{
-		"a count": func(ctx context.Context, i Inspector) error {
+	for name, read := range map[string]func(context.Context, api.Inspector) error{
+		"a count": func(ctx context.Context, i api.Inspector) error {
 			_, err := i.Stats(ctx)
 			return err
 		},
-		"a filtered page": func(ctx context.Context, i Inspector) error {
+		"a filtered page": func(ctx context.Context, i api.Inspector) error {
 			page, next, err := i.Changes(ctx, domain.OutboxFilter{Computation: "rare"})
 			if len(page) != 1 || next != "" {
 				t.Errorf("the page is %v, then %q", page, next)
 			}
 			return err
 		},
-		"the members of a small audience": func(ctx context.Context, i Inspector) error {
+		"the members of a small audience": func(ctx context.Context, i api.Inspector) error {
 			page, more, err := i.Members(ctx, "rare", "", 0)
 			if len(page) != 1 || more {
 				t.Errorf("the members are %v, more: %t", page, more)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 
+	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/store"
 )
@@ -11,26 +12,26 @@ import (
 type operator struct {
 	config   func() *config.Config
 	store    *store.Store
-	inspect  Inspector
+	inspect  api.Inspector
 	senders  *senders
 	verifier *verifier
 }
 
-var _ Running = (*operator)(nil)
+var _ api.Running = (*operator)(nil)
 
 // Configuration implements Running.
-func (o *operator) Configuration(context.Context) (*Configuration, error) {
+func (o *operator) Configuration(context.Context) (*api.Configuration, error) {
 	c := o.config()
-	return &Configuration{File: c.Path, Settings: c.Effective()}, nil
+	return &api.Configuration{File: c.Path, Settings: c.Effective()}, nil
 }
 
 // Authenticate implements Running.
-func (o *operator) Authenticate(ctx context.Context) (Authentication, error) {
+func (o *operator) Authenticate(ctx context.Context) (api.Authentication, error) {
 	return authenticate(ctx, o.config()), nil
 }
 
 // Flush implements Running.
-func (o *operator) Flush(_ context.Context, computation string) (r FlushReceipt, err error) {
+func (o *operator) Flush(_ context.Context, computation string) (r api.FlushReceipt, err error) {
 	job, err := jobOf(&o.store.View, o.config().Rules(), computation)
 	if err != nil {
 		return r, err
@@ -48,16 +49,16 @@ func (o *operator) Flush(_ context.Context, computation string) (r FlushReceipt,
 }
 
 // Retry implements Running.
-func (o *operator) Retry(ctx context.Context, order HandOrder) (*HandReceipt, error) {
+func (o *operator) Retry(ctx context.Context, order api.HandOrder) (*api.HandReceipt, error) {
 	return retries(o.store, o.inspect).carryOut(ctx, order)
 }
 
 // Drop implements Running.
-func (o *operator) Drop(ctx context.Context, order HandOrder) (*HandReceipt, error) {
+func (o *operator) Drop(ctx context.Context, order api.HandOrder) (*api.HandReceipt, error) {
 	return drops(o.store, o.inspect).carryOut(ctx, order)
 }
 
 // Verify implements Running.
-func (o *operator) Verify(ctx context.Context, order VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
+func (o *operator) Verify(ctx context.Context, order api.VerifyOrder, progress func(done, total int64)) (*api.VerifyReport, error) {
 	return o.verifier.verify(ctx, order, progress)
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
@@ -17,12 +18,12 @@ import (
 
 // OpenOrders finds whoever can carry out an order: the agent of c when it runs, else its files. where
 // says which in a sentence.
-func OpenOrders(ctx context.Context, c *config.Config, version string) (o Orders, done io.Closer, where string, err error) {
-	client, err := Dial(ctx, c.Socket(os.Getenv), version)
+func OpenOrders(ctx context.Context, c *config.Config, version string) (o api.Orders, done io.Closer, where string, err error) {
+	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	if err == nil {
 		return client, client, client.Where(), nil
 	}
-	if !errors.Is(err, ErrNotRunning) {
+	if !errors.Is(err, api.ErrNotRunning) {
 		return nil, nil, "", err
 	}
 	if err := orElsewhere(ctx, c, nil); err != nil {
@@ -38,7 +39,7 @@ type orders struct {
 }
 
 // Order implements Orders.
-func (d orders) Order(ctx context.Context, o Order, progress func(done, total int64)) (store.MembershipReport, error) {
+func (d orders) Order(ctx context.Context, o api.Order, progress func(done, total int64)) (store.MembershipReport, error) {
 	switch o.Verb {
 	case "import", "baseline":
 		return d.store.Import(ctx, store.Import{
@@ -56,7 +57,7 @@ func (d orders) Order(ctx context.Context, o Order, progress func(done, total in
 	case "release", "discard":
 		return d.store.Decide(ctx, o.Key, o.Verb == "discard", o.DryRun, progress)
 	}
-	return store.MembershipReport{}, fmt.Errorf("%w: there is no order %q", errUsage, o.Verb)
+	return store.MembershipReport{}, fmt.Errorf("%w: there is no order %q", api.ErrUsage, o.Verb)
 }
 
 // Forget implements Orders.
@@ -80,7 +81,7 @@ func isConfigured(rules domain.Rules, key string) bool {
 }
 
 // Order implements Orders. It applies what the agent left in its inbox first, as its start would.
-func (f files) Order(ctx context.Context, o Order, progress func(done, total int64)) (r store.MembershipReport, err error) {
+func (f files) Order(ctx context.Context, o api.Order, progress func(done, total int64)) (r store.MembershipReport, err error) {
 	err = f.open(ctx, "audience "+o.Verb, func(s *store.Store) error {
 		if err := s.SetRules(ctx, f.config.Rules()); err != nil {
 			return fmt.Errorf("record the rules: %w", err)

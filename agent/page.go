@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
@@ -52,7 +53,7 @@ func newStatusPage(p *process) *statusPage { return &statusPage{p: p, closed: ma
 func (s *statusPage) close() { s.once.Do(func() { close(s.closed) }) }
 
 // routes adds the page to admin.listen.
-func (s *statusPage) routes(mux *http.ServeMux, answer func(Question) http.HandlerFunc) {
+func (s *statusPage) routes(mux *http.ServeMux, answer func(api.Question) http.HandlerFunc) {
 	for path, file := range map[string]struct{ name, kind string }{
 		"GET /{$}":      {"page/index.html", "text/html; charset=utf-8"},
 		"GET /page.css": {"page/page.css", "text/css; charset=utf-8"},
@@ -181,7 +182,7 @@ func (s *statusPage) look(now time.Time) (*Snapshot, error) {
 func (s *statusPage) series(r *http.Request) (any, error) {
 	seconds, err := strconv.Atoi(r.URL.Query().Get("seconds"))
 	if err != nil || seconds <= 0 || seconds > int(minutesKept/time.Second) {
-		return nil, fmt.Errorf("%w: seconds is a number from 1 to %d", errUsage, int(minutesKept/time.Second))
+		return nil, fmt.Errorf("%w: seconds is a number from 1 to %d", api.ErrUsage, int(minutesKept/time.Second))
 	}
 	return newSeries(s.p.recorder.series(time.Now().Add(-time.Duration(seconds) * time.Second))), nil
 }
@@ -190,7 +191,7 @@ func (s *statusPage) series(r *http.Request) (any, error) {
 func (s *statusPage) stream(w http.ResponseWriter, r *http.Request) {
 	if s.streams.Add(1) > maxStreams {
 		s.streams.Add(-1)
-		writeProblem(w, http.StatusServiceUnavailable, problem{Code: "busy", Message: "too many status pages are open: close some"})
+		api.WriteProblem(w, http.StatusServiceUnavailable, api.Problem{Code: "busy", Message: "too many status pages are open: close some"})
 		return
 	}
 	defer s.streams.Add(-1)

@@ -11,6 +11,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 

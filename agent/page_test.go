@@ -78,7 +78,7 @@ func TestStatusPageOfARunningAgent(t *testing.T) {
 	if len(series.Pending) != len(series.At) || len(series.P95Ms) != len(series.At) {
 		t.Errorf("the columns are not of equal length: %+v", series)
 	}
-	var refused problem
+	var refused map[string]any
 	for _, seconds := range []string{"", "0", "-1", "x", "86401"} {
 		if code := getJSON(t, base+"/api/page/series?seconds="+seconds, &refused); code != http.StatusBadRequest {
 			t.Errorf("seconds=%s is answered %d", seconds, code)
@@ -123,7 +123,7 @@ func TestUsersOnThePageAreMasked(t *testing.T) {
 				t.Errorf("with show_users = %v the page of the user is %s", show, text)
 			}
 		}
-		var p problem
+		var p map[string]any
 		if code := getJSON(t, "http://"+a.Admin.String()+"/api/page/user?id=nobody", &p); code != http.StatusNotFound {
 			t.Errorf("nobody is answered %d", code)
 		}

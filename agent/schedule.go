@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/scheduler"
@@ -70,19 +71,19 @@ func (r storedRuns) Runs() ([]scheduler.Run, error) { return runsOf(r.View) }
 func (storedRuns) Record(context.Context, scheduler.Run) error { return nil }
 
 // Schedule implements Inspector.
-func (l *Local) Schedule(ctx context.Context, next int) (jobs []JobInfo, err error) {
+func (l *Local) Schedule(ctx context.Context, next int) (jobs []api.JobInfo, err error) {
 	err = l.look(ctx, func(v *store.View) error {
 		all, err := l.plan(v)
 		for _, p := range all {
-			jobs = append(jobs, p.info(min(next, MaxNext)))
+			jobs = append(jobs, p.info(min(next, api.MaxNext)))
 		}
 		return err
 	})
 	return condition.Whole(jobs), err
 }
 
-func (p *planned) info(next int) JobInfo {
-	info := JobInfo{
+func (p *planned) info(next int) api.JobInfo {
+	info := api.JobInfo{
 		Job: p.Job, Spec: p.Spec, Running: p.Running, Missed: p.Last.Missed, CatchUp: p.catchUp,
 		Last: condition.Timestamp(p.Last.Started), Next: []string{}, NextUTC: []string{},
 		Failed: p.Last.Failed, FailedAt: condition.Timestamp(p.Last.FailedAt), Code: p.Last.Code, Error: p.Last.Error,

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"personasync/agent/api"
 )
 
 // until polls for a condition that must come true.
@@ -123,7 +125,7 @@ func TestAFileInPlaceOfTheAdminSocketIsACondition(t *testing.T) {
 			t.Fatal(err)
 		}
 		until(t, "the socket is made again", func() bool {
-			client, err := Dial(t.Context(), a.Socket, "test")
+			client, err := api.Dial(t.Context(), a.Socket, "test")
 			return err == nil && client.Close() == nil && !contains(conditions(), holds)
 		})
 	}

@@ -13,10 +13,12 @@ import (
 	"sync"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 
@@ -33,7 +35,7 @@ type verifier struct {
 }
 
 // verify does one verification. progress may be nil; it is called with the users done and those to do.
-func (v *verifier) verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
+func (v *verifier) verify(ctx context.Context, o api.VerifyOrder, progress func(done, total int64)) (*api.VerifyReport, error) {
 	if !v.busy.TryLock() {
 		return nil, fmt.Errorf("%w: another verification is under way, and the limit on reading back is the workspace's: wait for it", store.ErrUnderway)
 	}
@@ -69,19 +71,19 @@ func failureCode(err error) string {
 }
 
 // begin finds the computation.
-func (v *verifier) begin(o VerifyOrder) (*VerifyReport, error) {
+func (v *verifier) begin(o api.VerifyOrder) (*api.VerifyReport, error) {
 	sends, err := v.store.SendsAttributes(o.Key)
 	if err != nil {
 		return nil, err
 	}
 	if !sends {
-		return nil, fmt.Errorf("%w: %s leaves neither as an attribute nor in a list, and MoEngage tells of attributes alone", ErrUnreadable, o.Key)
+		return nil, fmt.Errorf("%w: %s leaves neither as an attribute nor in a list, and MoEngage tells of attributes alone", api.ErrUnreadable, o.Key)
 	}
 	seen, err := v.store.Computations()
 	if err != nil {
 		return nil, err
 	}
-	r := &VerifyReport{Differences: []Difference{}}
+	r := &api.VerifyReport{Differences: []api.Difference{}}
 	for _, c := range seen {
 		if c.Key == o.Key || c.ID == o.Key {
 			r.Key, r.ID = c.Key, c.ID
@@ -93,8 +95,8 @@ func (v *verifier) begin(o VerifyOrder) (*VerifyReport, error) {
 // verification is one in progress.
 type verification struct {
 	*verifier
-	order    VerifyOrder
-	report   *VerifyReport
+	order    api.VerifyOrder
+	report   *api.VerifyReport
 	progress func(done, total int64)
 	total    uint64 // users to read back
 }
@@ -257,10 +259,10 @@ func found(a store.Told, held syncer.Held) json.RawMessage {
 
 func (v *verification) note(missing []store.Told, held syncer.Held) {
 	for _, a := range missing {
-		if len(v.report.Differences) == MaxDifferences {
+		if len(v.report.Differences) == api.MaxDifferences {
 			return
 		}
-		d := Difference{User: a.User, Attribute: domain.AttributeName(a.Name), Want: a.Value, Got: found(a, held), Why: "other_value"}
+		d := api.Difference{User: a.User, Attribute: domain.AttributeName(a.Name), Want: a.Value, Got: found(a, held), Why: "other_value"}
 		if a.Entry != "" {
 			d.Attribute += "[" + a.Entry + "]"
 		}
@@ -298,13 +300,13 @@ func (v *verification) mend(ctx context.Context, missing []store.Told) error {
 // normal95 is the quantile of the normal distribution that leaves 2.5 % on either side.
 const normal95 = 1.959963984540054
 
-func agreement(v *store.Verification) *Agreement {
+func agreement(v *store.Verification) *api.Agreement {
 	if v.Compared == 0 {
 		return nil
 	}
 	n := float64(v.Compared)
 	share := float64(v.Agree) / n
-	a := &Agreement{Share: share, Low: share, High: share, Level: 0.95}
+	a := &api.Agreement{Share: share, Low: share, High: share, Level: 0.95}
 	if v.Compared == v.Told {
 		a.Level = 1
 		return a
@@ -333,11 +335,11 @@ func (v *verifier) everything(sample func() int) func(context.Context, time.Time
 			if key == "" {
 				key = c.Key
 			}
-			r, err := v.verify(ctx, VerifyOrder{Key: key, Sample: sample(), Settle: DefaultSettle}, nil)
+			r, err := v.verify(ctx, api.VerifyOrder{Key: key, Sample: sample(), Settle: api.DefaultSettle}, nil)
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
-			case errors.Is(err, ErrUnreadable):
+			case errors.Is(err, api.ErrUnreadable):
 			case err != nil:
 				if failed++; first == nil {
 					first = fmt.Errorf("%s: %w", c.Key, err)
@@ -353,7 +355,7 @@ func (v *verifier) everything(sample func() int) func(context.Context, time.Time
 	}
 }
 
-func (v *verifier) tell(r *VerifyReport) {
+func (v *verifier) tell(r *api.VerifyReport) {
 	attrs := []any{"computation", r.Key, "id", r.ID, "compared", r.Compared, "agree", r.Agree, "differ", r.Differ, "moving", r.Moving}
 	switch {
 	case r.Differ > 0:

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/store"
 )
@@ -58,10 +59,10 @@ func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
 			t.Fatal("nothing to lose")
 		}
 	}
-	c := i.(*Client)
+	c := i.(*api.Client)
 	var far int64
 	progress := func(done, total int64) { far = max(far, done) }
-	r, err := c.Verify(t.Context(), VerifyOrder{Key: "vip", Repair: true}, progress)
+	r, err := c.Verify(t.Context(), api.VerifyOrder{Key: "vip", Repair: true}, progress)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
 		t.Errorf("progress up to %d", far)
 	}
 	eventually(t, i, "the repair has left", func(st condition.Status) bool { return st.Delivered == n+7 && st.Pending == 0 })
-	if r, err = c.Verify(t.Context(), VerifyOrder{Key: "vip", Sample: 25}, nil); err != nil || r.Asked != 25 || r.Differ != 0 || r.Agreement.Low >= 1 {
+	if r, err = c.Verify(t.Context(), api.VerifyOrder{Key: "vip", Sample: 25}, nil); err != nil || r.Asked != 25 || r.Differ != 0 || r.Agreement.Low >= 1 {
 		t.Errorf("afterwards %+v, %v", r, err)
 	}
 }
@@ -80,7 +81,7 @@ func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
 func TestOneVerificationAtATime(t *testing.T) {
 	v := &verifier{}
 	v.busy.Lock()
-	if _, err := v.verify(t.Context(), VerifyOrder{Key: "vip"}, nil); err == nil || !strings.Contains(err.Error(), "another verification") {
+	if _, err := v.verify(t.Context(), api.VerifyOrder{Key: "vip"}, nil); err == nil || !strings.Contains(err.Error(), "another verification") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -122,7 +123,7 @@ func TestARefusedVerificationDoesNotReadAsAgreement(t *testing.T) {
 	i, _ := open(t, conf)
 	a.tell(news("usr_ann", true, time.Now().Add(-time.Hour)))
 	eventually(t, i, "it has left", func(st condition.Status) bool { return st.Delivered == 1 })
-	if _, err := i.(*Client).Verify(t.Context(), VerifyOrder{Key: "vip"}, nil); err == nil || !strings.Contains(err.Error(), "Get User is not enabled") {
+	if _, err := i.(*api.Client).Verify(t.Context(), api.VerifyOrder{Key: "vip"}, nil); err == nil || !strings.Contains(err.Error(), "Get User is not enabled") {
 		t.Errorf("the order returned %v, want MoEngage's words", err)
 	}
 	failed := func(st condition.Status) bool { return st.Verify != nil && st.Verify.Failed == 1 }

@@ -7,14 +7,14 @@ import (
 	"errors"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 )
 
 // running is a measured agent with a connection to it.
 type running struct {
 	*child
-	line *agent.Client
+	line *api.Client
 	dir  string
 }
 
@@ -25,7 +25,7 @@ func (b *bench) agentOn(ctx context.Context, o order) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	line, err := agent.Dial(ctx, agentSocket(o.Dir), version)
+	line, err := api.Dial(ctx, agentSocket(o.Dir), version)
 	if err != nil {
 		return nil, errors.Join(err, c.stop())
 	}

@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -94,7 +94,7 @@ func (b *bench) firstPage(ctx context.Context, r *running, name string, f domain
 	var took []float64
 	for range firstPages {
 		began := time.Now()
-		line, err := agent.Dial(ctx, agentSocket(r.dir), version)
+		line, err := api.Dial(ctx, agentSocket(r.dir), version)
 		if err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func (b *bench) listBeside(ctx context.Context, dir string) error {
 
 // listOnAndOn is the role that lists everything repeatedly.
 func listOnAndOn(ctx context.Context, o order, say func(hello)) (err error) {
-	line, err := agent.Dial(ctx, agentSocket(o.Dir), version)
+	line, err := api.Dial(ctx, agentSocket(o.Dir), version)
 	if err != nil {
 		return err
 	}

@@ -30,12 +30,13 @@ agent/memberlist: sync store/domain
 agent/host: agent/config   # of the machine: knows neither events nor answers
 agent/ingest: agent/segment store/domain   # without the storage engine
 agent/condition: agent/config agent/ingest scheduler store store/domain   # pure: what it judges by are values
-agent: agent/condition agent/config agent/host agent/ingest agent/segment scheduler store sync store/domain
-cli: agent agent/condition agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
+agent/api: agent/condition agent/config agent/host store sync store/domain   # what crosses the socket: opens no data
+agent: agent/api agent/condition agent/config agent/host agent/ingest agent/segment scheduler store sync store/domain
+cli: agent agent/api agent/condition agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
 cli/internal/argv: cli/internal/exit cli/internal/term
-cli/internal/command: agent agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain
-cli/internal/demo: agent agent/condition agent/config cli/internal/logging cli/internal/term store/domain sync/sandbox
-cli/internal/exit: agent agent/config agent/host store
+cli/internal/command: agent agent/api agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain
+cli/internal/demo: agent agent/api agent/condition agent/config cli/internal/logging cli/internal/term store/domain sync/sandbox
+cli/internal/exit: agent agent/api agent/config agent/host store
 cli/internal/logging: agent/config cli/internal/term
 cli/internal/term: store/domain   # its ledgers, and how it writes sizes and words of a shell
 packaging/systemd:   # the units, embedded: the command installs what the packages do

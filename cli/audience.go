@@ -7,7 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -51,7 +51,7 @@ func audienceList(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		list, err := i.Computations(c.Context)
 		if err != nil {
 			return err
@@ -142,7 +142,7 @@ func audienceMembers(env *command.Env, c *urfave.Context) error {
 		return err
 	}
 	key := c.Args().First()
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		after := ""
 		list := command.Listing[domain.MemberInfo]{Columns: memberTable, Row: memberRow}
 		list.Fetch = func(want int) ([]domain.MemberInfo, bool, error) {

@@ -12,6 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
@@ -76,7 +77,7 @@ func dbCheck(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	return env.Upkeep(c, func(u agent.Upkeep, _ string, bar *term.Bar) error {
+	return env.Upkeep(c, func(u api.Upkeep, _ string, bar *term.Bar) error {
 		r, err := u.Check(c.Context, bar.Tell)
 		if bar.End(); err != nil {
 			return err
@@ -126,7 +127,7 @@ func dbCompact(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	return env.Upkeep(c, func(u agent.Upkeep, _ string, bar *term.Bar) error {
+	return env.Upkeep(c, func(u api.Upkeep, _ string, bar *term.Bar) error {
 		r, err := u.Compact(c.Context, bar.Tell)
 		if bar.End(); err != nil {
 			return err
@@ -159,7 +160,7 @@ func dbBackup(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	return env.Upkeep(c, func(u agent.Upkeep, dir string, bar *term.Bar) error {
+	return env.Upkeep(c, func(u api.Upkeep, dir string, bar *term.Bar) error {
 		var r store.BackupReport
 		err := store.CreateBackup(dir, path, func(w io.Writer) (err error) {
 			r, err = u.Backup(c.Context, w, bar.Tell)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/cli/internal/term"
 	"personasync/store/domain"
@@ -26,7 +26,7 @@ const (
 
 // drain waits until what was pending before asked, the moment of the flush, came to an end: what arrives later
 // may wait on. A timeout of zero is none.
-func drain(ctx context.Context, w *term.Terminal, client *agent.Client, before condition.Status, asked time.Time, timeout time.Duration) error {
+func drain(ctx context.Context, w *term.Terminal, client *api.Client, before condition.Status, asked time.Time, timeout time.Duration) error {
 	bar := w.Progress()
 	bar.Unit = func(n int64) string { return term.Plural(n, "change") }
 	defer bar.End()
@@ -94,7 +94,7 @@ type wait struct {
 
 // newWait finds out what the changes wait for that were pending when the flush was asked for, when none has left
 // for some time.
-func newWait(ctx context.Context, client agent.Inspector, s, before *condition.Status, asked time.Time, still time.Duration) (wait, error) {
+func newWait(ctx context.Context, client api.Inspector, s, before *condition.Status, asked time.Time, still time.Duration) (wait, error) {
 	m, was := &s.MoEngage, &before.MoEngage
 	tried := m.LastErrorAt != was.LastErrorAt || m.NextTry != was.NextTry // since the flush
 	switch {

@@ -28,7 +28,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
@@ -190,7 +190,7 @@ func (f *field) start() (stop func()) {
 func (f *field) until(what string, ok func(condition.Status) bool) {
 	var last condition.Status
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		c, err := agent.Dial(f.t.Context(), filepath.Join(f.dir, "a.sock"), Version())
+		c, err := api.Dial(f.t.Context(), filepath.Join(f.dir, "a.sock"), Version())
 		if err != nil {
 			continue
 		}

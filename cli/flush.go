@@ -8,6 +8,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
@@ -59,7 +60,7 @@ func runFlush(env *command.Env, c *urfave.Context) (err error) {
 		return err
 	}
 	client, err := agent.DialAgent(c.Context, places, env.Version)
-	if errors.Is(err, agent.ErrNotRunning) {
+	if errors.Is(err, api.ErrNotRunning) {
 		return fmt.Errorf("%w: only a running agent sends; start it with `personasync run`, or see what it would send with --dry-run", err)
 	}
 	if err != nil {
@@ -102,10 +103,10 @@ func dryRun(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	if n > agent.MaxRehearsal {
-		env.Remark("a dry run shows %s at most", term.Plural(agent.MaxRehearsal, "user"))
+	if n > api.MaxRehearsal {
+		env.Remark("a dry run shows %s at most", term.Plural(api.MaxRehearsal, "user"))
 	}
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		r, err := i.DryRun(c.Context, c.String("computation"), n)
 		if err != nil {
 			return command.UnknownKey(env, c, err, c.String("computation"))
@@ -117,7 +118,7 @@ func dryRun(env *command.Env, c *urfave.Context) error {
 	})
 }
 
-func printRehearsal(w *term.Terminal, r *agent.Rehearsal) error {
+func printRehearsal(w *term.Terminal, r *api.Rehearsal) error {
 	if len(r.Requests) == 0 {
 		w.Remark("nothing would be sent")
 	}

@@ -7,7 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -39,7 +39,7 @@ func userForget(env *command.Env, c *urfave.Context) error {
 		return exit.Usage("an id has %d bytes at most", domain.MaxUserID)
 	}
 	if clean := domain.CleanID(id); clean != id {
-		if err := env.Inspect(c, func(i agent.Inspector) error {
+		if err := env.Inspect(c, func(i api.Inspector) error {
 			_, err := i.User(c.Context, id)
 			switch {
 			case !errors.Is(err, store.ErrNotFound):
@@ -54,14 +54,14 @@ func userForget(env *command.Env, c *urfave.Context) error {
 		}
 	}
 	if dry := c.Bool("dry-run"); dry || !c.Bool("yes") {
-		if err := env.Inspect(c, func(i agent.Inspector) error { return previewForget(env.Terminal, c, i, id) }); err != nil || dry {
+		if err := env.Inspect(c, func(i api.Inspector) error { return previewForget(env.Terminal, c, i, id) }); err != nil || dry {
 			return err
 		}
 		if err := command.Confirm(env.Terminal, "this user will be erased, which cannot be undone"); err != nil {
 			return err
 		}
 	}
-	return env.Order(c, func(o agent.Orders, bar *term.Bar) error {
+	return env.Order(c, func(o api.Orders, bar *term.Bar) error {
 		r, err := o.Forget(c.Context, id)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ var outOfReach = []string{
 	"late deliveries: ignored, and their bytes go with the next erasure or with retention.received",
 }
 
-func previewForget(w *term.Terminal, c *urfave.Context, i agent.Inspector, id string) error {
+func previewForget(w *term.Terminal, c *urfave.Context, i api.Inspector, id string) error {
 	u, err := i.User(c.Context, id)
 	if errors.Is(err, store.ErrNotFound) && c.Bool("dry-run") {
 		return command.UnknownUser(id)

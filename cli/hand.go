@@ -12,6 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -19,7 +20,7 @@ import (
 	"personasync/store/domain"
 )
 
-type handWork = func(*agent.Client, context.Context, agent.HandOrder) (*agent.HandReceipt, error)
+type handWork = func(*api.Client, context.Context, api.HandOrder) (*api.HandReceipt, error)
 
 func retryCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
@@ -36,11 +37,11 @@ func retryCommand(env *command.Env) *urfave.Command {
 			command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
 		Action: func(c *urfave.Context) error {
-			o := agent.HandOrder{IDs: c.Args().Slice(), All: c.Bool("all"), Reason: c.String("reason")}
+			o := api.HandOrder{IDs: c.Args().Slice(), All: c.Bool("all"), Reason: c.String("reason")}
 			if given(len(o.IDs) > 0)+given(o.All)+given(o.Reason != "") != 1 {
 				return exit.Usage("say which: IDs, or --all, or --reason R")
 			}
-			return actOnChanges(env, c, o, "retried", len(o.IDs) == 0, (*agent.Client).Retry)
+			return actOnChanges(env, c, o, "retried", len(o.IDs) == 0, (*api.Client).Retry)
 		},
 	}
 }
@@ -65,13 +66,13 @@ func dropCommand(env *command.Env) *urfave.Command {
 			if c.NArg() == 0 {
 				return exit.Usage("%s needs the ID of a change: see `%s --help`", c.Command.HelpName, c.Command.HelpName)
 			}
-			return actOnChanges(env, c, agent.HandOrder{IDs: c.Args().Slice()}, "dropped", true, (*agent.Client).Drop)
+			return actOnChanges(env, c, api.HandOrder{IDs: c.Args().Slice()}, "dropped", true, (*api.Client).Drop)
 		},
 	}
 }
 
 // hand previews, asks if need be, and does it.
-func actOnChanges(env *command.Env, c *urfave.Context, o agent.HandOrder, done string, asks bool, do handWork) (err error) {
+func actOnChanges(env *command.Env, c *urfave.Context, o api.HandOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
 		if _, err := domain.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
 			return exit.Usage("%w; what is parked for a reason is named by --reason %s", err, id)
@@ -84,7 +85,7 @@ func actOnChanges(env *command.Env, c *urfave.Context, o agent.HandOrder, done s
 		return err
 	}
 	client, err := agent.DialAgent(c.Context, places, env.Version)
-	if errors.Is(err, agent.ErrNotRunning) {
+	if errors.Is(err, api.ErrNotRunning) {
 		return fmt.Errorf("%w: changes are changed by it alone; start it with `personasync run`", err)
 	}
 	if err != nil {
@@ -121,7 +122,7 @@ func unknownChange(err error) error {
 	return err
 }
 
-func printOutcome(w *term.Terminal, c *urfave.Context, r *agent.HandReceipt, done string) error {
+func printOutcome(w *term.Terminal, c *urfave.Context, r *api.HandReceipt, done string) error {
 	idle := error(nil)
 	if r.Done == 0 && r.Parked == 0 && len(r.Skipped) > 0 {
 		idle = exit.Nothing("none of the changes named could be taken: `personasync outbox show %s` says more", r.Skipped[0].ID)
@@ -165,12 +166,12 @@ func outboxExport(env *command.Env, c *urfave.Context) error {
 	if !ok {
 		return exit.Usage("there is no state %q", c.String("state"))
 	}
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		out := bufio.NewWriter(env.Out)
 		e := json.NewEncoder(out)
 		e.SetEscapeHTML(false)
 		for cursor, more := "", true; more; more = cursor != "" {
-			page, next, err := i.Changes(c.Context, domain.OutboxFilter{State: state, Limit: agent.MaxRehearsal, Cursor: cursor})
+			page, next, err := i.Changes(c.Context, domain.OutboxFilter{State: state, Limit: api.MaxRehearsal, Cursor: cursor})
 			if err != nil {
 				return err
 			}

@@ -6,7 +6,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store/domain"
@@ -44,7 +44,7 @@ func audienceHistory(env *command.Env, c *urfave.Context) error {
 		return err
 	}
 	id := c.Args().First()
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		u, err := findUser(c.Context, i, id)
 		if err != nil {
 			return err

@@ -12,7 +12,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/memberlist"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
@@ -50,8 +50,8 @@ func audienceImport(env *command.Env, verb string) urfave.ActionFunc {
 		if err != nil {
 			return err
 		}
-		order := agent.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return env.Order(c, func(o agent.Orders, bar *term.Bar) error {
+		order := api.Order{Verb: verb, Key: c.Args().First(), AsOf: asOf, Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
+		return env.Order(c, func(o api.Orders, bar *term.Bar) error {
 			skipped := &omissions{}
 			list := &memberlist.List{Name: path, Key: command.KeyOf(env, c, order.Key), Column: c.String("column"), Skipped: skipped.add, Input: &metered{r: file, size: info.Size(), tell: bar.Tell}}
 			order.Users = finally(list.Users(), func() { bar.Next(people) })

@@ -7,7 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -146,7 +146,7 @@ func people(n int64) string { return term.Count(n) + " users" }
 // carryOut has an order carried out. It shows first what the order comes to, and asks, unless --yes; where
 // nobody can be asked it refuses then. shown is called before it asks; rewind makes the order ready for a second
 // time.
-func carryOut(w *term.Terminal, c *urfave.Context, o agent.Orders, order agent.Order, bar *term.Bar, shown func(), rewind func() error) (r store.MembershipReport, err error) {
+func carryOut(w *term.Terminal, c *urfave.Context, o api.Orders, order api.Order, bar *term.Bar, shown func(), rewind func() error) (r store.MembershipReport, err error) {
 	if order.DryRun || order.Verb == "baseline" || c.Bool("yes") {
 		return o.Order(c.Context, order, bar.Tell)
 	}
@@ -191,8 +191,8 @@ func audienceOrder(env *command.Env, verb string) urfave.ActionFunc {
 		if err := command.Arguments(c, names...); err != nil {
 			return err
 		}
-		order := agent.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
-		return env.Order(c, func(o agent.Orders, bar *term.Bar) error {
+		order := api.Order{Verb: verb, Key: c.Args().First(), ID: c.Args().Get(1), Events: c.Bool("events"), DryRun: c.Bool("dry-run")}
+		return env.Order(c, func(o api.Orders, bar *term.Bar) error {
 			bar.Next(people)
 			r, err := carryOut(env.Terminal, c, o, order, bar, func() {}, func() error { return nil })
 			bar.End()

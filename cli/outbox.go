@@ -8,7 +8,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -87,7 +87,7 @@ func outboxList(env *command.Env, c *urfave.Context) error {
 		return err
 	}
 	filter := domain.OutboxFilter{State: state, User: user, Computation: computation}
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		list := command.Listing[domain.ChangeInfo]{Columns: changeTable, Row: changeRow}
 		list.Empty = func() error { return otherStates(env, c, i, filter) }
 		list.Fetch = func(want int) ([]domain.ChangeInfo, bool, error) {
@@ -102,7 +102,7 @@ func outboxList(env *command.Env, c *urfave.Context) error {
 
 // otherStates says, where no change is in the state that was asked for, in which states there are some. It
 // fails where there are none because nobody knows the user or the computation that was asked for.
-func otherStates(env *command.Env, c *urfave.Context, i agent.Inspector, asked domain.OutboxFilter) error {
+func otherStates(env *command.Env, c *urfave.Context, i api.Inspector, asked domain.OutboxFilter) error {
 	some := false
 	for _, state := range []domain.State{domain.StatePending, domain.StateHeld, domain.StateParked} {
 		filter := domain.OutboxFilter{State: state, User: asked.User, Computation: asked.Computation, Limit: 1}
@@ -160,7 +160,7 @@ func outboxShow(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return exit.Usage("%w", err)
 	}
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		page, err := i.Change(c.Context, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return exit.Nothing("there is no change %s: what is over is forgotten after retention.delivered; `personasync outbox list` shows what is there", id)
@@ -175,7 +175,7 @@ func outboxShow(env *command.Env, c *urfave.Context) error {
 	})
 }
 
-func printChange(w *term.Terminal, p *agent.ChangePage) error {
+func printChange(w *term.Terminal, p *api.ChangePage) error {
 	var b bytes.Buffer
 	line := func(title, text string) {
 		if text != "" {
@@ -237,7 +237,7 @@ func stateText(w *term.Terminal, state string) string {
 	return state
 }
 
-func eventText(p *agent.ChangePage) string {
+func eventText(p *api.ChangePage) string {
 	if p.OrderedBy != "" {
 		return fmt.Sprintf("  none: it was made by `personasync %s` at %s", p.OrderedBy, p.ReceivedAt)
 	}
@@ -273,7 +273,7 @@ func outboxStats(env *command.Env, c *urfave.Context) error {
 	if err := command.Arguments(c); err != nil {
 		return err
 	}
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		lines, err := i.Stats(c.Context)
 		if err != nil {
 			return err

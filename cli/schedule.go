@@ -6,7 +6,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -33,10 +33,10 @@ func showSchedule(env *command.Env, c *urfave.Context) error {
 		return err
 	}
 	n := c.Int("next")
-	if n < 1 || n > agent.MaxNext {
-		return exit.Usage("--next is from 1 to %d, not %d", agent.MaxNext, n)
+	if n < 1 || n > api.MaxNext {
+		return exit.Usage("--next is from 1 to %d, not %d", api.MaxNext, n)
 	}
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		jobs, err := i.Schedule(c.Context, n)
 		if err != nil {
 			return err
@@ -54,7 +54,7 @@ func showSchedule(env *command.Env, c *urfave.Context) error {
 	})
 }
 
-func printJobs(w *term.Terminal, jobs []agent.JobInfo, n int, wide bool) error {
+func printJobs(w *term.Terminal, jobs []api.JobInfo, n int, wide bool) error {
 	t := w.NewTable(wide, term.Column{Title: "JOB", Flexible: true}, term.Column{Title: "SPEC", Flexible: true}, term.Column{Title: "LAST RUN"},
 		term.Column{Title: "MISSED", Right: true}, term.Column{Title: "NEXT RUN"}, term.Column{Title: "UTC"})
 	var rows [][]string
@@ -80,7 +80,7 @@ func printJobs(w *term.Terminal, jobs []agent.JobInfo, n int, wide bool) error {
 }
 
 // printFailures says of each job whose last run that ended failed why it did.
-func printFailures(w *term.Terminal, jobs []agent.JobInfo) error {
+func printFailures(w *term.Terminal, jobs []api.JobInfo) error {
 	for _, j := range jobs {
 		if j.FailedAt == "" {
 			continue

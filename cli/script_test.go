@@ -24,7 +24,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/sync/sandbox"
@@ -171,10 +171,10 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // scriptDial asks the agent of the script's agent.toml; nil while there is none.
-func scriptDial(ts *testscript.TestScript) *agent.Client {
+func scriptDial(ts *testscript.TestScript) *api.Client {
 	conf, err := config.LoadWithoutSecrets(ts.MkAbs("agent.toml"), nil)
 	ts.Check(err)
-	c, err := agent.Dial(context.Background(), conf.Socket(ts.Getenv), Version())
+	c, err := api.Dial(context.Background(), conf.Socket(ts.Getenv), Version())
 	if err != nil {
 		return nil
 	}

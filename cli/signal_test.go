@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 )
@@ -107,7 +107,7 @@ func TestAnAgentThatMissesTheSocketOfSystemdIsUnready(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("it says %+v", s)
 		}
-		c, err := agent.Dial(t.Context(), conf.Socket(os.Getenv), "test")
+		c, err := api.Dial(t.Context(), conf.Socket(os.Getenv), "test")
 		if err != nil {
 			continue
 		}

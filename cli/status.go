@@ -10,6 +10,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
@@ -41,7 +42,7 @@ func statusCommand(env *command.Env) *urfave.Command {
 			case c.Bool("watch"):
 				return watchStatus(env, c)
 			}
-			return env.Inspect(c, func(i agent.Inspector) error {
+			return env.Inspect(c, func(i api.Inspector) error {
 				s, err := i.Status(c.Context)
 				if err != nil {
 					return err

@@ -7,7 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -54,13 +54,13 @@ func runTail(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	t := &tailing{env: env, c: c, filter: store.ActivityFilter{User: user, Computation: computation, Limit: min(n, agent.MaxRehearsal)}}
+	t := &tailing{env: env, c: c, filter: store.ActivityFilter{User: user, Computation: computation, Limit: min(n, api.MaxRehearsal)}}
 	t.table = env.NewTable(c.Bool("wide"), tailColumns...)
-	if n > agent.MaxRehearsal {
-		env.Remark("the newest %d lines are shown at most", agent.MaxRehearsal)
+	if n > api.MaxRehearsal {
+		env.Remark("the newest %d lines are shown at most", api.MaxRehearsal)
 	}
 	var unheard error
-	err = env.Inspect(c, func(i agent.Inspector) error {
+	err = env.Inspect(c, func(i api.Inspector) error {
 		if err := t.look(i); err != nil || t.shown > 0 {
 			return err
 		}
@@ -95,7 +95,7 @@ type tailing struct {
 }
 
 // look shows what is new.
-func (t *tailing) look(i agent.Inspector) error {
+func (t *tailing) look(i api.Inspector) error {
 	for more := true; more; {
 		if err := t.c.Context.Err(); err != nil {
 			return err

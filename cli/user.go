@@ -9,7 +9,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -37,7 +37,7 @@ func userShow(env *command.Env, c *urfave.Context) error {
 		return err
 	}
 	id := c.Args().First()
-	return env.Inspect(c, func(i agent.Inspector) error {
+	return env.Inspect(c, func(i api.Inspector) error {
 		u, err := findUser(c.Context, i, id)
 		if err != nil {
 			return err
@@ -53,7 +53,7 @@ func userShow(env *command.Env, c *urfave.Context) error {
 }
 
 // remarkRoad says that nothing leaves at all, if something waits: only a running agent knows.
-func remarkRoad(w *term.Terminal, c *urfave.Context, i agent.Inspector, waits bool) error {
+func remarkRoad(w *term.Terminal, c *urfave.Context, i api.Inspector, waits bool) error {
 	if !waits {
 		return nil
 	}
@@ -65,7 +65,7 @@ func remarkRoad(w *term.Terminal, c *urfave.Context, i agent.Inspector, waits bo
 }
 
 // findUser shows the user whom a person means by id: letter for letter, else as an event's id is read.
-func findUser(ctx context.Context, i agent.Inspector, id string) (*domain.UserInfo, error) {
+func findUser(ctx context.Context, i api.Inspector, id string) (*domain.UserInfo, error) {
 	u, err := i.User(ctx, id)
 	if clean := domain.CleanID(id); errors.Is(err, store.ErrNotFound) && clean != id && clean != "" {
 		u, err = i.User(ctx, clean)

@@ -8,6 +8,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/cli/internal/command"
 	"personasync/cli/internal/exit"
@@ -29,7 +30,7 @@ func audienceVerifyCommand(env *command.Env) *urfave.Command {
 			&urfave.IntFlag{Name: "sample", Usage: "read back `N` users (default: verify.sample of the configuration)", DefaultText: "1000"},
 			&urfave.BoolFlag{Name: "all", Usage: "read back everyone MoEngage was told of", DisableDefaultText: true},
 			&urfave.BoolFlag{Name: "repair", Usage: "queue again what differs", DisableDefaultText: true},
-			&urfave.DurationFlag{Name: "settle", Value: agent.DefaultSettle, Usage: "leave out users told of less than `D` ago"},
+			&urfave.DurationFlag{Name: "settle", Value: api.DefaultSettle, Usage: "leave out users told of less than `D` ago"},
 			command.LimitFlag("differences"), command.WideFlag(), command.JSONFlag(),
 		},
 		Action: env.Action(audienceVerify),
@@ -53,7 +54,7 @@ func audienceVerify(env *command.Env, c *urfave.Context) (err error) {
 		return err
 	}
 	client, err := agent.DialAgent(c.Context, places, env.Version)
-	if errors.Is(err, agent.ErrNotRunning) {
+	if errors.Is(err, api.ErrNotRunning) {
 		return fmt.Errorf("%w: it is the agent that asks MoEngage, within limits that all verifications share; start it with `personasync run`", err)
 	}
 	if err != nil {
@@ -75,8 +76,8 @@ func audienceVerify(env *command.Env, c *urfave.Context) (err error) {
 
 func users(n int64) string { return term.Plural(n, "user") }
 
-func verifyOrder(c *urfave.Context, sample int) (o agent.VerifyOrder, err error) {
-	o = agent.VerifyOrder{Key: c.Args().First(), Sample: sample, Repair: c.Bool("repair"), Settle: c.Duration("settle")}
+func verifyOrder(c *urfave.Context, sample int) (o api.VerifyOrder, err error) {
+	o = api.VerifyOrder{Key: c.Args().First(), Sample: sample, Repair: c.Bool("repair"), Settle: c.Duration("settle")}
 	switch {
 	case c.IsSet("sample") && c.Bool("all"):
 		return o, exit.Usage("--sample and --all do not go together")
@@ -92,7 +93,7 @@ func verifyOrder(c *urfave.Context, sample int) (o agent.VerifyOrder, err error)
 	return o, nil
 }
 
-func printVerification(w *term.Terminal, r *agent.VerifyReport, o agent.VerifyOrder, shown int, wide bool) error {
+func printVerification(w *term.Terminal, r *api.VerifyReport, o api.VerifyOrder, shown int, wide bool) error {
 	if r.Told == 0 {
 		_, err := fmt.Fprintf(w.Out, "MoEngage was told nothing of %s yet, so there is nothing to compare\n", term.Plain(r.Key))
 		return err
@@ -133,7 +134,7 @@ func printVerification(w *term.Terminal, r *agent.VerifyReport, o agent.VerifyOr
 	return nil
 }
 
-func agreementText(w *term.Terminal, r *agent.VerifyReport) string {
+func agreementText(w *term.Terminal, r *api.VerifyReport) string {
 	a := r.Agreement
 	paint := w.Paint.Green
 	if r.Differ > 0 {

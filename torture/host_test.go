@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/sync/sandbox"
 )
@@ -231,7 +231,7 @@ func (h *host) postOnce(ctx context.Context, body []byte) (code int) {
 }
 
 func (h *host) status() (s condition.Status, err error) {
-	c, err := agent.Dial(context.Background(), filepath.Join(h.dir, "admin.sock"), "")
+	c, err := api.Dial(context.Background(), filepath.Join(h.dir, "admin.sock"), "")
 	if err != nil {
 		return s, err
 	}

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/crashpoint"
@@ -362,7 +362,7 @@ func (v *victim) fatten(point crashpoint.Point) {
 func (v *victim) settled() (s condition.Status) {
 	v.Helper()
 	v.until("everything to be applied and delivered", func() bool {
-		c, err := agent.Dial(context.Background(), filepath.Join(v.dir, "data", "admin.sock"), "")
+		c, err := api.Dial(context.Background(), filepath.Join(v.dir, "data", "admin.sock"), "")
 		if err != nil {
 			return false
 		}

@@ -9,6 +9,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
@@ -16,7 +17,7 @@ import (
 )
 
 // Inspect asks the running agent, or reads its files if it is stopped, and says on standard error which of them it was.
-func (env *Env) Inspect(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
+func (env *Env) Inspect(c *urfave.Context, ask func(api.Inspector) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
@@ -31,7 +32,7 @@ func (env *Env) Inspect(c *urfave.Context, ask func(agent.Inspector) error) (err
 }
 
 // Quietly is Inspect without the remark, and with a limit of [AskTimeout].
-func (env *Env) Quietly(c *urfave.Context, ask func(agent.Inspector) error) (err error) {
+func (env *Env) Quietly(c *urfave.Context, ask func(api.Inspector) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
@@ -51,12 +52,12 @@ func (env *Env) Quietly(c *urfave.Context, ask func(agent.Inspector) error) (err
 const AskTimeout = 30 * time.Second
 
 // Order runs do with the agent, or with its files if it is stopped, to change memberships or to erase a user.
-func (env *Env) Order(c *urfave.Context, do func(o agent.Orders, bar *term.Bar) error) error {
-	return withData(env, c, agent.OpenOrders, func(o agent.Orders, _ string, bar *term.Bar) error { return do(o, bar) })
+func (env *Env) Order(c *urfave.Context, do func(o api.Orders, bar *term.Bar) error) error {
+	return withData(env, c, agent.OpenOrders, func(o api.Orders, _ string, bar *term.Bar) error { return do(o, bar) })
 }
 
 // Upkeep runs do with the agent, or with its files if it is stopped, to check, compact or back up the data in dir.
-func (env *Env) Upkeep(c *urfave.Context, do func(u agent.Upkeep, dir string, bar *term.Bar) error) error {
+func (env *Env) Upkeep(c *urfave.Context, do func(u api.Upkeep, dir string, bar *term.Bar) error) error {
 	return withData(env, c, agent.OpenUpkeep, do)
 }
 

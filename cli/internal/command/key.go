@@ -7,7 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/cli/internal/argv"
 	"personasync/cli/internal/exit"
 	"personasync/store"
@@ -29,7 +29,7 @@ func UnknownKey(env *Env, c *urfave.Context, err error, key string) error {
 // KeyOf returns the key of the audience that is named by its key or its id; the name itself if nobody answers.
 func KeyOf(env *Env, c *urfave.Context, name string) (key string) {
 	key = name
-	_ = env.Quietly(c, func(i agent.Inspector) error { // the order itself says what is wrong with the name
+	_ = env.Quietly(c, func(i api.Inspector) error { // the order itself says what is wrong with the name
 		list, err := i.Computations(c.Context)
 		for _, l := range list {
 			if l.Key == name {
@@ -47,7 +47,7 @@ func KeyOf(env *Env, c *urfave.Context, name string) (key string) {
 
 // knownKeys lists the keys of the computations, or none if nobody answers.
 func knownKeys(env *Env, c *urfave.Context) (keys []string) {
-	_ = env.Quietly(c, func(i agent.Inspector) error { // it is a hint only
+	_ = env.Quietly(c, func(i api.Inspector) error { // it is a hint only
 		list, err := i.Computations(c.Context)
 		for _, l := range list {
 			keys = append(keys, l.Key)
@@ -59,7 +59,7 @@ func knownKeys(env *Env, c *urfave.Context) (keys []string) {
 
 // UnheardOf fails where nothing was found of a user or of a computation because nobody knows them: a name that
 // was mistyped must not read as if nothing waited. What was not asked for is empty.
-func UnheardOf(env *Env, c *urfave.Context, i agent.Inspector, user, computation string) error {
+func UnheardOf(env *Env, c *urfave.Context, i api.Inspector, user, computation string) error {
 	if user != "" {
 		if _, err := i.User(c.Context, user); errors.Is(err, store.ErrNotFound) {
 			return UnknownUser(user)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/cli/internal/logging"
@@ -72,7 +73,7 @@ type world struct {
 	stop  context.CancelFunc
 	ended chan error // capacity 1
 
-	inspector agent.Inspector
+	inspector api.Inspector
 	closer    io.Closer // of the inspector
 }
 

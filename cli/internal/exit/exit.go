@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"personasync/agent"
+	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/store"
@@ -66,10 +67,10 @@ func Code(err error) int {
 		return own.code
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrNoSuccessor), errors.Is(err, store.ErrNoData):
 		return NotFound
-	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrStarting):
+	case errors.Is(err, api.ErrNotRunning), errors.Is(err, agent.ErrStarting):
 		return NoAgent
 	case errors.As(err, &ambiguous), errors.As(err, &faults), errors.Is(err, config.ErrNoFile), errors.Is(err, fs.ErrPermission), isMistake(err),
-		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, store.ErrForeign), errors.Is(err, store.ErrNotAFile), errors.Is(err, agent.ErrForeignData), errors.Is(err, agent.ErrUnreadable):
+		errors.Is(err, store.ErrNewer), errors.Is(err, store.ErrUnsalvageable), errors.Is(err, store.ErrForeign), errors.Is(err, store.ErrNotAFile), errors.Is(err, agent.ErrForeignData), errors.Is(err, api.ErrUnreadable):
 		return BadUsage
 	}
 	return Failed

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"context"
@@ -57,7 +57,7 @@ func (f *frame) verify(agent Running) http.HandlerFunc {
 		o, err := readVerifyOrder(r.URL.Query())
 		if err != nil {
 			p, status := newProblem(err)
-			writeProblem(w, status, p)
+			WriteProblem(w, status, p)
 			return
 		}
 		f.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
@@ -69,10 +69,10 @@ func (f *frame) verify(agent Running) http.HandlerFunc {
 func readVerifyOrder(q url.Values) (o VerifyOrder, err error) {
 	o.Key, o.Repair = q.Get("key"), q.Get("repair") == "true"
 	if o.Sample, err = strconv.Atoi(q.Get("sample")); err != nil || o.Sample < 0 {
-		return o, fmt.Errorf("%w: sample %q is no count", errUsage, q.Get("sample"))
+		return o, fmt.Errorf("%w: sample %q is no count", ErrUsage, q.Get("sample"))
 	}
 	if o.Settle, err = time.ParseDuration(q.Get("settle")); err != nil || o.Settle < 0 {
-		return o, fmt.Errorf("%w: settle %q is no duration", errUsage, q.Get("settle"))
+		return o, fmt.Errorf("%w: settle %q is no duration", ErrUsage, q.Get("settle"))
 	}
 	return o, nil
 }

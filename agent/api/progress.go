@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"bufio"
@@ -21,7 +21,7 @@ type tidings struct {
 	Done    int64           `json:"done"`
 	Total   int64           `json:"total"`
 	Report  json.RawMessage `json:"report,omitempty"`
-	Problem *problem        `json:"problem,omitempty"`
+	Problem *Problem        `json:"problem,omitempty"`
 }
 
 const (

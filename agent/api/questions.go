@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"context"
@@ -106,7 +106,7 @@ func readFilter(q url.Values) (f domain.OutboxFilter, err error) {
 	if name := q.Get("state"); name != "" {
 		state, ok := domain.ParseState(name)
 		if !ok {
-			return f, fmt.Errorf("%w: %q is no state", errUsage, name)
+			return f, fmt.Errorf("%w: %q is no state", ErrUsage, name)
 		}
 		f.State = state
 	}
@@ -121,15 +121,15 @@ func readLimit(q url.Values) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%w: limit %q is no count", errUsage, text)
+		return 0, fmt.Errorf("%w: limit %q is no count", ErrUsage, text)
 	}
-	return min(n, pageLimit), nil
+	return min(n, PageLimit), nil
 }
 
 func (i questions) change(r *http.Request) (any, error) {
 	id, err := domain.ParseID(r.URL.Query().Get("id"))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
+		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	return i.Inspector.Change(r.Context(), id)
 }

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"cmp"
@@ -31,7 +31,7 @@ type Server struct {
 }
 
 const (
-	pageLimit = MaxRehearsal // items of one answer, at most
+	PageLimit = MaxRehearsal // items of one answer, at most
 	maxOrder  = 64 << 10
 )
 
@@ -56,10 +56,10 @@ func (s *Server) Socket() http.Handler {
 	return f.guard(mux, func(r *http.Request) bool { return r.Header.Get("Origin") == "" })
 }
 
-// Listener handles admin.listen. names are the hosts by which it may be called besides localhost
-// and addresses: a browser that was tricked into resolving another name to us is sent away.
-func (s *Server) Listener(names ...string) http.Handler {
-	mux, f := http.NewServeMux(), s.frame()
+// Listener handles admin.listen, which is at address. A browser that was tricked into resolving a foreign name to
+// this machine is refused: the listener is called by localhost, by an IP address or by a name of its own.
+func (s *Server) Listener(address string) http.Handler {
+	mux, f, names := http.NewServeMux(), s.frame(), hostNames(address)
 	s.public(mux, f)
 	s.users(mux, f, s.onlyIfShown)
 	if s.Page != nil {
@@ -87,7 +87,7 @@ func (s *Server) public(mux *http.ServeMux, f *frame) {
 	mux.HandleFunc("GET /api/schedule", f.answer(func(r *http.Request) (any, error) {
 		next, err := strconv.Atoi(cmp.Or(r.URL.Query().Get("next"), "1"))
 		if err != nil || next < 0 {
-			return nil, fmt.Errorf("%w: next is no count", errUsage)
+			return nil, fmt.Errorf("%w: next is no count", ErrUsage)
 		}
 		return s.Inspect.Schedule(r.Context(), next)
 	}))
@@ -135,7 +135,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 func (s *Server) onlyIfShown(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !s.ShowUsers() {
-			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden",
+			WriteProblem(w, http.StatusForbidden, Problem{Code: "forbidden",
 				Message: "user ids are shown here only with admin.show_users = true; the commands and the unix socket always show them"})
 			return
 		}

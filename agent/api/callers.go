@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"net"
@@ -21,13 +21,13 @@ func (f *frame) guard(mux *http.ServeMux, ours func(*http.Request) bool) http.Ha
 		h.Set("Referrer-Policy", "no-referrer")
 		if !ours(r) || foreign(r) {
 			f.log.Debug("admin request of a foreign page refused", "path", r.URL.Path)
-			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "this is not for web pages"})
+			WriteProblem(w, http.StatusForbidden, Problem{Code: "forbidden", Message: "this is not for web pages"})
 			return
 		}
 		if _, pattern := mux.Handler(r); pattern == "" {
 			refused := refusal{header: h}
 			mux.ServeHTTP(&refused, r)
-			writeProblem(w, refused.status, problem{Code: codeNoRoute, Message: r.Method + " " + r.URL.Path + " is not answered here"})
+			WriteProblem(w, refused.status, Problem{Code: codeNoRoute, Message: r.Method + " " + r.URL.Path + " is not answered here"})
 			return
 		}
 		mux.ServeHTTP(w, r)

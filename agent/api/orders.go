@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"bytes"
@@ -46,7 +46,7 @@ func (f *frame) carryOut(orders Orders) http.HandlerFunc {
 		o, err := readOrder(r)
 		if err != nil {
 			p, status := newProblem(err)
-			writeProblem(w, status, p)
+			WriteProblem(w, status, p)
 			return
 		}
 		f.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
@@ -61,7 +61,7 @@ func readOrder(r *http.Request) (o Order, err error) {
 	if text := q.Get("as_of"); text != "" {
 		ns, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return o, fmt.Errorf("%w: as_of %q is no time in nanoseconds", errUsage, text)
+			return o, fmt.Errorf("%w: as_of %q is no time in nanoseconds", ErrUsage, text)
 		}
 		o.AsOf = time.Unix(0, ns)
 	}
@@ -73,8 +73,8 @@ func (f *frame) forgetUser(orders Orders) http.HandlerFunc {
 	return f.order(func(w http.ResponseWriter, r *http.Request) {
 		var o forgetOrder
 		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&o); err != nil || o.User == "" || len(o.User) > domain.MaxUserID {
-			p, status := newProblem(fmt.Errorf("%w: it names no user", errUsage))
-			writeProblem(w, status, p)
+			p, status := newProblem(fmt.Errorf("%w: it names no user", ErrUsage))
+			WriteProblem(w, status, p)
 			return
 		}
 		f.tell(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"context"
@@ -94,7 +94,7 @@ func (c *Client) Backup(ctx context.Context, w io.Writer, progress func(done, to
 	if text := resp.Trailer.Get(reportTrailer); text != "" {
 		return r, json.Unmarshal([]byte(text), &r)
 	}
-	var p problem
+	var p Problem
 	if json.Unmarshal([]byte(resp.Trailer.Get(problemTrailer)), &p) == nil && p.Code != "" {
 		return r, p.err()
 	}

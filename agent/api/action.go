@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"bytes"
@@ -43,7 +43,7 @@ func (f *frame) act(do func(context.Context, HandOrder) (*HandReceipt, error)) h
 			return nil, err
 		}
 		if err := json.Unmarshal(body, &o); err != nil {
-			return nil, fmt.Errorf("%w: %w", errUsage, err)
+			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 		}
 		receipt, err := do(r.Context(), o)
 		if err == nil && !o.DryRun {

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"context"
@@ -69,8 +69,6 @@ func (a *answers) DryRun(_ context.Context, computation string, limit int) (*Reh
 
 var _ Inspector = (*answers)(nil)
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 // running is a Running that flushes and nothing else.
 type running struct{ Running }
 
@@ -86,7 +84,7 @@ func testServer(i Inspector) *Server {
 		Refused:   func() *condition.RefusedReload { return nil },
 		Version:   "1.0",
 		ShowUsers: func() bool { return false },
-		Log:       quiet(),
+		Log:       slog.New(slog.DiscardHandler),
 		Page: func(mux *http.ServeMux, answer func(Question) http.HandlerFunc) {
 			mux.HandleFunc("GET /{$}", answer(func(*http.Request) (any, error) { return "the page", nil }))
 		},
@@ -137,7 +135,7 @@ func TestAdminRefusesWebPages(t *testing.T) {
 		{"somebody who typed the address", "http://127.0.0.1:8481/", []string{"Sec-Fetch-Site", "none"}, 200},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := ask(a.Listener("admin.internal"), http.MethodGet, c.target, c.header...).Code; got != c.want {
+			if got := ask(a.Listener("admin.internal:8481"), http.MethodGet, c.target, c.header...).Code; got != c.want {
 				t.Errorf("answered %d, want %d", got, c.want)
 			}
 		})
@@ -155,7 +153,7 @@ func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
 		{"the socket, stating a version", a.Socket(), []string{versionHeader, "1.0"}, 200},
 		{"the socket, stating none", a.Socket(), nil, 403},
 		{"the socket, for a web page", a.Socket(), []string{versionHeader, "1.0", "Origin", "http://127.0.0.1"}, 403},
-		{"admin.listen", a.Listener(), []string{versionHeader, "1.0"}, 404},
+		{"admin.listen", a.Listener("127.0.0.1:8481"), []string{versionHeader, "1.0"}, 404},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := ask(c.handler, http.MethodPost, "http://127.0.0.1/api/flush", c.header...).Code; got != c.want {
@@ -171,11 +169,11 @@ func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
 func TestAdminListenShowsUsersOnlyWhenToldTo(t *testing.T) {
 	for _, path := range []string{"/api/changes", "/api/change?id=00000001-1-0", "/api/members?key=k", "/api/user?id=u", "/api/dry-run"} {
 		a := testServer(&answers{page: &ChangePage{}, user: &domain.UserInfo{}, dryRun: &Rehearsal{}})
-		if got := ask(a.Listener(), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusForbidden {
+		if got := ask(a.Listener("127.0.0.1:8481"), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusForbidden {
 			t.Errorf("%s answered %d while users are not shown, want 403", path, got)
 		}
 		a.ShowUsers = func() bool { return true }
-		if got := ask(a.Listener(), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusOK {
+		if got := ask(a.Listener("127.0.0.1:8481"), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusOK {
 			t.Errorf("%s answered %d while users are shown, want 200", path, got)
 		}
 		a.ShowUsers = func() bool { return false }
@@ -187,14 +185,14 @@ func TestAdminListenShowsUsersOnlyWhenToldTo(t *testing.T) {
 
 func TestReadyzSaysWhyNot(t *testing.T) {
 	a := testServer(&answers{})
-	if w := ask(a.Listener(), http.MethodGet, "http://127.0.0.1/readyz"); w.Code != 200 || w.Body.String() != `{"ready":true}`+"\n" {
+	if w := ask(a.Listener("127.0.0.1:8481"), http.MethodGet, "http://127.0.0.1/readyz"); w.Code != 200 || w.Body.String() != `{"ready":true}`+"\n" {
 		t.Errorf("when ready: %d %s", w.Code, w.Body)
 	}
 	a.Unready = func() string { return "stopping" }
-	if w := ask(a.Listener(), http.MethodGet, "http://127.0.0.1/readyz"); w.Code != 503 || w.Body.String() != `{"ready":false,"reason":"stopping"}`+"\n" {
+	if w := ask(a.Listener("127.0.0.1:8481"), http.MethodGet, "http://127.0.0.1/readyz"); w.Code != 503 || w.Body.String() != `{"ready":false,"reason":"stopping"}`+"\n" {
 		t.Errorf("when stopping: %d %s", w.Code, w.Body)
 	}
-	if w := ask(a.Listener(), http.MethodGet, "http://127.0.0.1/healthz"); w.Code != 200 {
+	if w := ask(a.Listener("127.0.0.1:8481"), http.MethodGet, "http://127.0.0.1/healthz"); w.Code != 200 {
 		t.Errorf("a stopping agent lives, but /healthz answered %d", w.Code)
 	}
 }
@@ -206,7 +204,7 @@ func TestBadQuestionsAreRefused(t *testing.T) {
 		"/api/change?id=", "/api/members?key=k&limit=many", "/api/dry-run?limit=1.5",
 	} {
 		w := ask(a.Socket(), http.MethodGet, "http://personasync"+path)
-		var p problem
+		var p Problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 400 || p.Code != "usage" {
 			t.Errorf("%s answered %d %s", path, w.Code, w.Body)
 		}
@@ -216,7 +214,7 @@ func TestBadQuestionsAreRefused(t *testing.T) {
 func TestOnePageIsBounded(t *testing.T) {
 	i := &answers{}
 	ask(testServer(i).Socket(), http.MethodGet, "http://personasync/api/changes?limit=1000000")
-	if i.filter.Limit != pageLimit {
+	if i.filter.Limit != PageLimit {
 		t.Errorf("a million were asked for in one answer, and %d were looked up", i.filter.Limit)
 	}
 }
@@ -247,8 +245,8 @@ func TestWhatIsNotThereIsRefusedInJSON(t *testing.T) {
 		{http.MethodGet, "/api/nothing", http.StatusNotFound},
 		{http.MethodDelete, "/api/status", http.StatusMethodNotAllowed},
 	} {
-		w := ask(a.Listener(), c.method, "http://127.0.0.1"+c.path)
-		var p problem
+		w := ask(a.Listener("127.0.0.1:8481"), c.method, "http://127.0.0.1"+c.path)
+		var p Problem
 		err := json.Unmarshal(w.Body.Bytes(), &p)
 		if w.Code != c.status || err != nil || p.Code != codeNoRoute || w.Header().Get("Content-Type") != "application/json" {
 			t.Errorf("%s %s answered %d %s %s", c.method, c.path, w.Code, w.Header().Get("Content-Type"), w.Body)

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"bufio"
@@ -47,7 +47,7 @@ func receiveUsers(r io.Reader) iter.Seq2[string, error] {
 				_, err = io.ReadFull(in, buf[:n])
 			}
 			if err != nil {
-				yield("", fmt.Errorf("%w: receive the list: %w", errUsage, err))
+				yield("", fmt.Errorf("%w: receive the list: %w", ErrUsage, err))
 				return
 			}
 			if n == 0 || !yield(string(buf[:n]), nil) {

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"bytes"
@@ -80,7 +80,7 @@ func (f *frame) flush(agent Running) http.HandlerFunc {
 			return nil, err
 		}
 		if err := json.Unmarshal(body, &order); err != nil {
-			return nil, fmt.Errorf("%w: %w", errUsage, err)
+			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 		}
 		return agent.Flush(r.Context(), order.Computation)
 	}))

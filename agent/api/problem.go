@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 // problem is an error on its way through the socket. It arrives with the same words, and as the same
 // sentinel, as it left with, so that a command prints one message and ends with one exit code
 // wherever its answer comes from.
-type problem struct {
+type Problem struct {
 	Code    string   `json:"code"`
 	Message string   `json:"message"`
 	Key     string   `json:"key,omitempty"` // of an ambiguous key
@@ -19,7 +19,7 @@ type problem struct {
 }
 
 // errUsage marks a request that is wrong in itself.
-var errUsage = errors.New("wrong request")
+var ErrUsage = errors.New("wrong request")
 
 // ErrUnreadable says that nothing of a computation can be read back.
 var ErrUnreadable = errors.New("nothing of it can be read back")
@@ -43,27 +43,27 @@ var codes = []struct {
 	{"unreadable", http.StatusConflict, ErrUnreadable},
 	{"full", http.StatusInsufficientStorage, store.ErrFull},
 	{"moved", http.StatusServiceUnavailable, store.ErrMoved},
-	{"usage", http.StatusBadRequest, errUsage},
+	{"usage", http.StatusBadRequest, ErrUsage},
 	{"bad_cursor", http.StatusBadRequest, store.ErrBadCursor},
 	{"closed", http.StatusServiceUnavailable, store.ErrClosed},
 	{"cancelled", http.StatusServiceUnavailable, context.Canceled},
 }
 
 // newProblem describes err and picks its HTTP status.
-func newProblem(err error) (problem, int) {
+func newProblem(err error) (Problem, int) {
 	if ambiguous := (*store.AmbiguousError)(nil); errors.As(err, &ambiguous) {
-		return problem{Code: "ambiguous", Message: err.Error(), Key: ambiguous.Key, IDs: ambiguous.IDs}, http.StatusConflict
+		return Problem{Code: "ambiguous", Message: err.Error(), Key: ambiguous.Key, IDs: ambiguous.IDs}, http.StatusConflict
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
-			return problem{Code: c.code, Message: err.Error()}, c.status
+			return Problem{Code: c.code, Message: err.Error()}, c.status
 		}
 	}
-	return problem{Code: "internal", Message: err.Error()}, http.StatusInternalServerError
+	return Problem{Code: "internal", Message: err.Error()}, http.StatusInternalServerError
 }
 
 // err turns a problem that arrived back into the error it was.
-func (p problem) err() error {
+func (p Problem) err() error {
 	if p.Code == "ambiguous" {
 		return &store.AmbiguousError{Key: p.Key, IDs: p.IDs}
 	}

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"context"
@@ -19,7 +19,7 @@ type peer struct {
 type peerKey struct{}
 
 // withPeer notes who connected. Where the kernel does not say, orders are logged without.
-func withPeer(ctx context.Context, c net.Conn) context.Context {
+func WithPeer(ctx context.Context, c net.Conn) context.Context {
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
 		return ctx

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"context"
@@ -83,7 +83,7 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 			continue
 		}
 		if err == nil {
-			c.pid.Store(peerOf(withPeer(ctx, conn)).pid)
+			c.pid.Store(peerOf(WithPeer(ctx, conn)).pid)
 		}
 		return conn, err
 	}
@@ -170,7 +170,7 @@ func (c *Client) read(resp *http.Response, into any) error {
 		}
 		return nil
 	}
-	var p problem
+	var p Problem
 	if json.Unmarshal(body, &p) != nil || p.Code == "" || p.Code == codeNoRoute {
 		return fmt.Errorf("the agent (version %s) does not know this question of version %s: HTTP %d", theirs, c.version, resp.StatusCode)
 	}

@@ -1,4 +1,4 @@
-package agent
+package api
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func (f *frame) order(carryOut http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		theirs := r.Header.Get(versionHeader)
 		if theirs == "" {
-			writeProblem(w, http.StatusForbidden, problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
+			WriteProblem(w, http.StatusForbidden, Problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
 			return
 		}
 		f.log.Info("operator's order", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "verb", r.URL.Query().Get("verb"), "client_version", theirs)...)
@@ -46,11 +46,11 @@ func (f *frame) answer(ask Question) http.HandlerFunc {
 		if p.Code == "internal" && !errors.Is(err, context.DeadlineExceeded) {
 			f.log.Error("an inspection failed", "path", r.URL.Path, "error", err)
 		}
-		writeProblem(w, status, p)
+		WriteProblem(w, status, p)
 	}
 }
 
-func writeProblem(w http.ResponseWriter, status int, p problem) { writeJSON(w, status, p) }
+func WriteProblem(w http.ResponseWriter, status int, p Problem) { writeJSON(w, status, p) }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
