@@ -30,10 +30,14 @@ import (
 	"personasync/agent/config"
 	"personasync/store"
 	"personasync/store/domain"
+	"personasync/store/testdir"
 	"personasync/sync/sandbox"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testdir.InMemory()
+	goleak.VerifyTestMain(m)
+}
 
 // site is a folder with a configuration, and MoEngage somewhere.
 type site struct {

@@ -18,6 +18,7 @@ store/internal/boltfile: store/crashpoint store/domain store/internal/wire
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain
 store/internal/wire:
+store/testdir:   # for tests of every package, and in no program
 store/crashpoint:   # not below store/internal: sync passes three of the points, and the test that kills agents knows them all
 scheduler:
 sync: store/crashpoint store/domain sync/internal/payload sync/internal/ratelimit

@@ -27,6 +27,7 @@ import (
 	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
+	"personasync/store/testdir"
 	"personasync/sync/sandbox"
 )
 
@@ -65,6 +66,7 @@ func TestScripts(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
+	testdir.InMemory()
 	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() {
 		if os.Getenv("SLOW_CHECK") != "" {
 			os.Exit(Main(slowly))

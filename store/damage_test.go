@@ -43,7 +43,7 @@ func sampleRules() domain.Rules {
 // changes, a parked event, remembered messages, a tombstone, a job's run, and a lease in the air.
 // It returns the directory of the closed store.
 func sample(t testing.TB, users int) string {
-	b := &bench{TB: t, dir: fastDir(t)}
+	b := &bench{TB: t, dir: t.TempDir()}
 	s, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	b.Store = s
@@ -90,17 +90,6 @@ func sample(t testing.TB, users int) string {
 	}
 	in.Close()
 	return b.dir
-}
-
-// fastDir is a directory in memory where there is one: these tests write little and sync much.
-func fastDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "store-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 // copyStore copies the files of a store, without what says how it ended: that makes Open check them.
@@ -289,7 +278,7 @@ func torture() int {
 func TestDamageIsNeverSilent(t *testing.T) {
 	t.Parallel()
 	origin := sample(t, 60)
-	sound := filepath.Join(fastDir(t), "data")
+	sound := filepath.Join(t.TempDir(), "data")
 	copyStore(t, origin, sound)
 	s := openQuietly(t, sound)
 	must(t, s.Applied(t.Context()))
@@ -305,7 +294,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			dir := filepath.Join(fastDir(t), "data")
+			dir := filepath.Join(t.TempDir(), "data")
 			for d := range work {
 				copyStore(t, origin, dir)
 				d.strike(t, dir)

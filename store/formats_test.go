@@ -132,7 +132,7 @@ func byIDs(t testing.TB, text []byte) []byte {
 // unpack copies a store of testdata to where it may be changed.
 func unpack(t testing.TB, folder string) (dir string) {
 	t.Helper()
-	dir = fastDir(t)
+	dir = t.TempDir()
 	packed, err := filepath.Glob(filepath.Join(folder, "*.gz"))
 	must(t, err)
 	for _, path := range packed {
@@ -157,7 +157,7 @@ func makeTestdata(t testing.TB, folder string) {
 	must(t, err)
 	must(t, in.Append(t.Context(), appendEvent(nil, event("user-0003", "vip", false, 28)), appendEvent(nil, event("yan", "vip", true, 28))))
 	in.Close()
-	dir := filepath.Join(fastDir(t), "copy")
+	dir := filepath.Join(t.TempDir(), "copy")
 	copyStore(t, origin, dir)
 	must(t, os.MkdirAll(folder, 0o755))
 	for _, name := range []string{stateFile, "inbox-00000001.db"} {

@@ -168,7 +168,7 @@ func TestKilledWhileMigrating(t *testing.T) {
 		kills = 40
 	}
 	origin := sample(t, 30)
-	sound := filepath.Join(fastDir(t), "data")
+	sound := filepath.Join(t.TempDir(), "data")
 	copyStore(t, origin, sound)
 	s := openQuietly(t, sound)
 	must(t, s.Applied(t.Context()))
@@ -179,7 +179,7 @@ func TestKilledWhileMigrating(t *testing.T) {
 			t.Parallel()
 			done := 0
 			for range kills {
-				dir := filepath.Join(fastDir(t), "data")
+				dir := filepath.Join(t.TempDir(), "data")
 				copyStore(t, origin, dir)
 				path := filepath.Join(dir, stateFile)
 				child := exec.Command(os.Args[0], "-test.run=^TestMigrationChild$")

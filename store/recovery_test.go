@@ -57,7 +57,7 @@ func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
 		{"nothing is known", lastRun{}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			dir := fastDir(t)
+			dir := t.TempDir()
 			checks := 0
 			reopen := func() {
 				s, err := Open(dir, Options{Log: discard, CheckInChild: func(context.Context, string) (*CheckReport, error) {
@@ -84,7 +84,7 @@ func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
 }
 
 func TestUncleanStopsInARowAreCounted(t *testing.T) {
-	dir := fastDir(t)
+	dir := t.TempDir()
 	for n := range 7 {
 		w, err := openShutdownMarker(dir)
 		must(t, err)
@@ -136,7 +136,7 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 // TestAFileThatEndsItsReaderIsMadeAnew has the checking process die of a store in which nothing is
 // found to be wrong: opening it would end the agent, start after start.
 func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
-	dir := filepath.Join(fastDir(t), "data")
+	dir := filepath.Join(t.TempDir(), "data")
 	copyStore(t, sample(t, 12), dir)
 	before, err := Open(dir, Options{Log: discard})
 	must(t, err)
@@ -187,7 +187,7 @@ func TestAProcessThatChecksFilesStartsNoOther(t *testing.T) {
 }
 
 func TestAnAnswerCrossesTheProcesses(t *testing.T) {
-	dir := filepath.Join(fastDir(t), "data")
+	dir := filepath.Join(t.TempDir(), "data")
 	copyStore(t, sample(t, 12), dir)
 	ask := func(dir string) (*CheckReport, error) {
 		var answer bytes.Buffer
@@ -220,7 +220,7 @@ func TestNothingLeftIsRefusedAndLeftAsItIs(t *testing.T) {
 	} {
 		for _, name := range []string{stateFile, "inbox-00000001.db"} {
 			t.Run(tc.name+" "+name, func(t *testing.T) {
-				dir := filepath.Join(fastDir(t), "data")
+				dir := filepath.Join(t.TempDir(), "data")
 				copyStore(t, origin, dir)
 				lastRunOf(t, dir, lastRun{Phase: phaseStopped}) // found although nothing gave a reason to look
 				path := filepath.Join(dir, name)
@@ -288,7 +288,7 @@ func TestNewerFilesAreRefusedByName(t *testing.T) {
 	origin := sample(t, 12)
 	for _, name := range []string{stateFile, "inbox-00000001.db"} {
 		for _, phase := range []string{phaseStopped, ""} {
-			dir := filepath.Join(fastDir(t), "data")
+			dir := filepath.Join(t.TempDir(), "data")
 			copyStore(t, origin, dir)
 			lastRunOf(t, dir, lastRun{Phase: phase})
 			db, err := bolt.Open(filepath.Join(dir, name), 0o600, nil)
@@ -314,7 +314,7 @@ func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
 	} {
 		for _, file := range []string{stateFile, "inbox-00000001.db"} {
 			t.Run(name+" of "+file, func(t *testing.T) {
-				dir := filepath.Join(fastDir(t), "data")
+				dir := filepath.Join(t.TempDir(), "data")
 				copyStore(t, origin, dir)
 				lastRunOf(t, dir, lastRun{Phase: phaseStopped})
 				p, err := boltpage.Open(filepath.Join(dir, file))

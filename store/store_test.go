@@ -13,9 +13,13 @@ import (
 	"go.uber.org/goleak"
 
 	"personasync/store/domain"
+	"personasync/store/testdir"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testdir.InMemory()
+	goleak.VerifyTestMain(m)
+}
 
 // noon is when everything in these tests is received.
 var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)

@@ -33,7 +33,7 @@ func differing(a, b []byte) (list []int) {
 // TestATornCommitIsNoDamage: the start says what it did, keeps nothing aside, and loses nothing that was
 // applied.
 func TestATornCommitIsNoDamage(t *testing.T) {
-	dir := filepath.Join(fastDir(t), "data")
+	dir := filepath.Join(t.TempDir(), "data")
 	copyStore(t, sample(t, 12), dir)
 	path := wal.Path(dir, 1)
 	before, err := os.ReadFile(path)

@@ -3,7 +3,12 @@ package syncer
 import (
 	"testing"
 
+	"personasync/store/testdir"
+
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testdir.InMemory()
+	goleak.VerifyTestMain(m)
+}

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/goleak"
 
 	"personasync/store"
+	"personasync/store/testdir"
 )
 
 // asMain makes the test binary be the program itself, so that tests can start it, and kill it, for
@@ -19,6 +20,9 @@ func TestMain(m *testing.M) {
 		dieOnOrder()
 		main()
 		return
+	}
+	if os.Getenv("PERSONASYNC_TORTURE") == "" {
+		testdir.InMemory()
 	}
 	goleak.VerifyTestMain(m)
 }
