@@ -89,7 +89,7 @@ func (s *Store) Adopt(ctx context.Context, key, id string, dryRun bool, progress
 func (r *registry) adoption(key, id string) (into *field, from []*field, err error) {
 	known := r.computations(key)
 	if len(known) == 0 {
-		return nil, nil, ErrNotFound
+		return nil, nil, domain.ErrNotFound
 	}
 	into = known[0]
 	for _, f := range r.byID[id] {

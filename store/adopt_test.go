@@ -88,7 +88,7 @@ func TestWhatCannotBeAdopted(t *testing.T) {
 		key, id string
 		want    error
 	}{
-		{"nobody", "aud_again", ErrNotFound},
+		{"nobody", "aud_again", domain.ErrNotFound},
 		{"vip", "aud_again", ErrNoSuccessor},
 		{"vip", "aud_other", ErrNoSuccessor},
 		{"spent", "tra_spent", ErrNoMembers},

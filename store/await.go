@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wal"
 )
 
@@ -52,11 +53,11 @@ func (s *Store) await(ctx context.Context, done func() (bool, error)) error {
 		select {
 		case <-r.over:
 		case <-s.gone:
-			return ErrClosed
+			return domain.ErrClosed
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if r = s.round.Load(); errors.Is(r.fault, ErrFull) || r.fault != nil && r.fails >= mostFails {
+		if r = s.round.Load(); errors.Is(r.fault, domain.ErrFull) || r.fault != nil && r.fails >= mostFails {
 			if ok, _ := done(); !ok {
 				return r.fault
 			}
@@ -88,7 +89,7 @@ func (s *Store) cutShort(onDisk extent, err error) error {
 		return nil
 	}
 	room := ""
-	if errors.Is(err, ErrFull) {
+	if errors.Is(err, domain.ErrFull) {
 		room = "make room on the disk of " + s.dir + ", then "
 	}
 	switch max(onDisk, doubt(err)) {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/wire"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -181,11 +182,11 @@ func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "bad.tar")
 			must(t, os.WriteFile(path, content, 0o600))
 			_, err := VerifyBackup(path, nil)
-			if !errors.Is(err, ErrNoBackup) && !errors.Is(err, ErrNewer) {
+			if !errors.Is(err, ErrNoBackup) && !errors.Is(err, wire.ErrNewer) {
 				t.Errorf("verify: %v", err)
 			}
 			_, err = Restore(context.Background(), path, target.dir, nil)
-			if !errors.Is(err, ErrNoBackup) && !errors.Is(err, ErrNewer) {
+			if !errors.Is(err, ErrNoBackup) && !errors.Is(err, wire.ErrNewer) {
 				t.Errorf("restore: %v", err)
 			}
 			if left, _ := filepath.Glob(filepath.Join(target.dir, "re*")); len(left) > 0 {
@@ -327,7 +328,7 @@ func killRestore(t *testing.T, step crashpoint.Point, restored, another bool) {
 	}
 	b = adopt(t, b.dir)
 	_, err = b.User("bob")
-	if restored != errors.Is(err, ErrNotFound) {
+	if restored != errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("after %s: bob: %v", step, err)
 	}
 	b.receive(event("cid", "vip", true, 1))

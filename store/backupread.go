@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"personasync/store/internal/wal"
+	"personasync/store/internal/wire"
 )
 
 // backupSink is told what a backup holds, in order. nil functions pass over it.
@@ -137,7 +138,7 @@ func (r *backupReader) head(from io.Reader) error {
 		return bad("its description cannot be read: %v", err)
 	case r.info.Format > backupFormat || r.info.StoreFormat > Format:
 		return fmt.Errorf("%w: the backup has format %d with files of format %d, this program knows %d and %d: install the newer version",
-			ErrNewer, r.info.Format, r.info.StoreFormat, backupFormat, Format)
+			wire.ErrNewer, r.info.Format, r.info.StoreFormat, backupFormat, Format)
 	}
 	r.next = r.info.Applied + 1
 	if r.to.head != nil {

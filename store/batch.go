@@ -14,6 +14,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wire"
 )
 
 // A batch is one transaction on state.db. Decisions are made in inbox order on users held in memory;
@@ -247,7 +248,7 @@ func (b *batch) remove(from *bolt.Bucket, key []byte) {
 // quarantine sets a damaged row aside, so that it harms nobody else and nothing is thrown away.
 // The user counts as never seen: what comes next is sent again, which MoEngage can take.
 func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
-	if errors.Is(cause, ErrNewer) {
+	if errors.Is(cause, wire.ErrNewer) {
 		b.meetNewer("an entry of " + string(bucket))
 		return
 	}
@@ -266,7 +267,7 @@ func (b *batch) quarantine(bucket, key, frame []byte, cause error) {
 // lost by a downgrade.
 func (b *batch) meetNewer(what string) {
 	if b.err == nil {
-		b.err = fmt.Errorf("%w: %s is of a version that this program does not know: install the newer version again", ErrNewer, what)
+		b.err = fmt.Errorf("%w: %s is of a version that this program does not know: install the newer version again", wire.ErrNewer, what)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"personasync/store/internal/wire"
 )
 
 // checkingVariable is set in the environment of a process that checks files for another one. Whoever
@@ -28,7 +30,7 @@ type childAnswer struct {
 }
 
 // childErrors are told apart across the two processes.
-var childErrors = []error{ErrNewer, ErrInUse, ErrNoData, ErrForeign, os.ErrPermission}
+var childErrors = []error{wire.ErrNewer, ErrInUse, ErrNoData, ErrForeign, os.ErrPermission}
 
 var errReaderDied = errors.New("reading the files ended the process that did")
 

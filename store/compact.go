@@ -184,7 +184,7 @@ func (c *compaction) checkRoom() error {
 	}
 	if need := c.total + c.total/5; free < need {
 		return fmt.Errorf("%w: the copy needs %s (1.2 times the %s that are live) beside the file, and %s are free: make room, or move the data to a larger disk by backup and restore",
-			ErrFull, domain.Bytes(need), domain.Bytes(c.total), domain.Bytes(free))
+			domain.ErrFull, domain.Bytes(need), domain.Bytes(c.total), domain.Bytes(free))
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 	for range 2 {
 		load.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := b.User(fmt.Sprint("user", rand.IntN(500))); err != nil && !errors.Is(err, ErrNotFound) {
+				if _, err := b.User(fmt.Sprint("user", rand.IntN(500))); err != nil && !errors.Is(err, domain.ErrNotFound) {
 					t.Error(err)
 				}
 				_, err := b.Counts()
@@ -387,7 +387,7 @@ func TestOneUpkeepAtATime(t *testing.T) {
 	_, err = b.Compact(context.Background(), nil) // and the one after it works
 	must(t, err)
 	must(t, b.Close())
-	if _, err := b.Compact(context.Background(), nil); !errors.Is(err, ErrClosed) {
+	if _, err := b.Compact(context.Background(), nil); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

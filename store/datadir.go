@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -47,7 +48,7 @@ func lockDir(dir, command string) (*os.File, error) {
 	// The lock is the kernel's, the text is for people: a full disk takes only the text away. It is
 	// written over the old one, which needs no room.
 	text := Holding{os.Getpid(), command}.lockText()
-	if err := translate(errors.Join(writeAt(f, text), f.Truncate(int64(len(text))))); err != nil && !errors.Is(err, ErrFull) {
+	if err := translate(errors.Join(writeAt(f, text), f.Truncate(int64(len(text))))); err != nil && !errors.Is(err, domain.ErrFull) {
 		_ = boltfile.Unlock(f)
 		return nil, fmt.Errorf("write the lock file: %w", err)
 	}

@@ -95,7 +95,7 @@ func TestAnOrderThatIsRefusedIsSaidToBeUndone(t *testing.T) {
 	parked := b.ids(domain.StateParked)
 	b.barred.Store(true)
 	defer b.barred.Store(false)
-	if err := b.Drop(t.Context(), noon, parked); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "nothing was done") {
+	if err := b.Drop(t.Context(), noon, parked); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") {
 		t.Errorf("the answer is %v", err)
 	}
 }

@@ -210,7 +210,7 @@ func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
 	must(t, s.recover())
 	s.db.db.Load().MaxSize = 0
 	bob := appendEvent(nil, event("bob", "vip", true, 1))
-	if err := s.inbox.Append(t.Context(), bob); !errors.Is(err, ErrFull) {
+	if err := s.inbox.Append(t.Context(), bob); !errors.Is(err, domain.ErrFull) {
 		t.Errorf("an event is answered with %v", err)
 	}
 	must(t, s.transact(nil, false))

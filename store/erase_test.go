@@ -78,7 +78,7 @@ func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
 	if left := b.mentions(stays); len(left) != 2 {
 		t.Errorf("the other user is in %q", left)
 	}
-	if _, err := b.User(gone); err != ErrNotFound {
+	if _, err := b.User(gone); err != domain.ErrNotFound {
 		t.Errorf("the user is shown: %v", err)
 	}
 	b.wantMembers("vip", stays)
@@ -143,7 +143,7 @@ func TestAForgetWaitsForTheRequestUnderWay(t *testing.T) {
 	go func() { _, err := b.Forget(context.Background(), gone); done <- err }()
 	for forgotten := false; !forgotten; {
 		_, err := b.User(gone)
-		forgotten = err == ErrNotFound
+		forgotten = err == domain.ErrNotFound
 	}
 	select {
 	case err := <-done:

@@ -226,7 +226,7 @@ func (e *everyday) order() {
 	case ordersForget:
 		e.forgets(e.user())
 	}
-	if !errors.Is(err, ErrNotFound) {
+	if !errors.Is(err, domain.ErrNotFound) {
 		must(e, err)
 	}
 }
@@ -282,7 +282,7 @@ func (e *everyday) forgets(user string) {
 		e.end(0, nil)
 	}
 	_, err := e.Forget(context.Background(), user)
-	if !errors.Is(err, ErrNotFound) {
+	if !errors.Is(err, domain.ErrNotFound) {
 		must(e, err)
 	}
 	for i := range 3 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+
+	"personasync/store/domain"
 )
 
 // Liveness returns nil once the two goroutines that write, the inbox's and the state's, have each finished
@@ -42,7 +44,7 @@ func (s *Store) probe(ctx context.Context) error {
 	select {
 	case s.commands <- c:
 	case <-s.gone:
-		return ErrClosed
+		return domain.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}

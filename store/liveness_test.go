@@ -91,7 +91,7 @@ func TestPulseEndsWithTheStore(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	must(t, b.Close())
 	_ = b.Liveness(t.Context()) // what finished before the end still counts
-	if err := b.Liveness(t.Context()); !errors.Is(err, ErrClosed) {
+	if err := b.Liveness(t.Context()); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("a closed store's pulse is %v", err)
 	}
 }

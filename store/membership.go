@@ -70,7 +70,7 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 		verb = orderBaseline
 	}
 	c := &membershipJob{s: s, o: &order{verb: verb, time: o.AsOf, events: o.Events}, dry: o.DryRun}
-	if err := s.meet(ctx, c, o.Key); err != nil && !(o.Create && errors.Is(err, ErrNotFound)) {
+	if err := s.meet(ctx, c, o.Key); err != nil && !(o.Create && errors.Is(err, domain.ErrNotFound)) {
 		return r, err
 	}
 	if c.class == domain.ClassTrait {

@@ -143,7 +143,7 @@ func TestABaselineBeforeTheFirstEvent(t *testing.T) {
 	for _, send := range []domain.SendMethods{domain.SendAttribute, domain.SendAsReceived} {
 		b := open(t, rules(send))
 		o := Import{Key: "vip", AsOf: minute(1), Users: users("ann", "bob"), Baseline: true}
-		if _, err := b.Import(context.Background(), o); !errors.Is(err, ErrNotFound) {
+		if _, err := b.Import(context.Background(), o); !errors.Is(err, domain.ErrNotFound) {
 			t.Fatalf("a key that nobody knows is taken: %v", err)
 		}
 		o.Create = true

@@ -37,7 +37,7 @@ const membershipJobUsers = 4096
 func (s *Store) newMembershipJob(ctx context.Context, key string, o *order, create, dry bool) (*membershipJob, error) {
 	c := &membershipJob{s: s, o: o, dry: dry}
 	err := s.meet(ctx, c, key)
-	if errors.Is(err, ErrNotFound) && create {
+	if errors.Is(err, domain.ErrNotFound) && create {
 		if dry { // nothing is known of it, and nothing shall be
 			c.key, c.o.field = key, fieldNone
 			return c, nil

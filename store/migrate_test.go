@@ -20,6 +20,7 @@ import (
 
 	"personasync/store/crashpoint"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/wire"
 )
 
 // TestEveryFormatHasTheStepThatLeadsThere, and a store of it that opens for ever.
@@ -96,7 +97,7 @@ func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
 	})
 
 	_, err := Open(filepath.Dir(path), Options{Log: quiet}) // this program knows no format after its own
-	if !errors.Is(err, ErrNewer) {
+	if !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("the older program opens it with %v", err)
 	}
 }

@@ -164,7 +164,7 @@ func (b *bench) leave(o domain.TakeOptions, them *moengage) (some bool) {
 // release lets go of what the guard holds, if anything was ever heard of the audience.
 func release(b *bench, key string) {
 	_, err := b.Decide(context.Background(), key, false, false, nil)
-	if !errors.Is(err, ErrNotFound) {
+	if !errors.Is(err, domain.ErrNotFound) {
 		must(b, err)
 	}
 }
@@ -176,7 +176,7 @@ const moment = 10
 // model does not know; that MoEngage holds the same in the end, and that a newer word decides, it does.
 func discardOf(b *bench, key string, model map[string]*word) {
 	_, err := b.Decide(context.Background(), key, true, false, nil)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, domain.ErrNotFound) {
 		return
 	}
 	must(b, err)
@@ -212,7 +212,7 @@ func operate(b *bench, rnd *rand.Rand, send domain.SendMethods, model map[string
 		}
 	case 0, 1, 2, 3, 4, 5, 6, 7:
 		_, err := b.Reconcile(context.Background(), key, rnd.IntN(2) == 0, false, nil)
-		if !errors.Is(err, ErrNotFound) {
+		if !errors.Is(err, domain.ErrNotFound) {
 			must(b, err)
 		}
 	default:
@@ -284,7 +284,7 @@ func compare(t *testing.T, b *bench, send domain.SendMethods, model map[string]*
 		user, key := name[:5], name[6:]
 		info, err := b.User(user)
 		if w.gone {
-			if !errors.Is(err, ErrNotFound) {
+			if !errors.Is(err, domain.ErrNotFound) {
 				t.Errorf("%s was forgotten: %v", user, err)
 			}
 			continue

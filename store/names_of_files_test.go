@@ -177,7 +177,7 @@ func TestAFullOrClosedInboxRefuses(t *testing.T) {
 	must(t, b.Applied(t.Context()))
 	b.wantMembers("vip", "ann", "bob", "dan", "held")
 	must(t, b.Store.Close())
-	if err := b.Append(t.Context(), event("eve", "vip", true, 1)); !errors.Is(err, ErrClosed) {
+	if err := b.Append(t.Context(), event("eve", "vip", true, 1)); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("a closed inbox answers %v", err)
 	}
 }

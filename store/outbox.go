@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/wire"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -419,7 +420,7 @@ func (b *batch) decode(frame []byte) *stored {
 		return nil
 	}
 	ch, err := decodeChange(frame, b.st.epochs)
-	if errors.Is(err, ErrNewer) {
+	if errors.Is(err, wire.ErrNewer) {
 		b.meetNewer("a change")
 		return nil
 	}

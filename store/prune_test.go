@@ -89,7 +89,7 @@ func TestWhatExpiresIsNotGuessedOfAClosedStore(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	b.receive(parked("ann"))
 	must(t, b.Store.Close())
-	if e, err := b.Expiring(noon, time.Hour); !errors.Is(err, ErrClosed) {
+	if e, err := b.Expiring(noon, time.Hour); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("a closed store says %+v, %v", e, err)
 	}
 }
@@ -187,7 +187,7 @@ func walk(b *bench, now time.Time) {
 
 func knownIn(b *bench, user, key string) bool {
 	info, err := b.User(user)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, domain.ErrNotFound) {
 		return false
 	}
 	must(b, err)

@@ -41,7 +41,7 @@ func (v *reader) LastRecord() uint64 { return v.inbox.Last() }
 func (v *reader) look(f func(tx *bolt.Tx) error) error {
 	err := boltfile.Guard(func() error { return v.db.View(f) })
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return ErrClosed
+		return domain.ErrClosed
 	}
 	if errors.Is(err, wire.ErrDamaged) && v.damaged != nil {
 		v.damaged(err)
@@ -143,11 +143,11 @@ func (b *batch) heads(road domain.Endpoint, lane uint32, most int) iter.Seq[*hea
 func (v *reader) Change(id domain.ID) (c *domain.Change, raw []byte, err error) {
 	err = v.read(func(b *batch) error {
 		if b.st.epochs.of(id.Seq) != id.Epoch {
-			return ErrNotFound
+			return domain.ErrNotFound
 		}
 		ch := b.find(id)
 		if ch == nil {
-			return ErrNotFound
+			return domain.ErrNotFound
 		}
 		c = &ch.Change
 		if ch.Kind == domain.KindReceived {
@@ -288,7 +288,7 @@ func (r *registry) heldColumns() map[*field][]*field {
 func (r *registry) one(key string) (*field, error) {
 	switch known := r.computations(key); len(known) {
 	case 0:
-		return nil, ErrNotFound
+		return nil, domain.ErrNotFound
 	case 1:
 		return known[0], nil
 	default:

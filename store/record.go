@@ -205,7 +205,7 @@ func decodeRecord(seq uint64, frame []byte) (record, error) {
 		rec.erased = true
 	case recordLost:
 	default:
-		return record{}, ErrNewer
+		return record{}, wire.ErrNewer
 	}
 	return rec, r.Done()
 }

@@ -254,7 +254,7 @@ func (s *Store) readAll(start context.Context, why string) (r *CheckReport, err 
 
 // refusal reports whether a check ended with an answer that is no damage.
 func refusal(err error) bool {
-	return errors.Is(err, ErrNewer) || errors.Is(err, ErrInUse) || errors.Is(err, ErrNoData) || errors.Is(err, ErrForeign) || errors.Is(err, os.ErrPermission)
+	return errors.Is(err, wire.ErrNewer) || errors.Is(err, ErrInUse) || errors.Is(err, ErrNoData) || errors.Is(err, ErrForeign) || errors.Is(err, os.ErrPermission)
 }
 
 // readPages is the part of a check that maps nothing.

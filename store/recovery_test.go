@@ -100,7 +100,7 @@ func TestUncleanStopsInARowAreCounted(t *testing.T) {
 func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
 	for err, want := range map[error]bool{
 		fmt.Errorf("write: %w", syscall.EIO): true, fmt.Errorf("page 3: %w", wire.ErrDamaged): true,
-		syscall.ENOSPC: false, ErrFull: false, io.EOF: false, ErrBusy: false,
+		syscall.ENOSPC: false, domain.ErrFull: false, io.EOF: false, ErrBusy: false,
 	} {
 		if got := isIOError(err); got != want {
 			t.Errorf("%v: %v", err, got)
@@ -119,7 +119,7 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 	if err := b.Applied(t.Context()); err != nil {
 		t.Errorf("what was applied before still is: %v", err)
 	}
-	if _, _, err := b.Take(t.Context(), everything(noon)); !errors.Is(err, ErrClosed) {
+	if _, _, err := b.Take(t.Context(), everything(noon)); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("afterwards: %v", err)
 	}
 	must(t, b.Close())
@@ -298,7 +298,7 @@ func TestNewerFilesAreRefusedByName(t *testing.T) {
 			}))
 			must(t, db.Close())
 			_, err = Open(dir, Options{Log: slog.New(slog.DiscardHandler)})
-			if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), name) {
+			if !errors.Is(err, wire.ErrNewer) || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

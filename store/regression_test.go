@@ -252,10 +252,10 @@ func TestAClosedStoreSaysSoToWhoeverReads(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0))
 	must(t, b.Close())
-	if _, err := b.Sent(noon); !errors.Is(err, ErrClosed) {
+	if _, err := b.Sent(noon); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("what left: %v", err)
 	}
-	if _, err := b.Counts(); !errors.Is(err, ErrClosed) {
+	if _, err := b.Counts(); !errors.Is(err, domain.ErrClosed) {
 		t.Errorf("the counts: %v", err)
 	}
 }

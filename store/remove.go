@@ -67,7 +67,7 @@ func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r Membersh
 // removable finds a computation, or a forwarded trait.
 func (r *registry) removable(key string) (*field, error) {
 	f, err := r.one(key)
-	if known := r.byName[fieldName{column: key}]; errors.Is(err, ErrNotFound) && len(known) > 0 {
+	if known := r.byName[fieldName{column: key}]; errors.Is(err, domain.ErrNotFound) && len(known) > 0 {
 		return known[0], nil
 	}
 	return f, err

@@ -91,7 +91,7 @@ func TestWhatIsReferredToIsNotRemoved(t *testing.T) {
 		})
 	}
 	b := open(t, rules(domain.SendBoth))
-	if _, err := b.Remove(ctx, "vip", false); !errors.Is(err, ErrNotFound) {
+	if _, err := b.Remove(ctx, "vip", false); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("removing what is not known answers %v", err)
 	}
 }

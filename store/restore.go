@@ -127,7 +127,7 @@ func (re *restoration) prepare(info BackupInfo) error {
 	}
 	if need := info.StateBytes + info.StateBytes/5; free < need {
 		return fmt.Errorf("%w: the backup's state of %s is built beside what is there, which needs %s, and %s are free",
-			ErrFull, domain.Bytes(info.StateBytes), domain.Bytes(need), domain.Bytes(free))
+			domain.ErrFull, domain.Bytes(info.StateBytes), domain.Bytes(need), domain.Bytes(free))
 	}
 	return os.Mkdir(re.staging, 0o700)
 }

@@ -15,6 +15,7 @@ import (
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wal"
+	"personasync/store/internal/wire"
 )
 
 // Salvage is the record of one: what a damaged file still gave, and what is gone. The state keeps it
@@ -97,7 +98,7 @@ func (s *Store) salvageState(epoch uint32, inbox []*wal.Segment, faults []string
 		return nil, fmt.Errorf("save what is left: %w", err)
 	}
 	if v := q.meta[string(boltfile.MetaFormat)]; len(v) == 4 && binary.BigEndian.Uint32(v) > Format && q.metaHolds() {
-		return nil, fmt.Errorf("%w: %s is damaged, too: repair it with that version", ErrNewer, stateFile)
+		return nil, fmt.Errorf("%w: %s is damaged, too: repair it with that version", wire.ErrNewer, stateFile)
 	}
 	if q.written == 0 && len(q.meta) == 0 {
 		return nil, fmt.Errorf("%w: nothing of this program can be read from %s (%d bytes): restore a backup with `personasync db restore FILE`, "+

@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/wire"
 )
 
@@ -218,7 +219,7 @@ func (s *Store) addBuckets() error {
 		}
 		return nil
 	}))
-	if errors.Is(err, ErrFull) {
+	if errors.Is(err, domain.ErrFull) {
 		s.log.Error("the disk is full: the history of the status page is kept from the next start on", "err", err)
 		return nil
 	}

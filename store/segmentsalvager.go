@@ -182,7 +182,7 @@ func (g *segmentSalvager) takeChunk(first uint64, chunk []byte, known bool) {
 	list, whole := framesOf(chunk)
 	good := 0
 	for _, f := range list {
-		if _, err := decodeRecord(first, f); err == nil || errors.Is(err, ErrNewer) {
+		if _, err := decodeRecord(first, f); err == nil || errors.Is(err, wire.ErrNewer) {
 			good++
 		}
 	}

@@ -65,7 +65,7 @@ type FullError struct {
 }
 
 func (e *FullError) Error() string { return e.Reason }
-func (e *FullError) Unwrap() error { return ErrFull }
+func (e *FullError) Unwrap() error { return domain.ErrFull }
 
 // diskBudget knows whether there is any.
 type diskBudget struct {
@@ -105,7 +105,7 @@ func (r *diskBudget) refusal() error {
 // note takes in how an append went.
 func (r *diskBudget) note(size int, err error) {
 	switch {
-	case errors.Is(err, ErrFull):
+	case errors.Is(err, domain.ErrFull):
 		r.mu.Lock()
 		r.struck = time.Now()
 		r.full.Store(&FullError{Space: r.space, Reason: err.Error()})

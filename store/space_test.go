@@ -45,8 +45,8 @@ func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
 				if got := err != nil; got != want || changed != (from != want) {
 					t.Errorf("refusing before %v: refused %v (%v), changed %v", from, got, err, changed)
 				}
-				if err != nil && !errors.Is(err, ErrFull) {
-					t.Errorf("%v is no ErrFull", err)
+				if err != nil && !errors.Is(err, domain.ErrFull) {
+					t.Errorf("%v is no domain.ErrFull", err)
 				}
 			}
 		})
@@ -90,14 +90,14 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 			t.Fatalf("%+v, and no end to it", b.Space())
 		}
 		err := b.Append(context.Background(), large("bob", 200<<10, true))
-		if err != nil && !errors.Is(err, ErrFull) {
+		if err != nil && !errors.Is(err, domain.ErrFull) {
 			t.Fatal(err)
 		}
 		must(t, b.Applied(context.Background())) // what waits to be applied counts, too, and not for long
 		b.lookAround()
 	}
 	err = b.Append(context.Background(), event("cid", "vip", true, 1))
-	if full := (*FullError)(nil); !errors.Is(err, ErrFull) || !errors.As(err, &full) || !strings.Contains(err.Error(), "16.0 MiB") {
+	if full := (*FullError)(nil); !errors.Is(err, domain.ErrFull) || !errors.As(err, &full) || !strings.Contains(err.Error(), "16.0 MiB") {
 		t.Errorf("append at the limit: %v", err)
 	}
 	r := rules(domain.SendBoth)
@@ -212,7 +212,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 			acked++
 		}
 	}
-	if err := b.Full(); !errors.Is(err, ErrFull) || acked == 200 {
+	if err := b.Full(); !errors.Is(err, domain.ErrFull) || acked == 200 {
 		t.Fatalf("the disk never was full: %v, %d taken", err, acked)
 	}
 	b.lookAround()
@@ -226,7 +226,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 			o.Results[i] = domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Delivered}, Event: domain.Result{Verdict: domain.Delivered}}
 		}
 		err := b.Settle(context.Background(), o)
-		for errors.Is(err, ErrFull) {
+		for errors.Is(err, domain.ErrFull) {
 			time.Sleep(5 * time.Millisecond)
 			err = b.Settle(context.Background(), o)
 		}
@@ -254,7 +254,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 		t.Fatalf("a full disk stops the start: %v", err)
 	}
 	b.Store = s
-	if err := b.Append(context.Background(), event("late", "vip", true, 1)); !errors.Is(err, ErrFull) {
+	if err := b.Append(context.Background(), event("late", "vip", true, 1)); !errors.Is(err, domain.ErrFull) {
 		t.Errorf("append: %v", err)
 	}
 	emptyDisk(t, disk)
@@ -326,7 +326,7 @@ func TestOrdersOnAFullDiskSaySo(t *testing.T) {
 	defer cancel()
 	for name, order := range orders {
 		err := order(ctx)
-		if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "nothing was done") && !strings.Contains(err.Error(), "is on disk") {
+		if !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") && !strings.Contains(err.Error(), "is on disk") {
 			t.Errorf("on a full disk, the order to %s says %v", name, err)
 		}
 	}

@@ -33,7 +33,7 @@ import (
 // Errors a caller can tell apart.
 var (
 	ErrInUse    = boltfile.ErrInUse
-	ErrNotFound = errors.New("nothing there")
+	ErrNotFound = domain.ErrNotFound
 	ErrBusy     = domain.ErrBusy
 	ErrFull     = domain.ErrFull
 	ErrNoRoom   = errors.New("there is no room to start") // to make a store in, or to migrate one
@@ -316,7 +316,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 // roomless tells a start that a full disk ends from those that it does not: nothing is received yet, or
 // nothing can be until the data is migrated, so there is no use in trying again unasked.
 func roomless(err error) error {
-	if errors.Is(translate(err), ErrFull) {
+	if errors.Is(translate(err), domain.ErrFull) {
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	return err
@@ -342,7 +342,7 @@ func (s *Store) recover() error {
 		return nil
 	}
 	err := s.transact(nil, false)
-	if errors.Is(err, ErrFull) {
+	if errors.Is(err, domain.ErrFull) {
 		s.log.Error("the disk is full: requests that the last stop cut off are settled, and events taken, once there is room", "err", err)
 		return nil
 	}
@@ -403,7 +403,7 @@ func (s *Store) refuseRecords() error {
 		return err
 	}
 	if s.barred.Load() {
-		return fmt.Errorf("%w: this run cannot be noted", ErrFull)
+		return fmt.Errorf("%w: this run cannot be noted", domain.ErrFull)
 	}
 	return nil
 }
@@ -435,11 +435,11 @@ func (s *Store) Append(ctx context.Context, events ...*domain.Event) error {
 // met while a file grows.
 func translate(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrFull):
+	case err == nil, errors.Is(err, domain.ErrFull):
 		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, berrors.ErrMaxSizeReached),
 		strings.Contains(err.Error(), syscall.ENOSPC.Error()), strings.Contains(err.Error(), syscall.EDQUOT.Error()):
-		return fmt.Errorf("%w: %w", ErrFull, err)
+		return fmt.Errorf("%w: %w", domain.ErrFull, err)
 	}
 	return err
 }
@@ -519,7 +519,7 @@ func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease
 func (s *Store) empty(road domain.Endpoint) (empty bool, err error) {
 	select {
 	case <-s.gone:
-		return false, ErrClosed
+		return false, domain.ErrClosed
 	default:
 	}
 	err = s.look(func(tx *bolt.Tx) error {

@@ -589,7 +589,7 @@ func TestADeleteForgetsAndLateNewsDoesNotResurrect(t *testing.T) {
 	b.said()
 	b.receive(event("ann", "other", true, 2), event("ann", "vip", true, 3, func(e *domain.Event) { e.Fault, e.Sentence = "undetermined", "no flag" }))
 	b.receive(&domain.Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: "ann"}, MessageID: "d", Raw: []byte(`{}`)})
-	if _, err := b.User("ann"); err != ErrNotFound {
+	if _, err := b.User("ann"); err != domain.ErrNotFound {
 		t.Errorf("ann is still there: %v", err)
 	}
 	b.receive(event("ann", "vip", true, 5)) // from before the delete was received
@@ -719,7 +719,7 @@ func TestMembersPageInOrderWithoutGapsOrRepeats(t *testing.T) {
 	if len(seen) != 200 {
 		t.Errorf("%d members listed, want 200", len(seen))
 	}
-	if _, _, err := b.Members("nobody", "", 7); err != ErrNotFound {
+	if _, _, err := b.Members("nobody", "", 7); err != domain.ErrNotFound {
 		t.Errorf("an unknown key: %v", err)
 	}
 }

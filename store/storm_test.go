@@ -107,7 +107,7 @@ func runStorm(t *testing.T, rnd *rand.Rand) {
 			must(t, b.Applied(ctx))
 			b.swept()
 			rep, err := b.Decide(ctx, "vip", false, false, nil)
-			if errors.Is(err, ErrNotFound) {
+			if errors.Is(err, domain.ErrNotFound) {
 				continue
 			}
 			must(t, err)
@@ -118,7 +118,7 @@ func runStorm(t *testing.T, rnd *rand.Rand) {
 		case n < 18:
 			must(t, b.Applied(ctx))
 			rep, err := b.Decide(ctx, "vip", true, false, nil)
-			if errors.Is(err, ErrNotFound) {
+			if errors.Is(err, domain.ErrNotFound) {
 				continue
 			}
 			must(t, err)

@@ -384,7 +384,7 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 				case 0:
 					b.imports(Import{Key: key, AsOf: time.Now(), Users: crowdOf(0, rnd.IntN(12)), Create: true, Events: rnd.IntN(2) == 0})
 				case 1:
-					if _, err := b.Reconcile(context.Background(), key, true, false, nil); err != nil && !errors.Is(err, ErrNotFound) {
+					if _, err := b.Reconcile(context.Background(), key, true, false, nil); err != nil && !errors.Is(err, domain.ErrNotFound) {
 						t.Fatal(err)
 					}
 				case 2:

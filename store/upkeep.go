@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
@@ -21,7 +22,7 @@ func (s *Store) beginUpkeep() error {
 	}
 	if s.life.Err() != nil {
 		s.upkeep.Unlock()
-		return ErrClosed
+		return domain.ErrClosed
 	}
 	return nil
 }
@@ -29,7 +30,7 @@ func (s *Store) beginUpkeep() error {
 // lifelong ends ctx with the store.
 func (s *Store) lifelong(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.life, func() { cancel(ErrClosed) })
+	stop := context.AfterFunc(s.life, func() { cancel(domain.ErrClosed) })
 	return ctx, func() { stop(); cancel(nil) }
 }
 

@@ -115,7 +115,7 @@ func (b *bench) anything(rnd *rand.Rand) {
 	default:
 		err = b.deliver(ctx, domain.Endpoint(1+rnd.IntN(2)), rnd)
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoMembers) && !errors.As(err, new(*AmbiguousError)) {
+	if err != nil && !errors.Is(err, domain.ErrNotFound) && !errors.Is(err, ErrNoMembers) && !errors.As(err, new(*AmbiguousError)) {
 		b.Error(err)
 	}
 }
@@ -223,7 +223,7 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 			want := stateOf(t, b)
 			err := work(b, disk, func() { fillDisk(t, disk) })
 			t.Logf("it ended with: %v", err)
-			if err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, context.DeadlineExceeded) {
+			if err != nil && !errors.Is(err, domain.ErrFull) && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("not a word of the full disk: %v", err)
 			}
 			emptyDisk(t, disk)
@@ -284,7 +284,7 @@ func TestALongCheckGivesUpWhenItUsesUpTheRoom(t *testing.T) {
 			b.budget.full.Store(&FullError{Reason: "test"})
 		}
 	})
-	if !errors.Is(err, ErrFull) {
+	if !errors.Is(err, domain.ErrFull) {
 		t.Errorf("it ended with %v", err)
 	}
 	_, err = b.Check(context.Background(), nil) // there was no room when it began: it takes none
@@ -355,7 +355,7 @@ func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
 	}, nil))
 	must(t, b.Append(t.Context(), event("ann", "vip", false, 2)))
 	err := b.run(t.Context(), func(x *batch) error { x.entry(x.user("ann"), 0); return x.err }, nil)
-	if !errors.Is(err, ErrNewer) {
+	if !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("it ended with %v", err)
 	}
 	must(t, b.look(func(tx *bolt.Tx) error {
@@ -380,7 +380,7 @@ func TestAnEventOfANewerProgramIsNotSetAside(t *testing.T) {
 		key, newer = bytes.Clone(k), wire.Seal(newer, head)
 		return x.queue.Put(key, newer)
 	}, nil))
-	if _, _, err := b.Take(t.Context(), everything(noon.Add(time.Hour))); !errors.Is(err, ErrNewer) {
+	if _, _, err := b.Take(t.Context(), everything(noon.Add(time.Hour))); !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("a take ended with %v", err)
 	}
 	must(t, b.look(func(tx *bolt.Tx) error {

@@ -25,7 +25,7 @@ func (v *reader) User(id string) (info *domain.UserInfo, err error) {
 		setBy = b.showRows(u, info)
 		b.showHistory(u, info)
 		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
-			return ErrNotFound
+			return domain.ErrNotFound
 		}
 		return nil
 	})

@@ -79,7 +79,7 @@ func TestWhatMoEngageShouldHold(t *testing.T) {
 	if got := b.told("vip", "ann", afterwards); got != "vip=false" {
 		t.Errorf("after the exit: %q", got)
 	}
-	if _, _, err := b.ToldUsers("nobody", ""); !errors.Is(err, ErrNotFound) {
+	if _, _, err := b.ToldUsers("nobody", ""); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("an unknown key: %v", err)
 	}
 	if _, _, err := b.ToldUsers("vip", "zz"); !errors.Is(err, ErrBadCursor) {

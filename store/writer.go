@@ -200,7 +200,7 @@ func (s *Store) pauseWriter(f func()) error {
 		<-done
 		return nil
 	case <-s.gone:
-		return ErrClosed
+		return domain.ErrClosed
 	}
 }
 
@@ -288,7 +288,7 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	select {
 	case s.commands <- c:
 	case <-s.gone:
-		return ErrClosed
+		return domain.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -8,6 +8,8 @@ var (
 	ErrClosed = errors.New("the store is closed")
 	ErrFull   = errors.New("the disk is full")
 
+	ErrNotFound = errors.New("not found")
+
 	// ErrMoved says that a path no longer leads to the file that the agent opened.
 	ErrMoved = errors.New("the data was moved or removed while the agent runs")
 )
