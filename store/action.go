@@ -229,7 +229,7 @@ func (b *batch) drop(ch *stored, at time.Time) {
 }
 
 // underWay reports whether a change is in a request on its way.
-func (st *state) underWay(road domain.Endpoint, user string, id domain.ID) bool {
-	p := st.inFlight[leaseKey{road, user}]
-	return st.isInFlight(road, user, id) || p != nil && p.queued.id == id
+func (st *state) underWay(endpoint domain.Endpoint, user string, id domain.ID) bool {
+	p := st.inFlight[leaseKey{endpoint, user}]
+	return st.isInFlight(endpoint, user, id) || p != nil && p.queued.id == id
 }

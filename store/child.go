@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
 
@@ -30,7 +31,7 @@ type childAnswer struct {
 }
 
 // childErrors are told apart across the two processes.
-var childErrors = []error{wire.ErrNewer, ErrInUse, ErrNoData, ErrForeign, os.ErrPermission}
+var childErrors = []error{wire.ErrNewer, boltfile.ErrInUse, ErrNoData, ErrForeign, os.ErrPermission}
 
 var errReaderDied = errors.New("reading the files ended the process that did")
 

@@ -23,7 +23,7 @@
 //   - Applying is a pure function of the state and the record, whatever the batches (apply.go, judge.go).
 //   - What a lease may have told MoEngage is known after a crash: it is settled as uncertain, and
 //     uncertain attributes are sent again. Delivery is at least once.
-//   - Changes of one user leave in applied order, one request at a time on a endpoint; a failure of one
+//   - Changes of one user leave in applied order, one request at a time on an endpoint; a failure of one
 //     user delays nobody else.
 //   - Two laws of conservation hold in every transaction: [EventLedger] and [ChangeLedger].
 //   - Damage is never silent: what the disk spoiled is told apart by checksums, kept aside, and made again

@@ -15,18 +15,18 @@ import (
 // users who wait for a retry last. It begins at an entry, or where that would be.
 func (b *batch) inDueOrder(at []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for _, road := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+		for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 			for _, retries := range [...]bool{false, true} {
 				from := at
 				switch {
 				case len(at) <= 9:
 					from = nil
-				case byGroup(at, road, retries) < 0:
+				case byGroup(at, endpoint, retries) < 0:
 					from = nil
-				case byGroup(at, road, retries) > 0:
+				case byGroup(at, endpoint, retries) > 0:
 					continue
 				}
-				for k := range b.merged(road, retries, from) {
+				for k := range b.merged(endpoint, retries, from) {
 					if !yield(k) {
 						return
 					}
@@ -37,20 +37,20 @@ func (b *batch) inDueOrder(at []byte) iter.Seq[[]byte] {
 }
 
 // byGroup compares what a key of the due index comes under with an endpoint, and retries on it or not.
-func byGroup(k []byte, road domain.Endpoint, retries bool) int {
+func byGroup(k []byte, endpoint domain.Endpoint, retries bool) int {
 	lane, _, _ := dueParts(k)
-	return cmp.Or(cmp.Compare(domain.Endpoint(k[0]), road), cmp.Compare(boolByte(isRetry(lane)), boolByte(retries)))
+	return cmp.Or(cmp.Compare(domain.Endpoint(k[0]), endpoint), cmp.Compare(boolByte(isRetry(lane)), boolByte(retries)))
 }
 
 // merged walks the lanes of one endpoint side by side, those of retries or the others, from an entry on.
-func (b *batch) merged(road domain.Endpoint, retries bool, at []byte) iter.Seq[[]byte] {
+func (b *batch) merged(endpoint domain.Endpoint, retries bool, at []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		var open laneHeap
-		for lane := range b.lanes(road) {
+		for lane := range b.lanes(endpoint) {
 			if isRetry(lane) != retries {
 				continue
 			}
-			from := dueKey(road, lane, 0, nil)
+			from := dueKey(endpoint, lane, 0, nil)
 			if at != nil {
 				from = append(from[:5], at[5:]...)
 			}

@@ -63,11 +63,11 @@ type InUseError struct {
 
 // Error implements error.
 func (e *InUseError) Error() string {
-	return fmt.Sprintf("%v: %s is held by %v", ErrInUse, e.Dir, e.Holding)
+	return fmt.Sprintf("%v: %s is held by %v", boltfile.ErrInUse, e.Dir, e.Holding)
 }
 
 // Unwrap makes it ErrInUse.
-func (e *InUseError) Unwrap() error { return ErrInUse }
+func (e *InUseError) Unwrap() error { return boltfile.ErrInUse }
 
 // locksFile is where Linux lists the locks of all processes.
 const locksFile = "/proc/locks"

@@ -57,12 +57,12 @@ func queueKey(user []byte, lane uint32, id domain.ID) []byte {
 }
 
 // dueKey places a user in the index of what may leave: endpoint, lane, second, user.
-func dueKey(road domain.Endpoint, lane, second uint32, user []byte) []byte {
-	return appendDueKey(make([]byte, 0, 9+len(user)), road, lane, second, user)
+func dueKey(endpoint domain.Endpoint, lane, second uint32, user []byte) []byte {
+	return appendDueKey(make([]byte, 0, 9+len(user)), endpoint, lane, second, user)
 }
 
-func appendDueKey(k []byte, road domain.Endpoint, lane, second uint32, user []byte) []byte {
-	k = append(k, byte(road))
+func appendDueKey(k []byte, endpoint domain.Endpoint, lane, second uint32, user []byte) []byte {
+	k = append(k, byte(endpoint))
 	k = binary.BigEndian.AppendUint32(k, lane)
 	k = binary.BigEndian.AppendUint32(k, second)
 	return append(k, user...)

@@ -145,22 +145,22 @@ type laneState struct {
 	served [2]uint64 // number of the turn in which the lane was last served: its fresh changes, all of them
 }
 
-// lanes returns what is known of a endpoint's lanes.
-func (b *batch) lanes(road domain.Endpoint) map[uint32]*laneState {
-	known := &b.st.lanes[road-1]
+// lanes returns what is known of an endpoint's lanes.
+func (b *batch) lanes(endpoint domain.Endpoint) map[uint32]*laneState {
+	known := &b.st.lanes[endpoint-1]
 	if *known != nil {
 		return *known
 	}
 	*known = make(map[uint32]*laneState)
 	c := b.due.Cursor()
-	for k, _ := c.Seek([]byte{byte(road)}); len(k) > 9 && domain.Endpoint(k[0]) == road; {
+	for k, _ := c.Seek([]byte{byte(endpoint)}); len(k) > 9 && domain.Endpoint(k[0]) == endpoint; {
 		lane, first, _ := dueParts(k)
 		l := &laneState{first: first}
 		before := c.Prev
-		if k, _ := c.Seek(dueKey(road, lane, notYet, nil)); k == nil {
+		if k, _ := c.Seek(dueKey(endpoint, lane, notYet, nil)); k == nil {
 			before = c.Last
 		}
-		if k, _ := before(); len(k) > 9 && domain.Endpoint(k[0]) == road {
+		if k, _ := before(); len(k) > 9 && domain.Endpoint(k[0]) == endpoint {
 			if n, last, _ := dueParts(k); n == lane {
 				l.last = last
 			}
@@ -169,7 +169,7 @@ func (b *batch) lanes(road domain.Endpoint) map[uint32]*laneState {
 		if lane == laneRetry {
 			break
 		}
-		k, _ = c.Seek(dueKey(road, lane+1, 0, nil))
+		k, _ = c.Seek(dueKey(endpoint, lane+1, 0, nil))
 	}
 	return *known
 }
@@ -206,18 +206,18 @@ func (b *batch) removeDue(s stand, user []byte) {
 }
 
 // firstDue returns the second of the first entry of a lane, notYet when there is none.
-func (b *batch) firstDue(road domain.Endpoint, number uint32, l *laneState) uint32 {
+func (b *batch) firstDue(endpoint domain.Endpoint, number uint32, l *laneState) uint32 {
 	if l.gone {
-		k, _ := b.due.Cursor().Seek(dueKey(road, number, l.first, nil))
-		l.note(road, number, k)
+		k, _ := b.due.Cursor().Seek(dueKey(endpoint, number, l.first, nil))
+		l.note(endpoint, number, k)
 	}
 	return l.first
 }
 
 // note takes in the first key of a lane as it was found; k may be another lane's, or nil.
-func (l *laneState) note(road domain.Endpoint, number uint32, k []byte) {
+func (l *laneState) note(endpoint domain.Endpoint, number uint32, k []byte) {
 	l.first, l.gone = notYet, false
-	if len(k) > 9 && domain.Endpoint(k[0]) == road {
+	if len(k) > 9 && domain.Endpoint(k[0]) == endpoint {
 		if lane, second, _ := dueParts(k); lane == number {
 			l.first = second
 		}

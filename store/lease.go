@@ -76,7 +76,7 @@ func decodeLease(number uint64, frame []byte, epoch epochs) (*lease, error) {
 	return f, r.Done()
 }
 
-// leaseKey is somebody on a endpoint's lease.
+// leaseKey is somebody on an endpoint's lease.
 type leaseKey struct {
 	endpoint domain.Endpoint
 	user     string
@@ -98,8 +98,8 @@ func (st *state) endLease(f *lease) {
 }
 
 // isInFlight reports whether a change that is kept in a user's row is in a request under way.
-func (st *state) isInFlight(road domain.Endpoint, user string, id domain.ID) bool {
-	p := st.inFlight[leaseKey{road, user}]
+func (st *state) isInFlight(endpoint domain.Endpoint, user string, id domain.ID) bool {
+	p := st.inFlight[leaseKey{endpoint, user}]
 	if p == nil {
 		return false
 	}

@@ -81,7 +81,7 @@ var (
 )
 
 // endpoint is a store as pacing sees it.
-type road struct {
+type endpoint struct {
 	host     host
 	pacing   pacing
 	now      time.Time
@@ -99,7 +99,7 @@ type stamp struct {
 	at       time.Time
 }
 
-func (r *road) age() time.Duration {
+func (r *endpoint) age() time.Duration {
 	for len(r.stamps) > 1 && r.stamps[1].received <= r.applied {
 		r.stamps = r.stamps[1:]
 	}
@@ -111,7 +111,7 @@ func (r *road) age() time.Duration {
 
 // receive has senders send for a while, as many a second as the host can take and at most as many as come.
 // Half of them find room in a commit; all of them do when it waits for them.
-func (r *road) receive(most, come float64, long time.Duration) (count float64) {
+func (r *endpoint) receive(most, come float64, long time.Duration) (count float64) {
 	rate := min(most, come)
 	interval := r.host.senders / 2 / rate
 	if r.pacing.apart.Seconds() > interval {
@@ -126,7 +126,7 @@ func (r *road) receive(most, come float64, long time.Duration) (count float64) {
 }
 
 // drive has at most so many records come a second, for as long.
-func (r *road) drive(come float64, long time.Duration) {
+func (r *endpoint) drive(come float64, long time.Duration) {
 	const work = 50 * time.Millisecond // a batch
 	for end := r.now.Add(long); r.now.Before(end); {
 		share := r.receive(r.host.beside, come, work) / work.Seconds() / r.host.beside
@@ -140,7 +140,7 @@ func (r *road) drive(come float64, long time.Duration) {
 	}
 }
 
-func newRoad(h host) *road { return &road{host: h, now: noon} }
+func newRoad(h host) *endpoint { return &endpoint{host: h, now: noon} }
 
 const flood = 1e9
 
@@ -186,10 +186,10 @@ func TestABacklogThatShrinksSlowsNobodyDown(t *testing.T) {
 }
 
 func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
-	for name, over := range map[string]func(r *road){
-		"less comes":    func(r *road) { r.drive(1_000, 10*time.Minute) },
-		"nothing comes": func(r *road) { r.pacing.adapt(r.now, progress{alone: true, lag: 1_000, waited: time.Hour}) },
-		"applied":       func(r *road) { r.pacing.adapt(r.now, progress{waited: time.Second}) },
+	for name, over := range map[string]func(r *endpoint){
+		"less comes":    func(r *endpoint) { r.drive(1_000, 10*time.Minute) },
+		"nothing comes": func(r *endpoint) { r.pacing.adapt(r.now, progress{alone: true, lag: 1_000, waited: time.Hour}) },
+		"applied":       func(r *endpoint) { r.pacing.adapt(r.now, progress{waited: time.Second}) },
 	} {
 		r := newRoad(oldFull)
 		r.drive(flood, 3*time.Minute)

@@ -103,16 +103,16 @@ func oldest(b *batch) (first time.Time) {
 // lanes are in order of receipt, and users who wait for a retry say it in the head.
 func oldestOfJobs(b *batch) map[string]time.Time {
 	jobs := make(map[string]time.Time)
-	for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
-		for lane, l := range b.lanes(road) {
+	for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+		for lane, l := range b.lanes(endpoint) {
 			if !isRetry(lane) && l.first != notYet {
 				earliest(jobs, b.st.job(lane), l.first)
 			}
 			if !isRetry(lane) {
 				continue
 			}
-			for h := range b.heads(road, lane, retryScan) {
-				for _, l := range h.endpoint(road).lanes {
+			for h := range b.heads(endpoint, lane, retryScan) {
+				for _, l := range h.endpoint(endpoint).lanes {
 					earliest(jobs, b.st.job(l.number), l.due)
 				}
 			}
@@ -122,11 +122,11 @@ func oldestOfJobs(b *batch) map[string]time.Time {
 }
 
 // heads reads the heads of the first users of a lane, at most so many.
-func (b *batch) heads(road domain.Endpoint, lane uint32, most int) iter.Seq[*head] {
+func (b *batch) heads(endpoint domain.Endpoint, lane uint32, most int) iter.Seq[*head] {
 	return func(yield func(*head) bool) {
 		c := b.due.Cursor()
-		k, _ := c.Seek(dueKey(road, lane, 0, nil))
-		for n := 0; len(k) > 9 && domain.Endpoint(k[0]) == road && n < most; k, _ = c.Next() {
+		k, _ := c.Seek(dueKey(endpoint, lane, 0, nil))
+		for n := 0; len(k) > 9 && domain.Endpoint(k[0]) == endpoint && n < most; k, _ = c.Next() {
 			l, _, user := dueParts(k)
 			if n++; l != lane {
 				return

@@ -515,16 +515,16 @@ func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease
 	return f, next, nil
 }
 
-// empty reports whether nobody waits on a endpoint. What is applied a moment later wakes the sender.
-func (s *Store) empty(road domain.Endpoint) (empty bool, err error) {
+// empty reports whether nobody waits on an endpoint. What is applied a moment later wakes the sender.
+func (s *Store) empty(endpoint domain.Endpoint) (empty bool, err error) {
 	select {
 	case <-s.gone:
 		return false, domain.ErrClosed
 	default:
 	}
 	err = s.look(func(tx *bolt.Tx) error {
-		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(road)})
-		empty = k == nil || domain.Endpoint(k[0]) != road
+		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(endpoint)})
+		empty = k == nil || domain.Endpoint(k[0]) != endpoint
 		return nil
 	})
 	return empty, err
@@ -535,9 +535,9 @@ func (s *Store) Settle(ctx context.Context, o domain.Settlement) error {
 	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
 }
 
-// Wake returns a channel that receives after a commit that made something newly due on a endpoint. It has
+// Wake returns a channel that receives after a commit that made something newly due on an endpoint. It has
 // a buffer of one: a slow reader misses repetitions, never the last.
-func (s *Store) Wake(road domain.Endpoint) <-chan struct{} { return s.wake[road-1] }
+func (s *Store) Wake(endpoint domain.Endpoint) <-chan struct{} { return s.wake[endpoint-1] }
 
 // AmbiguousError says that a key names several computations.
 type AmbiguousError struct {

@@ -342,22 +342,22 @@ func (d *leaser) firstQueued(u *user, ready func(lane, due uint32, tried bool) b
 }
 
 // leaveQueue takes an event out of its user's queue.
-func (b *batch) leaveQueue(u *user, road domain.Endpoint, lane uint32, id domain.ID) {
+func (b *batch) leaveQueue(u *user, endpoint domain.Endpoint, lane uint32, id domain.ID) {
 	b.remove(b.queue, queueKey(u.key, lane, id))
-	u.head.endpoint(road).remove(lane)
+	u.head.endpoint(endpoint).remove(lane)
 	u.dirty = true
 }
 
 // missQueued sets an event aside that is damaged, and not just gone, so that what stands behind it can go.
 // The ledger still counts it: what became of it is for the next start to find out.
-func (b *batch) missQueued(u *user, road domain.Endpoint, lane uint32, id domain.ID) {
+func (b *batch) missQueued(u *user, endpoint domain.Endpoint, lane uint32, id domain.ID) {
 	key := queueKey(u.key, lane, id)
 	frame := b.queue.Get(key)
 	if frame == nil || b.err != nil {
 		return
 	}
 	b.quarantine(bucketQueue, key, frame, wire.ErrDamaged)
-	b.leaveQueue(u, road, lane, id)
+	b.leaveQueue(u, endpoint, lane, id)
 }
 
 func (b *batch) queueHead(u *user, lane uint32) (id domain.ID, due uint32, tried, ok bool) {
@@ -371,8 +371,8 @@ func (b *batch) queueHead(u *user, lane uint32) (id domain.ID, due uint32, tried
 }
 
 // retime sets each lane's time to the earliest of what still waits in it. A lane in which nothing does goes.
-func (b *batch) retime(u *user, road domain.Endpoint) {
-	rh := u.head.endpoint(road)
+func (b *batch) retime(u *user, endpoint domain.Endpoint) {
+	rh := u.head.endpoint(endpoint)
 	earliest := make(map[uint32]uint32, len(rh.lanes))
 	note := func(lane, due uint32) {
 		if e, known := earliest[lane]; !known || due < e {
@@ -381,7 +381,7 @@ func (b *batch) retime(u *user, road domain.Endpoint) {
 	}
 	for _, number := range u.head.pendingFields(nil) {
 		f := b.fieldOf(number)
-		if t := b.entry(u, number).waiting; f != nil && f.endpoint() == road && t.pending() {
+		if t := b.entry(u, number).waiting; f != nil && f.endpoint() == endpoint && t.pending() {
 			note(t.lane, t.due)
 		}
 	}
@@ -390,7 +390,7 @@ func (b *batch) retime(u *user, road domain.Endpoint) {
 			note(l.number, due)
 		}
 	}
-	aboard := b.st.inFlight[leaseKey{road, u.id}] != nil // what was overtaken in a request is still counted
+	aboard := b.st.inFlight[leaseKey{endpoint, u.id}] != nil // what was overtaken in a request is still counted
 	rh.lanes = slices.DeleteFunc(rh.lanes, func(l lane) bool {
 		if _, known := earliest[l.number]; known || aboard {
 			return false
@@ -454,11 +454,11 @@ func sentIn(v []byte) (s domain.SentSecond) {
 }
 
 // next says what waits after a Take.
-func (b *batch) next(road domain.Endpoint) domain.Next {
+func (b *batch) next(endpoint domain.Endpoint) domain.Next {
 	n := domain.Next{Jobs: make(map[string]time.Time)}
 	first := make(map[uint32]uint32) // by job, because a job may have thousands of lanes
-	for number, l := range b.lanes(road) {
-		second := b.firstDue(road, number, l)
+	for number, l := range b.lanes(endpoint) {
+		second := b.firstDue(endpoint, number, l)
 		if second == notYet {
 			continue
 		}
@@ -469,7 +469,7 @@ func (b *batch) next(road domain.Endpoint) domain.Next {
 	for job, second := range first {
 		if job == laneRetry {
 			n.Retry = time.Unix(int64(second), 0)
-			n.RetryJobs = b.retryJobs(road)
+			n.RetryJobs = b.retryJobs(endpoint)
 			continue
 		}
 		earliest(n.Jobs, b.st.job(job), second)
@@ -489,15 +489,15 @@ const retryJobsScan = 1000
 
 // retryJobs says, by job, the earliest receipt of what waits for a retry; nil when that are too many
 // users to ask.
-func (b *batch) retryJobs(road domain.Endpoint) map[string]time.Time {
+func (b *batch) retryJobs(endpoint domain.Endpoint) map[string]time.Time {
 	jobs := make(map[string]time.Time)
 	n := 0
 	for _, lane := range [...]uint32{laneRetry, laneRetryBulk} {
-		for h := range b.heads(road, lane, retryJobsScan+1) {
+		for h := range b.heads(endpoint, lane, retryJobsScan+1) {
 			if n++; n > retryJobsScan {
 				return nil
 			}
-			for _, l := range h.endpoint(road).lanes {
+			for _, l := range h.endpoint(endpoint).lanes {
 				earliest(jobs, b.st.job(l.number), l.due)
 			}
 		}

@@ -16,7 +16,7 @@ import (
 // the net difference, are in one request at a time, and are parked, held and settled alike.
 //
 //	the computation   statements, and the attribute
-//	"\x00cohort"      a cohort, on a endpoint of its own
+//	"\x00cohort"      a cohort, on an endpoint of its own
 //	"\x00list"        an entry of the list attribute, on the endpoint of attributes
 const (
 	targetMark   = "\x00"

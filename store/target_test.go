@@ -51,7 +51,7 @@ func TestARequestSpeaksOfOneCohortInOneDirection(t *testing.T) {
 	want := "[[new exit] [user-2] [vip enter] [user-3] [vip exit] [user-0 user-1]]"
 	wantText(t, fmt.Sprint(got), want)
 	if f := b.take(); f != nil {
-		t.Errorf("the other road had something: %+v", f)
+		t.Errorf("the other endpoint had something: %+v", f)
 	}
 	recount(t, b)
 }

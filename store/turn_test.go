@@ -42,10 +42,10 @@ func (b *bench) backfills(key string, n int, events bool) {
 const perRequest = 50
 
 // request is one request of a sender that is short of both limits, accepted in full.
-func (b *bench) request(road domain.Endpoint, verdict domain.Verdict) *domain.Lease {
+func (b *bench) request(endpoint domain.Endpoint, verdict domain.Verdict) *domain.Lease {
 	b.Helper()
 	o := everything(time.Now().Add(time.Minute / 2))
-	o.Endpoint, o.MaxUsers, o.MaxEvents, o.Longest = road, perRequest, perRequest, time.Hour
+	o.Endpoint, o.MaxUsers, o.MaxEvents, o.Longest = endpoint, perRequest, perRequest, time.Hour
 	f, _, err := b.Take(context.Background(), o)
 	must(b, err)
 	if f == nil {
@@ -64,10 +64,10 @@ func (b *bench) request(road domain.Endpoint, verdict domain.Verdict) *domain.Le
 }
 
 // requestsUntil is how many requests leave before what is wanted has: at most sixty.
-func (b *bench) requestsUntil(road domain.Endpoint, wanted func(domain.Delivery) bool) (n int) {
+func (b *bench) requestsUntil(endpoint domain.Endpoint, wanted func(domain.Delivery) bool) (n int) {
 	b.Helper()
 	for n = 1; n <= 60; n++ {
-		f := b.request(road, domain.Delivered)
+		f := b.request(endpoint, domain.Delivered)
 		if f == nil {
 			b.Fatalf("nothing was due after %d requests, and what is wanted had not left", n)
 		}
@@ -97,11 +97,11 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 		return r
 	}
 	for _, tc := range []struct {
-		name    string
-		rules   domain.Rules
-		road    domain.Endpoint
-		backlog func(b *bench)
-		fresh   *domain.Event
+		name     string
+		rules    domain.Rules
+		endpoint domain.Endpoint
+		backlog  func(b *bench)
+		fresh    *domain.Event
 	}{
 		{name: "an import of attributes", rules: rules(domain.SendAttribute), backlog: func(b *bench) { b.backfills("vip", many, false) }},
 		{name: "an import of events", rules: rules(domain.SendEvent), backlog: func(b *bench) { b.backfills("vip", many, true) }},
@@ -145,21 +145,21 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 			must(b, b.Repair(context.Background(), time.Now(), missing))
 			must(b, b.Applied(context.Background()))
 		}},
-		{name: "an import of a cohort", rules: rules(domain.SendCohort), road: domain.EndpointCohort, backlog: func(b *bench) { b.backfills("vip", many, false) }},
-		{name: "imports of many cohorts", rules: rules(domain.SendCohort), road: domain.EndpointCohort, backlog: func(b *bench) {
+		{name: "an import of a cohort", rules: rules(domain.SendCohort), endpoint: domain.EndpointCohort, backlog: func(b *bench) { b.backfills("vip", many, false) }},
+		{name: "imports of many cohorts", rules: rules(domain.SendCohort), endpoint: domain.EndpointCohort, backlog: func(b *bench) {
 			for i := range 40 {
 				b.backfills(fmt.Sprint("vip-", i), 60, false)
 			}
 		}},
-		{name: "an outage of another cohort", rules: rules(domain.SendCohort), road: domain.EndpointCohort, backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
+		{name: "an outage of another cohort", rules: rules(domain.SendCohort), endpoint: domain.EndpointCohort, backlog: func(b *bench) { b.floods("vip", many, time.Hour) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, tc.rules)
 			tc.backlog(b)
-			road := max(tc.road, domain.EndpointTransition)
+			endpoint := max(tc.endpoint, domain.EndpointTransition)
 			for range 3 {
-				b.request(road, domain.Delivered)
+				b.request(endpoint, domain.Delivered)
 			}
 			fresh := tc.fresh
 			if fresh == nil {
@@ -168,11 +168,11 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 			today(0)(fresh)
 			fresh.Time = fresh.Received
 			b.receive(fresh)
-			if n := b.requestsUntil(road, says(fresh.User.ID, fresh.Key)); n > 6 {
+			if n := b.requestsUntil(endpoint, says(fresh.User.ID, fresh.Key)); n > 6 {
 				t.Errorf("%d requests left before it", n-1)
 			}
 			for range 3 {
-				if f := b.request(road, domain.Delivered); f == nil || len(f.Deliveries) < perRequest && road == domain.EndpointTransition {
+				if f := b.request(endpoint, domain.Delivered); f == nil || len(f.Deliveries) < perRequest && endpoint == domain.EndpointTransition {
 					t.Error("the backlog does not fill the requests behind it")
 				}
 			}
@@ -392,8 +392,8 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 				case 3:
 					b.reopen(r)
 				case 4, 5, 6:
-					for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
-						b.request(road, []domain.Verdict{domain.Delivered, domain.Refused, domain.Parked, domain.Uncertain}[rnd.IntN(4)])
+					for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+						b.request(endpoint, []domain.Verdict{domain.Delivered, domain.Refused, domain.Parked, domain.Uncertain}[rnd.IntN(4)])
 					}
 				}
 			}
@@ -402,9 +402,9 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 			end := time.Now()
 			for idle := 0; idle < 3; end = end.Add(2 * time.Minute) {
 				idle++
-				for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+				for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 					o := everything(end)
-					o.Endpoint, o.Force = road, true
+					o.Endpoint, o.Force = endpoint, true
 					f, _, err := b.Take(context.Background(), o)
 					must(t, err)
 					if f == nil {

@@ -147,9 +147,9 @@ func someUsers(rnd *rand.Rand) iter.Seq2[string, error] {
 }
 
 // deliver takes something and settles it anyhow.
-func (b *bench) deliver(ctx context.Context, road domain.Endpoint, rnd *rand.Rand) error {
+func (b *bench) deliver(ctx context.Context, endpoint domain.Endpoint, rnd *rand.Rand) error {
 	o := everything(noon.Add(3 * time.Hour))
-	o.Endpoint, o.MaxUsers, o.MaxEvents = road, 1+rnd.IntN(50), 1+rnd.IntN(50)
+	o.Endpoint, o.MaxUsers, o.MaxEvents = endpoint, 1+rnd.IntN(50), 1+rnd.IntN(50)
 	f, _, err := b.Take(ctx, o)
 	if f == nil || err != nil {
 		return err

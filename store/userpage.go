@@ -48,9 +48,9 @@ func (v *reader) User(id string) (info *domain.UserInfo, err error) {
 func (b *batch) showRows(u *user, info *domain.UserInfo) (setBy []uint64) {
 	type computation struct{ key, id string }
 	open := make(map[computation]bool) // with something on the way
-	waiting, more := b.waiting(u, waitingShown)
-	b.showWaiting(u, waiting, info)
-	for _, ch := range waiting {
+	list, more := b.waiting(u, waitingShown)
+	b.showWaiting(u, list, info)
+	for _, ch := range list {
 		if ch.Kind == domain.KindReceived {
 			continue // it changed nothing
 		}

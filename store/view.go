@@ -63,8 +63,8 @@ func openReadOnly(dir string) (*View, error) {
 		db.Close()
 		return nil, err
 	}
-	state := newStateDB(db)
-	return &View{r: &reader{db: state, inbox: inbox}, db: state, inbox: inbox}, nil
+	opened := newStateDB(db)
+	return &View{r: &reader{db: opened, inbox: inbox}, db: opened, inbox: inbox}, nil
 }
 
 // Close ends a read-only view.

@@ -295,9 +295,9 @@ func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *
 	return <-c.done // the writer answers every command it took before it ends
 }
 
-func (s *Store) signal(road domain.Endpoint) {
+func (s *Store) signal(endpoint domain.Endpoint) {
 	select {
-	case s.wake[road-1] <- struct{}{}:
+	case s.wake[endpoint-1] <- struct{}{}:
 	default:
 	}
 }
