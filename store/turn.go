@@ -65,9 +65,9 @@ func (d *leaser) turns() (w dueLanes) {
 		}
 	}
 	for c := range w {
-		turn := class(c).turn()
+		which := class(c).turn()
 		slices.SortFunc(w[c], func(x, y uint32) int {
-			return cmp.Or(cmp.Compare(lanes[x].served[turn], lanes[y].served[turn]), cmp.Compare(x, y))
+			return cmp.Or(cmp.Compare(lanes[x].served[which], lanes[y].served[which]), cmp.Compare(x, y))
 		})
 		if len(w[c]) > turnsAtOnce {
 			w[c], d.more = w[c][:turnsAtOnce], true
