@@ -56,7 +56,7 @@ func TestAMembershipBesideAValueThatNobodyHoldsIsDelivered(t *testing.T) {
 	if text := scrape(t, "http://"+a.Admin.String()+"/metrics"); !strings.Contains(text, "\npersonasync_values_left_out_total 4\n") {
 		t.Error("the metric does not count the four values")
 	}
-	trail, err := i.Trail(t.Context(), store.ActivityFilter{})
+	trail, err := i.Activity(t.Context(), store.ActivityFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}

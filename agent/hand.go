@@ -19,21 +19,21 @@ const (
 	samplesKept = 5
 )
 
-// hand retries or drops.
-type hand struct {
+// actor retries or drops.
+type actor struct {
 	inspect api.Inspector
-	does    func(ctx context.Context, now time.Time, ids []domain.ID) error
-	reads   func(ctx context.Context, now time.Time, ids []domain.ID) (parked []domain.ID, err error) // of events; nil: does takes them, too
+	apply    func(ctx context.Context, now time.Time, ids []domain.ID) error
+	reread   func(ctx context.Context, now time.Time, ids []domain.ID) (parked []domain.ID, err error) // of events; nil: does takes them, too
 	foresee func(ids []domain.ID) (parked []domain.ID, err error)                                     // what reads would leave parked
 	fits    func(c domain.ChangeInfo, page *api.ChangePage) (why string)                              // "": it can be done
 }
 
-func retries(s *store.Store, i api.Inspector) *hand {
+func retries(s *store.Store, i api.Inspector) *actor {
 	reads := func(ctx context.Context, now time.Time, ids []domain.ID) ([]domain.ID, error) {
 		return s.ReadAgain(ctx, now, ids, readAgain)
 	}
 	foresee := func(ids []domain.ID) ([]domain.ID, error) { return s.ForeseeAgain(ids, readAgain) }
-	return &hand{inspect: i, does: s.Retry, reads: reads, foresee: foresee, fits: func(c domain.ChangeInfo, page *api.ChangePage) string {
+	return &actor{inspect: i, apply: s.Retry, reread: reads, foresee: foresee, fits: func(c domain.ChangeInfo, page *api.ChangePage) string {
 		switch {
 		case c.State == "superseded" && page != nil:
 			return "superseded by " + page.SupersededBy + ", which says what is true now"
@@ -61,8 +61,8 @@ func readAgain(e *domain.Event) *domain.Event {
 	return now
 }
 
-func drops(s *store.Store, i api.Inspector) *hand {
-	return &hand{inspect: i, does: s.Drop, fits: func(c domain.ChangeInfo, _ *api.ChangePage) string {
+func drops(s *store.Store, i api.Inspector) *actor {
+	return &actor{inspect: i, apply: s.Drop, fits: func(c domain.ChangeInfo, _ *api.ChangePage) string {
 		switch c.State {
 		case "pending", "held", "parked":
 			return ""
@@ -72,8 +72,8 @@ func drops(s *store.Store, i api.Inspector) *hand {
 }
 
 // carryOut does what o says.
-func (h *hand) carryOut(ctx context.Context, o api.HandOrder) (*api.HandReceipt, error) {
-	r := &api.HandReceipt{Samples: []string{}, Skipped: []api.SkippedOne{}}
+func (h *actor) carryOut(ctx context.Context, o api.ActionOrder) (*api.ActionReceipt, error) {
+	r := &api.ActionReceipt{Samples: []string{}, Skipped: []api.Skipped{}}
 	if o.All || o.Reason != "" {
 		return r, h.everyParked(ctx, o, r)
 	}
@@ -91,7 +91,7 @@ func (h *hand) carryOut(ctx context.Context, o api.HandOrder) (*api.HandReceipt,
 			return nil, err
 		}
 		if why := h.fits(page.ChangeInfo, page); why != "" {
-			r.Skipped = append(r.Skipped, api.SkippedOne{ID: text, Why: why})
+			r.Skipped = append(r.Skipped, api.Skipped{ID: text, Why: why})
 			continue
 		}
 		ids.add(id, page.Kind)
@@ -112,7 +112,7 @@ func (p *picked) add(id domain.ID, kind string) {
 
 // everyParked walks what is parked, and does as much at once as the store takes. What is retried leaves
 // the listing, which goes on behind it.
-func (h *hand) everyParked(ctx context.Context, o api.HandOrder, r *api.HandReceipt) error {
+func (h *actor) everyParked(ctx context.Context, o api.ActionOrder, r *api.ActionReceipt) error {
 	var ids picked
 	for cursor, more := "", true; more; more = cursor != "" {
 		page, next, err := h.inspect.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: api.PageLimit, Cursor: cursor})
@@ -135,14 +135,14 @@ func (h *hand) everyParked(ctx context.Context, o api.HandOrder, r *api.HandRece
 	return h.do(ctx, o, ids, r)
 }
 
-func (h *hand) do(ctx context.Context, o api.HandOrder, ids picked, r *api.HandReceipt) error {
-	if h.reads == nil {
+func (h *actor) do(ctx context.Context, o api.ActionOrder, ids picked, r *api.ActionReceipt) error {
+	if h.reread == nil {
 		ids = picked{changes: slices.Concat(ids.changes, ids.events)}
 	}
 	done := slices.Concat(ids.changes, ids.events)
 	if !o.DryRun {
 		for part := range slices.Chunk(ids.changes, store.MaxActionIDs) {
-			if err := h.does(ctx, time.Now(), part); err != nil {
+			if err := h.apply(ctx, time.Now(), part); err != nil {
 				return err
 			}
 		}
@@ -164,7 +164,7 @@ func (h *hand) do(ctx context.Context, o api.HandOrder, ids picked, r *api.HandR
 }
 
 // readEvents has parked events read again, or foresees what would come of it. Of those named one by one the receipt says why they stay parked.
-func (h *hand) readEvents(ctx context.Context, o api.HandOrder, ids []domain.ID, r *api.HandReceipt) (parked []domain.ID, err error) {
+func (h *actor) readEvents(ctx context.Context, o api.ActionOrder, ids []domain.ID, r *api.ActionReceipt) (parked []domain.ID, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -173,7 +173,7 @@ func (h *hand) readEvents(ctx context.Context, o api.HandOrder, ids []domain.ID,
 		happens = "it would stay parked"
 		parked, err = h.foresee(ids)
 	} else {
-		parked, err = h.reads(ctx, time.Now(), ids)
+		parked, err = h.reread(ctx, time.Now(), ids)
 	}
 	if err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (h *hand) readEvents(ctx context.Context, o api.HandOrder, ids []domain.ID,
 		if err != nil {
 			return nil, err
 		}
-		r.Skipped = append(r.Skipped, api.SkippedOne{ID: id.String(), Why: happens + " (" + page.Reason + "): " + page.Sentence})
+		r.Skipped = append(r.Skipped, api.Skipped{ID: id.String(), Why: happens + " (" + page.Reason + "): " + page.Sentence})
 	}
 	return parked, nil
 }

@@ -229,8 +229,8 @@ func (l *Local) User(ctx context.Context, id string) (u *domain.UserInfo, err er
 	return u, nil
 }
 
-// Trail implements Inspector. It gives way to events like a listing: whoever follows asks again and again.
-func (l *Local) Trail(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
+// Activity implements Inspector. It gives way to events like a listing: whoever follows asks again and again.
+func (l *Local) Activity(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
 	read := false
 	err = l.inParts(ctx, func(v *store.View) error {
 		t, err = v.Activity(f)
@@ -242,15 +242,15 @@ func (l *Local) Trail(ctx context.Context, f store.ActivityFilter) (t store.Acti
 }
 
 // DryRun implements Inspector.
-func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*api.Rehearsal, error) {
-	r := &api.Rehearsal{Requests: []syncer.Preview{}, WouldPark: []string{}}
+func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*api.DryRunResult, error) {
+	r := &api.DryRunResult{Requests: []syncer.Preview{}, WouldPark: []string{}}
 	err := l.look(ctx, func(v *store.View) error {
 		job, err := jobOf(v, l.rules(), computation)
 		if err != nil {
 			return err
 		}
 		for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
-			flight, err := v.Preview(flushOptions(road, job, min(limit, api.MaxRehearsal), time.Now()))
+			flight, err := v.Preview(flushOptions(road, job, min(limit, api.MaxDryRun), time.Now()))
 			if err != nil {
 				return err
 			}

@@ -71,13 +71,13 @@ func TestDryRunIsBoundedAlikeUpAndDown(t *testing.T) {
 	a := s.start(c, RunOptions{})
 	up, _ := open(t, c)
 	var all []string
-	for n := range api.MaxRehearsal + 100 {
+	for n := range api.MaxDryRun + 100 {
 		all = append(all, news(fmt.Sprintf("user-%04d", n), true, time.Now()))
 	}
 	a.tell("[" + strings.Join(all, ",") + "]")
-	eventually(t, up, "they wait", func(s condition.Status) bool { return s.Pending == api.MaxRehearsal+100 })
+	eventually(t, up, "they wait", func(s condition.Status) bool { return s.Pending == api.MaxDryRun+100 })
 	users := func(i api.Inspector) (n int) {
-		r, err := i.DryRun(t.Context(), "", api.MaxRehearsal+50)
+		r, err := i.DryRun(t.Context(), "", api.MaxDryRun+50)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func TestDryRunIsBoundedAlikeUpAndDown(t *testing.T) {
 	whileUp := users(up)
 	a.stop()
 	down, _ := open(t, c)
-	if whileDown := users(down); whileUp != api.MaxRehearsal || whileDown != api.MaxRehearsal {
+	if whileDown := users(down); whileUp != api.MaxDryRun || whileDown != api.MaxDryRun {
 		t.Errorf("%d users up and %d down", whileUp, whileDown)
 	}
 }

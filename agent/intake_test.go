@@ -115,7 +115,7 @@ func TestTailShowsRefusalsAndNoFlood(t *testing.T) {
 	c := s.load()
 	a := s.start(c, RunOptions{})
 	i, _ := open(t, c)
-	first, err := i.Trail(t.Context(), store.ActivityFilter{})
+	first, err := i.Activity(t.Context(), store.ActivityFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestTailShowsRefusalsAndNoFlood(t *testing.T) {
 	for n := range 300 {
 		a.deliver("GET", fmt.Sprintf("/path/%d", n), "")
 	}
-	seen, err := i.Trail(t.Context(), store.ActivityFilter{Cursor: first.Next})
+	seen, err := i.Activity(t.Context(), store.ActivityFilter{Cursor: first.Next})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,16 +142,16 @@ func TestTailShowsRefusalsAndNoFlood(t *testing.T) {
 	if n := lines["404 not_found at a path that takes no events, no delivery of Segment's"]; n == 0 || n > 20 {
 		t.Errorf("a scanner's 300 requests made %d lines", n)
 	}
-	if again, err := i.Trail(t.Context(), store.ActivityFilter{User: "ann", Cursor: first.Next}); err != nil || len(again.Items) != 0 {
+	if again, err := i.Activity(t.Context(), store.ActivityFilter{User: "ann", Cursor: first.Next}); err != nil || len(again.Items) != 0 {
 		t.Errorf("of one user, %+v, %v", again.Items, err)
 	}
-	newest, err := i.Trail(t.Context(), store.ActivityFilter{})
+	newest, err := i.Activity(t.Context(), store.ActivityFilter{})
 	if err != nil || len(newest.Items) != 2 || newest.Items[0].Count != 3 || newest.Items[1].Count != 300 {
 		t.Errorf("the newest lines are %+v, %v", newest.Items, err)
 	}
 	a.stop()
 	i, _ = open(t, c)
-	filed, err := i.Trail(t.Context(), store.ActivityFilter{})
+	filed, err := i.Activity(t.Context(), store.ActivityFilter{})
 	if d := cmp.Diff(newest.Items, filed.Items, cmpopts.IgnoreUnexported(store.ActivityEntry{})); err != nil || d != "" {
 		t.Errorf("from the files other lines than from the agent: %v\n%s", err, d)
 	}

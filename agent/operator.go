@@ -49,12 +49,12 @@ func (o *operator) Flush(_ context.Context, computation string) (r api.FlushRece
 }
 
 // Retry implements Running.
-func (o *operator) Retry(ctx context.Context, order api.HandOrder) (*api.HandReceipt, error) {
+func (o *operator) Retry(ctx context.Context, order api.ActionOrder) (*api.ActionReceipt, error) {
 	return retries(o.store, o.inspect).carryOut(ctx, order)
 }
 
 // Drop implements Running.
-func (o *operator) Drop(ctx context.Context, order api.HandOrder) (*api.HandReceipt, error) {
+func (o *operator) Drop(ctx context.Context, order api.ActionOrder) (*api.ActionReceipt, error) {
 	return drops(o.store, o.inspect).carryOut(ctx, order)
 }
 

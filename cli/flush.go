@@ -103,8 +103,8 @@ func dryRun(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	if n > api.MaxRehearsal {
-		env.Remark("a dry run shows %s at most", term.Plural(api.MaxRehearsal, "user"))
+	if n > api.MaxDryRun {
+		env.Remark("a dry run shows %s at most", term.Plural(api.MaxDryRun, "user"))
 	}
 	return env.Inspect(c, func(i api.Inspector) error {
 		r, err := i.DryRun(c.Context, c.String("computation"), n)
@@ -118,7 +118,7 @@ func dryRun(env *command.Env, c *urfave.Context) error {
 	})
 }
 
-func printRehearsal(w *term.Terminal, r *api.Rehearsal) error {
+func printRehearsal(w *term.Terminal, r *api.DryRunResult) error {
 	if len(r.Requests) == 0 {
 		w.Remark("nothing would be sent")
 	}

@@ -20,7 +20,7 @@ import (
 	"personasync/store/domain"
 )
 
-type handWork = func(*api.Client, context.Context, api.HandOrder) (*api.HandReceipt, error)
+type handWork = func(*api.Client, context.Context, api.ActionOrder) (*api.ActionReceipt, error)
 
 func retryCommand(env *command.Env) *urfave.Command {
 	return &urfave.Command{
@@ -37,7 +37,7 @@ func retryCommand(env *command.Env) *urfave.Command {
 			command.YesFlag(), command.DryRunFlag(), command.JSONFlag(),
 		},
 		Action: func(c *urfave.Context) error {
-			o := api.HandOrder{IDs: c.Args().Slice(), All: c.Bool("all"), Reason: c.String("reason")}
+			o := api.ActionOrder{IDs: c.Args().Slice(), All: c.Bool("all"), Reason: c.String("reason")}
 			if given(len(o.IDs) > 0)+given(o.All)+given(o.Reason != "") != 1 {
 				return exit.Usage("say which: IDs, or --all, or --reason R")
 			}
@@ -66,13 +66,13 @@ func dropCommand(env *command.Env) *urfave.Command {
 			if c.NArg() == 0 {
 				return exit.Usage("%s needs the ID of a change: see `%s --help`", c.Command.HelpName, c.Command.HelpName)
 			}
-			return actOnChanges(env, c, api.HandOrder{IDs: c.Args().Slice()}, "dropped", true, (*api.Client).Drop)
+			return actOnChanges(env, c, api.ActionOrder{IDs: c.Args().Slice()}, "dropped", true, (*api.Client).Drop)
 		},
 	}
 }
 
 // hand previews, asks if need be, and does it.
-func actOnChanges(env *command.Env, c *urfave.Context, o api.HandOrder, done string, asks bool, do handWork) (err error) {
+func actOnChanges(env *command.Env, c *urfave.Context, o api.ActionOrder, done string, asks bool, do handWork) (err error) {
 	for _, id := range o.IDs {
 		if _, err := domain.ParseID(id); err != nil && !asks && len(o.IDs) == 1 {
 			return exit.Usage("%w; what is parked for a reason is named by --reason %s", err, id)
@@ -122,7 +122,7 @@ func unknownChange(err error) error {
 	return err
 }
 
-func printOutcome(w *term.Terminal, c *urfave.Context, r *api.HandReceipt, done string) error {
+func printOutcome(w *term.Terminal, c *urfave.Context, r *api.ActionReceipt, done string) error {
 	idle := error(nil)
 	if r.Done == 0 && r.Parked == 0 && len(r.Skipped) > 0 {
 		idle = exit.Nothing("none of the changes named could be taken: `personasync outbox show %s` says more", r.Skipped[0].ID)
@@ -171,7 +171,7 @@ func outboxExport(env *command.Env, c *urfave.Context) error {
 		e := json.NewEncoder(out)
 		e.SetEscapeHTML(false)
 		for cursor, more := "", true; more; more = cursor != "" {
-			page, next, err := i.Changes(c.Context, domain.OutboxFilter{State: state, Limit: api.MaxRehearsal, Cursor: cursor})
+			page, next, err := i.Changes(c.Context, domain.OutboxFilter{State: state, Limit: api.MaxDryRun, Cursor: cursor})
 			if err != nil {
 				return err
 			}

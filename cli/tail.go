@@ -54,10 +54,10 @@ func runTail(env *command.Env, c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	t := &tailing{env: env, c: c, filter: store.ActivityFilter{User: user, Computation: computation, Limit: min(n, api.MaxRehearsal)}}
+	t := &tailing{env: env, c: c, filter: store.ActivityFilter{User: user, Computation: computation, Limit: min(n, api.MaxDryRun)}}
 	t.table = env.NewTable(c.Bool("wide"), tailColumns...)
-	if n > api.MaxRehearsal {
-		env.Remark("the newest %d lines are shown at most", api.MaxRehearsal)
+	if n > api.MaxDryRun {
+		env.Remark("the newest %d lines are shown at most", api.MaxDryRun)
 	}
 	var unheard error
 	err = env.Inspect(c, func(i api.Inspector) error {
@@ -100,7 +100,7 @@ func (t *tailing) look(i api.Inspector) error {
 		if err := t.c.Context.Err(); err != nil {
 			return err
 		}
-		page, err := i.Trail(t.c.Context, t.filter)
+		page, err := i.Activity(t.c.Context, t.filter)
 		if err != nil {
 			return err
 		}

@@ -9,25 +9,25 @@ import (
 	"net/http"
 )
 
-// HandOrder says which changes an operator wants retried or dropped: those of IDs; or, to be retried,
+// ActionOrder says which changes an operator wants retried or dropped: those of IDs; or, to be retried,
 // all that are parked, or all that are parked for a reason or a cause.
-type HandOrder struct {
+type ActionOrder struct {
 	IDs    []string `json:"ids"`
 	All    bool     `json:"all"`
 	Reason string   `json:"reason"`
 	DryRun bool     `json:"dry_run"` // say what would be done, and do nothing
 }
 
-// HandReceipt says what was done.
-type HandReceipt struct {
+// ActionReceipt says what was done.
+type ActionReceipt struct {
 	Done    int          `json:"done"`
 	Samples []string     `json:"samples"` // ids of the first few of them
-	Skipped []SkippedOne `json:"skipped"` // of those named one by one
+	Skipped []Skipped `json:"skipped"` // of those named one by one
 	Parked  int          `json:"parked"`  // events that were read again and cannot be used still
 }
 
-// SkippedOne is a change that was left alone.
-type SkippedOne struct {
+// Skipped is a change that was left alone.
+type Skipped struct {
 	ID  string `json:"id"`
 	Why string `json:"why"`
 }
@@ -35,9 +35,9 @@ type SkippedOne struct {
 const maxHandBody = 4 << 20
 
 // act carries out operator actions that come over the socket.
-func (f *frame) act(do func(context.Context, HandOrder) (*HandReceipt, error)) http.HandlerFunc {
+func (f *frame) act(do func(context.Context, ActionOrder) (*ActionReceipt, error)) http.HandlerFunc {
 	return f.order(f.answer(func(r *http.Request) (any, error) {
-		var o HandOrder
+		var o ActionOrder
 		body, err := io.ReadAll(io.LimitReader(r.Body, maxHandBody))
 		if err != nil {
 			return nil, err
@@ -47,27 +47,27 @@ func (f *frame) act(do func(context.Context, HandOrder) (*HandReceipt, error)) h
 		}
 		receipt, err := do(r.Context(), o)
 		if err == nil && !o.DryRun {
-			f.log.Info("operator's hand", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "changes", receipt.Done, "reason", o.Reason)...)
+			f.log.Info("operator's action", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "changes", receipt.Done, "reason", o.Reason)...)
 		}
 		return receipt, err
 	}))
 }
 
 // Retry has parked changes wait again.
-func (c *Client) Retry(ctx context.Context, o HandOrder) (*HandReceipt, error) {
-	return c.hand(ctx, "/api/outbox/retry", o)
+func (c *Client) Retry(ctx context.Context, o ActionOrder) (*ActionReceipt, error) {
+	return c.act(ctx, "/api/outbox/retry", o)
 }
 
 // Drop throws changes away.
-func (c *Client) Drop(ctx context.Context, o HandOrder) (*HandReceipt, error) {
-	return c.hand(ctx, "/api/outbox/drop", o)
+func (c *Client) Drop(ctx context.Context, o ActionOrder) (*ActionReceipt, error) {
+	return c.act(ctx, "/api/outbox/drop", o)
 }
 
-func (c *Client) hand(ctx context.Context, path string, o HandOrder) (*HandReceipt, error) {
+func (c *Client) act(ctx context.Context, path string, o ActionOrder) (*ActionReceipt, error) {
 	body, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
 	}
-	r := new(HandReceipt)
+	r := new(ActionReceipt)
 	return r, c.do(ctx, http.MethodPost, path, bytes.NewReader(body), r)
 }

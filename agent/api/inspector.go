@@ -34,11 +34,11 @@ type Inspector interface {
 	User(ctx context.Context, id string) (*domain.UserInfo, error)
 
 	// DryRun shows what a flush would send first: what is due of each user at once, for at most limit
-	// users and never more than MaxRehearsal. Later events of the same user follow in later requests. computation "" is everything.
-	DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error)
+	// users and never more than MaxDryRun. Later events of the same user follow in later requests. computation "" is everything.
+	DryRun(ctx context.Context, computation string, limit int) (*DryRunResult, error)
 
 	// Trail returns what happened lately, or since a cursor.
-	Trail(ctx context.Context, f store.ActivityFilter) (store.Activity, error)
+	Activity(ctx context.Context, f store.ActivityFilter) (store.Activity, error)
 
 	// Schedule lists the jobs, each with so many of its next runs.
 	Schedule(ctx context.Context, next int) ([]JobInfo, error)
@@ -49,12 +49,12 @@ type Inspector interface {
 
 var _ Inspector = (*Client)(nil)
 
-// MaxRehearsal is how many users a dry run shows at most, and how many events: it is one answer, with
+// MaxDryRun is how many users a dry run shows at most, and how many events: it is one answer, with
 // every request in it.
-const MaxRehearsal = 1000
+const MaxDryRun = 1000
 
-// Rehearsal is a flush that was not made: the requests, their secrets masked.
-type Rehearsal struct {
+// DryRunResult is a flush that was not made: the requests, their secrets masked.
+type DryRunResult struct {
 	Requests  []syncer.Preview `json:"requests"`
 	WouldPark []string         `json:"would_park"` // what cannot be sent as it is, and why
 }

@@ -49,7 +49,7 @@ func (f *frame) carryOut(orders Orders) http.HandlerFunc {
 			WriteProblem(w, status, p)
 			return
 		}
-		f.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+		f.stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
 			return orders.Order(ctx, o, progress)
 		})
 	})
@@ -77,7 +77,7 @@ func (f *frame) forgetUser(orders Orders) http.HandlerFunc {
 			WriteProblem(w, status, p)
 			return
 		}
-		f.tell(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
+		f.stream(w, r, func(ctx context.Context, _ func(done, total int64)) (any, error) {
 			return orders.Forget(ctx, o.User)
 		})
 	})
@@ -93,7 +93,7 @@ func (c *Client) Forget(ctx context.Context, user string) (r store.ForgetReport,
 	if err != nil {
 		return r, err
 	}
-	return r, c.listen(ctx, "/api/user/forget", bytes.NewReader(body), nil, &r)
+	return r, c.follow(ctx, "/api/user/forget", bytes.NewReader(body), nil, &r)
 }
 
 // Order implements Orders.
@@ -117,5 +117,5 @@ func (c *Client) Order(ctx context.Context, o Order, progress func(done, total i
 		}()
 		body = pipe
 	}
-	return r, c.listen(ctx, "/api/order?"+q.Encode(), body, progress, &r)
+	return r, c.follow(ctx, "/api/order?"+q.Encode(), body, progress, &r)
 }

@@ -17,7 +17,7 @@ const stallTimeout = 30 * time.Second
 
 // What crosses the socket: of a check and a compaction, lines of tidings, the last of which has the
 // report or the problem; of a backup, its bytes, with the report or the problem behind them.
-type tidings struct {
+type message struct {
 	Done    int64           `json:"done"`
 	Total   int64           `json:"total"`
 	Report  json.RawMessage `json:"report,omitempty"`
@@ -28,21 +28,21 @@ const (
 	totalHeader    = "Personasync-Total"
 	reportTrailer  = "Personasync-Report"
 	problemTrailer = "Personasync-Problem"
-	tidingsEvery   = 100 * time.Millisecond
+	messageEvery   = 100 * time.Millisecond
 )
 
-// tell does something long, and tells how it goes.
-func (f *frame) tell(w http.ResponseWriter, r *http.Request, do func(ctx context.Context, progress func(done, total int64)) (any, error)) {
+// stream does something long, and tells how it goes.
+func (f *frame) stream(w http.ResponseWriter, r *http.Request, do func(ctx context.Context, progress func(done, total int64)) (any, error)) {
 	out := newPatientWriter(w)
 	lines, last := json.NewEncoder(out), time.Time{}
 	report, err := do(r.Context(), func(done, total int64) {
-		if now := time.Now(); now.Sub(last) > tidingsEvery {
+		if now := time.Now(); now.Sub(last) > messageEvery {
 			last = now
-			_ = lines.Encode(tidings{Done: done, Total: total}) // whoever gave the order has gone: r.Context ends
+			_ = lines.Encode(message{Done: done, Total: total}) // whoever gave the order has gone: r.Context ends
 			_ = out.Flush()
 		}
 	})
-	end := tidings{}
+	end := message{}
 	if err == nil {
 		end.Report, err = json.Marshal(report)
 	}
@@ -105,8 +105,8 @@ func (c *Client) order(ctx context.Context, path string, body io.Reader) (*http.
 	return nil, fmt.Errorf("the agent answered with HTTP %d", resp.StatusCode)
 }
 
-// listen gives an order, and passes the tidings of it on until the report comes.
-func (c *Client) listen(ctx context.Context, path string, body io.Reader, progress func(done, total int64), report any) error {
+// follow gives an order, and passes the tidings of it on until the report comes.
+func (c *Client) follow(ctx context.Context, path string, body io.Reader, progress func(done, total int64), report any) error {
 	resp, err := c.order(ctx, path, body)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (c *Client) listen(ctx context.Context, path string, body io.Reader, progre
 		if err != nil {
 			return fmt.Errorf("the agent stopped in the middle of it: %w", err)
 		}
-		var n tidings
+		var n message
 		switch err := json.Unmarshal(line, &n); {
 		case err != nil:
 			return fmt.Errorf("read the agent's answer: %w", err)

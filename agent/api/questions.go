@@ -43,8 +43,8 @@ func (c *Client) Change(ctx context.Context, id domain.ID) (*ChangePage, error) 
 	return one[ChangePage](ctx, c, "/api/change", url.Values{"id": {id.String()}})
 }
 
-// Trail implements Inspector.
-func (c *Client) Trail(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
+// Activity implements Inspector.
+func (c *Client) Activity(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
 	q := url.Values{"user": {f.User}, "computation": {f.Computation}, "limit": {strconv.Itoa(f.Limit)}, "cursor": {f.Cursor}}
 	err = c.get(ctx, "/api/trail", q, &t)
 	t.Items = condition.Whole(t.Items)
@@ -76,8 +76,8 @@ func (c *Client) User(ctx context.Context, id string) (*domain.UserInfo, error) 
 }
 
 // DryRun implements Inspector.
-func (c *Client) DryRun(ctx context.Context, computation string, limit int) (*Rehearsal, error) {
-	return one[Rehearsal](ctx, c, "/api/dry-run", url.Values{"computation": {computation}, "limit": {strconv.Itoa(limit)}})
+func (c *Client) DryRun(ctx context.Context, computation string, limit int) (*DryRunResult, error) {
+	return one[DryRunResult](ctx, c, "/api/dry-run", url.Values{"computation": {computation}, "limit": {strconv.Itoa(limit)}})
 }
 
 // Schedule implements Inspector.
@@ -157,11 +157,11 @@ func (i questions) dryRun(r *http.Request) (any, error) {
 	return i.Inspector.DryRun(r.Context(), q.Get("computation"), limit)
 }
 
-func (i questions) trail(r *http.Request) (any, error) {
+func (i questions) activity(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	limit, err := readLimit(q)
 	if err != nil {
 		return nil, err
 	}
-	return i.Inspector.Trail(r.Context(), store.ActivityFilter{User: q.Get("user"), Computation: q.Get("computation"), Limit: limit, Cursor: q.Get("cursor")})
+	return i.Inspector.Activity(r.Context(), store.ActivityFilter{User: q.Get("user"), Computation: q.Get("computation"), Limit: limit, Cursor: q.Get("cursor")})
 }

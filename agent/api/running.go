@@ -24,10 +24,10 @@ type Running interface {
 	Flush(ctx context.Context, computation string) (FlushReceipt, error)
 
 	// Retry makes parked changes pending again.
-	Retry(ctx context.Context, o HandOrder) (*HandReceipt, error)
+	Retry(ctx context.Context, o ActionOrder) (*ActionReceipt, error)
 
 	// Drop removes changes from the outbox for good.
-	Drop(ctx context.Context, o HandOrder) (*HandReceipt, error)
+	Drop(ctx context.Context, o ActionOrder) (*ActionReceipt, error)
 
 	// Verify reads back from MoEngage what it was sent. It takes a minute for every thousand users beyond the
 	// first. progress may be nil.

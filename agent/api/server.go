@@ -31,7 +31,7 @@ type Server struct {
 }
 
 const (
-	PageLimit = MaxRehearsal // items of one answer, at most
+	PageLimit = MaxDryRun // items of one answer, at most
 	maxOrder  = 64 << 10
 )
 
@@ -105,7 +105,7 @@ func (s *Server) users(mux *http.ServeMux, f *frame, door func(http.HandlerFunc)
 		"GET /api/members": i.members,
 		"GET /api/user":    i.user,
 		"GET /api/dry-run": i.dryRun,
-		"GET /api/trail":   i.trail,
+		"GET /api/trail":   i.activity,
 	} {
 		mux.HandleFunc(pattern, door(f.answer(answer)))
 	}

@@ -27,7 +27,7 @@ type answers struct {
 	list    []domain.ComputationInfo
 	members []domain.MemberInfo
 	user    *domain.UserInfo
-	dryRun  *Rehearsal
+	dryRun  *DryRunResult
 	err     error
 
 	filter domain.OutboxFilter // the last one asked for
@@ -54,7 +54,7 @@ func (a *answers) Members(_ context.Context, key, after string, limit int) ([]do
 	a.asked, a.limit = key+" after "+after, limit
 	return a.members, a.more, a.err
 }
-func (a *answers) Trail(context.Context, store.ActivityFilter) (store.Activity, error) {
+func (a *answers) Activity(context.Context, store.ActivityFilter) (store.Activity, error) {
 	return store.Activity{Items: []store.ActivityEntry{}}, a.err
 }
 
@@ -62,7 +62,7 @@ func (a *answers) User(_ context.Context, id string) (*domain.UserInfo, error) {
 	a.asked = id
 	return a.user, a.err
 }
-func (a *answers) DryRun(_ context.Context, computation string, limit int) (*Rehearsal, error) {
+func (a *answers) DryRun(_ context.Context, computation string, limit int) (*DryRunResult, error) {
 	a.asked, a.limit = computation, limit
 	return a.dryRun, a.err
 }
@@ -168,7 +168,7 @@ func TestOrdersAreTakenOnTheSocketAlone(t *testing.T) {
 
 func TestAdminListenShowsUsersOnlyWhenToldTo(t *testing.T) {
 	for _, path := range []string{"/api/changes", "/api/change?id=00000001-1-0", "/api/members?key=k", "/api/user?id=u", "/api/dry-run"} {
-		a := testServer(&answers{page: &ChangePage{}, user: &domain.UserInfo{}, dryRun: &Rehearsal{}})
+		a := testServer(&answers{page: &ChangePage{}, user: &domain.UserInfo{}, dryRun: &DryRunResult{}})
 		if got := ask(a.Listener("127.0.0.1:8481"), http.MethodGet, "http://127.0.0.1"+path).Code; got != http.StatusForbidden {
 			t.Errorf("%s answered %d while users are not shown, want 403", path, got)
 		}

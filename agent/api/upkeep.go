@@ -26,7 +26,7 @@ var _ Upkeep = (*Client)(nil)
 
 func (f *frame) check(data Upkeep) http.HandlerFunc {
 	return f.order(func(w http.ResponseWriter, r *http.Request) {
-		f.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+		f.stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
 			return data.Check(ctx, progress)
 		})
 	})
@@ -34,7 +34,7 @@ func (f *frame) check(data Upkeep) http.HandlerFunc {
 
 func (f *frame) compact(data Upkeep) http.HandlerFunc {
 	return f.order(func(w http.ResponseWriter, r *http.Request) {
-		f.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+		f.stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
 			return data.Compact(ctx, progress)
 		})
 	})
@@ -68,12 +68,12 @@ func (f *frame) backUp(data Upkeep) http.HandlerFunc {
 // Check implements Upkeep.
 func (c *Client) Check(ctx context.Context, progress func(done, total int64)) (*store.CheckReport, error) {
 	r := new(store.CheckReport)
-	return r, c.listen(ctx, "/api/db/check", nil, progress, r)
+	return r, c.follow(ctx, "/api/db/check", nil, progress, r)
 }
 
 // Compact implements Upkeep.
 func (c *Client) Compact(ctx context.Context, progress func(done, total int64)) (r store.CompactReport, err error) {
-	return r, c.listen(ctx, "/api/db/compact", nil, progress, &r)
+	return r, c.follow(ctx, "/api/db/compact", nil, progress, &r)
 }
 
 // Backup implements Upkeep.

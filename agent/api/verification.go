@@ -60,7 +60,7 @@ func (f *frame) verify(agent Running) http.HandlerFunc {
 			WriteProblem(w, status, p)
 			return
 		}
-		f.tell(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
+		f.stream(w, r, func(ctx context.Context, progress func(done, total int64)) (any, error) {
 			return agent.Verify(ctx, o, progress)
 		})
 	})
@@ -82,5 +82,5 @@ func readVerifyOrder(q url.Values) (o VerifyOrder, err error) {
 func (c *Client) Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
 	q := url.Values{"key": {o.Key}, "sample": {strconv.Itoa(o.Sample)}, "repair": {strconv.FormatBool(o.Repair)}, "settle": {o.Settle.String()}}
 	r := new(VerifyReport)
-	return r, c.listen(ctx, "/api/verify?"+q.Encode(), nil, progress, r)
+	return r, c.follow(ctx, "/api/verify?"+q.Encode(), nil, progress, r)
 }
