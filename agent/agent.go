@@ -195,10 +195,9 @@ func (p *process) assemble(c *config.Config) error {
 	p.door.Clock, p.door.Appended = ingest.NewClock(p.store.Written()), p.readiness.note
 	p.door.SetUnready("starting")
 	var err error
-	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started); err != nil {
+	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started, func(l domain.EventLedger) { p.door.Applied(l, time.Now()) }); err != nil {
 		return err
 	}
-	p.recorder.settled = func(l domain.EventLedger) { p.door.Applied(l, time.Now()) }
 	p.metrics = newMetrics(p)
 	p.door.Observe = p.metrics.ingest
 	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
@@ -228,7 +227,11 @@ func (p *process) senderConfig(c *config.Config, road domain.Endpoint) syncer.Co
 
 // listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
 func (p *process) listen(ctx context.Context, c *config.Config) error {
-	p.page = newStatusPage(p)
+	p.page = newStatusPage(statusSource{
+		Inspect: p.inspector(), Store: p.store, Recorder: p.recorder, Plan: p.scheduler.Plan,
+		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
+		PerMinute: func() int { m := p.config.Load().MoEngage; return min(m.UsersPerMinute, m.EventsPerMinute) },
+	})
 	side := p.adminSide()
 	socket, err := host.ListenSocket(c.Socket(os.Getenv))
 	if err != nil {
@@ -356,11 +359,7 @@ func (p *process) facts() condition.Process {
 // diskFacts are what a running agent knows of its disk.
 func (p *process) diskFacts(now time.Time, m config.MoEngage) (*store.Space, condition.Forecast) {
 	space := p.store.Space()
-	hour := p.recorder.series(now.Add(-time.Hour))
-	if len(hour) == 0 {
-		return &space, condition.Forecast{}
-	}
-	return &space, forecast(hour, space, min(m.UsersPerMinute, m.EventsPerMinute))
+	return &space, p.recorder.forecast(now, space, min(m.UsersPerMinute, m.EventsPerMinute))
 }
 
 // linesDropped counts the lines of the log that were lost.

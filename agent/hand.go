@@ -22,8 +22,8 @@ const (
 // actor retries or drops.
 type actor struct {
 	inspect api.Inspector
-	apply    func(ctx context.Context, now time.Time, ids []domain.ID) error
-	reread   func(ctx context.Context, now time.Time, ids []domain.ID) (parked []domain.ID, err error) // of events; nil: does takes them, too
+	apply   func(ctx context.Context, now time.Time, ids []domain.ID) error
+	reread  func(ctx context.Context, now time.Time, ids []domain.ID) (parked []domain.ID, err error) // of events; nil: does takes them, too
 	foresee func(ids []domain.ID) (parked []domain.ID, err error)                                     // what reads would leave parked
 	fits    func(c domain.ChangeInfo, page *api.ChangePage) (why string)                              // "": it can be done
 }

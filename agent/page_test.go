@@ -346,23 +346,23 @@ func TestAStopDoesNotWaitUntilWhatIsParkedIsCounted(t *testing.T) {
 	if err := errors.Join(s.Append(t.Context(), events...), s.Applied(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRecorder(s, slog.New(slog.DiscardHandler), two)
+	r, err := newRecorder(s, slog.New(slog.DiscardHandler), two, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if err := r.count(stopped, two); !errors.Is(err, context.Canceled) || r.parked() == nil || len(r.parked()) != 0 {
-		t.Errorf("counting after the stop: %v, %+v", err, r.parked())
+	if err := r.parked.count(stopped, two); !errors.Is(err, context.Canceled) || r.parked.parked() == nil || len(r.parked.parked()) != 0 {
+		t.Errorf("counting after the stop: %v, %+v", err, r.parked.parked())
 	}
 	// A page reads four megabytes at most, so there are several, and nothing is left out.
 	if _, next, err := s.StatsPage("parked:"); err != nil || next == "" {
 		t.Errorf("all 16 MB were read in one transaction (%v)", err)
 	}
-	if err := r.count(t.Context(), two); err != nil {
+	if err := r.parked.count(t.Context(), two); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.parked(); len(got) != 1 || got[0].Count != 500 {
+	if got := r.parked.parked(); len(got) != 1 || got[0].Count != 500 {
 		t.Errorf("counted %+v, want 500 of one cause", got)
 	}
 }

@@ -1,14 +1,9 @@
 package agent
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
-	"personasync/agent/condition"
-	"personasync/scheduler"
 	"personasync/store"
-	"personasync/store/domain"
 )
 
 // Series is what the charts draw: columns of equal length. Rates are per minute, since the sample
@@ -127,64 +122,3 @@ func perMinute(samples []store.Sample, of func(*store.Sample) uint64) float64 {
 func round(f float64) float64 { return float64(int64(f*10+0.5)) / 10 }
 
 func milliseconds(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
-
-const (
-	// forecastSpan is how much of the past a forecast needs.
-	forecastSpan = 10 * time.Minute
-	// farAhead is beyond what an hour's growth can tell.
-	farAhead = 365 * 24 * time.Hour
-)
-
-// forecast looks ahead. limit is the smaller of MoEngage's limits, elements per minute.
-func forecast(samples []store.Sample, space store.Space, limit int) (f condition.Forecast) {
-	first, last := &samples[0], &samples[len(samples)-1]
-	f.Drain = "nothing waits"
-	if last.Pending > 0 && limit > 0 {
-		takes := time.Duration(float64(last.Pending) / float64(limit) * float64(time.Minute))
-		f.DrainS = max(int64(takes/time.Second), 1)
-		f.Drain = "about " + condition.ForPeople(takes) + " at MoEngage's limits"
-	}
-	span, growth := last.At.Sub(first.At), last.DataBytes-first.DataBytes
-	left := space.FreeBytes - space.FloorBytes
-	if space.MaxDataBytes > 0 {
-		left = min(left, space.MaxDataBytes/10*9-space.DataBytes)
-	}
-	switch {
-	case left <= 0:
-		f.Disk = "no room: events are refused"
-	case span < forecastSpan:
-		f.Disk = "too early to tell"
-	case growth <= 0:
-		f.Disk = "the data does not grow"
-	default:
-		lasts := float64(left) / float64(growth) * float64(span)
-		if lasts > float64(farAhead) {
-			f.Disk = "more than a year"
-			return f
-		}
-		f.DiskS = int64(time.Duration(lasts) / time.Second)
-		f.Disk = "about " + condition.ForPeople(time.Duration(lasts))
-	}
-	return f
-}
-
-// byMembers lists the computations that the page shows: those with the most members, then by key.
-func byMembers(list []domain.ComputationInfo) []domain.ComputationInfo {
-	list = slices.DeleteFunc(list, func(c domain.ComputationInfo) bool { return c.Key == "" })
-	slices.SortStableFunc(list, func(a, b domain.ComputationInfo) int {
-		return cmp.Or(cmp.Compare(b.Members, a.Members), cmp.Compare(a.Key, b.Key))
-	})
-	return condition.Whole(list[:min(len(list), pageRows)])
-}
-
-func plannedJobs(plan []scheduler.Planned) []PlannedJob {
-	list := []PlannedJob{}
-	for _, p := range plan {
-		j := PlannedJob{Job: p.Job, Spec: p.Spec, Running: p.Running, Last: condition.Timestamp(p.Last.Started), Missed: p.Last.Missed}
-		if !p.Next.IsZero() {
-			j.Next, j.Local = condition.Timestamp(p.Next), p.Next.Format("Mon 15:04 MST")
-		}
-		list = append(list, j)
-	}
-	return list
-}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -25,11 +24,6 @@ const (
 	// maxCalls bounds the requests of a minute that a latency is taken from. At MoEngage's highest limits
 	// there are about 120 of them.
 	maxCalls = 2048
-
-	// countShare and countPages bound what counting parked changes by cause costs: at most a hundredth of
-	// the time, and 400,000 changes or some hundred megabytes of them.
-	countShare = 100
-	countPages = 100
 )
 
 // recorder remembers how things were, for the charts of the status page, and what is parked, by cause.
@@ -38,15 +32,12 @@ type recorder struct {
 	store *store.Store
 	log   *slog.Logger
 
-	settled func(domain.EventLedger) // is told of the ledger at each sample; nil where nobody asks
+	parked causes
 
 	mu      sync.Mutex // covers what follows
 	recent  []store.Sample
 	minutes []store.Sample
-	calls   []call // of the last minute
-	causes  []Cause
-	counted parkedTotals  // what the causes were counted of
-	next    time.Time     // no count before this moment
+	calls   []call        // of the last minute
 	silence time.Duration // see usualSilence
 }
 
@@ -57,23 +48,14 @@ type call struct {
 	ok   bool
 }
 
-// Cause is how many parked events and changes share a computation and a reason.
-type Cause struct {
-	Reason      string `json:"reason"`
-	Computation string `json:"computation"`
-	Kind        string `json:"kind"`
-	Count       uint64 `json:"count"`
-}
-
-// uncounted is the cause of what nobody has counted yet.
-const uncounted = "uncounted"
-
-func newRecorder(s *store.Store, log *slog.Logger, now time.Time) (*recorder, error) {
+// newRecorder makes a recorder that goes on from the samples in s. settled receives the ledger of events with every
+// sample; it may be nil.
+func newRecorder(s *store.Store, log *slog.Logger, now time.Time, settled func(domain.EventLedger)) (*recorder, error) {
 	minutes, err := s.Samples(now.Add(-minutesKept))
 	if err != nil {
 		return nil, err
 	}
-	return &recorder{store: s, log: log, minutes: minutes}, nil
+	return &recorder{store: s, log: log, minutes: minutes, parked: causes{store: s, settled: settled}}, nil
 }
 
 // run takes samples until ctx is done.
@@ -82,8 +64,10 @@ func (r *recorder) run(ctx context.Context) error {
 		if err := r.sample(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			r.log.Debug("no sample could be taken for the status page", "error", err)
 		}
-		if pause(ctx, sampleEvery) != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-time.After(sampleEvery):
 		}
 	}
 }
@@ -101,7 +85,7 @@ func (r *recorder) sample(ctx context.Context, now time.Time) error {
 		r.minutes = since(append(r.minutes, s), now.Add(-minutesKept))
 	}
 	r.mu.Unlock()
-	if err := r.count(ctx, now); err != nil {
+	if err := r.parked.count(ctx, now); err != nil {
 		return err
 	}
 	if !keep {
@@ -187,9 +171,6 @@ func (r *recorder) series(from time.Time) []store.Sample {
 	return list
 }
 
-// enoughDeliveries are the minutes with events that a day must have for its pauses to say anything.
-const enoughDeliveries = 100
-
 // usualSilence is the longest pause between events of the day before the last one; 0 if too
 // few came, or less than that is known.
 func (r *recorder) usualSilence() time.Duration {
@@ -201,112 +182,15 @@ func (r *recorder) usualSilence() time.Duration {
 	return r.silence
 }
 
-// wholeDay is how much of the past must be known: an agent that has seen no night knows no usual pause.
-const wholeDay = minutesKept - 4*time.Hour
+// parkedByReason counts what is parked by reason code, of which there are as many as in the source.
+func (r *recorder) parkedByReason() map[string]uint64 { return r.parked.byReason() }
 
-// longestPause is the longest time between two minutes with events, those in which no sample was taken left out.
-func longestPause(minutes []store.Sample) (longest time.Duration) {
-	var last time.Time
-	busy := 0
-	for i := range minutes[min(1, len(minutes)):] {
-		before, now := &minutes[i], &minutes[i+1]
-		if now.At.Sub(before.At) > 3*time.Minute {
-			last = time.Time{}
-		}
-		if now.Received <= before.Received {
-			continue
-		}
-		if busy++; !last.IsZero() {
-			longest = max(longest, now.At.Sub(last))
-		}
-		last = now.At
+// forecast looks ahead from the growth of the last hour. limit is the smaller of MoEngage's limits, elements per
+// minute. Before the first sample there is nothing to tell.
+func (r *recorder) forecast(now time.Time, space store.Space, limit int) condition.Forecast {
+	hour := r.series(now.Add(-time.Hour))
+	if len(hour) == 0 {
+		return condition.Forecast{}
 	}
-	if busy < enoughDeliveries || minutes[len(minutes)-1].At.Sub(minutes[0].At) < wholeDay {
-		return 0
-	}
-	return max(longest, time.Minute)
-}
-
-// parkedTotals tells whether what is parked may be another than before.
-type parkedTotals struct{ events, changes, left uint64 }
-
-func (t parkedTotals) parked() uint64 { return t.events + t.changes }
-
-func (r *recorder) totals() (parkedTotals, error) {
-	c, err := r.store.Counts()
-	if err == nil && r.settled != nil {
-		r.settled(c.Events)
-	}
-	return parkedTotals{c.Events.Parked, c.Changes.Parked, c.Events.Discarded + c.Changes.Dropped + c.Changes.Expired + c.Changes.Delivered}, err
-}
-
-// count counts what is parked by cause, if that may have changed and it is time.
-func (r *recorder) count(ctx context.Context, now time.Time) error {
-	t, err := r.totals()
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	due := t != r.counted && !now.Before(r.next)
-	r.mu.Unlock()
-	if !due {
-		return nil
-	}
-	causes, err := r.countCauses(ctx, t)
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.causes, r.counted = causes, t
-	r.next = now.Add(countShare * time.Since(now))
-	return nil
-}
-
-func (r *recorder) countCauses(ctx context.Context, t parkedTotals) ([]Cause, error) {
-	if t.parked() == 0 {
-		return nil, nil
-	}
-	var lines []domain.StatLine
-	cursor := domain.StateParked.String() + ":"
-	for page := 0; cursor != "" && page < countPages; page++ {
-		if ctx.Err() != nil { // a stop does not wait for gigabytes of parked events
-			return nil, ctx.Err()
-		}
-		some, next, err := r.store.StatsPage(cursor)
-		if err != nil {
-			return nil, err
-		}
-		for i := range some {
-			some[i].Cause = "" // the other side's words may name somebody
-		}
-		lines, cursor = store.MergeStats(lines, some), next
-	}
-	var causes []Cause
-	counted := uint64(0)
-	for _, l := range lines {
-		causes = append(causes, Cause{Reason: cmp.Or(l.Reason, "none"), Computation: l.Computation, Kind: l.Kind, Count: l.Count})
-		counted += l.Count
-	}
-	if all := t.parked(); cursor != "" && all > counted {
-		causes = append(causes, Cause{Reason: uncounted, Count: all - counted})
-	}
-	slices.SortStableFunc(causes, func(a, b Cause) int { return cmp.Compare(b.Count, a.Count) })
-	return causes, nil
-}
-
-// parked lists the causes, the most frequent first.
-func (r *recorder) parked() []Cause {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return condition.Whole(slices.Clone(r.causes))
-}
-
-// parkedByReason adds up the causes; there are as many as reason codes in the source.
-func (r *recorder) parkedByReason() map[string]uint64 {
-	sums := make(map[string]uint64)
-	for _, c := range r.parked() {
-		sums[c.Reason] += c.Count
-	}
-	return sums
+	return forecast(hour, space, limit)
 }

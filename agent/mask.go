@@ -11,12 +11,12 @@ import (
 
 // user answers with the page of one user. Unless admin.show_users is set, ids, values of traits, and
 // everything else that may name somebody is masked: what is left is what became of whom.
-func (s *statusPage) user(r *http.Request) (any, error) {
-	u, err := s.p.inspector().User(r.Context(), r.URL.Query().Get("id"))
+func (s *statusSource) user(r *http.Request) (any, error) {
+	u, err := s.Inspect.User(r.Context(), r.URL.Query().Get("id"))
 	if err != nil {
 		return nil, err
 	}
-	if !s.p.config.Load().Admin.ShowUsers {
+	if !s.ShowUsers() {
 		maskUser(u)
 	}
 	return u, nil
