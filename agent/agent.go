@@ -32,6 +32,7 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/agent/ingest"
+	"personasync/agent/page"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -109,9 +110,9 @@ type process struct {
 	refused   atomic.Pointer[condition.RefusedReload] // the last reload was; nil: it was not
 	missed    missedRuns
 	dropped   grown // lines of the log
-	recorder  *recorder
+	recorder  *page.Recorder
 	metrics   *metrics
-	page      *statusPage
+	page      *page.Page
 	pace      *pacer
 	shared    *sharedAnswers
 
@@ -195,7 +196,7 @@ func (p *process) assemble(c *config.Config) error {
 	p.door.Clock, p.door.Appended = ingest.NewClock(p.store.Written()), p.readiness.note
 	p.door.SetUnready("starting")
 	var err error
-	if p.recorder, err = newRecorder(p.store, p.log.With("part", "page"), p.started, func(l domain.EventLedger) { p.door.Applied(l, time.Now()) }); err != nil {
+	if p.recorder, err = page.NewRecorder(p.store, p.log.With("part", "page"), p.started, func(l domain.EventLedger) { p.door.Applied(l, time.Now()) }); err != nil {
 		return err
 	}
 	p.metrics = newMetrics(p)
@@ -220,14 +221,14 @@ func (p *process) senderConfig(c *config.Config, road domain.Endpoint) syncer.Co
 	s := senderConfig(c, road)
 	s.Observe = func(r syncer.Report) {
 		p.metrics.post(r)
-		p.recorder.answered(r)
+		p.recorder.Answered(r)
 	}
 	return s
 }
 
 // listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
 func (p *process) listen(ctx context.Context, c *config.Config) error {
-	p.page = newStatusPage(statusSource{
+	p.page = page.New(page.Source{
 		Inspect: p.inspector(), Store: p.store, Recorder: p.recorder, Plan: p.scheduler.Plan,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		PerMinute: func() int { m := p.config.Load().MoEngage; return min(m.UsersPerMinute, m.EventsPerMinute) },
@@ -251,7 +252,7 @@ func (p *process) listen(ctx context.Context, c *config.Config) error {
 		}
 		p.keep(l, false)
 		p.admin = host.NewServer(p.log, "admin", l, atWindow, side.Listener(c.Admin.Listen))
-		p.admin.HTTP.RegisterOnShutdown(p.page.close)
+		p.admin.HTTP.RegisterOnShutdown(p.page.Close)
 	}
 	l := p.o.Ingest
 	if l == nil {
@@ -304,7 +305,7 @@ func (p *process) adminSide() *api.Server {
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		Log:       p.log.With("part", "admin"),
 		Metrics:   p.metrics.handler(),
-		Page:      p.page.routes,
+		Page:      p.page.Routes,
 	}
 }
 
@@ -339,7 +340,7 @@ func (p *process) facts() condition.Process {
 		DataDir: c.DataDir, Schedules: schedules(c, p.senders),
 		Refused:    p.refused.Load(),
 		ClockDoubt: p.door.Clock.Doubt(),
-		Missed:     p.missed.lately(plan, now), UsualSilence: p.recorder.usualSilence(),
+		Missed:     p.missed.lately(plan, now), UsualSilence: p.recorder.UsualSilence(),
 	}
 	if facts.MoEngage.State == "failing" && health.NextProbe.After(now) { // one that is past had nothing to send
 		facts.MoEngage.NextTry = condition.Timestamp(health.NextProbe.Truncate(time.Second))
@@ -359,7 +360,7 @@ func (p *process) facts() condition.Process {
 // diskFacts are what a running agent knows of its disk.
 func (p *process) diskFacts(now time.Time, m config.MoEngage) (*store.Space, condition.Forecast) {
 	space := p.store.Space()
-	return &space, p.recorder.forecast(now, space, min(m.UsersPerMinute, m.EventsPerMinute))
+	return &space, p.recorder.Forecast(now, space, min(m.UsersPerMinute, m.EventsPerMinute))
 }
 
 // linesDropped counts the lines of the log that were lost.
@@ -395,7 +396,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	lanes.Go(func() error { return p.serveIngest(work) })
 	lanes.Go(func() error { return p.housekeeping(work) })
-	lanes.Go(func() error { return p.recorder.run(work) })
+	lanes.Go(func() error { return p.recorder.Run(work) })
 	lanes.Go(func() error { return p.keepSockets(work) })
 	lanes.Go(func() error { return p.endWhenBroken(work) })
 	lanes.Go(func() error {

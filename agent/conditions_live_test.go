@@ -13,7 +13,7 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/agent/config"
-	"personasync/store"
+	"personasync/agent/page"
 	"personasync/store/domain"
 )
 
@@ -35,7 +35,7 @@ func TestAWrongSecretIsNowhereCalledGood(t *testing.T) {
 		t.Errorf("status has %+v, %v", st.Conditions, err)
 	}
 	waitFor(t, "a snapshot of the page that knows", func() bool { // one is a second old at most
-		var snap Snapshot
+		var snap page.Snapshot
 		getJSON(t, "http://"+a.Admin.String()+"/api/page", &snap)
 		return snap.Verdicts[0].Level == "bad" && strings.HasPrefix(snap.Verdicts[0].Text, "11 of 11 deliveries")
 	})
@@ -136,39 +136,6 @@ func TestDataThatWasMovedIsACondition(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, i, "it has its data", func(st condition.Status) bool { return st.Ready })
-}
-
-// TestTheUsualSilenceIsOfTheDayBefore, and of time in which somebody listened.
-func TestTheUsualSilenceIsOfTheDayBefore(t *testing.T) {
-	var minutes []store.Sample
-	at, received := two, uint64(0)
-	step := func(n int, each uint64) {
-		for range n {
-			at, received = at.Add(time.Minute), received+each
-			minutes = append(minutes, store.Sample{At: at, Received: received})
-		}
-	}
-	step(50, 3)
-	step(20, 0)
-	step(60, 3)
-	if longestPause(minutes) != 0 {
-		t.Error("two hours are enough to know what is usual")
-	}
-	at = at.Add(5 * time.Hour) // stopped
-	step(14*60, 3)
-	if got := longestPause(minutes); got != 21*time.Minute {
-		t.Errorf("the longest pause was %s", got)
-	}
-	step(300, 0) // going on
-	if got := longestPause(minutes); got != 21*time.Minute {
-		t.Errorf("with the present silence, the longest pause was %s", got)
-	}
-	minutes, received = minutes[:0], 0
-	step(22*60, 0)
-	step(enoughDeliveries-1, 1)
-	if longestPause(minutes) != 0 {
-		t.Error("a few events are enough to know what is usual")
-	}
 }
 
 func TestShellWords(t *testing.T) {

@@ -202,7 +202,7 @@ func (c *reading) process() {
 	}
 	c.gauge("personasync_moengage_used_last_minute", float64(used.Users), "users")
 	c.gauge("personasync_moengage_used_last_minute", float64(used.Events), "events")
-	for cause, n := range c.p.recorder.parkedByReason() {
+	for cause, n := range c.p.recorder.ParkedByReason() {
 		c.gauge("personasync_parked", float64(n), cause)
 	}
 }

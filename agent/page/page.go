@@ -1,4 +1,4 @@
-package agent
+package page
 
 import (
 	"embed"
@@ -14,23 +14,21 @@ import (
 	"personasync/agent/api"
 )
 
-// The status page: three files that need nothing else, fed by JSON and a stream of server-sent events.
-// It changes nothing, and no user id is in it unless admin.show_users says so.
+// pageFiles are the page: they load nothing from elsewhere, and read JSON and a stream of server-sent events.
 //
-//go:embed page/index.html page/page.css page/page.js page/icon.svg
+//go:embed index.html page.css page.js icon.svg
 var pageFiles embed.FS
 
 const (
-	// streamEvery is how often an open page is told how things are; a snapshot serves every page of that
-	// time.
+	// streamEvery is how often an open page receives a snapshot. One snapshot serves every page.
 	streamEvery = 2 * time.Second
 	// maxStreams bounds how many pages are open: each is a connection and a goroutine.
 	maxStreams = 64
 )
 
-// statusPage serves the status page. Its methods may be called concurrently.
-type statusPage struct {
-	statusSource
+// Page serves the status page. Its methods may be called concurrently.
+type Page struct {
+	Source
 	streams atomic.Int32
 	closed  chan struct{} // ends the streams
 	once    sync.Once
@@ -40,20 +38,21 @@ type statusPage struct {
 	text []byte // of last, as JSON
 }
 
-func newStatusPage(from statusSource) *statusPage {
-	return &statusPage{statusSource: from, closed: make(chan struct{})}
+// New returns a page that shows what from has. Its caller closes it.
+func New(from Source) *Page {
+	return &Page{Source: from, closed: make(chan struct{})}
 }
 
-// close ends every stream, so that a stop need not wait for them.
-func (s *statusPage) close() { s.once.Do(func() { close(s.closed) }) }
+// Close ends every stream, so that a stop need not wait for them.
+func (s *Page) Close() { s.once.Do(func() { close(s.closed) }) }
 
-// routes adds the page to admin.listen.
-func (s *statusPage) routes(mux *http.ServeMux, answer func(api.Question) http.HandlerFunc) {
+// Routes adds the page to admin.listen.
+func (s *Page) Routes(mux *http.ServeMux, answer func(api.Question) http.HandlerFunc) {
 	for path, file := range map[string]struct{ name, kind string }{
-		"GET /{$}":      {"page/index.html", "text/html; charset=utf-8"},
-		"GET /page.css": {"page/page.css", "text/css; charset=utf-8"},
-		"GET /page.js":  {"page/page.js", "text/javascript; charset=utf-8"},
-		"GET /icon.svg": {"page/icon.svg", "image/svg+xml"},
+		"GET /{$}":      {"index.html", "text/html; charset=utf-8"},
+		"GET /page.css": {"page.css", "text/css; charset=utf-8"},
+		"GET /page.js":  {"page.js", "text/javascript; charset=utf-8"},
+		"GET /icon.svg": {"icon.svg", "image/svg+xml"},
 	} {
 		text, err := pageFiles.ReadFile(file.name)
 		if err != nil {
@@ -61,7 +60,7 @@ func (s *statusPage) routes(mux *http.ServeMux, answer func(api.Question) http.H
 		}
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", file.kind)
-			_, _ = w.Write(text) // whoever asked has gone
+			_, _ = w.Write(text) // an error: the browser has gone
 		})
 	}
 	mux.HandleFunc("GET /api/page", answer(func(*http.Request) (any, error) { return s.snapshot(time.Now()) }))
@@ -71,7 +70,7 @@ func (s *statusPage) routes(mux *http.ServeMux, answer func(api.Question) http.H
 }
 
 // snapshot says how things are, at most a second ago.
-func (s *statusPage) snapshot(now time.Time) (*Snapshot, error) {
+func (s *Page) snapshot(now time.Time) (*Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.last != nil && now.Sub(s.last.Now) < time.Second && !now.Before(s.last.Now) {
@@ -89,7 +88,7 @@ func (s *statusPage) snapshot(now time.Time) (*Snapshot, error) {
 }
 
 // current is the snapshot as JSON.
-func (s *statusPage) current(now time.Time) ([]byte, error) {
+func (s *Page) current(now time.Time) ([]byte, error) {
 	if _, err := s.snapshot(now); err != nil {
 		return nil, err
 	}
@@ -99,7 +98,7 @@ func (s *statusPage) current(now time.Time) ([]byte, error) {
 }
 
 // series answers with what the charts show of the last seconds: columns, so that a day is small.
-func (s *statusPage) series(r *http.Request) (any, error) {
+func (s *Page) series(r *http.Request) (any, error) {
 	seconds, err := strconv.Atoi(r.URL.Query().Get("seconds"))
 	if err != nil || seconds <= 0 || seconds > int(minutesKept/time.Second) {
 		return nil, fmt.Errorf("%w: seconds is a number from 1 to %d", api.ErrUsage, int(minutesKept/time.Second))
@@ -108,7 +107,7 @@ func (s *statusPage) series(r *http.Request) (any, error) {
 }
 
 // stream tells a page how things are until it goes away or the agent stops.
-func (s *statusPage) stream(w http.ResponseWriter, r *http.Request) {
+func (s *Page) stream(w http.ResponseWriter, r *http.Request) {
 	if s.streams.Add(1) > maxStreams {
 		s.streams.Add(-1)
 		api.WriteProblem(w, http.StatusServiceUnavailable, api.Problem{Code: "busy", Message: "too many status pages are open: close some"})
@@ -134,7 +133,7 @@ func (s *statusPage) stream(w http.ResponseWriter, r *http.Request) {
 }
 
 // tell writes one event. A reader that takes none for a while is let go.
-func (s *statusPage) tell(w http.ResponseWriter, control *http.ResponseController) error {
+func (s *Page) tell(w http.ResponseWriter, control *http.ResponseController) error {
 	text, err := s.current(time.Now())
 	if err != nil {
 		return err

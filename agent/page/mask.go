@@ -1,4 +1,4 @@
-package agent
+package page
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 // user answers with the page of one user. Unless admin.show_users is set, ids, values of traits, and
 // everything else that may name somebody is masked: what is left is what became of whom.
-func (s *statusSource) user(r *http.Request) (any, error) {
+func (s *Source) user(r *http.Request) (any, error) {
 	u, err := s.Inspect.User(r.Context(), r.URL.Query().Get("id"))
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package agent
+package page
 
 import (
 	"context"
@@ -28,7 +28,7 @@ const (
 
 // recorder remembers how things were, for the charts of the status page, and what is parked, by cause.
 // Its methods may be called concurrently.
-type recorder struct {
+type Recorder struct {
 	store *store.Store
 	log   *slog.Logger
 
@@ -50,16 +50,16 @@ type call struct {
 
 // newRecorder makes a recorder that goes on from the samples in s. settled receives the ledger of events with every
 // sample; it may be nil.
-func newRecorder(s *store.Store, log *slog.Logger, now time.Time, settled func(domain.EventLedger)) (*recorder, error) {
+func NewRecorder(s *store.Store, log *slog.Logger, now time.Time, settled func(domain.EventLedger)) (*Recorder, error) {
 	minutes, err := s.Samples(now.Add(-minutesKept))
 	if err != nil {
 		return nil, err
 	}
-	return &recorder{store: s, log: log, minutes: minutes, parked: causes{store: s, settled: settled}}, nil
+	return &Recorder{store: s, log: log, minutes: minutes, parked: causes{store: s, settled: settled}}, nil
 }
 
 // run takes samples until ctx is done.
-func (r *recorder) run(ctx context.Context) error {
+func (r *Recorder) Run(ctx context.Context) error {
 	for {
 		if err := r.sample(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			r.log.Debug("no sample could be taken for the status page", "error", err)
@@ -73,7 +73,7 @@ func (r *recorder) run(ctx context.Context) error {
 }
 
 // sample takes one, and has the store keep the first of every minute.
-func (r *recorder) sample(ctx context.Context, now time.Time) error {
+func (r *Recorder) sample(ctx context.Context, now time.Time) error {
 	s, err := r.now(now)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (r *recorder) sample(ctx context.Context, now time.Time) error {
 }
 
 // now says how things are.
-func (r *recorder) now(now time.Time) (store.Sample, error) {
+func (r *Recorder) now(now time.Time) (store.Sample, error) {
 	s, err := r.store.Sample(now)
 	if err != nil {
 		return s, err
@@ -134,7 +134,7 @@ func since(list []store.Sample, from time.Time) []store.Sample {
 }
 
 // answered notes a request to MoEngage.
-func (r *recorder) answered(report syncer.Report) {
+func (r *Recorder) Answered(report syncer.Report) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -145,12 +145,12 @@ func (r *recorder) answered(report syncer.Report) {
 }
 
 // forget lets go of the calls that are older than a minute. mu is held.
-func (r *recorder) forget(now time.Time) {
+func (r *Recorder) forget(now time.Time) {
 	r.calls = slices.DeleteFunc(r.calls, func(c call) bool { return now.Sub(c.at) > time.Minute })
 }
 
 // series returns what is remembered of the time since from: minutes, and closer what is recent.
-func (r *recorder) series(from time.Time) []store.Sample {
+func (r *Recorder) series(from time.Time) []store.Sample {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	closely := r.recent
@@ -173,7 +173,7 @@ func (r *recorder) series(from time.Time) []store.Sample {
 
 // usualSilence is the longest pause between events of the day before the last one; 0 if too
 // few came, or less than that is known.
-func (r *recorder) usualSilence() time.Duration {
+func (r *Recorder) UsualSilence() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := len(r.minutes); n > 1 && r.minutes[n-1].Received > r.minutes[n-2].Received || r.silence == 0 {
@@ -183,11 +183,11 @@ func (r *recorder) usualSilence() time.Duration {
 }
 
 // parkedByReason counts what is parked by reason code, of which there are as many as in the source.
-func (r *recorder) parkedByReason() map[string]uint64 { return r.parked.byReason() }
+func (r *Recorder) ParkedByReason() map[string]uint64 { return r.parked.byReason() }
 
 // forecast looks ahead from the growth of the last hour. limit is the smaller of MoEngage's limits, elements per
 // minute. Before the first sample there is nothing to tell.
-func (r *recorder) forecast(now time.Time, space store.Space, limit int) condition.Forecast {
+func (r *Recorder) Forecast(now time.Time, space store.Space, limit int) condition.Forecast {
 	hour := r.series(now.Add(-time.Hour))
 	if len(hour) == 0 {
 		return condition.Forecast{}

@@ -1,4 +1,4 @@
-package agent
+package page
 
 import (
 	"cmp"
@@ -16,11 +16,11 @@ import (
 // pageRows bounds a table of the page.
 const pageRows = 100
 
-// statusSource is what the status page shows.
-type statusSource struct {
+// Source is what the status page shows.
+type Source struct {
 	Inspect   api.Inspector
 	Store     *store.Store
-	Recorder  *recorder
+	Recorder  *Recorder
 	Plan      func() []scheduler.Planned
 	ShowUsers func() bool
 	PerMinute func() int // the smaller of MoEngage's limits
@@ -69,7 +69,7 @@ type DiskSpace struct {
 }
 
 // read joins the snapshot of this moment.
-func (s *statusSource) read(now time.Time) (*Snapshot, error) {
+func (s *Source) read(now time.Time) (*Snapshot, error) {
 	status, err := s.Inspect.Status(context.Background())
 	if err != nil {
 		return nil, err
