@@ -20,10 +20,10 @@ type ActionOrder struct {
 
 // ActionReceipt says what was done.
 type ActionReceipt struct {
-	Done    int          `json:"done"`
-	Samples []string     `json:"samples"` // ids of the first few of them
+	Done    int       `json:"done"`
+	Samples []string  `json:"samples"` // ids of the first few of them
 	Skipped []Skipped `json:"skipped"` // of those named one by one
-	Parked  int          `json:"parked"`  // events that were read again and cannot be used still
+	Parked  int       `json:"parked"`  // events that were read again and cannot be used still
 }
 
 // Skipped is a change that was left alone.
