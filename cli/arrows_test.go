@@ -26,7 +26,10 @@ sync/internal/payload: store/domain   # pure: bytes out of changes
 sync/internal/ratelimit: store/domain
 sync/sandbox:   # knows the wire by MoEngage's documents, so that it checks the sender
 agent/segment: store/domain
-agent/config: scheduler store/domain
+agent/config: agent/config/internal/document agent/config/internal/valid agent/config/wording store/domain
+agent/config/internal/document: agent/config/wording   # knows TOML, and no key
+agent/config/internal/valid: agent/config/wording scheduler store/domain   # pure: a value in, the reason why not out
+agent/config/wording:
 agent/memberlist: sync store/domain
 agent/host: agent/config   # of the machine: knows neither events nor answers
 agent/ingest: agent/segment store/domain   # without the storage engine
@@ -35,7 +38,7 @@ agent/api: agent/condition agent/config agent/host store sync store/domain   # w
 agent/page: agent/api agent/condition scheduler store sync store/domain
 agent: agent/api agent/condition agent/config agent/host agent/ingest agent/page agent/segment scheduler store sync store/domain
 cli: agent agent/api agent/condition agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
-cli/internal/argv: cli/internal/exit cli/internal/term
+cli/internal/argv: agent/config/wording cli/internal/exit cli/internal/term
 cli/internal/command: agent agent/api agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain
 cli/internal/demo: agent agent/api agent/condition agent/config cli/internal/logging cli/internal/term store/domain sync/sandbox
 cli/internal/exit: agent agent/api agent/config agent/host store

@@ -3,17 +3,16 @@ package config
 import (
 	"cmp"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
+	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/valid"
+	"personasync/agent/config/wording"
 	"personasync/store/domain"
 )
 
@@ -50,15 +49,10 @@ const leastDataBytes = 64 << 20
 // leastExMembers exceeds the time for which Segment retries a delivery, and any sensible window of the guard.
 const leastExMembers = 24 * time.Hour
 
-const unixPrefix = "unix:"
-
-// maxSocketPath is the longest path in a Linux sockaddr_un without its final zero byte.
-const maxSocketPath = 107
-
 func (l *loader) checkIngest() {
 	in := &l.cfg.Ingest
 	l.checkTLS()
-	local, err := listenAddress(in.Listen)
+	local, err := valid.ListenAddress(in.Listen)
 	switch {
 	case err != nil:
 		l.refuseKey("ingest.listen", "%v", err)
@@ -106,104 +100,26 @@ func (l *loader) checkTLS() {
 	}
 }
 
-// listenAddress checks host:port or unix:/path. local means that only this machine can reach the address.
-func listenAddress(address string) (local bool, err error) {
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
-		return true, socketPath(path)
-	}
-	return hostPort(address)
-}
-
-func socketPath(path string) error {
-	switch {
-	case path == "":
-		return errors.New(`must name a socket, like "unix:/run/personasync/ingest.sock"`)
-	case len(path) > maxSocketPath:
-		return fmt.Errorf("the path of a socket may have %d bytes, this one has %d: choose a shorter one", maxSocketPath, len(path))
-	}
-	return nil
-}
-
-// hostPort checks a TCP address. A host name other than "localhost" counts as not local, because a lookup would
-// make the result depend on the network.
-func hostPort(address string) (local bool, err error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return false, errors.New(`must be host:port, like "127.0.0.1:8480"`)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
-		return false, fmt.Errorf("%q is not a port: must be a number from 0 to 65535", shorten(port))
-	}
-	if strings.ContainsAny(host, " /\\@") {
-		return false, fmt.Errorf("%q is not a host name", shorten(host))
-	}
-	return isLoopback(host), nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 func (l *loader) checkAdmin() {
 	a := &l.cfg.Admin
 	if a.Socket != "" {
-		if err := socketPath(a.Socket); err != nil {
+		if err := valid.SocketPath(a.Socket); err != nil {
 			l.refuseKey("admin.socket", "%v", err)
 		}
 	}
-	if path, ok := strings.CutPrefix(l.cfg.Ingest.Listen, unixPrefix); ok && samePath(path, l.cfg.Socket(os.Getenv)) {
+	if path, ok := strings.CutPrefix(l.cfg.Ingest.Listen, valid.UnixPrefix); ok && valid.SamePath(path, l.cfg.Socket(os.Getenv)) {
 		l.refuseKey("ingest.listen", "is the socket of the commands (admin.socket): choose another path")
 	}
 	if a.Listen == "" {
 		return
 	}
-	if _, err := hostPort(a.Listen); err != nil {
+	if _, err := valid.HostPort(a.Listen); err != nil {
 		l.refuseKey("admin.listen", `%v; "" turns the status page off`, err)
 		return
 	}
-	if sameAddress(a.Listen, l.cfg.Ingest.Listen) {
+	if valid.SameAddress(a.Listen, l.cfg.Ingest.Listen) {
 		l.refuseKey("admin.listen", "is the address of ingest.listen: choose another port")
 	}
-}
-
-// sameAddress reports whether a listener at one address prevents a listener at the other.
-func sameAddress(a, b string) bool {
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	if errA != nil || errB != nil || portA != portB || portA == "0" {
-		return false
-	}
-	ipA, ipB := listenIP(hostA), listenIP(hostB)
-	if !ipA.IsValid() || !ipB.IsValid() {
-		return hostA == hostB
-	}
-	return ipA == ipB || ipA.IsUnspecified() || ipB.IsUnspecified()
-}
-
-// listenIP returns the address that a listener uses for host, or the zero Addr if that depends on the network.
-func listenIP(host string) netip.Addr {
-	switch host {
-	case "":
-		return netip.IPv6Unspecified()
-	case "localhost":
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	ip, _ := netip.ParseAddr(host)
-	return ip.Unmap()
-}
-
-// samePath reports whether two paths name the same file. It compares their text and their existing directories.
-func samePath(a, b string) bool {
-	if filepath.Base(a) != filepath.Base(b) {
-		return false
-	}
-	if filepath.Clean(a) == filepath.Clean(b) {
-		return true
-	}
-	one, err := os.Stat(filepath.Dir(a))
-	other, failed := os.Stat(filepath.Dir(b))
-	return err == nil && failed == nil && os.SameFile(one, other)
 }
 
 func (l *loader) checkMoEngage() {
@@ -238,11 +154,11 @@ func (l *loader) checkSchedule() {
 	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "" {
 		l.refuseKey("schedule.timezone", `is not a known time zone: write a name like "Europe/Berlin", or "UTC"`)
 	}
-	if err := parseSchedule(s.Cron, l.cfg.Location()); err != nil {
+	if err := valid.CronSpec(s.Cron, l.cfg.Location()); err != nil {
 		l.refuseKey("schedule.cron", "%v", err)
 	}
 	if v := l.cfg.Verify.Schedule; v != "" {
-		if err := parseSchedule(v, l.cfg.Location()); err != nil {
+		if err := valid.CronSpec(v, l.cfg.Location()); err != nil {
 			l.refuseKey("verify.schedule", "%v", err)
 		}
 	}
@@ -251,7 +167,7 @@ func (l *loader) checkSchedule() {
 func (l *loader) checkComputation(c *Computation, prefix string) {
 	l.checkPolicy(fields(&c.Policy, prefix))
 	if c.Schedule != "" {
-		if err := parseSchedule(c.Schedule, l.cfg.Location()); err != nil {
+		if err := valid.CronSpec(c.Schedule, l.cfg.Location()); err != nil {
 			l.refuse(keyed(c, prefix, "schedule"), err.Error())
 		}
 	}
@@ -266,17 +182,17 @@ func (l *loader) checkPolicy(policy []field) {
 			continue
 		}
 		var err error
-		switch _, word := splitKey(f.key); word {
+		switch _, word := document.SplitKey(f.key); word {
 		case "enter_event", "exit_event", "trait_event":
-			if err = eventName(*f.ptr.(*string)); err != nil {
+			if err = valid.EventName(*f.ptr.(*string)); err != nil {
 				err = fmt.Errorf("%w: choose another name", err)
 			}
 		case "list_attribute":
-			if err = attributeName(*f.ptr.(*string)); err != nil {
+			if err = valid.AttributeName(*f.ptr.(*string)); err != nil {
 				err = fmt.Errorf("%w: choose another name", err)
 			}
 		case "forward_traits":
-			err = forwardTraits(*f.ptr.(*[]string))
+			err = valid.ForwardTraits(*f.ptr.(*[]string))
 		}
 		if err != nil {
 			l.refuse(f, err.Error())
@@ -288,11 +204,11 @@ func (l *loader) checkPolicy(policy []field) {
 func (l *loader) checkAttribute(c *Computation, prefix string) {
 	switch {
 	case l.given(prefix + "attribute"):
-		if err := attributeName(c.Attribute); err != nil {
+		if err := valid.AttributeName(c.Attribute); err != nil {
 			l.refuse(keyed(c, prefix, "attribute"), err.Error()+": choose another name")
 		}
 	case c.Key != "" && sendsAttribute(c.Send):
-		if err := attributeName(c.Key); err != nil {
+		if err := valid.AttributeName(c.Key); err != nil {
 			l.refuse(keyed(c, prefix, "key"), fmt.Sprintf("names the attribute too, and %v: set attribute to another name", err))
 		}
 	}
@@ -302,11 +218,11 @@ func (l *loader) checkAttribute(c *Computation, prefix string) {
 func (l *loader) checkCohort(c *Computation, prefix string) {
 	switch {
 	case l.given(prefix + "cohort_name"):
-		if err := cohortName(c.CohortName); err != nil {
+		if err := valid.CohortName(c.CohortName); err != nil {
 			l.refuse(keyed(c, prefix, "cohort_name"), err.Error())
 		}
 	case c.Key != "" && c.Send.Has(domain.SendCohort):
-		if err := cohortName(c.Key); err != nil {
+		if err := valid.CohortName(c.Key); err != nil {
 			l.refuse(keyed(c, prefix, "key"), fmt.Sprintf("names the cohort too, and %v as cohort_name", err))
 		}
 	}
@@ -323,7 +239,7 @@ func (l *loader) checkNames() {
 		name := domain.AttributeName(cmp.Or(c.Attribute, c.Key))
 		for _, p := range l.policies() {
 			if sendsAttribute(c.Send) && p.Send.Has(domain.SendList) && domain.AttributeName(p.ListAttribute) == name {
-				l.refuse(keyed(c, l.prefixes[i], "attribute"), fmt.Sprintf("writes the attribute %q, which holds a list of audiences (list_attribute): give it another attribute", shorten(name)))
+				l.refuse(keyed(c, l.prefixes[i], "attribute"), fmt.Sprintf("writes the attribute %q, which holds a list of audiences (list_attribute): give it another attribute", wording.Shorten(name)))
 				break
 			}
 		}
@@ -359,7 +275,7 @@ func (l *loader) checkApart(word, does string, sends func(domain.SendMethods) bo
 		case owner.Name() != c.Name(): // otherwise the computation is listed twice, which is another fault
 			l.refuse(keyed(c, l.prefixes[i], at), fmt.Sprintf(
 				"%s %q, and so does %s.%s: give one of them another %s",
-				does, shorten(name), computations, bareKey(owner.Name()), word))
+				does, wording.Shorten(name), document.Computations, document.BareKey(owner.Name()), word))
 		}
 	}
 }

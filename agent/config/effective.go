@@ -1,5 +1,7 @@
 package config
 
+import "personasync/agent/config/internal/document"
+
 // Setting is one key with its effective value.
 type Setting struct {
 	Key   string `json:"key"`   // "log.level", "computation.vip.send"
@@ -19,7 +21,7 @@ func (c *Config) Effective() []Setting {
 	}
 	for i := range c.Computations {
 		s := &c.Computations[i]
-		for _, f := range fields(s, computations+"."+bareKey(s.Name())+".") {
+		for _, f := range fields(s, document.Computations+"."+document.BareKey(s.Name())+".") {
 			all = append(all, c.inheritedSetting(f))
 		}
 	}
@@ -44,7 +46,7 @@ func (c *Config) inheritedSetting(f field) Setting {
 	if _, own := c.origins[f.key]; own {
 		return s
 	}
-	_, word := splitKey(f.key)
+	_, word := document.SplitKey(f.key)
 	switch word {
 	case "key", "id", "attribute", "cohort_name", "schedule":
 		return s

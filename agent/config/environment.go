@@ -5,6 +5,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"personasync/agent/config/internal/document"
+	"personasync/agent/config/wording"
 )
 
 const (
@@ -37,7 +40,7 @@ func (l *loader) takeEnvironment() {
 		}
 		delete(left, name)
 		from := origin{kind: fromEnv, name: name}
-		v := value{kind: untyped, text: given}
+		v := document.Value{Kind: document.Untyped, Text: given}
 		if err := f.set(v); err != nil {
 			l.add(from.fault(f.key, mask(f, v), err.Error()))
 			continue
@@ -59,6 +62,6 @@ func (l *loader) unknownVariable(name string) {
 	for _, f := range fields(l.cfg, "") {
 		names = append(names, strings.TrimPrefix(variable(f.key), envPrefix))
 	}
-	near := nearest(strings.TrimPrefix(name, envPrefix), names)
-	l.cfg.notes = append(l.cfg.notes, fmt.Sprintf("environment variable %s means nothing here%s", name, hint(near, envPrefix+"%s")))
+	near := wording.Nearest(strings.TrimPrefix(name, envPrefix), names)
+	l.cfg.notes = append(l.cfg.notes, fmt.Sprintf("environment variable %s means nothing here%s", name, wording.Hint(near, envPrefix+"%s")))
 }

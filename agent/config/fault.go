@@ -16,7 +16,6 @@ type Fault struct {
 	Value   string `json:"value,omitempty"`  // as TOML; secrets are masked, values of unknown keys are left out
 	Problem string `json:"problem"`
 
-	column int
 	denied bool // this user may not read the file, but the agent may
 }
 

@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"personasync/agent/config/internal/document"
+	"personasync/agent/config/wording"
 	"personasync/store/domain"
 )
 
@@ -28,7 +29,7 @@ func fields(section any, prefix string) []field {
 		sf := v.Type().Field(i)
 		name, ptr := sf.Tag.Get("toml"), v.Field(i).Addr()
 		switch {
-		case !sf.IsExported() || name == "-" || name == computations:
+		case !sf.IsExported() || name == "-" || name == document.Computations:
 		case sf.Anonymous:
 			all = append(all, fields(ptr.Interface(), prefix)...)
 		case sf.Type.Kind() == reflect.Struct && sf.Type != reflect.TypeFor[Duration]():
@@ -61,7 +62,7 @@ func (f field) show() string {
 	case *Duration:
 		return strconv.Quote(p.String())
 	case *[]string:
-		return quoteAll(*p)
+		return document.QuoteAll(*p)
 	case *domain.SendMethods:
 		return showChannels(*p)
 	}
@@ -69,7 +70,7 @@ func (f field) show() string {
 }
 
 // set converts and stores v. On an error the field is unchanged.
-func (f field) set(v value) error {
+func (f field) set(v document.Value) error {
 	switch p := f.ptr.(type) {
 	case *string:
 		return f.setString(p, v)
@@ -93,39 +94,39 @@ func (f field) set(v value) error {
 	panic(fmt.Sprintf("config: %s has a type that cannot be set: %T", f.key, f.ptr))
 }
 
-func (f field) setString(p *string, v value) error {
-	if v.kind != text && v.kind != untyped {
+func (f field) setString(p *string, v document.Value) error {
+	if v.Kind != document.Text && v.Kind != document.Untyped {
 		return errors.New("must be text in double quotes")
 	}
-	if strings.ContainsRune(v.text, 0) {
+	if strings.ContainsRune(v.Text, 0) {
 		return errors.New("must not contain a zero byte")
 	}
 	if words := f.tag.Get("one"); words != "" {
-		if err := oneOf(v.text, strings.Split(words, "|")); err != nil {
+		if err := oneOf(v.Text, strings.Split(words, "|")); err != nil {
 			return err
 		}
 	}
-	*p = v.text
+	*p = v.Text
 	return nil
 }
 
-func setBool(p *bool, v value) error {
-	if v.kind != boolean && v.kind != untyped || v.text != "true" && v.text != "false" {
+func setBool(p *bool, v document.Value) error {
+	if v.Kind != document.Boolean && v.Kind != document.Untyped || v.Text != "true" && v.Text != "false" {
 		return errors.New("must be true or false, without quotes")
 	}
-	*p = v.text == "true"
+	*p = v.Text == "true"
 	return nil
 }
 
-func setInt[T int | int64](f field, p *T, v value) error {
-	if v.kind != integer && v.kind != untyped {
+func setInt[T int | int64](f field, p *T, v document.Value) error {
+	if v.Kind != document.Integer && v.Kind != document.Untyped {
 		return errors.New("must be a whole number, without quotes")
 	}
 	base := 10
-	if v.kind == integer {
+	if v.Kind == document.Integer {
 		base = 0 // TOML allows 0x2A and 1_000; a variable does not
 	}
-	n, err := strconv.ParseInt(v.text, base, 64)
+	n, err := strconv.ParseInt(v.Text, base, 64)
 	if err != nil || int64(T(n)) != n {
 		return errors.New("must be a whole number")
 	}
@@ -143,9 +144,9 @@ func setInt[T int | int64](f field, p *T, v value) error {
 }
 
 // setShare stores a number that may have a fraction. Its bounds are whole numbers.
-func (f field) setShare(p *float64, v value) error {
-	n, err := strconv.ParseFloat(strings.ReplaceAll(v.text, "_", ""), 64)
-	if err != nil || v.kind != integer && v.kind != other && v.kind != untyped {
+func (f field) setShare(p *float64, v document.Value) error {
+	n, err := strconv.ParseFloat(strings.ReplaceAll(v.Text, "_", ""), 64)
+	if err != nil || v.Kind != document.Integer && v.Kind != document.Other && v.Kind != document.Untyped {
 		return errors.New("must be a number like 0.3, without quotes")
 	}
 	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
@@ -156,12 +157,12 @@ func (f field) setShare(p *float64, v value) error {
 	return nil
 }
 
-func (f field) setDuration(p *Duration, v value) error {
-	if v.kind != text && v.kind != untyped {
+func (f field) setDuration(p *Duration, v document.Value) error {
+	if v.Kind != document.Text && v.Kind != document.Untyped {
 		return errors.New(`must be a duration in double quotes, like "30s", "15m" or "72h"`)
 	}
 	var d Duration
-	if err := d.UnmarshalText([]byte(v.text)); err != nil {
+	if err := d.UnmarshalText([]byte(v.Text)); err != nil {
 		return err
 	}
 	lowest, highest := f.tag.Get("min"), f.tag.Get("max")
@@ -179,12 +180,12 @@ func (f field) setDuration(p *Duration, v value) error {
 
 // setSecret accepts one text, or a list during rotation. In the environment only a secret that is always a list
 // is split at commas, because any other may contain one.
-func (f field) setSecret(p *Secret, v value) error {
-	if v.kind == text || v.kind == untyped && f.tag.Get("env") != "list" {
-		*p = secretLines(v.text)
+func (f field) setSecret(p *Secret, v document.Value) error {
+	if v.Kind == document.Text || v.Kind == document.Untyped && f.tag.Get("env") != "list" {
+		*p = secretLines(v.Text)
 		return nil
 	}
-	items, err := texts(v)
+	items, err := v.Texts()
 	if err != nil {
 		return errors.New("must be text in double quotes, or a list of such texts")
 	}
@@ -200,8 +201,8 @@ func (f field) setSecret(p *Secret, v value) error {
 	return nil
 }
 
-func setList(p *[]string, v value) error {
-	items, err := texts(v)
+func setList(p *[]string, v document.Value) error {
+	items, err := v.Texts()
 	if err != nil {
 		return err
 	}
@@ -209,56 +210,13 @@ func setList(p *[]string, v value) error {
 	return nil
 }
 
-// texts reads a list of texts. In the environment it is comma-separated, and "" is an empty list.
-func texts(v value) ([]string, error) {
-	var items []string
-	switch v.kind {
-	case untyped:
-		if strings.TrimSpace(v.text) == "" {
-			return nil, nil
-		}
-		for item := range strings.SplitSeq(v.text, ",") {
-			items = append(items, strings.TrimSpace(item))
-		}
-		return items, nil
-	case list:
-		for _, item := range v.items {
-			if item.kind != text {
-				return nil, errNotTexts
-			}
-			items = append(items, item.text)
-		}
-		return items, nil
-	}
-	return nil, errNotTexts
-}
-
-var errNotTexts = errors.New(`must be a list of texts, like ["one", "two"]`)
-
 func oneOf(word string, words []string) error {
 	for _, w := range words {
 		if w == word {
 			return nil
 		}
 	}
-	return fmt.Errorf("must be %s", either(words))
-}
-
-// either joins words as "a, b or c".
-func either(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " or " + words[last]
-}
-
-func quoteAll(items []string) string {
-	quoted := make([]string, len(items))
-	for i, item := range items {
-		quoted[i] = strconv.Quote(item)
-	}
-	return "[" + strings.Join(quoted, ", ") + "]"
+	return fmt.Errorf("must be %s", wording.Either(words))
 }
 
 // The functions below read the bounds in tags. They panic on an invalid tag, and a test reads all tags.
@@ -277,34 +235,4 @@ func mustDuration(s string) time.Duration {
 		panic(err)
 	}
 	return d
-}
-
-// keyWords returns the last parts of all keys.
-func keyWords() []string {
-	var words []string
-	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
-		_, word := splitKey(f.key)
-		words = append(words, word)
-	}
-	return words
-}
-
-// isPlainKey reports whether word is the last part of a key that is not a secret.
-func isPlainKey(word string) bool {
-	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
-		if _, w := splitKey(f.key); w == word && !f.isSecret() {
-			return true
-		}
-	}
-	return false
-}
-
-// mentionsSecret reports whether text contains the name of a secret's key.
-func mentionsSecret(text string) bool {
-	for _, f := range fields(&Config{}, "") {
-		if _, word := splitKey(f.key); f.isSecret() && strings.Contains(text, word) {
-			return true
-		}
-	}
-	return false
 }

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"personasync/agent/config/internal/document"
 )
 
 // LoadPlaces is LoadWithoutSecrets for a command that only needs data_dir and admin.socket, to ask the agent or
@@ -48,11 +50,11 @@ func LoadPlaces(path string, environ []string) (*Config, error) {
 
 // putRight moves entries meant as data_dir or admin.socket to the correct key, unless that key is set. sure is
 // false if two of them contradict each other.
-func (l *loader) putRight(entries []entry) (right []entry, sure bool) {
+func (l *loader) putRight(entries []document.Entry) (right []document.Entry, sure bool) {
 	given := make(map[string]string) // values of the misplaced entries
 	for _, e := range entries {
-		if e.section == 0 && places[e.key()] {
-			given[e.key()] = ""
+		if e.Section == 0 && places[e.Key()] {
+			given[e.Key()] = ""
 		}
 	}
 	for place := range places {
@@ -66,10 +68,10 @@ func (l *loader) putRight(entries []entry) (right []entry, sure bool) {
 		case place == "":
 			right = append(right, e)
 		case !known:
-			given[place] = e.value.text
-			e.path, e.section = strings.Split(place, "."), 0
+			given[place] = e.Value.Text
+			e.Path, e.Section = strings.Split(place, "."), 0
 			right = append(right, e)
-		case was != "" && was != e.value.text:
+		case was != "" && was != e.Value.Text:
 			return nil, false
 		}
 	}
@@ -80,19 +82,19 @@ func (l *loader) putRight(entries []entry) (right []entry, sure bool) {
 var places = map[string]bool{"data_dir": true, "admin.socket": true}
 
 // meantPlace returns the place that an entry with an unknown name was meant for, or "".
-func (l *loader) meantPlace(e entry) string {
-	if _, known := l.known[e.key()]; e.header || e.value.kind != text || known && e.section == 0 {
+func (l *loader) meantPlace(e document.Entry) string {
+	if _, known := l.known[e.Key()]; e.Header || e.Value.Kind != document.Text || known && e.Section == 0 {
 		return ""
 	}
-	word := e.path[len(e.path)-1]
+	word := e.Path[len(e.Path)-1]
 	for place := range places {
-		if _, last := splitKey(place); last == word {
+		if _, last := document.SplitKey(place); last == word {
 			return place
 		}
 	}
-	meant := meantPlaces.FindStringSubmatch(l.suggest(e.key()))
+	meant := meantPlaces.FindStringSubmatch(l.suggest(e.Key()))
 	switch {
-	case meant == nil || e.section > 0:
+	case meant == nil || e.Section > 0:
 		return ""
 	case meant[1] == "data_dir":
 		return "data_dir"
@@ -119,10 +121,10 @@ func (c *Config) Refuse(err error) { c.refused = err }
 const maxSyntaxFaults = 20
 
 // parseAround is parse without the invalid lines. whole is false if one of them may contain a place.
-func parseAround(doc []byte) (entries []entry, whole bool) {
+func parseAround(doc []byte) (entries []document.Entry, whole bool) {
 	lines := bytes.Split(bytes.TrimPrefix(doc, []byte("\ufeff")), []byte("\n"))
 	for range maxSyntaxFaults {
-		entries, fault := parse(bytes.Join(lines, []byte("\n")))
+		entries, fault := document.Parse(bytes.Join(lines, []byte("\n")))
 		if fault == nil {
 			return entries, true
 		}

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/valid"
+	"personasync/agent/config/wording"
 	"personasync/store/domain"
 )
 
@@ -113,11 +116,11 @@ type loader struct {
 	mode   fs.FileMode
 	env    environment
 
-	known    map[string]field // keys at the top level and in [defaults], by name
-	sections [][]entry        // entries of each [[computation]]
-	prefixes []string         // of the full names of their keys, once known
-	reported map[string]bool  // sections refused as a whole
-	faulty   map[string]bool  // keys with a fault
+	known    map[string]field   // keys at the top level and in [defaults], by name
+	sections [][]document.Entry // entries of each [[computation]]
+	prefixes []string           // of the full names of their keys, once known
+	reported map[string]bool    // sections refused as a whole
+	faulty   map[string]bool    // keys with a fault
 	faults   Faults
 }
 
@@ -154,10 +157,9 @@ func checker(cfg *Config) *loader {
 // read builds the configuration from a document and the environment.
 func (l *loader) read(doc []byte) (*Config, error) {
 	doc = []byte(strings.TrimPrefix(string(doc), "\ufeff"))
-	entries, fault := parse(doc)
+	entries, fault := document.Parse(doc)
 	if fault != nil {
-		fault.Source = fmt.Sprintf("%s:%d:%d", l.cfg.Path, fault.Line, fault.column)
-		l.faults.All = append(l.faults.All, *fault)
+		l.faults.All = append(l.faults.All, syntaxFault(l.cfg.Path, doc, fault))
 		return nil, &l.faults // nothing after a syntax error can be trusted
 	}
 
@@ -171,7 +173,7 @@ func (l *loader) read(doc []byte) (*Config, error) {
 }
 
 // lay applies entries and the environment, and collects faults.
-func (l *loader) lay(entries []entry) {
+func (l *loader) lay(entries []document.Entry) {
 	for _, e := range entries {
 		l.take(e)
 	}
@@ -183,17 +185,17 @@ func (l *loader) lay(entries []entry) {
 }
 
 // take applies one entry. Entries of a [[computation]] are collected for later.
-func (l *loader) take(e entry) {
-	key := e.key()
+func (l *loader) take(e document.Entry) {
+	key := e.Key()
 	switch f, known := l.known[key]; {
-	case e.section > 0:
-		for len(l.sections) < e.section {
+	case e.Section > 0:
+		for len(l.sections) < e.Section {
 			l.sections = append(l.sections, nil)
 		}
-		l.sections[e.section-1] = append(l.sections[e.section-1], e)
-	case e.header:
+		l.sections[e.Section-1] = append(l.sections[e.Section-1], e)
+	case e.Header:
 		l.checkHeader(e)
-	case l.inReported(e.path):
+	case l.inReported(e.Path):
 	case known:
 		l.set(f, e)
 	default:
@@ -201,39 +203,39 @@ func (l *loader) take(e entry) {
 	}
 }
 
-func (l *loader) set(f field, e entry) {
-	if err := f.set(e.value); err != nil {
-		l.add(l.at(e).fault(f.key, mask(f, e.value), err.Error()))
+func (l *loader) set(f field, e document.Entry) {
+	if err := f.set(e.Value); err != nil {
+		l.add(l.at(e).fault(f.key, mask(f, e.Value), err.Error()))
 		return
 	}
 	l.cfg.origins[f.key] = l.at(e)
 }
 
-func (l *loader) at(e entry) origin {
-	return origin{kind: fromFile, name: l.cfg.Path, line: e.line}
+func (l *loader) at(e document.Entry) origin {
+	return origin{kind: fromFile, name: l.cfg.Path, line: e.Line}
 }
 
-func mask(f field, v value) string {
+func mask(f field, v document.Value) string {
 	if f.isSecret() {
 		return "(hidden)"
 	}
 	return v.String()
 }
 
-func (l *loader) checkHeader(e entry) {
-	key := e.key()
+func (l *loader) checkHeader(e document.Entry) {
+	key := e.Key()
 	_, isKey := l.known[key]
 	problem := ""
 	switch {
-	case l.inReported(e.path):
+	case l.inReported(e.Path):
 		return
-	case e.path[0] == computations:
+	case e.Path[0] == document.Computations:
 		problem = "must be written [[computation]], with key = \"…\" or id = \"…\" below it: there may be several"
 	case isKey:
 		problem = "is a key, not a section"
 	case !l.isSection(key):
-		problem = "there is no such section" + hint(nearest(key, l.sectionNames()), "[%s]")
-	case e.array:
+		problem = "there is no such section" + wording.Hint(wording.Nearest(key, l.sectionNames()), "[%s]")
+	case e.Array:
 		problem = fmt.Sprintf("must be written [%s]: there is only one", key)
 	default:
 		return
@@ -245,22 +247,22 @@ func (l *loader) checkHeader(e entry) {
 // inReported reports whether the path is in a section that was refused as a whole.
 func (l *loader) inReported(path []string) bool {
 	for n := 1; n <= len(path); n++ {
-		if l.reported[joinKey(path[:n])] {
+		if l.reported[document.JoinKey(path[:n])] {
 			return true
 		}
 	}
 	return false
 }
 
-func (l *loader) unknown(e entry) {
-	key := e.key()
+func (l *loader) unknown(e document.Entry) {
+	key := e.Key()
 	switch {
-	case key == computations:
+	case key == document.Computations:
 		l.add(l.at(e).fault(key, "", "must be written as sections, [[computation]] with its keys below"))
 	case l.isSection(key):
 		l.add(l.at(e).fault(key, "", fmt.Sprintf("is a section: write [%s], and its keys below", key)))
-	case len(e.path) > 1 && !l.isSection(e.path[0]):
-		l.checkHeader(entry{path: e.path[:1], header: true, line: e.line})
+	case len(e.Path) > 1 && !l.isSection(e.Path[0]):
+		l.checkHeader(document.Entry{Path: e.Path[:1], Header: true, Line: e.Line})
 	default:
 		l.add(l.at(e).fault(key, "", "there is no such key"+l.suggest(key)))
 	}
@@ -269,10 +271,10 @@ func (l *loader) unknown(e entry) {
 // suggest returns the key that was probably meant: a similar one in the same section, or the same word in
 // another.
 func (l *loader) suggest(key string) string {
-	section, word := splitKey(key)
+	section, word := document.SplitKey(key)
 	var here, elsewhere []string
 	for _, f := range fields(l.cfg, "") {
-		s, w := splitKey(f.key)
+		s, w := document.SplitKey(f.key)
 		switch {
 		case s == section:
 			here = append(here, w)
@@ -280,28 +282,13 @@ func (l *loader) suggest(key string) string {
 			elsewhere = append(elsewhere, f.key)
 		}
 	}
-	if near := nearest(word, here); near != "" {
-		return hint(near, "%s")
+	if near := wording.Nearest(word, here); near != "" {
+		return wording.Hint(near, "%s")
 	}
 	if len(elsewhere) == 0 {
 		return ""
 	}
-	return hint(either(elsewhere), "%s")
-}
-
-func hint(name, format string) string {
-	if name == "" {
-		return ""
-	}
-	return ": did you mean " + fmt.Sprintf(format, name) + "?"
-}
-
-func splitKey(key string) (section, word string) {
-	i := strings.LastIndex(key, ".")
-	if i < 0 {
-		return "", key
-	}
-	return key[:i], key[i+1:]
+	return wording.Hint(wording.Either(elsewhere), "%s")
 }
 
 func (l *loader) isSection(name string) bool { return slices.Contains(l.sectionNames(), name) }
@@ -309,11 +296,11 @@ func (l *loader) isSection(name string) bool { return slices.Contains(l.sectionN
 func (l *loader) sectionNames() []string {
 	var names []string
 	for _, f := range fields(l.cfg, "") {
-		if section, _ := splitKey(f.key); section != "" && !slices.Contains(names, section) {
+		if section, _ := document.SplitKey(f.key); section != "" && !slices.Contains(names, section) {
 			names = append(names, section)
 		}
 	}
-	return append(names, computations)
+	return append(names, document.Computations)
 }
 
 // resolvePaths resolves relative paths against the file's directory.
@@ -323,11 +310,11 @@ func (l *loader) resolvePaths() {
 		if !ok || *p == "" {
 			continue
 		}
-		switch path, isUnix := strings.CutPrefix(*p, unixPrefix); {
+		switch path, isUnix := strings.CutPrefix(*p, valid.UnixPrefix); {
 		case f.tag.Get("path") == "file":
 			*p = l.resolve(*p)
 		case f.tag.Get("path") == "socket" && isUnix && path != "":
-			*p = unixPrefix + l.resolve(path)
+			*p = valid.UnixPrefix + l.resolve(path)
 		}
 	}
 }
@@ -355,7 +342,7 @@ func (l *loader) refuse(f field, problem string) {
 	if f.isSecret() {
 		shown = ""
 	}
-	l.add(l.cfg.origins[f.key].fault(f.key, shorten(shown), problem))
+	l.add(l.cfg.origins[f.key].fault(f.key, wording.Shorten(shown), problem))
 }
 
 // refuseKey is refuse for a key outside [[computation]].

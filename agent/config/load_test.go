@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"personasync/agent/config/internal/valid"
 	"personasync/store/domain"
 )
 
@@ -229,7 +230,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 // scheduleFault returns the scheduler's error for a spec.
 func scheduleFault(t *testing.T, spec string) string {
 	t.Helper()
-	err := parseSchedule(spec, time.UTC)
+	err := valid.CronSpec(spec, time.UTC)
 	if err == nil {
 		t.Fatalf("%q is a schedule", spec)
 	}
@@ -480,18 +481,6 @@ func TestListensThatNeedNoTLS(t *testing.T) {
 			t.Errorf("%s: %v", listen, faults)
 		}
 		mustRead(t, lines("[ingest]", "listen = \""+listen+"\"", "behind_proxy = true"))
-	}
-}
-
-func TestNearestIsTheOneMeant(t *testing.T) {
-	words := []string{"listen", "tls_cert", "tls_key", "auth", "on_delete"}
-	for word, want := range map[string]string{
-		"lisetn": "listen", "tlscert": "tls_cert", "tls_keys": "tls_key", "ath": "auth", "ondelete": "on_delete",
-		"colour": "", "": "", "x": "", strings.Repeat("l", 500): "",
-	} {
-		if got := nearest(word, words); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
-		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"personasync/agent/config/internal/document"
 )
 
 var update = flag.Bool("update", false, "write the documents that are made from the code")
@@ -69,7 +71,7 @@ func reference(t *testing.T) string {
 	}
 	b.WriteString("\n## [[computation]]\n\nOne audience or computed trait, as often as needed. It is found by its `key`, as Segment\nshows it, or by its `id` (`aud_…`); with both, the id decides. It has every key of\n`[defaults]`, and takes from there what it leaves out. Environment variables do not reach here.\n\n| key | what |\n| --- | --- |\n")
 	for _, f := range fields(&Computation{}, "computation.x.") {
-		_, word := splitKey(f.key)
+		_, word := document.SplitKey(f.key)
 		if note, own := notes["computation."+word]; own && word != "key" {
 			if _, inherited := notes["defaults."+word]; !inherited {
 				fmt.Fprintf(&b, "| `%s` | %s |\n", word, cell(note))

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"personasync/agent/config/internal/document"
+	"personasync/agent/config/wording"
 	"personasync/store/domain"
 )
 
@@ -19,7 +21,7 @@ func (l *loader) takeSections() {
 	}
 }
 
-func (l *loader) takeSection(i int, entries []entry) {
+func (l *loader) takeSection(i int, entries []document.Entry) {
 	c := &l.cfg.Computations[i]
 	c.Policy, c.Guard = l.cfg.Defaults, true
 	prefix := l.prefix(i, entries)
@@ -30,18 +32,18 @@ func (l *loader) takeSection(i int, entries []entry) {
 		known[f.key] = f
 	}
 	for _, e := range entries {
-		if len(e.path) == 0 {
+		if len(e.Path) == 0 {
 			continue // the header
 		}
-		key := prefix + bareKey(e.path[0]) // nothing nested is valid: no key of a section is a table
+		key := prefix + document.BareKey(e.Path[0]) // nothing nested is valid: no key of a section is a table
 		f, ok := known[key]
 		switch {
-		case ok && !e.header && len(e.path) == 1:
+		case ok && !e.Header && len(e.Path) == 1:
 			l.set(f, e)
 		case ok:
 			l.addOnce(l.at(e).fault(key, "", "is a key, not a section"))
 		default:
-			l.addOnce(l.at(e).fault(key, "", "there is no such key"+hint(nearest(e.path[0], plainWords(known)), "%s")))
+			l.addOnce(l.at(e).fault(key, "", "there is no such key"+wording.Hint(wording.Nearest(e.Path[0], plainWords(known)), "%s")))
 		}
 	}
 	l.checkNamed(c, prefix, entries)
@@ -49,24 +51,24 @@ func (l *loader) takeSection(i int, entries []entry) {
 
 // prefix returns the start of the full names of a section's keys: "computation.NAME.", or with a number if the
 // name is missing or taken.
-func (l *loader) prefix(i int, entries []entry) string {
-	prefix := computations + "." + bareKey(nameOf(entries)) + "."
+func (l *loader) prefix(i int, entries []document.Entry) string {
+	prefix := document.Computations + "." + document.BareKey(nameOf(entries)) + "."
 	if nameOf(entries) == "" || slices.Contains(l.prefixes, prefix) {
-		return fmt.Sprintf("%s[%d].", computations, i+1)
+		return fmt.Sprintf("%s[%d].", document.Computations, i+1)
 	}
 	return prefix
 }
 
 // nameOf returns the name that Computation.Name will return, before the section is read.
-func nameOf(entries []entry) string {
+func nameOf(entries []document.Entry) string {
 	name := ""
 	for _, e := range entries {
 		switch {
-		case e.value.kind != text || e.value.text == "":
-		case e.key() == "id":
-			return e.value.text
-		case e.key() == "key":
-			name = e.value.text
+		case e.Value.Kind != document.Text || e.Value.Text == "":
+		case e.Key() == "id":
+			return e.Value.Text
+		case e.Key() == "key":
+			name = e.Value.Text
 		}
 	}
 	return name
@@ -76,7 +78,7 @@ func nameOf(entries []entry) string {
 func plainWords(known map[string]field) []string {
 	var words []string
 	for key := range known {
-		_, word := splitKey(key)
+		_, word := document.SplitKey(key)
 		words = append(words, word)
 	}
 	slices.Sort(words) // makes the suggestion among equally near words deterministic
@@ -91,7 +93,7 @@ func (l *loader) addOnce(f Fault) {
 }
 
 // checkNamed refuses a section without a name or with a name already taken.
-func (l *loader) checkNamed(c *Computation, prefix string, entries []entry) {
+func (l *loader) checkNamed(c *Computation, prefix string, entries []document.Entry) {
 	if c.Name() == "" {
 		if !l.faulty[prefix+"key"] && !l.faulty[prefix+"id"] {
 			l.add(l.at(entries[0]).fault("[[computation]]", "", `names no computation: add key = "…" or id = "…"`))
@@ -105,7 +107,7 @@ func (l *loader) checkNamed(c *Computation, prefix string, entries []entry) {
 		}
 		if other.Name() == c.Name() {
 			l.add(l.at(entries[0]).fault("[[computation]]", "", fmt.Sprintf(
-				"%s has a section already, at line %d: put both together", bareKey(c.Name()), l.sections[i][0].line)))
+				"%s has a section already, at line %d: put both together", document.BareKey(c.Name()), l.sections[i][0].Line)))
 			return
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 
+	"personasync/agent/config/internal/document"
+	"personasync/agent/config/wording"
 	"personasync/store/domain"
 )
 
@@ -25,11 +27,11 @@ var channels = []struct {
 const sendNothing = "none"
 
 // setChannels parses one word or a list of words that do not contradict each other.
-func setChannels(p *domain.SendMethods, v value) error {
-	words := []string{v.text}
-	if v.kind != text {
+func setChannels(p *domain.SendMethods, v document.Value) error {
+	words := []string{v.Text}
+	if v.Kind != document.Text {
 		var err error
-		if words, err = texts(v); err != nil {
+		if words, err = v.Texts(); err != nil {
 			return errors.New(`must be a word in double quotes, or a list of words, like ["attribute", "event"]`)
 		}
 	}
@@ -74,7 +76,7 @@ func channel(word string) (domain.SendMethods, error) {
 		}
 		known = append(known, c.word)
 	}
-	return 0, fmt.Errorf("%q is not known: must be %s", shorten(word), either(append(known, sendNothing)))
+	return 0, fmt.Errorf("%q is not known: must be %s", wording.Shorten(word), wording.Either(append(known, sendNothing)))
 }
 
 // showChannels returns a set as TOML.
@@ -83,7 +85,7 @@ func showChannels(set domain.SendMethods) string {
 	if len(words) == 1 {
 		return strconv.Quote(words[0])
 	}
-	return quoteAll(words)
+	return document.QuoteAll(words)
 }
 
 func channelWords(set domain.SendMethods) []string {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+
+	"personasync/agent/config/internal/document"
+	"personasync/agent/config/internal/valid"
 )
 
 // newestLimit is the limit of users, and of events, per minute on MoEngage's newest pages.
@@ -51,7 +54,7 @@ func (c *Config) warnAdmin(say sayer) {
 	if c.Admin.Listen == "" {
 		return
 	}
-	if local, _ := hostPort(c.Admin.Listen); !local {
+	if local, _ := valid.HostPort(c.Admin.Listen); !local {
 		say("admin.listen is %q: the status page has no password, and other machines can reach them", c.Admin.Listen)
 	}
 }
@@ -79,7 +82,7 @@ func (c *Config) warnMoEngage(say sayer) {
 	if m.BaseURL != "" && m.DataCenter != Default().MoEngage.DataCenter {
 		say("moengage.data_center is not used, because moengage.base_url is set")
 	}
-	if u, err := url.Parse(m.BaseURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+	if u, err := url.Parse(m.BaseURL); err == nil && u.Scheme == "http" && !valid.IsLoopback(u.Hostname()) {
 		say("moengage.base_url is plain http: the API key and all users cross the network unencrypted")
 	}
 	if m.RealTimeAction {
@@ -98,7 +101,7 @@ func (c *Config) warnPolicies(say sayer) {
 	c.warnPolicy(say, "defaults", &c.Defaults, nil)
 	for i := range c.Computations {
 		s := &c.Computations[i]
-		c.warnPolicy(say, computations+"."+bareKey(s.Name()), &s.Policy, &c.Defaults)
+		c.warnPolicy(say, document.Computations+"."+document.BareKey(s.Name()), &s.Policy, &c.Defaults)
 	}
 }
 
@@ -124,7 +127,7 @@ func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 		{"exit_event", func(p *Policy) string { return p.ExitEvent }},
 		{"trait_event", func(p *Policy) string { return p.TraitEvent }},
 	} {
-		odd := oddInEvent(event.name(p))
+		odd := valid.OddInEvent(event.name(p))
 		if odd != "" && differs(func(d *Policy) bool { return event.name(d) == event.name(p) }) {
 			say("%s.%s is %q: MoEngage's naming rules forbid %s", name, event.key, event.name(p), odd)
 		}

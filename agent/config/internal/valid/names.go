@@ -1,4 +1,4 @@
-package config
+package valid
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"personasync/agent/config/wording"
 	"personasync/store/domain"
 )
 
@@ -21,8 +22,8 @@ var reservedNames = []string{
 	"publisher_name", "campaign_name", "u_l_a", "cr_t", "advertising_identifier",
 }
 
-// attributeName returns why name is not a valid user attribute, or nil.
-func attributeName(name string) error {
+// AttributeName returns why name is not a valid user attribute, or nil.
+func AttributeName(name string) error {
 	if domain.UpdatableAttribute(name) {
 		return nil
 	}
@@ -35,8 +36,8 @@ func attributeName(name string) error {
 	return nil
 }
 
-// eventName returns why name is not a valid event name, or nil.
-func eventName(name string) error { return anyName(name) }
+// EventName returns why name is not a valid event name, or nil.
+func EventName(name string) error { return anyName(name) }
 
 func anyName(name string) error {
 	switch n := utf8.RuneCountInString(name); {
@@ -52,8 +53,8 @@ func anyName(name string) error {
 	return nil
 }
 
-// cohortName returns why name is not a valid cohort name, with a suggestion, or nil.
-func cohortName(name string) error {
+// CohortName returns why name is not a valid cohort name, with a suggestion, or nil.
+func CohortName(name string) error {
 	switch n, sent := utf8.RuneCountInString(name), domain.CohortName(name); {
 	case strings.Trim(name, ". ") == "":
 		return errors.New("must have a letter or a digit")
@@ -65,9 +66,9 @@ func cohortName(name string) error {
 	return nil
 }
 
-// oddInEvent returns the characters that MoEngage's naming page forbids in an event name. The page forbids
+// OddInEvent returns the characters that MoEngage's naming page forbids in an event name. The page forbids
 // blanks too, but MoEngage's examples and Segment's names have them.
-func oddInEvent(name string) string {
+func OddInEvent(name string) string {
 	var odd []rune
 	for _, r := range name {
 		if (strings.ContainsRune("$.<+%>!`&*#|{?\"=}/:\\@'", r) || unicode.Is(unicode.So, r)) && !slices.Contains(odd, r) {
@@ -77,8 +78,8 @@ func oddInEvent(name string) string {
 	return string(odd)
 }
 
-// forwardTraits checks the traits to forward; "*" means all.
-func forwardTraits(names []string) error {
+// ForwardTraits checks the traits to forward; "*" means all.
+func ForwardTraits(names []string) error {
 	for _, name := range names {
 		if name == "*" {
 			if len(names) > 1 {
@@ -86,8 +87,8 @@ func forwardTraits(names []string) error {
 			}
 			return nil
 		}
-		if err := attributeName(name); err != nil {
-			return fmt.Errorf("%q cannot be an attribute: %w", shorten(name), err)
+		if err := AttributeName(name); err != nil {
+			return fmt.Errorf("%q cannot be an attribute: %w", wording.Shorten(name), err)
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package config
+package valid
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 	"personasync/scheduler"
 )
 
-// parseSchedule returns why a cron spec is invalid, without repeating the spec.
-func parseSchedule(spec string, zone *time.Location) error {
+// CronSpec returns why a cron spec is invalid in zone, without repeating the spec, or nil.
+func CronSpec(spec string, zone *time.Location) error {
 	_, err := scheduler.Parse(spec, zone)
 	if inner := errors.Unwrap(err); inner != nil {
 		return inner

@@ -1,0 +1,108 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"personasync/agent/config/internal/document"
+	"personasync/agent/config/wording"
+)
+
+// syntaxFault returns the fault for a syntax error in the file at path. It quotes the line as far as the line
+// cannot contain a secret.
+func syntaxFault(path string, doc []byte, err *document.SyntaxError) Fault {
+	fault := Fault{
+		Source:  fmt.Sprintf("%s:%d:%d", path, err.Line, err.Column),
+		Line:    err.Line,
+		Problem: err.Problem,
+	}
+	if err.Line == 0 {
+		return fault
+	}
+	shown, whole := excerpt(doc, err.Line)
+	fault.Problem += "\n    " + shown
+	if whole {
+		fault.Problem += "\n    " + pointer(shown, err.Column)
+	}
+	return fault
+}
+
+// opening matches the header of a section, or the bare key that a line begins with.
+var opening = regexp.MustCompile(`^\s*(\[\[?[\w .-]*\]?\]?\s*$|[\w.-]+)`)
+
+// excerpt returns the part of a faulty line that cannot contain a secret. Without a valid syntax any line may
+// be inside a secret, so only a line with a known key is shown whole. After a similar key the rest is cut.
+func excerpt(doc []byte, line int) (shown string, whole bool) {
+	lines := bytes.Split(doc, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return "", false
+	}
+	text := printable(strings.TrimRight(string(lines[line-1]), "\r"))
+	start := opening.FindString(text)
+	_, word := document.SplitKey(strings.TrimSpace(start))
+	switch {
+	case strings.HasPrefix(strings.TrimSpace(start), "["):
+		return text, true
+	case isPlainKey(word) && !mentionsSecret(text) && len(text) <= 200:
+		return text, true
+	case wording.Nearest(word, keyWords()) != "":
+		return start + " …", false
+	}
+	return "…", false
+}
+
+// printable replaces characters that could corrupt a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || unicode.IsPrint(r) && r != unicode.ReplacementChar {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// pointer returns a line with a mark below the column. Columns are in bytes from 1.
+func pointer(line string, column int) string {
+	n := min(max(column-1, 0), len(line))
+	before := strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return r
+		}
+		return ' '
+	}, line[:n])
+	return before + "^"
+}
+
+// keyWords returns the last parts of all keys.
+func keyWords() []string {
+	var words []string
+	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
+		_, word := document.SplitKey(f.key)
+		words = append(words, word)
+	}
+	return words
+}
+
+// isPlainKey reports whether word is the last part of a key that is not a secret.
+func isPlainKey(word string) bool {
+	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
+		if _, w := document.SplitKey(f.key); w == word && !f.isSecret() {
+			return true
+		}
+	}
+	return false
+}
+
+// mentionsSecret reports whether text contains the name of a secret's key.
+func mentionsSecret(text string) bool {
+	for _, f := range fields(&Config{}, "") {
+		if _, word := document.SplitKey(f.key); f.isSecret() && strings.Contains(text, word) {
+			return true
+		}
+	}
+	return false
+}
