@@ -7,6 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"personasync/agent/config/wording"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 )
@@ -191,39 +192,5 @@ func flagNames(flags []urfave.Flag) (list []string) {
 
 // DidYouMean suggests the nearest of the known names, if one is near.
 func DidYouMean(typed string, known []string, prefix string) string {
-	best, nearest := "", 1+len(typed)/3
-	for _, k := range known {
-		if d := distance(typed, k); d <= nearest {
-			best, nearest = k, d-1 // only a nearer one beats it
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return ": did you mean " + prefix + best + "?"
-}
-
-// distance counts the letters to insert, delete, replace, or swap with their neighbour, that make b of a.
-func distance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
+	return wording.Hint(wording.Within(1+len(typed)/3, typed, known), prefix+"%s")
 }
