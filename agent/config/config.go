@@ -16,6 +16,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -181,6 +183,51 @@ func (c *Computation) Name() string {
 	return c.Key
 }
 
+// Setting is one key with its effective value.
+type Setting struct {
+	Key   string `json:"key"`   // "log.level", "computation.vip.send"
+	Value string `json:"value"` // as TOML; for a secret only whether it is set
+	// Origin is "default", "agent.toml:12" with the path as given, or "env NAME". For a secret it may also be
+	// "file PATH" or "credential NAME".
+	Origin    string `json:"origin"`
+	Secret    bool   `json:"secret,omitempty"`
+	Inherited bool   `json:"inherited,omitempty"` // inherited by a computation from [defaults]
+}
+
+// origin is where a value came from. The zero origin is the default.
+type origin struct {
+	kind originKind
+	name string // of the file, variable or credential
+	line int
+}
+
+type originKind uint8
+
+const (
+	fromDefault originKind = iota
+	fromFile
+	fromEnv
+	fromSecretFile
+	fromCredential
+	fromSystemd
+)
+
+func (o origin) String() string {
+	switch o.kind {
+	case fromFile:
+		return fmt.Sprintf("%s:%d", o.name, o.line)
+	case fromEnv:
+		return "env " + o.name
+	case fromSecretFile:
+		return "file " + o.name
+	case fromCredential:
+		return "credential " + o.name
+	case fromSystemd:
+		return "the socket unit of systemd"
+	}
+	return "default"
+}
+
 // Default returns the configuration without a file or environment.
 func Default() *Config {
 	return &Config{
@@ -234,6 +281,37 @@ func Default() *Config {
 			Collapse:      true,
 		},
 	}
+}
+
+// Duration is a time.Duration that is written as "72h", "1m30s" or "0s".
+type Duration struct{ time.Duration }
+
+// String returns the shortest form that ParseDuration accepts: "72h" instead of package time's "72h0m0s".
+func (d Duration) String() string {
+	s := d.Duration.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// MarshalText returns String.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText parses Go's duration syntax and refuses negative durations.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil {
+		return errors.New(`must be a duration like "30s", "15m" or "72h" (a day is 24h)`)
+	}
+	if parsed < 0 {
+		return errors.New("must not be negative")
+	}
+	d.Duration = parsed
+	return nil
 }
 
 // BaseURL returns the address of MoEngage's API without a trailing slash.

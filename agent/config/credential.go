@@ -25,23 +25,38 @@ type source struct {
 	path  string // "" if the key itself has the secret
 }
 
-// takeSecrets reads every secret from the one place where it was given.
-func (l *loader) takeSecrets() {
-	for _, f := range fields(l.cfg, "") {
-		if secret, ok := f.ptr.(*Secret); ok {
-			l.takeSecret(f, secret)
+// notePermissions warns of secrets in a world-readable configuration file.
+func notePermissions(c *Config, mode fs.FileMode) {
+	if mode&worldReadable == 0 {
+		return
+	}
+	for _, f := range fields(c, "") {
+		secret, ok := f.ptr.(*Secret)
+		if ok && len(*secret) > 0 && c.origins[f.key].kind == fromFile {
+			c.notes = append(c.notes, fmt.Sprintf(
+				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", c.Path, f.key, domain.ShellWord(c.Path)))
+			return
 		}
 	}
 }
 
-func (l *loader) takeSecret(f field, secret *Secret) {
-	given := l.sources(f, *secret)
+// takeSecrets reads every secret from the one place where it was given.
+func takeSecrets(r *report, env environment) {
+	for _, f := range fields(r.cfg, "") {
+		if secret, ok := f.ptr.(*Secret); ok {
+			takeSecret(r, env, f, secret)
+		}
+	}
+}
+
+func takeSecret(r *report, env environment, f field, secret *Secret) {
+	given := sources(r, env, f, *secret)
 	if len(given) == 0 {
 		return
 	}
 	first := given[0]
 	if len(given) > 1 {
-		l.refuse(given[1].field, fmt.Sprintf("the secret is given twice, by %s and by %s: keep one", first.place(), given[1].place()))
+		r.refuse(given[1].field, fmt.Sprintf("the secret is given twice, by %s and by %s: keep one", first.place(), given[1].place()))
 		return
 	}
 	if first.path == "" {
@@ -51,30 +66,30 @@ func (l *loader) takeSecret(f field, secret *Secret) {
 	if from.kind != fromCredential {
 		from = origin{kind: fromSecretFile, name: first.path}
 	}
-	l.cfg.origins[f.key] = from // kept even if the secret may not be read: its location is public
-	if l.cfg.blind {
+	r.cfg.origins[f.key] = from // kept even if the secret may not be read: its location is public
+	if r.cfg.blind {
 		return
 	}
 	lines, err := readSecret(first.path)
 	if err != nil {
-		l.refuseSource(first, err)
+		refuseSource(r, first, err)
 		return
 	}
 	*secret = lines
 }
 
 // sources lists where a secret was given. The environment hides all other places.
-func (l *loader) sources(f field, inline Secret) []source {
+func sources(r *report, env environment, f field, inline Secret) []source {
 	var given []source
 	if len(inline) > 0 {
-		given = append(given, source{field: f, from: l.cfg.origins[f.key]})
+		given = append(given, source{field: f, from: r.cfg.origins[f.key]})
 	}
-	file := l.known[f.key+"_file"]
+	file := r.known[f.key+"_file"]
 	if path := *file.ptr.(*string); path != "" {
-		given = append(given, source{field: file, from: l.cfg.origins[file.key], path: path})
+		given = append(given, source{field: file, from: r.cfg.origins[file.key], path: path})
 	}
 	name := f.tag.Get("credential")
-	if path := l.credential(name); path != "" {
+	if path := credential(env, name); path != "" {
 		given = append(given, source{field: f, from: origin{kind: fromCredential, name: name}, path: path})
 	}
 	fromEnvironment := func(s source) bool { return s.from.kind == fromEnv }
@@ -85,8 +100,8 @@ func (l *loader) sources(f field, inline Secret) []source {
 }
 
 // credential returns the path of a systemd credential, or "".
-func (l *loader) credential(name string) string {
-	dir := l.env["CREDENTIALS_DIRECTORY"]
+func credential(env environment, name string) string {
+	dir := env["CREDENTIALS_DIRECTORY"]
 	if dir == "" {
 		return ""
 	}
@@ -105,13 +120,13 @@ func (s source) place() string {
 	return s.field.key + " (" + s.from.String() + ")"
 }
 
-func (l *loader) refuseSource(s source, err error) {
-	defer l.deny(len(l.faults.All), err)
+func refuseSource(r *report, s source, err error) {
+	defer r.deny(r.count(), err)
 	if s.from.kind == fromCredential {
-		l.add(s.from.fault(s.field.key, "", fmt.Sprintf("%s %v", s.path, err)))
+		r.add(faultAt(s.from, s.field.key, "", fmt.Sprintf("%s %v", s.path, err)))
 		return
 	}
-	l.refuse(s.field, err.Error())
+	r.refuse(s.field, err.Error())
 }
 
 // readSecret reads a file that contains one secret. Its errors say what to do and never quote the file.
@@ -149,21 +164,4 @@ func checkPrivate(path string) error {
 		return fmt.Errorf("has %d bytes, so hardly a secret: name the file that holds it", info.Size())
 	}
 	return nil
-}
-
-// errDenied means that this user may not read a file. Another user may.
-var errDenied = errors.New("this user may not read it: make its group that of the agent, with mode 0640")
-
-// deny marks the faults from index n on as caused by missing permission, if err says so.
-func (l *loader) deny(n int, err error) {
-	for i := n; i < len(l.faults.All); i++ {
-		l.faults.All[i].denied = errors.Is(err, errDenied) || errors.Is(err, fs.ErrPermission)
-	}
-}
-
-func unreadable(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
-		return errDenied
-	}
-	return fmt.Errorf("cannot be read: %w", reason(err))
 }

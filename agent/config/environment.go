@@ -10,10 +10,8 @@ import (
 	"personasync/agent/config/wording"
 )
 
-const (
-	envPrefix    = "PERSONASYNC_"
-	fileVariable = "PERSONASYNC_CONFIG" // read by Find, not a key
-)
+// fileVariable is read by Find. It is not a key.
+const fileVariable = envPrefix + "CONFIG"
 
 // environment has the variables of a process. Of duplicates the last counts, as in most programs.
 type environment map[string]string
@@ -29,10 +27,10 @@ func parseEnvironment(environ []string) environment {
 }
 
 // takeEnvironment applies the variables and warns about those that match no key.
-func (l *loader) takeEnvironment() {
-	left := maps.Clone(l.env)
+func takeEnvironment(r *report, env environment) {
+	left := maps.Clone(env)
 	delete(left, fileVariable)
-	for _, f := range fields(l.cfg, "") {
+	for _, f := range fields(r.cfg, "") {
 		name := variable(f.key)
 		given, ok := left[name]
 		if !ok {
@@ -42,26 +40,26 @@ func (l *loader) takeEnvironment() {
 		from := origin{kind: fromEnv, name: name}
 		v := document.Value{Kind: document.Untyped, Text: given}
 		if err := f.set(v); err != nil {
-			l.add(from.fault(f.key, mask(f, v), err.Error()))
+			r.add(faultAt(from, f.key, mask(f, v), err.Error()))
 			continue
 		}
-		l.cfg.origins[f.key] = from
+		r.cfg.origins[f.key] = from
 	}
 	for _, name := range slices.Sorted(maps.Keys(left)) {
 		if strings.HasPrefix(name, envPrefix) {
-			l.unknownVariable(name)
+			unknownVariable(r, name)
 		}
 	}
 }
 
 // unknownVariable only warns. Such variables may be inherited from anywhere, and one of a newer version must
 // not stop the agent.
-func (l *loader) unknownVariable(name string) {
+func unknownVariable(r *report, name string) {
 	// The prefix is not compared: its matching letters would allow too many wrong ones.
 	names := []string{strings.TrimPrefix(fileVariable, envPrefix)}
-	for _, f := range fields(l.cfg, "") {
+	for _, f := range fields(r.cfg, "") {
 		names = append(names, strings.TrimPrefix(variable(f.key), envPrefix))
 	}
 	near := wording.Nearest(strings.TrimPrefix(name, envPrefix), names)
-	l.cfg.notes = append(l.cfg.notes, fmt.Sprintf("environment variable %s means nothing here%s", name, wording.Hint(near, envPrefix+"%s")))
+	r.cfg.notes = append(r.cfg.notes, fmt.Sprintf("environment variable %s means nothing here%s", name, wording.Hint(near, envPrefix+"%s")))
 }

@@ -59,6 +59,17 @@ func (f *Faults) Error() string {
 	return b.String()
 }
 
+// OnlyUnread reports whether the only faults are secrets, keys or certificates that this user may not read. The
+// agent's user may be able to.
+func (f *Faults) OnlyUnread() bool {
+	for _, fault := range f.All {
+		if !fault.denied {
+			return false
+		}
+	}
+	return len(f.All) > 0
+}
+
 func (f *Faults) sort() {
 	place := func(x Fault) int {
 		if x.Line == 0 {
@@ -67,47 +78,4 @@ func (f *Faults) sort() {
 		return x.Line
 	}
 	slices.SortStableFunc(f.All, func(x, y Fault) int { return cmp.Compare(place(x), place(y)) })
-}
-
-// origin is where a value came from. The zero origin is the default.
-type origin struct {
-	kind originKind
-	name string // of the file, variable or credential
-	line int
-}
-
-type originKind uint8
-
-const (
-	fromDefault originKind = iota
-	fromFile
-	fromEnv
-	fromSecretFile
-	fromCredential
-	fromSystemd
-)
-
-func (o origin) String() string {
-	switch o.kind {
-	case fromFile:
-		return fmt.Sprintf("%s:%d", o.name, o.line)
-	case fromEnv:
-		return "env " + o.name
-	case fromSecretFile:
-		return "file " + o.name
-	case fromCredential:
-		return "credential " + o.name
-	case fromSystemd:
-		return "the socket unit of systemd"
-	}
-	return "default"
-}
-
-// fault returns a fault with this origin.
-func (o origin) fault(key, value, problem string) Fault {
-	f := Fault{Line: o.line, Key: key, Value: value, Problem: problem}
-	if o.kind != fromDefault {
-		f.Source = o.String()
-	}
-	return f
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,9 +17,20 @@ import (
 // field is one key of the configuration: its full name, a pointer to its value, and its restrictions.
 type field struct {
 	key string
-	ptr any // *string, *bool, *int, *int64, *float64, *Duration, *Secret, *[]string or *store.Channels
+	ptr any // *string, *bool, *int, *int64, *float64, *Duration, *Secret, *[]string or *domain.SendMethods
 	tag reflect.StructTag
 }
+
+// Keys that the checks name. Their first definition is the tag in [Config].
+const (
+	keyDataDir      = "data_dir"
+	keyIngestListen = "ingest.listen"
+	keyTLSCert      = "ingest.tls_cert"
+	keyTLSKey       = "ingest.tls_key"
+	keyAdminSocket  = "admin.socket"
+	keyAdminListen  = "admin.listen"
+	keyBaseURL      = "moengage.base_url"
+)
 
 // fields lists the keys of a section in the order of its type. Embedded structs belong to the section, struct
 // fields are sections of their own, and arrays of sections are left out.
@@ -40,6 +52,22 @@ func fields(section any, prefix string) []field {
 	}
 	return all
 }
+
+// everyField lists the keys of a whole configuration, those of a [[computation]] last.
+func everyField() []field { return slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) }
+
+// keyed returns one field of a section.
+func keyed(section any, prefix, word string) field {
+	for _, f := range fields(section, prefix) {
+		if f.key == prefix+word {
+			return f
+		}
+	}
+	panic("config: no key " + prefix + word)
+}
+
+// envPrefix begins the name of every variable of ours.
+const envPrefix = "PERSONASYNC_"
 
 // variable returns the name of the environment variable for a key.
 func variable(key string) string {
@@ -64,7 +92,7 @@ func (f field) show() string {
 	case *[]string:
 		return document.QuoteAll(*p)
 	case *domain.SendMethods:
-		return showChannels(*p)
+		return showSend(*p)
 	}
 	return fmt.Sprint(reflect.ValueOf(f.ptr).Elem())
 }
@@ -89,7 +117,7 @@ func (f field) set(v document.Value) error {
 	case *[]string:
 		return setList(p, v)
 	case *domain.SendMethods:
-		return setChannels(p, v)
+		return setSend(p, v)
 	}
 	panic(fmt.Sprintf("config: %s has a type that cannot be set: %T", f.key, f.ptr))
 }

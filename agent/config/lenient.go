@@ -79,7 +79,7 @@ func (l *loader) putRight(entries []document.Entry) (right []document.Entry, sur
 }
 
 // places are the keys that LoadPlaces needs.
-var places = map[string]bool{"data_dir": true, "admin.socket": true}
+var places = map[string]bool{keyDataDir: true, keyAdminSocket: true}
 
 // meantPlace returns the place that an entry with an unknown name was meant for, or "".
 func (l *loader) meantPlace(e document.Entry) string {
@@ -96,10 +96,10 @@ func (l *loader) meantPlace(e document.Entry) string {
 	switch {
 	case meant == nil || e.Section > 0:
 		return ""
-	case meant[1] == "data_dir":
-		return "data_dir"
+	case meant[1] == keyDataDir:
+		return keyDataDir
 	}
-	return "admin.socket"
+	return keyAdminSocket
 }
 
 // meantPlaces matches the suggestion of one of the places in a fault.
@@ -107,7 +107,7 @@ var meantPlaces = regexp.MustCompile(`did you mean (data_dir|socket|admin\.socke
 
 // misplaces reports whether a fault concerns one of the places.
 func misplaces(f Fault) bool {
-	return f.Key == "data_dir" || f.Key == "admin.socket" || f.Key == "admin" || meantPlaces.MatchString(f.Problem)
+	return f.Key == keyDataDir || f.Key == keyAdminSocket || f.Key == "admin" || meantPlaces.MatchString(f.Problem)
 }
 
 // Refused returns the faults of a configuration that LoadPlaces accepted, or nil. If it is not nil, no agent
@@ -138,7 +138,7 @@ func parseAround(doc []byte) (entries []document.Entry, whole bool) {
 }
 
 func aboutPlaces(line string) bool {
-	return strings.Contains(line, "data_dir") || strings.Contains(line, "socket") || strings.Contains(line, "admin")
+	return strings.Contains(line, keyDataDir) || strings.Contains(line, "socket") || strings.Contains(line, "admin")
 }
 
 // dropFaulty resets faulty keys to their defaults. It removes computations with a fault, without a name, or

@@ -1,11 +1,8 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,49 +10,7 @@ import (
 	"personasync/agent/config/internal/document"
 	"personasync/agent/config/internal/valid"
 	"personasync/agent/config/wording"
-	"personasync/store/domain"
 )
-
-// ErrNoFile means that no agent.toml was found at any of the usual places.
-var ErrNoFile = errors.New("no agent.toml found")
-
-// systemFile is where a package installs the configuration.
-var systemFile = "/etc/personasync/agent.toml"
-
-// Find returns the configuration file: the --config flag, or else $PERSONASYNC_CONFIG, or else agent.toml in
-// the working directory, or else the system's. A file named by flag or variable must exist. Without any file
-// the error is ErrNoFile; an agent can still run from the environment alone.
-func Find(flag string, getenv func(string) string) (path string, err error) {
-	named, by := flag, "--config"
-	if named == "" {
-		named, by = getenv(fileVariable), "$"+fileVariable
-	}
-	if named != "" {
-		if _, err := os.Stat(named); err != nil {
-			return "", fmt.Errorf("%s names %s: %w", by, named, reason(err))
-		}
-		return named, nil
-	}
-	for _, path := range []string{"agent.toml", systemFile} {
-		_, err := os.Stat(path)
-		switch {
-		case err == nil:
-			return path, nil
-		case !errors.Is(err, fs.ErrNotExist):
-			return "", &fs.PathError{Op: "look for", Path: path, Err: reason(err)}
-		}
-	}
-	return "", fmt.Errorf("%w, neither here nor at %s: write one with `personasync config init`, or name one with --config", ErrNoFile, systemFile)
-}
-
-// reason strips the path from an error whose message names it anyway.
-func reason(err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
-		return at.Err
-	}
-	return err
-}
 
 // Load reads the file at path, or none if path is "", and applies environ, which has the form of os.Environ. It
 // returns all mistakes at once as *Faults. Any other error means that the file could not be read. No error is
@@ -83,73 +38,27 @@ func load(path string, environ []string, blind bool) (*Config, error) {
 	return l.read(doc)
 }
 
-// maxFile is the largest configuration file in bytes. A larger file is something else.
-const maxFile = 4 << 20
-
-func readFile(path string) (doc []byte, mode fs.FileMode, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, 0, &fs.PathError{Op: "read", Path: path, Err: reason(err)}
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
-	}
-	if info.IsDir() {
-		return nil, 0, fmt.Errorf("read %s: it is a folder: name the file in it, which is called agent.toml as a rule", path)
-	}
-	doc, err = io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
-	}
-	if len(doc) > maxFile {
-		return nil, 0, fmt.Errorf("read %s: larger than %d bytes, so hardly an agent.toml", path, maxFile)
-	}
-	return doc, info.Mode(), nil
-}
-
 // loader is the state of one Load.
 type loader struct {
-	cfg    *Config
+	report
 	folder string // start of relative paths; "" leaves them relative
 	mode   fs.FileMode
 	env    environment
 
-	known    map[string]field   // keys at the top level and in [defaults], by name
 	sections [][]document.Entry // entries of each [[computation]]
-	prefixes []string           // of the full names of their keys, once known
 	reported map[string]bool    // sections refused as a whole
-	faulty   map[string]bool    // keys with a fault
-	faults   Faults
 }
 
 func newLoader(path string, environ []string, blind bool) *loader {
 	cfg := Default()
 	cfg.Path, cfg.blind = path, blind
 	cfg.origins = map[string]origin{}
-	l := checker(cfg)
-	l.env = parseEnvironment(environ)
+	l := &loader{report: newReport(cfg), env: parseEnvironment(environ), reported: map[string]bool{}}
 	if path != "" {
 		l.folder = filepath.Dir(path)
 		if absolute, err := filepath.Abs(l.folder); err == nil {
 			l.folder = absolute
 		}
-	}
-	return l
-}
-
-// checker returns a loader that checks cfg without reading.
-func checker(cfg *Config) *loader {
-	l := &loader{
-		cfg:      cfg,
-		known:    map[string]field{},
-		reported: map[string]bool{},
-		faulty:   map[string]bool{},
-		faults:   Faults{Path: cfg.Path},
-	}
-	for _, f := range fields(cfg, "") {
-		l.known[f.key] = f
 	}
 	return l
 }
@@ -164,11 +73,10 @@ func (l *loader) read(doc []byte) (*Config, error) {
 	}
 
 	l.lay(entries)
-	if len(l.faults.All) > 0 {
-		l.faults.sort()
-		return nil, &l.faults
+	if err := l.err(); err != nil {
+		return nil, err
 	}
-	l.notePermissions()
+	notePermissions(l.cfg, l.mode)
 	return l.cfg, nil
 }
 
@@ -177,11 +85,11 @@ func (l *loader) lay(entries []document.Entry) {
 	for _, e := range entries {
 		l.take(e)
 	}
-	l.takeEnvironment()
+	takeEnvironment(&l.report, l.env)
 	l.resolvePaths()
-	l.takeSecrets()
-	l.takeSections() // after the environment, because they inherit its [defaults]
-	l.check()
+	takeSecrets(&l.report, l.env)
+	takeSections(&l.report, l.sections) // after the environment, because they inherit its [defaults]
+	check(&l.report)
 }
 
 // take applies one entry. Entries of a [[computation]] are collected for later.
@@ -203,25 +111,6 @@ func (l *loader) take(e document.Entry) {
 	}
 }
 
-func (l *loader) set(f field, e document.Entry) {
-	if err := f.set(e.Value); err != nil {
-		l.add(l.at(e).fault(f.key, mask(f, e.Value), err.Error()))
-		return
-	}
-	l.cfg.origins[f.key] = l.at(e)
-}
-
-func (l *loader) at(e document.Entry) origin {
-	return origin{kind: fromFile, name: l.cfg.Path, line: e.Line}
-}
-
-func mask(f field, v document.Value) string {
-	if f.isSecret() {
-		return "(hidden)"
-	}
-	return v.String()
-}
-
 func (l *loader) checkHeader(e document.Entry) {
 	key := e.Key()
 	_, isKey := l.known[key]
@@ -241,7 +130,7 @@ func (l *loader) checkHeader(e document.Entry) {
 		return
 	}
 	l.reported[key] = true
-	l.add(l.at(e).fault("["+key+"]", "", problem))
+	l.add(faultAt(l.at(e), "["+key+"]", "", problem))
 }
 
 // inReported reports whether the path is in a section that was refused as a whole.
@@ -258,13 +147,13 @@ func (l *loader) unknown(e document.Entry) {
 	key := e.Key()
 	switch {
 	case key == document.Computations:
-		l.add(l.at(e).fault(key, "", "must be written as sections, [[computation]] with its keys below"))
+		l.add(faultAt(l.at(e), key, "", "must be written as sections, [[computation]] with its keys below"))
 	case l.isSection(key):
-		l.add(l.at(e).fault(key, "", fmt.Sprintf("is a section: write [%s], and its keys below", key)))
+		l.add(faultAt(l.at(e), key, "", fmt.Sprintf("is a section: write [%s], and its keys below", key)))
 	case len(e.Path) > 1 && !l.isSection(e.Path[0]):
 		l.checkHeader(document.Entry{Path: e.Path[:1], Header: true, Line: e.Line})
 	default:
-		l.add(l.at(e).fault(key, "", "there is no such key"+l.suggest(key)))
+		l.add(faultAt(l.at(e), key, "", "there is no such key"+l.suggest(key)))
 	}
 }
 
@@ -324,43 +213,4 @@ func (l *loader) resolve(path string) string {
 		return path
 	}
 	return filepath.Join(l.folder, path)
-}
-
-// add reports a value that could not be read.
-func (l *loader) add(f Fault) {
-	l.faulty[f.Key] = true
-	l.faults.All = append(l.faults.All, f)
-}
-
-// refuse reports a value that was read but is not allowed. A key gets at most one such fault, and none if its
-// value could not be read: the stored value is then not the one in the file.
-func (l *loader) refuse(f field, problem string) {
-	if l.faulty[f.key] {
-		return
-	}
-	shown := f.show()
-	if f.isSecret() {
-		shown = ""
-	}
-	l.add(l.cfg.origins[f.key].fault(f.key, wording.Shorten(shown), problem))
-}
-
-// refuseKey is refuse for a key outside [[computation]].
-func (l *loader) refuseKey(key, format string, args ...any) {
-	l.refuse(l.known[key], fmt.Sprintf(format, args...))
-}
-
-// notePermissions warns of secrets in a world-readable configuration file.
-func (l *loader) notePermissions() {
-	if l.mode&worldReadable == 0 {
-		return
-	}
-	for _, f := range fields(l.cfg, "") {
-		secret, ok := f.ptr.(*Secret)
-		if ok && len(*secret) > 0 && l.cfg.origins[f.key].kind == fromFile {
-			l.cfg.notes = append(l.cfg.notes, fmt.Sprintf(
-				"%s holds %s and is readable by everyone on this machine: type chmod o-r %s", l.cfg.Path, f.key, domain.ShellWord(l.cfg.Path)))
-			return
-		}
-	}
 }

@@ -133,15 +133,15 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"no data directory", lines(`data_dir = ""`),
 			[]string{`agent.toml:1: data_dir = "": must name a folder`}},
 
-		{"unknown channel", lines("[defaults]", `send = "all"`),
+		{"unknown word", lines("[defaults]", `send = "all"`),
 			[]string{`agent.toml:2: defaults.send = "all": "all" is not known: must be as_received, both, attribute, event, cohort, list or none`}},
-		{"contradicting channels", lines("[defaults]", `send = ["as_received", "event"]`),
+		{"contradicting words", lines("[defaults]", `send = ["as_received", "event"]`),
 			[]string{`agent.toml:2: defaults.send = ["as_received", "event"]: "as_received" already decides between attribute and event by what Segment sent: leave it out, or leave out attribute, event and both`}},
 		{"nothing and something", lines("[defaults]", `send = ["none", "event"]`),
 			[]string{`agent.toml:2: defaults.send = ["none", "event"]: "none" stands alone`}},
-		{"no channel", lines("[defaults]", `send = []`),
-			[]string{`agent.toml:2: defaults.send = []: must name at least one channel, or be "none"`}},
-		{"channels of another type", lines("[defaults]", `send = ["event", 1]`),
+		{"no word", lines("[defaults]", `send = []`),
+			[]string{`agent.toml:2: defaults.send = []: must have at least one word, or be "none"`}},
+		{"words of another type", lines("[defaults]", `send = ["event", 1]`),
 			[]string{`agent.toml:2: defaults.send = ["event", 1]: must be a word in double quotes, or a list of words, like ["attribute", "event"]`}},
 		{"empty event name", lines("[defaults]", `enter_event = " "`),
 			[]string{`agent.toml:2: defaults.enter_event = " ": must not be empty: choose another name`}},
@@ -332,7 +332,7 @@ func TestMoEngagesUpdatableAttributesMayBeNamed(t *testing.T) {
 	}
 }
 
-func TestChannelsCombine(t *testing.T) {
+func TestSendWordsCombine(t *testing.T) {
 	for doc, want := range map[string]domain.SendMethods{
 		`"as_received"`:          domain.SendAsReceived,
 		`"both"`:                 domain.SendBoth,

@@ -10,22 +10,22 @@ import (
 )
 
 // takeSections builds the computations. Each starts as a copy of [defaults].
-func (l *loader) takeSections() {
-	if len(l.sections) == 0 {
+func takeSections(r *report, sections [][]document.Entry) {
+	if len(sections) == 0 {
 		return
 	}
-	l.cfg.Computations = make([]Computation, len(l.sections))
-	l.prefixes = make([]string, len(l.sections))
-	for i, entries := range l.sections {
-		l.takeSection(i, entries)
+	r.cfg.Computations = make([]Computation, len(sections))
+	r.prefixes = make([]string, len(sections))
+	for i := range sections {
+		takeSection(r, sections, i)
 	}
 }
 
-func (l *loader) takeSection(i int, entries []document.Entry) {
-	c := &l.cfg.Computations[i]
-	c.Policy, c.Guard = l.cfg.Defaults, true
-	prefix := l.prefix(i, entries)
-	l.prefixes[i] = prefix
+func takeSection(r *report, sections [][]document.Entry, i int) {
+	c, entries := &r.cfg.Computations[i], sections[i]
+	c.Policy, c.Guard = r.cfg.Defaults, true
+	prefix := sectionPrefix(r, i, entries)
+	r.prefixes[i] = prefix
 
 	known := map[string]field{}
 	for _, f := range fields(c, prefix) {
@@ -39,21 +39,21 @@ func (l *loader) takeSection(i int, entries []document.Entry) {
 		f, ok := known[key]
 		switch {
 		case ok && !e.Header && len(e.Path) == 1:
-			l.set(f, e)
+			r.set(f, e)
 		case ok:
-			l.addOnce(l.at(e).fault(key, "", "is a key, not a section"))
+			r.addOnce(faultAt(r.at(e), key, "", "is a key, not a section"))
 		default:
-			l.addOnce(l.at(e).fault(key, "", "there is no such key"+wording.Hint(wording.Nearest(e.Path[0], plainWords(known)), "%s")))
+			r.addOnce(faultAt(r.at(e), key, "", "there is no such key"+wording.Hint(wording.Nearest(e.Path[0], plainWords(known)), "%s")))
 		}
 	}
-	l.checkNamed(c, prefix, entries)
+	checkNamed(r, sections, i)
 }
 
-// prefix returns the start of the full names of a section's keys: "computation.NAME.", or with a number if the
+// sectionPrefix returns the start of the full names of a section's keys: "computation.NAME.", or with a number if the
 // name is missing or taken.
-func (l *loader) prefix(i int, entries []document.Entry) string {
+func sectionPrefix(r *report, i int, entries []document.Entry) string {
 	prefix := document.Computations + "." + document.BareKey(nameOf(entries)) + "."
-	if nameOf(entries) == "" || slices.Contains(l.prefixes, prefix) {
+	if nameOf(entries) == "" || slices.Contains(r.prefixes, prefix) {
 		return fmt.Sprintf("%s[%d].", document.Computations, i+1)
 	}
 	return prefix
@@ -85,46 +85,23 @@ func plainWords(known map[string]field) []string {
 	return words
 }
 
-// addOnce adds a fault unless its key has one. An unknown table is one fault, whatever is in it.
-func (l *loader) addOnce(f Fault) {
-	if !l.faulty[f.Key] {
-		l.add(f)
-	}
-}
-
 // checkNamed refuses a section without a name or with a name already taken.
-func (l *loader) checkNamed(c *Computation, prefix string, entries []document.Entry) {
+func checkNamed(r *report, sections [][]document.Entry, i int) {
+	c, prefix, header := &r.cfg.Computations[i], r.prefixes[i], sections[i][0]
 	if c.Name() == "" {
-		if !l.faulty[prefix+"key"] && !l.faulty[prefix+"id"] {
-			l.add(l.at(entries[0]).fault("[[computation]]", "", `names no computation: add key = "…" or id = "…"`))
+		if !r.faulty[prefix+"key"] && !r.faulty[prefix+"id"] {
+			r.add(faultAt(r.at(header), "[[computation]]", "", `names no computation: add key = "…" or id = "…"`))
 		}
 		return
 	}
-	for i := range l.cfg.Computations {
-		other := &l.cfg.Computations[i]
-		if other == c {
-			break
-		}
-		if other.Name() == c.Name() {
-			l.add(l.at(entries[0]).fault("[[computation]]", "", fmt.Sprintf(
-				"%s has a section already, at line %d: put both together", document.BareKey(c.Name()), l.sections[i][0].Line)))
+	for j := range i {
+		if r.cfg.Computations[j].Name() == c.Name() {
+			r.add(faultAt(r.at(header), "[[computation]]", "", fmt.Sprintf(
+				"%s has a section already, at line %d: put both together", document.BareKey(c.Name()), sections[j][0].Line)))
 			return
 		}
 	}
 	if c.Schedule != "" && c.Name() == domain.RetryJob {
-		l.refuse(keyed(c, prefix, "schedule"), "a computation of this name cannot have its own schedule: the agent has a job called so")
+		r.refuse(keyed(c, prefix, "schedule"), "a computation of this name cannot have its own schedule: the agent has a job called so")
 	}
 }
-
-// keyed returns one field of a section.
-func keyed(section any, prefix, word string) field {
-	for _, f := range fields(section, prefix) {
-		if f.key == prefix+word {
-			return f
-		}
-	}
-	panic("config: no key " + prefix + word)
-}
-
-// given reports whether the file or the environment sets a key.
-func (l *loader) given(key string) bool { return l.cfg.origins[key].kind != fromDefault }

@@ -11,8 +11,8 @@ import (
 	"personasync/store/domain"
 )
 
-// channels are the words of "send", in display order.
-var channels = []struct {
+// sendWords are the words of "send", in display order.
+var sendWords = []struct {
 	word string
 	set  domain.SendMethods
 }{
@@ -26,8 +26,8 @@ var channels = []struct {
 
 const sendNothing = "none"
 
-// setChannels parses one word or a list of words that do not contradict each other.
-func setChannels(p *domain.SendMethods, v document.Value) error {
+// setSend parses one word or a list of words that do not contradict each other.
+func setSend(p *domain.SendMethods, v document.Value) error {
 	words := []string{v.Text}
 	if v.Kind != document.Text {
 		var err error
@@ -36,7 +36,7 @@ func setChannels(p *domain.SendMethods, v document.Value) error {
 		}
 	}
 	if len(words) == 0 {
-		return errors.New(`must name at least one channel, or be "none"`)
+		return errors.New(`must have at least one word, or be "none"`)
 	}
 	set, err := combine(words)
 	if err != nil {
@@ -49,7 +49,7 @@ func setChannels(p *domain.SendMethods, v document.Value) error {
 func combine(words []string) (domain.SendMethods, error) {
 	var set domain.SendMethods
 	for _, word := range words {
-		c, err := channel(word)
+		c, err := sendMethod(word)
 		if err != nil {
 			return 0, err
 		}
@@ -65,12 +65,12 @@ func combine(words []string) (domain.SendMethods, error) {
 	return set, nil
 }
 
-func channel(word string) (domain.SendMethods, error) {
+func sendMethod(word string) (domain.SendMethods, error) {
 	if word == sendNothing {
 		return domain.SendNone, nil
 	}
-	known := make([]string, 0, len(channels)+1)
-	for _, c := range channels {
+	known := make([]string, 0, len(sendWords)+1)
+	for _, c := range sendWords {
 		if c.word == word {
 			return c.set, nil
 		}
@@ -79,21 +79,21 @@ func channel(word string) (domain.SendMethods, error) {
 	return 0, fmt.Errorf("%q is not known: must be %s", wording.Shorten(word), wording.Either(append(known, sendNothing)))
 }
 
-// showChannels returns a set as TOML.
-func showChannels(set domain.SendMethods) string {
-	words := channelWords(set)
+// showSend returns a set as TOML.
+func showSend(set domain.SendMethods) string {
+	words := sendWordsOf(set)
 	if len(words) == 1 {
 		return strconv.Quote(words[0])
 	}
 	return document.QuoteAll(words)
 }
 
-func channelWords(set domain.SendMethods) []string {
+func sendWordsOf(set domain.SendMethods) []string {
 	if set == domain.SendNone {
 		return []string{sendNothing}
 	}
 	var words []string
-	for _, c := range channels {
+	for _, c := range sendWords {
 		if set.Has(c.set) {
 			words = append(words, c.word)
 			set &^= c.set

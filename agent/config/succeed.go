@@ -34,7 +34,7 @@ func (c *Config) ListenAt(address string) error {
 	if c.origins == nil {
 		c.origins = map[string]origin{}
 	}
-	c.origins["ingest.listen"] = origin{kind: fromSystemd}
+	c.origins[keyIngestListen] = origin{kind: fromSystemd}
 	return c.Validate()
 }
 
@@ -42,9 +42,9 @@ func (c *Config) ListenAt(address string) error {
 // HTTPS. If that stays, the certificate may come from other files.
 func (f field) fixed(sameScheme bool) bool {
 	switch f.key {
-	case "data_dir", "ingest.listen", "admin.listen", "admin.socket":
+	case keyDataDir, keyIngestListen, keyAdminListen, keyAdminSocket:
 		return true
-	case "ingest.tls_cert", "ingest.tls_key":
+	case keyTLSCert, keyTLSKey:
 		return !sameScheme
 	}
 	return false
@@ -53,12 +53,8 @@ func (f field) fixed(sameScheme bool) bool {
 // Validate repeats Load's checks of values that depend on each other, for a Config that was changed since. It
 // does not check single values. The error is a *Faults.
 func (c *Config) Validate() error {
-	l := checker(c)
-	l.checkIngest()
-	l.checkAdmin()
-	if len(l.faults.All) == 0 {
-		return nil
-	}
-	l.faults.sort()
-	return &l.faults
+	r := newReport(c)
+	checkIngest(&r)
+	checkAdmin(&r)
+	return r.err()
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -80,7 +79,7 @@ func pointer(line string, column int) string {
 // keyWords returns the last parts of all keys.
 func keyWords() []string {
 	var words []string
-	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
+	for _, f := range everyField() {
 		_, word := document.SplitKey(f.key)
 		words = append(words, word)
 	}
@@ -89,7 +88,7 @@ func keyWords() []string {
 
 // isPlainKey reports whether word is the last part of a key that is not a secret.
 func isPlainKey(word string) bool {
-	for _, f := range slices.Concat(fields(&Config{}, ""), fields(&Computation{}, "")) {
+	for _, f := range everyField() {
 		if _, w := document.SplitKey(f.key); w == word && !f.isSecret() {
 			return true
 		}
@@ -99,7 +98,7 @@ func isPlainKey(word string) bool {
 
 // mentionsSecret reports whether text contains the name of a secret's key.
 func mentionsSecret(text string) bool {
-	for _, f := range fields(&Config{}, "") {
+	for _, f := range everyField() {
 		if _, word := document.SplitKey(f.key); f.isSecret() && strings.Contains(text, word) {
 			return true
 		}

@@ -55,7 +55,7 @@ func (c *Config) warnAdmin(say sayer) {
 		return
 	}
 	if local, _ := valid.HostPort(c.Admin.Listen); !local {
-		say("admin.listen is %q: the status page has no password, and other machines can reach them", c.Admin.Listen)
+		say("admin.listen is %q: the status page has no password, and other machines can reach it", c.Admin.Listen)
 	}
 }
 
@@ -68,15 +68,15 @@ func (c *Config) warnMoEngage(say sayer) {
 		say("%s is not set: `personasync run` will not start", f.key)
 	}
 	if m.UsersPerMinute > newestLimit {
-		say("moengage.users_per_minute is %d: MoEngage allows 60000 unless it raised your limit", m.UsersPerMinute)
+		say("moengage.users_per_minute is %d: MoEngage allows %d unless it raised your limit", m.UsersPerMinute, newestLimit)
 	}
 	if m.EventsPerMinute > newestLimit {
-		say("moengage.events_per_minute is %d: MoEngage allows 60000 unless it raised your limit", m.EventsPerMinute)
+		say("moengage.events_per_minute is %d: MoEngage allows %d unless it raised your limit", m.EventsPerMinute, newestLimit)
 	}
 	if m.CohortsPerMinute > cohortLimit {
 		say("moengage.cohorts_per_minute is %d: MoEngage allows %d unless it raised your limit", m.CohortsPerMinute, cohortLimit)
 	}
-	if m.MaxRequestBytes > 100_000 {
+	if m.MaxRequestBytes > Default().MoEngage.MaxRequestBytes {
 		say("moengage.max_request_bytes is %d: MoEngage's pages allow 100 KB, and refuse what is larger", m.MaxRequestBytes)
 	}
 	if m.BaseURL != "" && m.DataCenter != Default().MoEngage.DataCenter {
@@ -110,11 +110,11 @@ func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 
 	if c.MoEngage.UpdateExistingOnly && sendsEvent(p.Send) && differs(func(d *Policy) bool { return sendsEvent(d.Send) }) {
 		say("moengage.update_existing_only is on, but %s.send is %s: MoEngage creates unknown users for events all the same",
-			name, showChannels(p.Send))
+			name, showSend(p.Send))
 	}
 	if sendsMembership(p.Send) && differs(func(d *Policy) bool { return d.Send == p.Send }) {
 		say("%s.send is %s: that sends only memberships, and no values of computed traits; give traits a section of their own, with send = \"attribute\"",
-			name, showChannels(p.Send))
+			name, showSend(p.Send))
 	}
 	if p.OnNull == "unset" && differs(func(d *Policy) bool { return d.OnNull == p.OnNull }) {
 		say(`%s.on_null is "unset": an early access feature, which MoEngage must enable for your workspace`, name)

@@ -35,7 +35,7 @@ func TestWarnings(t *testing.T) {
 		{"small bodies", complete + `ingest.max_body_bytes = 8192`, []string{
 			"ingest.max_body_bytes is 8192: Segment does not send a refused body again, and a single event may have 32 KB"}},
 		{"status page in the network", complete + `admin.listen = ":8481"`, []string{
-			`admin.listen is ":8481": the status page has no password, and other machines can reach them`}},
+			`admin.listen is ":8481": the status page has no password, and other machines can reach it`}},
 		{"limits", complete +
 			lines("moengage.users_per_minute = 60001", "moengage.events_per_minute = 90000", "moengage.max_request_bytes = 128000"), []string{
 			"moengage.users_per_minute is 60001: MoEngage allows 60000 unless it raised your limit",

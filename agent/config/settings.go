@@ -1,6 +1,53 @@
 package config
 
-import "strings"
+import (
+	"strings"
+
+	"personasync/agent/config/internal/document"
+)
+
+// Effective lists all settings in the order of agent.toml, computations last.
+func (c *Config) Effective() []Setting {
+	var all []Setting
+	for _, f := range fields(c, "") {
+		all = append(all, c.setting(f))
+	}
+	for i := range c.Computations {
+		s := &c.Computations[i]
+		for _, f := range fields(s, document.Computations+"."+document.BareKey(s.Name())+".") {
+			all = append(all, c.inheritedSetting(f))
+		}
+	}
+	return all
+}
+
+func (c *Config) setting(f field) Setting {
+	if s, ok := c.borrowed[f.key]; ok {
+		return s
+	}
+	value, from := f.show(), c.origins[f.key]
+	if c.blind && f.isSecret() && (from.kind == fromSecretFile || from.kind == fromCredential) {
+		value = "(not read)"
+	}
+	return Setting{Key: f.key, Value: value, Origin: from.String(), Secret: f.isSecret()}
+}
+
+// inheritedSetting returns a computation's setting. A key missing in its section has the origin of the same key
+// in [defaults], if there is one.
+func (c *Config) inheritedSetting(f field) Setting {
+	s := c.setting(f)
+	if _, own := c.origins[f.key]; own {
+		return s
+	}
+	_, word := document.SplitKey(f.key)
+	switch word {
+	case "key", "id", "attribute", "cohort_name", "schedule":
+		return s
+	}
+	s.Inherited = true
+	s.Origin = c.origins["defaults."+word].String()
+	return s
+}
 
 // Borrow marks secrets as set that c lacks only because this process may not read them. from has the running
 // agent's settings. Only the agent's service sees a systemd credential. For a secret's file, the agent must
@@ -51,15 +98,4 @@ func (c *Config) Unread() (names []string) {
 		}
 	}
 	return names
-}
-
-// OnlyUnread reports whether the only faults are secrets, keys or certificates that this user may not read. The
-// agent's user may be able to.
-func (f *Faults) OnlyUnread() bool {
-	for _, fault := range f.All {
-		if !fault.denied {
-			return false
-		}
-	}
-	return len(f.All) > 0
 }
