@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -36,6 +37,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testdir.InMemory()
+	_ = flag.Set("test.parallel", "16") // the parallel tests of this package wait
 	goleak.VerifyTestMain(m)
 }
 
@@ -155,7 +157,7 @@ func (a *started) tell(body string) {
 func eventually(t *testing.T, i api.Inspector, what string, ok func(condition.Status) bool) {
 	t.Helper()
 	var s condition.Status
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		var err error
 		if s, err = i.Status(t.Context()); err != nil {
 			t.Fatal(err)
@@ -258,6 +260,7 @@ func everything(t *testing.T, i api.Inspector) map[string]any {
 }
 
 func TestSecondAgentOnTheSameDataIsRefused(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	s.start(s.load(), RunOptions{})
 	err := Run(t.Context(), s.load("PERSONASYNC_ADMIN_SOCKET="+filepath.Join(s.dir, "other")), RunOptions{Log: quiet()})
@@ -307,6 +310,7 @@ func TestCronHoldsChangesUntilAFlush(t *testing.T) {
 }
 
 func TestOwnCronLetsItsComputationLeave(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	path := filepath.Join(s.dir, "agent.toml")
 	text := "[schedule]\nmode = \"cron\"\ncron = \"0 0 1 1 *\"\n[[computation]]\nkey = \"vip\"\nschedule = \"@every 1s\"\n"
@@ -331,6 +335,7 @@ func TestOwnCronLetsItsComputationLeave(t *testing.T) {
 // TestALongRunOfAScheduleKeepsNoLaterChangeFromItsTime: an import takes hours at the limit, and one user's change may
 // fail for ever. What Segment said meanwhile of an audience with a schedule waited for the end of that run.
 func TestALongRunOfAScheduleKeepsNoLaterChangeFromItsTime(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	c := s.load("PERSONASYNC_SCHEDULE_MODE=cron", "PERSONASYNC_SCHEDULE_CRON=@every 1s")
 	a := s.start(c, RunOptions{})
@@ -348,6 +353,7 @@ func TestALongRunOfAScheduleKeepsNoLaterChangeFromItsTime(t *testing.T) {
 }
 
 func TestStopFinishesWhatIsInFlight(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	c := s.load()
 	a := s.start(c, RunOptions{})

@@ -121,6 +121,7 @@ func TestARefusedReloadIsACondition(t *testing.T) {
 
 // TestDataThatWasMovedIsACondition, for as long as it is away.
 func TestDataThatWasMovedIsACondition(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	c := s.load()
 	s.start(c, RunOptions{})

@@ -91,6 +91,7 @@ func TestTheDoctorAsksNothingOfMoEngageWithoutItsSecrets(t *testing.T) {
 
 // TestTheDoctorWaitsForOneSilence: it asked a frozen agent three times, and waited for 15 s.
 func TestTheDoctorWaitsForOneSilence(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	c := s.load()
 	l, err := net.Listen("unix", c.Admin.Socket)

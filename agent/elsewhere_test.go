@@ -15,6 +15,7 @@ import (
 // `status` said that no agent had run there, the doctor was green and said to start one, and that one made an
 // empty folder where the other's was to come back. The way to `db backup` was not said.
 func TestADataFolderThatWasMovedIsNotCalledANewOne(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	data := filepath.Join(s.dir, "data")
 	socket := "PERSONASYNC_ADMIN_SOCKET=" + filepath.Join(data, "s")

@@ -67,6 +67,7 @@ func fill(t *testing.T, dir string) (undo func()) {
 // TestFullDiskDoesNotStopTheStart: the rules cannot be written, so no event is accepted; once there
 // is room the agent goes on by itself.
 func TestFullDiskDoesNotStopTheStart(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	dir := s.smallDisk("size=8m")
 	door := filepath.Join(s.dir, "in")
@@ -115,6 +116,7 @@ func TestFullDiskDoesNotStopTheStart(t *testing.T) {
 // TestADiskThatFillsUpIsSaidAndRecoveredFrom runs an agent on a disk that fills up: deliveries are told
 // to come again, and so is whoever asks before delivering.
 func TestADiskThatFillsUpIsSaidAndRecoveredFrom(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	disk := s.smallDisk("size=24m")
 	c := s.load()

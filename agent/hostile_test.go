@@ -202,6 +202,7 @@ func TestHeadersBeyondTheLimitAreRefused(t *testing.T) {
 
 // TestOneConnectionHasSoManyRequests: on HTTP/2 one connection would bring as many as it likes.
 func TestOneConnectionHasSoManyRequests(t *testing.T) {
+	t.Parallel() // it waits
 	cert, key, trust := selfSigned(t)
 	pair, err := host.NewCertificates(&config.Ingest{TLSCert: cert, TLSKey: key})
 	if err != nil {

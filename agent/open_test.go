@@ -28,6 +28,7 @@ func TestOpenWithoutDataSaysThereIsNone(t *testing.T) {
 }
 
 func TestOpenWaitsForTheSocketOfAnAgentThatStarts(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	c := s.load()
 	data, err := store.Open(c.DataDir, store.Options{Log: quiet()})
@@ -213,6 +214,7 @@ func TestAReaderThatComesBackAtOnceLeavesPauses(t *testing.T) {
 }
 
 func TestAListingThatTheAgentStartsUnderSaysSo(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	c := s.load()
 	s.start(c, RunOptions{}).stop()

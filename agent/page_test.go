@@ -28,6 +28,7 @@ func getJSON(t *testing.T, url string, into any) int {
 }
 
 func TestStatusPageOfARunningAgent(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	a := s.start(s.load(), RunOptions{})
 	a.tell(news("ann", true, time.Now().Add(-time.Minute)))

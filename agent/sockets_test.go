@@ -30,6 +30,7 @@ func (a *started) isReady() bool {
 // TestAnAgentWhoseDataWasMovedAwayAcknowledgesNothing: it answered 200, was ready, and lost everything at the
 // next start. It takes events again once the data is back.
 func TestAnAgentWhoseDataWasMovedAwayAcknowledgesNothing(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	a := s.start(s.load(), RunOptions{})
 	data := filepath.Join(s.dir, "data")
@@ -58,6 +59,7 @@ func TestAnAgentWhoseDataWasMovedAwayAcknowledgesNothing(t *testing.T) {
 // TestAnAgentWhoseSocketsWereRemovedMakesThemAgain: it went on listening where neither Segment's events nor a
 // command could find it, and was ready.
 func TestAnAgentWhoseSocketsWereRemovedMakesThemAgain(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	ingest := filepath.Join(s.dir, "in")
 	a := s.start(s.load("PERSONASYNC_INGEST_LISTEN=unix:"+ingest), RunOptions{})
@@ -90,43 +92,47 @@ func TestAnAgentWhoseSocketsWereRemovedMakesThemAgain(t *testing.T) {
 // TestAFileInPlaceOfTheAdminSocketIsACondition: no command reached the agent, which was "starting" by their words, and
 // nothing on the page or in the metrics said so. The agent leaves the file alone.
 func TestAFileInPlaceOfTheAdminSocketIsACondition(t *testing.T) {
-	s := newSite(t)
-	c := s.load()
-	a := s.start(c, RunOptions{})
-	conditions := func() string { return scrape(t, "http://"+a.Admin.String()+"/metrics") }
-	const holds = `personasync_condition{name="socket_lost",severity="warning"} 1`
-	for name, put := range map[string]func() error{
-		"a file":   func() error { return os.WriteFile(a.Socket, []byte("notes"), 0o600) },
-		"a folder": func() error { return os.Mkdir(a.Socket, 0o700) },
-		"a link":   func() error { return os.Symlink("/nowhere", a.Socket) },
+	t.Parallel()
+	for name, put := range map[string]func(path string) error{
+		"a file":   func(path string) error { return os.WriteFile(path, []byte("notes"), 0o600) },
+		"a folder": func(path string) error { return os.Mkdir(path, 0o700) },
+		"a link":   func(path string) error { return os.Symlink("/nowhere", path) },
 	} {
-		if err := os.Rename(a.Socket, a.Socket+".was"); err != nil {
-			t.Fatal(err)
-		}
-		if err := put(); err != nil {
-			_ = os.RemoveAll(a.Socket) // the agent was quicker
-			if err := put(); err != nil {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits
+			s := newSite(t)
+			c := s.load()
+			a := s.start(c, RunOptions{})
+			conditions := func() string { return scrape(t, "http://"+a.Admin.String()+"/metrics") }
+			const holds = `personasync_condition{name="socket_lost",severity="warning"} 1`
+			if err := os.Rename(a.Socket, a.Socket+".was"); err != nil {
 				t.Fatal(err)
 			}
-		}
-		until(t, name+" is a condition", func() bool { return contains(conditions(), holds) })
-		if !a.isReady() {
-			t.Errorf("with %s there it takes no events", name)
-		}
-		for asked, err := range map[string]error{
-			"the agent": func() error { _, err := DialAgent(t.Context(), c, "test"); return err }(),
-			"anybody":   func() error { _, _, _, err := Open(t.Context(), c, "test"); return err }(),
-		} {
-			if !errors.Is(err, errNoSocket) || !contains(err.Error(), "is "+name+" now: type mv "+a.Socket) {
-				t.Errorf("with %s there, who asks %s hears: %v", name, asked, err)
+			if err := put(a.Socket); err != nil {
+				_ = os.RemoveAll(a.Socket) // the agent was quicker
+				if err := put(a.Socket); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		if err := os.RemoveAll(a.Socket); err != nil {
-			t.Fatal(err)
-		}
-		until(t, "the socket is made again", func() bool {
-			client, err := api.Dial(t.Context(), a.Socket, "test")
-			return err == nil && client.Close() == nil && !contains(conditions(), holds)
+			until(t, name+" is a condition", func() bool { return contains(conditions(), holds) })
+			if !a.isReady() {
+				t.Error("it takes no events")
+			}
+			for asked, err := range map[string]error{
+				"the agent": func() error { _, err := DialAgent(t.Context(), c, "test"); return err }(),
+				"anybody":   func() error { _, _, _, err := Open(t.Context(), c, "test"); return err }(),
+			} {
+				if !errors.Is(err, errNoSocket) || !contains(err.Error(), "is "+name+" now: type mv "+a.Socket) {
+					t.Errorf("who asks %s hears: %v", asked, err)
+				}
+			}
+			if err := os.RemoveAll(a.Socket); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the socket is made again", func() bool {
+				client, err := api.Dial(t.Context(), a.Socket, "test")
+				return err == nil && client.Close() == nil && !contains(conditions(), holds)
+			})
 		})
 	}
 }

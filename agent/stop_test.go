@@ -17,6 +17,7 @@ import (
 // TestDoorAnswersUntilTheLastRequestHasLanded: while a stop waits for MoEngage, Segment is told to
 // come again, and finds nobody only when the process is about to end.
 func TestDoorAnswersUntilTheLastRequestHasLanded(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	c := s.load()
 	a := s.start(c, RunOptions{})

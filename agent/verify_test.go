@@ -87,6 +87,7 @@ func TestOneVerificationAtATime(t *testing.T) {
 }
 
 func TestTheNightlyVerificationTellsInStatusWhatDiffers(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	conf := s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=@every 1s")
 	a := s.start(conf, RunOptions{})
@@ -107,6 +108,7 @@ func TestTheNightlyVerificationTellsInStatusWhatDiffers(t *testing.T) {
 // MoEngage has not enabled Get User for the workspace: the nightly verification proves nothing, and
 // everything that shows it says so, with the code.
 func TestARefusedVerificationDoesNotReadAsAgreement(t *testing.T) {
+	t.Parallel() // it waits
 	s := newSite(t)
 	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/customers/export" {

@@ -40,6 +40,7 @@ func dialBriefly(t *testing.T, path string, patience time.Duration) *Client {
 
 // TestAnAgentThatHangsIsGivenUp, be it at a lock that every question needs, or altogether.
 func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
+	t.Parallel() // it waits
 	t.Run("from the start", func(t *testing.T) {
 		_, err := dialWith(t.Context(), hanging(t, func(string) bool { return true }), "1.0", 50*time.Millisecond)
 		if !errors.Is(err, ErrFrozen) || errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "kill -ABRT") {
@@ -65,6 +66,7 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 // TestASlowAnswerOfALiveAgentIsWaitedFor: of a question and of an order, for as long as greetings are
 // answered.
 func TestASlowAnswerOfALiveAgentIsWaitedFor(t *testing.T) {
+	t.Parallel() // it waits
 	var signs atomic.Int32
 	socket := testServer(&answers{stats: []domain.StatLine{{State: "pending", Count: 1}}}).Socket()
 	slow := func(ctx context.Context) {

@@ -53,6 +53,7 @@ func overSocket(t *testing.T, u Upkeep) *Client {
 
 // TestUpkeepTakesLongerThanTheServersTimeouts has a compaction and a backup that do, with progress.
 func TestUpkeepTakesLongerThanTheServersTimeouts(t *testing.T) {
+	t.Parallel() // it waits
 	payload := bytes.Repeat([]byte("page"), 100_000)
 	c := overSocket(t, upkeepFuncs{
 		compact: func(progress func(done, total int64)) (store.CompactReport, error) {
