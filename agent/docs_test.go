@@ -77,7 +77,7 @@ func TestEveryReasonToParkIsExplained(t *testing.T) {
 		segment.FaultEventTooLarge, "anonymous", "email_only", "ambiguous_key", "too_many_names", "corrupt",
 	}
 	park := regexp.MustCompile(`(?m)^\t\{("?\w+"?), .*act(?:Park|Bisect|Suspect)\},$`)
-	answers := read(t, "../sync/answer.go")
+	answers := read(t, "../sync/failures.go")
 	rows := park.FindAllStringSubmatch(answers, -1)
 	if len(rows) < 8 {
 		t.Fatalf("the failure table has %d rows that park", len(rows))

@@ -36,28 +36,28 @@ func TestAnswers(t *testing.T) {
 		code   string
 		act    action
 	}{
-		{"success", 200, `{"status":"success","request_id":"R"}`, codeAccepted, actTake},
-		{"success without a request id", 202, `{"status":"Success"}`, codeAccepted, actTake},
-		{"an empty 200", 200, ``, codeUnreadable, actUnsure},
-		{"204", 204, ``, codeUnreadable, actUnsure},
-		{"a portal's page", 200, `<html>log in</html>`, codeUnreadable, actUnsure},
-		{"a truncated 200", 200, `{"status":"succ`, codeUnreadable, actUnsure},
-		{"a list", 200, `[]`, codeUnreadable, actUnsure},
-		{"a 200 that says fail", 200, envelope("Server Error"), codeSaysFail, actUnsure},
-		{"a 200 that says nothing", 200, `{}`, codeSaysFail, actUnsure},
-		{"a 200 whose status is a number", 200, `{"status":1}`, codeSaysFail, actUnsure},
+		{"success", 200, `{"status":"success","request_id":"R"}`, codeAccepted, actAccept},
+		{"success without a request id", 202, `{"status":"Success"}`, codeAccepted, actAccept},
+		{"an empty 200", 200, ``, codeUnreadable, actUncertain},
+		{"204", 204, ``, codeUnreadable, actUncertain},
+		{"a portal's page", 200, `<html>log in</html>`, codeUnreadable, actUncertain},
+		{"a truncated 200", 200, `{"status":"succ`, codeUnreadable, actUncertain},
+		{"a list", 200, `[]`, codeUnreadable, actUncertain},
+		{"a 200 that says fail", 200, envelope("Server Error"), codeSaysFail, actUncertain},
+		{"a 200 that says nothing", 200, `{}`, codeSaysFail, actUncertain},
+		{"a 200 whose status is a number", 200, `{"status":1}`, codeSaysFail, actUncertain},
 
 		{"missing attribute", 400, envelope("MissingAttributeError"), codeData, actBisect},
 		{"bad attribute", 400, envelope("AttributeError"), codeData, actBisect},
 		{"bad array", 400, envelope("ArrayFieldError"), codeData, actBisect},
 		{"bad type, spelt otherwise", 400, envelope("Type Error"), codeData, actBisect},
-		{"blacklisted", 400, envelope("Blacklisted"), codeAccount, actSuspect},
-		{"invalid params", 400, envelope("InvalidParams"), codeAccount, actSuspect},
-		{"params required", 400, envelope("Params_Required"), codeAccount, actSuspect},
-		{"malformed", 400, envelope("Malformed JSON"), codeUnexplained, actSuspect},
-		{"a type nobody documents", 400, envelope("Surprise"), codeUnexplained, actSuspect},
-		{"an error that is a string", 400, `{"status":"fail","error":"TypeError"}`, codeUnexplained, actSuspect},
-		{"a 400 of a proxy", 400, `<html>`, codeUnexplained, actSuspect},
+		{"blacklisted", 400, envelope("Blacklisted"), codeAccount, actConfirm},
+		{"invalid params", 400, envelope("InvalidParams"), codeAccount, actConfirm},
+		{"params required", 400, envelope("Params_Required"), codeAccount, actConfirm},
+		{"malformed", 400, envelope("Malformed JSON"), codeUnexplained, actConfirm},
+		{"a type nobody documents", 400, envelope("Surprise"), codeUnexplained, actConfirm},
+		{"an error that is a string", 400, `{"status":"fail","error":"TypeError"}`, codeUnexplained, actConfirm},
+		{"a 400 of a proxy", 400, `<html>`, codeUnexplained, actConfirm},
 
 		{"401", 401, envelope("Authentication required"), "http_401", actStop},
 		{"403", 403, envelope("Account Suspended"), "http_403", actStop},
@@ -73,16 +73,16 @@ func TestAnswers(t *testing.T) {
 		{"429", 429, envelope("Rate Limits Exceeded"), "http_429", actRetry},
 		{"301", 301, ``, codeRedirected, actStop},
 		{"307", 307, ``, codeRedirected, actStop},
-		{"500", 500, envelope("Server Error"), "http_500", actUnsure},
-		{"502", 502, `<html>`, "http_502", actUnsure},
+		{"500", 500, envelope("Server Error"), "http_500", actUncertain},
+		{"502", 502, `<html>`, "http_502", actUncertain},
 		{"503", 503, ``, "http_503", actRetry},
-		{"504", 504, ``, "http_504", actUnsure},
-		{"522 of a proxy", 522, ``, codeServerError, actUnsure},
-		{"599", 599, ``, codeServerError, actUnsure},
+		{"504", 504, ``, "http_504", actUncertain},
+		{"522 of a proxy", 522, ``, codeServerError, actUncertain},
+		{"599", 599, ``, codeServerError, actUncertain},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := read(tt.status, http.Header{}, []byte(tt.body), time.Now())
+			a := readAnswer(tt.status, http.Header{}, []byte(tt.body), time.Now())
 			if a.Code != tt.code || a.act != tt.act {
 				t.Errorf("read as %s (action %d), want %s (%d)", a.Code, a.act, tt.code, tt.act)
 			}
@@ -94,9 +94,9 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestAnswersKeepMoEngagesWords(t *testing.T) {
-	a := read(400, http.Header{}, []byte(`{"status":"fail","error":{"attribute":"customer_id","message":"customer_id is not found in the payload","type":"MissingAttributeError","request_id":"ZbPXtKFL"}}`), time.Now())
-	if want := "MissingAttributeError: customer_id is not found in the payload: attribute customer_id"; a.words != want {
-		t.Errorf("words %q, want %q", a.words, want)
+	a := readAnswer(400, http.Header{}, []byte(`{"status":"fail","error":{"attribute":"customer_id","message":"customer_id is not found in the payload","type":"MissingAttributeError","request_id":"ZbPXtKFL"}}`), time.Now())
+	if want := "MissingAttributeError: customer_id is not found in the payload: attribute customer_id"; a.message != want {
+		t.Errorf("words %q, want %q", a.message, want)
 	}
 	if a.requestID != "ZbPXtKFL" {
 		t.Errorf("request id %q", a.requestID)
@@ -132,16 +132,16 @@ func TestTheWordsOfAnAnswerAreFoundInAnyForm(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := read(tt.status, http.Header{}, []byte(tt.body), time.Now())
-			if a.Code != tt.code || a.words != tt.words {
-				t.Errorf("read as %s with the words %q, want %s with %q", a.Code, a.words, tt.code, tt.words)
+			a := readAnswer(tt.status, http.Header{}, []byte(tt.body), time.Now())
+			if a.Code != tt.code || a.message != tt.words {
+				t.Errorf("read as %s with the words %q, want %s with %q", a.Code, a.message, tt.code, tt.words)
 			}
 			if tt.words != "" && !strings.Contains(a.sentence(), tt.words) {
 				t.Errorf("the sentence is %q", a.sentence())
 			}
 		})
 	}
-	if s := read(403, http.Header{}, nil, time.Now()).sentence(); !strings.Contains(s, "the answer was empty") {
+	if s := readAnswer(403, http.Header{}, nil, time.Now()).sentence(); !strings.Contains(s, "the answer was empty") {
 		t.Errorf("an empty answer reads %q", s)
 	}
 }
@@ -157,7 +157,7 @@ func TestExplainKnowsMoEngagesOwnNames(t *testing.T) {
 			t.Errorf("%q explains as %q, want %s", name, m.Code, want)
 		}
 	}
-	if do := rows[codeAddress].Explanation().Do; !strings.Contains(do, "moengage.forwarded_for") {
+	if do := meanings[codeAddress].Explanation().Do; !strings.Contains(do, "moengage.forwarded_for") {
 		t.Errorf("nobody says what to set: %s", do)
 	}
 }
@@ -234,7 +234,7 @@ func TestWishes(t *testing.T) {
 	for _, tt := range tests {
 		h := http.Header{}
 		h.Set(tt.name, tt.value)
-		if got := read(tt.status, h, nil, now).pause; got != tt.want {
+		if got := readAnswer(tt.status, h, nil, now).pause; got != tt.want {
 			t.Errorf("%d with %s: %s pauses %v, want %v", tt.status, tt.name, tt.value, got, tt.want)
 		}
 	}

@@ -13,14 +13,14 @@ func TestNothingIsPutOffForLongerThanTheOutboxBelieves(t *testing.T) {
 		c = c.withDefaults()
 		for range 100 {
 			var r breaker
-			a := answer{Meaning: rows[codeStay], pause: longestWish}
+			a := answer{Meaning: meanings[codeNotSent], pause: maxRequestedPause}
 			for range rand.IntN(20) {
-				a.pause = longestWish * time.Duration(rand.IntN(2))
+				a.pause = maxRequestedPause * time.Duration(rand.IntN(2))
 				r.retry(c, a, now, now)
 			}
 			r.stop(a, now)
-			if put := r.resume.Add(c.MinBackoff).Sub(now); put > c.longestPause(longestWish) {
-				t.Fatalf("put off for %s, believed are %s", put, c.longestPause(longestWish))
+			if put := r.resume.Add(c.MinBackoff).Sub(now); put > c.longestPause(maxRequestedPause) {
+				t.Fatalf("put off for %s, believed are %s", put, c.longestPause(maxRequestedPause))
 			}
 		}
 	}

@@ -122,7 +122,7 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		// The body is now the raw connection, which has no timeout: reading it would hang.
-		return c.masked(read(resp.StatusCode, resp.Header, nil, time.Now())), nil
+		return c.masked(readAnswer(resp.StatusCode, resp.Header, nil, time.Now())), nil
 	}
 	text, err = io.ReadAll(io.LimitReader(resp.Body, limit))
 	now := time.Now()
@@ -132,14 +132,14 @@ func (c *client) exchange(ctx context.Context, body []byte, limit int64) (a answ
 	if err == nil {
 		io.CopyN(io.Discard, resp.Body, readBody) // drain it, so that the connection can be reused
 	}
-	return c.masked(read(resp.StatusCode, resp.Header, text, now)), text
+	return c.masked(readAnswer(resp.StatusCode, resp.Header, text, now)), text
 }
 
 // masked removes our credentials from an answer, because a proxy may echo them, and cuts its body to the stored
 // length.
 func (c *client) masked(a answer) answer {
 	a.body = clip(c.secrets.Replace(a.body), keepBody)
-	a.words = c.secrets.Replace(a.words)
+	a.message = c.secrets.Replace(a.message)
 	return a
 }
 

@@ -49,7 +49,7 @@ func TestARequestBearsWhatMoEngageAsksFor(t *testing.T) {
 		io.WriteString(w, `{"status":"success","request_id":"R1"}`)
 	})
 	a := c.post(t.Context(), []byte("{}"))
-	if a.act != actTake || a.requestID != "R1" || a.status != 200 || a.at.IsZero() {
+	if a.act != actAccept || a.requestID != "R1" || a.status != 200 || a.at.IsZero() {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -90,7 +90,7 @@ func TestOurSecretsAreNotKept(t *testing.T) {
 		io.WriteString(w, `{"status":"fail","error":{"type":"x","message":"`+r.Header.Get("Authorization")+`"},"pad":"`+strings.Repeat("p", keepBody-130)+key+`"}`)
 	})
 	a := c.post(t.Context(), []byte("{}"))
-	for _, kept := range []string{a.body, a.words, a.sentence()} {
+	for _, kept := range []string{a.body, a.message, a.sentence()} {
 		if strings.Contains(kept, "s3cret") || strings.Contains(kept, "V1MvMTpzM2NyZXQta2V5") {
 			t.Errorf("kept %q", kept)
 		}
@@ -134,7 +134,7 @@ func TestConnectionsThatBreak(t *testing.T) {
 				tt.handle(w, r)
 			})
 			if a := c.post(t.Context(), []byte("{}")); a.Code != tt.code {
-				t.Errorf("answer %s (%s), want %s", a.Code, a.words, tt.code)
+				t.Errorf("answer %s (%s), want %s", a.Code, a.message, tt.code)
 			}
 		})
 	}
@@ -157,7 +157,7 @@ func TestAnswersThatDoNotCome(t *testing.T) {
 			defer server.Close()
 			defer close(release)
 			if a := clientOf(t, server.URL, 50*time.Millisecond).post(t.Context(), []byte("{}")); a.Code != codeTimeout {
-				t.Errorf("answer %s (%s)", a.Code, a.words)
+				t.Errorf("answer %s (%s)", a.Code, a.message)
 			}
 		})
 	}
@@ -171,7 +171,7 @@ func TestNobodyListens(t *testing.T) {
 	l.Close()
 	a := clientOf(t, "http://"+l.Addr().String(), 5*time.Second).post(t.Context(), []byte("{}"))
 	if a.Code != codeUnreachable || a.mayHaveLeft() {
-		t.Errorf("answer %s (%s)", a.Code, a.words)
+		t.Errorf("answer %s (%s)", a.Code, a.message)
 	}
 }
 
@@ -194,7 +194,7 @@ func TestTLSThatIsNotTrusted(t *testing.T) {
 		"no TLS":            strings.Replace(plain.URL, "http:", "https:", 1),
 	} {
 		if a := clientOf(t, url, 5*time.Second).post(t.Context(), []byte("{}")); a.Code != codeTLS {
-			t.Errorf("%s: answer %s (%s)", name, a.Code, a.words)
+			t.Errorf("%s: answer %s (%s)", name, a.Code, a.message)
 		}
 	}
 }
@@ -204,14 +204,14 @@ func TestANameThatDoesNotResolve(t *testing.T) {
 	transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, noSuchHost() }
 	c := newClient(Config{BaseURL: "https://moengage.test", Timeout: time.Second}, transport)
 	if a := c.post(t.Context(), []byte("{}")); a.Code != codeDNS {
-		t.Errorf("answer %s (%s)", a.Code, a.words)
+		t.Errorf("answer %s (%s)", a.Code, a.message)
 	}
 }
 
 func TestABaseURLThatIsNone(t *testing.T) {
 	c := newClient(Config{BaseURL: "://", Timeout: time.Second}, newTransport())
 	if a := c.post(t.Context(), []byte("{}")); a.Code != codeUnreachable {
-		t.Errorf("answer %s (%s)", a.Code, a.words)
+		t.Errorf("answer %s (%s)", a.Code, a.message)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"personasync/store/domain"
-	"personasync/sync/internal/payload"
 )
 
 // Config configures a sender. BaseURL, WorkspaceID and APIKey have no defaults. A zero Timeout, Concurrency,
@@ -91,8 +90,4 @@ func (c Config) withDefaults() Config {
 		c.Realtime = func(string) bool { return true }
 	}
 	return c
-}
-
-func (c Config) encoder() payload.Encoder {
-	return payload.Encoder{Endpoint: c.Endpoint, UpdateExistingOnly: c.UpdateExistingOnly, RealTimeAction: c.RealTimeAction}
 }

@@ -11,63 +11,63 @@ import (
 	"unicode"
 )
 
-// said is the content of an answer's body. MoEngage's envelope is
+// envelope is the content of an answer's body. MoEngage's envelope is
 //
 //	{"status":…,"message":…,"request_id":…,"error":{"type":…,"message":…,"attribute":…,"request_id":…}}
 //
 // IP whitelisting puts a string in error, and the deletion endpoint has title and description instead. Proxies
 // answer with lists, pages, text or nothing. The operator must see the message in any form.
-type said struct {
+type envelope struct {
 	status, requestID string
 	kind              string   // type of an error that is an object
 	name              string   // an error that is a string
-	words             []string // all messages for people, in order
+	messages          []string // all messages for people, in order
 }
 
 // text joins the messages.
-func (s *said) text() string { return strings.Join(s.words, ": ") }
+func (e *envelope) text() string { return strings.Join(e.messages, ": ") }
 
-// say adds a message unless it is a repeat.
-func (s *said) say(words string) {
-	if words = strings.Join(strings.Fields(words), " "); words != "" && !slices.Contains(s.words, words) {
-		s.words = append(s.words, words)
+// add appends a message unless it is a repeat.
+func (e *envelope) add(message string) {
+	if message = strings.Join(strings.Fields(message), " "); message != "" && !slices.Contains(e.messages, message) {
+		e.messages = append(e.messages, message)
 	}
 }
 
-// deepest limits the nesting of errors inside errors.
-const deepest = 4
+// maxDepth limits the nesting of errors inside errors.
+const maxDepth = 4
 
 // parseEnvelope parses an answer's body. It accepts any form, but reports object only for a JSON object,
 // because only that can be an answer of MoEngage.
-func parseEnvelope(body []byte) (s said, object bool) {
+func parseEnvelope(body []byte) (e envelope, object bool) {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\uFEFF")))
 	if !json.Valid(body) {
-		s.say(pageText(body))
-		return s, false
+		e.add(pageText(body))
+		return e, false
 	}
-	s.hear(body, 0)
-	return s, body[0] == '{'
+	e.collect(body, 0)
+	return e, body[0] == '{'
 }
 
-// hear collects the messages in JSON of any form.
-func (s *said) hear(raw json.RawMessage, depth int) {
-	if raw = bytes.TrimSpace(raw); len(raw) == 0 || depth == deepest {
+// collect adds the messages in JSON of any form.
+func (e *envelope) collect(raw json.RawMessage, depth int) {
+	if raw = bytes.TrimSpace(raw); len(raw) == 0 || depth == maxDepth {
 		return
 	}
 	switch raw[0] {
 	case '"':
-		s.say(asText(raw))
+		e.add(asText(raw))
 	case '[':
 		var list []json.RawMessage
 		if json.Unmarshal(raw, &list) == nil && len(list) > 0 {
-			s.hear(list[0], depth+1)
+			e.collect(list[0], depth+1)
 		}
 	case '{':
-		s.object(raw, depth)
+		e.object(raw, depth)
 	}
 }
 
-func (s *said) object(raw json.RawMessage, depth int) {
+func (e *envelope) object(raw json.RawMessage, depth int) {
 	var o struct {
 		Status, Type, Title, Error, Errors, Message, Description, Detail, Attribute json.RawMessage
 
@@ -77,22 +77,22 @@ func (s *said) object(raw json.RawMessage, depth int) {
 		return
 	}
 	if id := asText(o.RequestID); id != "" {
-		s.requestID = id
+		e.requestID = id
 	}
 	if depth == 0 {
-		s.status, s.name = asText(o.Status), asText(o.Error)
-	} else if kind := asText(o.Type); s.kind == "" {
-		s.kind = kind
+		e.status, e.name = asText(o.Status), asText(o.Error)
+	} else if kind := asText(o.Type); e.kind == "" {
+		e.kind = kind
 	}
-	s.say(asText(o.Type))
-	s.say(asText(o.Title))
-	s.hear(o.Error, depth+1)
-	s.hear(o.Errors, depth+1)
+	e.add(asText(o.Type))
+	e.add(asText(o.Title))
+	e.collect(o.Error, depth+1)
+	e.collect(o.Errors, depth+1)
 	for _, words := range []json.RawMessage{o.Message, o.Description, o.Detail} {
-		s.say(asText(words))
+		e.add(asText(words))
 	}
 	if name := asText(o.Attribute); name != "" {
-		s.say("attribute " + name)
+		e.add("attribute " + name)
 	}
 }
 
@@ -123,11 +123,9 @@ func pageText(body []byte) string {
 	return strings.TrimSpace("a page, " + words)
 }
 
-// anonymous returns the message without user ids: those of the request, in the forms in which they may be
-// echoed, and every e-mail address. If the answer judges the data, it also removes anything with a digit, which
-// may be a user's value.
-func (a answer) anonymous(users []string) string {
-	words := a.words
+// withoutUsers returns a message without user ids: those of the request, in the forms in which they may be echoed,
+// and every e-mail address. With values it also removes anything with a digit, which may be a user's value.
+func withoutUsers(words string, users []string, values bool) string {
 	if words == "" {
 		return ""
 	}
@@ -139,13 +137,12 @@ func (a answer) anonymous(users []string) string {
 			}
 		}
 	}
-	words = strings.NewReplacer(pairs...).Replace(words)
-	named := func(word string) bool {
-		return strings.Contains(word, "@") || strings.Contains(word, "%40") || a.judges() && strings.ContainsFunc(word, unicode.IsDigit)
+	names := func(word string) bool {
+		return strings.Contains(word, "@") || strings.Contains(word, "%40") || values && strings.ContainsFunc(word, unicode.IsDigit)
 	}
-	list := strings.Fields(words)
+	list := strings.Fields(strings.NewReplacer(pairs...).Replace(words))
 	for i, word := range list {
-		if named(word) {
+		if names(word) {
 			list[i] = "…"
 		}
 	}

@@ -37,7 +37,7 @@ var particular = map[string]Explanation{
 
 // consequences has the texts of each action.
 var consequences = map[action]Explanation{
-	actTake: {
+	actAccept: {
 		Data: "delivered", Lane: "goes on", Attempts: "counted as one",
 		Do: "Nothing. To see whether MoEngage applied it, read it back with `personasync audience verify KEY`.",
 	},
@@ -45,7 +45,7 @@ var consequences = map[action]Explanation{
 		Data: "stays pending; it was not accepted", Lane: "continues with one request at a time until one is answered", Attempts: "counted; unlimited unless retry.max_attempts is set",
 		Do: "Nothing; it recovers without help. If it lasts, look at the network and at MoEngage's status page. `personasync status` says since when it fails.",
 	},
-	actUnsure: {
+	actUncertain: {
 		Data: "stays pending and may have been accepted: attributes are sent again, events may arrive twice", Lane: "continues with one request at a time until one is answered", Attempts: "counted; unlimited unless retry.max_attempts is set",
 		Do: "Nothing; it recovers without help. A repeated event has the same change_id.",
 	},
@@ -61,7 +61,7 @@ var consequences = map[action]Explanation{
 		Data: "the bad element is parked, the others are delivered", Lane: "goes on", Attempts: "counted for the bad element only",
 		Do: "List the parked changes with `personasync outbox list --state parked`, then `personasync outbox show ID`. Fix the cause, then `personasync outbox retry ID`.",
 	},
-	actSuspect: {
+	actConfirm: {
 		Data: "a bad element is parked if another was accepted beside it; otherwise all stay pending", Lane: "stops if everything is refused; users who were never refused go first", Attempts: "counted for a bad element only",
 		Do: "If everything is refused, look at the account in MoEngage. If a change is parked, see `personasync outbox show ID`.",
 	},
@@ -73,7 +73,7 @@ var consequences = map[action]Explanation{
 		Data: "delivered, but MoEngage stores only a part", Lane: "goes on", Attempts: "counted as one",
 		Do: "Shorten it in Segment, or leave it out with forward_traits. `personasync audience verify KEY` shows the stored value.",
 	},
-	actStay: {
+	actNotSent: {
 		Data: "stays pending", Lane: "as it was", Attempts: "none is used up",
 		Do: "Nothing.",
 	},

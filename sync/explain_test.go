@@ -12,7 +12,7 @@ func TestEveryCodeIsSpelledOut(t *testing.T) {
 			t.Errorf("%s: %+v", code, e)
 		}
 	}
-	for action := actTake; action <= actStay; action++ {
+	for action := actAccept; action <= actNotSent; action++ {
 		if _, ok := consequences[action]; !ok {
 			t.Errorf("action %d has no consequences", action)
 		}

@@ -320,12 +320,12 @@ func suffer(t *testing.T, p *badPeer, url string, trust *x509.CertPool, code str
 	}, o, slog.New(slog.NewTextHandler(&log, nil)))
 	defer stop()
 
-	await(t, "the road fails", func() bool { return s.Health().State == stateFailing && o.seen().settles > 0 })
+	await(t, "the endpoint fails", func() bool { return s.Health().State == stateFailing && o.seen().settles > 0 })
 	if !s.Health().Stopped {
 		await(t, "it was tried three times", func() bool { return o.seen().settles >= 3 })
 	}
 	h := s.Health()
-	if got, sentence, _ := strings.Cut(h.LastError, ": "); got != code || !strings.HasPrefix(sentence, rows[code].Means) {
+	if got, sentence, _ := strings.Cut(h.LastError, ": "); got != code || !strings.HasPrefix(sentence, meanings[code].Means) {
 		t.Errorf("status says %q, want %s", h.LastError, code)
 	}
 	if seen := o.seen(); seen.delivered != 0 || len(seen.parked) != 0 || seen.left != users {
@@ -337,7 +337,7 @@ func suffer(t *testing.T, p *badPeer, url string, trust *x509.CertPool, code str
 
 	p.good.Store(true)
 	p.hangUp()
-	s.Flush(nil, nil) // an open breaker is probed once a minute: see TestAStoppedRoadParksNothingProbesAndHeals
+	s.Flush(nil, nil) // an open breaker is probed once a minute: see TestAStoppedEndpointParksNothingProbesAndHeals
 	await(t, "everything is delivered", o.drained)
 	if seen := o.seen(); seen.delivered != 2*users || len(seen.parked) != 0 {
 		t.Errorf("in the end: %+v", seen)
@@ -410,7 +410,7 @@ func issue(t *testing.T, change func(*x509.Certificate)) issued {
 	return issued{&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, trust}
 }
 
-func TestACertificateThatIsWrongStopsTheRoadAndSaysWhy(t *testing.T) {
+func TestACertificateThatIsWrongStopsSendingAndSaysWhy(t *testing.T) {
 	for _, c := range []struct {
 		name, says string
 		change     func(*x509.Certificate)
@@ -440,7 +440,7 @@ func TestACertificateThatIsWrongStopsTheRoadAndSaysWhy(t *testing.T) {
 			o := newShelf(t)
 			o.attribute("ann")
 			s, stop := run(t, Config{BaseURL: server.URL, WorkspaceID: "WS", APIKey: "s3cret", Transport: transport}, o)
-			await(t, "the road stops", func() bool { return s.Health().Stopped })
+			await(t, "sending stops", func() bool { return s.Health().Stopped })
 			stop()
 			if h := s.Health(); !strings.HasPrefix(h.LastError, codeTLS+": ") || !strings.Contains(h.LastError, c.says) {
 				t.Errorf("status says %q, which does not say %q", h.LastError, c.says)
@@ -494,7 +494,7 @@ func TestLargeAnswersAreNotHeldInMemory(t *testing.T) {
 		c := clientOf(t, url, 5*time.Second)
 		var before, behind runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if a := c.post(t.Context(), []byte("{}")); a.act != actUnsure || len(a.body) > keepBody {
+		if a := c.post(t.Context(), []byte("{}")); a.act != actUncertain || len(a.body) > keepBody {
 			t.Errorf("%s: %s, %d bytes kept", name, a.Code, len(a.body))
 		}
 		runtime.ReadMemStats(&behind)
@@ -512,7 +512,7 @@ func TestAnAnswerThatSwitchesProtocolsHangsNobody(t *testing.T) {
 	defer cancel()
 	unstick := time.AfterFunc(5*time.Second, p.hangUp)
 	if a := clientOf(t, url, 50*time.Millisecond).post(ctx, []byte("{}")); a.Code != codeUnexpected {
-		t.Errorf("answer %s (%s)", a.Code, a.words)
+		t.Errorf("answer %s (%s)", a.Code, a.message)
 	}
 	if !unstick.Stop() {
 		t.Error("the answer was waited for beyond every timeout")

@@ -94,10 +94,10 @@ func (s *station) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	s.senders = nil
-	for _, road := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+	for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 		c := s.config
-		c.Endpoint = road
-		if road == domain.EndpointCohort {
+		c.Endpoint = endpoint
+		if endpoint == domain.EndpointCohort {
 			c.UsersPerMinute, c.EventsPerMinute, c.CallsPerMinute, c.MaxRequestBytes = 0, 0, CohortCallsPerMinute, CohortRequestBytes
 		}
 		sender := New(c, s.store, quiet())

@@ -27,7 +27,7 @@ type shelf struct {
 	byName   map[string]*person
 	jobs     map[string]bool
 	retrying int // number of persons with a retry time
-	flights  map[uint64]*domain.Lease
+	leases   map[uint64]*domain.Lease
 	last     uint64
 	seq      uint64
 	tally    tally
@@ -38,8 +38,8 @@ type shelf struct {
 // tally counts a sender's calls of a shelf.
 type tally struct {
 	takes, settles int
-	notSent        int                      // flights settled as never having left
-	flying         int                      // flights not settled
+	notSent        int                      // leases settled as never having left
+	flying         int                      // leases not settled
 	left           int                      // persons with pending or leased changes
 	parked         map[string]domain.Result // by user and half
 
@@ -64,7 +64,7 @@ func (p *person) empty() bool { return len(p.attributes) == 0 && len(p.events) =
 func newShelf(t testing.TB) *shelf {
 	return &shelf{
 		t: t, wake: make(chan struct{}, 1),
-		byName: map[string]*person{}, jobs: map[string]bool{}, flights: map[uint64]*domain.Lease{},
+		byName: map[string]*person{}, jobs: map[string]bool{}, leases: map[uint64]*domain.Lease{},
 		tally: tally{parked: map[string]domain.Result{}},
 	}
 }
@@ -156,7 +156,7 @@ func (s *shelf) Take(ctx context.Context, o domain.TakeOptions) (*domain.Lease, 
 		return nil, next, nil
 	}
 	s.last = f.ID
-	s.flights[f.ID] = f
+	s.leases[f.ID] = f
 	return f, next, nil
 }
 
@@ -229,14 +229,14 @@ func (s *shelf) Settle(ctx context.Context, o domain.Settlement) error {
 			return err
 		}
 	}
-	f := s.flights[o.Lease]
+	f := s.leases[o.Lease]
 	if f == nil {
-		return errors.New("no such flight")
+		return errors.New("no such lease")
 	}
 	if len(o.Results) != len(f.Deliveries) {
-		s.t.Errorf("flight %d has %d deliveries and %d results", f.ID, len(f.Deliveries), len(o.Results))
+		s.t.Errorf("lease %d has %d deliveries and %d results", f.ID, len(f.Deliveries), len(o.Results))
 	}
-	delete(s.flights, o.Lease)
+	delete(s.leases, o.Lease)
 	s.tally.settles++
 	if o.NotSent {
 		s.tally.notSent++
@@ -318,12 +318,19 @@ func (s *shelf) seen() tally {
 	defer s.mu.Unlock()
 	t := s.tally
 	t.parked = maps.Clone(t.parked)
-	t.flying = len(s.flights)
+	t.flying = len(s.leases)
 	t.left = len(s.byName)
 	return t
 }
 
 func (s *shelf) drained() bool { return s.seen().left == 0 }
+
+// retryOf returns when a user may be tried again.
+func (s *shelf) retryOf(user string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byName[user].retry
+}
 
 // fail makes Take and Settle fail from now on. Nil makes them work again.
 func (s *shelf) fail(take, settle func() error) {

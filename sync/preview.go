@@ -36,7 +36,7 @@ func (c Config) Preview(f *domain.Lease) ([]Preview, error) {
 		if l != nil && len(l.items) > 0 {
 			previews = append(previews, c.preview(l))
 		}
-		l = newLoad(c.encoder(), c.MaxRequestBytes)
+		l = newLoad(c)
 	}
 	next()
 	for _, d := range f.Deliveries {

@@ -9,7 +9,7 @@ import (
 
 func TestPreviewShowsTheRequestWithoutSecrets(t *testing.T) {
 	c := Config{BaseURL: "https://api-02.moengage.com/", WorkspaceID: "WS", APIKey: "s3cret"}
-	p, err := c.Preview(documentedFlight())
+	p, err := c.Preview(documentedLease())
 	if err != nil || len(p) != 1 {
 		t.Fatalf("%d requests, %v", len(p), err)
 	}
@@ -58,6 +58,6 @@ func TestPreviewNamesWhatWouldBeParked(t *testing.T) {
 		t.Errorf("%d requests, want the first event, the second's attributes and its event", len(p))
 	}
 	if p, err := c.Preview(&domain.Lease{}); len(p) != 0 || err != nil {
-		t.Errorf("an empty flight: %d requests, %v", len(p), err)
+		t.Errorf("an empty lease: %d requests, %v", len(p), err)
 	}
 }

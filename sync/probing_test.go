@@ -77,7 +77,7 @@ func TestAnOutageMakesNoMoreRequestsUncertainThanMayBeInFlight(t *testing.T) {
 
 // The same with the store, which keeps retry times in whole seconds and gives out changes in turns, for both
 // endpoints.
-func TestAnOutageMakesNoMoreRequestsUncertainOnEitherRoad(t *testing.T) {
+func TestAnOutageMakesNoMoreRequestsUncertainOnEitherEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Config{MaxDelay: time.Second, MaxRequestBytes: 1000, Concurrency: 4}
 		s := newStation(t, modelRules(domain.SendAttribute|domain.SendCohort), sandbox.Options{KeepBodies: true}, c)
@@ -177,7 +177,7 @@ func TestAPayloadThatBreaksMoEngageDelaysNobodyForLongWithOneRequestAtATime(t *t
 
 // A failing endpoint is tried at least once a minute, however long it has failed and whichever users are
 // pending, and the status says when. After recovery sending continues within a minute.
-func TestAFailingRoadIsTriedEveryMinute(t *testing.T) {
+func TestAFailingEndpointIsTriedEveryMinute(t *testing.T) {
 	answers := map[string]func() (*http.Response, error){
 		"unreachable": func() (*http.Response, error) { return nil, cut() },
 		"503":         func() (*http.Response, error) { return reply(503, ""), nil },

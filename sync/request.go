@@ -26,7 +26,7 @@ func (c Config) leastElement() int {
 // item is one element of a request: the attributes of a delivery, its event, or a cohort member. They are
 // separate because MoEngage may refuse one and accept the other.
 type item struct {
-	delivery int  // index into Flight.Deliveries
+	delivery int  // index into Lease.Deliveries
 	event    bool // otherwise its attributes
 	from, to int  // the element's bytes in load.body
 }
@@ -34,8 +34,9 @@ type item struct {
 // load is an encoded lease. Deliveries are added up to a size. If MoEngage requires it, the load is split into
 // smaller requests without encoding it again.
 type load struct {
-	enc   payload.Encoder
-	limit int // bytes of the whole body
+	enc    payload.Encoder
+	cohort bool // for Cohort Sync
+	limit  int  // bytes of the whole body
 
 	head, tail string // text around the elements
 
@@ -58,21 +59,22 @@ type fault struct {
 
 func (f fault) sentence() string {
 	if f.code != codeTooLarge {
-		return rows[f.code].Means
+		return meanings[f.code].Means
 	}
-	return fmt.Sprintf("%s A request with nothing else would have %d bytes; the limit is %d.", rows[f.code].Means, f.bytes, f.limit)
+	return fmt.Sprintf("%s A request with nothing else would have %d bytes; the limit is %d.", meanings[f.code].Means, f.bytes, f.limit)
 }
 
-func newLoad(enc payload.Encoder, limit int) *load {
-	l := &load{body: make([]byte, 0, min(limit, 4096))}
-	l.reset(enc, limit)
+// newLoad returns an empty load within the configured size of a request.
+func newLoad(c Config) *load {
+	l := &load{body: make([]byte, 0, min(c.MaxRequestBytes, 4096))}
+	l.reset(c)
 	return l
 }
 
 // reset empties l for another lease and keeps its memory.
-func (l *load) reset(enc payload.Encoder, limit int) {
-	*l = load{enc: enc, limit: limit, body: l.body[:0], items: l.items[:0], faults: l.faults[:0]}
-	if enc.Endpoint != domain.EndpointCohort { // otherwise the first member determines the cohort
+func (l *load) reset(c Config) {
+	*l = load{enc: c.encoder(), cohort: c.Endpoint == domain.EndpointCohort, limit: c.MaxRequestBytes, body: l.body[:0], items: l.items[:0], faults: l.faults[:0]}
+	if !l.cohort { // otherwise the first member determines the cohort
 		l.begin(envelopeHead, envelopeTail)
 	}
 }
@@ -88,7 +90,7 @@ func (l *load) begin(head, tail string) {
 // one half of a delivery fits, its attributes are added, and its event stays for the next request with neither
 // item nor fault.
 func (l *load) add(d domain.Delivery) bool {
-	if l.enc.Endpoint == domain.EndpointCohort {
+	if l.cohort {
 		return l.addMember(d)
 	}
 	mark := *l
@@ -198,7 +200,7 @@ func (l *load) within(a ratelimit.Amount, d domain.Delivery) bool {
 // is an event. Where MoEngage counts requests, users are not counted.
 func (l *load) weigh(items []item) ratelimit.Amount {
 	users, events := count(items)
-	if l.enc.Endpoint == domain.EndpointCohort {
+	if l.cohort {
 		users, events = 0, 0
 	}
 	return ratelimit.Amount{Users: users, Events: events, Calls: min(len(items), 1)}
@@ -213,4 +215,8 @@ func count(items []item) (users, events int) {
 		}
 	}
 	return users, events
+}
+
+func (c Config) encoder() payload.Encoder {
+	return payload.Encoder{UpdateExistingOnly: c.UpdateExistingOnly, RealTimeAction: c.RealTimeAction}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"personasync/store/domain"
-	"personasync/sync/internal/payload"
 )
 
 func user(id string, attribute, event int) domain.Delivery {
@@ -26,12 +25,12 @@ func user(id string, attribute, event int) domain.Delivery {
 }
 
 func TestARequestIsFilledToTheByte(t *testing.T) {
-	one := newLoad(payload.Encoder{}, 1<<20)
+	one := newLoad(Config{MaxRequestBytes: 1 << 20})
 	one.add(user("aa", 10, 0))
 	one.add(user("bb", 10, 10))
 	exact := len(one.request(one.items))
 	for limit, fits := range map[int]bool{exact: true, exact - 1: false} {
-		l := newLoad(payload.Encoder{}, limit)
+		l := newLoad(Config{MaxRequestBytes: limit})
 		if !l.add(user("aa", 10, 0)) {
 			t.Fatal("the first does not fit")
 		}
@@ -65,7 +64,7 @@ func TestWhatFitsNoRequest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLoad(payload.Encoder{}, limit)
+			l := newLoad(Config{MaxRequestBytes: limit})
 			if !l.add(tt.d) {
 				t.Fatal("an empty request must take it")
 			}
@@ -88,11 +87,11 @@ func TestWhatFitsNoRequest(t *testing.T) {
 }
 
 func TestSmallerRequestsAreCutFromALargerOne(t *testing.T) {
-	whole := newLoad(payload.Encoder{}, 100_000)
+	whole := newLoad(Config{MaxRequestBytes: 100_000})
 	for _, id := range []string{"aa", "bb", "cc"} {
 		whole.add(user(id, 3, 3))
 	}
-	part := newLoad(payload.Encoder{}, 100_000)
+	part := newLoad(Config{MaxRequestBytes: 100_000})
 	part.add(user("bb", 3, 3))
 	if got, want := string(whole.request(whole.items[2:4])), string(part.request(part.items)); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -119,7 +118,7 @@ const documented = `{"type":"transition","elements":[` +
 	`{"type":"event","customer_id":"user-1001","actions":[{"action":"Audience Entered","attributes":{"computation_key":"high_value","computation_id":"aud_2abCdEf","value":true,"audience_key":"high_value","change_id":"9c41e2f0-3e8-2","message_id":"m-1"},"platform":"unknown","current_time":"2026-08-01T12:34:56.789Z"}]},` +
 	`{"type":"customer","customer_id":"user-1002","attributes":{"seg_high_value":false}}]}`
 
-func documentedFlight() *domain.Lease {
+func documentedLease() *domain.Lease {
 	return &domain.Lease{Deliveries: []domain.Delivery{
 		{User: "user-1001", Attributes: []domain.Change{assigned("seg_high_value", "true"), assigned("ltv", "120.5")}, Event: enterEvent()},
 		{User: "user-1002", Attributes: []domain.Change{assigned("seg_high_value", "false")}},
@@ -127,8 +126,8 @@ func documentedFlight() *domain.Lease {
 }
 
 func TestTheBulkRequest(t *testing.T) {
-	l := newLoad(payload.Encoder{}, 100_000)
-	for _, d := range documentedFlight().Deliveries {
+	l := newLoad(Config{MaxRequestBytes: 100_000})
+	for _, d := range documentedLease().Deliveries {
 		if !l.add(d) {
 			t.Fatal("does not fit")
 		}
@@ -150,7 +149,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("ab", "n", []byte(" [ 1 , null , {\"a\" : \"\\\\\"} ] "), "e", []byte(` { "a" : 1 , "b" : [ ] } `), "k", 500)
 	f.Fuzz(func(t *testing.T, user, name string, value []byte, event string, props []byte, key string, limit int) {
 		limit = min(max(limit, len(envelopeHead)+len(envelopeTail)), 10_000)
-		l := newLoad(payload.Encoder{UpdateExistingOnly: limit%2 == 0, RealTimeAction: limit%3 == 0}, limit)
+		l := newLoad(Config{UpdateExistingOnly: limit%2 == 0, RealTimeAction: limit%3 == 0, MaxRequestBytes: limit})
 		changes := []domain.Change{assigned(name, string(value)), assigned(key, "1")}
 		for i := range 5 {
 			d := domain.Delivery{User: user, Attributes: changes}
@@ -191,12 +190,12 @@ func benchmarkLoad(b *testing.B, event bool) {
 	if event {
 		d.Event = enterEvent()
 	}
-	l := newLoad(payload.Encoder{}, 100_000)
+	l := newLoad(Config{MaxRequestBytes: 100_000})
 	b.ReportAllocs()
 	users := 0
 	for b.Loop() {
 		if !l.add(d) {
-			l.reset(payload.Encoder{}, 100_000)
+			l.reset(Config{MaxRequestBytes: 100_000})
 		}
 		users++
 	}

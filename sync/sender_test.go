@@ -69,7 +69,7 @@ func TestAChangeWaitsForCompanyAndNoLonger(t *testing.T) {
 		if w.count() != 1 || w.seen()[0].users != 2 || w.seen()[0].events != 1 {
 			t.Fatalf("requests: %+v, want one with both users", w.seen())
 		}
-		if waited := w.seen()[0].at.Sub(start); waited > time.Second+lull {
+		if waited := w.seen()[0].at.Sub(start); waited > time.Second+askPause {
 			t.Errorf("the first waited %v, longer than max_delay", waited)
 		}
 		if want := []string{"ann", "bob", "!bob"}; !slices.Equal(w.seen()[0].ids, want) {
@@ -124,11 +124,11 @@ func TestAStreamOfCommitsIsNotAStreamOfQuestions(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		eventually(t, 5*time.Second, o.drained)
-		if limit := seconds * int(time.Second/lull) * 3 / 2; o.seen().takes > limit {
+		if limit := seconds * int(time.Second/askPause) * 3 / 2; o.seen().takes > limit {
 			t.Errorf("%d questions in %d s, want at most %d", o.seen().takes, seconds, limit)
 		}
 		if w.count() > 3*seconds {
-			t.Errorf("%d requests for %d s of changes: they do not wait for company", w.count(), seconds)
+			t.Errorf("%d requests for %d s of changes: they do not wait for others", w.count(), seconds)
 		}
 	})
 }
@@ -219,7 +219,7 @@ func TestAnOutageMakesFewRequestsUncertain(t *testing.T) {
 		before := w.count()
 		time.Sleep(10 * time.Minute)
 		if n := w.width(); n > 1 {
-			t.Errorf("%d requests at once while the road fails", n)
+			t.Errorf("%d requests at once while the endpoint fails", n)
 		}
 		if n := w.count() - before; n > 60 || n < 3 {
 			t.Errorf("%d tries in ten minutes of outage", n)
@@ -268,7 +268,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-func TestAStoppedRoadParksNothingProbesAndHeals(t *testing.T) {
+func TestAStoppedEndpointParksNothingProbesAndHeals(t *testing.T) {
 	stops := map[string]func() (*http.Response, error){
 		"http_401": func() (*http.Response, error) {
 			return fail(401, "Authentication required", "App Secret key mismatch"), nil
@@ -359,12 +359,13 @@ func TestANewConfigurationIsTriedAtOnce(t *testing.T) {
 	})
 }
 
-// A peek reads the configuration while a reload may replace it. The race detector checks this.
-func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
+// The loop reads the configuration while a reload may replace it. The race detector checks this.
+func TestTheLoopReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 	c := testConfig(&wire{t: t})
 	c.Endpoint = domain.EndpointCohort
-	o := &askedRoads{shelf: newShelf(t)}
+	o := &endpointsAsked{shelf: newShelf(t)}
 	s := New(c, o, quiet())
+	d := dispatcher{Sender: s, ctx: t.Context(), lasting: t.Context()}
 	var reloads sync.WaitGroup
 	reloads.Go(func() {
 		for range 100 {
@@ -372,24 +373,24 @@ func TestAPeekReadsTheConfigurationOfAReloadUnderItsLock(t *testing.T) {
 		}
 	})
 	for range 100 {
-		road, _ := s.peeks(time.Now())
-		if err := s.peek(t.Context(), road, time.Now()); err != nil {
+		d.askAt = time.Time{}
+		if _, err := d.dispatch(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	reloads.Wait()
-	if len(o.asked) != 100 || slices.ContainsFunc(o.asked, func(r domain.Endpoint) bool { return r != domain.EndpointCohort }) {
-		t.Errorf("asked about the roads %v, want that of cohorts 100 times", o.asked)
+	if len(o.asked) != 100 || slices.ContainsFunc(o.asked, func(e domain.Endpoint) bool { return e != domain.EndpointCohort }) {
+		t.Errorf("asked about the endpoints %v, want that of cohorts 100 times", o.asked)
 	}
 }
 
-// askedRoads is a shelf that records the endpoints it is asked for.
-type askedRoads struct {
+// endpointsAsked is a shelf that records the endpoints it is asked for.
+type endpointsAsked struct {
 	*shelf
 	asked []domain.Endpoint
 }
 
-func (o *askedRoads) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, domain.Next, error) {
+func (o *endpointsAsked) Take(ctx context.Context, opts domain.TakeOptions) (*domain.Lease, domain.Next, error) {
 	o.asked = append(o.asked, opts.Endpoint)
 	return o.shelf.Take(ctx, opts)
 }
@@ -461,17 +462,17 @@ func TestSevenPoisonedInAThousand(t *testing.T) {
 func TestALonelySuspectWaitsForCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
-		w := &wire{t: t, answer: poisoned(map[string]bool{"suspect": true}, func() *http.Response { return fail(400, "SomethingNew", "no") })}
+		w := &wire{t: t, answer: poisoned(map[string]bool{"bad": true}, func() *http.Response { return fail(400, "SomethingNew", "no") })}
 		s, stop := run(t, testConfig(w), o)
 		defer stop()
-		o.attribute("suspect")
+		o.attribute("bad")
 		time.Sleep(5 * time.Minute)
 		if !s.Health().Stopped || len(o.seen().parked) != 0 {
-			t.Fatalf("health %+v, %d parked: want a stopped road and nothing parked", s.Health(), len(o.seen().parked))
+			t.Fatalf("health %+v, %d parked: want sending stopped and nothing parked", s.Health(), len(o.seen().parked))
 		}
 		o.attribute("ann")
 		eventually(t, 5*time.Minute, o.drained)
-		if _, parked := o.seen().parked["suspect/attributes"]; !parked || o.seen().delivered != 1 {
+		if _, parked := o.seen().parked["bad/attributes"]; !parked || o.seen().delivered != 1 {
 			t.Errorf("parked %v, delivered %d", o.seen().parked, o.seen().delivered)
 		}
 		if s.Health().State != stateOK {
@@ -531,7 +532,7 @@ func TestAttemptsCanRunOut(t *testing.T) {
 		o.attribute("ann")
 		eventually(t, time.Minute, o.drained)
 		r := o.seen().parked["ann/attributes"]
-		if want := "The last answer: " + rows["http_500"].Means; r.Reason != codeAttempts || w.count() != 3 || r.Answer.Status != 500 || !strings.Contains(r.Sentence, want) {
+		if want := "The last answer: " + meanings["http_500"].Means; r.Reason != codeAttempts || w.count() != 3 || r.Answer.Status != 500 || !strings.Contains(r.Sentence, want) {
 			t.Errorf("parked as %+v after %d requests", r, w.count())
 		}
 	})
@@ -665,7 +666,7 @@ func TestWhatNeverLeftIsReportedAsNotSent(t *testing.T) {
 				o.attribute("ann")
 				eventually(t, 10*time.Second, func() bool { return o.seen().settles > 0 })
 				if tally := o.seen(); (tally.notSent == tally.settles) != tt.notSent || tally.notSent > 0 != tt.notSent {
-					t.Errorf("%d of %d flights did not leave, want all of them: %v", tally.notSent, tally.settles, tt.notSent)
+					t.Errorf("%d of %d leases did not leave, want all of them: %v", tally.notSent, tally.settles, tt.notSent)
 				}
 			})
 		})
@@ -686,7 +687,7 @@ func TestAnUnspentWindowIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
+func TestACronJobWaitsForItsReleaseAndDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		o := newShelf(t)
@@ -705,7 +706,7 @@ func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
 		o.put("live", "", true, false)
 		time.Sleep(time.Hour)
 		if !slices.Equal(w.taken(), []string{"live"}) {
-			t.Fatalf("accepted %v before the gate was opened", w.taken())
+			t.Fatalf("accepted %v before they were released", w.taken())
 		}
 		upTo := time.Now()
 		time.Sleep(2 * time.Second)
@@ -725,7 +726,7 @@ func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		if len(w.taken()) != 3 {
-			t.Errorf("accepted %v: a drained gate is open", w.taken())
+			t.Errorf("accepted %v: a drained release lets changes go", w.taken())
 		}
 		<-s.Open("nightly", time.Now(), nil)
 		if len(w.taken()) != 4 {
@@ -736,7 +737,7 @@ func TestACronJobWaitsForItsGateAndDrains(t *testing.T) {
 }
 
 // One job's change is refused all the time. Another job, with nothing left, drains; the failing job does not.
-func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
+func TestAReleaseDrainsThroughAnotherJobsTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newShelf(t)
 		w := &wire{t: t, latency: 50 * time.Millisecond, answer: func(r sentRequest) (*http.Response, error) {
@@ -757,7 +758,7 @@ func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
 		select {
 		case <-drained:
 		case <-time.After(20 * time.Minute):
-			t.Error("the gate of a job is open through the trouble of another")
+			t.Error("the release of a job is open because of another job")
 		}
 		select {
 		case <-trouble:
@@ -767,8 +768,8 @@ func TestAGateDrainsThroughAnotherJobsTrouble(t *testing.T) {
 	})
 }
 
-// If more users wait for a retry than the outbox reports by job, a gate stays open until none does.
-func TestAGateIsOpenWhileNobodySaysWhoseRetriesWait(t *testing.T) {
+// If more users wait for a retry than the outbox reports by job, a release stays open until none does.
+func TestAReleaseIsOpenWhileNobodySaysWhoseRetriesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
@@ -840,6 +841,42 @@ func TestFlushSendsWhatWaitsForAnything(t *testing.T) {
 		down.Store(false)
 		s.Flush(nil, nil)
 		eventually(t, time.Second, o.drained)
+	})
+}
+
+// A flush that began while the outbox was asked had been forgotten with the answer, so retries waited for their time.
+func TestAFlushDuringAQuestionTakesRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newShelf(t)
+		w := &wire{t: t, answer: poisoned(map[string]bool{"ann": true}, func() *http.Response { return reply(500, "") })}
+		s, stop := run(t, testConfig(w), o)
+		defer stop()
+		triedAnn := func() (n int) {
+			for _, r := range w.seen() {
+				if slices.Contains(r.ids, "ann") {
+					n++
+				}
+			}
+			return n
+		}
+		o.attribute("ann")
+		for i := 0; o.retryOf("ann").Before(time.Now().Add(time.Minute)); i++ {
+			o.attribute(fmt.Sprint("user-", i))
+			time.Sleep(5 * time.Second)
+		}
+		before, flushed := triedAnn(), false
+		o.fail(func() error {
+			if !flushed {
+				flushed = true
+				s.Flush(nil, nil)
+			}
+			return nil
+		}, nil)
+		o.attribute("late")
+		time.Sleep(5 * time.Second)
+		if n := triedAnn() - before; n != 1 {
+			t.Errorf("a retry was tried %d times by the flush, want once", n)
+		}
 	})
 }
 

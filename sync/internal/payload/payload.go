@@ -15,9 +15,8 @@ var errUnencodable = errors.New("the value is not valid JSON")
 
 // Encoder appends elements of a /v1/transition request. The zero value is usable. It has no state.
 type Encoder struct {
-	Endpoint           domain.Endpoint
-	UpdateExistingOnly bool
-	RealTimeAction     bool
+	UpdateExistingOnly bool // MoEngage skips attributes of unknown users
+	RealTimeAction     bool // adds "real_time_action":"true" to events
 }
 
 // AppendAttributes appends the customer element of one user:

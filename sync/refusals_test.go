@@ -13,7 +13,7 @@ import (
 
 // MoEngage refuses the data of eight users. A documented error parks each of them. An undocumented one stops no
 // user who comes later.
-func TestAFewRefusedUsersStopTheRoadForEverybody(t *testing.T) {
+func TestAFewRefusedUsersStopSendingForEverybody(t *testing.T) {
 	tests := map[string]struct {
 		refusal    func() *http.Response
 		documented bool

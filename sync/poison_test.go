@@ -43,7 +43,7 @@ func TestAPayloadThatBreaksMoEngageDelaysNobodyElse(t *testing.T) {
 					t.Errorf("%d tries of the lone one in an hour", n)
 				}
 				if h := s.Health(); h.State != stateOK {
-					t.Errorf("one payload closed the road: %+v", h)
+					t.Errorf("one payload opened the breaker: %+v", h)
 				}
 				o.attribute("late")
 				eventually(t, 10*time.Second, func() bool { return o.seen().delivered == 100 })
@@ -73,7 +73,7 @@ func TestAttemptsInCompanyParkNobodyInnocent(t *testing.T) {
 	})
 }
 
-// After an outage of an hour the backlog is sent in few requests, although the users tried in it were suspects.
+// After an outage of an hour the backlog is sent in few requests, although the users tried in it were tracked.
 func TestAnOutageLeavesFewSmallRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -102,13 +102,13 @@ func TestAnOutageLeavesFewSmallRequests(t *testing.T) {
 
 // A first failure with other users may be chance and halves nothing. The second one halves the limit.
 func TestAFirstFailureInCompanyHalvesNothing(t *testing.T) {
-	ss, now := make(suspects), time.Now()
+	ss, now := make(poisonTracker), time.Now()
 	users := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
 	for failures, want := range []int{8, 4} {
 		ss.fail(users, true, now)
 		for _, u := range users {
-			if got := ss.company(u); got != want {
-				t.Errorf("after %d failures %s may have %d in company, want %d", failures+1, u, got, want)
+			if got := ss.batchLimit(u); got != want {
+				t.Errorf("after %d failures %s may be with %d users, want %d", failures+1, u, got, want)
 			}
 		}
 	}

@@ -11,28 +11,24 @@ import (
 	"personasync/store/domain"
 )
 
-// journey is a trip that records its requests.
-type journey struct {
-	trip
+// recorded is a bisector that records its requests.
+type recorded struct {
+	*bisector
 	requests [][]item
-	halted   int
 }
 
-// travel makes a trip with n users, each with attributes and an event. decide answers its requests.
-func travel(n int, decide func(items []item) answer) *journey {
-	j := &journey{}
-	j.flight = &domain.Lease{}
+// bisect makes a bisector of a lease with n users, each with attributes and an event. decide answers its requests.
+func bisect(n int, decide func(items []item) answer) *recorded {
+	r, lease, items := &recorded{}, &domain.Lease{}, []item(nil)
 	for i := range n {
-		j.flight.Deliveries = append(j.flight.Deliveries, domain.Delivery{Attributes: make([]domain.Change, 1), Event: &domain.Change{}})
-		j.items = append(j.items, item{delivery: i}, item{delivery: i, event: true})
+		lease.Deliveries = append(lease.Deliveries, domain.Delivery{Attributes: make([]domain.Change, 1), Event: &domain.Change{}})
+		items = append(items, item{delivery: i}, item{delivery: i, event: true})
 	}
-	j.results = make([]domain.DeliveryResult, n)
-	j.halt = func(answer) { j.halted++ }
-	j.post = func(items []item) answer {
-		j.requests = append(j.requests, slices.Clone(items))
+	r.bisector = newBisector(lease, items, knowledge{}, func(items []item) answer {
+		r.requests = append(r.requests, slices.Clone(items))
 		return decide(items)
-	}
-	return j
+	})
+	return r
 }
 
 func says(status int, kind string) answer {
@@ -40,10 +36,10 @@ func says(status int, kind string) answer {
 	if status == 200 {
 		body = `{"status":"success"}`
 	}
-	return read(status, http.Header{}, []byte(body), time.Now())
+	return readAnswer(status, http.Header{}, []byte(body), time.Now())
 }
 
-func (j *journey) count(v domain.Verdict) (n int) {
+func (j *recorded) count(v domain.Verdict) (n int) {
 	for _, it := range j.items {
 		if j.result(it).Verdict == v {
 			n++
@@ -55,7 +51,7 @@ func (j *journey) count(v domain.Verdict) (n int) {
 // With random bad elements, kinds of refusal and failures: no good element is parked, nothing accepted is sent
 // again, no event is sent before its user's attributes, and finding a bad element takes no more requests than
 // documented.
-func TestATripUnderRandomAnswers(t *testing.T) {
+func TestABisectionUnderRandomAnswers(t *testing.T) {
 	for range 1000 {
 		n := 1 + rand.IntN(40)
 		bad := map[item]bool{}
@@ -65,8 +61,8 @@ func TestATripUnderRandomAnswers(t *testing.T) {
 		kind := []string{"TypeError", "Surprise", "Blacklisted"}[rand.IntN(3)]
 		breaks := rand.IntN(30) // the request at which everything fails; often never reached
 		taken := map[item]bool{}
-		var j *journey
-		j = travel(n, func(items []item) answer {
+		var j *recorded
+		j = bisect(n, func(items []item) answer {
 			if len(items) == 0 {
 				t.Fatal("an empty request")
 			}
@@ -87,8 +83,8 @@ func TestATripUnderRandomAnswers(t *testing.T) {
 			}
 			return says(200, "")
 		})
-		j.wary = rand.IntN(2) == 0
-		j.deliver(j.items)
+		j.known.probing = rand.IntN(2) == 0
+		j.run(nil)
 
 		for _, it := range j.items {
 			switch v := j.result(it).Verdict; {
@@ -96,49 +92,49 @@ func TestATripUnderRandomAnswers(t *testing.T) {
 				t.Fatalf("%v: verdict %d, taken %v", it, v, taken[it])
 			case v == domain.Parked && !bad[it]:
 				t.Fatalf("%v is parked and innocent", it)
-			case v == domain.Parked && kind != "TypeError" && !j.proven:
+			case v == domain.Parked && kind != "TypeError" && !j.outcomes.accepted:
 				t.Fatalf("%v is parked although nothing was accepted", it)
 			}
 		}
 		if bound := bits.Len(uint(len(j.items)-1)) + 2 + controls; len(j.requests) > bound {
 			t.Fatalf("%d requests of %d elements with %d offenders, want at most %d", len(j.requests), len(j.items), len(bad), bound)
 		}
-		if failed := len(j.requests) >= breaks; len(bad) > 0 && !failed && j.halted == 0 && j.count(domain.Parked) == 0 {
-			t.Fatalf("a trip with %d offenders parked nobody and did not stop the road", len(bad))
+		if failed := len(j.requests) >= breaks; len(bad) > 0 && !failed && j.outcomes.everythingRefused == nil && j.count(domain.Parked) == 0 {
+			t.Fatalf("a lease with %d bad elements parked nobody, and not everything was refused", len(bad))
 		}
 	}
 }
 
 // An undocumented refusal that concerns the request must park no element.
 func TestARefusalOfTheRequestParksNobody(t *testing.T) {
-	j := travel(50, func(items []item) answer {
+	j := bisect(50, func(items []item) answer {
 		if len(items) > 30 {
 			return says(400, "TooManyElements")
 		}
 		return says(200, "")
 	})
-	j.deliver(j.items)
-	if j.count(domain.Parked) != 0 || j.halted != 0 || j.count(domain.Delivered) < 25 {
-		t.Errorf("%d parked, %d delivered, halted %d", j.count(domain.Parked), j.count(domain.Delivered), j.halted)
+	j.run(nil)
+	if j.count(domain.Parked) != 0 || j.outcomes.everythingRefused != nil || j.count(domain.Delivered) < 25 {
+		t.Errorf("%d parked, %d delivered, everything refused: %v", j.count(domain.Parked), j.count(domain.Delivered), j.outcomes.everythingRefused)
 	}
 }
 
 // If the account is refused, three requests are enough to detect it.
 func TestARefusedAccountIsNotSearched(t *testing.T) {
-	j := travel(500, func([]item) answer { return says(400, "Blacklisted") })
-	j.deliver(j.items)
-	if len(j.requests) != 1+controls || j.halted != 1 || j.count(domain.Untried) != 1000 {
-		t.Errorf("%d requests, halted %d, %d untried", len(j.requests), j.halted, j.count(domain.Untried))
+	j := bisect(500, func([]item) answer { return says(400, "Blacklisted") })
+	j.run(nil)
+	if len(j.requests) != 1+controls || j.outcomes.everythingRefused == nil || j.count(domain.Untried) != 1000 {
+		t.Errorf("%d requests, %d untried, everything refused: %v", len(j.requests), j.count(domain.Untried), j.outcomes.everythingRefused)
 	}
-	if r := j.results[7].Event; r.Reason != codeAccount || r.Sentence == "" {
+	if r := j.outcomes.results[7].Event; r.Reason != codeAccount || r.Sentence == "" {
 		t.Errorf("what waits does not say why: %+v", r)
 	}
 }
 
 // While the breaker is open, the changes of the refused request show the reason, and no other changes do.
-func TestAChangeSaysWhyItWaitsWhileTheRoadIsStopped(t *testing.T) {
-	stopped := travel(3, func([]item) answer { return says(401, "Authentication required") })
-	stopped.deliver(stopped.items)
+func TestAChangeSaysWhyItWaitsWhileSendingIsStopped(t *testing.T) {
+	stopped := bisect(3, func([]item) answer { return says(401, "Authentication required") })
+	stopped.run(nil)
 	for _, it := range stopped.items {
 		if r := stopped.result(it); r.Verdict != domain.Untried || r.Reason != "http_401" || r.Sentence == "" || r.Answer.Status != 401 {
 			t.Errorf("%v waits with %+v", it, r)
@@ -146,21 +142,21 @@ func TestAChangeSaysWhyItWaitsWhileTheRoadIsStopped(t *testing.T) {
 	}
 
 	answers := []answer{says(400, "TypeError"), says(401, "")}
-	search := travel(2, func([]item) answer {
+	search := bisect(2, func([]item) answer {
 		a := answers[0]
 		answers = answers[1:]
 		return a
 	})
-	search.deliver(search.items)
+	search.run(nil)
 	for i, it := range search.items {
 		if r := search.result(it); r.Verdict != domain.Untried || (r.Reason == "http_401") != (i < 2) || (r.Sentence == "") != (i >= 2) {
 			t.Errorf("element %d waits with %+v", i, r)
 		}
 	}
 
-	held := travel(1, func([]item) answer { return answer{Meaning: rows[codeStay]} })
-	held.deliver(held.items)
-	if r := held.results[0]; r != (domain.DeliveryResult{}) {
+	held := bisect(1, func([]item) answer { return answer{Meaning: meanings[codeNotSent]} })
+	held.run(nil)
+	if r := held.outcomes.results[0]; r != (domain.DeliveryResult{}) {
 		t.Errorf("what was never sent waits with %+v", r)
 	}
 }
@@ -179,22 +175,22 @@ func TestASearchMeetsOtherAnswers(t *testing.T) {
 		next    func() answer
 		verdict domain.Verdict
 		count   int
-		halted  int
+		refused bool // everything
 	}{
-		{"refused for now", later(1, says(503, "")), domain.Refused, 10, 0},
-		{"lost", later(1, failure(reset(), true, time.Now())), domain.Uncertain, 10, 0},
-		{"stopped", later(1, says(401, "")), domain.Untried, 20, 0},
-		{"too large after all, whatever it is", later(1, says(413, "")), domain.Untried, 20, 1},
-		{"held back", later(1, answer{Meaning: rows[codeStay]}), domain.Untried, 20, 0},
+		{"refused for now", later(1, says(503, "")), domain.Refused, 10, false},
+		{"lost", later(1, failure(reset(), true, time.Now())), domain.Uncertain, 10, false},
+		{"stopped", later(1, says(401, "")), domain.Untried, 20, false},
+		{"too large after all, whatever it is", later(1, says(413, "")), domain.Untried, 20, true},
+		{"held back", later(1, answer{Meaning: meanings[codeNotSent]}), domain.Untried, 20, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			j := travel(10, func([]item) answer { return tt.next() })
-			j.deliver(j.items)
-			if n := j.count(tt.verdict); n != tt.count || j.halted != tt.halted {
-				t.Errorf("%d with verdict %d, want %d; halted %d, want %d", n, tt.verdict, tt.count, j.halted, tt.halted)
+			j := bisect(10, func([]item) answer { return tt.next() })
+			j.run(nil)
+			if n := j.count(tt.verdict); n != tt.count || (j.outcomes.everythingRefused != nil) != tt.refused {
+				t.Errorf("%d with verdict %d, want %d; everything refused: %v, want %v", n, tt.verdict, tt.count, j.outcomes.everythingRefused, tt.refused)
 			}
-			if !j.back() {
+			if !j.outcomes.returned(j.lease) {
 				t.Error("nothing came back")
 			}
 		})
@@ -202,16 +198,16 @@ func TestASearchMeetsOtherAnswers(t *testing.T) {
 }
 
 func TestAttemptsOfAttributesAreTheYoungests(t *testing.T) {
-	j := travel(1, func([]item) answer {
+	j := bisect(1, func([]item) answer {
 		a := says(500, "")
-		a.alone = 3
+		a.failedAlone = 3
 		return a
 	})
-	j.max = 3
-	j.flight.Deliveries[0].Attributes = []domain.Change{{Alone: 9}, {Alone: 1}}
-	j.flight.Deliveries[0].Event = &domain.Change{Alone: 2}
-	j.deliver(j.items)
-	if a, e := j.results[0].Attributes, j.results[0].Event; a.Verdict != domain.Uncertain || e.Verdict != domain.Parked || e.Reason != codeAttempts {
+	j.known.maxAttempts = 3
+	j.lease.Deliveries[0].Attributes = []domain.Change{{Alone: 9}, {Alone: 1}}
+	j.lease.Deliveries[0].Event = &domain.Change{Alone: 2}
+	j.run(nil)
+	if a, e := j.outcomes.results[0].Attributes, j.outcomes.results[0].Event; a.Verdict != domain.Uncertain || e.Verdict != domain.Parked || e.Reason != codeAttempts {
 		t.Errorf("attributes %+v\nevent %+v", a, e)
 	}
 }

@@ -45,7 +45,7 @@ func TestARefusalThatEverythingGetsParksAFewAndStops(t *testing.T) {
 					t.Errorf("%d changes are parked, want at most %d", n, refusal.most)
 				}
 				if h := s.Health(); !h.Stopped || h.NextProbe.IsZero() {
-					t.Errorf("the road goes on: %+v", h)
+					t.Errorf("sending goes on: %+v", h)
 				}
 				if n := w.count(); n > 180 {
 					t.Errorf("%d requests in ten minutes in which everything is refused", n)
@@ -74,14 +74,14 @@ func TestAStopIsSaidOnceForARefusalThatEverythingGets(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		stop()
 		if n := strings.Count(log.String(), "moengage refuses everything"); n != 1 {
-			t.Errorf("said %d times that the road stopped:\n%s", n, &log)
+			t.Errorf("said %d times that sending stopped:\n%s", n, &log)
 		}
 	})
 }
 
 // After 32 refusals in a row, a user with only valid data had waited for up to a minute, and the status had
 // said that MoEngage refuses everything.
-func TestManyDocumentedRefusalsStopTheRoad(t *testing.T) {
+func TestManyDocumentedRefusalsStopSending(t *testing.T) {
 	const many = 200
 	for name, together := range map[string]bool{"all at once": true, "one by one, in a quiet night": false} {
 		t.Run(name, func(t *testing.T) {

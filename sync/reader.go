@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -69,6 +70,7 @@ func (r *Reader) Close() {
 // ReadError says why MoEngage did not return the data. [Explain] knows its code.
 type ReadError struct{ Code, Sentence string }
 
+// Error says what happened and which command explains the code.
 func (e *ReadError) Error() string {
 	return fmt.Sprintf("MoEngage did not answer as it should (%s): %s; see `personasync outbox explain-code %s`", e.Code, e.Sentence, e.Code)
 }
@@ -99,14 +101,14 @@ func (r *Reader) Read(ctx context.Context, users, names []string) ([]Held, error
 		if err != nil {
 			return nil, err
 		}
-		if a.act == actTake {
+		if a.act == actAccept {
 			held, err := parseExport(text, users)
 			if err == nil {
 				return held, nil
 			}
-			a.Meaning, a.words = rows[codeUnreadable], err.Error()
+			a.Meaning, a.message = meanings[codeUnreadable], err.Error()
 		}
-		if a.act != actRetry && a.act != actUnsure || try == exportTries || a.pause > longestRead {
+		if a.act != actRetry && a.act != actUncertain || try == exportTries || a.pause > maxReadPause {
 			return nil, readError(a, users)
 		}
 		if err := sleep(ctx, max(a.pause, backoff)); err != nil {
@@ -116,21 +118,21 @@ func (r *Reader) Read(ctx context.Context, users, names []string) ([]Held, error
 	}
 }
 
-// longestRead is the longest pause requested by MoEngage for which Read waits.
-const longestRead = time.Minute
+// maxReadPause is the longest pause requested by MoEngage for which Read waits.
+const maxReadPause = time.Minute
 
 // readError returns why users could not be read back. MoEngage enables Get User by a support ticket, and does
 // not document the answer until then. So any refusal may mean that it is not enabled.
 func readError(a answer, users []string) *ReadError {
 	if a.status/100 == 4 && (a.act == actStop && a.Code != codeAddress && a.Code != "http_401" || a.Code == codeUnexplained) {
-		a.words = strings.TrimRight(fmt.Sprintf("HTTP %d, %s", a.status, a.words), ", ")
-		a.Meaning = rows[codeReadBack]
+		a.message = strings.TrimRight(fmt.Sprintf("HTTP %d, %s", a.status, a.message), ", ")
+		a.Meaning = meanings[codeReadBack]
 	}
 	more := ""
 	switch {
 	case a.Code == "http_401":
 		more = "; if sending works, ask MoEngage's support to enable Get User, which is off until then"
-	case a.pause > longestRead:
+	case a.pause > maxReadPause:
 		more = fmt.Sprintf("; it asks for a pause of %s: verify again after that", a.pause)
 	}
 	return &ReadError{a.Code, strings.TrimRight(a.public(users), ". ") + more}
@@ -220,4 +222,41 @@ func parseExport(text []byte, users []string) ([]Held, error) {
 		held[i] = h
 	}
 	return held, nil
+}
+
+// Authenticate tests credentials at MoEngage's endpoint for that, which changes nothing. It returns the time of
+// MoEngage's clock, or zero if the answer has none. The error is a *ReadError if MoEngage refuses the
+// credentials or cannot be reached.
+func Authenticate(ctx context.Context, c Config) (theirs time.Time, err error) {
+	c = c.withDefaults()
+	if c.Transport == nil {
+		t := newTransport()
+		defer t.CloseIdleConnections()
+		c.Transport = t
+	}
+	body, err := json.Marshal(map[string]string{"app_id": c.WorkspaceID, "app_secret": c.APIKey, "source": userAgent, "region": c.Region})
+	if err != nil {
+		return theirs, err
+	}
+	client := newClient(c, dated{c.Transport, &theirs})
+	client.url = strings.TrimRight(c.BaseURL, "/") + "/v1/integrations/authentication"
+	if a := client.post(ctx, body); a.act != actAccept {
+		return theirs, &ReadError{a.Code, a.public(nil)}
+	}
+	return theirs, nil
+}
+
+// dated is a transport that records the Date of an answer.
+type dated struct {
+	http.RoundTripper
+	at *time.Time
+}
+
+// RoundTrip implements http.RoundTripper.
+func (d dated) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := d.RoundTripper.RoundTrip(r)
+	if err == nil {
+		*d.at, _ = http.ParseTime(resp.Header.Get("Date"))
+	}
+	return resp, err
 }

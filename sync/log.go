@@ -1,0 +1,17 @@
+package syncer
+
+// Keys of log attributes. There is none for user ids: they are never logged.
+const (
+	keyError  = "error"
+	keyCode   = "code"
+	keyStatus = "status"
+	keyUsers  = "users"
+	keyEvents = "events"
+	keyBytes  = "bytes"
+	keyTook   = "took"
+	keyCount  = "count"
+	keySince  = "since"
+	keyProbe  = "next_probe"
+	keyLease  = "lease"
+	keyName   = "name"
+)
