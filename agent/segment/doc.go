@@ -3,7 +3,7 @@
 // same event now and when a parked event is retried a month later. All functions are safe for concurrent use.
 //
 //   - [Split] cuts a webhook body into events. [ParseBatch] and [WriteKey] parse a Tracking API body.
-//   - [Read] turns the bytes of one event into a [store.Event].
+//   - [Read] turns the bytes of one event into a [domain.Event].
 //
 // It makes two promises. First, an event keeps its original bytes: signatures, digits of numbers and the order
 // of members survive, because nothing is decoded and encoded again. Second, Read never fails: an unusable event

@@ -1,13 +1,12 @@
 package segment
 
 import (
-	"fmt"
 	"strconv"
 
 	"personasync/store/domain"
 )
 
-// Reason codes of unusable events, as stored in store.Event.Fault. Users filter by them, so a code is never
+// Reason codes of unusable events, as stored in domain.Event.Fault. Users filter by them, so a code is never
 // renamed.
 const (
 	FaultInvalidJSON  = "invalid_json"
@@ -41,21 +40,6 @@ func Refuses(fault string) bool {
 		return true
 	}
 	return false
-}
-
-// fault records the event's first fault. Checks run from the most basic to the most specific, so the first one
-// is the one to fix first.
-func (r *reader) fault(code, sentence string) {
-	if r.event.Fault != "" {
-		return
-	}
-	r.event.Fault, r.event.Sentence = code, sentence
-}
-
-func (r *reader) faultf(code, format string, args ...any) {
-	if r.event.Fault == "" {
-		r.fault(code, fmt.Sprintf(format, args...))
-	}
 }
 
 // shown quotes an outside value for a sentence and shortens it to fit a line of a terminal.

@@ -1,11 +1,8 @@
 package segment
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
+	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"personasync/store/domain"
 )
@@ -84,11 +81,11 @@ func Read(raw []byte, how Reading) *domain.Event {
 	if e.Time = e.Received; how.Latest.After(e.Received) {
 		e.Time = how.Latest.UTC().Round(0)
 	}
-	r := reader{raw: raw, how: how, event: e}
+	r := reader{document: document{raw: raw}, how: how, event: e}
 	if r.scan() {
 		r.envelope()
 		r.refusals()
-		r.meaning()
+		readComputation(&r)
 	}
 	if e.MessageID == "" {
 		e.MessageID = nameless(raw)
@@ -98,15 +95,10 @@ func Read(raw []byte, how Reading) *domain.Event {
 
 // A reader is the state of one Read.
 type reader struct {
-	raw   []byte
+	document
 	how   Reading
 	event *domain.Event
-
-	top        parts
-	personas   personas
-	broken     bool // raw is not valid UTF-8
-	hugeNumber bool // raw has a number beyond a double
-	halfName   bool // raw has a member name with half a surrogate pair
+	top   parts
 }
 
 // parts locates the parts of an event in its bytes. An absent part has length 0.
@@ -213,7 +205,6 @@ func (r *reader) context() {
 			r.top.contextTraits = m.value
 		}
 	}
-	r.readPersonas()
 }
 
 // call returns the call implied by the path, or else the event's type. On the webhook route a missing type is
@@ -265,49 +256,6 @@ func (r *reader) shape() domain.Call {
 	return domain.CallUnknown
 }
 
-// messageID returns the event's own id. An id that is too long to remember, or has half a surrogate pair so
-// that two would look the same, is not used. Without an id the hash of the bytes is used, so a repeat has the
-// same one.
-func (r *reader) messageID() string {
-	if id, _ := r.id(r.top.messageID); len(id) <= maxMessageID {
-		return id
-	}
-	return ""
-}
-
-func nameless(raw []byte) string {
-	sum := sha256.Sum256(raw)
-	return "raw_" + hex.EncodeToString(sum[:16])
-}
-
-// email returns traits.email of an identify and context.traits.email of a track, where Engage puts it
-// (using-engage-data, "Email as an identifier"). Each falls back to the other place.
-func (r *reader) email() domain.Span {
-	first, second := r.top.traits, r.top.contextTraits
-	switch r.event.Call {
-	case domain.CallGroup:
-		first = domain.Span{}
-	case domain.CallTrack:
-		first, second = second, first
-	}
-	if at, _ := r.member(first, "email"); r.says(at) {
-		return at
-	}
-	if at, _ := r.member(second, "email"); r.first(at) == '"' {
-		return at
-	}
-	return domain.Span{}
-}
-
-// identifier reads one of the event's identifiers. odd means that it names a user but cannot be used.
-func (r *reader) identifier(at domain.Span) (i domain.Identifier, odd bool) {
-	i.ID, odd = r.id(at)
-	if i.ID != "" && r.how.CheckID != nil {
-		i.Fault = r.how.CheckID(i.ID)
-	}
-	return i, odd
-}
-
 // refusals makes the checks of Segment's Tracking API on one event.
 func (r *reader) refusals() {
 	if r.how.Route != RouteTracking {
@@ -335,6 +283,18 @@ func (r *reader) refusals() {
 	}
 }
 
+// deletion checks Segment's {"type":"delete"}, which erases a user. It must come by the webhook: a write key is
+// public in every browser, so it is not enough.
+func (r *reader) deletion() {
+	if r.how.Route == RouteTracking {
+		r.fault(FaultUnverified, "Deletes are accepted only from Segment's webhook. Use `personasync user forget ID` if this one is intended.")
+	}
+	if !r.how.Verified {
+		r.fault(FaultUnverified, "No signature and no token covers this delete: Segment signs the first event of an array only. Set ingest.bearer_token and Segment's Authorization header, or use `personasync user forget ID` if this one is intended.")
+	}
+	r.needsIdentifier()
+}
+
 func (r *reader) unknownType(advice string) {
 	if r.first(r.top.kind) == '"' {
 		r.fault(FaultUnknownType, "The event's type "+shown(r.text(r.top.kind))+" is not known. "+advice)
@@ -343,88 +303,17 @@ func (r *reader) unknownType(advice string) {
 	r.fault(FaultUnknownType, "The event has no type. "+advice)
 }
 
-// walk walks an object's members. Any other value has none.
-func (r *reader) walk(at domain.Span) members {
-	if r.first(at) != '{' {
-		return members{failed: true}
+// fault records the event's first fault. Checks run from the most basic to the most specific, so the first one
+// is the one to fix first.
+func (r *reader) fault(code, sentence string) {
+	if r.event.Fault != "" {
+		return
 	}
-	return walk(r.raw, at)
+	r.event.Fault, r.event.Sentence = code, sentence
 }
 
-// member returns the last member of an object with this name. A name with half a surrogate pair never matches,
-// although it decodes like another.
-func (r *reader) member(object domain.Span, name string) (value domain.Span, found bool) {
-	for m := r.walk(object); m.next(); {
-		if string(m.name) == name && !(r.halfName && m.halved()) {
-			value, found = m.value, true
-		}
+func (r *reader) faultf(code, format string, args ...any) {
+	if r.event.Fault == "" {
+		r.fault(code, fmt.Sprintf(format, args...))
 	}
-	return value, found
-}
-
-// first returns the first byte of a value, which tells its kind, or 0 if there is no value.
-func (r *reader) first(at domain.Span) byte {
-	if at.Len == 0 {
-		return 0
-	}
-	return r.raw[at.Off]
-}
-
-// says reports whether the value is a text with more than blanks.
-func (r *reader) says(at domain.Span) bool { return r.first(at) == '"' && !blank(r.decoded(at)) }
-
-// blank reports whether a text shows nothing.
-func blank(text []byte) bool {
-	return bytes.IndexFunc(text, func(c rune) bool { return !domain.IsBlank(c) }) < 0
-}
-
-// text returns the value's text, or "" if it is not a text.
-func (r *reader) text(at domain.Span) string {
-	if r.first(at) != '"' {
-		return ""
-	}
-	return string(r.decoded(at))
-}
-
-// decoded returns a text's content. It shares memory with raw if nothing needs decoding.
-func (r *reader) decoded(at domain.Span) []byte {
-	inner := cut(r.raw, domain.Span{Off: at.Off + 1, Len: at.Len - 2})
-	if plainBytes(inner) == len(inner) {
-		return inner
-	}
-	if bytes.IndexByte(inner, 0x5c) < 0 && (!r.broken || utf8.Valid(inner)) {
-		return inner
-	}
-	return []byte(decodeString(cut(r.raw, at)))
-}
-
-// id returns a text, or a number in full digits as Segment's own code writes it. odd means that the value names
-// a user but cannot be used: it is of another kind, has half a surrogate pair or control characters, or is a
-// number that cannot be written in full.
-func (r *reader) id(at domain.Span) (id string, odd bool) {
-	switch c := r.first(at); {
-	case c == 0, c == 'n':
-		return "", false
-	case c == '"':
-		id = domain.CleanID(string(r.decoded(at)))
-		if odd = !domain.Nameable(id) || domain.LoneSurrogate(cut(r.raw, at)) >= 0; odd {
-			return "", true
-		}
-		return id, false
-	case c == '-', isDigit(c):
-		id = domain.PlainNumber(string(cut(r.raw, at)))
-		return id, id == ""
-	}
-	return "", true
-}
-
-// given reports whether there is a value that is neither null nor an empty text.
-func (r *reader) given(at domain.Span) bool {
-	c := r.first(at)
-	return c != 0 && c != 'n' && (c != '"' || at.Len > 2)
-}
-
-func (r *reader) hasID(at domain.Span) bool {
-	id, _ := r.id(at)
-	return id != ""
 }

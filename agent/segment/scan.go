@@ -22,6 +22,7 @@ type NotJSON struct {
 	Want   string // the expected syntax
 }
 
+// Error names the offset and the expected syntax, and no content of the text.
 func (e *NotJSON) Error() string {
 	return fmt.Sprintf("not JSON: byte %d should be %s", e.Offset, e.Want)
 }
