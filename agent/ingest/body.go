@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"personasync/agent/segment"
 )
 
 // Errors of readBody.
@@ -14,61 +16,66 @@ var (
 	errBodyTooLarge = errors.New("the body is too large")
 	errBodyCutOff   = errors.New("the body ended early")
 	errBodyEncoding = errors.New("the body's encoding is not known")
-	errBodyNotGzip  = errors.New("the body is not gzip, though its Content-Encoding says so")
-	errNoRoom       = errors.New("too much is being received")
+	errBodyNotGzip  = errors.New("the body is not gzip, although its Content-Encoding says so")
+	errNoMemory     = errors.New("all requests together are too large")
 )
 
-// readBody reads a body of at most limit bytes, as sent and after unzipping: a small body that
-// unzips to gigabytes is read no further than one that is as large itself. The memory is the caller's
-// own, so events may keep pointing into it.
-func readBody(k *knock, limit int64) ([]byte, error) {
-	body, err := readAtMost(k, k.Body, limit, k.ContentLength)
-	if errors.Is(err, errBodyTooLarge) || errors.Is(err, errNoRoom) {
-		// A sender that is still writing when the connection closes sees a reset instead of the answer,
-		// and takes it for a network error that is worth hours of retries.
-		io.CopyN(io.Discard, k.Body, limit)
+// request is one HTTP request with the memory that it has reserved.
+type request struct {
+	*http.Request
+	memory reservation
+}
+
+// readBody reads a body of at most limit bytes. The limit holds for the body as sent and as unzipped, so a small
+// body cannot unzip to gigabytes. The result belongs to the caller, so events may point into it.
+func readBody(r *request, limit int64) ([]byte, error) {
+	body, err := readAtMost(r, r.Body, limit, r.ContentLength)
+	if errors.Is(err, errBodyTooLarge) || errors.Is(err, errNoMemory) {
+		// If the connection closes while the sender is still writing, the sender sees a reset instead of the
+		// answer. It takes that for a network error and retries for hours.
+		io.CopyN(io.Discard, r.Body, limit)
 		return nil, err
 	}
 	if err != nil {
 		return nil, errBodyCutOff
 	}
-	switch strings.ToLower(strings.TrimSpace(k.Header.Get("Content-Encoding"))) {
+	switch strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))) {
 	case "", "identity":
 		return body, nil
 	case "gzip", "x-gzip":
-		return gunzipBody(k, body, limit)
+		return gunzipBody(r, body, limit)
 	}
 	return nil, errBodyEncoding
 }
 
-// withoutMark cuts a byte order mark off a body. RFC 8259 lets a reader ignore one, and some senders and
-// proxies put it before JSON.
+// withoutMark removes a leading byte order mark. RFC 8259 lets a reader ignore it, and some senders and proxies put
+// one before JSON.
 func withoutMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
 
-func gunzipBody(k *knock, zipped []byte, limit int64) ([]byte, error) {
+func gunzipBody(r *request, zipped []byte, limit int64) ([]byte, error) {
 	z, err := gzip.NewReader(bytes.NewReader(zipped))
 	if err != nil {
 		return nil, errBodyNotGzip
 	}
-	body, err := readAtMost(k, z, limit, 4*int64(len(zipped)))
-	if err != nil && !errors.Is(err, errBodyTooLarge) && !errors.Is(err, errNoRoom) {
+	body, err := readAtMost(r, z, limit, 4*int64(len(zipped)))
+	if err != nil && !errors.Is(err, errBodyTooLarge) && !errors.Is(err, errNoMemory) {
 		return nil, errBodyNotGzip
 	}
 	return body, err
 }
 
-// readAtMost reads r to its end, or until there is more than limit. The size is a hint from outside: it
-// is believed for a quarter of a megabyte. Room is claimed as the body comes.
-func readAtMost(k *knock, r io.Reader, limit, size int64) ([]byte, error) {
+// readAtMost reads from to its end, or until there is more than limit. It reserves memory as the bytes arrive. The
+// size is a hint from outside, so at most a quarter of a megabyte is reserved because of it.
+func readAtMost(r *request, from io.Reader, limit, size int64) ([]byte, error) {
 	const believed = 256 << 10
-	b, err := k.grown(nil, min(max(size, 0), limit, believed)+bytes.MinRead)
+	b, err := r.grown(nil, min(max(size, 0), limit, believed)+bytes.MinRead)
 	for err == nil {
 		if len(b) == cap(b) {
-			b, err = k.grown(b, 2*int64(cap(b)))
+			b, err = r.grown(b, 2*int64(cap(b)))
 			continue
 		}
 		var n int
-		n, err = r.Read(b[len(b):cap(b)])
+		n, err = from.Read(b[len(b):cap(b)])
 		if b = b[:len(b)+n]; int64(len(b)) > limit {
 			return nil, errBodyTooLarge
 		}
@@ -79,28 +86,42 @@ func readAtMost(k *knock, r io.Reader, limit, size int64) ([]byte, error) {
 	return nil, err
 }
 
-// grown moves b to where there is room for size bytes.
-func (k *knock) grown(b []byte, size int64) ([]byte, error) {
-	if !k.claim.take(size) {
-		return nil, errNoRoom
+// grown copies b to a slice with a capacity of size bytes.
+func (r *request) grown(b []byte, size int64) ([]byte, error) {
+	if !r.memory.take(size) {
+		return nil, errNoMemory
 	}
 	larger := append(make([]byte, 0, size), b...)
-	k.claim.give(int64(cap(b)))
+	r.memory.give(int64(cap(b)))
 	return larger, nil
 }
 
-// unreadableBody answers for an error of readBody.
+// unreadableBody returns the answer to an error of readBody.
 func unreadableBody(err error, tooLarge answer) answer {
 	switch {
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errNoMemory):
 		return crowded
 	case errors.Is(err, errBodyTooLarge):
 		return tooLarge
 	case errors.Is(err, errBodyNotGzip):
-		return refuse(http.StatusBadRequest, "invalid_gzip", "The body is not what gzip makes, though its Content-Encoding says so.")
+		return refuse(http.StatusBadRequest, "invalid_gzip", "The body is not gzip, although its Content-Encoding says so.")
 	case errors.Is(err, errBodyEncoding):
-		return refuse(http.StatusBadRequest, "unknown_encoding", "The body's Content-Encoding is not known here. Send it plain or as gzip.")
+		return refuse(http.StatusBadRequest, "unknown_encoding", "The body's Content-Encoding is not supported. Send it plain or as gzip.")
 	}
-	// Not the sender's choice, and worth another try: 408 is retried by Segment and by its SDKs.
-	return answer{status: http.StatusRequestTimeout, code: "incomplete_body", message: "The connection ended before the whole body was here. Send it again."}
+	// The sender did not choose this. Segment and its SDKs retry after 408.
+	return answer{status: http.StatusRequestTimeout, code: "incomplete_body", message: "The connection ended before the whole body arrived. Retry."}
+}
+
+// notEvents returns the answer to a body that package segment could not split into events.
+func notEvents(err error, tooLarge int) answer {
+	var notJSON *segment.NotJSON
+	switch {
+	case errors.As(err, &notJSON):
+		return refuse(http.StatusBadRequest, "invalid_json", "The body is "+notJSON.Error()+".")
+	case errors.Is(err, segment.ErrTooMany):
+		return refuse(tooLarge, "too_many_events", "There are "+err.Error()+". Send fewer at a time.")
+	case errors.Is(err, segment.ErrTooLarge):
+		return refuse(tooLarge, "batch_too_large", "For one request, "+err.Error()+". Send fewer at a time.")
+	}
+	return refuse(http.StatusBadRequest, "no_batch", "A batch is an object with the events in its batch array.")
 }

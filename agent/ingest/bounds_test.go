@@ -12,36 +12,36 @@ import (
 )
 
 // TestBodiesOfStrangersAreBoundedTogether: a hundred bodies of 8 MB, sent to the last byte but one and
-// signed by nobody, were a gigabyte.
+// without a valid signature, took a gigabyte.
 func TestBodiesOfStrangersAreBoundedTogether(t *testing.T) {
-	w := openDoor(nil)
-	good := signedDoorPost(doorPayload(t, "audience-identify-enter.json"))
+	w := newSite(nil)
+	good := signedPost(readPayload(t, "audience-identify-enter.json"))
 	gate := make(chan struct{})
 	codes := make(chan string)
-	const knocks = 60
+	const requests = 60
 	var arrived sync.WaitGroup
-	for range knocks {
+	for range requests {
 		arrived.Add(1)
-		r := doorPost("/segment/webhook", nil, "X-Signature", "00")
+		r := post("/segment/webhook", nil, "X-Signature", "00")
 		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 7<<20)), stuck{arrived.Done, gate}))
-		go func() { codes <- w.knock(t, r).Code }()
+		go func() { codes <- w.send(t, r).Code }()
 	}
 	arrived.Wait()
-	if held := w.room.bytes.Load(); held > maxBodies || held < maxBodies/2 {
+	if held := w.memory.bytes.Load(); held > maxBodies || held < maxBodies/2 {
 		t.Errorf("%d bytes are held", held)
 	}
-	if a := w.knock(t, good); a.Status != 200 {
-		t.Errorf("a single event finds no room beside them: %+v", a)
+	if a := w.send(t, good); a.Status != 200 {
+		t.Errorf("a single event is refused next to them: %+v", a)
 	}
 	close(gate)
 	seen := map[string]int{}
-	for range knocks {
+	for range requests {
 		seen[<-codes]++
 	}
 	if seen["crowded"] == 0 || seen["invalid_signature"] == 0 || len(seen) != 2 || w.rejected != seen["invalid_signature"] {
 		t.Errorf("answers %v, %d counted as refused", seen, w.rejected)
 	}
-	if held, requests := w.room.bytes.Load(), w.room.requests.Load(); held != 0 || requests != 0 {
+	if held, requests := w.memory.bytes.Load(), w.memory.requests.Load(); held != 0 || requests != 0 {
 		t.Errorf("%d bytes of %d requests are held for ever", held, requests)
 	}
 }
@@ -61,7 +61,7 @@ func (s stuck) Read([]byte) (int, error) {
 // TestEventsReadFromSmallBodiesAreBoundedTogether: 2,500 events that share one context are 14 times what
 // was sent, and wait for the disk.
 func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
-	w := openDoor(nil)
+	w := newSite(nil)
 	written := make(chan struct{})
 	var waiting sync.WaitGroup
 	w.inbox = fakeInbox{
@@ -70,11 +70,11 @@ func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
 	}
 	body := []byte(`{"context":{"pad":"` + strings.Repeat("x", 2500) + `"},"batch":[` + strings.Repeat(`{"type":"track","event":"E","userId":"u"},`, 2499) + `{}]}`)
 	codes := make(chan string)
-	const knocks = 60
-	waiting.Add(knocks)
-	for range knocks {
+	const requests = 60
+	waiting.Add(requests)
+	for range requests {
 		go func() {
-			a := w.knock(t, doorPost("/v1/batch", body, "Authorization", doorBasicKey))
+			a := w.send(t, post("/v1/batch", body, "Authorization", basicKey))
 			if a.Code == "crowded" {
 				waiting.Done()
 			}
@@ -82,12 +82,12 @@ func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
 		}()
 	}
 	waiting.Wait()
-	if held := w.room.bytes.Load(); held > maxBodies {
+	if held := w.memory.bytes.Load(); held > maxBodies {
 		t.Errorf("%d bytes are held", held)
 	}
 	close(written)
 	seen := map[string]int{}
-	for range knocks {
+	for range requests {
 		seen[<-codes]++
 	}
 	if seen["crowded"] == 0 || seen[""] == 0 || len(seen) != 2 {
@@ -101,25 +101,25 @@ func TestARequestClaimsItsBodyAndItsEvents(t *testing.T) {
 	const events = 20
 	list := strings.Repeat(`,{"type":"track","event":"E","userId":"u","x":"`+strings.Repeat("x", 20<<10)+`"}`, events)[1:]
 	for path, body := range map[string]string{"/segment/webhook": "[" + list + "]", "/v1/batch": `{"batch":[` + list + `]}`} {
-		w, held := openDoor(nil), int64(0)
-		w.inbox = fakeInbox{append: func(context.Context, ...*domain.Event) error { held = w.room.bytes.Load(); return nil }}
-		a := w.knock(t, doorPost(path, []byte(body), "X-Signature", doorSign(doorSecret, []byte(body)), "Authorization", doorBasicKey))
+		w, held := newSite(nil), int64(0)
+		w.inbox = fakeInbox{append: func(context.Context, ...*domain.Event) error { held = w.memory.bytes.Load(); return nil }}
+		a := w.send(t, post(path, []byte(body), "X-Signature", sign(testSecret, []byte(body)), "Authorization", basicKey))
 		if least := int64(2*len(body) + events*eventCost - freeBytes); a.Status != 200 || held < least {
 			t.Errorf("%s: %d, %d bytes are claimed for a body of %d with %d events, want %d at least", path, a.Status, held, len(body), events, least)
 		}
-		if held := w.room.bytes.Load(); held != 0 {
+		if held := w.memory.bytes.Load(); held != 0 {
 			t.Errorf("%s: %d bytes are claimed after the answer", path, held)
 		}
 	}
 }
 
 func TestRequestsAreBounded(t *testing.T) {
-	w := openDoor(nil)
-	w.room.requests.Store(maxRequests)
-	if a := w.knock(t, signedDoorPost([]byte(`{}`))); a.Status != 503 || a.Code != "crowded" || w.rejected != 0 {
+	w := newSite(nil)
+	w.memory.requests.Store(maxRequests)
+	if a := w.send(t, signedPost([]byte(`{}`))); a.Status != 503 || a.Code != "crowded" || w.rejected != 0 {
 		t.Errorf("%+v", a)
 	}
-	if n := w.room.requests.Load(); n != maxRequests {
+	if n := w.memory.requests.Load(); n != maxRequests {
 		t.Errorf("a request that was sent away is counted: %d", n)
 	}
 }

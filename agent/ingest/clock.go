@@ -8,35 +8,34 @@ import (
 	"personasync/store/domain"
 )
 
-// Clock says when events come, and what a clock that was set must not be believed.
+// Clock gives the time of receipt, and guards against a wall clock that is set.
 //
-// A clock that is set back makes every event look as if it came from the future, and one that is believed
-// only up to its receipt then looks older than what came before it: transitions would be thrown away as
-// stale. So the door remembers the latest that its clock has shown, and how much time has passed since,
-// which a clock that is set does not change. Until the clock is there again, that is the latest that an
-// event can be of. Across a restart it is known from the files when they were last written to; how long
-// the agent was down then is not.
+// If the clock is set back, every event seems to come from the future. Its time would be cut to its receipt, would
+// be older than the stored events, and transitions would be dropped as stale. So the Clock remembers the latest time
+// that was shown and the time elapsed since, which setting the clock does not change. Until the wall clock reaches
+// that time again, it is the upper bound for the time of an event. After a restart it is the time of the last write
+// to the files; how long the agent was down is then unknown.
 //
-// A clock that jumps ahead may be wrong for a moment. The time it shows is the receipt of what comes in, but it
-// is remembered as shown, and anything expires by it, only after it has held for clockSettles. At a start the
-// files say when they were last written to, so that the first look at a clock that is a year ahead is a jump,
-// too, and so is the end of a long downtime, which costs an hour of keeping things longer.
+// A clock that jumps ahead may be wrong for a moment. The time it shows is the receipt of events, but it is
+// remembered, and lets things expire, only after it has held for clockSettles. At a start this also applies to the
+// time of the last write. So a clock that is a year ahead at the first reading counts as a jump. The end of a long
+// downtime does too, which only keeps things for an hour longer.
 type Clock struct {
 	wall func() time.Time     // without a monotonic reading
-	past func() time.Duration // since some moment, however the wall clock is set
+	past func() time.Duration // elapsed since a fixed moment, independent of the wall clock
 
 	mu    sync.Mutex
-	shown time.Time     // the latest that wall has shown …
-	at    time.Duration // … when past said so
-	off   time.Duration // how far wall was from that, less what has passed, at the last look
-	since time.Duration // when past said at first that wall is ahead; counts while off is above MaxAhead
-	filed bool          // shown is from the files
+	shown time.Time     // the latest time that wall showed
+	at    time.Duration // past at that moment
+	off   time.Duration // how far wall was ahead of shown plus the time elapsed, at the last reading
+	since time.Duration // past when wall was first ahead; valid while off is above MaxAhead
+	filed bool          // shown is the time of the last write to the files
 }
 
-// clockSettles is how long a clock must hold after it jumped ahead.
+// clockSettles is how long a clock must stay ahead before it is believed.
 const clockSettles = time.Hour
 
-// NewClock makes a clock that is known to have shown a time before; the zero time if none is known.
+// NewClock returns a clock that has shown a time before, or the zero time if none is known.
 func NewClock(shown time.Time) *Clock {
 	start := time.Now()
 	return &Clock{
@@ -47,14 +46,14 @@ func NewClock(shown time.Time) *Clock {
 	}
 }
 
-// read returns the time, and the latest that it can be.
+// read returns the time, and the upper bound for the time of an event.
 func (c *Clock) read() (now, latest time.Time) {
 	now, latest, _ = c.receipt()
 	return now, latest
 }
 
-// receipt is read, and how far ahead the time may be because the clock jumped while the agent ran. A jump across a
-// restart is none: that may have been a long downtime.
+// receipt is read, and also returns how far ahead the time may be because the clock jumped while the agent ran. A jump
+// across a restart does not count, because it may have been a long downtime.
 func (c *Clock) receipt() (now, latest time.Time, ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,7 +75,7 @@ func (c *Clock) receipt() (now, latest time.Time, ahead time.Duration) {
 	return now, now, ahead
 }
 
-// Settled reports whether things may expire by the time that the clock shows.
+// Settled reports whether things may expire by the time that the clock shows now.
 func (c *Clock) Settled() bool {
 	c.read()
 	c.mu.Lock()
@@ -84,7 +83,7 @@ func (c *Clock) Settled() bool {
 	return c.off <= domain.MaxAhead
 }
 
-// Doubt says why the clock may be wrong; empty when nothing speaks against it.
+// Doubt says why the clock may be wrong. It returns "" if it seems right.
 func (c *Clock) Doubt() string {
 	c.read()
 	c.mu.Lock()

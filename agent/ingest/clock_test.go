@@ -20,7 +20,7 @@ func (c *setClock) pass(d time.Duration) { c.wall, c.passed = c.wall+d, c.passed
 
 var clockEpoch = time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC)
 
-func (c *setClock) doorClock(shown time.Time) *Clock {
+func (c *setClock) clock(shown time.Time) *Clock {
 	return &Clock{
 		wall:  func() time.Time { return clockEpoch.Add(c.wall) },
 		past:  func() time.Duration { return c.passed },
@@ -30,7 +30,7 @@ func (c *setClock) doorClock(shown time.Time) *Clock {
 
 func TestTheDoorRemembersTheLatestThatItsClockHasShown(t *testing.T) {
 	var c setClock
-	d := c.doorClock(time.Time{})
+	d := c.clock(time.Time{})
 	want := func(what string, now, latest time.Duration) {
 		t.Helper()
 		gotNow, gotLatest := d.read()
@@ -47,7 +47,7 @@ func TestTheDoorRemembersTheLatestThatItsClockHasShown(t *testing.T) {
 	want("a minute later", -23*time.Hour+time.Minute, time.Hour+time.Minute)
 	c.wall += 48 * time.Hour
 	want("set ahead by two", 25*time.Hour+time.Minute, 25*time.Hour+time.Minute)
-	d = c.doorClock(clockEpoch.Add(100 * time.Hour))
+	d = c.clock(clockEpoch.Add(100 * time.Hour))
 	want("started behind what the files say", 25*time.Hour+time.Minute, 100*time.Hour+c.passed)
 }
 
@@ -58,16 +58,16 @@ func TestAClockSetBackMakesNoEventStale(t *testing.T) {
 	for _, back := range []time.Duration{0, time.Minute, time.Hour, 25 * time.Hour, 10 * 366 * 24 * time.Hour} {
 		t.Run(back.String(), func(t *testing.T) {
 			var c setClock
-			w := openDoor(nil)
-			w.Handler.Clock = c.doorClock(time.Time{})
+			w := newSite(nil)
+			w.Handler.Clock = c.clock(time.Time{})
 			post := func(fields string) time.Time {
 				t.Helper()
 				body := fmt.Appendf(nil, `{"type":"identify","userId":"u",%s"traits":{"k":true},"context":{"personas":{"computation_class":"audience","computation_key":"k","computation_id":"i","space_id":"s"}}}`, fields)
-				mac := hmac.New(sha1.New, []byte(doorSecret))
+				mac := hmac.New(sha1.New, []byte(testSecret))
 				mac.Write(body)
 				r := httptest.NewRequest(http.MethodPost, "/segment/webhook", bytes.NewReader(body))
 				r.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
-				if a := w.knock(t, r); a.Status != http.StatusOK {
+				if a := w.send(t, r); a.Status != http.StatusOK {
 					t.Fatalf("answered %d", a.Status)
 				}
 				return w.events[len(w.events)-1].Time
@@ -94,7 +94,7 @@ func TestAClockSetBackMakesNoEventStale(t *testing.T) {
 // after a restart.
 func TestAClockThatIsAheadForAMomentIsNotRemembered(t *testing.T) {
 	var c setClock
-	d := c.doorClock(time.Time{})
+	d := c.clock(time.Time{})
 	d.read()
 	for _, off := range []time.Duration{6 * time.Minute, time.Hour, 366 * 24 * time.Hour} {
 		c.pass(time.Second)
@@ -125,22 +125,22 @@ func TestAClockThatIsAheadForAMomentIsNotRemembered(t *testing.T) {
 func TestAReceiptSaysByHowMuchTheClockJumped(t *testing.T) {
 	const year = 366 * 24 * time.Hour
 	var c setClock
-	w := openDoor(nil)
-	w.Handler.Clock = c.doorClock(clockEpoch)
+	w := newSite(nil)
+	w.Handler.Clock = c.clock(clockEpoch)
 	w.Handler.Clock.filed = true
 	post := func() (ahead time.Duration) {
 		t.Helper()
 		body := []byte(`{"type":"track","event":"Step","userId":"u","context":{"personas":{"computation_class":"journey_step","computation_key":"k"}}}`)
-		mac := hmac.New(sha1.New, []byte(doorSecret))
+		mac := hmac.New(sha1.New, []byte(testSecret))
 		mac.Write(body)
 		webhook := httptest.NewRequest(http.MethodPost, "/segment/webhook", bytes.NewReader(body))
 		webhook.Header.Set("X-Signature", hex.EncodeToString(mac.Sum(nil)))
 		tracking := httptest.NewRequest(http.MethodPost, "/v1/track", bytes.NewReader(body))
-		tracking.SetBasicAuth(doorKey, "")
+		tracking.SetBasicAuth(testWriteKey, "")
 		batch := httptest.NewRequest(http.MethodPost, "/v1/batch", bytes.NewReader(fmt.Appendf(nil, `{"batch":[%s]}`, body)))
-		batch.SetBasicAuth(doorKey, "")
+		batch.SetBasicAuth(testWriteKey, "")
 		for i, r := range []*http.Request{webhook, tracking, batch} {
-			if a := w.knock(t, r); a.Status != http.StatusOK {
+			if a := w.send(t, r); a.Status != http.StatusOK {
 				t.Fatalf("%s answered %d", r.URL.Path, a.Status)
 			}
 			at := w.events[len(w.events)-1].ClockAhead
@@ -177,7 +177,7 @@ func TestAReceiptSaysByHowMuchTheClockJumped(t *testing.T) {
 // TestAClockThatJumpedIsSettledAfterAnHour: until then nothing expires by it.
 func TestAClockThatJumpedIsSettledAfterAnHour(t *testing.T) {
 	c := setClock{wall: 366 * 24 * time.Hour}
-	d := c.doorClock(clockEpoch)
+	d := c.clock(clockEpoch)
 	for _, step := range []struct {
 		pass    time.Duration
 		settled bool

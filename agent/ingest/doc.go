@@ -1,9 +1,9 @@
-// Package ingest is Segment's side of the agent: the webhook and the Tracking API over HTTP.
+// Package ingest is the HTTP side that Segment talks to: the webhook and the Tracking API.
 //
-// A [Handler] checks who sends, bounds what is held in memory, has package segment read the events, and puts them
-// into its [Inbox]. It answers 200 only once every event of the request is on disk; whatever is the agent's fault is
-// answered with 503, so that Segment sends again. Its owner is told of every request and of every append.
+// A [Handler] checks credentials, bounds the memory of all requests, parses events with package segment, and appends
+// them to its [Inbox]. It answers 200 only once every event of the request is on disk. If the cause of a failure is in
+// the agent it answers 503, so that Segment retries. Its owner can observe every request and every append.
 //
-// An [Intake] is what came in the last hour, by route, for the conditions. A [Clock] remembers the latest time that
-// was shown, so that a clock which is set back makes no event look old.
+// An [Intake] counts the last hour by route, for the conditions. A [Clock] remembers the latest time that was shown,
+// so that setting the clock back makes no event look old.
 package ingest

@@ -30,7 +30,7 @@ func (m *memory) CountRefusal(domain.Refusal) {}
 // refused before anything of it is kept.
 func ExampleHandler() {
 	inbox := &memory{}
-	door := ingest.New(ingest.Config{SharedSecrets: []string{"s3cret"}, AuthRequired: true}, inbox, slog.New(slog.DiscardHandler))
+	handler := ingest.New(ingest.Config{SharedSecrets: []string{"s3cret"}, AuthRequired: true}, inbox, slog.New(slog.DiscardHandler))
 
 	body := `{"type":"identify","userId":"ann","traits":{"plan":"gold"}}`
 	for _, secret := range []string{"s3cret", "guessed", ""} {
@@ -41,7 +41,7 @@ func ExampleHandler() {
 			request.Header.Set("X-Signature", hex.EncodeToString(signature.Sum(nil)))
 		}
 		answer := httptest.NewRecorder()
-		door.ServeHTTP(answer, request)
+		handler.ServeHTTP(answer, request)
 		fmt.Println(answer.Code, inbox.users)
 	}
 	// Output:

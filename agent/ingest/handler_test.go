@@ -29,8 +29,8 @@ import (
 )
 
 const (
-	doorSecret = "test-shared-secret"
-	doorKey    = "wk_test_123"
+	testSecret   = "test-shared-secret"
+	testWriteKey = "wk_test_123"
 )
 
 // fakeInbox is an Inbox of funcs.
@@ -44,8 +44,8 @@ func (f fakeInbox) Append(ctx context.Context, events ...*domain.Event) error {
 }
 func (f fakeInbox) CountRefusal(one domain.Refusal) { f.refused(one) }
 
-// doorway is a door and what came through it.
-type doorway struct {
+// site is a handler and the events that it accepted.
+type site struct {
 	*Handler
 	log bytes.Buffer
 
@@ -57,9 +57,9 @@ type doorway struct {
 	fail     error // what Append answers
 }
 
-func openDoor(change func(*Config)) *doorway {
-	w := &doorway{}
-	c := Config{SharedSecrets: []string{doorSecret}, WriteKeys: []string{doorKey}, AuthRequired: true}
+func newSite(change func(*Config)) *site {
+	w := &site{}
+	c := Config{SharedSecrets: []string{testSecret}, WriteKeys: []string{testWriteKey}, AuthRequired: true}
 	if change != nil {
 		change(&c)
 	}
@@ -94,8 +94,8 @@ type told struct {
 	Error   string
 }
 
-// knock sends a request and holds its answer to what every answer promises.
-func (w *doorway) knock(t *testing.T, r *http.Request) told {
+// send sends a request and holds its answer to what every answer promises.
+func (w *site) send(t *testing.T, r *http.Request) told {
 	t.Helper()
 	rec := httptest.NewRecorder()
 	w.ServeHTTP(rec, r)
@@ -125,7 +125,7 @@ func readAnswer(t *testing.T, resp *http.Response) told {
 	return a
 }
 
-func doorPost(path string, body []byte, header ...string) *http.Request {
+func post(path string, body []byte, header ...string) *http.Request {
 	r := httptest.NewRequest("POST", path, bytes.NewReader(body))
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -133,17 +133,17 @@ func doorPost(path string, body []byte, header ...string) *http.Request {
 	return r
 }
 
-func doorSign(secret string, text []byte) string {
+func sign(secret string, text []byte) string {
 	mac := hmac.New(sha1.New, []byte(secret))
 	mac.Write(text)
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-func signedDoorPost(body []byte) *http.Request {
-	return doorPost("/segment/webhook", body, "X-Signature", doorSign(doorSecret, body))
+func signedPost(body []byte) *http.Request {
+	return post("/segment/webhook", body, "X-Signature", sign(testSecret, body))
 }
 
-func doorPayload(t testing.TB, name string) []byte {
+func readPayload(t testing.TB, name string) []byte {
 	t.Helper()
 	body, err := os.ReadFile(filepath.Join("..", "segment", "testdata", "payloads", name))
 	if err != nil {
@@ -152,7 +152,7 @@ func doorPayload(t testing.TB, name string) []byte {
 	return body
 }
 
-type doorFixture struct {
+type fixture struct {
 	File, Transport, Path string
 	Headers               map[string]string
 	Signature             string `json:"x_signature"`
@@ -165,20 +165,20 @@ type doorFixture struct {
 	}
 }
 
-func doorFixtures(t *testing.T) []doorFixture {
+func fixtures(t *testing.T) []fixture {
 	t.Helper()
-	var m struct{ Files []doorFixture }
-	if err := json.Unmarshal(doorPayload(t, "MANIFEST.json"), &m); err != nil {
+	var m struct{ Files []fixture }
+	if err := json.Unmarshal(readPayload(t, "MANIFEST.json"), &m); err != nil {
 		t.Fatal(err)
 	}
 	return m.Files
 }
 
 func TestEveryPayloadPassesTheDoor(t *testing.T) {
-	for _, f := range doorFixtures(t) {
-		body := doorPayload(t, f.File)
+	for _, f := range fixtures(t) {
+		body := readPayload(t, f.File)
 		if f.Transport == "tracking-api" {
-			t.Run(f.File, func(t *testing.T) { knockTracking(t, f, body) })
+			t.Run(f.File, func(t *testing.T) { sendTracking(t, f, body) })
 			continue
 		}
 		for form, signature := range map[string]string{"": f.Signature, " first event": f.SignatureFirst, " whole body": f.SignatureWhole} {
@@ -186,12 +186,12 @@ func TestEveryPayloadPassesTheDoor(t *testing.T) {
 				continue
 			}
 			t.Run(f.File+form, func(t *testing.T) {
-				w := openDoor(nil)
-				r := doorPost("/segment/webhook", body, "X-Signature", signature)
+				w := newSite(nil)
+				r := post("/segment/webhook", body, "X-Signature", signature)
 				for name, value := range f.Headers {
 					r.Header.Set(name, value)
 				}
-				if a := w.knock(t, r); a.Status != 200 {
+				if a := w.send(t, r); a.Status != 200 {
 					t.Fatalf("%+v", a)
 				}
 				if n := f.Expect.Events; n != nil && len(w.events) != *n || len(w.events) == 0 {
@@ -202,17 +202,17 @@ func TestEveryPayloadPassesTheDoor(t *testing.T) {
 	}
 }
 
-// knockTracking posts a body as its entry says; one that names no credentials gets a write key.
-func knockTracking(t *testing.T, f doorFixture, body []byte) {
-	w := openDoor(nil)
-	r := doorPost(f.Path, body)
+// sendTracking posts a body as its entry says; one that names no credentials gets a write key.
+func sendTracking(t *testing.T, f fixture, body []byte) {
+	w := newSite(nil)
+	r := post(f.Path, body)
 	for name, value := range f.Headers {
 		r.Header.Set(name, value)
 	}
-	if r.Header.Get("Authorization") == "" && !bytes.Contains(body, []byte(doorKey)) {
-		r.SetBasicAuth(doorKey, "")
+	if r.Header.Get("Authorization") == "" && !bytes.Contains(body, []byte(testWriteKey)) {
+		r.SetBasicAuth(testWriteKey, "")
 	}
-	a := w.knock(t, r)
+	a := w.send(t, r)
 	want := 200
 	if f.Expect.Status != nil {
 		want = *f.Expect.Status
@@ -236,7 +236,7 @@ func TestWebhookCredentials(t *testing.T) {
 	wrapped := []byte(`[{"json":{"type":"delete","userId":"u"}},{"json":{"type":"delete","userId":"v"}}]`)
 	const all, first = "verified", "first only"
 	secret := func(c *Config) {}
-	rotated := func(c *Config) { c.SharedSecrets = []string{"new", "", doorSecret} }
+	rotated := func(c *Config) { c.SharedSecrets = []string{"new", "", testSecret} }
 	token := func(c *Config) { c.SharedSecrets, c.BearerTokens = nil, []string{"old-token", "tok"} }
 	both := func(c *Config) { c.BearerTokens = []string{"tok"} }
 	off := func(c *Config) { c.AuthRequired = false }
@@ -249,41 +249,41 @@ func TestWebhookCredentials(t *testing.T) {
 		status int
 		want   string // for 200: which deletes are verified; else the code
 	}{
-		{"whole body", secret, one, []string{"X-Signature", doorSign(doorSecret, one)}, 200, all},
-		{"upper case", secret, one, []string{"X-Signature", strings.ToUpper(doorSign(doorSecret, one))}, 200, all},
-		{"whole array", secret, two, []string{"X-Signature", doorSign(doorSecret, two)}, 200, all},
-		{"first event", secret, two, []string{"X-Signature", doorSign(doorSecret, one)}, 200, first},
-		{"first event of a wrapped array", secret, wrapped, []string{"X-Signature", doorSign(doorSecret, one)}, 200, first},
-		{"first element of a wrapped array", secret, wrapped, []string{"X-Signature", doorSign(doorSecret, []byte(`{"json":`+string(one)+`}`))}, 200, first},
-		{"second event", secret, two, []string{"X-Signature", doorSign(doorSecret, []byte(`{"type":"delete","userId":"v"}`))}, 401, "invalid_signature"},
-		{"an older secret", rotated, one, []string{"X-Signature", doorSign(doorSecret, one)}, 200, all},
-		{"another secret", secret, one, []string{"X-Signature", doorSign("guess", one)}, 401, "invalid_signature"},
-		{"the empty secret", rotated, one, []string{"X-Signature", doorSign("", one)}, 401, "invalid_signature"},
+		{"whole body", secret, one, []string{"X-Signature", sign(testSecret, one)}, 200, all},
+		{"upper case", secret, one, []string{"X-Signature", strings.ToUpper(sign(testSecret, one))}, 200, all},
+		{"whole array", secret, two, []string{"X-Signature", sign(testSecret, two)}, 200, all},
+		{"first event", secret, two, []string{"X-Signature", sign(testSecret, one)}, 200, first},
+		{"first event of a wrapped array", secret, wrapped, []string{"X-Signature", sign(testSecret, one)}, 200, first},
+		{"first element of a wrapped array", secret, wrapped, []string{"X-Signature", sign(testSecret, []byte(`{"json":`+string(one)+`}`))}, 200, first},
+		{"second event", secret, two, []string{"X-Signature", sign(testSecret, []byte(`{"type":"delete","userId":"v"}`))}, 401, "invalid_signature"},
+		{"an older secret", rotated, one, []string{"X-Signature", sign(testSecret, one)}, 200, all},
+		{"another secret", secret, one, []string{"X-Signature", sign("guess", one)}, 401, "invalid_signature"},
+		{"the empty secret", rotated, one, []string{"X-Signature", sign("", one)}, 401, "invalid_signature"},
 		{"no hexadecimal", secret, one, []string{"X-Signature", "sha1=zz"}, 401, "invalid_signature"},
 		{"no signature", secret, one, nil, 401, "missing_signature"},
-		{"not JSON and signed", secret, []byte(`{`), []string{"X-Signature", doorSign(doorSecret, []byte(`{`))}, 400, "invalid_json"},
+		{"not JSON and signed", secret, []byte(`{`), []string{"X-Signature", sign(testSecret, []byte(`{`))}, 400, "invalid_json"},
 		{"not JSON and not signed", secret, []byte(`{`), []string{"X-Signature", "00"}, 401, "invalid_signature"},
-		{"an array without events, signed as nothing", secret, []byte(`[]`), []string{"X-Signature", doorSign(doorSecret, nil)}, 401, "invalid_signature"},
+		{"an array without events, signed as nothing", secret, []byte(`[]`), []string{"X-Signature", sign(testSecret, nil)}, 401, "invalid_signature"},
 
 		{"token", token, two, []string{"Authorization", "tok"}, 200, all},
 		{"token as bearer", token, two, []string{"Authorization", "bearer tok"}, 200, all},
 		{"older token", token, two, []string{"Authorization", "Bearer old-token"}, 200, all},
 		{"part of a token", token, two, []string{"Authorization", "Bearer to"}, 401, "invalid_token"},
-		{"no token", token, two, []string{"X-Signature", doorSign(doorSecret, two)}, 401, "invalid_token"},
+		{"no token", token, two, []string{"X-Signature", sign(testSecret, two)}, 401, "invalid_token"},
 
-		{"both", both, two, []string{"Authorization", "tok", "X-Signature", doorSign(doorSecret, one)}, 200, all},
-		{"both are needed: no token", both, two, []string{"X-Signature", doorSign(doorSecret, two)}, 401, "invalid_token"},
+		{"both", both, two, []string{"Authorization", "tok", "X-Signature", sign(testSecret, one)}, 200, all},
+		{"both are needed: no token", both, two, []string{"X-Signature", sign(testSecret, two)}, 401, "invalid_token"},
 		{"both are needed: no signature", both, two, []string{"Authorization", "tok"}, 401, "missing_signature"},
-		{"both are needed: wrong signature", both, two, []string{"Authorization", "tok", "X-Signature", doorSign("x", two)}, 401, "invalid_signature"},
+		{"both are needed: wrong signature", both, two, []string{"Authorization", "tok", "X-Signature", sign("x", two)}, 401, "invalid_signature"},
 
 		{"off", off, two, nil, 200, all},
 		{"off, for a web page", off, two, []string{"Origin", "https://evil.example"}, 403, "web_page"},
-		{"nothing configured", none, two, []string{"X-Signature", doorSign("", two)}, 503, "no_credentials"},
+		{"nothing configured", none, two, []string{"X-Signature", sign("", two)}, 503, "no_credentials"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			w := openDoor(c.config)
-			a := w.knock(t, doorPost("/segment/webhook", c.body, c.header...))
+			w := newSite(c.config)
+			a := w.send(t, post("/segment/webhook", c.body, c.header...))
 			if a.Status != c.status {
 				t.Fatalf("%+v, want %d %s", a, c.status, c.want)
 			}
@@ -303,7 +303,7 @@ func TestWebhookCredentials(t *testing.T) {
 }
 
 func TestBadInputIsRefusedOrParkedAndNothingElseIsLost(t *testing.T) {
-	good := string(doorPayload(t, "audience-identify-enter.json"))
+	good := string(readPayload(t, "audience-identify-enter.json"))
 	nested := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
 	cases := []struct {
 		name, body string
@@ -325,8 +325,8 @@ func TestBadInputIsRefusedOrParkedAndNothingElseIsLost(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			w := openDoor(nil)
-			if a := w.knock(t, signedDoorPost([]byte(c.body))); a.Status != c.status {
+			w := newSite(nil)
+			if a := w.send(t, signedPost([]byte(c.body))); a.Status != c.status {
 				t.Fatalf("%+v, want %d", a, c.status)
 			}
 			if len(w.events) != len(c.faults) {
@@ -345,64 +345,64 @@ func TestBadInputIsRefusedOrParkedAndNothingElseIsLost(t *testing.T) {
 }
 
 func TestUnlessEventsAreOnDiskTheAnswerIs503(t *testing.T) {
-	body := doorPayload(t, "audience-identify-enter.json")
+	body := readPayload(t, "audience-identify-enter.json")
 	for code, err := range map[string]error{
 		"busy": store.ErrBusy, "full": fmt.Errorf("append: %w", store.ErrFull), "stopping": store.ErrClosed, "not_written": errors.New("input/output error"),
 	} {
-		w := openDoor(nil)
+		w := newSite(nil)
 		w.fail = err
-		if a := w.knock(t, signedDoorPost(body)); a.Status != 503 || a.Code != code || w.rejected != 0 {
+		if a := w.send(t, signedPost(body)); a.Status != 503 || a.Code != code || w.rejected != 0 {
 			t.Errorf("%v: %+v", err, a)
 		}
-		if a := w.knock(t, doorPost("/v1/batch", doorPayload(t, "api-batch-go.json"), "Authorization", "Basic d2tfdGVzdF8xMjM6")); a.Status != 503 {
+		if a := w.send(t, post("/v1/batch", readPayload(t, "api-batch-go.json"), "Authorization", "Basic d2tfdGVzdF8xMjM6")); a.Status != 503 {
 			t.Errorf("%v: %+v", err, a)
 		}
 		if code == "not_written" && !strings.Contains(w.log.String(), "input/output error") {
 			t.Errorf("the operator is not told: %s", &w.log)
 		}
 	}
-	w := openDoor(nil)
+	w := newSite(nil)
 	w.fail = context.Canceled
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if a := w.knock(t, signedDoorPost(body).WithContext(ctx)); a.Status != 503 || a.Code != "interrupted" {
+	if a := w.send(t, signedPost(body).WithContext(ctx)); a.Status != 503 || a.Code != "interrupted" {
 		t.Errorf("%+v", a)
 	}
 }
 
 func TestAnUnreadyDoorKeepsEventsWithTheirSender(t *testing.T) {
-	w := openDoor(nil)
-	body := doorPayload(t, "audience-identify-enter.json")
+	w := newSite(nil)
+	body := readPayload(t, "audience-identify-enter.json")
 	w.SetUnready("the store is being checked")
-	if a := w.knock(t, signedDoorPost(body)); a.Status != 503 || !strings.Contains(a.Message, "the store is being checked") {
+	if a := w.send(t, signedPost(body)); a.Status != 503 || !strings.Contains(a.Message, "the store is being checked") {
 		t.Errorf("%+v", a)
 	}
-	if a := w.knock(t, doorPost("/v1/t", []byte(`{`))); a.Status != 503 {
+	if a := w.send(t, post("/v1/t", []byte(`{`))); a.Status != 503 {
 		t.Errorf("%+v", a)
 	}
 	w.SetUnready("")
-	if a := w.knock(t, signedDoorPost(body)); a.Status != 200 {
+	if a := w.send(t, signedPost(body)); a.Status != 200 {
 		t.Errorf("%+v", a)
 	}
 }
 
 func TestReconfigureRotatesSecrets(t *testing.T) {
-	w := openDoor(nil)
-	body := doorPayload(t, "audience-identify-enter.json")
+	w := newSite(nil)
+	body := readPayload(t, "audience-identify-enter.json")
 	w.Reconfigure(Config{SharedSecrets: []string{"new"}, AuthRequired: true})
-	if a := w.knock(t, signedDoorPost(body)); a.Status != 401 {
+	if a := w.send(t, signedPost(body)); a.Status != 401 {
 		t.Errorf("%+v", a)
 	}
-	if a := w.knock(t, doorPost("/segment/webhook", body, "X-Signature", doorSign("new", body))); a.Status != 200 {
+	if a := w.send(t, post("/segment/webhook", body, "X-Signature", sign("new", body))); a.Status != 200 {
 		t.Errorf("%+v", a)
 	}
 }
 
 func TestIDsAreJudgedAtTheDoor(t *testing.T) {
-	w := openDoor(func(c *Config) { c.CheckID = func(string) string { return "id_blocked" } })
-	w.knock(t, signedDoorPost(doorPayload(t, "audience-identify-enter.json")))
-	w.knock(t, doorPost("/v1/batch", doorPayload(t, "api-batch-engage-events.json")))
-	w.knock(t, doorPost("/v1/identify", doorPayload(t, "api-identify-writekey-in-body.json")))
+	w := newSite(func(c *Config) { c.CheckID = func(string) string { return "id_blocked" } })
+	w.send(t, signedPost(readPayload(t, "audience-identify-enter.json")))
+	w.send(t, post("/v1/batch", readPayload(t, "api-batch-engage-events.json")))
+	w.send(t, post("/v1/identify", readPayload(t, "api-identify-writekey-in-body.json")))
 	if len(w.events) != 4 {
 		t.Fatalf("%d events", len(w.events))
 	}
@@ -429,8 +429,8 @@ func TestOtherPathsAndMethods(t *testing.T) {
 		{"DELETE", "/v1/import/", 405, "OPTIONS, POST"},
 	}
 	for _, c := range cases {
-		w := openDoor(nil)
-		a := w.knock(t, httptest.NewRequest(c.method, "http://agent"+c.path, nil))
+		w := newSite(nil)
+		a := w.send(t, httptest.NewRequest(c.method, "http://agent"+c.path, nil))
 		if a.Status != c.status || a.Header.Get("Allow") != c.allow || w.rejected != 1 {
 			t.Errorf("%s %s: %+v", c.method, c.path, a)
 		}
@@ -440,11 +440,11 @@ func TestOtherPathsAndMethods(t *testing.T) {
 // Webhooks (Actions) lets the user of a mapping choose among three methods. An answer of 405 loses the event.
 func TestEveryMethodOfWebhooksActionsIsTaken(t *testing.T) {
 	for _, method := range []string{"POST", "PUT", "PATCH"} {
-		w := openDoor(nil)
+		w := newSite(nil)
 		body := []byte(`{"type":"identify","userId":"u1","traits":{"vip":true}}`)
-		r := signedDoorPost(body)
+		r := signedPost(body)
 		r.Method = method
-		if a := w.knock(t, r); a.Status != 200 || w.appends != 1 {
+		if a := w.send(t, r); a.Status != 200 || w.appends != 1 {
 			t.Errorf("%s: %+v, %d appends", method, a, w.appends)
 		}
 	}
@@ -453,17 +453,17 @@ func TestEveryMethodOfWebhooksActionsIsTaken(t *testing.T) {
 // TestTheLogNamesTroubleAndNobody: that a trouble which repeats does not fill the disk is for the log of
 // the process to see to.
 func TestTheLogNamesTroubleAndNobody(t *testing.T) {
-	w := openDoor(nil)
+	w := newSite(nil)
 	body := []byte(`{"userId":"usr_private","traits":{"email":"ann@example.com"}}`)
-	wrong := doorSign("guess", body)
-	w.knock(t, doorPost("/segment/webhook", body, "X-Signature", wrong))
-	w.knock(t, doorPost("/v1/identify", body, "Authorization", "Basic c2VjcmV0LWtleTo="))
+	wrong := sign("guess", body)
+	w.send(t, post("/segment/webhook", body, "X-Signature", wrong))
+	w.send(t, post("/v1/identify", body, "Authorization", "Basic c2VjcmV0LWtleTo="))
 
 	log := w.log.String()
 	if !strings.Contains(log, "invalid_signature") || !strings.Contains(log, "invalid_write_key") {
 		t.Errorf("the log does not name it:\n%s", log)
 	}
-	for _, private := range []string{"usr_private", "ann@", wrong, "secret-key", doorSecret, doorKey} {
+	for _, private := range []string{"usr_private", "ann@", wrong, "secret-key", testSecret, testWriteKey} {
 		if strings.Contains(log, private) {
 			t.Errorf("%q is in the log:\n%s", private, log)
 		}
@@ -473,7 +473,7 @@ func TestTheLogNamesTroubleAndNobody(t *testing.T) {
 // Over the wire: a sender that is still writing must be able to read the refusal.
 func TestALargeBodyGetsItsAnswerOverHTTP(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	w := openDoor(nil)
+	w := newSite(nil)
 	server := httptest.NewServer(w)
 	defer server.Close()
 	client := server.Client()
@@ -485,7 +485,7 @@ func TestALargeBodyGetsItsAnswerOverHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("X-Signature", doorSign(doorSecret, body))
+		req.Header.Set("X-Signature", sign(testSecret, body))
 		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -497,10 +497,10 @@ func TestALargeBodyGetsItsAnswerOverHTTP(t *testing.T) {
 }
 
 func TestABodyThatEndsEarlyMayBeSentAgain(t *testing.T) {
-	w := openDoor(nil)
-	r := signedDoorPost(doorPayload(t, "audience-identify-enter.json"))
+	w := newSite(nil)
+	r := signedPost(readPayload(t, "audience-identify-enter.json"))
 	r.Body = io.NopCloser(io.MultiReader(strings.NewReader("{"), brokenReader{}))
-	if a := w.knock(t, r); a.Status != 408 || w.rejected != 0 {
+	if a := w.send(t, r); a.Status != 408 || w.rejected != 0 {
 		t.Errorf("%+v, %d rejected", a, w.rejected)
 	}
 }
@@ -524,14 +524,14 @@ func gzipped(t *testing.T, plain []byte) []byte {
 
 // TestTheOwnerIsToldWhatCameOfEveryAppend: by it the agent knows whether events are being accepted.
 func TestTheOwnerIsToldWhatCameOfEveryAppend(t *testing.T) {
-	w := openDoor(nil)
+	w := newSite(nil)
 	var told []error
 	w.Appended = func(_ context.Context, err error) { told = append(told, err) }
-	body := doorPayload(t, "audience-identify-enter.json")
-	w.knock(t, signedDoorPost(body))
+	body := readPayload(t, "audience-identify-enter.json")
+	w.send(t, signedPost(body))
 	w.fail = store.ErrFull
-	w.knock(t, signedDoorPost(body))
-	w.knock(t, doorPost("/segment/webhook", body, "X-Signature", "00"))
+	w.send(t, signedPost(body))
+	w.send(t, post("/segment/webhook", body, "X-Signature", "00"))
 	if len(told) != 2 || told[0] != nil || !errors.Is(told[1], store.ErrFull) {
 		t.Errorf("told %v", told)
 	}

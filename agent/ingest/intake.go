@@ -11,67 +11,58 @@ import (
 	"personasync/store/domain"
 )
 
-// Intake is what came to the door lately: what conditions judge. It is the running agent's; counts begin
-// with the process.
+// Intake counts the requests and events of the last hour, for the conditions. A running agent has one, and its
+// counts begin with the process.
 type Intake struct {
 	Since  time.Time     `json:"since"` // of the counts: an hour ago, or the start
 	Routes []IntakeRoute `json:"routes"`
 
-	WebhookEvents   uint64 `json:"webhook_events"`   // of them:
-	WebhookOrdinary uint64 `json:"webhook_ordinary"` // that name no computation, and are ignored
-	NoPersonas      uint64 `json:"no_personas"`      // of these, without context.personas
+	WebhookEvents   uint64 `json:"webhook_events"`   // accepted on the webhook route
+	WebhookOrdinary uint64 `json:"webhook_ordinary"` // of these, the ones without a computation, which are ignored
+	NoPersonas      uint64 `json:"no_personas"`      // of the ordinary ones, those without context.personas
 	Alike           uint64 `json:"alike"`            // of the ordinary ones, those that look like an audience's
-	AlikeKey        string `json:"alike_key"`        // a known key that one of these has a value at; "" without one
-	OrdinaryRun     uint64 `json:"ordinary_run"`     // those since the last event of the webhook that named a computation
+	AlikeKey        string `json:"alike_key"`        // a known key under which one of these has a value, or ""
+	OrdinaryRun     uint64 `json:"ordinary_run"`     // ordinary events since the last webhook event with a computation
 
-	Settled uint64 `json:"settled"` // events applied, of every route
-	Ignored uint64 `json:"ignored"` // of them
+	Settled uint64 `json:"settled"` // events applied, on every route
+	Ignored uint64 `json:"ignored"` // of the applied events
 }
 
-// IntakeRoute is one route's part.
+// IntakeRoute counts the requests of one route.
 type IntakeRoute struct {
 	Route        string    `json:"route"` // webhook, tracking, other
 	Accepted     uint64    `json:"accepted"`
 	Lost         uint64    `json:"lost"`                   // deliveries refused for good
-	Strangers    uint64    `json:"strangers"`              // of these, whose senders do not look like Segment
-	Deferred     uint64    `json:"deferred"`               // answered with 5xx: they are sent again
-	LastAccepted time.Time `json:"last_accepted,omitzero"` // absent: none since the start
+	Strangers    uint64    `json:"strangers"`              // of these, the ones whose sender does not look like Segment
+	Deferred     uint64    `json:"deferred"`               // answered with 5xx, so Segment retries them
+	LastAccepted time.Time `json:"last_accepted,omitzero"` // absent if none was since the start
 	LastDeferred time.Time `json:"last_deferred,omitzero"`
-	DeferredCode string    `json:"deferred_code,omitempty"` // of the last of those
-	DeferredFrom time.Time `json:"deferred_from,omitzero"`  // when the first of those in a row was
+	DeferredCode string    `json:"deferred_code,omitempty"` // of the last deferred request
+	DeferredFrom time.Time `json:"deferred_from,omitzero"`  // time of the first deferred request since the last accepted one
 }
 
+// intakeWindow is the time that an Intake covers.
 const intakeWindow = time.Hour
 
-// What comes in is counted by these routes.
-const (
-	RouteWebhook  = "webhook"
-	RouteTracking = "tracking"
-	RouteOther    = "other" // what is not there: one label for every path that people try
-)
-
-// Routes lists them.
-var Routes = [...]string{RouteWebhook, RouteTracking, RouteOther}
-
-// intake counts what comes to the door, by the minute. Its methods may be called concurrently.
+// intake counts requests and events by the minute. Its methods may be called concurrently.
 type intake struct {
 	mu      sync.Mutex
 	start   time.Time
 	minutes [intakeWindow / time.Minute]intakeMinute
 	last    [len(Routes)]intakeLast
-	ledger  *domain.EventLedger // at the last look; nil before the first
+	ledger  *domain.EventLedger // as of the last call of applied, nil before the first
 	run     uint64              // see Intake.OrdinaryRun
-	keys    [][]byte            // quoted, of the audiences that are known
+	keys    [][]byte            // quoted, of the known audiences
 	key     string              // see Intake.AlikeKey
 }
 
-// transitionNames are the names that Segment gives the events of audiences and traits.
+// transitionNames are Segment's names for the events of audiences and traits.
 var transitionNames = [][]byte{[]byte(`"Audience Entered"`), []byte(`"Audience Exited"`), []byte(`"Trait Computed"`)}
 
-// mostAlike bounds how many ordinary events a minute are looked at more closely.
+// mostAlike limits how many ordinary events a minute are searched for known keys.
 const mostAlike = 64
 
-// know takes the computations that are known.
+// know sets the known computations.
 func (in *intake) know(seen []domain.ComputationInfo) {
 	keys := make([][]byte, 0, len(seen))
 	for _, c := range seen {
@@ -84,8 +75,8 @@ func (in *intake) know(seen []domain.ComputationInfo) {
 	in.keys = keys
 }
 
-// alike reports whether an event that names no computation looks like one of an audience, and by which key. mu is
-// held.
+// alike reports whether an event without a computation looks like one of an audience, and by which key. The caller
+// holds mu.
 func (in *intake) alike(e *domain.Event) (key string, yes bool) {
 	if i := slices.IndexFunc(in.keys, func(key []byte) bool { return hasFlag(e.Raw, key) }); i >= 0 {
 		_ = json.Unmarshal(in.keys[i], &key)
@@ -117,20 +108,7 @@ type intakeLast struct {
 
 func newIntake(start time.Time) *intake { return &intake{start: start} }
 
-// routeIndex is the place of a path's route in Routes.
-func routeIndex(path string, known bool) int {
-	switch {
-	case known && path == PathWebhook:
-		return 0
-	case known:
-		return 1
-	}
-	return 2
-}
-
-func routeName(path string, known bool) string { return Routes[routeIndex(path, known)] }
-
-// minute is that of now. mu is held.
+// minute returns the counts of the minute of now. The caller holds mu.
 func (in *intake) minute(now time.Time) *intakeMinute {
 	at := now.Unix() / 60
 	m := &in.minutes[uint64(at)%uint64(len(in.minutes))]
@@ -140,8 +118,8 @@ func (in *intake) minute(now time.Time) *intakeMinute {
 	return m
 }
 
-// answered counts an answer that was given at the door. lost: a delivery was refused; alien: its sender
-// does not look like Segment.
+// answered counts an answer. lost means that a delivery was refused. alien means that its sender does not look like
+// Segment.
 func (in *intake) answered(route int, a answer, lost, alien bool, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -163,7 +141,7 @@ func (in *intake) answered(route int, a answer, lost, alien bool, now time.Time)
 	}
 }
 
-// webhook counts the events of a webhook delivery that was accepted, by whether they name a computation.
+// webhook counts the events of an accepted webhook delivery, and how many of them have no computation.
 func (in *intake) webhook(events []*domain.Event, now time.Time) {
 	ordinary, without, row := uint64(0), uint64(0), uint64(0)
 	for _, e := range events {
@@ -198,24 +176,24 @@ func (in *intake) webhook(events []*domain.Event, now time.Time) {
 	}
 }
 
-// isOrdinary reports whether an event names no computation, and is ignored.
+// isOrdinary reports whether an event has no computation and is therefore ignored.
 func isOrdinary(e *domain.Event) bool {
 	return e.Class == domain.ClassNone && e.Fault == "" && e.Call != domain.CallDelete
 }
 
-// applied takes what the ledger counted since the last look.
+// applied adds the growth of the ledger since the last call.
 func (in *intake) applied(l domain.EventLedger, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.ledger != nil {
 		m := in.minute(now)
-		m.settled += l.Accepted - min(in.ledger.Accepted, l.Accepted) // a restored backup counts less
+		m.settled += l.Accepted - min(in.ledger.Accepted, l.Accepted) // after a restore the ledger counts less
 		m.ignored += l.Ignored - min(in.ledger.Ignored, l.Ignored)
 	}
 	in.ledger = &l
 }
 
-// lately sums up the window that ends now.
+// lately sums up the window that ends at now.
 func (in *intake) lately(now time.Time) *Intake {
 	in.mu.Lock()
 	defer in.mu.Unlock()

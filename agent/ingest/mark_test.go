@@ -17,16 +17,16 @@ func TestAByteOrderMarkBeforeABodyIsIgnored(t *testing.T) {
 		{"one event, signed before the mark came", "/segment/webhook", mark + one, one, "", 1, ""},
 		{"an array, signed with the mark", "/segment/webhook", mark + array, mark + array, "", 2, ""},
 		{"an array whose first event is signed", "/segment/webhook", mark + array, one, "", 2, "unverified_delete"},
-		{"a Tracking call", "/v1/identify", mark + `{"userId":"ann","writeKey":"` + doorKey + `"}`, "", "", 1, ""},
-		{"a Tracking batch", "/v1/batch", mark + `{"batch":[` + one + `],"writeKey":"` + doorKey + `"}`, "", "", 1, ""},
+		{"a Tracking call", "/v1/identify", mark + `{"userId":"ann","writeKey":"` + testWriteKey + `"}`, "", "", 1, ""},
+		{"a Tracking batch", "/v1/batch", mark + `{"batch":[` + one + `],"writeKey":"` + testWriteKey + `"}`, "", "", 1, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := openDoor(nil)
+			w := newSite(nil)
 			var header []string
 			if c.signed != "" {
-				header = []string{"X-Signature", doorSign(doorSecret, []byte(c.signed))}
+				header = []string{"X-Signature", sign(testSecret, []byte(c.signed))}
 			}
-			if a := w.knock(t, doorPost(c.path, []byte(c.body), header...)); a.Status != 200 {
+			if a := w.send(t, post(c.path, []byte(c.body), header...)); a.Status != 200 {
 				t.Fatalf("%+v", a)
 			}
 			if len(w.events) != c.users || w.events[0].User.ID != "ann" || w.events[len(w.events)-1].Fault != c.fault {
@@ -34,11 +34,11 @@ func TestAByteOrderMarkBeforeABodyIsIgnored(t *testing.T) {
 			}
 		})
 	}
-	w := openDoor(nil)
-	if a := w.knock(t, doorPost("/segment/webhook", []byte(mark+one), "X-Signature", doorSign(doorSecret, []byte("x")))); a.Status != 401 {
+	w := newSite(nil)
+	if a := w.send(t, post("/segment/webhook", []byte(mark+one), "X-Signature", sign(testSecret, []byte("x")))); a.Status != 401 {
 		t.Errorf("a wrong signature: %+v", a)
 	}
-	if a := w.knock(t, signedDoorPost([]byte(mark+mark+one))); a.Status != 400 {
+	if a := w.send(t, signedPost([]byte(mark+mark+one))); a.Status != 400 {
 		t.Errorf("two marks: %+v", a)
 	}
 }

@@ -83,7 +83,7 @@ func (p payload) post(t *testing.T, base string) int {
 	return resp.StatusCode
 }
 
-// receiver is a real door before a real store; what the store would send is collected.
+// receiver is a real handler in front of a real store. It collects the changes that the store would send.
 type receiver struct {
 	*store.Store
 	url        string
@@ -106,11 +106,11 @@ func newReceiver(t *testing.T, send domain.SendMethods) *receiver {
 	if err := s.SetRules(t.Context(), rules); err != nil {
 		t.Fatal(err)
 	}
-	door := New(Config{
+	handler := New(Config{
 		SharedSecrets: []string{"test-shared-secret"}, WriteKeys: []string{"wk_test_123"},
 		AuthRequired: true, MaxBodyBytes: 8 << 20, CheckID: syncer.CheckID,
 	}, s, log)
-	server := httptest.NewServer(door)
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return &receiver{Store: s, url: server.URL, attributes: map[string][]string{}, events: map[string][]string{}}
@@ -264,7 +264,7 @@ func TestBadInputHarmsNobody(t *testing.T) {
 		{"nothing", ``, 400, ""},
 		{"9 MB", `{"a":"` + strings.Repeat("x", 9<<20) + `"}`, 413, ""},
 		{"no flag", strings.Replace(good("noflag"), `{"vip":true}`, `{"other":true}`, 1), 200, "undetermined"},
-		{"a class nobody knows", strings.Replace(good("class"), `"audience"`, `"horoscope"`, 1), 200, "unknown_class"},
+		{"an unknown class", strings.Replace(good("class"), `"audience"`, `"horoscope"`, 1), 200, "unknown_class"},
 		{"a number for a user", strings.Replace(good("1"), `"userId":"1"`, `"userId":12345678901234567890`, 1), 200, ""},
 		{"null everywhere", `{"type":null,"userId":null,"messageId":null,"timestamp":null,"traits":null,"context":{"personas":{"computation_class":"audience","computation_key":"vip","computation_id":null}}}`, 200, "unknown_type"},
 		{"10,000 nested arrays", strings.Replace(good("nested"), `{"vip":true}`, `{"vip":`+strings.Repeat("[", 10000)+strings.Repeat("]", 10000)+`}`, 1), 200, "too_deep"},

@@ -13,17 +13,17 @@ import (
 	"personasync/agent/segment"
 )
 
-// How Segment signs
+// # How Segment signs
 //
-// X-Signature is the hexadecimal HMAC-SHA1, under the shared secret, of JSON.stringify(data): of a single
-// event these are the bytes of the body. Of an array today only the first event is signed, as it stands
-// in the array, or as the value of its json member when events are wrapped. Signing the whole array is
-// under way at Segment (action-destinations, webhook and webhook-extensible, from their source).
-// So the elements behind the first are nobody's word, unless the whole body or a token is checked.
+// X-Signature is the hexadecimal HMAC-SHA1 of JSON.stringify(data) with the shared secret. For a single event these
+// are the bytes of the body. Of an array only the first event is signed, as it is written in the array, or as the
+// value of its json member if events are wrapped. Segment is preparing to sign the whole array (action-destinations,
+// webhook and webhook-extensible, read in their source).
+// So the elements after the first are not verified, unless the whole body matches or a token is checked.
 //
-// There is no time in a signature. That a recorded request has no second effect is the store's doing.
+// A signature contains no time. The store makes sure that a replayed request has no second effect.
 
-// coverage is how much of a body its credentials vouch for.
+// coverage is the part of a body that its credentials verify.
 type coverage int
 
 const (
@@ -32,9 +32,9 @@ const (
 	coversAll
 )
 
-// checkBeforeBody refuses a webhook request that no body could save.
+// checkBeforeBody returns the answer to a webhook request that must be refused whatever its body is, or nil.
 func (c *Config) checkBeforeBody(r *http.Request) *answer {
-	if !c.AuthRequired && r.Header.Get("Origin") != "" { // nothing else keeps out a page that any browser here has open
+	if !c.AuthRequired && r.Header.Get("Origin") != "" { // without credentials nothing else stops a page in a browser on this machine
 		a := refuse(http.StatusForbidden, "web_page", "With ingest.auth = off web pages may not post here.")
 		return &a
 	}
@@ -42,7 +42,7 @@ func (c *Config) checkBeforeBody(r *http.Request) *answer {
 		return nil
 	}
 	if len(c.SharedSecrets) == 0 && len(c.BearerTokens) == 0 {
-		a := unwell(CodeNoCredentials, "Neither ingest.shared_secret nor ingest.bearer_token is set here, so nothing can be checked. The sender keeps its events.", time.Minute)
+		a := unavailable(CodeNoCredentials, "Neither ingest.shared_secret nor ingest.bearer_token is set, so credentials cannot be checked. Keep the events and retry.", time.Minute)
 		return &a
 	}
 	if len(c.BearerTokens) > 0 && !c.bearer(r) {
@@ -56,14 +56,13 @@ func (c *Config) checkBeforeBody(r *http.Request) *answer {
 	return nil
 }
 
-// bearer checks the Authorization header, which people enter into Segment's settings with the word
-// Bearer or without.
+// bearer checks the Authorization header. People enter it into Segment's settings with or without the word Bearer.
 func (c *Config) bearer(r *http.Request) bool {
 	header := r.Header.Get("Authorization")
 	return oneOfSecrets(c.BearerTokens, header) || oneOfSecrets(c.BearerTokens, cutScheme(header, "Bearer"))
 }
 
-// cutScheme returns what follows an authorization scheme, "" when it is another one.
+// cutScheme returns the header after an authorization scheme, or "" if it has another scheme.
 func cutScheme(header, scheme string) string {
 	got, rest, found := strings.Cut(header, " ")
 	if !found || !strings.EqualFold(got, scheme) {
@@ -72,7 +71,8 @@ func cutScheme(header, scheme string) string {
 	return strings.TrimSpace(rest)
 }
 
-// oneOfSecrets compares in time that does not depend on how far a guess is right, nor on which entry it is.
+// oneOfSecrets reports whether given is one of the secrets. Its time depends neither on how much of a guess is
+// right nor on which entry matches.
 func oneOfSecrets(secrets []string, given string) bool {
 	if given == "" {
 		return false
@@ -86,8 +86,8 @@ func oneOfSecrets(secrets []string, given string) bool {
 	return found == 1
 }
 
-// covered says how much of a webhook body the request's credentials vouch for; the token has been
-// checked. The items are nil when the body is not JSON: then only the whole can match.
+// covered returns the part of a webhook body that the request's credentials verify. The token was checked before. If
+// the body is not JSON, items is nil and only the whole body can match.
 func (c *Config) covered(r *http.Request, body []byte, items [][]byte, array bool) coverage {
 	if !c.AuthRequired || len(c.SharedSecrets) == 0 {
 		return coversAll
@@ -96,7 +96,7 @@ func (c *Config) covered(r *http.Request, body []byte, items [][]byte, array boo
 	if err != nil {
 		return coversNothing
 	}
-	text := withoutMark(body) // who put a mark before it did so before signing, or after
+	text := withoutMark(body) // a byte order mark may have been added before or after signing
 	if c.signed(body, signature) || len(text) < len(body) && c.signed(text, signature) {
 		return coversAll
 	}

@@ -12,9 +12,9 @@ import (
 	"personasync/store/domain"
 )
 
-// Segment's HTTP Tracking API, so far that an unmodified SDK works with only its host changed. Limits
-// are Segment's: 32 KB an event, 500 KB a batch. Ruby's SDK fills 512,000 bytes, so batches get 512 KiB,
-// and an eighth more for the envelope.
+// These routes implement Segment's HTTP Tracking API as far as an unmodified SDK needs it when only its host is
+// changed. The limits are Segment's: 32 KB for an event, 500 KB for a batch. Ruby's SDK fills 512,000 bytes, so a
+// batch may have 512 KiB, and an eighth more for its envelope.
 const (
 	maxTrackingCall  = segment.MaxEventBytes
 	maxTrackingBatch = 512<<10 + 64<<10
@@ -26,14 +26,14 @@ var (
 	badWriteKey   = refuse(http.StatusUnauthorized, "invalid_write_key", "The write key is missing or wrong. Give the SDK one of ingest.write_keys.")
 )
 
-// trackingCall takes one event. What Segment's API refuses is refused with a code; what only we cannot
-// use is taken, and parked.
-func (d *Handler) trackingCall(k *knock, c *Config, call domain.Call) answer {
-	received, latest, ahead := d.Clock.receipt()
+// trackingCall accepts one event. An event that Segment's API would refuse is refused with a code. An event that
+// only this agent cannot use is accepted, and parked.
+func (h *Handler) trackingCall(r *request, c *Config, call domain.Call) answer {
+	received, latest, ahead := h.Clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
-	body, err := readBody(k, maxTrackingCall)
+	body, err := readBody(r, maxTrackingCall)
 	if err != nil {
 		return unreadableBody(err, callTooLarge)
 	}
@@ -42,24 +42,24 @@ func (d *Handler) trackingCall(k *knock, c *Config, call domain.Call) answer {
 	if err != nil {
 		return notEvents(err, http.StatusBadRequest)
 	}
-	if !c.mayWrite(k.Request, key) {
+	if !c.mayWrite(r.Request, key) {
 		return badWriteKey
 	}
-	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, Call: call, OddTime: d.oddTime})
+	e := segment.Read(body, segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, Call: call, OddTime: h.oddTime})
 	if segment.Refuses(e.Fault) {
 		return refuse(http.StatusBadRequest, e.Fault, e.Sentence)
 	}
-	return d.take(k.Context(), []*domain.Event{e})
+	return h.take(r.Context(), []*domain.Event{e})
 }
 
-// trackingBatch takes a batch whole: items that Segment's API would refuse are parked, because a refusal
-// would lose the others.
-func (d *Handler) trackingBatch(k *knock, c *Config, _ domain.Call) answer {
-	received, latest, ahead := d.Clock.receipt()
+// trackingBatch accepts a whole batch. Items that Segment's API would refuse are parked, because refusing the
+// request would lose the others.
+func (h *Handler) trackingBatch(r *request, c *Config, _ domain.Call) answer {
+	received, latest, ahead := h.Clock.receipt()
 	if bad := c.checkWriteKeys(); bad != nil {
 		return *bad
 	}
-	body, err := readBody(k, maxTrackingBatch)
+	body, err := readBody(r, maxTrackingBatch)
 	if err != nil {
 		return unreadableBody(err, batchTooLarge)
 	}
@@ -68,46 +68,46 @@ func (d *Handler) trackingBatch(k *knock, c *Config, _ domain.Call) answer {
 	if err != nil {
 		return notEvents(err, http.StatusBadRequest)
 	}
-	if !c.mayWrite(k.Request, batch.WriteKey) {
+	if !c.mayWrite(r.Request, batch.WriteKey) {
 		return badWriteKey
 	}
 	size := 0
 	for _, item := range batch.Items {
-		size += eventCost + 2*len(item.Raw) // its own memory when the batch's context was merged into it, and its copy
+		size += eventCost + 2*len(item.Raw) // a merged item is a copy, and the event keeps another one
 	}
-	if !k.claim.take(int64(size)) {
+	if !r.memory.take(int64(size)) {
 		return crowded
 	}
-	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, OddTime: d.oddTime}
+	how := segment.Reading{Route: segment.RouteTracking, Received: received, Latest: latest, Ahead: ahead, CheckID: c.CheckID, OddTime: h.oddTime}
 	how.SentAt, how.SentAtUnreadable = batch.SentAt(how.OddTime)
 	events := make([]*domain.Event, len(batch.Items))
 	for i, item := range batch.Items {
 		how.Position, how.Size = i, item.Size
 		events[i] = segment.Read(item.Raw, how)
 	}
-	return d.take(k.Context(), events)
+	return h.take(r.Context(), events)
 }
 
-// trackingMetrics takes what Analytics.js measures about itself, and drops it.
-func (d *Handler) trackingMetrics(*knock, *Config, domain.Call) answer { return taken }
+// trackingMetrics accepts the metrics that Analytics.js sends about itself, and drops them.
+func (h *Handler) trackingMetrics(*request, *Config, domain.Call) answer { return taken }
 
-// checkWriteKeys answers 503 while no key is configured: SDKs keep their events for that.
+// checkWriteKeys returns a 503 if no key is configured, because SDKs then keep their events.
 func (c *Config) checkWriteKeys() *answer {
 	if !c.AuthRequired || len(c.WriteKeys) > 0 {
 		return nil
 	}
-	a := unwell(CodeNoCredentials, "No ingest.write_keys are set here, so nothing can be checked. The sender keeps its events.", time.Minute)
+	a := unavailable(CodeNoCredentials, "No ingest.write_keys are set, so credentials cannot be checked. Keep the events and retry.", time.Minute)
 	return &a
 }
 
-// mayWrite accepts a write key as user name of Basic authorization or in the body. An OAuth token
-// (Authorization: Bearer) cannot be checked here; the write key that Segment wants beside it can.
+// mayWrite accepts a write key as the user name of Basic authorization, or in the body. An OAuth token
+// (Authorization: Bearer) cannot be checked here. The write key that Segment requires with it can.
 func (c *Config) mayWrite(r *http.Request, inBody string) bool {
 	return !c.AuthRequired || oneOfSecrets(c.WriteKeys, inBody) || oneOfSecrets(c.WriteKeys, basicUser(r))
 }
 
-// basicUser is the user of Basic authorization. Old SDKs leave out the colon behind it, and some the
-// padding of base64, so http.Request.BasicAuth will not do.
+// basicUser returns the user of Basic authorization. Old SDKs leave out the colon after it, and some leave out the
+// padding of base64, so http.Request.BasicAuth cannot be used.
 func basicUser(r *http.Request) string {
 	encoded := strings.TrimRight(cutScheme(r.Header.Get("Authorization"), "Basic"), "=")
 	decoded, err := base64.RawStdEncoding.DecodeString(encoded)
@@ -118,10 +118,10 @@ func basicUser(r *http.Request) string {
 	return user
 }
 
-// allowOrigin lets pages of any origin post: Analytics.js in a browser needs it, and a write key is public
-// there. A preflight may name any header, because deliveryStrategy.config.headers of Analytics.js adds what
-// its user likes, and a refused one loses every event. Credentials are allowed for its setting
-// credentials = "include"; they open nothing, because no cookie is looked at.
+// allowOrigin lets pages of any origin post. Analytics.js needs it, and a write key is public in a browser. A
+// preflight may name any header, because deliveryStrategy.config.headers of Analytics.js can add any, and a refused
+// preflight loses every event. Credentials are allowed for its setting credentials = "include". They give no
+// access, because no cookie is read.
 func allowOrigin(h http.Header, r *http.Request) {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -140,5 +140,5 @@ func allowOrigin(h http.Header, r *http.Request) {
 	h.Set("Access-Control-Max-Age", "86400")
 }
 
-// usualHeaders are what SDKs send when a preflight does not say.
+// usualHeaders are the headers of SDKs, for a preflight that names none.
 const usualHeaders = "authorization, content-type, content-encoding, x-retry-count"

@@ -8,10 +8,10 @@ import (
 
 // The receipt took the place of such a time in silence, and an older exit that came later won.
 func TestAnUnreadableTimeIsLoggedOnceForEachSpellingAndCounted(t *testing.T) {
-	w := openDoor(nil)
+	w := newSite(nil)
 	post := func(timestamp string) {
 		body := []byte(fmt.Sprintf(`{"type":"identify","userId":"usr_private","timestamp":%q}`, timestamp))
-		if a := w.knock(t, signedDoorPost(body)); a.Status != 200 {
+		if a := w.send(t, signedPost(body)); a.Status != 200 {
 			t.Fatalf("%+v", a)
 		}
 	}
@@ -30,9 +30,9 @@ func TestAnUnreadableTimeIsLoggedOnceForEachSpellingAndCounted(t *testing.T) {
 }
 
 func TestSpellingsOfTimesAreBounded(t *testing.T) {
-	w := openDoor(nil)
+	w := newSite(nil)
 	for i := range 3 * mostSpellings {
-		w.knock(t, signedDoorPost([]byte(fmt.Sprintf(`{"type":"identify","userId":"ann","timestamp":"%s"}`, strings.Repeat("-", i%39)+strings.Repeat("/", i/39)))))
+		w.send(t, signedPost([]byte(fmt.Sprintf(`{"type":"identify","userId":"ann","timestamp":"%s"}`, strings.Repeat("-", i%39)+strings.Repeat("/", i/39)))))
 	}
 	if n := strings.Count(w.log.String(), "level=WARN"); n != mostSpellings+1 {
 		t.Errorf("%d lines of log", n)
@@ -43,8 +43,8 @@ func TestSpellingsOfTimesAreBounded(t *testing.T) {
 }
 
 func TestABatchesSentAtCorrectsItsEvents(t *testing.T) {
-	w := openDoor(nil)
-	w.knock(t, doorPost("/v1/batch", []byte(`{"writeKey":"`+doorKey+`","sentAt":"2120-01-01T00:01:00Z","batch":[
+	w := newSite(nil)
+	w.send(t, post("/v1/batch", []byte(`{"writeKey":"`+testWriteKey+`","sentAt":"2120-01-01T00:01:00Z","batch":[
 		{"type":"identify","userId":"ann","timestamp":"2120-01-01T00:00:00Z"},{"type":"identify","userId":"ann","timestamp":"2120-01-01T00:00:59Z"}]}`)))
 	if len(w.events) != 2 {
 		t.Fatalf("%d events", len(w.events))
@@ -57,8 +57,8 @@ func TestABatchesSentAtCorrectsItsEvents(t *testing.T) {
 }
 
 func TestTheOrderOfAnArrayWithoutTimesArrives(t *testing.T) {
-	w := openDoor(nil)
-	w.knock(t, signedDoorPost([]byte(`[{"userId":"ann","traits":{"a":1}},{"userId":"ann","traits":{"a":2}},{"userId":"ann","traits":{"a":3}}]`)))
+	w := newSite(nil)
+	w.send(t, signedPost([]byte(`[{"userId":"ann","traits":{"a":1}},{"userId":"ann","traits":{"a":2}},{"userId":"ann","traits":{"a":3}}]`)))
 	for i, e := range w.events {
 		if e.Time.Sub(e.Received) != 0 && i == 0 || i > 0 && !e.Time.After(w.events[i-1].Time) {
 			t.Errorf("event %d is of %v", i, e.Time)
