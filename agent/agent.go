@@ -113,8 +113,7 @@ type process struct {
 	recorder  *page.Recorder
 	metrics   *metrics
 	page      *page.Page
-	pace      *pacer
-	shared    *sharedAnswers
+	inspect   *Local
 
 	opening sync.Once
 	open    chan struct{}               // closed once there is an answer to give at the door
@@ -176,7 +175,6 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 		return nil, openError(c.DataDir, err)
 	}
 	p.pulse = p.store.Liveness
-	p.pace, p.shared = &pacer{received: p.store.LastRecord}, newSharedAnswers()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.abandon())
@@ -203,6 +201,7 @@ func (p *process) assemble(c *config.Config) error {
 	p.door.Observe = p.metrics.ingest
 	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
 	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c, domain.EndpointTransition)), log: p.log.With("part", "verify")}
+	p.inspect = New(p.source())
 	list, err := p.jobs(c)
 	if err != nil {
 		return err
@@ -229,7 +228,7 @@ func (p *process) senderConfig(c *config.Config, road domain.Endpoint) syncer.Co
 // listen opens the socket, then the listeners: whoever finds the agent locked finds it at the socket.
 func (p *process) listen(ctx context.Context, c *config.Config) error {
 	p.page = page.New(page.Source{
-		Inspect: p.inspector(), Store: p.store, Recorder: p.recorder, Plan: p.scheduler.Plan,
+		Inspect: p.inspect, Store: p.store, Recorder: p.recorder, Plan: p.scheduler.Plan,
 		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
 		PerMinute: func() int { m := p.config.Load().MoEngage; return min(m.UsersPerMinute, m.EventsPerMinute) },
 	})
@@ -291,10 +290,9 @@ func (p *process) keep(l net.Listener, ingest bool) {
 
 // adminSide answers people, scripts and operators.
 func (p *process) adminSide() *api.Server {
-	inspect := p.inspector()
 	return &api.Server{
-		Inspect: inspect,
-		Running: &operator{p.config.Load, p.store, inspect, p.senders, p.verifier},
+		Inspect: p.inspect,
+		Running: &operator{p.config.Load, p.store, p.inspect, p.senders, p.verifier},
 		Orders:  orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},
 		Upkeep:  p.store,
 
@@ -309,20 +307,17 @@ func (p *process) adminSide() *api.Server {
 	}
 }
 
-// inspector answers from the live store.
-func (p *process) inspector() *Local {
-	return &Local{
-		open:    func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
-		process: p.facts,
-		rules:   func() domain.Rules { return p.config.Load().Rules() },
-		limits:  func() config.MoEngage { return p.config.Load().MoEngage },
-		keep:    func() config.Retention { return p.config.Load().Retention },
-		syncer:  func(road domain.Endpoint) syncer.Config { return senderConfig(p.config.Load(), road) },
-		plan:    p.livePlan,
-		pace:    p.pace,
-		shared:  p.shared,
-		version: p.o.Version,
-		where:   "this is the agent",
+// source is what the running agent answers questions from.
+func (p *process) source() Source {
+	return Source{
+		Open:     func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
+		Process:  p.facts,
+		Config:   p.config.Load,
+		Endpoint: func(e domain.Endpoint) syncer.Config { return senderConfig(p.config.Load(), e) },
+		Plan:     p.livePlan,
+		Received: p.store.LastRecord,
+		Version:  p.o.Version,
+		Where:    "this is the agent",
 	}
 }
 

@@ -300,7 +300,7 @@ func TestCronHoldsChangesUntilAFlush(t *testing.T) {
 		t.Errorf("%d requests left before their time", n)
 	}
 	receipt, err := i.(*api.Client).Flush(t.Context(), "vip")
-	if err != nil || receipt != (api.FlushReceipt{Job: defaultJob, Pending: 1}) {
+	if err != nil || receipt != (api.FlushReceipt{Job: DefaultJob, Pending: 1}) {
 		t.Errorf("flush: %+v, %v", receipt, err)
 	}
 	eventually(t, i, "it has left", func(s condition.Status) bool { return s.Pending == 0 && s.Delivered == 1 })

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -10,10 +11,6 @@ import (
 	"personasync/scheduler"
 	"personasync/store"
 )
-
-// defaultJob is what the default schedule, job "" of the store, is called where jobs are listed: its
-// section of the configuration. No computation's key has brackets.
-const defaultJob = "[schedule]"
 
 // jobs returns one scheduled job for each schedule of c by which changes leave: the default one unless
 // it is real time, and one for each computation with its own.
@@ -32,7 +29,7 @@ func jobs(c *config.Config, s *senders) ([]scheduler.Job, error) {
 		return nil
 	}
 	if c.Schedule.Mode == "cron" {
-		if err := add(defaultJob, "", c.Schedule.Cron); err != nil {
+		if err := add(DefaultJob, "", c.Schedule.Cron); err != nil {
 			return nil, err
 		}
 	}
@@ -66,14 +63,6 @@ func drain(s *senders, job string) func(context.Context, time.Time) error {
 	}
 }
 
-// jobTitle is the name under which a job of the store is listed.
-func jobTitle(job string) string {
-	if job == "" {
-		return defaultJob
-	}
-	return job
-}
-
 // nextFlush is the earliest planned run that lets changes leave; zero when none is.
 func nextFlush(plan []scheduler.Planned) (next time.Time) {
 	for _, p := range plan {
@@ -93,7 +82,7 @@ func schedules(c *config.Config, s *senders) map[string]scheduler.Schedule {
 	byJob := make(map[string]scheduler.Schedule, len(list))
 	for _, j := range list {
 		name := j.Name
-		if name == defaultJob {
+		if name == DefaultJob {
 			name = ""
 		}
 		byJob[name] = j.Schedule
@@ -175,3 +164,30 @@ func runsOf(v *store.View) ([]scheduler.Run, error) {
 func (l ledger) Record(ctx context.Context, r scheduler.Run) error {
 	return l.store.SetJobRun(ctx, store.JobRun(r))
 }
+
+// livePlan is the plan of the running agent.
+func (p *process) livePlan(*store.View) ([]Planned, error) {
+	list, err := p.jobs(p.config.Load())
+	return NewPlan(list, p.scheduler.Plan()), err
+}
+
+// filedPlan is what the next start of the agent of c would find.
+func filedPlan(c *config.Config) func(v *store.View) ([]Planned, error) {
+	return func(v *store.View) ([]Planned, error) {
+		p := &process{verifier: &verifier{}}
+		list, err := p.jobs(c)
+		if err != nil {
+			return nil, err
+		}
+		return NewPlan(list, scheduler.New(slog.New(slog.DiscardHandler), storedRuns{v}, list...).Plan()), nil
+	}
+}
+
+// storedRuns is the ledger of who only looks.
+type storedRuns struct{ *store.View }
+
+// Runs implements scheduler.Ledger.
+func (r storedRuns) Runs() ([]scheduler.Run, error) { return runsOf(r.View) }
+
+// Record implements scheduler.Ledger; a plan records nothing.
+func (storedRuns) Record(context.Context, scheduler.Run) error { return nil }

@@ -125,7 +125,7 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 	c.space(r.p.store.Space())
 	c.jobs()
 	c.gauge("personasync_build_info", 1, r.p.o.Version, runtime.Version())
-	status, err := r.p.inspector().Status(context.Background())
+	status, err := r.p.inspect.Status(context.Background())
 	c.conditions(status.Conditions, err)
 	if err != nil {
 		r.failed.Inc()

@@ -113,37 +113,40 @@ func absent(dir string) string {
 
 // openLocal answers from the files of c's data directory, after one look that they can be read.
 func openLocal(c *config.Config, version string) (*Local, error) {
-	l := &Local{
-		open:    takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
-		process: func() condition.Process { return condition.Stopped(c.DataDir) },
-		rules:   c.Rules,
-		limits:  func() config.MoEngage { return c.MoEngage },
-		keep:    func() config.Retention { return c.Retention },
-		syncer:  func(road domain.Endpoint) syncer.Config { return senderConfig(c, road) },
-		plan:    filedPlan(c),
-		version: version,
-	}
-	var counts domain.Counts
-	err := l.look(context.Background(), func(v *store.View) (err error) {
-		counts, err = v.Counts()
-		return err
-	})
+	files := fileSource(c, version)
+	v, done, err := files.Open()
 	if err != nil {
 		return nil, err
 	}
-	files := l.open
-	l.open = func() (*store.View, func() error, error) {
-		v, done, err := files()
+	counts, err := v.Counts()
+	if err := errors.Join(err, done()); err != nil {
+		return nil, err
+	}
+	if counts.Unapplied > 0 {
+		files.Where += fmt.Sprintf(", where %d received events wait for it to be applied", counts.Unapplied)
+	}
+	open := files.Open
+	files.Open = func() (*store.View, func() error, error) {
+		v, done, err := open()
 		if errors.Is(err, store.ErrInUse) {
 			err = fmt.Errorf("the agent has started meanwhile, so that its files cannot be read on: ask again (%w)", err)
 		}
 		return v, done, err
 	}
-	l.where = absent(c.DataDir) + ": this is from its files in " + c.DataDir
-	if counts.Unapplied > 0 {
-		l.where += fmt.Sprintf(", where %d received events wait for it to be applied", counts.Unapplied)
+	return New(files), nil
+}
+
+// fileSource is what the files of a stopped agent answer from.
+func fileSource(c *config.Config, version string) Source {
+	return Source{
+		Open:     takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
+		Process:  func() condition.Process { return condition.Stopped(c.DataDir) },
+		Config:   func() *config.Config { return c },
+		Endpoint: func(e domain.Endpoint) syncer.Config { return senderConfig(c, e) },
+		Plan:     filedPlan(c),
+		Version:  version,
+		Where:    absent(c.DataDir) + ": this is from its files in " + c.DataDir,
 	}
-	return l, nil
 }
 
 const (

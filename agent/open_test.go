@@ -149,10 +149,9 @@ func TestAReaderOfFilesLetsAnAgentStart(t *testing.T) {
 			s := newSite(t)
 			c := s.load()
 			crowd(t, c.DataDir)
-			i, _ := open(t, c)
-			local := i.(*Local)
-			looks, files := 0, local.open
-			local.open = func() (*store.View, func() error, error) {
+			looks, from := 0, fileSource(c, "1.0")
+			files := from.Open
+			from.Open = func() (*store.View, func() error, error) {
 				if looks++; looks > 1 {
 					agent, err := store.Open(c.DataDir, store.Options{Log: quiet()})
 					if err != nil {
@@ -163,7 +162,7 @@ func TestAReaderOfFilesLetsAnAgentStart(t *testing.T) {
 				}
 				return files()
 			}
-			if err := read(t.Context(), local); err != nil || looks < 2 {
+			if err := read(t.Context(), New(from)); err != nil || looks < 2 {
 				t.Errorf("%d looks, %v", looks, err)
 			}
 		})

@@ -32,7 +32,7 @@ func (o *operator) Authenticate(ctx context.Context) (api.Authentication, error)
 
 // Flush implements Running.
 func (o *operator) Flush(_ context.Context, computation string) (r api.FlushReceipt, err error) {
-	job, err := jobOf(&o.store.View, o.config().Rules(), computation)
+	job, err := JobOf(&o.store.View, o.config().Rules(), computation)
 	if err != nil {
 		return r, err
 	}
@@ -42,7 +42,7 @@ func (o *operator) Flush(_ context.Context, computation string) (r api.FlushRece
 	}
 	o.senders.Flush(job)
 	if job != nil {
-		r.Job = jobTitle(*job)
+		r.Job = JobTitle(*job)
 	}
 	r.Pending = counts.Changes.Pending
 	return r, nil

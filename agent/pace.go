@@ -38,7 +38,12 @@ func (p *pacer) begin(ctx context.Context, patience time.Duration) (time.Duratio
 	if wait <= 0 {
 		return patience, ctx.Err()
 	}
-	return patience - wait, pause(ctx, wait)
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(wait):
+		return patience - wait, nil
+	}
 }
 
 func (p *pacer) wait(now time.Time) time.Duration {

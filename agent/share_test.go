@@ -31,18 +31,17 @@ func TestEverythingIsScannedOnceForEverybodyWhoAsks(t *testing.T) {
 				}
 				defer s.Close()
 				var looks atomic.Int64
-				l := &Local{
-					open: func() (*store.View, func() error, error) {
+				l := New(Source{
+					Open: func() (*store.View, func() error, error) {
 						looks.Add(1)
 						time.Sleep(200 * time.Millisecond)
 						return &s.View, func() error { return nil }, nil
 					},
-					process: func() condition.Process { return condition.Process{} },
-					limits:  func() config.MoEngage { return config.MoEngage{} },
-					keep:    func() config.Retention { return config.Retention{} },
-					plan:    func(*store.View) ([]planned, error) { return nil, nil },
-					shared:  newSharedAnswers(),
-				}
+					Process:  func() condition.Process { return condition.Process{} },
+					Config:   func() *config.Config { return &config.Config{} },
+					Plan:     func(*store.View) ([]Planned, error) { return nil, nil },
+					Received: s.LastRecord,
+				})
 				var all sync.WaitGroup
 				asked := func(n int) int64 {
 					before := looks.Load()
@@ -105,11 +104,11 @@ func TestListingsHaveOneProcessorBetweenThem(t *testing.T) {
 		}
 		defer s.Close()
 		var reading, most atomic.Int64
-		l := &Local{shared: newSharedAnswers(), open: func() (*store.View, func() error, error) {
+		l := New(Source{Received: s.LastRecord, Open: func() (*store.View, func() error, error) {
 			most.Store(max(most.Load(), reading.Add(1)))
 			time.Sleep(time.Second)
 			return &s.View, func() error { reading.Add(-1); return nil }, nil
-		}}
+		}})
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {

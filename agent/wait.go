@@ -13,7 +13,7 @@ import (
 
 // waitText says in a sentence why a change waits, when it goes on, and what to type if it does not. It
 // rests on the store and the configuration alone, so that it is the same whether the agent runs.
-func waitText(c *domain.UserChange, plan []planned) string {
+func waitText(c *domain.UserChange, plan []Planned) string {
 	switch c.Wait {
 	case domain.WaitUnderWay:
 		return "it is in a request under way"
@@ -31,7 +31,7 @@ func waitText(c *domain.UserChange, plan []planned) string {
 		return parkedText(c)
 	}
 	for _, p := range plan {
-		if p.Job == jobTitle(c.Job) {
+		if p.Job == JobTitle(c.Job) {
 			return scheduleText(c, p)
 		}
 	}
@@ -71,10 +71,10 @@ func parkedText(c *domain.UserChange) string {
 
 // scheduleText says which run of a schedule a change leaves with. A run that is under way sends what was received
 // before it was due, and what was received before a later time of the schedule that is over.
-func scheduleText(c *domain.UserChange, p planned) string {
+func scheduleText(c *domain.UserChange, p Planned) string {
 	received, err := time.Parse(time.RFC3339Nano, c.ReceivedAt)
 	switch {
-	case p.Running && (err != nil || !received.After(p.Last.Started) || p.schedule.Next(received).Before(p.Next)):
+	case p.Running && (err != nil || !received.After(p.Last.Started) || p.Schedule.Next(received).Before(p.Next)):
 		return "it leaves with the run of the schedule " + p.Job + " that is under way"
 	case p.Next.IsZero():
 		return "it waits for the schedule " + p.Job

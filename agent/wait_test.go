@@ -35,14 +35,14 @@ func TestAUsersPageNamesTheRunThatAChangeLeavesWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := planned{schedule: daily, Planned: scheduler.Planned{Job: jobTitle("computation:vip"), Spec: "0 3 * * *", Running: true, Last: scheduler.Run{Started: due}, Next: due.AddDate(0, 0, 2)}}
+	running := Planned{Schedule: daily, Planned: scheduler.Planned{Job: JobTitle("computation:vip"), Spec: "0 3 * * *", Running: true, Last: scheduler.Run{Started: due}, Next: due.AddDate(0, 0, 2)}}
 	for received, want := range map[time.Time]string{
 		due.Add(-time.Second):                 "under way",
 		due.Add(time.Second):                  "under way",
 		due.AddDate(0, 0, 1).Add(time.Second): "next at 2026-03-16 03:00 UTC",
 	} {
 		c := domain.UserChange{ChangeInfo: domain.ChangeInfo{ReceivedAt: received.Format(time.RFC3339Nano)}, Wait: domain.WaitDue, Job: "computation:vip"}
-		if got := waitText(&c, []planned{running}); !strings.Contains(got, want) {
+		if got := waitText(&c, []Planned{running}); !strings.Contains(got, want) {
 			t.Errorf("received at %s: %q, want %q", received, got, want)
 		}
 	}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"personasync/agent/api"
+	"personasync/store"
+	"personasync/store/domain"
+	syncer "personasync/sync"
+)
+
+// DryRun implements Inspector.
+func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*api.DryRunResult, error) {
+	r := &api.DryRunResult{Requests: []syncer.Preview{}, WouldPark: []string{}}
+	err := l.look(ctx, func(v *store.View) error {
+		job, err := JobOf(v, l.from.Config().Rules(), computation)
+		if err != nil {
+			return err
+		}
+		for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+			flight, err := v.Preview(flushOptions(endpoint, job, min(limit, api.MaxDryRun), time.Now()))
+			if err != nil {
+				return err
+			}
+			if flight == nil {
+				continue
+			}
+			requests, err := l.from.Endpoint(endpoint).Preview(flight)
+			if err != nil {
+				r.WouldPark = append(r.WouldPark, strings.Split(err.Error(), "\n")...)
+			}
+			r.Requests = append(r.Requests, requests...)
+		}
+		return nil
+	})
+	return r, err
+}
+
+// flushOptions lets everything of one job, or of all when job is nil, leave now.
+func flushOptions(to domain.Endpoint, job *string, limit int, now time.Time) domain.TakeOptions {
+	return domain.TakeOptions{
+		Endpoint: to, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
+		Due: func(j string) time.Time {
+			if job != nil && j != *job {
+				return time.Time{}
+			}
+			return now
+		},
+		Fit: func(domain.Delivery) bool { return true },
+	}
+}
+
+// JobOf names the job that carries a computation's changes: nil stands for all jobs. A computation
+// neither seen nor configured is store.ErrNotFound; a key of several is ambiguous unless one job
+// carries them all.
+func JobOf(v *store.View, rules domain.Rules, computation string) (*string, error) {
+	if computation == "" {
+		return nil, nil
+	}
+	seen, err := v.Computations()
+	if err != nil {
+		return nil, err
+	}
+	return pickJob(seen, rules, computation)
+}
+
+func pickJob(seen []domain.ComputationInfo, rules domain.Rules, computation string) (*string, error) {
+	var jobs, ids []string
+	for _, c := range seen {
+		if c.Key == computation || c.ID == computation {
+			jobs, ids = append(jobs, rules.For(c.Key, c.ID).Job), append(ids, c.ID)
+		}
+	}
+	for _, s := range rules.Sections {
+		if len(jobs) == 0 && (s.Key == computation || s.ID == computation) {
+			jobs = append(jobs, s.Policy.Job)
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("computation %q: %w", computation, store.ErrNotFound)
+	}
+	for _, j := range jobs[1:] {
+		if j != jobs[0] {
+			return nil, &store.AmbiguousError{Key: computation, IDs: ids}
+		}
+	}
+	return &jobs[0], nil
+}

@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"personasync/agent/api"
+	"personasync/agent/condition"
+	"personasync/scheduler"
+	"personasync/store"
+)
+
+// DefaultJob is what the default schedule, job "" of the store, is called where jobs are listed: its
+// section of the configuration. No computation's key has brackets.
+const DefaultJob = "[schedule]"
+
+// JobTitle is the name under which a job of the store is listed.
+func JobTitle(job string) string {
+	if job == "" {
+		return DefaultJob
+	}
+	return job
+}
+
+// failedJobs lists those of a plan whose last run that ended failed.
+func failedJobs(all []Planned) []condition.FailedJob {
+	failed := []condition.FailedJob{}
+	for i := range all {
+		if last := &all[i].Last; !last.FailedAt.IsZero() {
+			failed = append(failed, condition.FailedJob{Job: all[i].Job, FailedAt: condition.Timestamp(last.FailedAt), Code: last.Code, Error: last.Error, Failed: last.Failed})
+		}
+	}
+	return failed
+}
+
+// Planned is a plan, and how each of its jobs goes on.
+type Planned struct {
+	scheduler.Planned
+	Schedule scheduler.Schedule
+	CatchUp  bool
+}
+
+// NewPlan joins what a scheduler says with the jobs it was given.
+func NewPlan(list []scheduler.Job, seen []scheduler.Planned) []Planned {
+	byName := make(map[string]scheduler.Job, len(list))
+	for _, j := range list {
+		byName[j.Name] = j
+	}
+	all := make([]Planned, len(seen))
+	for i, p := range seen {
+		all[i] = Planned{p, byName[p.Job].Schedule, byName[p.Job].CatchUp}
+	}
+	return all
+}
+
+// Schedule implements Inspector.
+func (l *Local) Schedule(ctx context.Context, next int) (jobs []api.JobInfo, err error) {
+	err = l.look(ctx, func(v *store.View) error {
+		all, err := l.from.Plan(v)
+		for _, p := range all {
+			jobs = append(jobs, p.info(min(next, api.MaxNext)))
+		}
+		return err
+	})
+	return condition.Whole(jobs), err
+}
+
+func (p *Planned) info(next int) api.JobInfo {
+	info := api.JobInfo{
+		Job: p.Job, Spec: p.Spec, Running: p.Running, Missed: p.Last.Missed, CatchUp: p.CatchUp,
+		Last: condition.Timestamp(p.Last.Started), Next: []string{}, NextUTC: []string{},
+		Failed: p.Last.Failed, FailedAt: condition.Timestamp(p.Last.FailedAt), Code: p.Last.Code, Error: p.Last.Error,
+	}
+	if !p.Last.Started.IsZero() {
+		info.Finished = condition.Timestamp(p.Last.Finished)
+	}
+	for at := p.Next; !at.IsZero() && len(info.Next) < next; at = p.Schedule.Next(at) {
+		info.Zone = at.Location().String()
+		info.Next = append(info.Next, at.Format(time.RFC3339))
+		info.NextUTC = append(info.NextUTC, condition.Timestamp(at))
+	}
+	return info
+}

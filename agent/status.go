@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"personasync/agent/condition"
+	"personasync/store"
+)
+
+// Status implements Inspector.
+func (l *Local) Status(ctx context.Context) (condition.Status, error) {
+	if l.shared == nil {
+		return l.readStatus(ctx)
+	}
+	return l.shared.status.get(ctx, func() (condition.Status, error) { return l.readStatus(ctx) })
+}
+
+func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) {
+	now := time.Now()
+	err = l.look(ctx, func(v *store.View) error {
+		counts, err := v.Counts()
+		if err != nil {
+			return err
+		}
+		sent, err := v.Sent(now.Add(-time.Minute))
+		if err != nil {
+			return err
+		}
+		list, err := v.Computations()
+		if err != nil {
+			return err
+		}
+		verified, err := condition.Standing(v, list)
+		if err != nil {
+			return err
+		}
+		process := l.from.Process()
+		s = condition.NewStatus(counts, sent, process, l.from.Config().MoEngage, l.from.Version, now)
+		s.Guard, s.Staleness = condition.Guarded(list), condition.StalenessOf(list, now)
+		s.Verify = condition.SumVerifications(verified)
+		jobs, err := l.from.Plan(v)
+		if err != nil {
+			return err
+		}
+		s.FailedJobs = failedJobs(jobs)
+		if s.Expiring, err = v.Expiring(now, l.from.Config().Retention.Parked.Duration); err != nil {
+			return err
+		}
+		if s.Salvages, err = v.Salvages(); err != nil {
+			return err
+		}
+		s.Salvages = condition.Whole(s.Salvages)
+		f := &condition.Facts{Now: now, Status: &s, Heard: counts.Heard, Oldest: counts.OldestOfJobs, Process: process, Computations: list}
+		s.Conditions = f.Judge()
+		return nil
+	})
+	return s, err
+}
