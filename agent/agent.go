@@ -32,6 +32,7 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/agent/ingest"
+	"personasync/agent/inspect"
 	"personasync/agent/page"
 	"personasync/scheduler"
 	"personasync/store"
@@ -113,7 +114,7 @@ type process struct {
 	recorder  *page.Recorder
 	metrics   *metrics
 	page      *page.Page
-	inspect   *Local
+	inspect   *inspect.Local
 
 	opening sync.Once
 	open    chan struct{}               // closed once there is an answer to give at the door
@@ -201,7 +202,7 @@ func (p *process) assemble(c *config.Config) error {
 	p.door.Observe = p.metrics.ingest
 	p.senders = newSenders(c, p.senderConfig, p.store, p.log.With("part", "sync"))
 	p.verifier = &verifier{store: p.store, reader: syncer.NewReader(senderConfig(c, domain.EndpointTransition)), log: p.log.With("part", "verify")}
-	p.inspect = New(p.source())
+	p.inspect = inspect.New(p.source())
 	list, err := p.jobs(c)
 	if err != nil {
 		return err
@@ -308,8 +309,8 @@ func (p *process) adminSide() *api.Server {
 }
 
 // source is what the running agent answers questions from.
-func (p *process) source() Source {
-	return Source{
+func (p *process) source() inspect.Source {
+	return inspect.Source{
 		Open:     func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
 		Process:  p.facts,
 		Config:   p.config.Load,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"personasync/agent/config"
+	"personasync/agent/inspect"
 	"personasync/scheduler"
 	"personasync/store"
 )
@@ -29,7 +30,7 @@ func jobs(c *config.Config, s *senders) ([]scheduler.Job, error) {
 		return nil
 	}
 	if c.Schedule.Mode == "cron" {
-		if err := add(DefaultJob, "", c.Schedule.Cron); err != nil {
+		if err := add(inspect.DefaultJob, "", c.Schedule.Cron); err != nil {
 			return nil, err
 		}
 	}
@@ -82,7 +83,7 @@ func schedules(c *config.Config, s *senders) map[string]scheduler.Schedule {
 	byJob := make(map[string]scheduler.Schedule, len(list))
 	for _, j := range list {
 		name := j.Name
-		if name == DefaultJob {
+		if name == inspect.DefaultJob {
 			name = ""
 		}
 		byJob[name] = j.Schedule
@@ -166,20 +167,20 @@ func (l ledger) Record(ctx context.Context, r scheduler.Run) error {
 }
 
 // livePlan is the plan of the running agent.
-func (p *process) livePlan(*store.View) ([]Planned, error) {
+func (p *process) livePlan(*store.View) ([]inspect.Planned, error) {
 	list, err := p.jobs(p.config.Load())
-	return NewPlan(list, p.scheduler.Plan()), err
+	return inspect.NewPlan(list, p.scheduler.Plan()), err
 }
 
 // filedPlan is what the next start of the agent of c would find.
-func filedPlan(c *config.Config) func(v *store.View) ([]Planned, error) {
-	return func(v *store.View) ([]Planned, error) {
+func filedPlan(c *config.Config) func(v *store.View) ([]inspect.Planned, error) {
+	return func(v *store.View) ([]inspect.Planned, error) {
 		p := &process{verifier: &verifier{}}
 		list, err := p.jobs(c)
 		if err != nil {
 			return nil, err
 		}
-		return NewPlan(list, scheduler.New(slog.New(slog.DiscardHandler), storedRuns{v}, list...).Plan()), nil
+		return inspect.NewPlan(list, scheduler.New(slog.New(slog.DiscardHandler), storedRuns{v}, list...).Plan()), nil
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/agent/inspect"
 	"personasync/store"
 	"personasync/store/domain"
 
@@ -112,7 +113,7 @@ func absent(dir string) string {
 }
 
 // openLocal answers from the files of c's data directory, after one look that they can be read.
-func openLocal(c *config.Config, version string) (*Local, error) {
+func openLocal(c *config.Config, version string) (*inspect.Local, error) {
 	files := fileSource(c, version)
 	v, done, err := files.Open()
 	if err != nil {
@@ -133,12 +134,12 @@ func openLocal(c *config.Config, version string) (*Local, error) {
 		}
 		return v, done, err
 	}
-	return New(files), nil
+	return inspect.New(files), nil
 }
 
 // fileSource is what the files of a stopped agent answer from.
-func fileSource(c *config.Config, version string) Source {
-	return Source{
+func fileSource(c *config.Config, version string) inspect.Source {
+	return inspect.Source{
 		Open:     takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
 		Process:  func() condition.Process { return condition.Stopped(c.DataDir) },
 		Config:   func() *config.Config { return c },

@@ -15,6 +15,7 @@ import (
 
 	"personasync/agent/api"
 	"personasync/agent/host"
+	"personasync/agent/inspect"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -162,7 +163,7 @@ func TestAReaderOfFilesLetsAnAgentStart(t *testing.T) {
 				}
 				return files()
 			}
-			if err := read(t.Context(), New(from)); err != nil || looks < 2 {
+			if err := read(t.Context(), inspect.New(from)); err != nil || looks < 2 {
 				t.Errorf("%d looks, %v", looks, err)
 			}
 		})

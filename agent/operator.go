@@ -5,6 +5,7 @@ import (
 
 	"personasync/agent/api"
 	"personasync/agent/config"
+	"personasync/agent/inspect"
 	"personasync/store"
 )
 
@@ -32,7 +33,7 @@ func (o *operator) Authenticate(ctx context.Context) (api.Authentication, error)
 
 // Flush implements Running.
 func (o *operator) Flush(_ context.Context, computation string) (r api.FlushReceipt, err error) {
-	job, err := JobOf(&o.store.View, o.config().Rules(), computation)
+	job, err := inspect.JobOf(&o.store.View, o.config().Rules(), computation)
 	if err != nil {
 		return r, err
 	}
@@ -42,7 +43,7 @@ func (o *operator) Flush(_ context.Context, computation string) (r api.FlushRece
 	}
 	o.senders.Flush(job)
 	if job != nil {
-		r.Job = JobTitle(*job)
+		r.Job = inspect.JobTitle(*job)
 	}
 	r.Pending = counts.Changes.Pending
 	return r, nil
