@@ -19,6 +19,7 @@ import (
 // TestExitCodesTellWhatARestartCures: the unit starts an agent again after 1 and never after 2, so a
 // fault that passes by itself must not end with 2, nor one that stays with 1.
 func TestExitCodesTellWhatARestartCures(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		root bool                                            // it takes root to bring about
@@ -95,6 +96,7 @@ func TestExitCodesTellWhatARestartCures(t *testing.T) {
 		}, 2, `is held by process [0-9]+: stop that agent`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // some wait
 			if c.root && os.Geteuid() != 0 {
 				t.Skip("it takes root")
 			}
@@ -111,6 +113,7 @@ func TestExitCodesTellWhatARestartCures(t *testing.T) {
 
 // TestAStartWaitsForACommandThatHasTheData: it ended with 2, after which the unit stops for good.
 func TestAStartWaitsForACommandThatHasTheData(t *testing.T) {
+	t.Parallel() // it waits
 	m := newHost(t)
 	command := hold(t, filepath.Join(m.dir, "data"), "user forget")
 	said := m.startHeard(regexp.MustCompile(fmt.Sprintf("holder=.*process %d .*personasync user forget", os.Getpid())))

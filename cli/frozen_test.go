@@ -19,6 +19,7 @@ import (
 // TestAFrozenAgentIsNamedByEveryCommand: each waited for 60 s and said nothing. A process is stopped here;
 // one that hangs or waits for a disk is as silent.
 func TestAFrozenAgentIsNamedByEveryCommand(t *testing.T) {
+	t.Parallel() // it waits
 	m := newHost(t)
 	m.startHeard(regexp.MustCompile("msg=ready"))
 	pid := m.agent.Process.Pid
@@ -27,7 +28,7 @@ func TestAFrozenAgentIsNamedByEveryCommand(t *testing.T) {
 	must(t, os.WriteFile(list, []byte("usr_ann\n"), 0o600))
 	want := regexp.MustCompile(fmt.Sprintf("process %d has .*kill -CONT %d", pid, pid))
 	var all errgroup.Group
-	all.SetLimit(16)
+	all.SetLimit(32) // each waits for the agent
 	for _, line := range []string{
 		"status", "outbox list", "outbox show 00000001-1-0", "outbox stats", "outbox retry 00000001-1-0", "outbox drop --yes 00000001-1-0",
 		"outbox export --state parked", "audience list", "audience members vip", "audience history usr_ann", "audience import vip LIST --dry-run",
@@ -53,8 +54,10 @@ func TestAFrozenAgentIsNamedByEveryCommand(t *testing.T) {
 
 // TestAnAgentThatFreezesUnderAWatchIsNamed, and the watch goes on when it is back.
 func TestAnAgentThatFreezesUnderAWatchIsNamed(t *testing.T) {
+	t.Parallel()
 	for _, line := range []string{"status --watch", "tail --follow"} {
 		t.Run(line, func(t *testing.T) {
+			t.Parallel() // it waits
 			m := newHost(t)
 			m.startHeard(regexp.MustCompile("msg=ready"))
 			pid := m.agent.Process.Pid

@@ -51,6 +51,7 @@ func TestRefusedDeliveriesAreALineAndACount(t *testing.T) {
 // TestAFullPipeOfTheLogStopsNothing: with nobody reading standard error the agent neither started, nor
 // answered, nor ended.
 func TestAFullPipeOfTheLogStopsNothing(t *testing.T) {
+	t.Parallel() // it waits
 	reader, writer, err := os.Pipe()
 	must(t, err)
 	defer reader.Close()

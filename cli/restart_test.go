@@ -24,7 +24,9 @@ import (
 	"time"
 
 	"personasync/agent"
+	"personasync/agent/condition"
 	"personasync/agent/config"
+	"personasync/store"
 	"personasync/sync/sandbox"
 )
 
@@ -194,15 +196,16 @@ func (m *machine) accepted() int64 {
 	}
 	for {
 		i, done, _, err := agent.Open(m.t.Context(), conf, "test")
-		if err != nil {
-			m.t.Fatal(err)
+		var s condition.Status
+		if err == nil {
+			s, err = i.Status(m.t.Context())
+			_ = done.Close()
 		}
-		s, err := i.Status(m.t.Context())
-		_ = done.Close()
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrInUse): // it starts, and takes the files that were being read
+		case err != nil:
 			m.t.Fatal(err)
-		}
-		if s.Ready && s.Unapplied == 0 {
+		case s.Ready && s.Unapplied == 0:
 			return int64(s.Events.Accepted)
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -268,7 +271,7 @@ func post(client *http.Client, url, user string) error {
 // more waits until n more events were taken.
 func (c *clients) more(n int64) {
 	c.t.Helper()
-	for was, end := c.taken.Load(), time.Now().Add(30*time.Second); c.taken.Load() < was+n; time.Sleep(time.Millisecond) {
+	for was, end := c.taken.Load(), time.Now().Add(hangs); c.taken.Load() < was+n; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			c.t.Fatalf("waited in vain for %d more events: %d taken, %d failed", n, c.taken.Load(), c.failed.Load())
 		}

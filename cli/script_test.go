@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -38,12 +39,15 @@ import (
 //	post FILE              delivers a file to it, signed
 //	lose USER [ATTRIBUTE]  makes the sandbox forget what it accepted
 //	until FIELD N          waits until a top-level number of its status is N
+//	until moengage STATE   waits until its status says this of MoEngage
+//	repeat PATTERN COMMAND...  runs a command again until its output matches
 //	stranger CODE PATTERN COMMAND...  runs the program as a user who may see nothing; root can
 //	unread COMMAND...      runs the program with nobody to read what it says
 //	every STATE            runs every command, which must be as states says of this state
 //
 // and a sandbox of their own.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: setupScript,
@@ -51,7 +55,7 @@ func TestScripts(t *testing.T) {
 			"exits": scriptExits,
 			"ready": scriptReady,
 			"post":  scriptPost,
-			"until": scriptUntil,
+			"until": scriptUntil, "repeat": scriptRepeat,
 			"lose":  scriptLose,
 			"fault": scriptFault,
 			"every": scriptEvery, "stranger": scriptStranger, "unread": scriptUnread,
@@ -67,6 +71,7 @@ func TestScripts(t *testing.T) {
 
 func TestMain(m *testing.M) {
 	testdir.InMemory()
+	_ = flag.Set("test.parallel", "8") // the parallel tests of this package mostly wait
 	testscript.Main(leakChecked{m}, map[string]func(){"personasync": func() {
 		if os.Getenv("SLOW_CHECK") != "" {
 			os.Exit(Main(slowly))
@@ -186,7 +191,7 @@ func scriptDial(ts *testscript.TestScript) *api.Client {
 // scriptWait polls the status of the script's agent.
 func scriptWait(ts *testscript.TestScript, what string, ok func(condition.Status) bool) {
 	var last condition.Status
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(hangs); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		c := scriptDial(ts)
 		if c == nil {
 			continue
@@ -206,7 +211,11 @@ func scriptReady(ts *testscript.TestScript, _ bool, _ []string) {
 
 func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
-		ts.Fatalf("usage: until FIELD N")
+		ts.Fatalf("usage: until FIELD N, or until moengage STATE")
+	}
+	if args[0] == "moengage" {
+		scriptWait(ts, "MoEngage is "+args[1], func(s condition.Status) bool { return s.MoEngage.State == args[1] })
+		return
 	}
 	want, err := strconv.ParseUint(args[1], 10, 64)
 	ts.Check(err)
@@ -215,6 +224,21 @@ func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 			"accepted": s.Events.Accepted, "pending": s.Pending, "parked": s.Parked, "delivered": s.Delivered,
 		}[args[0]] == want
 	})
+}
+
+func scriptRepeat(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: repeat PATTERN COMMAND...")
+	}
+	says, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(hangs); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		_ = ts.Exec(args[1], args[2:]...) // its output tells
+		if says.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("waited in vain for %q of %q", args[0], args[1:])
 }
 
 func scriptLose(ts *testscript.TestScript, _ bool, args []string) {

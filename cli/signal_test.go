@@ -63,6 +63,7 @@ func TestAHangupDuringTheStopDoesNotEndItBadly(t *testing.T) {
 
 // TestAStartThatWaitsForACommandCanBeStopped: a unit that is stopped meanwhile ends well.
 func TestAStartThatWaitsForACommandCanBeStopped(t *testing.T) {
+	t.Parallel() // it waits
 	m := newHost(t)
 	hold(t, filepath.Join(m.dir, "data"), "db compact")
 	m.startHeard(regexp.MustCompile("personasync db compact"))
@@ -72,6 +73,7 @@ func TestAStartThatWaitsForACommandCanBeStopped(t *testing.T) {
 // TestAStartThatWaitsForABackupCanBeStopped: a backup of the files of a stopped agent holds their locks for
 // as long as it takes, and the start was deaf meanwhile.
 func TestAStartThatWaitsForABackupCanBeStopped(t *testing.T) {
+	t.Parallel() // it waits
 	m := newHost(t)
 	must(t, hold(t, filepath.Join(m.dir, "data"), "").Close())
 	file, err := os.Open(filepath.Join(m.dir, "data", "state.db"))

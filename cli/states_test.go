@@ -116,7 +116,7 @@ func parseAnswer(text string) (a stateAnswer, err error) {
 }
 
 // hangs is how long a command may take before it counts as one that never ends.
-const hangs = 30 * time.Second
+const hangs = time.Minute
 
 // unfit is what no person should ever see: a stack trace, a secret.
 var unfit = regexp.MustCompile(`goroutine \d|panic:|runtime error|\.go:\d|key-that-must-not-show|hush`)
