@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // ids lists the changes of a state.
@@ -39,7 +43,7 @@ func (b *bench) sound() {
 // wantNoTrouble fails when something was taken for damage, for which the next start would read the files.
 func (b *bench) wantNoTrouble() {
 	b.Helper()
-	if text, err := os.ReadFile(filepath.Join(b.dir, runFile)); err != nil || bytes.Contains(text, []byte("trouble")) {
+	if text, err := os.ReadFile(filepath.Join(b.dir, datadir.RunFile)); err != nil || bytes.Contains(text, []byte("trouble")) {
 		b.Errorf("taken for damage: %s %v", text, err)
 	}
 }
@@ -81,7 +85,7 @@ func TestTooManyChangesAtOnceAreRefused(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	b.settle(b.take(), domain.Parked)
-	many := append(b.ids(domain.StateParked), make([]domain.ID, MaxActionIDs)...)
+	many := append(b.ids(domain.StateParked), make([]domain.ID, record.MaxActionIDs)...)
 	for name, do := range map[string]func(context.Context, time.Time, []domain.ID) error{"retry": b.Retry, "drop": b.Drop} {
 		if err := do(t.Context(), noon, many); err == nil {
 			t.Errorf("%s takes %d changes at once", name, len(many))
@@ -169,8 +173,8 @@ func TestWhatIsUnderWayIsNotDropped(t *testing.T) {
 // are in, each cohort is told again. A record has numbers for so many changes, here for 20, and an order of
 // forty needs several.
 func TestOneOrderTellsAllCohortsAgain(t *testing.T) {
-	defer func(n int) { maxSlots = n }(maxSlots)
-	maxSlots = 20
+	defer func(n int) { outbox.MaxSlots = n }(outbox.MaxSlots)
+	outbox.MaxSlots = 20
 	const users, cohorts = 8, 5
 	for name, again := range map[string]func(*bench){
 		"retry": func(b *bench) { must(b, b.Retry(context.Background(), noon.Add(time.Hour), b.ids(domain.StateParked))) },
@@ -212,7 +216,7 @@ func TestOneOrderTellsAllCohortsAgain(t *testing.T) {
 func TestAUsersPageSaysThatItsHistoryIsCut(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	var events []*domain.Event
-	for i := range historyShown {
+	for i := range state.HistoryShown {
 		events = append(events, event("ann", fmt.Sprint("aud", i), true, 0), event("bob", fmt.Sprint("aud", i), true, 0))
 	}
 	b.receive(append(events, event("ann", "one_more", true, 0))...)
@@ -220,7 +224,7 @@ func TestAUsersPageSaysThatItsHistoryIsCut(t *testing.T) {
 	for user, want := range map[string]bool{"ann": true, "bob": false} {
 		info, err := b.User(user)
 		must(t, err)
-		if len(info.History) != historyShown || info.HistoryMore != want {
+		if len(info.History) != state.HistoryShown || info.HistoryMore != want {
 			t.Errorf("%s: %d entries, more: %v", user, len(info.History), info.HistoryMore)
 		}
 	}

@@ -8,13 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/query"
+	"personasync/store/internal/state"
 )
 
 // trailOf renders a trail, a word for each line.
-func trailOf(t *testing.T, b *bench, f ActivityFilter) (lines []string, next string) {
+func trailOf(t *testing.T, b *bench, f query.ActivityFilter) (lines []string, next string) {
 	t.Helper()
 	trail, err := b.Activity(f)
 	must(t, err)
@@ -34,41 +36,41 @@ func wantLines(t *testing.T, got []string, want ...string) {
 func TestTheTrailSaysWhatAnEventCameTo(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 0), event("ann", "vip", true, 1), event("ann", "vip", true, 0), event("bob", "vip", false, 2), event("ann", "vip", false, -1))
-	got, next := trailOf(t, b, ActivityFilter{})
+	got, next := trailOf(t, b, query.ActivityFilter{})
 	wantLines(t, got, "accepted ann vip enter transition", "accepted ann vip enter unchanged", "accepted ann vip enter stale",
 		"accepted bob vip exit unchanged", "accepted ann vip exit stale")
 
 	broken := event("ann", "vip", true, 5)
 	broken.Fault, broken.Sentence = "undetermined", "it does not say"
 	b.receive(event("ann", "vip", false, 4), broken)
-	got, next = trailOf(t, b, ActivityFilter{Cursor: next})
+	got, next = trailOf(t, b, query.ActivityFilter{Cursor: next})
 	for i := range got {
 		got[i], _, _ = strings.Cut(got[i], " by ") // an id
 	}
 	wantLines(t, got, "accepted ann vip exit transition", "superseded ann vip enter", "cancelled ann vip exit", "parked ann vip undetermined")
-	if got, _ := trailOf(t, b, ActivityFilter{Cursor: next}); len(got) > 0 {
+	if got, _ := trailOf(t, b, query.ActivityFilter{Cursor: next}); len(got) > 0 {
 		t.Errorf("told twice: %v", got)
 	}
-	got, _ = trailOf(t, b, ActivityFilter{User: "bob"})
+	got, _ = trailOf(t, b, query.ActivityFilter{User: "bob"})
 	wantLines(t, got, "accepted bob vip exit unchanged")
-	got, _ = trailOf(t, b, ActivityFilter{Limit: 1})
+	got, _ = trailOf(t, b, query.ActivityFilter{Limit: 1})
 	if len(got) != 1 {
 		t.Errorf("of the newest line: %v", got)
 	}
 
 	// The same from the files, and after a restart.
-	want, _ := trailOf(t, b, ActivityFilter{})
+	want, _ := trailOf(t, b, query.ActivityFilter{})
 	b.reopen(rules(domain.SendAttribute))
-	got, _ = trailOf(t, b, ActivityFilter{})
+	got, _ = trailOf(t, b, query.ActivityFilter{})
 	wantLines(t, got, want...)
 	soundness(t, b)
 }
 
 func TestATrailThatIsTooLongIsCounted(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
-	_, next := trailOf(t, b, ActivityFilter{})
+	_, next := trailOf(t, b, query.ActivityFilter{})
 	var many []*domain.Event
-	for i := range activityBehind + 500 {
+	for i := range state.ActivityBehind + 500 {
 		many = append(many, event(fmt.Sprintf("u%d", i%50), "vip", i%2 == 0, i))
 	}
 	for part := range slices.Chunk(many, 1000) {
@@ -76,10 +78,10 @@ func TestATrailThatIsTooLongIsCounted(t *testing.T) {
 	}
 	shown, skipped, last := 0, uint64(0), ""
 	for more := true; more; {
-		trail, err := b.Activity(ActivityFilter{Cursor: next})
+		trail, err := b.Activity(query.ActivityFilter{Cursor: next})
 		must(t, err)
 		shown, skipped, more, next = shown+len(trail.Items), skipped+trail.Skipped, trail.More, trail.Next
-		if len(trail.Items) > 2*activityScan {
+		if len(trail.Items) > 2*query.ActivityScan {
 			t.Fatalf("%d lines at once", len(trail.Items))
 		}
 		for _, h := range trail.Items {
@@ -89,7 +91,7 @@ func TestATrailThatIsTooLongIsCounted(t *testing.T) {
 			last = h.User
 		}
 	}
-	if shown != activityBehind || skipped < 500 || skipped > 501 || last != "u49" {
+	if shown != state.ActivityBehind || skipped < 500 || skipped > 501 || last != "u49" {
 		t.Errorf("%d lines shown, %d left out, the last of %s", shown, skipped, last)
 	}
 }
@@ -97,18 +99,18 @@ func TestATrailThatIsTooLongIsCounted(t *testing.T) {
 func TestVerdictsGoWithTheirRecords(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
 	var many []*domain.Event
-	for i := range 3 * verdictsOf {
+	for i := range 3 * state.VerdictsOf {
 		many = append(many, event("ann", "vip", i%2 == 0, i))
 	}
 	b.receive(many...)
-	must(t, b.run(context.Background(), func(b *batch) error {
-		b.pruneVerdicts(2*verdictsOf + 5)
-		return b.err
+	must(t, b.run(context.Background(), func(tx *state.Tx) error {
+		tx.PruneVerdicts(2*state.VerdictsOf + 5)
+		return tx.Err
 	}, nil))
 	must(t, b.look(func(tx *bolt.Tx) error {
-		first, _ := tx.Bucket(bucketVerdicts).Cursor().First()
-		if number(first) != 2 {
-			t.Errorf("the oldest kept is %d", number(first))
+		first, _ := tx.Bucket(state.BucketVerdicts).Cursor().First()
+		if state.Number(first) != 2 {
+			t.Errorf("the oldest kept is %d", state.Number(first))
 		}
 		return nil
 	}))
@@ -119,15 +121,15 @@ func TestVerdictsGoWithTheirRecords(t *testing.T) {
 func TestVerdictsOfNumbersFarAway(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 0))
-	must(t, b.run(context.Background(), func(b *batch) error {
-		b.verdict(5, domain.OutcomeStale)
-		b.verdict(1<<50, domain.OutcomeDuplicate)
+	must(t, b.run(context.Background(), func(tx *state.Tx) error {
+		tx.Verdict(5, domain.OutcomeStale)
+		tx.Verdict(1<<50, domain.OutcomeDuplicate)
 		return nil
 	}, nil))
 	must(t, b.look(func(tx *bolt.Tx) error {
-		v := readVerdicts(tx.Bucket(bucketVerdicts), 1<<50)
-		if v.of(1<<50) != domain.OutcomeDuplicate || v.of(1<<50-1) != domain.OutcomeUnknown {
-			t.Errorf("%v", v.bucket)
+		v := state.ReadVerdicts(tx.Bucket(state.BucketVerdicts), 1<<50)
+		if v.Of(1<<50) != domain.OutcomeDuplicate || v.Of(1<<50-1) != domain.OutcomeUnknown {
+			t.Errorf("%v", v.Bucket)
 		}
 		return nil
 	}))
@@ -136,29 +138,29 @@ func TestVerdictsOfNumbersFarAway(t *testing.T) {
 func TestACursorThatIsNone(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
 	for _, cursor := range []string{"x", "00", strings.Repeat("0", 50)} {
-		if _, err := b.Activity(ActivityFilter{Cursor: cursor}); err == nil {
+		if _, err := b.Activity(query.ActivityFilter{Cursor: cursor}); err == nil {
 			t.Errorf("%q is taken for a cursor", cursor)
 		}
 	}
 }
 
 func TestWhoFollowsIsToldOnceWhatIsParked(t *testing.T) {
-	p := newParkings(time.Now())
-	first, to := p.number(), uint64(0)
-	for i := range 3 * parkingsKept / 2 {
-		p.merge([]*stored{{Change: domain.Change{ID: domain.ID{Seq: uint64(i)}}}}, 1)
+	p := state.NewParkings(time.Now())
+	first, to := p.Number(), uint64(0)
+	for i := range 3 * state.ParkingsKept / 2 {
+		p.Merge([]*state.Stored{{Change: domain.Change{ID: domain.ID{Seq: uint64(i)}}}}, 1)
 	}
-	if list, skipped := p.since(first, &to); len(list) != parkingsKept || skipped != parkingsKept/2 || list[len(list)-1].ID.Seq != 3*parkingsKept/2-1 || to != p.number() {
+	if list, skipped := p.Since(first, &to); len(list) != state.ParkingsKept || skipped != state.ParkingsKept/2 || list[len(list)-1].ID.Seq != 3*state.ParkingsKept/2-1 || to != p.Number() {
 		t.Errorf("%d of them, up to %d", len(list), to)
 	}
-	if list, skipped := p.since(to-2, &to); len(list) != 2 || skipped != 0 {
+	if list, skipped := p.Since(to-2, &to); len(list) != 2 || skipped != 0 {
 		t.Errorf("%d of the last 2", len(list))
 	}
-	if list, _ := p.since(to, &to); len(list) != 0 {
+	if list, _ := p.Since(to, &to); len(list) != 0 {
 		t.Errorf("%d of none", len(list))
 	}
-	p.merge(make([]*stored, parkingsKept), parkingsKept+7) // more in one transaction than are remembered
-	if list, skipped := p.since(to, &to); len(list) != parkingsKept || skipped != 7 {
+	p.Merge(make([]*state.Stored, state.ParkingsKept), state.ParkingsKept+7) // more in one transaction than are remembered
+	if list, skipped := p.Since(to, &to); len(list) != state.ParkingsKept || skipped != 7 {
 		t.Errorf("%d of a large transaction, %d left out", len(list), skipped)
 	}
 }

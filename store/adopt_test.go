@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/record"
 )
 
 // again has an event come from the audience that was made again.
@@ -70,8 +72,8 @@ func TestAnAudienceMadeAgainIsContinued(t *testing.T) {
 func TestAnAdoptionCutShortIsGivenAgain(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("cid", "vip", true, 5, again))
-	trade := &order{verb: orderAdopt, received: minute(10), field: 0, other: 1}
-	must(t, b.order(context.Background(), appendOrder(nil, trade)))
+	trade := &record.Order{Verb: record.OrderAdopt, Received: minute(10), Field: 0, Other: 1}
+	must(t, b.order(context.Background(), record.AppendOrder(nil, trade)))
 	b.reopen(rules(domain.SendAttribute))
 	b.wantHeld(1)
 	if n := b.adopts(false).Listed; n != 1 {
@@ -89,8 +91,8 @@ func TestWhatCannotBeAdopted(t *testing.T) {
 		want    error
 	}{
 		{"nobody", "aud_again", domain.ErrNotFound},
-		{"vip", "aud_again", ErrNoSuccessor},
-		{"vip", "aud_other", ErrNoSuccessor},
+		{"vip", "aud_again", apply.ErrNoSuccessor},
+		{"vip", "aud_other", apply.ErrNoSuccessor},
 		{"spent", "tra_spent", ErrNoMembers},
 	} {
 		if _, err := b.Adopt(context.Background(), c.key, c.id, false, nil); !errors.Is(err, c.want) {

@@ -16,19 +16,21 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-	"personasync/store/internal/wire"
-
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wire"
 )
 
 // backUp writes a backup of b and returns its path.
 func backUp(t testing.TB, b *bench) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "backup.tar")
-	must(t, CreateBackup(b.dir, path, func(w io.Writer) error {
+	must(t, snapshot.CreateBackup(b.dir, path, func(w io.Writer) error {
 		_, err := b.Backup(context.Background(), w, nil)
 		return err
 	}))
@@ -48,7 +50,7 @@ func adopt(t testing.TB, dir string) *bench {
 func stateOf(t *testing.T, b *bench) string {
 	var kept []string
 	for line := range strings.SplitSeq(dump(t, b), "\n") {
-		if !strings.HasPrefix(line, fmt.Sprintf("meta %x ", metaApplied)) {
+		if !strings.HasPrefix(line, fmt.Sprintf("meta %x ", state.MetaApplied)) {
 			kept = append(kept, line)
 		}
 	}
@@ -71,7 +73,7 @@ func TestABackupOfARunningStoreIsOneMoment(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	path := backUp(t, b)
 	load.Wait()
-	info, err := VerifyBackup(path, nil)
+	info, err := snapshot.VerifyBackup(path, nil)
 	must(t, err)
 	if info.Received < 1000 || info.Received >= 2000 {
 		t.Fatalf("the backup holds %d events: it was not made in the middle", info.Received)
@@ -181,12 +183,12 @@ func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "bad.tar")
 			must(t, os.WriteFile(path, content, 0o600))
-			_, err := VerifyBackup(path, nil)
-			if !errors.Is(err, ErrNoBackup) && !errors.Is(err, wire.ErrNewer) {
+			_, err := snapshot.VerifyBackup(path, nil)
+			if !errors.Is(err, snapshot.ErrNoBackup) && !errors.Is(err, wire.ErrNewer) {
 				t.Errorf("verify: %v", err)
 			}
 			_, err = Restore(context.Background(), path, target.dir, nil)
-			if !errors.Is(err, ErrNoBackup) && !errors.Is(err, wire.ErrNewer) {
+			if !errors.Is(err, snapshot.ErrNoBackup) && !errors.Is(err, wire.ErrNewer) {
 				t.Errorf("restore: %v", err)
 			}
 			if left, _ := filepath.Glob(filepath.Join(target.dir, "re*")); len(left) > 0 {
@@ -210,17 +212,17 @@ func TestABackupReplacesOnlyABackup(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(path, []byte("somebody's thesis"), 0o600))
 	fill := func(w io.Writer) error { _, err := b.Backup(context.Background(), w, nil); return err }
-	if err := CreateBackup(b.dir, path, fill); err == nil {
+	if err := snapshot.CreateBackup(b.dir, path, fill); err == nil {
 		t.Error("overwrote what is no backup")
 	}
 	must(t, os.Remove(path))
-	must(t, CreateBackup(b.dir, path, fill))
-	must(t, CreateBackup(b.dir, path, fill))
+	must(t, snapshot.CreateBackup(b.dir, path, fill))
+	must(t, snapshot.CreateBackup(b.dir, path, fill))
 	cut := errors.New("the pipe broke")
-	if err := CreateBackup(b.dir, path, func(w io.Writer) error { _, _ = w.Write([]byte("half")); return cut }); !errors.Is(err, cut) {
+	if err := snapshot.CreateBackup(b.dir, path, func(w io.Writer) error { _, _ = w.Write([]byte("half")); return cut }); !errors.Is(err, cut) {
 		t.Error(err)
 	}
-	if _, err := VerifyBackup(path, nil); err != nil {
+	if _, err := snapshot.VerifyBackup(path, nil); err != nil {
 		t.Errorf("a failed backup spoiled the one before: %v", err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
@@ -257,7 +259,7 @@ func TestABackupsProgressEndsWithAllAndARestoreSalvagesNothing(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	var done, total int64
 	path := filepath.Join(t.TempDir(), "backup.tar")
-	must(t, CreateBackup(b.dir, path, func(w io.Writer) error {
+	must(t, snapshot.CreateBackup(b.dir, path, func(w io.Writer) error {
 		r, err := b.Backup(t.Context(), w, func(d, t int64) { done, total = d, t })
 		if done != r.Bytes || total != r.Bytes {
 			t.Errorf("the progress ends at %d of %d, and %d bytes were written", done, total, r.Bytes)
@@ -279,11 +281,11 @@ func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
 	t.Parallel()
 	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
-	key := rowKey(userKey("ann"), 0)
+	key := state.RowKey(state.UserKey("ann"), 0)
 	must(t, b.db.Update(func(tx *bolt.Tx) error {
-		row := bytes.Clone(tx.Bucket(bucketRows).Get(key))
+		row := bytes.Clone(tx.Bucket(state.BucketRows).Get(key))
 		row[3] ^= 0xFF
-		return tx.Bucket(bucketRows).Put(key, row)
+		return tx.Bucket(state.BucketRows).Put(key, row)
 	}))
 	dir := filepath.Join(t.TempDir(), "data")
 	r, err := Restore(context.Background(), backUp(t, b), dir, nil)
@@ -333,7 +335,7 @@ func killRestore(t *testing.T, step crashpoint.Point, restored, another bool) {
 	}
 	b.receive(event("cid", "vip", true, 1))
 	b.balance()
-	if _, err := os.Stat(filepath.Join(b.dir, restoreDir)); err == nil {
+	if _, err := os.Stat(filepath.Join(b.dir, datadir.RestoreDir)); err == nil {
 		t.Error("the half-made store is still there")
 	}
 }

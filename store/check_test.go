@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 )
 
@@ -61,63 +63,63 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 		want string // code, and a piece of the message
 	}{
 		{"a bit of a row", func(tx *bolt.Tx) error {
-			k, v := first(tx.Bucket(bucketRows))
+			k, v := first(tx.Bucket(state.BucketRows))
 			bad := append([]byte(nil), v...)
 			bad[len(bad)/2] ^= 1
-			return tx.Bucket(bucketRows).Put(k, bad)
+			return tx.Bucket(state.BucketRows).Put(k, bad)
 		}, "frame: rows"},
 		{"a parked change that is gone", func(tx *bolt.Tx) error {
-			k, _ := first(tx.Bucket(bucketParked))
-			return tx.Bucket(bucketParked).Delete(k)
+			k, _ := first(tx.Bucket(state.BucketParked))
+			return tx.Bucket(state.BucketParked).Delete(k)
 		}, "pointer: change"},
 		{"a held change that nobody points at", func(tx *bolt.Tx) error {
-			k, v := first(tx.Bucket(bucketHeld))
-			ch, err := decodeChange(v, epochsIn(tx))
+			k, v := first(tx.Bucket(state.BucketHeld))
+			ch, err := state.DecodeChange(v, state.EpochsIn(tx))
 			ch.ID.Slot++
-			return firstError(err, tx.Bucket(bucketHeld).Put(idKey(ch.ID), ch.encode(nil)), tx.Bucket(bucketHeld).Delete(k))
+			return firstError(err, tx.Bucket(state.BucketHeld).Put(state.IDKey(ch.ID), ch.Encode(nil)), tx.Bucket(state.BucketHeld).Delete(k))
 		}, "is not among the held"},
 		{"a parked change that nobody points at", func(tx *bolt.Tx) error {
-			k, _ := first(tx.Bucket(bucketParked))
-			return tx.Bucket(bucketQueue).Delete(queueKey(userKey("dan"), laneParked, idFromKey(k, epochsIn(tx))))
+			k, _ := first(tx.Bucket(state.BucketParked))
+			return tx.Bucket(state.BucketQueue).Delete(state.QueueKey(state.UserKey("dan"), state.LaneParked, state.IDFromKey(k, state.EpochsIn(tx))))
 		}, "pointer: 1 changes are parked, 0 are pointed at"},
 		{"an id that the locator does not know", func(tx *bolt.Tx) error {
-			k, _ := first(tx.Bucket(bucketLocator))
-			return tx.Bucket(bucketLocator).Delete(k)
+			k, _ := first(tx.Bucket(state.BucketLocator))
+			return tx.Bucket(state.BucketLocator).Delete(k)
 		}, "the locator knows"},
 		{"an event that is gone from its queue", func(tx *bolt.Tx) error {
-			c := tx.Bucket(bucketQueue).Cursor()
+			c := tx.Bucket(state.BucketQueue).Cursor()
 			k, v := c.First()
 			for ; len(v) == 0; k, v = c.Next() {
 			}
-			return tx.Bucket(bucketQueue).Delete(k)
+			return tx.Bucket(state.BucketQueue).Delete(k)
 		}, "1 changes wait in lane 2147483648, the head says 2"},
 		{"a head that is gone", func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketRows).Delete(rowKey(userKey("ann"), blockHead))
+			return tx.Bucket(state.BucketRows).Delete(state.RowKey(state.UserKey("ann"), state.BlockIndex))
 		}, "who has no head"},
 		{"a due entry that is gone", func(tx *bolt.Tx) error {
-			k, _ := first(tx.Bucket(bucketDue))
-			return tx.Bucket(bucketDue).Delete(k)
+			k, _ := first(tx.Bucket(state.BucketDue))
+			return tx.Bucket(state.BucketDue).Delete(k)
 		}, "due: head"},
 		{"a due entry too many", func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketDue).Put(dueKey(domain.EndpointTransition, 0, 1, userKey("nobody")), nil)
+			return tx.Bucket(state.BucketDue).Put(state.DueKey(domain.EndpointTransition, 0, 1, state.UserKey("nobody")), nil)
 		}, "due: the due index has"},
 		{"a ledger that lost count", func(tx *bolt.Tx) error {
-			l, err := decodeLedger(tx.Bucket(bucketMeta).Get(metaLedger))
-			l.changes.Pending++
-			l.changes.Created++
-			l.users--
-			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()), boltfile.Seal(tx))
+			l, err := state.DecodeLedger(tx.Bucket(state.BucketMeta).Get(state.MetaLedger))
+			l.Changes.Pending++
+			l.Changes.Created++
+			l.Users--
+			return firstError(err, tx.Bucket(state.BucketMeta).Put(state.MetaLedger, l.Encode()), boltfile.Seal(tx))
 		}, "ledger: users"},
 		{"a law that is broken", func(tx *bolt.Tx) error {
-			l, err := decodeLedger(tx.Bucket(bucketMeta).Get(metaLedger))
-			l.events.Accepted++
-			return firstError(err, tx.Bucket(bucketMeta).Put(metaLedger, l.encode()), boltfile.Seal(tx))
+			l, err := state.DecodeLedger(tx.Bucket(state.BucketMeta).Get(state.MetaLedger))
+			l.Events.Accepted++
+			return firstError(err, tx.Bucket(state.BucketMeta).Put(state.MetaLedger, l.Encode()), boltfile.Seal(tx))
 		}, "ledger: 8 events"},
 		{"a computation's members", func(tx *bolt.Tx) error {
-			k, v := first(tx.Bucket(bucketFields))
-			f, err := decodeField(0, v)
-			f.members += 7
-			return firstError(err, tx.Bucket(bucketFields).Put(k, f.encode(nil)))
+			k, v := first(tx.Bucket(state.BucketFields))
+			f, err := state.DecodeField(0, v)
+			f.Members += 7
+			return firstError(err, tx.Bucket(state.BucketFields).Put(k, f.Encode(nil)))
 		}, "members: \"vip\" has"},
 		{"a position behind which records are missing", func(tx *bolt.Tx) error {
 			return nil
@@ -162,7 +164,7 @@ func TestACheckFollowsThePagesOfAStoppedStore(t *testing.T) {
 		b.receive(mixedEvents(uint64(i), 20)...)
 	}
 	must(t, b.Close())
-	path := filepath.Join(b.dir, stateFile)
+	path := filepath.Join(b.dir, datadir.StateFile)
 	file, err := os.ReadFile(path)
 	must(t, err)
 	const page = 4096
@@ -171,9 +173,9 @@ func TestACheckFollowsThePagesOfAStoppedStore(t *testing.T) {
 		bad := append([]byte(nil), file...)
 		bad[at+8] ^= 0x10 // the kind of page
 		must(t, os.WriteFile(path, bad, 0o600))
-		r, err := Check(context.Background(), b.dir, nil)
+		r, err := repair.Check(context.Background(), b.dir, nil)
 		must(t, err)
-		if found = int(r.Faults); found > 0 && (r.Findings[0].Code != "pages" || !r.structural()) {
+		if found = int(r.Faults); found > 0 && (r.Findings[0].Code != "pages" || !structural(r)) {
 			t.Errorf("%+v", r.Findings)
 		}
 	}

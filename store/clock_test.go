@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/state"
 )
 
 // received has an event come in while the clock is off by so much.
@@ -118,7 +121,7 @@ func TestHistoryClosedUnderAClockThatWasAheadDoesNotBlockRetention(t *testing.T)
 func TestAClockThatJumpsAheadExpiresNothingUnannounced(t *testing.T) {
 	b := &bench{TB: t, dir: t.TempDir()}
 	var err error
-	b.Store, err = Open(b.dir, Options{Log: slog.New(slog.DiscardHandler), Parked: 30 * day})
+	b.Store, err = Open(b.dir, Options{Log: slog.New(slog.DiscardHandler), Parked: 30 * state.Day})
 	must(t, err)
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.SetRules(t.Context(), rules(domain.SendBoth)))
@@ -133,16 +136,16 @@ func TestAClockThatJumpsAheadExpiresNothingUnannounced(t *testing.T) {
 		return c.Events.Discarded
 	}
 	for _, off := range jumps {
-		for _, at := range []time.Duration{off, off + time.Hour, off + 6*day, 0} {
+		for _, at := range []time.Duration{off, off + time.Hour, off + 6*state.Day, 0} {
 			if discarded(noon.Add(time.Hour+at)) != 0 {
 				t.Fatalf("it expired %s after it came in, unannounced", at)
 			}
 		}
 	}
 	for d := range 35 {
-		at := noon.Add(time.Duration(d)*day + time.Hour)
+		at := noon.Add(time.Duration(d)*state.Day + time.Hour)
 		gone := discarded(at) == 1
-		said, err := b.Expiring(at, 30*day)
+		said, err := b.Expiring(at, 30*state.Day)
 		must(t, err)
 		if want := d >= 31; gone != want && d != 30 {
 			t.Errorf("on day %d it is gone: %v", d, gone)
@@ -188,7 +191,7 @@ func TestAJumpOfTheClockOpensNoWindowOfTheGuard(t *testing.T) {
 	for i := range 6 {
 		b.receive(event(fmt.Sprint("user", i), "vip", true, 1))
 	}
-	b.receive(event("user0", "vip", false, 2), event("user1", "vip", false, 3, jumped(366*day)), event("user2", "vip", false, 4))
+	b.receive(event("user0", "vip", false, 2), event("user1", "vip", false, 3, jumped(366*state.Day)), event("user2", "vip", false, 4))
 	if c := b.balance(); c.Changes.Held == 0 {
 		t.Error("the exits of half of the members are not held")
 	}
@@ -219,7 +222,7 @@ func TestATimeBelievedAgainstTheClockIsSentAsItIs(t *testing.T) {
 	for _, c := range []struct{ ahead, sent time.Duration }{
 		{-time.Hour, -time.Hour}, {0, -time.Second}, {domain.MaxAhead, -time.Second}, {366 * 24 * time.Hour, 366 * 24 * time.Hour},
 	} {
-		if got := sendTime(&domain.Event{Received: noon, Time: noon.Add(c.ahead)}); !got.Equal(noon.Add(c.sent)) {
+		if got := outbox.SendTime(&domain.Event{Received: noon, Time: noon.Add(c.ahead)}); !got.Equal(noon.Add(c.sent)) {
 			t.Errorf("%s ahead is sent as %s ahead", c.ahead, got.Sub(noon))
 		}
 	}
@@ -380,7 +383,7 @@ func TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture(t *testing.T) {
 	b.receive(event("ann", "vip", true, 32, untimed(2*time.Minute)))
 	b.wantMembers("vip", "ann", "bob")
 	must(t, b.Store.Close())
-	if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+	if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 		t.Errorf("check: %+v, %v", r, err)
 	}
 }

@@ -15,6 +15,9 @@ import (
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
 )
 
 // Compaction writes state.db anew, without its free pages, while the store works on:
@@ -28,31 +31,17 @@ import (
 // at the rename they say the same.
 
 // compactFile is the copy in the making; one that a crash left is removed at the next start.
-const compactFile = stateFile + ".compact"
-
+const compactFile = datadir.StateFile + ".compact"
 const (
-	// sliceBytes and sliceTime bound one read transaction, and with it how long a page stays that the
-	// writer no longer needs. sliceTime is half of what a reader may take: the check is between keys.
-	sliceTime = 25 * time.Millisecond
 
 	// slicePause is the least the disk is left to acknowledgements after each slice; as long as the
 	// slice took, usually. A slice's fsync delays theirs.
 	slicePause = 5 * time.Millisecond
 
-	// compactFill packs pages tighter than a file that grew at random, where they are two thirds full,
-	// and leaves room for a row to grow without splitting its page.
-	compactFill = 0.9
-
 	// swapKeys is how many keys the swap may have left to copy: some milliseconds' worth. If rounds do
 	// not get there, because as much is written as is copied, applying stops for the last ones.
 	swapKeys = 1000
 	rounds   = 8
-)
-
-// Tests make these small, so that a small file takes many slices and rounds.
-var (
-	sliceBytes    = 1 << 20
-	dirtySetLimit = 1 << 17 // of a trace: about 20 MB at the usual length of keys
 )
 
 // When a file is compacted unasked. Files below 64 MiB have 128 KiB of freelist at most, and stay.
@@ -103,7 +92,7 @@ func (s *Store) compact(ctx context.Context, progress func(done, total int64)) (
 	err := c.run(ctx)
 	c.report.Took = time.Since(begun)
 	if err != nil {
-		return CompactReport{}, fmt.Errorf("compact %s: %w", stateFile, translate(err))
+		return CompactReport{}, fmt.Errorf("compact %s: %w", datadir.StateFile, datadir.Translate(err))
 	}
 	s.log.Info("the state was compacted", "before", domain.Bytes(c.report.Before), "after", domain.Bytes(c.report.After), "pause", c.report.Pause, "took", c.report.Took)
 	return c.report, nil
@@ -111,7 +100,7 @@ func (s *Store) compact(ctx context.Context, progress func(done, total int64)) (
 
 // CompactIfSparse compacts when enough of state.db is free to be worth it, and reports whether it did.
 func (s *Store) CompactIfSparse(ctx context.Context) (r CompactReport, did bool, err error) {
-	size, live, err := s.db.fill()
+	size, live, err := s.db.Fill()
 	if err != nil || !s.sparse(size, live, time.Now()) {
 		return r, false, err
 	}
@@ -126,7 +115,7 @@ func (s *Store) sparse(size, live int64, now time.Time) bool {
 	if s.Full() != nil && size-live > pressedBytes && float64(live) < pressedShare*float64(size) {
 		return true
 	}
-	if size-live > sparseBytes && s.db.toll.Load() > tollShare*max(live, sparseBytes) {
+	if size-live > sparseBytes && s.db.Toll.Load() > tollShare*max(live, sparseBytes) {
 		return true
 	}
 	last := time.Unix(0, s.compacted.Load())
@@ -138,7 +127,7 @@ type compaction struct {
 	s        *Store
 	path     string
 	to       *bolt.DB
-	dirty    *dirtySet
+	dirty    *state.DirtySet
 	progress func(done, total int64)
 	done     int64
 	total    int64
@@ -170,15 +159,15 @@ func (c *compaction) run(ctx context.Context) (err error) {
 
 // checkRoom refuses where the copy would not fit.
 func (c *compaction) checkRoom() error {
-	info, err := os.Stat(filepath.Join(c.s.dir, stateFile))
+	info, err := os.Stat(filepath.Join(c.s.dir, datadir.StateFile))
 	if err != nil {
 		return err
 	}
 	c.report.Before = boltfile.OnDisk(info)
-	if _, c.total, err = c.s.db.fill(); err != nil {
+	if _, c.total, err = c.s.db.Fill(); err != nil {
 		return err
 	}
-	free, _, err := freeBytes(c.s.dir)
+	free, _, err := datadir.FreeBytes(c.s.dir)
 	if err != nil {
 		return err
 	}
@@ -192,7 +181,7 @@ func (c *compaction) checkRoom() error {
 // begin makes the file, with the buckets, and has the writer trace what it touches.
 func (c *compaction) begin() (err error) {
 	os.Remove(c.path)
-	if c.to, err = boltfile.Open(c.path, stateMmap, false); err != nil {
+	if c.to, err = boltfile.Open(c.path, state.StateMmap, false); err != nil {
 		return err
 	}
 	var names [][]byte
@@ -212,7 +201,7 @@ func (c *compaction) begin() (err error) {
 			return nil
 		})
 	}
-	c.dirty = newDirtySet()
+	c.dirty = state.NewDirtySet()
 	if err == nil {
 		err = c.s.pauseWriter(func() { c.s.dirty = c.dirty })
 	}
@@ -225,24 +214,24 @@ func (c *compaction) begin() (err error) {
 
 // copyAll copies every key, once, and again those that changed behind it when they get too many.
 func (c *compaction) copyAll(ctx context.Context) error {
-	for at, done := (dirtyKey{}), false; !done; {
+	for at, done := (state.DirtyKey{}), false; !done; {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		var items []item
+		var items []snapshot.Item
 		var err error
 		begun := time.Now()
-		if items, done, err = readSlice(c.s.db, at); err != nil {
+		if items, done, err = snapshot.ReadSlice(c.s.db, at); err != nil {
 			return err
 		}
 		if err := c.write(items); err != nil {
 			return err
 		}
 		if len(items) > 0 {
-			at = items[len(items)-1].at
+			at = items[len(items)-1].At
 		}
-		c.dirty.reached(at, done)
-		if err := c.replay(ctx, dirtySetLimit/2); err != nil {
+		c.dirty.Reached(at, done)
+		if err := c.replay(ctx, state.DirtySetLimit/2); err != nil {
 			return err
 		}
 		c.tell(items)
@@ -252,9 +241,9 @@ func (c *compaction) copyAll(ctx context.Context) error {
 	return nil
 }
 
-func (c *compaction) tell(items []item) {
+func (c *compaction) tell(items []snapshot.Item) {
 	for i := range items {
-		c.done += int64(len(items[i].at.key) + len(items[i].value))
+		c.done += int64(len(items[i].At.Key) + len(items[i].Value))
 	}
 	if c.progress != nil {
 		c.progress(min(c.done, c.total), c.total)
@@ -263,9 +252,9 @@ func (c *compaction) tell(items []item) {
 
 // catchUp copies what changed, until little is left.
 func (c *compaction) catchUp(ctx context.Context) error {
-	for round := 0; c.dirty.length() > swapKeys; round++ {
+	for round := 0; c.dirty.Length() > swapKeys; round++ {
 		if round == rounds {
-			c.dirty.hold.Store(true)
+			c.dirty.Hold.Store(true)
 		}
 		if err := c.replay(ctx, 1); err != nil {
 			return err
@@ -277,7 +266,7 @@ func (c *compaction) catchUp(ctx context.Context) error {
 
 // replay copies the traced keys again, if there are at least n.
 func (c *compaction) replay(ctx context.Context, n int) error {
-	spots, err := c.dirty.take(n)
+	spots, err := c.dirty.Take(n)
 	if err != nil {
 		return err
 	}
@@ -285,7 +274,7 @@ func (c *compaction) replay(ctx context.Context, n int) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		items, err := readSpots(c.s.db, rest)
+		items, err := snapshot.ReadSpots(c.s.db, rest)
 		if err == nil {
 			err = c.write(items)
 		}
@@ -318,10 +307,10 @@ func (c *compaction) swap() (old *bolt.DB, err error) {
 // takeName puts the copy in the place of the state.
 func (c *compaction) takeName() (old *bolt.DB, err error) {
 	at := c.s.place
-	at.naming.Lock()
-	defer at.naming.Unlock()
-	path := filepath.Join(c.s.dir, stateFile)
-	if err := boltfile.IsStill(path, at.state); err != nil {
+	at.Naming.Lock()
+	defer at.Naming.Unlock()
+	path := filepath.Join(c.s.dir, datadir.StateFile)
+	if err := boltfile.IsStill(path, at.State); err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(c.path)
@@ -333,18 +322,18 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 	}
 	crashpoint.Reach(crashpoint.CompactionRenamed)
 	c.s.dirty = nil
-	at.state = info
+	at.State = info
 	if c.s.arrival == nil {
-		c.s.arrival = new(arrival)
+		c.s.arrival = new(state.Arrival)
 	}
-	c.s.arrival.home = homeOf(path)
-	return c.s.db.replace(c.to), nil
+	c.s.arrival.Home = datadir.HomeOf(path)
+	return c.s.db.Replace(c.to), nil
 }
 
 // finish lets go of the file that was, once its last reader is done.
 func (c *compaction) finish(old *bolt.DB) error {
 	err := old.Close()
-	info, statErr := os.Stat(filepath.Join(c.s.dir, stateFile))
+	info, statErr := os.Stat(filepath.Join(c.s.dir, datadir.StateFile))
 	if statErr != nil {
 		return errors.Join(err, statErr)
 	}
@@ -362,13 +351,13 @@ func (c *compaction) abandon() error {
 }
 
 // write puts items into the copy, in one transaction.
-func (c *compaction) write(items []item) error {
+func (c *compaction) write(items []snapshot.Item) error {
 	if len(items) == 0 {
 		return nil
 	}
 	return c.to.Update(func(tx *bolt.Tx) error {
 		for i := range items {
-			if err := items[i].write(tx.Bucket([]byte(items[i].at.bucket))); err != nil {
+			if err := items[i].Write(tx.Bucket([]byte(items[i].At.Bucket))); err != nil {
 				return err
 			}
 		}

@@ -14,6 +14,8 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/snapshot"
 )
 
 // BenchmarkUpkeepWithAMillionUsers compacts and backs up a store of a million users, or as many as
@@ -28,8 +30,8 @@ func BenchmarkUpkeepWithAMillionUsers(b *testing.B) {
 	}
 	s := open(b, rules(domain.SendBoth))
 	stock(s, users)
-	b.ReportMetric(float64(boltfile.OnDiskAt(filepath.Join(s.dir, stateFile)))/(1<<20), "state-MiB")
-	size, live, err := s.db.fill()
+	b.ReportMetric(float64(boltfile.OnDiskAt(filepath.Join(s.dir, datadir.StateFile)))/(1<<20), "state-MiB")
+	size, live, err := s.db.Fill()
 	must(b, err)
 	b.ReportMetric(100*float64(live)/float64(size), "live-%")
 
@@ -48,7 +50,7 @@ func BenchmarkUpkeepWithAMillionUsers(b *testing.B) {
 	b.ReportMetric(busy.at(0.99), "compact-ack-p99-ms")
 	b.ReportMetric(busy.at(1), "compact-ack-max-ms")
 
-	var report BackupReport
+	var report snapshot.BackupReport
 	busy = traffic(s, users, func() {
 		f, err := os.Create(filepath.Join(b.TempDir(), "backup"))
 		must(b, err)

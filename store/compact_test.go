@@ -16,11 +16,15 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
 )
 
 // mixedEvents is n events of every sort about few users, in an order that seed decides.
@@ -92,9 +96,9 @@ func TestCompactionUnderLoadLosesNothing(t *testing.T) {
 
 // smallSlices has a small file copied in many steps.
 func smallSlices(t *testing.T) {
-	bytes, limit := sliceBytes, dirtySetLimit
-	sliceBytes, dirtySetLimit = 48<<10, 200
-	t.Cleanup(func() { sliceBytes, dirtySetLimit = bytes, limit })
+	bytes, limit := snapshot.SliceBytes, state.DirtySetLimit
+	snapshot.SliceBytes, state.DirtySetLimit = 48<<10, 200
+	t.Cleanup(func() { snapshot.SliceBytes, state.DirtySetLimit = bytes, limit })
 }
 
 // TestDeliveryAndReadersGoOnDuringACompaction takes, settles and reads while the file is replaced.
@@ -150,7 +154,7 @@ func TestDeliveryAndReadersGoOnDuringACompaction(t *testing.T) {
 func soundness(t testing.TB, b *bench) {
 	t.Helper()
 	must(t, b.Store.Close())
-	r, err := Check(context.Background(), b.dir, nil)
+	r, err := repair.Check(context.Background(), b.dir, nil)
 	must(t, err)
 	for _, f := range r.Findings {
 		t.Errorf("check: %s", f.Message)
@@ -167,7 +171,7 @@ func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
 	life := func(b *bench, meanwhile func(do func())) {
 		b.receive(event("ann", "step", true, 1, passThrough("a")), event("ann", "step", true, 2, passThrough("b")))
 		meanwhile(func() {
-			_, err := b.Prune(context.Background(), noon.Add(5*day))
+			_, err := b.Prune(context.Background(), noon.Add(5*state.Day))
 			must(t, err)
 			b.receive(event("ann", "step", true, 3, passThrough("c")))
 		})
@@ -191,27 +195,29 @@ func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
 // TestATraceKeepsWhatTheCopyHasPassed: a key ahead of the copy that is written and then deleted must
 // not reach the copy by itself, because nobody would delete it there.
 func TestATraceKeepsWhatTheCopyHasPassed(t *testing.T) {
-	at := func(bucket, inner, key string) dirtyKey { return dirtyKey{bucket, inner, key} }
-	trace := newDirtySet()
-	trace.merge([]dirtyKey{at("due", "", "b"), at("rows", "", "a"), at("rows", "", "z"), at("messages", "day1", "id")})
-	trace.reached(at("rows", "", "m"), false)
-	trace.merge([]dirtyKey{at("rows", "", "b"), at("rows", "", "y"), at("sent", "", "c")})
-	got, err := trace.take(1)
+	at := func(bucket, inner, key string) state.DirtyKey {
+		return state.DirtyKey{Bucket: bucket, Inner: inner, Key: key}
+	}
+	trace := state.NewDirtySet()
+	trace.Merge([]state.DirtyKey{at("due", "", "b"), at("rows", "", "a"), at("rows", "", "z"), at("messages", "day1", "id")})
+	trace.Reached(at("rows", "", "m"), false)
+	trace.Merge([]state.DirtyKey{at("rows", "", "b"), at("rows", "", "y"), at("sent", "", "c")})
+	got, err := trace.Take(1)
 	must(t, err)
-	if want := []dirtyKey{at("due", "", "b"), at("messages", "day1", "id"), at("rows", "", "a"), at("rows", "", "b")}; !slices.Equal(got, want) {
+	if want := []state.DirtyKey{at("due", "", "b"), at("messages", "day1", "id"), at("rows", "", "a"), at("rows", "", "b")}; !slices.Equal(got, want) {
 		t.Errorf("took %v", got)
 	}
-	trace.reached(at("rows", "", "x"), false)
-	if got, err = trace.take(1); err != nil || len(got) != 0 {
+	trace.Reached(at("rows", "", "x"), false)
+	if got, err = trace.Take(1); err != nil || len(got) != 0 {
 		t.Errorf("took %v, %v", got, err)
 	}
-	trace.merge([]dirtyKey{at("rows", "", "y"), at("sent", "", "c")})
-	trace.reached(at("tombstones", "", "x"), true)
-	if got, err = trace.take(1); err != nil || len(got) != 2 {
+	trace.Merge([]state.DirtyKey{at("rows", "", "y"), at("sent", "", "c")})
+	trace.Reached(at("tombstones", "", "x"), true)
+	if got, err = trace.Take(1); err != nil || len(got) != 2 {
 		t.Errorf("at the end took %v, %v", got, err)
 	}
-	trace.merge([]dirtyKey{{}})
-	if _, err = trace.take(0); err == nil {
+	trace.Merge([]state.DirtyKey{{}})
+	if _, err = trace.Take(0); err == nil {
 		t.Error("a write that could not be followed goes unnoticed")
 	}
 }
@@ -230,7 +236,7 @@ func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
 		events = append(events, &domain.Event{Received: noon.Add(30 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: fmt.Sprint(secret, i)}, MessageID: "d", Raw: []byte(`{}`)})
 	}
 	b.receive(events...)
-	path := filepath.Join(b.dir, stateFile)
+	path := filepath.Join(b.dir, datadir.StateFile)
 	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), secret) {
 		t.Fatal("the bytes of deleted users were gone by themselves: this test shows nothing", err)
 	}
@@ -245,14 +251,14 @@ func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
 
 func TestTheCompactedFileIsOpenedLikeEveryOther(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
-	before := settings(b.db.db.Load())
+	before := settings(b.db.DB.Load())
 	_, err := b.Compact(context.Background(), nil)
 	must(t, err)
-	if after := settings(b.db.db.Load()); before != after {
+	if after := settings(b.db.DB.Load()); before != after {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 	b.reopen(rules(domain.SendNone))
-	if after := settings(b.db.db.Load()); before != after {
+	if after := settings(b.db.DB.Load()); before != after {
 		t.Errorf("before %+v, after a restart %+v", before, after)
 	}
 }
@@ -275,7 +281,7 @@ func settings(db *bolt.DB) string {
 // looks up: it is faster than any copy. It ends the compaction when that looks up too often.
 type outrunning struct {
 	context.Context
-	trace *dirtySet
+	trace *state.DirtySet
 	looks int
 }
 
@@ -283,16 +289,16 @@ func (w *outrunning) Err() error {
 	if w.looks++; w.looks > 10*rounds {
 		return context.DeadlineExceeded
 	}
-	if !w.trace.full() {
-		w.trace.merge(manySpots())
+	if !w.trace.Full() {
+		w.trace.Merge(manySpots())
 	}
 	return w.Context.Err()
 }
 
 // manySpots is as many keys of users as a replay takes at a time.
-func manySpots() (spots []dirtyKey) {
+func manySpots() (spots []state.DirtyKey) {
 	for i := range swapKeys + 1000 {
-		spots = append(spots, dirtyKey{bucket: string(bucketRows), key: fmt.Sprint("somebody", i)})
+		spots = append(spots, state.DirtyKey{Bucket: string(state.BucketRows), Key: fmt.Sprint("somebody", i)})
 	}
 	return spots
 }
@@ -303,7 +309,7 @@ func copying(t *testing.T, b *bench) *compaction {
 	c := &compaction{s: b.Store, path: filepath.Join(b.dir, compactFile)}
 	must(t, c.begin())
 	must(t, c.copyAll(t.Context()))
-	c.dirty.merge(manySpots())
+	c.dirty.Merge(manySpots())
 	return c
 }
 
@@ -313,8 +319,8 @@ func TestAWriterThatOutrunsTheCopyIsHeldAtLast(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	c := copying(t, b)
 	w := &outrunning{Context: t.Context(), trace: c.dirty}
-	if err := c.catchUp(w); err != nil || c.dirty.length() > swapKeys {
-		t.Errorf("after %d looks: %v, %d keys are left", w.looks, err, c.dirty.length())
+	if err := c.catchUp(w); err != nil || c.dirty.Length() > swapKeys {
+		t.Errorf("after %d looks: %v, %d keys are left", w.looks, err, c.dirty.Length())
 	}
 	if w.looks <= rounds {
 		t.Errorf("the writer was held after %d rounds already", w.looks)
@@ -358,11 +364,11 @@ func TestACompactionThatFailsSaysSo(t *testing.T) {
 		b.receive(event("ann", "vip", true, 1))
 		c := copying(t, b)
 		must(t, c.catchUp(t.Context()))
-		c.dirty.merge([]dirtyKey{{}})
+		c.dirty.Merge([]state.DirtyKey{{}})
 		var old *bolt.DB
 		var err error
 		must(t, b.pauseWriter(func() { old, err = c.swap() }))
-		if old != nil || !errors.Is(err, errNoDirtySet) {
+		if old != nil || !errors.Is(err, state.ErrNoDirtySet) {
 			t.Errorf("it took the state's place: %v, %v", old, err)
 		}
 		must(t, c.abandon())
@@ -410,9 +416,9 @@ func TestWhenAFileIsSparse(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b.compacted.Store(now.Add(-tc.rested).UnixNano())
-			b.budget.full.Store(nil)
+			b.budget.Full.Store(nil)
 			if tc.full {
-				b.budget.full.Store(&FullError{Reason: "test"})
+				b.budget.Full.Store(&datadir.FullError{Reason: "test"})
 			}
 			if got := b.sparse(tc.size, tc.live, now); got != tc.want {
 				t.Errorf("sparse: %v", got)
@@ -444,7 +450,7 @@ func TestKilledDuringCompaction(t *testing.T) {
 			if got := dump(t, b); got != want {
 				t.Errorf("the state is another: %s", firstDifference(want, got))
 			}
-			if left, _ := filepath.Glob(filepath.Join(b.dir, stateFile+".*")); len(left) > 0 {
+			if left, _ := filepath.Glob(filepath.Join(b.dir, datadir.StateFile+".*")); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
 			soundness(t, b)
@@ -464,7 +470,7 @@ func TestCompactionChild(t *testing.T) {
 			select {}
 		}
 	})
-	s, err := Open(dir, Options{Log: discard})
+	s, err := Open(dir, Options{Log: query.Discard})
 	must(t, err)
 	_, err = s.Compact(context.Background(), nil)
 	t.Fatalf("step %q never came: %v", step, err)
@@ -480,7 +486,7 @@ func TestFreelistsThatCostMoreThanACompactionEndInOne(t *testing.T) {
 	if b.sparse(size, live, now) {
 		t.Error("a compaction although freelists cost nothing yet")
 	}
-	b.db.toll.Store(5 * live)
+	b.db.Toll.Store(5 * live)
 	if !b.sparse(size, live, now) {
 		t.Error("no compaction although freelists cost five times as much")
 	}
@@ -488,17 +494,17 @@ func TestFreelistsThatCostMoreThanACompactionEndInOne(t *testing.T) {
 		t.Error("a compaction that gives a megabyte back")
 	}
 
-	b.db.toll.Store(0)
+	b.db.Toll.Store(0)
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
-	if b.db.toll.Load() == 0 {
+	if b.db.Toll.Load() == 0 {
 		t.Error("commits write freelists, and it is not counted")
 	}
-	b.db.toll.Store(1 << 40)
+	b.db.Toll.Store(1 << 40)
 	if _, err := b.Compact(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if toll := b.db.toll.Load(); toll > 1<<30 {
+	if toll := b.db.Toll.Load(); toll > 1<<30 {
 		t.Errorf("after a compaction %d bytes are still on the bill", toll)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 // parkedReasons lists why events are parked, in order.
@@ -191,8 +192,8 @@ func TestSpacesThatAreNamedKeepComputationsApart(t *testing.T) {
 func TestTwoOfOneIDFromBeforeAreAdopted(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1, calling("", "aud_vip")), event("bob", "vip", true, 1, calling("", "aud_vip")))
-	b.measure(func(x *batch) {
-		x.newField(&field{space: "spa_1", key: "vip", id: "aud_vip", class: domain.ClassAudience})
+	b.measure(func(x *state.Tx) {
+		x.NewField(&state.Field{Space: "spa_1", Key: "vip", ID: "aud_vip", Class: domain.ClassAudience})
 	})
 	b.drain()
 	b.wantToldAll("ann.vip=true bob.vip=true")

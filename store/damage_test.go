@@ -20,11 +20,15 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 )
 
@@ -71,7 +75,7 @@ func sample(t testing.TB, users int) string {
 		}
 	}
 	b.receive(&domain.Event{Received: noon.Add(31 * time.Minute), Time: noon, Call: domain.CallDelete, User: domain.Identifier{ID: name(users - 1)}, MessageID: "del", Raw: []byte("{}")})
-	must(t, s.SetJobRun(t.Context(), JobRun{Job: "nightly", Started: noon, Finished: noon, Missed: 2}))
+	must(t, s.SetJobRun(t.Context(), query.JobRun{Job: "nightly", Started: noon, Finished: noon, Missed: 2}))
 	o := everything(noon.Add(time.Hour))
 	o.MaxUsers, o.MaxEvents = users/8, users/8
 	for _, v := range []domain.Verdict{domain.Parked, domain.Refused} {
@@ -83,10 +87,10 @@ func sample(t testing.TB, users int) string {
 		t.Fatal("no flight", err)
 	}
 	must(t, b.Store.Close())
-	in, err := wal.Open(b.dir, b.state.epoch, 1, inboxRecords)
+	in, err := wal.Open(b.dir, b.state.Epoch, 1, record.InboxRecords)
 	must(t, err)
 	for i := range 12 { // as a crash leaves them: received, not applied
-		must(t, in.Append(t.Context(), appendEvent(nil, event(name(i), "late", true, 7)), appendEvent(nil, event(name(i), "gold", i%3 == 0, 8))))
+		must(t, in.Append(t.Context(), record.AppendEvent(nil, event(name(i), "late", true, 7)), record.AppendEvent(nil, event(name(i), "gold", i%3 == 0, 8))))
 	}
 	in.Close()
 	return b.dir
@@ -121,55 +125,55 @@ func facts(t testing.TB, s *Store) map[string]string {
 	t.Helper()
 	known := make(map[string]string)
 	must(t, s.db.View(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
+		st, err := state.LoadState(tx)
 		if err != nil {
 			return err
 		}
-		b := newBatch(tx, st, discard)
-		note := func(ch *stored) {
+		b := state.NewBatch(tx, st, query.Discard)
+		note := func(ch *state.Stored) {
 			known["change "+ch.ID.String()] = fmt.Sprintf("%s %s %s %s", ch.State, ch.User, ch.Name, ch.Value)
 		}
-		c := tx.Bucket(bucketRows).Cursor()
+		c := tx.Bucket(state.BucketRows).Cursor()
 		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			id, rest, _ := userOf(k)
+			id, rest, _ := state.UserOf(k)
 			n := binary.BigEndian.Uint16(rest)
-			if n == blockHead {
+			if n == state.BlockIndex {
 				continue
 			}
-			u := b.user(id)
-			row := b.block(u, n)
-			for _, e := range row.entries {
-				f := b.fieldOf(row.field(e))
+			u := b.User(id)
+			row := b.Block(u, n)
+			for _, e := range row.Entries {
+				f := b.FieldOf(row.Field(e))
 				if f == nil {
 					continue
 				}
-				if e.newest() != nil {
-					known["word "+id+"."+f.key+f.column] = string(e.newest().Value)
+				if e.Newest() != nil {
+					known["word "+id+"."+f.Key+f.Column] = string(e.Newest().Value)
 				}
-				for _, t := range []*ticket{&e.waiting, &e.inFlight} {
-					if t.pending() {
-						note(b.change(u, f, t))
+				for _, t := range []*state.Ticket{&e.Waiting, &e.InFlight} {
+					if t.Pending() {
+						note(b.PendingChange(u, f, t))
 					}
 				}
 			}
 		}
-		for _, name := range [][]byte{bucketQueue, bucketHeld, bucketParked, bucketHistory} {
+		for _, name := range [][]byte{state.BucketQueue, state.BucketHeld, state.BucketParked, state.BucketHistory} {
 			c := tx.Bucket(name).Cursor()
 			for k, v := c.First(); k != nil; k, v = c.Next() {
-				if string(name) == string(bucketQueue) {
-					if _, _, v = parseQueueValue(v); v == nil {
+				if string(name) == string(state.BucketQueue) {
+					if _, _, v = state.ParseQueueValue(v); v == nil {
 						continue
 					}
 				}
-				ch, err := decodeChange(v, st.epochs)
+				ch, err := state.DecodeChange(v, st.Epochs)
 				if err != nil {
 					return err
 				}
 				note(ch)
 			}
 		}
-		for _, f := range st.registry.fields {
-			known[fmt.Sprint("field ", f.number)] = f.space + " " + f.key + " " + f.column + " " + f.id
+		for _, f := range st.Registry.Fields {
+			known[fmt.Sprint("field ", f.Number)] = f.Space + " " + f.Key + " " + f.Column + " " + f.ID
 		}
 		return nil
 	}))
@@ -180,7 +184,7 @@ func facts(t testing.TB, s *Store) map[string]string {
 			return known
 		}
 		for _, r := range records {
-			if rec, err := decodeRecord(r.Seq, r.Frame); err == nil && (rec.event != nil || rec.rules != nil) {
+			if rec, err := record.DecodeRecord(r.Seq, r.Frame); err == nil && (rec.Event != nil || rec.Rules != nil) {
 				known[fmt.Sprint("record ", r.Seq)] = string(r.Frame)
 			}
 		}
@@ -225,7 +229,7 @@ func blows(t testing.TB, dir string, flips, cuts int) (list []blow) {
 	}
 	t.Logf("PERSONASYNC_TORTURE_SEED=%d: %d flips and %d cuts", seed, flips, cuts)
 	rnd := rand.New(rand.NewPCG(seed, 7))
-	names := []string{stateFile, "inbox-00000001.db"}
+	names := []string{datadir.StateFile, "inbox-00000001.db"}
 	live := map[string][]int64{}
 	for _, name := range names {
 		live[name] = livePages(t, filepath.Join(dir, name))
@@ -313,7 +317,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 	for _, outcome := range slices.Sorted(maps.Keys(seen)) {
 		t.Logf("%4d %s", seen[outcome], outcome)
 	}
-	if seen[stateFile+" flip: salvaged, and told what is lost"] == 0 || seen["inbox-00000001.db flip: salvaged, and told what is lost"] == 0 {
+	if seen[datadir.StateFile+" flip: salvaged, and told what is lost"] == 0 || seen["inbox-00000001.db flip: salvaged, and told what is lost"] == 0 {
 		t.Error("nothing was ever lost: the blows are too soft to test anything")
 	}
 }
@@ -342,7 +346,7 @@ func survive(t *testing.T, dir string, d blow, want map[string]string) (outcome 
 	reports, err := s.Salvages()
 	must(t, err)
 	lost, wrong := missing(want, got)
-	said := slices.ContainsFunc(reports, func(r Salvage) bool { return !r.Whole() || r.PositionLost }) || strings.Contains(logged.String(), "damaged record") ||
+	said := slices.ContainsFunc(reports, func(r repair.Salvage) bool { return !r.Whole() || r.PositionLost }) || strings.Contains(logged.String(), "damaged record") ||
 		strings.Contains(logged.String(), "checksum")
 	if len(lost)+len(wrong) > 0 && !said {
 		text, _ := json.Marshal(reports)
@@ -370,8 +374,8 @@ func survive(t *testing.T, dir string, d blow, want map[string]string) (outcome 
 }
 
 // counted insists on the numbers: of records always, of changes as long as nothing that counts them is lost.
-func counted(t testing.TB, s *Store, d blow, lost []string, reports []Salvage, said int) {
-	var sum Stock
+func counted(t testing.TB, s *Store, d blow, lost []string, reports []repair.Salvage, said int) {
+	var sum repair.Stock
 	unapplied, entries, sure := uint64(0), uint64(0), true
 	for _, r := range reports {
 		sum.Records += r.Lost.Records
@@ -382,10 +386,10 @@ func counted(t testing.TB, s *Store, d blow, lost []string, reports []Salvage, s
 	}
 	records, changes := uint64(0), uint64(0)
 	for _, name := range lost {
-		records += uint64(boolByte(strings.HasPrefix(name, "record")))
-		changes += uint64(boolByte(strings.HasPrefix(name, "change")))
+		records += uint64(record.BoolByte(strings.HasPrefix(name, "record")))
+		changes += uint64(record.BoolByte(strings.HasPrefix(name, "change")))
 	}
-	if !slices.ContainsFunc(reports, func(r Salvage) bool { return r.EdgeLost }) && records > sum.Records+entries+uint64(said) {
+	if !slices.ContainsFunc(reports, func(r repair.Salvage) bool { return r.EdgeLost }) && records > sum.Records+entries+uint64(said) {
 		t.Errorf("%s: %d records are gone, %d are said to be", d, records, sum.Records)
 	}
 	if sure && changes > sum.Pending+uint64(said) {

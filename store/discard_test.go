@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/record"
 )
 
 // methods is every way to send a membership, and two together.
@@ -159,9 +160,9 @@ func (m *moengage) exits() (list []string) {
 // met before the order is given again is readmitted first, and a newer exit of theirs stands.
 func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
 	b, them := massExit(t, domain.SendBoth|domain.SendCohort, true, domain.Delivered)
-	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
+	c, err := b.newMembershipJob(context.Background(), "vip", &record.Order{Verb: record.OrderDiscard, Received: time.Now()}, false, false)
 	must(t, err)
-	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
+	must(t, b.order(context.Background(), record.AppendOrder(nil, c.o)))
 	must(t, b.Applied(context.Background()))
 	b.reopen(watched(domain.SendBoth | domain.SendCohort))
 	b.receive(event("user00", "vip", false, 80, at(80)), event("user01", "vip", false, 60, at(80)), event("user40", "vip", false, 80, at(80)))
@@ -186,9 +187,9 @@ func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
 // readmitted any more.
 func TestAReleaseFinishesADiscardThatWasCutShort(t *testing.T) {
 	b, them := massExit(t, domain.SendBoth|domain.SendCohort, true, domain.Delivered)
-	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
+	c, err := b.newMembershipJob(context.Background(), "vip", &record.Order{Verb: record.OrderDiscard, Received: time.Now()}, false, false)
 	must(t, err)
-	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
+	must(t, b.order(context.Background(), record.AppendOrder(nil, c.o)))
 	must(t, b.Applied(context.Background()))
 	b.reopen(watched(domain.SendBoth | domain.SendCohort))
 	b.decide(false)
@@ -226,10 +227,10 @@ func TestADiscardDoesNotDependOnBatches(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		b := open(t, watched(domain.SendBoth|domain.SendList))
 		var frames [][]byte
-		add := func(e *domain.Event) { frames = append(frames, appendEvent(nil, e)) }
-		say := func(o order) {
-			o.received = minute(75)
-			frames = append(frames, appendOrder(nil, &o))
+		add := func(e *domain.Event) { frames = append(frames, record.AppendEvent(nil, e)) }
+		say := func(o record.Order) {
+			o.Received = minute(75)
+			frames = append(frames, record.AppendOrder(nil, &o))
 		}
 		for i := range 8 {
 			add(event(fmt.Sprint("user", i), "vip", true, 0, at(0)))
@@ -237,13 +238,13 @@ func TestADiscardDoesNotDependOnBatches(t *testing.T) {
 		for i := range 5 {
 			add(leaves(i, 70))
 		}
-		say(order{verb: orderDiscard})
+		say(record.Order{Verb: record.OrderDiscard})
 		add(leaves(0, 76))
 		add(enters(1, 76))
-		say(order{verb: orderDiscard, words: []jobTarget{{"user0", true}, {"user2", true}, {"user7", true}}})
+		say(record.Order{Verb: record.OrderDiscard, Words: []record.JobTarget{{User: "user0", In: true}, {User: "user2", In: true}, {User: "user7", In: true}}})
 		add(leaves(3, 76))
-		say(order{verb: orderDiscard, words: []jobTarget{{"user3", true}, {"user4", true}}})
-		say(order{verb: orderDiscarded})
+		say(record.Order{Verb: record.OrderDiscard, Words: []record.JobTarget{{User: "user3", In: true}, {User: "user4", In: true}}})
+		say(record.Order{Verb: record.OrderDiscarded})
 		if alone {
 			for _, f := range frames {
 				must(t, b.order(context.Background(), f))
@@ -271,9 +272,9 @@ func TestADiscardUnderWayDoesNotShrinkTheAudience(t *testing.T) {
 	b := peopled(t, watched(domain.SendAttribute), 10)
 	b.receive(leaves(0, 70), leaves(1, 70), leaves(2, 70), leaves(3, 70), leaves(4, 70), leaves(5, 70))
 	b.swept()
-	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderDiscard, received: minute(75)}, false, false)
+	c, err := b.newMembershipJob(context.Background(), "vip", &record.Order{Verb: record.OrderDiscard, Received: minute(75)}, false, false)
 	must(t, err)
-	must(t, b.order(context.Background(), appendOrder(nil, c.o)))
+	must(t, b.order(context.Background(), record.AppendOrder(nil, c.o)))
 	must(t, b.Applied(context.Background()))
 	b.receive(leaves(6, 76), leaves(7, 76))
 	if b.guardHolds() {

@@ -2,7 +2,7 @@
 // MoEngage should be told, and what it was told. It is the only package that knows how things are
 // kept (bbolt), and it never learns of HTTP, Segment or MoEngage.
 //
-// # The endpoint of one event
+// # The road of one event
 //
 //	Append ─▶ inbox-N.db     received records in order; on disk before Append returns
 //	             │ apply     one goroutine, in batches, one transaction each

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 // TestAFlightThatNobodyWasGivenIsPutBack: taking failed after the head was written, so the lease is in
@@ -19,7 +20,7 @@ func TestAFlightThatNobodyWasGivenIsPutBack(t *testing.T) {
 		t.Fatal("nothing was due")
 	}
 	must(t, b.pauseWriter(func() { b.unread, b.flown = true, f.ID-1 }))
-	must(t, b.run(context.Background(), func(*batch) error { return nil }, nil))
+	must(t, b.run(context.Background(), func(*state.Tx) error { return nil }, nil))
 	again, _, err := b.Take(t.Context(), everything(time.Now().Add(time.Hour)))
 	must(t, err)
 	if again == nil || len(again.Deliveries) != 1 || again.Deliveries[0].Event.Attempts != 0 {

@@ -9,11 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // idsOf lists the ids of the changes of a user that b knows, pending or closed.
@@ -50,22 +53,22 @@ func TestAFolderThatIsCopiedBackReusesNoChangeID(t *testing.T) {
 	for name, back := range map[string]func(t *testing.T, from, dir string){
 		"a copy in its place": copyBack,
 		"its bytes over it, as cp without -p does": func(t *testing.T, from, dir string) {
-			for _, path := range []string{stateFile, "inbox-00000001.db", runFile} {
+			for _, path := range []string{datadir.StateFile, "inbox-00000001.db", datadir.RunFile} {
 				body, err := os.ReadFile(filepath.Join(from, path))
 				must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, path), body, 0o600)))
 			}
 		},
 		"its bytes over it, after a kill": func(t *testing.T, from, dir string) {
-			for _, path := range []string{stateFile, "inbox-00000001.db"} {
+			for _, path := range []string{datadir.StateFile, "inbox-00000001.db"} {
 				body, err := os.ReadFile(filepath.Join(from, path))
 				must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, path), body, 0o600)))
 			}
-			w, err := openShutdownMarker(dir)
+			w, err := datadir.OpenShutdownMarker(dir)
 			must(t, err)
-			must(t, errors.Join(w.begin(false), w.opened(), w.close()))
+			must(t, errors.Join(w.Begin(false), w.Opened(), w.Close()))
 		},
 		"a copy over it, with the times of the original": func(t *testing.T, from, dir string) {
-			for _, path := range []string{stateFile, "inbox-00000001.db", runFile} {
+			for _, path := range []string{datadir.StateFile, "inbox-00000001.db", datadir.RunFile} {
 				body, err := os.ReadFile(filepath.Join(from, path))
 				must(t, err)
 				info, err := os.Stat(filepath.Join(from, path))
@@ -120,9 +123,9 @@ func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	ann := b.oneID("ann")
-	must(t, b.run(t.Context(), func(x *batch) error {
-		home := append([]byte("another run of the machine"), x.st.home[len(x.st.home)-16:]...)
-		x.put(x.tx.Bucket(bucketMeta), metaHome, home)
+	must(t, b.run(t.Context(), func(x *state.Tx) error {
+		home := append([]byte("another run of the machine"), x.State.Home[len(x.State.Home)-16:]...)
+		x.Put(x.Raw.Bucket(state.BucketMeta), state.MetaHome, home)
 		return nil
 	}, nil))
 	b.reopen(rules(domain.SendEvent))
@@ -149,7 +152,7 @@ func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 		t.Errorf("after %s comes %s", ann, bob)
 	}
 	must(t, b.look(func(tx *bolt.Tx) error {
-		if n := len(epochsIn(tx)); n != 1 {
+		if n := len(state.EpochsIn(tx)); n != 1 {
 			t.Errorf("it has %d epochs", n)
 		}
 		return nil
@@ -160,7 +163,7 @@ func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 func (s *Store) crash(t *testing.T) {
 	t.Helper()
 	s.inbox.Close()
-	must(t, errors.Join(s.db.Close(), s.marker.close(), s.place.held.Close(), boltfile.Unlock(s.lock)))
+	must(t, errors.Join(s.db.Close(), s.marker.Close(), s.place.Held.Close(), boltfile.Unlock(s.lock)))
 }
 
 // TestAKillRightAfterTheStartReusesNoChangeID: the new epoch of files that were copied back was written by the first
@@ -180,7 +183,7 @@ func TestAKillRightAfterTheStartReusesNoChangeID(t *testing.T) {
 	must(t, b.Store.Close())
 	copyBack(t, copied, b.dir)
 
-	s, err := openAtRest(b.dir, Options{Log: discard})
+	s, err := openAtRest(b.dir, Options{Log: query.Discard})
 	must(t, err)
 	must(t, s.Append(t.Context(), event("cid", "vip", true, 3)))
 	s.crash(t)
@@ -203,13 +206,13 @@ func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Store.Close())
-	s, err := openAtRest(b.dir, Options{Log: discard})
+	s, err := openAtRest(b.dir, Options{Log: query.Discard})
 	must(t, err)
-	s.arrival = &arrival{home: make([]byte, 8<<20), first: s.inbox.Next.Load(), epoch: 7} // for which the file must grow
-	s.db.db.Load().MaxSize = 1
+	s.arrival = &state.Arrival{Home: make([]byte, 8<<20), First: s.inbox.Next.Load(), Epoch: 7} // for which the file must grow
+	s.db.DB.Load().MaxSize = 1
 	must(t, s.recover())
-	s.db.db.Load().MaxSize = 0
-	bob := appendEvent(nil, event("bob", "vip", true, 1))
+	s.db.DB.Load().MaxSize = 0
+	bob := record.AppendEvent(nil, event("bob", "vip", true, 1))
 	if err := s.inbox.Append(t.Context(), bob); !errors.Is(err, domain.ErrFull) {
 		t.Errorf("an event is answered with %v", err)
 	}

@@ -10,24 +10,18 @@ import (
 	"slices"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
+	"personasync/store/internal/apply"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
-
-// Erasing takes the bytes of forgotten users out of the files. A deletion leaves them in free pages of
-// state.db, and in the received events, so both are written anew: the state by a compaction, and each
-// file of the inbox that speaks of such a user with those records blank. They keep their numbers, and
-// nothing that is not applied yet is touched. Who is meant is what the tombstones say, so that what
-// was delivered again since, and was ignored, goes with the next erasure.
-
-// metaErase is in meta while there is something to erase: when the first user was forgotten (8), and
-// how many have been since (8).
-var metaErase = []byte("erase")
 
 // eraseAfter is how long a user whom Segment had deleted waits for the one erasure a day.
 const eraseAfter = 24 * time.Hour
@@ -55,15 +49,15 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 		return r, err
 	}
 	now := s.now()
-	err = s.run(ctx, func(b *batch) error {
-		b.now = now
-		u, before := b.user(user), b.st.ledger.changes.Forgotten+b.st.ledger.events.Discarded
+	err = s.run(ctx, func(tx *state.Tx) error {
+		tx.Now = now
+		u, before := tx.User(user), tx.State.Ledger.Changes.Forgotten+tx.State.Ledger.Events.Discarded
 		r.Memberships = 0
-		for _, n := range b.blockNumbers(u) {
-			r.Memberships += len(b.block(u, n).entries)
+		for _, n := range apply.BlockNumbers(tx, u) {
+			r.Memberships += len(tx.Block(u, n).Entries)
 		}
-		b.forget(u, now)
-		r.Changes = b.st.ledger.changes.Forgotten + b.st.ledger.events.Discarded - before
+		apply.Forget(tx, u, now)
+		r.Changes = tx.State.Ledger.Changes.Forgotten + tx.State.Ledger.Events.Discarded - before
 		return nil
 	}, nil)
 	if err != nil {
@@ -81,13 +75,13 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 func (s *Store) EraseIfDue(ctx context.Context, now time.Time) error {
 	var since time.Time
 	err := s.look(func(tx *bolt.Tx) error {
-		if v := tx.Bucket(bucketMeta).Get(metaErase); len(v) == 16 {
+		if v := tx.Bucket(state.BucketMeta).Get(apply.MetaErase); len(v) == 16 {
 			since = time.Unix(0, int64(binary.BigEndian.Uint64(v)))
 		}
 		return nil
 	})
 	age := now.Sub(since)
-	if err != nil || since.IsZero() || age < eraseAfter && age >= -aheadOfClock { // or the clock was set back
+	if err != nil || since.IsZero() || age < eraseAfter && age >= -outbox.AheadOfClock { // or the clock was set back
 		return err
 	}
 	_, err = s.Erase(ctx)
@@ -119,17 +113,17 @@ func (s *Store) Erase(ctx context.Context) (r ForgetReport, err error) {
 		return r, err
 	}
 	if r.Records, err = s.eraseInbox(ctx); err != nil {
-		return r, fmt.Errorf("erase the received events: %w", translate(err))
+		return r, fmt.Errorf("erase the received events: %w", datadir.Translate(err))
 	}
 	c, err := s.compact(ctx, nil)
 	if err != nil {
 		return r, err
 	}
 	r.Before, r.After = c.Before, c.After
-	return r, s.run(ctx, func(b *batch) error {
-		meta := b.tx.Bucket(bucketMeta)
-		if bytes.Equal(meta.Get(metaErase), before) { // else somebody was forgotten meanwhile
-			b.remove(meta, metaErase)
+	return r, s.run(ctx, func(tx *state.Tx) error {
+		meta := tx.Raw.Bucket(state.BucketMeta)
+		if bytes.Equal(meta.Get(apply.MetaErase), before) { // else somebody was forgotten meanwhile
+			tx.Remove(meta, apply.MetaErase)
 		}
 		return nil
 	}, nil)
@@ -146,7 +140,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 func (s *Store) eraseMark() (mark []byte, err error) {
 	return mark, s.look(func(tx *bolt.Tx) error {
-		mark = bytes.Clone(tx.Bucket(bucketMeta).Get(metaErase))
+		mark = bytes.Clone(tx.Bucket(state.BucketMeta).Get(apply.MetaErase))
 		return nil
 	})
 }
@@ -157,24 +151,14 @@ func (s *Store) landed(ctx context.Context) error {
 	return s.await(ctx, func() (landed bool, err error) {
 		err = s.look(func(tx *bolt.Tx) error {
 			if until == 0 {
-				until = number(tx.Bucket(bucketMeta).Get(metaFlight))
+				until = state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaFlight))
 			}
-			k, _ := tx.Bucket(bucketFlights).Cursor().First()
-			landed = k == nil || number(k) > until
+			k, _ := tx.Bucket(state.BucketFlights).Cursor().First()
+			landed = k == nil || state.Number(k) > until
 			return nil
 		})
 		return landed, err
 	})
-}
-
-// markErase notes that there is something to erase.
-func (b *batch) markErase(at time.Time) {
-	meta := b.tx.Bucket(bucketMeta)
-	since, n := uint64(at.UnixNano()), uint64(0)
-	if v := meta.Get(metaErase); len(v) == 16 {
-		since, n = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
-	}
-	b.put(meta, metaErase, binary.BigEndian.AppendUint64(numberKey(since), n+1))
 }
 
 // eraseInbox blanks the records of forgotten users in all files but a new one that is begun for it.
@@ -255,7 +239,7 @@ func (s *Store) eraseChunks(ctx context.Context, g *wal.Segment, to *bolt.DB) (e
 			b := tx.Bucket(wal.BucketRecords)
 			b.FillPercent = 1
 			for _, c := range chunks {
-				if err := b.Put(numberKey(c.First), c.Bytes); err != nil {
+				if err := b.Put(state.NumberKey(c.First), c.Bytes); err != nil {
 					return err
 				}
 			}
@@ -272,7 +256,7 @@ func (s *Store) eraseChunks(ctx context.Context, g *wal.Segment, to *bolt.DB) (e
 func (s *Store) blank(c *wal.Chunk) (erased uint64, err error) {
 	var out []byte
 	err = s.look(func(tx *bolt.Tx) error {
-		t := tombs{tx.Bucket(bucketTombstones), tx.Bucket(bucketMeta).Get(metaSalt)}
+		t := tombs{tx.Bucket(state.BucketTombstones), tx.Bucket(state.BucketMeta).Get(state.MetaSalt)}
 		f := wal.Frames{Rest: c.Bytes}
 		for f.Next() {
 			frame, gone := t.blank(f.Frame)
@@ -302,7 +286,7 @@ func (t tombs) cover(user string, at time.Time) bool {
 	if user == "" {
 		return false
 	}
-	return slices.ContainsFunc(stoneTimes(t.bucket.Get(tombstone(t.salt, user))), func(stone int64) bool { return at.UnixNano() <= stone })
+	return slices.ContainsFunc(apply.StoneTimes(t.bucket.Get(apply.Tombstone(t.salt, user))), func(stone int64) bool { return at.UnixNano() <= stone })
 }
 
 func (t tombs) coverEvent(e *domain.Event) bool {
@@ -311,46 +295,30 @@ func (t tombs) coverEvent(e *domain.Event) bool {
 
 // blank returns what stays of a record.
 func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
-	rec, err := decodeRecord(0, frame)
+	rec, err := record.DecodeRecord(0, frame)
 	switch {
 	case err != nil:
-	case rec.event != nil, rec.again != nil:
-		if t.coverEvent(rec.told()) {
-			return wire.Seal([]byte{recordErased}, 0), true
+	case rec.Event != nil, rec.Again != nil:
+		if t.coverEvent(rec.Told()) {
+			return wire.Seal([]byte{record.RecordErased}, 0), true
 		}
-	case rec.repair != nil:
-		n := len(rec.repair.missing)
-		rec.repair.missing = slices.DeleteFunc(rec.repair.missing, func(m Told) bool { return t.cover(m.User, rec.repair.received) })
-		if len(rec.repair.missing) < n {
-			return rec.repair.encode(nil), true
+	case rec.Repair != nil:
+		n := len(rec.Repair.Missing)
+		rec.Repair.Missing = slices.DeleteFunc(rec.Repair.Missing, func(m record.Told) bool { return t.cover(m.User, rec.Repair.Received) })
+		if len(rec.Repair.Missing) < n {
+			return rec.Repair.Encode(nil), true
 		}
-	case rec.order != nil:
-		n := len(rec.order.words)
-		rec.order.words = slices.DeleteFunc(rec.order.words, func(m jobTarget) bool { return t.cover(m.user, rec.order.time) })
-		switch left := len(rec.order.words); {
+	case rec.Order != nil:
+		n := len(rec.Order.Words)
+		rec.Order.Words = slices.DeleteFunc(rec.Order.Words, func(m record.JobTarget) bool { return t.cover(m.User, rec.Order.Time) })
+		switch left := len(rec.Order.Words); {
 		case left == 0 && n > 0: // without users an order may mean something else
-			return wire.Seal([]byte{recordErased}, 0), true
+			return wire.Seal([]byte{record.RecordErased}, 0), true
 		case left < n:
-			return appendOrder(nil, rec.order), true
+			return record.AppendOrder(nil, rec.Order), true
 		}
 	}
 	return frame, false
-}
-
-// forgetDamaged removes what was set aside of a user.
-func (b *batch) forgetDamaged(u *user) {
-	bucket := b.tx.Bucket(bucketDamaged)
-	named := wire.AppendString(nil, u.id)
-	var gone [][]byte
-	c := bucket.Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if bytes.Contains(k, u.key) || bytes.Contains(v, named) {
-			gone = append(gone, bytes.Clone(k))
-		}
-	}
-	for _, k := range gone {
-		b.remove(bucket, k)
-	}
 }
 
 // removeHalfErased removes what a crash left of a file that was being written anew.

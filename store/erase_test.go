@@ -10,6 +10,7 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/record"
 	"personasync/store/internal/wal"
 )
 
@@ -38,7 +39,7 @@ func (b *bench) wholeInbox() {
 		must(b, os.WriteFile(wal.Path(dir, 1), body, 0o600))
 		taken, err := wal.RollBackUnfinished(dir, 0)
 		must(b, err)
-		file, _, err := wal.OpenSegment(wal.Path(dir, 1), true, inboxRecords)
+		file, _, err := wal.OpenSegment(wal.Path(dir, 1), true, record.InboxRecords)
 		must(b, err)
 		if len(taken) > 0 || file.Last != s.Last {
 			b.Errorf("%s: whole %v, and its last record is %d, not %d", filepath.Base(s.Path), len(taken) == 0, file.Last, s.Last)
@@ -62,7 +63,7 @@ func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
 	b.drainToday()
 	b.receive(event(gone, "vip", false, 3), event(stays, "vip", false, 3), event(gone, "other", true, 4))
 	b.imports(Import{Key: "vip", AsOf: minute(5), Users: users(gone, stays)})
-	must(t, b.Repair(ctx, minute(6), []Told{{User: gone, field: 1}, {User: stays, field: 1}}))
+	must(t, b.Repair(ctx, minute(6), []record.Told{{User: gone, Field: 1}, {User: stays, Field: 1}}))
 	if n := len(b.mentions(gone)); n < 2 {
 		t.Fatalf("there is nothing to erase: %d files", n)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 // everyday is a store and all that may happen to it at once: news, orders, requests that overlap, and their outcomes.
@@ -172,7 +173,7 @@ func (e *everyday) hear(user, key string, record uint64, at time.Time, in bool) 
 // nextRecord returns the number of the record that is received next.
 func (e *everyday) nextRecord() (n uint64) {
 	must(e, e.Applied(context.Background()))
-	must(e, e.read(func(b *batch) error { n = b.st.applied + 1; return nil }))
+	must(e, e.read(func(tx *state.Tx) error { n = tx.State.Applied + 1; return nil }))
 	return n
 }
 
@@ -258,9 +259,9 @@ func (e *everyday) list(key string, baseline bool) {
 
 // window returns the record that the guard's window of an audience began with, and whether it holds exits.
 func (e *everyday) window(key string) (from uint64, tripped bool) {
-	must(e, e.read(func(b *batch) error {
-		for _, f := range b.st.registry.computations(key) {
-			from, tripped = f.watch.seq, !f.watch.tripped.IsZero()
+	must(e, e.read(func(tx *state.Tx) error {
+		for _, f := range tx.State.Registry.Computations(key) {
+			from, tripped = f.Watch.Seq, !f.Watch.Tripped.IsZero()
 		}
 		return nil
 	}))
@@ -386,7 +387,7 @@ func (e *everyday) finish() {
 				e.end(0, &delivered)
 			}
 		}
-		time.Sleep(introduction * time.Second)
+		time.Sleep(state.ProfileDelay * time.Second)
 	}
 }
 

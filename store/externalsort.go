@@ -13,6 +13,8 @@ import (
 	"slices"
 
 	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/state"
 )
 
 // A roster puts the users of a list into the order of the rows, so that the two can be walked side by
@@ -51,7 +53,7 @@ func (r *externalSort) add(user string) error {
 		r.arena = make([]byte, 0, r.size)
 	}
 	r.count++
-	key := userKey(user)
+	key := state.UserKey(user)
 	r.at = append(r.at, uint32(len(r.arena)))
 	r.arena = append(binary.BigEndian.AppendUint16(r.arena, uint16(len(key))), key...)
 	return nil
@@ -71,7 +73,7 @@ func (r *externalSort) spill() error {
 	r.sort()
 	f, err := os.CreateTemp(r.dir, "import-*.tmp")
 	if err != nil {
-		return fmt.Errorf("sort the list: %w", translate(err))
+		return fmt.Errorf("sort the list: %w", datadir.Translate(err))
 	}
 	r.runs = append(r.runs, f)
 	os.Remove(f.Name())
@@ -82,7 +84,7 @@ func (r *externalSort) spill() error {
 		w.Write(key)
 	}
 	if err := w.Flush(); err != nil {
-		return fmt.Errorf("sort the list: %w", translate(err))
+		return fmt.Errorf("sort the list: %w", datadir.Translate(err))
 	}
 	r.arena, r.at = r.arena[:0], r.at[:0]
 	_, err = f.Seek(0, io.SeekStart)

@@ -13,10 +13,11 @@ import (
 	"strings"
 	"testing"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
 	"personasync/store/internal/wal"
 )
 
@@ -87,7 +88,7 @@ func TestAStoreOfEveryFormatOpens(t *testing.T) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("bbolt writes its pages in the byte order of the machine")
 	}
-	for format := 1; format <= Format; format++ {
+	for format := 1; format <= datadir.Format; format++ {
 		t.Run(fmt.Sprint("format ", format), func(t *testing.T) {
 			folder := testdataOf(format)
 			if os.Getenv("PERSONASYNC_MAKE_TESTDATA") == fmt.Sprint(format) {
@@ -105,7 +106,7 @@ func TestAStoreOfEveryFormatOpens(t *testing.T) {
 			if !r.OK() || r.Records == 0 || r.Users == 0 {
 				t.Fatalf("%+v", r)
 			}
-			withState(t, filepath.Join(unpack(t, folder), stateFile), func(db *bolt.DB) {
+			withState(t, filepath.Join(unpack(t, folder), datadir.StateFile), func(db *bolt.DB) {
 				if got := formatOf(t, db); got != uint32(format) {
 					t.Errorf("the state is of format %d", got)
 				}
@@ -153,14 +154,14 @@ func makeTestdata(t testing.TB, folder string) {
 	s := openQuietly(t, origin) // what was in lease is uncertain, and waits again
 	must(t, s.Applied(t.Context()))
 	must(t, s.Close())
-	in, err := wal.Open(origin, s.state.epoch, s.state.applied+1, inboxRecords)
+	in, err := wal.Open(origin, s.state.Epoch, s.state.Applied+1, record.InboxRecords)
 	must(t, err)
-	must(t, in.Append(t.Context(), appendEvent(nil, event("user-0003", "vip", false, 28)), appendEvent(nil, event("yan", "vip", true, 28))))
+	must(t, in.Append(t.Context(), record.AppendEvent(nil, event("user-0003", "vip", false, 28)), record.AppendEvent(nil, event("yan", "vip", true, 28))))
 	in.Close()
 	dir := filepath.Join(t.TempDir(), "copy")
 	copyStore(t, origin, dir)
 	must(t, os.MkdirAll(folder, 0o755))
-	for _, name := range []string{stateFile, "inbox-00000001.db"} {
+	for _, name := range []string{datadir.StateFile, "inbox-00000001.db"} {
 		body, err := os.ReadFile(filepath.Join(dir, name))
 		must(t, err)
 		var packed bytes.Buffer

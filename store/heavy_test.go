@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/query"
+	"personasync/store/internal/state"
 )
 
 // heavy is a store in which one user has n events waiting, as many parked, and a few others have one each.
@@ -28,7 +30,7 @@ func heavy(t *testing.T, n int) *bench {
 // TestAHeavyUserIsListedInSlices: everything that waited for one user was read at once, however much.
 func TestAHeavyUserIsListedInSlices(t *testing.T) {
 	t.Parallel()
-	const n = 3 * pageScan
+	const n = 3 * state.PageScan
 	b := heavy(t, n)
 	for _, tc := range []struct {
 		filter domain.OutboxFilter
@@ -44,7 +46,7 @@ func TestAHeavyUserIsListedInSlices(t *testing.T) {
 			tc.filter.Limit = 700
 			var all []string
 			for more := true; more; more = tc.filter.Cursor != "" {
-				l, err := NewListing(tc.filter)
+				l, err := query.NewListing(tc.filter)
 				must(t, err)
 				for !l.Done() {
 					must(t, l.Read(b.r))
@@ -64,19 +66,19 @@ func TestAHeavyUserIsListedInSlices(t *testing.T) {
 		})
 	}
 	t.Run("a slice looks at no more than it may", func(t *testing.T) {
-		l, err := NewListing(domain.OutboxFilter{Computation: "nobody"})
+		l, err := query.NewListing(domain.OutboxFilter{Computation: "nobody"})
 		must(t, err)
 		reads := 0
 		for ; !l.Done(); reads++ {
 			must(t, l.Read(b.r))
 		}
-		if reads < n/pageScan {
+		if reads < n/state.PageScan {
 			t.Errorf("%d changes were looked at in %d reads", n, reads)
 		}
 	})
 	info, err := b.User("heavy")
 	must(t, err)
-	if len(info.Pending) != waitingShown || !info.PendingMore {
+	if len(info.Pending) != query.WaitingShown || !info.PendingMore {
 		t.Errorf("the page of the user has %d changes, and says that there is more: %v", len(info.Pending), info.PendingMore)
 	}
 	for range 50 {

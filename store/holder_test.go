@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
 )
 
 func needsListOfLocks(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat(locksFile); err != nil {
+	if _, err := os.Stat(datadir.LocksFile); err != nil {
 		t.Skip("this kernel does not list locks")
 	}
 }
@@ -20,20 +22,20 @@ func needsListOfLocks(t *testing.T) {
 func TestHolderIsWhoHasTheLock(t *testing.T) {
 	needsListOfLocks(t)
 	dir := t.TempDir()
-	if _, held := Holder(dir); held {
+	if _, held := datadir.Holder(dir); held {
 		t.Error("a directory without a lock is held")
 	}
-	lock, err := lockDir(dir, "")
+	lock, err := datadir.LockDir(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if by, held := Holder(dir); !held || by != (Holding{PID: os.Getpid()}) {
+	if by, held := datadir.Holder(dir); !held || by != (datadir.Holding{PID: os.Getpid()}) {
 		t.Errorf("held: %t, by %v", held, by)
 	}
 	if err := lock.Close(); err != nil { // as a crash leaves it: the number stays
 		t.Fatal(err)
 	}
-	if by, held := Holder(dir); held {
+	if by, held := datadir.Holder(dir); held {
 		t.Errorf("a lock that %v left behind holds", by)
 	}
 }
@@ -43,7 +45,7 @@ func TestHolderIsWhoHasTheLock(t *testing.T) {
 func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
 	needsListOfLocks(t)
 	dir := t.TempDir()
-	lock, err := lockDir(dir, "")
+	lock, err := datadir.LockDir(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
 	}
 	missed := 0
 	for range 2000 {
-		if _, held := Holder(dir); !held {
+		if _, held := datadir.Holder(dir); !held {
 			missed++
 		}
 	}
@@ -89,7 +91,7 @@ func TestALockEndsWithItsStoreWhileAProcessIsBeingStarted(t *testing.T) {
 	must(t, err)
 	defer syscall.Close(copied)
 	must(t, b.Store.Close())
-	s, err := Open(b.dir, Options{Log: discard})
+	s, err := Open(b.dir, Options{Log: query.Discard})
 	must(t, err)
 	b.Store = s
 }

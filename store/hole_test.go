@@ -7,6 +7,9 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
 	"personasync/store/internal/wal"
 )
 
@@ -18,7 +21,7 @@ func behindHole(t *testing.T) *bench {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.inbox.RotateNow())
-	epoch := b.state.epoch
+	epoch := b.state.Epoch
 	must(t, b.Store.Close())
 	appendFrom(t, b.dir, epoch, hole, event("bob", "vip", true, 2)) // the state counts what it misses, and goes on
 	b.Store = nil
@@ -33,11 +36,11 @@ func behindHole(t *testing.T) *bench {
 
 func appendFrom(t *testing.T, dir string, epoch uint32, first uint64, events ...*domain.Event) {
 	t.Helper()
-	in, err := wal.Open(dir, epoch, first, inboxRecords)
+	in, err := wal.Open(dir, epoch, first, record.InboxRecords)
 	must(t, err)
 	defer in.Close()
 	for _, e := range events {
-		must(t, in.Append(t.Context(), appendEvent(nil, e)))
+		must(t, in.Append(t.Context(), record.AppendEvent(nil, e)))
 	}
 }
 
@@ -46,7 +49,7 @@ func appendFrom(t *testing.T, dir string, epoch uint32, first uint64, events ...
 // records got numbers that were applied already, and those not applied yet never were.
 func TestAHoleOfAppliedInboxFilesIsNoDamage(t *testing.T) {
 	b := behindHole(t)
-	if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+	if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 		t.Errorf("check: %+v, %v", r, err)
 	}
 	endUncleanly(t, b.dir, false)
@@ -65,7 +68,7 @@ func TestAHoleOfUnappliedRecordsIsFound(t *testing.T) {
 	last := wal.Path(b.dir, 2)
 	must(t, os.Rename(last, last+".away"))
 	appendFrom(t, b.dir, segmentEpoch(wal.Path(b.dir, 1)), 200_000_000, event("dan", "vip", true, 5))
-	if r, err := Check(t.Context(), b.dir, nil); err != nil || r.OK() {
+	if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || r.OK() {
 		t.Errorf("check: %+v, %v", r, err)
 	}
 	b.reopen(rules(domain.SendAttribute))
@@ -94,7 +97,7 @@ func TestASalvageBehindAHoleGivesNoAppliedNumbers(t *testing.T) {
 			b.wantMembers("vip", "bob", "cid", "dan")
 			b.balance()
 			must(t, b.Store.Close())
-			if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+			if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 				t.Errorf("check: %+v, %v", r, err)
 			}
 		})
@@ -107,7 +110,7 @@ func TestADamagedStateBehindAHoleLosesNoRecord(t *testing.T) {
 	for _, head := range []string{"newer", "older", "both"} {
 		t.Run(head, func(t *testing.T) {
 			b := behindHole(t)
-			breakHeads(t, filepath.Join(b.dir, stateFile), head)
+			breakHeads(t, filepath.Join(b.dir, datadir.StateFile), head)
 			endUncleanly(t, b.dir, false)
 			b.reopen(rules(domain.SendAttribute))
 			must(t, b.Applied(t.Context()))

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 // Liveness returns nil once the two goroutines that write, the inbox's and the state's, have each finished
@@ -40,7 +41,7 @@ func pulse(ctx context.Context, finished *atomic.Uint64, last *uint64, probe fun
 // probe has the writer make an empty transaction. Other than run it does not wait for one that has
 // begun and does not end.
 func (s *Store) probe(ctx context.Context) error {
-	c := &command{do: func(*batch) error { return nil }, done: make(chan error, 1)}
+	c := &command{do: func(*state.Tx) error { return nil }, done: make(chan error, 1)}
 	select {
 	case s.commands <- c:
 	case <-s.gone:

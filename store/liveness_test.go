@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 // TestPulseOfAQuietStoreWritesBothFiles: a pulse that did not write would prove nothing.
@@ -18,12 +19,12 @@ func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
 	must(t, b.Liveness(t.Context()))
 	segment := b.inbox.List()[0]
 	for range 3 {
-		inbox, state := transaction(t, segment.DB), transaction(t, b.db.db.Load())
+		inbox, state := transaction(t, segment.DB), transaction(t, b.db.DB.Load())
 		must(t, b.Liveness(t.Context()))
 		if n := transaction(t, segment.DB); n <= inbox {
 			t.Errorf("the inbox stands at transaction %d still", n)
 		}
-		if n := transaction(t, b.db.db.Load()); n <= state {
+		if n := transaction(t, b.db.DB.Load()); n <= state {
 			t.Errorf("the state stands at transaction %d still", n)
 		}
 	}
@@ -57,7 +58,7 @@ func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
 func TestPulseStopsWithEitherFile(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
-	for name, db := range map[string]*bolt.DB{"inbox": b.inbox.List()[0].DB, "state": b.db.db.Load()} {
+	for name, db := range map[string]*bolt.DB{"inbox": b.inbox.List()[0].DB, "state": b.db.DB.Load()} {
 		must(t, b.Liveness(t.Context()))
 		stuck, err := db.Begin(true)
 		must(t, err)
@@ -79,7 +80,7 @@ func TestPulseTakesAFailureForAnAnswer(t *testing.T) {
 	must(t, b.Applied(t.Context()))
 	must(t, b.Liveness(t.Context()))
 	must(t, b.db.Close()) // every transaction of the state fails from here on, at once
-	if err := b.run(t.Context(), func(*batch) error { return nil }, nil); err == nil {
+	if err := b.run(t.Context(), func(*state.Tx) error { return nil }, nil); err == nil {
 		t.Fatal("a transaction succeeded on a closed file")
 	}
 	for range 2 {

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // watched is rules under which an audience may lose a third of its members, or one, an hour.
@@ -59,7 +62,7 @@ func (b *bench) swept() {
 	b.Helper()
 	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
 		under := false
-		must(b, b.read(func(x *batch) error { under = len(x.st.sweeping) > 0; return nil }))
+		must(b, b.read(func(x *state.Tx) error { under = len(x.State.Sweeping) > 0; return nil }))
 		if !under {
 			return
 		}
@@ -238,7 +241,7 @@ func TestAnImportPassesTheGuardAndACloseDoesNotAsk(t *testing.T) {
 
 // TestASweepIsSlicedAndSurvivesARestart has many exits wait when the guard trips.
 func TestASweepIsSlicedAndSurvivesARestart(t *testing.T) {
-	const n = 3 * sweepSlice
+	const n = 3 * outbox.SweepSlice
 	r := rules(domain.SendAttribute)
 	r.Guard = domain.Guard{Share: 0.5, Count: 10, Window: time.Hour}
 	b := open(t, r)
@@ -461,7 +464,7 @@ func TestAReleasedExitLeavesBehindWhatIsQueued(t *testing.T) {
 
 // TestAnExitWithTheMessageIDOfACloseIsHeld: the guard took it for one that the operator had decided on.
 func TestAnExitWithTheMessageIDOfACloseIsHeld(t *testing.T) {
-	for _, id := range []string{orderClose.String(), orderBaseline.String(), "operator"} {
+	for _, id := range []string{record.OrderClose.String(), record.OrderBaseline.String(), "operator"} {
 		b := peopled(t, watched(domain.SendBoth), 6)
 		for i := range 3 {
 			e := leaves(i, 70+i)

@@ -3,16 +3,19 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // ErrNoMembers says that a computation is a trait, which nobody is a member of.
@@ -65,11 +68,11 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 	if o.AsOf.After(time.Now()) {
 		return r, fmt.Errorf("the list is from %s, which is to come", o.AsOf.UTC().Format(time.RFC3339))
 	}
-	verb := orderImport
+	verb := record.OrderImport
 	if o.Baseline {
-		verb = orderBaseline
+		verb = record.OrderBaseline
 	}
-	c := &membershipJob{s: s, o: &order{verb: verb, time: o.AsOf, events: o.Events}, dry: o.DryRun}
+	c := &membershipJob{s: s, o: &record.Order{Verb: verb, Time: o.AsOf, Events: o.Events}, dry: o.DryRun}
 	if err := s.meet(ctx, c, o.Key); err != nil && !(o.Create && errors.Is(err, domain.ErrNotFound)) {
 		return r, err
 	}
@@ -95,15 +98,15 @@ func (s *Store) Import(ctx context.Context, o Import) (r MembershipReport, err e
 // Reconcile has MoEngage told again what it should know of every member and ex-member of a
 // computation, or of every user's value.
 func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
-	c, err := s.newMembershipJob(ctx, key, &order{verb: orderReconcile, events: events}, false, dryRun)
+	c, err := s.newMembershipJob(ctx, key, &record.Order{Verb: record.OrderReconcile, Events: events}, false, dryRun)
 	if err != nil {
 		return r, err
 	}
-	for _, c.o.field = range c.fields {
-		err := c.everybody(ctx, progress, func(a *userRow) error {
-			if a.some || a.told || c.class == domain.ClassTrait {
+	for _, c.o.Field = range c.fields {
+		err := c.everybody(ctx, progress, func(a *query.UserRow) error {
+			if a.Some || a.Told || c.class == domain.ClassTrait {
 				c.done.Again++
-				return c.say(ctx, a.key, a.in)
+				return c.say(ctx, a.Key, a.In)
 			}
 			return nil
 		})
@@ -121,28 +124,28 @@ func (s *Store) Reconcile(ctx context.Context, key string, events, dryRun bool, 
 // decided.
 func (s *Store) CloseAudience(ctx context.Context, key string, events, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
 	now := time.Now()
-	c, err := s.newMembershipJob(ctx, key, &order{verb: orderClose, time: now, events: events}, false, dryRun)
+	c, err := s.newMembershipJob(ctx, key, &record.Order{Verb: record.OrderClose, Time: now, Events: events}, false, dryRun)
 	if err != nil {
 		return r, err
 	}
 	if c.class == domain.ClassTrait {
 		return r, ErrNoMembers
 	}
-	return c.report(ctx, c.everybody(ctx, progress, func(a *userRow) error {
-		if !a.in {
+	return c.report(ctx, c.everybody(ctx, progress, func(a *query.UserRow) error {
+		if !a.In {
 			return nil
 		}
 		c.done.Exits++
-		return c.say(ctx, a.key, false)
+		return c.say(ctx, a.Key, false)
 	}))
 }
 
 // Decide ends what the guard holds of an audience: its exits leave, or, discarded, all who left in the
 // window are members again. A new window begins. A discard that was cut short is finished first.
 func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, progress func(done, total int64)) (r MembershipReport, err error) {
-	o := &order{verb: orderRelease, received: time.Now()}
+	o := &record.Order{Verb: record.OrderRelease, Received: time.Now()}
 	if discard {
-		o.verb = orderDiscard
+		o.Verb = record.OrderDiscard
 	} else if !dryRun { // a release would let go of what the discard had not come to
 		if err := s.finishDiscard(ctx, key, progress); err != nil {
 			return r, err
@@ -152,8 +155,8 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 	if err != nil {
 		return r, err
 	}
-	if err := s.read(func(b *batch) error {
-		c.done.Tripped = !b.fieldOf(c.o.field).watch.tripped.IsZero()
+	if err := s.read(func(tx *state.Tx) error {
+		c.done.Tripped = !tx.FieldOf(c.o.Field).Watch.Tripped.IsZero()
 		return nil
 	}); err != nil {
 		return r, err
@@ -162,7 +165,7 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 		return c.report(ctx, c.discard(ctx, progress))
 	}
 	if !dryRun {
-		if err := c.order(ctx, appendOrder(nil, o)); err != nil {
+		if err := c.order(ctx, record.AppendOrder(nil, o)); err != nil {
 			return r, err
 		}
 	}
@@ -172,7 +175,7 @@ func (s *Store) Decide(ctx context.Context, key string, discard, dryRun bool, pr
 // decideHeld gives the order about every exit that the guard holds, of records up to until.
 func (c *membershipJob) decideHeld(ctx context.Context, until uint64, progress func(done, total int64)) error {
 	for from, more := []byte(nil), true; more; {
-		page, next, err := c.s.r.heldExits(c.targetFields, until, from)
+		page, next, err := c.s.r.HeldExits(c.targetFields, until, from)
 		if err != nil {
 			return err
 		}
@@ -184,8 +187,8 @@ func (c *membershipJob) decideHeld(ctx context.Context, until uint64, progress f
 		var frames [][]byte
 		for ids := range slices.Chunk(page, c.most) {
 			part := *c.o
-			part.ids = ids
-			frames = append(frames, appendOrder(nil, &part))
+			part.IDs = ids
+			frames = append(frames, record.AppendOrder(nil, &part))
 		}
 		if err := c.order(ctx, frames...); err != nil {
 			return err
@@ -207,15 +210,15 @@ func (c *membershipJob) discard(ctx context.Context, progress func(done, total i
 		if err != nil {
 			return err
 		}
-		if !w.tripped.IsZero() {
-			w.undone = recordRange{w.seq, c.s.inbox.Last() + 1}
+		if !w.Tripped.IsZero() {
+			w.Undone = state.RecordRange{From: w.Seq, Until: c.s.inbox.Last() + 1}
 		}
-		return c.readmit(ctx, w.undone, progress)
+		return c.readmit(ctx, w.Undone, progress)
 	}
 	if err := c.finish(ctx, progress); err != nil {
 		return err
 	}
-	if err := c.order(ctx, appendOrder(nil, c.o)); err != nil {
+	if err := c.order(ctx, record.AppendOrder(nil, c.o)); err != nil {
 		return err
 	}
 	if err := c.applied(ctx); err != nil {
@@ -225,21 +228,21 @@ func (c *membershipJob) discard(ctx context.Context, progress func(done, total i
 	if err != nil {
 		return err
 	}
-	return c.readmit(ctx, w.undone, progress)
+	return c.readmit(ctx, w.Undone, progress)
 }
 
 // finish readmits the users whom a discard that was cut short had not come to.
 func (c *membershipJob) finish(ctx context.Context, progress func(done, total int64)) error {
 	w, err := c.watch(ctx)
-	if err != nil || w.undone == (recordRange{}) {
+	if err != nil || w.Undone == (state.RecordRange{}) {
 		return err
 	}
-	return c.readmit(ctx, w.undone, progress)
+	return c.readmit(ctx, w.Undone, progress)
 }
 
 // finishDiscard is finish for an order of another kind on the same audience.
 func (s *Store) finishDiscard(ctx context.Context, key string, progress func(done, total int64)) error {
-	c, err := s.newMembershipJob(ctx, key, &order{verb: orderDiscard, received: time.Now()}, false, false)
+	c, err := s.newMembershipJob(ctx, key, &record.Order{Verb: record.OrderDiscard, Received: time.Now()}, false, false)
 	if err != nil {
 		return err
 	}
@@ -247,31 +250,31 @@ func (s *Store) finishDiscard(ctx context.Context, key string, progress func(don
 }
 
 // watch reads what the guard keeps of the audience, once it holds all that it will hold.
-func (c *membershipJob) watch(ctx context.Context) (w exitWindow, err error) {
+func (c *membershipJob) watch(ctx context.Context) (w state.ExitWindow, err error) {
 	err = c.s.await(ctx, func() (bool, error) {
-		err := c.s.read(func(b *batch) error {
-			w = b.fieldOf(c.o.field).watch
+		err := c.s.read(func(tx *state.Tx) error {
+			w = tx.FieldOf(c.o.Field).Watch
 			return nil
 		})
-		return w.swept == nil, err
+		return w.Swept == nil, err
 	})
 	return w, c.s.cutShort(c.onDisk, err)
 }
 
 // readmit has everybody be a member again who left in a discarded window: first those of whom the rows
 // say so, then the few of whom an exit is held that ended no membership.
-func (c *membershipJob) readmit(ctx context.Context, window recordRange, progress func(done, total int64)) error {
+func (c *membershipJob) readmit(ctx context.Context, window state.RecordRange, progress func(done, total int64)) error {
 	held := *c
 	held.dry = true
-	until := max(window.until, 1) - 1
-	if window == (recordRange{}) { // an older program stopped in the middle
+	until := max(window.Until, 1) - 1
+	if window == (state.RecordRange{}) { // an older program stopped in the middle
 		until = c.s.inbox.Last()
 	}
 	if err := held.decideHeld(ctx, until, nil); err != nil {
 		return err
 	}
 	c.done.Decided = held.done.Decided
-	if window != (recordRange{}) {
+	if window != (state.RecordRange{}) {
 		if err := c.readmitLeft(ctx, window, progress); err != nil {
 			return err
 		}
@@ -283,15 +286,15 @@ func (c *membershipJob) readmit(ctx context.Context, window recordRange, progres
 		return err
 	}
 	c.done.Decided = held.done.Decided
-	end := order{verb: orderDiscarded, received: time.Now(), field: c.o.field}
-	return c.order(ctx, appendOrder(nil, &end))
+	end := record.Order{Verb: record.OrderDiscarded, Received: time.Now(), Field: c.o.Field}
+	return c.order(ctx, record.AppendOrder(nil, &end))
 }
 
-func (c *membershipJob) readmitLeft(ctx context.Context, window recordRange, progress func(done, total int64)) error {
+func (c *membershipJob) readmitLeft(ctx context.Context, window state.RecordRange, progress func(done, total int64)) error {
 	for a, err := range c.known(ctx, 0) {
-		if err == nil && window.has(a.left) {
+		if err == nil && window.Has(a.Left) {
 			c.done.Enters++
-			err = c.say(ctx, a.key, true)
+			err = c.say(ctx, a.Key, true)
 		}
 		if err != nil {
 			return err
@@ -307,27 +310,6 @@ func (c *membershipJob) readmitLeft(ctx context.Context, window recordRange, pro
 		return err
 	}
 	return c.applied(ctx)
-}
-
-// heldExits reads a page of the exits that the guard holds of some fields and a record up to until
-// caused, and where to go on.
-func (v *reader) heldExits(numbers []uint32, until uint64, from []byte) (page []domain.ID, next []byte, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		ids, c := epochsIn(tx), tx.Bucket(bucketHeld).Cursor()
-		k, frame := c.Seek(from)
-		for n := 0; k != nil && binary.BigEndian.Uint64(k) <= until; k, frame = c.Next() {
-			if n++; n > pageScan {
-				next = bytes.Clone(k)
-				return nil
-			}
-			ch, err := decodeChange(frame, ids)
-			if err == nil && slices.Contains(numbers, ch.field) && ch.Reason == reasonMassExit {
-				page = append(page, ch.ID)
-			}
-		}
-		return nil
-	})
-	return page, next, err
 }
 
 // compare walks the list and the rows side by side, and says what differs.
@@ -353,12 +335,12 @@ func (c *membershipJob) compare(ctx context.Context, list *externalSort, asOf in
 		}
 		last = append(last[:0], key...)
 		c.done.Listed++
-		for some && bytes.Compare(met.key, key) < 0 {
+		for some && bytes.Compare(met.Key, key) < 0 {
 			if err := pass(false); err != nil {
 				return err
 			}
 		}
-		if some && bytes.Equal(met.key, key) {
+		if some && bytes.Equal(met.Key, key) {
 			if err := pass(true); err != nil {
 				return err
 			}
@@ -381,10 +363,10 @@ func (c *membershipJob) compare(ctx context.Context, list *externalSort, asOf in
 // applying the order passes over them, too.
 func (c *membershipJob) judgeStranger(ctx context.Context, key []byte, asOf int64) error {
 	forgotten := false
-	if user, _, ok := userOf(key); ok && c.salt != nil {
+	if user, _, ok := state.UserOf(key); ok && c.salt != nil {
 		believable := max(asOf, time.Now().UnixNano()) + int64(domain.MaxAhead)
 		err := c.s.look(func(tx *bolt.Tx) error {
-			forgotten = buriedBy(tx.Bucket(bucketTombstones).Get(tombstone(c.salt, user)), asOf, believable)
+			forgotten = apply.BuriedBy(tx.Bucket(state.BucketTombstones).Get(apply.Tombstone(c.salt, user)), asOf, believable)
 			return nil
 		})
 		if err != nil {
@@ -395,24 +377,24 @@ func (c *membershipJob) judgeStranger(ctx context.Context, key []byte, asOf int6
 		c.done.Newer++
 		return nil
 	}
-	return c.judge(ctx, &userRow{key: key, time: -1 << 63, old: true}, true, asOf)
+	return c.judge(ctx, &query.UserRow{Key: key, Time: -1 << 63, Old: true}, true, asOf)
 }
 
 // judge says what the list makes of one user. Whoever stays what he was is mention of, too, if only to
 // move the fence: news from before the list that come late must not undo it, and a time that is not believed must
 // not keep away what happens next.
-func (c *membershipJob) judge(ctx context.Context, a *userRow, listed bool, asOf int64) error {
+func (c *membershipJob) judge(ctx context.Context, a *query.UserRow, listed bool, asOf int64) error {
 	d := &c.done
 	believable := max(asOf, time.Now().UnixNano()) + int64(domain.MaxAhead)
 	switch {
-	case a.time > asOf && a.time <= believable, a.time == asOf && listed && !a.in: // at one moment an exit beats an enter
+	case a.Time > asOf && a.Time <= believable, a.Time == asOf && listed && !a.In: // at one moment an exit beats an enter
 		d.Newer++
-		if !a.old {
+		if !a.Old {
 			return nil
 		}
-	case a.in == listed:
+	case a.In == listed:
 		d.Unchanged++
-		if !a.old && a.time <= believable && c.o.verb != orderBaseline { // MoEngage may know no more of it than before
+		if !a.Old && a.Time <= believable && c.o.Verb != record.OrderBaseline { // MoEngage may know no more of it than before
 			return nil
 		}
 	case listed:
@@ -420,5 +402,5 @@ func (c *membershipJob) judge(ctx context.Context, a *userRow, listed bool, asOf
 	default:
 		d.Exits++
 	}
-	return c.say(ctx, a.key, listed)
+	return c.say(ctx, a.Key, listed)
 }

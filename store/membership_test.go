@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/record"
 )
 
 // users is a list as an import takes it.
@@ -374,7 +375,7 @@ func TestALongListIsSortedOnDisk(t *testing.T) {
 	if len(list.runs) < 20 {
 		t.Fatalf("%d runs prove nothing", len(list.runs))
 	}
-	c, err := b.newMembershipJob(context.Background(), "vip", &order{verb: orderImport, time: minute(2)}, false, false)
+	c, err := b.newMembershipJob(context.Background(), "vip", &record.Order{Verb: record.OrderImport, Time: minute(2)}, false, false)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	err = c.compare(ctx, list, minute(2).UnixNano(), func(done, _ int64) {

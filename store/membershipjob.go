@@ -7,13 +7,17 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // membershipJob is an order being carried out: users are gathered, written to the inbox some at a time,
 // and applied before more follow, so that no event waits for more than two batches of them.
 type membershipJob struct {
 	s            *Store
-	o            *order
+	o            *record.Order
 	key          string
 	class        domain.Class
 	fields       []uint32 // the computation's own, and those of its columns
@@ -24,7 +28,7 @@ type membershipJob struct {
 	dry          bool
 	done         MembershipReport
 
-	words  []jobTarget
+	words  []record.JobTarget
 	most   int    // users of one record
 	ahead  uint64 // number of the last record of the batch before this one
 	onDisk extent
@@ -34,15 +38,15 @@ type membershipJob struct {
 const membershipJobUsers = 4096
 
 // commission finds the computation that key names and prepares an order on it.
-func (s *Store) newMembershipJob(ctx context.Context, key string, o *order, create, dry bool) (*membershipJob, error) {
+func (s *Store) newMembershipJob(ctx context.Context, key string, o *record.Order, create, dry bool) (*membershipJob, error) {
 	c := &membershipJob{s: s, o: o, dry: dry}
 	err := s.meet(ctx, c, key)
 	if errors.Is(err, domain.ErrNotFound) && create {
 		if dry { // nothing is known of it, and nothing shall be
-			c.key, c.o.field = key, fieldNone
+			c.key, c.o.Field = key, state.FieldNone
 			return c, nil
 		}
-		frame := appendOrder(nil, &order{verb: orderName, received: time.Now(), key: key})
+		frame := record.AppendOrder(nil, &record.Order{Verb: record.OrderName, Received: time.Now(), Key: key})
 		if err := s.order(ctx, frame); err != nil {
 			return nil, s.cutShort(orderAbsent, err)
 		}
@@ -58,25 +62,25 @@ func (s *Store) meet(ctx context.Context, c *membershipJob, key string) error {
 	if err := s.cutShort(c.onDisk, s.Applied(ctx)); err != nil {
 		return err
 	}
-	return s.read(func(b *batch) error {
-		f, err := b.st.registry.one(key)
+	return s.read(func(tx *state.Tx) error {
+		f, err := tx.State.Registry.One(key)
 		if err != nil {
 			return err
 		}
-		c.o.field, c.key, c.class, c.members = f.number, f.key, f.class, f.members
-		c.most = b.st.registry.perRecord(orderWords)
-		c.done.Held = b.heldOf(f)
-		if c.salt = nil; b.st.ledger.tombstones > 0 {
-			c.salt = b.st.salt
+		c.o.Field, c.key, c.class, c.members = f.Number, f.Key, f.Class, f.Members
+		c.most = outbox.PerRecord(tx.State.Registry, record.OrderWords)
+		c.done.Held = tx.HeldOf(f)
+		if c.salt = nil; tx.State.Ledger.Tombstones > 0 {
+			c.salt = tx.State.Salt
 		}
-		c.done.ID, c.created = f.id, b.st.ledger.changes.Created
-		for _, x := range b.st.registry.fields {
-			if x == f || !x.gone() && x.space == f.space && x.key == f.key && x.id == f.id && x.sqlColumn() != "" {
-				c.fields = append(c.fields, x.number)
+		c.done.ID, c.created = f.ID, tx.State.Ledger.Changes.Created
+		for _, x := range tx.State.Registry.Fields {
+			if x == f || !x.Gone() && x.Space == f.Space && x.Key == f.Key && x.ID == f.ID && x.SQLColumn() != "" {
+				c.fields = append(c.fields, x.Number)
 			}
 		}
-		for _, x := range b.st.registry.targetFields(f) {
-			c.targetFields = append(c.targetFields, x.number)
+		for _, x := range tx.State.Registry.TargetFields(f) {
+			c.targetFields = append(c.targetFields, x.Number)
 		}
 		return nil
 	})
@@ -84,11 +88,11 @@ func (s *Store) meet(ctx context.Context, c *membershipJob, key string) error {
 
 // order appends records of orders.
 func (s *Store) order(ctx context.Context, frames ...[]byte) error {
-	if err := s.budget.refusal(); err != nil {
+	if err := s.budget.Refusal(); err != nil {
 		return err
 	}
 	s.inbox.Ordered.Add(uint64(len(frames)))
-	return translate(s.inbox.AppendOther(ctx, frames...))
+	return datadir.Translate(s.inbox.AppendOther(ctx, frames...))
 }
 
 // order appends records of a commission.
@@ -110,8 +114,8 @@ func (c *membershipJob) say(ctx context.Context, key []byte, in bool) error {
 	if c.dry {
 		return ctx.Err()
 	}
-	user, _, _ := userOf(key)
-	if c.words = append(c.words, jobTarget{user, in}); len(c.words) < membershipJobUsers {
+	user, _, _ := state.UserOf(key)
+	if c.words = append(c.words, record.JobTarget{User: user, In: in}); len(c.words) < membershipJobUsers {
 		return nil
 	}
 	return c.flush(ctx)
@@ -121,12 +125,12 @@ func (c *membershipJob) flush(ctx context.Context) error {
 	if len(c.words) == 0 {
 		return ctx.Err()
 	}
-	c.o.received = time.Now()
+	c.o.Received = time.Now()
 	var frames [][]byte
 	for words := range slices.Chunk(c.words, c.most) {
 		part := *c.o
-		part.words = words
-		frames = append(frames, appendOrder(nil, &part))
+		part.Words = words
+		frames = append(frames, record.AppendOrder(nil, &part))
 	}
 	if err := c.order(ctx, frames...); err != nil {
 		return err
@@ -152,11 +156,11 @@ func (c *membershipJob) report(ctx context.Context, err error) (MembershipReport
 		return MembershipReport{}, err
 	}
 	c.done.Key, c.done.DryRun = c.key, c.dry
-	if c.o.field == fieldNone {
+	if c.o.Field == state.FieldNone {
 		return c.done, nil
 	}
-	return c.done, c.s.read(func(b *batch) error {
-		c.done.Created, c.done.Held = b.st.ledger.changes.Created-c.created, b.heldOf(b.fieldOf(c.o.field))
+	return c.done, c.s.read(func(tx *state.Tx) error {
+		c.done.Created, c.done.Held = tx.State.Ledger.Changes.Created-c.created, tx.HeldOf(tx.FieldOf(c.o.Field))
 		return nil
 	})
 }

@@ -14,24 +14,26 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
 
 // TestEveryFormatHasTheStepThatLeadsThere, and a store of it that opens for ever.
 func TestEveryFormatHasTheStepThatLeadsThere(t *testing.T) {
-	for n := range Format {
+	for n := range datadir.Format {
 		if _, err := os.Stat(fmt.Sprintf("testdata/v%d/state.db.gz", n+1)); err != nil {
 			t.Errorf("there is no store of format %d: %v", n+1, err)
 		}
 	}
-	if int(Format) != len(migrations)+1 {
-		t.Errorf("Format is %d and there are %d migrations: each leads from one format to the next", Format, len(migrations))
+	if int(datadir.Format) != len(snapshot.Migrations)+1 {
+		t.Errorf("Format is %d and there are %d migrations: each leads from one format to the next", datadir.Format, len(snapshot.Migrations))
 	}
 }
 
@@ -40,7 +42,7 @@ func stateFileOf(t *testing.T) string {
 	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
-	return filepath.Join(b.dir, stateFile)
+	return filepath.Join(b.dir, datadir.StateFile)
 }
 
 func withState(t *testing.T, path string, do func(db *bolt.DB)) {
@@ -52,25 +54,27 @@ func withState(t *testing.T, path string, do func(db *bolt.DB)) {
 }
 
 // steps are the migrations there are, and more that lead on.
-func steps(more ...migration) []migration { return append(slices.Clone(migrations), more...) }
+func steps(more ...snapshot.Migration) []snapshot.Migration {
+	return append(slices.Clone(snapshot.Migrations), more...)
+}
 
 // copyBefore is the name of the copy that a migration to a format leaves.
 func copyBefore(format int) string { return fmt.Sprintf("before-format-%d.db", format) }
 
 // note is a migration that leaves a trace.
-func note(name string) migration {
-	return func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put([]byte(name), []byte("was here")) }
+func note(name string) snapshot.Migration {
+	return func(tx *bolt.Tx) error { return tx.Bucket(state.BucketMeta).Put([]byte(name), []byte("was here")) }
 }
 
 func noted(t *testing.T, db *bolt.DB, name string) (found bool) {
 	t.Helper()
-	must(t, db.View(func(tx *bolt.Tx) error { found = tx.Bucket(bucketMeta).Get([]byte(name)) != nil; return nil }))
+	must(t, db.View(func(tx *bolt.Tx) error { found = tx.Bucket(state.BucketMeta).Get([]byte(name)) != nil; return nil }))
 	return found
 }
 
 func formatOf(t *testing.T, db *bolt.DB) uint32 {
 	t.Helper()
-	format, err := fileFormat(db)
+	format, err := snapshot.FileFormat(db)
 	must(t, err)
 	return format
 }
@@ -79,19 +83,19 @@ func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
 	path := stateFileOf(t)
 	quiet := slog.New(slog.DiscardHandler)
 	withState(t, path, func(db *bolt.DB) {
-		must(t, migrate(db, steps(note("two")), quiet))
-		must(t, migrate(db, steps(func(*bolt.Tx) error { return errors.New("a second time") }, note("three")), quiet))
-		if !noted(t, db, "two") || !noted(t, db, "three") || formatOf(t, db) != Format+2 {
+		must(t, snapshot.Migrate(db, steps(note("two")), quiet))
+		must(t, snapshot.Migrate(db, steps(func(*bolt.Tx) error { return errors.New("a second time") }, note("three")), quiet))
+		if !noted(t, db, "two") || !noted(t, db, "three") || formatOf(t, db) != datadir.Format+2 {
 			t.Errorf("after two steps the format is %d", formatOf(t, db))
 		}
 	})
-	withState(t, filepath.Join(filepath.Dir(path), copyBefore(Format+1)), func(db *bolt.DB) {
-		if noted(t, db, "two") || formatOf(t, db) != Format {
+	withState(t, filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+1)), func(db *bolt.DB) {
+		if noted(t, db, "two") || formatOf(t, db) != datadir.Format {
 			t.Errorf("the first copy has format %d", formatOf(t, db))
 		}
 	})
-	withState(t, filepath.Join(filepath.Dir(path), copyBefore(Format+2)), func(db *bolt.DB) {
-		if !noted(t, db, "two") || noted(t, db, "three") || formatOf(t, db) != Format+1 {
+	withState(t, filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+2)), func(db *bolt.DB) {
+		if !noted(t, db, "two") || noted(t, db, "three") || formatOf(t, db) != datadir.Format+1 {
 			t.Errorf("the second copy has format %d", formatOf(t, db))
 		}
 	})
@@ -106,8 +110,8 @@ func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
 func TestMigrationThatFailsChangesNothing(t *testing.T) {
 	path, broken := stateFileOf(t), errors.New("broken")
 	withState(t, path, func(db *bolt.DB) {
-		err := migrate(db, steps(note("two"), func(*bolt.Tx) error { return broken }), slog.New(slog.DiscardHandler))
-		if !errors.Is(err, broken) || noted(t, db, "two") || formatOf(t, db) != Format {
+		err := snapshot.Migrate(db, steps(note("two"), func(*bolt.Tx) error { return broken }), slog.New(slog.DiscardHandler))
+		if !errors.Is(err, broken) || noted(t, db, "two") || formatOf(t, db) != datadir.Format {
 			t.Errorf("it ended with %v, at format %d", err, formatOf(t, db))
 		}
 	})
@@ -120,8 +124,8 @@ func TestMigrationThatFailsChangesNothing(t *testing.T) {
 func TestMigrationStopsWithoutACopy(t *testing.T) {
 	path := stateFileOf(t)
 	withState(t, path, func(db *bolt.DB) {
-		must(t, os.MkdirAll(filepath.Join(filepath.Dir(path), copyBefore(Format+1), "in-the-way"), 0o700))
-		if err := migrate(db, steps(note("two")), slog.New(slog.DiscardHandler)); err == nil || noted(t, db, "two") {
+		must(t, os.MkdirAll(filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+1), "in-the-way"), 0o700))
+		if err := snapshot.Migrate(db, steps(note("two")), slog.New(slog.DiscardHandler)); err == nil || noted(t, db, "two") {
 			t.Errorf("it ended with %v", err)
 		}
 	})
@@ -130,14 +134,14 @@ func TestMigrationStopsWithoutACopy(t *testing.T) {
 // TestMigrationWithoutRoomWritesNothing: a disk that an upgrade fills is a second outage.
 func TestMigrationWithoutRoomWritesNothing(t *testing.T) {
 	disk := tinyDisk(t, "4m")
-	from, path := stateFileOf(t), filepath.Join(disk, stateFile)
+	from, path := stateFileOf(t), filepath.Join(disk, datadir.StateFile)
 	state, err := os.ReadFile(from)
 	must(t, err)
 	must(t, os.WriteFile(path, state, 0o600))
 	fillDisk(t, disk)
 	withState(t, path, func(db *bolt.DB) {
-		err := migrate(db, steps(note("two")), slog.New(slog.DiscardHandler))
-		if !errors.Is(err, ErrNoRoom) || noted(t, db, "two") || formatOf(t, db) != Format {
+		err := snapshot.Migrate(db, steps(note("two")), slog.New(slog.DiscardHandler))
+		if !errors.Is(err, datadir.ErrNoRoom) || noted(t, db, "two") || formatOf(t, db) != datadir.Format {
 			t.Errorf("it ended with %v", err)
 		}
 	})
@@ -151,7 +155,7 @@ func TestNoRoomForANewStoreIsNoFullDisk(t *testing.T) {
 	disk := tinyDisk(t, "4m")
 	fillDisk(t, disk)
 	_, err := Open(filepath.Join(disk, "data"), Options{Log: slog.New(slog.DiscardHandler)})
-	if !errors.Is(err, ErrNoRoom) {
+	if !errors.Is(err, datadir.ErrNoRoom) {
 		t.Errorf("it ended with %v", err)
 	}
 	emptyDisk(t, disk)
@@ -182,7 +186,7 @@ func TestKilledWhileMigrating(t *testing.T) {
 			for range kills {
 				dir := filepath.Join(t.TempDir(), "data")
 				copyStore(t, origin, dir)
-				path := filepath.Join(dir, stateFile)
+				path := filepath.Join(dir, datadir.StateFile)
 				child := exec.Command(os.Args[0], "-test.run=^TestMigrationChild$")
 				child.Env = append(os.Environ(), "STORE_STATE="+path, "STORE_STEP="+string(point))
 				var out bytes.Buffer
@@ -207,16 +211,16 @@ func TestKilledWhileMigrating(t *testing.T) {
 // migratesAfter looks at what a killed migration left, and goes on with it.
 func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) {
 	t.Helper()
-	path := filepath.Join(dir, stateFile)
+	path := filepath.Join(dir, datadir.StateFile)
 	withState(t, path, func(db *bolt.DB) {
-		if done = int(formatOf(t, db)) - Format; noted(t, db, "two") != (done == 1) {
-			t.Errorf("of format %d, and half migrated", done+Format)
+		if done = int(formatOf(t, db)) - datadir.Format; noted(t, db, "two") != (done == 1) {
+			t.Errorf("of format %d, and half migrated", done+datadir.Format)
 		}
 	})
-	backup := filepath.Join(dir, copyBefore(Format+1))
+	backup := filepath.Join(dir, copyBefore(datadir.Format+1))
 	if _, err := os.Stat(backup); err == nil {
 		withState(t, backup, func(db *bolt.DB) {
-			if formatOf(t, db) != Format || noted(t, db, "two") {
+			if formatOf(t, db) != datadir.Format || noted(t, db, "two") {
 				t.Error("the copy is migrated")
 			}
 		})
@@ -238,8 +242,8 @@ func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) 
 		must(t, s.Close())
 	}
 	withState(t, path, func(db *bolt.DB) {
-		must(t, migrate(db, steps(rewrite), slog.New(slog.DiscardHandler)))
-		if formatOf(t, db) != Format+1 || !noted(t, db, "two") {
+		must(t, snapshot.Migrate(db, steps(rewrite), slog.New(slog.DiscardHandler)))
+		if formatOf(t, db) != datadir.Format+1 || !noted(t, db, "two") {
 			t.Error("the next start does not migrate it")
 		}
 	})
@@ -248,9 +252,9 @@ func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) 
 
 // rewrite is a migration that touches every row, and leaves a trace.
 func rewrite(tx *bolt.Tx) error {
-	for _, name := range [][]byte{bucketRows, bucketQueue, bucketHistory} {
+	for _, name := range [][]byte{state.BucketRows, state.BucketQueue, state.BucketHistory} {
 		b := tx.Bucket(name)
-		for _, k := range keysWithPrefix(b, nil) {
+		for _, k := range state.KeysWithPrefix(b, nil) {
 			if err := b.Put(k, bytes.Clone(b.Get(k))); err != nil {
 				return err
 			}
@@ -272,7 +276,7 @@ func TestMigrationChild(t *testing.T) {
 		}
 	})
 	withState(t, path, func(db *bolt.DB) {
-		if err := migrate(db, steps(rewrite), slog.New(slog.DiscardHandler)); err != nil {
+		if err := snapshot.Migrate(db, steps(rewrite), slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 	})

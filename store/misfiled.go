@@ -10,6 +10,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 )
 
@@ -29,7 +33,7 @@ import (
 type fileRange struct {
 	path        string
 	first, last uint64
-	runs        []RecordRange // of consecutive numbers, in order; nil while the files are in order
+	runs        []repair.RecordRange // of consecutive numbers, in order; nil while the files are in order
 }
 
 func (e *fileRange) name() string { return filepath.Base(e.path) }
@@ -48,8 +52,8 @@ func (s *Store) setCopiesAside() (why string, err error) {
 	for i, j := outOfOrder(files); j > 0; i, j = outOfOrder(files) {
 		before, again := &files[i], &files[j]
 		own := ownRuns(files, j)
-		older := slices.IndexFunc(own, func(r RecordRange) bool { return r.First <= before.last && r.Last > applied })
-		newer := slices.IndexFunc(own, func(r RecordRange) bool { return r.First > before.last })
+		older := slices.IndexFunc(own, func(r repair.RecordRange) bool { return r.First <= before.last && r.Last > applied })
+		newer := slices.IndexFunc(own, func(r repair.RecordRange) bool { return r.First > before.last })
 		superfluous := j
 		switch {
 		case len(own) == 0 && boltfile.IsLink(before.path) && sameFile(before.path, again.path): // the file stays that it leads to
@@ -60,7 +64,7 @@ func (s *Store) setCopiesAside() (why string, err error) {
 		case older >= 0:
 			return "", fmt.Errorf("%w: the records %d to %d in %s come before those of %s, and no other file has them: it was renamed, or is from another copy of this folder. "+
 				"Move the one of the two that does not belong here out of %s, or give the files numbers in the order of their records, then start the agent",
-				ErrForeign, own[older].First, own[older].Last, again.name(), before.name(), s.dir)
+				datadir.ErrForeign, own[older].First, own[older].Last, again.name(), before.name(), s.dir)
 		case newer >= 0:
 			why = fmt.Sprintf("%s begins with records that other files have, as a copy does", again.name())
 			again.runs, again.first = own[newer:], own[newer].First
@@ -75,7 +79,7 @@ func (s *Store) setCopiesAside() (why string, err error) {
 }
 
 func (s *Store) setAside(e *fileRange) error {
-	kept := keptName(e.path, "copy", time.Now().UTC())
+	kept := repair.KeptName(e.path, "copy", time.Now().UTC())
 	err := os.Rename(e.path, filepath.Join(s.dir, kept))
 	if err == nil {
 		err = boltfile.SyncDir(s.dir)
@@ -114,7 +118,7 @@ func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 		if glanceAt(path) != nil {
 			continue
 		}
-		seg, its, err := wal.OpenSegment(path, true, inboxRecords)
+		seg, its, err := wal.OpenSegment(path, true, record.InboxRecords)
 		if err != nil {
 			continue
 		}
@@ -135,8 +139,8 @@ func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 }
 
 // runsIn reads which numbers the records of a file have.
-func runsIn(path string) (runs []RecordRange, err error) {
-	seg, _, err := wal.OpenSegment(path, true, inboxRecords)
+func runsIn(path string) (runs []repair.RecordRange, err error) {
+	seg, _, err := wal.OpenSegment(path, true, record.InboxRecords)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +148,7 @@ func runsIn(path string) (runs []RecordRange, err error) {
 	err = boltfile.Guard(func() error {
 		return seg.DB.View(func(tx *bolt.Tx) error {
 			return tx.Bucket(wal.BucketRecords).ForEach(func(k, chunk []byte) error {
-				first, n := number(k), uint64(0)
+				first, n := state.Number(k), uint64(0)
 				for f := (wal.Frames{Rest: chunk}); f.Next(); {
 					n++
 				}
@@ -153,7 +157,7 @@ func runsIn(path string) (runs []RecordRange, err error) {
 				case last >= 0 && first == runs[last].Last+1:
 					runs[last].Last += n
 				default:
-					runs = append(runs, RecordRange{first, first + n - 1})
+					runs = append(runs, repair.RecordRange{First: first, Last: first + n - 1})
 				}
 				return nil
 			})
@@ -164,7 +168,7 @@ func runsIn(path string) (runs []RecordRange, err error) {
 
 // ownRuns are the records of a file that no other has. A file with a gap in its numbers does not count as another:
 // what it holds is in no order. The jump that a restore makes is no gap.
-func ownRuns(files []fileRange, of int) []RecordRange {
+func ownRuns(files []fileRange, of int) []repair.RecordRange {
 	own := slices.Clone(files[of].runs)
 	for i := range files {
 		if i != of && !hasGap(files[i].runs) {
@@ -174,9 +178,9 @@ func ownRuns(files []fileRange, of int) []RecordRange {
 	return own
 }
 
-func hasGap(runs []RecordRange) bool {
+func hasGap(runs []repair.RecordRange) bool {
 	for i := 1; i < len(runs); i++ {
-		if runs[i].First-runs[i-1].Last < restoreJump {
+		if runs[i].First-runs[i-1].Last < state.RestoreJump {
 			return true
 		}
 	}
@@ -184,7 +188,7 @@ func hasGap(runs []RecordRange) bool {
 }
 
 // without returns what of runs is not in taken.
-func without(runs, taken []RecordRange) (left []RecordRange) {
+func without(runs, taken []repair.RecordRange) (left []repair.RecordRange) {
 	for _, t := range taken {
 		left = nil
 		for _, r := range runs {
@@ -193,10 +197,10 @@ func without(runs, taken []RecordRange) (left []RecordRange) {
 				continue
 			}
 			if r.First < t.First {
-				left = append(left, RecordRange{r.First, t.First - 1})
+				left = append(left, repair.RecordRange{First: r.First, Last: t.First - 1})
 			}
 			if r.Last > t.Last {
-				left = append(left, RecordRange{t.Last + 1, r.Last})
+				left = append(left, repair.RecordRange{First: t.Last + 1, Last: r.Last})
 			}
 		}
 		runs = left

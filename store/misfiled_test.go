@@ -9,12 +9,15 @@ import (
 	"strings"
 	"testing"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
 	"personasync/store/internal/wal"
 )
 
@@ -47,13 +50,13 @@ func fourFiles(t *testing.T) *bench {
 		}
 		b.receive(event(user, "vip", true, minute))
 	}
-	epoch, next := b.state.epoch, b.inbox.Next.Load()
+	epoch, next := b.state.Epoch, b.inbox.Next.Load()
 	must(t, b.Store.Close())
-	in, err := wal.Open(b.dir, epoch, next, inboxRecords)
+	in, err := wal.Open(b.dir, epoch, next, record.InboxRecords)
 	must(t, err)
-	must(t, in.Append(t.Context(), appendEvent(nil, event("dan", "vip", true, 9))))
+	must(t, in.Append(t.Context(), record.AppendEvent(nil, event("dan", "vip", true, 9))))
 	must(t, in.RotateNow())
-	must(t, in.Append(t.Context(), appendEvent(nil, event("eve", "vip", true, 9))))
+	must(t, in.Append(t.Context(), record.AppendEvent(nil, event("eve", "vip", true, 9))))
 	in.Close()
 	return b
 }
@@ -95,7 +98,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 			t.Run(name+", "+ended, func(t *testing.T) {
 				b := fourFiles(t)
 				tc.put(t, b.dir)
-				if r, err := Check(t.Context(), b.dir, nil); err != nil || r.OK() != (tc.kept == "") || !r.OnlyCopies() && tc.kept != all[0] {
+				if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || r.OK() != (tc.kept == "") || !r.OnlyCopies() && tc.kept != all[0] {
 					t.Errorf("before the start the check says %+v, %v", r, err)
 				}
 				if ended != "stopped" {
@@ -117,7 +120,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 				must(t, b.inbox.RotateNow())
 				b.receive(event("fay", "vip", true, 10))
 				must(t, b.Store.Close())
-				if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+				if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 					t.Errorf("check: %+v, %v", r, err)
 				}
 				b.Store = nil
@@ -132,12 +135,12 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 // endUncleanly has the folder look as if its agent had been killed, or its machine had gone down.
 func endUncleanly(t *testing.T, dir string, killed bool) {
 	t.Helper()
-	w, err := openShutdownMarker(dir)
+	w, err := datadir.OpenShutdownMarker(dir)
 	must(t, err)
 	if !killed {
-		w.boot = "another"
+		w.Boot = "another"
 	}
-	must(t, errors.Join(w.begin(false), w.opened(), w.close()))
+	must(t, errors.Join(w.Begin(false), w.Opened(), w.Close()))
 }
 
 // TestACopyThatAnOlderVersionWroteToIsTakenApart: its first records are those of another file, and the last are
@@ -148,9 +151,9 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 			b := fourFiles(t)
 			epoch := segmentEpoch(wal.Path(b.dir, 1))
 			copyInbox(t, b.dir, from, 7)
-			in, err := wal.Open(b.dir, epoch, 0, inboxRecords) // as it was done
+			in, err := wal.Open(b.dir, epoch, 0, record.InboxRecords) // as it was done
 			must(t, err)
-			must(t, in.Append(t.Context(), appendEvent(nil, event("fay", "vip", true, 10))))
+			must(t, in.Append(t.Context(), record.AppendEvent(nil, event("fay", "vip", true, 10))))
 			in.Close()
 			b.Store = nil
 			b.reopen(rules(domain.SendAttribute))
@@ -158,7 +161,7 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 			b.wantMembers("vip", "ann", "bob", "cid", "dan", "eve", "fay")
 			b.receive(event("gil", "vip", true, 11))
 			must(t, b.Store.Close())
-			if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+			if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 				t.Errorf("check: %+v, %v", r, err)
 			}
 			b.Store = nil
@@ -181,8 +184,8 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 			must(t, errors.Join(err, os.WriteFile(wal.Path(dir, 4), body, 0o600)))
 		}, []string{"inbox-00000004.db is of another store", "move the one that was put here out of"}},
 		"a state of another store": {func(t *testing.T, dir string) {
-			body, err := os.ReadFile(filepath.Join(elsewhere.dir, stateFile))
-			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, stateFile), body, 0o600)))
+			body, err := os.ReadFile(filepath.Join(elsewhere.dir, datadir.StateFile))
+			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, datadir.StateFile), body, 0o600)))
 		}, []string{"inbox-00000001.db is of another store than state.db", "personasync db restore FILE"}},
 		"another program's": {func(t *testing.T, dir string) {
 			db, err := boltfile.Open(wal.Path(dir, 4), 0, false)
@@ -193,10 +196,10 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 		}, []string{"inbox-0000000", "move it out of"}},
 		"two that changed their names": {func(t *testing.T, dir string) {
 			must(t, errors.Join(os.Rename(wal.Path(dir, 2), wal.Path(dir, 9)), os.Rename(wal.Path(dir, 3), wal.Path(dir, 2)),
-				os.Rename(wal.Path(dir, 9), wal.Path(dir, 3)), os.Remove(filepath.Join(dir, stateFile))))
+				os.Rename(wal.Path(dir, 9), wal.Path(dir, 3)), os.Remove(filepath.Join(dir, datadir.StateFile))))
 			from := filepath.Join(dir, "first")
 			body, err := os.ReadFile(from)
-			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, stateFile), body, 0o600)))
+			must(t, errors.Join(err, os.WriteFile(filepath.Join(dir, datadir.StateFile), body, 0o600)))
 		}, []string{"in inbox-00000003.db come before those of inbox-00000002.db", "Move the one"}},
 		"one of before that is applied": {func(t *testing.T, dir string) {
 			must(t, os.Rename(wal.Path(dir, 1), wal.Path(dir, 4)))
@@ -206,7 +209,7 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 			t.Run(name+", "+ended, func(t *testing.T) {
 				b := open(t, rules(domain.SendAttribute))
 				must(t, b.Store.Close())
-				body, err := os.ReadFile(filepath.Join(b.dir, stateFile))
+				body, err := os.ReadFile(filepath.Join(b.dir, datadir.StateFile))
 				must(t, errors.Join(err, os.WriteFile(filepath.Join(b.dir, "first"), body, 0o600)))
 				b.Store = nil
 				b.reopen(rules(domain.SendAttribute))
@@ -220,7 +223,7 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 				if ended != "stopped" {
 					endUncleanly(t, b.dir, false)
 				}
-				s, err := Open(b.dir, Options{Log: discard})
+				s, err := Open(b.dir, Options{Log: query.Discard})
 				if s != nil {
 					b.Store = s
 				}
@@ -229,7 +232,7 @@ func TestAnInboxFileOfElsewhereIsRefusedOrSetAside(t *testing.T) {
 					b.wantMembers("vip", "ann", "bob", "cid")
 					return
 				}
-				if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), b.dir) {
+				if !errors.Is(err, datadir.ErrForeign) || !strings.Contains(err.Error(), b.dir) {
 					t.Fatalf("the start said %v", err)
 				}
 				for _, want := range tc.refused {
@@ -295,11 +298,11 @@ func TestADamagedCopyOfAnInboxFileRefusesNoStart(t *testing.T) {
 				b.receive(event("new", "vip", true, 201))
 				list, err := b.Salvages()
 				must(t, err)
-				if !slices.ContainsFunc(list, func(s Salvage) bool { return s.File == filepath.Base(wal.Path("", hit)) }) {
+				if !slices.ContainsFunc(list, func(s repair.Salvage) bool { return s.File == filepath.Base(wal.Path("", hit)) }) {
 					t.Errorf("the damaged file is not among those salvaged: %+v", list)
 				}
 				must(t, b.Store.Close())
-				if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+				if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 					t.Errorf("check: %+v, %v", r, err)
 				}
 				b.Store = nil

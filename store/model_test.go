@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 // moengage is what the other side ends up with.
@@ -139,8 +140,8 @@ func runModel(t *testing.T, rnd *rand.Rand) {
 // tell sends everything that waits, on both roads.
 func (b *bench) tell(them *moengage) {
 	b.Helper()
-	for end := time.Now().Add(time.Hour); b.leave(everything(end), them) || b.leave(onCohorts(end.Add(2*introduction*time.Second)), them); {
-		end = end.Add(2 * introduction * time.Second)
+	for end := time.Now().Add(time.Hour); b.leave(everything(end), them) || b.leave(onCohorts(end.Add(2*state.ProfileDelay*time.Second)), them); {
+		end = end.Add(2 * state.ProfileDelay * time.Second)
 	}
 }
 
@@ -319,7 +320,7 @@ func compare(t *testing.T, b *bench, send domain.SendMethods, model map[string]*
 				once = append(once, id)
 			}
 		}
-		if !slices.IsSortedFunc(once, func(x, y domain.ID) int { return bytes.Compare(idKey(x), idKey(y)) }) {
+		if !slices.IsSortedFunc(once, func(x, y domain.ID) int { return bytes.Compare(state.IDKey(x), state.IDKey(y)) }) {
 			t.Errorf("%s: events out of order: %v", user, ids)
 		}
 	}
@@ -345,7 +346,7 @@ func recount(t testing.TB, b *bench) {
 func checkIndex(t *testing.T, b *bench) {
 	t.Helper()
 	must(t, b.db.View(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketDue, bucketQueue, bucketFlights} {
+		for _, name := range [][]byte{state.BucketDue, state.BucketQueue, state.BucketFlights} {
 			if k, _ := tx.Bucket(name).Cursor().First(); k != nil {
 				t.Errorf("bucket %s is not empty after everything left: %x", name, k)
 			}

@@ -15,6 +15,10 @@ import (
 
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
 	"personasync/store/internal/wal"
 )
 
@@ -48,7 +52,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 	must(t, b.inbox.RotateNow()) // over the folder that has the name of the next
 	b.receive(event("bob", "vip", true, 2))
 	must(t, b.Store.Close())
-	if r, err := Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
+	if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || !r.OK() {
 		t.Errorf("check: %+v, %v", r, err)
 	}
 	b.Store = nil
@@ -70,7 +74,7 @@ func TestTheNextInboxFileIsPutOverNoOther(t *testing.T) {
 	must(t, os.WriteFile(copied, []byte("somebody's"), 0o600))
 	must(t, b.inbox.RotateNow())
 	if got, err := os.ReadFile(copied); string(got) != "somebody's" {
-		t.Errorf("it holds %q: %v", firstBytes(string(got), 20), err)
+		t.Errorf("it holds %q: %v", datadir.FirstBytes(string(got), 20), err)
 	}
 }
 
@@ -81,11 +85,11 @@ func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
 	b.reopen(rules(domain.SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.Applied(t.Context()))
-	epoch, next := b.state.epoch, b.inbox.Next.Load()
+	epoch, next := b.state.Epoch, b.inbox.Next.Load()
 	must(t, b.Store.Close())
-	in, err := wal.Open(b.dir, epoch, next, inboxRecords)
+	in, err := wal.Open(b.dir, epoch, next, record.InboxRecords)
 	must(t, err)
-	must(t, in.Append(t.Context(), appendEvent(nil, event("ann", "vip", true, 1))))
+	must(t, in.Append(t.Context(), record.AppendEvent(nil, event("ann", "vip", true, 1))))
 	in.Close()
 	b.Store = nil
 	b.reopen(rules(domain.SendAttribute))
@@ -100,16 +104,16 @@ func TestABackupTakesNoNameOfTheStoresOwn(t *testing.T) {
 	fill := func(w io.Writer) error { _, err := b.Backup(context.Background(), w, nil); return err }
 	link := filepath.Join(t.TempDir(), "link")
 	must(t, os.Symlink(b.dir, link))
-	must(t, os.Mkdir(filepath.Join(b.dir, restoreDir), 0o700))
-	must(t, os.Link(filepath.Join(b.dir, stateFile), filepath.Join(t.TempDir(), "hard")))
+	must(t, os.Mkdir(filepath.Join(b.dir, datadir.RestoreDir), 0o700))
+	must(t, os.Link(filepath.Join(b.dir, datadir.StateFile), filepath.Join(t.TempDir(), "hard")))
 	t.Chdir(b.dir)
 	for _, path := range []string{
-		filepath.Join(b.dir, "inbox-00000009.db"), filepath.Join(b.dir, stateFile), filepath.Join(b.dir, "state.db.new"), filepath.Join(b.dir, "lock"),
+		filepath.Join(b.dir, "inbox-00000009.db"), filepath.Join(b.dir, datadir.StateFile), filepath.Join(b.dir, "state.db.new"), filepath.Join(b.dir, "lock"),
 		filepath.Join(link, "inbox-00000002.db"), "inbox-00000002.db", "./../" + filepath.Base(b.dir) + "/state.db.compact",
-		filepath.Join(restoreDir, "backup.tar"), "admin.sock", "running",
+		filepath.Join(datadir.RestoreDir, "backup.tar"), "admin.sock", "running",
 	} {
 		before, _ := os.ReadFile(path)
-		if err := CreateBackup(b.dir, path, fill); err == nil {
+		if err := snapshot.CreateBackup(b.dir, path, fill); err == nil {
 			t.Errorf("it was written to %s", path)
 		}
 		if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
@@ -117,11 +121,11 @@ func TestABackupTakesNoNameOfTheStoresOwn(t *testing.T) {
 		}
 	}
 	other := open(t, rules(domain.SendNone))
-	if err := CreateBackup(b.dir, filepath.Join(other.dir, "inbox-00000009.db"), fill); err == nil {
+	if err := snapshot.CreateBackup(b.dir, filepath.Join(other.dir, "inbox-00000009.db"), fill); err == nil {
 		t.Error("it was written among the files of another agent")
 	}
-	must(t, CreateBackup(b.dir, filepath.Join(b.dir, "monday.tar"), fill))
-	inside := filepath.Join(b.dir, restoreDir, "kept.tar")
+	must(t, snapshot.CreateBackup(b.dir, filepath.Join(b.dir, "monday.tar"), fill))
+	inside := filepath.Join(b.dir, datadir.RestoreDir, "kept.tar")
 	must(t, os.Rename("monday.tar", inside))
 	must(t, b.Store.Close())
 	if _, err := Restore(t.Context(), inside, b.dir, nil); err == nil || !strings.Contains(err.Error(), "move it out") {
@@ -225,7 +229,7 @@ func TestMessageIdsStayForTheirTime(t *testing.T) {
 // TestALinkThatLeadsNowhereIsNoNewStore: state.db, or a file of the inbox, on a disk that is not mounted yet was
 // taken for missing.
 func TestALinkThatLeadsNowhereIsNoNewStore(t *testing.T) {
-	for _, name := range []string{stateFile, "inbox-00000001.db"} {
+	for _, name := range []string{datadir.StateFile, "inbox-00000001.db"} {
 		dir := t.TempDir()
 		must(t, os.Symlink(filepath.Join(dir, "disk", name), filepath.Join(dir, name)))
 		s, err := Open(dir, Options{Log: slog.New(slog.DiscardHandler)})

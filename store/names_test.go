@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 // TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits: what helps is the whole of context.personas, and not fewer names.
 func TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits(t *testing.T) {
-	defer func(n int) { maxFields = n }(maxFields)
-	maxFields = 2
+	defer func(n int) { state.MaxFields = n }(state.MaxFields)
+	state.MaxFields = 2
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("ann", "vip", true, 2, func(e *domain.Event) { e.Space, e.ComputationID = "spa_2", "aud_2" }))
 	b.receive(event("ann", "vip", false, 3, func(e *domain.Event) { e.Space, e.ComputationID = "", "" }))
@@ -23,8 +24,8 @@ func TestAnAmbiguousKeyIsSaidToBeOneThoughNoNameFits(t *testing.T) {
 // TestNamesFromOutsideAreBounded: whoever has a write key could make a computation of every event, and
 // every look at the state reads all of them.
 func TestNamesFromOutsideAreBounded(t *testing.T) {
-	defer func(n int) { maxFields = n }(maxFields)
-	maxFields = 4
+	defer func(n int) { state.MaxFields = n }(state.MaxFields)
+	state.MaxFields = 4
 	r := rules(domain.SendAttribute)
 	r.Defaults.ForwardTraits = []string{"*"}
 	b := open(t, r)

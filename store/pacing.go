@@ -1,6 +1,8 @@
 package store
 
-import "time"
+import (
+	"time"
+)
 
 // Apply and acknowledgements share a host's processors and its disk. A burst is acknowledged as fast as
 // the inbox can, and applied later. Under a load that stays there is no later, so apply is given more and
@@ -48,7 +50,7 @@ const (
 func (s *Store) pace(alone bool) {
 	was := s.pacing.apart
 	s.pacing.adapt(time.Now(), progress{
-		alone: alone, lag: s.lag(), applied: s.state.applied, waited: s.waited(), commits: s.inbox.Commits.Load(),
+		alone: alone, lag: s.lag(), applied: s.state.Applied, waited: s.waited(), commits: s.inbox.Commits.Load(),
 	})
 	s.inbox.Apart.Store(int64(s.pacing.apart))
 	switch is := s.pacing.apart; {

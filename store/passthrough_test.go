@@ -7,16 +7,18 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/state"
 )
 
 // Every event looked at each day of message_ids, whether or not anything was received on it: a thousand
 // events took most of a minute.
 func TestMessageIDsKeptForCenturiesAreNotSearchedDayByDay(t *testing.T) {
 	r := rules(domain.SendEvent)
-	r.MessageIDs = 290 * 365 * day
+	r.MessageIDs = 290 * 365 * state.Day
 	b := open(t, r)
 	var events []*domain.Event
 	for i := range 20 {
@@ -38,7 +40,7 @@ func TestAMessageIDIsKnownOnLaterDaysAndUnderAClockThatWasSetBack(t *testing.T) 
 	b := open(t, rules(domain.SendEvent))
 	step := func(days int) *domain.Event {
 		e := event("ann", "step", true, 0, passThrough("m1"))
-		e.Received = e.Received.Add(time.Duration(days) * day)
+		e.Received = e.Received.Add(time.Duration(days) * state.Day)
 		e.Time = e.Received
 		return e
 	}
@@ -89,7 +91,7 @@ func TestAMessageIDOfAnOlderVersionIsKnownStill(t *testing.T) {
 	sum := sha256.Sum256([]byte("m1"))
 	b.receive(event("cid", "step", true, 0))
 	if err := b.db.Update(func(tx *bolt.Tx) error {
-		ids, err := tx.Bucket(bucketMessages).CreateBucketIfNotExists(dayKey(e.Received))
+		ids, err := tx.Bucket(state.BucketMessages).CreateBucketIfNotExists(apply.DayKey(e.Received))
 		if err != nil {
 			return err
 		}
@@ -108,17 +110,17 @@ func TestAMessageIDOfAnOlderVersionIsKnownStill(t *testing.T) {
 // all the same.
 func TestAClockThatJumpedAheadMakesNoNewsOld(t *testing.T) {
 	r := rules(domain.SendEvent)
-	r.MessageIDs, r.Defaults.MaxEventAge = 2*day, time.Hour
+	r.MessageIDs, r.Defaults.MaxEventAge = 2*state.Day, time.Hour
 	for _, tt := range []struct {
 		name               string
 		age, jump, noticed time.Duration
 		sent, stale        bool
 	}{
 		{"news", 10 * time.Second, 0, 0, true, false},
-		{"news, a year ahead", 10 * time.Second, 366 * day, 366 * day, true, false},
-		{"news, a year ahead by all that is known", 10 * time.Second, 366 * day, 0, false, true},
-		{"two hours old, a day ahead", 2 * time.Hour, day, day, false, false},
-		{"a replay, a year ahead", 3 * day, 366 * day, 366 * day, false, true},
+		{"news, a year ahead", 10 * time.Second, 366 * state.Day, 366 * state.Day, true, false},
+		{"news, a year ahead by all that is known", 10 * time.Second, 366 * state.Day, 0, false, true},
+		{"two hours old, a day ahead", 2 * time.Hour, state.Day, state.Day, false, false},
+		{"a replay, a year ahead", 3 * state.Day, 366 * state.Day, 366 * state.Day, false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := open(t, r)
@@ -149,7 +151,7 @@ func TestAMessageIDIsKnownUnderAClockThatJumpedAhead(t *testing.T) {
 		e.Received, e.ClockAhead = e.Received.Add(ahead), ahead
 		return e
 	}
-	b.receive(step("m1", 0), step("m1", 366*day), step("m2", 366*day), step("m2", 366*day), step("m2", 0))
+	b.receive(step("m1", 0), step("m1", 366*state.Day), step("m2", 366*state.Day), step("m2", 366*state.Day), step("m2", 0))
 	if e := b.balance().Events; e.Transitions != 2 || e.Duplicate != 3 {
 		t.Errorf("%+v", e)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/datadir"
 	"personasync/store/internal/wal"
 )
 
@@ -45,8 +46,8 @@ func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
 	for name, a := range map[string]attack{
 		"the folder is moved":        {away, back},
 		"the folder is removed":      {do: os.RemoveAll},
-		"state.db is moved":          rename(stateFile),
-		"state.db is removed":        remove(stateFile),
+		"state.db is moved":          rename(datadir.StateFile),
+		"state.db is removed":        remove(datadir.StateFile),
 		"the inbox is moved":         rename("inbox-00000001.db"),
 		"the inbox is removed":       remove("inbox-00000001.db"),
 		"a copy is put in its place": {do: func(dir string) error { return errors.Join(away(dir), os.CopyFS(dir, os.DirFS(dir+".away"))) }},
@@ -55,8 +56,8 @@ func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
 			func(dir string) error { return errors.Join(os.Remove(dir), back(dir)) },
 		},
 		"state.db is replaced by a copy": {do: func(dir string) error {
-			body, err := os.ReadFile(filepath.Join(dir, stateFile))
-			return errors.Join(err, os.WriteFile(filepath.Join(dir, "copy"), body, 0o600), os.Rename(filepath.Join(dir, "copy"), filepath.Join(dir, stateFile)))
+			body, err := os.ReadFile(filepath.Join(dir, datadir.StateFile))
+			return errors.Join(err, os.WriteFile(filepath.Join(dir, "copy"), body, 0o600), os.Rename(filepath.Join(dir, "copy"), filepath.Join(dir, datadir.StateFile)))
 		}},
 		"the folder is moved, and a link leads to it": {do: func(dir string) error { return errors.Join(away(dir), os.Symlink(dir+".away", dir)) }},
 	} {
@@ -127,7 +128,7 @@ func TestTheFolderInThePlaceOfOursIsLeftAlone(t *testing.T) {
 	b.receive(event("bob", "vip", true, 1))
 	must(t, os.Rename(b.dir, b.dir+".away"))
 	must(t, os.Mkdir(b.dir, 0o700))
-	for _, name := range []string{stateFile, "inbox-00000001.db", "inbox-00000002.db", runFile, lockFile} {
+	for _, name := range []string{datadir.StateFile, "inbox-00000001.db", "inbox-00000002.db", datadir.RunFile, datadir.LockFile} {
 		must(t, os.WriteFile(filepath.Join(b.dir, name), []byte("another store's "+name), 0o600))
 	}
 	b.SetRetention(Options{ReceivedFor: time.Nanosecond})
@@ -147,7 +148,7 @@ func TestTheFolderInThePlaceOfOursIsLeftAlone(t *testing.T) {
 	}
 	for _, e := range entries {
 		if body, err := os.ReadFile(filepath.Join(b.dir, e.Name())); string(body) != "another store's "+e.Name() {
-			t.Errorf("%s was changed to %q, %v", e.Name(), firstBytes(string(body), 40), err)
+			t.Errorf("%s was changed to %q, %v", e.Name(), datadir.FirstBytes(string(body), 40), err)
 		}
 	}
 }
@@ -158,9 +159,9 @@ func onlyErr[T any](_ T, err error) error { return err }
 func TestTheLockIsTakenAgainWhenItsFileIsRemoved(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
-	must(t, os.Remove(filepath.Join(b.dir, lockFile)))
+	must(t, os.Remove(filepath.Join(b.dir, datadir.LockFile)))
 	b.receive(event("bob", "vip", true, 2))
-	if lock, err := lockDir(b.dir, ""); !errors.Is(err, ErrInUse) {
+	if lock, err := datadir.LockDir(b.dir, ""); !errors.Is(err, ErrInUse) {
 		t.Errorf("the directory is free: %v, %v", lock, err)
 	}
 }
@@ -219,7 +220,7 @@ func TestAFileSystemMountedOverTheDataIsNoticed(t *testing.T) {
 	}
 	must(t, syscall.Unmount(b.dir, 0))
 	b.untilTaken()
-	state := filepath.Join(b.dir, stateFile)
+	state := filepath.Join(b.dir, datadir.StateFile)
 	other := filepath.Join(t.TempDir(), "other")
 	must(t, os.WriteFile(other, nil, 0o600))
 	must(t, syscall.Mount(other, state, "", syscall.MS_BIND, ""))

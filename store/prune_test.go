@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/state"
 )
 
 // parked is an event that cannot be used.
@@ -23,11 +25,11 @@ func TestADamagedParkedItemKeepsNoOtherFromExpiring(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	b.SetRetention(Options{Parked: time.Hour})
 	b.receive(parked("ann"), parked("bob"))
-	must(t, b.run(t.Context(), func(x *batch) error {
-		k, frame := x.parked.Cursor().First()
+	must(t, b.run(t.Context(), func(x *state.Tx) error {
+		k, frame := x.Parked.Cursor().First()
 		broken := append([]byte(nil), frame...)
 		broken[len(broken)-1] ^= 1
-		return x.parked.Put(append([]byte(nil), k...), broken)
+		return x.Parked.Put(append([]byte(nil), k...), broken)
 	}, nil))
 	for _, at := range []time.Duration{time.Hour, 48 * time.Hour} { // the first call announces it
 		_, err := b.Prune(t.Context(), noon.Add(at))
@@ -53,8 +55,8 @@ func TestWhatExpiresIsAnnouncedAWeekBefore(t *testing.T) {
 		keep time.Duration
 		want uint64
 	}{
-		{"more than a week before", goes.Add(-noticeLead - time.Second), keep, 0},
-		{"a week before", goes.Add(-noticeLead), keep, 2},
+		{"more than a week before", goes.Add(-outbox.NoticeLead - time.Second), keep, 0},
+		{"a week before", goes.Add(-outbox.NoticeLead), keep, 2},
 		{"six days before", goes.Add(-6 * 24 * time.Hour), keep, 3},
 		{"kept for ever", goes, 0, 0},
 	} {
@@ -75,11 +77,13 @@ func TestWhatExpiresIsAnnouncedOnceADay(t *testing.T) {
 	b.SetRetention(Options{Parked: keep})
 	b.receive(parked("ann"))
 	for hours := range 72 {
-		_, err := b.Prune(t.Context(), noon.Add(keep-noticeLead).Add(time.Duration(hours)*time.Hour))
+		_, err := b.Prune(t.Context(), noon.Add(keep-outbox.NoticeLead).Add(time.Duration(hours)*time.Hour))
 		must(t, err)
 	}
-	var list []notice
-	must(t, b.look(func(tx *bolt.Tx) error { return json.Unmarshal(tx.Bucket(bucketMeta).Get(metaNotices), &list) }))
+	var list []outbox.Notice
+	must(t, b.look(func(tx *bolt.Tx) error {
+		return json.Unmarshal(tx.Bucket(state.BucketMeta).Get(outbox.MetaNotices), &list)
+	}))
 	if n := len(list); n < 3 || n > 4 {
 		t.Errorf("72 looks in three days made %d notices", n)
 	}
@@ -98,13 +102,13 @@ func TestWhatExpiresIsNotGuessedOfAClosedStore(t *testing.T) {
 func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 	b := open(t, rules(domain.SendAsReceived))
 	must(t, b.Applied(t.Context()))
-	must(t, b.run(t.Context(), func(x *batch) error {
+	must(t, b.run(t.Context(), func(x *state.Tx) error {
 		for d := range 2 {
-			ids, err := x.tx.Bucket(bucketMessages).CreateBucket(numberKey(uint64(noon.Add(-10*day).Unix()/86400) + uint64(d)))
+			ids, err := x.Raw.Bucket(state.BucketMessages).CreateBucket(state.NumberKey(uint64(noon.Add(-10*state.Day).Unix()/86400) + uint64(d)))
 			if err != nil {
 				return err
 			}
-			for i := range pruneSlice + 10 {
+			for i := range state.PruneSlice + 10 {
 				if err := ids.Put(fmt.Appendf(nil, "%016d", i), nil); err != nil {
 					return err
 				}
@@ -114,7 +118,7 @@ func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 	}, nil))
 	left := func() (n int) {
 		must(t, b.look(func(tx *bolt.Tx) error {
-			days := tx.Bucket(bucketMessages)
+			days := tx.Bucket(state.BucketMessages)
 			return days.ForEachBucket(func(day []byte) error { n += days.Bucket(day).Stats().KeyN; return nil })
 		}))
 		return n
@@ -125,7 +129,7 @@ func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 		more, err = b.Prune(t.Context(), noon)
 		must(t, err)
 		is := left()
-		if was-is > pruneSlice {
+		if was-is > state.PruneSlice {
 			t.Fatalf("one slice forgot %d ids", was-is)
 		}
 		was = is
@@ -175,7 +179,7 @@ func TestAnExitIsForgottenOnceItIsOldAndTold(t *testing.T) {
 
 // walk has Prune walk all rows.
 func walk(b *bench, now time.Time) {
-	for range Partitions + 2 { // it begins anywhere
+	for range state.Partitions + 2 { // it begins anywhere
 		now = now.Add(time.Minute)
 		for more := true; more; {
 			var err error

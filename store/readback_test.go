@@ -9,13 +9,15 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // failing ends the transaction it rides in with an error, after everything was applied and written.
 func failing(then func()) *command {
 	return &command{
-		do:    func(*batch) error { return nil },
-		after: func(b *batch) { then(); b.err = errors.New("the disk failed") },
+		do:    func(*state.Tx) error { return nil },
+		after: func(tx *state.Tx) { then(); tx.Err = errors.New("the disk failed") },
 		done:  make(chan error, 1),
 	}
 }
@@ -26,8 +28,8 @@ func (b *bench) unreadable() (mended func()) {
 	closed, err := boltfile.Open(filepath.Join(b.dir, "closed.db"), 0, false)
 	must(b, err)
 	must(b, closed.Close())
-	was := b.db.replace(closed)
-	return func() { b.db.replace(was) }
+	was := b.db.Replace(closed)
+	return func() { b.db.Replace(was) }
 }
 
 // TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext: when the state could not be read back either,
@@ -65,7 +67,7 @@ func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
 		must(t, b.Append(t.Context(), event("ann", "vip", true, 1)))
 		_ = b.write([]*command{failing(func() { mended = b.unreadable() })}, true)
 	}))
-	if err := b.run(t.Context(), func(*batch) error { t.Error("it was done"); return nil }, nil); err == nil {
+	if err := b.run(t.Context(), func(*state.Tx) error { t.Error("it was done"); return nil }, nil); err == nil {
 		t.Error("a command was carried out on a state that was not read back")
 	}
 	mended()
@@ -101,7 +103,7 @@ func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
 
 func mustRules(t testing.TB, r domain.Rules) []byte {
 	t.Helper()
-	frame, err := appendRules(nil, &r)
+	frame, err := record.AppendRules(nil, &r)
 	must(t, err)
 	return frame
 }

@@ -16,6 +16,10 @@ import (
 
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
@@ -43,24 +47,24 @@ func (s *Store) open(start context.Context) (err error) {
 	} else if len(strays) > 0 {
 		s.log.Warn("these are called like files of the inbox and are none: they are left alone; move them away when they are not needed", "files", strays)
 	}
-	if s.marker, err = openShutdownMarker(s.dir); err != nil {
+	if s.marker, err = datadir.OpenShutdownMarker(s.dir); err != nil {
 		return err
 	}
 	s.left = s.asLeft()
-	why := s.marker.recheckReason()
-	if err := s.marker.begin(why != ""); err != nil { // as on a full disk: the next start reads the files
+	why := s.marker.RecheckReason()
+	if err := s.marker.Begin(why != ""); err != nil { // as on a full disk: the next start reads the files
 		s.log.Warn("how this run ends could not be noted", "err", err)
 	}
 	if err := s.awaitReaders(start); err != nil {
-		return errors.Join(err, s.marker.giveUp())
+		return errors.Join(err, s.marker.GiveUp())
 	}
 	defer func() {
 		switch {
 		case looksDamaged(err): // the next start reads the files: bbolt may keep hold of one that it stumbled over
-			s.marker.note(fmt.Errorf("%w: %w", wire.ErrDamaged, err))
-			_ = s.marker.close()
+			s.marker.Note(fmt.Errorf("%w: %w", wire.ErrDamaged, err))
+			_ = s.marker.Close()
 		case err != nil:
-			err = errors.Join(err, s.marker.giveUp())
+			err = errors.Join(err, s.marker.GiveUp())
 		}
 	}()
 	if why != "" {
@@ -92,7 +96,7 @@ func (s *Store) open(start context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.marker.opened(); err != nil {
+	if err := s.marker.Opened(); err != nil {
 		s.log.Warn("how this run ends could not be noted", "err", err)
 	}
 	return nil
@@ -108,7 +112,7 @@ const (
 
 // awaitReaders waits until nobody reads the files. Another agent does not: the directory is locked.
 func (s *Store) awaitReaders(start context.Context) error {
-	paths, err := dataFiles(s.dir)
+	paths, err := repair.DataFiles(s.dir)
 	if err != nil {
 		return fmt.Errorf("look for the files: %w", err)
 	}
@@ -134,17 +138,17 @@ func (s *Store) takeBackUnfinished() error {
 	for _, file := range taken {
 		s.log.Warn("the last commit to the inbox did not reach the disk whole and was taken back; nobody had an answer to it yet", "file", file)
 	}
-	return translate(err)
+	return datadir.Translate(err)
 }
 
 // looksDamaged reports whether err may be the work of a disk.
 func looksDamaged(err error) bool {
-	return isIOError(err) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch)
+	return datadir.IsIOError(err) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch)
 }
 
 // inspect glances at every file, reads them all if there is a reason, and salvages what is damaged.
 func (s *Store) inspect(start context.Context, why string) error {
-	paths, err := dataFiles(s.dir)
+	paths, err := repair.DataFiles(s.dir)
 	if err != nil {
 		return fmt.Errorf("look for the files: %w", err)
 	}
@@ -153,7 +157,7 @@ func (s *Store) inspect(start context.Context, why string) error {
 			why = err.Error()
 		}
 	}
-	state := filepath.Join(s.dir, stateFile)
+	state := filepath.Join(s.dir, datadir.StateFile)
 	if why == "" || len(paths) == 0 || paths[len(paths)-1] != state { // an inbox alone is refused later
 		return nil
 	}
@@ -164,16 +168,16 @@ func (s *Store) inspect(start context.Context, why string) error {
 	if err != nil || len(r.DamagedFiles) == 0 {
 		return err
 	}
-	var reports []*Salvage
+	var reports []*repair.Salvage
 	for _, path := range paths { // the inbox first
 		if !slices.Contains(r.DamagedFiles, filepath.Base(path)) {
 			continue
 		}
-		s.log.Error("a file is damaged; saving what can be read of it", "file", filepath.Base(path), "faults", r.Faults, "first", r.faultsOf(path)[0])
-		report, err := s.salvage(path, r.faultsOf(path))
+		s.log.Error("a file is damaged; saving what can be read of it", "file", filepath.Base(path), "faults", r.Faults, "first", faultsOf(r, path)[0])
+		report, err := s.salvage(path, faultsOf(r, path))
 		if err != nil {
 			os.Remove(path + ".new")
-			return fmt.Errorf("%s is damaged and was left as it is: %w", filepath.Base(path), translate(err))
+			return fmt.Errorf("%s is damaged and was left as it is: %w", filepath.Base(path), datadir.Translate(err))
 		}
 		s.log.Error("a damaged file was salvaged; the damaged one is kept", "file", report.File, "kept_as", report.KeptAs, "whole", report.Whole(),
 			"saved", report.Saved, "lost", report.Lost, "records_lost", report.RecordsLost, "unapplied", report.Unapplied,
@@ -186,7 +190,7 @@ func (s *Store) inspect(start context.Context, why string) error {
 
 // tellOfRecords says which received records do not add up: what they changed is in the state if they
 // were applied, else they are parked as they are when their turn comes.
-func (s *Store) tellOfRecords(r *CheckReport) {
+func (s *Store) tellOfRecords(r *repair.CheckReport) {
 	for _, f := range r.Findings {
 		if f.Code == "record" {
 			s.log.Error("a damaged record of the inbox stays as it is; it is parked if it was not applied yet", "found", f.Message)
@@ -221,9 +225,9 @@ const (
 )
 
 // readAll checks the files, in a child where there is one to be had.
-func (s *Store) readAll(start context.Context, why string) (r *CheckReport, err error) {
+func (s *Store) readAll(start context.Context, why string) (r *repair.CheckReport, err error) {
 	size := int64(0)
-	paths, _ := dataFiles(s.dir)
+	paths, _ := repair.DataFiles(s.dir)
 	for _, path := range paths {
 		size += boltfile.Size(path)
 	}
@@ -236,14 +240,14 @@ func (s *Store) readAll(start context.Context, why string) (r *CheckReport, err 
 		r, err = s.checkInChild(ctx, s.dir)
 		if err != nil && !refusal(err) && start.Err() == nil {
 			s.log.Error("the process that was to check the files did not; they are read here, page by page", "err", err)
-			died := errors.Is(err, errReaderDied)
+			died := errors.Is(err, repair.ErrReaderDied)
 			if r, err = s.readPages(ctx); err == nil && r.OK() && died { // what ends a reader ends the agent, too
-				r.file = stateFile
-				r.find("open", "%v", errReaderDied)
+				r.File = datadir.StateFile
+				r.Find("open", "%v", repair.ErrReaderDied)
 			}
 		}
 	} else {
-		r, err = Check(ctx, s.dir, nil)
+		r, err = repair.Check(ctx, s.dir, nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("check the files: %w", err)
@@ -254,19 +258,19 @@ func (s *Store) readAll(start context.Context, why string) (r *CheckReport, err 
 
 // refusal reports whether a check ended with an answer that is no damage.
 func refusal(err error) bool {
-	return errors.Is(err, wire.ErrNewer) || errors.Is(err, ErrInUse) || errors.Is(err, ErrNoData) || errors.Is(err, ErrForeign) || errors.Is(err, os.ErrPermission)
+	return errors.Is(err, wire.ErrNewer) || errors.Is(err, ErrInUse) || errors.Is(err, datadir.ErrNoData) || errors.Is(err, datadir.ErrForeign) || errors.Is(err, os.ErrPermission)
 }
 
 // readPages is the part of a check that maps nothing.
-func (s *Store) readPages(ctx context.Context) (*CheckReport, error) {
-	paths, err := dataFiles(s.dir)
-	c := newChecker(ctx, &CheckReport{Pages: true}, nil)
+func (s *Store) readPages(ctx context.Context) (*repair.CheckReport, error) {
+	paths, err := repair.DataFiles(s.dir)
+	c := repair.NewChecker(ctx, &repair.CheckReport{Pages: true}, nil)
 	for _, path := range paths {
-		if c.r.file = filepath.Base(path); err == nil {
-			_, err = c.pages(path)
+		if c.R.File = filepath.Base(path); err == nil {
+			_, err = c.Pages(path)
 		}
 	}
-	return c.r, err
+	return c.R, err
 }
 
 // sayStill says now and then that reading goes on, until it is told that it has ended.
@@ -289,22 +293,22 @@ func (s *Store) sayStill(begun time.Time) (end func()) {
 }
 
 // faultsOf lists what was found about a file; there is always something to say.
-func (r *CheckReport) faultsOf(path string) (list []string) {
+func faultsOf(r *repair.CheckReport, path string) (list []string) {
 	for _, f := range r.Findings {
 		if f.File == filepath.Base(path) {
 			list = append(list, f.Message)
 		}
 	}
 	if len(list) == 0 {
-		list = []string{"among faults beyond the first " + fmt.Sprint(maxFindings)}
+		list = []string{"among faults beyond the first " + fmt.Sprint(repair.MaxFindings)}
 	}
 	return list
 }
 
 // salvage saves what is left of one file.
-func (s *Store) salvage(path string, faults []string) (report *Salvage, err error) {
+func (s *Store) salvage(path string, faults []string) (report *repair.Salvage, err error) {
 	err = boltfile.Guard(func() error {
-		if filepath.Base(path) != stateFile {
+		if filepath.Base(path) != datadir.StateFile {
 			report, err = s.salvageSegment(path, faults)
 			return err
 		}
@@ -323,7 +327,7 @@ func (s *Store) salvage(path string, faults []string) (report *Salvage, err erro
 func (s *Store) readableInbox() (list []*wal.Segment, epoch uint32, err error) {
 	paths, _, err := wal.Files(s.dir)
 	for _, path := range paths {
-		seg, e, failed := wal.OpenSegment(path, true, inboxRecords)
+		seg, e, failed := wal.OpenSegment(path, true, record.InboxRecords)
 		if failed == nil && epoch != 0 && e != epoch {
 			seg.DB.Close()
 			failed = wal.ForeignEpoch(path, e, epoch)
@@ -338,14 +342,14 @@ func (s *Store) readableInbox() (list []*wal.Segment, epoch uint32, err error) {
 }
 
 // record keeps what was salvaged of the inbox in the state, which is sound by now.
-func (s *Store) record(reports []*Salvage) error {
-	db, err := boltfile.Open(filepath.Join(s.dir, stateFile), 0, false)
+func (s *Store) record(reports []*repair.Salvage) error {
+	db, err := boltfile.Open(filepath.Join(s.dir, datadir.StateFile), 0, false)
 	if err != nil {
 		return err
 	}
 	for _, r := range reports {
-		if r.File != stateFile { // that has it since it was made
-			err = errors.Join(err, boltfile.Guard(func() error { return addSalvage(db, r) }))
+		if r.File != datadir.StateFile { // that has it since it was made
+			err = errors.Join(err, boltfile.Guard(func() error { return repair.AddSalvage(db, r) }))
 		}
 	}
 	return errors.Join(err, db.Close())
@@ -354,72 +358,72 @@ func (s *Store) record(reports []*Salvage) error {
 // salvageSegment makes an inbox file anew from the chunks that can be read. A record whose checksum
 // does not hold stays in it, and is parked with its bytes when it is applied; a number that has no
 // record gets one that says so.
-func (s *Store) salvageSegment(path string, faults []string) (*Salvage, error) {
+func (s *Store) salvageSegment(path string, faults []string) (*repair.Salvage, error) {
 	file, err := boltpage.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
 	epoch, applied := s.stateKnows()
-	db, err := freshFile(path, wal.Mmap)
+	db, err := repair.FreshFile(path, wal.Mmap)
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	report := &Salvage{At: time.Now().UTC(), File: filepath.Base(path), Faults: faults[:min(len(faults), 10)]}
-	g := &segmentSalvager{file: file, db: db, report: report, broken: make(map[uint64][]byte)}
+	report := &repair.Salvage{At: time.Now().UTC(), File: filepath.Base(path), Faults: faults[:min(len(faults), 10)]}
+	g := &repair.SegmentSalvager{File: file, DB: db, Report: report, Broken: make(map[uint64][]byte)}
 	newest := s.neighbours(path, g)
-	if err := g.read(); err != nil {
+	if err := g.Read(); err != nil {
 		return nil, err
 	}
-	own := g.epoch()
+	own := g.Epoch()
 	switch {
 	case own != 0 && epoch != 0 && own != epoch:
 		return nil, wal.ForeignEpoch(path, own, epoch)
 	case own == 0 && epoch == 0:
-		return nil, fmt.Errorf("%w: neither it nor %s says which store they belong to: restore a backup with `personasync db restore FILE`", ErrUnsalvageable, stateFile)
+		return nil, fmt.Errorf("%w: neither it nor %s says which store they belong to: restore a backup with `personasync db restore FILE`", ErrUnsalvageable, datadir.StateFile)
 	}
 	if err := boltfile.Init(db, max(epoch, own), wal.BucketRecords); err != nil {
 		return nil, err
 	}
-	report.EdgeLost = g.torn && !g.certain
+	report.EdgeLost = g.Torn && !g.Certain
 	if newest {
-		g.given, g.sure = max(g.given, applied), applied // the newest file holds all that was applied last
+		g.Given, g.Sure = max(g.Given, applied), applied // the newest file holds all that was applied last
 	}
-	err = g.finish(applied)
+	err = g.Finish(applied)
 	if err == nil {
 		err = db.Update(wal.StampTxid)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if g.empty() {
+	if g.Empty() {
 		return nil, fmt.Errorf("%w: no record can be read from %s (%d bytes), and those that were not applied yet are lost: "+
 			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", ErrUnsalvageable, path, file.Size)
 	}
-	report.KeptAs = keptName(path, "damaged", report.At)
-	return report, errors.Join(db.Sync(), db.Close(), replaceDamaged(path, report.KeptAs))
+	report.KeptAs = repair.KeptName(path, "damaged", report.At)
+	return report, errors.Join(db.Sync(), db.Close(), repair.ReplaceDamaged(path, report.KeptAs))
 }
 
 // neighbours tells g where the numbers of a file begin, and reports whether the file is the newest with
 // any records.
-func (s *Store) neighbours(path string, g *segmentSalvager) (newest bool) {
-	newest, g.oldest = true, true
+func (s *Store) neighbours(path string, g *repair.SegmentSalvager) (newest bool) {
+	newest, g.Oldest = true, true
 	if wal.Number(path) == 1 {
-		g.first = 1
+		g.First = 1
 	}
-	paths, _ := dataFiles(s.dir)
+	paths, _ := repair.DataFiles(s.dir)
 	for _, other := range paths {
 		n := wal.Number(other)
 		if n == 0 || other == path {
 			continue
 		}
-		seg, _, err := wal.OpenSegment(other, true, inboxRecords)
+		seg, _, err := wal.OpenSegment(other, true, record.InboxRecords)
 		switch {
 		case n < wal.Number(path):
-			g.oldest = false
-			if g.first = 0; err == nil && max(seg.Last, seg.LastAssigned) > 0 {
-				g.first = max(seg.Last, seg.LastAssigned) + 1
+			g.Oldest = false
+			if g.First = 0; err == nil && max(seg.Last, seg.LastAssigned) > 0 {
+				g.First = max(seg.Last, seg.LastAssigned) + 1
 			}
 		case err != nil || seg.Last > 0:
 			newest = false
@@ -433,7 +437,7 @@ func (s *Store) neighbours(path string, g *segmentSalvager) (newest bool) {
 
 // stateKnows reads epoch and position of the state as far as they can be had; zeros if not.
 func (s *Store) stateKnows() (epoch uint32, applied uint64) {
-	path := filepath.Join(s.dir, stateFile)
+	path := filepath.Join(s.dir, datadir.StateFile)
 	if glanceAt(path) != nil {
 		return 0, 0
 	}
@@ -447,7 +451,7 @@ func (s *Store) stateKnows() (epoch uint32, applied uint64) {
 			return err
 		}
 		return db.View(func(tx *bolt.Tx) error {
-			applied = number(tx.Bucket(bucketMeta).Get(metaApplied))
+			applied = state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaApplied))
 			return nil
 		})
 	})
@@ -460,10 +464,10 @@ func (s *Store) stateKnows() (epoch uint32, applied uint64) {
 // removeLeftovers removes what a crash left half done. The directory is locked: nobody is at it.
 func (s *Store) removeLeftovers() {
 	os.Remove(filepath.Join(s.dir, compactFile))
-	os.Remove(filepath.Join(s.dir, stateFile+".new"))
+	os.Remove(filepath.Join(s.dir, datadir.StateFile+".new"))
 	s.removeHalfErased()
-	os.RemoveAll(filepath.Join(s.dir, restoreDir))
-	if aside, _ := boltfile.Named(s.dir, replacedPattern); len(aside) > 0 {
+	os.RemoveAll(filepath.Join(s.dir, datadir.RestoreDir))
+	if aside, _ := boltfile.Named(s.dir, datadir.ReplacedPattern); len(aside) > 0 {
 		s.log.Warn("an interrupted restore left the files it replaced: remove them when you are content", "dirs", aside)
 		s.finishRestore(aside[len(aside)-1])
 	}

@@ -18,51 +18,55 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
 // lastRunOf writes what the last run is to have left behind.
-func lastRunOf(t testing.TB, dir string, l lastRun) {
+func lastRunOf(t testing.TB, dir string, l datadir.LastRun) {
 	t.Helper()
 	text, err := json.Marshal(l)
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, runFile), text, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, datadir.RunFile), text, 0o600))
 }
 
 func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
-	text, err := os.ReadFile(bootFile)
+	text, err := os.ReadFile(datadir.BootFile)
 	if err != nil {
 		t.Skip("this kernel does not say which run of the machine it is")
 	}
 	boot := strings.TrimSpace(string(text))
 	for _, tc := range []struct {
 		name    string
-		last    lastRun
+		last    datadir.LastRun
 		checked bool
 	}{
-		{"a clean stop", lastRun{Boot: boot, Phase: phaseStopped}, false},
-		{"a clean stop before the machine went down", lastRun{Boot: "another", Phase: phaseStopped}, false},
-		{"kill -9", lastRun{Boot: boot, Phase: phaseRunning, Unclean: 1}, false},
-		{"kill -9 again and again", lastRun{Boot: boot, Phase: phaseRunning, Unclean: 3}, true},
-		{"the machine went down", lastRun{Boot: "another", Phase: phaseRunning, Unclean: 1}, true},
-		{"a start that ended while it opened the files", lastRun{Boot: boot, Phase: phaseOpening, Unclean: 1}, true},
-		{"an error of the disk, and a clean stop", lastRun{Boot: boot, Phase: phaseStopped, Trouble: "EIO"}, true},
-		{"nothing is known", lastRun{}, true},
+		{"a clean stop", datadir.LastRun{Boot: boot, Phase: datadir.PhaseStopped}, false},
+		{"a clean stop before the machine went down", datadir.LastRun{Boot: "another", Phase: datadir.PhaseStopped}, false},
+		{"kill -9", datadir.LastRun{Boot: boot, Phase: datadir.PhaseRunning, Unclean: 1}, false},
+		{"kill -9 again and again", datadir.LastRun{Boot: boot, Phase: datadir.PhaseRunning, Unclean: 3}, true},
+		{"the machine went down", datadir.LastRun{Boot: "another", Phase: datadir.PhaseRunning, Unclean: 1}, true},
+		{"a start that ended while it opened the files", datadir.LastRun{Boot: boot, Phase: datadir.PhaseOpening, Unclean: 1}, true},
+		{"an error of the disk, and a clean stop", datadir.LastRun{Boot: boot, Phase: datadir.PhaseStopped, Trouble: "EIO"}, true},
+		{"nothing is known", datadir.LastRun{}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
 			checks := 0
 			reopen := func() {
-				s, err := Open(dir, Options{Log: discard, CheckInChild: func(context.Context, string) (*CheckReport, error) {
+				s, err := Open(dir, Options{Log: query.Discard, CheckInChild: func(context.Context, string) (*repair.CheckReport, error) {
 					checks++
-					return &CheckReport{}, nil
+					return &repair.CheckReport{}, nil
 				}})
 				must(t, err)
 				must(t, s.Close())
@@ -86,14 +90,14 @@ func TestFilesAreReadOnlyWhenThereIsAReason(t *testing.T) {
 func TestUncleanStopsInARowAreCounted(t *testing.T) {
 	dir := t.TempDir()
 	for n := range 7 {
-		w, err := openShutdownMarker(dir)
+		w, err := datadir.OpenShutdownMarker(dir)
 		must(t, err)
-		why := w.recheckReason()
-		if want := n%uncleanTolerated == 0; (why != "") != want && w.boot != "" { // at first nothing is known
+		why := w.RecheckReason()
+		if want := n%datadir.UncleanTolerated == 0; (why != "") != want && w.Boot != "" { // at first nothing is known
 			t.Errorf("start %d: %q", n, why)
 		}
-		must(t, w.begin(why != ""))
-		must(t, w.opened())
+		must(t, w.Begin(why != ""))
+		must(t, w.Opened())
 	}
 }
 
@@ -102,7 +106,7 @@ func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
 		fmt.Errorf("write: %w", syscall.EIO): true, fmt.Errorf("page 3: %w", wire.ErrDamaged): true,
 		syscall.ENOSPC: false, domain.ErrFull: false, io.EOF: false, ErrBusy: false,
 	} {
-		if got := isIOError(err); got != want {
+		if got := datadir.IsIOError(err); got != want {
 			t.Errorf("%v: %v", err, got)
 		}
 	}
@@ -111,7 +115,7 @@ func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
 func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
-	err := b.run(t.Context(), func(*batch) error { panic("page 7 is not what it should be") }, nil)
+	err := b.run(t.Context(), func(*state.Tx) error { panic("page 7 is not what it should be") }, nil)
 	if !errors.Is(err, wire.ErrDamaged) {
 		t.Errorf("the command was told %v", err)
 	}
@@ -123,9 +127,9 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 	must(t, b.Close())
-	w, err := openShutdownMarker(b.dir)
+	w, err := datadir.OpenShutdownMarker(b.dir)
 	must(t, err)
-	if why := w.recheckReason(); !strings.Contains(why, "page 7") {
+	if why := w.RecheckReason(); !strings.Contains(why, "page 7") {
 		t.Errorf("the next start is told %q", why)
 	}
 	b.Store = openQuietly(t, b.dir)
@@ -138,20 +142,20 @@ func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	copyStore(t, sample(t, 12), dir)
-	before, err := Open(dir, Options{Log: discard})
+	before, err := Open(dir, Options{Log: query.Discard})
 	must(t, err)
 	kept, err := before.Sample(time.Now())
 	must(t, err)
 	must(t, before.KeepSample(t.Context(), kept))
 	must(t, before.Applied(t.Context())) // what the sample left in the inbox is in the trail, too
-	trail, err := before.Activity(ActivityFilter{})
+	trail, err := before.Activity(query.ActivityFilter{})
 	must(t, err)
 	must(t, before.Close())
 	must(t, os.Remove(filepath.Join(dir, "running"))) // as if nobody knew how the last run ended
 	var children int
-	o := Options{Log: discard, CheckInChild: func(ctx context.Context, _ string) (*CheckReport, error) {
+	o := Options{Log: query.Discard, CheckInChild: func(ctx context.Context, _ string) (*repair.CheckReport, error) {
 		children++
-		return CheckInChild(ctx, exec.CommandContext(ctx, "sh", "-c", "kill -BUS $$"))
+		return repair.CheckInChild(ctx, exec.CommandContext(ctx, "sh", "-c", "kill -BUS $$"))
 	}}
 	for range 2 {
 		s, err := Open(dir, o)
@@ -165,7 +169,7 @@ func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 		if samples, err := s.Samples(time.Time{}); err != nil || len(samples) != 1 {
 			t.Errorf("%d samples were saved, error %v", len(samples), err)
 		}
-		if after, err := s.Activity(ActivityFilter{}); err != nil || !reflect.DeepEqual(after.Items, trail.Items) || len(trail.Items) == 0 {
+		if after, err := s.Activity(query.ActivityFilter{}); err != nil || !reflect.DeepEqual(after.Items, trail.Items) || len(trail.Items) == 0 {
 			t.Errorf("the trail is another: %v\n%+v\n%+v", err, after.Items, trail.Items)
 		}
 		must(t, s.Close())
@@ -176,9 +180,9 @@ func TestAFileThatEndsItsReaderIsMadeAnew(t *testing.T) {
 }
 
 func TestAProcessThatChecksFilesStartsNoOther(t *testing.T) {
-	t.Setenv(checkingVariable, "1")
+	t.Setenv(repair.CheckingVariable, "1")
 	mark := filepath.Join(t.TempDir(), "started")
-	if _, err := CheckInChild(t.Context(), exec.Command("touch", mark)); err == nil {
+	if _, err := repair.CheckInChild(t.Context(), exec.Command("touch", mark)); err == nil {
 		t.Error("no error")
 	}
 	if found, _ := boltfile.Exists(mark); found {
@@ -189,21 +193,21 @@ func TestAProcessThatChecksFilesStartsNoOther(t *testing.T) {
 func TestAnAnswerCrossesTheProcesses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	copyStore(t, sample(t, 12), dir)
-	ask := func(dir string) (*CheckReport, error) {
+	ask := func(dir string) (*repair.CheckReport, error) {
 		var answer bytes.Buffer
-		must(t, AnswerCheck(t.Context(), &answer, dir))
+		must(t, repair.AnswerCheck(t.Context(), &answer, dir))
 		child := exec.Command("cat")
 		child.Stdin = &answer
-		return CheckInChild(t.Context(), child)
+		return repair.CheckInChild(t.Context(), child)
 	}
 	if r, err := ask(dir); err != nil || !r.OK() || r.Users == 0 {
 		t.Errorf("%+v %v", r, err)
 	}
-	blow{file: stateFile, at: 30, value: 1}.strike(t, dir)
-	if r, err := ask(dir); err != nil || len(r.DamagedFiles) != 1 || len(r.Findings) == 0 || r.Findings[0].File != stateFile {
+	blow{file: datadir.StateFile, at: 30, value: 1}.strike(t, dir)
+	if r, err := ask(dir); err != nil || len(r.DamagedFiles) != 1 || len(r.Findings) == 0 || r.Findings[0].File != datadir.StateFile {
 		t.Errorf("%+v %v", r, err)
 	}
-	if _, err := ask(t.TempDir()); !errors.Is(err, ErrNoData) {
+	if _, err := ask(t.TempDir()); !errors.Is(err, datadir.ErrNoData) {
 		t.Errorf("nothing there: %v", err)
 	}
 }
@@ -218,18 +222,18 @@ func TestNothingLeftIsRefusedAndLeftAsItIs(t *testing.T) {
 		{"empty", func([]byte) []byte { return nil }},
 		{"a text", func([]byte) []byte { return []byte("not a database") }},
 	} {
-		for _, name := range []string{stateFile, "inbox-00000001.db"} {
+		for _, name := range []string{datadir.StateFile, "inbox-00000001.db"} {
 			t.Run(tc.name+" "+name, func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "data")
 				copyStore(t, origin, dir)
-				lastRunOf(t, dir, lastRun{Phase: phaseStopped}) // found although nothing gave a reason to look
+				lastRunOf(t, dir, datadir.LastRun{Phase: datadir.PhaseStopped}) // found although nothing gave a reason to look
 				path := filepath.Join(dir, name)
 				body, err := os.ReadFile(path)
 				must(t, err)
 				body = tc.harm(body)
 				must(t, os.WriteFile(path, body, 0o600))
 				for range 2 {
-					_, err = Open(dir, Options{Log: discard})
+					_, err = Open(dir, Options{Log: query.Discard})
 					if !errors.Is(err, ErrUnsalvageable) || !strings.Contains(err.Error(), "personasync db restore FILE") {
 						t.Errorf("got %v", err)
 					}
@@ -248,16 +252,16 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
-	in, err := wal.Open(b.dir, b.state.epoch, 1, inboxRecords)
+	in, err := wal.Open(b.dir, b.state.Epoch, 1, record.InboxRecords)
 	must(t, err)
 	for i := range 4 { // as a crash leaves them: appended, not applied
-		must(t, in.Append(t.Context(), appendEvent(nil, event("bob", "vip", i%2 == 0, 2+i))))
+		must(t, in.Append(t.Context(), record.AppendEvent(nil, event("bob", "vip", i%2 == 0, 2+i))))
 	}
 	in.Close()
 	path := filepath.Join(b.dir, "inbox-00000001.db")
 	body, err := os.ReadFile(path)
 	must(t, err)
-	frame := appendEvent(nil, event("bob", "vip", true, 4))
+	frame := record.AppendEvent(nil, event("bob", "vip", true, 4))
 	for at := 0; ; { // older versions of the page included
 		next := bytes.Index(body[at:], frame)
 		if next < 0 {
@@ -267,13 +271,13 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 		body[at-len(frame)-1] ^= 0x40 // its length, so that where it ends cannot be told
 	}
 	must(t, os.WriteFile(path, body, 0o600))
-	must(t, os.Remove(filepath.Join(b.dir, runFile)))
+	must(t, os.Remove(filepath.Join(b.dir, datadir.RunFile)))
 
 	b.Store = openQuietly(t, b.dir)
 	must(t, b.Applied(t.Context()))
 	list, err := b.Salvages()
 	must(t, err)
-	if len(list) != 1 || len(list[0].RecordsLost) != 1 || list[0].RecordsLost[0] != (RecordRange{5, 5}) || list[0].Unapplied != 1 {
+	if len(list) != 1 || len(list[0].RecordsLost) != 1 || list[0].RecordsLost[0] != (repair.RecordRange{First: 5, Last: 5}) || list[0].Unapplied != 1 {
 		t.Errorf("%+v", list)
 	}
 	if c := b.balance(); c.Events.Lost != 1 || c.Events.Accepted != 5 {
@@ -286,15 +290,15 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 
 func TestNewerFilesAreRefusedByName(t *testing.T) {
 	origin := sample(t, 12)
-	for _, name := range []string{stateFile, "inbox-00000001.db"} {
-		for _, phase := range []string{phaseStopped, ""} {
+	for _, name := range []string{datadir.StateFile, "inbox-00000001.db"} {
+		for _, phase := range []string{datadir.PhaseStopped, ""} {
 			dir := filepath.Join(t.TempDir(), "data")
 			copyStore(t, origin, dir)
-			lastRunOf(t, dir, lastRun{Phase: phase})
+			lastRunOf(t, dir, datadir.LastRun{Phase: phase})
 			db, err := bolt.Open(filepath.Join(dir, name), 0o600, nil)
 			must(t, err)
 			must(t, db.Update(func(tx *bolt.Tx) error {
-				return firstError(tx.Bucket(bucketMeta).Put(boltfile.MetaFormat, []byte{0, 0, 0, Format + 1}), boltfile.Seal(tx))
+				return firstError(tx.Bucket(state.BucketMeta).Put(boltfile.MetaFormat, []byte{0, 0, 0, datadir.Format + 1}), boltfile.Seal(tx))
 			}))
 			must(t, db.Close())
 			_, err = Open(dir, Options{Log: slog.New(slog.DiscardHandler)})
@@ -312,11 +316,11 @@ func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
 		"the root":               func(m boltpage.Meta) uint64 { return m.Root },
 		"the list of free pages": func(m boltpage.Meta) uint64 { return m.Freelist },
 	} {
-		for _, file := range []string{stateFile, "inbox-00000001.db"} {
+		for _, file := range []string{datadir.StateFile, "inbox-00000001.db"} {
 			t.Run(name+" of "+file, func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "data")
 				copyStore(t, origin, dir)
-				lastRunOf(t, dir, lastRun{Phase: phaseStopped})
+				lastRunOf(t, dir, datadir.LastRun{Phase: datadir.PhaseStopped})
 				p, err := boltpage.Open(filepath.Join(dir, file))
 				must(t, err)
 				m, _ := p.Newest()
@@ -325,7 +329,7 @@ func TestDamageThatACleanStopHidIsSalvagedToo(t *testing.T) {
 				s := openQuietly(t, dir)
 				list, err := s.Salvages()
 				must(t, err)
-				if len(list) != 1 || list[0].File != file || list[0].Lost != (Stock{}) {
+				if len(list) != 1 || list[0].File != file || list[0].Lost != (repair.Stock{}) {
 					t.Errorf("%+v", list)
 				}
 				serves(t, s, blow{file: file})
@@ -412,9 +416,9 @@ func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, rules(domain.SendEvent))
 			b.receive(event("ann", "vip", true, 1), event("ann", "vip", false, 2), event("bob", "vip", true, 1))
-			must(t, b.run(t.Context(), func(x *batch) error {
-				k, v := x.queue.Cursor().Seek(userKey("ann"))
-				return x.queue.Put(bytes.Clone(k), damage(bytes.Clone(v)))
+			must(t, b.run(t.Context(), func(x *state.Tx) error {
+				k, v := x.Queue.Cursor().Seek(state.UserKey("ann"))
+				return x.Queue.Put(bytes.Clone(k), damage(bytes.Clone(v)))
 			}, nil))
 			b.drain()
 			c, err := b.Counts()
@@ -438,40 +442,44 @@ func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 // rows could not be found because a byte of the page around them had changed, was out of reach for ever and
 // counted as pending, because nobody took that for a reason to read the files.
 func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
-	ann := userKey("ann")
+	ann := state.UserKey("ann")
 	rename := func(in *bolt.Bucket, from, to []byte) error {
 		v := bytes.Clone(in.Get(from))
 		return errors.Join(in.Delete(from), in.Put(to, v))
 	}
-	for name, harm := range map[string]func(x *batch) error{
-		"a row's bytes": func(x *batch) error {
-			key := rowKey(ann, blockHead)
-			row := bytes.Clone(x.rows.Get(key))
+	for name, harm := range map[string]func(x *state.Tx) error{
+		"a row's bytes": func(x *state.Tx) error {
+			key := state.RowKey(ann, state.BlockIndex)
+			row := bytes.Clone(x.Rows.Get(key))
 			row[2] ^= 0xFF
-			return x.rows.Put(key, row)
+			return x.Rows.Put(key, row)
 		},
-		"a row's key, longer": func(x *batch) error { return rename(x.rows, rowKey(ann, 0), append(rowKey(ann, 0), "more"...)) },
-		"a row's key":         func(x *batch) error { return rename(x.rows, rowKey(ann, 0), rowKey(ann, 7)) },
-		"a head's key":        func(x *batch) error { return rename(x.rows, rowKey(ann, blockHead), rowKey(userKey("anm"), blockHead)) },
-		"an event's key, longer": func(x *batch) error {
-			k, _ := x.queue.Cursor().Seek(ann)
-			return rename(x.queue, bytes.Clone(k), append(bytes.Clone(k), "more"...))
+		"a row's key, longer": func(x *state.Tx) error {
+			return rename(x.Rows, state.RowKey(ann, 0), append(state.RowKey(ann, 0), "more"...))
 		},
-		"an event that is gone": func(x *batch) error {
-			k, _ := x.queue.Cursor().Seek(ann)
-			return x.queue.Delete(k)
+		"a row's key": func(x *state.Tx) error { return rename(x.Rows, state.RowKey(ann, 0), state.RowKey(ann, 7)) },
+		"a head's key": func(x *state.Tx) error {
+			return rename(x.Rows, state.RowKey(ann, state.BlockIndex), state.RowKey(state.UserKey("anm"), state.BlockIndex))
 		},
-		"a due entry, cut off": func(x *batch) error {
-			k, _ := x.due.Cursor().First()
-			return rename(x.due, bytes.Clone(k), bytes.Clone(k[:len(k)-2]))
+		"an event's key, longer": func(x *state.Tx) error {
+			k, _ := x.Queue.Cursor().Seek(ann)
+			return rename(x.Queue, bytes.Clone(k), append(bytes.Clone(k), "more"...))
 		},
-		"another user's due entry": func(x *batch) error {
-			k, _ := x.due.Cursor().First()
-			lane, second, _ := dueParts(k)
-			return rename(x.due, bytes.Clone(k), dueKey(domain.EndpointTransition, lane, second, userKey("nobody")))
+		"an event that is gone": func(x *state.Tx) error {
+			k, _ := x.Queue.Cursor().Seek(ann)
+			return x.Queue.Delete(k)
 		},
-		"due entries that are gone": func(x *batch) error {
-			c := x.due.Cursor()
+		"a due entry, cut off": func(x *state.Tx) error {
+			k, _ := x.Due.Cursor().First()
+			return rename(x.Due, bytes.Clone(k), bytes.Clone(k[:len(k)-2]))
+		},
+		"another user's due entry": func(x *state.Tx) error {
+			k, _ := x.Due.Cursor().First()
+			lane, second, _ := state.DueParts(k)
+			return rename(x.Due, bytes.Clone(k), state.DueKey(domain.EndpointTransition, lane, second, state.UserKey("nobody")))
+		},
+		"due entries that are gone": func(x *state.Tx) error {
+			c := x.Due.Cursor()
 			for k, _ := c.First(); k != nil; k, _ = c.First() {
 				if err := c.Delete(); err != nil {
 					return err
@@ -511,9 +519,9 @@ func TestDamageThatAReaderMeetsIsSalvagedByTheNextStart(t *testing.T) {
 	}
 	must(t, b.Close())
 	checked := 0
-	s, err := Open(b.dir, Options{Log: discard, CheckInChild: func(context.Context, string) (*CheckReport, error) {
+	s, err := Open(b.dir, Options{Log: query.Discard, CheckInChild: func(context.Context, string) (*repair.CheckReport, error) {
 		checked++
-		return &CheckReport{}, nil
+		return &repair.CheckReport{}, nil
 	}})
 	must(t, err)
 	must(t, s.Close())

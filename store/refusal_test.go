@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/state"
 )
 
 // TestRefusalsKeepWhatAnOlderProgramCounted: it counted them in the ledger alone.
@@ -20,16 +20,16 @@ func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
 	one := domain.Refusal{Route: "webhook", Status: 401, Code: "invalid_signature", Delivery: true, Last: noon}
 	b.CountRefusal(one)
 	must(t, b.Close())
-	db, err := bolt.Open(filepath.Join(b.dir, stateFile), 0o600, nil)
+	db, err := bolt.Open(filepath.Join(b.dir, datadir.StateFile), 0o600, nil)
 	must(t, err)
 	must(t, db.Update(func(tx *bolt.Tx) error { // as if the older program had run since
-		meta := tx.Bucket(bucketMeta)
-		l, err := decodeLedger(meta.Get(metaLedger))
-		if l.rejected != 1 {
-			t.Errorf("the ledger counts %d refused", l.rejected)
+		meta := tx.Bucket(state.BucketMeta)
+		l, err := state.DecodeLedger(meta.Get(state.MetaLedger))
+		if l.Rejected != 1 {
+			t.Errorf("the ledger counts %d refused", l.Rejected)
 		}
-		l.rejected += 7
-		return firstError(err, meta.Put(metaLedger, l.encode()), boltfile.Seal(tx))
+		l.Rejected += 7
+		return firstError(err, meta.Put(state.MetaLedger, l.Encode()), boltfile.Seal(tx))
 	}))
 	must(t, db.Close())
 	b.Store = nil
@@ -49,20 +49,20 @@ func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
 
 // TestRefusalsFloodIsAFewLines: a scanner does not drown what else the trail shows.
 func TestRefusalsFloodIsAFewLines(t *testing.T) {
-	r := newRefusals(noon)
-	from := r.number()
+	r := state.NewRefusals(noon)
+	from := r.Number()
 	for i := range 600 { // ten a second for a minute
-		r.count(domain.Refusal{Route: "other", Status: 404, Code: "not_found", Last: noon.Add(time.Duration(i) * 100 * time.Millisecond)})
+		r.Count(domain.Refusal{Route: "other", Status: 404, Code: "not_found", Last: noon.Add(time.Duration(i) * 100 * time.Millisecond)})
 	}
 	var to, sum uint64
-	lines := r.since(from, &to, noon.Add(2*time.Minute))
+	lines := r.Since(from, &to, noon.Add(2*time.Minute))
 	for i := range lines {
 		sum += lines[i].Count
 	}
-	if len(lines) > refusalBurst+7 || sum != 600 {
+	if len(lines) > state.RefusalBurst+7 || sum != 600 {
 		t.Errorf("600 refusals made %d lines, which tell of %d", len(lines), sum)
 	}
-	if again := r.since(to, &to, noon.Add(time.Hour)); len(again) != 0 {
+	if again := r.Since(to, &to, noon.Add(time.Hour)); len(again) != 0 {
 		t.Errorf("told twice: %+v", again)
 	}
 }

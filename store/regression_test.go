@@ -9,9 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/query"
+	"personasync/store/internal/state"
 )
 
 // Each of these is named for what once broke.
@@ -200,11 +202,11 @@ func TestADamagedFlightStopsNoStart(t *testing.T) {
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
-	must(t, b.run(t.Context(), func(x *batch) error {
-		flights := x.tx.Bucket(bucketFlights)
-		frame := bytes.Clone(flights.Get(numberKey(f.ID)))
+	must(t, b.run(t.Context(), func(x *state.Tx) error {
+		flights := x.Raw.Bucket(state.BucketFlights)
+		frame := bytes.Clone(flights.Get(state.NumberKey(f.ID)))
 		frame[len(frame)-1] ^= 1
-		return flights.Put(numberKey(f.ID), frame)
+		return flights.Put(state.NumberKey(f.ID), frame)
 	}, nil))
 	b.reopen(r)
 	b.drain()
@@ -241,7 +243,7 @@ func TestStatsInPartsAreTheStats(t *testing.T) {
 func TestSamplesOfACauseAreAFew(t *testing.T) {
 	var all []domain.StatLine
 	for _, id := range []string{"1", "2", "3", "4", "5"} {
-		all = MergeStats(all, []domain.StatLine{{State: "parked", Reason: "r", Count: 1, Samples: []string{id}}})
+		all = query.MergeStats(all, []domain.StatLine{{State: "parked", Reason: "r", Count: 1, Samples: []string{id}}})
 	}
 	if want := (domain.StatLine{State: "parked", Reason: "r", Count: 5, Samples: []string{"1", "2", "3"}}); len(all) != 1 || !reflect.DeepEqual(all[0], want) {
 		t.Errorf("%+v, want %+v", all, want)

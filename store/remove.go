@@ -8,6 +8,10 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // Names come with events, and there is an end to them (maxFields). One that came by mistake, or from somebody
@@ -27,21 +31,21 @@ func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r Membersh
 	if err := s.CaughtUp(ctx); err != nil {
 		return r, err
 	}
-	o := &order{verb: orderForget, received: time.Now()}
+	o := &record.Order{Verb: record.OrderForget, Received: time.Now()}
 	r.Key, r.DryRun = key, dryRun
 	fields := make(map[uint32]bool)
 	var members uint64
-	err = s.read(func(b *batch) error {
-		f, err := b.st.registry.removable(key)
+	err = s.read(func(tx *state.Tx) error {
+		f, err := apply.Removable(tx.State.Registry, key)
 		if err != nil {
 			return err
 		}
-		for _, x := range b.st.registry.family(f) {
-			fields[x.number] = true
-			members += x.members
+		for _, x := range tx.State.Registry.Family(f) {
+			fields[x.Number] = true
+			members += x.Members
 		}
-		o.field, o.time = f.number, f.lastEvent
-		r.Key, r.ID, r.Removed, r.Exited = cmp.Or(f.key, f.column), f.id, uint64(len(fields)), f.exited
+		o.Field, o.Time = f.Number, f.LastEvent
+		r.Key, r.ID, r.Removed, r.Exited = cmp.Or(f.Key, f.Column), f.ID, uint64(len(fields)), f.Exited
 		return nil
 	})
 	if err != nil {
@@ -50,38 +54,29 @@ func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r Membersh
 	if err := s.unreferred(ctx, &r, key, members, fields); err != nil || dryRun {
 		return r, err
 	}
-	if err := s.order(ctx, appendOrder(nil, o)); err != nil {
+	if err := s.order(ctx, record.AppendOrder(nil, o)); err != nil {
 		return r, s.cutShort(orderAbsent, err)
 	}
 	if err := s.carriedOut(ctx); err != nil {
 		return r, err
 	}
-	return r, s.read(func(b *batch) error {
-		if f := b.fieldOf(o.field); f != nil && !f.gone() {
+	return r, s.read(func(tx *state.Tx) error {
+		if f := tx.FieldOf(o.Field); f != nil && !f.Gone() {
 			return fmt.Errorf("%s: %w", r.Key, ErrHeardOf)
 		}
 		return nil
 	})
 }
 
-// removable finds a computation, or a forwarded trait.
-func (r *registry) removable(key string) (*field, error) {
-	f, err := r.one(key)
-	if known := r.byName[fieldName{column: key}]; errors.Is(err, domain.ErrNotFound) && len(known) > 0 {
-		return known[0], nil
-	}
-	return f, err
-}
-
 // unreferred fails if something refers to one of the fields. named is what the operator called the computation.
 func (s *Store) unreferred(ctx context.Context, r *MembershipReport, named string, members uint64, fields map[uint32]bool) error {
 	if members > 0 {
-		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, Arguments(named))
+		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, state.Arguments(named))
 	}
 	for state := domain.StatePending; state <= domain.StateParked; state++ {
-		l := &Listing{filter: domain.OutboxFilter{State: state, Limit: 1}, fields: fields}
+		l := &query.Listing{Filter: domain.OutboxFilter{State: state, Limit: 1}, Fields: fields}
 		var err error
-		for err == nil && !l.Done() && len(l.page) == 0 {
+		for err == nil && !l.Done() && len(l.Lines) == 0 {
 			if err = l.Read(s.r); err == nil {
 				err = ctx.Err()
 			}
@@ -89,32 +84,10 @@ func (s *Store) unreferred(ctx context.Context, r *MembershipReport, named strin
 		if err != nil {
 			return err
 		}
-		if len(l.page) > 0 {
+		if len(l.Lines) > 0 {
 			return fmt.Errorf("%w: %s has changes that are %s; `personasync outbox list --state %s --computation %s` shows them, and `personasync outbox drop ID` removes one that is not to be sent",
 				ErrReferredTo, r.Key, state, state, domain.ShellWord(named))
 		}
 	}
 	return nil
-}
-
-// applyRemoval removes a computation of which nothing was heard since the order was given.
-func (b *batch) applyRemoval(f *field, o *order) {
-	r := b.st.registry
-	family := r.family(f)
-	for _, x := range family {
-		if x.members > 0 || x.held > 0 {
-			return
-		}
-	}
-	if f.former() || !f.lastEvent.Equal(o.time) {
-		return
-	}
-	for _, x := range family {
-		r.unname(x)
-		x.heard |= goneMark
-		r.enter(x)
-		b.touch(x)
-	}
-	r.settleOwners(&b.st.rules)
-	b.releaseConflicts() // the name is free for another
 }

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 func (b *bench) removes(key string) {
@@ -25,8 +28,8 @@ func (b *bench) removes(key string) {
 
 // TestNamesThatWereUsedUpComeBack: whoever has a write key could use up the names there may be, for good.
 func TestNamesThatWereUsedUpComeBack(t *testing.T) {
-	defer func(n int) { maxFields = n }(maxFields)
-	maxFields = 4
+	defer func(n int) { state.MaxFields = n }(state.MaxFields)
+	state.MaxFields = 4
 	r := rules(domain.SendAttribute)
 	r.Defaults.ForwardTraits = []string{"*"}
 	b := open(t, r)
@@ -100,8 +103,8 @@ func TestWhatIsReferredToIsNotRemoved(t *testing.T) {
 func TestWhatIsHeardOfMeanwhileStays(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", false, 1))
-	b.measure(func(x *batch) {
-		x.applyOrder(x.st.applied, &order{verb: orderForget, received: time.Now(), field: 0, time: noon})
+	b.measure(func(x *state.Tx) {
+		apply.ApplyOrder(x, x.State.Applied, &record.Order{Verb: record.OrderForget, Received: time.Now(), Field: 0, Time: noon})
 	})
 	b.wantComputations("spa_1/vip aud_vip audience 0")
 }

@@ -15,38 +15,23 @@ import (
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
-)
-
-// A restore builds the store next to what is there, has it apply what the backup's inbox holds, checks
-// it, and only then puts it in place:
-//
-//	restore.new/state.db     from the backup; its inbox is applied, and is no more
-//	replaced-TIME/           what was in the directory, until all is done
-//
-// The new state.db takes the old one's name in one rename, so that a crash leaves a store at any
-// point: before it the old one, after it the new one. Inbox files of the old one that are still there
-// then hold nothing the new one would read: their numbers lie below its own.
-//
-// Change ids are never reused. What was received after the backup is lost here, but its changes may
-// have left, under ids made of the record numbers that would come next. So a restored store goes on at
-// a number that no record can have had: the microseconds since 1970 (no store takes a million records
-// a second for as long as it lives). The epoch stays, and with it every id that was ever shown.
-
-const (
-	restoreDir      = "restore.new"
-	replacedPattern = "replaced-*"
 )
 
 // RestoreReport is what a restore put in place.
 type RestoreReport struct {
-	BackupInfo
-	Replayed uint64        `json:"replayed"`    // records of the backup's inbox that were applied
-	Next     uint64        `json:"next_record"` // number of the next record
-	Faults   uint64        `json:"faults"`      // what a check of the restored files found
-	Findings []Finding     `json:"findings"`
-	Salvages []Salvage     `json:"salvages"` // … and what became of it: the damaged file itself is in the backup alone
-	Took     time.Duration `json:"took_ns"`
+	snapshot.BackupInfo
+	Replayed uint64           `json:"replayed"`    // records of the backup's inbox that were applied
+	Next     uint64           `json:"next_record"` // number of the next record
+	Faults   uint64           `json:"faults"`      // what a check of the restored files found
+	Findings []repair.Finding `json:"findings"`
+	Salvages []repair.Salvage `json:"salvages"` // … and what became of it: the damaged file itself is in the backup alone
+	Took     time.Duration    `json:"took_ns"`
 }
 
 // Restore puts the backup at path in place of what is in dir, which is made if missing. It changes
@@ -57,7 +42,7 @@ func Restore(ctx context.Context, path, dir string, progress func(done, total in
 	if err := makeDir(dir); err != nil {
 		return r, err
 	}
-	lock, err := lockDir(dir, "db restore")
+	lock, err := datadir.LockDir(dir, "db restore")
 	if errors.Is(err, ErrInUse) {
 		return r, fmt.Errorf("%w: stop the agent first", err)
 	}
@@ -65,19 +50,19 @@ func Restore(ctx context.Context, path, dir string, progress func(done, total in
 		return r, err
 	}
 	defer boltfile.Unlock(lock)
-	if ownName(dir, path) == restoreDir {
-		return r, fmt.Errorf("the backup %s lies in %s, where a restore builds the store: move it out of there first", path, restoreDir)
+	if datadir.NameIn(dir, path) == datadir.RestoreDir {
+		return r, fmt.Errorf("the backup %s lies in %s, where a restore builds the store: move it out of there first", path, datadir.RestoreDir)
 	}
-	re := &restoration{dir: dir, staging: filepath.Join(dir, restoreDir), now: begun, report: &r}
+	re := &restoration{dir: dir, staging: filepath.Join(dir, datadir.RestoreDir), now: begun, report: &r}
 	if err := os.RemoveAll(re.staging); err != nil {
 		return r, fmt.Errorf("remove what an interrupted restore left: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(re.staging)) }()
 	if err := re.unpack(ctx, path, progress); err != nil {
-		return r, fmt.Errorf("restore: %w", translate(err))
+		return r, fmt.Errorf("restore: %w", datadir.Translate(err))
 	}
 	if err := re.settle(ctx); err != nil {
-		return r, fmt.Errorf("restore: %w", translate(err))
+		return r, fmt.Errorf("restore: %w", datadir.Translate(err))
 	}
 	if err := re.replace(); err != nil {
 		return r, fmt.Errorf("restore: %w", err)
@@ -102,26 +87,26 @@ func (re *restoration) unpack(ctx context.Context, path string, progress func(do
 			re.inbox.Close()
 		}
 	}()
-	re.report.BackupInfo, err = readBackup(ctx, path, progress, backupSink{
-		head:    re.prepare,
-		state:   re.writeState,
-		records: func(first uint64, frames [][]byte) error { return re.writeRecords(ctx, first, frames) },
+	re.report.BackupInfo, err = snapshot.ReadBackup(ctx, path, progress, snapshot.BackupSink{
+		Head:    re.prepare,
+		State:   re.writeState,
+		Records: func(first uint64, frames [][]byte) error { return re.writeRecords(ctx, first, frames) },
 	})
 	return err
 }
 
 // prepare refuses what cannot end well.
-func (re *restoration) prepare(info BackupInfo) error {
+func (re *restoration) prepare(info snapshot.BackupInfo) error {
 	epoch, err := strconv.ParseUint(info.Epoch, 16, 32)
 	if err != nil {
-		return bad("epoch %q is none", info.Epoch)
+		return snapshot.Bad("epoch %q is none", info.Epoch)
 	}
 	re.epoch = uint32(epoch)
 	if info.Made.After(re.now) {
 		return fmt.Errorf("the backup was made at %s and this machine's clock says %s: set the clock, record numbers are taken from it",
 			domain.Timestamp(info.Made), domain.Timestamp(re.now))
 	}
-	free, _, err := freeBytes(re.dir)
+	free, _, err := datadir.FreeBytes(re.dir)
 	if err != nil {
 		return err
 	}
@@ -133,20 +118,20 @@ func (re *restoration) prepare(info BackupInfo) error {
 }
 
 func (re *restoration) writeState(from io.Reader) error {
-	f, err := os.OpenFile(filepath.Join(re.staging, stateFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(filepath.Join(re.staging, datadir.StateFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	if _, err = io.CopyBuffer(struct{ io.Writer }{f}, from, make([]byte, 256<<10)); err == nil {
 		err = f.Sync()
 	}
-	return cutOff(errors.Join(err, f.Close()))
+	return snapshot.CutOff(errors.Join(err, f.Close()))
 }
 
 // writeRecords puts records where the store will look for them, under their own numbers.
 func (re *restoration) writeRecords(ctx context.Context, first uint64, frames [][]byte) (err error) {
 	if re.inbox == nil {
-		if re.inbox, err = wal.Open(re.staging, re.epoch, first, inboxRecords); err != nil {
+		if re.inbox, err = wal.Open(re.staging, re.epoch, first, record.InboxRecords); err != nil {
 			return err
 		}
 	}
@@ -155,28 +140,28 @@ func (re *restoration) writeRecords(ctx context.Context, first uint64, frames []
 
 // settle checks what was unpacked, applies its inbox, and moves it beyond every number in use.
 func (re *restoration) settle(ctx context.Context) error {
-	check, err := Check(ctx, re.staging, nil)
+	check, err := repair.Check(ctx, re.staging, nil)
 	if err != nil {
 		return err
 	}
-	if re.report.Faults, re.report.Findings = check.Faults, check.Findings; check.structural() {
+	if re.report.Faults, re.report.Findings = check.Faults, check.Findings; structural(check) {
 		return fmt.Errorf("the state in the backup is damaged, and was when it was made: %s", check.Findings[0].Message)
 	}
 	s, err := Open(re.staging, Options{restoring: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
-	re.report.Salvages = []Salvage{}
+	re.report.Salvages = []repair.Salvage{}
 	list, err := s.Salvages()
 	if err == nil {
 		re.report.Salvages = append(re.report.Salvages, list...)
 		err = s.Applied(ctx)
 	}
 	if err == nil {
-		err = s.run(ctx, func(b *batch) error {
-			re.report.Replayed = b.st.applied - re.report.BackupInfo.Applied
-			b.st.applied = max(b.st.applied, uint64(re.now.UnixMicro()))
-			re.report.Next = b.st.applied + 1
+		err = s.run(ctx, func(tx *state.Tx) error {
+			re.report.Replayed = tx.State.Applied - re.report.BackupInfo.Applied
+			tx.State.Applied = max(tx.State.Applied, uint64(re.now.UnixMicro()))
+			re.report.Next = tx.State.Applied + 1
 			return nil
 		}, nil)
 	}
@@ -203,7 +188,7 @@ func segmentEpoch(path string) (epoch uint32) {
 	if glanceAt(path) != nil {
 		return 0
 	}
-	seg, epoch, err := wal.OpenSegment(path, true, inboxRecords)
+	seg, epoch, err := wal.OpenSegment(path, true, record.InboxRecords)
 	if err != nil {
 		return 0
 	}
@@ -212,7 +197,7 @@ func segmentEpoch(path string) (epoch uint32) {
 }
 
 // structural reports whether a file cannot be opened, or its pages followed: no store can work with it.
-func (r *CheckReport) structural() bool {
+func structural(r *repair.CheckReport) bool {
 	for _, f := range r.Findings {
 		if f.Code == "pages" || f.Code == "open" {
 			return true
@@ -228,12 +213,12 @@ func (re *restoration) replace() error {
 	if err := os.Mkdir(aside, 0o700); err != nil {
 		return fmt.Errorf("keep what is there aside: %w", err)
 	}
-	state := filepath.Join(re.dir, stateFile)
-	if err := os.Link(state, filepath.Join(aside, stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	state := filepath.Join(re.dir, datadir.StateFile)
+	if err := os.Link(state, filepath.Join(aside, datadir.StateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("keep the state aside: %w", err)
 	}
 	crashpoint.Reach(crashpoint.RestoreAside)
-	err := os.Rename(filepath.Join(re.staging, stateFile), state)
+	err := os.Rename(filepath.Join(re.staging, datadir.StateFile), state)
 	if err == nil {
 		err = boltfile.SyncDir(re.dir)
 	}

@@ -1,69 +1,21 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"time"
 
-	bolt "go.etcd.io/bbolt"
+	"personasync/store/internal/query"
+	"personasync/store/internal/state"
 )
-
-// The bucket of runs holds what ran last, of each kind under its own prefix.
-const (
-	runOfJob          = "job:"
-	runOfVerification = "verify:"
-)
-
-// forEachRun calls f with the value of every run of one kind.
-func forEachRun(tx *bolt.Tx, kind string, f func(text []byte) error) error {
-	c := tx.Bucket(bucketRuns).Cursor()
-	for k, text := c.Seek([]byte(kind)); bytes.HasPrefix(k, []byte(kind)); k, text = c.Next() {
-		if err := f(text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// JobRun is the last run of a scheduled job, kept so that a run missed while down is known.
-type JobRun struct {
-	Job      string    `json:"job"`
-	Started  time.Time `json:"started"`  // the scheduled time of the last run that began
-	Finished time.Time `json:"finished"` // zero while it is under way
-	Missed   uint64    `json:"missed"`   // runs that fell into downtime, ever
-	Failed   uint64    `json:"failed"`   // runs that ended with an error, ever
-
-	// Of the last run that ended, if it ended with an error; FailedAt is zero if it did not.
-	FailedAt time.Time `json:"failed_at"`
-	Code     string    `json:"code,omitempty"`
-	Error    string    `json:"error,omitempty"`
-}
 
 // SetJobRun records a run.
-func (s *Store) SetJobRun(ctx context.Context, r JobRun) error {
+func (s *Store) SetJobRun(ctx context.Context, r query.JobRun) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, func(b *batch) error {
-		b.put(b.tx.Bucket(bucketRuns), []byte(runOfJob+r.Job), text)
+	return s.run(ctx, func(tx *state.Tx) error {
+		tx.Put(tx.Raw.Bucket(state.BucketRuns), []byte(query.RunOfJob+r.Job), text)
 		return nil
 	}, nil)
-}
-
-// JobRuns lists the jobs' last runs, by name.
-func (v *reader) JobRuns() (runs []JobRun, err error) {
-	err = v.look(func(tx *bolt.Tx) error {
-		return forEachRun(tx, runOfJob, func(text []byte) error {
-			var r JobRun
-			if err := json.Unmarshal(text, &r); err != nil {
-				return fmt.Errorf("the record of a job's run: %w", err)
-			}
-			runs = append(runs, r)
-			return nil
-		})
-	})
-	return runs, err
 }

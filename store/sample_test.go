@@ -7,12 +7,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/state"
 )
 
 func TestSamplesSurviveARestart(t *testing.T) {
@@ -29,7 +31,7 @@ func TestSamplesSurviveARestart(t *testing.T) {
 	b.reopen(rules(domain.SendBoth))
 	got, err := b.Samples(noon)
 	must(t, err)
-	if d := cmp.Diff([]Sample{want}, got, cmpopts.IgnoreUnexported(AudienceSample{}), cmpopts.EquateApproxTime(0)); d != "" {
+	if d := cmp.Diff([]query.Sample{want}, got, cmpopts.IgnoreUnexported(query.AudienceSample{}), cmpopts.EquateApproxTime(0)); d != "" {
 		t.Errorf("after a restart (-want +got):\n%s", d)
 	}
 	soundness(t, b)
@@ -39,7 +41,7 @@ func TestSamplesOfADayAreKept(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	start := noon.Truncate(time.Minute)
 	keep := func(minutes int) {
-		must(t, b.KeepSample(context.Background(), Sample{At: start.Add(time.Duration(minutes) * time.Minute)}))
+		must(t, b.KeepSample(context.Background(), query.Sample{At: start.Add(time.Duration(minutes) * time.Minute)}))
 	}
 	for _, m := range []int{0, 0, 1, 1439} {
 		keep(m)
@@ -67,9 +69,9 @@ func sampleCount(t *testing.T, b *bench) int {
 func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	must(t, b.Store.Close())
-	db, err := boltfile.Open(b.dir+"/"+stateFile, 0, false)
+	db, err := boltfile.Open(b.dir+"/"+datadir.StateFile, 0, false)
 	must(t, err)
-	must(t, db.Update(func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketSamples) }))
+	must(t, db.Update(func(tx *bolt.Tx) error { return tx.DeleteBucket(state.BucketSamples) }))
 	must(t, db.Close())
 
 	v, err := OpenReadOnly(b.dir)
@@ -78,7 +80,7 @@ func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
 		t.Errorf("looked at, it has samples %v, error %v", list, err)
 	}
 	must(t, v.Close())
-	report, err := Check(context.Background(), b.dir, nil)
+	report, err := repair.Check(context.Background(), b.dir, nil)
 	must(t, err)
 	if !report.OK() {
 		t.Errorf("an older store is found faulty: %v", report.Findings)
@@ -86,7 +88,7 @@ func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
 
 	b.Store = nil
 	b.reopen(rules(domain.SendBoth))
-	must(t, b.KeepSample(context.Background(), Sample{At: noon}))
+	must(t, b.KeepSample(context.Background(), query.Sample{At: noon}))
 	if n := sampleCount(t, b); n != 1 {
 		t.Errorf("%d samples are kept, want 1", n)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/state"
 )
 
 // drainNames delivers everything, and fails if an element says two things under one name. The names are
@@ -106,7 +108,7 @@ func TestCohortsOfOneNameAsItLeaves(t *testing.T) {
 	b.receive(event("ann", "seg:gold", true, 1), event("ann", "seg_gold", true, 2), event("ann", "seg_gold", false, 3), event("bea", ".seg:gold ", true, 3))
 	var said []string
 	for {
-		f, _, err := b.Take(context.Background(), onCohorts(noon.Add(2*day)))
+		f, _, err := b.Take(context.Background(), onCohorts(noon.Add(2*state.Day)))
 		must(t, err)
 		if f == nil {
 			break
@@ -245,19 +247,19 @@ func TestWhatAnOlderVersionHeldIsDecidedAnew(t *testing.T) {
 	b.receive(trait("ann", "row", 1, "vip", "1"))
 	b.drain()
 	b.said()
-	b.measure(func(x *batch) { // as it was before: the rules without a word on names, the column first
-		x.st.rules.Names = 0
-		text, err := json.Marshal(&x.st.rules)
+	b.measure(func(x *state.Tx) { // as it was before: the rules without a word on names, the column first
+		x.State.Rules.Names = 0
+		text, err := json.Marshal(&x.State.Rules)
 		must(t, err)
-		x.put(x.tx.Bucket(bucketMeta), metaRules, text)
-		f := x.newField(&field{space: "spa_1", key: "vip", id: "aud_vip", class: domain.ClassAudience})
-		u, p := x.user("bob"), x.st.rules.For("vip", "aud_vip")
+		x.Put(x.Raw.Bucket(state.BucketMeta), state.MetaRules, text)
+		f := x.NewField(&state.Field{Space: "spa_1", Key: "vip", ID: "aud_vip", Class: domain.ClassAudience})
+		u, p := x.User("bob"), x.State.Rules.For("vip", "aud_vip")
 		e := event("bob", "vip", true, 2)
-		ch := x.draft(u, f, &p, &cause{seq: x.st.applied, slots: 9, event: e}, domain.KindAttribute, domain.TransitionEnter)
+		ch := outbox.Draft(x, u, f, &p, &outbox.Cause{Seq: x.State.Applied, Slots: 9, Event: e}, domain.KindAttribute, domain.TransitionEnter)
 		ch.Name, ch.Value = "vip", domain.JSONTrue
-		x.st.ledger.changes.Created++
-		x.holdConflict(u, f, ch, x.entry(u, f.number))
-		x.write(u, f.number)
+		x.State.Ledger.Changes.Created++
+		outbox.HoldConflict(x, u, f, ch, x.Entry(u, f.Number))
+		x.Write(u, f.Number)
 	})
 	b.reopen(r)
 	must(t, b.Applied(context.Background()))

@@ -14,6 +14,8 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
 )
 
 func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
@@ -21,27 +23,27 @@ func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
 	plenty := int64(1 << 40)
 	for _, tc := range []struct {
 		name                string
-		space               Space
+		space               datadir.Space
 		fromTaking, fromNot bool // whether events are refused, coming from either side
 	}{
-		{"no limit, and plenty free", Space{FreeBytes: plenty, FloorBytes: 256 * mib}, false, false},
-		{"below both marks of the limit", Space{DataBytes: 84 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, false, false},
-		{"between the marks of the limit", Space{DataBytes: 87 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, false, true},
-		{"above both marks of the limit", Space{DataBytes: 91 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, true, true},
-		{"what is not applied counts twice", Space{DataBytes: 80 * mib, UnappliedBytes: 11 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, true, true},
-		{"above both marks of the disk", Space{FreeBytes: 330 * mib, FloorBytes: 256 * mib}, false, false},
-		{"between the marks of the disk", Space{FreeBytes: 300 * mib, FloorBytes: 256 * mib}, false, true},
-		{"below both marks of the disk", Space{FreeBytes: 255 * mib, FloorBytes: 256 * mib}, true, true},
-		{"the disk holds, but not what is still to be applied", Space{FreeBytes: 400 * mib, UnappliedBytes: 200 * mib, FloorBytes: 256 * mib}, true, true},
+		{"no limit, and plenty free", datadir.Space{FreeBytes: plenty, FloorBytes: 256 * mib}, false, false},
+		{"below both marks of the limit", datadir.Space{DataBytes: 84 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, false, false},
+		{"between the marks of the limit", datadir.Space{DataBytes: 87 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, false, true},
+		{"above both marks of the limit", datadir.Space{DataBytes: 91 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, true, true},
+		{"what is not applied counts twice", datadir.Space{DataBytes: 80 * mib, UnappliedBytes: 11 * mib, MaxDataBytes: 100 * mib, FreeBytes: plenty}, true, true},
+		{"above both marks of the disk", datadir.Space{FreeBytes: 330 * mib, FloorBytes: 256 * mib}, false, false},
+		{"between the marks of the disk", datadir.Space{FreeBytes: 300 * mib, FloorBytes: 256 * mib}, false, true},
+		{"below both marks of the disk", datadir.Space{FreeBytes: 255 * mib, FloorBytes: 256 * mib}, true, true},
+		{"the disk holds, but not what is still to be applied", datadir.Space{FreeBytes: 400 * mib, UnappliedBytes: 200 * mib, FloorBytes: 256 * mib}, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for from, want := range map[bool]bool{false: tc.fromTaking, true: tc.fromNot} {
-				r := newDiskBudget(tc.space.MaxDataBytes)
+				r := datadir.NewDiskBudget(tc.space.MaxDataBytes)
 				if from {
-					r.full.Store(&FullError{Reason: "before"})
+					r.Full.Store(&datadir.FullError{Reason: "before"})
 				}
-				changed := r.judge(tc.space, time.Now())
-				err := r.refusal()
+				changed := r.Judge(tc.space, time.Now())
+				err := r.Refusal()
 				if got := err != nil; got != want || changed != (from != want) {
 					t.Errorf("refusing before %v: refused %v (%v), changed %v", from, got, err, changed)
 				}
@@ -54,14 +56,14 @@ func TestRoomHasTwoMarksSoThatItDoesNotFlutter(t *testing.T) {
 }
 
 func TestANoSpaceErrorRefusesForAMoment(t *testing.T) {
-	r, now := newDiskBudget(0), time.Now()
-	r.note(1, translate(fmt.Errorf("file resize error: %s", syscall.ENOSPC))) // as bbolt says it
-	fine := Space{FreeBytes: 1 << 40}
-	if r.judge(fine, now); r.refusal() == nil {
+	r, now := datadir.NewDiskBudget(0), time.Now()
+	r.Note(1, datadir.Translate(fmt.Errorf("file resize error: %s", syscall.ENOSPC))) // as bbolt says it
+	fine := datadir.Space{FreeBytes: 1 << 40}
+	if r.Judge(fine, now); r.Refusal() == nil {
 		t.Error("a quota that statfs does not show is forgotten at once")
 	}
-	if r.judge(fine, now.Add(refuseFor+time.Second)); r.refusal() != nil {
-		t.Errorf("still refused: %v", r.refusal())
+	if r.Judge(fine, now.Add(datadir.RefuseFor+time.Second)); r.Refusal() != nil {
+		t.Errorf("still refused: %v", r.Refusal())
 	}
 }
 
@@ -80,7 +82,7 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 	t.Parallel()
 	b := &bench{TB: t, dir: t.TempDir()}
 	var err error
-	b.Store, err = Open(b.dir, Options{Log: discard, MaxDataBytes: 16 << 20, Parked: time.Hour})
+	b.Store, err = Open(b.dir, Options{Log: query.Discard, MaxDataBytes: 16 << 20, Parked: time.Hour})
 	must(t, err)
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.SetRules(context.Background(), rules(domain.SendBoth)))
@@ -97,7 +99,7 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 		b.lookAround()
 	}
 	err = b.Append(context.Background(), event("cid", "vip", true, 1))
-	if full := (*FullError)(nil); !errors.Is(err, domain.ErrFull) || !errors.As(err, &full) || !strings.Contains(err.Error(), "16.0 MiB") {
+	if full := (*datadir.FullError)(nil); !errors.Is(err, domain.ErrFull) || !errors.As(err, &full) || !strings.Contains(err.Error(), "16.0 MiB") {
 		t.Errorf("append at the limit: %v", err)
 	}
 	r := rules(domain.SendBoth)
@@ -135,7 +137,7 @@ func TestReceivedEventsGiveWayBeforeEventsAreRefused(t *testing.T) {
 	t.Parallel()
 	b := &bench{TB: t, dir: t.TempDir()}
 	var err error
-	b.Store, err = Open(b.dir, Options{Log: discard, MaxDataBytes: 64 << 20, ReceivedFor: time.Hour})
+	b.Store, err = Open(b.dir, Options{Log: query.Discard, MaxDataBytes: 64 << 20, ReceivedFor: time.Hour})
 	must(t, err)
 	t.Cleanup(func() { b.Store.Close() })
 	for range 80 {
@@ -208,7 +210,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	fillDisk(t, disk)
 	acked := 0
 	for i := range 200 {
-		if b.budget.full.Store(nil); b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)) == nil {
+		if b.budget.Full.Store(nil); b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)) == nil {
 			acked++
 		}
 	}
@@ -235,9 +237,9 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 
 	emptyDisk(t, disk)
 	must(t, <-settled)
-	b.budget.mu.Lock()
-	b.budget.struck = time.Time{}
-	b.budget.mu.Unlock()
+	b.budget.Mu.Lock()
+	b.budget.Struck = time.Time{}
+	b.budget.Mu.Unlock()
 	b.lookAround()
 	must(t, b.Full())
 	b.receive(event("after", "vip", true, 1))

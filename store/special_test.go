@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
 	"personasync/store/internal/wal"
 )
 
@@ -41,7 +44,7 @@ func withoutHanging(t *testing.T, path string, do func() error) error {
 // TestAPipeInThePlaceOfAFileIsRefused: the start, and every command that reads the files, waited for its other end
 // without a word, and SIGTERM did not end them.
 func TestAPipeInThePlaceOfAFileIsRefused(t *testing.T) {
-	for _, name := range []string{lockFile, runFile, stateFile, filepath.Base(wal.Path("", 1)), filepath.Base(wal.Path("", 2))} {
+	for _, name := range []string{datadir.LockFile, datadir.RunFile, datadir.StateFile, filepath.Base(wal.Path("", 1)), filepath.Base(wal.Path("", 2))} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, rules(domain.SendAttribute))
 			b.receive(event("ann", "vip", true, 1))
@@ -55,19 +58,19 @@ func TestAPipeInThePlaceOfAFileIsRefused(t *testing.T) {
 				}
 				return err
 			}}
-			if name == stateFile {
+			if name == datadir.StateFile {
 				refused["OpenReadOnly"] = func() error { return onlyErr(OpenReadOnly(b.dir)) }
-				refused["Check"] = func() error { return onlyErr(Check(t.Context(), b.dir, nil)) }
+				refused["Check"] = func() error { return onlyErr(repair.Check(t.Context(), b.dir, nil)) }
 			}
 			for what, do := range refused {
 				err := withoutHanging(t, path, do)
 				if strings.HasPrefix(name, "inbox-") { // is listed among what is left alone
 					must(t, err)
-				} else if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), name) {
+				} else if !errors.Is(err, datadir.ErrForeign) || !strings.Contains(err.Error(), name) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			must(t, withoutHanging(t, path, func() error { Holder(b.dir); return nil }))
+			must(t, withoutHanging(t, path, func() error { datadir.Holder(b.dir); return nil }))
 			if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeNamedPipe {
 				t.Errorf("it was replaced: %v, %v", info, err)
 			}
@@ -81,9 +84,9 @@ func TestABackupIntoAPipeIsRefused(t *testing.T) {
 	must(t, syscall.Mkfifo(pipe, 0o600))
 	for _, path := range []string{pipe, "/dev/null", filepath.Dir(pipe)} {
 		err := withoutHanging(t, pipe, func() error {
-			return CreateBackup(t.TempDir(), path, func(io.Writer) error { t.Error("it is written"); return nil })
+			return snapshot.CreateBackup(t.TempDir(), path, func(io.Writer) error { t.Error("it is written"); return nil })
 		})
-		if !errors.Is(err, ErrNotAFile) || !strings.Contains(err.Error(), path) {
+		if !errors.Is(err, snapshot.ErrNotAFile) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

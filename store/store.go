@@ -13,34 +13,23 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"personasync/store/domain"
 
 	bolt "go.etcd.io/bbolt"
 
-	berrors "go.etcd.io/bbolt/errors"
-
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
-)
-
-// Errors a caller can tell apart.
-var (
-	ErrInUse    = boltfile.ErrInUse
-	ErrNotFound = domain.ErrNotFound
-	ErrBusy     = domain.ErrBusy
-	ErrFull     = domain.ErrFull
-	ErrNoRoom   = errors.New("there is no room to start") // to make a store in, or to migrate one
-	ErrClosed   = domain.ErrClosed
-	ErrNewer    = wire.ErrNewer
-	ErrNoData   = errors.New("no data here yet")
-	ErrNoPlace  = errors.New("the data directory is not there yet") // a disk that is not mounted, perhaps
 )
 
 // Options opens a store. Log is required; a zero retention keeps things for ever.
@@ -63,7 +52,7 @@ type Options struct {
 	// CheckInChild does what Check does for dir in a process of its own, which damage may kill: see
 	// the function CheckInChild. It is called only when there is a reason to doubt the files.
 	// nil: they are checked in this process.
-	CheckInChild func(ctx context.Context, dir string) (*CheckReport, error)
+	CheckInChild func(ctx context.Context, dir string) (*repair.CheckReport, error)
 
 	// Start is done when Open is not to go on with a check, which takes minutes where there is much: it
 	// returns the cause then, and the next Open checks again. nil: never.
@@ -80,7 +69,7 @@ type Store struct {
 	log       *slog.Logger
 	dir       string
 	lock      *os.File         // belongs to looking, once the store is open
-	place     *place           // of the files
+	place     *datadir.Place   // of the files
 	barred    atomic.Bool      // the inbox takes nothing: the epoch of the changes that it would make is not on disk yet
 	now       func() time.Time // of a command; time.Now but in tests
 	looking   sync.Mutex       // held while they are compared with their names
@@ -97,9 +86,9 @@ type Store struct {
 	finished atomic.Uint64 // transactions of the writer that came to an end, good or bad
 	beat     beat          // of Liveness
 
-	budget       *diskBudget // whether there is any for more events
-	marker       *shutdownMarker
-	checkInChild func(ctx context.Context, dir string) (*CheckReport, error)
+	budget       *datadir.DiskBudget // whether there is any for more events
+	marker       *datadir.ShutdownMarker
+	checkInChild func(ctx context.Context, dir string) (*repair.CheckReport, error)
 	broken       chan struct{} // closed when damage was met at work
 	brokenOnce   sync.Once
 	unreadable   sync.Once
@@ -113,21 +102,21 @@ type Store struct {
 	others    sync.WaitGroup // goroutines beside the writer and the committer
 
 	// The writer's own.
-	state       *state
-	parkings    *parkings // parked by this process, for those who follow
-	refused     *refusals
-	unread      bool      // a transaction failed, and state was not read back since: see readBack
-	left        bool      // when it was opened, the state was as the last run left it
-	arrival     *arrival  // still to be noted; nil: nothing is
-	flown       uint64    // the last lease before that transaction
-	starved     bool      // the last batch found none of the records it looked for
-	reached     time.Time // receipt of the newest record applied by this process
+	state       *state.State
+	parkings    *state.Parkings // parked by this process, for those who follow
+	refused     *state.Refusals
+	unread      bool           // a transaction failed, and state was not read back since: see readBack
+	left        bool           // when it was opened, the state was as the last run left it
+	arrival     *state.Arrival // still to be noted; nil: nothing is
+	flown       uint64         // the last lease before that transaction
+	starved     bool           // the last batch found none of the records it looked for
+	reached     time.Time      // receipt of the newest record applied by this process
 	pacing      pacing
 	orphaned    []uint64 // flights that nobody was given: they are still to be put back
 	interrupted bool     // flights that the last process left are still to be settled: there was no room
 	between     chan func()
-	dirty       *dirtySet // what a compaction must copy again; nil without one
-	arena       []byte    // memory of the last batch, for the next
+	dirty       *state.DirtySet // what a compaction must copy again; nil without one
+	arena       []byte          // memory of the last batch, for the next
 
 	rulesMu  sync.Mutex    // orders SetRules
 	appended *domain.Rules // the newest rules in the inbox, nil while unknown
@@ -154,15 +143,15 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir, o.Command)
+	lock, err := datadir.LockDir(dir, o.Command)
 	if err != nil {
-		return nil, roomless(err)
+		return nil, datadir.Roomless(err)
 	}
 	s = &Store{
 		log: o.Log, dir: dir, lock: lock, now: time.Now,
 		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		between: make(chan func()),
-		budget:  newDiskBudget(o.MaxDataBytes),
+		budget:  datadir.NewDiskBudget(o.MaxDataBytes),
 		broken:  make(chan struct{}), checkInChild: o.CheckInChild,
 	}
 	if o.Start == nil {
@@ -171,16 +160,16 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.retention.Store(&o)
 	s.written = lastWritten(dir)
-	if s.place, err = newPlace(dir); err != nil {
+	if s.place, err = datadir.NewPlace(dir); err != nil {
 		_ = boltfile.Unlock(lock)
 		return nil, err
 	}
 	if err := s.open(o.Start); err != nil {
-		s.place.held.Close()
+		s.place.Held.Close()
 		_ = boltfile.Unlock(lock)
 		return nil, err
 	}
-	s.r.damaged = s.noteRead
+	s.r.Damaged = s.noteRead
 	s.round.Store(newRound(nil))
 	return s, nil
 }
@@ -196,14 +185,14 @@ func makeDir(dir string) error {
 		return nil // what else is wrong with it, lockDir says
 	case !errors.Is(there, fs.ErrNotExist):
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s does not exist: mount its disk, or make that folder", ErrNoPlace, filepath.Dir(dir))
+		return fmt.Errorf("%w: %s does not exist: mount its disk, or make that folder", datadir.ErrNoPlace, filepath.Dir(dir))
 	case errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("%w: %s points to a folder that does not exist: mount its disk, or make that folder", ErrNoPlace, dir)
+		return fmt.Errorf("%w: %s points to a folder that does not exist: mount its disk, or make that folder", datadir.ErrNoPlace, dir)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %s does not exist, and this user may not make it: mount its disk, or make it and give it to the agent's user",
-			ErrNoPlace, dir)
+			datadir.ErrNoPlace, dir)
 	}
-	return roomless(fmt.Errorf("make the data directory: %w", err))
+	return datadir.Roomless(fmt.Errorf("make the data directory: %w", err))
 }
 
 // Written is when the files were last written to before they were opened, by the clock of then; the zero
@@ -211,7 +200,7 @@ func makeDir(dir string) error {
 func (s *Store) Written() time.Time { return s.written }
 
 func lastWritten(dir string) (last time.Time) {
-	paths, err := dataFiles(dir)
+	paths, err := repair.DataFiles(dir)
 	if err != nil {
 		return last // whoever reads them next says why
 	}
@@ -228,30 +217,30 @@ func (s *Store) openFiles() error {
 	if err != nil {
 		return err
 	}
-	inbox, err := wal.Open(s.dir, epoch, s.state.applied+1, inboxRecords)
+	inbox, err := wal.Open(s.dir, epoch, s.state.Applied+1, record.InboxRecords)
 	if err != nil {
 		s.db.Close()
-		if s.state.applied == 0 {
-			err = roomless(err)
+		if s.state.Applied == 0 {
+			err = datadir.Roomless(err)
 		}
 		return err
 	}
-	inbox.MaxBytes.Store(s.budget.segment())
-	inbox.Hooks = wal.Hooks{Refuse: s.refuseRecords, Home: s.place.check, Naming: &s.place.naming, AfterCommit: s.afterCommit}
-	s.inbox, s.r.inbox = inbox, inbox
+	inbox.MaxBytes.Store(s.budget.Segment())
+	inbox.Hooks = wal.Hooks{Refuse: s.refuseRecords, Home: s.place.Check, Naming: &s.place.Naming, AfterCommit: s.afterCommit}
+	s.inbox, s.r.Inbox = inbox, inbox
 	if s.parkings == nil {
-		s.parkings = newParkings(time.Now())
+		s.parkings = state.NewParkings(time.Now())
 	}
 	if s.refused == nil {
-		s.refused = newRefusals(time.Now())
-		if err := s.look(func(tx *bolt.Tx) error { return s.refused.load(tx, s.state.ledger.rejected) }); err != nil {
+		s.refused = state.NewRefusals(time.Now())
+		if err := s.look(func(tx *bolt.Tx) error { return s.refused.Load(tx, s.state.Ledger.Rejected) }); err != nil {
 			inbox.Close()
 			s.db.Close()
 			return err
 		}
 	}
-	s.r.parkings, s.r.refused = s.parkings, s.refused
-	s.applied.Store(s.state.applied)
+	s.r.Parkings, s.r.Refused = s.parkings, s.refused
+	s.applied.Store(s.state.Applied)
 	s.arrive()
 	s.lookAround()
 	if err := boltfile.Guard(s.recover); err != nil {
@@ -265,7 +254,7 @@ func (s *Store) openFiles() error {
 // openState opens state.db, or makes it where there is no store yet. An inbox without a state is not
 // a new store: starting empty would forget every membership in silence.
 func (s *Store) openState() (epoch uint32, err error) {
-	path := filepath.Join(s.dir, stateFile)
+	path := filepath.Join(s.dir, datadir.StateFile)
 	found, err := boltfile.Exists(path)
 	if err != nil {
 		return 0, fmt.Errorf("look for the state: %w", err)
@@ -274,25 +263,25 @@ func (s *Store) openState() (epoch uint32, err error) {
 		if inboxes, _, err := wal.Files(s.dir); err != nil {
 			return 0, err
 		} else if len(inboxes) > 0 {
-			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, stateFile)
+			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, datadir.StateFile)
 		}
 		s.tellOfBeginning()
-		if err := boltfile.Create(path, func(db *bolt.DB) error { return initState(db, rand.Uint32()|1) }); err != nil {
-			return 0, roomless(err)
+		if err := boltfile.Create(path, func(db *bolt.DB) error { return state.InitState(db, rand.Uint32()|1) }); err != nil {
+			return 0, datadir.Roomless(err)
 		}
 	}
-	db, err := boltfile.Open(path, stateMmap, false)
+	db, err := boltfile.Open(path, state.StateMmap, false)
 	if err != nil {
 		return 0, err
 	}
-	s.db = newStateDB(db)
-	s.r = &reader{db: s.db}
-	if s.place.state, err = os.Stat(path); err != nil {
+	s.db = state.NewStateDB(db)
+	s.r = &query.Reader{DB: s.db}
+	if s.place.State, err = os.Stat(path); err != nil {
 		s.db.Close()
 		return 0, err
 	}
 	err = boltfile.Guard(func() error {
-		if err := migrate(db, migrations, s.log); err != nil {
+		if err := snapshot.Migrate(db, snapshot.Migrations, s.log); err != nil {
 			return err
 		}
 		if epoch, err = boltfile.Epoch(db); err != nil {
@@ -302,7 +291,7 @@ func (s *Store) openState() (epoch uint32, err error) {
 			return err
 		}
 		return s.db.View(func(tx *bolt.Tx) error {
-			s.state, err = loadCounted(tx)
+			s.state, err = state.LoadCounted(tx)
 			return err
 		})
 	})
@@ -313,18 +302,9 @@ func (s *Store) openState() (epoch uint32, err error) {
 	return epoch, nil
 }
 
-// roomless tells a start that a full disk ends from those that it does not: nothing is received yet, or
-// nothing can be until the data is migrated, so there is no use in trying again unasked.
-func roomless(err error) error {
-	if errors.Is(translate(err), domain.ErrFull) {
-		return fmt.Errorf("%w: %w", ErrNoRoom, err)
-	}
-	return err
-}
-
 // tellOfBeginning says that a store begins with nothing, and whether there was one before.
 func (s *Store) tellOfBeginning() {
-	if s.marker.last == (lastRun{}) {
+	if s.marker.Last == (datadir.LastRun{}) {
 		s.log.Info("a new store begins", "dir", s.dir)
 		return
 	}
@@ -336,9 +316,9 @@ func (s *Store) tellOfBeginning() {
 // begins. Without either it writes nothing. On a full disk the writer does it later: a start needs no room. No
 // record is taken before the epoch is on disk: a crash would leave its change to the epoch of before.
 func (s *Store) recover() error {
-	begins := s.arrival != nil && s.arrival.epoch != 0
+	begins := s.arrival != nil && s.arrival.Epoch != 0
 	s.barred.Store(begins)
-	if s.interrupted = len(s.state.leases)+len(s.state.corruptLeases) > 0; !s.interrupted && !begins {
+	if s.interrupted = len(s.state.Leases)+len(s.state.CorruptLeases) > 0; !s.interrupted && !begins {
 		return nil
 	}
 	err := s.transact(nil, false)
@@ -351,19 +331,19 @@ func (s *Store) recover() error {
 
 // strand puts back the flights that never left, and settles those that were under way when the last
 // process ended.
-func (s *Store) settleInterrupted(b *batch) {
+func (s *Store) settleInterrupted(tx *state.Tx) {
 	for _, n := range s.orphaned {
-		b.settle(domain.Settlement{Lease: n, At: time.Now(), NotSent: true})
+		outbox.Settle(tx, domain.Settlement{Lease: n, At: time.Now(), NotSent: true})
 	}
 	if !s.interrupted {
 		return
 	}
-	for _, f := range slices.Sorted(maps.Keys(s.state.leases)) {
-		b.interrupt(f, time.Now())
+	for _, f := range slices.Sorted(maps.Keys(s.state.Leases)) {
+		outbox.Interrupt(tx, f, time.Now())
 	}
-	for _, n := range s.state.corruptLeases {
-		key := numberKey(n)
-		b.quarantine(bucketFlights, key, b.tx.Bucket(bucketFlights).Get(key), wire.ErrDamaged)
+	for _, n := range s.state.CorruptLeases {
+		key := state.NumberKey(n)
+		tx.Quarantine(state.BucketFlights, key, tx.Raw.Bucket(state.BucketFlights).Get(key), wire.ErrDamaged)
 	}
 }
 
@@ -377,13 +357,13 @@ func (s *Store) Close() (err error) {
 		s.others.Wait()
 		s.upkeep.Lock() // for good: what waits for it finds the store closed
 		defer s.upkeep.Unlock()
-		if counts := s.refused.unwritten(); (counts || s.arrival != nil) && !s.isBroken() {
+		if counts := s.refused.Unwritten(); (counts || s.arrival != nil) && !s.isBroken() {
 			if err = s.write(nil, false); !counts {
 				err = nil // the next start arrives once more
 			}
 		}
 		s.inbox.CloseFiles()
-		err = errors.Join(err, s.closeState(), s.marker.ended(), s.place.held.Close(), boltfile.Unlock(s.lock))
+		err = errors.Join(err, s.closeState(), s.marker.Ended(), s.place.Held.Close(), boltfile.Unlock(s.lock))
 	})
 	return err
 }
@@ -392,14 +372,14 @@ func (s *Store) Close() (err error) {
 // nothing else counts.
 func (s *Store) SetRetention(o Options) {
 	s.retention.Store(&o)
-	s.budget.limit.Store(o.MaxDataBytes)
-	s.inbox.MaxBytes.Store(s.budget.segment())
-	s.budget.look()
+	s.budget.Limit.Store(o.MaxDataBytes)
+	s.inbox.MaxBytes.Store(s.budget.Segment())
+	s.budget.Look()
 }
 
 // refuseRecords says why the inbox takes nothing; nil when it does.
 func (s *Store) refuseRecords() error {
-	if err := s.place.refusal(); err != nil {
+	if err := s.place.Refusal(); err != nil {
 		return err
 	}
 	if s.barred.Load() {
@@ -421,26 +401,13 @@ func (s *Store) Append(ctx context.Context, events ...*domain.Event) error {
 	}
 	frames, size := make([][]byte, len(events)), 0
 	for i, e := range events {
-		frames[i] = appendEvent(make([]byte, 0, len(e.Raw)+512), e)
+		frames[i] = record.AppendEvent(make([]byte, 0, len(e.Raw)+512), e)
 		size += len(frames[i])
 	}
 	err := s.inbox.Append(ctx, frames...)
 	s.note(err)
-	err = translate(err)
-	s.budget.note(size, err)
-	return err
-}
-
-// translate gives what the file system said a name of ours. bbolt keeps only the words of an error
-// met while a file grows.
-func translate(err error) error {
-	switch {
-	case err == nil, errors.Is(err, domain.ErrFull):
-		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, berrors.ErrMaxSizeReached),
-		strings.Contains(err.Error(), syscall.ENOSPC.Error()), strings.Contains(err.Error(), syscall.EDQUOT.Error()):
-		return fmt.Errorf("%w: %w", domain.ErrFull, err)
-	}
+	err = datadir.Translate(err)
+	s.budget.Note(size, err)
 	return err
 }
 
@@ -462,13 +429,13 @@ func (s *Store) SetRules(ctx context.Context, r domain.Rules) error {
 			return nil
 		}
 	}
-	frame, err := appendRules(nil, &r)
+	frame, err := record.AppendRules(nil, &r)
 	if err != nil {
 		return err
 	}
 	if err := s.inbox.AppendOther(ctx, frame); err != nil {
 		s.unsure = true
-		return translate(err)
+		return datadir.Translate(err)
 	}
 	s.appended, s.unsure = &r, false
 	return nil
@@ -483,9 +450,9 @@ func sameRules(a, b *domain.Rules) bool {
 // appliedRules returns the rules in force, or nil while records wait that may change them.
 func (s *Store) appliedRules() (known *domain.Rules, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		text := meta.Get(metaRules)
-		if text == nil || number(meta.Get(metaApplied)) < s.inbox.Last() {
+		meta := tx.Bucket(state.BucketMeta)
+		text := meta.Get(state.MetaRules)
+		if text == nil || state.Number(meta.Get(state.MetaApplied)) < s.inbox.Last() {
 			return nil
 		}
 		known = new(domain.Rules)
@@ -495,7 +462,7 @@ func (s *Store) appliedRules() (known *domain.Rules, err error) {
 }
 
 // CountRefusal counts one request that was refused for good, at its Last. It waits for no disk.
-func (s *Store) CountRefusal(r domain.Refusal) { s.refused.count(r) }
+func (s *Store) CountRefusal(r domain.Refusal) { s.refused.Count(r) }
 
 // Take commits a lease of due deliveries and returns it, or nil when nothing is due. Users of a
 // lease are out of reach of further Takes on its endpoint until it is settled.
@@ -504,10 +471,10 @@ func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease
 		return nil, domain.Next{}, err // an idle agent writes nothing
 	}
 	more := false
-	err = s.run(ctx, func(b *batch) error {
-		f, more = b.take(o)
+	err = s.run(ctx, func(tx *state.Tx) error {
+		f, more = outbox.Take(tx, o)
 		return nil
-	}, func(b *batch) { next = b.next(o.Endpoint) })
+	}, func(tx *state.Tx) { next = outbox.Next(tx, o.Endpoint) })
 	next.More = more
 	if err != nil {
 		return nil, domain.Next{}, err
@@ -523,7 +490,7 @@ func (s *Store) empty(endpoint domain.Endpoint) (empty bool, err error) {
 	default:
 	}
 	err = s.look(func(tx *bolt.Tx) error {
-		k, _ := tx.Bucket(bucketDue).Cursor().Seek([]byte{byte(endpoint)})
+		k, _ := tx.Bucket(state.BucketDue).Cursor().Seek([]byte{byte(endpoint)})
 		empty = k == nil || domain.Endpoint(k[0]) != endpoint
 		return nil
 	})
@@ -532,19 +499,9 @@ func (s *Store) empty(endpoint domain.Endpoint) (empty bool, err error) {
 
 // Settle writes what became of a lease. After it returns, the outcome survives a crash.
 func (s *Store) Settle(ctx context.Context, o domain.Settlement) error {
-	return s.run(ctx, func(b *batch) error { b.settle(o); return nil }, nil)
+	return s.run(ctx, func(tx *state.Tx) error { outbox.Settle(tx, o); return nil }, nil)
 }
 
 // Wake returns a channel that receives after a commit that made something newly due on an endpoint. It has
 // a buffer of one: a slow reader misses repetitions, never the last.
 func (s *Store) Wake(endpoint domain.Endpoint) <-chan struct{} { return s.wake[endpoint-1] }
-
-// AmbiguousError says that a key names several computations.
-type AmbiguousError struct {
-	Key string
-	IDs []string
-}
-
-func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%s names several computations: give one of their ids instead", e.Key)
-}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"personasync/store/domain"
+	"personasync/store/internal/query"
 	"personasync/store/testdir"
 )
 
@@ -764,7 +765,7 @@ func TestListingsPageAndUserShowsTheChain(t *testing.T) {
 		}
 		f.Cursor = next
 	}
-	if _, _, err := b.Changes(domain.OutboxFilter{Cursor: "zzz"}); err != ErrBadCursor {
+	if _, _, err := b.Changes(domain.OutboxFilter{Cursor: "zzz"}); err != query.ErrBadCursor {
 		t.Errorf("a cursor of nowhere: %v", err)
 	}
 	if len(all) != 25 {
@@ -805,17 +806,17 @@ func TestAStoppedStoreAnswersTheSame(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1), event("bob", "gold", false, 1))
 	b.settle(b.take(), domain.Refused)
-	running := snapshot(t, &b.View)
+	running := contents(t, &b.View)
 	must(t, b.Close())
 	v, err := OpenReadOnly(b.dir)
 	must(t, err)
 	defer v.Close()
-	if stopped := snapshot(t, v); running != stopped {
+	if stopped := contents(t, v); running != stopped {
 		t.Errorf("running:\n%s\nstopped:\n%s", running, stopped)
 	}
 }
 
-func snapshot(t testing.TB, v *View) string {
+func contents(t testing.TB, v *View) string {
 	t.Helper()
 	counts, err := v.Counts()
 	must(t, err)

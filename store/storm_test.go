@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/record"
 )
 
 // ward is a model of one guarded audience: who is a member, and who left in the window.
@@ -129,13 +130,13 @@ func runStorm(t *testing.T, rnd *rand.Rand) {
 			cut = false
 		case n < 19 && w.trip && !cut:
 			must(t, b.Applied(ctx))
-			c, err := b.newMembershipJob(ctx, "vip", &order{verb: orderDiscard, received: time.Now()}, false, false)
+			c, err := b.newMembershipJob(ctx, "vip", &record.Order{Verb: record.OrderDiscard, Received: time.Now()}, false, false)
 			must(t, err)
-			must(t, b.order(ctx, appendOrder(nil, c.o)))
+			must(t, b.order(ctx, record.AppendOrder(nil, c.o)))
 			for range rnd.IntN(3) {
 				o := *c.o
-				o.words = []jobTarget{{name(), true}}
-				must(t, b.order(ctx, appendOrder(nil, &o)))
+				o.Words = []record.JobTarget{{User: name(), In: true}}
+				must(t, b.order(ctx, record.AppendOrder(nil, &o)))
 			}
 			must(t, b.Applied(ctx))
 			if rnd.IntN(2) == 0 {

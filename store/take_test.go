@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/state"
 )
 
 // effort is what a transaction of the writer did. It is counted, and so the same on every machine.
@@ -72,11 +74,11 @@ func waiting(t *testing.T, n int, tried bool) *bench {
 func takeThousand(b *bench) (f *domain.Lease, e effort) {
 	b.Helper()
 	o, visited := everything(noon.Add(3*time.Hour)), 0
-	e = b.measure(func(x *batch) {
-		d := newLeaser(x, o)
-		d.gather()
-		d.remember()
-		f, visited = d.lease, d.visited
+	e = b.measure(func(x *state.Tx) {
+		d := outbox.NewLeaser(x, o)
+		d.Gather()
+		d.Remember()
+		f, visited = d.Lease, d.Visited
 	})
 	if e.visited = visited; len(f.Deliveries) != 1000 {
 		b.Fatalf("%d were taken", len(f.Deliveries))
@@ -91,15 +93,15 @@ func settleThousand(b *bench, f *domain.Lease) effort {
 	for range f.Deliveries {
 		o.Results = append(o.Results, domain.DeliveryResult{Attributes: domain.Result{Verdict: domain.Refused, RetryAt: noon.Add(2 * time.Hour), Reason: "test"}})
 	}
-	return b.measure(func(x *batch) { x.settle(o) })
+	return b.measure(func(x *state.Tx) { outbox.Settle(x, o) })
 }
 
 // measure runs one transaction, as Take does, and returns what it did.
-func (b *bench) measure(do func(x *batch)) effort {
+func (b *bench) measure(do func(x *state.Tx)) effort {
 	b.Helper()
-	before := b.db.db.Load().Stats()
-	must(b, b.run(context.Background(), func(x *batch) error { do(x); return nil }, func(x *batch) { x.next(domain.EndpointTransition) }))
-	after := b.db.db.Load().Stats()
+	before := b.db.DB.Load().Stats()
+	must(b, b.run(context.Background(), func(x *state.Tx) error { do(x); return nil }, func(x *state.Tx) { outbox.Next(x, domain.EndpointTransition) }))
+	after := b.db.DB.Load().Stats()
 	tx := after.TxStats.Sub(&before.TxStats)
 	return effort{lookups: tx.GetCursorCount(), nodes: tx.GetNodeCount(), pages: tx.GetPageCount()}
 }
@@ -112,20 +114,20 @@ func TestAnAttributeThatIsOnlySaidToWaitIsSaidSoOnce(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
 	b.receive(event("ann", "gold", true, 2))
-	saidToWait := func(change func(h *head, number uint32)) {
-		must(t, b.run(t.Context(), func(x *batch) error {
-			u := x.user("ann")
-			change(u.head, x.st.registry.byKey["vip"][0].number)
-			u.dirty = true
+	saidToWait := func(change func(h *state.PendingIndex, number uint32)) {
+		must(t, b.run(t.Context(), func(x *state.Tx) error {
+			u := x.User("ann")
+			change(u.Index, x.State.Registry.ByKey["vip"][0].Number)
+			u.Dirty = true
 			return nil
 		}, nil))
 	}
-	saidToWait(func(h *head, number uint32) { h.setPending(number, true) })
+	saidToWait(func(h *state.PendingIndex, number uint32) { h.SetPending(number, true) })
 	b.said()
 	b.drain()
 	b.wantSaid("ann.gold=true")
-	saidToWait(func(h *head, number uint32) {
-		if slices.Contains(h.pendingFields(nil), number) {
+	saidToWait(func(h *state.PendingIndex, number uint32) {
+		if slices.Contains(h.PendingFields(nil), number) {
 			t.Error("it is still said to wait")
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/query"
 )
 
 func TestATimeThatCouldNotBeReadIsShownWithItsEvent(t *testing.T) {
@@ -32,7 +33,7 @@ func TestATimeThatCouldNotBeReadIsShownWithItsEvent(t *testing.T) {
 			}
 		}
 	}
-	trail, err := b.Activity(ActivityFilter{})
+	trail, err := b.Activity(query.ActivityFilter{})
 	must(t, err)
 	said := 0
 	for _, h := range trail.Items {

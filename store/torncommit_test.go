@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
 	"personasync/store/internal/wal"
 )
 
@@ -38,13 +40,13 @@ func TestATornCommitIsNoDamage(t *testing.T) {
 	path := wal.Path(dir, 1)
 	before, err := os.ReadFile(path)
 	must(t, err)
-	seg, epoch, err := wal.OpenSegment(path, true, inboxRecords)
+	seg, epoch, err := wal.OpenSegment(path, true, record.InboxRecords)
 	must(t, err)
 	must(t, seg.DB.Close())
-	in, err := wal.Open(dir, epoch, 1, inboxRecords)
+	in, err := wal.Open(dir, epoch, 1, record.InboxRecords)
 	must(t, err)
 	end := in.Last()
-	must(t, in.Append(t.Context(), appendEvent(nil, event("torn", "vip", true, 1))))
+	must(t, in.Append(t.Context(), record.AppendEvent(nil, event("torn", "vip", true, 1))))
 	after, err := os.ReadFile(path)
 	must(t, err)
 	in.Close()
@@ -53,7 +55,7 @@ func TestATornCommitIsNoDamage(t *testing.T) {
 		copy(after[from:from+sector], before[from:])
 	}
 	must(t, os.WriteFile(path, after, 0o600))
-	lastRunOf(t, dir, lastRun{Phase: phaseRunning, Boot: "another"})
+	lastRunOf(t, dir, datadir.LastRun{Phase: datadir.PhaseRunning, Boot: "another"})
 
 	var logged bytes.Buffer
 	st, err := Open(dir, Options{Log: slog.New(slog.NewTextHandler(&logged, nil))})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // What leaves first while more waits than the limit lets out. Elements are counted, not time: with requests of
@@ -136,7 +138,7 @@ func TestAFreshTransitionDoesNotWaitForABacklog(t *testing.T) {
 		{name: "a repair", rules: rules(domain.SendAttribute), backlog: func(b *bench) {
 			b.floods("vip", many, time.Hour)
 			b.deliverAll()
-			var missing []Told
+			var missing []record.Told
 			for i := range many {
 				users, err := b.Told("vip", []string{fmt.Sprintf("user-%07d", i)}, time.Now())
 				must(b, err)
@@ -210,7 +212,7 @@ func (b *bench) retriesParked() {
 	b.Helper()
 	page, _, err := b.Changes(domain.OutboxFilter{State: domain.StateParked, Limit: 100_000})
 	must(b, err)
-	for list := range slices.Chunk(page, MaxActionIDs) {
+	for list := range slices.Chunk(page, record.MaxActionIDs) {
 		var ids []domain.ID
 		for _, c := range list {
 			id, err := domain.ParseID(c.ID)
@@ -268,8 +270,8 @@ func TestAUserOfManyComputationsKeepsASmallHead(t *testing.T) {
 	for i := range 200 {
 		b.receive(event("ann", fmt.Sprint("audience-", i), true, 1))
 	}
-	must(t, b.read(func(x *batch) error {
-		if n := len(x.user("ann").head.endpoint(domain.EndpointTransition).lanes); n > lanesOfUser+1 {
+	must(t, b.read(func(x *state.Tx) error {
+		if n := len(x.User("ann").Index.Endpoint(domain.EndpointTransition).Lanes); n > state.LanesOfUser+1 {
 			t.Errorf("the head lists %d lanes", n)
 		}
 		return nil
@@ -369,9 +371,9 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 			}
 			b := open(t, r)
 			if seed%2 == 1 {
-				must(t, b.run(context.Background(), func(x *batch) error {
-					for i := range laneJobs {
-						x.jobNumber(fmt.Sprint("former-", i))
+				must(t, b.run(context.Background(), func(x *state.Tx) error {
+					for i := range state.LaneJobs {
+						x.JobNumber(fmt.Sprint("former-", i))
 					}
 					return nil
 				}, nil))

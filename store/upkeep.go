@@ -7,6 +7,7 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
 )
 
 // Upkeep is what is done about the data as a whole: a compaction, a backup, a check, an erasure. One of them at
@@ -38,7 +39,7 @@ func (s *Store) lifelong(ctx context.Context) (context.Context, context.CancelFu
 // so that state.db grows by what is written. halt says when that uses up the room for events; grew, by how
 // much the file did.
 func (s *Store) longRead() (halt func() error, grew func() int64) {
-	path, had := filepath.Join(s.dir, stateFile), s.Full() == nil
+	path, had := filepath.Join(s.dir, datadir.StateFile), s.Full() == nil
 	before := boltfile.OnDiskAt(path)
 	return func() error {
 		if full := s.Full(); had && full != nil {

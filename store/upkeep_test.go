@@ -17,11 +17,15 @@ import (
 	"testing"
 	"time"
 
-	"personasync/store/domain"
-
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
 
@@ -32,7 +36,7 @@ func TestOrdersOfEverySortDuringUpkeep(t *testing.T) {
 	r := rules(domain.SendBoth | domain.SendCohort)
 	r.Guard = domain.Guard{Share: 0.3, Count: 5, Window: time.Hour}
 	b := open(t, r)
-	b.SetRetention(Options{Log: discard, Delivered: 20 * time.Hour, Parked: 40 * time.Hour, ExMembers: 60 * time.Hour})
+	b.SetRetention(Options{Log: query.Discard, Delivered: 20 * time.Hour, Parked: 40 * time.Hour, ExMembers: 60 * time.Hour})
 	b.receive(mixedEvents(11, 1500)...)
 	ctx, stop := context.WithCancel(context.Background())
 	var hands sync.WaitGroup
@@ -109,13 +113,13 @@ func (b *bench) anything(rnd *rand.Rand) {
 	case 9:
 		_, err = b.Prune(ctx, noon.Add(time.Duration(rnd.IntN(100))*time.Hour))
 	case 10:
-		err = b.SetJobRun(ctx, JobRun{Job: key, Started: noon})
+		err = b.SetJobRun(ctx, query.JobRun{Job: key, Started: noon})
 	case 11:
-		err = b.KeepSample(ctx, Sample{At: noon.Add(time.Duration(rnd.IntN(300)) * time.Minute)})
+		err = b.KeepSample(ctx, query.Sample{At: noon.Add(time.Duration(rnd.IntN(300)) * time.Minute)})
 	default:
 		err = b.deliver(ctx, domain.Endpoint(1+rnd.IntN(2)), rnd)
 	}
-	if err != nil && !errors.Is(err, domain.ErrNotFound) && !errors.Is(err, ErrNoMembers) && !errors.As(err, new(*AmbiguousError)) {
+	if err != nil && !errors.Is(err, domain.ErrNotFound) && !errors.Is(err, ErrNoMembers) && !errors.As(err, new(*state.AmbiguousError)) {
 		b.Error(err)
 	}
 }
@@ -176,7 +180,7 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 			return atPointOf(crashpoint.CompactionReplayed, full, func() error { _, err := b.Compact(context.Background(), nil); return err })
 		},
 		"backup to the same disk": func(b *bench, disk string, full func()) error {
-			return CreateBackup(b.dir, filepath.Join(disk, "backup.tar"), func(w io.Writer) error {
+			return snapshot.CreateBackup(b.dir, filepath.Join(disk, "backup.tar"), func(w io.Writer) error {
 				_, err := b.Backup(context.Background(), &filling{w: w, after: 100 << 10, full: full}, nil)
 				return err
 			})
@@ -227,9 +231,9 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 				t.Errorf("not a word of the full disk: %v", err)
 			}
 			emptyDisk(t, disk)
-			b.budget.mu.Lock()
-			b.budget.struck = time.Time{}
-			b.budget.mu.Unlock()
+			b.budget.Mu.Lock()
+			b.budget.Struck = time.Time{}
+			b.budget.Mu.Unlock()
 			b.lookAround()
 			b.receive(event("zoe", "vip", true, 1))
 			b.balance()
@@ -281,7 +285,7 @@ func TestALongCheckGivesUpWhenItUsesUpTheRoom(t *testing.T) {
 	b.receive(mixedEvents(5, 1500)...)
 	_, err := b.Check(context.Background(), func(done, _ int64) {
 		if done > 0 {
-			b.budget.full.Store(&FullError{Reason: "test"})
+			b.budget.Full.Store(&datadir.FullError{Reason: "test"})
 		}
 	})
 	if !errors.Is(err, domain.ErrFull) {
@@ -307,7 +311,7 @@ func TestTwoRestoresDoNotMeet(t *testing.T) {
 	if !errors.Is(second, ErrInUse) {
 		t.Errorf("the second ended with %v", second)
 	}
-	s, err := Open(b.dir, Options{Log: discard})
+	s, err := Open(b.dir, Options{Log: query.Discard})
 	must(t, err)
 	b.Store = s
 	soundness(t, b)
@@ -330,7 +334,7 @@ func TestAStoreThatIsGoneIsNotBegunAnewInSilence(t *testing.T) {
 	if said := start(); strings.Contains(said, "begin") {
 		t.Errorf("of a second start it says: %s", said)
 	}
-	files, err := dataFiles(dir)
+	files, err := repair.DataFiles(dir)
 	must(t, err)
 	for _, path := range files {
 		must(t, os.Remove(path))
@@ -344,22 +348,22 @@ func TestAStoreThatIsGoneIsNotBegunAnewInSilence(t *testing.T) {
 func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
-	key := rowKey(userKey("ann"), 0)
+	key := state.RowKey(state.UserKey("ann"), 0)
 	var newer []byte
-	must(t, b.run(t.Context(), func(x *batch) error {
-		frame := x.rows.Get(key)
+	must(t, b.run(t.Context(), func(x *state.Tx) error {
+		frame := x.Rows.Get(key)
 		newer = slices.Clone(frame[:len(frame)-4])
-		newer[0] = rowVersion + 1
+		newer[0] = state.RowVersion + 1
 		newer = wire.SealKeyed(newer, 0, key)
-		return x.rows.Put(key, newer)
+		return x.Rows.Put(key, newer)
 	}, nil))
 	must(t, b.Append(t.Context(), event("ann", "vip", false, 2)))
-	err := b.run(t.Context(), func(x *batch) error { x.entry(x.user("ann"), 0); return x.err }, nil)
+	err := b.run(t.Context(), func(x *state.Tx) error { x.Entry(x.User("ann"), 0); return x.Err }, nil)
 	if !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("it ended with %v", err)
 	}
 	must(t, b.look(func(tx *bolt.Tx) error {
-		if !bytes.Equal(tx.Bucket(bucketRows).Get(key), newer) {
+		if !bytes.Equal(tx.Bucket(state.BucketRows).Get(key), newer) {
 			t.Error("the row is another")
 		}
 		return nil
@@ -371,20 +375,20 @@ func TestAnEventOfANewerProgramIsNotSetAside(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	var key, newer []byte
-	must(t, b.run(t.Context(), func(x *batch) error {
-		k, v := x.queue.Cursor().Seek(userKey("ann"))
-		_, _, frame := parseQueueValue(v)
+	must(t, b.run(t.Context(), func(x *state.Tx) error {
+		k, v := x.Queue.Cursor().Seek(state.UserKey("ann"))
+		_, _, frame := state.ParseQueueValue(v)
 		head := len(v) - len(frame)
 		newer = bytes.Clone(v[:len(v)-4])
 		newer[head]++
 		key, newer = bytes.Clone(k), wire.Seal(newer, head)
-		return x.queue.Put(key, newer)
+		return x.Queue.Put(key, newer)
 	}, nil))
 	if _, _, err := b.Take(t.Context(), everything(noon.Add(time.Hour))); !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("a take ended with %v", err)
 	}
 	must(t, b.look(func(tx *bolt.Tx) error {
-		if !bytes.Equal(tx.Bucket(bucketQueue).Get(key), newer) {
+		if !bytes.Equal(tx.Bucket(state.BucketQueue).Get(key), newer) {
 			t.Error("the event is another, or gone")
 		}
 		return nil

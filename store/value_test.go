@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 func TestANumberSpelledInAnotherWayIsNoNews(t *testing.T) {
@@ -61,7 +62,7 @@ func TestAnArraySpelledInAnotherWayIsNotSentAgain(t *testing.T) {
 func TestADigestOfAnOlderVersionIsKnown(t *testing.T) {
 	text := []byte(`[ "shoes", "hats", "gloves" ]`)
 	sum := sha256.Sum256(text)
-	if !(lastSent{digestSent, sum[:16]}).is(text) {
+	if !(state.LastSent{Kind: state.DigestSent, Value: sum[:16]}).Is(text) {
 		t.Error("what MoEngage was told would be sent again")
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
 // told tells what MoEngage should hold of a user, as text.
@@ -82,7 +85,7 @@ func TestWhatMoEngageShouldHold(t *testing.T) {
 	if _, _, err := b.ToldUsers("nobody", ""); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("an unknown key: %v", err)
 	}
-	if _, _, err := b.ToldUsers("vip", "zz"); !errors.Is(err, ErrBadCursor) {
+	if _, _, err := b.ToldUsers("vip", "zz"); !errors.Is(err, query.ErrBadCursor) {
 		t.Errorf("a bad cursor: %v", err)
 	}
 }
@@ -163,7 +166,7 @@ func TestColumnsOfOneUserAreOneAnswer(t *testing.T) {
 
 func TestPagesOfManyToldUsersMissNobody(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
-	const n = 2*pageScan + 100
+	const n = 2*state.PageScan + 100
 	var events []*domain.Event
 	for i := range n {
 		events = append(events, event(fmt.Sprintf("user-%05d", i), "vip", true, 0))
@@ -210,7 +213,7 @@ func TestARepairSendsTheRightValueOnce(t *testing.T) {
 	}
 
 	// Of who was forgotten since, nothing is left to repair.
-	must(t, b.Repair(context.Background(), noon.Add(5*time.Hour), []Told{{User: "nobody", field: 0}, {User: "ann", field: 999}}))
+	must(t, b.Repair(context.Background(), noon.Add(5*time.Hour), []record.Told{{User: "nobody", Field: 0}, {User: "ann", Field: 999}}))
 	must(t, b.Applied(context.Background()))
 	if c := b.balance(); c.Changes.Pending != 0 {
 		t.Errorf("pending %d", c.Changes.Pending)
@@ -218,7 +221,7 @@ func TestARepairSendsTheRightValueOnce(t *testing.T) {
 }
 
 // missing is everything that MoEngage should hold of these users.
-func (b *bench) missing(key string, users ...string) (all []Told) {
+func (b *bench) missing(key string, users ...string) (all []record.Told) {
 	b.Helper()
 	list, err := b.Told(key, users, afterwards)
 	must(b, err)
@@ -243,9 +246,9 @@ func TestARepairSurvivesARestartBeforeItIsApplied(t *testing.T) {
 
 func TestTheLastVerificationOfEachComputationIsKept(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
-	must(t, b.SetJobRun(context.Background(), JobRun{Job: "[verify]", Started: noon}))
-	must(t, b.SetVerification(context.Background(), Verification{Key: "vip", ID: "aud_1", At: noon, Compared: 3, Agree: 2, Differ: 1}))
-	must(t, b.SetVerification(context.Background(), Verification{Key: "vip", ID: "aud_1", At: noon.Add(time.Hour), Compared: 3, Agree: 3}))
+	must(t, b.SetJobRun(context.Background(), query.JobRun{Job: "[verify]", Started: noon}))
+	must(t, b.SetVerification(context.Background(), query.Verification{Key: "vip", ID: "aud_1", At: noon, Compared: 3, Agree: 2, Differ: 1}))
+	must(t, b.SetVerification(context.Background(), query.Verification{Key: "vip", ID: "aud_1", At: noon.Add(time.Hour), Compared: 3, Agree: 3}))
 	b.reopen(rules(domain.SendAttribute))
 	list, err := b.Verifications()
 	must(t, err)
@@ -263,12 +266,12 @@ func TestTheLastVerificationOfEachComputationIsKept(t *testing.T) {
 // the place of a failure, or of differences, and was no alert.
 func TestAVerificationThatComparedNobodyHidesNothing(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
-	nobody := Verification{Key: "vip", At: noon.Add(time.Hour), Told: 9, Asked: 9, Moving: 9}
-	for _, found := range []Verification{
+	nobody := query.Verification{Key: "vip", At: noon.Add(time.Hour), Told: 9, Asked: 9, Moving: 9}
+	for _, found := range []query.Verification{
 		{Key: "vip", At: noon, Told: 9, Compared: 3, Agree: 1, Differ: 2},
 		{Key: "vip", At: noon, Told: 9, Code: "get_user_refused", Error: "no"},
 	} {
-		for _, v := range []Verification{{Key: "vip", At: noon, Told: 9, Compared: 9, Agree: 9}, found, nobody} {
+		for _, v := range []query.Verification{{Key: "vip", At: noon, Told: 9, Compared: 9, Agree: 9}, found, nobody} {
 			must(t, b.SetVerification(t.Context(), v))
 		}
 		list, err := b.Verifications()
@@ -287,14 +290,14 @@ func TestAVerificationThatComparedNobodyHidesNothing(t *testing.T) {
 // TestAFailedVerificationHidesNoDifferences: it replaced what the one before it had found.
 func TestAFailedVerificationHidesNoDifferences(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
-	ctx, failed := t.Context(), Verification{Key: "vip", At: noon.Add(time.Hour), Code: "http_403", Error: "no"}
-	kept := func(v Verification) Verification {
+	ctx, failed := t.Context(), query.Verification{Key: "vip", At: noon.Add(time.Hour), Code: "http_403", Error: "no"}
+	kept := func(v query.Verification) query.Verification {
 		must(t, b.SetVerification(ctx, v))
 		list, err := b.Verifications()
 		must(t, err)
 		return list[0]
 	}
-	kept(Verification{Key: "vip", At: noon, Told: 9, Compared: 3, Agree: 1, Differ: 2})
+	kept(query.Verification{Key: "vip", At: noon, Told: 9, Compared: 3, Agree: 1, Differ: 2})
 	for range 2 {
 		if v := kept(failed); v.Differ != 2 || !v.At.Equal(noon) || v.Code != "http_403" || v.FailedAt == nil || !v.FailedAt.Equal(failed.At) {
 			t.Errorf("a failure leaves %+v", v)
@@ -305,21 +308,21 @@ func TestAFailedVerificationHidesNoDifferences(t *testing.T) {
 	if v := kept(failed); v.Differ != 4 || !v.At.Equal(failed.At) {
 		t.Errorf("a failure that found differences itself leaves %+v", v)
 	}
-	if v := kept(Verification{Key: "vip", At: noon, Compared: 3, Agree: 3}); v.Differ != 0 || v.Code != "" {
+	if v := kept(query.Verification{Key: "vip", At: noon, Compared: 3, Agree: 3}); v.Differ != 0 || v.Code != "" {
 		t.Errorf("one that found none leaves %+v", v)
 	}
 }
 
 func TestARepairReadsBackAsItWasWritten(t *testing.T) {
-	r := repair{received: noon, missing: []Told{{User: "ann", field: 3}, {User: "bob", field: 70}}}
-	frame := r.encode(nil)
-	rec, err := decodeRecord(7, frame)
+	r := record.Repair{Received: noon, Missing: []record.Told{{User: "ann", Field: 3}, {User: "bob", Field: 70}}}
+	frame := r.Encode(nil)
+	rec, err := record.DecodeRecord(7, frame)
 	must(t, err)
-	if rec.repair == nil || !rec.repair.received.Equal(noon) || !slices.EqualFunc(rec.repair.missing, r.missing, func(a, b Told) bool { return a.User == b.User && a.field == b.field }) {
-		t.Errorf("read %+v", rec.repair)
+	if rec.Repair == nil || !rec.Repair.Received.Equal(noon) || !slices.EqualFunc(rec.Repair.Missing, r.Missing, func(a, b record.Told) bool { return a.User == b.User && a.Field == b.Field }) {
+		t.Errorf("read %+v", rec.Repair)
 	}
 	frame[len(frame)/2] ^= 1
-	if _, err := decodeRecord(7, frame); err == nil {
+	if _, err := record.DecodeRecord(7, frame); err == nil {
 		t.Error("a damaged repair was read")
 	}
 }

@@ -9,19 +9,25 @@ import (
 	"path/filepath"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // View answers questions about a store, and changes nothing. Every method is a few short read
 // transactions, so that the writer waits for no reader; a page of a listing is consistent in itself. All
 // methods may be called concurrently.
 type View struct {
-	r     *reader
-	db    *stateDB
+	r     *query.Reader
+	db    *state.StateDB
 	inbox *wal.Log
 }
 
@@ -35,13 +41,13 @@ func OpenReadOnly(dir string) (v *View, err error) {
 }
 
 func openReadOnly(dir string) (*View, error) {
-	path := filepath.Join(dir, stateFile)
+	path := filepath.Join(dir, datadir.StateFile)
 	found, err := boltfile.Exists(path)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("open the data directory: %w", err)
 	}
 	if err != nil || !found {
-		return nil, errors.Join(ErrNoData, err)
+		return nil, errors.Join(datadir.ErrNoData, err)
 	}
 	if err := boltfile.CheckRegular(path); err != nil {
 		return nil, err
@@ -52,19 +58,19 @@ func openReadOnly(dir string) (*View, error) {
 	}
 	epoch, err := boltfile.Epoch(db)
 	if err == nil {
-		err = checkMigrated(db)
+		err = snapshot.CheckMigrated(db)
 	}
 	if err != nil {
 		db.Close()
 		return nil, err
 	}
-	inbox, err := wal.OpenReadOnly(dir, epoch, inboxRecords)
+	inbox, err := wal.OpenReadOnly(dir, epoch, record.InboxRecords)
 	if err != nil {
 		db.Close()
 		return nil, err
 	}
-	opened := newStateDB(db)
-	return &View{r: &reader{db: opened, inbox: inbox}, db: opened, inbox: inbox}, nil
+	opened := state.NewStateDB(db)
+	return &View{r: &query.Reader{DB: opened, Inbox: inbox}, db: opened, inbox: inbox}, nil
 }
 
 // Close ends a read-only view.
@@ -74,10 +80,10 @@ func (v *View) Close() error {
 }
 
 // look runs one read transaction.
-func (v *View) look(f func(tx *bolt.Tx) error) error { return v.r.look(f) }
+func (v *View) look(f func(tx *bolt.Tx) error) error { return v.r.Look(f) }
 
 // read runs one read transaction with everything a decision needs.
-func (v *View) read(f func(b *batch) error) error { return v.r.read(f) }
+func (v *View) read(f func(tx *state.Tx) error) error { return v.r.Read(f) }
 
 // LastRecord returns the number of the last record received. It is cheap: a caller may ask every second
 // whether anything came.
@@ -100,7 +106,7 @@ func (v *View) Changes(f domain.OutboxFilter) (page []domain.ChangeInfo, next st
 }
 
 // ReadListing reads on in a listing, for a moment; l.Done says whether that was all.
-func (v *View) ReadListing(l *Listing) error { return l.Read(v.r) }
+func (v *View) ReadListing(l *query.Listing) error { return l.Read(v.r) }
 
 // Members lists the members of one computation; after is the user behind whom to go on, "" for the
 // first page. An unknown key is ErrNotFound; an ambiguous one is an *AmbiguousError.
@@ -109,13 +115,13 @@ func (v *View) Members(key, after string, limit int) (page []domain.MemberInfo, 
 }
 
 // ReadMembers reads on in a listing of members, for a moment; l.Done says whether that was all.
-func (v *View) ReadMembers(l *MemberListing) error { return l.Read(v.r) }
+func (v *View) ReadMembers(l *query.MemberListing) error { return l.Read(v.r) }
 
 // User returns everything known of one user, or ErrNotFound.
 func (v *View) User(id string) (*domain.UserInfo, error) { return v.r.User(id) }
 
 // Activity returns the newest lines, or what happened since a cursor.
-func (v *View) Activity(f ActivityFilter) (Activity, error) { return v.r.Activity(f) }
+func (v *View) Activity(f query.ActivityFilter) (query.Activity, error) { return v.r.Activity(f) }
 
 // Stats groups the pending, held and parked changes by state, kind, computation and reason.
 func (v *View) Stats() ([]domain.StatLine, error) { return v.r.Stats() }
@@ -127,7 +133,7 @@ func (v *View) StatsPage(after string) (lines []domain.StatLine, next string, er
 }
 
 // Expiring says which parked items expire soon, when they are kept for so long; nil when none does.
-func (v *View) Expiring(now time.Time, keep time.Duration) (*Expiring, error) {
+func (v *View) Expiring(now time.Time, keep time.Duration) (*query.Expiring, error) {
 	return v.r.Expiring(now, keep)
 }
 
@@ -148,7 +154,7 @@ func (v *View) ToldUsers(key, cursor string) (users []string, next string, err e
 // Told returns what MoEngage should hold of these users and this computation, all at one moment, in
 // their order. A user who was told of after settled counts as moving. A user of whom MoEngage was told
 // nothing, as after being forgotten, has no attributes.
-func (v *View) Told(key string, users []string, settled time.Time) ([]ToldUser, error) {
+func (v *View) Told(key string, users []string, settled time.Time) ([]query.ToldUser, error) {
 	return v.r.Told(key, users, settled)
 }
 
@@ -157,24 +163,24 @@ func (v *View) Told(key string, users []string, settled time.Time) ([]ToldUser, 
 func (v *View) SendsAttributes(key string) (bool, error) { return v.r.SendsAttributes(key) }
 
 // Verifications lists the last verification of every computation that had one, by key.
-func (v *View) Verifications() ([]Verification, error) { return v.r.Verifications() }
+func (v *View) Verifications() ([]query.Verification, error) { return v.r.Verifications() }
 
 // JobRuns lists the jobs' last runs, by name.
-func (v *View) JobRuns() ([]JobRun, error) { return v.r.JobRuns() }
+func (v *View) JobRuns() ([]query.JobRun, error) { return v.r.JobRuns() }
 
 // Sample says how things are now, as far as the store knows.
-func (v *View) Sample(now time.Time) (Sample, error) { return v.r.Sample(now) }
+func (v *View) Sample(now time.Time) (query.Sample, error) { return v.r.Sample(now) }
 
 // Samples lists the samples kept since then, the oldest first. Damaged ones are left out.
-func (v *View) Samples(since time.Time) ([]Sample, error) { return v.r.Samples(since) }
+func (v *View) Samples(since time.Time) ([]query.Sample, error) { return v.r.Samples(since) }
 
 // Salvages returns what was salvaged from files that are still kept aside, oldest first.
-func (v *View) Salvages() (list []Salvage, err error) {
-	err = v.look(func(tx *bolt.Tx) error { list, err = salvagesIn(tx); return err })
+func (v *View) Salvages() (list []repair.Salvage, err error) {
+	err = v.look(func(tx *bolt.Tx) error { list, err = repair.SalvagesIn(tx); return err })
 	return list, err
 }
 
 // Backup writes a backup of the files of a stopped agent.
-func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (BackupReport, error) {
-	return v.r.backup(ctx, w, progress, nil)
+func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (snapshot.BackupReport, error) {
+	return snapshot.Backup(v.r, ctx, w, progress, nil)
 }

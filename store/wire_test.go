@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
 
@@ -15,37 +18,37 @@ import (
 
 func FuzzRecord(f *testing.F) {
 	frames := [][]byte{
-		appendEvent(nil, event("ann", "vip", true, 1)),
-		appendEvent(nil, event("ann", "vip", true, 1, func(e *domain.Event) {
+		record.AppendEvent(nil, event("ann", "vip", true, 1)),
+		record.AppendEvent(nil, event("ann", "vip", true, 1, func(e *domain.Event) {
 			e.LeftOut = []domain.Column{{Name: "score", Value: domain.Span{Off: 3, Len: 5}}}
 		})),
-		appendEvent(nil, trait("ann", "zendesk", 1, "a", "1", "b", "2")),
-		(&action{noon, actionRetry, []domain.ID{{Epoch: 0, Seq: 1, Slot: 0}, {Epoch: 0, Seq: 7, Slot: 3}}}).encode(nil),
-		(&repair{received: noon, missing: []Told{{User: "ann", field: 3}}}).encode(nil),
-		appendOrder(nil, &order{received: noon, time: noon, verb: orderImport, field: 2, key: "vip", words: []jobTarget{{"ann", true}, {"bea", false}}}),
-		appendOrder(nil, &order{received: noon, verb: orderAdopt, ids: []domain.ID{{Epoch: 0, Seq: 4, Slot: 0}}, other: 9}),
-		wire.Seal([]byte{recordLost}, 0), wire.Seal([]byte{recordErased}, 0),
+		record.AppendEvent(nil, trait("ann", "zendesk", 1, "a", "1", "b", "2")),
+		(&record.Action{Received: noon, Verb: record.ActionRetry, IDs: []domain.ID{{Epoch: 0, Seq: 1, Slot: 0}, {Epoch: 0, Seq: 7, Slot: 3}}}).Encode(nil),
+		(&record.Repair{Received: noon, Missing: []record.Told{{User: "ann", Field: 3}}}).Encode(nil),
+		record.AppendOrder(nil, &record.Order{Received: noon, Time: noon, Verb: record.OrderImport, Field: 2, Key: "vip", Words: []record.JobTarget{{User: "ann", In: true}, {User: "bea", In: false}}}),
+		record.AppendOrder(nil, &record.Order{Received: noon, Verb: record.OrderAdopt, IDs: []domain.ID{{Epoch: 0, Seq: 4, Slot: 0}}, Other: 9}),
+		wire.Seal([]byte{record.RecordLost}, 0), wire.Seal([]byte{record.RecordErased}, 0),
 	}
-	if frame, err := appendRules(nil, &domain.Rules{Defaults: policy(domain.SendBoth)}); err == nil {
+	if frame, err := record.AppendRules(nil, &domain.Rules{Defaults: policy(domain.SendBoth)}); err == nil {
 		frames = append(frames, frame)
 	}
 	for _, frame := range frames {
-		if _, err := decodeRecord(1, frame); err != nil {
+		if _, err := record.DecodeRecord(1, frame); err != nil {
 			f.Fatalf("a seed is no record: %v", err)
 		}
 		f.Add(unsealed(frame))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		rec, err := decodeRecord(1, resealed(body))
+		rec, err := record.DecodeRecord(1, resealed(body))
 		if err != nil {
 			return
 		}
 		frame := encodeRecord(&rec)
-		again, err := decodeRecord(1, frame)
+		again, err := record.DecodeRecord(1, frame)
 		if err != nil || !bytes.Equal(encodeRecord(&again), frame) {
 			t.Fatalf("%+v became %+v: %v", rec, again, err)
 		}
-		if e := rec.event; e != nil {
+		if e := rec.Event; e != nil {
 			for _, c := range e.Columns {
 				e.Bytes(c.Value)
 			}
@@ -54,26 +57,26 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-func encodeRecord(rec *record) []byte {
+func encodeRecord(rec *record.Record) []byte {
 	switch {
-	case rec.event != nil:
-		return appendEvent(nil, rec.event)
-	case rec.action != nil:
-		return rec.action.encode(nil)
-	case rec.repair != nil:
-		return rec.repair.encode(nil)
-	case rec.order != nil:
-		return appendOrder(nil, rec.order)
-	case rec.rules != nil:
-		frame, err := appendRules(nil, rec.rules)
+	case rec.Event != nil:
+		return record.AppendEvent(nil, rec.Event)
+	case rec.Action != nil:
+		return rec.Action.Encode(nil)
+	case rec.Repair != nil:
+		return rec.Repair.Encode(nil)
+	case rec.Order != nil:
+		return record.AppendOrder(nil, rec.Order)
+	case rec.Rules != nil:
+		frame, err := record.AppendRules(nil, rec.Rules)
 		if err != nil {
 			panic(err)
 		}
 		return frame
-	case rec.erased:
-		return wire.Seal([]byte{recordErased}, 0)
+	case rec.Erased:
+		return wire.Seal([]byte{record.RecordErased}, 0)
 	}
-	return wire.Seal([]byte{recordLost}, 0)
+	return wire.Seal([]byte{record.RecordLost}, 0)
 }
 
 // resealed makes fuzzed bytes pass the checksum, or the fuzzer would never get behind it.
@@ -85,51 +88,51 @@ func unsealed(frame []byte) []byte { return frame[:len(frame)-4] }
 // rekeyed is resealed for what is sealed under its key.
 func rekeyed(b, key []byte) []byte { return wire.SealKeyed(bytes.Clone(b), 0, key) }
 
-var annsRow, annsHead = rowKey(userKey("ann"), 0), rowKey(userKey("ann"), blockHead)
+var annsRow, annsHead = state.RowKey(state.UserKey("ann"), 0), state.RowKey(state.UserKey("ann"), state.BlockIndex)
 
 func FuzzRow(f *testing.F) {
-	f.Add([]byte{rowVersion, 3, shapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
+	f.Add([]byte{state.RowVersion, 3, state.ShapeOne, 4, 't', 'r', 'u', 'e', 2, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		row, err := decodeBlock(annsRow, rekeyed(body, annsRow), epochs{{0, 7}})
+		row, err := state.DecodeBlock(annsRow, rekeyed(body, annsRow), record.Epochs{{First: 0, Epoch: 7}})
 		if err != nil {
 			return
 		}
-		frame := row.encode(nil, annsRow)
+		frame := row.Encode(nil, annsRow)
 		if len(frame) == 0 {
 			return
 		}
-		again, err := decodeBlock(annsRow, frame, epochs{{0, 7}})
-		if err != nil || !bytes.Equal(again.encode(nil, annsRow), frame) {
+		again, err := state.DecodeBlock(annsRow, frame, record.Epochs{{First: 0, Epoch: 7}})
+		if err != nil || !bytes.Equal(again.Encode(nil, annsRow), frame) {
 			t.Errorf("row %x became %x: %v", body, frame, err)
 		}
 	})
 }
 
 func FuzzHead(f *testing.F) {
-	h := &head{history: 3}
-	h.setPending(70, true)
-	h.endpoint(domain.EndpointTransition).add(laneDefault, 12)
-	f.Add(unsealed(h.encode(nil, annsHead)))
+	h := &state.PendingIndex{History: 3}
+	h.SetPending(70, true)
+	h.Endpoint(domain.EndpointTransition).Add(state.LaneDefault, 12)
+	f.Add(unsealed(h.Encode(nil, annsHead)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		h, err := decodeHead(annsHead, rekeyed(body, annsHead))
-		if err != nil || h.empty() {
+		h, err := state.DecodeIndex(annsHead, rekeyed(body, annsHead))
+		if err != nil || h.Empty() {
 			return
 		}
-		if _, err := decodeHead(annsHead, h.encode(nil, annsHead)); err != nil {
+		if _, err := state.DecodeIndex(annsHead, h.Encode(nil, annsHead)); err != nil {
 			t.Errorf("%+v does not survive: %v", h, err)
 		}
 	})
 }
 
 func FuzzChange(f *testing.F) {
-	c := &stored{Change: domain.Change{ID: domain.ID{Epoch: 7, Seq: 1, Slot: 0}, Kind: domain.KindEvent, User: "ann"}}
-	f.Add(unsealed(c.encode(nil)))
+	c := &state.Stored{Change: domain.Change{ID: domain.ID{Epoch: 7, Seq: 1, Slot: 0}, Kind: domain.KindEvent, User: "ann"}}
+	f.Add(unsealed(c.Encode(nil)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, err := decodeChange(resealed(body), epochs{{0, 7}})
+		c, err := state.DecodeChange(resealed(body), record.Epochs{{First: 0, Epoch: 7}})
 		if err != nil {
 			return
 		}
-		again, err := decodeChange(c.encode(nil), epochs{{0, 7}})
+		again, err := state.DecodeChange(c.Encode(nil), record.Epochs{{First: 0, Epoch: 7}})
 		if err != nil || !reflect.DeepEqual(c, again) {
 			t.Errorf("%+v became %+v: %v", c, again, err)
 		}
@@ -137,13 +140,13 @@ func FuzzChange(f *testing.F) {
 }
 
 func FuzzFlight(f *testing.F) {
-	f.Add(unsealed((&lease{endpoint: domain.EndpointTransition, list: []leasedDelivery{{user: "ann", attributes: []leasedChange{{3, domain.ID{Epoch: 7, Seq: 1, Slot: 0}}}}}}).encode()))
+	f.Add(unsealed((&state.Lease{Endpoint: domain.EndpointTransition, List: []state.LeasedDelivery{{User: "ann", Attributes: []state.LeasedChange{{Number: 3, ID: domain.ID{Epoch: 7, Seq: 1, Slot: 0}}}}}}).Encode()))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		flown, err := decodeLease(1, resealed(body), epochs{{0, 7}})
+		flown, err := state.DecodeLease(1, resealed(body), record.Epochs{{First: 0, Epoch: 7}})
 		if err != nil {
 			return
 		}
-		again, err := decodeLease(1, flown.encode(), epochs{{0, 7}})
+		again, err := state.DecodeLease(1, flown.Encode(), record.Epochs{{First: 0, Epoch: 7}})
 		if err != nil || !reflect.DeepEqual(flown, again) {
 			t.Errorf("%+v became %+v: %v", flown, again, err)
 		}
@@ -151,14 +154,14 @@ func FuzzFlight(f *testing.F) {
 }
 
 func FuzzField(f *testing.F) {
-	one := field{number: 3, space: "spa_1", key: "vip", id: "aud_vip", class: domain.ClassAudience, members: 2, lastEvent: noon, watch: exitWindow{since: noon, swept: []byte("k")}}
-	f.Add(unsealed(one.encode(nil)))
+	one := state.Field{Number: 3, Space: "spa_1", Key: "vip", ID: "aud_vip", Class: domain.ClassAudience, Members: 2, LastEvent: noon, Watch: state.ExitWindow{Since: noon, Swept: []byte("k")}}
+	f.Add(unsealed(one.Encode(nil)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		x, err := decodeField(3, rekeyed(body, fieldKey(3)))
+		x, err := state.DecodeField(3, rekeyed(body, state.FieldKey(3)))
 		if err != nil {
 			return
 		}
-		again, err := decodeField(3, x.encode(nil))
+		again, err := state.DecodeField(3, x.Encode(nil))
 		if err != nil || !reflect.DeepEqual(x, again) {
 			t.Errorf("%+v became %+v: %v", x, again, err)
 		}
@@ -166,19 +169,19 @@ func FuzzField(f *testing.F) {
 }
 
 func FuzzSample(f *testing.F) {
-	s := Sample{At: noon, Received: 7, DataBytes: 1 << 30, Audiences: []AudienceSample{{Members: 3, number: 1}}}
-	f.Add(unsealed(s.encode(nil)))
-	f.Add(unsealed((&ledger{users: 7}).encode()))
+	s := query.Sample{At: noon, Received: 7, DataBytes: 1 << 30, Audiences: []query.AudienceSample{{Members: 3, Number: 1}}}
+	f.Add(unsealed(s.Encode(nil)))
+	f.Add(unsealed((&state.Ledger{Users: 7}).Encode()))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if s, err := decodeSample(resealed(body)); err == nil {
-			again, err := decodeSample(s.encode(nil))
+		if s, err := query.DecodeSample(resealed(body)); err == nil {
+			again, err := query.DecodeSample(s.Encode(nil))
 			if err != nil || !reflect.DeepEqual(s, again) {
 				t.Errorf("%+v became %+v: %v", s, again, err)
 			}
 		}
-		if l, err := decodeLedger(resealed(body)); err == nil {
-			again, err := decodeLedger(l.encode())
-			if l.uncounted = false; err != nil || !reflect.DeepEqual(l, again) {
+		if l, err := state.DecodeLedger(resealed(body)); err == nil {
+			again, err := state.DecodeLedger(l.Encode())
+			if l.Uncounted = false; err != nil || !reflect.DeepEqual(l, again) {
 				t.Errorf("%+v became %+v: %v", l, again, err)
 			}
 		}
@@ -191,38 +194,38 @@ func TestAnEventSurvivesTheRecord(t *testing.T) {
 	e.TimeSource, e.ClockShift, e.Tracking = domain.TimeUncorrected, -3*time.Hour, true
 	e.Name, e.PassThrough, e.Fault, e.Sentence = "Name", true, "undetermined", "no flag"
 	e.ClockAhead = 366 * 24 * time.Hour
-	rec, err := decodeRecord(9, appendEvent(nil, e))
+	rec, err := record.DecodeRecord(9, record.AppendEvent(nil, e))
 	must(t, err)
-	if !reflect.DeepEqual(rec.event, e) {
-		t.Errorf("got %+v\nwant %+v", rec.event, e)
+	if !reflect.DeepEqual(rec.Event, e) {
+		t.Errorf("got %+v\nwant %+v", rec.Event, e)
 	}
 }
 
 func TestAnEventOfTheFirstFormatIsRead(t *testing.T) {
 	e := trait("ann", "zendesk", 3, "a", "1.50", "b", `"x"`)
-	frame := appendEvent(nil, e)
+	frame := record.AppendEvent(nil, e)
 	r := wire.NewReader(frame[1:])
 	r.Time()
 	r.Time()
 	times := len(frame) - r.Len()
-	old := append([]byte{recordEvent1}, frame[1:times]...)
+	old := append([]byte{record.RecordEvent1}, frame[1:times]...)
 	old = append(old, frame[times+3:len(frame)-4]...) // without source, shift and route
-	rec, err := decodeRecord(9, wire.Seal(old, 0))
+	rec, err := record.DecodeRecord(9, wire.Seal(old, 0))
 	must(t, err)
-	if !reflect.DeepEqual(rec.event, e) {
-		t.Errorf("got %+v\nwant %+v", rec.event, e)
+	if !reflect.DeepEqual(rec.Event, e) {
+		t.Errorf("got %+v\nwant %+v", rec.Event, e)
 	}
-	if got := receiptOf(old, 0); got != e.Received.UnixNano() {
+	if got := record.ReceiptOf(old, 0); got != e.Received.UnixNano() {
 		t.Errorf("its receipt is read as %d", got)
 	}
 }
 
 func TestOneChangedBitIsNoticed(t *testing.T) {
-	frame := appendEvent(nil, event("ann", "vip", true, 1))
+	frame := record.AppendEvent(nil, event("ann", "vip", true, 1))
 	for i := range frame {
 		broken := bytes.Clone(frame)
 		broken[i] ^= 1
-		if _, err := decodeRecord(1, broken); err == nil {
+		if _, err := record.DecodeRecord(1, broken); err == nil {
 			t.Fatalf("a bit changed in byte %d of %d went unnoticed", i, len(frame))
 		}
 	}
@@ -233,18 +236,18 @@ func TestADamagedRowHarmsNobodyElse(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	b.drain()
 	b.said()
-	must(t, b.run(t.Context(), func(x *batch) error {
-		key := rowKey(userKey("ann"), 0)
-		row := bytes.Clone(x.rows.Get(key))
+	must(t, b.run(t.Context(), func(x *state.Tx) error {
+		key := state.RowKey(state.UserKey("ann"), 0)
+		row := bytes.Clone(x.Rows.Get(key))
 		row[3] ^= 0xFF
-		return x.rows.Put(key, row)
+		return x.Rows.Put(key, row)
 	}, nil))
 	b.receive(event("ann", "vip", true, 2), event("bob", "vip", false, 2))
 	b.drain()
 	b.wantSaid("bob.vip=false ann.vip=true") // in order of partition
 	n := 0
-	must(t, b.run(t.Context(), func(x *batch) error {
-		n = x.tx.Bucket(bucketDamaged).Stats().KeyN
+	must(t, b.run(t.Context(), func(x *state.Tx) error {
+		n = x.Raw.Bucket(state.BucketDamaged).Stats().KeyN
 		return nil
 	}, nil))
 	if n != 1 {

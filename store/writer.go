@@ -3,14 +3,17 @@ package store
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
-
-	"personasync/store/domain"
 
 	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
 
@@ -20,9 +23,9 @@ import (
 
 // command is something to do in the writer's next transaction.
 type command struct {
-	do    func(b *batch) error
-	after func(b *batch) // reads the result, once everything is written and before the commit
-	done  chan error     // buffer of one
+	do    func(tx *state.Tx) error
+	after func(tx *state.Tx) // reads the result, once everything is written and before the commit
+	done  chan error         // buffer of one
 }
 
 const (
@@ -60,12 +63,12 @@ func (s *Store) writeLoop() {
 			rest.Reset(writeRetry)
 			continue
 		}
-		held := s.dirty.full()
+		held := s.dirty.Full()
 		if held {
 			rest.Reset(minRest)
 		}
 		apply := rested && s.lag() > 0 && !held
-		sweep := rested && len(s.state.sweeping) > 0
+		sweep := rested && len(s.state.Sweeping) > 0
 		if len(commands) == 0 && !apply && !sweep && !(rested && (s.interrupted || s.arrival != nil || len(s.orphaned) > 0)) {
 			continue
 		}
@@ -81,7 +84,7 @@ func (s *Store) writeLoop() {
 			rest.Reset(writeRetry)
 			continue
 		}
-		if apply || len(s.state.sweeping) > 0 {
+		if apply || len(s.state.Sweeping) > 0 {
 			rested = false
 			arrived := s.inbox.Events() - received
 			s.pace(arrived <= 0)
@@ -91,7 +94,7 @@ func (s *Store) writeLoop() {
 }
 
 // lag is how many records the inbox holds that are not applied yet.
-func (s *Store) lag() uint64 { return s.inbox.Next.Load() - 1 - s.state.applied }
+func (s *Store) lag() uint64 { return s.inbox.Next.Load() - 1 - s.state.Applied }
 
 // gather takes the other commands that wait by now.
 func (s *Store) gather(first *command) []*command {
@@ -124,19 +127,19 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	if err := s.readBack(); err != nil {
 		return err
 	}
-	var touched []dirtyKey
-	var parked []*stored
+	var touched []state.DirtyKey
+	var parked []*state.Stored
 	var parkedAll uint64
 	var woke [2]bool
 	aside, outsiders := false, int64(0)
-	flown := s.state.lastLease
-	err := translate(s.update(func(tx *bolt.Tx) error {
-		b := newBatch(tx, s.state, s.log)
-		b.tracing = s.dirty != nil
-		b.arena = s.arena[:0]
-		defer func() { s.arena, touched = b.arena, b.touched }()
+	flown := s.state.LastLease
+	err := datadir.Translate(s.update(func(tx *bolt.Tx) error {
+		b := state.NewBatch(tx, s.state, s.log)
+		b.Tracing = s.dirty != nil
+		b.Arena = s.arena[:0]
+		defer func() { s.arena, touched = b.Arena, b.Touched }()
 		if s.arrival != nil {
-			b.moveIn(s.arrival)
+			b.MoveIn(s.arrival)
 		}
 		s.settleInterrupted(b)
 		for _, c := range commands {
@@ -149,28 +152,28 @@ func (s *Store) transact(commands []*command, apply bool) error {
 				return err
 			}
 		}
-		b.sweep()
-		s.refused.write(b)
-		if err := b.flush(); err != nil {
+		outbox.Sweep(b)
+		s.refused.Write(b)
+		if err := b.Flush(); err != nil {
 			return err
 		}
-		if b.st.ledger.changes.Pending > 0 && b.nobodyIsDue() {
-			b.contradiction("changes wait, by the ledger, and no user is due")
+		if b.State.Ledger.Changes.Pending > 0 && b.NobodyIsDue() {
+			b.Contradiction("changes wait, by the ledger, and no user is due")
 		}
 		for _, c := range commands {
 			if c.after != nil {
 				c.after(b)
 			}
 		}
-		woke, parked, aside, outsiders = b.woke, b.parkings, b.aside, b.outsiders
-		parkedAll = b.parkedAll
+		woke, parked, aside, outsiders = b.Woke, b.Parkings, b.Aside, b.Outsiders
+		parkedAll = b.ParkedAll
 		crashpoint.Reach(crashpoint.StateWritten)
-		return b.err
+		return b.Err
 	}))
 	s.finished.Add(1)
-	s.dirty.merge(touched) // after the commit: whoever takes a key now also reads what was written
+	s.dirty.Merge(touched) // after the commit: whoever takes a key now also reads what was written
 	if err != nil {
-		s.refused.failed()
+		s.refused.Failed()
 		s.unread, s.flown = true, flown
 		_ = s.readBack() // else before the next transaction
 		return err
@@ -178,12 +181,12 @@ func (s *Store) transact(commands []*command, apply bool) error {
 	crashpoint.Reach(crashpoint.StateCommitted)
 	s.inbox.Others.Add(-min(outsiders, s.inbox.Others.Load()))
 	if aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
-		s.marker.note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
+		s.marker.Note(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}
 	s.interrupted, s.arrival, s.orphaned = false, nil, nil
 	s.barred.Store(false)
-	s.parkings.merge(parked, parkedAll)
-	s.applied.Store(s.state.applied)
+	s.parkings.Merge(parked, parkedAll)
+	s.applied.Store(s.state.Applied)
 	for i := range woke {
 		if woke[i] {
 			s.signal(domain.Endpoint(i + 1))
@@ -205,47 +208,38 @@ func (s *Store) pauseWriter(f func()) error {
 }
 
 // applyNext applies the next records of the inbox, if there are any.
-func (s *Store) applyNext(b *batch) error {
-	records, err := s.inbox.Read(b.st.applied+1, s.pacing.portion())
+func (s *Store) applyNext(tx *state.Tx) error {
+	records, err := s.inbox.Read(tx.State.Applied+1, s.pacing.portion())
 	if err != nil { // outcomes and takes must not wait for it
 		s.log.Error("the inbox could not be read; trying again", "err", err)
 		s.starved = true
 		return nil
 	}
 	if s.starved = len(records) == 0; s.starved {
-		s.log.Error("records that were received are not in the inbox", "from", b.st.applied+1)
+		s.log.Error("records that were received are not in the inbox", "from", tx.State.Applied+1)
 	}
-	_, heard := s.refused.list()
-	defer func() { s.refused.hear(heard) }()
+	_, heard := s.refused.List()
+	defer func() { s.refused.Hear(heard) }()
 	for i, r := range records {
-		yield(i)
-		if missing := r.Seq - 1 - b.st.applied; missing > 0 {
-			b.applyMissing(missing)
+		state.Yield(i)
+		if missing := r.Seq - 1 - tx.State.Applied; missing > 0 {
+			apply.Missing(tx, missing)
 		}
-		rec, err := decodeRecord(r.Seq, r.Frame)
+		rec, err := record.DecodeRecord(r.Seq, r.Frame)
 		if err != nil {
-			b.applyDamaged(r.Seq, r.Frame, err)
+			apply.Damaged(tx, r.Seq, r.Frame, err)
 			continue
 		}
-		b.apply(rec, r.Frame)
-		if rec.event != nil {
-			heard.Note(rec.event)
+		apply.Record(tx, rec, r.Frame)
+		if rec.Event != nil {
+			heard.Note(rec.Event)
 		}
-		s.reached = b.now
-		if rec.outsider() {
-			b.outsiders++
+		s.reached = tx.Now
+		if rec.Outsider() {
+			tx.Outsiders++
 		}
 	}
-	return b.err
-}
-
-// yield lets others run now and then in a long loop. Left to itself a goroutine keeps its processor for
-// 10 ms, and as many acknowledgements wait behind it: with two processors that showed in their 99th
-// percentile.
-func yield(i int) {
-	if i%16 == 15 {
-		runtime.Gosched()
-	}
+	return tx.Err
 }
 
 // readBack reads the state from the file after a transaction that failed. Until it succeeds there is no
@@ -255,7 +249,7 @@ func (s *Store) readBack() error {
 		return nil
 	}
 	err := s.look(func(tx *bolt.Tx) error {
-		st, err := loadCounted(tx)
+		st, err := state.LoadCounted(tx)
 		if err == nil {
 			s.state = st
 		}
@@ -274,7 +268,7 @@ func (s *Store) readBack() error {
 // noteOrphaned notes the flights of a transaction that failed at its very end, and is in the file all the
 // same: whoever asked for them was told that there are none, so nobody carries them.
 func (s *Store) noteOrphaned(flown uint64) {
-	for n := range s.state.leases {
+	for n := range s.state.Leases {
 		if n > flown {
 			s.orphaned = append(s.orphaned, n)
 		}
@@ -283,7 +277,7 @@ func (s *Store) noteOrphaned(flown uint64) {
 
 // run has the writer do something, and waits until it is on disk. ctx can stop the wait for the
 // writer's attention, not what it has begun: the caller may then rely on what do and after wrote.
-func (s *Store) run(ctx context.Context, do func(b *batch) error, after func(b *batch)) error {
+func (s *Store) run(ctx context.Context, do func(tx *state.Tx) error, after func(tx *state.Tx)) error {
 	c := &command{do: do, after: after, done: make(chan error, 1)}
 	select {
 	case s.commands <- c:

@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"io"
+	"os/exec"
+
+	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wire"
+)
+
+// What the rest of the program uses of the packages below, under the names that it knows.
+
+// Errors a caller can tell apart.
+var (
+	ErrInUse    = boltfile.ErrInUse
+	ErrNotFound = domain.ErrNotFound
+	ErrBusy     = domain.ErrBusy
+	ErrFull     = domain.ErrFull
+	ErrClosed   = domain.ErrClosed
+	ErrNewer    = wire.ErrNewer
+	ErrForeign  = datadir.ErrForeign // the directory holds something that is not personasync's
+	ErrNoData   = datadir.ErrNoData
+	ErrNoRoom   = datadir.ErrNoRoom  // to make a store in, or to migrate one
+	ErrNoPlace  = datadir.ErrNoPlace // the data directory's disk is not mounted, perhaps
+
+	ErrBadCursor   = query.ErrBadCursor
+	ErrNoSuccessor = apply.ErrNoSuccessor
+	ErrNotAFile    = snapshot.ErrNotAFile
+	ErrNoBackup    = snapshot.ErrNoBackup
+)
+
+const (
+	Format       = datadir.Format      // version of the data on disk
+	DefaultLimit = query.DefaultLimit  // lines of a page
+	MaxActionIDs = record.MaxActionIDs // changes that one order to retry or drop may name
+	MaxRepair    = record.MaxRepair    // users that one repair may be about
+	Partitions   = state.Partitions    // parts that the users are spread over, by a hash of their ids
+)
+
+type (
+	Activity       = query.Activity
+	ActivityEntry  = query.ActivityEntry
+	ActivityFilter = query.ActivityFilter
+
+	Listing        = query.Listing
+	MemberListing  = query.MemberListing
+	Expiring       = query.Expiring
+	Sample         = query.Sample
+	AudienceSample = query.AudienceSample
+	JobRun         = query.JobRun
+	ToldUser       = query.ToldUser
+	Verification   = query.Verification
+
+	Told           = record.Told
+	AmbiguousError = state.AmbiguousError
+
+	Space      = datadir.Space
+	FullError  = datadir.FullError
+	Holding    = datadir.Holding
+	InUseError = datadir.InUseError
+
+	CheckReport = repair.CheckReport
+	Finding     = repair.Finding
+	Salvage     = repair.Salvage
+	Stock       = repair.Stock
+
+	BackupInfo   = snapshot.BackupInfo
+	BackupReport = snapshot.BackupReport
+)
+
+// NewListing begins the page that f asks for, or answers ErrBadCursor.
+func NewListing(f domain.OutboxFilter) (*Listing, error) { return query.NewListing(f) }
+
+// NewMemberListing begins the page that Members would return.
+func NewMemberListing(key, after string, limit int) *MemberListing {
+	return query.NewMemberListing(key, after, limit)
+}
+
+// MergeStats adds up lines of one kind, in the order that a listing shows.
+func MergeStats(a, b []domain.StatLine) []domain.StatLine { return query.MergeStats(a, b) }
+
+// Arguments quotes the arguments of a command. Where one looks like a flag, "--" says before them that none is.
+func Arguments(words ...string) string { return state.Arguments(words...) }
+
+// Holder returns the process that holds dir, which an agent does from the first moment of its start.
+// It asks the kernel: trying the lock would turn away an agent that starts at that moment. held is
+// false, too, where the kernel does not say.
+func Holder(dir string) (h Holding, held bool) { return datadir.Holder(dir) }
+
+// OwnName returns the name in path that this program gives to files of a data directory: the last of it, in
+// any folder, or one directly in a folder that is a data directory. It is "" when there is none.
+func OwnName(path string) string { return datadir.OwnName(path) }
+
+// Check checks the files in dir, which no agent may be using; progress may be nil and counts bytes. A
+// failing disk can kill the process that does it: see CheckInChild. ErrNoData says that there is no store.
+func Check(ctx context.Context, dir string, progress func(done, total int64)) (*CheckReport, error) {
+	return repair.Check(ctx, dir, progress)
+}
+
+// CheckInChild runs child, which ends in AnswerCheck, and reads what it found. That it was killed, by a
+// signal or by Go's runtime, is an error of its own: reading the files would do the same to the caller.
+func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
+	return repair.CheckInChild(ctx, child)
+}
+
+// AnswerCheck is the work of a checking process: it checks the files in dir and prints what it found.
+func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
+	return repair.AnswerCheck(ctx, w, dir)
+}
+
+// IsChecking reports whether this process was started by CheckInChild.
+func IsChecking() bool { return repair.IsChecking() }
+
+// CreateBackup has fill write a backup of the store in dir, and gives it the name path once it is whole and on
+// disk. A file of that name is replaced only if it is a backup itself. A name that the store gives to its
+// own files is refused: the next start would take the backup for one of them.
+func CreateBackup(dir, path string, fill func(w io.Writer) error) error {
+	return snapshot.CreateBackup(dir, path, fill)
+}
+
+// VerifyBackup reads a whole backup and checks every sum in it; progress may be nil and counts bytes. It
+// answers ErrNoBackup when one does not hold, and ErrNewer.
+func VerifyBackup(path string, progress func(done, total int64)) (BackupInfo, error) {
+	return snapshot.VerifyBackup(path, progress)
+}

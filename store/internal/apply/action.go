@@ -1,0 +1,119 @@
+package apply
+
+import (
+	"slices"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+)
+
+func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
+	tx.Now = h.Received
+	c := &outbox.Cause{Seq: seq}
+	for _, id := range h.IDs {
+		id.Epoch = tx.State.Epochs.Of(id.Seq)
+		ch := tx.Find(id)
+		switch {
+		case ch == nil:
+		case h.Verb == record.ActionRetry && ch.State == domain.StateParked && ch.Kind != domain.KindReceived:
+			if c.Room() < len(tx.State.Registry.Cohorts) { // an older program made one record of too many
+				tx.Log.Warn("a parked change was not retried, because its order has no numbers left for all cohorts: retry it again", "change", id.String())
+				continue
+			}
+			retry(tx, ch)
+			outbox.RepeatCohorts(tx, c, ch)
+		case h.Verb == record.ActionDrop:
+			drop(tx, ch, h.Received)
+		}
+	}
+}
+
+// retry has a parked change wait like one that was just made.
+func retry(tx *state.Tx, ch *state.Stored) {
+	f, u := tx.FieldOf(ch.Field), tx.User(ch.User)
+	if f == nil {
+		return
+	}
+	e, p := tx.Entry(u, ch.Field), tx.State.Rules.For(f.Key, f.ID)
+	tx.Withdraw(ch)
+	if outdated(tx, u, f, e, &p, ch) {
+		if ch.InRow() {
+			e.Waiting = state.Ticket{}
+			tx.Write(u, ch.Field)
+		} else {
+			tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneParked, ch.ID))
+		}
+		tx.Close(u, ch, domain.StateSuperseded, tx.Now)
+		return
+	}
+	ch.Lane = tx.LaneOf(u, f, p.Job, ch.Transition)
+	ch.State, ch.Attempts, ch.Alone, ch.Reason, ch.Sentence, ch.Answer = domain.StatePending, 0, 0, "", "", domain.Answer{}
+	if ch.InRow() {
+		outbox.Await(tx, u, e, ch)
+		tx.Write(u, ch.Field)
+		return
+	}
+	tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneParked, ch.ID))
+	if ch.Loose {
+		e.Loose++
+		tx.Write(u, ch.Field)
+	}
+	outbox.Enqueue(tx, u, ch)
+}
+
+// outdated reports whether a newer value than a parked attribute's has left, or leaves first. Without collapse
+// that one has no successor, and MoEngage would keep it. A later one that is queued leaves behind it, unless it is
+// under way already.
+func outdated(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, p *domain.Policy, ch *state.Stored) bool {
+	s := e.Spoken(p, domain.SendAttribute, state.KeptIdentify)
+	if ch.Kind != domain.KindAttribute || s == nil || s.Seq <= ch.ID.Seq {
+		return false
+	}
+	leavesBehind := func(x *state.Stored) bool {
+		return x.Loose && x.ID.Compare(ch.ID) > 0 && !tx.State.UnderWay(x.Endpoint, u.ID, x.ID)
+	}
+	if e.Loose > 0 && slices.ContainsFunc(outbox.QueuedOf(tx, u, f), leavesBehind) {
+		return false
+	}
+	value, send := p.Sendable(s.Value)
+	return send && !domain.SameValue(value, ch.Value)
+}
+
+// drop closes a change that is not in a request under way.
+func drop(tx *state.Tx, ch *state.Stored, at time.Time) {
+	u, f := tx.User(ch.User), tx.FieldOf(ch.Field)
+	switch {
+	case ch.State == domain.StateParked, ch.State == domain.StateHeld:
+		tx.Withdraw(ch)
+		if ch.User != "" && len(ch.User) <= domain.MaxUserID {
+			tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneParked, ch.ID))
+			tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneHeld, ch.ID))
+		}
+		if ch.Kind == domain.KindReceived {
+			tx.State.Ledger.Events.Discarded++
+			return
+		}
+	case ch.State != domain.StatePending || tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID):
+		return
+	case ch.InRow() && f != nil:
+		outbox.SettlePending(tx, u, f, &tx.Entry(u, ch.Field).Waiting)
+	default:
+		outbox.Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
+		tx.State.Ledger.Changes.Pending--
+	}
+	e := tx.Entry(u, ch.Field)
+	if e.Waiting.ID == ch.ID {
+		e.Waiting = state.Ticket{}
+		tx.Write(u, ch.Field)
+	} else if ch.Loose && ch.State == domain.StatePending && e.Loose > 0 {
+		e.Loose--
+		tx.Write(u, ch.Field)
+	}
+	if len(u.Index.Endpoint(ch.Endpoint).Lanes) > 0 {
+		outbox.Retime(tx, u, ch.Endpoint)
+	}
+	tx.Close(u, ch, domain.StateDropped, at)
+}

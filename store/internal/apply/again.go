@@ -1,0 +1,43 @@
+package apply
+
+import (
+	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+)
+
+// WouldPark reports whether applyEvent would park an event, as the state is now.
+func WouldPark(tx *state.Tx, e *domain.Event) bool {
+	if e.Fault != "" || e.Call == domain.CallDelete || e.Class == domain.ClassNone {
+		return e.Fault != ""
+	}
+	f, ambiguous := tx.State.Registry.Find(e)
+	if ambiguous || tx.State.Registry.OtherClass(f, e) != nil || tx.Overflows(f, e) {
+		return true
+	}
+	key, id := e.Key, e.ComputationID
+	if f != nil {
+		key, id = f.Key, f.ID
+	}
+	p := tx.State.Rules.For(key, id)
+	_, verdict := domain.IdentifyUser(e, &p)
+	return verdict == domain.IdentityParked && (f == nil || !f.Former())
+}
+
+// applyAgain has an event leave the parked ones and applies it in its new reading. It was accepted once, when it
+// was received: the ledger moves it from one term to the other.
+func applyAgain(tx *state.Tx, seq uint64, a *record.Reread) {
+	tx.Now = a.Received
+	a.ID.Epoch = tx.State.Epochs.Of(a.ID.Seq)
+	ch := tx.Fetch(tx.Parked, state.IDKey(a.ID))
+	if ch == nil || ch.Kind != domain.KindReceived {
+		return
+	}
+	tx.Withdraw(ch)
+	if ch.User != "" && len(ch.User) <= domain.MaxUserID {
+		tx.Remove(tx.Queue, state.QueueKey(state.UserKey(ch.User), state.LaneParked, ch.ID))
+	}
+	came := applyEvent(tx, &outbox.Cause{Seq: seq, Event: a.Event, Parked: a.ID}, a.Frame)
+	tx.State.Ledger.Events.Count(came)
+}

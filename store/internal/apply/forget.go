@@ -1,0 +1,261 @@
+package apply
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wire"
+)
+
+// Erasing takes the bytes of forgotten users out of the files. A deletion leaves them in free pages of
+// state.db, and in the received events, so both are written anew: the state by a compaction, and each
+// file of the inbox that speaks of such a user with those records blank. They keep their numbers, and
+// nothing that is not applied yet is touched. Who is meant is what the tombstones say, so that what
+// was delivered again since, and was ignored, goes with the next erasure.
+
+// MetaErase is in meta while there is something to erase: when the first user was forgotten (8), and
+// how many have been since (8).
+var MetaErase = []byte("erase")
+
+// markErase notes that there is something to erase.
+func markErase(tx *state.Tx, at time.Time) {
+	meta := tx.Raw.Bucket(state.BucketMeta)
+	since, n := uint64(at.UnixNano()), uint64(0)
+	if v := meta.Get(MetaErase); len(v) == 16 {
+		since, n = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+	}
+	tx.Put(meta, MetaErase, binary.BigEndian.AppendUint64(state.NumberKey(since), n+1))
+}
+
+// forgetDamaged removes what was set aside of a user.
+func forgetDamaged(tx *state.Tx, u *state.User) {
+	bucket := tx.Raw.Bucket(state.BucketDamaged)
+	named := wire.AppendString(nil, u.ID)
+	var gone [][]byte
+	c := bucket.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if bytes.Contains(k, u.Key) || bytes.Contains(v, named) {
+			gone = append(gone, bytes.Clone(k))
+		}
+	}
+	for _, k := range gone {
+		tx.Remove(bucket, k)
+	}
+}
+
+// applyDelete erases a user on Segment's word, once. Segment tells one deletion once for each source, and may
+// deliver each again; a replay may come years later. What was acknowledged since must survive that. So a
+// deletion of a time up to which the user is erased already erases nothing, for as long as the tombstone is
+// kept, which is for ever. The time in Segment's own deletes is all that tells two of them apart. One that
+// bears none is known by its message id, or its body, for as long as message ids are remembered: after that
+// it counts as a new one, because a person's wish to be erased must not be passed over.
+func applyDelete(tx *state.Tx, c *outbox.Cause, park func(reason, sentence string) domain.Outcome) domain.Outcome {
+	e := c.Event
+	if tx.State.Rules.OnDelete == "ignore" {
+		return domain.OutcomeIgnored
+	}
+	id := cmp.Or(e.User.ID, e.Anonymous.ID)
+	if id == "" || len(id) > domain.MaxUserID {
+		return park("no_identifier", "a delete that names nobody cannot be carried out")
+	}
+	if forgotten(tx, id, e.Time, believable(tx, c)) {
+		return domain.OutcomeStale
+	}
+	if !remember(tx, e, Tombstone(tx.State.Salt, id+"\x00"+e.MessageID)) {
+		return domain.OutcomeDuplicate
+	}
+	Forget(tx, tx.User(id), e.Received)
+	return domain.OutcomeIgnored
+}
+
+// Forget erases everything of a user from the state and leaves a tombstone, so that what Segment
+// delivers late does not bring the user back. The bytes stay in free pages until the file is
+// compacted.
+//
+// Beside its time the tombstone keeps the latest that was known of the user and heard of their computations, if
+// that is later: a clock that is behind would let in news from before. It is not in its place: that may be
+// the word of a clock that was ahead.
+func Forget(tx *state.Tx, u *state.User, at time.Time) {
+	heard := heardUpTo(tx, u)
+	forgetRows(tx, u)
+	forgetQueue(tx, u)
+	forgetHistory(tx, u)
+	forgetDamaged(tx, u)
+	markErase(tx, at)
+	u.Index = new(state.PendingIndex)
+	u.Dirty = true
+	key := Tombstone(tx.State.Salt, u.ID)
+	stones := tx.Raw.Bucket(state.BucketTombstones)
+	was := stones.Get(key)
+	if was == nil {
+		tx.State.Ledger.Tombstones++
+	}
+	tx.Put(stones, key, setStone(at.UnixNano(), append(StoneTimes(was), heard)))
+}
+
+// heardUpTo is the time of the newest word of u, or of the last event of a computation that has one.
+func heardUpTo(tx *state.Tx, u *state.User) (last int64) {
+	for _, number := range BlockNumbers(tx, u) {
+		row := tx.Block(u, number)
+		for _, e := range row.Entries {
+			if s := e.Newest(); s != nil {
+				last = max(last, s.Time)
+			}
+			if f := tx.FieldOf(row.Field(e)); f != nil && !f.LastEvent.IsZero() {
+				last = max(last, f.LastEvent.UnixNano())
+			}
+		}
+	}
+	return last
+}
+
+func forgetRows(tx *state.Tx, u *state.User) {
+	for _, number := range BlockNumbers(tx, u) {
+		row := tx.Block(u, number)
+		for _, e := range row.Entries {
+			f := tx.FieldOf(row.Field(e))
+			if f != nil && f.Class != domain.ClassTrait && e.Newest().IsIn() {
+				f.Leave()
+				tx.Touch(f)
+			}
+			forgetTicket(tx, &e.Waiting)
+			forgetTicket(tx, &e.InFlight)
+		}
+		row.Entries = nil
+		row.Dirty = true
+	}
+}
+
+// BlockNumbers lists the rows of u in order, those not yet written included.
+func BlockNumbers(tx *state.Tx, u *state.User) []uint16 {
+	var numbers []uint16
+	for _, row := range u.Blocks {
+		numbers = append(numbers, row.Number)
+	}
+	c := tx.Rows.Cursor()
+	for k, _ := c.Seek(u.Key); bytes.HasPrefix(k, u.Key); k, _ = c.Next() {
+		if number := binary.BigEndian.Uint16(k[len(u.Key):]); number != state.BlockIndex {
+			numbers = append(numbers, number)
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}
+
+func forgetQueue(tx *state.Tx, u *state.User) {
+	for _, key := range state.KeysWithPrefix(tx.Queue, u.Key) {
+		lane := binary.BigEndian.Uint32(key[len(u.Key):])
+		id := state.IDFromKey(key[len(u.Key)+4:], tx.State.Epochs)
+		switch lane {
+		case state.LaneParked:
+			forgetKept(tx, tx.Parked, id)
+		case state.LaneHeld:
+			forgetKept(tx, tx.Held, id)
+		default:
+			forgetPending(tx, id)
+		}
+		tx.Remove(tx.Queue, key)
+	}
+}
+
+func forgetTicket(tx *state.Tx, t *state.Ticket) {
+	switch {
+	case t.ID.IsZero():
+	case t.Place == state.PlaceParked:
+		forgetKept(tx, tx.Parked, t.ID)
+	case t.Place == state.PlaceHeld:
+		forgetKept(tx, tx.Held, t.ID)
+	default:
+		forgetPending(tx, t.ID)
+	}
+}
+
+func forgetPending(tx *state.Tx, id domain.ID) {
+	tx.Remove(tx.Locator, state.IDKey(id))
+	tx.State.Ledger.Changes.Pending--
+	tx.State.Ledger.Changes.Forgotten++
+}
+
+// forgetKept erases a change that is parked or held.
+func forgetKept(tx *state.Tx, place *bolt.Bucket, id domain.ID) {
+	ch := tx.Fetch(place, state.IDKey(id))
+	if ch == nil {
+		return
+	}
+	tx.Withdraw(ch)
+	tx.Remove(tx.Locator, state.IDKey(id))
+	if ch.Kind == domain.KindReceived {
+		tx.State.Ledger.Events.Discarded++
+		return
+	}
+	tx.State.Ledger.Changes.Forgotten++
+}
+
+func forgetHistory(tx *state.Tx, u *state.User) {
+	for n := u.Index.History; n != 0; {
+		ch := tx.Fetch(tx.History, state.NumberKey(n))
+		if ch == nil {
+			return
+		}
+		tx.Remove(tx.History, state.NumberKey(n))
+		tx.Remove(tx.Locator, state.IDKey(ch.ID))
+		n = ch.Prev
+	}
+}
+
+// Tombstone is what stays of a forgotten user: a salted hash, and the time.
+func Tombstone(salt []byte, id string) []byte {
+	sum := sha256.Sum256(slices.Concat(salt, []byte(id)))
+	return sum[:16]
+}
+
+// maxStone bounds the times of a tombstone.
+const maxStone = 3
+
+// setStone is a tombstone of a time, and of the first and the last of others that are later.
+func setStone(at int64, others []int64) []byte {
+	others = slices.DeleteFunc(others, func(t int64) bool { return t <= at })
+	slices.Sort(others)
+	if others = slices.Compact(others); len(others) >= maxStone {
+		others = []int64{others[0], others[len(others)-1]}
+	}
+	stone := state.NumberKey(uint64(at))
+	for _, t := range others {
+		stone = binary.BigEndian.AppendUint64(stone, uint64(t))
+	}
+	return stone
+}
+
+// IsStone reports whether v can be a tombstone.
+func IsStone(v []byte) bool { return len(v) > 0 && len(v)%8 == 0 && len(v) <= 8*maxStone }
+
+// StoneTimes are the times up to which a tombstone ignores events: one, or a few.
+func StoneTimes(v []byte) (times []int64) {
+	for ; len(v) >= 8; v = v[8:] {
+		times = append(times, int64(binary.BigEndian.Uint64(v)))
+	}
+	return times
+}
+
+// forgotten reports whether an event is from before its user was forgotten. A time from beyond believable was
+// written under a clock that was ahead; it ignores nothing.
+func forgotten(tx *state.Tx, id string, at time.Time, believable int64) bool {
+	if tx.State.Ledger.Tombstones == 0 {
+		return false
+	}
+	return BuriedBy(tx.Raw.Bucket(state.BucketTombstones).Get(Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
+}
+
+// BuriedBy is forgotten by the user's tombstone.
+func BuriedBy(stone []byte, at, believable int64) bool {
+	return slices.ContainsFunc(StoneTimes(stone), func(t int64) bool { return t <= believable && at <= t })
+}

@@ -1,0 +1,23 @@
+package apply
+
+import (
+	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/state"
+)
+
+// forwardTraits sends along the other traits of an identify that the policy names.
+func forwardTraits(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) (result domain.Outcome) {
+	traits := p.ForwardedTraits(f.Key, c.Event)
+	for _, name := range state.SortedNames(traits) {
+		if tx.State.Registry.Spoken(name) {
+			continue // a computation of its own says this better
+		}
+		forwarded := *p
+		forwarded.Send = domain.SendAttribute
+		if value(tx, u, tx.Forward(name), &forwarded, c, traits[name], false) == domain.OutcomeTransition {
+			result = domain.OutcomeTransition
+		}
+	}
+	return result
+}

@@ -1,0 +1,233 @@
+package apply
+
+import (
+	"bytes"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+)
+
+func ApplyOrder(tx *state.Tx, seq uint64, o *record.Order) {
+	tx.Now = o.Received
+	if o.Verb == record.OrderName {
+		if len(tx.State.Registry.ByKey[o.Key]) == 0 {
+			tx.NewField(&state.Field{Key: o.Key, Class: domain.ClassAudience})
+		}
+		return
+	}
+	f := tx.FieldOf(o.Field)
+	if f == nil {
+		return // only damage brings this about
+	}
+	p := tx.State.Rules.For(f.Key, f.ID)
+	c := &outbox.Cause{Seq: seq, Unguarded: o.Verb == record.OrderClose || o.Verb == record.OrderBaseline}
+	switch o.Verb {
+	case record.OrderRelease, record.OrderDiscard:
+		applyDecision(tx, f, &p, c, o)
+		return
+	case record.OrderDiscarded:
+		f.Watch.Undone = state.RecordRange{}
+		tx.Touch(f)
+		return
+	case record.OrderForget:
+		applyRemoval(tx, f, o)
+		return
+	case record.OrderAdopt:
+		applyAdoption(tx, f, &p, c, o)
+		return
+	}
+	for i := range o.Words {
+		w := &o.Words[i]
+		c.Event = &domain.Event{Received: o.Received, Time: o.Time, Class: f.Class, MessageID: o.Verb.String(), Flag: domain.FlagOut}
+		if w.In {
+			c.Event.Flag = domain.FlagIn
+		}
+		if o.Verb != record.OrderReconcile && forgotten(tx, w.User, o.Time, believable(tx, c)) {
+			continue
+		}
+		obey(tx, tx.User(w.User), f, &p, c, o)
+	}
+}
+
+func applyDecision(tx *state.Tx, f *state.Field, p *domain.Policy, c *outbox.Cause, o *record.Order) {
+	if len(o.IDs)+len(o.Words) == 0 {
+		outbox.Decide(tx, f, c, o)
+	}
+	for i := range o.Words {
+		outbox.ReadmitFirst(tx, tx.User(o.Words[i].User), f, p, c)
+	}
+	for _, id := range o.IDs {
+		id.Epoch = tx.State.Epochs.Of(id.Seq)
+		outbox.LetGo(tx, f, p, c, id, o.Verb == record.OrderDiscard)
+	}
+}
+
+// obey carries out an order for one user.
+func obey(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, o *record.Order) {
+	outbox.ReadmitFirst(tx, u, f, p, c)
+	en := tx.Entry(u, f.Number)
+	switch o.Verb {
+	case record.OrderImport:
+		for _, sort := range states(f, p, en) {
+			member(tx, u, f, p, c, sort, o.Events)
+		}
+	case record.OrderClose:
+		if s := en.Newest(); s != nil && c.Event.Time.UnixNano() < s.Time && s.Time <= believable(tx, c) {
+			c.Event.Time = time.Unix(0, s.Time).UTC() // at one moment an exit beats an enter
+		}
+		for _, sort := range states(f, p, en) {
+			if en.Known(sort).IsIn() {
+				member(tx, u, f, p, c, sort, o.Events)
+			}
+		}
+	case record.OrderBaseline:
+		baseline(tx, u, f, p, c)
+	case record.OrderReconcile:
+		reconcile(tx, u, f, p, c, o.Events)
+	}
+}
+
+// states lists what an order speaks to: the one state of a computation, or those of identify and
+// track that have been received. Before the first event of such a computation it is one, which both
+// are compared with when they come.
+func states(f *state.Field, p *domain.Policy, en *state.Entry) (sorts []int) {
+	if p.Send.Has(domain.SendAsReceived) {
+		for _, sort := range [...]int{state.KeptIdentify, state.KeptTrack} {
+			if f.Heard&(1<<sort) != 0 || en.Kept[sort] != nil {
+				sorts = append(sorts, sort)
+			}
+		}
+	}
+	if len(sorts) == 0 {
+		return []int{state.KeptOne}
+	}
+	return sorts
+}
+
+// baseline takes in what an order says as known to MoEngage already.
+func baseline(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause) {
+	en := tx.Entry(u, f.Number)
+	wasIn, heard := en.Newest().IsIn(), false
+	word := memberWord(c)
+	for _, sort := range states(f, p, en) {
+		heard = observe(en, sort, word, true, believable(tx, c)) != domain.OutcomeStale || heard
+	}
+	if !heard {
+		return
+	}
+	isIn := en.Newest().IsIn()
+	if w := &f.Watch; isIn && !wasIn && en.Left >= w.Seq && w.Left > 0 {
+		w.Left-- // they left in the window, and are back
+	}
+	en.Left = 0 // as the operator says
+	tx.Write(u, f.Number)
+	countMember(tx, f, wasIn, isIn)
+	if word.IsIn() {
+		outbox.CancelHeld(tx, u, f, en, state.KeptOne) // an exit that the guard holds would undo it
+	}
+	if p.SendsAttributes() {
+		assume(tx, u, f, p, en, c, transitionOf(word), word.Value)
+	}
+	t, value := en.Membership()
+	for _, x := range tx.Targets(f, p) {
+		assume(tx, u, x, p, tx.Entry(u, x.Number), c, t, value)
+	}
+}
+
+// assume takes it that MoEngage was told a value by the field x.
+func assume(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *outbox.Cause, t domain.Transition, value []byte) {
+	tx.Write(u, x.Number)
+	if !e.InFlight.ID.IsZero() || e.Loose > 0 || e.Waiting.Pending() && tx.State.IsInFlight(x.Endpoint(), u.ID, e.Waiting.ID) {
+		// A value in lease, or one that is queued because it does not collapse, may say something else: MoEngage
+		// is told after it. Until then it knows this, or that.
+		if t == domain.TransitionEnter || e.LastSent.Kind != state.NeverSent {
+			e.LastSent = state.LastSent{Kind: state.UncertainlySent}
+		}
+		outbox.WantAttribute(tx, u, x, p, e, c, t, value)
+		return
+	}
+	cancelWaiting(tx, u, x, e)
+	if t == domain.TransitionEnter || e.LastSent.Kind != state.NeverSent {
+		e.LastSent = state.SentValue(value)
+	}
+}
+
+func transitionOf(s domain.Assertion) domain.Transition {
+	if s.IsIn() {
+		return domain.TransitionEnter
+	}
+	return domain.TransitionExit
+}
+
+// cancelWaiting closes the attribute change that waits in en, whether pending, parked or held, because
+// no net change remains. It must not be in a request under way.
+func cancelWaiting(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry) {
+	t := en.Waiting
+	if t.ID.IsZero() {
+		return
+	}
+	en.Waiting = state.Ticket{}
+	if t.Pending() {
+		outbox.SettlePending(tx, u, f, &t)
+	}
+	ch := tx.ChangeAt(u, f, &t)
+	if ch == nil {
+		return
+	}
+	if !t.Pending() {
+		tx.Withdraw(ch)
+	}
+	tx.Close(u, ch, domain.StateCancelled, tx.Now)
+}
+
+// reconcile has MoEngage told again what it should know of a user, the columns of a SQL trait
+// included. A change that waits, is parked or is held says it already, or will once it is decided on.
+func reconcile(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, events bool) {
+	en := tx.Entry(u, f.Number)
+	if f.Class == domain.ClassTrait {
+		reconcileValue(tx, u, f, p, c, events)
+		return
+	}
+	s := en.Newest()
+	if s == nil {
+		return
+	}
+	c.Event.Time = time.Unix(0, s.Since).UTC()
+	reconcileTargets(tx, u, f, p, c, en)
+	if said := en.Spoken(p, domain.SendAttribute, state.KeptIdentify); said != nil && !en.Unheard(said, p) {
+		outbox.TellAgain(tx, u, f, p, en, c, transitionOf(*said), said.Value)
+	}
+	if said := en.Spoken(p, domain.SendEvent, state.KeptTrack); events && said != nil && !en.Unheard(said, p) {
+		wantEvent(tx, u, f, p, c, transitionOf(*said), said.Value, false)
+	}
+}
+
+func reconcileTargets(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, en *state.Entry) {
+	t, value := en.Membership()
+	for _, x := range tx.Targets(f, p) {
+		e := tx.Entry(u, x.Number)
+		if t == domain.TransitionExit && e.LastSent.Kind == state.NeverSent && !p.UnknownExit {
+			continue
+		}
+		outbox.TellAgain(tx, u, x, p, e, c, t, value)
+	}
+}
+
+func reconcileValue(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *outbox.Cause, events bool) {
+	en := tx.Entry(u, f.Number)
+	if s := en.Spoken(p, domain.SendAttribute, state.KeptIdentify); s != nil && !(en.LastSent.Kind == state.NeverSent && bytes.Equal(s.Value, domain.JSONNull)) {
+		if value, send := p.Sendable(s.Value); send {
+			c.Event.Time = time.Unix(0, s.Since).UTC()
+			outbox.TellAgain(tx, u, f, p, en, c, domain.TransitionValue, value)
+		}
+	}
+	if s := en.Spoken(p, domain.SendEvent, state.KeptTrack); events && s != nil {
+		if value, send := p.Sendable(s.Value); send {
+			c.Event.Time = time.Unix(0, s.Since).UTC()
+			wantEvent(tx, u, f, p, c, domain.TransitionValue, value, false)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package apply
+
+import (
+	"bytes"
+	"time"
+
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/state"
+)
+
+// PruneHistory deletes what was closed long enough ago: a prefix, for the history is in that order. What
+// was closed under a clock that has been set back since would stand in the way until the clock is there
+// again, so it counts as closed now.
+func PruneHistory(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
+	if keep <= 0 {
+		return false
+	}
+	type entry struct {
+		number uint64
+		change *state.Stored // nil: damaged
+	}
+	var gone, ahead []entry
+	c := tx.History.Cursor()
+	for k, frame := c.First(); k != nil; k, frame = c.Next() {
+		ch, err := state.DecodeChange(frame, tx.State.Epochs)
+		if err != nil {
+			tx.Log.Error("a damaged entry of the history was removed", "err", err)
+			ch = nil
+		} else if age := now.Sub(ch.Closed); age < keep && age >= -outbox.AheadOfClock {
+			break
+		}
+		if more = len(gone)+len(ahead) == state.PruneSlice; more {
+			break
+		}
+		if ch != nil && ch.Closed.After(now) {
+			ahead = append(ahead, entry{state.Number(k), ch})
+		} else {
+			gone = append(gone, entry{state.Number(k), ch})
+		}
+	}
+	for _, e := range ahead {
+		e.change.Closed = now
+		tx.Put(tx.History, state.NumberKey(e.number), tx.Frame(e.change.Encode))
+	}
+	for _, e := range gone {
+		tx.Remove(tx.History, state.NumberKey(e.number))
+		if e.change != nil {
+			endChain(tx, e.number, e.change)
+		}
+	}
+	return more
+}
+
+// endChain lets go of what points to a removed entry of the history.
+func endChain(tx *state.Tx, n uint64, ch *state.Stored) {
+	tx.Remove(tx.Locator, state.IDKey(ch.ID))
+	if u := tx.User(ch.User); u.Index.History == n {
+		u.Index.History = 0
+		u.Dirty = true
+	}
+}
+
+// PruneMessages forgets the message ids of days that are over, the oldest first: the ids of a day, a slice
+// at a time, and at last its bucket. Dropped whole, one of many millions would have the writer free
+// hundreds of thousands of pages in one transaction.
+func PruneMessages(tx *state.Tx, now time.Time) (more bool) {
+	oldest := DayKey(now.Add(-tx.State.Rules.MessageIDs))
+	days := tx.Raw.Bucket(state.BucketMessages)
+	k, _ := days.Cursor().First()
+	if k == nil || bytes.Compare(k, oldest) >= 0 || tx.State.Rules.MessageIDs <= 0 || tx.Err != nil {
+		return false
+	}
+	over := bytes.Clone(k)
+	ids := days.Bucket(over)
+	var gone [][]byte
+	c := ids.Cursor()
+	for id, _ := c.First(); id != nil && len(gone) < state.PruneSlice; id, _ = c.Next() {
+		gone = append(gone, bytes.Clone(id))
+	}
+	for _, id := range gone {
+		tx.Remove(ids, id)
+	}
+	if len(gone) == state.PruneSlice || tx.Err != nil {
+		return true
+	}
+	tx.NoteDrop(state.BucketMessages, over)
+	tx.Err = days.DeleteBucket(over)
+	next, _ := days.Cursor().First()
+	return next != nil && bytes.Compare(next, oldest) < 0
+}

@@ -1,0 +1,41 @@
+package apply
+
+import (
+	"errors"
+
+	"personasync/store/domain"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+)
+
+// Removable finds a computation, or a forwarded trait.
+func Removable(r *state.Registry, key string) (*state.Field, error) {
+	f, err := r.One(key)
+	if known := r.ByName[state.FieldName{Column: key}]; errors.Is(err, domain.ErrNotFound) && len(known) > 0 {
+		return known[0], nil
+	}
+	return f, err
+}
+
+// applyRemoval removes a computation of which nothing was heard since the order was given.
+func applyRemoval(tx *state.Tx, f *state.Field, o *record.Order) {
+	r := tx.State.Registry
+	family := r.Family(f)
+	for _, x := range family {
+		if x.Members > 0 || x.Held > 0 {
+			return
+		}
+	}
+	if f.Former() || !f.LastEvent.Equal(o.Time) {
+		return
+	}
+	for _, x := range family {
+		r.Unname(x)
+		x.Heard |= state.GoneMark
+		r.Enter(x)
+		tx.Touch(x)
+	}
+	r.SettleOwners(&tx.State.Rules)
+	outbox.ReleaseConflicts(tx) // the name is free for another
+}

@@ -1,0 +1,188 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/wal"
+)
+
+// Room. Events are refused before the disk is full, so that what the store owes for those it took, it
+// can still write: applying, settling, parking and pruning go on in the reserve, and so does compacting as
+// far as a copy fits into it.
+//
+//	0 ............................... 85 % ....... 90 % ....... 100 % of MaxDataBytes
+//	          events are taken         | as it was | refused: the rest is for bookkeeping
+//
+//	free:  everything ....... 1.25 x floor ....... floor ........... 0
+//	          events are taken         | as it was | refused
+//
+// Between the marks things stay as they were, so that an agent at the brink does not flutter. Records
+// not applied yet count twice: they are to be written to state.db, too, before their file can go.
+//
+// Measuring costs a few stats and happens once a second, and whenever measureAfter bytes came in. What
+// slips through in between, and limits that no statfs shows, such as a quota, end in an ordinary
+// ENOSPC: that transaction is lost, its caller is told, and events are refused for refuseFor.
+
+const (
+	// floorBytes is twice what the fastest ingest measured writes in a second, 66 MB to the inbox and at
+	// most as much to state.db when it is applied, and as much again for bookkeeping. Disks below
+	// 12.5 GiB keep 2 % instead: a floor that is too low costs an ENOSPC, one that is too high an agent.
+	floorBytes   = 256 << 20
+	floorShare   = 50 // one in so many
+	measureAfter = 32 << 20
+	RefuseFor    = 5 * time.Second
+
+	// SmallestSegment is one growth step of bbolt and a half: a smaller segment would be full when empty.
+	SmallestSegment = 24 << 20
+)
+
+// Space is what the data takes, and what there is.
+type Space struct {
+	DataBytes      int64 // on the disk, of the files in use: copies in the making, and what is kept aside for people, are left out
+	MaxDataBytes   int64 // 0: no limit
+	FreeBytes      int64 // of the file system, to us
+	FloorBytes     int64 // the least of it that stays free of events
+	InboxBytes     int64
+	UnappliedBytes int64 // of the inbox: records that state.db does not know yet
+	StateBytes     int64 // of state.db …
+	LiveBytes      int64 // … and what a compaction would leave of it
+}
+
+// FullError says why events are refused. It is an ErrFull.
+type FullError struct {
+	Space  Space
+	Reason string
+}
+
+func (e *FullError) Error() string { return e.Reason }
+func (e *FullError) Unwrap() error { return domain.ErrFull }
+
+// DiskBudget knows whether there is any.
+type DiskBudget struct {
+	Limit  atomic.Int64
+	Full   atomic.Pointer[FullError]
+	grown  atomic.Int64 // bytes appended since the last measurement
+	Hurry  chan struct{}
+	Mu     sync.Mutex // covers what follows
+	Space  Space
+	Struck time.Time // the last ENOSPC
+}
+
+func NewDiskBudget(limit int64) *DiskBudget {
+	r := &DiskBudget{Hurry: make(chan struct{}, 1)}
+	r.Limit.Store(limit)
+	return r
+}
+
+// Segment is how large a file of the inbox gets: the newest is never removed, so that under a small
+// limit it must be small beside it.
+func (r *DiskBudget) Segment() int64 {
+	limit := r.Limit.Load()
+	if limit == 0 {
+		return wal.SegmentBytes
+	}
+	return min(wal.SegmentBytes, max(SmallestSegment, limit/16))
+}
+
+// Refusal says why events are refused; nil when they are not.
+func (r *DiskBudget) Refusal() error {
+	if e := r.Full.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// Note takes in how an append went.
+func (r *DiskBudget) Note(size int, err error) {
+	switch {
+	case errors.Is(err, domain.ErrFull):
+		r.Mu.Lock()
+		r.Struck = time.Now()
+		r.Full.Store(&FullError{Space: r.Space, Reason: err.Error()})
+		r.Mu.Unlock()
+	case err == nil && r.grown.Add(int64(size)) > measureAfter:
+		r.grown.Store(0)
+		r.Look()
+	}
+}
+
+// Look has a measurement made soon.
+func (r *DiskBudget) Look() {
+	select {
+	case r.Hurry <- struct{}{}:
+	default:
+	}
+}
+
+// Judge takes in a measurement, and reports whether the verdict is another than before.
+func (r *DiskBudget) Judge(s Space, now time.Time) (changed bool) {
+	r.Mu.Lock()
+	defer r.Mu.Unlock()
+	r.Space = s
+	was := r.Full.Load()
+	if was != nil && now.Sub(r.Struck) < RefuseFor {
+		return false
+	}
+	reason := s.Refusal(was != nil)
+	if reason == "" {
+		r.Full.Store(nil)
+		return was != nil
+	}
+	r.Full.Store(&FullError{Space: s, Reason: reason})
+	return was == nil
+}
+
+// Refusal says why there is no room for events; empty when there is. refusing shifts the marks.
+func (s *Space) Refusal(refusing bool) string {
+	switch {
+	case s.DataBytes+s.UnappliedBytes > s.ceiling(refusing):
+		return fmt.Sprintf("the data takes %s of the %s it may take%s, and the last tenth is kept for bookkeeping: raise retention.max_data_bytes, or keep less",
+			domain.Bytes(s.DataBytes), domain.Bytes(s.MaxDataBytes), s.backlog())
+	case s.FreeBytes-s.UnappliedBytes < s.bottom(refusing):
+		return fmt.Sprintf("the disk is full: %s are free%s, and %s are kept for bookkeeping: make room on it",
+			domain.Bytes(s.FreeBytes), s.backlog(), domain.Bytes(s.FloorBytes))
+	}
+	return ""
+}
+
+// backlog mentions what is still to be written, where that matters.
+func (s *Space) backlog() string {
+	if s.UnappliedBytes < 1<<20 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s more are received and not applied yet)", domain.Bytes(s.UnappliedBytes))
+}
+
+func (s *Space) ceiling(refusing bool) int64 {
+	switch {
+	case s.MaxDataBytes == 0:
+		return 1<<63 - 1
+	case refusing:
+		return s.MaxDataBytes / 100 * 85
+	default:
+		return s.MaxDataBytes / 100 * 90
+	}
+}
+
+func (s *Space) bottom(refusing bool) int64 {
+	if refusing {
+		return s.FloorBytes + s.FloorBytes/4
+	}
+	return s.FloorBytes
+}
+
+// FreeBytes says how much of dir's file system is free, and how much of that is to stay so.
+func FreeBytes(dir string) (free, floor int64, err error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, 0, fmt.Errorf("look at the file system: %w", err)
+	}
+	block := int64(fs.Bsize)
+	return int64(fs.Bavail) * block, min(floorBytes, int64(fs.Blocks)*block/floorShare), nil
+}

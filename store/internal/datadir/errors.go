@@ -1,0 +1,40 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	berrors "go.etcd.io/bbolt/errors"
+
+	"personasync/store/domain"
+)
+
+var (
+	ErrNoRoom  = errors.New("there is no room to start") // to make a store in, or to migrate one
+	ErrNoData  = errors.New("no data here yet")
+	ErrNoPlace = errors.New("the data directory is not there yet") // a disk that is not mounted, perhaps
+)
+
+// Roomless tells a start that a full disk ends from those that it does not: nothing is received yet, or
+// nothing can be until the data is migrated, so there is no use in trying again unasked.
+func Roomless(err error) error {
+	if errors.Is(Translate(err), domain.ErrFull) {
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
+	return err
+}
+
+// Translate gives what the file system said a name of ours. bbolt keeps only the words of an error
+// met while a file grows.
+func Translate(err error) error {
+	switch {
+	case err == nil, errors.Is(err, domain.ErrFull):
+		return err
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, berrors.ErrMaxSizeReached),
+		strings.Contains(err.Error(), syscall.ENOSPC.Error()), strings.Contains(err.Error(), syscall.EDQUOT.Error()):
+		return fmt.Errorf("%w: %w", domain.ErrFull, err)
+	}
+	return err
+}

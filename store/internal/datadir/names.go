@@ -1,0 +1,102 @@
+package datadir
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+
+	"personasync/store/internal/boltfile"
+)
+
+// Format is the version of the files. It changes when an older binary could not read them.
+const Format = boltfile.Format
+
+// ErrForeign is about a file that is in the folder by mistake. It stays so until somebody moves it.
+var ErrForeign = boltfile.ErrForeign
+
+const (
+	StateFile = boltfile.StateFile
+	LockFile  = "lock"
+)
+
+func writeAt(f *os.File, b []byte) error {
+	_, err := f.WriteAt(b, 0)
+	return err
+}
+
+// ownNames fit the names that this program gives to files and folders of the data directory.
+var ownNames = []string{LockFile, RunFile, StateFile + "*", "inbox-*", "before-format-*", "import-*.tmp", RestoreDir, ReplacedPattern, "*.damaged-*", "admin.sock*"}
+
+// OwnName returns the name in path that this program gives to files of a data directory: the last of it, in whatever
+// folder, or one directly in a folder that is a data directory. It is "" when there is none.
+func OwnName(path string) string {
+	if name := filepath.Base(path); fitsOwn(name) {
+		return name
+	}
+	return NameInData(path)
+}
+
+func fitsOwn(name string) bool {
+	return slices.ContainsFunc(ownNames, func(pattern string) bool {
+		fits, _ := filepath.Match(pattern, name)
+		return fits
+	})
+}
+
+// NameInData is ownName for whichever data directory path leads into.
+func NameInData(path string) string {
+	above, err := filepath.Abs(filepath.Dir(path))
+	for ; err == nil && above != filepath.Dir(above); above = filepath.Dir(above) {
+		if found, _ := boltfile.Exists(filepath.Join(above, StateFile)); found {
+			if name := NameIn(above, path); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// NameIn returns the name directly under dir that path leads through, if it is one of ownNames, else "". The
+// path may come to dir by another way: relative, or through a link.
+func NameIn(dir, path string) string {
+	data, err := os.Stat(dir)
+	if err != nil {
+		return ""
+	}
+	above, err := filepath.Abs(filepath.Dir(path))
+	if err == nil {
+		above, err = filepath.EvalSymlinks(above)
+	}
+	for name := filepath.Base(path); err == nil; above, name = filepath.Dir(above), filepath.Base(above) {
+		if info, failed := os.Stat(above); failed == nil && os.SameFile(info, data) {
+			if fitsOwn(name) {
+				return name
+			}
+			return ""
+		}
+		if above == filepath.Dir(above) {
+			return ""
+		}
+	}
+	return ""
+}
+
+// A restore builds the store next to what is there, has it apply what the backup's inbox holds, checks
+// it, and only then puts it in place:
+//
+//	restore.new/state.db     from the backup; its inbox is applied, and is no more
+//	replaced-TIME/           what was in the directory, until all is done
+//
+// The new state.db takes the old one's name in one rename, so that a crash leaves a store at any
+// point: before it the old one, after it the new one. Inbox files of the old one that are still there
+// then hold nothing the new one would read: their numbers lie below its own.
+//
+// Change ids are never reused. What was received after the backup is lost here, but its changes may
+// have left, under ids made of the record numbers that would come next. So a restored store goes on at
+// a number that no record can have had: the microseconds since 1970 (no store takes a million records
+// a second for as long as it lives). The epoch stays, and with it every id that was ever shown.
+
+const (
+	RestoreDir      = "restore.new"
+	ReplacedPattern = "replaced-*"
+)

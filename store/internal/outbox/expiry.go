@@ -1,0 +1,117 @@
+package outbox
+
+import (
+	"encoding/json"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/state"
+)
+
+// What is parked is somebody's to decide on, so it does not expire unannounced: that it will is said a
+// week ahead (see Expiring), and what has not been said does not happen. The announcements are kept, so that neither a
+// restart nor an agent that was down for a month shortens the week. Nor does a clock that jumps ahead:
+// what it makes look old is announced first, and that is taken back once the clock is.
+
+// Notice is one announcement: of what was received by upTo, at the moment said.
+type Notice struct {
+	Said time.Time `json:"said"`
+	UpTo time.Time `json:"up_to"`
+}
+
+// NoticeLead is how long before it expires an item is announced; a day's items at a time.
+const (
+	NoticeLead  = 7 * state.Day
+	noticeShare = 7
+)
+
+var MetaNotices = []byte("notices")
+
+// PruneParked expires what nobody decided on, and announces what is next. It is counted: nothing goes
+// in silence. A damaged entry stays, for nobody knows when it was received, and those behind it do not
+// wait for it.
+func PruneParked(tx *state.Tx, now time.Time, keep time.Duration) (more bool) {
+	if keep <= 0 {
+		return false
+	}
+	lead := min(NoticeLead, keep)
+	upTo := announce(tx, now, keep, lead)
+	var gone []*state.Stored
+	c := tx.Parked.Cursor()
+	for k, frame := c.First(); k != nil; k, frame = c.Next() {
+		ch, err := state.DecodeChange(frame, tx.State.Epochs)
+		if err != nil {
+			continue
+		}
+		if now.Sub(ch.Received) < keep || ch.Received.After(upTo) {
+			break
+		}
+		if more = len(gone) == state.PruneSlice; more {
+			break
+		}
+		gone = append(gone, ch)
+	}
+	for _, ch := range gone {
+		expire(tx, ch, now)
+	}
+	if len(gone) > 0 {
+		tx.Log.Warn("parked items expired", "count", len(gone))
+	}
+	return more
+}
+
+// announce notes what Expiring speaks of from now on, once a day, and returns up to which receipt that was
+// said long enough ago.
+func announce(tx *state.Tx, now time.Time, keep, lead time.Duration) (upTo time.Time) {
+	if k, _ := tx.Parked.Cursor().First(); k == nil {
+		return upTo
+	}
+	var list []Notice
+	meta := tx.Raw.Bucket(state.BucketMeta)
+	if json.Unmarshal(meta.Get(MetaNotices), &list) != nil {
+		list = nil // none yet
+	}
+	var kept []Notice
+	for _, n := range list {
+		switch {
+		case n.Said.After(now.Add(AheadOfClock)): // by a clock that has been set back since
+		case now.Sub(n.Said) >= lead:
+			upTo, kept = n.UpTo, []Notice{n}
+		default:
+			kept = append(kept, n)
+		}
+	}
+	next := Notice{Said: now.UTC().Round(0), UpTo: now.Add(lead - keep).UTC().Round(0)}
+	var last time.Time
+	if len(kept) > 0 {
+		last = kept[len(kept)-1].UpTo
+	}
+	if !next.UpTo.After(last) {
+		return upTo
+	}
+	next.UpTo = next.UpTo.Add(lead / noticeShare) // what is that old within a day
+	text, err := json.Marshal(append(kept, next))
+	if err != nil {
+		tx.Err = err
+		return upTo
+	}
+	tx.Put(meta, MetaNotices, text)
+	return upTo
+}
+
+func expire(tx *state.Tx, ch *state.Stored, now time.Time) {
+	tx.Withdraw(ch)
+	if ch.User != "" && len(ch.User) <= domain.MaxUserID {
+		tx.Remove(tx.Queue, state.QueueKey(state.UserKey(ch.User), state.LaneParked, ch.ID))
+	}
+	if ch.Kind == domain.KindReceived {
+		tx.State.Ledger.Events.Discarded++
+		return
+	}
+	u := tx.User(ch.User)
+	if e := tx.Entry(u, ch.Field); e.Waiting.ID == ch.ID {
+		e.Waiting = state.Ticket{}
+		tx.Write(u, ch.Field)
+	}
+	tx.Close(u, ch, domain.StateExpired, now)
+}

@@ -1,0 +1,411 @@
+package outbox
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+)
+
+const ReasonMassExit = "mass_exit"
+
+// begin starts a window.
+func begin(w *state.ExitWindow, since time.Time, seq, members uint64) {
+	*w = state.ExitWindow{Since: since, Seq: seq, Members: members, Undone: w.Undone}
+}
+
+// MayUndo reports whether a discard may make one a member again who left by the record seq. A window from
+// before a time is over, unless it tripped.
+func MayUndo(w *state.ExitWindow, seq uint64, before int64) bool {
+	open := !w.Tripped.IsZero() || w.Since.UnixNano() >= before
+	return seq != 0 && seq >= w.Seq && open || w.Undone.Has(seq)
+}
+
+// OpenWindow sees to it that the record being applied falls into f's window.
+func OpenWindow(tx *state.Tx, f *state.Field, c *Cause) {
+	w, length, at := &f.Watch, tx.State.Rules.Guard.Window, c.Event.Earliest()
+	since := at
+	switch {
+	case !w.Tripped.IsZero():
+		return // until somebody decides
+	case w.Since.IsZero(), at.Before(w.Since.Add(-length)): // the clock was set back: else this window would last for as long
+	case at.Sub(w.Since) < length:
+		return
+	default:
+		since = w.Since.Add(at.Sub(w.Since) / length * length)
+	}
+	begin(w, since, c.Seq, f.Members)
+	tx.Touch(f)
+}
+
+// WatchMember counts who leaves and who comes back. A membership is the newest of identify and track, so
+// a user counts once however many calls say it.
+func WatchMember(tx *state.Tx, f *state.Field, en *state.Entry, was, is bool, c *Cause) {
+	w, g := &f.Watch, &tx.State.Rules.Guard
+	switch {
+	case was && !is:
+		en.Left = c.Seq
+		w.Left++
+	case !was && is && en.Left >= w.Seq && w.Left > 0:
+		w.Left--
+	default:
+		return
+	}
+	tx.Touch(f)
+	if is || !w.Tripped.IsZero() || w.Left < g.Count || float64(w.Left) <= g.Share*float64(w.Members) {
+		return
+	}
+	w.Tripped, w.Until, w.Swept = c.Event.Received, c.Seq, state.IDKey(domain.ID{Seq: w.Seq})
+	tx.State.Sweeping = append(tx.State.Sweeping, f)
+	tx.Log.Warn("too many members left an audience at once: its exits are held until you release or discard them",
+		"computation", f.Key, "id", f.ID, "left", w.Left, "members", w.Members, "since", w.Since)
+}
+
+// Withholds reports whether a transition of f is not to leave for now.
+func Withholds(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, t domain.Transition) bool {
+	return t == domain.TransitionExit && !tx.State.Registry.Speaker(f).Watch.Tripped.IsZero() && !c.Unguarded && tx.State.Rules.Guards(p)
+}
+
+// HoldExit keeps an exit until an operator decides. e is nil for one that stands in the queue.
+func HoldExit(tx *state.Tx, u *state.User, f *state.Field, ch *state.Stored, e *state.Entry) {
+	ch.Reason = ReasonMassExit
+	ch.Sentence = "too many members left this audience at once: release or discard its exits"
+	hold(tx, u, f, ch, e)
+}
+
+// HoldWaiting holds the exits of f that wait for a user since the record from, way and those that an operator decided on excepted. An exit behind which the user's return waits is not held: it would leave after the
+// return, and MoEngage would take a member for one who left.
+func HoldWaiting(tx *state.Tx, u *state.User, f *state.Field, from uint64) {
+	en := tx.Entry(u, f.Number)
+	for _, x := range tx.State.Registry.TargetFields(f) {
+		e := tx.Entry(u, x.Number)
+		t := e.Waiting
+		if t.Pending() && t.Transition == domain.TransitionExit && t.ID.Seq >= from && !decided(en, t.ID.Seq) && !tx.State.IsInFlight(x.Endpoint(), u.ID, t.ID) {
+			ch := tx.PendingChange(u, x, &t)
+			SettlePending(tx, u, x, &t)
+			HoldExit(tx, u, x, ch, e)
+			tx.Write(u, x.Number)
+		}
+	}
+	queued := QueuedOf(tx, u, f)
+	back := lastEnters(queued)
+	for _, ch := range queued {
+		if ch.Transition != domain.TransitionExit || ch.ID.Seq < from || ch.ID.Seq < back[ch.Loose] || decided(en, ch.ID.Seq) || tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID) {
+			continue
+		}
+		Dequeue(tx, u, ch.Endpoint, ch.Lane, ch.ID)
+		tx.State.Ledger.Changes.Pending--
+		looseLess(tx, u, ch)
+		HoldExit(tx, u, f, ch, nil)
+	}
+}
+
+// decided reports whether the record seq made the user leave because an operator decided so.
+func decided(e *state.Entry, seq uint64) bool {
+	return slices.ContainsFunc(e.Kept[:], func(s *domain.Assertion) bool {
+		return s != nil && !s.IsIn() && s.Seq == seq && s.Message == domain.ByOperator
+	})
+}
+
+// QueuedOf returns what waits for a user in the queue and is of f.
+func QueuedOf(tx *state.Tx, u *state.User, f *state.Field) (list []*state.Stored) {
+	for _, key := range state.KeysWithPrefix(tx.Queue, u.Key) {
+		if ch := tx.FetchQueued(key); ch != nil && ch.Field == f.Number {
+			list = append(list, ch)
+		}
+	}
+	return list
+}
+
+// lastEnters returns the number of the record of the last enter among changes of one user and audience,
+// of what is loose and of events.
+func lastEnters(changes []*state.Stored) map[bool]uint64 {
+	seqs := make(map[bool]uint64, 2)
+	for _, ch := range changes {
+		if ch.Transition == domain.TransitionEnter {
+			seqs[ch.Loose] = max(seqs[ch.Loose], ch.ID.Seq)
+		}
+	}
+	return seqs
+}
+
+// looseLess counts an attribute that leaves the queue.
+func looseLess(tx *state.Tx, u *state.User, ch *state.Stored) {
+	if e := tx.Entry(u, ch.Field); ch.Loose && e.Loose > 0 {
+		e.Loose--
+		tx.Write(u, ch.Field)
+	}
+}
+
+// holdSwept holds what a sweep under way would hold of a user.
+func holdSwept(tx *state.Tx, u *state.User) {
+	for _, f := range tx.State.Sweeping {
+		HoldWaiting(tx, u, f, f.Watch.Seq)
+	}
+}
+
+// SweepSlice is how many changes one transaction of a sweep looks at.
+const SweepSlice = 2000
+
+// Sweep goes on with the first sweep under way.
+func Sweep(tx *state.Tx) {
+	if len(tx.State.Sweeping) == 0 {
+		return
+	}
+	f := tx.State.Sweeping[0]
+	var spots []sweepSpot
+	c := tx.Locator.Cursor()
+	k, at := c.Seek(f.Watch.Swept)
+	for ; len(k) == 10 && binary.BigEndian.Uint64(k) <= f.Watch.Until && len(spots) < SweepSlice; k, at = c.Next() {
+		spots = append(spots, sweepSpot{bytes.Clone(k), bytes.Clone(at)})
+	}
+	for _, s := range spots {
+		if len(s.at) >= 5 && concerns(tx, f, s) {
+			HoldWaiting(tx, tx.User(string(s.at[5:])), f, f.Watch.Seq)
+		}
+	}
+	tx.Touch(f)
+	if len(spots) == SweepSlice {
+		f.Watch.Swept = bytes.Clone(k)
+	}
+	if len(spots) < SweepSlice || f.Watch.Swept == nil {
+		endSweep(tx, f)
+	}
+}
+
+type sweepSpot struct{ id, at []byte }
+
+// concerns reports whether an entry of the locator may be an exit of f.
+func concerns(tx *state.Tx, f *state.Field, s sweepSpot) bool {
+	number := binary.BigEndian.Uint32(s.at[1:])
+	if s.at[0] == state.LocatedInRow {
+		x := tx.FieldOf(number)
+		return x != nil && tx.State.Registry.Speaker(x) == f
+	}
+	ch := tx.FetchQueued(state.QueueKey(state.UserKey(string(s.at[5:])), number, state.IDFromKey(s.id, tx.State.Epochs)))
+	return ch != nil && ch.Field == f.Number
+}
+
+func endSweep(tx *state.Tx, f *state.Field) {
+	f.Watch.Swept = nil
+	tx.State.Sweeping = slices.DeleteFunc(tx.State.Sweeping, func(x *state.Field) bool { return x == f })
+}
+
+// CancelHeld closes the exits of f that the guard holds for a user who is a member again, on the
+// targets of a state, and reports on which there were any.
+func CancelHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sort int) (attribute, event bool) {
+	return closeHeld(tx, u, f, en, sort, ^uint64(0), domain.StateCancelled)
+}
+
+// closeHeld closes the exits of f that the guard holds for a user since before the record until.
+func closeHeld(tx *state.Tx, u *state.User, f *state.Field, en *state.Entry, sort int, until uint64, as domain.State) (attribute, event bool) {
+	if f.Held == 0 {
+		return false, false
+	}
+	if t := en.Waiting; t.Place == state.PlaceHeld && sort != state.KeptTrack && t.ID.Seq < until {
+		if ch := tx.Fetch(tx.Held, state.IDKey(t.ID)); ch != nil && ch.Reason == ReasonMassExit {
+			attribute = true
+			endHeld(tx, u, f, en, ch, as)
+		}
+	}
+	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), state.LaneHeld)
+	for _, key := range state.KeysWithPrefix(tx.Queue, prefix) {
+		ch := tx.Fetch(tx.Held, key[len(prefix):])
+		if ch == nil || ch.Field != f.Number || ch.Reason != ReasonMassExit || ch.ID.Seq >= until ||
+			ch.Loose && sort == state.KeptTrack || !ch.Loose && sort == state.KeptIdentify {
+			continue
+		}
+		attribute, event = attribute || ch.Loose, event || !ch.Loose
+		endHeld(tx, u, f, en, ch, as)
+	}
+	return attribute, event
+}
+
+// endHeld closes one change of f that is held.
+func endHeld(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, ch *state.Stored, as domain.State) {
+	tx.Withdraw(ch)
+	if e.Waiting.ID == ch.ID {
+		e.Waiting = state.Ticket{}
+		tx.Write(u, f.Number)
+	} else {
+		tx.Remove(tx.Queue, state.QueueKey(u.Key, state.LaneHeld, ch.ID))
+	}
+	tx.Close(u, ch, as, tx.Now)
+}
+
+// ComeBack takes a user who is a member again for one by the other call, too, where the guard held the exit
+// that it brought: MoEngage never heard of that exit, and the enter that may follow by that call is no news.
+func ComeBack(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, en *state.Entry, c *Cause, sort int) {
+	if f.Held == 0 {
+		return
+	}
+	for other, s := range en.Kept {
+		if other == sort || s == nil || s.IsIn() {
+			continue
+		}
+		own := HoldsExit(tx, u, f, s.Seq)
+		attribute, event := CancelHeld(tx, u, f, en, other)
+		if !own || !attribute && !event {
+			continue
+		}
+		s.Readmit(c.Seq)
+		if attribute {
+			WantMember(tx, u, f, p, en, c)
+		}
+	}
+}
+
+// WantMember has a target told that a user is a member, unless what MoEngage knows once everything pending
+// has left is just that.
+func WantMember(tx *state.Tx, u *state.User, x *state.Field, p *domain.Policy, e *state.Entry, c *Cause) {
+	if e.Loose > 0 {
+		last := domain.TransitionExit
+		for _, ch := range QueuedOf(tx, u, x) {
+			if ch.Loose {
+				last = ch.Transition
+			}
+		}
+		if last == domain.TransitionEnter {
+			return
+		}
+	} else if expects(e, domain.TransitionEnter, domain.JSONTrue, false) {
+		return
+	}
+	WantAttribute(tx, u, x, p, e, c, domain.TransitionEnter, domain.JSONTrue)
+	tx.Write(u, x.Number)
+}
+
+// Decide ends what the guard holds of f, and begins a new window. What was held is let go or given up by
+// the orders that follow. Until these have come to all who left in a discarded window, a user who is met
+// first is readmitted first, so that it makes no difference when they come.
+func Decide(tx *state.Tx, f *state.Field, c *Cause, o *record.Order) {
+	endSweep(tx, f)
+	members := f.Members
+	f.Watch.Undone = state.RecordRange{}
+	if o.Verb == record.OrderDiscard && !f.Watch.Tripped.IsZero() {
+		f.Watch.Undone = state.RecordRange{From: f.Watch.Seq, Until: c.Seq}
+		members += f.Watch.Left // they are members in the new window, whenever the order comes to them
+	}
+	begin(&f.Watch, o.Received, c.Seq, members)
+	tx.Touch(f)
+}
+
+// LetGo releases or discards one exit that was held.
+func LetGo(tx *state.Tx, f *state.Field, p *domain.Policy, c *Cause, id domain.ID, discard bool) {
+	ch := tx.Fetch(tx.Held, state.IDKey(id))
+	if ch == nil || ch.Reason != ReasonMassExit {
+		return
+	}
+	x := tx.FieldOf(ch.Field)
+	if x == nil || tx.State.Registry.Speaker(x) != f {
+		return
+	}
+	u := tx.User(ch.User)
+	window := f.Watch.Undone
+	if !window.Has(id.Seq) {
+		window = state.RecordRange{From: id.Seq, Until: id.Seq + 1}
+	}
+	if discard {
+		readmit(tx, u, f, p, c, window)
+		switch {
+		case tx.Held.Get(state.IDKey(id)) == nil:
+			return
+		case tx.Entry(u, f.Number).Newest().IsIn(): // a repeat of what one call said, or damage took what the exit was of
+			endHeld(tx, u, x, tx.Entry(u, x.Number), ch, domain.StateDropped)
+			return
+		}
+	}
+	tx.Withdraw(ch)
+	release(tx, u, x, p, ch, tx.Now)
+}
+
+// HoldsExit reports whether the guard holds an exit of a user that the record seq brought about. One of another record
+// repeats what was so before, as a reconcile does: a discard lets it go, and a return is news to MoEngage all the same.
+func HoldsExit(tx *state.Tx, u *state.User, f *state.Field, seq uint64) bool {
+	for _, x := range tx.State.Registry.TargetFields(f) {
+		if t := tx.Entry(u, x.Number).Waiting; t.Place == state.PlaceHeld && t.ID.Seq == seq {
+			return true
+		}
+	}
+	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), state.LaneHeld)
+	return slices.ContainsFunc(state.KeysWithPrefix(tx.Queue, prefix), func(key []byte) bool {
+		ch := tx.Fetch(tx.Held, key[len(prefix):])
+		return ch != nil && ch.ID.Seq == seq && ch.Field == f.Number
+	})
+}
+
+// ReadmitFirst readmits a user who is met before a discard has come to them.
+func ReadmitFirst(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause) {
+	if f.Watch.Undone != (state.RecordRange{}) {
+		readmit(tx, u, f, p, c, f.Watch.Undone)
+	}
+}
+
+// readmit makes a user a member of f again who left in a window that an operator discarded, on every
+// target. What is held goes, what has left is corrected by the net difference, and no event is made.
+func readmit(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cause, window state.RecordRange) {
+	en := tx.Entry(u, f.Number)
+	left := window.Has(en.Left)
+	if left {
+		HoldWaiting(tx, u, f, window.From) // an exit that came back from a request
+	}
+	was, found := en.Newest().IsIn(), false
+	for sort, s := range en.Kept {
+		if s == nil || s.IsIn() || s.Message == domain.ByOperator || !left && !(window.Has(s.Seq) && HoldsExit(tx, u, f, s.Seq)) {
+			continue
+		}
+		found = true
+		closeHeld(tx, u, f, en, sort, window.Until, domain.StateDropped)
+		s.Readmit(c.Seq)
+	}
+	if !found {
+		return
+	}
+	dropParkedExits(tx, u, f, window)
+	tx.Write(u, f.Number)
+	if en.Newest().IsIn() {
+		en.Left = 0
+		countReadmitted(tx, f, was)
+		for _, x := range tx.State.Registry.TargetFields(f)[1:] {
+			closeHeld(tx, u, x, tx.Entry(u, x.Number), state.KeptOne, window.Until, domain.StateDropped)
+		}
+	}
+	again := &Cause{Seq: c.Seq, Slots: c.Slots, Event: &domain.Event{
+		Received: tx.Now, Time: time.Unix(0, en.Newest().Time).UTC(), Class: f.Class, MessageID: record.OrderDiscard.String(),
+	}}
+	UpdateTargets(tx, u, f, p, en, again)
+	if said := en.Spoken(p, domain.SendAttribute, state.KeptIdentify); said.IsIn() {
+		WantMember(tx, u, f, p, en, again)
+	}
+	c.Slots = again.Slots
+}
+
+// dropParkedExits drops the exits of a discarded window that are parked as events: sent again, they would tell of a
+// member that they left. A parked attribute gives way to what readmit wants.
+func dropParkedExits(tx *state.Tx, u *state.User, f *state.Field, window state.RecordRange) {
+	prefix := binary.BigEndian.AppendUint32(slices.Clone(u.Key), state.LaneParked)
+	for _, key := range state.KeysWithPrefix(tx.Queue, prefix) {
+		ch := tx.Fetch(tx.Parked, key[len(prefix):])
+		if ch == nil || ch.Field != f.Number || ch.Transition != domain.TransitionExit || !window.Has(ch.ID.Seq) {
+			continue
+		}
+		tx.Withdraw(ch)
+		tx.Remove(tx.Queue, key)
+		tx.Close(u, ch, domain.StateDropped, tx.Now)
+	}
+}
+
+// countReadmitted counts a member who never left, after all.
+func countReadmitted(tx *state.Tx, f *state.Field, was bool) {
+	if was {
+		return
+	}
+	f.Members++
+	f.Exited--
+	f.Watch.Members = max(f.Watch.Members, f.Members)
+	tx.Touch(f)
+}

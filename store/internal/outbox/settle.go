@@ -1,0 +1,244 @@
+package outbox
+
+import (
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+)
+
+// settler is a Settle in progress for one delivery.
+type settler struct {
+	b        *state.Tx
+	u        *state.User
+	endpoint domain.Endpoint
+	at       time.Time
+	accepted bool // MoEngage took something of the user
+}
+
+// Settle writes what became of a lease. Whoever was forgotten meanwhile is passed over.
+func Settle(tx *state.Tx, o domain.Settlement) {
+	f := tx.State.Leases[o.Lease]
+	if f == nil {
+		return // settled already
+	}
+	tx.State.EndLease(f)
+	tx.Remove(tx.Raw.Bucket(state.BucketFlights), state.NumberKey(o.Lease))
+	if o.NotSent {
+		was := f.Counts()
+		countSent(tx, f.Second, domain.SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})
+	}
+	for i := range f.List {
+		result := domain.DeliveryResult{}
+		if i < len(o.Results) {
+			result = o.Results[i]
+		}
+		l := settler{b: tx, u: tx.User(f.List[i].User), endpoint: f.Endpoint, at: o.At}
+		l.settle(&f.List[i], result)
+	}
+}
+
+func (l *settler) settle(p *state.LeasedDelivery, s domain.DeliveryResult) {
+	again := time.Time{} // when what failed may go again
+	waiting := l.endpoint == domain.EndpointTransition && l.u.Index.AwaitsProfile()
+	for _, seat := range p.Attributes {
+		again = later(again, l.attribute(seat, s.Attributes))
+	}
+	if !p.Queued.ID.IsZero() {
+		result := s.Event
+		if p.Loose {
+			result = s.Attributes
+		}
+		again = later(again, l.queued(p.Queued, result))
+	}
+	rh := l.u.Index.Endpoint(l.endpoint)
+	rh.Retry = 0
+	if !again.IsZero() && len(rh.Lanes) > 0 {
+		rh.Retry = ceilSecond(again)
+	}
+	l.u.Dirty = true
+	if len(rh.Lanes) > 0 {
+		Retime(l.b, l.u, l.endpoint)
+	}
+	if l.accepted && l.endpoint == domain.EndpointTransition {
+		l.u.Index.ProfileCreated(Second(l.at), waiting)
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func ceilSecond(t time.Time) uint32 {
+	return uint32(t.Add(time.Second - 1).Unix())
+}
+
+// attribute settles one attribute change, and returns when it may go again if it failed.
+func (l *settler) attribute(s state.LeasedChange, r domain.Result) (again time.Time) {
+	f := l.b.FieldOf(s.Number)
+	e := l.b.Entry(l.u, s.Number)
+	t, overtaken := e.Waiting, e.InFlight.ID == s.ID
+	if overtaken {
+		t, e.InFlight = e.InFlight, state.Ticket{}
+	}
+	if t.ID != s.ID || f == nil {
+		return // forgotten meanwhile
+	}
+	l.b.Write(l.u, s.Number)
+	if r.Verdict == domain.Delivered && l.unknown(f, &t) {
+		r = domain.Result{Verdict: domain.Untried}
+		e.LastSent = state.LastSent{Kind: state.UncertainlySent} // MoEngage may have known the user all the same
+	}
+	t.Failures = attempted(t.Failures, r, l.at)
+	switch r.Verdict {
+	case domain.Delivered:
+		e.LastSent = state.SentValue(t.Value)
+		l.accepted = true
+	case domain.Uncertain:
+		e.LastSent = state.LastSent{Kind: state.UncertainlySent}
+	}
+	switch {
+	case r.Verdict == domain.Delivered:
+		l.closeTicket(f, e, &t, overtaken, domain.StateDelivered)
+	case overtaken: // not worth another attempt
+		l.closeTicket(f, e, &t, overtaken, domain.StateSuperseded)
+	case r.Verdict == domain.Parked:
+		SettlePending(l.b, l.u, f, &t)
+		l.park(l.b.PendingChange(l.u, f, &t))
+		e.Waiting = state.Ticket{ID: t.ID, Place: state.PlaceParked, Transition: t.Transition}
+		return
+	default:
+		e.Waiting = t
+		if t.Tried() {
+			again = later(l.at, r.RetryAt)
+		}
+		return again
+	}
+	if overtaken {
+		l.dropNeedless(f, e)
+	}
+	return
+}
+
+// unknown reports whether a cohort change was delivered before the first thing that MoEngage will be told of
+// the user: an operator sent that again while the request was under way. It goes once more, behind it; see
+// repeatCohorts.
+func (l *settler) unknown(f *state.Field, t *state.Ticket) bool {
+	return f.Kind() == domain.KindCohort && l.u.Index.Accepted == 0 && l.u.Index.AwaitsProfileIn(state.Lane{Due: t.Due})
+}
+
+// closeTicket closes an attribute change. An overtaken one is not what waits any more.
+func (l *settler) closeTicket(f *state.Field, e *state.Entry, t *state.Ticket, overtaken bool, s domain.State) {
+	ch := l.b.Pending(l.u, f, t)
+	if overtaken {
+		ch.Successor = e.Waiting.ID
+		l.b.State.Ledger.Changes.Pending--
+		l.u.Index.Endpoint(l.endpoint).Remove(t.Lane)
+	} else {
+		SettlePending(l.b, l.u, f, t)
+		e.Waiting = state.Ticket{}
+	}
+	if s == domain.StateDelivered {
+		ch.Successor = domain.ID{}
+	}
+	l.b.Close(l.u, &ch, s, l.at)
+}
+
+// attempted notes an attempt. One that never left is none, but why it did not may be worth knowing.
+func attempted(was *state.Failures, r domain.Result, at time.Time) *state.Failures {
+	if r.Verdict == domain.Untried && r.Reason == "" {
+		return was
+	}
+	now := &state.Failures{Reason: r.Reason, Sentence: r.Sentence, Answer: r.Answer}
+	if was != nil {
+		now.Attempts, now.Alone = was.Attempts, was.Alone
+	}
+	if r.Verdict != domain.Untried {
+		now.Attempts++
+		now.Alone += int(record.BoolByte(r.Alone))
+	}
+	if r.Verdict == domain.Refused || r.Verdict == domain.Uncertain {
+		now.Next = later(at, r.RetryAt)
+	}
+	return now
+}
+
+// dropNeedless cancels the waiting value if, after what was just learned, MoEngage knows it already.
+func (l *settler) dropNeedless(f *state.Field, e *state.Entry) {
+	p := l.b.State.Rules.For(f.Key, f.ID)
+	t := e.Waiting
+	if !t.Pending() || !needless(e, t.Transition, t.Value, p.UnknownExit) {
+		return
+	}
+	SettlePending(l.b, l.u, f, &t)
+	e.Waiting = state.Ticket{}
+	l.b.Close(l.u, l.b.PendingChange(l.u, f, &t), domain.StateCancelled, l.at)
+}
+
+// queued settles an event, or a loose attribute.
+func (l *settler) queued(s state.LeasedChange, r domain.Result) (again time.Time) {
+	key := state.QueueKey(l.u.Key, s.Number, s.ID)
+	due, _, frame := state.ParseQueueValue(l.b.Queue.Get(key))
+	ch := l.b.Decode(frame)
+	if ch == nil { // forgotten meanwhile, or damaged
+		missQueued(l.b, l.u, l.endpoint, s.Number, s.ID)
+		return
+	}
+	if r.Verdict == domain.Untried {
+		if r.Reason != "" {
+			ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
+			l.b.Put(l.b.Queue, key, l.b.QueueValue(due, ch))
+		}
+		if ch.Attempts > 0 {
+			return l.at
+		}
+		return
+	}
+	ch.Attempts++
+	ch.Alone += int(record.BoolByte(r.Alone))
+	ch.Reason, ch.Sentence, ch.Answer = r.Reason, r.Sentence, r.Answer
+	if ch.Loose && r.Verdict == domain.Uncertain {
+		l.b.Entry(l.u, ch.Field).LastSent = state.LastSent{Kind: state.UncertainlySent}
+		l.b.Write(l.u, ch.Field)
+	}
+	if r.Verdict == domain.Refused || r.Verdict == domain.Uncertain {
+		ch.NextAttempt = later(l.at, r.RetryAt)
+		l.b.Put(l.b.Queue, key, l.b.QueueValue(due, ch))
+		return ch.NextAttempt
+	}
+	Dequeue(l.b, l.u, l.endpoint, s.Number, s.ID)
+	l.b.State.Ledger.Changes.Pending--
+	looseLess(l.b, l.u, ch)
+	if r.Verdict == domain.Parked {
+		l.park(ch)
+		l.b.Put(l.b.Queue, state.QueueKey(l.u.Key, state.LaneParked, s.ID), nil)
+		return
+	}
+	l.accepted = true
+	if ch.Loose {
+		l.b.Entry(l.u, ch.Field).LastSent = state.SentValue(ch.Value)
+	}
+	l.b.Close(l.u, ch, domain.StateDelivered, l.at)
+	return
+}
+
+func (l *settler) park(ch *state.Stored) {
+	ch.State, ch.NextAttempt = domain.StateParked, time.Time{}
+	l.b.State.Ledger.Changes.Parked++
+	l.b.Put(l.b.Parked, state.IDKey(ch.ID), ch.Encode(nil))
+	l.b.ParkedNow(ch)
+}
+
+// Interrupt settles a lease that a crash cut off: nobody knows how far it came.
+func Interrupt(tx *state.Tx, flight uint64, at time.Time) {
+	lost := domain.Result{Verdict: domain.Uncertain, RetryAt: at, Reason: "interrupted", Sentence: "the agent stopped while the request was under way"}
+	o := domain.Settlement{Lease: flight, At: at, Results: make([]domain.DeliveryResult, len(tx.State.Leases[flight].List))}
+	for i := range o.Results {
+		o.Results[i] = domain.DeliveryResult{Attributes: lost, Event: lost}
+	}
+	Settle(tx, o)
+}

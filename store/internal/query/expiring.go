@@ -1,0 +1,47 @@
+package query
+
+import (
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/state"
+)
+
+// Expiring is what is parked and will expire within a week, unless somebody decides.
+type Expiring struct {
+	Count uint64    `json:"count"`
+	More  bool      `json:"more"`  // there are more: not all were looked at
+	First time.Time `json:"first"` // when the first of them goes
+}
+
+// Expiring says what is going to expire, parked items being kept for so long; nil when nothing is.
+func (v *Reader) Expiring(now time.Time, keep time.Duration) (e *Expiring, err error) {
+	if keep <= 0 {
+		return nil, nil
+	}
+	err = v.Look(func(tx *bolt.Tx) error {
+		ids, c := state.EpochsIn(tx), tx.Bucket(state.BucketParked).Cursor()
+		k, frame := c.First()
+		for n, size := 0, 0; k != nil; k, frame = c.Next() {
+			ch, err := state.PeekChange(frame, ids)
+			if n, size = n+1, size+len(frame); err != nil {
+				continue
+			}
+			goes := ch.Received.Add(keep)
+			if goes.Sub(now) > outbox.NoticeLead {
+				return nil
+			}
+			if e == nil {
+				e = &Expiring{First: goes}
+			}
+			if e.More = n > state.PageScan || size > state.PageBytes; e.More {
+				return nil
+			}
+			e.Count++
+		}
+		return nil
+	})
+	return e, err
+}

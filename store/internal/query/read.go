@@ -1,0 +1,235 @@
+package query
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"personasync/store/domain"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wal"
+	"personasync/store/internal/wire"
+)
+
+// Reader answers questions about the state: the methods of View. Every method is a few short read
+// transactions, so that the writer waits for no reader; a page of a listing is consistent in itself. All
+// methods may be called concurrently.
+type Reader struct {
+	DB       *state.StateDB
+	Inbox    *wal.Log
+	Parkings *state.Parkings // parked lately by this process; nil: none
+	Refused  *state.Refusals // refusals counted by this process; nil: read from the file
+	Damaged  func(err error) // is told of damage; nil: nobody is
+}
+
+// LastRecord returns the number of the last record received, which costs next to nothing: it grows with
+// every event that comes in.
+func (v *Reader) LastRecord() uint64 { return v.Inbox.Last() }
+
+// Look runs one read transaction. A damaged page is an error like any other; a store that was closed is
+// ErrClosed.
+func (v *Reader) Look(f func(tx *bolt.Tx) error) error {
+	err := boltfile.Guard(func() error { return v.DB.View(f) })
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return domain.ErrClosed
+	}
+	if errors.Is(err, wire.ErrDamaged) && v.Damaged != nil {
+		v.Damaged(err)
+	}
+	return err
+}
+
+// Counts returns the ledgers and gauges.
+func (v *Reader) Counts() (c domain.Counts, err error) {
+	last, others := v.Inbox.Last(), v.Inbox.Others.Load()
+	err = v.Read(func(tx *state.Tx) error {
+		l := &tx.State.Ledger
+		refusals, heard, err := v.refusals(tx)
+		if err != nil {
+			return err
+		}
+		c = domain.Counts{Rejected: state.SumRefusals(refusals), Refusals: refusals, Heard: heard, Users: l.Users, Events: l.Events, Changes: l.Changes, Backlog: l.Backlog}
+		if last > tx.State.Applied {
+			c.Unapplied = last - tx.State.Applied
+		}
+		c.Received = l.Events.Accepted + c.Unapplied - min(c.Unapplied, uint64(max(others, 0)))
+		c.OldestPending, c.OldestOfJobs = oldest(tx), oldestOfJobs(tx)
+		for _, f := range tx.State.Registry.Fields {
+			if f.Audience() {
+				c.Audiences++
+			}
+		}
+		return nil
+	})
+	return c, err
+}
+
+// refusals lists what was refused at the door: a running store knows more than its file.
+func (v *Reader) refusals(tx *state.Tx) (list []domain.Refusal, heard domain.Heard, err error) {
+	if v.Refused != nil {
+		list, heard = v.Refused.List()
+		return list, heard, nil
+	}
+	list, heard, err = state.ReadRefusals(tx.Raw, tx.State.Ledger.Rejected)
+	state.SortRefusals(list)
+	return list, heard, err
+}
+
+// retryScan bounds how many users in retry are looked at for the oldest pending change. Each of them took
+// an attempt, so there are hardly more than fit the requests of a few minutes.
+const retryScan = 10_000
+
+// oldest returns the receipt of the oldest pending change, to the second.
+func oldest(tx *state.Tx) (first time.Time) {
+	for _, at := range oldestOfJobs(tx) {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first.UTC()
+}
+
+// oldestOfJobs returns the receipt of the oldest pending change of each job that has one, to the second: the
+// lanes are in order of receipt, and users who wait for a retry say it in the head.
+func oldestOfJobs(tx *state.Tx) map[string]time.Time {
+	jobs := make(map[string]time.Time)
+	for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
+		for lane, l := range tx.Lanes(endpoint) {
+			if !state.IsRetry(lane) && l.First != state.NotYet {
+				outbox.Earliest(jobs, tx.State.Job(lane), l.First)
+			}
+			if !state.IsRetry(lane) {
+				continue
+			}
+			for h := range tx.Indexes(endpoint, lane, retryScan) {
+				for _, l := range h.Endpoint(endpoint).Lanes {
+					outbox.Earliest(jobs, tx.State.Job(l.Number), l.Due)
+				}
+			}
+		}
+	}
+	return jobs
+}
+
+// Change returns one change, wherever it is, and the raw event that caused it while that is kept.
+func (v *Reader) Change(id domain.ID) (c *domain.Change, raw []byte, err error) {
+	err = v.Read(func(tx *state.Tx) error {
+		if tx.State.Epochs.Of(id.Seq) != id.Epoch {
+			return domain.ErrNotFound
+		}
+		ch := tx.Find(id)
+		if ch == nil {
+			return domain.ErrNotFound
+		}
+		c = &ch.Change
+		if ch.Kind == domain.KindReceived {
+			if rec, err := record.DecodeRecord(id.Seq, ch.Raw); err == nil && rec.Event != nil {
+				raw, c.TimeSource = rec.Event.Raw, rec.Event.TimeSource
+			}
+		}
+		return nil
+	})
+	if err != nil || raw != nil {
+		return c, raw, err
+	}
+	rec := v.record(id.Seq)
+	c.OrderedBy = rec.OrderedBy()
+	if e := rec.Told(); e != nil {
+		raw, c.TimeSource, c.LeftOut = e.Raw, e.TimeSource, e.LeftOutNames()
+	}
+	return c, raw, nil
+}
+
+// Read runs one read transaction with everything a decision needs.
+func (v *Reader) Read(f func(tx *state.Tx) error) error {
+	return v.Look(func(tx *bolt.Tx) error {
+		st, err := state.LoadState(tx)
+		if err != nil {
+			return err
+		}
+		return f(state.NewBatch(tx, st, Discard))
+	})
+}
+
+// Discard is the log of a reader: a damaged row is reported by whoever writes.
+var Discard = slog.New(slog.DiscardHandler)
+
+// record returns a record of the inbox; it is empty when it is gone.
+func (v *Reader) record(seq uint64) record.Record {
+	records, err := v.Inbox.Read(seq, 1)
+	if err != nil || len(records) == 0 || records[0].Seq != seq {
+		return record.Record{}
+	}
+	rec, err := record.DecodeRecord(seq, records[0].Frame)
+	if err != nil {
+		return record.Record{}
+	}
+	return rec
+}
+
+// Computations lists every computation seen, by key.
+func (v *Reader) Computations() (list []domain.ComputationInfo, err error) {
+	err = v.Read(func(tx *state.Tx) error {
+		columns := tx.State.Registry.HeldColumns()
+		for _, f := range tx.State.Registry.Fields {
+			if f.Column == "" && !f.Former() {
+				list = append(list, domain.ComputationInfo{
+					Conflict: conflictOf(tx, append(tx.State.Registry.TargetFields(f), columns[f]...)), Key: f.Key, ID: f.ID, Space: f.Space, Class: f.Class.String(),
+					Members: f.Members, Entered: f.Entered, Exited: f.Exited, Held: tx.HeldOf(f) + state.SumHeld(columns[f]), LastEvent: domain.Timestamp(f.LastEvent),
+					ExitsHeldSince: domain.Timestamp(f.Watch.Tripped),
+				})
+			}
+		}
+		return nil
+	})
+	slices.SortStableFunc(list, func(a, b domain.ComputationInfo) int { return strings.Compare(a.Key, b.Key) })
+	return list, err
+}
+
+// conflictOf names the computation that the fields of another would overwrite, and what under; nil where nothing
+// is held for it.
+func conflictOf(tx *state.Tx, fields []*state.Field) *domain.Conflict {
+	for _, x := range fields {
+		if x.Held == 0 {
+			continue
+		}
+		p := tx.State.Rules.For(x.Key, x.ID)
+		if rival := tx.State.Registry.Rival(x, &p, &tx.State.Rules); rival != nil && rival != x {
+			return &domain.Conflict{Key: cmp.Or(rival.Key, rival.Column), ID: rival.ID, Name: domain.SentName(x.Kind(), x.Attribute(&p))}
+		}
+	}
+	return nil
+}
+
+// Preview returns the lease that Take would commit, and changes nothing.
+func (v *Reader) Preview(o domain.TakeOptions) (f *domain.Lease, err error) {
+	err = v.Read(func(tx *state.Tx) error {
+		f, _ = outbox.Take(tx, o)
+		return nil
+	})
+	return f, err
+}
+
+// Sent returns the users and events that left in each second since the given time, for meters that
+// must survive a restart. It reaches back two minutes.
+func (v *Reader) Sent(since time.Time) (list []domain.SentSecond, err error) {
+	err = v.Look(func(tx *bolt.Tx) error {
+		c := tx.Bucket(state.BucketSent).Cursor()
+		for k, val := c.Seek(state.NumberKey(uint64(max(since.Unix(), 0)))); k != nil; k, val = c.Next() {
+			s := outbox.SentIn(val)
+			s.At = time.Unix(int64(state.Number(k)), 0)
+			list = append(list, s)
+		}
+		return nil
+	})
+	return list, err
+}

@@ -1,0 +1,58 @@
+package query
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/state"
+)
+
+// The bucket of runs holds what ran last, of each kind under its own prefix.
+const (
+	RunOfJob          = "job:"
+	RunOfVerification = "verify:"
+)
+
+// forEachRun calls f with the value of every run of one kind.
+func forEachRun(tx *bolt.Tx, kind string, f func(text []byte) error) error {
+	c := tx.Bucket(state.BucketRuns).Cursor()
+	for k, text := c.Seek([]byte(kind)); bytes.HasPrefix(k, []byte(kind)); k, text = c.Next() {
+		if err := f(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// JobRun is the last run of a scheduled job, kept so that a run missed while down is known.
+type JobRun struct {
+	Job      string    `json:"job"`
+	Started  time.Time `json:"started"`  // the scheduled time of the last run that began
+	Finished time.Time `json:"finished"` // zero while it is under way
+	Missed   uint64    `json:"missed"`   // runs that fell into downtime, ever
+	Failed   uint64    `json:"failed"`   // runs that ended with an error, ever
+
+	// Of the last run that ended, if it ended with an error; FailedAt is zero if it did not.
+	FailedAt time.Time `json:"failed_at"`
+	Code     string    `json:"code,omitempty"`
+	Error    string    `json:"error,omitempty"`
+}
+
+// JobRuns lists the jobs' last runs, by name.
+func (v *Reader) JobRuns() (runs []JobRun, err error) {
+	err = v.Look(func(tx *bolt.Tx) error {
+		return forEachRun(tx, RunOfJob, func(text []byte) error {
+			var r JobRun
+			if err := json.Unmarshal(text, &r); err != nil {
+				return fmt.Errorf("the record of a job's run: %w", err)
+			}
+			runs = append(runs, r)
+			return nil
+		})
+	})
+	return runs, err
+}

@@ -1,0 +1,214 @@
+package query
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/state"
+)
+
+const (
+	eventsShown  = 200
+	WaitingShown = 1000
+)
+
+// User returns everything known of one user, or ErrNotFound.
+func (v *Reader) User(id string) (info *domain.UserInfo, err error) {
+	var setBy []uint64
+	err = v.Read(func(tx *state.Tx) error {
+		u := tx.User(id)
+		info = &domain.UserInfo{User: id, Memberships: []domain.MembershipInfo{}, Traits: map[string]json.RawMessage{}, Pending: []domain.UserChange{}, History: []domain.UserChange{}}
+		setBy = showRows(tx, u, info)
+		showHistory(tx, u, info)
+		if len(info.Memberships)+len(info.Traits)+len(info.Pending)+len(info.History) == 0 {
+			return domain.ErrNotFound
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	info.EventsMore = len(setBy) > eventsShown
+	for i, seq := range setBy[:min(len(setBy), eventsShown)] {
+		rec := v.record(seq)
+		info.Memberships[i].Event = rec.OrderedBy()
+		if e := rec.Told(); e != nil {
+			info.Memberships[i].Event, info.Memberships[i].TimeSource = e.MessageID, e.TimeSource.UnreadCode()
+		}
+	}
+	return info, nil
+}
+
+// showRows fills the page with what waits and what is known, and returns the number of the record that set
+// each membership.
+func showRows(tx *state.Tx, u *state.User, info *domain.UserInfo) (setBy []uint64) {
+	type computation struct{ key, id string }
+	open := make(map[computation]bool) // with something on the way
+	list, more := waiting(tx, u, WaitingShown)
+	showWaiting(tx, u, list, info)
+	for _, ch := range list {
+		if ch.Kind == domain.KindReceived {
+			continue // it changed nothing
+		}
+		open[computation{ch.Computation, ch.ComputedBy}] = true
+	}
+	info.PendingMore = more
+	for _, n := range apply.BlockNumbers(tx, u) {
+		row := tx.Block(u, n)
+		for _, e := range row.Entries {
+			f := tx.FieldOf(row.Field(e))
+			if f == nil || f.Gone() || e.Newest() == nil {
+				continue
+			}
+			s := e.Newest()
+			if f.Class == domain.ClassTrait {
+				name := cmp.Or(f.Column, f.Key)
+				if _, taken := info.Traits[name]; taken {
+					name += " (" + f.Space + ")"
+				}
+				info.Traits[name] = bytes.Clone(s.Value)
+				continue
+			}
+			m := domain.MembershipInfo{
+				Computation: f.Key, In: s.IsIn(), Since: domain.Timestamp(time.Unix(0, s.Since)),
+				Delivered: !more && !open[computation{f.Key, f.ID}] && knows(tx, u, f, e, s),
+			}
+			m.Told = toldOf(tx, u, f, e, &m)
+			info.Memberships = append(info.Memberships, m)
+			setBy = append(setBy, s.Seq)
+		}
+	}
+	return setBy
+}
+
+// knows reports whether MoEngage was told of a membership, or never needed to be: nobody tells it of
+// an exit of somebody it never heard of, nor an attribute that the policy does not send.
+func knows(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, s *domain.Assertion) bool {
+	p := tx.State.Rules.For(f.Key, f.ID)
+	for send, column := range map[domain.SendMethods]string{domain.SendCohort: state.CohortColumn, domain.SendList: state.ListColumn} {
+		if p.Send.Has(send) && !knowsTarget(tx, u, f, column, s) {
+			return false
+		}
+	}
+	return !p.SendsAttributes() || e.LastSent.Is(s.Value) || e.LastSent.Kind == state.NeverSent && !s.IsIn() || e.Kept[state.KeptIdentify] == nil && p.Send.Has(domain.SendAsReceived)
+}
+
+// toldOf says what MoEngage was last told of a membership: in, out, nothing, or uncertain where an answer is
+// missing. Of what leaves by events alone there is no last value: then it is the membership once nothing
+// of it is under way, and "" before.
+func toldOf(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry, m *domain.MembershipInfo) string {
+	t := e.LastSent
+	for _, column := range []string{state.CohortColumn, state.ListColumn} {
+		if c := targetEntry(tx, u, f, column); t.Kind == state.NeverSent && c != nil {
+			t = c.LastSent
+		}
+	}
+	switch {
+	case t.Kind == state.UncertainlySent:
+		return "uncertain"
+	case t.Is([]byte("true")):
+		return "in"
+	case t.Is([]byte("false")):
+		return "out"
+	}
+	p := tx.State.Rules.For(f.Key, f.ID)
+	switch {
+	case p.SendsAttributes() || p.Send.Has(domain.SendCohort) || p.Send.Has(domain.SendList) || !m.Delivered && !p.Send.Has(domain.SendEvent):
+		return "nothing"
+	case !m.Delivered:
+		return ""
+	case m.In:
+		return "in"
+	}
+	return "out"
+}
+
+// targetEntry is the entry of a user in the column beside f that a cohort or list has; nil: none.
+func targetEntry(tx *state.Tx, u *state.User, f *state.Field, column string) *state.Entry {
+	channel := tx.State.Registry.Beside(f, column)
+	if channel == nil {
+		return nil
+	}
+	return tx.Block(u, uint16(channel.Number/state.BlockSize)).Find(uint8(channel.Number % state.BlockSize))
+}
+
+func knowsTarget(tx *state.Tx, u *state.User, f *state.Field, column string, s *domain.Assertion) bool {
+	e := targetEntry(tx, u, f, column)
+	if e == nil || e.LastSent.Kind == state.NeverSent {
+		return !s.IsIn()
+	}
+	return e.LastSent.Is(s.Value)
+}
+
+func showWaiting(tx *state.Tx, u *state.User, all []*state.Stored, info *domain.UserInfo) {
+	for _, ch := range all {
+		c := ofUser(ch)
+		c.Argument = tx.State.Registry.Argument(ch.Computation, ch.ComputedBy)
+		explainWait(tx, u, ch, all, &c)
+		info.Pending = append(info.Pending, c)
+	}
+}
+
+func ofUser(ch *state.Stored) domain.UserChange {
+	c := domain.UserChange{ChangeInfo: ch.Describe(), Sentence: ch.Sentence}
+	if ch.Answer != (domain.Answer{}) {
+		answer := ch.Answer
+		answer.At = answer.At.UTC().Round(0)
+		c.Answer = &answer
+	}
+	return c
+}
+
+// explainWait says why ch waits, among all that the user has waiting.
+func explainWait(tx *state.Tx, u *state.User, ch *state.Stored, all []*state.Stored, c *domain.UserChange) {
+	switch {
+	case ch.State == domain.StateParked:
+		c.Wait = domain.WaitParked
+	case ch.State == domain.StateHeld:
+		c.Wait = domain.WaitHeld
+	case tx.State.UnderWay(ch.Endpoint, u.ID, ch.ID):
+		c.Wait = domain.WaitUnderWay
+	case goesFirst(tx, ch, all) != nil:
+		c.Wait, c.Behind = domain.WaitBehind, goesFirst(tx, ch, all).ID.String()
+	case ch.Attempts > 0:
+		c.Wait = domain.WaitRetry
+	case u.Index.Endpoint(ch.Endpoint).Retry > 0:
+		c.Wait, c.Until = domain.WaitUser, domain.Timestamp(time.Unix(int64(u.Index.Endpoint(ch.Endpoint).Retry), 0))
+	case ch.Kind == domain.KindCohort && (u.Index.AwaitsProfile() || u.Index.Deferred > 0):
+		c.Wait, c.Job = domain.WaitAccount, tx.State.Job(ch.Lane)
+	default:
+		c.Wait, c.Job, c.Bulk = domain.WaitDue, tx.State.Job(ch.Lane), state.IsBulk(ch.Lane) && !u.Index.Urgent()
+	}
+}
+
+// goesFirst is the earlier event of the same user and endpoint that has failed and waits: it holds up those
+// behind it. nil: there is none.
+func goesFirst(tx *state.Tx, ch *state.Stored, all []*state.Stored) *state.Stored {
+	if ch.Kind != domain.KindEvent {
+		return nil
+	}
+	for _, other := range all {
+		if other.ID == ch.ID {
+			return nil // all are in the order of their ids
+		}
+		if other.Kind == domain.KindEvent && other.State == domain.StatePending && other.Endpoint == ch.Endpoint && other.Attempts > 0 {
+			return other
+		}
+	}
+	return nil
+}
+
+func showHistory(tx *state.Tx, u *state.User, info *domain.UserInfo) {
+	for n := u.Index.History; n != 0; {
+		ch := tx.Fetch(tx.History, state.NumberKey(n))
+		if info.HistoryMore = ch != nil && len(info.History) == state.HistoryShown; ch == nil || info.HistoryMore {
+			return
+		}
+		info.History = append(info.History, ofUser(ch))
+		n = ch.Prev
+	}
+}

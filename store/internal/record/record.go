@@ -1,0 +1,234 @@
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/wal"
+	"personasync/store/internal/wire"
+)
+
+// A record of the inbox is whatever can change the state: an event, new rules, a repair, the operator's
+// hand on changes, or an order on memberships. Its frame begins with the kind, which is also its
+// version: a new shape takes a new number.
+const (
+	RecordEvent1 byte = 1 // an event without TimeSource, ClockShift and Tracking
+	recordRules  byte = 2
+	RecordLost   byte = 3 // stands for a record that damage took: a salvage writes it
+	recordRepair byte = 4
+	recordAction byte = 5
+	recordOrder  byte = 6
+	RecordErased byte = 7 // it was applied, and spoke of somebody who is forgotten: nothing is left of it
+	recordEvent  byte = 8
+	recordAgain  byte = 9 // an event that was parked, in a new reading
+)
+
+// Record is one decoded inbox record; one of its pointers is set, or none when it stands for a lost one
+// or is what is left of an erased one.
+type Record struct {
+	Seq    uint64
+	Event  *domain.Event
+	Rules  *domain.Rules
+	Repair *Repair
+	Action *Action
+	Order  *Order
+	Again  *Reread
+
+	Erased bool
+}
+
+// Told is the event of the record, at its first reading or a later one; nil when it has none.
+func (r *Record) Told() *domain.Event {
+	if r.Again != nil {
+		return r.Again.Event
+	}
+	return r.Event
+}
+
+// OrderedBy is the operator's command that the record came of, or "" for an event.
+func (r *Record) OrderedBy() string {
+	switch {
+	case r.Order != nil && r.Order.Verb == OrderDiscarded:
+		return "audience " + OrderDiscard.String()
+	case r.Order != nil:
+		return "audience " + r.Order.Verb.String()
+	case r.Repair != nil:
+		return "audience verify --repair"
+	case r.Action != nil && r.Action.Verb == ActionRetry:
+		return "outbox retry"
+	}
+	return ""
+}
+
+// Outsider reports whether the record is none of the events that were received.
+func (r *Record) Outsider() bool {
+	return r.Rules != nil || r.Repair != nil || r.Action != nil || r.Order != nil || r.Again != nil
+}
+
+// AppendEvent encodes e behind buf.
+//
+//	received, time, time source, clock shift, tracking, call, messageId, name, 3 x (id, fault), class, space, key, computation id,
+//	flags, columns x (name, off, len), object off, len, fault, sentence, raw,
+//	what is left out x (name, off, len), clock ahead; nothing stands for none
+func AppendEvent(buf []byte, e *domain.Event) []byte {
+	start := len(buf)
+	buf = append(buf, recordEvent)
+	buf = wire.AppendTime(buf, e.Received)
+	buf = wire.AppendTime(buf, e.Time)
+	buf = append(buf, byte(e.TimeSource))
+	buf = wire.AppendInt(buf, int64(e.ClockShift))
+	buf = append(buf, BoolByte(e.Tracking))
+	buf = append(buf, byte(e.Call), byte(e.Class), byte(e.Flag), BoolByte(e.PassThrough))
+	buf = wire.AppendString(buf, e.MessageID)
+	buf = wire.AppendString(buf, e.Name)
+	for _, id := range [...]*domain.Identifier{&e.User, &e.Anonymous, &e.Email} {
+		buf = wire.AppendString(buf, id.ID)
+		buf = wire.AppendString(buf, id.Fault)
+	}
+	buf = wire.AppendString(buf, e.Space)
+	buf = wire.AppendString(buf, e.Key)
+	buf = wire.AppendString(buf, e.ComputationID)
+	buf = putColumns(buf, e.Columns)
+	buf = putSpan(buf, e.Object)
+	buf = wire.AppendString(buf, e.Fault)
+	buf = wire.AppendString(buf, e.Sentence)
+	buf = wire.AppendBytes(buf, e.Raw)
+	if len(e.LeftOut) > 0 || e.ClockAhead != 0 {
+		buf = putColumns(buf, e.LeftOut)
+	}
+	if e.ClockAhead != 0 {
+		buf = wire.AppendInt(buf, int64(e.ClockAhead))
+	}
+	return wire.Seal(buf, start)
+}
+
+func putColumns(b []byte, columns []domain.Column) []byte {
+	b = wire.AppendUint(b, uint64(len(columns)))
+	for i := range columns {
+		b = putSpan(wire.AppendString(b, columns[i].Name), columns[i].Value)
+	}
+	return b
+}
+
+func readColumns(r *wire.Reader) []domain.Column {
+	n := r.Uint()
+	if n > uint64(r.Len()) { // each column takes several bytes
+		r.Fail()
+	}
+	if n == 0 || !r.OK() {
+		return nil
+	}
+	columns := make([]domain.Column, n)
+	for i := range columns {
+		columns[i] = domain.Column{Name: r.Text(), Value: readSpan(r)}
+	}
+	return columns
+}
+
+func putSpan(b []byte, s domain.Span) []byte {
+	return wire.AppendUint(wire.AppendUint(b, uint64(s.Off)), uint64(s.Len))
+}
+
+func BoolByte(v bool) byte {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+func readSpan(r *wire.Reader) domain.Span {
+	return domain.Span{Off: uint32(r.Uint()), Len: uint32(r.Uint())}
+}
+
+func readEvent(r *wire.Reader, version byte) *domain.Event {
+	e := &domain.Event{Received: r.Time(), Time: r.Time()}
+	if version != RecordEvent1 {
+		e.TimeSource, e.ClockShift, e.Tracking = domain.TimeSource(r.Byte()), time.Duration(r.Int()), r.Byte() == 1
+	}
+	e.Call, e.Class, e.Flag, e.PassThrough = domain.Call(r.Byte()), domain.Class(r.Byte()), domain.Flag(r.Byte()), r.Byte() == 1
+	e.MessageID, e.Name = r.Text(), r.Text()
+	for _, id := range [...]*domain.Identifier{&e.User, &e.Anonymous, &e.Email} {
+		id.ID, id.Fault = r.Text(), r.Text()
+	}
+	e.Space, e.Key, e.ComputationID = r.Text(), r.Text(), r.Text()
+	e.Columns, e.Object = readColumns(r), readSpan(r)
+	e.Fault, e.Sentence = r.Text(), r.Text()
+	e.Raw = r.Bytes()
+	if version != RecordEvent1 && r.Len() > 0 {
+		e.LeftOut = readColumns(r)
+	}
+	if version != RecordEvent1 && r.Len() > 0 {
+		e.ClockAhead = time.Duration(r.Int())
+	}
+	return e
+}
+
+func AppendRules(buf []byte, rules *domain.Rules) ([]byte, error) {
+	text, err := json.Marshal(rules)
+	if err != nil {
+		return nil, fmt.Errorf("encode rules: %w", err)
+	}
+	start := len(buf)
+	buf = append(buf, recordRules)
+	return wire.Seal(wire.AppendBytes(buf, text), start), nil
+}
+
+// DecodeRecord reads a frame; an event's raw bytes share memory with it.
+func DecodeRecord(seq uint64, frame []byte) (Record, error) {
+	if len(frame) == 0 {
+		return Record{}, wire.ErrDamaged
+	}
+	r, err := wire.Unseal(frame, frame[0])
+	if err != nil {
+		return Record{}, err
+	}
+	rec := Record{Seq: seq}
+	switch frame[0] {
+	case recordEvent, RecordEvent1:
+		rec.Event = readEvent(&r, frame[0])
+	case recordRules:
+		rec.Rules = new(domain.Rules)
+		if json.Unmarshal(r.Bytes(), rec.Rules) != nil {
+			return Record{}, wire.ErrDamaged
+		}
+	case recordRepair:
+		rec.Repair = readRepair(&r)
+	case recordAction:
+		rec.Action = readAction(&r, nil)
+	case recordOrder:
+		rec.Order = readOrder(&r)
+	case recordAgain:
+		rec.Again = readAgain(&r, seq)
+	case RecordErased:
+		rec.Erased = true
+	case RecordLost:
+	default:
+		return Record{}, wire.ErrNewer
+	}
+	return rec, r.Done()
+}
+
+// InboxRecords is what the inbox must know of records.
+var InboxRecords = wal.Records{Weigh: weigh, Received: ReceiptOf}
+
+// weigh is a record's size as far as applying it goes.
+func weigh(frame []byte) int {
+	if len(frame) > 0 && frame[0] == recordOrder {
+		return len(frame) * orderWeight
+	}
+	return len(frame)
+}
+
+// ReceiptOf reads an event frame's receipt time without decoding the rest; others keep was.
+func ReceiptOf(frame []byte, was int64) int64 {
+	if len(frame) < 2 || frame[0] != recordEvent && frame[0] != RecordEvent1 {
+		return was
+	}
+	r := wire.NewReader(frame[1:])
+	if ns := r.Int(); r.OK() {
+		return ns
+	}
+	return was
+}

@@ -1,0 +1,214 @@
+package repair
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/boltpage"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wal"
+	"personasync/store/internal/wire"
+)
+
+// How a check reads the files: their pages by itself, and the inbox record by record.
+
+// DataFiles lists the files there are: the inbox in order, then the state.
+func DataFiles(dir string) (paths []string, err error) {
+	if paths, _, err = wal.Files(dir); err != nil {
+		return nil, err
+	}
+	state := filepath.Join(dir, datadir.StateFile)
+	found, err := boltfile.Exists(state)
+	if found {
+		paths, err = append(paths, state), boltfile.CheckRegular(state)
+	}
+	return paths, err
+}
+
+// files reads every file: its pages, and then, the state first, what is in it.
+func (c *checker) files(paths []string) error {
+	sound := make(map[string]bool)
+	for _, path := range paths {
+		c.R.File = filepath.Base(path)
+		unlock, err := lockToRead(path)
+		if err != nil {
+			return err
+		}
+		sound[path], err = c.Pages(path)
+		unlock()
+		if err != nil {
+			return err
+		}
+		c.tell(boltfile.Size(path))
+	}
+	state := paths[len(paths)-1]
+	epoch := uint32(0)
+	if c.R.File = datadir.StateFile; sound[state] {
+		db, err := boltfile.Open(state, 0, true)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		if epoch, err = c.epoch(db); err != nil {
+			return err
+		}
+		if epoch != 0 {
+			if err := db.View(c.state); err != nil {
+				return err
+			}
+		}
+	}
+	for _, path := range paths[:len(paths)-1] {
+		if c.R.File = filepath.Base(path); !sound[path] {
+			c.next = 0
+			continue
+		}
+		if err := c.inboxFile(path, epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// epoch reads what a file says of itself; 0 when that does not hold.
+func (c *checker) epoch(db *bolt.DB) (uint32, error) {
+	epoch, err := boltfile.Epoch(db)
+	switch {
+	case errors.Is(err, wire.ErrDamaged):
+		c.R.Find("frame", "%s: %v", c.R.File, err)
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return epoch, nil
+}
+
+func (c *checker) inboxFile(path string, of uint32) error {
+	s, epoch, err := wal.OpenSegment(path, true, record.InboxRecords)
+	switch {
+	case errors.Is(err, wire.ErrDamaged):
+		c.R.Find("open", "%v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	defer s.DB.Close()
+	if of != 0 && epoch != of {
+		return wal.ForeignEpoch(path, epoch, of)
+	}
+	return c.segment(s)
+}
+
+// Pages follows the pages of a file, whatever they say, and reports whether bbolt can be let near it.
+func (c *checker) Pages(path string) (sound bool, err error) {
+	file, err := boltpage.Open(path)
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", c.R.File, err)
+	}
+	defer file.Close()
+	before := c.R.Faults
+	if err := file.Glance(); err != nil {
+		c.R.Find("pages", "%s: %v", c.R.File, err)
+		return false, nil
+	}
+	m, _ := file.Newest()
+	wanted := [][]byte{state.BucketMeta, wal.BucketRecords}
+	if c.R.File == datadir.StateFile {
+		wanted = append([][]byte{state.BucketMeta}, state.StateBuckets...)
+		wanted = slices.DeleteFunc(wanted, func(b []byte) bool { return containsName(state.LateBuckets, b) })
+	}
+	known := 0
+	w := boltpage.Walk{
+		File: file, Meta: m, Fault: func(err error) { c.R.Find("pages", "%s: %v", c.R.File, err) },
+		Leaf: func(uint64, []string, []boltpage.Element) {},
+		Bucket: func(path []string, _ uint64) {
+			if len(path) == 1 && containsName(wanted, []byte(path[0])) {
+				known++
+			}
+		},
+	}
+	w.Run()
+	if sound = c.R.Faults == before; sound && known == 0 {
+		return false, boltfile.NotOurs(path)
+	}
+	if sound && known < len(wanted) {
+		c.R.Find("pages", "%s: %d of its %d buckets are there", c.R.File, known, len(wanted))
+		return false, nil
+	}
+	return sound, nil
+}
+
+func containsName(names [][]byte, name []byte) bool {
+	return slices.ContainsFunc(names, func(n []byte) bool { return bytes.Equal(n, name) })
+}
+
+// lockToRead takes a file as a reader of bbolt's does, so that no agent writes to it meanwhile.
+func lockToRead(path string) (unlock func(), err error) {
+	return boltfile.Lock(context.Background(), path, syscall.LOCK_SH, boltfile.Patience(true), func(time.Duration) {})
+}
+
+// segment reads one file of the inbox: every record, and that none is missing up to what is there. A file that
+// begins again is compared with itself alone: see setCopiesAside. A hole in front of a file is no fault when the state
+// knows all records that were in it.
+func (c *checker) segment(s *wal.Segment) error {
+	name := filepath.Base(s.Path)
+	return s.DB.View(func(tx *bolt.Tx) error {
+		records, before := tx.Bucket(wal.BucketRecords), c.next
+		if k, _ := records.Cursor().First(); len(k) == 8 {
+			switch first := state.Number(k); {
+			case first < before:
+				c.next = first
+				c.R.Find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, c.next, before-1)
+			case before != 0 && c.st != nil && first-1 <= c.st.Applied: // files between them were removed, and are not needed
+				c.next = first
+			}
+		}
+		err := records.ForEach(func(k, chunk []byte) error {
+			if len(k) != 8 {
+				c.R.Find("inbox", "%s: %x is not the number of a record", name, k)
+				return nil
+			}
+			c.chunk(name, state.Number(k), chunk, records.Sequence())
+			return c.step(k, chunk)
+		})
+		if given := records.Sequence(); c.next != 0 && given >= c.next {
+			c.R.Find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, given)
+			c.next = given + 1
+		}
+		c.next = max(c.next, before)
+		return err
+	})
+}
+
+func (c *checker) chunk(name string, first uint64, chunk []byte, given uint64) {
+	switch {
+	case c.next == 0 && c.st != nil && first > c.st.Applied+1:
+		c.R.Find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.Applied)
+	case c.next != 0 && first != c.next && (first < c.next+state.RestoreJump || given < first):
+		c.R.Find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
+	}
+	c.next = first
+	for f := (wal.Frames{Rest: chunk}); ; c.next++ {
+		if !f.Next() {
+			if f.Err != nil {
+				c.R.Find("inbox", "%s: the chunk of record %d is cut short", name, first)
+			}
+			return
+		}
+		c.R.Records++
+		if _, err := record.DecodeRecord(c.next, f.Frame); err != nil {
+			c.R.Find("record", "%s: record %d: %v", name, c.next, err)
+		}
+	}
+}

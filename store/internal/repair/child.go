@@ -1,0 +1,85 @@
+package repair
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/wire"
+)
+
+// CheckingVariable is set in the environment of a process that checks files for another one. Whoever
+// has it starts no such process: however the two are confused, they do not multiply.
+const CheckingVariable = "PERSONASYNC_CHECKING_FILES"
+
+// IsChecking reports whether this process was started by CheckInChild.
+func IsChecking() bool { return os.Getenv(CheckingVariable) != "" }
+
+// childAnswer is what a checking process prints, one JSON object; having printed it, it exits with 0.
+// Any other end is a crash.
+type childAnswer struct {
+	Report *CheckReport `json:"report"`
+	Error  string       `json:"error,omitempty"` // why there is no report
+	Kind   int          `json:"kind,omitempty"`  // index of childErrors, from 1
+}
+
+// childErrors are told apart across the two processes.
+var childErrors = []error{wire.ErrNewer, boltfile.ErrInUse, datadir.ErrNoData, datadir.ErrForeign, os.ErrPermission}
+
+var ErrReaderDied = errors.New("reading the files ended the process that did")
+
+// AnswerCheck is the work of a checking process: it checks the files in dir and prints what it found.
+func AnswerCheck(ctx context.Context, w io.Writer, dir string) error {
+	r, err := Check(ctx, dir, nil)
+	answer := childAnswer{Report: r}
+	if err != nil {
+		answer.Error = err.Error()
+		for i, e := range childErrors {
+			if errors.Is(err, e) {
+				answer.Kind = i + 1
+			}
+		}
+	}
+	return json.NewEncoder(w).Encode(answer)
+}
+
+// CheckInChild runs child, which ends in AnswerCheck, and reads what it found. That it was killed, by a
+// signal or by Go's runtime, is an error of its own: reading the files would do the same to the caller.
+func CheckInChild(ctx context.Context, child *exec.Cmd) (*CheckReport, error) {
+	if IsChecking() {
+		return nil, errors.New("this process is to check files itself, and starts no other for it")
+	}
+	var out, words bytes.Buffer
+	child.Stdout, child.Stderr = &out, &words
+	child.Env = append(child.Environ(), CheckingVariable+"=1")
+	if err := child.Start(); err != nil {
+		return nil, fmt.Errorf("start a process that checks the files: %w", err)
+	}
+	err := child.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var answer childAnswer
+	if err == nil {
+		err = json.Unmarshal(out.Bytes(), &answer)
+	}
+	if err != nil {
+		first, _, _ := strings.Cut(words.String(), "\n")
+		return nil, fmt.Errorf("%w: %w: %s", ErrReaderDied, err, datadir.FirstBytes(first, 256))
+	}
+	switch {
+	case answer.Kind > 0 && answer.Kind <= len(childErrors):
+		return nil, fmt.Errorf("%w (%s)", childErrors[answer.Kind-1], answer.Error)
+	case answer.Error != "" || answer.Report == nil:
+		return nil, errors.New(answer.Error)
+	}
+	return answer.Report, nil
+}

@@ -1,0 +1,310 @@
+package repair
+
+import (
+	"bytes"
+	"encoding/binary"
+	"log/slog"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/state"
+)
+
+// A Rebuilder makes a state whole again from the entries that were saved of it. What follows from
+// them is made anew: locator, heads, due index, the queue's pointers, gauges. What says the same thing
+// as something lost stands in for it: a change for the row of its user.
+//
+//	1 computations   every number that a row or a change speaks of has one
+//	2 history        the users' chains
+//	3 rows           attributes that wait; what was in a request under way is uncertain
+//	4 parked, held   who points at them
+//	5 queue          events that wait
+//	6 sums           what a counter promised and a count does not find is lost, and is said to be
+//
+// Of a change that is found twice, because older pages were read too, the one further on in its life
+// is the newer: the locator knows which ids were met before.
+type Rebuilder struct {
+	*StateSalvager
+	Log *slog.Logger
+	st  *state.State
+	was state.Ledger // as it was saved
+}
+
+// rebuildSlice is how many entries one transaction handles: memory is flat in the file's size.
+const rebuildSlice = 2000
+
+func (r *Rebuilder) Run() error {
+	if err := r.addDisplaced(); err != nil {
+		return err
+	}
+	if err := r.computations(); err != nil {
+		return err
+	}
+	if err := r.DB.View(func(tx *bolt.Tx) (err error) { r.st, err = state.LoadState(tx); return err }); err != nil {
+		return err
+	}
+	r.was = r.st.Ledger
+	r.st.Ledger.Backlog, r.st.Ledger.Uncounted = domain.Backlog{}, false // counted again with the heads
+	for _, step := range []struct {
+		bucket []byte
+		do     func(tx *state.Tx, k, v []byte)
+	}{
+		{state.BucketHistory, r.closed}, {state.BucketRows, r.row}, {state.BucketParked, r.kept}, {state.BucketHeld, r.kept}, {state.BucketQueue, r.queued},
+	} {
+		if err := r.each(step.bucket, step.do); err != nil {
+			return err
+		}
+	}
+	return r.sums()
+}
+
+// in runs one slice of the work in a batch of its own.
+func (r *Rebuilder) in(do func(tx *state.Tx)) error {
+	return r.DB.Update(func(tx *bolt.Tx) error {
+		b := state.NewBatch(tx, r.st, r.Log)
+		do(b)
+		return b.Flush()
+	})
+}
+
+// each calls do for every entry of a bucket as it was when its slice began, in order. What do adds
+// behind the slice is met too.
+func (r *Rebuilder) each(bucket []byte, do func(tx *state.Tx, k, v []byte)) error {
+	type item struct{ k, v []byte }
+	for from, more := []byte(nil), true; more; {
+		err := r.in(func(tx *state.Tx) {
+			list := make([]item, 0, rebuildSlice)
+			c := tx.Raw.Bucket(bucket).Cursor()
+			k, v := c.Seek(from)
+			for ; k != nil && len(list) < rebuildSlice; k, v = c.Next() {
+				list = append(list, item{bytes.Clone(k), bytes.Clone(v)})
+			}
+			from, more = bytes.Clone(k), k != nil
+			for _, i := range list {
+				do(tx, i.k, i.v)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addDisplaced puts entries of the history whose number was hit behind the others.
+func (r *Rebuilder) addDisplaced() error {
+	return r.DB.Update(func(tx *bolt.Tx) error {
+		for _, frame := range r.displaced {
+			r.newest++
+			if err := tx.Bucket(state.BucketHistory).Put(state.NumberKey(r.newest), frame); err != nil {
+				return err
+			}
+		}
+		if err := tx.Bucket(state.BucketMeta).Put(state.MetaClosed, state.NumberKey(r.newest)); err != nil {
+			return err
+		}
+		return boltfile.Seal(tx)
+	})
+}
+
+// met notes a change for whoever asks by its id, and reports whether it was met before.
+func (r *Rebuilder) met(tx *state.Tx, ch *state.Stored) (before bool) {
+	if tx.Locator.Get(state.IDKey(ch.ID)) != nil {
+		return true
+	}
+	tx.Locate(ch)
+	return false
+}
+
+// closed puts an entry of the history at the end of its user's chain.
+func (r *Rebuilder) closed(tx *state.Tx, k, frame []byte) {
+	ch, err := state.DecodeChange(frame, tx.State.Epochs)
+	if err != nil || r.met(tx, ch) {
+		tx.Remove(tx.History, k)
+		return
+	}
+	u := tx.User(ch.User)
+	if ch.Prev != u.Index.History {
+		ch.Prev = u.Index.History
+		tx.Put(tx.History, k, ch.Encode(nil))
+	}
+	u.Index.History, u.Dirty = state.Number(k), true
+	r.learn(tx, u, ch)
+}
+
+// learn keeps the word that a change was made of where the row is lost. What MoEngage knows of it is
+// not known any more: the next difference is sent.
+func (r *Rebuilder) learn(tx *state.Tx, u *state.User, ch *state.Stored) {
+	f := tx.FieldOf(ch.Field)
+	if !r.lost || f == nil || len(ch.Value) == 0 {
+		return
+	}
+	e := tx.Entry(u, ch.Field)
+	if f.Kind() != domain.KindAttribute { // a channel keeps no word of its own
+		e.LastSent = state.LastSent{Kind: state.UncertainlySent}
+		tx.Write(u, ch.Field)
+		return
+	}
+	if s := e.Newest(); s != nil && s.Seq >= ch.ID.Seq {
+		return
+	}
+	sort := state.KeptOne
+	if p := tx.State.Rules.For(f.Key, f.ID); p.Send.Has(domain.SendAsReceived) {
+		if sort = state.KeptIdentify; ch.Kind == domain.KindEvent {
+			sort = state.KeptTrack
+		}
+	}
+	at := ch.EventTime.UnixNano()
+	word := &domain.Assertion{Value: bytes.Clone(ch.Value), Time: at, Since: at, Seq: ch.ID.Seq}
+	if ch.Transition == domain.TransitionValue {
+		word.Message = ch.MessageID
+	}
+	e.Keep(sort, word)
+	e.LastSent = state.LastSent{Kind: state.UncertainlySent}
+	tx.Write(u, ch.Field)
+	r.Report.Relearned++
+}
+
+// row has the attributes of a row wait again.
+func (r *Rebuilder) row(tx *state.Tx, k, _ []byte) {
+	id, rest, _ := state.UserOf(k)
+	n := binary.BigEndian.Uint16(rest)
+	if n == state.BlockIndex {
+		return // made in this pass
+	}
+	u := tx.User(id)
+	row := tx.Block(u, n)
+	for _, e := range row.Entries {
+		if f := tx.FieldOf(row.Field(e)); f != nil {
+			r.entry(tx, u, f, e)
+		}
+	}
+}
+
+func (r *Rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
+	if e.Loose > 0 { // counted again with the queue
+		e.Loose = 0
+		tx.Write(u, f.Number)
+	}
+	switch {
+	case e.InFlight.ID.IsZero():
+	case tx.State.IsInFlight(f.Endpoint(), u.ID, e.InFlight.ID):
+		r.fly(tx, u, f, e)
+	default:
+		r.interrupt(tx, u, f, e)
+	}
+	t := &e.Waiting
+	switch {
+	case t.ID.IsZero():
+		return
+	case !t.Pending():
+		if kept := [...]*bolt.Bucket{state.PlaceParked: tx.Parked, state.PlaceHeld: tx.Held}; int(t.Place) >= len(kept) || kept[t.Place].Get(state.IDKey(t.ID)) == nil {
+			e.Waiting = state.Ticket{} // lost: the sums say so
+			tx.Write(u, f.Number)
+		}
+		return
+	case r.met(tx, tx.PendingChange(u, f, t)): // an older row: the change is closed by now
+		e.Waiting, e.LastSent = state.Ticket{}, state.LastSent{Kind: state.UncertainlySent}
+		tx.Write(u, f.Number)
+		return
+	}
+	if r.flightsLost {
+		e.LastSent = state.LastSent{Kind: state.UncertainlySent}
+		tx.Write(u, f.Number)
+	}
+	u.Index.SetPending(f.Number, true)
+	u.Index.Endpoint(f.Endpoint()).Add(t.Lane, t.Due)
+	u.Dirty = true
+}
+
+// fly counts an overtaken change whose request is still to be settled.
+func (r *Rebuilder) fly(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
+	if r.met(tx, tx.PendingChange(u, f, &e.InFlight)) {
+		e.InFlight, e.LastSent = state.Ticket{}, state.LastSent{Kind: state.UncertainlySent}
+		tx.Write(u, f.Number)
+		return
+	}
+	u.Index.Endpoint(f.Endpoint()).Add(e.InFlight.Lane, e.InFlight.Due)
+	u.Dirty = true
+}
+
+// strand ends a request of which no lease is known any more: nobody knows how far it came. What was
+// overtaken meanwhile gives way; else it waits again.
+func (r *Rebuilder) interrupt(tx *state.Tx, u *state.User, f *state.Field, e *state.Entry) {
+	t := e.InFlight
+	e.InFlight, e.LastSent = state.Ticket{}, state.LastSent{Kind: state.UncertainlySent}
+	tx.Write(u, f.Number)
+	ch := tx.PendingChange(u, f, &t)
+	switch {
+	case e.Waiting.ID.IsZero():
+		e.Waiting = t
+	case !r.met(tx, ch):
+		ch.Successor = e.Waiting.ID
+		tx.Close(u, ch, domain.StateSuperseded, r.Report.At)
+	}
+}
+
+// kept has whoever a parked or held change belongs to point at it.
+func (r *Rebuilder) kept(tx *state.Tx, k, frame []byte) {
+	ch, err := state.DecodeChange(frame, tx.State.Epochs)
+	if err != nil {
+		return
+	}
+	from, lane, place := tx.Parked, state.LaneParked, state.PlaceParked
+	if ch.State == domain.StateHeld {
+		from, lane, place = tx.Held, state.LaneHeld, state.PlaceHeld
+	}
+	if ch.Kind == domain.KindReceived {
+		if ch.User != "" && len(ch.User) <= domain.MaxUserID {
+			tx.Put(tx.Queue, state.QueueKey(state.UserKey(ch.User), lane, ch.ID), nil)
+		}
+		return
+	}
+	if r.met(tx, ch) {
+		tx.Remove(from, k)
+		return
+	}
+	u := tx.User(ch.User)
+	r.learn(tx, u, ch)
+	if !ch.InRow() {
+		tx.Put(tx.Queue, state.QueueKey(u.Key, lane, ch.ID), nil)
+		return
+	}
+	switch e := tx.Entry(u, ch.Field); {
+	case e.Waiting.ID == ch.ID:
+		e.Waiting.Place = place
+	case e.Waiting.ID.IsZero():
+		e.Waiting = state.Ticket{ID: ch.ID, Place: place, Transition: ch.Transition}
+	default: // another took its place
+		ch.Successor = e.Waiting.ID
+		tx.Remove(from, k)
+		tx.Close(u, ch, domain.StateSuperseded, r.Report.At)
+		return
+	}
+	tx.Write(u, ch.Field)
+}
+
+// queued has an event wait again.
+func (r *Rebuilder) queued(tx *state.Tx, k, v []byte) {
+	_, rest, _ := state.UserOf(k)
+	lane := binary.BigEndian.Uint32(rest)
+	if lane == state.LaneParked || lane == state.LaneHeld {
+		return // made in the pass before
+	}
+	due, _, frame := state.ParseQueueValue(v)
+	ch, err := state.DecodeChange(frame, tx.State.Epochs)
+	if err != nil || r.met(tx, ch) {
+		tx.Remove(tx.Queue, k)
+		return
+	}
+	u := tx.User(ch.User)
+	r.learn(tx, u, ch)
+	if ch.Loose {
+		tx.Entry(u, ch.Field).Loose++
+		tx.Write(u, ch.Field)
+	}
+	u.Index.Endpoint(ch.Endpoint).Add(lane, due)
+	u.Dirty = true
+}

@@ -1,0 +1,462 @@
+package repair
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"hash/fnv"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/query"
+	"personasync/store/internal/state"
+)
+
+// How a check counts the state again: everything that stands there twice is held against itself.
+
+// tally tells whether two sets of ids are the same without keeping them: their number, and the sum
+// of their hashes.
+type tally struct{ n, sum uint64 }
+
+func (t *tally) add(id []byte) {
+	h := fnv.New64a()
+	h.Write(id)
+	t.n++
+	t.sum += h.Sum64()
+}
+
+// each calls f for every key of a bucket.
+func (c *checker) each(bucket []byte, f func(k, v []byte)) error {
+	return c.tx.Bucket(bucket).ForEach(func(k, v []byte) error {
+		f(k, v)
+		return c.step(k, v)
+	})
+}
+
+func (c *checker) state(tx *bolt.Tx) (err error) {
+	c.tx = tx
+	if c.st, err = state.LoadState(tx); err != nil {
+		c.R.Find("frame", "%s: %v", datadir.StateFile, err)
+		return nil
+	}
+	for _, part := range []func() error{c.kept, c.closed, c.rows, c.queue, c.locator, c.dueIndex, c.flights, c.rest} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	c.ledger()
+	c.fields()
+	return nil
+}
+
+// keptPlaces are the buckets of changes that are not with their user, by place less placeParked.
+var keptPlaces = [2]struct {
+	bucket []byte
+	state  domain.State
+}{{state.BucketParked, domain.StateParked}, {state.BucketHeld, domain.StateHeld}}
+
+// kept reads what is parked or held.
+func (c *checker) kept() error {
+	counts, received := [2]uint64{}, uint64(0)
+	for i, p := range keptPlaces {
+		err := c.each(p.bucket, func(k, frame []byte) {
+			ch, err := state.DecodeChange(frame, c.st.Epochs)
+			if err != nil {
+				c.R.Find("frame", "%s %x: %v", p.bucket, k, err)
+				return
+			}
+			if ch.State != p.state || !bytes.Equal(state.IDKey(ch.ID), k) {
+				c.R.Find("pointer", "change %s is %s and stands among the %s as %x", ch.ID, ch.State, p.state, k)
+			}
+			if p.state == domain.StateHeld {
+				c.held[ch.Field]++
+			}
+			if ch.Kind == domain.KindReceived {
+				if received++; ch.User == "" || len(ch.User) > domain.MaxUserID {
+					return // nobody's
+				}
+			} else {
+				counts[i]++
+				c.located[0].add(k)
+			}
+			c.there[i].add(k)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c.R.Parked, c.R.Held = counts[0]+received, counts[1]
+	l := &c.st.Ledger
+	c.equal("changes parked", l.Changes.Parked, counts[0])
+	c.equal("changes held", l.Changes.Held, counts[1])
+	c.equal("events parked", l.Events.Parked, received)
+	return nil
+}
+
+func (c *checker) equal(what string, said, counted uint64) {
+	if said != counted {
+		c.R.Find("ledger", "%s: the ledger says %d, there are %d", what, said, counted)
+	}
+}
+
+func (c *checker) closed() error {
+	return c.each(state.BucketHistory, func(k, frame []byte) {
+		c.R.History++
+		ch, err := state.DecodeChange(frame, c.st.Epochs)
+		if err != nil {
+			c.R.Find("frame", "history %x: %v", k, err)
+			return
+		}
+		c.located[0].add(state.IDKey(ch.ID))
+		switch {
+		case ch.State == domain.StatePending, ch.State == domain.StateHeld, ch.State == domain.StateParked:
+			c.R.Find("pointer", "change %s is %s and stands in the history", ch.ID, ch.State)
+		case state.Number(k) > c.st.Closed:
+			c.R.Find("pointer", "entry %d of the history lies behind its end at %d", state.Number(k), c.st.Closed)
+		}
+	})
+}
+
+// checkedUser is what a user's rows say, to be held against the queue and the head, which comes last.
+type checkedUser struct {
+	id      string
+	key     []byte
+	blocks  map[uint16]uint64 // fields with an attribute that waits
+	loose   map[uint32]uint32 // by field: attributes that are said to be queued
+	waiting map[uint32]uint32 // by lane: changes that wait
+	rows    int
+	headed  bool
+}
+
+// begin goes over to the next user.
+func (c *checker) begin(id string, key []byte) {
+	if u := &c.user; !u.headed && len(u.waiting)+len(u.loose) > 0 {
+		c.R.Find("pointer", "something waits for user %x, who has no head", u.key)
+	}
+	c.user = checkedUser{
+		id: id, key: bytes.Clone(key),
+		blocks: make(map[uint16]uint64), loose: make(map[uint32]uint32), waiting: make(map[uint32]uint32),
+	}
+}
+
+// rows reads every user: the membership rows come first, and the head behind them.
+func (c *checker) rows() error {
+	err := c.each(state.BucketRows, func(k, frame []byte) {
+		c.R.Rows++
+		id, rest, ok := state.UserOf(k)
+		if !ok || len(rest) != 2 {
+			c.R.Find("frame", "rows %x: not the key of a row", k)
+			return
+		}
+		if key := k[:len(k)-2]; !bytes.Equal(key, c.user.key) {
+			c.begin(id, key)
+		}
+		if number := binary.BigEndian.Uint16(rest); number != state.BlockIndex {
+			c.block(k, number, frame)
+			return
+		}
+		c.head(k, frame)
+	})
+	c.begin("", nil)
+	return err
+}
+
+func (c *checker) block(k []byte, number uint16, frame []byte) {
+	if c.user.rows++; c.user.rows == 1 {
+		c.R.Users++
+	}
+	row, err := state.DecodeBlock(k, frame, c.st.Epochs)
+	if err != nil {
+		c.R.Find("frame", "rows %x: %v", k, err)
+		return
+	}
+	for _, e := range row.Entries {
+		field := row.Field(e)
+		if int64(field) >= int64(len(c.st.Registry.Fields)) {
+			c.R.Find("members", "rows %x speaks of field %d, which nobody knows", k, field)
+			continue
+		}
+		if c.st.Registry.Fields[field].Class != domain.ClassTrait && e.Newest().IsIn() {
+			c.members[field]++
+		}
+		c.ticket(&e.Waiting, field)
+		c.ticket(&e.InFlight, field)
+		if e.Waiting.Pending() {
+			c.user.blocks[number] |= 1 << e.Column
+		}
+		if !e.InFlight.ID.IsZero() && !c.st.IsInFlight(c.st.Registry.Fields[field].Endpoint(), c.user.id, e.InFlight.ID) {
+			c.R.Find("pointer", "change %s is said to be in a request under way, and is in none", e.InFlight.ID)
+		}
+		if e.Loose > 0 {
+			c.user.loose[field] = e.Loose
+		}
+	}
+}
+
+// ticket counts an attribute change that waits, or follows one that is kept elsewhere.
+func (c *checker) ticket(t *state.Ticket, field uint32) {
+	switch {
+	case t.ID.IsZero():
+	case t.Pending():
+		c.R.Pending++
+		c.located[0].add(state.IDKey(t.ID))
+		c.user.waiting[t.Lane]++
+	default:
+		ch := c.follow(t.Place, state.IDKey(t.ID))
+		if ch != nil && (ch.Field != field || ch.Loose || ch.User != c.user.id) {
+			c.R.Find("pointer", "a row points at change %s, which is another's", t.ID)
+		}
+	}
+}
+
+// follow fetches what is parked or held, and counts that something points at it.
+func (c *checker) follow(place byte, id []byte) *state.Stored {
+	if place != state.PlaceParked && place != state.PlaceHeld {
+		c.R.Find("pointer", "%x is said to be in place %d, which is none", id, place)
+		return nil
+	}
+	p := keptPlaces[place-state.PlaceParked]
+	frame := c.tx.Bucket(p.bucket).Get(id)
+	if frame == nil {
+		c.R.Find("pointer", "change %s is pointed at and is not among the %s", state.IDFromKey(id, c.st.Epochs), p.state)
+		return nil
+	}
+	c.meant[place-state.PlaceParked].add(id)
+	ch, err := state.DecodeChange(frame, c.st.Epochs)
+	if err != nil {
+		return nil // found where it is
+	}
+	return ch
+}
+
+// head holds a user's head against the rows before it, the queue, and the due index.
+func (c *checker) head(k, frame []byte) {
+	u := &c.user
+	u.headed = true
+	h, err := state.DecodeIndex(k, frame)
+	if err != nil {
+		c.R.Find("frame", "rows %x: %v", k, err)
+		return
+	}
+	c.backlog.Move(domain.Backlog{}, h.Backlog())
+	c.userQueue()
+	if len(h.Blocks) != len(u.blocks) {
+		c.R.Find("pointer", "head %x knows of attributes in %d rows, there are some in %d", k, len(h.Blocks), len(u.blocks))
+	}
+	for _, p := range h.Blocks {
+		if u.blocks[p.Number] != p.Bits {
+			c.R.Find("pointer", "head %x: in row %d the attributes %x wait, the head says %x", k, p.Number, u.blocks[p.Number], p.Bits)
+		}
+	}
+	counted := make(map[uint32]uint32)
+	for i := range h.Endpoints {
+		for _, l := range h.Endpoints[i].Lanes {
+			counted[l.Number] += l.Count
+		}
+	}
+	for lane, n := range u.waiting {
+		if counted[lane] != n {
+			c.R.Find("pointer", "head %x: %d changes wait in lane %d, the head says %d", k, n, lane, counted[lane])
+		}
+		delete(counted, lane)
+	}
+	for lane, n := range counted {
+		c.R.Find("pointer", "head %x says that %d changes wait in lane %d, there are none", k, n, lane)
+	}
+	for _, s := range h.DuePlaces(nil) {
+		c.due++
+		if c.tx.Bucket(state.BucketDue).Get(s.Key(u.key)) == nil {
+			c.R.Find("due", "head %x is due and the index does not say so", k)
+		}
+	}
+	if h.History != 0 && c.tx.Bucket(state.BucketHistory).Get(state.NumberKey(h.History)) == nil {
+		c.R.Find("pointer", "head %x begins its history with entry %d, which is not there", k, h.History)
+	}
+}
+
+// userQueue counts what is in the user's queue, and holds the loose attributes in it against the rows.
+func (c *checker) userQueue() {
+	u := &c.user
+	for _, key := range state.KeysWithPrefix(c.tx.Bucket(state.BucketQueue), u.key) {
+		lane := binary.BigEndian.Uint32(key[len(u.key):])
+		if lane == state.LaneParked || lane == state.LaneHeld {
+			continue
+		}
+		c.queued++
+		u.waiting[lane]++
+		_, _, frame := state.ParseQueueValue(c.tx.Bucket(state.BucketQueue).Get(key))
+		if ch, err := state.DecodeChange(frame, c.st.Epochs); err == nil && ch.Loose {
+			if u.loose[ch.Field]--; u.loose[ch.Field] == 0 {
+				delete(u.loose, ch.Field)
+			}
+		}
+	}
+	for field, n := range u.loose {
+		c.R.Find("pointer", "user %x: the row of field %d and the queue differ by %d attributes", u.key, field, int32(n))
+	}
+	clear(u.loose)
+}
+
+// queue reads the events that wait, and follows what the queues point at.
+func (c *checker) queue() error {
+	waiting := uint64(0)
+	err := c.each(state.BucketQueue, func(k, v []byte) {
+		c.R.Queued++
+		user, rest, ok := state.UserOf(k)
+		if !ok || len(rest) != 14 {
+			c.R.Find("frame", "queue %x: not an entry of a queue", k)
+			return
+		}
+		var ch *state.Stored
+		switch lane := binary.BigEndian.Uint32(rest); lane {
+		case state.LaneParked:
+			ch = c.follow(state.PlaceParked, rest[4:])
+		case state.LaneHeld:
+			ch = c.follow(state.PlaceHeld, rest[4:])
+		default:
+			waiting++
+			c.located[0].add(rest[4:])
+			due, tried, frame := state.ParseQueueValue(v)
+			var err error
+			if ch, err = state.DecodeChange(frame, c.st.Epochs); err != nil {
+				c.R.Find("frame", "queue %x: %v", k, err)
+				return
+			}
+			if due != outbox.Second(ch.Received) && !ch.Loose || tried != (ch.Attempts > 0) {
+				c.R.Find("frame", "queue %x: it is not due when its change says", k)
+			}
+			if ch.Lane != lane || ch.State != domain.StatePending {
+				c.R.Find("pointer", "change %s is %s in lane %d, and stands in lane %d", ch.ID, ch.State, ch.Lane, lane)
+			}
+		}
+		if ch != nil && (ch.User != user || !bytes.Equal(state.IDKey(ch.ID), rest[4:])) {
+			c.R.Find("pointer", "the queue entry %x leads to change %s, which is another's", k, ch.ID)
+		}
+	})
+	c.R.Pending += waiting
+	c.equal("changes pending", c.st.Ledger.Changes.Pending, c.R.Pending)
+	if waiting != c.queued {
+		c.R.Find("pointer", "%d events are queued, the users' heads lead to %d", waiting, c.queued)
+	}
+	for i, p := range keptPlaces {
+		if c.there[i] != c.meant[i] {
+			c.R.Find("pointer", "%d changes are %s, %d are pointed at, and they are not the same", c.there[i].n, p.state, c.meant[i].n)
+		}
+	}
+	return err
+}
+
+// locator holds the index by id against the changes there are.
+func (c *checker) locator() error {
+	err := c.each(state.BucketLocator, func(k, v []byte) {
+		c.located[1].add(k)
+		if len(v) < 5 || v[0] != state.LocatedInRow && v[0] != state.LocatedInQueue {
+			c.R.Find("frame", "locator %x: not the place of a change", k)
+		}
+	})
+	if c.located[0] != c.located[1] {
+		c.R.Find("pointer", "there are %d changes of users, the locator knows %d, and they are not the same", c.located[0].n, c.located[1].n)
+	}
+	return err
+}
+
+func (c *checker) dueIndex() error {
+	err := c.each(state.BucketDue, func(k, _ []byte) { c.R.Due++ })
+	if c.R.Due != c.due {
+		c.R.Find("due", "the due index has %d entries, the users' heads ask for %d", c.R.Due, c.due)
+	}
+	return err
+}
+
+func (c *checker) flights() error {
+	return c.each(state.BucketFlights, func(k, frame []byte) {
+		if _, err := state.DecodeLease(state.Number(k), frame, c.st.Epochs); err != nil {
+			c.R.Find("frame", "flight %x: %v", k, err)
+		}
+	})
+}
+
+// rest reads what stands by itself.
+func (c *checker) rest() error {
+	stones := uint64(0)
+	for bucket, f := range map[string]func(k, v []byte){
+		string(state.BucketTombstones): func(k, v []byte) {
+			if stones++; len(k) != 16 || !apply.IsStone(v) {
+				c.R.Find("frame", "tombstones %x: not a tombstone", k)
+			}
+		},
+		string(state.BucketSent): func(k, v []byte) {
+			if len(k) != 8 || len(v) != 8 && len(v) != 12 {
+				c.R.Find("frame", "sent %x: not a second", k)
+			}
+		},
+		string(state.BucketRuns): func(k, v []byte) {
+			if !json.Valid(v) {
+				c.R.Find("frame", "runs %s: not the record of a run", k)
+			}
+		},
+		string(state.BucketSamples): func(k, frame []byte) {
+			if _, err := query.DecodeSample(frame); err != nil || len(k) != 8 {
+				c.R.Find("frame", "samples %x: not a sample", k)
+			}
+		},
+		string(state.BucketVerdicts): func(k, v []byte) {
+			if len(k) != 8 || len(v) == 0 || len(v) > state.VerdictsOf {
+				c.R.Find("frame", "verdicts %x: not those of %d records", k, state.VerdictsOf)
+			}
+		},
+		string(state.BucketDamaged): func([]byte, []byte) { c.R.Damaged++ },
+	} {
+		if c.tx.Bucket([]byte(bucket)) == nil {
+			continue // of an older version, which had none
+		}
+		if err := c.each([]byte(bucket), f); err != nil {
+			return err
+		}
+	}
+	c.equal("tombstones", c.st.Ledger.Tombstones, stones)
+	days := c.tx.Bucket(state.BucketMessages)
+	return days.ForEachBucket(func(day []byte) error {
+		return days.Bucket(day).ForEach(func(k, v []byte) error {
+			if len(k) != 16 {
+				c.R.Find("frame", "messages %x: not a message id", k)
+			}
+			return c.step(k, v)
+		})
+	})
+}
+
+// ledger adds both laws up.
+func (c *checker) ledger() {
+	e, h := &c.st.Ledger.Events, &c.st.Ledger.Changes
+	if !e.Balances() {
+		c.R.Find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.Sum())
+	}
+	if !h.Balances() {
+		c.R.Find("ledger", "%d changes were created, their terms make %d", h.Created, h.Sum())
+	}
+	c.equal("users", c.st.Ledger.Users, c.R.Users)
+	if c.st.Ledger.Uncounted {
+		return
+	}
+	said, counted := c.st.Ledger.Backlog, c.backlog
+	c.equal("users that wait", said.Users, counted.Users)
+	c.equal("events that wait", said.Events, counted.Events)
+	c.equal("members of cohorts that wait", said.Members, counted.Members)
+}
+
+// fields holds the counters of every computation against its rows.
+func (c *checker) fields() {
+	for _, f := range c.st.Registry.Fields {
+		if f.Members != c.members[f.Number] {
+			c.R.Find("members", "%q has %d members by its counter and %d by the rows", f.Key, f.Members, c.members[f.Number])
+		}
+		if f.Held != c.held[f.Number] {
+			c.R.Find("members", "%q has %d held changes by its counter, there are %d", f.Key, f.Held, c.held[f.Number])
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package repair
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wal"
+)
+
+// Salvage is the record of one: what a damaged file still gave, and what is gone. The state keeps it
+// for good; people are shown it as long as the damaged file is there.
+//
+// What is exact: every entry whose checksum holds is saved, as long as its page is one of the file's
+// own, which the list of free pages says. Users, members, pending, held and parked items that are lost
+// are counted as long as the ledger and the counters survived, entries of the history as long as the
+// locator did. What is best effort: when the list of free pages is lost together with a part of the
+// tree, which of two versions of an entry was the last.
+type Salvage struct {
+	At     time.Time `json:"at"`
+	File   string    `json:"file"`
+	KeptAs string    `json:"kept_as"` // the damaged file, untouched
+	Faults []string  `json:"faults"`  // the first ten
+
+	Saved Stock `json:"saved"`
+	Lost  Stock `json:"lost"`
+
+	Pages        uint64 `json:"unreadable_pages"`
+	Entries      uint64 `json:"unreadable_entries"` // whose checksum did not hold
+	Relearned    uint64 `json:"relearned"`          // memberships and values read again from a change that speaks of them
+	LedgerLost   bool   `json:"ledger_lost"`        // the sums begin anew, and Lost does not count what they covered
+	PositionLost bool   `json:"position_lost"`      // applied again from the last record that left a trace
+	RulesLost    bool   `json:"rules_lost"`         // those that applied were read from the inbox, or are the configuration's
+
+	RecordsLost []RecordRange `json:"records_lost,omitempty"` // of an inbox file
+	Unapplied   uint64        `json:"unapplied"`              // how many of these the state had not applied: their effect is lost, not only their bytes
+	EdgeLost    bool          `json:"edge_lost"`              // and perhaps records behind the last one saved
+}
+
+// Stock counts what a store holds.
+type Stock struct {
+	Users        uint64 `json:"users"`
+	Members      uint64 `json:"members"` // memberships, over all audiences
+	Pending      uint64 `json:"pending"`
+	Held         uint64 `json:"held"`
+	Parked       uint64 `json:"parked"`
+	History      uint64 `json:"history"`
+	Computations uint64 `json:"computations"`
+	Records      uint64 `json:"records"`
+}
+
+// RecordRange is a run of inbox records.
+type RecordRange struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+}
+
+// Whole reports whether nothing was lost.
+func (s *Salvage) Whole() bool {
+	return !s.LedgerLost && s.Lost == Stock{} && s.Pages == 0 && s.Entries == 0 && len(s.RecordsLost) == 0 && !s.EdgeLost
+}
+
+var metaSalvage = []byte("salvage")
+
+// less is a-b, and 0 when that would be negative.
+func less(a, b uint64) uint64 { return a - min(a, b) }
+
+// FreshFile begins the file that takes a damaged one's place. It is synced once, at the end: nobody
+// knows of it before.
+func FreshFile(path string, mmap int) (*bolt.DB, error) {
+	os.Remove(path + ".new")
+	db, err := boltfile.Open(path+".new", mmap, false)
+	if err == nil {
+		db.NoSync = true
+	}
+	return db, err
+}
+
+// SettleMeta writes the meta of the new file from what was found of the old one's.
+func (q *StateSalvager) SettleMeta(inbox []*wal.Segment) error {
+	trusted := q.MetaHolds()
+	if v := q.Meta[string(boltfile.MetaEpoch)]; q.Epoch == 0 && len(v) == 4 {
+		q.Epoch = binary.BigEndian.Uint32(v)
+	}
+	if q.Epoch == 0 {
+		q.Epoch = rand.Uint32() | 1
+	}
+	_, ledgerErr := state.DecodeLedger(q.Meta[string(state.MetaLedger)])
+	_, _, refusalsErr := state.DecodeRefusals(q.Meta[string(state.MetaRefusals)])
+	q.Report.LedgerLost = ledgerErr != nil
+	applied, flight := state.Number(q.Meta[string(state.MetaApplied)]), state.Number(q.Meta[string(state.MetaFlight)])
+	if q.position = applied; !trusted || applied < q.highest {
+		q.Report.PositionLost = true
+		q.position = q.highest
+	}
+	if !trusted {
+		flight = uint64(q.Report.At.Unix()) // further on than any number given out
+	}
+	rules := q.Meta[string(state.MetaRules)]
+	if q.Report.RulesLost = !trusted && q.position > 0; q.Report.RulesLost {
+		rules = rulesIn(inbox, q.position)
+	}
+	return q.DB.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(state.BucketMeta)
+		keep := func(k, v []byte, usable bool) error {
+			if usable && len(v) > 0 {
+				return meta.Put(k, v)
+			}
+			return nil
+		}
+		return errors.Join(
+			keep(state.MetaLedger, q.Meta[string(state.MetaLedger)], ledgerErr == nil),
+			keep(state.MetaRefusals, q.Meta[string(state.MetaRefusals)], refusalsErr == nil),
+			keep(state.MetaRules, rules, json.Valid(rules)),
+			keep(state.MetaSalt, q.Meta[string(state.MetaSalt)], len(q.Meta[string(state.MetaSalt)]) == 16),
+			keep(metaSalvage, q.Meta[string(metaSalvage)], json.Valid(q.Meta[string(metaSalvage)])),
+			keep(state.MetaEpochs, q.Meta[string(state.MetaEpochs)], len(q.Meta[string(state.MetaEpochs)])%12 == 0),
+			meta.Put(boltfile.MetaEpoch, binary.BigEndian.AppendUint32(nil, q.Epoch)),
+			meta.Put(state.MetaApplied, state.NumberKey(q.position)),
+			meta.Put(state.MetaClosed, state.NumberKey(q.newest)),
+			meta.Put(state.MetaFlight, state.NumberKey(flight)),
+			boltfile.Seal(tx),
+		)
+	})
+}
+
+// rulesIn returns the newest rules in the inbox up to a record, or the first behind it; nil without any.
+func rulesIn(inbox []*wal.Segment, applied uint64) (text []byte) {
+	for from := uint64(1); ; {
+		records, err := wal.ReadRecords(inbox, from, 1<<20)
+		if err != nil || len(records) == 0 {
+			return text
+		}
+		for _, r := range records {
+			if rec, err := record.DecodeRecord(r.Seq, r.Frame); err == nil && rec.Rules != nil && (r.Seq <= applied || text == nil) {
+				text, _ = json.Marshal(rec.Rules)
+			}
+		}
+		from = records[len(records)-1].Seq + 1
+	}
+}
+
+// MetaHolds holds the old meta against its seal.
+func (q *StateSalvager) MetaHolds() (holds bool) {
+	_ = q.DB.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(state.BucketMeta)
+		for _, k := range state.KeysWithPrefix(meta, nil) {
+			if err := meta.Delete(k); err != nil {
+				return err
+			}
+		}
+		for k, v := range q.Meta {
+			if err := meta.Put([]byte(k), v); err != nil {
+				return err
+			}
+		}
+		holds = boltfile.Check(tx) == nil
+		return errRollback
+	})
+	return holds
+}
+
+var errRollback = errors.New("nothing of this is kept")
+
+// AddSalvage puts a report into the state.
+func AddSalvage(db *bolt.DB, report *Salvage) error {
+	return db.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(state.BucketMeta)
+		var list []*Salvage
+		if text := meta.Get(metaSalvage); text != nil && json.Unmarshal(text, &list) != nil {
+			list = nil
+		}
+		text, err := json.Marshal(append(list, report))
+		if err != nil {
+			return err
+		}
+		return errors.Join(meta.Put(metaSalvage, text), boltfile.Seal(tx))
+	})
+}
+
+// KeptName is the name under which a file stays that is damaged, or a copy.
+func KeptName(path, as string, at time.Time) string {
+	first := filepath.Base(path) + "." + as + "-" + at.Format("20060102T150405Z")
+	for n, name := 2, first; ; n++ {
+		if found, err := boltfile.Exists(filepath.Join(filepath.Dir(path), name)); !found && err == nil {
+			return name
+		}
+		name = fmt.Sprintf("%s-%d", first, n)
+	}
+}
+
+// ReplaceDamaged keeps path under another name and puts the fresh file in its place. At no moment is
+// there nothing under path.
+func ReplaceDamaged(path, kept string) error {
+	dir := filepath.Dir(path)
+	if err := os.Link(path, filepath.Join(dir, kept)); err != nil {
+		return fmt.Errorf("keep the damaged file: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("put the saved file in its place: %w", err)
+	}
+	return boltfile.SyncDir(dir)
+}
+
+// SalvagesIn returns what was salvaged from files that are still kept aside, oldest first.
+func SalvagesIn(tx *bolt.Tx) (list []Salvage, err error) {
+	text := tx.Bucket(state.BucketMeta).Get(metaSalvage)
+	if text == nil {
+		return nil, nil
+	}
+	var all []Salvage
+	err = json.Unmarshal(text, &all)
+	dir := filepath.Dir(tx.DB().Path())
+	for _, r := range all {
+		if found, _ := boltfile.Exists(filepath.Join(dir, r.KeptAs)); found {
+			list = append(list, r)
+		}
+	}
+	return list, err
+}

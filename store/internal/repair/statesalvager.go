@@ -1,0 +1,393 @@
+package repair
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/apply"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/boltpage"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wire"
+)
+
+// StateSalvager takes entries out of a damaged state.db and puts them into a new one: whatever cannot be made
+// anew. Heads, due index, locator and the pointers of the queue are left to the rebuilder.
+type StateSalvager struct {
+	File   *boltpage.File
+	Epoch  uint32
+	Report *Salvage
+
+	DB      *bolt.DB
+	tx      *bolt.Tx
+	Written int
+	err     error // the first write that failed: a full disk must not pass for lost entries
+
+	Meta        map[string][]byte
+	orphan      bool     // what is being read is out of the tree: what is in it wins
+	highest     uint64   // number of the newest record that left a trace
+	newest      uint64   // number of the last entry of the history
+	position    uint64   // what is taken for applied
+	located     uint64   // changes that the old locator knew
+	displaced   [][]byte // entries of the history whose number is another's
+	lastDay     []byte   // newest bucket of message ids
+	lost        bool     // entries are missing
+	flightsLost bool
+}
+
+// salvageChunk is how many entries one transaction of the salvage writes.
+const salvageChunk = 20000
+
+// dig reads everything that can be read of the file.
+func (q *StateSalvager) Scan() error {
+	m, ok := q.File.Newest()
+	torn := !ok
+	limit := q.File.Pages()
+	w := boltpage.Walk{Seen: boltpage.NewSet(limit)}
+	if ok {
+		w = boltpage.Walk{File: q.File, Meta: m, Fault: func(error) {}, Leaf: func(_ uint64, path []string, list []boltpage.Element) { q.takeAll(path, list) }}
+		w.Run()
+		torn, limit = w.Unreachable > 0, min(limit, m.Pages)
+	}
+	if torn {
+		q.scanOrphans(&w, limit)
+	}
+	return errors.Join(q.err, q.commit())
+}
+
+// scanOrphans reads the pages that are in use and out of the tree's reach. While the list of free pages
+// is known these are exactly what the tree lost; else older versions are among them, and what the
+// tree still had wins. Pages that hold buckets go first: they say what the others are.
+func (q *StateSalvager) scanOrphans(w *boltpage.Walk, limit uint64) {
+	q.orphan, q.lost, q.flightsLost = true, true, true
+	for id := limit; id < w.Meta.Pages; id++ {
+		if w.Free == nil || !w.Free.Has(id) {
+			q.Report.Pages++ // cut off
+		}
+	}
+	for _, buckets := range []bool{true, false} {
+		for id := uint64(2); id < limit; id++ {
+			if !w.Seen.Has(id) && (w.Free == nil || !w.Free.Has(id)) {
+				q.scanPage(w, id, buckets)
+			}
+		}
+	}
+}
+
+func (q *StateSalvager) scanPage(w *boltpage.Walk, id uint64, buckets bool) {
+	g, err := q.File.Read(id)
+	if g == nil {
+		q.Report.Pages++
+		return
+	}
+	if g.IsStructure() {
+		return
+	}
+	list, layout := g.Elements()
+	of := len(list)
+	if layout != nil {
+		list, of = g.Remains()
+	}
+	if slices.ContainsFunc(list, func(e boltpage.Element) bool { return e.IsBucket() && knownBucket(e.Key) }) != buckets {
+		return
+	}
+	saved := q.takeAll(nil, list)
+	switch {
+	case saved == 0 && of > 0 || !g.IsLeaf():
+		q.Report.Pages++
+	case saved < of:
+		q.Report.Entries += uint64(of - saved)
+	}
+	w.Seen.Add(id)
+	if layout == nil && err == nil {
+		w.Seen.AddPage(g)
+	}
+	for i := range list {
+		if root, _, ok := list[i].Bucket(); ok && root != 0 && w.File != nil && knownBucket(list[i].Key) && !w.Seen.Has(root) {
+			w.Visit(root, []string{string(list[i].Key)}, nil, nil, 0)
+		}
+	}
+}
+
+func knownBucket(name []byte) bool {
+	return bytes.Equal(name, state.BucketMeta) || containsName(state.StateBuckets, name)
+}
+
+// takeAll saves the entries of a page, and returns how many it could.
+func (q *StateSalvager) takeAll(path []string, list []boltpage.Element) (saved int) {
+	for i := range list {
+		e := &list[i]
+		switch {
+		case e.IsBucket():
+			saved++
+			q.takeInline(path, e)
+		case q.take(path, e.Key, e.Value):
+			saved++
+		case !q.orphan:
+			q.Report.Entries++
+			q.lost = true
+			q.flightsLost = q.flightsLost || len(path) > 0 && path[0] == string(state.BucketFlights)
+		}
+	}
+	return saved
+}
+
+// takeInline saves the entries of a bucket that is stored within its parent. The walk of the tree
+// comes to the sound ones by itself.
+func (q *StateSalvager) takeInline(path []string, e *boltpage.Element) {
+	root, _, ok := e.Bucket()
+	if !ok || root != 0 {
+		return
+	}
+	g, err := e.Inline()
+	if g == nil {
+		return
+	}
+	list, layout := g.Elements()
+	sound := err == nil && layout == nil
+	if sound && !q.orphan {
+		return
+	}
+	of := len(list)
+	if !sound {
+		list, of = g.Remains()
+		q.lost = true
+	}
+	below := append(path[:len(path):len(path)], string(e.Key))
+	if saved := q.takeAll(below, list); !sound && saved < of {
+		q.Report.Entries += uint64(of - saved)
+	}
+}
+
+// take saves one entry, if it is whole. What has a checksum says by itself what it is; of the rest
+// the path says it, or the shape.
+func (q *StateSalvager) take(path []string, k, v []byte) bool {
+	bucket := ""
+	if len(path) > 0 && knownBucket([]byte(path[0])) { // else its name was hit
+		bucket = path[0]
+	}
+	switch {
+	case bucket == string(state.BucketLocator):
+		q.located++
+		return true
+	case q.derived(bucket, k, v):
+		return true
+	case bucket == string(state.BucketMeta) || bucket == "" && isMetaKey(k):
+		if _, known := q.Meta[string(k)]; !known || !q.orphan {
+			q.Meta[string(k)] = bytes.Clone(v)
+		}
+		return true
+	case q.takeChange(k, v), q.takeRow(k, v):
+		return true
+	case len(k) == 4 && bucket != string(state.BucketJobs):
+		f, err := state.DecodeField(binary.BigEndian.Uint32(k), v)
+		return err == nil && q.putNewer(state.BucketFields, k, v, func(old []byte) bool {
+			o, err := state.DecodeField(f.Number, old)
+			return err == nil && o.LastEvent.After(f.LastEvent)
+		})
+	case len(k) == 8 && (bucket == string(state.BucketFlights) || bucket == ""):
+		if _, err := state.DecodeLease(state.Number(k), v, record.Epochs{{First: 0, Epoch: q.Epoch}}); err == nil {
+			return q.put(state.BucketFlights, k, v)
+		}
+	}
+	return q.takePlain(path, bucket, k, v)
+}
+
+// derived reports whether an entry is made anew from others: it need not be saved, nor be whole.
+func (q *StateSalvager) derived(bucket string, k, v []byte) bool {
+	id, rest, ok := state.UserOf(k)
+	ours := ok && bytes.HasPrefix(k, state.UserKey(id))
+	switch bucket {
+	case string(state.BucketDue):
+		return true
+	case string(state.BucketQueue):
+		return len(v) == 0
+	case string(state.BucketRows):
+		return ours && len(rest) == 2 && binary.BigEndian.Uint16(rest) == state.BlockIndex
+	case "":
+		if len(v) == 0 && len(k) > 9 && (domain.Endpoint(k[0]) == domain.EndpointTransition || domain.Endpoint(k[0]) == domain.EndpointCohort) {
+			return true
+		}
+		return ours && (len(rest) == 14 && len(v) == 0 || len(rest) == 2 && binary.BigEndian.Uint16(rest) == state.BlockIndex) ||
+			len(k) == 10 && len(v) > 5 && (v[0] == state.LocatedInRow || v[0] == state.LocatedInQueue) && len(v) < domain.MaxUserID+6 && !isFrame(v)
+	}
+	return false
+}
+
+func isFrame(v []byte) bool {
+	_, err := wire.Unseal(v, min(v[0], state.ChangeVersion))
+	return err == nil
+}
+
+// takePlain saves what has no checksum.
+func (q *StateSalvager) takePlain(path []string, bucket string, k, v []byte) bool {
+	switch {
+	case bucket == string(state.BucketJobs) && len(k) == 4 && len(v) < 1024:
+		return q.put(state.BucketJobs, k, v)
+	case bucket == string(state.BucketRuns), bucket == "" && bytes.HasPrefix(k, []byte("job:")):
+		return json.Valid(v) && q.put(state.BucketRuns, k, v)
+	case len(k) == 16 && apply.IsStone(v) && (bucket == string(state.BucketTombstones) || bucket == ""):
+		return q.putNewer(state.BucketTombstones, k, v, func(old []byte) bool { return bytes.Compare(old, v) > 0 })
+	case len(k) == 16 && len(v) == 0 && (bucket == string(state.BucketMessages) || bucket == ""):
+		return q.takeMessage(path, k)
+	case len(k) == 8 && (len(v) == 8 || len(v) == 12) && (bucket == string(state.BucketSent) || bucket == ""):
+		return q.put(state.BucketSent, k, v)
+	case bucket == string(state.BucketSamples) && len(k) == 8:
+		_, err := query.DecodeSample(v)
+		return err == nil && q.put(state.BucketSamples, k, v)
+	case bucket == string(state.BucketVerdicts) && len(k) == 8 && len(v) > 0 && len(v) <= state.VerdictsOf:
+		return q.put(state.BucketVerdicts, k, v)
+	case bucket == string(state.BucketDamaged):
+		return q.put(state.BucketDamaged, k, v)
+	}
+	return false
+}
+
+var metaKeys = [][]byte{boltfile.MetaFormat, boltfile.MetaEpoch, boltfile.MetaSeal, state.MetaApplied, state.MetaLedger, state.MetaRules, state.MetaSalt, state.MetaFlight, state.MetaClosed, metaSalvage, outbox.MetaNotices, state.MetaRefusals, state.MetaEpochs, state.MetaHome}
+
+func isMetaKey(k []byte) bool {
+	return slices.ContainsFunc(metaKeys, func(m []byte) bool { return bytes.Equal(m, k) })
+}
+
+// takeMessage remembers a message id under its day, or under the newest when the day is lost: longer
+// than promised, never shorter.
+func (q *StateSalvager) takeMessage(path []string, k []byte) bool {
+	today := state.NumberKey(uint64(q.Report.At.Unix()) / uint64(state.Day/time.Second))
+	own := q.lastDay
+	if len(path) == 2 && len(path[1]) == 8 && path[1] <= string(today) {
+		if own = []byte(path[1]); path[1] > string(q.lastDay) {
+			q.lastDay = own
+		}
+	}
+	if own == nil {
+		own = today
+	}
+	if !q.begin() {
+		return false
+	}
+	ids, err := q.tx.Bucket(state.BucketMessages).CreateBucketIfNotExists(own)
+	return err == nil && q.tally(ids.Put(bytes.Clone(k), nil))
+}
+
+// takeChange saves a change under the state that it says it is in. Which of two versions of one is the
+// newer, the rebuilder decides.
+func (q *StateSalvager) takeChange(k, v []byte) bool {
+	frame := v
+	if _, rest, ok := state.UserOf(k); ok && len(rest) == 14 && len(v) > 5 {
+		_, _, frame = state.ParseQueueValue(v)
+	}
+	ch, err := state.DecodeChange(frame, record.Epochs{{First: 0, Epoch: q.Epoch}})
+	if err != nil || !q.begin() {
+		return false
+	}
+	q.highest = max(q.highest, ch.ID.Seq)
+	switch ch.State {
+	case domain.StatePending:
+		value := binary.BigEndian.AppendUint32(nil, outbox.Second(ch.Received))
+		value = append(append(value, record.BoolByte(ch.Attempts > 0)), frame...)
+		return q.put(state.BucketQueue, state.QueueKey(state.UserKey(ch.User), ch.Lane, ch.ID), value)
+	case domain.StateHeld:
+		return q.put(state.BucketHeld, state.IDKey(ch.ID), frame)
+	case domain.StateParked:
+		return q.put(state.BucketParked, state.IDKey(ch.ID), frame)
+	}
+	n := state.Number(k)
+	if old := q.tx.Bucket(state.BucketHistory).Get(k); n == 0 || n > 1<<60 || old != nil && !q.orphan {
+		q.displaced = append(q.displaced, bytes.Clone(frame))
+		return true
+	} else if old != nil {
+		return true
+	}
+	q.newest = max(q.newest, n)
+	return q.put(state.BucketHistory, k, frame)
+}
+
+// takeRow saves a row. Of two versions the one that knows of the newer record is the newer.
+func (q *StateSalvager) takeRow(k, v []byte) bool {
+	newest, ok := q.newestIn(k, v)
+	if !ok {
+		return false
+	}
+	q.highest = max(q.highest, newest)
+	return q.putNewer(state.BucketRows, k, v, func(old []byte) bool {
+		n, _ := q.newestIn(k, old)
+		return n > newest
+	})
+}
+
+// newestIn returns the number of the newest record that a row speaks of.
+func (q *StateSalvager) newestIn(k, v []byte) (newest uint64, ok bool) {
+	id, rest, ok := state.UserOf(k)
+	if !ok || len(rest) != 2 || !bytes.HasPrefix(k, state.UserKey(id)) {
+		return 0, false
+	}
+	row, err := state.DecodeBlock(k, v, record.Epochs{{First: 0, Epoch: q.Epoch}})
+	if err != nil {
+		return 0, false
+	}
+	for _, e := range row.Entries {
+		newest = max(newest, e.Waiting.ID.Seq, e.InFlight.ID.Seq)
+		for _, s := range e.Kept {
+			if s != nil {
+				newest = max(newest, s.Seq)
+			}
+		}
+	}
+	return newest, true
+}
+
+// putNewer puts an entry unless a better one is there.
+func (q *StateSalvager) putNewer(bucket, k, v []byte, better func(old []byte) bool) bool {
+	if !q.begin() {
+		return false
+	}
+	if old := q.tx.Bucket(bucket).Get(k); old != nil && (better(old) || q.orphan && bytes.Equal(old, v)) {
+		return true
+	}
+	return q.put(bucket, k, v)
+}
+
+func (q *StateSalvager) put(bucket, k, v []byte) bool {
+	return q.begin() && q.tally(q.tx.Bucket(bucket).Put(bytes.Clone(k), bytes.Clone(v)))
+}
+
+func (q *StateSalvager) begin() bool {
+	if q.tx == nil {
+		tx, err := q.DB.Begin(true)
+		if err != nil {
+			q.err = err
+			return false
+		}
+		q.tx = tx
+	}
+	return true
+}
+
+func (q *StateSalvager) tally(err error) bool {
+	if q.Written++; err == nil && q.Written%salvageChunk == 0 {
+		err = q.commit()
+	}
+	if q.err == nil {
+		q.err = err
+	}
+	return err == nil
+}
+
+func (q *StateSalvager) commit() error {
+	if q.tx == nil {
+		return nil
+	}
+	err := q.tx.Commit()
+	q.tx = nil
+	return err
+}

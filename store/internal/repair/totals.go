@@ -1,0 +1,111 @@
+package repair
+
+import (
+	"bytes"
+
+	"personasync/store/domain"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
+)
+
+// totals is what a state holds, counted.
+type totals struct {
+	users, members, pending uint64
+	changes                 [2]uint64 // parked and held, as keptPlaces
+	received                uint64
+	history, located        uint64
+	closed                  domain.ChangeLedger // of the history, by state
+	in                      map[uint32]uint64   // members by field
+	held                    map[uint32]uint64
+}
+
+func (r *Rebuilder) count(tx *state.Tx) *totals {
+	c := &totals{in: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	last := []byte(nil)
+	_ = tx.Rows.ForEach(func(k, frame []byte) error {
+		row, err := state.DecodeBlock(k, frame, tx.State.Epochs)
+		if err != nil {
+			return nil // a head
+		}
+		if user := k[:len(k)-2]; !bytes.Equal(user, last) {
+			c.users++
+			last = bytes.Clone(user)
+		}
+		for _, e := range row.Entries {
+			c.pending += uint64(record.BoolByte(e.Waiting.Pending())) + uint64(record.BoolByte(e.InFlight.Pending()))
+			if f := tx.FieldOf(row.Field(e)); f != nil && f.Class != domain.ClassTrait && e.Newest().IsIn() {
+				c.in[f.Number]++
+				c.members++
+			}
+		}
+		return nil
+	})
+	_ = tx.Queue.ForEach(func(_, v []byte) error {
+		c.pending += uint64(record.BoolByte(len(v) > 0))
+		return nil
+	})
+	for i, p := range keptPlaces {
+		_ = tx.Raw.Bucket(p.bucket).ForEach(func(_, frame []byte) error {
+			switch ch, err := state.DecodeChange(frame, tx.State.Epochs); {
+			case err != nil:
+			case ch.Kind == domain.KindReceived:
+				c.received++
+			default:
+				c.changes[i]++
+				if p.state == domain.StateHeld {
+					c.held[ch.Field]++
+				}
+			}
+			return nil
+		})
+	}
+	_ = tx.History.ForEach(func(_, frame []byte) error {
+		if ch, err := state.DecodeChange(frame, tx.State.Epochs); err == nil {
+			c.history++
+			*c.closed.Column(ch.State)++
+		}
+		return nil
+	})
+	c.located = uint64(tx.Locator.Stats().KeyN)
+	return c
+}
+
+// sums counts the gauges again, and books what is missing as lost: both laws hold as before.
+func (r *Rebuilder) sums() error {
+	var c *totals
+	if err := r.in(func(tx *state.Tx) { c = r.count(tx) }); err != nil {
+		return err
+	}
+	return r.in(func(tx *state.Tx) {
+		l, saved, lost := &tx.State.Ledger, &r.Report.Saved, &r.Report.Lost
+		saved.Users, saved.Members, saved.Pending, saved.History = c.users, c.members, c.pending, c.history
+		saved.Parked, saved.Held = c.changes[0]+c.received, c.changes[1]
+		saved.Computations = uint64(len(tx.State.Registry.Fields)) - lost.Computations
+		lost.Users = less(r.was.Users, c.users)
+		lost.Pending, lost.Held = less(r.was.Changes.Pending, c.pending), less(r.was.Changes.Held, c.changes[1])
+		lost.Parked = less(r.was.Changes.Parked+r.was.Events.Parked, saved.Parked)
+		for _, f := range tx.State.Registry.Fields {
+			lost.Members += less(f.Members, c.in[f.Number])
+			f.Members, f.Held = c.in[f.Number], c.held[f.Number]
+			tx.Touch(f)
+		}
+		gone := lost.Pending + lost.Held + less(r.was.Changes.Parked, c.changes[0])
+		lost.History = less(r.located, c.located+gone)
+
+		if r.Report.LedgerLost {
+			l.Changes = c.closed
+		}
+		l.Users, l.Tombstones = c.users, uint64(tx.Raw.Bucket(state.BucketTombstones).Stats().KeyN)
+		l.Damaged = uint64(tx.Raw.Bucket(state.BucketDamaged).Stats().KeyN)
+		l.Changes.Pending, l.Changes.Parked, l.Changes.Held, l.Events.Parked = c.pending, c.changes[0], c.changes[1], c.received
+		settle := func(whole, lost *uint64, terms func() uint64) {
+			if known := terms() - *lost; *whole >= known {
+				*lost = *whole - known
+			} else { // more was saved than a sum that was lost knows of
+				*whole = terms()
+			}
+		}
+		settle(&l.Changes.Created, &l.Changes.Lost, l.Changes.Sum)
+		settle(&l.Events.Accepted, &l.Events.Lost, l.Events.Sum)
+	})
+}

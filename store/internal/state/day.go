@@ -1,0 +1,7 @@
+package state
+
+import (
+	"time"
+)
+
+const Day = 24 * time.Hour

@@ -1,0 +1,23 @@
+// Package state reads and writes the state: who is a member of what, the pending changes of each user, the ledgers,
+// and the position in the inbox. A [Tx] is one transaction on it.
+//
+// # Rows
+//
+// A [User] is decoded once in a transaction, changed in memory and written back by [Tx.Flush], sorted by key. A user
+// has membership rows, one for 64 fields, and a row with the [PendingIndex] while changes are pending. The due index
+// is a function of that row, so the two cannot disagree. A [Field] is one attribute, column, cohort or list of a
+// computation, and the [Registry] holds all of them in memory.
+//
+// # Invariants
+//
+//   - Everything is written through [Tx.Put] and [Tx.Remove], because a compaction copies what they touched.
+//   - The ledgers and the position in the inbox are written in the same transaction as what they count.
+//   - A damaged row is set aside and counted, and never thrown away.
+//
+// # Concurrency
+//
+// The [State] belongs to the writer's goroutine, and to a reader that loaded its own. A [Tx] belongs to the function
+// that it was made for. [Refusals], [Parkings], [DirtySet] and [StateDB] may be used concurrently.
+//
+// FORMAT.md, in the package store, describes the bytes.
+package state

@@ -1,0 +1,145 @@
+package state
+
+import (
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/record"
+	"personasync/store/internal/wire"
+)
+
+// UnderWay reports whether a change is in a request on its way.
+func (st *State) UnderWay(endpoint domain.Endpoint, user string, id domain.ID) bool {
+	p := st.InFlight[LeaseKey{endpoint, user}]
+	return st.IsInFlight(endpoint, user, id) || p != nil && p.Queued.ID == id
+}
+
+// Lease is a request under way: who is on it, with which changes. It is a row of flights, written
+// before the request leaves; one found at start is uncertain. Whoever is on a lease is not taken
+// again on its endpoint until it has landed.
+//
+//	flights: number -> frame( endpoint, second, deliveries x (user, attributes x (field, id), queued (lane, id), loose) )
+type Lease struct {
+	Number   uint64
+	Endpoint domain.Endpoint
+	Second   uint64 // unix second in which it counts for the meters
+	List     []LeasedDelivery
+}
+
+// LeasedDelivery is one delivery of a lease.
+type LeasedDelivery struct {
+	User       string
+	Attributes []LeasedChange // by field
+	Queued     LeasedChange   // by lane; the zero id: none
+	Loose      bool           // what is queued leaves as an attribute
+}
+
+// LeasedChange is one change: its id, and the field or the lane where it is found.
+type LeasedChange struct {
+	Number uint32
+	ID     domain.ID
+}
+
+const leaseVersion byte = 1
+
+func (f *Lease) Encode() []byte {
+	buf := []byte{leaseVersion, byte(f.Endpoint)}
+	buf = wire.AppendUint(wire.AppendUint(buf, f.Second), uint64(len(f.List)))
+	for i := range f.List {
+		p := &f.List[i]
+		buf = wire.AppendString(buf, p.User)
+		buf = wire.AppendUint(buf, uint64(len(p.Attributes)))
+		for _, s := range p.Attributes {
+			buf = s.append(buf)
+		}
+		buf = append(p.Queued.append(buf), record.BoolByte(p.Loose))
+	}
+	return wire.Seal(buf, 0)
+}
+
+func (s LeasedChange) append(buf []byte) []byte {
+	return record.PutID(wire.AppendUint(buf, uint64(s.Number)), s.ID)
+}
+
+func readLeasedChange(r *wire.Reader, epoch record.Epochs) LeasedChange {
+	return LeasedChange{Number: uint32(r.Uint()), ID: record.ReadID(r, epoch)}
+}
+
+func DecodeLease(number uint64, frame []byte, epoch record.Epochs) (*Lease, error) {
+	r, err := wire.Unseal(frame, leaseVersion)
+	if err != nil {
+		return nil, err
+	}
+	f := &Lease{Number: number, Endpoint: domain.Endpoint(r.Byte()), Second: r.Uint()}
+	for n := r.Uint(); n > 0 && r.OK(); n-- {
+		p := LeasedDelivery{User: r.Text()}
+		for m := r.Uint(); m > 0 && r.OK(); m-- {
+			p.Attributes = append(p.Attributes, readLeasedChange(&r, epoch))
+		}
+		p.Queued, p.Loose = readLeasedChange(&r, epoch), r.Byte() == 1
+		f.List = append(f.List, p)
+	}
+	return f, r.Done()
+}
+
+// LeaseKey is somebody on an endpoint's lease.
+type LeaseKey struct {
+	Endpoint domain.Endpoint
+	User     string
+}
+
+// AddLease notes who is on a lease.
+func (st *State) AddLease(f *Lease) {
+	st.Leases[f.Number] = f
+	for i := range f.List {
+		st.InFlight[LeaseKey{f.Endpoint, f.List[i].User}] = &f.List[i]
+	}
+}
+
+func (st *State) EndLease(f *Lease) {
+	delete(st.Leases, f.Number)
+	for i := range f.List {
+		delete(st.InFlight, LeaseKey{f.Endpoint, f.List[i].User})
+	}
+}
+
+// IsInFlight reports whether a change that is kept in a user's row is in a request under way.
+func (st *State) IsInFlight(endpoint domain.Endpoint, user string, id domain.ID) bool {
+	p := st.InFlight[LeaseKey{endpoint, user}]
+	if p == nil {
+		return false
+	}
+	for _, s := range p.Attributes {
+		if s.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Counts returns what a lease is for the meters: users and events, or a cohort request.
+func (f *Lease) Counts() (s domain.SentSecond) {
+	if f.Endpoint == domain.EndpointCohort {
+		return domain.SentSecond{Cohorts: 1}
+	}
+	for i := range f.List {
+		p := &f.List[i]
+		s.Users += int(record.BoolByte(len(p.Attributes) > 0 || p.Loose))
+		s.Events += int(record.BoolByte(!p.Queued.ID.IsZero() && !p.Loose))
+	}
+	return s
+}
+
+// loadLeases boards every lease there is. A damaged one is left to recover: whoever was on it is
+// taken again.
+func (st *State) loadLeases(tx *bolt.Tx) error {
+	st.Leases, st.InFlight, st.CorruptLeases = make(map[uint64]*Lease), make(map[LeaseKey]*LeasedDelivery), nil
+	return tx.Bucket(BucketFlights).ForEach(func(k, frame []byte) error {
+		if f, err := DecodeLease(Number(k), frame, st.Epochs); err == nil {
+			st.AddLease(f)
+		} else {
+			st.CorruptLeases = append(st.CorruptLeases, Number(k))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,228 @@
+package state
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/record"
+	"personasync/store/internal/wire"
+)
+
+// Refusals counts the requests that were refused, as they are refused: the writer puts the counts on
+// disk with its next transaction. Its methods may be called concurrently.
+//
+// Those who follow the trail get a line for each refusal of a kind until refusalBurst lines went out;
+// beyond, a line each refusalPause with the number of those between. So a flood takes a line each ten
+// seconds, and hides nothing else.
+type Refusals struct {
+	mu    sync.Mutex
+	kinds map[domain.Refusal]*refusalKind
+	heard domain.Heard
+	dirty bool // not all of it is on disk
+
+	lines []domain.Refusal // lately; Count is of the line
+	last  uint64           // number of the last of lines
+}
+
+type refusalKind struct {
+	domain.Refusal
+	tokens float64   // lines that may go out at once
+	filled time.Time // when tokens was reckoned
+	silent uint64    // refusals without a line yet
+}
+
+const (
+	RefusalBurst  = 5
+	refusalPause  = 10 * time.Second
+	refusalsKept  = 500
+	refusalsFrame = byte(1)
+)
+
+// MetaRefusals has the counts. An older program passes over it.
+var MetaRefusals = []byte("refusals")
+
+// NewRefusals begins its lines where no process before could have come to, like newParkings.
+func NewRefusals(now time.Time) *Refusals {
+	return &Refusals{kinds: make(map[domain.Refusal]*refusalKind), last: uint64(now.UnixMicro())}
+}
+
+// Load takes over what is on disk. The ledger's total is older than the kinds.
+func (r *Refusals) Load(tx *bolt.Tx, total uint64) error {
+	list, heard, err := ReadRefusals(tx, total)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = heard
+	for i := range list {
+		r.kinds[list[i].OfKind()] = &refusalKind{Refusal: list[i], tokens: RefusalBurst}
+	}
+	return nil
+}
+
+// ReadRefusals reads the counts by kind, and adds what the ledger counted without one.
+func ReadRefusals(tx *bolt.Tx, total uint64) (list []domain.Refusal, heard domain.Heard, err error) {
+	if frame := tx.Bucket(BucketMeta).Get(MetaRefusals); frame != nil {
+		if list, heard, err = DecodeRefusals(frame); err != nil {
+			return nil, heard, fmt.Errorf("the refusals: %w", err)
+		}
+	}
+	if known := SumRefusals(list); total > known {
+		list = append(list, domain.Refusal{Count: total - known})
+	}
+	return list, heard, nil
+}
+
+func SumRefusals(list []domain.Refusal) (sum uint64) {
+	for i := range list {
+		sum += list[i].Count
+	}
+	return sum
+}
+
+// Count adds one refusal at its Last.
+func (r *Refusals) Count(one domain.Refusal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.kinds[one.OfKind()]
+	if k == nil {
+		k = &refusalKind{Refusal: one.OfKind(), tokens: RefusalBurst, filled: one.Last}
+		r.kinds[one.OfKind()] = k
+	}
+	k.Count++
+	k.Last = one.Last
+	k.silent++
+	r.dirty = true
+	r.speak(k, one.Last)
+}
+
+// speak writes a line about what has none yet, if one is due. mu is held.
+func (r *Refusals) speak(k *refusalKind, now time.Time) {
+	k.tokens = min(RefusalBurst, k.tokens+max(0, float64(now.Sub(k.filled))/float64(refusalPause)))
+	k.filled = now
+	if k.silent == 0 || k.tokens < 1 {
+		return
+	}
+	line := k.Refusal
+	line.Count = k.silent
+	r.lines = append(r.lines, line)
+	r.lines = slices.Delete(r.lines, 0, max(0, len(r.lines)-refusalsKept))
+	r.last++
+	k.tokens--
+	k.silent = 0
+}
+
+// Hear notes what is heard with a batch of events.
+func (r *Refusals) Hear(heard domain.Heard) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heard != heard {
+		r.heard, r.dirty = heard, true
+	}
+}
+
+// List returns every kind, the most frequent first, and what was heard last.
+func (r *Refusals) List() (list []domain.Refusal, heard domain.Heard) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.kinds {
+		list = append(list, k.Refusal)
+	}
+	SortRefusals(list)
+	return list, r.heard
+}
+
+func SortRefusals(list []domain.Refusal) {
+	slices.SortFunc(list, func(a, b domain.Refusal) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Route, b.Route), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Code, b.Code), cmp.Compare(record.BoolByte(b.Delivery), record.BoolByte(a.Delivery)))
+	})
+}
+
+// Unwritten reports whether something is to be put on disk.
+func (r *Refusals) Unwritten() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dirty
+}
+
+// Write puts the counts into b's transaction. failed takes that back.
+func (r *Refusals) Write(tx *Tx) {
+	r.mu.Lock()
+	dirty := r.dirty
+	r.dirty = false
+	r.mu.Unlock()
+	if !dirty {
+		return
+	}
+	list, heard := r.List()
+	tx.State.Ledger.Rejected = SumRefusals(list)
+	tx.Put(tx.Raw.Bucket(BucketMeta), MetaRefusals, encodeRefusals(list, heard))
+}
+
+func (r *Refusals) Failed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dirty = true
+}
+
+func encodeRefusals(list []domain.Refusal, heard domain.Heard) []byte {
+	buf := wire.AppendTime(wire.AppendTime([]byte{refusalsFrame}, heard.Webhook), heard.Tracking)
+	buf = wire.AppendUint(buf, uint64(len(list)))
+	for i := range list {
+		r := &list[i]
+		buf = wire.AppendUint(wire.AppendString(buf, r.Route), uint64(r.Status))
+		buf = wire.AppendString(buf, r.Code)
+		buf = append(buf, record.BoolByte(r.Delivery))
+		buf = wire.AppendTime(wire.AppendUint(buf, r.Count), r.Last)
+	}
+	return wire.Seal(buf, 0)
+}
+
+func DecodeRefusals(frame []byte) (list []domain.Refusal, heard domain.Heard, err error) {
+	r, err := wire.Unseal(frame, refusalsFrame)
+	if err != nil {
+		return nil, heard, err
+	}
+	heard = domain.Heard{Webhook: r.Time(), Tracking: r.Time()}
+	for n := r.Uint(); n > 0 && r.OK(); n-- {
+		list = append(list, domain.Refusal{Route: r.Text(), Status: int(r.Uint()), Code: r.Text(), Delivery: r.Byte() == 1, Count: r.Uint(), Last: r.Time()})
+	}
+	return list, heard, r.Done()
+}
+
+// Number is that of the last line.
+func (r *Refusals) Number() uint64 {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// Since returns the lines behind a number, and sets to to the last one. Refusals that got no line yet
+// get one as soon as it is due, with the next refusal or look.
+func (r *Refusals) Since(from uint64, to *uint64, now time.Time) []domain.Refusal {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.kinds {
+		if k.silent > 0 {
+			r.speak(k, now)
+		}
+	}
+	*to = r.last
+	if from >= r.last {
+		return nil
+	}
+	return slices.Clone(r.lines[max(0, len(r.lines)-int(min(r.last-from, refusalsKept))):])
+}

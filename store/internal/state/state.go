@@ -1,0 +1,183 @@
+package state
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/domain"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/record"
+	"personasync/store/internal/turn"
+	"personasync/store/internal/wire"
+)
+
+var (
+	BucketRows       = []byte("rows")
+	BucketQueue      = []byte("queue")
+	BucketDue        = []byte("due")
+	BucketLocator    = []byte("locator")
+	BucketParked     = []byte("parked")
+	BucketHeld       = []byte("held")
+	BucketHistory    = []byte("history")
+	BucketFlights    = []byte("flights")
+	BucketMessages   = []byte("messages")
+	BucketTombstones = []byte("tombstones")
+	BucketSent       = []byte("sent")
+	BucketJobs       = boltfile.BucketJobs
+	BucketMeta       = boltfile.BucketMeta
+	BucketRuns       = []byte("runs")
+	BucketSamples    = []byte("samples")
+	BucketVerdicts   = []byte("verdicts")
+	BucketDamaged    = []byte("damaged")
+)
+
+// StateMmap is the address space reserved for state.db: room for 64 GiB before the map must grow.
+const StateMmap = 64 << 30
+
+// State is what apply keeps in memory beside the file: all of it can be read back, and is when a
+// transaction fails. Only the writer's goroutine touches it.
+type State struct {
+	Epoch         uint32        // of the store, and of its files
+	Epochs        record.Epochs // of change ids
+	Home          []byte        // where it last ran: see homeOf
+	Applied       uint64        // number of the last record applied
+	Rules         domain.Rules
+	Ledger        Ledger
+	Registry      *Registry
+	jobs          []string // name of each job, and of each lane by cohortLane; 0 is the default schedule, ""
+	LastLease     uint64   // number of the last lease
+	Closed        uint64   // number of the last entry of the history
+	Leases        map[uint64]*Lease
+	InFlight      map[LeaseKey]*LeasedDelivery // everybody on a lease
+	CorruptLeases []uint64                     // flights whose row is damaged
+	Salt          []byte                       // of the tombstones
+	Sweeping      []*Field                     // whose waiting exits are being held: see massexit.go
+
+	jobNumbers map[string]uint32        // the same by name; nil until asked for
+	lanes      [2]map[uint32]*laneState // of the due index, by Endpoint - 1; nil until asked for
+	Turns      uint64                   // how many there were, to find whose is next
+	Shares     [2]turn.Shares           // by Endpoint - 1
+
+	contradicted bool // damage showed, and was told of; not on disk
+}
+
+// Job returns the name of the job whose schedule a lane waits for. A lane whose job the rules do not
+// know any more waits for the default schedule, so that a change of config strands nothing.
+func (st *State) Job(lane uint32) string {
+	n := LaneJob(lane)
+	if int64(n) >= int64(len(st.jobs)) {
+		return ""
+	}
+	name := jobOfLane(st.jobs[n])
+	known := st.Rules.Defaults.Job == name || slices.ContainsFunc(st.Rules.Sections, func(s domain.Section) bool { return s.Policy.Job == name })
+	if !known {
+		return ""
+	}
+	return name
+}
+
+// InitState writes what a new state.db needs.
+func InitState(db *bolt.DB, epoch uint32) error {
+	if err := boltfile.Init(db, epoch, StateBuckets...); err != nil {
+		return err
+	}
+	return db.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(BucketMeta)
+		if meta.Get(MetaSalt) != nil {
+			return nil
+		}
+		salt := make([]byte, 16)
+		rand.Read(salt)
+		if err := meta.Put(MetaSalt, salt); err != nil {
+			return err
+		}
+		return boltfile.Seal(tx)
+	})
+}
+
+// LoadCounted is loadState for whoever goes on counting: the backlog, where the file does not have it,
+// is counted from the heads.
+func LoadCounted(tx *bolt.Tx) (*State, error) {
+	st, err := LoadState(tx)
+	if err != nil || !st.Ledger.Uncounted {
+		return st, err
+	}
+	st.Ledger.Uncounted = false
+	return st, tx.Bucket(BucketRows).ForEach(func(k, frame []byte) error {
+		if _, rest, ok := UserOf(k); !ok || len(rest) != 2 || binary.BigEndian.Uint16(rest) != BlockIndex {
+			return nil
+		}
+		if h, err := DecodeIndex(k, frame); err == nil {
+			st.Ledger.Backlog.Move(domain.Backlog{}, h.Backlog())
+		}
+		return nil
+	})
+}
+
+func LoadState(tx *bolt.Tx) (*State, error) {
+	meta := tx.Bucket(BucketMeta)
+	if err := boltfile.Check(tx); err != nil {
+		return nil, err
+	}
+	st := &State{Epoch: binary.BigEndian.Uint32(meta.Get(boltfile.MetaEpoch)), Epochs: EpochsIn(tx), jobs: []string{""}}
+	st.Salt = append(st.Salt, meta.Get(MetaSalt)...)
+	st.Home = append(st.Home, meta.Get(MetaHome)...)
+	st.Applied = Number(meta.Get(MetaApplied))
+	st.LastLease = Number(meta.Get(MetaFlight))
+	st.Closed = Number(meta.Get(MetaClosed))
+	if err := st.loadLeases(tx); err != nil {
+		return nil, err
+	}
+	if frame := meta.Get(MetaLedger); frame != nil {
+		l, err := DecodeLedger(frame)
+		if err != nil {
+			return nil, err
+		}
+		st.Ledger = l
+	}
+	if text := meta.Get(MetaRules); text != nil {
+		if err := json.Unmarshal(text, &st.Rules); err != nil {
+			return nil, fmt.Errorf("the rules: %w", err)
+		}
+	}
+	err := tx.Bucket(BucketJobs).ForEach(func(_, name []byte) error {
+		st.jobs = append(st.jobs, string(name))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var fields []*Field
+	err = tx.Bucket(BucketFields).ForEach(func(k, frame []byte) error {
+		f, err := DecodeField(binary.BigEndian.Uint32(k), frame)
+		if err == nil && int(f.Number) != len(fields) { // rows speak of them by number
+			err = wire.ErrDamaged
+		}
+		fields = append(fields, f)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the computations: %w", err)
+	}
+	for _, f := range fields {
+		if f.Watch.Swept != nil {
+			st.Sweeping = append(st.Sweeping, f)
+		}
+	}
+	st.Registry = newRegistry(fields, &st.Rules)
+	return st, nil
+}
+
+func Number(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+func NumberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
