@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"flag"
 	"testing"
 
 	"personasync/store/testdir"
@@ -10,5 +11,6 @@ import (
 
 func TestMain(m *testing.M) {
 	testdir.InMemory()
+	_ = flag.Set("test.parallel", "16") // the parallel tests of this package wait
 	goleak.VerifyTestMain(m)
 }
