@@ -33,7 +33,8 @@ scheduler:
 sync: store/crashpoint store/domain sync/internal/payload sync/internal/ratelimit
 sync/internal/payload: store/domain   # pure: bytes out of changes
 sync/internal/ratelimit: store/domain
-sync/sandbox:   # knows the wire by MoEngage's documents, so that it checks the sender
+sync/sandbox: sync/sandbox/internal/rawjson   # knows the wire by MoEngage's documents, so that it checks the sender
+sync/sandbox/internal/rawjson:
 agent/segment: store/domain
 agent/config: agent/config/internal/document agent/config/internal/valid agent/config/wording store/domain
 agent/config/internal/document: agent/config/wording   # knows TOML, and no key

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"personasync/sync/sandbox/internal/rawjson"
 )
 
 // endpoint is a MoEngage endpoint with the properties that the checks need.
@@ -139,7 +141,7 @@ func (c *call) wellFormed(readErr error) *refusal {
 	switch {
 	case len(c.body) == 0:
 		return &emptyBody
-	case readErr != nil || !wellFormed(c.body):
+	case readErr != nil || !rawjson.WellFormed(c.body):
 		return &malformed
 	case c.body[0] != '{':
 		return &notAnObject

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"personasync/sync/sandbox/internal/rawjson"
 )
 
 // acceptData serves the three endpoints for customers and events. It can still refuse bad elements and exceeded
@@ -73,7 +75,7 @@ func (s *Sandbox) apply(c *call, e *element) {
 	case e.kind == customer:
 		s.applyCustomer(c, e)
 	case e.kind == event:
-		for action := range items(e.actions) {
+		for action := range rawjson.Items(e.actions) {
 			s.applyAction(c, e, action)
 		}
 	}
@@ -97,7 +99,7 @@ func (s *Sandbox) applyCustomer(c *call, e *element) {
 	}
 	w := s.nextWrite(c)
 	unset := readUnsettings(e.unset)
-	for name, value := range members(e.attributes) {
+	for name, value := range rawjson.Members(e.attributes) {
 		switch string(name) {
 		case addToArray, removeFromArray:
 			continue // after the plain values
@@ -110,8 +112,8 @@ func (s *Sandbox) applyCustomer(c *call, e *element) {
 			p.set(kept, shareValue(raw), w)
 		}
 	}
-	s.applyArrays(c, p, member(e.attributes, addToArray), true, w)
-	s.applyArrays(c, p, member(e.attributes, removeFromArray), false, w)
+	s.applyArrays(c, p, rawjson.Member(e.attributes, addToArray), true, w)
+	s.applyArrays(c, p, rawjson.Member(e.attributes, removeFromArray), false, w)
 	s.checkUnsettings(c, e.user, unset)
 	if len(unset) > 0 {
 		p.unset(unset)
@@ -119,12 +121,12 @@ func (s *Sandbox) applyCustomer(c *call, e *element) {
 }
 
 func (s *Sandbox) applyArrays(c *call, p *profile, fields []byte, add bool, w Write) {
-	for name, values := range members(fields) {
+	for name, values := range rawjson.Members(fields) {
 		kept, ok := s.attributeName(c, p.id, name, false)
 		if !ok {
 			continue
 		}
-		if !is(values, '[') {
+		if !rawjson.Is(values, '[') {
 			s.violate(c, ArrayValue, p.id, kept)
 			continue
 		}
@@ -203,16 +205,16 @@ func (s *Sandbox) eventValue(c *call, user string, name, raw []byte) ([]byte, bo
 func (s *Sandbox) applyAction(c *call, e *element, raw []byte) {
 	received := Event{Received: c.At, Time: c.At}
 	var attributes []byte
-	for name, value := range members(raw) {
+	for name, value := range rawjson.Members(raw) {
 		switch string(name) {
 		case "action":
-			received.Action = text(value)
+			received.Action = rawjson.Text(value)
 		case "attributes":
 			attributes = value
 		case "platform":
-			received.Platform = text(value)
+			received.Platform = rawjson.Text(value)
 		case "real_time_action":
-			received.RealTime = text(value) == "true"
+			received.RealTime = rawjson.Text(value) == "true"
 		case "current_time":
 			received.Time = s.eventTime(c, e.user, value)
 		}
@@ -258,13 +260,13 @@ func (s *Sandbox) eventName(c *call, user, action string) (string, bool) {
 // eventAttributes returns a copy of an event's attributes without those that the rules drop. Usually none are,
 // and the bytes are kept as received.
 func (s *Sandbox) eventAttributes(c *call, user string, raw []byte) json.RawMessage {
-	if !is(raw, '{') {
+	if !rawjson.Is(raw, '{') {
 		return nil
 	}
 	var room [16]eventAttribute
 	kept, changed := room[:0], false
 	seen := 0
-	for name, value := range members(raw) {
+	for name, value := range rawjson.Members(raw) {
 		if seen++; seen > maxEventAttributes {
 			s.violate(c, EventAttributes, user, "")
 			changed = true
@@ -302,7 +304,7 @@ func joinAttributes(all []eventAttribute) json.RawMessage {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = append(out, quote(string(a.name))...)
+		out = append(out, rawjson.Quote(string(a.name))...)
 		out = append(out, ':')
 		out = append(out, a.value...)
 	}

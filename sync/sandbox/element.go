@@ -1,6 +1,10 @@
 package sandbox
 
-import "strings"
+import (
+	"strings"
+
+	"personasync/sync/sandbox/internal/rawjson"
+)
 
 type elementKind uint8
 
@@ -28,15 +32,15 @@ type element struct {
 // readBulk parses the body of /v1/transition. A bad element has its own refusal. The returned refusal concerns
 // the whole body.
 func readBulk(body []byte) ([]element, *refusal) {
-	if kind := text(member(body, "type")); kind != "transition" {
+	if kind := rawjson.Text(rawjson.Member(body, "type")); kind != "transition" {
 		return nil, &refusal{400, "AttributeError", "type should be transition", "type"}
 	}
-	raw := member(body, "elements")
-	if !is(raw, '[') {
+	raw := rawjson.Member(body, "elements")
+	if !rawjson.Is(raw, '[') {
 		return nil, &noElements
 	}
 	elements := make([]element, 0, len(raw)/100)
-	for item := range items(raw) {
+	for item := range rawjson.Items(raw) {
 		elements = append(elements, readElement(item))
 	}
 	if len(elements) == 0 {
@@ -58,12 +62,12 @@ func readSingle(body []byte, want elementKind) ([]element, *refusal) {
 }
 
 func readElement(raw []byte) element {
-	if !is(raw, '{') {
+	if !rawjson.Is(raw, '{') {
 		return element{refusal: expected("object", "elements")}
 	}
 	var e element
 	var kind, user []byte
-	for name, value := range members(raw) {
+	for name, value := range rawjson.Members(raw) {
 		switch string(name) {
 		case "type":
 			kind = value
@@ -76,19 +80,19 @@ func readElement(raw []byte) element {
 		case "actions":
 			e.actions = value
 		case "update_existing_only":
-			e.existingOnly = is(value, 't')
+			e.existingOnly = rawjson.Is(value, 't')
 		}
 	}
-	e.user = text(user)
+	e.user = rawjson.Text(user)
 	e.kind, e.wrongCase = readKind(kind)
 	switch {
 	case e.kind == unknownKind:
 		e.refusal = &badElementType
 	case user == nil:
 		e.refusal = &missingBulkUser
-	case !is(user, '"'):
+	case !rawjson.Is(user, '"'):
 		e.refusal = &wrongType
-	case e.attributes != nil && !is(e.attributes, '{'):
+	case e.attributes != nil && !rawjson.Is(e.attributes, '{'):
 		e.refusal = expected("object", "attributes")
 	case e.kind == event:
 		e.events, e.refusal = readActions(e.actions)
@@ -99,7 +103,7 @@ func readElement(raw []byte) element {
 }
 
 func readKind(raw []byte) (elementKind, string) {
-	kind := text(raw)
+	kind := rawjson.Text(raw)
 	for k := customer; k <= device; k++ {
 		if kind == k.String() {
 			return k, ""
@@ -116,11 +120,11 @@ func (k elementKind) String() string {
 }
 
 func readActions(raw []byte) (n int, _ *refusal) {
-	if !is(raw, '[') {
+	if !rawjson.Is(raw, '[') {
 		return 0, missing("actions")
 	}
-	for action := range items(raw) {
-		if len(text(member(action, "action"))) == 0 {
+	for action := range rawjson.Items(raw) {
+		if len(rawjson.Text(rawjson.Member(action, "action"))) == 0 {
 			return 0, &emptyAction
 		}
 		n++
@@ -139,7 +143,7 @@ const (
 // checkArrayFields refuses an array field with values to add and to remove.
 func checkArrayFields(attributes []byte) *refusal {
 	var add, remove []byte
-	for name, value := range members(attributes) {
+	for name, value := range rawjson.Members(attributes) {
 		switch string(name) {
 		case addToArray:
 			add = value
@@ -150,8 +154,8 @@ func checkArrayFields(attributes []byte) *refusal {
 	if add == nil || remove == nil {
 		return nil
 	}
-	for field := range members(add) {
-		if member(remove, string(field)) != nil {
+	for field := range rawjson.Members(add) {
+		if rawjson.Member(remove, string(field)) != nil {
 			r := arrayFieldError(string(field))
 			return &r
 		}

@@ -3,6 +3,8 @@ package sandbox
 import (
 	"encoding/json"
 	"strings"
+
+	"personasync/sync/sandbox/internal/rawjson"
 )
 
 // Endpoints other than data: cohort sync, reading users back, and the connection test.
@@ -14,18 +16,18 @@ type cohortChange struct {
 }
 
 func readCohort(c *call) *refusal {
-	action := text(member(c.body, "action"))
+	action := rawjson.Text(rawjson.Member(c.body, "action"))
 	if action != "add_members" && action != "remove_members" {
 		return &refusal{400, "AttributeError", "action should be add_members/remove_members", "action"}
 	}
-	if text(member(c.body, "partner")) == "" {
+	if rawjson.Text(rawjson.Member(c.body, "partner")) == "" {
 		return missing("partner")
 	}
-	parameters := member(c.body, "parameters")
+	parameters := rawjson.Member(c.body, "parameters")
 	c.cohort = cohortChange{
 		add:  action == "add_members",
-		id:   text(member(parameters, "cohort_id")),
-		name: text(member(parameters, "cohort_name")),
+		id:   rawjson.Text(rawjson.Member(parameters, "cohort_id")),
+		name: rawjson.Text(rawjson.Member(parameters, "cohort_name")),
 	}
 	switch {
 	case parameters == nil:
@@ -37,19 +39,19 @@ func readCohort(c *call) *refusal {
 	case strings.ContainsAny(c.cohort.name, `|*?\:<>=$"`):
 		return &refusal{400, "AttributeError", "cohort_name has a character that is not allowed", "cohort_name"}
 	}
-	return readMembers(c, member(parameters, "members"))
+	return readMembers(c, rawjson.Member(parameters, "members"))
 }
 
 func readMembers(c *call, raw []byte) *refusal {
-	for item := range items(raw) {
-		id := member(item, "uid")
+	for item := range rawjson.Items(raw) {
+		id := rawjson.Member(item, "uid")
 		switch {
 		case id == nil:
 			return missing("uid")
-		case !is(id, '"'):
+		case !rawjson.Is(id, '"'):
 			return expected("string", "uid")
 		}
-		c.elements = append(c.elements, element{kind: uid, user: text(id)})
+		c.elements = append(c.elements, element{kind: uid, user: rawjson.Text(id)})
 	}
 	if len(c.elements) == 0 {
 		return missing("members")
@@ -82,19 +84,19 @@ func (s *Sandbox) acceptCohort(c *call) ([]byte, *refusal) {
 }
 
 func readExport(c *call) *refusal {
-	data := member(c.body, "data")
-	for item := range items(member(data, "identifiers")) {
-		if text(member(item, "identifier_type")) != "customer_id" {
+	data := rawjson.Member(c.body, "data")
+	for item := range rawjson.Items(rawjson.Member(data, "identifiers")) {
+		if rawjson.Text(rawjson.Member(item, "identifier_type")) != "customer_id" {
 			return &refusal{400, "AttributeError", "identifier_type should be customer_id", "identifier_type"}
 		}
-		id := member(item, "identifier")
-		if !is(id, '"') {
+		id := rawjson.Member(item, "identifier")
+		if !rawjson.Is(id, '"') {
 			return expected("string", "identifier")
 		}
-		c.elements = append(c.elements, element{kind: uid, user: text(id)})
+		c.elements = append(c.elements, element{kind: uid, user: rawjson.Text(id)})
 	}
-	for item := range items(member(data, "user_fields_to_export")) {
-		c.fields = append(c.fields, text(item))
+	for item := range rawjson.Items(rawjson.Member(data, "user_fields_to_export")) {
+		c.fields = append(c.fields, rawjson.Text(item))
 	}
 	switch n := len(c.elements); {
 	case n == 0:
@@ -137,7 +139,7 @@ func (s *Sandbox) exportUsers(c *call) ([]byte, *refusal) {
 
 // export returns the requested fields, or all if none are named. It always includes the id.
 func (p *profile) export(fields []string) map[string]json.RawMessage {
-	out := map[string]json.RawMessage{"customer_id": quote(p.id)}
+	out := map[string]json.RawMessage{"customer_id": rawjson.Quote(p.id)}
 	if len(fields) == 0 {
 		for _, a := range p.attrs {
 			out[a.name] = json.RawMessage(a.value)
@@ -156,11 +158,11 @@ type connectionTest struct{ app, secret string }
 
 func readAuthentication(c *call) *refusal {
 	for _, field := range []string{"app_id", "app_secret", "source", "region"} {
-		if text(member(c.body, field)) == "" {
+		if rawjson.Text(rawjson.Member(c.body, field)) == "" {
 			return missing(field)
 		}
 	}
-	c.test = connectionTest{text(member(c.body, "app_id")), text(member(c.body, "app_secret"))}
+	c.test = connectionTest{rawjson.Text(rawjson.Member(c.body, "app_id")), rawjson.Text(rawjson.Member(c.body, "app_secret"))}
 	return nil
 }
 

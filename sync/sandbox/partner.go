@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+
+	"personasync/sync/sandbox/internal/rawjson"
 )
 
 // The private endpoint of Segment's own MoEngage destination takes one identify or track call a request, in
@@ -12,28 +14,28 @@ import (
 
 // readPartner converts Segment's call to a MoEngage element.
 func readPartner(c *call) *refusal {
-	user := member(c.body, "user_id")
-	if text(user) == "" {
-		user = member(c.body, "anonymous_id")
+	user := rawjson.Member(c.body, "user_id")
+	if rawjson.Text(user) == "" {
+		user = rawjson.Member(c.body, "anonymous_id")
 	}
-	e := element{user: text(user), existingOnly: is(member(c.body, "update_existing_only"), 't')}
-	switch text(member(c.body, "type")) {
+	e := element{user: rawjson.Text(user), existingOnly: rawjson.Is(rawjson.Member(c.body, "update_existing_only"), 't')}
+	switch rawjson.Text(rawjson.Member(c.body, "type")) {
 	case "identify":
-		e.kind, e.attributes = customer, member(c.body, "traits")
+		e.kind, e.attributes = customer, rawjson.Member(c.body, "traits")
 	case "track":
-		name := member(c.body, "event")
-		if text(name) == "" {
+		name := rawjson.Member(c.body, "event")
+		if rawjson.Text(name) == "" {
 			return missing("event")
 		}
 		e.kind, e.events = event, 1
-		e.actions = actionOf(name, member(c.body, "properties"), member(c.body, "timestamp"))
+		e.actions = actionOf(name, rawjson.Member(c.body, "properties"), rawjson.Member(c.body, "timestamp"))
 	default:
 		return &refusal{400, "AttributeError", "type should be identify/track", "type"}
 	}
 	switch {
 	case e.user == "":
 		return missing("user_id")
-	case e.attributes != nil && !is(e.attributes, '{'):
+	case e.attributes != nil && !rawjson.Is(e.attributes, '{'):
 		return expected("object", "traits")
 	}
 	c.elements = []element{e}
@@ -43,10 +45,10 @@ func readPartner(c *call) *refusal {
 // actionOf returns the array with one action for an event element.
 func actionOf(name, attributes, at []byte) []byte {
 	action := map[string]json.RawMessage{"action": name}
-	if is(attributes, '{') {
+	if rawjson.Is(attributes, '{') {
 		action["attributes"] = attributes
 	}
-	if is(at, '"') {
+	if rawjson.Is(at, '"') {
 		action["current_time"] = at
 	}
 	raw, _ := json.Marshal(action) // cannot fail: the parts are valid JSON

@@ -3,6 +3,8 @@ package sandbox
 import (
 	"slices"
 	"time"
+
+	"personasync/sync/sandbox/internal/rawjson"
 )
 
 // Endpoints for whole profiles: deletion, merger and devices.
@@ -20,7 +22,7 @@ type deletion struct {
 }
 
 func readDeletion(c *call) *refusal {
-	kind, id := text(member(c.body, "identity_type")), member(c.body, "identity_value")
+	kind, id := rawjson.Text(rawjson.Member(c.body, "identity_type")), rawjson.Member(c.body, "identity_value")
 	switch {
 	case kind == "":
 		return missing("identity_type")
@@ -28,10 +30,10 @@ func readDeletion(c *call) *refusal {
 		return &refusal{400, "AttributeError", "identity_type should be customer_id", "identity_type"}
 	case id == nil:
 		return missing("identity_value")
-	case text(id) == "":
+	case rawjson.Text(id) == "":
 		return expected("string", "identity_value")
 	}
-	c.elements = []element{{kind: uid, user: text(id)}}
+	c.elements = []element{{kind: uid, user: rawjson.Text(id)}}
 	return nil
 }
 
@@ -64,16 +66,16 @@ func (s *Sandbox) bury(now time.Time) {
 
 // readMerger parses pairs of users: the merged one, then the retained one.
 func readMerger(c *call) *refusal {
-	for pair := range items(member(c.body, "merge_data")) {
+	for pair := range rawjson.Items(rawjson.Member(c.body, "merge_data")) {
 		for _, name := range []string{"merged_user", "retained_user"} {
-			id := member(pair, name)
+			id := rawjson.Member(pair, name)
 			switch {
 			case id == nil:
 				return missing(name)
-			case text(id) == "":
+			case rawjson.Text(id) == "":
 				return expected("string", name)
 			}
-			c.elements = append(c.elements, element{kind: uid, user: text(id)})
+			c.elements = append(c.elements, element{kind: uid, user: rawjson.Text(id)})
 		}
 	}
 	switch n := len(c.elements) / 2; {

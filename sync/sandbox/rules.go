@@ -1,12 +1,13 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"personasync/sync/sandbox/internal/rawjson"
 )
 
 // Limits that MoEngage's Data Tracking Policies apply after accepting a request.
@@ -79,14 +80,14 @@ func judgeString(raw []byte) ([]byte, Rule) {
 	if len(raw)-2 <= maxValueLength { // characters are never more than bytes with escapes
 		return raw, ""
 	}
-	s := text(raw)
+	s := rawjson.Text(raw)
 	if utf8.RuneCountInString(s) <= maxValueLength {
 		return raw, ""
 	}
 	if strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") {
 		return nil, URLLength
 	}
-	return quote(firstRunes(s, maxValueLength)), ValueLength
+	return rawjson.Quote(firstRunes(s, maxValueLength)), ValueLength
 }
 
 // judgeArray drops an array of objects and keeps any other. MoEngage does not document the handling of arrays
@@ -95,10 +96,10 @@ func judgeArray(raw []byte, objects bool) ([]byte, Rule) {
 	var n int
 	var kinds [256]bool
 	rule := Rule("")
-	for item := range items(raw) {
+	for item := range rawjson.Items(raw) {
 		kinds[kindOf(item)] = true
 		n++
-		if is(item, '"') && len(item)-2 > maxValueLength {
+		if rawjson.Is(item, '"') && len(item)-2 > maxValueLength {
 			rule = ArrayValue
 		}
 	}
@@ -128,11 +129,6 @@ func kindOf(raw []byte) byte {
 	return '0'
 }
 
-func quote(s string) []byte {
-	raw, _ := json.Marshal(s) // cannot fail
-	return raw
-}
-
 // firstRunes cuts a string and copies it, so that the rest can be freed.
 func firstRunes(s string, n int) string {
 	if len(s) <= n {
@@ -151,8 +147,8 @@ func firstRunes(s string, n int) string {
 // MoEngage's examples.
 func eventTime(raw []byte) (time.Time, bool) {
 	s := string(raw)
-	if is(raw, '"') {
-		s = text(raw)
+	if rawjson.Is(raw, '"') {
+		s = rawjson.Text(raw)
 	}
 	if n, err := strconv.ParseFloat(s, 64); err == nil {
 		if n > 1e11 {
@@ -176,11 +172,11 @@ type unsetting struct {
 
 func readUnsettings(raw []byte) []unsetting {
 	var all []unsetting
-	for item := range items(raw) {
+	for item := range rawjson.Items(raw) {
 		all = append(all, unsetting{
-			how:           text(member(item, "type")),
-			name:          text(member(item, "attr")),
-			caseSensitive: is(member(item, "case_sensitive"), 't'),
+			how:           rawjson.Text(rawjson.Member(item, "type")),
+			name:          rawjson.Text(rawjson.Member(item, "attr")),
+			caseSensitive: rawjson.Is(rawjson.Member(item, "case_sensitive"), 't'),
 		})
 	}
 	return all

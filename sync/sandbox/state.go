@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"personasync/sync/sandbox/internal/rawjson"
 )
 
 // Profile is a user as MoEngage knows them.
@@ -166,10 +168,10 @@ func (p *profile) unset(all []unsetting) {
 // changeArray adds distinct values to an array, or removes them. A value that is not an array counts as empty.
 func changeArray(array string, values []byte, add bool) string {
 	var kept [][]byte
-	for item := range items([]byte(array)) {
+	for item := range rawjson.Items([]byte(array)) {
 		kept = append(kept, item)
 	}
-	for v := range items(values) {
+	for v := range rawjson.Items(values) {
 		same := func(item []byte) bool { return bytes.Equal(item, v) }
 		switch {
 		case !add:

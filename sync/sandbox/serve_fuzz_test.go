@@ -3,11 +3,10 @@ package sandbox
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"personasync/sync/sandbox/internal/rawjson"
 )
 
 // FuzzReadBulk compares the walk with encoding/json.
@@ -19,7 +18,7 @@ func FuzzReadBulk(f *testing.F) {
 	f.Add(strings.Repeat("[", 20_000))
 	f.Fuzz(func(t *testing.T, body string) {
 		trimmed := bytes.TrimSpace([]byte(body))
-		if !wellFormed(trimmed) {
+		if !rawjson.WellFormed(trimmed) {
 			return
 		}
 		got, refusal := readBulk(trimmed)
@@ -94,22 +93,4 @@ func mustMarshal(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return b
-}
-
-func TestWalk(t *testing.T) {
-	object := []byte(`{ "a" : [ 1 , "x,]" , { "b" : [] } ] , "\u0063" : -1.5e3 , "a" : null }`)
-	var got []string
-	for name, value := range members(object) {
-		got = append(got, fmt.Sprintf("%s %s", name, value))
-	}
-	for item := range items(member(object, "a")) {
-		got = append(got, string(item))
-	}
-	for item := range items([]byte(`[ 1 , "x,]" , { "b" : [] } ]`)) {
-		got = append(got, string(item))
-	}
-	want := []string{`a [ 1 , "x,]" , { "b" : [] } ]`, `c -1.5e3`, `a null`, `1`, `"x,]"`, `{ "b" : [] }`}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("walked (-want +got):\n%s", diff)
-	}
 }

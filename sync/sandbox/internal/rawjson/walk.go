@@ -1,4 +1,4 @@
-package sandbox
+package rawjson
 
 import (
 	"bytes"
@@ -7,17 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// The functions in this file walk JSON that [wellFormed] has accepted, so they do not check it again. The
-// values they yield alias the document. They leave values raw, because parsing bulk bodies is most of the
-// sandbox's work.
+// WellFormed reports whether b is one JSON value in UTF-8. encoding/json alone accepts invalid UTF-8.
+func WellFormed(b []byte) bool { return utf8.Valid(b) && json.Valid(b) }
 
-// wellFormed reports whether b is one JSON value in UTF-8. encoding/json alone accepts invalid UTF-8.
-func wellFormed(b []byte) bool { return utf8.Valid(b) && json.Valid(b) }
-
-// members yields the unquoted names and the values of an object. Any other value has none.
-func members(object []byte) iter.Seq2[[]byte, []byte] {
+// Members yields the unquoted names and the values of an object. Any other value has none.
+func Members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
-		if !is(object, '{') {
+		if !Is(object, '{') {
 			return
 		}
 		for i := blank(object, 1); object[i] != '}'; {
@@ -33,10 +29,10 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// items yields the elements of an array. Any other value has none.
-func items(array []byte) iter.Seq[[]byte] {
+// Items yields the elements of an array. Any other value has none.
+func Items(array []byte) iter.Seq[[]byte] {
 	return func(yield func(item []byte) bool) {
-		if !is(array, '[') {
+		if !Is(array, '[') {
 			return
 		}
 		for i := blank(array, 1); array[i] != ']'; {
@@ -49,10 +45,10 @@ func items(array []byte) iter.Seq[[]byte] {
 	}
 }
 
-// member returns the value of an object's member, or nil. Of duplicates the last counts.
-func member(object []byte, name string) []byte {
+// Member returns the value of an object's member, or nil. Of duplicates the last counts.
+func Member(object []byte, name string) []byte {
 	var found []byte
-	for n, value := range members(object) {
+	for n, value := range Members(object) {
 		if string(n) == name {
 			found = value
 		}
@@ -60,12 +56,12 @@ func member(object []byte, name string) []byte {
 	return found
 }
 
-// is reports whether a value begins with a character: { [ " or n for null.
-func is(raw []byte, first byte) bool { return len(raw) > 0 && raw[0] == first }
+// Is reports whether a value begins with a character: { [ " or n for null.
+func Is(raw []byte, first byte) bool { return len(raw) > 0 && raw[0] == first }
 
-// text returns a string's value, or "" for any other value.
-func text(raw []byte) string {
-	if !is(raw, '"') {
+// Text returns a string's value, or "" for any other value.
+func Text(raw []byte) string {
+	if !Is(raw, '"') {
 		return ""
 	}
 	return string(unquote(raw))
@@ -142,4 +138,10 @@ func compositeEnd(b []byte, i int) int {
 			return i
 		}
 	}
+}
+
+// Quote returns a string as JSON.
+func Quote(s string) []byte {
+	raw, _ := json.Marshal(s) // cannot fail
+	return raw
 }
