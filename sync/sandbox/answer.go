@@ -25,89 +25,19 @@ func jsonAnswer(status int, body []byte) answer {
 	return answer{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: body}
 }
 
-func refuse(r refusal, requestID string) answer {
+// refuse returns the response to a refused request. titled selects the other form of a refusal, in which the OpenAPI
+// file has some statuses of some endpoints.
+func refuse(r refusal, requestID string, titled bool) answer {
 	a := jsonAnswer(r.status, r.body(requestID))
 	a.kind = r.kind
-	return a
-}
-
-// refuse returns the response to a refused call in the form of its endpoint.
-func (c *call) refuse(r refusal) answer {
-	a := refuse(r, c.ID)
-	if c.titled && (r.status == http.StatusTooManyRequests || r.status >= http.StatusInternalServerError) {
+	if titled && (r.status == http.StatusTooManyRequests || r.status >= http.StatusInternalServerError) {
 		a.body = r.titledBody()
 	}
 	return a
 }
 
-const page = "<!DOCTYPE html>\n<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>\n"
-
-// distort applies the fault to an answer.
-func (f *Fault) distort(a answer, c *call) answer {
-	header := a.header
-	switch {
-	case f.Reset:
-		return answer{}
-	case f.Hang:
-		return answer{hang: true}
-	case f.Redirect != "":
-		a = answer{status: http.StatusTemporaryRedirect, header: http.Header{"Location": {f.Redirect}}}
-	case f.Error != "":
-		r, _ := byType(f.Error)
-		r.status, r.kind = http.StatusOK, f.Error
-		a = refuse(r, c.ID)
-	case f.Type != "":
-		r, _ := byType(f.Type)
-		a = c.refuse(r)
-	case f.Status != 0 && f.Status != http.StatusOK:
-		a = c.refuse(byStatus(f.Status))
-	case !f.HTML && !f.Truncate: // a user is a poison message
-		a = refuse(wrongType, c.ID)
-	}
-	for name, values := range header {
-		if a.header.Get(name) == "" {
-			a.header[name] = values
-		}
-	}
-	f.dress(&a, c.At)
-	return a
-}
-
-// dress applies the fault's status, headers and form of the body.
-func (f *Fault) dress(a *answer, now time.Time) {
-	if f.Status != 0 {
-		a.status = f.Status
-	}
-	if f.HTML {
-		a.body = []byte(page)
-		a.header.Set("Content-Type", "text/html; charset=utf-8")
-	}
-	a.truncate = f.Truncate
-	if a.status == http.StatusNoContent || a.status == http.StatusNotModified {
-		a.body = nil
-	}
-	if f.RetryAfter > 0 {
-		a.header.Set("Retry-After", strconv.Itoa(int(f.RetryAfter/time.Second)))
-	}
-	if a.status == http.StatusTooManyRequests {
-		f.dressLimits(a.header, now)
-	}
-}
-
-// dressLimits makes the x-ratelimit headers match a 429 of the fault.
-func (f *Fault) dressLimits(h http.Header, now time.Time) {
-	if f.RateLimit == "none" {
-		for _, name := range []string{limitHeader, remainingHeader, resetHeader} {
-			h.Del(name)
-		}
-		return
-	}
-	reset := f.RetryAfter
-	if reset == 0 {
-		reset = 30 * time.Second
-	}
-	h.Set(remainingHeader, "0")
-	h.Set(resetHeader, resetValue(now, reset, f.RateLimit == "epoch"))
+func acceptedBody(requestID string) []byte {
+	return []byte(`{"status":"success","message":"Your request has been accepted and will be processed soon.","request_id":"` + requestID + `"}`)
 }
 
 const (
@@ -180,20 +110,6 @@ func breakOff(w http.ResponseWriter) {
 		_ = tcp.SetLinger(0)
 	}
 	_ = raw.Close()
-}
-
-// hold delays the request as the faults demand, or until the client is gone.
-func (m misfortune) hold(ctx context.Context, latency time.Duration, hang bool, now time.Time) {
-	late := latency + m.delay
-	switch {
-	case !hang && late == 0:
-	case !hang:
-		pause(ctx, late, nil)
-	case m.until.IsZero():
-		pause(ctx, forever, m.healed)
-	default:
-		pause(ctx, m.until.Sub(now), m.healed)
-	}
 }
 
 const forever = time.Duration(math.MaxInt64)

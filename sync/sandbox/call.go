@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"time"
 
 	"personasync/sync/sandbox/internal/rawjson"
 )
@@ -21,8 +20,7 @@ type endpoint struct {
 	titled     bool // its 429 and 500 have title and description instead of error
 	soft, hard int  // bytes: the smaller and the larger reading of the documented limit
 
-	read  func(c *call) *refusal                       // checks the schema; must not use the sandbox
-	serve func(s *Sandbox, c *call) ([]byte, *refusal) // applies limits and effects; called with the lock held
+	read func(body []byte) (content, *refusal) // checks the schema; knows nothing of the workspace
 }
 
 const (
@@ -31,74 +29,39 @@ const (
 )
 
 var (
-	transition = &endpoint{name: "transition", inURL: true, soft: bulkSoft, hard: bulkHard,
-		read:  func(c *call) (r *refusal) { c.elements, r = readBulk(c.body); return r },
-		serve: (*Sandbox).acceptData}
-	trackUser = &endpoint{name: "customer", inURL: true, soft: soft, hard: hard,
-		read:  func(c *call) (r *refusal) { c.elements, r = readSingle(c.body, customer); return r },
-		serve: (*Sandbox).acceptData}
-	trackEvent = &endpoint{name: "event", inURL: true, soft: soft, hard: hard,
-		read:  func(c *call) (r *refusal) { c.elements, r = readSingle(c.body, event); return r },
-		serve: (*Sandbox).acceptData}
-	cohortSync = &endpoint{name: "cohortsync", appKey: true, soft: soft, hard: hard,
-		read: readCohort, serve: (*Sandbox).acceptCohort}
-	export = &endpoint{name: "export", inURL: true, soft: soft, hard: hard,
-		read: readExport, serve: (*Sandbox).exportUsers}
-	authentication = &endpoint{name: "authentication", appKey: true, soft: soft, hard: hard,
-		read: readAuthentication, serve: (*Sandbox).testConnection}
-	partner = &endpoint{name: "segment", inURL: true, soft: soft, hard: hard,
-		read: readPartner, serve: (*Sandbox).acceptData}
-	trackDevice = &endpoint{name: "device", inURL: true, soft: soft, hard: hard,
-		read:  func(c *call) (r *refusal) { c.elements, r = readSingle(c.body, device); return r },
-		serve: (*Sandbox).acceptDevice}
-	deletionOfUser = &endpoint{name: "delete", inURL: true, titled: true, soft: soft, hard: hard,
-		read: readDeletion, serve: (*Sandbox).acceptDeletion}
-	merger = &endpoint{name: "merge", inURL: true, soft: soft, hard: hard,
-		read: readMerger, serve: (*Sandbox).acceptMerger}
+	transition     = &endpoint{name: "transition", inURL: true, soft: bulkSoft, hard: bulkHard, read: readBulk}
+	trackUser      = &endpoint{name: "customer", inURL: true, soft: soft, hard: hard, read: readSingle(customer)}
+	trackEvent     = &endpoint{name: "event", inURL: true, soft: soft, hard: hard, read: readSingle(event)}
+	cohortSync     = &endpoint{name: "cohortsync", appKey: true, soft: soft, hard: hard, read: readCohort}
+	export         = &endpoint{name: "export", inURL: true, soft: soft, hard: hard, read: readExport}
+	authentication = &endpoint{name: "authentication", appKey: true, soft: soft, hard: hard, read: readAuthentication}
+	partner        = &endpoint{name: "segment", inURL: true, soft: soft, hard: hard, read: readPartner}
+	trackDevice    = &endpoint{name: "device", inURL: true, soft: soft, hard: hard, read: readSingle(device)}
+	deletionOfUser = &endpoint{name: "delete", inURL: true, titled: true, soft: soft, hard: hard, read: readDeletion}
+	merger         = &endpoint{name: "merge", inURL: true, soft: soft, hard: hard, read: readMerger}
 )
 
 var endpoints = []*endpoint{transition, trackUser, trackEvent, cohortSync, export, authentication, partner, trackDevice, deletionOfUser, merger}
-
-// Request is a request and its outcome.
-type Request struct {
-	Number   uint64    `json:"number"` // in order of arrival, from 1
-	At       time.Time `json:"at"`
-	Method   string    `json:"method"`
-	Path     string    `json:"path"`
-	Endpoint string    `json:"endpoint"` // the name of one of endpoints
-	Status   int       `json:"status"`   // as decided; 0 if the connection was broken instead
-	Type     string    `json:"type,omitempty"`
-	ID       string    `json:"request_id"`
-	Users    int       `json:"users"`  // customer elements, cohort members, or exported users
-	Events   int       `json:"events"` // actions
-	Bytes    int       `json:"bytes"`  // of the body
-	Stored   bool      `json:"stored"` // it passed all checks and took effect, whatever the answer
-	Fault    string    `json:"fault,omitempty"`
-	Body     string    `json:"body,omitempty"` // with Options.KeepBodies
-}
 
 // call is a request in progress.
 type call struct {
 	Request
 	*endpoint
-	ctx      context.Context
-	header   http.Header
-	query    string // app_id
-	pathApp  string // {ws}
-	body     []byte // trimmed; nil if over the limit
-	size     int
-	elements []element
-	cohort   cohortChange
-	fields   []string // of an export
-	test     connectionTest
-	unread   *refusal // why the body is invalid
+	ctx     context.Context
+	header  http.Header
+	query   string // app_id
+	pathApp string // {ws}
+	body    []byte // trimmed; nil if over the limit
+	size    int
+	content
+	unread *refusal // why the body is invalid
 }
 
 // readCall reads and parses a request as far as possible, before any check. So a fault can select a user, and
 // the record counts refused users and events.
 func readCall(e *endpoint, r *http.Request) *call {
 	c := &call{
-		Request:  Request{Method: r.Method, Path: firstRunes(r.URL.Path, maxNameLength), Endpoint: e.name},
+		Request:  Request{Method: r.Method, Path: r.URL.Path, Endpoint: e.name},
 		endpoint: e,
 		ctx:      r.Context(),
 		header:   r.Header,
@@ -115,7 +78,7 @@ func readCall(e *endpoint, r *http.Request) *call {
 	c.body = bytes.TrimSpace(body)
 	c.unread = c.wellFormed(err)
 	if c.unread == nil {
-		c.unread = e.read(c)
+		c.content, c.unread = e.read(c.body)
 	}
 	for _, el := range c.elements {
 		c.count(el)

@@ -34,12 +34,12 @@ var (
 	fine         = customerOf("user-1", `{"vip":true}`)
 	fineCohort   = `{"action":"add_members","partner":"p","parameters":{"cohort_name":"A","cohort_id":"c1","members":[{"uid":"user-1"}]}}`
 	cohortsPath  = "/v1/integrations/cohortsync"
-	exportPath   = "/v1/customers/export?app_id=" + workspace
-	customerPath = "/v1/customer/" + workspace
-	eventPath    = "/v1/event/" + workspace
-	deletePath   = "/v1/customer/delete?app_id=" + workspace
-	mergePath    = "/v1/customer/merge?app_id=" + workspace
-	partnerPath  = "/v1/integrations/segment?appId=" + workspace
+	exportPath   = "/v1/customers/export?app_id=" + workspaceID
+	customerPath = "/v1/customer/" + workspaceID
+	eventPath    = "/v1/event/" + workspaceID
+	deletePath   = "/v1/customer/delete?app_id=" + workspaceID
+	mergePath    = "/v1/customer/merge?app_id=" + workspaceID
+	partnerPath  = "/v1/integrations/segment?appId=" + workspaceID
 )
 
 func TestDocumentedErrors(t *testing.T) {
@@ -64,13 +64,13 @@ func TestDocumentedErrors(t *testing.T) {
 			failure("Authentication Required", "Authentication Header Required", "")},
 		{"credentials that are not Basic", bulkPath, bulkBody(fine), with("Authorization", "Bearer x"), 401,
 			failure(badAuth, "Invalid identity information found", "")},
-		{"no workspace in the credentials", bulkPath, bulkBody(fine), login("", key), 401,
+		{"no workspace in the credentials", bulkPath, bulkBody(fine), login("", apiKey), 401,
 			failure(badAuth, "APP_KEY missing in the authentication header", "")},
-		{"no key in the credentials", bulkPath, bulkBody(fine), login(workspace, ""), 401,
+		{"no key in the credentials", bulkPath, bulkBody(fine), login(workspaceID, ""), 401,
 			failure(badAuth, "APP_SECRET missing in the authentication header", "")},
-		{"a wrong key", bulkPath, bulkBody(fine), login(workspace, "other"), 401,
+		{"a wrong key", bulkPath, bulkBody(fine), login(workspaceID, "other"), 401,
 			failure(badAuth, "App Secret key mismatch. Please login to the dashboard to verify key", "")},
-		{"another workspace", bulkPath, bulkBody(fine), login("WS2", key), 401,
+		{"another workspace", bulkPath, bulkBody(fine), login("WS2", apiKey), 401,
 			failure(badAuth, "Invalid APP_ID used in Authentication Header", "")},
 		{"another workspace in the path", "/v1/transition/WS2", bulkBody(fine), nil, 409,
 			failure("Authentication Mismatch", "App key mismatch in params and authentication", "")},
@@ -135,7 +135,7 @@ func TestDocumentedErrors(t *testing.T) {
 			failure("MissingAttributeError", "identity_value is not found in the payload", "identity_value")},
 		{"merging 51 pairs", mergePath, `{"merge_data":[` + strings.Repeat(`{"merged_user":"old","retained_user":"new"},`, 50) + `{"merged_user":"old","retained_user":"new"}]}`, nil, 400,
 			failure("LimitBreached", "max limit allowed is 50", "merge_data")},
-		{"a customer at the device endpoint", "/v1/device/" + workspace, fine, nil, 400,
+		{"a customer at the device endpoint", "/v1/device/" + workspaceID, fine, nil, 400,
 			failure("AttributeError", "type should be device", "type")},
 		{"another method", bulkPath, "", func(r *http.Request) { r.Method = http.MethodPut }, 405,
 			failure("Method Not Allowed", "Method Not Allowed", "")},
@@ -192,7 +192,7 @@ func TestAcceptedRequestIsAnsweredAsDocumented(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	wantStatus(t, s.post("/v1/transition?app_id="+workspace, bulkBody(fine)), 200)
+	wantStatus(t, s.post("/v1/transition?app_id="+workspaceID, bulkBody(fine)), 200)
 	wantRules(t, s.Sandbox)
 }
 

@@ -31,34 +31,36 @@ type element struct {
 
 // readBulk parses the body of /v1/transition. A bad element has its own refusal. The returned refusal concerns
 // the whole body.
-func readBulk(body []byte) ([]element, *refusal) {
+func readBulk(body []byte) (c content, _ *refusal) {
 	if kind := rawjson.Text(rawjson.Member(body, "type")); kind != "transition" {
-		return nil, &refusal{400, "AttributeError", "type should be transition", "type"}
+		return c, &refusal{400, "AttributeError", "type should be transition", "type"}
 	}
 	raw := rawjson.Member(body, "elements")
 	if !rawjson.Is(raw, '[') {
-		return nil, &noElements
+		return c, &noElements
 	}
-	elements := make([]element, 0, len(raw)/100)
+	c.elements = make([]element, 0, len(raw)/100)
 	for item := range rawjson.Items(raw) {
-		elements = append(elements, readElement(item))
+		c.elements = append(c.elements, readElement(item))
 	}
-	if len(elements) == 0 {
-		return nil, &noElements
+	if len(c.elements) == 0 {
+		return content{}, &noElements
 	}
-	return elements, nil
+	return c, nil
 }
 
-// readSingle parses the body of /v1/customer or /v1/event, which is one element.
-func readSingle(body []byte, want elementKind) ([]element, *refusal) {
-	e := readElement(body)
-	switch {
-	case e.refusal == &missingBulkUser:
-		return nil, &missingUser // the same refusal, worded differently
-	case e.refusal == nil && e.kind != want:
-		return nil, &refusal{400, "AttributeError", "type should be " + want.String(), "type"}
+// readSingle returns the reader of /v1/customer, /v1/event or /v1/device, whose body is one element.
+func readSingle(want elementKind) func(body []byte) (content, *refusal) {
+	return func(body []byte) (content, *refusal) {
+		e := readElement(body)
+		switch {
+		case e.refusal == &missingBulkUser:
+			return content{}, &missingUser // the same refusal, worded differently
+		case e.refusal == nil && e.kind != want:
+			return content{}, &refusal{400, "AttributeError", "type should be " + want.String(), "type"}
+		}
+		return content{elements: []element{e}}, e.refusal
 	}
-	return []element{e}, e.refusal
 }
 
 func readElement(raw []byte) element {
@@ -115,6 +117,7 @@ func readKind(raw []byte) (elementKind, string) {
 	return unknownKind, ""
 }
 
+// String returns the word for the kind in a request.
 func (k elementKind) String() string {
 	return [...]string{"", "customer", "event", "device", "member"}[k]
 }
@@ -162,3 +165,20 @@ func checkArrayFields(attributes []byte) *refusal {
 	}
 	return nil
 }
+
+// content is a parsed body.
+type content struct {
+	elements []element
+	cohort   cohortChange
+	fields   []string // of an export
+	test     connectionTest
+}
+
+// cohortChange is the cohort and direction of a cohort sync. The elements are its members.
+type cohortChange struct {
+	add      bool
+	id, name string
+}
+
+// connectionTest is the body of the authentication endpoint, which repeats the credentials.
+type connectionTest struct{ app, secret string }

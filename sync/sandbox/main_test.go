@@ -18,8 +18,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	workspace = "WS1"
-	key       = "k-secret"
+	workspaceID = "WS1"
+	apiKey      = "k-secret"
 )
 
 // served is a sandbox behind real HTTP on loopback.
@@ -32,7 +32,7 @@ type served struct {
 
 func serve(t testing.TB, o Options) *served {
 	t.Helper()
-	o.WorkspaceID, o.APIKey = workspace, key
+	o.WorkspaceID, o.APIKey = workspaceID, apiKey
 	s := New(o)
 	srv := httptest.NewServer(s)
 	client := &http.Client{
@@ -61,8 +61,8 @@ func newRequest(t testing.TB, url, body string, changes ...func(*http.Request)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.SetBasicAuth(workspace, key)
-	r.Header.Set("MOE-APPKEY", workspace)
+	r.SetBasicAuth(workspaceID, apiKey)
+	r.Header.Set("MOE-APPKEY", workspaceID)
 	r.Header.Set("Content-Type", "application/json")
 	for _, change := range changes {
 		change(r)
@@ -94,7 +94,7 @@ func (s *served) post(path, body string, changes ...func(*http.Request)) reply {
 	return got
 }
 
-const bulkPath = "/v1/transition/" + workspace
+const bulkPath = "/v1/transition/" + workspaceID
 
 func (s *served) bulk(elements ...string) reply {
 	s.t.Helper()

@@ -28,10 +28,10 @@ func TestSegmentsOwnDestinationIsTaken(t *testing.T) {
 }
 
 func TestSegmentsOwnDestinationTestsItsCredentials(t *testing.T) {
-	s := New(Options{WorkspaceID: workspace, APIKey: key})
-	for password, want := range map[string]int{key: 200, "other": 401, "": 401} {
-		r := httptest.NewRequest(http.MethodGet, "/v1/integrations/segment/auth?appId="+workspace, nil)
-		r.SetBasicAuth(workspace, password)
+	s := New(Options{WorkspaceID: workspaceID, APIKey: apiKey})
+	for password, want := range map[string]int{apiKey: 200, "other": 401, "": 401} {
+		r := httptest.NewRequest(http.MethodGet, "/v1/integrations/segment/auth?appId="+workspaceID, nil)
+		r.SetBasicAuth(workspaceID, password)
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
 		if w.Code != want {
@@ -92,6 +92,6 @@ func TestMergedUsersBecomeOne(t *testing.T) {
 
 func TestADeviceMakesNoUser(t *testing.T) {
 	s := serve(t, Options{Strict: true})
-	wantStatus(t, s.post("/v1/device/"+workspace, `{"type":"device","customer_id":"user-1","device_id":"d1","attributes":{"platform":"ANDROID","push_id":"p"}}`), 200)
+	wantStatus(t, s.post("/v1/device/"+workspaceID, `{"type":"device","customer_id":"user-1","device_id":"d1","attributes":{"platform":"ANDROID","push_id":"p"}}`), 200)
 	s.wantStored("user-1", false)
 }

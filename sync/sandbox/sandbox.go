@@ -7,42 +7,6 @@ import (
 	"time"
 )
 
-// Options configures a sandbox. The zero value is a new workspace with MoEngage's default limits that accepts
-// any credentials and validates bulk requests leniently.
-type Options struct {
-	WorkspaceID string // "" accepts any, but the same one everywhere in a request
-	APIKey      string // "" accepts any except an empty one
-
-	Latency time.Duration // of every answer
-	Delay   time.Duration // between accepting data and applying it: 200 means queued
-	Faults  []Fault       // from the start
-
-	// Limits in any 60 seconds: zero is the documented default, negative means none.
-	UsersPerMinute   int // 60,000; older pages say 10,000
-	EventsPerMinute  int // 60,000; older pages say 30,000
-	CohortsPerMinute int // requests; 300
-	ExportsPerMinute int // exported users; 1,000
-
-	// Strict refuses a whole bulk request for one bad element. Otherwise the answer is 200 and the element is
-	// dropped. MoEngage documents both.
-	Strict bool
-
-	Objects    bool // the workspace has the object data type, off by default
-	EpochReset bool // x-ratelimit-reset is an epoch instead of the seconds left; both are documented
-	KeepAll    bool // drop nothing: memory grows with the data
-	KeepBodies bool // keep bodies in Requests
-
-	Log *slog.Logger // nil means silent. User ids are logged at debug level only
-}
-
-// Retained records without KeepAll.
-const (
-	keptRequests   = 10_000
-	keptViolations = 10_000
-	keptProfiles   = 1_000_000
-	keptEvents     = 1_000_000
-)
-
 // Sandbox is the stand-in for MoEngage. Its methods are safe for concurrent use and return copies.
 type Sandbox struct {
 	options Options
@@ -52,63 +16,34 @@ type Sandbox struct {
 
 	// mu protects all fields below. The work under it is a few map lookups an element, less than decoding,
 	// which happens outside.
-	mu          sync.Mutex
-	state       *state
-	trouble     trouble
-	flights     flights
-	requests    ring[Request]
-	violations  ring[Violation]
-	users       meter
-	events      meter
-	cohortCalls meter
-	exports     meter
-	deletions   meter
-	mergers     meter
-	devices     meter
-	dying       []deletion // oldest first
-	queue       []*call    // accepted but not yet applied, with Options.Delay; oldest first
-	total       Stats      // only its increasing counts
+	mu        sync.Mutex
+	workspace *workspace
+	faults    activeFaults
+	inFlight  inFlight
+	journal   *journal
 }
 
 // New returns a sandbox. Its faults start now.
 func New(o Options) *Sandbox {
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	s := &Sandbox{
-		options:     o,
-		log:         o.Log,
-		mux:         http.NewServeMux(),
-		now:         time.Now,
-		trouble:     newTrouble(),
-		flights:     newFlights(),
-		users:       meter{limit: orDefault(o.UsersPerMinute, 60_000)},
-		events:      meter{limit: orDefault(o.EventsPerMinute, 60_000)},
-		cohortCalls: meter{limit: orDefault(o.CohortsPerMinute, 300)},
-		exports:     meter{limit: orDefault(o.ExportsPerMinute, 1_000)},
-		deletions:   meter{limit: 5_000},
-		mergers:     meter{limit: 1_000},
-		devices:     meter{limit: 10_000},
-		total:       newStats(),
+		options:  o,
+		log:      log,
+		mux:      http.NewServeMux(),
+		now:      time.Now,
+		faults:   newFaults(),
+		inFlight: newInFlight(),
+		journal:  newJournal(log, o.KeepAll),
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	s.state = newState(0, 0)
-	if !o.KeepAll {
-		s.state = newState(keptProfiles, keptEvents)
-		s.requests.limit = keptRequests
-		s.violations.limit = keptViolations
-	}
+	s.workspace = newWorkspace(o, s.journal)
 	s.route()
 	for _, f := range o.Faults {
 		s.Fail(f)
 	}
 	return s
-}
-
-func orDefault(n, standard int) int {
-	if n == 0 {
-		return standard
-	}
-	return n
 }
 
 // route registers the paths. It checks methods itself, so that 404 and 405 have JSON bodies too.
@@ -131,16 +66,16 @@ func (s *Sandbox) route() {
 	} {
 		s.mux.HandleFunc(path, only(http.MethodPost, func(w http.ResponseWriter, r *http.Request) { s.serve(e, w, r) }))
 	}
-	s.mux.HandleFunc("/v1/integrations/segment/auth", only(http.MethodGet, s.partnerAuthentication))
+	s.mux.HandleFunc("/v1/integrations/segment/auth", only(http.MethodGet, s.authenticatePartner))
 	s.mux.HandleFunc("/", notFound)
-	s.routeReading()
+	s.mux.Handle("/sandbox/", inspection(s))
 }
 
 func only(method string, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method {
 			w.Header().Set("Allow", method)
-			refuse(byStatus(http.StatusMethodNotAllowed), "").write(w, nil, 0)
+			refuse(byStatus(http.StatusMethodNotAllowed), "", false).write(w, nil, 0)
 			return
 		}
 		h(w, r)
@@ -148,7 +83,7 @@ func only(method string, h http.HandlerFunc) http.HandlerFunc {
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
-	refuse(byStatus(http.StatusNotFound), "").write(w, nil, 0)
+	refuse(byStatus(http.StatusNotFound), "", false).write(w, nil, 0)
 }
 
 // ServeHTTP answers as MoEngage would, unless a fault applies. It may panic with http.ErrAbortHandler, which
@@ -168,29 +103,39 @@ func (s *Sandbox) serve(e *endpoint, w http.ResponseWriter, r *http.Request) {
 }
 
 // decide assigns the request's number, effect and answer, and records them.
-func (s *Sandbox) decide(c *call) (answer, misfortune) {
+func (s *Sandbox) decide(c *call) (answer, effect) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.At = s.now().UTC()
-	s.total.Requests++
-	c.Number = s.total.Requests
+	c.Number = s.journal.begin()
 	c.ID = requestID(c.Number)
-	s.enter(c)
-	s.catchUp(c.At)
+	s.inFlight.enter(c, func(rule Rule, user, detail string) { s.journal.violate(&c.Request, rule, user, detail) })
+	s.workspace.catchUp(c.At)
 
-	s.trouble.prune(c.At)
-	m := s.trouble.strike(c)
+	s.faults.prune(c.At)
+	m := s.faults.strike(c)
 	c.Fault = m.spec
 	a := jsonAnswer(http.StatusOK, acceptedBody(c.ID))
-	if m.fault == nil || m.fault.after() {
+	if m.takesEffect() {
 		a = s.judge(c)
 	}
-	s.addLimits(c, a)
+	s.workspace.addLimits(c, a.header)
 	if m.fault != nil {
 		a = m.fault.distort(a, c)
 	}
-	s.record(c, a)
+	c.Status, c.Type = a.status, a.kind
+	if s.options.KeepBodies {
+		c.Body = string(c.body)
+	}
+	s.journal.record(c.Request, c.endpoint != export && c.endpoint != cohortSync)
 	return a, m
+}
+
+func (s *Sandbox) leave(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.journal.end()
+	s.inFlight.leave(c)
 }
 
 // judge checks a request in the usual order of a service and applies it.
@@ -203,16 +148,16 @@ func (s *Sandbox) judge(c *call) answer {
 	}
 	for _, check := range checks {
 		if r := check(); r != nil {
-			return c.refuse(*r)
+			return refuse(*r, c.ID, c.titled)
 		}
 	}
 	s.checkManners(c)
-	body, r := c.serve(s, c)
+	body, r := services[c.endpoint](s.workspace, c)
 	if r != nil {
 		if r.status == http.StatusTooManyRequests {
-			s.total.Limited++
+			s.journal.total.Limited++
 		}
-		return c.refuse(*r)
+		return refuse(*r, c.ID, c.titled)
 	}
 	c.Stored = true
 	return jsonAnswer(http.StatusOK, body)
@@ -221,62 +166,22 @@ func (s *Sandbox) judge(c *call) answer {
 // checkManners records requests that MoEngage may accept but a sender should not rely on.
 func (s *Sandbox) checkManners(c *call) {
 	if c.size > c.soft {
-		s.violate(c, SoftSize, "", c.Endpoint)
+		s.journal.violate(&c.Request, SoftSize, "", c.Endpoint)
 	}
 	if !c.appKey && c.header.Get("MOE-APPKEY") == "" {
-		s.violate(c, NoAppKey, "", c.Endpoint)
+		s.journal.violate(&c.Request, NoAppKey, "", c.Endpoint)
 	}
 }
 
-// addLimits sets the x-ratelimit headers from the meter closest to its limit. MoEngage documents them as
-// requests but limits users and events, so they count users or events here.
-func (s *Sandbox) addLimits(c *call, a answer) {
-	m, need := s.meterOf(c)
-	if m == nil || m.limit <= 0 {
+// authenticatePartner answers the credentials test of Segment's destination, a GET.
+func (s *Sandbox) authenticatePartner(w http.ResponseWriter, r *http.Request) {
+	c := &call{endpoint: partner, header: r.Header, query: appID(r)}
+	if bad := c.checkCredentials(s.options.WorkspaceID, s.options.APIKey); bad != nil {
+		refuse(*bad, "", false).write(w, nil, 0)
 		return
 	}
-	left := m.wait(c.At, need)
-	if left == 0 {
-		left = m.wait(c.At, m.limit)
-	}
-	a.header.Set(limitHeader, itoa(m.limit))
-	a.header.Set(remainingHeader, itoa(m.left()))
-	a.header.Set(resetHeader, resetValue(c.At, left, s.options.EpochReset))
+	jsonAnswer(http.StatusOK, []byte(`{"status":"success"}`)).write(w, nil, 0)
 }
 
-func (s *Sandbox) meterOf(c *call) (m *meter, need int) {
-	switch c.endpoint {
-	case cohortSync:
-		return &s.cohortCalls, 1
-	case export:
-		return &s.exports, len(c.elements)
-	case deletionOfUser:
-		return &s.deletions, 1
-	case merger:
-		return &s.mergers, len(c.elements) / 2
-	case trackDevice:
-		return &s.devices, 1
-	case authentication:
-		return nil, 0
-	}
-	if s.events.limit > 0 && (s.users.limit <= 0 || s.events.left()*s.users.limit < s.users.left()*s.events.limit) {
-		return &s.events, c.Events
-	}
-	return &s.users, c.Users
-}
-
-// Fail starts a fault in addition to the active ones.
-func (s *Sandbox) Fail(f Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trouble.add(f, s.now())
-	s.log.Info("fault begins", "fault", f.String())
-}
-
-// Heal ends all faults and releases hanging requests.
-func (s *Sandbox) Heal() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trouble.heal()
-	s.log.Info("healed")
-}
+// catchUp applies what is due. The caller holds mu.
+func (s *Sandbox) catchUp() { s.workspace.catchUp(s.now()) }

@@ -182,8 +182,8 @@ func TestAttributesOfAUserTwiceInARequestAreRecordedWhateverItsFate(t *testing.T
 
 func TestMemoryIsBounded(t *testing.T) {
 	s := New(Options{})
-	s.state = newState(2, 3)
-	s.requests.limit, s.violations.limit = 2, 2
+	s.workspace.state = newState(2, 3)
+	s.journal.requests.limit, s.journal.violations.limit = 2, 2
 	for i := range 5 {
 		user := fmt.Sprintf("user-%d", i)
 		wantStatus(t, send(t, s, customerOf(user, `{"a":null}`), eventOf(user, `{"action":"x"}`)), 200)

@@ -21,7 +21,8 @@ func FuzzReadBulk(f *testing.F) {
 		if !rawjson.WellFormed(trimmed) {
 			return
 		}
-		got, refusal := readBulk(trimmed)
+		read, refusal := readBulk(trimmed)
+		got := read.elements
 		var whole map[string]json.RawMessage
 		var kind string
 		var items []json.RawMessage
@@ -78,7 +79,7 @@ func FuzzServe(f *testing.F) {
 		if got.status >= 500 || !json.Valid([]byte(got.body)) {
 			t.Errorf("answered %d %q", got.status, got.body)
 		}
-		for id := range s.state.users {
+		for id := range s.workspace.state.users {
 			if p, _ := s.User(id); !json.Valid(mustMarshal(t, p)) {
 				t.Errorf("profile of %q is not JSON", id)
 			}

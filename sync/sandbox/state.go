@@ -225,3 +225,6 @@ func (st *state) cohort(id string) (Cohort, bool) {
 	}
 	return Cohort{ID: id, Name: c.name, Members: slices.Sorted(maps.Keys(c.members))}, true
 }
+
+// forgotten returns how many profiles and events were dropped because memory is bounded.
+func (st *state) forgotten() (profiles, events uint64) { return st.newest.lost, st.eventOwners.lost }

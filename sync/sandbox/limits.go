@@ -57,3 +57,40 @@ func (m *meter) forget(now time.Time) {
 	}
 	m.spent = m.spent[old:]
 }
+
+// charge spends n of the limit, or refuses the request.
+func (m *meter) charge(now time.Time, n int, what string) *refusal {
+	if m.wait(now, n) > 0 {
+		r := overLimit(what)
+		return &r
+	}
+	m.spend(now, n)
+	return nil
+}
+
+// limits are the limits of a workspace.
+type limits struct{ users, events, cohorts, exports, deletions, mergers, devices meter }
+
+// chargeData charges users and events, both or neither.
+func (l *limits) chargeData(now time.Time, users, events int) *refusal {
+	switch {
+	case l.users.wait(now, users) > 0:
+		r := overLimit("customers")
+		return &r
+	case l.events.wait(now, events) > 0:
+		r := overLimit("events")
+		return &r
+	}
+	l.users.spend(now, users)
+	l.events.spend(now, events)
+	return nil
+}
+
+// closestOfData returns the limit of users or that of events, whichever is closer to being used up, and how much of
+// it a request needs.
+func (l *limits) closestOfData(users, events int) (m *meter, need int) {
+	if l.events.limit > 0 && (l.users.limit <= 0 || l.events.left()*l.users.limit < l.users.left()*l.events.limit) {
+		return &l.events, events
+	}
+	return &l.users, users
+}
