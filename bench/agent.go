@@ -9,30 +9,35 @@ import (
 
 	"personasync/agent/api"
 	"personasync/agent/condition"
+	"personasync/bench/internal/child"
+	"personasync/bench/internal/contender"
 )
 
 // running is a measured agent with a connection to it.
 type running struct {
-	*child
+	*child.Child
 	line *api.Client
 	dir  string
 }
 
 // agentOn starts an agent on a data directory.
-func (b *bench) agentOn(ctx context.Context, o order) (*running, error) {
+func agentOn(ctx context.Context, b *bench, o child.Order) (*running, error) {
 	o.Role, o.Name = "serve", "agent"
 	c, err := b.start(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	line, err := api.Dial(ctx, agentSocket(o.Dir), version)
+	line, err := api.Dial(ctx, contender.AgentSocket(o.Dir), contender.Version)
 	if err != nil {
-		return nil, errors.Join(err, c.stop())
+		return nil, errors.Join(err, c.Stop())
 	}
 	return &running{c, line, o.Dir}, nil
 }
 
-func (r *running) stop() error { return errors.Join(r.line.Close(), r.child.stop()) }
+func (r *running) stop() error { return errors.Join(r.line.Close(), r.Child.Stop()) }
+
+// pollDrain is the interval of polling an agent's progress.
+const pollDrain = 100 * time.Millisecond
 
 // watch polls an agent's status until enough returns true, and returns how long that took. A shorter pause
 // makes the polling itself more expensive.

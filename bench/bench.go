@@ -12,12 +12,42 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"personasync/bench/internal/child"
+	"personasync/bench/internal/contender"
+	"personasync/bench/internal/figures"
+	"personasync/bench/internal/load"
 )
+
+// measureNames are the names of the measures in the order of the report.
+var measureNames = []string{"ack", "lone", "fsyncs", "users", "large", "backlog", "drain", "listing", "product"}
+
+// options are the command line options.
+type options struct {
+	quick, large bool
+	only         []string
+	reps         int
+	long         int // repetitions of measures that take minutes
+	during       time.Duration
+	out          string
+	dir          string
+	profiles     string
+	sizes        sizes
+}
+
+// sizes are the amounts of stored and moved data.
+type sizes struct {
+	Users   []int // stored while events arrive
+	Backlog int   // events waiting to be applied
+	Drain   int   // users with a pending change to send or list
+	State   int64 // bytes of state.db at a cold start
+	Commits int   // of the single client
+}
 
 // bench is one run of the benchmark.
 type bench struct {
 	options
-	book    book
+	book    figures.Book
 	began   time.Time
 	root    string   // root of the product's module
 	home    string   // directory of all our data
@@ -25,14 +55,14 @@ type bench struct {
 	program string   // executable of the children
 	notices []string // for the report
 	done    []string // names of the completed measures
-	events  map[uint64]*events
+	events  map[uint64]*load.Events
 	served  int // number of the next data directory
 }
 
 const workPrefix = "run-"
 
 func newBench(ctx context.Context, o options) (*bench, error) {
-	b := &bench{options: o, book: make(book), began: time.Now(), events: make(map[uint64]*events)}
+	b := &bench{options: o, book: make(figures.Book), began: time.Now(), events: make(map[uint64]*load.Events)}
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "personasync").Output()
 	if err != nil {
 		return nil, fmt.Errorf("find the source of personasync (run `go run -C bench .` within it, with go in the path): %w", err)
@@ -99,7 +129,7 @@ func inMemory(dir string) bool {
 // build builds the children's executable: this program, with SQLite if there is a C compiler. A build tag keeps
 // the minute of compiling SQLite out of vet and tests.
 func (b *bench) build(ctx context.Context) (err error) {
-	if b.program, err = os.Executable(); err != nil || haveSQLite {
+	if b.program, err = os.Executable(); err != nil || contender.HaveSQLite {
 		return err
 	}
 	settings, err := exec.CommandContext(ctx, "go", "env", "CGO_ENABLED", "CC").Output()
@@ -134,7 +164,7 @@ func (b *bench) goBuild(ctx context.Context, environment []string, args ...strin
 // withSQLite reports whether the children include SQLite.
 func (b *bench) withSQLite() bool {
 	self, _ := os.Executable()
-	return haveSQLite || b.program != self
+	return contender.HaveSQLite || b.program != self
 }
 
 // notice prints a message and adds it to the report.
@@ -157,10 +187,10 @@ func (b *bench) folder() (string, error) {
 }
 
 // eventsOver returns events over that many users; 0 means unlimited.
-func (b *bench) eventsOver(users int) *events {
+func (b *bench) eventsOver(users int) *load.Events {
 	span := uint64(users)
 	if b.events[span] == nil {
-		b.events[span] = newEvents(span)
+		b.events[span] = load.NewEvents(span)
 	}
 	return b.events[span]
 }
@@ -171,4 +201,9 @@ func (b *bench) profileOf(contender, measurement string) string {
 		return ""
 	}
 	return filepath.Join(b.profiles, measurement+".pprof")
+}
+
+// start starts a child of this run. See startChild.
+func (b *bench) start(ctx context.Context, o child.Order, wrapper ...string) (*child.Child, error) {
+	return child.Start(ctx, b.program, o, wrapper...)
 }

@@ -12,7 +12,7 @@
 //
 // Servers are child processes that re-execute this program. So client and server share only the loopback
 // interface and the cores, as in production. A child serves until its standard input closes, so it cannot
-// outlive the run. [contenders] lists them.
+// outlive the run. Package contender lists them.
 //
 // Contenders take turns within a repetition (A B C, A B C, …), so that a slow minute of the machine affects all
 // of them. A figure is the median over the repetitions. A ratio is the median of the ratios within each

@@ -12,52 +12,55 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"personasync/bench/internal/child"
+	"personasync/bench/internal/contender"
 )
 
 // measureFsyncs counts fsyncs under strace. The rates are discarded, because strace distorts them.
-func (b *bench) measureFsyncs(ctx context.Context) error {
+func measureFsyncs(ctx context.Context, b *bench) error {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		b.notice("there is no strace here, so fsyncs were not counted")
 		return nil
 	}
 	for _, s := range []shape{shapes[0], steady} {
-		for _, c := range contenders {
-			if c.name == "discard" || c.name == "unread" || c.name == "sqlite" && !b.withSQLite() {
+		for _, c := range contender.All {
+			if c.Name == "discard" || c.Name == "unread" || c.Name == "sqlite" && !b.withSQLite() {
 				continue
 			}
-			if err := b.fsyncs(ctx, strace, c, s); err != nil {
-				return fmt.Errorf("%s under strace: %w", c.title, err)
+			if err := fsyncs(ctx, b, strace, c, s); err != nil {
+				return fmt.Errorf("%s under strace: %w", c.Title, err)
 			}
-			b.say("fsyncs  %-15s %-14s %.3f a post", c.title, s.title, last(b.book[fsyncFigure(c, s)]))
+			b.say("fsyncs  %-15s %-14s %.3f a post", c.Title, s.title, b.book.Last(fsyncFigure(c, s)))
 		}
 	}
 	return nil
 }
 
-func fsyncFigure(c contender, s shape) string { return "fsyncs/" + c.name + "/" + s.name }
+func fsyncFigure(c contender.Contender, s shape) string { return "fsyncs/" + c.Name + "/" + s.name }
 
-func (b *bench) fsyncs(ctx context.Context, strace string, c contender, s shape) error {
+func fsyncs(ctx context.Context, b *bench, strace string, c contender.Contender, s shape) error {
 	dir, err := b.folder()
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	summary := filepath.Join(dir, "strace")
-	server, err := b.start(ctx, order{Role: "serve", Name: c.name, Dir: dir},
+	server, err := b.start(ctx, child.Order{Role: "serve", Name: c.Name, Dir: dir},
 		strace, "-f", "-c", "-e", "trace=fsync,fdatasync,msync,sync_file_range", "-o", summary, "--")
 	if err != nil {
 		return err
 	}
-	result, err := b.press(ctx, server, b.eventsOver(0), 0, s, min(b.during, 2*time.Second))
-	if err := errors.Join(err, server.stop()); err != nil {
+	result, err := press(ctx, b, server, b.eventsOver(0), 0, s, min(b.during, 2*time.Second))
+	if err := errors.Join(err, server.Stop()); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(summary)
 	if err != nil {
 		return err
 	}
-	b.book.add(fsyncFigure(c, s), float64(countCalls(string(text)))/float64(result.Sent))
+	b.book.Add(fsyncFigure(c, s), float64(countCalls(string(text)))/float64(result.Sent))
 	return nil
 }
 

@@ -12,10 +12,15 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"personasync/bench/internal/child"
+	"personasync/bench/internal/contender"
+	"personasync/bench/internal/figures"
+	"personasync/bench/internal/load"
 )
 
 // timeCommits is the role that commits single events to bbolt and reports the median time.
-func timeCommits(ctx context.Context, o order, say func(hello)) (err error) {
+func timeCommits(ctx context.Context, o child.Order, say func(child.Hello)) (err error) {
 	db, err := bolt.Open(filepath.Join(o.Dir, "commits.db"), 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, InitialMmapSize: 1 << 30})
 	if err != nil {
 		return err
@@ -33,7 +38,7 @@ func timeCommits(ctx context.Context, o order, say func(hello)) (err error) {
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
-	say(hello{Figures: map[string]float64{"p50": milliseconds(took[len(took)/2]), "p99": milliseconds(took[len(took)*99/100])}})
+	say(child.Hello{Figures: map[string]float64{"p50": figures.Milliseconds(took[len(took)/2]), "p99": figures.Milliseconds(took[len(took)*99/100])}})
 	return nil
 }
 
@@ -44,42 +49,40 @@ func commitOne(db *bolt.DB, n uint64) error {
 			return err
 		}
 		bucket.FillPercent = 1
-		return bucket.Put(fmt.Appendf(nil, "%016x", n), []byte(sample))
+		return bucket.Put(fmt.Appendf(nil, "%016x", n), []byte(load.Sample))
 	})
 }
 
-func milliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
-
 // measureLone compares the latency of a single client with the cost of its bytes on disk.
-func (b *bench) measureLone(ctx context.Context) error {
-	c, err := contenderNamed("agent")
+func measureLone(ctx context.Context, b *bench) error {
+	c, err := contender.Named("agent")
 	if err != nil {
 		return err
 	}
 	for rep := range b.reps {
-		if err := b.acknowledgeAs(ctx, "lone/agent", c, shapes[0]); err != nil {
+		if err := acknowledgeAs(ctx, b, "lone/agent", c, shapes[0]); err != nil {
 			return err
 		}
-		if err := b.commits(ctx); err != nil {
+		if err := commits(ctx, b); err != nil {
 			return err
 		}
-		b.say("lone %d/%d  %.3f ms a post, %.3f ms a bbolt commit", rep+1, b.reps, last(b.book["lone/agent/p50"]), last(b.book["lone/commit/p50"]))
+		b.say("lone %d/%d  %.3f ms a post, %.3f ms a bbolt commit", rep+1, b.reps, b.book.Last("lone/agent/p50"), b.book.Last("lone/commit/p50"))
 	}
 	return nil
 }
 
-func (b *bench) commits(ctx context.Context) error {
+func commits(ctx context.Context, b *bench) error {
 	dir, err := b.folder()
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	c, err := b.start(ctx, order{Role: "commits", Dir: dir, Count: b.sizes.Commits})
+	c, err := b.start(ctx, child.Order{Role: "commits", Dir: dir, Count: b.sizes.Commits})
 	if err != nil {
 		return err
 	}
 	for quantile, figure := range c.Figures {
-		b.book.add("lone/commit/"+quantile, figure)
+		b.book.Add("lone/commit/"+quantile, figure)
 	}
-	return c.stop()
+	return c.Stop()
 }

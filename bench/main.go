@@ -13,12 +13,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"personasync/bench/internal/child"
+	"personasync/bench/internal/contender"
+	"personasync/bench/internal/seed"
 )
 
 func main() {
 	var err error
-	if len(os.Args) == 3 && os.Args[1] == childArgument {
-		err = childMain(os.Args[2])
+	if len(os.Args) == 3 && os.Args[1] == child.Argument {
+		err = child.Main(os.Args[2], roles)
 	} else {
 		err = parentMain(os.Args[1:])
 	}
@@ -31,42 +35,26 @@ func main() {
 	}
 }
 
-// measures lists all measures in the order of the report.
-var measures = []struct {
-	name string
-	run  func(*bench, context.Context) error
-}{
-	{"ack", (*bench).measureAcknowledgements},
-	{"lone", (*bench).measureLone},
-	{"fsyncs", (*bench).measureFsyncs},
-	{"users", (*bench).measureUsers},
-	{"large", (*bench).measureLarge},
-	{"backlog", (*bench).measureBacklog},
-	{"drain", (*bench).measureDrain},
-	{"listing", (*bench).measureListing},
-	{"product", (*bench).measureProduct},
+// roles are the tasks of children.
+var roles = map[string]child.Role{
+	"serve":   contender.Run,
+	"sandbox": serveSandbox,
+	"seed":    seed.Lay,
+	"commits": timeCommits,
+	"list":    listOnAndOn,
 }
 
-// options are the command line options.
-type options struct {
-	quick, large bool
-	only         []string
-	reps         int
-	long         int // repetitions of measures that take minutes
-	during       time.Duration
-	out          string
-	dir          string
-	profiles     string
-	sizes        sizes
-}
-
-// sizes are the amounts of stored and moved data.
-type sizes struct {
-	Users   []int // stored while events arrive
-	Backlog int   // events waiting to be applied
-	Drain   int   // users with a pending change to send or list
-	State   int64 // bytes of state.db at a cold start
-	Commits int   // of the single client
+// measures lists all measures by name.
+var measures = map[string]func(context.Context, *bench) error{
+	"ack":     measureAcknowledgements,
+	"lone":    measureLone,
+	"fsyncs":  measureFsyncs,
+	"users":   measureUsers,
+	"large":   measureLarge,
+	"backlog": measureBacklog,
+	"drain":   measureDrain,
+	"listing": measureListing,
+	"product": measureProduct,
 }
 
 var (
@@ -76,19 +64,19 @@ var (
 
 func readOptions(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	only := flags.String("only", "", "measure `NAME,…` alone: "+measureNames())
-	flags.BoolVar(&o.quick, "quick", false, "a minute, one repetition, small counts: the figures are rough")
-	flags.BoolVar(&o.large, "large", false, "with 20 million users stored, too: an hour more, and 20 GB")
-	flags.IntVar(&o.reps, "reps", 5, "repeat `N` times; what takes minutes, three times at most")
-	seconds := flags.Float64("seconds", 4, "put load on for `N` seconds at a time")
-	flags.StringVar(&o.out, "out", "", "write the report to `FILE` (default docs/BENCHMARKS.md when everything is measured)")
-	flags.StringVar(&o.dir, "dir", "", "keep data in `FOLDER` (default: in the user's cache folder)")
+	only := flags.String("only", "", "measure `NAME,…` alone: "+strings.Join(measureNames, ","))
+	flags.BoolVar(&o.quick, "quick", false, "small counts and one repetition, about a minute; the figures are rough")
+	flags.BoolVar(&o.large, "large", false, "also measure with 20 million stored users: an hour more, and 20 GB")
+	flags.IntVar(&o.reps, "reps", 5, "repeat `N` times; measures that take minutes at most three times")
+	seconds := flags.Float64("seconds", 4, "apply each load for `N` seconds")
+	flags.StringVar(&o.out, "out", "", "write the report to `FILE` (default docs/BENCHMARKS.md if everything is measured)")
+	flags.StringVar(&o.dir, "dir", "", "keep data in `FOLDER` (default: in the user's cache directory)")
 	flags.StringVar(&o.profiles, "profile", "", "write the agent's CPU profiles to `FOLDER`")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
-		return o, fmt.Errorf("%q is no flag", flags.Arg(0))
+		return o, fmt.Errorf("%q is not a flag", flags.Arg(0))
 	}
 	given := make(map[string]bool)
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -105,31 +93,20 @@ func readOptions(args []string) (o options, err error) {
 	o.long = min(o.reps, 3)
 	o.during = time.Duration(*seconds * float64(time.Second))
 	if o.reps < 1 || o.during < 100*time.Millisecond {
-		return o, errors.New("-reps is at least 1, -seconds at least 0.1")
+		return o, errors.New("-reps must be at least 1 and -seconds at least 0.1")
 	}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
 	}
 	for _, name := range o.only {
-		if !strings.Contains(","+measureNames()+",", ","+name+",") {
-			return o, fmt.Errorf("-only %s: there is %s", name, measureNames())
+		if !slices.Contains(measureNames, name) {
+			return o, fmt.Errorf("-only %s: the measures are %s", name, strings.Join(measureNames, ","))
 		}
 	}
 	if o.out == "" && !o.quick && o.only == nil {
 		o.out = "docs/BENCHMARKS.md"
 	}
 	return o, nil
-}
-
-var measureNames = func() string { return "" }
-
-func init() { // not an initializer: measures refers to methods that refer to options
-	names := make([]string, len(measures))
-	for i, m := range measures {
-		names[i] = m.name
-	}
-	list := strings.Join(names, ",")
-	measureNames = func() string { return list }
 }
 
 func parentMain(args []string) error {
@@ -144,18 +121,18 @@ func parentMain(args []string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.run(ctx), b.close())
+	return errors.Join(run(ctx, b), b.close())
 }
 
-func (b *bench) run(ctx context.Context) error {
-	for _, m := range measures {
-		if b.only != nil && !slices.Contains(b.only, m.name) {
+func run(ctx context.Context, b *bench) error {
+	for _, name := range measureNames {
+		if b.only != nil && !slices.Contains(b.only, name) {
 			continue
 		}
-		b.done = append(b.done, m.name)
-		if err := m.run(b, ctx); err != nil {
-			return fmt.Errorf("measure %s: %w", m.name, err)
+		b.done = append(b.done, name)
+		if err := measures[name](ctx, b); err != nil {
+			return fmt.Errorf("measure %s: %w", name, err)
 		}
 	}
-	return b.report()
+	return report(b)
 }

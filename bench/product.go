@@ -17,11 +17,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"personasync/bench/internal/child"
+	"personasync/bench/internal/figures"
+	"personasync/bench/internal/load"
 )
 
 // measureProduct measures the released program: its size, its memory when idle, and the time to its first
 // event.
-func (b *bench) measureProduct(ctx context.Context) error {
+func measureProduct(ctx context.Context, b *bench) error {
 	program := filepath.Join(b.work, "personasync")
 	if err := b.goBuild(ctx, []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags=-s -w", "-o", program, "./cli/personasync"); err != nil {
 		return err
@@ -30,25 +34,25 @@ func (b *bench) measureProduct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.book.add("product/size", float64(info.Size())/1e6)
+	b.book.Add("product/size", float64(info.Size())/1e6)
 
 	empty, err := b.folder()
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(empty)
-	full, err := b.sown(ctx, "state", int(b.sizes.State))
+	full, err := sown(ctx, b, "state", int(b.sizes.State))
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(full)
 	for rep := range b.reps {
-		if err := errors.Join(b.coldStart(ctx, program, empty, "empty"), b.coldStart(ctx, program, full, "full")); err != nil {
+		if err := errors.Join(coldStart(ctx, b, program, empty, "empty"), coldStart(ctx, b, program, full, "full")); err != nil {
 			return err
 		}
-		b.say("product %d/%d  %.1f MB;  start %.0f ms, with %d MB of state %.0f ms;  idle %.1f and %.1f MiB", rep+1, b.reps, last(b.book["product/size"]),
-			last(b.book["product/empty/start"]), b.sizes.State>>20, last(b.book["product/full/start"]),
-			last(b.book["product/empty/idle"]), last(b.book["product/full/idle"]))
+		b.say("product %d/%d  %.1f MB;  start %.0f ms, with %d MB of state %.0f ms;  idle %.1f and %.1f MiB", rep+1, b.reps, b.book.Last("product/size"),
+			b.book.Last("product/empty/start"), b.sizes.State>>20, b.book.Last("product/full/start"),
+			b.book.Last("product/empty/idle"), b.book.Last("product/full/idle"))
 	}
 	return nil
 }
@@ -57,7 +61,7 @@ func (b *bench) measureProduct(ctx context.Context) error {
 const idleFor = 3 * time.Second
 
 // coldStart runs the product on a data directory that is not in the page cache.
-func (b *bench) coldStart(ctx context.Context, program, dir, name string) (err error) {
+func coldStart(ctx context.Context, b *bench, program, dir, name string) (err error) {
 	if err := dropCache(dir); err != nil {
 		return err
 	}
@@ -70,22 +74,22 @@ func (b *bench) coldStart(ctx context.Context, program, dir, name string) (err e
 		return err
 	}
 	began := time.Now()
-	c := &child{command: exec.Command(program, "run", "--config", settings)}
-	c.end = func() error { return c.command.Process.Signal(syscall.SIGTERM) }
-	c.command.Env = []string{} // our environment must not affect it
-	if err := c.launch(ctx, func() error { return firstEvent(ctx, address, uint64(b.served)) }); err != nil {
+	c := &child.Child{Command: exec.Command(program, "run", "--config", settings)}
+	c.End = func() error { return c.Command.Process.Signal(syscall.SIGTERM) }
+	c.Command.Env = []string{} // our environment must not affect it
+	if err := c.Launch(ctx, func() error { return firstEvent(ctx, address, uint64(b.served)) }); err != nil {
 		return err
 	}
-	c.PID = c.command.Process.Pid
-	defer func() { err = errors.Join(err, c.stop()) }()
-	b.book.add("product/"+name+"/start", milliseconds(time.Since(began)))
+	c.PID = c.Command.Process.Pid
+	defer func() { err = errors.Join(err, c.Stop()) }()
+	b.book.Add("product/"+name+"/start", figures.Milliseconds(time.Since(began)))
 	b.served++ // the next event must be a new one
 	select {
 	case <-time.After(idleFor):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	b.book.add("product/"+name+"/idle", float64(c.memory())/(1<<20))
+	b.book.Add("product/"+name+"/idle", float64(c.Memory())/(1<<20))
 	return nil
 }
 
@@ -106,7 +110,7 @@ base_url = "http://127.0.0.1:9"
 mode = "cron"
 cron = "0 0 1 1 *"
 catch_up = "skip"
-`, dir, address, secret)
+`, dir, address, load.Secret)
 }
 
 // dropCache removes the files in dir from the page cache.
@@ -142,16 +146,16 @@ const startPatience = 2 * time.Minute
 
 // firstEvent posts an event until it is acknowledged.
 func firstEvent(ctx context.Context, address string, number uint64) error {
-	r := newRequest(address, 1)
-	r.fill(newEvents(unlimited), number)
+	r := load.NewRequest(address, 1)
+	r.Fill(load.NewEvents(load.Unlimited), number)
 	client := &http.Client{Timeout: startPatience}
 	defer client.CloseIdleConnections()
 	for deadline := time.Now().Add(startPatience); time.Now().Before(deadline); {
-		q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/segment/webhook", bytes.NewReader(r.bodies[0]))
+		q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/segment/webhook", bytes.NewReader(r.Bodies[0]))
 		if err != nil {
 			return err
 		}
-		q.Header.Set("X-Signature", string(r.signature))
+		q.Header.Set("X-Signature", string(r.Signature))
 		answer, err := client.Do(q)
 		if err == nil {
 			_ = answer.Body.Close()

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"personasync/bench/internal/contender"
+	"personasync/bench/internal/figures"
 )
 
 //go:embed report.md.tmpl
@@ -24,8 +27,8 @@ var reportText string
 var reportTemplate = template.Must(template.New("report").Parse(reportText))
 
 // report prints the results and optionally writes the page.
-func (b *bench) report() error {
-	page, err := b.page()
+func report(b *bench) error {
+	page, err := page(b)
 	if err != nil {
 		return err
 	}
@@ -39,25 +42,25 @@ func (b *bench) report() error {
 		}
 		b.say("written to %s", path)
 	}
-	return b.print(os.Stdout)
+	return print(b, os.Stdout)
 }
 
 // print writes the tables that have figures.
-func (b *bench) print(to io.Writer) error {
+func print(b *bench, to io.Writer) error {
 	for _, t := range []struct {
 		measure, title string
-		table          table
+		table          figures.Table
 	}{
-		{"", "goals", b.goalTable()},
-		{"ack", "events/s", b.ackTable("rate")},
-		{"ack", "latency in ms, median / p99", b.latencyTable()},
-		{"ack", "CPU µs an event", b.ackTable("cpu")},
-		{"fsyncs", "fsyncs a post", b.fsyncTable()},
-		{"users", "users stored", b.usersTable()},
-		{"backlog", "backlog", b.backlogTable()},
-		{"drain", "drain", b.drainTable()},
-		{"listing", "listing", b.listingTable()},
-		{"product", "program", b.productTable()},
+		{"", "goals", goalTable(b)},
+		{"ack", "events/s", ackTable(b, "rate")},
+		{"ack", "latency in ms, median / p99", latencyTable(b)},
+		{"ack", "CPU µs an event", ackTable(b, "cpu")},
+		{"fsyncs", "fsyncs a post", fsyncTable(b)},
+		{"users", "users stored", usersTable(b)},
+		{"backlog", "backlog", backlogTable(b)},
+		{"drain", "drain", drainTable(b)},
+		{"listing", "listing", listingTable(b)},
+		{"product", "program", productTable(b)},
 	} {
 		if t.measure != "" && !slices.Contains(b.done, t.measure) && !(t.measure == "users" && b.large) {
 			continue
@@ -69,25 +72,25 @@ func (b *bench) print(to io.Writer) error {
 	return nil
 }
 
-func (b *bench) page() (string, error) {
+func page(b *bench) (string, error) {
 	type story struct{ Title, Story string }
 	var stories []story
-	for _, c := range contenders {
-		stories = append(stories, story{c.title, c.story})
+	for _, c := range contender.All {
+		stories = append(stories, story{c.Title, c.Story})
 	}
 	var text strings.Builder
 	err := reportTemplate.Execute(&text, map[string]any{
-		"Measures": measureNames(), "Machine": b.machine(), "How": b.how(), "Notices": b.notices,
-		"Goals": b.goalTable(), "Rates": b.ackTable("rate"), "Latencies": b.latencyTable(), "CPU": b.ackTable("cpu"), "Contenders": stories,
-		"Fsyncs": b.fsyncTable(), "Users": b.usersTable(), "Backlog": b.backlogTable(), "Drain": b.drainTable(),
-		"Listing":    b.listingTable(),
-		"DrainUsers": number(float64(b.sizes.Drain)), "Product": b.productTable(),
+		"Measures": strings.Join(measureNames, ","), "Machine": machine(b), "How": how(b), "Notices": b.notices,
+		"Goals": goalTable(b), "Rates": ackTable(b, "rate"), "Latencies": latencyTable(b), "CPU": ackTable(b, "cpu"), "Contenders": stories,
+		"Fsyncs": fsyncTable(b), "Users": usersTable(b), "Backlog": backlogTable(b), "Drain": drainTable(b),
+		"Listing":    listingTable(b),
+		"DrainUsers": figures.Number(float64(b.sizes.Drain)), "Product": productTable(b),
 	})
 	return text.String(), err
 }
 
 // machine describes the machine.
-func (b *bench) machine() string {
+func machine(b *bench) string {
 	var system unix.Utsname
 	_ = unix.Uname(&system)
 	var memory unix.Sysinfo_t
@@ -130,45 +133,19 @@ func fileSystem(dir string) string {
 }
 
 // how describes the extent of the run.
-func (b *bench) how() string {
+func how(b *bench) string {
 	text := fmt.Sprintf("Medians of %d repetitions, of %d for users' large part, backlog and drain; %v of load each. The run took %v.",
 		b.reps, b.long, b.during, time.Since(b.began).Round(time.Minute))
 	if b.quick {
-		text += " **It was a quick run, with small counts: its figures are rough, and goals are held against less than they ask for.**"
+		text += " **This was a quick run with small counts. Its figures are rough, and the goals are compared with smaller amounts than they ask for.**"
 	}
 	return text
 }
 
-// table is a Markdown table that is also readable as text.
-type table [][]string
-
-func (t table) String() string {
-	widths := make([]int, len(t[0]))
-	for _, row := range t {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
-	}
-	var text strings.Builder
-	for i, row := range t {
-		for j, cell := range row {
-			fmt.Fprintf(&text, "| %s%s ", cell, strings.Repeat(" ", widths[j]-len([]rune(cell))))
-		}
-		text.WriteString("|\n")
-		if i == 0 {
-			for _, w := range widths {
-				text.WriteString("| " + strings.Repeat("-", w) + " ")
-			}
-			text.WriteString("|\n")
-		}
-	}
-	return text.String()
-}
-
-func (b *bench) goalTable() table {
-	t := table{{"measure", "goal", "measured", ""}}
-	for _, g := range b.goals() {
-		measured := number(g.figure)
+func goalTable(b *bench) figures.Table {
+	t := figures.Table{{"measure", "goal", "measured", ""}}
+	for _, g := range goals(b) {
+		measured := figures.Number(g.figure)
 		if !math.IsNaN(g.figure) {
 			measured += g.unit
 		}
@@ -178,28 +155,28 @@ func (b *bench) goalTable() table {
 }
 
 // ackTable has one figure of every contender under every load.
-func (b *bench) ackTable(figureName string) table {
-	return b.byShape(func(c contender, s shape) string {
-		return b.spread(figure(c, s) + "/" + figureName)
+func ackTable(b *bench, figureName string) figures.Table {
+	return byShape(b, func(c contender.Contender, s shape) string {
+		return spread(b, figure(c, s)+"/"+figureName)
 	})
 }
 
-func (b *bench) latencyTable() table {
-	return b.byShape(func(c contender, s shape) string {
-		return number(b.book.median(figure(c, s)+"/p50")) + " / " + number(b.book.median(figure(c, s)+"/p99"))
+func latencyTable(b *bench) figures.Table {
+	return byShape(b, func(c contender.Contender, s shape) string {
+		return figures.Number(b.book.Median(figure(c, s)+"/p50")) + " / " + figures.Number(b.book.Median(figure(c, s)+"/p99"))
 	})
 }
 
-func (b *bench) byShape(cell func(contender, shape) string) table {
+func byShape(b *bench, cell func(contender.Contender, shape) string) figures.Table {
 	head := []string{""}
 	for _, s := range shapes {
 		head = append(head, s.title)
 	}
-	t := table{head}
-	for _, c := range contenders {
-		row := []string{c.title}
+	t := figures.Table{head}
+	for _, c := range contender.All {
+		row := []string{c.Title}
 		for _, s := range shapes {
-			if c.name == "sqlite" && !b.withSQLite() {
+			if c.Name == "sqlite" && !b.withSQLite() {
 				row = append(row, "needs cgo")
 				continue
 			}
@@ -211,82 +188,82 @@ func (b *bench) byShape(cell func(contender, shape) string) table {
 }
 
 // spread returns a median with half of the range of the repetitions, in percent of the median.
-func (b *bench) spread(name string) string {
-	figures, text := b.book[name], number(b.book.median(name))
+func spread(b *bench, name string) string {
+	figures, text := b.book[name], figures.Number(b.book.Median(name))
 	if len(figures) < 2 {
 		return text
 	}
-	return fmt.Sprintf("%s ±%.0f%%", text, 50*(slices.Max(figures)-slices.Min(figures))/b.book.median(name))
+	return fmt.Sprintf("%s ±%.0f%%", text, 50*(slices.Max(figures)-slices.Min(figures))/b.book.Median(name))
 }
 
-func (b *bench) fsyncTable() table {
-	t := table{{"", shapes[0].title, steady.title + " connections"}}
-	for _, c := range contenders {
+func fsyncTable(b *bench) figures.Table {
+	t := figures.Table{{"", shapes[0].title, steady.title + " connections"}}
+	for _, c := range contender.All {
 		if b.book[fsyncFigure(c, shapes[0])] != nil {
-			t = append(t, []string{c.title, b.spread(fsyncFigure(c, shapes[0])), b.spread(fsyncFigure(c, steady))})
+			t = append(t, []string{c.Title, spread(b, fsyncFigure(c, shapes[0])), spread(b, fsyncFigure(c, steady))})
 		}
 	}
 	return t
 }
 
-func (b *bench) usersTable() table {
-	t := table{{"users stored", "events/s", "to none", "p99, ms", "lag at half time and at the end, s"}}
+func usersTable(b *bench) figures.Table {
+	t := figures.Table{{"users stored", "events/s", "to none", "p99, ms", "lag at half time and at the end, s"}}
 	add := func(title, name, none string) {
 		if b.book[name+"/rate"] == nil {
 			return
 		}
 		lag := ""
 		if b.book[name+"/lag"] != nil {
-			lag = number(b.book.median(name+"/lag-half")) + ", " + number(b.book.median(name+"/lag"))
+			lag = figures.Number(b.book.Median(name+"/lag-half")) + ", " + figures.Number(b.book.Median(name+"/lag"))
 		}
-		t = append(t, []string{title, b.spread(name + "/rate"), number(b.book.ratio(name+"/rate", none+"/rate")), b.spread(name + "/p99"), lag})
+		t = append(t, []string{title, spread(b, name+"/rate"), figures.Number(b.book.Ratio(name+"/rate", none+"/rate")), spread(b, name+"/p99"), lag})
 	}
 	for _, users := range b.sizes.Users {
-		add(number(float64(users)), usersFigure("users", users), usersFigure("users", 0))
+		add(figures.Number(float64(users)), usersFigure("users", users), usersFigure("users", 0))
 	}
 	for _, kind := range []string{"/burst", "/sustained"} {
 		for _, users := range []int{0, largeUsers} {
-			add(number(float64(users))+strings.Replace(kind, "/", ", ", 1), usersFigure("large", users)+kind, usersFigure("large", 0)+kind)
+			add(figures.Number(float64(users))+strings.Replace(kind, "/", ", ", 1), usersFigure("large", users)+kind, usersFigure("large", 0)+kind)
 		}
 	}
 	return t
 }
 
-func (b *bench) backlogTable() table {
-	return table{
+func backlogTable(b *bench) figures.Table {
+	return figures.Table{
 		{"64 connections", "events/s", "median, ms", "p99, ms", "applied a second"},
-		{"while " + number(float64(b.sizes.Backlog)) + " events are applied", b.spread("backlog/busy/rate"), b.spread("backlog/busy/p50"), b.spread("backlog/busy/p99"), b.spread("backlog/beside")},
-		{"after", b.spread("backlog/calm/rate"), b.spread("backlog/calm/p50"), b.spread("backlog/calm/p99"), "without any load: " + b.spread("backlog/alone")},
+		{"while " + figures.Number(float64(b.sizes.Backlog)) + " events are applied", spread(b, "backlog/busy/rate"), spread(b, "backlog/busy/p50"), spread(b, "backlog/busy/p99"), spread(b, "backlog/beside")},
+		{"after", spread(b, "backlog/calm/rate"), spread(b, "backlog/calm/p50"), spread(b, "backlog/calm/p99"), "without any load: " + spread(b, "backlog/alone")},
 	}
 }
 
-func (b *bench) drainTable() table {
-	t := table{{"MoEngage answers after", "users/s", "growth of memory, MiB", "CPU µs a user, agent", "sandbox"}}
+func drainTable(b *bench) figures.Table {
+	t := figures.Table{{"MoEngage answers after", "users/s", "growth of memory, MiB", "CPU µs a user, agent", "sandbox"}}
 	for _, latency := range latencies {
 		name := drainFigure(latency)
-		t = append(t, []string{latency.String(), b.spread(name + "/rate"), b.spread(name + "/memory"), b.spread(name + "/cpu"), b.spread(name + "/sandbox")})
+		t = append(t, []string{latency.String(), spread(b, name+"/rate"), spread(b, name+"/memory"), spread(b, name+"/cpu"), spread(b, name+"/sandbox")})
 	}
 	return t
 }
 
-func (b *bench) listingTable() table {
-	return table{
-		{"of " + number(float64(b.sizes.Drain)) + " pending changes", ""},
-		{"the first page, ms", b.spread("listing/first")},
-		{"the first page of one user, ms", b.spread("listing/user")},
-		{"all of them, lines a second", b.spread("listing/rate")},
-		{"growth of memory by half of them, MiB", b.spread("listing/half")},
-		{"growth of memory by all of them, MiB", b.spread("listing/memory")},
-		{"events a second without a listing", b.spread("listing/alone/rate")},
-		{"events a second beside one", b.spread("listing/beside/rate")},
-		{"lines a second of that one", b.spread("listing/beside/lines")},
+func listingTable(b *bench) figures.Table {
+	return figures.Table{
+		{"of " + figures.Number(float64(b.sizes.Drain)) + " pending changes", ""},
+		{"the first page, ms", spread(b, "listing/first")},
+		{"the first page of one user, ms", spread(b, "listing/user")},
+		{"all of them, lines a second", spread(b, "listing/rate")},
+		{"growth of memory by half of them, MiB", spread(b, "listing/half")},
+		{"growth of memory by all of them, MiB", spread(b, "listing/memory")},
+		{"events a second without a listing", spread(b, "listing/alone/rate")},
+		{"events a second with a listing", spread(b, "listing/beside/rate")},
+		{"lines a second of that listing", spread(b, "listing/beside/lines")},
 	}
 }
 
-func (b *bench) productTable() table {
-	return table{
-		{"binary " + number(b.book.median("product/size")) + " MB", "start, ms", "idle memory, MiB"},
-		{"nothing stored", b.spread("product/empty/start"), b.spread("product/empty/idle")},
-		{number(float64(b.sizes.State>>20)) + " MiB of state", b.spread("product/full/start"), b.spread("product/full/idle")},
+func productTable(b *bench) figures.Table {
+	return figures.Table{
+		{"binary " + figures.Number(b.book.Median("product/size")) + " MB", "start, ms", "idle memory, MiB"},
+		{"nothing stored", spread(b, "product/empty/start"), spread(b, "product/empty/idle")},
+		{figures.Number(float64(b.sizes.State>>20)) + " MiB of state", spread(b, "product/full/start"), spread(b, "product/full/idle")},
 	}
 }

@@ -10,15 +10,13 @@ import (
 	"time"
 
 	"personasync/agent/condition"
+	"personasync/bench/internal/child"
 )
-
-// steady is the load used for comparisons.
-var steady = shapes[2]
 
 // measureUsers runs the same load on agents with increasing numbers of users. Every event is a transition of
 // another user, taken from the stored ones in random order.
-func (b *bench) measureUsers(ctx context.Context) error {
-	folders, err := b.stores(ctx, b.sizes.Users)
+func measureUsers(ctx context.Context, b *bench) error {
+	folders, err := stores(ctx, b, b.sizes.Users)
 	defer removeAll(folders)
 	if err != nil {
 		return err
@@ -26,10 +24,10 @@ func (b *bench) measureUsers(ctx context.Context) error {
 	for rep := range b.reps {
 		for _, users := range b.sizes.Users {
 			name := usersFigure("users", users)
-			if err := b.burst(ctx, name, folders, users, rep, b.during); err != nil {
+			if err := burst(ctx, b, name, folders, users, rep, b.during); err != nil {
 				return fmt.Errorf("%d users: %w", users, err)
 			}
-			b.say("users %d/%d  %10d stored  %7.0f events/s  p99 %6.2f ms", rep+1, b.reps, users, last(b.book[name+"/rate"]), last(b.book[name+"/p99"]))
+			b.say("users %d/%d  %10d stored  %7.0f events/s  p99 %6.2f ms", rep+1, b.reps, users, b.book.Last(name+"/rate"), b.book.Last(name+"/p99"))
 		}
 	}
 	return nil
@@ -39,13 +37,13 @@ func usersFigure(kind string, users int) string { return fmt.Sprintf("%s/%d", ki
 
 // stores creates a directory for each number of users, which all repetitions share because each adds little.
 // With zero users each repetition has its own.
-func (b *bench) stores(ctx context.Context, counts []int) (map[int]string, error) {
+func stores(ctx context.Context, b *bench, counts []int) (map[int]string, error) {
 	folders := make(map[int]string)
 	for _, users := range counts {
 		if users == 0 {
 			continue
 		}
-		dir, err := b.sown(ctx, "users", users)
+		dir, err := sown(ctx, b, "users", users)
 		folders[users] = dir
 		if err != nil {
 			return folders, err
@@ -61,7 +59,7 @@ func removeAll(folders map[int]string) {
 }
 
 // onStore runs an agent on the directory with that many users while f runs.
-func (b *bench) onStore(ctx context.Context, folders map[int]string, users int, profile string, f func(*running) error) (err error) {
+func onStore(ctx context.Context, b *bench, folders map[int]string, users int, profile string, f func(*running) error) (err error) {
 	dir := folders[users]
 	if users == 0 {
 		if dir, err = b.folder(); err != nil {
@@ -69,7 +67,7 @@ func (b *bench) onStore(ctx context.Context, folders map[int]string, users int, 
 		}
 		defer os.RemoveAll(dir)
 	}
-	r, err := b.agentOn(ctx, order{Dir: dir, Profile: b.profileOf("agent", profile)})
+	r, err := agentOn(ctx, b, child.Order{Dir: dir, Profile: b.profileOf("agent", profile)})
 	if err != nil {
 		return err
 	}
@@ -80,19 +78,19 @@ func (b *bench) onStore(ctx context.Context, folders map[int]string, users int, 
 	return f(r)
 }
 
-func (b *bench) burst(ctx context.Context, name string, folders map[int]string, users, rep int, during time.Duration) error {
-	return b.onStore(ctx, folders, users, "users-"+fmt.Sprint(users), func(r *running) error {
-		result, err := b.press(ctx, r.child, b.eventsOver(users), b.firstOf(rep, during), steady, during)
+func burst(ctx context.Context, b *bench, name string, folders map[int]string, users, rep int, during time.Duration) error {
+	return onStore(ctx, b, folders, users, "users-"+fmt.Sprint(users), func(r *running) error {
+		result, err := press(ctx, b, r.Child, b.eventsOver(users), firstOf(b, rep, during), steady, during)
 		if err != nil {
 			return err
 		}
-		b.record(name, result)
+		record(b, name, result)
 		return nil
 	})
 }
 
 // firstOf returns the number of the first event of a repetition. It is beyond all events of earlier ones.
-func (b *bench) firstOf(rep int, during time.Duration) uint64 {
+func firstOf(b *bench, rep int, during time.Duration) uint64 {
 	return uint64(rep) * uint64((during+2*time.Second).Seconds()*100_000)
 }
 
@@ -104,12 +102,12 @@ const (
 )
 
 // measureLarge compares 20 million users with none: a burst, and a load so long that apply must keep up.
-func (b *bench) measureLarge(ctx context.Context) error {
+func measureLarge(ctx context.Context, b *bench) error {
 	if !b.large {
 		return nil
 	}
 	counts := []int{0, largeUsers}
-	folders, err := b.stores(ctx, counts)
+	folders, err := stores(ctx, b, counts)
 	defer removeAll(folders)
 	if err != nil {
 		return err
@@ -117,22 +115,22 @@ func (b *bench) measureLarge(ctx context.Context) error {
 	for rep := range b.long {
 		for _, users := range counts {
 			name := usersFigure("large", users)
-			if err := b.burst(ctx, name+"/burst", folders, users, 2*rep, largeBurst); err != nil {
+			if err := burst(ctx, b, name+"/burst", folders, users, 2*rep, largeBurst); err != nil {
 				return err
 			}
-			if err := b.sustain(ctx, name+"/sustained", folders, users, 2*rep+1); err != nil {
+			if err := sustain(ctx, b, name+"/sustained", folders, users, 2*rep+1); err != nil {
 				return err
 			}
 			b.say("large %d/%d  %10d stored  burst %7.0f events/s  sustained %7.0f, lag at the end %.1f s", rep+1, b.long, users,
-				last(b.book[name+"/burst/rate"]), last(b.book[name+"/sustained/rate"]), last(b.book[name+"/sustained/lag"]))
+				b.book.Last(name+"/burst/rate"), b.book.Last(name+"/sustained/rate"), b.book.Last(name+"/sustained/lag"))
 		}
 	}
 	return nil
 }
 
 // sustain runs a load for minutes and samples the number of unapplied records.
-func (b *bench) sustain(ctx context.Context, name string, folders map[int]string, users, rep int) error {
-	return b.onStore(ctx, folders, users, "sustained-"+fmt.Sprint(users), func(r *running) error {
+func sustain(ctx context.Context, b *bench, name string, folders map[int]string, users, rep int) error {
+	return onStore(ctx, b, folders, users, "sustained-"+fmt.Sprint(users), func(r *running) error {
 		watching, enough := context.WithCancel(ctx)
 		lags := make(chan []uint64, 1)
 		go func() {
@@ -140,15 +138,15 @@ func (b *bench) sustain(ctx context.Context, name string, folders map[int]string
 			_, _ = r.watch(watching, time.Second, func(s condition.Status) bool { seen = append(seen, s.Unapplied); return false })
 			lags <- seen
 		}()
-		result, err := b.press(ctx, r.child, b.eventsOver(users), b.firstOf(rep, largeSustained), steady, largeSustained)
+		result, err := press(ctx, b, r.Child, b.eventsOver(users), firstOf(b, rep, largeSustained), steady, largeSustained)
 		enough()
 		seen := <-lags
 		if err != nil {
 			return err
 		}
-		b.record(name, result)
-		b.book.add(name+"/lag", float64(seen[len(seen)-1])/result.rate())
-		b.book.add(name+"/lag-half", float64(seen[len(seen)/2])/result.rate())
+		record(b, name, result)
+		b.book.Add(name+"/lag", float64(seen[len(seen)-1])/result.Rate())
+		b.book.Add(name+"/lag-half", float64(seen[len(seen)/2])/result.Rate())
 		return nil
 	})
 }

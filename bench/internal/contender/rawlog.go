@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package contender
 
 import (
 	"context"
@@ -59,7 +59,7 @@ func rawHandler(dir string, log *slog.Logger) (http.Handler, func() error, error
 	if err != nil {
 		return nil, nil, err
 	}
-	return door(rawInbox{r}, log), r.close, nil
+	return Ingest(rawInbox{r}, log), r.close, nil
 }
 
 // Append implements ingest.Inbox.

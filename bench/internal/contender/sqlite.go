@@ -1,6 +1,6 @@
 //go:build linux && cgo && sqlite
 
-package main
+package contender
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"personasync/store/domain"
 )
 
-// haveSQLite reports whether this program includes C SQLite.
-const haveSQLite = true
+// HaveSQLite reports whether this program includes C SQLite.
+const HaveSQLite = true
 
 // sqliteInbox is the usual SQLite outbox: diff and outbox in one transaction, and one transaction for all
 // queued requests. It uses the driver directly, because database/sql would add about a microsecond per
@@ -51,7 +51,7 @@ func sqliteHandler(dir string, log *slog.Logger) (http.Handler, func() error, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("open SQLite: %w", err)
 	}
-	return door(in, log), in.close, nil
+	return Ingest(in, log), in.close, nil
 }
 
 func openSQLite(path string) (*sqliteInbox, error) {

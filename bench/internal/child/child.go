@@ -1,6 +1,8 @@
 //go:build linux
 
-package main
+// Package child runs measured servers as processes of their own, by re-executing this program. A child serves until
+// its standard input closes, so it cannot outlive the run.
+package child
 
 import (
 	"bufio"
@@ -20,12 +22,12 @@ import (
 	"time"
 )
 
-// childArgument, followed by an order, makes this program a child.
-const childArgument = "child"
+// Argument, followed by an order, makes this program a child.
+const Argument = "child"
 
-// order is a child's task. The parent passes it as the second argument.
-type order struct {
-	Role    string // a key of childRoles
+// Order is a child's task. The parent passes it as the second argument.
+type Order struct {
+	Role    string // a key of the roles
 	Name    string // of the contender or the seed
 	Dir     string // its data directory
 	Count   int
@@ -35,25 +37,19 @@ type order struct {
 	Profile string        // file for a CPU profile; "": none
 }
 
-// hello is the one line that a child prints: its address or its result.
-type hello struct {
+// Hello is the one line that a child prints: its address or its result.
+type Hello struct {
 	PID     int
 	Address string
 	Figures map[string]float64
 }
 
-// childRoles are the tasks of children. A role calls say once it is ready, and returns when ctx is done.
-var childRoles = map[string]func(ctx context.Context, o order, say func(hello)) error{
-	"serve":   serveContender,
-	"sandbox": serveSandbox,
-	"seed":    layTheSeed,
-	"commits": timeCommits,
-	"list":    listOnAndOn,
-}
+// Role is a task of a child. It calls say once it is ready, and returns when ctx is done.
+type Role func(ctx context.Context, o Order, say func(Hello)) error
 
-// childMain is the main function of a child.
-func childMain(argument string) error {
-	var o order
+// Main is the main function of a child. argument is its order.
+func Main(argument string, roles map[string]Role) error {
+	var o Order
 	if err := json.Unmarshal([]byte(argument), &o); err != nil {
 		return fmt.Errorf("read the order: %w", err)
 	}
@@ -69,7 +65,7 @@ func childMain(argument string) error {
 		return err
 	}
 	defer stopProfile()
-	return childRoles[o.Role](ctx, o, func(h hello) {
+	return roles[o.Role](ctx, o, func(h Hello) {
 		h.PID = os.Getpid()
 		_ = json.NewEncoder(os.Stdout).Encode(h)
 	})
@@ -89,79 +85,79 @@ func profile(path string) (stop func(), err error) {
 	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
-// child is a child process.
-type child struct {
-	hello
-	command *exec.Cmd
-	end     func() error // requests its end
+// Child is a child process.
+type Child struct {
+	Hello
+	Command *exec.Cmd
+	End     func() error // requests its end
 	done    chan error
 }
 
 // stopPatience is how long a child may take to close its files.
 const stopPatience = 20 * time.Second
 
-// start starts a child and waits for its hello. An optional wrapper is a command to run it under.
-func (b *bench) start(ctx context.Context, o order, wrapper ...string) (*child, error) {
+// Start starts program as a child and waits for its hello. An optional wrapper is a command to run it under.
+func Start(ctx context.Context, program string, o Order, wrapper ...string) (*Child, error) {
 	text, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
 	}
-	command := append(wrapper, b.program, childArgument, string(text))
-	c := &child{command: exec.Command(command[0], command[1:]...)}
-	stdin, err := c.command.StdinPipe()
+	command := append(wrapper, program, Argument, string(text))
+	c := &Child{Command: exec.Command(command[0], command[1:]...)}
+	stdin, err := c.Command.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	c.end = stdin.Close
-	stdout, err := c.command.StdoutPipe()
+	c.End = stdin.Close
+	stdout, err := c.Command.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
 	out := bufio.NewReader(stdout)
-	return c, c.launch(ctx, func() error {
+	return c, c.Launch(ctx, func() error {
 		line, err := out.ReadBytes('\n')
 		if err != nil {
 			return err
 		}
-		return json.Unmarshal(line, &c.hello)
+		return json.Unmarshal(line, &c.Hello)
 	})
 }
 
-// launch starts a command and returns once ready does. On an error it leaves no process.
-func (c *child) launch(ctx context.Context, ready func() error) error {
-	c.command.Stderr = os.Stderr
-	c.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C must reach only the parent, which stops the children in order
-	if err := c.command.Start(); err != nil {
+// Launch starts a command and returns once ready does. On an error it leaves no process.
+func (c *Child) Launch(ctx context.Context, ready func() error) error {
+	c.Command.Stderr = os.Stderr
+	c.Command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C must reach only the parent, which stops the children in order
+	if err := c.Command.Start(); err != nil {
 		return err
 	}
-	release := context.AfterFunc(ctx, func() { _ = c.end() })
+	release := context.AfterFunc(ctx, func() { _ = c.End() })
 	err := ready()
 	c.done = make(chan error, 1)
 	go func() {
-		c.done <- c.command.Wait()
+		c.done <- c.Command.Wait()
 		release()
 	}()
 	if err != nil {
-		return errors.Join(fmt.Errorf("%s did not get ready: %w", filepath.Base(c.command.Path), err), ctx.Err(), c.stop())
+		return errors.Join(fmt.Errorf("%s did not get ready: %w", filepath.Base(c.Command.Path), err), ctx.Err(), c.Stop())
 	}
 	return nil
 }
 
-// stop makes a child close its files and end. It kills a child that does not.
-func (c *child) stop() error {
-	_ = c.end()
+// Stop makes a child close its files and end. It kills a child that does not.
+func (c *Child) Stop() error {
+	_ = c.End()
 	select {
 	case err := <-c.done:
 		return err
 	case <-time.After(stopPatience):
-		_ = c.command.Process.Kill()
+		_ = c.Command.Process.Kill()
 		return errors.Join(fmt.Errorf("a child had to be killed after %v", stopPatience), <-c.done)
 	}
 }
 
-// memory returns the anonymous memory of a child in bytes. Memory mapped from files can be dropped by the
+// Memory returns the anonymous memory of a child in bytes. Memory mapped from files can be dropped by the
 // kernel.
-func (c *child) memory() int64 {
+func (c *Child) Memory() int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.PID))
 	if err != nil {
 		return 0
@@ -178,8 +174,8 @@ func (c *child) memory() int64 {
 // clockTick is the time unit of /proc: USER_HZ is 100 on every platform Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// cpu returns the user and system CPU time of a child.
-func (c *child) cpu() time.Duration {
+// CPU returns the user and system CPU time of a child.
+func (c *Child) CPU() time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID))
 	if err != nil {
 		return 0

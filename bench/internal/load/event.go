@@ -1,6 +1,7 @@
 //go:build linux
 
-package main
+// Package load has the events that a measurement posts, and the client that posts them.
+package load
 
 import (
 	"crypto/hmac"
@@ -11,8 +12,8 @@ import (
 	"strings"
 )
 
-// secret signs every body. The agent is configured with it.
-const secret = "a shared secret of the usual length"
+// Secret signs every body. The agent is configured with it.
+const Secret = "a shared secret of the usual length"
 
 // Placeholders in the sample, each as long as its replacement.
 const (
@@ -22,8 +23,8 @@ const (
 	markSign     = "SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS"
 )
 
-// sample is the identify call of an Engage audience as Segment sends it: 1.1 KB with the usual context.
-const sample = `{"anonymousId":null,"channel":"server","context":{"integration":{"name":"Engage","version":"1.0.0"},` +
+// Sample is the identify call of an Engage audience as Segment sends it: 1.1 KB with the usual context.
+const Sample = `{"anonymousId":null,"channel":"server","context":{"integration":{"name":"Engage","version":"1.0.0"},` +
 	`"integrations":{"personas":false},"ip":"203.0.113.44","library":{"name":"unknown","version":"unknown"},"locale":"en-GB",` +
 	`"personas":{"computation_class":"audience","computation_id":"aud_2bIXzfWru4zCBz3N14fvoj3c` + markAudience + `",` +
 	`"computation_key":"high_value_shoppers_` + markAudience + `","namespace":"spa_7Qm2cXwT9LrVb4KdYh3NzE",` +
@@ -35,16 +36,16 @@ const sample = `{"anonymousId":null,"channel":"server","context":{"integration":
 	`"traits":{"high_value_shoppers_` + markAudience + `":true,"email":"` + markUser + `@example.com"},` +
 	`"type":"identify","userId":"usr_` + markUser + `","version":2,"writeKey":"REDACTED"}`
 
-// eventBytes is the length of every event.
-const eventBytes = len(sample)
+// EventBytes is the length of every event.
+const EventBytes = len(Sample)
 
 // patch locates the placeholders in the sample.
 type patch struct{ user, message, audience []int }
 
 var samplePatch = patch{
-	user:     marks(sample, markUser),
-	message:  marks(sample, markMessage),
-	audience: marks(sample, markAudience),
+	user:     marks(Sample, markUser),
+	message:  marks(Sample, markMessage),
+	audience: marks(Sample, markAudience),
 }
 
 func marks(text, mark string) (at []int) {
@@ -58,38 +59,39 @@ func marks(text, mark string) (at []int) {
 	}
 }
 
-// userID returns the id of the user with this scattered number.
-func userID(scattered uint64) string { return fmt.Sprintf("usr_%016x", scattered) }
+// UserID returns the id of the user with this scattered number.
+func UserID(scattered uint64) string { return fmt.Sprintf("usr_%016x", scattered) }
 
-// scatter is a bijection that removes the order of user numbers: the finishing step of splitmix64.
-func scatter(x uint64) uint64 {
+// Scatter is a bijection that removes the order of user numbers: the finishing step of splitmix64.
+func Scatter(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
 
-// events is an endless series of distinct events. Event n is user n mod span entering an audience that they
+// Events is an endless series of distinct events. Event n is user n mod span entering an audience that they
 // never entered before, so every event of a run is a transition.
-type events struct {
+type Events struct {
 	span       uint64     // number of users
 	signatures [][20]byte // of the first events, computed in advance
 	mac        hash.Hash
 }
 
-// unlimited is a span in which no user repeats.
-const unlimited = 1 << 40
+// Unlimited is a span in which no user repeats.
+const Unlimited = 1 << 40
 
-func newEvents(span uint64) *events {
+// NewEvents returns events over span users; 0 means Unlimited.
+func NewEvents(span uint64) *Events {
 	if span == 0 {
-		span = unlimited
+		span = Unlimited
 	}
-	return &events{span: span, mac: hmac.New(sha1.New, []byte(secret))}
+	return &Events{span: span, mac: hmac.New(sha1.New, []byte(Secret))}
 }
 
-// write turns body, a copy of the sample, into event n.
-func (e *events) write(body []byte, n uint64) {
-	user := scatter(n % e.span)
+// Write turns body, a copy of the sample, into event n.
+func (e *Events) Write(body []byte, n uint64) {
+	user := Scatter(n % e.span)
 	for _, at := range samplePatch.user {
 		putHex(body[at:at+16], user)
 	}
@@ -109,34 +111,34 @@ func putHex(to []byte, v uint64) {
 	}
 }
 
-// prepare signs the events before number upTo in advance.
-func (e *events) prepare(upTo uint64) {
-	body := []byte(sample)
+// Prepare signs the events before number upTo in advance.
+func (e *Events) Prepare(upTo uint64) {
+	body := []byte(Sample)
 	for n := uint64(len(e.signatures)); n < upTo; n++ {
-		e.write(body, n)
+		e.Write(body, n)
 		e.signatures = append(e.signatures, e.sum(body))
 	}
 }
 
-func (e *events) sum(body []byte) (s [20]byte) {
+func (e *Events) sum(body []byte) (s [20]byte) {
 	e.mac.Reset()
 	e.mac.Write(body)
 	e.mac.Sum(s[:0])
 	return s
 }
 
-// request is one HTTP request with a number of events. It is built once and patched for each use.
-type request struct {
+// Request is one HTTP request with a number of events. It is built once and patched for each use.
+type Request struct {
 	bytes     []byte
-	signature []byte   // 40 hexadecimal digits within bytes
-	bodies    [][]byte // the events within bytes
+	Signature []byte   // 40 hexadecimal digits within bytes
+	Bodies    [][]byte // the events within bytes
 }
 
-// newRequest returns a POST of count events: an object for one, otherwise an array.
-func newRequest(host string, count int) *request {
+// NewRequest returns a POST of count events: an object for one, otherwise an array.
+func NewRequest(host string, count int) *Request {
 	items := make([]string, count)
 	for i := range items {
-		items[i] = sample
+		items[i] = Sample
 	}
 	body := items[0]
 	if count > 1 {
@@ -144,31 +146,31 @@ func newRequest(host string, count int) *request {
 	}
 	head := "POST /segment/webhook HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: Segment.io/2.0\r\nContent-Type: application/json\r\n" +
 		"X-Signature: " + markSign + fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", len(body))
-	r := &request{bytes: []byte(head + body)}
+	r := &Request{bytes: []byte(head + body)}
 	at := strings.Index(head, markSign)
-	r.signature = r.bytes[at : at+len(markSign)]
+	r.Signature = r.bytes[at : at+len(markSign)]
 	at = len(head)
 	if count > 1 {
 		at++
 	}
 	for range items {
-		r.bodies = append(r.bodies, r.bytes[at:at+eventBytes])
-		at += eventBytes + 1
+		r.Bodies = append(r.Bodies, r.bytes[at:at+EventBytes])
+		at += EventBytes + 1
 	}
 	return r
 }
 
-// fill makes r the POST of events from number n on. As Segment does today, an array has the signature of its
+// Fill makes r the POST of events from number n on. As Segment does today, an array has the signature of its
 // first event.
-func (r *request) fill(e *events, n uint64) {
-	for i, body := range r.bodies {
-		e.write(body, n+uint64(i))
+func (r *Request) Fill(e *Events, n uint64) {
+	for i, body := range r.Bodies {
+		e.Write(body, n+uint64(i))
 	}
 	var s [20]byte
 	if n < uint64(len(e.signatures)) {
 		s = e.signatures[n]
 	} else {
-		s = e.sum(r.bodies[0])
+		s = e.sum(r.Bodies[0])
 	}
-	hex.Encode(r.signature, s[:])
+	hex.Encode(r.Signature, s[:])
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"bytes"
@@ -15,28 +15,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load posts events on a number of connections. Each connection sends its next request once the last was
+// Load posts events on a number of connections. Each connection sends its next request once the last was
 // answered. It is one goroutine over epoll, because a client shares the cores with the measured server and must
 // be cheap.
-type load struct {
-	address     string
-	connections int
-	batch       int // events per request
-	events      *events
-	first       uint64 // number of the first event
-	warmup      time.Duration
-	during      time.Duration // of the measurement, after the warm-up
+type Load struct {
+	Address     string
+	Connections int
+	Batch       int // events per request
+	Events      *Events
+	First       uint64 // number of the first event
+	Warmup      time.Duration
+	During      time.Duration // of the measurement, after the warm-up
 
 	epoll    int
 	conns    []*connection
 	next     uint64
-	measured loadResult
+	measured Result
 	opens    time.Time // start and end of the measurement
 	closes   time.Time
 }
 
-// loadResult has the answers received during the measurement.
-type loadResult struct {
+// Result has the answers received during the measurement.
+type Result struct {
 	Posts   int
 	Events  int
 	Refused int // answers other than 200
@@ -46,10 +46,11 @@ type loadResult struct {
 	latencies []uint32 // of posts, µs, sorted
 }
 
-func (r *loadResult) rate() float64 { return float64(r.Events) / r.Took.Seconds() }
+// Rate returns the acknowledged events per second.
+func (r *Result) Rate() float64 { return float64(r.Events) / r.Took.Seconds() }
 
-// quantile returns a latency in milliseconds.
-func (r *loadResult) quantile(q float64) float64 {
+// Quantile returns a latency in milliseconds.
+func (r *Result) Quantile(q float64) float64 {
 	if len(r.latencies) == 0 {
 		return 0
 	}
@@ -59,7 +60,7 @@ func (r *loadResult) quantile(q float64) float64 {
 // connection is a keep-alive connection with at most one request in progress.
 type connection struct {
 	fd      int
-	request *request
+	request *Request
 	unsent  []byte
 	answer  []byte
 	sent    time.Time
@@ -69,31 +70,31 @@ type connection struct {
 // patience is the longest wait for any answer.
 const patience = 30 * time.Second
 
-// run posts until the time is over and the last answers have arrived.
-func (l *load) run(ctx context.Context) (_ loadResult, err error) {
+// Run posts until the time is over and the last answers have arrived.
+func (l *Load) Run(ctx context.Context) (_ Result, err error) {
 	defer l.hangUp()
 	if err := l.dial(); err != nil {
-		return loadResult{}, fmt.Errorf("connect to %s: %w", l.address, err)
+		return Result{}, fmt.Errorf("connect to %s: %w", l.Address, err)
 	}
-	l.next = l.first
-	l.opens = time.Now().Add(l.warmup)
-	l.closes = l.opens.Add(l.during)
+	l.next = l.First
+	l.opens = time.Now().Add(l.Warmup)
+	l.closes = l.opens.Add(l.During)
 	for _, c := range l.conns {
 		if err := l.post(c); err != nil {
-			return loadResult{}, err
+			return Result{}, err
 		}
 	}
 	if err := l.turn(ctx); err != nil {
-		return loadResult{}, err
+		return Result{}, err
 	}
-	l.measured.Took = l.during
-	l.measured.Sent = l.next - l.first
+	l.measured.Took = l.During
+	l.measured.Sent = l.next - l.First
 	slices.Sort(l.measured.latencies)
 	return l.measured, nil
 }
 
-func (l *load) dial() (err error) {
-	at, err := netip.ParseAddrPort(l.address)
+func (l *Load) dial() (err error) {
+	at, err := netip.ParseAddrPort(l.Address)
 	if err != nil {
 		return err
 	}
@@ -101,12 +102,12 @@ func (l *load) dial() (err error) {
 		return err
 	}
 	to := &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
-	for range l.connections {
+	for range l.Connections {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
-		l.conns = append(l.conns, &connection{fd: fd, request: newRequest(l.address, l.batch), answer: make([]byte, 0, 4096)})
+		l.conns = append(l.conns, &connection{fd: fd, request: NewRequest(l.Address, l.Batch), answer: make([]byte, 0, 4096)})
 		watch := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, Fd: int32(len(l.conns) - 1)}
 		err = errors.Join(
 			unix.Connect(fd, to),
@@ -121,7 +122,7 @@ func (l *load) dial() (err error) {
 	return nil
 }
 
-func (l *load) hangUp() {
+func (l *Load) hangUp() {
 	for _, c := range l.conns {
 		_ = unix.Close(c.fd)
 	}
@@ -131,8 +132,8 @@ func (l *load) hangUp() {
 }
 
 // turn serves the connections until all of them are idle.
-func (l *load) turn(ctx context.Context) error {
-	ready := make([]unix.EpollEvent, max(64, l.connections))
+func (l *Load) turn(ctx context.Context) error {
+	ready := make([]unix.EpollEvent, max(64, l.Connections))
 	for heard := time.Now(); slices.ContainsFunc(l.conns, func(c *connection) bool { return c.busy }); {
 		n, err := unix.EpollWait(l.epoll, ready, 100)
 		if err != nil && !errors.Is(err, unix.EINTR) {
@@ -145,7 +146,7 @@ func (l *load) turn(ctx context.Context) error {
 			heard = time.Now()
 		}
 		if time.Since(heard) > patience {
-			return fmt.Errorf("%s has not answered for %v", l.address, patience)
+			return fmt.Errorf("%s has not answered for %v", l.Address, patience)
 		}
 		for i := range max(n, 0) {
 			if err := l.serve(l.conns[ready[i].Fd]); err != nil {
@@ -157,7 +158,7 @@ func (l *load) turn(ctx context.Context) error {
 }
 
 // serve makes progress on a connection: it sends the rest of a request, reads an answer, or posts the next.
-func (l *load) serve(c *connection) error {
+func (l *Load) serve(c *connection) error {
 	if err := c.send(); err != nil {
 		return err
 	}
@@ -176,15 +177,15 @@ func (l *load) serve(c *connection) error {
 	return nil
 }
 
-func (l *load) post(c *connection) error {
-	c.request.fill(l.events, l.next)
-	l.next += uint64(l.batch)
+func (l *Load) post(c *connection) error {
+	c.request.Fill(l.Events, l.next)
+	l.next += uint64(l.Batch)
 	c.unsent, c.answer, c.busy = c.request.bytes, c.answer[:0], true
 	c.sent = time.Now()
 	return c.send()
 }
 
-func (l *load) count(c *connection, status int, now time.Time) {
+func (l *Load) count(c *connection, status int, now time.Time) {
 	if now.Before(l.opens) || now.After(l.closes) {
 		return
 	}
@@ -194,7 +195,7 @@ func (l *load) count(c *connection, status int, now time.Time) {
 		l.measured.Refused++
 		return
 	}
-	l.measured.Events += l.batch
+	l.measured.Events += l.Batch
 }
 
 func (c *connection) send() error {
@@ -223,7 +224,7 @@ func (c *connection) read() (status int, whole bool, err error) {
 		return 0, false, errors.New("the server hung up, or answered more than it should")
 	}
 	c.answer = c.answer[:len(c.answer)+n]
-	return parseAnswer(c.answer)
+	return ParseAnswer(c.answer)
 }
 
 var (
@@ -232,8 +233,8 @@ var (
 	answerBlank  = []byte("\r\n\r\n")
 )
 
-// parseAnswer parses the status of an answer with a Content-Length, as net/http writes it.
-func parseAnswer(b []byte) (status int, whole bool, err error) {
+// ParseAnswer parses the status of an answer with a Content-Length, as net/http writes it.
+func ParseAnswer(b []byte) (status int, whole bool, err error) {
 	end := bytes.Index(b, answerBlank)
 	if end < 0 {
 		return 0, false, nil

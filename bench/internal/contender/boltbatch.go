@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package contender
 
 import (
 	"bytes"
@@ -41,7 +41,7 @@ func boltHandler(dir string, log *slog.Logger) (http.Handler, func() error, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return door(boltInbox{db}, log), db.Close, nil
+	return Ingest(boltInbox{db}, log), db.Close, nil
 }
 
 // Append implements ingest.Inbox.

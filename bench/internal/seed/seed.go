@@ -1,23 +1,22 @@
 //go:build linux
 
-package main
+// Package seed creates the data directories that measurements start with.
+package seed
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"personasync/agent/segment"
+	"personasync/bench/internal/child"
+	"personasync/bench/internal/load"
 	"personasync/store"
 	"personasync/store/domain"
 )
@@ -52,8 +51,8 @@ func seedRules(send domain.SendMethods) domain.Rules {
 // seedGroup is the number of events per Append.
 const seedGroup = 10_000
 
-// layTheSeed is the role that creates a seed.
-func layTheSeed(ctx context.Context, o order, say func(hello)) (err error) {
+// Lay is the role that creates a seed.
+func Lay(ctx context.Context, o child.Order, say func(child.Hello)) (err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s, err := store.Open(o.Dir, store.Options{Log: log, ReceivedBytes: 1}) // applied records are not needed
 	if err != nil {
@@ -72,7 +71,7 @@ func layTheSeed(ctx context.Context, o order, say func(hello)) (err error) {
 			return err
 		}
 	}
-	say(hello{})
+	say(child.Hello{})
 	return nil
 }
 
@@ -93,7 +92,7 @@ func trimmed(ctx context.Context, s *store.Store) error {
 // layUsers creates users 0 to count-1 in key order. A tree filled from left to right takes minutes less than
 // one filled at random. Its pages are emptier, so it is not smaller.
 func layUsers(ctx context.Context, s *store.Store, _ string, count int) error {
-	for group := range slices.Chunk(sortedUsers(count), seedGroup) {
+	for group := range slices.Chunk(SortedUsers(count), seedGroup) {
 		if err := appendUsers(ctx, s, group); err != nil {
 			return err
 		}
@@ -131,17 +130,17 @@ func layState(ctx context.Context, s *store.Store, dir string, size int) error {
 // stateFile is the name of the store's state file.
 const stateFile = "state.db"
 
-// sortedUsers returns the scattered numbers of users 0 to count-1 in the store's key order: by partition
+// SortedUsers returns the scattered numbers of users 0 to count-1 in the store's key order: by partition
 // (FORMAT.md of package store), then by id.
-func sortedUsers(count int) []uint64 {
+func SortedUsers(count int) []uint64 {
 	type keyed struct {
 		partition byte
 		number    uint64
 	}
 	all := make([]keyed, count)
 	for i := range all {
-		n := scatter(uint64(i))
-		all[i] = keyed{partition(userID(n)), n}
+		n := load.Scatter(uint64(i))
+		all[i] = keyed{partition(load.UserID(n)), n}
 	}
 	slices.SortFunc(all, func(a, b keyed) int {
 		return cmp.Or(cmp.Compare(a.partition, b.partition), cmp.Compare(a.number, b.number))
@@ -165,7 +164,7 @@ func appendUsers(ctx context.Context, s *store.Store, numbers []uint64) error {
 	now := time.Now()
 	events := make([]*domain.Event, len(numbers))
 	for i, n := range numbers {
-		id := userID(n)
+		id := load.UserID(n)
 		events[i] = &domain.Event{
 			Received: now, Time: now, Call: domain.CallIdentify, MessageID: "seed-" + id,
 			User: domain.Identifier{ID: id}, Class: domain.ClassAudience,
@@ -178,14 +177,14 @@ func appendUsers(ctx context.Context, s *store.Store, numbers []uint64) error {
 
 // layBacklog appends events faster than they are applied, until enough are queued.
 func layBacklog(ctx context.Context, s *store.Store, _ string, count int) error {
-	source := newEvents(unlimited)
+	source := load.NewEvents(load.Unlimited)
 	for n := uint64(backlogFirst); ; n += seedGroup {
 		events := make([]*domain.Event, seedGroup)
-		bodies := bytes.Repeat([]byte(sample), seedGroup)
+		bodies := bytes.Repeat([]byte(load.Sample), seedGroup)
 		received := time.Now()
 		for i := range events {
-			body := bodies[i*eventBytes : (i+1)*eventBytes : (i+1)*eventBytes]
-			source.write(body, n+uint64(i))
+			body := bodies[i*load.EventBytes : (i+1)*load.EventBytes : (i+1)*load.EventBytes]
+			source.Write(body, n+uint64(i))
 			events[i] = segment.Read(body, segment.Reading{Received: received, Verified: true})
 		}
 		if err := s.Append(ctx, events...); err != nil {
@@ -204,90 +203,8 @@ func layBacklog(ctx context.Context, s *store.Store, _ string, count int) error 
 // backlogFirst is the number of a backlog's first event. It is beyond the numbers that a load posts.
 const backlogFirst = 1 << 30
 
-// sown returns a fresh copy of a seed and creates the seed if needed.
-func (b *bench) sown(ctx context.Context, name string, count int) (string, error) {
-	kept, err := b.kept(ctx, name, count)
-	if err != nil {
-		return "", fmt.Errorf("lay the seed %s %d: %w", name, count, err)
-	}
-	dir, err := b.folder()
-	if err != nil {
-		return "", err
-	}
-	return dir, copyFiles(ctx, kept, dir)
-}
-
-// kept returns the directory of a seed.
-func (b *bench) kept(ctx context.Context, name string, count int) (string, error) {
-	version, err := b.storeVersion()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(b.home, "seeds-"+version)
-	b.forgetSeeds(dir)
-	path := filepath.Join(dir, fmt.Sprintf("%s-%d", name, count))
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	b.say("laying %s %d", name, count)
-	fresh, err := b.folder()
-	if err != nil {
-		return "", err
-	}
-	c, err := b.start(ctx, order{Role: "seed", Name: name, Dir: fresh, Count: count})
-	if err != nil {
-		return "", err
-	}
-	if err := c.stop(); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	return path, os.Rename(fresh, path)
-}
-
-// storeVersion identifies the source that determines the content of a seed.
-func (b *bench) storeVersion() (string, error) {
-	files := []string{filepath.Join(b.root, "bench", "seed.go"), filepath.Join(b.root, "bench", "event.go")}
-	err := filepath.WalkDir(filepath.Join(b.root, "store"), func(path string, _ fs.DirEntry, err error) error {
-		if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
-			files = append(files, path)
-		}
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	hash := sha256.New()
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return "", err
-		}
-		hash.Write(text)
-	}
-	return fmt.Sprintf("%x", hash.Sum(nil)[:6]), nil
-}
-
-// seedsLast is how long seeds of other source are kept after their last use. Switching between two branches
-// needs both.
-const seedsLast = time.Hour
-
-// forgetSeeds removes outdated seeds and marks those in use.
-func (b *bench) forgetSeeds(inUse string) {
-	now := time.Now()
-	_ = os.Chtimes(inUse, now, now)
-	all, _ := filepath.Glob(filepath.Join(b.home, "seeds-*"))
-	for _, dir := range all {
-		if info, err := os.Stat(dir); dir != inUse && err == nil && now.Sub(info.ModTime()) > seedsLast {
-			_ = os.RemoveAll(dir)
-		}
-	}
-}
-
-// copyFiles copies the store's files and syncs them, so that writeback does not disturb the next measurement.
-func copyFiles(ctx context.Context, from, to string) error {
+// CopyFiles copies the store's files and syncs them, so that writeback does not disturb the next measurement.
+func CopyFiles(ctx context.Context, from, to string) error {
 	files, err := filepath.Glob(filepath.Join(from, "*.db"))
 	if err != nil {
 		return err

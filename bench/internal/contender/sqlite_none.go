@@ -1,6 +1,6 @@
 //go:build linux && !(cgo && sqlite)
 
-package main
+package contender
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 	"net/http"
 )
 
-// haveSQLite reports whether this program includes C SQLite.
-const haveSQLite = false
+// HaveSQLite reports whether this program includes C SQLite.
+const HaveSQLite = false
 
 func sqliteHandler(string, *slog.Logger) (http.Handler, func() error, error) {
 	return nil, nil, errors.New("this program was built without SQLite")
