@@ -1,8 +1,6 @@
 package store
 
-import (
-	"time"
-)
+import "time"
 
 // Apply and acknowledgements share a host's processors and its disk. A burst is acknowledged as fast as
 // the inbox can, and applied later. Under a load that stays there is no later, so apply is given more and
@@ -14,20 +12,14 @@ const (
 	portionLeast = 1 << 20
 	portionMost  = 8 << 20
 
-	// While events are being acknowledged, apply yields: after a batch it rests some times as long as the
-	// batch took, and the next batch gathers more records for the pages it writes. In a crowd, when commits
-	// of the inbox gather crowd records and more, whoever sends is waiting for the disk: apply rests longer
-	// then. It rests less the longer the oldest record has waited, very little once that is patience, and
-	// not at all once it has been for a while: so under a load that stays a record waits about so long where
-	// apply keeps up.
-	restFactor  = 4
-	minRest     = 20 * time.Millisecond
-	maxRest     = 500 * time.Millisecond
-	crowd       = 12
-	crowdFactor = 19
-	crowdRest   = 4 * time.Second
-	leastFactor = 0.4
-	patience    = 6 * time.Second
+	// While events are being acknowledged, apply yields: after a batch it rests restFactor times as long as the
+	// batch took, and the next batch gathers more records for the pages it writes. It rests less the longer the
+	// oldest record has waited, very little once that is patience, and not at all once it has been for a while:
+	// so under a load that stays a record waits about so long where apply keeps up.
+	restFactor = 19
+	minRest    = 20 * time.Millisecond
+	maxRest    = 4 * time.Second
+	patience   = 6 * time.Second
 
 	// widest bounds the time from one commit of the inbox to the next, and so what an acknowledgement may
 	// have to wait for it: well below the seconds after which senders give up.
@@ -37,20 +29,16 @@ const (
 	// wait settles if that is enough.
 	tooLong = patience * 5 / 4
 
-	// burst is for how long records may wait tooLong before apply stops resting; after as long again whoever
-	// sends is slowed down for it.
+	// burst is for how long records may wait tooLong before apply stops resting and takes large portions; after
+	// as long again acknowledgements are slowed down for it.
 	burst = 4 * patience
-
-	// catchUp is which part of what is applied is to have waited before, while records wait tooLong: it is
-	// not enough then that no more of them do.
-	catchUp = 8
 )
 
 // pace learns of a batch: whether anything came meanwhile, and how far apply is.
 func (s *Store) pace(alone bool) {
 	was := s.pacing.apart
 	s.pacing.adapt(time.Now(), progress{
-		alone: alone, lag: s.lag(), applied: s.state.Applied, waited: s.waited(), commits: s.inbox.Commits.Load(),
+		alone: alone, lag: s.lag(), waited: s.waited(), commits: s.inbox.Commits.Load(),
 	})
 	s.inbox.Apart.Store(int64(s.pacing.apart))
 	switch is := s.pacing.apart; {
@@ -62,14 +50,16 @@ func (s *Store) pace(alone bool) {
 }
 
 // restAfter is how long apply rests after a batch that took so long, while so many events arrived.
-func (s *Store) restAfter(took time.Duration, arrived int64, commits uint64) time.Duration {
+func (s *Store) restAfter(took time.Duration, arrived int64) time.Duration {
 	switch {
 	case s.starved:
 		return writeRetry
 	case arrived <= 0 && s.lag() > 0:
 		return 0 // nobody is waiting for the disk
+	case arrived <= 0:
+		return minRest
 	}
-	return s.pacing.rest(took, s.waited(), arrived >= crowd*int64(commits), time.Now())
+	return s.pacing.rest(took, s.waited())
 }
 
 // waited is how long the newest record that is applied had to wait, and so about how long the oldest one
@@ -81,52 +71,46 @@ func (s *Store) waited() time.Duration { return max(time.Since(s.reached), 0) }
 // A large portion writes fewer pages a record; but every commit of the inbox waits for what the state has
 // under way on the same disk, so a small one keeps the slowest answers quick. With a million records to
 // apply and 64 connections, 8 MiB applied 36,000 a second at a p99 of 32 ms, 1 MiB 18,000 at 8 ms; with
-// nothing to apply the p99 was 6 ms. So while nobody posts it is large, and while somebody does it is
-// small, grows as long as more comes than is applied, and does not shrink while records wait tooLong.
+// nothing to apply the p99 was 6 ms. So it is large while nobody posts, and once a load has lasted that apply
+// does not keep up with.
 //
 // If more comes all the same, commits of the inbox are spaced out: each then gathers more, for the same
-// pages and the same wait for the disk, and whoever sends one event after another sends fewer. Nobody is
+// pages and the same wait for the disk, and a sender that waits for each answer sends fewer. Nobody is
 // refused for it, nothing is reckoned in advance, and at worst an acknowledgement takes widest longer.
 // Senders that do not wait for one another's answers are not slowed down: they cost less, and what they send
 // too much is bounded by the disk, as ever.
 type pacing struct {
-	alone  bool
-	beside int           // the portion while somebody posts; 0 is portionLeast
-	apart  time.Duration // from the beginning of one commit to that of the next, at least
+	alone bool
+	late  time.Time     // when this load first had records wait tooLong; zero when it did not
+	lasts bool          // it has had them wait for longer than a burst
+	apart time.Duration // from the beginning of one commit to that of the next, at least
 
-	since time.Time // of the last look
+	since time.Time // of the last look at whether the lag grows
 	then  progress  // at since
-	late  time.Time // when this load first had records wait tooLong; zero when it did not
 }
 
 // progress is what pacing is told after a batch.
 type progress struct {
 	alone   bool          // nothing came meanwhile
 	lag     uint64        // records not applied
-	applied uint64        // the number of the last that is
 	waited  time.Duration // see Store.waited
 	commits uint64        // of the inbox, ever
 }
 
 func (p *pacing) portion() int {
-	if p.alone {
+	if p.alone || p.lasts {
 		return portionMost
 	}
-	return max(p.beside, portionLeast)
+	return portionLeast
 }
 
-// rest is how long apply rests after a batch that took so long, whose newest record waited so long, in a
-// crowd or not.
-func (p *pacing) rest(took, waited time.Duration, crowded bool, now time.Time) time.Duration {
-	if waited >= patience && p.lasts(now) {
+// rest is how long apply rests after a batch that took so long, whose newest record waited so long.
+func (p *pacing) rest(took, waited time.Duration) time.Duration {
+	if p.lasts && waited >= patience {
 		return 0
 	}
-	factor, longest := float64(restFactor), maxRest
-	if crowded {
-		factor, longest = crowdFactor, crowdRest
-	}
-	factor = max(factor*(1-waited.Seconds()/patience.Seconds()), leastFactor)
-	return min(max(time.Duration(factor*float64(took)), minRest), longest)
+	factor := restFactor * (1 - waited.Seconds()/patience.Seconds())
+	return min(max(time.Duration(factor*float64(took)), minRest), maxRest)
 }
 
 // adapt learns of a batch.
@@ -139,34 +123,25 @@ func (p *pacing) adapt(now time.Time, m progress) {
 	case late && p.late.IsZero():
 		p.late = now
 	}
+	lasted := time.Duration(0)
+	if !p.late.IsZero() {
+		lasted = now.Sub(p.late)
+	}
+	p.lasts = lasted >= burst
 	took := now.Sub(p.since)
 	if took < patience {
 		return
 	}
-	less := uint64(0) // how many fewer must wait by now
-	if late {
-		less = (m.applied - p.then.applied) / catchUp
-	}
-	switch growing := m.lag+less > p.then.lag; {
-	case p.since.IsZero():
-	case growing && p.beside < portionMost:
-		p.beside = 2 * max(p.beside, portionLeast)
-	case growing && late && p.lasts(now.Add(-burst)): // and resting less has had its time
+	switch {
+	case late && lasted >= 2*burst && m.lag >= p.then.lag: // and resting less has had its time
 		p.widen(took, m.commits-p.then.commits)
-	case growing, late:
-		// it is early to tell; or fewer and fewer wait, as things are
-	case p.apart > 0:
+	case !late && m.lag <= p.then.lag:
 		if p.apart = p.apart * 4 / 5; p.apart < time.Millisecond { // as long as a commit takes
 			p.apart = 0
 		}
-	default:
-		p.beside = max(p.beside/2, portionLeast)
 	}
 	p.since, p.then = now, m
 }
-
-// lasts reports whether the load that has records wait too long is no burst any more.
-func (p *pacing) lasts(now time.Time) bool { return !p.late.IsZero() && now.Sub(p.late) >= burst }
 
 // widen has half as much time again between commits as there was.
 func (p *pacing) widen(took time.Duration, commits uint64) {

@@ -9,32 +9,24 @@ import (
 	"personasync/store/domain"
 )
 
-func TestAPortionIsSmallWhileSomebodyPostsUnlessTheLagGrows(t *testing.T) {
+func TestAPortionIsSmallWhileSomebodyPostsUnlessTheLoadLasts(t *testing.T) {
 	var p pacing
-	now := noon
-	step := func(alone bool, lag uint64, after time.Duration, want int) {
+	step := func(after time.Duration, m progress, want int) {
 		t.Helper()
-		now = now.Add(after)
-		if p.adapt(now, progress{alone: alone, lag: lag}); p.portion() != want {
-			t.Errorf("lag %d, alone %v: %d bytes, want %d", lag, alone, p.portion(), want)
+		if p.adapt(noon.Add(after), m); p.portion() != want {
+			t.Errorf("%v: %+v: %d bytes, want %d", after, m, p.portion(), want)
 		}
 	}
 	if p.portion() != portionLeast {
 		t.Errorf("it begins with %d", p.portion())
 	}
-	step(false, 1_000_000, 0, portionLeast)
-	step(false, 2_000_000, time.Second, portionLeast) // too early to tell
-	step(true, 1_500_000, time.Second, portionMost)
-	step(false, 1_400_000, time.Second, portionLeast)
-	step(false, 1_500_000, patience, 2*portionLeast)
-	for range 5 {
-		step(false, p.then.lag+1, patience, min(2*p.portion(), portionMost))
-	}
-	if p.portion() != portionMost {
-		t.Errorf("a lag that goes on growing leaves it at %d", p.portion())
-	}
-	step(false, 0, patience, portionMost/2)
-	step(false, 0, patience, portionMost/4)
+	step(0, progress{waited: tooLong}, portionLeast)
+	step(time.Second, progress{alone: true, waited: tooLong}, portionMost)
+	step(2*time.Second, progress{waited: tooLong}, portionLeast)
+	step(burst, progress{waited: tooLong}, portionLeast)
+	step(2*time.Second+burst, progress{waited: tooLong}, portionMost)
+	step(3*time.Second+burst, progress{waited: patience / 2}, portionMost)
+	step(4*time.Second+burst, progress{waited: patience/2 - 1}, portionLeast)
 }
 
 func TestApplyRestsLessTheLongerItIsBehind(t *testing.T) {
@@ -43,19 +35,19 @@ func TestApplyRestsLessTheLongerItIsBehind(t *testing.T) {
 			waited time.Duration // of the oldest record that is not applied
 			rest   time.Duration // after a batch of 10 ms
 		}{
-			{0, 40 * time.Millisecond},
-			{patience / 4, 30 * time.Millisecond},
-			{patience * 3 / 4, minRest},
+			{0, 190 * time.Millisecond},
+			{patience / 2, 95 * time.Millisecond},
+			{patience * 19 / 20, minRest},
 			{patience, minRest},
 			{time.Hour, minRest},
-			{-time.Hour, 40 * time.Millisecond}, // the clock was set back
+			{-time.Hour, 190 * time.Millisecond}, // the clock was set back
 		} {
 			s := &Store{reached: time.Now().Add(-c.waited)}
-			if rest := s.restAfter(10*time.Millisecond, 10, 10); rest != c.rest {
+			if rest := s.restAfter(10*time.Millisecond, 10); rest != c.rest {
 				t.Errorf("%v behind it rests %v, want %v", c.waited, rest, c.rest)
 			}
-			s.pacing.late = time.Now().Add(-burst)
-			if rest := s.restAfter(10*time.Millisecond, 10, 10); (rest == 0) != (c.waited >= patience) {
+			s.pacing.lasts = true
+			if rest := s.restAfter(10*time.Millisecond, 10); (rest == 0) != (c.waited >= patience) {
 				t.Errorf("%v behind for long it rests %v", c.waited, rest)
 			}
 		}
@@ -132,9 +124,9 @@ func (r *endpoint) drive(come float64, long time.Duration) {
 		share := r.receive(r.host.beside, come, work) / work.Seconds() / r.host.beside
 		r.applied = min(r.applied+(r.host.alone-(r.host.alone-r.host.slow)*share)*work.Seconds(), r.received)
 		age := r.age()
-		r.pacing.adapt(r.now, progress{false, uint64(r.received - r.applied), uint64(r.applied), age, uint64(r.commits)})
+		r.pacing.adapt(r.now, progress{false, uint64(r.received - r.applied), age, uint64(r.commits)})
 		r.ages, r.widest = append(r.ages, age), max(r.widest, r.pacing.apart)
-		if rest := r.pacing.rest(work, age, true, r.now); rest > 0 {
+		if rest := r.pacing.rest(work, age); rest > 0 {
 			r.receive(r.host.quick, come, rest)
 		}
 	}
@@ -189,7 +181,13 @@ func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
 	for name, over := range map[string]func(r *endpoint){
 		"less comes":    func(r *endpoint) { r.drive(1_000, 10*time.Minute) },
 		"nothing comes": func(r *endpoint) { r.pacing.adapt(r.now, progress{alone: true, lag: 1_000, waited: time.Hour}) },
-		"applied":       func(r *endpoint) { r.pacing.adapt(r.now, progress{waited: time.Second}) },
+		"nothing comes, and apply is long behind": func(r *endpoint) {
+			for range 10 {
+				r.now = r.now.Add(patience)
+				r.pacing.adapt(r.now, progress{alone: true, lag: 1_000, waited: time.Hour})
+			}
+		},
+		"applied": func(r *endpoint) { r.pacing.adapt(r.now, progress{waited: time.Second}) },
 	} {
 		r := newRoad(oldFull)
 		r.drive(flood, 3*time.Minute)
@@ -205,12 +203,12 @@ func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
 // TestTheStoreKeepsCommitsApart: what pacing says reaches the inbox, and is taken back.
 func TestTheStoreKeepsCommitsApart(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
-	for n := range catchUp {
+	for n := range 8 {
 		b.receive(event("ann", "vip", n%2 == 0, n))
 	}
 	must(t, b.Store.pauseWriter(func() {
 		long := time.Now().Add(-time.Hour)
-		b.reached, b.pacing = long, pacing{beside: portionMost, since: long, late: long}
+		b.reached, b.pacing = long, pacing{since: long, late: long}
 		if b.pace(false); b.inbox.Apart.Load() != int64(widest) {
 			t.Errorf("commits are %v apart, want %v", time.Duration(b.inbox.Apart.Load()), widest)
 		}

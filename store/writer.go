@@ -72,7 +72,7 @@ func (s *Store) writeLoop() {
 		if len(commands) == 0 && !apply && !sweep && !(rested && (s.interrupted || s.arrival != nil || len(s.orphaned) > 0)) {
 			continue
 		}
-		began, received, commits := time.Now(), s.inbox.Events(), s.inbox.Commits.Load()
+		began, received := time.Now(), s.inbox.Events()
 		err := s.write(commands, apply)
 		s.endRound(err, apply)
 		if err != nil {
@@ -88,7 +88,7 @@ func (s *Store) writeLoop() {
 			rested = false
 			arrived := s.inbox.Events() - received
 			s.pace(arrived <= 0)
-			rest.Reset(s.restAfter(time.Since(began), arrived, s.inbox.Commits.Load()-commits))
+			rest.Reset(s.restAfter(time.Since(began), arrived))
 		}
 	}
 }
