@@ -36,8 +36,7 @@ func TestADataFolderThatWasMovedIsNotCalledANewOne(t *testing.T) {
 	for what, ask := range map[string]func() error{
 		"an inspection": func() error { _, _, _, err := Open(t.Context(), c, "1.0"); return err },
 		"an order":      func() error { _, err := DialAgent(t.Context(), c, "1.0"); return err },
-		"upkeep":        func() error { _, _, _, err := OpenUpkeep(t.Context(), c, "1.0"); return err },
-		"an import":     func() error { _, _, _, err := OpenOrders(t.Context(), c, "1.0"); return err },
+		"a change":      func() error { _, _, _, err := OpenData(t.Context(), c, "1.0"); return err },
 		"a restore": func() error { // which put an older state where the open files were to come back
 			_, err := Restore(t.Context(), c, filepath.Join(s.dir, "backup.tar"), "1.0", nil)
 			return err

@@ -31,7 +31,7 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer data.Close()
-	p := &process{log: quiet(), store: data, door: &ingest.Handler{Clock: ingest.NewClock(time.Now().Add(-366 * 24 * time.Hour))}}
+	p := &housekeeper{log: quiet(), store: data, ingest: &ingest.Handler{Clock: ingest.NewClock(time.Now().Add(-366 * 24 * time.Hour))}}
 	kept := func() int {
 		t.Helper()
 		if err := p.prune(t.Context()); err != nil {
@@ -46,7 +46,7 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 	if kept() != 1 {
 		t.Error("history expired on the first look")
 	}
-	p.door.Clock = ingest.NewClock(time.Now())
+	p.ingest.Clock = ingest.NewClock(time.Now())
 	if kept() != 0 {
 		t.Error("history never expires")
 	}

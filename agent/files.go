@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"time"
 
@@ -15,9 +16,15 @@ import (
 	"personasync/store"
 )
 
-// OpenUpkeep finds whoever can look after the data of the agent of c: the agent itself when it runs,
-// else its files. where says which in a sentence.
-func OpenUpkeep(ctx context.Context, c *config.Config, version string) (u api.Upkeep, done io.Closer, where string, err error) {
+// Data is what changes memberships and looks after the files.
+type Data interface {
+	api.Orders
+	api.Upkeep
+}
+
+// OpenData finds what can change the data of the agent of c: the agent itself when it runs, else its files. where says
+// which in a sentence. The caller closes done.
+func OpenData(ctx context.Context, c *config.Config, version string) (d Data, done io.Closer, where string, err error) {
 	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	if err == nil {
 		return client, client, client.Where(), nil
@@ -89,4 +96,57 @@ func (f files) explain(err error) error {
 		return orElsewhere(context.Background(), f.config, noDataError(f.config.DataDir, err))
 	}
 	return err
+}
+
+// Forget implements Orders.
+func (f files) Forget(ctx context.Context, user string) (r store.ForgetReport, err error) {
+	err = f.open(ctx, "user forget", func(s *store.Store) error {
+		r, err = s.Forget(ctx, user)
+		return err
+	})
+	return r, err
+}
+
+// Order implements Orders. It applies what the agent left in its inbox first, as its start would.
+func (f files) Order(ctx context.Context, o api.Order, progress func(done, total int64)) (r store.MembershipReport, err error) {
+	err = f.open(ctx, "audience "+o.Verb, func(s *store.Store) error {
+		if err := s.SetRules(ctx, f.config.Rules()); err != nil {
+			return fmt.Errorf("record the rules: %w", err)
+		}
+		r, err = orders{s, f.config.Rules}.Order(ctx, o, progress)
+		return err
+	})
+	return r, err
+}
+
+// open opens the store of a stopped agent, with what was received applied, for a command that the lock
+// names to others. A command that has the files is waited for.
+func (f files) open(ctx context.Context, command string, do func(*store.Store) error) error {
+	if err := f.config.Refused(); err != nil {
+		return fmt.Errorf("the agent is not running, and its files are worked on with a faultless configuration alone: %w", err)
+	}
+	if err := checkOwner(f.config.DataDir); err != nil {
+		return err
+	}
+	options := storeOptions(f.config, slog.New(slog.DiscardHandler))
+	options.Command, options.Start = command, ctx
+	var s *store.Store
+	err := waitForCommand(ctx, f.config.DataDir, func(store.Holding, time.Duration) {}, func() (err error) {
+		v, err := store.OpenReadOnly(f.config.DataDir) // Open would make what is missing
+		if err != nil {
+			return err
+		}
+		if err := v.Close(); err != nil {
+			return err
+		}
+		s, err = store.Open(f.config.DataDir, options)
+		return err
+	})
+	if err != nil {
+		return f.explain(err)
+	}
+	if err = s.CaughtUp(ctx); err == nil {
+		err = do(s)
+	}
+	return errors.Join(err, s.Close())
 }

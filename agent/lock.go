@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"personasync/store"
@@ -63,21 +62,4 @@ func holding(dir string, err error) store.Holding {
 	}
 	by, _ := store.Holder(dir) // nobody: a command that reads has no lock on the directory
 	return by
-}
-
-// openStore opens the agent's store, and waits for a command that works on it.
-func (p *process) openStore(ctx context.Context, dir string, o store.Options) (s *store.Store, err error) {
-	next := time.Duration(0)
-	err = waitForCommand(ctx, dir, func(by store.Holding, since time.Duration) {
-		if since < next {
-			return
-		}
-		next = since + waitNotedEvery
-		p.log.Warn("the data is in use: the start waits until that command has ended", "holder", by.String(), "for", since.Round(time.Second).String())
-		p.tellManager(fmt.Sprintf("STATUS=waiting for %v, which works on the data", by), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (2*waitNotedEvery).Microseconds()))
-	}, func() (err error) {
-		s, err = store.Open(dir, o)
-		return err
-	})
-	return s, err
 }

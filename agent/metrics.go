@@ -1,11 +1,7 @@
 package agent
 
 import (
-	"cmp"
-	"context"
 	"net/http"
-	"runtime"
-	"slices"
 	"strconv"
 	"time"
 
@@ -13,10 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"personasync/agent/condition"
 	"personasync/agent/ingest"
-	"personasync/store"
-	"personasync/store/domain"
 	syncer "personasync/sync"
 )
 
@@ -27,8 +20,8 @@ var (
 	moengageBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 )
 
-// metrics is what Prometheus may ask. Counters that must survive a restart are read from the store at
-// the scrape; what only the process sees is counted here.
+// metrics counts what only the process sees. Counters that must survive a restart are read from the store at each
+// scrape, see readings.
 type metrics struct {
 	registry *prometheus.Registry
 
@@ -41,8 +34,8 @@ type metrics struct {
 	errors      prometheus.Counter
 }
 
-// newMetrics makes a registry that also reads p at every scrape.
-func newMetrics(p *process) *metrics {
+// newMetrics makes the counters, in a registry that has room for the readings.
+func newMetrics() *metrics {
 	m := &metrics{
 		registry:    prometheus.NewPedanticRegistry(),
 		ingested:    newCounters("personasync_ingest_requests_total"),
@@ -66,7 +59,6 @@ func newMetrics(p *process) *metrics {
 	m.posted.WithLabelValues("accepted")
 	m.postTook.WithLabelValues()
 	m.registry.MustRegister(m.ingested, m.ingestTook, m.posted, m.postTook, m.elements, m.postedBytes, m.errors,
-		&readings{p: p, desc: descriptions(), failed: m.errors},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -76,7 +68,7 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4})
 }
 
-// ingest counts one request at the door.
+// ingest counts one request of Segment's side.
 func (m *metrics) ingest(route string, status int, took time.Duration) {
 	m.ingested.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	m.ingestTook.WithLabelValues(route).Observe(took.Seconds())
@@ -89,243 +81,4 @@ func (m *metrics) post(r syncer.Report) {
 	m.elements.WithLabelValues("users").Add(float64(r.Users))
 	m.elements.WithLabelValues("events").Add(float64(r.Events))
 	m.postedBytes.Add(float64(r.Bytes))
-}
-
-// readings are what a scrape reads of the store and of the parts of the process.
-type readings struct {
-	p      *process
-	desc   map[string]*prometheus.Desc
-	failed prometheus.Counter
-}
-
-// Describe implements prometheus.Collector.
-func (r *readings) Describe(out chan<- *prometheus.Desc) {
-	own := map[string]bool{
-		"personasync_ingest_requests_total": true, "personasync_ingest_request_duration_seconds": true,
-		"personasync_moengage_requests_total": true, "personasync_moengage_request_duration_seconds": true,
-		"personasync_moengage_elements_total": true, "personasync_moengage_sent_bytes_total": true, "personasync_scrape_errors_total": true,
-	}
-	for _, m := range metricTable {
-		if !own[m.name] {
-			out <- r.desc[m.name]
-		}
-	}
-}
-
-// reading is one scrape.
-type reading struct {
-	*readings
-	out chan<- prometheus.Metric
-}
-
-// Collect implements prometheus.Collector.
-func (r *readings) Collect(out chan<- prometheus.Metric) {
-	c := reading{r, out}
-	c.process()
-	c.space(r.p.store.Space())
-	c.jobs()
-	c.gauge("personasync_build_info", 1, r.p.o.Version, runtime.Version())
-	status, err := r.p.inspect.Status(context.Background())
-	c.conditions(status.Conditions, err)
-	if err != nil {
-		r.failed.Inc()
-		return
-	}
-	counts, err := r.p.store.Counts()
-	if err != nil {
-		r.failed.Inc()
-		return
-	}
-	c.counts(&counts, time.Now())
-	list, err := r.p.store.Computations()
-	if err != nil {
-		r.failed.Inc()
-		return
-	}
-	c.computations(list)
-	verified, err := condition.Standing(&r.p.store.View, list)
-	if err != nil {
-		r.failed.Inc()
-		return
-	}
-	c.verifications(verified)
-}
-
-func (c *reading) gauge(name string, v float64, labels ...string) {
-	c.out <- prometheus.MustNewConstMetric(c.desc[name], prometheus.GaugeValue, v, labels...)
-}
-
-func (c *reading) counter(name string, v uint64, labels ...string) {
-	c.out <- prometheus.MustNewConstMetric(c.desc[name], prometheus.CounterValue, float64(v), labels...)
-}
-
-func (c *reading) truth(name string, v bool, labels ...string) {
-	if v {
-		c.gauge(name, 1, labels...)
-		return
-	}
-	c.gauge(name, 0, labels...)
-}
-
-// conditions tells of each condition in each severity that it can have, whether it holds.
-func (c *reading) conditions(hold []condition.Condition, unread error) {
-	if unread != nil {
-		hold = []condition.Condition{{Name: condition.Unreadable, Severity: condition.Critical}}
-	}
-	for _, k := range condition.Kinds {
-		for _, severity := range k.Severities {
-			c.truth("personasync_condition", slices.ContainsFunc(hold, func(h condition.Condition) bool {
-				return h.Name == k.Name && h.Severity == severity
-			}), k.Name, severity)
-		}
-	}
-}
-
-func (c *reading) process() {
-	health := c.p.senders.Health()
-	c.truth("personasync_config_reload_refused", c.p.refused.Load() != nil)
-	c.counter("personasync_log_lines_dropped_total", c.p.linesDropped())
-	c.truth("personasync_ready", c.p.readiness.unready() == "")
-	c.truth("personasync_moengage_failing", health.State == "failing")
-	c.truth("personasync_moengage_stopped", health.State == "failing" && health.Stopped)
-	m := c.p.config.Load().MoEngage
-	c.gauge("personasync_moengage_limit_per_minute", float64(m.UsersPerMinute), "users")
-	c.gauge("personasync_moengage_limit_per_minute", float64(m.EventsPerMinute), "events")
-	sent, err := c.p.store.Sent(time.Now().Add(-time.Minute))
-	if err != nil {
-		c.failed.Inc()
-		return
-	}
-	var used condition.Sent
-	for _, s := range sent {
-		used.Users, used.Events = used.Users+s.Users, used.Events+s.Events
-	}
-	c.gauge("personasync_moengage_used_last_minute", float64(used.Users), "users")
-	c.gauge("personasync_moengage_used_last_minute", float64(used.Events), "events")
-	for cause, n := range c.p.recorder.ParkedByReason() {
-		c.gauge("personasync_parked", float64(n), cause)
-	}
-}
-
-func (c *reading) space(s store.Space) {
-	c.gauge("personasync_disk_free_bytes", float64(s.FreeBytes))
-	c.gauge("personasync_disk_reserve_bytes", float64(s.FloorBytes))
-	c.gauge("personasync_data_bytes", float64(s.DataBytes))
-	c.gauge("personasync_data_limit_bytes", float64(s.MaxDataBytes))
-	c.gauge("personasync_inbox_bytes", float64(s.InboxBytes))
-	c.gauge("personasync_state_bytes", float64(s.StateBytes))
-	c.gauge("personasync_state_live_bytes", float64(s.LiveBytes))
-}
-
-func (c *reading) jobs() {
-	for _, p := range c.p.scheduler.Plan() {
-		if !p.Next.IsZero() {
-			c.gauge("personasync_job_next_run_timestamp_seconds", float64(p.Next.Unix()), p.Job)
-		}
-		if !p.Last.Started.IsZero() {
-			c.gauge("personasync_job_last_run_timestamp_seconds", float64(p.Last.Started.Unix()), p.Job)
-		}
-		c.truth("personasync_job_failed", !p.Last.FailedAt.IsZero(), p.Job)
-		c.counter("personasync_job_failed_runs_total", p.Last.Failed, p.Job)
-		c.counter("personasync_job_missed_runs_total", p.Last.Missed, p.Job)
-	}
-}
-
-func (c *reading) counts(n *domain.Counts, now time.Time) {
-	c.counter("personasync_requests_rejected_total", n.Rejected)
-	for i := range n.Refusals {
-		if r := &n.Refusals[i]; r.Route != "" {
-			c.counter("personasync_requests_refused_total", r.Count, r.Route, strconv.Itoa(r.Status), r.Code, strconv.FormatBool(r.Delivery))
-		}
-	}
-	c.counter("personasync_events_received_total", n.Received)
-	c.gauge("personasync_events_unapplied", float64(n.Unapplied))
-	c.counter("personasync_event_times_unread_total", c.p.door.TimesUnread())
-	c.counter("personasync_values_left_out_total", c.p.door.ValuesLeftOut())
-	e := &n.Events
-	for outcome, v := range map[string]uint64{
-		"transition": e.Transitions, "unchanged": e.Unchanged, "duplicate": e.Duplicate,
-		"stale": e.Stale, "ignored": e.Ignored, "discarded": e.Discarded,
-	} {
-		c.counter("personasync_events_settled_total", v, outcome)
-	}
-	c.counter("personasync_changes_created_total", n.Changes.Created)
-	ch := &n.Changes
-	for outcome, v := range map[string]uint64{
-		"delivered": ch.Delivered, "superseded": ch.Superseded, "cancelled": ch.Cancelled,
-		"dropped": ch.Dropped, "expired": ch.Expired, "forgotten": ch.Forgotten,
-	} {
-		c.counter("personasync_changes_closed_total", v, outcome)
-	}
-	c.gauge("personasync_changes_open", float64(ch.Pending), "pending")
-	c.gauge("personasync_changes_open", float64(ch.Held), "held")
-	c.gauge("personasync_changes_open", float64(ch.Parked), "parked")
-	c.gauge("personasync_oldest_pending_age_seconds", float64(condition.Age(n.OldestPending, now)))
-	c.gauge("personasync_users", float64(n.Users))
-}
-
-func (c *reading) computations(list []domain.ComputationInfo) {
-	classes := make(map[string]int)
-	for _, info := range list {
-		classes[info.Class]++
-	}
-	for class, n := range classes {
-		c.gauge("personasync_computations", float64(n), class)
-	}
-	list = labelled(list)
-	left := -len(list)
-	for _, n := range classes {
-		left += n
-	}
-	c.gauge("personasync_computations_unlabelled", float64(left))
-	for _, info := range list {
-		c.computation(info)
-	}
-}
-
-// labelled picks the computations that have metrics of their own: those with the most members, and of
-// several with one key in one space, whose ids differ, the first alone.
-func labelled(list []domain.ComputationInfo) (picked []domain.ComputationInfo) {
-	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b domain.ComputationInfo) int { return cmp.Compare(b.Members, a.Members) })
-	seen := make(map[[2]string]bool)
-	for _, info := range list {
-		name := [2]string{info.Key, info.Space}
-		if len(picked) < maxLabelled && !seen[name] && info.Key != "" {
-			seen[name] = true
-			picked = append(picked, info)
-		}
-	}
-	return picked
-}
-
-// verifications tells of those that failed or differ most, one of each key.
-func (c *reading) verifications(list []store.Verification) {
-	slices.SortStableFunc(list, func(a, b store.Verification) int {
-		return cmp.Or(-cmp.Compare(min(len(a.Code), 1), min(len(b.Code), 1)), cmp.Compare(b.Differ, a.Differ))
-	})
-	seen := make(map[string]bool)
-	for _, v := range list {
-		if v.Key == "" || seen[v.Key] || len(seen) == maxLabelled {
-			continue
-		}
-		seen[v.Key] = true
-		c.gauge("personasync_verify_compared_users", float64(v.Compared), v.Key)
-		c.gauge("personasync_verify_differing_users", float64(v.Differ), v.Key)
-		c.gauge("personasync_verify_last_timestamp_seconds", float64(v.At.Unix()), v.Key)
-		c.truth("personasync_verify_failed", v.Code != "", v.Key)
-	}
-}
-
-func (c *reading) computation(info domain.ComputationInfo) {
-	labels := []string{info.Key, info.Space}
-	if info.Class != domain.ClassTrait.String() {
-		c.gauge("personasync_computation_members", float64(info.Members), labels...)
-		c.counter("personasync_computation_entered_total", info.Entered, labels...)
-		c.counter("personasync_computation_exited_total", info.Exited, labels...)
-	}
-	c.gauge("personasync_computation_held", float64(info.Held), labels...)
-	if at, err := time.Parse(time.RFC3339Nano, info.LastEvent); err == nil {
-		c.gauge("personasync_computation_last_event_timestamp_seconds", float64(at.UnixMilli())/1000, labels...)
-	}
 }

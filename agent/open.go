@@ -192,10 +192,6 @@ func openFiles(dir string) (*store.View, func() error, error) {
 	return v, v.Close, nil
 }
 
-func noDataError(dir string, err error) error {
-	return fmt.Errorf("%w in %s: no agent has run with this data_dir; start one with `personasync run`, or name the folder that has the data", err, dir)
-}
-
 // DeniedConfig says who may read a configuration, if that is what err is about.
 func DeniedConfig(err error) error {
 	if at := (*fs.PathError)(nil); errors.As(err, &at) && errors.Is(err, fs.ErrPermission) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,26 +14,42 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/agent/config"
+	"personasync/agent/host"
 	"personasync/store/domain"
 )
 
-// reloads reads the configuration again whenever it is asked to. A bad file changes nothing.
-func (p *process) reloads(ctx context.Context) error {
+// At SIGHUP the agent reads its configuration and its secrets again, and reload puts them in force: the TLS
+// certificate, credentials and limits of ingest, both senders, the verifier, retention, schedules and the log. The
+// rules are recorded in the inbox, so that they hold for the events after them. data_dir and the listen addresses keep
+// their values until a restart, see config.Config.Succeed. A configuration with a fault changes nothing.
+
+// reloader puts a new configuration in force.
+type reloader struct {
+	*parts
+	certs     *host.Certificates // nil without TLS
+	notifier  *notifier
+	load      func() (*config.Config, error)
+	relog     func(config.Log) // may be nil
+	inherited bool             // ingest listens where the service manager says
+}
+
+// run reloads at each signal until ctx is done.
+func (r *reloader) run(ctx context.Context, signals <-chan os.Signal) error {
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.o.Reload:
+		case <-signals:
 		}
-		p.tellManager(daemon.SdNotifyReloading)
-		next, err := p.o.Load()
+		r.notifier.tell(daemon.SdNotifyReloading)
+		next, err := r.load()
 		if err == nil {
-			err = p.reload(ctx, next)
+			err = r.reload(ctx, next)
 		}
-		p.refused.Store(refusedReload(err))
-		p.tellManager(daemon.SdNotifyReady, p.statusLine())
+		r.refused.Store(refusedReload(err))
+		r.notifier.tell(daemon.SdNotifyReady, r.notifier.status())
 		if err != nil && ctx.Err() == nil {
-			p.log.Error("the configuration was not reloaded, the old one goes on", "reload", n, "error", err)
+			r.log.Error("the configuration was not reloaded, the old one goes on", "reload", n, "error", err)
 		}
 	}
 }
@@ -44,51 +61,51 @@ func refusedReload(err error) *condition.RefusedReload {
 	return &condition.RefusedReload{At: time.Now(), Error: strings.Join(strings.Fields(err.Error()), " ")}
 }
 
-// reload puts next in force, all but what needs a restart. Whatever can be refused comes first, so
-// that a refusal leaves everything as it was.
-func (p *process) reload(ctx context.Context, next *config.Config) error {
-	old := p.config.Load()
-	if p.o.Ingest != nil {
-		next.Ingest.Listen = old.Ingest.Listen // of the socket unit, whatever the file says
+// reload puts next in force, except for what needs a restart. What can be refused comes first, so that a refusal
+// leaves everything as it was.
+func (r *reloader) reload(ctx context.Context, next *config.Config) error {
+	old := r.config.Load()
+	if r.inherited {
+		next.Ingest.Listen = old.Ingest.Listen
 	}
 	kept, err := next.Succeed(old)
 	if err != nil {
 		return fmt.Errorf("beside the settings that need a restart, and so stay as they are: %w", err)
 	}
-	list, err := p.jobs(next)
+	list, err := r.jobs(next)
 	if err != nil {
 		return err
 	}
-	pair, err := p.certs.Read(&next.Ingest)
+	pair, err := r.certs.Read(&next.Ingest)
 	if err != nil {
 		return err
 	}
-	if err := p.store.SetRules(ctx, next.Rules()); err != nil {
+	if err := r.store.SetRules(ctx, next.Rules()); err != nil {
 		return fmt.Errorf("record the rules: %w", err)
 	}
 
-	p.config.Store(next)
-	p.certs.Use(pair)
-	p.door.Reconfigure(ingestConfig(next))
-	p.senders.Reconfigure(next, p.senderConfig)
-	p.verifier.reader.Reconfigure(senderConfig(next, domain.EndpointTransition))
-	p.store.SetRetention(storeOptions(next, p.log))
-	p.scheduler.Replace(list...)
-	if p.o.Relog != nil {
-		p.o.Relog(next.Log)
+	r.config.Store(next)
+	r.certs.Use(pair)
+	r.ingest.Reconfigure(ingestConfig(next))
+	r.senders.Reconfigure(next, r.senderConfig)
+	r.verifier.reader.Reconfigure(senderConfig(next, domain.EndpointTransition))
+	r.store.SetRetention(storeOptions(next, r.log))
+	r.scheduler.Replace(list...)
+	if r.relog != nil {
+		r.relog(next.Log)
 	}
-	p.sayReloaded(old, next, kept)
+	r.report(old, next, kept)
 	return nil
 }
 
-// sayReloaded tells what of the new configuration holds, from when on, and what does not.
-func (p *process) sayReloaded(old, next *config.Config, kept []string) {
-	p.log.Info("configuration reloaded")
+// report says in the log what the new configuration changes, from when on, and what it does not change.
+func (r *reloader) report(old, next *config.Config, kept []string) {
+	r.log.Info("configuration reloaded")
 	for _, key := range kept {
-		p.log.Warn("a changed setting takes effect at the next start only", "key", key)
+		r.log.Warn("a changed setting takes effect at the next start only", "key", key)
 	}
 	if changed := changedRules(old.Rules(), next.Rules()); len(changed) > 0 {
-		p.log.Warn("rules changed: they hold for events from now on, nothing is sent back in time; `personasync audience reconcile KEY` does that",
+		r.log.Warn("rules changed: they hold for events from now on, nothing is sent back in time; `personasync audience reconcile KEY` does that",
 			"computations", changed)
 	}
 }

@@ -150,8 +150,11 @@ func TestReloadTakesTheRetention(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = p.abandon() }()
-	if err := p.reload(t.Context(), s.load("PERSONASYNC_RETENTION_PARKED=1s")); err != nil {
+	defer func() {
+		p.listeners.close()
+		_ = p.store.Close()
+	}()
+	if err := p.reloader.reload(t.Context(), s.load("PERSONASYNC_RETENTION_PARKED=1s")); err != nil {
 		t.Fatal(err)
 	}
 	parked := &domain.Event{Raw: []byte(`{}`), Received: time.Now().Add(-time.Hour), Fault: "undetermined"}

@@ -43,7 +43,7 @@ func (s *senders) Run(ctx context.Context) error {
 }
 
 func (s *senders) reschedule(c *config.Config) {
-	byJob := schedules(c, s)
+	byJob := schedulesByJob(c)
 	s.byJob.Store(&byJob)
 }
 

@@ -3,14 +3,12 @@ package command
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"personasync/agent"
 	"personasync/agent/api"
-	"personasync/agent/config"
 	"personasync/cli/internal/exit"
 	"personasync/cli/internal/term"
 	"personasync/store"
@@ -53,21 +51,21 @@ const AskTimeout = 30 * time.Second
 
 // Order runs do with the agent, or with its files if it is stopped, to change memberships or to erase a user.
 func (env *Env) Order(c *urfave.Context, do func(o api.Orders, bar *term.Bar) error) error {
-	return withData(env, c, agent.OpenOrders, func(o api.Orders, _ string, bar *term.Bar) error { return do(o, bar) })
+	return env.data(c, func(d agent.Data, _ string, bar *term.Bar) error { return do(d, bar) })
 }
 
 // Upkeep runs do with the agent, or with its files if it is stopped, to check, compact or back up the data in dir.
 func (env *Env) Upkeep(c *urfave.Context, do func(u api.Upkeep, dir string, bar *term.Bar) error) error {
-	return withData(env, c, agent.OpenUpkeep, do)
+	return env.data(c, func(d agent.Data, dir string, bar *term.Bar) error { return do(d, dir, bar) })
 }
 
-// withData opens the agent or its files, says which, runs do with a progress bar, and closes them.
-func withData[T any](env *Env, c *urfave.Context, open func(context.Context, *config.Config, string) (T, io.Closer, string, error), do func(on T, dir string, bar *term.Bar) error) (err error) {
+// data opens the data of the agent or of its files, says which, runs do with a progress bar, and closes them.
+func (env *Env) data(c *urfave.Context, do func(d agent.Data, dir string, bar *term.Bar) error) (err error) {
 	places, err := env.LoadPlaces(c)
 	if err != nil {
 		return err
 	}
-	on, done, where, err := open(c.Context, places, env.Version)
+	d, done, where, err := agent.OpenData(c.Context, places, env.Version)
 	if err != nil {
 		return err
 	}
@@ -75,7 +73,7 @@ func withData[T any](env *Env, c *urfave.Context, open func(context.Context, *co
 	env.Remark("%s", where)
 	bar := env.Progress()
 	defer bar.End()
-	return InUse(do(on, places.DataDir, bar))
+	return InUse(do(d, places.DataDir, bar))
 }
 
 // InUse gives the error of a data directory in use the exit code for what a restart cannot cure.

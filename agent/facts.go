@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"personasync/agent/condition"
+	"personasync/agent/config"
+	"personasync/scheduler"
+	"personasync/store"
+)
+
+// facts tell what the process knows beyond its store.
+type facts struct {
+	*parts
+	noSocket string // why the socket of the service manager was not inherited; "" where it was, or none was to be
+	lost     func() []condition.LostSocket
+	missed   missedRuns
+	dropped  grown // lines of the log
+}
+
+// process joins the facts of this moment.
+func (f *facts) process() condition.Process {
+	now, c, health, plan := time.Now(), f.config.Load(), f.senders.Health(), f.scheduler.Plan()
+	p := condition.Process{
+		Unready: f.readiness.unready(), Started: f.started,
+		NextFlush: nextFlush(plan),
+		MoEngage: condition.Reachability{
+			State: health.State, LastError: health.LastError, Since: condition.Timestamp(health.Since.Truncate(time.Second)),
+			LastErrorAt: condition.Timestamp(health.LastErrorAt.Truncate(time.Second)), Stopped: health.State == "failing" && health.Stopped,
+		},
+		Intake:  f.ingest.Lately(now),
+		DataDir: c.DataDir, Schedules: schedulesByJob(c),
+		Refused:    f.refused.Load(),
+		ClockDoubt: f.ingest.Clock.Doubt(),
+		Missed:     f.missed.lately(plan, now), UsualSilence: f.recorder.UsualSilence(),
+	}
+	if p.MoEngage.State == "failing" && health.NextProbe.After(now) { // one that is past had nothing to send
+		p.MoEngage.NextTry = condition.Timestamp(health.NextProbe.Truncate(time.Second))
+	}
+	p.NoSocket, p.LostSockets = f.noSocket, f.lost()
+	p.DataMoved = errors.Is(f.store.Refusal(), store.ErrMoved)
+	if dropped := f.linesDropped(); f.dropped.lately(dropped, now) {
+		p.LinesDropped = dropped
+	}
+	p.Space, p.Forecast = f.diskFacts(now, c.MoEngage)
+	return p
+}
+
+// diskFacts are what a running agent knows of its disk.
+func (f *facts) diskFacts(now time.Time, m config.MoEngage) (*store.Space, condition.Forecast) {
+	space := f.store.Space()
+	return &space, f.recorder.Forecast(now, space, min(m.UsersPerMinute, m.EventsPerMinute))
+}
+
+// statusLine is what `systemctl status` shows.
+func (f *facts) statusLine() string {
+	line := "accepting events"
+	if why := f.readiness.unready(); why != "" {
+		line = "not accepting events: " + strings.ReplaceAll(why, "\n", " ")
+	}
+	if c, err := f.store.Counts(); err == nil {
+		line += fmt.Sprintf("; %d changes pending, %d parked", c.Changes.Pending, c.Events.Parked+c.Changes.Parked)
+	}
+	line += "; MoEngage " + f.senders.Health().State
+	if f.refused.Load() != nil {
+		line += "; the last reload was refused, see the log"
+	}
+	return "STATUS=" + line
+}
+
+// grown is a counter that conditions speak of while it grew lately. Its methods may be called concurrently.
+type grown struct {
+	mu    sync.Mutex
+	count uint64
+	at    time.Time // when it was seen to grow
+}
+
+// lately reports whether count grew within the last hour.
+func (g *grown) lately(count uint64, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if count > g.count {
+		g.at = now
+	}
+	g.count = count
+	return !g.at.IsZero() && now.Sub(g.at) < time.Hour
+}
+
+// missedRuns are the missed runs of each job.
+type missedRuns struct {
+	mu   sync.Mutex
+	jobs map[string]*grown
+}
+
+// begin takes over what was missed before the last stop.
+func (m *missedRuns) begin(runs []scheduler.Run) {
+	m.jobs = make(map[string]*grown, len(runs))
+	for _, r := range runs {
+		m.jobs[r.Job] = &grown{count: r.Missed}
+	}
+}
+
+// lately lists the jobs that missed a run in the last hour. A job that was never seen before has missed
+// nothing yet.
+func (m *missedRuns) lately(plan []scheduler.Planned, now time.Time) (jobs []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range plan {
+		g := m.jobs[p.Job]
+		if g == nil {
+			g = &grown{count: p.Last.Missed}
+			m.jobs[p.Job] = g
+		}
+		if g.lately(p.Last.Missed, now) {
+			jobs = append(jobs, p.Job)
+		}
+	}
+	return jobs
+}

@@ -1,0 +1,175 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"personasync/store"
+)
+
+const (
+	// drainPatience is how long a stop waits for deliveries that are being received. A delivery takes
+	// one fsync; this is for a slow sender.
+	drainPatience = 10 * time.Second
+
+	// windowPatience is how long a stop waits for answers of the admin side, each of the two.
+	windowPatience = time.Second
+
+	// closePatience is what the store may take to close, and the log to be read to its end.
+	closePatience = 5 * time.Second
+)
+
+// process is a running agent.
+type process struct {
+	*parts
+	o           RunOptions
+	listeners   *listeners
+	reloader    *reloader
+	housekeeper *housekeeper
+	notifier    *notifier
+
+	open   sync.Once
+	opened chan struct{} // closed by open: there is an answer to give at ingest
+}
+
+// run works until ctx is done or a part fails, then stops in order.
+func (p *process) run(ctx context.Context) error {
+	var sides errgroup.Group // they answer until the end
+	sides.Go(p.listeners.socket.Run)
+	if p.listeners.admin != nil {
+		sides.Go(p.listeners.admin.Run)
+	}
+	notified, endNotifying := context.WithCancel(context.WithoutCancel(ctx))
+	defer endNotifying()
+	sides.Go(func() error { return p.notifier.run(notified) })
+
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	lanes, work := errgroup.WithContext(ctx)
+	var syncing sync.WaitGroup
+	for _, part := range []func(context.Context) error{p.senders.Run, p.scheduler.Run} {
+		syncing.Add(1)
+		lanes.Go(func() error {
+			defer syncing.Done()
+			return part(work)
+		})
+	}
+	for _, part := range []func(context.Context) error{p.serveIngest, p.housekeeper.run, p.recorder.Run, p.listeners.keepSockets, p.endWhenBroken} {
+		lanes.Go(func() error { return part(work) })
+	}
+	lanes.Go(func() error {
+		err := p.accept(work)
+		end()
+		p.log.Info("stopping")
+		p.notifier.tell(daemon.SdNotifyStopping, "STATUS=stopping")
+		if p.o.Ingest != nil {
+			p.listeners.ingest.Drain() // what comes from now on waits for the next process
+		}
+		p.unready("stopping")
+		syncing.Wait() // meanwhile ingest answers 503: a refused connection would look like an outage
+		return errors.Join(err, p.listeners.ingest.Stop(drainPatience))
+	})
+	err := lanes.Wait()
+
+	err = errors.Join(ignoreEnd(err), p.listeners.socket.Stop(windowPatience), p.listeners.admin.Stop(windowPatience))
+	endNotifying()
+	err = errors.Join(err, sides.Wait(), p.store.Close())
+	p.verifier.reader.Close()
+	p.log.Info("stopped")
+	return err
+}
+
+// ignoreEnd drops the error that only says that ctx is done.
+func ignoreEnd(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// serveIngest serves deliveries once the start is over. Until then senders wait in the kernel's queue: a start takes
+// milliseconds, and a 503 would send them away for minutes.
+func (p *process) serveIngest(ctx context.Context) error {
+	select {
+	case <-p.opened:
+		return p.listeners.ingest.Run()
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// endWhenBroken ends the process when its files turn out to be corrupt. The next start salvages them, which cannot be
+// done while they are in use.
+func (p *process) endWhenBroken(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.store.Broken():
+		return errors.New("the data is damaged: start the agent again, and it saves what can be saved")
+	}
+}
+
+// accept takes events until ctx is done, and reloads at each signal. No event is taken before the rules that it is
+// treated by are on disk.
+func (p *process) accept(ctx context.Context) error {
+	if err := p.recordRules(ctx); err != nil {
+		return err
+	}
+	p.ready()
+	return p.reloader.run(ctx, p.o.Reload)
+}
+
+// rulesRetry is how long a start waits between two tries to write to a full disk.
+const rulesRetry = time.Second
+
+// recordRules records the rules in the inbox. A full disk keeps the agent from accepting events and not from starting:
+// it goes on as soon as there is room.
+func (p *process) recordRules(ctx context.Context) error {
+	record := func() error { return p.store.SetRules(ctx, p.config.Load().Rules()) }
+	err := record()
+	if errors.Is(err, store.ErrFull) {
+		p.log.Error("no room to record the rules: no event is accepted until there is; it is tried again every second", "error", err)
+		p.unready(err.Error())
+		p.answer() // and say why not
+	}
+	for errors.Is(err, store.ErrFull) && pause(ctx, rulesRetry) == nil {
+		err = record()
+	}
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("record the rules: %w", err)
+	}
+	return ctx.Err()
+}
+
+// unready has ingest answer 503 and says why; "" has it take events.
+func (p *process) unready(why string) {
+	p.ingest.SetUnready(why)
+	p.readiness.enter(why)
+}
+
+// answer ends the start: from here on ingest answers, if only with 503.
+func (p *process) answer() {
+	p.open.Do(func() { close(p.opened) })
+	p.notifier.tell(daemon.SdNotifyReady, p.notifier.status())
+}
+
+// ready has ingest take events.
+func (p *process) ready() {
+	p.unready("")
+	at := p.listeners.addresses()
+	attrs := []any{"version", p.o.Version, "data_dir", p.config.Load().DataDir, "ingest", at.Ingest.String(), "socket", at.Socket}
+	if at.Admin != nil {
+		attrs = append(attrs, "admin", at.Admin.String())
+	}
+	p.log.Info("ready", attrs...)
+	p.answer()
+	if p.o.Ready != nil {
+		p.o.Ready(at)
+	}
+}

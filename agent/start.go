@@ -1,0 +1,169 @@
+package agent
+
+import (
+	syncer "personasync/sync"
+
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"personasync/agent/api"
+	"personasync/agent/config"
+	"personasync/agent/host"
+	"personasync/agent/ingest"
+	"personasync/agent/inspect"
+	"personasync/agent/page"
+	"personasync/scheduler"
+	"personasync/store"
+	"personasync/store/domain"
+)
+
+// start opens everything in order, or nothing.
+func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err error) {
+	if err := checkOwner(c.DataDir); err != nil {
+		return nil, err
+	}
+	if o.Ingest != nil {
+		if err := takeOver(c, o); err != nil {
+			return nil, err
+		}
+	}
+	if o.Missed != "" {
+		o.Log.Error("no socket was inherited: events are taken at ingest.listen alone, and the agent is unready", "ingest.listen", c.Ingest.Listen, "why", o.Missed)
+	}
+	if err := orElsewhere(ctx, c, nil); err != nil {
+		return nil, err // else an empty folder is made where the other's is to come back
+	}
+	p := &process{o: o, opened: make(chan struct{}), notifier: &notifier{log: o.Log}, listeners: &listeners{log: o.Log}}
+	data, err := openStore(ctx, c, o, p.notifier)
+	if err != nil {
+		return nil, openError(c.DataDir, err)
+	}
+	defer func() {
+		if err != nil {
+			p.listeners.close()
+			err = errors.Join(err, data.Close())
+		}
+	}()
+	if p.parts, err = newParts(c, o, data); err != nil {
+		return nil, err
+	}
+	return p, p.connect(ctx, c)
+}
+
+// takeOver makes c say where the inherited socket listens, and holds it against that: a socket unit must not open to
+// the network what the configuration may not.
+func takeOver(c *config.Config, o RunOptions) error {
+	address := host.ListenAddress(o.Ingest)
+	if c.Ingest.Listen != address {
+		o.Log.Warn("ingest.listen is not used: systemd listens, and its socket unit says where", "ingest.listen", c.Ingest.Listen, "socket", address)
+	}
+	return c.ListenAt(address)
+}
+
+// openStore opens the agent's store, and waits for a command that works on it.
+func openStore(ctx context.Context, c *config.Config, o RunOptions, manager *notifier) (s *store.Store, err error) {
+	options := storeOptions(c, o.Log)
+	options.CheckInChild, options.Start = o.CheckInChild, ctx
+	next := time.Duration(0)
+	err = waitForCommand(ctx, c.DataDir, func(by store.Holding, since time.Duration) {
+		if since < next {
+			return
+		}
+		next = since + waitNotedEvery
+		o.Log.Warn("the data is in use: the start waits until that command has ended", "holder", by.String(), "for", since.Round(time.Second).String())
+		manager.tell(fmt.Sprintf("STATUS=waiting for %v, which works on the data", by), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (2*waitNotedEvery).Microseconds()))
+	}, func() (err error) {
+		s, err = store.Open(c.DataDir, options)
+		return err
+	})
+	return s, err
+}
+
+// newParts makes the parts and connects them. Nothing runs yet.
+func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error) {
+	p := &parts{log: o.Log, started: time.Now(), store: data, metrics: newMetrics(), linesDropped: o.LinesDropped}
+	p.config.Store(c)
+	if p.linesDropped == nil {
+		p.linesDropped = func() uint64 { return 0 }
+	}
+	p.readiness = &readiness{refusal: data.Refusal, missed: o.Missed, now: time.Now, phase: "starting"}
+	p.ingest = ingest.New(ingestConfig(c), data, o.Log.With("part", "ingest"))
+	p.ingest.Clock, p.ingest.Appended, p.ingest.Observe = ingest.NewClock(data.Written()), p.readiness.note, p.metrics.ingest
+	p.ingest.SetUnready("starting")
+	var err error
+	settled := func(l domain.EventLedger) { p.ingest.Applied(l, time.Now()) }
+	if p.recorder, err = page.NewRecorder(data, o.Log.With("part", "page"), p.started, settled); err != nil {
+		return nil, err
+	}
+	p.senders = newSenders(c, p.senderConfig, data, o.Log.With("part", "sync"))
+	p.verifier = &verifier{store: data, reader: syncer.NewReader(senderConfig(c, domain.EndpointTransition)), log: o.Log.With("part", "verify")}
+	list, err := p.jobs(c)
+	if err != nil {
+		return nil, err
+	}
+	p.scheduler = scheduler.New(o.Log.With("part", "scheduler"), ledger{data}, list...)
+	return p, nil
+}
+
+// connect gives the parts what looks at them from outside, and opens the listeners.
+func (p *process) connect(ctx context.Context, c *config.Config) error {
+	facts := &facts{parts: p.parts, noSocket: p.o.Missed, lost: p.listeners.lostSockets}
+	runs, err := runsOf(&p.store.View)
+	if err != nil {
+		return err
+	}
+	facts.missed.begin(runs)
+	p.notifier.status, p.notifier.liveness = facts.statusLine, p.store.Liveness
+	questions := p.inspector(facts)
+	p.metrics.registry.MustRegister(&readings{parts: p.parts, inspect: questions, version: p.o.Version, desc: descriptions()})
+	shown := page.New(page.Source{
+		Inspect: questions, Store: p.store, Recorder: p.recorder, Plan: p.scheduler.Plan,
+		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
+		PerMinute: func() int { m := p.config.Load().MoEngage; return min(m.UsersPerMinute, m.EventsPerMinute) },
+	})
+	p.listeners.unreachable = p.readiness.miss
+	if err := p.listeners.open(ctx, c, p.o.Ingest, p.ingest, p.adminSide(questions, shown)); err != nil {
+		return err
+	}
+	if p.listeners.admin != nil {
+		p.listeners.admin.HTTP.RegisterOnShutdown(shown.Close)
+	}
+	p.housekeeper = &housekeeper{log: p.log, store: p.store, ingest: p.ingest, parked: func() time.Duration { return p.config.Load().Retention.Parked.Duration }}
+	p.reloader = &reloader{parts: p.parts, certs: p.listeners.certs, notifier: p.notifier, load: p.o.Load, relog: p.o.Relog, inherited: p.o.Ingest != nil}
+	return nil
+}
+
+// inspector answers questions from the live store.
+func (p *process) inspector(f *facts) *inspect.Local {
+	return inspect.New(inspect.Source{
+		Open:     func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
+		Process:  f.process,
+		Config:   p.config.Load,
+		Endpoint: func(e domain.Endpoint) syncer.Config { return senderConfig(p.config.Load(), e) },
+		Plan:     p.livePlan,
+		Received: p.store.LastRecord,
+		Version:  p.o.Version,
+		Where:    "this is the agent",
+	})
+}
+
+// adminSide answers people, scripts and operators.
+func (p *process) adminSide(questions *inspect.Local, shown *page.Page) *api.Server {
+	return &api.Server{
+		Inspect: questions,
+		Running: &operator{p.config.Load, p.store, questions, p.senders, p.verifier},
+		Orders:  orders{p.store, func() domain.Rules { return p.config.Load().Rules() }},
+		Upkeep:  p.store,
+
+		Unready: p.readiness.unready,
+		Refused: p.refused.Load,
+
+		Version:   p.o.Version,
+		ShowUsers: func() bool { return p.config.Load().Admin.ShowUsers },
+		Log:       p.log.With("part", "admin"),
+		Metrics:   p.metrics.handler(),
+		Page:      shown.Routes,
+	}
+}
