@@ -103,7 +103,7 @@ func TestVerdictsGoWithTheirRecords(t *testing.T) {
 		many = append(many, event("ann", "vip", i%2 == 0, i))
 	}
 	b.receive(many...)
-	must(t, b.run(context.Background(), func(tx *state.Tx) error {
+	must(t, b.writer.Do(context.Background(), func(tx *state.Tx) error {
 		tx.PruneVerdicts(2*state.VerdictsOf + 5)
 		return tx.Err
 	}, nil))
@@ -121,7 +121,7 @@ func TestVerdictsGoWithTheirRecords(t *testing.T) {
 func TestVerdictsOfNumbersFarAway(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 0))
-	must(t, b.run(context.Background(), func(tx *state.Tx) error {
+	must(t, b.writer.Do(context.Background(), func(tx *state.Tx) error {
 		tx.Verdict(5, domain.OutcomeStale)
 		tx.Verdict(1<<50, domain.OutcomeDuplicate)
 		return nil

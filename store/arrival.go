@@ -17,17 +17,18 @@ func (s *Store) asLeft() bool {
 	return last.Phase == datadir.PhaseStopped && last.Changed != 0 && last.Changed == datadir.ChangedAt(filepath.Join(s.dir, datadir.StateFile))
 }
 
-// arrive compares where the state is with where it last ran, and how it is with how that left it. A state of a
-// version that did not note it is where it was.
-func (s *Store) arrive() {
+// arrival compares where the state is with its home, where it last ran, and how it is with how that run left it. It
+// is nil when both are the same. A state of a version that did not note its home is where it was.
+func (s *Store) arrival(last []byte) *state.Arrival {
 	home := datadir.HomeOf(filepath.Join(s.dir, datadir.StateFile))
-	if bytes.Equal(home, s.state.Home) && s.left {
-		return
+	if bytes.Equal(home, last) && s.left {
+		return nil
 	}
-	s.arrival = &state.Arrival{Home: home, First: s.inbox.Next.Load()}
-	if len(s.state.Home) > 0 && !s.retention.Load().restoring {
-		s.arrival.Epoch = rand.Uint32() | 1
-		s.log.Info("the files may be a copy, or the last run was cut off: change ids made from now on bear another epoch", "epoch", fmt.Sprintf("%08x", s.arrival.Epoch),
-			"first_record", s.arrival.First)
+	a := &state.Arrival{Home: home, First: s.inbox.Next.Load()}
+	if len(last) > 0 && !s.retention.Load().restoring {
+		a.Epoch = rand.Uint32() | 1
+		s.log.Info("the files may be a copy, or the last run was cut off: change ids made from now on bear another epoch", "epoch", fmt.Sprintf("%08x", a.Epoch),
+			"first_record", a.First)
 	}
+	return a
 }

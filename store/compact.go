@@ -149,7 +149,7 @@ func (c *compaction) run(ctx context.Context) (err error) {
 	}
 	var old *bolt.DB
 	if err == nil {
-		err = errors.Join(c.s.pauseWriter(func() { old, err = c.swap() }), err)
+		err = errors.Join(c.s.writer.Pause(func() { old, err = c.swap() }), err)
 	}
 	if old == nil {
 		return errors.Join(err, c.abandon())
@@ -203,7 +203,7 @@ func (c *compaction) begin() (err error) {
 	}
 	c.dirty = state.NewDirtySet()
 	if err == nil {
-		err = c.s.pauseWriter(func() { c.s.dirty = c.dirty })
+		err = c.s.writer.Pause(func() { c.s.writer.Trace(c.dirty) })
 	}
 	if err != nil {
 		return errors.Join(err, c.to.Close(), os.Remove(c.path))
@@ -321,12 +321,8 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 		return nil, err
 	}
 	crashpoint.Reach(crashpoint.CompactionRenamed)
-	c.s.dirty = nil
 	at.State = info
-	if c.s.arrival == nil {
-		c.s.arrival = new(state.Arrival)
-	}
-	c.s.arrival.Home = datadir.HomeOf(path)
+	c.s.writer.Moved(datadir.HomeOf(path))
 	return c.s.db.Replace(c.to), nil
 }
 
@@ -346,7 +342,7 @@ func (c *compaction) finish(old *bolt.DB) error {
 
 // abandon leaves everything as it was.
 func (c *compaction) abandon() error {
-	_ = c.s.pauseWriter(func() { c.s.dirty = nil }) // a writer that has ended writes nothing more
+	_ = c.s.writer.Pause(func() { c.s.writer.Trace(nil) }) // a writer that has ended writes nothing more
 	return errors.Join(c.to.Close(), os.Remove(c.path))
 }
 

@@ -367,7 +367,7 @@ func TestACompactionThatFailsSaysSo(t *testing.T) {
 		c.dirty.Merge([]state.DirtyKey{{}})
 		var old *bolt.DB
 		var err error
-		must(t, b.pauseWriter(func() { old, err = c.swap() }))
+		must(t, b.writer.Pause(func() { old, err = c.swap() }))
 		if old != nil || !errors.Is(err, state.ErrNoDirtySet) {
 			t.Errorf("it took the state's place: %v, %v", old, err)
 		}

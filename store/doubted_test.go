@@ -12,6 +12,7 @@ import (
 
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/store/internal/state"
 )
 
 // wantDoubt checks what is said of an order that may be on disk.
@@ -93,8 +94,11 @@ func TestAnOrderThatIsRefusedIsSaidToBeUndone(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("parked", "vip", true, 1, unusable))
 	parked := b.ids(domain.StateParked)
-	b.barred.Store(true)
-	defer b.barred.Store(false)
+	must(t, b.writer.Pause(func() { // the disk has no room for a new epoch
+		b.db.DB.Load().MaxSize = 1
+		b.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: b.inbox.Next.Load(), Epoch: 7})
+		must(t, b.writer.Recover())
+	}))
 	if err := b.Drop(t.Context(), noon, parked); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") {
 		t.Errorf("the answer is %v", err)
 	}

@@ -123,7 +123,7 @@ func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	ann := b.oneID("ann")
-	must(t, b.run(t.Context(), func(x *state.Tx) error {
+	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		home := append([]byte("another run of the machine"), x.State.Home[len(x.State.Home)-16:]...)
 		x.Put(x.Raw.Bucket(state.BucketMeta), state.MetaHome, home)
 		return nil
@@ -208,15 +208,15 @@ func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
 	must(t, b.Store.Close())
 	s, err := openAtRest(b.dir, Options{Log: query.Discard})
 	must(t, err)
-	s.arrival = &state.Arrival{Home: make([]byte, 8<<20), First: s.inbox.Next.Load(), Epoch: 7} // for which the file must grow
+	s.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: s.inbox.Next.Load(), Epoch: 7}) // for which the file must grow
 	s.db.DB.Load().MaxSize = 1
-	must(t, s.recover())
+	must(t, s.writer.Recover())
 	s.db.DB.Load().MaxSize = 0
 	bob := record.AppendEvent(nil, event("bob", "vip", true, 1))
 	if err := s.inbox.Append(t.Context(), bob); !errors.Is(err, domain.ErrFull) {
 		t.Errorf("an event is answered with %v", err)
 	}
-	must(t, s.transact(nil, false))
+	must(t, s.writer.Write(false))
 	must(t, s.inbox.Append(t.Context(), bob))
 	s.crash(t)
 	b.Store = nil

@@ -49,7 +49,7 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 		return r, err
 	}
 	now := s.now()
-	err = s.run(ctx, func(tx *state.Tx) error {
+	err = s.writer.Do(ctx, func(tx *state.Tx) error {
 		tx.Now = now
 		u, before := tx.User(user), tx.State.Ledger.Changes.Forgotten+tx.State.Ledger.Events.Discarded
 		r.Memberships = 0
@@ -120,7 +120,7 @@ func (s *Store) Erase(ctx context.Context) (r ForgetReport, err error) {
 		return r, err
 	}
 	r.Before, r.After = c.Before, c.After
-	return r, s.run(ctx, func(tx *state.Tx) error {
+	return r, s.writer.Do(ctx, func(tx *state.Tx) error {
 		meta := tx.Raw.Bucket(state.BucketMeta)
 		if bytes.Equal(meta.Get(apply.MetaErase), before) { // else somebody was forgotten meanwhile
 			tx.Remove(meta, apply.MetaErase)
@@ -148,7 +148,7 @@ func (s *Store) eraseMark() (mark []byte, err error) {
 // landed waits until every request is answered that is under way now: until then their rows name their users.
 func (s *Store) landed(ctx context.Context) error {
 	until := uint64(0)
-	return s.await(ctx, func() (landed bool, err error) {
+	return s.writer.Await(ctx, func() (landed bool, err error) {
 		err = s.look(func(tx *bolt.Tx) error {
 			if until == 0 {
 				until = state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaFlight))

@@ -46,7 +46,7 @@ func (s *Store) forgetExits(ctx context.Context, now time.Time, keep time.Durati
 	before := now.Add(-keep).UnixNano()
 	users, next, err := s.r.ExMembers(w.from, before)
 	if err == nil && len(users) > 0 {
-		err = s.run(ctx, func(tx *state.Tx) error {
+		err = s.writer.Do(ctx, func(tx *state.Tx) error {
 			for _, id := range users {
 				w.met += apply.ForgetExitsOf(tx, tx.User(id), before)
 			}

@@ -80,7 +80,7 @@ func TestPulseTakesAFailureForAnAnswer(t *testing.T) {
 	must(t, b.Applied(t.Context()))
 	must(t, b.Liveness(t.Context()))
 	must(t, b.db.Close()) // every transaction of the state fails from here on, at once
-	if err := b.run(t.Context(), func(*state.Tx) error { return nil }, nil); err == nil {
+	if err := b.writer.Do(t.Context(), func(*state.Tx) error { return nil }, nil); err == nil {
 		t.Fatal("a transaction succeeded on a closed file")
 	}
 	for range 2 {

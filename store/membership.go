@@ -251,7 +251,7 @@ func (s *Store) finishDiscard(ctx context.Context, key string, progress func(don
 
 // watch reads what the guard keeps of the audience, once it holds all that it will hold.
 func (c *membershipJob) watch(ctx context.Context) (w state.ExitWindow, err error) {
-	err = c.s.await(ctx, func() (bool, error) {
+	err = c.s.writer.Await(ctx, func() (bool, error) {
 		err := c.s.read(func(tx *state.Tx) error {
 			w = tx.FieldOf(c.o.Field).Watch
 			return nil

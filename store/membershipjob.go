@@ -138,7 +138,7 @@ func (c *membershipJob) flush(ctx context.Context) error {
 	c.words = c.words[:0]
 	before := c.ahead
 	c.ahead = c.s.inbox.Last()
-	return c.s.cutShort(c.onDisk, c.s.appliedUpTo(ctx, before))
+	return c.s.cutShort(c.onDisk, c.s.writer.AwaitApplied(ctx, before))
 }
 
 // report ends a commission.

@@ -50,7 +50,7 @@ func fourFiles(t *testing.T) *bench {
 		}
 		b.receive(event(user, "vip", true, minute))
 	}
-	epoch, next := b.state.Epoch, b.inbox.Next.Load()
+	epoch, next := b.inbox.Epoch, b.inbox.Next.Load()
 	must(t, b.Store.Close())
 	in, err := wal.Open(b.dir, epoch, next, record.InboxRecords)
 	must(t, err)

@@ -85,7 +85,7 @@ func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
 	b.reopen(rules(domain.SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.Applied(t.Context()))
-	epoch, next := b.state.Epoch, b.inbox.Next.Load()
+	epoch, next := b.inbox.Epoch, b.inbox.Next.Load()
 	must(t, b.Store.Close())
 	in, err := wal.Open(b.dir, epoch, next, record.InboxRecords)
 	must(t, err)

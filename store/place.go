@@ -91,7 +91,7 @@ func (s *Store) compareFiles() error {
 	s.place.Naming.RLock()
 	err := boltfile.IsStill(filepath.Join(s.dir, datadir.StateFile), s.place.State)
 	if err == nil {
-		err = s.inbox.CompareFiles(s.applied.Load())
+		err = s.inbox.CompareFiles(s.writer.Applied())
 	}
 	s.place.Naming.RUnlock()
 	if err != nil {

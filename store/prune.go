@@ -13,7 +13,7 @@ import (
 // another call would find work.
 func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error) {
 	applied, keep := uint64(0), s.retention.Load()
-	err = s.run(ctx, func(tx *state.Tx) error {
+	err = s.writer.Do(ctx, func(tx *state.Tx) error {
 		tx.Now = now
 		more = apply.PruneHistory(tx, now, keep.Delivered) || more
 		more = outbox.PruneParked(tx, now, keep.Parked) || more

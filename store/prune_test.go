@@ -25,7 +25,7 @@ func TestADamagedParkedItemKeepsNoOtherFromExpiring(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	b.SetRetention(Options{Parked: time.Hour})
 	b.receive(parked("ann"), parked("bob"))
-	must(t, b.run(t.Context(), func(x *state.Tx) error {
+	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		k, frame := x.Parked.Cursor().First()
 		broken := append([]byte(nil), frame...)
 		broken[len(broken)-1] ^= 1
@@ -102,7 +102,7 @@ func TestWhatExpiresIsNotGuessedOfAClosedStore(t *testing.T) {
 func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 	b := open(t, rules(domain.SendAsReceived))
 	must(t, b.Applied(t.Context()))
-	must(t, b.run(t.Context(), func(x *state.Tx) error {
+	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		for d := range 2 {
 			ids, err := x.Raw.Bucket(state.BucketMessages).CreateBucket(state.NumberKey(uint64(noon.Add(-10*state.Day).Unix()/86400) + uint64(d)))
 			if err != nil {

@@ -11,14 +11,14 @@ import (
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
+	"personasync/store/internal/writer"
 )
 
 // failing ends the transaction it rides in with an error, after everything was applied and written.
-func failing(then func()) *command {
-	return &command{
-		do:    func(*state.Tx) error { return nil },
-		after: func(tx *state.Tx) { then(); tx.Err = errors.New("the disk failed") },
-		done:  make(chan error, 1),
+func failing(then func()) *writer.Command {
+	return &writer.Command{
+		Do:    func(*state.Tx) error { return nil },
+		After: func(tx *state.Tx) { then(); tx.Err = errors.New("the disk failed") },
 	}
 }
 
@@ -38,13 +38,13 @@ func TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	mended := func() {}
-	must(t, b.pauseWriter(func() {
+	must(t, b.writer.Pause(func() {
 		must(t, b.Append(t.Context(), event("bob", "vip", true, 2))) // waits to be applied
-		err := b.write([]*command{failing(func() { mended = b.unreadable() })}, true)
+		err := b.writer.Write(true, failing(func() { mended = b.unreadable() }))
 		if err == nil {
 			t.Error("the transaction did not fail")
 		}
-		if err := b.transact(nil, false); err == nil {
+		if err := b.writer.Write(false); err == nil {
 			t.Error("a transaction came to an end while the state could not be read back")
 		}
 		mended()
@@ -63,11 +63,11 @@ func TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext(t *testing.T) {
 func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	mended := func() {}
-	must(t, b.pauseWriter(func() {
+	must(t, b.writer.Pause(func() {
 		must(t, b.Append(t.Context(), event("ann", "vip", true, 1)))
-		_ = b.write([]*command{failing(func() { mended = b.unreadable() })}, true)
+		_ = b.writer.Write(true, failing(func() { mended = b.unreadable() }))
 	}))
-	if err := b.run(t.Context(), func(*state.Tx) error { t.Error("it was done"); return nil }, nil); err == nil {
+	if err := b.writer.Do(t.Context(), func(*state.Tx) error { t.Error("it was done"); return nil }, nil); err == nil {
 		t.Error("a command was carried out on a state that was not read back")
 	}
 	mended()
@@ -82,12 +82,12 @@ func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
 func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
-	must(t, b.pauseWriter(func() {
+	must(t, b.writer.Pause(func() {
 		for range 3 {
 			must(t, b.inbox.AppendOther(t.Context(), mustRules(t, rules(domain.SendAttribute))))
 		}
 		for range 2 {
-			_ = b.write([]*command{failing(func() {})}, true)
+			_ = b.writer.Write(true, failing(func() {}))
 		}
 		c, err := b.Counts()
 		must(t, err)

@@ -115,7 +115,7 @@ func TestOnlyTroubleOfTheDiskIsNoted(t *testing.T) {
 func TestDamageMetAtWorkEndsTheWriterAndIsCheckedNext(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
-	err := b.run(t.Context(), func(*state.Tx) error { panic("page 7 is not what it should be") }, nil)
+	err := b.writer.Do(t.Context(), func(*state.Tx) error { panic("page 7 is not what it should be") }, nil)
 	if !errors.Is(err, wire.ErrDamaged) {
 		t.Errorf("the command was told %v", err)
 	}
@@ -252,7 +252,7 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
-	in, err := wal.Open(b.dir, b.state.Epoch, 1, record.InboxRecords)
+	in, err := wal.Open(b.dir, b.inbox.Epoch, 1, record.InboxRecords)
 	must(t, err)
 	for i := range 4 { // as a crash leaves them: appended, not applied
 		must(t, in.Append(t.Context(), record.AppendEvent(nil, event("bob", "vip", i%2 == 0, 2+i))))
@@ -416,7 +416,7 @@ func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, rules(domain.SendEvent))
 			b.receive(event("ann", "vip", true, 1), event("ann", "vip", false, 2), event("bob", "vip", true, 1))
-			must(t, b.run(t.Context(), func(x *state.Tx) error {
+			must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 				k, v := x.Queue.Cursor().Seek(state.UserKey("ann"))
 				return x.Queue.Put(bytes.Clone(k), damage(bytes.Clone(v)))
 			}, nil))
@@ -491,7 +491,7 @@ func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, rules(domain.SendBoth))
 			b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
-			must(t, b.run(t.Context(), harm, nil))
+			must(t, b.writer.Do(t.Context(), harm, nil))
 			b.drain()
 			if c, err := b.Counts(); err != nil || c.Changes.Pending == 0 {
 				t.Fatalf("the damage did no harm: %+v %v", c.Changes, err)

@@ -202,7 +202,7 @@ func TestADamagedFlightStopsNoStart(t *testing.T) {
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
-	must(t, b.run(t.Context(), func(x *state.Tx) error {
+	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		flights := x.Raw.Bucket(state.BucketFlights)
 		frame := bytes.Clone(flights.Get(state.NumberKey(f.ID)))
 		frame[len(frame)-1] ^= 1

@@ -158,7 +158,7 @@ func (re *restoration) settle(ctx context.Context) error {
 		err = s.Applied(ctx)
 	}
 	if err == nil {
-		err = s.run(ctx, func(tx *state.Tx) error {
+		err = s.writer.Do(ctx, func(tx *state.Tx) error {
 			re.report.Replayed = tx.State.Applied - re.report.BackupInfo.Applied
 			tx.State.Applied = max(tx.State.Applied, uint64(re.now.UnixMicro()))
 			re.report.Next = tx.State.Applied + 1

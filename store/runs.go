@@ -14,7 +14,7 @@ func (s *Store) SetJobRun(ctx context.Context, r query.JobRun) error {
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, func(tx *state.Tx) error {
+	return s.writer.Do(ctx, func(tx *state.Tx) error {
 		tx.Put(tx.Raw.Bucket(state.BucketRuns), []byte(query.RunOfJob+r.Job), text)
 		return nil
 	}, nil)

@@ -15,7 +15,7 @@ import (
 
 // KeepSample keeps s as that of its minute, and lets go of those older than a day.
 func (s *Store) KeepSample(ctx context.Context, sample query.Sample) error {
-	return s.run(ctx, func(tx *state.Tx) error {
+	return s.writer.Do(ctx, func(tx *state.Tx) error {
 		kept := tx.Raw.Bucket(state.BucketSamples)
 		if kept == nil {
 			return nil // an older store on a disk that had no room for the bucket: see openState

@@ -110,7 +110,7 @@ func (s *Store) measure() (m datadir.Space, applied uint64, err error) {
 	if m.StateBytes, m.LiveBytes, err = s.db.Fill(); err != nil {
 		return m, 0, err
 	}
-	applied = s.applied.Load()
+	applied = s.writer.Applied()
 	m.UnappliedBytes = s.inbox.Behind(applied)
 	return m, applied, nil
 }

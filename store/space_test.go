@@ -318,7 +318,7 @@ func TestOrdersOnAFullDiskSaySo(t *testing.T) {
 			return err
 		},
 	}
-	must(t, b.pauseWriter(func() { // so that it has not applied them when the disk is full
+	must(t, b.writer.Pause(func() { // so that it has not applied them when the disk is full
 		for i := range 100 {
 			must(t, b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)))
 		}

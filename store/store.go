@@ -2,17 +2,13 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +25,7 @@ import (
 	"personasync/store/internal/snapshot"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
-	"personasync/store/internal/wire"
+	"personasync/store/internal/writer"
 )
 
 // Options opens a store. Log is required; a zero retention keeps things for ever.
@@ -70,28 +66,20 @@ type Store struct {
 	dir       string
 	lock      *os.File         // belongs to looking, once the store is open
 	place     *datadir.Place   // of the files
-	barred    atomic.Bool      // the inbox takes nothing: the epoch of the changes that it would make is not on disk yet
 	now       func() time.Time // of a command; time.Now but in tests
 	looking   sync.Mutex       // held while they are compared with their names
 	written   time.Time        // see Written
 
-	commands chan *command
-	closing  chan struct{}    // closed by Close; ends the writer
-	gone     chan struct{}    // closed when the writer has ended
-	wake     [2]chan struct{} // by Endpoint - 1; buffers of one
 	once     sync.Once
-
-	applied  atomic.Uint64 // number of the last record applied, on disk
-	round    atomic.Pointer[round]
-	finished atomic.Uint64 // transactions of the writer that came to an end, good or bad
-	beat     beat          // of Liveness
+	writer   *writer.Writer
+	liveness writer.Liveness
+	damage   *datadir.Damage
+	refused  *state.Refusals
 
 	budget       *datadir.DiskBudget // whether there is any for more events
 	marker       *datadir.ShutdownMarker
 	checkInChild func(ctx context.Context, dir string) (*repair.CheckReport, error)
-	broken       chan struct{} // closed when damage was met at work
-	brokenOnce   sync.Once
-	unreadable   sync.Once
+	left         bool // when it was opened, the state was as the last run left it
 
 	life      context.Context // ends with Close
 	end       context.CancelFunc
@@ -101,26 +89,7 @@ type Store struct {
 	exits     exitWalk       // of Prune
 	others    sync.WaitGroup // goroutines beside the writer and the committer
 
-	// The writer's own.
-	state       *state.State
-	parkings    *state.Parkings // parked by this process, for those who follow
-	refused     *state.Refusals
-	unread      bool           // a transaction failed, and state was not read back since: see readBack
-	left        bool           // when it was opened, the state was as the last run left it
-	arrival     *state.Arrival // still to be noted; nil: nothing is
-	flown       uint64         // the last lease before that transaction
-	starved     bool           // the last batch found none of the records it looked for
-	reached     time.Time      // receipt of the newest record applied by this process
-	pacing      pacing
-	orphaned    []uint64 // flights that nobody was given: they are still to be put back
-	interrupted bool     // flights that the last process left are still to be settled: there was no room
-	between     chan func()
-	dirty       *state.DirtySet // what a compaction must copy again; nil without one
-	arena       []byte          // memory of the last batch, for the next
-
-	rulesMu  sync.Mutex    // orders SetRules
-	appended *domain.Rules // the newest rules in the inbox, nil while unknown
-	unsure   bool          // an append of rules failed, and may have reached the inbox all the same
+	rules ruleKeeper
 }
 
 // Open locks dir, recovers what a crash left, and starts applying. The directory is made if missing, see
@@ -132,7 +101,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	go s.writeLoop()
+	go s.writer.Run()
 	s.others.Go(s.watchDisk)
 	s.others.Go(s.watchPlace)
 	return s, nil
@@ -149,10 +118,7 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 	}
 	s = &Store{
 		log: o.Log, dir: dir, lock: lock, now: time.Now,
-		commands: make(chan *command), closing: make(chan struct{}), gone: make(chan struct{}), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
-		between: make(chan func()),
-		budget:  datadir.NewDiskBudget(o.MaxDataBytes),
-		broken:  make(chan struct{}), checkInChild: o.CheckInChild,
+		budget: datadir.NewDiskBudget(o.MaxDataBytes), checkInChild: o.CheckInChild,
 	}
 	if o.Start == nil {
 		o.Start = context.Background()
@@ -169,8 +135,7 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 		_ = boltfile.Unlock(lock)
 		return nil, err
 	}
-	s.r.Damaged = s.noteRead
-	s.round.Store(newRound(nil))
+	s.r.Damaged = s.damage.NoteRead
 	return s, nil
 }
 
@@ -213,14 +178,14 @@ func lastWritten(dir string) (last time.Time) {
 }
 
 func (s *Store) openFiles() error {
-	epoch, err := s.openState()
+	st, err := s.openState()
 	if err != nil {
 		return err
 	}
-	inbox, err := wal.Open(s.dir, epoch, s.state.Applied+1, record.InboxRecords)
+	inbox, err := wal.Open(s.dir, st.Epoch, st.Applied+1, record.InboxRecords)
 	if err != nil {
 		s.db.Close()
-		if s.state.Applied == 0 {
+		if st.Applied == 0 {
 			err = datadir.Roomless(err)
 		}
 		return err
@@ -228,22 +193,22 @@ func (s *Store) openFiles() error {
 	inbox.MaxBytes.Store(s.budget.Segment())
 	inbox.Hooks = wal.Hooks{Refuse: s.refuseRecords, Home: s.place.Check, Naming: &s.place.Naming, AfterCommit: s.afterCommit}
 	s.inbox, s.r.Inbox = inbox, inbox
-	if s.parkings == nil {
-		s.parkings = state.NewParkings(time.Now())
+	s.refused = state.NewRefusals(time.Now())
+	if err := s.look(func(tx *bolt.Tx) error { return s.refused.Load(tx, st.Ledger.Rejected) }); err != nil {
+		inbox.Close()
+		s.db.Close()
+		return err
 	}
-	if s.refused == nil {
-		s.refused = state.NewRefusals(time.Now())
-		if err := s.look(func(tx *bolt.Tx) error { return s.refused.Load(tx, s.state.Ledger.Rejected) }); err != nil {
-			inbox.Close()
-			s.db.Close()
-			return err
-		}
-	}
-	s.r.Parkings, s.r.Refused = s.parkings, s.refused
-	s.applied.Store(s.state.Applied)
-	s.arrive()
+	parkings := state.NewParkings(time.Now())
+	s.r.Parkings, s.r.Refused = parkings, s.refused
+	s.damage = datadir.NewDamage(s.log, s.marker)
+	s.writer = writer.New(writer.Config{
+		Log: s.log, DB: s.db, State: st, Inbox: inbox, Damage: s.damage, Parkings: parkings, Refused: s.refused,
+	})
+	s.liveness = writer.Liveness{Writer: s.writer}
+	s.writer.Arrive(s.arrival(st.Home))
 	s.lookAround()
-	if err := boltfile.Guard(s.recover); err != nil {
+	if err := boltfile.Guard(s.writer.Recover); err != nil {
 		inbox.Close()
 		s.db.Close()
 		return err
@@ -253,53 +218,53 @@ func (s *Store) openFiles() error {
 
 // openState opens state.db, or makes it where there is no store yet. An inbox without a state is not
 // a new store: starting empty would forget every membership in silence.
-func (s *Store) openState() (epoch uint32, err error) {
+func (s *Store) openState() (st *state.State, err error) {
 	path := filepath.Join(s.dir, datadir.StateFile)
 	found, err := boltfile.Exists(path)
 	if err != nil {
-		return 0, fmt.Errorf("look for the state: %w", err)
+		return nil, fmt.Errorf("look for the state: %w", err)
 	}
 	if !found {
 		if inboxes, _, err := wal.Files(s.dir); err != nil {
-			return 0, err
+			return nil, err
 		} else if len(inboxes) > 0 {
-			return 0, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, datadir.StateFile)
+			return nil, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, datadir.StateFile)
 		}
 		s.tellOfBeginning()
 		if err := boltfile.Create(path, func(db *bolt.DB) error { return state.InitState(db, rand.Uint32()|1) }); err != nil {
-			return 0, datadir.Roomless(err)
+			return nil, datadir.Roomless(err)
 		}
 	}
 	db, err := boltfile.Open(path, state.StateMmap, false)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	s.db = state.NewStateDB(db)
 	s.r = &query.Reader{DB: s.db}
 	if s.place.State, err = os.Stat(path); err != nil {
 		s.db.Close()
-		return 0, err
+		return nil, err
 	}
 	err = boltfile.Guard(func() error {
 		if err := snapshot.Migrate(db, snapshot.Migrations, s.log); err != nil {
 			return err
 		}
-		if epoch, err = boltfile.Epoch(db); err != nil {
+		if _, err := boltfile.Epoch(db); err != nil {
 			return err
 		}
 		if err := s.addBuckets(); err != nil {
 			return err
 		}
 		return s.db.View(func(tx *bolt.Tx) error {
-			s.state, err = state.LoadCounted(tx)
+			st, err = state.LoadCounted(tx)
 			return err
 		})
 	})
 	if err != nil {
 		s.db.Close()
-		return 0, err
+		return nil, err
 	}
-	return epoch, nil
+	return st, nil
 }
 
 // tellOfBeginning says that a store begins with nothing, and whether there was one before.
@@ -312,56 +277,16 @@ func (s *Store) tellOfBeginning() {
 		"if that is not what you want, stop and restore a backup", "dir", s.dir)
 }
 
-// recover settles the flights that were under way when the last process ended, and writes the epoch that this one
-// begins. Without either it writes nothing. On a full disk the writer does it later: a start needs no room. No
-// record is taken before the epoch is on disk: a crash would leave its change to the epoch of before.
-func (s *Store) recover() error {
-	begins := s.arrival != nil && s.arrival.Epoch != 0
-	s.barred.Store(begins)
-	if s.interrupted = len(s.state.Leases)+len(s.state.CorruptLeases) > 0; !s.interrupted && !begins {
-		return nil
-	}
-	err := s.transact(nil, false)
-	if errors.Is(err, domain.ErrFull) {
-		s.log.Error("the disk is full: requests that the last stop cut off are settled, and events taken, once there is room", "err", err)
-		return nil
-	}
-	return err
-}
-
-// strand puts back the flights that never left, and settles those that were under way when the last
-// process ended.
-func (s *Store) settleInterrupted(tx *state.Tx) {
-	for _, n := range s.orphaned {
-		outbox.Settle(tx, domain.Settlement{Lease: n, At: time.Now(), NotSent: true})
-	}
-	if !s.interrupted {
-		return
-	}
-	for _, f := range slices.Sorted(maps.Keys(s.state.Leases)) {
-		outbox.Interrupt(tx, f, time.Now())
-	}
-	for _, n := range s.state.CorruptLeases {
-		key := state.NumberKey(n)
-		tx.Quarantine(state.BucketFlights, key, tx.Raw.Bucket(state.BucketFlights).Get(key), wire.ErrDamaged)
-	}
-}
-
 // Close stops applying, waits for what is being written, and releases the directory.
 func (s *Store) Close() (err error) {
 	s.once.Do(func() {
 		s.inbox.Stop()
 		s.end()
-		close(s.closing)
-		<-s.gone
+		s.writer.Stop()
 		s.others.Wait()
 		s.upkeep.Lock() // for good: what waits for it finds the store closed
 		defer s.upkeep.Unlock()
-		if counts := s.refused.Unwritten(); (counts || s.arrival != nil) && !s.isBroken() {
-			if err = s.write(nil, false); !counts {
-				err = nil // the next start arrives once more
-			}
-		}
+		err = s.writer.Finish()
 		s.inbox.CloseFiles()
 		err = errors.Join(err, s.closeState(), s.marker.Ended(), s.place.Held.Close(), boltfile.Unlock(s.lock))
 	})
@@ -382,7 +307,7 @@ func (s *Store) refuseRecords() error {
 	if err := s.place.Refusal(); err != nil {
 		return err
 	}
-	if s.barred.Load() {
+	if s.writer.EpochPending() {
 		return fmt.Errorf("%w: this run cannot be noted", domain.ErrFull)
 	}
 	return nil
@@ -405,60 +330,10 @@ func (s *Store) Append(ctx context.Context, events ...*domain.Event) error {
 		size += len(frames[i])
 	}
 	err := s.inbox.Append(ctx, frames...)
-	s.note(err)
+	s.damage.Note(err)
 	err = datadir.Translate(err)
 	s.budget.Note(size, err)
 	return err
-}
-
-// SetRules makes r the rules for every event appended after it returns. Equal rules cost nothing.
-func (s *Store) SetRules(ctx context.Context, r domain.Rules) error {
-	s.rulesMu.Lock()
-	defer s.rulesMu.Unlock()
-	r.Names = domain.NamesAsSent
-	if s.appended != nil && !s.unsure && sameRules(s.appended, &r) {
-		return nil
-	}
-	if s.appended == nil && !s.unsure { // since start: what is applied counts, if that is all there is
-		known, err := s.appliedRules()
-		if err != nil {
-			return err
-		}
-		if known != nil && sameRules(known, &r) {
-			s.appended = &r
-			return nil
-		}
-	}
-	frame, err := record.AppendRules(nil, &r)
-	if err != nil {
-		return err
-	}
-	if err := s.inbox.AppendOther(ctx, frame); err != nil {
-		s.unsure = true
-		return datadir.Translate(err)
-	}
-	s.appended, s.unsure = &r, false
-	return nil
-}
-
-func sameRules(a, b *domain.Rules) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
-}
-
-// appliedRules returns the rules in force, or nil while records wait that may change them.
-func (s *Store) appliedRules() (known *domain.Rules, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(state.BucketMeta)
-		text := meta.Get(state.MetaRules)
-		if text == nil || state.Number(meta.Get(state.MetaApplied)) < s.inbox.Last() {
-			return nil
-		}
-		known = new(domain.Rules)
-		return json.Unmarshal(text, known)
-	})
-	return known, err
 }
 
 // CountRefusal counts one request that was refused for good, at its Last. It waits for no disk.
@@ -471,7 +346,7 @@ func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease
 		return nil, domain.Next{}, err // an idle agent writes nothing
 	}
 	more := false
-	err = s.run(ctx, func(tx *state.Tx) error {
+	err = s.writer.Do(ctx, func(tx *state.Tx) error {
 		f, more = outbox.Take(tx, o)
 		return nil
 	}, func(tx *state.Tx) { next = outbox.Next(tx, o.Endpoint) })
@@ -484,10 +359,8 @@ func (s *Store) Take(ctx context.Context, o domain.TakeOptions) (f *domain.Lease
 
 // empty reports whether nobody waits on an endpoint. What is applied a moment later wakes the sender.
 func (s *Store) empty(endpoint domain.Endpoint) (empty bool, err error) {
-	select {
-	case <-s.gone:
+	if s.writer.Ended() {
 		return false, domain.ErrClosed
-	default:
 	}
 	err = s.look(func(tx *bolt.Tx) error {
 		k, _ := tx.Bucket(state.BucketDue).Cursor().Seek([]byte{byte(endpoint)})
@@ -499,9 +372,34 @@ func (s *Store) empty(endpoint domain.Endpoint) (empty bool, err error) {
 
 // Settle writes what became of a lease. After it returns, the outcome survives a crash.
 func (s *Store) Settle(ctx context.Context, o domain.Settlement) error {
-	return s.run(ctx, func(tx *state.Tx) error { outbox.Settle(tx, o); return nil }, nil)
+	return s.writer.Do(ctx, func(tx *state.Tx) error { outbox.Settle(tx, o); return nil }, nil)
 }
 
 // Wake returns a channel that receives after a commit that made something newly due on an endpoint. It has
 // a buffer of one: a slow reader misses repetitions, never the last.
-func (s *Store) Wake(endpoint domain.Endpoint) <-chan struct{} { return s.wake[endpoint-1] }
+func (s *Store) Wake(endpoint domain.Endpoint) <-chan struct{} { return s.writer.Wake(endpoint) }
+
+// Applied waits until everything appended before the call has been applied. It gives up when the disk is full: that
+// lasts until somebody makes room.
+func (s *Store) Applied(ctx context.Context) error {
+	return s.writer.AwaitApplied(ctx, s.inbox.Last())
+}
+
+// Liveness returns nil once the two goroutines that write, the inbox's and the state's, have each finished a
+// transaction since the last Liveness that returned nil: see writer.Liveness. One caller at a time.
+//
+// Any error but ErrClosed says that commits do not come to an end within the patience of ctx.
+func (s *Store) Liveness(ctx context.Context) error { return s.liveness.Check(ctx) }
+
+// Broken is closed when damage was met at work. The store answers errors from then on; the next Open checks the
+// files and salvages them.
+func (s *Store) Broken() <-chan struct{} { return s.damage.Broken() }
+
+// closeState closes the state. A file that panicked may hold its own lock for ever.
+func (s *Store) closeState() error {
+	if s.damage.IsBroken() {
+		go s.db.Close()
+		return nil
+	}
+	return s.db.Close()
+}

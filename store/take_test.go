@@ -100,7 +100,7 @@ func settleThousand(b *bench, f *domain.Lease) effort {
 func (b *bench) measure(do func(x *state.Tx)) effort {
 	b.Helper()
 	before := b.db.DB.Load().Stats()
-	must(b, b.run(context.Background(), func(x *state.Tx) error { do(x); return nil }, func(x *state.Tx) { outbox.Next(x, domain.EndpointTransition) }))
+	must(b, b.writer.Do(context.Background(), func(x *state.Tx) error { do(x); return nil }, func(x *state.Tx) { outbox.Next(x, domain.EndpointTransition) }))
 	after := b.db.DB.Load().Stats()
 	tx := after.TxStats.Sub(&before.TxStats)
 	return effort{lookups: tx.GetCursorCount(), nodes: tx.GetNodeCount(), pages: tx.GetPageCount()}
@@ -115,7 +115,7 @@ func TestAnAttributeThatIsOnlySaidToWaitIsSaidSoOnce(t *testing.T) {
 	b.drain()
 	b.receive(event("ann", "gold", true, 2))
 	saidToWait := func(change func(h *state.PendingIndex, number uint32)) {
-		must(t, b.run(t.Context(), func(x *state.Tx) error {
+		must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 			u := x.User("ann")
 			change(u.Index, x.State.Registry.ByKey["vip"][0].Number)
 			u.Dirty = true

@@ -371,7 +371,7 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 			}
 			b := open(t, r)
 			if seed%2 == 1 {
-				must(t, b.run(context.Background(), func(x *state.Tx) error {
+				must(t, b.writer.Do(context.Background(), func(x *state.Tx) error {
 					for i := range state.LaneJobs {
 						x.JobNumber(fmt.Sprint("former-", i))
 					}

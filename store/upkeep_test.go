@@ -350,7 +350,7 @@ func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	key := state.RowKey(state.UserKey("ann"), 0)
 	var newer []byte
-	must(t, b.run(t.Context(), func(x *state.Tx) error {
+	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		frame := x.Rows.Get(key)
 		newer = slices.Clone(frame[:len(frame)-4])
 		newer[0] = state.RowVersion + 1
@@ -358,7 +358,7 @@ func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
 		return x.Rows.Put(key, newer)
 	}, nil))
 	must(t, b.Append(t.Context(), event("ann", "vip", false, 2)))
-	err := b.run(t.Context(), func(x *state.Tx) error { x.Entry(x.User("ann"), 0); return x.Err }, nil)
+	err := b.writer.Do(t.Context(), func(x *state.Tx) error { x.Entry(x.User("ann"), 0); return x.Err }, nil)
 	if !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("it ended with %v", err)
 	}
@@ -375,7 +375,7 @@ func TestAnEventOfANewerProgramIsNotSetAside(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	b.receive(event("ann", "vip", true, 1))
 	var key, newer []byte
-	must(t, b.run(t.Context(), func(x *state.Tx) error {
+	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		k, v := x.Queue.Cursor().Seek(state.UserKey("ann"))
 		_, _, frame := state.ParseQueueValue(v)
 		head := len(v) - len(frame)

@@ -30,7 +30,7 @@ func (s *Store) Repair(ctx context.Context, now time.Time, missing []record.Told
 
 // SetVerification keeps v in place of the last one of its computation, whose differences outlive a failure.
 func (s *Store) SetVerification(ctx context.Context, v query.Verification) error {
-	return s.run(ctx, func(tx *state.Tx) error {
+	return s.writer.Do(ctx, func(tx *state.Tx) error {
 		runs, key := tx.Raw.Bucket(state.BucketRuns), []byte(query.RunOfVerification+v.Key+"\x00"+v.ID)
 		var last query.Verification
 		_ = json.Unmarshal(runs.Get(key), &last) // one that cannot be read has no findings

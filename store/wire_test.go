@@ -236,7 +236,7 @@ func TestADamagedRowHarmsNobodyElse(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	b.drain()
 	b.said()
-	must(t, b.run(t.Context(), func(x *state.Tx) error {
+	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		key := state.RowKey(state.UserKey("ann"), 0)
 		row := bytes.Clone(x.Rows.Get(key))
 		row[3] ^= 0xFF
@@ -246,7 +246,7 @@ func TestADamagedRowHarmsNobodyElse(t *testing.T) {
 	b.drain()
 	b.wantSaid("bob.vip=false ann.vip=true") // in order of partition
 	n := 0
-	must(t, b.run(t.Context(), func(x *state.Tx) error {
+	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		n = x.Raw.Bucket(state.BucketDamaged).Stats().KeyN
 		return nil
 	}, nil))

@@ -1,4 +1,4 @@
-package store
+package writer
 
 import "time"
 
@@ -35,36 +35,36 @@ const (
 )
 
 // pace learns of a batch: whether anything came meanwhile, and how far apply is.
-func (s *Store) pace(alone bool) {
-	was := s.pacing.apart
-	s.pacing.adapt(time.Now(), progress{
-		alone: alone, lag: s.lag(), waited: s.waited(), commits: s.inbox.Commits.Load(),
+func (w *Writer) pace(alone bool) {
+	was := w.apply.pacing.apart
+	w.apply.pacing.adapt(time.Now(), progress{
+		alone: alone, lag: w.lag(), waited: w.waited(), commits: w.inbox.Commits.Load(),
 	})
-	s.inbox.Apart.Store(int64(s.pacing.apart))
-	switch is := s.pacing.apart; {
+	w.inbox.Apart.Store(int64(w.apply.pacing.apart))
+	switch is := w.apply.pacing.apart; {
 	case was == 0 && is > 0:
-		s.log.Warn("events come faster than they can be applied, and have for long: acknowledgements are given a little later, in larger groups", "unapplied", s.lag())
+		w.log.Warn("events come faster than they can be applied, and have for long: acknowledgements are given a little later, in larger groups", "unapplied", w.lag())
 	case was > 0 && is == 0:
-		s.log.Info("events are acknowledged as fast as they come again", "unapplied", s.lag())
+		w.log.Info("events are acknowledged as fast as they come again", "unapplied", w.lag())
 	}
 }
 
 // restAfter is how long apply rests after a batch that took so long, while so many events arrived.
-func (s *Store) restAfter(took time.Duration, arrived int64) time.Duration {
+func (w *Writer) restAfter(took time.Duration, arrived int64) time.Duration {
 	switch {
-	case s.starved:
+	case w.apply.unreadable:
 		return writeRetry
-	case arrived <= 0 && s.lag() > 0:
+	case arrived <= 0 && w.lag() > 0:
 		return 0 // nobody is waiting for the disk
 	case arrived <= 0:
 		return minRest
 	}
-	return s.pacing.rest(took, s.waited())
+	return w.apply.pacing.rest(took, w.waited())
 }
 
 // waited is how long the newest record that is applied had to wait, and so about how long the oldest one
 // that is not has waited by now.
-func (s *Store) waited() time.Duration { return max(time.Since(s.reached), 0) }
+func (w *Writer) waited() time.Duration { return max(time.Since(w.apply.reached), 0) }
 
 // pacing is how much apply takes at once, and how far apart commits of the inbox are to be.
 //
@@ -93,7 +93,7 @@ type pacing struct {
 type progress struct {
 	alone   bool          // nothing came meanwhile
 	lag     uint64        // records not applied
-	waited  time.Duration // see Store.waited
+	waited  time.Duration // see Writer.waited
 	commits uint64        // of the inbox, ever
 }
 

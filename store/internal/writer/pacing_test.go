@@ -1,13 +1,13 @@
-package store
+package writer
 
 import (
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"personasync/store/domain"
 )
+
+var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 
 func TestAPortionIsSmallWhileSomebodyPostsUnlessTheLoadLasts(t *testing.T) {
 	var p pacing
@@ -42,12 +42,12 @@ func TestApplyRestsLessTheLongerItIsBehind(t *testing.T) {
 			{time.Hour, minRest},
 			{-time.Hour, 190 * time.Millisecond}, // the clock was set back
 		} {
-			s := &Store{reached: time.Now().Add(-c.waited)}
-			if rest := s.restAfter(10*time.Millisecond, 10); rest != c.rest {
+			w := &Writer{apply: applier{reached: time.Now().Add(-c.waited)}}
+			if rest := w.restAfter(10*time.Millisecond, 10); rest != c.rest {
 				t.Errorf("%v behind it rests %v, want %v", c.waited, rest, c.rest)
 			}
-			s.pacing.lasts = true
-			if rest := s.restAfter(10*time.Millisecond, 10); (rest == 0) != (c.waited >= patience) {
+			w.apply.pacing.lasts = true
+			if rest := w.restAfter(10*time.Millisecond, 10); (rest == 0) != (c.waited >= patience) {
 				t.Errorf("%v behind for long it rests %v", c.waited, rest)
 			}
 		}
@@ -200,20 +200,16 @@ func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
 	}
 }
 
-// TestTheStoreKeepsCommitsApart: what pacing says reaches the inbox, and is taken back.
-func TestTheStoreKeepsCommitsApart(t *testing.T) {
-	b := open(t, rules(domain.SendAttribute))
-	for n := range 8 {
-		b.receive(event("ann", "vip", n%2 == 0, n))
+// TestTheWriterKeepsCommitsApart: what pacing says reaches the inbox, and is taken back.
+func TestTheWriterKeepsCommitsApart(t *testing.T) {
+	w := newWriter(t)
+	long := time.Now().Add(-time.Hour)
+	w.inbox.Commits.Add(1)
+	w.apply.reached, w.apply.pacing = long, pacing{since: long, late: long}
+	if w.pace(false); w.inbox.Apart.Load() != int64(widest) {
+		t.Errorf("commits are %v apart, want %v", time.Duration(w.inbox.Apart.Load()), widest)
 	}
-	must(t, b.Store.pauseWriter(func() {
-		long := time.Now().Add(-time.Hour)
-		b.reached, b.pacing = long, pacing{since: long, late: long}
-		if b.pace(false); b.inbox.Apart.Load() != int64(widest) {
-			t.Errorf("commits are %v apart, want %v", time.Duration(b.inbox.Apart.Load()), widest)
-		}
-		if b.pace(true); b.inbox.Apart.Load() != 0 {
-			t.Error("commits are kept apart when nothing comes")
-		}
-	}))
+	if w.pace(true); w.inbox.Apart.Load() != 0 {
+		t.Error("commits are kept apart when nothing comes")
+	}
 }

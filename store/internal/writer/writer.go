@@ -1,0 +1,267 @@
+package writer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"personasync/store/crashpoint"
+	"personasync/store/domain"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/outbox"
+	"personasync/store/internal/state"
+	"personasync/store/internal/wal"
+	"personasync/store/internal/wire"
+)
+
+// Writer makes the write transactions of a store. Do, Pause, Await, Applied, Wake, EpochPending and Liveness may be
+// called from any goroutine.
+type Writer struct {
+	log      *slog.Logger
+	db       *state.StateDB
+	inbox    *wal.Log
+	damage   *datadir.Damage
+	parkings *state.Parkings // parked by this process, for the readers that follow
+	refused  *state.Refusals
+
+	mailbox
+	notify   *notifier
+	applied  atomic.Uint64 // number of the last record applied, on disk
+	finished atomic.Uint64 // transactions that have ended, well or badly
+
+	// What follows belongs to the goroutine of Run; before Run and after Stop, to their caller.
+
+	state *state.State
+	carry carryOver
+	apply applier
+	dirty *state.DirtySet // keys that a compaction must copy again; nil without one
+	arena []byte          // memory of the last transaction, for the next
+}
+
+// Config is what a Writer works on.
+type Config struct {
+	Log      *slog.Logger
+	DB       *state.StateDB
+	State    *state.State // as DB has it; the writer's from now on
+	Inbox    *wal.Log
+	Damage   *datadir.Damage
+	Parkings *state.Parkings
+	Refused  *state.Refusals
+}
+
+// New returns a writer that Recover and Run start.
+func New(c Config) *Writer {
+	w := &Writer{
+		log: c.Log, db: c.DB, inbox: c.Inbox, damage: c.Damage, parkings: c.Parkings, refused: c.Refused,
+		mailbox: newMailbox(), notify: newNotifier(), state: c.State,
+	}
+	w.applied.Store(c.State.Applied)
+	return w
+}
+
+// writeRetry is how long the writer waits after a failed transaction, as on a full disk.
+const writeRetry = time.Second
+
+// Run makes transactions until Stop, or until one meets damage.
+func (w *Writer) Run() {
+	defer close(w.mailbox.ended)
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	rested := false // apply may go on
+	for {
+		var commands []*Command
+		select {
+		case c := <-w.commands:
+			commands = w.gather(c)
+		case f := <-w.between:
+			f()
+			rest.Reset(0)
+			continue
+		case <-w.inbox.Written:
+		case <-rest.C:
+			rested = true
+		case <-w.closing:
+			return
+		}
+		if err := w.readBack(); err != nil {
+			answer(commands, err)
+			w.notify.ended(err, true)
+			if w.damage.IsBroken() {
+				return
+			}
+			rested = false
+			rest.Reset(writeRetry)
+			continue
+		}
+		held := w.dirty.Full()
+		if held {
+			rest.Reset(minRest)
+		}
+		apply := rested && w.lag() > 0 && !held
+		sweep := rested && len(w.state.Sweeping) > 0
+		if len(commands) == 0 && !apply && !sweep && !(rested && w.carry.any()) {
+			continue
+		}
+		began, received := time.Now(), w.inbox.Events()
+		err := w.Write(apply, commands...)
+		w.notify.ended(w.fault(err, apply), apply)
+		if err != nil {
+			if w.damage.IsBroken() {
+				return
+			}
+			w.log.Error("the state could not be written; trying again", "err", err)
+			rested = false
+			rest.Reset(writeRetry)
+			continue
+		}
+		if apply || len(w.state.Sweeping) > 0 {
+			rested = false
+			arrived := w.inbox.Events() - received
+			w.pace(arrived <= 0)
+			rest.Reset(w.restAfter(time.Since(began), arrived))
+		}
+	}
+}
+
+// Stop ends Run once the transaction under way has, and waits for it. It is called once.
+func (w *Writer) Stop() {
+	close(w.closing)
+	<-w.mailbox.ended
+}
+
+// Finish writes what a stopped writer still has in memory: the counts of refused requests, and where the state runs.
+func (w *Writer) Finish() error {
+	counts := w.refused.Unwritten()
+	if !counts && w.carry.arrival == nil || w.damage.IsBroken() {
+		return nil
+	}
+	if err := w.Write(false); counts {
+		return err
+	}
+	return nil // the next start arrives once more
+}
+
+// lag is how many records the inbox holds that are not applied yet.
+func (w *Writer) lag() uint64 { return w.inbox.Next.Load() - 1 - w.state.Applied }
+
+var errUnreadable = errors.New("records that were received cannot be read from the inbox")
+
+// fault is what the goroutines that wait for records to be applied are told of a transaction.
+func (w *Writer) fault(err error, apply bool) error {
+	if err == nil && apply && w.apply.unreadable {
+		return errUnreadable
+	}
+	return err
+}
+
+// Write is one transaction: the commands, then, if apply says so, a batch of the inbox. A disk that has no room for a
+// batch may have it for commands: they go alone while apply rests after a failure. Outside of Run it may be called
+// within Pause alone.
+func (w *Writer) Write(apply bool, commands ...*Command) error {
+	err := w.transact(apply, commands)
+	answer(commands, err)
+	return err
+}
+
+// written is what a transaction leaves for the time after its commit.
+type written struct {
+	touched   []state.DirtyKey
+	parked    []*state.Stored
+	parkedAll uint64
+	woke      [2]bool
+	aside     bool
+	outsiders int64
+}
+
+func (w *Writer) transact(apply bool, commands []*Command) error {
+	if err := w.readBack(); err != nil {
+		return err
+	}
+	var done written
+	lastLease := w.state.LastLease
+	err := datadir.Translate(w.update(func(tx *bolt.Tx) error { return w.fill(tx, apply, commands, &done) }))
+	w.finished.Add(1)
+	w.dirty.Merge(done.touched) // after the commit: a compaction that takes a key now also reads what was written
+	if err != nil {
+		w.refused.Failed()
+		w.carry.unread, w.carry.lastLease = true, lastLease
+		_ = w.readBack() // else before the next transaction
+		return err
+	}
+	crashpoint.Reach(crashpoint.StateCommitted)
+	w.inbox.Others.Add(-min(done.outsiders, w.inbox.Others.Load()))
+	if done.aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
+		w.damage.NoteRow(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
+	}
+	w.carry.settled()
+	w.parkings.Merge(done.parked, done.parkedAll)
+	w.applied.Store(w.state.Applied)
+	for i, woke := range done.woke {
+		if woke {
+			w.notify.signal(domain.Endpoint(i + 1))
+		}
+	}
+	return nil
+}
+
+// fill does all that belongs into one transaction, up to the commit.
+func (w *Writer) fill(raw *bolt.Tx, apply bool, commands []*Command, done *written) error {
+	tx := state.NewBatch(raw, w.state, w.log)
+	tx.Tracing = w.dirty != nil
+	tx.Arena = w.arena[:0]
+	defer func() { w.arena, done.touched = tx.Arena, tx.Touched }()
+	w.settleCarried(tx)
+	for _, c := range commands {
+		if err := c.Do(tx); err != nil {
+			return err
+		}
+	}
+	if apply {
+		if err := w.applyNext(tx); err != nil {
+			return err
+		}
+	}
+	outbox.Sweep(tx)
+	w.refused.Write(tx)
+	if err := tx.Flush(); err != nil {
+		return err
+	}
+	if tx.State.Ledger.Changes.Pending > 0 && tx.NobodyIsDue() {
+		tx.Contradiction("changes wait, by the ledger, and no user is due")
+	}
+	for _, c := range commands {
+		if c.After != nil {
+			c.After(tx)
+		}
+	}
+	done.woke, done.parked, done.aside, done.outsiders = tx.Woke, tx.Parkings, tx.Aside, tx.Outsiders
+	done.parkedAll = tx.ParkedAll
+	crashpoint.Reach(crashpoint.StateWritten)
+	return tx.Err
+}
+
+// update is one write transaction on state.db. A damaged page makes bbolt panic: that ends the writer and not the
+// process, see Damage.
+func (w *Writer) update(f func(tx *bolt.Tx) error) error {
+	err := boltfile.Guard(func() error { return w.db.Update(f) })
+	w.damage.Note(err)
+	return err
+}
+
+// Trace has each transaction add the keys that it writes to set, for a compaction; nil ends it. It is called within
+// Pause.
+func (w *Writer) Trace(set *state.DirtySet) { w.dirty = set }
+
+// Moved notes that the state has another file under its name from now on. It is called within Pause.
+func (w *Writer) Moved(home []byte) {
+	w.dirty = nil
+	if w.carry.arrival == nil {
+		w.carry.arrival = new(state.Arrival)
+	}
+	w.carry.arrival.Home = home
+}
