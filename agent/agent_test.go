@@ -30,7 +30,7 @@ import (
 	"personasync/agent/api"
 	"personasync/agent/condition"
 	"personasync/agent/config"
-	"personasync/agent/inspect"
+	"personasync/agent/sending"
 	"personasync/store"
 	"personasync/store/domain"
 	"personasync/store/testdir"
@@ -303,7 +303,7 @@ func TestCronHoldsChangesUntilAFlush(t *testing.T) {
 		t.Errorf("%d requests left before their time", n)
 	}
 	receipt, err := i.(*api.Client).Flush(t.Context(), "vip")
-	if err != nil || receipt != (api.FlushReceipt{Job: inspect.DefaultJob, Pending: 1}) {
+	if err != nil || receipt != (api.FlushReceipt{Job: sending.DefaultJob, Pending: 1}) {
 		t.Errorf("flush: %+v, %v", receipt, err)
 	}
 	eventually(t, i, "it has left", func(s condition.Status) bool { return s.Pending == 0 && s.Delivered == 1 })

@@ -10,6 +10,7 @@ import (
 
 	"personasync/agent/api"
 	"personasync/agent/config"
+	"personasync/agent/sending"
 	"personasync/store/domain"
 
 	syncer "personasync/sync"
@@ -27,7 +28,7 @@ func authenticate(ctx context.Context, c *config.Config) api.Authentication {
 	defer cancel()
 	a := api.Authentication{BaseURL: c.BaseURL()}
 	var err error
-	a.Date, err = syncer.Authenticate(ctx, senderConfig(c, domain.EndpointTransition))
+	a.Date, err = syncer.Authenticate(ctx, sending.Config(c, domain.EndpointTransition))
 	a.Now = time.Now()
 	if refused := (*syncer.ReadError)(nil); errors.As(err, &refused) {
 		a.Code, a.Sentence = refused.Code, refused.Sentence

@@ -9,6 +9,7 @@ import (
 
 	"personasync/agent/condition"
 	"personasync/agent/config"
+	"personasync/agent/sending"
 	"personasync/scheduler"
 	"personasync/store"
 )
@@ -33,7 +34,7 @@ func (f *facts) process() condition.Process {
 			LastErrorAt: condition.Timestamp(health.LastErrorAt.Truncate(time.Second)), Stopped: health.State == "failing" && health.Stopped,
 		},
 		Intake:  f.ingest.Lately(now),
-		DataDir: c.DataDir, Schedules: schedulesByJob(c),
+		DataDir: c.DataDir, Schedules: sending.SchedulesByJob(c),
 		Refused:    f.refused.Load(),
 		ClockDoubt: f.ingest.Clock.Doubt(),
 		Missed:     f.missed.lately(plan, now), UsualSilence: f.recorder.UsualSilence(),

@@ -7,6 +7,7 @@ import (
 
 	"personasync/agent/config"
 	"personasync/agent/inspect"
+	"personasync/agent/sending"
 	"personasync/scheduler"
 	"personasync/store"
 )
@@ -18,17 +19,17 @@ func (p *parts) jobs(c *config.Config) ([]scheduler.Job, error) {
 
 // jobsOf returns every job of c. A run of a schedule sends what was received until its time, and waits until none of
 // that is left, however long MoEngage is away.
-func jobsOf(c *config.Config, s *senders, v *verifier, sample func() int) ([]scheduler.Job, error) {
-	all, err := schedulesOf(c)
+func jobsOf(c *config.Config, s *sending.Senders, v *verifier, sample func() int) ([]scheduler.Job, error) {
+	all, err := sending.Schedules(c)
 	if err != nil {
 		return nil, err
 	}
 	var list []scheduler.Job
 	for _, one := range all {
 		list = append(list, scheduler.Job{
-			Name: inspect.JobTitle(one.job), Schedule: one.Schedule,
+			Name: sending.JobTitle(one.Job), Schedule: one.Schedule,
 			CatchUp: c.Schedule.CatchUp == "once",
-			Do:      func(ctx context.Context, scheduled time.Time) error { return s.drain(ctx, one.job, scheduled) },
+			Do:      func(ctx context.Context, scheduled time.Time) error { return s.Drain(ctx, one.Job, scheduled) },
 		})
 	}
 	verify, err := v.job(c.Verify.Schedule, c.Location(), sample)

@@ -14,6 +14,7 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/host"
 	"personasync/agent/inspect"
+	"personasync/agent/sending"
 	"personasync/store"
 	"personasync/store/domain"
 
@@ -143,7 +144,7 @@ func fileSource(c *config.Config, version string) inspect.Source {
 		Open:     takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
 		Process:  func() condition.Process { return condition.Stopped(c.DataDir) },
 		Config:   func() *config.Config { return c },
-		Endpoint: func(e domain.Endpoint) syncer.Config { return senderConfig(c, e) },
+		Endpoint: func(e domain.Endpoint) syncer.Config { return sending.Config(c, e) },
 		Plan:     filedPlan(c),
 		Version:  version,
 		Where:    absent(c.DataDir) + ": this is from its files in " + c.DataDir,

@@ -6,6 +6,7 @@ import (
 	"personasync/agent/api"
 	"personasync/agent/config"
 	"personasync/agent/inspect"
+	"personasync/agent/sending"
 	"personasync/store"
 )
 
@@ -14,7 +15,7 @@ type operator struct {
 	config   func() *config.Config
 	store    *store.Store
 	inspect  api.Inspector
-	senders  *senders
+	senders  *sending.Senders
 	verifier *verifier
 }
 
@@ -43,7 +44,7 @@ func (o *operator) Flush(_ context.Context, computation string) (r api.FlushRece
 	}
 	o.senders.Flush(job)
 	if job != nil {
-		r.Job = inspect.JobTitle(*job)
+		r.Job = sending.JobTitle(*job)
 	}
 	r.Pending = counts.Changes.Pending
 	return r, nil

@@ -9,9 +9,11 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/ingest"
 	"personasync/agent/page"
+	"personasync/agent/sending"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 
@@ -30,7 +32,7 @@ type parts struct {
 	store     *store.Store
 	readiness *readiness
 	ingest    *ingest.Handler
-	senders   *senders
+	senders   *sending.Senders
 	verifier  *verifier
 	scheduler *scheduler.Scheduler
 	recorder  *page.Recorder
@@ -41,7 +43,7 @@ type parts struct {
 
 // senderConfig is what the sender of an endpoint needs of c. Its requests are counted and recorded.
 func (p *parts) senderConfig(c *config.Config, endpoint domain.Endpoint) syncer.Config {
-	s := senderConfig(c, endpoint)
+	s := sending.Config(c, endpoint)
 	s.Observe = func(r syncer.Report) {
 		p.metrics.post(r)
 		p.recorder.Answered(r)

@@ -15,6 +15,7 @@ import (
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/host"
+	"personasync/agent/sending"
 	"personasync/store/domain"
 )
 
@@ -87,8 +88,8 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	r.config.Store(next)
 	r.certs.Use(pair)
 	r.ingest.Reconfigure(ingestConfig(next))
-	r.senders.Reconfigure(next, r.senderConfig)
-	r.verifier.reader.Reconfigure(senderConfig(next, domain.EndpointTransition))
+	r.senders.Reconfigure(next)
+	r.verifier.reader.Reconfigure(sending.Config(next, domain.EndpointTransition))
 	r.store.SetRetention(storeOptions(next, r.log))
 	r.scheduler.Replace(list...)
 	if r.relog != nil {

@@ -8,7 +8,6 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/ingest"
 	"personasync/store"
-	"personasync/store/domain"
 )
 
 // What the parts of the agent need of a configuration.
@@ -34,26 +33,4 @@ func ingestConfig(c *config.Config) ingest.Config {
 		MaxBodyBytes:  c.Ingest.MaxBodyBytes,
 		CheckID:       syncer.CheckID,
 	}
-}
-
-func senderConfig(c *config.Config, to domain.Endpoint) syncer.Config {
-	realtime := c.Schedule.Mode != "cron"
-	m := &c.MoEngage
-	s := syncer.Config{
-		Endpoint: to,
-		BaseURL:  c.BaseURL(), WorkspaceID: m.WorkspaceID, APIKey: m.APIKey.Current(), ForwardedFor: m.ForwardedFor, Region: m.DataCenter,
-		Timeout: m.Timeout.Duration, Concurrency: m.Concurrency,
-		UsersPerMinute: m.UsersPerMinute, EventsPerMinute: m.EventsPerMinute, MaxRequestBytes: m.MaxRequestBytes,
-		UpdateExistingOnly: m.UpdateExistingOnly, RealTimeAction: m.RealTimeAction,
-		MinBackoff: c.Retry.MinBackoff.Duration, MaxBackoff: c.Retry.MaxBackoff.Duration, MaxAttempts: c.Retry.MaxAttempts,
-		Realtime: func(job string) bool { return realtime && job == "" },
-		MaxDelay: c.Schedule.MaxDelay.Duration,
-	}
-	if to == domain.EndpointCohort {
-		s.UsersPerMinute, s.EventsPerMinute, s.CallsPerMinute = 0, 0, m.CohortsPerMinute
-		if m.MaxRequestBytes >= config.Default().MoEngage.MaxRequestBytes { // else something on the way takes no more
-			s.MaxRequestBytes = syncer.CohortRequestBytes
-		}
-	}
-	return s
 }

@@ -1,7 +1,7 @@
 package agent
 
 import (
-	syncer "personasync/sync"
+	"personasync/agent/sending"
 
 	"context"
 	"errors"
@@ -17,6 +17,7 @@ import (
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
+	syncer "personasync/sync"
 )
 
 // start opens everything in order, or nothing.
@@ -97,8 +98,8 @@ func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error)
 	if p.recorder, err = page.NewRecorder(data, o.Log.With("part", "page"), p.started, settled); err != nil {
 		return nil, err
 	}
-	p.senders = newSenders(c, p.senderConfig, data, o.Log.With("part", "sync"))
-	p.verifier = &verifier{store: data, reader: syncer.NewReader(senderConfig(c, domain.EndpointTransition)), log: o.Log.With("part", "verify")}
+	p.senders = sending.New(c, p.senderConfig, data, o.Log.With("part", "sync"))
+	p.verifier = &verifier{store: data, reader: syncer.NewReader(sending.Config(c, domain.EndpointTransition)), log: o.Log.With("part", "verify")}
 	list, err := p.jobs(c)
 	if err != nil {
 		return nil, err
@@ -141,7 +142,7 @@ func (p *process) inspector(f *facts) *inspect.Local {
 		Open:     func() (*store.View, func() error, error) { return &p.store.View, func() error { return nil }, nil },
 		Process:  f.process,
 		Config:   p.config.Load,
-		Endpoint: func(e domain.Endpoint) syncer.Config { return senderConfig(p.config.Load(), e) },
+		Endpoint: func(e domain.Endpoint) syncer.Config { return sending.Config(p.config.Load(), e) },
 		Plan:     p.livePlan,
 		Received: p.store.LastRecord,
 		Version:  p.o.Version,

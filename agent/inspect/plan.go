@@ -10,18 +10,6 @@ import (
 	"personasync/store"
 )
 
-// DefaultJob is what the default schedule, job "" of the store, is called where jobs are listed: its
-// section of the configuration. No computation's key has brackets.
-const DefaultJob = "[schedule]"
-
-// JobTitle is the name under which a job of the store is listed.
-func JobTitle(job string) string {
-	if job == "" {
-		return DefaultJob
-	}
-	return job
-}
-
 // failedJobs lists those of a plan whose last run that ended failed.
 func failedJobs(all []Planned) []condition.FailedJob {
 	failed := []condition.FailedJob{}

@@ -1,6 +1,8 @@
 package inspect
 
 import (
+	"personasync/agent/sending"
+
 	"cmp"
 	"fmt"
 	"strings"
@@ -31,7 +33,7 @@ func waitText(c *domain.UserChange, plan []Planned) string {
 		return parkedText(c)
 	}
 	for _, p := range plan {
-		if p.Job == JobTitle(c.Job) {
+		if p.Job == sending.JobTitle(c.Job) {
 			return scheduleText(c, p)
 		}
 	}

@@ -1,6 +1,8 @@
 package inspect
 
 import (
+	"personasync/agent/sending"
+
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +37,7 @@ func TestAUsersPageNamesTheRunThatAChangeLeavesWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := Planned{Schedule: daily, Planned: scheduler.Planned{Job: JobTitle("computation:vip"), Spec: "0 3 * * *", Running: true, Last: scheduler.Run{Started: due}, Next: due.AddDate(0, 0, 2)}}
+	running := Planned{Schedule: daily, Planned: scheduler.Planned{Job: sending.JobTitle("computation:vip"), Spec: "0 3 * * *", Running: true, Last: scheduler.Run{Started: due}, Next: due.AddDate(0, 0, 2)}}
 	for received, want := range map[time.Time]string{
 		due.Add(-time.Second):                 "under way",
 		due.Add(time.Second):                  "under way",
