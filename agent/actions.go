@@ -11,7 +11,6 @@ import (
 	"personasync/agent/segment"
 	"personasync/store"
 	"personasync/store/domain"
-
 	syncer "personasync/sync"
 )
 

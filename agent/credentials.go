@@ -12,7 +12,6 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/sending"
 	"personasync/store/domain"
-
 	syncer "personasync/sync"
 )
 

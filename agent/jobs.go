@@ -8,6 +8,7 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/inspect"
 	"personasync/agent/sending"
+	"personasync/agent/verify"
 	"personasync/scheduler"
 	"personasync/store"
 )
@@ -19,7 +20,7 @@ func (p *parts) jobs(c *config.Config) ([]scheduler.Job, error) {
 
 // jobsOf returns every job of c. A run of a schedule sends what was received until its time, and waits until none of
 // that is left, however long MoEngage is away.
-func jobsOf(c *config.Config, s *sending.Senders, v *verifier, sample func() int) ([]scheduler.Job, error) {
+func jobsOf(c *config.Config, s *sending.Senders, v *verify.Verifier, sample func() int) ([]scheduler.Job, error) {
 	all, err := sending.Schedules(c)
 	if err != nil {
 		return nil, err
@@ -32,14 +33,14 @@ func jobsOf(c *config.Config, s *sending.Senders, v *verifier, sample func() int
 			Do:      func(ctx context.Context, scheduled time.Time) error { return s.Drain(ctx, one.Job, scheduled) },
 		})
 	}
-	verify, err := v.job(c.Verify.Schedule, c.Location(), sample)
+	verify, err := v.Jobs(c.Verify.Schedule, c.Location(), sample)
 	return append(list, verify...), err
 }
 
 // nextFlush is the earliest planned run that lets changes leave; zero when none is.
 func nextFlush(plan []scheduler.Planned) (next time.Time) {
 	for _, p := range plan {
-		if p.Job != verifyJob && !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
+		if p.Job != verify.Job && !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
 			next = p.Next
 		}
 	}

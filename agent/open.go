@@ -17,7 +17,6 @@ import (
 	"personasync/agent/sending"
 	"personasync/store"
 	"personasync/store/domain"
-
 	syncer "personasync/sync"
 )
 

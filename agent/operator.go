@@ -7,6 +7,7 @@ import (
 	"personasync/agent/config"
 	"personasync/agent/inspect"
 	"personasync/agent/sending"
+	"personasync/agent/verify"
 	"personasync/store"
 )
 
@@ -16,7 +17,7 @@ type operator struct {
 	store    *store.Store
 	inspect  api.Inspector
 	senders  *sending.Senders
-	verifier *verifier
+	verifier *verify.Verifier
 }
 
 var _ api.Running = (*operator)(nil)
@@ -62,5 +63,5 @@ func (o *operator) Drop(ctx context.Context, order api.ActionOrder) (*api.Action
 
 // Verify implements Running.
 func (o *operator) Verify(ctx context.Context, order api.VerifyOrder, progress func(done, total int64)) (*api.VerifyReport, error) {
-	return o.verifier.verify(ctx, order, progress)
+	return o.verifier.Verify(ctx, order, progress)
 }

@@ -10,10 +10,10 @@ import (
 	"personasync/agent/ingest"
 	"personasync/agent/page"
 	"personasync/agent/sending"
+	"personasync/agent/verify"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
-
 	syncer "personasync/sync"
 )
 
@@ -33,7 +33,7 @@ type parts struct {
 	readiness *readiness
 	ingest    *ingest.Handler
 	senders   *sending.Senders
-	verifier  *verifier
+	verifier  *verify.Verifier
 	scheduler *scheduler.Scheduler
 	recorder  *page.Recorder
 	metrics   *metrics

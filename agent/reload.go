@@ -89,7 +89,7 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	r.certs.Use(pair)
 	r.ingest.Reconfigure(ingestConfig(next))
 	r.senders.Reconfigure(next)
-	r.verifier.reader.Reconfigure(sending.Config(next, domain.EndpointTransition))
+	r.verifier.Reconfigure(sending.Config(next, domain.EndpointTransition))
 	r.store.SetRetention(storeOptions(next, r.log))
 	r.scheduler.Replace(list...)
 	if r.relog != nil {

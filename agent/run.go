@@ -80,7 +80,7 @@ func (p *process) run(ctx context.Context) error {
 	err = errors.Join(ignoreEnd(err), p.listeners.socket.Stop(windowPatience), p.listeners.admin.Stop(windowPatience))
 	endNotifying()
 	err = errors.Join(err, sides.Wait(), p.store.Close())
-	p.verifier.reader.Close()
+	p.verifier.Close()
 	p.log.Info("stopped")
 	return err
 }

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"personasync/agent/sending"
-
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +12,8 @@ import (
 	"personasync/agent/ingest"
 	"personasync/agent/inspect"
 	"personasync/agent/page"
+	"personasync/agent/sending"
+	"personasync/agent/verify"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
@@ -99,7 +99,7 @@ func newParts(c *config.Config, o RunOptions, data *store.Store) (*parts, error)
 		return nil, err
 	}
 	p.senders = sending.New(c, p.senderConfig, data, o.Log.With("part", "sync"))
-	p.verifier = &verifier{store: data, reader: syncer.NewReader(sending.Config(c, domain.EndpointTransition)), log: o.Log.With("part", "verify")}
+	p.verifier = verify.New(data, sending.Config(c, domain.EndpointTransition), o.Log.With("part", "verify"))
 	list, err := p.jobs(c)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,33 +13,9 @@ import (
 
 	"personasync/agent/api"
 	"personasync/agent/condition"
+	"personasync/agent/verify"
 	"personasync/store"
 )
-
-func TestAgreementHasAnIntervalUnlessItIsOfEverybody(t *testing.T) {
-	for _, c := range []struct {
-		compared, agree, told uint64
-		share, low, high      float64
-	}{
-		// Wilson's interval; the figures are those of R's prop.test(correct = FALSE).
-		{1000, 997, 100_000, 0.997, 0.991216, 0.998979},
-		{10, 10, 100_000, 1, 0.722467, 1},
-		{10, 0, 100_000, 0, 0, 0.277533},
-		{4, 3, 4, 0.75, 0.75, 0.75},
-	} {
-		a := agreement(&store.Verification{Compared: c.compared, Agree: c.agree, Told: c.told})
-		near := func(got, want float64) bool { return math.Abs(got-want) < 1e-4 }
-		if !near(a.Share, c.share) || !near(a.Low, c.low) || !near(a.High, c.high) {
-			t.Errorf("%d of %d: %+v, want %+v", c.agree, c.compared, a, c)
-		}
-		if exact := a.Level == 1; exact != (c.compared == c.told) {
-			t.Errorf("%d of %d of %d: level %v", c.agree, c.compared, c.told, a.Level)
-		}
-	}
-	if a := agreement(&store.Verification{Told: 5}); a != nil {
-		t.Errorf("of nobody: %+v", a)
-	}
-}
 
 func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
 	s := newSite(t)
@@ -69,20 +44,12 @@ func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
 	if r.Told != n || r.Compared != n || r.Differ != 7 || r.Repaired != 7 || len(r.Differences) != 7 || r.Agreement.Level != 1 {
 		t.Errorf("report %+v", r)
 	}
-	if far != n && far != 20 && far != 40 { // tidings come no faster than ten a second
+	if far != n && far != 20 && far != 40 { // a progress message is sent ten times a second at most
 		t.Errorf("progress up to %d", far)
 	}
 	eventually(t, i, "the repair has left", func(st condition.Status) bool { return st.Delivered == n+7 && st.Pending == 0 })
 	if r, err = c.Verify(t.Context(), api.VerifyOrder{Key: "vip", Sample: 25}, nil); err != nil || r.Asked != 25 || r.Differ != 0 || r.Agreement.Low >= 1 {
 		t.Errorf("afterwards %+v, %v", r, err)
-	}
-}
-
-func TestOneVerificationAtATime(t *testing.T) {
-	v := &verifier{}
-	v.busy.Lock()
-	if _, err := v.verify(t.Context(), api.VerifyOrder{Key: "vip"}, nil); err == nil || !strings.Contains(err.Error(), "another verification") {
-		t.Errorf("error %v", err)
 	}
 }
 
@@ -155,12 +122,12 @@ func TestAFailedJobIsNotShownAsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now().UTC().Truncate(time.Second)
-	err = db.SetJobRun(t.Context(), store.JobRun{Job: verifyJob, Started: now, Finished: now, Failed: 2, FailedAt: now, Code: "http_403", Error: "refused"})
+	err = db.SetJobRun(t.Context(), store.JobRun{Job: verify.Job, Started: now, Finished: now, Failed: 2, FailedAt: now, Code: "http_403", Error: "refused"})
 	if err = errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
 	conf = s.load("PERSONASYNC_DEFAULTS_SEND=attribute", "PERSONASYNC_VERIFY_SCHEDULE=0 0 29 2 *")
-	want := []condition.FailedJob{{Job: verifyJob, FailedAt: condition.Timestamp(now), Code: "http_403", Error: "refused", Failed: 2}}
+	want := []condition.FailedJob{{Job: verify.Job, FailedAt: condition.Timestamp(now), Code: "http_403", Error: "refused", Failed: 2}}
 	files, _ := open(t, conf)
 	st, err := files.Status(t.Context())
 	if err != nil || !slices.Equal(st.FailedJobs, want) {

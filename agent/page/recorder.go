@@ -10,7 +10,6 @@ import (
 	"personasync/agent/condition"
 	"personasync/store"
 	"personasync/store/domain"
-
 	syncer "personasync/sync"
 )
 
