@@ -49,11 +49,15 @@ type Config struct {
 	Guard        Guard         `toml:"guard"`
 	Computations []Computation `toml:"computation"`
 
-	origins map[string]origin // by full key; a missing key has its default
-	notes   []string          // warnings found while reading
-	blind   bool              // loaded without secrets, so a missing one means nothing
-	refused error             // see Refused
+	provenance
+}
 
+// provenance is how a configuration was read.
+type provenance struct {
+	origins  map[string]origin  // by full key; a missing key has its default
+	notes    []string           // warnings found while reading
+	blind    bool               // loaded without secrets, so a missing one means nothing
+	refused  error              // see Refused
 	borrowed map[string]Setting // secrets known from the running agent, see Borrow
 }
 
