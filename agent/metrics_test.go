@@ -54,7 +54,7 @@ func sameDocument(t *testing.T, path, want, command string) {
 
 const metricsIntro = `# Metrics
 
-` + "`GET /metrics`" + ` on ` + "`admin.listen`" + ` and on the admin socket answers Prometheus. Made from the code; a test keeps it so.
+` + "`GET /metrics`" + ` on ` + "`admin.listen`" + ` and on the admin socket answers Prometheus. This page is made from the code, and a test compares them.
 
 ` + "```yaml" + `
 scrape_configs:
@@ -63,15 +63,15 @@ scrape_configs:
       - targets: ["127.0.0.1:8481"]
 ` + "```" + `
 
-` + "`/metrics`, `/healthz` and `/readyz`" + ` are answered by whatever name the agent is called, so that a service name will do. Everything else
-on ` + "`admin.listen`" + ` is answered to addresses, to ` + "`localhost`" + ` and to the name in it (listening everywhere: to the name of its machine) only. Where ` + "`admin.listen`" + ` is off:
+` + "`/metrics`, `/healthz` and `/readyz`" + ` are answered under every host name, so a service name works. Everything else on ` + "`admin.listen`" + ` is answered
+only under addresses, ` + "`localhost`" + ` and the name in ` + "`admin.listen`" + ` (or the machine's name, if it listens on all addresses). If ` + "`admin.listen`" + ` is off:
 ` + "`curl --unix-socket DATA_DIR/admin.sock http://agent/metrics`" + `.
 
-No label holds a user id. There are at most 200 computations with metrics of their own; codes, outcomes, causes and jobs are as many as the
-source and the configuration have. Beside these come the usual ` + "`go_*` and `process_*`" + `. Alert rules: [packaging/prometheus](../packaging/prometheus/rules.yml);
-a dashboard: [packaging/grafana](../packaging/grafana/personasync.json); what to do when one fires: [operating.md](operating.md).
+No label contains a user id. At most 200 computations have metrics of their own. Codes, outcomes, causes and jobs are limited by the source and the
+configuration. The usual ` + "`go_*` and `process_*`" + ` are included. See also the alert rules in [packaging/prometheus](../packaging/prometheus/rules.yml),
+the dashboard in [packaging/grafana](../packaging/grafana/personasync.json), and the runbook in [operating.md](operating.md).
 
-| metric | type | labels | what |
+| metric | type | labels | meaning |
 | --- | --- | --- | --- |
 `
 

@@ -34,14 +34,14 @@ func TestReferenceIsUpToDate(t *testing.T) {
 
 const referenceIntro = `# Configuration reference
 
-Made from the code and from [agent.example.toml](../agent.example.toml); a test keeps it so. ` + "`personasync config show`" + ` prints what holds
-and where each value came from, ` + "`config check`" + ` everything wrong at once, with key, value and line.
+Made from the code and from [agent.example.toml](../agent.example.toml); a test compares them. ` + "`personasync config show`" + ` prints each
+value and its origin, and ` + "`config check`" + ` every fault at once, with key, value and line.
 
 ` + "`agent.toml`" + ` is found at ` + "`--config FILE`, else `$PERSONASYNC_CONFIG`, else `./agent.toml`, else `/etc/personasync/agent.toml`" + `. Environment
-variables go before it; lists are comma separated there. Times are written "500ms", "30s", "15m", "72h".
+variables override it. Their lists are separated by commas. Times are written "500ms", "30s", "15m", "72h".
 
-A secret is given once: as itself, as ` + "`x_file`" + `, or as a systemd credential. A file or credential may hold several lines: the first is current,
-the others are still accepted. Secrets are never shown or logged.
+A secret is given once: as itself, as ` + "`x_file`" + `, or as a systemd credential. A file or credential may have several lines: the first is current, the
+others are still accepted. Secrets are never shown or logged.
 `
 
 // reference returns the expected docs/config.md.
@@ -57,7 +57,7 @@ func reference(t *testing.T) string {
 		}
 		if section != last {
 			last = section
-			fmt.Fprintf(&b, "%s\n| key | default | may be | environment variable | what |\n| --- | --- | --- | --- | --- |\n", sectionHead(section, intros[section]))
+			fmt.Fprintf(&b, "%s\n| key | default | may be | environment variable | meaning |\n| --- | --- | --- | --- | --- |\n", sectionHead(section, intros[section]))
 		}
 		note, known := notes[f.key]
 		if !known {
@@ -69,7 +69,7 @@ func reference(t *testing.T) string {
 		note = strings.TrimPrefix(note, strings.ReplaceAll(f.tag.Get("one"), "|", " | ")) // it has a column of its own
 		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", word, code(defaultOf(f)), mayBe(f), variable(f.key), cell(strings.TrimLeft(note, ":; ")))
 	}
-	b.WriteString("\n## [[computation]]\n\nOne audience or computed trait, as often as needed. It is found by its `key`, as Segment\nshows it, or by its `id` (`aud_…`); with both, the id decides. It has every key of\n`[defaults]`, and takes from there what it leaves out. Environment variables do not reach here.\n\n| key | what |\n| --- | --- |\n")
+	b.WriteString("\n## [[computation]]\n\nOne audience or computed trait. Repeat the section for others. It is identified by its `key`, as Segment\nshows it, or by its `id` (`aud_…`). If both are set, the id decides. It has every key of `[defaults]`, which also\nhas the values of omitted keys. Environment variables do not apply here.\n\n| key | meaning |\n| --- | --- |\n")
 	for _, f := range fields(&Computation{}, "computation.x.") {
 		_, word := document.SplitKey(f.key)
 		if note, own := notes["computation."+word]; own && word != "key" {
@@ -83,7 +83,7 @@ func reference(t *testing.T) string {
 
 func sectionHead(section, intro string) string {
 	if section == "" {
-		return "\n## At the top\n"
+		return "\n## Top level\n"
 	}
 	head := "\n## [" + section + "]\n"
 	if intro != "" {

@@ -77,7 +77,7 @@ func (c *Config) warnMoEngage(say sayer) {
 		say("moengage.cohorts_per_minute is %d: MoEngage allows %d unless it raised your limit", m.CohortsPerMinute, cohortLimit)
 	}
 	if m.MaxRequestBytes > Default().MoEngage.MaxRequestBytes {
-		say("moengage.max_request_bytes is %d: MoEngage's pages allow 100 KB, and refuse what is larger", m.MaxRequestBytes)
+		say("moengage.max_request_bytes is %d: MoEngage's pages allow 100 KB, and refuse larger requests", m.MaxRequestBytes)
 	}
 	if m.BaseURL != "" && m.DataCenter != Default().MoEngage.DataCenter {
 		say("moengage.data_center is not used, because moengage.base_url is set")

@@ -40,7 +40,7 @@ func TestWarnings(t *testing.T) {
 			lines("moengage.users_per_minute = 60001", "moengage.events_per_minute = 90000", "moengage.max_request_bytes = 128000"), []string{
 			"moengage.users_per_minute is 60001: MoEngage allows 60000 unless it raised your limit",
 			"moengage.events_per_minute is 90000: MoEngage allows 60000 unless it raised your limit",
-			"moengage.max_request_bytes is 128000: MoEngage's pages allow 100 KB, and refuse what is larger"}},
+			"moengage.max_request_bytes is 128000: MoEngage's pages allow 100 KB, and refuse larger requests"}},
 		{"plain http", complete + `moengage.base_url = "http://proxy:8080"` + "\nmoengage.data_center = \"02\"", []string{
 			"moengage.data_center is not used, because moengage.base_url is set",
 			"moengage.base_url is plain http: the API key and all users cross the network unencrypted"}},
