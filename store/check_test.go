@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -15,7 +16,6 @@ import (
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/repair"
 	"personasync/store/internal/state"
-	"personasync/store/internal/wal"
 )
 
 // stocked is a store with something of everything: pending, in lease, parked, held, closed.
@@ -128,12 +128,7 @@ func TestACheckFindsWhatIsWrong(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b := stocked(t)
 			if tc.want == "inbox" {
-				must(t, b.inbox.List()[0].DB.Update(func(tx *bolt.Tx) error {
-					k, v := first(tx.Bucket(wal.BucketRecords))
-					bad := append([]byte(nil), v...)
-					bad[len(bad)/2] ^= 1
-					return tx.Bucket(wal.BucketRecords).Put(k, bad)
-				}))
+				b.spoilFirstRecord()
 			}
 			must(t, b.db.Update(tc.harm))
 			r, err := b.Check(context.Background(), nil)
@@ -181,5 +176,32 @@ func TestACheckFollowsThePagesOfAStoppedStore(t *testing.T) {
 	}
 	if found == 0 {
 		t.Error("no damaged page was found")
+	}
+}
+
+// spoilFirstRecord changes a byte of the first record, wherever the file of the inbox has it.
+func (b *bench) spoilFirstRecord() {
+	b.Helper()
+	records, err := b.inbox.Read(1, 1)
+	must(b, err)
+	path, frame := b.inbox.Segments()[0].Path(), records[0].Frame
+	body, err := os.ReadFile(path)
+	must(b, err)
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(b, err)
+	defer file.Close()
+	hits := 0
+	for from := 0; ; hits++ {
+		at := bytes.Index(body[from:], frame)
+		if at < 0 {
+			break
+		}
+		from += at + len(frame)
+		middle := from - len(frame)/2
+		_, err := file.WriteAt([]byte{body[middle] ^ 1}, int64(middle))
+		must(b, err)
+	}
+	if hits == 0 {
+		b.Fatal("the record is not in the file")
 	}
 }

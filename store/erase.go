@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -14,12 +13,10 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/apply"
-	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
-	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -169,110 +166,22 @@ func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
 	if err := s.Applied(ctx); err != nil {
 		return 0, err
 	}
-	segments := s.inbox.List()
-	for _, g := range segments[:len(segments)-1] {
-		n, err := s.eraseSegment(ctx, g)
-		if err != nil {
-			return erased, err
-		}
-		erased += n
-	}
-	return erased, nil
+	return s.inbox.Rewrite(ctx, s.blank)
 }
 
-// eraseSlice is how much of a file one transaction copies.
-const eraseSlice = 4 << 20
-
-// eraseSegment writes a file of the inbox anew, if it speaks of anybody who was forgotten. Prune takes
-// files away meanwhile, so one that is gone is no failure.
-func (s *Store) eraseSegment(ctx context.Context, g *wal.Segment) (erased uint64, err error) {
-	if erased, err = s.eraseChunks(ctx, g, nil); err != nil || erased == 0 {
-		return 0, err
-	}
-	temporary := g.Path + ".new"
-	err = boltfile.Fill(temporary, func(db *bolt.DB) error {
-		if err := boltfile.Init(db, s.inbox.Epoch, wal.BucketRecords); err != nil {
-			return err
-		}
-		if _, err := s.eraseChunks(ctx, g, db); err != nil {
-			return err
-		}
-		return db.Update(func(tx *bolt.Tx) error { // the last commit, as segment.write leaves it
-			return errors.Join(tx.Bucket(wal.BucketRecords).SetSequence(max(g.LastAssigned, g.Last)), wal.StampTxid(tx))
-		})
-	})
-	if err != nil {
-		return 0, err
-	}
-	db, err := wal.OpenFile(temporary, false)
-	if err != nil {
-		return 0, errors.Join(err, os.Remove(temporary))
-	}
-	if err := s.inbox.Exchange(g, db, temporary); err != nil {
-		return 0, err
-	}
-	return erased, boltfile.SyncDir(s.dir)
-}
-
-// eraseChunks walks a segment and counts what is to be blanked, and copies it so to another file.
-func (s *Store) eraseChunks(ctx context.Context, g *wal.Segment, to *bolt.DB) (erased uint64, err error) {
-	for from, more := uint64(0), true; more; {
-		if err := ctx.Err(); err != nil {
-			return erased, context.Cause(ctx)
-		}
-		var chunks []wal.Chunk
-		if chunks, more, err = s.inbox.Chunks(g, from, eraseSlice); err != nil {
-			return erased, err
-		}
-		for i := range chunks {
-			n, err := s.blank(&chunks[i])
-			if err != nil {
-				return erased, err
-			}
-			erased += n
-			from = chunks[i].First + 1
-		}
-		if to == nil {
-			continue
-		}
-		err := to.Update(func(tx *bolt.Tx) error {
-			b := tx.Bucket(wal.BucketRecords)
-			b.FillPercent = 1
-			for _, c := range chunks {
-				if err := b.Put(state.NumberKey(c.First), c.Bytes); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return erased, err
-		}
-	}
-	return erased, nil
-}
-
-// blank empties the records of forgotten users in a chunk. What cannot be read is left as it is.
-func (s *Store) blank(c *wal.Chunk) (erased uint64, err error) {
-	var out []byte
+// blank empties the records of forgotten users in a chunk.
+func (s *Store) blank(frames [][]byte) (erased uint64, err error) {
 	err = s.look(func(tx *bolt.Tx) error {
 		t := tombs{tx.Bucket(state.BucketTombstones), tx.Bucket(state.BucketMeta).Get(state.MetaSalt)}
-		f := wal.Frames{Rest: c.Bytes}
-		for f.Next() {
-			frame, gone := t.blank(f.Frame)
+		for i, frame := range frames {
+			blanked, gone := t.blank(frame)
 			if gone {
+				frames[i] = blanked
 				erased++
 			}
-			out = wire.AppendBytes(out, frame)
-		}
-		if f.Err != nil {
-			out, erased = nil, 0
 		}
 		return nil
 	})
-	if erased > 0 {
-		c.Bytes = out
-	}
 	return erased, err
 }
 
@@ -319,12 +228,4 @@ func (t tombs) blank(frame []byte) (_ []byte, gone bool) {
 		}
 	}
 	return frame, false
-}
-
-// removeHalfErased removes what a crash left of a file that was being written anew.
-func (s *Store) removeHalfErased() {
-	half, _ := boltfile.Named(s.dir, "inbox-*.db.new")
-	for _, path := range half {
-		os.Remove(path)
-	}
 }

@@ -32,19 +32,18 @@ func (b *bench) mentions(text string) (files []string) {
 // wholeInbox has every file of the inbox end with a commit that a start after a power failure takes for whole.
 func (b *bench) wholeInbox() {
 	b.Helper()
-	for _, s := range b.inbox.List() {
+	for _, s := range b.inbox.Segments() {
 		dir := b.TempDir()
-		body, err := os.ReadFile(s.Path)
+		body, err := os.ReadFile(s.Path())
 		must(b, err)
 		must(b, os.WriteFile(wal.Path(dir, 1), body, 0o600))
 		taken, err := wal.RollBackUnfinished(dir, 0)
 		must(b, err)
-		file, _, err := wal.OpenSegment(wal.Path(dir, 1), true, record.InboxRecords)
+		copied, err := wal.ReadExtent(wal.Path(dir, 1))
 		must(b, err)
-		if len(taken) > 0 || file.Last != s.Last {
-			b.Errorf("%s: whole %v, and its last record is %d, not %d", filepath.Base(s.Path), len(taken) == 0, file.Last, s.Last)
+		if its := s.Extent(); len(taken) > 0 || copied.Last != its.Last {
+			b.Errorf("%s: whole %v, and its last record is %d, not %d", filepath.Base(s.Path()), len(taken) == 0, copied.Last, its.Last)
 		}
-		must(b, file.DB.Close())
 	}
 }
 
@@ -128,7 +127,7 @@ func TestADeletionOfSegmentIsErasedWithinADay(t *testing.T) {
 	}
 	size := boltfile.Size(filepath.Join(b.dir, "state.db"))
 	must(t, b.EraseIfDue(context.Background(), minute(31).Add(3*eraseAfter)))
-	if list := b.inbox.List(); len(list) != 2 || boltfile.Size(filepath.Join(b.dir, "state.db")) != size {
+	if list := b.inbox.Segments(); len(list) != 2 || boltfile.Size(filepath.Join(b.dir, "state.db")) != size {
 		t.Errorf("erased again for nothing: %d files", len(list))
 	}
 	recount(t, b)

@@ -21,7 +21,7 @@ func behindHole(t *testing.T) *bench {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.inbox.RotateNow())
-	epoch := b.inbox.Epoch
+	epoch := b.inbox.Epoch()
 	must(t, b.Store.Close())
 	appendFrom(t, b.dir, epoch, hole, event("bob", "vip", true, 2)) // the state counts what it misses, and goes on
 	b.Store = nil

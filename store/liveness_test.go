@@ -3,12 +3,14 @@ package store
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/store/internal/boltpage"
+	"personasync/store/internal/datadir"
 	"personasync/store/internal/state"
 )
 
@@ -17,14 +19,13 @@ func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
 	must(t, b.Liveness(t.Context()))
-	segment := b.inbox.List()[0]
 	for range 3 {
-		inbox, state := transaction(t, segment.DB), transaction(t, b.db.DB.Load())
+		inbox, state := b.transactionIn("inbox-00000001.db"), b.transactionIn(datadir.StateFile)
 		must(t, b.Liveness(t.Context()))
-		if n := transaction(t, segment.DB); n <= inbox {
+		if n := b.transactionIn("inbox-00000001.db"); n <= inbox {
 			t.Errorf("the inbox stands at transaction %d still", n)
 		}
-		if n := transaction(t, b.db.DB.Load()); n <= state {
+		if n := b.transactionIn(datadir.StateFile); n <= state {
 			t.Errorf("the state stands at transaction %d still", n)
 		}
 	}
@@ -35,10 +36,14 @@ func TestPulseOfAQuietStoreWritesBothFiles(t *testing.T) {
 	}
 }
 
-// transaction returns the number of the last transaction on disk.
-func transaction(t *testing.T, db *bolt.DB) (id int) {
-	must(t, db.View(func(tx *bolt.Tx) error { id = tx.ID(); return nil }))
-	return id
+// transactionIn returns the number of the last transaction in a file.
+func (b *bench) transactionIn(name string) uint64 {
+	b.Helper()
+	file, err := boltpage.Open(filepath.Join(b.dir, name))
+	must(b, err)
+	defer file.Close()
+	newest, _ := file.Newest()
+	return newest.Txid
 }
 
 // TestPulseWritesNothingWhereEventsDo: under load the watchdog costs nothing.
@@ -46,9 +51,9 @@ func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	for i := range 3 {
 		b.receive(event("ann", "vip", true, i))
-		inbox := transaction(t, b.inbox.List()[0].DB)
+		inbox := b.transactionIn("inbox-00000001.db")
 		must(t, b.Liveness(t.Context()))
-		if n := transaction(t, b.inbox.List()[0].DB); n != inbox {
+		if n := b.transactionIn("inbox-00000001.db"); n != inbox {
 			t.Errorf("the inbox was written to by a pulse, from transaction %d to %d", inbox, n)
 		}
 	}
@@ -58,10 +63,9 @@ func TestPulseWritesNothingWhereEventsDo(t *testing.T) {
 func TestPulseStopsWithEitherFile(t *testing.T) {
 	b := open(t, rules(domain.SendEvent))
 	must(t, b.Applied(t.Context()))
-	for name, db := range map[string]*bolt.DB{"inbox": b.inbox.List()[0].DB, "state": b.db.DB.Load()} {
+	for name, stick := range map[string]func() (release func()){"inbox": b.stickInbox, "state": b.stickState} {
 		must(t, b.Liveness(t.Context()))
-		stuck, err := db.Begin(true)
-		must(t, err)
+		release := stick()
 		for range 2 { // the probe of the first still waits
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			if err := b.Liveness(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -69,9 +73,36 @@ func TestPulseStopsWithEitherFile(t *testing.T) {
 			}
 			cancel()
 		}
-		must(t, stuck.Rollback())
+		release()
 		must(t, b.Liveness(t.Context()))
 	}
+}
+
+// stickInbox begins a commit of the inbox that ends with release.
+func (b *bench) stickInbox() (release func()) {
+	reached, released, appended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	crashpoint.OnPoint(func(p crashpoint.Point) {
+		if p == crashpoint.InboxCommitted {
+			crashpoint.OnPoint(nil)
+			close(reached)
+			<-released
+		}
+	})
+	go func() { appended <- b.Append(context.Background(), event("ann", "vip", true, 1)) }()
+	<-reached
+	return func() {
+		close(released)
+		must(b, <-appended)
+		must(b, b.Applied(context.Background()))
+	}
+}
+
+// stickState begins a transaction of the state that ends with release.
+func (b *bench) stickState() (release func()) {
+	b.Helper()
+	stuck, err := b.db.DB.Load().Begin(true)
+	must(b, err)
+	return func() { must(b, stuck.Rollback()) }
 }
 
 // TestPulseTakesAFailureForAnAnswer: a full disk is no reason to be killed and started again, for ever.

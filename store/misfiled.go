@@ -7,13 +7,10 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
-	"personasync/store/internal/record"
 	"personasync/store/internal/repair"
-	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 )
 
@@ -33,7 +30,7 @@ import (
 type fileRange struct {
 	path        string
 	first, last uint64
-	runs        []repair.RecordRange // of consecutive numbers, in order; nil while the files are in order
+	runs        []wal.Range // of consecutive numbers, in order; nil while the files are in order
 }
 
 func (e *fileRange) name() string { return filepath.Base(e.path) }
@@ -52,8 +49,8 @@ func (s *Store) setCopiesAside() (why string, err error) {
 	for i, j := outOfOrder(files); j > 0; i, j = outOfOrder(files) {
 		before, again := &files[i], &files[j]
 		own := ownRuns(files, j)
-		older := slices.IndexFunc(own, func(r repair.RecordRange) bool { return r.First <= before.last && r.Last > applied })
-		newer := slices.IndexFunc(own, func(r repair.RecordRange) bool { return r.First > before.last })
+		older := slices.IndexFunc(own, func(r wal.Range) bool { return r.First <= before.last && r.Last > applied })
+		newer := slices.IndexFunc(own, func(r wal.Range) bool { return r.First > before.last })
 		superfluous := j
 		switch {
 		case len(own) == 0 && boltfile.IsLink(before.path) && sameFile(before.path, again.path): // the file stays that it leads to
@@ -115,60 +112,31 @@ func outOfOrder(files []fileRange) (before, again int) {
 func rangesIn(dir string, epoch uint32) (files []fileRange, err error) {
 	paths, _, err := wal.Files(dir)
 	for _, path := range paths {
-		if glanceAt(path) != nil {
+		if boltpage.Glance(path) != nil {
 			continue
 		}
-		seg, its, err := wal.OpenSegment(path, true, record.InboxRecords)
+		x, err := wal.ReadExtent(path)
 		if err != nil {
 			continue
 		}
-		if seg.Last > 0 && its == epoch {
-			files = append(files, fileRange{path: path, first: seg.First, last: seg.Last})
+		if x.Last > 0 && x.Epoch == epoch {
+			files = append(files, fileRange{path: path, first: x.First, last: x.Last})
 		}
-		seg.DB.Close()
 	}
 	if _, again := outOfOrder(files); again == 0 {
 		return files, err
 	}
 	for i := range files {
-		if files[i].runs, err = runsIn(files[i].path); err != nil {
+		if files[i].runs, err = wal.ReadRuns(files[i].path); err != nil {
 			return nil, fmt.Errorf("compare %s with the other files of the inbox: %w", files[i].name(), err)
 		}
 	}
 	return files, nil
 }
 
-// runsIn reads which numbers the records of a file have.
-func runsIn(path string) (runs []repair.RecordRange, err error) {
-	seg, _, err := wal.OpenSegment(path, true, record.InboxRecords)
-	if err != nil {
-		return nil, err
-	}
-	defer seg.DB.Close()
-	err = boltfile.Guard(func() error {
-		return seg.DB.View(func(tx *bolt.Tx) error {
-			return tx.Bucket(wal.BucketRecords).ForEach(func(k, chunk []byte) error {
-				first, n := state.Number(k), uint64(0)
-				for f := (wal.Frames{Rest: chunk}); f.Next(); {
-					n++
-				}
-				switch last := len(runs) - 1; {
-				case n == 0:
-				case last >= 0 && first == runs[last].Last+1:
-					runs[last].Last += n
-				default:
-					runs = append(runs, repair.RecordRange{First: first, Last: first + n - 1})
-				}
-				return nil
-			})
-		})
-	})
-	return runs, err
-}
-
 // ownRuns are the records of a file that no other has. A file with a gap in its numbers does not count as another:
 // what it holds is in no order. The jump that a restore makes is no gap.
-func ownRuns(files []fileRange, of int) []repair.RecordRange {
+func ownRuns(files []fileRange, of int) []wal.Range {
 	own := slices.Clone(files[of].runs)
 	for i := range files {
 		if i != of && !hasGap(files[i].runs) {
@@ -178,9 +146,9 @@ func ownRuns(files []fileRange, of int) []repair.RecordRange {
 	return own
 }
 
-func hasGap(runs []repair.RecordRange) bool {
+func hasGap(runs []wal.Range) bool {
 	for i := 1; i < len(runs); i++ {
-		if runs[i].First-runs[i-1].Last < state.RestoreJump {
+		if runs[i].First-runs[i-1].Last < wal.RestoreJump {
 			return true
 		}
 	}
@@ -188,7 +156,7 @@ func hasGap(runs []repair.RecordRange) bool {
 }
 
 // without returns what of runs is not in taken.
-func without(runs, taken []repair.RecordRange) (left []repair.RecordRange) {
+func without(runs, taken []wal.Range) (left []wal.Range) {
 	for _, t := range taken {
 		left = nil
 		for _, r := range runs {
@@ -197,10 +165,10 @@ func without(runs, taken []repair.RecordRange) (left []repair.RecordRange) {
 				continue
 			}
 			if r.First < t.First {
-				left = append(left, repair.RecordRange{First: r.First, Last: t.First - 1})
+				left = append(left, wal.Range{First: r.First, Last: t.First - 1})
 			}
 			if r.Last > t.Last {
-				left = append(left, repair.RecordRange{First: t.Last + 1, Last: r.Last})
+				left = append(left, wal.Range{First: t.Last + 1, Last: r.Last})
 			}
 		}
 		runs = left

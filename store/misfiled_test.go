@@ -50,7 +50,7 @@ func fourFiles(t *testing.T) *bench {
 		}
 		b.receive(event(user, "vip", true, minute))
 	}
-	epoch, next := b.inbox.Epoch, b.inbox.Next.Load()
+	epoch, next := b.inbox.Epoch(), b.inbox.Next.Load()
 	must(t, b.Store.Close())
 	in, err := wal.Open(b.dir, epoch, next, record.InboxRecords)
 	must(t, err)
@@ -68,7 +68,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 	all := []string{"inbox-00000001.db", "inbox-00000002.db", "inbox-00000003.db", "inbox-00000004.db"}
 	empty := func(t *testing.T, dir string, number uint64) {
 		must(t, boltfile.Create(wal.Path(dir, number), func(db *bolt.DB) error {
-			return errors.Join(boltfile.Init(db, segmentEpoch(wal.Path(dir, 1)), wal.BucketRecords), db.Update(wal.StampTxid))
+			return boltfile.Init(db, segmentEpoch(wal.Path(dir, 1)), wal.Buckets...)
 		}))
 	}
 	for name, tc := range map[string]struct {
@@ -325,7 +325,7 @@ func damageBetween(t *testing.T, path string) {
 	w := boltpage.Walk{
 		File: file, Meta: m, Fault: func(err error) { t.Fatal(err) }, Bucket: func([]string, uint64) {},
 		Leaf: func(page uint64, path []string, _ []boltpage.Element) {
-			if len(path) > 0 && path[0] == string(wal.BucketRecords) {
+			if len(path) > 0 && path[0] != string(boltfile.BucketMeta) {
 				leaves = append(leaves, page)
 			}
 		},

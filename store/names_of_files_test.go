@@ -41,7 +41,7 @@ func TestACopyBesideAnInboxFileIsNoneOfThem(t *testing.T) {
 	var logged bytes.Buffer
 	b.Store, err = Open(b.dir, Options{Log: slog.New(slog.NewTextHandler(&logged, nil))})
 	must(t, err)
-	if n := len(b.inbox.List()); n != 1 {
+	if n := len(b.inbox.Segments()); n != 1 {
 		t.Errorf("%d files are taken for the inbox", n)
 	}
 	for _, name := range append(strays, "inbox-old.db", "inbox-00000002.db", "inbox-x.db") {
@@ -85,7 +85,7 @@ func TestAFolderWhoseNameLooksLikeAPatternKeepsItsInbox(t *testing.T) {
 	b.reopen(rules(domain.SendAttribute))
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.Applied(t.Context()))
-	epoch, next := b.inbox.Epoch, b.inbox.Next.Load()
+	epoch, next := b.inbox.Epoch(), b.inbox.Next.Load()
 	must(t, b.Store.Close())
 	in, err := wal.Open(b.dir, epoch, next, record.InboxRecords)
 	must(t, err)
@@ -199,7 +199,7 @@ func TestAnAppliedInboxFileStaysForItsRetention(t *testing.T) {
 		b.SetRetention(Options{ReceivedFor: 24 * time.Hour, ReceivedBytes: tc.bytes})
 		_, err := b.Prune(t.Context(), noon.Add(tc.age))
 		must(t, err)
-		if n := len(b.inbox.List()); n != tc.want {
+		if n := len(b.inbox.Segments()); n != tc.want {
 			t.Errorf("%s after its receipt, %d bytes to keep: %d files, want %d", tc.age, tc.bytes, n, tc.want)
 		}
 		if _, err := os.Stat(wal.Path(b.dir, 1)); (err == nil) != (tc.want == 2) {

@@ -24,9 +24,8 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// ErrUnsalvageable is about a file of which nothing can be saved: a restart does not help. An
-// operator must decide.
-var ErrUnsalvageable = errors.New("the data is damaged")
+// ErrUnsalvageable means that nothing of a damaged file can be saved. A restart does not help: an operator must decide.
+var ErrUnsalvageable = boltfile.ErrUnsalvageable
 
 // A start after an unclean stop reads the files before it trusts them: in a child process, because a
 // damaged page can kill the reader past every recover. What is damaged is salvaged: kept aside, and
@@ -153,7 +152,7 @@ func (s *Store) inspect(start context.Context, why string) error {
 		return fmt.Errorf("look for the files: %w", err)
 	}
 	for _, path := range paths {
-		if err := glanceAt(path); err != nil && why == "" {
+		if err := boltpage.Glance(path); err != nil && why == "" {
 			why = err.Error()
 		}
 	}
@@ -176,7 +175,7 @@ func (s *Store) inspect(start context.Context, why string) error {
 		s.log.Error("a file is damaged; saving what can be read of it", "file", filepath.Base(path), "faults", r.Faults, "first", faultsOf(r, path)[0])
 		report, err := s.salvage(path, faultsOf(r, path))
 		if err != nil {
-			os.Remove(path + ".new")
+			os.Remove(boltfile.NewPath(path))
 			return fmt.Errorf("%s is damaged and was left as it is: %w", filepath.Base(path), datadir.Translate(err))
 		}
 		s.log.Error("a damaged file was salvaged; the damaged one is kept", "file", report.File, "kept_as", report.KeptAs, "whole", report.Whole(),
@@ -196,24 +195,6 @@ func (s *Store) tellOfRecords(r *repair.CheckReport) {
 			s.log.Error("a damaged record of the inbox stays as it is; it is parked if it was not applied yet", "found", f.Message)
 		}
 	}
-}
-
-// glanceAt looks at what costs three reads: the heads, and the list of free pages, over which bbolt would
-// stumble while it holds the file.
-func glanceAt(path string) error {
-	file, err := boltpage.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if err := file.Glance(); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	m, _ := file.Newest()
-	if _, _, err := file.Free(m); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	return nil
 }
 
 const (
@@ -309,36 +290,19 @@ func faultsOf(r *repair.CheckReport, path string) (list []string) {
 func (s *Store) salvage(path string, faults []string) (report *repair.Salvage, err error) {
 	err = boltfile.Guard(func() error {
 		if filepath.Base(path) != datadir.StateFile {
-			report, err = s.salvageSegment(path, faults)
+			epoch, applied := s.stateKnows()
+			report, err = repair.Segment(path, epoch, applied, faults)
 			return err
 		}
-		inbox, epoch, err := s.readableInbox()
+		inbox, err := wal.OpenReadOnly(s.dir, 0, record.InboxRecords)
 		if err != nil {
 			return err
 		}
-		defer wal.CloseSegments(inbox)
-		report, err = s.salvageState(epoch, inbox, faults)
+		defer inbox.CloseFiles()
+		report, err = s.salvageState(inbox, faults)
 		return err
 	})
 	return report, err
-}
-
-// readableInbox opens the inbox files for reading, with the epoch that they agree on, 0 if none.
-func (s *Store) readableInbox() (list []*wal.Segment, epoch uint32, err error) {
-	paths, _, err := wal.Files(s.dir)
-	for _, path := range paths {
-		seg, e, failed := wal.OpenSegment(path, true, record.InboxRecords)
-		if failed == nil && epoch != 0 && e != epoch {
-			seg.DB.Close()
-			failed = wal.ForeignEpoch(path, e, epoch)
-		}
-		if failed != nil {
-			wal.CloseSegments(list)
-			return nil, 0, failed
-		}
-		list, epoch = append(list, seg), e
-	}
-	return list, epoch, err
 }
 
 // record keeps what was salvaged of the inbox in the state, which is sound by now.
@@ -355,90 +319,10 @@ func (s *Store) record(reports []*repair.Salvage) error {
 	return errors.Join(err, db.Close())
 }
 
-// salvageSegment makes an inbox file anew from the chunks that can be read. A record whose checksum
-// does not hold stays in it, and is parked with its bytes when it is applied; a number that has no
-// record gets one that says so.
-func (s *Store) salvageSegment(path string, faults []string) (*repair.Salvage, error) {
-	file, err := boltpage.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	epoch, applied := s.stateKnows()
-	db, err := repair.FreshFile(path, wal.Mmap)
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	report := &repair.Salvage{At: time.Now().UTC(), File: filepath.Base(path), Faults: faults[:min(len(faults), 10)]}
-	g := &repair.SegmentSalvager{File: file, DB: db, Report: report, Broken: make(map[uint64][]byte)}
-	newest := s.neighbours(path, g)
-	if err := g.Read(); err != nil {
-		return nil, err
-	}
-	own := g.Epoch()
-	switch {
-	case own != 0 && epoch != 0 && own != epoch:
-		return nil, wal.ForeignEpoch(path, own, epoch)
-	case own == 0 && epoch == 0:
-		return nil, fmt.Errorf("%w: neither it nor %s says which store they belong to: restore a backup with `personasync db restore FILE`", ErrUnsalvageable, datadir.StateFile)
-	}
-	if err := boltfile.Init(db, max(epoch, own), wal.BucketRecords); err != nil {
-		return nil, err
-	}
-	report.EdgeLost = g.Torn && !g.Certain
-	if newest {
-		g.Given, g.Sure = max(g.Given, applied), applied // the newest file holds all that was applied last
-	}
-	err = g.Finish(applied)
-	if err == nil {
-		err = db.Update(wal.StampTxid)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if g.Empty() {
-		return nil, fmt.Errorf("%w: no record can be read from %s (%d bytes), and those that were not applied yet are lost: "+
-			"restore a backup with `personasync db restore FILE`, or move that file away to go on without them", ErrUnsalvageable, path, file.Size)
-	}
-	report.KeptAs = repair.KeptName(path, "damaged", report.At)
-	return report, errors.Join(db.Sync(), db.Close(), repair.ReplaceDamaged(path, report.KeptAs))
-}
-
-// neighbours tells g where the numbers of a file begin, and reports whether the file is the newest with
-// any records.
-func (s *Store) neighbours(path string, g *repair.SegmentSalvager) (newest bool) {
-	newest, g.Oldest = true, true
-	if wal.Number(path) == 1 {
-		g.First = 1
-	}
-	paths, _ := repair.DataFiles(s.dir)
-	for _, other := range paths {
-		n := wal.Number(other)
-		if n == 0 || other == path {
-			continue
-		}
-		seg, _, err := wal.OpenSegment(other, true, record.InboxRecords)
-		switch {
-		case n < wal.Number(path):
-			g.Oldest = false
-			if g.First = 0; err == nil && max(seg.Last, seg.LastAssigned) > 0 {
-				g.First = max(seg.Last, seg.LastAssigned) + 1
-			}
-		case err != nil || seg.Last > 0:
-			newest = false
-		}
-		if err == nil {
-			seg.DB.Close()
-		}
-	}
-	return newest
-}
-
 // stateKnows reads epoch and position of the state as far as they can be had; zeros if not.
 func (s *Store) stateKnows() (epoch uint32, applied uint64) {
 	path := filepath.Join(s.dir, datadir.StateFile)
-	if glanceAt(path) != nil {
+	if boltpage.Glance(path) != nil {
 		return 0, 0
 	}
 	db, err := boltfile.Open(path, 0, true)
@@ -464,8 +348,8 @@ func (s *Store) stateKnows() (epoch uint32, applied uint64) {
 // removeLeftovers removes what a crash left half done. The directory is locked: nobody is at it.
 func (s *Store) removeLeftovers() {
 	os.Remove(filepath.Join(s.dir, compactFile))
-	os.Remove(filepath.Join(s.dir, datadir.StateFile+".new"))
-	s.removeHalfErased()
+	os.Remove(filepath.Join(s.dir, boltfile.NewPath(datadir.StateFile)))
+	wal.RemoveHalfWritten(s.dir)
 	os.RemoveAll(filepath.Join(s.dir, datadir.RestoreDir))
 	if aside, _ := boltfile.Named(s.dir, datadir.ReplacedPattern); len(aside) > 0 {
 		s.log.Warn("an interrupted restore left the files it replaced: remove them when you are content", "dirs", aside)

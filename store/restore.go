@@ -15,6 +15,7 @@ import (
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
+	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/record"
 	"personasync/store/internal/repair"
@@ -185,15 +186,11 @@ func (s *Store) finishRestore(aside string) {
 
 // segmentEpoch reads which store an inbox file belongs to; 0 when that cannot be had.
 func segmentEpoch(path string) (epoch uint32) {
-	if glanceAt(path) != nil {
+	if boltpage.Glance(path) != nil {
 		return 0
 	}
-	seg, epoch, err := wal.OpenSegment(path, true, record.InboxRecords)
-	if err != nil {
-		return 0
-	}
-	seg.DB.Close()
-	return epoch
+	x, _ := wal.ReadExtent(path)
+	return x.Epoch
 }
 
 // structural reports whether a file cannot be opened, or its pages followed: no store can work with it.

@@ -18,7 +18,7 @@ import (
 
 // salvageState makes a new state.db of what can be read of the damaged one, and puts it in its place.
 // The damaged file stays beside it. The inbox is sound by then.
-func (s *Store) salvageState(epoch uint32, inbox []*wal.Segment, faults []string) (*repair.Salvage, error) {
+func (s *Store) salvageState(inbox *wal.Log, faults []string) (*repair.Salvage, error) {
 	path := filepath.Join(s.dir, datadir.StateFile)
 	file, err := boltpage.Open(path)
 	if err != nil {
@@ -31,8 +31,8 @@ func (s *Store) salvageState(epoch uint32, inbox []*wal.Segment, faults []string
 	}
 	defer db.Close()
 	report := &repair.Salvage{At: time.Now().UTC(), File: datadir.StateFile, Faults: faults[:min(len(faults), 10)]}
-	q := &repair.StateSalvager{File: file, Epoch: epoch, DB: db, Meta: make(map[string][]byte), Report: report}
-	if err := state.InitState(db, epoch); err != nil {
+	q := &repair.StateSalvager{File: file, Epoch: inbox.Epoch(), DB: db, Meta: make(map[string][]byte), Report: report}
+	if err := state.InitState(db, q.Epoch); err != nil {
 		return nil, err
 	}
 	if err := q.Scan(); err != nil {

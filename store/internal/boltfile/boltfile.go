@@ -24,6 +24,10 @@ import (
 // ErrForeign means that a file is in the data directory by mistake. An operator has to move it.
 var ErrForeign = errors.New("a file that does not belong here")
 
+// ErrUnsalvageable means that nothing of a damaged file can be saved. A restart does not help: an operator must
+// decide.
+var ErrUnsalvageable = errors.New("the data is damaged")
+
 // NotOurs returns an ErrForeign for a file without our buckets: another program's, or one that lost their
 // names.
 func NotOurs(path string) error {
@@ -115,10 +119,13 @@ func Open(path string, mmap int, readOnly bool) (*bolt.DB, error) {
 	return db, nil
 }
 
+// NewPath returns the temporary name of a file that will replace path. After a crash it is removed.
+func NewPath(path string) string { return path + ".new" }
+
 // Create creates the file at path under a temporary name and renames it, so a crash leaves all of it or
 // nothing. The file and its name are durable when it returns nil.
 func Create(path string, fill func(*bolt.DB) error) error {
-	temporary := path + ".new"
+	temporary := NewPath(path)
 	err := Fill(temporary, fill)
 	if err == nil {
 		err = os.Rename(temporary, path)

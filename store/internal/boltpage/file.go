@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"path/filepath"
 
 	"personasync/store/internal/wire"
 )
@@ -101,6 +102,25 @@ func (p *File) Heads() (newer, older Meta) {
 
 // Pages returns the number of whole pages in the file.
 func (p *File) Pages() uint64 { return uint64(p.Size / p.PageSize) }
+
+// Glance checks the meta pages and the freelist of the file at path, which costs three reads. bbolt would fail on a
+// corrupt freelist while it holds the file. The errors name the file.
+func Glance(path string) error {
+	p, err := Open(path)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	err = p.Glance()
+	if err == nil {
+		m, _ := p.Newest()
+		_, _, err = p.Free(m)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
 
 // Glance makes the checks that cost two reads: both meta pages are valid, and the file is not cut off. bbolt
 // itself silently falls back to the other meta page if one is unreadable, and so loses the last commit.

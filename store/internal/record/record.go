@@ -211,7 +211,11 @@ func DecodeRecord(seq uint64, frame []byte) (Record, error) {
 }
 
 // InboxRecords is what the inbox must know of records.
-var InboxRecords = wal.Records{Weigh: weigh, Received: ReceiptOf}
+var InboxRecords = wal.Records{
+	Weigh: weigh, Received: ReceiptOf,
+	Check: func(frame []byte) error { _, err := DecodeRecord(0, frame); return err },
+	Lost:  wire.Seal([]byte{RecordLost}, 0),
+}
 
 // weigh is a record's size as far as applying it goes.
 func weigh(frame []byte) int {

@@ -115,14 +115,17 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 func CheckLive(v *query.Reader, ctx context.Context, progress func(done, total int64), halt func() error) (*CheckReport, error) {
 	c := NewChecker(ctx, new(CheckReport), progress)
 	c.halt = halt
-	segments := v.Inbox.List()
+	segments := v.Inbox.Segments()
 	c.total = c.measure(v, segments)
 	c.R.File = datadir.StateFile
 	err := v.Look(c.state)
 	for _, s := range segments {
 		if err == nil {
-			c.R.File = filepath.Base(s.Path)
+			c.R.File = filepath.Base(s.Path())
 			err = boltfile.Guard(func() error { return c.segment(s) })
+		}
+		if errors.Is(err, wal.ErrTrimmed) {
+			err = nil
 		}
 	}
 	if err != nil {
@@ -167,8 +170,8 @@ func (c *checker) measure(v *query.Reader, segments []*wal.Segment) (total int64
 		c.R.Bytes, total = size, live
 	}
 	for _, s := range segments {
-		c.R.Bytes += boltfile.Size(s.Path)
-		total += boltfile.Size(s.Path)
+		c.R.Bytes += boltfile.Size(s.Path())
+		total += boltfile.Size(s.Path())
 	}
 	return total
 }

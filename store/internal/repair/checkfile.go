@@ -95,7 +95,7 @@ func (c *checker) epoch(db *bolt.DB) (uint32, error) {
 }
 
 func (c *checker) inboxFile(path string, of uint32) error {
-	s, epoch, err := wal.OpenSegment(path, true, record.InboxRecords)
+	s, err := wal.OpenSegment(path, of)
 	switch {
 	case errors.Is(err, wire.ErrDamaged):
 		c.R.Find("open", "%v", err)
@@ -103,10 +103,7 @@ func (c *checker) inboxFile(path string, of uint32) error {
 	case err != nil:
 		return err
 	}
-	defer s.DB.Close()
-	if of != 0 && epoch != of {
-		return wal.ForeignEpoch(path, epoch, of)
-	}
+	defer s.Close()
 	return c.segment(s)
 }
 
@@ -123,7 +120,7 @@ func (c *checker) Pages(path string) (sound bool, err error) {
 		return false, nil
 	}
 	m, _ := file.Newest()
-	wanted := [][]byte{state.BucketMeta, wal.BucketRecords}
+	wanted := wal.Buckets
 	if c.R.File == datadir.StateFile {
 		wanted = append([][]byte{state.BucketMeta}, state.StateBuckets...)
 		wanted = slices.DeleteFunc(wanted, func(b []byte) bool { return containsName(state.LateBuckets, b) })
@@ -158,48 +155,54 @@ func lockToRead(path string) (unlock func(), err error) {
 	return boltfile.Lock(context.Background(), path, syscall.LOCK_SH, boltfile.Patience(true), func(time.Duration) {})
 }
 
-// segment reads one file of the inbox: every record, and that none is missing up to what is there. A file that
-// begins again is compared with itself alone: see setCopiesAside. A hole in front of a file is no fault when the state
-// knows all records that were in it.
+// segment reads one file of the inbox: every record, and that none is missing up to the last. A file that begins again
+// is compared with itself alone: see setCopiesAside. A hole in front of a file is no fault when the state knows all
+// records that were in it.
 func (c *checker) segment(s *wal.Segment) error {
-	name := filepath.Base(s.Path)
-	return s.DB.View(func(tx *bolt.Tx) error {
-		records, before := tx.Bucket(wal.BucketRecords), c.next
-		if k, _ := records.Cursor().First(); len(k) == 8 {
-			switch first := state.Number(k); {
-			case first < before:
-				c.next = first
-				c.R.Find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, c.next, before-1)
-			case before != 0 && c.st != nil && first-1 <= c.st.Applied: // files between them were removed, and are not needed
-				c.next = first
-			}
+	name, before, begun := filepath.Base(s.Path()), c.next, false
+	assigned, err := s.Chunks(func(key, chunk []byte, assigned uint64) error {
+		if !begun {
+			begun = true
+			c.beginSegment(name, key)
 		}
-		err := records.ForEach(func(k, chunk []byte) error {
-			if len(k) != 8 {
-				c.R.Find("inbox", "%s: %x is not the number of a record", name, k)
-				return nil
-			}
-			c.chunk(name, state.Number(k), chunk, records.Sequence())
-			return c.step(k, chunk)
-		})
-		if given := records.Sequence(); c.next != 0 && given >= c.next {
-			c.R.Find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, given)
-			c.next = given + 1
+		if len(key) != 8 {
+			c.R.Find("inbox", "%s: %x is not the number of a record", name, key)
+			return nil
 		}
-		c.next = max(c.next, before)
-		return err
+		c.chunk(name, state.Number(key), chunk, assigned)
+		return c.step(key, chunk)
 	})
+	if c.next != 0 && assigned >= c.next {
+		c.R.Find("inbox", "%s ends with record %d, the last one given was %d", name, c.next-1, assigned)
+		c.next = assigned + 1
+	}
+	c.next = max(c.next, before)
+	return err
+}
+
+// beginSegment compares the first number of a file with those of the files before it.
+func (c *checker) beginSegment(name string, key []byte) {
+	if len(key) != 8 {
+		return
+	}
+	switch first := state.Number(key); {
+	case first < c.next:
+		c.R.Find(findCopy, "%s begins with record %d, and a file before it ends with record %d: it is a copy, or was renamed", name, first, c.next-1)
+		c.next = first
+	case c.next != 0 && c.st != nil && first-1 <= c.st.Applied: // files between them were removed, and are not needed
+		c.next = first
+	}
 }
 
 func (c *checker) chunk(name string, first uint64, chunk []byte, given uint64) {
 	switch {
 	case c.next == 0 && c.st != nil && first > c.st.Applied+1:
 		c.R.Find("inbox", "%s begins with record %d, the state ends with %d: the records between are missing", name, first, c.st.Applied)
-	case c.next != 0 && first != c.next && (first < c.next+state.RestoreJump || given < first):
+	case c.next != 0 && first != c.next && (first < c.next+wal.RestoreJump || given < first):
 		c.R.Find("inbox", "%s: record %d follows record %d", name, first, c.next-1)
 	}
 	c.next = first
-	for f := (wal.Frames{Rest: chunk}); ; c.next++ {
+	for f := (wire.Frames{Rest: chunk}); ; c.next++ {
 		if !f.Next() {
 			if f.Err != nil {
 				c.R.Find("inbox", "%s: the chunk of record %d is cut short", name, first)

@@ -78,8 +78,8 @@ func less(a, b uint64) uint64 { return a - min(a, b) }
 // FreshFile begins the file that takes a damaged one's place. It is synced once, at the end: nobody
 // knows of it before.
 func FreshFile(path string, mmap int) (*bolt.DB, error) {
-	os.Remove(path + ".new")
-	db, err := boltfile.Open(path+".new", mmap, false)
+	os.Remove(boltfile.NewPath(path))
+	db, err := boltfile.Open(boltfile.NewPath(path), mmap, false)
 	if err == nil {
 		db.NoSync = true
 	}
@@ -87,7 +87,7 @@ func FreshFile(path string, mmap int) (*bolt.DB, error) {
 }
 
 // SettleMeta writes the meta of the new file from what was found of the old one's.
-func (q *StateSalvager) SettleMeta(inbox []*wal.Segment) error {
+func (q *StateSalvager) SettleMeta(inbox *wal.Log) error {
 	trusted := q.MetaHolds()
 	if v := q.Meta[string(boltfile.MetaEpoch)]; q.Epoch == 0 && len(v) == 4 {
 		q.Epoch = binary.BigEndian.Uint32(v)
@@ -135,9 +135,9 @@ func (q *StateSalvager) SettleMeta(inbox []*wal.Segment) error {
 }
 
 // rulesIn returns the newest rules in the inbox up to a record, or the first behind it; nil without any.
-func rulesIn(inbox []*wal.Segment, applied uint64) (text []byte) {
+func rulesIn(inbox *wal.Log, applied uint64) (text []byte) {
 	for from := uint64(1); ; {
-		records, err := wal.ReadRecords(inbox, from, 1<<20)
+		records, err := inbox.Read(from, 1<<20)
 		if err != nil || len(records) == 0 {
 			return text
 		}
@@ -206,7 +206,7 @@ func ReplaceDamaged(path, kept string) error {
 	if err := os.Link(path, filepath.Join(dir, kept)); err != nil {
 		return fmt.Errorf("keep the damaged file: %w", err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(boltfile.NewPath(path), path); err != nil {
 		return fmt.Errorf("put the saved file in its place: %w", err)
 	}
 	return boltfile.SyncDir(dir)

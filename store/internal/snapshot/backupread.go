@@ -157,12 +157,8 @@ func (r *backupReader) records(first uint64, size int64, from io.Reader) error {
 	if err != nil {
 		return CutOff(err)
 	}
-	var list [][]byte
-	f := wal.Frames{Rest: chunk}
-	for f.Next() {
-		list = append(list, f.Frame)
-	}
-	if f.Err != nil {
+	list, whole := wire.SplitFrames(chunk)
+	if !whole {
 		return Bad("the records from %d cannot be read", first)
 	}
 	r.next += uint64(len(list))

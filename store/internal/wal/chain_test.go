@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -11,11 +12,9 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
-	"personasync/store/internal/wire"
+	"personasync/store/internal/boltpage"
 )
 
 // TestManySendersShareCommits: each sender's records keep their order and stay together, all are there after a
@@ -66,8 +65,8 @@ func TestAFullSegmentGivesWay(t *testing.T) {
 	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"1", "2", "3", "4"}) {
 		t.Errorf("read %v", got)
 	}
-	for _, s := range in.List() {
-		if Number(s.Path) == 3 {
+	for _, s := range in.Segments() {
+		if Number(s.path) == 3 {
 			t.Error("a file that is not ours was written to")
 		}
 	}
@@ -86,7 +85,7 @@ func TestBehindIsTheShareOfEachFile(t *testing.T) {
 	in := open(t, t.TempDir())
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("1"), frame("2"), frame("3"), frame("4")))
-	all := boltfile.OnDiskAt(in.List()[0].Path)
+	all := boltfile.OnDiskAt(in.Segments()[0].path)
 	for applied, want := range map[uint64]int64{0: all, 1: all * 3 / 4, 2: all / 2, 4: 0, 9: 0} {
 		if got := in.Behind(applied); got != want {
 			t.Errorf("with %d of 4 records applied %d of %d bytes are behind, want %d", applied, got, all, want)
@@ -104,7 +103,7 @@ func TestCompareFiles(t *testing.T) {
 	must(t, in.Append(t.Context(), frame("1")))
 	must(t, in.RotateNow())
 	must(t, in.Append(t.Context(), frame("2")))
-	first, last := in.List()[0].Path, in.List()[1].Path
+	first, last := in.Segments()[0].path, in.Segments()[1].path
 	must(t, in.CompareFiles(0))
 	must(t, os.Rename(first, first+".moved"))
 	if err := in.CompareFiles(0); !errors.Is(err, boltfile.ErrMoved) {
@@ -153,84 +152,125 @@ func TestOtherRecordsAreCountedOnlyOnceTheyAreTaken(t *testing.T) {
 	}
 }
 
-// exchanged writes chunks of a segment anew, with another name in each record.
-func exchanged(t testing.TB, in *Log, s *Segment) (path string, db *bolt.DB) {
-	t.Helper()
-	path = s.Path + ".new"
-	must(t, boltfile.Fill(path, func(db *bolt.DB) error {
-		must(t, boltfile.Init(db, in.Epoch, BucketRecords))
-		list, more, err := in.Chunks(s, 0, 1<<20)
-		if err != nil || more {
-			t.Fatalf("more %v, %v", more, err)
+// blankGone is an edit that blanks the records of "gone".
+func blankGone(frames [][]byte) (edited uint64, err error) {
+	for i := range frames {
+		if bytes.Equal(frames[i], frame("gone")) {
+			frames[i] = frame("blank")
+			edited++
 		}
-		return db.Update(func(tx *bolt.Tx) error {
-			for _, c := range list {
-				var out []byte
-				f := Frames{Rest: c.Bytes}
-				for f.Next() {
-					out = wire.AppendBytes(out, frame("blank"))
-				}
-				must(t, errors.Join(f.Err, tx.Bucket(BucketRecords).Put([]byte{0, 0, 0, 0, 0, 0, 0, byte(c.First)}, out)))
-			}
-			return errors.Join(tx.Bucket(BucketRecords).SetSequence(s.Last), StampTxid(tx))
-		})
-	}))
-	db, err := OpenFile(path, false)
-	must(t, err)
-	return path, db
+	}
+	return edited, nil
 }
 
-// TestExchange: a forget writes a file anew. Reading goes on in the new one, and its last commit is whole.
-func TestExchange(t *testing.T) {
+// TestRewrite: a forget writes a segment anew. Reading goes on in the new one, and its last commit is whole.
+func TestRewrite(t *testing.T) {
 	dir := t.TempDir()
 	in := open(t, dir)
 	defer func() { in.Close() }()
-	in.Hooks.Naming = new(sync.Mutex)
-	must(t, in.Append(t.Context(), frame("gone"), frame("gone")))
+	must(t, in.Append(t.Context(), frame("gone"), frame("stays"), frame("gone")))
 	must(t, in.RotateNow())
 	must(t, in.Append(t.Context(), frame("stays")))
-	s := in.List()[0]
-	path, db := exchanged(t, in, s)
-	must(t, in.Exchange(s, db, path))
-	want := []string{"blank", "blank", "stays"}
+	must(t, in.RotateNow())
+	must(t, in.Append(t.Context(), frame("gone")))
+	untouched, err := os.Stat(in.Segments()[1].path)
+	must(t, err)
+	if n, err := in.Rewrite(t.Context(), blankGone); n != 2 || err != nil {
+		t.Errorf("%d records were rewritten, %v", n, err)
+	}
+	if now, err := os.Stat(in.Segments()[1].path); err != nil || !os.SameFile(untouched, now) {
+		t.Errorf("a segment without such records was written anew, %v", err)
+	}
+	want := []string{"blank", "stays", "blank", "stays", "gone"}
 	if got := namesIn(t, in, 1); !slices.Equal(got, want) {
 		t.Errorf("read %v", got)
+	}
+	if body, err := os.ReadFile(Path(dir, 1)); err != nil || bytes.Contains(body, []byte("gone")) {
+		t.Errorf("the record is still in the file, %v", err)
 	}
 	in.Close()
 	if taken, err := RollBackUnfinished(dir, 0); len(taken) > 0 || err != nil {
 		t.Errorf("rolled back: %v, %v", taken, err)
 	}
+	if _, whole := lastCommit(t, Path(dir, 1)); !whole {
+		t.Error("the last commit of the file that was written anew is not whole")
+	}
 	in = open(t, dir)
-	in.Hooks.Naming = new(sync.Mutex)
 	if got := namesIn(t, in, 1); !slices.Equal(got, want) {
 		t.Errorf("after a restart: %v", got)
 	}
+}
 
-	s = in.List()[0]
-	path, db = exchanged(t, in, s)
-	must(t, in.Trim(3, noon.Add(100*time.Hour), time.Hour, 0)) // pruned meanwhile
-	must(t, in.Exchange(s, db, path))
-	if left, err := filepath.Glob(filepath.Join(dir, "*.new")); len(left) > 0 || err != nil {
-		t.Errorf("left behind: %v", left)
-	}
-	if _, err := os.Stat(s.Path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file that was pruned came back: %v", err)
+// lastCommit reads how the newest meta page of a segment judges its last commit.
+func lastCommit(t *testing.T, path string) (last uint64, whole bool) {
+	t.Helper()
+	file, err := boltpage.Open(path)
+	must(t, err)
+	defer file.Close()
+	newest, _ := file.Heads()
+	return commitIn(file, newest)
+}
+
+// TestASegmentThatIsTrimmedWhileItIsReadIsNoFailure: a forget failed when a prune took away a file of more than
+// one slice between two of them, and so did a check.
+func TestASegmentThatIsTrimmedWhileItIsReadIsNoFailure(t *testing.T) {
+	for name, when := range map[string]int{"between two slices": 1, "before it is exchanged": 12} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			in := open(t, dir)
+			defer in.Close()
+			large := string(bytes.Repeat([]byte("x"), rewriteSlice/5))
+			for range 3 {
+				must(t, in.Append(t.Context(), frame("gone"), frame(large), frame(large)))
+			}
+			must(t, in.RotateNow())
+			s := in.Segments()[0]
+			calls := 0
+			_, err := in.Rewrite(t.Context(), func(frames [][]byte) (uint64, error) {
+				if calls++; calls == when {
+					must(t, in.Trim(9, noon.Add(100*time.Hour), time.Hour, 0))
+				}
+				return blankGone(frames)
+			})
+			must(t, err)
+			if calls < when || len(in.Segments()) != 1 {
+				t.Fatalf("nothing was trimmed within %d calls", calls)
+			}
+			if left, err := filepath.Glob(filepath.Join(dir, "inbox-00000001*")); len(left) > 0 || err != nil {
+				t.Errorf("a file that was trimmed came back, or left something behind: %v", left)
+			}
+			if _, err := s.Chunks(func(_, _ []byte, _ uint64) error { return nil }); !errors.Is(err, ErrTrimmed) {
+				t.Errorf("a check reads it: %v", err)
+			}
+		})
 	}
 }
 
-// TestFramesOfAChunkThatIsCutShort: what is before the cut is read, and Err says that something is missing.
-func TestFramesOfAChunkThatIsCutShort(t *testing.T) {
-	chunk := wire.AppendBytes(wire.AppendBytes(nil, frame("a")), frame("b"))
-	for cut := range len(chunk) {
-		n, f := 0, Frames{Rest: chunk[:len(chunk)-cut]}
-		for f.Next() {
-			n++
+// TestTrimDoesNotStopTheLogWhileASegmentIsRead: it waited for the check of a file with the list of segments locked,
+// and no record was acknowledged meanwhile.
+func TestTrimDoesNotStopTheLogWhileASegmentIsRead(t *testing.T) {
+	in := open(t, t.TempDir())
+	defer in.Close()
+	must(t, in.Append(t.Context(), frame("1")))
+	must(t, in.RotateNow())
+	s := in.Segments()[0]
+	trimmed := make(chan error, 1)
+	_, err := s.Chunks(func(_, _ []byte, _ uint64) error {
+		go func() { trimmed <- in.Trim(1, noon.Add(100*time.Hour), time.Hour, 0) }()
+		for boltfile.Size(s.path) > 0 {
+			time.Sleep(time.Millisecond)
 		}
-		whole := cut == 0 || cut == len(chunk)/2 // two records of one length
-		if want := (len(chunk) - cut) / (len(chunk) / 2); n != want || whole != (f.Err == nil) {
-			t.Errorf("%d bytes cut off: %d records, want %d, %v", cut, n, want, f.Err)
+		appended := make(chan error, 1)
+		go func() { appended <- in.Append(t.Context(), frame("2")) }()
+		select {
+		case err := <-appended:
+			return err
+		case <-time.After(10 * time.Second):
+			return errors.New("no record is acknowledged while a segment is read")
 		}
-	}
+	})
+	must(t, err)
+	must(t, <-trimmed)
 }
 
 // TestAnAppliedRecordIsNotRolledBack: records are applied once they are flushed, so what is not whole of them is
@@ -239,7 +279,7 @@ func TestAnAppliedRecordIsNotRolledBack(t *testing.T) {
 	dir := t.TempDir()
 	in := open(t, dir)
 	must(t, in.Append(t.Context(), frame("first")))
-	path := in.List()[0].Path
+	path := in.Segments()[0].path
 	before, err := os.ReadFile(path)
 	must(t, err)
 	must(t, in.Append(t.Context(), frame("second")))

@@ -192,10 +192,10 @@ func (in *Log) write(group []*appendRequest) error {
 	}
 	crashpoint.Reach(crashpoint.InboxCommitted)
 	in.mu.Lock()
-	if s.First == 0 {
-		s.First = first
+	if s.first == 0 {
+		s.first = first
 	}
-	s.Last, s.newest = first+count-1, max(s.newest, newest)
+	s.last, s.newest = first+count-1, max(s.newest, newest)
 	in.mu.Unlock()
 	in.Next.Store(first + count)
 	in.Commits.Add(1)

@@ -1,8 +1,6 @@
 package wal
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,10 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/internal/boltfile"
-	"personasync/store/internal/wire"
 )
 
 // A Log is the chain of segments that received records go through, in order. It commits in groups: the goroutine
@@ -23,7 +18,7 @@ import (
 // Under load the commit in progress gathers the next group, and the committer keeps the turn while requests are queued.
 type Log struct {
 	dir      string
-	Epoch    uint32       // of the store
+	epoch    uint32       // of the store
 	MaxBytes atomic.Int64 // bytes after which a segment gives way to the next; SegmentBytes at first
 
 	requests chan *appendRequest
@@ -74,7 +69,7 @@ func ask(hook func() error) error {
 // Open opens the chain in dir to append to it. A new one begins with record number first.
 func Open(dir string, epoch uint32, first uint64, records Records) (*Log, error) {
 	in := &Log{
-		dir: dir, Epoch: epoch, records: records,
+		dir: dir, epoch: epoch, records: records,
 		requests: make(chan *appendRequest, queueLength),
 		waiting:  make(chan struct{}, 1),
 		closing:  make(chan struct{}),
@@ -100,20 +95,24 @@ func Open(dir string, epoch uint32, first uint64, records Records) (*Log, error)
 	return in, nil
 }
 
-// OpenReadOnly opens the chain to read it. CloseFiles closes it.
+// OpenReadOnly opens the chain in dir to read it. All segments must have the epoch; if it is 0, they must agree on one.
+// CloseFiles closes the log.
 func OpenReadOnly(dir string, epoch uint32, records Records) (*Log, error) {
 	segments, err := openSegments(dir, epoch, true, records)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{dir: dir, Epoch: epoch, records: records, segments: segments}, nil
+	if epoch == 0 && len(segments) > 0 {
+		epoch = segments[0].epoch
+	}
+	return &Log{dir: dir, epoch: epoch, records: records, segments: segments}, nil
 }
 
 // openSegments opens every inbox file of dir, oldest first, and checks that they belong together.
 func openSegments(dir string, epoch uint32, readOnly bool, records Records) (segments []*Segment, err error) {
 	defer func() {
 		if err != nil {
-			CloseSegments(segments)
+			closeSegments(segments)
 			segments = nil
 		}
 	}()
@@ -122,16 +121,13 @@ func openSegments(dir string, epoch uint32, readOnly bool, records Records) (seg
 		return nil, err
 	}
 	for _, path := range paths {
-		s, e, err := OpenSegment(path, readOnly, records)
+		s, err := openSegment(path, epoch, readOnly, records)
 		if err != nil {
 			return segments, err
 		}
-		segments = append(segments, s)
-		if e != epoch {
-			return segments, ForeignEpoch(path, e, epoch)
-		}
+		segments, epoch = append(segments, s), s.epoch
 		if !readOnly {
-			if err := s.DB.Sync(); err != nil { // kill -9 may have come before the flush
+			if err := s.db.Sync(); err != nil { // kill -9 may have come before the flush
 				return segments, fmt.Errorf("flush %s: %w", filepath.Base(path), err)
 			}
 		}
@@ -139,19 +135,16 @@ func openSegments(dir string, epoch uint32, readOnly bool, records Records) (seg
 	return segments, nil
 }
 
-// ForeignEpoch is the error about the file at path, whose epoch is not that of the state.
-func ForeignEpoch(path string, its, ours uint32) error {
-	return fmt.Errorf("%w: %s is of another store than %s (epochs %08x and %08x): move the one that was put here out of %s, or restore both from a backup with `personasync db restore FILE`",
-		boltfile.ErrForeign, filepath.Base(path), boltfile.StateFile, its, ours, filepath.Dir(path))
-}
-
-// CloseSegments closes the files of segments that are no part of a log.
-func CloseSegments(segments []*Segment) {
+// closeSegments closes the files of segments that are no part of a log.
+func closeSegments(segments []*Segment) {
 	for _, s := range segments {
 		s.runway.close()
-		s.DB.Close()
+		s.db.Close()
 	}
 }
+
+// Epoch returns the epoch of the store that the log belongs to. It is 0 for a log without segments.
+func (in *Log) Epoch() uint32 { return in.epoch }
 
 // Last returns the number of the newest record on disk, 0 without any.
 func (in *Log) Last() uint64 {
@@ -162,7 +155,7 @@ func (in *Log) Last() uint64 {
 
 func lastRecord(segments []*Segment) (last uint64) {
 	for _, s := range segments { // the newest has it, unless somebody put a copy of an older one beside it
-		last = max(last, s.Last)
+		last = max(last, s.last)
 	}
 	return last
 }
@@ -172,8 +165,8 @@ func (in *Log) First() uint64 {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	for _, s := range in.segments {
-		if s.First > 0 {
-			return s.First
+		if s.first > 0 {
+			return s.first
 		}
 	}
 	return 0
@@ -182,7 +175,7 @@ func (in *Log) First() uint64 {
 // lastAssigned is the highest number ever given to a record of these segments.
 func lastAssigned(segments []*Segment) (last uint64) {
 	for _, s := range segments {
-		last = max(last, s.LastAssigned)
+		last = max(last, s.lastAssigned)
 	}
 	return last
 }
@@ -191,14 +184,9 @@ func lastAssigned(segments []*Segment) (last uint64) {
 func (in *Log) Read(from uint64, maxBytes int) ([]Record, error) {
 	in.mu.RLock()
 	defer in.mu.RUnlock() // keeps the segment from being unlinked meanwhile
-	return ReadRecords(in.segments, from, maxBytes)
-}
-
-// ReadRecords is Log.Read for segments that are no part of a log.
-func ReadRecords(segments []*Segment, from uint64, maxBytes int) ([]Record, error) {
-	for _, s := range segments {
-		if s.Last >= from && s.First > 0 {
-			return s.read(max(from, s.First), maxBytes)
+	for _, s := range in.segments {
+		if s.last >= from && s.first > 0 {
+			return s.read(max(from, s.first), maxBytes)
 		}
 	}
 	return nil, nil
@@ -229,10 +217,10 @@ func (in *Log) CloseFiles() {
 	in.making.Wait()
 	select {
 	case s := <-in.prepared:
-		s.DB.Close()
+		s.db.Close()
 	default:
 	}
-	CloseSegments(in.segments)
+	closeSegments(in.segments)
 }
 
 // Idles reports whether the newest file holds much, and nothing that is still to be applied.
@@ -240,7 +228,7 @@ func (in *Log) Idles(applied uint64, smallest int64) bool {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	newest := in.segments[len(in.segments)-1]
-	return newest.Last > 0 && newest.Last <= applied && boltfile.OnDiskAt(newest.Path) > smallest
+	return newest.last > 0 && newest.last <= applied && boltfile.OnDiskAt(newest.path) > smallest
 }
 
 // Oldest is the number of the first file of the chain.
@@ -255,45 +243,17 @@ func (in *Log) Behind(applied uint64) (bytes int64) {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	for _, s := range in.segments {
-		if s.Last <= applied {
+		if s.last <= applied {
 			continue
 		}
-		info, err := os.Stat(s.Path)
+		info, err := os.Stat(s.path)
 		if err != nil {
 			continue
 		}
-		waiting, all := s.Last-max(applied, s.First-1), s.Last-s.First+1
+		waiting, all := s.last-max(applied, s.first-1), s.last-s.first+1
 		bytes += int64(float64(boltfile.OnDisk(info)) * float64(waiting) / float64(all))
 	}
 	return bytes
-}
-
-// A Chunk is consecutive records as they lie in a segment.
-type Chunk struct {
-	First uint64
-	Bytes []byte
-}
-
-// Chunks copies chunks of a segment from record number from on, about maxBytes of them. more says that others follow.
-func (in *Log) Chunks(g *Segment, from uint64, maxBytes int) (list []Chunk, more bool, err error) {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	err = g.DB.View(func(tx *bolt.Tx) error {
-		size := 0
-		c := tx.Bucket(BucketRecords).Cursor()
-		for k, v := c.Seek(binary.BigEndian.AppendUint64(nil, from)); k != nil; k, v = c.Next() {
-			if more = size >= maxBytes; more {
-				return nil
-			}
-			if len(k) != 8 {
-				return wire.ErrDamaged
-			}
-			list = append(list, Chunk{binary.BigEndian.Uint64(k), bytes.Clone(v)})
-			size += len(v)
-		}
-		return nil
-	})
-	return list, more, err
 }
 
 // CompareFiles looks for the files of the inbox. One that is applied may be gone: it is kept for inspection.
@@ -301,15 +261,15 @@ func (in *Log) CompareFiles(applied uint64) error {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	for i, s := range in.segments {
-		if err := boltfile.IsStill(s.Path, s.info); err != nil && (s.Last > applied || i == len(in.segments)-1) {
+		if err := boltfile.IsStill(s.path, s.info); err != nil && (s.last > applied || i == len(in.segments)-1) {
 			return err
 		}
 	}
 	return nil
 }
 
-// List returns the segments, oldest first.
-func (in *Log) List() []*Segment {
+// Segments returns the segments, oldest first.
+func (in *Log) Segments() []*Segment {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	return slices.Clone(in.segments)

@@ -37,6 +37,8 @@ func frame(name string) []byte {
 
 var plain = Records{
 	Weigh: func(frame []byte) int { return len(frame) },
+	Check: func(frame []byte) error { _, err := wire.Unseal(frame, 1); return err },
+	Lost:  wire.Seal([]byte{1}, 0),
 	Received: func(frame []byte, was int64) int64 {
 		r := wire.NewReader(frame[1:])
 		return r.Time().UnixNano()
@@ -89,19 +91,19 @@ func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
 		t.Errorf("read from 6: %v", got)
 	}
 	must(t, in.Trim(5, noon.Add(100*time.Hour), time.Hour, 0)) // record 6 is not applied
-	if len(in.List()) != 2 {
+	if len(in.Segments()) != 2 {
 		t.Error("a segment with a record not yet applied was removed")
 	}
 	must(t, in.Trim(6, noon.Add(time.Hour), time.Hour, 0))
-	if len(in.List()) != 2 {
+	if len(in.Segments()) != 2 {
 		t.Error("a segment was removed before its time")
 	}
 	must(t, in.Trim(6, noon.Add(100*time.Hour), 0, 0))
-	if len(in.List()) != 2 {
+	if len(in.Segments()) != 2 {
 		t.Error("a segment was removed without a limit")
 	}
 	must(t, in.Trim(7, noon.Add(100*time.Hour), time.Hour, 0))
-	if list := in.List(); len(list) != 1 || in.Oldest() != 2 || in.First() != 7 {
+	if list := in.Segments(); len(list) != 1 || in.Oldest() != 2 || in.First() != 7 {
 		t.Errorf("%d segments, the oldest is %d and begins with record %d", len(list), in.Oldest(), in.First())
 	}
 	in.Close()
@@ -148,7 +150,7 @@ func TestHooksAreAsked(t *testing.T) {
 		t.Errorf("acknowledged although the owner does not find it: %v", err)
 	}
 	in.Hooks = Hooks{Home: func() error { return no }}
-	if err := in.RotateNow(); !errors.Is(err, no) || len(in.List()) != 1 {
+	if err := in.RotateNow(); !errors.Is(err, no) || len(in.Segments()) != 1 {
 		t.Errorf("a file was made where nothing may be: %v", err)
 	}
 	if err := in.Trim(9, noon, 0, 1); !errors.Is(err, no) {
@@ -264,7 +266,7 @@ func TestASegmentThatCannotBeRemovedCanStillBeRead(t *testing.T) {
 	home, err := os.Stat(dir)
 	must(t, err)
 	first := in.segments[0]
-	first.Path, first.info = dir, home // which is not empty
+	first.path, first.info = dir, home // which is not empty
 	if err := in.Trim(1, noon.Add(100*time.Hour), time.Hour, 0); err == nil {
 		t.Fatal("it was removed")
 	}
@@ -317,7 +319,7 @@ func TestACommitInDoubtDoesNotStayBehindInAFullFile(t *testing.T) {
 	in.MaxBytes.Store(1)
 	in.commitMu.Unlock()
 	must(t, in.Append(t.Context(), frame("cid")))
-	if n := len(in.List()); n != 2 {
+	if n := len(in.Segments()); n != 2 {
 		t.Fatalf("%d files", n)
 	}
 	in.Close()
@@ -367,7 +369,7 @@ func TestAnotherEpochIsRefused(t *testing.T) {
 func TestLargeRecordsAndChunks(t *testing.T) {
 	in := open(t, t.TempDir())
 	defer in.Close()
-	large := string(bytes.Repeat([]byte("x"), 2*ChunkBytes))
+	large := string(bytes.Repeat([]byte("x"), 2*chunkBytes))
 	must(t, in.Append(t.Context(), frame("a"), frame(large), frame("b")))
 	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"a", large, "b"}) {
 		t.Errorf("%d records of lengths other than they were written", len(got))

@@ -48,7 +48,7 @@ func (r *preallocation) reserve(s *Segment, size int) {
 
 func (r *preallocation) extend(s *Segment) (err error) {
 	if r.file == nil {
-		if r.file, err = os.OpenFile(s.Path, os.O_WRONLY, 0); err != nil {
+		if r.file, err = os.OpenFile(s.path, os.O_WRONLY, 0); err != nil {
 			return fmt.Errorf("lay a runway: %w", err)
 		}
 	}

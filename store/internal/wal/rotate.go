@@ -1,14 +1,10 @@
 package wal
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
 	"personasync/store/internal/boltfile"
@@ -81,7 +77,7 @@ func (in *Log) nextSegment(number uint64) (*Segment, error) {
 		if s.hasName() {
 			return s, nil
 		}
-		s.DB.Close()
+		s.db.Close()
 	default:
 	}
 	return in.makeSegment(number)
@@ -95,39 +91,46 @@ func (in *Log) makeSegment(number uint64) (*Segment, error) {
 	if number = freeNumber(in.dir, number); number > maxSegment {
 		return nil, fmt.Errorf("no number is left behind that of %s: stop the agent, and give the files of the inbox lower numbers, in their order", filepath.Base(Path(in.dir, maxSegment)))
 	}
-	return createSegment(in.dir, number, in.Epoch, in.records)
+	return createSegment(in.dir, number, in.epoch, in.records)
 }
 
-// Trim removes segments whose records are all applied, once they are older than keepFor, or once the
-// whole chain is larger than keepBytes. The segment being written stays.
+// Trim removes segments whose records are all applied, once they are older than keepFor, or once all
+// segments together are larger than keepBytes. The segment being written stays.
 func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) error {
 	if err := ask(in.Hooks.Home); err != nil {
 		return err
 	}
+	trimmed, err := in.unlinkApplied(applied, now, keepFor, keepBytes)
+	for _, s := range trimmed {
+		s.db.Close() // without mu: it waits for a check, which reads a whole segment in one transaction
+	}
+	return err
+}
+
+func (in *Log) unlinkApplied(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) (trimmed []*Segment, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	total := int64(0)
 	for _, s := range in.segments {
-		total += boltfile.Size(s.Path)
+		total += boltfile.Size(s.path)
 	}
 	for len(in.segments) > 1 {
 		s := in.segments[0]
 		old := keepFor > 0 && now.Sub(time.Unix(0, s.newest)) > keepFor
 		large := keepBytes > 0 && total > keepBytes
-		if s.Last > applied || !old && !large {
-			return nil
+		if s.last > applied || !old && !large {
+			break
 		}
-		total -= boltfile.Size(s.Path)
+		total -= boltfile.Size(s.path)
 		if s.hasName() {
-			if err := os.Remove(s.Path); err != nil {
-				return fmt.Errorf("remove an applied inbox file: %w", err) // it can still be read
+			if err := os.Remove(s.path); err != nil {
+				return trimmed, fmt.Errorf("remove an applied inbox file: %w", err) // it can still be read
 			}
 		}
-		s.DB.Close()
 		crashpoint.Reach(crashpoint.InboxTrimmed)
-		in.segments = in.segments[1:]
+		in.segments, trimmed = in.segments[1:], append(trimmed, s)
 	}
-	return nil
+	return trimmed, nil
 }
 
 // RotateNow begins a new file, unless the last is one.
@@ -135,29 +138,9 @@ func (in *Log) RotateNow() error {
 	in.commitMu.Lock()
 	defer in.releaseCommit()
 	s, err := in.newest()
-	if err != nil || s.First == 0 {
+	if err != nil || s.first == 0 {
 		return err
 	}
 	_, err = in.rotate(s)
 	return err
-}
-
-// Exchange puts the file at path, which db is, in the place of a segment's, unless the segment was pruned
-// meanwhile.
-func (in *Log) Exchange(g *Segment, db *bolt.DB, path string) (err error) {
-	in.Hooks.Naming.Lock()
-	defer in.Hooks.Naming.Unlock()
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	info, err := os.Stat(path)
-	if err == nil && slices.Contains(in.segments, g) {
-		if err = boltfile.IsStill(g.Path, g.info); err == nil {
-			err = os.Rename(path, g.Path)
-		}
-		if err == nil {
-			g.info, g.DB, db = info, db, g.DB
-			return db.Close()
-		}
-	}
-	return errors.Join(err, db.Close(), os.Remove(path))
 }

@@ -18,7 +18,7 @@ import (
 // and who opens the file after the machine went down finds out whether they all arrived:
 //
 //	whole    the pages follow from the head without a fault, the root names the transaction of the
-//	         head (StampTxid), and every record up to the last number given is there with its checksum
+//	         head (stampTxid), and every record up to the last number given is there with its checksum
 //	not      the commit was never acknowledged: nobody was answered before the flush came back. The
 //	         other head leads to the commit before it, whose pages nobody has written to since: bbolt
 //	         gives pages that a commit let go to the commit after the next. It takes over.
@@ -86,7 +86,7 @@ func commitIn(file *boltpage.File, m boltpage.Meta) (last uint64, whole bool) {
 			switch path[0] {
 			case string(boltfile.BucketMeta): // a copy made by bbolt has an older head, too, that leads to the same
 				whole = whole && (sequence == m.Txid || sequence == m.Txid+1)
-			case string(BucketRecords):
+			case string(bucketRecords):
 				last = sequence
 			}
 		},
@@ -123,7 +123,7 @@ func chunkHolds(next uint64, e *boltpage.Element) (uint64, bool) {
 		return next, false
 	}
 	next = binary.BigEndian.Uint64(e.Key)
-	f := Frames{Rest: e.Value}
+	f := wire.Frames{Rest: e.Value}
 	for ; f.Next(); next++ {
 		if len(f.Frame) == 0 {
 			return next, false

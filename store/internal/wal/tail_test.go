@@ -23,7 +23,7 @@ func tornSegment(t *testing.T, n int, r *rand.Rand) (path string, images [][]byt
 	path = Path(fastDir(t), 1)
 	s, err := createSegment(filepath.Dir(path), 1, 7, plain)
 	must(t, err)
-	defer s.DB.Close()
+	defer s.db.Close()
 	next := uint64(1)
 	keep := func() {
 		body, err := os.ReadFile(path)
@@ -85,21 +85,21 @@ func TestACommitOfTheInboxIsWholeOrTakenBack(t *testing.T) {
 		if taken {
 			took++
 		}
-		s, _, err := OpenSegment(path, false, plain)
+		s, err := openSegment(path, 0, false, plain)
 		if err != nil {
 			t.Fatalf("commit %d, sectors %v: %v", i, arrived, err)
 		}
-		defer s.DB.Close()
-		if s.Last != want && !(s.Last == last[i] && !taken) || s.LastAssigned != max(s.Last, s.LastAssigned) {
-			t.Errorf("commit %d, sectors %v: the last record is %d, want %d", i, arrived, s.Last, want)
+		defer s.db.Close()
+		if s.last != want && !(s.last == last[i] && !taken) || s.lastAssigned != max(s.last, s.lastAssigned) {
+			t.Errorf("commit %d, sectors %v: the last record is %d, want %d", i, arrived, s.last, want)
 		}
-		if records, err := s.read(1, 1<<30); err != nil || uint64(len(records)) != s.Last {
-			t.Errorf("commit %d: %d records of %d, %v", i, len(records), s.Last, err)
+		if records, err := s.read(1, 1<<30); err != nil || uint64(len(records)) != s.last {
+			t.Errorf("commit %d: %d records of %d, %v", i, len(records), s.last, err)
 		}
 		// It goes on from there, and what it writes is sound.
-		_, err = s.write(s.LastAssigned+1, []*appendRequest{{frames: [][]byte{frame("next")}}}, nil)
+		_, err = s.write(s.lastAssigned+1, []*appendRequest{{frames: [][]byte{frame("next")}}}, nil)
 		must(t, err)
-		must(t, s.DB.View(func(tx *bolt.Tx) error {
+		must(t, s.db.View(func(tx *bolt.Tx) error {
 			for err := range tx.Check() {
 				return err
 			}
@@ -186,7 +186,7 @@ func TestACommitWhoseFlushFailedIsTakenBackFirst(t *testing.T) {
 	if s.unsyncedTxid != 0 {
 		t.Error("it is still in doubt")
 	}
-	must(t, errors.Join(boltpage.RollBack(s.Path, s.txid-1))) // not the newest: nothing is changed
+	must(t, errors.Join(boltpage.RollBack(s.path, s.txid-1))) // not the newest: nothing is changed
 	if records, err := in.Read(1, 1<<20); err != nil || len(records) != 2 {
 		t.Errorf("%d records, %v", len(records), err)
 	}

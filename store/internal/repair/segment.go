@@ -1,0 +1,32 @@
+package repair
+
+import (
+	"path/filepath"
+	"time"
+
+	"personasync/store/internal/record"
+	"personasync/store/internal/wal"
+)
+
+// Segment makes the damaged inbox file at path anew from the records that can be read, puts it in place and keeps the
+// damaged one beside it. epoch and applied are those of the state, zeros if it cannot be read. It returns
+// ErrUnsalvageable if no record can be saved.
+//
+// A record whose checksum is wrong stays in the new file. It is parked with its bytes when it is applied.
+func Segment(path string, epoch uint32, applied uint64, faults []string) (*Salvage, error) {
+	found, err := wal.Salvage(path, epoch, applied, record.InboxRecords)
+	if err != nil {
+		return nil, err
+	}
+	r := &Salvage{
+		At: time.Now().UTC(), File: filepath.Base(path), Faults: faults[:min(len(faults), 10)],
+		Saved: Stock{Records: found.Records}, Pages: found.Pages, Entries: found.Entries, EdgeLost: found.EdgeLost,
+	}
+	for _, lost := range found.Lost {
+		r.RecordsLost = append(r.RecordsLost, RecordRange(lost))
+		r.Lost.Records += lost.Last - lost.First + 1
+		r.Unapplied += less(lost.Last, max(applied, lost.First-1))
+	}
+	r.KeptAs = KeptName(path, "damaged", r.At)
+	return r, ReplaceDamaged(path, r.KeptAs)
+}
