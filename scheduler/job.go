@@ -13,9 +13,9 @@ const heartbeat = time.Minute
 // resumed, and one for a busy host.
 const onTime = 2 * heartbeat
 
-// memory limits how far back missed times are counted. Counting a year of minutes takes a fraction of a second.
+// maxLookBack limits how far back missed times are counted. Counting a year of minutes takes a fraction of a second.
 // A clock that starts at 1970 and is then corrected would give half a century of them.
-const memory = 366 * 24 * time.Hour
+const maxLookBack = 366 * 24 * time.Hour
 
 // Job is a function to run at the times of a schedule and on demand.
 type Job struct {
@@ -96,7 +96,7 @@ func (t *task) advance(now time.Time) (n uint64, scheduled time.Time) {
 		}
 		return 0, time.Time{}
 	}
-	n, scheduled = t.Schedule.between(latest(t.mark, now.Add(-memory)), now)
+	n, scheduled = t.Schedule.between(latest(t.mark, now.Add(-maxLookBack)), now)
 	t.mark = now
 	return n, scheduled
 }

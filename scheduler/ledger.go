@@ -45,12 +45,14 @@ type Failure struct {
 	Err  error
 }
 
+// Error returns the text of Err.
 func (f *Failure) Error() string { return f.Err.Error() }
 
+// Unwrap returns Err.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// mostError is the largest length in bytes of a recorded error text.
-const mostError = 1000
+// maxError is the largest length in bytes of a recorded error text.
+const maxError = 1000
 
 // end completes the record of a run. A nil err means success.
 func (r *Run) end(now time.Time, err error) {
@@ -65,7 +67,7 @@ func (r *Run) end(now time.Time, err error) {
 		r.Code = f.Code
 	}
 	r.Error, _, _ = strings.Cut(err.Error(), "\n")
-	r.Error = strings.ToValidUTF8(r.Error[:min(len(r.Error), mostError)], "")
+	r.Error = strings.ToValidUTF8(r.Error[:min(len(r.Error), maxError)], "")
 }
 
 // inherit copies the outcome of earlier runs into this record.

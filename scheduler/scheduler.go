@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// keyError is the key of log attributes with an error.
+const keyError = "error"
+
 // Scheduler runs jobs. Its methods are safe for concurrent use, also from within a job.
 type Scheduler struct {
 	log    *slog.Logger
@@ -61,7 +64,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		if ctx.Err() != nil { // select picks at random: the timer may have won
 			return nil
 		}
-		s.greet(ctx)
+		s.recordNew(ctx)
 		timer.Reset(s.step(ctx))
 	}
 }
@@ -76,7 +79,7 @@ func (s *Scheduler) Trigger(name string) bool {
 		return false
 	}
 	t.asked = true
-	s.rouse()
+	s.wakeUp()
 	return true
 }
 
@@ -90,7 +93,7 @@ func (s *Scheduler) Replace(jobs ...Job) {
 		s.settle(now)
 	}
 	s.list(jobs, now)
-	s.rouse()
+	s.wakeUp()
 }
 
 // Planned is the current state of a job.
@@ -133,7 +136,7 @@ func (s *Scheduler) start() error {
 	s.started = true
 	now := s.now()
 	for _, t := range s.jobs {
-		s.tellMissed(t, t.resume(now))
+		s.logMissed(t, t.resume(now))
 		if scheduled := t.owed.Started; !scheduled.IsZero() {
 			s.log.Info("a run missed or interrupted before the start is being caught up", "job", t.Name, "scheduled", scheduled)
 		}
@@ -148,7 +151,7 @@ func (s *Scheduler) load() {
 	}
 	runs, err := s.ledger.Runs()
 	if err != nil {
-		s.log.Error("cannot read the record of past runs; runs missed while the process was down are not counted", "err", err)
+		s.log.Error("cannot read the record of past runs; runs missed while the process was down are not counted", keyError, err)
 		return
 	}
 	for _, r := range runs {
@@ -188,17 +191,17 @@ func (s *Scheduler) list(jobs []Job, now time.Time) {
 	}
 }
 
-// greet records jobs that have no record, so that they can miss runs from now on. It runs before their first
+// recordNew records jobs that have no record, so that they can miss runs from now on. It runs before their first
 // run and on the same goroutine, so that it cannot overwrite that run's record.
-func (s *Scheduler) greet(ctx context.Context) {
-	for _, r := range s.strangers() {
+func (s *Scheduler) recordNew(ctx context.Context) {
+	for _, r := range s.newJobs() {
 		s.record(ctx, r)
 	}
 }
 
-// strangers returns the first records of jobs that have none. It returns none if the ledger could not be read:
+// newJobs returns the first records of jobs that have none. It returns none if the ledger could not be read:
 // a record may exist there and must not be overwritten before a run.
-func (s *Scheduler) strangers() []Run {
+func (s *Scheduler) newJobs() []Run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.loaded {
@@ -235,13 +238,13 @@ func (s *Scheduler) step(ctx context.Context) time.Duration {
 
 func (s *Scheduler) settle(now time.Time) {
 	for _, t := range s.jobs {
-		s.tellMissed(t, t.settle(now))
+		s.logMissed(t, t.settle(now))
 	}
 }
 
-// tellMissed logs missed times. A job that is slower than its schedule misses times regularly, so those are
+// logMissed logs missed times. A job that is slower than its schedule misses times regularly, so those are
 // only logged at debug level.
-func (s *Scheduler) tellMissed(t *task, missed uint64) {
+func (s *Scheduler) logMissed(t *task, missed uint64) {
 	switch {
 	case missed == 0:
 	case t.running:
@@ -257,12 +260,12 @@ func (s *Scheduler) perform(ctx context.Context, t *task, j Job, r Run) {
 	err := do(ctx, j, r.Started)
 	log := s.log.With("job", j.Name, "scheduled", r.Started)
 	if err != nil && ctx.Err() != nil {
-		log.Info("the stop interrupted the run; it is repeated at the next start", "err", err)
+		log.Info("the stop interrupted the run; it is repeated at the next start", keyError, err)
 		s.finish(t, r)
 		return
 	}
 	if err != nil {
-		log.Error("the run failed", "err", err)
+		log.Error("the run failed", keyError, err)
 	}
 	r.end(s.now(), err)
 	s.record(ctx, r)
@@ -284,18 +287,18 @@ func (s *Scheduler) finish(t *task, r Run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.last, t.running = r, false
-	s.rouse()
+	s.wakeUp()
 }
 
 // record writes to the ledger, also while stopping. A completed run that is not recorded would be repeated.
 func (s *Scheduler) record(ctx context.Context, r Run) {
 	if err := s.ledger.Record(context.WithoutCancel(ctx), r); err != nil {
-		s.log.Error("cannot record the run; after a restart it may be repeated, or missed runs may not be counted", "job", r.Job, "err", err)
+		s.log.Error("cannot record the run; after a restart it may be repeated, or missed runs may not be counted", "job", r.Job, keyError, err)
 	}
 }
 
-// rouse makes Run check again.
-func (s *Scheduler) rouse() {
+// wakeUp makes Run check again.
+func (s *Scheduler) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
 	default:

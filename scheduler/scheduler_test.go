@@ -564,7 +564,7 @@ func TestClockIsSet(t *testing.T) {
 				sleepUntil(at(2, 15))
 				clock.step(c.set)
 				if c.set < 0 {
-					s.rouse() // otherwise the sleep may last until the clock is back where it was
+					s.wakeUp() // otherwise the sleep may last until the clock is back where it was
 				}
 				sleepUntil(at(5, 59).Add(-c.set))
 				var got []time.Time
