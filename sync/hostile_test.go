@@ -109,10 +109,10 @@ func (p *badPeer) behave(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, `{"status":"success","request_id":"R1"}`)
 }
 
-// after is a harm that reads a request and writes text.
+// after is a harm that reads requests and writes text after each.
 func after(text string) func(*badPeer, net.Conn) {
 	return func(_ *badPeer, conn net.Conn) {
-		if readRequest(conn) {
+		for readRequest(conn) {
 			_, _ = io.WriteString(conn, text)
 		}
 	}
@@ -315,9 +315,13 @@ func suffer(t *testing.T, p *badPeer, url string, trust *x509.CertPool, code str
 	transport.TLSClientConfig.RootCAs = trust
 	defer transport.CloseIdleConnections()
 	var log syncBuffer
+	timeout := time.Minute // never reached, even on a busy host
+	if code == codeTimeout {
+		timeout = 2 * time.Second
+	}
 	s, stop := runLogged(t, Config{
 		BaseURL: url, WorkspaceID: "WS", APIKey: "s3cret", Transport: transport, Concurrency: 2,
-		Timeout: 200 * time.Millisecond, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
+		Timeout: timeout, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
 	}, o, slog.New(slog.NewTextHandler(&log, nil)))
 	defer stop()
 

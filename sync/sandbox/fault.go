@@ -83,9 +83,9 @@ func ParseFault(spec string) (Fault, error) {
 		i := slices.IndexFunc(words, func(w word) bool { return w.key == key })
 		switch {
 		case i < 0:
-			return Fault{}, fmt.Errorf("fault %q: unknown word %q; known are %s", spec, key, knownWords())
+			return Fault{}, fmt.Errorf("fault %q: unknown word %q; use one of %s", spec, key, knownWords())
 		case given[key]:
-			return Fault{}, fmt.Errorf("fault %q: %q is there twice", spec, key)
+			return Fault{}, fmt.Errorf("fault %q: %q is given twice; give it once", spec, key)
 		case hasValue == (words[i].value == "") || hasValue && value == "":
 			return Fault{}, fmt.Errorf("fault %q: write %s", spec, words[i].usage())
 		}
@@ -129,19 +129,19 @@ func (f Fault) check() error {
 	case endings > 1:
 		return fmt.Errorf("reset, hang and an answer exclude each other: start them as separate faults")
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
-		return fmt.Errorf("status %d is none: 200 to 599", f.Status)
+		return fmt.Errorf("status=%d is not a status that can be answered; use 200 to 599", f.Status)
 	case f.Status == 200 && f.Error == "" && !f.HTML && !f.Truncate:
-		return fmt.Errorf("status=200 is no fault without error, body or truncate")
+		return fmt.Errorf("status=200 alone is no fault; add error, body or truncate")
 	case f.Error != "" && (f.Type != "" || f.Status != 0 && f.Status != 200):
 		return fmt.Errorf("error is the type of a 200 that says \"fail\": use type for other statuses")
 	case f.Type != "" && !known:
-		return fmt.Errorf("type %q is not documented; known are %s", f.Type, knownTypes())
+		return fmt.Errorf("type %q is not documented; use one of %s", f.Type, knownTypes())
 	case !oneOf(f.When, "before", "after"):
 		return fmt.Errorf("when=%s: write before or after", f.When)
 	case !oneOf(f.RateLimit, "seconds", "epoch", "none"):
 		return fmt.Errorf("ratelimit=%s: write seconds, epoch or none", f.RateLimit)
 	case !oneOf(f.On, endpointNames()...):
-		return fmt.Errorf("on=%s is no endpoint; known are %s", f.On, strings.Join(endpointNames(), ", "))
+		return fmt.Errorf("on=%s is not an endpoint; use one of %s", f.On, strings.Join(endpointNames(), ", "))
 	}
 	if f.Redirect != "" {
 		if _, err := url.Parse(f.Redirect); err != nil {

@@ -51,22 +51,22 @@ func TestParseFault(t *testing.T) {
 
 func TestParseFaultSaysWhatIsKnown(t *testing.T) {
 	tests := []struct{ spec, says string }{
-		{"", `unknown word ""; known are status=CODE, type=`},
-		{"stauts=503", `unknown word "stauts"; known are status=CODE`},
+		{"", `unknown word ""; use one of status=CODE, type=`},
+		{"stauts=503", `unknown word "stauts"; use one of status=CODE`},
 		{"status", "write status=CODE"},
 		{"status=", "write status=CODE"},
 		{"reset=yes", "write reset"},
 		{"status=abc", "status=abc is not a positive number; write status=CODE"},
-		{"status=600", "status 600 is none: 200 to 599"},
-		{"status=200", "status=200 is no fault without error, body or truncate"},
-		{"status=503,status=500", `"status" is there twice`},
+		{"status=600", "status=600 is not a status that can be answered; use 200 to 599"},
+		{"status=200", "status=200 alone is no fault; add error, body or truncate"},
+		{"status=503,status=500", `"status" is given twice`},
 		{"for=10s", "nothing happens: add one of status"},
 		{"status=503,for=10", "for=10 is not a positive duration; write for=DURATION"},
 		{"reset,status=503", "exclude each other"},
-		{"type=Nonsense", `type "Nonsense" is not documented; known are MissingAttributeError, `},
+		{"type=Nonsense", `type "Nonsense" is not documented; use one of MissingAttributeError, `},
 		{"error=X,status=400", "use type for other statuses"},
 		{"reset,when=then", "write before or after"},
-		{"reset,on=nothing", "known are transition, customer, event, cohortsync, export, authentication, segment, device, delete, merge"},
+		{"reset,on=nothing", "use one of transition, customer, event, cohortsync, export, authentication, segment, device, delete, merge"},
 		{"body=xml", "body=xml is not known; write body=html"},
 		{"status=429,ratelimit=x", "write seconds, epoch or none"},
 		{"status=429,retry_after=-1", "not a number of seconds"},
@@ -363,7 +363,7 @@ func TestFailRefusesWhatItDoesNotKnow(t *testing.T) {
 	s := serve(t, Options{})
 	got := s.post("/sandbox/fail?spec=nonsense", "")
 	wantStatus(t, got, 400)
-	if !strings.Contains(got.body, "known are") {
+	if !strings.Contains(got.body, "use one of") {
 		t.Errorf("body %s", got.body)
 	}
 	got = s.post("/sandbox/fail?spec=status%3D503", "")
