@@ -8,7 +8,8 @@ import (
 	"personasync/scheduler"
 )
 
-// CronSpec returns why a cron spec is invalid in zone, without repeating the spec, or nil.
+// CronSpec returns why a cron spec is invalid in zone, or nil. The error does not begin with the spec, because the
+// fault shows it already.
 func CronSpec(spec string, zone *time.Location) error {
 	_, err := scheduler.Parse(spec, zone)
 	if inner := errors.Unwrap(err); inner != nil {
