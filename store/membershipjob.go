@@ -91,7 +91,6 @@ func (s *Store) order(ctx context.Context, frames ...[]byte) error {
 	if err := s.budget.Refusal(); err != nil {
 		return err
 	}
-	s.inbox.Ordered.Add(uint64(len(frames)))
 	return datadir.Translate(s.inbox.AppendOther(ctx, frames...))
 }
 

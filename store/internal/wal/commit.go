@@ -14,6 +14,7 @@ import (
 type appendRequest struct {
 	frames [][]byte
 	size   int
+	other  bool       // they are no events
 	done   chan error // buffer of one
 }
 
@@ -31,7 +32,11 @@ const (
 
 // Append waits until records, encoded as frames, are on disk. After a DoubtError they may be there all the same.
 func (in *Log) Append(ctx context.Context, frames ...[]byte) error {
-	req := &appendRequest{frames: frames, done: make(chan error, 1)}
+	return in.append(ctx, false, frames)
+}
+
+func (in *Log) append(ctx context.Context, other bool, frames [][]byte) error {
+	req := &appendRequest{frames: frames, other: other, done: make(chan error, 1)}
 	for _, f := range frames {
 		req.size += len(f)
 	}
@@ -63,15 +68,16 @@ func (e *DoubtError) Unwrap() error { return e.cause }
 // AppendOther is Append for records that are no events. Others counts them until they are applied.
 func (in *Log) AppendOther(ctx context.Context, frames ...[]byte) error {
 	in.Others.Add(int64(len(frames)))
-	err := in.Append(ctx, frames...)
+	err := in.append(ctx, true, frames)
 	if err != nil {
 		in.Others.Add(-int64(len(frames)))
 	}
 	return err
 }
 
-// Events counts what arrived without orders: whoever gives an order waits for it to be applied, not for the disk.
-func (in *Log) Events() int64 { return int64(in.Next.Load()) - int64(in.Ordered.Load()) }
+// Events counts the events that this process has committed. Other records do not count: an operator who gives an
+// order waits until it is applied, and not for the disk.
+func (in *Log) Events() int64 { return in.events.Load() }
 
 func (in *Log) enqueue(req *appendRequest) error {
 	in.senders.RLock()
@@ -177,9 +183,12 @@ func (in *Log) write(group []*appendRequest) error {
 	if err != nil {
 		return err
 	}
-	first, count, newest := in.Next.Load(), uint64(0), int64(0)
+	first, count, events, newest := in.Next.Load(), uint64(0), 0, int64(0)
 	for _, req := range group {
 		count += uint64(len(req.frames))
+		if !req.other {
+			events += len(req.frames)
+		}
 		for _, f := range req.frames {
 			newest = in.records.Received(f, newest)
 		}
@@ -198,6 +207,7 @@ func (in *Log) write(group []*appendRequest) error {
 	s.last, s.newest = first+count-1, max(s.newest, newest)
 	in.mu.Unlock()
 	in.Next.Store(first + count)
+	in.events.Add(int64(events))
 	in.Commits.Add(1)
 	return nil
 }

@@ -40,8 +40,8 @@ type Log struct {
 	Finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
 	buf      []byte        // for chunks; belongs to the turn
 
-	Others  atomic.Int64  // records appended by this process and not applied yet that are no events
-	Ordered atomic.Uint64 // orders appended by this process, ever
+	Others atomic.Int64 // records appended by this process and not applied yet that are no events
+	events atomic.Int64 // events appended by this process, ever
 
 	records Records
 	Hooks   Hooks // set before the first Append
