@@ -179,6 +179,7 @@ func (e *everyday) nextRecord() (n uint64) {
 
 // say receives an identify, and a track where these are told apart.
 func (e *everyday) say(user, key string, in bool) {
+	time.Sleep(time.Millisecond) // each message has an id of its own
 	now := e.clock()
 	said := event(user, key, in, 0)
 	said.Time, said.Received = now.Add(-time.Duration(e.rnd.IntN(50))*time.Minute), now
@@ -207,7 +208,7 @@ func (e *everyday) order() {
 	case ordersClose:
 		for name, w := range e.model {
 			if name[6:] == key && w.in {
-				w.hear(int(time.Now().UnixNano()), false)
+				w.hear(max(int(time.Now().UnixNano()), w.at), false) // it ends a membership that began in its own moment
 			}
 		}
 		_, err = e.CloseAudience(ctx, key, e.rnd.IntN(2) == 0, false, nil)

@@ -19,13 +19,14 @@ type Command struct {
 type mailbox struct {
 	commands chan *Command
 	between  chan func()   // run between two transactions
+	awaited  chan struct{} // buffer of one: somebody waits until records are applied
 	closing  chan struct{} // closed by Stop; ends the writer
 	ended    chan struct{} // closed when the writer has ended: it answers nothing more
 }
 
 func newMailbox() mailbox {
 	return mailbox{
-		commands: make(chan *Command), between: make(chan func()),
+		commands: make(chan *Command), between: make(chan func()), awaited: make(chan struct{}, 1),
 		closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 }

@@ -76,9 +76,19 @@ func (n *notifier) signal(endpoint domain.Endpoint) {
 }
 
 // Await waits until done reports true. It asks after each transaction, and gives up when the disk turns out to be
-// full, or transactions fail time and again. An ended writer answers ErrClosed.
+// full, or transactions fail time and again. An ended writer answers ErrClosed. It ends the rest of an apply that no
+// events came beside: that rest is for nobody while a caller waits.
 func (w *Writer) Await(ctx context.Context, done func() (bool, error)) error {
-	return w.notify.wait(ctx, w.mailbox.ended, done)
+	return w.notify.wait(ctx, w.mailbox.ended, func() (bool, error) {
+		ok, err := done()
+		if !ok && err == nil {
+			select {
+			case w.awaited <- struct{}{}:
+			default:
+			}
+		}
+		return ok, err
+	})
 }
 
 // AwaitApplied is Await until the record of that number is applied.

@@ -73,6 +73,7 @@ func (w *Writer) Run() {
 	rest := time.NewTimer(0)
 	defer rest.Stop()
 	rested := false // apply may go on
+	quiet := false  // no event came beside the last batch: a caller of Await may end the rest
 	for {
 		var commands []*Command
 		select {
@@ -85,6 +86,8 @@ func (w *Writer) Run() {
 		case <-w.inbox.Written:
 		case <-rest.C:
 			rested = true
+		case <-w.awaited:
+			rested = rested || quiet
 		case <-w.closing:
 			return
 		}
@@ -94,7 +97,7 @@ func (w *Writer) Run() {
 			if w.damage.IsBroken() {
 				return
 			}
-			rested = false
+			rested, quiet = false, false
 			rest.Reset(writeRetry)
 			continue
 		}
@@ -115,13 +118,14 @@ func (w *Writer) Run() {
 				return
 			}
 			w.log.Error("the state could not be written; trying again", "err", err)
-			rested = false
+			rested, quiet = false, false
 			rest.Reset(writeRetry)
 			continue
 		}
 		if apply || len(w.state.Sweeping) > 0 {
 			rested = false
 			arrived := w.inbox.Events() - received
+			quiet = arrived <= 0 && !w.apply.unreadable
 			w.pace(arrived <= 0)
 			rest.Reset(w.restAfter(time.Since(began), arrived))
 		}
