@@ -13,24 +13,24 @@ import (
 	"testing"
 	"time"
 
+	"personasync/agent/metrics"
+
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-
-	"personasync/store/domain"
 )
 
 var update = flag.Bool("update", false, "write the documents that are made from the code")
 
 const metricsPage = "../docs/metrics.md"
 
-// TestMetricsPageIsUpToDate holds docs/metrics.md to metricTable.
+// TestMetricsPageIsUpToDate holds docs/metrics.md to metrics.Table.
 func TestMetricsPageIsUpToDate(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(metricsIntro)
-	for _, m := range metricTable {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
+	for _, m := range metrics.Table {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.Name, m.Kind, strings.Join(m.Labels, ", "), m.Help)
 	}
 	sameDocument(t, metricsPage, b.String(), "go test ./agent -run MetricsPage -update")
 }
@@ -130,18 +130,18 @@ func TestMetricsOfARunningAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	maps.DeleteFunc(families, func(name string, _ *dto.MetricFamily) bool { return !strings.HasPrefix(name, "personasync_") })
-	for _, m := range metricTable {
-		family := families[m.name]
+	for _, m := range metrics.Table {
+		family := families[m.Name]
 		if family == nil {
-			t.Errorf("%s is documented, and not there", m.name)
+			t.Errorf("%s is documented, and not there", m.Name)
 			continue
 		}
-		delete(families, m.name)
-		if kind := strings.ToLower(family.GetType().String()); kind != m.kind {
-			t.Errorf("%s is a %s, and documented as a %s", m.name, kind, m.kind)
+		delete(families, m.Name)
+		if kind := strings.ToLower(family.GetType().String()); kind != m.Kind {
+			t.Errorf("%s is a %s, and documented as a %s", m.Name, kind, m.Kind)
 		}
-		if got, want := labelsOf(family.Metric[0]), slices.Sorted(slices.Values(m.labels)); !slices.Equal(got, want) {
-			t.Errorf("%s has the labels %v, and documented are %v", m.name, got, want)
+		if got, want := labelsOf(family.Metric[0]), slices.Sorted(slices.Values(m.Labels)); !slices.Equal(got, want) {
+			t.Errorf("%s has the labels %v, and documented are %v", m.Name, got, want)
 		}
 	}
 	for name := range families {
@@ -155,18 +155,6 @@ func labelsOf(m *dto.Metric) (names []string) {
 	}
 	slices.Sort(names)
 	return names
-}
-
-func TestComputationsHaveABoundedNumberOfLabels(t *testing.T) {
-	var list []domain.ComputationInfo
-	for i := range 10_000 {
-		list = append(list, domain.ComputationInfo{Key: fmt.Sprint("aud", i), Members: uint64(i)})
-	}
-	list = append(list, domain.ComputationInfo{Key: "aud9999", ID: "another", Members: 20_000}) // an id of its own, and no labels
-	picked := labelled(list)
-	if len(picked) != maxLabelled || picked[0].ID != "another" || picked[1].Key != "aud9998" {
-		t.Errorf("%d computations are labelled, beginning with %+v", len(picked), picked[:2])
-	}
 }
 
 func waitFor(t *testing.T, what string, holds func() bool) {

@@ -8,12 +8,14 @@ import (
 	"personasync/agent/condition"
 	"personasync/agent/config"
 	"personasync/agent/ingest"
+	"personasync/agent/metrics"
 	"personasync/agent/page"
 	"personasync/agent/sending"
 	"personasync/agent/verify"
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
+
 	syncer "personasync/sync"
 )
 
@@ -36,7 +38,7 @@ type parts struct {
 	verifier  *verify.Verifier
 	scheduler *scheduler.Scheduler
 	recorder  *page.Recorder
-	metrics   *metrics
+	metrics   *metrics.Metrics
 
 	linesDropped func() uint64 // of the log
 }
@@ -45,7 +47,7 @@ type parts struct {
 func (p *parts) senderConfig(c *config.Config, endpoint domain.Endpoint) syncer.Config {
 	s := sending.Config(c, endpoint)
 	s.Observe = func(r syncer.Report) {
-		p.metrics.post(r)
+		p.metrics.Post(r)
 		p.recorder.Answered(r)
 	}
 	return s

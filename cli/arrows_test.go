@@ -47,10 +47,11 @@ agent/ingest: agent/segment store/domain   # without the storage engine
 agent/condition: agent/config agent/ingest scheduler store store/domain   # pure: what it judges by are values
 agent/api: agent/condition agent/config agent/host store sync store/domain   # what crosses the socket: opens no data
 agent/page: agent/api agent/condition scheduler store sync store/domain
+agent/metrics: agent/api agent/condition agent/config agent/ingest scheduler store sync store/domain
 agent/verify: agent/api agent/condition scheduler store sync store/domain
 agent/sending: agent/config scheduler sync store/domain
 agent/inspect: agent/api agent/condition agent/config agent/sending scheduler store sync store/domain
-agent: agent/api agent/condition agent/config agent/host agent/ingest agent/inspect agent/page agent/segment agent/sending agent/verify scheduler store sync store/domain
+agent: agent/api agent/condition agent/config agent/host agent/ingest agent/inspect agent/metrics agent/page agent/segment agent/sending agent/verify scheduler store sync store/domain
 cli: agent agent/api agent/condition agent/config agent/host agent/memberlist cli/internal/argv cli/internal/command cli/internal/demo cli/internal/exit cli/internal/logging cli/internal/term store sync sync/sandbox packaging/systemd store/domain
 cli/internal/argv: agent/config/wording cli/internal/exit cli/internal/term
 cli/internal/command: agent agent/api agent/config cli/internal/argv cli/internal/exit cli/internal/term store store/domain

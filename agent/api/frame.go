@@ -8,6 +8,13 @@ import (
 	"net/http"
 )
 
+const (
+	// PageLimit is how many items one answer holds at most.
+	PageLimit = MaxDryRun
+
+	maxOrder = 64 << 10 // bytes
+)
+
 // Question reads a request and answers it. The answer crosses the socket as JSON, an error as a problem.
 type Question func(*http.Request) (any, error)
 

@@ -30,11 +30,6 @@ type Server struct {
 	Page      func(mux *http.ServeMux, answer func(Question) http.HandlerFunc) // adds the status page to admin.listen; nil: none
 }
 
-const (
-	PageLimit = MaxDryRun // items of one answer, at most
-	maxOrder  = 64 << 10
-)
-
 func (s *Server) frame() *frame { return &frame{s.Version, s.Log} }
 
 // Socket handles the unix socket.

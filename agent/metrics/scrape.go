@@ -1,4 +1,4 @@
-package agent
+package metrics
 
 import (
 	"cmp"
@@ -8,20 +8,39 @@ import (
 	"strconv"
 	"time"
 
+	"personasync/scheduler"
+	syncer "personasync/sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"personasync/agent/api"
 	"personasync/agent/condition"
-	"personasync/agent/inspect"
+	"personasync/agent/config"
+	"personasync/agent/ingest"
 	"personasync/store"
 	"personasync/store/domain"
 )
 
-// readings are what a scrape reads of the store and of the parts of the process.
+// Source is what a scrape reads.
+type Source struct {
+	Version        string
+	Config         func() *config.Config
+	Store          *store.Store
+	Inspect        api.Inspector
+	Ingest         *ingest.Handler
+	Plan           func() []scheduler.Planned
+	Health         func() syncer.Health
+	Unready        func() string // "": events are being accepted
+	Refused        func() *condition.RefusedReload
+	LinesDropped   func() uint64            // of the log
+	ParkedByReason func() map[string]uint64 // by reason code
+}
+
+// readings are the metrics that a scrape reads from a source.
 type readings struct {
-	*parts
-	inspect *inspect.Local
-	version string
-	desc    map[string]*prometheus.Desc
+	Source
+	desc   map[string]*prometheus.Desc
+	failed prometheus.Counter // scrapes to which the store gave no answer
 }
 
 // Describe implements prometheus.Collector.
@@ -31,9 +50,9 @@ func (r *readings) Describe(out chan<- *prometheus.Desc) {
 		"personasync_moengage_requests_total": true, "personasync_moengage_request_duration_seconds": true,
 		"personasync_moengage_elements_total": true, "personasync_moengage_sent_bytes_total": true, "personasync_scrape_errors_total": true,
 	}
-	for _, m := range metricTable {
-		if !own[m.name] {
-			out <- r.desc[m.name]
+	for _, m := range Table {
+		if !own[m.Name] {
+			out <- r.desc[m.Name]
 		}
 	}
 }
@@ -48,30 +67,30 @@ type reading struct {
 func (r *readings) Collect(out chan<- prometheus.Metric) {
 	c := reading{r, out}
 	c.process()
-	c.space(r.store.Space())
+	c.space(r.Store.Space())
 	c.jobs()
-	c.gauge("personasync_build_info", 1, r.version, runtime.Version())
-	status, err := r.inspect.Status(context.Background())
+	c.gauge("personasync_build_info", 1, r.Version, runtime.Version())
+	status, err := r.Inspect.Status(context.Background())
 	c.conditions(status.Conditions, err)
 	if err != nil {
-		r.metrics.errors.Inc()
+		r.failed.Inc()
 		return
 	}
-	counts, err := r.store.Counts()
+	counts, err := r.Store.Counts()
 	if err != nil {
-		r.metrics.errors.Inc()
+		r.failed.Inc()
 		return
 	}
 	c.counts(&counts, time.Now())
-	list, err := r.store.Computations()
+	list, err := r.Store.Computations()
 	if err != nil {
-		r.metrics.errors.Inc()
+		r.failed.Inc()
 		return
 	}
 	c.computations(list)
-	verified, err := condition.Standing(&r.store.View, list)
+	verified, err := condition.Standing(&r.Store.View, list)
 	if err != nil {
-		r.metrics.errors.Inc()
+		r.failed.Inc()
 		return
 	}
 	c.verifications(verified)
@@ -108,18 +127,18 @@ func (c *reading) conditions(hold []condition.Condition, unread error) {
 }
 
 func (c *reading) process() {
-	health := c.senders.Health()
-	c.truth("personasync_config_reload_refused", c.refused.Load() != nil)
-	c.counter("personasync_log_lines_dropped_total", c.linesDropped())
-	c.truth("personasync_ready", c.readiness.unready() == "")
+	health := c.Health()
+	c.truth("personasync_config_reload_refused", c.Refused() != nil)
+	c.counter("personasync_log_lines_dropped_total", c.LinesDropped())
+	c.truth("personasync_ready", c.Unready() == "")
 	c.truth("personasync_moengage_failing", health.State == "failing")
 	c.truth("personasync_moengage_stopped", health.State == "failing" && health.Stopped)
-	m := c.config.Load().MoEngage
+	m := c.Config().MoEngage
 	c.gauge("personasync_moengage_limit_per_minute", float64(m.UsersPerMinute), "users")
 	c.gauge("personasync_moengage_limit_per_minute", float64(m.EventsPerMinute), "events")
-	sent, err := c.store.Sent(time.Now().Add(-time.Minute))
+	sent, err := c.Store.Sent(time.Now().Add(-time.Minute))
 	if err != nil {
-		c.metrics.errors.Inc()
+		c.failed.Inc()
 		return
 	}
 	var used condition.Sent
@@ -128,7 +147,7 @@ func (c *reading) process() {
 	}
 	c.gauge("personasync_moengage_used_last_minute", float64(used.Users), "users")
 	c.gauge("personasync_moengage_used_last_minute", float64(used.Events), "events")
-	for cause, n := range c.recorder.ParkedByReason() {
+	for cause, n := range c.ParkedByReason() {
 		c.gauge("personasync_parked", float64(n), cause)
 	}
 }
@@ -144,7 +163,7 @@ func (c *reading) space(s store.Space) {
 }
 
 func (c *reading) jobs() {
-	for _, p := range c.scheduler.Plan() {
+	for _, p := range c.Plan() {
 		if !p.Next.IsZero() {
 			c.gauge("personasync_job_next_run_timestamp_seconds", float64(p.Next.Unix()), p.Job)
 		}
@@ -166,8 +185,8 @@ func (c *reading) counts(n *domain.Counts, now time.Time) {
 	}
 	c.counter("personasync_events_received_total", n.Received)
 	c.gauge("personasync_events_unapplied", float64(n.Unapplied))
-	c.counter("personasync_event_times_unread_total", c.ingest.TimesUnread())
-	c.counter("personasync_values_left_out_total", c.ingest.ValuesLeftOut())
+	c.counter("personasync_event_times_unread_total", c.Ingest.TimesUnread())
+	c.counter("personasync_values_left_out_total", c.Ingest.ValuesLeftOut())
 	e := &n.Events
 	for outcome, v := range map[string]uint64{
 		"transition": e.Transitions, "unchanged": e.Unchanged, "duplicate": e.Duplicate,

@@ -1,21 +1,21 @@
-package agent
+package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metric is one line of docs/metrics.md. No label ever holds a user id.
-type metric struct {
-	name   string
-	kind   string // counter | gauge | histogram
-	labels []string
-	help   string
+// Metric is one line of docs/metrics.md. No label ever holds a user id.
+type Metric struct {
+	Name   string
+	Kind   string // counter | gauge | histogram
+	Labels []string
+	Help   string
 }
 
 // maxLabelled is how many computations have metrics of their own: those with the most members.
 // personasync_computations_unlabelled counts the others.
 const maxLabelled = 200
 
-// metricTable lists our metrics. Those of the Go runtime and of the process are added by its client library.
-var metricTable = []metric{
+// Table lists our metrics. Those of the Go runtime and of the process are added by its client library.
+var Table = []Metric{
 	{"personasync_build_info", "gauge", []string{"version", "goversion"}, "Always 1. The labels identify the build."},
 	{"personasync_ready", "gauge", nil, "1 while events are accepted, as in /readyz."},
 	{"personasync_condition", "gauge", []string{"name", "severity"}, "1 while a condition holds, as in `status`. docs/operating.md has a section for each. The alerts use it."},
@@ -77,30 +77,30 @@ var metricTable = []metric{
 	{"personasync_scrape_errors_total", "counter", nil, "Scrapes that the store did not answer."},
 }
 
-// described finds a line of metricTable.
-func described(name string) metric {
-	for _, m := range metricTable {
-		if m.name == name {
+// described finds a line of Table.
+func described(name string) Metric {
+	for _, m := range Table {
+		if m.Name == name {
 			return m
 		}
 	}
-	panic("metric " + name + " is not in metricTable")
+	panic("metric " + name + " is not in Table")
 }
 
 // descriptions of what is read at a scrape.
 func descriptions() map[string]*prometheus.Desc {
-	d := make(map[string]*prometheus.Desc, len(metricTable))
-	for _, m := range metricTable {
-		d[m.name] = prometheus.NewDesc(m.name, m.help, m.labels, nil)
+	d := make(map[string]*prometheus.Desc, len(Table))
+	for _, m := range Table {
+		d[m.Name] = prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)
 	}
 	return d
 }
 
-func (m metric) opts() prometheus.Opts { return prometheus.Opts{Name: m.name, Help: m.help} }
+func (m Metric) opts() prometheus.Opts { return prometheus.Opts{Name: m.Name, Help: m.Help} }
 
 func newCounters(name string) *prometheus.CounterVec {
 	m := described(name)
-	return prometheus.NewCounterVec(prometheus.CounterOpts(m.opts()), m.labels)
+	return prometheus.NewCounterVec(prometheus.CounterOpts(m.opts()), m.Labels)
 }
 
 func newCounter(name string) prometheus.Counter {
@@ -109,5 +109,5 @@ func newCounter(name string) prometheus.Counter {
 
 func newHistograms(name string, buckets []float64) *prometheus.HistogramVec {
 	m := described(name)
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: m.name, Help: m.help, Buckets: buckets}, m.labels)
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: m.Name, Help: m.Help, Buckets: buckets}, m.Labels)
 }

@@ -2,11 +2,9 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 
 	"personasync/agent/config"
 	"personasync/store"
@@ -47,28 +45,3 @@ type Addresses struct {
 	Admin  net.Addr // nil when admin.listen is ""
 	Socket string
 }
-
-// Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine
-// it started has ended, what was in flight is settled, and the data directory is free again.
-func Run(ctx context.Context, c *config.Config, o RunOptions) error {
-	ballast := make([]byte, ballastBytes)
-	defer runtime.KeepAlive(ballast)
-	p, err := start(ctx, c, o)
-	if err != nil && o.Ingest != nil {
-		_ = o.Ingest.Close()
-	}
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
-		o.Log.Info("stopped before the start was over", "err", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return p.run(ctx)
-}
-
-// ballastBytes are allocated and never touched: they take no memory, but the collector counts them,
-// and lets as many bytes of garbage gather before it runs. What lives in an agent is a few megabytes,
-// so that it would run 50 times a second under load: a sixth of the processor time of an
-// acknowledgement, measured. The price is at most so much more memory, and only under load.
-const ballastBytes = 24 << 20

@@ -1,4 +1,4 @@
-package agent
+package metrics
 
 import (
 	"net/http"
@@ -20,9 +20,9 @@ var (
 	moengageBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 )
 
-// metrics counts what only the process sees. Counters that must survive a restart are read from the store at each
+// Metrics counts what only the process sees. Counters that must survive a restart are read from the store at each
 // scrape, see readings.
-type metrics struct {
+type Metrics struct {
 	registry *prometheus.Registry
 
 	ingested    *prometheus.CounterVec
@@ -34,9 +34,9 @@ type metrics struct {
 	errors      prometheus.Counter
 }
 
-// newMetrics makes the counters, in a registry that has room for the readings.
-func newMetrics() *metrics {
-	m := &metrics{
+// New makes the counters. What a scrape reads is added by Read.
+func New() *Metrics {
+	m := &Metrics{
 		registry:    prometheus.NewPedanticRegistry(),
 		ingested:    newCounters("personasync_ingest_requests_total"),
 		ingestTook:  newHistograms("personasync_ingest_request_duration_seconds", ingestBuckets),
@@ -63,19 +63,24 @@ func newMetrics() *metrics {
 	return m
 }
 
-// handler answers GET /metrics.
-func (m *metrics) handler() http.Handler {
+// Read has every scrape read from a source. It is called once.
+func (m *Metrics) Read(from Source) {
+	m.registry.MustRegister(&readings{Source: from, desc: descriptions(), failed: m.errors})
+}
+
+// Handler answers GET /metrics.
+func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4})
 }
 
-// ingest counts one request of Segment's side.
-func (m *metrics) ingest(route string, status int, took time.Duration) {
+// Ingest counts one request of Segment's side.
+func (m *Metrics) Ingest(route string, status int, took time.Duration) {
 	m.ingested.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	m.ingestTook.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// post counts one request to MoEngage.
-func (m *metrics) post(r syncer.Report) {
+// Post counts one request to MoEngage.
+func (m *Metrics) Post(r syncer.Report) {
 	m.posted.WithLabelValues(r.Code).Inc()
 	m.postTook.WithLabelValues().Observe(r.Took.Seconds())
 	m.elements.WithLabelValues("users").Add(float64(r.Users))
