@@ -7,20 +7,20 @@ import (
 
 // Borrow accepts only a credential, or the very file that c names. A secret from elsewhere will be missing at
 // the agent's next start.
-func TestBorrowStandsInForWhatCannotBeSeenAlone(t *testing.T) {
+func TestBorrowOnlyReplacesSecretsThatCannotBeRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		environ []string
 		theirs  Setting
 		want    string
 	}{
-		"a credential":       {nil, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "credential moengage_api_key"}, "moengage.api_key (credential moengage_api_key)"},
-		"none":               {nil, Setting{Key: "moengage.api_key", Value: "(not set)", Origin: "default"}, ""},
-		"the file":           {nil, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "agent.toml:3"}, ""},
-		"its environment":    {nil, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "env PERSONASYNC_MOENGAGE_API_KEY"}, ""},
-		"the same key file":  {[]string{"PERSONASYNC_MOENGAGE_API_KEY_FILE=/k"}, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "file /k"}, "moengage.api_key (file /k)"},
-		"another key file":   {[]string{"PERSONASYNC_MOENGAGE_API_KEY_FILE=/k"}, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "file /other"}, ""},
-		"what is here, too":  {[]string{"PERSONASYNC_MOENGAGE_API_KEY=k"}, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "credential moengage_api_key"}, ""},
-		"what is not secret": {nil, Setting{Key: "moengage.workspace_id", Value: "\"WS\"", Origin: "credential moengage_api_key"}, ""},
+		"a credential":                  {nil, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "credential moengage_api_key"}, "moengage.api_key (credential moengage_api_key)"},
+		"none":                          {nil, Setting{Key: "moengage.api_key", Value: "(not set)", Origin: "default"}, ""},
+		"the file":                      {nil, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "agent.toml:3"}, ""},
+		"its environment":               {nil, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "env PERSONASYNC_MOENGAGE_API_KEY"}, ""},
+		"the same key file":             {[]string{"PERSONASYNC_MOENGAGE_API_KEY_FILE=/k"}, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "file /k"}, "moengage.api_key (file /k)"},
+		"another key file":              {[]string{"PERSONASYNC_MOENGAGE_API_KEY_FILE=/k"}, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "file /other"}, ""},
+		"a secret that is set here too": {[]string{"PERSONASYNC_MOENGAGE_API_KEY=k"}, Setting{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "credential moengage_api_key"}, ""},
+		"a key that is not secret":      {nil, Setting{Key: "moengage.workspace_id", Value: "\"WS\"", Origin: "credential moengage_api_key"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conf, err := LoadWithoutSecrets("", c.environ)

@@ -133,7 +133,7 @@ func TestOperatorsNeedNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := c.Warnings(); len(w) != 0 {
-		t.Errorf("warnings about what was not read: %q", w)
+		t.Errorf("warnings about secrets that were not read: %q", w)
 	}
 	for _, s := range c.Effective() {
 		want := Setting{Key: s.Key, Value: "(not set)", Origin: "default", Secret: true}

@@ -7,7 +7,7 @@ import (
 
 // A place below [moengage] had made every command fail although an agent could be asked. One below
 // [[computation]], where an appended line ends up, had led to the default's data.
-func TestAPlaceThatStandsWrongIsTakenByCommands(t *testing.T) {
+func TestCommandsAcceptAMisplacedPlace(t *testing.T) {
 	for doc, want := range map[string]string{
 		"[moengage]\ndata_dir = \"/x\"\n":                                  "/x",
 		"moengage.data_dir = \"/x\"\n":                                     "/x",

@@ -404,7 +404,7 @@ func TestFileThatCannotBeReadIsNoFault(t *testing.T) {
 	}
 }
 
-func TestFindTakesTheFirstThatIsThere(t *testing.T) {
+func TestFindReturnsTheFirstExistingFile(t *testing.T) {
 	here, etc := t.TempDir(), t.TempDir()
 	t.Chdir(here)
 	defer func(old string) { systemFile = old }(systemFile)

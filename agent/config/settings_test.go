@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestEffectiveTellsWhereValuesCameFrom(t *testing.T) {
+func TestEffectiveHasTheOriginOfEveryValue(t *testing.T) {
 	secret := writeFile(t, "secret", "a\nb\n")
 	c := mustRead(t, lines(
 		"[ingest]", `shared_secret_file = "`+secret+`"`,

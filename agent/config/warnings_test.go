@@ -91,7 +91,7 @@ func TestWarnsOfSecretsInAnOpenFile(t *testing.T) {
 	}
 }
 
-func TestCompleteNamesWhatIsMissing(t *testing.T) {
+func TestCompleteNamesMissingSettings(t *testing.T) {
 	if err := mustRead(t, complete).Complete(); err != nil {
 		t.Error(err)
 	}

@@ -11,9 +11,9 @@ import (
 	"personasync/store/domain"
 )
 
-// TestBodiesOfStrangersAreBoundedTogether: a hundred bodies of 8 MB, sent to the last byte but one and
-// without a valid signature, took a gigabyte.
-func TestBodiesOfStrangersAreBoundedTogether(t *testing.T) {
+// TestUnsignedBodiesAreBoundedTogether posts many large bodies without their last byte and without a valid signature.
+// A hundred bodies of 8 MB took a gigabyte.
+func TestUnsignedBodiesAreBoundedTogether(t *testing.T) {
 	w := newSite(nil)
 	good := signedPost(readPayload(t, "audience-identify-enter.json"))
 	gate := make(chan struct{})
@@ -46,7 +46,7 @@ func TestBodiesOfStrangersAreBoundedTogether(t *testing.T) {
 	}
 }
 
-// stuck reads to its end only when it may.
+// stuck is a body that ends only when the test allows it.
 type stuck struct {
 	arrived func()
 	gate    chan struct{}
@@ -58,8 +58,8 @@ func (s stuck) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestEventsReadFromSmallBodiesAreBoundedTogether: 2,500 events that share one context are 14 times what
-// was sent, and wait for the disk.
+// TestEventsReadFromSmallBodiesAreBoundedTogether posts batches of 2,500 events that share one context. While they wait
+// for the disk they take 14 times the size of the body.
 func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
 	w := newSite(nil)
 	written := make(chan struct{})
@@ -95,9 +95,8 @@ func TestEventsReadFromSmallBodiesAreBoundedTogether(t *testing.T) {
 	}
 }
 
-// TestARequestClaimsItsBodyAndItsEvents: while an array waits for the disk, its body and what was read from it
-// are in memory together.
-func TestARequestClaimsItsBodyAndItsEvents(t *testing.T) {
+// TestARequestReservesItsBodyAndItsEvents: while an array waits for the disk, its body and its events are in memory.
+func TestARequestReservesItsBodyAndItsEvents(t *testing.T) {
 	const events = 20
 	list := strings.Repeat(`,{"type":"track","event":"E","userId":"u","x":"`+strings.Repeat("x", 20<<10)+`"}`, events)[1:]
 	for path, body := range map[string]string{"/segment/webhook": "[" + list + "]", "/v1/batch": `{"batch":[` + list + `]}`} {
@@ -105,10 +104,10 @@ func TestARequestClaimsItsBodyAndItsEvents(t *testing.T) {
 		w.inbox = fakeInbox{append: func(context.Context, ...*domain.Event) error { held = w.memory.bytes.Load(); return nil }}
 		a := w.send(t, post(path, []byte(body), "X-Signature", sign(testSecret, []byte(body)), "Authorization", basicKey))
 		if least := int64(2*len(body) + events*eventCost - freeBytes); a.Status != 200 || held < least {
-			t.Errorf("%s: %d, %d bytes are claimed for a body of %d with %d events, want %d at least", path, a.Status, held, len(body), events, least)
+			t.Errorf("%s: %d, %d bytes are reserved for a body of %d with %d events, want %d at least", path, a.Status, held, len(body), events, least)
 		}
 		if held := w.memory.bytes.Load(); held != 0 {
-			t.Errorf("%s: %d bytes are claimed after the answer", path, held)
+			t.Errorf("%s: %d bytes are reserved after the answer", path, held)
 		}
 	}
 }
@@ -120,6 +119,6 @@ func TestRequestsAreBounded(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if n := w.memory.requests.Load(); n != maxRequests {
-		t.Errorf("a request that was sent away is counted: %d", n)
+		t.Errorf("a refused request is counted: %d", n)
 	}
 }

@@ -51,9 +51,9 @@ func TestTheDoorRemembersTheLatestThatItsClockHasShown(t *testing.T) {
 	want("started behind what the files say", 25*time.Hour+time.Minute, 100*time.Hour+c.passed)
 }
 
-// TestAClockSetBackMakesNoEventStale: while the clock of the agent is behind, or was set back, transitions
-// keep the order in which they happened, because their own times are believed as far as the clock has
-// been; and an event of next year is still not.
+// TestAClockSetBackMakesNoEventStale: while the agent's clock is behind or was set back, transitions keep the order in
+// which they happened. Their own times count up to the latest time that the clock showed. An event of next year does
+// not count as that late.
 func TestAClockSetBackMakesNoEventStale(t *testing.T) {
 	for _, back := range []time.Duration{0, time.Minute, time.Hour, 25 * time.Hour, 10 * 366 * 24 * time.Hour} {
 		t.Run(back.String(), func(t *testing.T) {
@@ -90,8 +90,8 @@ func TestAClockSetBackMakesNoEventStale(t *testing.T) {
 	}
 }
 
-// TestAClockThatIsAheadForAMomentIsNotRemembered: events without a time were put a year ahead from then on, also
-// after a restart.
+// TestAClockThatIsAheadForAMomentIsNotRemembered: events without a time were dated a year ahead from then on, also after
+// a restart.
 func TestAClockThatIsAheadForAMomentIsNotRemembered(t *testing.T) {
 	var c setClock
 	d := c.clock(time.Time{})
@@ -120,8 +120,8 @@ func TestAClockThatIsAheadForAMomentIsNotRemembered(t *testing.T) {
 	}
 }
 
-// TestAReceiptSaysByHowMuchTheClockJumped, so that what comes in under a clock that is ahead for a moment is not
-// taken to be old; a long downtime is no jump.
+// TestAReceiptSaysByHowMuchTheClockJumped: with it, an event received under a clock that is ahead for a moment does not
+// count as old. A long downtime is not a jump.
 func TestAReceiptSaysByHowMuchTheClockJumped(t *testing.T) {
 	const year = 366 * 24 * time.Hour
 	var c setClock

@@ -14,7 +14,7 @@ import (
 	"personasync/store/domain"
 )
 
-// memory is an inbox that keeps nothing on disk.
+// memory is an inbox in memory.
 type memory struct{ users []string }
 
 func (m *memory) Append(_ context.Context, events ...*domain.Event) error {
@@ -26,8 +26,8 @@ func (m *memory) Append(_ context.Context, events ...*domain.Event) error {
 
 func (m *memory) CountRefusal(domain.Refusal) {}
 
-// Segment signs a webhook's body with the shared secret. A delivery that is not signed, or not with it, is
-// refused before anything of it is kept.
+// Segment signs a webhook's body with the shared secret. A delivery without that signature is refused, and no part of
+// it is stored.
 func ExampleHandler() {
 	inbox := &memory{}
 	handler := ingest.New(ingest.Config{SharedSecrets: []string{"s3cret"}, AuthRequired: true}, inbox, slog.New(slog.DiscardHandler))

@@ -33,7 +33,7 @@ const (
 	testWriteKey = "wk_test_123"
 )
 
-// fakeInbox is an Inbox of funcs.
+// fakeInbox is an Inbox made of functions.
 type fakeInbox struct {
 	append  func(ctx context.Context, events ...*domain.Event) error
 	refused func(domain.Refusal)
@@ -94,7 +94,7 @@ type told struct {
 	Error   string
 }
 
-// send sends a request and holds its answer to what every answer promises.
+// send sends a request and checks the promises of every answer.
 func (w *site) send(t *testing.T, r *http.Request) told {
 	t.Helper()
 	rec := httptest.NewRecorder()
@@ -202,7 +202,7 @@ func TestEveryPayloadPassesTheDoor(t *testing.T) {
 	}
 }
 
-// sendTracking posts a body as its entry says; one that names no credentials gets a write key.
+// sendTracking posts a body as its manifest entry says. An entry without credentials gets a write key.
 func sendTracking(t *testing.T, f fixture, body []byte) {
 	w := newSite(nil)
 	r := post(f.Path, body)
@@ -358,7 +358,7 @@ func TestUnlessEventsAreOnDiskTheAnswerIs503(t *testing.T) {
 			t.Errorf("%v: %+v", err, a)
 		}
 		if code == "not_written" && !strings.Contains(w.log.String(), "input/output error") {
-			t.Errorf("the operator is not told: %s", &w.log)
+			t.Errorf("the log does not have it: %s", &w.log)
 		}
 	}
 	w := newSite(nil)
@@ -450,9 +450,8 @@ func TestEveryMethodOfWebhooksActionsIsTaken(t *testing.T) {
 	}
 }
 
-// TestTheLogNamesTroubleAndNobody: that a trouble which repeats does not fill the disk is for the log of
-// the process to see to.
-func TestTheLogNamesTroubleAndNobody(t *testing.T) {
+// TestTheLogNamesTheFaultAndNoUser: folding repeated lines is up to the log of the process.
+func TestTheLogNamesTheFaultAndNoUser(t *testing.T) {
 	w := newSite(nil)
 	body := []byte(`{"userId":"usr_private","traits":{"email":"ann@example.com"}}`)
 	wrong := sign("guess", body)
@@ -470,7 +469,7 @@ func TestTheLogNamesTroubleAndNobody(t *testing.T) {
 	}
 }
 
-// Over the wire: a sender that is still writing must be able to read the refusal.
+// A sender that is still writing must be able to read the refusal, over a real connection.
 func TestALargeBodyGetsItsAnswerOverHTTP(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	w := newSite(nil)
@@ -522,8 +521,8 @@ func gzipped(t *testing.T, plain []byte) []byte {
 	return b.Bytes()
 }
 
-// TestTheOwnerIsToldWhatCameOfEveryAppend: by it the agent knows whether events are being accepted.
-func TestTheOwnerIsToldWhatCameOfEveryAppend(t *testing.T) {
+// TestTheOwnerGetsTheResultOfEveryAppend: the agent derives its readiness from it.
+func TestTheOwnerGetsTheResultOfEveryAppend(t *testing.T) {
 	w := newSite(nil)
 	var told []error
 	w.Appended = func(_ context.Context, err error) { told = append(told, err) }

@@ -7,8 +7,8 @@ import (
 	"personasync/store/domain"
 )
 
-// TestTheIntakeForgetsWhatIsAnHourOld, and keeps when a route last took something.
-func TestTheIntakeForgetsWhatIsAnHourOld(t *testing.T) {
+// TestTheIntakeForgetsCountsAfterAnHour: it keeps the time at which a route last accepted a request.
+func TestTheIntakeForgetsCountsAfterAnHour(t *testing.T) {
 	began := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	in := newIntake(began)
 	in.answered(0, answer{status: 401}, true, true, began.Add(time.Minute))
@@ -30,7 +30,7 @@ func TestTheIntakeForgetsWhatIsAnHourOld(t *testing.T) {
 	}
 }
 
-// TestAMappingBrokenForOneAudienceIsSeen: among healthy ones nothing told of it.
+// TestAMappingBrokenForOneAudienceIsSeen: among healthy mappings nothing showed it.
 func TestAMappingBrokenForOneAudienceIsSeen(t *testing.T) {
 	for raw, key := range map[string]string{
 		`{"type":"identify","userId":"ann","traits":{"vip": true}}`:                  "vip",

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// A byte order mark made the body "not JSON": 400, and Segment threw the events away.
+// A byte order mark made the body "not JSON". The answer was 400, and Segment discarded the events.
 func TestAByteOrderMarkBeforeABodyIsIgnored(t *testing.T) {
 	const mark = "\ufeff"
 	one, array := `{"type":"identify","userId":"ann"}`, `[{"type":"identify","userId":"ann"},{"type":"delete","userId":"ann"}]`

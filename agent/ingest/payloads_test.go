@@ -116,7 +116,7 @@ func newReceiver(t *testing.T, send domain.SendMethods) *receiver {
 	return &receiver{Store: s, url: server.URL, attributes: map[string][]string{}, events: map[string][]string{}}
 }
 
-// send delivers everything that waits.
+// send delivers all pending changes.
 func (r *receiver) send(t *testing.T) {
 	t.Helper()
 	if err := r.Applied(t.Context()); err != nil {
@@ -156,7 +156,7 @@ func (r *receiver) collect(d domain.Delivery) {
 	}
 }
 
-// final is the state that people see: memberships and traits, user by user.
+// final is the resulting state: memberships and traits of each user.
 func (r *receiver) final(t *testing.T, users []string) string {
 	t.Helper()
 	var out strings.Builder
@@ -183,7 +183,7 @@ func sortedLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// checkSent looks for anything that was sent twice.
+// checkSent looks for changes that were sent twice.
 func (r *receiver) checkSent(t *testing.T) {
 	t.Helper()
 	for name, values := range r.attributes {
@@ -235,7 +235,7 @@ func TestPayloadsTwiceAndShuffledEndInTheSameState(t *testing.T) {
 			r.send(t)
 			r.checkSent(t)
 			if got := r.final(t, payloadUsers); got != want {
-				t.Errorf("channels %b, seed %d: the state depends on the order:\n%s\nwant\n%s", send, seed, got, want)
+				t.Errorf("methods %b, seed %d: the state depends on the order:\n%s\nwant\n%s", send, seed, got, want)
 			}
 		}
 	}
@@ -247,8 +247,8 @@ func signature(body string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// TestBadInputHarmsNobody posts what should never come between two good events.
-func TestBadInputHarmsNobody(t *testing.T) {
+// TestBadInputAffectsNoOtherUser posts unusable input between two good events.
+func TestBadInputAffectsNoOtherUser(t *testing.T) {
 	r := newReceiver(t, domain.SendAttribute)
 	good := func(user string) string {
 		return `{"type":"identify","userId":"` + user + `","messageId":"m-` + user + `","timestamp":"2026-03-14T09:26:53.589Z","traits":{"vip":true},

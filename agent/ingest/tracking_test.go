@@ -78,7 +78,7 @@ func TestWriteKeys(t *testing.T) {
 	}
 }
 
-// batchOf makes a batch of one event, with its write key beside it.
+// batchOf makes a batch of one event, with the write key in its body.
 func batchOf(event []byte) []byte {
 	return fmt.Appendf(nil, `{"batch":[%s],%s`, event, event[1:])
 }
@@ -196,12 +196,12 @@ func TestBrowsersMayPost(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if a = w.send(t, post("/segment/webhook", nil, "Origin", "https://shop.example")); a.Header.Get("Access-Control-Allow-Origin") != "" {
-		t.Errorf("pages are let into the webhook route: %v", a.Header)
+		t.Errorf("pages may use the webhook route: %v", a.Header)
 	}
 }
 
 // Analytics.js adds the headers of its setting deliveryStrategy.config.headers to each request, and cookies
-// with credentials = "include". What the preflight does not allow, the browser does not send.
+// with credentials = "include". A browser does not send a header that the preflight does not allow.
 func TestBrowsersMaySendHeadersOfTheirOwnAndCredentials(t *testing.T) {
 	w := newSite(nil)
 	r := httptest.NewRequest("OPTIONS", "/v1/t", nil)
@@ -227,7 +227,7 @@ func TestBrowsersMaySendHeadersOfTheirOwnAndCredentials(t *testing.T) {
 	w.SetUnready("starting")
 	a = w.send(t, post("/v1/t", []byte(`{}`), "Origin", "https://shop.example"))
 	if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Header.Get("Access-Control-Expose-Headers") != "Retry-After" {
-		t.Errorf("a page cannot read when to try again: %+v", a)
+		t.Errorf("a page cannot read Retry-After: %+v", a)
 	}
 }
 

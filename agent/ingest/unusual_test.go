@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The receipt took the place of such a time in silence, and an older exit that came later won.
+// The receipt silently replaced such a time, so that an older exit that arrived later won.
 func TestAnUnreadableTimeIsLoggedOnceForEachSpellingAndCounted(t *testing.T) {
 	w := newSite(nil)
 	post := func(timestamp string) {

@@ -37,7 +37,7 @@ func TestSharing(t *testing.T) {
 		{"names keep their spelling", `"context":{"\u0061":1.0}`, `{"\u0062":1e5}`, `{"\u0062":1e5,"context":{"\u0061":1.0}}`},
 		{"spelled otherwise it is the same name", `"context":{"\u0061":1}`, `{"context":{"a":2}}`, `{"context":{"a":2}}`},
 		{"an empty event", `"context":{"a":1}`, `{}`, `{"context":{"a":1}}`},
-		{"what is no event stays", `"context":{"a":1}`, `[]`, `[]`},
+		{"an item that is not an event stays", `"context":{"a":1}`, `[]`, `[]`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

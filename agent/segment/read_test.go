@@ -32,7 +32,7 @@ func TestFaults(t *testing.T) {
 		{"10,000 nested arrays", strings.Repeat("[", 10000) + strings.Repeat("]", 10000), FaultNotAnObject},
 		{"a broken text", "{\"event\":\"\xff\"}", FaultInvalidUTF8},
 		{"a broken name", "{\"\xc3\":1}", FaultInvalidUTF8},
-		{"a replacement character, as a program wrote it for what it could not read", engaged("audience", `"type":"identify","traits":{"k":true,"city":"K�ln"}`), ""},
+		{"a replacement character, as a program wrote it for unreadable bytes", engaged("audience", `"type":"identify","traits":{"k":true,"city":"K�ln"}`), ""},
 		{"128 levels are read", `{"a":` + deep[5:len(deep)-1] + `}`, ""},
 		{"129 levels are not", `{"a":` + deep + `}`, FaultTooDeep},
 		{"10,000 objects in each other", strings.Repeat(`{"a":`, 10000) + `1` + strings.Repeat(`}`, 10000), FaultTooDeep},
