@@ -34,6 +34,7 @@ func measureAcknowledgements(ctx context.Context, b *bench) error {
 
 func figure(c contender.Contender, s shape) string { return "ack/" + c.Name + "/" + s.name }
 
+// acknowledge runs a contender under a load on a new directory.
 func acknowledge(ctx context.Context, b *bench, c contender.Contender, s shape) error {
 	return acknowledgeAs(ctx, b, figure(c, s), c, s)
 }

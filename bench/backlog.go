@@ -24,6 +24,7 @@ func measureBacklog(ctx context.Context, b *bench) error {
 	return nil
 }
 
+// backlog does one repetition: a load during the backlog, the rest of the backlog alone, and the same load again.
 func backlog(ctx context.Context, b *bench) (err error) {
 	dir, err := sown(ctx, b, "backlog", b.sizes.Backlog)
 	if err != nil {

@@ -59,8 +59,10 @@ type bench struct {
 	served  int // number of the next data directory
 }
 
+// workPrefix begins the name of a run's directory. Its process id follows.
 const workPrefix = "run-"
 
+// newBench prepares a run: it cleans up after killed ones and builds the children.
 func newBench(ctx context.Context, o options) (*bench, error) {
 	b := &bench{options: o, book: make(figures.Book), began: time.Now(), events: make(map[uint64]*load.Events)}
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "personasync").Output()
@@ -118,6 +120,7 @@ const (
 	ramfsMagic = 0x858458f6
 )
 
+// inMemory reports whether dir is in a file system without a disk.
 func inMemory(dir string) bool {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
@@ -152,6 +155,7 @@ func (b *bench) build(ctx context.Context) (err error) {
 	return nil
 }
 
+// goBuild runs go build at the root of the product's module.
 func (b *bench) goBuild(ctx context.Context, environment []string, args ...string) error {
 	c := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
 	c.Dir, c.Env = b.root, append(os.Environ(), environment...)

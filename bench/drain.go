@@ -43,6 +43,7 @@ func measureDrain(ctx context.Context, b *bench) error {
 
 func drainFigure(latency time.Duration) string { return fmt.Sprintf("drain/%v", latency) }
 
+// drain does one repetition: it starts an agent with pending changes, and waits until the last is delivered.
 func drain(ctx context.Context, b *bench, latency time.Duration) (err error) {
 	dir, err := sown(ctx, b, "pending", b.sizes.Drain)
 	if err != nil {

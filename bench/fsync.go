@@ -40,6 +40,7 @@ func measureFsyncs(ctx context.Context, b *bench) error {
 
 func fsyncFigure(c contender.Contender, s shape) string { return "fsyncs/" + c.Name + "/" + s.name }
 
+// fsyncs counts the syncs of a contender under a load, for each post.
 func fsyncs(ctx context.Context, b *bench, strace string, c contender.Contender, s shape) error {
 	dir, err := b.folder()
 	if err != nil {

@@ -38,6 +38,7 @@ func measureListing(ctx context.Context, b *bench) error {
 	return nil
 }
 
+// listing does one repetition on a fresh copy of the seed.
 func listing(ctx context.Context, b *bench) (err error) {
 	dir, err := sown(ctx, b, "pending", b.sizes.Drain)
 	if err != nil {

@@ -71,6 +71,7 @@ func measureLone(ctx context.Context, b *bench) error {
 	return nil
 }
 
+// commits times single commits in a child, so that its database shares nothing with this process.
 func commits(ctx context.Context, b *bench) error {
 	dir, err := b.folder()
 	if err != nil {

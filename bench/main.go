@@ -62,6 +62,7 @@ var (
 	quickSizes = sizes{Users: []int{0, 100_000}, Backlog: 100_000, Drain: 50_000, State: 100 << 20, Commits: 300}
 )
 
+// readOptions parses the command line. A quick run changes the defaults, but not values that are given.
 func readOptions(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "", "measure `NAME,…` alone: "+strings.Join(measureNames, ","))
@@ -124,6 +125,7 @@ func parentMain(args []string) error {
 	return errors.Join(run(ctx, b), b.close())
 }
 
+// run measures everything that was asked for, and reports.
 func run(ctx context.Context, b *bench) error {
 	for _, name := range measureNames {
 		if b.only != nil && !slices.Contains(b.only, name) {

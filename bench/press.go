@@ -17,6 +17,7 @@ type shape struct {
 	batch       int
 }
 
+// shapes are the loads of every contender.
 var shapes = []shape{
 	{"1", "1 connection", 1, 1},
 	{"16", "16", 16, 1},
@@ -53,6 +54,7 @@ func press(ctx context.Context, b *bench, server *child.Child, e *load.Events, f
 // expectedRate is how many events per second are signed in advance.
 const expectedRate = 50_000
 
+// record adds the figures of a load to the book.
 func record(b *bench, name string, r pressed) {
 	b.book.Add(name+"/rate", r.Rate())
 	b.book.Add(name+"/p50", r.Quantile(0.5))

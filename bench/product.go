@@ -93,6 +93,7 @@ func coldStart(ctx context.Context, b *bench, program, dir, name string) (err er
 	return nil
 }
 
+// productConfig is a configuration with which nothing is sent.
 func productConfig(dir, address string) []byte {
 	return fmt.Appendf(nil, `data_dir = %q
 [log]

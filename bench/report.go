@@ -72,6 +72,7 @@ func print(b *bench, to io.Writer) error {
 	return nil
 }
 
+// page returns docs/BENCHMARKS.md, except for the notes that are written by hand below it.
 func page(b *bench) (string, error) {
 	type story struct{ Title, Story string }
 	var stories []story
@@ -167,6 +168,7 @@ func latencyTable(b *bench) figures.Table {
 	})
 }
 
+// byShape returns a table with a row for each contender and a column for each load.
 func byShape(b *bench, cell func(contender.Contender, shape) string) figures.Table {
 	head := []string{""}
 	for _, s := range shapes {

@@ -78,6 +78,7 @@ func onStore(ctx context.Context, b *bench, folders map[int]string, users int, p
 	return f(r)
 }
 
+// burst runs the steady load on an agent with that many stored users.
 func burst(ctx context.Context, b *bench, name string, folders map[int]string, users, rep int, during time.Duration) error {
 	return onStore(ctx, b, folders, users, "users-"+fmt.Sprint(users), func(r *running) error {
 		result, err := press(ctx, b, r.Child, b.eventsOver(users), firstOf(b, rep, during), steady, during)

@@ -49,6 +49,7 @@ const leastDataBytes = 64 << 20
 // leastExMembers exceeds the time for which Segment retries a delivery, and any sensible window of the guard.
 const leastExMembers = 24 * time.Hour
 
+// checkIngest refuses an address that other machines can reach without TLS or without credentials.
 func checkIngest(r *report) {
 	in := &r.cfg.Ingest
 	checkTLS(r)
@@ -100,6 +101,8 @@ func checkTLS(r *report) {
 	}
 }
 
+// checkAdmin checks the socket and the address of the status page. A clash with ingest.listen is found here, because
+// at the start it would look like another process.
 func checkAdmin(r *report) {
 	a := &r.cfg.Admin
 	if a.Socket != "" {
@@ -122,6 +125,7 @@ func checkAdmin(r *report) {
 	}
 }
 
+// checkMoEngage checks the settings that become parts of a request, before a wrong one fails at MoEngage.
 func checkMoEngage(r *report) {
 	m := &r.cfg.MoEngage
 	// The id is part of a URL path and the user name of Basic authentication.
@@ -149,6 +153,7 @@ func checkMoEngage(r *report) {
 	}
 }
 
+// checkSchedule checks the time zone first. With a wrong one the cron specs are read in UTC.
 func checkSchedule(r *report) {
 	s := &r.cfg.Schedule
 	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "" {
@@ -164,6 +169,7 @@ func checkSchedule(r *report) {
 	}
 }
 
+// checkComputation checks a section. prefix begins the full names of its keys.
 func checkComputation(r *report, c *Computation, prefix string) {
 	checkPolicy(r, fields(&c.Policy, prefix))
 	if c.Schedule != "" {

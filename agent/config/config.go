@@ -205,6 +205,7 @@ type origin struct {
 	line int
 }
 
+// originKind is the sort of place that a value came from.
 type originKind uint8
 
 const (
@@ -216,6 +217,7 @@ const (
 	fromSystemd
 )
 
+// String returns the origin in the form of Setting.Origin.
 func (o origin) String() string {
 	switch o.kind {
 	case fromFile:

@@ -49,6 +49,7 @@ func takeSecrets(r *report, env environment) {
 	}
 }
 
+// takeSecret refuses a secret that is given in two places, because rotating only one of them would have no effect.
 func takeSecret(r *report, env environment, f field, secret *Secret) {
 	given := sources(r, env, f, *secret)
 	if len(given) == 0 {
@@ -120,6 +121,7 @@ func (s source) place() string {
 	return s.field.key + " (" + s.from.String() + ")"
 }
 
+// refuseSource reports a secret that cannot be read. A credential has no key in the file, so its path is shown.
 func refuseSource(r *report, s source, err error) {
 	defer r.deny(r.count(), err)
 	if s.from.kind == fromCredential {

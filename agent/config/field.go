@@ -122,6 +122,7 @@ func (f field) set(v document.Value) error {
 	panic(fmt.Sprintf("config: %s has a type that cannot be set: %T", f.key, f.ptr))
 }
 
+// setString stores a text. A zero byte would end a path early.
 func (f field) setString(p *string, v document.Value) error {
 	if v.Kind != document.Text && v.Kind != document.Untyped {
 		return errors.New("must be text in double quotes")
@@ -146,6 +147,7 @@ func setBool(p *bool, v document.Value) error {
 	return nil
 }
 
+// setInt stores a whole number within the bounds of its tag.
 func setInt[T int | int64](f field, p *T, v document.Value) error {
 	if v.Kind != document.Integer && v.Kind != document.Untyped {
 		return errors.New("must be a whole number, without quotes")
@@ -185,6 +187,7 @@ func (f field) setShare(p *float64, v document.Value) error {
 	return nil
 }
 
+// setDuration stores a duration within the bounds of its tag.
 func (f field) setDuration(p *Duration, v document.Value) error {
 	if v.Kind != document.Text && v.Kind != document.Untyped {
 		return errors.New(`must be a duration in double quotes, like "30s", "15m" or "72h"`)

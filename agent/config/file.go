@@ -52,6 +52,7 @@ func reason(err error) error {
 // maxFile is the largest configuration file in bytes. A larger file is something else.
 const maxFile = 4 << 20
 
+// readFile reads at most maxFile bytes. Its errors say what to do, because most commands show them.
 func readFile(path string) (doc []byte, mode fs.FileMode, err error) {
 	f, err := os.Open(path)
 	if err != nil {

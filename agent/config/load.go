@@ -49,6 +49,7 @@ type loader struct {
 	reported map[string]bool    // sections refused as a whole
 }
 
+// newLoader returns a loader that holds the defaults. blind opens no secret.
 func newLoader(path string, environ []string, blind bool) *loader {
 	cfg := Default()
 	cfg.Path, cfg.blind = path, blind
@@ -111,6 +112,7 @@ func (l *loader) take(e document.Entry) {
 	}
 }
 
+// checkHeader refuses a wrong section header once, and silences the faults of the keys below it.
 func (l *loader) checkHeader(e document.Entry) {
 	key := e.Key()
 	_, isKey := l.known[key]
@@ -143,6 +145,7 @@ func (l *loader) inReported(path []string) bool {
 	return false
 }
 
+// unknown reports a key that does not exist.
 func (l *loader) unknown(e document.Entry) {
 	key := e.Key()
 	switch {
@@ -182,6 +185,7 @@ func (l *loader) suggest(key string) string {
 
 func (l *loader) isSection(name string) bool { return slices.Contains(l.sectionNames(), name) }
 
+// sectionNames lists the sections in the order of Config.
 func (l *loader) sectionNames() []string {
 	var names []string
 	for _, f := range fields(l.cfg, "") {

@@ -54,10 +54,12 @@ func (r *report) set(f field, e document.Entry) {
 	r.cfg.origins[f.key] = r.at(e)
 }
 
+// at returns the place of an entry in the file.
 func (r *report) at(e document.Entry) origin {
 	return origin{kind: fromFile, name: r.cfg.Path, line: e.Line}
 }
 
+// mask returns a value for a message. A secret stays hidden even if it cannot be read.
 func mask(f field, v document.Value) string {
 	if f.isSecret() {
 		return "(hidden)"

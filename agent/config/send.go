@@ -24,6 +24,7 @@ var sendWords = []struct {
 	{"list", domain.SendList},
 }
 
+// sendNothing is the word for an empty set.
 const sendNothing = "none"
 
 // setSend parses one word or a list of words that do not contradict each other.
@@ -46,6 +47,7 @@ func setSend(p *domain.SendMethods, v document.Value) error {
 	return nil
 }
 
+// combine refuses words that contradict each other.
 func combine(words []string) (domain.SendMethods, error) {
 	var set domain.SendMethods
 	for _, word := range words {

@@ -28,6 +28,7 @@ func (c *Config) Warnings() []string {
 	return append(w, c.notes...)
 }
 
+// sayer adds a warning.
 type sayer func(format string, args ...any)
 
 func (c *Config) warnIngest(say sayer) {
@@ -105,6 +106,7 @@ func (c *Config) warnPolicies(say sayer) {
 	}
 }
 
+// warnPolicy warns about one policy. inherited is that of [defaults], or nil for [defaults] itself.
 func (c *Config) warnPolicy(say sayer, name string, p, inherited *Policy) {
 	differs := func(same func(*Policy) bool) bool { return inherited == nil || !same(inherited) }
 
@@ -152,6 +154,7 @@ func (c *Config) Complete() error {
 	return &Faults{Path: c.Path, All: missing}
 }
 
+// missing returns the settings without which an agent cannot send. A secret that was not read may exist.
 func (c *Config) missing() []field {
 	var missing []field
 	if c.MoEngage.WorkspaceID == "" {

@@ -21,6 +21,7 @@ type answer struct {
 // CodeNoCredentials is the code of an answer on a route without configured credentials.
 const CodeNoCredentials = "no_credentials"
 
+// taken is the answer to an accepted request.
 var taken = answer{status: http.StatusOK}
 
 // refuse returns an answer to a request that would fail again if it were repeated.

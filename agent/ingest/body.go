@@ -52,6 +52,7 @@ func readBody(r *request, limit int64) ([]byte, error) {
 // one before JSON.
 func withoutMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
 
+// gunzipBody unzips a body. A ratio of four is assumed for the first reservation.
 func gunzipBody(r *request, zipped []byte, limit int64) ([]byte, error) {
 	z, err := gzip.NewReader(bytes.NewReader(zipped))
 	if err != nil {

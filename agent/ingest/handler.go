@@ -165,6 +165,7 @@ func (h *Handler) decide(r *http.Request, to route, known bool) answer {
 	return to.answer(h, q, c, to.call)
 }
 
+// methodNotAllowed answers a path that exists, so that a wrong method is told apart from a wrong URL.
 func methodNotAllowed(to route) answer {
 	return answer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "Send events with POST.", allow: strings.Join(to.methods(), ", ")}
 }

@@ -109,6 +109,7 @@ func (c *Config) covered(r *http.Request, body []byte, items [][]byte, array boo
 	return coversFirst
 }
 
+// signed checks all secrets, so that its time does not depend on which one matches.
 func (c *Config) signed(text, signature []byte) bool {
 	ok := false
 	for _, secret := range c.SharedSecrets {

@@ -98,6 +98,7 @@ type tracking struct {
 	sentAt                       domain.Span
 }
 
+// readEnvelope reads the members of a body. Of duplicates the last counts.
 func readEnvelope(body []byte) tracking {
 	e := tracking{body: body}
 	for m := walkAny(body); m.next(); {
@@ -212,6 +213,7 @@ func merge(own, extra []byte, depth int) (merged []byte, changed bool) {
 	return append(out, '}'), changed
 }
 
+// mergeValue merges two values of one name, own first.
 func mergeValue(own, extra []byte, depth int) (value []byte, changed bool) {
 	switch {
 	case depth == 0 && own[0] == 'n':

@@ -17,6 +17,7 @@ func (r *reader) messageID() string {
 	return ""
 }
 
+// nameless returns the id of an event without a usable messageId.
 func nameless(raw []byte) string {
 	sum := sha256.Sum256(raw)
 	return "raw_" + hex.EncodeToString(sum[:16])
@@ -69,6 +70,7 @@ func (r *reader) needsIdentifier() {
 	}
 }
 
+// oddIdentifier faults an identifier by its kind. The sentence never has its content.
 func (r *reader) oddIdentifier(name string, at domain.Span) {
 	what := shownValue(r.raw, at) + "; it must be a text or a number"
 	switch r.first(at) {

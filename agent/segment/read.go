@@ -139,6 +139,7 @@ func (r *reader) scan() bool {
 	return true
 }
 
+// notAnObject faults an event that is another JSON value, or not JSON.
 func (r *reader) notAnObject(s *scanner) bool {
 	at := domain.Span{Off: uint32(s.i)}
 	if !s.document() {
@@ -150,6 +151,7 @@ func (r *reader) notAnObject(s *scanner) bool {
 	return false
 }
 
+// topMember notes a member of the event. Of duplicates the last counts, as in JSON.parse.
 func (r *reader) topMember(m *members) {
 	t := &r.top
 	switch string(m.name) {
@@ -295,6 +297,7 @@ func (r *reader) deletion() {
 	r.needsIdentifier()
 }
 
+// unknownType faults a missing or unknown type.
 func (r *reader) unknownType(advice string) {
 	if r.first(r.top.kind) == '"' {
 		r.fault(FaultUnknownType, "The event's type "+shown(r.text(r.top.kind))+" is not known. "+advice)

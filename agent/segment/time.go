@@ -232,6 +232,7 @@ type timeParser struct {
 	odd bool
 }
 
+// parse reads a date and a time to the end of the text. Dashes must be both there or both missing.
 func (p *timeParser) parse() (t time.Time, ok bool) {
 	year, ok1 := p.number(4)
 	dashes := p.skip("-")

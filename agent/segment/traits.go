@@ -67,6 +67,7 @@ func (c *computation) row(object domain.Span) (halved bool) {
 // shortRow is the number of columns up to which a linear search beats a map. Segment's rows have at most 25.
 const shortRow = 32
 
+// columnNamed returns the index of a column, or -1. seen may be nil.
 func columnNamed(columns []domain.Column, seen map[string]int, name []byte) int {
 	if seen != nil {
 		if i, ok := seen[string(name)]; ok {

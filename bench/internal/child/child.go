@@ -71,6 +71,7 @@ func Main(argument string, roles map[string]Role) error {
 	})
 }
 
+// profile writes a CPU profile to path until stop is called.
 func profile(path string) (stop func(), err error) {
 	if path == "" {
 		return func() {}, nil

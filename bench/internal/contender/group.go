@@ -23,6 +23,7 @@ type waiting[T any] struct {
 // groupLimit is the largest group, as in the agent's inbox.
 const groupLimit = 4096
 
+// newCommitter starts the goroutine. It ends with close.
 func newCommitter[T any](commit func([]T) error) *committer[T] {
 	c := &committer[T]{requests: make(chan waiting[T], groupLimit), commit: commit}
 	c.gone.Go(c.loop)

@@ -93,6 +93,7 @@ func (l *Load) Run(ctx context.Context) (_ Result, err error) {
 	return l.measured, nil
 }
 
+// dial opens all connections before the first request, so that none pays for it.
 func (l *Load) dial() (err error) {
 	at, err := netip.ParseAddrPort(l.Address)
 	if err != nil {
@@ -177,6 +178,7 @@ func (l *Load) serve(c *connection) error {
 	return nil
 }
 
+// post sends the next request on an idle connection.
 func (l *Load) post(c *connection) error {
 	c.request.Fill(l.Events, l.next)
 	l.next += uint64(l.Batch)
@@ -185,6 +187,7 @@ func (l *Load) post(c *connection) error {
 	return c.send()
 }
 
+// count records an answer if it arrived during the measurement.
 func (l *Load) count(c *connection, status int, now time.Time) {
 	if now.Before(l.opens) || now.After(l.closes) {
 		return

@@ -30,6 +30,7 @@ type seed struct {
 	unapplied bool // records stay in the inbox: the store is closed as soon as they are appended
 }
 
+// seeds are the seeds by name.
 var seeds = map[string]seed{
 	// users: count users in one audience, without pending changes.
 	"users": {lay: layUsers, rules: seedRules(domain.SendNone)},
@@ -152,6 +153,7 @@ func SortedUsers(count int) []uint64 {
 	return sorted
 }
 
+// partition returns the store's partition of a user.
 func partition(id string) byte {
 	hash := uint32(2166136261) // FNV-1a
 	for i := range len(id) {
