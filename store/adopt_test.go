@@ -73,7 +73,7 @@ func TestAnAdoptionCutShortIsGivenAgain(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("cid", "vip", true, 5, again))
 	trade := &record.Order{Verb: record.OrderAdopt, Received: minute(10), Field: 0, Other: 1}
-	must(t, b.order(context.Background(), record.AppendOrder(nil, trade)))
+	b.order(record.AppendOrder(nil, trade))
 	b.reopen(rules(domain.SendAttribute))
 	b.wantHeld(1)
 	if n := b.adopts(false).Listed; n != 1 {

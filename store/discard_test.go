@@ -160,9 +160,8 @@ func (m *moengage) exits() (list []string) {
 // met before the order is given again is readmitted first, and a newer exit of theirs stands.
 func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
 	b, them := massExit(t, domain.SendBoth|domain.SendCohort, true, domain.Delivered)
-	c, err := b.newMembershipJob(context.Background(), "vip", &record.Order{Verb: record.OrderDiscard, Received: time.Now()}, false, false)
-	must(t, err)
-	must(t, b.order(context.Background(), record.AppendOrder(nil, c.o)))
+	discard := b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: time.Now()})
+	b.order(record.AppendOrder(nil, discard))
 	must(t, b.Applied(context.Background()))
 	b.reopen(watched(domain.SendBoth | domain.SendCohort))
 	b.receive(event("user00", "vip", false, 80, at(80)), event("user01", "vip", false, 60, at(80)), event("user40", "vip", false, 80, at(80)))
@@ -187,9 +186,8 @@ func TestADiscardThatIsCutShortIsFinished(t *testing.T) {
 // readmitted any more.
 func TestAReleaseFinishesADiscardThatWasCutShort(t *testing.T) {
 	b, them := massExit(t, domain.SendBoth|domain.SendCohort, true, domain.Delivered)
-	c, err := b.newMembershipJob(context.Background(), "vip", &record.Order{Verb: record.OrderDiscard, Received: time.Now()}, false, false)
-	must(t, err)
-	must(t, b.order(context.Background(), record.AppendOrder(nil, c.o)))
+	discard := b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: time.Now()})
+	b.order(record.AppendOrder(nil, discard))
 	must(t, b.Applied(context.Background()))
 	b.reopen(watched(domain.SendBoth | domain.SendCohort))
 	b.decide(false)
@@ -247,12 +245,12 @@ func TestADiscardDoesNotDependOnBatches(t *testing.T) {
 		say(record.Order{Verb: record.OrderDiscarded})
 		if alone {
 			for _, f := range frames {
-				must(t, b.order(context.Background(), f))
+				b.order(f)
 				must(t, b.Applied(context.Background()))
 				b.swept()
 			}
 		} else {
-			must(t, b.order(context.Background(), frames...))
+			b.order(frames...)
 			must(t, b.Applied(context.Background()))
 		}
 		b.wantMembers("vip", "user1", "user2", "user4", "user5", "user6", "user7")
@@ -272,9 +270,8 @@ func TestADiscardUnderWayDoesNotShrinkTheAudience(t *testing.T) {
 	b := peopled(t, watched(domain.SendAttribute), 10)
 	b.receive(leaves(0, 70), leaves(1, 70), leaves(2, 70), leaves(3, 70), leaves(4, 70), leaves(5, 70))
 	b.swept()
-	c, err := b.newMembershipJob(context.Background(), "vip", &record.Order{Verb: record.OrderDiscard, Received: minute(75)}, false, false)
-	must(t, err)
-	must(t, b.order(context.Background(), record.AppendOrder(nil, c.o)))
+	discard := b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: minute(75)})
+	b.order(record.AppendOrder(nil, discard))
 	must(t, b.Applied(context.Background()))
 	b.receive(leaves(6, 76), leaves(7, 76))
 	if b.guardHolds() {

@@ -19,3 +19,34 @@ func (s *Store) SetJobRun(ctx context.Context, r query.JobRun) error {
 		return nil
 	}, nil)
 }
+
+// SetVerification keeps v in place of the last one of its computation. The differences that one found stay when v is a
+// run that failed.
+func (s *Store) SetVerification(ctx context.Context, v query.Verification) error {
+	return s.writer.Do(ctx, func(tx *state.Tx) error {
+		runs, key := tx.Raw.Bucket(state.BucketRuns), []byte(query.RunOfVerification+v.Key+"\x00"+v.ID)
+		var last query.Verification
+		_ = json.Unmarshal(runs.Get(key), &last) // one that cannot be read has no findings
+		text, err := json.Marshal(v.WithFindings(last))
+		if err == nil {
+			tx.Put(runs, key, text)
+		}
+		return err
+	}, nil)
+}
+
+// KeepSample keeps s as the sample of its minute, and removes those older than a day.
+func (s *Store) KeepSample(ctx context.Context, sample query.Sample) error {
+	return s.writer.Do(ctx, func(tx *state.Tx) error {
+		kept := tx.Raw.Bucket(state.BucketSamples)
+		if kept == nil {
+			return nil // an older store on a disk that had no room for the bucket: see openState
+		}
+		minute := query.SampleNumber(sample.At)
+		tx.Put(kept, state.NumberKey(minute), sample.Encode(nil))
+		for _, key := range query.Outdated(kept, minute) {
+			tx.Remove(kept, key)
+		}
+		return tx.Err
+	}, nil)
+}

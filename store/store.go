@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
+	"personasync/store/internal/orders"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
@@ -74,6 +76,7 @@ type Store struct {
 	writer   *writer.Writer
 	liveness writer.Liveness
 	damage   *datadir.Damage
+	orders   *orders.Runner
 	refused  *state.Refusals
 
 	budget       *datadir.DiskBudget // whether there is any for more events
@@ -206,6 +209,7 @@ func (s *Store) openFiles() error {
 		Log: s.log, DB: s.db, State: st, Inbox: inbox, Damage: s.damage, Parkings: parkings, Refused: s.refused,
 	})
 	s.liveness = writer.Liveness{Writer: s.writer}
+	s.orders = &orders.Runner{Dir: s.dir, Reader: s.r, Inbox: inbox, Budget: s.budget, Writer: s.writer}
 	s.writer.Arrive(s.arrival(st.Home))
 	s.lookAround()
 	if err := boltfile.Guard(s.writer.Recover); err != nil {
@@ -402,4 +406,30 @@ func (s *Store) closeState() error {
 		return nil
 	}
 	return s.db.Close()
+}
+
+// addBuckets makes the buckets that an older version did not know. It writes nothing where they are
+// there already; without room the store goes on without them.
+func (s *Store) addBuckets() error {
+	missing := false
+	err := s.db.View(func(tx *bolt.Tx) error {
+		missing = slices.ContainsFunc(state.StateBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
+		return nil
+	})
+	if err != nil || !missing {
+		return err
+	}
+	err = datadir.Translate(s.db.Update(func(tx *bolt.Tx) error {
+		for _, name := range state.StateBuckets {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	if errors.Is(err, domain.ErrFull) {
+		s.log.Error("the disk is full: the history of the status page is kept from the next start on", "err", err)
+		return nil
+	}
+	return err
 }

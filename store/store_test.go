@@ -14,6 +14,8 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/query"
+	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 	"personasync/store/testdir"
 )
 
@@ -831,4 +833,24 @@ func contents(t testing.TB, v *View) string {
 	text, err := json.MarshalIndent([]any{counts, page, list, members, bob}, "", " ")
 	must(t, err)
 	return string(text)
+}
+
+// order appends records of orders, as an operator's order does.
+func (b *bench) order(frames ...[]byte) {
+	b.Helper()
+	must(b, b.inbox.AppendOther(context.Background(), frames...))
+}
+
+// orderOn returns o with the number of the computation that key names.
+func (b *bench) orderOn(key string, o record.Order) *record.Order {
+	b.Helper()
+	must(b, b.Applied(context.Background()))
+	must(b, b.read(func(tx *state.Tx) error {
+		f, err := tx.State.Registry.One(key)
+		if err == nil {
+			o.Field = f.Number
+		}
+		return err
+	}))
+	return &o
 }

@@ -130,13 +130,12 @@ func runStorm(t *testing.T, rnd *rand.Rand) {
 			cut = false
 		case n < 19 && w.trip && !cut:
 			must(t, b.Applied(ctx))
-			c, err := b.newMembershipJob(ctx, "vip", &record.Order{Verb: record.OrderDiscard, Received: time.Now()}, false, false)
-			must(t, err)
-			must(t, b.order(ctx, record.AppendOrder(nil, c.o)))
+			discard := b.orderOn("vip", record.Order{Verb: record.OrderDiscard, Received: time.Now()})
+			b.order(record.AppendOrder(nil, discard))
 			for range rnd.IntN(3) {
-				o := *c.o
+				o := *discard
 				o.Words = []record.JobTarget{{User: name(), In: true}}
-				must(t, b.order(ctx, record.AppendOrder(nil, &o)))
+				b.order(record.AppendOrder(nil, &o))
 			}
 			must(t, b.Applied(ctx))
 			if rnd.IntN(2) == 0 {

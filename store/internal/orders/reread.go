@@ -1,4 +1,4 @@
-package store
+package orders
 
 import (
 	"bytes"
@@ -14,29 +14,26 @@ import (
 )
 
 const (
-	againBytes = 1 << 20 // of the frames of one append
-	againRead  = 64      // events that one read transaction copies
+	rereadBytes  = 1 << 20 // of the frames of one append
+	rereadEvents = 64      // events that one read transaction copies
 )
 
-// ReadAgain has parked events read again by read, which gets the event as it was read at its receipt and may be
-// called from any goroutine of the caller. It returns once the results are applied: an event that can be used now
-// has left the parked ones, and one that cannot stays there under its id: the ids of those are returned. Ids of
-// anything else are passed over.
-func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []domain.ID, read func(*domain.Event) *domain.Event) (parked []domain.ID, err error) {
+// ReadAgain is Store.ReadAgain.
+func (rn *Runner) ReadAgain(ctx context.Context, now time.Time, ids []domain.ID, read func(*domain.Event) *domain.Event) (parked []domain.ID, err error) {
 	var frames [][]byte
 	size, onDisk := 0, orderAbsent
 	flush := func() error {
 		if len(frames) == 0 {
 			return nil
 		}
-		if err := datadir.Translate(s.inbox.AppendOther(ctx, frames...)); err != nil {
-			return s.cutShort(onDisk, err)
+		if err := datadir.Translate(rn.Inbox.AppendOther(ctx, frames...)); err != nil {
+			return rn.cutShort(onDisk, err)
 		}
 		frames, size, onDisk = nil, 0, orderInPart
 		return nil
 	}
-	for some := range slices.Chunk(ids, againRead) {
-		events, err := s.parkedEvents(some)
+	for some := range slices.Chunk(ids, rereadEvents) {
+		events, err := rn.parkedEvents(some)
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +43,7 @@ func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []domain.ID, r
 			}
 			a := record.Reread{Received: now, ID: some[i], Event: read(e)}
 			frames = append(frames, a.Encode(nil))
-			if size += len(frames[len(frames)-1]); size < againBytes {
+			if size += len(frames[len(frames)-1]); size < rereadBytes {
 				continue
 			}
 			if err := flush(); err != nil {
@@ -57,16 +54,16 @@ func (s *Store) ReadAgain(ctx context.Context, now time.Time, ids []domain.ID, r
 	if err := flush(); err != nil {
 		return nil, err
 	}
-	if err := s.carriedOut(ctx); err != nil {
+	if err := rn.carriedOut(ctx); err != nil {
 		return nil, err
 	}
-	return s.stillParked(ids)
+	return rn.stillParked(ids)
 }
 
-// ForeseeAgain returns which of parked events ReadAgain would leave parked, and changes nothing.
-func (s *Store) ForeseeAgain(ids []domain.ID, read func(*domain.Event) *domain.Event) (parked []domain.ID, err error) {
-	for some := range slices.Chunk(ids, againRead) {
-		events, err := s.parkedEvents(some)
+// ForeseeAgain is Store.ForeseeAgain.
+func (rn *Runner) ForeseeAgain(ids []domain.ID, read func(*domain.Event) *domain.Event) (parked []domain.ID, err error) {
+	for some := range slices.Chunk(ids, rereadEvents) {
+		events, err := rn.parkedEvents(some)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +72,7 @@ func (s *Store) ForeseeAgain(ids []domain.ID, read func(*domain.Event) *domain.E
 				events[i] = read(e)
 			}
 		}
-		err = s.read(func(tx *state.Tx) error {
+		err = rn.Reader.Read(func(tx *state.Tx) error {
 			for i, e := range events {
 				if e == nil || apply.WouldPark(tx, e) {
 					parked = append(parked, some[i])
@@ -92,9 +89,9 @@ func (s *Store) ForeseeAgain(ids []domain.ID, read func(*domain.Event) *domain.E
 
 // parkedEvents copies the events that are parked under ids, in their order; nil stands for an id of anything else,
 // and for an event whose record is damaged.
-func (s *Store) parkedEvents(ids []domain.ID) (events []*domain.Event, err error) {
+func (rn *Runner) parkedEvents(ids []domain.ID) (events []*domain.Event, err error) {
 	events = make([]*domain.Event, len(ids))
-	err = s.read(func(tx *state.Tx) error {
+	err = rn.Reader.Read(func(tx *state.Tx) error {
 		for i, id := range ids {
 			ch := tx.Fetch(tx.Parked, state.IDKey(id))
 			if ch == nil || ch.Kind != domain.KindReceived {
@@ -109,8 +106,9 @@ func (s *Store) parkedEvents(ids []domain.ID) (events []*domain.Event, err error
 	return events, err
 }
 
-func (s *Store) stillParked(ids []domain.ID) (parked []domain.ID, err error) {
-	err = s.read(func(tx *state.Tx) error {
+// stillParked returns those of ids that are parked.
+func (rn *Runner) stillParked(ids []domain.ID) (parked []domain.ID, err error) {
+	err = rn.Reader.Read(func(tx *state.Tx) error {
 		for _, id := range ids {
 			if tx.Parked.Get(state.IDKey(id)) != nil {
 				parked = append(parked, id)

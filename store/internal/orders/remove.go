@@ -1,4 +1,4 @@
-package store
+package orders
 
 import (
 	"cmp"
@@ -14,9 +14,9 @@ import (
 	"personasync/store/internal/state"
 )
 
-// Names come with events, and there is an end to them (maxFields). One that came by mistake, or from somebody
-// who made names up, is removed once nothing refers to it. Its field stays where it is, because rows and the
-// history speak of it by its number; nothing finds it by its names any more, so that an event that names the
+// Names of computations come with events, and their number is bounded (MaxFields). A name that came by mistake, or from
+// a sender that made names up, is removed once nothing refers to it. Its field stays where it is, because rows and the
+// history refer to it by its number. Nothing finds it by its names any more, so that an event that names the
 // computation again begins a new one.
 
 // ErrReferredTo says that something still refers to a computation that is to be removed.
@@ -25,17 +25,16 @@ var ErrReferredTo = errors.New("only what nothing refers to can be removed")
 // ErrHeardOf says that an event named a computation while it was to be removed.
 var ErrHeardOf = errors.New("an event named it meanwhile, so it stays")
 
-// Remove removes the computation of a key or an id that has no members and nothing pending, held or parked,
-// with its columns; or else the forwarded trait of a name.
-func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r MembershipReport, err error) {
-	if err := s.CaughtUp(ctx); err != nil {
+// Remove is Store.Remove.
+func (rn *Runner) Remove(ctx context.Context, key string, dryRun bool) (r Report, err error) {
+	if err := rn.CaughtUp(ctx); err != nil {
 		return r, err
 	}
 	o := &record.Order{Verb: record.OrderForget, Received: time.Now()}
 	r.Key, r.DryRun = key, dryRun
 	fields := make(map[uint32]bool)
 	var members uint64
-	err = s.read(func(tx *state.Tx) error {
+	err = rn.Reader.Read(func(tx *state.Tx) error {
 		f, err := apply.Removable(tx.State.Registry, key)
 		if err != nil {
 			return err
@@ -51,16 +50,16 @@ func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r Membersh
 	if err != nil {
 		return r, err
 	}
-	if err := s.unreferred(ctx, &r, key, members, fields); err != nil || dryRun {
+	if err := rn.unreferred(ctx, &r, key, members, fields); err != nil || dryRun {
 		return r, err
 	}
-	if err := s.order(ctx, record.AppendOrder(nil, o)); err != nil {
-		return r, s.cutShort(orderAbsent, err)
+	if err := rn.append(ctx, record.AppendOrder(nil, o)); err != nil {
+		return r, rn.cutShort(orderAbsent, err)
 	}
-	if err := s.carriedOut(ctx); err != nil {
+	if err := rn.carriedOut(ctx); err != nil {
 		return r, err
 	}
-	return r, s.read(func(tx *state.Tx) error {
+	return r, rn.Reader.Read(func(tx *state.Tx) error {
 		if f := tx.FieldOf(o.Field); f != nil && !f.Gone() {
 			return fmt.Errorf("%s: %w", r.Key, ErrHeardOf)
 		}
@@ -68,8 +67,8 @@ func (s *Store) Remove(ctx context.Context, key string, dryRun bool) (r Membersh
 	})
 }
 
-// unreferred fails if something refers to one of the fields. named is what the operator called the computation.
-func (s *Store) unreferred(ctx context.Context, r *MembershipReport, named string, members uint64, fields map[uint32]bool) error {
+// unreferred returns an error if something refers to one of the fields. named is what the operator called the computation.
+func (rn *Runner) unreferred(ctx context.Context, r *Report, named string, members uint64, fields map[uint32]bool) error {
 	if members > 0 {
 		return fmt.Errorf("%w: %s has members (%d); `personasync audience close %s` queues their exits", ErrReferredTo, r.Key, members, state.Arguments(named))
 	}
@@ -77,7 +76,7 @@ func (s *Store) unreferred(ctx context.Context, r *MembershipReport, named strin
 		l := &query.Listing{Filter: domain.OutboxFilter{State: state, Limit: 1}, Fields: fields}
 		var err error
 		for err == nil && !l.Done() && len(l.Lines) == 0 {
-			if err = l.Read(s.r); err == nil {
+			if err = l.Read(rn.Reader); err == nil {
 				err = ctx.Err()
 			}
 		}
