@@ -47,9 +47,9 @@ func (o *oddTimes) note(t segment.OddTime) {
 	case full:
 		o.log.Warn("event times come in more spellings than are logged; personasync_event_times_unread_total counts the events")
 	case fresh && t.Read:
-		o.log.Warn("an event time is spelled in an unusual way, and was read all the same; have its sender write RFC 3339", "field", t.Field, "spelling", t.Spelling)
+		o.log.Warn("an event time has an unusual spelling, and was read; make its sender write RFC 3339", "field", t.Field, "spelling", t.Spelling)
 	case fresh:
-		o.log.Warn("an event time cannot be read: another time of the event was taken, or its receipt; have its sender write RFC 3339", "field", t.Field, "spelling", t.Spelling)
+		o.log.Warn("an event time cannot be read: another time of the event or its receipt was used; make its sender write RFC 3339", "field", t.Field, "spelling", t.Spelling)
 	}
 }
 
@@ -84,6 +84,6 @@ func (l *valuesLeftOut) note(name string) {
 	case full:
 		l.log.Warn("values of more names are left out than are logged; personasync_values_left_out_total counts them")
 	case fresh:
-		l.log.Warn("a value is left out of an event: it holds a number beyond 1.8e308, or its name has half a character in it; look at what computes it", "name", domain.CutName(name))
+		l.log.Warn("a value was left out of an event: it contains a number beyond 1.8e308, or its name has an unpaired surrogate; check its computation", "name", domain.CutName(name))
 	}
 }

@@ -82,7 +82,7 @@ func (c *computation) name(at domain.Span) string {
 	}
 	name := string(content)
 	if !domain.Nameable(name) || domain.LoneSurrogate(cut(c.raw, at)) >= 0 {
-		c.fault(FaultInvalidUTF8, "A name of the computation contains control characters or half a surrogate pair. Look at what builds these events: Segment's own names have none.")
+		c.fault(FaultInvalidUTF8, "A name of the computation contains control characters or an unpaired surrogate. Check the program that builds these events: Segment's own names have none.")
 		return ""
 	}
 	return name
@@ -164,7 +164,7 @@ func (c *computation) unknownClass() {
 		c.fault(FaultUnknownClass, "context.personas has no computation_class, so the event is neither membership nor a trait. Map the whole event ($.) in Segment's webhook settings.")
 		return
 	}
-	c.fault(FaultUnknownClass, "The computation class "+shown(name)+" is not known; audience, trait and journey_step are. A newer version may know it: then retry this event.")
+	c.fault(FaultUnknownClass, "The computation class "+shown(name)+" is not known; the known ones are audience, trait and journey_step. If a newer version knows it, retry this event there.")
 }
 
 // eitherClass reads an event without a class both as a membership and as a trait. The store knows the class if
@@ -216,7 +216,7 @@ func (c *computation) shortNames() bool {
 	e, ok := c.event, true
 	for _, name := range [...]*string{&e.Key, &e.ComputationID, &e.Space} {
 		if len(*name) > maxName {
-			c.faultf(FaultNameTooLong, "The computation's name %s has %d bytes; at most %d are taken. Look at what builds these events: Segment's own names are short.", shown(*name), len(*name), maxName)
+			c.faultf(FaultNameTooLong, "The computation's name %s has %d bytes; at most %d are taken. Check the program that builds these events: Segment's own names are short.", shown(*name), len(*name), maxName)
 			*name, ok = "", false
 		}
 	}
@@ -301,7 +301,7 @@ func (c *computation) membership() {
 		c.fault(FaultUndetermined, "The event does not say whether the user is in "+shown(e.Key)+": neither traits nor properties has it. Nothing was changed; map traits and properties whole in Segment's webhook settings.")
 		return
 	}
-	c.fault(FaultUndetermined, "The membership in "+shown(e.Key)+" is "+shownValue(c.raw, at)+"; it must be true or false. Nothing was changed; look at what changes events on their way from Segment.")
+	c.fault(FaultUndetermined, "The membership in "+shown(e.Key)+" is "+shownValue(c.raw, at)+"; it must be true or false. Nothing was changed; check the programs between Segment and this agent.")
 }
 
 // keyed returns the value of a key in the first object that has it.

@@ -75,7 +75,7 @@ func (r *reader) oddIdentifier(name string, at domain.Span) {
 	what := shownValue(r.raw, at) + "; it must be a text or a number"
 	switch r.first(at) {
 	case '"':
-		what = "a text with control characters or half a character in it, so that nobody could name this user, and two could look like one"
+		what = "a text with control characters or an unpaired surrogate, so no command could name this user, and two users could look alike"
 	case '{', '[', 't', 'f':
 	default:
 		what = "a number that cannot be written out without an exponent"

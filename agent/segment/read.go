@@ -126,7 +126,7 @@ func (r *reader) scan() bool {
 	}
 	r.top.whole = spanOf(start, m.i)
 	if m.failed || !m.end() {
-		r.fault(FaultInvalidJSON, "The event is "+m.err().Error()+". Look at what forwards the events: it cut or changed this one.")
+		r.fault(FaultInvalidJSON, "The event is "+m.err().Error()+". Check the program that forwards the events: it cut or changed this one.")
 		return false
 	}
 	if r.broken = m.badUTF8; r.broken {
@@ -134,7 +134,7 @@ func (r *reader) scan() bool {
 	}
 	r.hugeNumber, r.halfName = m.hugeNumber, m.halfName
 	if m.deepest > maxDepth {
-		r.faultf(FaultTooDeep, "The event nests %d levels deep; at most %d are read. Flatten what is mapped into it.", m.deepest, maxDepth)
+		r.faultf(FaultTooDeep, "The event nests %d levels deep; at most %d are read. Map fewer levels into it.", m.deepest, maxDepth)
 	}
 	return true
 }
@@ -143,7 +143,7 @@ func (r *reader) scan() bool {
 func (r *reader) notAnObject(s *scanner) bool {
 	at := domain.Span{Off: uint32(s.i)}
 	if !s.document() {
-		r.fault(FaultInvalidJSON, "The event is "+s.err().Error()+". Look at what forwards the events: it cut or changed this one.")
+		r.fault(FaultInvalidJSON, "The event is "+s.err().Error()+". Check the program that forwards the events: it cut or changed this one.")
 		return false
 	}
 	at.Len = uint32(s.i) - at.Off

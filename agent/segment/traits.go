@@ -50,7 +50,7 @@ func (c *computation) row(object domain.Span) (halved bool) {
 			continue
 		}
 		if len(e.Columns) == maxValues {
-			c.faultf(FaultTooManyVals, "The row of trait %s has more than %d columns; Segment's SQL traits have at most 25. Look at what builds these events.", shown(e.Key), maxValues)
+			c.faultf(FaultTooManyVals, "The row of trait %s has more than %d columns; Segment's SQL traits have at most 25. Check the program that builds these events.", shown(e.Key), maxValues)
 			e.Columns = nil
 			return halved
 		}
@@ -125,8 +125,8 @@ func (c *computation) leaveOut() {
 	switch {
 	case membership || e.PassThrough || len(e.Columns) > 0 || len(e.LeftOut) == 0:
 	case huge:
-		c.fault(FaultBadValue, "The trait's value is, or holds, a number beyond 1.8e308, which JSON readers cannot represent. Look at what computes it.")
+		c.fault(FaultBadValue, "The trait's value is or contains a number beyond 1.8e308, which JSON readers cannot represent. Check its computation.")
 	default:
-		c.fault(FaultInvalidUTF8, "The names of all columns contain half a surrogate pair, so two could look alike. Rename the columns in the SQL trait.")
+		c.fault(FaultInvalidUTF8, "The names of all columns contain an unpaired surrogate, so two could look alike. Rename the columns in the SQL trait.")
 	}
 }
