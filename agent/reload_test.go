@@ -85,7 +85,7 @@ func TestReloadDoesNotOpenAPublicAddressToEverybody(t *testing.T) {
 	}
 	reload(s.load("PERSONASYNC_INGEST_LISTEN=127.0.0.1:8480", "PERSONASYNC_INGEST_AUTH=off", "PERSONASYNC_SCHEDULE_MODE=cron"))
 	log.await(t, "the configuration was not reloaded")
-	log.await(t, "anybody could post events")
+	log.await(t, "anyone could post events")
 	if code := unsigned(); code != http.StatusUnauthorized {
 		t.Errorf("after the reload an unsigned delivery was answered %d", code)
 	}

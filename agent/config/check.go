@@ -62,10 +62,10 @@ func checkIngest(r *report) {
 		return
 	case in.TLSCert == "" && !in.BehindProxy:
 		r.refuseKey(keyIngestListen, "is reachable from other machines: set ingest.tls_cert and ingest.tls_key, "+
-			"or ingest.behind_proxy = true where a proxy speaks TLS for it")
+			"or ingest.behind_proxy = true if a proxy provides TLS for it")
 	}
 	if in.Auth == "off" {
-		r.refuseKey("ingest.auth", "is allowed on a loopback address only, and ingest.listen is %q: anybody could post events", in.Listen)
+		r.refuseKey("ingest.auth", "is allowed on a loopback address only, and ingest.listen is %q: anyone could post events", in.Listen)
 	}
 }
 
@@ -76,10 +76,10 @@ func checkTLS(r *report) {
 	case in.TLSCert == "" && in.TLSKey == "":
 		return
 	case in.TLSKey == "":
-		r.refuseKey(keyTLSCert, "needs ingest.tls_key beside it")
+		r.refuseKey(keyTLSCert, "also needs ingest.tls_key")
 		return
 	case in.TLSCert == "":
-		r.refuseKey(keyTLSKey, "needs ingest.tls_cert beside it")
+		r.refuseKey(keyTLSKey, "also needs ingest.tls_cert")
 		return
 	case r.cfg.blind:
 		return

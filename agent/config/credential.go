@@ -159,11 +159,11 @@ func checkPrivate(path string) error {
 	case err != nil:
 		return unreadable(err)
 	case !info.Mode().IsRegular():
-		return errors.New("is not a plain file: name the file that holds the secret")
+		return errors.New("is not a regular file: name the file with the secret")
 	case info.Mode()&worldReadable != 0:
 		return fmt.Errorf("everyone on this machine can read it (mode %04o): type chmod o-r %s", info.Mode().Perm(), domain.ShellWord(path))
 	case info.Size() > maxSecret:
-		return fmt.Errorf("has %d bytes, so hardly a secret: name the file that holds it", info.Size())
+		return fmt.Errorf("has %d bytes, too many for a secret: name the file with the secret", info.Size())
 	}
 	return nil
 }

@@ -98,9 +98,9 @@ func TestSecretFilesThatAreRefused(t *testing.T) {
 	quoted := strings.ReplaceAll(open, "'", `'\''`)
 	for path, want := range map[string]string{
 		open:                             "everyone on this machine can read it (mode 0644): type chmod o-r '" + quoted + "'",
-		large:                            "has 65537 bytes, so hardly a secret: name the file that holds it",
-		folder:                           "is not a plain file: name the file that holds the secret",
-		"/dev/zero":                      "is not a plain file: name the file that holds the secret",
+		large:                            "has 65537 bytes, too many for a secret: name the file with the secret",
+		folder:                           "is not a regular file: name the file with the secret",
+		"/dev/zero":                      "is not a regular file: name the file with the secret",
 		writeFile(t, "blank", " \r\n\n"): "is empty: write the secret into it, on a line of its own",
 		writeFile(t, "bytes", "a\x00b"):  "is not a text file: write the secret into it, on a line of its own",
 		filepath.Join(folder, "none"):    "there is no such file: write the secret into it, or correct the path",

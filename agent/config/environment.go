@@ -61,5 +61,5 @@ func unknownVariable(r *report, name string) {
 		names = append(names, strings.TrimPrefix(variable(f.key), envPrefix))
 	}
 	near := wording.Nearest(strings.TrimPrefix(name, envPrefix), names)
-	r.cfg.notes = append(r.cfg.notes, fmt.Sprintf("environment variable %s means nothing here%s", name, wording.Hint(near, envPrefix+"%s")))
+	r.cfg.notes = append(r.cfg.notes, fmt.Sprintf("environment variable %s is not known%s", name, wording.Hint(near, envPrefix+"%s")))
 }

@@ -65,8 +65,8 @@ func TestBadVariablesAreFaultsThatNameThem(t *testing.T) {
 func TestUnknownVariablesOnlyWarn(t *testing.T) {
 	c := mustRead(t, complete, "PERSONASYNC_INGEST_LISTN=x", "PERSONASYNC_SOMETHING_ELSE=1", "PERSONASYNC_CONFIG=x")
 	want := []string{
-		"environment variable PERSONASYNC_INGEST_LISTN means nothing here: did you mean PERSONASYNC_INGEST_LISTEN?",
-		"environment variable PERSONASYNC_SOMETHING_ELSE means nothing here",
+		"environment variable PERSONASYNC_INGEST_LISTN is not known: did you mean PERSONASYNC_INGEST_LISTEN?",
+		"environment variable PERSONASYNC_SOMETHING_ELSE is not known",
 	}
 	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
 		t.Error(diff)

@@ -64,14 +64,14 @@ func readFile(path string) (doc []byte, mode fs.FileMode, err error) {
 		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
 	}
 	if info.IsDir() {
-		return nil, 0, fmt.Errorf("read %s: it is a folder: name the file in it, which is called agent.toml as a rule", path)
+		return nil, 0, fmt.Errorf("read %s: it is a folder: name the file in it, usually agent.toml", path)
 	}
 	doc, err = io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %s: %w", path, reason(err))
 	}
 	if len(doc) > maxFile {
-		return nil, 0, fmt.Errorf("read %s: larger than %d bytes, so hardly an agent.toml", path, maxFile)
+		return nil, 0, fmt.Errorf("read %s: larger than %d bytes, which is too large for an agent.toml", path, maxFile)
 	}
 	return doc, info.Mode(), nil
 }

@@ -111,9 +111,9 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"one socket for both", lines(`data_dir = "/srv/p"`, "[ingest]", `listen = "unix:/srv/p/sockets/../admin.sock"`),
 			[]string{`agent.toml:3: ingest.listen = "unix:/srv/p/sockets/../admin.sock": is the socket of the commands (admin.socket): choose another path`}},
 		{"open to the network", lines("[ingest]", `listen = "0.0.0.0:8480"`),
-			[]string{`agent.toml:2: ingest.listen = "0.0.0.0:8480": is reachable from other machines: set ingest.tls_cert and ingest.tls_key, or ingest.behind_proxy = true where a proxy speaks TLS for it`}},
+			[]string{`agent.toml:2: ingest.listen = "0.0.0.0:8480": is reachable from other machines: set ingest.tls_cert and ingest.tls_key, or ingest.behind_proxy = true if a proxy provides TLS for it`}},
 		{"open to the network, without credentials", lines("[ingest]", `listen = ":8480"`, `auth = "off"`, "behind_proxy = true"),
-			[]string{`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is ":8480": anybody could post events`}},
+			[]string{`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is ":8480": anyone could post events`}},
 		{"unix without a path", lines("[ingest]", `listen = "unix:"`),
 			[]string{`agent.toml:2: ingest.listen = "unix:": must name a socket, like "unix:/run/personasync/ingest.sock"`}},
 		{"socket with a path too long for one", lines("[admin]", `socket = "/`+strings.Repeat("x", 107)+`"`),
@@ -125,9 +125,9 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"list of another type", lines("[defaults]", `forward_traits = "plan"`),
 			[]string{`agent.toml:2: defaults.forward_traits = "plan": must be a list of texts, like ["one", "two"]`}},
 		{"certificate without a key", lines("[ingest]", `tls_cert = "/x.pem"`),
-			[]string{`agent.toml:2: ingest.tls_cert = "/x.pem": needs ingest.tls_key beside it`}},
+			[]string{`agent.toml:2: ingest.tls_cert = "/x.pem": also needs ingest.tls_key`}},
 		{"key without a certificate", lines("[ingest]", `tls_key = "/x.pem"`),
-			[]string{`agent.toml:2: ingest.tls_key = "/x.pem": needs ingest.tls_cert beside it`}},
+			[]string{`agent.toml:2: ingest.tls_key = "/x.pem": also needs ingest.tls_cert`}},
 		{"certificate that is not there", lines("[ingest]", `tls_cert = "/nowhere/x.pem"`, `tls_key = "/nowhere/y.pem"`),
 			[]string{`agent.toml:2: ingest.tls_cert = "/nowhere/x.pem": cannot be read: no such file or directory`}},
 		{"no data directory", lines(`data_dir = ""`),
@@ -194,7 +194,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"computation as a section's name", lines("[computation.vip]", `send = "none"`),
 			[]string{`agent.toml:1: [computation.vip]: must be written [[computation]], with key = "…" or id = "…" below it: there may be several`}},
 		{"computation twice", lines("[[computation]]", `key = "vip"`, "[[computation]]", `key = "vip"`),
-			[]string{`agent.toml:3: [[computation]]: vip has a section already, at line 1: put both together`}},
+			[]string{`agent.toml:3: [[computation]]: vip has a section already, at line 1: merge the two sections`}},
 		{"faults inside a section", lines("[[computation]]", "key = 1", `snd = "none"`, `schedule = "soon"`, "[computation.more]", "x = 1", "[computation.on_null]"),
 			[]string{
 				`agent.toml:2: computation[1].key = 1: must be text in double quotes`,
@@ -216,7 +216,7 @@ func TestFaultsNameKeyValueLineAndRemedy(t *testing.T) {
 		{"attribute given as nothing", lines("[[computation]]", `key = "vip"`, `attribute = ""`),
 			[]string{`agent.toml:3: computation.vip.attribute = "": must not be empty: choose another name`}},
 		{"name of a job of the agent", lines("[[computation]]", `key = "retry"`, `schedule = "@daily"`),
-			[]string{`agent.toml:3: computation.retry.schedule = "@daily": a computation of this name cannot have its own schedule: the agent has a job called so`}},
+			[]string{`agent.toml:3: computation.retry.schedule = "@daily": a computation of this name cannot have its own schedule: the agent has a job with this name`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

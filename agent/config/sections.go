@@ -97,11 +97,11 @@ func checkNamed(r *report, sections [][]document.Entry, i int) {
 	for j := range i {
 		if r.cfg.Computations[j].Name() == c.Name() {
 			r.add(faultAt(r.at(header), "[[computation]]", "", fmt.Sprintf(
-				"%s has a section already, at line %d: put both together", document.BareKey(c.Name()), sections[j][0].Line)))
+				"%s has a section already, at line %d: merge the two sections", document.BareKey(c.Name()), sections[j][0].Line)))
 			return
 		}
 	}
 	if c.Schedule != "" && c.Name() == domain.RetryJob {
-		r.refuse(keyed(c, prefix, "schedule"), "a computation of this name cannot have its own schedule: the agent has a job called so")
+		r.refuse(keyed(c, prefix, "schedule"), "a computation of this name cannot have its own schedule: the agent has a job with this name")
 	}
 }

@@ -19,11 +19,11 @@ func TestNewFileIsCheckedAgainstTheAddressThatStaysOpen(t *testing.T) {
 		fault               string
 	}{
 		{"from a public address to a local one without auth", proxied, local + "auth = \"off\"\nbehind_proxy = true\n",
-			`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is "0.0.0.0:8480": anybody could post events`},
+			`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is "0.0.0.0:8480": anyone could post events`},
 		{"from a public address to a socket without auth", proxied, socket + "auth = \"off\"\nbehind_proxy = true\n",
-			`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is "0.0.0.0:8480": anybody could post events`},
+			`agent.toml:3: ingest.auth = "off": is allowed on a loopback address only, and ingest.listen is "0.0.0.0:8480": anyone could post events`},
 		{"from a public address, the proxy gone", proxied, local,
-			`agent.toml:2: ingest.listen = "0.0.0.0:8480": is reachable from other machines: set ingest.tls_cert and ingest.tls_key, or ingest.behind_proxy = true where a proxy speaks TLS for it`},
+			`agent.toml:2: ingest.listen = "0.0.0.0:8480": is reachable from other machines: set ingest.tls_cert and ingest.tls_key, or ingest.behind_proxy = true if a proxy provides TLS for it`},
 		{"the page moved to the address that deliveries keep", local, "[ingest]\nlisten = \"127.0.0.1:1\"\n[admin]\nlisten = \"127.0.0.1:8480\"\n", ""},
 		{"from a socket to a local address without auth", socket, local + "auth = \"off\"\n", ""},
 		{"from a local address to a public one behind a proxy", local, proxied, ""},

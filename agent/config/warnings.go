@@ -143,7 +143,7 @@ func (c *Config) Complete() error {
 	for _, f := range c.missing() {
 		problem := "must be set: copy it from MoEngage: Settings, Account, APIs"
 		if f.isSecret() {
-			problem = fmt.Sprintf("must be set, as itself, as %s_file or as the credential %s: it is the Data API key in MoEngage: Settings, Account, APIs",
+			problem = fmt.Sprintf("must be set as this key, as %s_file or as the credential %s: it is the Data API key in MoEngage: Settings, Account, APIs",
 				f.key, f.tag.Get("credential"))
 		}
 		missing = append(missing, Fault{Key: f.key, Problem: problem})

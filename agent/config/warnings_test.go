@@ -98,7 +98,7 @@ func TestCompleteNamesMissingSettings(t *testing.T) {
 	err := Default().Complete()
 	want := "configuration: 2 faults\n" +
 		"  moengage.workspace_id: must be set: copy it from MoEngage: Settings, Account, APIs\n" +
-		"  moengage.api_key: must be set, as itself, as moengage.api_key_file or as the credential moengage_api_key: " +
+		"  moengage.api_key: must be set as this key, as moengage.api_key_file or as the credential moengage_api_key: " +
 		"it is the Data API key in MoEngage: Settings, Account, APIs"
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Error(diff)
