@@ -274,7 +274,7 @@ func torture() int {
 	case testing.Short() || raceDetector:
 		return 40
 	}
-	return 150
+	return 60
 }
 
 // TestDamageIsNeverSilent hits the files of a stopped store, opens it, and asks for everything that was

@@ -52,7 +52,7 @@ const (
 // is left over, and the files add up.
 func TestEverythingAtOnceEndsInTheTruth(t *testing.T) {
 	sends := []domain.SendMethods{domain.SendAttribute, domain.SendEvent, domain.SendBoth, domain.SendAsReceived, domain.SendCohort, domain.SendList, domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort}
-	everyDay(t, 32, func(t *testing.T, seed int) *everyday { return newEveryday(t, seed, sends) })
+	everyDay(t, seeds(16), func(t *testing.T, seed int) *everyday { return newEveryday(t, seed, sends) })
 }
 
 // TestADiscardOnAnyDayReadmitsWhoLeft has audiences lose many members again and again, and an operator who discards,
@@ -62,7 +62,7 @@ func TestADiscardOnAnyDayReadmitsWhoLeft(t *testing.T) {
 		domain.SendBoth | domain.SendCohort | domain.SendList, domain.SendAsReceived | domain.SendCohort, domain.SendAttribute | domain.SendCohort, domain.SendAsReceived,
 		domain.SendEvent | domain.SendList, domain.SendAsReceived | domain.SendCohort | domain.SendList, domain.SendEvent | domain.SendCohort, domain.SendAsReceived | domain.SendList,
 	}
-	everyDay(t, 16, func(t *testing.T, seed int) *everyday {
+	everyDay(t, seeds(16), func(t *testing.T, seed int) *everyday {
 		e := newEveryday(t, seed, sends)
 		e.stays = 2
 		e.orders = []orderKind{ordersImport, ordersReconcile, ordersReconcile, ordersClose, ordersDiscard, ordersDiscard, ordersRelease, ordersRetry, ordersCollapse, ordersBaseline}
@@ -72,15 +72,21 @@ func TestADiscardOnAnyDayReadmitsWhoLeft(t *testing.T) {
 	})
 }
 
-func everyDay(t *testing.T, seeds int, day func(t *testing.T, seed int) *everyday) {
+// seeds is how many random seeds a test tries: what PERSONASYNC_SEEDS says, thousands in the long form, half in the
+// short one.
+func seeds(ordinary int) int {
 	switch n, err := strconv.Atoi(os.Getenv("PERSONASYNC_SEEDS")); {
 	case err == nil:
-		seeds = n
+		return n
 	case os.Getenv("PERSONASYNC_TORTURE") != "":
-		seeds = 5000
+		return 5000
 	case testing.Short():
-		seeds = 8
+		return ordinary / 2
 	}
+	return ordinary
+}
+
+func everyDay(t *testing.T, seeds int, day func(t *testing.T, seed int) *everyday) {
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { day(t, seed).run() })

@@ -28,6 +28,7 @@ func (b *bench) untilTaken() {
 // TestNothingIsAcknowledgedThatTheNextStartWillNotFind: the folder was moved, removed or another was put in its
 // place, and events were answered with success until the end of the process, and gone with it.
 func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
+	t.Parallel() // it waits
 	type attack struct {
 		do   func(dir string) error // on the folder, or the link to it
 		undo func(dir string) error // nil: there is no way back
@@ -94,6 +95,7 @@ func TestNothingIsAcknowledgedThatTheNextStartWillNotFind(t *testing.T) {
 
 // TestADataDirectoryBehindALinkThatIsTurnedElsewhereIsNoticed.
 func TestADataDirectoryBehindALinkThatIsTurnedElsewhereIsNoticed(t *testing.T) {
+	t.Parallel() // it waits
 	top := t.TempDir()
 	first, second, link := filepath.Join(top, "first"), filepath.Join(top, "second"), filepath.Join(top, "data")
 	must(t, errors.Join(os.Mkdir(first, 0o700), os.Mkdir(second, 0o700), os.Symlink(first, link)))
@@ -196,6 +198,7 @@ func TestCompactionAndErasureKeepTheFilesInTheirPlace(t *testing.T) {
 
 // TestAFileSystemMountedOverTheDataIsNoticed, over the folder and over one file of it, and so is that it goes.
 func TestAFileSystemMountedOverTheDataIsNoticed(t *testing.T) {
+	t.Parallel() // it waits
 	const told = "PERSONASYNC_TEST_MOUNTS"
 	if os.Getenv(told) == "" {
 		if os.Geteuid() != 0 {

@@ -61,6 +61,7 @@ func TestWhatAFailedTransactionLeftInMemoryIsNotWrittenByTheNext(t *testing.T) {
 
 // TestACommandIsRefusedWhileTheStateCannotBeReadBack, and the writer goes on by itself once it can.
 func TestACommandIsRefusedWhileTheStateCannotBeReadBack(t *testing.T) {
+	t.Parallel() // it waits
 	b := open(t, rules(domain.SendAttribute))
 	mended := func() {}
 	must(t, b.writer.Pause(func() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -293,6 +294,7 @@ func emptyDisk(t *testing.T, disk string) {
 
 // TestOrdersOnAFullDiskSaySo: they waited in silence for somebody to make room.
 func TestOrdersOnAFullDiskSaySo(t *testing.T) {
+	t.Parallel() // it waits
 	disk := tinyDisk(t, "24m")
 	b := &bench{TB: t, dir: filepath.Join(disk, "data")}
 	b.reopen(rules(domain.SendBoth))
@@ -326,12 +328,16 @@ func TestOrdersOnAFullDiskSaySo(t *testing.T) {
 	}))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for name, order := range orders {
-		err := order(ctx)
-		if !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") && !strings.Contains(err.Error(), "is on disk") {
-			t.Errorf("on a full disk, the order to %s says %v", name, err)
-		}
+	var all sync.WaitGroup
+	for name, order := range orders { // each waits until the writer has tried again
+		all.Go(func() {
+			err := order(ctx)
+			if !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") && !strings.Contains(err.Error(), "is on disk") {
+				t.Errorf("on a full disk, the order to %s says %v", name, err)
+			}
+		})
 	}
+	all.Wait()
 	emptyDisk(t, disk)
 	must(t, b.Applied(ctx))
 	_, err := b.Forget(ctx, "during0")

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -67,11 +65,7 @@ func (w *ward) discard() {
 // TestTheGuardAgainstAModel throws exits, returns, lost requests, restarts and decisions, some of them cut
 // short, at a guarded audience, and compares who is a member, and what MoEngage holds, with a model.
 func TestTheGuardAgainstAModel(t *testing.T) {
-	seeds := 6
-	if n, err := strconv.Atoi(os.Getenv("PERSONASYNC_SEEDS")); err == nil {
-		seeds = n
-	}
-	for seed := range seeds {
+	for seed := range seeds(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { runStorm(t, rand.New(rand.NewPCG(uint64(seed), 77))) })
 	}
 }
