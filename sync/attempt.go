@@ -46,7 +46,7 @@ type attempt struct {
 
 	ctx      context.Context  // when done, make no new request
 	lasting  context.Context  // when done, stop everything
-	reserved ratelimit.Amount // for the first request
+	reserved ratelimit.Amount // for the first request; nothing if there is none
 	begun    bool             // the first request was made
 	left     bool             // a request may have reached MoEngage
 	judged   *answer          // the last answer by which MoEngage judged the data
@@ -63,9 +63,6 @@ func (a *attempt) run() (returned bool) {
 		maxAttempts:   a.cfg.MaxAttempts,
 	}, a.post)
 	out := b.run(a.load.faults)
-	if !a.begun {
-		a.meter.Settle(a.reserved, false, time.Now())
-	}
 	a.learn(out, fresh)
 	a.settle(domain.Settlement{Lease: a.lease.ID, At: time.Now(), NotSent: !a.left, Results: out.results})
 	return out.returned(a.lease)

@@ -113,3 +113,58 @@ func TestAFirstFailureInCompanyHalvesNothing(t *testing.T) {
 		}
 	}
 }
+
+// The memory is bounded: beyond the limit the tracker begins anew.
+func TestTheTrackerIsBounded(t *testing.T) {
+	p, now := make(poisonTracker), time.Now()
+	for i := range maxTracked {
+		p.fail([]string{fmt.Sprint("user-", i)}, true, now)
+	}
+	if len(p) != maxTracked {
+		t.Fatalf("%d users are tracked, want %d", len(p), maxTracked)
+	}
+	if p.fail([]string{"one", "more"}, true, now); len(p) != 2 {
+		t.Errorf("%d users are tracked after the limit, want the new ones", len(p))
+	}
+}
+
+// A failure by MoEngage counts a user's attempts alone, and limits no batch.
+func TestAFailureByMoEngageLimitsNoBatch(t *testing.T) {
+	p, now := make(poisonTracker), time.Now()
+	if p.fail([]string{"ann", "bob"}, false, now); len(p) != 0 {
+		t.Errorf("%d users are tracked", len(p))
+	}
+	for want := 1; want <= 3; want++ {
+		if got := p.fail([]string{"ann"}, false, now); got != want || p.batchLimit("ann") != 0 {
+			t.Errorf("failed alone %d times, want %d; batch limit %d", got, want, p.batchLimit("ann"))
+		}
+	}
+	if !p.allFailedAlone() {
+		t.Error("a user without a batch limit counts")
+	}
+	if p.fail([]string{"bob"}, true, now); p.allFailedAlone() {
+		t.Error("bob failed once alone")
+	}
+	if p.allTracked([]string{"bob", "ann"}) || !p.allTracked([]string{"bob"}) {
+		t.Error("ann is tracked")
+	}
+}
+
+// Tracked users share requests with tracked users only, at most as many as the least of their limits.
+func TestABatchKeepsTheLeastLimit(t *testing.T) {
+	var b batch
+	for i, limit := range []int{8, 3, 5} {
+		if !b.admits(limit) {
+			t.Fatalf("user %d is refused", i)
+		}
+		b.add(limit)
+	}
+	if b.admits(8) || b.admits(0) {
+		t.Error("a fourth user is admitted beside one with a limit of three")
+	}
+	b = batch{}
+	b.add(0)
+	if !b.admits(0) || b.admits(4) {
+		t.Error("a tracked user is admitted beside an untracked one")
+	}
+}

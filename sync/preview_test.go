@@ -61,3 +61,24 @@ func TestPreviewNamesWhatWouldBeParked(t *testing.T) {
 		t.Errorf("an empty lease: %d requests, %v", len(p), err)
 	}
 }
+
+func TestPreviewNamesAnEventThatWouldBeParked(t *testing.T) {
+	d := domain.Delivery{User: "ann", Event: &domain.Change{ID: domain.ID{Epoch: 1, Seq: 2, Slot: 4}, Kind: domain.KindEvent, Name: "Moved", Props: []byte("{")}}
+	p, err := Config{}.Preview(&domain.Lease{Deliveries: []domain.Delivery{d, user("bob", 1, 1)}})
+	if err == nil || !strings.Contains(err.Error(), "change 00000001-2-4 would be parked as unencodable: ") {
+		t.Errorf("error %v", err)
+	}
+	if len(p) != 1 || p[0].Users != 1 || p[0].Events != 1 {
+		t.Errorf("requests %+v, want one with the other user", p)
+	}
+}
+
+func TestPreviewOfACohort(t *testing.T) {
+	in := func(user, cohort string) domain.Delivery {
+		return domain.Delivery{User: user, Attributes: []domain.Change{{Kind: domain.KindCohort, Name: cohort, Transition: domain.TransitionEnter}}}
+	}
+	p, err := Config{BaseURL: "https://api-02.moengage.com", WorkspaceID: "WS"}.Preview(&domain.Lease{Endpoint: domain.EndpointCohort, Deliveries: []domain.Delivery{in("ann", "vip"), in("bob", "vip"), in("ann", "gold")}})
+	if err != nil || len(p) != 2 || p[0].Users != 2 || p[1].Users != 1 || p[0].URL != "https://api-02.moengage.com/v1/integrations/cohortsync" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

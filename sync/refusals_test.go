@@ -160,3 +160,41 @@ func TestABlockedAccountParksNobodyForOldRefusals(t *testing.T) {
 		eventually(t, 2*time.Minute, o.drained)
 	})
 }
+
+func TestRefusalsProveOnlyWhatIsRecent(t *testing.T) {
+	at := func(after time.Duration) time.Time { return noon.Add(after) }
+	for name, tt := range map[string]struct {
+		accepted, again time.Duration
+		proven          bool
+	}{
+		"accepted in between":              {time.Minute, 2 * time.Minute, true},
+		"accepted before":                  {-time.Minute, 2 * time.Minute, false},
+		"accepted at the same moment":      {0, 2 * time.Minute, false},
+		"accepted too long ago":            {time.Minute, time.Minute + proofKept, false},
+		"accepted nearly too long ago":     {time.Minute, time.Minute + proofKept - 1, true},
+		"refused too long ago":             {refusalKept - time.Minute, refusalKept, false},
+		"refused nearly too long ago":      {refusalKept - time.Minute, refusalKept - 1, true},
+		"accepted, and blocked long since": {time.Minute, 30 * time.Minute, false},
+	} {
+		r := make(refusals)
+		if r.record("ann", at(-time.Hour), at(0)) {
+			t.Errorf("%s: a first refusal proves something", name)
+		}
+		if got := r.record("ann", at(tt.accepted), at(tt.again)); got != tt.proven {
+			t.Errorf("%s: proven %v", name, got)
+		}
+	}
+	r := make(refusals)
+	for i := range maxRefusals {
+		r.record(fmt.Sprint("user-", i), noon, noon)
+	}
+	if r.record("user-7", noon, noon); len(r) != maxRefusals {
+		t.Errorf("%d refusals after a repeat, want %d", len(r), maxRefusals)
+	}
+	if r.record("another", noon, noon); len(r) != 1 || !r.has("another") {
+		t.Errorf("%d refusals after the limit, want the new one", len(r))
+	}
+	if r.accept([]string{"another"}); r.has("another") {
+		t.Error("an accepted user counts as refused")
+	}
+}

@@ -201,3 +201,39 @@ func benchmarkLoad(b *testing.B, event bool) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(users), "ns/user")
 }
+
+// A request of Cohort Sync has one cohort and one direction. The next request has the others.
+func TestARequestHasOneCohort(t *testing.T) {
+	c := Config{Endpoint: domain.EndpointCohort, MaxRequestBytes: 200}
+	member := func(user, cohort string, transition domain.Transition) domain.Delivery {
+		return domain.Delivery{User: user, Attributes: []domain.Change{{Kind: domain.KindCohort, Name: cohort, Transition: transition}}}
+	}
+	l := newLoad(c)
+	if !l.add(member("ann", "vip", domain.TransitionEnter)) || !l.add(member("bob", "vip", domain.TransitionEnter)) {
+		t.Fatal("two members of a cohort do not fit")
+	}
+	if l.add(member("cyd", "vip", domain.TransitionExit)) || l.add(member("cyd", "gold", domain.TransitionEnter)) {
+		t.Error("another cohort or direction is in the same request")
+	}
+	if got, want := string(l.request(l.items)), `{"action":"add_members","partner":"personasync","parameters":{"cohort_name":"vip","cohort_id":"vip","members":[{"uid":"ann"},{"uid":"bob"}]}}`; got != want {
+		t.Errorf("request %s", got)
+	}
+	if w := l.weigh(l.items); w.Users != 0 || w.Events != 0 || w.Calls != 1 {
+		t.Errorf("it costs %+v, want one request", w)
+	}
+	for l.add(member("another-user", "vip", domain.TransitionEnter)) {
+	}
+	if n := len(l.request(l.items)); n > 200 || n < 200-len(`{"uid":"another-user"},`) {
+		t.Errorf("a full request has %d bytes of 200", n)
+	}
+
+	l.reset(c)
+	two := member("ann", "vip", domain.TransitionEnter)
+	two.Attributes = append(two.Attributes, two.Attributes[0])
+	if !l.add(two) || len(l.items) != 0 || len(l.faults) != 1 || l.faults[0].code != codeUnencodable {
+		t.Errorf("two changes of one member: %d items, faults %+v", len(l.items), l.faults)
+	}
+	if !l.add(member(strings.Repeat("x", 300), "vip", domain.TransitionEnter)) || len(l.faults) != 2 || l.faults[1].code != codeTooLarge || l.faults[1].delivery != 1 {
+		t.Errorf("a member that fits no request: faults %+v", l.faults)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
+	"personasync/sync/internal/ratelimit"
 )
 
 // run starts a sender inside a synctest bubble and stops it at the end of the test.
@@ -1109,4 +1110,75 @@ func TestRequestsAreObserved(t *testing.T) {
 			t.Errorf("observed %+v, want %+v", seen, want)
 		}
 	})
+}
+
+// A search for bad data keeps the rate limit, too: its requests wait until the limit admits them.
+func TestASearchKeepsTheRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 240 // so a request has at most four users
+		o := newShelf(t)
+		w := &wire{t: t, latency: 10 * time.Millisecond, answer: func(sentRequest) (*http.Response, error) {
+			return fail(400, "TypeError", "expected string"), nil
+		}}
+		c := testConfig(w)
+		c.UsersPerMinute = limit
+		for i := range 400 {
+			o.attribute(fmt.Sprint("user-", i))
+		}
+		_, stop := run(t, c, o)
+		defer stop()
+		eventually(t, time.Hour, o.drained)
+		if n := len(o.seen().parked); n != 400 {
+			t.Errorf("%d are parked", n)
+		}
+		requests, first, users, split := w.seen(), 0, 0, 0
+		for _, r := range requests {
+			for users += r.users; r.at.Sub(requests[first].at) >= ratelimit.Window; first++ {
+				users -= requests[first].users
+			}
+			if users > limit {
+				t.Fatalf("%d users within a minute", users)
+			}
+			if r.users == 1 {
+				split++
+			}
+		}
+		if split == 0 {
+			t.Error("no request was split")
+		}
+	})
+}
+
+// The releases are told what is pending while the breaker defers requests. If the outbox fails then, the loop backs
+// off as after any of its failures.
+func TestAPeekThatFailsIsRetriedLater(t *testing.T) {
+	c := testConfig(&wire{t: t})
+	o := newShelf(t)
+	s := New(c, o, quiet())
+	d := dispatcher{Sender: s, ctx: t.Context(), lasting: t.Context()}
+	s.releases.add(&release{job: "nightly", upTo: time.Now(), drained: make(chan struct{})})
+	s.releases.leased(1)
+	s.releases.settled(1, true)
+	s.diagnosis.record(s.cfg, posted{users: []string{"ann"}, started: time.Now()}, answer{Meaning: meanings["http_401"], at: time.Now()})
+	o.fail(func() error { return errors.New("disk on fire") }, nil)
+	if _, err := d.dispatch(); err != nil || d.faults != 1 || d.askAt.IsZero() {
+		t.Errorf("%v, %d faults, ask at %v", err, d.faults, d.askAt)
+	}
+	if _, err := d.dispatch(); err != nil || d.faults != 1 || o.seen().takes != 1 {
+		t.Errorf("%v, %d faults, %d questions: a peek must not be repeated at once", err, d.faults, o.seen().takes)
+	}
+	o.fail(nil, nil)
+	d.faults = 0
+	if _, err := d.dispatch(); err != nil || o.seen().takes != 2 {
+		t.Errorf("%v, %d questions", err, o.seen().takes)
+	}
+	if len(s.releases.open) != 1 { // the release's first real question is still to come
+		t.Error("a peek drained a release")
+	}
+	o.fail(func() error { return domain.ErrClosed }, nil)
+	s.releases.leased(2)
+	s.releases.settled(2, true)
+	if _, err := d.dispatch(); !errors.Is(err, domain.ErrClosed) {
+		t.Errorf("a closed outbox: %v", err)
+	}
 }
