@@ -82,6 +82,7 @@ var forbidden = []struct{ importer, imported, why string }{
 	{"!personasync/store personasync/store/internal/apply personasync/store/internal/boltfile personasync/store/internal/datadir personasync/store/internal/query personasync/store/internal/repair personasync/store/internal/snapshot personasync/store/internal/state personasync/store/internal/wal personasync/store/internal/writer personasync/store/internal/orders", "go.etcd.io/bbolt", "the store alone knows how things are kept"},
 	{"!personasync/scheduler", "github.com/robfig/cron/v3", "its faults are kept behind one door"},
 	{"!personasync/cli personasync/cli/internal/argv personasync/cli/internal/command", "github.com/urfave/cli/v2", "commands are made in one place, of flags in command, and argv arranges their arguments"},
+	{"!personasync/agent/config/internal/document", "github.com/pelletier/go-toml/v2", "only the reader of documents knows the TOML library"},
 	{"personasync/sync", "personasync/store", "the sender knows the outbox by its interface, and links no storage engine"},
 	{"personasync/store", "net/http", "the store never learns of HTTP"},
 	{"personasync/agent/segment", "net/http", "reading an event is pure"},
