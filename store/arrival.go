@@ -24,7 +24,7 @@ func (s *Store) arrival(last []byte) *state.Arrival {
 	if bytes.Equal(home, last) && s.left {
 		return nil
 	}
-	a := &state.Arrival{Home: home, First: s.inbox.Next.Load()}
+	a := &state.Arrival{Home: home, First: s.inbox.Next()}
 	if len(last) > 0 && !s.retention.Load().restoring {
 		a.Epoch = rand.Uint32() | 1
 		s.log.Info("the files may be a copy, or the last run was cut off: change ids made from now on bear another epoch", "epoch", fmt.Sprintf("%08x", a.Epoch),

@@ -87,7 +87,7 @@ func sample(t testing.TB, users int) string {
 		t.Fatal("no flight", err)
 	}
 	must(t, b.Store.Close())
-	in, err := wal.Open(b.dir, b.inbox.Epoch(), 1, record.InboxRecords)
+	in, err := wal.Open(b.dir, wal.Config{Epoch: b.inbox.Epoch(), First: 1, Records: record.InboxRecords})
 	must(t, err)
 	for i := range 12 { // as a crash leaves them: received, not applied
 		must(t, in.Append(t.Context(), record.AppendEvent(nil, event(name(i), "late", true, 7)), record.AppendEvent(nil, event(name(i), "gold", i%3 == 0, 8))))

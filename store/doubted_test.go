@@ -96,7 +96,7 @@ func TestAnOrderThatIsRefusedIsSaidToBeUndone(t *testing.T) {
 	parked := b.ids(domain.StateParked)
 	must(t, b.writer.Pause(func() { // the disk has no room for a new epoch
 		b.db.DB.Load().MaxSize = 1
-		b.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: b.inbox.Next.Load(), Epoch: 7})
+		b.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: b.inbox.Next(), Epoch: 7})
 		must(t, b.writer.Recover())
 	}))
 	if err := b.Drop(t.Context(), noon, parked); !errors.Is(err, domain.ErrFull) || !strings.Contains(err.Error(), "nothing was done") {

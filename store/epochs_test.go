@@ -208,7 +208,7 @@ func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
 	must(t, b.Store.Close())
 	s, err := openAtRest(b.dir, Options{Log: query.Discard})
 	must(t, err)
-	s.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: s.inbox.Next.Load(), Epoch: 7}) // for which the file must grow
+	s.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: s.inbox.Next(), Epoch: 7}) // for which the file must grow
 	s.db.DB.Load().MaxSize = 1
 	must(t, s.writer.Recover())
 	s.db.DB.Load().MaxSize = 0

@@ -154,7 +154,7 @@ func makeTestdata(t testing.TB, folder string) {
 	s := openQuietly(t, origin) // what was in lease is uncertain, and waits again
 	must(t, s.Applied(t.Context()))
 	must(t, s.Close())
-	in, err := wal.Open(origin, s.inbox.Epoch(), s.writer.Applied()+1, record.InboxRecords)
+	in, err := wal.Open(origin, wal.Config{Epoch: s.inbox.Epoch(), First: s.writer.Applied() + 1, Records: record.InboxRecords})
 	must(t, err)
 	must(t, in.Append(t.Context(), record.AppendEvent(nil, event("user-0003", "vip", false, 28)), record.AppendEvent(nil, event("yan", "vip", true, 28))))
 	in.Close()

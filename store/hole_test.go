@@ -36,7 +36,7 @@ func behindHole(t *testing.T) *bench {
 
 func appendFrom(t *testing.T, dir string, epoch uint32, first uint64, events ...*domain.Event) {
 	t.Helper()
-	in, err := wal.Open(dir, epoch, first, record.InboxRecords)
+	in, err := wal.Open(dir, wal.Config{Epoch: epoch, First: first, Records: record.InboxRecords})
 	must(t, err)
 	defer in.Close()
 	for _, e := range events {

@@ -431,24 +431,3 @@ func TestALargeImport(t *testing.T) {
 	}
 	recount(t, b)
 }
-
-// TestAnOrderIsNoArrivalAtAnyTime: while an order was on its way to the disk the count of events was lower by its
-// records, so a batch that ended behind it took them for events. Apply then rested, and an import of 200,000 users
-// took a minute instead of two seconds.
-func TestAnOrderIsNoArrivalAtAnyTime(t *testing.T) {
-	b := open(t, rules(domain.SendAttribute))
-	b.receive(event("ann", "vip", true, 1))
-	was := b.inbox.Events()
-	refuse, asked := b.inbox.Hooks.Refuse, 0
-	b.inbox.Hooks.Refuse = func() error {
-		if asked++; b.inbox.Events() != was {
-			t.Errorf("with an order on its way %d events have come, %d before", b.inbox.Events(), was)
-		}
-		return refuse()
-	}
-	_, err := b.Reconcile(t.Context(), "vip", false, false, nil)
-	must(t, err)
-	if asked == 0 || b.inbox.Events() != was {
-		t.Errorf("%d records were taken, and %d events have come, %d before", asked, b.inbox.Events(), was)
-	}
-}

@@ -50,9 +50,9 @@ func fourFiles(t *testing.T) *bench {
 		}
 		b.receive(event(user, "vip", true, minute))
 	}
-	epoch, next := b.inbox.Epoch(), b.inbox.Next.Load()
+	epoch, next := b.inbox.Epoch(), b.inbox.Next()
 	must(t, b.Store.Close())
-	in, err := wal.Open(b.dir, epoch, next, record.InboxRecords)
+	in, err := wal.Open(b.dir, wal.Config{Epoch: epoch, First: next, Records: record.InboxRecords})
 	must(t, err)
 	must(t, in.Append(t.Context(), record.AppendEvent(nil, event("dan", "vip", true, 9))))
 	must(t, in.RotateNow())
@@ -151,7 +151,7 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 			b := fourFiles(t)
 			epoch := segmentEpoch(wal.Path(b.dir, 1))
 			copyInbox(t, b.dir, from, 7)
-			in, err := wal.Open(b.dir, epoch, 0, record.InboxRecords) // as it was done
+			in, err := wal.Open(b.dir, wal.Config{Epoch: epoch, First: 0, Records: record.InboxRecords}) // as it was done
 			must(t, err)
 			must(t, in.Append(t.Context(), record.AppendEvent(nil, event("fay", "vip", true, 10))))
 			in.Close()

@@ -97,7 +97,7 @@ func TestAFailedTransactionCountsNoOrderTwice(t *testing.T) {
 		}
 	}))
 	must(t, b.Applied(t.Context()))
-	if n := b.inbox.Others.Load(); n != 0 {
+	if n := b.inbox.Others(); n != 0 {
 		t.Errorf("%d orders wait, by the count, after all were applied", n)
 	}
 }

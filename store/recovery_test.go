@@ -252,7 +252,7 @@ func TestRecordsLostBeforeTheyWereAppliedAreInTheLedger(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.Close())
-	in, err := wal.Open(b.dir, b.inbox.Epoch(), 1, record.InboxRecords)
+	in, err := wal.Open(b.dir, wal.Config{Epoch: b.inbox.Epoch(), First: 1, Records: record.InboxRecords})
 	must(t, err)
 	for i := range 4 { // as a crash leaves them: appended, not applied
 		must(t, in.Append(t.Context(), record.AppendEvent(nil, event("bob", "vip", i%2 == 0, 2+i))))

@@ -132,7 +132,7 @@ func (re *restoration) writeState(from io.Reader) error {
 // writeRecords puts records where the store will look for them, under their own numbers.
 func (re *restoration) writeRecords(ctx context.Context, first uint64, frames [][]byte) (err error) {
 	if re.inbox == nil {
-		if re.inbox, err = wal.Open(re.staging, re.epoch, first, record.InboxRecords); err != nil {
+		if re.inbox, err = wal.Open(re.staging, wal.Config{Epoch: re.epoch, First: first, Records: record.InboxRecords}); err != nil {
 			return err
 		}
 	}

@@ -72,7 +72,7 @@ func (s *Store) shedInbox(applied uint64) (shed bool) {
 		return false
 	}
 	before := s.inbox.Oldest()
-	if s.inbox.Idles(applied, datadir.SmallestSegment) {
+	if s.inbox.IsApplied(applied, datadir.SmallestSegment) {
 		_ = s.inbox.RotateNow() // a disk that has no room for that either has none to give back
 	}
 	if err := s.inbox.Trim(applied, time.Now(), 0, 1); err != nil {
@@ -111,6 +111,6 @@ func (s *Store) measure() (m datadir.Space, applied uint64, err error) {
 		return m, 0, err
 	}
 	applied = s.writer.Applied()
-	m.UnappliedBytes = s.inbox.Behind(applied)
+	m.UnappliedBytes = s.inbox.UnappliedBytes(applied)
 	return m, applied, nil
 }

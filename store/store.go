@@ -185,7 +185,10 @@ func (s *Store) openFiles() error {
 	if err != nil {
 		return err
 	}
-	inbox, err := wal.Open(s.dir, st.Epoch, st.Applied+1, record.InboxRecords)
+	inbox, err := wal.Open(s.dir, wal.Config{
+		Epoch: st.Epoch, First: st.Applied + 1, MaxBytes: s.budget.Segment(), Records: record.InboxRecords,
+		Hooks: wal.Hooks{Refuse: s.refuseRecords, Home: s.place.Check, Naming: &s.place.Naming, AfterCommit: s.afterCommit},
+	})
 	if err != nil {
 		s.db.Close()
 		if st.Applied == 0 {
@@ -193,8 +196,6 @@ func (s *Store) openFiles() error {
 		}
 		return err
 	}
-	inbox.MaxBytes.Store(s.budget.Segment())
-	inbox.Hooks = wal.Hooks{Refuse: s.refuseRecords, Home: s.place.Check, Naming: &s.place.Naming, AfterCommit: s.afterCommit}
 	s.inbox, s.r.Inbox = inbox, inbox
 	s.refused = state.NewRefusals(time.Now())
 	if err := s.look(func(tx *bolt.Tx) error { return s.refused.Load(tx, st.Ledger.Rejected) }); err != nil {
@@ -302,7 +303,7 @@ func (s *Store) Close() (err error) {
 func (s *Store) SetRetention(o Options) {
 	s.retention.Store(&o)
 	s.budget.Limit.Store(o.MaxDataBytes)
-	s.inbox.MaxBytes.Store(s.budget.Segment())
+	s.inbox.SetMaxBytes(s.budget.Segment())
 	s.budget.Look()
 }
 

@@ -50,7 +50,7 @@ func (v *Reader) Look(f func(tx *bolt.Tx) error) error {
 
 // Counts returns the ledgers and gauges.
 func (v *Reader) Counts() (c domain.Counts, err error) {
-	last, others := v.Inbox.Last(), v.Inbox.Others.Load()
+	last, others := v.Inbox.Last(), v.Inbox.Others()
 	err = v.Read(func(tx *state.Tx) error {
 		l := &tx.State.Ledger
 		refusals, heard, err := v.refusals(tx)

@@ -54,7 +54,7 @@ const (
 
 // Sample says how things are now, as far as the store knows.
 func (v *Reader) Sample(now time.Time) (s Sample, err error) {
-	last, rules := v.Inbox.Last(), v.Inbox.Others.Load()
+	last, rules := v.Inbox.Last(), v.Inbox.Others()
 	err = v.Read(func(tx *state.Tx) error {
 		l := &tx.State.Ledger
 		refusals, _, err := v.refusals(tx)

@@ -81,7 +81,7 @@ func Backup(v *query.Reader, ctx context.Context, w io.Writer, progress func(don
 		if r.BackupInfo, err = describe(v, tx, begun); err != nil {
 			return err
 		}
-		out.total = r.StateBytes + v.Inbox.Behind(r.Applied)
+		out.total = r.StateBytes + v.Inbox.UnappliedBytes(r.Applied)
 		if progress != nil {
 			progress(0, out.total)
 		}

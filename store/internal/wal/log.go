@@ -12,51 +12,44 @@ import (
 	"personasync/store/internal/boltfile"
 )
 
-// A Log is the chain of segments that received records go through, in order. It commits in groups: the goroutine
-// that holds the turn takes every queued request, writes all of them in one transaction, and answers their callers.
-// There is no timer. A lone sender finds the turn free and commits by itself, without waking another goroutine.
-// Under load the commit in progress gathers the next group, and the committer keeps the turn while requests are queued.
+// A Log is the chain of segments that received records go through, in order. All methods may be called concurrently,
+// unless they say otherwise. One that OpenReadOnly opened has only the methods that read.
 type Log struct {
-	dir      string
-	epoch    uint32       // of the store
-	MaxBytes atomic.Int64 // bytes after which a segment gives way to the next; SegmentBytes at first
-
-	requests chan *appendRequest
-	commitMu sync.Mutex    // held while committing
-	Apart    atomic.Int64  // ns from the beginning of one commit to that of the next, at least
-	began    time.Time     // when the last one did; belongs to the turn
-	waiting  chan struct{} // buffer of one: requests are queued and nobody has the turn
-	closing  chan struct{} // closed by close; stops the committer once requests is drained
-	gone     chan struct{} // closed when the committer has ended
-	Written  chan struct{} // buffer of one: something new can be read
-	senders  sync.RWMutex  // held for reading while sending to requests; Close takes it whole
-	closed   bool          // under senders
+	dir       string
+	epoch     uint32 // of the store
+	records   Records
+	hooks     Hooks
+	maxBytes  atomic.Int64  // size after which a segment gives way to the next
+	committer *committer    // nil in a log that is read only
+	written   chan struct{} // see Written
+	prepared  preparer      // of the next segment
 
 	mu       sync.RWMutex // covers segments and their bounds
 	segments []*Segment   // oldest first; the last one is written to
+	buf      []byte       // for chunks; under the commit lock
 
-	Next     atomic.Uint64 // number of the next record; changes with the turn
-	Commits  atomic.Uint64 // how many there were
-	Finished atomic.Uint64 // transactions that came to an end, good or bad, probes included
-	buf      []byte        // for chunks; belongs to the turn
-
-	Others atomic.Int64 // records appended by this process and not applied yet that are no events
-	events atomic.Int64 // events appended by this process, ever
-
-	records Records
-	Hooks   Hooks // set before the first Append
-
-	prepared  chan *Segment  // the next segment, made in advance; buffer of one
-	preparing atomic.Bool    // one is being made
-	making    sync.WaitGroup // joins the maker
+	next     atomic.Uint64 // number of the next record; written under the commit lock
+	commits  atomic.Uint64
+	finished atomic.Uint64
+	others   atomic.Int64
+	events   atomic.Int64
 }
 
-// Hooks are what the owner of a log is asked, or does. Each may be nil.
+// Config says how to open a log to write.
+type Config struct {
+	Epoch    uint32 // of the store
+	First    uint64 // number of the first record of a new log, at least
+	MaxBytes int64  // see SetMaxBytes; 0: SegmentBytes
+	Records  Records
+	Hooks    Hooks
+}
+
+// Hooks are functions that the log calls so that its owner can decide. Each may be nil.
 type Hooks struct {
-	Refuse      func() error // before records are taken: why they are not
-	Home        func() error // before a file is made or removed by its name: why that must not be
+	Refuse      func() error // before records are queued: why they are refused
+	Home        func() error // before a file is created or removed by its name: why that is forbidden
 	Naming      sync.Locker  // held while a file takes the name of another
-	AfterCommit func() error // before a commit is answered
+	AfterCommit func() error // before a commit is answered: why it is in doubt
 }
 
 func ask(hook func() error) error {
@@ -66,36 +59,32 @@ func ask(hook func() error) error {
 	return hook()
 }
 
-// Open opens the chain in dir to append to it. A new one begins with record number first.
-func Open(dir string, epoch uint32, first uint64, records Records) (*Log, error) {
+// Open opens the log in dir to append to it. It creates the first segment if there is none. Close closes the log.
+func Open(dir string, c Config) (*Log, error) {
 	in := &Log{
-		dir: dir, epoch: epoch, records: records,
-		requests: make(chan *appendRequest, queueLength),
-		waiting:  make(chan struct{}, 1),
-		closing:  make(chan struct{}),
-		gone:     make(chan struct{}),
-		Written:  make(chan struct{}, 1),
-		prepared: make(chan *Segment, 1),
+		dir: dir, epoch: c.Epoch, records: c.Records, hooks: c.Hooks,
+		written:  make(chan struct{}, 1),
+		prepared: preparer{ready: make(chan *Segment, 1)},
 	}
-	in.MaxBytes.Store(SegmentBytes)
-	segments, err := openSegments(dir, epoch, false, records)
+	in.SetMaxBytes(c.MaxBytes)
+	segments, err := openSegments(dir, c.Epoch, false, c.Records)
 	if err != nil {
 		return nil, err
 	}
 	if len(segments) == 0 {
-		s, err := createSegment(dir, freeNumber(dir, 1), epoch, records)
+		s, err := createSegment(dir, freeNumber(dir, 1), c.Epoch, c.Records)
 		if err != nil {
 			return nil, err
 		}
 		segments = append(segments, s)
 	}
 	in.segments = segments
-	in.Next.Store(max(first, in.Last()+1, lastAssigned(segments)+1))
-	go in.commitLoop()
+	in.next.Store(max(c.First, in.Last()+1, lastAssigned(segments)+1))
+	in.committer = newCommitter(in.commit)
 	return in, nil
 }
 
-// OpenReadOnly opens the chain in dir to read it. All segments must have the epoch; if it is 0, they must agree on one.
+// OpenReadOnly opens the log in dir to read it. All segments must have the epoch; if it is 0, they must agree on one.
 // CloseFiles closes the log.
 func OpenReadOnly(dir string, epoch uint32, records Records) (*Log, error) {
 	segments, err := openSegments(dir, epoch, true, records)
@@ -108,7 +97,7 @@ func OpenReadOnly(dir string, epoch uint32, records Records) (*Log, error) {
 	return &Log{dir: dir, epoch: epoch, records: records, segments: segments}, nil
 }
 
-// openSegments opens every inbox file of dir, oldest first, and checks that they belong together.
+// openSegments opens every segment in dir, oldest first, and checks that they belong together.
 func openSegments(dir string, epoch uint32, readOnly bool, records Records) (segments []*Segment, err error) {
 	defer func() {
 		if err != nil {
@@ -135,26 +124,49 @@ func openSegments(dir string, epoch uint32, readOnly bool, records Records) (seg
 	return segments, nil
 }
 
-// closeSegments closes the files of segments that are no part of a log.
 func closeSegments(segments []*Segment) {
 	for _, s := range segments {
-		s.runway.close()
+		s.ahead.close()
 		s.db.Close()
 	}
 }
 
+// SetMaxBytes sets the size after which a segment gives way to the next, from the next commit on. 0 is SegmentBytes.
+func (in *Log) SetMaxBytes(n int64) {
+	if n == 0 {
+		n = SegmentBytes
+	}
+	in.maxBytes.Store(n)
+}
+
+// SetCommitInterval sets the least time from the beginning of one commit to that of the next. It is 0 at first: a commit
+// begins as soon as the one before has ended.
+func (in *Log) SetCommitInterval(d time.Duration) { in.committer.interval.Store(int64(d)) }
+
+// CommitInterval returns what SetCommitInterval set.
+func (in *Log) CommitInterval() time.Duration { return time.Duration(in.committer.interval.Load()) }
+
 // Epoch returns the epoch of the store that the log belongs to. It is 0 for a log without segments.
 func (in *Log) Epoch() uint32 { return in.epoch }
 
+// Next returns the number that the next record gets.
+func (in *Log) Next() uint64 { return in.next.Load() }
+
+// Commits returns how many commits with records this process has made.
+func (in *Log) Commits() uint64 { return in.commits.Load() }
+
+// Finished returns how many transactions have succeeded or failed in this process, probes included.
+func (in *Log) Finished() uint64 { return in.finished.Load() }
+
+// Written returns a channel that receives after a commit. It has a buffer of one: a slow reader misses repetitions,
+// never the last.
+func (in *Log) Written() <-chan struct{} { return in.written }
+
 // Last returns the number of the newest record on disk, 0 without any.
-func (in *Log) Last() uint64 {
+func (in *Log) Last() (last uint64) {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
-	return lastRecord(in.segments)
-}
-
-func lastRecord(segments []*Segment) (last uint64) {
-	for _, s := range segments { // the newest has it, unless somebody put a copy of an older one beside it
+	for _, s := range in.segments { // the newest has it, unless somebody put a copy of an older one beside it
 		last = max(last, s.last)
 	}
 	return last
@@ -172,7 +184,7 @@ func (in *Log) First() uint64 {
 	return 0
 }
 
-// lastAssigned is the highest number ever given to a record of these segments.
+// lastAssigned returns the highest number ever assigned to a record of these segments.
 func lastAssigned(segments []*Segment) (last uint64) {
 	for _, s := range segments {
 		last = max(last, s.lastAssigned)
@@ -180,10 +192,11 @@ func lastAssigned(segments []*Segment) (last uint64) {
 	return last
 }
 
-// Read copies records from number from on, or none when there are none yet.
+// Read copies records from number from on: about maxBytes of them by Records.Weigh, but at least one if there is one.
+// It returns none if no record has reached from yet.
 func (in *Log) Read(from uint64, maxBytes int) ([]Record, error) {
 	in.mu.RLock()
-	defer in.mu.RUnlock() // keeps the segment from being unlinked meanwhile
+	defer in.mu.RUnlock() // keeps the segment from being trimmed meanwhile
 	for _, s := range in.segments {
 		if s.last >= from && s.first > 0 {
 			return s.read(max(from, s.first), maxBytes)
@@ -198,48 +211,49 @@ func (in *Log) Close() {
 	in.CloseFiles()
 }
 
-// Stop answers the queued requests and takes no more. What is on disk can still be read.
+// Stop answers the queued requests and refuses further ones. Records can still be read.
 func (in *Log) Stop() {
-	in.senders.Lock()
-	in.closed = true
-	in.senders.Unlock()
-	close(in.closing)
-	<-in.gone
-	in.commitMu.Lock()
-	defer in.commitMu.Unlock() // nobody waits any more
-	// One more commit, of nothing: so the last one, which a later damage could make look unfinished,
-	// brought no record. What it comes to grief over is nobody's loss.
+	in.committer.stop()
+	in.committer.mu.Lock()
+	defer in.committer.mu.Unlock() // no request waits any more
+	// The last commit brings no record, so later damage that makes it look unfinished costs none. Its failure costs
+	// none either.
 	_ = in.write(nil)
 }
 
 // CloseFiles closes the files. Nothing can be read after that.
 func (in *Log) CloseFiles() {
-	in.making.Wait()
-	select {
-	case s := <-in.prepared:
+	if s := in.prepared.take(); s != nil {
 		s.db.Close()
-	default:
 	}
 	closeSegments(in.segments)
 }
 
-// Idles reports whether the newest file holds much, and nothing that is still to be applied.
-func (in *Log) Idles(applied uint64, smallest int64) bool {
+// Segments returns the segments, oldest first. Trim may remove one while the caller reads it, see ErrTrimmed.
+func (in *Log) Segments() []*Segment {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
-	newest := in.segments[len(in.segments)-1]
-	return newest.last > 0 && newest.last <= applied && boltfile.OnDiskAt(newest.path) > smallest
+	return slices.Clone(in.segments)
 }
 
-// Oldest is the number of the first file of the chain.
+// Oldest returns the number of the first segment.
 func (in *Log) Oldest() uint64 {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	return in.segments[0].number
 }
 
-// Behind estimates the bytes of the records that follow applied, by the share of each file they are.
-func (in *Log) Behind(applied uint64) (bytes int64) {
+// IsApplied reports whether all records of the newest segment are applied, and it takes more than minBytes on disk.
+// RotateNow and Trim can then free them.
+func (in *Log) IsApplied(applied uint64, minBytes int64) bool {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	newest := in.segments[len(in.segments)-1]
+	return newest.last > 0 && newest.last <= applied && boltfile.OnDiskAt(newest.path) > minBytes
+}
+
+// UnappliedBytes estimates the bytes on disk of the records after applied, by their share of each segment.
+func (in *Log) UnappliedBytes(applied uint64) (bytes int64) {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	for _, s := range in.segments {
@@ -250,13 +264,14 @@ func (in *Log) Behind(applied uint64) (bytes int64) {
 		if err != nil {
 			continue
 		}
-		waiting, all := s.last-max(applied, s.first-1), s.last-s.first+1
-		bytes += int64(float64(boltfile.OnDisk(info)) * float64(waiting) / float64(all))
+		unapplied, all := s.last-max(applied, s.first-1), s.last-s.first+1
+		bytes += int64(float64(boltfile.OnDisk(info)) * float64(unapplied) / float64(all))
 	}
 	return bytes
 }
 
-// CompareFiles looks for the files of the inbox. One that is applied may be gone: it is kept for inspection.
+// CompareFiles returns ErrMoved unless the path of every segment still leads to its file. An applied segment may be
+// missing: it is kept for inspection only.
 func (in *Log) CompareFiles(applied uint64) error {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
@@ -266,24 +281,4 @@ func (in *Log) CompareFiles(applied uint64) error {
 		}
 	}
 	return nil
-}
-
-// Segments returns the segments, oldest first.
-func (in *Log) Segments() []*Segment {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	return slices.Clone(in.segments)
-}
-
-// releaseCommit unlocks turn and wakes the committer if requests were queued meanwhile. A sender that loses the
-// TryLock relies on this: it has queued its request before, and waits. So every holder of turn gives it back
-// through here, or through drain.
-func (in *Log) releaseCommit() {
-	in.commitMu.Unlock()
-	if len(in.requests) > 0 {
-		select {
-		case in.waiting <- struct{}{}:
-		default:
-		}
-	}
 }

@@ -47,7 +47,7 @@ var plain = Records{
 
 func open(t testing.TB, dir string) *Log {
 	t.Helper()
-	in, err := Open(dir, 7, 1, plain)
+	in, err := Open(dir, Config{Epoch: 7, First: 1, Records: plain})
 	must(t, err)
 	return in
 }
@@ -107,8 +107,8 @@ func TestSegmentsAreChainedAndTrimmed(t *testing.T) {
 		t.Errorf("%d segments, the oldest is %d and begins with record %d", len(list), in.Oldest(), in.First())
 	}
 	in.Close()
-	if in = open(t, dir); in.Next.Load() != 8 {
-		t.Errorf("next record after reopening: %d", in.Next.Load())
+	if in = open(t, dir); in.Next() != 8 {
+		t.Errorf("next record after reopening: %d", in.Next())
 	}
 }
 
@@ -117,8 +117,8 @@ func TestAFullOrClosedLogRefuses(t *testing.T) {
 	in := open(t, t.TempDir())
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	in.commitMu.Lock()
-	for len(in.requests) < queueLength {
+	in.committer.mu.Lock()
+	for len(in.committer.requests) < queueLength {
 		if err := in.Append(gone, frame("gone")); !errors.Is(err, context.Canceled) {
 			t.Fatalf("a caller that has gone got %v", err)
 		}
@@ -126,9 +126,9 @@ func TestAFullOrClosedLogRefuses(t *testing.T) {
 	if err := in.Append(t.Context(), frame("late")); !errors.Is(err, domain.ErrBusy) {
 		t.Errorf("with a full queue it answers %v", err)
 	}
-	for in.commitOnce() {
+	for in.committer.commitGroup() {
 	}
-	in.releaseCommit()
+	in.committer.release()
 	must(t, in.Append(t.Context(), frame("next")))
 	in.Close()
 	if err := in.Append(t.Context(), frame("after")); !errors.Is(err, domain.ErrClosed) {
@@ -141,15 +141,15 @@ func TestHooksAreAsked(t *testing.T) {
 	in := open(t, t.TempDir())
 	defer in.Close()
 	no := errors.New("no")
-	in.Hooks.Refuse = func() error { return no }
+	in.hooks.Refuse = func() error { return no }
 	if err := in.Append(t.Context(), frame("a")); !errors.Is(err, no) || in.Last() != 0 {
 		t.Errorf("refused: %v, and the last record is %d", err, in.Last())
 	}
-	in.Hooks = Hooks{AfterCommit: func() error { return no }}
+	in.hooks = Hooks{AfterCommit: func() error { return no }}
 	if err := in.Append(t.Context(), frame("b")); !errors.Is(err, no) {
 		t.Errorf("acknowledged although the owner does not find it: %v", err)
 	}
-	in.Hooks = Hooks{Home: func() error { return no }}
+	in.hooks = Hooks{Home: func() error { return no }}
 	if err := in.RotateNow(); !errors.Is(err, no) || len(in.Segments()) != 1 {
 		t.Errorf("a file was made where nothing may be: %v", err)
 	}
@@ -163,7 +163,7 @@ func TestCommitsComeApart(t *testing.T) {
 	const apart = 50 * time.Millisecond
 	in := open(t, t.TempDir())
 	defer in.Close()
-	in.Apart.Store(int64(apart))
+	in.SetCommitInterval(apart)
 	began := time.Now()
 	for range 4 {
 		must(t, in.Append(t.Context(), frame("ann")))
@@ -171,8 +171,8 @@ func TestCommitsComeApart(t *testing.T) {
 	if took := time.Since(began); took < 3*apart {
 		t.Errorf("four commits took %v", took)
 	}
-	before := in.Commits.Load()
-	in.commitMu.Lock() // a commit under way
+	before := in.Commits()
+	in.committer.mu.Lock() // a commit under way
 	var senders sync.WaitGroup
 	for range 20 {
 		senders.Go(func() {
@@ -181,12 +181,12 @@ func TestCommitsComeApart(t *testing.T) {
 			}
 		})
 	}
-	for len(in.requests) < 20 {
+	for len(in.committer.requests) < 20 {
 		time.Sleep(time.Millisecond)
 	}
-	in.releaseCommit()
+	in.committer.release()
 	senders.Wait()
-	if n := in.Commits.Load() - before; n != 1 {
+	if n := in.Commits() - before; n != 1 {
 		t.Errorf("20 senders took %d commits", n)
 	}
 }
@@ -195,10 +195,10 @@ func TestCommitsComeApart(t *testing.T) {
 func TestALogThatClosesDoesNotKeepCommitsApart(t *testing.T) {
 	in := open(t, t.TempDir())
 	must(t, in.Append(t.Context(), frame("ann")))
-	in.Apart.Store(int64(time.Hour))
+	in.SetCommitInterval(time.Hour)
 	answered := make(chan error, 1)
 	go func() { answered <- in.Append(context.Background(), frame("bob")) }()
-	for len(in.requests) == 0 {
+	for len(in.committer.requests) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	in.Close()
@@ -211,17 +211,17 @@ func TestTheCommitterLetsOthersHaveTheTurn(t *testing.T) {
 	in := open(t, t.TempDir())
 	defer in.Close()
 	const many = 8 * commitHold
-	in.commitMu.Lock()
+	in.committer.mu.Lock()
 	for range many { // each fills a group
-		must(t, in.enqueue(&appendRequest{frames: [][]byte{frame("ann")}, size: GroupBytes, done: make(chan error, 1)}))
+		must(t, in.committer.enqueue(&appendRequest{frames: [][]byte{frame("ann")}, size: GroupBytes, done: make(chan error, 1)}))
 	}
-	in.releaseCommit()
-	for in.Commits.Load() == 0 {
+	in.committer.release()
+	for in.Commits() == 0 {
 		time.Sleep(100 * time.Microsecond)
 	}
-	in.commitMu.Lock()
-	left := len(in.requests)
-	in.releaseCommit()
+	in.committer.mu.Lock()
+	left := len(in.committer.requests)
+	in.committer.release()
 	if left == 0 {
 		t.Errorf("the turn was free once all %d groups were committed", many)
 	}
@@ -240,7 +240,7 @@ func TestASenderIsNotForgottenWhileTheLogIsTurnedOver(t *testing.T) {
 		}
 		crashpoint.OnPoint(nil)
 		go func() { answer <- in.Append(t.Context(), frame("bob")) }()
-		for len(in.requests) == 0 {
+		for len(in.committer.requests) == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(20 * time.Millisecond) // until it has found the turn taken
@@ -286,17 +286,17 @@ func TestACommitThatFailedAfterItsHeadWasWrittenLosesNothing(t *testing.T) {
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("ann")))
 	group := []*appendRequest{{frames: [][]byte{frame("bob"), frame("cid")}}, {frames: [][]byte{frame("dan")}}}
-	in.commitMu.Lock()
+	in.committer.mu.Lock()
 	s := in.segments[0]
-	_, err := s.write(in.Next.Load(), group, nil) // committed, and nobody knows
+	_, err := s.write(in.Next(), group, nil) // committed, and nobody knows
 	must(t, err)
-	if records, err := in.Read(in.Next.Load(), 1<<20); err != nil || len(records) != 0 {
+	if records, err := in.Read(in.Next(), 1<<20); err != nil || len(records) != 0 {
 		t.Errorf("%d records are read that nobody counted yet, %v", len(records), err)
 	}
 	if s.readMeta(); s.unsyncedTxid == 0 {
 		t.Error("a head that is in the file goes unnoticed")
 	}
-	in.commitMu.Unlock()
+	in.committer.mu.Unlock()
 	must(t, in.Append(t.Context(), frame("bob"), frame("cid"), frame("dan"))) // the callers come again
 	must(t, in.Append(t.Context(), frame("eve")))
 	if got := namesIn(t, in, 1); !slices.Equal(got, []string{"ann", "bob", "cid", "dan", "eve"}) {
@@ -311,13 +311,13 @@ func TestACommitInDoubtDoesNotStayBehindInAFullFile(t *testing.T) {
 	in := open(t, dir)
 	defer func() { in.Close() }()
 	must(t, in.Append(t.Context(), frame("ann")))
-	in.commitMu.Lock()
+	in.committer.mu.Lock()
 	s := in.segments[0]
-	_, err := s.write(in.Next.Load(), []*appendRequest{{frames: [][]byte{frame("bob")}}}, nil)
+	_, err := s.write(in.Next(), []*appendRequest{{frames: [][]byte{frame("bob")}}}, nil)
 	must(t, err)
 	s.unsyncedTxid = s.txid
-	in.MaxBytes.Store(1)
-	in.commitMu.Unlock()
+	in.SetMaxBytes(1)
+	in.committer.mu.Unlock()
 	must(t, in.Append(t.Context(), frame("cid")))
 	if n := len(in.Segments()); n != 2 {
 		t.Fatalf("%d files", n)
@@ -357,7 +357,7 @@ func TestNamesOfSegments(t *testing.T) {
 func TestAnotherEpochIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir).Close()
-	if _, err := Open(dir, 8, 1, plain); err == nil {
+	if _, err := Open(dir, Config{Epoch: 8, First: 1, Records: plain}); err == nil {
 		t.Error("opened with another epoch")
 	}
 	in, err := OpenReadOnly(dir, 7, plain)

@@ -149,9 +149,9 @@ func (in *Log) readChunks(s *Segment, from uint64, maxBytes int) (list []keyedCh
 // exchange puts the file at path, which db has open, in the place of a segment, unless the segment was trimmed
 // meanwhile.
 func (in *Log) exchange(s *Segment, db *bolt.DB, path string) (err error) {
-	if in.Hooks.Naming != nil {
-		in.Hooks.Naming.Lock()
-		defer in.Hooks.Naming.Unlock()
+	if in.hooks.Naming != nil {
+		in.hooks.Naming.Lock()
+		defer in.hooks.Naming.Unlock()
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -166,12 +166,4 @@ func (in *Log) exchange(s *Segment, db *bolt.DB, path string) (err error) {
 		}
 	}
 	return errors.Join(err, db.Close(), os.Remove(path))
-}
-
-// RemoveHalfWritten removes the files in dir that a crash left unfinished. The directory must be locked.
-func RemoveHalfWritten(dir string) {
-	half, _ := boltfile.Named(dir, boltfile.NewPath("inbox-*.db"))
-	for _, path := range half {
-		os.Remove(path)
-	}
 }

@@ -10,23 +10,24 @@ import (
 	"personasync/store/internal/boltfile"
 )
 
-// writable returns the segment to write to, going over to the next when this one has enough.
+// writable returns the segment to write to, and rotates when the newest is full.
 func (in *Log) writable() (*Segment, error) {
 	s, err := in.newest()
 	if err != nil {
 		return nil, err
 	}
-	if s.used > in.MaxBytes.Load()/2 {
-		in.prepare(s.number + 1)
+	limit := in.maxBytes.Load()
+	if s.used > limit/2 {
+		in.prepared.start(func() (*Segment, error) { return in.makeSegment(s.number + 1) })
 	}
-	if s.used < in.MaxBytes.Load() {
+	if s.used < limit {
 		return s, nil
 	}
 	return in.rotate(s)
 }
 
-// newest returns the last segment, without a commit in doubt: its numbers will be given again, be it in
-// the next file.
+// newest returns the newest segment. It rolls back a commit whose flush failed first: the numbers of its records will be
+// assigned again, perhaps in the next segment.
 func (in *Log) newest() (*Segment, error) {
 	in.mu.RLock()
 	s := in.segments[len(in.segments)-1]
@@ -34,7 +35,7 @@ func (in *Log) newest() (*Segment, error) {
 	if s.unsyncedTxid == 0 {
 		return s, nil
 	}
-	in.mu.Lock() // nobody reads it meanwhile
+	in.mu.Lock() // Read must not see it
 	defer in.mu.Unlock()
 	if err := boltfile.Guard(s.rollBackTail); err != nil {
 		return nil, fmt.Errorf("write the inbox: %w", err)
@@ -42,50 +43,44 @@ func (in *Log) newest() (*Segment, error) {
 	return s, nil
 }
 
-// rotate begins the segment behind s.
+// rotate begins the segment that follows s.
 func (in *Log) rotate(s *Segment) (*Segment, error) {
 	next, err := in.nextSegment(s.number + 1)
 	if err != nil {
 		return nil, fmt.Errorf("begin a new inbox file: %w", err)
 	}
-	s.runway.close()
+	s.ahead.close()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.segments = append(in.segments, next)
 	return next, nil
 }
 
-// prepare makes a segment in the background, once, so that going over costs no fsync.
-func (in *Log) prepare(number uint64) {
-	if len(in.prepared) > 0 || in.preparing.Swap(true) {
-		return
+// RotateNow begins a new segment, unless the newest is empty.
+func (in *Log) RotateNow() error {
+	in.committer.mu.Lock()
+	defer in.committer.release()
+	s, err := in.newest()
+	if err != nil || s.first == 0 {
+		return err
 	}
-	in.making.Add(1)
-	go func() {
-		defer in.making.Done()
-		if s, err := in.makeSegment(number); err == nil {
-			in.prepared <- s
-		}
-		in.preparing.Store(false)
-	}()
+	_, err = in.rotate(s)
+	return err
 }
 
 func (in *Log) nextSegment(number uint64) (*Segment, error) {
-	in.making.Wait()
-	select {
-	case s := <-in.prepared:
+	if s := in.prepared.take(); s != nil {
 		if s.hasName() {
 			return s, nil
 		}
 		s.db.Close()
-	default:
 	}
 	return in.makeSegment(number)
 }
 
-// makeSegment makes a file with that number, or the next that is free.
+// makeSegment creates a segment with that number, or the next that is free.
 func (in *Log) makeSegment(number uint64) (*Segment, error) {
-	if err := ask(in.Hooks.Home); err != nil {
+	if err := ask(in.hooks.Home); err != nil {
 		return nil, err
 	}
 	if number = freeNumber(in.dir, number); number > maxSegment {
@@ -97,7 +92,7 @@ func (in *Log) makeSegment(number uint64) (*Segment, error) {
 // Trim removes segments whose records are all applied, once they are older than keepFor, or once all
 // segments together are larger than keepBytes. The segment being written stays.
 func (in *Log) Trim(applied uint64, now time.Time, keepFor time.Duration, keepBytes int64) error {
-	if err := ask(in.Hooks.Home); err != nil {
+	if err := ask(in.hooks.Home); err != nil {
 		return err
 	}
 	trimmed, err := in.unlinkApplied(applied, now, keepFor, keepBytes)
@@ -131,16 +126,4 @@ func (in *Log) unlinkApplied(applied uint64, now time.Time, keepFor time.Duratio
 		in.segments, trimmed = in.segments[1:], append(trimmed, s)
 	}
 	return trimmed, nil
-}
-
-// RotateNow begins a new file, unless the last is one.
-func (in *Log) RotateNow() error {
-	in.commitMu.Lock()
-	defer in.releaseCommit()
-	s, err := in.newest()
-	if err != nil || s.first == 0 {
-		return err
-	}
-	_, err = in.rotate(s)
-	return err
 }

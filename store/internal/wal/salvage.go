@@ -26,9 +26,6 @@ type Salvaged struct {
 	repeated bool // the file held records that another chunk or file has
 }
 
-// A Range is a run of record numbers.
-type Range struct{ First, Last uint64 }
-
 // Salvage writes a new segment beside the damaged one at path, under [boltfile.NewPath], from every chunk that can still be read in it.
 // It leaves the damaged one as it is. The caller replaces it, see [boltfile.ReplaceDamaged].
 //

@@ -164,15 +164,15 @@ func openImage(t *testing.T, path string, image []byte) boltpage.Meta {
 // TestACommitWhoseFlushFailedIsTakenBackFirst: the kernel may have forgotten its pages, so nothing may be
 // built on them.
 func TestACommitWhoseFlushFailedIsTakenBackFirst(t *testing.T) {
-	in, err := Open(fastDir(t), 7, 1, plain)
+	in, err := Open(fastDir(t), Config{Epoch: 7, First: 1, Records: plain})
 	must(t, err)
 	defer in.Close()
 	must(t, in.Append(t.Context(), frame("first")))
 	s := in.segments[0]
-	in.commitMu.Lock()
+	in.committer.mu.Lock()
 	_, err = s.write(2, []*appendRequest{{frames: [][]byte{frame("unflushed")}}}, nil)
 	s.unsyncedTxid = s.txid // as a flush that fails leaves it: bbolt has no seam for it
-	in.commitMu.Unlock()
+	in.committer.mu.Unlock()
 	must(t, err)
 	if records, err := in.Read(1, 1<<20); err != nil || len(records) != 1 {
 		t.Errorf("a record that is not flushed can be read: %d, %v", len(records), err)

@@ -3,7 +3,6 @@ package writer
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 )
 
 // Liveness tells whether the two goroutines that write still finish what they begin.
@@ -21,22 +20,22 @@ type Liveness struct {
 // Any error but ErrClosed says that commits do not come to an end within the patience of ctx.
 func (l *Liveness) Check(ctx context.Context) error {
 	w := l.Writer
-	if err := advanced(ctx, &w.inbox.Finished, &l.inbox, w.inbox.Probe); err != nil {
+	if err := advanced(ctx, w.inbox.Finished, &l.inbox, w.inbox.Probe); err != nil {
 		return fmt.Errorf("the inbox does not finish what it writes: %w", err)
 	}
-	if err := advanced(ctx, &w.finished, &l.state, w.probe); err != nil {
+	if err := advanced(ctx, w.finished.Load, &l.state, w.probe); err != nil {
 		return fmt.Errorf("the state does not finish what it writes: %w", err)
 	}
 	return nil
 }
 
 // advanced returns nil once finished is beyond last, and probes if it is not.
-func advanced(ctx context.Context, finished *atomic.Uint64, last *uint64, probe func(context.Context) error) error {
-	if finished.Load() == *last {
+func advanced(ctx context.Context, finished func() uint64, last *uint64, probe func(context.Context) error) error {
+	if finished() == *last {
 		if err := probe(ctx); err != nil {
 			return err
 		}
 	}
-	*last = finished.Load()
+	*last = finished()
 	return nil
 }

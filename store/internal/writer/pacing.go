@@ -38,9 +38,9 @@ const (
 func (w *Writer) pace(alone bool) {
 	was := w.apply.pacing.apart
 	w.apply.pacing.adapt(time.Now(), progress{
-		alone: alone, lag: w.lag(), waited: w.waited(), commits: w.inbox.Commits.Load(),
+		alone: alone, lag: w.lag(), waited: w.waited(), commits: w.inbox.Commits(),
 	})
-	w.inbox.Apart.Store(int64(w.apply.pacing.apart))
+	w.inbox.SetCommitInterval(w.apply.pacing.apart)
 	switch is := w.apply.pacing.apart; {
 	case was == 0 && is > 0:
 		w.log.Warn("events come faster than they can be applied, and have for long: acknowledgements are given a little later, in larger groups", "unapplied", w.lag())

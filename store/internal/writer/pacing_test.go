@@ -5,6 +5,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"personasync/store/domain"
+	"personasync/store/internal/record"
 )
 
 var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
@@ -204,12 +207,12 @@ func TestCommitsAreNotKeptApartOnceTheLoadIsOver(t *testing.T) {
 func TestTheWriterKeepsCommitsApart(t *testing.T) {
 	w := newWriter(t)
 	long := time.Now().Add(-time.Hour)
-	w.inbox.Commits.Add(1)
+	must(t, w.inbox.Append(t.Context(), record.AppendEvent(nil, new(domain.Event))))
 	w.apply.reached, w.apply.pacing = long, pacing{since: long, late: long}
-	if w.pace(false); w.inbox.Apart.Load() != int64(widest) {
-		t.Errorf("commits are %v apart, want %v", time.Duration(w.inbox.Apart.Load()), widest)
+	if w.pace(false); w.inbox.CommitInterval() != widest {
+		t.Errorf("commits are %v apart, want %v", w.inbox.CommitInterval(), widest)
 	}
-	if w.pace(true); w.inbox.Apart.Load() != 0 {
+	if w.pace(true); w.inbox.CommitInterval() != 0 {
 		t.Error("commits are kept apart when nothing comes")
 	}
 }

@@ -83,7 +83,7 @@ func (w *Writer) Run() {
 			f()
 			rest.Reset(0)
 			continue
-		case <-w.inbox.Written:
+		case <-w.inbox.Written():
 		case <-rest.C:
 			rested = true
 		case <-w.awaited:
@@ -151,7 +151,7 @@ func (w *Writer) Finish() error {
 }
 
 // lag is how many records the inbox holds that are not applied yet.
-func (w *Writer) lag() uint64 { return w.inbox.Next.Load() - 1 - w.state.Applied }
+func (w *Writer) lag() uint64 { return w.inbox.Next() - 1 - w.state.Applied }
 
 var errUnreadable = errors.New("records that were received cannot be read from the inbox")
 
@@ -198,7 +198,7 @@ func (w *Writer) transact(apply bool, commands []*Command) error {
 		return err
 	}
 	crashpoint.Reach(crashpoint.StateCommitted)
-	w.inbox.Others.Add(-min(done.outsiders, w.inbox.Others.Load()))
+	w.inbox.OthersApplied(done.outsiders)
 	if done.aside { // the disk is not to be trusted, and what a lost row pointed to is out of reach
 		w.damage.NoteRow(fmt.Errorf("%w: a row or a change was passed over", wire.ErrDamaged))
 	}

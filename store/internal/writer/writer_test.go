@@ -44,7 +44,7 @@ func newWriter(t *testing.T) *Writer {
 	t.Cleanup(func() { db.Close() })
 	var st *state.State
 	must(t, db.View(func(tx *bolt.Tx) error { st, err = state.LoadCounted(tx); return err }))
-	inbox, err := wal.Open(dir, st.Epoch, 1, record.InboxRecords)
+	inbox, err := wal.Open(dir, wal.Config{Epoch: st.Epoch, First: 1, Records: record.InboxRecords})
 	must(t, err)
 	t.Cleanup(inbox.Close)
 	marker, err := datadir.OpenShutdownMarker(dir)
