@@ -140,8 +140,11 @@ func openLocal(c *config.Config, version string) (*inspect.Local, error) {
 // fileSource is what the files of a stopped agent answer from.
 func fileSource(c *config.Config, version string) inspect.Source {
 	return inspect.Source{
-		Open:     takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
-		Process:  func() condition.Process { return condition.Stopped(c.DataDir) },
+		Open: takingTurns(func() (*store.View, func() error, error) { return openFiles(c.DataDir) }),
+		Process: func() condition.Process {
+			by, held := store.Holder(c.DataDir)
+			return condition.Stopped(held && by.IsAgent())
+		},
 		Config:   func() *config.Config { return c },
 		Endpoint: func(e domain.Endpoint) syncer.Config { return sending.Config(c, e) },
 		Plan:     filedPlan(c),

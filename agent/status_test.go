@@ -40,7 +40,7 @@ func TestStatusKeepsItsNames(t *testing.T) {
 }
 
 func TestStatusOfAStoppedAgent(t *testing.T) {
-	s := condition.NewStatus(domain.Counts{}, nil, condition.Stopped(t.TempDir()), config.MoEngage{}, "1.0", time.Now())
+	s := condition.NewStatus(domain.Counts{}, nil, condition.Stopped(false), config.MoEngage{}, "1.0", time.Now())
 	holds(t, s, `{"ready": false, "uptime_s": 0, "oldest_pending_s": 0, "next_flush": null,
 		"moengage": {"state": "unknown", "last_error": "", "since": ""}}`)
 }

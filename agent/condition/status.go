@@ -193,10 +193,10 @@ type RefusedReload struct {
 
 const unreadyStopped = "stopped"
 
-// Stopped is what an agent that does not answer would say, its data being in dir.
-func Stopped(dir string) Process {
+// Stopped are the facts of an agent that does not answer. starting says that it has its data and will.
+func Stopped(starting bool) Process {
 	unready := unreadyStopped
-	if by, held := store.Holder(dir); held && by.IsAgent() {
+	if starting {
 		unready = "starting"
 	}
 	return Process{Unready: unready, MoEngage: Reachability{State: "unknown"}}

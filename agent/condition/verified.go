@@ -36,23 +36,22 @@ type VerifyStatus struct {
 	Error     string     `json:"error"`
 }
 
-// Standing lists the verifications of the computations that are known and leave as attributes. What was found of
-// one that was forgotten, adopted or is sent otherwise since cannot be verified again, so it would stand for ever.
-func Standing(v *store.View, known []domain.ComputationInfo) ([]store.Verification, error) {
-	list, err := v.Verifications()
-	var kept []store.Verification
-	for _, r := range list {
+// Standing keeps of the recorded verifications those of computations that are known and sent as attributes, which
+// sendsAttributes says. A computation that was forgotten, adopted or is sent in another way by now cannot be verified
+// again, so that its result would stand for ever.
+func Standing(recorded []store.Verification, known []domain.ComputationInfo, sendsAttributes func(key string) (bool, error)) (kept []store.Verification, err error) {
+	for _, r := range recorded {
 		if !slices.ContainsFunc(known, func(c domain.ComputationInfo) bool { return c.Key == r.Key && c.ID == r.ID }) {
 			continue
 		}
-		sends, err := v.SendsAttributes(cmp.Or(r.ID, r.Key))
+		sends, err := sendsAttributes(cmp.Or(r.ID, r.Key))
 		if ambiguous := (*store.AmbiguousError)(nil); err != nil && !errors.As(err, &ambiguous) {
 			return nil, err
 		} else if sends || err != nil {
 			kept = append(kept, r)
 		}
 	}
-	return kept, err
+	return kept, nil
 }
 
 // SumVerifications sums up; nil when nothing was ever verified.

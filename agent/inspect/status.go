@@ -31,7 +31,10 @@ func (l *Local) readStatus(ctx context.Context) (s condition.Status, err error) 
 		if err != nil {
 			return err
 		}
-		verified, err := condition.Standing(v, list)
+		verified, err := v.Verifications()
+		if err == nil {
+			verified, err = condition.Standing(verified, list, v.SendsAttributes)
+		}
 		if err != nil {
 			return err
 		}

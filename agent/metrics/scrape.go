@@ -88,7 +88,10 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	c.computations(list)
-	verified, err := condition.Standing(&r.Store.View, list)
+	verified, err := r.Store.Verifications()
+	if err == nil {
+		verified, err = condition.Standing(verified, list, r.Store.SendsAttributes)
+	}
 	if err != nil {
 		r.failed.Inc()
 		return
