@@ -18,12 +18,12 @@ type ActionOrder struct {
 	DryRun bool     `json:"dry_run"` // say what would be done, and do nothing
 }
 
-// ActionReceipt says what was done.
+// ActionReceipt is the result of an action.
 type ActionReceipt struct {
 	Done    int       `json:"done"`
 	Samples []string  `json:"samples"` // ids of the first few of them
 	Skipped []Skipped `json:"skipped"` // of those named one by one
-	Parked  int       `json:"parked"`  // events that were read again and cannot be used still
+	Parked  int       `json:"parked"`  // events that were read again and still cannot be used
 }
 
 // Skipped is a change that was left alone.
@@ -53,12 +53,12 @@ func (f *frame) act(do func(context.Context, ActionOrder) (*ActionReceipt, error
 	}))
 }
 
-// Retry has parked changes wait again.
+// Retry implements Running.
 func (c *Client) Retry(ctx context.Context, o ActionOrder) (*ActionReceipt, error) {
 	return c.act(ctx, "/api/outbox/retry", o)
 }
 
-// Drop throws changes away.
+// Drop implements Running.
 func (c *Client) Drop(ctx context.Context, o ActionOrder) (*ActionReceipt, error) {
 	return c.act(ctx, "/api/outbox/drop", o)
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// guard refuses browsers, whose pages may come from anywhere, and hosts that are not ours; and says
-// our version. What it shows belongs into no cache and no frame.
+// guard refuses requests that a page of another site makes, and those that ours does not accept. It adds our version, and
+// headers that keep answers out of caches and frames.
 func (f *frame) guard(mux *http.ServeMux, ours func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -34,7 +34,7 @@ func (f *frame) guard(mux *http.ServeMux, ours func(*http.Request) bool) http.Ha
 	})
 }
 
-// refusal keeps a mux's refusal but for its text, so that every answer is JSON.
+// refusal keeps the status and headers of a mux's refusal without its text, so that every answer is JSON.
 type refusal struct {
 	header http.Header
 	status int
@@ -44,12 +44,12 @@ func (r *refusal) Header() http.Header         { return r.header }
 func (r *refusal) WriteHeader(status int)      { r.status = status }
 func (r *refusal) Write(p []byte) (int, error) { return len(p), nil }
 
-// isProbe reports whether path is for load balancers, Prometheus and the like, which call us by names of
-// their own. It tells of no user.
+// isProbe reports whether path is for load balancers, Prometheus and the like. They call the agent by names of their own,
+// and nothing there names a user.
 func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/metrics" }
 
-// hostNames are the names by which a listener at address may be called: its host, or those of the
-// machine when it listens everywhere.
+// hostNames are the names that a listener at address may be called by: its host, or the machine's names where it listens
+// on all addresses.
 func hostNames(address string) []string {
 	host, _, _ := net.SplitHostPort(address)
 	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
@@ -73,7 +73,7 @@ func foreign(r *http.Request) bool {
 	return site == "cross-site" || site == "same-site"
 }
 
-// knownHost reports whether host, as a client called us, is an address, localhost or one of names.
+// knownHost reports whether the Host header of a request is an IP address, localhost or one of names.
 func knownHost(host string, names []string) bool {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {

@@ -17,37 +17,36 @@ import (
 	"personasync/agent/host"
 )
 
-// ErrNotRunning says that no agent answers at the socket.
+// ErrNotRunning says that no process listens at the socket.
 var ErrNotRunning = errors.New("the agent is not running")
 
 const (
 	answerTimeout = time.Minute
-	maxAnswer     = 64 << 20 // a page of a thousand changes is far below
+	maxAnswer     = 64 << 20 // a page of a thousand changes is far smaller
 )
 
-// crowdedRetry is how long a connection waits for another try where the socket's queue is full.
+// crowdedRetry is the pause before a connection is tried again while the socket's queue is full.
 const crowdedRetry = 50 * time.Millisecond
 
 // Client asks the running agent over its unix socket. It may be used concurrently.
 type Client struct {
 	http     *http.Client
-	patient  *http.Client // the same, for what takes as long as it takes
+	patient  *http.Client // the same without a time limit, for orders
 	version  string       // ours
 	hello    Hello
 	socket   string
 	patience time.Duration // see vigil
-	pid      atomic.Int32  // of whoever listens at socket, once connected; 0 where the kernel does not say
+	pid      atomic.Int32  // of the process that listens, once connected; 0 where the kernel does not say
 }
 
-// Hello is how an agent introduces itself.
+// Hello is the answer to a greeting.
 type Hello struct {
 	Version string `json:"version"`
 	PID     int    `json:"pid"`
 }
 
-// Dial greets the agent at socket. It answers ErrNotRunning when nobody listens there, ErrFrozen when
-// the agent has not answered after some seconds, and an error that is fs.ErrPermission when the caller
-// may not ask.
+// Dial greets the agent at socket. It returns ErrNotRunning when nothing listens there, ErrFrozen when the agent has not
+// answered after five seconds, and an error that is fs.ErrPermission when the caller may not connect.
 func Dial(ctx context.Context, socket, version string) (*Client, error) {
 	return dialWith(ctx, socket, version, patience)
 }
@@ -74,8 +73,8 @@ func dialWith(ctx context.Context, socket, version string, patience time.Duratio
 	return c, nil
 }
 
-// connect opens a connection. Where so many wait already that there is no room for another, the one who
-// should take them is silent: it tries again for as long as ctx lasts.
+// connect opens a connection. A full queue of connections means that the agent accepts none: connect tries again until ctx
+// ends.
 func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	for {
 		conn, err := (&net.Dialer{Timeout: c.patience}).DialContext(ctx, "unix", c.socket)
@@ -92,14 +91,14 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 func dialError(socket string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: nobody listens at %s", ErrNotRunning, socket)
+		return fmt.Errorf("%w: nothing listens at %s", ErrNotRunning, socket)
 	case errors.Is(err, fs.ErrPermission):
 		return host.Denied("the agent's socket", socket, err)
 	}
 	return fmt.Errorf("ask the agent at %s: %w", socket, err)
 }
 
-// Close lets go of the connection.
+// Close closes idle connections.
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()
 	return nil
@@ -142,7 +141,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, in
 	req.Header.Set(versionHeader, c.version)
 	resp, err := client.Do(req)
 	if netErr := net.Error(nil); errors.As(err, &netErr) && netErr.Timeout() && ctx.Err() == nil {
-		return fmt.Errorf("the agent (process %d) lives, and has not answered this for %v: ask again when it has less to do", c.pid.Load(), answerTimeout)
+		return fmt.Errorf("the agent (process %d) runs, and has not answered this for %v: ask again when it has less to do", c.pid.Load(), answerTimeout)
 	}
 	if err != nil {
 		return causeOf(ctx, err)
@@ -154,11 +153,11 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, in
 	return nil
 }
 
-// read takes an answer, or the problem in its place.
+// read decodes an answer into into. Any status but 200 is the problem that it tells of.
 func (c *Client) read(resp *http.Response, into any) error {
 	theirs := resp.Header.Get(versionHeader)
 	if theirs == "" {
-		return errors.New("whatever listens there is not personasync")
+		return errors.New("the process that listens there is not personasync")
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
@@ -166,7 +165,7 @@ func (c *Client) read(resp *http.Response, into any) error {
 	}
 	if resp.StatusCode == http.StatusOK {
 		if err := json.Unmarshal(body, into); err != nil {
-			return fmt.Errorf("the agent (version %s) answered what this version (%s) does not understand: %w", theirs, c.version, err)
+			return fmt.Errorf("the agent (version %s) gave an answer that this version (%s) does not understand: %w", theirs, c.version, err)
 		}
 		return nil
 	}
@@ -177,12 +176,12 @@ func (c *Client) read(resp *http.Response, into any) error {
 	return p.err()
 }
 
-// question watches over a question. It reads the state as the status does, so that an agent which cannot
-// even answer that hangs.
+// question watches over a question. Its sign of life is the status, which reads the state: an agent that cannot answer
+// that hangs.
 func (c *Client) question() *vigil { return c.vigil("/api/status", 1) }
 
-// command watches over an order. Giving it up leaves in doubt what became of it, and it may keep the
-// machine busy: a greeting will do as a sign of life, and one may be missed.
+// command watches over an order. Giving an order up leaves its outcome unknown, and an order may keep the machine busy.
+// So a greeting is enough of a sign of life, and one may be missed.
 func (c *Client) command() *vigil { return c.vigil("/api/hello", 2) }
 
 // vigil watches over a request. sign is the question that is a sign of life.
@@ -190,14 +189,13 @@ func (c *Client) vigil(sign string, misses int) *vigil {
 	return &vigil{every: c.patience, lives: func(ctx context.Context) bool { return c.lives(ctx, sign) }, frozen: c.frozen, misses: misses}
 }
 
-// lives asks for a sign of life. A refused connection is one: that is an agent which has ended, and the
-// request under way ends with it.
+// lives asks for a sign of life. A refused connection counts as one: the agent has ended, and so does the request.
 func (c *Client) lives(ctx context.Context, sign string) bool {
 	err := c.ask(ctx, sign)
 	return err == nil || ctx.Err() != nil || !errors.Is(err, ErrFrozen)
 }
 
-// ask asks for what is answered at once, on whatever connection is free.
+// ask asks a question that is answered at once, on any free connection.
 func (c *Client) ask(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, ErrFrozen)
 	defer cancel()

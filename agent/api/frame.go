@@ -24,16 +24,16 @@ type frame struct {
 	log     *slog.Logger
 }
 
-// versionHeader carries the version of whoever speaks. The socket's state-changing routes insist on
-// it, which keeps out anything that did not mean to speak to an agent.
+// versionHeader carries the sender's version. Orders must have it: a web page cannot add it unasked, and a program that
+// means another service does not.
 const versionHeader = "Personasync-Version"
 
-// order lets through only who says its version: a header that no web page can add unasked.
+// order refuses requests without a version, and logs the others with the user who sent them.
 func (f *frame) order(carryOut http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		theirs := r.Header.Get(versionHeader)
 		if theirs == "" {
-			WriteProblem(w, http.StatusForbidden, Problem{Code: "forbidden", Message: "an order states its version in " + versionHeader})
+			WriteProblem(w, http.StatusForbidden, Problem{Code: "forbidden", Message: "an order needs the version of its sender in the header " + versionHeader})
 			return
 		}
 		f.log.Info("operator's order", append(peerOf(r.Context()).attrs(), "path", r.URL.Path, "verb", r.URL.Query().Get("verb"), "client_version", theirs)...)
@@ -64,5 +64,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // whoever asked has gone
+	_ = e.Encode(v) // an error: the client has gone
 }

@@ -14,16 +14,15 @@ import (
 	"time"
 )
 
-// An agent may have its socket and answer nobody: stopped by a signal or a debugger, waiting for a disk
-// that is gone, hanging at a lock. A command would wait for it in silence. So each greets it first, and
-// asks it for a sign of life beside every question and order that takes long. An answer that takes long
-// while the agent lives is waited for.
+// An agent may have its socket and not answer: stopped by a signal or a debugger, waiting for a lost disk, or
+// deadlocked. A command would wait for it in silence. So a client greets the agent first, and asks for a sign of life
+// beside every question and order that takes long. While there are signs of life, it waits for the answer.
 
 // ErrFrozen says that the agent has its socket and does not answer.
 var ErrFrozen = errors.New("the agent does not answer")
 
-// patience is how long a sign of life is waited for, and how long there is silence before one is asked
-// for. A live agent needs milliseconds.
+// patience is how long a sign of life may take, and how long there is silence before one is asked for. A live agent needs
+// milliseconds.
 const patience = 5 * time.Second
 
 // vigil asks for signs of life during one request.
@@ -35,8 +34,8 @@ type vigil struct {
 	heard  atomic.Int64
 }
 
-// begin returns a context that ends, with ErrFrozen as its cause, when the agent shows no sign of life.
-// The caller calls end when the answer is there.
+// begin returns a context that ends, with ErrFrozen as its cause, when the agent shows no sign of life. The caller calls
+// end once it has the answer.
 func (v *vigil) begin(ctx context.Context) (_ context.Context, end func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
@@ -56,7 +55,7 @@ func (v *vigil) begin(ctx context.Context) (_ context.Context, end func()) {
 	return ctx, func() { cancel(nil); watching.Wait() }
 }
 
-// causeOf is why a request failed: what ended its context, if that did.
+// causeOf returns ErrFrozen if that ended ctx, else err without its address.
 func causeOf(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, ErrFrozen) {
 		return cause
@@ -64,8 +63,7 @@ func causeOf(ctx context.Context, err error) error {
 	return unwrapURL(err)
 }
 
-// unwrapURL drops the address that net/http puts in front: it is the same for every question, and
-// its query holds user ids.
+// unwrapURL drops the address that net/http puts in front. Its query holds user ids.
 func unwrapURL(err error) error {
 	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 		return wrapped.Err
@@ -73,23 +71,23 @@ func unwrapURL(err error) error {
 	return err
 }
 
-// frozenError says who does not answer, why if the kernel knows, and what to do.
+// frozenError names the process that does not answer, the reason if the kernel knows it, and a remedy.
 func frozenError(pid int, socket string, patience time.Duration) error {
 	if pid == 0 {
-		return fmt.Errorf("%w: the process that has %s has been silent for %v: find it with `fuser %s`, and see whether it is stopped, or waits for its disk",
+		return fmt.Errorf("%w: the process that has %s has been silent for %v: find it with `fuser %s`, and look whether it is stopped or waits for its disk",
 			ErrFrozen, socket, patience, socket)
 	}
-	why, do := "", fmt.Sprintf("`kill -ABRT %d` ends it with a dump of where it hangs, and its unit starts it again: nothing that it acknowledged is lost", pid)
+	why, do := "", fmt.Sprintf("`kill -ABRT %d` ends it with a dump of its goroutines, and its unit restarts it: no acknowledged event is lost", pid)
 	switch processState(pid) {
 	case 'T', 't':
-		why, do = ": it is stopped, by a signal or a debugger", fmt.Sprintf("`kill -CONT %d` has it go on", pid)
+		why, do = ": it is stopped, by a signal or a debugger", fmt.Sprintf("`kill -CONT %d` continues it", pid)
 	case 'D':
 		why, do = ": it waits for a disk", "look at the disk of its data_dir and at `dmesg`"
 	}
 	return fmt.Errorf("%w: process %d has %s and has been silent for %v%s; %s", ErrFrozen, pid, socket, patience, why, do)
 }
 
-// inDoubt adds to ErrFrozen what is not known of an order.
+// inDoubt adds to ErrFrozen that the outcome of an order is unknown.
 func inDoubt(err error) error {
 	if !errors.Is(err, ErrFrozen) {
 		return err
@@ -97,8 +95,8 @@ func inDoubt(err error) error {
 	return fmt.Errorf("%w. Whether the order is carried out is not known until it answers again", err)
 }
 
-// processState is the state of a process as ps(1) shows it, D if one of its threads waits for a disk; 0
-// where the kernel does not say.
+// processState is the state of a process as ps(1) shows it, D if one of its threads waits for a disk. It is 0 where the
+// kernel does not say.
 func processState(pid int) (state byte) {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	for _, path := range threads {
@@ -114,7 +112,7 @@ func processState(pid int) (state byte) {
 	return state
 }
 
-// watchedBody is the body of an answer under a vigil, which ends with it.
+// watchedBody is the body of an answer under a vigil. The vigil ends when it is closed.
 type watchedBody struct {
 	io.ReadCloser
 	ctx   context.Context

@@ -10,20 +10,23 @@ import (
 	syncer "personasync/sync"
 )
 
-// Inspector answers what people and scripts ask about an agent. [Local] reads the files, [Client]
-// asks the running agent; a command never knows which, and gets equal answers and equal errors.
-// Every method is one page, read at one moment. Nothing of it changes anything.
+// Inspector answers what people and scripts ask about an agent. One reads the files of a stopped agent, [Client] asks a
+// running one. A command does not know which, and gets equal answers and equal errors. Every method is one page, read at
+// one moment, and changes nothing.
 type Inspector interface {
+	// Status is the agent on one screen.
 	Status(ctx context.Context) (condition.Status, error)
 
-	// Changes lists one page of the outbox or of history; next is the cursor of the page behind it, ""
-	// at the end.
+	// Changes lists one page of the outbox or of history. next is the cursor of the next page, "" at the end.
 	Changes(ctx context.Context, f domain.OutboxFilter) (page []domain.ChangeInfo, next string, err error)
 
 	// Change shows one change, or store.ErrNotFound.
 	Change(ctx context.Context, id domain.ID) (*ChangePage, error)
 
+	// Stats counts open changes by state, computation, kind and reason.
 	Stats(ctx context.Context) ([]domain.StatLine, error)
+
+	// Computations lists every computation seen.
 	Computations(ctx context.Context) ([]domain.ComputationInfo, error)
 
 	// Members lists one page of an audience's members. An unknown key is store.ErrNotFound, an
@@ -33,14 +36,14 @@ type Inspector interface {
 	// User shows one user, or store.ErrNotFound.
 	User(ctx context.Context, id string) (*domain.UserInfo, error)
 
-	// DryRun shows what a flush would send first: what is due of each user at once, for at most limit
-	// users and never more than MaxDryRun. Later events of the same user follow in later requests. computation "" is everything.
+	// DryRun shows the first requests of a flush, for at most limit users and never more than MaxDryRun. Later events of
+	// the same user follow in later requests. computation "" is all of them.
 	DryRun(ctx context.Context, computation string, limit int) (*DryRunResult, error)
 
-	// Trail returns what happened lately, or since a cursor.
+	// Activity lists the newest entries, or those since a cursor.
 	Activity(ctx context.Context, f store.ActivityFilter) (store.Activity, error)
 
-	// Schedule lists the jobs, each with so many of its next runs.
+	// Schedule lists the scheduled jobs, each with up to next of its next runs.
 	Schedule(ctx context.Context, next int) ([]JobInfo, error)
 
 	// Where says in a sentence where the answers come from.
@@ -49,25 +52,24 @@ type Inspector interface {
 
 var _ Inspector = (*Client)(nil)
 
-// MaxDryRun is how many users a dry run shows at most, and how many events: it is one answer, with
-// every request in it.
+// MaxDryRun is how many users, and how many events, a dry run shows at most. It is one answer with every request in it.
 const MaxDryRun = 1000
 
-// DryRunResult is a flush that was not made: the requests, their secrets masked.
+// DryRunResult is what a flush would do. Secrets in its requests are masked.
 type DryRunResult struct {
 	Requests  []syncer.Preview `json:"requests"`
-	WouldPark []string         `json:"would_park"` // what cannot be sent as it is, and why
+	WouldPark []string         `json:"would_park"` // changes that cannot be sent as they are, and why
 }
 
-// ChangePage is everything about one change: its line of the listing, what became of it, the event
-// that caused it and the request that tells MoEngage.
+// ChangePage is everything about one change: its line of the listing, its outcome, the event that caused it and the
+// request that would carry it.
 type ChangePage struct {
 	domain.ChangeInfo
 	ComputationID string          `json:"computation_id"`
 	Class         string          `json:"class"`
 	Name          string          `json:"name"` // of the attribute or event at MoEngage
 	MessageID     string          `json:"message_id"`
-	TimeSource    string          `json:"event_time_source,omitempty"` // what event_time rests on; "" for the event's own, and once retention took that
+	TimeSource    string          `json:"event_time_source,omitempty"` // where event_time comes from; "" if from the event itself, and once retention removed that
 	TimeSentence  string          `json:"event_time_sentence,omitempty"`
 	LeftOut       []string        `json:"left_out,omitempty"` // names of the event's values that can be neither kept nor sent
 	Sentence      string          `json:"sentence"`
@@ -75,9 +77,9 @@ type ChangePage struct {
 	Closed        string          `json:"closed"`
 	SupersededBy  string          `json:"superseded_by"`
 	OrderedBy     string          `json:"ordered_by,omitempty"` // the command that caused it instead of an event
-	Event         json.RawMessage `json:"event"`                // as received, null once retention took it; a string if it is not plain JSON
-	Request       *syncer.Preview `json:"request"`              // that would carry it alone, now
-	NoRequest     string          `json:"no_request"`           // why there is none
+	Event         json.RawMessage `json:"event"`                // as received; null once retention removed it; a string if it is not plain JSON
+	Request       *syncer.Preview `json:"request"`              // that would carry it now, without others
+	NoRequest     string          `json:"no_request"`           // why there is no request
 }
 
 // JobInfo is one line of `schedule`. Times are RFC 3339, "" when there is none.
@@ -86,10 +88,10 @@ type JobInfo struct {
 	Spec     string   `json:"spec"`
 	Zone     string   `json:"zone"`
 	Last     string   `json:"last"`     // the time that the last run stands for, UTC
-	Finished string   `json:"finished"` // when it ended; "" while it is under way or was cut off
+	Finished string   `json:"finished"` // when it ended; "" while it is in progress, or if it was interrupted
 	Running  bool     `json:"running"`
 	Missed   uint64   `json:"missed"`   // times at which no run of its own began, ever
-	CatchUp  bool     `json:"catch_up"` // a run makes up for missed ones
+	CatchUp  bool     `json:"catch_up"` // one run makes up for all missed ones
 	Next     []string `json:"next"`     // in the zone
 	NextUTC  []string `json:"next_utc"`
 
@@ -99,5 +101,5 @@ type JobInfo struct {
 	Error    string `json:"error"`
 }
 
-// MaxNext is how many runs ahead can be asked for.
+// MaxNext is how many next runs of a job a question can ask for.
 const MaxNext = 1000

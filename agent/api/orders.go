@@ -16,11 +16,11 @@ import (
 	"personasync/store/domain"
 )
 
-// Order is what an operator wants done to the memberships of one computation.
+// Order changes the memberships of one computation.
 type Order struct {
 	Verb   string // import, baseline, reconcile, close, release, discard, adopt, forget
 	Key    string // of the computation, or its id
-	ID     string // adopt: of the computation that continues it
+	ID     string // adopt: of the computation that continues Key
 	AsOf   time.Time
 	Events bool
 	DryRun bool
@@ -29,12 +29,12 @@ type Order struct {
 	Users iter.Seq2[string, error]
 }
 
-// Orders carries out what operators order: the running agent does, or the command itself on the files
-// of a stopped one. progress may be nil.
+// Orders carries out orders on memberships and users: a running agent does, or a command on the files of a stopped one.
 type Orders interface {
+	// Order carries out o. progress may be nil; it is called now and then with the users done and those to do.
 	Order(ctx context.Context, o Order, progress func(done, total int64)) (store.MembershipReport, error)
 
-	// Forget erases a user, and returns when the bytes are gone.
+	// Forget erases a user, and returns once their bytes are overwritten.
 	Forget(ctx context.Context, user string) (store.ForgetReport, error)
 }
 

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peer is who is at the other end of the socket, as the kernel says: nobody can pretend.
+// peer is the process at the other end of the socket, by the kernel's word. A client cannot forge it.
 type peer struct {
 	known bool
 	uid   uint32
@@ -18,7 +18,7 @@ type peer struct {
 
 type peerKey struct{}
 
-// withPeer notes who connected. Where the kernel does not say, orders are logged without.
+// WithPeer adds the peer of a connection to its context. Where the kernel does not say, orders are logged without one.
 func WithPeer(ctx context.Context, c net.Conn) context.Context {
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
@@ -42,7 +42,7 @@ func peerOf(ctx context.Context) peer {
 	return p
 }
 
-// attrs are what the log says of who gave an order.
+// attrs are the log attributes that name the user who gave an order.
 func (p peer) attrs() []any {
 	if !p.known {
 		return nil

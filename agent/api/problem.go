@@ -8,9 +8,8 @@ import (
 	"personasync/store"
 )
 
-// problem is an error on its way through the socket. It arrives with the same words, and as the same
-// sentinel, as it left with, so that a command prints one message and ends with one exit code
-// wherever its answer comes from.
+// Problem is an error as it crosses the socket. It arrives with the words and the sentinel that it left with, so that a
+// command prints the same message and ends with the same exit code wherever its answer comes from.
 type Problem struct {
 	Code    string   `json:"code"`
 	Message string   `json:"message"`
@@ -18,17 +17,17 @@ type Problem struct {
 	IDs     []string `json:"ids,omitempty"`
 }
 
-// errUsage marks a request that is wrong in itself.
+// ErrUsage says that a request is wrong in itself.
 var ErrUsage = errors.New("wrong request")
 
-// ErrUnreadable says that nothing of a computation can be read back.
+// ErrUnreadable says that MoEngage tells nothing of a computation, so that it cannot be verified.
 var ErrUnreadable = errors.New("nothing of it can be read back")
 
-// codeNoRoute is the problem of a request that no route takes. It is not the not_found of a question:
-// to a client of another version it means something else.
+// codeNoRoute is the code of a request that no route takes. It is not the not_found of a question: a client of another
+// version must tell the two apart.
 const codeNoRoute = "no_route"
 
-// codes pairs what crosses the socket with what it means on both sides.
+// codes pairs the codes that cross the socket with their HTTP status and their sentinel on both sides.
 var codes = []struct {
 	code   string
 	status int
@@ -62,7 +61,7 @@ func newProblem(err error) (Problem, int) {
 	return Problem{Code: "internal", Message: err.Error()}, http.StatusInternalServerError
 }
 
-// err turns a problem that arrived back into the error it was.
+// err is the error that a problem stands for.
 func (p Problem) err() error {
 	if p.Code == "ambiguous" {
 		return &store.AmbiguousError{Key: p.Key, IDs: p.IDs}
@@ -75,7 +74,7 @@ func (p Problem) err() error {
 	return errors.New(p.Message)
 }
 
-// reported is an error that the agent reported: its words, and the sentinel they stand for.
+// reported is an error of the agent: its words, and their sentinel.
 type reported struct {
 	words string
 	is    error

@@ -11,12 +11,11 @@ import (
 	"time"
 )
 
-// stallTimeout is how long one piece of an answer may wait for its reader. A backup holds pages of the
-// state meanwhile, so it waits for nobody longer.
+// stallTimeout is how long one piece of an answer may wait for its reader. A backup keeps pages of the state meanwhile.
 const stallTimeout = 30 * time.Second
 
-// What crosses the socket: of a check and a compaction, lines of tidings, the last of which has the
-// report or the problem; of a backup, its bytes, with the report or the problem behind them.
+// message is a line of an answer that takes long. The last one has the report or the problem. The answer to a backup is
+// its bytes instead, with the report or the problem in a trailer.
 type message struct {
 	Done    int64           `json:"done"`
 	Total   int64           `json:"total"`
@@ -31,14 +30,14 @@ const (
 	messageEvery   = 100 * time.Millisecond
 )
 
-// stream does something long, and tells how it goes.
+// stream does something long, and streams messages of its progress.
 func (f *frame) stream(w http.ResponseWriter, r *http.Request, do func(ctx context.Context, progress func(done, total int64)) (any, error)) {
 	out := newPatientWriter(w)
 	lines, last := json.NewEncoder(out), time.Time{}
 	report, err := do(r.Context(), func(done, total int64) {
 		if now := time.Now(); now.Sub(last) > messageEvery {
 			last = now
-			_ = lines.Encode(message{Done: done, Total: total}) // whoever gave the order has gone: r.Context ends
+			_ = lines.Encode(message{Done: done, Total: total}) // an error: the client has gone, and r.Context ends
 			_ = out.Flush()
 		}
 	})
@@ -56,7 +55,7 @@ func (f *frame) stream(w http.ResponseWriter, r *http.Request, do func(ctx conte
 	_ = lines.Encode(end)
 }
 
-// patientWriter writes an answer that takes longer than answers do, as long as its reader keeps up.
+// patientWriter writes an answer without the server's time limit, as long as its reader keeps up.
 type patientWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -64,7 +63,7 @@ type patientWriter struct {
 
 func newPatientWriter(w http.ResponseWriter) *patientWriter {
 	p := &patientWriter{w, http.NewResponseController(w)}
-	_ = p.control.SetReadDeadline(time.Time{}) // the request has been read; the server would take it for lost
+	_ = p.control.SetReadDeadline(time.Time{}) // the server would take a slow request for lost
 	return p
 }
 
@@ -74,10 +73,10 @@ func (p *patientWriter) Write(b []byte) (int, error) {
 	return p.ResponseWriter.Write(b)
 }
 
-// Flush sends what was written.
+// Flush sends the bytes written so far.
 func (p *patientWriter) Flush() error { return p.control.Flush() }
 
-// order posts to path and returns the answer, which the caller closes.
+// order posts to path and returns the answer. The caller closes its body.
 func (c *Client) order(ctx context.Context, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://personasync"+path, body)
 	if err != nil {
@@ -85,7 +84,7 @@ func (c *Client) order(ctx context.Context, path string, body io.Reader) (*http.
 	}
 	req.Header.Set(versionHeader, c.version)
 	if body != nil {
-		req.Header.Set("Expect", "100-continue") // what is refused at once need not be sent
+		req.Header.Set("Expect", "100-continue") // a list is not sent if the order is refused at once
 	}
 	v := c.command()
 	ctx, end := v.begin(ctx)
@@ -105,7 +104,7 @@ func (c *Client) order(ctx context.Context, path string, body io.Reader) (*http.
 	return nil, fmt.Errorf("the agent answered with HTTP %d", resp.StatusCode)
 }
 
-// follow gives an order, and passes the tidings of it on until the report comes.
+// follow gives an order and passes its progress on until the report comes.
 func (c *Client) follow(ctx context.Context, path string, body io.Reader, progress func(done, total int64), report any) error {
 	resp, err := c.order(ctx, path, body)
 	if err != nil {

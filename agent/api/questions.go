@@ -17,11 +17,11 @@ func (c *Client) Status(ctx context.Context) (s condition.Status, err error) {
 	return s, c.get(ctx, "/api/status", nil, &s)
 }
 
-// page is how a listing crosses the socket.
+// page is a part of a listing as it crosses the socket.
 type page[T any] struct {
 	Items []T    `json:"items"`
 	More  bool   `json:"more"`
-	Next  string `json:"next,omitempty"` // cursor of the page behind this one, where a listing has cursors
+	Next  string `json:"next,omitempty"` // cursor of the next page, of a listing that has cursors
 }
 
 // Changes implements Inspector.

@@ -12,15 +12,16 @@ import (
 	"personasync/agent/config"
 )
 
-// Running is what a running agent alone knows and does. [Client] asks it over the socket.
+// Running is answered by a running agent alone. [Client] asks it over the socket.
 type Running interface {
+	// Configuration is the one in force.
 	Configuration(ctx context.Context) (*Configuration, error)
 
 	// Authenticate makes the one request to MoEngage that tests credentials. No secret crosses the socket.
 	Authenticate(ctx context.Context) (Authentication, error)
 
-	// Flush sends now what waits for its schedule or for a retry: everything, or what leaves on the schedule of
-	// one computation. It does not wait for MoEngage.
+	// Flush sends pending changes now that wait for their schedule or for a retry: all of them, or those on the
+	// schedule of one computation. It does not wait for MoEngage.
 	Flush(ctx context.Context, computation string) (FlushReceipt, error)
 
 	// Retry makes parked changes pending again.
@@ -29,20 +30,20 @@ type Running interface {
 	// Drop removes changes from the outbox for good.
 	Drop(ctx context.Context, o ActionOrder) (*ActionReceipt, error)
 
-	// Verify reads back from MoEngage what it was sent. It takes a minute for every thousand users beyond the
-	// first. progress may be nil.
+	// Verify reads users back from MoEngage and compares. It takes a minute for every thousand users beyond the first.
+	// progress may be nil; it is called with the users done and those to do.
 	Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error)
 }
 
 var _ Running = (*Client)(nil)
 
-// Configuration is what an agent runs on.
+// Configuration is the one that an agent runs on.
 type Configuration struct {
 	File     string           `json:"file"`     // "" without one
 	Settings []config.Setting `json:"settings"` // secrets masked
 }
 
-// Authentication is what came of a test of the credentials for MoEngage.
+// Authentication is the result of a test of the credentials for MoEngage.
 type Authentication struct {
 	BaseURL  string    `json:"base_url"`
 	Code     string    `json:"code"`     // of a refusal, as `outbox explain-code` explains it; "" without one
@@ -52,14 +53,13 @@ type Authentication struct {
 	Now      time.Time `json:"now"`      // the agent's at that moment
 }
 
-// FlushReceipt says what a flush set in motion.
+// FlushReceipt is the result of a flush.
 type FlushReceipt struct {
-	Job     string `json:"job"`     // the schedule that was let through; "" for all
-	Pending uint64 `json:"pending"` // changes that were waiting, of every schedule
+	Job     string `json:"job"`     // the schedule that was released; "" for all
+	Pending uint64 `json:"pending"` // pending changes before it, of every schedule
 }
 
-// Flush asks the agent to send now what waits for its schedule or for a retry: everything, or what
-// leaves on the schedule of one computation. It does not wait for MoEngage.
+// Flush implements Running.
 func (c *Client) Flush(ctx context.Context, computation string) (r FlushReceipt, err error) {
 	body, err := json.Marshal(flushOrder{computation})
 	if err != nil {
@@ -94,12 +94,12 @@ func (f *frame) authenticate(agent Running) http.HandlerFunc {
 	return f.order(f.answer(func(r *http.Request) (any, error) { return agent.Authenticate(r.Context()) }))
 }
 
-// Configuration asks what the agent runs on.
+// Configuration implements Running.
 func (c *Client) Configuration(ctx context.Context) (*Configuration, error) {
 	return one[Configuration](ctx, c, "/api/config", nil)
 }
 
-// Authenticate has the agent test its credentials.
+// Authenticate implements Running.
 func (c *Client) Authenticate(ctx context.Context) (a Authentication, err error) {
 	return a, c.do(ctx, http.MethodPost, "/api/authenticate", nil, &a)
 }

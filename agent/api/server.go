@@ -63,7 +63,7 @@ func (s *Server) Listener(address string) http.Handler {
 	return f.guard(mux, func(r *http.Request) bool { return isProbe(r.URL.Path) || knownHost(r.Host, names) })
 }
 
-// public adds what holds no user id.
+// public adds the routes that show no user id.
 func (s *Server) public(mux *http.ServeMux, f *frame) {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -91,8 +91,8 @@ func (s *Server) public(mux *http.ServeMux, f *frame) {
 	}))
 }
 
-// users adds what names users, each handler behind door.
-func (s *Server) users(mux *http.ServeMux, f *frame, door func(http.HandlerFunc) http.HandlerFunc) {
+// users adds the routes that show user ids, each handler wrapped by protect.
+func (s *Server) users(mux *http.ServeMux, f *frame, protect func(http.HandlerFunc) http.HandlerFunc) {
 	i := questions{s.Inspect}
 	for pattern, answer := range map[string]Question{
 		"GET /api/changes": i.changes,
@@ -102,7 +102,7 @@ func (s *Server) users(mux *http.ServeMux, f *frame, door func(http.HandlerFunc)
 		"GET /api/dry-run": i.dryRun,
 		"GET /api/trail":   i.activity,
 	} {
-		mux.HandleFunc(pattern, door(f.answer(answer)))
+		mux.HandleFunc(pattern, protect(f.answer(answer)))
 	}
 }
 
@@ -115,10 +115,10 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if why == "" {
 		answer := map[string]any{"ready": true}
 		if refused := s.Refused(); refused != nil {
-			answer["config_refused"] = refused // ready all the same: the configuration of before goes on
+			answer["config_refused"] = refused // ready all the same: the old configuration stays in force
 		}
 		if list, err := s.Inspect.Computations(r.Context()); err == nil && len(condition.Guarded(list)) > 0 {
-			answer["guard"] = condition.Guarded(list) // ready all the same: it speaks of accepting events
+			answer["guard"] = condition.Guarded(list) // ready all the same: readiness is about accepting events
 		}
 		writeJSON(w, http.StatusOK, answer)
 		return

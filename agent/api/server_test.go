@@ -16,7 +16,7 @@ import (
 	"personasync/store/domain"
 )
 
-// answers is an Inspector that says what it was told to.
+// answers is an Inspector with fixed answers.
 type answers struct {
 	status  condition.Status
 	changes []domain.ChangeInfo

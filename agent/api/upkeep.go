@@ -12,13 +12,16 @@ import (
 	"personasync/store"
 )
 
-// Upkeep is what can be done about the data as a whole: by the running agent, or on the files of a
-// stopped one. progress may be nil; it is called now and then with the bytes done and those to do.
+// Upkeep looks after the data as a whole: a running agent does, or a command on the files of a stopped one. Each progress
+// may be nil; it is called now and then with the bytes done and those to do.
 type Upkeep interface {
+	// Check reads everything and reports damage.
 	Check(ctx context.Context, progress func(done, total int64)) (*store.CheckReport, error)
+
+	// Compact rewrites the state without the space that deleted data left.
 	Compact(ctx context.Context, progress func(done, total int64)) (store.CompactReport, error)
 
-	// Backup writes a backup to w. Whoever cares for half a backup must remove it after an error.
+	// Backup writes a backup to w. After an error w holds a part of one, which the caller removes.
 	Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (store.BackupReport, error)
 }
 
@@ -101,7 +104,7 @@ func (c *Client) Backup(ctx context.Context, w io.Writer, progress func(done, to
 	return r, errors.New("the agent stopped in the middle of the backup")
 }
 
-// counted tells how much went through it.
+// counted reports how many bytes went through it.
 type counted struct {
 	w           io.Writer
 	done, total int64

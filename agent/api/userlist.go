@@ -11,10 +11,10 @@ import (
 	"personasync/store/domain"
 )
 
-// A list crosses the socket as its ids, each behind its length, and a zero behind the last: a client
-// that goes away in the middle is told from a list that is short.
+// A list of users crosses the socket as its ids, each after its length as a varint, with a zero after the last. So a list
+// that was cut off is not taken for a short one.
 
-// sendUsers writes a list as it crosses the socket.
+// sendUsers writes a list, and its end if there was no error.
 func sendUsers(w io.Writer, users iter.Seq2[string, error]) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	for user, err := range users {
@@ -33,7 +33,7 @@ func sendUsers(w io.Writer, users iter.Seq2[string, error]) error {
 	return out.Flush()
 }
 
-// receiveUsers reads it.
+// receiveUsers reads a list. An unfinished one ends with ErrUsage.
 func receiveUsers(r io.Reader) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)

@@ -12,18 +12,18 @@ import (
 	"personasync/store"
 )
 
-// VerifyOrder says what to verify.
+// VerifyOrder says which users to read back from MoEngage.
 type VerifyOrder struct {
 	Key    string        // of the computation, or its id
-	Sample int           // how many users; 0: everyone MoEngage was told of
-	Repair bool          // queue again what differs
-	Settle time.Duration // who was told of within it is left out: MoEngage takes a moment to apply
+	Sample int           // how many users; 0: all of whom something was sent
+	Repair bool          // queue differing values again
+	Settle time.Duration // users who were sent something within it are left out: MoEngage takes a moment to apply
 }
 
-// DefaultSettle is how long MoEngage is given to apply what it accepted. It documents no time.
+// DefaultSettle is how long MoEngage may take to apply a request that it accepted. It documents no time.
 const DefaultSettle = time.Minute
 
-// VerifyReport is what came of a verification.
+// VerifyReport is the result of a verification.
 type VerifyReport struct {
 	store.Verification
 	Agreement   *Agreement   `json:"agreement"`   // null when there was nothing to compare
@@ -33,8 +33,8 @@ type VerifyReport struct {
 // MaxDifferences is how many differences a report lists; all are counted, and repaired.
 const MaxDifferences = 1000
 
-// Agreement is the share of users of whom MoEngage holds what it was told, with an interval that
-// contains the share of all of them in 95 of 100 samples (Wilson's). Of everybody, it is exact.
+// Agreement is the share of users of whom MoEngage holds the values that were sent, with an interval that contains the
+// share of all users in 95 of 100 samples (Wilson's). Of all users it is exact.
 type Agreement struct {
 	Share float64 `json:"share"`
 	Low   float64 `json:"low"`
@@ -42,16 +42,16 @@ type Agreement struct {
 	Level float64 `json:"confidence"`
 }
 
-// Difference is one attribute that MoEngage does not hold as it was told.
+// Difference is one attribute that MoEngage does not hold as it was sent.
 type Difference struct {
 	User      string          `json:"user"`
-	Attribute string          `json:"attribute"` // its name in MoEngage; of an entry in a list, NAME[ENTRY], which is there or not
+	Attribute string          `json:"attribute"` // its name in MoEngage; of an entry in a list, NAME[ENTRY], with true or false
 	Want      json.RawMessage `json:"want"`      // null: it should hold none
 	Got       json.RawMessage `json:"got"`       // null: it holds none
 	Why       string          `json:"why"`       // unknown_user | missing | other_value
 }
 
-// verify answers the order over the socket.
+// verify takes the order over the socket.
 func (f *frame) verify(agent Running) http.HandlerFunc {
 	return f.order(func(w http.ResponseWriter, r *http.Request) {
 		o, err := readVerifyOrder(r.URL.Query())
@@ -77,8 +77,7 @@ func readVerifyOrder(q url.Values) (o VerifyOrder, err error) {
 	return o, nil
 }
 
-// Verify has the agent read back from MoEngage what it was told. It takes a minute for every thousand
-// users beyond the first.
+// Verify implements Running.
 func (c *Client) Verify(ctx context.Context, o VerifyOrder, progress func(done, total int64)) (*VerifyReport, error) {
 	q := url.Values{"key": {o.Key}, "sample": {strconv.Itoa(o.Sample)}, "repair": {strconv.FormatBool(o.Repair)}, "settle": {o.Settle.String()}}
 	r := new(VerifyReport)
