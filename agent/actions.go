@@ -18,13 +18,13 @@ const (
 	samplesKept = 5
 )
 
-// actor retries or drops.
+// actor retries or drops changes.
 type actor struct {
 	inspect api.Inspector
 	apply   func(ctx context.Context, now time.Time, ids []domain.ID) error
-	reread  func(ctx context.Context, now time.Time, ids []domain.ID) (parked []domain.ID, err error) // of events; nil: does takes them, too
-	foresee func(ids []domain.ID) (parked []domain.ID, err error)                                     // what reads would leave parked
-	fits    func(c domain.ChangeInfo, page *api.ChangePage) (why string)                              // "": it can be done
+	reread  func(ctx context.Context, now time.Time, ids []domain.ID) (parked []domain.ID, err error) // of parked events; nil: apply takes them, too
+	foresee func(ids []domain.ID) (parked []domain.ID, err error)                                     // what reread would leave parked
+	fits    func(c domain.ChangeInfo, page *api.ChangePage) (why string)                              // why c is skipped; "": it is not
 }
 
 func retries(s *store.Store, i api.Inspector) *actor {
@@ -43,11 +43,11 @@ func retries(s *store.Store, i api.Inspector) *actor {
 	}}
 }
 
-// readAgain reads an event as it would be read today, had it come when it came. A delete is never carried out
-// so: what covered its bytes then is not known any more.
+// readAgain reads an event by today's rules with its first receipt time. It never carries out a delete: whether a
+// signature or a token covered its bytes is no longer known.
 func readAgain(e *domain.Event) *domain.Event {
 	how := segment.Reading{Received: e.Received, Ahead: e.ClockAhead, CheckID: syncer.CheckID, Call: e.Call}
-	if e.Tracking || segment.Refuses(e.Fault) { // an older version did not note the route; no other one parks for this
+	if e.Tracking || segment.Refuses(e.Fault) { // an older version did not record the route; no other route parks for this
 		how.Route = segment.RouteTracking
 	}
 	if e.ClockShift != 0 {
@@ -55,7 +55,7 @@ func readAgain(e *domain.Event) *domain.Event {
 	}
 	now := segment.Read(e.Raw, how)
 	if now.MessageID = e.MessageID; now.TimeSource == domain.TimeNone || now.TimeSource == domain.TimeUnreadable {
-		now.Time = e.Time // its receipt and its place in the delivery
+		now.Time = e.Time // its receipt, plus its position in the delivery
 	}
 	return now
 }
@@ -70,7 +70,7 @@ func drops(s *store.Store, i api.Inspector) *actor {
 	}}
 }
 
-// carryOut does what o says.
+// carryOut acts on the changes that o names, or on all parked ones that it describes.
 func (h *actor) carryOut(ctx context.Context, o api.ActionOrder) (*api.ActionReceipt, error) {
 	r := &api.ActionReceipt{Samples: []string{}, Skipped: []api.Skipped{}}
 	if o.All || o.Reason != "" {
@@ -98,7 +98,7 @@ func (h *actor) carryOut(ctx context.Context, o api.ActionOrder) (*api.ActionRec
 	return r, h.do(ctx, o, ids, r)
 }
 
-// picked are the ids of changes and of events that an order concerns.
+// picked are the ids of the changes and events that an action concerns.
 type picked struct{ changes, events []domain.ID }
 
 func (p *picked) add(id domain.ID, kind string) {
@@ -109,8 +109,8 @@ func (p *picked) add(id domain.ID, kind string) {
 	p.changes = append(p.changes, id)
 }
 
-// everyParked walks what is parked, and does as much at once as the store takes. What is retried leaves
-// the listing, which goes on behind it.
+// everyParked walks the parked changes and acts on as many at once as the store takes. A retried one leaves the listing,
+// which goes on after it.
 func (h *actor) everyParked(ctx context.Context, o api.ActionOrder, r *api.ActionReceipt) error {
 	var ids picked
 	for cursor, more := "", true; more; more = cursor != "" {
@@ -162,7 +162,8 @@ func (h *actor) do(ctx context.Context, o api.ActionOrder, ids picked, r *api.Ac
 	return nil
 }
 
-// readEvents has parked events read again, or foresees what would come of it. Of those named one by one the receipt says why they stay parked.
+// readEvents has parked events read again, or foresees the result. Where the order names ids, the receipt says why each
+// that stays parked does.
 func (h *actor) readEvents(ctx context.Context, o api.ActionOrder, ids []domain.ID, r *api.ActionReceipt) (parked []domain.ID, err error) {
 	if len(ids) == 0 {
 		return nil, nil

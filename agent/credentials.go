@@ -15,13 +15,13 @@ import (
 	syncer "personasync/sync"
 )
 
-// The credentials of a service are seen by the service alone. So the commands that judge a configuration
-// ask the running agent what it has, and whether MoEngage takes it. No secret crosses the socket.
+// The credentials of a service are visible to the service alone. So commands that judge a configuration ask the running
+// agent which secrets it has and whether MoEngage accepts them. No secret crosses the socket.
 
 // authenticationPatience is how long a test of the credentials may take.
 const authenticationPatience = 10 * time.Second
 
-// authenticate makes the one request that MoEngage has for it.
+// authenticate makes the one request by which MoEngage tests credentials.
 func authenticate(ctx context.Context, c *config.Config) api.Authentication {
 	ctx, cancel := context.WithTimeout(ctx, authenticationPatience)
 	defer cancel()
@@ -37,8 +37,8 @@ func authenticate(ctx context.Context, c *config.Config) api.Authentication {
 	return a
 }
 
-// BorrowSecrets has c count the secrets as set that the agent of c has and this process may not see, and
-// says which they are. Without an agent there are none.
+// BorrowSecrets counts as set in c the secrets that its running agent has and this process may not read. note names them,
+// and is "" without any. It returns api.ErrNotRunning without an agent.
 func BorrowSecrets(ctx context.Context, c *config.Config, version string) (note string, err error) {
 	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	if err != nil {
@@ -54,5 +54,5 @@ func BorrowSecrets(ctx context.Context, c *config.Config, version string) (note 
 		return "", nil
 	}
 	slices.Sort(names)
-	return client.Where() + ", and has what this shell may not see: " + strings.Join(names, ", "), nil
+	return client.Where() + ", and has secrets that this shell may not read: " + strings.Join(names, ", "), nil
 }

@@ -13,13 +13,12 @@ import (
 	"personasync/store"
 )
 
-// ErrForeignData says that the data directory belongs to somebody else: what this process wrote
-// there, its owner could not read.
+// ErrForeignData says that the data directory belongs to another user, who could not read the files that this process
+// would write there.
 var ErrForeignData = errors.New("the data directory belongs to another user")
 
-// checkOwner refuses root a data directory of another user: that one could not read what root wrote there.
-// Anybody else may work in a folder that is not their own where they may write, as in a volume that belongs to
-// root and to a group of theirs.
+// checkOwner refuses root a data directory of another user, who could not read the files that root writes. Other users
+// may work in a folder that is not theirs if they may write there, as in a volume of root and of their group.
 func checkOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -40,8 +39,8 @@ func checkOwner(dir string) error {
 	return nil
 }
 
-// isBareMountPoint reports whether dir is empty and belongs to root, as the folder is that a disk will be
-// mounted on. A unit with PrivateUsers= sees root as nobody.
+// isBareMountPoint reports whether dir is empty and belongs to root, like a folder whose disk is not mounted. A unit with
+// PrivateUsers= sees root as nobody.
 func isBareMountPoint(dir string) bool {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -52,7 +51,7 @@ func isBareMountPoint(dir string) bool {
 	return ok && (sys.Uid == 0 || sys.Uid == nobody) && err == nil && len(entries) == 0
 }
 
-// nobody stands for users whom a process cannot see.
+// nobody is the id of users whom a process cannot see.
 const nobody = 65534
 
 // openError says what to do about data that cannot be opened.

@@ -18,14 +18,14 @@ import (
 	"personasync/store/domain"
 )
 
-// Finding is what one check of the doctor found.
+// Finding is the result of one check of the doctor.
 type Finding struct {
 	Check   string `json:"check"`
 	State   string `json:"state"` // ok | warn | fail | skip
 	Message string `json:"message"`
-	Do      string `json:"do"` // what to do about it; "" when nothing is to be done
+	Do      string `json:"do"` // the remedy; "" without one
 
-	Condition string `json:"condition,omitempty"` // its name, where the finding is one of the list of conditions
+	Condition string `json:"condition,omitempty"` // its name, if the finding is a condition
 	Severity  string `json:"severity,omitempty"`  // of that condition
 }
 
@@ -51,9 +51,8 @@ func (d *doctor) find(check, state, do, message string, args ...any) {
 	d.findings = append(d.findings, Finding{Check: check, State: state, Message: fmt.Sprintf(message, args...), Do: do})
 }
 
-// Diagnose checks everything that can be checked from outside of the agent of c, while it runs or not.
-// A nil unread says that c has its secrets; else why not. It changes nothing, and its one request to
-// MoEngage is the test of credentials that MoEngage has for that.
+// Diagnose checks everything that can be checked from outside the agent of c, whether it runs or not. unread is the error
+// of reading c's secrets, nil if c has them. It changes nothing. Its one request to MoEngage tests the credentials.
 func Diagnose(ctx context.Context, c *config.Config, unread error, version string) []Finding {
 	d := &doctor{config: c, version: version}
 	note, err := BorrowSecrets(ctx, c, version)
@@ -61,7 +60,7 @@ func Diagnose(ctx context.Context, c *config.Config, unread error, version strin
 		unread = nil
 	}
 	if errors.Is(err, api.ErrFrozen) {
-		d.frozen = err // one silence is enough to wait for
+		d.frozen = err // waiting once is enough
 	}
 	d.checkConfig(unread, note)
 	d.checkData()
@@ -71,8 +70,8 @@ func Diagnose(ctx context.Context, c *config.Config, unread error, version strin
 	return d.findings
 }
 
-// hiddenOnly reports whether a configuration is unread only because its secrets may not be seen by this user. A
-// secret's file that is not there stops the agent's next start, whatever the running one still has.
+// hiddenOnly reports whether a configuration is unread only because this user may not read its secrets. A missing file of
+// a secret is a fault: it stops the agent's next start.
 func hiddenOnly(unread error) bool {
 	faults := (*config.Faults)(nil)
 	return !errors.As(unread, &faults) || faults.OnlyUnread()
@@ -108,7 +107,7 @@ func (d *doctor) checkConfig(unread error, borrowed string) {
 	d.find("config", "ok", "", "%s", from)
 }
 
-// checkData looks at who owns the data and who else may read it.
+// checkData checks the owner and the mode of data_dir.
 func (d *doctor) checkData() {
 	dir := d.config.DataDir
 	info, err := os.Stat(dir)
@@ -133,7 +132,7 @@ func (d *doctor) checkData() {
 	d.find("permissions", "ok", "", "data_dir %s belongs to %s, mode %s", dir, host.OwnerName(info), info.Mode().Perm())
 }
 
-// Below these a disk deserves a look; the agent itself refuses events before it is full.
+// Below these limits the doctor warns of a disk. The agent itself refuses events before it is full.
 const (
 	littleDisk  = 1 << 30
 	littleShare = 20 // one part of so many
@@ -142,7 +141,7 @@ const (
 func (d *doctor) checkDisk() {
 	dir := d.config.DataDir
 	for _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir); _, err = os.Stat(dir) {
-		dir = filepath.Dir(dir) // where it will be made
+		dir = filepath.Dir(dir) // the folder that it will be made in
 	}
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
@@ -157,7 +156,7 @@ func (d *doctor) checkDisk() {
 	d.find("disk", "ok", "", "%s of %s are free", domain.Bytes(free), domain.Bytes(size))
 }
 
-// checkAgent asks whoever answers, which finds out about the lock and the socket.
+// checkAgent opens the agent or its files, which checks the lock and the socket.
 func (d *doctor) checkAgent(ctx context.Context) {
 	if d.frozen != nil {
 		d.find("agent", "fail", "", "%v", d.frozen)
@@ -174,7 +173,7 @@ func (d *doctor) checkAgent(ctx context.Context) {
 		d.findings[len(d.findings)-1].Condition = condition.SocketLost
 		return
 	case errors.Is(err, store.ErrInUse):
-		d.find("socket", "fail", "look at admin.socket of the running agent's configuration", "the data is locked by a process, and nobody answers at %s", socket)
+		d.find("socket", "fail", "look at admin.socket of the running agent's configuration", "the data is locked by a process, and nothing answers at %s", socket)
 		return
 	case errors.Is(err, fs.ErrPermission):
 		d.find("socket", "fail", "be the user or in the group it names", "%v", err)
@@ -219,8 +218,7 @@ func (d *doctor) checkStatus(s condition.Status) {
 	}
 }
 
-// findCondition passes on what the agent, or its files, say of themselves. Whether it runs at all was
-// found out before.
+// findCondition passes on a condition of the agent, or of its files. Whether the agent runs was checked before.
 func (d *doctor) findCondition(c *condition.Condition) {
 	if c.Name == condition.NotRunning {
 		return
@@ -239,7 +237,7 @@ func (d *doctor) findCondition(c *condition.Condition) {
 	d.findings = append(d.findings, Finding{Check: checkOf(c.Name), Condition: c.Name, Severity: c.Severity, State: state, Message: c.Text, Do: do})
 }
 
-// checkOf is the check under which the doctor tells of a condition.
+// checkOf is the check that the doctor lists a condition under.
 func checkOf(name string) string {
 	for _, k := range condition.Kinds {
 		if k.Name == name {
@@ -249,8 +247,8 @@ func checkOf(name string) string {
 	return "agent" // of a newer agent
 }
 
-// authenticate has the running agent test its credentials, because it has them; else those of the
-// configuration are tested, if they can be read.
+// authenticate has the running agent test its credentials. Without one it tests those of the configuration, if they can
+// be read.
 func (d *doctor) authenticate(ctx context.Context, unread error) (a api.Authentication, asked bool) {
 	if d.frozen != nil {
 		// it cannot be asked
@@ -286,7 +284,7 @@ func (d *doctor) checkMoEngage(ctx context.Context, unread error) {
 	theirs := a.Date
 	switch skew := a.Now.Sub(theirs); {
 	case theirs.IsZero():
-		d.find("clock", "skip", "", "nobody to compare it with")
+		d.find("clock", "skip", "", "no clock to compare it with")
 	case skew.Abs() > maxSkew:
 		d.find("clock", "fail", "set the clock, and keep it with NTP", "it differs from MoEngage's by %s; event times beyond it are not taken", skew.Round(time.Second))
 	default:

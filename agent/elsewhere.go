@@ -16,15 +16,14 @@ import (
 	"personasync/store"
 )
 
-// ErrElsewhere says that an agent is running whose data is not in data_dir. As a rule the folder was moved, and
-// the agent's socket with it, so that commands do not reach the agent.
+// ErrElsewhere says that an agent is running whose data is not in data_dir. Usually the folder was moved with the agent's
+// socket in it, so that commands do not reach the agent.
 var ErrElsewhere = errors.New("an agent is running, and its data is not in data_dir")
 
-// elsewherePatience is how long admin.listen may take to answer: it is on this machine, as a rule.
+// elsewherePatience is how long admin.listen may take to answer. It is usually on this machine.
 const elsewherePatience = 2 * time.Second
 
-// orElsewhere is ErrElsewhere where data_dir has no data and an agent answers at admin.listen; else err, which says
-// that there is no data, or no agent.
+// orElsewhere returns ErrElsewhere if data_dir has no data and an agent answers at admin.listen, else err.
 func orElsewhere(ctx context.Context, c *config.Config, err error) error {
 	if _, missing := os.Stat(c.DataDir); !errors.Is(err, store.ErrNoData) && !errors.Is(missing, fs.ErrNotExist) {
 		return err
@@ -35,7 +34,7 @@ func orElsewhere(ctx context.Context, c *config.Config, err error) error {
 	return err
 }
 
-// elsewhere asks at admin.listen for an agent, and says what it answers; nil when none does.
+// elsewhere asks at admin.listen for an agent. It returns ErrElsewhere with its answer, or nil if none answers.
 func elsewhere(ctx context.Context, c *config.Config) error {
 	ready, says, answers := askListen(ctx, c)
 	if !answers {
@@ -47,8 +46,8 @@ func elsewhere(ctx context.Context, c *config.Config) error {
 	return fmt.Errorf("%w, %s. It answers at admin.listen = %s: %s", ErrElsewhere, c.DataDir, c.Admin.Listen, says)
 }
 
-// movedFrom is ErrElsewhere where the agent at admin.listen says that its data was moved out of data_dir, or
-// removed; nil where none answers, or one that has its data elsewhere by its configuration.
+// movedFrom returns ErrElsewhere if the agent at admin.listen says that its data was moved out of data_dir or removed. It
+// returns nil if none answers, or one that is configured for another data_dir.
 func movedFrom(ctx context.Context, c *config.Config) error {
 	ready, says, answers := askListen(ctx, c)
 	if !answers || ready || !strings.Contains(says, c.DataDir) {
@@ -79,7 +78,7 @@ func askListen(ctx context.Context, c *config.Config) (ready bool, says string, 
 		Reason string `json:"reason"`
 	}
 	if json.NewDecoder(io.LimitReader(answer.Body, 1<<16)).Decode(&told) != nil || told.Ready == nil {
-		return false, "", false // something else
+		return false, "", false // not an agent
 	}
 	return *told.Ready, told.Reason, true
 }

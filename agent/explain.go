@@ -5,8 +5,8 @@ import (
 	syncer "personasync/sync"
 )
 
-// ExplainCode says what a code means and what the agent does about it: an answer of MoEngage, from the one
-// table that the sender works by, or a reason of our own. ok is false for an unknown code.
+// ExplainCode says what a code means, what the agent does about it and what to do. A code is an answer of MoEngage, from
+// the table that the sender works by, or a reason of our own. ok is false for an unknown code.
 func ExplainCode(code string) (e syncer.Explanation, ok bool) {
 	if m, known := syncer.Explain(code); known {
 		return m.Explanation(), true
@@ -19,8 +19,7 @@ func ExplainCode(code string) (e syncer.Explanation, ok bool) {
 	return e, false
 }
 
-// ExplainCodes is ExplainCode of everything there is: MoEngage's answers in the order of their table, and then
-// our own reasons.
+// ExplainCodes is ExplainCode of every code: MoEngage's answers in the order of their table, then our own reasons.
 func ExplainCodes() []syncer.Explanation {
 	var all []syncer.Explanation
 	for _, code := range syncer.Codes() {
@@ -33,7 +32,7 @@ func ExplainCodes() []syncer.Explanation {
 	return all
 }
 
-// reason is why an event or a change goes no further before MoEngage was asked at all.
+// reason is a code of ours for an event, a change or a job that stops before MoEngage is asked.
 type reason struct {
 	code  string
 	means string
@@ -42,10 +41,10 @@ type reason struct {
 	job   bool // a run of a scheduled job, or a verification, that failed
 }
 
-// retryEvent ends what is to be done about a parked event.
+// retryEvent is the last step of a remedy for parked events.
 const retryEvent = " Then `personasync outbox retry --reason CODE` reads the events again."
 
-// mapWhole is what the most frequent fault of a mapping takes.
+// mapWhole is the remedy for the most frequent mistake in a mapping.
 const mapWhole = "Map the whole event ($.) in Segment's webhook settings."
 
 var reasons = []reason{

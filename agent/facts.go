@@ -14,10 +14,10 @@ import (
 	"personasync/store"
 )
 
-// facts tell what the process knows beyond its store.
+// facts are what conditions are judged by beyond the store.
 type facts struct {
 	*parts
-	noSocket string // why the socket of the service manager was not inherited; "" where it was, or none was to be
+	noSocket string // why the service manager's socket was not inherited; "" if it was, or if there is none
 	lost     func() []condition.LostSocket
 	missed   missedRuns
 	dropped  grown // lines of the log
@@ -39,7 +39,7 @@ func (f *facts) process() condition.Process {
 		ClockDoubt: f.ingest.Clock.Doubt(),
 		Missed:     f.missed.lately(plan, now), UsualSilence: f.recorder.UsualSilence(),
 	}
-	if p.MoEngage.State == "failing" && health.NextProbe.After(now) { // one that is past had nothing to send
+	if p.MoEngage.State == "failing" && health.NextProbe.After(now) { // a past probe had nothing to send
 		p.MoEngage.NextTry = condition.Timestamp(health.NextProbe.Truncate(time.Second))
 	}
 	p.NoSocket, p.LostSockets = f.noSocket, f.lost()
@@ -51,7 +51,7 @@ func (f *facts) process() condition.Process {
 	return p
 }
 
-// diskFacts are what a running agent knows of its disk.
+// diskFacts are the space and its forecast.
 func (f *facts) diskFacts(now time.Time, m config.MoEngage) (*store.Space, condition.Forecast) {
 	space := f.store.Space()
 	return &space, f.recorder.Forecast(now, space, min(m.UsersPerMinute, m.EventsPerMinute))
@@ -73,11 +73,11 @@ func (f *facts) statusLine() string {
 	return "STATUS=" + line
 }
 
-// grown is a counter that conditions speak of while it grew lately. Its methods may be called concurrently.
+// grown is a counter that matters for an hour after it grew. Its methods may be called concurrently.
 type grown struct {
 	mu    sync.Mutex
 	count uint64
-	at    time.Time // when it was seen to grow
+	at    time.Time // when it last grew, as far as was seen
 }
 
 // lately reports whether count grew within the last hour.
@@ -97,7 +97,7 @@ type missedRuns struct {
 	jobs map[string]*grown
 }
 
-// begin takes over what was missed before the last stop.
+// begin takes the runs over that were missed before this start, so that they are not new.
 func (m *missedRuns) begin(runs []scheduler.Run) {
 	m.jobs = make(map[string]*grown, len(runs))
 	for _, r := range runs {
@@ -105,8 +105,7 @@ func (m *missedRuns) begin(runs []scheduler.Run) {
 	}
 }
 
-// lately lists the jobs that missed a run in the last hour. A job that was never seen before has missed
-// nothing yet.
+// lately lists the jobs that missed a run in the last hour. A job that was never seen before counts from now on.
 func (m *missedRuns) lately(plan []scheduler.Planned, now time.Time) (jobs []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -62,13 +62,13 @@ func Restore(ctx context.Context, c *config.Config, path, version string, progre
 // files is the data of a stopped agent.
 type files struct{ config *config.Config }
 
-// Check implements Upkeep. A damaged page can kill the process: this one is a command's, and no agent.
+// Check implements Upkeep. A damaged page can end the process, which is a command's here and no agent's.
 func (f files) Check(ctx context.Context, progress func(done, total int64)) (*store.CheckReport, error) {
 	r, err := store.Check(ctx, f.config.DataDir, progress)
 	return r, f.explain(err)
 }
 
-// Compact implements Upkeep. It applies what the agent left in its inbox on the way, as its start would.
+// Compact implements Upkeep. It first applies the events that the agent left in its inbox, as a start would.
 func (f files) Compact(ctx context.Context, progress func(done, total int64)) (r store.CompactReport, err error) {
 	err = f.open(ctx, "db compact", func(s *store.Store) error {
 		r, err = s.Compact(ctx, progress)
@@ -87,7 +87,7 @@ func (f files) Backup(ctx context.Context, w io.Writer, progress func(done, tota
 	return r, errors.Join(err, v.Close())
 }
 
-// explain says more of why the files could not be opened.
+// explain adds to err why the files could not be opened.
 func (f files) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -107,7 +107,7 @@ func (f files) Forget(ctx context.Context, user string) (r store.ForgetReport, e
 	return r, err
 }
 
-// Order implements Orders. It applies what the agent left in its inbox first, as its start would.
+// Order implements Orders. It first applies the events that the agent left in its inbox, as a start would.
 func (f files) Order(ctx context.Context, o api.Order, progress func(done, total int64)) (r store.MembershipReport, err error) {
 	err = f.open(ctx, "audience "+o.Verb, func(s *store.Store) error {
 		if err := s.SetRules(ctx, f.config.Rules()); err != nil {
@@ -119,11 +119,11 @@ func (f files) Order(ctx context.Context, o api.Order, progress func(done, total
 	return r, err
 }
 
-// open opens the store of a stopped agent, with what was received applied, for a command that the lock
-// names to others. A command that has the files is waited for.
+// open opens the store of a stopped agent, applies every received event and runs do. The lock names command to other
+// processes. open waits for a command that holds the files.
 func (f files) open(ctx context.Context, command string, do func(*store.Store) error) error {
 	if err := f.config.Refused(); err != nil {
-		return fmt.Errorf("the agent is not running, and its files are worked on with a faultless configuration alone: %w", err)
+		return fmt.Errorf("the agent is not running, and its files are only changed with a configuration without faults: %w", err)
 	}
 	if err := checkOwner(f.config.DataDir); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (f files) open(ctx context.Context, command string, do func(*store.Store) e
 	options.Command, options.Start = command, ctx
 	var s *store.Store
 	err := waitForCommand(ctx, f.config.DataDir, func(store.Holding, time.Duration) {}, func() (err error) {
-		v, err := store.OpenReadOnly(f.config.DataDir) // Open would make what is missing
+		v, err := store.OpenReadOnly(f.config.DataDir) // store.Open would create missing files
 		if err != nil {
 			return err
 		}

@@ -12,8 +12,8 @@ import (
 // housekeepingEvery is the pause between two rounds of housekeeping.
 const housekeepingEvery = time.Minute
 
-// housekeeper removes what retention no longer covers, gives its room back to the disk, and tells the log what will
-// expire and when the clock is in doubt.
+// housekeeper removes data past its retention, gives its space back to the disk, and warns in the log of parked items that
+// will expire and of a clock in doubt.
 type housekeeper struct {
 	log    *slog.Logger
 	store  *store.Store
@@ -32,17 +32,17 @@ func (h *housekeeper) run(ctx context.Context) error {
 			h.announceExpiry(now)
 		}
 		h.watchClock()
-		if seen, err := h.store.Computations(); err == nil { // prune says what is wrong with the store
+		if seen, err := h.store.Computations(); err == nil { // an error: prune reports it
 			h.ingest.Know(seen)
 		}
 		if err := h.prune(ctx); err != nil {
-			h.log.Error("removing what is past its retention went wrong; it is tried again in a minute", "error", err)
+			h.log.Error("removing data past its retention failed; it is retried in a minute", "error", err)
 		}
 		if err := h.store.EraseIfDue(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			h.log.Error("erasing whom Segment had deleted went wrong; it is tried again in a minute", "error", err)
+			h.log.Error("erasing users deleted in Segment failed; it is retried in a minute", "error", err)
 		}
 		if _, _, err := h.store.CompactIfSparse(ctx); err != nil && ctx.Err() == nil {
-			h.log.Error("compacting the state went wrong; it is tried again in a minute", "error", err)
+			h.log.Error("compacting the state failed; it is retried in a minute", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -52,21 +52,21 @@ func (h *housekeeper) run(ctx context.Context) error {
 	}
 }
 
-// announceEvery is how often parked items that will expire within a week are spoken of.
+// announceEvery is how often the log names the parked items that expire within a week.
 const announceEvery = 24 * time.Hour
 
-// announceExpiry says in time what retention is about to take: nothing that waits for a decision goes in
+// announceExpiry warns of parked items that expire within a week, so that none that waits for a decision expires in
 // silence.
 func (h *housekeeper) announceExpiry(now time.Time) {
 	e, err := h.store.Expiring(now, h.parked())
 	if err != nil || e == nil {
-		return // housekeeping says what is wrong with the store
+		return // prune reports it
 	}
 	h.log.Warn("parked items will expire within a week, unless you retry or drop them, or raise retention.parked",
 		"count", e.Count, "and_more", e.More, "first", e.First.UTC().Format(time.RFC3339))
 }
 
-// watchClock says when the clock becomes doubtful, and when it no longer is.
+// watchClock logs when the clock becomes doubtful, and when it no longer is.
 func (h *housekeeper) watchClock() {
 	was := h.doubted
 	h.doubted = h.ingest.Clock.Doubt()
@@ -74,12 +74,12 @@ func (h *housekeeper) watchClock() {
 	case h.doubted != "" && was == "":
 		h.log.Warn("the clock may be wrong: set it, and keep it with NTP", "why", h.doubted)
 	case h.doubted == "" && was != "":
-		h.log.Info("the clock is as it should be again")
+		h.log.Info("the clock is no longer in doubt")
 	}
 }
 
-// prune works off what is to be removed, a slice at a time. A stop waits for the slice under way:
-// it is bounded, and a command that nobody waits for must not outlive its caller in the store.
+// prune removes data past its retention, one bounded slice at a time. A stop waits for the slice in progress, because a
+// command must not outlive its caller in the store.
 func (h *housekeeper) prune(ctx context.Context) error {
 	for ctx.Err() == nil && h.ingest.Clock.Settled() {
 		more, err := h.store.Prune(context.WithoutCancel(ctx), time.Now())

@@ -13,13 +13,13 @@ import (
 	"personasync/store"
 )
 
-// jobs returns every job of c: the schedules by which changes leave, and the verification.
+// jobs returns every job of c for the running agent.
 func (p *parts) jobs(c *config.Config) ([]scheduler.Job, error) {
 	return jobsOf(c, p.senders, p.verifier, func() int { return p.config.Load().Verify.Sample })
 }
 
-// jobsOf returns every job of c. A run of a schedule sends what was received until its time, and waits until none of
-// that is left, however long MoEngage is away.
+// jobsOf returns every job of c: the schedules by which changes leave, and the verification. A run of a schedule sends the
+// changes received until its time, and ends when none of them is left, however long MoEngage is unavailable.
 func jobsOf(c *config.Config, s *sending.Senders, v *verify.Verifier, sample func() int) ([]scheduler.Job, error) {
 	all, err := sending.Schedules(c)
 	if err != nil {
@@ -37,7 +37,7 @@ func jobsOf(c *config.Config, s *sending.Senders, v *verify.Verifier, sample fun
 	return append(list, verify...), err
 }
 
-// nextFlush is the earliest planned run that lets changes leave; zero when none is.
+// nextFlush is the earliest planned run of a schedule by which changes leave; zero without one.
 func nextFlush(plan []scheduler.Planned) (next time.Time) {
 	for _, p := range plan {
 		if p.Job != verify.Job && !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
@@ -78,7 +78,7 @@ func (p *parts) livePlan(*store.View) ([]inspect.Planned, error) {
 	return inspect.NewPlan(list, p.scheduler.Plan()), err
 }
 
-// filedPlan is what the next start of the agent of c would find.
+// filedPlan is the plan that the next start of the agent of c would make.
 func filedPlan(c *config.Config) func(v *store.View) ([]inspect.Planned, error) {
 	return func(v *store.View) ([]inspect.Planned, error) {
 		list, err := jobsOf(c, nil, nil, nil)
@@ -89,7 +89,7 @@ func filedPlan(c *config.Config) func(v *store.View) ([]inspect.Planned, error) 
 	}
 }
 
-// storedRuns is the ledger of who only looks.
+// storedRuns is a ledger that only reads.
 type storedRuns struct{ *store.View }
 
 // Runs implements scheduler.Ledger.

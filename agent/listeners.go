@@ -148,7 +148,7 @@ func (s *listeners) keepSocket(l *host.SocketListener, lost []condition.LostSock
 	if was := slices.IndexFunc(lost, func(other condition.LostSocket) bool { return other.Path == l.Path }); was >= 0 {
 		gone.Since = lost[was].Since
 	} else {
-		s.log.Error("a socket was removed or replaced while the agent runs, and cannot be made again: nobody can connect there; it is tried again every second",
+		s.log.Error("a socket was removed or replaced while the agent runs, and cannot be made again: nobody can connect there; it is retried every second",
 			"socket", l.Path, "error", err)
 	}
 	if l.Ingest {

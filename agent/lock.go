@@ -9,23 +9,22 @@ import (
 )
 
 const (
-	// lockPoll is how often a lock is tried that another process has.
+	// lockPoll is the pause between two tries of a lock that another process holds.
 	lockPoll = 50 * time.Millisecond
 
-	// agentPatience is how long the lock of another agent is waited for: one that is stopping lets go
-	// of it, and a command that has just taken it has not yet said that it is one.
+	// agentPatience is how long the lock of another agent is waited for. An agent that stops releases it, and a command
+	// that has just taken the lock has not yet written that it is a command.
 	agentPatience = time.Second
 
-	// unknownPatience is how long a lock is waited for whose holder is not known.
+	// unknownPatience is how long a lock is waited for if its holder is unknown.
 	unknownPatience = 30 * time.Second
 
-	// waitNotedEvery is how often the agent says what its start waits for.
+	// waitNotedEvery is how often the log names the command that a start waits for.
 	waitNotedEvery = 10 * time.Second
 )
 
-// waitForCommand has open try again for as long as a command holds the data in dir: its work comes to
-// an end. An agent has them for good, so that its lock is an error. waiting is told every 50 ms who
-// holds the data, and how long that has been waited for.
+// waitForCommand retries open for as long as a command holds the data in dir, because its work ends. An agent holds them
+// for good, so its lock is an error. waiting receives every 50 ms the holder and how long it has been waited for.
 func waitForCommand(ctx context.Context, dir string, waiting func(store.Holding, time.Duration), open func() error) error {
 	for begun := time.Now(); ; {
 		err := open()
@@ -55,11 +54,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// holding is who holds dir, which err says or the list of locks.
+// holding is the process that holds dir, by err or by the kernel's list of locks.
 func holding(dir string, err error) store.Holding {
 	if held := (*store.InUseError)(nil); errors.As(err, &held) {
 		return held.Holding
 	}
-	by, _ := store.Holder(dir) // nobody: a command that reads has no lock on the directory
+	by, _ := store.Holder(dir) // zero: a command that only reads has no lock on the directory
 	return by
 }

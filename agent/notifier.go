@@ -12,9 +12,8 @@ import (
 	"personasync/store"
 )
 
-// The service manager that started the agent, if one did, is told by sd_notify(3): READY once the doors
-// answer, RELOADING around a reload, STOPPING, a STATUS line for `systemctl status`, and WATCHDOG as
-// long as commits come to an end.
+// The service manager, if one started the agent, is notified by sd_notify(3): READY once ingest answers, RELOADING around
+// a reload, STOPPING, a STATUS line for `systemctl status`, and WATCHDOG as long as commits complete.
 
 const (
 	statusEvery = 10 * time.Second
@@ -27,13 +26,13 @@ const (
 type notifier struct {
 	log      *slog.Logger
 	status   func() string               // the STATUS line
-	liveness func(context.Context) error // of the store: nil while commits come to an end
+	liveness func(context.Context) error // of the store: nil while commits complete
 }
 
 // tell sends states to the service manager; without one it does nothing.
 func (n *notifier) tell(states ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
-		n.log.Warn("the service manager could not be told how the agent is", "error", err)
+		n.log.Warn("the service manager could not be notified", "error", err)
 	}
 }
 
@@ -66,7 +65,7 @@ func (n *notifier) run(ctx context.Context) error {
 	}
 }
 
-// feedWatchdog tells the watchdog that commits go on, or the log that they do not.
+// feedWatchdog notifies the watchdog if commits complete, and logs if they do not.
 func (n *notifier) feedWatchdog(ctx context.Context, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -75,6 +74,6 @@ func (n *notifier) feedWatchdog(ctx context.Context, patience time.Duration) {
 		n.tell(daemon.SdNotifyWatchdog)
 	case errors.Is(err, context.Canceled), errors.Is(err, store.ErrClosed): // the end
 	default:
-		n.log.Error("commits do not come to an end; unless they do, the watchdog will kill the agent", "waited", patience, "error", err)
+		n.log.Error("commits do not complete; until they do, the watchdog is not fed and will kill the agent", "waited", patience, "error", err)
 	}
 }

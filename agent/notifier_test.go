@@ -138,7 +138,7 @@ func TestWatchdogStarvesWithTheCommits(t *testing.T) {
 	for range 3 {
 		<-waits
 	}
-	log.await(t, "commits do not come to an end")
+	log.await(t, "commits do not complete")
 	end()
 	if err := <-ended; err != nil {
 		t.Error(err)

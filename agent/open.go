@@ -21,13 +21,13 @@ import (
 )
 
 const (
-	// lockPatience is how long an inspection waits for the socket of an agent that holds the files
-	// already, or for the files that a stopping agent still holds.
+	// lockPatience is how long a question waits for the socket of an agent that already holds the files, or for the files
+	// that a stopping agent still holds.
 	lockPatience = 3 * time.Second
 )
 
-// Open finds whoever can answer about the agent of c: the agent itself when it runs, else its files.
-// running says which. The closer lets go of it.
+// Open finds what can answer about the agent of c: the agent itself when it runs, else its files. running says which. The
+// caller closes done.
 func Open(ctx context.Context, c *config.Config, version string) (i api.Inspector, done io.Closer, running bool, err error) {
 	socket := c.Socket(os.Getenv)
 	for deadline := time.Now().Add(lockPatience); ; {
@@ -54,7 +54,7 @@ func Open(ctx context.Context, c *config.Config, version string) (i api.Inspecto
 	}
 }
 
-// inUseError says why data in dir can be asked neither at socket nor in its files.
+// inUseError says why neither socket nor the files in dir can answer.
 func inUseError(dir, socket string, err error) error {
 	if by, held := store.Holder(dir); held && !by.IsAgent() {
 		return fmt.Errorf("%w: %v works on them: ask again when it has ended", err, by)
@@ -62,13 +62,13 @@ func inUseError(dir, socket string, err error) error {
 	if err := noSocket(socket); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w, and nobody answers at %s: is an agent with another admin.socket running?", err, socket)
+	return fmt.Errorf("%w, and nothing answers at %s: is an agent with another admin.socket running?", err, socket)
 }
 
-// errNoSocket says that something else has the name of the agent's socket.
+// errNoSocket says that the path of the agent's socket is something else.
 var errNoSocket = errors.New("the agent cannot be reached")
 
-// noSocket returns errNoSocket where socket names something else; nil where nothing is, or a socket.
+// noSocket returns errNoSocket if the path socket is something other than a socket; nil if it does not exist.
 func noSocket(socket string) error {
 	info, err := os.Lstat(socket)
 	if err != nil || info.Mode()&fs.ModeSocket != 0 {
@@ -79,11 +79,11 @@ func noSocket(socket string) error {
 		errNoSocket, socket, host.KindOf(info.Mode()), path, domain.ShellWord(socket+".aside"))
 }
 
-// ErrStarting says that an agent has the data, and answers nobody yet.
+// ErrStarting says that an agent holds the data and does not answer yet.
 var ErrStarting = errors.New("the agent is starting")
 
-// DialAgent greets the agent of c, for what it alone can do. While it starts, which takes a while when
-// it reads all its files first, the answer is ErrStarting, else as Dial's.
+// DialAgent greets the agent of c. It returns ErrStarting while the agent starts, which takes long if it reads all its
+// files first, and otherwise the errors of api.Dial.
 func DialAgent(ctx context.Context, c *config.Config, version string) (*api.Client, error) {
 	client, err := api.Dial(ctx, c.Socket(os.Getenv), version)
 	by, held := store.Holder(c.DataDir)
@@ -112,7 +112,7 @@ func absent(dir string) string {
 	return fmt.Sprintf("%v, and %v works on its data", api.ErrNotRunning, by)
 }
 
-// openLocal answers from the files of c's data directory, after one look that they can be read.
+// openLocal answers from the files in c's data_dir, after it has read them once.
 func openLocal(c *config.Config, version string) (*inspect.Local, error) {
 	files := fileSource(c, version)
 	v, done, err := files.Open()
@@ -154,14 +154,14 @@ func fileSource(c *config.Config, version string) inspect.Source {
 }
 
 const (
-	// readTurn is how long the files of a stopped agent are read before they are left alone for a
-	// readPause. An agent that starts tries their locks every 50 ms (bbolt's flockRetryTimeout): who
-	// opened them again at once would keep it out until it gives up, after 30 s.
+	// readTurn is how long the files of a stopped agent are read before they are closed for a readPause. An agent that
+	// starts tries their locks every 50 ms (bbolt's flockRetryTimeout). A reader that opened them again at once would keep
+	// it out until it gives up, after 30 s.
 	readTurn  = 200 * time.Millisecond
 	readPause = 75 * time.Millisecond
 )
 
-// takingTurns has open leave a pause once what it opened was held for a turn.
+// takingTurns makes open pause after its views were open for a turn.
 func takingTurns(open func() (*store.View, func() error, error)) func() (*store.View, func() error, error) {
 	var held time.Duration
 	return func() (*store.View, func() error, error) {
@@ -195,7 +195,7 @@ func openFiles(dir string) (*store.View, func() error, error) {
 	return v, v.Close, nil
 }
 
-// DeniedConfig says who may read a configuration, if that is what err is about.
+// DeniedConfig adds to err who may read the configuration, if its mode caused err.
 func DeniedConfig(err error) error {
 	if at := (*fs.PathError)(nil); errors.As(err, &at) && errors.Is(err, fs.ErrPermission) {
 		return host.Denied("the configuration", at.Path, err)

@@ -15,24 +15,24 @@ type RunOptions struct {
 	Log     *slog.Logger
 	Version string
 
-	// Ingest is where events come in if somebody listens for the agent already, see host.Inherited; nil: it
-	// listens at ingest.listen. Run closes it.
+	// Ingest is the socket that the service manager opened for events, see host.Inherited. nil: the agent listens at
+	// ingest.listen. Run closes it.
 	Ingest net.Listener
 
-	// Missed says why Ingest is nil although it should not be: the agent is unready and says so.
+	// Missed says why Ingest is nil although the service manager should have passed it. The agent is unready then.
 	Missed string
 
-	// Reload asks for the configuration to be read again by Load; nil: never.
+	// Reload delivers a signal whenever the configuration is to be loaded again; nil: never.
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
 
-	// Relog makes Log follow [log] of a new configuration; may be nil.
+	// Relog applies [log] of a new configuration to Log; may be nil.
 	Relog func(config.Log)
 
-	// LinesDropped is how many lines Log has lost because nobody read them; nil: it does not lose any.
+	// LinesDropped counts the lines that Log lost because its reader stopped; nil: it loses none.
 	LinesDropped func() uint64
 
-	// CheckInChild is store.Options's; nil: files that may be damaged are checked in this process.
+	// CheckInChild is that of store.Options; nil: files that may be damaged are checked in this process.
 	CheckInChild func(ctx context.Context, dir string) (*store.CheckReport, error)
 
 	// Ready is called once, when events are being accepted; may be nil.

@@ -10,7 +10,7 @@ import (
 	"personasync/store/domain"
 )
 
-// orders carries them out on an open store.
+// orders carries out orders on an open store.
 type orders struct {
 	store *store.Store
 	rules func() domain.Rules
@@ -43,8 +43,8 @@ func (d orders) Forget(ctx context.Context, user string) (store.ForgetReport, er
 	return d.store.Forget(ctx, user)
 }
 
-// isConfigured reports whether a section of the configuration speaks of a key: then it may have
-// members before its first event. An id says nothing of the key that belongs to it.
+// isConfigured reports whether a section of the configuration names a key. Such a computation may have members before its
+// first event. A section that names an id as well does not tell its key.
 func isConfigured(rules domain.Rules, key string) bool {
 	return slices.ContainsFunc(rules.Sections, func(s domain.Section) bool { return s.Key == key && s.ID == "" })
 }

@@ -9,18 +9,18 @@ import (
 	"personasync/store"
 )
 
-// unwellFor is how long a failed append keeps the agent unready. After it the agent counts as ready
-// until the next one fails: whoever stopped sending because of /readyz must be let back to find out.
+// unwellFor is how long a failed append keeps the agent unready. After it the agent counts as ready until the next append
+// fails. Otherwise a load balancer that stopped sending because of /readyz would never send the delivery that shows
+// recovery.
 const unwellFor = 10 * time.Second
 
-// readiness is whether events are being accepted, and why not. The door reports what came
-// of every append, because that is where it shows.
+// readiness is whether events are accepted, and why not. ingest reports the result of every append.
 type readiness struct {
 	now func() time.Time
 
-	refusal func() error // why the store takes no events, as long as that lasts; may be nil
+	refusal func() error // why the store takes no events now; nil func: it always does
 
-	missed string // why deliveries may not arrive here, for as long as the process runs, see host.Inheritance
+	missed string // why deliveries may not arrive in this process at all, see host.Inheritance
 
 	mu    sync.Mutex
 	phase string // starting, stopping; empty in between
@@ -29,36 +29,35 @@ type readiness struct {
 	lost  string // why nobody can connect to ingest.listen; empty while they can
 }
 
-// note remembers how an append went. A sender that hung up or a moment of crowding says nothing
-// about the agent's health.
+// note records the result of an append. A sender that hung up, or a full queue, says nothing about the agent's health.
 func (r *readiness) note(ctx context.Context, err error) {
 	if ctx.Err() != nil || errors.Is(err, store.ErrBusy) {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil || r.refusal != nil && (errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrMoved)) { // the store says that itself
+	if err == nil || r.refusal != nil && (errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrMoved)) { // refusal says that for as long as it lasts
 		r.fault = ""
 		return
 	}
 	r.fault, r.since = err.Error(), r.now()
 }
 
-// enter begins a phase of the process's life.
+// enter begins a phase of the process: starting, stopping, or "" in between.
 func (r *readiness) enter(phase string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.phase = phase
 }
 
-// miss notes why nobody can connect to ingest.listen; empty when they can.
+// miss records why nobody can connect to ingest.listen; "" when they can.
 func (r *readiness) miss(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lost = why
 }
 
-// unready says why events are not being accepted; empty when they are.
+// unready says why events are not accepted; "" when they are.
 func (r *readiness) unready() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

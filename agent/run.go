@@ -69,7 +69,7 @@ func (p *process) run(ctx context.Context) error {
 		p.log.Info("stopping")
 		p.notifier.tell(daemon.SdNotifyStopping, "STATUS=stopping")
 		if p.o.Ingest != nil {
-			p.listeners.ingest.Drain() // what comes from now on waits for the next process
+			p.listeners.ingest.Drain() // later connections wait for the next process
 		}
 		p.unready("stopping")
 		syncing.Wait() // meanwhile ingest answers 503: a refused connection would look like an outage
@@ -111,7 +111,7 @@ func (p *process) endWhenBroken(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case <-p.store.Broken():
-		return errors.New("the data is damaged: start the agent again, and it saves what can be saved")
+		return errors.New("the data is damaged: restart the agent, which salvages it")
 	}
 }
 
@@ -134,9 +134,9 @@ func (p *process) recordRules(ctx context.Context) error {
 	record := func() error { return p.store.SetRules(ctx, p.config.Load().Rules()) }
 	err := record()
 	if errors.Is(err, store.ErrFull) {
-		p.log.Error("no room to record the rules: no event is accepted until there is; it is tried again every second", "error", err)
+		p.log.Error("no room to record the rules: no event is accepted until there is; it is retried every second", "error", err)
 		p.unready(err.Error())
-		p.answer() // and say why not
+		p.answer() // with 503 and the reason
 	}
 	for errors.Is(err, store.ErrFull) && pause(ctx, rulesRetry) == nil {
 		err = record()

@@ -23,8 +23,8 @@ import (
 	syncer "personasync/sync"
 )
 
-// Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine
-// it started has ended, what was in flight is settled, and the data directory is free again.
+// Run runs the agent until ctx is done, or until it cannot go on. Before it returns, every goroutine that it started has
+// ended, every request in flight is settled, and the data directory is unlocked.
 func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
@@ -42,10 +42,10 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 	return p.run(ctx)
 }
 
-// ballastBytes are allocated and never touched: they take no memory, but the collector counts them,
-// and lets as many bytes of garbage gather before it runs. What lives in an agent is a few megabytes,
-// so that it would run 50 times a second under load: a sixth of the processor time of an
-// acknowledgement, measured. The price is at most so much more memory, and only under load.
+// ballastBytes are allocated and never touched. They take no memory, but the garbage collector counts them as live and
+// lets as many bytes of garbage gather before it runs. The live data of an agent is a few megabytes, for which the
+// collector ran 50 times a second under load and took a sixth of the processor time of an acknowledgement, measured. The
+// price is at most as much more memory, and only under load.
 const ballastBytes = 24 << 20
 
 // start opens everything in order, or nothing.
@@ -62,7 +62,7 @@ func start(ctx context.Context, c *config.Config, o RunOptions) (_ *process, err
 		o.Log.Error("no socket was inherited: events are taken at ingest.listen alone, and the agent is unready", "ingest.listen", c.Ingest.Listen, "why", o.Missed)
 	}
 	if err := orElsewhere(ctx, c, nil); err != nil {
-		return nil, err // else an empty folder is made where the other's is to come back
+		return nil, err // store.Open would make an empty folder where the moved one is to come back
 	}
 	p := &process{o: o, opened: make(chan struct{}), notifier: &notifier{log: o.Log}, listeners: &listeners{log: o.Log}}
 	data, err := openStore(ctx, c, o, p.notifier)
