@@ -15,5 +15,5 @@
 //	stopped    open.go, files.go: the same answers and orders without a running agent
 //
 // Invariants: the data directory is locked before anything listens, and no event is taken before the rules that it is
-// treated by are on disk. A stop takes nothing new, finishes what is in flight, and closes the store last.
+// treated by are on disk. A stop takes nothing new, finishes requests in flight, and closes the store last.
 package agent

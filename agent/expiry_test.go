@@ -52,7 +52,7 @@ func TestNothingExpiresOnTheFirstLookAtAClockThatJumped(t *testing.T) {
 	}
 }
 
-// TestTheLogAnnouncesWhatWillExpire: what waits for a decision does not go unannounced.
+// TestTheLogAnnouncesWhatWillExpire: nothing that waits for a decision expires unannounced.
 func TestTheLogAnnouncesWhatWillExpire(t *testing.T) {
 	s := newSite(t)
 	c := s.load("PERSONASYNC_RETENTION_PARKED=100h")

@@ -114,7 +114,7 @@ func TestFullDiskDoesNotStopTheStart(t *testing.T) {
 }
 
 // TestADiskThatFillsUpIsSaidAndRecoveredFrom runs an agent on a disk that fills up: deliveries are told
-// to come again, and so is whoever asks before delivering.
+// to come again, and so are probes of readiness.
 func TestADiskThatFillsUpIsSaidAndRecoveredFrom(t *testing.T) {
 	t.Parallel() // it waits
 	s := newSite(t)

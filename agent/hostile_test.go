@@ -51,7 +51,7 @@ func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil 
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// loggedDoor is a door before an inbox that keeps nothing, and what it says.
+// loggedDoor is a handler of deliveries whose inbox keeps nothing, with its log.
 type loggedDoor struct {
 	*ingest.Handler
 	log bytes.Buffer
@@ -151,7 +151,7 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 	})
 }
 
-// TestManyConnectionsLeaveRoomForFiles: whoever comes when the door is full waits, and is served once
+// TestManyConnectionsLeaveRoomForFiles: a client that connects beyond the limit waits, and is served once
 // somebody was let go for being silent.
 func TestManyConnectionsLeaveRoomForFiles(t *testing.T) {
 	atDoor(t, 3, func(w *loggedDoor, p *pipes) {

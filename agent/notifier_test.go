@@ -14,7 +14,7 @@ import (
 	"personasync/agent/config"
 )
 
-// manager plays the service manager: it collects what it is told.
+// manager plays the service manager and collects its messages.
 type manager struct {
 	t    *testing.T
 	told chan string
@@ -41,7 +41,7 @@ func newManager(t *testing.T) *manager {
 	return m
 }
 
-// await returns the next message that holds words, and what came before it.
+// await returns the next message that has words, and the messages before it.
 func (m *manager) await(words string) (message string, before []string) {
 	m.t.Helper()
 	for patience := time.After(10 * time.Second); ; {

@@ -99,7 +99,7 @@ func (r *reloader) reload(ctx context.Context, next *config.Config) error {
 	return nil
 }
 
-// report says in the log what the new configuration changes, from when on, and what it does not change.
+// report logs which settings and rules changed, and which keep their values until a restart.
 func (r *reloader) report(old, next *config.Config, kept []string) {
 	r.log.Info("configuration reloaded")
 	for _, key := range kept {

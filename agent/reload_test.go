@@ -48,7 +48,7 @@ func (j *journal) await(t *testing.T, words string) {
 	t.Fatalf("waited in vain for %q in the log:\n%s", words, j)
 }
 
-// reloadable starts an agent that reloads what is sent to next.
+// reloadable starts an agent that reloads the configurations sent to next.
 func (s *site) reloadable(c *config.Config) (a *started, log *journal, reload func(*config.Config)) {
 	log = new(journal)
 	hangup, next := make(chan os.Signal), make(chan *config.Config, 1)
@@ -142,7 +142,7 @@ func TestRefusedReloadKeepsTheCertificate(t *testing.T) {
 	}
 }
 
-// TestReloadTakesTheRetention: what was kept for hours goes with the first look after the reload.
+// TestReloadTakesTheRetention: events that were kept for hours are removed at the first prune after the reload.
 func TestReloadTakesTheRetention(t *testing.T) {
 	s := newSite(t)
 	c := s.load()

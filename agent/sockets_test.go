@@ -137,8 +137,8 @@ func TestAFileInPlaceOfTheAdminSocketIsACondition(t *testing.T) {
 	}
 }
 
-// TestAnAgentWithoutItsSocketTakesEventsAndIsUnready: events that find it are taken, and whoever watches
-// it is told.
+// TestAnAgentWithoutItsSocketTakesEventsAndIsUnready: events that find it are taken, and its
+// readiness says what is wrong.
 func TestAnAgentWithoutItsSocketTakesEventsAndIsUnready(t *testing.T) {
 	s := newSite(t)
 	c := s.load()

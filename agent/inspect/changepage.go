@@ -29,7 +29,7 @@ func newChangePage(c *domain.Change, raw []byte, s syncer.Config) *api.ChangePag
 	return p
 }
 
-// endpointOf is the road that changes of a kind leave on.
+// endpointOf is the endpoint that takes changes of a kind.
 func endpointOf(k domain.Kind) domain.Endpoint {
 	if k == domain.KindCohort {
 		return domain.EndpointCohort
@@ -63,8 +63,7 @@ func requestOf(c *domain.Change, s syncer.Config) (*syncer.Preview, string) {
 // maxDepth is how deeply nested an event may be to be shown as JSON: indenting costs its square.
 const maxDepth = 256
 
-// printable returns raw as JSON that every reader can take: compact, or as a string when it is no
-// JSON or nested beyond reason.
+// printable returns raw as JSON that every reader can parse: compact, or as a string if it is not JSON or too deep.
 func printable(raw []byte) json.RawMessage {
 	if raw == nil {
 		return json.RawMessage("null")
@@ -80,7 +79,7 @@ func printable(raw []byte) json.RawMessage {
 	return quoted
 }
 
-// depth is how deep the brackets of raw go, those within strings left out.
+// depth is the nesting of the brackets of raw outside strings.
 func depth(raw []byte) (deepest int) {
 	open, quoted := 0, false
 	for i := 0; i < len(raw); i++ {
@@ -100,7 +99,7 @@ func depth(raw []byte) (deepest int) {
 	return deepest
 }
 
-// lines makes a missing value the null that it is in JSON, so that both ways answer the same.
+// lines writes a missing value as null, so that an answer is the same before and after JSON.
 func lines(list []domain.ChangeInfo) []domain.ChangeInfo {
 	for i := range list {
 		if list[i].Value == nil {

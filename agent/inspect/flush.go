@@ -39,7 +39,7 @@ func (l *Local) DryRun(ctx context.Context, computation string, limit int) (*api
 	return r, err
 }
 
-// flushOptions lets everything of one job, or of all when job is nil, leave now.
+// flushOptions take all changes of one job now, or of all jobs if job is nil.
 func flushOptions(to domain.Endpoint, job *string, limit int, now time.Time) domain.TakeOptions {
 	return domain.TakeOptions{
 		Endpoint: to, Now: now, Force: true, MaxUsers: limit, MaxEvents: limit,
@@ -53,9 +53,8 @@ func flushOptions(to domain.Endpoint, job *string, limit int, now time.Time) dom
 	}
 }
 
-// JobOf names the job that carries a computation's changes: nil stands for all jobs. A computation
-// neither seen nor configured is store.ErrNotFound; a key of several is ambiguous unless one job
-// carries them all.
+// JobOf is the job that a computation's changes leave on; nil for all jobs if computation is "". A computation neither seen
+// nor configured is store.ErrNotFound. A key of several computations is a *store.AmbiguousError unless all share one job.
 func JobOf(v *store.View, rules domain.Rules, computation string) (*string, error) {
 	if computation == "" {
 		return nil, nil

@@ -16,8 +16,8 @@ import (
 
 // Source is where a Local takes its answers from.
 type Source struct {
-	// Open returns a view and what releases it. Files are opened anew for every part of a page, so that neither a long
-	// search nor a slow pipe keeps an agent from starting.
+	// Open returns a view and a function that releases it. Files are opened anew for every part of a page, so that
+	// neither a long search nor a slow pipe keeps an agent from starting.
 	Open func() (v *store.View, done func() error, err error)
 
 	Process  func() condition.Process
@@ -25,8 +25,8 @@ type Source struct {
 	Endpoint func(domain.Endpoint) syncer.Config // how its requests are made
 	Plan     func(*store.View) ([]Planned, error)
 
-	// Received is the number of the last event that came in, to which reading gives way. nil: a command reads the
-	// files of a stopped agent, alone and for one user.
+	// Received is the number of the last received event. Reading gives way to events. nil: a command reads the files of a
+	// stopped agent, alone.
 	Received func() uint64
 
 	Version string
@@ -38,7 +38,7 @@ type Source struct {
 type Local struct {
 	from   Source
 	pace   *pacer         // nil: reading disturbs nobody
-	shared *sharedAnswers // nil: there is but one asker
+	shared *sharedAnswers // nil: there is one caller
 }
 
 // New returns a Local that answers from a source.
@@ -55,7 +55,7 @@ var _ api.Inspector = (*Local)(nil)
 // Where implements Inspector.
 func (l *Local) Where() string { return l.from.Where }
 
-// look runs read over a fresh view.
+// look runs read on a fresh view.
 func (l *Local) look(ctx context.Context, read func(*store.View) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (l *Local) look(ctx context.Context, read func(*store.View) error) (err err
 	return read(v)
 }
 
-// inParts reads until done says so, and gives way to events between two parts.
+// inParts reads until done, and gives way to events between two parts.
 func (l *Local) inParts(ctx context.Context, read func(*store.View) error, done func() bool) error {
 	for patience := pacePatience; !done(); {
 		if l.pace == nil {
@@ -91,8 +91,8 @@ func (l *Local) inParts(ctx context.Context, read func(*store.View) error, done 
 	return nil
 }
 
-// part is look, one at a time: a filter that hardly anything passes reads all there is, and however many ask for
-// that, they have one processor between them.
+// part is look, one at a time. A filter that hardly anything passes reads everything; however many callers ask for that,
+// they use one processor together.
 func (l *Local) part(ctx context.Context, read func(*store.View) error) error {
 	if l.shared != nil {
 		select {
@@ -139,8 +139,8 @@ func (l *Local) Stats(ctx context.Context) ([]domain.StatLine, error) {
 	return l.shared.stats.get(ctx, func() ([]domain.StatLine, error) { return l.readStats(ctx) })
 }
 
-// readStats makes one answer by many looks: with a long backlog it takes a while, and an agent that starts
-// meanwhile finds its files free between two of them.
+// readStats makes one answer of many parts. With a long backlog it takes a while, and an agent that starts meanwhile finds
+// its files free between two parts.
 func (l *Local) readStats(ctx context.Context) (stats []domain.StatLine, err error) {
 	cursor, more := "", true
 	err = l.inParts(ctx, func(v *store.View) error {
@@ -162,11 +162,11 @@ func (l *Local) Computations(ctx context.Context) (list []domain.ComputationInfo
 
 // Members implements Inspector.
 func (l *Local) Members(ctx context.Context, key, after string, limit int) (page []domain.MemberInfo, more bool, err error) {
-	roll := store.NewMemberListing(key, after, limit)
-	if err := l.inParts(ctx, func(v *store.View) error { return v.ReadMembers(roll) }, roll.Done); err != nil {
+	members := store.NewMemberListing(key, after, limit)
+	if err := l.inParts(ctx, func(v *store.View) error { return v.ReadMembers(members) }, members.Done); err != nil {
 		return condition.Whole(page), false, err
 	}
-	page, more = roll.Page()
+	page, more = members.Page()
 	return condition.Whole(page), more, nil
 }
 
@@ -192,7 +192,7 @@ func (l *Local) User(ctx context.Context, id string) (u *domain.UserInfo, err er
 	return u, nil
 }
 
-// Activity implements Inspector. It gives way to events like a listing: whoever follows asks again and again.
+// Activity implements Inspector. It gives way to events, because a caller that follows asks again and again.
 func (l *Local) Activity(ctx context.Context, f store.ActivityFilter) (t store.Activity, err error) {
 	read := false
 	err = l.inParts(ctx, func(v *store.View) error {

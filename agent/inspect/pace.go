@@ -6,33 +6,32 @@ import (
 	"time"
 )
 
-// pacer has listings give way to events that come in. Somebody who lists on and on, a script or an
-// export, would else have half the machine: the reading, the JSON, and their own side of the socket.
-// It is shared by everybody who lists, and may be used concurrently.
+// pacer makes listings give way to events. A script or an export that lists without pause would otherwise take half the
+// machine: the reading, the JSON, and its own side of the socket. All listings share one pacer, concurrently.
 type pacer struct {
-	received func() uint64 // number of the last event
+	received func() uint64 // number of the last received event
 
 	mu   sync.Mutex
-	seen uint64    // that number when somebody last asked
-	free time.Time // when the next part may be read, if events come in
+	seen uint64    // that number when it was last read
+	free time.Time // when the next part may be read while events come in
 }
 
 const (
-	// paceShare is how many times as long as reading took it rests, and pacePart the longest that is
-	// counted: under load a part waits far longer for its turn than it reads. 500 lines are read in 1.4 ms
-	// and cost 4 to 9 ms in all, as machines differ, so that this leaves them less than a tenth of one core,
-	// and some 5,000 lines a second. With 40 they had two and a half times as much, and events beside them
-	// came to between 0.67 and 0.95 of those without.
+	// paceShare is how many times the reading time of a part the pause after it is. pacePart is the longest reading time
+	// that counts, because under load a part waits for the processor far longer than it reads. 500 lines are read in
+	// 1.4 ms and cost 4 to 9 ms in all, depending on the machine. So listings get less than a tenth of one core, and some
+	// 5,000 lines a second. With 40 instead of 100 they got two and a half times as much, and the events received beside
+	// them fell to between 0.67 and 0.95 of those without.
 	paceShare = 100
 	pacePart  = time.Millisecond
 
-	// pacePatience bounds the rests within one question: a search through everything must not outlast
-	// the patience of who asked.
+	// pacePatience bounds the pauses within one question, so that a search through everything does not outlast its
+	// caller's time limit.
 	pacePatience = 5 * time.Second
 )
 
-// begin waits until the next part may be read, and no longer than patience; it returns how much of
-// that is left. Without events it never waits.
+// begin waits until the next part may be read, but no longer than patience, and returns the rest of patience. Without
+// events it does not wait.
 func (p *pacer) begin(ctx context.Context, patience time.Duration) (time.Duration, error) {
 	wait := min(p.wait(time.Now()), patience)
 	if wait <= 0 {
@@ -56,7 +55,7 @@ func (p *pacer) wait(now time.Time) time.Duration {
 	return p.free.Sub(now)
 }
 
-// end takes note of how long a part took to read.
+// end records how long a part took to read.
 func (p *pacer) end(took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"personasync/store"
 )
 
-// failedJobs lists those of a plan whose last run that ended failed.
+// failedJobs lists the jobs whose last completed run failed.
 func failedJobs(all []Planned) []condition.FailedJob {
 	failed := []condition.FailedJob{}
 	for i := range all {
@@ -21,14 +21,14 @@ func failedJobs(all []Planned) []condition.FailedJob {
 	return failed
 }
 
-// Planned is a plan, and how each of its jobs goes on.
+// Planned is a scheduled job, with the schedule of its next runs.
 type Planned struct {
 	scheduler.Planned
 	Schedule scheduler.Schedule
 	CatchUp  bool
 }
 
-// NewPlan joins what a scheduler says with the jobs it was given.
+// NewPlan joins the plan of a scheduler with the jobs that it has.
 func NewPlan(list []scheduler.Job, seen []scheduler.Planned) []Planned {
 	byName := make(map[string]scheduler.Job, len(list))
 	for _, j := range list {

@@ -10,34 +10,32 @@ import (
 )
 
 const (
-	// sharedFrom is what an answer must take to be given to others: a cheap one is made anew, and is of
-	// this moment.
+	// sharedFrom is the least time that an answer must take to be shared. A cheap one is made anew and is never old.
 	sharedFrom = 50 * time.Millisecond
-	// sharedMost is how old an answer may be at most when it is given to others.
+	// sharedMost is the greatest age of a shared answer.
 	sharedMost = 5 * time.Second
 )
 
-// shared is an answer that looks at everything there is, and so is made for one asker at a time. The others wait
-// for it, and it serves those who ask for as long again as it took. So however many ask, and however often, at
-// most half of one processor reads. The zero value is ready for use, by many at once.
+// shared is an answer that reads everything, and so is made for one caller at a time. The other callers wait for it, and
+// it serves later ones for as long again as it took. So however many ask, and however often, reading takes half a processor
+// at most. The zero value is ready for concurrent use.
 type shared[T any] struct {
 	mu     sync.Mutex
 	making chan struct{} // closed when the answer being made is done; nil when none is
 	last   T
-	until  time.Time // while last serves
+	until  time.Time // how long last serves
 }
 
-// sharedAnswers are those of a running agent.
+// sharedAnswers are the shared answers of a running agent.
 type sharedAnswers struct {
 	stats  shared[[]domain.StatLine]
 	status shared[condition.Status]
-	part   chan struct{} // of one place, for a part of a listing: see Local.part
+	part   chan struct{} // a token for a part of a listing, see Local.part
 }
 
 func newSharedAnswers() *sharedAnswers { return &sharedAnswers{part: make(chan struct{}, 1)} }
 
-// get returns the answer of another asker, or makes one. Where its maker fails or goes away, the next asker makes
-// it.
+// get returns a shared answer, or makes one. If its maker fails or goes away, the next caller makes it.
 func (s *shared[T]) get(ctx context.Context, produce func() (T, error)) (T, error) {
 	for {
 		s.mu.Lock()

@@ -16,8 +16,8 @@ import (
 	"personasync/store/domain"
 )
 
-// TestEverythingIsScannedOnceForEverybodyWhoAsks: eight who ask at once, and one who asks a moment later, have one
-// answer; one who asks later has another.
+// TestEverythingIsScannedOnceForEverybodyWhoAsks: eight callers at once and one a moment later share an answer. A later
+// one gets a new answer.
 func TestEverythingIsScannedOnceForEverybodyWhoAsks(t *testing.T) {
 	for name, ask := range map[string]func(*Local) error{
 		"stats":  func(l *Local) error { _, err := l.Stats(context.Background()); return err },

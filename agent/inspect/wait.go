@@ -13,8 +13,8 @@ import (
 	"personasync/store/domain"
 )
 
-// waitText says in a sentence why a change waits, when it goes on, and what to type if it does not. It
-// rests on the store and the configuration alone, so that it is the same whether the agent runs.
+// waitText says in a sentence why a change waits, when it leaves, and what to type if it does not. It depends on the store
+// and the configuration alone, so that it is the same while the agent runs and while it is stopped.
 func waitText(c *domain.UserChange, plan []Planned) string {
 	switch c.Wait {
 	case domain.WaitUnderWay:
@@ -43,7 +43,7 @@ func waitText(c *domain.UserChange, plan []Planned) string {
 	return "it is due and leaves in its turn, ahead of what orders and repairs queued: computations take turns, and of one the changes of the last minute and the oldest go first; `personasync status` says how long all of it takes"
 }
 
-// troubleText says what came of the attempts so far.
+// troubleText sums up the failed attempts.
 func troubleText(c *domain.UserChange) string {
 	text := condition.Quantity(uint64(c.Attempts), "attempt") + " failed, the last with " + cmp.Or(c.Reason, "no answer")
 	if c.Answer != nil && c.Answer.Status != 0 && !strings.Contains(c.Reason, fmt.Sprint(c.Answer.Status)) {
@@ -71,8 +71,8 @@ func parkedText(c *domain.UserChange) string {
 	return what + cmp.Or(c.Sentence, c.Reason) + "; remove the cause, then `personasync outbox retry " + c.ID + "`"
 }
 
-// scheduleText says which run of a schedule a change leaves with. A run that is under way sends what was received
-// before it was due, and what was received before a later time of the schedule that is over.
+// scheduleText says which run of a schedule a change leaves with. A run in progress sends the changes received before its
+// time, and those received before a later time of the schedule that has passed.
 func scheduleText(c *domain.UserChange, p Planned) string {
 	received, err := time.Parse(time.RFC3339Nano, c.ReceivedAt)
 	switch {
@@ -88,7 +88,7 @@ func scheduleText(c *domain.UserChange, p Planned) string {
 	return text
 }
 
-// stampText writes a time of a listing for people.
+// stampText writes a timestamp of a listing for people.
 func stampText(stamp string) string {
 	at, err := time.Parse(time.RFC3339Nano, stamp)
 	if err != nil {

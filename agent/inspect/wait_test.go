@@ -29,7 +29,7 @@ func TestTheSentenceOnAWaitingChangeIsNoPromiseThatABacklogBreaks(t *testing.T) 
 	}
 }
 
-// TestAUsersPageNamesTheRunThatAChangeLeavesWith: a run that is under way lets out what was received before it was
+// TestAUsersPageNamesTheRunThatAChangeLeavesWith: a run in progress sends the changes received before it was
 // due, or before a time of the schedule that fell into it. A change that came later was said to leave with it.
 func TestAUsersPageNamesTheRunThatAChangeLeavesWith(t *testing.T) {
 	due := time.Date(2026, 3, 14, 3, 0, 0, 0, time.UTC)

@@ -13,14 +13,14 @@ import (
 	syncer "personasync/sync"
 )
 
-// Bounds of the histograms: a delivery is one fsync, 0.5 ms and more; a request to MoEngage is a round
-// trip, and given up after moengage.timeout.
+// Bounds of the histograms, in seconds. A delivery is one fsync, 0.5 ms and more. A request to MoEngage is a round trip,
+// given up after moengage.timeout.
 var (
 	ingestBuckets   = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 	moengageBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 )
 
-// Metrics counts what only the process sees. Counters that must survive a restart are read from the store at each
+// Metrics are the counters that only the process knows. Counters that must survive a restart are read from the store at each
 // scrape, see readings.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -46,7 +46,7 @@ func New() *Metrics {
 		postedBytes: newCounter("personasync_moengage_sent_bytes_total"),
 		errors:      newCounter("personasync_scrape_errors_total"),
 	}
-	// What is there from the start has a rate from the first time that it happens.
+	// A series that exists from the start has a rate from its first event.
 	for _, kind := range []string{"users", "events"} {
 		m.elements.WithLabelValues(kind)
 	}

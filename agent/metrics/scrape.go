@@ -115,7 +115,7 @@ func (c *reading) truth(name string, v bool, labels ...string) {
 	c.gauge(name, 0, labels...)
 }
 
-// conditions tells of each condition in each severity that it can have, whether it holds.
+// conditions says of each condition, in each severity that it can have, whether it holds.
 func (c *reading) conditions(hold []condition.Condition, unread error) {
 	if unread != nil {
 		hold = []condition.Condition{{Name: condition.Unreadable, Severity: condition.Critical}}
@@ -247,7 +247,7 @@ func labelled(list []domain.ComputationInfo) (picked []domain.ComputationInfo) {
 	return picked
 }
 
-// verifications tells of those that failed or differ most, one of each key.
+// verifications shows those that failed or differ most, one for each key.
 func (c *reading) verifications(list []store.Verification) {
 	slices.SortStableFunc(list, func(a, b store.Verification) int {
 		return cmp.Or(-cmp.Compare(min(len(a.Code), 1), min(len(b.Code), 1)), cmp.Compare(b.Differ, a.Differ))

@@ -87,7 +87,7 @@ func described(name string) Metric {
 	panic("metric " + name + " is not in Table")
 }
 
-// descriptions of what is read at a scrape.
+// descriptions are those of the metrics that a scrape reads.
 func descriptions() map[string]*prometheus.Desc {
 	d := make(map[string]*prometheus.Desc, len(Table))
 	for _, m := range Table {

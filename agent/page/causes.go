@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// countShare and countPages bound what counting parked changes by cause costs: at most a hundredth of
-	// the time, and 400,000 changes or some hundred megabytes of them.
+	// countShare and countPages bound the cost of counting parked changes by cause: a hundredth of the time, and 400,000
+	// changes or some hundred megabytes of them.
 	countShare = 100
 	countPages = 100
 )
@@ -27,21 +27,21 @@ type Cause struct {
 	Count       uint64 `json:"count"`
 }
 
-// uncounted is the cause of what nobody has counted yet.
+// uncounted is the cause of parked changes beyond countPages.
 const uncounted = "uncounted"
 
-// causes counts what is parked by cause. Its methods may be called concurrently.
+// causes counts parked events and changes by cause. Its methods may be called concurrently.
 type causes struct {
 	store   *store.Store
 	settled func(domain.EventLedger) // receives the ledger at each count; may be nil
 
 	mu      sync.Mutex // covers what follows
 	list    []Cause
-	counted parkedTotals // what the list was counted of
+	counted parkedTotals // the totals when the list was counted
 	next    time.Time    // no count before this moment
 }
 
-// parkedTotals tells whether what is parked may be another than before.
+// parkedTotals change whenever the parked events or changes do.
 type parkedTotals struct{ events, changes, left uint64 }
 
 func (t parkedTotals) parked() uint64 { return t.events + t.changes }
@@ -54,7 +54,7 @@ func (c *causes) totals() (parkedTotals, error) {
 	return parkedTotals{n.Events.Parked, n.Changes.Parked, n.Events.Discarded + n.Changes.Dropped + n.Changes.Expired + n.Changes.Delivered}, err
 }
 
-// count counts what is parked by cause, if that may have changed and it is time.
+// count counts again if the totals changed and the last count was long enough ago.
 func (c *causes) count(ctx context.Context, now time.Time) error {
 	t, err := c.totals()
 	if err != nil {
@@ -92,7 +92,7 @@ func (c *causes) read(ctx context.Context, t parkedTotals) ([]Cause, error) {
 			return nil, err
 		}
 		for i := range some {
-			some[i].Cause = "" // the other side's words may name somebody
+			some[i].Cause = "" // MoEngage's words may name a user
 		}
 		lines, cursor = store.MergeStats(lines, some), next
 	}
@@ -116,7 +116,7 @@ func (c *causes) parked() []Cause {
 	return condition.Whole(slices.Clone(c.list))
 }
 
-// byReason adds up the causes; there are as many as reason codes in the source.
+// byReason adds up the causes by reason code.
 func (c *causes) byReason() map[string]uint64 {
 	sums := make(map[string]uint64)
 	for _, one := range c.parked() {

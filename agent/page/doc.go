@@ -1,4 +1,4 @@
-// Package page is the status page: what it shows, how that is collected, and the files that a browser loads.
+// Package page is the status page: its figures, how they are collected, and the files that a browser loads.
 //
 // A [Recorder] takes a sample every five seconds and has the store keep one a minute, for the charts and forecasts. A
 // [Page] joins samples, status, scheduled jobs and computations to a [Snapshot] and serves it as JSON and as a stream.

@@ -10,11 +10,11 @@ import (
 const (
 	// forecastSpan is how much of the past a forecast needs.
 	forecastSpan = 10 * time.Minute
-	// farAhead is beyond what an hour's growth can tell.
+	// farAhead is further ahead than an hour's growth can tell.
 	farAhead = 365 * 24 * time.Hour
 )
 
-// forecast looks ahead. limit is the smaller of MoEngage's limits, elements per minute.
+// forecast looks ahead from at least one sample. limit is the smaller of MoEngage's limits, in elements a minute.
 func forecast(samples []store.Sample, space store.Space, limit int) (f condition.Forecast) {
 	first, last := &samples[0], &samples[len(samples)-1]
 	f.Drain = "nothing waits"

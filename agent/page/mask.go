@@ -9,8 +9,8 @@ import (
 	"personasync/store/domain"
 )
 
-// user answers with the page of one user. Unless admin.show_users is set, ids, values of traits, and
-// everything else that may name somebody is masked: what is left is what became of whom.
+// user answers with the page of one user. Unless admin.show_users is set, ids, values of traits and everything else that
+// may name the user is masked, so that the memberships and the outcomes of changes remain.
 func (s *Source) user(r *http.Request) (any, error) {
 	u, err := s.Inspect.User(r.Context(), r.URL.Query().Get("id"))
 	if err != nil {
@@ -22,7 +22,7 @@ func (s *Source) user(r *http.Request) (any, error) {
 	return u, nil
 }
 
-// masked stands where something is not shown.
+// masked replaces a hidden value.
 const masked = "•••"
 
 func maskUser(u *domain.UserInfo) {
@@ -31,11 +31,11 @@ func maskUser(u *domain.UserInfo) {
 		u.Traits[name] = json.RawMessage(`"` + masked + `"`)
 	}
 	for i := range u.Memberships {
-		u.Memberships[i].Event = "" // a message id is the sender's to make, and may be made of the user's
+		u.Memberships[i].Event = "" // the sender makes message ids, perhaps of user ids
 	}
 	for _, list := range [][]domain.UserChange{u.Pending, u.History} {
 		for i := range list {
-			list[i].User, list[i].Answer = u.User, nil // MoEngage repeats what it was sent
+			list[i].User, list[i].Answer = u.User, nil // MoEngage's answers repeat the request
 			list[i].Sentence, list[i].Cause = "", ""
 			if list[i].Wait == domain.WaitParked {
 				list[i].Waits = "it could not be used or delivered: " + list[i].Reason
@@ -47,7 +47,7 @@ func maskUser(u *domain.UserInfo) {
 	}
 }
 
-// maskID leaves of an id its first character, if it has several.
+// maskID keeps the first character of an id that has several.
 func maskID(id string) string {
 	first, n := utf8.DecodeRuneInString(id)
 	if n == 0 || n == len(id) || first == utf8.RuneError {

@@ -22,7 +22,7 @@ var pageFiles embed.FS
 const (
 	// streamEvery is how often an open page receives a snapshot. One snapshot serves every page.
 	streamEvery = 2 * time.Second
-	// maxStreams bounds how many pages are open: each is a connection and a goroutine.
+	// maxStreams bounds the open pages. Each is a connection and a goroutine.
 	maxStreams = 64
 )
 
@@ -69,7 +69,7 @@ func (s *Page) Routes(mux *http.ServeMux, answer func(api.Question) http.Handler
 	mux.HandleFunc("GET /api/page/stream", s.stream)
 }
 
-// snapshot says how things are, at most a second ago.
+// snapshot is the state of at most a second ago.
 func (s *Page) snapshot(now time.Time) (*Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +97,7 @@ func (s *Page) current(now time.Time) ([]byte, error) {
 	return s.text, nil
 }
 
-// series answers with what the charts show of the last seconds: columns, so that a day is small.
+// series answers with the charts of the last seconds, in columns so that a day is small.
 func (s *Page) series(r *http.Request) (any, error) {
 	seconds, err := strconv.Atoi(r.URL.Query().Get("seconds"))
 	if err != nil || seconds <= 0 || seconds > int(minutesKept/time.Second) {
@@ -106,7 +106,7 @@ func (s *Page) series(r *http.Request) (any, error) {
 	return newSeries(s.Recorder.series(time.Now().Add(-time.Duration(seconds) * time.Second))), nil
 }
 
-// stream tells a page how things are until it goes away or the agent stops.
+// stream sends snapshots to a page until it is closed or the agent stops.
 func (s *Page) stream(w http.ResponseWriter, r *http.Request) {
 	if s.streams.Add(1) > maxStreams {
 		s.streams.Add(-1)
@@ -132,7 +132,7 @@ func (s *Page) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// tell writes one event. A reader that takes none for a while is let go.
+// tell sends one snapshot. A browser that reads nothing for ten seconds is disconnected.
 func (s *Page) tell(w http.ResponseWriter, control *http.ResponseController) error {
 	text, err := s.current(time.Now())
 	if err != nil {

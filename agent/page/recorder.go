@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// sampleEvery and recentKept: the last quarter of an hour is remembered closely, in memory alone.
+	// sampleEvery and recentKept are the samples of the last quarter of an hour, kept in memory alone.
 	sampleEvery = 5 * time.Second
 	recentKept  = 15 * time.Minute
 	// minutesKept is how long the store keeps its samples, one a minute.
 	minutesKept = 24 * time.Hour
 
-	// maxCalls bounds the requests of a minute that a latency is taken from. At MoEngage's highest limits
-	// there are about 120 of them.
+	// maxCalls bounds the requests of a minute that latencies are computed from. At MoEngage's highest limits there are
+	// about 120.
 	maxCalls = 2048
 )
 
-// recorder remembers how things were, for the charts of the status page, and what is parked, by cause.
-// Its methods may be called concurrently.
+// Recorder keeps samples for the charts of the status page, and counts parked changes by cause. Its methods may be called
+// concurrently.
 type Recorder struct {
 	store *store.Store
 	log   *slog.Logger
@@ -40,15 +40,15 @@ type Recorder struct {
 	silence time.Duration // see usualSilence
 }
 
-// call is one request to MoEngage that was answered, or was not.
+// call is one request to MoEngage.
 type call struct {
 	at   time.Time
 	took time.Duration
 	ok   bool
 }
 
-// newRecorder makes a recorder that goes on from the samples in s. settled receives the ledger of events with every
-// sample; it may be nil.
+// NewRecorder makes a recorder that continues the samples in s. settled receives the ledger of events with every sample;
+// it may be nil.
 func NewRecorder(s *store.Store, log *slog.Logger, now time.Time, settled func(domain.EventLedger)) (*Recorder, error) {
 	minutes, err := s.Samples(now.Add(-minutesKept))
 	if err != nil {
@@ -57,7 +57,7 @@ func NewRecorder(s *store.Store, log *slog.Logger, now time.Time, settled func(d
 	return &Recorder{store: s, log: log, minutes: minutes, parked: causes{store: s, settled: settled}}, nil
 }
 
-// run takes samples until ctx is done.
+// Run takes samples until ctx is done.
 func (r *Recorder) Run(ctx context.Context) error {
 	for {
 		if err := r.sample(ctx, time.Now()); err != nil && ctx.Err() == nil {
@@ -71,7 +71,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 }
 
-// sample takes one, and has the store keep the first of every minute.
+// sample takes one sample. The store keeps the first of every minute.
 func (r *Recorder) sample(ctx context.Context, now time.Time) error {
 	s, err := r.now(now)
 	if err != nil {
@@ -90,10 +90,10 @@ func (r *Recorder) sample(ctx context.Context, now time.Time) error {
 	if !keep {
 		return nil
 	}
-	return r.store.KeepSample(context.WithoutCancel(ctx), s) // bounded; what nobody waits for must not outlive its caller in the store
+	return r.store.KeepSample(context.WithoutCancel(ctx), s) // bounded; a command must not outlive its caller in the store
 }
 
-// now says how things are.
+// now is a sample of this moment.
 func (r *Recorder) now(now time.Time) (store.Sample, error) {
 	s, err := r.store.Sample(now)
 	if err != nil {
@@ -118,7 +118,7 @@ func (r *Recorder) now(now time.Time) (store.Sample, error) {
 	return s, nil
 }
 
-// quantile is the value that percent of sorted do not exceed.
+// quantile is the value that percent of the sorted values do not exceed.
 func quantile(sorted []time.Duration, percent int) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -126,13 +126,13 @@ func quantile(sorted []time.Duration, percent int) time.Duration {
 	return sorted[min(len(sorted)*percent/100, len(sorted)-1)]
 }
 
-// since cuts what is older, and what lies ahead after a clock was set back.
+// since removes older samples, and those of the future after a clock was set back.
 func since(list []store.Sample, from time.Time) []store.Sample {
 	last := list[len(list)-1].At
 	return slices.DeleteFunc(list, func(s store.Sample) bool { return s.At.Before(from) || s.At.After(last) })
 }
 
-// answered notes a request to MoEngage.
+// Answered records a request to MoEngage.
 func (r *Recorder) Answered(report syncer.Report) {
 	now := time.Now()
 	r.mu.Lock()
@@ -143,18 +143,18 @@ func (r *Recorder) Answered(report syncer.Report) {
 	r.calls = append(r.calls, call{now, report.Took, report.Code == "accepted"})
 }
 
-// forget lets go of the calls that are older than a minute. mu is held.
+// forget drops calls that are older than a minute. mu is held.
 func (r *Recorder) forget(now time.Time) {
 	r.calls = slices.DeleteFunc(r.calls, func(c call) bool { return now.Sub(c.at) > time.Minute })
 }
 
-// series returns what is remembered of the time since from: minutes, and closer what is recent.
+// series returns the samples since from: one a minute, and every recent one.
 func (r *Recorder) series(from time.Time) []store.Sample {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	closely := r.recent
 	if len(closely) > 0 && from.Before(closely[len(closely)-1].At.Add(-2*recentKept)) {
-		closely = closely[len(closely)-1:] // of a long time, minutes are enough
+		closely = closely[len(closely)-1:] // for a long time, one a minute is enough
 	}
 	var list []store.Sample
 	for _, s := range r.minutes {
@@ -170,22 +170,22 @@ func (r *Recorder) series(from time.Time) []store.Sample {
 	return list
 }
 
-// usualSilence is the longest pause between events of the day before the last one; 0 if too
-// few came, or less than that is known.
+// UsualSilence is the longest pause between events in the day before the present silence. It is 0 if too few events came,
+// or if less than a day is known.
 func (r *Recorder) UsualSilence() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := len(r.minutes); n > 1 && r.minutes[n-1].Received > r.minutes[n-2].Received || r.silence == 0 {
-		r.silence = longestPause(r.minutes) // while nothing comes, the day before stays the same one
+		r.silence = longestPause(r.minutes) // while no event comes, that day stays the same
 	}
 	return r.silence
 }
 
-// parkedByReason counts what is parked by reason code, of which there are as many as in the source.
+// ParkedByReason counts parked events and changes by reason code. The source has a bounded number of codes.
 func (r *Recorder) ParkedByReason() map[string]uint64 { return r.parked.byReason() }
 
-// forecast looks ahead from the growth of the last hour. limit is the smaller of MoEngage's limits, elements per
-// minute. Before the first sample there is nothing to tell.
+// Forecast looks ahead from the growth of the last hour. limit is the smaller of MoEngage's limits, in elements a minute.
+// Before the first sample the forecast is empty.
 func (r *Recorder) Forecast(now time.Time, space store.Space, limit int) condition.Forecast {
 	hour := r.series(now.Add(-time.Hour))
 	if len(hour) == 0 {

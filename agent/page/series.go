@@ -22,8 +22,7 @@ type Series struct {
 	Audiences []AudienceSeries `json:"audiences"`
 }
 
-// AudienceSeries is one audience over the same samples. Where a sample did not tell of it, Members has
-// null.
+// AudienceSeries is one audience over the same samples. Members is null for a sample without the audience.
 type AudienceSeries struct {
 	Key     string    `json:"key"`
 	Space   string    `json:"space"`
@@ -54,7 +53,7 @@ func newSeries(samples []store.Sample) *Series {
 	return s
 }
 
-// audiences adds the columns of those that the newest sample tells of.
+// audiences adds the columns of the audiences in the newest sample.
 func (s *Series) audiences(samples []store.Sample) {
 	if len(samples) == 0 {
 		return
@@ -88,7 +87,7 @@ func (s *Series) audiences(samples []store.Sample) {
 	}
 }
 
-// rise is how much a counter grew; one that fell was restored from a backup.
+// rise is the growth of a counter. One that fell was restored from a backup.
 func rise(from, to uint64) uint64 {
 	if to < from {
 		return 0
@@ -105,8 +104,8 @@ func rate(a, b *store.Sample, from, to uint64) float64 {
 	return round(float64(rise(from, to)) / span.Minutes())
 }
 
-// perMinute is a counter's growth over the last minute. Of a process younger than that it is what there
-// was so far: the growth of a second, times sixty, would alarm people.
+// perMinute is a counter's growth over the last minute. In the first minute of a process it is the growth so far, because
+// the growth of a second times sixty would alarm people.
 func perMinute(samples []store.Sample, of func(*store.Sample) uint64) float64 {
 	last := &samples[len(samples)-1]
 	first := last

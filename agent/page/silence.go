@@ -6,13 +6,14 @@ import (
 	"personasync/store"
 )
 
-// enoughDeliveries are the minutes with events that a day must have for its pauses to say anything.
+// enoughDeliveries is how many minutes with events a day needs before its pauses mean anything.
 const enoughDeliveries = 100
 
-// wholeDay is how much of the past must be known: an agent that has seen no night knows no usual pause.
+// wholeDay is how much of the past must be known. An agent that has seen no night knows no usual pause.
 const wholeDay = minutesKept - 4*time.Hour
 
-// longestPause is the longest time between two minutes with events, those in which no sample was taken left out.
+// longestPause is the longest time between two minutes with events. Times without samples, when the agent was stopped, do
+// not count.
 func longestPause(minutes []store.Sample) (longest time.Duration) {
 	var last time.Time
 	busy := 0

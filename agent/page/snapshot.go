@@ -16,7 +16,7 @@ import (
 // pageRows bounds a table of the page.
 const pageRows = 100
 
-// Source is what the status page shows.
+// Source is what the page reads.
 type Source struct {
 	Inspect   api.Inspector
 	Store     *store.Store
@@ -26,7 +26,7 @@ type Source struct {
 	PerMinute func() int // the smaller of MoEngage's limits
 }
 
-// Snapshot is what the status page shows of this moment.
+// Snapshot is what the page shows of one moment.
 type Snapshot struct {
 	Now       time.Time          `json:"now"`
 	ShowUsers bool               `json:"show_users"`
@@ -43,10 +43,10 @@ type Snapshot struct {
 	FailuresLastMinute uint64  `json:"failures_last_minute"`
 
 	Parked       []Cause                  `json:"parked"`
-	ParkedMore   int                      `json:"parked_more"` // causes that are left out
+	ParkedMore   int                      `json:"parked_more"` // causes left out
 	Jobs         []PlannedJob             `json:"jobs"`
 	Computations []domain.ComputationInfo `json:"computations"` // those with the most members
-	More         int                      `json:"more"`         // computations that are left out
+	More         int                      `json:"more"`         // computations left out
 }
 
 // PlannedJob is a scheduled job as the page shows it.
@@ -60,7 +60,7 @@ type PlannedJob struct {
 	Missed  uint64 `json:"missed"`
 }
 
-// DiskSpace is what the data takes.
+// DiskSpace is how much the data takes and how much is free.
 type DiskSpace struct {
 	DataBytes    int64 `json:"data_bytes"`
 	MaxDataBytes int64 `json:"max_data_bytes"`

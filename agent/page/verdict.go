@@ -6,18 +6,17 @@ import (
 	"personasync/agent/condition"
 )
 
-// Verdict is one answer to the question that brings people to the status page: is anyone's membership
-// wrong in MoEngage, why, and what do I type?
+// Verdict is a condition as the page shows it, or one line that says that there is none.
 type Verdict struct {
 	Name     string   `json:"name"`     // of the condition; empty when all is well
 	Level    string   `json:"level"`    // ok | warn | bad
 	Severity string   `json:"severity"` // of the condition; empty when all is well
 	Text     string   `json:"text"`
 	Command  string   `json:"command"`  // the first of them; may be empty
-	Commands []string `json:"commands"` // what to type
+	Commands []string `json:"commands"` // commands to run
 }
 
-// verdicts shows the conditions. Only where there is none, all is well.
+// verdicts are the conditions. Only without one is the level ok.
 func verdicts(st *condition.Status) []Verdict {
 	var all []Verdict
 	for _, c := range st.Conditions {

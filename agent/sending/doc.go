@@ -4,6 +4,6 @@
 // and [Schedules] are the times at which changes leave, each for one job of the store. A change without a schedule
 // leaves at once. [JobTitle] is the name that people know a job by.
 //
-// Invariants: what stops one endpoint does not stop the other. A run of a schedule ends when nothing is left of what was
-// received until its time. It goes by the schedules in force, also when they changed during the run.
+// Invariants: a failure of one endpoint does not stop the other. A run of a schedule ends when none of the changes received
+// until its time is left. It goes by the schedules in force, also when they changed during the run.
 package sending

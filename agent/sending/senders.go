@@ -26,7 +26,7 @@ type Senders struct {
 // EndpointConfig is what the sender of an endpoint needs of a configuration, as [Config] is.
 type EndpointConfig func(*config.Config, domain.Endpoint) syncer.Config
 
-// New returns senders of what is due in o. They send while Run runs.
+// New returns senders of the due changes in o. They send while Run runs.
 func New(c *config.Config, of EndpointConfig, o syncer.Outbox, log *slog.Logger) *Senders {
 	s := &Senders{
 		of:         of,
@@ -63,9 +63,9 @@ func (s *Senders) Flush(job *string) {
 	s.cohort.Flush(job, s.transition.Flush(job, nil))
 }
 
-// Drain sends what was received for a job until a moment, and returns when none of it is left. The scheduler starts no
-// other run of the job meanwhile. So at each further time of its schedule, Drain also sends what was received until
-// then: a run with a million changes, or with one that fails again and again, must not keep later changes waiting.
+// Drain sends the changes that were received for a job until a moment, and returns when none of them is left. The
+// scheduler starts no other run of the job meanwhile. So at each further time of its schedule, Drain also sends the changes
+// received until then: a run with a million changes, or with one that keeps failing, must not make later ones wait.
 func (s *Senders) Drain(ctx context.Context, job string, upTo time.Time) error {
 	drained := s.cohort.Open(job, upTo, s.transition.Open(job, upTo, nil))
 	for mark := upTo; ; {

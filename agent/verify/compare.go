@@ -201,7 +201,7 @@ func (v *verification) note(missing []store.Told, held syncer.Held) {
 	}
 }
 
-// repair queues again what is missing, if the order says so.
+// repair queues the missing values again, if the order says so.
 func (v *verification) repair(ctx context.Context, missing []store.Told) error {
 	if !v.order.Repair || len(missing) == 0 {
 		return nil

@@ -53,7 +53,7 @@ func (v *Verifier) tell(r *api.VerifyReport) {
 	attrs := []any{"computation", r.Key, "id", r.ID, "compared", r.Compared, "agree", r.Agree, "differ", r.Differ, "moving", r.Moving}
 	switch {
 	case r.Differ > 0:
-		v.log.Warn("MoEngage does not hold all it was told: `personasync audience verify KEY` lists what differs, --repair sends it again", attrs...)
+		v.log.Warn("MoEngage does not hold every value that was sent: `personasync audience verify KEY` lists what differs, --repair sends it again", attrs...)
 	case r.Compared == 0:
 		v.log.Info("a verification compared no users, so it proves nothing", attrs...)
 	default:
