@@ -106,3 +106,39 @@ func TestTheWorkspacesCohortsAreCounted(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestWarningsAboutValues(t *testing.T) {
+	long := strings.Repeat("a", MaxValueLength+1)
+	for value, want := range map[string]string{
+		`{"a":"` + long + `"}`:   ValueTooLong,
+		`[true,false]`:           "",
+		`[true,1]`:               ArrayMixed,
+		`[1,2]`:                  "",
+		`[{"a":"` + long + `"}]`: ValueTooLong,
+		`[`:                      "",
+		``:                       "",
+		strings.Repeat("1", 600): "",
+		`"http://` + long + `"`:  URLTooLong,
+		`"ftp://` + long + `"`:   ValueTooLong,
+		` "` + long + `" `:       ValueTooLong,
+		`["` + long[:512] + `"]`: "",
+		`["` + strings.Repeat(`\u00e9`, 512) + `"]`: "",
+	} {
+		if got := judgeValue([]byte(value)); got != want {
+			t.Errorf("%.40s: %q, want %q", value, got, want)
+		}
+	}
+}
+
+// The memory of warnings is bounded, because names come from outside.
+func TestWarningsAreBounded(t *testing.T) {
+	ws := NewWarnings()
+	n := 0
+	for i := range maxWarnings + 10 {
+		c := domain.Change{Kind: domain.KindCohort, Name: fmt.Sprint("c", i), Value: []byte("true")}
+		n += len(ws.Check(&domain.Lease{Deliveries: []domain.Delivery{{User: "ann", Event: &domain.Change{Name: fmt.Sprint("moe_", i)}}, {User: "ann", Attributes: []domain.Change{c}}}}))
+	}
+	if n != maxWarnings {
+		t.Errorf("%d warnings, want %d", n, maxWarnings)
+	}
+}

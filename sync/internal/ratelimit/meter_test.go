@@ -163,3 +163,86 @@ func TestTheMeterIsBounded(t *testing.T) {
 		t.Errorf("%d entries for a minute", n)
 	}
 }
+
+func TestAmounts(t *testing.T) {
+	for a, want := range map[Amount]bool{{}: true, {Users: 1}: false, {Events: 1}: false, {Calls: 1}: true, {Users: -1, Events: -1}: true} {
+		if a.Empty() != want {
+			t.Errorf("%+v is empty: %v", a, !want)
+		}
+	}
+	if got := (Amount{Users: 10, Events: 3, Calls: 1}).AtMost(5); got != (Amount{Users: 5, Events: 3, Calls: 1}) {
+		t.Errorf("at most 5: %+v", got)
+	}
+	for limit, want := range map[int]int{0: unlimited, -1: unlimited, 1: 1, 59: 1, 60: 1, 120: 2, 60_000: 1000} {
+		if got := Share(limit); got != want {
+			t.Errorf("the share of %d is %d, want %d", limit, got, want)
+		}
+	}
+}
+
+// Once a limit was reached, requests are paced at its rate. When everything due was sent, they need not be.
+func TestPacingBeginsAtTheLimitAndEndsWithTheBacklog(t *testing.T) {
+	var m Meter
+	m.SetLimits(Amount{Users: 60, Events: 60, Calls: 60})
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	send := func() Amount {
+		g, _ := m.Reserve(now)
+		if g.Empty() {
+			return g
+		}
+		g = m.Keep(g, Amount{Users: 1, Events: 1, Calls: 1}, now)
+		m.Settle(g, true, now)
+		return g
+	}
+	for range 60 {
+		if send().Empty() {
+			t.Fatal("paced below the limit")
+		}
+	}
+	g, again := m.Reserve(now)
+	if !g.Empty() || again.Before(now.Add(Window)) {
+		t.Fatalf("at the limit: %+v, again in %v", g, again.Sub(now))
+	}
+	now = again
+	if send().Empty() || send().Empty() { // the second makes up for being one share late
+		t.Fatal("nothing is allowed when it was promised")
+	}
+	g, again = m.Reserve(now)
+	if wait := again.Sub(now); !g.Empty() || wait < 900*time.Millisecond || wait > time.Second {
+		t.Fatalf("after two paced requests: %+v, again in %v", g, wait)
+	}
+	m.StopPacing()
+	if send().Empty() {
+		t.Error("paced although everything due was sent")
+	}
+}
+
+// A request in flight holds its reservation, and a part that was not used is free again.
+func TestAReservationIsHeldUntilItIsSettled(t *testing.T) {
+	var m Meter
+	m.SetLimits(Amount{Users: 120})
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	held := Amount{Users: 119}
+	if _, again := m.Admit(held, now); !again.IsZero() {
+		t.Fatal("not admitted")
+	}
+	if _, again := m.Admit(Amount{Users: 2}, now); !again.Equal(now.Add(time.Second)) { // when is unknown: a guess
+		t.Errorf("admitted beyond the limit, or again at %v", again)
+	}
+	if g, again := m.Reserve(now); g.Users != 0 || g.Events != unlimited || !again.Equal(now.Add(time.Second)) {
+		t.Errorf("reserved %+v, again at %v", g, again)
+	} else {
+		m.Settle(g, false, now)
+	}
+	held = m.Keep(held, Amount{Users: 100}, now)
+	if _, again := m.Admit(Amount{Users: 20}, now); !again.IsZero() {
+		t.Error("the unused part is still held")
+	}
+	m.Settle(held, false, now)
+	if _, again := m.Admit(Amount{Users: 100}, now); !again.IsZero() {
+		t.Error("a request that never left was counted")
+	}
+	if _, again := m.Admit(Amount{}, now); !again.IsZero() {
+		t.Error("a request of nothing has to wait")
+	}
+}
