@@ -33,3 +33,37 @@ func TestBorrowOnlyReplacesSecretsThatCannotBeRead(t *testing.T) {
 		})
 	}
 }
+
+// A secret that only another user may read is not a mistake in the configuration.
+func TestOnlyUnreadTellsSecretsOfAnotherUser(t *testing.T) {
+	denied, other := Fault{denied: true}, Fault{}
+	for _, c := range []struct {
+		faults []Fault
+		want   bool
+	}{{nil, false}, {[]Fault{denied}, true}, {[]Fault{denied, denied}, true}, {[]Fault{denied, other}, false}, {[]Fault{other}, false}} {
+		if got := (&Faults{All: c.faults}).OnlyUnread(); got != c.want {
+			t.Errorf("%+v: %v", c.faults, got)
+		}
+	}
+}
+
+func TestUnreadListsSecretsThatWereNotBorrowed(t *testing.T) {
+	c, err := LoadWithoutSecrets("", []string{
+		"PERSONASYNC_MOENGAGE_API_KEY_FILE=/k", "PERSONASYNC_INGEST_WRITE_KEYS_FILE=/w", "PERSONASYNC_INGEST_SHARED_SECRET=s",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(c.Unread(), ", "); got != "ingest.write_keys, moengage.api_key" {
+		t.Errorf("unread %s", got)
+	}
+	c.Borrow([]Setting{{Key: "moengage.api_key", Value: "(set, 1 value)", Origin: "file /k"}})
+	if got := strings.Join(c.Unread(), ", "); got != "ingest.write_keys" {
+		t.Errorf("unread %s after one was borrowed", got)
+	}
+	for _, s := range c.Effective() {
+		if s.Key == "moengage.api_key" && s.Origin != "file /k" || s.Key == "ingest.write_keys" && s.Value != "(not read)" {
+			t.Errorf("%+v", s)
+		}
+	}
+}

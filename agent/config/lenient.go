@@ -35,7 +35,7 @@ func LoadPlaces(path string, environ []string) (*Config, error) {
 		return nil, err
 	}
 	l := newLoader(path, environ, true)
-	entries, sure := l.putRight(entries)
+	entries, sure := l.correctPlaces(entries)
 	if !sure {
 		return nil, err
 	}
@@ -48,9 +48,9 @@ func LoadPlaces(path string, environ []string) (*Config, error) {
 	return l.cfg, nil
 }
 
-// putRight moves entries meant as data_dir or admin.socket to the correct key, unless that key is set. sure is
+// correctPlaces moves entries meant as data_dir or admin.socket to the correct key, unless that key is set. sure is
 // false if two of them contradict each other.
-func (l *loader) putRight(entries []document.Entry) (right []document.Entry, sure bool) {
+func (l *loader) correctPlaces(entries []document.Entry) (right []document.Entry, sure bool) {
 	given := make(map[string]string) // values of the misplaced entries
 	for _, e := range entries {
 		if e.Section == 0 && places[e.Key()] {

@@ -41,3 +41,56 @@ func TestCommandsAcceptAMisplacedPlace(t *testing.T) {
 		t.Errorf("the environment says /e: %v", err)
 	}
 }
+
+// A fault elsewhere must not stop a command that only asks the agent. The faulty keys get their defaults.
+func TestFaultyKeysGetTheirDefaults(t *testing.T) {
+	c, err := LoadPlaces(writeFile(t, "agent.toml", lines(
+		`data_dir = "/y"`, "[log]", `level = "loud"`, `format = "text"`,
+		"[[computation]]", `key = "good"`,
+		"[[computation]]", `key = "bad"`, `send = "all"`,
+		"[[computation]]", `key = "good"`,
+		"[[computation]]", `attribute = "nameless"`,
+	)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.DataDir != "/y" || c.Log.Level != Default().Log.Level || c.Log.Format != "text" {
+		t.Errorf("data_dir %q, log %+v", c.DataDir, c.Log)
+	}
+	if len(c.Computations) != 1 || c.Computations[0].Key != "good" {
+		t.Errorf("computations %+v", c.Computations)
+	}
+	if faults, ok := c.Refused().(*Faults); !ok || len(faults.All) != 4 {
+		t.Errorf("refused for %v", c.Refused())
+	}
+}
+
+// Lines that are not TOML are skipped, unless one of them may contain a place.
+func TestInvalidLinesAreSkipped(t *testing.T) {
+	for doc, want := range map[string]string{
+		lines("[log]", "level = ", `[admin]`, `socket = "/s"`):          "/s",
+		lines("= 1", "= 2", `admin.socket = "/s"`):                      "/s",
+		lines(`admin.socket = "/s`):                                     "",
+		lines("data_dir = /var/lib", `admin.socket = "/s"`):             "",
+		lines("[admin", `socket = "/s"`):                                "",
+		lines(strings.Repeat("= 1\n", 20) + `admin.socket = "/s"`):      "",
+		lines(strings.Repeat("= 1\n", 19) + `admin.socket = "/s"`):      "/s",
+		"\ufeff" + lines("[log]", "level = ", `[admin]`, `socket="/s"`): "/s",
+	} {
+		c, err := LoadPlaces(writeFile(t, "agent.toml", doc), nil)
+		if want == "" && err == nil || want != "" && (err != nil || c.Admin.Socket != want) {
+			t.Errorf("%q: %+v, %v, want %q", doc, c, err, want)
+		}
+	}
+}
+
+func TestRefuseReplacesTheFaults(t *testing.T) {
+	c := Default()
+	if c.Refused() != nil {
+		t.Errorf("the default is refused for %v", c.Refused())
+	}
+	c.Refuse(ErrNoFile)
+	if c.Refused() != ErrNoFile {
+		t.Errorf("refused for %v", c.Refused())
+	}
+}

@@ -87,3 +87,15 @@ func TestCertificateMayMove(t *testing.T) {
 		}
 	}
 }
+
+// An inherited socket may listen elsewhere than agent.toml says, so the checks of its address are repeated.
+func TestAnInheritedAddressIsChecked(t *testing.T) {
+	c := mustRead(t, lines("[ingest]", `auth = "off"`))
+	if err := c.ListenAt("127.0.0.1:9000"); err != nil || c.Ingest.Listen != "127.0.0.1:9000" {
+		t.Errorf("%q, %v", c.Ingest.Listen, err)
+	}
+	err := Default().ListenAt("0.0.0.0:80")
+	if err == nil || !strings.HasPrefix(err.Error(), `the socket unit of systemd: ingest.listen = "0.0.0.0:80": is reachable from other machines`) {
+		t.Errorf("%v", err)
+	}
+}
