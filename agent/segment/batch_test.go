@@ -124,3 +124,46 @@ func ExampleParseBatch() {
 	fmt.Printf("%s", b.Items[0].Raw)
 	// Output: {"type":"track","event":"Paid","context":{"ip":"203.0.113.7"}}
 }
+
+// An SDK's unusual sentAt is reported once for the batch, and may be read all the same.
+func TestAnOddSentAtOfABatchIsReported(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"batch":[],"sentAt":"2026-03-14T10:27:00Z"}`: "",
+		`{"batch":[],"sentAt":1773484020}`:             "sentAt 0000000000 true",
+		`{"batch":[],"sentAt":"soon"}`:                 "sentAt aaaa false",
+		`{"batch":[],"sentAt":"so\u006fn"}`:            "sentAt aaaa false",
+	} {
+		b, err := ParseBatch([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := ""
+		b.SentAt(func(o OddTime) { said += fmt.Sprint(o.Field, " ", o.Spelling, " ", o.Read) })
+		if said != want {
+			t.Errorf("%s: %q, want %q", body, said, want)
+		}
+		b.SentAt(nil) // may be nil
+	}
+}
+
+func TestMergingEmptyObjects(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"context":{"a":1},"batch":[{"context":{}}]}`:                      `{"context":{"a":1}}`,
+		`{"context":{"a":{}},"batch":[{"context":{"a":{}}}]}`:               `{"context":{"a":{}}}`,
+		`{"context":{"a":{}},"batch":[{"context":{"a":{"b":1}}}]}`:          `{"context":{"a":{"b":1}}}`,
+		`{"context":{},"integrations":{"All":true},"batch":[{}]}`:           `{"integrations":{"All":true}}`,
+		`{"context":{"a":1},"integrations":{"All":true},"batch":[{"b":2}]}`: `{"b":2,"context":{"a":1},"integrations":{"All":true}}`,
+		`{"context":7,"batch":[{}]}`:                                        `{}`,
+		`{"context":{"a":1},"batch":[{"context":null}]}`:                    `{"context":{"a":1}}`,
+		`{"context":{"a":{"b":1}},"batch":[{"context":{"a":null}}]}`:        `{"context":{"a":null}}`,
+		`{"context":{"a":1},"batch":[{"context":"x"}]}`:                     `{"context":"x"}`,
+	} {
+		b, err := ParseBatch([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(b.Items[0].Raw); got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
+}

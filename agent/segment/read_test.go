@@ -598,3 +598,81 @@ func TestANameWithHalfACharacterIsNotTheKey(t *testing.T) {
 		t.Errorf("fault %q, flag %d", e.Fault, e.Flag)
 	}
 }
+
+// After the clock was set back, an event without a time gets the latest time that the clock showed.
+func TestLatestReplacesTheReceipt(t *testing.T) {
+	latest := received.Add(time.Hour)
+	for name, c := range map[string]struct {
+		fields string
+		latest time.Time
+		want   time.Time
+	}{
+		"no time":                         {``, latest, latest},
+		"no time, and the clock is right": {``, time.Time{}, received},
+		"latest before the receipt":       {``, received.Add(-time.Hour), received},
+		"a time between the two":          {`"timestamp":"` + received.Add(30*time.Minute).Format(time.RFC3339Nano) + `"`, latest, received.Add(30 * time.Minute)},
+		"up to five minutes after it":     {`"timestamp":"` + latest.Add(5*time.Minute).Format(time.RFC3339Nano) + `"`, latest, latest.Add(5 * time.Minute)},
+		"more than five minutes after it": {`"timestamp":"` + latest.Add(5*time.Minute+1).Format(time.RFC3339Nano) + `"`, latest, latest},
+	} {
+		if e := Read([]byte(`{`+c.fields+`}`), Reading{Received: received, Latest: c.latest}); !e.Time.Equal(c.want) || !e.Received.Equal(received) {
+			t.Errorf("%s: %s, want %s; received %s", name, e.Time, c.want, e.Received)
+		}
+	}
+}
+
+func TestTimesThatLookRight(t *testing.T) {
+	for text, want := range map[string]string{
+		"２０２６－０３－１４Ｔ０９：２６：５３Ｚ":           "2026-03-14T09:26:53Z", // full width
+		"2026−03−14T09:26:53٫5Z":         "2026-03-14T09:26:53.5Z",
+		"\u200e2026-03-14T09:26:53Z":     "2026-03-14T09:26:53Z",
+		"2026-03-14T09:26:53+05:30":      "2026-03-14T03:56:53Z",
+		"2026-03-14T09:26:53-0530":       "2026-03-14T14:56:53Z",
+		"2026-03-14T09:26:53+23:59":      "2026-03-13T09:27:53Z",
+		"2026-03-14T09:26:53+2400":       "",
+		"2026-03-14T09:26:53+0560":       "",
+		"2026-03-14T09:26:53+5":          "",
+		"20260314T092653Z":               "2026-03-14T09:26:53Z",
+		"202603140926":                   "2026-03-14T09:26:00Z",
+		"2026-0314T09:26:53Z":            "",
+		"202603-14T09:26:53Z":            "",
+		"2026-03-14":                     "",
+		"2026-03-14T24:00:00Z":           "",
+		"2026-03-14T23:60:00Z":           "",
+		"2026-03-14T23:59:61Z":           "",
+		"2026-03-14T23:59:59.999999999Z": "2026-03-14T23:59:59.999999999Z",
+		"2026-02-29T00:00:00Z":           "",
+		"2028-02-29T00:00:00Z":           "2028-02-29T00:00:00Z",
+		"2026-13-01T00:00:00Z":           "",
+		"2026-00-01T00:00:00Z":           "",
+		"1970-01-01T00:00:00Z":           "1970-01-01T00:00:00Z",
+		"1969-12-31T23:59:59Z":           "",
+		"1773480413":                     "2026-03-14T09:26:53Z",
+		"1773480413.25":                  "2026-03-14T09:26:53.25Z",
+		"1773480413589":                  "2026-03-14T09:26:53.589Z",
+		"1773480413589.5":                "2026-03-14T09:26:53.5895Z",
+		"1.773480413589e12":              "2026-03-14T09:26:53.589Z",
+		"17734804135":                    "",
+		"177348041":                      "",
+		"0773480413":                     "",
+		"1e9":                            "2001-09-09T01:46:40Z",
+		"9e8":                            "",
+		"1e13":                           "",
+	} {
+		e := Read([]byte(`{"timestamp":"`+text+`"}`), Reading{Received: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)})
+		got := ""
+		if e.TimeSource == domain.TimeOwn || e.TimeSource == domain.TimeSecond {
+			got = e.Time.Format(time.RFC3339Nano)
+		}
+		if got != want {
+			t.Errorf("%s: %q (%s), want %q", text, got, e.TimeSource, want)
+		}
+	}
+}
+
+func TestTextsThatAreNotJSON(t *testing.T) {
+	for _, raw := range []string{`{"a":"\`, `{"a":"\u00e`, `{"a":"\x"}`, `{"a":"`, `{"a`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{,}`, `{"a":01}`, `{"a":1.}`, `{"a":1e}`, `{"a":-}`, `{"a":tru}`, `{"a":[1}`, "{\"a\":\"\n\"}"} {
+		if e := Read([]byte(raw), Reading{}); e.Fault != FaultInvalidJSON || e.MessageID != nameless([]byte(raw)) {
+			t.Errorf("%q: %q, id %q", raw, e.Fault, e.MessageID)
+		}
+	}
+}

@@ -79,3 +79,23 @@ func TestSplitTakesNoMillions(t *testing.T) {
 		t.Errorf("%d items, %v", len(items), err)
 	}
 }
+
+// Segment signs the first element as it is written, with its wrapping.
+func TestFirstElement(t *testing.T) {
+	for body, want := range map[string]string{
+		` [ {"json": {"a":1}} , 2]`: `{"json": {"a":1}}`,
+		`[1,`:                       `1`,
+		`[1`:                        `1`,
+		`["a" "b"]`:                 `"a"`,
+		`[]`:                        ``,
+		`[ ]`:                       ``,
+		`[`:                         ``,
+		`[tru]`:                     ``,
+		`{"a":1}`:                   ``,
+		``:                          ``,
+	} {
+		if got := string(FirstElement([]byte(body))); got != want {
+			t.Errorf("%s: %q, want %q", body, got, want)
+		}
+	}
+}
