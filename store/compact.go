@@ -31,7 +31,8 @@ import (
 // at the rename they say the same.
 
 // compactFile is the copy in the making; one that a crash left is removed at the next start.
-const compactFile = datadir.StateFile + ".compact"
+const compactFile = datadir.CompactFile
+
 const (
 
 	// slicePause is the least the disk is left to acknowledgements after each slice; as long as the

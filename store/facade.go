@@ -32,10 +32,11 @@ var (
 	ErrNoRoom   = datadir.ErrNoRoom  // to make a store in, or to migrate one
 	ErrNoPlace  = datadir.ErrNoPlace // the data directory's disk is not mounted, perhaps
 
-	ErrBadCursor   = query.ErrBadCursor
-	ErrNoSuccessor = apply.ErrNoSuccessor
-	ErrNotAFile    = snapshot.ErrNotAFile
-	ErrNoBackup    = snapshot.ErrNoBackup
+	ErrBadCursor     = query.ErrBadCursor
+	ErrNoSuccessor   = apply.ErrNoSuccessor
+	ErrUnsalvageable = boltfile.ErrUnsalvageable // nothing of a damaged file can be saved: a restart does not help
+	ErrNotAFile      = snapshot.ErrNotAFile
+	ErrNoBackup      = snapshot.ErrNoBackup
 )
 
 const (

@@ -67,7 +67,7 @@ func TestAHoleOfUnappliedRecordsIsFound(t *testing.T) {
 	b := behindHole(t)
 	last := wal.Path(b.dir, 2)
 	must(t, os.Rename(last, last+".away"))
-	appendFrom(t, b.dir, segmentEpoch(wal.Path(b.dir, 1)), 200_000_000, event("dan", "vip", true, 5))
+	appendFrom(t, b.dir, epochOf(t, b.dir), 200_000_000, event("dan", "vip", true, 5))
 	if r, err := repair.Check(t.Context(), b.dir, nil); err != nil || r.OK() {
 		t.Errorf("check: %+v, %v", r, err)
 	}

@@ -68,7 +68,7 @@ func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 	all := []string{"inbox-00000001.db", "inbox-00000002.db", "inbox-00000003.db", "inbox-00000004.db"}
 	empty := func(t *testing.T, dir string, number uint64) {
 		must(t, boltfile.Create(wal.Path(dir, number), func(db *bolt.DB) error {
-			return boltfile.Init(db, segmentEpoch(wal.Path(dir, 1)), wal.Buckets...)
+			return boltfile.Init(db, epochOf(t, dir), wal.Buckets...)
 		}))
 	}
 	for name, tc := range map[string]struct {
@@ -149,7 +149,7 @@ func TestACopyThatAnOlderVersionWroteToIsTakenApart(t *testing.T) {
 	for name, from := range map[string]uint64{"a copy of the oldest": 1, "a copy of the newest": 4} {
 		t.Run(name, func(t *testing.T) {
 			b := fourFiles(t)
-			epoch := segmentEpoch(wal.Path(b.dir, 1))
+			epoch := epochOf(t, b.dir)
 			copyInbox(t, b.dir, from, 7)
 			in, err := wal.Open(b.dir, wal.Config{Epoch: epoch, First: 0, Records: record.InboxRecords}) // as it was done
 			must(t, err)

@@ -15,7 +15,6 @@ import (
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
-	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/record"
 	"personasync/store/internal/repair"
@@ -167,30 +166,6 @@ func (re *restoration) settle(ctx context.Context) error {
 		}, nil)
 	}
 	return errors.Join(err, s.Close())
-}
-
-// finishRestore moves aside what a restore that was cut off left of the inbox of another store. Of the same
-// store it may stay: its numbers lie below those that come.
-func (s *Store) finishRestore(aside string) {
-	epoch, _ := s.stateKnows()
-	inboxes, _, _ := wal.Files(s.dir)
-	for _, path := range inboxes {
-		if its := segmentEpoch(path); epoch == 0 || its == 0 || its == epoch {
-			continue
-		}
-		if err := os.Rename(path, filepath.Join(aside, filepath.Base(path))); err != nil {
-			s.log.Error("the inbox of the store that was replaced could not be moved aside", "file", filepath.Base(path), "err", err)
-		}
-	}
-}
-
-// segmentEpoch reads which store an inbox file belongs to; 0 when that cannot be had.
-func segmentEpoch(path string) (epoch uint32) {
-	if boltpage.Glance(path) != nil {
-		return 0
-	}
-	x, _ := wal.ReadExtent(path)
-	return x.Epoch
 }
 
 // structural reports whether a file cannot be opened, or its pages followed: no store can work with it.

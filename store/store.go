@@ -23,6 +23,7 @@ import (
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
+	"personasync/store/internal/recovery"
 	"personasync/store/internal/repair"
 	"personasync/store/internal/snapshot"
 	"personasync/store/internal/state"
@@ -79,10 +80,9 @@ type Store struct {
 	orders   *orders.Runner
 	refused  *state.Refusals
 
-	budget       *datadir.DiskBudget // whether there is any for more events
-	marker       *datadir.ShutdownMarker
-	checkInChild func(ctx context.Context, dir string) (*repair.CheckReport, error)
-	left         bool // when it was opened, the state was as the last run left it
+	budget *datadir.DiskBudget // whether there is any for more events
+	marker *datadir.ShutdownMarker
+	start  *recovery.Start
 
 	life      context.Context // ends with Close
 	end       context.CancelFunc
@@ -121,7 +121,7 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 	}
 	s = &Store{
 		log: o.Log, dir: dir, lock: lock, now: time.Now,
-		budget: datadir.NewDiskBudget(o.MaxDataBytes), checkInChild: o.CheckInChild,
+		budget: datadir.NewDiskBudget(o.MaxDataBytes),
 	}
 	if o.Start == nil {
 		o.Start = context.Background()
@@ -133,7 +133,11 @@ func openAtRest(dir string, o Options) (s *Store, err error) {
 		_ = boltfile.Unlock(lock)
 		return nil, err
 	}
-	if err := s.open(o.Start); err != nil {
+	if s.start, err = recovery.Begin(dir, o.Log, o.CheckInChild); err == nil {
+		s.marker = s.start.Marker
+		err = s.start.Run(o.Start, s.openFiles)
+	}
+	if err != nil {
 		s.place.Held.Close()
 		_ = boltfile.Unlock(lock)
 		return nil, err
@@ -211,7 +215,7 @@ func (s *Store) openFiles() error {
 	})
 	s.liveness = writer.Liveness{Writer: s.writer}
 	s.orders = &orders.Runner{Dir: s.dir, Reader: s.r, Inbox: inbox, Budget: s.budget, Writer: s.writer}
-	s.writer.Arrive(s.arrival(st.Home))
+	s.writer.Arrive(s.start.Arrival(st.Home, inbox.Next(), s.retention.Load().restoring))
 	s.lookAround()
 	if err := boltfile.Guard(s.writer.Recover); err != nil {
 		inbox.Close()
@@ -233,9 +237,9 @@ func (s *Store) openState() (st *state.State, err error) {
 		if inboxes, _, err := wal.Files(s.dir); err != nil {
 			return nil, err
 		} else if len(inboxes) > 0 {
-			return nil, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", ErrUnsalvageable, s.dir, datadir.StateFile)
+			return nil, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", boltfile.ErrUnsalvageable, s.dir, datadir.StateFile)
 		}
-		s.tellOfBeginning()
+		s.logNewStore()
 		if err := boltfile.Create(path, func(db *bolt.DB) error { return state.InitState(db, rand.Uint32()|1) }); err != nil {
 			return nil, datadir.Roomless(err)
 		}
@@ -272,8 +276,8 @@ func (s *Store) openState() (st *state.State, err error) {
 	return st, nil
 }
 
-// tellOfBeginning says that a store begins with nothing, and whether there was one before.
-func (s *Store) tellOfBeginning() {
+// logNewStore says that a store begins with nothing, and whether there was one before.
+func (s *Store) logNewStore() {
 	if s.marker.Last == (datadir.LastRun{}) {
 		s.log.Info("a new store begins", "dir", s.dir)
 		return

@@ -13,6 +13,8 @@ import (
 	"go.uber.org/goleak"
 
 	"personasync/store/domain"
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
@@ -853,4 +855,15 @@ func (b *bench) orderOn(key string, o record.Order) *record.Order {
 		return err
 	}))
 	return &o
+}
+
+// epochOf reads the epoch of a stopped store.
+func epochOf(t testing.TB, dir string) (epoch uint32) {
+	t.Helper()
+	db, err := boltfile.Open(filepath.Join(dir, datadir.StateFile), 0, true)
+	must(t, err)
+	defer db.Close()
+	epoch, err = boltfile.Epoch(db)
+	must(t, err)
+	return epoch
 }

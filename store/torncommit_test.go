@@ -40,7 +40,7 @@ func TestATornCommitIsNoDamage(t *testing.T) {
 	path := wal.Path(dir, 1)
 	before, err := os.ReadFile(path)
 	must(t, err)
-	in, err := wal.Open(dir, wal.Config{Epoch: segmentEpoch(path), First: 1, Records: record.InboxRecords})
+	in, err := wal.Open(dir, wal.Config{Epoch: epochOf(t, dir), First: 1, Records: record.InboxRecords})
 	must(t, err)
 	end := in.Last()
 	must(t, in.Append(t.Context(), record.AppendEvent(nil, event("torn", "vip", true, 1))))

@@ -17,6 +17,9 @@ var ErrForeign = boltfile.ErrForeign
 const (
 	StateFile = boltfile.StateFile
 	LockFile  = "lock"
+
+	// CompactFile is the copy of state.db that a compaction is making.
+	CompactFile = StateFile + ".compact"
 )
 
 func writeAt(f *os.File, b []byte) error {

@@ -1,4 +1,4 @@
-package store
+package recovery
 
 import (
 	"fmt"
@@ -37,8 +37,8 @@ func (e *fileRange) name() string { return filepath.Base(e.path) }
 
 // setCopiesAside brings the files of the inbox back in order. It returns why all files must be read: one is to be
 // salvaged.
-func (s *Store) setCopiesAside() (why string, err error) {
-	epoch, applied := s.stateKnows()
+func (s *Start) setCopiesAside() (why string, err error) {
+	epoch, applied := s.stateMeta()
 	if epoch == 0 {
 		return "", nil // a new store, or a state that is to be salvaged first
 	}
@@ -75,7 +75,7 @@ func (s *Store) setCopiesAside() (why string, err error) {
 	return why, nil
 }
 
-func (s *Store) setAside(e *fileRange) error {
+func (s *Start) setAside(e *fileRange) error {
 	kept := repair.KeptName(e.path, "copy", time.Now().UTC())
 	err := os.Rename(e.path, filepath.Join(s.dir, kept))
 	if err == nil {

@@ -1,4 +1,4 @@
-package store
+package recovery
 
 import (
 	"encoding/binary"
@@ -16,9 +16,9 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// salvageState makes a new state.db of what can be read of the damaged one, and puts it in its place.
-// The damaged file stays beside it. The inbox is sound by then.
-func (s *Store) salvageState(inbox *wal.Log, faults []string) (*repair.Salvage, error) {
+// salvageState makes a new state.db of what can be read of the damaged one, and puts it in its place. The damaged file
+// is kept beside it. The inbox is sound by then.
+func (s *Start) salvageState(inbox *wal.Log, faults []string) (*repair.Salvage, error) {
 	path := filepath.Join(s.dir, datadir.StateFile)
 	file, err := boltpage.Open(path)
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *Store) salvageState(inbox *wal.Log, faults []string) (*repair.Salvage, 
 	}
 	if q.Written == 0 && len(q.Meta) == 0 {
 		return nil, fmt.Errorf("%w: nothing of this program can be read from %s (%d bytes): restore a backup with `personasync db restore FILE`, "+
-			"or move %s away to begin with nothing: every membership is then unknown", ErrUnsalvageable, path, file.Size, s.dir)
+			"or move %s away to begin with nothing: every membership is then unknown", boltfile.ErrUnsalvageable, path, file.Size, s.dir)
 	}
 	if err := q.SettleMeta(inbox); err != nil {
 		return nil, fmt.Errorf("write what was saved: %w", err)

@@ -1,0 +1,45 @@
+package recovery
+
+import (
+	"errors"
+	"path/filepath"
+
+	"personasync/store/internal/boltfile"
+	"personasync/store/internal/datadir"
+	"personasync/store/internal/record"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/wal"
+)
+
+// salvage saves what is left of one file.
+func (s *Start) salvage(path string, faults []string) (report *repair.Salvage, err error) {
+	err = boltfile.Guard(func() error {
+		if filepath.Base(path) != datadir.StateFile {
+			epoch, applied := s.stateMeta()
+			report, err = repair.Segment(path, epoch, applied, faults)
+			return err
+		}
+		inbox, err := wal.OpenReadOnly(s.dir, 0, record.InboxRecords)
+		if err != nil {
+			return err
+		}
+		defer inbox.CloseFiles()
+		report, err = s.salvageState(inbox, faults)
+		return err
+	})
+	return report, err
+}
+
+// record writes the reports about inbox files into the state, which is sound by now.
+func (s *Start) record(reports []*repair.Salvage) error {
+	db, err := boltfile.Open(filepath.Join(s.dir, datadir.StateFile), 0, false)
+	if err != nil {
+		return err
+	}
+	for _, r := range reports {
+		if r.File != datadir.StateFile { // that has it since it was made
+			err = errors.Join(err, boltfile.Guard(func() error { return repair.AddSalvage(db, r) }))
+		}
+	}
+	return errors.Join(err, db.Close())
+}
