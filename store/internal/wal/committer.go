@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,6 +142,7 @@ func (c *committer) commitGroup() bool {
 		return false
 	}
 	c.keepInterval()
+	runtime.Gosched() // callers that can run enqueue first: their requests share this commit instead of the next
 	group, size := []*appendRequest(nil), 0
 	for size < GroupBytes {
 		select {
