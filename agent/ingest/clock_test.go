@@ -188,3 +188,30 @@ func TestAClockThatJumpedIsSettledAfterAnHour(t *testing.T) {
 		}
 	}
 }
+
+// TestADoubtSaysHowFarTheClockIsOff, and whether it was set now or before the start.
+func TestADoubtSaysHowFarTheClockIsOff(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		shown time.Time // before the start
+		set   time.Duration
+		want  string
+	}{
+		{"set ahead while the agent runs", time.Time{}, 6 * time.Minute, "the clock jumped ahead by 6m0s: until it has held for an hour, nothing expires"},
+		{"set back while the agent runs", time.Time{}, -6 * time.Minute, "the clock was set back by 6m0s: it is behind now, or was ahead before"},
+		{"back within five minutes", time.Time{}, -5 * time.Minute, ""},
+		{"behind the files at a start", clockEpoch.Add(time.Hour), 0, "the clock shows a time that is 1h0m0s before the files were last written to: it is behind now, or was ahead then"},
+		{"ahead of the files at a start", clockEpoch.Add(-time.Hour), 0, ""},
+	} {
+		var set setClock
+		d := set.clock(c.shown)
+		d.filed = !c.shown.IsZero() // as NewClock does
+		if c.shown.IsZero() {
+			d.read()
+		}
+		set.wall += c.set
+		if got := d.Doubt(); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -347,7 +348,7 @@ func TestBadInputIsRefusedOrParkedAndNothingElseIsLost(t *testing.T) {
 func TestUnlessEventsAreOnDiskTheAnswerIs503(t *testing.T) {
 	body := readPayload(t, "audience-identify-enter.json")
 	for code, err := range map[string]error{
-		"busy": store.ErrBusy, "full": fmt.Errorf("append: %w", store.ErrFull), "stopping": store.ErrClosed, "not_written": errors.New("input/output error"),
+		"busy": store.ErrBusy, "full": fmt.Errorf("append: %w", store.ErrFull), "stopping": store.ErrClosed, "unready": domain.ErrMoved, "not_written": errors.New("input/output error"),
 	} {
 		w := newSite(nil)
 		w.fail = err
@@ -533,5 +534,32 @@ func TestTheOwnerGetsTheResultOfEveryAppend(t *testing.T) {
 	w.send(t, post("/segment/webhook", body, "X-Signature", "00"))
 	if len(told) != 2 || told[0] != nil || !errors.Is(told[1], store.ErrFull) {
 		t.Errorf("told %v", told)
+	}
+}
+
+// TestTheOwnerObservesEveryRequest: metrics and conditions are made from it.
+func TestTheOwnerObservesEveryRequest(t *testing.T) {
+	w := newSite(nil)
+	var seen []string
+	w.Observe = func(route string, status int, took time.Duration) {
+		seen = append(seen, fmt.Sprint(route, " ", status))
+		if took < 0 || took > time.Minute {
+			t.Errorf("it took %v", took)
+		}
+	}
+	w.send(t, signedPost(readPayload(t, "audience-identify-enter.json")))
+	w.send(t, post(PathWebhook, []byte("{}"), "X-Signature", "00"))
+	w.send(t, post("/v1/track", []byte(`{}`)))
+	w.send(t, post("/elsewhere", []byte(`{}`)))
+	if want := "webhook 200, webhook 401, tracking 401, other 404"; strings.Join(seen, ", ") != want {
+		t.Errorf("observed %s, want %s", strings.Join(seen, ", "), want)
+	}
+	w.Know([]domain.ComputationInfo{{Key: "vip", Class: "audience"}})
+	w.send(t, signedPost([]byte(`{"type":"identify","userId":"u","traits":{"vip":true}}`)))
+	w.Applied(domain.EventLedger{Accepted: 1}, time.Now())
+	w.Applied(domain.EventLedger{Accepted: 4, Ignored: 2}, time.Now())
+	lately := w.Lately(time.Now())
+	if lately.Alike != 1 || lately.AlikeKey != "vip" || lately.Settled != 3 || lately.Ignored != 2 || lately.WebhookEvents != 2 || lately.WebhookOrdinary != 1 {
+		t.Errorf("lately %+v", lately)
 	}
 }

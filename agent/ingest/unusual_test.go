@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"personasync/store/domain"
 )
 
 // The receipt silently replaced such a time, so that an older exit that arrived later won.
@@ -66,5 +68,35 @@ func TestTheOrderOfAnArrayWithoutTimesArrives(t *testing.T) {
 	}
 	if len(w.events) != 3 {
 		t.Errorf("%d events", len(w.events))
+	}
+}
+
+// A value that is left out must be visible: the rest of its event counts as if nothing was wrong.
+func TestValuesLeftOutAreCountedAndNamedOnce(t *testing.T) {
+	w := newSite(nil)
+	event := func(fields string) []byte {
+		return []byte(`{"type":"identify","userId":"usr_private","traits":{"k":true,` + fields + `},"context":{"personas":{"computation_class":"audience","computation_key":"k"}}}`)
+	}
+	for range 3 {
+		w.send(t, signedPost(event(`"spent":1e400,"ok":1`)))
+	}
+	w.send(t, signedPost(event(`"spent":1e400,"visits":-1e999`)))
+	if n := w.ValuesLeftOut(); n != 5 {
+		t.Errorf("%d values are counted", n)
+	}
+	log := w.log.String()
+	if n := strings.Count(log, "a value was left out"); n != 2 || !strings.Contains(log, "name=spent") || !strings.Contains(log, "name=visits") || strings.Contains(log, "usr_private") {
+		t.Errorf("%d lines:\n%s", n, log)
+	}
+	for i := range 3 * mostSpellings {
+		w.send(t, signedPost(event(fmt.Sprintf(`"spent_%d":1e400`, i))))
+	}
+	if n := strings.Count(w.log.String(), "level=WARN"); n != mostSpellings+1 {
+		t.Errorf("%d lines of log", n)
+	}
+	w.fail = domain.ErrBusy // events that are not accepted are sent again, and counted then
+	w.send(t, signedPost(event(`"spent":1e400`)))
+	if n := w.ValuesLeftOut(); n != 5+3*mostSpellings {
+		t.Errorf("%d values are counted", n)
 	}
 }
