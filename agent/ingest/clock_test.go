@@ -28,7 +28,7 @@ func (c *setClock) clock(shown time.Time) *Clock {
 	}
 }
 
-func TestTheDoorRemembersTheLatestThatItsClockHasShown(t *testing.T) {
+func TestAClockRemembersTheLatestTimeItShowed(t *testing.T) {
 	var c setClock
 	d := c.clock(time.Time{})
 	want := func(what string, now, latest time.Duration) {

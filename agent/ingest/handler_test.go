@@ -175,7 +175,7 @@ func fixtures(t *testing.T) []fixture {
 	return m.Files
 }
 
-func TestEveryPayloadPassesTheDoor(t *testing.T) {
+func TestEveryPayloadIsAccepted(t *testing.T) {
 	for _, f := range fixtures(t) {
 		body := readPayload(t, f.File)
 		if f.Transport == "tracking-api" {
@@ -371,7 +371,7 @@ func TestUnlessEventsAreOnDiskTheAnswerIs503(t *testing.T) {
 	}
 }
 
-func TestAnUnreadyDoorKeepsEventsWithTheirSender(t *testing.T) {
+func TestAnUnreadyHandlerLeavesEventsToTheirSender(t *testing.T) {
 	w := newSite(nil)
 	body := readPayload(t, "audience-identify-enter.json")
 	w.SetUnready("the store is being checked")
@@ -399,7 +399,7 @@ func TestReconfigureRotatesSecrets(t *testing.T) {
 	}
 }
 
-func TestIDsAreJudgedAtTheDoor(t *testing.T) {
+func TestIDsAreCheckedOnReceipt(t *testing.T) {
 	w := newSite(func(c *Config) { c.CheckID = func(string) string { return "id_blocked" } })
 	w.send(t, signedPost(readPayload(t, "audience-identify-enter.json")))
 	w.send(t, post("/v1/batch", readPayload(t, "api-batch-engage-events.json")))
