@@ -80,7 +80,7 @@ func TestFullDiskDoesNotStopTheStart(t *testing.T) {
 	a := &started{t: t, end: cancel, ended: make(chan error, 1), Addresses: Addresses{Ingest: &net.UnixAddr{Name: "door"}}}
 	go func() { a.ended <- Run(ctx, c, RunOptions{Log: quiet(), Version: "1.0"}) }()
 	defer a.stop()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(door); err == nil {
 			break
 		}

@@ -44,7 +44,7 @@ func newManager(t *testing.T) *manager {
 // await returns the next message that has words, and the messages before it.
 func (m *manager) await(words string) (message string, before []string) {
 	m.t.Helper()
-	for patience := time.After(10 * time.Second); ; {
+	for patience := time.After(time.Minute); ; {
 		select {
 		case message := <-m.told:
 			if strings.Contains(message, words) {

@@ -40,7 +40,7 @@ func (j *journal) String() string {
 // await waits until the log holds words.
 func (j *journal) await(t *testing.T, words string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if strings.Contains(j.String(), words) {
 			return
 		}
@@ -135,7 +135,7 @@ func TestRefusedReloadKeepsTheCertificate(t *testing.T) {
 	}
 	cert3, key3, _ := selfSigned(t)
 	reload(s.load(append(over, "PERSONASYNC_INGEST_TLS_CERT="+cert3, "PERSONASYNC_INGEST_TLS_KEY="+key3)...))
-	for deadline := time.Now().Add(10 * time.Second); presented() == second; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); presented() == second; time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("a reload left the certificate where the old configuration had it:\n%s", log)
 		}

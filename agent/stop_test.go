@@ -22,7 +22,8 @@ func TestDoorAnswersUntilTheLastRequestHasLanded(t *testing.T) {
 	c := s.load()
 	a := s.start(c, RunOptions{})
 	i, _ := open(t, c)
-	s.box.Fail(sandbox.Fault{Slow: 500 * time.Millisecond})
+	s.box.Fail(sandbox.Fault{Hang: true})
+	defer s.box.Heal()
 	a.tell(news("ann", true, time.Now()))
 	eventually(t, i, "a request is on its way", func(condition.Status) bool { return s.box.Stats().InFlight > 0 })
 

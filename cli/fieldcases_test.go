@@ -189,7 +189,7 @@ func (f *field) start() (stop func()) {
 // until waits for what the agent's status says.
 func (f *field) until(what string, ok func(condition.Status) bool) {
 	var last condition.Status
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(hangs); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		c, err := api.Dial(f.t.Context(), filepath.Join(f.dir, "a.sock"), Version())
 		if err != nil {
 			continue

@@ -25,7 +25,7 @@ func withoutHanging(t *testing.T, path string, do func() error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 	}
 	t.Errorf("it waits for the other end of %s", filepath.Base(path))
 	for {

@@ -156,7 +156,7 @@ func TestAnswersThatDoNotCome(t *testing.T) {
 			}))
 			defer server.Close()
 			defer close(release)
-			if a := clientOf(t, server.URL, 50*time.Millisecond).post(t.Context(), []byte("{}")); a.Code != codeTimeout {
+			if a := clientOf(t, server.URL, 500*time.Millisecond).post(t.Context(), []byte("{}")); a.Code != codeTimeout {
 				t.Errorf("answer %s (%s)", a.Code, a.message)
 			}
 		})

@@ -16,7 +16,7 @@ import (
 // MoEngage gets only the users whose state differs from before. PERSONASYNC_TORTURE=1 makes it three days, with
 // 200,000 transitions of 20,000 users.
 func TestAnOutageCostsItsNetDifference(t *testing.T) {
-	users, outage := 1000, 5*time.Hour
+	users, outage := 400, 5*time.Hour
 	if torturing() {
 		users, outage = 22_000, 72*time.Hour
 	}

@@ -22,7 +22,7 @@ func beside(t *testing.T, o *shelf, so sandbox.Options, c Config) (m *sandbox.Sa
 	m = sandbox.New(so)
 	server := httptest.NewServer(m)
 	c.BaseURL, c.WorkspaceID, c.APIKey = server.URL, "WS", "s3cret-key"
-	c.MinBackoff, c.MaxBackoff, c.Timeout = time.Millisecond, 20*time.Millisecond, 5*time.Second
+	c.MinBackoff, c.MaxBackoff, c.Timeout = time.Millisecond, 20*time.Millisecond, time.Minute
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- New(c, o, quiet()).Run(ctx) }()

@@ -40,7 +40,7 @@ func overSocket(t *testing.T, u Upkeep) *Client {
 	}
 	a := testServer(&answers{})
 	a.Upkeep = u
-	server := &http.Server{Handler: a.Socket(), ReadTimeout: 50 * time.Millisecond, WriteTimeout: 50 * time.Millisecond}
+	server := &http.Server{Handler: a.Socket(), ReadTimeout: 250 * time.Millisecond, WriteTimeout: 250 * time.Millisecond}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
 	c, err := Dial(t.Context(), path, "1.0")
@@ -88,7 +88,7 @@ func TestUpkeepTakesLongerThanTheServersTimeouts(t *testing.T) {
 }
 
 // newsPause is longer than the timeouts of the server above.
-const newsPause = 110 * time.Millisecond
+const newsPause = 550 * time.Millisecond
 
 func TestUpkeepThatFailsSaysWhyOnBothSidesOfTheSocket(t *testing.T) {
 	c := overSocket(t, upkeepFuncs{

@@ -204,7 +204,7 @@ func TestHangUntilHealed(t *testing.T) {
 // waitForRequests waits until n requests were decided, even if they are not answered.
 func (s *served) waitForRequests(n uint64) {
 	s.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); s.Stats().Requests < n; {
+	for deadline := time.Now().Add(time.Minute); s.Stats().Requests < n; {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%d requests have not arrived", n)
 		}

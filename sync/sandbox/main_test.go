@@ -37,7 +37,7 @@ func serve(t testing.TB, o Options) *served {
 	srv := httptest.NewServer(s)
 	client := &http.Client{
 		Transport:     &http.Transport{},
-		Timeout:       10 * time.Second, // a hanging test should report where
+		Timeout:       time.Minute, // a hanging test should report where
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	t.Cleanup(func() {

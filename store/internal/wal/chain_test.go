@@ -286,7 +286,7 @@ func TestTrimDoesNotStopTheLogWhileASegmentIsRead(t *testing.T) {
 		select {
 		case err := <-appended:
 			return err
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			return errors.New("no record is acknowledged while a segment is read")
 		}
 	})
