@@ -12,21 +12,23 @@ import (
 // new one is a decision: make it here, with the reason why the others are not. A line holds the importer, what it
 // may import, and a remark.
 const allowedArrows = `
-store/internal/writer: store/crashpoint store/domain store/internal/apply store/internal/boltfile store/internal/datadir store/internal/outbox store/internal/record store/internal/state store/internal/wal store/internal/wire
-store/internal/orders: store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/wal store/internal/writer
-store/internal/recovery: store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/record store/internal/repair store/internal/state store/internal/wal store/internal/wire
+store/engine/bolt: store/crashpoint store/domain store/engine store/internal/boltfile store/internal/datadir
+store/engine:
+store/internal/writer: store/crashpoint store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/record store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
+store/internal/orders: store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/wal store/internal/writer store/engine
+store/internal/recovery: store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/record store/internal/repair store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/turn:
-store/internal/state: store/domain store/internal/boltfile store/internal/record store/internal/turn store/internal/wire
-store/internal/snapshot: store/crashpoint store/domain store/internal/boltfile store/internal/datadir store/internal/query store/internal/state store/internal/wal store/internal/wire
-store/internal/repair: store/domain store/internal/apply store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/wal store/internal/wire
+store/internal/state: store/domain store/internal/record store/internal/turn store/internal/wire store/engine
+store/internal/snapshot: store/crashpoint store/internal/boltfile store/internal/datadir store/internal/query store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
+store/internal/repair: store/domain store/internal/apply store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/record: store/domain store/internal/wal store/internal/wire
-store/internal/query: store/domain store/internal/apply store/internal/boltfile store/internal/outbox store/internal/record store/internal/state store/internal/wal store/internal/wire
+store/internal/query: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/state store/internal/wal store/internal/wire store/engine
 store/internal/outbox: store/domain store/internal/record store/internal/state store/internal/turn store/internal/wire
 store/internal/datadir: store/domain store/internal/boltfile store/internal/wal store/internal/wire
-store/internal/apply: store/domain store/internal/outbox store/internal/record store/internal/state store/internal/wire
+store/internal/apply: store/domain store/internal/outbox store/internal/record store/internal/state store/internal/wire store/engine
 store/domain:
-store: store/crashpoint store/internal/boltfile store/internal/recovery store/internal/wal store/internal/wire store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/repair store/internal/snapshot store/internal/state store/internal/writer store/internal/orders
-store/internal/boltfile: store/crashpoint store/domain store/internal/wire
+store: store/crashpoint store/internal/boltfile store/internal/recovery store/internal/wal store/internal/wire store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/repair store/internal/snapshot store/internal/state store/internal/writer store/internal/orders store/engine store/engine/bolt
+store/internal/boltfile: store/crashpoint store/domain store/internal/wire store/engine
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
 store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain
 store/internal/wire:
@@ -80,7 +82,7 @@ func arrows() map[string][]string {
 
 // Imports that the named packages alone may have (!), or that a package must not have, and why.
 var forbidden = []struct{ importer, imported, why string }{
-	{"!personasync/store personasync/store/internal/apply personasync/store/internal/boltfile personasync/store/internal/datadir personasync/store/internal/query personasync/store/internal/repair personasync/store/internal/snapshot personasync/store/internal/state personasync/store/internal/wal personasync/store/internal/writer personasync/store/internal/orders personasync/store/internal/recovery", "go.etcd.io/bbolt", "the store alone knows how things are kept"},
+	{"!personasync/store/engine/bolt personasync/store/internal/boltfile personasync/store/internal/wal", "go.etcd.io/bbolt", "the engine alone knows how things are kept"},
 	{"!personasync/scheduler", "github.com/robfig/cron/v3", "its faults are kept behind one door"},
 	{"!personasync/cli personasync/cli/internal/argv personasync/cli/internal/command", "github.com/urfave/cli/v2", "commands are made in one place, of flags in command, and argv arranges their arguments"},
 	{"!personasync/agent/config/internal/document", "github.com/pelletier/go-toml/v2", "only the reader of documents knows the TOML library"},

@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/query"
 	"personasync/store/internal/state"
 )
@@ -104,10 +103,10 @@ func TestVerdictsGoWithTheirRecords(t *testing.T) {
 	}
 	b.receive(many...)
 	must(t, b.writer.Do(context.Background(), func(tx *state.Tx) error {
-		tx.PruneVerdicts(2*state.VerdictsOf + 5)
+		state.PruneVerdicts(tx, 2*state.VerdictsOf+5)
 		return tx.Err
 	}, nil))
-	must(t, b.look(func(tx *bolt.Tx) error {
+	must(t, b.look(func(tx engine.Tx) error {
 		first, _ := tx.Bucket(state.BucketVerdicts).Cursor().First()
 		if state.Number(first) != 2 {
 			t.Errorf("the oldest kept is %d", state.Number(first))
@@ -126,7 +125,7 @@ func TestVerdictsOfNumbersFarAway(t *testing.T) {
 		tx.Verdict(1<<50, domain.OutcomeDuplicate)
 		return nil
 	}, nil))
-	must(t, b.look(func(tx *bolt.Tx) error {
+	must(t, b.look(func(tx engine.Tx) error {
 		v := state.ReadVerdicts(tx.Bucket(state.BucketVerdicts), 1<<50)
 		if v.Of(1<<50) != domain.OutcomeDuplicate || v.Of(1<<50-1) != domain.OutcomeUnknown {
 			t.Errorf("%v", v.Bucket)

@@ -20,7 +20,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
 	halt, grew := s.longRead()
-	r, err = snapshot.Backup(s.r, ctx, w, progress, halt)
+	r, err = snapshot.Backup(ctx, s.r, s.db, w, progress, halt)
 	r.Grew = grew()
 	return r, err
 }

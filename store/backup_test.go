@@ -16,10 +16,9 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/snapshot"
 	"personasync/store/internal/state"
@@ -282,7 +281,7 @@ func TestARestoreSaysWhatADamagedBackupHadLost(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	key := state.RowKey(state.UserKey("ann"), 0)
-	must(t, b.db.Update(func(tx *bolt.Tx) error {
+	must(t, b.db.Update(func(tx engine.Tx) error {
 		row := bytes.Clone(tx.Bucket(state.BucketRows).Get(key))
 		row[3] ^= 0xFF
 		return tx.Bucket(state.BucketRows).Put(key, row)

@@ -16,7 +16,7 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (*r
 	ctx, cancel := s.lifelong(ctx)
 	defer cancel()
 	halt, grew := s.longRead()
-	r, err := repair.CheckLive(s.r, ctx, progress, halt)
+	r, err := repair.CheckLive(ctx, s.r, s.db, progress, halt)
 	if err == nil {
 		r.Grew = grew()
 	}

@@ -9,10 +9,8 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/repair"
 	"personasync/store/internal/state"
@@ -56,72 +54,72 @@ func TestASoundStoreHasNoFindings(t *testing.T) {
 
 // TestACheckFindsWhatIsWrong does one wrong thing at a time, and wants it named.
 func TestACheckFindsWhatIsWrong(t *testing.T) {
-	first := func(b *bolt.Bucket) (k, v []byte) { return b.Cursor().First() }
+	first := func(b engine.Bucket) (k, v []byte) { return b.Cursor().First() }
 	for _, tc := range []struct {
 		name string
-		harm func(tx *bolt.Tx) error
+		harm func(tx engine.Tx) error
 		want string // code, and a piece of the message
 	}{
-		{"a bit of a row", func(tx *bolt.Tx) error {
+		{"a bit of a row", func(tx engine.Tx) error {
 			k, v := first(tx.Bucket(state.BucketRows))
 			bad := append([]byte(nil), v...)
 			bad[len(bad)/2] ^= 1
 			return tx.Bucket(state.BucketRows).Put(k, bad)
 		}, "frame: rows"},
-		{"a parked change that is gone", func(tx *bolt.Tx) error {
+		{"a parked change that is gone", func(tx engine.Tx) error {
 			k, _ := first(tx.Bucket(state.BucketParked))
 			return tx.Bucket(state.BucketParked).Delete(k)
 		}, "pointer: change"},
-		{"a held change that nobody points at", func(tx *bolt.Tx) error {
+		{"a held change that nobody points at", func(tx engine.Tx) error {
 			k, v := first(tx.Bucket(state.BucketHeld))
 			ch, err := state.DecodeChange(v, state.EpochsIn(tx))
 			ch.ID.Slot++
 			return firstError(err, tx.Bucket(state.BucketHeld).Put(state.IDKey(ch.ID), ch.Encode(nil)), tx.Bucket(state.BucketHeld).Delete(k))
 		}, "is not among the held"},
-		{"a parked change that nobody points at", func(tx *bolt.Tx) error {
+		{"a parked change that nobody points at", func(tx engine.Tx) error {
 			k, _ := first(tx.Bucket(state.BucketParked))
 			return tx.Bucket(state.BucketQueue).Delete(state.QueueKey(state.UserKey("dan"), state.LaneParked, state.IDFromKey(k, state.EpochsIn(tx))))
 		}, "pointer: 1 changes are parked, 0 are pointed at"},
-		{"an id that the locator does not know", func(tx *bolt.Tx) error {
+		{"an id that the locator does not know", func(tx engine.Tx) error {
 			k, _ := first(tx.Bucket(state.BucketLocator))
 			return tx.Bucket(state.BucketLocator).Delete(k)
 		}, "the locator knows"},
-		{"an event that is gone from its queue", func(tx *bolt.Tx) error {
+		{"an event that is gone from its queue", func(tx engine.Tx) error {
 			c := tx.Bucket(state.BucketQueue).Cursor()
 			k, v := c.First()
 			for ; len(v) == 0; k, v = c.Next() {
 			}
 			return tx.Bucket(state.BucketQueue).Delete(k)
 		}, "1 changes wait in lane 2147483648, the head says 2"},
-		{"a head that is gone", func(tx *bolt.Tx) error {
+		{"a head that is gone", func(tx engine.Tx) error {
 			return tx.Bucket(state.BucketRows).Delete(state.RowKey(state.UserKey("ann"), state.BlockIndex))
 		}, "who has no head"},
-		{"a due entry that is gone", func(tx *bolt.Tx) error {
+		{"a due entry that is gone", func(tx engine.Tx) error {
 			k, _ := first(tx.Bucket(state.BucketDue))
 			return tx.Bucket(state.BucketDue).Delete(k)
 		}, "due: head"},
-		{"a due entry too many", func(tx *bolt.Tx) error {
+		{"a due entry too many", func(tx engine.Tx) error {
 			return tx.Bucket(state.BucketDue).Put(state.DueKey(domain.EndpointTransition, 0, 1, state.UserKey("nobody")), nil)
 		}, "due: the due index has"},
-		{"a ledger that lost count", func(tx *bolt.Tx) error {
+		{"a ledger that lost count", func(tx engine.Tx) error {
 			l, err := state.DecodeLedger(tx.Bucket(state.BucketMeta).Get(state.MetaLedger))
 			l.Changes.Pending++
 			l.Changes.Created++
 			l.Users--
-			return firstError(err, tx.Bucket(state.BucketMeta).Put(state.MetaLedger, l.Encode()), boltfile.Seal(tx))
+			return firstError(err, tx.Bucket(state.BucketMeta).Put(state.MetaLedger, l.Encode()))
 		}, "ledger: users"},
-		{"a law that is broken", func(tx *bolt.Tx) error {
+		{"a law that is broken", func(tx engine.Tx) error {
 			l, err := state.DecodeLedger(tx.Bucket(state.BucketMeta).Get(state.MetaLedger))
 			l.Events.Accepted++
-			return firstError(err, tx.Bucket(state.BucketMeta).Put(state.MetaLedger, l.Encode()), boltfile.Seal(tx))
+			return firstError(err, tx.Bucket(state.BucketMeta).Put(state.MetaLedger, l.Encode()))
 		}, "ledger: 8 events"},
-		{"a computation's members", func(tx *bolt.Tx) error {
+		{"a computation's members", func(tx engine.Tx) error {
 			k, v := first(tx.Bucket(state.BucketFields))
 			f, err := state.DecodeField(0, v)
 			f.Members += 7
 			return firstError(err, tx.Bucket(state.BucketFields).Put(k, f.Encode(nil)))
 		}, "members: \"vip\" has"},
-		{"a position behind which records are missing", func(tx *bolt.Tx) error {
+		{"a position behind which records are missing", func(tx engine.Tx) error {
 			return nil
 		}, "inbox"},
 	} {

@@ -1,22 +1,18 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
-	"personasync/store/internal/snapshot"
 	"personasync/store/internal/state"
 )
 
@@ -32,18 +28,6 @@ import (
 
 // compactFile is the copy in the making; one that a crash left is removed at the next start.
 const compactFile = datadir.CompactFile
-
-const (
-
-	// slicePause is the least the disk is left to acknowledgements after each slice; as long as the
-	// slice took, usually. A slice's fsync delays theirs.
-	slicePause = 5 * time.Millisecond
-
-	// swapKeys is how many keys the swap may have left to copy: some milliseconds' worth. If rounds do
-	// not get there, because as much is written as is copied, applying stops for the last ones.
-	swapKeys = 1000
-	rounds   = 8
-)
 
 // When a file is compacted unasked. Files below 64 MiB have 128 KiB of freelist at most, and stay.
 const (
@@ -116,7 +100,7 @@ func (s *Store) sparse(size, live int64, now time.Time) bool {
 	if s.Full() != nil && size-live > pressedBytes && float64(live) < pressedShare*float64(size) {
 		return true
 	}
-	if size-live > sparseBytes && s.db.Toll.Load() > tollShare*max(live, sparseBytes) {
+	if size-live > sparseBytes && s.db.FreelistBytes.Load() > tollShare*max(live, sparseBytes) {
 		return true
 	}
 	last := time.Unix(0, s.compacted.Load())
@@ -127,10 +111,8 @@ func (s *Store) sparse(size, live int64, now time.Time) bool {
 type compaction struct {
 	s        *Store
 	path     string
-	to       *bolt.DB
-	dirty    *state.DirtySet
+	copy     *bolt.Copy
 	progress func(done, total int64)
-	done     int64
 	total    int64
 	report   CompactReport
 }
@@ -145,10 +127,10 @@ func (c *compaction) run(ctx context.Context) (err error) {
 	if err := c.begin(); err != nil {
 		return err
 	}
-	if err = c.copyAll(ctx); err == nil {
-		err = c.catchUp(ctx)
+	if err = c.copy.All(ctx); err == nil {
+		err = c.copy.CatchUp(ctx)
 	}
-	var old *bolt.DB
+	var old *bolt.State
 	if err == nil {
 		err = errors.Join(c.s.writer.Pause(func() { old, err = c.swap() }), err)
 	}
@@ -179,119 +161,24 @@ func (c *compaction) checkRoom() error {
 	return nil
 }
 
-// begin makes the file, with the buckets, and has the writer trace what it touches.
+// begin makes the file, and has the writer note what it writes.
 func (c *compaction) begin() (err error) {
-	os.Remove(c.path)
-	if c.to, err = boltfile.Open(c.path, state.StateMmap, false); err != nil {
+	if c.copy, err = c.s.db.NewCopy(c.path, state.StateMmap, c.total, c.progress); err != nil {
 		return err
 	}
-	var names [][]byte
-	err = c.s.db.View(func(tx *bolt.Tx) error {
-		return tx.ForEach(func(name []byte, _ *bolt.Bucket) error {
-			names = append(names, bytes.Clone(name))
-			return nil
-		})
-	})
-	if err == nil {
-		err = c.to.Update(func(tx *bolt.Tx) error {
-			for _, name := range names {
-				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	c.dirty = state.NewDirtySet()
-	if err == nil {
-		err = c.s.writer.Pause(func() { c.s.writer.Trace(c.dirty) })
-	}
-	if err != nil {
-		return errors.Join(err, c.to.Close(), os.Remove(c.path))
+	if err := c.s.writer.Pause(func() { c.s.writer.Trace(c.copy.Dirty()) }); err != nil {
+		return errors.Join(err, c.copy.Done().Close(), os.Remove(c.path))
 	}
 	crashpoint.Reach(crashpoint.CompactionBegun)
 	return nil
 }
 
-// copyAll copies every key, once, and again those that changed behind it when they get too many.
-func (c *compaction) copyAll(ctx context.Context) error {
-	for at, done := (state.DirtyKey{}), false; !done; {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		var items []snapshot.Item
-		var err error
-		begun := time.Now()
-		if items, done, err = snapshot.ReadSlice(c.s.db, at); err != nil {
-			return err
-		}
-		if err := c.write(items); err != nil {
-			return err
-		}
-		if len(items) > 0 {
-			at = items[len(items)-1].At
-		}
-		c.dirty.Reached(at, done)
-		if err := c.replay(ctx, state.DirtySetLimit/2); err != nil {
-			return err
-		}
-		c.tell(items)
-		time.Sleep(max(slicePause, time.Since(begun)))
-	}
-	crashpoint.Reach(crashpoint.CompactionCopied)
-	return nil
-}
-
-func (c *compaction) tell(items []snapshot.Item) {
-	for i := range items {
-		c.done += int64(len(items[i].At.Key) + len(items[i].Value))
-	}
-	if c.progress != nil {
-		c.progress(min(c.done, c.total), c.total)
-	}
-}
-
-// catchUp copies what changed, until little is left.
-func (c *compaction) catchUp(ctx context.Context) error {
-	for round := 0; c.dirty.Length() > swapKeys; round++ {
-		if round == rounds {
-			c.dirty.Hold.Store(true)
-		}
-		if err := c.replay(ctx, 1); err != nil {
-			return err
-		}
-	}
-	crashpoint.Reach(crashpoint.CompactionReplayed)
-	return nil
-}
-
-// replay copies the traced keys again, if there are at least n.
-func (c *compaction) replay(ctx context.Context, n int) error {
-	spots, err := c.dirty.Take(n)
-	if err != nil {
-		return err
-	}
-	for rest := range slices.Chunk(spots, 2000) {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		items, err := snapshot.ReadSpots(c.s.db, rest)
-		if err == nil {
-			err = c.write(items)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // swap runs in the writer's goroutine, between two transactions. It returns the file that was, or nil
 // when that goes on.
-func (c *compaction) swap() (old *bolt.DB, err error) {
+func (c *compaction) swap() (old *bolt.State, err error) {
 	begun := time.Now()
 	defer func() { c.report.Pause = time.Since(begun) }()
-	if err := c.replay(context.Background(), 1); err != nil {
+	if err := c.copy.Last(); err != nil {
 		return nil, err
 	}
 	crashpoint.Reach(crashpoint.CompactionSynced)
@@ -306,7 +193,7 @@ func (c *compaction) swap() (old *bolt.DB, err error) {
 }
 
 // takeName puts the copy in the place of the state.
-func (c *compaction) takeName() (old *bolt.DB, err error) {
+func (c *compaction) takeName() (old *bolt.State, err error) {
 	at := c.s.place
 	at.Naming.Lock()
 	defer at.Naming.Unlock()
@@ -324,11 +211,11 @@ func (c *compaction) takeName() (old *bolt.DB, err error) {
 	crashpoint.Reach(crashpoint.CompactionRenamed)
 	at.State = info
 	c.s.writer.Moved(datadir.HomeOf(path))
-	return c.s.db.Replace(c.to), nil
+	return c.s.db.Replace(c.copy.Done()), nil
 }
 
 // finish lets go of the file that was, once its last reader is done.
-func (c *compaction) finish(old *bolt.DB) error {
+func (c *compaction) finish(old *bolt.State) error {
 	err := old.Close()
 	info, statErr := os.Stat(filepath.Join(c.s.dir, datadir.StateFile))
 	if statErr != nil {
@@ -344,20 +231,5 @@ func (c *compaction) finish(old *bolt.DB) error {
 // abandon leaves everything as it was.
 func (c *compaction) abandon() error {
 	_ = c.s.writer.Pause(func() { c.s.writer.Trace(nil) }) // a writer that has ended writes nothing more
-	return errors.Join(c.to.Close(), os.Remove(c.path))
-}
-
-// write puts items into the copy, in one transaction.
-func (c *compaction) write(items []snapshot.Item) error {
-	if len(items) == 0 {
-		return nil
-	}
-	return c.to.Update(func(tx *bolt.Tx) error {
-		for i := range items {
-			if err := items[i].Write(tx.Bucket([]byte(items[i].At.Bucket))); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return errors.Join(c.copy.Done().Close(), os.Remove(c.path))
 }

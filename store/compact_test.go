@@ -1,6 +1,8 @@
 package store
 
 import (
+	"personasync/store/engine/bolt"
+
 	"context"
 	"errors"
 	"fmt"
@@ -9,21 +11,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
 	"personasync/store/internal/repair"
-	"personasync/store/internal/snapshot"
 	"personasync/store/internal/state"
 )
 
@@ -96,9 +96,9 @@ func TestCompactionUnderLoadLosesNothing(t *testing.T) {
 
 // smallSlices has a small file copied in many steps.
 func smallSlices(t *testing.T) {
-	bytes, limit := snapshot.SliceBytes, state.DirtySetLimit
-	snapshot.SliceBytes, state.DirtySetLimit = 48<<10, 200
-	t.Cleanup(func() { snapshot.SliceBytes, state.DirtySetLimit = bytes, limit })
+	bytes, limit := bolt.SliceBytes, bolt.DirtySetLimit
+	bolt.SliceBytes, bolt.DirtySetLimit = 48<<10, 200
+	t.Cleanup(func() { bolt.SliceBytes, bolt.DirtySetLimit = bytes, limit })
 }
 
 // TestDeliveryAndReadersGoOnDuringACompaction takes, settles and reads while the file is replaced.
@@ -192,36 +192,6 @@ func TestADayOfMessageIdsDroppedDuringACompactionStaysDropped(t *testing.T) {
 	}
 }
 
-// TestATraceKeepsWhatTheCopyHasPassed: a key ahead of the copy that is written and then deleted must
-// not reach the copy by itself, because nobody would delete it there.
-func TestATraceKeepsWhatTheCopyHasPassed(t *testing.T) {
-	at := func(bucket, inner, key string) state.DirtyKey {
-		return state.DirtyKey{Bucket: bucket, Inner: inner, Key: key}
-	}
-	trace := state.NewDirtySet()
-	trace.Merge([]state.DirtyKey{at("due", "", "b"), at("rows", "", "a"), at("rows", "", "z"), at("messages", "day1", "id")})
-	trace.Reached(at("rows", "", "m"), false)
-	trace.Merge([]state.DirtyKey{at("rows", "", "b"), at("rows", "", "y"), at("sent", "", "c")})
-	got, err := trace.Take(1)
-	must(t, err)
-	if want := []state.DirtyKey{at("due", "", "b"), at("messages", "day1", "id"), at("rows", "", "a"), at("rows", "", "b")}; !slices.Equal(got, want) {
-		t.Errorf("took %v", got)
-	}
-	trace.Reached(at("rows", "", "x"), false)
-	if got, err = trace.Take(1); err != nil || len(got) != 0 {
-		t.Errorf("took %v, %v", got, err)
-	}
-	trace.Merge([]state.DirtyKey{at("rows", "", "y"), at("sent", "", "c")})
-	trace.Reached(at("tombstones", "", "x"), true)
-	if got, err = trace.Take(1); err != nil || len(got) != 2 {
-		t.Errorf("at the end took %v, %v", got, err)
-	}
-	trace.Merge([]state.DirtyKey{{}})
-	if _, err = trace.Take(0); err == nil {
-		t.Error("a write that could not be followed goes unnoticed")
-	}
-}
-
 func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
 	t.Parallel()
 	b := open(t, rules(domain.SendNone))
@@ -251,20 +221,20 @@ func TestCompactionGivesBackWhatWasForgotten(t *testing.T) {
 
 func TestTheCompactedFileIsOpenedLikeEveryOther(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
-	before := settings(b.db.DB.Load())
+	before := settings(b.db.DB())
 	_, err := b.Compact(context.Background(), nil)
 	must(t, err)
-	if after := settings(b.db.DB.Load()); before != after {
+	if after := settings(b.db.DB()); before != after {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 	b.reopen(rules(domain.SendNone))
-	if after := settings(b.db.DB.Load()); before != after {
+	if after := settings(b.db.DB()); before != after {
 		t.Errorf("before %+v, after a restart %+v", before, after)
 	}
 }
 
 // settings is every option of an open file that can be read back.
-func settings(db *bolt.DB) string {
+func settings(db *bbolt.DB) string {
 	v, text := reflect.ValueOf(db).Elem(), ""
 	for i := range v.NumField() {
 		switch f := v.Type().Field(i); f.Type.Kind() {
@@ -281,26 +251,26 @@ func settings(db *bolt.DB) string {
 // looks up: it is faster than any copy. It ends the compaction when that looks up too often.
 type outrunning struct {
 	context.Context
-	trace *state.DirtySet
+	trace *bolt.DirtySet
 	looks int
 }
 
 func (w *outrunning) Err() error {
-	if w.looks++; w.looks > 10*rounds {
+	if w.looks++; w.looks > 10*bolt.Rounds {
 		return context.DeadlineExceeded
 	}
 	if !w.trace.Full() {
-		w.trace.Merge(manySpots())
+		w.trace.Merge(manyKeys())
 	}
 	return w.Context.Err()
 }
 
-// manySpots is as many keys of users as a replay takes at a time.
-func manySpots() (spots []state.DirtyKey) {
-	for i := range swapKeys + 1000 {
-		spots = append(spots, state.DirtyKey{Bucket: string(state.BucketRows), Key: fmt.Sprint("somebody", i)})
+// manyKeys is as many keys of users as a replay takes at a time.
+func manyKeys() (keys []bolt.DirtyKey) {
+	for i := range bolt.LastKeys + 1000 {
+		keys = append(keys, bolt.DirtyKey{Bucket: string(state.BucketRows), Key: fmt.Sprint("somebody", i)})
 	}
-	return spots
+	return keys
 }
 
 // copying is a compaction that has copied everything and has the keys of a busy writer to copy again.
@@ -308,8 +278,8 @@ func copying(t *testing.T, b *bench) *compaction {
 	t.Helper()
 	c := &compaction{s: b.Store, path: filepath.Join(b.dir, compactFile)}
 	must(t, c.begin())
-	must(t, c.copyAll(t.Context()))
-	c.dirty.Merge(manySpots())
+	must(t, c.copy.All(t.Context()))
+	c.copy.Dirty().Merge(manyKeys())
 	return c
 }
 
@@ -318,11 +288,11 @@ func TestAWriterThatOutrunsTheCopyIsHeldAtLast(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1))
 	c := copying(t, b)
-	w := &outrunning{Context: t.Context(), trace: c.dirty}
-	if err := c.catchUp(w); err != nil || c.dirty.Length() > swapKeys {
-		t.Errorf("after %d looks: %v, %d keys are left", w.looks, err, c.dirty.Length())
+	w := &outrunning{Context: t.Context(), trace: c.copy.Dirty()}
+	if err := c.copy.CatchUp(w); err != nil || c.copy.Dirty().Length() > bolt.LastKeys {
+		t.Errorf("after %d looks: %v, %d keys are left", w.looks, err, c.copy.Dirty().Length())
 	}
-	if w.looks <= rounds {
+	if w.looks <= bolt.Rounds {
 		t.Errorf("the writer was held after %d rounds already", w.looks)
 	}
 	must(t, c.abandon())
@@ -338,7 +308,7 @@ func TestACompactionIsCancelledWhileItCatchesUp(t *testing.T) {
 	why := errors.New("the agent stops")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if err := c.catchUp(ctx); !errors.Is(err, why) {
+	if err := c.copy.CatchUp(ctx); !errors.Is(err, why) {
 		t.Errorf("it ended with %v", err)
 	}
 	must(t, c.abandon())
@@ -359,16 +329,15 @@ func TestACompactionThatFailsSaysSo(t *testing.T) {
 		b.receive(event("ann", "vip", false, 2))
 		b.wantMembers("vip")
 	})
-	t.Run("what was written meanwhile cannot be followed", func(t *testing.T) {
+	t.Run("the last keys cannot be copied", func(t *testing.T) {
 		b := open(t, rules(domain.SendAttribute))
 		b.receive(event("ann", "vip", true, 1))
 		c := copying(t, b)
-		must(t, c.catchUp(t.Context()))
-		c.dirty.Merge([]state.DirtyKey{{}})
-		var old *bolt.DB
+		must(t, c.copy.Done().Close())
+		var old *bolt.State
 		var err error
 		must(t, b.writer.Pause(func() { old, err = c.swap() }))
-		if old != nil || !errors.Is(err, state.ErrNoDirtySet) {
+		if old != nil || err == nil {
 			t.Errorf("it took the state's place: %v, %v", old, err)
 		}
 		must(t, c.abandon())
@@ -486,7 +455,7 @@ func TestFreelistsThatCostMoreThanACompactionEndInOne(t *testing.T) {
 	if b.sparse(size, live, now) {
 		t.Error("a compaction although freelists cost nothing yet")
 	}
-	b.db.Toll.Store(5 * live)
+	b.db.FreelistBytes.Store(5 * live)
 	if !b.sparse(size, live, now) {
 		t.Error("no compaction although freelists cost five times as much")
 	}
@@ -494,17 +463,17 @@ func TestFreelistsThatCostMoreThanACompactionEndInOne(t *testing.T) {
 		t.Error("a compaction that gives a megabyte back")
 	}
 
-	b.db.Toll.Store(0)
+	b.db.FreelistBytes.Store(0)
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
-	if b.db.Toll.Load() == 0 {
+	if b.db.FreelistBytes.Load() == 0 {
 		t.Error("commits write freelists, and it is not counted")
 	}
-	b.db.Toll.Store(1 << 40)
+	b.db.FreelistBytes.Store(1 << 40)
 	if _, err := b.Compact(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if toll := b.db.Toll.Load(); toll > 1<<30 {
+	if toll := b.db.FreelistBytes.Load(); toll > 1<<30 {
 		t.Errorf("after a compaction %d bytes are still on the bill", toll)
 	}
 }

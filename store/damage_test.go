@@ -20,9 +20,8 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
@@ -124,12 +123,12 @@ func used(t testing.TB, path string) int64 {
 func facts(t testing.TB, s *Store) map[string]string {
 	t.Helper()
 	known := make(map[string]string)
-	must(t, s.db.View(func(tx *bolt.Tx) error {
+	must(t, s.db.View(func(tx engine.Tx) error {
 		st, err := state.LoadState(tx)
 		if err != nil {
 			return err
 		}
-		b := state.NewBatch(tx, st, query.Discard)
+		b := state.NewTx(tx, st, query.Discard)
 		note := func(ch *state.Stored) {
 			known["change "+ch.ID.String()] = fmt.Sprintf("%s %s %s %s", ch.State, ch.User, ch.Name, ch.Value)
 		}

@@ -95,7 +95,7 @@ func TestAnOrderThatIsRefusedIsSaidToBeUndone(t *testing.T) {
 	b.receive(event("parked", "vip", true, 1, unusable))
 	parked := b.ids(domain.StateParked)
 	must(t, b.writer.Pause(func() { // the disk has no room for a new epoch
-		b.db.DB.Load().MaxSize = 1
+		b.db.DB().MaxSize = 1
 		b.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: b.inbox.Next(), Epoch: 7})
 		must(t, b.writer.Recover())
 	}))

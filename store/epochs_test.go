@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
@@ -125,7 +124,7 @@ func TestAMachineThatWentBackToASnapshotReusesNoChangeID(t *testing.T) {
 	ann := b.oneID("ann")
 	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		home := append([]byte("another run of the machine"), x.State.Home[len(x.State.Home)-16:]...)
-		x.Put(x.Raw.Bucket(state.BucketMeta), state.MetaHome, home)
+		x.Put(x.Bucket(state.BucketMeta), state.MetaHome, home)
 		return nil
 	}, nil))
 	b.reopen(rules(domain.SendEvent))
@@ -151,7 +150,7 @@ func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 	if bob := b.oneID("bob"); !strings.HasPrefix(bob, ann[:9]) {
 		t.Errorf("after %s comes %s", ann, bob)
 	}
-	must(t, b.look(func(tx *bolt.Tx) error {
+	must(t, b.look(func(tx engine.Tx) error {
 		if n := len(state.EpochsIn(tx)); n != 1 {
 			t.Errorf("it has %d epochs", n)
 		}
@@ -209,9 +208,9 @@ func TestNothingIsTakenBeforeANewEpochIsNoted(t *testing.T) {
 	s, err := openAtRest(b.dir, Options{Log: query.Discard})
 	must(t, err)
 	s.writer.Arrive(&state.Arrival{Home: make([]byte, 8<<20), First: s.inbox.Next(), Epoch: 7}) // for which the file must grow
-	s.db.DB.Load().MaxSize = 1
+	s.db.DB().MaxSize = 1
 	must(t, s.writer.Recover())
-	s.db.DB.Load().MaxSize = 0
+	s.db.DB().MaxSize = 0
 	bob := record.AppendEvent(nil, event("bob", "vip", true, 1))
 	if err := s.inbox.Append(t.Context(), bob); !errors.Is(err, domain.ErrFull) {
 		t.Errorf("an event is answered with %v", err)

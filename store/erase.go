@@ -9,9 +9,8 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/outbox"
@@ -71,7 +70,7 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 // EraseIfDue erases once a day what Segment had deleted.
 func (s *Store) EraseIfDue(ctx context.Context, now time.Time) error {
 	var since time.Time
-	err := s.look(func(tx *bolt.Tx) error {
+	err := s.look(func(tx engine.Tx) error {
 		if v := tx.Bucket(state.BucketMeta).Get(apply.MetaErase); len(v) == 16 {
 			since = time.Unix(0, int64(binary.BigEndian.Uint64(v)))
 		}
@@ -118,7 +117,7 @@ func (s *Store) Erase(ctx context.Context) (r ForgetReport, err error) {
 	}
 	r.Before, r.After = c.Before, c.After
 	return r, s.writer.Do(ctx, func(tx *state.Tx) error {
-		meta := tx.Raw.Bucket(state.BucketMeta)
+		meta := tx.Bucket(state.BucketMeta)
 		if bytes.Equal(meta.Get(apply.MetaErase), before) { // else somebody was forgotten meanwhile
 			tx.Remove(meta, apply.MetaErase)
 		}
@@ -136,7 +135,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 func (s *Store) eraseMark() (mark []byte, err error) {
-	return mark, s.look(func(tx *bolt.Tx) error {
+	return mark, s.look(func(tx engine.Tx) error {
 		mark = bytes.Clone(tx.Bucket(state.BucketMeta).Get(apply.MetaErase))
 		return nil
 	})
@@ -146,7 +145,7 @@ func (s *Store) eraseMark() (mark []byte, err error) {
 func (s *Store) landed(ctx context.Context) error {
 	until := uint64(0)
 	return s.writer.Await(ctx, func() (landed bool, err error) {
-		err = s.look(func(tx *bolt.Tx) error {
+		err = s.look(func(tx engine.Tx) error {
 			if until == 0 {
 				until = state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaFlight))
 			}
@@ -171,7 +170,7 @@ func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
 
 // blank empties the records of forgotten users in a chunk.
 func (s *Store) blank(frames [][]byte) (erased uint64, err error) {
-	err = s.look(func(tx *bolt.Tx) error {
+	err = s.look(func(tx engine.Tx) error {
 		t := tombs{tx.Bucket(state.BucketTombstones), tx.Bucket(state.BucketMeta).Get(state.MetaSalt)}
 		for i, frame := range frames {
 			blanked, gone := t.blank(frame)
@@ -187,7 +186,7 @@ func (s *Store) blank(frames [][]byte) (erased uint64, err error) {
 
 // tombs answers who was forgotten, and when.
 type tombs struct {
-	bucket *bolt.Bucket
+	bucket engine.Bucket
 	salt   []byte
 }
 

@@ -6,8 +6,7 @@ import (
 	"sync"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/engine"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/state"
 )
@@ -69,7 +68,7 @@ func (s *Store) beginMinute(now time.Time) error {
 	if w.last.IsZero() {
 		w.from = []byte{byte(rand.IntN(state.Partitions))}
 	}
-	return s.look(func(tx *bolt.Tx) error {
+	return s.look(func(tx engine.Tx) error {
 		l, err := state.DecodeLedger(tx.Bucket(state.BucketMeta).Get(state.MetaLedger))
 		if err == nil {
 			w.last, w.left = now, 1+l.Users/(state.PageScan*minutesADay)

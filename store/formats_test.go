@@ -13,9 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wal"
@@ -106,7 +105,7 @@ func TestAStoreOfEveryFormatOpens(t *testing.T) {
 			if !r.OK() || r.Records == 0 || r.Users == 0 {
 				t.Fatalf("%+v", r)
 			}
-			withState(t, filepath.Join(unpack(t, folder), datadir.StateFile), func(db *bolt.DB) {
+			withState(t, filepath.Join(unpack(t, folder), datadir.StateFile), func(db *bolt.State) {
 				if got := formatOf(t, db); got != uint32(format) {
 					t.Errorf("the state is of format %d", got)
 				}

@@ -100,7 +100,7 @@ func (b *bench) stickInbox() (release func()) {
 // stickState begins a transaction of the state that ends with release.
 func (b *bench) stickState() (release func()) {
 	b.Helper()
-	stuck, err := b.db.DB.Load().Begin(true)
+	stuck, err := b.db.DB().Begin(true)
 	must(b, err)
 	return func() { must(b, stuck.Rollback()) }
 }

@@ -14,13 +14,11 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
-	"personasync/store/internal/snapshot"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
@@ -32,8 +30,8 @@ func TestEveryFormatHasTheStepThatLeadsThere(t *testing.T) {
 			t.Errorf("there is no store of format %d: %v", n+1, err)
 		}
 	}
-	if int(datadir.Format) != len(snapshot.Migrations)+1 {
-		t.Errorf("Format is %d and there are %d migrations: each leads from one format to the next", datadir.Format, len(snapshot.Migrations))
+	if int(datadir.Format) != len(bolt.Migrations)+1 {
+		t.Errorf("Format is %d and there are %d migrations: each leads from one format to the next", datadir.Format, len(bolt.Migrations))
 	}
 }
 
@@ -45,36 +43,36 @@ func stateFileOf(t *testing.T) string {
 	return filepath.Join(b.dir, datadir.StateFile)
 }
 
-func withState(t *testing.T, path string, do func(db *bolt.DB)) {
+func withState(t *testing.T, path string, do func(db *bolt.State)) {
 	t.Helper()
-	db, err := boltfile.Open(path, 0, false)
+	db, err := bolt.Open(path, 0, false)
 	must(t, err)
 	defer db.Close()
 	do(db)
 }
 
 // steps are the migrations there are, and more that lead on.
-func steps(more ...snapshot.Migration) []snapshot.Migration {
-	return append(slices.Clone(snapshot.Migrations), more...)
+func steps(more ...bolt.Migration) []bolt.Migration {
+	return append(slices.Clone(bolt.Migrations), more...)
 }
 
 // copyBefore is the name of the copy that a migration to a format leaves.
 func copyBefore(format int) string { return fmt.Sprintf("before-format-%d.db", format) }
 
 // note is a migration that leaves a trace.
-func note(name string) snapshot.Migration {
-	return func(tx *bolt.Tx) error { return tx.Bucket(state.BucketMeta).Put([]byte(name), []byte("was here")) }
+func note(name string) bolt.Migration {
+	return func(tx engine.Tx) error { return tx.Bucket(state.BucketMeta).Put([]byte(name), []byte("was here")) }
 }
 
-func noted(t *testing.T, db *bolt.DB, name string) (found bool) {
+func noted(t *testing.T, db *bolt.State, name string) (found bool) {
 	t.Helper()
-	must(t, db.View(func(tx *bolt.Tx) error { found = tx.Bucket(state.BucketMeta).Get([]byte(name)) != nil; return nil }))
+	must(t, db.View(func(tx engine.Tx) error { found = tx.Bucket(state.BucketMeta).Get([]byte(name)) != nil; return nil }))
 	return found
 }
 
-func formatOf(t *testing.T, db *bolt.DB) uint32 {
+func formatOf(t *testing.T, db *bolt.State) uint32 {
 	t.Helper()
-	format, err := snapshot.FileFormat(db)
+	format, err := db.Format()
 	must(t, err)
 	return format
 }
@@ -82,19 +80,19 @@ func formatOf(t *testing.T, db *bolt.DB) uint32 {
 func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
 	path := stateFileOf(t)
 	quiet := slog.New(slog.DiscardHandler)
-	withState(t, path, func(db *bolt.DB) {
-		must(t, snapshot.Migrate(db, steps(note("two")), quiet))
-		must(t, snapshot.Migrate(db, steps(func(*bolt.Tx) error { return errors.New("a second time") }, note("three")), quiet))
+	withState(t, path, func(db *bolt.State) {
+		must(t, db.Migrate(steps(note("two")), quiet))
+		must(t, db.Migrate(steps(func(engine.Tx) error { return errors.New("a second time") }, note("three")), quiet))
 		if !noted(t, db, "two") || !noted(t, db, "three") || formatOf(t, db) != datadir.Format+2 {
 			t.Errorf("after two steps the format is %d", formatOf(t, db))
 		}
 	})
-	withState(t, filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+1)), func(db *bolt.DB) {
+	withState(t, filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+1)), func(db *bolt.State) {
 		if noted(t, db, "two") || formatOf(t, db) != datadir.Format {
 			t.Errorf("the first copy has format %d", formatOf(t, db))
 		}
 	})
-	withState(t, filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+2)), func(db *bolt.DB) {
+	withState(t, filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+2)), func(db *bolt.State) {
 		if !noted(t, db, "two") || noted(t, db, "three") || formatOf(t, db) != datadir.Format+1 {
 			t.Errorf("the second copy has format %d", formatOf(t, db))
 		}
@@ -109,8 +107,8 @@ func TestMigrationTakesEveryStepOnceAndKeepsACopy(t *testing.T) {
 // TestMigrationThatFailsChangesNothing: not even what the steps before it did.
 func TestMigrationThatFailsChangesNothing(t *testing.T) {
 	path, broken := stateFileOf(t), errors.New("broken")
-	withState(t, path, func(db *bolt.DB) {
-		err := snapshot.Migrate(db, steps(note("two"), func(*bolt.Tx) error { return broken }), slog.New(slog.DiscardHandler))
+	withState(t, path, func(db *bolt.State) {
+		err := db.Migrate(steps(note("two"), func(engine.Tx) error { return broken }), slog.New(slog.DiscardHandler))
 		if !errors.Is(err, broken) || noted(t, db, "two") || formatOf(t, db) != datadir.Format {
 			t.Errorf("it ended with %v, at format %d", err, formatOf(t, db))
 		}
@@ -123,9 +121,9 @@ func TestMigrationThatFailsChangesNothing(t *testing.T) {
 // TestMigrationStopsWithoutACopy: what cannot be gone back on is not begun.
 func TestMigrationStopsWithoutACopy(t *testing.T) {
 	path := stateFileOf(t)
-	withState(t, path, func(db *bolt.DB) {
+	withState(t, path, func(db *bolt.State) {
 		must(t, os.MkdirAll(filepath.Join(filepath.Dir(path), copyBefore(datadir.Format+1), "in-the-way"), 0o700))
-		if err := snapshot.Migrate(db, steps(note("two")), slog.New(slog.DiscardHandler)); err == nil || noted(t, db, "two") {
+		if err := db.Migrate(steps(note("two")), slog.New(slog.DiscardHandler)); err == nil || noted(t, db, "two") {
 			t.Errorf("it ended with %v", err)
 		}
 	})
@@ -139,8 +137,8 @@ func TestMigrationWithoutRoomWritesNothing(t *testing.T) {
 	must(t, err)
 	must(t, os.WriteFile(path, state, 0o600))
 	fillDisk(t, disk)
-	withState(t, path, func(db *bolt.DB) {
-		err := snapshot.Migrate(db, steps(note("two")), slog.New(slog.DiscardHandler))
+	withState(t, path, func(db *bolt.State) {
+		err := db.Migrate(steps(note("two")), slog.New(slog.DiscardHandler))
 		if !errors.Is(err, datadir.ErrNoRoom) || noted(t, db, "two") || formatOf(t, db) != datadir.Format {
 			t.Errorf("it ended with %v", err)
 		}
@@ -212,14 +210,14 @@ func TestKilledWhileMigrating(t *testing.T) {
 func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) {
 	t.Helper()
 	path := filepath.Join(dir, datadir.StateFile)
-	withState(t, path, func(db *bolt.DB) {
+	withState(t, path, func(db *bolt.State) {
 		if done = int(formatOf(t, db)) - datadir.Format; noted(t, db, "two") != (done == 1) {
 			t.Errorf("of format %d, and half migrated", done+datadir.Format)
 		}
 	})
 	backup := filepath.Join(dir, copyBefore(datadir.Format+1))
 	if _, err := os.Stat(backup); err == nil {
-		withState(t, backup, func(db *bolt.DB) {
+		withState(t, backup, func(db *bolt.State) {
 			if formatOf(t, db) != datadir.Format || noted(t, db, "two") {
 				t.Error("the copy is migrated")
 			}
@@ -241,8 +239,8 @@ func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) 
 		}
 		must(t, s.Close())
 	}
-	withState(t, path, func(db *bolt.DB) {
-		must(t, snapshot.Migrate(db, steps(rewrite), slog.New(slog.DiscardHandler)))
+	withState(t, path, func(db *bolt.State) {
+		must(t, db.Migrate(steps(rewrite), slog.New(slog.DiscardHandler)))
 		if formatOf(t, db) != datadir.Format+1 || !noted(t, db, "two") {
 			t.Error("the next start does not migrate it")
 		}
@@ -251,7 +249,7 @@ func migratesAfter(t *testing.T, dir string, want map[string]string) (done int) 
 }
 
 // rewrite is a migration that touches every row, and leaves a trace.
-func rewrite(tx *bolt.Tx) error {
+func rewrite(tx engine.Tx) error {
 	for _, name := range [][]byte{state.BucketRows, state.BucketQueue, state.BucketHistory} {
 		b := tx.Bucket(name)
 		for _, k := range state.KeysWithPrefix(b, nil) {
@@ -275,8 +273,8 @@ func TestMigrationChild(t *testing.T) {
 			select {}
 		}
 	})
-	withState(t, path, func(db *bolt.DB) {
-		if err := snapshot.Migrate(db, steps(rewrite), slog.New(slog.DiscardHandler)); err != nil {
+	withState(t, path, func(db *bolt.State) {
+		if err := db.Migrate(steps(rewrite), slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 	})

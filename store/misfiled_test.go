@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/bbolt"
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
@@ -67,7 +67,7 @@ func fourFiles(t *testing.T) *bench {
 func TestACopyOfAnInboxFileIsNotTakenIntoTheChain(t *testing.T) {
 	all := []string{"inbox-00000001.db", "inbox-00000002.db", "inbox-00000003.db", "inbox-00000004.db"}
 	empty := func(t *testing.T, dir string, number uint64) {
-		must(t, boltfile.Create(wal.Path(dir, number), func(db *bolt.DB) error {
+		must(t, boltfile.Create(wal.Path(dir, number), func(db *bbolt.DB) error {
 			return boltfile.Init(db, epochOf(t, dir), wal.Buckets...)
 		}))
 	}

@@ -11,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/state"
 )
 
@@ -336,7 +335,7 @@ func recount(t testing.TB, b *bench) {
 // checkIndex recounts what is derived: no due entry without something pending, and none missing.
 func checkIndex(t *testing.T, b *bench) {
 	t.Helper()
-	must(t, b.db.View(func(tx *bolt.Tx) error {
+	must(t, b.db.View(func(tx engine.Tx) error {
 		for _, name := range [][]byte{state.BucketDue, state.BucketQueue, state.BucketFlights} {
 			if k, _ := tx.Bucket(name).Cursor().First(); k != nil {
 				t.Errorf("bucket %s is not empty after everything left: %x", name, k)
@@ -378,21 +377,24 @@ func TestBatchesDoNotMatter(t *testing.T) {
 // dump prints the state but for what names this store: epoch, salt, and the tombstones under it.
 func dump(t *testing.T, b *bench) string {
 	var out bytes.Buffer
-	must(t, b.db.View(func(tx *bolt.Tx) error {
-		return tx.ForEach(func(name []byte, bucket *bolt.Bucket) error {
-			return dumpBucket(&out, string(name), bucket)
-		})
+	must(t, b.db.View(func(tx engine.Tx) error {
+		for _, name := range slices.SortedFunc(slices.Values(append(slices.Clone(state.StateBuckets), state.BucketMeta)), bytes.Compare) {
+			if err := dumpBucket(&out, string(name), tx.Bucket(name)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}))
 	return out.String()
 }
 
-func dumpBucket(out *bytes.Buffer, name string, bucket *bolt.Bucket) error {
+func dumpBucket(out *bytes.Buffer, name string, bucket engine.Bucket) error {
 	return bucket.ForEach(func(k, v []byte) error {
 		switch {
 		case name == "tombstones" || name == "meta" && (string(k) == "epoch" || string(k) == "salt" || string(k) == "home" || string(k) == "epochs" || string(k) == "seal"):
 			return nil
 		case v == nil:
-			return dumpBucket(out, name+"/"+fmt.Sprintf("%x", k), bucket.Bucket(k))
+			return dumpBucket(out, name+"/"+fmt.Sprintf("%x", k), bucket.Inner(k))
 		}
 		if strings.HasPrefix(name, "messages/") {
 			k = nil // some are salted

@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/state"
 )
@@ -90,8 +89,8 @@ func TestAMessageIDOfAnOlderVersionIsKnownStill(t *testing.T) {
 	e := event("ann", "step", true, 0, passThrough("m1"))
 	sum := sha256.Sum256([]byte("m1"))
 	b.receive(event("cid", "step", true, 0))
-	if err := b.db.Update(func(tx *bolt.Tx) error {
-		ids, err := tx.Bucket(state.BucketMessages).CreateBucketIfNotExists(apply.DayKey(e.Received))
+	if err := b.db.Update(func(tx engine.Tx) error {
+		ids, err := tx.Bucket(state.BucketMessages).MakeInner(apply.DayKey(e.Received))
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time) (more bool, err error)
 		more = apply.PruneHistory(tx, now, keep.Delivered) || more
 		more = outbox.PruneParked(tx, now, keep.Parked) || more
 		more = apply.PruneMessages(tx, now) || more
-		tx.PruneVerdicts(s.inbox.First())
+		state.PruneVerdicts(tx, s.inbox.First())
 		return tx.Err
 	}, func(tx *state.Tx) { applied = tx.State.Applied })
 	if err != nil {

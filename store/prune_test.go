@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 )
@@ -81,7 +80,7 @@ func TestWhatExpiresIsAnnouncedOnceADay(t *testing.T) {
 		must(t, err)
 	}
 	var list []outbox.Notice
-	must(t, b.look(func(tx *bolt.Tx) error {
+	must(t, b.look(func(tx engine.Tx) error {
 		return json.Unmarshal(tx.Bucket(state.BucketMeta).Get(outbox.MetaNotices), &list)
 	}))
 	if n := len(list); n < 3 || n > 4 {
@@ -104,7 +103,7 @@ func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 	must(t, b.Applied(t.Context()))
 	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
 		for d := range 2 {
-			ids, err := x.Raw.Bucket(state.BucketMessages).CreateBucket(state.NumberKey(uint64(noon.Add(-10*state.Day).Unix()/86400) + uint64(d)))
+			ids, err := x.Bucket(state.BucketMessages).MakeInner(state.NumberKey(uint64(noon.Add(-10*state.Day).Unix()/86400) + uint64(d)))
 			if err != nil {
 				return err
 			}
@@ -117,9 +116,9 @@ func TestMessageIdsAreForgottenInSlices(t *testing.T) {
 		return nil
 	}, nil))
 	left := func() (n int) {
-		must(t, b.look(func(tx *bolt.Tx) error {
+		must(t, b.look(func(tx engine.Tx) error {
 			days := tx.Bucket(state.BucketMessages)
-			return days.ForEachBucket(func(day []byte) error { n += days.Bucket(day).Stats().KeyN; return nil })
+			return days.ForEach(func(day, _ []byte) error { n += engine.Count(days.Inner(day)); return nil })
 		}))
 		return n
 	}

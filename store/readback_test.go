@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/writer"
@@ -25,7 +25,7 @@ func failing(then func()) *writer.Command {
 // unreadable puts a file that cannot be read in the place of the state, until mended is called.
 func (b *bench) unreadable() (mended func()) {
 	b.Helper()
-	closed, err := boltfile.Open(filepath.Join(b.dir, "closed.db"), 0, false)
+	closed, err := bolt.Open(filepath.Join(b.dir, "closed.db"), 0, false)
 	must(b, err)
 	must(b, closed.Close())
 	was := b.db.Replace(closed)

@@ -18,9 +18,10 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/bbolt"
 
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
@@ -295,9 +296,9 @@ func TestNewerFilesAreRefusedByName(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			copyStore(t, origin, dir)
 			lastRunOf(t, dir, datadir.LastRun{Phase: phase})
-			db, err := bolt.Open(filepath.Join(dir, name), 0o600, nil)
+			db, err := bbolt.Open(filepath.Join(dir, name), 0o600, nil)
 			must(t, err)
-			must(t, db.Update(func(tx *bolt.Tx) error {
+			must(t, db.Update(func(tx *bbolt.Tx) error {
 				return firstError(tx.Bucket(state.BucketMeta).Put(boltfile.MetaFormat, []byte{0, 0, 0, datadir.Format + 1}), boltfile.Seal(tx))
 			}))
 			must(t, db.Close())
@@ -443,7 +444,7 @@ func TestADamagedEventMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 // counted as pending, because nobody took that for a reason to read the files.
 func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 	ann := state.UserKey("ann")
-	rename := func(in *bolt.Bucket, from, to []byte) error {
+	rename := func(in engine.Bucket, from, to []byte) error {
 		v := bytes.Clone(in.Get(from))
 		return errors.Join(in.Delete(from), in.Put(to, v))
 	}
@@ -481,7 +482,7 @@ func TestDamageMetAtWorkIsSalvagedByTheNextStart(t *testing.T) {
 		"due entries that are gone": func(x *state.Tx) error {
 			c := x.Due.Cursor()
 			for k, _ := c.First(); k != nil; k, _ = c.First() {
-				if err := c.Delete(); err != nil {
+				if err := x.Due.Delete(bytes.Clone(k)); err != nil {
 					return err
 				}
 			}
@@ -514,7 +515,7 @@ func TestDamageThatAReaderMeetsIsSalvagedByTheNextStart(t *testing.T) {
 	b := open(t, rules(domain.SendBoth))
 	b.receive(event("ann", "vip", true, 1))
 	b.drain()
-	if err := b.look(func(*bolt.Tx) error { panic("as bbolt does about a page") }); !errors.Is(err, wire.ErrDamaged) {
+	if err := b.look(func(engine.Tx) error { panic("as bbolt does about a page") }); !errors.Is(err, wire.ErrDamaged) {
 		t.Fatal(err)
 	}
 	must(t, b.Close())

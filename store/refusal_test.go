@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	bolt "go.etcd.io/bbolt"
 
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/state"
 )
@@ -20,16 +20,16 @@ func TestRefusalsKeepWhatAnOlderProgramCounted(t *testing.T) {
 	one := domain.Refusal{Route: "webhook", Status: 401, Code: "invalid_signature", Delivery: true, Last: noon}
 	b.CountRefusal(one)
 	must(t, b.Close())
-	db, err := bolt.Open(filepath.Join(b.dir, datadir.StateFile), 0o600, nil)
+	db, err := bolt.Open(filepath.Join(b.dir, datadir.StateFile), 0, false)
 	must(t, err)
-	must(t, db.Update(func(tx *bolt.Tx) error { // as if the older program had run since
+	must(t, db.Update(func(tx engine.Tx) error { // as if the older program had run since
 		meta := tx.Bucket(state.BucketMeta)
 		l, err := state.DecodeLedger(meta.Get(state.MetaLedger))
 		if l.Rejected != 1 {
 			t.Errorf("the ledger counts %d refused", l.Rejected)
 		}
 		l.Rejected += 7
-		return firstError(err, meta.Put(state.MetaLedger, l.Encode()), boltfile.Seal(tx))
+		return firstError(err, meta.Put(state.MetaLedger, l.Encode()))
 	}))
 	must(t, db.Close())
 	b.Store = nil

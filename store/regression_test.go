@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/bbolt"
 
 	"personasync/store/domain"
 	"personasync/store/internal/query"
@@ -150,7 +150,7 @@ func TestAStartWithoutFlightsWritesNothing(t *testing.T) {
 	b := open(t, r)
 	b.receive(event("ann", "vip", true, 1))
 	version := func() (id int) {
-		must(t, b.db.View(func(tx *bolt.Tx) error { id = tx.ID(); return nil }))
+		must(t, b.db.DB().View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }))
 		return id
 	}
 	before := version()
@@ -203,7 +203,7 @@ func TestADamagedFlightStopsNoStart(t *testing.T) {
 	b.receive(event("ann", "vip", true, 1))
 	f := b.take()
 	must(t, b.writer.Do(t.Context(), func(x *state.Tx) error {
-		flights := x.Raw.Bucket(state.BucketFlights)
+		flights := x.Bucket(state.BucketFlights)
 		frame := bytes.Clone(flights.Get(state.NumberKey(f.ID)))
 		frame[len(frame)-1] ^= 1
 		return flights.Put(state.NumberKey(f.ID), frame)

@@ -6,9 +6,8 @@ import (
 	"reflect"
 	"sync"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
@@ -60,7 +59,7 @@ func sameRules(a, b *domain.Rules) bool {
 
 // appliedRules returns the rules in force, or nil while records wait that may change them.
 func (s *Store) appliedRules() (known *domain.Rules, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.db.View(func(tx engine.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
 		text := meta.Get(state.MetaRules)
 		if text == nil || state.Number(meta.Get(state.MetaApplied)) < s.inbox.Last() {

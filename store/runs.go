@@ -15,7 +15,7 @@ func (s *Store) SetJobRun(ctx context.Context, r query.JobRun) error {
 		return err
 	}
 	return s.writer.Do(ctx, func(tx *state.Tx) error {
-		tx.Put(tx.Raw.Bucket(state.BucketRuns), []byte(query.RunOfJob+r.Job), text)
+		tx.Put(tx.Bucket(state.BucketRuns), []byte(query.RunOfJob+r.Job), text)
 		return nil
 	}, nil)
 }
@@ -24,7 +24,7 @@ func (s *Store) SetJobRun(ctx context.Context, r query.JobRun) error {
 // run that failed.
 func (s *Store) SetVerification(ctx context.Context, v query.Verification) error {
 	return s.writer.Do(ctx, func(tx *state.Tx) error {
-		runs, key := tx.Raw.Bucket(state.BucketRuns), []byte(query.RunOfVerification+v.Key+"\x00"+v.ID)
+		runs, key := tx.Bucket(state.BucketRuns), []byte(query.RunOfVerification+v.Key+"\x00"+v.ID)
 		var last query.Verification
 		_ = json.Unmarshal(runs.Get(key), &last) // one that cannot be read has no findings
 		text, err := json.Marshal(v.WithFindings(last))
@@ -38,7 +38,7 @@ func (s *Store) SetVerification(ctx context.Context, v query.Verification) error
 // KeepSample keeps s as the sample of its minute, and removes those older than a day.
 func (s *Store) KeepSample(ctx context.Context, sample query.Sample) error {
 	return s.writer.Do(ctx, func(tx *state.Tx) error {
-		kept := tx.Raw.Bucket(state.BucketSamples)
+		kept := tx.Bucket(state.BucketSamples)
 		if kept == nil {
 			return nil // an older store on a disk that had no room for the bucket: see openState
 		}

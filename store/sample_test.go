@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/bbolt"
 
 	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
@@ -71,7 +71,7 @@ func TestAStoreOfAnOlderVersionGetsItsSamples(t *testing.T) {
 	must(t, b.Store.Close())
 	db, err := boltfile.Open(b.dir+"/"+datadir.StateFile, 0, false)
 	must(t, err)
-	must(t, db.Update(func(tx *bolt.Tx) error { return tx.DeleteBucket(state.BucketSamples) }))
+	must(t, db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket(state.BucketSamples) }))
 	must(t, db.Close())
 
 	v, err := OpenReadOnly(b.dir)

@@ -251,7 +251,7 @@ func TestWhatAnOlderVersionHeldIsDecidedAnew(t *testing.T) {
 		x.State.Rules.Names = 0
 		text, err := json.Marshal(&x.State.Rules)
 		must(t, err)
-		x.Put(x.Raw.Bucket(state.BucketMeta), state.MetaRules, text)
+		x.Put(x.Bucket(state.BucketMeta), state.MetaRules, text)
 		f := x.NewField(&state.Field{Space: "spa_1", Key: "vip", ID: "aud_vip", Class: domain.ClassAudience})
 		u, p := x.User("bob"), x.State.Rules.For("vip", "aud_vip")
 		e := event("bob", "vip", true, 2)

@@ -14,9 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/orders"
@@ -25,7 +25,6 @@ import (
 	"personasync/store/internal/record"
 	"personasync/store/internal/recovery"
 	"personasync/store/internal/repair"
-	"personasync/store/internal/snapshot"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
 	"personasync/store/internal/writer"
@@ -202,7 +201,7 @@ func (s *Store) openFiles() error {
 	}
 	s.inbox, s.r.Inbox = inbox, inbox
 	s.refused = state.NewRefusals(time.Now())
-	if err := s.look(func(tx *bolt.Tx) error { return s.refused.Load(tx, st.Ledger.Rejected) }); err != nil {
+	if err := s.look(func(tx engine.Tx) error { return s.refused.Load(tx, st.Ledger.Rejected) }); err != nil {
 		inbox.Close()
 		s.db.Close()
 		return err
@@ -240,31 +239,29 @@ func (s *Store) openState() (st *state.State, err error) {
 			return nil, fmt.Errorf("%w: %s has an inbox but no %s: restore a backup, or move the inbox files away to start anew", boltfile.ErrUnsalvageable, s.dir, datadir.StateFile)
 		}
 		s.logNewStore()
-		if err := boltfile.Create(path, func(db *bolt.DB) error { return state.InitState(db, rand.Uint32()|1) }); err != nil {
+		if err := bolt.Create(path, rand.Uint32()|1, state.StateBuckets, state.Init); err != nil {
 			return nil, datadir.Roomless(err)
 		}
 	}
-	db, err := boltfile.Open(path, state.StateMmap, false)
-	if err != nil {
+	if s.db, err = bolt.Open(path, state.StateMmap, false); err != nil {
 		return nil, err
 	}
-	s.db = state.NewStateDB(db)
-	s.r = &query.Reader{DB: s.db}
+	s.r = &query.Reader{State: s.db}
 	if s.place.State, err = os.Stat(path); err != nil {
 		s.db.Close()
 		return nil, err
 	}
 	err = boltfile.Guard(func() error {
-		if err := snapshot.Migrate(db, snapshot.Migrations, s.log); err != nil {
+		if err := s.db.Migrate(bolt.Migrations, s.log); err != nil {
 			return err
 		}
-		if _, err := boltfile.Epoch(db); err != nil {
+		if _, err := s.db.Epoch(); err != nil {
 			return err
 		}
 		if err := s.addBuckets(); err != nil {
 			return err
 		}
-		return s.db.View(func(tx *bolt.Tx) error {
+		return s.db.View(func(tx engine.Tx) error {
 			st, err = state.LoadCounted(tx)
 			return err
 		})
@@ -371,7 +368,7 @@ func (s *Store) empty(endpoint domain.Endpoint) (empty bool, err error) {
 	if s.writer.Ended() {
 		return false, domain.ErrClosed
 	}
-	err = s.look(func(tx *bolt.Tx) error {
+	err = s.look(func(tx engine.Tx) error {
 		k, _ := tx.Bucket(state.BucketDue).Cursor().Seek([]byte{byte(endpoint)})
 		empty = k == nil || domain.Endpoint(k[0]) != endpoint
 		return nil
@@ -417,21 +414,14 @@ func (s *Store) closeState() error {
 // there already; without room the store goes on without them.
 func (s *Store) addBuckets() error {
 	missing := false
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.db.View(func(tx engine.Tx) error {
 		missing = slices.ContainsFunc(state.StateBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
 		return nil
 	})
 	if err != nil || !missing {
 		return err
 	}
-	err = datadir.Translate(s.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range state.StateBuckets {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
+	err = datadir.Translate(s.db.AddBuckets(state.StateBuckets...))
 	if errors.Is(err, domain.ErrFull) {
 		s.log.Error("the disk is full: the history of the status page is kept from the next start on", "err", err)
 		return nil

@@ -373,7 +373,7 @@ func TestTurnsKeepTheStateWhole(t *testing.T) {
 			if seed%2 == 1 {
 				must(t, b.writer.Do(context.Background(), func(x *state.Tx) error {
 					for i := range state.LaneJobs {
-						x.JobNumber(fmt.Sprint("former-", i))
+						state.JobNumber(x, fmt.Sprint("former-", i))
 					}
 					return nil
 				}, nil))

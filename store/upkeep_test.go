@@ -17,10 +17,9 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
 	"personasync/store/internal/repair"
@@ -362,7 +361,7 @@ func TestARowOfANewerProgramIsNotSetAside(t *testing.T) {
 	if !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("it ended with %v", err)
 	}
-	must(t, b.look(func(tx *bolt.Tx) error {
+	must(t, b.look(func(tx engine.Tx) error {
 		if !bytes.Equal(tx.Bucket(state.BucketRows).Get(key), newer) {
 			t.Error("the row is another")
 		}
@@ -387,7 +386,7 @@ func TestAnEventOfANewerProgramIsNotSetAside(t *testing.T) {
 	if _, _, err := b.Take(t.Context(), everything(noon.Add(time.Hour))); !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("a take ended with %v", err)
 	}
-	must(t, b.look(func(tx *bolt.Tx) error {
+	must(t, b.look(func(tx engine.Tx) error {
 		if !bytes.Equal(tx.Bucket(state.BucketQueue).Get(key), newer) {
 			t.Error("the event is another, or gone")
 		}

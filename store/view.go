@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
@@ -27,7 +27,7 @@ import (
 // methods may be called concurrently.
 type View struct {
 	r     *query.Reader
-	db    *state.StateDB
+	db    *bolt.State
 	inbox *wal.Log
 }
 
@@ -52,13 +52,13 @@ func openReadOnly(dir string) (*View, error) {
 	if err := boltfile.CheckRegular(path); err != nil {
 		return nil, err
 	}
-	db, err := boltfile.Open(path, 0, true)
+	db, err := bolt.Open(path, 0, true)
 	if err != nil {
 		return nil, err
 	}
-	epoch, err := boltfile.Epoch(db)
+	epoch, err := db.Epoch()
 	if err == nil {
-		err = snapshot.CheckMigrated(db)
+		err = db.CheckMigrated()
 	}
 	if err != nil {
 		db.Close()
@@ -69,8 +69,7 @@ func openReadOnly(dir string) (*View, error) {
 		db.Close()
 		return nil, err
 	}
-	opened := state.NewStateDB(db)
-	return &View{r: &query.Reader{DB: opened, Inbox: inbox}, db: opened, inbox: inbox}, nil
+	return &View{r: &query.Reader{State: db, Inbox: inbox}, db: db, inbox: inbox}, nil
 }
 
 // Close ends a read-only view.
@@ -80,7 +79,7 @@ func (v *View) Close() error {
 }
 
 // look runs one read transaction.
-func (v *View) look(f func(tx *bolt.Tx) error) error { return v.r.Look(f) }
+func (v *View) look(f func(tx engine.Tx) error) error { return v.r.Look(f) }
 
 // read runs one read transaction with everything a decision needs.
 func (v *View) read(f func(tx *state.Tx) error) error { return v.r.Read(f) }
@@ -176,11 +175,11 @@ func (v *View) Samples(since time.Time) ([]query.Sample, error) { return v.r.Sam
 
 // Salvages returns what was salvaged from files that are still kept aside, oldest first.
 func (v *View) Salvages() (list []repair.Salvage, err error) {
-	err = v.look(func(tx *bolt.Tx) error { list, err = repair.SalvagesIn(tx); return err })
+	err = v.look(func(tx engine.Tx) error { list, err = repair.SalvagesIn(tx, filepath.Dir(v.db.Path())); return err })
 	return list, err
 }
 
 // Backup writes a backup of the files of a stopped agent.
 func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (snapshot.BackupReport, error) {
-	return snapshot.Backup(v.r, ctx, w, progress, nil)
+	return snapshot.Backup(ctx, v.r, v.db, w, progress, nil)
 }

@@ -15,7 +15,7 @@ func applyAction(tx *state.Tx, seq uint64, h *record.Action) {
 	c := &outbox.Cause{Seq: seq}
 	for _, id := range h.IDs {
 		id.Epoch = tx.State.Epochs.Of(id.Seq)
-		ch := tx.Find(id)
+		ch := state.Find(tx, id)
 		switch {
 		case ch == nil:
 		case h.Verb == record.ActionRetry && ch.State == domain.StateParked && ch.Kind != domain.KindReceived:
@@ -49,7 +49,7 @@ func retry(tx *state.Tx, ch *state.Stored) {
 		tx.Close(u, ch, domain.StateSuperseded, tx.Now)
 		return
 	}
-	ch.Lane = tx.LaneOf(u, f, p.Job, ch.Transition)
+	ch.Lane = state.LaneOf(tx, u, f, p.Job, ch.Transition)
 	ch.State, ch.Attempts, ch.Alone, ch.Reason, ch.Sentence, ch.Answer = domain.StatePending, 0, 0, "", "", domain.Answer{}
 	if ch.InRow() {
 		outbox.Await(tx, u, e, ch)

@@ -75,10 +75,10 @@ func trade(tx *state.Tx, into, from *state.Field) {
 	ours, theirs := r.Family(into), r.Family(from)
 	space, id, theirSpace, theirID := into.Space, into.ID, from.Space, from.ID
 	for _, x := range ours {
-		tx.Rename(x, theirSpace, theirID)
+		rename(tx, x, theirSpace, theirID)
 	}
 	for _, x := range theirs {
-		tx.Rename(x, space, id)
+		rename(tx, x, space, id)
 	}
 	r.Unname(from)
 	from.Heard |= state.FormerMark

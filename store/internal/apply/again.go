@@ -13,7 +13,7 @@ func WouldPark(tx *state.Tx, e *domain.Event) bool {
 		return e.Fault != ""
 	}
 	f, ambiguous := tx.State.Registry.Find(e)
-	if ambiguous || tx.State.Registry.OtherClass(f, e) != nil || tx.Overflows(f, e) {
+	if ambiguous || tx.State.Registry.OtherClass(f, e) != nil || overflows(tx, f, e) {
 		return true
 	}
 	key, id := e.Key, e.ComputationID

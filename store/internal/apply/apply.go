@@ -78,7 +78,7 @@ func applyRules(tx *state.Tx, r *domain.Rules) {
 		return
 	}
 	tx.State.Rules = *r
-	tx.Put(tx.Raw.Bucket(state.BucketMeta), state.MetaRules, text)
+	tx.Put(tx.Bucket(state.BucketMeta), state.MetaRules, text)
 	tx.State.Registry.SettleOwners(r)
 	outbox.ReleaseConflicts(tx)
 }
@@ -108,10 +108,10 @@ func applyEvent(tx *state.Tx, c *outbox.Cause, frame []byte) domain.Outcome {
 	case other != nil:
 		return park("class_conflict", fmt.Sprintf("the event is of class %s, and the computation %q that it names is of class %s: nothing was changed; look at what builds this event, or, if the computation was made by mistake, remove it with `personasync audience forget %s` and retry the event",
 			e.Class, other.Key, other.Class, state.Arguments(cmp.Or(other.ID, other.Key))))
-	case tx.Overflows(f, e):
+	case overflows(tx, f, e):
 		return park("too_many_names", fmt.Sprintf("it names a computation, a column or a trait that is not known yet, and %d of them are known, the most there may be: find out who makes them up", state.MaxFields))
 	}
-	f = tx.Resolve(f, e)
+	f = resolve(tx, f, e)
 	if f.Former() {
 		return domain.OutcomeIgnored // late news of an audience that was made again
 	}
@@ -177,7 +177,7 @@ func values(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *ou
 	for _, col := range e.Columns {
 		target := f
 		if col.Name != e.Key {
-			target = tx.Column(f, col.Name)
+			target = column(tx, f, col.Name)
 		}
 		result = max(result, value(tx, u, target, p, c, e.Bytes(col.Value), event))
 	}

@@ -8,9 +8,8 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
@@ -28,7 +27,7 @@ var MetaErase = []byte("erase")
 
 // markErase notes that there is something to erase.
 func markErase(tx *state.Tx, at time.Time) {
-	meta := tx.Raw.Bucket(state.BucketMeta)
+	meta := tx.Bucket(state.BucketMeta)
 	since, n := uint64(at.UnixNano()), uint64(0)
 	if v := meta.Get(MetaErase); len(v) == 16 {
 		since, n = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
@@ -38,7 +37,7 @@ func markErase(tx *state.Tx, at time.Time) {
 
 // forgetDamaged removes what was set aside of a user.
 func forgetDamaged(tx *state.Tx, u *state.User) {
-	bucket := tx.Raw.Bucket(state.BucketDamaged)
+	bucket := tx.Bucket(state.BucketDamaged)
 	named := wire.AppendString(nil, u.ID)
 	var gone [][]byte
 	c := bucket.Cursor()
@@ -94,7 +93,7 @@ func Forget(tx *state.Tx, u *state.User, at time.Time) {
 	u.Index = new(state.PendingIndex)
 	u.Dirty = true
 	key := Tombstone(tx.State.Salt, u.ID)
-	stones := tx.Raw.Bucket(state.BucketTombstones)
+	stones := tx.Bucket(state.BucketTombstones)
 	was := stones.Get(key)
 	if was == nil {
 		tx.State.Ledger.Tombstones++
@@ -186,7 +185,7 @@ func forgetPending(tx *state.Tx, id domain.ID) {
 }
 
 // forgetKept erases a change that is parked or held.
-func forgetKept(tx *state.Tx, place *bolt.Bucket, id domain.ID) {
+func forgetKept(tx *state.Tx, place engine.Bucket, id domain.ID) {
 	ch := tx.Fetch(place, state.IDKey(id))
 	if ch == nil {
 		return
@@ -252,7 +251,7 @@ func forgotten(tx *state.Tx, id string, at time.Time, believable int64) bool {
 	if tx.State.Ledger.Tombstones == 0 {
 		return false
 	}
-	return BuriedBy(tx.Raw.Bucket(state.BucketTombstones).Get(Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
+	return BuriedBy(tx.Bucket(state.BucketTombstones).Get(Tombstone(tx.State.Salt, id)), at.UnixNano(), believable)
 }
 
 // BuriedBy is forgotten by the user's tombstone.

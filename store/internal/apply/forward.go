@@ -15,7 +15,7 @@ func forwardTraits(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy
 		}
 		forwarded := *p
 		forwarded.Send = domain.SendAttribute
-		if value(tx, u, tx.Forward(name), &forwarded, c, traits[name], false) == domain.OutcomeTransition {
+		if value(tx, u, forward(tx, name), &forwarded, c, traits[name], false) == domain.OutcomeTransition {
 			result = domain.OutcomeTransition
 		}
 	}

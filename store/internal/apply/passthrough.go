@@ -57,10 +57,10 @@ func firstSight(tx *state.Tx, u *state.User, f *state.Field, e *domain.Event) bo
 // remembered looks a hash up. Hashes are kept in one bucket a day, so that forgetting them drops a bucket. Only
 // the days that have a bucket are looked at: retention may be given in years.
 func remembered(tx *state.Tx, e *domain.Event, id []byte) bool {
-	days := tx.Raw.Bucket(state.BucketMessages)
+	days := tx.Bucket(state.BucketMessages)
 	c := days.Cursor()
 	for k, _ := c.Seek(DayKey(e.Earliest().Add(-tx.State.Rules.MessageIDs))); k != nil; k, _ = c.Next() {
-		if days.Bucket(k).Get(id) != nil {
+		if days.Inner(k).Get(id) != nil {
 			return true
 		}
 	}
@@ -72,7 +72,7 @@ func remember(tx *state.Tx, e *domain.Event, id []byte) bool {
 	if remembered(tx, e, id) {
 		return false
 	}
-	ids, err := tx.Raw.Bucket(state.BucketMessages).CreateBucketIfNotExists(DayKey(e.Received))
+	ids, err := tx.Bucket(state.BucketMessages).MakeInner(DayKey(e.Received))
 	if err != nil {
 		tx.Err = err
 		return true

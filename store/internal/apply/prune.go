@@ -65,13 +65,13 @@ func endChain(tx *state.Tx, n uint64, ch *state.Stored) {
 // hundreds of thousands of pages in one transaction.
 func PruneMessages(tx *state.Tx, now time.Time) (more bool) {
 	oldest := DayKey(now.Add(-tx.State.Rules.MessageIDs))
-	days := tx.Raw.Bucket(state.BucketMessages)
+	days := tx.Bucket(state.BucketMessages)
 	k, _ := days.Cursor().First()
 	if k == nil || bytes.Compare(k, oldest) >= 0 || tx.State.Rules.MessageIDs <= 0 || tx.Err != nil {
 		return false
 	}
 	over := bytes.Clone(k)
-	ids := days.Bucket(over)
+	ids := days.Inner(over)
 	var gone [][]byte
 	c := ids.Cursor()
 	for id, _ := c.First(); id != nil && len(gone) < state.PruneSlice; id, _ = c.Next() {
@@ -83,8 +83,7 @@ func PruneMessages(tx *state.Tx, now time.Time) (more bool) {
 	if len(gone) == state.PruneSlice || tx.Err != nil {
 		return true
 	}
-	tx.NoteDrop(state.BucketMessages, over)
-	tx.Err = days.DeleteBucket(over)
+	tx.Err = days.DropInner(over)
 	next, _ := days.Cursor().First()
 	return next != nil && bytes.Compare(next, oldest) < 0
 }

@@ -18,6 +18,7 @@ import (
 
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/wire"
 )
 
@@ -45,13 +46,13 @@ var ErrInUse = errors.New("the data directory is in use by another process")
 
 // Every file has the bucket meta with these keys. The state file has more of them.
 var (
-	BucketMeta = []byte("meta")
+	BucketMeta = engine.BucketMeta
 	MetaFormat = []byte("format")
-	MetaEpoch  = []byte("epoch")
+	MetaEpoch  = engine.MetaEpoch
 	MetaSeal   = []byte("seal")
 
 	// BucketJobs is a bucket of the state file. The seal covers it because it has no checksums of its own.
-	BucketJobs = []byte("jobs")
+	BucketJobs = engine.BucketJobs
 )
 
 // options returns the options of every bbolt file: to open, compact and restore it. It deliberately offers no
@@ -240,6 +241,11 @@ func Check(tx *bolt.Tx) error {
 		return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)
 	}
 	return nil
+}
+
+// IsInvalid reports whether bbolt did not take a file for one of its own.
+func IsInvalid(err error) bool {
+	return errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch)
 }
 
 // Unlock releases a lock and closes its file. Closing alone is not enough: a child process that is being

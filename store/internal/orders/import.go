@@ -8,9 +8,8 @@ import (
 	"iter"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
@@ -115,7 +114,7 @@ func (j *membershipJob) compareUnknown(ctx context.Context, key []byte, asOf int
 	forgotten := false
 	if user, _, ok := state.UserOf(key); ok && j.salt != nil {
 		believable := max(asOf, time.Now().UnixNano()) + int64(domain.MaxAhead)
-		err := j.Reader.Look(func(tx *bolt.Tx) error {
+		err := j.Reader.Look(func(tx engine.Tx) error {
 			forgotten = apply.BuriedBy(tx.Bucket(state.BucketTombstones).Get(apply.Tombstone(j.salt, user)), asOf, believable)
 			return nil
 		})

@@ -67,7 +67,7 @@ func announce(tx *state.Tx, now time.Time, keep, lead time.Duration) (upTo time.
 		return upTo
 	}
 	var list []Notice
-	meta := tx.Raw.Bucket(state.BucketMeta)
+	meta := tx.Bucket(state.BucketMeta)
 	if json.Unmarshal(meta.Get(MetaNotices), &list) != nil {
 		list = nil // none yet
 	}

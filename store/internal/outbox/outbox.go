@@ -84,7 +84,7 @@ func Draft(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, c *Cau
 	if kind == domain.KindCohort {
 		ch.Endpoint = domain.EndpointCohort
 	}
-	ch.Lane = tx.LaneOf(u, f, p.Job, t)
+	ch.Lane = state.LaneOf(tx, u, f, p.Job, t)
 	return ch
 }
 
@@ -265,7 +265,7 @@ func ReleaseConflicts(tx *state.Tx) {
 // release has a change that was held wait like any other, unless MoEngage needs no telling by now.
 func release(tx *state.Tx, u *state.User, f *state.Field, p *domain.Policy, ch *state.Stored, at time.Time) {
 	ch.Reason, ch.Sentence = "", ""
-	ch.Lane = tx.LaneOf(u, f, p.Job, ch.Transition)
+	ch.Lane = state.LaneOf(tx, u, f, p.Job, ch.Transition)
 	e := tx.Entry(u, f.Number)
 	if ch.InRow() && ch.Kind == domain.KindAttribute && e.Loose > 0 { // behind what is queued, which was said before it
 		e.Waiting, ch.Loose = state.Ticket{}, true

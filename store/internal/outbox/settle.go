@@ -24,7 +24,7 @@ func Settle(tx *state.Tx, o domain.Settlement) {
 		return // settled already
 	}
 	tx.State.EndLease(f)
-	tx.Remove(tx.Raw.Bucket(state.BucketFlights), state.NumberKey(o.Lease))
+	tx.Remove(tx.Bucket(state.BucketFlights), state.NumberKey(o.Lease))
 	if o.NotSent {
 		was := f.Counts()
 		countSent(tx, f.Second, domain.SentSecond{Users: -was.Users, Events: -was.Events, Cohorts: -was.Cohorts})

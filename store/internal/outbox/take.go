@@ -149,7 +149,7 @@ func (d *leaser) due(lane uint32, c turn.Class) []dueEntry {
 // dueFrom is due without regard to what is beyond. An entry that names no user, as after damage, is removed.
 func (d *leaser) dueFrom(list []dueEntry, lane, from uint32) []dueEntry {
 	var torn [][]byte
-	known, room := d.b.Lanes(d.o.Endpoint)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
+	known, room := state.Lanes(d.b, d.o.Endpoint)[lane], d.o.MaxUsers-d.users+d.o.MaxEvents-d.events
 	c := d.b.Due.Cursor()
 	k, _ := c.Seek(state.DueKey(d.o.Endpoint, lane, from, nil))
 	if known == nil {
@@ -415,15 +415,15 @@ func (d *leaser) Remember() {
 	d.Lease.ID = st.LastLease
 	f := &state.Lease{Number: st.LastLease, Endpoint: d.o.Endpoint, Second: uint64(d.o.Now.Unix()), List: d.list}
 	st.AddLease(f)
-	d.b.Put(d.b.Raw.Bucket(state.BucketMeta), state.MetaFlight, state.NumberKey(f.Number))
-	d.b.Put(d.b.Raw.Bucket(state.BucketFlights), state.NumberKey(f.Number), f.Encode())
+	d.b.Put(d.b.Bucket(state.BucketMeta), state.MetaFlight, state.NumberKey(f.Number))
+	d.b.Put(d.b.Bucket(state.BucketFlights), state.NumberKey(f.Number), f.Encode())
 	countSent(d.b, f.Second, f.Counts())
 }
 
 // countSent adds to what left in a second, or takes away what did not leave after all, and forgets
 // what left two minutes ago, or so far ahead of a clock that was set back since.
 func countSent(tx *state.Tx, second uint64, more domain.SentSecond) {
-	sent := tx.Raw.Bucket(state.BucketSent)
+	sent := tx.Bucket(state.BucketSent)
 	key := state.NumberKey(second)
 	total := SentIn(sent.Get(key))
 	var v []byte
@@ -459,8 +459,8 @@ func SentIn(v []byte) (s domain.SentSecond) {
 func Next(tx *state.Tx, endpoint domain.Endpoint) domain.Next {
 	n := domain.Next{Jobs: make(map[string]time.Time)}
 	first := make(map[uint32]uint32) // by job, because a job may have thousands of lanes
-	for number, l := range tx.Lanes(endpoint) {
-		second := tx.FirstDue(endpoint, number, l)
+	for number, l := range state.Lanes(tx, endpoint) {
+		second := state.FirstDue(tx, endpoint, number, l)
 		if second == state.NotYet {
 			continue
 		}
@@ -495,7 +495,7 @@ func retryJobs(tx *state.Tx, endpoint domain.Endpoint) map[string]time.Time {
 	jobs := make(map[string]time.Time)
 	n := 0
 	for _, lane := range [...]uint32{state.LaneRetry, state.LaneRetryBulk} {
-		for h := range tx.Indexes(endpoint, lane, retryJobsScan+1) {
+		for h := range state.Indexes(tx, endpoint, lane, retryJobsScan+1) {
 			if n++; n > retryJobsScan {
 				return nil
 			}

@@ -18,7 +18,7 @@ const turnsAtOnce = 64
 
 // turns finds the lanes in which something may be due.
 func (d *leaser) turns() (w turn.DueLanes) {
-	lanes := d.b.Lanes(d.o.Endpoint)
+	lanes := state.Lanes(d.b, d.o.Endpoint)
 	for number, l := range lanes {
 		if l.First == state.NotYet || int64(l.First) > d.until(number) && int64(l.Last) <= d.beyond(number) {
 			continue
@@ -65,7 +65,7 @@ func (d *leaser) served(c turn.Class, lane uint32, n int, stopped bool) {
 		return
 	}
 	st.Turns++
-	if l := d.b.Lanes(d.o.Endpoint)[lane]; l != nil {
+	if l := state.Lanes(d.b, d.o.Endpoint)[lane]; l != nil {
 		l.Served[c.Turn()] = st.Turns
 	}
 	if d.o.Endpoint == domain.EndpointCohort {

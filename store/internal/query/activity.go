@@ -8,9 +8,8 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wal"
@@ -137,7 +136,7 @@ type activityReader struct {
 func (r *activityReader) begin(tx *state.Tx) error {
 	r.applied = tx.State.Applied
 	r.epochs = tx.State.Epochs
-	r.verdicts = state.ReadVerdicts(tx.Raw.Bucket(state.BucketVerdicts), r.applied)
+	r.verdicts = state.ReadVerdicts(tx.Bucket(state.BucketVerdicts), r.applied)
 	scan := uint64(ActivityScan)
 	if !r.first {
 		scan = state.ActivityBehind
@@ -318,7 +317,7 @@ func happened(ch *state.Stored) ActivityEntry {
 }
 
 // made lists the changes that the record of id made.
-func made(locator *bolt.Bucket, id string) []string {
+func made(locator engine.Bucket, id string) []string {
 	list := []string{}
 	at, err := domain.ParseID(id)
 	if err != nil || locator == nil {

@@ -3,8 +3,7 @@ package query
 import (
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/engine"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 )
@@ -21,7 +20,7 @@ func (v *Reader) Expiring(now time.Time, keep time.Duration) (e *Expiring, err e
 	if keep <= 0 {
 		return nil, nil
 	}
-	err = v.Look(func(tx *bolt.Tx) error {
+	err = v.Look(func(tx engine.Tx) error {
 		ids, c := state.EpochsIn(tx), tx.Bucket(state.BucketParked).Cursor()
 		k, frame := c.First()
 		for n, size := 0, 0; k != nil; k, frame = c.Next() {

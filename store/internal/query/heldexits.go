@@ -5,9 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 )
@@ -15,7 +14,7 @@ import (
 // HeldExits reads a page of the exits that the guard holds of some fields and a record up to until
 // caused, and where to go on.
 func (v *Reader) HeldExits(numbers []uint32, until uint64, from []byte) (page []domain.ID, next []byte, err error) {
-	err = v.Look(func(tx *bolt.Tx) error {
+	err = v.Look(func(tx engine.Tx) error {
 		ids, c := state.EpochsIn(tx), tx.Bucket(state.BucketHeld).Cursor()
 		k, frame := c.Seek(from)
 		for n := 0; k != nil && binary.BigEndian.Uint64(k) <= until; k, frame = c.Next() {

@@ -7,9 +7,8 @@ import (
 	"errors"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/state"
 )
 
@@ -135,7 +134,7 @@ func (l *Listing) add(ch *state.Stored, at cursor) {
 func (l *Listing) pending(tx *state.Tx) {
 	from, _ := cutDue(l.at.key)
 	n := 0
-	for k := range tx.InDueOrder(from) {
+	for k := range dueOrder(tx, from) {
 		if n >= state.PageScan || l.full() {
 			return
 		}
@@ -229,7 +228,7 @@ func (l *Listing) ticketsDue(tx *state.Tx, u *state.User, at cursor, due func(*s
 }
 
 // kept walks the parked or the held, by id.
-func (l *Listing) kept(tx *state.Tx, bucket *bolt.Bucket) {
+func (l *Listing) kept(tx *state.Tx, bucket engine.Bucket) {
 	c := bucket.Cursor()
 	k, frame := c.Seek(l.at.key)
 	if len(l.at.key) > 0 && bytes.Equal(k, l.at.key) {

@@ -5,9 +5,8 @@ import (
 	"encoding/binary"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 )
@@ -57,7 +56,7 @@ func (l *MemberListing) Page() (page []domain.MemberInfo, more bool) {
 
 // Read goes on with the page, for one read transaction over a bounded number of rows.
 func (l *MemberListing) Read(v *Reader) error {
-	return v.Look(func(tx *bolt.Tx) error {
+	return v.Look(func(tx engine.Tx) error {
 		st, err := state.LoadState(tx)
 		if err != nil {
 			return err

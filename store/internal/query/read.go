@@ -8,11 +8,8 @@ import (
 	"strings"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
-
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
@@ -24,7 +21,7 @@ import (
 // transactions, so that the writer waits for no reader; a page of a listing is consistent in itself. All
 // methods may be called concurrently.
 type Reader struct {
-	DB       *state.StateDB
+	State    engine.State
 	Inbox    *wal.Log
 	Parkings *state.Parkings // parked lately by this process; nil: none
 	Refused  *state.Refusals // refusals counted by this process; nil: read from the file
@@ -37,11 +34,12 @@ func (v *Reader) LastRecord() uint64 { return v.Inbox.Last() }
 
 // Look runs one read transaction. A damaged page is an error like any other; a store that was closed is
 // ErrClosed.
-func (v *Reader) Look(f func(tx *bolt.Tx) error) error {
-	err := boltfile.Guard(func() error { return v.DB.View(f) })
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return domain.ErrClosed
-	}
+func (v *Reader) Look(f func(tx engine.Tx) error) error {
+	return v.Observe(v.State.View(f))
+}
+
+// Observe passes on the error of a read, and tells of damage.
+func (v *Reader) Observe(err error) error {
 	if errors.Is(err, wire.ErrDamaged) && v.Damaged != nil {
 		v.Damaged(err)
 	}
@@ -79,7 +77,7 @@ func (v *Reader) refusals(tx *state.Tx) (list []domain.Refusal, heard domain.Hea
 		list, heard = v.Refused.List()
 		return list, heard, nil
 	}
-	list, heard, err = state.ReadRefusals(tx.Raw, tx.State.Ledger.Rejected)
+	list, heard, err = state.ReadRefusals(tx, tx.State.Ledger.Rejected)
 	state.SortRefusals(list)
 	return list, heard, err
 }
@@ -103,14 +101,14 @@ func oldest(tx *state.Tx) (first time.Time) {
 func oldestOfJobs(tx *state.Tx) map[string]time.Time {
 	jobs := make(map[string]time.Time)
 	for _, endpoint := range []domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
-		for lane, l := range tx.Lanes(endpoint) {
+		for lane, l := range state.Lanes(tx, endpoint) {
 			if !state.IsRetry(lane) && l.First != state.NotYet {
 				outbox.Earliest(jobs, tx.State.Job(lane), l.First)
 			}
 			if !state.IsRetry(lane) {
 				continue
 			}
-			for h := range tx.Indexes(endpoint, lane, retryScan) {
+			for h := range state.Indexes(tx, endpoint, lane, retryScan) {
 				for _, l := range h.Endpoint(endpoint).Lanes {
 					outbox.Earliest(jobs, tx.State.Job(l.Number), l.Due)
 				}
@@ -126,7 +124,7 @@ func (v *Reader) Change(id domain.ID) (c *domain.Change, raw []byte, err error) 
 		if tx.State.Epochs.Of(id.Seq) != id.Epoch {
 			return domain.ErrNotFound
 		}
-		ch := tx.Find(id)
+		ch := state.Find(tx, id)
 		if ch == nil {
 			return domain.ErrNotFound
 		}
@@ -151,12 +149,12 @@ func (v *Reader) Change(id domain.ID) (c *domain.Change, raw []byte, err error) 
 
 // Read runs one read transaction with everything a decision needs.
 func (v *Reader) Read(f func(tx *state.Tx) error) error {
-	return v.Look(func(tx *bolt.Tx) error {
+	return v.Look(func(tx engine.Tx) error {
 		st, err := state.LoadState(tx)
 		if err != nil {
 			return err
 		}
-		return f(state.NewBatch(tx, st, Discard))
+		return f(state.NewTx(tx, st, Discard))
 	})
 }
 
@@ -222,7 +220,7 @@ func (v *Reader) Preview(o domain.TakeOptions) (f *domain.Lease, err error) {
 // Sent returns the users and events that left in each second since the given time, for meters that
 // must survive a restart. It reaches back two minutes.
 func (v *Reader) Sent(since time.Time) (list []domain.SentSecond, err error) {
-	err = v.Look(func(tx *bolt.Tx) error {
+	err = v.Look(func(tx engine.Tx) error {
 		c := tx.Bucket(state.BucketSent).Cursor()
 		for k, val := c.Seek(state.NumberKey(uint64(max(since.Unix(), 0)))); k != nil; k, val = c.Next() {
 			s := outbox.SentIn(val)

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/engine"
 	"personasync/store/internal/state"
 )
 
@@ -18,7 +17,7 @@ const (
 )
 
 // forEachRun calls f with the value of every run of one kind.
-func forEachRun(tx *bolt.Tx, kind string, f func(text []byte) error) error {
+func forEachRun(tx engine.Tx, kind string, f func(text []byte) error) error {
 	c := tx.Bucket(state.BucketRuns).Cursor()
 	for k, text := c.Seek([]byte(kind)); bytes.HasPrefix(k, []byte(kind)); k, text = c.Next() {
 		if err := f(text); err != nil {
@@ -44,7 +43,7 @@ type JobRun struct {
 
 // JobRuns lists the jobs' last runs, by name.
 func (v *Reader) JobRuns() (runs []JobRun, err error) {
-	err = v.Look(func(tx *bolt.Tx) error {
+	err = v.Look(func(tx engine.Tx) error {
 		return forEachRun(tx, RunOfJob, func(text []byte) error {
 			var r JobRun
 			if err := json.Unmarshal(text, &r); err != nil {

@@ -6,8 +6,7 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/engine"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
 )
@@ -95,7 +94,7 @@ func SampleNumber(at time.Time) uint64 {
 
 // Outdated lists samples older than a day before minute. After a clock was set back there are also
 // some that lie ahead: they go, too, or they would stay for ever.
-func Outdated(kept *bolt.Bucket, minute uint64) (keys [][]byte) {
+func Outdated(kept engine.Bucket, minute uint64) (keys [][]byte) {
 	c := kept.Cursor()
 	for k, _ := c.First(); k != nil && state.Number(k)+samplesKept <= minute; k, _ = c.Next() {
 		keys = append(keys, slices.Clone(k))
@@ -109,7 +108,7 @@ func Outdated(kept *bolt.Bucket, minute uint64) (keys [][]byte) {
 // Samples lists what was kept since then, the oldest first. Damaged ones are left out.
 func (v *Reader) Samples(since time.Time) (list []Sample, err error) {
 	err = v.Read(func(tx *state.Tx) error {
-		kept := tx.Raw.Bucket(state.BucketSamples)
+		kept := tx.Bucket(state.BucketSamples)
 		if kept == nil {
 			return nil
 		}

@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
@@ -195,7 +194,7 @@ func (v Verification) WithFindings(last Verification) Verification {
 
 // Verifications lists the last verification of every computation that had one, by key.
 func (v *Reader) Verifications() (list []Verification, err error) {
-	err = v.Look(func(tx *bolt.Tx) error {
+	err = v.Look(func(tx engine.Tx) error {
 		return forEachRun(tx, RunOfVerification, func(text []byte) error {
 			var r Verification
 			if err := json.Unmarshal(text, &r); err != nil {

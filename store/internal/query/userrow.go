@@ -5,8 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 )
@@ -25,7 +24,7 @@ type UserRow struct {
 // UserRows reads a page of those that the rows know of a computation, in the order of their keys,
 // and where to go on: nil at the end. targetFields are the numbers of its own field and of its targets.
 func (v *Reader) UserRows(voices []uint32, before int64, from []byte) (page []UserRow, next []byte, err error) {
-	err = v.Look(func(tx *bolt.Tx) error {
+	err = v.Look(func(tx engine.Tx) error {
 		var m rowScan
 		ids := state.EpochsIn(tx)
 		c := tx.Bucket(state.BucketRows).Cursor()

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	berrors "go.etcd.io/bbolt/errors"
-
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
@@ -20,7 +18,7 @@ import (
 
 // looksDamaged reports whether err may be the work of a disk.
 func looksDamaged(err error) bool {
-	return datadir.IsIOError(err) || errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch)
+	return datadir.IsIOError(err) || boltfile.IsInvalid(err)
 }
 
 // inspect glances at every file, reads all of them if why or the glance gives a reason, and salvages the damaged ones.

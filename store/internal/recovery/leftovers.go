@@ -4,8 +4,8 @@ import (
 	"os"
 	"path/filepath"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
@@ -55,16 +55,16 @@ func (s *Start) stateMeta() (epoch uint32, applied uint64) {
 	if boltpage.Glance(path) != nil {
 		return 0, 0
 	}
-	db, err := boltfile.Open(path, 0, true)
+	db, err := bolt.Open(path, 0, true)
 	if err != nil {
 		return 0, 0
 	}
 	defer db.Close()
 	err = boltfile.Guard(func() (err error) {
-		if epoch, err = boltfile.Epoch(db); err != nil {
+		if epoch, err = db.Epoch(); err != nil {
 			return err
 		}
-		return db.View(func(tx *bolt.Tx) error {
+		return db.View(func(tx engine.Tx) error {
 			applied = state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaApplied))
 			return nil
 		})

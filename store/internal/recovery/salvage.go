@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/record"
@@ -32,13 +33,13 @@ func (s *Start) salvage(path string, faults []string) (report *repair.Salvage, e
 
 // record writes the reports about inbox files into the state, which is sound by now.
 func (s *Start) record(reports []*repair.Salvage) error {
-	db, err := boltfile.Open(filepath.Join(s.dir, datadir.StateFile), 0, false)
+	db, err := bolt.Open(filepath.Join(s.dir, datadir.StateFile), 0, false)
 	if err != nil {
 		return err
 	}
 	for _, r := range reports {
 		if r.File != datadir.StateFile { // that has it since it was made
-			err = errors.Join(err, boltfile.Guard(func() error { return repair.AddSalvage(db, r) }))
+			err = errors.Join(err, repair.AddSalvage(db, r))
 		}
 	}
 	return errors.Join(err, db.Close())

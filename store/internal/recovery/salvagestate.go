@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
@@ -25,14 +26,14 @@ func (s *Start) salvageState(inbox *wal.Log, faults []string) (*repair.Salvage, 
 		return nil, err
 	}
 	defer file.Close()
-	db, err := repair.FreshFile(path, state.StateMmap)
+	db, err := bolt.Fresh(path+".new", state.StateMmap, inbox.Epoch(), state.StateBuckets)
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
 	report := &repair.Salvage{At: time.Now().UTC(), File: datadir.StateFile, Faults: faults[:min(len(faults), 10)]}
 	q := &repair.StateSalvager{File: file, Epoch: inbox.Epoch(), DB: db, Meta: make(map[string][]byte), Report: report}
-	if err := state.InitState(db, q.Epoch); err != nil {
+	if err := db.Update(state.Init); err != nil {
 		return nil, err
 	}
 	if err := q.Scan(); err != nil {

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
@@ -112,11 +112,11 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 	return c.R, nil
 }
 
-func CheckLive(v *query.Reader, ctx context.Context, progress func(done, total int64), halt func() error) (*CheckReport, error) {
+func CheckLive(ctx context.Context, v *query.Reader, db *bolt.State, progress func(done, total int64), halt func() error) (*CheckReport, error) {
 	c := NewChecker(ctx, new(CheckReport), progress)
 	c.halt = halt
 	segments := v.Inbox.Segments()
-	c.total = c.measure(v, segments)
+	c.total = c.measure(db, segments)
 	c.R.File = datadir.StateFile
 	err := v.Look(c.state)
 	for _, s := range segments {
@@ -149,7 +149,7 @@ type checker struct {
 	steps       int
 	R           *CheckReport
 
-	tx      *bolt.Tx
+	tx      engine.Tx
 	st      *state.State
 	backlog domain.Backlog
 	members map[uint32]uint64 // by field, as the rows have them
@@ -164,8 +164,8 @@ type checker struct {
 }
 
 // measure is how much there is to read.
-func (c *checker) measure(v *query.Reader, segments []*wal.Segment) (total int64) {
-	size, live, err := v.DB.Fill()
+func (c *checker) measure(db *bolt.State, segments []*wal.Segment) (total int64) {
+	size, live, err := db.Fill()
 	if err == nil {
 		c.R.Bytes, total = size, live
 	}

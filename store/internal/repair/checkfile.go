@@ -10,8 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/datadir"
@@ -55,7 +54,7 @@ func (c *checker) files(paths []string) error {
 	state := paths[len(paths)-1]
 	epoch := uint32(0)
 	if c.R.File = datadir.StateFile; sound[state] {
-		db, err := boltfile.Open(state, 0, true)
+		db, err := bolt.Open(state, 0, true)
 		if err != nil {
 			return err
 		}
@@ -82,8 +81,8 @@ func (c *checker) files(paths []string) error {
 }
 
 // epoch reads what a file says of itself; 0 when that does not hold.
-func (c *checker) epoch(db *bolt.DB) (uint32, error) {
-	epoch, err := boltfile.Epoch(db)
+func (c *checker) epoch(db *bolt.State) (uint32, error) {
+	epoch, err := db.Epoch()
 	switch {
 	case errors.Is(err, wire.ErrDamaged):
 		c.R.Find("frame", "%s: %v", c.R.File, err)

@@ -5,10 +5,8 @@ import (
 	"encoding/binary"
 	"log/slog"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
 	"personasync/store/internal/state"
 )
 
@@ -42,7 +40,7 @@ func (r *Rebuilder) Run() error {
 	if err := r.computations(); err != nil {
 		return err
 	}
-	if err := r.DB.View(func(tx *bolt.Tx) (err error) { r.st, err = state.LoadState(tx); return err }); err != nil {
+	if err := r.DB.View(func(tx engine.Tx) (err error) { r.st, err = state.LoadState(tx); return err }); err != nil {
 		return err
 	}
 	r.was = r.st.Ledger
@@ -62,8 +60,8 @@ func (r *Rebuilder) Run() error {
 
 // in runs one slice of the work in a batch of its own.
 func (r *Rebuilder) in(do func(tx *state.Tx)) error {
-	return r.DB.Update(func(tx *bolt.Tx) error {
-		b := state.NewBatch(tx, r.st, r.Log)
+	return r.DB.Update(func(tx engine.Tx) error {
+		b := state.NewTx(tx, r.st, r.Log)
 		do(b)
 		return b.Flush()
 	})
@@ -76,7 +74,7 @@ func (r *Rebuilder) each(bucket []byte, do func(tx *state.Tx, k, v []byte)) erro
 	for from, more := []byte(nil), true; more; {
 		err := r.in(func(tx *state.Tx) {
 			list := make([]item, 0, rebuildSlice)
-			c := tx.Raw.Bucket(bucket).Cursor()
+			c := tx.Bucket(bucket).Cursor()
 			k, v := c.Seek(from)
 			for ; k != nil && len(list) < rebuildSlice; k, v = c.Next() {
 				list = append(list, item{bytes.Clone(k), bytes.Clone(v)})
@@ -95,7 +93,7 @@ func (r *Rebuilder) each(bucket []byte, do func(tx *state.Tx, k, v []byte)) erro
 
 // addDisplaced puts entries of the history whose number was hit behind the others.
 func (r *Rebuilder) addDisplaced() error {
-	return r.DB.Update(func(tx *bolt.Tx) error {
+	return r.DB.Update(func(tx engine.Tx) error {
 		for _, frame := range r.displaced {
 			r.newest++
 			if err := tx.Bucket(state.BucketHistory).Put(state.NumberKey(r.newest), frame); err != nil {
@@ -105,7 +103,7 @@ func (r *Rebuilder) addDisplaced() error {
 		if err := tx.Bucket(state.BucketMeta).Put(state.MetaClosed, state.NumberKey(r.newest)); err != nil {
 			return err
 		}
-		return boltfile.Seal(tx)
+		return nil
 	})
 }
 
@@ -200,7 +198,7 @@ func (r *Rebuilder) entry(tx *state.Tx, u *state.User, f *state.Field, e *state.
 	case t.ID.IsZero():
 		return
 	case !t.Pending():
-		if kept := [...]*bolt.Bucket{state.PlaceParked: tx.Parked, state.PlaceHeld: tx.Held}; int(t.Place) >= len(kept) || kept[t.Place].Get(state.IDKey(t.ID)) == nil {
+		if kept := [...]engine.Bucket{state.PlaceParked: tx.Parked, state.PlaceHeld: tx.Held}; int(t.Place) >= len(kept) || kept[t.Place].Get(state.IDKey(t.ID)) == nil {
 			e.Waiting = state.Ticket{} // lost: the sums say so
 			tx.Write(u, f.Number)
 		}

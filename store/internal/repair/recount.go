@@ -6,9 +6,8 @@ import (
 	"encoding/json"
 	"hash/fnv"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/outbox"
@@ -37,7 +36,7 @@ func (c *checker) each(bucket []byte, f func(k, v []byte)) error {
 	})
 }
 
-func (c *checker) state(tx *bolt.Tx) (err error) {
+func (c *checker) state(tx engine.Tx) (err error) {
 	c.tx = tx
 	if c.st, err = state.LoadState(tx); err != nil {
 		c.R.Find("frame", "%s: %v", datadir.StateFile, err)
@@ -420,8 +419,8 @@ func (c *checker) rest() error {
 	}
 	c.equal("tombstones", c.st.Ledger.Tombstones, stones)
 	days := c.tx.Bucket(state.BucketMessages)
-	return days.ForEachBucket(func(day []byte) error {
-		return days.Bucket(day).ForEach(func(k, v []byte) error {
+	return days.ForEach(func(day, _ []byte) error {
+		return days.Inner(day).ForEach(func(k, v []byte) error {
 			if len(k) != 16 {
 				c.R.Find("frame", "messages %x: not a message id", k)
 			}

@@ -4,17 +4,15 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 )
 
 // computations fills the gaps in the numbers, because rows, changes and lanes speak of them by number.
 func (r *Rebuilder) computations() error {
-	return r.DB.Update(func(tx *bolt.Tx) error {
+	return r.DB.Update(func(tx engine.Tx) error {
 		known := make(map[uint32]*state.Field)
 		err := tx.Bucket(state.BucketFields).ForEach(func(k, frame []byte) error {
 			f, err := state.DecodeField(binary.BigEndian.Uint32(k), frame)
@@ -46,7 +44,7 @@ func (r *Rebuilder) computations() error {
 				}
 			}
 		}
-		return boltfile.Seal(tx)
+		return nil
 	})
 }
 
@@ -57,7 +55,7 @@ type referencedIDs struct {
 	about         map[uint32]*state.Stored // a change about each field
 }
 
-func (s *referencedIDs) read(tx *bolt.Tx) {
+func (s *referencedIDs) read(tx engine.Tx) {
 	if k, _ := tx.Bucket(state.BucketJobs).Cursor().Last(); len(k) == 4 {
 		s.lanes = binary.BigEndian.Uint32(k) + 1
 	}

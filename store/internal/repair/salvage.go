@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
@@ -75,17 +75,6 @@ var metaSalvage = []byte("salvage")
 // less is a-b, and 0 when that would be negative.
 func less(a, b uint64) uint64 { return a - min(a, b) }
 
-// FreshFile begins the file that takes a damaged one's place. It is synced once, at the end: nobody
-// knows of it before.
-func FreshFile(path string, mmap int) (*bolt.DB, error) {
-	os.Remove(boltfile.NewPath(path))
-	db, err := boltfile.Open(boltfile.NewPath(path), mmap, false)
-	if err == nil {
-		db.NoSync = true
-	}
-	return db, err
-}
-
 // SettleMeta writes the meta of the new file from what was found of the old one's.
 func (q *StateSalvager) SettleMeta(inbox *wal.Log) error {
 	trusted := q.MetaHolds()
@@ -110,7 +99,7 @@ func (q *StateSalvager) SettleMeta(inbox *wal.Log) error {
 	if q.Report.RulesLost = !trusted && q.position > 0; q.Report.RulesLost {
 		rules = rulesIn(inbox, q.position)
 	}
-	return q.DB.Update(func(tx *bolt.Tx) error {
+	return q.DB.Update(func(tx engine.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
 		keep := func(k, v []byte, usable bool) error {
 			if usable && len(v) > 0 {
@@ -129,7 +118,6 @@ func (q *StateSalvager) SettleMeta(inbox *wal.Log) error {
 			meta.Put(state.MetaApplied, state.NumberKey(q.position)),
 			meta.Put(state.MetaClosed, state.NumberKey(q.newest)),
 			meta.Put(state.MetaFlight, state.NumberKey(flight)),
-			boltfile.Seal(tx),
 		)
 	})
 }
@@ -152,7 +140,7 @@ func rulesIn(inbox *wal.Log, applied uint64) (text []byte) {
 
 // MetaHolds holds the old meta against its seal.
 func (q *StateSalvager) MetaHolds() (holds bool) {
-	_ = q.DB.Update(func(tx *bolt.Tx) error {
+	_ = q.DB.Update(func(tx engine.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
 		for _, k := range state.KeysWithPrefix(meta, nil) {
 			if err := meta.Delete(k); err != nil {
@@ -164,7 +152,7 @@ func (q *StateSalvager) MetaHolds() (holds bool) {
 				return err
 			}
 		}
-		holds = boltfile.Check(tx) == nil
+		holds = tx.Check() == nil
 		return errRollback
 	})
 	return holds
@@ -173,8 +161,8 @@ func (q *StateSalvager) MetaHolds() (holds bool) {
 var errRollback = errors.New("nothing of this is kept")
 
 // AddSalvage puts a report into the state.
-func AddSalvage(db *bolt.DB, report *Salvage) error {
-	return db.Update(func(tx *bolt.Tx) error {
+func AddSalvage(db *bolt.State, report *Salvage) error {
+	return db.Update(func(tx engine.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
 		var list []*Salvage
 		if text := meta.Get(metaSalvage); text != nil && json.Unmarshal(text, &list) != nil {
@@ -184,7 +172,7 @@ func AddSalvage(db *bolt.DB, report *Salvage) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(meta.Put(metaSalvage, text), boltfile.Seal(tx))
+		return meta.Put(metaSalvage, text)
 	})
 }
 
@@ -213,14 +201,13 @@ func ReplaceDamaged(path, kept string) error {
 }
 
 // SalvagesIn returns what was salvaged from files that are still kept aside, oldest first.
-func SalvagesIn(tx *bolt.Tx) (list []Salvage, err error) {
+func SalvagesIn(tx engine.Tx, dir string) (list []Salvage, err error) {
 	text := tx.Bucket(state.BucketMeta).Get(metaSalvage)
 	if text == nil {
 		return nil, nil
 	}
 	var all []Salvage
 	err = json.Unmarshal(text, &all)
-	dir := filepath.Dir(tx.DB().Path())
 	for _, r := range all {
 		if found, _ := boltfile.Exists(filepath.Join(dir, r.KeptAs)); found {
 			list = append(list, r)

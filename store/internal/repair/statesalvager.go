@@ -8,9 +8,8 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/apply"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
@@ -28,8 +27,8 @@ type StateSalvager struct {
 	Epoch  uint32
 	Report *Salvage
 
-	DB      *bolt.DB
-	tx      *bolt.Tx
+	DB      *bolt.State
+	tx      *bolt.Transaction
 	Written int
 	err     error // the first write that failed: a full disk must not pass for lost entries
 
@@ -275,7 +274,7 @@ func (q *StateSalvager) takeMessage(path []string, k []byte) bool {
 	if !q.begin() {
 		return false
 	}
-	ids, err := q.tx.Bucket(state.BucketMessages).CreateBucketIfNotExists(own)
+	ids, err := q.tx.Bucket(state.BucketMessages).MakeInner(own)
 	return err == nil && q.tally(ids.Put(bytes.Clone(k), nil))
 }
 
@@ -363,7 +362,7 @@ func (q *StateSalvager) put(bucket, k, v []byte) bool {
 
 func (q *StateSalvager) begin() bool {
 	if q.tx == nil {
-		tx, err := q.DB.Begin(true)
+		tx, err := q.DB.Begin()
 		if err != nil {
 			q.err = err
 			return false

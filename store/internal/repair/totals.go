@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
 )
@@ -45,7 +46,7 @@ func (r *Rebuilder) count(tx *state.Tx) *totals {
 		return nil
 	})
 	for i, p := range keptPlaces {
-		_ = tx.Raw.Bucket(p.bucket).ForEach(func(_, frame []byte) error {
+		_ = tx.Bucket(p.bucket).ForEach(func(_, frame []byte) error {
 			switch ch, err := state.DecodeChange(frame, tx.State.Epochs); {
 			case err != nil:
 			case ch.Kind == domain.KindReceived:
@@ -66,7 +67,7 @@ func (r *Rebuilder) count(tx *state.Tx) *totals {
 		}
 		return nil
 	})
-	c.located = uint64(tx.Locator.Stats().KeyN)
+	c.located = uint64(engine.Count(tx.Locator))
 	return c
 }
 
@@ -95,8 +96,8 @@ func (r *Rebuilder) sums() error {
 		if r.Report.LedgerLost {
 			l.Changes = c.closed
 		}
-		l.Users, l.Tombstones = c.users, uint64(tx.Raw.Bucket(state.BucketTombstones).Stats().KeyN)
-		l.Damaged = uint64(tx.Raw.Bucket(state.BucketDamaged).Stats().KeyN)
+		l.Users, l.Tombstones = c.users, uint64(engine.Count(tx.Bucket(state.BucketTombstones)))
+		l.Damaged = uint64(engine.Count(tx.Bucket(state.BucketDamaged)))
 		l.Changes.Pending, l.Changes.Parked, l.Changes.Held, l.Events.Parked = c.pending, c.changes[0], c.changes[1], c.received
 		settle := func(whole, lost *uint64, terms func() uint64) {
 			if known := terms() - *lost; *whole >= known {

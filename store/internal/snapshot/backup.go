@@ -17,9 +17,9 @@ import (
 	"path/filepath"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/crashpoint"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
@@ -73,12 +73,13 @@ type BackupReport struct {
 // ErrNoBackup says that a file is no backup, or not a whole one.
 var ErrNoBackup = errors.New("not a whole backup")
 
-func Backup(v *query.Reader, ctx context.Context, w io.Writer, progress func(done, total int64), halt func() error) (r BackupReport, err error) {
+// Backup writes a backup of one moment to w: the state, and the inbox up to then. halt, if not nil, says why to give up.
+func Backup(ctx context.Context, v *query.Reader, db *bolt.State, w io.Writer, progress func(done, total int64), halt func() error) (r BackupReport, err error) {
 	begun := time.Now()
 	out := &backupWriter{ctx: ctx, halt: halt, to: w, progress: progress}
 	out.tar = tar.NewWriter(out)
-	err = v.Look(func(tx *bolt.Tx) error {
-		if r.BackupInfo, err = describe(v, tx, begun); err != nil {
+	err = v.Observe(db.Snapshot(func(tx engine.Tx, size int64, file func(io.Writer) error) error {
+		if r.BackupInfo, err = describe(v, tx, size, begun); err != nil {
 			return err
 		}
 		out.total = r.StateBytes + v.Inbox.UnappliedBytes(r.Applied)
@@ -88,11 +89,8 @@ func Backup(v *query.Reader, ctx context.Context, w io.Writer, progress func(don
 		if err := out.json(backupHead, r.BackupInfo); err != nil {
 			return err
 		}
-		return out.entry(datadir.StateFile, r.StateBytes, func(w io.Writer) error {
-			_, err := tx.WriteTo(w)
-			return err
-		})
-	})
+		return out.entry(datadir.StateFile, size, file)
+	}))
 	if err == nil {
 		err = out.inbox(v.Inbox, r.Applied, r.Last)
 	}
@@ -110,7 +108,7 @@ func Backup(v *query.Reader, ctx context.Context, w io.Writer, progress func(don
 }
 
 // describe says what a backup that begins now holds.
-func describe(v *query.Reader, tx *bolt.Tx, now time.Time) (BackupInfo, error) {
+func describe(v *query.Reader, tx engine.Tx, size int64, now time.Time) (BackupInfo, error) {
 	meta := tx.Bucket(state.BucketMeta)
 	l := state.Ledger{}
 	if frame := meta.Get(state.MetaLedger); frame != nil {
@@ -123,7 +121,7 @@ func describe(v *query.Reader, tx *bolt.Tx, now time.Time) (BackupInfo, error) {
 	last := max(v.Inbox.Last(), applied)
 	return BackupInfo{
 		Format: backupFormat, StoreFormat: datadir.Format, Epoch: fmt.Sprintf("%08x", binary.BigEndian.Uint32(meta.Get(boltfile.MetaEpoch))), Made: now.UTC().Round(0),
-		StateBytes: tx.Size(), Applied: applied, Last: last,
+		StateBytes: size, Applied: applied, Last: last,
 		Received: l.Events.Accepted + last - applied, Pending: l.Changes.Pending, Users: l.Users,
 	}, nil
 }

@@ -6,9 +6,8 @@ import (
 	"iter"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
 )
@@ -89,7 +88,7 @@ func (tx *Tx) ChangeAt(u *User, f *Field, t *Ticket) *Stored {
 }
 
 // Fetch reads a change from parked, held or history; nil when it is gone or damaged.
-func (tx *Tx) Fetch(from *bolt.Bucket, key []byte) *Stored {
+func (tx *Tx) Fetch(from engine.Bucket, key []byte) *Stored {
 	return tx.Decode(from.Get(key))
 }
 
@@ -158,7 +157,7 @@ func (tx *Tx) Close(u *User, ch *Stored, s domain.State, at time.Time) {
 const PruneSlice = 5000
 
 // Indexes reads the heads of the first users of a lane, at most so many.
-func (tx *Tx) Indexes(endpoint domain.Endpoint, lane uint32, most int) iter.Seq[*PendingIndex] {
+func Indexes(tx *Tx, endpoint domain.Endpoint, lane uint32, most int) iter.Seq[*PendingIndex] {
 	return func(yield func(*PendingIndex) bool) {
 		c := tx.Due.Cursor()
 		k, _ := c.Seek(DueKey(endpoint, lane, 0, nil))
@@ -176,8 +175,8 @@ func (tx *Tx) Indexes(endpoint domain.Endpoint, lane uint32, most int) iter.Seq[
 }
 
 // Find returns a change by its id: parked, held, waiting with its user, or in the user's history.
-func (tx *Tx) Find(id domain.ID) *Stored {
-	for _, kept := range []*bolt.Bucket{tx.Parked, tx.Held} {
+func Find(tx *Tx, id domain.ID) *Stored {
+	for _, kept := range []engine.Bucket{tx.Parked, tx.Held} {
 		if ch := tx.Fetch(kept, IDKey(id)); ch != nil {
 			return ch
 		}

@@ -3,9 +3,7 @@ package state
 import (
 	"encoding/binary"
 
-	bolt "go.etcd.io/bbolt"
-
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 )
 
@@ -14,9 +12,9 @@ var (
 	MetaHome   = []byte("home")   // see homeOf
 )
 
-func EpochsIn(tx *bolt.Tx) record.Epochs {
+func EpochsIn(tx engine.Tx) record.Epochs {
 	meta := tx.Bucket(BucketMeta)
-	list := record.Epochs{{First: 0, Epoch: binary.BigEndian.Uint32(meta.Get(boltfile.MetaEpoch))}}
+	list := record.Epochs{{First: 0, Epoch: binary.BigEndian.Uint32(meta.Get(engine.MetaEpoch))}}
 	for v := meta.Get(MetaEpochs); len(v) >= 12; v = v[12:] {
 		list = append(list, record.EpochFrom{First: binary.BigEndian.Uint64(v), Epoch: binary.BigEndian.Uint32(v[8:])})
 	}
@@ -38,8 +36,8 @@ type Arrival struct {
 }
 
 // MoveIn notes where the state runs.
-func (tx *Tx) MoveIn(a *Arrival) {
-	meta := tx.Raw.Bucket(BucketMeta)
+func MoveIn(tx *Tx, a *Arrival) {
+	meta := tx.Bucket(BucketMeta)
 	tx.State.Home = a.Home
 	tx.Put(meta, MetaHome, a.Home)
 	if a.Epoch == 0 {

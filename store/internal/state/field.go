@@ -130,6 +130,9 @@ type Registry struct {
 	owners  map[claim]*Field    // whose a name in MoEngage is under today's rules: the first computation's to use it
 }
 
+// Size is how many fields there are, without those that were removed.
+func (r *Registry) Size() int { return len(r.Fields) - r.gone }
+
 func newRegistry(fields []*Field, rules *domain.Rules) *Registry {
 	r := &Registry{ByName: make(map[FieldName][]*Field), ByKey: make(map[string][]*Field), ByID: make(map[string][]*Field)}
 	for _, f := range fields {
@@ -399,86 +402,22 @@ var MaxFields = 1 << 15 // tests make it small
 
 // manyFields is how many times as many fields there may have been: one that is gone leaves its number behind,
 // because rows and history still speak of it, and a hundred bytes.
-const manyFields = 16
+const ManyFields = 16
 
-// Overflows reports whether e, which speaks of f, would make the registry larger than it may be.
-func (tx *Tx) Overflows(f *Field, e *domain.Event) bool {
-	const shortest = len(`"":0,`) // a trait
-	r := tx.State.Registry
-	known := len(r.Fields) - r.gone
-	if known+1+len(e.Columns)+int(e.Object.Len)/shortest <= MaxFields && len(r.Fields) < manyFields*MaxFields {
-		return false
-	}
-	fresh, key, id := 0, e.Key, e.ComputationID
-	if f != nil {
-		key, id = f.Key, f.ID
-	} else {
-		fresh++
-	}
-	for _, col := range e.Columns {
-		if col.Name != e.Key && (f == nil || r.Beside(f, columnName(col.Name)) == nil) {
-			fresh++
-		}
-	}
-	p := tx.State.Rules.For(key, id)
-	for _, name := range SortedNames(p.ForwardedTraits(key, e)) {
-		if len(r.ByName[FieldName{Column: name}]) == 0 && !r.Spoken(name) {
-			fresh++
-		}
-	}
-	return fresh > 0 && (known+fresh > MaxFields || len(r.Fields) >= manyFields*MaxFields)
-}
-
+// NewField adds a field, under the next number.
 func (tx *Tx) NewField(f *Field) *Field {
 	f = tx.State.Registry.add(f, &tx.State.Rules)
 	tx.Touch(f)
 	return f
 }
 
-// Resolve returns the computation of an event that is applied: f, which find found, by a name that is
-// completed from an event that knows more of it, or a new one.
-func (tx *Tx) Resolve(f *Field, e *domain.Event) *Field {
-	if f == nil {
-		return tx.NewField(&Field{Space: e.Space, Key: e.Key, ID: e.ComputationID, Class: e.Class})
-	}
-	space, id := cmp.Or(f.Space, e.Space), cmp.Or(f.ID, e.ComputationID)
-	if space != f.Space || id != f.ID {
-		for _, x := range tx.State.Registry.Family(f) {
-			tx.Rename(x, space, id)
-		}
-		tx.State.Registry.SettleOwners(&tx.State.Rules)
-	}
-	return f
-}
+// ColumnName keeps a column's name apart from those of targets.
+func ColumnName(name string) string { return strings.TrimLeft(name, targetMark) }
 
-func (tx *Tx) Rename(f *Field, space, id string) {
-	r := tx.State.Registry
-	r.Unname(f)
-	f.Space, f.ID = space, id
-	r.Enter(f)
-	tx.Touch(f)
-}
-
-// Column finds or adds the field of one column of computation f.
-func (tx *Tx) Column(f *Field, name string) *Field {
-	return tx.beside(f, columnName(name), domain.ClassTrait)
-}
-
-// columnName keeps a column's name apart from those of targets.
-func columnName(name string) string { return strings.TrimLeft(name, targetMark) }
-
-// beside finds or adds a field of computation f.
-func (tx *Tx) beside(f *Field, name string, class domain.Class) *Field {
+// FieldBeside finds or adds a field of computation f.
+func (tx *Tx) FieldBeside(f *Field, name string, class domain.Class) *Field {
 	if known := tx.State.Registry.Beside(f, name); known != nil {
 		return known
 	}
 	return tx.NewField(&Field{Space: f.Space, Key: f.Key, Column: name, ID: f.ID, Class: class})
-}
-
-// Forward finds or adds the field of a trait that is sent along.
-func (tx *Tx) Forward(name string) *Field {
-	if known := tx.State.Registry.ByName[FieldName{Column: name}]; len(known) > 0 {
-		return known[0]
-	}
-	return tx.NewField(&Field{Column: name, Class: domain.ClassTrait})
 }

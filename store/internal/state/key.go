@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 )
 
 // KeysWithPrefix copies the keys first, because deleting moves a cursor.
-func KeysWithPrefix(bucket *bolt.Bucket, prefix []byte) (keys [][]byte) {
+func KeysWithPrefix(bucket engine.Bucket, prefix []byte) (keys [][]byte) {
 	c := bucket.Cursor()
 	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
 		keys = append(keys, bytes.Clone(k))

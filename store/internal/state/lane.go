@@ -80,15 +80,15 @@ func liveTwin(lane uint32) uint32 {
 }
 
 // LaneOf returns the lane for a change of u about f. It depends on the record and on the user's head alone.
-func (tx *Tx) LaneOf(u *User, f *Field, job string, t domain.Transition) uint32 {
-	n, cohort := tx.JobNumber(job), f.Kind() == domain.KindCohort
-	whose := tx.turnOf(f)
+func LaneOf(tx *Tx, u *User, f *Field, job string, t domain.Transition) uint32 {
+	n, cohort := JobNumber(tx, job), f.Kind() == domain.KindCohort
+	whose := turnOf(tx, f)
 	if cohort {
 		whose = f.Number
 	}
 	if n >= LaneJobs || cohort && whose >= laneShared {
 		if cohort {
-			return tx.JobNumber(cohortLane(job, f, t))
+			return JobNumber(tx, cohortLane(job, f, t))
 		}
 		return n
 	}
@@ -106,7 +106,7 @@ func (tx *Tx) LaneOf(u *User, f *Field, job string, t domain.Transition) uint32 
 }
 
 // turnOf returns the number of the computation in whose turn a change of f leaves.
-func (tx *Tx) turnOf(f *Field) uint32 {
+func turnOf(tx *Tx, f *Field) uint32 {
 	switch {
 	case f.forwarded():
 		return laneShared
@@ -118,9 +118,9 @@ func (tx *Tx) turnOf(f *Field) uint32 {
 	return f.Number
 }
 
-// JobNumber returns the number of a job by its name (or of a lane by cohortLane), giving it one on first
+// jobNumber returns the number of a job by its name (or of a lane by cohortLane), giving it one on first
 // sight.
-func (tx *Tx) JobNumber(name string) uint32 {
+func JobNumber(tx *Tx, name string) uint32 {
 	if tx.State.jobNumbers == nil {
 		tx.State.jobNumbers = make(map[string]uint32, len(tx.State.jobs))
 		for i, known := range slices.Backward(tx.State.jobs) {
@@ -131,7 +131,7 @@ func (tx *Tx) JobNumber(name string) uint32 {
 	if !known {
 		n = uint32(len(tx.State.jobs))
 		tx.State.jobs, tx.State.jobNumbers[name] = append(tx.State.jobs, name), n
-		tx.Put(tx.Raw.Bucket(BucketJobs), FieldKey(n), []byte(name))
+		tx.Put(tx.Bucket(BucketJobs), FieldKey(n), []byte(name))
 	}
 	return n
 }
@@ -146,7 +146,7 @@ type laneState struct {
 }
 
 // Lanes returns what is known of an endpoint's lanes.
-func (tx *Tx) Lanes(endpoint domain.Endpoint) map[uint32]*laneState {
+func Lanes(tx *Tx, endpoint domain.Endpoint) map[uint32]*laneState {
 	known := &tx.State.lanes[endpoint-1]
 	if *known != nil {
 		return *known
@@ -206,7 +206,7 @@ func (tx *Tx) RemoveDue(s DuePlace, user []byte) {
 }
 
 // FirstDue returns the second of the first entry of a lane, notYet when there is none.
-func (tx *Tx) FirstDue(endpoint domain.Endpoint, number uint32, l *laneState) uint32 {
+func FirstDue(tx *Tx, endpoint domain.Endpoint, number uint32, l *laneState) uint32 {
 	if l.Gone {
 		k, _ := tx.Due.Cursor().Seek(DueKey(endpoint, number, l.First, nil))
 		l.Note(endpoint, number, k)

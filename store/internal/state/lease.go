@@ -1,9 +1,8 @@
 package state
 
 import (
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
 )
@@ -132,7 +131,7 @@ func (f *Lease) Counts() (s domain.SentSecond) {
 
 // loadLeases boards every lease there is. A damaged one is left to recover: whoever was on it is
 // taken again.
-func (st *State) loadLeases(tx *bolt.Tx) error {
+func (st *State) loadLeases(tx engine.Tx) error {
 	st.Leases, st.InFlight, st.CorruptLeases = make(map[uint64]*Lease), make(map[LeaseKey]*LeasedDelivery), nil
 	return tx.Bucket(BucketFlights).ForEach(func(k, frame []byte) error {
 		if f, err := DecodeLease(Number(k), frame, st.Epochs); err == nil {

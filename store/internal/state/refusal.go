@@ -7,9 +7,8 @@ import (
 	"sync"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
 )
@@ -53,7 +52,7 @@ func NewRefusals(now time.Time) *Refusals {
 }
 
 // Load takes over what is on disk. The ledger's total is older than the kinds.
-func (r *Refusals) Load(tx *bolt.Tx, total uint64) error {
+func (r *Refusals) Load(tx engine.Tx, total uint64) error {
 	list, heard, err := ReadRefusals(tx, total)
 	if err != nil {
 		return err
@@ -68,7 +67,7 @@ func (r *Refusals) Load(tx *bolt.Tx, total uint64) error {
 }
 
 // ReadRefusals reads the counts by kind, and adds what the ledger counted without one.
-func ReadRefusals(tx *bolt.Tx, total uint64) (list []domain.Refusal, heard domain.Heard, err error) {
+func ReadRefusals(tx interface{ Bucket([]byte) engine.Bucket }, total uint64) (list []domain.Refusal, heard domain.Heard, err error) {
 	if frame := tx.Bucket(BucketMeta).Get(MetaRefusals); frame != nil {
 		if list, heard, err = DecodeRefusals(frame); err != nil {
 			return nil, heard, fmt.Errorf("the refusals: %w", err)
@@ -163,7 +162,7 @@ func (r *Refusals) Write(tx *Tx) {
 	}
 	list, heard := r.List()
 	tx.State.Ledger.Rejected = SumRefusals(list)
-	tx.Put(tx.Raw.Bucket(BucketMeta), MetaRefusals, encodeRefusals(list, heard))
+	tx.Put(tx.Bucket(BucketMeta), MetaRefusals, encodeRefusals(list, heard))
 }
 
 func (r *Refusals) Failed() {

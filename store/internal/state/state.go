@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/turn"
 	"personasync/store/internal/wire"
@@ -28,8 +26,8 @@ var (
 	BucketMessages   = []byte("messages")
 	BucketTombstones = []byte("tombstones")
 	BucketSent       = []byte("sent")
-	BucketJobs       = boltfile.BucketJobs
-	BucketMeta       = boltfile.BucketMeta
+	BucketJobs       = engine.BucketJobs
+	BucketMeta       = engine.BucketMeta
 	BucketRuns       = []byte("runs")
 	BucketSamples    = []byte("samples")
 	BucketVerdicts   = []byte("verdicts")
@@ -81,28 +79,16 @@ func (st *State) Job(lane uint32) string {
 	return name
 }
 
-// InitState writes what a new state.db needs.
-func InitState(db *bolt.DB, epoch uint32) error {
-	if err := boltfile.Init(db, epoch, StateBuckets...); err != nil {
-		return err
-	}
-	return db.Update(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(BucketMeta)
-		if meta.Get(MetaSalt) != nil {
-			return nil
-		}
-		salt := make([]byte, 16)
-		rand.Read(salt)
-		if err := meta.Put(MetaSalt, salt); err != nil {
-			return err
-		}
-		return boltfile.Seal(tx)
-	})
+// Init writes what a new state needs.
+func Init(kv engine.Tx) error {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	return kv.Bucket(BucketMeta).Put(MetaSalt, salt)
 }
 
 // LoadCounted is loadState for whoever goes on counting: the backlog, where the file does not have it,
 // is counted from the heads.
-func LoadCounted(tx *bolt.Tx) (*State, error) {
+func LoadCounted(tx engine.Tx) (*State, error) {
 	st, err := LoadState(tx)
 	if err != nil || !st.Ledger.Uncounted {
 		return st, err
@@ -119,12 +105,12 @@ func LoadCounted(tx *bolt.Tx) (*State, error) {
 	})
 }
 
-func LoadState(tx *bolt.Tx) (*State, error) {
+func LoadState(tx engine.Tx) (*State, error) {
 	meta := tx.Bucket(BucketMeta)
-	if err := boltfile.Check(tx); err != nil {
+	if err := tx.Check(); err != nil {
 		return nil, err
 	}
-	st := &State{Epoch: binary.BigEndian.Uint32(meta.Get(boltfile.MetaEpoch)), Epochs: EpochsIn(tx), jobs: []string{""}}
+	st := &State{Epoch: binary.BigEndian.Uint32(meta.Get(engine.MetaEpoch)), Epochs: EpochsIn(tx), jobs: []string{""}}
 	st.Salt = append(st.Salt, meta.Get(MetaSalt)...)
 	st.Home = append(st.Home, meta.Get(MetaHome)...)
 	st.Applied = Number(meta.Get(MetaApplied))

@@ -83,10 +83,10 @@ func (r *Registry) Speaker(f *Field) *Field {
 // Targets returns the fields by which computation f tells its membership besides its attribute.
 func (tx *Tx) Targets(f *Field, p *domain.Policy) (fields []*Field) {
 	if p.Send.Has(domain.SendCohort) {
-		fields = append(fields, tx.beside(f, CohortColumn, f.Class))
+		fields = append(fields, tx.FieldBeside(f, CohortColumn, f.Class))
 	}
 	if p.Send.Has(domain.SendList) {
-		fields = append(fields, tx.beside(f, ListColumn, f.Class))
+		fields = append(fields, tx.FieldBeside(f, ListColumn, f.Class))
 	}
 	return fields
 }

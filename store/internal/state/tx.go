@@ -9,63 +9,89 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/wire"
 )
 
-// A Tx is one transaction on state.db. Decisions are made in inbox order on users held in memory;
-// flush writes the users back, sorted by key, together with the ledger and the position they belong
-// to. In a read-only transaction a batch can decide and is thrown away.
+// Tx is one transaction on the state. Decisions are made in inbox order on users held in memory; Flush writes the
+// users back, sorted by key, together with the ledger and the position in the inbox that they belong to.
 type Tx struct {
-	Raw   *bolt.Tx
+	kv    engine.Tx
 	State *State
 	Log   *slog.Logger
-	users map[string]*User
-	order []*User         // the same, as they were first met
+
+	Buckets
+	users userSet
 	moved map[*Field]bool // fields to write back
-	key   []byte          // see rowKey
-	Arena []byte          // see frame
+	memory
+	outcomes
+	NewlyParked
+	Applying
 
-	Rows, Queue, Due, Locator, Parked, Held, History *bolt.Bucket
-	row                                              *bolt.Cursor // of rows, see get
-
-	outcomes     []byte // verdicts on the records from firstOutcome on: see activity.go
-	firstOutcome uint64
-	Parkings     []*Stored // parked in this transaction, the first parkingsKept
-	ParkedAll    uint64    // how many that were
-
-	Now  time.Time // receipt of the record being applied
-	Bulk bool      // it is no event: its changes leave behind the live ones
-	Dry  bool      // decide, and write nothing
-	Woke [2]bool   // something became due that was not, by Endpoint - 1
-	Err  error     // the first write that failed; the transaction is lost
-
-	Aside     bool  // a damaged row or change was met
-	Outsiders int64 // records applied in this transaction that are no events
-
-	Tracing bool // a compaction wants to know what is written: see dirtyset.go
-	Touched []DirtyKey
-	buckets map[*bolt.Bucket]DirtyKey // where the buckets met so far are
+	Dry   bool    // decide, and write nothing
+	Woke  [2]bool // something became due that was not, by Endpoint - 1
+	Err   error   // the first write that failed; the transaction is lost
+	Aside bool    // a damaged row or change was met
 }
 
-func NewBatch(tx *bolt.Tx, st *State, log *slog.Logger) *Tx {
-	rows := tx.Bucket(BucketRows)
+// Buckets are those that a decision reads and writes. FORMAT.md says what is in them.
+type Buckets struct {
+	Rows, Queue, Due, Locator, Parked, Held, History engine.Bucket
+	row                                              engine.Cursor // of Rows, see get
+}
+
+// userSet is the users that were met in a transaction, each decoded once.
+type userSet struct {
+	byID  map[string]*User
+	order []*User // as they were first met
+}
+
+// memory is used again and again within a transaction, and Arena by the next one.
+type memory struct {
+	key   []byte // see rowKey
+	Arena []byte // see Frame
+}
+
+// outcomes are what became of the records applied in this transaction: see verdict.go.
+type outcomes struct {
+	list  []byte
+	first uint64 // number of the record of the first
+}
+
+// NewlyParked is what was parked in this transaction.
+type NewlyParked struct {
+	Parkings  []*Stored // the first ParkingsKept
+	ParkedAll uint64    // how many there were
+}
+
+// Applying is about the record being applied.
+type Applying struct {
+	Now       time.Time // its receipt
+	Bulk      bool      // it is no event: its changes leave behind the live ones
+	Outsiders int64     // how many that are no events were applied in this transaction
+}
+
+// NewTx returns a transaction that decides on st, and reads and writes kv. If kv is read-only it can decide all
+// the same, and is then thrown away.
+func NewTx(kv engine.Tx, st *State, log *slog.Logger) *Tx {
+	rows := kv.Bucket(BucketRows)
 	return &Tx{
-		Dry: !tx.Writable(),
-		Raw: tx, State: st, Log: log,
-		users: make(map[string]*User), moved: make(map[*Field]bool),
-		Rows: rows, row: rows.Cursor(), Queue: tx.Bucket(BucketQueue), Due: tx.Bucket(BucketDue),
-		Locator: tx.Bucket(BucketLocator), Parked: tx.Bucket(BucketParked), Held: tx.Bucket(BucketHeld), History: tx.Bucket(BucketHistory),
+		Dry: !kv.Writable(),
+		kv:  kv, State: st, Log: log,
+		users: userSet{byID: make(map[string]*User)}, moved: make(map[*Field]bool),
+		Buckets: Buckets{Rows: rows, row: rows.Cursor(), Queue: kv.Bucket(BucketQueue), Due: kv.Bucket(BucketDue),
+			Locator: kv.Bucket(BucketLocator), Parked: kv.Bucket(BucketParked), Held: kv.Bucket(BucketHeld), History: kv.Bucket(BucketHistory)},
 	}
 }
 
+// Bucket returns a bucket of the state.
+func (tx *Tx) Bucket(name []byte) engine.Bucket { return tx.kv.Bucket(name) }
+
 // get is Bucket.Get by a cursor that is used again: bbolt makes one for every call, in four pieces, and
 // a drain asks for two rows a user.
-func get(c *bolt.Cursor, key []byte) []byte {
+func get(c engine.Cursor, key []byte) []byte {
 	if k, v := c.Seek(key); bytes.Equal(k, key) {
 		return v
 	}
@@ -102,14 +128,14 @@ func (u *User) changed() bool {
 }
 
 func (tx *Tx) User(id string) *User {
-	if u := tx.users[id]; u != nil {
+	if u := tx.users.byID[id]; u != nil {
 		return u
 	}
 	u := &User{ID: id, Key: UserKey(id)}
 	tx.readRows(u)
 	u.WasDue, u.owed = u.Index.DuePlaces(u.dueRoom[:0]), u.Index.Backlog()
-	tx.users[id] = u
-	tx.order = append(tx.order, u)
+	tx.users.byID[id] = u
+	tx.users.order = append(tx.users.order, u)
 	return u
 }
 
@@ -231,16 +257,14 @@ func (tx *Tx) Touch(f *Field) { tx.moved[f] = true }
 
 // Put and remove write at once; the first failure spoils the batch. Everything is written through
 // them, because a compaction copies what they touched.
-func (tx *Tx) Put(to *bolt.Bucket, key, value []byte) {
+func (tx *Tx) Put(to engine.Bucket, key, value []byte) {
 	if tx.Err == nil && !tx.Dry {
-		tx.note(to, key)
 		tx.Err = to.Put(key, value)
 	}
 }
 
-func (tx *Tx) Remove(from *bolt.Bucket, key []byte) {
+func (tx *Tx) Remove(from engine.Bucket, key []byte) {
 	if tx.Err == nil && !tx.Dry {
-		tx.note(from, key)
 		tx.Err = from.Delete(key)
 	}
 }
@@ -256,11 +280,11 @@ func (tx *Tx) Quarantine(bucket, key, frame []byte, cause error) {
 		"bucket", string(bucket), "err", cause)
 	tx.State.Ledger.Damaged++
 	tx.Aside = true
-	if !tx.Raw.Writable() {
+	if tx.Dry {
 		return
 	}
-	tx.Put(tx.Raw.Bucket(BucketDamaged), slices.Concat(bucket, []byte{0}, key), bytes.Clone(frame))
-	tx.Remove(tx.Raw.Bucket(bucket), key)
+	tx.Put(tx.Bucket(BucketDamaged), slices.Concat(bucket, []byte{0}, key), bytes.Clone(frame))
+	tx.Remove(tx.Bucket(bucket), key)
 }
 
 // meetNewer fails the transaction: something is whole, and another program's, and what it says must not be
@@ -275,7 +299,7 @@ func (tx *Tx) meetNewer(what string) {
 // hold what is read, and cannot miss what a damaged page hides. What hangs on it waits for the next start,
 // which reads the files and recounts. It is said once.
 func (tx *Tx) Contradiction(found string) {
-	if !tx.Raw.Writable() || tx.State.contradicted || tx.Err != nil {
+	if tx.Dry || tx.State.contradicted || tx.Err != nil {
 		return
 	}
 	tx.Log.Error("the state contradicts itself; what hangs on it waits: start the agent again, which then reads the files and saves what can be saved",
@@ -295,24 +319,23 @@ func (tx *Tx) Flush() error {
 		Yield(i)
 		tx.flushUser(u)
 	}
-	tx.users, tx.order = make(map[string]*User), nil
+	tx.users = userSet{byID: make(map[string]*User)}
 	tx.flushVerdicts()
-	fields := tx.Raw.Bucket(BucketFields)
+	fields := tx.Bucket(BucketFields)
 	for f := range tx.moved {
 		tx.Put(fields, binary.BigEndian.AppendUint32(nil, f.Number), f.Encode(nil))
 	}
 	clear(tx.moved)
-	meta := tx.Raw.Bucket(BucketMeta)
+	meta := tx.Bucket(BucketMeta)
 	tx.Put(meta, MetaLedger, tx.State.Ledger.Encode())
 	tx.Put(meta, MetaApplied, NumberKey(tx.State.Applied))
 	tx.Put(meta, MetaClosed, NumberKey(tx.State.Closed))
-	tx.Put(meta, boltfile.MetaSeal, boltfile.Sum(tx.Raw)) // last: it covers the others
 	return tx.Err
 }
 
 // changedUsers returns those to be written back, by key.
 func (tx *Tx) changedUsers() []*User {
-	list := slices.DeleteFunc(tx.order, func(u *User) bool { return !u.changed() })
+	list := slices.DeleteFunc(tx.users.order, func(u *User) bool { return !u.changed() })
 	slices.SortFunc(list, func(x, y *User) int { return bytes.Compare(x.Key, y.Key) })
 	return list
 }

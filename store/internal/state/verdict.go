@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"strings"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 )
 
 const (
@@ -23,7 +22,7 @@ type Verdicts struct {
 }
 
 // ReadVerdicts copies those of the records up to applied that a reader may still want.
-func ReadVerdicts(bucket *bolt.Bucket, applied uint64) Verdicts {
+func ReadVerdicts(bucket engine.Bucket, applied uint64) Verdicts {
 	v := Verdicts{make(map[uint64][]byte)}
 	if bucket == nil {
 		return v
@@ -47,37 +46,37 @@ func (v Verdicts) Of(record uint64) domain.Outcome {
 
 // Verdict notes what a record came to; flushVerdicts writes it.
 func (tx *Tx) Verdict(record uint64, f domain.Outcome) {
-	if gap := record - tx.firstOutcome - uint64(len(tx.outcomes)); gap > VerdictsOf {
+	if gap := record - tx.outcomes.first - uint64(len(tx.outcomes.list)); gap > VerdictsOf {
 		tx.flushVerdicts() // after a restore the numbers go on far away
 	}
-	if len(tx.outcomes) == 0 {
-		tx.firstOutcome = record
+	if len(tx.outcomes.list) == 0 {
+		tx.outcomes.first = record
 	}
-	for tx.firstOutcome+uint64(len(tx.outcomes)) < record {
-		tx.outcomes = append(tx.outcomes, 0)
+	for tx.outcomes.first+uint64(len(tx.outcomes.list)) < record {
+		tx.outcomes.list = append(tx.outcomes.list, 0)
 	}
-	tx.outcomes = append(tx.outcomes, byte(f)+1)
+	tx.outcomes.list = append(tx.outcomes.list, byte(f)+1)
 }
 
 func (tx *Tx) flushVerdicts() {
-	bucket := tx.Raw.Bucket(BucketVerdicts)
+	bucket := tx.Bucket(BucketVerdicts)
 	if bucket == nil || tx.Dry { // an older store on a disk that had no room for it: see addBuckets
-		tx.outcomes = tx.outcomes[:0]
+		tx.outcomes.list = tx.outcomes.list[:0]
 		return
 	}
-	for at := tx.firstOutcome; len(tx.outcomes) > 0; {
+	for at := tx.outcomes.first; len(tx.outcomes.list) > 0; {
 		n, within := at/VerdictsOf, int(at%VerdictsOf)
-		some := tx.outcomes[:min(len(tx.outcomes), VerdictsOf-within)]
+		some := tx.outcomes.list[:min(len(tx.outcomes.list), VerdictsOf-within)]
 		value := make([]byte, within, VerdictsOf)
 		copy(value, bucket.Get(NumberKey(n)))
 		tx.Put(bucket, NumberKey(n), append(value, some...))
-		tx.outcomes, at = tx.outcomes[len(some):], at+uint64(len(some))
+		tx.outcomes.list, at = tx.outcomes.list[len(some):], at+uint64(len(some))
 	}
 }
 
 // PruneVerdicts lets go of those of records that the inbox does not keep any more.
-func (tx *Tx) PruneVerdicts(first uint64) {
-	bucket := tx.Raw.Bucket(BucketVerdicts)
+func PruneVerdicts(tx *Tx, first uint64) {
+	bucket := tx.Bucket(BucketVerdicts)
 	if bucket == nil {
 		return
 	}

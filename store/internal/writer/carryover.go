@@ -8,10 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
 	"personasync/store/internal/wire"
@@ -64,7 +62,7 @@ func (w *Writer) Recover() error {
 // settleCarried releases orphaned leases, and settles those that were under way when the last process ended.
 func (w *Writer) settleCarried(tx *state.Tx) {
 	if w.carry.arrival != nil {
-		tx.MoveIn(w.carry.arrival)
+		state.MoveIn(tx, w.carry.arrival)
 	}
 	for _, n := range w.carry.orphaned {
 		outbox.Settle(tx, domain.Settlement{Lease: n, At: time.Now(), NotSent: true})
@@ -77,7 +75,7 @@ func (w *Writer) settleCarried(tx *state.Tx) {
 	}
 	for _, n := range w.state.CorruptLeases {
 		key := state.NumberKey(n)
-		tx.Quarantine(state.BucketFlights, key, tx.Raw.Bucket(state.BucketFlights).Get(key), wire.ErrDamaged)
+		tx.Quarantine(state.BucketFlights, key, tx.Bucket(state.BucketFlights).Get(key), wire.ErrDamaged)
 	}
 }
 
@@ -87,14 +85,12 @@ func (w *Writer) readBack() error {
 	if !w.carry.unread {
 		return nil
 	}
-	err := boltfile.Guard(func() error {
-		return w.db.View(func(tx *bolt.Tx) error {
-			st, err := state.LoadCounted(tx)
-			if err == nil {
-				w.state = st
-			}
-			return err
-		})
+	err := w.db.View(func(tx engine.Tx) error {
+		st, err := state.LoadCounted(tx)
+		if err == nil {
+			w.state = st
+		}
+		return err
 	})
 	if err != nil {
 		w.damage.Note(err)

@@ -7,11 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/state"
@@ -23,7 +22,7 @@ import (
 // called from any goroutine.
 type Writer struct {
 	log      *slog.Logger
-	db       *state.StateDB
+	db       *bolt.State
 	inbox    *wal.Log
 	damage   *datadir.Damage
 	parkings *state.Parkings // parked by this process, for the readers that follow
@@ -39,14 +38,14 @@ type Writer struct {
 	state *state.State
 	carry carryOver
 	apply applier
-	dirty *state.DirtySet // keys that a compaction must copy again; nil without one
-	arena []byte          // memory of the last transaction, for the next
+	dirty *bolt.DirtySet // keys that a compaction must copy again; nil without one
+	arena []byte         // memory of the last transaction, for the next
 }
 
 // Config is what a Writer works on.
 type Config struct {
 	Log      *slog.Logger
-	DB       *state.StateDB
+	DB       *bolt.State
 	State    *state.State // as DB has it; the writer's from now on
 	Inbox    *wal.Log
 	Damage   *datadir.Damage
@@ -174,7 +173,6 @@ func (w *Writer) Write(apply bool, commands ...*Command) error {
 
 // written is what a transaction leaves for the time after its commit.
 type written struct {
-	touched   []state.DirtyKey
 	parked    []*state.Stored
 	parkedAll uint64
 	woke      [2]bool
@@ -188,9 +186,8 @@ func (w *Writer) transact(apply bool, commands []*Command) error {
 	}
 	var done written
 	lastLease := w.state.LastLease
-	err := datadir.Translate(w.update(func(tx *bolt.Tx) error { return w.fill(tx, apply, commands, &done) }))
+	err := datadir.Translate(w.update(func(tx engine.Tx) error { return w.fill(tx, apply, commands, &done) }))
 	w.finished.Add(1)
-	w.dirty.Merge(done.touched) // after the commit: a compaction that takes a key now also reads what was written
 	if err != nil {
 		w.refused.Failed()
 		w.carry.unread, w.carry.lastLease = true, lastLease
@@ -214,11 +211,10 @@ func (w *Writer) transact(apply bool, commands []*Command) error {
 }
 
 // fill does all that belongs into one transaction, up to the commit.
-func (w *Writer) fill(raw *bolt.Tx, apply bool, commands []*Command, done *written) error {
-	tx := state.NewBatch(raw, w.state, w.log)
-	tx.Tracing = w.dirty != nil
+func (w *Writer) fill(kv engine.Tx, apply bool, commands []*Command, done *written) error {
+	tx := state.NewTx(kv, w.state, w.log)
 	tx.Arena = w.arena[:0]
-	defer func() { w.arena, done.touched = tx.Arena, tx.Touched }()
+	defer func() { w.arena = tx.Arena }()
 	w.settleCarried(tx)
 	for _, c := range commands {
 		if err := c.Do(tx); err != nil {
@@ -249,21 +245,23 @@ func (w *Writer) fill(raw *bolt.Tx, apply bool, commands []*Command, done *writt
 	return tx.Err
 }
 
-// update is one write transaction on state.db. A damaged page makes bbolt panic: that ends the writer and not the
-// process, see Damage.
-func (w *Writer) update(f func(tx *bolt.Tx) error) error {
-	err := boltfile.Guard(func() error { return w.db.Update(f) })
+// update is one write transaction on the state. A damaged page ends the writer and not the process, see Damage.
+func (w *Writer) update(f func(tx engine.Tx) error) error {
+	err := w.db.Update(f)
 	w.damage.Note(err)
 	return err
 }
 
 // Trace has each transaction add the keys that it writes to set, for a compaction; nil ends it. It is called within
 // Pause.
-func (w *Writer) Trace(set *state.DirtySet) { w.dirty = set }
+func (w *Writer) Trace(set *bolt.DirtySet) {
+	w.dirty = set
+	w.db.Trace(set)
+}
 
 // Moved notes that the state has another file under its name from now on. It is called within Pause.
 func (w *Writer) Moved(home []byte) {
-	w.dirty = nil
+	w.Trace(nil)
 	if w.carry.arrival == nil {
 		w.carry.arrival = new(state.Arrival)
 	}

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 
 	"personasync/store/domain"
-	"personasync/store/internal/boltfile"
+	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/record"
@@ -38,12 +38,12 @@ func newWriter(t *testing.T) *Writer {
 	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	path := filepath.Join(dir, datadir.StateFile)
-	must(t, boltfile.Create(path, func(db *bolt.DB) error { return state.InitState(db, 1) }))
-	db, err := boltfile.Open(path, 0, false)
+	must(t, bolt.Create(path, 1, state.StateBuckets, state.Init))
+	db, err := bolt.Open(path, 0, false)
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
 	var st *state.State
-	must(t, db.View(func(tx *bolt.Tx) error { st, err = state.LoadCounted(tx); return err }))
+	must(t, db.View(func(tx engine.Tx) error { st, err = state.LoadCounted(tx); return err }))
 	inbox, err := wal.Open(dir, wal.Config{Epoch: st.Epoch, First: 1, Records: record.InboxRecords})
 	must(t, err)
 	t.Cleanup(inbox.Close)
@@ -52,7 +52,7 @@ func newWriter(t *testing.T) *Writer {
 	t.Cleanup(func() { marker.Close() })
 	now := time.Now()
 	return New(Config{
-		Log: log, DB: state.NewStateDB(db), State: st, Inbox: inbox, Damage: datadir.NewDamage(log, marker),
+		Log: log, DB: db, State: st, Inbox: inbox, Damage: datadir.NewDamage(log, marker),
 		Parkings: state.NewParkings(now), Refused: state.NewRefusals(now),
 	})
 }

@@ -1,4 +1,4 @@
-package snapshot
+package bolt
 
 import (
 	"encoding/binary"
@@ -8,13 +8,13 @@ import (
 	"os"
 	"path/filepath"
 
-	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/bbolt"
 
 	"personasync/store/crashpoint"
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
-	"personasync/store/internal/state"
 )
 
 // An upgrade that changes how things are kept raises Format by one and adds the step that leads there.
@@ -29,43 +29,40 @@ var Migrations = []Migration{
 
 // toFormat2 changes nothing: what is there is read as it stands. A program of format 1 would park new records
 // of the inbox as corrupt, and set rows aside as damaged, because their versions are higher than it knows.
-func toFormat2(*bolt.Tx) error { return nil }
+func toFormat2(engine.Tx) error { return nil }
 
-type Migration func(tx *bolt.Tx) error
+type Migration func(tx engine.Tx) error
 
 // ErrOlder says that the state is of a format that only an agent's start brings up to date.
 var ErrOlder = errors.New("the data was written by an older version")
 
-// Migrate brings the state in db up to date: all steps in one transaction, so that whatever happens it
+// Migrate brings the state up to date: all steps in one transaction, so that whatever happens it
 // is of one format, the old or the new. Before that it copies the file, for whoever must go back.
-func Migrate(db *bolt.DB, steps []Migration, log *slog.Logger) error {
-	format, err := FileFormat(db)
+func (s *State) Migrate(steps []Migration, log *slog.Logger) error {
+	format, err := s.Format()
 	latest := uint32(len(steps)) + 1
 	if err != nil || format >= latest {
 		return err // a newer one is for the caller to refuse
 	}
 	if format == 0 {
-		return fmt.Errorf("%s has format 0, which never was", filepath.Base(db.Path()))
+		return fmt.Errorf("%s has format 0, which never was", filepath.Base(s.Path()))
 	}
-	if err := roomToMigrate(db); err != nil {
+	if err := s.roomToMigrate(); err != nil {
 		return err
 	}
-	backup := filepath.Join(filepath.Dir(db.Path()), fmt.Sprintf("before-format-%d.db", latest))
-	if err := copyFile(db, backup); err != nil {
+	backup := filepath.Join(filepath.Dir(s.Path()), fmt.Sprintf("before-format-%d.db", latest))
+	if err := s.copyFile(backup); err != nil {
 		return datadir.Roomless(fmt.Errorf("copy the state before its migration: %w", err))
 	}
 	crashpoint.Reach(crashpoint.MigrationCopied)
 	log.Info("migrating the data", "from_format", format, "to_format", latest, "backup", backup)
-	err = db.Update(func(tx *bolt.Tx) error {
+	err = s.Update(func(tx engine.Tx) error {
 		for i, step := range steps[format-1:] {
 			if err := step(tx); err != nil {
 				return fmt.Errorf("to format %d: %w", int(format)+i+1, err)
 			}
 		}
-		if err := tx.Bucket(state.BucketMeta).Put(boltfile.MetaFormat, binary.BigEndian.AppendUint32(nil, latest)); err != nil {
-			return err
-		}
-		if err := boltfile.Seal(tx); err != nil {
+		if err := tx.Bucket(boltfile.BucketMeta).Put(boltfile.MetaFormat, binary.BigEndian.AppendUint32(nil, latest)); err != nil {
 			return err
 		}
 		crashpoint.Reach(crashpoint.MigrationWritten)
@@ -80,12 +77,12 @@ func Migrate(db *bolt.DB, steps []Migration, log *slog.Logger) error {
 
 // roomToMigrate refuses before gigabytes are written what would not fit: the copy, and as much again for
 // what a step writes anew.
-func roomToMigrate(db *bolt.DB) error {
-	info, err := os.Stat(db.Path())
+func (s *State) roomToMigrate() error {
+	info, err := os.Stat(s.Path())
 	if err != nil {
 		return err
 	}
-	free, _, err := datadir.FreeBytes(filepath.Dir(db.Path()))
+	free, _, err := datadir.FreeBytes(filepath.Dir(s.Path()))
 	if err != nil {
 		return err
 	}
@@ -96,9 +93,9 @@ func roomToMigrate(db *bolt.DB) error {
 	return nil
 }
 
-// CheckMigrated refuses a state that must not be read as if it were of today's format.
-func CheckMigrated(db *bolt.DB) error {
-	format, err := FileFormat(db)
+// CheckMigrated refuses a state that must not be read as if it were of today's format, with ErrOlder.
+func (s *State) CheckMigrated() error {
+	format, err := s.Format()
 	if err == nil && format < datadir.Format {
 		return fmt.Errorf("%w, in format %d: start the agent once, which brings it to format %d", ErrOlder, format, datadir.Format)
 	}
@@ -106,9 +103,9 @@ func CheckMigrated(db *bolt.DB) error {
 }
 
 // copyFile puts a copy of db at path, whole and on disk, or nothing.
-func copyFile(db *bolt.DB, path string) error {
+func (s *State) copyFile(path string) error {
 	temporary := path + ".new"
-	err := db.View(func(tx *bolt.Tx) error { return tx.CopyFile(temporary, 0o600) })
+	err := s.view(func(tx *bbolt.Tx) error { return tx.CopyFile(temporary, 0o600) })
 	if err == nil {
 		err = syncFile(temporary)
 	}
@@ -130,12 +127,12 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// FileFormat reads the format of a file of ours.
-func FileFormat(db *bolt.DB) (format uint32, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(state.BucketMeta)
+// Format reads the format of the file, and answers boltfile.ErrForeign if it is not one of ours.
+func (s *State) Format() (format uint32, err error) {
+	err = s.View(func(tx engine.Tx) error {
+		meta := tx.Bucket(boltfile.BucketMeta)
 		if meta == nil || len(meta.Get(boltfile.MetaFormat)) != 4 {
-			return boltfile.NotOurs(db.Path())
+			return boltfile.NotOurs(s.Path())
 		}
 		format = binary.BigEndian.Uint32(meta.Get(boltfile.MetaFormat))
 		return nil

@@ -1,4 +1,4 @@
-package state
+package query
 
 import (
 	"bytes"
@@ -6,15 +6,15 @@ import (
 	"container/heap"
 	"iter"
 
-	bolt "go.etcd.io/bbolt"
-
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/record"
+	"personasync/store/internal/state"
 )
 
-// InDueOrder walks the due index as people read it: by endpoint, by time and by user, whatever the lane, and
+// dueOrder walks the due index as people read it: by endpoint, by time and by user, whatever the lane, and
 // users who wait for a retry last. It begins at an entry, or where that would be.
-func (tx *Tx) InDueOrder(at []byte) iter.Seq[[]byte] {
+func dueOrder(tx *state.Tx, at []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for _, endpoint := range [...]domain.Endpoint{domain.EndpointTransition, domain.EndpointCohort} {
 			for _, retries := range [...]bool{false, true} {
@@ -27,7 +27,7 @@ func (tx *Tx) InDueOrder(at []byte) iter.Seq[[]byte] {
 				case byGroup(at, endpoint, retries) > 0:
 					continue
 				}
-				for k := range tx.merged(endpoint, retries, from) {
+				for k := range merged(tx, endpoint, retries, from) {
 					if !yield(k) {
 						return
 					}
@@ -39,19 +39,19 @@ func (tx *Tx) InDueOrder(at []byte) iter.Seq[[]byte] {
 
 // byGroup compares what a key of the due index comes under with an endpoint, and retries on it or not.
 func byGroup(k []byte, endpoint domain.Endpoint, retries bool) int {
-	lane, _, _ := DueParts(k)
-	return cmp.Or(cmp.Compare(domain.Endpoint(k[0]), endpoint), cmp.Compare(record.BoolByte(IsRetry(lane)), record.BoolByte(retries)))
+	lane, _, _ := state.DueParts(k)
+	return cmp.Or(cmp.Compare(domain.Endpoint(k[0]), endpoint), cmp.Compare(record.BoolByte(state.IsRetry(lane)), record.BoolByte(retries)))
 }
 
 // merged walks the lanes of one endpoint side by side, those of retries or the others, from an entry on.
-func (tx *Tx) merged(endpoint domain.Endpoint, retries bool, at []byte) iter.Seq[[]byte] {
+func merged(tx *state.Tx, endpoint domain.Endpoint, retries bool, at []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		var open laneHeap
-		for lane := range tx.Lanes(endpoint) {
-			if IsRetry(lane) != retries {
+		for lane := range state.Lanes(tx, endpoint) {
+			if state.IsRetry(lane) != retries {
 				continue
 			}
-			from := DueKey(endpoint, lane, 0, nil)
+			from := state.DueKey(endpoint, lane, 0, nil)
 			if at != nil {
 				from = append(from[:5], at[5:]...)
 			}
@@ -85,7 +85,7 @@ func byDue(x, y []byte) int {
 
 // laneWalk is a place in one lane.
 type laneWalk struct {
-	c       *bolt.Cursor
+	c       engine.Cursor
 	lane, k []byte
 }
 

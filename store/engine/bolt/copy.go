@@ -1,0 +1,319 @@
+package bolt
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"personasync/store/crashpoint"
+
+	"go.etcd.io/bbolt"
+)
+
+// Copy writes a state anew into another file, without its free pages, while the state is at work:
+//
+//	All      every key in order, a slice at a time: no read transaction lasts, no writer waits
+//	CatchUp  what was written behind the copy's back, in rounds, until little is left
+//	Last     between two transactions: the last keys
+//
+// The writer notes what it writes from Trace on, which the caller sees to between two transactions.
+type Copy struct {
+	from, to *State
+	dirty    *DirtySet
+	progress func(done, total int64)
+	done     int64
+	total    int64
+}
+
+const (
+	// slicePause is the least the disk is left to acknowledgements after each slice; as long as the
+	// slice took, usually. A slice's fsync delays theirs.
+	slicePause = 5 * time.Millisecond
+
+	// LastKeys is how many keys Last may have left to copy: some milliseconds' worth. If rounds do
+	// not get there, because as much is written as is copied, applying stops for the last ones.
+	LastKeys = 1000
+	Rounds   = 8
+)
+
+// NewCopy makes the file at path, with the buckets of s. progress may be nil; it counts bytes up to total.
+func (s *State) NewCopy(path string, mmap int, total int64, progress func(done, total int64)) (*Copy, error) {
+	os.Remove(path)
+	to, err := Open(path, mmap, false)
+	if err != nil {
+		return nil, err
+	}
+	var names [][]byte
+	err = s.view(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+			names = append(names, bytes.Clone(name))
+			return nil
+		})
+	})
+	if err == nil {
+		err = to.AddBuckets(names...)
+	}
+	if err != nil {
+		return nil, errors.Join(err, to.Close(), os.Remove(path))
+	}
+	return &Copy{from: s, to: to, dirty: NewDirtySet(), progress: progress, total: total}, nil
+}
+
+// Dirty is what State.Trace is to be given.
+func (c *Copy) Dirty() *DirtySet { return c.dirty }
+
+// Done returns the copy, which is as large as it gets after Last.
+func (c *Copy) Done() *State { return c.to }
+
+// All copies every key, once, and again those that changed behind it when they get too many.
+func (c *Copy) All(ctx context.Context) error {
+	for at, done := (DirtyKey{}), false; !done; {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		var items []item
+		var err error
+		begun := time.Now()
+		if items, done, err = readSlice(c.from, at); err != nil {
+			return err
+		}
+		if err := c.write(items); err != nil {
+			return err
+		}
+		if len(items) > 0 {
+			at = items[len(items)-1].at
+		}
+		c.dirty.reached(at, done)
+		if err := c.replay(ctx, DirtySetLimit/2); err != nil {
+			return err
+		}
+		c.tell(items)
+		time.Sleep(max(slicePause, time.Since(begun)))
+	}
+	crashpoint.Reach(crashpoint.CompactionCopied)
+	return nil
+}
+
+func (c *Copy) tell(items []item) {
+	for i := range items {
+		c.done += int64(len(items[i].at.Key) + len(items[i].value))
+	}
+	if c.progress != nil {
+		c.progress(min(c.done, c.total), c.total)
+	}
+}
+
+// CatchUp copies what changed, until little is left.
+func (c *Copy) CatchUp(ctx context.Context) error {
+	for round := 0; c.dirty.Length() > LastKeys; round++ {
+		if round == Rounds {
+			c.dirty.hold.Store(true)
+		}
+		if err := c.replay(ctx, 1); err != nil {
+			return err
+		}
+	}
+	crashpoint.Reach(crashpoint.CompactionReplayed)
+	return nil
+}
+
+// Last copies the last keys that changed. Nothing may be written meanwhile, or after it.
+func (c *Copy) Last() error { return c.replay(context.Background(), 1) }
+
+// replay copies the keys that were noted again, if there are at least n.
+func (c *Copy) replay(ctx context.Context, n int) error {
+	for rest := range slices.Chunk(c.dirty.take(n), 2000) {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		items, err := readKeys(c.from, rest)
+		if err == nil {
+			err = c.write(items)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write puts items into the copy, in one transaction.
+func (c *Copy) write(items []item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	return c.to.db.Load().Update(func(tx *bbolt.Tx) error {
+		for i := range items {
+			if err := items[i].write(tx.Bucket([]byte(items[i].at.Bucket))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+const (
+	// sliceBytes and sliceTime bound one read transaction, and with it how long a page stays that the
+	// writer no longer needs. sliceTime is half of what a reader may take: the check is between keys.
+	sliceTime = 25 * time.Millisecond
+
+	// compactFill packs pages tighter than a file that grew at random, where they are two thirds full,
+	// and leaves room for a row to grow without splitting its page.
+	compactFill = 0.9
+)
+
+// Tests make these small, so that a small file takes many slices and rounds.
+var (
+	SliceBytes = 1 << 20
+)
+
+// How a compaction copies: a slice of the file at a time, or single keys again, in short read transactions.
+
+// item is a key to copy.
+type item struct {
+	at    DirtyKey
+	value []byte
+	gone  bool // the key, or the inner bucket, is no more
+}
+
+// readSlice copies what follows after, in order: at most sliceBytes, for at most sliceTime.
+func readSlice(db *State, after DirtyKey) (items []item, done bool, err error) {
+	r := slicer{until: time.Now().Add(sliceTime)}
+	err = db.view(func(tx *bbolt.Tx) error {
+		c := tx.Cursor()
+		for name, _ := c.Seek([]byte(after.Bucket)); name != nil; name, _ = c.Next() {
+			from := DirtyKey{Bucket: string(name)}
+			if from.Bucket == after.Bucket {
+				from = after
+			}
+			if !r.bucket(tx.Bucket(name), from) {
+				return nil
+			}
+		}
+		done = true
+		return nil
+	})
+	return r.items, done, err
+}
+
+// slicer gathers the items of a slice. Its methods report whether there is room for more.
+type slicer struct {
+	items []item
+	bytes int
+	until time.Time
+}
+
+func (r *slicer) add(i item) bool {
+	r.items = append(r.items, i)
+	r.bytes += len(i.at.Key) + len(i.value) + 64
+	return r.bytes < SliceBytes && (len(r.items)%64 != 0 || time.Now().Before(r.until))
+}
+
+// bucket gathers what follows after within its bucket.
+func (r *slicer) bucket(b *bbolt.Bucket, after DirtyKey) bool {
+	c := b.Cursor()
+	k, v := c.Seek([]byte(cmp.Or(after.Inner, after.Key)))
+	if after.Inner == "" && string(k) == after.Key && k != nil {
+		k, v = c.Next()
+	}
+	for ; k != nil; k, v = c.Next() {
+		at := DirtyKey{Bucket: after.Bucket, Key: string(k)}
+		if v != nil {
+			if !r.add(item{at: at, value: bytes.Clone(v)}) {
+				return false
+			}
+			continue
+		}
+		inner := DirtyKey{Bucket: after.Bucket, Inner: string(k)}
+		if inner.Inner == after.Inner {
+			inner.Key = after.Key
+		}
+		if !r.inner(b.Bucket(k), inner) {
+			return false
+		}
+	}
+	return true
+}
+
+// inner gathers what follows after within an inner bucket, the bucket itself first.
+func (r *slicer) inner(b *bbolt.Bucket, after DirtyKey) bool {
+	c := b.Cursor()
+	k, v := c.Seek([]byte(after.Key))
+	switch {
+	case after.Key == "":
+		if !r.add(item{at: after}) {
+			return false
+		}
+	case string(k) == after.Key:
+		k, v = c.Next()
+	}
+	for ; k != nil; k, v = c.Next() {
+		at := after
+		at.Key = string(k)
+		if !r.add(item{at: at, value: bytes.Clone(v)}) {
+			return false
+		}
+	}
+	return true
+}
+
+// readKeys reads what keys hold now.
+func readKeys(db *State, keys []DirtyKey) (items []item, err error) {
+	err = db.view(func(tx *bbolt.Tx) error {
+		for _, at := range keys {
+			b := tx.Bucket([]byte(at.Bucket))
+			if at.Inner != "" {
+				b = b.Bucket([]byte(at.Inner))
+			}
+			switch {
+			case at.Key == "": // dropped, and perhaps made again since
+				items = append(items, item{at: at, gone: true})
+				if b != nil {
+					items = append(items, wholeBucket(b, at)...)
+				}
+			case b == nil: // went with its bucket
+			default:
+				v := b.Get([]byte(at.Key))
+				items = append(items, item{at: at, value: bytes.Clone(v), gone: v == nil})
+			}
+		}
+		return nil
+	})
+	return items, err
+}
+
+// wholeBucket reads an inner bucket that was dropped and made again within one round, which takes a
+// message received days ago: it is small.
+func wholeBucket(b *bbolt.Bucket, at DirtyKey) []item {
+	items := []item{{at: at}}
+	c := b.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		items = append(items, item{at: DirtyKey{Bucket: at.Bucket, Inner: at.Inner, Key: string(k)}, value: bytes.Clone(v)})
+	}
+	return items
+}
+
+func (i *item) write(b *bbolt.Bucket) (err error) {
+	if i.at.Inner != "" {
+		inner := []byte(i.at.Inner)
+		if i.at.Key == "" && i.gone {
+			if b.Bucket(inner) == nil {
+				return nil
+			}
+			return b.DeleteBucket(inner)
+		}
+		b.FillPercent = compactFill
+		if b, err = b.CreateBucketIfNotExists(inner); err != nil || i.at.Key == "" {
+			return err
+		}
+	}
+	b.FillPercent = compactFill
+	if i.gone {
+		return b.Delete([]byte(i.at.Key))
+	}
+	return b.Put([]byte(i.at.Key), i.value)
+}
