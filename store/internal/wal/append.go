@@ -47,24 +47,24 @@ func (e *DoubtError) Unwrap() error { return e.cause }
 
 // AppendOther is Append for records that are not events. Others counts them until they are applied.
 func (in *Log) AppendOther(ctx context.Context, frames ...[]byte) error {
-	in.others.Add(int64(len(frames)))
+	in.count.others.Add(int64(len(frames)))
 	err := in.append(ctx, true, frames)
 	if err != nil {
-		in.others.Add(-int64(len(frames)))
+		in.count.others.Add(-int64(len(frames)))
 	}
 	return err
 }
 
 // Others returns how many records this process appended with AppendOther that are not applied yet.
-func (in *Log) Others() int64 { return in.others.Load() }
+func (in *Log) Others() int64 { return in.count.others.Load() }
 
 // OthersApplied subtracts n applied records from Others. Those that another process appended do not take it below 0.
 // One caller at a time.
-func (in *Log) OthersApplied(n int64) { in.others.Add(-min(n, in.others.Load())) }
+func (in *Log) OthersApplied(n int64) { in.count.others.Add(-min(n, in.count.others.Load())) }
 
 // Events returns how many events this process has committed. Other records do not count: an operator who gives an order
 // waits until it is applied, and not for the disk.
-func (in *Log) Events() int64 { return in.events.Load() }
+func (in *Log) Events() int64 { return in.count.events.Load() }
 
 // Probe makes the committer commit an empty transaction, and returns once that has succeeded or failed, or with the
 // error of ctx. It does not commit itself: it could not stop waiting for a disk that does not answer.
@@ -90,7 +90,7 @@ func (in *Log) commit(group []*appendRequest) {
 			err = &DoubtError{err}
 		}
 	}
-	in.finished.Add(1)
+	in.count.finished.Add(1)
 	for _, req := range group {
 		req.done <- err
 	}
@@ -132,7 +132,7 @@ func (in *Log) write(group []*appendRequest) error {
 	s.last, s.newest = first+count-1, max(s.newest, newest)
 	in.mu.Unlock()
 	in.next.Store(first + count)
-	in.events.Add(int64(events))
-	in.commits.Add(1)
+	in.count.events.Add(int64(events))
+	in.count.commits.Add(1)
 	return nil
 }

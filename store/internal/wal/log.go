@@ -28,11 +28,14 @@ type Log struct {
 	segments []*Segment   // oldest first; the last one is written to
 	buf      []byte       // for chunks; under the commit lock
 
-	next     atomic.Uint64 // number of the next record; written under the commit lock
-	commits  atomic.Uint64
-	finished atomic.Uint64
-	others   atomic.Int64
-	events   atomic.Int64
+	next  atomic.Uint64 // number of the next record; written under the commit lock
+	count counters
+}
+
+// counters count since the log was opened. The methods of Log that return them say what.
+type counters struct {
+	commits, finished atomic.Uint64
+	others, events    atomic.Int64
 }
 
 // Config says how to open a log to write.
@@ -153,10 +156,10 @@ func (in *Log) Epoch() uint32 { return in.epoch }
 func (in *Log) Next() uint64 { return in.next.Load() }
 
 // Commits returns how many commits with records this process has made.
-func (in *Log) Commits() uint64 { return in.commits.Load() }
+func (in *Log) Commits() uint64 { return in.count.commits.Load() }
 
 // Finished returns how many transactions have succeeded or failed in this process, probes included.
-func (in *Log) Finished() uint64 { return in.finished.Load() }
+func (in *Log) Finished() uint64 { return in.count.finished.Load() }
 
 // Written returns a channel that receives after a commit. It has a buffer of one: a slow reader misses repetitions,
 // never the last.

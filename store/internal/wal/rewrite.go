@@ -25,9 +25,10 @@ const rewriteSlice = 4 << 20
 //
 // Appending, reading and trimming go on meanwhile. Only one Rewrite may run at a time.
 func (in *Log) Rewrite(ctx context.Context, edit func(frames [][]byte) (edited uint64, err error)) (edited uint64, err error) {
+	r := &rewriting{log: in, ctx: ctx, edit: edit}
 	segments := in.Segments()
 	for _, s := range segments[:len(segments)-1] {
-		n, err := in.rewriteSegment(ctx, s, edit)
+		n, err := r.segment(s)
 		if err != nil && !errors.Is(err, ErrTrimmed) {
 			return edited, err
 		}
@@ -36,16 +37,23 @@ func (in *Log) Rewrite(ctx context.Context, edit func(frames [][]byte) (edited u
 	return edited, nil
 }
 
-func (in *Log) rewriteSegment(ctx context.Context, s *Segment, edit func([][]byte) (uint64, error)) (edited uint64, err error) {
-	if edited, err = in.editChunks(ctx, s, edit, nil); err != nil || edited == 0 {
+// rewriting is one Rewrite.
+type rewriting struct {
+	log  *Log
+	ctx  context.Context
+	edit func(frames [][]byte) (edited uint64, err error)
+}
+
+func (r *rewriting) segment(s *Segment) (edited uint64, err error) {
+	if edited, err = r.chunks(s, nil); err != nil || edited == 0 {
 		return 0, err
 	}
 	temporary := boltfile.NewPath(s.path)
 	err = boltfile.Fill(temporary, func(db *bolt.DB) error {
-		if err := boltfile.Init(db, in.epoch, bucketRecords); err != nil {
+		if err := boltfile.Init(db, s.epoch, bucketRecords); err != nil {
 			return err
 		}
-		if _, err := in.editChunks(ctx, s, edit, db); err != nil {
+		if _, err := r.chunks(s, db); err != nil {
 			return err
 		}
 		return db.Update(func(tx *bolt.Tx) error { // the last commit, as Segment.write leaves it
@@ -59,25 +67,24 @@ func (in *Log) rewriteSegment(ctx context.Context, s *Segment, edit func([][]byt
 	if err != nil {
 		return 0, errors.Join(err, os.Remove(temporary))
 	}
-	if err := in.exchange(s, db, temporary); err != nil {
+	if err := r.log.exchange(s, db, temporary); err != nil {
 		return 0, err
 	}
-	return edited, boltfile.SyncDir(in.dir)
+	return edited, boltfile.SyncDir(r.log.dir)
 }
 
-// editChunks passes every chunk of s to edit and counts the changes. It writes the result to the file to, unless that
-// is nil.
-func (in *Log) editChunks(ctx context.Context, s *Segment, edit func([][]byte) (uint64, error), to *bolt.DB) (edited uint64, err error) {
+// chunks passes every chunk of s to edit and counts the changes. It writes the result to the file to, unless that is nil.
+func (r *rewriting) chunks(s *Segment, to *bolt.DB) (edited uint64, err error) {
 	for from, more := uint64(0), true; more; {
-		if err := ctx.Err(); err != nil {
-			return edited, context.Cause(ctx)
+		if err := r.ctx.Err(); err != nil {
+			return edited, context.Cause(r.ctx)
 		}
 		var list []keyedChunk
-		if list, more, err = in.readChunks(s, from, rewriteSlice); err != nil {
+		if list, more, err = r.log.readChunks(s, from, rewriteSlice); err != nil {
 			return edited, err
 		}
 		for i := range list {
-			n, err := list[i].edit(edit)
+			n, err := list[i].edit(r.edit)
 			if err != nil {
 				return edited, err
 			}
