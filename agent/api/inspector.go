@@ -62,7 +62,7 @@ type DryRunResult struct {
 }
 
 // ChangePage is everything about one change: its line of the listing, its outcome, the event that caused it and the
-// request that would carry it.
+// request that would carry it. It has more than 15 fields because the contract has one flat object.
 type ChangePage struct {
 	domain.ChangeInfo
 	ComputationID string          `json:"computation_id"`

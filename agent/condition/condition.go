@@ -10,24 +10,24 @@ import (
 	"personasync/store/domain"
 )
 
-// A Condition is something that an operator should know of, and can do something about. Its name is
-// the outside's: status, the status page, doctor, metrics, alerts and the runbook call it the same.
+// A Condition is something that an operator should know of and can act on. Its name is part of the contract: status, the
+// status page, doctor, metrics, alerts and the runbook use the same one.
 type Condition struct {
 	Name     string   `json:"name"`
 	Severity string   `json:"severity"` // critical | warning | info
 	Text     string   `json:"text"`     // what happened, to what, and what that costs
 	Commands []string `json:"commands"` // what to type, each whole
-	Since    string   `json:"since"`    // RFC 3339; "" where nobody knows
+	Since    string   `json:"since"`    // RFC 3339; "" if unknown
 }
 
-// Severities, by what is lost if nobody acts: events or correct memberships; nothing yet; nothing.
+// Severities, by the loss if nobody acts: events or correct memberships; nothing yet; nothing at all.
 const (
 	Critical = "critical"
 	warning  = "warning"
 	info     = "info"
 )
 
-// Facts are what the conditions are judged by: one moment of an agent, or of a stopped one's files.
+// Facts are the values that conditions are judged by: one moment of an agent, or of the files of a stopped one.
 type Facts struct {
 	Now          time.Time
 	Status       *Status
@@ -45,11 +45,11 @@ type Kind struct {
 	judge      func(f *Facts) *Condition
 }
 
-// Kinds is the list, in the order in which an operator should look at what is equally severe. Each
-// has a page in docs/operating.md and an alert in packaging/prometheus, and tests hold the names together.
+// Kinds lists every condition, in the order in which an operator should look at equally severe ones. Each has a section in
+// docs/operating.md and an alert in packaging/prometheus. Tests compare the names.
 var Kinds = []Kind{
 	{NotRunning, []string{Critical}, "agent", (*Facts).notRunning},
-	{Unreadable, []string{Critical}, "data", nil}, // there are no facts then: see readings.conditions
+	{Unreadable, []string{Critical}, "data", nil}, // without an answer there are no facts; the metrics set it
 	{"socket_missing", []string{Critical}, "socket", (*Facts).socketMissing},
 	{SocketLost, []string{Critical, warning}, "socket", (*Facts).socketLost},
 	{"data_moved", []string{Critical}, "data", (*Facts).dataMoved},
@@ -80,18 +80,18 @@ var Kinds = []Kind{
 }
 
 const (
-	// slow is how long the oldest change may wait before somebody should know, where changes leave as
-	// they come.
+	// slow is how long the oldest change may wait, in real time, before it is a condition.
 	slow = 15 * time.Minute
-	// diskSoon is when the end of the disk is worth a warning.
+	// diskSoon is how long before the disk is full it is a condition.
 	diskSoon = 48 * time.Hour
-	// behind is how many records not applied are more than a busy moment.
+	// behind is a number of unapplied records that a busy moment does not reach.
 	behind = 200_000
 )
 
-// Unreadable holds where the store gives no answer, so that nothing can be judged.
+// Unreadable holds if the store gives no answer, so that nothing else can be judged.
 const Unreadable = "store_unreadable"
 
+// The names of conditions that the doctor finds by itself.
 const (
 	NotRunning = "not_running"
 	SocketLost = "socket_lost"

@@ -60,7 +60,7 @@ func since0(accepted int, last time.Duration) time.Time {
 	return two.Add(-last)
 }
 
-// conditionCases is an example of every condition, and of what is none.
+// conditionCases are an example of every condition, and facts without one.
 var conditionCases = []struct {
 	name  string
 	facts func(f *Facts)

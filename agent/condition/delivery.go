@@ -10,7 +10,7 @@ import (
 	"personasync/store/domain"
 )
 
-// The conditions of what leaves, and of what waits for a decision.
+// The conditions of sending, and of changes that wait for a decision.
 
 func (f *Facts) moengageRefusing() *Condition {
 	if m := &f.Status.MoEngage; m.State == "failing" && m.Stopped {

@@ -39,7 +39,7 @@ func (f *Facts) dataMoved() *Condition {
 		"Events are not being accepted: %sPut the files back, and the agent goes on within a second. If they cannot come back, make a backup before the agent stops: it still has them open.", ended(f.Status.Unready))
 }
 
-// socketMissing holds where systemd was to hand over the socket of ingest, and did not.
+// socketMissing holds if systemd should have passed the socket of ingest, and did not.
 func (f *Facts) socketMissing() *Condition {
 	why := f.Process.NoSocket
 	if why == "" {
@@ -53,8 +53,8 @@ func (f *Facts) ingestLost() bool {
 	return slices.ContainsFunc(f.Process.LostSockets, func(s LostSocket) bool { return s.Ingest })
 }
 
-// socketLost holds while the name of a unix socket leads to something else. That of the commands goes with its
-// folder where the data was moved, which is a condition of its own.
+// socketLost holds while the path of a unix socket is something else. Where the data was moved, the socket of commands went
+// with its folder, which is the condition data_moved.
 func (f *Facts) socketLost() *Condition {
 	list := slices.DeleteFunc(slices.Clone(f.Process.LostSockets), func(s LostSocket) bool { return f.Process.DataMoved && !s.Ingest })
 	if len(list) == 0 {
@@ -80,7 +80,7 @@ func quoted(sentence string) (commands []string) {
 	return commands
 }
 
-// disk holds while there is hardly room, or the room ends soon.
+// disk holds while little space is free, or the space will end soon.
 func (f *Facts) disk() *Condition {
 	s := f.Process.Space
 	if s == nil {

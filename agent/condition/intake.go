@@ -10,7 +10,7 @@ import (
 	"personasync/store/domain"
 )
 
-// The conditions of what comes in.
+// The conditions of receiving.
 
 const (
 	// refusedLately is how long a refusal counts although deliveries are accepted again.
@@ -67,8 +67,8 @@ func (f *Facts) routeRefused(name string) *Condition {
 		"%s, the last %s, and Segment discards their events (%s). %s", refusedShare(&route, name), atText(last), kindsText(kinds), curesOf(kinds, &route))
 }
 
-// route is what came to a route lately, and when it last took something. A wrong URL is healed where the
-// right one is.
+// route is the recent traffic of a route, and when it last accepted a delivery. A wrong URL is healed once the right one
+// accepts deliveries.
 func (f *Facts) route(name string) (r ingest.IntakeRoute, accepted time.Time) {
 	switch name {
 	case ingest.RouteWebhook:

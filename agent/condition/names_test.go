@@ -11,7 +11,7 @@ import (
 // seenFromOutside are conditions of which an agent's own metric cannot tell, and why.
 var seenFromOutside = map[string]string{NotRunning: "an agent that is gone answers no scrape"}
 
-// TestConditionsAlertsAndRunbookHaveTheSameNames: whoever is woken by one finds the others.
+// TestConditionsAlertsAndRunbookHaveTheSameNames: an operator who is woken by one finds the others.
 func TestConditionsAlertsAndRunbookHaveTheSameNames(t *testing.T) {
 	read := func(path string) string {
 		text, err := os.ReadFile(path)

@@ -8,7 +8,7 @@ import (
 	"personasync/store"
 )
 
-// sinceText says since when, for a sentence; "" where nobody knows.
+// sinceText is " since …" for a sentence; "" if unknown.
 func sinceText(since string) string {
 	at, err := time.Parse(time.RFC3339, since)
 	if err != nil {
@@ -17,7 +17,7 @@ func sinceText(since string) string {
 	return " since " + at.UTC().Format("15:04 UTC, 2 January")
 }
 
-// ended makes sentences of what may lack its full stop, with a space behind them.
+// ended ends a text with a full stop and a space.
 func ended(text string) string {
 	if text == "" {
 		return ""
@@ -47,7 +47,7 @@ func Quantity(n uint64, thing string) string {
 	return thousands(n) + " " + thing + "s"
 }
 
-// Are is quantity with its verb: "1 change is", "2 changes are".
+// Are is Quantity with its verb: "1 change is", "2 changes are".
 func Are(n uint64, thing string) string {
 	if n == 1 {
 		return "1 " + thing + " is"
@@ -91,7 +91,7 @@ func at(t time.Time) string { return t.UTC().Format("15:04:05 UTC, 2 January") }
 
 func atText(t time.Time) string { return "at " + at(t) }
 
-// atOf is at of what a listing shows; "" for what is no time.
+// atOf is at for a timestamp of a listing; "" if it is none.
 func atOf(timestamp string) string {
 	t, err := time.Parse(time.RFC3339Nano, timestamp)
 	if err != nil {

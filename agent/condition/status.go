@@ -10,8 +10,8 @@ import (
 	"personasync/store/domain"
 )
 
-// Status is the agent on one screen. Its JSON names are part of the contract with the outside: more
-// may be added, none is changed.
+// Status is the agent on one screen. Its JSON is part of the contract: fields may be added, none is changed. It has more
+// than 15 because the contract has one flat object.
 type Status struct {
 	Ready   bool   `json:"ready"`
 	Unready string `json:"unready"` // why not; empty when ready
@@ -22,7 +22,7 @@ type Status struct {
 	Rejected       uint64           `json:"rejected"`
 	Refusals       []domain.Refusal `json:"refusals"`      // the rejected requests by kind, the most frequent first
 	Heard          *time.Time       `json:"last_received"` // receipt of the newest event applied; null before the first
-	Intake         *ingest.Intake   `json:"intake"`        // what came lately; null of a stopped agent
+	Intake         *ingest.Intake   `json:"intake"`        // recent traffic; null of a stopped agent
 	Unapplied      uint64           `json:"unapplied"`
 	Pending        uint64           `json:"pending"`
 	Held           uint64           `json:"held"`
@@ -47,19 +47,18 @@ type Status struct {
 
 	FailedJobs []FailedJob `json:"failed_jobs"` // scheduled jobs whose last run that ended failed
 
-	// Salvages are the damaged files that were made anew and are still kept aside; removing one says that
-	// it was looked at.
+	// Salvages are the damaged files that were replaced and are still kept aside. An operator removes one once they have
+	// looked at it.
 	Salvages []store.Salvage `json:"salvages"`
 
-	// Conditions are what an operator should know of, the most severe first; docs/operating.md has a page
-	// for each.
+	// Conditions hold now, the most severe first. docs/operating.md has a section for each.
 	Conditions []Condition `json:"conditions"`
 
-	Expiring *store.Expiring `json:"expiring"` // of what is parked, within a week; null when nothing is
+	Expiring *store.Expiring `json:"expiring"` // parked items that expire within a week; null if none do
 }
 
-// Staleness is how long no event of a computation has come. Silent says that it is worth a look: nothing
-// for two days, while Segment sends something of the others. It computes once a day at the least.
+// Staleness is how long no event of a computation was received. Silent says that this is worth a look: none for two days,
+// while Segment sends events of the others. Segment computes once a day at least.
 type Staleness struct {
 	Key       string `json:"key"`
 	ID        string `json:"id"`
@@ -70,7 +69,7 @@ type Staleness struct {
 
 const silentAfter = 48 * time.Hour
 
-// StalenessOf says of each computation how long nothing came of it.
+// StalenessOf is the staleness of each computation with an event.
 func StalenessOf(list []domain.ComputationInfo, now time.Time) []Staleness {
 	all, freshest := []Staleness{}, time.Time{}
 	for _, c := range list {
@@ -87,8 +86,7 @@ func StalenessOf(list []domain.ComputationInfo, now time.Time) []Staleness {
 	return all
 }
 
-// GuardedAudience is an audience that too many members left at once. Held counts its changes that wait
-// for an operator, for whatever reason.
+// GuardedAudience is an audience that too many members left at once. Held counts all its changes that wait for an operator.
 type GuardedAudience struct {
 	Key   string `json:"key"`
 	ID    string `json:"id"`
@@ -96,7 +94,7 @@ type GuardedAudience struct {
 	Since string `json:"since"`
 }
 
-// Guarded lists the audiences of which the guard holds exits.
+// Guarded lists the audiences whose exits the guard holds.
 func Guarded(list []domain.ComputationInfo) []GuardedAudience {
 	held := []GuardedAudience{}
 	for _, c := range list {
@@ -107,14 +105,14 @@ func Guarded(list []domain.ComputationInfo) []GuardedAudience {
 	return held
 }
 
-// Sent is how much left for MoEngage, counted as MoEngage counts.
+// Sent is how much was sent to MoEngage, counted as MoEngage counts.
 type Sent struct {
 	Users  int `json:"users"`
 	Events int `json:"events"`
 }
 
-// Drain is how long what is pending takes to leave at the configured limits, once it may leave, and
-// which limit decides that. Others who write to the workspace, and requests that fail, come on top.
+// Drain is how long the pending changes take to leave at the configured limits, once they may leave, and
+// which limit decides that. Other writers to the workspace, and failed requests, add to it.
 type Drain struct {
 	Seconds   int64          `json:"seconds"`
 	Limit     string         `json:"limit"` // users, events, or cohorts: requests of Cohort Sync
@@ -122,11 +120,10 @@ type Drain struct {
 	Backlog   domain.Backlog `json:"backlog"`
 }
 
-// cohortMembers is about how many members a request of Cohort Sync holds: ids of 36 bytes in 128,000.
+// cohortMembers is about how many members a request of Cohort Sync holds: 128,000 bytes of ids of 36 bytes.
 const cohortMembers = 2_700
 
-// drainOf forecasts when a backlog is gone: the limits are independent of each other, so the one that
-// takes longest decides.
+// drainOf forecasts when a backlog is sent. The limits are independent, so the one that takes longest decides.
 func drainOf(b domain.Backlog, m config.MoEngage) *Drain {
 	var longest *Drain
 	for _, l := range [...]struct {
@@ -158,26 +155,26 @@ type Reachability struct {
 	Since     string `json:"since"` // RFC 3339; empty when unknown
 
 	LastErrorAt string `json:"last_error_at"` // when LastError was; it is kept after recovery
-	Stopped     bool   `json:"stopped"`       // it refuses in a way that waiting does not cure
+	Stopped     bool   `json:"stopped"`       // it refuses everything, and waiting does not help
 	NextTry     string `json:"next_try"`      // while it fails; empty when unknown
 }
 
-// Process is what only the running agent knows of itself.
+// Process is what only the running agent knows of itself. Its many fields are one for each fact that a condition is judged
+// by; all but the first are zero for a stopped agent.
 type Process struct {
 	Unready   string // empty: events are being accepted
 	Started   time.Time
 	NextFlush time.Time // zero: none planned
 	MoEngage  Reachability
 
-	// What conditions are judged by; all zero of a stopped agent.
 	DataDir      string
-	DataMoved    bool                          // the open files are not the ones there
+	DataMoved    bool                          // the open files are not those in DataDir
 	Schedules    map[string]scheduler.Schedule // of the jobs of the store that have one; the others leave at once
 	Space        *store.Space
 	Forecast     Forecast
 	Refused      *RefusedReload
 	Missed       []string // jobs that missed a run in the last hour
-	NoSocket     string   // why systemd's socket was not inherited; "" where it was, or none was to be
+	NoSocket     string   // why systemd's socket was not inherited; "" if it was, or if there is none
 	LostSockets  []LostSocket
 	LinesDropped uint64        // of the log since the start, if the last hour has some
 	UsualSilence time.Duration // the longest pause between deliveries of the day before; 0: too few came
@@ -185,7 +182,7 @@ type Process struct {
 	ClockDoubt   string // why the clock may be wrong; "" when nothing speaks against it
 }
 
-// RefusedReload is the last reload, when it was refused.
+// RefusedReload is the last reload, if it was refused.
 type RefusedReload struct {
 	At    time.Time `json:"at"`
 	Error string    `json:"error"`
@@ -202,7 +199,7 @@ func Stopped(starting bool) Process {
 	return Process{Unready: unready, MoEngage: Reachability{State: "unknown"}}
 }
 
-// NewStatus joins what the store counted with what the process knows.
+// NewStatus joins the counts of the store with the facts of the process.
 func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.MoEngage, version string, now time.Time) Status {
 	s := Status{
 		Ready: p.Unready == "", Unready: p.Unready, Version: version,
@@ -236,7 +233,7 @@ func NewStatus(c domain.Counts, sent []domain.SentSecond, p Process, m config.Mo
 	return s
 }
 
-// Age returns the whole seconds from then to now; 0 for the zero time and for what lies ahead.
+// Age is the whole seconds from then to now; 0 for the zero time and for the future.
 func Age(then, now time.Time) int64 {
 	if then.IsZero() || then.After(now) {
 		return 0
@@ -244,7 +241,7 @@ func Age(then, now time.Time) int64 {
 	return int64(now.Sub(then) / time.Second)
 }
 
-// FailedJob is a scheduled job whose last run that ended failed.
+// FailedJob is a scheduled job whose last completed run failed.
 type FailedJob struct {
 	Job      string `json:"job"`
 	FailedAt string `json:"failed_at"` // RFC 3339
@@ -253,19 +250,19 @@ type FailedJob struct {
 	Failed   uint64 `json:"failed"` // runs that ended with an error, ever
 }
 
-// LostSocket is a unix socket of the agent that nobody can connect to: its name leads to something else, or nowhere.
+// LostSocket is a unix socket of the agent that nobody can connect to: its path is something else, or missing.
 type LostSocket struct {
 	Path   string
-	Ingest bool   // Segment's deliveries come in there; else the commands
-	Why    string // it cannot be made again
+	Ingest bool   // it takes deliveries; false: it takes commands
+	Why    string // why it cannot be made again
 	Since  time.Time
 }
 
-// Forecast is how long things take if they go on as in the last hour. Its sentences are for people;
-// the seconds are 0 where there is no saying.
+// Forecast is how long things last if they go on as in the last hour. Its sentences are for people. The seconds are 0
+// without a forecast.
 type Forecast struct {
 	Disk   string `json:"disk"`
-	DiskS  int64  `json:"disk_s"` // until events are refused for want of room
+	DiskS  int64  `json:"disk_s"` // until events are refused because the disk is full
 	Drain  string `json:"drain"`
-	DrainS int64  `json:"drain_s"` // at least so long until what is pending has left, at MoEngage's limits
+	DrainS int64  `json:"drain_s"` // the least time until the pending changes have left, at MoEngage's limits
 }

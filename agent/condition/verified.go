@@ -10,7 +10,7 @@ import (
 	"personasync/store/domain"
 )
 
-// VerifyStatus is the last verification of every computation, in sum.
+// VerifyStatus sums up the last verification of every computation.
 type VerifyStatus struct {
 	Computations int       `json:"computations"`
 	Compared     uint64    `json:"compared"`
@@ -21,10 +21,10 @@ type VerifyStatus struct {
 
 	Verified int `json:"verified"` // computations of which users were compared
 
-	// Unproven counts the computations of which no user was compared, and Failed those whose last
-	// verification failed: neither says anything about what MoEngage holds.
+	// Unproven counts the computations without a compared user, and Failed those whose last verification failed. Neither
+	// says anything about the values at MoEngage.
 	Unproven    int    `json:"unproven"`
-	UnprovenKey string `json:"unproven_key"` // the first of those although MoEngage was told of users; "" without one
+	UnprovenKey string `json:"unproven_key"` // the first of those with users of whom something was sent; "" without one
 	UnprovenID  string `json:"unproven_id"`
 	Failed      int    `json:"failed"`
 
@@ -54,7 +54,7 @@ func Standing(recorded []store.Verification, known []domain.ComputationInfo, sen
 	return kept, nil
 }
 
-// SumVerifications sums up; nil when nothing was ever verified.
+// SumVerifications sums up verifications; nil without any.
 func SumVerifications(list []store.Verification) *VerifyStatus {
 	if len(list) == 0 {
 		return nil

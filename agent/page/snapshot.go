@@ -26,7 +26,7 @@ type Source struct {
 	PerMinute func() int // the smaller of MoEngage's limits
 }
 
-// Snapshot is what the page shows of one moment.
+// Snapshot is what the page shows of one moment. It has more than 15 fields because the page reads one flat object.
 type Snapshot struct {
 	Now       time.Time          `json:"now"`
 	ShowUsers bool               `json:"show_users"`
