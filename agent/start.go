@@ -33,7 +33,7 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) error {
 		_ = o.Ingest.Close()
 	}
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
-		o.Log.Info("stopped before the start was over", "err", err)
+		o.Log.Info("stopped before the start was over", "error", err)
 		return nil
 	}
 	if err != nil {

@@ -57,6 +57,7 @@ func (f *frame) answer(ask Question) http.HandlerFunc {
 	}
 }
 
+// WriteProblem answers with p and an HTTP status.
 func WriteProblem(w http.ResponseWriter, status int, p Problem) { writeJSON(w, status, p) }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
