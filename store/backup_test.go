@@ -195,7 +195,7 @@ func TestABackupThatDoesNotHoldIsRefusedAndChangesNothing(t *testing.T) {
 			}
 		})
 	}
-	s, err := Open(target.dir, *target.retention.Load())
+	s, err := Open(target.dir, *target.upkeep.retention.Load())
 	must(t, err)
 	target.Store = s
 	if got := dump(t, target); got != want {
@@ -233,7 +233,7 @@ func TestABackupReplacesOnlyABackup(t *testing.T) {
 // backup that found them unapplied.
 func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
-	b.tail.Store(true)
+	b.upkeep.pinned.Store(true)
 	b.SetRetention(Options{ReceivedBytes: 1})
 	b.receive(event("ann", "vip", true, 1))
 	must(t, b.inbox.RotateNow())
@@ -242,7 +242,7 @@ func TestTheInboxStaysWhileItIsBackedUp(t *testing.T) {
 	if n := b.inbox.Oldest(); n != 1 {
 		t.Errorf("file 1 went away, the first is %d", n)
 	}
-	b.tail.Store(false)
+	b.upkeep.pinned.Store(false)
 	_, err = b.Prune(context.Background(), noon)
 	must(t, err)
 	if n := b.inbox.Oldest(); n != 2 {

@@ -298,7 +298,7 @@ func TestADeletionUnderAClockThatWasAheadIgnoresNobodyForAYear(t *testing.T) {
 			b.receive(&domain.Event{Call: domain.CallDelete, User: domain.Identifier{ID: "ann"}, MessageID: "d", Raw: []byte(`{}`), Received: noon.Add(366 * 24 * time.Hour), Time: noon})
 		},
 		"an operator's": func(b *bench) {
-			b.Store.now = func() time.Time { return noon.Add(366 * 24 * time.Hour) }
+			b.upkeep.now = func() time.Time { return noon.Add(366 * 24 * time.Hour) }
 			_, err := b.Forget(b.Context(), "ann")
 			must(b, err)
 		},
@@ -320,7 +320,7 @@ func TestADeletionUnderAClockThatWasAheadIgnoresNobodyForAYear(t *testing.T) {
 func TestAForgetUnderAClockThatIsBehindLetsNoOlderEventIn(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 20))
-	b.Store.now = func() time.Time { return noon.Add(-time.Hour) }
+	b.upkeep.now = func() time.Time { return noon.Add(-time.Hour) }
 	_, err := b.Forget(t.Context(), "ann")
 	must(t, err)
 	b.receive(event("ann", "vip", true, 10), event("ann", "vip", true, 25)) // heard of until half past
@@ -376,7 +376,7 @@ func TestAForgetIsNotUndoneByAComputationThatHeardFromTheFuture(t *testing.T) {
 	for range 2 { // the second time from a clock that is behind
 		_, err := b.Forget(t.Context(), "ann")
 		must(t, err)
-		b.Store.now = func() time.Time { return noon.Add(-time.Hour) }
+		b.upkeep.now = func() time.Time { return noon.Add(-time.Hour) }
 	}
 	b.receive(event("ann", "vip", true, 25))
 	b.wantMembers("vip", "bob")

@@ -58,22 +58,20 @@ type CompactReport struct {
 	Took   time.Duration `json:"took_ns"`
 }
 
-// Compact rewrites state.db without its free pages. Everything goes on meanwhile; taking, settling and
-// applying stand still for the pause that the report tells. progress may be nil; it counts bytes.
-func (s *Store) Compact(ctx context.Context, progress func(done, total int64)) (CompactReport, error) {
-	if err := s.beginUpkeep(); err != nil {
+// compact is Store.Compact.
+func (s *upkeep) compact(ctx context.Context, progress func(done, total int64)) (CompactReport, error) {
+	ctx, end, err := s.begin(ctx)
+	if err != nil {
 		return CompactReport{}, err
 	}
-	defer s.upkeep.Unlock()
-	ctx, cancel := s.lifelong(ctx)
-	defer cancel()
-	return s.compact(ctx, progress)
+	defer end()
+	return s.compactNow(ctx, progress)
 }
 
-// compact is Compact by whoever holds the upkeep lock.
-func (s *Store) compact(ctx context.Context, progress func(done, total int64)) (CompactReport, error) {
+// compactNow is compact by a caller that holds busy.
+func (s *upkeep) compactNow(ctx context.Context, progress func(done, total int64)) (CompactReport, error) {
 	begun := time.Now()
-	c := &compaction{s: s, path: filepath.Join(s.dir, compactFile), progress: progress}
+	c := &compaction{s: s, path: filepath.Join(s.place.Dir, compactFile), progress: progress}
 	err := c.run(ctx)
 	c.report.Took = time.Since(begun)
 	if err != nil {
@@ -83,21 +81,21 @@ func (s *Store) compact(ctx context.Context, progress func(done, total int64)) (
 	return c.report, nil
 }
 
-// CompactIfSparse compacts when enough of state.db is free to be worth it, and reports whether it did.
-func (s *Store) CompactIfSparse(ctx context.Context) (r CompactReport, did bool, err error) {
+// compactIfSparse is Store.CompactIfSparse.
+func (s *upkeep) compactIfSparse(ctx context.Context) (r CompactReport, did bool, err error) {
 	size, live, err := s.db.Fill()
 	if err != nil || !s.sparse(size, live, time.Now()) {
 		return r, false, err
 	}
-	if r, err = s.Compact(ctx, nil); errors.Is(err, ErrUnderway) {
+	if r, err = s.compact(ctx, nil); errors.Is(err, ErrUnderway) {
 		return r, false, nil
 	}
 	s.compacted.Store(time.Now().UnixNano())
 	return r, err == nil, err
 }
 
-func (s *Store) sparse(size, live int64, now time.Time) bool {
-	if s.Full() != nil && size-live > pressedBytes && float64(live) < pressedShare*float64(size) {
+func (s *upkeep) sparse(size, live int64, now time.Time) bool {
+	if s.budget.Refusal() != nil && size-live > pressedBytes && float64(live) < pressedShare*float64(size) {
 		return true
 	}
 	if size-live > sparseBytes && s.db.FreelistBytes.Load() > tollShare*max(live, sparseBytes) {
@@ -109,7 +107,7 @@ func (s *Store) sparse(size, live int64, now time.Time) bool {
 
 // compaction is one Compact.
 type compaction struct {
-	s        *Store
+	s        *upkeep
 	path     string
 	copy     *bolt.Copy
 	progress func(done, total int64)
@@ -118,7 +116,7 @@ type compaction struct {
 }
 
 func (c *compaction) run(ctx context.Context) (err error) {
-	if err := c.s.lookForFiles(); err != nil {
+	if err := c.s.place.Compare(); err != nil {
 		return err
 	}
 	if err := c.checkRoom(); err != nil {
@@ -142,7 +140,7 @@ func (c *compaction) run(ctx context.Context) (err error) {
 
 // checkRoom refuses where the copy would not fit.
 func (c *compaction) checkRoom() error {
-	info, err := os.Stat(filepath.Join(c.s.dir, datadir.StateFile))
+	info, err := os.Stat(filepath.Join(c.s.place.Dir, datadir.StateFile))
 	if err != nil {
 		return err
 	}
@@ -150,7 +148,7 @@ func (c *compaction) checkRoom() error {
 	if _, c.total, err = c.s.db.Fill(); err != nil {
 		return err
 	}
-	free, _, err := datadir.FreeBytes(c.s.dir)
+	free, _, err := datadir.FreeBytes(c.s.place.Dir)
 	if err != nil {
 		return err
 	}
@@ -185,7 +183,7 @@ func (c *compaction) swap() (old *bolt.State, err error) {
 	if old, err = c.takeName(); err != nil {
 		return nil, err
 	}
-	if err := boltfile.SyncDir(c.s.dir); err != nil {
+	if err := boltfile.SyncDir(c.s.place.Dir); err != nil {
 		return old, fmt.Errorf("sync the data directory: %w", err)
 	}
 	crashpoint.Reach(crashpoint.CompactionSwapped)
@@ -197,7 +195,7 @@ func (c *compaction) takeName() (old *bolt.State, err error) {
 	at := c.s.place
 	at.Naming.Lock()
 	defer at.Naming.Unlock()
-	path := filepath.Join(c.s.dir, datadir.StateFile)
+	path := filepath.Join(c.s.place.Dir, datadir.StateFile)
 	if err := boltfile.IsStill(path, at.State); err != nil {
 		return nil, err
 	}
@@ -217,7 +215,7 @@ func (c *compaction) takeName() (old *bolt.State, err error) {
 // finish lets go of the file that was, once its last reader is done.
 func (c *compaction) finish(old *bolt.State) error {
 	err := old.Close()
-	info, statErr := os.Stat(filepath.Join(c.s.dir, datadir.StateFile))
+	info, statErr := os.Stat(filepath.Join(c.s.place.Dir, datadir.StateFile))
 	if statErr != nil {
 		return errors.Join(err, statErr)
 	}

@@ -159,7 +159,7 @@ func soundness(t testing.TB, b *bench) {
 	for _, f := range r.Findings {
 		t.Errorf("check: %s", f.Message)
 	}
-	s, err := Open(b.dir, *b.retention.Load())
+	s, err := Open(b.dir, *b.upkeep.retention.Load())
 	must(t, err)
 	b.Store = s
 }
@@ -276,7 +276,7 @@ func manyKeys() (keys []bolt.DirtyKey) {
 // copying is a compaction that has copied everything and has the keys of a busy writer to copy again.
 func copying(t *testing.T, b *bench) *compaction {
 	t.Helper()
-	c := &compaction{s: b.Store, path: filepath.Join(b.dir, compactFile)}
+	c := &compaction{s: b.upkeep, path: filepath.Join(b.dir, compactFile)}
 	must(t, c.begin())
 	must(t, c.copy.All(t.Context()))
 	c.copy.Dirty().Merge(manyKeys())
@@ -348,9 +348,9 @@ func TestACompactionThatFailsSaysSo(t *testing.T) {
 
 func TestOneUpkeepAtATime(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
-	b.upkeep.Lock()
+	b.upkeep.busy.Lock()
 	_, err := b.Compact(context.Background(), nil)
-	b.upkeep.Unlock()
+	b.upkeep.busy.Unlock()
 	if !errors.Is(err, ErrUnderway) {
 		t.Errorf("%v", err)
 	}
@@ -384,12 +384,12 @@ func TestWhenAFileIsSparse(t *testing.T) {
 		{"all live, and no room", 1 << 30, 1 << 30, time.Minute, true, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			b.compacted.Store(now.Add(-tc.rested).UnixNano())
-			b.budget.Full.Store(nil)
+			b.upkeep.compacted.Store(now.Add(-tc.rested).UnixNano())
+			b.disk.budget.Full.Store(nil)
 			if tc.full {
-				b.budget.Full.Store(&datadir.FullError{Reason: "test"})
+				b.disk.budget.Full.Store(&datadir.FullError{Reason: "test"})
 			}
-			if got := b.sparse(tc.size, tc.live, now); got != tc.want {
+			if got := b.upkeep.sparse(tc.size, tc.live, now); got != tc.want {
 				t.Errorf("sparse: %v", got)
 			}
 		})
@@ -413,7 +413,7 @@ func TestKilledDuringCompaction(t *testing.T) {
 			if !errors.As(err, &died) || died.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 				t.Fatalf("the child was to be killed: %v\n%s", err, out)
 			}
-			s, err := Open(b.dir, *b.retention.Load())
+			s, err := Open(b.dir, *b.upkeep.retention.Load())
 			must(t, err)
 			b.Store = s
 			if got := dump(t, b); got != want {
@@ -450,16 +450,16 @@ func TestCompactionChild(t *testing.T) {
 func TestFreelistsThatCostMoreThanACompactionEndInOne(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	now := noon
-	b.compacted.Store(now.UnixNano()) // the other rule rests
+	b.upkeep.compacted.Store(now.UnixNano()) // the other rule rests
 	const live, size = 200 << 20, 350 << 20
-	if b.sparse(size, live, now) {
+	if b.upkeep.sparse(size, live, now) {
 		t.Error("a compaction although freelists cost nothing yet")
 	}
 	b.db.FreelistBytes.Store(5 * live)
-	if !b.sparse(size, live, now) {
+	if !b.upkeep.sparse(size, live, now) {
 		t.Error("no compaction although freelists cost five times as much")
 	}
-	if b.sparse(live+1<<20, live, now) {
+	if b.upkeep.sparse(live+1<<20, live, now) {
 		t.Error("a compaction that gives a megabyte back")
 	}
 

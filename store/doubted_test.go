@@ -63,7 +63,7 @@ func TestAnOrderThatIsWrittenBeforeTheDataIsFoundMovedIsNotSaidToBeUndone(t *tes
 			err := order(t.Context(), b, parked)
 			must(t, os.Rename(b.dir+".away", b.dir))
 			wantDoubt(t, err, ErrMoved)
-			must(t, b.lookForFiles())
+			must(t, b.place.Compare())
 			b.receive(event("bob", "vip", true, 2))
 			if left := b.ids(domain.StateParked); name == "drop" && len(left) > 0 {
 				t.Errorf("it took no effect: %v are parked", left)

@@ -11,7 +11,6 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine"
-	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
 	"personasync/store/internal/record"
@@ -162,7 +161,7 @@ func TestFilesThatStayedOrWereMovedKeepTheirEpoch(t *testing.T) {
 func (s *Store) crash(t *testing.T) {
 	t.Helper()
 	s.inbox.Close()
-	must(t, errors.Join(s.db.Close(), s.marker.Close(), s.place.Held.Close(), boltfile.Unlock(s.lock)))
+	must(t, errors.Join(s.db.Close(), s.marker.Close(), s.place.Close()))
 }
 
 // TestAKillRightAfterTheStartReusesNoChangeID: the new epoch of files that were copied back was written by the first

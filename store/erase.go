@@ -19,7 +19,7 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// eraseAfter is how long a user whom Segment had deleted waits for the one erasure a day.
+// eraseAfter is how long the bytes of a user whom Segment deleted may stay: they go with the one erasure a day.
 const eraseAfter = 24 * time.Hour
 
 // upkeepPoll is how often an erasure looks whether other upkeep has ended.
@@ -34,18 +34,13 @@ type ForgetReport struct {
 	After       int64  `json:"after"`
 }
 
-// Forget erases a user everywhere in the data directory. What happened up to now and is delivered
-// later is ignored; newer news start afresh. It returns once the bytes are gone, which waits for the
-// requests under way; cut short, it has forgotten all the same, and the bytes go within a day.
-func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err error) {
+// forget is Store.Forget, once everything received is applied.
+func (u *upkeep) forget(ctx context.Context, user string) (r ForgetReport, err error) {
 	if user == "" || len(user) > domain.MaxUserID {
 		return r, fmt.Errorf("an id has 1 to %d bytes", domain.MaxUserID)
 	}
-	if err := s.CaughtUp(ctx); err != nil {
-		return r, err
-	}
-	now := s.now()
-	err = s.writer.Do(ctx, func(tx *state.Tx) error {
+	now := u.now()
+	err = u.writer.Do(ctx, func(tx *state.Tx) error {
 		tx.Now = now
 		u, before := tx.User(user), tx.State.Ledger.Changes.Forgotten+tx.State.Ledger.Events.Discarded
 		r.Memberships = 0
@@ -59,7 +54,7 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 	if err != nil {
 		return r, err
 	}
-	e, err := s.Erase(ctx)
+	e, err := u.erase(ctx)
 	r.Records, r.Before, r.After = e.Records, e.Before, e.After
 	if err != nil {
 		err = fmt.Errorf("the user is forgotten, but their bytes are in the files still; they go within a day, or when the order is given again: %w", err)
@@ -67,10 +62,10 @@ func (s *Store) Forget(ctx context.Context, user string) (r ForgetReport, err er
 	return r, err
 }
 
-// EraseIfDue erases once a day what Segment had deleted.
-func (s *Store) EraseIfDue(ctx context.Context, now time.Time) error {
+// eraseIfDue is Store.EraseIfDue.
+func (u *upkeep) eraseIfDue(ctx context.Context, now time.Time) error {
 	var since time.Time
-	err := s.look(func(tx engine.Tx) error {
+	err := u.r.Look(func(tx engine.Tx) error {
 		if v := tx.Bucket(state.BucketMeta).Get(apply.MetaErase); len(v) == 16 {
 			since = time.Unix(0, int64(binary.BigEndian.Uint64(v)))
 		}
@@ -80,43 +75,33 @@ func (s *Store) EraseIfDue(ctx context.Context, now time.Time) error {
 	if err != nil || since.IsZero() || age < eraseAfter && age >= -outbox.AheadOfClock { // or the clock was set back
 		return err
 	}
-	_, err = s.Erase(ctx)
+	_, err = u.erase(ctx)
 	return err
 }
 
-// Erase takes the bytes of everybody who was forgotten out of the files.
-func (s *Store) Erase(ctx context.Context) (r ForgetReport, err error) {
-	for {
-		err := s.beginUpkeep()
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, ErrUnderway) {
-			return r, err
-		}
-		if err := sleep(ctx, upkeepPoll); err != nil {
-			return r, err
-		}
-	}
-	defer s.upkeep.Unlock()
-	ctx, cancel := s.lifelong(ctx)
-	defer cancel()
-	before, err := s.eraseMark()
+// erase removes the bytes of every forgotten user from the files.
+func (u *upkeep) erase(ctx context.Context) (r ForgetReport, err error) {
+	ctx, end, err := u.beginErase(ctx)
 	if err != nil {
 		return r, err
 	}
-	if err := s.landed(ctx); err != nil {
+	defer end()
+	before, err := u.eraseMark()
+	if err != nil {
 		return r, err
 	}
-	if r.Records, err = s.eraseInbox(ctx); err != nil {
+	if err := u.awaitLeases(ctx); err != nil {
+		return r, err
+	}
+	if r.Records, err = u.eraseInbox(ctx); err != nil {
 		return r, fmt.Errorf("erase the received events: %w", datadir.Translate(err))
 	}
-	c, err := s.compact(ctx, nil)
+	c, err := u.compactNow(ctx, nil)
 	if err != nil {
 		return r, err
 	}
 	r.Before, r.After = c.Before, c.After
-	return r, s.writer.Do(ctx, func(tx *state.Tx) error {
+	return r, u.writer.Do(ctx, func(tx *state.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
 		if bytes.Equal(meta.Get(apply.MetaErase), before) { // else somebody was forgotten meanwhile
 			tx.Remove(meta, apply.MetaErase)
@@ -125,52 +110,59 @@ func (s *Store) Erase(ctx context.Context) (r ForgetReport, err error) {
 	}, nil)
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// beginErase is begin, but waits for other upkeep to end.
+func (u *upkeep) beginErase(ctx context.Context) (_ context.Context, end func(), err error) {
+	for {
+		work, end, err := u.begin(ctx)
+		if !errors.Is(err, ErrUnderway) {
+			return work, end, err
+		}
+		select {
+		case <-time.After(upkeepPoll):
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
 	}
 }
 
-func (s *Store) eraseMark() (mark []byte, err error) {
-	return mark, s.look(func(tx engine.Tx) error {
+// eraseMark reads since when the bytes of a forgotten user are in the files; nil when there are none.
+func (u *upkeep) eraseMark() (mark []byte, err error) {
+	return mark, u.r.Look(func(tx engine.Tx) error {
 		mark = bytes.Clone(tx.Bucket(state.BucketMeta).Get(apply.MetaErase))
 		return nil
 	})
 }
 
-// landed waits until every request is answered that is under way now: until then their rows name their users.
-func (s *Store) landed(ctx context.Context) error {
+// awaitLeases waits until every lease that is open now is settled: until then their rows name their users.
+func (u *upkeep) awaitLeases(ctx context.Context) error {
 	until := uint64(0)
-	return s.writer.Await(ctx, func() (landed bool, err error) {
-		err = s.look(func(tx engine.Tx) error {
+	return u.writer.Await(ctx, func() (settled bool, err error) {
+		err = u.r.Look(func(tx engine.Tx) error {
 			if until == 0 {
 				until = state.Number(tx.Bucket(state.BucketMeta).Get(state.MetaFlight))
 			}
 			k, _ := tx.Bucket(state.BucketFlights).Cursor().First()
-			landed = k == nil || state.Number(k) > until
+			settled = k == nil || state.Number(k) > until
 			return nil
 		})
-		return landed, err
+		return settled, err
 	})
 }
 
 // eraseInbox blanks the records of forgotten users in all files but a new one that is begun for it.
-func (s *Store) eraseInbox(ctx context.Context) (erased uint64, err error) {
-	if err := s.inbox.RotateNow(); err != nil {
+func (u *upkeep) eraseInbox(ctx context.Context) (erased uint64, err error) {
+	if err := u.inbox.RotateNow(); err != nil {
 		return 0, err
 	}
-	if err := s.Applied(ctx); err != nil {
+	if err := u.writer.AwaitApplied(ctx, u.inbox.Last()); err != nil {
 		return 0, err
 	}
-	return s.inbox.Rewrite(ctx, s.blank)
+	return u.inbox.Rewrite(ctx, u.blank)
 }
 
 // blank empties the records of forgotten users in a chunk.
-func (s *Store) blank(frames [][]byte) (erased uint64, err error) {
-	err = s.look(func(tx engine.Tx) error {
+func (u *upkeep) blank(frames [][]byte) (erased uint64, err error) {
+	err = u.r.Look(func(tx engine.Tx) error {
 		t := tombs{tx.Bucket(state.BucketTombstones), tx.Bucket(state.BucketMeta).Get(state.MetaSalt)}
 		for i, frame := range frames {
 			blanked, gone := t.blank(frame)

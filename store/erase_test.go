@@ -95,11 +95,11 @@ func TestNothingIsLeftOfAForgottenUser(t *testing.T) {
 	}
 	b.imports(Import{Key: "vip", AsOf: minute(6), Users: users(gone, stays)})
 	b.wantMembers("vip", stays)
-	must(t, b.EraseIfDue(ctx, b.now()))
+	must(t, b.EraseIfDue(ctx, b.upkeep.now()))
 	if left := b.mentions(gone); left == nil {
 		t.Error("the late delivery left no trace: this shows nothing")
 	}
-	_, err = b.Erase(ctx)
+	_, err = b.upkeep.erase(ctx)
 	must(t, err)
 	if left := b.mentions(gone); left != nil {
 		t.Errorf("the late delivery is in %q", left)

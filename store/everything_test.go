@@ -112,7 +112,7 @@ func newEveryday(t *testing.T, seed int, sends []domain.SendMethods) *everyday {
 		e.watched()
 	}
 	e.bench, e.shaky = open(t, e.rules), rnd.IntN(2) == 0
-	e.Store.now = time.Now
+	e.upkeep.now = time.Now
 	return e
 }
 
@@ -363,7 +363,7 @@ func (e *everyday) restart() {
 	}
 	e.under = nil
 	e.reopen(e.rules)
-	e.Store.now = time.Now
+	e.upkeep.now = time.Now
 }
 
 // finish ends what is under way, releases and retries everything, and sends it.

@@ -17,28 +17,30 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// What the rest of the program uses of the packages below, under the names that it knows.
+// Names of the packages below that the rest of the program uses.
 
-// Errors a caller can tell apart.
+// Errors that a caller can tell apart.
 var (
-	ErrInUse    = boltfile.ErrInUse
-	ErrNotFound = domain.ErrNotFound
-	ErrBusy     = domain.ErrBusy
-	ErrFull     = domain.ErrFull
-	ErrClosed   = domain.ErrClosed
-	ErrNewer    = wire.ErrNewer
+	ErrInUse    = boltfile.ErrInUse  // another process has the directory, see InUseError
+	ErrNotFound = domain.ErrNotFound // no user, change or computation of that name
+	ErrBusy     = domain.ErrBusy     // more is being appended at once than may be
+	ErrFull     = domain.ErrFull     // the disk, or what the data may take, is full; see FullError
+	ErrClosed   = domain.ErrClosed   // the store was closed
+	ErrMoved    = boltfile.ErrMoved  // the files of the store are not where their names say
+	ErrNewer    = wire.ErrNewer      // a newer version wrote the data
 	ErrForeign  = datadir.ErrForeign // the directory holds something that is not personasync's
-	ErrNoData   = datadir.ErrNoData
+	ErrNoData   = datadir.ErrNoData  // there is no store in the directory
 	ErrNoRoom   = datadir.ErrNoRoom  // to make a store in, or to migrate one
-	ErrNoPlace  = datadir.ErrNoPlace // the data directory's disk is not mounted, perhaps
+	ErrNoPlace  = datadir.ErrNoPlace // the directory does not exist; perhaps its disk is not mounted
 
-	ErrBadCursor     = query.ErrBadCursor
-	ErrNoSuccessor   = apply.ErrNoSuccessor
 	ErrUnsalvageable = boltfile.ErrUnsalvageable // nothing of a damaged file can be saved: a restart does not help
-	ErrNotAFile      = snapshot.ErrNotAFile
-	ErrNoBackup      = snapshot.ErrNoBackup
+	ErrBadCursor     = query.ErrBadCursor        // the cursor is not one of this listing
+	ErrNoSuccessor   = apply.ErrNoSuccessor      // no event has named the computation that is to continue an audience
+	ErrNotAFile      = snapshot.ErrNotAFile      // a backup's name belongs to a folder or a device
+	ErrNoBackup      = snapshot.ErrNoBackup      // the file is no backup, or a damaged one
 )
 
+// Limits and defaults.
 const (
 	Format       = datadir.Format      // version of the data on disk
 	DefaultLimit = query.DefaultLimit  // lines of a page
@@ -47,34 +49,57 @@ const (
 	Partitions   = state.Partitions    // parts that the users are spread over, by a hash of their ids
 )
 
+// What View answers.
 type (
-	Activity       = query.Activity
-	ActivityEntry  = query.ActivityEntry
+	// Activity is a page of what happened lately.
+	Activity = query.Activity
+	// ActivityEntry is one thing that happened.
+	ActivityEntry = query.ActivityEntry
+	// ActivityFilter selects entries.
 	ActivityFilter = query.ActivityFilter
-
-	Listing        = query.Listing
-	MemberListing  = query.MemberListing
-	Expiring       = query.Expiring
-	Sample         = query.Sample
+	// Listing is a listing of changes that is read in parts.
+	Listing = query.Listing
+	// MemberListing is a listing of members that is read in parts.
+	MemberListing = query.MemberListing
+	// Expiring says which parked changes expire soon.
+	Expiring = query.Expiring
+	// Sample is how things were at one minute.
+	Sample = query.Sample
+	// AudienceSample is the part of a Sample about one audience.
 	AudienceSample = query.AudienceSample
-	JobRun         = query.JobRun
-	ToldUser       = query.ToldUser
-	Verification   = query.Verification
-
-	Told           = record.Told
+	// JobRun is the last run of a job.
+	JobRun = query.JobRun
+	// ToldUser is what MoEngage should hold of one user.
+	ToldUser = query.ToldUser
+	// Verification is a comparison of a computation with what MoEngage holds.
+	Verification = query.Verification
+	// Told is one attribute that MoEngage was found not to hold: see Repair.
+	Told = record.Told
+	// AmbiguousError names the computations that a key may mean.
 	AmbiguousError = state.AmbiguousError
+)
 
-	Space      = datadir.Space
-	FullError  = datadir.FullError
-	Holding    = datadir.Holding
+// The directory, and what is done to whole files.
+type (
+	// Space is what the data takes, and what is free.
+	Space = datadir.Space
+	// FullError says why events are refused. It is ErrFull.
+	FullError = datadir.FullError
+	// Holding is the process that has a directory.
+	Holding = datadir.Holding
+	// InUseError says which process has a directory. It is ErrInUse.
 	InUseError = datadir.InUseError
-
+	// CheckReport is what a check found.
 	CheckReport = repair.CheckReport
-	Finding     = repair.Finding
-	Salvage     = repair.Salvage
-	Stock       = repair.Stock
-
-	BackupInfo   = snapshot.BackupInfo
+	// Finding is one fault that a check found.
+	Finding = repair.Finding
+	// Salvage is what was saved of a damaged file, and what was lost.
+	Salvage = repair.Salvage
+	// Stock is how much a check found of each kind.
+	Stock = repair.Stock
+	// BackupInfo is what a backup says of itself.
+	BackupInfo = snapshot.BackupInfo
+	// BackupReport is what a backup did.
 	BackupReport = snapshot.BackupReport
 )
 

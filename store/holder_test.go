@@ -87,7 +87,7 @@ func TestHolderIsSeenWhileOtherLocksComeAndGo(t *testing.T) {
 // descriptor until it executes its program, and an Open right after Close was told that the folder is in use.
 func TestALockEndsWithItsStoreWhileAProcessIsBeingStarted(t *testing.T) {
 	b := open(t, rules(domain.SendNone))
-	copied, err := syscall.Dup(int(b.lock.Fd())) // as fork does
+	copied, err := syscall.Dup(int(b.place.Lock.Fd())) // as fork does
 	must(t, err)
 	defer syscall.Close(copied)
 	must(t, b.Store.Close())

@@ -187,13 +187,13 @@ func TestCompactionAndErasureKeepTheFilesInTheirPlace(t *testing.T) {
 	b := open(t, rules(domain.SendAttribute))
 	b.receive(event("ann", "vip", true, 1), event("bob", "vip", true, 1))
 	must(t, onlyErr(b.Compact(t.Context(), nil)))
-	must(t, b.lookForFiles())
+	must(t, b.place.Compare())
 	must(t, onlyErr(b.Forget(t.Context(), "ann")))
-	must(t, b.lookForFiles())
+	must(t, b.place.Compare())
 	b.receive(event("cid", "vip", true, 2))
 	must(t, b.inbox.RotateNow())
 	b.receive(event("dan", "vip", true, 2))
-	must(t, b.lookForFiles())
+	must(t, b.place.Compare())
 }
 
 // TestAFileSystemMountedOverTheDataIsNoticed, over the folder and over one file of it, and so is that it goes.

@@ -123,7 +123,7 @@ func TestRulesWhoseAppendMayHaveFailedAreWrittenAgain(t *testing.T) {
 	release()
 	must(t, b.SetRules(t.Context(), rules(domain.SendAttribute)))
 	must(t, b.Applied(t.Context()))
-	known, err := b.appliedRules()
+	known, err := b.rules.applied()
 	must(t, err)
 	if known == nil || known.Defaults.Send != domain.SendAttribute {
 		t.Errorf("in force are %+v", known)

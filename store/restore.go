@@ -39,7 +39,7 @@ type RestoreReport struct {
 // an agent holds the directory.
 func Restore(ctx context.Context, path, dir string, progress func(done, total int64)) (r RestoreReport, err error) {
 	begun := time.Now()
-	if err := makeDir(dir); err != nil {
+	if err := datadir.MakeDir(dir); err != nil {
 		return r, err
 	}
 	lock, err := datadir.LockDir(dir, "db restore")

@@ -8,21 +8,25 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/engine"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
+	"personasync/store/internal/wal"
 )
 
 // ruleKeeper remembers the newest rules in the inbox, so that equal ones are not appended again.
 type ruleKeeper struct {
+	db    *bolt.State
+	inbox *wal.Log
+
 	mu       sync.Mutex    // held by SetRules, while it appends, too: rules go into the inbox in the order of the calls
 	appended *domain.Rules // the newest rules in the inbox, nil while unknown
 	unsure   bool          // an append of rules failed, and may have reached the inbox all the same
 }
 
-// SetRules makes r the rules for every event appended after it returns. Equal rules cost nothing.
-func (s *Store) SetRules(ctx context.Context, r domain.Rules) error {
-	k := &s.rules
+// set is Store.SetRules.
+func (k *ruleKeeper) set(ctx context.Context, r domain.Rules) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	r.Names = domain.NamesAsSent
@@ -30,7 +34,7 @@ func (s *Store) SetRules(ctx context.Context, r domain.Rules) error {
 		return nil
 	}
 	if k.appended == nil && !k.unsure { // since start: what is applied counts, if that is all there is
-		known, err := s.appliedRules()
+		known, err := k.applied()
 		if err != nil {
 			return err
 		}
@@ -43,7 +47,7 @@ func (s *Store) SetRules(ctx context.Context, r domain.Rules) error {
 	if err != nil {
 		return err
 	}
-	if err := s.inbox.AppendOther(ctx, frame); err != nil {
+	if err := k.inbox.AppendOther(ctx, frame); err != nil {
 		k.unsure = true
 		return datadir.Translate(err)
 	}
@@ -57,12 +61,12 @@ func sameRules(a, b *domain.Rules) bool {
 	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
 }
 
-// appliedRules returns the rules in force, or nil while records wait that may change them.
-func (s *Store) appliedRules() (known *domain.Rules, err error) {
-	err = s.db.View(func(tx engine.Tx) error {
+// applied returns the rules in force, or nil while records are not applied yet that may change them.
+func (k *ruleKeeper) applied() (known *domain.Rules, err error) {
+	err = k.db.View(func(tx engine.Tx) error {
 		meta := tx.Bucket(state.BucketMeta)
 		text := meta.Get(state.MetaRules)
-		if text == nil || state.Number(meta.Get(state.MetaApplied)) < s.inbox.Last() {
+		if text == nil || state.Number(meta.Get(state.MetaApplied)) < k.inbox.Last() {
 			return nil
 		}
 		known = new(domain.Rules)

@@ -88,7 +88,7 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 	t.Cleanup(func() { b.Store.Close() })
 	must(t, b.SetRules(context.Background(), rules(domain.SendBoth)))
 	b.receive(event("ann", "vip", true, 1))
-	for n := 0; b.Full() == nil; n++ {
+	for n := 0; b.disk.budget.Refusal() == nil; n++ {
 		if n > 100 {
 			t.Fatalf("%+v, and no end to it", b.Space())
 		}
@@ -97,7 +97,7 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		must(t, b.Applied(context.Background())) // what waits to be applied counts, too, and not for long
-		b.lookAround()
+		b.disk.update()
 	}
 	err = b.Append(context.Background(), event("cid", "vip", true, 1))
 	if full := (*datadir.FullError)(nil); !errors.Is(err, domain.ErrFull) || !errors.As(err, &full) || !strings.Contains(err.Error(), "16.0 MiB") {
@@ -115,15 +115,15 @@ func TestAboveTheLimitEventsAreRefusedAndBookkeepingGoesOn(t *testing.T) {
 		more, err = b.Prune(context.Background(), noon.Add(2*time.Hour))
 		must(t, err)
 	}
-	b.lookAround()
-	if b.Full() == nil {
+	b.disk.update()
+	if b.disk.budget.Refusal() == nil {
 		t.Fatal("freed pages were not given back yet, and counted as if they were")
 	}
 	_, did, err := b.CompactIfSparse(context.Background())
 	must(t, err)
-	b.lookAround()
-	if b.Full() != nil || !did {
-		t.Fatalf("compacted %v, and still no room: %v", did, b.Full())
+	b.disk.update()
+	if b.disk.budget.Refusal() != nil || !did {
+		t.Fatalf("compacted %v, and still no room: %v", did, b.disk.budget.Refusal())
 	}
 	b.receive(event("cid", "vip", true, 1))
 	b.drain()
@@ -143,8 +143,8 @@ func TestReceivedEventsGiveWayBeforeEventsAreRefused(t *testing.T) {
 	t.Cleanup(func() { b.Store.Close() })
 	for range 80 {
 		b.receive(large("bob", 1<<20, false))
-		b.lookAround()
-		if err := b.Full(); err != nil {
+		b.disk.update()
+		if err := b.disk.budget.Refusal(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -166,15 +166,15 @@ func TestADiskThatTheNewestInboxFileFillsRecoversByItself(t *testing.T) {
 	}
 	fillDisk(t, disk)
 	must(t, os.Truncate(filepath.Join(disk, "ballast"), boltfile.OnDiskAt(filepath.Join(disk, "ballast"))-(1<<20)))
-	b.lookAround()
+	b.disk.update()
 	for range 1000 { // the store looks around, too, and one that finds the room already made does not see it
-		if b.Full() == nil {
+		if b.disk.budget.Refusal() == nil {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
-		b.lookAround()
+		b.disk.update()
 	}
-	must(t, b.Full())
+	must(t, b.disk.budget.Refusal())
 	if b.inbox.Oldest() == 1 {
 		t.Errorf("%+v", b.Space())
 	}
@@ -211,15 +211,15 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	fillDisk(t, disk)
 	acked := 0
 	for i := range 200 {
-		if b.budget.Full.Store(nil); b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)) == nil {
+		if b.disk.budget.Full.Store(nil); b.Append(context.Background(), large(fmt.Sprint("during", i), 20<<10, true)) == nil {
 			acked++
 		}
 	}
-	if err := b.Full(); !errors.Is(err, domain.ErrFull) || acked == 200 {
+	if err := b.disk.budget.Refusal(); !errors.Is(err, domain.ErrFull) || acked == 200 {
 		t.Fatalf("the disk never was full: %v, %d taken", err, acked)
 	}
-	b.lookAround()
-	if b.Full() == nil {
+	b.disk.update()
+	if b.disk.budget.Refusal() == nil {
 		t.Error("a full disk is taken for one with room")
 	}
 	settled := make(chan error, 1)
@@ -238,11 +238,11 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 
 	emptyDisk(t, disk)
 	must(t, <-settled)
-	b.budget.Mu.Lock()
-	b.budget.Struck = time.Time{}
-	b.budget.Mu.Unlock()
-	b.lookAround()
-	must(t, b.Full())
+	b.disk.budget.Mu.Lock()
+	b.disk.budget.Struck = time.Time{}
+	b.disk.budget.Mu.Unlock()
+	b.disk.update()
+	must(t, b.disk.budget.Refusal())
 	b.receive(event("after", "vip", true, 1))
 	c := b.balance()
 	if want := uint64(40 + acked + 1); c.Events.Accepted != want || c.Changes.Delivered != uint64(len(f.Deliveries)) && c.Changes.Delivered != 2*uint64(len(f.Deliveries)) {
@@ -252,7 +252,7 @@ func TestAFullDiskLosesNothingAndRecoversByItself(t *testing.T) {
 	f = b.take()
 	must(t, b.Close())
 	fillDisk(t, disk)
-	s, err := Open(b.dir, *b.retention.Load())
+	s, err := Open(b.dir, *b.upkeep.retention.Load())
 	if err != nil {
 		t.Fatalf("a full disk stops the start: %v", err)
 	}

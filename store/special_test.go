@@ -12,6 +12,7 @@ import (
 
 	"personasync/store/domain"
 	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
 	"personasync/store/internal/repair"
 	"personasync/store/internal/snapshot"
 	"personasync/store/internal/wal"
@@ -52,7 +53,7 @@ func TestAPipeInThePlaceOfAFileIsRefused(t *testing.T) {
 			path := filepath.Join(b.dir, name)
 			must(t, errors.Join(os.RemoveAll(path), syscall.Mkfifo(path, 0o600)))
 			refused := map[string]func() error{"Open": func() error {
-				s, err := Open(b.dir, Options{Log: b.log})
+				s, err := Open(b.dir, Options{Log: query.Discard})
 				if err == nil {
 					err = s.Close()
 				}

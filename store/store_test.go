@@ -65,7 +65,7 @@ func (b *bench) reopen(r domain.Rules) {
 	s, err := Open(b.dir, Options{Log: slog.New(slog.DiscardHandler)})
 	must(b, err)
 	b.Store = s
-	s.now = func() time.Time { return noon.Add(31 * time.Minute) }
+	s.upkeep.now = func() time.Time { return noon.Add(31 * time.Minute) }
 	must(b, s.SetRules(context.Background(), r))
 }
 

@@ -3,48 +3,101 @@ package store
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"personasync/store/domain"
+	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
+	"personasync/store/internal/query"
+	"personasync/store/internal/repair"
+	"personasync/store/internal/snapshot"
+	"personasync/store/internal/wal"
+	"personasync/store/internal/writer"
 )
 
-// Upkeep is what is done about the data as a whole: a compaction, a backup, a check, an erasure. One of them at
-// a time, and none outlives the store.
+// upkeep is what is done about the data as a whole. A compaction, a backup, a check and an erasure run one at a time, and
+// none outlives the store. Pruning runs beside them, but removes nothing of the inbox while a backup reads it.
+type upkeep struct {
+	log    *slog.Logger
+	place  *datadir.Place
+	db     *bolt.State
+	r      *query.Reader
+	inbox  *wal.Log
+	writer *writer.Writer
+	budget *datadir.DiskBudget
+
+	life      context.Context // of the store
+	busy      sync.Mutex      // held by a compaction, a backup, a check or an erasure, and for good once the store closes
+	pinned    atomic.Bool     // a backup reads the inbox: nothing of it is removed
+	compacted atomic.Int64    // when it was last compacted unasked, ns
+	retention atomic.Pointer[Options]
+	exits     exitWalk         // of prune
+	now       func() time.Time // of a command; time.Now but in tests
+}
 
 // ErrUnderway says that the store is being compacted, backed up or checked already.
 var ErrUnderway = errors.New("a compaction, a backup or a check is under way already: try again when it is done")
 
-// beginUpkeep takes the upkeep lock, if it is free and the store is open.
-func (s *Store) beginUpkeep() error {
-	if !s.upkeep.TryLock() {
-		return ErrUnderway
+// begin takes busy, if it is free and the store is open. end releases it, and ends the context that is returned, which
+// ends with the store.
+func (u *upkeep) begin(ctx context.Context) (_ context.Context, end func(), err error) {
+	if !u.busy.TryLock() {
+		return nil, nil, ErrUnderway
 	}
-	if s.life.Err() != nil {
-		s.upkeep.Unlock()
-		return domain.ErrClosed
+	if u.life.Err() != nil {
+		u.busy.Unlock()
+		return nil, nil, domain.ErrClosed
 	}
-	return nil
-}
-
-// lifelong ends ctx with the store.
-func (s *Store) lifelong(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.life, func() { cancel(domain.ErrClosed) })
-	return ctx, func() { stop(); cancel(nil) }
+	stop := context.AfterFunc(u.life, func() { cancel(domain.ErrClosed) })
+	return ctx, func() { stop(); cancel(nil); u.busy.Unlock() }, nil
 }
 
-// longRead bounds a reader of all there is at one moment: pages that are freed meanwhile are not used again,
-// so that state.db grows by what is written. halt says when that uses up the room for events; grew, by how
-// much the file did.
-func (s *Store) longRead() (halt func() error, grew func() int64) {
-	path, had := filepath.Join(s.dir, datadir.StateFile), s.Full() == nil
+// longRead bounds a reader of the whole state at one moment. Pages that are freed meanwhile are not used again, so that
+// state.db grows by what is written. halt says when that uses up the room for events; grew, by how much the file did.
+func (u *upkeep) longRead() (halt func() error, grew func() int64) {
+	path, had := filepath.Join(u.place.Dir, datadir.StateFile), u.budget.Refusal() == nil
 	before := boltfile.OnDiskAt(path)
 	return func() error {
-		if full := s.Full(); had && full != nil {
+		if full := u.budget.Refusal(); had && full != nil {
 			return full
 		}
 		return nil
 	}, func() int64 { return boltfile.OnDiskAt(path) - before }
+}
+
+// backup is Store.Backup.
+func (u *upkeep) backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (r snapshot.BackupReport, err error) {
+	ctx, end, err := u.begin(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer end()
+	u.pinned.Store(true)
+	defer u.pinned.Store(false)
+	halt, grew := u.longRead()
+	r, err = snapshot.Backup(ctx, u.r, u.db, w, progress, halt)
+	r.Grew = grew()
+	return r, err
+}
+
+// check is Store.Check.
+func (u *upkeep) check(ctx context.Context, progress func(done, total int64)) (*repair.CheckReport, error) {
+	ctx, end, err := u.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	halt, grew := u.longRead()
+	r, err := repair.CheckLive(ctx, u.r, u.db, progress, halt)
+	if err == nil {
+		r.Grew = grew()
+	}
+	return r, err
 }

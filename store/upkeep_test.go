@@ -207,7 +207,7 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 					full = nil
 				}
 			})
-			s, openErr := Open(b.dir, *b.retention.Load())
+			s, openErr := Open(b.dir, *b.upkeep.retention.Load())
 			must(b, openErr)
 			b.Store = s
 			return err
@@ -230,10 +230,10 @@ func TestADiskThatFillsDuringUpkeep(t *testing.T) {
 				t.Errorf("not a word of the full disk: %v", err)
 			}
 			emptyDisk(t, disk)
-			b.budget.Mu.Lock()
-			b.budget.Struck = time.Time{}
-			b.budget.Mu.Unlock()
-			b.lookAround()
+			b.disk.budget.Mu.Lock()
+			b.disk.budget.Struck = time.Time{}
+			b.disk.budget.Mu.Unlock()
+			b.disk.update()
 			b.receive(event("zoe", "vip", true, 1))
 			b.balance()
 			soundness(t, b)
@@ -284,7 +284,7 @@ func TestALongCheckGivesUpWhenItUsesUpTheRoom(t *testing.T) {
 	b.receive(mixedEvents(5, 1500)...)
 	_, err := b.Check(context.Background(), func(done, _ int64) {
 		if done > 0 {
-			b.budget.Full.Store(&datadir.FullError{Reason: "test"})
+			b.disk.budget.Full.Store(&datadir.FullError{Reason: "test"})
 		}
 	})
 	if !errors.Is(err, domain.ErrFull) {

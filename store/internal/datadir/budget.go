@@ -90,6 +90,13 @@ func (r *DiskBudget) Segment() int64 {
 	return min(wal.SegmentBytes, max(SmallestSegment, limit/16))
 }
 
+// Measured returns the last measurement.
+func (r *DiskBudget) Measured() Space {
+	r.Mu.Lock()
+	defer r.Mu.Unlock()
+	return r.Space
+}
+
 // Refusal says why events are refused; nil when they are not.
 func (r *DiskBudget) Refusal() error {
 	if e := r.Full.Load(); e != nil {

@@ -1,73 +1,238 @@
 package datadir
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"personasync/store/domain"
 	"personasync/store/internal/boltfile"
 )
 
-// Place is where the files of a running store are. Its methods work on a nil place, which is never left.
+// Place is where the files of a running store are, and the lock of their directory.
+//
+// A process goes on writing to a file that was moved or removed: what it writes there the next start does not find. So
+// the open files are compared with what their names lead to:
+//
+//	each second          all of them
+//	after each commit    the folder, which costs one stat; all of them when it is not as it was
+//
+// The comparison after a commit comes before its answer. While the names lead elsewhere nothing is acknowledged, and the
+// agent is not ready. It goes on by itself once they lead to the open files again. It never opens others in their place:
+// what it has acknowledged is in the open ones alone, and `db backup` still reads them. Outcomes go on being written to
+// the open files, and files are neither made nor removed by name.
+//
+// Lock order: comparing before Naming. Methods may be called concurrently.
 type Place struct {
-	dir  string
-	Held *os.File // dir
+	Dir     string
+	log     *slog.Logger
+	command string   // see LockDir
+	held    *os.File // Dir: some file systems give a folder another inode once no process has it open
+	home    fs.FileInfo
 
-	Naming sync.RWMutex // held while a file takes the name of another; covers state
+	Naming sync.RWMutex // held while a file takes the name of another; covers State
 	State  fs.FileInfo  // of state.db
-	Home   fs.FileInfo  // of dir
 
-	Seen atomic.Pointer[dirStamp] // dir when everything was last compared; nil: compare again
-	Lost atomic.Pointer[error]    // wraps ErrMoved; nil while all is where it belongs
+	comparing sync.Mutex // held while the files are compared with their names; covers Lock
+	Lock      *os.File
+	inbox     func() error // compares the files of the inbox; set before Watch and the first commit
+
+	seen atomic.Pointer[dirStamp] // Dir when everything was last compared; nil: compare again
+	lost atomic.Pointer[error]    // wraps ErrMoved; nil while all is where it belongs
 }
 
-// dirStamp is what a change of a folder changes.
-type dirStamp struct {
-	dev, ino     uint64
-	Mtime, ctime unix.Timespec
-}
+const (
+	// stampSettles is how old a change must be before the stamp is believed to show the next one. Clocks of file
+	// systems move in steps of some milliseconds.
+	stampSettles = 100 * time.Millisecond
 
-func StampOf(dir string) (dirStamp, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return dirStamp{}, &fs.PathError{Op: "stat", Path: dir, Err: err}
+	// compareEvery is how often everything is compared.
+	compareEvery = time.Second
+)
+
+// MakeDir makes dir where it is missing, but nothing above it. A folder that is missing there is more often than not a
+// disk that is not mounted yet, and data beside its mount point would be out of sight afterwards.
+func MakeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	_, missing := os.Stat(dir)
+	switch {
+	case err == nil, missing == nil:
+		return nil // what else is wrong with it, LockDir says
+	case !errors.Is(missing, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s does not exist: mount its disk, or make that folder", ErrNoPlace, filepath.Dir(dir))
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%w: %s points to a folder that does not exist: mount its disk, or make that folder", ErrNoPlace, dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %s does not exist, and this user may not make it: mount its disk, or make it and give it to the agent's user",
+			ErrNoPlace, dir)
 	}
-	return dirStamp{uint64(st.Dev), st.Ino, st.Mtim, st.Ctim}, nil
+	return Roomless(fmt.Errorf("make the data directory: %w", err))
 }
 
-// NewPlace holds dir open: some file systems give a folder another inode once nobody has it open.
-func NewPlace(dir string) (*Place, error) {
-	held, err := os.Open(dir)
-	if err != nil {
+// OpenPlace makes dir if it is missing, and locks it for command, see LockDir.
+func OpenPlace(dir, command string, log *slog.Logger) (*Place, error) {
+	if err := MakeDir(dir); err != nil {
 		return nil, err
 	}
-	home, err := os.Stat(dir)
+	lock, err := LockDir(dir, command)
 	if err != nil {
-		held.Close()
-		return nil, err
+		return nil, Roomless(err)
 	}
-	return &Place{dir: dir, Held: held, Home: home}, nil
+	p := &Place{Dir: dir, log: log, command: command, Lock: lock}
+	if p.held, err = os.Open(dir); err == nil {
+		p.home, err = os.Stat(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
 }
 
-// Refusal says why nothing is acknowledged; nil when all is where it belongs.
+// Close releases the directory.
+func (p *Place) Close() error {
+	var err error
+	if p.held != nil {
+		err = p.held.Close()
+	}
+	return errors.Join(err, boltfile.Unlock(p.Lock))
+}
+
+// SetInbox says how the files of the inbox are compared with their names.
+func (p *Place) SetInbox(compare func() error) { p.inbox = compare }
+
+// Refusal says why nothing is acknowledged; nil when all is where it belongs. It costs nothing.
 func (p *Place) Refusal() error {
-	if p == nil {
-		return nil
-	}
-	if lost := p.Lost.Load(); lost != nil {
+	if lost := p.lost.Load(); lost != nil {
 		return *lost
 	}
 	return nil
 }
 
-// Check returns an error unless dir is the folder that it was. Who makes, removes or renames a file by its name
-// asks first: what is there else is not ours.
-func (p *Place) Check() error {
-	if p == nil {
+// Check returns an error unless Dir is the folder that it was. It is asked before a file is made, removed or renamed by
+// its name: what else is there is not ours.
+func (p *Place) Check() error { return boltfile.IsStill(p.Dir, p.home) }
+
+// AfterCommit returns an error when a record that was just written is not where the next start looks for it.
+func (p *Place) AfterCommit() error {
+	now, err := stampOf(p.Dir)
+	if seen := p.seen.Load(); err == nil && seen != nil && *seen == now && p.Refusal() == nil {
 		return nil
 	}
-	return boltfile.IsStill(p.dir, p.Home)
+	return p.Compare()
+}
+
+// Watch compares everything each second until ctx ends.
+func (p *Place) Watch(ctx context.Context) {
+	tick := time.NewTicker(compareEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = p.Compare()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Compare compares all files with their names, logs when the answer is another than before, and returns it.
+func (p *Place) Compare() error {
+	p.comparing.Lock()
+	defer p.comparing.Unlock()
+	before, err := stampOf(p.Dir)
+	if err == nil {
+		err = p.compareFiles()
+	} else {
+		err = p.Check()
+	}
+	was := p.Refusal()
+	p.seen.Store(nil)
+	if err != nil {
+		err = fmt.Errorf("%w: put it back where it was (`umount -l` where something is mounted over it), and the agent goes on; or %ssave what it has acknowledged with `personasync db backup FILE`, "+
+			"stop it, and `personasync db restore FILE`", err, p.wayIn())
+		p.lost.Store(&err)
+		if was == nil {
+			p.log.Error("the data is not where it was: events are refused until it is", "data_dir", p.Dir, "reason", err)
+		}
+		return err
+	}
+	p.lost.Store(nil)
+	if was != nil {
+		p.log.Info("the data is where it was again: events are taken", "data_dir", p.Dir)
+	}
+	if changed := time.Unix(before.mtime.Unix()); time.Since(changed).Abs() > stampSettles {
+		p.seen.Store(&before)
+	}
+	return nil
+}
+
+// wayIn says how commands reach the agent where its folder is gone, and its socket with it: it makes another socket in
+// whatever folder is there.
+func (p *Place) wayIn() string {
+	if _, err := os.Stat(p.Dir); !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return fmt.Sprintf("`install -d -m 700 -o %d %s`, so that commands reach it, ", os.Getuid(), domain.ShellWord(p.Dir))
+}
+
+func (p *Place) compareFiles() error {
+	if err := p.Check(); err != nil {
+		return err
+	}
+	p.Naming.RLock()
+	err := boltfile.IsStill(filepath.Join(p.Dir, StateFile), p.State)
+	if err == nil {
+		err = p.inbox()
+	}
+	p.Naming.RUnlock()
+	if err != nil {
+		return err
+	}
+	return p.keepLock()
+}
+
+// keepLock takes the lock of the directory anew where somebody removed its file: without it a second agent could begin
+// to start.
+func (p *Place) keepLock() error {
+	info, err := p.Lock.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the lock: %w", err)
+	}
+	if boltfile.IsStill(filepath.Join(p.Dir, LockFile), info) == nil {
+		return nil
+	}
+	lock, err := LockDir(p.Dir, p.command)
+	if errors.Is(err, boltfile.ErrInUse) {
+		return fmt.Errorf("%w: %w", boltfile.ErrMoved, err)
+	}
+	if err != nil {
+		return nil // a disk that is full or read-only, which others say
+	}
+	p.log.Warn("the lock file was removed while the agent runs; it was made again", "file", filepath.Join(p.Dir, LockFile))
+	p.Lock, lock = lock, p.Lock
+	return boltfile.Unlock(lock)
+}
+
+// dirStamp is what a change of a folder changes.
+type dirStamp struct {
+	dev, ino     uint64
+	mtime, ctime unix.Timespec
+}
+
+func stampOf(dir string) (dirStamp, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return dirStamp{}, &fs.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	return dirStamp{uint64(st.Dev), st.Ino, st.Mtim, st.Ctim}, nil
 }

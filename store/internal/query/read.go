@@ -46,6 +46,16 @@ func (v *Reader) Observe(err error) error {
 	return err
 }
 
+// Idle reports whether no user has anything pending on an endpoint.
+func (v *Reader) Idle(endpoint domain.Endpoint) (idle bool, err error) {
+	err = v.Look(func(tx engine.Tx) error {
+		k, _ := tx.Bucket(state.BucketDue).Cursor().Seek([]byte{byte(endpoint)})
+		idle = k == nil || domain.Endpoint(k[0]) != endpoint
+		return nil
+	})
+	return idle, err
+}
+
 // Counts returns the ledgers and gauges.
 func (v *Reader) Counts() (c domain.Counts, err error) {
 	last, others := v.Inbox.Last(), v.Inbox.Others()

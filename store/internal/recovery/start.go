@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -22,7 +23,8 @@ import (
 
 // Start is one start on a data directory that is locked. It belongs to one goroutine.
 type Start struct {
-	Marker *datadir.ShutdownMarker
+	Marker  *datadir.ShutdownMarker
+	Written time.Time // when the files were last written to; zero if there were none
 
 	dir  string
 	log  *slog.Logger
@@ -33,7 +35,7 @@ type Start struct {
 
 // Begin removes what a crash left half done, and reads how the last run ended.
 func Begin(dir string, log *slog.Logger, checkInChild func(ctx context.Context, dir string) (*repair.CheckReport, error)) (*Start, error) {
-	s := &Start{dir: dir, log: log, checkInChild: checkInChild}
+	s := &Start{dir: dir, log: log, checkInChild: checkInChild, Written: lastWritten(dir)}
 	s.removeLeftovers()
 	_, strays, err := wal.Files(dir)
 	if err != nil {
@@ -172,4 +174,17 @@ func (s *Start) Arrival(home []byte, next uint64, sameEpoch bool) *state.Arrival
 			"first_record", a.First)
 	}
 	return a
+}
+
+func lastWritten(dir string) (last time.Time) {
+	paths, err := repair.DataFiles(dir)
+	if err != nil {
+		return last // what reads them next says why
+	}
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last
 }
