@@ -15,14 +15,14 @@ const allowedArrows = `
 store/engine/bolt: store/crashpoint store/domain store/engine store/internal/boltfile store/internal/datadir
 store/engine:
 store/internal/writer: store/crashpoint store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/record store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
-store/internal/orders: store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/wal store/internal/writer store/engine
+store/internal/orders: store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/writer store/engine
 store/internal/recovery: store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/record store/internal/repair store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/turn:
 store/internal/state: store/domain store/internal/record store/internal/turn store/internal/wire store/engine
 store/internal/snapshot: store/crashpoint store/internal/boltfile store/internal/datadir store/internal/query store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/repair: store/domain store/internal/apply store/internal/boltfile store/internal/boltpage store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/state store/internal/wal store/internal/wire store/engine store/engine/bolt
 store/internal/record: store/domain store/internal/wal store/internal/wire
-store/internal/query: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/state store/internal/wal store/internal/wire store/engine
+store/internal/query: store/domain store/internal/apply store/internal/outbox store/internal/record store/internal/state store/internal/wire store/engine
 store/internal/outbox: store/domain store/internal/record store/internal/state store/internal/turn store/internal/wire
 store/internal/datadir: store/domain store/internal/boltfile store/internal/wal store/internal/wire
 store/internal/apply: store/domain store/internal/outbox store/internal/record store/internal/state store/internal/wire store/engine
@@ -30,7 +30,7 @@ store/domain:
 store: store/crashpoint store/internal/boltfile store/internal/recovery store/internal/wal store/internal/wire store/domain store/internal/apply store/internal/datadir store/internal/outbox store/internal/query store/internal/record store/internal/repair store/internal/snapshot store/internal/state store/internal/writer store/internal/orders store/engine store/engine/bolt
 store/internal/boltfile: store/crashpoint store/domain store/internal/wire store/engine
 store/internal/boltpage: store/internal/wire   # without bbolt: it reads what bbolt would stumble over
-store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain
+store/internal/wal: store/crashpoint store/internal/boltfile store/internal/boltpage store/internal/wire store/domain store/engine
 store/internal/wire:
 store/testdir:   # for tests of every package, and in no program
 store/crashpoint:   # not below store/internal: sync passes three of the points, and the test that kills agents knows them all

@@ -82,7 +82,7 @@ func (u *upkeep) backup(ctx context.Context, w io.Writer, progress func(done, to
 	u.pinned.Store(true)
 	defer u.pinned.Store(false)
 	halt, grew := u.longRead()
-	r, err = snapshot.Backup(ctx, u.r, u.db, w, progress, halt)
+	r, err = snapshot.Backup(ctx, u.r, u.db, u.inbox, w, progress, halt)
 	r.Grew = grew()
 	return r, err
 }
@@ -95,7 +95,7 @@ func (u *upkeep) check(ctx context.Context, progress func(done, total int64)) (*
 	}
 	defer end()
 	halt, grew := u.longRead()
-	r, err := repair.CheckLive(ctx, u.r, u.db, progress, halt)
+	r, err := repair.CheckLive(ctx, u.r, u.db, u.inbox, progress, halt)
 	if err == nil {
 		r.Grew = grew()
 	}

@@ -181,5 +181,5 @@ func (v *View) Salvages() (list []repair.Salvage, err error) {
 
 // Backup writes a backup of the files of a stopped agent.
 func (v *View) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (snapshot.BackupReport, error) {
-	return snapshot.Backup(ctx, v.r, v.db, w, progress, nil)
+	return snapshot.Backup(ctx, v.r, v.db, v.inbox, w, progress, nil)
 }

@@ -1,8 +1,10 @@
-// Package engine is the seam between what the store knows and how it is kept: an ordered key-value state with
-// transactions, in which everything but the inbox is written.
+// Package engine is the seam between what the store knows and how it is kept: a [Log] of numbered records, where all
+// that is received is put first, and a [State], ordered keys and values with transactions, where all that follows from
+// it is kept.
 //
-// The one implementation is store/engine/bolt. What a second one, over a network, would need is prepared: the outcome of
-// an Update may be unknown, and the state is then read back before anything else is written; a value that was read
-// belongs to its transaction; and all writes of a transaction are known before it commits, sorted by key. Reads that can
-// fail would be kept by its Tx and returned by Update; View does the same with a damaged page.
+// The one implementation is on bbolt: store/engine/bolt for the state, store/internal/wal for the log. The seam has what
+// one over a network would need: an outcome may be unknown ([DoubtError], and the error of [State.Update]), and the
+// state is read back before anything else is written; a value that was read belongs to its transaction; the writes of
+// a transaction come sorted by key, at its end. Reads that fail would be kept by the transaction and returned with it,
+// as a damaged page is now.
 package engine

@@ -6,9 +6,9 @@ import (
 	"fmt"
 
 	"personasync/store/domain"
+	"personasync/store/engine"
 	"personasync/store/internal/datadir"
 	"personasync/store/internal/query"
-	"personasync/store/internal/wal"
 	"personasync/store/internal/writer"
 )
 
@@ -16,7 +16,7 @@ import (
 type Runner struct {
 	Dir    string // the data directory: a long list is sorted there, and errors name it
 	Reader *query.Reader
-	Inbox  *wal.Log
+	Inbox  engine.Log
 	Budget *datadir.DiskBudget
 	Writer *writer.Writer
 }
@@ -62,7 +62,7 @@ func (rn *Runner) cutShort(onDisk extent, err error) error {
 
 // doubt returns orderInDoubt when an append that met err may be on disk all the same.
 func doubt(err error) extent {
-	var e *wal.DoubtError
+	var e *engine.DoubtError
 	if errors.As(err, &e) {
 		return orderInDoubt
 	}

@@ -12,7 +12,6 @@ import (
 	"personasync/store/engine"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
-	"personasync/store/internal/wal"
 )
 
 // The trail is what happened, a line for each event that was applied and each change that is over or was
@@ -181,7 +180,7 @@ func (r *activityReader) records() error {
 	return nil
 }
 
-func (r *activityReader) event(rec wal.Record) {
+func (r *activityReader) event(rec engine.Record) {
 	read, err := record.DecodeRecord(rec.Seq, rec.Frame)
 	if err != nil || read.Event == nil {
 		return

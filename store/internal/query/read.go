@@ -13,7 +13,6 @@ import (
 	"personasync/store/internal/outbox"
 	"personasync/store/internal/record"
 	"personasync/store/internal/state"
-	"personasync/store/internal/wal"
 	"personasync/store/internal/wire"
 )
 
@@ -22,7 +21,7 @@ import (
 // methods may be called concurrently.
 type Reader struct {
 	State    engine.State
-	Inbox    *wal.Log
+	Inbox    engine.Log
 	Parkings *state.Parkings // parked lately by this process; nil: none
 	Refused  *state.Refusals // refusals counted by this process; nil: read from the file
 	Damaged  func(err error) // is told of damage; nil: nobody is

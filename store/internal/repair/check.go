@@ -112,10 +112,10 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 	return c.R, nil
 }
 
-func CheckLive(ctx context.Context, v *query.Reader, db *bolt.State, progress func(done, total int64), halt func() error) (*CheckReport, error) {
+func CheckLive(ctx context.Context, v *query.Reader, db *bolt.State, inbox *wal.Log, progress func(done, total int64), halt func() error) (*CheckReport, error) {
 	c := NewChecker(ctx, new(CheckReport), progress)
 	c.halt = halt
-	segments := v.Inbox.Segments()
+	segments := inbox.Segments()
 	c.total = c.measure(db, segments)
 	c.R.File = datadir.StateFile
 	err := v.Look(c.state)

@@ -74,7 +74,7 @@ type BackupReport struct {
 var ErrNoBackup = errors.New("not a whole backup")
 
 // Backup writes a backup of one moment to w: the state, and the inbox up to then. halt, if not nil, says why to give up.
-func Backup(ctx context.Context, v *query.Reader, db *bolt.State, w io.Writer, progress func(done, total int64), halt func() error) (r BackupReport, err error) {
+func Backup(ctx context.Context, v *query.Reader, db *bolt.State, inbox *wal.Log, w io.Writer, progress func(done, total int64), halt func() error) (r BackupReport, err error) {
 	begun := time.Now()
 	out := &backupWriter{ctx: ctx, halt: halt, to: w, progress: progress}
 	out.tar = tar.NewWriter(out)
@@ -82,7 +82,7 @@ func Backup(ctx context.Context, v *query.Reader, db *bolt.State, w io.Writer, p
 		if r.BackupInfo, err = describe(v, tx, size, begun); err != nil {
 			return err
 		}
-		out.total = r.StateBytes + v.Inbox.UnappliedBytes(r.Applied)
+		out.total = r.StateBytes + inbox.UnappliedBytes(r.Applied)
 		if progress != nil {
 			progress(0, out.total)
 		}
@@ -92,7 +92,7 @@ func Backup(ctx context.Context, v *query.Reader, db *bolt.State, w io.Writer, p
 		return out.entry(datadir.StateFile, size, file)
 	}))
 	if err == nil {
-		err = out.inbox(v.Inbox, r.Applied, r.Last)
+		err = out.inbox(inbox, r.Applied, r.Last)
 	}
 	if err == nil {
 		err = errors.Join(out.json(backupSums, out.sums), out.tar.Close())

@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"personasync/store/crashpoint"
+	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 )
 
 // Append waits until records, encoded as frames, are on disk. Requests that come while a commit is under way share the
 // next one. The errors are those of Hooks.Refuse, ErrBusy if too many requests wait, ErrClosed after Stop, and those of
-// the disk. After a DoubtError the records may be on disk all the same.
+// the disk. After an engine.DoubtError the records may be on disk all the same.
 func (in *Log) Append(ctx context.Context, frames ...[]byte) error {
 	return in.append(ctx, false, frames)
 }
@@ -32,18 +33,9 @@ func (in *Log) append(ctx context.Context, other bool, frames [][]byte) error {
 	case err := <-req.done:
 		return err
 	case <-ctx.Done():
-		return &DoubtError{ctx.Err()}
+		return &engine.DoubtError{Cause: ctx.Err()}
 	}
 }
-
-// A DoubtError ends an append whose records may be on disk, and take effect. It reads as its cause.
-type DoubtError struct{ cause error }
-
-// Error implements error.
-func (e *DoubtError) Error() string { return e.cause.Error() }
-
-// Unwrap returns the cause.
-func (e *DoubtError) Unwrap() error { return e.cause }
 
 // AppendOther is Append for records that are not events. Others counts them until they are applied.
 func (in *Log) AppendOther(ctx context.Context, frames ...[]byte) error {
@@ -87,7 +79,7 @@ func (in *Log) commit(group []*appendRequest) {
 	err := in.write(group)
 	if err == nil {
 		if err = ask(in.hooks.AfterCommit); err != nil {
-			err = &DoubtError{err}
+			err = &engine.DoubtError{Cause: err}
 		}
 	}
 	in.count.finished.Add(1)

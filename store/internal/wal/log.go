@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 )
 
@@ -197,7 +198,7 @@ func lastAssigned(segments []*Segment) (last uint64) {
 
 // Read copies records from number from on: about maxBytes of them by Records.Weigh, but at least one if there is one.
 // It returns none if no record has reached from yet.
-func (in *Log) Read(from uint64, maxBytes int) ([]Record, error) {
+func (in *Log) Read(from uint64, maxBytes int) ([]engine.Record, error) {
 	in.mu.RLock()
 	defer in.mu.RUnlock() // keeps the segment from being trimmed meanwhile
 	for _, s := range in.segments {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/boltpage"
 	"personasync/store/internal/wire"
@@ -56,7 +57,7 @@ func overwrite(t *testing.T, path string, at int64, b []byte) {
 }
 
 // salvaged salvages segment 1 of dir, puts the result in place and returns the records that a log then reads.
-func salvaged(t *testing.T, dir string, epoch uint32, applied uint64) (*Salvaged, []Record) {
+func salvaged(t *testing.T, dir string, epoch uint32, applied uint64) (*Salvaged, []engine.Record) {
 	t.Helper()
 	path := Path(dir, 1)
 	found, err := Salvage(path, epoch, applied, plain)

@@ -11,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"personasync/store/engine"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/wire"
 )
@@ -49,12 +50,6 @@ type Records struct {
 	Received func(frame []byte, was int64) int64 // time of its receipt, ns; was if it has none
 	Check    func(frame []byte) error            // nil, wire.ErrNewer or wire.ErrDamaged
 	Lost     []byte                              // frame that stands in for a record that damage took
-}
-
-// A Record is a frame with its number.
-type Record struct {
-	Seq   uint64
-	Frame []byte
 }
 
 // An Extent is how far the records of a segment go.
@@ -250,7 +245,7 @@ func ifTrimmed(err error) error {
 
 // read copies records from number from to s.last, about maxBytes of them but at least one. A record behind s.last is
 // not on disk yet.
-func (s *Segment) read(from uint64, maxBytes int) (records []Record, err error) {
+func (s *Segment) read(from uint64, maxBytes int) (records []engine.Record, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketRecords).Cursor()
 		k, chunk := seekChunk(c, from)
@@ -259,7 +254,7 @@ func (s *Segment) read(from uint64, maxBytes int) (records []Record, err error) 
 			frames := wire.Frames{Rest: append([]byte(nil), chunk...)}
 			for seq := binary.BigEndian.Uint64(k); frames.Next(); seq++ {
 				if seq >= from && seq <= s.last {
-					records = append(records, Record{seq, frames.Frame})
+					records = append(records, engine.Record{Seq: seq, Frame: frames.Frame})
 					size += s.records.Weigh(frames.Frame)
 				}
 			}
