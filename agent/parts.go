@@ -15,7 +15,6 @@ import (
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
-
 	syncer "personasync/sync"
 )
 

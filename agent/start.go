@@ -19,7 +19,6 @@ import (
 	"personasync/scheduler"
 	"personasync/store"
 	"personasync/store/domain"
-
 	syncer "personasync/sync"
 )
 

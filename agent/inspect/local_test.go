@@ -243,7 +243,10 @@ func TestAnEndedQuestionReadsNothing(t *testing.T) {
 	broken := errors.New("no lock")
 	l = filled(t, false, func(s *Source) {
 		open := s.Open
-		s.Open = func() (*store.View, func() error, error) { v, _, err := open(); return v, func() error { return broken }, err }
+		s.Open = func() (*store.View, func() error, error) {
+			v, _, err := open()
+			return v, func() error { return broken }, err
+		}
 	})
 	if _, err := l.Computations(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("a view that is not released: %v", err)
