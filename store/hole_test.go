@@ -127,7 +127,7 @@ func breakHeads(t *testing.T, path, which string) {
 	t.Helper()
 	file, err := boltpage.Open(path)
 	must(t, err)
-	newer, older := file.Heads()
+	newer, older := file.Metas()
 	size := file.PageSize
 	file.Close()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -241,6 +242,13 @@ func Check(tx *bolt.Tx) error {
 		return fmt.Errorf("bucket meta: %w", wire.ErrDamaged)
 	}
 	return nil
+}
+
+// IsFull reports whether an error means that the disk, a quota or bbolt's largest file is full. It reads the text too,
+// because bbolt keeps only the text of an error that it meets while a file grows.
+func IsFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, berrors.ErrMaxSizeReached) ||
+		strings.Contains(err.Error(), syscall.ENOSPC.Error()) || strings.Contains(err.Error(), syscall.EDQUOT.Error())
 }
 
 // IsInvalid reports whether bbolt did not take a file for one of its own.

@@ -336,7 +336,7 @@ func TestRollBackBringsBackTheCommitBefore(t *testing.T) {
 	commit(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte("many")).Put([]byte("torn"), []byte("1")) })
 	file, err := Open(path)
 	must(t, err)
-	newer, older := file.Heads()
+	newer, older := file.Metas()
 	file.Close()
 	if newer.Txid != older.Txid+1 {
 		t.Fatalf("heads %d and %d", newer.Txid, older.Txid)
@@ -364,7 +364,7 @@ func TestRollBackWithoutAnOlderCommit(t *testing.T) {
 	path := makeFile(t)
 	file, err := Open(path)
 	must(t, err)
-	newer, _ := file.Heads()
+	newer, _ := file.Metas()
 	at := int64(1-newer.Txid%2) * file.PageSize
 	file.Close()
 	damage(t, path, at+pageHeader+16, 0xFF)

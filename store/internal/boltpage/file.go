@@ -92,8 +92,8 @@ func (p *File) Newest() (m Meta, ok bool) {
 	return m, m.Valid
 }
 
-// Heads returns both meta pages, the newer first, valid or not.
-func (p *File) Heads() (newer, older Meta) {
+// Metas returns both meta pages, the newer first, valid or not.
+func (p *File) Metas() (newer, older Meta) {
 	if p.metas[1].Txid > p.metas[0].Txid {
 		return p.metas[1], p.metas[0]
 	}

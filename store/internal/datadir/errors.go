@@ -3,12 +3,9 @@ package datadir
 import (
 	"errors"
 	"fmt"
-	"strings"
-	"syscall"
-
-	berrors "go.etcd.io/bbolt/errors"
 
 	"personasync/store/domain"
+	"personasync/store/internal/boltfile"
 )
 
 var (
@@ -26,14 +23,12 @@ func Roomless(err error) error {
 	return err
 }
 
-// Translate gives what the file system said a name of ours. bbolt keeps only the words of an error
-// met while a file grows.
+// Translate wraps an error of a full disk as domain.ErrFull. It returns any other error unchanged.
 func Translate(err error) error {
 	switch {
 	case err == nil, errors.Is(err, domain.ErrFull):
 		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, berrors.ErrMaxSizeReached),
-		strings.Contains(err.Error(), syscall.ENOSPC.Error()), strings.Contains(err.Error(), syscall.EDQUOT.Error()):
+	case boltfile.IsFull(err):
 		return fmt.Errorf("%w: %w", domain.ErrFull, err)
 	}
 	return err

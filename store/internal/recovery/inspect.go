@@ -98,7 +98,7 @@ func (s *Start) readAll(start context.Context, why string) (r *repair.CheckRepor
 		if err != nil && !refusal(err) && start.Err() == nil {
 			s.log.Error("the process that was to check the files did not; they are read here, page by page", "err", err)
 			died := errors.Is(err, repair.ErrReaderDied)
-			if r, err = s.readPages(ctx); err == nil && r.OK() && died { // what ends a reader ends the agent, too
+			if r, err = repair.CheckPages(s.dir); err == nil && r.OK() && died { // what ends a reader ends the agent, too
 				r.File = datadir.StateFile
 				r.Find("open", "%v", repair.ErrReaderDied)
 			}
@@ -116,18 +116,6 @@ func (s *Start) readAll(start context.Context, why string) (r *repair.CheckRepor
 // refusal reports whether the error of a check is an answer, and not a failure of the checking process.
 func refusal(err error) bool {
 	return errors.Is(err, wire.ErrNewer) || errors.Is(err, boltfile.ErrInUse) || errors.Is(err, datadir.ErrNoData) || errors.Is(err, datadir.ErrForeign) || errors.Is(err, os.ErrPermission)
-}
-
-// readPages is the part of a check that maps no file into memory: damage cannot kill it.
-func (s *Start) readPages(ctx context.Context) (*repair.CheckReport, error) {
-	paths, err := repair.DataFiles(s.dir)
-	c := repair.NewChecker(ctx, &repair.CheckReport{Pages: true}, nil)
-	for _, path := range paths {
-		if c.R.File = filepath.Base(path); err == nil {
-			_, err = c.Pages(path)
-		}
-	}
-	return c.R, err
 }
 
 // logWhileReading logs every checkProgress that reading goes on, until end is called.

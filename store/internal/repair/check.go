@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"personasync/store/domain"
-	"personasync/store/engine"
 	"personasync/store/engine/bolt"
 	"personasync/store/internal/boltfile"
 	"personasync/store/internal/datadir"
@@ -19,12 +18,11 @@ import (
 	"personasync/store/internal/wire"
 )
 
-// A check reads everything there is and counts again what the store says it counted: the pages as
-// bbolt links them, the checksum of every frame, both laws of the ledger, who points at which change
-// and the other way round, the due index against the heads, the members of every computation, and
-// that no record is missing. It repairs nothing.
+// A check reads everything and counts again what the store says it counted: the pages as bbolt links them, the checksum
+// of every frame, both laws of the ledger, the pointers to every change in both directions, the due index against the
+// pending-index rows, the members of every computation, and that no record is missing. It repairs nothing.
 
-// Finding is one thing that is not as it should be.
+// Finding is one fault.
 type Finding struct {
 	File    string `json:"file"`
 	Code    string `json:"code"` // open, pages, frame, ledger, pointer, due, members, inbox, record, copy
@@ -33,7 +31,7 @@ type Finding struct {
 
 // CheckReport is what a check read, and what it found.
 type CheckReport struct {
-	Pages    bool      `json:"pages"` // bbolt's own links were followed: only while no agent writes
+	Pages    bool      `json:"pages"` // the pages were read as bbolt links them, as long as no agent writes
 	Bytes    int64     `json:"bytes"`
 	Rows     uint64    `json:"rows"`
 	Users    uint64    `json:"users"`
@@ -45,35 +43,36 @@ type CheckReport struct {
 	Due      uint64    `json:"due"`
 	Records  uint64    `json:"records"`  // in the inbox
 	Damaged  uint64    `json:"damaged"`  // frames set aside earlier
-	Grew     int64     `json:"grew"`     // what state.db took more of the disk meanwhile, while an agent writes
+	Grew     int64     `json:"grew"`     // bytes on disk that state.db grew by meanwhile, while an agent writes
 	Faults   uint64    `json:"faults"`   // all of them
-	Findings []Finding `json:"findings"` // the first maxFindings
+	Findings []Finding `json:"findings"` // the first MaxFindings
 
-	// DamagedFiles are those that a salvage would make anew. A record whose own checksum is all that does
-	// not hold is no reason: it is parked when it is applied, and harms no other.
+	// DamagedFiles are those that a salvage would make anew. A record with a wrong checksum is no reason: it is
+	// parked when it is applied, and harms no other.
 	DamagedFiles []string `json:"damaged_files"`
 
-	File string // the one that is being read
+	File string // the file that is being read
 }
 
-// MaxFindings bounds the list, not the count: a shredded disk has millions.
+// MaxFindings limits the list, not the count: a badly damaged disk has millions.
 const MaxFindings = 100
 
-// OK reports whether everything is as it should be.
+// OK reports whether the check found no fault.
 func (r *CheckReport) OK() bool { return r.Faults == 0 }
 
-// findCopy is the code of a file that holds what others hold. Nothing of it is damaged.
+// findCopy is the code of a file whose records other files have too. It is not damaged.
 const findCopy = "copy"
 
-// OnlyCopies reports whether nothing is wrong but that copies lie among the files.
+// OnlyCopies reports whether the only faults are copies among the files.
 func (r *CheckReport) OnlyCopies() bool {
 	return r.Faults == uint64(len(r.Findings)) && !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Code != findCopy })
 }
 
+// Find adds a fault of the file r.File. It counts the file as damaged, unless code is that of a single record.
 func (r *CheckReport) Find(code, format string, args ...any) {
 	if r.Faults++; len(r.Findings) < MaxFindings {
 		for i, arg := range args {
-			if key, ok := arg.([]byte); ok { // a damaged page may call megabytes a key
+			if key, ok := arg.([]byte); ok { // a damaged page may have a key of megabytes
 				args[i] = key[:min(len(key), domain.MaxUserID+32)]
 			}
 		}
@@ -84,9 +83,9 @@ func (r *CheckReport) Find(code, format string, args ...any) {
 	}
 }
 
-// Check checks the files in dir, which no agent may be using. It reads their pages by itself first, and
-// lets bbolt near a file only when these are sound; a failing disk can all the same kill the process
-// that maps it, so an agent has it done in another one: see Options.CheckInChild.
+// Check checks the files in dir, which no agent may be using. It reads their pages without bbolt first, and opens a file
+// with bbolt only if they are sound. A failing disk can still kill the process that maps it, so an agent checks in a
+// child process: see CheckInChild. progress may be nil; it counts bytes.
 func Check(ctx context.Context, dir string, progress func(done, total int64)) (*CheckReport, error) {
 	paths, err := DataFiles(dir)
 	switch {
@@ -97,7 +96,7 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 	case err != nil || !slices.Contains(paths, filepath.Join(dir, datadir.StateFile)):
 		return nil, errors.Join(datadir.ErrNoData, err)
 	}
-	c := NewChecker(ctx, &CheckReport{Pages: true}, progress)
+	c := newChecker(ctx, &CheckReport{Pages: true}, progress)
 	for _, path := range paths {
 		c.R.Bytes += boltfile.Size(path)
 	}
@@ -112,8 +111,22 @@ func Check(ctx context.Context, dir string, progress func(done, total int64)) (*
 	return c.R, nil
 }
 
+// CheckPages is the part of Check that maps no file into memory, so damage cannot kill it.
+func CheckPages(dir string) (*CheckReport, error) {
+	paths, err := DataFiles(dir)
+	c := newChecker(context.Background(), &CheckReport{Pages: true}, nil)
+	for _, path := range paths {
+		if c.R.File = filepath.Base(path); err == nil {
+			_, err = c.pages(path)
+		}
+	}
+	return c.R, err
+}
+
+// CheckLive checks the files of a store that is at work, except for their pages. Each file is read as of one moment.
+// halt is called now and then, and its error ends the check.
 func CheckLive(ctx context.Context, v *query.Reader, db *bolt.State, inbox *wal.Log, progress func(done, total int64), halt func() error) (*CheckReport, error) {
-	c := NewChecker(ctx, new(CheckReport), progress)
+	c := newChecker(ctx, new(CheckReport), progress)
 	c.halt = halt
 	segments := inbox.Segments()
 	c.total = c.measure(db, segments)
@@ -124,7 +137,7 @@ func CheckLive(ctx context.Context, v *query.Reader, db *bolt.State, inbox *wal.
 			c.R.File = filepath.Base(s.Path())
 			err = boltfile.Guard(func() error { return c.segment(s) })
 		}
-		if errors.Is(err, wal.ErrTrimmed) {
+		if errors.Is(err, wal.ErrTrimmed) { // its records are applied
 			err = nil
 		}
 	}
@@ -135,12 +148,12 @@ func CheckLive(ctx context.Context, v *query.Reader, db *bolt.State, inbox *wal.
 	return c.R, nil
 }
 
-func NewChecker(ctx context.Context, r *CheckReport, progress func(done, total int64)) *checker {
+func newChecker(ctx context.Context, r *CheckReport, progress func(done, total int64)) *checker {
 	r.Findings, r.DamagedFiles = []Finding{}, []string{}
-	return &checker{ctx: ctx, progress: progress, R: r, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	return &checker{ctx: ctx, progress: progress, R: r}
 }
 
-// checker is one check.
+// checker is one check. It reads the files one after the other.
 type checker struct {
 	ctx         context.Context
 	halt        func() error // why to give up; nil to go on
@@ -149,21 +162,11 @@ type checker struct {
 	steps       int
 	R           *CheckReport
 
-	tx      engine.Tx
-	st      *state.State
-	backlog domain.Backlog
-	members map[uint32]uint64 // by field, as the rows have them
-	held    map[uint32]uint64
-	there   [2]tally // changes that are parked and held …
-	meant   [2]tally // … and what points at them
-	located [2]tally // the changes of users there are, and those that the locator knows
-	queued  uint64   // events that wait, as the users' heads are followed to them
-	due     uint64   // due entries that the heads ask for
-	user    checkedUser
-	next    uint64 // number of the record that should come next in the inbox
+	st   *state.State // of the state file; nil while it is unknown
+	next uint64       // number of the record that should come next in the inbox; 0: unknown
 }
 
-// measure is how much there is to read.
+// measure returns how many bytes there are to read.
 func (c *checker) measure(db *bolt.State, segments []*wal.Segment) (total int64) {
 	size, live, err := db.Fill()
 	if err == nil {
@@ -176,7 +179,7 @@ func (c *checker) measure(db *bolt.State, segments []*wal.Segment) (total int64)
 	return total
 }
 
-// step counts what was read, and listens for the end now and then.
+// step counts a key and its value as read. Now and then it returns an error if the check is to end.
 func (c *checker) step(k, v []byte) error {
 	c.done += int64(len(k) + len(v))
 	if c.steps++; c.steps%1024 != 0 {

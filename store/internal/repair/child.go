@@ -34,6 +34,7 @@ type childAnswer struct {
 // childErrors are told apart across the two processes.
 var childErrors = []error{wire.ErrNewer, boltfile.ErrInUse, datadir.ErrNoData, datadir.ErrForeign, os.ErrPermission}
 
+// ErrReaderDied means that the checking process was killed. Reading the files would do the same to the caller.
 var ErrReaderDied = errors.New("reading the files ended the process that did")
 
 // AnswerCheck is the work of a checking process: it checks the files in dir and prints what it found.

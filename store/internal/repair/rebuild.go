@@ -33,6 +33,7 @@ type Rebuilder struct {
 // rebuildSlice is how many entries one transaction handles: memory is flat in the file's size.
 const rebuildSlice = 2000
 
+// Run rebuilds everything, in the order above.
 func (r *Rebuilder) Run() error {
 	if err := r.addDisplaced(); err != nil {
 		return err

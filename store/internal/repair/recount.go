@@ -15,8 +15,6 @@ import (
 	"personasync/store/internal/state"
 )
 
-// How a check counts the state again: everything that stands there twice is held against itself.
-
 // tally tells whether two sets of ids are the same without keeping them: their number, and the sum
 // of their hashes.
 type tally struct{ n, sum uint64 }
@@ -29,19 +27,39 @@ func (t *tally) add(id []byte) {
 }
 
 // each calls f for every key of a bucket.
-func (c *checker) each(bucket []byte, f func(k, v []byte)) error {
+func (c *recount) each(bucket []byte, f func(k, v []byte)) error {
 	return c.tx.Bucket(bucket).ForEach(func(k, v []byte) error {
 		f(k, v)
 		return c.step(k, v)
 	})
 }
 
+// recount is a check of the state in one transaction.
+type recount struct {
+	*checker
+	tx      engine.Tx
+	backlog domain.Backlog
+	members map[uint32]uint64 // by field, as the rows have them
+	held    map[uint32]uint64
+	there   [2]tally // changes that are parked and held …
+	meant   [2]tally // … and the changes that a row or a queue entry points at
+	located [2]tally // changes of users, and those that the locator knows
+	queued  uint64   // pending events, as the pending-index rows lead to them
+	due     uint64   // due entries that the pending-index rows ask for
+	user    checkedUser
+}
+
+// state checks the state. A state that cannot be loaded is a finding, and leaves c.st nil.
 func (c *checker) state(tx engine.Tx) (err error) {
-	c.tx = tx
 	if c.st, err = state.LoadState(tx); err != nil {
 		c.R.Find("frame", "%s: %v", datadir.StateFile, err)
 		return nil
 	}
+	r := &recount{checker: c, tx: tx, members: make(map[uint32]uint64), held: make(map[uint32]uint64)}
+	return r.run()
+}
+
+func (c *recount) run() error {
 	for _, part := range []func() error{c.kept, c.closed, c.rows, c.queue, c.locator, c.dueIndex, c.flights, c.rest} {
 		if err := part(); err != nil {
 			return err
@@ -59,7 +77,7 @@ var keptPlaces = [2]struct {
 }{{state.BucketParked, domain.StateParked}, {state.BucketHeld, domain.StateHeld}}
 
 // kept reads what is parked or held.
-func (c *checker) kept() error {
+func (c *recount) kept() error {
 	counts, received := [2]uint64{}, uint64(0)
 	for i, p := range keptPlaces {
 		err := c.each(p.bucket, func(k, frame []byte) {
@@ -96,13 +114,13 @@ func (c *checker) kept() error {
 	return nil
 }
 
-func (c *checker) equal(what string, said, counted uint64) {
+func (c *recount) equal(what string, said, counted uint64) {
 	if said != counted {
 		c.R.Find("ledger", "%s: the ledger says %d, there are %d", what, said, counted)
 	}
 }
 
-func (c *checker) closed() error {
+func (c *recount) closed() error {
 	return c.each(state.BucketHistory, func(k, frame []byte) {
 		c.R.History++
 		ch, err := state.DecodeChange(frame, c.st.Epochs)
@@ -132,7 +150,7 @@ type checkedUser struct {
 }
 
 // begin goes over to the next user.
-func (c *checker) begin(id string, key []byte) {
+func (c *recount) begin(id string, key []byte) {
 	if u := &c.user; !u.headed && len(u.waiting)+len(u.loose) > 0 {
 		c.R.Find("pointer", "something waits for user %x, who has no head", u.key)
 	}
@@ -143,7 +161,7 @@ func (c *checker) begin(id string, key []byte) {
 }
 
 // rows reads every user: the membership rows come first, and the head behind them.
-func (c *checker) rows() error {
+func (c *recount) rows() error {
 	err := c.each(state.BucketRows, func(k, frame []byte) {
 		c.R.Rows++
 		id, rest, ok := state.UserOf(k)
@@ -164,7 +182,7 @@ func (c *checker) rows() error {
 	return err
 }
 
-func (c *checker) block(k []byte, number uint16, frame []byte) {
+func (c *recount) block(k []byte, number uint16, frame []byte) {
 	if c.user.rows++; c.user.rows == 1 {
 		c.R.Users++
 	}
@@ -197,7 +215,7 @@ func (c *checker) block(k []byte, number uint16, frame []byte) {
 }
 
 // ticket counts an attribute change that waits, or follows one that is kept elsewhere.
-func (c *checker) ticket(t *state.Ticket, field uint32) {
+func (c *recount) ticket(t *state.Ticket, field uint32) {
 	switch {
 	case t.ID.IsZero():
 	case t.Pending():
@@ -213,7 +231,7 @@ func (c *checker) ticket(t *state.Ticket, field uint32) {
 }
 
 // follow fetches what is parked or held, and counts that something points at it.
-func (c *checker) follow(place byte, id []byte) *state.Stored {
+func (c *recount) follow(place byte, id []byte) *state.Stored {
 	if place != state.PlaceParked && place != state.PlaceHeld {
 		c.R.Find("pointer", "%x is said to be in place %d, which is none", id, place)
 		return nil
@@ -233,7 +251,7 @@ func (c *checker) follow(place byte, id []byte) *state.Stored {
 }
 
 // head holds a user's head against the rows before it, the queue, and the due index.
-func (c *checker) head(k, frame []byte) {
+func (c *recount) head(k, frame []byte) {
 	u := &c.user
 	u.headed = true
 	h, err := state.DecodeIndex(k, frame)
@@ -278,7 +296,7 @@ func (c *checker) head(k, frame []byte) {
 }
 
 // userQueue counts what is in the user's queue, and holds the loose attributes in it against the rows.
-func (c *checker) userQueue() {
+func (c *recount) userQueue() {
 	u := &c.user
 	for _, key := range state.KeysWithPrefix(c.tx.Bucket(state.BucketQueue), u.key) {
 		lane := binary.BigEndian.Uint32(key[len(u.key):])
@@ -301,7 +319,7 @@ func (c *checker) userQueue() {
 }
 
 // queue reads the events that wait, and follows what the queues point at.
-func (c *checker) queue() error {
+func (c *recount) queue() error {
 	waiting := uint64(0)
 	err := c.each(state.BucketQueue, func(k, v []byte) {
 		c.R.Queued++
@@ -350,7 +368,7 @@ func (c *checker) queue() error {
 }
 
 // locator holds the index by id against the changes there are.
-func (c *checker) locator() error {
+func (c *recount) locator() error {
 	err := c.each(state.BucketLocator, func(k, v []byte) {
 		c.located[1].add(k)
 		if len(v) < 5 || v[0] != state.LocatedInRow && v[0] != state.LocatedInQueue {
@@ -363,7 +381,7 @@ func (c *checker) locator() error {
 	return err
 }
 
-func (c *checker) dueIndex() error {
+func (c *recount) dueIndex() error {
 	err := c.each(state.BucketDue, func(k, _ []byte) { c.R.Due++ })
 	if c.R.Due != c.due {
 		c.R.Find("due", "the due index has %d entries, the users' heads ask for %d", c.R.Due, c.due)
@@ -371,7 +389,7 @@ func (c *checker) dueIndex() error {
 	return err
 }
 
-func (c *checker) flights() error {
+func (c *recount) flights() error {
 	return c.each(state.BucketFlights, func(k, frame []byte) {
 		if _, err := state.DecodeLease(state.Number(k), frame, c.st.Epochs); err != nil {
 			c.R.Find("frame", "flight %x: %v", k, err)
@@ -380,7 +398,7 @@ func (c *checker) flights() error {
 }
 
 // rest reads what stands by itself.
-func (c *checker) rest() error {
+func (c *recount) rest() error {
 	stones := uint64(0)
 	for bucket, f := range map[string]func(k, v []byte){
 		string(state.BucketTombstones): func(k, v []byte) {
@@ -430,7 +448,7 @@ func (c *checker) rest() error {
 }
 
 // ledger adds both laws up.
-func (c *checker) ledger() {
+func (c *recount) ledger() {
 	e, h := &c.st.Ledger.Events, &c.st.Ledger.Changes
 	if !e.Balances() {
 		c.R.Find("ledger", "%d events were accepted, their terms make %d", e.Accepted, e.Sum())
@@ -449,7 +467,7 @@ func (c *checker) ledger() {
 }
 
 // fields holds the counters of every computation against its rows.
-func (c *checker) fields() {
+func (c *recount) fields() {
 	for _, f := range c.st.Registry.Fields {
 		if f.Members != c.members[f.Number] {
 			c.R.Find("members", "%q has %d members by its counter and %d by the rows", f.Key, f.Members, c.members[f.Number])

@@ -21,7 +21,7 @@ import (
 )
 
 // StateSalvager takes entries out of a damaged state.db and puts them into a new one: whatever cannot be made
-// anew. Heads, due index, locator and the pointers of the queue are left to the rebuilder.
+// anew. Metas, due index, locator and the pointers of the queue are left to the rebuilder.
 type StateSalvager struct {
 	File   *boltpage.File
 	Epoch  uint32

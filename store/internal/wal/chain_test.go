@@ -228,7 +228,7 @@ func lastCommit(t *testing.T, path string) (last uint64, whole bool) {
 	file, err := boltpage.Open(path)
 	must(t, err)
 	defer file.Close()
-	newest, _ := file.Heads()
+	newest, _ := file.Metas()
 	return commitIn(file, newest)
 }
 

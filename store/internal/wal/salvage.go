@@ -144,7 +144,7 @@ func (s *salvager) read() error {
 		limit = min(limit, m.Pages)
 	}
 	// With one meta page lost, the last commit may be on pages that the other one calls free.
-	if newer, older := s.file.Heads(); !newer.Valid || !older.Valid {
+	if newer, older := s.file.Metas(); !newer.Valid || !older.Valid {
 		free, limit, s.torn, s.certain = nil, s.file.Pages(), true, false
 	}
 	if s.torn {

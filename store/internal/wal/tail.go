@@ -57,7 +57,7 @@ func rollBackIfUnfinished(path string, applied uint64) (taken bool, err error) {
 		return false, err
 	}
 	defer file.Close()
-	newest, older := file.Heads()
+	newest, older := file.Metas()
 	if !newest.Valid || !older.Valid {
 		return false, nil // a meta page is one sector, which arrives whole or not at all: this is damage
 	}
