@@ -14,9 +14,8 @@ import (
 	syncer "personasync/sync"
 )
 
-const (
-	samplesKept = 5
-)
+// samplesKept is how many ids a receipt names.
+const samplesKept = 5
 
 // actor retries or drops changes.
 type actor struct {
@@ -71,10 +70,10 @@ func drops(s *store.Store, i api.Inspector) *actor {
 }
 
 // carryOut acts on the changes that o names, or on all parked ones that it describes.
-func (h *actor) carryOut(ctx context.Context, o api.ActionOrder) (*api.ActionReceipt, error) {
+func (a *actor) carryOut(ctx context.Context, o api.ActionOrder) (*api.ActionReceipt, error) {
 	r := &api.ActionReceipt{Samples: []string{}, Skipped: []api.Skipped{}}
 	if o.All || o.Reason != "" {
-		return r, h.everyParked(ctx, o, r)
+		return r, a.everyParked(ctx, o, r)
 	}
 	var ids picked
 	for _, text := range o.IDs {
@@ -82,20 +81,20 @@ func (h *actor) carryOut(ctx context.Context, o api.ActionOrder) (*api.ActionRec
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", api.ErrUsage, err)
 		}
-		page, err := h.inspect.Change(ctx, id)
+		page, err := a.inspect.Change(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, fmt.Errorf("there is no change %s, and nothing was done: %w", text, err)
 		}
 		if err != nil {
 			return nil, err
 		}
-		if why := h.fits(page.ChangeInfo, page); why != "" {
+		if why := a.fits(page.ChangeInfo, page); why != "" {
 			r.Skipped = append(r.Skipped, api.Skipped{ID: text, Why: why})
 			continue
 		}
 		ids.add(id, page.Kind)
 	}
-	return r, h.do(ctx, o, ids, r)
+	return r, a.do(ctx, o, ids, r)
 }
 
 // picked are the ids of the changes and events that an action concerns.
@@ -111,42 +110,42 @@ func (p *picked) add(id domain.ID, kind string) {
 
 // everyParked walks the parked changes and acts on as many at once as the store takes. A retried one leaves the listing,
 // which goes on after it.
-func (h *actor) everyParked(ctx context.Context, o api.ActionOrder, r *api.ActionReceipt) error {
+func (a *actor) everyParked(ctx context.Context, o api.ActionOrder, r *api.ActionReceipt) error {
 	var ids picked
 	for cursor, more := "", true; more; more = cursor != "" {
-		page, next, err := h.inspect.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: api.PageLimit, Cursor: cursor})
+		page, next, err := a.inspect.Changes(ctx, domain.OutboxFilter{State: domain.StateParked, Limit: api.PageLimit, Cursor: cursor})
 		if err != nil {
 			return err
 		}
 		for _, c := range page {
 			id, err := domain.ParseID(c.ID)
-			if err == nil && h.fits(c, nil) == "" && (o.All || c.Reason == o.Reason || c.Cause == o.Reason) {
+			if err == nil && a.fits(c, nil) == "" && (o.All || c.Reason == o.Reason || c.Cause == o.Reason) {
 				ids.add(id, c.Kind)
 			}
 		}
 		if cursor = next; len(ids.changes)+len(ids.events)+api.PageLimit > store.MaxActionIDs {
-			if err := h.do(ctx, o, ids, r); err != nil {
+			if err := a.do(ctx, o, ids, r); err != nil {
 				return err
 			}
 			ids = picked{}
 		}
 	}
-	return h.do(ctx, o, ids, r)
+	return a.do(ctx, o, ids, r)
 }
 
-func (h *actor) do(ctx context.Context, o api.ActionOrder, ids picked, r *api.ActionReceipt) error {
-	if h.reread == nil {
+func (a *actor) do(ctx context.Context, o api.ActionOrder, ids picked, r *api.ActionReceipt) error {
+	if a.reread == nil {
 		ids = picked{changes: slices.Concat(ids.changes, ids.events)}
 	}
 	done := slices.Concat(ids.changes, ids.events)
 	if !o.DryRun {
 		for part := range slices.Chunk(ids.changes, store.MaxActionIDs) {
-			if err := h.apply(ctx, time.Now(), part); err != nil {
+			if err := a.apply(ctx, time.Now(), part); err != nil {
 				return err
 			}
 		}
 	}
-	parked, err := h.readEvents(ctx, o, ids.events, r)
+	parked, err := a.readEvents(ctx, o, ids.events, r)
 	if err != nil {
 		return err
 	}
@@ -164,16 +163,16 @@ func (h *actor) do(ctx context.Context, o api.ActionOrder, ids picked, r *api.Ac
 
 // readEvents has parked events read again, or foresees the result. Where the order names ids, the receipt says why each
 // that stays parked does.
-func (h *actor) readEvents(ctx context.Context, o api.ActionOrder, ids []domain.ID, r *api.ActionReceipt) (parked []domain.ID, err error) {
+func (a *actor) readEvents(ctx context.Context, o api.ActionOrder, ids []domain.ID, r *api.ActionReceipt) (parked []domain.ID, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	happens := "it was read again and is parked still"
 	if o.DryRun {
 		happens = "it would stay parked"
-		parked, err = h.foresee(ids)
+		parked, err = a.foresee(ids)
 	} else {
-		parked, err = h.reread(ctx, time.Now(), ids)
+		parked, err = a.reread(ctx, time.Now(), ids)
 	}
 	if err != nil {
 		return nil, err
@@ -183,7 +182,7 @@ func (h *actor) readEvents(ctx context.Context, o api.ActionOrder, ids []domain.
 		return parked, nil
 	}
 	for _, id := range parked {
-		page, err := h.inspect.Change(ctx, id)
+		page, err := a.inspect.Change(ctx, id)
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,7 @@ import (
 	"personasync/sync/sandbox"
 )
 
-func TestWhatWasParkedForACauseIsSentOnceTheCauseIsMended(t *testing.T) {
+func TestAParkedEventIsSentOnceItsCauseIsRemoved(t *testing.T) {
 	s := newSite(t)
 	c := s.load("PERSONASYNC_DEFAULTS_SEND=attribute")
 	a := s.start(c, RunOptions{})

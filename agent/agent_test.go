@@ -445,7 +445,7 @@ func TestIngestOverTLS(t *testing.T) {
 	}
 }
 
-func TestWindowsOfALiveAgent(t *testing.T) {
+func TestAdminSideOfALiveAgent(t *testing.T) {
 	s := newSite(t)
 	a := s.start(s.load(), RunOptions{})
 	for _, path := range []string{"/healthz", "/readyz", "/", "/api/status"} {

@@ -51,8 +51,8 @@ func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil 
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// loggedDoor is a handler of deliveries whose inbox keeps nothing, with its log.
-type loggedDoor struct {
+// loggedHandler is a handler of deliveries whose inbox keeps nothing, with its log.
+type loggedHandler struct {
 	*ingest.Handler
 	log bytes.Buffer
 }
@@ -63,17 +63,17 @@ type nowhere struct{}
 func (nowhere) Append(context.Context, ...*domain.Event) error { return nil }
 func (nowhere) CountRefusal(domain.Refusal)                    {}
 
-func newLoggedDoor() *loggedDoor {
-	w := &loggedDoor{}
+func newLoggedHandler() *loggedHandler {
+	w := &loggedHandler{}
 	w.Handler = ingest.New(ingest.Config{SharedSecrets: []string{"secret"}, AuthRequired: true}, nowhere{}, slog.New(slog.NewTextHandler(&w.log, nil)))
 	return w
 }
 
-// atDoor serves a door as the agent does, at most so many connections at a time.
-func atDoor(t *testing.T, most int, do func(w *loggedDoor, p *pipes)) {
+// connectionsAtIngest serves a handler as the agent does, at most so many connections at a time.
+func connectionsAtIngest(t *testing.T, most int, do func(w *loggedHandler, p *pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w, p := newLoggedDoor(), newPipes()
+		w, p := newLoggedHandler(), newPipes()
 		s := host.NewServer(slog.New(slog.NewTextHandler(&w.log, nil)), "ingest", p, most, w)
 		ended := make(chan error)
 		go func() { ended <- s.Run() }()
@@ -134,7 +134,7 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 		{"an answer, and then a header that drips", "POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\nPOST /v1/m HTTP/1.1\r\nX-Pad: ", "x", host.HeaderTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			atDoor(t, 10, func(_ *loggedDoor, p *pipes) {
+			connectionsAtIngest(t, 10, func(_ *loggedHandler, p *pipes) {
 				if took := lasts(p, c.first, c.trickle, true); took > c.within+2*time.Second {
 					t.Errorf("was left open for %s, not %s", took, c.within)
 				}
@@ -142,7 +142,7 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 		})
 	}
 	t.Run("takes no answer", func(t *testing.T) {
-		atDoor(t, 10, func(_ *loggedDoor, p *pipes) {
+		connectionsAtIngest(t, 10, func(_ *loggedHandler, p *pipes) {
 			ask := strings.Repeat("POST /v1/m HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n", 2)
 			if took := lasts(p, ask, "POST", false); took > host.AnswerWithin+2*time.Second {
 				t.Errorf("was waited for for %s, not %s", took, host.AnswerWithin)
@@ -154,7 +154,7 @@ func TestWhoIsSlowOrSilentIsLetGo(t *testing.T) {
 // TestManyConnectionsLeaveRoomForFiles: a client that connects beyond the limit waits, and is served once
 // somebody was let go for being silent.
 func TestManyConnectionsLeaveRoomForFiles(t *testing.T) {
-	atDoor(t, 3, func(w *loggedDoor, p *pipes) {
+	connectionsAtIngest(t, 3, func(w *loggedHandler, p *pipes) {
 		for range 3 {
 			go lasts(p, "POST", "", true)
 		}
@@ -178,7 +178,7 @@ func (p *pipes) dialLate() <-chan net.Conn {
 }
 
 func TestHeadersBeyondTheLimitAreRefused(t *testing.T) {
-	atDoor(t, 10, func(_ *loggedDoor, p *pipes) {
+	connectionsAtIngest(t, 10, func(_ *loggedHandler, p *pipes) {
 		c := p.dial()
 		defer c.Close()
 		go func() {
@@ -212,7 +212,7 @@ func TestOneConnectionHasSoManyRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newLoggedDoor()
+	w := newLoggedHandler()
 	var requests atomic.Int64 // under way
 	s := host.NewServer(slog.New(slog.DiscardHandler), "ingest", l, 2, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		requests.Add(1)

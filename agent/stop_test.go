@@ -14,9 +14,9 @@ import (
 	"personasync/sync/sandbox"
 )
 
-// TestDoorAnswersUntilTheLastRequestHasLanded: while a stop waits for MoEngage, Segment is told to
+// TestIngestAnswersUntilTheLastRequestIsSettled: while a stop waits for MoEngage, Segment is told to
 // come again, and finds nobody only when the process is about to end.
-func TestDoorAnswersUntilTheLastRequestHasLanded(t *testing.T) {
+func TestIngestAnswersUntilTheLastRequestIsSettled(t *testing.T) {
 	t.Parallel() // it waits
 	s := newSite(t)
 	c := s.load()

@@ -17,7 +17,7 @@ import (
 	"personasync/store"
 )
 
-func TestAVerificationMendsWhatMoEngageLost(t *testing.T) {
+func TestAVerificationRepairsWhatMoEngageLost(t *testing.T) {
 	s := newSite(t)
 	conf := s.load("PERSONASYNC_DEFAULTS_SEND=attribute")
 	a := s.start(conf, RunOptions{})
